@@ -1,0 +1,184 @@
+package sigv4x509
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What is wrong with a request; test for them with errors.Is.
+var (
+	ErrMalformed = errors.New("sigv4x509: request is not signed as required")
+	ErrSignature = errors.New("sigv4x509: signature does not verify")
+)
+
+// A Request is what a signed request says of itself. Nothing in it is to be
+// believed before [Request.Verify] returned nil, and who is behind the
+// certificate not before its chain was verified.
+type Request struct {
+	Algorithm     string
+	Certificate   *x509.Certificate
+	Chain         []*x509.Certificate // intermediates, in the order sent
+	Region        string
+	Time          time.Time // as in X-Amz-Date; its age is for the caller to judge
+	SignedHeaders []string
+
+	date, scope string
+	signature   []byte
+}
+
+// Verify parses r and checks its signature. It does not check the time, nor
+// the certificate's chain and validity.
+func Verify(r *http.Request, body []byte) (*Request, error) {
+	req, err := Parse(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := req.Verify(r, body); err != nil {
+		return nil, err
+	}
+	return req, nil
+}
+
+// Parse reads the headers of a signed request without checking the signature.
+// Its errors wrap [ErrMalformed].
+func Parse(r *http.Request) (*Request, error) {
+	req, err := parse(r)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return req, nil
+}
+
+func parse(r *http.Request) (*Request, error) {
+	for _, name := range []string{"Authorization", dateHeader, certHeader} {
+		if n := len(r.Header.Values(name)); n != 1 {
+			return nil, fmt.Errorf("%d headers %s, want 1", n, name)
+		}
+	}
+	req := new(Request)
+	serial, signedHeaders, err := req.parseAuthorization(r.Header.Get("Authorization"))
+	if err != nil {
+		return nil, err
+	}
+
+	req.date = r.Header.Get(dateHeader)
+	if req.Time, err = time.Parse(TimeFormat, req.date); err != nil {
+		return nil, fmt.Errorf("%s: %w", dateHeader, err)
+	}
+	if !strings.HasPrefix(req.scope, req.date[:8]+"/") {
+		return nil, fmt.Errorf("date of %s is not that of the credential scope", dateHeader)
+	}
+
+	if req.Certificate, err = parseCertificate(r.Header.Get(certHeader)); err != nil {
+		return nil, fmt.Errorf("%s: %w", certHeader, err)
+	}
+	if want := req.Certificate.SerialNumber.String(); serial != want {
+		return nil, errors.New("Credential does not begin with the certificate's serial number in decimal")
+	}
+	if algorithm, err := Algorithm(req.Certificate.PublicKey); err != nil {
+		return nil, err
+	} else if algorithm != req.Algorithm {
+		return nil, fmt.Errorf("algorithm is %s, but the certificate's key needs %s", req.Algorithm, algorithm)
+	}
+
+	required := []string{"host", "x-amz-date", "x-amz-x509"}
+	if r.Header.Get("Content-Type") != "" {
+		required = append(required, "content-type")
+	}
+	if values := r.Header.Values(chainHeader); len(values) > 0 {
+		required = append(required, "x-amz-x509-chain")
+		parts := strings.Split(strings.Join(values, ","), ",")
+		if len(parts) > MaxChain {
+			return nil, fmt.Errorf("%s holds %d certificates, at most %d are allowed", chainHeader, len(parts), MaxChain)
+		}
+		for _, p := range parts {
+			c, err := parseCertificate(p)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", chainHeader, err)
+			}
+			req.Chain = append(req.Chain, c)
+		}
+	}
+	req.SignedHeaders = strings.Split(signedHeaders, ";")
+	if !slices.IsSorted(req.SignedHeaders) || signedHeaders != strings.ToLower(signedHeaders) {
+		return nil, errors.New("SignedHeaders are not sorted and in lower case")
+	}
+	for _, name := range required {
+		if !slices.Contains(req.SignedHeaders, name) {
+			return nil, fmt.Errorf("header %s is not signed", name)
+		}
+	}
+	return req, nil
+}
+
+// parseAuthorization splits "ALG Credential=SERIAL/DATE/REGION/SERVICE/TERMINATOR,
+// SignedHeaders=A;B, Signature=HEX".
+func (req *Request) parseAuthorization(s string) (serial, signedHeaders string, err error) {
+	algorithm, rest, ok := strings.Cut(s, " ")
+	if !ok || algorithm != RSA && algorithm != ECDSA {
+		return "", "", errors.New("Authorization does not begin with a known algorithm")
+	}
+	req.Algorithm = algorithm
+	fields := make(map[string]string, 3)
+	for _, part := range strings.Split(rest, ",") {
+		k, v, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if _, again := fields[k]; !ok || again || v == "" {
+			return "", "", errors.New("Authorization is not a list of distinct name=value pairs")
+		}
+		fields[k] = v
+	}
+	credential, signedHeaders, signature := fields["Credential"], fields["SignedHeaders"], fields["Signature"]
+	if len(fields) != 3 || credential == "" || signedHeaders == "" || signature == "" {
+		return "", "", errors.New("Authorization needs just Credential, SignedHeaders and Signature")
+	}
+	serial, req.scope, _ = strings.Cut(credential, "/")
+	parts := strings.Split(req.scope, "/")
+	if len(parts) != 4 || parts[1] == "" || parts[2] != service || parts[3] != terminator {
+		return "", "", fmt.Errorf("Credential is not SERIAL/DATE/REGION/%s/%s", service, terminator)
+	}
+	req.Region = parts[1]
+	if req.signature, err = hex.DecodeString(signature); err != nil {
+		return "", "", errors.New("Signature is not hexadecimal")
+	}
+	return serial, signedHeaders, nil
+}
+
+func parseCertificate(s string) (*x509.Certificate, error) {
+	der, err := base64.StdEncoding.DecodeString(strings.TrimSpace(s))
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+// Verify checks the signature over r with the given body against the
+// certificate's key. It fails with [ErrSignature] or [ErrMalformed].
+func (req *Request) Verify(r *http.Request, body []byte) error {
+	canonical, err := CanonicalRequest(r, body, req.SignedHeaders)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	digest := sha256.Sum256([]byte(StringToSign(req.Algorithm, req.date, req.scope, canonical)))
+	switch pub := req.Certificate.PublicKey.(type) {
+	case *rsa.PublicKey:
+		if rsa.VerifyPKCS1v15(pub, crypto.SHA256, digest[:], req.signature) == nil {
+			return nil
+		}
+	case *ecdsa.PublicKey:
+		if ecdsa.VerifyASN1(pub, digest[:], req.signature) {
+			return nil
+		}
+	}
+	return ErrSignature
+}

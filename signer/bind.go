@@ -1,0 +1,73 @@
+package signer
+
+import (
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"sync"
+)
+
+// Bind returns s with certs as its chain. The certificates may stand in any
+// order and may contain others; [Chain] chooses and orders them, and its errors
+// are Bind's. The result owns s: its Close closes s. If Bind fails, s stays
+// the caller's.
+func Bind(s Signer, certs []*x509.Certificate) (Signer, error) {
+	chain, err := Chain(s.Public(), certs)
+	if err != nil {
+		return nil, err
+	}
+	b := bound{s, chain}
+	if l, ok := s.(SchemeLimiter); ok {
+		return limitedBound{b, l}, nil
+	}
+	return b, nil
+}
+
+type bound struct {
+	Signer
+	chain []*x509.Certificate
+}
+
+func (b bound) Chain() []*x509.Certificate { return b.chain }
+
+type limitedBound struct {
+	bound
+	limiter SchemeLimiter
+}
+
+func (b limitedBound) SignatureSchemes() []tls.SignatureScheme { return b.limiter.SignatureSchemes() }
+
+// FromKey returns a key in memory as a Signer without certificates. It owns
+// key, forgets it on Close, and checks every request with [MechanismFor].
+func FromKey(key crypto.Signer) Signer {
+	return &memory{key: key, pub: key.Public()}
+}
+
+type memory struct {
+	pub crypto.PublicKey
+	mu  sync.RWMutex
+	key crypto.Signer // nil after Close
+}
+
+func (m *memory) Public() crypto.PublicKey   { return m.pub }
+func (m *memory) Chain() []*x509.Certificate { return nil }
+
+func (m *memory) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if _, err := MechanismFor(m.pub, digest, opts); err != nil {
+		return nil, err
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.key == nil {
+		return nil, ErrClosed
+	}
+	return m.key.Sign(rand, digest, opts)
+}
+
+func (m *memory) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.key = nil
+	return nil
+}

@@ -1,0 +1,115 @@
+package signer
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+)
+
+// A Padding is how an RSA key pads a digest.
+type Padding int
+
+const (
+	NoPadding Padding = iota // ECDSA and Ed25519
+	PKCS1v15                 // RFC 8017, section 8.2
+	PSS                      // RFC 8017, section 8.1
+)
+
+func (p Padding) String() string {
+	switch p {
+	case NoPadding:
+		return "none"
+	case PKCS1v15:
+		return "PKCS #1 v1.5"
+	case PSS:
+		return "PSS"
+	}
+	return fmt.Sprintf("Padding(%d)", int(p))
+}
+
+// A Mechanism is one decoded request to Sign: all that a backend has to map to
+// its native constants.
+type Mechanism struct {
+	Padding Padding
+	Hash    crypto.Hash // what made the digest; 0 for Ed25519, which takes the message
+	SaltLen int         // for PSS, in bytes; never one of crypto/rsa's special values
+}
+
+// MechanismFor decodes what the arguments of [crypto.Signer.Sign] ask of a key
+// with the public key pub.
+//
+// It refuses a digest whose length is not that of opts.HashFunc(), and for RSA
+// and ECDSA the absence of a hash, so that a message is never signed as if it
+// were a digest. Hashes other than SHA-2, key types other than RSA, ECDSA and
+// Ed25519, and the Ed25519ph and Ed25519ctx variants are
+// [errors.ErrUnsupported].
+func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (Mechanism, error) {
+	if opts == nil {
+		return Mechanism{}, errors.New("no signature options: the hash is not known")
+	}
+	hash := opts.HashFunc()
+	var m Mechanism
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		m = Mechanism{Padding: PKCS1v15, Hash: hash}
+		if o, ok := opts.(*rsa.PSSOptions); ok {
+			m.Padding = PSS
+			if err := checkHash(hash, digest); err != nil {
+				return Mechanism{}, err
+			}
+			n, err := saltLen(pub, o.SaltLength, hash)
+			if err != nil {
+				return Mechanism{}, err
+			}
+			m.SaltLen = n
+		}
+	case *ecdsa.PublicKey:
+		m = Mechanism{Hash: hash}
+	case ed25519.PublicKey:
+		if o, ok := opts.(*ed25519.Options); hash != 0 || ok && o.Context != "" {
+			return Mechanism{}, fmt.Errorf("Ed25519 with a hash or a context: %w", errors.ErrUnsupported)
+		}
+		return Mechanism{}, nil
+	default:
+		return Mechanism{}, fmt.Errorf("key of type %T: %w", pub, errors.ErrUnsupported)
+	}
+	if err := checkHash(hash, digest); err != nil {
+		return Mechanism{}, err
+	}
+	return m, nil
+}
+
+// checkHash comes before any call of hash.Size, which panics on unknown hashes.
+func checkHash(hash crypto.Hash, digest []byte) error {
+	switch hash {
+	case crypto.SHA224, crypto.SHA256, crypto.SHA384, crypto.SHA512:
+	case 0:
+		return errors.New("no hash given: the digest cannot be told from a message")
+	default:
+		return fmt.Errorf("hash %v: %w", hash, errors.ErrUnsupported)
+	}
+	if len(digest) != hash.Size() {
+		return fmt.Errorf("digest of %d bytes, but %v has %d", len(digest), hash, hash.Size())
+	}
+	return nil
+}
+
+// saltLen resolves the special values of crypto/rsa. The largest salt follows
+// from RFC 8017, section 9.1.1: emLen - hLen - 2.
+func saltLen(pub *rsa.PublicKey, n int, hash crypto.Hash) (int, error) {
+	largest := (pub.N.BitLen()-1+7)/8 - 2 - hash.Size()
+	switch n {
+	case rsa.PSSSaltLengthAuto:
+		n = largest
+	case rsa.PSSSaltLengthEqualsHash:
+		n = hash.Size()
+	}
+	if n < 0 || n > largest {
+		return 0, fmt.Errorf("PSS salt of %d bytes does not fit: %v with a %d-bit key allows 0 to %d",
+			n, hash, pub.N.BitLen(), max(largest, 0))
+	}
+	return n, nil
+}

@@ -1,0 +1,54 @@
+// Package signer defines the private keys of Holdfast: crypto.Signers that
+// live in a device, an operating system store or a file, together with their
+// certificates. It depends on the standard library alone, so that any program
+// can accept a Signer without taking a backend along.
+package signer
+
+import (
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+)
+
+// A Signer is a private key in a device, an operating system store or a file.
+//
+// Sign follows [crypto.Signer]: the caller hashes, and an ECDSA signature is
+// ASN.1 DER. All methods are safe for concurrent use. Public and Chain do no
+// I/O and never block; Sign may wait for a touch or for a busy device.
+type Signer interface {
+	crypto.Signer
+
+	// Chain returns the key's certificates, leaf first, without the root,
+	// or nil if there are none. The caller must not change them.
+	Chain() []*x509.Certificate
+
+	// Close releases what is behind the key, after the Sign calls in flight
+	// have returned. It may be called more than once. Sign returns
+	// [ErrClosed] afterwards; Public and Chain keep working.
+	Close() error
+}
+
+// A SchemeLimiter is a Signer that makes only some of the signatures that its
+// key type allows, such as an RSA key in a token without PSS.
+type SchemeLimiter interface {
+	SignatureSchemes() []tls.SignatureScheme
+}
+
+// TLSCertificate returns s as a certificate for crypto/tls, restricted to what
+// s can sign if it is a [SchemeLimiter]. It borrows s, which must stay open as
+// long as the certificate is used. It fails with [ErrNoCertificate] if s has
+// no chain.
+func TLSCertificate(s Signer) (tls.Certificate, error) {
+	chain := s.Chain()
+	if len(chain) == 0 {
+		return tls.Certificate{}, ErrNoCertificate
+	}
+	c := tls.Certificate{PrivateKey: s, Leaf: chain[0]}
+	for _, cert := range chain {
+		c.Certificate = append(c.Certificate, cert.Raw)
+	}
+	if l, ok := s.(SchemeLimiter); ok {
+		c.SupportedSignatureAlgorithms = l.SignatureSchemes()
+	}
+	return c, nil
+}
