@@ -1,0 +1,209 @@
+package file
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/des"
+	"crypto/pbkdf2"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"hash"
+
+	"golang.org/x/crypto/scrypt"
+)
+
+// What a key derivation may cost: seconds, and memory well under 200 MB. The
+// honest figures are some 10^6 iterations and scrypt with 16 to 128 MiB.
+const (
+	maxIterations   = 10_000_000
+	maxScryptMemory = 128 << 20 // 128 * N * r, in bytes (RFC 7914, section 2)
+	maxScryptWork   = 4 << 20   // N * r * p
+)
+
+var (
+	oidPBES2  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}
+	oidPBKDF2 = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 12}
+	oidScrypt = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11591, 4, 11}
+)
+
+// prfs are the pseudo-random functions of PBKDF2 (RFC 8018, appendix B.1).
+var prfs = map[string]func() hash.Hash{
+	"1.2.840.113549.2.7":  sha1.New,
+	"1.2.840.113549.2.8":  sha256.New224,
+	"1.2.840.113549.2.9":  sha256.New,
+	"1.2.840.113549.2.10": sha512.New384,
+	"1.2.840.113549.2.11": sha512.New,
+}
+
+// A cbc is an encryption scheme in CBC mode; sizes are in bytes.
+type cbc struct {
+	keySize, blockSize int
+	cipher             func(key []byte) (cipher.Block, error)
+}
+
+// cbcs are those of RFC 8018, appendix B.2, that are in use.
+var cbcs = map[string]cbc{
+	"2.16.840.1.101.3.4.1.2":  {16, aes.BlockSize, aes.NewCipher},
+	"2.16.840.1.101.3.4.1.22": {24, aes.BlockSize, aes.NewCipher},
+	"2.16.840.1.101.3.4.1.42": {32, aes.BlockSize, aes.NewCipher},
+	"1.2.840.113549.3.7":      {24, des.BlockSize, des.NewTripleDESCipher},
+}
+
+// pbes2 is an EncryptedPrivateKeyInfo whose parameters were checked.
+type pbes2 struct {
+	cbc
+	derive     func(password []byte, size int) ([]byte, error)
+	iv         []byte
+	ciphertext []byte
+}
+
+// parsePBES2 reads an EncryptedPrivateKeyInfo (RFC 5958, section 3) with PBES2
+// (RFC 8018, section 6.2) and refuses what would cost too much.
+func parsePBES2(der []byte) (*pbes2, error) {
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Data      []byte
+	}
+	if err := unmarshal(der, &info); err != nil {
+		return nil, fmt.Errorf("encrypted private key: %w", err)
+	}
+	if !info.Algorithm.Algorithm.Equal(oidPBES2) {
+		return nil, fmt.Errorf("encrypted private key: scheme %v is not PBES2: %w", info.Algorithm.Algorithm, errors.ErrUnsupported)
+	}
+	var params struct{ KDF, Scheme pkix.AlgorithmIdentifier }
+	if err := unmarshal(info.Algorithm.Parameters.FullBytes, &params); err != nil {
+		return nil, fmt.Errorf("encrypted private key: %w", err)
+	}
+	scheme, ok := cbcs[params.Scheme.Algorithm.String()]
+	if !ok {
+		return nil, fmt.Errorf("encrypted private key: cipher %v: %w", params.Scheme.Algorithm, errors.ErrUnsupported)
+	}
+	e := &pbes2{cbc: scheme, ciphertext: info.Data}
+	if err := unmarshal(params.Scheme.Parameters.FullBytes, &e.iv); err != nil {
+		return nil, fmt.Errorf("encrypted private key: initialization vector: %w", err)
+	}
+	if len(e.iv) != scheme.blockSize {
+		return nil, fmt.Errorf("encrypted private key: initialization vector of %d bytes, the cipher needs %d", len(e.iv), scheme.blockSize)
+	}
+	if n := len(e.ciphertext); n == 0 || n%scheme.blockSize != 0 {
+		return nil, fmt.Errorf("encrypted private key: %d bytes are no multiple of the cipher's block", n)
+	}
+	var err error
+	if e.derive, err = parseKDF(params.KDF, scheme.keySize); err != nil {
+		return nil, fmt.Errorf("encrypted private key: %w", err)
+	}
+	return e, nil
+}
+
+func parseKDF(kdf pkix.AlgorithmIdentifier, keySize int) (func([]byte, int) ([]byte, error), error) {
+	switch {
+	case kdf.Algorithm.Equal(oidPBKDF2):
+		var p pbkdf2Params
+		if err := unmarshal(kdf.Parameters.FullBytes, &p); err != nil {
+			return nil, fmt.Errorf("PBKDF2: %w", err)
+		}
+		prf := sha1.New // the default
+		if len(p.PRF.Algorithm) > 0 {
+			var ok bool
+			if prf, ok = prfs[p.PRF.Algorithm.String()]; !ok {
+				return nil, fmt.Errorf("PBKDF2 with %v: %w", p.PRF.Algorithm, errors.ErrUnsupported)
+			}
+		}
+		if err := p.check(keySize); err != nil {
+			return nil, err
+		}
+		return func(password []byte, size int) ([]byte, error) {
+			return pbkdf2.Key(prf, string(password), p.Salt, p.Iterations, size)
+		}, nil
+	case kdf.Algorithm.Equal(oidScrypt):
+		var p scryptParams
+		if err := unmarshal(kdf.Parameters.FullBytes, &p); err != nil {
+			return nil, fmt.Errorf("scrypt: %w", err)
+		}
+		if err := p.check(keySize); err != nil {
+			return nil, err
+		}
+		return func(password []byte, size int) ([]byte, error) {
+			return scrypt.Key(password, p.Salt, p.N, p.R, p.P, size)
+		}, nil
+	}
+	return nil, fmt.Errorf("key derivation %v: %w", kdf.Algorithm, errors.ErrUnsupported)
+}
+
+// pbkdf2Params is PBKDF2-params (RFC 8018, appendix A.2).
+type pbkdf2Params struct {
+	Salt       []byte
+	Iterations int
+	KeyLength  int                      `asn1:"optional"`
+	PRF        pkix.AlgorithmIdentifier `asn1:"optional"`
+}
+
+func (p *pbkdf2Params) check(keySize int) error {
+	if p.Iterations < 1 || p.Iterations > maxIterations {
+		return fmt.Errorf("PBKDF2 with %d iterations, 1 to %d are allowed", p.Iterations, maxIterations)
+	}
+	if p.KeyLength != 0 && p.KeyLength != keySize {
+		return fmt.Errorf("PBKDF2 makes %d bytes, but the cipher needs %d", p.KeyLength, keySize)
+	}
+	return nil
+}
+
+// scryptParams is scrypt-params (RFC 7914, section 7).
+type scryptParams struct {
+	Salt      []byte
+	N, R, P   int
+	KeyLength int `asn1:"optional"`
+}
+
+func (p *scryptParams) check(keySize int) error {
+	const limit = maxScryptMemory / 128
+	switch {
+	case p.N < 2 || p.N&(p.N-1) != 0 || p.R < 1 || p.P < 1:
+		return fmt.Errorf("scrypt with N=%d, r=%d, p=%d is not defined", p.N, p.R, p.P)
+	case p.N > limit || p.R > limit/p.N || p.P > maxScryptWork/(p.N*p.R):
+		return fmt.Errorf("scrypt with N=%d, r=%d, p=%d needs too much memory or time; %d MiB are allowed",
+			p.N, p.R, p.P, maxScryptMemory>>20)
+	case p.KeyLength != 0 && p.KeyLength != keySize:
+		return fmt.Errorf("scrypt makes %d bytes, but the cipher needs %d", p.KeyLength, keySize)
+	}
+	return nil
+}
+
+// decrypt returns the PrivateKeyInfo. The padding is that of RFC 8018,
+// section 6.1.1, step 4.
+func (e *pbes2) decrypt(password []byte) ([]byte, error) {
+	key, err := e.derive(password, e.keySize)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	block, err := e.cipher(key)
+	if err != nil {
+		return nil, err
+	}
+	plain := make([]byte, len(e.ciphertext))
+	cipher.NewCBCDecrypter(block, e.iv).CryptBlocks(plain, e.ciphertext)
+	pad := int(plain[len(plain)-1])
+	if pad < 1 || pad > e.blockSize {
+		return nil, errPasswordIncorrect
+	}
+	for _, b := range plain[len(plain)-pad:] {
+		if int(b) != pad {
+			return nil, errPasswordIncorrect
+		}
+	}
+	return plain[:len(plain)-pad], nil
+}
+
+func unmarshal(der []byte, v any) error {
+	rest, err := asn1.Unmarshal(der, v)
+	if err == nil && len(rest) > 0 {
+		err = errors.New("trailing data")
+	}
+	return err
+}

@@ -1,0 +1,82 @@
+package keystore
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// An Identity names a key and the certificates that go with it by reference.
+// At least one of Key and Certificate is given; if one is missing, the other
+// holds both, as a PKCS #12 file or a token does.
+type Identity struct {
+	Key           string
+	Certificate   string // may hold intermediates too, in any order
+	Intermediates string // more intermediates; optional
+}
+
+// OpenIdentity opens the key of id and binds it to its certificates. The
+// caller closes the Signer, which has a chain. Every file is read once, also
+// if it stands in several places.
+//
+// Errors are those of [Store.Open]; [signer.ErrNoCertificate] if no
+// certificate is found, and [signer.ErrMismatch] if none is for the key.
+func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ signer.Signer, err error) {
+	opts = opts.withInputs()
+	var keyRef, certRef, moreRef Ref
+	for _, in := range []struct {
+		ref  *Ref
+		text string
+	}{{&keyRef, id.Key}, {&certRef, id.Certificate}, {&moreRef, id.Intermediates}} {
+		if in.text == "" {
+			continue
+		}
+		if *in.ref, err = ParseRef(in.text); err != nil {
+			return nil, err
+		}
+	}
+	switch none := (Ref{}); {
+	case keyRef == none && certRef == none:
+		return nil, errors.New("neither a key nor a certificate is given")
+	case keyRef == none:
+		keyRef = certRef
+	case certRef == none:
+		certRef = keyRef
+	}
+
+	key, err := s.open(ctx, keyRef, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			key.Close()
+		}
+	}()
+
+	certs := key.Chain()
+	if certRef != keyRef {
+		if certs, err = s.certificates(ctx, certRef, opts); err != nil {
+			return nil, err
+		}
+	}
+	if len(certs) == 0 {
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", keyRef, signer.ErrNoCertificate),
+			"name the certificate's file as well")
+	}
+	var more []*x509.Certificate
+	if id.Intermediates != "" {
+		if more, err = s.certificates(ctx, moreRef, opts); err != nil {
+			return nil, err
+		}
+	}
+	bound, err := signer.Bind(key, append(certs[:len(certs):len(certs)], more...))
+	if errors.Is(err, signer.ErrMismatch) {
+		return nil, signer.WithHint(fmt.Errorf("%s and %s: %w", keyRef, certRef, err),
+			"give the key that the certificate was issued for, or the other certificate")
+	}
+	return bound, err
+}

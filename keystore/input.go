@@ -1,0 +1,234 @@
+package keystore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// MaxInput is the largest file, variable or standard input that is read, in
+// bytes. The largest honest ones, bundles of certificates, have some 300 KiB.
+const MaxInput = 4 << 20
+
+// stdinPatience is how long the end of standard input is waited for. Some
+// programs that run a credential process leave a pipe open without a writer.
+const stdinPatience = 10 * time.Second
+
+// inputs are the bytes of references that were read: each is read once,
+// because a second read could give another file's bytes, and standard input
+// has no second read.
+type inputs struct {
+	mu   sync.Mutex
+	data map[Ref][]byte
+}
+
+func (o Options) withInputs() Options {
+	o.inputs = &inputs{data: make(map[Ref][]byte)}
+	return o
+}
+
+func (r Ref) isInput() bool {
+	return r.Scheme == SchemeFile || r.Scheme == SchemeEnv || r.Scheme == SchemeStdin
+}
+
+// Read returns the bytes behind a reference to a file, an environment variable
+// or standard input. Within one call of the [Store] each is read once; the
+// caller must not change them. More than [MaxInput] bytes, directories,
+// devices and FIFOs are refused; nothing is waited for but standard input, and
+// that no longer than ctx and ten seconds. A file that every local user can
+// read is reported to the logger if it holds a private key.
+func (o Options) Read(ctx context.Context, ref Ref) ([]byte, error) {
+	if o.inputs == nil {
+		return o.read(ctx, ref)
+	}
+	o.inputs.mu.Lock()
+	defer o.inputs.mu.Unlock()
+	if data, ok := o.inputs.data[ref]; ok {
+		return data, nil
+	}
+	data, err := o.read(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	o.inputs.data[ref] = data
+	return data, nil
+}
+
+func (o Options) read(ctx context.Context, ref Ref) ([]byte, error) {
+	switch ref.Scheme {
+	case SchemeFile:
+		data, mode, err := readFile(ref.Rest, MaxInput)
+		if err == nil && openToOthers(mode) && holdsPrivateKey(data) {
+			o.warnOpen(ref.Rest, "a private key")
+		}
+		return data, err
+	case SchemeEnv:
+		v, err := o.lookupEnv(ref.Rest)
+		if err != nil {
+			return nil, err
+		}
+		if len(v) > MaxInput {
+			return nil, tooLarge(MaxInput)
+		}
+		return []byte(v), nil
+	case SchemeStdin:
+		if o.Stdin == nil {
+			return nil, errors.New("standard input is not available here")
+		}
+		return readStdin(ctx, o.Stdin)
+	}
+	return nil, fmt.Errorf("cannot read bytes from scheme %q", ref.Scheme)
+}
+
+func (o Options) lookupEnv(name string) (string, error) {
+	if o.LookupEnv == nil {
+		return "", errors.New("environment variables are not available here")
+	}
+	v, ok := o.LookupEnv(name)
+	if !ok {
+		return "", fmt.Errorf("environment variable is not set: %w", fs.ErrNotExist)
+	}
+	return v, nil
+}
+
+func (o Options) warnOpen(path, what string) {
+	o.logger().Warn(fmt.Sprintf("%s holds %s and every local user can read or change it; chmod 600 it", path, what))
+}
+
+// readFile opens without blocking, so that a FIFO without a writer is refused
+// instead of waited for, and looks at what was opened, not at the name.
+func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
+	if err != nil {
+		return nil, 0, withoutPath(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, withoutPath(err)
+	}
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		return nil, 0, errors.New("is a directory")
+	case mode.IsRegular():
+	case mode&fs.ModeNamedPipe != 0:
+		return nil, 0, signer.WithHint(errors.New("is a FIFO, not a regular file"),
+			"to pass it through a pipe give - and feed standard input")
+	default:
+		return nil, 0, errors.New("is a device or socket, not a regular file")
+	}
+	if info.Size() > limit {
+		return nil, 0, tooLarge(limit)
+	}
+	data, err := readAll(f, limit)
+	return data, info.Mode(), err
+}
+
+// ReadFile reads a regular file of at most limit bytes as [Options.Read] does.
+// Errors do not name the path.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	data, _, err := readFile(path, limit)
+	return data, err
+}
+
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	if int64(len(data)) > limit {
+		return nil, tooLarge(limit)
+	}
+	return data, nil
+}
+
+// readStdin leaves its goroutine behind if nothing comes: a read of standard
+// input cannot be interrupted, and the process is about to end.
+func readStdin(ctx context.Context, r io.Reader) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, stdinPatience)
+	defer cancel()
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		data, err := readAll(r, MaxInput)
+		done <- result{data, err}
+	}()
+	select {
+	case res := <-done:
+		return res.data, res.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("standard input does not end: %w", ctx.Err())
+	}
+}
+
+func tooLarge(limit int64) error {
+	return fmt.Errorf("is larger than %d KiB", limit>>10)
+}
+
+// withoutPath drops the operation and path of an *fs.PathError, which the
+// layers above name once.
+func withoutPath(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// openToOthers reports whether users outside of the file's group may read or
+// change it. Windows has no such bits.
+func openToOthers(mode fs.FileMode) bool {
+	return runtime.GOOS != "windows" && mode.Perm()&0o006 != 0
+}
+
+// holdsPrivateKey errs on the side of a warning for what is not PEM.
+func holdsPrivateKey(data []byte) bool {
+	types := pemTypes(data)
+	if len(types) == 0 {
+		return bytes.HasPrefix(data, []byte{0x30}) && !looksLikeCertificate(data)
+	}
+	for _, t := range types {
+		if strings.HasSuffix(t, "PRIVATE KEY") {
+			return true
+		}
+	}
+	return false
+}
+
+// looksLikeCertificate tells the DER of a certificate, which begins with two
+// SEQUENCEs and an explicit [0] version (RFC 5280, section 4.1), from that of
+// a key.
+func looksLikeCertificate(der []byte) bool {
+	return len(der) > 8 && bytes.IndexByte(der[:min(len(der), 12)], 0xa0) > 0
+}
+
+// pemTypes returns the types of the PEM blocks in data by their first lines
+// alone (RFC 7468, section 3).
+func pemTypes(data []byte) []string {
+	var types []string
+	const begin, end = "-----BEGIN ", "-----"
+	for {
+		_, rest, ok := bytes.Cut(data, []byte(begin))
+		if !ok {
+			return types
+		}
+		line, _, _ := bytes.Cut(rest, []byte("\n"))
+		if t, _, ok := strings.Cut(string(line), end); ok {
+			types = append(types, t)
+		}
+		data = rest
+	}
+}
