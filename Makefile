@@ -1,0 +1,28 @@
+# The targets that people use; each works in a fresh clone.
+
+GO ?= go
+FUZZTIME ?= 60s
+
+.PHONY: build demo test check static fuzz bench
+
+build: ## builds ./bin/holdfast
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/holdfast
+
+demo: ## shows the main job on this machine, without AWS or hardware
+	@$(GO) run ./cmd/holdfast demo
+
+test: ## installs what the tests need and runs all of them
+	@script/test-deps
+	$(GO) test -race -shuffle=on ./...
+
+check: ## checks the sources without running them
+	@script/check
+
+static: ## builds static binaries for every platform
+	@script/build-all
+
+fuzz: ## runs each fuzz target for FUZZTIME
+	@script/fuzz $(FUZZTIME)
+
+bench: build ## measures; see docs/performance.md
+	@script/bench

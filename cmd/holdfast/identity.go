@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// identityFlags name a key and its certificate, in every command that signs.
+type identityFlags struct {
+	identity  keystore.Identity
+	pinSource string
+	password  string // deprecated in help: others can read a command line
+}
+
+func (f *identityFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.identity.Certificate, "certificate", "", "certificate, also with its chain: file, -, env:NAME")
+	fs.StringVar(&f.identity.Key, "private-key", "", "private key: file, -, env:NAME (default: the one with --certificate)")
+	fs.StringVar(&f.identity.Intermediates, "intermediates", "", "intermediate certificates, in any order: file, -, env:NAME")
+	fs.StringVar(&f.pinSource, "pin-source", "", "where the PIN or password is: file:PATH, env:NAME or prompt\n(default: prompt, if there is a terminal)")
+	fs.StringVar(&f.password, "pkcs8-password", "", "password of the key; do not use it: every local user can\nread a command line; prefer --pin-source")
+
+	for _, d := range deferred {
+		d.add(fs)
+	}
+	for _, pair := range exclusive {
+		cmd.MarkFlagsMutuallyExclusive(pair[0], pair[1])
+	}
+}
+
+// A deferredFlag belongs to a backend that is not there yet. It is parsed, so
+// that the command lines of aws_signing_helper are understood.
+type deferredFlag struct {
+	name, backend, usage string
+	isBool               bool
+}
+
+func (d deferredFlag) add(fs *pflag.FlagSet) {
+	usage := d.usage + " (not in this version)"
+	if d.isBool {
+		fs.Bool(d.name, false, usage)
+		return
+	}
+	fs.String(d.name, "", usage)
+}
+
+var deferred = []deferredFlag{
+	{"cert-selector", "winstore or keychain", "selects a certificate in the OS key store", false},
+	{"system-store-name", "winstore", "name of the Windows certificate store", false},
+	{"use-latest-expiring-certificate", "winstore or keychain", "of several matches take the one that expires last", true},
+	{"pkcs11-lib", "pkcs11", "PKCS#11 module", false},
+	{"reuse-pin", "pkcs11", "use the PIN again where the key always asks", true},
+	{"tpm-key-password", "tpm", "password of the TPM key; do not use it: every local user\ncan read a command line", false},
+	{"no-tpm-key-password", "tpm", "the TPM key has no password", true},
+}
+
+// exclusive are the pairs that aws_signing_helper does not take together.
+var exclusive = [][2]string{
+	{"certificate", "cert-selector"},
+	{"certificate", "system-store-name"},
+	{"private-key", "cert-selector"},
+	{"private-key", "system-store-name"},
+	{"private-key", "use-latest-expiring-certificate"},
+	{"use-latest-expiring-certificate", "intermediates"},
+	{"use-latest-expiring-certificate", "reuse-pin"},
+	{"cert-selector", "intermediates"},
+	{"cert-selector", "reuse-pin"},
+	{"system-store-name", "reuse-pin"},
+	{"tpm-key-password", "cert-selector"},
+	{"tpm-key-password", "reuse-pin"},
+	{"no-tpm-key-password", "cert-selector"},
+	{"no-tpm-key-password", "tpm-key-password"},
+	{"pkcs8-password", "tpm-key-password"},
+}
+
+// check refuses what can be refused before anything is opened.
+func (f *identityFlags) check(cmd *cobra.Command) error {
+	for _, d := range deferred {
+		if cmd.Flags().Changed(d.name) {
+			return signer.WithHint(fmt.Errorf("--%s needs the %s backend, which this version does not have: %w",
+				d.name, d.backend, errors.ErrUnsupported), "use a key file until it has")
+		}
+	}
+	if f.identity.Key == "" && f.identity.Certificate == "" {
+		return signer.WithHint(usagef("neither --certificate nor --private-key is given"),
+			"name the files: --certificate cert.pem --private-key key.pem")
+	}
+	return nil
+}
+
+// open opens the key; the caller closes it.
+func (f *identityFlags) open(ctx context.Context, a app, debug bool) (signer.Signer, error) {
+	opts := keystore.Options{Logger: a.logger(debug), Stdin: a.stdin, LookupEnv: a.lookupEnv}
+	var err error
+	if opts.PIN, err = a.pinSource(f.pinSource, f.password, opts); err != nil {
+		return nil, err
+	}
+	return a.store().OpenIdentity(ctx, f.identity, opts)
+}
+
+// certificateName is what errors call the certificate.
+func (f *identityFlags) certificateName() string {
+	name := f.identity.Certificate
+	if name == "" {
+		name = f.identity.Key
+	}
+	ref, err := keystore.ParseRef(name)
+	if err != nil {
+		return ""
+	}
+	return ref.String()
+}

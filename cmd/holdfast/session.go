@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
+)
+
+// sessionFlags say which session to create and how to reach the service, in
+// every command that creates sessions.
+type sessionFlags struct {
+	config   rolesanywhere.Config
+	seconds  int
+	caBundle string
+	noVerify bool
+	proxy    bool
+	debug    bool
+}
+
+func (f *sessionFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	c := &f.config
+	fs.StringVar(&c.TrustAnchorARN, "trust-anchor-arn", "", "ARN of the trust anchor")
+	fs.StringVar(&c.ProfileARN, "profile-arn", "", "ARN of the profile")
+	fs.StringVar(&c.RoleARN, "role-arn", "", "ARN of the role to assume")
+	fs.IntVar(&f.seconds, "session-duration", 0, "duration of the session in seconds, 900 to 43200\n(default: the profile's)")
+	fs.StringVar(&c.SessionName, "role-session-name", "", "name of the session, if the profile accepts one\n(default: the certificate's serial number)")
+	fs.StringVar(&c.Region, "region", "", "region to sign for (default: the trust anchor's)")
+	fs.StringVar(&c.Endpoint, "endpoint", "", "URL of the service (default: the region's)")
+	fs.BoolVar(&c.FIPS, "fips", false, "use the FIPS endpoint; also AWS_USE_FIPS_ENDPOINT=true")
+	fs.BoolVar(&c.DualStack, "dual-stack", false, "use the dual-stack endpoint; also\nAWS_USE_DUALSTACK_ENDPOINT=true")
+	fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM file of CAs to trust instead of the system's; also\nAWS_CA_BUNDLE")
+	fs.BoolVar(&f.noVerify, "no-verify-ssl", false, "believe any server; also allows plain http")
+	fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy that HTTPS_PROXY and NO_PROXY name")
+	fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "how long to try in all")
+	fs.BoolVar(&f.debug, "debug", false, "tell each step on standard error, without secrets")
+}
+
+// resolve completes the config from the environment and checks it.
+func (f *sessionFlags) resolve(cmd *cobra.Command, a app) error {
+	c := &f.config
+	for _, v := range []struct {
+		flag *bool
+		name string
+	}{{&c.FIPS, "AWS_USE_FIPS_ENDPOINT"}, {&c.DualStack, "AWS_USE_DUALSTACK_ENDPOINT"}} {
+		if s := a.env(v.name); s != "" && !*v.flag {
+			on, err := strconv.ParseBool(s)
+			if err != nil {
+				return usagef("environment variable %s is %q, neither true nor false", v.name, s)
+			}
+			*v.flag = on
+		}
+	}
+	if cmd.Flags().Changed("session-duration") {
+		if lo, hi := int(rolesanywhere.MinDuration/time.Second), int(rolesanywhere.MaxDuration/time.Second); f.seconds < lo || f.seconds > hi {
+			return usagef("--session-duration %d is not from %d to %d seconds", f.seconds, lo, hi)
+		}
+		c.Duration = time.Duration(f.seconds) * time.Second
+	}
+	if c.Timeout <= 0 {
+		return usagef("--timeout %v is not positive", c.Timeout)
+	}
+	c.Insecure = f.noVerify
+	c.UserAgent = readBuild().userAgent()
+	c.Now = a.now
+	c.Logger = a.logger(f.debug)
+	return c.Check()
+}
+
+// transport needs the file system, and so comes after what needs nothing.
+func (f *sessionFlags) transport(a app) error {
+	cfg := rolesanywhere.TransportConfig{NoProxy: !f.proxy, InsecureSkipVerify: f.noVerify}
+	name := f.caBundle
+	if name == "" {
+		name = a.env("AWS_CA_BUNDLE")
+	}
+	if name != "" {
+		var err error
+		if cfg.CABundle, err = keystore.ReadFile(name, keystore.MaxInput); err != nil {
+			return fmt.Errorf("CA bundle %s: %w", name, err)
+		}
+	}
+	t, err := rolesanywhere.NewTransport(cfg)
+	if err != nil {
+		return fmt.Errorf("CA bundle %s: %w", name, err)
+	}
+	f.config.Transport = t
+	return nil
+}

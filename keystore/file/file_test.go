@@ -1,0 +1,310 @@
+package file_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/file"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+const testPassword = "correct horse §"
+
+// kit makes files with the real openssl program in a folder of its own.
+type kit struct {
+	t       testing.TB
+	dir     string
+	program string
+}
+
+func newKit(t testing.TB) *kit {
+	return &kit{t, t.TempDir(), signertest.Require(t, "openssl", "openssl")}
+}
+
+func (k *kit) path(name string) string { return filepath.Join(k.dir, name) }
+
+// openssl runs a line, with {x} replaced by the path of x. The password is in
+// the environment.
+func (k *kit) openssl(line string) {
+	k.t.Helper()
+	args := strings.Fields(line)
+	for i, a := range args {
+		if strings.HasPrefix(a, "{") {
+			args[i] = k.path(strings.Trim(a, "{}"))
+		}
+	}
+	cmd := exec.Command(k.program, args...)
+	cmd.Env = append(os.Environ(), "PW="+testPassword, "EMPTY=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		k.t.Fatalf("openssl %s: %v\n%s", line, err, out)
+	}
+}
+
+func (k *kit) write(name string, parts ...[]byte) {
+	k.t.Helper()
+	var all []byte
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	if err := os.WriteFile(k.path(name), all, 0o600); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+func (k *kit) read(name string) []byte {
+	k.t.Helper()
+	b, err := os.ReadFile(k.path(name))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return b
+}
+
+var store = keystore.New(file.Backend{})
+
+func withPassword(password string) keystore.Options {
+	return keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(password), nil }}
+}
+
+// generated are keys as openssl makes them, each in the forms it writes.
+var generated = []struct{ name, make, traditional string }{
+	{"rsa2048", "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {key}", "rsa -traditional"},
+	{"p256", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {key}", "ec"},
+	{"p384", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out {key}", "ec"},
+	{"p521", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521 -out {key}", "ec"},
+	{"ed25519", "genpkey -algorithm ED25519 -out {key}", ""},
+}
+
+func TestOpenKeyForms(t *testing.T) {
+	for _, g := range generated {
+		t.Run(g.name, func(t *testing.T) {
+			k := newKit(t)
+			k.openssl(g.make)
+			k.openssl("pkey -in {key} -pubout -outform DER -out {pub}")
+			pub, err := x509.ParsePKIXPublicKey(k.read("pub"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.openssl("pkcs8 -topk8 -nocrypt -in {key} -outform DER -out {pkcs8.der}")
+			files := []string{"key", "pkcs8.der"}
+			if g.traditional != "" {
+				k.openssl(g.traditional + " -in {key} -out {old}")
+				k.openssl(g.traditional + " -in {key} -outform DER -out {old.der}")
+				files = append(files, "old", "old.der")
+			}
+			for _, name := range files {
+				checkOpens(t, k.path(name), pub, keystore.Options{})
+			}
+		})
+	}
+}
+
+func TestOpenWithECParameters(t *testing.T) {
+	k := newKit(t)
+	k.openssl("ecparam -name prime256v1 -genkey -out {key}")
+	if !strings.Contains(string(k.read("key")), "EC PARAMETERS") {
+		t.Fatal("openssl wrote no parameters")
+	}
+	k.openssl("pkey -in {key} -pubout -outform DER -out {pub}")
+	pub, err := x509.ParsePKIXPublicKey(k.read("pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkOpens(t, k.path("key"), pub, keystore.Options{})
+}
+
+func checkOpens(t *testing.T, ref string, pub crypto.PublicKey, opts keystore.Options) {
+	t.Helper()
+	s, err := store.Open(t.Context(), ref, opts)
+	if err != nil {
+		t.Errorf("%s: %v", filepath.Base(ref), err)
+		return
+	}
+	defer s.Close()
+	if !signer.SamePublicKey(s.Public(), pub) {
+		t.Errorf("%s: another key", filepath.Base(ref))
+	}
+}
+
+func TestOpenEncryptedPKCS8(t *testing.T) {
+	k := newKit(t)
+	key := signertest.Key(t, "p256")
+	k.write("key", signertest.KeyPEM(t, key))
+	const base = "pkcs8 -topk8 -in {key} -passout env:PW -out {enc} "
+	for _, flags := range []string{
+		"-v2 aes-128-cbc", "-v2 aes-192-cbc", "-v2 aes-256-cbc", "-v2 des3",
+		"-v2 aes-256-cbc -v2prf hmacWithSHA1", "-v2 aes-256-cbc -v2prf hmacWithSHA256",
+		"-v2 aes-256-cbc -v2prf hmacWithSHA384", "-v2 aes-256-cbc -v2prf hmacWithSHA512",
+		"-v2 des3 -v2prf hmacWithSHA1", "-v2 aes-256-cbc -iter 100000",
+		"-scrypt", "-scrypt -scrypt_N 1024 -scrypt_r 8 -scrypt_p 16", "-outform DER",
+	} {
+		t.Run(flags, func(t *testing.T) {
+			k.openssl(base + flags)
+			checkOpens(t, k.path("enc"), key.Public(), withPassword(testPassword))
+			for _, c := range []struct {
+				name string
+				opts keystore.Options
+				want error
+			}{
+				{"wrong password", withPassword("wrong"), signer.ErrPINIncorrect},
+				{"empty password", withPassword(""), signer.ErrPINIncorrect},
+				{"nobody to ask", keystore.Options{}, signer.ErrPINRequired},
+			} {
+				if _, err := store.Open(t.Context(), k.path("enc"), c.opts); !errors.Is(err, c.want) {
+					t.Errorf("%s: %v, want %v", c.name, err, c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestOpenPKCS12(t *testing.T) {
+	k := newKit(t)
+	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+	for _, kind := range []string{"p256", "rsa2048"} {
+		key := signertest.Key(t, kind)
+		leaf := ca.Issue(t, key, nil)
+		k.write("key", signertest.KeyPEM(t, key))
+		k.write("cert", signertest.CertPEM(leaf))
+		k.write("chain", signertest.CertPEM(ca.Root(), ca.Cert)) // not the order that we need
+		const base = "pkcs12 -export -inkey {key} -in {cert} -certfile {chain} -out {pfx} "
+		for _, c := range []struct{ flags, password string }{
+			{"-passout env:PW", testPassword},
+			{"-passout env:PW -legacy", testPassword},
+			{"-passout env:PW -macalg sha512 -iter 50000", testPassword},
+			{"-passout env:PW -certpbe NONE", testPassword},
+			{"-passout env:EMPTY", ""},
+			{"-passout env:EMPTY -legacy", ""},
+			{"-passout env:EMPTY -keypbe NONE -certpbe NONE -nomac", ""},
+		} {
+			t.Run(kind+" "+c.flags, func(t *testing.T) {
+				k.openssl(base + c.flags)
+				opts := keystore.Options{}
+				if c.password != "" {
+					opts = withPassword(c.password)
+					if _, err := store.Open(t.Context(), k.path("pfx"), keystore.Options{}); !errors.Is(err, signer.ErrPINRequired) {
+						t.Errorf("without password: %v", err)
+					}
+					if _, err := store.Open(t.Context(), k.path("pfx"), withPassword("wrong")); !errors.Is(err, signer.ErrPINIncorrect) {
+						t.Errorf("wrong password: %v", err)
+					}
+				}
+				s, err := store.OpenIdentity(t.Context(), keystore.Identity{Certificate: k.path("pfx")}, opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				checkChain(t, s, leaf, ca.Cert)
+			})
+		}
+	}
+}
+
+func checkChain(t *testing.T, s signer.Signer, want ...*x509.Certificate) {
+	t.Helper()
+	chain := s.Chain()
+	if len(chain) != len(want) {
+		t.Fatalf("chain of %d certificates, want %d", len(chain), len(want))
+	}
+	for i := range want {
+		if !chain[i].Equal(want[i]) {
+			t.Errorf("certificate %d is %q, want %q", i, chain[i].Subject, want[i].Subject)
+		}
+	}
+}
+
+func TestIdentityForms(t *testing.T) {
+	k := newKit(t)
+	root := signertest.NewCA(t, "root")
+	ca := root.Intermediate(t, "outer").Intermediate(t, "inner")
+	key := signertest.Key(t, "p256")
+	leaf := ca.Issue(t, key, nil)
+	outer, inner := ca.Chain()[1], ca.Chain()[0]
+	other := signertest.NewCA(t, "unrelated").Cert
+	keyPEM := signertest.KeyPEM(t, key)
+	k.write("key", keyPEM)
+	k.write("leaf", signertest.CertPEM(leaf))
+	k.write("leaf.der", leaf.Raw)
+	k.write("fullchain", signertest.CertPEM(root.Cert, outer, other, leaf, inner))
+	k.write("both", signertest.CertPEM(outer, inner), keyPEM, signertest.CertPEM(leaf))
+	k.write("intermediates", signertest.CertPEM(root.Cert, outer, inner))
+	k.write("text", []byte("subject=CN = client\r\nsome text\r\n"), signertest.CertPEM(leaf))
+	env := func(name string) (string, bool) {
+		if name == "BOTH" {
+			return string(k.read("both")), true
+		}
+		return "", false
+	}
+
+	for _, c := range []struct {
+		name  string
+		id    keystore.Identity
+		stdin string
+		want  []*x509.Certificate
+	}{
+		{"two files", keystore.Identity{Key: "key", Certificate: "leaf"}, "", []*x509.Certificate{leaf}},
+		{"DER certificate", keystore.Identity{Key: "key", Certificate: "leaf.der"}, "", []*x509.Certificate{leaf}},
+		{"text before PEM", keystore.Identity{Key: "key", Certificate: "text"}, "", []*x509.Certificate{leaf}},
+		{"bundle in any order", keystore.Identity{Key: "key", Certificate: "fullchain"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"separate intermediates", keystore.Identity{Key: "key", Certificate: "leaf", Intermediates: "intermediates"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"one file as certificate", keystore.Identity{Certificate: "both"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"one file as key", keystore.Identity{Key: "both"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"one file as all three", keystore.Identity{Key: "both", Certificate: "both", Intermediates: "both"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"key from standard input", keystore.Identity{Key: "-", Certificate: "leaf"}, "key", []*x509.Certificate{leaf}},
+		{"both from standard input", keystore.Identity{Key: "-", Certificate: "-"}, "both", []*x509.Certificate{leaf, inner, outer}},
+		{"both from a variable", keystore.Identity{Key: "env:BOTH"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"file URIs", keystore.Identity{Key: "file:key", Certificate: "file:leaf"}, "", []*x509.Certificate{leaf}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			opts := keystore.Options{LookupEnv: env}
+			if c.stdin != "" {
+				opts.Stdin = strings.NewReader(string(k.read(c.stdin)))
+			}
+			id := c.id
+			for _, ref := range []*string{&id.Key, &id.Certificate, &id.Intermediates} {
+				switch {
+				case *ref == "", *ref == "-", strings.HasPrefix(*ref, "env:"):
+				case strings.HasPrefix(*ref, "file:"):
+					*ref = "file://" + k.path(strings.TrimPrefix(*ref, "file:"))
+				default:
+					*ref = k.path(*ref)
+				}
+			}
+			s, err := store.OpenIdentity(t.Context(), id, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			checkChain(t, s, c.want...)
+		})
+	}
+}
+
+// The contract test runs over a key in each form once; the forms differ only
+// in how they are read.
+func TestContract(t *testing.T) {
+	k := newKit(t)
+	for _, kind := range signertest.KeyKinds() {
+		t.Run(kind, func(t *testing.T) {
+			key := signertest.Key(t, kind)
+			ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+			k.write(kind, signertest.KeyPEM(t, key), signertest.CertPEM(ca.Issue(t, key, nil), ca.Cert))
+			signertest.Run(t, func(t *testing.T) signer.Signer {
+				s, err := store.Open(t.Context(), k.path(kind), keystore.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			})
+		})
+	}
+}

@@ -1,0 +1,87 @@
+package rolesanywhere
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// An arn is one of the three that a request names, checked.
+type arn struct {
+	text, partition, region, account string
+}
+
+var (
+	arnPartition = regexp.MustCompile(`^aws(-[a-z]+)*$`)
+	arnRegion    = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-\d+$`)
+	arnAccount   = regexp.MustCompile(`^\d{12}$`)
+)
+
+// arnResource has what follows the kind of a resource and a slash. Sources:
+// IAM Roles Anywhere API Reference, GetTrustAnchor and GetProfile; IAM User
+// Guide, "IAM identifiers".
+var arnResource = map[string]*regexp.Regexp{
+	"trust-anchor": regexp.MustCompile(`^[0-9a-f]{8}-([0-9a-z]{4}-){3}[0-9a-z]{12}$`),
+	"profile":      regexp.MustCompile(`^[0-9a-f]{8}-([0-9a-z]{4}-){3}[0-9a-z]{12}$`),
+	"role":         regexp.MustCompile(`^([\x21-\x2e\x30-\x7e]+/)*[\w+=,.@-]{1,64}$`),
+}
+
+// arnForm shows a person what was expected.
+var arnForm = map[string]string{
+	"trust-anchor": "arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID",
+	"profile":      "arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID",
+	"role":         "arn:aws:iam::ACCOUNT:role/NAME",
+}
+
+const maxARN = 1011 // IAM Roles Anywhere API Reference, CreateSession and ImportCrl
+
+// parseARN checks the ARN of a resource of a kind; what is its name for people.
+func parseARN(what, s, service, kind string) (arn, error) {
+	fail := func(format string, args ...any) (arn, error) {
+		return arn{}, signer.WithHint(fmt.Errorf("%s ARN %q %w", what, clip(s), fmt.Errorf(format, args...)),
+			"it has the form "+arnForm[kind])
+	}
+	if s == "" {
+		return arn{}, signer.WithHint(fmt.Errorf("no %s ARN is given", what), "it has the form "+arnForm[kind])
+	}
+	if len(s) > maxARN {
+		return fail("is longer than %d characters", maxARN)
+	}
+	parts := strings.SplitN(s, ":", 6)
+	if len(parts) != 6 || parts[0] != "arn" {
+		return fail("is not an ARN of six parts")
+	}
+	a := arn{text: s, partition: parts[1], region: parts[3], account: parts[4]}
+	gotKind, id, _ := strings.Cut(parts[5], "/")
+	switch {
+	case !arnPartition.MatchString(a.partition):
+		return fail("has the partition %q", a.partition)
+	case parts[2] != service || gotKind != kind:
+		return fail("is that of a %s of %s, not of a %s of %s", gotKind, parts[2], kind, service)
+	case service == "iam" && a.region != "":
+		return fail("has a region, which IAM has not")
+	case service != "iam" && !arnRegion.MatchString(a.region):
+		return fail("has the region %q", a.region)
+	case !arnAccount.MatchString(a.account):
+		return fail("has the account %q instead of twelve digits", a.account)
+	case !arnResource[kind].MatchString(id):
+		return fail("ends in %q, which cannot be a %s", id, kind)
+	}
+	if service != "iam" {
+		if want := partitionOf(a.region).name; want != a.partition {
+			return arn{}, fmt.Errorf("%s ARN %q %w", what, s,
+				errors.New("has the partition "+a.partition+", but its region belongs to "+want))
+		}
+	}
+	return a, nil
+}
+
+func clip(s string) string {
+	if len(s) > 128 {
+		return s[:128] + "…"
+	}
+	return s
+}

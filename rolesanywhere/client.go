@@ -1,0 +1,178 @@
+// Package rolesanywhere obtains temporary AWS credentials from IAM Roles
+// Anywhere with a private key and its certificate.
+package rolesanywhere
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// The bounds of a session's duration that the service accepts.
+const (
+	MinDuration = 15 * time.Minute
+	MaxDuration = 12 * time.Hour
+)
+
+// DefaultTimeout bounds one call of [Client.Credentials] with all its retries.
+const DefaultTimeout = 9 * time.Second
+
+// ErrConfig is wrapped by the errors of [New]: what was asked for cannot be,
+// and nothing was sent.
+var ErrConfig = errors.New("configuration is not valid")
+
+// A Config says whose credentials to obtain, with which key, from where.
+type Config struct {
+	Signer          signer.Signer // borrowed; its chain goes along
+	CertificateName string        // what errors call the certificate, such as its file; "": its subject
+
+	TrustAnchorARN string
+	ProfileARN     string
+	RoleARN        string
+
+	Duration    time.Duration // of the session; 0: the profile's
+	SessionName string        // "": the certificate's serial number; the profile must allow another
+
+	Region    string // "": the trust anchor's
+	Endpoint  string // a URL; "": the region's
+	FIPS      bool
+	DualStack bool
+	// Insecure also allows plain http to hosts other than this one.
+	Insecure bool
+
+	Transport http.RoundTripper // nil: that of NewTransport with the zero config
+	Timeout   time.Duration     // 0: DefaultTimeout
+	UserAgent string            // "": "Holdfast"
+	Now       func() time.Time  // nil: time.Now
+	Logger    *slog.Logger      // nil: discard; secrets are never logged
+}
+
+// A Client obtains credentials by CreateSession. It is a
+// [credentials.Source], and safe for concurrent use.
+type Client struct {
+	cfg      Config
+	endpoint *url.URL
+	role     arn
+	pause    func(ctx context.Context, d time.Duration) error
+}
+
+var _ credentials.Source = (*Client)(nil)
+
+var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+
+// New returns a Client for cfg, which it checks without sending anything. The
+// Signer stays the caller's, who closes it after the last use of the Client.
+func New(cfg Config) (*Client, error) {
+	c := &Client{cfg: cfg, pause: pause}
+	if cfg.Signer == nil {
+		return nil, fmt.Errorf("%w: no signer", ErrConfig)
+	}
+	if err := c.init(); err != nil {
+		return nil, err
+	}
+	if err := c.setDefaults(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Check reports what is wrong with cfg, apart from its Signer, which it does
+// not look at. The error wraps [ErrConfig].
+func (cfg Config) Check() error { return (&Client{cfg: cfg}).init() }
+
+func (c *Client) init() error {
+	if err := c.checkNames(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+// checkNames reads all that is text, and sets the endpoint and the role.
+func (c *Client) checkNames() error {
+	cfg := &c.cfg
+	anchor, err := parseARN("trust anchor", cfg.TrustAnchorARN, "rolesanywhere", "trust-anchor")
+	if err != nil {
+		return err
+	}
+	profile, err := parseARN("profile", cfg.ProfileARN, "rolesanywhere", "profile")
+	if err != nil {
+		return err
+	}
+	if c.role, err = parseARN("role", cfg.RoleARN, "iam", "role"); err != nil {
+		return err
+	}
+	if anchor.region != profile.region {
+		return fmt.Errorf("the trust anchor is in region %s, but the profile in %s", anchor.region, profile.region)
+	}
+	for _, other := range []arn{profile, c.role} {
+		if other.partition != anchor.partition {
+			return fmt.Errorf("the trust anchor is in partition %s, but %s in %s", anchor.partition, other.text, other.partition)
+		}
+	}
+	if cfg.Region == "" {
+		cfg.Region = anchor.region
+	}
+	if cfg.Region != anchor.region {
+		return signer.WithHint(fmt.Errorf("region %q is not that of the trust anchor, %s", cfg.Region, anchor.region),
+			"leave --region out; the trust anchor's ARN says it")
+	}
+	if c.endpoint, err = endpoint(*cfg, anchor.partition); err != nil {
+		return err
+	}
+	if d := cfg.Duration; d != 0 && (d < MinDuration || d > MaxDuration || d%time.Second != 0) {
+		return fmt.Errorf("session duration of %v is not whole seconds from %d to %d",
+			d, MinDuration/time.Second, MaxDuration/time.Second)
+	}
+	if cfg.SessionName != "" && !sessionName.MatchString(cfg.SessionName) {
+		return fmt.Errorf("role session name %q is not 2 to 64 letters, digits or any of _+=,.@-", cfg.SessionName)
+	}
+	if cfg.Timeout < 0 {
+		return fmt.Errorf("timeout of %v is negative", cfg.Timeout)
+	}
+	return nil
+}
+
+func (c *Client) setDefaults() (err error) {
+	cfg := &c.cfg
+	if cfg.Transport == nil {
+		if cfg.Transport, err = NewTransport(TransportConfig{}); err != nil {
+			return err
+		}
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = "Holdfast"
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Credentials creates a session and returns its credentials. It retries within
+// the timeout what may pass by itself, and signs anew, once, if the answer
+// shows that the local clock is wrong.
+//
+// Errors are a [*CertificateError], before anything is sent; an [*APIError];
+// or wrap [ErrUnreachable]; or come from the Signer.
+func (c *Client) Credentials(ctx context.Context) (credentials.Credentials, error) {
+	if err := CheckChain(c.cfg.Signer.Chain(), c.cfg.Now()); err != nil {
+		return credentials.Credentials{}, &CertificateError{c.cfg.CertificateName, err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	return c.createSession(ctx)
+}

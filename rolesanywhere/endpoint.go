@@ -1,0 +1,97 @@
+package rolesanywhere
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A partition is a part of AWS with domains of its own.
+type partition struct {
+	name      string
+	region    *regexp.Regexp
+	suffix    string
+	dualStack string // "" if the service has no dual-stack endpoints there
+}
+
+// partitions in the order in which a region is matched; the last one takes
+// what no other does, as the AWS SDKs do. Source: endpoint rules of the
+// service in aws-sdk-go-v2 (service/rolesanywhere v1.33.1).
+var partitions = []partition{
+	{"aws-cn", regexp.MustCompile(`^cn-`), "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
+	{"aws-us-gov", regexp.MustCompile(`^us-gov-`), "amazonaws.com", "api.aws"},
+	{"aws-eusc", regexp.MustCompile(`^eusc-`), "amazonaws.eu", "api.amazonwebservices.eu"},
+	{"aws-iso", regexp.MustCompile(`^us-iso-`), "c2s.ic.gov", ""},
+	{"aws-iso-b", regexp.MustCompile(`^us-isob-`), "sc2s.sgov.gov", ""},
+	{"aws-iso-e", regexp.MustCompile(`^eu-isoe-`), "cloud.adc-e.uk", ""},
+	{"aws-iso-f", regexp.MustCompile(`^us-isof-`), "csp.hci.ic.gov", ""},
+	{"aws", regexp.MustCompile(``), "amazonaws.com", "api.aws"},
+}
+
+func partitionOf(region string) partition {
+	for _, p := range partitions {
+		if p.region.MatchString(region) {
+			return p
+		}
+	}
+	panic("unreachable: the last partition takes every region")
+}
+
+// endpoint returns the URL of CreateSession.
+func endpoint(cfg Config, partitionName string) (*url.URL, error) {
+	if cfg.Endpoint != "" {
+		if cfg.FIPS || cfg.DualStack {
+			return nil, errors.New("an endpoint of one's own excludes FIPS and dual-stack endpoints")
+		}
+		return customEndpoint(cfg.Endpoint, cfg.Insecure)
+	}
+	p := partitionOf(cfg.Region)
+	host, suffix := "rolesanywhere", p.suffix
+	if cfg.FIPS {
+		host += "-fips"
+	}
+	if cfg.DualStack {
+		if suffix = p.dualStack; suffix == "" {
+			return nil, fmt.Errorf("partition %s has no dual-stack endpoints", partitionName)
+		}
+	}
+	return &url.URL{Scheme: "https", Host: host + "." + cfg.Region + "." + suffix, Path: "/sessions"}, nil
+}
+
+func customEndpoint(s string, insecure bool) (*url.URL, error) {
+	if !strings.Contains(s, "://") {
+		s = "https://" + s // as aws_signing_helper takes it
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err
+		}
+		return nil, fmt.Errorf("endpoint %q: %w", clip(s), err)
+	}
+	switch {
+	case u.User != nil:
+		return nil, errors.New("endpoint has a user name or password, which have no use there")
+	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
+		return nil, signer.WithHint(fmt.Errorf("endpoint %q is not the URL of a host", clip(s)),
+			"it has the form https://HOST or http://127.0.0.1:PORT")
+	case u.Path != "" && u.Path != "/":
+		return nil, fmt.Errorf("endpoint %q has a path, which the service has not", clip(s))
+	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
+		return nil, signer.WithHint(fmt.Errorf("endpoint %q would send credentials over the network in clear", clip(s)),
+			"use https, or allow it with --no-verify-ssl")
+	}
+	u.Path = "/sessions"
+	return u, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,180 @@
+package rolesanywhere
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+)
+
+const (
+	maxAttempts = 4
+	maxAnswer   = 1 << 20 // bytes; an honest answer has some 2 KiB
+	firstPause  = 200 * time.Millisecond
+	longPause   = 3 * time.Second
+
+	// maxSkew is how far the clocks may be apart before a refusal is put
+	// down to that. The service allows some minutes.
+	maxSkew = time.Minute
+)
+
+// createSession calls the service until it answers, refuses or the time is up.
+func (c *Client) createSession(ctx context.Context) (credentials.Credentials, error) {
+	body, err := c.body()
+	if err != nil {
+		return credentials.Credentials{}, err
+	}
+	var offset time.Duration // of the service's clock from ours
+	for attempt := 1; ; attempt++ {
+		creds, err := c.attempt(ctx, body, offset)
+		if err == nil {
+			return creds, nil
+		}
+		var api *APIError
+		if errors.As(err, &api) && offset == 0 && api.refusesTime() {
+			offset = api.skew
+			c.cfg.Logger.Debug("signing anew with the service's clock", "offset", offset.Round(time.Second))
+			continue
+		}
+		var t *transient
+		if attempt >= maxAttempts || !errors.As(err, &t) {
+			return credentials.Credentials{}, err
+		}
+		wait := max(t.after, jitter(attempt))
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+			return credentials.Credentials{}, err
+		}
+		c.cfg.Logger.Debug("retrying", "attempt", attempt, "wait", wait.Round(time.Millisecond), "error", err)
+		if c.pause(ctx, wait) != nil {
+			return credentials.Credentials{}, err
+		}
+	}
+}
+
+// jitter returns a random pause from a range that doubles with each attempt,
+// so that many machines do not come back at once.
+func jitter(attempt int) time.Duration {
+	limit := min(firstPause<<(attempt-1), longPause)
+	return limit/2 + rand.N(limit)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A transient error may pass by itself, after a time that the service may give.
+type transient struct {
+	err   error
+	after time.Duration
+}
+
+func (t *transient) Error() string { return t.err.Error() }
+func (t *transient) Unwrap() error { return t.err }
+
+func (c *Client) body() ([]byte, error) {
+	return json.Marshal(struct {
+		DurationSeconds int    `json:"durationSeconds,omitempty"`
+		RoleSessionName string `json:"roleSessionName,omitempty"`
+	}{int(c.cfg.Duration / time.Second), c.cfg.SessionName})
+}
+
+// attempt sends one signed request. The ARNs go into the query, as in
+// aws_signing_helper; the service takes them there or in the body.
+func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration) (credentials.Credentials, error) {
+	none := credentials.Credentials{}
+	u := *c.endpoint
+	u.RawQuery = url.Values{
+		"profileArn":     {c.cfg.ProfileARN},
+		"roleArn":        {c.cfg.RoleARN},
+		"trustAnchorArn": {c.cfg.TrustAnchorARN},
+	}.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return none, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", c.cfg.UserAgent)
+	s := c.cfg.Signer
+	if err := sigv4x509.Sign(req, body, s, s.Chain(), c.cfg.Region, c.cfg.Now().Add(offset)); err != nil {
+		return none, fmt.Errorf("sign request: %w", err)
+	}
+	c.cfg.Logger.Debug("sending CreateSession", "url", c.endpoint.String(), "certificate_serial", s.Chain()[0].SerialNumber.Text(16))
+
+	resp, err := c.cfg.Transport.RoundTrip(req)
+	if err != nil {
+		return none, unreachable(c.endpoint, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return none, unreachable(c.endpoint, err)
+	}
+	c.cfg.Logger.Debug("received", "status", resp.StatusCode, "bytes", len(answer), "request_id", printable(resp.Header.Get("x-amzn-requestid")))
+	switch {
+	case len(answer) > maxAnswer:
+		return none, unexpected(c.endpoint, fmt.Errorf("answers with more than %d KiB", maxAnswer>>10))
+	case resp.StatusCode >= 400:
+		return none, apiError(resp, answer, c.cfg.Now())
+	case resp.StatusCode >= 300:
+		return none, unexpected(c.endpoint, fmt.Errorf("redirects to %q with status %d", clip(resp.Header.Get("Location")), resp.StatusCode))
+	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
+		return none, unexpected(c.endpoint, fmt.Errorf("answers with status %d", resp.StatusCode))
+	}
+	creds, err := parseAnswer(answer)
+	if err == nil {
+		err = creds.Check(c.cfg.Now())
+	}
+	if err != nil {
+		return none, unexpected(c.endpoint, err)
+	}
+	creds.AccountID = c.role.account
+	return creds, nil
+}
+
+func parseAnswer(answer []byte) (credentials.Credentials, error) {
+	var doc struct {
+		CredentialSet []struct {
+			Credentials struct {
+				AccessKeyID     string `json:"accessKeyId"`
+				SecretAccessKey string `json:"secretAccessKey"`
+				SessionToken    string `json:"sessionToken"`
+				Expiration      string `json:"expiration"`
+			} `json:"credentials"`
+		} `json:"credentialSet"`
+	}
+	// The decoder's errors may quote the answer, which may hold secrets.
+	if json.Unmarshal(answer, &doc) != nil {
+		return credentials.Credentials{}, errors.New("answers with something that is not the JSON of a session")
+	}
+	if n := len(doc.CredentialSet); n != 1 {
+		return credentials.Credentials{}, fmt.Errorf("answers with %s sets of credentials instead of one", strconv.Itoa(n))
+	}
+	c := doc.CredentialSet[0].Credentials
+	expires, err := time.Parse(time.RFC3339, c.Expiration)
+	if err != nil {
+		return credentials.Credentials{}, errors.New("answers with an expiration that is no time")
+	}
+	return credentials.Credentials{
+		AccessKeyID:     c.AccessKeyID,
+		SecretAccessKey: c.SecretAccessKey,
+		SessionToken:    c.SessionToken,
+		Expires:         expires,
+	}, nil
+}
