@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"runtime"
 	"strings"
 
@@ -34,9 +33,22 @@ type RefError struct {
 func (e *RefError) Error() string { return fmt.Sprintf("reference %q: %v", e.Ref, e.Err) }
 func (e *RefError) Unwrap() error { return e.Err }
 
-// scheme follows RFC 3986, section 3.1, with at least two characters, so that
-// the drive letter of a Windows path is none.
-var scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+):`)
+// cutScheme follows RFC 3986, section 3.1, with at least two characters, so
+// that the drive letter of a Windows path is none.
+func cutScheme(s string) (scheme, rest string, ok bool) {
+	scheme, rest, ok = strings.Cut(s, ":")
+	if !ok || len(scheme) < 2 || !isLetter(scheme[0]) {
+		return "", "", false
+	}
+	for i := 1; i < len(scheme); i++ {
+		if c := scheme[i]; !isLetter(c) && (c < '0' || c > '9') && strings.IndexByte("+.-", c) < 0 {
+			return "", "", false
+		}
+	}
+	return strings.ToLower(scheme), rest, true
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 // ParseRef splits a reference as a person writes it. Without a scheme it is
 // the path of a file, as it stands; after "file:" it is a path with
@@ -51,17 +63,17 @@ func ParseRef(s string) (Ref, error) {
 			errors.New("is PEM text, not the name of a file"),
 			"arguments are visible to every local user; pass the text through a file, standard input (-) or a variable (env:NAME)")}
 	case len(s) > maxRef:
-		return Ref{}, &RefError{s[:64] + "…", fmt.Errorf("is longer than %d bytes", maxRef)}
+		return Ref{}, &RefError{redact(s[:64]) + "…", fmt.Errorf("is longer than %d bytes", maxRef)}
 	case strings.ContainsAny(s, "\x00\r\n"):
 		return Ref{}, &RefError{strings.Map(dropControl, Ref{Rest: s}.String()), errors.New("contains a control character")}
 	case s == SchemeStdin:
 		return Ref{Scheme: SchemeStdin}, nil
 	}
-	m := scheme.FindStringSubmatch(s)
-	if m == nil {
+	scheme, rest, ok := cutScheme(s)
+	if !ok {
 		return Ref{SchemeFile, s}, nil
 	}
-	r := Ref{strings.ToLower(m[1]), s[len(m[0]):]}
+	r := Ref{scheme, rest}
 	var err error
 	switch r.Scheme {
 	case SchemeFile:
@@ -72,7 +84,7 @@ func ParseRef(s string) (Ref, error) {
 		}
 	}
 	if err != nil {
-		return Ref{}, &RefError{s, err}
+		return Ref{}, &RefError{redact(s), err}
 	}
 	return r, nil
 }
@@ -123,14 +135,24 @@ func (r Ref) String() string {
 	return r.Scheme + ":" + redact(r.Rest)
 }
 
-var attribute = regexp.MustCompile(`[^?;&]+`)
-
 func redact(rest string) string {
-	return attribute.ReplaceAllStringFunc(rest, func(a string) string {
-		name, _, _ := strings.Cut(a, "=")
-		if plain, err := url.PathUnescape(name); err == nil && strings.EqualFold(strings.TrimSpace(plain), "pin-value") {
-			return name + "=…"
+	var b strings.Builder
+	for {
+		i := strings.IndexAny(rest, "?;&")
+		attribute := rest
+		if i >= 0 {
+			attribute = rest[:i]
 		}
-		return a
-	})
+		name, _, _ := strings.Cut(attribute, "=")
+		plain, err := url.PathUnescape(name)
+		if err == nil && strings.EqualFold(strings.TrimSpace(plain), "pin-value") {
+			attribute = name + "=…"
+		}
+		b.WriteString(attribute)
+		if i < 0 {
+			return b.String()
+		}
+		b.WriteByte(rest[i])
+		rest = rest[i+1:]
+	}
 }

@@ -3,7 +3,6 @@ package rolesanywhere
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -14,19 +13,13 @@ type arn struct {
 	text, partition, region, account string
 }
 
-var (
-	arnPartition = regexp.MustCompile(`^aws(-[a-z]+)*$`)
-	arnRegion    = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-\d+$`)
-	arnAccount   = regexp.MustCompile(`^\d{12}$`)
-)
-
-// arnResource has what follows the kind of a resource and a slash. Sources:
+// arnResource checks what follows the kind of a resource and a slash. Sources:
 // IAM Roles Anywhere API Reference, GetTrustAnchor and GetProfile; IAM User
 // Guide, "IAM identifiers".
-var arnResource = map[string]*regexp.Regexp{
-	"trust-anchor": regexp.MustCompile(`^[0-9a-f]{8}-([0-9a-z]{4}-){3}[0-9a-z]{12}$`),
-	"profile":      regexp.MustCompile(`^[0-9a-f]{8}-([0-9a-z]{4}-){3}[0-9a-z]{12}$`),
-	"role":         regexp.MustCompile(`^([\x21-\x2e\x30-\x7e]+/)*[\w+=,.@-]{1,64}$`),
+var arnResource = map[string]func(string) bool{
+	"trust-anchor": isUUID,
+	"profile":      isUUID,
+	"role":         isRolePath,
 }
 
 // arnForm shows a person what was expected.
@@ -57,17 +50,17 @@ func parseARN(what, s, service, kind string) (arn, error) {
 	a := arn{text: s, partition: parts[1], region: parts[3], account: parts[4]}
 	gotKind, id, _ := strings.Cut(parts[5], "/")
 	switch {
-	case !arnPartition.MatchString(a.partition):
+	case !isPartition(a.partition):
 		return fail("has the partition %q", a.partition)
 	case parts[2] != service || gotKind != kind:
 		return fail("is that of a %s of %s, not of a %s of %s", gotKind, parts[2], kind, service)
 	case service == "iam" && a.region != "":
 		return fail("has a region, which IAM has not")
-	case service != "iam" && !arnRegion.MatchString(a.region):
+	case service != "iam" && !isRegion(a.region):
 		return fail("has the region %q", a.region)
-	case !arnAccount.MatchString(a.account):
+	case len(a.account) != 12 || !all(a.account, digit):
 		return fail("has the account %q instead of twelve digits", a.account)
-	case !arnResource[kind].MatchString(id):
+	case !arnResource[kind](id):
 		return fail("ends in %q, which cannot be a %s", id, kind)
 	}
 	if service != "iam" {

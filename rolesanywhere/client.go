@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"regexp"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -65,8 +64,6 @@ type Client struct {
 }
 
 var _ credentials.Source = (*Client)(nil)
-
-var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 
 // New returns a Client for cfg, which it checks without sending anything. The
 // Signer stays the caller's, who closes it after the last use of the Client.
@@ -131,7 +128,7 @@ func (c *Client) checkNames() error {
 		return fmt.Errorf("session duration of %v is not whole seconds from %d to %d",
 			d, MinDuration/time.Second, MaxDuration/time.Second)
 	}
-	if cfg.SessionName != "" && !sessionName.MatchString(cfg.SessionName) {
+	if cfg.SessionName != "" && !isSessionName(cfg.SessionName) {
 		return fmt.Errorf("role session name %q is not 2 to 64 letters, digits or any of _+=,.@-", cfg.SessionName)
 	}
 	if cfg.Timeout < 0 {

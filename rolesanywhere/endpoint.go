@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -14,7 +13,7 @@ import (
 // A partition is a part of AWS with domains of its own.
 type partition struct {
 	name      string
-	region    *regexp.Regexp
+	prefix    string // of its regions
 	suffix    string
 	dualStack string // "" if the service has no dual-stack endpoints there
 }
@@ -23,19 +22,19 @@ type partition struct {
 // what no other does, as the AWS SDKs do. Source: endpoint rules of the
 // service in aws-sdk-go-v2 (service/rolesanywhere v1.33.1).
 var partitions = []partition{
-	{"aws-cn", regexp.MustCompile(`^cn-`), "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
-	{"aws-us-gov", regexp.MustCompile(`^us-gov-`), "amazonaws.com", "api.aws"},
-	{"aws-eusc", regexp.MustCompile(`^eusc-`), "amazonaws.eu", "api.amazonwebservices.eu"},
-	{"aws-iso", regexp.MustCompile(`^us-iso-`), "c2s.ic.gov", ""},
-	{"aws-iso-b", regexp.MustCompile(`^us-isob-`), "sc2s.sgov.gov", ""},
-	{"aws-iso-e", regexp.MustCompile(`^eu-isoe-`), "cloud.adc-e.uk", ""},
-	{"aws-iso-f", regexp.MustCompile(`^us-isof-`), "csp.hci.ic.gov", ""},
-	{"aws", regexp.MustCompile(``), "amazonaws.com", "api.aws"},
+	{"aws-cn", "cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
+	{"aws-us-gov", "us-gov-", "amazonaws.com", "api.aws"},
+	{"aws-eusc", "eusc-", "amazonaws.eu", "api.amazonwebservices.eu"},
+	{"aws-iso", "us-iso-", "c2s.ic.gov", ""},
+	{"aws-iso-b", "us-isob-", "sc2s.sgov.gov", ""},
+	{"aws-iso-e", "eu-isoe-", "cloud.adc-e.uk", ""},
+	{"aws-iso-f", "us-isof-", "csp.hci.ic.gov", ""},
+	{"aws", "", "amazonaws.com", "api.aws"},
 }
 
 func partitionOf(region string) partition {
 	for _, p := range partitions {
-		if p.region.MatchString(region) {
+		if strings.HasPrefix(region, p.prefix) {
 			return p
 		}
 	}

@@ -35,12 +35,10 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate) ([]*x509.Certificate
 	}
 	chain := []*x509.Certificate{leaf}
 	for c := leaf; len(chain) < maxChain; {
-		issuer := findIssuer(c, certs)
-		if issuer == nil || selfIssued(issuer) {
+		if c = findIssuer(c, certs); c == nil {
 			break
 		}
-		chain = append(chain, issuer)
-		c = issuer
+		chain = append(chain, c)
 	}
 	return chain, nil
 }
@@ -54,30 +52,32 @@ func SamePublicKey(a, b crypto.PublicKey) bool {
 
 // findIssuer compares names and key identifiers first (RFC 4158, section 3.5)
 // and checks signatures only to choose between several candidates, such as the
-// two generations of a CA that kept its name.
+// two generations of a CA that kept its name. Of a root and its
+// cross-certificate it takes the latter, and it never returns a root.
 func findIssuer(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
-	if selfIssued(c) {
+	if selfSigned(c) {
 		return nil
 	}
 	var found []*x509.Certificate
 	for _, i := range certs {
-		if !bytes.Equal(i.RawSubject, c.RawIssuer) || i.Equal(c) {
-			continue
+		if bytes.Equal(i.RawSubject, c.RawIssuer) && !i.Equal(c) && !differ(c.AuthorityKeyId, i.SubjectKeyId) {
+			found = append(found, i)
 		}
-		if len(c.AuthorityKeyId) > 0 && len(i.SubjectKeyId) > 0 && !bytes.Equal(c.AuthorityKeyId, i.SubjectKeyId) {
-			continue
-		}
-		found = append(found, i)
-	}
-	if len(found) == 1 {
-		return found[0]
 	}
 	for _, i := range found {
-		if c.CheckSignatureFrom(i) == nil {
+		if !selfSigned(i) && (len(found) == 1 || c.CheckSignatureFrom(i) == nil) {
 			return i
 		}
 	}
 	return nil
 }
 
-func selfIssued(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
+// selfSigned goes by names and key identifiers: a CA that changes its key keeps
+// its name, and certifies the new key with the old one (RFC 4210, section 4.4).
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawSubject, c.RawIssuer) && !differ(c.AuthorityKeyId, c.SubjectKeyId)
+}
+
+// differ reports whether two key identifiers are of two keys. Either may be
+// absent (RFC 5280, section 4.2.1.1).
+func differ(a, b []byte) bool { return len(a) > 0 && len(b) > 0 && !bytes.Equal(a, b) }

@@ -39,18 +39,22 @@ func WithHint(err error, hint string) error {
 	return &hinted{err, hint}
 }
 
-// Hint returns the outermost hint in err's tree, or "". Any error may carry
-// one by having a method Hint() string that returns a non-empty sentence.
+// Hint returns the outermost hint in err's tree, or "". Where errors are joined
+// it is the first one's, as with errors.As. Any error may carry a hint by having
+// a method Hint() string that returns a non-empty sentence.
 func Hint(err error) string {
-	var h interface {
-		error
-		Hint() string
+	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
+		return h.Hint()
 	}
-	for errors.As(err, &h) {
-		if s := h.Hint(); s != "" {
-			return s
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return Hint(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			if s := Hint(err); s != "" {
+				return s
+			}
 		}
-		err = errors.Unwrap(h)
 	}
 	return ""
 }

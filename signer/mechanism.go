@@ -43,43 +43,41 @@ type Mechanism struct {
 //
 // It refuses a digest whose length is not that of opts.HashFunc(), and for RSA
 // and ECDSA the absence of a hash, so that a message is never signed as if it
-// were a digest. Hashes other than SHA-2, key types other than RSA, ECDSA and
-// Ed25519, and the Ed25519ph and Ed25519ctx variants are
-// [errors.ErrUnsupported].
+// were a digest. Hashes other than SHA-224, SHA-256, SHA-384 and SHA-512, key
+// types other than RSA, ECDSA and Ed25519, and the Ed25519ph and Ed25519ctx
+// variants are [errors.ErrUnsupported].
 func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (Mechanism, error) {
-	if opts == nil {
+	pss, isPSS := opts.(*rsa.PSSOptions)
+	ed, isEd := opts.(*ed25519.Options)
+	if opts == nil || isPSS && pss == nil || isEd && ed == nil {
 		return Mechanism{}, errors.New("no signature options: the hash is not known")
 	}
 	hash := opts.HashFunc()
-	var m Mechanism
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
-		m = Mechanism{Padding: PKCS1v15, Hash: hash}
-		if o, ok := opts.(*rsa.PSSOptions); ok {
-			m.Padding = PSS
-			if err := checkHash(hash, digest); err != nil {
-				return Mechanism{}, err
-			}
-			n, err := saltLen(pub, o.SaltLength, hash)
-			if err != nil {
-				return Mechanism{}, err
-			}
-			m.SaltLen = n
+		if err := checkHash(hash, digest); err != nil {
+			return Mechanism{}, err
 		}
+		if !isPSS {
+			return Mechanism{Padding: PKCS1v15, Hash: hash}, nil
+		}
+		n, err := saltLen(pub, pss.SaltLength, hash)
+		if err != nil {
+			return Mechanism{}, err
+		}
+		return Mechanism{Padding: PSS, Hash: hash, SaltLen: n}, nil
 	case *ecdsa.PublicKey:
-		m = Mechanism{Hash: hash}
+		if err := checkHash(hash, digest); err != nil {
+			return Mechanism{}, err
+		}
+		return Mechanism{Hash: hash}, nil
 	case ed25519.PublicKey:
-		if o, ok := opts.(*ed25519.Options); hash != 0 || ok && o.Context != "" {
+		if hash != 0 || isEd && ed.Context != "" {
 			return Mechanism{}, fmt.Errorf("Ed25519 with a hash or a context: %w", errors.ErrUnsupported)
 		}
 		return Mechanism{}, nil
-	default:
-		return Mechanism{}, fmt.Errorf("key of type %T: %w", pub, errors.ErrUnsupported)
 	}
-	if err := checkHash(hash, digest); err != nil {
-		return Mechanism{}, err
-	}
-	return m, nil
+	return Mechanism{}, fmt.Errorf("key of type %T: %w", pub, errors.ErrUnsupported)
 }
 
 // checkHash comes before any call of hash.Size, which panics on unknown hashes.
