@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -51,16 +52,13 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(fo
 
 // oneLine also keeps what stands in a file name from steering the terminal.
 func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n':
-			return ';'
-		case r < ' ' || r == 0x7f:
-			return '?'
+	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
 		}
-		return r
-	}, strings.TrimSpace(s))
-	return strings.ReplaceAll(s, ";", "; ")
+		return '?'
+	}, s)
 }
 
 // root builds the tree of commands. It sets started once a command line was

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+const boto3Script = `
+import boto3, sys
+sts = boto3.client("sts", endpoint_url=sys.argv[1], region_name="us-east-1")
+print(sts.get_caller_identity()["Arn"])
+`
+
+// TestAWSClients lets AWS's own clients fetch credentials from holdfast by
+// their credential_process setting and use them.
+func TestAWSClients(t *testing.T) {
+	clients := []struct {
+		name string
+		args func(url string) []string
+	}{
+		{"awscli", func(url string) []string {
+			aws := signertest.Require(t, "awscli", "/usr/bin/aws")
+			return []string{aws, "sts", "get-caller-identity", "--endpoint-url", url, "--query", "Arn", "--output", "text"}
+		}},
+		{"boto3", func(url string) []string {
+			python := signertest.Require(t, "boto3", "/usr/bin/python3")
+			return []string{python, "-c", boto3Script, url}
+		}},
+	}
+	holdfast, err := exec.LookPath("holdfast")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"p256", "rsa2048"} {
+		dir := t.TempDir()
+		writeFiles(t, dir, kind)
+		url, flags, stop, err := runEmulator(dir, "--trust-anchor", "ca.pem")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(stop)
+		config := fmt.Sprintf("[profile app]\nregion = us-east-1\ncredential_process = %s credential-process --certificate %q --private-key %q %s\n",
+			holdfast, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), flags)
+		if err := os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := "arn:aws:sts::111122223333:assumed-role/demo/" + serial(t, filepath.Join(dir, "cert.pem"))
+		for _, c := range clients {
+			t.Run(kind+"/"+c.name, func(t *testing.T) {
+				args := c.args(url)
+				cmd := exec.Command(args[0], args[1:]...)
+				cmd.Env = []string{
+					"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GORACE=" + quickExit,
+					"AWS_CONFIG_FILE=" + filepath.Join(dir, "config"),
+					"AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(dir, "none"),
+					"AWS_PROFILE=app", "AWS_EC2_METADATA_DISABLED=true",
+				}
+				var stderr strings.Builder
+				cmd.Stderr = &stderr
+				out, err := cmd.Output()
+				if err != nil {
+					t.Fatalf("%v\n%s", err, stderr.String())
+				}
+				if got := strings.TrimSpace(string(out)); got != want {
+					t.Errorf("caller is %q, want %q", got, want)
+				}
+			})
+		}
+	}
+}
+
+// serial returns the serial number of the first certificate in a file as the
+// service puts it into the session's name.
+func serial(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(data)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := cert.SerialNumber.Text(16)
+	return strings.Repeat("0", len(s)%2) + s
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// The scripts and the AWS clients run this test binary under the name holdfast.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"holdfast": main})
+}
+
+// quickExit keeps the race detector from waiting a second at the end of every
+// process.
+const quickExit = "atexit_sleep_ms=0"
+
+func TestScripts(t *testing.T) {
+	openssl := filepath.Dir(signertest.Require(t, "openssl", "openssl"))
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", quickExit)
+			env.Setenv("PATH", env.Getenv("PATH")+string(os.PathListSeparator)+openssl)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"emulator": startEmulator,
+			"pki":      writePKI,
+		},
+	})
+}
+
+// startEmulator runs "holdfast emulator" with further flags for the rest of the
+// script, as a process of its own, and sets $URL, and $SESSION to the flags
+// that reach it.
+func startEmulator(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("unsupported: ! emulator")
+	}
+	url, flags, stop, err := runEmulator(ts.MkAbs("."), args...)
+	ts.Check(err)
+	ts.Defer(stop)
+	ts.Setenv("URL", url)
+	ts.Setenv("SESSION", flags)
+}
+
+func runEmulator(dir string, args ...string) (url, flags string, stop func(), err error) {
+	cmd := exec.Command("holdfast", append([]string{"emulator", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd.Dir = dir
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", "", nil, err
+	}
+	stop = func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		line := strings.TrimSpace(lines.Text())
+		switch {
+		case strings.HasPrefix(line, "listening on "):
+			url = strings.TrimPrefix(line, "listening on ")
+		case strings.HasPrefix(line, "--"):
+			flags += line + " "
+		case strings.HasPrefix(line, "use with"):
+			return url, "--endpoint " + url + " " + strings.TrimSpace(flags), stop, nil
+		}
+	}
+	stop()
+	return "", "", nil, lines.Err()
+}
+
+// writePKI makes ca.pem, cert.pem, key.pem, intermediate.pem and other.key in
+// the script's folder, with a key of the kind given.
+func writePKI(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: pki KIND")
+	}
+	tb := scriptTB{ts: ts}
+	writeFiles(tb, ts.MkAbs("."), args[0])
+}
+
+// scriptTB lets the test CA fail a script.
+type scriptTB struct {
+	testing.TB
+	ts *testscript.TestScript
+}
+
+func (scriptTB) Helper()                         {}
+func (tb scriptTB) Fatal(args ...any)            { tb.ts.Fatalf("%v", args) }
+func (tb scriptTB) Fatalf(f string, args ...any) { tb.ts.Fatalf(f, args...) }
+
+func writeFiles(tb testing.TB, dir, kind string) {
+	root := signertest.NewCA(tb, "root")
+	ca := root.Intermediate(tb, "intermediate")
+	key := signertest.Key(tb, kind)
+	for name, data := range map[string][]byte{
+		"ca.pem":           signertest.CertPEM(root.Cert),
+		"intermediate.pem": signertest.CertPEM(ca.Cert),
+		"cert.pem":         signertest.CertPEM(ca.Issue(tb, key, nil), ca.Cert),
+		"key.pem":          signertest.KeyPEM(tb, key),
+		"other.key":        signertest.KeyPEM(tb, signertest.NewKey(tb, "p256")),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
