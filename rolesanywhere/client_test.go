@@ -1,0 +1,394 @@
+package rolesanywhere
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// identity returns a signer with a chain of the given CA.
+func identity(t testing.TB, ca *signertest.CA, kind string) signer.Signer {
+	t.Helper()
+	key := signertest.Key(t, kind)
+	s, err := signer.Bind(signer.FromKey(key), append(ca.Chain(), ca.Issue(t, key, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// startEmulator returns the config of a client that reaches a new emulator.
+func startEmulator(t testing.TB, ca *signertest.CA, change func(*emulator.Config)) Config {
+	t.Helper()
+	cfg := emulator.Config{TrustAnchors: []emulator.TrustAnchor{{Certificates: signertest.CertPEM(ca.Root())}}}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := emulator.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return Config{
+		TrustAnchorARN: s.TrustAnchorARNs()[0],
+		ProfileARN:     s.ProfileARNs()[0],
+		RoleARN:        s.RoleARNs()[0],
+		Endpoint:       server.URL,
+	}
+}
+
+func TestCredentialsWork(t *testing.T) {
+	for _, kind := range []string{"p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096"} {
+		t.Run(kind, func(t *testing.T) {
+			ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+			cfg := startEmulator(t, ca, nil)
+			cfg.Signer = identity(t, ca, kind)
+			client, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			creds, err := client.Credentials(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			who, err := emulator.GetCallerIdentity(t.Context(), http.DefaultClient, cfg.Endpoint, creds, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(who.ARN, "arn:aws:sts::111122223333:assumed-role/demo/") || creds.AccountID != "111122223333" {
+				t.Errorf("caller is %s, account %s", who.ARN, creds.AccountID)
+			}
+		})
+	}
+}
+
+func TestDurationAndName(t *testing.T) {
+	ca := signertest.NewCA(t, "root")
+	cfg := startEmulator(t, ca, func(c *emulator.Config) {
+		c.Profiles = []emulator.Profile{{DurationSeconds: 1800, AcceptRoleSessionName: true}}
+	})
+	cfg.Signer = identity(t, ca, "p256")
+	for _, c := range []struct {
+		ask  time.Duration
+		name string
+		want time.Duration
+	}{
+		{0, "", 30 * time.Minute}, // the profile's
+		{15 * time.Minute, "worker-1", 15 * time.Minute},
+	} {
+		cfg.Duration, cfg.SessionName = c.ask, c.name
+		client, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := time.Now()
+		creds, err := client.Credentials(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life := creds.Expires.Sub(before); life < c.want-time.Second || life > c.want+time.Minute {
+			t.Errorf("asked for %v, got %v, want %v", c.ask, life, c.want)
+		}
+		if c.name == "" {
+			continue
+		}
+		who, err := emulator.GetCallerIdentity(t.Context(), http.DefaultClient, cfg.Endpoint, creds, time.Now())
+		if err != nil || !strings.HasSuffix(who.ARN, "/"+c.name) {
+			t.Errorf("caller is %v, %v", who, err)
+		}
+	}
+}
+
+const goodAnswer = `{"credentialSet":[{"credentials":{"accessKeyId":"ASIAEXAMPLE","secretAccessKey":"s3cr3t","sessionToken":"t0k3n","expiration":"2999-01-01T00:00:00Z"}}]}`
+
+// scripted returns a client of a server whose n-th answer, from 1, is written
+// by answer. The pauses between attempts are recorded instead of made.
+func scripted(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.Request)) (*Client, *atomic.Int32, *[]time.Duration) {
+	t.Helper()
+	count := new(atomic.Int32)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // or the server would not see the client leave
+		answer(int(count.Add(1)), w, r)
+	}))
+	t.Cleanup(server.Close)
+	cfg := validConfig()
+	cfg.Endpoint = server.URL
+	cfg.Signer = identity(t, signertest.NewCA(t, "root"), "p256")
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pauses := new([]time.Duration)
+	c.pause = func(ctx context.Context, d time.Duration) error {
+		*pauses = append(*pauses, d)
+		return ctx.Err()
+	}
+	return c, count, pauses
+}
+
+func respond(status int, body string, header ...string) func(int, http.ResponseWriter, *http.Request) {
+	return func(_ int, w http.ResponseWriter, _ *http.Request) {
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	}
+}
+
+func TestRetries(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		header []string
+		sent   int32
+	}{
+		{http.StatusBadRequest, nil, 1},
+		{http.StatusForbidden, nil, 1},
+		{http.StatusNotFound, nil, 1},
+		{http.StatusTooManyRequests, nil, maxAttempts},
+		{http.StatusInternalServerError, nil, maxAttempts},
+		{http.StatusServiceUnavailable, nil, maxAttempts},
+		{http.StatusBadRequest, []string{"x-amzn-errortype", "ThrottlingException:http://x"}, maxAttempts},
+		{http.StatusServiceUnavailable, []string{"Retry-After", "60"}, 1}, // longer than the timeout
+		{http.StatusServiceUnavailable, []string{"Retry-After", "1"}, maxAttempts},
+		{http.StatusMovedPermanently, []string{"Location", "/elsewhere"}, 1},
+	} {
+		client, sent, pauses := scripted(t, respond(c.status, `{"message":"no"}`, c.header...))
+		_, err := client.Credentials(t.Context())
+		if err == nil {
+			t.Errorf("%d: no error", c.status)
+		}
+		var api *APIError
+		if c.status >= 400 && (!errors.As(err, &api) || api.StatusCode != c.status) {
+			t.Errorf("%d: error is %v", c.status, err)
+		}
+		if got := sent.Load(); got != c.sent {
+			t.Errorf("%d %v: %d requests, want %d", c.status, c.header, got, c.sent)
+		}
+		for i, p := range *pauses {
+			if p < firstPause/2 || p > 2*longPause {
+				t.Errorf("%d: pause %d is %v", c.status, i, p)
+			}
+		}
+	}
+}
+
+func TestRetrySucceeds(t *testing.T) {
+	client, sent, _ := scripted(t, func(n int, w http.ResponseWriter, r *http.Request) {
+		if n < 3 {
+			respond(503, "")(n, w, r)
+			return
+		}
+		if _, err := sigv4x509.Verify(r, []byte("{}")); err != nil {
+			t.Errorf("request %d: %v", n, err)
+		}
+		respond(201, goodAnswer)(n, w, r)
+	})
+	creds, err := client.Credentials(t.Context())
+	if err != nil || creds.AccessKeyID != "ASIAEXAMPLE" {
+		t.Fatalf("%v, %v", creds, err)
+	}
+	if sent.Load() != 3 {
+		t.Errorf("%d requests", sent.Load())
+	}
+}
+
+// A refusal whose Date is far from the local clock is signed anew, once, with
+// the service's time.
+func TestWrongClock(t *testing.T) {
+	for _, offset := range []time.Duration{-30 * time.Minute, 10 * time.Minute} {
+		ca := signertest.NewCA(t, "root")
+		var requests atomic.Int32
+		now := func() time.Time { return time.Now().Add(offset) }
+		cfg := startEmulator(t, ca, func(c *emulator.Config) { c.Now = now; c.Events = countWrites{&requests} })
+		key := signertest.Key(t, "p256")
+		leaf := ca.Issue(t, key, func(c *x509.Certificate) { c.NotBefore = c.NotBefore.Add(-24 * time.Hour) })
+		s, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Signer = s
+		cfg.Duration = 15 * time.Minute // over before it began, where our clock is ahead
+		client, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = client.Credentials(t.Context())
+		if offset > 0 && err != nil {
+			t.Errorf("clock behind by %v: %v", offset, err)
+		}
+		if offset < 0 && !errors.Is(err, credentials.ErrIncomplete) {
+			t.Errorf("clock ahead by %v: %v, want credentials that are expired here", -offset, err)
+		}
+		if n := requests.Load(); n != 2 {
+			t.Errorf("offset %v: %d requests, want 2", offset, n)
+		}
+	}
+
+	client, sent, _ := scripted(t, respond(403, `{"message":"Invalid signature"}`, "Date", "Mon, 01 Jan 2001 00:00:00 GMT"))
+	_, err := client.Credentials(t.Context())
+	if sent.Load() != 2 || !strings.Contains(signer.Hint(err), "clock") {
+		t.Errorf("%d requests, want 2; hint %q", sent.Load(), signer.Hint(err))
+	}
+}
+
+type countWrites struct{ n *atomic.Int32 }
+
+func (c countWrites) Write(p []byte) (int, error) { c.n.Add(1); return len(p), nil }
+
+func TestUnexpectedAnswers(t *testing.T) {
+	for name, answer := range map[string]func(int, http.ResponseWriter, *http.Request){
+		"empty":               respond(201, ""),
+		"HTML":                respond(200, "<html>log in</html>"),
+		"no content":          respond(204, ""),
+		"other JSON":          respond(201, `{"a":1}`),
+		"null credentials":    respond(201, `{"credentialSet":[{"credentials":null}]}`),
+		"two sets":            respond(201, `{"credentialSet":[{},{}]}`),
+		"missing secret":      respond(201, strings.Replace(goodAnswer, "s3cr3t", "", 1)),
+		"bad expiration":      respond(201, strings.Replace(goodAnswer, "2999-01-01T00:00:00Z", "tomorrow", 1)),
+		"expired":             respond(201, strings.Replace(goodAnswer, "2999", "1999", 1)),
+		"wrong type":          respond(201, strings.Replace(goodAnswer, `"s3cr3t"`, `["s3cr3t"]`, 1)),
+		"cut off":             respond(201, goodAnswer[:len(goodAnswer)/2]),
+		"redirect":            respond(307, "", "Location", "https://example.com/"),
+		"huge":                func(_ int, w http.ResponseWriter, _ *http.Request) { io.CopyN(w, endless{}, 8<<20) },
+		"shorter than told":   respond(201, "{}", "Content-Length", "500"),
+		"closed connection":   func(int, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"compressed, unasked": respond(201, "\x1f\x8b\x08", "Content-Encoding", "gzip"),
+	} {
+		client, _, _ := scripted(t, answer)
+		creds, err := client.Credentials(t.Context())
+		if !errors.Is(err, ErrUnreachable) {
+			t.Errorf("%s: %v, want ErrUnreachable", name, err)
+			continue
+		}
+		if creds != (credentials.Credentials{}) {
+			t.Errorf("%s: credentials beside an error", name)
+		}
+		for _, secret := range []string{"s3cr3t", "t0k3n"} {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: the error holds a secret: %v", name, err)
+			}
+		}
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestTimeout(t *testing.T) {
+	client, _, _ := scripted(t, func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	client.cfg.Timeout = 50 * time.Millisecond
+	_, err := client.Credentials(t.Context())
+	if !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want ErrUnreachable by a deadline", err)
+	}
+	if !strings.Contains(signer.Hint(err), "--timeout") {
+		t.Errorf("hint %q", signer.Hint(err))
+	}
+}
+
+func TestCancel(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	client, sent, _ := scripted(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	})
+	if _, err := client.Credentials(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	if sent.Load() != 1 {
+		t.Errorf("%d requests", sent.Load())
+	}
+}
+
+func TestAPIErrorForms(t *testing.T) {
+	for _, c := range []struct {
+		header, body  string
+		code, message string
+	}{
+		{"AccessDeniedException:http://internal.amazon.com/", `{"message":"no"}`, "AccessDeniedException", "no"},
+		{"", `{"__type":"com.amazonaws#ValidationException","Message":"bad"}`, "ValidationException", "bad"},
+		{"", `{"code":"X","message":"y"}`, "X", "y"},
+		{"", `<html>`, "", ""},
+		{"", `{"message":"a\u001b[31mred\nline"}`, "", "a [31mred line"},
+	} {
+		client, _, _ := scripted(t, respond(403, c.body, "x-amzn-errortype", c.header))
+		_, err := client.Credentials(t.Context())
+		var api *APIError
+		if !errors.As(err, &api) || api.Code != c.code || api.Message != c.message {
+			t.Errorf("%q, %q: %#v", c.header, c.body, api)
+		}
+	}
+	client, _, _ := scripted(t, respond(403, `{"message":"`+strings.Repeat("x", 100_000)+`"}`))
+	if _, err := client.Credentials(t.Context()); len(err.Error()) > 1000 {
+		t.Errorf("an error of %d bytes", len(err.Error()))
+	}
+}
+
+// Every cause in the table is found by its own message, and not hidden by an
+// entry before it.
+func TestCauses(t *testing.T) {
+	for _, c := range causes {
+		e := &APIError{StatusCode: c.status, Code: c.code, Message: "x " + c.message + " y"}
+		if got := e.Hint(); got != c.hint {
+			t.Errorf("%+v is hidden by the hint %q", c, got)
+		}
+	}
+}
+
+func TestSignerError(t *testing.T) {
+	ca := signertest.NewCA(t, "root")
+	key := signertest.Key(t, "p256")
+	cfg := startEmulator(t, ca, nil)
+	cfg.Signer = &signertest.Fake{
+		Key:          key,
+		Certificates: []*x509.Certificate{ca.Issue(t, key, nil)},
+		OnSign:       func(int) error { return fmt.Errorf("pulled: %w", signer.ErrUnavailable) },
+	}
+	client, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Credentials(t.Context()); !errors.Is(err, signer.ErrUnavailable) || errors.Is(err, ErrUnreachable) {
+		t.Errorf("%v, want the signer's error", err)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	ca := signertest.NewCA(t, "root")
+	cfg := startEmulator(t, ca, nil)
+	cfg.Signer = identity(t, ca, "p256")
+	client, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 10 {
+				if _, err := client.Credentials(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

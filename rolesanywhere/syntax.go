@@ -1,0 +1,62 @@
+package rolesanywhere
+
+import "strings"
+
+// The syntax of names, by hand: compiling regular expressions for it would
+// take a tenth of the time that the whole program needs to start.
+
+func all(s string, ok func(byte) bool) bool {
+	for i := 0; i < len(s); i++ {
+		if !ok(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func digit(c byte) bool   { return '0' <= c && c <= '9' }
+func lower(c byte) bool   { return 'a' <= c && c <= 'z' }
+func visible(c byte) bool { return '!' <= c && c <= '~' }
+
+// nameChar is what STS and IAM take in the names of sessions and roles.
+func nameChar(c byte) bool {
+	return digit(c) || lower(c) || 'A' <= c && c <= 'Z' || strings.IndexByte("_+=,.@-", c) >= 0
+}
+
+// isSessionName follows AWS STS API Reference, AssumeRole, RoleSessionName.
+func isSessionName(s string) bool { return len(s) >= 2 && len(s) <= 64 && all(s, nameChar) }
+
+func isPartition(s string) bool {
+	return s == "aws" || strings.HasPrefix(s, "aws-") && all(s, func(c byte) bool { return lower(c) || c == '-' })
+}
+
+// isRegion accepts words of letters and a number, such as "us-gov-east-1".
+func isRegion(s string) bool {
+	parts := strings.Split(s, "-")
+	last := len(parts) - 1
+	for _, p := range parts[:last] {
+		if !all(p, lower) {
+			return false
+		}
+	}
+	return last >= 2 && all(parts[last], digit)
+}
+
+func isUUID(s string) bool {
+	parts := strings.Split(s, "-")
+	if len(parts) != 5 {
+		return false
+	}
+	for i, n := range []int{8, 4, 4, 4, 12} {
+		if len(parts[i]) != n || !all(parts[i], func(c byte) bool { return digit(c) || lower(c) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// isRolePath accepts a role's name behind any path of visible characters.
+func isRolePath(s string) bool {
+	name := s[strings.LastIndexByte(s, '/')+1:]
+	return len(name) <= 64 && all(name, nameChar) && all(s, visible) && !strings.HasPrefix(s, "/") && !strings.Contains(s, "//")
+}
