@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// benchSession runs an emulator in this process and returns the folder of a
+// PKI that it trusts and the arguments that reach it.
+func benchSession(b *testing.B) (dir string, args []string) {
+	b.Helper()
+	dir = b.TempDir()
+	ca := signertest.NewCA(b, "root")
+	files := map[string][]byte{"ca.pem": signertest.CertPEM(ca.Cert)}
+	for _, kind := range []string{"p256", "rsa2048"} {
+		key := signertest.Key(b, kind)
+		files[kind+".pem"] = signertest.CertPEM(ca.Issue(b, key, nil))
+		files[kind+".key"] = signertest.KeyPEM(b, key)
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s, err := emulator.New(emulator.Config{TrustAnchors: []emulator.TrustAnchor{{Certificates: files["ca.pem"]}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := httptest.NewServer(s)
+	b.Cleanup(server.Close)
+	return dir, []string{
+		"credential-process", "--endpoint", server.URL,
+		"--trust-anchor-arn", s.TrustAnchorARNs()[0], "--profile-arn", s.ProfileARNs()[0], "--role-arn", s.RoleARNs()[0],
+	}
+}
+
+func withKey(args []string, dir, kind string) []string {
+	return append(args[:len(args):len(args)],
+		"--certificate", filepath.Join(dir, kind+".pem"), "--private-key", filepath.Join(dir, kind+".key"))
+}
+
+// BenchmarkCredentialProcess is the whole command in this process, with the
+// emulator's work on the other side.
+func BenchmarkCredentialProcess(b *testing.B) {
+	dir, args := benchSession(b)
+	a := app{stdout: io.Discard, stderr: os.Stderr, lookupEnv: os.LookupEnv, now: time.Now, openTTY: openTTY}
+	for _, kind := range []string{"p256", "rsa2048"} {
+		line := withKey(args, dir, kind)
+		b.Run(kind, func(b *testing.B) {
+			for b.Loop() {
+				if code := run(context.Background(), a, line); code != 0 {
+					b.Fatalf("exit code %d", code)
+				}
+			}
+		})
+	}
+}
+
+const hello = `package main
+
+import "os"
+
+func main() { os.Stdout.WriteString("hello\n") }
+`
+
+// BenchmarkColdProcess starts processes in turn, so that the machine's changes
+// of speed hit all alike: a program that only says hello, as the floor, and
+// holdfast. It reports medians in milliseconds and the peak memory in MiB.
+func BenchmarkColdProcess(b *testing.B) {
+	dir, args := benchSession(b)
+	bin := func(name, pkg string) string {
+		out := filepath.Join(dir, name)
+		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s", "-o", out, pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if msg, err := build.CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, msg)
+		}
+		return out
+	}
+	source := filepath.Join(dir, "hello.go")
+	if err := os.WriteFile(source, []byte(hello), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	holdfast := bin("holdfast", ".")
+	programs := []struct {
+		name string
+		line []string
+		took []time.Duration
+		peak int64
+	}{
+		{name: "hello", line: []string{bin("hello", source)}},
+		{name: "version", line: []string{holdfast, "version"}},
+		{name: "p256", line: append([]string{holdfast}, withKey(args, dir, "p256")...)},
+		{name: "rsa2048", line: append([]string{holdfast}, withKey(args, dir, "rsa2048")...)},
+	}
+	for b.Loop() {
+		for i := range programs {
+			p := &programs[i]
+			cmd := exec.Command(p.line[0], p.line[1:]...)
+			cmd.Env = []string{"HOME=" + dir}
+			begin := time.Now()
+			out, err := cmd.Output()
+			p.took = append(p.took, time.Since(begin))
+			if err != nil || len(out) == 0 {
+				b.Fatalf("%s: %v, %d bytes", p.name, err, len(out))
+			}
+			p.peak = max(p.peak, maxRSS(cmd.ProcessState))
+		}
+	}
+	b.ReportMetric(0, "ns/op") // of no meaning for the round
+	for _, p := range programs {
+		slices.Sort(p.took)
+		b.ReportMetric(float64(p.took[len(p.took)/2].Microseconds())/1000, strings.ToLower(p.name)+"-ms")
+		b.ReportMetric(float64(p.peak)/(1<<20), p.name+"-MiB")
+	}
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+func TestExplain(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int
+	}{
+		{errors.New("x"), 1},
+		{context.Canceled, 1},
+		{signer.ErrMismatch, 1},
+		{signer.ErrClosed, 1},
+		{&rolesanywhere.CertificateError{Err: errors.New("x")}, 1},
+		{&usageError{errors.New("x")}, 2},
+		{&keystore.RefError{Err: errors.New("x")}, 2},
+		{rolesanywhere.ErrConfig, 2},
+		{signer.ErrNotFound, 3},
+		{signer.ErrAmbiguous, 3},
+		{signer.ErrNoCertificate, 3},
+		{fs.ErrNotExist, 3},
+		{signer.ErrPINRequired, 4},
+		{signer.ErrPINIncorrect, 4},
+		{signer.ErrPINLocked, 4},
+		{fmt.Errorf("%w: %w", signer.ErrPINRequired, fs.ErrNotExist), 4},
+		{signer.ErrUnavailable, 5},
+		{errors.ErrUnsupported, 5},
+		{fs.ErrPermission, 5},
+		{&rolesanywhere.APIError{StatusCode: 403}, 6},
+		{rolesanywhere.ErrUnreachable, 7},
+	} {
+		for _, err := range []error{c.err, &signer.Error{Backend: "b", Op: "open", Ref: "r", Err: c.err}} {
+			code, hint := explain(err)
+			if code != c.code || hint == "" {
+				t.Errorf("%v: code %d, want %d; hint %q", err, code, c.code, hint)
+			}
+		}
+		if _, hint := explain(signer.WithHint(c.err, "its own")); hint != "its own" {
+			t.Errorf("%v: hint %q instead of its own", c.err, hint)
+		}
+	}
+}
