@@ -15,7 +15,9 @@ const maxChain = 16
 // of its issuers, leaf first, as far as they are there. The root is left out,
 // because whoever verifies has it; a self-signed leaf stays. Certificates that
 // are not on the path are dropped. Of several certificates for pub, such as an
-// old one and its renewal, the one that expires last is taken.
+// old one and its renewal, the one that expires last is taken, and a
+// self-signed one, which devices keep beside a key as a placeholder, only if
+// there is no other.
 //
 // It fails with [ErrNoCertificate] if certs is empty and with [ErrMismatch] if
 // none is for pub.
@@ -25,7 +27,7 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate) ([]*x509.Certificate
 	}
 	var leaf *x509.Certificate
 	for _, c := range certs {
-		if SamePublicKey(c.PublicKey, pub) && (leaf == nil || c.NotAfter.After(leaf.NotAfter)) {
+		if SamePublicKey(c.PublicKey, pub) && (leaf == nil || better(c, leaf)) {
 			leaf = c
 		}
 	}
@@ -41,6 +43,14 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate) ([]*x509.Certificate
 		chain = append(chain, c)
 	}
 	return chain, nil
+}
+
+// better reports whether a rather than b is a key's certificate.
+func better(a, b *x509.Certificate) bool {
+	if selfSigned(a) != selfSigned(b) {
+		return selfSigned(b)
+	}
+	return a.NotAfter.After(b.NotAfter)
 }
 
 // SamePublicKey reports whether two public keys of the standard library's
@@ -60,7 +70,7 @@ func findIssuer(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificat
 	}
 	var found []*x509.Certificate
 	for _, i := range certs {
-		if bytes.Equal(i.RawSubject, c.RawIssuer) && !i.Equal(c) && !differ(c.AuthorityKeyId, i.SubjectKeyId) {
+		if bytes.Equal(i.RawSubject, c.RawIssuer) && !differ(c.AuthorityKeyId, i.SubjectKeyId) {
 			found = append(found, i)
 		}
 	}

@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// Credentials are temporary AWS credentials. However they are printed or
-// logged, the secret key and the session token do not appear; the JSON
-// encoding leaves them out too.
+// Credentials are temporary AWS credentials. Printed by package fmt or logged,
+// the secret key and the session token do not appear; the JSON encoding leaves
+// them out too. Package fmt does not ask a value in an unexported field how it
+// wants to be printed: a struct that holds Credentials so must not be printed.
 type Credentials struct {
 	AccessKeyID     string
 	SecretAccessKey string `json:"-"`

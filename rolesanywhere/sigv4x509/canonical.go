@@ -1,6 +1,7 @@
 package sigv4x509
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -13,7 +14,8 @@ import (
 // CanonicalRequest returns the canonical form of r with the given body, as
 // Signature Version 4 defines it for every service but S3. The names of the
 // signed headers are in lower case and sorted. A signed header that r does not
-// have is an error, as is a query that cannot be parsed.
+// have is an error, as is a query that cannot be parsed. The path is taken as it
+// is: "." and ".." segments and repeated slashes stay.
 //
 // Source: AWS IAM User Guide, "Create a signed AWS API request".
 func CanonicalRequest(r *http.Request, body []byte, signedHeaders []string) (string, error) {
@@ -33,7 +35,7 @@ func CanonicalRequest(r *http.Request, body []byte, signedHeaders []string) (str
 			if i > 0 {
 				b.WriteByte(',')
 			}
-			b.WriteString(strings.Join(strings.Fields(v), " "))
+			b.WriteString(strings.Join(strings.FieldsFunc(v, isSpace), " "))
 		}
 		b.WriteByte('\n')
 	}
@@ -41,6 +43,10 @@ func CanonicalRequest(r *http.Request, body []byte, signedHeaders []string) (str
 	b.WriteString("\n" + strings.Join(signedHeaders, ";") + "\n" + hex.EncodeToString(sum[:]))
 	return b.String(), nil
 }
+
+// isSpace leaves alone what Unicode has beyond ASCII. Line breaks cannot be sent
+// in a header, but must not make two lines of one here either.
+func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' }
 
 // StringToSign returns what a key signs: the algorithm, the time as in
 // X-Amz-Date, the credential scope and the hash of the canonical request.
@@ -51,15 +57,16 @@ func StringToSign(algorithm, date, scope, canonicalRequest string) string {
 
 // headerValues also finds what net/http keeps outside of the header.
 func headerValues(r *http.Request, name string) []string {
-	if name == "host" {
-		if r.Host != "" {
-			return []string{r.Host}
-		}
-		return []string{r.URL.Host}
+	if name != "host" {
+		return r.Header.Values(name)
 	}
-	return r.Header.Values(name)
+	if host := cmp.Or(r.Host, r.URL.Host); host != "" {
+		return []string{host}
+	}
+	return nil
 }
 
+// canonicalPath escapes once more what is already escaped.
 func canonicalPath(u *url.URL) string {
 	p := u.EscapedPath()
 	if p == "" {
@@ -80,7 +87,7 @@ func canonicalQuery(raw string) (string, error) {
 		}
 	}
 	slices.SortFunc(pairs, func(a, b [2]string) int {
-		return strings.Compare(a[0], b[0])*2 + strings.Compare(a[1], b[1])
+		return cmp.Or(strings.Compare(a[0], b[0]), strings.Compare(a[1], b[1]))
 	})
 	var b strings.Builder
 	for i, p := range pairs {

@@ -56,11 +56,11 @@ func Algorithm(pub crypto.PublicKey) (string, error) {
 	return "", fmt.Errorf("sigv4x509: key of type %T: %w", pub, errors.ErrUnsupported)
 }
 
-// Sign signs r, whose body is given apart, with the key of chain[0] for a
-// region at a time. It sets the headers X-Amz-Date, X-Amz-X509, for
-// intermediate certificates X-Amz-X509-Chain, and Authorization, and it signs
-// these, Host and Content-Type. The rest of chain holds at most [MaxChain]
-// intermediates, the leaf's issuer first, without the root.
+// Sign signs r, whose body is given apart, with key, which must be that of
+// chain[0], for a region at a time. It sets the headers X-Amz-Date, X-Amz-X509,
+// for intermediate certificates X-Amz-X509-Chain, and Authorization, and it
+// signs these, Host and Content-Type. The rest of chain holds at most
+// [MaxChain] intermediates, the leaf's issuer first, without the root.
 //
 // It borrows its arguments. r is changed only if all went well.
 func Sign(r *http.Request, body []byte, key crypto.Signer, chain []*x509.Certificate, region string, t time.Time) error {
@@ -74,6 +74,9 @@ func Sign(r *http.Request, body []byte, key crypto.Signer, chain []*x509.Certifi
 	if err != nil {
 		return err
 	}
+	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(chain[0].PublicKey) {
+		return errors.New("sigv4x509: certificate is for another key")
+	}
 	date := t.UTC().Format(TimeFormat)
 	header := r.Header.Clone()
 	if header == nil {
@@ -83,7 +86,7 @@ func Sign(r *http.Request, body []byte, key crypto.Signer, chain []*x509.Certifi
 	header.Set(certHeader, base64.StdEncoding.EncodeToString(chain[0].Raw))
 	header.Del(chainHeader)
 	signed := []string{"host", "x-amz-date", "x-amz-x509"}
-	if header.Get("Content-Type") != "" {
+	if len(header.Values("Content-Type")) > 0 {
 		signed = append([]string{"content-type"}, signed...)
 	}
 	if len(chain) > 1 {

@@ -37,6 +37,10 @@ type Request struct {
 	signature   []byte
 }
 
+// maxRSABits bounds the time that a signature takes to verify, as crypto/tls
+// does: it grows with the square of a size that the sender chooses.
+const maxRSABits = 8192
+
 // Verify parses r and checks its signature. It does not check the time, nor
 // the certificate's chain and validity.
 func Verify(r *http.Request, body []byte) (*Request, error) {
@@ -76,6 +80,9 @@ func parse(r *http.Request) (*Request, error) {
 	if req.Time, err = time.Parse(TimeFormat, req.date); err != nil {
 		return nil, fmt.Errorf("%s: %w", dateHeader, err)
 	}
+	if req.Time.Format(TimeFormat) != req.date { // time.Parse also takes a fraction
+		return nil, fmt.Errorf("%s is not in whole seconds", dateHeader)
+	}
 	if !strings.HasPrefix(req.scope, req.date[:8]+"/") {
 		return nil, fmt.Errorf("date of %s is not that of the credential scope", dateHeader)
 	}
@@ -84,7 +91,7 @@ func parse(r *http.Request) (*Request, error) {
 		return nil, fmt.Errorf("%s: %w", certHeader, err)
 	}
 	if want := req.Certificate.SerialNumber.String(); serial != want {
-		return nil, errors.New("Credential does not begin with the certificate's serial number in decimal")
+		return nil, errors.New("the credential does not begin with the certificate's serial number in decimal")
 	}
 	if algorithm, err := Algorithm(req.Certificate.PublicKey); err != nil {
 		return nil, err
@@ -93,7 +100,7 @@ func parse(r *http.Request) (*Request, error) {
 	}
 
 	required := []string{"host", "x-amz-date", "x-amz-x509"}
-	if r.Header.Get("Content-Type") != "" {
+	if len(r.Header.Values("Content-Type")) > 0 {
 		required = append(required, "content-type")
 	}
 	if values := r.Header.Values(chainHeader); len(values) > 0 {
@@ -111,8 +118,10 @@ func parse(r *http.Request) (*Request, error) {
 		}
 	}
 	req.SignedHeaders = strings.Split(signedHeaders, ";")
-	if !slices.IsSorted(req.SignedHeaders) || signedHeaders != strings.ToLower(signedHeaders) {
-		return nil, errors.New("SignedHeaders are not sorted and in lower case")
+	// Repeated names would let a small request have a huge canonical form.
+	distinct := len(slices.Compact(slices.Clone(req.SignedHeaders))) == len(req.SignedHeaders)
+	if !distinct || !slices.IsSorted(req.SignedHeaders) || signedHeaders != strings.ToLower(signedHeaders) {
+		return nil, errors.New("signed headers are not distinct, sorted and in lower case")
 	}
 	for _, name := range required {
 		if !slices.Contains(req.SignedHeaders, name) {
@@ -127,29 +136,27 @@ func parse(r *http.Request) (*Request, error) {
 func (req *Request) parseAuthorization(s string) (serial, signedHeaders string, err error) {
 	algorithm, rest, ok := strings.Cut(s, " ")
 	if !ok || algorithm != RSA && algorithm != ECDSA {
-		return "", "", errors.New("Authorization does not begin with a known algorithm")
+		return "", "", errors.New("the Authorization header does not begin with a known algorithm")
 	}
 	req.Algorithm = algorithm
-	fields := make(map[string]string, 3)
-	for _, part := range strings.Split(rest, ",") {
-		k, v, ok := strings.Cut(strings.TrimSpace(part), "=")
-		if _, again := fields[k]; !ok || again || v == "" {
-			return "", "", errors.New("Authorization is not a list of distinct name=value pairs")
-		}
+	parts := strings.Split(rest, ",")
+	fields := make(map[string]string)
+	for _, part := range parts {
+		k, v, _ := strings.Cut(strings.TrimSpace(part), "=")
 		fields[k] = v
 	}
 	credential, signedHeaders, signature := fields["Credential"], fields["SignedHeaders"], fields["Signature"]
-	if len(fields) != 3 || credential == "" || signedHeaders == "" || signature == "" {
-		return "", "", errors.New("Authorization needs just Credential, SignedHeaders and Signature")
+	if len(parts) != 3 || credential == "" || signedHeaders == "" || signature == "" {
+		return "", "", errors.New("the Authorization header needs just Credential, SignedHeaders and Signature")
 	}
 	serial, req.scope, _ = strings.Cut(credential, "/")
-	parts := strings.Split(req.scope, "/")
+	parts = strings.Split(req.scope, "/")
 	if len(parts) != 4 || parts[1] == "" || parts[2] != service || parts[3] != terminator {
-		return "", "", fmt.Errorf("Credential is not SERIAL/DATE/REGION/%s/%s", service, terminator)
+		return "", "", fmt.Errorf("the credential is not SERIAL/DATE/REGION/%s/%s", service, terminator)
 	}
 	req.Region = parts[1]
 	if req.signature, err = hex.DecodeString(signature); err != nil {
-		return "", "", errors.New("Signature is not hexadecimal")
+		return "", "", errors.New("the signature is not hexadecimal")
 	}
 	return serial, signedHeaders, nil
 }
@@ -159,7 +166,14 @@ func parseCertificate(s string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return x509.ParseCertificate(der)
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	if pub, ok := cert.PublicKey.(*rsa.PublicKey); ok && pub.N.BitLen() > maxRSABits {
+		return nil, fmt.Errorf("RSA key of %d bits, at most %d are allowed", pub.N.BitLen(), maxRSABits)
+	}
+	return cert, nil
 }
 
 // Verify checks the signature over r with the given body against the

@@ -1,0 +1,224 @@
+package signertest
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// ask makes a signature over message and verifies it.
+func (r request) ask(s signer.Signer, message string) error {
+	digest := r.digest(message)
+	signature, err := s.Sign(rand.Reader, digest, r.opts)
+	if err == nil {
+		err = r.verify(digest, signature)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.name, err)
+	}
+	return nil
+}
+
+func checkSign(_ testing.TB, s signer.Signer) error {
+	requests, err := requestsFor(s)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, r := range requests {
+		errs = append(errs, r.ask(s, "one message"), r.ask(s, "another message"))
+	}
+	return errors.Join(errs...)
+}
+
+func checkRefuse(_ testing.TB, s signer.Signer) error {
+	requests, err := requestsFor(s)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	refuse := func(what string, digest []byte, opts crypto.SignerOpts) {
+		if signature, err := s.Sign(rand.Reader, digest, opts); err == nil {
+			errs = append(errs, fmt.Errorf("%s: signed (%d bytes), want an error", what, len(signature)))
+		}
+	}
+	for _, r := range requests {
+		if hash := r.opts.HashFunc(); hash != 0 {
+			for _, n := range []int{0, hash.Size() - 1, hash.Size() + 1, 3 * hash.Size()} {
+				refuse(fmt.Sprintf("%s: digest of %d bytes", r.name, n), make([]byte, n), r.opts)
+			}
+		}
+	}
+	first := requests[0]
+	refuse("nil options", first.digest("message"), nil)
+	if _, ok := s.Public().(ed25519.PublicKey); ok {
+		refuse("Ed25519 with a hash", make([]byte, 64), crypto.SHA512)
+	} else {
+		refuse("hash 0", first.digest("message"), crypto.Hash(0))
+	}
+	errs = append(errs, checkNoPSS(s))
+	if err := first.ask(s, "message"); err != nil {
+		errs = append(errs, fmt.Errorf("after the refusals: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+func checkNoPSS(s signer.Signer) error {
+	l, ok := s.(signer.SchemeLimiter)
+	if _, isRSA := s.Public().(*rsa.PublicKey); !ok || !isRSA {
+		return nil
+	}
+	pss := []tls.SignatureScheme{tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512}
+	if slices.ContainsFunc(l.SignatureSchemes(), func(s tls.SignatureScheme) bool { return slices.Contains(pss, s) }) {
+		return nil
+	}
+	opts := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+	if _, err := s.Sign(rand.Reader, make([]byte, 32), opts); !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("PSS, which SignatureSchemes does not list: error %v, want errors.ErrUnsupported", err)
+	}
+	return nil
+}
+
+func checkConcurrent(_ testing.TB, s signer.Signer) error {
+	requests, err := requestsFor(s)
+	if err != nil {
+		return err
+	}
+	const goroutines, signatures = 8, 20
+	errs := make([]error, goroutines)
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			for i := range signatures {
+				r := requests[(g+i)%len(requests)]
+				if err := r.ask(s, fmt.Sprintf("message %d of goroutine %d", i, g)); err != nil {
+					errs[g] = err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func checkClose(_ testing.TB, s signer.Signer) error {
+	requests, err := requestsFor(s)
+	if err != nil {
+		return err
+	}
+	pub, chain := s.Public(), slices.Clone(s.Chain())
+	errs := []error{requests[0].ask(s, "before Close")}
+	closed := func() {
+		if err := s.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("Close: %w", err))
+		}
+		if err := requests[0].ask(s, "after Close"); !errors.Is(err, signer.ErrClosed) {
+			errs = append(errs, fmt.Errorf("Sign after Close: error %v, want signer.ErrClosed", err))
+		}
+	}
+	closed()
+	closed()
+	if !signer.SamePublicKey(s.Public(), pub) {
+		errs = append(errs, errors.New("Public after Close is not what it was"))
+	}
+	if !slices.EqualFunc(s.Chain(), chain, (*x509.Certificate).Equal) {
+		errs = append(errs, errors.New("Chain after Close is not what it was"))
+	}
+	return errors.Join(errs...)
+}
+
+func checkCloseWhileSigning(_ testing.TB, s signer.Signer) error {
+	requests, err := requestsFor(s)
+	if err != nil {
+		return err
+	}
+	const goroutines = 4
+	var (
+		errs    = make([]error, goroutines)
+		closed  atomic.Bool
+		done    sync.WaitGroup
+		signing sync.WaitGroup // until each goroutine has been in Sign once
+	)
+	signing.Add(goroutines)
+	for g := range goroutines {
+		done.Go(func() {
+			first := sync.OnceFunc(signing.Done)
+			defer first()
+			for i := 0; ; i++ {
+				late := closed.Load()
+				err := requests[i%len(requests)].ask(s, fmt.Sprintf("message %d of goroutine %d", i, g))
+				first()
+				switch {
+				case errors.Is(err, signer.ErrClosed):
+					return
+				case err != nil:
+					errs[g] = err
+					return
+				case late:
+					errs[g] = errors.New("Sign after Close made a signature, want signer.ErrClosed")
+					return
+				}
+			}
+		})
+	}
+	signing.Wait()
+	err = s.Close()
+	closed.Store(true)
+	done.Wait()
+	return errors.Join(append(errs, err)...)
+}
+
+func checkChain(_ testing.TB, s signer.Signer) error {
+	chain := s.Chain()
+	if len(chain) == 0 {
+		return nil
+	}
+	var errs []error
+	if !signer.SamePublicKey(chain[0].PublicKey, s.Public()) {
+		errs = append(errs, fmt.Errorf("certificate %q: %w", chain[0].Subject, signer.ErrMismatch))
+	}
+	for i, c := range chain[1:] {
+		if err := chain[i].CheckSignatureFrom(c); err != nil {
+			errs = append(errs, fmt.Errorf("certificate %q is not followed by its issuer: %w", chain[i].Subject, err))
+		}
+		if c.CheckSignatureFrom(c) == nil {
+			errs = append(errs, fmt.Errorf("certificate %q is a root", c.Subject))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkCSR(_ testing.TB, s signer.Signer) error {
+	requests, err := requestsFor(s)
+	if err != nil {
+		return err
+	}
+	template := &x509.CertificateRequest{
+		DNSNames:           []string{"client.example"},
+		SignatureAlgorithm: requests[0].x509,
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, s)
+	if err != nil {
+		return err
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return err
+	}
+	if !signer.SamePublicKey(csr.PublicKey, s.Public()) {
+		return errors.New("certificate request is for another key")
+	}
+	return csr.CheckSignature()
+}

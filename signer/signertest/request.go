@@ -1,0 +1,162 @@
+package signertest
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	_ "crypto/sha256" // for crypto.Hash.New
+	_ "crypto/sha512"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// schemes are the signatures of RFC 8446, section 4.2.3. TLS 1.2 does not tie
+// the hash of an ECDSA signature to the curve, and neither does this table.
+var schemes = []struct {
+	padding signer.Padding
+	hash    crypto.Hash
+	tls     tls.SignatureScheme
+	x509    x509.SignatureAlgorithm
+}{
+	{signer.PKCS1v15, crypto.SHA256, tls.PKCS1WithSHA256, x509.SHA256WithRSA},
+	{signer.PKCS1v15, crypto.SHA384, tls.PKCS1WithSHA384, x509.SHA384WithRSA},
+	{signer.PKCS1v15, crypto.SHA512, tls.PKCS1WithSHA512, x509.SHA512WithRSA},
+	{signer.PSS, crypto.SHA256, tls.PSSWithSHA256, x509.SHA256WithRSAPSS},
+	{signer.PSS, crypto.SHA384, tls.PSSWithSHA384, x509.SHA384WithRSAPSS},
+	{signer.PSS, crypto.SHA512, tls.PSSWithSHA512, x509.SHA512WithRSAPSS},
+	{signer.NoPadding, crypto.SHA256, tls.ECDSAWithP256AndSHA256, x509.ECDSAWithSHA256},
+	{signer.NoPadding, crypto.SHA384, tls.ECDSAWithP384AndSHA384, x509.ECDSAWithSHA384},
+	{signer.NoPadding, crypto.SHA512, tls.ECDSAWithP521AndSHA512, x509.ECDSAWithSHA512},
+	{signer.NoPadding, 0, tls.Ed25519, x509.PureEd25519},
+}
+
+// A request is something to ask of Sign, and how to judge the answer.
+type request struct {
+	name   string
+	opts   crypto.SignerOpts
+	tls    tls.SignatureScheme // 0 if TLS does not know it
+	x509   x509.SignatureAlgorithm
+	verify func(digest, signature []byte) error
+}
+
+// digest returns what to give to Sign for a message: for Ed25519 itself.
+func (r request) digest(message string) []byte {
+	if r.opts.HashFunc() == 0 {
+		return []byte(message)
+	}
+	h := r.opts.HashFunc().New()
+	h.Write([]byte(message))
+	return h.Sum(nil)
+}
+
+// requestsFor returns what s must be able to sign.
+func requestsFor(s signer.Signer) ([]request, error) {
+	var all []request
+	switch pub := s.Public().(type) {
+	case *rsa.PublicKey:
+		all = rsaRequests(pub)
+	case *ecdsa.PublicKey:
+		all = ecdsaRequests(pub)
+	case ed25519.PublicKey:
+		all = ed25519Requests(pub)
+	default:
+		return nil, fmt.Errorf("Public returns a %T, want a key of crypto/rsa, crypto/ecdsa or crypto/ed25519", pub)
+	}
+	l, ok := s.(signer.SchemeLimiter)
+	if !ok {
+		return all, nil
+	}
+	listed := l.SignatureSchemes()
+	some := slices.DeleteFunc(all, func(r request) bool { return r.tls == 0 || !slices.Contains(listed, r.tls) })
+	if len(some) == 0 {
+		return nil, fmt.Errorf("SignatureSchemes returns %v, of which %s can make none", listed, signer.DescribeKey(s.Public()))
+	}
+	return some, nil
+}
+
+var errSignature = errors.New("signature does not verify")
+
+func ecdsaRequests(pub *ecdsa.PublicKey) (all []request) {
+	for _, s := range schemes {
+		if s.padding != signer.NoPadding || s.hash == 0 {
+			continue
+		}
+		all = append(all, request{s.tls.String(), s.hash, s.tls, s.x509, func(digest, signature []byte) error {
+			if !ecdsa.VerifyASN1(pub, digest, signature) {
+				return errSignature
+			}
+			return nil
+		}})
+	}
+	return all
+}
+
+func ed25519Requests(pub ed25519.PublicKey) []request {
+	verify := func(message, signature []byte) error {
+		return ed25519.VerifyWithOptions(pub, message, signature, &ed25519.Options{})
+	}
+	return []request{
+		{"Ed25519", crypto.Hash(0), tls.Ed25519, x509.PureEd25519, verify},
+		{"Ed25519 with options", &ed25519.Options{}, tls.Ed25519, x509.PureEd25519, verify},
+	}
+}
+
+func rsaRequests(pub *rsa.PublicKey) (all []request) {
+	for _, s := range schemes {
+		switch s.padding {
+		case signer.PKCS1v15:
+			all = append(all, request{s.tls.String(), s.hash, s.tls, s.x509, func(digest, signature []byte) error {
+				return rsa.VerifyPKCS1v15(pub, s.hash, digest, signature)
+			}})
+		case signer.PSS:
+			largest := (pub.N.BitLen()+6)/8 - s.hash.Size() - 2 // RFC 8017, section 9.1.1
+			// rsa.PSSSaltLengthAuto is 0. It means the largest salt, but FIPS
+			// 186-5, section 5.4 (g) allows none longer than the hash.
+			salts := []pssSalt{
+				{rsa.PSSSaltLengthEqualsHash, []int{s.hash.Size()}, s.tls},
+				{s.hash.Size(), []int{s.hash.Size()}, s.tls},
+				{rsa.PSSSaltLengthAuto, []int{largest, s.hash.Size()}, 0},
+				{20, []int{20}, 0},
+			}
+			for _, salt := range salts {
+				if slices.Min(salt.want) > largest {
+					continue // a 1024-bit key has no room for SHA-512 twice
+				}
+				all = append(all, request{
+					name:   fmt.Sprintf("%v with salt length %d", s.tls, salt.asked),
+					opts:   &rsa.PSSOptions{SaltLength: salt.asked, Hash: s.hash},
+					tls:    salt.tls,
+					x509:   s.x509,
+					verify: salt.verifier(pub, s.hash),
+				})
+			}
+		}
+	}
+	return all
+}
+
+type pssSalt struct {
+	asked int
+	want  []int // either will do
+	tls   tls.SignatureScheme
+}
+
+func (p pssSalt) verifier(pub *rsa.PublicKey, hash crypto.Hash) func(digest, signature []byte) error {
+	return func(digest, signature []byte) error {
+		for _, n := range p.want {
+			if n > 0 && rsa.VerifyPSS(pub, hash, digest, signature, &rsa.PSSOptions{SaltLength: n, Hash: hash}) == nil {
+				return nil
+			}
+		}
+		if rsa.VerifyPSS(pub, hash, digest, signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthAuto}) == nil {
+			return fmt.Errorf("signature has a salt of another length than %v", p.want)
+		}
+		return errSignature
+	}
+}

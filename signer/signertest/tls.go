@@ -1,0 +1,134 @@
+package signertest
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+type tlsSide int
+
+const (
+	asServer tlsSide = iota
+	asClient
+)
+
+func checkTLS(version uint16, side tlsSide) func(testing.TB, signer.Signer) error {
+	return func(tb testing.TB, s signer.Signer) error {
+		tb.Helper()
+		requests, err := requestsFor(s)
+		if err != nil {
+			return err
+		}
+		useful := slices.ContainsFunc(requests, func(r request) bool { return usableIn(version, r.tls, s.Public()) })
+
+		ca := NewCA(tb, "root")
+		if len(s.Chain()) == 0 {
+			if s, err = signer.Bind(s, []*x509.Certificate{ca.Issue(tb, s, nil)}); err != nil {
+				return err
+			}
+		}
+		other := Key(tb, "p256")
+		peer, err := signer.Bind(signer.FromKey(other), []*x509.Certificate{ca.Issue(tb, other, nil)})
+		if err != nil {
+			return err
+		}
+		server, client := s, peer
+		if side == asClient {
+			server, client = peer, s
+		}
+		err = handshake(version, server, client)
+		if !useful {
+			if err == nil {
+				return fmt.Errorf("%s handshake succeeded with a scheme that SignatureSchemes does not list", tls.VersionName(version))
+			}
+			return nil
+		}
+		return err
+	}
+}
+
+// usableIn reports whether a CertificateVerify of the version may use the
+// scheme with the key. TLS 1.3 has no PKCS #1 v1.5 and ties the hash of ECDSA
+// to the curve (RFC 8446, section 4.2.3).
+func usableIn(version uint16, scheme tls.SignatureScheme, pub crypto.PublicKey) bool {
+	if version < tls.VersionTLS13 {
+		return scheme != 0
+	}
+	switch scheme {
+	case tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512, tls.Ed25519:
+		return true
+	}
+	curves := map[tls.SignatureScheme]elliptic.Curve{
+		tls.ECDSAWithP256AndSHA256: elliptic.P256(),
+		tls.ECDSAWithP384AndSHA384: elliptic.P384(),
+		tls.ECDSAWithP521AndSHA512: elliptic.P521(),
+	}
+	key, ok := pub.(*ecdsa.PublicKey)
+	return ok && curves[scheme] == key.Curve
+}
+
+// handshake connects server and client, each of which shows its certificate,
+// and sends one byte from one to the other, since a TLS 1.3 client learns only
+// after its handshake that the server refused its certificate.
+//
+// Each side compares the chain that it gets, but does not verify it, because
+// the root of a Signer that brings a chain is not known here. That the peer has
+// the leaf's key is part of every handshake.
+func handshake(version uint16, server, client signer.Signer) error {
+	serverConfig, err := tlsConfig(version, server, client)
+	if err != nil {
+		return err
+	}
+	serverConfig.ClientAuth = tls.RequireAnyClientCert
+	clientConfig, err := tlsConfig(version, client, server)
+	if err != nil {
+		return err
+	}
+	clientConfig.InsecureSkipVerify = true
+
+	a, b := net.Pipe()
+	// Both sides of a pipe may send an alert at once, and neither reads. A
+	// key that wants a touch needs longer than any other handshake.
+	deadline := time.Now().Add(time.Minute)
+	if err := errors.Join(a.SetDeadline(deadline), b.SetDeadline(deadline)); err != nil {
+		return err
+	}
+	sent := make(chan error, 1)
+	go func() {
+		defer a.Close()
+		_, err := tls.Server(a, serverConfig).Write([]byte{1})
+		sent <- err
+	}()
+	_, err = io.ReadFull(tls.Client(b, clientConfig), make([]byte, 1))
+	return errors.Join(err, b.Close(), <-sent)
+}
+
+func tlsConfig(version uint16, own, peer signer.Signer) (*tls.Config, error) {
+	cert, err := signer.TLSCertificate(own)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:   version,
+		MaxVersion:   version,
+		Certificates: []tls.Certificate{cert},
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if !slices.EqualFunc(state.PeerCertificates, peer.Chain(), (*x509.Certificate).Equal) {
+				return errors.New("the peer sent another chain than its Signer has")
+			}
+			return nil
+		},
+	}, nil
+}
