@@ -1,7 +1,6 @@
 package rolesanywhere
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -51,22 +50,21 @@ func parseARN(what, s, service, kind string) (arn, error) {
 	gotKind, id, _ := strings.Cut(parts[5], "/")
 	switch {
 	case !isPartition(a.partition):
-		return fail("has the partition %q", a.partition)
+		return fail("has the partition %q, which is not one like aws or aws-cn", a.partition)
 	case parts[2] != service || gotKind != kind:
-		return fail("is that of a %s of %s, not of a %s of %s", gotKind, parts[2], kind, service)
+		return fail("names a %q of %q, not a %q of %q", clip(gotKind), clip(parts[2]), kind, service)
 	case service == "iam" && a.region != "":
 		return fail("has a region, which IAM has not")
 	case service != "iam" && !isRegion(a.region):
-		return fail("has the region %q", a.region)
+		return fail("has the region %q, which is not one like us-east-1", a.region)
 	case len(a.account) != 12 || !all(a.account, digit):
 		return fail("has the account %q instead of twelve digits", a.account)
 	case !arnResource[kind](id):
-		return fail("ends in %q, which cannot be a %s", id, kind)
+		return fail("ends in %q, which cannot be a %s", clip(id), kind)
 	}
 	if service != "iam" {
 		if want := partitionOf(a.region).name; want != a.partition {
-			return arn{}, fmt.Errorf("%s ARN %q %w", what, s,
-				errors.New("has the partition "+a.partition+", but its region belongs to "+want))
+			return fail("has the partition %s, but its region belongs to %s", a.partition, want)
 		}
 	}
 	return a, nil

@@ -67,7 +67,7 @@ var leafRules = []struct {
 	is, hint string
 }{
 	{func(c *x509.Certificate) bool { return !keySupported(c) },
-		"its key is of a type that Roles Anywhere does not take", "use RSA with 2048 bits or more, or ECDSA with P-256, P-384 or P-521"},
+		"its key is of a type or size that Roles Anywhere does not take", "use RSA with 2048 bits or more, or ECDSA with P-256, P-384 or P-521"},
 	{func(c *x509.Certificate) bool { return c.Version != 3 },
 		"not an X.509 version 3 certificate", "reissue it with extensions; with openssl x509 -req give -extfile"},
 	{func(c *x509.Certificate) bool { return c.IsCA },
@@ -80,10 +80,14 @@ var leafRules = []struct {
 		"its subject is empty", "reissue it with a subject, such as CN=name"},
 }
 
+// minRSA is the smallest RSA key, in bits, that is worth a try. The service's
+// own limit is not documented.
+const minRSA = 1024
+
 func keySupported(c *x509.Certificate) bool {
 	switch pub := c.PublicKey.(type) {
 	case *rsa.PublicKey:
-		return true
+		return pub.N.BitLen() >= minRSA
 	case *ecdsa.PublicKey:
 		return pub.Curve == elliptic.P256() || pub.Curve == elliptic.P384() || pub.Curve == elliptic.P521()
 	}

@@ -107,11 +107,13 @@ func (c *Client) checkNames() error {
 		return err
 	}
 	if anchor.region != profile.region {
-		return fmt.Errorf("the trust anchor is in region %s, but the profile in %s", anchor.region, profile.region)
+		return signer.WithHint(fmt.Errorf("the trust anchor is in region %s, but the profile in %s", anchor.region, profile.region),
+			"give the ARNs of a trust anchor and a profile of one region; there may be copies in several")
 	}
 	for _, other := range []arn{profile, c.role} {
 		if other.partition != anchor.partition {
-			return fmt.Errorf("the trust anchor is in partition %s, but %s in %s", anchor.partition, other.text, other.partition)
+			return signer.WithHint(fmt.Errorf("the trust anchor is in partition %s, but %s in %s", anchor.partition, other.text, other.partition),
+				"give the ARNs of one partition, that of your account")
 		}
 	}
 	if cfg.Region == "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -45,7 +46,8 @@ func partitionOf(region string) partition {
 func endpoint(cfg Config, partitionName string) (*url.URL, error) {
 	if cfg.Endpoint != "" {
 		if cfg.FIPS || cfg.DualStack {
-			return nil, errors.New("an endpoint of one's own excludes FIPS and dual-stack endpoints")
+			return nil, signer.WithHint(errors.New("an endpoint of one's own excludes FIPS and dual-stack endpoints"),
+				"leave out --endpoint, or --fips and --dual-stack and the variables AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT")
 		}
 		return customEndpoint(cfg.Endpoint, cfg.Insecure)
 	}
@@ -56,7 +58,8 @@ func endpoint(cfg Config, partitionName string) (*url.URL, error) {
 	}
 	if cfg.DualStack {
 		if suffix = p.dualStack; suffix == "" {
-			return nil, fmt.Errorf("partition %s has no dual-stack endpoints", partitionName)
+			return nil, signer.WithHint(fmt.Errorf("partition %s has no dual-stack endpoints", partitionName),
+				"leave out --dual-stack and the variable AWS_USE_DUALSTACK_ENDPOINT")
 		}
 	}
 	return &url.URL{Scheme: "https", Host: host + "." + cfg.Region + "." + suffix, Path: "/sessions"}, nil
@@ -66,28 +69,30 @@ func customEndpoint(s string, insecure bool) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
 		s = "https://" + s // as aws_signing_helper takes it
 	}
-	u, err := url.Parse(s)
-	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) {
-			err = ue.Err
-		}
-		return nil, fmt.Errorf("endpoint %q: %w", clip(s), err)
+	refuse := func(why error) (*url.URL, error) {
+		return nil, signer.WithHint(fmt.Errorf("endpoint %q %w", clip(s), why), "it has the form https://HOST or http://127.0.0.1:PORT")
 	}
+	u, err := url.Parse(s)
 	switch {
-	case u.User != nil:
-		return nil, errors.New("endpoint has a user name or password, which have no use there")
-	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
-		return nil, signer.WithHint(fmt.Errorf("endpoint %q is not the URL of a host", clip(s)),
-			"it has the form https://HOST or http://127.0.0.1:PORT")
+	case strings.Contains(s, "@"):
+		return nil, signer.WithHint(errors.New("endpoint has a user name or password, which have no use there"), "it has the form https://HOST")
+	case err != nil:
+		return refuse(errors.New("is not a URL"))
+	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.RawQuery != "", u.Fragment != "", !isPort(u.Port()):
+		return refuse(errors.New("is not the URL of a host"))
 	case u.Path != "" && u.Path != "/":
-		return nil, fmt.Errorf("endpoint %q has a path, which the service has not", clip(s))
+		return refuse(errors.New("has a path, which the service has not"))
 	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
 		return nil, signer.WithHint(fmt.Errorf("endpoint %q would send credentials over the network in clear", clip(s)),
 			"use https, or allow it with --no-verify-ssl")
 	}
 	u.Path = "/sessions"
 	return u, nil
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return s == "" || err == nil
 }
 
 func isLoopback(host string) bool {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 const (
@@ -131,18 +132,22 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	case len(answer) > maxAnswer:
 		return none, unexpected(c.endpoint, fmt.Errorf("answers with more than %d KiB", maxAnswer>>10))
 	case resp.StatusCode >= 400:
-		return none, apiError(resp, answer, c.cfg.Now())
+		return none, apiError(c.endpoint, resp, answer, c.cfg.Now())
 	case resp.StatusCode >= 300:
 		return none, unexpected(c.endpoint, fmt.Errorf("redirects to %q with status %d", clip(resp.Header.Get("Location")), resp.StatusCode))
 	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
 		return none, unexpected(c.endpoint, fmt.Errorf("answers with status %d", resp.StatusCode))
 	}
 	creds, err := parseAnswer(answer)
-	if err == nil {
-		err = creds.Check(c.cfg.Now())
-	}
 	if err != nil {
 		return none, unexpected(c.endpoint, err)
+	}
+	if err := creds.Check(c.cfg.Now()); err != nil {
+		err = unexpected(c.endpoint, fmt.Errorf("answers, but the %w", err))
+		if !creds.Expires.IsZero() {
+			err = signer.WithHint(err, "check this machine's clock and the endpoint")
+		}
+		return none, err
 	}
 	creds.AccountID = c.role.account
 	return creds, nil
@@ -168,7 +173,7 @@ func parseAnswer(answer []byte) (credentials.Credentials, error) {
 	}
 	c := doc.CredentialSet[0].Credentials
 	expires, err := time.Parse(time.RFC3339, c.Expiration)
-	if err != nil {
+	if err != nil && c.Expiration != "" {
 		return credentials.Credentials{}, errors.New("answers with an expiration that is no time")
 	}
 	return credentials.Credentials{

@@ -1,11 +1,14 @@
 package rolesanywhere
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -42,6 +45,12 @@ func NewTransport(cfg TransportConfig) (http.RoundTripper, error) {
 	}
 	if !cfg.NoProxy {
 		t.Proxy = http.ProxyFromEnvironment
+		t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+			return &proxyError{proxy.Host, resp.StatusCode}
+		}
 	}
 	if cfg.CABundle != nil {
 		pool := x509.NewCertPool()
@@ -51,4 +60,14 @@ func NewTransport(cfg TransportConfig) (http.RoundTripper, error) {
 		t.TLSClientConfig.RootCAs = pool
 	}
 	return t, nil
+}
+
+// A proxyError is the answer of a proxy that opens no tunnel.
+type proxyError struct {
+	host   string
+	status int
+}
+
+func (e *proxyError) Error() string {
+	return fmt.Sprintf("proxy %s answers with status %d", e.host, e.status)
 }

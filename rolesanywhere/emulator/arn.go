@@ -1,0 +1,79 @@
+package emulator
+
+import (
+	"fmt"
+	"strings"
+)
+
+// maxARN is the service model's limit on its three ARN parameters.
+const maxARN = 1011
+
+type arn struct {
+	partition, region, account string
+	name                       string // the last element of the path
+}
+
+// parseARN reads the ARN of a role, a profile or a trust-anchor.
+func parseARN(s, kind string) (arn, error) {
+	if len(s) > maxARN {
+		return arn{}, fmt.Errorf("ARN of %d bytes, but at most %d are allowed", len(s), maxARN)
+	}
+	service, hasRegion := "rolesanywhere", true
+	if kind == "role" {
+		service, hasRegion = "iam", false
+	}
+	parts := strings.SplitN(s, ":", 6)
+	if len(parts) < 6 || parts[0] != "arn" || parts[2] != service || !isPartition(parts[1]) ||
+		hasRegion != isRegion(parts[3]) || !hasRegion && parts[3] != "" || !isAccount(parts[4]) {
+		return arn{}, fmt.Errorf("%q is not the ARN of a %s", s, kind)
+	}
+	path := strings.Split(parts[5], "/")
+	for _, element := range path {
+		if !isWord(element) || path[0] != kind || len(path) < 2 {
+			return arn{}, fmt.Errorf("%q is not the ARN of a %s", s, kind)
+		}
+	}
+	return arn{partition: parts[1], region: parts[3], account: parts[4], name: path[len(path)-1]}, nil
+}
+
+// The checks of names go without regular expressions, which would be compiled
+// whenever a program starts that has this package in it.
+
+func isPartition(s string) bool { return s == "aws" || strings.HasPrefix(s, "aws-") && isWord(s) }
+
+// isRegion wants letters, hyphens between, and a number at the end.
+func isRegion(s string) bool {
+	parts := strings.Split(s, "-")
+	last := len(parts) - 1
+	for i, p := range parts {
+		if i < last && !consists(p, isLower) || i == last && !consists(p, isDigit) {
+			return false
+		}
+	}
+	return last >= 2
+}
+
+func isAccount(s string) bool { return len(s) == 12 && consists(s, isDigit) }
+
+// isWord is the class that IAM and STS allow in the names of roles and sessions.
+func isWord(s string) bool {
+	return consists(s, func(c rune) bool {
+		return isLower(c) || 'A' <= c && c <= 'Z' || isDigit(c) || strings.ContainsRune("_+=,.@-", c)
+	})
+}
+
+// isService wants a name such as rolesanywhere.amazonaws.com.
+func isService(s string) bool {
+	name, ok := strings.CutSuffix(strings.TrimSuffix(s, ".cn"), ".amazonaws.com")
+	for label := range strings.SplitSeq(name, ".") {
+		ok = ok && consists(label, func(c rune) bool { return isLower(c) || isDigit(c) || c == '-' })
+	}
+	return ok
+}
+
+func isLower(c rune) bool { return 'a' <= c && c <= 'z' }
+func isDigit(c rune) bool { return '0' <= c && c <= '9' }
+
+func consists(s string, of func(rune) bool) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool { return !of(c) })
+}

@@ -1,0 +1,83 @@
+package emulator
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// maxFile bounds every file that a configuration names, in bytes.
+const maxFile = 1 << 20
+
+// maxConfig bounds a configuration, in bytes, to less, because the decoder
+// takes a KiB of memory for each array in an array.
+const maxConfig = 64 << 10
+
+// LoadConfig reads a Config from a TOML file. Relative paths in it are relative
+// to the file's folder. The files that it names are read by [New].
+func LoadConfig(path string) (Config, error) {
+	b, err := readFile(path, maxConfig)
+	if err != nil {
+		return Config{}, fmt.Errorf("emulator: %w", err)
+	}
+	var cfg Config
+	meta, err := toml.Decode(string(b), &cfg)
+	if err != nil {
+		return Config{}, fmt.Errorf("emulator: %s: %w", path, err)
+	}
+	if keys := meta.Undecoded(); len(keys) > 0 {
+		names := make([]string, len(keys))
+		for i, k := range keys {
+			names[i] = k.String()
+		}
+		return Config{}, fmt.Errorf("emulator: %s: unknown keys: %s", path, strings.Join(names, ", "))
+	}
+
+	resolve := func(p *string) {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(path), *p)
+		}
+	}
+	for i := range cfg.TrustAnchors {
+		a := &cfg.TrustAnchors[i]
+		for j := range a.CertificateFiles {
+			resolve(&a.CertificateFiles[j])
+		}
+		for j := range a.CRLFiles {
+			resolve(&a.CRLFiles[j])
+		}
+	}
+	for i := range cfg.Roles {
+		resolve(&cfg.Roles[i].TrustPolicyFile)
+	}
+	return cfg, nil
+}
+
+// readFile reads a regular file of at most limit bytes. It looks before it
+// opens, because opening a pipe would wait for a writer.
+func readFile(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, limit)
+	}
+	return b, nil
+}

@@ -1,0 +1,20 @@
+//go:build unix
+
+package emulator
+
+import (
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+// Opening a pipe would wait for a writer.
+func TestPipeIsNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Skip(err)
+	}
+	if _, err := LoadConfig(path); err == nil {
+		t.Error("no error")
+	}
+}

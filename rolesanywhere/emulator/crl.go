@@ -1,0 +1,104 @@
+package emulator
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// maxCRL is ImportCrl's limit on crlData, in bytes.
+const maxCRL = 300_000
+
+// A crl is a revocation list that is signed by whoever holds the issuer's key.
+type crl struct {
+	list    *x509.RevocationList
+	revoked map[string]bool // by serial number
+}
+
+func loadCRLs(inline [][]byte, files []string) ([]*crl, error) {
+	if n := len(inline) + len(files); n > maxAnchorCRLs {
+		return nil, fmt.Errorf("%d CRLs, but at most %d are allowed", n, maxAnchorCRLs)
+	}
+	all := make([]*crl, 0, maxAnchorCRLs)
+	for i, b := range inline {
+		c, err := parseCRL(b)
+		if err != nil {
+			return nil, fmt.Errorf("CRL %d: %w", i+1, err)
+		}
+		all = append(all, c)
+	}
+	for _, path := range files {
+		b, err := readFile(path, maxCRL)
+		if err != nil {
+			return nil, err
+		}
+		c, err := parseCRL(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// parseCRL reads PEM or DER. It refuses what would make the list mean other
+// than "the issuer revoked these", above all delta and indirect CRLs, whose
+// extensions are critical (RFC 5280, section 5.2).
+func parseCRL(b []byte) (*crl, error) {
+	if len(b) > maxCRL {
+		return nil, fmt.Errorf("%d bytes, but at most %d are allowed", len(b), maxCRL)
+	}
+	if block, rest := pem.Decode(b); block != nil {
+		if block.Type != "X509 CRL" {
+			return nil, fmt.Errorf("PEM block is a %s, not an X509 CRL", block.Type)
+		}
+		if more, _ := pem.Decode(rest); more != nil {
+			return nil, errors.New("more than one PEM block")
+		}
+		b = block.Bytes
+	}
+	list, err := x509.ParseRevocationList(b)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(signatureAlgorithms, list.SignatureAlgorithm) {
+		return nil, fmt.Errorf("signature algorithm is %v", list.SignatureAlgorithm)
+	}
+	extensions := slices.Clone(list.Extensions)
+	revoked := make(map[string]bool, len(list.RevokedCertificateEntries))
+	for _, e := range list.RevokedCertificateEntries {
+		revoked[e.SerialNumber.String()] = true
+		extensions = append(extensions, e.Extensions...)
+	}
+	for _, e := range extensions {
+		if e.Critical {
+			return nil, fmt.Errorf("critical extension %v is not supported", e.Id)
+		}
+	}
+	return &crl{list, revoked}, nil
+}
+
+// issuedBy does not ask for cRLSign in the issuer's key usage: what a CA says
+// that it revoked is not trusted any more, whatever it forgot to write.
+func (c *crl) issuedBy(issuer *x509.Certificate) bool {
+	return bytes.Equal(c.list.RawIssuer, issuer.RawSubject) &&
+		issuer.CheckSignature(c.list.SignatureAlgorithm, c.list.RawTBSRevocationList, c.list.Signature) == nil
+}
+
+// revoked returns the first certificate of a verified chain that its issuer
+// revoked, or nil. A list counts beyond its nextUpdate: a revocation is not
+// taken back by the lack of a newer list. That a list is missing or old is not
+// held against a certificate.
+func (a *anchor) revoked(chain []*x509.Certificate) *x509.Certificate {
+	for i, c := range chain[:len(chain)-1] {
+		for _, list := range a.crls {
+			if list.revoked[c.SerialNumber.String()] && list.issuedBy(chain[i+1]) {
+				return c
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package emulator
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// ErrBasicConstraints is the error of [New] for a trust anchor whose
+// certificate is not that of a CA. CreateTrustAnchor answers with these words,
+// but for the capital letter.
+var ErrBasicConstraints = errors.New("incorrect basic constraints for CA certificate")
+
+// The service's own messages, word for word.
+//
+// Source: IAM Roles Anywhere as seen by its users.
+const (
+	msgInsufficient     = "Untrusted certificate. Insufficient certificate"
+	msgUntrusted        = "Untrusted signing certificate"
+	msgInvalidSignature = "Invalid signature"
+	msgAssume           = "Unable to assume role for %s"
+	msgMaxDuration      = msgAssume + ". The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+	msgTags             = msgAssume + ". Some attributes failed to be mapped into session tags. Issuer: [ %s ]; Subject: [ %s ]; SAN: [ %s ]"
+	msgSessionName      = "Not authorized to set roleSessionName."
+)
+
+// Messages of our own, where no documented one is known.
+const (
+	msgUnknownPath      = "No such operation: %s %s"
+	msgBody             = "Request body: %v"
+	msgParameter        = "Parameter %s: %v"
+	msgNotFound         = "Resource not found: %s"
+	msgMalformed        = "Missing or malformed signature: %v"
+	msgExpired          = "Untrusted certificate. It expired at %s"
+	msgNotYetValid      = "Untrusted certificate. It is not valid before %s"
+	msgRevoked          = "Untrusted certificate. The certificate with serial number %s of %s is revoked"
+	msgSignatureExpired = "Signature expired: %s is more than %v before %s"
+	msgSignatureFuture  = "Signature not yet current: %s is more than %v after %s"
+	msgDisabled         = "Profile is disabled: %s"
+	msgInjected         = "Fault injected by configuration"
+
+	msgSTSAction      = "Could not find operation %s for version %s"
+	msgSTSMissing     = "Request is missing a single Action parameter"
+	msgSTSNoToken     = "Request is missing Authentication Token"
+	msgSTSIncomplete  = "The request signature does not conform to AWS standards: %s"
+	msgSTSInvalid     = "The security token included in the request is invalid."
+	msgSTSExpired     = "The security token included in the request is expired"
+	msgSTSSignature   = "The request signature we calculated does not match the signature you provided."
+	msgSTSScope       = "Credential should be scoped to service sts, not to %s."
+	msgSTSInvalidForm = "Request parameters: %v"
+)
+
+// The codes of restJson1 errors. The service models no others than the first
+// three; the rest are common to AWS services.
+const (
+	codeAccessDenied = "AccessDeniedException"
+	codeNotFound     = "ResourceNotFoundException"
+	codeValidation   = "ValidationException"
+	codeThrottling   = "ThrottlingException"
+	codeInternal     = "InternalServerException"
+	codeUnavailable  = "ServiceUnavailableException"
+	codeUnknown      = "UnknownOperationException"
+)
+
+// The codes of STS errors.
+const (
+	codeMissingAction    = "MissingAction"
+	codeInvalidAction    = "InvalidAction"
+	codeSTSValidation    = "ValidationError"
+	codeMissingToken     = "MissingAuthenticationToken"
+	codeIncomplete       = "IncompleteSignature"
+	codeInvalidToken     = "InvalidClientTokenId"
+	codeExpiredToken     = "ExpiredToken"
+	codeSignatureNoMatch = "SignatureDoesNotMatch"
+)
+
+var statuses = map[string]int{
+	codeAccessDenied: http.StatusForbidden,
+	codeNotFound:     http.StatusNotFound,
+	codeValidation:   http.StatusBadRequest,
+	codeThrottling:   http.StatusTooManyRequests,
+	codeInternal:     http.StatusInternalServerError,
+	codeUnavailable:  http.StatusServiceUnavailable,
+	codeUnknown:      http.StatusNotFound,
+
+	codeMissingAction:    http.StatusBadRequest,
+	codeInvalidAction:    http.StatusBadRequest,
+	codeSTSValidation:    http.StatusBadRequest,
+	codeMissingToken:     http.StatusForbidden,
+	codeIncomplete:       http.StatusBadRequest,
+	codeInvalidToken:     http.StatusForbidden,
+	codeExpiredToken:     http.StatusForbidden,
+	codeSignatureNoMatch: http.StatusForbidden,
+}
+
+// codeOf returns the code of an injected fault, or "".
+func codeOf(status int) string {
+	for _, code := range []string{codeAccessDenied, codeNotFound, codeValidation, codeThrottling, codeInternal, codeUnavailable} {
+		if statuses[code] == status {
+			return code
+		}
+	}
+	return ""
+}
+
+// A refusal is an error as the client sees it. The cause is for the log alone,
+// because the service's messages say little.
+type refusal struct {
+	code, message string
+	cause         error
+}
+
+func (r *refusal) Error() string {
+	if r.cause != nil {
+		return r.code + ": " + r.message + " (" + r.cause.Error() + ")"
+	}
+	return r.code + ": " + r.message
+}
+
+func (r *refusal) Unwrap() error { return r.cause }
+
+func refuse(code, format string, args ...any) *refusal {
+	return &refusal{code: code, message: fmt.Sprintf(format, args...)}
+}
+
+func (r *refusal) because(cause error) *refusal {
+	r.cause = cause
+	return r
+}
+
+// asRefusal makes sure that no error of ours reaches a client as it is.
+func asRefusal(err error) *refusal {
+	var r *refusal
+	if errors.As(err, &r) {
+		return r
+	}
+	return (&refusal{code: codeInternal, message: "Internal error"}).because(err)
+}

@@ -1,0 +1,170 @@
+package emulator
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+)
+
+const (
+	sourceRolesAnywhere = "rolesanywhere.amazonaws.com"
+	sourceSTS           = "sts.amazonaws.com"
+)
+
+// An event is one line of the event log, in the form of a CloudTrail record. It
+// never holds a secret key or a session token.
+type event struct {
+	EventVersion        string             `json:"eventVersion"`
+	UserIdentity        *userIdentity      `json:"userIdentity,omitempty"` // who called STS, once verified
+	EventTime           string             `json:"eventTime"`
+	EventSource         string             `json:"eventSource"`
+	EventName           string             `json:"eventName"`
+	AWSRegion           string             `json:"awsRegion"`
+	SourceIPAddress     string             `json:"sourceIPAddress"`
+	UserAgent           string             `json:"userAgent"`
+	ErrorCode           string             `json:"errorCode,omitempty"`
+	ErrorMessage        string             `json:"errorMessage,omitempty"`
+	RequestParameters   *sessionParameters `json:"requestParameters"`
+	ResponseElements    *sessionElements   `json:"responseElements"`
+	AdditionalEventData *findings          `json:"additionalEventData,omitempty"`
+	RequestID           string             `json:"requestID"`
+	EventID             string             `json:"eventID"`
+	RecipientAccountID  string             `json:"recipientAccountId"`
+}
+
+type userIdentity struct {
+	Type        string `json:"type"`
+	PrincipalID string `json:"principalId"`
+	ARN         string `json:"arn"`
+	AccountID   string `json:"accountId"`
+	AccessKeyID string `json:"accessKeyId"`
+}
+
+// sessionParameters say of the certificate what it says of itself; whether it
+// is to be believed depends on the outcome.
+type sessionParameters struct {
+	params
+	SerialNumber string `json:"serialNumber,omitempty"` // hexadecimal
+	Subject      string `json:"subject,omitempty"`      // RFC 2253
+}
+
+type sessionElements struct {
+	CredentialSet []loggedCredentials `json:"credentialSet"`
+	SubjectARN    string              `json:"subjectArn"`
+}
+
+type loggedCredentials struct {
+	AssumedRoleUser assumedRoleUser `json:"assumedRoleUser"`
+	Credentials     struct {
+		AccessKeyID string `json:"accessKeyId"`
+		Expiration  string `json:"expiration"`
+	} `json:"credentials"`
+	RoleARN        string `json:"roleArn"`
+	SourceIdentity string `json:"sourceIdentity"`
+}
+
+func responseElements(out *createSessionOutput) *sessionElements {
+	e := &sessionElements{SubjectARN: out.SubjectARN}
+	for _, c := range out.CredentialSet {
+		l := loggedCredentials{AssumedRoleUser: c.AssumedRoleUser, RoleARN: c.RoleARN, SourceIdentity: c.SourceIdentity}
+		l.Credentials.AccessKeyID, l.Credentials.Expiration = c.Credentials.AccessKeyID, c.Credentials.Expiration
+		e.CredentialSet = append(e.CredentialSet, l)
+	}
+	return e
+}
+
+// findings are what is odd about a signature, as the service records it.
+type findings struct {
+	HeadersNotSigned     []string `json:"requiredHeadersNotSigned,omitempty"`
+	AlgorithmKeyMismatch string   `json:"algorithmKeyMismatch,omitempty"` // the algorithm that the request names
+}
+
+// signatureFindings looks at the headers alone, so that it also has something
+// to say of a request that cannot be parsed. It returns nil if all is well.
+func signatureFindings(r *http.Request) *findings {
+	algorithm, fields, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	_, list, _ := strings.Cut(fields, "SignedHeaders=")
+	list, _, _ = strings.Cut(list, ",")
+	signed := strings.Split(list, ";")
+
+	required := []string{"host", "x-amz-date", "x-amz-x509"}
+	for _, name := range []string{"content-type", "x-amz-x509-chain"} {
+		if r.Header.Get(name) != "" {
+			required = append(required, name)
+		}
+	}
+	var f findings
+	for _, name := range required {
+		if !slices.Contains(signed, name) {
+			f.HeadersNotSigned = append(f.HeadersNotSigned, name)
+		}
+	}
+	if der, err := base64.StdEncoding.DecodeString(r.Header.Get("X-Amz-X509")); err == nil {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			if want, err := sigv4x509.Algorithm(cert.PublicKey); err == nil && want != algorithm {
+				f.AlgorithmKeyMismatch = algorithm
+			}
+		}
+	}
+	if f.HeadersNotSigned == nil && f.AlgorithmKeyMismatch == "" {
+		return nil
+	}
+	return &f
+}
+
+func (s *Server) newEvent(r *http.Request, requestID, source, name string) event {
+	addr, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		addr = r.RemoteAddr
+	}
+	return event{
+		EventVersion:       "1.11",
+		EventTime:          s.now().UTC().Format(time.RFC3339),
+		EventSource:        source,
+		EventName:          name,
+		AWSRegion:          s.region,
+		SourceIPAddress:    addr,
+		UserAgent:          r.UserAgent(),
+		RequestID:          requestID,
+		EventID:            newUUID(),
+		RecipientAccountID: s.account,
+	}
+}
+
+func (e *event) fail(r *refusal) {
+	e.ErrorCode, e.ErrorMessage = r.code, r.message
+}
+
+// An eventLog writes each event with one Write, one at a time.
+type eventLog struct {
+	mu sync.Mutex
+	w  io.Writer // nil: none
+}
+
+func (s *Server) record(e event) {
+	if s.events.w == nil {
+		return
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(e)
+	if err == nil {
+		s.events.mu.Lock()
+		_, err = s.events.w.Write(b.Bytes())
+		s.events.mu.Unlock()
+	}
+	if err != nil {
+		s.logger.Error("writing an event", "error", err)
+	}
+}

@@ -1,0 +1,124 @@
+package emulator
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A counter counts Writes, which must hold one line each.
+type counter struct {
+	bytes.Buffer
+	writes int
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.writes++
+	return c.Buffer.Write(p)
+}
+
+func TestEvents(t *testing.T) {
+	var log counter
+	w := newWorld(t, Config{Events: &log, Profiles: []Profile{{AcceptRoleSessionName: true}}})
+	agent := setHeader("User-Agent", "test/1.0 <a&b>")
+	a := w.do(t, call{body: body("roleSessionName", "me", "durationSeconds", 1800), after: agent})
+	issued := a.session(t)
+	c := issuedCredentials(issued)
+	refused := w.do(t, call{body: body("roleArn", testRole+"2"), after: agent})
+	w.do(t, call{body: "garbage", after: replaceAuthorization("content-type;", "")})
+	w.do(t, call{after: replaceAuthorization("ECDSA", "RSA")})
+	if _, err := GetCallerIdentity(t.Context(), nil, w.url, c, testNow); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := GetCallerIdentity(t.Context(), nil, w.url, c, testNow.Add(time.Hour)); err == nil {
+		t.Fatal("no error")
+	}
+	w.sts(t, c, stsCall{body: "Action=Other&Version=1"}) // not in the log
+
+	lines := strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
+	if len(lines) != 6 || log.writes != 6 {
+		t.Fatalf("%d lines in %d writes, want 6", len(lines), log.writes)
+	}
+	events := make([]map[string]any, len(lines))
+	ids := make(map[any]bool)
+	for i, l := range lines {
+		if err := json.Unmarshal([]byte(l), &events[i]); err != nil {
+			t.Fatal(err)
+		}
+		ids[events[i]["eventID"]] = true
+		for _, secret := range []string{c.SecretAccessKey, c.SessionToken, base64.StdEncoding.EncodeToString(w.client.cert.Raw)} {
+			if strings.Contains(l, secret) || strings.Contains(l, secret[:16]) {
+				t.Errorf("event %d holds a secret or a certificate", i)
+			}
+		}
+	}
+	if len(ids) != len(events) {
+		t.Errorf("event IDs are not unique: %v", ids)
+	}
+
+	created := events[0]
+	for name, want := range map[string]any{
+		"eventVersion":       "1.11",
+		"eventTime":          "2031-02-03T04:05:06Z",
+		"eventSource":        "rolesanywhere.amazonaws.com",
+		"eventName":          "CreateSession",
+		"awsRegion":          "us-east-1",
+		"sourceIPAddress":    "127.0.0.1",
+		"userAgent":          "test/1.0 <a&b>",
+		"recipientAccountId": "111122223333",
+		"requestID":          a.header.Get("X-Amzn-Requestid"),
+		"requestParameters": map[string]any{
+			"trustAnchorArn": testAnchor, "profileArn": testProfile, "roleArn": testRole,
+			"durationSeconds": 1800.0, "roleSessionName": "me", "serialNumber": "0abc", "subject": "CN=client",
+		},
+		"responseElements": map[string]any{
+			"subjectArn": a.out.SubjectARN,
+			"credentialSet": []any{map[string]any{
+				"assumedRoleUser": map[string]any{"arn": issued.AssumedRoleUser.ARN, "assumedRoleId": issued.AssumedRoleUser.ID},
+				"credentials":     map[string]any{"accessKeyId": c.AccessKeyID, "expiration": "2031-02-03T04:35:06Z"},
+				"roleArn":         testRole,
+				"sourceIdentity":  "CN=client",
+			}},
+		},
+		"errorCode":           nil,
+		"errorMessage":        nil,
+		"additionalEventData": nil,
+	} {
+		if !reflect.DeepEqual(created[name], want) {
+			t.Errorf("%s is %v, want %v", name, created[name], want)
+		}
+	}
+
+	for _, tt := range []struct {
+		event                   int
+		source, name, code, msg string
+		data                    any
+	}{
+		{1, sourceRolesAnywhere, "CreateSession", codeNotFound, refused.message, nil},
+		{2, sourceRolesAnywhere, "CreateSession", codeValidation, "", map[string]any{"requiredHeadersNotSigned": []any{"content-type"}}},
+		{3, sourceRolesAnywhere, "CreateSession", codeAccessDenied, "", map[string]any{"algorithmKeyMismatch": "AWS4-X509-RSA-SHA256"}},
+		{5, sourceSTS, "GetCallerIdentity", codeSignatureNoMatch, "", nil},
+	} {
+		e := events[tt.event]
+		if e["eventSource"] != tt.source || e["eventName"] != tt.name || e["errorCode"] != tt.code ||
+			e["errorMessage"] == "" || tt.msg != "" && e["errorMessage"] != tt.msg || e["responseElements"] != nil {
+			t.Errorf("event %d is %v", tt.event, e)
+		}
+		if !reflect.DeepEqual(e["additionalEventData"], tt.data) {
+			t.Errorf("additional data of event %d is %v, want %v", tt.event, e["additionalEventData"], tt.data)
+		}
+	}
+	want := map[string]any{"type": "AssumedRole", "principalId": issued.AssumedRoleUser.ID, "arn": issued.AssumedRoleUser.ARN,
+		"accountId": "111122223333", "accessKeyId": c.AccessKeyID}
+	if !reflect.DeepEqual(events[4]["userIdentity"], want) {
+		t.Errorf("identity is %v, want %v", events[4]["userIdentity"], want)
+	}
+	if refused.status != http.StatusNotFound {
+		t.Errorf("status is %d", refused.status)
+	}
+}

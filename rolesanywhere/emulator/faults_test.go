@@ -1,0 +1,87 @@
+package emulator
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+func TestErrorRate(t *testing.T) {
+	for _, tt := range []struct {
+		status, want int
+		code         string
+	}{
+		{0, 500, codeInternal}, {500, 500, codeInternal}, {503, 503, codeUnavailable}, {429, 429, codeThrottling},
+		{400, 400, codeValidation}, {403, 403, codeAccessDenied}, {404, 404, codeNotFound},
+	} {
+		w := newWorld(t, Config{Faults: Faults{ErrorRate: 1, ErrorStatus: tt.status}})
+		checkRefused(t, w.do(t, call{}), tt.want, tt.code, msgInjected)
+	}
+}
+
+func TestErrorRateBetween(t *testing.T) {
+	w := newWorld(t, Config{Faults: Faults{ErrorRate: 0.5}})
+	seen := make(map[int]bool)
+	for i := 0; i < 200 && len(seen) < 2; i++ { // fails once in 2^199
+		seen[w.do(t, call{}).status] = true
+	}
+	if !seen[http.StatusCreated] || !seen[http.StatusInternalServerError] {
+		t.Errorf("statuses are %v", seen)
+	}
+}
+
+func TestFaultsSpareSTS(t *testing.T) {
+	w := newWorld(t, Config{})
+	c := issuedCredentials(w.do(t, call{}).session(t))
+	w.server.faults = Faults{Hang: true, ErrorRate: 1, ErrorStatus: 500}
+	if _, err := GetCallerIdentity(t.Context(), nil, w.url, c, testNow); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLatency(t *testing.T) {
+	w := newWorld(t, Config{Faults: Faults{Latency: 30 * time.Millisecond}})
+	start := time.Now()
+	w.do(t, call{}).session(t)
+	if d := time.Since(start); d < 30*time.Millisecond {
+		t.Errorf("answered after %v", d)
+	}
+}
+
+// A wait ends with the client, and not with the server's read timeout.
+func TestHang(t *testing.T) {
+	for _, faults := range []Faults{{Hang: true}, {Latency: time.Hour}} {
+		w := newWorld(t, Config{})
+		w.server.faults = faults
+		returned := make(chan any, 1)
+		ts := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			defer func() {
+				v := recover()
+				returned <- v
+				panic(v)
+			}()
+			w.server.ServeHTTP(rw, r)
+		}))
+		ts.Config.ReadTimeout = 50 * time.Millisecond
+		ts.Start()
+		defer ts.Close()
+		w.url = ts.URL
+
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		resp, err := http.DefaultClient.Do(w.request(t, call{}).WithContext(ctx))
+		if err == nil {
+			resp.Body.Close()
+			t.Fatalf("answered with %d", resp.StatusCode)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("client's error is %v, want its own deadline", err)
+		}
+		if v := <-returned; v != http.ErrAbortHandler {
+			t.Errorf("handler ended with %v", v)
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package emulator
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+const (
+	maxBody       = 64 << 10
+	maxHeader     = 128 << 10
+	shutdownGrace = 2 * time.Second
+)
+
+// ErrNotLoopback is the error of [Listen] for an address that others can reach.
+var ErrNotLoopback = errors.New("emulator: not a loopback address")
+
+// ServeHTTP implements [http.Handler]. With Faults.Hang it ends by panicking
+// with [http.ErrAbortHandler], as does a request that ends during
+// Faults.Latency, so that no answer is sent.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := newUUID()
+	w.Header().Set("X-Amzn-Requestid", id)
+	switch {
+	case r.URL.Path == "/sessions" && r.Method == http.MethodPost:
+		s.serveCreateSession(w, r, id)
+	case r.URL.Path == "/" && (r.Method == http.MethodPost || r.Method == http.MethodGet):
+		s.serveSTS(w, r, id)
+	default:
+		s.writeRefusal(w, refuse(codeUnknown, msgUnknownPath, r.Method, r.URL.Path))
+	}
+}
+
+func (s *Server) serveCreateSession(w http.ResponseWriter, r *http.Request, id string) {
+	// The body is read first: net/http notices that a client went away only
+	// after that.
+	body, err := readBody(w, r)
+	if err != nil {
+		err = refuse(codeValidation, msgBody, err)
+	} else {
+		err = s.inject(r)
+	}
+	ev := s.newEvent(r, id, sourceRolesAnywhere, "CreateSession")
+	var out *createSessionOutput
+	if err == nil {
+		out, err = s.createSession(r, body, &ev)
+	}
+	if err != nil {
+		refused := asRefusal(err)
+		ev.fail(refused)
+		s.record(ev)
+		s.writeRefusal(w, refused)
+		return
+	}
+	s.record(ev)
+	s.writeJSON(w, http.StatusCreated, out)
+}
+
+// inject applies the configured faults to one request.
+func (s *Server) inject(r *http.Request) error {
+	f := s.faults
+	if f.Hang || f.Latency > 0 {
+		var wait <-chan time.Time // nil never fires
+		if !f.Hang {
+			timer := time.NewTimer(f.Latency)
+			defer timer.Stop()
+			wait = timer.C
+		}
+		select {
+		case <-wait:
+		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	}
+	if mathrand.Float64() < f.ErrorRate {
+		return refuse(codeOf(f.ErrorStatus), msgInjected)
+	}
+	return nil
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
+	}
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+}
+
+// writeRefusal writes an error as the restJson1 protocol does.
+func (s *Server) writeRefusal(w http.ResponseWriter, r *refusal) {
+	s.logger.Info("request refused", "error", r)
+	w.Header().Set("X-Amzn-Errortype", r.code)
+	s.writeJSON(w, statuses[r.code], struct {
+		Message string `json:"message"`
+	}{r.message})
+}
+
+func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil { // not possible with our types
+		status, b = http.StatusInternalServerError, nil
+		s.logger.Error("encoding an answer", "error", err)
+	}
+	s.write(w, status, "application/json", b)
+}
+
+func (s *Server) write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client may be gone
+}
+
+// Listen listens on a TCP address whose host is localhost or a loopback
+// address. It fails with [ErrNotLoopback] for any other, the empty host
+// included, unless allowRemote says that the address is meant.
+func Listen(ctx context.Context, addr string, allowRemote bool) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("emulator: %w", err)
+	}
+	if !allowRemote && host != "localhost" {
+		if ip, err := netip.ParseAddr(host); err != nil || !ip.Unmap().IsLoopback() {
+			return nil, fmt.Errorf("%w: %s", ErrNotLoopback, addr)
+		}
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("emulator: %w", err)
+	}
+	// The name localhost is whatever the resolver says.
+	if tcp, ok := l.Addr().(*net.TCPAddr); !allowRemote && (!ok || !tcp.IP.IsLoopback()) {
+		return nil, errors.Join(fmt.Errorf("%w: %s is %s", ErrNotLoopback, addr, l.Addr()), l.Close())
+	}
+	return l, nil
+}
+
+// Serve answers requests on l, which it owns, until ctx is done. Then it waits
+// at most two seconds for requests in flight, cuts the rest, and returns nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s,
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends hanging requests
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("emulator: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		_ = server.Close() // its error would be that of a connection which is cut anyway
+	}
+	<-served
+	return nil
+}
+
+// newUUID returns a random UUID (RFC 9562, section 5.4).
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	return formatUUID(b, 4)
+}
+
+func formatUUID(b [16]byte, version byte) string {
+	b[6] = b[6]&0x0f | version<<4
+	b[8] = b[8]&0x3f | 0x80
+	h := hex.EncodeToString(b[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}

@@ -1,0 +1,184 @@
+package emulator
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestUnknownPaths(t *testing.T) {
+	w := newWorld(t, Config{})
+	for _, tt := range []struct{ method, path string }{
+		{"GET", "/sessions"}, {"PUT", "/sessions"}, {"POST", "/sessions/"}, {"POST", "/session"},
+		{"DELETE", "/"}, {"GET", "/trustanchors"}, {"POST", "//sessions"}, {"POST", "/Sessions"},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), tt.method, w.url+tt.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := readAnswer(t, resp); a.status != http.StatusNotFound || a.code != codeUnknown {
+			t.Errorf("%s %s is %d %s", tt.method, tt.path, a.status, a.code)
+		}
+	}
+}
+
+func TestServe(t *testing.T) {
+	s := newServer(t, Config{TrustAnchors: []TrustAnchor{{Certificates: newRoot(t, caTemplate("Root")).pem()}}, Faults: Faults{Hang: true}})
+	ctx, cancel := context.WithCancel(t.Context())
+	l, err := Listen(ctx, "localhost:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, l) }()
+
+	resp, err := http.Get("http://" + l.Addr().String() + "/nothing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("status is %d", resp.StatusCode)
+	}
+
+	asked := make(chan struct{})
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String()+"/sessions", &signalReader{asked: asked})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = 1
+	r.Header.Set("Expect", "100-continue")
+	client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
+	defer client.CloseIdleConnections()
+	cut := make(chan error, 1)
+	go func() {
+		_, err := client.Do(r)
+		cut <- err
+	}()
+	<-asked
+	start := time.Now()
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+	if err := <-cut; err == nil {
+		t.Error("a hanging request was answered")
+	}
+	if d := time.Since(start); d > shutdownGrace-100*time.Millisecond {
+		t.Errorf("stopping took %v: the hanging request was waited for", d)
+	}
+	if _, err := http.Get("http://" + l.Addr().String()); err == nil {
+		t.Error("still listening")
+	}
+}
+
+// A signalReader is a body of one byte that tells when the server asked for it.
+type signalReader struct {
+	asked chan struct{}
+	done  bool
+}
+
+func (s *signalReader) Read(p []byte) (int, error) {
+	if s.done {
+		return 0, io.EOF
+	}
+	s.done = true
+	close(s.asked)
+	p[0] = 'x'
+	return 1, nil
+}
+
+func TestServeListenerError(t *testing.T) {
+	s := newServer(t, Config{TrustAnchors: []TrustAnchor{{Certificates: newRoot(t, caTemplate("Root")).pem()}}})
+	l, err := Listen(t.Context(), "127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := s.Serve(t.Context(), l); err == nil {
+		t.Error("Serve on a closed listener = nil")
+	}
+}
+
+func TestListen(t *testing.T) {
+	for _, addr := range []string{"0.0.0.0:0", "[::]:0", ":0", "192.0.2.1:0", "[2001:db8::1]:0", "example.com:0", "[::ffff:0.0.0.0]:0", "127.0.0.1.example:0", "0:0"} {
+		l, err := Listen(t.Context(), addr, false)
+		if !errors.Is(err, ErrNotLoopback) {
+			t.Errorf("Listen(%q) = %v, want ErrNotLoopback", addr, err)
+		}
+		if l != nil {
+			l.Close()
+		}
+	}
+	if _, err := Listen(t.Context(), "127.0.0.1", false); err == nil || errors.Is(err, ErrNotLoopback) {
+		t.Errorf("Listen without a port = %v", err)
+	}
+	for _, tt := range []struct {
+		addr   string
+		remote bool
+	}{{"127.0.0.1:0", false}, {"127.8.9.1:0", false}, {"localhost:0", false}, {"[::ffff:127.0.0.1]:0", false}, {"0.0.0.0:0", true}} {
+		l, err := Listen(t.Context(), tt.addr, tt.remote)
+		if err != nil {
+			t.Errorf("Listen(%q) = %v", tt.addr, err)
+			continue
+		}
+		l.Close()
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	var log bytes.Buffer
+	w := newWorld(t, Config{Events: &log})
+	const workers, each = 8, 50
+	requests := make(chan *http.Request, workers*each)
+	for range workers * each {
+		requests <- w.request(t, call{})
+	}
+	close(requests)
+	keys := make(chan string, workers*each)
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() {
+			for r := range requests {
+				resp, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var out createSessionOutput
+				err = json.NewDecoder(resp.Body).Decode(&out)
+				resp.Body.Close()
+				if err != nil || resp.StatusCode != http.StatusCreated {
+					t.Errorf("answer is %d, %v", resp.StatusCode, err)
+					return
+				}
+				if _, err := GetCallerIdentity(t.Context(), nil, w.url, issuedCredentials(out.CredentialSet[0]), testNow); err != nil {
+					t.Error(err)
+				}
+				keys <- out.CredentialSet[0].Credentials.AccessKeyID
+			}
+		})
+	}
+	running.Wait()
+	close(keys)
+	seen := make(map[string]bool)
+	for k := range keys {
+		seen[k] = true
+	}
+	if len(seen) != workers*each {
+		t.Errorf("%d different sessions, want %d", len(seen), workers*each)
+	}
+	if n := bytes.Count(log.Bytes(), []byte("\n")); n != 2*workers*each {
+		t.Errorf("%d events, want %d", n, 2*workers*each)
+	}
+}

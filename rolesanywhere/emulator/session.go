@@ -1,0 +1,207 @@
+package emulator
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+)
+
+// maxSkew is how far the clock of a client may be off.
+const maxSkew = 5 * time.Minute
+
+// packedPolicySize is in percent of what STS allows. No client reads it.
+const packedPolicySize = 10
+
+type createSessionOutput struct {
+	CredentialSet []credentialSet `json:"credentialSet"`
+	SubjectARN    string          `json:"subjectArn"`
+}
+
+type credentialSet struct {
+	AssumedRoleUser  assumedRoleUser   `json:"assumedRoleUser"`
+	Credentials      credentialsOutput `json:"credentials"`
+	PackedPolicySize int               `json:"packedPolicySize"`
+	RoleARN          string            `json:"roleArn"`
+	SourceIdentity   string            `json:"sourceIdentity"`
+}
+
+type assumedRoleUser struct {
+	ARN string `json:"arn"`
+	ID  string `json:"assumedRoleId"`
+}
+
+type credentialsOutput struct {
+	AccessKeyID     string `json:"accessKeyId"`
+	SecretAccessKey string `json:"secretAccessKey"`
+	SessionToken    string `json:"sessionToken"`
+	Expiration      string `json:"expiration"`
+}
+
+// createSession checks in the order of this function, which decides which of
+// several faults a client hears of. What it learns goes into ev on the way.
+func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*createSessionOutput, error) {
+	ev.AdditionalEventData = signatureFindings(r)
+	p, err := parseParams(r.URL.RawQuery, body)
+	if err != nil {
+		return nil, err
+	}
+	asked := &sessionParameters{params: p}
+	ev.RequestParameters = asked
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	anchor, ok := s.anchors[p.TrustAnchorARN]
+	if !ok {
+		return nil, refuse(codeNotFound, msgNotFound, p.TrustAnchorARN)
+	}
+	profile, ok := s.profiles[p.ProfileARN]
+	if !ok {
+		return nil, refuse(codeNotFound, msgNotFound, p.ProfileARN)
+	}
+	role, ok := s.roles[p.RoleARN]
+	if !ok {
+		return nil, refuse(codeNotFound, msgNotFound, p.RoleARN)
+	}
+
+	now := s.now()
+	cert, err := authenticate(r, body, anchor, asked, now, s.region)
+	if err != nil {
+		return nil, err
+	}
+	if profile.Disabled {
+		return nil, refuse(codeAccessDenied, msgDisabled, p.ProfileARN)
+	}
+	if !slices.Contains(profile.RoleARNs, p.RoleARN) {
+		return nil, refuse(codeAccessDenied, msgAssume, p.RoleARN).because(errors.New("role is not in the profile"))
+	}
+	lifetime, err := s.lifetime(p, profile, role)
+	if err != nil {
+		return nil, err
+	}
+	name := serialHex(cert)
+	if p.RoleSessionName != "" {
+		if !profile.AcceptRoleSessionName {
+			return nil, refuse(codeAccessDenied, msgSessionName)
+		}
+		name = p.RoleSessionName
+	}
+	source, err := authorize(p, role, anchor, cert, name)
+	if err != nil {
+		return nil, err
+	}
+
+	user := assumedRoleUser{
+		ARN: fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", role.arn.partition, role.arn.account, role.arn.name, name),
+		ID:  roleID(p.RoleARN) + ":" + name,
+	}
+	issued := newSession(user, role.arn.account, now.Add(lifetime))
+	s.sessions.add(issued, now)
+	out := &createSessionOutput{
+		CredentialSet: []credentialSet{{
+			AssumedRoleUser: user,
+			Credentials: credentialsOutput{
+				AccessKeyID:     issued.accessKeyID,
+				SecretAccessKey: issued.secret,
+				SessionToken:    issued.token,
+				Expiration:      issued.expires.Format(time.RFC3339),
+			},
+			PackedPolicySize: packedPolicySize,
+			RoleARN:          p.RoleARN,
+			SourceIdentity:   source,
+		}},
+		SubjectARN: s.subjectARN(cert),
+	}
+	ev.ResponseElements = responseElements(out)
+	return out, nil
+}
+
+// authenticate returns the certificate of whoever made the request.
+func authenticate(r *http.Request, body []byte, anchor *anchor, asked *sessionParameters, now time.Time, region string) (*x509.Certificate, error) {
+	signed, err := sigv4x509.Parse(r)
+	if errors.Is(err, errors.ErrUnsupported) { // the type of the certificate's key
+		return nil, refuse(codeAccessDenied, msgInsufficient).because(err)
+	}
+	if err != nil {
+		return nil, refuse(codeAccessDenied, msgMalformed, err)
+	}
+	cert := signed.Certificate
+	asked.SerialNumber, asked.Subject = serialHex(cert), cert.Subject.String()
+
+	if err := anchor.verify(cert, signed.Chain, now); err != nil {
+		return nil, err
+	}
+	if err := signed.Verify(r, body); err != nil {
+		return nil, refuse(codeAccessDenied, msgInvalidSignature).because(err)
+	}
+	if signed.Region != region {
+		return nil, refuse(codeAccessDenied, msgInvalidSignature).because(
+			fmt.Errorf("credential scope has region %s, not %s", signed.Region, region))
+	}
+	return cert, checkSkew(codeAccessDenied, signed.Time, now)
+}
+
+func checkSkew(code string, signed, now time.Time) error {
+	switch {
+	case now.Sub(signed) > maxSkew:
+		return refuse(code, msgSignatureExpired, signed.Format(time.RFC3339), maxSkew, now.UTC().Format(time.RFC3339))
+	case signed.Sub(now) > maxSkew:
+		return refuse(code, msgSignatureFuture, signed.Format(time.RFC3339), maxSkew, now.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// lifetime is min(profile, request), which the role's maximum does not cut but
+// refuses.
+func (s *Server) lifetime(p params, profile Profile, role role) (time.Duration, error) {
+	seconds := profile.DurationSeconds
+	if p.DurationSeconds != nil {
+		seconds = min(seconds, *p.DurationSeconds)
+	}
+	if seconds > role.max {
+		return 0, refuse(codeAccessDenied, msgMaxDuration, p.RoleARN)
+	}
+	if s.faults.SessionLifetime > 0 {
+		return s.faults.SessionLifetime, nil
+	}
+	return time.Duration(seconds) * time.Second, nil
+}
+
+// authorize does what AssumeRole does, and returns the source identity.
+func authorize(p params, role role, anchor *anchor, cert *x509.Certificate, name string) (string, error) {
+	tags, unmapped := sessionTags(cert)
+	if !unmapped.empty() {
+		return "", refuse(codeAccessDenied, msgTags, p.RoleARN, unmapped.list(fieldIssuer), unmapped.list(fieldSubject), unmapped.list(fieldSAN))
+	}
+	source := sourceIdentity(cert)
+	if len(name) > maxIdentity || len([]rune(source)) > maxIdentity {
+		return "", refuse(codeAccessDenied, msgAssume, p.RoleARN).because(
+			fmt.Errorf("session name or source identity is longer than %d characters", maxIdentity))
+	}
+	if role.policy != nil {
+		if err := role.policy.allows(requestContext(p.TrustAnchorARN, anchor.account, source, name, tags)); err != nil {
+			return "", refuse(codeAccessDenied, msgAssume, p.RoleARN).because(err)
+		}
+	}
+	return source, nil
+}
+
+// roleID makes the unique identifier of a role, which STS puts in front of the
+// session name.
+func roleID(roleARN string) string {
+	sum := sha256.Sum256([]byte(roleARN))
+	return "AROA" + base32.StdEncoding.EncodeToString(sum[:])[:17]
+}
+
+// subjectARN names the Subject resource, one for each certificate subject.
+func (s *Server) subjectARN(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.RawSubject)
+	return fmt.Sprintf("arn:%s:rolesanywhere:%s:%s:subject/%s",
+		partition(s.region), s.region, s.account, formatUUID([16]byte(sum[:16]), 8))
+}

@@ -1,0 +1,207 @@
+package emulator
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"fmt"
+	"maps"
+	"math/big"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDuration(t *testing.T) {
+	for _, tt := range []struct {
+		profile, role, asked int // 0: not set
+		lifetime             time.Duration
+		want                 int // 0: refused
+	}{
+		{0, 0, 0, 0, 3600},
+		{900, 0, 0, 0, 900},
+		{7200, 7200, 0, 0, 7200},
+		{0, 0, 900, 0, 900},
+		{0, 0, 43200, 0, 3600}, // more than the profile silently yields less
+		{1800, 0, 3600, 0, 1800},
+		{7200, 7200, 3600, 0, 3600},
+		{7200, 0, 3600, 0, 3600},
+		{7200, 0, 0, 0, 0},
+		{7200, 0, 3601, 0, 0},
+		{43200, 43200, 43200, 0, 43200},
+		{0, 0, 0, 2 * time.Second, 2},
+		{7200, 0, 0, 2 * time.Second, 0},
+	} {
+		w := newWorld(t, Config{
+			Profiles: []Profile{{DurationSeconds: tt.profile}},
+			Roles:    []Role{{MaxSessionDuration: tt.role}},
+			Faults:   Faults{SessionLifetime: tt.lifetime},
+		})
+		b := body()
+		if tt.asked != 0 {
+			b = body("durationSeconds", tt.asked)
+		}
+		a := w.do(t, call{body: b})
+		if tt.want == 0 {
+			checkRefused(t, a, http.StatusForbidden, codeAccessDenied, fmt.Sprintf(msgMaxDuration, testRole))
+			continue
+		}
+		want := testNow.Add(time.Duration(tt.want) * time.Second).Format(time.RFC3339)
+		if got := a.session(t).Credentials.Expiration; got != want {
+			t.Errorf("%+v: expiration is %s, want %s", tt, got, want)
+		}
+	}
+}
+
+func TestSessionNameAndSourceIdentity(t *testing.T) {
+	w := newWorld(t, Config{Profiles: []Profile{{AcceptRoleSessionName: true}}})
+	for _, tt := range []struct {
+		subject      pkix.Name
+		serial       *big.Int
+		asked        string
+		name, source string
+	}{
+		{pkix.Name{CommonName: "client"}, big.NewInt(291), "", "0123", "CN=client"},
+		{pkix.Name{CommonName: "client"}, big.NewInt(17767), "", "4567", "CN=client"},
+		{pkix.Name{CommonName: "client"}, big.NewInt(291), "a+=,.@-_1", "a+=,.@-_1", "CN=client"},
+		{pkix.Name{CommonName: "My client"}, big.NewInt(1), "", "01", "CN=My client"},
+		{pkix.Name{Organization: []string{"x"}}, big.NewInt(291), "", "0123", "ID=0123"},
+		{pkix.Name{Organization: []string{"x"}}, big.NewInt(0xabcdef), "me", "me", "ID=abcdef"},
+		{pkix.Name{CommonName: strings.Repeat("x", 61)}, big.NewInt(1), "", "01", "CN=" + strings.Repeat("x", 61)},
+		{pkix.Name{CommonName: strings.Repeat("x", 62)}, big.NewInt(1), "", "01", strings.Repeat("x", 62)},
+		{pkix.Name{CommonName: strings.Repeat("ü", 61)}, big.NewInt(1), "", "01", "CN=" + strings.Repeat("ü", 61)},
+		{pkix.Name{CommonName: strings.Repeat("x", 64)}, big.NewInt(1), "", "01", strings.Repeat("x", 64)},
+	} {
+		template := leafTemplate("")
+		template.Subject, template.SerialNumber = tt.subject, tt.serial
+		leaf := w.ca.certify(t, template, w.client.key.Public())
+		b := body()
+		if tt.asked != "" {
+			b = body("roleSessionName", tt.asked)
+		}
+		got := w.do(t, call{body: b, chain: []*x509.Certificate{leaf}}).session(t)
+		if want := "arn:aws:sts::111122223333:assumed-role/demo/" + tt.name; got.AssumedRoleUser.ARN != want {
+			t.Errorf("assumed role is %s, want %s", got.AssumedRoleUser.ARN, want)
+		}
+		if !strings.HasSuffix(got.AssumedRoleUser.ID, ":"+tt.name) {
+			t.Errorf("assumed role ID is %s, want session %s", got.AssumedRoleUser.ID, tt.name)
+		}
+		if got.SourceIdentity != tt.source {
+			t.Errorf("source identity is %s, want %s", got.SourceIdentity, tt.source)
+		}
+	}
+}
+
+func TestRoleNameIsLastElement(t *testing.T) {
+	arn := "arn:aws:iam::444455556666:role/teams/blue/worker"
+	w := newWorld(t, Config{Roles: []Role{{ARN: arn}}})
+	got := w.do(t, call{body: body("roleArn", arn)}).session(t)
+	if want := "arn:aws:sts::444455556666:assumed-role/worker/0abc"; got.AssumedRoleUser.ARN != want {
+		t.Errorf("assumed role is %s, want %s", got.AssumedRoleUser.ARN, want)
+	}
+}
+
+func TestSessionTags(t *testing.T) {
+	ca := newRoot(t, caTemplate("Root"))
+	directory, err := asn1.Marshal(pkix.Name{CommonName: "Dir", Country: []string{"DE"}}.ToRDNSequence())
+	if err != nil {
+		t.Fatal(err)
+	}
+	san := func(names ...asn1.RawValue) pkix.Extension {
+		b, err := asn1.Marshal(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pkix.Extension{Id: oidSubjectAltName, Value: b}
+	}
+	general := func(tag int, compound bool, b []byte) asn1.RawValue {
+		return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, IsCompound: compound, Bytes: b}
+	}
+	template := leafTemplate("")
+	template.Subject = pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{
+		{Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "Security"},
+		{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "alice"},
+		{Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "Engineering"},
+		{Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "Research"},
+		{Type: asn1.ObjectIdentifier{0, 9, 2342, 19200300, 100, 1, 25}, Value: "example"},
+		{Type: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: "not known (so not refused)"},
+	}}
+	template.ExtraExtensions = []pkix.Extension{san(
+		asn1.RawValue{Class: asn1.ClassUniversal, Tag: asn1.TagInteger, Bytes: []byte{1}},
+		general(1, false, []byte("mail@example.com")),
+		general(2, false, []byte("first.example.com")),
+		general(2, false, []byte("*.example.com")),
+		general(6, false, []byte("spiffe://example.com/a")),
+		general(6, false, []byte("spiffe://example.com/b")),
+		general(4, true, directory),
+		general(7, false, []byte{127, 0, 0, 1}),
+	)}
+	got, bad := sessionTags(ca.issue(t, template).cert)
+	want := map[string]string{
+		"x509Subject/CN":  "alice",
+		"x509Subject/OU":  "Security/Engineering/Research",
+		"x509Subject/DC":  "example",
+		"x509Issuer/CN":   "Root",
+		"x509Issuer/O":    "Test",
+		"x509SAN/DNS":     "first.example.com",
+		"x509SAN/URI":     "spiffe://example.com/a",
+		"x509SAN/Name/CN": "Dir",
+		"x509SAN/Name/C":  "DE",
+	}
+	if !maps.Equal(got, want) || !bad.empty() {
+		t.Errorf("tags are %v, not mapped %v\nwant     %v", got, bad, want)
+	}
+	for name := range want {
+		if !knownTag(name) || !knownTag(strings.ToLower(name)) {
+			t.Errorf("%s is not known to policies", name)
+		}
+	}
+
+	template.ExtraExtensions = []pkix.Extension{san(general(4, true, []byte{0x30, 0x03, 1, 2, 3}))}
+	if _, bad := sessionTags(ca.issue(t, template).cert); bad.list(fieldSAN) != "Name/4" {
+		t.Errorf("broken directory name: not mapped are %v", bad)
+	}
+	plain := leafTemplate("x")
+	plain.URIs = []*url.URL{{Scheme: "spiffe", Host: "x"}}
+	if tags, _ := sessionTags(ca.issue(t, plain).cert); tags["x509SAN/URI"] != "spiffe://x" {
+		t.Errorf("URI is %q", tags["x509SAN/URI"])
+	}
+}
+
+// What the client is told is also what is kept.
+func TestExpirationIsInWholeSeconds(t *testing.T) {
+	if got := newSession(assumedRoleUser{}, "", testNow.Add(1999*time.Millisecond)).expires; !got.Equal(testNow.Add(time.Second)) {
+		t.Errorf("expiration is %v", got)
+	}
+}
+
+func TestStoreIsBounded(t *testing.T) {
+	var st store
+	add := func(lifetime time.Duration) *session {
+		s := newSession(assumedRoleUser{}, "", testNow.Add(lifetime))
+		st.add(s, testNow)
+		return s
+	}
+	oldest := add(time.Hour)
+	second := add(time.Hour)
+	expired := add(0)
+	for len(st.order) < maxSessions {
+		add(time.Hour)
+	}
+	if st.get(expired.accessKeyID) == nil {
+		t.Fatal("an expired session was dropped before there was need")
+	}
+	add(time.Hour)
+	if st.get(expired.accessKeyID) != nil || st.get(oldest.accessKeyID) == nil {
+		t.Error("an older session was dropped before an expired one")
+	}
+	newest := add(time.Hour)
+	if st.get(oldest.accessKeyID) != nil || st.get(second.accessKeyID) == nil || st.get(newest.accessKeyID) == nil {
+		t.Error("other than the oldest session was dropped")
+	}
+	if len(st.order) != maxSessions || len(st.byKey) != maxSessions {
+		t.Errorf("%d and %d sessions, want %d", len(st.order), len(st.byKey), maxSessions)
+	}
+}

@@ -1,0 +1,81 @@
+package emulator
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"slices"
+	"sync"
+	"time"
+)
+
+// maxSessions bounds the memory that issued sessions take.
+const maxSessions = 10_000
+
+// A session is what STS knows of credentials that were issued. It is not
+// changed after that.
+type session struct {
+	accessKeyID, secret, token string
+	expires                    time.Time
+	user                       assumedRoleUser
+	account                    string
+}
+
+// newSession makes credentials of the lengths and alphabets that STS uses. The
+// expiration is rounded down to whole seconds, because that is what the client
+// is told.
+func newSession(user assumedRoleUser, account string, expires time.Time) *session {
+	return &session{
+		accessKeyID: "ASIA" + rand.Text()[:16],
+		secret:      randomBase64(30),
+		token:       randomBase64(510),
+		expires:     expires.UTC().Truncate(time.Second),
+		user:        user,
+		account:     account,
+	}
+}
+
+func randomBase64(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// A store holds the issued sessions. Its zero value is empty. It is safe for
+// concurrent use.
+type store struct {
+	mu    sync.Mutex
+	byKey map[string]*session
+	order []*session // oldest first
+}
+
+// add makes room by dropping what has expired and, if that is not enough, the
+// oldest session.
+func (st *store) add(s *session, now time.Time) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.byKey == nil {
+		st.byKey = make(map[string]*session)
+	}
+	if len(st.order) >= maxSessions {
+		st.order = slices.DeleteFunc(st.order, func(old *session) bool {
+			expired := !old.expires.After(now)
+			if expired {
+				delete(st.byKey, old.accessKeyID)
+			}
+			return expired
+		})
+	}
+	if len(st.order) >= maxSessions {
+		delete(st.byKey, st.order[0].accessKeyID)
+		st.order = slices.Delete(st.order, 0, 1)
+	}
+	st.byKey[s.accessKeyID] = s
+	st.order = append(st.order, s)
+}
+
+// get returns nil for an unknown key; an expired session may still be there.
+func (st *store) get(accessKeyID string) *session {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.byKey[accessKeyID]
+}

@@ -1,0 +1,162 @@
+package emulator
+
+import (
+	"crypto/hmac"
+	"crypto/subtle"
+	"encoding/xml"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+)
+
+const (
+	stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+	stsVersion   = "2011-06-15"
+	stsAction    = "GetCallerIdentity"
+)
+
+type callerIdentityResponse struct {
+	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
+	Result    Identity `xml:"GetCallerIdentityResult"`
+	RequestID string   `xml:"ResponseMetadata>RequestId"`
+}
+
+// An Identity is whom credentials belong to.
+type Identity struct {
+	ARN     string `xml:"Arn"`
+	UserID  string `xml:"UserId"`
+	Account string `xml:"Account"`
+}
+
+type errorResponse struct {
+	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
+	Type      string   `xml:"Error>Type"`
+	Code      string   `xml:"Error>Code"`
+	Message   string   `xml:"Error>Message"`
+	RequestID string   `xml:"RequestId"`
+}
+
+func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, id string) {
+	body, err := readBody(w, r)
+	if err != nil {
+		err = refuse(codeSTSValidation, msgBody, err)
+	} else {
+		err = checkAction(r.URL.RawQuery, body)
+	}
+	if err != nil {
+		s.writeXMLRefusal(w, asRefusal(err), id)
+		return
+	}
+	ev := s.newEvent(r, id, sourceSTS, stsAction)
+	caller, err := s.caller(r, body)
+	if err != nil {
+		refused := asRefusal(err)
+		ev.fail(refused)
+		s.record(ev)
+		s.writeXMLRefusal(w, refused, id)
+		return
+	}
+	ev.UserIdentity = &userIdentity{
+		Type:        "AssumedRole",
+		PrincipalID: caller.user.ID,
+		ARN:         caller.user.ARN,
+		AccountID:   caller.account,
+		AccessKeyID: caller.accessKeyID,
+	}
+	s.record(ev)
+	s.writeXML(w, http.StatusOK, callerIdentityResponse{
+		Result:    Identity{ARN: caller.user.ARN, UserID: caller.user.ID, Account: caller.account},
+		RequestID: id,
+	})
+}
+
+// checkAction reads the query protocol's parameters, from the query and from
+// the body.
+func checkAction(query string, body []byte) error {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return refuse(codeSTSValidation, msgSTSInvalidForm, err)
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return refuse(codeSTSValidation, msgSTSInvalidForm, err)
+	}
+	for k, vs := range form {
+		values[k] = append(values[k], vs...)
+	}
+	if len(values["Action"]) != 1 {
+		return refuse(codeMissingAction, msgSTSMissing)
+	}
+	if len(values["Version"]) != 1 || values.Get("Version") != stsVersion || values.Get("Action") != stsAction {
+		return refuse(codeInvalidAction, msgSTSAction, values.Get("Action"), values.Get("Version"))
+	}
+	return nil
+}
+
+// caller returns the session whose credentials signed r. Any region will do,
+// because clients of the global endpoint differ in what they name.
+func (s *Server) caller(r *http.Request, body []byte) (*session, error) {
+	if r.Header.Get("Authorization") == "" {
+		return nil, refuse(codeMissingToken, msgSTSNoToken)
+	}
+	for _, name := range []string{"Authorization", headerDate, headerToken} {
+		if n := len(r.Header.Values(name)); n > 1 || n == 0 && name == headerDate {
+			return nil, refuse(codeIncomplete, msgSTSIncomplete, "not just one "+name)
+		}
+	}
+	if r.Header.Get(headerToken) == "" { // only long-term keys, which we do not issue, have none
+		return nil, refuse(codeInvalidToken, msgSTSInvalid)
+	}
+	auth, fault := parseAuthorization(r.Header.Get("Authorization"))
+	if fault != "" {
+		return nil, refuse(codeIncomplete, msgSTSIncomplete, fault)
+	}
+	date := r.Header.Get(headerDate)
+	signed, err := time.Parse(sigv4x509.TimeFormat, date)
+	if err != nil || signed.Format(sigv4x509.TimeFormat) != date || date[:8] != auth.date {
+		return nil, refuse(codeIncomplete, msgSTSIncomplete, headerDate+" does not agree with the credential scope")
+	}
+	if auth.service != sigV4Service {
+		return nil, refuse(codeSignatureNoMatch, msgSTSScope, auth.service)
+	}
+
+	now := s.now()
+	caller := s.sessions.get(auth.accessKeyID)
+	if caller == nil || subtle.ConstantTimeCompare([]byte(r.Header.Get(headerToken)), []byte(caller.token)) != 1 {
+		return nil, refuse(codeInvalidToken, msgSTSInvalid)
+	}
+	if !caller.expires.After(now) {
+		return nil, refuse(codeExpiredToken, msgSTSExpired)
+	}
+	want, err := auth.sign(r, body, caller.secret)
+	if err != nil {
+		return nil, refuse(codeIncomplete, msgSTSIncomplete, err)
+	}
+	if !hmac.Equal(want, auth.signature) {
+		return nil, refuse(codeSignatureNoMatch, msgSTSSignature)
+	}
+	if err := checkSkew(codeSignatureNoMatch, signed, now); err != nil {
+		return nil, err
+	}
+	return caller, nil
+}
+
+func (s *Server) writeXMLRefusal(w http.ResponseWriter, r *refusal, id string) {
+	s.logger.Info("request refused", "error", r)
+	fault := "Sender"
+	if statuses[r.code] >= 500 {
+		fault = "Receiver"
+	}
+	s.writeXML(w, statuses[r.code], errorResponse{Type: fault, Code: r.code, Message: r.message, RequestID: id})
+}
+
+func (s *Server) writeXML(w http.ResponseWriter, status int, v any) {
+	b, err := xml.Marshal(v)
+	if err != nil { // not possible with our types
+		status, b = http.StatusInternalServerError, nil
+		s.logger.Error("encoding an answer", "error", err)
+	}
+	s.write(w, status, "text/xml", b)
+}

@@ -1,0 +1,200 @@
+package emulator
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxIdentity is the longest role session name and source identity of STS.
+const maxIdentity = 64
+
+// The parts of a certificate that become session tags.
+const (
+	fieldSubject = "x509Subject"
+	fieldIssuer  = "x509Issuer"
+	fieldSAN     = "x509SAN"
+)
+
+// attributeNames are the last parts of tag names. The user guide shows the
+// first six and says that every recognizable attribute is mapped; the names of
+// the others are those of RFC 4519, in upper case.
+var attributeNames = map[string]string{
+	"2.5.4.3":                    "CN",
+	"2.5.4.6":                    "C",
+	"2.5.4.10":                   "O",
+	"2.5.4.11":                   "OU",
+	"2.5.4.7":                    "L",
+	"2.5.4.8":                    "ST",
+	"2.5.4.9":                    "STREET",
+	"2.5.4.4":                    "SN",
+	"2.5.4.5":                    "SERIALNUMBER",
+	"2.5.4.12":                   "TITLE",
+	"2.5.4.42":                   "GIVENNAME",
+	"2.5.4.43":                   "INITIALS",
+	"0.9.2342.19200300.100.1.1":  "UID",
+	"0.9.2342.19200300.100.1.25": "DC",
+	"1.2.840.113549.1.9.1":       "EMAILADDRESS",
+}
+
+// knownTag reports whether a certificate can have a tag of this name.
+func knownTag(name string) bool {
+	field, rest, _ := strings.Cut(name, "/")
+	if strings.EqualFold(field, fieldSAN) {
+		if strings.EqualFold(rest, "DNS") || strings.EqualFold(rest, "URI") {
+			return true
+		}
+		dir, attribute, _ := strings.Cut(rest, "/")
+		return strings.EqualFold(dir, "Name") && knownAttribute(attribute)
+	}
+	return (strings.EqualFold(field, fieldSubject) || strings.EqualFold(field, fieldIssuer)) && knownAttribute(rest)
+}
+
+func knownAttribute(name string) bool {
+	for _, known := range attributeNames {
+		if strings.EqualFold(known, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// isTagValue follows Tag.Value in the STS API reference.
+func isTagValue(s string) bool {
+	return utf8.RuneCountInString(s) <= 256 && !strings.ContainsFunc(s, func(r rune) bool {
+		return !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune("_.:/=+-@", r)
+	})
+}
+
+// unmapped holds, by field, the attributes that STS would refuse as tags.
+type unmapped map[string][]string
+
+func (u unmapped) empty() bool              { return len(u) == 0 }
+func (u unmapped) list(field string) string { return strings.Join(u[field], ", ") }
+
+// sessionTags maps a certificate by the default attribute mapping of a profile:
+// every known attribute of subject and issuer, and the first DNS name, URI and
+// directory name among the subject alternative names.
+func sessionTags(cert *x509.Certificate) (tags map[string]string, bad unmapped) {
+	tags, bad = make(map[string]string), make(unmapped)
+	set := func(field, name, value, shown string) {
+		if !isTagValue(value) {
+			bad[field] = append(bad[field], shown)
+			return
+		}
+		tags[field+"/"+name] = value
+	}
+	setAll := func(field, prefix string, names []pkix.AttributeTypeAndValue) {
+		for _, a := range joinAttributes(names) {
+			set(field, prefix+a.name, a.value, prefix+a.name)
+		}
+	}
+	setAll(fieldSubject, "", cert.Subject.Names)
+	setAll(fieldIssuer, "", cert.Issuer.Names)
+
+	san := firstNames(cert)
+	// The numbers are the tags of GeneralName (RFC 5280, section 4.2.1.6), as
+	// in the one message of the service that is known.
+	if v, ok := san[tagDNSName]; ok {
+		set(fieldSAN, "DNS", string(v), "DNS/2")
+	}
+	if v, ok := san[tagURI]; ok {
+		set(fieldSAN, "URI", string(v), "URI/6")
+	}
+	if v, ok := san[tagDirectoryName]; ok {
+		var rdns pkix.RDNSequence
+		if rest, err := asn1.Unmarshal(v, &rdns); err != nil || len(rest) > 0 {
+			bad[fieldSAN] = append(bad[fieldSAN], "Name/4")
+		} else {
+			var name pkix.Name
+			name.FillFromRDNSequence(&rdns)
+			setAll(fieldSAN, "Name/", name.Names)
+		}
+	}
+	return tags, bad
+}
+
+type attribute struct{ name, value string }
+
+// joinAttributes joins the values of one attribute with slashes in the order of
+// the certificate.
+func joinAttributes(names []pkix.AttributeTypeAndValue) []attribute {
+	var all []attribute
+	for _, n := range names {
+		name, known := attributeNames[n.Type.String()]
+		value, isString := n.Value.(string)
+		if !known || !isString {
+			continue
+		}
+		i := slices.IndexFunc(all, func(a attribute) bool { return a.name == name })
+		if i < 0 {
+			all = append(all, attribute{name, value})
+		} else {
+			all[i].value += "/" + value
+		}
+	}
+	return all
+}
+
+// The tags of GeneralName that become session tags.
+const (
+	tagDNSName       = 2
+	tagDirectoryName = 4
+	tagURI           = 6
+)
+
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// firstNames returns the contents of the first subject alternative name of each
+// tag.
+func firstNames(cert *x509.Certificate) map[int][]byte {
+	first := make(map[int][]byte)
+	for _, ext := range cert.Extensions {
+		if !ext.Id.Equal(oidSubjectAltName) {
+			continue
+		}
+		var seq asn1.RawValue
+		if _, err := asn1.Unmarshal(ext.Value, &seq); err != nil {
+			continue
+		}
+		for rest := seq.Bytes; len(rest) > 0; {
+			var name asn1.RawValue
+			var err error
+			if rest, err = asn1.Unmarshal(rest, &name); err != nil {
+				break
+			}
+			if _, again := first[name.Tag]; !again && name.Class == asn1.ClassContextSpecific {
+				first[name.Tag] = name.Bytes
+			}
+		}
+	}
+	return first
+}
+
+// sourceIdentity follows the source identity rules of the user guide. The
+// common names are joined as in the tag.
+func sourceIdentity(cert *x509.Certificate) string {
+	for _, a := range joinAttributes(cert.Subject.Names) {
+		if a.name != "CN" || a.value == "" {
+			continue
+		}
+		if len([]rune(a.value)) <= maxIdentity-len("CN=") {
+			return "CN=" + a.value
+		}
+		return a.value
+	}
+	return "ID=" + serialHex(cert)
+}
+
+// serialHex has an even number of digits, as Bytes makes them.
+func serialHex(cert *x509.Certificate) string {
+	if cert.SerialNumber.Sign() == 0 {
+		return "00"
+	}
+	return hex.EncodeToString(cert.SerialNumber.Bytes())
+}

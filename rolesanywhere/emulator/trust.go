@@ -1,0 +1,174 @@
+package emulator
+
+import (
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// The limits on one trust anchor, in the service's quotas.
+const (
+	maxAnchorCertificates = 2
+	maxAnchorCRLs         = 2
+)
+
+// maxRSABits keeps a client from making the emulator compute for minutes. It
+// is crypto/tls's limit too.
+const maxRSABits = 8192
+
+// signatureAlgorithms are those of SHA-256 or stronger, of key types that the
+// service knows.
+var signatureAlgorithms = []x509.SignatureAlgorithm{
+	x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
+	x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS,
+	x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512,
+}
+
+// An anchor is a configured trust anchor.
+type anchor struct {
+	account string
+	roots   *x509.CertPool
+	crls    []*crl
+}
+
+func newAnchor(cfg TrustAnchor) (*anchor, error) {
+	certs, err := parseCertificates(cfg.Certificates)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range cfg.CertificateFiles {
+		b, err := readFile(path, maxFile)
+		if err != nil {
+			return nil, err
+		}
+		more, err := parseCertificates(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if len(more) == 0 {
+			return nil, fmt.Errorf("%s: holds no PEM certificate", path)
+		}
+		certs = append(certs, more...)
+	}
+	if n := len(certs); n == 0 || n > maxAnchorCertificates {
+		return nil, fmt.Errorf("%d certificates, but 1 to %d are allowed", n, maxAnchorCertificates)
+	}
+	a := &anchor{roots: x509.NewCertPool()}
+	for _, c := range certs {
+		if err := checkCA(c); err != nil {
+			return nil, fmt.Errorf("certificate of %s: %w", c.Subject, err)
+		}
+		a.roots.AddCert(c)
+	}
+	if a.crls, err = loadCRLs(cfg.CRLs, cfg.CRLFiles); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func parseCertificates(b []byte) ([]*x509.Certificate, error) {
+	var certs []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, b = pem.Decode(b); block == nil {
+			return certs, nil
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("PEM block is a %s, not a CERTIFICATE", block.Type)
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, c)
+	}
+}
+
+// checkCA applies the rules for certificates that are used as trust anchors.
+func checkCA(c *x509.Certificate) error {
+	switch {
+	case c.Version != 3:
+		return fmt.Errorf("%w: X.509 version %d", ErrBasicConstraints, c.Version)
+	case !c.BasicConstraintsValid || !c.IsCA:
+		return fmt.Errorf("%w: not a CA", ErrBasicConstraints)
+	case c.KeyUsage&x509.KeyUsageCertSign == 0:
+		return fmt.Errorf("%w: key usage lacks keyCertSign", ErrBasicConstraints)
+	}
+	return checkAlgorithms(c)
+}
+
+func checkAlgorithms(c *x509.Certificate) error {
+	switch pub := c.PublicKey.(type) {
+	case *rsa.PublicKey:
+		if n := pub.N.BitLen(); n > maxRSABits {
+			return fmt.Errorf("RSA key of %d bits", n)
+		}
+	case *ecdsa.PublicKey:
+	default:
+		return fmt.Errorf("key algorithm is %v", c.PublicKeyAlgorithm)
+	}
+	if !slices.Contains(signatureAlgorithms, c.SignatureAlgorithm) {
+		return fmt.Errorf("signature algorithm is %v", c.SignatureAlgorithm)
+	}
+	return nil
+}
+
+// checkLeaf applies the rules for end entity certificates, but for those on
+// time.
+func checkLeaf(c *x509.Certificate) error {
+	switch {
+	case c.Version != 3:
+		return fmt.Errorf("X.509 version %d", c.Version)
+	case c.BasicConstraintsValid && c.IsCA:
+		return errors.New("basic constraints have CA:TRUE")
+	case c.KeyUsage&x509.KeyUsageDigitalSignature == 0:
+		return errors.New("key usage lacks digitalSignature")
+	case len(c.Subject.Names) == 0:
+		return errors.New("subject is empty")
+	}
+	return checkAlgorithms(c)
+}
+
+// verify decides whether a is behind leaf. Intermediates are what the client
+// sent, in any order; none of them is to be believed.
+func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificate, now time.Time) error {
+	if err := checkLeaf(leaf); err != nil {
+		return refuse(codeAccessDenied, msgInsufficient).because(err)
+	}
+	if now.After(leaf.NotAfter) {
+		return refuse(codeAccessDenied, msgExpired, leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	if now.Before(leaf.NotBefore) {
+		return refuse(codeAccessDenied, msgNotYetValid, leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	pool := x509.NewCertPool()
+	for _, c := range intermediates {
+		if checkAlgorithms(c) == nil { // before any signature is checked with its key
+			pool.AddCert(c)
+		}
+	}
+	chains, err := leaf.Verify(x509.VerifyOptions{
+		Roots:         a.roots,
+		Intermediates: pool,
+		CurrentTime:   now,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	if err != nil {
+		return refuse(codeAccessDenied, msgUntrusted).because(err)
+	}
+	// One good path is enough (RFC 5280, section 6), so that a CA may stay
+	// trusted by another that certified it too.
+	for _, chain := range chains {
+		revoked := a.revoked(chain)
+		if revoked == nil {
+			return nil
+		}
+		err = refuse(codeAccessDenied, msgRevoked, serialHex(revoked), revoked.Issuer)
+	}
+	return err
+}
