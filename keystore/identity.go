@@ -64,8 +64,8 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 		}
 	}
 	if len(certs) == 0 {
-		return nil, signer.WithHint(fmt.Errorf("%s: %w", keyRef, signer.ErrNoCertificate),
-			"name the certificate's file as well")
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", certRef, signer.ErrNoCertificate),
+			"give the certificate's file with --certificate")
 	}
 	var more []*x509.Certificate
 	if id.Intermediates != "" {

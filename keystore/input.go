@@ -3,12 +3,14 @@ package keystore
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +24,7 @@ const MaxInput = 4 << 20
 
 // stdinPatience is how long the end of standard input is waited for. Some
 // programs that run a credential process leave a pipe open without a writer.
-const stdinPatience = 10 * time.Second
+const stdinPatience = 8 * time.Second
 
 // inputs are the bytes of references that were read: each is read once,
 // because a second read could give another file's bytes, and standard input
@@ -45,7 +47,7 @@ func (r Ref) isInput() bool {
 // or standard input. Within one call of the [Store] each is read once; the
 // caller must not change them. More than [MaxInput] bytes, directories,
 // devices and FIFOs are refused; nothing is waited for but standard input, and
-// that no longer than ctx and ten seconds. A file that every local user can
+// that no longer than ctx and eight seconds. A file that every local user can
 // read is reported to the logger if it holds a private key.
 func (o Options) Read(ctx context.Context, ref Ref) ([]byte, error) {
 	if o.inputs == nil {
@@ -68,6 +70,9 @@ func (o Options) read(ctx context.Context, ref Ref) ([]byte, error) {
 	switch ref.Scheme {
 	case SchemeFile:
 		data, mode, err := readFile(ref.Rest, MaxInput)
+		if errors.Is(err, errFIFO) {
+			err = signer.WithHint(err, "to pass it through a pipe give - and feed standard input")
+		}
 		if err == nil && openToOthers(mode) && holdsPrivateKey(data) {
 			o.warnOpen(ref.Rest, "a private key")
 		}
@@ -96,14 +101,23 @@ func (o Options) lookupEnv(name string) (string, error) {
 	}
 	v, ok := o.LookupEnv(name)
 	if !ok {
-		return "", fmt.Errorf("environment variable is not set: %w", fs.ErrNotExist)
+		return "", errNotSet{}
 	}
 	return v, nil
 }
 
+// errNotSet is for a variable what [fs.ErrNotExist] is for a file.
+type errNotSet struct{}
+
+func (errNotSet) Error() string        { return "environment variable is not set" }
+func (errNotSet) Hint() string         { return "set the variable and export it to this process" }
+func (errNotSet) Is(target error) bool { return target == fs.ErrNotExist }
+
 func (o Options) warnOpen(path, what string) {
 	o.logger().Warn(fmt.Sprintf("%s holds %s and every local user can read or change it; chmod 600 it", path, what))
 }
+
+var errFIFO = errors.New("is a FIFO, not a regular file")
 
 // readFile opens without blocking, so that a FIFO without a writer is refused
 // instead of waited for, and looks at what was opened, not at the name.
@@ -122,8 +136,7 @@ func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 		return nil, 0, errors.New("is a directory")
 	case mode.IsRegular():
 	case mode&fs.ModeNamedPipe != 0:
-		return nil, 0, signer.WithHint(errors.New("is a FIFO, not a regular file"),
-			"to pass it through a pipe give - and feed standard input")
+		return nil, 0, errFIFO
 	default:
 		return nil, 0, errors.New("is a device or socket, not a regular file")
 	}
@@ -155,7 +168,7 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 // readStdin leaves its goroutine behind if nothing comes: a read of standard
 // input cannot be interrupted, and the process is about to end.
 func readStdin(ctx context.Context, r io.Reader) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, stdinPatience)
+	ctx, cancel := context.WithTimeoutCause(ctx, stdinPatience, errStdinOpen)
 	defer cancel()
 	type result struct {
 		data []byte
@@ -170,9 +183,12 @@ func readStdin(ctx context.Context, r io.Reader) ([]byte, error) {
 	case res := <-done:
 		return res.data, res.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("standard input does not end: %w", ctx.Err())
+		return nil, context.Cause(ctx)
 	}
 }
+
+var errStdinOpen = signer.WithHint(fmt.Errorf("standard input does not end within %v", stdinPatience),
+	"close it, or check the program that feeds it")
 
 func tooLarge(limit int64) error {
 	return fmt.Errorf("is larger than %d KiB", limit>>10)
@@ -197,36 +213,30 @@ func openToOthers(mode fs.FileMode) bool {
 // holdsPrivateKey errs on the side of a warning for what is not PEM.
 func holdsPrivateKey(data []byte) bool {
 	types := pemTypes(data)
-	if len(types) == 0 {
-		return bytes.HasPrefix(data, []byte{0x30}) && !looksLikeCertificate(data)
+	if len(types) == 0 && bytes.HasPrefix(data, []byte{0x30}) {
+		_, err := x509.ParseCertificates(data)
+		return err != nil
 	}
-	for _, t := range types {
-		if strings.HasSuffix(t, "PRIVATE KEY") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(types, func(t string) bool {
+		return t == "PKCS12" || strings.HasSuffix(t, "PRIVATE KEY")
+	})
 }
 
-// looksLikeCertificate tells the DER of a certificate, which begins with two
-// SEQUENCEs and an explicit [0] version (RFC 5280, section 4.1), from that of
-// a key.
-func looksLikeCertificate(der []byte) bool {
-	return len(der) > 8 && bytes.IndexByte(der[:min(len(der), 12)], 0xa0) > 0
-}
+// maxPEMType bounds the type of a PEM block, in bytes, so that a long line full
+// of beginnings is not looked through again for each of them.
+const maxPEMType = 64
 
 // pemTypes returns the types of the PEM blocks in data by their first lines
 // alone (RFC 7468, section 3).
 func pemTypes(data []byte) []string {
 	var types []string
-	const begin, end = "-----BEGIN ", "-----"
 	for {
-		_, rest, ok := bytes.Cut(data, []byte(begin))
+		_, rest, ok := bytes.Cut(data, []byte("-----BEGIN "))
 		if !ok {
 			return types
 		}
-		line, _, _ := bytes.Cut(rest, []byte("\n"))
-		if t, _, ok := strings.Cut(string(line), end); ok {
+		line, _, _ := strings.Cut(string(rest[:min(len(rest), maxPEMType)]), "\n")
+		if t, _, ok := strings.Cut(line, "-----"); ok {
 			types = append(types, t)
 		}
 		data = rest

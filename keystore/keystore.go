@@ -144,9 +144,11 @@ func (s *Store) backend(ctx context.Context, ref Ref, opts Options) (Backend, er
 	return b, nil
 }
 
+// wrap adds the backend and the reference, unless err has them already.
 func wrap(b Backend, op string, ref Ref, err error) error {
 	var refErr *RefError
-	if err == nil || errors.As(err, &refErr) {
+	var own *signer.Error
+	if err == nil || errors.As(err, &refErr) || errors.As(err, &own) {
 		return err
 	}
 	return &signer.Error{Backend: b.Name(), Op: op, Ref: ref.String(), Err: err}

@@ -26,8 +26,9 @@ type PINFunc func(ctx context.Context, p Prompt) ([]byte, error)
 // PINSource returns the PINFunc of a pin-source attribute or flag
 // (RFC 7512, section 2.4): env:NAME, file:PATH or a path. It reads with each
 // call, so that a changed PIN is seen, variables by opts.LookupEnv. One line
-// end after the PIN is dropped. A file that every local user can read is
-// reported to opts.Logger.
+// end after the PIN is dropped, as is a byte order mark before it. A file that
+// every local user can read is reported to opts.Logger. All errors of the
+// PINFunc wrap [signer.ErrPINRequired].
 func PINSource(source string, opts Options) (PINFunc, error) {
 	ref, err := ParseRef(source)
 	if err != nil {
@@ -35,19 +36,37 @@ func PINSource(source string, opts Options) (PINFunc, error) {
 	}
 	switch ref.Scheme {
 	case SchemeFile, SchemeEnv:
-	default:
-		return nil, fmt.Errorf("pin-source: %w", &RefError{ref.String(), errors.New("is neither file:PATH nor env:NAME")})
+	default: // pass:PIN is understood by other programs: only the scheme is shown
+		return nil, fmt.Errorf("pin-source: %w", &RefError{ref.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")})
 	}
 	return func(_ context.Context, p Prompt) ([]byte, error) {
 		pin, err := readPIN(ref, opts)
 		if err != nil {
-			return nil, fmt.Errorf("%s from pin-source %s: %w", p.What, sourceName(ref), err)
+			return nil, &sourceError{p.What, ref, err}
 		}
 		return pin, nil
 	}, nil
 }
 
-func sourceName(ref Ref) string { return ref.Scheme + ":" + ref.Rest }
+// A sourceError is a pin-source that gives no PIN, for whatever reason.
+type sourceError struct {
+	what string
+	ref  Ref
+	err  error
+}
+
+func (e *sourceError) Error() string {
+	return fmt.Sprintf("%s from pin-source %s: %v", e.what, e.ref, e.err)
+}
+
+func (e *sourceError) Unwrap() []error { return []error{e.err, signer.ErrPINRequired} }
+
+func (e *sourceError) Hint() string {
+	if h := signer.Hint(e.err); h != "" {
+		return h
+	}
+	return "it must be a regular file or a variable that holds the " + e.what + " alone, on one line"
+}
 
 func readPIN(ref Ref, opts Options) ([]byte, error) {
 	var pin []byte
@@ -67,14 +86,17 @@ func readPIN(ref Ref, opts Options) ([]byte, error) {
 		}
 		pin = []byte(v)
 	}
-	pin = bytes.TrimSuffix(bytes.TrimSuffix(pin, []byte("\n")), []byte("\r"))
+	pin = bytes.TrimPrefix(pin, []byte("\ufeff"))
+	if line, ok := bytes.CutSuffix(pin, []byte("\n")); ok {
+		pin = bytes.TrimSuffix(line, []byte("\r"))
+	}
 	switch {
 	case len(pin) == 0:
-		return nil, fmt.Errorf("is empty: %w", signer.ErrPINRequired)
+		return nil, errors.New("is empty")
 	case len(pin) > maxPIN:
 		return nil, tooLarge(maxPIN)
 	case bytes.ContainsAny(pin, "\x00\n"):
-		return nil, errors.New("has more than one line")
+		return nil, errors.New("is more than one line of text")
 	}
 	return pin, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -53,55 +54,86 @@ func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 // ParseRef splits a reference as a person writes it. Without a scheme it is
 // the path of a file, as it stands; after "file:" it is a path with
 // percent-encoding (RFC 8089). A scheme is returned in lower case and need not
-// be one that exists.
+// be one that exists. Errors are a [*RefError].
 func ParseRef(s string) (Ref, error) {
-	switch {
-	case s == "":
-		return Ref{}, &RefError{s, errors.New("is empty")}
-	case strings.Contains(s, "-----BEGIN"):
-		return Ref{}, &RefError{"-----BEGIN …", signer.WithHint(
-			errors.New("is PEM text, not the name of a file"),
-			"arguments are visible to every local user; pass the text through a file, standard input (-) or a variable (env:NAME)")}
-	case len(s) > maxRef:
-		return Ref{}, &RefError{redact(s[:64]) + "…", fmt.Errorf("is longer than %d bytes", maxRef)}
-	case strings.ContainsAny(s, "\x00\r\n"):
-		return Ref{}, &RefError{strings.Map(dropControl, Ref{Rest: s}.String()), errors.New("contains a control character")}
-	case s == SchemeStdin:
+	r, err := parseRef(s)
+	if err != nil {
+		return Ref{}, &RefError{excerpt(s), err}
+	}
+	return r, nil
+}
+
+func parseRef(s string) (r Ref, err error) {
+	if err := checkText(s); err != nil {
+		return r, err
+	}
+	if s == SchemeStdin {
 		return Ref{Scheme: SchemeStdin}, nil
 	}
 	scheme, rest, ok := cutScheme(s)
 	if !ok {
 		return Ref{SchemeFile, s}, nil
 	}
-	r := Ref{scheme, rest}
-	var err error
+	r = Ref{scheme, rest}
 	switch r.Scheme {
 	case SchemeFile:
-		r.Rest, err = filePath(r.Rest)
+		if r.Rest, err = filePath(r.Rest); err == nil {
+			err = checkText(r.Rest)
+		}
 	case SchemeEnv:
 		if r.Rest == "" || strings.Contains(r.Rest, "=") {
 			err = errors.New("needs the name of a variable, as in env:NAME")
 		}
 	}
-	if err != nil {
-		return Ref{}, &RefError{redact(s), err}
-	}
-	return r, nil
+	return r, err
 }
 
-func dropControl(r rune) rune {
-	if r < ' ' {
-		return -1
+const pemBegin = "-----BEGIN"
+
+// checkText refuses what cannot be the name of anything.
+func checkText(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is empty")
+	case strings.Contains(s, pemBegin):
+		return signer.WithHint(errors.New("is PEM text, not the name of a file"),
+			"arguments are visible to every local user; pass the text through a file, standard input (-) or a variable (env:NAME)")
+	case len(s) > maxRef:
+		return fmt.Errorf("is longer than %d bytes", maxRef)
+	case strings.ContainsAny(s, "\x00\r\n"):
+		return errors.New("contains a control character")
 	}
-	return r
+	return nil
+}
+
+// excerpt returns what an error shows of a reference that was refused, which
+// may be anything: of several lines, such as the inside of a PEM block, little.
+func excerpt(s string) string {
+	if strings.Contains(s, pemBegin) {
+		return pemBegin + " …"
+	}
+	const one, several = 256, 8 // bytes
+	s, limit := redact(strings.TrimRight(s, "\r\n")), one
+	if i := strings.IndexAny(s, "\x00\r\n"); i >= 0 {
+		s, limit = s[:i]+"…", several
+	}
+	if scheme, _, _ := cutScheme(s); scheme == SchemeEnv {
+		if name, _, ok := strings.Cut(s, "="); ok {
+			s = name + "=…" // somebody's idea of passing a value
+		}
+	}
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return s
 }
 
 // filePath decodes what follows "file:" (RFC 8089, section 2 and appendix E.2).
 func filePath(s string) (string, error) {
 	if rest, ok := strings.CutPrefix(s, "//"); ok {
 		host, path, _ := strings.Cut(rest, "/")
-		if host != "" && host != "localhost" {
-			return "", fmt.Errorf("names the host %q, but files are local", host)
+		if host != "" && !strings.EqualFold(host, "localhost") {
+			return "", errors.New("names a host, but files are local")
 		}
 		s = "/" + path
 	}
@@ -112,7 +144,7 @@ func filePath(s string) (string, error) {
 	if err != nil {
 		return "", errors.New("has a wrong percent-encoding; write % as %25")
 	}
-	if path == "" || strings.Contains(path, "\x00") {
+	if path == "" {
 		return "", errors.New("needs a path")
 	}
 	if runtime.GOOS == "windows" && len(path) > 2 && path[0] == '/' && path[2] == ':' {
@@ -121,38 +153,63 @@ func filePath(s string) (string, error) {
 	return path, nil
 }
 
-// String returns the reference as [ParseRef] takes it, except that the value
-// of a pin-value attribute is replaced.
+// String returns the reference as [ParseRef] takes it, except that it ends
+// after the name of a pin-value attribute.
 func (r Ref) String() string {
 	switch r.Scheme {
 	case SchemeStdin:
 		return SchemeStdin
 	case SchemeFile:
-		return r.Rest
+		if plain, err := parseRef(r.Rest); err != nil || plain != r {
+			// The path alone means something else.
+			return redact(SchemeFile + ":" + strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23").Replace(r.Rest))
+		}
+		return redact(r.Rest)
 	case "":
 		return redact(r.Rest)
 	}
-	return r.Scheme + ":" + redact(r.Rest)
+	return redact(r.Scheme + ":" + r.Rest)
 }
 
-func redact(rest string) string {
-	var b strings.Builder
-	for {
-		i := strings.IndexAny(rest, "?;&")
-		attribute := rest
-		if i >= 0 {
-			attribute = rest[:i]
+// GoString keeps the PIN out of %#v, too.
+func (r Ref) GoString() string { return fmt.Sprintf("%q", r) }
+
+// MarshalText keeps the PIN out of logs and JSON.
+func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// redact cuts s off after the name of a pin-value attribute, however that is
+// written, since a PIN may contain what separates attributes.
+func redact(s string) string {
+	for i := range len(s) {
+		if n := spells(s[i:], "pin-value="); n > 0 {
+			return s[:i+n] + "…"
 		}
-		name, _, _ := strings.Cut(attribute, "=")
-		plain, err := url.PathUnescape(name)
-		if err == nil && strings.EqualFold(strings.TrimSpace(plain), "pin-value") {
-			attribute = name + "=…"
-		}
-		b.WriteString(attribute)
-		if i < 0 {
-			return b.String()
-		}
-		b.WriteByte(rest[i])
-		rest = rest[i+1:]
 	}
+	return s
+}
+
+// spells returns how many bytes at the start of s spell name, in any case, with
+// any percent-encoding, and with blanks before "="; 0 if they do not.
+func spells(s, name string) int {
+	n := 0
+	for name != "" && n < len(s) {
+		c := s[n]
+		n++
+		if c == '%' && len(s) >= n+2 {
+			if v, err := strconv.ParseUint(s[n:n+2], 16, 8); err == nil {
+				c = byte(v)
+				n += 2
+			}
+		}
+		switch {
+		case c|0x20 == name[0]:
+			name = name[1:]
+		case name != "=" || c != ' ' && c != '\t':
+			return 0
+		}
+	}
+	if name != "" {
+		return 0
+	}
+	return n
 }

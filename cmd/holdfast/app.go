@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,9 +12,11 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/all"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // An app is everything outside of the process that a command touches.
@@ -30,7 +34,7 @@ func run(ctx context.Context, a app, args []string) int {
 	started := false
 	root := a.root(&started)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
@@ -38,6 +42,9 @@ func run(ctx context.Context, a app, args []string) int {
 		err = &usageError{err}
 	}
 	code, hint := explain(err)
+	if as[*usageError](err) && code == exitUsage && signer.Hint(err) == "" {
+		hint = "see " + cmd.CommandPath() + " --help"
+	}
 	fmt.Fprintf(a.stderr, "holdfast: %s\nhint: %s\n", oneLine(err.Error()), oneLine(hint))
 	return code
 }
@@ -75,16 +82,16 @@ of aws_signing_helper.`,
       --trust-anchor-arn ARN --profile-arn ARN --role-arn ARN`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			*started = true
 			return cmd.Help()
 		},
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		a.credentialProcess(),
 		a.emulator(),
@@ -92,13 +99,79 @@ of aws_signing_helper.`,
 		a.version(),
 	)
 	for _, c := range root.Commands() {
+		c.Args = noArgs
 		runE := c.RunE
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			*started = true
 			return runE(cmd, args)
 		}
 	}
+	root.Args = noArgs
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = isTopic
+		case "completion":
+			c.Args, c.RunE = noArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range c.Commands() {
+				shell.Args = noArgs
+			}
+		}
+	}
 	return root
+}
+
+// noArgs refuses what is not a flag, among it unknown commands. It is not
+// shown beside a password, of which it may be the second half.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if cmd.HasAvailableSubCommands() {
+		hint := "see " + cmd.CommandPath() + " --help"
+		if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+			hint = "did you mean " + cmd.CommandPath() + " " + similar[0] + "?"
+		}
+		return signer.WithHint(fmt.Errorf("unknown command %q", args[0]), hint)
+	}
+	what := fmt.Sprintf("argument %q", args[0])
+	for _, name := range []string{"pkcs8-password", "tpm-key-password"} {
+		if cmd.Flags().Changed(name) {
+			what = "argument beside its flags"
+		}
+	}
+	return signer.WithHint(fmt.Errorf("%s takes no %s", cmd.Name(), what),
+		"put quotes around values with blanks; see "+cmd.CommandPath()+" --help")
+}
+
+// isTopic wants the names of a command.
+func isTopic(help *cobra.Command, args []string) error {
+	cmd, rest, err := help.Root().Find(args)
+	if err != nil {
+		return err
+	}
+	return noArgs(cmd, rest)
+}
+
+// flagError says what a flag wants where its parser speaks of Go.
+func flagError(_ *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	f := invalid.GetFlag()
+	err = fmt.Errorf("--%s %q is not %s", f.Name, invalid.GetValue(),
+		cmp.Or(valueForms[f.Value.Type()], "a "+f.Value.Type()))
+	return signer.WithHint(err, "--"+f.Name+": "+strings.ReplaceAll(f.Usage, "\n", " "))
+}
+
+var valueForms = map[string]string{
+	"bool":     "true or false",
+	"int":      "a whole number",
+	"float64":  "a number",
+	"duration": "a duration such as 300ms or 9s",
 }
 
 // store opens references with everything that this app has.

@@ -31,7 +31,6 @@ Exit codes: 0 done, 1 other, 2 usage, 3 key or file not found or ambiguous,
   # in ~/.aws/config, on one line:
   [profile app]
   credential_process = holdfast credential-process --certificate /etc/pki/app.p12 …`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.runCredentialProcess(cmd, &id, &session)
 		},

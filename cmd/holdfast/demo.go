@@ -26,7 +26,6 @@ func (a app) demo() *cobra.Command {
 runs credential-process against it, and calls the emulator's STS with the
 credentials. Everything is in a temporary folder that is removed at the end.`,
 		Example: "  holdfast demo",
-		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runDemo(cmd.Context()) },
 	}
 }

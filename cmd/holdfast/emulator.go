@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -40,7 +41,6 @@ and one role, and lets every certificate of that CA assume it.`,
 		Example: `  holdfast emulator --trust-anchor ca.pem
   holdfast emulator --trust-anchor ca.pem --trust-policy trust.json --events -
   holdfast emulator --config emulator.toml --latency 300ms --error-rate 0.2`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runEmulator(cmd, &f) },
 	}
 	fs := cmd.Flags()
@@ -72,16 +72,20 @@ func (a app) runEmulator(cmd *cobra.Command, f *emulatorFlags) error {
 	case "-":
 		cfg.Events = a.stderr
 	default:
+		if info, err := os.Stat(f.events); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+			// Opening it could wait for a reader, which no signal ends.
+			return signer.WithHint(usagef("--events %s is a FIFO", f.events), "name a file, or - for standard error")
+		}
 		file, err := os.OpenFile(f.events, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
-			return err
+			return usagef("--events: %w", err)
 		}
 		defer file.Close()
 		cfg.Events = file
 	}
 	server, err := emulator.New(cfg)
 	if err != nil {
-		return &usageError{err}
+		return configError(err)
 	}
 	l, err := emulator.Listen(cmd.Context(), f.listen, f.allowRemote)
 	if errors.Is(err, emulator.ErrNotLoopback) {
@@ -96,13 +100,24 @@ func (a app) runEmulator(cmd *cobra.Command, f *emulatorFlags) error {
 	return server.Serve(cmd.Context(), l)
 }
 
+// configError is wrong usage, unless a file is not there or not readable.
+func configError(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return err
+	case errors.Is(err, emulator.ErrBasicConstraints):
+		err = signer.WithHint(err, "a trust anchor is the certificate of a CA, with CA:TRUE and keyCertSign")
+	}
+	return &usageError{err}
+}
+
 // resolve lays the flags over the file.
 func (f *emulatorFlags) resolve() (emulator.Config, error) {
 	var cfg emulator.Config
 	if f.configFile != "" {
 		var err error
 		if cfg, err = emulator.LoadConfig(f.configFile); err != nil {
-			return cfg, err
+			return cfg, configError(err)
 		}
 	}
 	overlay(&cfg.Region, f.config.Region)
@@ -113,6 +128,9 @@ func (f *emulatorFlags) resolve() (emulator.Config, error) {
 	overlay(&cfg.Faults.Hang, f.config.Faults.Hang)
 	overlay(&cfg.Faults.SessionLifetime, f.config.Faults.SessionLifetime)
 	for _, file := range f.anchors {
+		if file == "" {
+			return cfg, signer.WithHint(usagef("--trust-anchor is empty"), "give the CA's certificate, as in --trust-anchor ca.pem")
+		}
 		cfg.TrustAnchors = append(cfg.TrustAnchors, emulator.TrustAnchor{CertificateFiles: []string{file}})
 	}
 	if len(cfg.TrustAnchors) == 0 {

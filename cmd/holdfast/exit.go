@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
@@ -23,28 +24,32 @@ const (
 
 // exits is the one table from errors to exit codes. The first entry that an
 // error matches is taken; its hint serves if the error brings none of its own.
+// What wraps the operating system's errors comes before these.
 var exits = []struct {
 	matches func(error) bool
 	code    int
 	hint    string
 }{
-	{as[*usageError], exitUsage, "see holdfast help, or --help after the command"},
-	{as[*keystore.RefError], exitUsage, "a reference is a path, -, env:NAME or SCHEME:…; see docs/references.md"},
-	{is(rolesanywhere.ErrConfig), exitUsage, "see holdfast help credential-process"},
+	{is(context.Canceled), exitOther, "interrupted; run it again"},
 	{is(signer.ErrPINRequired), exitPIN, "give it by --pin-source file:PATH, env:NAME or prompt"},
 	{is(signer.ErrPINIncorrect), exitPIN, "check the password or PIN; one line end after it in a file is ignored"},
 	{is(signer.ErrPINLocked), exitPIN, "unblock it with the tools of the device's vendor"},
+	{is(rolesanywhere.ErrUnreachable), exitUnreachable, "check the network, the endpoint and the proxy"},
+	{as[*rolesanywhere.APIError], exitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
+	{as[*net.AddrError], exitUsage, "an address is HOST:PORT, such as 127.0.0.1:9911"},
+	{as[*net.OpError], exitUnavailable, "choose another address with --listen; port 0 takes a free one"},
+	{is(fs.ErrNotExist), exitNotFound, "check the name; a relative path begins at the current folder"},
+	{is(fs.ErrPermission), exitUnavailable, "run as a user who may read it, or change its mode"},
+	{as[*usageError], exitUsage, "see holdfast --help"},
+	{as[*keystore.RefError], exitUsage, "a reference is a path, -, env:NAME or SCHEME:…; see docs/references.md"},
+	{is(rolesanywhere.ErrConfig), exitUsage, "see holdfast credential-process --help"},
 	{is(signer.ErrNotFound), exitNotFound, "check the reference"},
 	{is(signer.ErrAmbiguous), exitNotFound, "name one of them more precisely"},
 	{is(signer.ErrNoCertificate), exitNotFound, "name the certificate's file with --certificate"},
-	{is(fs.ErrNotExist), exitNotFound, "check the name; a relative path begins at the current folder"},
-	{as[*rolesanywhere.APIError], exitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
-	{is(rolesanywhere.ErrUnreachable), exitUnreachable, "check the network, the endpoint and the proxy"},
 	{is(signer.ErrUnavailable), exitUnavailable, "check that the device is there and that nothing else holds it"},
 	{is(errors.ErrUnsupported), exitUnavailable, "see docs/references.md for what this version opens"},
-	{is(fs.ErrPermission), exitUnavailable, "run as a user who may read it, or change its mode"},
-	{is(context.Canceled), exitOther, "interrupted; run it again"},
 	{as[*rolesanywhere.CertificateError], exitOther, "use another certificate"},
+	{as[*signer.Error], exitOther, "check the name, and that the file holds a key or a certificate in PEM, DER or PKCS #12; openssl pkey -in FILE -noout and openssl x509 -in FILE -noout tell"},
 	{func(error) bool { return true }, exitOther, "run again with --debug to see more"},
 }
 

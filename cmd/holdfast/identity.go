@@ -30,9 +30,6 @@ func (f *identityFlags) add(cmd *cobra.Command) {
 	for _, d := range deferred {
 		d.add(fs)
 	}
-	for _, pair := range exclusive {
-		cmd.MarkFlagsMutuallyExclusive(pair[0], pair[1])
-	}
 }
 
 // A deferredFlag belongs to a backend that is not there yet. It is parsed, so
@@ -82,6 +79,11 @@ var exclusive = [][2]string{
 
 // check refuses what can be refused before anything is opened.
 func (f *identityFlags) check(cmd *cobra.Command) error {
+	for _, pair := range exclusive {
+		if cmd.Flags().Changed(pair[0]) && cmd.Flags().Changed(pair[1]) {
+			return signer.WithHint(usagef("--%s excludes --%s", pair[0], pair[1]), "give one of them")
+		}
+	}
 	for _, d := range deferred {
 		if cmd.Flags().Changed(d.name) {
 			return signer.WithHint(fmt.Errorf("--%s needs the %s backend, which this version does not have: %w",

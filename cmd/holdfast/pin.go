@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,11 +29,12 @@ type tty interface {
 func (a app) pinSource(source, password string, opts keystore.Options) (keystore.PINFunc, error) {
 	switch {
 	case source != "" && password != "":
-		return nil, usagef("--pin-source excludes --pkcs8-password")
+		return nil, signer.WithHint(usagef("--pin-source excludes --pkcs8-password"), "give --pin-source alone")
 	case source == "prompt", source == "" && password == "":
 		return a.prompt, nil
 	case source != "":
-		return keystore.PINSource(source, opts)
+		f, err := keystore.PINSource(source, opts)
+		return f, signer.WithHint(err, "--pin-source is file:PATH, env:NAME or prompt")
 	}
 	return func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(password), nil }, nil
 }
@@ -40,17 +42,23 @@ func (a app) pinSource(source, password string, opts keystore.Options) (keystore
 func (a app) prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	t, err := a.openTTY()
 	if err != nil {
-		return nil, fmt.Errorf("%s: no terminal to ask on: %w", p.What, signer.ErrPINRequired)
+		return nil, &promptError{errors.New("no terminal to ask on")}
 	}
 	defer t.Close()
 	ctx, cancel := context.WithTimeout(ctx, promptPatience)
 	defer cancel()
 	pin, err := t.ReadPassword(ctx, fmt.Sprintf("%s for %s: ", p.What, oneLine(p.Ref.String())))
 	if err != nil {
-		return nil, fmt.Errorf("%s prompt: %w: %w", p.What, err, signer.ErrPINRequired)
+		return nil, &promptError{err}
 	}
 	if len(bytes.TrimSpace(pin)) == 0 {
-		return nil, fmt.Errorf("%s prompt: nothing was typed: %w", p.What, signer.ErrPINRequired)
+		return nil, &promptError{errors.New("nothing was typed")}
 	}
 	return pin, nil
 }
+
+// A promptError is a prompt that gives no PIN.
+type promptError struct{ err error }
+
+func (e *promptError) Error() string   { return "prompt: " + e.err.Error() }
+func (e *promptError) Unwrap() []error { return []error{e.err, signer.ErrPINRequired} }

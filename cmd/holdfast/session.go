@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // sessionFlags say which session to create and how to reach the service, in
@@ -51,7 +52,7 @@ func (f *sessionFlags) resolve(cmd *cobra.Command, a app) error {
 		if s := a.env(v.name); s != "" && !*v.flag {
 			on, err := strconv.ParseBool(s)
 			if err != nil {
-				return usagef("environment variable %s is %q, neither true nor false", v.name, s)
+				return signer.WithHint(usagef("environment variable %s is %q", v.name, s), "set it to true or false")
 			}
 			*v.flag = on
 		}
@@ -75,20 +76,19 @@ func (f *sessionFlags) resolve(cmd *cobra.Command, a app) error {
 // transport needs the file system, and so comes after what needs nothing.
 func (f *sessionFlags) transport(a app) error {
 	cfg := rolesanywhere.TransportConfig{NoProxy: !f.proxy, InsecureSkipVerify: f.noVerify}
-	name := f.caBundle
+	name, from := f.caBundle, "--ca-bundle"
 	if name == "" {
-		name = a.env("AWS_CA_BUNDLE")
+		name, from = a.env("AWS_CA_BUNDLE"), "AWS_CA_BUNDLE"
 	}
+	var err error
 	if name != "" {
-		var err error
-		if cfg.CABundle, err = keystore.ReadFile(name, keystore.MaxInput); err != nil {
-			return fmt.Errorf("CA bundle %s: %w", name, err)
-		}
+		cfg.CABundle, err = keystore.ReadFile(name, keystore.MaxInput)
 	}
-	t, err := rolesanywhere.NewTransport(cfg)
+	if err == nil {
+		f.config.Transport, err = rolesanywhere.NewTransport(cfg)
+	}
 	if err != nil {
-		return fmt.Errorf("CA bundle %s: %w", name, err)
+		return signer.WithHint(fmt.Errorf("%s %s: %w", from, name, err), "check the name; it must be a regular file with certificates in PEM")
 	}
-	f.config.Transport = t
 	return nil
 }

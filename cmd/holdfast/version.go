@@ -50,7 +50,6 @@ func (a app) version() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  holdfast version --json",
-		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			b := readBuild()
 			if asJSON {

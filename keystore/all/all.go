@@ -3,6 +3,7 @@ package all
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -36,7 +37,15 @@ func (a absent) Name() string      { return a.name }
 func (a absent) Schemes() []string { return a.schemes }
 
 func (a absent) Open(context.Context, keystore.Ref, keystore.Options) (signer.Signer, error) {
-	return nil, signer.WithHint(
+	return nil, a.err()
+}
+
+func (a absent) Certificates(context.Context, keystore.Ref, keystore.Options) ([]*x509.Certificate, error) {
+	return nil, a.err()
+}
+
+func (a absent) err() error {
+	return signer.WithHint(
 		fmt.Errorf("this version of Holdfast has no %s backend: %w", a.name, errors.ErrUnsupported),
 		"use a key file until it has")
 }

@@ -1,29 +1,61 @@
 package file
 
 import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// derForms tells the forms of a DER file apart by the tags at its start.
-// They are tried in order.
-var derForms = []struct {
+type keyForm struct {
 	matches func(der []byte) bool
-	add     func(*contents, []byte)
-}{
-	// PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, … } (RFC 7292, section 4)
-	{begins(asn1.INTEGER, 3), func(c *contents, der []byte) { c.pfx = der }},
+	parse   func([]byte, passwordFunc) (any, error)
+}
+
+// keyForms tells the forms of a private key apart by the tags at its start. The
+// type of a PEM block is not relied on, because programs mix them up.
+var keyForms = []keyForm{
 	// ECPrivateKey ::= SEQUENCE { version INTEGER {1}, privateKey OCTET STRING, … } (RFC 5915, section 3)
-	{begins(asn1.INTEGER, 1, asn1.OCTET_STRING), addKey(parseSEC1)},
+	{begins(asn1.INTEGER, 1, asn1.OCTET_STRING), plain(x509.ParseECPrivateKey)},
 	// RSAPrivateKey ::= SEQUENCE { version, modulus INTEGER, … } (RFC 8017, appendix A.1.2)
-	{begins(asn1.INTEGER, 0, asn1.INTEGER), addKey(parsePKCS1)},
+	{begins(asn1.INTEGER, 0, asn1.INTEGER), plain(x509.ParsePKCS1PrivateKey)},
 	// PrivateKeyInfo ::= SEQUENCE { version, AlgorithmIdentifier, OCTET STRING, … } (RFC 5958, section 2)
-	{begins(asn1.INTEGER, 0, asn1.SEQUENCE, asn1.OCTET_STRING), addKey(parsePKCS8)},
-	{begins(asn1.INTEGER, 1, asn1.SEQUENCE, asn1.OCTET_STRING), addKey(parsePKCS8)},
+	{isPKCS8, parsePKCS8},
 	// EncryptedPrivateKeyInfo ::= SEQUENCE { AlgorithmIdentifier, OCTET STRING } (RFC 5958, section 3)
-	{begins(asn1.SEQUENCE, -1, asn1.OCTET_STRING), addKey(parseEncryptedPKCS8)},
+	{begins(asn1.SEQUENCE, -1, asn1.OCTET_STRING), parseEncryptedPKCS8},
+}
+
+var parsePKCS8 = plain(x509.ParsePKCS8PrivateKey)
+
+func isPKCS8(der []byte) bool {
+	return begins(asn1.INTEGER, 0, asn1.SEQUENCE, asn1.OCTET_STRING)(der) ||
+		begins(asn1.INTEGER, 1, asn1.SEQUENCE, asn1.OCTET_STRING)(der)
+}
+
+// addDER finds out by structure what a DER file is.
+func (c *contents) addDER(der []byte) error {
+	switch {
+	case bytes.HasPrefix(der, []byte{0x30, 0x80}):
+		return signer.WithHint(fmt.Errorf("is BER with indefinite lengths: %w", errors.ErrUnsupported),
+			"if it is PKCS #12, rewrite it with: openssl pkcs12 -in FILE -out all.pem, then openssl pkcs12 -export -in all.pem -out new.p12")
+	// PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, … } (RFC 7292, section 4)
+	case begins(asn1.INTEGER, 3)(der):
+		c.pfx = der
 	// Certificate ::= SEQUENCE { SEQUENCE, AlgorithmIdentifier, BIT STRING } (RFC 5280, section 4.1)
-	{begins(asn1.SEQUENCE, -1, asn1.SEQUENCE, asn1.BIT_STRING), addCertificate},
+	case begins(asn1.SEQUENCE, -1, asn1.SEQUENCE, asn1.BIT_STRING)(der):
+		addCertificate(c, der)
+	case slices.ContainsFunc(keyForms, func(f keyForm) bool { return f.matches(der) }):
+		addKey(c, der)
+	default:
+		return signer.WithHint(errors.New("is DER, but neither a key nor a certificate nor PKCS #12"), copyAgain)
+	}
+	return nil
 }
 
 // begins matches a SEQUENCE whose first element has the tag first, for an

@@ -33,7 +33,7 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options
 	if err != nil {
 		return nil, err
 	}
-	key, certs, err := c.identity(password(ctx, ref, opts))
+	key, certs, err := c.identity(ctx, password(ctx, ref, opts))
 	if err != nil {
 		return nil, err
 	}
@@ -51,9 +51,9 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, opts keystore
 	if err != nil {
 		return nil, err
 	}
-	certs, err := c.certificates(password(ctx, ref, opts))
+	certs, err := c.certificates(ctx, password(ctx, ref, opts))
 	if err == nil && len(certs) == 0 {
-		err = errors.New("holds no certificate")
+		err = signer.WithHint(errNoCertificate, "give a file that holds a certificate; this may be the key's")
 	}
 	return certs, err
 }
@@ -82,25 +82,27 @@ func password(ctx context.Context, ref keystore.Ref, opts keystore.Options) pass
 	}
 }
 
-// A passwordError says "password" where package signer says "PIN".
-type passwordError struct {
+// A fileError says of files what package signer says of devices.
+type fileError struct {
 	text string
 	err  error
 }
 
-func (e *passwordError) Error() string { return e.text }
-func (e *passwordError) Unwrap() error { return e.err }
+func (e *fileError) Error() string { return e.text }
+func (e *fileError) Unwrap() error { return e.err }
 
 var (
-	errPasswordRequired  = &passwordError{"is encrypted and needs a password", signer.ErrPINRequired}
-	errPasswordIncorrect = &passwordError{"password incorrect, or the file is damaged", signer.ErrPINIncorrect}
+	errPasswordRequired  = &fileError{"is encrypted and needs a password", signer.ErrPINRequired}
+	errPasswordIncorrect = &fileError{"password incorrect, or the file is damaged", signer.ErrPINIncorrect}
+	errNoKey             = &fileError{"holds no private key", signer.ErrNotFound}
+	errNoCertificate     = &fileError{"holds no certificate", signer.ErrNoCertificate}
 )
 
 // usable returns key as a crypto.Signer if it is of a type that a Signer can have.
 func usable(key any) (crypto.Signer, error) {
 	s, ok := key.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("private key of type %T cannot sign: %w", key, errors.ErrUnsupported)
+		return nil, signer.WithHint(fmt.Errorf("the private key is of a type that cannot sign: %w", errors.ErrUnsupported), keyTypes)
 	}
 	return s, nil
 }

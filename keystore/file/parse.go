@@ -2,11 +2,14 @@ package file
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -17,14 +20,9 @@ const maxKey = 16 << 10
 
 // contents are the parts of a file, not yet decoded.
 type contents struct {
-	keys  []encodedKey
-	certs []byte // concatenated DER
-	pfx   []byte // a PKCS #12 file has no other parts
-}
-
-type encodedKey struct {
-	der   []byte
-	parse func(der []byte, pw passwordFunc) (any, error)
+	keys  [][]byte // DER
+	certs []byte   // concatenated DER
+	pfx   []byte   // a PKCS #12 file has no other parts
 }
 
 // pemBlock says what to do with a PEM block of a type (RFC 7468; the older
@@ -32,10 +30,10 @@ type encodedKey struct {
 var pemBlock = map[string]func(*contents, []byte){
 	"CERTIFICATE":           addCertificate,
 	"X509 CERTIFICATE":      addCertificate,
-	"PRIVATE KEY":           addKey(parsePKCS8),
-	"RSA PRIVATE KEY":       addKey(parsePKCS1),
-	"EC PRIVATE KEY":        addKey(parseSEC1),
-	"ENCRYPTED PRIVATE KEY": addKey(parseEncryptedPKCS8),
+	"PRIVATE KEY":           addKey,
+	"RSA PRIVATE KEY":       addKey,
+	"EC PRIVATE KEY":        addKey,
+	"ENCRYPTED PRIVATE KEY": addKey,
 	"PKCS12":                func(c *contents, der []byte) { c.pfx = der },
 	"EC PARAMETERS":         func(*contents, []byte) {}, // repeated inside the key
 	"PUBLIC KEY":            func(*contents, []byte) {}, // repeated inside the key
@@ -56,34 +54,44 @@ var pemHint = map[string]string{
 
 func addCertificate(c *contents, der []byte) { c.certs = append(c.certs, der...) }
 
-func addKey(parse func([]byte, passwordFunc) (any, error)) func(*contents, []byte) {
-	return func(c *contents, der []byte) { c.keys = append(c.keys, encodedKey{der, parse}) }
-}
+func addKey(c *contents, der []byte) { c.keys = append(c.keys, der) }
+
+// Hints that serve in several places.
+const (
+	pemBegins = "PEM begins with a line like -----BEGIN PRIVATE KEY----- or -----BEGIN CERTIFICATE-----"
+	copyAgain = "copy it again; openssl pkey -in FILE -noout and openssl x509 -in FILE -noout tell whether it is whole"
+	keyTypes  = "Holdfast takes keys for RSA, for ECDSA on P-256, P-384 and P-521, and for Ed25519; openssl pkey -in FILE -noout -text_pub shows which it is"
+)
+
+var pemBegin = []byte("-----BEGIN ")
 
 // parse takes data apart without any expensive step.
 func parse(data []byte) (*contents, error) {
 	c := new(contents)
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as editors on Windows write it
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:
 		return nil, errors.New("is empty")
 	case bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}):
 		return nil, signer.WithHint(errors.New("is UTF-16 text"), "save it as plain ASCII or UTF-8")
-	case bytes.Contains(data, []byte("-----BEGIN ")):
+	case bytes.Contains(data, pemBegin):
 		return c, c.addPEM(data)
 	case data[0] == 0x30:
 		return c, c.addDER(data)
 	}
 	return nil, signer.WithHint(errors.New("is neither PEM nor DER"),
-		"PEM begins with a line like -----BEGIN PRIVATE KEY-----")
+		pemBegins)
 }
 
 func (c *contents) addPEM(data []byte) error {
-	count := 0
-	for rest := data; ; count++ {
-		var b *pem.Block
-		if b, rest = pem.Decode(rest); b == nil {
-			break
+	n := 1
+	for ; bytes.Contains(data, pemBegin); n++ {
+		b, rest := pem.Decode(data)
+		// Decode passes over blocks that are damaged.
+		if b == nil || len(b.Bytes) == 0 || bytes.Count(data[:len(data)-len(rest)], pemBegin) > 1 {
+			return signer.WithHint(fmt.Errorf("PEM block %d is damaged or cut off", n), copyAgain)
 		}
+		data = rest
 		if b.Headers["DEK-Info"] != "" {
 			return signer.WithHint(
 				fmt.Errorf("PEM block %q has the encryption of OpenSSL before 1.0, which is too weak: %w", b.Type, errors.ErrUnsupported),
@@ -91,34 +99,21 @@ func (c *contents) addPEM(data []byte) error {
 		}
 		add, ok := pemBlock[b.Type]
 		if !ok {
-			return signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported), pemHint[b.Type])
+			return signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported),
+				cmp.Or(pemHint[b.Type], pemBegins))
 		}
 		add(c, b.Bytes)
 	}
-	if begun := bytes.Count(data, []byte("-----BEGIN ")); begun > count {
-		return fmt.Errorf("PEM block %d of %d is damaged or cut off", count+1, begun)
-	}
-	if c.pfx != nil && (len(c.keys) > 0 || len(c.certs) > 0) {
+	if c.pfx != nil && n > 2 {
 		return errors.New("has PKCS #12 beside other PEM blocks")
 	}
 	return nil
 }
 
-// addDER finds out by structure what a DER file is.
-func (c *contents) addDER(der []byte) error {
-	for _, form := range derForms {
-		if form.matches(der) {
-			form.add(c, der)
-			return nil
-		}
-	}
-	return errors.New("is DER, but neither a key nor a certificate nor PKCS #12")
-}
-
 // identity returns the one key and the certificates.
-func (c *contents) identity(pw passwordFunc) (crypto.Signer, []*x509.Certificate, error) {
+func (c *contents) identity(ctx context.Context, pw passwordFunc) (crypto.Signer, []*x509.Certificate, error) {
 	if c.pfx != nil {
-		key, certs, err := decodePFX(c.pfx, pw)
+		key, certs, err := decodePFX(ctx, c.pfx, pw)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -127,20 +122,17 @@ func (c *contents) identity(pw passwordFunc) (crypto.Signer, []*x509.Certificate
 	}
 	switch len(c.keys) {
 	case 0:
-		return nil, nil, signer.WithHint(fmt.Errorf("holds no private key: %w", signer.ErrNotFound), "name the key's file as well")
+		return nil, nil, signer.WithHint(errNoKey, "give the private key's file with --private-key")
 	case 1:
 	default:
-		return nil, nil, fmt.Errorf("holds %d private keys: %w", len(c.keys), signer.ErrAmbiguous)
+		return nil, nil, signer.WithHint(&fileError{fmt.Sprintf("holds %d private keys", len(c.keys)), signer.ErrAmbiguous},
+			"put each key into a file of its own")
 	}
-	certs, err := x509.ParseCertificates(c.certs)
+	certs, err := parseCertificates(c.certs)
 	if err != nil {
-		return nil, nil, fmt.Errorf("certificate: %w", err)
+		return nil, nil, err
 	}
-	k := c.keys[0]
-	if len(k.der) > maxKey {
-		return nil, nil, fmt.Errorf("private key has %d bytes, the limit is %d", len(k.der), maxKey)
-	}
-	key, err := k.parse(k.der, pw)
+	key, err := parseKey(c.keys[0], pw)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -149,26 +141,50 @@ func (c *contents) identity(pw passwordFunc) (crypto.Signer, []*x509.Certificate
 }
 
 // certificates returns all certificates; only PKCS #12 needs a password for that.
-func (c *contents) certificates(pw passwordFunc) ([]*x509.Certificate, error) {
+func (c *contents) certificates(ctx context.Context, pw passwordFunc) ([]*x509.Certificate, error) {
 	if c.pfx != nil {
-		_, certs, err := decodePFX(c.pfx, pw)
+		_, certs, err := decodePFX(ctx, c.pfx, pw)
 		return certs, err
 	}
-	certs, err := x509.ParseCertificates(c.certs)
+	return parseCertificates(c.certs)
+}
+
+func parseCertificates(der []byte) ([]*x509.Certificate, error) {
+	certs, err := x509.ParseCertificates(der)
 	if err != nil {
-		return nil, fmt.Errorf("certificate: %w", err)
+		return nil, signer.WithHint(fmt.Errorf("certificate: %w", err),
+			"openssl x509 -in FILE -noout -text shows what it is; its key must be for RSA, or for ECDSA on P-256, P-384 or P-521")
 	}
 	return certs, nil
 }
 
-func parsePKCS8(der []byte, _ passwordFunc) (any, error) { return x509.ParsePKCS8PrivateKey(der) }
-func parsePKCS1(der []byte, _ passwordFunc) (any, error) { return x509.ParsePKCS1PrivateKey(der) }
-func parseSEC1(der []byte, _ passwordFunc) (any, error)  { return x509.ParseECPrivateKey(der) }
+func parseKey(der []byte, pw passwordFunc) (any, error) {
+	if len(der) > maxKey {
+		return nil, fmt.Errorf("private key has %d bytes, the limit is %d", len(der), maxKey)
+	}
+	i := slices.IndexFunc(keyForms, func(f keyForm) bool { return f.matches(der) })
+	if i < 0 {
+		return nil, signer.WithHint(errors.New("private key is damaged"), copyAgain)
+	}
+	return keyForms[i].parse(der, pw)
+}
+
+// plain makes the parser of a form without a password. It keeps the text of
+// decode's errors, which names functions and dumps values of Go, to itself.
+func plain[K any](decode func(der []byte) (K, error)) func([]byte, passwordFunc) (any, error) {
+	return func(der []byte, _ passwordFunc) (any, error) {
+		key, err := decode(der)
+		if err != nil {
+			return nil, signer.WithHint(&fileError{"private key is damaged or of a kind that is not supported", err}, keyTypes)
+		}
+		return key, nil
+	}
+}
 
 func parseEncryptedPKCS8(der []byte, pw passwordFunc) (any, error) {
 	e, err := parsePBES2(der)
 	if err != nil {
-		return nil, err
+		return nil, signer.WithHint(fmt.Errorf("encrypted private key: %w", err), "encrypt it anew with: openssl pkcs8 -topk8 -in FILE -out key.pem")
 	}
 	p, err := pw()
 	if err != nil {
@@ -180,10 +196,8 @@ func parseEncryptedPKCS8(der []byte, pw passwordFunc) (any, error) {
 		return nil, err
 	}
 	defer clear(plain)
-	key, err := x509.ParsePKCS8PrivateKey(plain)
-	if err != nil {
-		// A wrong password leaves good padding in one of 256 cases.
-		return nil, errPasswordIncorrect
+	if !isPKCS8(plain) {
+		return nil, errPasswordIncorrect // it leaves good padding in one of 256 cases
 	}
-	return key, nil
+	return parsePKCS8(plain, nil)
 }

@@ -21,7 +21,7 @@ import (
 // honest figures are some 10^6 iterations and scrypt with 16 to 128 MiB.
 const (
 	maxIterations   = 10_000_000
-	maxScryptMemory = 128 << 20 // 128 * N * r, in bytes (RFC 7914, section 2)
+	maxScryptMemory = 128 << 20 // 128 * N * r, in bytes (RFC 7914, section 2); a quarter for 128 * (p+2) * r
 	maxScryptWork   = 4 << 20   // N * r * p
 )
 
@@ -70,32 +70,32 @@ func parsePBES2(der []byte) (*pbes2, error) {
 		Data      []byte
 	}
 	if err := unmarshal(der, &info); err != nil {
-		return nil, fmt.Errorf("encrypted private key: %w", err)
+		return nil, err
 	}
 	if !info.Algorithm.Algorithm.Equal(oidPBES2) {
-		return nil, fmt.Errorf("encrypted private key: scheme %v is not PBES2: %w", info.Algorithm.Algorithm, errors.ErrUnsupported)
+		return nil, fmt.Errorf("scheme %v is not PBES2: %w", info.Algorithm.Algorithm, errors.ErrUnsupported)
 	}
 	var params struct{ KDF, Scheme pkix.AlgorithmIdentifier }
 	if err := unmarshal(info.Algorithm.Parameters.FullBytes, &params); err != nil {
-		return nil, fmt.Errorf("encrypted private key: %w", err)
+		return nil, err
 	}
 	scheme, ok := cbcs[params.Scheme.Algorithm.String()]
 	if !ok {
-		return nil, fmt.Errorf("encrypted private key: cipher %v: %w", params.Scheme.Algorithm, errors.ErrUnsupported)
+		return nil, fmt.Errorf("cipher %v: %w", params.Scheme.Algorithm, errors.ErrUnsupported)
 	}
 	e := &pbes2{cbc: scheme, ciphertext: info.Data}
 	if err := unmarshal(params.Scheme.Parameters.FullBytes, &e.iv); err != nil {
-		return nil, fmt.Errorf("encrypted private key: initialization vector: %w", err)
+		return nil, fmt.Errorf("initialization vector: %w", err)
 	}
 	if len(e.iv) != scheme.blockSize {
-		return nil, fmt.Errorf("encrypted private key: initialization vector of %d bytes, the cipher needs %d", len(e.iv), scheme.blockSize)
+		return nil, fmt.Errorf("initialization vector of %d bytes, the cipher needs %d", len(e.iv), scheme.blockSize)
 	}
 	if n := len(e.ciphertext); n == 0 || n%scheme.blockSize != 0 {
-		return nil, fmt.Errorf("encrypted private key: %d bytes are no multiple of the cipher's block", n)
+		return nil, fmt.Errorf("%d bytes are no multiple of the cipher's block", n)
 	}
 	var err error
 	if e.derive, err = parseKDF(params.KDF, scheme.keySize); err != nil {
-		return nil, fmt.Errorf("encrypted private key: %w", err)
+		return nil, err
 	}
 	return e, nil
 }
@@ -165,7 +165,7 @@ func (p *scryptParams) check(keySize int) error {
 	switch {
 	case p.N < 2 || p.N&(p.N-1) != 0 || p.R < 1 || p.P < 1:
 		return fmt.Errorf("scrypt with N=%d, r=%d, p=%d is not defined", p.N, p.R, p.P)
-	case p.N > limit || p.R > limit/p.N || p.P > maxScryptWork/(p.N*p.R):
+	case p.N > limit || p.R > limit/p.N || p.P > maxScryptWork/(p.N*p.R) || p.R > limit/4/(p.P+2):
 		return fmt.Errorf("scrypt with N=%d, r=%d, p=%d needs too much memory or time; %d MiB are allowed",
 			p.N, p.R, p.P, maxScryptMemory>>20)
 	case p.KeyLength != 0 && p.KeyLength != keySize:
@@ -200,10 +200,10 @@ func (e *pbes2) decrypt(password []byte) ([]byte, error) {
 	return plain[:len(plain)-pad], nil
 }
 
+// unmarshal keeps the decoder's error to itself, which dumps values of Go.
 func unmarshal(der []byte, v any) error {
-	rest, err := asn1.Unmarshal(der, v)
-	if err == nil && len(rest) > 0 {
-		err = errors.New("trailing data")
+	if rest, err := asn1.Unmarshal(der, v); err != nil || len(rest) > 0 {
+		return errors.New("not well-formed")
 	}
-	return err
+	return nil
 }

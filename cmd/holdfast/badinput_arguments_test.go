@@ -1,0 +1,128 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"strings"
+	"syscall"
+)
+
+func arnCases(*pki) (all []badInput) {
+	kinds := []struct{ name, flag, good, form string }{
+		{"trust anchor", "--trust-anchor-arn", anchorARN, ":trust-anchor/"},
+		{"profile", "--profile-arn", profileARN, ":profile/"},
+		{"role", "--role-arn", roleARN, ":role/"},
+	}
+	for _, k := range kinds {
+		change := func(old, new string) string { return strings.Replace(k.good, old, new, 1) }
+		add := func(name, arn string) {
+			all = append(all, badInput{name: k.name + " ARN " + name, args: []string{k.flag, arn}, code: exitUsage, culprit: k.name, hint: k.form})
+		}
+		add("missing", "")
+		add("that is a name", "app")
+		add("that is a URL", "https://console.aws.amazon.com/")
+		add("of three parts", "arn:aws:iam")
+		add("of bytes", strings.Repeat("\xff", 40))
+		add("with another prefix", change("arn:", "urn:"))
+		add("of another service", change(k.good[:strings.Index(k.good[8:], ":")+8], "arn:aws:s3"))
+		add("with a bad partition", change(":aws:", ":AWS:"))
+		add("without a partition", change(":aws:", "::"))
+		add("with a bad account", change("111122223333", "11112222333"))
+		add("without an account", change("111122223333", ""))
+		add("with a bad ID", k.good+"/")
+		add("without an ID", k.good[:strings.LastIndex(k.good, "/")+1])
+		add("without a slash", change("/", ""))
+		add("with a space at the end", k.good+" ")
+		add("with a space at the start", " "+k.good)
+		add("with quotes", `"`+k.good+`"`)
+		add("with a line end", k.good+"\n")
+		add("that steers the terminal", k.good+"\x1b]0;x\a\u202e")
+		add("of 100 KiB", k.good+strings.Repeat("x", 100<<10))
+		for _, other := range kinds {
+			if other.name != k.name {
+				add("is of a "+other.name, other.good)
+			}
+		}
+	}
+	inRegion := func(region, arn string) string { return strings.Replace(arn, "us-east-1", region, 1) }
+	for _, c := range []struct{ name, region, hint string }{
+		{"missing", "", ":REGION:"}, {"a word", "global", ":REGION:"}, {"in capitals", "US-EAST-1", ":REGION:"},
+		{"another host", "us-east-1.evil.example", ":REGION:"}, {"of another partition", "cn-north-1", ":REGION:"},
+	} {
+		all = append(all, badInput{name: "trust anchor's region is " + c.name, args: []string{"--trust-anchor-arn", inRegion(c.region, anchorARN)},
+			code: exitUsage, culprit: "trust anchor", hint: c.hint})
+	}
+	return append(all,
+		badInput{name: "role with a region", args: []string{"--role-arn", "arn:aws:iam:us-east-1:111122223333:role/app"}, code: exitUsage, culprit: "role", hint: "arn:aws:iam::"},
+		badInput{name: "role of bad characters", args: []string{"--role-arn", roleARN + "$(id)"}, code: exitUsage, culprit: "role", hint: ":role/"},
+		badInput{name: "role assumed already", args: []string{"--role-arn", "arn:aws:sts::111122223333:assumed-role/app/me"}, code: exitUsage, culprit: "role", hint: ":role/"},
+		badInput{name: "profile in another region", args: []string{"--profile-arn", inRegion("us-west-2", profileARN)}, code: exitUsage, culprit: "us-west-2", hint: "region"},
+		badInput{name: "region of the flag", args: []string{"--region", "eu-central-1"}, code: exitUsage, culprit: "eu-central-1", hint: "--region"},
+		badInput{name: "role in another partition", args: []string{"--role-arn", "arn:aws-us-gov:iam::111122223333:role/app"}, code: exitUsage, culprit: "aws-us-gov", hint: "partition"},
+	)
+}
+
+func argumentCases(p *pki) (all []badInput) {
+	usage := func(culprit, hint string, args ...string) {
+		all = append(all, badInput{name: strings.Join(args, " "), args: args, code: exitUsage, culprit: culprit, hint: hint})
+	}
+	for _, d := range []string{"0", "-1", "899", "43201", "4294968196"} {
+		usage("--session-duration "+d, "--help", "--session-duration", d)
+	}
+	usage("--session-duration", "43200", "--session-duration", "99999999999999999999")
+	usage("--session-duration", "43200", "--session-duration", "1h")
+	usage("--session-duration", "43200", "--session-duration=")
+	for name, value := range map[string]string{"short": "a", "long": strings.Repeat("a", 65), "of bad characters": "a b", "with a line end": "ab\n", "of other letters": "größe"} {
+		all = append(all, badInput{name: "session name " + name, args: []string{"--role-session-name", value}, code: exitUsage, culprit: "64 letters", hint: "--help"})
+	}
+	usage("--timeout", "--help", "--timeout", "0")
+	usage("--timeout", "--help", "--timeout", "-1s")
+	usage("9s", "how long", "--timeout", "abc")
+	usage("9s", "how long", "--timeout", "99999999999999999999h")
+	usage("true or false", "endpoint", "--fips=maybe")
+	usage("--no-such-flag", "credential-process --help", "--no-such-flag")
+	usage("--private-keys", "--help", "--private-keys", "x")
+	usage("-x", "--help", "-x")
+	usage("extra", "--help", "extra")
+	usage("--role-arn", "--help", "--role-arn")
+	for _, flag := range []string{"--cert-selector=Key=x509Subject,Value=CN=app", "--system-store-name=MY", "--use-latest-expiring-certificate",
+		"--pkcs11-lib=/usr/lib/p11.so", "--reuse-pin", "--no-tpm-key-password"} {
+		name, _, _ := strings.Cut(flag, "=")
+		all = append(all, badInput{name: flag, bare: true, args: []string{"credential-process", flag}, code: exitUnavailable, culprit: name, hint: "key file"})
+	}
+	usage("cert-selector", "one of", "--cert-selector", "x")
+	usage("no-tpm-key-password", "one of", "--no-tpm-key-password", "--tpm-key-password", "x")
+
+	for _, name := range []string{"AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"} {
+		all = append(all, badInput{name: name, env: []string{name + "=maybe"}, code: exitUsage, culprit: name, hint: "true"},
+			badInput{name: name + " with an endpoint", env: []string{name + "=true"}, code: exitUsage, culprit: "endpoint", hint: "--endpoint"})
+	}
+	usage("endpoint", "--endpoint", "--fips")
+	usage("aws-iso", "--dual-stack", "--endpoint=", "--dual-stack",
+		"--trust-anchor-arn", strings.NewReplacer(":aws:", ":aws-iso:", "us-east-1", "us-iso-east-1").Replace(anchorARN),
+		"--profile-arn", strings.NewReplacer(":aws:", ":aws-iso:", "us-east-1", "us-iso-east-1").Replace(profileARN),
+		"--role-arn", strings.Replace(roleARN, ":aws:", ":aws-iso:", 1))
+	for _, e := range []string{"{url}/sessions", "{url}/?x=1", "{url}#x", "ftp://{addr}", "unix:///run/holdfast", "https://", "http://:80", "https://[::1", "https://127.0.0.1:99999",
+		"https://127.0.0.1:http", "https://ho st", "https://%zz", "http://192.0.2.1", "http://localhost.example", "http://0x7f000001", "https://h\x1b[2J"} {
+		usage("endpoint", "https", "--endpoint", e)
+	}
+	for _, e := range []string{"https://user:" + testPassword + "@localhost", "https://user:" + testPassword + "%zz@localhost", "user:" + testPassword + "@localhost"} {
+		usage("endpoint", "https", "--endpoint", e)
+	}
+
+	bundle := []string{"--ca-bundle", "ca.pem"}
+	return append(all,
+		badInput{name: "CA bundle missing", args: bundle, code: exitNotFound, culprit: "ca.pem", hint: "name"},
+		badInput{name: "CA bundle of the environment missing", env: []string{"AWS_CA_BUNDLE=ca.pem"}, code: exitNotFound, culprit: "AWS_CA_BUNDLE ca.pem", hint: "name"},
+		badInput{name: "CA bundle empty", args: bundle, setup: write("ca.pem"), code: exitOther, culprit: "ca.pem", hint: "PEM"},
+		badInput{name: "CA bundle is text", args: bundle, setup: write("ca.pem", []byte("none")), code: exitOther, culprit: "ca.pem", hint: "PEM"},
+		badInput{name: "CA bundle in DER", args: bundle, setup: write("ca.pem", p.ca.Cert.Raw), code: exitOther, culprit: "ca.pem", hint: "PEM"},
+		badInput{name: "CA bundle is a key", args: []string{"--ca-bundle", "key.pem"}, code: exitOther, culprit: "key.pem", hint: "PEM"},
+		badInput{name: "CA bundle cut", args: bundle, setup: write("ca.pem", p.caPEM[:len(p.caPEM)/2]), code: exitOther, culprit: "ca.pem", hint: "PEM"},
+		badInput{name: "CA bundle is a folder", args: bundle, setup: func(s *scene) { s.must(os.Mkdir(s.path("ca.pem"), 0o700)) }, code: exitOther, culprit: "ca.pem", hint: "file"},
+		badInput{name: "CA bundle is a FIFO", args: bundle, setup: func(s *scene) { s.must(syscall.Mkfifo(s.path("ca.pem"), 0o600)) }, code: exitOther, culprit: "ca.pem", hint: "file"},
+		badInput{name: "CA bundle is endless", args: []string{"--ca-bundle", "/dev/zero"}, code: exitOther, culprit: "/dev/zero", hint: "file"},
+		badInput{name: "CA bundle of 3 GiB", args: bundle, setup: steps(write("ca.pem"), func(s *scene) { s.must(os.Truncate(s.path("ca.pem"), 3<<30)) }), code: exitOther, culprit: "ca.pem", hint: "name"},
+	)
+}

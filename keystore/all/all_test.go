@@ -1,0 +1,105 @@
+package all
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// references has one of each scheme that the architecture promises.
+var references = map[string]string{
+	"file": "file:/nonexistent/k.pem", "env": "env:NAME", "-": "-",
+	"pkcs11": "pkcs11:token=t;object=k", "tpm": "tpm:handle=0x81010002", "handle": "handle:81010002",
+	"winstore": "winstore:store=MY;subject=CN=app", "keychain": "keychain:label=app",
+}
+
+func TestSchemesAreKnown(t *testing.T) {
+	store := New()
+	for scheme, ref := range references {
+		parsed, err := keystore.ParseRef(ref)
+		if err != nil || parsed.Scheme != scheme {
+			t.Errorf("%s is of scheme %q, error %v", ref, parsed.Scheme, err)
+		}
+		_, err = store.Open(t.Context(), ref, keystore.Options{})
+		var refErr *keystore.RefError
+		if err == nil || errors.As(err, &refErr) {
+			t.Errorf("%s: error %v", ref, err)
+		}
+	}
+	for _, b := range Backends() {
+		for _, scheme := range b.Schemes() {
+			if references[scheme] == "" {
+				t.Errorf("scheme %q of %s is not in the architecture", scheme, b.Name())
+			}
+		}
+	}
+}
+
+func TestAbsentBackends(t *testing.T) {
+	store := New()
+	for _, b := range Backends() {
+		if _, ok := b.(absent); !ok {
+			continue
+		}
+		for _, scheme := range b.Schemes() {
+			ref := references[scheme]
+			for _, id := range []keystore.Identity{{Key: ref}, {Certificate: ref}} {
+				s, err := store.OpenIdentity(t.Context(), id, keystore.Options{})
+				if s != nil || !errors.Is(err, errors.ErrUnsupported) {
+					t.Errorf("%s: got %v, error %v, want %v", ref, s, err, errors.ErrUnsupported)
+				}
+				if signer.Hint(err) == "" {
+					t.Errorf("%s: %v, without a hint", ref, err)
+				}
+				var wrapped *signer.Error
+				if !errors.As(err, &wrapped) || wrapped.Backend != b.Name() || wrapped.Ref != ref {
+					t.Errorf("%s: error %v does not name backend and reference", ref, err)
+				}
+			}
+		}
+	}
+}
+
+// contract opens the same key with each call, once for each backend that can
+// be opened here. A backend with a device of its own adds its line.
+var contract = map[string]func(t *testing.T) (ref string){
+	"file": func(t *testing.T) string {
+		ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+		key := signertest.Key(t, "p256")
+		path := filepath.Join(t.TempDir(), "key.pem")
+		all := slices.Concat(signertest.KeyPEM(t, key), signertest.CertPEM(ca.Issue(t, key, nil), ca.Cert))
+		if err := os.WriteFile(path, all, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	},
+}
+
+func TestContract(t *testing.T) {
+	store := New()
+	for _, b := range Backends() {
+		if _, ok := b.(absent); ok {
+			continue
+		}
+		t.Run(b.Name(), func(t *testing.T) {
+			setUp := contract[b.Name()]
+			if setUp == nil {
+				t.Fatal("no key to test the contract with")
+			}
+			ref := setUp(t)
+			signertest.Run(t, func(t *testing.T) signer.Signer {
+				s, err := store.Open(t.Context(), ref, keystore.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			})
+		})
+	}
+}

@@ -1,0 +1,121 @@
+package all
+
+import (
+	"encoding/pem"
+	"errors"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+// tables returns the cells of all tables in docs/references.md, row by row,
+// without heads and rules.
+func tables(t *testing.T) map[string][][]string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/references.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := make(map[string][][]string)
+	var head string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "|") {
+			head = ""
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		switch {
+		case head == "":
+			head = cells[0]
+		case !strings.HasPrefix(cells[0], "---"):
+			rows[head] = append(rows[head], cells)
+		}
+	}
+	return rows
+}
+
+var code = regexp.MustCompile("`([^`]+)`")
+
+func spans(cell string) (all []string) {
+	for _, m := range code.FindAllStringSubmatch(cell, -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+func TestSchemesInDocs(t *testing.T) {
+	inDocs := make(map[string][]string) // scheme to row
+	for _, row := range tables(t)["scheme"] {
+		inDocs[strings.Trim(row[0], "`")] = row
+	}
+	for _, b := range Backends() {
+		_, isAbsent := b.(absent)
+		for _, scheme := range b.Schemes() {
+			row, ok := inDocs[scheme]
+			if !ok {
+				t.Errorf("scheme %q is not in the table", scheme)
+				continue
+			}
+			delete(inDocs, scheme)
+			if want := map[bool]string{true: "no", false: "yes"}[isAbsent]; row[3] != want {
+				t.Errorf("scheme %q is in this version: %s, want %s", scheme, row[3], want)
+			}
+			examples := spans(row[1])
+			if len(examples) == 0 {
+				t.Errorf("scheme %q has no example", scheme)
+			}
+			for _, example := range examples {
+				if ref, err := keystore.ParseRef(example); err != nil || ref.Scheme != scheme {
+					t.Errorf("example %s is of scheme %q, error %v", example, ref.Scheme, err)
+				}
+			}
+		}
+	}
+	for scheme := range inDocs {
+		t.Errorf("scheme %q of the table does not exist", scheme)
+	}
+}
+
+func TestPEMBlocksInDocs(t *testing.T) {
+	rows := tables(t)["PEM blocks"]
+	if len(rows) != 3 {
+		t.Fatalf("%d rows, want read, passed over, refused", len(rows))
+	}
+	for i, row := range rows {
+		wantRefused := i == 2
+		types := spans(row[0])
+		if len(types) < 3 {
+			t.Errorf("%q: %d types", row[1], len(types))
+		}
+		for _, blockType := range types {
+			text := string(pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: []byte("x")}))
+			_, err := New().Open(t.Context(), "env:X", keystore.Options{LookupEnv: func(string) (string, bool) { return text, true }})
+			if errors.Is(err, errors.ErrUnsupported) != wantRefused {
+				t.Errorf("block %s: error %v, but %q", blockType, err, row[1])
+			}
+		}
+	}
+}
+
+func TestPINSourcesInDocs(t *testing.T) {
+	var sources []string
+	for _, row := range tables(t)["pin-source"] {
+		sources = append(sources, spans(row[0])...)
+	}
+	for _, source := range sources {
+		if _, err := keystore.PINSource(source, keystore.Options{}); err != nil {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+	if !slices.Contains(sources, "prompt") || len(sources) < 4 {
+		t.Errorf("sources %q", sources)
+	}
+}

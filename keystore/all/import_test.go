@@ -1,0 +1,150 @@
+package all
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+const module = "github.com/holdfast-dev/holdfast"
+
+// mayImport says for every package of the module which others it may import.
+// Nothing flows back: vending never imports keystore, a backend never imports
+// rolesanywhere or another backend.
+var mayImport = map[string][]string{
+	"signer":            {},
+	"signer/signertest": {"signer"},
+
+	"keystore":          {"signer"},
+	"keystore/file":     {"signer", "keystore"},
+	"pkcs11":            {"signer", "keystore"},
+	"tpm":               {"signer", "keystore"},
+	"winstore":          {"signer", "keystore"},
+	"keychain":          {"signer", "keystore"},
+	"pkcs11/pkcs11test": {},
+	"tpm/tpmtest":       {},
+	"keystore/all":      {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
+
+	"rolesanywhere":                        {"signer", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
+	"rolesanywhere/sigv4x509":              {},
+	"rolesanywhere/credentials":            {},
+	"rolesanywhere/credentials/process":    {"rolesanywhere/credentials"},
+	"rolesanywhere/credentials/imds":       {"rolesanywhere/credentials"},
+	"rolesanywhere/credentials/container":  {"rolesanywhere/credentials"},
+	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials"},
+	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
+	"rolesanywhere/awssdk":                 {"rolesanywhere/credentials"},
+
+	"cmd/holdfast": nil, // anything but a backend past keystore/all
+}
+
+// backends are reached through keystore/all alone.
+var backends = []string{"keystore/file", "pkcs11", "tpm", "winstore", "keychain"}
+
+// onlyIn says which packages may import a module of others.
+var onlyIn = map[string][]string{
+	"github.com/aws/aws-sdk-go-v2": {"rolesanywhere/awssdk", "rolesanywhere/emulator"},
+}
+
+// standardOnly are the packages that import nothing from outside at all.
+var standardOnly = []string{"signer", "signer/signertest"}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string // without those of tests
+}
+
+func TestImports(t *testing.T) {
+	for _, goos := range []string{"linux", "darwin", "windows"} {
+		packages := listPackages(t, goos)
+		if len(packages) < 5 {
+			t.Fatalf("%s: go list knows %d packages", goos, len(packages))
+		}
+		for _, p := range packages {
+			for _, complaint := range checkImports(p) {
+				t.Errorf("%s: %s", goos, complaint)
+			}
+		}
+	}
+}
+
+func listPackages(t *testing.T, goos string) []goPackage {
+	t.Helper()
+	cmd := exec.Command(signertest.Require(t, "go", "go"), "list", "-e", "-json=ImportPath,Imports", "./...")
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "GOOS="+goos)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []goPackage
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+func checkImports(p goPackage) (complaints []string) {
+	name := strings.TrimPrefix(p.ImportPath, module+"/")
+	allowed, known := mayImport[name]
+	if !known {
+		return []string{name + " is not in the table of packages"}
+	}
+	for _, path := range p.Imports {
+		own, isOwn := strings.CutPrefix(path, module+"/")
+		first, _, _ := strings.Cut(path, "/")
+		isStandard := !strings.Contains(first, ".")
+		switch {
+		case isOwn && name == "cmd/holdfast" && !slices.Contains(backends, own):
+		case isOwn && !slices.Contains(allowed, own):
+			complaints = append(complaints, name+" imports "+own)
+		case !isOwn && !isStandard && slices.Contains(standardOnly, name):
+			complaints = append(complaints, name+" imports "+path)
+		}
+		for other, where := range onlyIn {
+			if (path == other || strings.HasPrefix(path, other+"/")) && !slices.Contains(where, name) {
+				complaints = append(complaints, name+" imports "+path)
+			}
+		}
+	}
+	return complaints
+}
+
+func TestCheckImports(t *testing.T) {
+	for _, test := range []struct {
+		from, to string
+		ok       bool
+	}{
+		{"keystore", module + "/signer", true},
+		{"keystore", "crypto/x509", true},
+		{"keystore", "golang.org/x/crypto/scrypt", true},
+		{"keystore", module + "/rolesanywhere", false},
+		{"keystore/file", module + "/pkcs11", false},
+		{"rolesanywhere", module + "/keystore", false},
+		{"rolesanywhere/credentials", module + "/signer", false},
+		{"signer", "golang.org/x/crypto/scrypt", false},
+		{"signer", module + "/keystore", false},
+		{"rolesanywhere", "github.com/aws/aws-sdk-go-v2/aws", false},
+		{"rolesanywhere/awssdk", "github.com/aws/aws-sdk-go-v2", true},
+		{"cmd/holdfast", module + "/keystore/all", true},
+		{"cmd/holdfast", module + "/keystore/file", false},
+		{"utils", "fmt", false},
+	} {
+		complaints := checkImports(goPackage{module + "/" + test.from, []string{test.to}})
+		if (len(complaints) == 0) != test.ok {
+			t.Errorf("%s imports %s: complaints %q", test.from, test.to, complaints)
+		}
+	}
+}

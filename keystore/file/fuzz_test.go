@@ -1,0 +1,100 @@
+package file
+
+import (
+	"crypto/x509/pkix"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+const (
+	// fuzzWork is how much work a key derivation may be told to do by an
+	// input of the fuzzer, which is to find other things that take long.
+	fuzzWork = 10_000
+	fuzzTime = 2 * time.Second
+)
+
+// isDear reports whether data asks for more work than fuzzWork.
+func isDear(data []byte) bool {
+	c, err := parse(data)
+	if err != nil {
+		return false
+	}
+	return c.pfx != nil && isDearPFX(c.pfx) || slices.ContainsFunc(c.keys, isDearKey)
+}
+
+func isDearPFX(der []byte) bool {
+	budget := int64(fuzzWork)
+	return checkPFX(der, &budget, 0, false) != nil
+}
+
+func isDearKey(der []byte) bool {
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Data      []byte
+	}
+	var params struct{ KDF, Scheme pkix.AlgorithmIdentifier }
+	if unmarshal(der, &info) != nil || unmarshal(info.Algorithm.Parameters.FullBytes, &params) != nil {
+		return false
+	}
+	var p pbkdf2Params
+	var s scryptParams
+	kdf := params.KDF.Parameters.FullBytes
+	return unmarshal(kdf, &p) == nil && p.Iterations > fuzzWork ||
+		unmarshal(kdf, &s) == nil && (max(s.N, s.R, s.P) > fuzzWork || s.N*s.R*s.P > fuzzWork)
+}
+
+// inTime runs f and reports an error if it takes long.
+func inTime(t *testing.T, f func()) {
+	start := time.Now()
+	f()
+	if d := time.Since(start); d > fuzzTime {
+		t.Errorf("took %v", d)
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	for _, data := range forms(f) {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if isDear(data) {
+			return
+		}
+		inTime(t, func() {
+			if s, err := open(t.Context(), data); err == nil {
+				s.Close()
+			}
+			opts := keystore.Options{LookupEnv: func(string) (string, bool) { return string(data), true }}
+			if s, err := keystore.New(Backend{}).Open(t.Context(), "env:X", opts); err == nil {
+				s.Close()
+			}
+			ref := keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "X"}
+			if certs, err := (Backend{}).Certificates(t.Context(), ref, opts); err == nil && len(certs) == 0 {
+				t.Error("no certificate, and no error")
+			}
+		})
+	})
+}
+
+func FuzzPFX(f *testing.F) {
+	for _, data := range forms(f) {
+		if c, err := parse(data); err == nil && c.pfx != nil {
+			f.Add(c.pfx)
+		}
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		if isDearPFX(der) {
+			return
+		}
+		inTime(t, func() {
+			password := func() ([]byte, error) { return []byte("x"), nil }
+			key, certs, err := decodePFX(t.Context(), der, password)
+			if err == nil && (key == nil || len(certs) == 0 || slices.Contains(certs, nil)) {
+				t.Errorf("key %v, %d certificates, and no error", key, len(certs))
+			}
+		})
+	})
+}

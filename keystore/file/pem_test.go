@@ -1,0 +1,168 @@
+package file_test
+
+import (
+	"bytes"
+	"encoding/pem"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// openText opens text as an environment variable.
+func openText(t *testing.T, text []byte, opts keystore.Options) (signer.Signer, error) {
+	t.Helper()
+	opts.LookupEnv = func(string) (string, bool) { return string(text), true }
+	s, err := store.Open(t.Context(), "env:KEY", opts)
+	if err == nil {
+		t.Cleanup(func() { s.Close() })
+	}
+	return s, err
+}
+
+func TestOpenPEMAsPeopleHaveIt(t *testing.T) {
+	key := signertest.Key(t, "p256")
+	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+	leaf := ca.Issue(t, key, nil)
+	keyPEM, certPEM := signertest.KeyPEM(t, key), signertest.CertPEM(leaf)
+	crlf := func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")) }
+	bom := []byte("\ufeff")
+	block := func(blockType string, b []byte) []byte {
+		return pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: b})
+	}
+
+	for _, test := range []struct {
+		name  string
+		text  []byte
+		chain int
+	}{
+		{"as it is", keyPEM, 0},
+		{"no line end at the end", bytes.TrimSpace(keyPEM), 0},
+		{"Windows line ends", crlf(keyPEM), 0},
+		{"byte order mark", slices.Concat(bom, keyPEM), 0},
+		{"byte order mark and Windows line ends", slices.Concat(bom, crlf(keyPEM), crlf(certPEM)), 1},
+		{"byte order mark and text", slices.Concat(bom, []byte("the key\n"), keyPEM), 0},
+		{"text around", slices.Concat([]byte("Bag Attributes\n  localKeyID: 01\n"), keyPEM, []byte("the end\n")), 0},
+		{"blank lines", slices.Concat([]byte("\n\n"), keyPEM, []byte("\n\n"), certPEM), 1},
+		{"headers", slices.Concat(bytes.Replace(keyPEM, []byte("KEY-----\n"), []byte("KEY-----\nName: value\n\n"), 1)), 0},
+		{"certificate first", slices.Concat(certPEM, keyPEM), 1},
+		{"certificate of an old name", slices.Concat(block("X509 CERTIFICATE", leaf.Raw), keyPEM), 1},
+		{"CRL and public key beside", slices.Concat(keyPEM, block("X509 CRL", []byte("x")), block("PUBLIC KEY", []byte("x")), certPEM), 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, err := openText(t, test.text, keystore.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !signer.SamePublicKey(s.Public(), key.Public()) || len(s.Chain()) != test.chain {
+				t.Errorf("another key, or a chain of %d certificates, want %d", len(s.Chain()), test.chain)
+			}
+		})
+	}
+}
+
+func TestOpenPEMRefuses(t *testing.T) {
+	keyPEM := signertest.KeyPEM(t, signertest.Key(t, "p256"))
+	other := signertest.KeyPEM(t, signertest.Key(t, "p384"))
+	certPEM := signertest.CertPEM(signertest.NewCA(t, "root").Cert)
+	block := func(blockType string) []byte {
+		return pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: []byte("0123456789")})
+	}
+	wide := func(mark string, order func(uint16) []byte) []byte {
+		b := []byte(mark)
+		for _, u := range utf16.Encode([]rune(string(keyPEM))) {
+			b = append(b, order(u)...)
+		}
+		return b
+	}
+	half := keyPEM[:len(keyPEM)/2]
+	ca := signertest.NewCA(t, "root")
+	pfx, err := pkcs12.Passwordless.Encode(signertest.Key(t, "p256"), ca.Issue(t, signertest.Key(t, "p256"), nil), nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pfxPEM := pem.EncodeToMemory(&pem.Block{Type: "PKCS12", Bytes: pfx})
+	if _, err := openText(t, pfxPEM, keystore.Options{}); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, test := range []struct {
+		name string
+		text []byte
+		want error // nil: any
+		hint string
+	}{
+		{"OpenSSH", block("OPENSSH PRIVATE KEY"), errors.ErrUnsupported, "ssh-keygen"},
+		{"trusted certificate", block("TRUSTED CERTIFICATE"), errors.ErrUnsupported, "openssl x509"},
+		{"PKCS #7", block("PKCS7"), errors.ErrUnsupported, "openssl pkcs7"},
+		{"CMS", block("CMS"), errors.ErrUnsupported, "openssl pkcs7"},
+		{"request", block("CERTIFICATE REQUEST"), errors.ErrUnsupported, "request"},
+		{"request of an old name", block("NEW CERTIFICATE REQUEST"), errors.ErrUnsupported, "request"},
+		{"TPM", block("TSS2 PRIVATE KEY"), errors.ErrUnsupported, "TPM"},
+		{"DSA", block("DSA PRIVATE KEY"), errors.ErrUnsupported, "ECDSA"},
+		{"unknown", block("HOUSE KEY"), errors.ErrUnsupported, "PEM"},
+		{"no type", block(""), errors.ErrUnsupported, "PEM"},
+		{"good key and a block of something else", slices.Concat(keyPEM, block("PKCS7")), errors.ErrUnsupported, ""},
+
+		{"empty", nil, nil, ""},
+		{"blanks", []byte(" \r\n\t"), nil, ""},
+		{"byte order mark alone", []byte("\ufeff"), nil, ""},
+		{"text", []byte("a key"), nil, "PEM"},
+		{"UTF-16, least first", wide("\xff\xfe", func(u uint16) []byte { return []byte{byte(u), byte(u >> 8)} }), nil, "UTF-8"},
+		{"UTF-16, most first", wide("\xfe\xff", func(u uint16) []byte { return []byte{byte(u >> 8), byte(u)} }), nil, "UTF-8"},
+		{"UTF-16 without a mark", wide("", func(u uint16) []byte { return []byte{byte(u), byte(u >> 8)} }), nil, "PEM"},
+
+		{"certificate alone", certPEM, signer.ErrNotFound, "file"},
+		{"two keys", slices.Concat(keyPEM, other), signer.ErrAmbiguous, ""},
+		{"the same key twice", slices.Concat(keyPEM, keyPEM), signer.ErrAmbiguous, ""},
+		{"PKCS #12 beside a key", slices.Concat(pfxPEM, keyPEM), nil, ""},
+		{"PKCS #12 beside a certificate", slices.Concat(certPEM, pfxPEM), nil, ""},
+		{"PKCS #12 twice", slices.Concat(pfxPEM, pfxPEM), nil, ""},
+		{"PKCS #12 that is none", block("PKCS12"), nil, ""},
+
+		{"damaged block", half, nil, ""},
+		{"damaged second block", slices.Concat(keyPEM, certPEM[:len(certPEM)/2]), nil, ""},
+		{"damaged first block", slices.Concat(half, []byte("\n"), keyPEM), nil, ""},
+		{"damaged block between", slices.Concat(certPEM, half, []byte("\n"), keyPEM), nil, ""},
+		{"damaged second block, not base64", slices.Concat(keyPEM, bytes.Replace(certPEM, []byte("MII"), []byte("!!!"), 1)), nil, ""},
+		{"block in a block", slices.Concat([]byte("-----BEGIN PRIVATE KEY-----\n"), keyPEM, []byte("-----END PRIVATE KEY-----\n")), nil, ""},
+		{"indented", bytes.ReplaceAll(keyPEM, []byte("\n"), []byte("\n  ")), nil, ""},
+		{"line ends spelled out", bytes.ReplaceAll(keyPEM, []byte("\n"), []byte(`\n`)), nil, ""},
+		{"other end", bytes.Replace(keyPEM, []byte("END PRIVATE"), []byte("END PUBLIC"), 1), nil, ""},
+		{"key of nothing", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY"}), nil, ""},
+		{"certificate of nothing", slices.Concat(keyPEM, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{0x30, 0}})), nil, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := openText(t, test.text, keystore.Options{})
+			if err == nil || test.want != nil && !errors.Is(err, test.want) {
+				t.Fatalf("error %v, want %v", err, test.want)
+			}
+			if test.hint != "" && !strings.Contains(signer.Hint(err), test.hint) {
+				t.Errorf("hint %q does not speak of %q", signer.Hint(err), test.hint)
+			}
+			if strings.Contains(err.Error()+signer.Hint(err), "MIG") {
+				t.Errorf("error %q shows the key", err)
+			}
+		})
+	}
+}
+
+// The number in the message is that of the block that a person has to mend.
+func TestDamagedPEMIsCounted(t *testing.T) {
+	good := string(signertest.CertPEM(signertest.NewCA(t, "root").Cert))
+	bad := good[:len(good)/2] + "\n"
+	for text, want := range map[string]string{
+		bad: "block 1 ", bad + good: "block 1 ", good + bad: "block 2 ", good + bad + good: "block 2 ", good + good + bad + bad + good: "block 3 ",
+	} {
+		if _, err := openText(t, []byte(text), keystore.Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one about %s", err, want)
+		}
+	}
+}
