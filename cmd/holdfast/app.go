@@ -92,6 +92,7 @@ of aws_signing_helper.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(flagError)
+	root.SetUsageFunc(usage)
 	root.AddCommand(
 		a.credentialProcess(),
 		a.emulator(),

@@ -14,7 +14,7 @@ func (a app) credentialProcess() *cobra.Command {
 	var session sessionFlags
 	cmd := &cobra.Command{
 		Use:   "credential-process",
-		Short: "Print credentials for the credential_process setting of AWS clients",
+		Short: "Print credentials for an AWS client's credential_process",
 		Long: `Creates a session with IAM Roles Anywhere and prints its credentials as one
 JSON document, as the AWS CLI and SDKs read it from a credential_process.
 Nothing else is printed; errors go to standard error, as one line and a hint.
@@ -24,13 +24,12 @@ Exit codes: 0 done, 1 other, 2 usage, 3 key or file not found or ambiguous,
 7 AWS unreachable.`,
 		Example: `  holdfast credential-process \
       --certificate cert.pem --private-key key.pem \
-      --trust-anchor-arn arn:aws:rolesanywhere:us-east-1:111122223333:trust-anchor/ID \
-      --profile-arn arn:aws:rolesanywhere:us-east-1:111122223333:profile/ID \
-      --role-arn arn:aws:iam::111122223333:role/NAME
+      --trust-anchor-arn ARN --profile-arn ARN --role-arn ARN
 
-  # in ~/.aws/config, on one line:
+  # in ~/.aws/config, the last on one line:
   [profile app]
-  credential_process = holdfast credential-process --certificate /etc/pki/app.p12 …`,
+  region = us-east-1
+  credential_process = holdfast credential-process --certificate /app.p12 …`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.runCredentialProcess(cmd, &id, &session)
 		},

@@ -21,11 +21,11 @@ type identityFlags struct {
 
 func (f *identityFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.identity.Certificate, "certificate", "", "certificate, also with its chain: file, -, env:NAME")
-	fs.StringVar(&f.identity.Key, "private-key", "", "private key: file, -, env:NAME (default: the one with --certificate)")
-	fs.StringVar(&f.identity.Intermediates, "intermediates", "", "intermediate certificates, in any order: file, -, env:NAME")
-	fs.StringVar(&f.pinSource, "pin-source", "", "where the PIN or password is: file:PATH, env:NAME or prompt\n(default: prompt, if there is a terminal)")
-	fs.StringVar(&f.password, "pkcs8-password", "", "password of the key; do not use it: every local user can\nread a command line; prefer --pin-source")
+	fs.StringVar(&f.identity.Certificate, "certificate", "", "certificate, also with its chain, as a `reference`: a file, -, env:NAME")
+	fs.StringVar(&f.identity.Key, "private-key", "", "private key, as a `reference` (default: the one with --certificate)")
+	fs.StringVar(&f.identity.Intermediates, "intermediates", "", "intermediate certificates in any order, as a `reference`")
+	fs.StringVar(&f.pinSource, "pin-source", "", "`where` the PIN or password is: file:PATH, env:NAME or prompt (default: prompt, if there is a terminal)")
+	fs.StringVar(&f.password, "pkcs8-password", "", "`password` of the key. Do not use it: every local user can read a command line; use --pin-source")
 
 	for _, d := range deferred {
 		d.add(fs)
@@ -54,7 +54,7 @@ var deferred = []deferredFlag{
 	{"use-latest-expiring-certificate", "winstore or keychain", "of several matches take the one that expires last", true},
 	{"pkcs11-lib", "pkcs11", "PKCS#11 module", false},
 	{"reuse-pin", "pkcs11", "use the PIN again where the key always asks", true},
-	{"tpm-key-password", "tpm", "password of the TPM key; do not use it: every local user\ncan read a command line", false},
+	{"tpm-key-password", "tpm", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source", false},
 	{"no-tpm-key-password", "tpm", "the TPM key has no password", true},
 }
 

@@ -113,6 +113,10 @@ func TestPBES2Decrypt(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
+	// What a wrong password leaves now and then: good padding, but no key.
+	if _, err := open(t.Context(), encrypt(t, []byte("no key"), "x").der(t)); !errors.Is(err, signer.ErrPINIncorrect) {
+		t.Errorf("no key: error %v, want %v", err, signer.ErrPINIncorrect)
+	}
 	// Padding of every kind that is none, by chance or by design.
 	for change := 1; change < 256; change++ {
 		e := encrypt(t, keyDER(t, "p256"), "x")

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+func TestHelp(t *testing.T) {
+	var out, errs bytes.Buffer
+	a := app{stdout: &out, stderr: &errs, now: time.Now, lookupEnv: func(string) (string, bool) { return "", false }}
+	var started bool
+	for _, c := range a.root(&started).Commands() {
+		if c.Name() == "completion" {
+			continue // its text is cobra's
+		}
+		out.Reset()
+		if code := run(t.Context(), a, []string{c.Name(), "--help"}); code != 0 || errs.Len() > 0 {
+			t.Errorf("%s --help: exit code %d, %q", c.Name(), code, errs.String())
+		}
+		if c.Name() != "help" && !strings.Contains(out.String(), "Examples:") {
+			t.Errorf("%s --help has no example", c.Name())
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > columns {
+				t.Errorf("%s --help: %d columns: %s", c.Name(), n, line)
+			}
+		}
+	}
+}
