@@ -24,7 +24,7 @@ const MaxInput = 4 << 20
 
 // stdinPatience is how long the end of standard input is waited for. Some
 // programs that run a credential process leave a pipe open without a writer.
-const stdinPatience = 8 * time.Second
+const stdinPatience = 7 * time.Second
 
 // inputs are the bytes of references that were read: each is read once,
 // because a second read could give another file's bytes, and standard input

@@ -22,7 +22,7 @@ const (
 )
 
 // DefaultTimeout bounds one call of [Client.Credentials] with all its retries.
-const DefaultTimeout = 9 * time.Second
+const DefaultTimeout = 8 * time.Second
 
 // ErrConfig is wrapped by the errors of [New]: what was asked for cannot be,
 // and nothing was sent.

@@ -24,6 +24,10 @@ const (
 	firstPause  = 200 * time.Millisecond
 	longPause   = 3 * time.Second
 
+	// leastAttempt is what must be left of the time for another attempt to
+	// make sense.
+	leastAttempt = 2 * time.Second
+
 	// maxSkew is how far the clocks may be apart before a refusal is put
 	// down to that. The service allows some minutes.
 	maxSkew = time.Minute
@@ -52,7 +56,7 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 			return credentials.Credentials{}, err
 		}
 		wait := max(t.after, jitter(attempt))
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+leastAttempt {
 			return credentials.Credentials{}, err
 		}
 		c.cfg.Logger.Debug("retrying", "attempt", attempt, "wait", wait.Round(time.Millisecond), "error", err)

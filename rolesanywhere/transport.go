@@ -15,9 +15,9 @@ import (
 // The longest that the parts of one attempt may take. Connecting includes
 // looking up the name, where a first name server that is down costs 5 s.
 const (
-	connectTimeout = 8 * time.Second
+	connectTimeout = 7 * time.Second
 	tlsTimeout     = 6 * time.Second
-	headerTimeout  = 8 * time.Second
+	headerTimeout  = 7 * time.Second
 )
 
 // A TransportConfig is how to reach the service over HTTP.

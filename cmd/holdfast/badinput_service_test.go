@@ -34,7 +34,7 @@ func networkCases(p *pki) (all []badInput) {
 	all = []badInput{
 		{name: "connection refused", serve: refusing, culprit: "127.0.0.1:", hint: "endpoint"},
 		{name: "host does not exist", args: []string{"--endpoint", "https://holdfast.invalid"}, culprit: "holdfast.invalid", hint: "endpoint"},
-		{name: "never answers", serve: answer(hang), sent: 2, culprit: "127.0.0.1:", hint: "--timeout"},
+		{name: "never answers", serve: answer(hang), sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
 		{name: "never answers, and little patience", serve: answer(hang), args: []string{"--timeout", "300ms"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
 		{name: "headers and then nothing", serve: answer(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusCreated)
