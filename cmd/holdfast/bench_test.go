@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -151,4 +152,30 @@ func peakMemory(b *testing.B, dir string, line []string) (mib float64, ok bool) 
 		b.Fatal(err)
 	}
 	return kib / 1024, true
+}
+
+// BenchmarkParts is what the command does before it sends anything.
+func BenchmarkParts(b *testing.B) {
+	dir, _ := benchSession(b)
+	a := app{stdout: io.Discard, stderr: os.Stderr, lookupEnv: os.LookupEnv, now: time.Now, openTTY: openTTY}
+	b.Run("commands-and-flags", func(b *testing.B) {
+		var started bool
+		for b.Loop() {
+			a.root(&started)
+		}
+	})
+	for _, kind := range []string{"p256", "rsa2048"} {
+		b.Run("open-"+kind, func(b *testing.B) {
+			id := identityFlags{identity: keystore.Identity{
+				Certificate: filepath.Join(dir, kind+".pem"), Key: filepath.Join(dir, kind+".key"),
+			}}
+			for b.Loop() {
+				s, err := id.open(b.Context(), a, false)
+				if err != nil {
+					b.Fatal(err)
+				}
+				s.Close()
+			}
+		})
+	}
 }
