@@ -107,12 +107,22 @@ func DefaultRoleARN(region, account string) string {
 	return fmt.Sprintf("arn:%s:iam::%s:role/demo", partition(region), account)
 }
 
+// partitions other than aws, by the prefix of their regions.
+var partitions = map[string]string{
+	"us-gov-":  "aws-us-gov",
+	"cn-":      "aws-cn",
+	"eusc-":    "aws-eusc",
+	"us-iso-":  "aws-iso",
+	"us-isob-": "aws-iso-b",
+	"eu-isoe-": "aws-iso-e",
+	"us-isof-": "aws-iso-f",
+}
+
 func partition(region string) string {
-	switch {
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
+	for prefix, name := range partitions {
+		if strings.HasPrefix(region, prefix) {
+			return name
+		}
 	}
 	return "aws"
 }
