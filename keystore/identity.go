@@ -26,6 +26,7 @@ type Identity struct {
 // certificate is found, and [signer.ErrMismatch] if none is for the key.
 func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ signer.Signer, err error) {
 	opts = opts.withInputs()
+	defer opts.end()
 	var keyRef, certRef, moreRef Ref
 	for _, in := range []struct {
 		ref  *Ref
@@ -47,6 +48,19 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 		certRef = keyRef
 	}
 
+	// Certificates come first: a device may need them to know its key.
+	var certs, more []*x509.Certificate
+	if certRef != keyRef {
+		if certs, err = s.certificates(ctx, certRef, opts); err != nil {
+			return nil, err
+		}
+		opts.Certificates = certs
+	}
+	if id.Intermediates != "" {
+		if more, err = s.certificates(ctx, moreRef, opts); err != nil {
+			return nil, err
+		}
+	}
 	key, err := s.open(ctx, keyRef, opts)
 	if err != nil {
 		return nil, err
@@ -56,22 +70,12 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 			key.Close()
 		}
 	}()
-
-	certs := key.Chain()
-	if certRef != keyRef {
-		if certs, err = s.certificates(ctx, certRef, opts); err != nil {
-			return nil, err
-		}
+	if certRef == keyRef {
+		certs = key.Chain()
 	}
 	if len(certs) == 0 {
 		return nil, signer.WithHint(fmt.Errorf("%s: %w", certRef, signer.ErrNoCertificate),
 			"give the certificate's file with --certificate")
-	}
-	var more []*x509.Certificate
-	if id.Intermediates != "" {
-		if more, err = s.certificates(ctx, moreRef, opts); err != nil {
-			return nil, err
-		}
 	}
 	bound, err := signer.Bind(key, append(certs[:len(certs):len(certs)], more...))
 	if errors.Is(err, signer.ErrMismatch) {

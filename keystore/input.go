@@ -30,13 +30,36 @@ const stdinPatience = 7 * time.Second
 // because a second read could give another file's bytes, and standard input
 // has no second read.
 type inputs struct {
-	mu   sync.Mutex
-	data map[Ref][]byte
+	mu    sync.Mutex
+	data  map[Ref][]byte
+	after []func() error
 }
 
 func (o Options) withInputs() Options {
 	o.inputs = &inputs{data: make(map[Ref][]byte)}
 	return o
+}
+
+// Defer runs f when the call of the [Store] that o was given for ends, so that
+// what several references share, such as an initialized module, is opened once;
+// outside of such a call at once.
+func (o Options) Defer(f func() error) error {
+	if o.inputs == nil {
+		return f()
+	}
+	o.inputs.mu.Lock()
+	defer o.inputs.mu.Unlock()
+	o.inputs.after = append(o.inputs.after, f)
+	return nil
+}
+
+// end runs what was deferred. What fails there has failed after the work.
+func (o Options) end() {
+	for _, f := range o.inputs.after {
+		if err := f(); err != nil {
+			o.logger().Debug("cleaning up", "error", err)
+		}
+	}
 }
 
 func (r Ref) isInput() bool {

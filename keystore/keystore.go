@@ -53,6 +53,10 @@ type Options struct {
 	Stdin     io.Reader                        // what "-" reads; nil: refused
 	LookupEnv func(name string) (string, bool) // what env:NAME reads; nil: refused
 
+	// Certificates are those that the key may belong to. A backend whose
+	// device does not show the public half of a key takes it from there.
+	Certificates []*x509.Certificate
+
 	inputs *inputs // what was read so far; set by the Store
 }
 
@@ -92,7 +96,9 @@ func (s *Store) Open(ctx context.Context, ref string, opts Options) (signer.Sign
 	if err != nil {
 		return nil, err
 	}
-	return s.open(ctx, r, opts.withInputs())
+	opts = opts.withInputs()
+	defer opts.end()
+	return s.open(ctx, r, opts)
 }
 
 func (s *Store) open(ctx context.Context, ref Ref, opts Options) (signer.Signer, error) {

@@ -16,6 +16,20 @@ const maxPIN = 1 << 10
 type Prompt struct {
 	What string // "PIN" or "password"
 	Ref  Ref    // the key
+
+	PerSignature bool // the key wants it before every signature
+	FewTries     bool // a wrong one was given before
+	LastTry      bool // a wrong one now locks the token
+}
+
+// RefuseLastTry is an error if a wrong PIN would lock the token. A source that
+// is no person gives none then.
+func (p Prompt) RefuseLastTry() error {
+	if !p.LastTry {
+		return nil
+	}
+	return signer.WithHint(fmt.Errorf("one try is left before the %s is locked: %w", p.What, signer.ErrPINRequired),
+		"it is spent only when a person gives the PIN: --pin-source prompt")
 }
 
 // A PINFunc gives the PIN or password of a key. The result belongs to the
@@ -37,9 +51,13 @@ func PINSource(source string, opts Options) (PINFunc, error) {
 	switch ref.Scheme {
 	case SchemeFile, SchemeEnv:
 	default: // pass:PIN is understood by other programs: only the scheme is shown
-		return nil, fmt.Errorf("pin-source: %w", &RefError{ref.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")})
+		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{ref.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")}),
+			"put the PIN alone into a file or a variable, and name that")
 	}
 	return func(_ context.Context, p Prompt) ([]byte, error) {
+		if err := p.RefuseLastTry(); err != nil {
+			return nil, err
+		}
 		pin, err := readPIN(ref, opts)
 		if err != nil {
 			return nil, &sourceError{p.What, ref, err}

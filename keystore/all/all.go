@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/file"
+	"github.com/holdfast-dev/holdfast/pkcs11"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -16,7 +17,7 @@ import (
 func Backends() []keystore.Backend {
 	return []keystore.Backend{
 		file.Backend{},
-		absent{"pkcs11", []string{"pkcs11"}},
+		pkcs11.Backend{},
 		absent{"tpm", []string{"tpm", "handle"}},
 		absent{"winstore", []string{"winstore"}},
 		absent{"keychain", []string{"keychain"}},

@@ -79,6 +79,7 @@ var contract = map[string]func(t *testing.T) (ref string){
 		}
 		return path
 	},
+	"pkcs11": pkcs11Contract,
 }
 
 func TestContract(t *testing.T) {

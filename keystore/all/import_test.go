@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"winstore":          {"signer", "keystore"},
 	"keychain":          {"signer", "keystore"},
 	"pkcs11/pkcs11test": {},
+	"pkcs11/interop":    {}, // tests alone
 	"tpm/tpmtest":       {},
 	"keystore/all":      {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 

@@ -1,0 +1,42 @@
+//go:build cgo
+
+package all
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pkcs11"
+	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+func pkcs11Contract(t *testing.T) string {
+	signertest.Require(t, "softhsm", "softhsm2-util")
+	hsm, _, err := pkcs11test.Find(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri, err := pkcs11.ParseURI(hsm.Token(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri.Object, uri.PINSource = "key", filepath.Join(t.TempDir(), "pin")
+	if err := os.WriteFile(uri.PINSource, []byte(pkcs11test.PIN), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ref, err := keystore.ParseRef(uri.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pkcs11.Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := key.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return ref.String()
+}

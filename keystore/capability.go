@@ -1,0 +1,72 @@
+package keystore
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// Capabilities that a Backend may also have.
+type (
+	// A Generator makes a key pair where ref says, which must not name an
+	// existing key, and returns the new key. The private half never leaves
+	// the device.
+	Generator interface {
+		Backend
+		Generate(ctx context.Context, ref Ref, spec KeySpec, opts Options) (signer.Signer, error)
+	}
+
+	// A Lister tells what there is below ref, whose empty rest means
+	// everything. It asks for a PIN only to see what is hidden without, and
+	// only if opts.PIN is set.
+	Lister interface {
+		Backend
+		List(ctx context.Context, ref Ref, opts Options) ([]Entry, error)
+	}
+
+	// An Installer puts a chain, leaf first, beside the key that ref names.
+	// It refuses a leaf for another key with signer.ErrMismatch.
+	Installer interface {
+		Backend
+		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, opts Options) error
+	}
+)
+
+// A KeySpec says which key to make.
+type KeySpec struct {
+	Type KeyType
+}
+
+// A KeyType is an algorithm with its size.
+type KeyType string
+
+// The key types; no backend makes all of them.
+const (
+	RSA2048 KeyType = "rsa2048"
+	RSA3072 KeyType = "rsa3072"
+	RSA4096 KeyType = "rsa4096"
+	P256    KeyType = "p256"
+	P384    KeyType = "p384"
+	P521    KeyType = "p521"
+	Ed25519 KeyType = "ed25519"
+)
+
+// An Entry is one thing in a store.
+type Entry struct {
+	Ref         Ref // opens it; fit to be pasted
+	Kind        EntryKind
+	Public      crypto.PublicKey  // of a key, if the store shows it
+	Certificate *x509.Certificate // of a certificate
+}
+
+// An EntryKind is what an Entry is.
+type EntryKind string
+
+// The kinds of entries.
+const (
+	TokenEntry       EntryKind = "token"
+	KeyEntry         EntryKind = "key"
+	CertificateEntry EntryKind = "certificate"
+)

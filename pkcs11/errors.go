@@ -1,0 +1,124 @@
+package pkcs11
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// An Error is a return value of a Cryptoki function (CKR_…). errors.Is finds
+// the errors of package signer and [errors.ErrUnsupported] behind it.
+type Error uint
+
+// The return values that decide something here. Source: PKCS #11 v3.1,
+// section 5.1 and pkcs11t.h.
+const (
+	ckrHostMemory             Error = 0x02
+	ckrSlotIDInvalid          Error = 0x03
+	ckrFunctionFailed         Error = 0x06
+	ckrAttributeSensitive     Error = 0x11
+	ckrAttributeTypeInvalid   Error = 0x12
+	ckrDeviceError            Error = 0x30
+	ckrDeviceMemory           Error = 0x31
+	ckrDeviceRemoved          Error = 0x32
+	ckrFunctionNotSupported   Error = 0x54
+	ckrKeyHandleInvalid       Error = 0x60
+	ckrKeyTypeInconsistent    Error = 0x63
+	ckrKeyFunctionNotPermit   Error = 0x68
+	ckrMechanismInvalid       Error = 0x70
+	ckrMechanismParamInvalid  Error = 0x71
+	ckrObjectHandleInvalid    Error = 0x82
+	ckrOperationActive        Error = 0x90
+	ckrOperationNotInit       Error = 0x91
+	ckrPINIncorrect           Error = 0xa0
+	ckrPINInvalid             Error = 0xa1
+	ckrPINLenRange            Error = 0xa2
+	ckrPINExpired             Error = 0xa3
+	ckrPINLocked              Error = 0xa4
+	ckrSessionClosed          Error = 0xb0
+	ckrSessionCount           Error = 0xb1
+	ckrSessionHandleInvalid   Error = 0xb3
+	ckrTokenNotPresent        Error = 0xe0
+	ckrTokenNotRecognized     Error = 0xe1
+	ckrTokenWriteProtected    Error = 0xe2
+	ckrUserAlreadyLoggedIn    Error = 0x100
+	ckrUserNotLoggedIn        Error = 0x101
+	ckrUserPINNotInit         Error = 0x102
+	ckrUserAnotherLoggedIn    Error = 0x104
+	ckrBufferTooSmall         Error = 0x150
+	ckrCryptokiNotInitialized Error = 0x190
+	ckrCryptokiAlreadyInit    Error = 0x191
+)
+
+// An errorKind says what a return value means to people and to callers.
+type errorKind struct {
+	text string
+	is   error // nil: nothing that a caller can act on
+	lost bool  // the session or the token is gone; a new session may work
+}
+
+var errorKinds = map[Error]errorKind{
+	ckrHostMemory:             {"out of memory", nil, false},
+	ckrSlotIDInvalid:          {"slot is gone", signer.ErrUnavailable, true},
+	ckrFunctionFailed:         {"function failed", nil, false},
+	ckrDeviceError:            {"device error", signer.ErrUnavailable, true},
+	ckrDeviceMemory:           {"device is out of memory", signer.ErrUnavailable, false},
+	ckrDeviceRemoved:          {"device was removed", signer.ErrUnavailable, true},
+	ckrFunctionNotSupported:   {"function not supported by the module", errors.ErrUnsupported, false},
+	ckrKeyHandleInvalid:       {"key is gone", signer.ErrUnavailable, true},
+	ckrKeyTypeInconsistent:    {"key is of another type than the mechanism's", errors.ErrUnsupported, false},
+	ckrKeyFunctionNotPermit:   {"key may not be used to sign", errors.ErrUnsupported, false},
+	ckrMechanismInvalid:       {"mechanism not supported by the token", errors.ErrUnsupported, false},
+	ckrMechanismParamInvalid:  {"mechanism parameter not supported by the token", errors.ErrUnsupported, false},
+	ckrObjectHandleInvalid:    {"object is gone", signer.ErrUnavailable, true},
+	ckrOperationActive:        {"another operation is active in the session", nil, true},
+	ckrOperationNotInit:       {"operation was cut off", nil, true},
+	ckrPINIncorrect:           {"PIN incorrect", signer.ErrPINIncorrect, false},
+	ckrPINInvalid:             {"PIN has characters that the token does not take", signer.ErrPINIncorrect, false},
+	ckrPINLenRange:            {"PIN is too short or too long", signer.ErrPINIncorrect, false},
+	ckrPINExpired:             {"PIN expired", signer.ErrPINLocked, false},
+	ckrPINLocked:              {"PIN locked", signer.ErrPINLocked, false},
+	ckrSessionClosed:          {"session was closed", signer.ErrUnavailable, true},
+	ckrSessionCount:           {"too many sessions", signer.ErrUnavailable, true},
+	ckrSessionHandleInvalid:   {"session is gone", signer.ErrUnavailable, true},
+	ckrTokenNotPresent:        {"token is not present", signer.ErrUnavailable, true},
+	ckrTokenNotRecognized:     {"token is not recognized", signer.ErrUnavailable, false},
+	ckrTokenWriteProtected:    {"token is write-protected", errors.ErrUnsupported, false},
+	ckrUserNotLoggedIn:        {"not logged in", signer.ErrPINRequired, true},
+	ckrUserPINNotInit:         {"the token has no user PIN yet", signer.ErrPINRequired, false},
+	ckrUserAnotherLoggedIn:    {"the token is in use by its security officer", signer.ErrUnavailable, false},
+	ckrCryptokiNotInitialized: {"module was finalized", signer.ErrUnavailable, true},
+}
+
+func (e Error) Error() string {
+	if k, ok := errorKinds[e]; ok {
+		return fmt.Sprintf("%s (CKR 0x%x)", k.text, uint(e))
+	}
+	return fmt.Sprintf("the module returned CKR 0x%x", uint(e))
+}
+
+// Is makes errors.Is find what e means.
+func (e Error) Is(target error) bool {
+	k, ok := errorKinds[e]
+	return ok && k.is != nil && k.is == target
+}
+
+// errorHints say the way out where there is a short one.
+var errorHints = map[Error]string{
+	ckrKeyFunctionNotPermit: "name a key that was made to sign (CKA_SIGN); pkcs11-tool --keypairgen --usage-sign makes one",
+	ckrUserPINNotInit:       "set the user PIN first, as the security officer: pkcs11-tool --login --login-type so --init-pin",
+}
+
+// Hint is found by [signer.Hint].
+func (e Error) Hint() string { return errorHints[e] }
+
+// errLogin marks what C_Login returned for a PIN that the token may have seen.
+var errLogin = errors.New("login")
+
+// lost reports whether err may be over with a new session. No error of a login
+// is: a new session would give the PIN again, and a token may have counted it.
+func lost(err error) bool {
+	var e Error
+	return errors.As(err, &e) && errorKinds[e].lost && !errors.Is(err, errLogin)
+}

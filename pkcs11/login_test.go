@@ -1,0 +1,285 @@
+package pkcs11
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+func newCard(t *testing.T) *fakeToken {
+	t.Helper()
+	token := newFakeToken("card")
+	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
+	return token
+}
+
+// recordPIN notes the prompts and gives pin.
+func recordPIN(prompts *[]keystore.Prompt, pin string) keystore.PINFunc {
+	return func(_ context.Context, p keystore.Prompt) ([]byte, error) {
+		*prompts = append(*prompts, p)
+		return []byte(pin), nil
+	}
+}
+
+func TestWrongPINCountsOnce(t *testing.T) {
+	token := newCard(t)
+	b := newBench(t, token)
+	_, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN("000000")})
+	if !errors.Is(err, signer.ErrPINIncorrect) || !errors.Is(err, ckrPINIncorrect) {
+		t.Errorf("error %v, want signer.ErrPINIncorrect", err)
+	}
+	if token.wrong != 1 {
+		t.Errorf("%d tries were spent, want 1", token.wrong)
+	}
+	if strings.Contains(err.Error(), "000000") {
+		t.Errorf("error %v shows the PIN", err)
+	}
+}
+
+// The PIN was changed elsewhere: one try, however often a signature is asked
+// for, and none that is refused by now is lost for good.
+func TestWrongPINIsNotTriedAgain(t *testing.T) {
+	token := newCard(t)
+	b := newBench(t, token)
+	pin := fakePIN
+	k := b.mustOpen(t, "pkcs11:", Config{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }})
+	token.pin = "975310"
+	b.remove(0)
+	b.insert(0, token)
+	for range 5 {
+		if err := signOnce(k); !errors.Is(err, signer.ErrPINIncorrect) {
+			t.Errorf("error %v, want signer.ErrPINIncorrect", err)
+		}
+	}
+	if token.wrong != 1 || b.called("login") != 2 {
+		t.Errorf("%d tries were spent in %d logins, want 1 in 2", token.wrong, b.called("login"))
+	}
+	pin = token.pin
+	if err := signOnce(k); err != nil {
+		t.Errorf("with the right PIN: %v", err)
+	}
+	if n := b.openSessions(); n != 1 {
+		t.Errorf("%d sessions, want 1", n)
+	}
+}
+
+func TestWrongPINPerSignature(t *testing.T) {
+	token := newCard(t)
+	token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
+	b := newBench(t, token)
+	pin := fakePIN
+	k := b.mustOpen(t, "pkcs11:", Config{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }})
+	pin = "000000"
+	for range 3 {
+		if err := signOnce(k); !errors.Is(err, signer.ErrPINIncorrect) {
+			t.Errorf("error %v, want signer.ErrPINIncorrect", err)
+		}
+	}
+	if token.wrong != 1 {
+		t.Errorf("%d tries were spent, want 1", token.wrong)
+	}
+	pin = fakePIN
+	if err := signOnce(k); err != nil {
+		t.Error(err)
+	}
+}
+
+// A login that fails for a reason that leaves open whether the PIN was counted
+// is not repeated within one signature.
+func TestUnclearLoginIsNotRepeated(t *testing.T) {
+	for _, e := range []Error{ckrDeviceError, ckrDeviceRemoved, ckrTokenNotPresent, ckrFunctionFailed, ckrUserNotLoggedIn, 5} {
+		token := newCard(t)
+		b := newBench(t, token)
+		k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
+		b.remove(0)
+		b.insert(0, token)
+		before := b.called("login")
+		b.fail("login", e, e, e, e)
+		if err := signOnce(k); !errors.Is(err, e) {
+			t.Errorf("error %v, want %v", err, e)
+		}
+		if n := b.called("login") - before; n != 1 {
+			t.Errorf("%v: %d logins, want 1", e, n)
+		}
+	}
+}
+
+func TestLockedPIN(t *testing.T) {
+	token := newCard(t)
+	token.wrong = token.tries
+	b := newBench(t, token)
+	var prompts []keystore.Prompt
+	_, err := b.open(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})
+	if !errors.Is(err, signer.ErrPINLocked) || signer.Hint(err) == "" {
+		t.Errorf("error %v, hint %q", err, signer.Hint(err))
+	}
+	if len(prompts) != 0 || b.called("login") != 0 {
+		t.Error("a PIN was asked for or given although it is locked")
+	}
+	token.flags &^= cktFlagUserPINInitialized
+	token.wrong = 0
+	b.dead = false
+	b.sessions = make(map[uint]*fakeSession)
+	if _, err := b.open(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)}); !errors.Is(err, ckrUserPINNotInit) || len(prompts) != 0 {
+		t.Errorf("without a user PIN: error %v, %d prompts", err, len(prompts))
+	}
+}
+
+func TestTriesArePrompted(t *testing.T) {
+	for wrong, want := range []keystore.Prompt{{}, {FewTries: true}, {FewTries: true, LastTry: true}} {
+		token := newCard(t)
+		token.wrong = wrong
+		var prompts []keystore.Prompt
+		newBench(t, token).mustOpen(t, "pkcs11:object=key?pin-value=1", Config{PIN: recordPIN(&prompts, fakePIN)})
+		want.What = "PIN"
+		want.Ref = keystore.Ref{Scheme: "pkcs11", Rest: "object=key"}
+		if !slices.Equal(prompts, []keystore.Prompt{want}) {
+			t.Errorf("after %d wrong ones: prompts %+v, want %+v", wrong, prompts, want)
+		}
+		if token.wrong != 0 {
+			t.Errorf("%d wrong PINs", token.wrong)
+		}
+	}
+}
+
+// A source that is no person does not spend the last try.
+func TestLastTryIsNotSpent(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pin")
+	if err := os.WriteFile(file, []byte("000000\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []string{"pin-value=000000", "pin-source=file:" + file, "pin-source=" + file} {
+		token := newCard(t)
+		b := newBench(t, token)
+		for try := 1; try <= 5; try++ {
+			_, err := b.open(t, "pkcs11:?"+query, Config{})
+			want := signer.ErrPINIncorrect
+			if try >= token.tries {
+				want = signer.ErrPINRequired
+			}
+			if !errors.Is(err, want) {
+				t.Errorf("%s, try %d: error %v, want %v", query, try, err, want)
+			}
+			if want == signer.ErrPINRequired && signer.Hint(err) == "" {
+				t.Errorf("%s: no hint", query)
+			}
+			b.dead = false
+			b.sessions = make(map[uint]*fakeSession)
+		}
+		if token.wrong != token.tries-1 {
+			t.Errorf("%s: %d of %d tries were spent", query, token.wrong, token.tries)
+		}
+	}
+}
+
+// The typed door takes the URI's PIN as its documentation says.
+func TestPINOfURI(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pin")
+	if err := os.WriteFile(file, []byte(fakePIN+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []string{"pin-value=" + fakePIN, "pin-source=" + file, "pin-source=file:" + file} {
+		k := newBench(t, newCard(t)).mustOpen(t, "pkcs11:?"+query, Config{})
+		if err := signOnce(k); err != nil {
+			t.Errorf("%s: %v", query, err)
+		}
+	}
+	if _, err := newBench(t, newCard(t)).open(t, "pkcs11:?pin-source=%7Ccommand", Config{}); err == nil {
+		t.Error("a command was taken for a source")
+	}
+}
+
+func TestNoPIN(t *testing.T) {
+	for name, pin := range map[string]keystore.PINFunc{
+		"none":  nil,
+		"empty": fixedPIN(""),
+		"not to be had": func(context.Context, keystore.Prompt) ([]byte, error) {
+			return nil, signer.ErrPINRequired
+		},
+	} {
+		token := newCard(t)
+		b := newBench(t, token)
+		if _, err := b.open(t, "pkcs11:", Config{PIN: pin}); !errors.Is(err, signer.ErrPINRequired) {
+			t.Errorf("%s: error %v, want signer.ErrPINRequired", name, err)
+		}
+		if b.called("login") != 0 {
+			t.Errorf("%s: logged in", name)
+		}
+	}
+}
+
+func TestLoginOnlyWhenWanted(t *testing.T) {
+	token := newCard(t)
+	token.flags &^= cktFlagLoginRequired
+	b := newBench(t, token)
+	var prompts []keystore.Prompt
+	if err := signOnce(b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})); err != nil {
+		t.Error(err)
+	}
+	if len(prompts) != 0 || b.called("login") != 0 {
+		t.Error("logged in to a token that wants none")
+	}
+	token = newCard(t)
+	b = newBench(t, token)
+	for range 3 {
+		b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})
+	}
+	if len(prompts) != 1 {
+		t.Errorf("%d prompts for three keys of one token, want 1", len(prompts))
+	}
+	// Another thread of the process may be faster.
+	token = newCard(t)
+	b = newBench(t, token)
+	b.before = func(call string, _ int, _ []byte) Error {
+		if call != "login" {
+			return 0
+		}
+		token.loggedIn = true
+		return ckrUserAlreadyLoggedIn
+	}
+	if err := signOnce(b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})); err != nil {
+		t.Errorf("logged in already: %v", err)
+	}
+}
+
+func TestAlwaysAuthenticate(t *testing.T) {
+	token := newCard(t)
+	token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
+	b := newBench(t, token)
+	var prompts []keystore.Prompt
+	k := b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})
+	for range 3 {
+		if err := signOnce(k); err != nil {
+			t.Error(err)
+		}
+	}
+	var per []bool
+	for _, p := range prompts {
+		per = append(per, p.PerSignature)
+	}
+	if !slices.Equal(per, []bool{false, true, true, true}) {
+		t.Errorf("PerSignature of the prompts: %v", per)
+	}
+}
+
+func TestProtectedPath(t *testing.T) {
+	token := newCard(t)
+	token.flags |= cktFlagProtectedPath
+	token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
+	b := newBench(t, token)
+	var prompts []keystore.Prompt
+	if err := signOnce(b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})); err != nil {
+		t.Error(err)
+	}
+	if token.nilPINs != 2 || len(prompts) != 0 {
+		t.Errorf("%d logins without PIN, %d prompts; want 2 and 0", token.nilPINs, len(prompts))
+	}
+}

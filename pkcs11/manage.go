@@ -1,0 +1,170 @@
+package pkcs11
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A keyPlan is how to make a key of a type.
+type keyPlan struct {
+	mechanism uint
+	keyType   uint
+	params    []attribute // of the public template
+}
+
+var keyPlans = map[keystore.KeyType]keyPlan{
+	keystore.RSA2048: rsaPlan(2048),
+	keystore.RSA3072: rsaPlan(3072),
+	keystore.RSA4096: rsaPlan(4096),
+	keystore.P256:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07")}}},
+	keystore.P384:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x05\x2b\x81\x04\x00\x22")}}},
+	keystore.P521:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x05\x2b\x81\x04\x00\x23")}}},
+	// id-Ed25519 as a PrintableString, which modules took before the object
+	// identifier (PKCS #11 v3.0, section 2.3.5).
+	keystore.Ed25519: {ckmEdwardsKeyPairGen, ckkECEdwards, []attribute{{ckaECParams, []byte("\x13\x0cedwards25519")}}},
+}
+
+func rsaPlan(bits uint) keyPlan {
+	return keyPlan{ckmRSAKeyPairGen, ckkRSA, []attribute{{ckaModulusBits, bits}, {ckaPublicExponent, []byte{1, 0, 1}}}}
+}
+
+// Generate implements [keystore.Generator]: a key pair on the token,
+// non-extractable and sensitive, with the label and ID of the reference, or a
+// random ID if it has none. The reference needs a label or an ID.
+func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, opts keystore.Options) (signer.Signer, error) {
+	plan, ok := keyPlans[spec.Type]
+	if !ok {
+		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
+	}
+	cfg, err := configFor(ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.URI.Object == "" && cfg.URI.ID == "" {
+		return nil, &keystore.RefError{Ref: ref.String(), Err: errors.New("needs object= or id= to name the new key")}
+	}
+	err = withSession(ctx, cfg, func(t token, session uint) error {
+		existing, err := objects(t.mod, session, URI{Object: cfg.URI.Object, ID: cfg.URI.ID}, ckoPrivateKey)
+		if err != nil {
+			return err
+		}
+		if len(existing) > 0 {
+			return fmt.Errorf("a key of that name exists already: %s", listObjects(t, existing, cfg.URI))
+		}
+		if cfg.URI.ID == "" {
+			id := make([]byte, 8)
+			_, _ = rand.Read(id) // never fails
+			cfg.URI.ID = string(id)
+		}
+		return plan.generate(t.mod, session, cfg.URI)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return Open(ctx, cfg)
+}
+
+func (p keyPlan) generate(mod module, session uint, u URI) error {
+	name := []attribute{{ckaToken, true}, {ckaLabel, u.Object}, {ckaID, []byte(u.ID)}}
+	public := append([]attribute{
+		{ckaClass, uint(ckoPublicKey)}, {ckaKeyType, p.keyType}, {ckaVerify, true},
+	}, append(name, p.params...)...)
+	private := append([]attribute{
+		{ckaClass, uint(ckoPrivateKey)}, {ckaKeyType, p.keyType}, {ckaSign, true},
+		{ckaPrivate, true}, {ckaSensitive, true}, {ckaExtractable, false},
+	}, name...)
+	_, _, err := mod.generateKeyPair(session, mechanism{kind: p.mechanism}, public, private)
+	return err
+}
+
+// Install implements [keystore.Installer]: the leaf gets the key's ID and
+// label, the others their subject's common name as label. Certificates that
+// are there already stay as they are; an older leaf of the key is replaced.
+func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, opts keystore.Options) error {
+	cfg, err := configFor(ref, opts)
+	if err != nil {
+		return err
+	}
+	if len(chain) == 0 {
+		return signer.ErrNoCertificate
+	}
+	cfg.Certificates = chain
+	return withSession(ctx, cfg, func(t token, session uint) error {
+		key, _, err := findKey(t, session, cfg.URI, chain)
+		if err != nil {
+			return err
+		}
+		if !signer.SamePublicKey(key.pub, chain[0].PublicKey) {
+			return signer.ErrMismatch
+		}
+		present, found, err := certificates(t.mod, session, URI{})
+		if err != nil {
+			return err
+		}
+		for i, cert := range chain {
+			label, id := cert.Subject.CommonName, cert.SubjectKeyId
+			if i == 0 {
+				label, id = key.label, key.id
+			}
+			if err := install(t.mod, session, cert, label, id, present); err != nil {
+				return fmt.Errorf("certificate %s: %w", quote(cert.Subject.String()), err)
+			}
+		}
+		for i, old := range present {
+			if signer.SamePublicKey(old.PublicKey, key.pub) && !old.Equal(chain[0]) {
+				if err := t.mod.destroyObject(session, found[i].handle); err != nil {
+					return fmt.Errorf("remove the key's older certificate: %w", err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func install(mod module, session uint, cert *x509.Certificate, label string, id []byte, present []*x509.Certificate) error {
+	for _, c := range present {
+		if c.Equal(cert) {
+			return nil
+		}
+	}
+	serial, err := asn1.Marshal(new(big.Int).Set(cert.SerialNumber))
+	if err != nil {
+		return err
+	}
+	_, err = mod.createObject(session, []attribute{
+		{ckaClass, uint(ckoCertificate)}, {ckaCertificateType, uint(ckcX509)}, {ckaToken, true}, {ckaPrivate, false},
+		{ckaLabel, label}, {ckaID, id}, {ckaSubject, cert.RawSubject}, {ckaIssuer, cert.RawIssuer},
+		{ckaSerialNumber, serial}, {ckaValue, cert.Raw},
+	})
+	return err
+}
+
+// withSession runs f in a session for writing, logged in, on the token of cfg.
+func withSession(ctx context.Context, cfg Config, f func(t token, session uint) error) (err error) {
+	mod, err := openModule(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, mod.release()) }()
+	t, err := oneToken(mod, cfg.URI)
+	if err != nil {
+		return err
+	}
+	session, err := mod.openSession(t.slot, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, mod.closeSession(session)) }()
+	if err := newAuthenticator(cfg).login(ctx, t, session); err != nil {
+		return err
+	}
+	return f(t, session)
+}

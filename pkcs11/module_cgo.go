@@ -1,0 +1,219 @@
+//go:build cgo
+
+package pkcs11
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// load opens and initializes the shared library at path.
+func load(path string) (module, error) {
+	done, err := probe(path)
+	if err != nil {
+		return nil, signer.WithHint(fmt.Errorf("module %s cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), moduleHint)
+	}
+	defer done()
+	ctx := p11.New(path)
+	if ctx == nil {
+		return nil, signer.WithHint(fmt.Errorf("module %s cannot be loaded: %w", path, signer.ErrUnavailable), moduleHint)
+	}
+	err = native(ctx.Initialize())
+	if err == nil {
+		return library{ctx, true}, nil
+	}
+	if errors.Is(err, ckrCryptokiAlreadyInit) {
+		// Somebody else in this process owns it, and finalizes it.
+		return library{ctx, false}, nil
+	}
+	ctx.Destroy()
+	return nil, signer.WithHint(fmt.Errorf("module %s: initialize: %w: %w", path, signer.ErrUnavailable, err),
+		"the module does not start; check its configuration and that its device or server is there")
+}
+
+type library struct {
+	ctx *p11.Ctx
+	own bool
+}
+
+// native turns the binding's error into ours.
+func native(err error) error {
+	var e p11.Error
+	if errors.As(err, &e) {
+		return Error(e)
+	}
+	return err
+}
+
+func (l library) info() (libraryInfo, error) {
+	i, err := l.ctx.GetInfo()
+	return libraryInfo{i.ManufacturerID, i.LibraryDescription, i.LibraryVersion.Major, i.LibraryVersion.Minor}, native(err)
+}
+
+func (l library) slots() ([]uint, error) {
+	for n := 0; ; n++ {
+		s, err := l.ctx.GetSlotList(true)
+		err = native(err)
+		// A token came between the call for the number and that for the list.
+		if !errors.Is(err, ckrBufferTooSmall) || n == maxSlotLists {
+			return s, err
+		}
+	}
+}
+
+// maxSlotLists is how often the slots are listed again when they change.
+const maxSlotLists = 4
+
+func (l library) slotInfo(slot uint) (slotInfo, error) {
+	i, err := l.ctx.GetSlotInfo(slot)
+	return slotInfo{i.SlotDescription, i.ManufacturerID, i.Flags&p11.CKF_REMOVABLE_DEVICE != 0}, native(err)
+}
+
+func (l library) tokenInfo(slot uint) (tokenInfo, error) {
+	i, err := l.ctx.GetTokenInfo(slot)
+	t := tokenInfo{label: i.Label, manufacturer: i.ManufacturerID, model: i.Model, serial: i.SerialNumber, flags: i.Flags}
+	if i.MaxSessionCount != p11.CK_UNAVAILABLE_INFORMATION {
+		t.maxSessions = i.MaxSessionCount
+	}
+	return t, native(err)
+}
+
+func (l library) mechanisms(slot uint) ([]uint, error) {
+	list, err := l.ctx.GetMechanismList(slot)
+	if err != nil {
+		return nil, native(err)
+	}
+	kinds := make([]uint, len(list))
+	for i, m := range list {
+		kinds[i] = m.Mechanism
+	}
+	return kinds, nil
+}
+
+func (l library) openSession(slot uint, write bool) (uint, error) {
+	flags := uint(p11.CKF_SERIAL_SESSION)
+	if write {
+		flags |= p11.CKF_RW_SESSION
+	}
+	s, err := l.ctx.OpenSession(slot, flags)
+	return uint(s), native(err)
+}
+
+func (l library) closeSession(session uint) error {
+	return native(l.ctx.CloseSession(p11.SessionHandle(session)))
+}
+
+func (l library) loggedIn(session uint) (bool, error) {
+	i, err := l.ctx.GetSessionInfo(p11.SessionHandle(session))
+	return i.State == p11.CKS_RO_USER_FUNCTIONS || i.State == p11.CKS_RW_USER_FUNCTIONS, native(err)
+}
+
+func (l library) login(session, user uint, pin []byte) error {
+	return native(l.ctx.Login(p11.SessionHandle(session), user, string(pin))) // "" is passed as NULL
+}
+
+func (l library) find(session uint, template []attribute, limit int) ([]uint, error) {
+	s := p11.SessionHandle(session)
+	if err := l.ctx.FindObjectsInit(s, toNative(template)); err != nil {
+		return nil, native(err)
+	}
+	var all []uint
+	var err error
+	for len(all) < limit {
+		var some []p11.ObjectHandle
+		if some, _, err = l.ctx.FindObjects(s, limit-len(all)); err != nil || len(some) == 0 {
+			break
+		}
+		for _, o := range some {
+			all = append(all, uint(o))
+		}
+	}
+	return all, native(errors.Join(err, l.ctx.FindObjectsFinal(s)))
+}
+
+func (l library) attributes(session, object uint, types ...uint) (map[uint][]byte, error) {
+	template := make([]*p11.Attribute, len(types))
+	for i, t := range types {
+		template[i] = p11.NewAttribute(t, nil)
+	}
+	got, err := l.ctx.GetAttributeValue(p11.SessionHandle(session), p11.ObjectHandle(object), template)
+	err = native(err)
+	if absent := errors.Is(err, ckrAttributeTypeInvalid) || errors.Is(err, ckrAttributeSensitive); absent && len(types) > 1 {
+		// The binding drops all values if one is not there.
+		values := make(map[uint][]byte, len(types))
+		for _, t := range types {
+			one, err := l.attributes(session, object, t)
+			if err != nil {
+				return nil, err
+			}
+			maps.Copy(values, one)
+		}
+		return values, nil
+	} else if err != nil && !absent {
+		return nil, err
+	}
+	values := make(map[uint][]byte, len(got))
+	for _, a := range got {
+		if len(a.Value) > 0 {
+			values[a.Type] = a.Value
+		}
+	}
+	return values, nil
+}
+
+func (l library) sign(session, key uint, m mechanism, input []byte, authenticate func() error) ([]byte, error) {
+	s := p11.SessionHandle(session)
+	if err := l.ctx.SignInit(s, []*p11.Mechanism{m.native()}, p11.ObjectHandle(key)); err != nil {
+		return nil, native(err)
+	}
+	if authenticate != nil {
+		if err := authenticate(); err != nil {
+			return nil, err
+		}
+	}
+	sig, err := l.ctx.Sign(s, input)
+	return sig, native(err)
+}
+
+func (m mechanism) native() *p11.Mechanism {
+	if m.pss != nil {
+		return p11.NewMechanism(m.kind, p11.NewPSSParams(m.pss.hash, m.pss.mgf, m.pss.saltLen))
+	}
+	return p11.NewMechanism(m.kind, nil)
+}
+
+func (l library) generateKeyPair(session uint, m mechanism, public, private []attribute) (uint, uint, error) {
+	pub, priv, err := l.ctx.GenerateKeyPair(p11.SessionHandle(session), []*p11.Mechanism{m.native()}, toNative(public), toNative(private))
+	return uint(pub), uint(priv), native(err)
+}
+
+func (l library) createObject(session uint, template []attribute) (uint, error) {
+	o, err := l.ctx.CreateObject(p11.SessionHandle(session), toNative(template))
+	return uint(o), native(err)
+}
+
+func (l library) destroyObject(session, object uint) error {
+	return native(l.ctx.DestroyObject(p11.SessionHandle(session), p11.ObjectHandle(object)))
+}
+
+func (l library) finalize() error {
+	var err error
+	if l.own {
+		err = native(l.ctx.Finalize())
+	}
+	l.ctx.Destroy()
+	return err
+}
+
+func toNative(template []attribute) []*p11.Attribute {
+	out := make([]*p11.Attribute, len(template))
+	for i, a := range template {
+		out[i] = p11.NewAttribute(a.kind, a.value)
+	}
+	return out
+}

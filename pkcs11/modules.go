@@ -1,0 +1,148 @@
+package pkcs11
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// loaded are the modules that this process has initialized, by path. It is the
+// one package variable that is written: C_Initialize and C_Finalize act on the
+// whole process (PKCS #11 v3.1, section 5.4), so that there must be one owner.
+var loaded = modules{load: load, byPath: make(map[string]*sharedModule)}
+
+type modules struct {
+	mu     sync.Mutex
+	load   func(path string) (module, error)
+	byPath map[string]*sharedModule
+}
+
+// A sharedModule is finalized when its last user has released it.
+type sharedModule struct {
+	module
+	path  string
+	users int
+	owner *modules
+}
+
+// open returns the module at path for one more user.
+func (m *modules) open(path string) (*sharedModule, error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // two names of one library are one module
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.byPath[path]
+	if s == nil {
+		mod, err := m.load(path)
+		if err != nil {
+			return nil, err
+		}
+		s = &sharedModule{module: mod, path: path, owner: m}
+		m.byPath[path] = s
+	}
+	s.users++
+	return s, nil
+}
+
+func (s *sharedModule) release() error {
+	m := s.owner
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s.users--; s.users > 0 {
+		return nil
+	}
+	delete(m.byPath, s.path)
+	return s.finalize()
+}
+
+// proxyPaths are where p11-kit installs its proxy module, which offers every
+// module that the system configures, by operating system.
+var proxyPaths = map[string][]string{
+	"linux": {
+		"/usr/lib/*-linux-gnu*/p11-kit-proxy.so", // Debian, Ubuntu
+		"/usr/lib64/p11-kit-proxy.so",            // Fedora, RHEL, SUSE
+		"/usr/lib/p11-kit-proxy.so",              // Arch, Alpine
+		"/usr/local/lib/p11-kit-proxy.so",
+		"/run/current-system/sw/lib/p11-kit-proxy.so", // NixOS
+		"/home/linuxbrew/.linuxbrew/lib/p11-kit-proxy.so",
+	},
+	"darwin": {
+		"/opt/homebrew/lib/p11-kit-proxy.dylib", // ARM
+		"/usr/local/lib/p11-kit-proxy.dylib",    // Intel
+		"/opt/local/lib/p11-kit-proxy.dylib",    // MacPorts
+	},
+	"freebsd": {"/usr/local/lib/p11-kit-proxy.so"},
+	"windows": {`C:\Program Files\p11-kit\bin\p11-kit-proxy.dll`},
+}
+
+// moduleDirs are where a module-name is looked up.
+var moduleDirs = map[string][]string{
+	"linux": {"/usr/lib/*-linux-gnu*/pkcs11", "/usr/lib64/pkcs11", "/usr/lib/pkcs11", "/usr/local/lib/pkcs11",
+		"/usr/lib/*-linux-gnu*", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/usr/lib/softhsm", "/usr/lib/*-linux-gnu*/softhsm", "/usr/lib64/softhsm"},
+	"darwin":  {"/opt/homebrew/lib", "/opt/homebrew/lib/pkcs11", "/usr/local/lib", "/usr/local/lib/pkcs11", "/Library/OpenSC/lib"},
+	"freebsd": {"/usr/local/lib", "/usr/local/lib/pkcs11"},
+	"windows": {`C:\Program Files\*\bin`, `C:\Windows\System32`},
+}
+
+var moduleSuffix = map[string]string{"darwin": ".dylib", "windows": ".dll"}
+
+// modulePath returns the module that a reference asks for, by module-path, by
+// module-name (RFC 7512, section 2.3: without "lib" and suffix), or by default
+// p11-kit's proxy.
+func modulePath(u URI) (string, error) {
+	switch {
+	case u.ModulePath != "":
+		return checkModule(u.ModulePath)
+	case u.ModuleName != "":
+		suffix := moduleSuffix[runtime.GOOS]
+		if suffix == "" {
+			suffix = ".so"
+		}
+		var patterns []string
+		for _, dir := range moduleDirs[runtime.GOOS] {
+			for _, prefix := range []string{"lib", ""} {
+				patterns = append(patterns, filepath.Join(dir, prefix+u.ModuleName+suffix))
+			}
+		}
+		return firstModule(fmt.Sprintf("no PKCS#11 module named %s", u.ModuleName), patterns,
+			"name its file: ?module-path=… in the reference, or --pkcs11-lib")
+	}
+	return firstModule("no p11-kit-proxy", proxyPaths[runtime.GOOS],
+		"install p11-kit, or name the token's own module: ?module-path=… in the reference, or --pkcs11-lib")
+}
+
+func firstModule(what string, patterns []string, hint string) (string, error) {
+	for _, p := range patterns {
+		if found, _ := filepath.Glob(p); len(found) > 0 {
+			return found[0], nil
+		}
+	}
+	return "", signer.WithHint(fmt.Errorf("%s; looked for %s: %w", what, strings.Join(patterns, ", "), signer.ErrUnavailable), hint)
+}
+
+// moduleHint says what loads.
+const moduleHint = "name the module's shared library, which must be for this system and processor; its vendor or pkcs11-tool -L --module PATH tells"
+
+// checkModule says what the loader does not: why a library cannot be one.
+func checkModule(path string) (string, error) {
+	if !filepath.IsAbs(path) {
+		return "", signer.WithHint(&keystore.RefError{Ref: path, Err: errors.New("is not the absolute path of a module")},
+			"a relative one would load code from wherever the program is started")
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("module: %w", err)
+	case !info.Mode().IsRegular():
+		return "", signer.WithHint(fmt.Errorf("module %s: not a file", path), moduleHint)
+	}
+	return path, nil
+}

@@ -1,0 +1,126 @@
+package pkcs11
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+func TestModulesAreShared(t *testing.T) {
+	f := newFake(t)
+	table, path := f.table(t)
+	link := filepath.Join(t.TempDir(), "link.so")
+	if err := os.Symlink(path, link); err != nil {
+		t.Skip(err) // an operating system without
+	}
+	loads := 0
+	table.load = func(string) (module, error) { loads++; return f, nil }
+	a, err := table.open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := table.open(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a != b || loads != 1 {
+		t.Errorf("two names of one file are two modules; loaded %d times", loads)
+	}
+	if err := b.release(); err != nil || f.dead {
+		t.Errorf("finalized before the last user has released it; error %v", err)
+	}
+	if err := a.release(); err != nil || !f.dead {
+		t.Errorf("not finalized after the last user; error %v", err)
+	}
+	if len(table.byPath) != 0 {
+		t.Error("the table still holds the module")
+	}
+}
+
+func TestModulesLoadError(t *testing.T) {
+	f := newFake(t)
+	table, path := f.table(t)
+	good := table.load
+	table.load = func(string) (module, error) { return nil, signer.ErrUnavailable }
+	if _, err := table.open(path); !errors.Is(err, signer.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+	table.load = good
+	m, err := table.open(path)
+	if err != nil {
+		t.Fatalf("the error before was kept: %v", err)
+	}
+	f.fail("finalize", ckrFunctionFailed)
+	if err := m.release(); !errors.Is(err, ckrFunctionFailed) {
+		t.Errorf("release: %v, want the error of finalize", err)
+	}
+	if m, err = table.open(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.release(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestModulesConcurrently(t *testing.T) {
+	var loaded, live atomic.Int32
+	table, path := newFake(t).table(t)
+	table.load = func(string) (module, error) {
+		if live.Add(1) > 1 {
+			t.Error("initialized twice")
+		}
+		loaded.Add(1)
+		return &countedModule{newFake(t), &live}, nil
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				m, err := table.open(path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := m.slots(); err != nil {
+					t.Error(err)
+				}
+				if err := m.release(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if live.Load() != 0 || len(table.byPath) != 0 {
+		t.Errorf("%d of %d modules are not finalized", live.Load(), loaded.Load())
+	}
+}
+
+type countedModule struct {
+	*fakeModule
+	live *atomic.Int32
+}
+
+func (m *countedModule) finalize() error {
+	if m.live.Add(-1) < 0 {
+		m.tb.Error("finalized twice")
+	}
+	return m.fakeModule.finalize()
+}
+
+func TestCheckModule(t *testing.T) {
+	dir := t.TempDir()
+	for _, path := range []string{"relative.so", "./relative.so", dir, filepath.Join(dir, "missing.so")} {
+		if _, err := checkModule(path); err == nil {
+			t.Errorf("%q is taken for a module", path)
+		}
+	}
+	if _, err := modulePath(URI{ModuleName: "no-such-module"}); !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
+		t.Errorf("module-name without a file: error %v, hint %q", err, signer.Hint(err))
+	}
+}

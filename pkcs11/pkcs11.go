@@ -1,0 +1,103 @@
+// Package pkcs11 signs with private keys in HSMs, smart cards and other tokens
+// that have a PKCS #11 (Cryptoki) module.
+//
+// A module is initialized once per process, whoever uses it, and finalized
+// when its last key is closed.
+package pkcs11
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// Backend opens "pkcs11:" references (RFC 7512). It is safe for concurrent use.
+type Backend struct{}
+
+// Name implements [keystore.Backend].
+func (Backend) Name() string { return "pkcs11" }
+
+// Schemes implements [keystore.Backend].
+func (Backend) Schemes() []string { return []string{"pkcs11"} }
+
+// Open implements [keystore.Backend].
+func (Backend) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
+	cfg, err := configFor(ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	k, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Certificates implements [keystore.CertificateReader]: the certificates that
+// the reference names, and the CAs' on the token, which may be its issuers.
+// No PIN is asked for.
+func (Backend) Certificates(_ context.Context, ref keystore.Ref, opts keystore.Options) (_ []*x509.Certificate, err error) {
+	cfg, err := configFor(ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	mod, err := openModule(cfg)
+	if err != nil {
+		return nil, err
+	}
+	// The key is mostly opened next, with the same module.
+	defer func() { err = errors.Join(err, opts.Defer(mod.release)) }()
+	t, err := oneToken(mod, cfg.URI)
+	if err != nil {
+		return nil, err
+	}
+	session, err := mod.openSession(t.slot, false)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, mod.closeSession(session)) }()
+	named, _, err := certificates(mod, session, cfg.URI)
+	if err != nil || len(named) == 0 {
+		return nil, errors.Join(err, signer.ErrNoCertificate)
+	}
+	all, _, err := certificates(mod, session, URI{})
+	for _, c := range all {
+		if c.IsCA { // another leaf would be taken for the one that is named
+			named = append(named, c)
+		}
+	}
+	return named, err
+}
+
+// configFor turns a reference into a Config.
+func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
+	u, err := parseURI(ref.Rest)
+	if err != nil {
+		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
+	}
+	cfg := Config{URI: u, PIN: opts.PIN, Certificates: opts.Certificates}
+	pin, err := pinOf(u, opts)
+	if err != nil {
+		return Config{}, err
+	}
+	if pin != nil {
+		cfg.PIN = pin
+	}
+	return cfg, nil
+}
+
+// pinOf returns the PIN that u has or tells where to find, or nil.
+func pinOf(u URI, opts keystore.Options) (keystore.PINFunc, error) {
+	switch {
+	case u.PINValue != "":
+		return func(_ context.Context, p keystore.Prompt) ([]byte, error) {
+			return []byte(u.PINValue), p.RefuseLastTry()
+		}, nil
+	case u.PINSource != "":
+		return keystore.PINSource(u.PINSource, opts)
+	}
+	return nil, nil
+}

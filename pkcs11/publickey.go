@@ -1,0 +1,183 @@
+package pkcs11
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+)
+
+// maxRSABits bounds what a token may claim.
+const maxRSABits = 16384
+
+// publicFromToken returns the public half of a private key from what the token
+// shows, or nil if it shows none.
+func publicFromToken(mod module, session uint, key object) (crypto.PublicKey, error) {
+	kind, err := ulong(key.values[ckaKeyType])
+	if err != nil {
+		return nil, err
+	}
+	if kind == ckkRSA {
+		if err := key.load(mod, session, publicParts[ckkRSA]); err != nil {
+			return nil, err
+		}
+		if len(key.values[ckaModulus]) > 0 && len(key.values[ckaPublicExponent]) > 0 {
+			return rsaKey(key.values)
+		}
+	}
+	u := URI{ID: string(key.id)}
+	if u.ID == "" {
+		u.Object = key.label
+	}
+	if u != (URI{}) {
+		found, err := objects(mod, session, u, ckoPublicKey, ckaKeyType)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range found {
+			if k, err := ulong(o.values[ckaKeyType]); err != nil || k != kind {
+				continue
+			}
+			if err := o.load(mod, session, publicParts[kind]); err != nil {
+				return nil, err
+			}
+			return parsePublic(kind, o.values)
+		}
+	}
+	if err := key.load(mod, session, []uint{ckaPublicKeyInfo}); err != nil {
+		return nil, err
+	}
+	if pub, err := x509.ParsePKIXPublicKey(key.values[ckaPublicKeyInfo]); err == nil && fits(key, pub) {
+		return pub, nil
+	}
+	return nil, nil
+}
+
+// publicParts are what a public key of a type consists of.
+var publicParts = map[uint][]uint{
+	ckkRSA:       {ckaModulus, ckaPublicExponent},
+	ckkEC:        {ckaECParams, ckaECPoint},
+	ckkECEdwards: {ckaECPoint},
+}
+
+// load adds the values of further attribute types.
+func (o object) load(mod module, session uint, types []uint) error {
+	if len(types) == 0 {
+		return nil
+	}
+	more, err := mod.attributes(session, o.handle, types...)
+	if err != nil {
+		return err
+	}
+	maps.Copy(o.values, more)
+	return nil
+}
+
+// parsePublic reads CKO_PUBLIC_KEY attributes.
+func parsePublic(kind uint, values map[uint][]byte) (crypto.PublicKey, error) {
+	switch kind {
+	case ckkRSA:
+		return rsaKey(values)
+	case ckkEC:
+		return ecKey(values)
+	case ckkECEdwards:
+		point := octetString(values[ckaECPoint], ed25519.PublicKeySize)
+		if len(point) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("key on an Edwards curve with a point of %d bytes: %w", len(point), errors.ErrUnsupported)
+		}
+		return ed25519.PublicKey(point), nil
+	}
+	return nil, fmt.Errorf("key type 0x%x: %w", kind, errors.ErrUnsupported)
+}
+
+func rsaKey(values map[uint][]byte) (crypto.PublicKey, error) {
+	modulus := bytes.TrimLeft(values[ckaModulus], "\x00")
+	exponent := bytes.TrimLeft(values[ckaPublicExponent], "\x00")
+	if len(modulus) > maxRSABits/8 || len(exponent) > 4 {
+		return nil, fmt.Errorf("RSA key with a modulus of %d bytes and an exponent of %d is malformed", len(modulus), len(exponent))
+	}
+	pub := &rsa.PublicKey{N: new(big.Int).SetBytes(modulus), E: int(new(big.Int).SetBytes(exponent).Int64())}
+	if !sound(pub) {
+		return nil, fmt.Errorf("RSA key of %d bits with exponent %d is malformed", pub.N.BitLen(), pub.E)
+	}
+	return pub, nil
+}
+
+// sound keeps from arithmetic what crypto/rsa would refuse too.
+func sound(pub *rsa.PublicKey) bool {
+	return pub.N.BitLen() >= 512 && pub.N.BitLen() <= maxRSABits && pub.N.Bit(0) == 1 &&
+		pub.E >= 3 && pub.E <= 1<<31-1 && pub.E&1 == 1
+}
+
+// curves by the DER of their object identifiers, as CKA_EC_PARAMS has them.
+var curves = map[string]elliptic.Curve{
+	"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07": elliptic.P256(),
+	"\x06\x05\x2b\x81\x04\x00\x22":             elliptic.P384(),
+	"\x06\x05\x2b\x81\x04\x00\x23":             elliptic.P521(),
+}
+
+func ecKey(values map[uint][]byte) (crypto.PublicKey, error) {
+	curve := curves[string(values[ckaECParams])]
+	if curve == nil {
+		return nil, fmt.Errorf("EC key on another curve than P-256, P-384 and P-521: %w", errors.ErrUnsupported)
+	}
+	size := 1 + 2*((curve.Params().BitSize+7)/8)
+	pub, err := ecdsa.ParseUncompressedPublicKey(curve, octetString(values[ckaECPoint], size))
+	if err != nil {
+		return nil, fmt.Errorf("EC point: %w", err)
+	}
+	return pub, nil
+}
+
+// octetString undoes the DER of a point, which some modules leave out
+// (PKCS #11 v3.1, section 6.3.3). What has the point's size is taken as it is:
+// an uncompressed point may look like DER, since both begin with 4.
+func octetString(b []byte, size int) []byte {
+	if len(b) == size {
+		return b
+	}
+	var point []byte
+	if rest, err := asn1.Unmarshal(b, &point); err == nil && len(rest) == 0 {
+		return point
+	}
+	return b
+}
+
+// fits reports whether a private key may be that of pub, by what it shows.
+func fits(key object, pub crypto.PublicKey) bool {
+	kind, err := ulong(key.values[ckaKeyType])
+	if err != nil {
+		return false
+	}
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		n := bytes.TrimLeft(key.values[ckaModulus], "\x00")
+		return kind == ckkRSA && sound(pub) && (len(n) == 0 || bytes.Equal(n, pub.N.Bytes()))
+	case *ecdsa.PublicKey:
+		return kind == ckkEC && slices.Contains(slices.Collect(maps.Values(curves)), pub.Curve)
+	case ed25519.PublicKey:
+		return kind == ckkECEdwards
+	}
+	return false
+}
+
+// ulong reads a CK_ULONG, which has the size and order of the machine.
+func ulong(b []byte) (uint, error) {
+	switch len(b) {
+	case 4:
+		return uint(binary.NativeEndian.Uint32(b)), nil
+	case 8:
+		return uint(binary.NativeEndian.Uint64(b)), nil
+	}
+	return 0, fmt.Errorf("attribute of %d bytes is not a CK_ULONG", len(b))
+}

@@ -1,0 +1,139 @@
+package pkcs11
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A token is one that a module offers, in its slot.
+type token struct {
+	mod  module
+	slot uint
+	info tokenInfo
+}
+
+// tokens returns those that u describes. Slots that fail to answer, such as a
+// card that is being pulled, are passed over.
+func tokens(mod module, u URI) ([]token, error) {
+	if u.LibraryManufacturer != "" || u.LibraryDescription != "" || u.LibraryVersion != "" {
+		info, err := mod.info()
+		if err != nil {
+			return nil, err
+		}
+		if !u.matchesLibrary(info) {
+			return nil, nil
+		}
+	}
+	slots, err := mod.slots()
+	if err != nil {
+		return nil, err
+	}
+	var found []token
+	for _, slot := range slots {
+		if !number(u.SlotID, slot) {
+			continue
+		}
+		info, err := mod.tokenInfo(slot)
+		if err != nil || info.flags&cktFlagTokenInitialized == 0 || !u.matchesToken(info) {
+			continue
+		}
+		if u.SlotDescription != "" || u.SlotManufacturer != "" {
+			s, err := mod.slotInfo(slot)
+			if err != nil || !matches(u.SlotDescription, s.description) || !matches(u.SlotManufacturer, s.manufacturer) {
+				continue
+			}
+		}
+		found = append(found, token{mod, slot, info})
+	}
+	return found, nil
+}
+
+// oneToken returns the only token that u describes, or an error that shows
+// what there is.
+func oneToken(mod module, u URI) (token, error) {
+	found, err := tokens(mod, u)
+	if err != nil {
+		return token{}, err
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		all, err := tokens(mod, URI{})
+		if err != nil {
+			return token{}, err
+		}
+		if len(all) == 0 {
+			return token{}, signer.WithHint(fmt.Errorf("no token is present: %w", signer.ErrUnavailable),
+				"insert the card or start the HSM; with several modules name the right one by module-path")
+		}
+		return token{}, signer.WithHint(fmt.Errorf("no such token is present: %w", signer.ErrUnavailable),
+			"present are: "+listTokens(all, u))
+	}
+	return token{}, signer.WithHint(fmt.Errorf("%d tokens match: %w", len(found), signer.ErrAmbiguous),
+		"name one of: "+listTokens(found, u))
+}
+
+// listTokens names tokens, by the module that u names.
+func listTokens(all []token, u URI) string {
+	var uris []string
+	for _, t := range all {
+		uris = append(uris, t.uri().in(u).String())
+	}
+	return strings.Join(uris, "  ")
+}
+
+// uri names the token so that it is found again in any slot.
+func (t token) uri() URI {
+	return URI{Token: text(t.info.label), Manufacturer: text(t.info.manufacturer), Model: text(t.info.model), Serial: text(t.info.serial)}
+}
+
+// in adds the module of another URI.
+func (u URI) in(other URI) URI {
+	u.ModuleName, u.ModulePath = other.ModuleName, other.ModulePath
+	return u
+}
+
+// text returns what a token says of itself as a URI can have it: without the
+// padding, and nothing if it is not text.
+func text(s string) string {
+	if s = trim(s); checkText(s) != nil {
+		return ""
+	}
+	return s
+}
+
+// trim takes off what modules pad with.
+func trim(s string) string { return strings.TrimRight(s, " \x00") }
+
+func (u URI) matchesToken(t tokenInfo) bool {
+	return matches(u.Token, t.label) && matches(u.Manufacturer, t.manufacturer) &&
+		matches(u.Serial, t.serial) && matches(u.Model, t.model)
+}
+
+func (u URI) matchesLibrary(l libraryInfo) bool {
+	if u.LibraryVersion != "" {
+		major, minor, ok := strings.Cut(u.LibraryVersion, ".")
+		if !ok {
+			minor = "0"
+		}
+		if !number(major, uint(l.major)) || !number(minor, uint(l.minor)) {
+			return false
+		}
+	}
+	return matches(u.LibraryManufacturer, l.manufacturer) && matches(u.LibraryDescription, l.description)
+}
+
+// number compares numbers, which may be written with leading zeros.
+func number(want string, got uint) bool {
+	n, err := strconv.ParseUint(want, 10, strconv.IntSize)
+	return want == "" || err == nil && uint(n) == got
+}
+
+// matches compares with a field that the module pads with blanks.
+func matches(want, got string) bool {
+	return want == "" || want == trim(got)
+}
