@@ -1,0 +1,119 @@
+//go:build linux && cgo
+
+package interop
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pkcs11"
+	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+var backend pkcs11.Backend
+
+// A token is where a test's keys are.
+type token struct {
+	uri pkcs11.URI // of the token, with its module
+	pin string
+}
+
+// ref names the key with a label, or with an ID if that is not empty.
+func (tok token) ref(label, id string) keystore.Ref {
+	u := tok.uri
+	u.Object, u.ID = label, id
+	return keystore.Ref{Scheme: "pkcs11", Rest: u.String()[len("pkcs11:"):]}
+}
+
+func (tok token) options() keystore.Options { return withPIN(tok.pin) }
+
+func withPIN(pin string) keystore.Options {
+	return keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }}
+}
+
+// generate makes a key and puts its certificate and that of the CA beside it.
+func (tok token) generate(t *testing.T, ref keystore.Ref, kind keystore.KeyType) {
+	t.Helper()
+	key, err := backend.Generate(t.Context(), ref, keystore.KeySpec{Type: kind}, tok.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate of "+string(kind))
+	leaf := ca.Issue(t, key, nil)
+	if err := key.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := backend.Install(t.Context(), ref, append([]*x509.Certificate{leaf}, ca.Chain()...), tok.options()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open opens the key and expects a chain of n certificates.
+func (tok token) open(t *testing.T, ref keystore.Ref, n int) signer.Signer {
+	t.Helper()
+	s, err := backend.Open(t.Context(), ref, tok.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Chain()) != n {
+		t.Errorf("chain of %d certificates, want %d", len(s.Chain()), n)
+	}
+	return s
+}
+
+// contract makes a key of each type on the token and tests it.
+func contract(t *testing.T, tok token, kinds ...keystore.KeyType) {
+	t.Helper()
+	for _, kind := range kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			ref := tok.ref(string(kind), "")
+			tok.generate(t, ref, kind)
+			signertest.Run(t, func(t *testing.T) signer.Signer { return tok.open(t, ref, 2) })
+		})
+	}
+}
+
+// softHSM makes SoftHSM with an empty folder for this process, and a token that
+// is reached through module. The library itself if that is empty.
+func softHSM(t *testing.T, module string) token {
+	t.Helper()
+	h, ok, err := pkcs11test.Find(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ok {
+		signertest.Require(t, "softhsm", "softhsm2-util")
+	}
+	uri, err := pkcs11.ParseURI(h.Token(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if module != "" {
+		uri.ModulePath = module
+	}
+	return token{uri, pkcs11test.PIN}
+}
+
+// verify checks an ASN.1 signature of ECDSA, or one of PKCS #1 v1.5, over a
+// SHA-256 digest.
+func verify(pub crypto.PublicKey, digest, sig []byte) error {
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		if !ecdsa.VerifyASN1(pub, digest, sig) {
+			return errors.New("signature does not verify")
+		}
+		return nil
+	case *rsa.PublicKey:
+		return rsa.VerifyPKCS1v15(pub, crypto.SHA256, digest, sig)
+	}
+	return fmt.Errorf("key of type %T", pub)
+}

@@ -1,0 +1,174 @@
+//go:build linux && cgo
+
+package interop
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// TestFaults puts a module that fails when told to between this package and
+// SoftHSM.
+func TestFaults(t *testing.T) {
+	signertest.Require(t, "softhsm", "softhsm2-util")
+	cc := signertest.Require(t, "cc", "cc")
+	if !ownProcess(t) {
+		return
+	}
+	tok := softHSM(t, "")
+	f := &faults{file: filepath.Join(t.TempDir(), "rules")}
+	t.Setenv("FAULT_MODULE", tok.uri.ModulePath)
+	t.Setenv("FAULT_RULES", f.file)
+	f.set(t)
+	tok.uri.ModulePath = filepath.Join(t.TempDir(), "fault.so")
+	command(t, cc, "-std=gnu11", "-O2", "-Wall", "-shared", "-fPIC", "-o", tok.uri.ModulePath, "testdata/fault.c", "-ldl", "-lpthread")
+	ref := tok.ref("p256", "")
+	tok.generate(t, ref, keystore.P256)
+
+	t.Run("SessionsFail", func(t *testing.T) { f.sessionsFail(t, tok, ref) })
+	t.Run("Errors", func(t *testing.T) { f.errors(t, tok, ref) })
+	t.Run("Hang", func(t *testing.T) { f.hang(t, tok, ref) })
+}
+
+// faults are the rules that testdata/fault.c follows, in its syntax without
+// the generation.
+type faults struct {
+	file       string
+	generation int
+}
+
+func (f *faults) set(t *testing.T, rules ...string) {
+	t.Helper()
+	f.generation++
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d none 1 0 return 0\n", f.generation)
+	for _, r := range rules {
+		fmt.Fprintf(&b, "%d %s\n", f.generation, r)
+	}
+	writeFile(t, f.file+".new", b.String())
+	if err := os.Rename(f.file+".new", f.file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sessionsFail loses no signature and makes no wrong one, whichever session is
+// gone in whichever call.
+func (f *faults) sessionsFail(t *testing.T, tok token, ref keystore.Ref) {
+	key := tok.open(t, ref, 2)
+	f.set(t,
+		"C_Sign 211 0 close 0",            // its session is gone
+		"C_Sign 1999 0 remove 0",          // all sessions are, and the login
+		"C_SignInit 307 0 return 0xb3",    // CKR_SESSION_HANDLE_INVALID
+		"C_SignInit 409 0 return 0x32",    // CKR_DEVICE_REMOVED
+		"C_OpenSession 41 0 return 0x32",  // in the middle of recovery
+		"C_FindObjects 53 0 return 0xb3",  // as well
+		"C_GetSlotList 43 0 return 0x190", // CKR_CRYPTOKI_NOT_INITIALIZED
+	)
+	const goroutines, signatures = 8, 1000
+	var lost atomic.Int64
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			for i := range signatures {
+				if err := signMessage(key, fmt.Sprintf("message %d of goroutine %d", i, g)); err != nil && lost.Add(1) <= 5 {
+					t.Errorf("signature %d of goroutine %d: %v", i, g, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := lost.Load(); n > 0 {
+		t.Errorf("%d of %d signatures lost", n, goroutines*signatures)
+	}
+	f.set(t)
+	if err := key.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// errors tells faults apart, and each is over when its cause is.
+func (f *faults) errors(t *testing.T, tok token, ref keystore.Ref) {
+	for _, c := range []struct {
+		name, rule string
+		open, sign error // nil: none
+		any        bool  // any error of Sign will do
+	}{
+		{"removed", "C_SignInit 1 0 return 0x32", nil, signer.ErrUnavailable, false},
+		{"removed for good", "C_SignInit 1 0 remove 0", nil, signer.ErrUnavailable, false},
+		{"session gone", "C_Sign 1 0 return 0xb3", nil, signer.ErrUnavailable, false},
+		{"no slots", "C_GetSlotList 1 0 none 0", signer.ErrUnavailable, nil, false},
+		{"no session", "C_OpenSession 1 0 return 0x31", signer.ErrUnavailable, nil, false},
+		{"no mechanism", "C_SignInit 1 0 return 0x70", nil, errors.ErrUnsupported, false},
+		{"empty signature", "C_Sign 1 0 length 0", nil, nil, true},
+		{"odd signature", "C_Sign 1 0 length 63", nil, nil, true},
+		{"attribute of 4 GiB less 16", "C_GetAttributeValue 1 0 length 0xfffffff0", nil, nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f.set(t)
+			key := tok.open(t, ref, 2)
+			f.set(t, c.rule)
+			s, err := backend.Open(t.Context(), ref, tok.options())
+			if !errors.Is(err, c.open) {
+				t.Errorf("Open: error %v, want %v", err, c.open)
+			}
+			if err == nil {
+				if err := s.Close(); err != nil {
+					t.Errorf("Close: %v", err)
+				}
+			}
+			err = signMessage(key, "message")
+			if c.any && err == nil || !c.any && !errors.Is(err, c.sign) {
+				t.Errorf("Sign: error %v, want %v", err, c.sign)
+			}
+			f.set(t)
+			if err := signMessage(key, "message"); err != nil {
+				t.Errorf("Sign after the fault: %v", err)
+			}
+			if err := key.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+	}
+}
+
+// hang makes one signature wait in the module; others are made meanwhile.
+func (f *faults) hang(t *testing.T, tok token, ref keystore.Ref) {
+	key := tok.open(t, ref, 2)
+	const delay = 2 * time.Second
+	f.set(t, fmt.Sprintf("C_Sign 1 1 delay %d", delay.Milliseconds()))
+	const goroutines = 4
+	var slow, fast atomic.Int64
+	var wg sync.WaitGroup
+	for range goroutines {
+		wg.Go(func() {
+			start := time.Now()
+			if err := signMessage(key, "message"); err != nil {
+				t.Error(err)
+			}
+			if time.Since(start) >= delay {
+				slow.Add(1)
+			} else {
+				fast.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if slow.Load() != 1 || fast.Load() != goroutines-1 {
+		t.Errorf("%d signatures waited and %d did not, want 1 and %d", slow.Load(), fast.Load(), goroutines-1)
+	}
+	f.set(t)
+	if err := key.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,74 @@
+//go:build linux && cgo
+
+package interop
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+const p11kitModules = "/usr/share/p11-kit/modules"
+
+// kitModules makes p11-kit see the modules that are given, by name, and no
+// other. It takes no user's configuration when it is run by root.
+func kitModules(t *testing.T, modules map[string]string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range modules {
+		writeFile(t, filepath.Join(dir, name+".module"), text)
+	}
+	replace(t, p11kitModules, dir)
+	t.Setenv("P11_KIT_NO_USER_CONFIG", "1")
+}
+
+func proxy(t *testing.T) string {
+	t.Helper()
+	library(t, "p11kit", p11kitModules)
+	return library(t, "p11kit", "/usr/lib/*/p11-kit-proxy.so", "/usr/lib64/p11-kit-proxy.so", "/usr/lib/p11-kit-proxy.so")
+}
+
+// TestProxy lets p11-kit's proxy find the token among those of two modules. The
+// proxy is also what a reference without a module means.
+func TestProxy(t *testing.T) {
+	signertest.Require(t, "softhsm", "softhsm2-util")
+	path := proxy(t)
+	if !ownMounts(t, "p11kit") {
+		return
+	}
+	tok := softHSM(t, "")
+	kitModules(t, map[string]string{
+		"softhsm": "module: " + tok.uri.ModulePath + "\n",
+		"trust":   "module: p11-kit-trust.so\ncritical: no\n",
+	})
+	tok.uri.ModulePath = path
+	contract(t, tok, keystore.RSA2048, keystore.P256, keystore.P384)
+
+	tok.uri.ModulePath = ""
+	s := tok.open(t, tok.ref(string(keystore.P256), ""), 2)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRemote reaches the token through a server in another process, as from
+// within a container or over a forwarded socket.
+func TestRemote(t *testing.T) {
+	signertest.Require(t, "softhsm", "softhsm2-util")
+	server := signertest.Require(t, "p11kit", "p11-kit")
+	client := library(t, "p11kit", "/usr/lib/*/pkcs11/p11-kit-client.so", "/usr/lib64/pkcs11/p11-kit-client.so", "/usr/lib/pkcs11/p11-kit-client.so")
+	if !ownProcess(t) {
+		return
+	}
+	tok := softHSM(t, "")
+	socket := filepath.Join(t.TempDir(), "p11")
+	cmd := exec.CommandContext(t.Context(), server, "server", "--foreground", "--name", socket, "--provider", tok.uri.ModulePath, "pkcs11:token="+tok.uri.Token)
+	daemon(t, cmd, func() error { _, err := os.Stat(socket); return err })
+	t.Setenv("P11_KIT_SERVER_ADDRESS", "unix:path="+socket)
+	tok.uri.ModulePath = client
+	contract(t, tok, keystore.RSA2048, keystore.P256, keystore.P384)
+}

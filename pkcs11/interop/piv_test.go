@@ -1,0 +1,321 @@
+//go:build linux && cgo
+
+package interop
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/pkcs11"
+	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// TestPIV signs with a PIV card through OpenSC and pcscd, as with a YubiKey.
+func TestPIV(t *testing.T) {
+	daemonPath := program(t, "pcscd", "pcscd")
+	opensc := library(t, "opensc", "/usr/lib/*/opensc-pkcs11.so", "/usr/lib64/opensc-pkcs11.so", "/usr/lib/opensc-pkcs11.so")
+	driver := library(t, "vpcd", filepath.Join(pcscDrivers, "serial/libifdvpcd.so"))
+	if !ownMounts(t, "pcscd") {
+		return
+	}
+	s := setup{reader: startReader(t, daemonPath, driver), module: opensc, ca: signertest.NewCA(t, "root").Intermediate(t, "intermediate")}
+	t.Run("Contract", s.contract)
+	t.Run("EjectAndInsert", s.ejectAndInsert)
+	t.Run("WrongPIN", s.wrongPIN)
+	t.Run("LockedPIN", s.lockedPIN)
+}
+
+type setup struct {
+	reader *pkcs11test.VirtualReader
+	module string
+	ca     *signertest.CA
+}
+
+const pcscDrivers = "/usr/lib/pcsc/drivers"
+
+// startReader runs pcscd with a virtual reader and nothing else: the host's
+// readers, daemon and configuration stay out of it.
+func startReader(t *testing.T, pcscd, driver string) *pkcs11test.VirtualReader {
+	t.Helper()
+	dir := t.TempDir()
+	code, err := os.ReadFile(driver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver = filepath.Join(dir, "vpcd.so")
+	writeFile(t, driver, string(code))
+	none := filepath.Join(dir, "none")
+	if err := os.Mkdir(none, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	replace(t, pcscDrivers, none)
+	if err := syscall.Mount("none", "/run", "tmpfs", 0, "mode=0755"); err != nil {
+		t.Fatal(err)
+	}
+	port := freePorts(t)
+	conf := filepath.Join(dir, "readers")
+	writeFile(t, filepath.Join(conf, "vpcd"), fmt.Sprintf(
+		"FRIENDLYNAME \"Virtual PCD\"\nDEVICENAME /dev/null:0x%X\nLIBPATH %s\nCHANNELID 0x%X\n", port, driver, port))
+	opensc := filepath.Join(dir, "opensc.conf")
+	writeFile(t, opensc, "app default {\n}\n")
+	t.Setenv("OPENSC_CONF", opensc)
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	daemon(t, exec.CommandContext(t.Context(), pcscd, "--foreground", "--config", conf), func() error {
+		if _, err := os.Stat("/run/pcscd/pcscd.comm"); err != nil {
+			return err
+		}
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+	return &pkcs11test.VirtualReader{Address: address}
+}
+
+// freePorts returns the first of two TCP ports in a row, since vpcd has two
+// slots, that nobody listened at.
+func freePorts(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		first, err := net.Listen("tcp", ":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := first.Addr().(*net.TCPAddr).Port
+		second, err := net.Listen("tcp", fmt.Sprintf(":%d", port+1))
+		_ = first.Close()
+		if err == nil {
+			_ = second.Close()
+			return port
+		}
+	}
+	t.Fatal("no two free ports in a row")
+	return 0
+}
+
+// insert puts a new card with keys into the reader and waits until the module
+// sees it. The card is ejected at the end.
+func (s setup) insert(t *testing.T, kinds map[pkcs11test.PIVSlot]string) *pkcs11test.PIVCard {
+	t.Helper()
+	keys := make(map[pkcs11test.PIVSlot]pkcs11test.PIVKey)
+	for slot, kind := range kinds {
+		key := signertest.NewKey(t, kind)
+		keys[slot] = pkcs11test.PIVKey{Key: key, Certificate: s.ca.Issue(t, key, nil)}
+	}
+	card := pkcs11test.NewPIVCard(keys)
+	if err := s.reader.Insert(card); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.reader.Eject)
+	tok := token{uri: pkcs11.URI{ModulePath: s.module}}
+	within(t, 10*time.Second, func() error {
+		for slot := range kinds {
+			if _, err := backend.Certificates(t.Context(), tok.ref("", slot.ID()), withPIN("")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return card
+}
+
+// within repeats f until it succeeds.
+func within(t *testing.T, limit time.Duration, f func() error) {
+	t.Helper()
+	timeout := time.After(limit)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-timeout:
+			t.Fatalf("not within %v: %v", limit, err)
+		case <-tick.C:
+		}
+	}
+}
+
+func (s setup) token(pin string) token {
+	return token{pkcs11.URI{ModulePath: s.module}, pin}
+}
+
+func (s setup) contract(t *testing.T) {
+	for _, kinds := range []map[pkcs11test.PIVSlot]string{
+		{pkcs11test.PIVAuthentication: "p256", pkcs11test.PIVDigitalSignature: "p256", pkcs11test.PIVCardAuthentication: "p256"},
+		{pkcs11test.PIVAuthentication: "rsa2048", pkcs11test.PIVDigitalSignature: "rsa2048", pkcs11test.PIVKeyManagement: "p384"},
+	} {
+		card := s.insert(t, kinds)
+		tok := s.token(pkcs11test.PIVPIN)
+		for _, slot := range []pkcs11test.PIVSlot{pkcs11test.PIVAuthentication, pkcs11test.PIVDigitalSignature} {
+			t.Run(fmt.Sprintf("%s-%x", kinds[slot], byte(slot)), func(t *testing.T) {
+				signertest.Run(t, func(t *testing.T) signer.Signer { return tok.open(t, tok.ref("", slot.ID()), 1) })
+				if card.Signatures(slot) == 0 {
+					t.Error("the card made no signature")
+				}
+			})
+		}
+		s.reader.Eject()
+	}
+}
+
+// signMessage signs and verifies.
+func signMessage(s signer.Signer, message string) error {
+	digest := sha256.Sum256([]byte(message))
+	sig, err := s.Sign(rand.Reader, digest[:], crypto.SHA256)
+	if err != nil {
+		return err
+	}
+	return verify(s.Public(), digest[:], sig)
+}
+
+// cardPresent matches the column of opensc-tool's list of readers.
+var cardPresent = regexp.MustCompile(`(?m)^\d+ +Yes `)
+
+func (s setup) ejectAndInsert(t *testing.T) {
+	slot := pkcs11test.PIVAuthentication
+	card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
+	tok := s.token(pkcs11test.PIVPIN)
+	key := tok.open(t, tok.ref("", slot.ID()), 1)
+	defer func() {
+		if err := key.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const goroutines, rounds = 4, 3
+	var signed, failed [goroutines]atomic.Int64
+	// OpenSC 0.23 never gives its own lock back when a command fails of which
+	// pcscd has not said yet that the card is gone (OpenSC issue 2707). So the
+	// card goes between two signatures here, and pcscd notices before the next.
+	var operation sync.RWMutex
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				operation.RLock()
+				err := signMessage(key, fmt.Sprintf("message %d of goroutine %d", i, g))
+				operation.RUnlock()
+				switch {
+				case err == nil:
+					signed[g].Add(1)
+				case errors.Is(err, signer.ErrUnavailable):
+					failed[g].Add(1)
+				default:
+					t.Errorf("while the card comes and goes: %v", err)
+				}
+			}
+		})
+	}
+	defer wg.Wait()
+	defer close(stop)
+	all := func(counts *[goroutines]atomic.Int64) {
+		t.Helper()
+		var before [goroutines]int64
+		for g := range counts {
+			before[g] = counts[g].Load()
+		}
+		within(t, 20*time.Second, func() error {
+			for g := range counts {
+				if counts[g].Load() < before[g]+3 {
+					return fmt.Errorf("goroutine %d: %d", g, counts[g].Load()-before[g])
+				}
+			}
+			return nil
+		})
+	}
+	for range rounds {
+		all(&signed)
+		operation.Lock()
+		s.reader.Eject()
+		within(t, 10*time.Second, func() error {
+			if list := command(t, "opensc-tool", "--list-readers"); cardPresent.MatchString(list) {
+				return errors.New("pcscd still sees the card")
+			}
+			return nil
+		})
+		operation.Unlock()
+		all(&failed)
+		if err := s.reader.Insert(card); err != nil {
+			t.Fatal(err)
+		}
+		all(&signed)
+	}
+	if n := card.Wrong(); n != 0 {
+		t.Errorf("the card was given %d wrong PINs", n)
+	}
+}
+
+func (s setup) wrongPIN(t *testing.T) {
+	for _, slot := range []pkcs11test.PIVSlot{pkcs11test.PIVAuthentication, pkcs11test.PIVDigitalSignature} {
+		card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
+		tok := s.token("999999")
+		if _, err := backend.Open(t.Context(), tok.ref("", slot.ID()), tok.options()); !errors.Is(err, signer.ErrPINIncorrect) {
+			t.Errorf("%x: error %v, want ErrPINIncorrect", byte(slot), err)
+		}
+		if card.Wrong() != 1 || card.Tries() != 2 {
+			t.Errorf("%x: the card was given %d wrong PINs and has %d tries left, want 1 and 2", byte(slot), card.Wrong(), card.Tries())
+		}
+		// The right one sets the counter back.
+		tok.pin = pkcs11test.PIVPIN
+		key := tok.open(t, tok.ref("", slot.ID()), 1)
+		if err := signMessage(key, "message"); err != nil {
+			t.Errorf("%x: with the right PIN: %v", byte(slot), err)
+		}
+		if err := key.Close(); err != nil {
+			t.Error(err)
+		}
+		if card.Wrong() != 1 || card.Tries() != 3 {
+			t.Errorf("%x: the card was given %d wrong PINs and has %d tries left, want 1 and 3", byte(slot), card.Wrong(), card.Tries())
+		}
+		s.reader.Eject()
+	}
+}
+
+func (s setup) lockedPIN(t *testing.T) {
+	slot := pkcs11test.PIVAuthentication
+	card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
+	tok := s.token("999999")
+	for n := card.Tries(); n > 0; n-- {
+		if _, err := backend.Open(t.Context(), tok.ref("", slot.ID()), tok.options()); !errors.Is(err, signer.ErrPINIncorrect) && n > 1 {
+			t.Errorf("with %d tries: error %v, want ErrPINIncorrect", n, err)
+		}
+	}
+	if card.Tries() != 0 {
+		t.Fatalf("the card has %d tries left", card.Tries())
+	}
+	tok.pin = pkcs11test.PIVPIN
+	if _, err := backend.Open(t.Context(), tok.ref("", slot.ID()), tok.options()); !errors.Is(err, signer.ErrPINLocked) {
+		t.Errorf("locked: error %v, want ErrPINLocked", err)
+	}
+	if n := card.Wrong(); n != 3 {
+		t.Errorf("the card was given %d wrong PINs, want 3", n)
+	}
+	// What is public stays so.
+	if _, err := backend.Certificates(t.Context(), tok.ref("", slot.ID()), withPIN("")); err != nil {
+		t.Errorf("certificates of a locked card: %v", err)
+	}
+}

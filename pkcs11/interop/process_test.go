@@ -1,0 +1,214 @@
+//go:build linux && cgo
+
+package interop
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// ranFile names, in a child of this test binary, the file that tells its parent
+// that the test ran to its end and was not skipped.
+const ranFile = "HOLDFAST_INTEROP_RAN"
+
+// ownProcess runs the calling test once more in a child of its own, and reports
+// whether this is that child. The parent returns at once if it is not:
+//
+//	if !ownProcess(t) {
+//		return
+//	}
+func ownProcess(t *testing.T) bool {
+	t.Helper()
+	return run(t, &syscall.SysProcAttr{})
+}
+
+// ownMounts is ownProcess with a mount namespace, in which [replace] changes
+// what this process and its children see of the file system. Where the kernel
+// lets nobody but root have one, the test is skipped for others; under
+// HOLDFAST_REQUIRE with name it fails.
+func ownMounts(t *testing.T, name string) bool {
+	t.Helper()
+	attr := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
+		attr.Unshareflags |= syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
+	}
+	if os.Getenv(ranFile) == "" {
+		probe := exec.CommandContext(t.Context(), "/bin/true")
+		probe.SysProcAttr = attr
+		if err := probe.Run(); err != nil {
+			skip(t, name, fmt.Errorf("no mount namespace: %w", err))
+		}
+	}
+	return run(t, attr)
+}
+
+func run(t *testing.T, attr *syscall.SysProcAttr) bool {
+	t.Helper()
+	if ran := os.Getenv(ranFile); ran != "" {
+		t.Cleanup(func() {
+			if t.Skipped() {
+				return
+			}
+			if err := os.WriteFile(ran, nil, 0o600); err != nil {
+				t.Error(err)
+			}
+		})
+		return true
+	}
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := filepath.Join(t.TempDir(), "ran")
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.count=1"}
+	if deadline, ok := t.Deadline(); ok {
+		// Before this process's own, so that the child's stacks are seen.
+		args = append(args, fmt.Sprintf("-test.timeout=%v", max(time.Until(deadline)-10*time.Second, time.Second)))
+	}
+	if testing.Short() {
+		args = append(args, "-test.short")
+	}
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Env = append(os.Environ(), ranFile+"="+ran)
+	cmd.SysProcAttr = attr
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("in its own process: %v\n%s", err, out)
+	}
+	t.Logf("in its own process:\n%s", out)
+	if _, err := os.Stat(ran); err != nil {
+		t.Error("the test did not run in its own process")
+	}
+	return false
+}
+
+// replace lets this process and its children see dir in place of a folder of
+// the system, in the namespace of [ownMounts].
+func replace(t *testing.T, folder, dir string) {
+	t.Helper()
+	if err := syscall.Mount(dir, folder, "", syscall.MS_BIND, ""); err != nil {
+		t.Fatalf("bind %s over %s: %v", dir, folder, err)
+	}
+}
+
+// skip is what [signertest.Require] does, for another reason than a program.
+func skip(t *testing.T, name string, reason error) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("HOLDFAST_REQUIRE"), ","), name) {
+		t.Fatalf("HOLDFAST_REQUIRE lists %s: %v", name, reason)
+	}
+	t.Skipf("%s: %v", name, reason)
+}
+
+// library returns the first file that one of the patterns matches. Without one
+// the test is skipped, or fails if HOLDFAST_REQUIRE lists name.
+func library(t *testing.T, name string, patterns ...string) string {
+	t.Helper()
+	for _, p := range patterns {
+		if found, err := filepath.Glob(p); err == nil && len(found) > 0 {
+			return found[0]
+		}
+	}
+	skip(t, name, fmt.Errorf("%s: %w", strings.Join(patterns, ", "), fs.ErrNotExist))
+	return ""
+}
+
+// program returns the path of a program that PATH or a folder of the system's
+// daemons has.
+func program(t *testing.T, name, file string) string {
+	t.Helper()
+	if path := filepath.Join("/usr/sbin", file); isFile(path) {
+		return path
+	}
+	return signertest.Require(t, name, file)
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// daemon starts a program that runs until the test ends. It ends the test as
+// failed if ready does not succeed within ten seconds or the program ends.
+func daemon(t *testing.T, cmd *exec.Cmd, ready func() error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Error(err)
+		}
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+			t.Errorf("%s does not end", cmd.Path)
+			<-ended
+		}
+		if t.Failed() {
+			t.Logf("%s:\n%s", cmd.Path, &out)
+		}
+	})
+	timeout := time.After(10 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ready()
+		if err == nil {
+			return
+		}
+		select {
+		case end := <-ended:
+			ended <- end
+			t.Fatalf("%s ended: %v", cmd.Path, end)
+		case <-timeout:
+			t.Fatalf("%s is not ready: %v", cmd.Path, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// command runs a program to its end and returns what it prints to standard
+// output.
+func command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, errs.Bytes())
+	}
+	return out.String()
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,166 @@
+/*
+ * A PKCS #11 module that passes everything on to the module in the environment
+ * variable FAULT_MODULE, except for the faults in the file FAULT_RULES. Its
+ * lines are
+ *
+ *	GENERATION FUNCTION EVERY TIMES ACTION VALUE
+ *
+ * Of the calls of a function since the generation changed, every EVERYth fails,
+ * TIMES of them at most (0: no limit).
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef unsigned long ulong;
+
+/*
+ * CK_FUNCTION_LIST: PKCS #11 v2.40, pkcs11f.h, has the functions in this order.
+ * All arguments are of the size of a register, and there are five at most.
+ */
+enum {
+	GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_TOKEN_INFO = 6, OPEN_SESSION = 12,
+	CLOSE_SESSION = 13, CLOSE_ALL_SESSIONS = 14, GET_SESSION_INFO = 15, LOGIN = 18,
+	GET_ATTRIBUTE_VALUE = 24, FIND_OBJECTS_INIT = 26, FIND_OBJECTS = 27,
+	FIND_OBJECTS_FINAL = 28, SIGN_INIT = 42, SIGN = 43, FUNCTIONS = 68
+};
+
+typedef ulong function(ulong, ulong, ulong, ulong, ulong);
+
+static struct list {
+	struct { unsigned char major, minor; } version;
+	function *f[FUNCTIONS];
+} *module, faulty;
+
+#define DEVICE_REMOVED 0x32
+
+struct rule {
+	int every, times;
+	char action[16];
+	ulong value;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int generation;
+static struct count { int calls, faults; } counts[FUNCTIONS];
+
+/* Reports whether this call of the function is to fail, and how. */
+static int fails(int number, const char *name, struct rule *r)
+{
+	FILE *file = fopen(getenv("FAULT_RULES"), "r");
+	char function[32];
+	int g, hit = 0;
+
+	if (!file)
+		return 0;
+	pthread_mutex_lock(&lock);
+	while (!hit && fscanf(file, "%d %31s %d %d %15s %li\n", &g, function, &r->every, &r->times, r->action, (long *)&r->value) == 6) {
+		if (g != generation) {
+			generation = g;
+			memset(counts, 0, sizeof counts);
+		}
+		if (strcmp(function, name) != 0 || ++counts[number].calls % r->every != 0)
+			continue;
+		if (r->times > 0 && counts[number].faults >= r->times)
+			continue;
+		counts[number].faults++;
+		hit = 1;
+	}
+	pthread_mutex_unlock(&lock);
+	fclose(file);
+	return hit;
+}
+
+/*
+ * What pulling a token out of its slot does to all of its sessions. Nobody uses
+ * them meanwhile: SoftHSM does not stand that.
+ */
+static pthread_rwlock_t in_use = PTHREAD_RWLOCK_INITIALIZER;
+
+static ulong remove_tokens(void)
+{
+	ulong slots[64], n = 64, i;
+
+	pthread_rwlock_wrlock(&in_use);
+	if (module->f[GET_SLOT_LIST](1, (ulong)slots, (ulong)&n, 0, 0) == 0)
+		for (i = 0; i < n; i++)
+			module->f[CLOSE_ALL_SESSIONS](slots[i], 0, 0, 0, 0);
+	pthread_rwlock_unlock(&in_use);
+	return DEVICE_REMOVED;
+}
+
+struct attribute { ulong type; void *value; ulong length; };
+
+static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong d, ulong e)
+{
+	struct rule r;
+	int hit = fails(number, name, &r), wrong_length = hit && !strcmp(r.action, "length");
+	struct attribute *template = (struct attribute *)c;
+	int inquiry = number == GET_ATTRIBUTE_VALUE && d > 0 && !template[0].value;
+	ulong rv;
+
+	if (hit && !strcmp(r.action, "return"))
+		return r.value;
+	if (hit && !strcmp(r.action, "remove"))
+		return remove_tokens();
+	if (hit && !strcmp(r.action, "none")) { /* of C_GetSlotList */
+		*(ulong *)c = 0;
+		return 0;
+	}
+	if (hit && !strcmp(r.action, "delay"))
+		usleep(r.value * 1000);
+	pthread_rwlock_rdlock(&in_use);
+	if (hit && !strcmp(r.action, "close"))
+		module->f[CLOSE_SESSION](a, 0, 0, 0, 0);
+	rv = module->f[number](a, b, c, d, e);
+	pthread_rwlock_unlock(&in_use);
+	if (wrong_length && number == SIGN && d)
+		*(ulong *)e = r.value;
+	if (wrong_length && inquiry)
+		template[0].length = r.value;
+	return rv;
+}
+
+#define FAULTY(number, name) \
+	static ulong faulty_##number(ulong a, ulong b, ulong c, ulong d, ulong e) \
+	{ \
+		return call(number, name, a, b, c, d, e); \
+	}
+
+#define ALL(X) \
+	X(GET_SLOT_LIST, "C_GetSlotList") \
+	X(GET_TOKEN_INFO, "C_GetTokenInfo") \
+	X(OPEN_SESSION, "C_OpenSession") \
+	X(CLOSE_SESSION, "C_CloseSession") \
+	X(GET_SESSION_INFO, "C_GetSessionInfo") \
+	X(LOGIN, "C_Login") \
+	X(GET_ATTRIBUTE_VALUE, "C_GetAttributeValue") \
+	X(FIND_OBJECTS_INIT, "C_FindObjectsInit") \
+	X(FIND_OBJECTS, "C_FindObjects") \
+	X(FIND_OBJECTS_FINAL, "C_FindObjectsFinal") \
+	X(SIGN_INIT, "C_SignInit") \
+	X(SIGN, "C_Sign")
+
+ALL(FAULTY)
+
+ulong C_GetFunctionList(struct list **out)
+{
+	pthread_mutex_lock(&lock);
+	if (!module) {
+		void *library = dlopen(getenv("FAULT_MODULE"), RTLD_NOW | RTLD_LOCAL);
+		ulong (*get)(struct list **) = library ? (ulong (*)(struct list **))dlsym(library, "C_GetFunctionList") : NULL;
+
+		if (get && get(&module) == 0) {
+			faulty = *module;
+			faulty.f[GET_FUNCTION_LIST] = (function *)C_GetFunctionList;
+#define SET(number, name) faulty.f[number] = faulty_##number;
+			ALL(SET)
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	*out = &faulty;
+	return module ? 0 : 5; /* CKR_GENERAL_ERROR */
+}
