@@ -5,8 +5,8 @@ FUZZTIME ?= 60s
 
 .PHONY: build demo test check static fuzz bench
 
-build: ## builds ./bin/holdfast
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/holdfast
+build: ## builds ./bin/holdfast, with PKCS#11 if there is a C compiler
+	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
 
 demo: ## shows the main job on this machine, without AWS or hardware
 	@$(GO) run ./cmd/holdfast demo

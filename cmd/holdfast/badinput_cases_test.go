@@ -96,7 +96,7 @@ func keyCases(p *pki) []badInput {
 	}
 	return []badInput{
 		{name: "key and certificate swapped", args: []string{"--private-key", "cert.pem", "--certificate", "key.pem"},
-			code: exitNotFound, culprit: "cert.pem", hint: "--private-key"},
+			code: exitNotFound, culprit: "key.pem", hint: "the key's"},
 		{name: "key twice", args: []string{"--certificate", "key.pem"}, code: exitNotFound, culprit: "key.pem", hint: "--certificate"},
 		{name: "certificate twice", args: []string{"--private-key", "cert.pem"}, code: exitNotFound, culprit: "cert.pem", hint: "--private-key"},
 		{name: "certificate alone", args: []string{"--private-key="}, code: exitNotFound, culprit: "cert.pem", hint: "--private-key"},

@@ -40,12 +40,13 @@ func inputCases(p *pki) (all []badInput) {
 		{name: "file URI of another host", args: []string{"--private-key", "file://host/key.pem"}, code: exitUsage, culprit: "host", hint: "reference"},
 		{name: "file URI with attributes", args: []string{"--private-key", "file:key.pem?pin-value=" + testPassword}, code: exitUsage, culprit: "key.pem", hint: "reference"},
 		{name: "reference of 20 KiB", args: []string{"--private-key", "pkcs11:" + strings.Repeat("x", 20<<10)}, code: exitUsage, culprit: "pkcs11:", hint: "reference"},
-		{name: "PIN in a reference", args: []string{"--private-key", "pkcs11:token=app;object=k?pin-value=" + testPassword}, code: exitUnavailable, culprit: "token=app", hint: "key file"},
+		{name: "PIN in a reference", args: []string{"--private-key", "pkcs11:token=app;object=k?module-path=/bin/sh&pin-value=" + testPassword}, code: exitUnavailable, culprit: "token=app", hint: "CGO_ENABLED=1"},
 		{name: "PIN in a reference that is wrong", args: []string{"--private-key", "pkcs11:object=k\n?pin-value=" + testPassword}, code: exitUsage, culprit: "pkcs11:", hint: "reference"},
 		{name: "PIN in an unknown scheme", args: []string{"--private-key", "pkcs12:object=k?pin-value=" + testPassword}, code: exitUsage, culprit: "pkcs12", hint: "./pkcs12:"},
-		{name: "certificate in a device", args: []string{"--certificate", "pkcs11:object=app"}, code: exitUnavailable, culprit: "pkcs11:object=app", hint: "file"},
+		{name: "certificate in a token without cgo", args: []string{"--certificate", "pkcs11:object=app?module-path=/bin/sh"}, code: exitUnavailable, culprit: "pkcs11:object=app", hint: "CGO_ENABLED=1"},
+		{name: "key in a token without cgo", args: []string{"--private-key", "pkcs11:object=app", "--pkcs11-lib", "/bin/sh"}, code: exitUnavailable, culprit: "pkcs11:object=app", hint: "CGO_ENABLED=1"},
 	}
-	for _, ref := range []string{"pkcs11:object=app", "tpm:handle=0x81010002", "handle:81010002", "winstore:subject=CN=app", "keychain:label=app"} {
+	for _, ref := range []string{"tpm:handle=0x81010002", "handle:81010002", "winstore:subject=CN=app", "keychain:label=app"} {
 		all = append(all, badInput{name: "key " + ref, args: []string{"--private-key", ref, "--certificate="}, code: exitUnavailable, culprit: ref, hint: "key file"})
 	}
 	return all

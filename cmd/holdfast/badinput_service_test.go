@@ -85,7 +85,7 @@ func networkCases(p *pki) (all []badInput) {
 		{name: "https to a server without TLS", serve: silent, args: []string{"--endpoint", "https://{addr}"}, culprit: "127.0.0.1:", hint: "TLS"},
 		{name: "http to a server with TLS", serve: answerTLS(plain, http.NotFound), args: []string{"--endpoint", "http://{addr}"}, culprit: "127.0.0.1:", hint: "endpoint"},
 		{name: "TLS never ends its handshake", serve: converse(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }),
-			args: []string{"--endpoint", "https://{addr}", "--timeout", "500ms"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
+			args: []string{"--endpoint", "https://{addr}", "--timeout", "2s"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
 		{name: "proxy refuses connections", args: proxy, env: []string{"HTTPS_PROXY=http://user:" + testPassword + "@127.0.0.1:1"}, culprit: "proxy", hint: "HTTPS_PROXY"},
 		{name: "proxy wants a password", args: proxy, serve: answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) }),
 			env: []string{"HTTPS_PROXY={url}"}, sent: 1, culprit: "holdfast.invalid", hint: "HTTPS_PROXY"},

@@ -20,10 +20,10 @@ import (
 
 // benchSession runs an emulator in this process and returns the folder of a
 // PKI that it trusts and the arguments that reach it.
-func benchSession(b *testing.B) (dir string, args []string) {
+func benchSession(b *testing.B) (dir string, args []string, ca *signertest.CA) {
 	b.Helper()
 	dir = b.TempDir()
-	ca := signertest.NewCA(b, "root")
+	ca = signertest.NewCA(b, "root")
 	files := map[string][]byte{"ca.pem": signertest.CertPEM(ca.Cert)}
 	for _, kind := range []string{"p256", "rsa2048"} {
 		key := signertest.Key(b, kind)
@@ -44,7 +44,7 @@ func benchSession(b *testing.B) (dir string, args []string) {
 	return dir, []string{
 		"credential-process", "--endpoint", server.URL,
 		"--trust-anchor-arn", s.TrustAnchorARNs()[0], "--profile-arn", s.ProfileARNs()[0], "--role-arn", s.RoleARNs()[0],
-	}
+	}, ca
 }
 
 func withKey(args []string, dir, kind string) []string {
@@ -55,7 +55,7 @@ func withKey(args []string, dir, kind string) []string {
 // BenchmarkCredentialProcess is the whole command in this process, with the
 // emulator's work on the other side.
 func BenchmarkCredentialProcess(b *testing.B) {
-	dir, args := benchSession(b)
+	dir, args, _ := benchSession(b)
 	a := app{stdout: io.Discard, stderr: os.Stderr, lookupEnv: os.LookupEnv, now: time.Now, openTTY: openTTY}
 	for _, kind := range []string{"p256", "rsa2048"} {
 		line := withKey(args, dir, kind)
@@ -81,11 +81,11 @@ func main() { os.Stdout.WriteString("hello\n") }
 // holdfast. It reports medians in milliseconds and, where GNU time is
 // installed, the peak memory in MiB.
 func BenchmarkColdProcess(b *testing.B) {
-	dir, args := benchSession(b)
-	bin := func(name, pkg string) string {
+	dir, args, ca := benchSession(b)
+	bin := func(name, pkg, cgo string) string {
 		out := filepath.Join(dir, name)
-		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s", "-o", out, pkg)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		build := exec.Command("go", "build", "-trimpath", "-tags", "netgo,osusergo", "-ldflags=-s", "-o", out, pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 		if msg, err := build.CombinedOutput(); err != nil {
 			b.Fatalf("%v\n%s", err, msg)
 		}
@@ -95,22 +95,28 @@ func BenchmarkColdProcess(b *testing.B) {
 	if err := os.WriteFile(source, []byte(hello), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	holdfast := bin("holdfast", ".")
-	programs := []struct {
+	holdfast := bin("holdfast", ".", "0")
+	type program struct {
 		name string
 		line []string
+		env  []string
 		took []time.Duration
-	}{
-		{name: "hello", line: []string{bin("hello", source)}},
+	}
+	programs := []program{
+		{name: "hello", line: []string{bin("hello", source, "0")}},
 		{name: "version", line: []string{holdfast, "version"}},
 		{name: "p256", line: append([]string{holdfast}, withKey(args, dir, "p256")...)},
 		{name: "rsa2048", line: append([]string{holdfast}, withKey(args, dir, "rsa2048")...)},
+	}
+	for _, id := range tokenIdentities(b, ca) {
+		line := slices.Concat([]string{bin("holdfast-cgo", ".", "1")}, args, id.flags)
+		programs = append(programs, program{name: id.name, line: line, env: id.env})
 	}
 	for b.Loop() {
 		for i := range programs {
 			p := &programs[i]
 			cmd := exec.Command(p.line[0], p.line[1:]...)
-			cmd.Env = []string{"HOME=" + dir}
+			cmd.Env = append([]string{"HOME=" + dir}, p.env...)
 			begin := time.Now()
 			out, err := cmd.Output()
 			p.took = append(p.took, time.Since(begin))
@@ -123,7 +129,7 @@ func BenchmarkColdProcess(b *testing.B) {
 	for _, p := range programs {
 		slices.Sort(p.took)
 		b.ReportMetric(float64(p.took[len(p.took)/2].Microseconds())/1000, strings.ToLower(p.name)+"-ms")
-		if mib, ok := peakMemory(b, dir, p.line); ok {
+		if mib, ok := peakMemory(b, dir, p.line, p.env); ok {
 			b.ReportMetric(mib, p.name+"-MiB")
 		}
 	}
@@ -131,7 +137,7 @@ func BenchmarkColdProcess(b *testing.B) {
 
 // peakMemory lets GNU time start the program: on Linux a process counts the
 // memory of the one that started it as its own, and time's is small.
-func peakMemory(b *testing.B, dir string, line []string) (mib float64, ok bool) {
+func peakMemory(b *testing.B, dir string, line, env []string) (mib float64, ok bool) {
 	b.Helper()
 	gnuTime, err := exec.LookPath("/usr/bin/time")
 	if err != nil {
@@ -139,7 +145,7 @@ func peakMemory(b *testing.B, dir string, line []string) (mib float64, ok bool) 
 	}
 	file := filepath.Join(dir, "peak")
 	cmd := exec.Command(gnuTime, append([]string{"-f", "%M", "-o", file}, line...)...)
-	cmd.Env = []string{"HOME=" + dir}
+	cmd.Env = append([]string{"HOME=" + dir}, env...)
 	if err := cmd.Run(); err != nil {
 		b.Fatal(err)
 	}
@@ -156,7 +162,7 @@ func peakMemory(b *testing.B, dir string, line []string) (mib float64, ok bool) 
 
 // BenchmarkParts is what the command does before it sends anything.
 func BenchmarkParts(b *testing.B) {
-	dir, _ := benchSession(b)
+	dir, _, _ := benchSession(b)
 	a := app{stdout: io.Discard, stderr: os.Stderr, lookupEnv: os.LookupEnv, now: time.Now, openTTY: openTTY}
 	b.Run("commands-and-flags", func(b *testing.B) {
 		var started bool

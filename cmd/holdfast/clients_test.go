@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,30 +40,27 @@ func TestAWSClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"p256", "rsa2048"} {
-		dir := t.TempDir()
-		writeFiles(t, dir, kind)
-		url, flags, stop, err := runEmulator(dir, "--trust-anchor", "ca.pem")
+	for _, id := range clientIdentities(t) {
+		url, flags, stop, err := runEmulator(id.dir, "--trust-anchor", "ca.pem")
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(stop)
-		config := fmt.Sprintf("[profile app]\nregion = us-east-1\ncredential_process = %s credential-process --certificate %q --private-key %q %s\n",
-			holdfast, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), flags)
-		if err := os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o600); err != nil {
+		config := fmt.Sprintf("[profile app]\nregion = us-east-1\ncredential_process = %s credential-process %s %s\n", holdfast, quoteAll(id.flags), flags)
+		if err := os.WriteFile(filepath.Join(id.dir, "config"), []byte(config), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		want := "arn:aws:sts::111122223333:assumed-role/demo/" + serial(t, filepath.Join(dir, "cert.pem"))
+		want := "arn:aws:sts::111122223333:assumed-role/demo/" + serial(t, filepath.Join(id.dir, "cert.pem"))
 		for _, c := range clients {
-			t.Run(kind+"/"+c.name, func(t *testing.T) {
+			t.Run(id.name+"/"+c.name, func(t *testing.T) {
 				args := c.args(url)
 				cmd := exec.Command(args[0], args[1:]...)
-				cmd.Env = []string{
-					"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GORACE=" + quickExit,
-					"AWS_CONFIG_FILE=" + filepath.Join(dir, "config"),
-					"AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(dir, "none"),
+				cmd.Env = append([]string{
+					"PATH=" + os.Getenv("PATH"), "HOME=" + id.dir, "GORACE=" + quickExit,
+					"AWS_CONFIG_FILE=" + filepath.Join(id.dir, "config"),
+					"AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(id.dir, "none"),
 					"AWS_PROFILE=app", "AWS_EC2_METADATA_DISABLED=true",
-				}
+				}, id.env...)
 				var stderr strings.Builder
 				cmd.Stderr = &stderr
 				out, err := cmd.Output()
@@ -75,6 +73,34 @@ func TestAWSClients(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A clientIdentity is a key with what its folder holds: ca.pem and cert.pem.
+type clientIdentity struct {
+	name, dir  string
+	flags, env []string
+}
+
+func clientIdentities(t *testing.T) []clientIdentity {
+	t.Helper()
+	var all []clientIdentity
+	for _, kind := range []string{"p256", "rsa2048"} {
+		dir := t.TempDir()
+		writeFiles(t, dir, kind)
+		all = append(all, clientIdentity{name: kind, dir: dir, flags: []string{
+			"--certificate", filepath.Join(dir, "cert.pem"), "--private-key", filepath.Join(dir, "key.pem"),
+		}})
+	}
+	return append(all, tokenIdentities(t, signertest.NewCA(t, "root").Intermediate(t, "intermediate"))...)
+}
+
+// quoteAll puts arguments into the double quotes that all clients understand.
+func quoteAll(args []string) string {
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		quoted[i] = strconv.Quote(a)
+	}
+	return strings.Join(quoted, " ")
 }
 
 // serial returns the serial number of the first certificate in a file as the

@@ -49,7 +49,7 @@ var exits = []struct {
 	{is(signer.ErrUnavailable), exitUnavailable, "check that the device is there and that nothing else holds it"},
 	{is(errors.ErrUnsupported), exitUnavailable, "see docs/references.md for what this version opens"},
 	{as[*rolesanywhere.CertificateError], exitOther, "use another certificate"},
-	{as[*signer.Error], exitOther, "check the name, and that the file holds a key or a certificate in PEM, DER or PKCS #12; openssl pkey -in FILE -noout and openssl x509 -in FILE -noout tell"},
+	{ofFile, exitOther, "check the name, and that the file holds a key or a certificate in PEM, DER or PKCS #12; openssl pkey -in FILE -noout and openssl x509 -in FILE -noout tell"},
 	{func(error) bool { return true }, exitOther, "run again with --debug to see more"},
 }
 
@@ -65,6 +65,12 @@ func explain(err error) (code int, hint string) {
 		return e.code, e.hint
 	}
 	panic("unreachable: the last entry matches every error")
+}
+
+// ofFile matches errors of keys and certificates in files.
+func ofFile(err error) bool {
+	var target *signer.Error
+	return errors.As(err, &target) && target.Backend == "file"
 }
 
 func is(target error) func(error) bool {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -17,16 +19,20 @@ type identityFlags struct {
 	identity  keystore.Identity
 	pinSource string
 	password  string // deprecated in help: others can read a command line
+	module    string // for PKCS#11 references that name none
+	reusePIN  bool
 }
 
 func (f *identityFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.identity.Certificate, "certificate", "", "certificate, also with its chain, as a `reference`: a file, -, env:NAME")
+	fs.StringVar(&f.identity.Certificate, "certificate", "", "certificate, also with its chain, as a `reference`: a file, -, env:NAME or pkcs11:…")
 	fs.StringVar(&f.identity.Key, "private-key", "", "private key, as a `reference` (default: the one with --certificate)")
 	fs.StringVar(&f.identity.Intermediates, "intermediates", "", "intermediate certificates in any order, as a `reference`")
 	fs.StringVar(&f.pinSource, "pin-source", "", "`where` the PIN or password is: file:PATH, env:NAME or prompt (default: prompt, if there is a terminal)")
 	fs.StringVar(&f.password, "pkcs8-password", "", "`password` of the key. Do not use it: every local user can read a command line; use --pin-source")
 
+	fs.StringVar(&f.module, "pkcs11-lib", "", "PKCS#11 module `file`, for references that name none (default: p11-kit-proxy)")
+	fs.BoolVar(&f.reusePIN, "reuse-pin", false, "give a typed PIN again where the key asks at each signature")
 	for _, d := range deferred {
 		d.add(fs)
 	}
@@ -52,8 +58,6 @@ var deferred = []deferredFlag{
 	{"cert-selector", "winstore or keychain", "selects a certificate in the OS key store", false},
 	{"system-store-name", "winstore", "name of the Windows certificate store", false},
 	{"use-latest-expiring-certificate", "winstore or keychain", "of several matches take the one that expires last", true},
-	{"pkcs11-lib", "pkcs11", "PKCS#11 module", false},
-	{"reuse-pin", "pkcs11", "use the PIN again where the key always asks", true},
 	{"tpm-key-password", "tpm", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source", false},
 	{"no-tpm-key-password", "tpm", "the TPM key has no password", true},
 }
@@ -101,11 +105,34 @@ func (f *identityFlags) check(cmd *cobra.Command) error {
 func (f *identityFlags) open(ctx context.Context, a app, debug bool) (signer.Signer, error) {
 	opts := keystore.Options{Logger: a.logger(debug), Stdin: a.stdin, LookupEnv: a.lookupEnv}
 	var err error
-	if opts.PIN, err = a.pinSource(f.pinSource, f.password, opts); err != nil {
+	if opts.PIN, err = a.pinSource(f, opts); err != nil {
 		return nil, err
 	}
-	return a.store().OpenIdentity(ctx, f.identity, opts)
+	id := f.identity
+	for _, ref := range []*string{&id.Key, &id.Certificate, &id.Intermediates} {
+		*ref = withModule(*ref, f.module)
+	}
+	return a.store().OpenIdentity(ctx, id, opts)
 }
+
+// withModule adds a module to a PKCS#11 reference that names none.
+func withModule(ref, module string) string {
+	parsed, err := keystore.ParseRef(ref)
+	_, query, some := strings.Cut(ref, "?")
+	if module == "" || err != nil || parsed.Scheme != "pkcs11" ||
+		strings.Contains(query, "module-path=") || strings.Contains(query, "module-name=") {
+		return ref
+	}
+	separator := "?"
+	if some {
+		separator = "&"
+	}
+	return ref + separator + "module-path=" + attributeText.Replace(url.PathEscape(module))
+}
+
+// attributeText makes a value of the query of a PKCS #11 URI (RFC 7512, section
+// 2.3) of a segment of a path.
+var attributeText = strings.NewReplacer("%2F", "/", "&", "%26")
 
 // certificateName is what errors call the certificate.
 func (f *identityFlags) certificateName() string {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -26,17 +27,45 @@ type tty interface {
 
 // pinSource returns the PINFunc of --pin-source and of the password flags of
 // aws_signing_helper. Without any it asks if there is a terminal.
-func (a app) pinSource(source, password string, opts keystore.Options) (keystore.PINFunc, error) {
-	switch {
-	case source != "" && password != "":
-		return nil, signer.WithHint(usagef("--pin-source excludes --pkcs8-password"), "give --pin-source alone")
-	case source == "prompt", source == "" && password == "":
-		return a.prompt, nil
-	case source != "":
-		f, err := keystore.PINSource(source, opts)
-		return f, signer.WithHint(err, "--pin-source is file:PATH, env:NAME or prompt")
+func (a app) pinSource(f *identityFlags, opts keystore.Options) (keystore.PINFunc, error) {
+	ask := a.prompt
+	if f.reusePIN {
+		ask = remember(ask)
 	}
-	return func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(password), nil }, nil
+	switch source := f.pinSource; {
+	case source != "" && f.password != "":
+		return nil, signer.WithHint(usagef("--pin-source excludes --pkcs8-password"), "give --pin-source alone")
+	case source != "" && source != "prompt":
+		read, err := keystore.PINSource(source, opts)
+		return read, signer.WithHint(err, "--pin-source is file:PATH, env:NAME or prompt")
+	case f.password != "":
+		return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+			if p.What != "password" { // it would use up a try of some device
+				return ask(ctx, p)
+			}
+			return []byte(f.password), nil
+		}, nil
+	}
+	return ask, nil
+}
+
+// remember gives the PIN that was typed for a login again for the signatures
+// of keys that ask each time.
+func remember(ask keystore.PINFunc) keystore.PINFunc {
+	var mu sync.Mutex
+	var last []byte
+	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if p.PerSignature && last != nil && !p.LastTry {
+			return bytes.Clone(last), nil
+		}
+		pin, err := ask(ctx, p)
+		if err == nil {
+			last = bytes.Clone(pin)
+		}
+		return pin, err
+	}
 }
 
 func (a app) prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
@@ -47,7 +76,14 @@ func (a app) prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	defer t.Close()
 	ctx, cancel := context.WithTimeout(ctx, promptPatience)
 	defer cancel()
-	pin, err := t.ReadPassword(ctx, fmt.Sprintf("%s for %s: ", p.What, oneLine(p.Ref.String())))
+	text := fmt.Sprintf("%s for %s: ", p.What, oneLine(p.Ref.String()))
+	switch {
+	case p.LastTry:
+		text = "LAST TRY: a wrong " + p.What + " locks it now.\r\n" + text
+	case p.FewTries:
+		text = "A wrong " + p.What + " was given before.\r\n" + text
+	}
+	pin, err := t.ReadPassword(ctx, text)
 	if err != nil {
 		return nil, &promptError{err}
 	}

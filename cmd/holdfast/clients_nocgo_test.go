@@ -1,0 +1,12 @@
+//go:build !cgo
+
+package main
+
+import (
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// tokenIdentities needs PKCS #11, which needs cgo.
+func tokenIdentities(testing.TB, *signertest.CA) []clientIdentity { return nil }

@@ -1,0 +1,67 @@
+//go:build cgo
+
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pkcs11"
+	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// tokenIdentities makes keys on a SoftHSM token, with certificates of ca.
+func tokenIdentities(t testing.TB, ca *signertest.CA) []clientIdentity {
+	t.Helper()
+	signertest.Require(t, "softhsm", "softhsm2-util")
+	hsm, _, err := pkcs11test.Find(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri, err := pkcs11.ParseURI(hsm.Token(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pkcs11test.PIN), nil }}
+	var all []clientIdentity
+	for _, kind := range []keystore.KeyType{keystore.P256, keystore.RSA2048} {
+		uri.Object = string(kind)
+		ref, err := keystore.ParseRef(uri.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := pkcs11.Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: kind}, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf := ca.Issue(t, key, nil)
+		if err := key.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := (pkcs11.Backend{}).Install(t.Context(), ref, append([]*x509.Certificate{leaf}, ca.Chain()...), opts); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		for name, data := range map[string][]byte{
+			"ca.pem":   signertest.CertPEM(ca.Root()),
+			"cert.pem": signertest.CertPEM(leaf),
+			"pin":      []byte(pkcs11test.PIN + "\n"),
+		} {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all = append(all, clientIdentity{
+			name:  "softhsm-" + string(kind),
+			dir:   dir,
+			flags: []string{"--certificate", ref.String(), "--pin-source", "file:" + filepath.Join(dir, "pin")},
+			env:   []string{"SOFTHSM2_CONF=" + os.Getenv("SOFTHSM2_CONF")},
+		})
+	}
+	return all
+}
