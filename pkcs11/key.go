@@ -107,6 +107,9 @@ func openModule(cfg Config) (*sharedModule, error) { return loaded.find(cfg) }
 
 // find returns the module that cfg names for one more user.
 func (m *modules) find(cfg Config) (*sharedModule, error) {
+	if err := supported(); err != nil { // before a person is sent to look for modules
+		return nil, err
+	}
 	u := cfg.URI
 	if cfg.Module != "" {
 		u.ModulePath = cfg.Module

@@ -12,6 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
+func supported() error { return nil }
+
 // load opens and initializes the shared library at path.
 func load(path string) (module, error) {
 	done, err := probe(path)

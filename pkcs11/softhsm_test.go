@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -100,5 +101,62 @@ func TestContract(t *testing.T) {
 				return s
 			})
 		})
+	}
+}
+
+func TestList(t *testing.T) {
+	token := softHSM(t).Token(t)
+	var b pkcs11.Backend
+	r := ref(t, token, "object=listed")
+	key, err := b.Generate(t.Context(), r, keystore.KeySpec{Type: keystore.P256}, withPIN(pkcs11test.PIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := signertest.NewCA(t, "root").Issue(t, key, nil)
+	if err := key.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Install(t.Context(), r, []*x509.Certificate{leaf}, withPIN(pkcs11test.PIN)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		opts keystore.Options
+		want []keystore.EntryKind
+	}{
+		{keystore.Options{}, []keystore.EntryKind{keystore.TokenEntry, keystore.CertificateEntry}},
+		{withPIN(pkcs11test.PIN), []keystore.EntryKind{keystore.TokenEntry, keystore.KeyEntry, keystore.CertificateEntry}},
+	} {
+		entries, err := b.List(t.Context(), ref(t, token, ""), c.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kinds []keystore.EntryKind
+		for _, e := range entries {
+			kinds = append(kinds, e.Kind)
+		}
+		if !slices.Equal(kinds, c.want) {
+			t.Errorf("listed %v, want %v", kinds, c.want)
+		}
+		for _, e := range entries {
+			if e.Kind == keystore.KeyEntry && !signer.SamePublicKey(e.Public, leaf.PublicKey) ||
+				e.Kind == keystore.CertificateEntry && !e.Certificate.Equal(leaf) {
+				t.Errorf("%s is another", e.Ref)
+			}
+			again, err := keystore.ParseRef(e.Ref.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := b.Open(t.Context(), again, withPIN(pkcs11test.PIN))
+			if err != nil {
+				t.Errorf("%s does not open: %v", again, err)
+				continue
+			}
+			if !signer.SamePublicKey(s.Public(), leaf.PublicKey) {
+				t.Errorf("%s opens another key", again)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
