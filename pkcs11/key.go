@@ -66,6 +66,7 @@ type connection struct {
 	key   keyObject
 	pool  *pool
 	first uint // the session that pool began with
+	card  bool // in a reader: signatures wait for those of the module's other cards
 }
 
 // maxAttempts bounds what one signature takes of a token that is lost again and
@@ -129,6 +130,10 @@ func newAuthenticator(cfg Config) *authenticator {
 
 // connect finds the token of u, logs in and finds the key.
 func (k *Key) connect(ctx context.Context, u URI) (_ *connection, _ []*x509.Certificate, err error) {
+	// OpenSC 0.23 crashes if one thread finds that a card was pulled while
+	// another signs with it, be it by another key.
+	k.mod.cards.Lock()
+	defer k.mod.cards.Unlock()
 	t, err := oneToken(k.mod, u)
 	if err != nil {
 		return nil, nil, err
@@ -149,35 +154,35 @@ func (k *Key) connect(ctx context.Context, u URI) (_ *connection, _ []*x509.Cert
 	if err != nil {
 		return nil, nil, err
 	}
-	limit, err := k.maxSessions(t, key)
+	limit, card, err := k.maxSessions(t, key)
 	if err != nil {
 		return nil, nil, err
 	}
 	open := func() (uint, error) { return k.mod.openSession(t.slot, false) }
-	return &connection{token: t, key: key, first: session, pool: newPool(session, limit, open, k.mod.closeSession)}, certs, nil
+	return &connection{token: t, key: key, card: card, first: session, pool: newPool(session, limit, open, k.mod.closeSession)}, certs, nil
 }
 
-// maxSessions is how many signatures may be under way at once. A card makes one
-// after the other anyhow; and a key that always authenticates wants the PIN in
+// maxSessions is how many signatures may be under way at once, and whether the
+// token is a card. A card makes one after the other anyhow; and a key that always authenticates wants the PIN in
 // the command before the signature, with no other session's in between. What a
 // module does with several sessions whose card is pulled is not to be relied
 // on: OpenSC 0.23 crashes.
-func (k *Key) maxSessions(t token, key keyObject) (int, error) {
+func (k *Key) maxSessions(t token, key keyObject) (limit int, card bool, err error) {
 	slot, err := k.mod.slotInfo(t.slot)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	limit := defaultMaxSessions
+	limit = defaultMaxSessions
 	switch {
 	case slot.removable || key.always:
-		return 1, nil
+		return 1, slot.removable, nil
 	case k.cfg.MaxSessions > 0:
 		limit = k.cfg.MaxSessions
 	}
 	if n := t.info.maxSessions; n > 0 && n < uint(limit) {
 		limit = int(n)
 	}
-	return limit, nil
+	return limit, false, nil
 }
 
 // Public implements [crypto.Signer].
@@ -272,6 +277,10 @@ func (k *Key) sign(conn *connection, op operation) ([]byte, error) {
 	var authenticate func() error
 	if conn.key.always {
 		authenticate = func() error { return k.auth.perSignature(k.ctx, conn.token, session) }
+	}
+	if conn.card {
+		k.mod.cards.Lock()
+		defer k.mod.cards.Unlock()
 	}
 	sig, err := k.mod.sign(session, conn.key.handle, op.mechanism, op.input, authenticate)
 	conn.pool.put(session, err)

@@ -28,6 +28,7 @@ type modules struct {
 type sharedModule struct {
 	module
 	path  string
+	cards sync.Mutex // held while a card signs or the tokens are listed
 	users int
 	owner *modules
 }

@@ -191,15 +191,19 @@ func signMessage(s signer.Signer, message string) error {
 var cardPresent = regexp.MustCompile(`(?m)^\d+ +Yes `)
 
 func (s setup) ejectAndInsert(t *testing.T) {
-	slot := pkcs11test.PIVAuthentication
-	card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
+	slots := []pkcs11test.PIVSlot{pkcs11test.PIVAuthentication, pkcs11test.PIVDigitalSignature}
+	card := s.insert(t, map[pkcs11test.PIVSlot]string{slots[0]: "p256", slots[1]: "p256"})
 	tok := s.token(pkcs11test.PIVPIN)
-	key := tok.open(t, tok.ref("", slot.ID()), 1)
-	defer func() {
-		if err := key.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	var keys []signer.Signer // two of one card, as in a process with two roles
+	for _, slot := range slots {
+		key := tok.open(t, tok.ref("", slot.ID()), 1)
+		defer func() {
+			if err := key.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		keys = append(keys, key)
+	}
 	const goroutines, rounds = 4, 3
 	var signed, failed [goroutines]atomic.Int64
 	// OpenSC 0.23 never gives its own lock back when a command fails of which
@@ -217,7 +221,7 @@ func (s setup) ejectAndInsert(t *testing.T) {
 				default:
 				}
 				operation.RLock()
-				err := signMessage(key, fmt.Sprintf("message %d of goroutine %d", i, g))
+				err := signMessage(keys[g%len(keys)], fmt.Sprintf("message %d of goroutine %d", i, g))
 				operation.RUnlock()
 				switch {
 				case err == nil:
