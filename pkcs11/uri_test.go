@@ -1,13 +1,16 @@
 package pkcs11
 
 import (
+	"bufio"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -269,7 +272,7 @@ func TestPINIsNotShown(t *testing.T) {
 }
 
 // requireP11Kit is [signertest.Require] for p11-kit's headers.
-func requireP11Kit(t *testing.T) (flags []string) {
+func requireP11Kit(t testing.TB) (flags []string) {
 	t.Helper()
 	const name = "p11-kit-dev"
 	config := signertest.Require(t, name, "pkg-config")
@@ -283,13 +286,20 @@ func requireP11Kit(t *testing.T) (flags []string) {
 	return strings.Fields(string(out))
 }
 
-func TestURIsAsP11Kit(t *testing.T) {
+// buildP11Kit returns the program that parses URIs with p11-kit.
+func buildP11Kit(t testing.TB) (program string) {
+	t.Helper()
 	flags := requireP11Kit(t)
 	cc := signertest.Require(t, "p11-kit-dev", "cc")
-	program := filepath.Join(t.TempDir(), "p11kit-uri")
+	program = filepath.Join(t.TempDir(), "p11kit-uri")
 	if out, err := exec.Command(cc, append([]string{"-o", program, "testdata/p11kit-uri.c"}, flags...)...).CombinedOutput(); err != nil {
 		t.Fatalf("cc: %v\n%s", err, out)
 	}
+	return program
+}
+
+func TestURIsAsP11Kit(t *testing.T) {
+	program := buildP11Kit(t)
 	var in strings.Builder
 	for _, test := range uriTests {
 		fmt.Fprintf(&in, "%x\n", test.uri)
@@ -355,6 +365,77 @@ func FuzzParseURI(f *testing.F) {
 		}
 		if _, err := ParseURI(s + "%"); err != nil && strings.Contains(s, "pin-value="+pin) && strings.Contains(err.Error(), pin) {
 			t.Errorf("error %q shows the PIN", err)
+		}
+	})
+}
+
+// fixedSizes are those of the fields that p11-kit copies a value into, in bytes.
+var fixedSizes = map[string]int{
+	"token": 32, "manufacturer": 32, "serial": 16, "model": 16,
+	"slot-description": 64, "slot-manufacturer": 32, "library-manufacturer": 32, "library-description": 32,
+}
+
+// comparable reports whether p11-kit can hold u as it is.
+func comparable(u URI) bool {
+	for _, a := range slices.Concat(pathAttributes, queryAttributes) {
+		v := *a.field(&u)
+		if n := fixedSizes[a.name]; n > 0 && (len(v) > n || strings.TrimRight(v, " ") != v) {
+			return false
+		}
+	}
+	return !strings.Contains(u.LibraryVersion, "255") && u.SlotID != strconv.FormatUint(math.MaxUint, 10)
+}
+
+// plainNumber drops leading zeros, as p11-kit prints numbers.
+func plainNumber(s string) string {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return s
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+// FuzzURIAsP11Kit checks that p11-kit takes what we take, for the same.
+func FuzzURIAsP11Kit(f *testing.F) {
+	cmd := exec.Command(buildP11Kit(f))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		f.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	answers := bufio.NewReader(out)
+	for _, test := range uriTests {
+		f.Add(test.uri)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		u, err := ParseURI(s)
+		if err != nil || !comparable(u) {
+			return
+		}
+		if _, err := fmt.Fprintf(in, "%x\n", s); err != nil {
+			t.Fatal(err)
+		}
+		line, err := answers.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		fields := strings.Fields(line)
+		slices.Sort(fields)
+		u.SlotID = plainNumber(u.SlotID)
+		if major, minor, ok := strings.Cut(u.LibraryVersion, "."); u.LibraryVersion != "" {
+			if u.LibraryVersion = plainNumber(major); ok {
+				u.LibraryVersion += "." + plainNumber(minor)
+			}
+		}
+		if ours, theirs := asP11Kit(u), strings.Join(fields, " "); ours != theirs {
+			t.Errorf("%q\n   ours: %s\np11-kit: %s", s, ours, theirs)
 		}
 	})
 }

@@ -100,6 +100,7 @@ int main(void)
 		else
 			printf("refused");
 		putchar('\n');
+		fflush(stdout);
 		p11_kit_uri_free(u);
 	}
 	return 0;
