@@ -20,7 +20,7 @@ const wrongPIN = "8642-wrong"
 
 func tokenCases(t *testing.T, p *pki) (all []tokenInput) {
 	for _, group := range []func(*testing.T, *pki) []tokenInput{
-		moduleCases, slotCases, objectCases, pinCases, uriCases,
+		moduleCases, slotCases, objectCases, pinCases, uriCases, removalCases,
 	} {
 		all = append(all, group(t, p)...)
 	}

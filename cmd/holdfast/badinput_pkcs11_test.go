@@ -38,6 +38,7 @@ var tokenFlags = []string{
 type tokens struct {
 	program     string // with cgo
 	module, spy string
+	fault       string // passes on to module, with faults
 	fixture     string // the folder of a token with the good key and certificate
 }
 
@@ -59,6 +60,11 @@ func newTokens(t *testing.T, p *pki, base string) *tokens {
 	}
 	if k.spy == "" {
 		t.Fatalf("pkcs11-tool is there, but none of %v", spies)
+	}
+	k.fault = filepath.Join(base, "fault.so")
+	shim := exec.Command(signertest.Require(t, "cc", "cc"), "-shared", "-fPIC", "-o", k.fault, "../../pkcs11/interop/testdata/fault.c", "-ldl", "-lpthread")
+	if out, err := shim.CombinedOutput(); err != nil {
+		t.Fatalf("cc: %v\n%s", err, out)
 	}
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", k.program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=1")
@@ -89,7 +95,7 @@ func (k *tokens) scene(t *testing.T, p *pki, dir string) *scene {
 
 // fill puts in what placeholders stand for.
 func (k *tokens) fill(s *scene, c tokenInput) tokenInput {
-	place := strings.NewReplacer("{dir}", s.dir, "{module}", k.module, "{spy}", k.spy)
+	place := strings.NewReplacer("{dir}", s.dir, "{module}", k.module, "{spy}", k.spy, "{fault}", k.fault)
 	fill := func(all []string) (out []string) {
 		for _, v := range all {
 			out = append(out, place.Replace(v))
