@@ -98,7 +98,6 @@ type keyObject struct {
 	object
 	pub    crypto.PublicKey
 	always bool // CKA_ALWAYS_AUTHENTICATE
-	proven bool // pub comes from the token itself
 }
 
 // keyAttributes are those that keys of all types have: a module is asked for
@@ -218,7 +217,7 @@ func describe(mod module, session uint, o object, pool []*x509.Certificate, cert
 		return key, err
 	}
 	if pub != nil {
-		key.pub, key.proven = pub, true
+		key.pub = pub
 		return key, nil
 	}
 	for i, c := range certObjects {

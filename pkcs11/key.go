@@ -163,10 +163,10 @@ func (k *Key) connect(ctx context.Context, u URI) (_ *connection, _ []*x509.Cert
 }
 
 // maxSessions is how many signatures may be under way at once, and whether the
-// token is a card. A card makes one after the other anyhow; and a key that always authenticates wants the PIN in
-// the command before the signature, with no other session's in between. What a
-// module does with several sessions whose card is pulled is not to be relied
-// on: OpenSC 0.23 crashes.
+// token is a card. A card makes one after the other anyhow; and a key that
+// always authenticates wants the PIN in the command before the signature, with
+// no other session's in between. What a module does with several sessions whose
+// card is pulled is not to be relied on: OpenSC 0.23 crashes.
 func (k *Key) maxSessions(t token, key keyObject) (limit int, card bool, err error) {
 	slot, err := k.mod.slotInfo(t.slot)
 	if err != nil {

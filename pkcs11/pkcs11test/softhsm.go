@@ -37,7 +37,8 @@ var candidates = []string{
 // Find returns SoftHSM with an empty folder below dir, and sets SOFTHSM2_CONF.
 // SoftHSM reads that once, when it is initialized; so a test binary calls Find
 // once, in TestMain, and keeps the folder until it ends. The second result is
-// false if SoftHSM is not installed.
+// false if softhsm2-util is not installed; that it is there without its module
+// is an error.
 func Find(dir string) (*SoftHSM, bool, error) {
 	util, err := exec.LookPath("softhsm2-util")
 	if err != nil {
@@ -60,7 +61,7 @@ func Find(dir string) (*SoftHSM, bool, error) {
 		}
 		return h, true, os.Setenv("SOFTHSM2_CONF", conf)
 	}
-	return nil, false, nil
+	return nil, false, fmt.Errorf("%s is there, but none of %s", util, strings.Join(candidates, ", "))
 }
 
 // labels keeps the tokens of one process apart.
