@@ -32,6 +32,13 @@ type (
 		Backend
 		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, opts Options) error
 	}
+
+	// An Unsealer gives the secret that ref names, such as a PIN that a
+	// device keeps for one machine. It belongs to the caller.
+	Unsealer interface {
+		Backend
+		Unseal(ctx context.Context, ref Ref, opts Options) ([]byte, error)
+	}
 )
 
 // A KeySpec says which key to make.

@@ -25,7 +25,7 @@ type Identity struct {
 // Errors are those of [Store.Open]; [signer.ErrNoCertificate] if no
 // certificate is found, and [signer.ErrMismatch] if none is for the key.
 func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ signer.Signer, err error) {
-	opts = opts.withInputs()
+	opts = s.prepare(opts)
 	defer opts.end()
 	var keyRef, certRef, moreRef Ref
 	for _, in := range []struct {

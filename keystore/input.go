@@ -35,11 +35,6 @@ type inputs struct {
 	after []func() error
 }
 
-func (o Options) withInputs() Options {
-	o.inputs = &inputs{data: make(map[Ref][]byte)}
-	return o
-}
-
 // Defer runs f when the call of the [Store] that o was given for ends, so that
 // what several references share, such as an initialized module, is opened once;
 // outside of such a call at once.

@@ -58,6 +58,7 @@ type Options struct {
 	Certificates []*x509.Certificate
 
 	inputs *inputs // what was read so far; set by the Store
+	store  *Store  // set by the Store
 }
 
 func (o Options) logger() *slog.Logger {
@@ -96,9 +97,15 @@ func (s *Store) Open(ctx context.Context, ref string, opts Options) (signer.Sign
 	if err != nil {
 		return nil, err
 	}
-	opts = opts.withInputs()
+	opts = s.prepare(opts)
 	defer opts.end()
 	return s.open(ctx, r, opts)
+}
+
+// prepare returns the options for one call.
+func (s *Store) prepare(opts Options) Options {
+	opts.inputs, opts.store = &inputs{data: make(map[Ref][]byte)}, s
+	return opts
 }
 
 func (s *Store) open(ctx context.Context, ref Ref, opts Options) (signer.Signer, error) {

@@ -12,11 +12,20 @@ import (
 // maxPIN bounds what a pin-source gives, in bytes.
 const maxPIN = 1 << 10
 
+// What prompts ask for.
+const (
+	AskPIN       = "PIN"
+	AskPassword  = "password" // of a file
+	AskTPMKey    = "TPM key password"
+	AskTPMParent = "TPM parent password"
+)
+
 // A Prompt says what a PIN is needed for.
 type Prompt struct {
-	What string // "PIN" or "password"
+	What string // one of the constants above
 	Ref  Ref    // the key
 
+	Optional     bool // there seems to be none: a person is not asked
 	PerSignature bool // the key wants it before every signature
 	FewTries     bool // a wrong one was given before
 	LastTry      bool // a wrong one now locks the token
@@ -34,31 +43,38 @@ func (p Prompt) RefuseLastTry() error {
 
 // A PINFunc gives the PIN or password of a key. The result belongs to the
 // caller, who clears it after use. It returns [signer.ErrPINRequired] if there
-// is none to be had. It is safe for concurrent use.
+// is none to be had, and nothing at all if the prompt is optional and nobody
+// has given one. It is safe for concurrent use.
 type PINFunc func(ctx context.Context, p Prompt) ([]byte, error)
 
+// PINSource is [PINSource] with the references of the Store's own [Unsealer]s.
+func (s *Store) PINSource(source string, opts Options) (PINFunc, error) {
+	return PINSource(source, s.prepare(opts))
+}
+
 // PINSource returns the PINFunc of a pin-source attribute or flag
-// (RFC 7512, section 2.4): env:NAME, file:PATH or a path. It reads with each
-// call, so that a changed PIN is seen, variables by opts.LookupEnv. One line
-// end after the PIN is dropped, as is a byte order mark before it. A file that
-// every local user can read is reported to opts.Logger. All errors of the
-// PINFunc wrap [signer.ErrPINRequired].
+// (RFC 7512, section 2.4): env:NAME, file:PATH or a path, and with options that
+// a [Store] gave to its backend what an [Unsealer] understands, such as
+// tpm:path=sealed.pem. It reads with each call, so that a changed PIN is seen,
+// variables by opts.LookupEnv. One line end after the PIN is dropped, as is a
+// byte order mark before it. A file that every local user can read is reported
+// to opts.Logger. All errors of the PINFunc wrap [signer.ErrPINRequired].
 func PINSource(source string, opts Options) (PINFunc, error) {
 	ref, err := ParseRef(source)
 	if err != nil {
 		return nil, fmt.Errorf("pin-source: %w", err)
 	}
-	switch ref.Scheme {
-	case SchemeFile, SchemeEnv:
+	switch _, sealed := opts.unsealer(ref); {
+	case ref.Scheme == SchemeFile, ref.Scheme == SchemeEnv, sealed:
 	default: // pass:PIN is understood by other programs: only the scheme is shown
 		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{ref.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")}),
 			"put the PIN alone into a file or a variable, and name that")
 	}
-	return func(_ context.Context, p Prompt) ([]byte, error) {
+	return func(ctx context.Context, p Prompt) ([]byte, error) {
 		if err := p.RefuseLastTry(); err != nil {
 			return nil, err
 		}
-		pin, err := readPIN(ref, opts)
+		pin, err := readPIN(ctx, ref, opts)
 		if err != nil {
 			return nil, &sourceError{p.What, ref, err}
 		}
@@ -86,9 +102,26 @@ func (e *sourceError) Hint() string {
 	return "it must be a regular file or a variable that holds the " + e.what + " alone, on one line"
 }
 
-func readPIN(ref Ref, opts Options) ([]byte, error) {
+// unsealer returns what gives the secret of ref. Sealed secrets are not asked
+// for in turn: the options that it gets give no PIN.
+func (o Options) unsealer(ref Ref) (func(context.Context) ([]byte, error), bool) {
+	if o.store == nil {
+		return nil, false
+	}
+	u, ok := o.store.scheme[ref.Scheme].(Unsealer)
+	o.PIN, o.store, o.inputs = nil, nil, nil
+	return func(ctx context.Context) ([]byte, error) { return u.Unseal(ctx, ref, o) }, ok
+}
+
+func readPIN(ctx context.Context, ref Ref, opts Options) ([]byte, error) {
 	var pin []byte
-	if ref.Scheme == SchemeFile {
+	if unseal, ok := opts.unsealer(ref); ok {
+		secret, err := unseal(ctx)
+		if err != nil {
+			return nil, err
+		}
+		pin = secret
+	} else if ref.Scheme == SchemeFile {
 		data, mode, err := readFile(ref.Rest, maxPIN)
 		if err != nil {
 			return nil, err

@@ -58,7 +58,7 @@ func (a *authenticator) authenticate(ctx context.Context, t token, info tokenInf
 		return fmt.Errorf("token %s: %w", quote(trim(info.label)), signer.ErrPINRequired)
 	}
 	pin, err := a.ask(ctx, keystore.Prompt{
-		What:         "PIN",
+		What:         keystore.AskPIN,
 		Ref:          a.ref,
 		PerSignature: user == ckuContextSpecific,
 		FewTries:     info.flags&cktFlagUserPINCountLow != 0,

@@ -86,7 +86,7 @@ func argumentCases(p *pki) (all []badInput) {
 	usage("-x", "--help", "-x")
 	usage("extra", "--help", "extra")
 	usage("--role-arn", "--help", "--role-arn")
-	for _, flag := range []string{"--cert-selector=Key=x509Subject,Value=CN=app", "--system-store-name=MY", "--use-latest-expiring-certificate", "--no-tpm-key-password"} {
+	for _, flag := range []string{"--cert-selector=Key=x509Subject,Value=CN=app", "--system-store-name=MY", "--use-latest-expiring-certificate"} {
 		name, _, _ := strings.Cut(flag, "=")
 		all = append(all, badInput{name: flag, bare: true, args: []string{"credential-process", flag}, code: exitUnavailable, culprit: name, hint: "key file"})
 	}

@@ -46,7 +46,7 @@ func inputCases(p *pki) (all []badInput) {
 		{name: "certificate in a token without cgo", args: []string{"--certificate", "pkcs11:object=app?module-path=/bin/sh"}, code: exitUnavailable, culprit: "pkcs11:object=app", hint: "CGO_ENABLED=1"},
 		{name: "key in a token without cgo", args: []string{"--private-key", "pkcs11:object=app", "--pkcs11-lib", "/bin/sh"}, code: exitUnavailable, culprit: "pkcs11:object=app", hint: "CGO_ENABLED=1"},
 	}
-	for _, ref := range []string{"tpm:handle=0x81010002", "handle:81010002", "winstore:subject=CN=app", "keychain:label=app"} {
+	for _, ref := range []string{"winstore:subject=CN=app", "keychain:label=app"} {
 		all = append(all, badInput{name: "key " + ref, args: []string{"--private-key", ref, "--certificate="}, code: exitUnavailable, culprit: ref, hint: "key file"})
 	}
 	return all

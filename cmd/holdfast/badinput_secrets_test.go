@@ -104,7 +104,6 @@ func encryptedKeyCases(*pki) []badInput {
 		{name: "password source with bad encoding", setup: good, args: source("file:pin%zz"), code: exitUsage, culprit: "pin%zz", hint: "file:PATH"},
 		{name: "password from two sources", setup: good, args: append(source("env:PIN"), "--pkcs8-password", testPassword), env: env, code: exitUsage, culprit: "--pkcs8-password", hint: "--pin-source"},
 		{name: "password without quotes", setup: good, args: []string{"--pkcs8-password", testPassword, "closesesame"}, secret: "closesesame", code: exitUsage, culprit: "argument", hint: "quotes"},
-		{name: "password for the key of a device", args: []string{"--tpm-key-password", testPassword}, code: exitUnavailable, culprit: "--tpm-key-password", hint: "key file"},
 
 		{name: "traditional encryption", setup: openssl("ec", "-in", "plain.pem", "-aes256", "-passout", "env:PW", "-out", "key.pem"),
 			code: exitUnavailable, culprit: "key.pem", hint: "openssl pkcs8"},

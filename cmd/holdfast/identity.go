@@ -21,6 +21,9 @@ type identityFlags struct {
 	password  string // deprecated in help: others can read a command line
 	module    string // for PKCS#11 references that name none
 	reusePIN  bool
+
+	tpmPassword   string // as password
+	noTPMPassword bool
 }
 
 func (f *identityFlags) add(cmd *cobra.Command) {
@@ -33,6 +36,8 @@ func (f *identityFlags) add(cmd *cobra.Command) {
 
 	fs.StringVar(&f.module, "pkcs11-lib", "", "PKCS#11 module `file`, for references that name none (default: p11-kit-proxy)")
 	fs.BoolVar(&f.reusePIN, "reuse-pin", false, "give a typed PIN again where the key asks at each signature")
+	fs.StringVar(&f.tpmPassword, "tpm-key-password", "", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source")
+	fs.BoolVar(&f.noTPMPassword, "no-tpm-key-password", false, "the TPM key has no password, whatever its file says")
 	for _, d := range deferred {
 		d.add(fs)
 	}
@@ -58,8 +63,6 @@ var deferred = []deferredFlag{
 	{"cert-selector", "winstore or keychain", "selects a certificate in the OS key store", false},
 	{"system-store-name", "winstore", "name of the Windows certificate store", false},
 	{"use-latest-expiring-certificate", "winstore or keychain", "of several matches take the one that expires last", true},
-	{"tpm-key-password", "tpm", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source", false},
-	{"no-tpm-key-password", "tpm", "the TPM key has no password", true},
 }
 
 // exclusive are the pairs that aws_signing_helper does not take together.

@@ -32,21 +32,47 @@ func (a app) pinSource(f *identityFlags, opts keystore.Options) (keystore.PINFun
 	if f.reusePIN {
 		ask = remember(ask)
 	}
-	switch source := f.pinSource; {
-	case source != "" && f.password != "":
-		return nil, signer.WithHint(usagef("--pin-source excludes --pkcs8-password"), "give --pin-source alone")
-	case source != "" && source != "prompt":
-		read, err := keystore.PINSource(source, opts)
-		return read, signer.WithHint(err, "--pin-source is file:PATH, env:NAME or prompt")
-	case f.password != "":
-		return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
-			if p.What != "password" { // it would use up a try of some device
-				return ask(ctx, p)
-			}
-			return []byte(f.password), nil
-		}, nil
+	source := f.pinSource
+	for _, given := range f.passwords() {
+		switch {
+		case !given.set:
+		case source != "":
+			return nil, signer.WithHint(usagef("--pin-source excludes --%s", given.flag), "give --pin-source alone")
+		default:
+			return given.before(ask), nil
+		}
+	}
+	if source != "" && source != "prompt" {
+		read, err := a.store().PINSource(source, opts)
+		return read, signer.WithHint(err, "--pin-source is file:PATH, env:NAME, prompt or a sealed secret: tpm:path=PATH")
 	}
 	return ask, nil
+}
+
+// A givenPassword is one from the command line. It is for one kind of prompt:
+// elsewhere it would use up a try of some device.
+type givenPassword struct {
+	flag  string
+	set   bool
+	what  string
+	value string // "": there is none
+}
+
+func (f *identityFlags) passwords() []givenPassword {
+	return []givenPassword{
+		{"pkcs8-password", f.password != "", keystore.AskPassword, f.password},
+		{"tpm-key-password", f.tpmPassword != "", keystore.AskTPMKey, f.tpmPassword},
+		{"no-tpm-key-password", f.noTPMPassword, keystore.AskTPMKey, ""},
+	}
+}
+
+func (g givenPassword) before(ask keystore.PINFunc) keystore.PINFunc {
+	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+		if p.What != g.what {
+			return ask(ctx, p)
+		}
+		return []byte(g.value), p.RefuseLastTry()
+	}
 }
 
 // remember gives the PIN that was typed for a login again for the signatures
@@ -69,6 +95,9 @@ func remember(ask keystore.PINFunc) keystore.PINFunc {
 }
 
 func (a app) prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+	if p.Optional {
+		return nil, nil
+	}
 	t, err := a.openTTY()
 	if err != nil {
 		return nil, &promptError{errors.New("no terminal to ask on")}

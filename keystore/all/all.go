@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore/file"
 	"github.com/holdfast-dev/holdfast/pkcs11"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/tpm"
 )
 
 // Backends returns every backend: the one line to add for a new one.
@@ -18,7 +19,7 @@ func Backends() []keystore.Backend {
 	return []keystore.Backend{
 		file.Backend{},
 		pkcs11.Backend{},
-		absent{"tpm", []string{"tpm", "handle"}},
+		tpm.Backend{},
 		absent{"winstore", []string{"winstore"}},
 		absent{"keychain", []string{"keychain"}},
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
+	"github.com/holdfast-dev/holdfast/tpm"
+	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
 // references has one of each scheme that the architecture promises.
@@ -80,6 +82,20 @@ var contract = map[string]func(t *testing.T) (ref string){
 		return path
 	},
 	"pkcs11": pkcs11Contract,
+	"tpm": func(t *testing.T) string {
+		signertest.Require(t, "swtpm", "swtpm")
+		emulator := tpmtest.Start(t)
+		ref := keystore.Ref{Scheme: "tpm", Rest: keystore.FormatAttribute("path", filepath.Join(t.TempDir(), "key.pem")) +
+			";" + keystore.FormatAttribute("device", emulator.Path)}
+		key, err := tpm.Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := key.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return ref.String()
+	},
 }
 
 func TestContract(t *testing.T) {

@@ -111,7 +111,7 @@ func TestPINSourcesInDocs(t *testing.T) {
 		sources = append(sources, spans(row[0])...)
 	}
 	for _, source := range sources {
-		if _, err := keystore.PINSource(source, keystore.Options{}); err != nil {
+		if _, err := New().PINSource(source, keystore.Options{}); err != nil {
 			t.Errorf("%s: %v", source, err)
 		}
 	}

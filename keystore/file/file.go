@@ -74,7 +74,7 @@ func password(ctx context.Context, ref keystore.Ref, opts keystore.Options) pass
 		if opts.PIN == nil {
 			return nil, errPasswordRequired
 		}
-		p, err := opts.PIN(ctx, keystore.Prompt{What: "password", Ref: ref})
+		p, err := opts.PIN(ctx, keystore.Prompt{What: keystore.AskPassword, Ref: ref})
 		if errors.Is(err, signer.ErrPINRequired) && signer.Hint(err) == "" {
 			err = fmt.Errorf("%w: %w", errPasswordRequired, err)
 		}

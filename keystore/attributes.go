@@ -1,0 +1,45 @@
+package keystore
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// ParseAttributes splits the rest of a reference of the form NAME=VALUE;…,
+// with percent-encoded values, as in tpm:handle=0x81010002;device=/dev/tpm0.
+// Only the known names are understood, each at most once, and never without a
+// value. Errors hold no value.
+func ParseAttributes(rest string, known ...string) (map[string]string, error) {
+	values := make(map[string]string)
+	for _, part := range strings.Split(rest, ";") {
+		name, raw, ok := strings.Cut(part, "=")
+		if !ok || name == "" {
+			return nil, errors.New("has a part that is not NAME=VALUE")
+		}
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("attribute %q is not one of %s", name[:min(len(name), 64)], strings.Join(known, ", "))
+		}
+		if _, ok := values[name]; ok {
+			return nil, fmt.Errorf("attribute %q is given twice", name)
+		}
+		value, err := url.PathUnescape(raw)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("attribute %q has a wrong percent-encoding; write %% as %%25", name)
+		case value == "":
+			return nil, fmt.Errorf("attribute %q is empty", name)
+		case strings.ContainsAny(value, "\x00\r\n"):
+			return nil, fmt.Errorf("attribute %q contains a control character", name)
+		}
+		values[name] = value
+	}
+	return values, nil
+}
+
+// FormatAttribute writes one attribute as [ParseAttributes] takes it.
+func FormatAttribute(name, value string) string {
+	return name + "=" + strings.NewReplacer("%", "%25", ";", "%3B").Replace(value)
+}

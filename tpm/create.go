@@ -1,0 +1,246 @@
+package tpm
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A CreateConfig says where and how something is made in a TPM.
+type CreateConfig struct {
+	Device    string           // as in Config
+	Parent    Handle           // a hierarchy or a persistent storage key; 0: the owner hierarchy
+	ParentPIN keystore.PINFunc // nil: the parent has no password
+
+	// PIN gives the password that the new object gets. nil, or nothing from
+	// it: none. The prompt is optional.
+	PIN keystore.PINFunc
+
+	// PCRs binds the object to the values that these PCRs have now.
+	PCRs []PCRs
+
+	Ref    keystore.Ref // what prompts and errors call the object
+	Logger *slog.Logger // nil: discard
+}
+
+// PCRs are registers of one bank.
+type PCRs struct {
+	Hash    tpm2.TPMAlgID
+	Numbers []uint // 0 to 23
+}
+
+var banks = map[string]tpm2.TPMAlgID{
+	"sha1":   tpm2.TPMAlgSHA1,
+	"sha256": tpm2.TPMAlgSHA256,
+	"sha384": tpm2.TPMAlgSHA384,
+	"sha512": tpm2.TPMAlgSHA512,
+}
+
+// ParsePCRs reads a selection as tpm2-tools write it: sha256:0,7+sha384:1.
+func ParsePCRs(s string) ([]PCRs, error) {
+	var all []PCRs
+	for part := range strings.SplitSeq(s, "+") {
+		bank, numbers, ok := strings.Cut(part, ":")
+		p := PCRs{Hash: banks[bank]}
+		if !ok || p.Hash == 0 || slices.ContainsFunc(all, func(o PCRs) bool { return o.Hash == p.Hash }) {
+			return nil, errPCRs
+		}
+		for n := range strings.SplitSeq(numbers, ",") {
+			v, err := strconv.ParseUint(n, 10, 8)
+			if err != nil || v >= pcrCount {
+				return nil, errPCRs
+			}
+			p.Numbers = append(p.Numbers, uint(v))
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// pcrCount is how many PCRs a bank has (TCG PC Client Platform TPM Profile,
+// section 4.6).
+const pcrCount = 24
+
+var errPCRs = errors.New("is not a selection of PCRs such as sha256:0,7: banks are sha1, sha256, sha384 and sha512, numbers 0 to 23")
+
+// create makes an object below a parent. The result is a loadable key file.
+func create(ctx context.Context, cfg CreateConfig, template tpm2.TPMTPublic, data []byte, dial dialer) (*keyFile, error) {
+	f := &keyFile{kind: oidLoadable, parent: cmp.Or(cfg.Parent, tpm2.TPMRHOwner)}
+	if !isHierarchy(f.parent) && !persistent(f.parent) {
+		return nil, fmt.Errorf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f.parent))
+	}
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	r := &resident{
+		cfg: Config{Device: cfg.Device}, dial: dial, log: log, file: f, area: template,
+		password:       password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.Ref, size: maxDigest / 2},
+		parentPassword: password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cfg.Ref, size: maxDigest},
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.forget()
+	r.parentPassword.known = cfg.ParentPIN == nil
+	if err := errors.Join(r.parentPassword.get(ctx, false, lockout{}), r.password.get(ctx, true, lockout{})); err != nil {
+		return nil, err
+	}
+	f.emptyAuth = len(r.password.value) == 0
+	d, err := r.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = r.createOn(d, cfg.PCRs, template, data)
+	if err != nil && r.mend(d, err) {
+		err = r.createOn(d, cfg.PCRs, template, data)
+	}
+	return f, errors.Join(err, d.close())
+}
+
+func (r *resident) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, data []byte) (err error) {
+	l := &loaded{device: d}
+	defer func() { l.clear(err) }()
+	r.file.policy = nil
+	if len(pcrs) > 0 {
+		if err := r.bind(d, pcrs, &template); err != nil {
+			return err
+		}
+	} else {
+		template.ObjectAttributes.UserWithAuth = true
+	}
+	parent, auth, err := r.readyParent(l, true)
+	if err != nil {
+		return r.parentError(err)
+	}
+	// The password and the data are encrypted on the bus.
+	hidden := tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, tpm2.Salted(parent.handle, parent.public), tpm2.AESEncryption(128, tpm2.EncryptIn))
+	made, err := tpm2.Create{
+		ParentHandle: tpm2.AuthHandle{Handle: parent.handle, Name: parent.name, Auth: auth},
+		InSensitive: tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{
+			UserAuth: tpm2.TPM2BAuth{Buffer: r.password.value},
+			Data:     tpm2.NewTPMUSensitiveCreate(&tpm2.TPM2BSensitiveData{Buffer: data}),
+		}},
+		InPublic: tpm2.New2B(template),
+	}.Execute(l, hidden)
+	if err != nil {
+		return r.parentError(explain("TPM2_Create", err))
+	}
+	r.file.public, r.file.private = tpm2.Marshal(made.OutPublic), tpm2.Marshal(made.OutPrivate)
+	return nil
+}
+
+// bind makes a policy of the values that PCRs have now.
+func (r *resident) bind(d *device, pcrs []PCRs, template *tpm2.TPMTPublic) error {
+	hash, err := template.NameAlg.Hash()
+	if err != nil {
+		return err
+	}
+	var selection tpm2.TPMLPCRSelection
+	values := hash.New()
+	for _, bank := range pcrs {
+		numbers := slices.Compact(slices.Sorted(slices.Values(bank.Numbers)))
+		selection.PCRSelections = append(selection.PCRSelections, selectPCRs(bank.Hash, numbers))
+		for _, n := range numbers { // one by one: a TPM answers with as many as it likes
+			answer, err := tpm2.PCRRead{PCRSelectionIn: tpm2.TPMLPCRSelection{
+				PCRSelections: []tpm2.TPMSPCRSelection{selectPCRs(bank.Hash, []uint{n})},
+			}}.Execute(d)
+			if err != nil {
+				return explain("TPM2_PCR_Read", err)
+			}
+			if len(answer.PCRValues.Digests) != 1 {
+				return fmt.Errorf("the TPM has no PCR %d in this bank: %w", n, errors.ErrUnsupported)
+			}
+			values.Write(answer.PCRValues.Digests[0].Buffer)
+		}
+	}
+	digest := tpm2.TPM2BDigest{Buffer: values.Sum(nil)}
+	calculator, err := tpm2.NewPolicyCalculator(template.NameAlg)
+	if err != nil {
+		return err
+	}
+	if err := (tpm2.PolicyPCR{PcrDigest: digest, Pcrs: selection}).Update(calculator); err != nil {
+		return err
+	}
+	r.file.policy = []policyStep{{tpm2.TPMCCPolicyPCR, append(tpm2.Marshal(digest), tpm2.Marshal(selection)...)}}
+	if len(r.password.value) > 0 {
+		if err := (tpm2.PolicyAuthValue{}).Update(calculator); err != nil {
+			return err
+		}
+		r.file.policy = append(r.file.policy, policyStep{command: tpm2.TPMCCPolicyAuthValue})
+	}
+	template.AuthPolicy = tpm2.TPM2BDigest{Buffer: calculator.Hash().Digest}
+	template.ObjectAttributes.UserWithAuth = false
+	return nil
+}
+
+func selectPCRs(hash tpm2.TPMAlgID, numbers []uint) tpm2.TPMSPCRSelection {
+	var bits uint32
+	for _, n := range numbers {
+		bits |= 1 << n
+	}
+	return tpm2.TPMSPCRSelection{Hash: hash, PCRSelect: binary.LittleEndian.AppendUint32(nil, bits)[:pcrCount/8]}
+}
+
+// keyTemplates are those of the keys that can be made.
+var keyTemplates = map[keystore.KeyType]tpm2.TPMTPublic{
+	keystore.RSA2048: rsaTemplate(2048),
+	keystore.RSA3072: rsaTemplate(3072),
+	keystore.RSA4096: rsaTemplate(4096),
+	keystore.P256:    eccTemplate(tpm2.TPMECCNistP256),
+	keystore.P384:    eccTemplate(tpm2.TPMECCNistP384),
+	keystore.P521:    eccTemplate(tpm2.TPMECCNistP521),
+}
+
+// signing are the attributes of a key that signs and never leaves the TPM.
+var signing = tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, SignEncrypt: true}
+
+func rsaTemplate(bits tpm2.TPMKeyBits) tpm2.TPMTPublic {
+	return tpm2.TPMTPublic{
+		Type: tpm2.TPMAlgRSA, NameAlg: tpm2.TPMAlgSHA256, ObjectAttributes: signing,
+		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgRSA, &tpm2.TPMSRSAParms{KeyBits: bits, Scheme: tpm2.TPMTRSAScheme{Scheme: tpm2.TPMAlgNull}, Symmetric: noSymmetric}),
+		Unique:     tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{}),
+	}
+}
+
+func eccTemplate(curve tpm2.TPMECCCurve) tpm2.TPMTPublic {
+	return tpm2.TPMTPublic{
+		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256, ObjectAttributes: signing,
+		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{CurveID: curve, Scheme: tpm2.TPMTECCScheme{Scheme: tpm2.TPMAlgNull}, KDF: tpm2.TPMTKDFScheme{Scheme: tpm2.TPMAlgNull}, Symmetric: noSymmetric}),
+		Unique:     tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{}),
+	}
+}
+
+var noSymmetric = tpm2.TPMTSymDefObject{Algorithm: tpm2.TPMAlgNull}
+
+// Create makes a key of the type and returns its file: a TSS2 PRIVATE KEY
+// block. A type that the TPM does not have is [errors.ErrUnsupported].
+func Create(ctx context.Context, cfg CreateConfig, kind keystore.KeyType) ([]byte, error) {
+	return createKey(ctx, cfg, kind, dial)
+}
+
+func createKey(ctx context.Context, cfg CreateConfig, kind keystore.KeyType, dial dialer) ([]byte, error) {
+	template, ok := keyTemplates[kind]
+	if !ok {
+		return nil, fmt.Errorf("key type %q: %w", kind, errors.ErrUnsupported)
+	}
+	f, err := create(ctx, cfg, template, nil, dial)
+	if errors.Is(err, tpm2.TPMRCValue) || errors.Is(err, tpm2.TPMRCCurve) || errors.Is(err, tpm2.TPMRCKeySize) {
+		err = signer.WithHint(fmt.Errorf("this TPM has no keys of type %s: %w: %w", kind, err, errors.ErrUnsupported),
+			"every TPM has p256 and rsa2048")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.marshal()
+}

@@ -1,0 +1,13 @@
+//go:build !unix && !windows
+
+package tpm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+func dial(context.Context, string) (*device, error) {
+	return nil, fmt.Errorf("TPMs are not known on this operating system: %w", errors.ErrUnsupported)
+}

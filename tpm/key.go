@@ -1,0 +1,141 @@
+package tpm
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A Config names a key. Exactly one of PEM and Handle is given. Open does not
+// modify it.
+type Config struct {
+	PEM    []byte // what is in a key file
+	Handle Handle // of a persistent key
+
+	// Device is the path of a device or of an emulator's socket; "" is the
+	// machine's own TPM: /dev/tpmrm0, or else /dev/tpm0; on Windows TPM
+	// Base Services.
+	Device string
+
+	// PIN is asked for the key's password, and ParentPIN for that of its
+	// parent, which is a persistent object or a hierarchy. nil: there is
+	// none.
+	PIN, ParentPIN keystore.PINFunc
+
+	Ref    keystore.Ref // what prompts and errors call the key
+	Logger *slog.Logger // nil: discard
+}
+
+// dialer opens a TPM; tests have their own.
+type dialer func(ctx context.Context, path string) (*device, error)
+
+// A Key is a private key in a TPM. It is a [signer.Signer] and a
+// [signer.SchemeLimiter], safe for concurrent use.
+//
+// After the TPM was reset the next signature loads the key again.
+type Key struct {
+	*resident
+	is     object
+	ctx    context.Context // for passwords that are asked later; ends with Close
+	cancel context.CancelFunc
+	chain  []*x509.Certificate
+	shut   bool // guarded by resident.mu
+
+	schemes func() []tls.SignatureScheme
+}
+
+// Open opens a key. The caller closes it. ctx is for opening; a password that
+// is asked later, because the TPM refused the last one, is asked with ctx's
+// values, and until the key is closed.
+func Open(ctx context.Context, cfg Config) (*Key, error) { return open(ctx, cfg, dial) }
+
+func open(ctx context.Context, cfg Config, dial dialer) (*Key, error) {
+	r, err := newResident(ctx, cfg, dial)
+	if err != nil {
+		return nil, err
+	}
+	k := &Key{resident: r}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.prepare(ctx); err != nil {
+		k.forget()
+		return nil, err
+	}
+	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	k.schemes = sync.OnceValue(k.findSchemes)
+	return k, nil
+}
+
+// prepare refuses what cannot sign, and loads the key.
+func (k *Key) prepare(ctx context.Context) (err error) {
+	if k.is, err = signingKey(k.area); err != nil {
+		return err
+	}
+	certs, err := certificates(k.cfg.PEM)
+	if err != nil {
+		return err
+	}
+	// A key without a certificate is a key all the same.
+	if k.chain, err = signer.Chain(k.is.pub, certs); err != nil {
+		k.chain = nil
+	}
+	err = k.use(ctx, func(*loaded) error { return nil })
+	return k.explainLockout(ctx, err)
+}
+
+// Public implements [crypto.Signer].
+func (k *Key) Public() crypto.PublicKey { return k.is.pub }
+
+// Chain implements [signer.Signer] with the certificates in the key's file.
+func (k *Key) Chain() []*x509.Certificate { return k.chain }
+
+// Close implements [signer.Signer]. Nothing is left in the TPM, and the
+// password is cleared. A Sign that asks for a password ends with
+// [signer.ErrClosed] if Config.PIN heeds its context.
+func (k *Key) Close() error {
+	k.cancel()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.shut = true
+	k.forget()
+	return nil
+}
+
+// Sign implements [crypto.Signer]. The random source is not used: the TPM has
+// its own.
+func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	m, err := signer.MechanismFor(k.is.pub, digest, opts)
+	if err != nil {
+		return nil, err
+	}
+	op, err := k.is.operation(m, digest)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.shut {
+		return nil, signer.ErrClosed
+	}
+	var sig []byte
+	err = k.use(k.ctx, func(l *loaded) (err error) {
+		sig, err = op(l)
+		return err
+	})
+	if err == nil {
+		return sig, nil
+	}
+	if k.ctx.Err() != nil && errors.Is(err, k.ctx.Err()) {
+		return nil, fmt.Errorf("sign: %w: %w", signer.ErrClosed, err)
+	}
+	return nil, fmt.Errorf("sign with %s: %w", k.cfg.Ref, k.explainLockout(k.ctx, err))
+}

@@ -1,0 +1,227 @@
+package tpm
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"github.com/google/go-tpm/tpm2"
+	"golang.org/x/crypto/cryptobyte"
+	der "golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// The format of TPM key files is that of draft-bottomley-tpm2-keys-00,
+// section 3.
+const pemType = "TSS2 PRIVATE KEY"
+
+var (
+	oidLoadable   = asn1.ObjectIdentifier{2, 23, 133, 10, 1, 3}
+	oidImportable = asn1.ObjectIdentifier{2, 23, 133, 10, 1, 4}
+	oidSealed     = asn1.ObjectIdentifier{2, 23, 133, 10, 1, 5}
+)
+
+// A keyFile is a TPMKey.
+type keyFile struct {
+	kind      asn1.ObjectIdentifier
+	emptyAuth bool
+	policy    []policyStep
+	secret    []byte // TPM2B_ENCRYPTED_SECRET of an importable key
+	signed    bool   // has an authPolicy: a policy that somebody signs
+	rsaParent bool
+	parent    Handle
+	public    []byte // TPM2B_PUBLIC
+	private   []byte // TPM2B_PRIVATE
+}
+
+// A policyStep is a TPMPolicy: a policy command and its parameters.
+type policyStep struct {
+	command    tpm2.TPMCC
+	parameters []byte
+}
+
+// maxPolicySteps bounds a policy. Those that are understood have two steps.
+const maxPolicySteps = 16
+
+var errMalformed = errors.New("malformed TSS2 PRIVATE KEY")
+
+func malformed(what string) error { return fmt.Errorf("%w: %s", errMalformed, what) }
+
+// parseKeyPEM parses the one TSS2 PRIVATE KEY block in data.
+func parseKeyPEM(data []byte) (*keyFile, error) {
+	var found *pem.Block
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			break
+		}
+		if block.Type == pemType {
+			if found != nil {
+				return nil, errors.New("has more than one TSS2 PRIVATE KEY block")
+			}
+			found = block
+		}
+		data = rest
+	}
+	if found == nil {
+		return nil, errors.New("has no whole TSS2 PRIVATE KEY block")
+	}
+	return parseKey(found.Bytes)
+}
+
+// certificates returns those in data, in their order.
+func certificates(data []byte) ([]*x509.Certificate, error) {
+	var certs []*x509.Certificate
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			return certs, nil
+		}
+		data = rest
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(certs)+1, err)
+		}
+		certs = append(certs, c)
+	}
+}
+
+// parseKey is lenient where files of other programs are: a BOOLEAN may be any
+// byte that is not zero, which is true in BER, and what is optional and not
+// known is passed over.
+func parseKey(data []byte) (*keyFile, error) {
+	var f keyFile
+	input := cryptobyte.String(data)
+	var s cryptobyte.String
+	if !input.ReadASN1(&s, der.SEQUENCE) || !input.Empty() {
+		return nil, malformed("not one SEQUENCE")
+	}
+	if !s.ReadASN1ObjectIdentifier(&f.kind) {
+		return nil, malformed("no type")
+	}
+	for s.PeekASN1Tag(tagged(tagOf(s))) {
+		tag := tagOf(s)
+		var v cryptobyte.String
+		if !s.ReadASN1(&v, tagged(tag)) || !f.option(tag, v) {
+			return nil, malformed(fmt.Sprintf("field [%d]", tag))
+		}
+	}
+	var parent uint32
+	if !s.ReadASN1Integer(&parent) {
+		return nil, malformed("no parent")
+	}
+	f.parent = Handle(parent)
+	if !s.ReadASN1Bytes(&f.public, der.OCTET_STRING) || !s.ReadASN1Bytes(&f.private, der.OCTET_STRING) || !s.Empty() {
+		return nil, malformed("no public or private part")
+	}
+	return &f, nil
+}
+
+func tagged(n uint8) der.Tag { return der.Tag(n).ContextSpecific().Constructed() }
+
+// tagOf returns the number of the tag that s begins with.
+func tagOf(s cryptobyte.String) uint8 {
+	if len(s) == 0 {
+		return 0
+	}
+	return s[0] & 0x1f
+}
+
+// option takes an optional field. The numbers rise (X.690, section 8.9), but
+// nothing depends on it.
+func (f *keyFile) option(n uint8, v cryptobyte.String) bool {
+	switch n {
+	case 0:
+		return readBool(&v, &f.emptyAuth)
+	case 1:
+		return f.readPolicy(&v)
+	case 2:
+		return v.ReadASN1Bytes(&f.secret, der.OCTET_STRING)
+	case 3:
+		f.signed = true
+	case 5:
+		return readBool(&v, &f.rsaParent)
+	}
+	return true
+}
+
+func readBool(s *cryptobyte.String, b *bool) bool {
+	var v cryptobyte.String
+	if !s.ReadASN1(&v, der.BOOLEAN) || len(v) != 1 {
+		return false
+	}
+	*b = v[0] != 0
+	return true
+}
+
+func (f *keyFile) readPolicy(s *cryptobyte.String) bool {
+	var steps cryptobyte.String
+	if !s.ReadASN1(&steps, der.SEQUENCE) {
+		return false
+	}
+	for !steps.Empty() {
+		var step, code, parameters cryptobyte.String
+		var p policyStep
+		var command uint32
+		if !steps.ReadASN1(&step, der.SEQUENCE) ||
+			!step.ReadASN1(&code, tagged(0)) || !code.ReadASN1Integer(&command) ||
+			!step.ReadASN1(&parameters, tagged(1)) || !parameters.ReadASN1Bytes(&p.parameters, der.OCTET_STRING) ||
+			len(f.policy) == maxPolicySteps {
+			return false
+		}
+		p.command = tpm2.TPMCC(command)
+		f.policy = append(f.policy, p)
+	}
+	return true
+}
+
+// marshal returns f as PEM. emptyAuth is written also if it is false: the
+// OpenSSL provider takes its absence for true (measured with tpm2-openssl
+// 1.1.1), although the draft says otherwise.
+func (f *keyFile) marshal() ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1ObjectIdentifier(f.kind)
+		b.AddASN1(tagged(0), func(b *cryptobyte.Builder) { b.AddASN1Boolean(f.emptyAuth) })
+		if len(f.policy) > 0 {
+			b.AddASN1(tagged(1), func(b *cryptobyte.Builder) {
+				b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
+					for _, p := range f.policy {
+						b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
+							b.AddASN1(tagged(0), func(b *cryptobyte.Builder) { b.AddASN1Int64(int64(p.command)) })
+							b.AddASN1(tagged(1), func(b *cryptobyte.Builder) { b.AddASN1OctetString(p.parameters) })
+						})
+					}
+				})
+			})
+		}
+		b.AddASN1Int64(int64(f.parent))
+		b.AddASN1OctetString(f.public)
+		b.AddASN1OctetString(f.private)
+	})
+	data, err := b.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: data}), nil
+}
+
+// unmarshal parses a TPM structure that takes all of data.
+func unmarshal[T tpm2.Marshallable, P interface {
+	*T
+	tpm2.Unmarshallable
+}](data []byte) (*T, error) {
+	v, err := tpm2.Unmarshal[T, P](data)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(tpm2.Marshal(*v), data) {
+		return nil, errors.New("has more or other bytes than it should")
+	}
+	return v, nil
+}

@@ -1,0 +1,280 @@
+package tpm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A loaded object is in the TPM, ready to be used.
+type loaded struct {
+	*device
+	handle  Handle
+	name    tpm2.TPM2BName
+	session tpm2.Session
+	policy  policy
+	flush   []Handle // what is ours, the last first
+	since   time.Time
+}
+
+// A storage is a storage key: the parent of others, and what sessions are
+// salted with.
+type storage struct {
+	handle Handle
+	name   tpm2.TPM2BName
+	public tpm2.TPMTPublic // the zero value if it was not needed
+}
+
+// primaryTemplate is that of the parent of key files under a hierarchy
+// (draft-bottomley-tpm2-keys-00, section 3.1.8): the storage root key of the TCG
+// EK Credential Profile, template H-2, here without the zeros of its unique
+// field.
+func primaryTemplate(isRSA bool) tpm2.TPMTPublic {
+	if isRSA {
+		t := tpm2.RSASRKTemplate
+		t.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{})
+		return t
+	}
+	t := tpm2.ECCSRKTemplate
+	t.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{})
+	return t
+}
+
+func transient(h Handle) bool { return h>>24 == 0x80 }
+
+// primary makes the storage root key of a hierarchy. It is flushed with l.
+func (l *loaded) primary(hierarchy Handle, isRSA bool, auth tpm2.Session) (storage, error) {
+	p, err := tpm2.CreatePrimary{
+		PrimaryHandle: tpm2.AuthHandle{Handle: hierarchy, Auth: auth},
+		InPublic:      tpm2.New2B(primaryTemplate(isRSA)),
+	}.Execute(l)
+	if err != nil {
+		return storage{}, explain("TPM2_CreatePrimary", err)
+	}
+	l.flush = append(l.flush, p.ObjectHandle)
+	public, err := p.OutPublic.Contents()
+	if err != nil {
+		return storage{}, fmt.Errorf("TPM2_CreatePrimary: %w", err)
+	}
+	return storage{p.ObjectHandle, p.Name, *public}, nil
+}
+
+// readPublic returns the public area and name of what has handle h.
+func readPublic(d *device, h Handle) (storage, error) {
+	answer, err := tpm2.ReadPublic{ObjectHandle: h}.Execute(d)
+	if err != nil {
+		return storage{}, fmt.Errorf("handle 0x%08x: %w", uint32(h), explain("TPM2_ReadPublic", err))
+	}
+	public, err := answer.OutPublic.Contents()
+	if err != nil {
+		return storage{}, fmt.Errorf("TPM2_ReadPublic: %w", err)
+	}
+	return storage{h, answer.Name, *public}, nil
+}
+
+// release flushes one of what was loaded.
+func (l *loaded) release(h Handle) error {
+	for i, f := range l.flush {
+		if f == h {
+			l.flush = append(l.flush[:i], l.flush[i+1:]...)
+			_, err := tpm2.FlushContext{FlushHandle: h}.Execute(l)
+			return explain("TPM2_FlushContext", err)
+		}
+	}
+	return nil
+}
+
+// clear flushes all that was loaded, unless the TPM does not answer. What the
+// TPM lost already is no error.
+func (l *loaded) clear(err error) {
+	for i := len(l.flush) - 1; i >= 0 && !errors.Is(err, errBus); i-- {
+		_, err = tpm2.FlushContext{FlushHandle: l.flush[i]}.Execute(l)
+	}
+	l.flush = nil
+}
+
+// close leaves nothing in the TPM.
+func (l *loaded) close() {
+	l.clear(nil)
+	_ = l.device.close()
+}
+
+// parent makes the parent of a key file ready. Its public area is read if
+// sessions need it.
+func (r *resident) readyParent(l *loaded, salted bool) (storage, tpm2.Session, error) {
+	none := tpm2.PasswordAuth(nil)
+	if f := r.file.parent; isHierarchy(f) {
+		auth := tpm2.Session(none)
+		if len(r.parentPassword.value) > 0 {
+			salt, err := l.primary(tpm2.TPMRHNull, false, none)
+			if err != nil {
+				return storage{}, nil, err
+			}
+			auth = tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, salt)...)
+			defer func() { _ = l.release(salt.handle) }()
+		}
+		p, err := l.primary(f, r.file.rsaParent, auth)
+		return p, none, err
+	}
+	// The name goes into the proof of a password alone.
+	p := storage{handle: r.file.parent, name: tpm2.TPM2BName{Buffer: binary.BigEndian.AppendUint32(nil, uint32(r.file.parent))}}
+	if !salted && len(r.parentPassword.value) == 0 {
+		return p, none, nil
+	}
+	p, err := readPublic(l.device, r.file.parent)
+	if err != nil || len(r.parentPassword.value) == 0 {
+		return p, none, err
+	}
+	return p, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, p)...), nil
+}
+
+// isHierarchy reports whether h is one that has primary keys (TPM 2.0 Library,
+// part 2, section 7.4).
+func isHierarchy(h Handle) bool {
+	return h == tpm2.TPMRHOwner || h == tpm2.TPMRHNull || h == tpm2.TPMRHEndorsement || h == tpm2.TPMRHPlatform
+}
+
+// load brings the object into the TPM, with a session if it has a password or
+// a policy. On an error nothing is left there.
+func (r *resident) load(d *device) (_ *loaded, err error) {
+	l := &loaded{device: d, policy: r.policy, since: time.Now()}
+	defer func() {
+		if err != nil {
+			l.clear(err)
+		}
+	}()
+	salted := len(r.password.value) > 0 || r.secret
+	var salt storage
+	if r.file == nil {
+		if salt, err = r.find(l, salted); err != nil {
+			return nil, err
+		}
+	} else {
+		parent, auth, err := r.readyParent(l, salted)
+		if err != nil {
+			return nil, r.parentError(err)
+		}
+		if err := r.loadFile(l, tpm2.AuthHandle{Handle: parent.handle, Name: parent.name, Auth: auth}); err != nil {
+			return nil, r.parentError(err)
+		}
+		salt = parent
+	}
+	if err := r.startSession(l, salt, salted); err != nil {
+		return nil, err
+	}
+	if transient(salt.handle) {
+		if err := l.release(salt.handle); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// find looks at a persistent object, and makes a key to salt sessions with.
+func (r *resident) find(l *loaded, salted bool) (storage, error) {
+	if l.device != r.seen { // otherwise nobody can have changed it
+		o, err := readPublic(l.device, r.handle)
+		if err != nil {
+			return storage{}, err
+		}
+		if !bytes.Equal(o.name.Buffer, r.name.Buffer) {
+			return storage{}, fmt.Errorf("handle 0x%08x: another key is in its place: %w", uint32(r.handle), signer.ErrUnavailable)
+		}
+	}
+	r.seen = nil
+	l.handle, l.name = r.handle, r.name
+	if !salted {
+		return storage{}, nil
+	}
+	return l.primary(tpm2.TPMRHNull, false, tpm2.PasswordAuth(nil))
+}
+
+// loadFile loads a key file. An importable one is imported once; what the TPM
+// makes of it is for this TPM alone.
+func (r *resident) loadFile(l *loaded, parent tpm2.AuthHandle) error {
+	public := tpm2.BytesAs2B[tpm2.TPMTPublic](r.file.public[2:])
+	if r.private == nil {
+		private, err := unmarshal[tpm2.TPM2BPrivate](r.file.private)
+		if err != nil {
+			return malformed("private part: " + err.Error())
+		}
+		if r.file.kind.Equal(oidImportable) || len(r.file.secret) > 0 {
+			secret, err := unmarshal[tpm2.TPM2BEncryptedSecret](r.file.secret)
+			if err != nil {
+				return malformed("secret: " + err.Error())
+			}
+			imported, err := tpm2.Import{
+				ParentHandle: parent,
+				ObjectPublic: public,
+				Duplicate:    *private,
+				InSymSeed:    *secret,
+				Symmetric:    tpm2.TPMTSymDef{Algorithm: tpm2.TPMAlgNull},
+			}.Execute(l)
+			if err != nil {
+				return explain("TPM2_Import", err)
+			}
+			private = &imported.OutPrivate
+		}
+		r.private = private
+	}
+	o, err := tpm2.Load{ParentHandle: parent, InPrivate: *r.private, InPublic: public}.Execute(l)
+	if err != nil {
+		return explain("TPM2_Load", err)
+	}
+	l.flush = append(l.flush, o.ObjectHandle)
+	l.handle, l.name = o.ObjectHandle, o.Name
+	return nil
+}
+
+// parentError says that it is the parent whose password is wrong or missing.
+func (r *resident) parentError(err error) error {
+	if !errors.Is(err, signer.ErrPINIncorrect) {
+		return err
+	}
+	if len(r.parentPassword.value) > 0 {
+		return r.parentPassword.learn(err)
+	}
+	return signer.WithHint(fmt.Errorf("the key's parent has a password, and none was given: %w", errors.Join(signer.ErrPINRequired, errors.Unwrap(err))),
+		"name where it is: parent-auth-source=file:PATH in the reference, as in tpm:path=key.pem;parent-auth-source=file:PATH")
+}
+
+// startSession chooses how the object is authorized.
+func (r *resident) startSession(l *loaded, salt storage, salted bool) error {
+	var options []tpm2.AuthOption
+	if salted {
+		options = sessionOptions(r.password.value, salt)
+	}
+	var s tpm2.Session
+	var err error
+	switch {
+	case len(r.policy) > 0:
+		s, _, err = tpm2.PolicySession(l, r.area.NameAlg, nonceSize, options...)
+	case salted:
+		s, _, err = tpm2.HMACSession(l, tpm2.TPMAlgSHA256, nonceSize, options...)
+	default:
+		l.session = tpm2.PasswordAuth(nil)
+		return nil
+	}
+	if err != nil {
+		return explain("TPM2_StartAuthSession", err)
+	}
+	l.session = s
+	l.flush = append(l.flush, s.Handle())
+	return nil
+}
+
+// authorized returns the object's handle for one command.
+func (l *loaded) authorized() (tpm2.AuthHandle, error) {
+	if len(l.policy) > 0 {
+		if err := l.policy.fulfil(l, l.session.Handle()); err != nil {
+			return tpm2.AuthHandle{}, err
+		}
+	}
+	return tpm2.AuthHandle{Handle: l.handle, Name: l.name, Auth: l.session}, nil
+}

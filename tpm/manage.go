@@ -1,0 +1,190 @@
+package tpm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// Generate implements [keystore.Generator]: a key in a new file (path=) or a
+// persistent one (handle=), below the owner hierarchy or parent=. It gets the
+// password of pin-source or pin-value, or none; pcrs=sha256:0,7 binds it to the
+// values that PCRs have now.
+func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, opts keystore.Options) (signer.Signer, error) {
+	cfg, create, path, err := createConfigFor(ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	if path != "" {
+		if _, err := os.Lstat(path); err == nil { // before a key is made
+			return nil, existing(path)
+		}
+	}
+	pem, err := Create(ctx, create, spec.Type)
+	if err != nil {
+		return nil, err
+	}
+	if path != "" {
+		err = writeNew(path, pem)
+	} else {
+		err = persist(ctx, cfg, create, pem, dial)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if path != "" {
+		cfg.PEM = pem
+	}
+	k, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// createConfigFor turns a reference into what makes a key, and into what opens
+// it then.
+func createConfigFor(ref keystore.Ref, opts keystore.Options) (cfg Config, c CreateConfig, path string, err error) {
+	cfg, a, err := parse(ref, opts)
+	if err != nil {
+		return cfg, c, "", err
+	}
+	refuse := func(err error) (Config, CreateConfig, string, error) {
+		return cfg, c, "", &keystore.RefError{Ref: ref.String(), Err: err}
+	}
+	if a == nil {
+		return refuse(signer.WithHint(errors.New("does not say where in a TPM the key is to be"), "tpm:path=new.pem makes a key file, tpm:handle=0x81010002 a persistent key"))
+	}
+	c = CreateConfig{Device: cfg.Device, ParentPIN: cfg.ParentPIN, PIN: cfg.PIN, Ref: ref, Logger: opts.Logger}
+	if p := a["parent"]; p != "" {
+		if c.Parent, err = parseHandle(p); err != nil || !isHierarchy(c.Parent) && !persistent(c.Parent) {
+			return refuse(fmt.Errorf("attribute %q is neither a hierarchy nor a persistent handle", "parent"))
+		}
+	}
+	if p := a["pcrs"]; p != "" {
+		if c.PCRs, err = ParsePCRs(p); err != nil {
+			return refuse(fmt.Errorf("attribute %q %w", "pcrs", err))
+		}
+		if cfg.Handle != 0 {
+			return refuse(errors.New("has pcrs and handle: only a file keeps the policy that the key needs"))
+		}
+	}
+	return cfg, c, a["path"], nil
+}
+
+func existing(path string) error {
+	return signer.WithHint(fmt.Errorf("%s: %w", path, os.ErrExist), "a key file is never overwritten: give another path, or move the file away")
+}
+
+// writeNew makes a file for its owner alone, whole or not at all.
+func writeNew(path string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".holdfast-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); errors.Is(err, os.ErrExist) {
+		return existing(path)
+	} else if err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// persist keeps a key in the TPM under the handle of cfg.
+func persist(ctx context.Context, cfg Config, c CreateConfig, pem []byte, dial dialer) error {
+	r, err := newResident(ctx, Config{PEM: pem, Device: c.Device, ParentPIN: c.ParentPIN, Ref: c.Ref, Logger: c.Logger}, dial)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.forget()
+	if err := r.password.set(nil, lockout{}); err != nil { // the key is not used, but moved
+		return err
+	}
+	return r.use(ctx, func(l *loaded) error {
+		owner, err := r.ownerAuth(l)
+		if err != nil {
+			return err
+		}
+		_, err = tpm2.EvictControl{
+			Auth:             tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: owner},
+			ObjectHandle:     &tpm2.NamedHandle{Handle: l.handle, Name: l.name},
+			PersistentHandle: cfg.Handle,
+		}.Execute(l)
+		if errors.Is(err, tpm2.TPMRCNVDefined) {
+			return signer.WithHint(fmt.Errorf("handle 0x%08x: %w", uint32(cfg.Handle), os.ErrExist),
+				"a persistent key is never overwritten: give another handle, or remove it: tpm2_evictcontrol -c "+fmt.Sprintf("0x%08x", uint32(cfg.Handle)))
+		}
+		return r.parentError(explain("TPM2_EvictControl", err))
+	})
+}
+
+// ownerAuth proves the password of the owner hierarchy, if the key is below
+// that.
+func (r *resident) ownerAuth(l *loaded) (tpm2.Session, error) {
+	if r.file.parent != tpm2.TPMRHOwner || len(r.parentPassword.value) == 0 {
+		return tpm2.PasswordAuth(nil), nil
+	}
+	salt, err := l.primary(tpm2.TPMRHNull, false, tpm2.PasswordAuth(nil))
+	if err != nil {
+		return nil, err
+	}
+	return tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, salt)...), nil
+}
+
+// List implements [keystore.Lister]: the persistent keys that can sign.
+func (Backend) List(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]keystore.Entry, error) {
+	device := ""
+	if opts.LookupEnv != nil {
+		device, _ = opts.LookupEnv(deviceVariable)
+	}
+	named := ""
+	if ref.Rest != "" {
+		a, err := keystore.ParseAttributes(ref.Rest, "device")
+		if err != nil {
+			return nil, &keystore.RefError{Ref: ref.String(), Err: err}
+		}
+		device = a["device"]
+		named = ";" + keystore.FormatAttribute("device", device)
+	}
+	d, err := dial(ctx, device)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := list(d, named)
+	return entries, errors.Join(err, d.close())
+}
+
+func list(d *device, named string) ([]keystore.Entry, error) {
+	found, err := handles(d, 0x81000000)
+	if err != nil {
+		return nil, err
+	}
+	var entries []keystore.Entry
+	for _, h := range found {
+		o, err := readPublic(d, h)
+		if err != nil {
+			return nil, err
+		}
+		if key, err := signingKey(o.public); err == nil {
+			entries = append(entries, keystore.Entry{
+				Ref:  keystore.Ref{Scheme: "tpm", Rest: fmt.Sprintf("handle=0x%08x%s", uint32(h), named)},
+				Kind: keystore.KeyEntry, Public: key.pub,
+			})
+		}
+	}
+	return entries, nil
+}

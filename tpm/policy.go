@@ -1,0 +1,125 @@
+package tpm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A policy is what a key wants to be shown before it is used: values of PCRs,
+// its password, or both (TPM 2.0 Library, part 1, section 19.7). Others, such
+// as those that somebody signs, are not understood.
+type policy []policyStep
+
+// ccPolicyPassword is TPM2_PolicyPassword. It makes the same digest as
+// TPM2_PolicyAuthValue (part 3, section 23.18.1), and would send the password
+// in clear.
+const ccPolicyPassword tpm2.TPMCC = 0x18c
+
+func policyOf(f *keyFile) (policy, error) {
+	const hint = "the policies that are understood bind a key to PCRs (TPM2_PolicyPCR) and to its password (TPM2_PolicyAuthValue)"
+	if f.signed {
+		return nil, signer.WithHint(fmt.Errorf("has a policy that somebody signs: %w", errors.ErrUnsupported), hint)
+	}
+	for _, s := range f.policy {
+		switch s.command {
+		case tpm2.TPMCCPolicyPCR:
+			if _, err := parsePCRs(s.parameters); err != nil {
+				return nil, err
+			}
+		case tpm2.TPMCCPolicyAuthValue, ccPolicyPassword:
+		default:
+			return nil, signer.WithHint(fmt.Errorf("has a policy with command 0x%03x: %w", uint32(s.command), errors.ErrUnsupported), hint)
+		}
+	}
+	return f.policy, nil
+}
+
+// wantsPassword reports whether the password is a part of p.
+func (p policy) wantsPassword() bool {
+	for _, s := range p {
+		if s.command != tpm2.TPMCCPolicyPCR {
+			return true
+		}
+	}
+	return false
+}
+
+// fulfil takes the steps of p in a session, for one use of the key.
+func (p policy) fulfil(t transport.TPM, session tpm2.TPMHandle) error {
+	for _, s := range p {
+		if s.command != tpm2.TPMCCPolicyPCR {
+			if _, err := (tpm2.PolicyAuthValue{PolicySession: session}).Execute(t); err != nil {
+				return explain("TPM2_PolicyAuthValue", err)
+			}
+			continue
+		}
+		pcrs, err := parsePCRs(s.parameters)
+		if err != nil {
+			return err
+		}
+		pcrs.PolicySession = session
+		_, err = pcrs.Execute(t)
+		if errors.Is(err, tpm2.TPMRCValue) { // part 3, section 23.7.3: the PCRs have other values
+			return &tpmError{"TPM2_PolicyPCR", errorKind{text: "the PCRs have other values than the key was bound to", is: signer.ErrUnavailable, hint: hintPolicy}, err}
+		}
+		if err != nil {
+			return explain("TPM2_PolicyPCR", err)
+		}
+	}
+	return nil
+}
+
+// parsePCRs reads the parameters of TPM2_PolicyPCR: the digest and the
+// selection, as in the command, or the other way round, as some tools do.
+func parsePCRs(data []byte) (tpm2.PolicyPCR, error) {
+	for _, digestFirst := range []bool{true, false} {
+		digest, selection, ok := cutPCRs(data, digestFirst)
+		if !ok {
+			continue
+		}
+		d, err := unmarshal[tpm2.TPM2BDigest](digest)
+		if err != nil {
+			continue
+		}
+		s, err := unmarshal[tpm2.TPMLPCRSelection](selection)
+		if err != nil {
+			continue
+		}
+		return tpm2.PolicyPCR{PcrDigest: *d, Pcrs: *s}, nil
+	}
+	return tpm2.PolicyPCR{}, malformed("policy: PCRs")
+}
+
+// maxDigest is the size of the largest digest, in bytes.
+const maxDigest = 64
+
+// cutPCRs splits a TPM2B_DIGEST and a TPML_PCR_SELECTION.
+func cutPCRs(data []byte, digestFirst bool) (digest, selection []byte, ok bool) {
+	if digestFirst {
+		if len(data) < 2 {
+			return nil, nil, false
+		}
+		n := 2 + int(binary.BigEndian.Uint16(data))
+		if n > 2+maxDigest || n > len(data) {
+			return nil, nil, false
+		}
+		return data[:n], data[n:], true
+	}
+	if len(data) < 4 || binary.BigEndian.Uint32(data) > 16 {
+		return nil, nil, false
+	}
+	n := 4
+	for range binary.BigEndian.Uint32(data) {
+		if len(data) < n+3 || len(data) < n+3+int(data[n+2]) {
+			return nil, nil, false
+		}
+		n += 3 + int(data[n+2])
+	}
+	return data[n:], data[:n], true
+}

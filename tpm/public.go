@@ -1,0 +1,177 @@
+package tpm
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// An object is the public area of a TPM object (TPM 2.0 Library, part 2,
+// section 12.2.4): what the key is, and what it may be used for.
+type object struct {
+	area   tpm2.TPMTPublic
+	pub    crypto.PublicKey
+	scheme scheme
+}
+
+// A scheme is what a key's public area allows. A key without one of its own
+// makes every signature of its type.
+type scheme struct {
+	alg  tpm2.TPMAlgID // TPMAlgNull: any
+	hash tpm2.TPMAlgID // of alg
+}
+
+// parsePublic returns the public area in a TPM2B_PUBLIC.
+func parsePublic(data []byte) (tpm2.TPMTPublic, error) {
+	b, err := unmarshal[tpm2.TPM2BPublic](data)
+	if err != nil {
+		return tpm2.TPMTPublic{}, malformed("public part: " + err.Error())
+	}
+	area, err := b.Contents()
+	if err != nil {
+		return tpm2.TPMTPublic{}, malformed("public part: " + err.Error())
+	}
+	return *area, nil
+}
+
+// signingKey returns the key of a public area that can sign here.
+func signingKey(area tpm2.TPMTPublic) (object, error) {
+	o := object{area: area}
+	var err error
+	switch area.Type {
+	case tpm2.TPMAlgRSA:
+		err = o.readRSA()
+	case tpm2.TPMAlgECC:
+		err = o.readECC()
+	case tpm2.TPMAlgKeyedHash:
+		err = signer.WithHint(fmt.Errorf("is sealed data, not a key: %w", errors.ErrUnsupported), "sealed data serves as pin-source=tpm:path=…")
+	default:
+		err = fmt.Errorf("object of type 0x%04x is no asymmetric key: %w", uint16(area.Type), errors.ErrUnsupported)
+	}
+	if err != nil {
+		return object{}, err
+	}
+	a := area.ObjectAttributes
+	switch {
+	case a.Restricted && a.Decrypt:
+		err = fmt.Errorf("is a storage key, a parent of others, and cannot sign: %w", errors.ErrUnsupported)
+	case a.Restricted:
+		err = fmt.Errorf("is a restricted key, which signs only what the TPM hashed itself: %w", errors.ErrUnsupported)
+	case !a.SignEncrypt && !o.raw():
+		err = fmt.Errorf("may not be used to sign: %w", errors.ErrUnsupported)
+	}
+	if err != nil {
+		return object{}, signer.WithHint(err, "make a key that may sign any digest: not restricted, with the sign attribute")
+	}
+	return o, nil
+}
+
+// raw reports whether the key's bare RSA operation can be had: by decryption
+// without padding.
+func (o object) raw() bool {
+	return o.area.Type == tpm2.TPMAlgRSA && o.area.ObjectAttributes.Decrypt && o.scheme.alg == tpm2.TPMAlgNull
+}
+
+var errBadPoint = malformed("public part: not a point of its curve")
+
+// sizes of RSA keys, in bits, that are taken.
+const minRSA, maxRSA = 1024, 4096
+
+func (o *object) readRSA() error {
+	params, err := o.area.Parameters.RSADetail()
+	if err != nil {
+		return malformed("public part: " + err.Error())
+	}
+	unique, err := o.area.Unique.RSA()
+	if err != nil {
+		return malformed("public part: " + err.Error())
+	}
+	bits := int(params.KeyBits)
+	n := new(big.Int).SetBytes(unique.Buffer)
+	if bits < minRSA || bits > maxRSA || n.BitLen() != bits {
+		return malformed("public part: RSA modulus of another size than it says")
+	}
+	e := int64(params.Exponent)
+	if e == 0 {
+		e = 65537 // part 2, section 12.2.3.5
+	}
+	if e < 3 || e%2 == 0 || e > 1<<31-1 {
+		return malformed("public part: RSA exponent")
+	}
+	o.pub = &rsa.PublicKey{N: n, E: int(e)}
+	o.scheme = scheme{alg: params.Scheme.Scheme}
+	switch o.scheme.alg {
+	case tpm2.TPMAlgNull:
+	case tpm2.TPMAlgRSASSA:
+		d, err := params.Scheme.Details.RSASSA()
+		if err != nil {
+			return malformed("public part: " + err.Error())
+		}
+		o.scheme.hash = d.HashAlg
+	case tpm2.TPMAlgRSAPSS:
+		d, err := params.Scheme.Details.RSAPSS()
+		if err != nil {
+			return malformed("public part: " + err.Error())
+		}
+		o.scheme.hash = d.HashAlg
+	}
+	return nil
+}
+
+// A curve is one that Go and TPMs have.
+type curve struct {
+	id    tpm2.TPMECCCurve
+	curve elliptic.Curve
+}
+
+var curves = []curve{
+	{tpm2.TPMECCNistP256, elliptic.P256()},
+	{tpm2.TPMECCNistP384, elliptic.P384()},
+	{tpm2.TPMECCNistP521, elliptic.P521()},
+}
+
+func (o *object) readECC() error {
+	params, err := o.area.Parameters.ECCDetail()
+	if err != nil {
+		return malformed("public part: " + err.Error())
+	}
+	point, err := o.area.Unique.ECC()
+	if err != nil {
+		return malformed("public part: " + err.Error())
+	}
+	for _, c := range curves {
+		if c.id != params.CurveID {
+			continue
+		}
+		size := (c.curve.Params().BitSize + 7) / 8
+		if len(point.X.Buffer) > size || len(point.Y.Buffer) > size {
+			return errBadPoint
+		}
+		b := make([]byte, 1+2*size)
+		b[0] = 4 // uncompressed (SEC 1, section 2.3.3)
+		copy(b[1+size-len(point.X.Buffer):], point.X.Buffer)
+		copy(b[1+2*size-len(point.Y.Buffer):], point.Y.Buffer)
+		pub, err := ecdsa.ParseUncompressedPublicKey(c.curve, b)
+		if err != nil {
+			return errBadPoint
+		}
+		o.pub, o.scheme = pub, scheme{alg: params.Scheme.Scheme}
+		if o.scheme.alg == tpm2.TPMAlgECDSA {
+			d, err := params.Scheme.Details.ECDSA()
+			if err != nil {
+				return malformed("public part: " + err.Error())
+			}
+			o.scheme.hash = d.HashAlg
+		}
+		return nil
+	}
+	return fmt.Errorf("curve 0x%04x: %w", uint16(params.CurveID), errors.ErrUnsupported)
+}

@@ -1,0 +1,100 @@
+package tpm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A Handle is the handle of a TPM object or hierarchy (TPM 2.0 Library, part 2,
+// section 7).
+type Handle = tpm2.TPMHandle
+
+// attributes are those of a "tpm:" reference.
+var attributes = []string{"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "parent", "pcrs"}
+
+// deviceVariable names the TPM for references that name none, as it does for
+// aws_signing_helper.
+const deviceVariable = "TPM_DEVICE"
+
+// configFor turns a reference into a Config. What it names by path it reads.
+func configFor(ctx context.Context, ref keystore.Ref, opts keystore.Options) (Config, error) {
+	cfg, a, err := parse(ref, opts)
+	if err != nil {
+		return Config{}, err
+	}
+	for _, name := range []string{"parent", "pcrs"} {
+		if a[name] != "" {
+			return Config{}, &keystore.RefError{Ref: ref.String(), Err: fmt.Errorf("attribute %q is for making a key; the key's file has it", name)}
+		}
+	}
+	switch file := (keystore.Ref{Scheme: keystore.SchemeFile, Rest: a["path"]}); {
+	case cfg.Handle != 0:
+		return cfg, nil
+	case a["path"] != "":
+		cfg.PEM, err = opts.Read(ctx, file)
+	default:
+		cfg.PEM, err = opts.Read(ctx, ref)
+	}
+	return cfg, err
+}
+
+// parse reads a reference, but no file.
+func parse(ref keystore.Ref, opts keystore.Options) (cfg Config, a map[string]string, err error) {
+	refuse := func(err error) (Config, map[string]string, error) {
+		return Config{}, nil, &keystore.RefError{Ref: ref.String(), Err: err}
+	}
+	cfg = Config{PIN: opts.PIN, Logger: opts.Logger, Ref: ref}
+	switch ref.Scheme {
+	case "handle": // aws_signing_helper's: hexadecimal, with or without 0x
+		a = map[string]string{"handle": "0x" + strings.TrimPrefix(strings.ToLower(ref.Rest), "0x")}
+	case "tpm":
+		if a, err = keystore.ParseAttributes(ref.Rest, attributes...); err != nil {
+			return refuse(err)
+		}
+		if (a["path"] == "") == (a["handle"] == "") {
+			return refuse(signer.WithHint(errors.New("needs either path= or handle="),
+				"tpm:path=key.pem names a key file, tpm:handle=0x81010002 a persistent key"))
+		}
+	}
+	if h := a["handle"]; h != "" {
+		if cfg.Handle, err = parseHandle(h); err != nil || !persistent(cfg.Handle) {
+			return refuse(signer.WithHint(fmt.Errorf("handle %q is not that of a persistent object", h),
+				"they are 0x81000000 to 0x81ffffff; tpm2_getcap handles-persistent lists them"))
+		}
+	}
+	if cfg.Device = a["device"]; cfg.Device == "" && opts.LookupEnv != nil {
+		cfg.Device, _ = opts.LookupEnv(deviceVariable)
+	}
+	pin, source := a["pin-value"], a["pin-source"]
+	switch {
+	case pin != "" && source != "":
+		return refuse(errors.New("has both pin-source and pin-value"))
+	case pin != "":
+		cfg.PIN = func(_ context.Context, p keystore.Prompt) ([]byte, error) { return []byte(pin), p.RefuseLastTry() }
+	case source != "":
+		if cfg.PIN, err = keystore.PINSource(source, opts); err != nil {
+			return Config{}, nil, err
+		}
+	}
+	if source := a["parent-auth-source"]; source != "" {
+		if cfg.ParentPIN, err = keystore.PINSource(source, opts); err != nil {
+			return Config{}, nil, err
+		}
+	}
+	return cfg, a, nil
+}
+
+func parseHandle(s string) (Handle, error) {
+	n, err := strconv.ParseUint(s, 0, 32)
+	return Handle(n), err
+}
+
+func persistent(h Handle) bool { return h>>24 == 0x81 }

@@ -1,0 +1,315 @@
+package tpm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A resident is an object that is loaded into the TPM when it is needed, and
+// again when the TPM lost it. What is said of keys here holds for sealed data
+// too.
+type resident struct {
+	cfg  Config
+	dial dialer
+	log  *slog.Logger
+
+	file   *keyFile // nil: persistent
+	handle Handle   // of a persistent object
+	area   tpm2.TPMTPublic
+	name   tpm2.TPM2BName
+	policy policy
+	secret bool // what comes out of the TPM is not for who listens on the bus
+
+	// One command at a time is all that a TPM does. mu guards what follows.
+	mu             sync.Mutex
+	password       password
+	parentPassword password
+	private        *tpm2.TPM2BPrivate // of file, as the TPM loads it
+	held           *loaded            // nil: the object is not loaded
+	spare          *device            // open, and used for nothing else
+	seen           *device            // where the name of a persistent object was read
+	idle           *time.Timer
+	yield          time.Time // others are let in until then
+}
+
+// A TPM without a resource manager is held no longer than this, so that other
+// processes get their turn: after the last use, and in all if there are many.
+const (
+	holdIdle = 50 * time.Millisecond
+	holdMax  = 250 * time.Millisecond
+	// yieldFor is longer than the pause between two tries of those that wait.
+	yieldFor = 15 * time.Millisecond
+)
+
+func newResident(ctx context.Context, cfg Config, dial dialer) (*resident, error) {
+	r := &resident{cfg: cfg, dial: dial, log: cfg.Logger, handle: cfg.Handle}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if cfg.Handle != 0 {
+		err = r.discover(ctx)
+	} else {
+		err = r.parse(cfg.PEM)
+	}
+	if err != nil {
+		return nil, err
+	}
+	size := maxDigest
+	if h, err := r.area.NameAlg.Hash(); err == nil {
+		size = h.Size()
+	}
+	r.password = password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.Ref, size: size}
+	r.parentPassword = password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cfg.Ref, size: maxDigest}
+	return r, nil
+}
+
+func (r *resident) parse(pem []byte) (err error) {
+	if r.file, err = parseKeyPEM(pem); err != nil {
+		return err
+	}
+	if f := r.file.parent; !isHierarchy(f) && !persistent(f) {
+		return malformed(fmt.Sprintf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f)))
+	}
+	if r.area, err = parsePublic(r.file.public); err != nil {
+		return err
+	}
+	r.policy, err = policyOf(r.file)
+	return err
+}
+
+// maxAttempts bounds what one use takes of a TPM that loses its objects again
+// and again.
+const maxAttempts = 3
+
+// use runs f with the object loaded. The caller holds r.mu.
+func (r *resident) use(ctx context.Context, f func(*loaded) error) error {
+	for n := 1; ; n++ {
+		err := r.hold(ctx)
+		if err == nil {
+			if err = f(r.held); err == nil {
+				r.rest()
+				return nil
+			}
+			err = r.password.learn(err)
+		}
+		r.drop()
+		if !lost(err) || n == maxAttempts || ctx.Err() != nil {
+			return err
+		}
+		r.log.Debug("loading the key again", "cause", err)
+	}
+}
+
+// hold opens the TPM and loads the object, unless that is so.
+func (r *resident) hold(ctx context.Context) error {
+	if r.held != nil {
+		return nil
+	}
+	if err := r.authorize(ctx); err != nil {
+		return err
+	}
+	d, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	if r.held, err = r.load(d); err == nil {
+		return nil
+	}
+	if r.mend(d, err) {
+		if r.held, err = r.load(d); err == nil {
+			return nil
+		}
+	}
+	return errors.Join(err, d.close())
+}
+
+// open opens the TPM after others had their turn.
+func (r *resident) open(ctx context.Context) (*device, error) {
+	if d := r.spare; d != nil {
+		r.spare = nil
+		return d, nil
+	}
+	if err := wait(ctx, time.Until(r.yield)); err != nil {
+		return nil, err
+	}
+	return r.dial(ctx, r.cfg.Device)
+}
+
+// mend does for a TPM that nobody manages what a resource manager would, and
+// reports whether it is worth another try. While it is open it is ours alone:
+// what is loaded was left behind by a process that was killed, or is that of a
+// program that has to share the TPM as we do.
+func (r *resident) mend(d *device, err error) bool {
+	switch {
+	case d.managed:
+		return false
+	case errors.Is(err, tpm2.TPMRCInitialize):
+		_, err := tpm2.Startup{StartupType: tpm2.TPMSUClear}.Execute(d)
+		return err == nil
+	case errors.Is(err, tpm2.TPMRCObjectMemory), errors.Is(err, tpm2.TPMRCSessionMemory), errors.Is(err, tpm2.TPMRCSessionHandles):
+		n := evict(d)
+		r.log.Warn("the TPM was full; removed what was left in it", "objects", n)
+		return n > 0
+	}
+	return false
+}
+
+// evict flushes all transient objects and loaded sessions.
+func evict(d *device) int {
+	n := 0
+	for _, first := range []Handle{0x80000000, 0x02000000, 0x03000000} {
+		found, _ := handles(d, first)
+		for _, h := range found {
+			if _, err := (tpm2.FlushContext{FlushHandle: h}).Execute(d); err == nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// authorize asks for the passwords that are not known.
+func (r *resident) authorize(ctx context.Context) error {
+	if !r.parentPassword.known {
+		// Nobody is asked for it: most parents have none.
+		r.parentPassword.known = r.parentPassword.ask == nil
+		if err := r.parentPassword.get(ctx, false, lockout{}); err != nil {
+			return err
+		}
+	}
+	if r.password.known {
+		return nil
+	}
+	optional := r.file == nil || r.file.emptyAuth
+	if len(r.policy) > 0 && !r.policy.wantsPassword() {
+		return r.password.set(nil, lockout{})
+	}
+	// What a file says to have no password is believed; a persistent object
+	// says nothing.
+	var l lockout
+	if !r.area.ObjectAttributes.NoDA && !(optional && r.file != nil) {
+		var err error
+		if l, err = r.lockout(ctx); err != nil {
+			return err
+		}
+		if err := l.err(); err != nil {
+			return err
+		}
+	}
+	if r.spare != nil && !r.spare.managed {
+		r.drop() // others are not kept waiting while a person types
+	}
+	return r.password.get(ctx, optional, l)
+}
+
+// lockout asks the TPM how many tries are left. It leaves the TPM open.
+func (r *resident) lockout(ctx context.Context) (lockout, error) {
+	d, err := r.open(ctx)
+	if err != nil {
+		return lockout{}, err
+	}
+	l, err := readLockout(d)
+	if err != nil && r.mend(d, err) {
+		l, err = readLockout(d)
+	}
+	if err != nil {
+		return lockout{}, errors.Join(err, d.close())
+	}
+	r.spare = d
+	return l, nil
+}
+
+// discover reads what a persistent object is.
+func (r *resident) discover(ctx context.Context) error {
+	d, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	o, err := readPublic(d, r.handle)
+	if err != nil && r.mend(d, err) {
+		o, err = readPublic(d, r.handle)
+	}
+	if err != nil {
+		return errors.Join(err, d.close())
+	}
+	r.area, r.name = o.public, o.name
+	r.spare, r.seen = d, d
+	return nil
+}
+
+// rest is called after each use.
+func (r *resident) rest() {
+	h := r.held
+	switch {
+	case h.managed:
+	case time.Since(h.since) > holdMax:
+		r.drop()
+		r.yield = time.Now().Add(yieldFor)
+	case r.idle == nil:
+		r.idle = time.AfterFunc(holdIdle, r.expire)
+	default:
+		r.idle.Reset(holdIdle)
+	}
+}
+
+func (r *resident) expire() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drop()
+}
+
+// drop takes the object out of the TPM and closes that.
+func (r *resident) drop() {
+	if r.spare != nil {
+		_ = r.spare.close()
+	}
+	r.spare, r.seen = nil, nil
+	if r.idle != nil {
+		r.idle.Stop()
+	}
+	if r.held != nil {
+		r.held.close()
+		r.held = nil
+	}
+}
+
+// forget ends the use of the object for good.
+func (r *resident) forget() {
+	r.drop()
+	r.password.forget()
+	r.parentPassword.forget()
+}
+
+// handles lists those of one kind, from first on.
+func handles(d *device, first Handle) ([]Handle, error) {
+	answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: uint32(first), PropertyCount: 256}.Execute(d)
+	if err != nil {
+		return nil, explain("TPM2_GetCapability", err)
+	}
+	list, err := answer.CapabilityData.Data.Handles()
+	if err != nil {
+		return nil, err
+	}
+	return list.Handle, nil
+}
+
+// explainLockout adds what the TPM says of its lockout to an error of it.
+func (r *resident) explainLockout(ctx context.Context, err error) error {
+	if !errors.Is(err, signer.ErrPINLocked) || !errors.Is(err, tpm2.TPMRCLockout) {
+		return err
+	}
+	if l, readErr := r.lockout(ctx); readErr == nil && l.err() != nil {
+		return errors.Join(l.err(), err)
+	}
+	return err
+}

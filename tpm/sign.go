@@ -1,0 +1,221 @@
+package tpm
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rsa"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/go-tpm/tpm2"
+	"golang.org/x/crypto/cryptobyte"
+	der "golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// An operation makes one signature with a loaded key.
+type operation func(*loaded) ([]byte, error)
+
+// hashes are those that TPMs have, of those that signers know.
+var hashes = map[crypto.Hash]tpm2.TPMAlgID{
+	crypto.SHA256: tpm2.TPMAlgSHA256,
+	crypto.SHA384: tpm2.TPMAlgSHA384,
+	crypto.SHA512: tpm2.TPMAlgSHA512,
+}
+
+var algorithms = map[signer.Padding]tpm2.TPMAlgID{
+	signer.NoPadding: tpm2.TPMAlgECDSA,
+	signer.PKCS1v15:  tpm2.TPMAlgRSASSA,
+	signer.PSS:       tpm2.TPMAlgRSAPSS,
+}
+
+// operation maps a mechanism to TPM2_Sign, or to the bare RSA operation for
+// what that does not do: keys that may only decrypt, and salts of other lengths
+// than the digest's.
+func (o object) operation(m signer.Mechanism, digest []byte) (operation, error) {
+	alg, hash := algorithms[m.Padding], hashes[m.Hash]
+	allowed := o.scheme.alg == tpm2.TPMAlgNull || o.scheme.alg == alg && o.scheme.hash == hash
+	ownSalt := m.Padding == signer.PSS && m.SaltLen != m.Hash.Size()
+	switch {
+	case !allowed:
+		return nil, fmt.Errorf("the key is for %s alone: %w", o.scheme, errors.ErrUnsupported)
+	case o.area.ObjectAttributes.SignEncrypt && hash != 0 && !ownSalt:
+		return func(l *loaded) ([]byte, error) { return o.sign(l, alg, hash, m, digest) }, nil
+	case o.raw():
+		return o.rawOperation(m, digest)
+	case ownSalt:
+		return nil, fmt.Errorf("PSS salt of %d bytes: TPMs make it as long as the digest: %w", m.SaltLen, errors.ErrUnsupported)
+	}
+	return nil, fmt.Errorf("%v: TPMs do not have it: %w", m.Hash, errors.ErrUnsupported)
+}
+
+func (s scheme) String() string {
+	for padding, alg := range algorithms {
+		for hash, id := range hashes {
+			if s.alg == alg && s.hash == id {
+				if padding == signer.NoPadding {
+					return "ECDSA with " + hash.String()
+				}
+				return fmt.Sprintf("%v with %v", padding, hash)
+			}
+		}
+	}
+	return fmt.Sprintf("scheme 0x%04x with hash 0x%04x", uint16(s.alg), uint16(s.hash))
+}
+
+// sign is TPM2_Sign. The ticket is that of digests which were not made by the
+// TPM (TPM 2.0 Library, part 3, section 20.2).
+func (o object) sign(l *loaded, alg, hash tpm2.TPMAlgID, m signer.Mechanism, digest []byte) ([]byte, error) {
+	key, err := l.authorized()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := tpm2.Sign{
+		KeyHandle:  key,
+		Digest:     tpm2.TPM2BDigest{Buffer: digest},
+		InScheme:   tpm2.TPMTSigScheme{Scheme: alg, Details: tpm2.NewTPMUSigScheme(alg, &tpm2.TPMSSchemeHash{HashAlg: hash})},
+		Validation: tpm2.TPMTTKHashCheck{Tag: tpm2.TPMSTHashCheck, Hierarchy: tpm2.TPMRHNull},
+	}.Execute(l)
+	if err != nil {
+		return nil, explain("TPM2_Sign", err)
+	}
+	switch alg {
+	case tpm2.TPMAlgECDSA:
+		sig, err := answer.Signature.Signature.ECDSA()
+		if err != nil {
+			return nil, fmt.Errorf("TPM2_Sign: %w", err)
+		}
+		return ecdsaSignature(sig.SignatureR.Buffer, sig.SignatureS.Buffer)
+	case tpm2.TPMAlgRSASSA:
+		sig, err := answer.Signature.Signature.RSASSA()
+		if err != nil {
+			return nil, fmt.Errorf("TPM2_Sign: %w", err)
+		}
+		return sig.Sig.Buffer, nil
+	}
+	sig, err := answer.Signature.Signature.RSAPSS()
+	if err != nil {
+		return nil, fmt.Errorf("TPM2_Sign: %w", err)
+	}
+	// The salt is as long as the digest since revision 1.38 of the library;
+	// before it was as long as fits (part 1, appendix B.7).
+	if err := rsa.VerifyPSS(o.pub.(*rsa.PublicKey), m.Hash, digest, sig.Sig.Buffer, &rsa.PSSOptions{SaltLength: m.SaltLen}); err != nil {
+		return nil, fmt.Errorf("this TPM makes PSS with a salt of another length than %d bytes: %w", m.SaltLen, errors.ErrUnsupported)
+	}
+	return sig.Sig.Buffer, nil
+}
+
+// ecdsaSignature is Ecdsa-Sig-Value (RFC 3279, section 2.2.3).
+func ecdsaSignature(r, s []byte) ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
+		for _, v := range [][]byte{r, s} {
+			v = bytes.TrimLeft(v, "\x00")
+			b.AddASN1(der.INTEGER, func(b *cryptobyte.Builder) {
+				if len(v) == 0 || v[0] >= 0x80 {
+					b.AddUint8(0)
+				}
+				b.AddBytes(v)
+			})
+		}
+	})
+	return b.Bytes()
+}
+
+// rawOperation pads here and lets the TPM do the RSA operation, which is that of
+// a decryption without padding (part 3, section 14.3).
+func (o object) rawOperation(m signer.Mechanism, digest []byte) (operation, error) {
+	pub := o.pub.(*rsa.PublicKey)
+	em, err := pad(pub, m, digest)
+	if err != nil {
+		return nil, err
+	}
+	return func(l *loaded) ([]byte, error) {
+		key, err := l.authorized()
+		if err != nil {
+			return nil, err
+		}
+		answer, err := tpm2.RSADecrypt{
+			KeyHandle:  key,
+			CipherText: tpm2.TPM2BPublicKeyRSA{Buffer: em},
+			InScheme:   tpm2.TPMTRSADecrypt{Scheme: tpm2.TPMAlgNull},
+		}.Execute(l)
+		if err != nil {
+			return nil, explain("TPM2_RSA_Decrypt", err)
+		}
+		sig := make([]byte, pub.Size())
+		if len(answer.Message.Buffer) > len(sig) {
+			return nil, errors.New("TPM2_RSA_Decrypt: the result is longer than the key")
+		}
+		copy(sig[len(sig)-len(answer.Message.Buffer):], answer.Message.Buffer)
+		return sig, nil
+	}, nil
+}
+
+// SignatureSchemes implements [signer.SchemeLimiter] by what the key is for and
+// which hashes the TPM has. Its first call asks the TPM.
+func (k *Key) SignatureSchemes() []tls.SignatureScheme { return k.schemes() }
+
+// tlsSchemes are what crypto/tls calls the signatures of a scheme.
+var tlsSchemes = []struct {
+	scheme
+	tls   tls.SignatureScheme
+	curve tpm2.TPMECCCurve // 0: RSA
+}{
+	{scheme{tpm2.TPMAlgRSAPSS, tpm2.TPMAlgSHA256}, tls.PSSWithSHA256, 0},
+	{scheme{tpm2.TPMAlgRSAPSS, tpm2.TPMAlgSHA384}, tls.PSSWithSHA384, 0},
+	{scheme{tpm2.TPMAlgRSAPSS, tpm2.TPMAlgSHA512}, tls.PSSWithSHA512, 0},
+	{scheme{tpm2.TPMAlgRSASSA, tpm2.TPMAlgSHA256}, tls.PKCS1WithSHA256, 0},
+	{scheme{tpm2.TPMAlgRSASSA, tpm2.TPMAlgSHA384}, tls.PKCS1WithSHA384, 0},
+	{scheme{tpm2.TPMAlgRSASSA, tpm2.TPMAlgSHA512}, tls.PKCS1WithSHA512, 0},
+	{scheme{tpm2.TPMAlgECDSA, tpm2.TPMAlgSHA256}, tls.ECDSAWithP256AndSHA256, tpm2.TPMECCNistP256},
+	{scheme{tpm2.TPMAlgECDSA, tpm2.TPMAlgSHA384}, tls.ECDSAWithP384AndSHA384, tpm2.TPMECCNistP384},
+	{scheme{tpm2.TPMAlgECDSA, tpm2.TPMAlgSHA512}, tls.ECDSAWithP521AndSHA512, tpm2.TPMECCNistP521},
+}
+
+func (k *Key) findSchemes() []tls.SignatureScheme {
+	var curve tpm2.TPMECCCurve
+	if p, err := k.area.Parameters.ECCDetail(); k.area.Type == tpm2.TPMAlgECC && err == nil {
+		curve = p.CurveID
+	}
+	has := k.algorithms()
+	var all []tls.SignatureScheme
+	for _, s := range tlsSchemes {
+		switch {
+		case s.curve != curve:
+		case k.is.scheme.alg != tpm2.TPMAlgNull && k.is.scheme != s.scheme:
+		case has != nil && !k.is.raw() && (!slices.Contains(has, s.alg) || !slices.Contains(has, s.hash)):
+		default:
+			all = append(all, s.tls)
+		}
+	}
+	return all
+}
+
+// algorithms asks the TPM which it has. One that does not answer is not held to
+// be unable: nil.
+func (k *Key) algorithms() (ids []tpm2.TPMAlgID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.shut {
+		return nil
+	}
+	_ = k.use(k.ctx, func(l *loaded) error {
+		answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapAlgs, PropertyCount: 256}.Execute(l)
+		if err != nil {
+			return explain("TPM2_GetCapability", err)
+		}
+		list, err := answer.CapabilityData.Data.Algorithms()
+		if err != nil {
+			return err
+		}
+		for _, a := range list.AlgProperties {
+			ids = append(ids, a.Alg)
+		}
+		return nil
+	})
+	return ids
+}

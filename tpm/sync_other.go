@@ -1,0 +1,5 @@
+//go:build !unix
+
+package tpm
+
+func syncFolder(string) error { return nil }

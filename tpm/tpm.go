@@ -1,0 +1,64 @@
+// Package tpm signs with private keys of a TPM 2.0: keys in TSS2 PRIVATE KEY
+// files, which the TPM loads, and persistent keys.
+//
+// The TPM needs no resource manager. One that has none is opened for the time
+// of some signatures, so that other processes get their turn, and nothing is
+// left in it.
+package tpm
+
+import (
+	"context"
+	"crypto/x509"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// Backend opens "tpm:" and "handle:" references, and files with a TSS2 PRIVATE
+// KEY block. It is safe for concurrent use.
+type Backend struct{}
+
+// Name implements [keystore.Backend].
+func (Backend) Name() string { return "tpm" }
+
+// Schemes implements [keystore.Backend].
+func (Backend) Schemes() []string { return []string{"tpm", "handle"} }
+
+// ClaimsPEM implements [keystore.PEMClaimer].
+func (Backend) ClaimsPEM(blockType string) bool { return blockType == pemType }
+
+// Open implements [keystore.Backend].
+func (Backend) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
+	cfg, err := configFor(ctx, ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	k, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Certificates implements [keystore.CertificateReader]: those that stand in
+// the key's file. A TPM has none of its own keys.
+func (Backend) Certificates(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]*x509.Certificate, error) {
+	cfg, err := configFor(ctx, ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := certificates(cfg.PEM)
+	if err == nil && len(certs) == 0 {
+		err = signer.ErrNoCertificate
+	}
+	return certs, err
+}
+
+// Unseal implements [keystore.Unsealer]: the secret in a file of sealed data.
+func (Backend) Unseal(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]byte, error) {
+	cfg, err := configFor(ctx, ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	return Unseal(ctx, cfg)
+}

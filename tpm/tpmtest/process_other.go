@@ -1,0 +1,7 @@
+//go:build !linux
+
+package tpmtest
+
+import "syscall"
+
+var endWithParent *syscall.SysProcAttr

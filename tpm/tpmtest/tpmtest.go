@@ -1,0 +1,120 @@
+// Package tpmtest runs TPM 2.0 emulators for tests: swtpm processes with a
+// socket and a state of their own. It needs the program swtpm.
+package tpmtest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// A TPM is an emulator without a resource manager: it serves one connection
+// after the other. Its methods are not safe for concurrent use, its socket is.
+type TPM struct {
+	// Path is the TPM's socket: what goes into device= or TPM_DEVICE.
+	Path string
+
+	dir string
+	cmd *exec.Cmd
+}
+
+// patience is how long swtpm may take to start: it makes its keys then.
+const patience = 30 * time.Second
+
+// Start starts a TPM that was never used. It ends with the test, which fails if
+// swtpm is not there.
+func Start(tb testing.TB) *TPM {
+	tb.Helper()
+	// Not TempDir: a socket's path has at most 107 bytes.
+	dir, err := os.MkdirTemp("", "tpm")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	t := &TPM{Path: filepath.Join(dir, "tpm"), dir: dir}
+	tb.Cleanup(func() {
+		t.Kill()
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	if err := t.Restart(); err != nil {
+		tb.Fatal(err)
+	}
+	return t
+}
+
+// TCTI is what tpm2-tools and OpenSSL's provider call the TPM.
+func (t *TPM) TCTI() string { return "swtpm:path=" + t.Path }
+
+// Restart starts the TPM after Kill, with the state that it had: as a machine
+// that was switched off and on.
+func (t *TPM) Restart() error {
+	control := t.Path + ".ctrl"
+	for _, socket := range []string{t.Path, control} {
+		if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	t.cmd = exec.Command("swtpm", "socket", "--tpm2",
+		"--tpmstate", "dir="+t.dir,
+		"--server", "type=unixio,path="+t.Path,
+		"--ctrl", "type=unixio,path="+control,
+		"--flags", "not-need-init,startup-clear")
+	t.cmd.SysProcAttr = endWithParent
+	if err := t.cmd.Start(); err != nil {
+		return fmt.Errorf("start swtpm: %w", err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		c, err := net.Dial("unix", t.Path)
+		if err == nil {
+			return c.Close()
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("swtpm did not start within %v: %w", patience, err)
+		}
+		time.Sleep(time.Millisecond) // it tells nobody when it is ready
+	}
+}
+
+// Kill ends the TPM as a power cut does. It does nothing if it does not run.
+func (t *TPM) Kill() {
+	if t.cmd == nil {
+		return
+	}
+	_ = t.cmd.Process.Kill()
+	_ = t.cmd.Wait()
+	t.cmd = nil
+}
+
+// Reset resets the TPM as a restart of the machine does. It knows nothing until
+// it gets a TPM2_Startup.
+func (t *TPM) Reset() error {
+	const cmdInit = 2 // CMD_INIT of swtpm's control channel, with no flags
+	c, err := net.Dial("unix", t.Path+".ctrl")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte{0, 0, 0, cmdInit, 0, 0, 0, 0}); err != nil {
+		return err
+	}
+	var result [4]byte
+	if _, err := io.ReadFull(c, result[:]); err != nil {
+		return err
+	}
+	if n := binary.BigEndian.Uint32(result[:]); n != 0 {
+		return fmt.Errorf("swtpm: reset: error %d", n)
+	}
+	return nil
+}
