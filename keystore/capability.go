@@ -33,6 +33,13 @@ type (
 		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, opts Options) error
 	}
 
+	// A Sealer keeps a secret where ref says, which must not exist, so that
+	// its Unsealer alone gives it back. It borrows secret.
+	Sealer interface {
+		Backend
+		Seal(ctx context.Context, ref Ref, secret []byte, opts Options) error
+	}
+
 	// An Unsealer gives the secret that ref names, such as a PIN that a
 	// device keeps for one machine. It belongs to the caller.
 	Unsealer interface {
@@ -59,6 +66,11 @@ const (
 	P521    KeyType = "p521"
 	Ed25519 KeyType = "ed25519"
 )
+
+// KeyTypes returns all of them.
+func KeyTypes() []KeyType {
+	return []KeyType{RSA2048, RSA3072, RSA4096, P256, P384, P521, Ed25519}
+}
 
 // An Entry is one thing in a store.
 type Entry struct {

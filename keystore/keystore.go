@@ -137,9 +137,7 @@ func (s *Store) certificates(ctx context.Context, ref Ref, opts Options) ([]*x50
 func (s *Store) backend(ctx context.Context, ref Ref, opts Options) (Backend, error) {
 	b, ok := s.scheme[ref.Scheme]
 	if !ok {
-		return nil, &RefError{ref.String(), signer.WithHint(
-			fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(slices.Sorted(maps.Keys(s.scheme)), ", ")),
-			fmt.Sprintf("for a file of that name write ./%s:…", ref.Scheme))}
+		return nil, s.unknown(ref)
 	}
 	if !ref.isInput() {
 		return b, nil
@@ -155,6 +153,12 @@ func (s *Store) backend(ctx context.Context, ref Ref, opts Options) (Backend, er
 		}
 	}
 	return b, nil
+}
+
+func (s *Store) unknown(ref Ref) error {
+	return &RefError{ref.String(), signer.WithHint(
+		fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(slices.Sorted(maps.Keys(s.scheme)), ", ")),
+		fmt.Sprintf("for a file of that name write ./%s:…", ref.Scheme))}
 }
 
 // wrap adds the backend and the reference, unless err has them already.

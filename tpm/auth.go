@@ -156,16 +156,20 @@ func readLockout(t transport.TPM) (lockout, error) {
 	return l, nil
 }
 
-// session starts a session that proves a password without showing it, and
-// encrypts parameters. Its key is made with salt's key, so that who listens on
-// the bus learns nothing to guess with (part 1, section 19.6.8).
-func sessionOptions(value []byte, salt storage) []tpm2.AuthOption {
-	return []tpm2.AuthOption{
-		tpm2.Auth(value),
-		tpm2.Salted(salt.handle, salt.public),
-		tpm2.AESEncryption(128, tpm2.EncryptInOut),
-	}
+// sessionOptions are those of a session that proves a password without showing
+// it. Its key is made with salt's key, so that who listens on the bus learns
+// nothing to guess with (part 1, section 19.6.8).
+func sessionOptions(value []byte, salt storage, more ...tpm2.AuthOption) []tpm2.AuthOption {
+	return append(more, tpm2.Auth(value), tpm2.Salted(salt.handle, salt.public))
 }
+
+// What a session encrypts is the first parameter of the command or of the
+// response, if that is a sized buffer; of others the TPM refuses it (part 1,
+// section 21.1).
+var (
+	encryptCommand  = tpm2.AESEncryption(128, tpm2.EncryptIn)
+	encryptResponse = tpm2.AESEncryption(128, tpm2.EncryptOut)
+)
 
 // nonceSize is that of session nonces, in bytes.
 const nonceSize = 16

@@ -24,7 +24,7 @@ type CreateConfig struct {
 	ParentPIN keystore.PINFunc // nil: the parent has no password
 
 	// PIN gives the password that the new object gets. nil, or nothing from
-	// it: none. The prompt is optional.
+	// it: none. Its prompt is optional.
 	PIN keystore.PINFunc
 
 	// PCRs binds the object to the values that these PCRs have now.
@@ -124,7 +124,7 @@ func (r *resident) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, da
 		return r.parentError(err)
 	}
 	// The password and the data are encrypted on the bus.
-	hidden := tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, tpm2.Salted(parent.handle, parent.public), tpm2.AESEncryption(128, tpm2.EncryptIn))
+	hidden := tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, tpm2.Salted(parent.handle, parent.public), encryptCommand)
 	made, err := tpm2.Create{
 		ParentHandle: tpm2.AuthHandle{Handle: parent.handle, Name: parent.name, Auth: auth},
 		InSensitive: tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{

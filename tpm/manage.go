@@ -22,10 +22,8 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	if err != nil {
 		return nil, err
 	}
-	if path != "" {
-		if _, err := os.Lstat(path); err == nil { // before a key is made
-			return nil, existing(path)
-		}
+	if err := vacant(path); err != nil { // before a key is made
+		return nil, err
 	}
 	pem, err := Create(ctx, create, spec.Type)
 	if err != nil {
@@ -77,6 +75,34 @@ func createConfigFor(ref keystore.Ref, opts keystore.Options) (cfg Config, c Cre
 		}
 	}
 	return cfg, c, a["path"], nil
+}
+
+// Seal implements [keystore.Sealer]: a secret in a new file (path=), which the
+// TPM opens with the password of pin-source or pin-value, or without, and with
+// pcrs=sha256:0,7 only while PCRs have the values that they have now.
+func (Backend) Seal(ctx context.Context, ref keystore.Ref, secret []byte, opts keystore.Options) error {
+	_, create, path, err := createConfigFor(ref, opts)
+	if err != nil {
+		return err
+	}
+	if path == "" {
+		return &keystore.RefError{Ref: ref.String(), Err: errors.New("needs path=: sealed data is kept in a file")}
+	}
+	if err := vacant(path); err != nil {
+		return err
+	}
+	pem, err := Seal(ctx, create, secret)
+	if err != nil {
+		return err
+	}
+	return writeNew(path, pem)
+}
+
+func vacant(path string) error {
+	if _, err := os.Lstat(path); path != "" && err == nil {
+		return existing(path)
+	}
+	return nil
 }
 
 func existing(path string) error {

@@ -95,6 +95,9 @@ of aws_signing_helper.`,
 	root.SetUsageFunc(usage)
 	root.AddCommand(
 		a.credentialProcess(),
+		a.generate(),
+		a.list(),
+		a.seal(),
 		a.emulator(),
 		a.demo(),
 		a.version(),

@@ -31,16 +31,25 @@ func (f *identityFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.identity.Certificate, "certificate", "", "certificate, also with its chain, as a `reference`: a file, -, env:NAME or pkcs11:…")
 	fs.StringVar(&f.identity.Key, "private-key", "", "private key, as a `reference` (default: the one with --certificate)")
 	fs.StringVar(&f.identity.Intermediates, "intermediates", "", "intermediate certificates in any order, as a `reference`")
-	fs.StringVar(&f.pinSource, "pin-source", "", "`where` the PIN or password is: file:PATH, env:NAME or prompt (default: prompt, if there is a terminal)")
-	fs.StringVar(&f.password, "pkcs8-password", "", "`password` of the key. Do not use it: every local user can read a command line; use --pin-source")
-
-	fs.StringVar(&f.module, "pkcs11-lib", "", "PKCS#11 module `file`, for references that name none (default: p11-kit-proxy)")
-	fs.BoolVar(&f.reusePIN, "reuse-pin", false, "give a typed PIN again where the key asks at each signature")
-	fs.StringVar(&f.tpmPassword, "tpm-key-password", "", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source")
-	fs.BoolVar(&f.noTPMPassword, "no-tpm-key-password", false, "the TPM key has no password, whatever its file says")
+	f.addPIN(fs)
 	for _, d := range deferred {
 		d.add(fs)
 	}
+}
+
+// addSource adds what also commands take that do not know aws_signing_helper.
+func (f *identityFlags) addSource(fs *pflag.FlagSet) {
+	fs.StringVar(&f.pinSource, "pin-source", "", "`where` the PIN or password is: file:PATH, env:NAME, tpm:path=PATH or prompt (default: prompt, if there is a terminal)")
+	fs.StringVar(&f.module, "pkcs11-lib", "", "PKCS#11 module `file`, for references that name none (default: p11-kit-proxy)")
+}
+
+// addPIN adds what tells the PIN of a key.
+func (f *identityFlags) addPIN(fs *pflag.FlagSet) {
+	f.addSource(fs)
+	fs.StringVar(&f.password, "pkcs8-password", "", "`password` of the key. Do not use it: every local user can read a command line; use --pin-source")
+	fs.BoolVar(&f.reusePIN, "reuse-pin", false, "give a typed PIN again where the key asks at each signature")
+	fs.StringVar(&f.tpmPassword, "tpm-key-password", "", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source")
+	fs.BoolVar(&f.noTPMPassword, "no-tpm-key-password", false, "the TPM key has no password, whatever its file says")
 }
 
 // A deferredFlag belongs to a backend that is not there yet. It is parsed, so
@@ -106,9 +115,8 @@ func (f *identityFlags) check(cmd *cobra.Command) error {
 
 // open opens the key; the caller closes it.
 func (f *identityFlags) open(ctx context.Context, a app, debug bool) (signer.Signer, error) {
-	opts := keystore.Options{Logger: a.logger(debug), Stdin: a.stdin, LookupEnv: a.lookupEnv}
-	var err error
-	if opts.PIN, err = a.pinSource(f, opts); err != nil {
+	opts, err := a.options(f, debug)
+	if err != nil {
 		return nil, err
 	}
 	id := f.identity
@@ -116,6 +124,14 @@ func (f *identityFlags) open(ctx context.Context, a app, debug bool) (signer.Sig
 		*ref = withModule(*ref, f.module)
 	}
 	return a.store().OpenIdentity(ctx, id, opts)
+}
+
+// options are what backends get from the command line.
+func (a app) options(f *identityFlags, debug bool) (keystore.Options, error) {
+	opts := keystore.Options{Logger: a.logger(debug), Stdin: a.stdin, LookupEnv: a.lookupEnv}
+	var err error
+	opts.PIN, err = a.pinSource(f, opts)
+	return opts, err
 }
 
 // withModule adds a module to a PKCS#11 reference that names none.
