@@ -112,6 +112,10 @@ func BenchmarkColdProcess(b *testing.B) {
 		line := slices.Concat([]string{bin("holdfast-cgo", ".", "1")}, args, id.flags)
 		programs = append(programs, program{name: id.name, line: line, env: id.env})
 	}
+	for _, id := range tpmIdentities(b, ca) {
+		line := slices.Concat([]string{holdfast}, args, id.flags)
+		programs = append(programs, program{name: id.name, line: line, env: id.env})
+	}
 	for b.Loop() {
 		for i := range programs {
 			p := &programs[i]

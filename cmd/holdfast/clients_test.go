@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -91,7 +92,8 @@ func clientIdentities(t *testing.T) []clientIdentity {
 			"--certificate", filepath.Join(dir, "cert.pem"), "--private-key", filepath.Join(dir, "key.pem"),
 		}})
 	}
-	return append(all, tokenIdentities(t, signertest.NewCA(t, "root").Intermediate(t, "intermediate"))...)
+	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+	return slices.Concat(all, tokenIdentities(t, ca), tpmIdentities(t, ca))
 }
 
 // quoteAll puts arguments into the double quotes that all clients understand.

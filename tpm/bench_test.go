@@ -1,0 +1,155 @@
+package tpm
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+// shared returns a dialer whose devices are all one connection, so that a bare
+// command and a Key can take turns.
+func shared(b *testing.B, path string) (*device, dialer) {
+	b.Helper()
+	d, err := dial(b.Context(), path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = d.close() })
+	return d, func(context.Context, string) (*device, error) {
+		return &device{TPM: d.TPM, close: func() error { return nil }, managed: true}, nil
+	}
+}
+
+// raw is TPM2_Sign of a loaded key and nothing else.
+func raw(b *testing.B, l *loaded, alg tpm2.TPMAlgID, digest []byte) {
+	b.Helper()
+	_, err := tpm2.Sign{
+		KeyHandle:  tpm2.AuthHandle{Handle: l.handle, Name: l.name, Auth: l.session},
+		Digest:     tpm2.TPM2BDigest{Buffer: digest},
+		InScheme:   tpm2.TPMTSigScheme{Scheme: alg, Details: tpm2.NewTPMUSigScheme(alg, &tpm2.TPMSSchemeHash{HashAlg: tpm2.TPMAlgSHA256})},
+		Validation: tpm2.TPMTTKHashCheck{Tag: tpm2.TPMSTHashCheck, Hierarchy: tpm2.TPMRHNull},
+	}.Execute(l)
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkSign signs by the bare command and through a Key in turn, with the
+// key held, and reports how much of the bare throughput is left.
+func BenchmarkSign(b *testing.B) {
+	emulator := newTPM(b)
+	digest := sha256.Sum256([]byte("message"))
+	secret := func(context.Context, keystore.Prompt) ([]byte, error) { return []byte("a password"), nil }
+	for _, test := range []struct {
+		name string
+		kind keystore.KeyType
+		alg  tpm2.TPMAlgID
+		pin  keystore.PINFunc
+	}{
+		{"p256", keystore.P256, tpm2.TPMAlgECDSA, nil},
+		{"p384", keystore.P384, tpm2.TPMAlgECDSA, nil},
+		{"rsa2048", keystore.RSA2048, tpm2.TPMAlgRSASSA, nil},
+		{"p256 with password", keystore.P256, tpm2.TPMAlgECDSA, secret},
+		{"rsa2048 with password", keystore.RSA2048, tpm2.TPMAlgRSASSA, secret},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			d, dialer := shared(b, emulator.Path)
+			pem, err := createKey(b.Context(), CreateConfig{PIN: test.pin}, test.kind, dialer)
+			if err != nil {
+				b.Fatal(err)
+			}
+			k, err := open(b.Context(), Config{PEM: pem, PIN: test.pin}, dialer)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer k.Close()
+			bare, err := k.load(d) // the same key once more, with a session of its own
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer bare.clear(nil)
+			var floor, whole time.Duration
+			for b.Loop() {
+				begin := time.Now()
+				raw(b, bare, test.alg, digest[:])
+				middle := time.Now()
+				if _, err := k.Sign(nil, digest[:], crypto.SHA256); err != nil {
+					b.Fatal(err)
+				}
+				floor += middle.Sub(begin)
+				whole += time.Since(middle)
+			}
+			b.ReportMetric(0, "ns/op") // of no meaning for the pair
+			b.ReportMetric(float64(floor.Microseconds())/float64(b.N), "bare-µs")
+			b.ReportMetric(float64(whole.Microseconds())/float64(b.N), "key-µs")
+			b.ReportMetric(float64(floor)/float64(whole), "throughput")
+		})
+	}
+}
+
+// BenchmarkOneShot opens a key file, signs once and closes it, in turn with the
+// bare commands that are needed for it.
+func BenchmarkOneShot(b *testing.B) {
+	emulator := newTPM(b)
+	digest := sha256.Sum256([]byte("message"))
+	d, dialer := shared(b, emulator.Path)
+	pem, err := createKey(b.Context(), CreateConfig{}, keystore.P256, dialer)
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := parseKeyPEM(pem)
+	if err != nil {
+		b.Fatal(err)
+	}
+	private, err := unmarshal[tpm2.TPM2BPrivate](f.private)
+	if err != nil {
+		b.Fatal(err)
+	}
+	flush := func(h Handle) {
+		if _, err := (tpm2.FlushContext{FlushHandle: h}).Execute(d); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var floor, whole time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		primary, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(primaryTemplate(false))}.Execute(d)
+		if err != nil {
+			b.Fatal(err)
+		}
+		key, err := tpm2.Load{
+			ParentHandle: tpm2.NamedHandle{Handle: primary.ObjectHandle, Name: primary.Name},
+			InPrivate:    *private, InPublic: tpm2.BytesAs2B[tpm2.TPMTPublic](f.public[2:]),
+		}.Execute(d)
+		if err != nil {
+			b.Fatal(err)
+		}
+		flush(primary.ObjectHandle)
+		raw(b, &loaded{device: d, handle: key.ObjectHandle, name: key.Name, session: tpm2.PasswordAuth(nil)}, tpm2.TPMAlgECDSA, digest[:])
+		flush(key.ObjectHandle)
+
+		middle := time.Now()
+		k, err := open(b.Context(), Config{PEM: pem}, dialer)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := k.Sign(nil, digest[:], crypto.SHA256); err != nil {
+			b.Fatal(err)
+		}
+		if err := k.Close(); err != nil {
+			b.Fatal(err)
+		}
+		floor += middle.Sub(begin)
+		whole += time.Since(middle)
+	}
+	b.ReportMetric(0, "ns/op") // of no meaning for the pair
+	b.ReportMetric(float64(floor.Microseconds())/float64(b.N), "bare-µs")
+	b.ReportMetric(float64(whole.Microseconds())/float64(b.N), "whole-µs")
+	b.ReportMetric(float64(whole)/float64(floor), "whole/bare")
+}
