@@ -99,9 +99,11 @@ func (l *loaded) clear(err error) {
 	l.flush = nil
 }
 
-// close leaves nothing in the TPM.
+// close leaves nothing in the TPM. A resource manager sees to that by itself.
 func (l *loaded) close() {
-	l.clear(nil)
+	if !l.managed {
+		l.clear(nil)
+	}
 	_ = l.device.close()
 }
 

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bufio"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/holdfast-dev/holdfast/signer/signertest"
+	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
 // The scripts and the AWS clients run this test binary under the name holdfast.
@@ -29,12 +33,15 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", quickExit)
+			env.Values[scriptKey{}] = &scriptState{tb: env.T().(testing.TB)}
 			env.Setenv("PATH", env.Getenv("PATH")+string(os.PathListSeparator)+openssl)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"emulator": startEmulator,
 			"pki":      writePKI,
+			"tpm":      startTPM,
+			"certify":  certify,
 		},
 	})
 }
@@ -52,6 +59,48 @@ func startEmulator(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("URL", url)
 	ts.Setenv("SESSION", flags)
 }
+
+// A scriptState is what one script's commands share.
+type scriptState struct {
+	tb testing.TB
+	ca *signertest.CA // of the last pki
+}
+
+type scriptKey struct{}
+
+// startTPM runs a TPM for the rest of the script and names it by $TPM_DEVICE.
+func startTPM(ts *testscript.TestScript, neg bool, _ []string) {
+	if neg {
+		ts.Fatalf("unsupported: ! tpm")
+	}
+	tb := ts.Value(scriptKey{}).(*scriptState).tb
+	signertest.Require(tb, "swtpm", "swtpm")
+	ts.Setenv("TPM_DEVICE", tpmtest.Start(tb).Path)
+}
+
+// certify issues a certificate for a public key in PEM.
+func certify(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: certify PUBLIC CERTIFICATE")
+	}
+	block, _ := pem.Decode([]byte(ts.ReadFile(args[0])))
+	if block == nil {
+		ts.Fatalf("%s has no PEM block", args[0])
+	}
+	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+	ts.Check(err)
+	ca := ts.Value(scriptKey{}).(*scriptState).ca
+	chain := []*x509.Certificate{ca.Issue(scriptTB{ts: ts}, publicKey{pub: pub}, nil), ca.Cert}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), signertest.CertPEM(chain...), 0o600))
+}
+
+// A publicKey is a key to certify, which is elsewhere.
+type publicKey struct {
+	crypto.Signer
+	pub crypto.PublicKey
+}
+
+func (k publicKey) Public() crypto.PublicKey { return k.pub }
 
 func runEmulator(dir string, args ...string) (url, flags string, stop func(), err error) {
 	cmd := exec.Command("holdfast", append([]string{"emulator", "--listen", "127.0.0.1:0"}, args...)...)
@@ -91,7 +140,7 @@ func writePKI(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: pki KIND")
 	}
 	tb := scriptTB{ts: ts}
-	writeFiles(tb, ts.MkAbs("."), args[0])
+	ts.Value(scriptKey{}).(*scriptState).ca = writeFiles(tb, ts.MkAbs("."), args[0])
 }
 
 // scriptTB lets the test CA fail a script.
@@ -104,7 +153,7 @@ func (scriptTB) Helper()                         {}
 func (tb scriptTB) Fatal(args ...any)            { tb.ts.Fatalf("%v", args) }
 func (tb scriptTB) Fatalf(f string, args ...any) { tb.ts.Fatalf(f, args...) }
 
-func writeFiles(tb testing.TB, dir, kind string) {
+func writeFiles(tb testing.TB, dir, kind string) *signertest.CA {
 	root := signertest.NewCA(tb, "root")
 	ca := root.Intermediate(tb, "intermediate")
 	key := signertest.Key(tb, kind)
@@ -119,4 +168,5 @@ func writeFiles(tb testing.TB, dir, kind string) {
 			tb.Fatal(err)
 		}
 	}
+	return ca
 }
