@@ -163,7 +163,9 @@ func withSession(ctx context.Context, cfg Config, f func(t token, session uint) 
 		return err
 	}
 	defer func() { err = errors.Join(err, mod.closeSession(session)) }()
-	if err := newAuthenticator(cfg).login(ctx, t, session); err != nil {
+	d := newAuthenticator(cfg).begin()
+	defer d.end()
+	if err := d.login(ctx, t, session); err != nil {
 		return err
 	}
 	return f(t, session)

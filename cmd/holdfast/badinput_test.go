@@ -107,6 +107,7 @@ type scene struct {
 	*pki
 	dir   string
 	stdin *os.File // nil: empty
+	tty   *os.File // nil: there is no terminal
 }
 
 func newScene(t *testing.T, p *pki, dir string) *scene {
@@ -178,6 +179,11 @@ func (s *scene) run(program string, c badInput) result {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // without a terminal
+	if s.tty != nil {
+		cmd.ExtraFiles = []*os.File{s.tty}
+		cmd.SysProcAttr.Setctty, cmd.SysProcAttr.Ctty = true, 3
+		defer s.tty.Close()
+	}
 	if c.nobody && os.Geteuid() == 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
 	}
