@@ -291,7 +291,7 @@ func TestConcurrentErrors(t *testing.T) {
 			codes = append(codes, e)
 		}
 	}
-	codes = append(codes, 5, 0x80000001)
+	codes = append(codes, 0x51, 0x80000001)
 	injected := make(map[Error]int)
 	b.before = func(call string, n int, _ []byte) Error {
 		if call != "sign2" || n%9 != 0 {
@@ -338,7 +338,7 @@ func TestConcurrentErrors(t *testing.T) {
 }
 
 func TestGivesUp(t *testing.T) {
-	for _, e := range []Error{ckrDeviceError, ckrSessionHandleInvalid, ckrKeyHandleInvalid, ckrDeviceRemoved, ckrUserNotLoggedIn} {
+	for _, e := range []Error{ckrDeviceError, ckrSessionHandleInvalid, ckrKeyHandleInvalid, ckrDeviceRemoved, ckrUserNotLoggedIn, ckrGeneralError} {
 		token := newFakeToken("hsm")
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01")
 		b := newBench(t, token)
@@ -720,6 +720,15 @@ func TestFindKey(t *testing.T) {
 		{"an unreadable certificate beside", "pkcs11:", func(t *fakeToken) {
 			t.addKey(a, "a", "\x01")
 			t.addCertificate(certOther.Raw, "other", "\x02").broken = ckrFunctionFailed
+		}, nil, nil},
+		{"an unreadable certificate alone", "pkcs11:", func(t *fakeToken) {
+			t.addKey(a, "a", "\x01")
+			t.addCertificate(certOther.Raw, "other", "\x02").broken = ckrGeneralError
+		}, nil, nil},
+		{"an unreadable certificate beside another", "pkcs11:", func(t *fakeToken) {
+			t.addKey(a, "a", "\x01")
+			t.addCertificate(certOther.Raw, "other", "\x02").broken = ckrGeneralError
+			t.addCertificate(certA.Raw, "a", "\x01")
 		}, nil, nil},
 		{"an unreadable key beside", "pkcs11:", func(t *fakeToken) {
 			t.addKey(a, "a", "\x01")
