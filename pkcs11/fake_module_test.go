@@ -474,6 +474,9 @@ func (f *fakeModule) find(session uint, template []attribute, limit int) ([]uint
 	defer done()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.sessions[session] != s { // meanwhile
+		return nil, ckrSessionHandleInvalid
+	}
 	var found []uint
 	for _, o := range s.token.objects {
 		if o.private && !s.token.loggedIn && s.token.flags&cktFlagLoginRequired != 0 {
