@@ -16,7 +16,10 @@ func supported() error { return nil }
 
 // load opens and initializes the shared library at path.
 func load(path string) (module, error) {
-	done, err := probe(path)
+	done, err := func() {}, checkELF(path)
+	if err == nil {
+		done, err = probe(path)
+	}
 	if err != nil {
 		return nil, signer.WithHint(fmt.Errorf("module %s cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), moduleHint)
 	}

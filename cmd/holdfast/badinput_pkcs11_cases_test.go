@@ -41,6 +41,9 @@ func moduleCases(*testing.T, *pki) (all []tokenInput) {
 			d[18] ^= 0x55 // e_machine
 			return d
 		}), code: exitUnavailable, culprit: "{dir}/module.so", hint: "shared library"},
+		{name: "cut to half", setup: copied("module.so", "softhsm.so", func(d []byte) []byte { return d[:len(d)/2] }), code: exitUnavailable, culprit: "{dir}/module.so", hint: "shared library"},
+		{name: "cut at its end", setup: copied("module.so", "softhsm.so", func(d []byte) []byte { return d[:len(d)*15/16] }), code: exitUnavailable, culprit: "{dir}/module.so", hint: "shared library"},
+		{name: "cut to its header", setup: copied("module.so", "softhsm.so", func(d []byte) []byte { return d[:64] }), code: exitUnavailable, culprit: "{dir}/module.so", hint: "shared library"},
 		{name: "for 32 bits", setup: otherClass, code: exitUnavailable, culprit: "{dir}/module.so", hint: "shared library"},
 		{name: "a dangling link", setup: func(s *scene) { s.must(os.Symlink("nowhere", s.path("module.so"))) }, code: exitNotFound, culprit: "{dir}/module.so", hint: "name"},
 	} {
