@@ -11,7 +11,7 @@ import (
 // Capabilities that a Backend may also have.
 type (
 	// A Generator makes a key pair where ref says, which must not name an
-	// existing key, and returns the new key. The private half never leaves
+	// existing key (fs.ErrExist), and returns the new key. The private half never leaves
 	// the device.
 	Generator interface {
 		Backend

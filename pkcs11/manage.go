@@ -7,6 +7,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -38,7 +39,8 @@ func rsaPlan(bits uint) keyPlan {
 
 // Generate implements [keystore.Generator]: a key pair on the token,
 // non-extractable and sensitive, with the label and ID of the reference, or a
-// random ID if it has none. The reference needs a label or an ID.
+// random ID if it has none. The reference needs a label or an ID. If a key has
+// these already, the error is [fs.ErrExist].
 func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, opts keystore.Options) (signer.Signer, error) {
 	plan, ok := keyPlans[spec.Type]
 	if !ok {
@@ -57,7 +59,7 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 			return err
 		}
 		if len(existing) > 0 {
-			return fmt.Errorf("a key of that name exists already: %s", listObjects(t, existing, cfg.URI))
+			return &existsError{listObjects(t, existing, cfg.URI)}
 		}
 		if cfg.URI.ID == "" {
 			id := make([]byte, 8)
@@ -70,6 +72,15 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 		return nil, err
 	}
 	return Open(ctx, cfg)
+}
+
+// An existsError is a new key's name that is taken. It is [fs.ErrExist].
+type existsError struct{ uris string }
+
+func (e *existsError) Error() string { return "a key of that name exists already" }
+func (e *existsError) Unwrap() error { return fs.ErrExist }
+func (e *existsError) Hint() string {
+	return "choose another object= or id=, or use the key: " + e.uris
 }
 
 func (p keyPlan) generate(mod module, session uint, u URI) error {

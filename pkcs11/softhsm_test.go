@@ -5,9 +5,12 @@ package pkcs11_test
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -157,6 +160,40 @@ func TestList(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// A key's name is not given twice, by label or by ID, and the hint names the
+// key that has it.
+func TestGenerateTwice(t *testing.T) {
+	token := softHSM(t).Token(t)
+	var b pkcs11.Backend
+	spec := keystore.KeySpec{Type: keystore.P256}
+	key, err := b.Generate(t.Context(), ref(t, token, "object=a;id=%01"), spec, withPIN(pkcs11test.PIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer key.Close()
+	for _, name := range []string{"object=a", "id=%01", "object=a;id=%01"} {
+		_, err := b.Generate(t.Context(), ref(t, token, name), spec, withPIN(pkcs11test.PIN))
+		if !errors.Is(err, fs.ErrExist) {
+			t.Fatalf("%s: error %v, want fs.ErrExist", name, err)
+		}
+		_, uri, _ := strings.Cut(signer.Hint(err), "pkcs11:")
+		r, err := keystore.ParseRef("pkcs11:" + uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := b.Open(t.Context(), r, withPIN(pkcs11test.PIN))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !signer.SamePublicKey(again.Public(), key.Public()) {
+			t.Errorf("%s: the hint names another key, %s", name, r)
+		}
+		if err := again.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
