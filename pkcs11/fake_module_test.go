@@ -175,7 +175,15 @@ func (f *fakeModule) table(tb testing.TB) (*modules, string) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	return &modules{load: func(string) (module, error) { return f, nil }, byPath: make(map[string]*sharedModule)}, path
+	return &modules{load: f.initialize, byPath: make(map[string]*sharedModule)}, path
+}
+
+// initialize is what loads f, again after it was finalized.
+func (f *fakeModule) initialize(string) (module, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dead, f.sessions = false, make(map[uint]*fakeSession)
+	return f, nil
 }
 
 func (f *fakeModule) insert(slot uint, t *fakeToken) {

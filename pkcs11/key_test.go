@@ -791,8 +791,6 @@ func TestNoPublicKeyAnywhere(t *testing.T) {
 		if _, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN), Certificates: known}); err == nil || signer.Hint(err) == "" {
 			t.Errorf("error %v, hint %q", err, signer.Hint(err))
 		}
-		b.dead = false
-		b.sessions = make(map[uint]*fakeSession)
 	}
 }
 
@@ -830,7 +828,7 @@ func TestHintsOpen(t *testing.T) {
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			table := &modules{load: func(string) (module, error) { f.dead, f.sessions = false, make(map[uint]*fakeSession); return f, nil }, byPath: make(map[string]*sharedModule)}
+			table := &modules{load: f.initialize, byPath: make(map[string]*sharedModule)}
 			u, err := ParseURI(test.uri)
 			if err != nil {
 				t.Fatal(err)

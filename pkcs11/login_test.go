@@ -126,8 +126,6 @@ func TestLockedPIN(t *testing.T) {
 	}
 	token.flags &^= cktFlagUserPINInitialized
 	token.wrong = 0
-	b.dead = false
-	b.sessions = make(map[uint]*fakeSession)
 	if _, err := b.open(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)}); !errors.Is(err, ckrUserPINNotInit) || len(prompts) != 0 {
 		t.Errorf("without a user PIN: error %v, %d prompts", err, len(prompts))
 	}
@@ -171,8 +169,6 @@ func TestLastTryIsNotSpent(t *testing.T) {
 			if want == signer.ErrPINRequired && signer.Hint(err) == "" {
 				t.Errorf("%s: no hint", query)
 			}
-			b.dead = false
-			b.sessions = make(map[uint]*fakeSession)
 		}
 		if token.wrong != token.tries-1 {
 			t.Errorf("%s: %d of %d tries were spent", query, token.wrong, token.tries)

@@ -53,7 +53,15 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	if cfg.URI.Object == "" && cfg.URI.ID == "" {
 		return nil, &keystore.RefError{Ref: ref.String(), Err: errors.New("needs object= or id= to name the new key")}
 	}
-	err = withSession(ctx, cfg, func(t token, session uint) error {
+	key, err := generate(ctx, cfg, plan, &loaded)
+	if err != nil {
+		return nil, err
+	}
+	return key, nil
+}
+
+func generate(ctx context.Context, cfg Config, plan keyPlan, table *modules) (key *Key, err error) {
+	err = withSession(ctx, cfg, table, func(t token, session uint) error {
 		existing, err := objects(t.mod, session, URI{Object: cfg.URI.Object, ID: cfg.URI.ID}, ckoPrivateKey)
 		if err != nil {
 			return err
@@ -66,12 +74,25 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 			_, _ = rand.Read(id) // never fails
 			cfg.URI.ID = string(id)
 		}
-		return plan.generate(t.mod, session, cfg.URI)
+		if err := plan.generate(t.mod, session, cfg.URI); err != nil {
+			return err
+		}
+		// This session keeps the user logged in: no PIN is asked again.
+		key, err = open(ctx, cfg, table)
+		if errors.Is(err, ckrSessionCount) { // it is the only one that there is
+			return nil
+		}
+		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil && key != nil:
+		return nil, errors.Join(err, key.Close())
+	case err != nil:
 		return nil, err
+	case key == nil:
+		return open(ctx, cfg, table)
 	}
-	return Open(ctx, cfg)
+	return key, nil
 }
 
 // An existsError is a new key's name that is taken. It is [fs.ErrExist].
@@ -108,7 +129,7 @@ func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Cert
 		return signer.ErrNoCertificate
 	}
 	cfg.Certificates = chain
-	return withSession(ctx, cfg, func(t token, session uint) error {
+	return withSession(ctx, cfg, &loaded, func(t token, session uint) error {
 		key, _, err := findKey(t, session, cfg.URI, chain)
 		if err != nil {
 			return err
@@ -159,8 +180,8 @@ func install(mod module, session uint, cert *x509.Certificate, label string, id 
 }
 
 // withSession runs f in a session for writing, logged in, on the token of cfg.
-func withSession(ctx context.Context, cfg Config, f func(t token, session uint) error) (err error) {
-	mod, err := openModule(cfg)
+func withSession(ctx context.Context, cfg Config, table *modules, f func(t token, session uint) error) (err error) {
+	mod, err := table.find(cfg)
 	if err != nil {
 		return err
 	}

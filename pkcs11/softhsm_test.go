@@ -170,11 +170,21 @@ func TestGenerateTwice(t *testing.T) {
 	token := softHSM(t).Token(t)
 	var b pkcs11.Backend
 	spec := keystore.KeySpec{Type: keystore.P256}
-	key, err := b.Generate(t.Context(), ref(t, token, "object=a;id=%01"), spec, withPIN(pkcs11test.PIN))
+	prompts := 0
+	asked := keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
+		prompts++
+		return []byte(pkcs11test.PIN), nil
+	}}
+	key, err := b.Generate(t.Context(), ref(t, token, "object=a;id=%01"), spec, asked)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer key.Close()
+	if prompts != 1 {
+		t.Errorf("%d prompts, want 1", prompts)
+	}
+	if err := key.Close(); err != nil { // which logs out
+		t.Fatal(err)
+	}
 	for _, name := range []string{"object=a", "id=%01", "object=a;id=%01"} {
 		_, err := b.Generate(t.Context(), ref(t, token, name), spec, withPIN(pkcs11test.PIN))
 		if !errors.Is(err, fs.ErrExist) {

@@ -1,0 +1,84 @@
+package pkcs11
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+// configOf is a Config for what is in b.
+func (b *bench) configOf(t *testing.T, uri string, p *person) Config {
+	t.Helper()
+	u, err := ParseURI(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{URI: u, Module: b.path, PIN: p.ask}
+}
+
+// The key that is generated is opened with the login that made it, unless the
+// token has no second session.
+func TestGenerateAsksOnce(t *testing.T) {
+	for limit, prompts := range map[int]int{0: 1, 2: 1, 1: 2} {
+		token := newFakeToken("hsm")
+		token.limit = limit
+		b := newBench(t, token)
+		p := person{pin: fakePIN}
+		k, err := generate(t.Context(), b.configOf(t, "pkcs11:object=new", &p), keyPlans[keystore.P256], b.table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if logins, _ := p.asked(t); logins != prompts {
+			t.Errorf("limit of %d sessions: %d prompts, want %d", limit, logins, prompts)
+		}
+		if n := b.openSessions(); n != 1 {
+			t.Errorf("%d sessions are open, want that of the key", n)
+		}
+		if err := signOnce(k); err != nil {
+			t.Error(err)
+		}
+		if err := k.Close(); err != nil || !b.dead {
+			t.Errorf("finalized: %t; error %v", b.dead, err)
+		}
+	}
+}
+
+// What fails leaves nothing open.
+func TestGenerateErrors(t *testing.T) {
+	for name, test := range map[string]struct {
+		call string
+		want error
+	}{
+		"token":                 {"slots", ckrFunctionFailed},
+		"login":                 {"login", ckrFunctionFailed},
+		"key pair":              {"generateKeyPair", ckrFunctionFailed},
+		"opening it":            {"slotInfo", ckrFunctionFailed},
+		"closing the session":   {"closeSession", ckrFunctionFailed},
+		"a name that was taken": {"", fs.ErrExist},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token := newCard(t)
+			b := newBench(t, token)
+			p := person{pin: fakePIN}
+			uri := "pkcs11:object=new"
+			if test.call == "" {
+				uri = "pkcs11:object=key"
+			} else {
+				b.fail(test.call, ckrFunctionFailed)
+			}
+			k, err := generate(t.Context(), b.configOf(t, uri, &p), keyPlans[keystore.P256], b.table)
+			if !errors.Is(err, test.want) || k != nil {
+				t.Errorf("%v, error %v, want %v", k, err, test.want)
+			}
+			left := 0
+			if test.call == "closeSession" {
+				left = 1
+			}
+			if !b.dead || b.opened-b.closed != left || len(b.table.byPath) != 0 {
+				t.Errorf("finalized: %t; %d sessions opened, %d closed", b.dead, b.opened, b.closed)
+			}
+		})
+	}
+}
