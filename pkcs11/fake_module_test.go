@@ -688,22 +688,6 @@ func (f *fakeModule) createObject(session uint, template []attribute) (uint, err
 	return o.handle, nil
 }
 
-func (f *fakeModule) destroyObject(session, object uint) error {
-	s, done, err := f.session("destroyObject", session, nil)
-	if err != nil {
-		return err
-	}
-	defer done()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	o := s.token.object(object)
-	if o == nil {
-		return ckrObjectHandleInvalid
-	}
-	s.token.objects = slices.DeleteFunc(s.token.objects, func(x *fakeObject) bool { return x == o })
-	return nil
-}
-
 func (f *fakeModule) finalize() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -118,18 +119,24 @@ func (p keyPlan) generate(mod module, session uint, u URI) error {
 }
 
 // Install implements [keystore.Installer]: the leaf gets the key's ID and
-// label, the others their subject's common name as label. Certificates that
-// are there already stay as they are; an older leaf of the key is replaced.
+// label, the others their subject's common name as label. What is on the token
+// stays there, also older certificates of the key. If Open would go on taking
+// one of these, by the rule of [signer.Chain], the new one is not written; the
+// error is [fs.ErrExist].
 func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, opts keystore.Options) error {
 	cfg, err := configFor(ref, opts)
 	if err != nil {
 		return err
 	}
+	return installChain(ctx, cfg, chain, &loaded)
+}
+
+func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, table *modules) error {
 	if len(chain) == 0 {
 		return signer.ErrNoCertificate
 	}
 	cfg.Certificates = chain
-	return withSession(ctx, cfg, &loaded, func(t token, session uint) error {
+	return withSession(ctx, cfg, table, func(t token, session uint) error {
 		key, _, err := findKey(t, session, cfg.URI, chain)
 		if err != nil {
 			return err
@@ -137,9 +144,16 @@ func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Cert
 		if !signer.SamePublicKey(key.pub, chain[0].PublicKey) {
 			return signer.ErrMismatch
 		}
-		present, found, err := certificates(t.mod, session, URI{})
+		present, _, err := certificates(t.mod, session, URI{})
 		if err != nil {
 			return err
+		}
+		taken, err := signer.Chain(key.pub, append(present[:len(present):len(present)], chain[0]))
+		if err != nil {
+			return err
+		}
+		if old := taken[0]; !old.Equal(chain[0]) {
+			return &keptError{old, key.uri(t).in(cfg.URI)}
 		}
 		for i, cert := range chain {
 			label, id := cert.Subject.CommonName, cert.SubjectKeyId
@@ -150,15 +164,23 @@ func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Cert
 				return fmt.Errorf("certificate %s: %w", quote(cert.Subject.String()), err)
 			}
 		}
-		for i, old := range present {
-			if signer.SamePublicKey(old.PublicKey, key.pub) && !old.Equal(chain[0]) {
-				if err := t.mod.destroyObject(session, found[i].handle); err != nil {
-					return fmt.Errorf("remove the key's older certificate: %w", err)
-				}
-			}
-		}
 		return nil
 	})
+}
+
+// A keptError is a certificate on the token that would be taken before the one
+// that is to be installed. It is [fs.ErrExist].
+type keptError struct {
+	cert *x509.Certificate
+	key  URI
+}
+
+func (e *keptError) Error() string {
+	return fmt.Sprintf("the key has a certificate that is valid until %s and would be taken still", e.cert.NotAfter.UTC().Format(time.RFC3339))
+}
+func (e *keptError) Unwrap() error { return fs.ErrExist }
+func (e *keptError) Hint() string {
+	return "delete it with the token's own tools, serial number " + e.cert.SerialNumber.Text(16) + ", or keep the new one in a file: --certificate FILE --private-key " + e.key.String()
 }
 
 func install(mod module, session uint, cert *x509.Certificate, label string, id []byte, present []*x509.Certificate) error {

@@ -202,10 +202,6 @@ func (l library) createObject(session uint, template []attribute) (uint, error) 
 	return uint(o), native(err)
 }
 
-func (l library) destroyObject(session, object uint) error {
-	return native(l.ctx.DestroyObject(p11.SessionHandle(session), p11.ObjectHandle(object)))
-}
-
 func (l library) finalize() error {
 	var err error
 	if l.own {

@@ -207,3 +207,47 @@ func TestGenerateTwice(t *testing.T) {
 		}
 	}
 }
+
+// A renewed certificate is put beside the old one, and is the one that counts.
+func TestInstallRenewed(t *testing.T) {
+	token := softHSM(t).Token(t)
+	var b pkcs11.Backend
+	r := ref(t, token, "object=a")
+	key, err := b.Generate(t.Context(), r, keystore.KeySpec{Type: keystore.P256}, withPIN(pkcs11test.PIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := signertest.NewCA(t, "root")
+	var leaves []*x509.Certificate
+	for _, days := range []int{1, 3, 2} {
+		leaves = append(leaves, ca.Issue(t, key, func(c *x509.Certificate) { c.NotAfter = c.NotBefore.AddDate(0, 0, days) }))
+	}
+	if err := key.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []error{nil, nil, fs.ErrExist} {
+		if err := b.Install(t.Context(), r, leaves[i:i+1], withPIN(pkcs11test.PIN)); !errors.Is(err, want) {
+			t.Errorf("certificate %d: error %v, want %v", i, err, want)
+		}
+	}
+	entries, err := b.List(t.Context(), ref(t, token, ""), keystore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 3 { // the token, and two certificates
+		t.Errorf("%d entries, want 3", len(entries))
+	}
+	for _, name := range []string{"object=a", "type=cert", "object=a;type=cert"} {
+		s, err := b.Open(t.Context(), ref(t, token, name), withPIN(pkcs11test.PIN))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if c := s.Chain(); len(c) != 1 || !c[0].Equal(leaves[1]) {
+			t.Errorf("%s: another chain of %d certificates", name, len(c))
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
