@@ -47,12 +47,7 @@ var spies = []string{"/usr/lib/*/pkcs11-spy.so", "/usr/lib64/pkcs11-spy.so", "/u
 func newTokens(t *testing.T, p *pki, base string) *tokens {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	signertest.Require(t, "opensc", "pkcs11-tool")
-	t.Setenv("SOFTHSM2_CONF", "") // Find sets it
-	hsm, ok, err := pkcs11test.Find(t.TempDir())
-	if err != nil || !ok {
-		t.Fatalf("softhsm2-util is there, but no module: %v", err)
-	}
-	k := &tokens{program: filepath.Join(base, "holdfast"), module: hsm.Module, fixture: filepath.Join(base, "fixture")}
+	k := &tokens{program: filepath.Join(base, "holdfast"), module: pkcs11test.New(t).Module, fixture: filepath.Join(base, "fixture")}
 	for _, pattern := range spies {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
 			k.spy = found[0]
