@@ -77,7 +77,8 @@ func TestPINIsAskedOncePerSignature(t *testing.T) {
 		{false, "sign2", nil, 0, 0},
 		{false, "sign2", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 0},
 		{false, "sign", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 0},
-		{false, "sign2", []Error{ckrDeviceError, ckrDeviceError}, 0, 0}, // still logged in
+		{false, "sign2", []Error{ckrDeviceError, ckrDeviceError}, 0, 0},                   // still logged in
+		{false, "login", []Error{ckrSessionHandleInvalid, ckrSessionHandleInvalid}, 1, 0}, // lost while it is typed
 		{true, "sign2", nil, 0, 1},
 		{true, "sign2", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 1},
 		{true, "sign", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 1},
@@ -86,6 +87,9 @@ func TestPINIsAskedOncePerSignature(t *testing.T) {
 		var p person
 		b, token, k := newCardFor(t, &p, test.always, 0)
 		for range 2 { // the second signature does not have the PIN of the first
+			if test.call == "login" {
+				b.fail("sign2", ckrDeviceRemoved)
+			}
 			b.fail(test.call, test.losses...)
 			if err := signOnce(k); err != nil {
 				t.Errorf("%+v: %v", test, err)
@@ -196,7 +200,7 @@ func TestKeptPINIsNotForAnotherToken(t *testing.T) {
 		info := newFakeToken("card").tokenInfo
 		use := info.purpose(ckuUser)
 		d := newAuthenticator(Config{PIN: p.ask}).begin()
-		d.accepted = map[purpose][]byte{use: []byte(fakePIN)}
+		d.kept = map[purpose][]byte{use: []byte(fakePIN)}
 		change(&info)
 		p.pin = "typed"
 		pin, err := d.pin(t.Context(), info, ckuUser)

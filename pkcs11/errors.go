@@ -60,10 +60,8 @@ type errorKind struct {
 }
 
 var errorKinds = map[Error]errorKind{
-	ckrHostMemory:    {"out of memory", nil, false},
-	ckrSlotIDInvalid: {"slot is gone", signer.ErrUnavailable, true},
-	// What it means is the module's to know; OpenSC 0.23 returns it for a card
-	// that was pulled.
+	ckrHostMemory:             {"out of memory", nil, false},
+	ckrSlotIDInvalid:          {"slot is gone", signer.ErrUnavailable, true},
 	ckrGeneralError:           {"general error", signer.ErrUnavailable, true},
 	ckrFunctionFailed:         {"function failed", nil, false},
 	ckrDeviceError:            {"device error", signer.ErrUnavailable, true},
@@ -127,6 +125,7 @@ func lost(err error) bool {
 	return errors.As(err, &e) && errorKinds[e].lost && !errors.Is(err, errLogin)
 }
 
-// cutOff is lost for what reads objects. A general error may be that of one
-// object, beside which others can be read.
+// cutOff is lost for what reads objects. A general error, which OpenSC 0.23
+// returns for a card that was pulled, may there be that of one object, beside
+// which others can be read.
 func cutOff(err error) bool { return lost(err) && !errors.Is(err, ckrGeneralError) }

@@ -23,14 +23,14 @@ type authenticator struct {
 }
 
 // A dialog is what is asked of a person to open a key or for one signature. A
-// PIN that the token accepted in it is not asked again if the token is lost,
-// but given again when it is back. It is used by one goroutine and ended by
-// the caller.
+// PIN that the token accepted in it, or never saw, is not asked again if the
+// token is lost, but given again when it is back. It is used by one goroutine
+// and ended by the caller.
 type dialog struct {
 	*authenticator
-	accepted map[purpose][]byte
-	pads     int   // times that a device asked for the PIN by itself
-	loss     error // what the last loss was, if there was one
+	kept map[purpose][]byte
+	pads int   // times that a device asked for the PIN by itself
+	loss error // what the last loss was, if there was one
 }
 
 // A purpose is what a PIN is given for: a token, by what tells it from others,
@@ -48,7 +48,7 @@ func (a *authenticator) begin() *dialog { return &dialog{authenticator: a} }
 
 // end clears the PINs.
 func (d *dialog) end() {
-	for _, pin := range d.accepted {
+	for _, pin := range d.kept {
 		clear(pin)
 	}
 }
@@ -107,27 +107,27 @@ func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) 
 		clear(pin)
 		return fmt.Errorf("token %s: not trying again the PIN that it refused: %w", name, signer.ErrPINIncorrect)
 	}
-	if err = loginError(t.mod.login(session, user, pin)); err != nil {
+	err = loginError(t.mod.login(session, user, pin))
+	if errors.Is(err, signer.ErrPINIncorrect) {
+		d.refused = hash
+	}
+	if errors.Is(err, errLogin) {
 		clear(pin)
-		if errors.Is(err, signer.ErrPINIncorrect) {
-			d.refused = hash
-		}
 		return err
 	}
-	if d.accepted == nil {
-		d.accepted = make(map[purpose][]byte)
+	if d.kept == nil {
+		d.kept = make(map[purpose][]byte)
 	}
-	d.accepted[t.info.purpose(user)] = pin
-	return nil
+	d.kept[t.info.purpose(user)] = pin
+	return err
 }
 
-// pin returns the PIN that the token accepted before in this dialog, or asks
-// for one; so it does when the token says that a wrong one was given since. It
-// is not in d.accepted any more.
+// pin returns the PIN that was kept, or asks for one; so it does when the token
+// says that a wrong one was given since. It is not kept any more.
 func (d *dialog) pin(ctx context.Context, info tokenInfo, user uint) ([]byte, error) {
 	use := info.purpose(user)
-	before := d.accepted[use]
-	delete(d.accepted, use)
+	before := d.kept[use]
+	delete(d.kept, use)
 	if before != nil && info.flags&(cktFlagUserPINCountLow|cktFlagUserPINFinalTry) == 0 {
 		return before, nil
 	}
