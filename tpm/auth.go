@@ -156,15 +156,20 @@ func readLockout(t transport.TPM) (lockout, error) {
 	return l, nil
 }
 
-// session starts a session that proves a password without showing it, and
-// encrypts parameters. Its key is made with salt's key, so that who listens on
-// the bus learns nothing to guess with (part 1, section 19.6.8).
-func sessionOptions(value []byte, salt storage) []tpm2.AuthOption {
-	return []tpm2.AuthOption{
-		tpm2.Auth(value),
-		tpm2.Salted(salt.handle, salt.public),
-		tpm2.AESEncryption(128, tpm2.EncryptInOut),
-	}
+// What a session encrypts is the first parameter of a command or of its
+// response. A command refuses a session that encrypts where it has none of that
+// kind (part 1, section 21.1): TPM2_Sign has none in its response, TPM2_Unseal
+// none in its command.
+var (
+	encryptCommand  = tpm2.AESEncryption(128, tpm2.EncryptIn)
+	encryptResponse = tpm2.AESEncryption(128, tpm2.EncryptOut)
+)
+
+// sessionOptions are those of a session that proves a password without showing
+// it. Its key is made with salt's key, so that who listens on the bus learns
+// nothing to guess with (part 1, section 19.6.8).
+func sessionOptions(value []byte, salt storage, encryption ...tpm2.AuthOption) []tpm2.AuthOption {
+	return append([]tpm2.AuthOption{tpm2.Auth(value), tpm2.Salted(salt.handle, salt.public)}, encryption...)
 }
 
 // nonceSize is that of session nonces, in bytes.

@@ -116,7 +116,7 @@ func (r *resident) readyParent(l *loaded, salted bool) (storage, tpm2.Session, e
 			if err != nil {
 				return storage{}, nil, err
 			}
-			auth = tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, salt)...)
+			auth = tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, salt, encryptCommand)...)
 			defer func() { _ = l.release(salt.handle) }()
 		}
 		p, err := l.primary(f, r.file.rsaParent, auth)
@@ -131,7 +131,7 @@ func (r *resident) readyParent(l *loaded, salted bool) (storage, tpm2.Session, e
 	if err != nil || len(r.parentPassword.value) == 0 {
 		return p, none, err
 	}
-	return p, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, p)...), nil
+	return p, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, p, encryptCommand)...), nil
 }
 
 // isHierarchy reports whether h is one that has primary keys (TPM 2.0 Library,
@@ -247,8 +247,11 @@ func (r *resident) parentError(err error) error {
 // startSession chooses how the object is authorized.
 func (r *resident) startSession(l *loaded, salt storage, salted bool) error {
 	var options []tpm2.AuthOption
-	if salted {
-		options = sessionOptions(r.password.value, salt)
+	switch {
+	case r.secret:
+		options = sessionOptions(r.password.value, salt, encryptResponse)
+	case salted:
+		options = sessionOptions(r.password.value, salt, encryptCommand)
 	}
 	var s tpm2.Session
 	var err error
