@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -284,4 +285,118 @@ func onlyECDSA(hash tpm2.TPMAlgID) func(*tpm2.TPMTPublic) {
 			Scheme: tpm2.TPMTECCScheme{Scheme: tpm2.TPMAlgECDSA, Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgECDSA, &tpm2.TPMSSigSchemeECDSA{HashAlg: hash})},
 		})
 	}
+}
+
+// TestRefusedKinds has what is in a TPM and cannot sign here, or cannot be
+// unsealed.
+func TestRefusedKinds(t *testing.T) {
+	m := newMaker(t, newTPM(t))
+	sign := func(change func(*tpm2.TPMTPublic)) func(*maker) []byte {
+		return func(m *maker) []byte {
+			template := signingTemplate(keystore.P256)
+			change(&template)
+			return m.below(template, "").pem(m)
+		}
+	}
+	onCurve := func(id tpm2.TPMECCCurve) func(*tpm2.TPMTPublic) {
+		return func(p *tpm2.TPMTPublic) { p.Parameters = eccTemplate(id).Parameters }
+	}
+	policy := func(f func(*tss2)) func(*maker) []byte {
+		return func(m *maker) []byte {
+			file := m.below(signingTemplate(keystore.P256), "")
+			f(&file)
+			return file.pem(m)
+		}
+	}
+	sealed := func(m *maker) []byte {
+		pem, err := Seal(m.Context(), CreateConfig{Device: m.emulator.Path}, []byte("secret"))
+		if err != nil {
+			m.Fatal(err)
+		}
+		return pem
+	}
+	symmetric := func(p *tpm2.TPMTPublic) {
+		p.Type = tpm2.TPMAlgSymCipher
+		p.ObjectAttributes.Decrypt = true
+		p.Parameters = tpm2.NewTPMUPublicParms(tpm2.TPMAlgSymCipher, &tpm2.TPMSSymCipherParms{Sym: tpm2.TPMTSymDefObject{
+			Algorithm: tpm2.TPMAlgAES,
+			KeyBits:   tpm2.NewTPMUSymKeyBits(tpm2.TPMAlgAES, tpm2.TPMKeyBits(128)),
+			Mode:      tpm2.NewTPMUSymMode(tpm2.TPMAlgAES, tpm2.TPMAlgCFB),
+		}})
+		p.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgSymCipher, &tpm2.TPM2BDigest{})
+	}
+	hmac := func(p *tpm2.TPMTPublic) {
+		p.Type = tpm2.TPMAlgKeyedHash
+		p.Parameters = tpm2.NewTPMUPublicParms(tpm2.TPMAlgKeyedHash, &tpm2.TPMSKeyedHashParms{Scheme: tpm2.TPMTKeyedHashScheme{
+			Scheme:  tpm2.TPMAlgHMAC,
+			Details: tpm2.NewTPMUSchemeKeyedHash(tpm2.TPMAlgHMAC, &tpm2.TPMSSchemeHMAC{HashAlg: tpm2.TPMAlgSHA256}),
+		}})
+		p.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgKeyedHash, &tpm2.TPM2BDigest{})
+	}
+	for _, c := range []struct {
+		name   string
+		make   func(*maker) []byte
+		unseal bool
+	}{
+		{"restricted", sign(func(p *tpm2.TPMTPublic) {
+			onlyECDSA(tpm2.TPMAlgSHA256)(p)
+			p.ObjectAttributes.Restricted = true
+		}), false},
+		{"storage key", sign(func(p *tpm2.TPMTPublic) { *p = srkTemplate }), false},
+		{"decrypts alone, ECC", sign(func(p *tpm2.TPMTPublic) {
+			p.ObjectAttributes.SignEncrypt, p.ObjectAttributes.Decrypt = false, true
+		}), false},
+		{"decrypts alone, with a scheme", sign(func(p *tpm2.TPMTPublic) {
+			*p = signingTemplate(keystore.RSA2048)
+			p.ObjectAttributes.SignEncrypt, p.ObjectAttributes.Decrypt = false, true
+			onlyRSA(tpm2.TPMTRSAScheme{Scheme: tpm2.TPMAlgOAEP, Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgOAEP, &tpm2.TPMSEncSchemeOAEP{HashAlg: tpm2.TPMAlgSHA256})})(p)
+		}), false},
+		{"symmetric key", sign(symmetric), false},
+		{"HMAC key", sign(hmac), false},
+		{"sealed data", sealed, false},
+		{"curve P-224", sign(onCurve(tpm2.TPMECCNistP224)), false},
+		{"curve BN-256", sign(onCurve(tpm2.TPMECCBNP256)), false},
+		{"signed policy", policy(func(f *tss2) {
+			f.AuthPolicy = []tss2AuthPolicy{{Name: "release", Policy: []tss2Policy{{Command: int64(tpm2.TPMCCPolicyPCR), Parameters: []byte{}}}}}
+		}), false},
+		{"policy with another command", policy(func(f *tss2) {
+			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyCommandCode), []byte{0, 0, 1, 0x5d}}}
+		}), false},
+		{"policy of nothing known after PCRs", policy(func(f *tss2) {
+			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyPCR), []byte{0, 0, 0, 0, 0, 0}}, {0x7fffffff, []byte{}}}
+		}), false},
+		{"key as sealed data", sign(func(*tpm2.TPMTPublic) {}), true},
+		{"HMAC key as sealed data", sign(hmac), true},
+		{"symmetric key as sealed data", sign(symmetric), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := *m
+			m.TB = t
+			cfg := Config{PEM: c.make(&m), Device: m.emulator.Path}
+			err := refusal(&m, cfg, c.unseal)
+			if !errors.Is(err, errors.ErrUnsupported) {
+				t.Fatalf("%v, want ErrUnsupported", err)
+			}
+			var code tpm2.TPMRC
+			if errors.As(err, &code) {
+				t.Errorf("%v: the TPM was asked", err)
+			}
+			if left := m.left(); len(left) > 0 {
+				t.Errorf("left in the TPM: %x", left)
+			}
+		})
+	}
+}
+
+// refusal returns the error of Open or Unseal.
+func refusal(m *maker, cfg Config, sealed bool) error {
+	if sealed {
+		_, err := Unseal(m.Context(), cfg)
+		return err
+	}
+	k, err := Open(m.Context(), cfg)
+	if err == nil {
+		err = k.Close()
+	}
+	return err
 }

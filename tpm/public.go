@@ -52,6 +52,10 @@ func signingKey(area tpm2.TPMTPublic) (object, error) {
 	case tpm2.TPMAlgECC:
 		err = o.readECC()
 	case tpm2.TPMAlgKeyedHash:
+		if !isSealed(area) {
+			err = fmt.Errorf("is an HMAC key, which has no public half: %w", errors.ErrUnsupported)
+			break
+		}
 		err = signer.WithHint(fmt.Errorf("is sealed data, not a key: %w", errors.ErrUnsupported), "sealed data serves as pin-source=tpm:path=…")
 	default:
 		err = fmt.Errorf("object of type 0x%04x is no asymmetric key: %w", uint16(area.Type), errors.ErrUnsupported)
@@ -72,6 +76,13 @@ func signingKey(area tpm2.TPMTPublic) (object, error) {
 		return object{}, signer.WithHint(err, "make a key that may sign any digest: not restricted, with the sign attribute")
 	}
 	return o, nil
+}
+
+// isSealed reports whether the object is data that the TPM gives back (part 2,
+// section 12.2.2: it has neither use of keys).
+func isSealed(area tpm2.TPMTPublic) bool {
+	a := area.ObjectAttributes
+	return area.Type == tpm2.TPMAlgKeyedHash && !a.SignEncrypt && !a.Decrypt
 }
 
 // raw reports whether the key's bare RSA operation can be had: by decryption

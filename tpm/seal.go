@@ -24,7 +24,7 @@ func unseal(ctx context.Context, cfg Config, dial dialer) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.area.Type != tpm2.TPMAlgKeyedHash {
+	if !isSealed(r.area) {
 		return nil, fmt.Errorf("holds a key, not sealed data: %w", errors.ErrUnsupported)
 	}
 	r.secret = true
