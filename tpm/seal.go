@@ -37,7 +37,7 @@ func unseal(ctx context.Context, cfg Config, dial dialer) ([]byte, error) {
 		if err != nil {
 			return err
 		}
-		answer, err := tpm2.Unseal{ItemHandle: object}.Execute(l)
+		answer, err := tpm2.Unseal{ItemHandle: object}.Execute(l, l.hidden...)
 		if err != nil {
 			return explain("TPM2_Unseal", err)
 		}
