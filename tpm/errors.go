@@ -52,7 +52,7 @@ var errorKinds = []errorKind{
 
 const (
 	hintLockout = "wait, or reset it with the lockout password: tpm2_dictionarylockout --clear-lockout"
-	hintPolicy  = "the machine's PCRs are not those that the key was bound to: start it as it was, or make a new key"
+	hintPolicy  = "the machine's PCRs are not those of then: start it as it was, or make the key, or seal the secret, anew"
 	hintFull    = "other programs left objects in the TPM: tpm2_flushcontext -t -l -s, or use /dev/tpmrm0"
 )
 
