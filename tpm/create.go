@@ -123,6 +123,9 @@ func (r *resident) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, da
 	if err != nil {
 		return r.parentError(err)
 	}
+	if a := parent.public.ObjectAttributes; !a.Restricted || !a.Decrypt {
+		return fmt.Errorf("parent 0x%08x is not a storage key: %w", uint32(r.file.parent), errors.ErrUnsupported)
+	}
 	// The password and the data are encrypted on the bus, by one session.
 	var hidden []tpm2.Session
 	if !auth.IsDecryption() {

@@ -101,6 +101,17 @@ func explain(command string, err error) error {
 	return fmt.Errorf("%s: %w", command, err)
 }
 
+// notGiven says of a refused password that there was none.
+func notGiven(err error) error {
+	var e *tpmError
+	if !errors.As(err, &e) {
+		return signer.ErrPINRequired
+	}
+	kind := e.kind
+	kind.is = signer.ErrPINRequired
+	return &tpmError{e.command, kind, e.err}
+}
+
 // errBus marks what went wrong on the way to the TPM.
 var errBus = errors.New("the TPM does not answer")
 
