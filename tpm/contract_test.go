@@ -388,6 +388,28 @@ func TestRefusedKinds(t *testing.T) {
 	}
 }
 
+// TestRefusedHandles has persistent objects that cannot sign. The TPM is free
+// for others after it.
+func TestRefusedHandles(t *testing.T) {
+	m := newMaker(t, newTPM(t))
+	restricted := signingTemplate(keystore.P256)
+	onlyECDSA(tpm2.TPMAlgSHA256)(&restricted)
+	restricted.ObjectAttributes.Restricted = true
+	m.persistentPrimary(eccParent, srkTemplate, "")
+	m.persistent(persistedKey, restricted, "")
+	for _, h := range []Handle{eccParent, persistedKey} {
+		if err := refusal(m, Config{Handle: h, Device: m.emulator.Path}, false); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("0x%08x: %v, want ErrUnsupported", h, err)
+		}
+		if left := m.left(); len(left) > 0 {
+			t.Errorf("left in the TPM: %x", left)
+		}
+	}
+	if err := refusal(m, Config{Handle: 0x81010009, Device: m.emulator.Path}, false); !errors.Is(err, signer.ErrNotFound) {
+		t.Errorf("no such object: %v, want ErrNotFound", err)
+	}
+}
+
 // refusal returns the error of Open or Unseal.
 func refusal(m *maker, cfg Config, sealed bool) error {
 	if sealed {
