@@ -351,6 +351,17 @@ func TestRefusedKinds(t *testing.T) {
 			p.ObjectAttributes.SignEncrypt, p.ObjectAttributes.Decrypt = false, true
 			onlyRSA(tpm2.TPMTRSAScheme{Scheme: tpm2.TPMAlgOAEP, Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgOAEP, &tpm2.TPMSEncSchemeOAEP{HashAlg: tpm2.TPMAlgSHA256})})(p)
 		}), false},
+		{"ECDAA", sign(func(p *tpm2.TPMTPublic) {
+			p.Parameters = tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{
+				CurveID: tpm2.TPMECCNistP256, Symmetric: noSymmetric, KDF: tpm2.TPMTKDFScheme{Scheme: tpm2.TPMAlgNull},
+				Scheme: tpm2.TPMTECCScheme{Scheme: tpm2.TPMAlgECDAA, Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgECDAA, &tpm2.TPMSSchemeECDAA{HashAlg: tpm2.TPMAlgSHA256})},
+			})
+		}), false},
+		{"ECDSA with SHA-1", sign(onlyECDSA(tpm2.TPMAlgSHA1)), false},
+		{"PKCS #1 v1.5 with SHA-1", sign(func(p *tpm2.TPMTPublic) {
+			*p = signingTemplate(keystore.RSA2048)
+			onlyRSA(rsassa(tpm2.TPMAlgSHA1))(p)
+		}), false},
 		{"symmetric key", sign(symmetric), false},
 		{"HMAC key", sign(hmac), false},
 		{"sealed data", sealed, false},

@@ -69,6 +69,8 @@ func signingKey(area tpm2.TPMTPublic) (object, error) {
 		err = fmt.Errorf("is a storage key, a parent of others, and cannot sign: %w", errors.ErrUnsupported)
 	case a.Restricted:
 		err = fmt.Errorf("is a restricted key, which signs only what the TPM hashed itself: %w", errors.ErrUnsupported)
+	case !o.scheme.known():
+		err = fmt.Errorf("is for %s alone: %w", o.scheme, errors.ErrUnsupported)
 	case !a.SignEncrypt && !o.raw():
 		err = fmt.Errorf("may not be used to sign: %w", errors.ErrUnsupported)
 	}
