@@ -88,7 +88,7 @@ func (p *password) learn(err error) error {
 	p.forget()
 	p.refused = hash[:]
 	if none {
-		return signer.WithHint(fmt.Errorf("%s: there is one, and none was given: %w", p.what, errors.Join(signer.ErrPINRequired, errors.Unwrap(err))),
+		return signer.WithHint(fmt.Errorf("%s: there is one, and none was given: %w", p.what, notGiven(err)),
 			"name where it is: --pin-source file:PATH, or pin-source= in the reference")
 	}
 	return fmt.Errorf("%s: %w", p.what, err)
@@ -156,20 +156,21 @@ func readLockout(t transport.TPM) (lockout, error) {
 	return l, nil
 }
 
-// sessionOptions are those of a session that proves a password without showing
-// it. Its key is made with salt's key, so that who listens on the bus learns
-// nothing to guess with (part 1, section 19.6.8).
-func sessionOptions(value []byte, salt storage, more ...tpm2.AuthOption) []tpm2.AuthOption {
-	return append(more, tpm2.Auth(value), tpm2.Salted(salt.handle, salt.public))
-}
-
-// What a session encrypts is the first parameter of the command or of the
-// response, if that is a sized buffer; of others the TPM refuses it (part 1,
-// section 21.1).
+// What a session encrypts is the first parameter of a command or of its
+// response. A command refuses a session that encrypts where it has none of that
+// kind (part 1, section 21.1): TPM2_Sign has none in its response, TPM2_Unseal
+// none in its command.
 var (
 	encryptCommand  = tpm2.AESEncryption(128, tpm2.EncryptIn)
 	encryptResponse = tpm2.AESEncryption(128, tpm2.EncryptOut)
 )
+
+// sessionOptions are those of a session that proves a password without showing
+// it. Its key is made with salt's key, so that who listens on the bus learns
+// nothing to guess with (part 1, section 19.6.8).
+func sessionOptions(value []byte, salt storage, encryption ...tpm2.AuthOption) []tpm2.AuthOption {
+	return append([]tpm2.AuthOption{tpm2.Auth(value), tpm2.Salted(salt.handle, salt.public)}, encryption...)
+}
 
 // nonceSize is that of session nonces, in bytes.
 const nonceSize = 16

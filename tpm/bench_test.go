@@ -12,9 +12,9 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// shared returns a dialer whose devices are all one connection, so that a bare
+// oneConnection returns a dialer whose devices are all one connection, so that a bare
 // command and a Key can take turns.
-func shared(b *testing.B, path string) (*device, dialer) {
+func oneConnection(b *testing.B, path string) (*device, dialer) {
 	b.Helper()
 	d, err := dial(b.Context(), path)
 	if err != nil {
@@ -59,7 +59,7 @@ func BenchmarkSign(b *testing.B) {
 		{"rsa2048 with password", keystore.RSA2048, tpm2.TPMAlgRSASSA, secret},
 	} {
 		b.Run(test.name, func(b *testing.B) {
-			d, dialer := shared(b, emulator.Path)
+			d, dialer := oneConnection(b, emulator.Path)
 			pem, err := createKey(b.Context(), CreateConfig{PIN: test.pin}, test.kind, dialer)
 			if err != nil {
 				b.Fatal(err)
@@ -98,7 +98,7 @@ func BenchmarkSign(b *testing.B) {
 func BenchmarkOneShot(b *testing.B) {
 	emulator := newTPM(b)
 	digest := sha256.Sum256([]byte("message"))
-	d, dialer := shared(b, emulator.Path)
+	d, dialer := oneConnection(b, emulator.Path)
 	pem, err := createKey(b.Context(), CreateConfig{}, keystore.P256, dialer)
 	if err != nil {
 		b.Fatal(err)

@@ -52,7 +52,7 @@ var errorKinds = []errorKind{
 
 const (
 	hintLockout = "wait, or reset it with the lockout password: tpm2_dictionarylockout --clear-lockout"
-	hintPolicy  = "the machine's PCRs are not those that the key was bound to: start it as it was, or make a new key"
+	hintPolicy  = "the machine's PCRs are not those of then: start it as it was, or make the key, or seal the secret, anew"
 	hintFull    = "other programs left objects in the TPM: tpm2_flushcontext -t -l -s, or use /dev/tpmrm0"
 )
 
@@ -99,6 +99,17 @@ func explain(command string, err error) error {
 		return &tpmError{command, k, err}
 	}
 	return fmt.Errorf("%s: %w", command, err)
+}
+
+// notGiven says of a refused password that there was none.
+func notGiven(err error) error {
+	var e *tpmError
+	if !errors.As(err, &e) {
+		return signer.ErrPINRequired
+	}
+	kind := e.kind
+	kind.is = signer.ErrPINRequired
+	return &tpmError{e.command, kind, e.err}
 }
 
 // errBus marks what went wrong on the way to the TPM.

@@ -84,9 +84,10 @@ func (k *Key) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// A key without a certificate is a key all the same.
-	if k.chain, err = signer.Chain(k.is.pub, certs); err != nil {
-		k.chain = nil
+	if len(certs) > 0 { // a key without a certificate is a key all the same
+		if k.chain, err = signer.Chain(k.is.pub, certs); err != nil {
+			return err
+		}
 	}
 	err = k.use(ctx, func(*loaded) error { return nil })
 	return k.explainLockout(ctx, err)

@@ -18,6 +18,7 @@ type loaded struct {
 	handle  Handle
 	name    tpm2.TPM2BName
 	session tpm2.Session
+	hidden  []tpm2.Session // encrypt what comes out, if that is secret
 	policy  policy
 	flush   []Handle // what is ours, the last first
 	since   time.Time
@@ -167,7 +168,7 @@ func (r *resident) load(d *device) (_ *loaded, err error) {
 		}
 		salt = parent
 	}
-	if err := r.startSession(l, salt, salted); err != nil {
+	if err := r.startSessions(l, salt); err != nil {
 		return nil, err
 	}
 	if transient(salt.handle) {
@@ -242,37 +243,45 @@ func (r *resident) parentError(err error) error {
 	if len(r.parentPassword.value) > 0 {
 		return r.parentPassword.learn(err)
 	}
-	return signer.WithHint(fmt.Errorf("the key's parent has a password, and none was given: %w", errors.Join(signer.ErrPINRequired, errors.Unwrap(err))),
+	return signer.WithHint(fmt.Errorf("the key's parent has a password, and none was given: %w", notGiven(err)),
 		"name where it is: parent-auth-source=file:PATH in the reference, as in tpm:path=key.pem;parent-auth-source=file:PATH")
 }
 
-// startSession chooses how the object is authorized.
-func (r *resident) startSession(l *loaded, salt storage, salted bool) error {
-	var options []tpm2.AuthOption
-	if salted {
-		encrypt := encryptCommand
-		if r.secret {
-			encrypt = encryptResponse
+// startSessions chooses how the object is authorized.
+func (r *resident) startSessions(l *loaded, salt storage) error {
+	started := func(s tpm2.Session, _ func() error, err error) (tpm2.Session, error) {
+		if err != nil {
+			return nil, explain("TPM2_StartAuthSession", err)
 		}
-		options = sessionOptions(r.password.value, salt, encrypt)
+		l.flush = append(l.flush, s.Handle())
+		return s, nil
 	}
-	var s tpm2.Session
+	var options []tpm2.AuthOption
 	var err error
 	switch {
+	case r.secret:
+		// In a session of its own: one that authorizes the object encrypts with
+		// its password, which need not be known if a policy does not want it.
+		hidden, err := started(tpm2.HMACSession(l, tpm2.TPMAlgSHA256, nonceSize, sessionOptions(nil, salt, encryptResponse)...))
+		if err != nil {
+			return err
+		}
+		l.hidden = []tpm2.Session{hidden}
+		if len(r.password.value) > 0 {
+			options = sessionOptions(r.password.value, salt)
+		}
+	case len(r.password.value) > 0:
+		options = sessionOptions(r.password.value, salt, encryptCommand)
+	}
+	switch {
 	case len(r.policy) > 0:
-		s, _, err = tpm2.PolicySession(l, r.area.NameAlg, nonceSize, options...)
-	case salted:
-		s, _, err = tpm2.HMACSession(l, tpm2.TPMAlgSHA256, nonceSize, options...)
+		l.session, err = started(tpm2.PolicySession(l, r.area.NameAlg, nonceSize, options...))
+	case options != nil:
+		l.session, err = started(tpm2.HMACSession(l, tpm2.TPMAlgSHA256, nonceSize, options...))
 	default:
 		l.session = tpm2.PasswordAuth(nil)
-		return nil
 	}
-	if err != nil {
-		return explain("TPM2_StartAuthSession", err)
-	}
-	l.session = s
-	l.flush = append(l.flush, s.Handle())
-	return nil
+	return err
 }
 
 // authorized returns the object's handle for one command.

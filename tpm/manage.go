@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -70,9 +71,14 @@ func createConfigFor(ref keystore.Ref, opts keystore.Options) (cfg Config, c Cre
 		if c.PCRs, err = ParsePCRs(p); err != nil {
 			return refuse(fmt.Errorf("attribute %q %w", "pcrs", err))
 		}
-		if cfg.Handle != 0 {
-			return refuse(errors.New("has pcrs and handle: only a file keeps the policy that the key needs"))
-		}
+	}
+	switch {
+	case cfg.Handle == 0:
+	case c.PCRs != nil:
+		return refuse(errors.New("has pcrs and handle: only a file keeps the policy that the key needs"))
+	case c.Parent == tpm2.TPMRHNull, c.Parent == tpm2.TPMRHPlatform, cfg.Handle >= firstOfPlatform:
+		return refuse(signer.WithHint(errors.New("is not for the owner to keep in the TPM"),
+			"a persistent key is below the owner or endorsement hierarchy, with a handle up to 0x817fffff"))
 	}
 	return cfg, c, a["path"], nil
 }
@@ -105,12 +111,30 @@ func vacant(path string) error {
 	return nil
 }
 
+// firstOfPlatform is the first persistent handle that is not the owner's (TPM
+// 2.0 Library, part 3, section 28.5: TPM2_EvictControl).
+const firstOfPlatform Handle = 0x81800000
+
 func existing(path string) error {
 	return signer.WithHint(fmt.Errorf("%s: %w", path, os.ErrExist), "a key file is never overwritten: give another path, or move the file away")
 }
 
 // writeNew makes a file for its owner alone, whole or not at all.
-func writeNew(path string, data []byte) (err error) {
+func writeNew(path string, data []byte) error {
+	err := linkNew(path, data)
+	// The name of the file that becomes it means nothing to anybody.
+	var pathErr *fs.PathError
+	var linkErr *os.LinkError
+	switch {
+	case errors.As(err, &pathErr):
+		return &fs.PathError{Op: "make", Path: path, Err: pathErr.Err}
+	case errors.As(err, &linkErr):
+		return &fs.PathError{Op: "make", Path: path, Err: linkErr.Err}
+	}
+	return err
+}
+
+func linkNew(path string, data []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".holdfast-*")
 	if err != nil {
 		return err
@@ -154,7 +178,12 @@ func persist(ctx context.Context, cfg Config, c CreateConfig, pem []byte, dial d
 			return signer.WithHint(fmt.Errorf("handle 0x%08x: %w", uint32(cfg.Handle), os.ErrExist),
 				"a persistent key is never overwritten: give another handle, or remove it: tpm2_evictcontrol -c "+fmt.Sprintf("0x%08x", uint32(cfg.Handle)))
 		}
-		return r.parentError(explain("TPM2_EvictControl", err))
+		err = explain("TPM2_EvictControl", err)
+		if r.file.parent != tpm2.TPMRHOwner && errors.Is(err, signer.ErrPINIncorrect) {
+			return signer.WithHint(fmt.Errorf("the owner hierarchy has a password, without which no key is made persistent: %w", notGiven(err)),
+				"make the key below the owner hierarchy, without parent=: parent-auth-source is then for its password")
+		}
+		return r.parentError(err)
 	})
 }
 

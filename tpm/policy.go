@@ -66,7 +66,7 @@ func (p policy) fulfil(t transport.TPM, session tpm2.TPMHandle) error {
 		pcrs.PolicySession = session
 		_, err = pcrs.Execute(t)
 		if errors.Is(err, tpm2.TPMRCValue) { // part 3, section 23.7.3: the PCRs have other values
-			return &tpmError{"TPM2_PolicyPCR", errorKind{text: "the PCRs have other values than the key was bound to", is: signer.ErrUnavailable, hint: hintPolicy}, err}
+			return &tpmError{"TPM2_PolicyPCR", errorKind{text: "the PCRs have other values than those it was bound to", is: signer.ErrUnavailable, hint: hintPolicy}, err}
 		}
 		if err != nil {
 			return explain("TPM2_PolicyPCR", err)

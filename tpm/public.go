@@ -52,6 +52,10 @@ func signingKey(area tpm2.TPMTPublic) (object, error) {
 	case tpm2.TPMAlgECC:
 		err = o.readECC()
 	case tpm2.TPMAlgKeyedHash:
+		if !isSealed(area) {
+			err = fmt.Errorf("is an HMAC key, which has no public half: %w", errors.ErrUnsupported)
+			break
+		}
 		err = signer.WithHint(fmt.Errorf("is sealed data, not a key: %w", errors.ErrUnsupported), "sealed data serves as pin-source=tpm:path=…")
 	default:
 		err = fmt.Errorf("object of type 0x%04x is no asymmetric key: %w", uint16(area.Type), errors.ErrUnsupported)
@@ -65,6 +69,8 @@ func signingKey(area tpm2.TPMTPublic) (object, error) {
 		err = fmt.Errorf("is a storage key, a parent of others, and cannot sign: %w", errors.ErrUnsupported)
 	case a.Restricted:
 		err = fmt.Errorf("is a restricted key, which signs only what the TPM hashed itself: %w", errors.ErrUnsupported)
+	case !o.scheme.known():
+		err = fmt.Errorf("is for %s alone: %w", o.scheme, errors.ErrUnsupported)
 	case !a.SignEncrypt && !o.raw():
 		err = fmt.Errorf("may not be used to sign: %w", errors.ErrUnsupported)
 	}
@@ -72,6 +78,13 @@ func signingKey(area tpm2.TPMTPublic) (object, error) {
 		return object{}, signer.WithHint(err, "make a key that may sign any digest: not restricted, with the sign attribute")
 	}
 	return o, nil
+}
+
+// isSealed reports whether the object is data that the TPM gives back (part 2,
+// section 12.2.2: it has neither use of keys).
+func isSealed(area tpm2.TPMTPublic) bool {
+	a := area.ObjectAttributes
+	return area.Type == tpm2.TPMAlgKeyedHash && !a.SignEncrypt && !a.Decrypt
 }
 
 // raw reports whether the key's bare RSA operation can be had: by decryption

@@ -24,7 +24,7 @@ func unseal(ctx context.Context, cfg Config, dial dialer) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.area.Type != tpm2.TPMAlgKeyedHash {
+	if !isSealed(r.area) {
 		return nil, fmt.Errorf("holds a key, not sealed data: %w", errors.ErrUnsupported)
 	}
 	r.secret = true
@@ -37,7 +37,7 @@ func unseal(ctx context.Context, cfg Config, dial dialer) ([]byte, error) {
 		if err != nil {
 			return err
 		}
-		answer, err := tpm2.Unseal{ItemHandle: object}.Execute(l)
+		answer, err := tpm2.Unseal{ItemHandle: object}.Execute(l, l.hidden...)
 		if err != nil {
 			return explain("TPM2_Unseal", err)
 		}

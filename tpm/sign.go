@@ -52,6 +52,16 @@ func (o object) operation(m signer.Mechanism, digest []byte) (operation, error) 
 	return nil, fmt.Errorf("%v: TPMs do not have it: %w", m.Hash, errors.ErrUnsupported)
 }
 
+// known reports whether a key of this scheme can sign here.
+func (s scheme) known() bool {
+	for _, t := range tlsSchemes {
+		if t.scheme == s {
+			return true
+		}
+	}
+	return s.alg == tpm2.TPMAlgNull
+}
+
 func (s scheme) String() string {
 	for padding, alg := range algorithms {
 		for hash, id := range hashes {

@@ -1,0 +1,523 @@
+package tpm
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// A scene is a TPM that other programs use too.
+type scene struct {
+	*maker
+	dir string
+	env []string // for the programs
+}
+
+// newScene needs tpm2-tools and OpenSSL with its provider tpm2.
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	signertest.Require(t, "tpm2-tools", "tpm2_create")
+	openssl := signertest.Require(t, "openssl", "openssl")
+	out, err := exec.CommandContext(t.Context(), openssl, "version", "-m").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, folder, _ := strings.Cut(strings.TrimSpace(string(out)), " ") // MODULESDIR: "…"
+	provider := filepath.Join(strings.Trim(folder, `"`), "tpm2.so")
+	if _, err := os.Stat(provider); err != nil {
+		signertest.Require(t, "tpm2-openssl", provider)
+	}
+	s := &scene{maker: newMaker(t, newTPM(t)), dir: t.TempDir()}
+	s.env = append(os.Environ(), "TPM2TOOLS_TCTI="+s.emulator.TCTI(), "TPM2OPENSSL_TCTI="+s.emulator.TCTI(), "OPENSSL_CONF=/dev/null")
+	s.write("message", []byte(message))
+	return s
+}
+
+const message = "signed here and there\n"
+
+// in is the scene for a sub-test.
+func (s *scene) in(t *testing.T) *scene {
+	c, m := *s, *s.maker
+	m.TB = t
+	c.maker = &m
+	return &c
+}
+
+func (s *scene) path(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *scene) write(name string, data []byte) {
+	s.Helper()
+	if err := os.WriteFile(s.path(name), data, 0o600); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *scene) read(name string) []byte {
+	s.Helper()
+	data, err := os.ReadFile(s.path(name))
+	if err != nil {
+		s.Fatal(err)
+	}
+	return data
+}
+
+// try runs a program in the scene's folder.
+func (s *scene) try(env []string, name string, args ...string) error {
+	cmd := exec.CommandContext(s.Context(), name, args...)
+	cmd.Dir, cmd.Env = s.dir, slices.Concat(s.env, env)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %q: %w\n%s", name, args, err, out)
+	}
+	return nil
+}
+
+func (s *scene) run(name string, args ...string) {
+	s.Helper()
+	if err := s.try(nil, name, args...); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// flushAll removes what programs left in the TPM.
+func (s *scene) flushAll() {
+	s.Helper()
+	for _, h := range s.left() {
+		s.flush(h)
+	}
+}
+
+var provider = []string{"-provider", "tpm2", "-provider", "default", "-propquery", "?provider=tpm2"}
+
+// genpkey makes a key file with OpenSSL.
+func (s *scene) genpkey(name string, options ...string) []byte {
+	s.Helper()
+	args := slices.Concat([]string{"genpkey"}, provider, []string{"-out", name})
+	for i, o := range options {
+		flag := "-pkeyopt"
+		if i == 0 {
+			flag = "-algorithm"
+		}
+		args = append(args, flag, o)
+	}
+	s.run("openssl", args...)
+	return s.read(name)
+}
+
+// A shared key is one that Holdfast and other programs use.
+type shared struct {
+	cfg Config
+
+	// What OpenSSL calls the key, and its password. "": its provider cannot
+	// use the key.
+	openssl, password string
+	env               []string
+
+	// What tpm2_load wants beside the file, and tpm2_sign; nil: not tried.
+	load, sign []string
+}
+
+func (s *scene) file(name string, pem []byte, password, parentPassword string) shared {
+	s.Helper()
+	s.write(name, pem)
+	k := shared{cfg: Config{PEM: pem, PIN: pin(password), ParentPIN: pin(parentPassword)}, openssl: name, password: password}
+	if parentPassword != "" {
+		k.env = []string{"TPM2OPENSSL_PARENT_AUTH=" + parentPassword}
+	}
+	return k
+}
+
+// withoutOpenSSL is for keys that the provider of version 1.1.1 cannot use.
+func (k shared) withoutOpenSSL() shared {
+	k.openssl = ""
+	return k
+}
+
+// noPassword says of a key that it has none, whatever its file says.
+func (k shared) noPassword() shared {
+	k.cfg.PIN = func(context.Context, keystore.Prompt) ([]byte, error) { return nil, nil }
+	return k
+}
+
+// tools has tpm2_load and tpm2_sign use the key, too.
+func (k shared) tools(load ...string) shared {
+	k.load, k.sign = load, []string{}
+	if k.password != "" {
+		k.sign = []string{"-p", k.password}
+	}
+	return k
+}
+
+// encoded makes a key with tpm2_create and tpm2_encodeobject.
+func (s *scene) encoded(name string, parent Handle, algorithm, password string) []byte {
+	s.Helper()
+	create := []string{"-Q", "-C", fmt.Sprintf("0x%x", parent), "-G", algorithm, "-u", name + ".pub", "-r", name + ".priv"}
+	encode := []string{"-Q", "-C", fmt.Sprintf("0x%x", parent), "-u", name + ".pub", "-r", name + ".priv", "-o", name}
+	if password != "" {
+		create, encode = append(create, "-p", password), append(encode, "-p")
+	}
+	s.run("tpm2_create", create...)
+	s.run("tpm2_encodeobject", encode...)
+	return s.read(name)
+}
+
+// TestInterop has keys that were made by one program and sign in others: by
+// Holdfast, by OpenSSL's provider tpm2 and by tpm2-tools.
+func TestInterop(t *testing.T) {
+	s := newScene(t)
+	s.persistentPrimary(eccParent, srkTemplate, "")
+	s.persistentPrimary(authParent, srkTemplate, parentPassword)
+	s.persistentPrimary(rsaParent, rsaSRKTemplate, "")
+	s.persistentPrimary(rsaAuth, rsaSRKTemplate, parentPassword)
+	const srkAttributes = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|decrypt"
+	s.run("tpm2_createprimary", "-Q", "-C", "o", "-G", "ecc", "-a", srkAttributes, "-c", "srk.ctx")
+	s.flushAll()
+
+	ours := func(kind keystore.KeyType, parent Handle, key, above string) func(*scene) shared {
+		return func(s *scene) shared {
+			return s.file("ours.pem", s.made(kind, CreateConfig{Parent: parent, PIN: pin(key), ParentPIN: pin(above)}), key, above)
+		}
+	}
+	tools := func(make func(*scene) shared, load ...string) func(*scene) shared {
+		return func(s *scene) shared { return make(s).tools(load...) }
+	}
+	alone := func(make func(*scene) shared) func(*scene) shared {
+		return func(s *scene) shared { return make(s).withoutOpenSSL() }
+	}
+	openssl := func(key, above string, options ...string) func(*scene) shared {
+		return func(s *scene) shared { return s.file("theirs.pem", s.genpkey("theirs.pem", options...), key, above) }
+	}
+	for _, c := range []struct {
+		name string
+		make func(*scene) shared
+	}{
+		{"openssl P-256", openssl("", "", "EC", "group:P-256")},
+		{"openssl P-384", openssl("", "", "EC", "group:P-384")},
+		{"openssl RSA-2048", openssl("", "", "RSA", "bits:2048")},
+		{"openssl P-256, password", openssl(keyPassword, "", "EC", "group:P-256", "user-auth:"+keyPassword)},
+		{"openssl RSA-2048, password", openssl(keyPassword, "", "RSA", "bits:2048", "user-auth:"+keyPassword)},
+		{"openssl P-256, persistent parent", openssl("", "", "EC", "group:P-256", "parent:0x81000001")},
+		{"openssl RSA-2048, persistent parent", openssl("", "", "RSA", "bits:2048", "parent:0x81000001")},
+		{"openssl P-256, parent with password", openssl("", parentPassword, "EC", "group:P-256", "parent:0x81000002", "parent-auth:"+parentPassword)},
+		{"openssl P-256, password, parent with password", openssl(keyPassword, parentPassword, "EC", "group:P-256", "parent:0x81000002", "parent-auth:"+parentPassword, "user-auth:"+keyPassword)},
+		{"openssl P-256, RSA parent", openssl("", "", "EC", "group:P-256", "parent:0x81000003")},
+		{"openssl P-256, RSA parent with password", openssl("", parentPassword, "EC", "group:P-256", "parent:0x81000005", "parent-auth:"+parentPassword)},
+
+		{"ours P-256", tools(ours(keystore.P256, 0, "", ""), "-C", "srk.ctx")},
+		{"ours P-384", tools(ours(keystore.P384, 0, "", ""), "-C", "srk.ctx")},
+		{"ours P-521", tools(ours(keystore.P521, 0, "", ""), "-C", "srk.ctx")},
+		{"ours RSA-2048", tools(ours(keystore.RSA2048, 0, "", ""), "-C", "srk.ctx")},
+		{"ours RSA-3072", tools(ours(keystore.RSA3072, 0, "", ""), "-C", "srk.ctx")},
+		{"ours P-256, password", tools(ours(keystore.P256, 0, keyPassword, ""), "-C", "srk.ctx")},
+		{"ours RSA-2048, password", tools(ours(keystore.RSA2048, 0, keyPassword, ""), "-C", "srk.ctx")},
+		{"ours P-256, persistent parent", tools(ours(keystore.P256, eccParent, "", ""), "-C", "0x81000001")},
+		{"ours P-256, password, persistent parent", tools(ours(keystore.P256, eccParent, keyPassword, ""), "-C", "0x81000001")},
+		{"ours P-256, parent with password", tools(ours(keystore.P256, authParent, "", parentPassword), "-C", "0x81000002", "-P", parentPassword)},
+		{"ours RSA-2048, password, parent with password", tools(ours(keystore.RSA2048, authParent, keyPassword, parentPassword), "-C", "0x81000002", "-P", parentPassword)},
+		{"ours P-256, RSA parent", tools(ours(keystore.P256, rsaParent, "", ""), "-C", "0x81000003")},
+		{"ours P-256, RSA parent with password", tools(ours(keystore.P256, rsaAuth, "", parentPassword), "-C", "0x81000005", "-P", parentPassword)},
+		// The provider takes hierarchies other than the owner's for persistent
+		// handles, and has no password for them.
+		{"ours P-256, endorsement", alone(ours(keystore.P256, tpm2.TPMRHEndorsement, "", ""))},
+		{"ours P-256, null", alone(ours(keystore.P256, tpm2.TPMRHNull, "", ""))},
+		{"ours P-256, owner with password", alone(func(s *scene) shared {
+			s.setAuth(owner, parentPassword)
+			s.Cleanup(func() { s.setAuth(place{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
+			return ours(keystore.P256, 0, "", parentPassword)(s)
+		})},
+
+		// tpm2-tools 5.4 say of a key without password that it has one, and the
+		// other way round, which the provider believes.
+		{"tpm2_encodeobject P-256", alone(func(s *scene) shared {
+			return s.file("encoded.pem", s.encoded("encoded.pem", eccParent, "ecc256", ""), "", "").noPassword()
+		})},
+		{"tpm2_encodeobject RSA-2048", alone(func(s *scene) shared {
+			return s.file("encoded.pem", s.encoded("encoded.pem", eccParent, "rsa2048", ""), "", "").noPassword()
+		})},
+		{"tpm2_encodeobject P-256, password", alone(func(s *scene) shared {
+			return s.file("encoded.pem", s.encoded("encoded.pem", eccParent, "ecc256", keyPassword), keyPassword, "")
+		})},
+		{"emptyAuth left out, no password", func(s *scene) shared {
+			f := s.below(signingTemplate(keystore.P256), "")
+			f.EmptyAuth = false
+			return s.file("plain.pem", f.pem(s), "", "").noPassword()
+		}},
+		{"emptyAuth true, no password asked", func(s *scene) shared {
+			k := s.file("plain.pem", s.below(signingTemplate(keystore.P256), "").pem(s), "", "")
+			k.cfg.PIN = func(_ context.Context, p keystore.Prompt) ([]byte, error) {
+				if !p.Optional {
+					return nil, errors.New("asked for a password")
+				}
+				return nil, nil
+			}
+			return k
+		}},
+		{"tpm2_evictcontrol", func(s *scene) shared { return s.evicted("") }},
+		{"tpm2_evictcontrol, password", func(s *scene) shared { return s.evicted(keyPassword) }},
+		{"ours, persistent", func(s *scene) shared { return s.generated("") }},
+		{"ours, persistent, password", func(s *scene) shared { return s.generated(keyPassword) }},
+		{"tpm2_createpolicy, PCRs", alone(func(s *scene) shared {
+			s.run("tpm2_createpolicy", "-Q", "--policy-pcr", "-l", "sha256:0,16", "-L", "pcr.policy")
+			s.run("tpm2_create", "-Q", "-C", "0x81000001", "-G", "ecc256", "-L", "pcr.policy",
+				"-a", "fixedtpm|fixedparent|sensitivedataorigin|sign", "-u", "policy.pub", "-r", "policy.priv")
+			selection := tpm2.TPMLPCRSelection{PCRSelections: []tpm2.TPMSPCRSelection{selectPCRs(tpm2.TPMAlgSHA256, []uint{0, 16})}}
+			f := tss2{
+				Type: oidLoadable, EmptyAuth: true, Parent: int64(eccParent), Public: s.read("policy.pub"), Private: s.read("policy.priv"),
+				Policy: []tss2Policy{{int64(tpm2.TPMCCPolicyPCR), append([]byte{0, 0}, tpm2.Marshal(selection)...)}},
+			}
+			return s.file("policy.pem", f.pem(s), "", "")
+		})},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
+			k := c.make(s)
+			s.flushAll()
+			k.cfg.Device = s.emulator.Path
+			key, err := Open(t.Context(), k.cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer key.Close()
+			public, err := x509.MarshalPKIXPublicKey(key.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.write("public.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))
+			for _, how := range ways(key.Public()) {
+				sig, err := key.Sign(nil, how.digest(), how.opts)
+				if err != nil {
+					t.Fatalf("%s here: %v", how.name, err)
+				}
+				s.write("signature", sig)
+				if err := s.try(nil, "openssl", slices.Concat([]string{"dgst", "-verify", "public.pem", "-signature", "signature"}, how.args, []string{"message"})...); err != nil {
+					t.Errorf("%s here, verified by OpenSSL: %v", how.name, err)
+				}
+			}
+			if err := key.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if left := s.left(); len(left) > 0 {
+				t.Errorf("left in the TPM: %x", left)
+			}
+			for _, how := range ways(key.Public()) {
+				if k.openssl != "" {
+					args := slices.Concat([]string{"dgst"}, provider, []string{"-sign", k.openssl, "-out", "signature"}, how.args, []string{"message"})
+					if k.password != "" {
+						args = slices.Insert(args, 1, "-passin", "pass:"+k.password)
+					}
+					if err := s.try(k.env, "openssl", args...); err != nil {
+						t.Errorf("%s by OpenSSL: %v", how.name, err)
+					} else if err := how.verify(key.Public(), s.read("signature")); err != nil {
+						t.Errorf("%s by OpenSSL, verified here: %v", how.name, err)
+					}
+				}
+				if k.load != nil {
+					s.split(k.cfg.PEM)
+					s.run("tpm2_load", slices.Concat([]string{"-Q", "-u", "key.pub", "-r", "key.priv", "-c", "key.ctx"}, k.load)...)
+					s.flushAll()
+				}
+				if k.sign != nil {
+					context := []string{"-c", "key.ctx"}
+					if k.cfg.Handle != 0 {
+						context[1] = fmt.Sprintf("0x%x", k.cfg.Handle)
+					}
+					s.run("tpm2_sign", slices.Concat([]string{"-Q", "-f", "plain", "-o", "signature"}, context, k.sign, how.tool, []string{"message"})...)
+					if err := how.verify(key.Public(), s.read("signature")); err != nil {
+						t.Errorf("%s by tpm2_sign, verified here: %v", how.name, err)
+					}
+					s.flushAll()
+				}
+			}
+		})
+	}
+}
+
+// A way to sign.
+type way struct {
+	name string
+	hash crypto.Hash
+	opts crypto.SignerOpts
+	args []string // of openssl dgst
+	tool []string // of tpm2_sign
+}
+
+func (w way) digest() []byte {
+	h := w.hash.New()
+	h.Write([]byte(message))
+	return h.Sum(nil)
+}
+
+func (w way) verify(pub crypto.PublicKey, sig []byte) error {
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		if !ecdsa.VerifyASN1(pub, w.digest(), sig) {
+			return errors.New("wrong signature")
+		}
+		return nil
+	case *rsa.PublicKey:
+		if pss, ok := w.opts.(*rsa.PSSOptions); ok {
+			return rsa.VerifyPSS(pub, w.hash, w.digest(), sig, pss)
+		}
+		return rsa.VerifyPKCS1v15(pub, w.hash, w.digest(), sig)
+	}
+	return fmt.Errorf("key of type %T", pub)
+}
+
+func ways(pub crypto.PublicKey) []way {
+	if _, ok := pub.(*ecdsa.PublicKey); ok {
+		return []way{
+			{"SHA-256", crypto.SHA256, crypto.SHA256, []string{"-sha256"}, []string{"-g", "sha256"}},
+			{"SHA-384", crypto.SHA384, crypto.SHA384, []string{"-sha384"}, []string{"-g", "sha384"}},
+		}
+	}
+	pss := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+	return []way{
+		{"SHA-256", crypto.SHA256, crypto.SHA256, []string{"-sha256"}, []string{"-g", "sha256", "-s", "rsassa"}},
+		{"SHA-384", crypto.SHA384, crypto.SHA384, []string{"-sha384"}, []string{"-g", "sha384", "-s", "rsassa"}},
+		{"PSS with SHA-256", crypto.SHA256, pss, []string{"-sha256", "-sigopt", "rsa_padding_mode:pss"}, []string{"-g", "sha256", "-s", "rsapss"}},
+	}
+}
+
+// split writes the parts of a file of ours, key.pub and key.priv, for tpm2_load:
+// that of version 5.4 reads no such file.
+func (s *scene) split(file []byte) {
+	s.Helper()
+	block, _ := pem.Decode(file)
+	var f tss2
+	if _, err := asn1.Unmarshal(block.Bytes, &f); err != nil {
+		s.Fatal(err)
+	}
+	s.write("key.pub", f.Public)
+	s.write("key.priv", f.Private)
+}
+
+// evicted makes a persistent key with tpm2-tools.
+func (s *scene) evicted(password string) shared {
+	s.Helper()
+	create := []string{"-Q", "-C", "0x81000001", "-G", "rsa2048", "-c", "evicted.ctx"}
+	if password != "" {
+		create = append(create, "-p", password)
+	}
+	s.run("tpm2_create", create...)
+	s.flushAll()
+	s.run("tpm2_evictcontrol", "-Q", "-C", "o", "-c", "evicted.ctx", "0x81010002")
+	s.Cleanup(func() { s.remove(persistedKey) })
+	return persistentKey(password)
+}
+
+// generated makes a persistent key with Holdfast.
+func (s *scene) generated(password string) shared {
+	s.Helper()
+	k, err := Backend{}.Generate(s.Context(), keystore.Ref{Scheme: "tpm", Rest: "handle=0x81010002;device=" + s.emulator.Path},
+		keystore.KeySpec{Type: keystore.P256}, keystore.Options{PIN: pin(password)})
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := k.Close(); err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { s.remove(persistedKey) })
+	return persistentKey(password)
+}
+
+func persistentKey(password string) shared {
+	k := shared{cfg: Config{Handle: persistedKey, PIN: pin(password)}, openssl: "handle:0x81010002", password: password}
+	if password != "" {
+		k.openssl += "?pass" // the provider asks for none otherwise
+	}
+	k = k.tools()
+	k.load = nil
+	return k
+}
+
+// TestInteropEncoding sees that other programs still write what the reader is
+// lenient for.
+func TestInteropEncoding(t *testing.T) {
+	s := newScene(t)
+	s.persistentPrimary(eccParent, srkTemplate, "")
+	isTrue, isFalse := []byte{0xa0, 3, 1, 1, 1}, []byte{0xa0, 3, 1, 1, 0}
+	for _, c := range []struct {
+		name string
+		pem  []byte
+		want []byte // emptyAuth
+	}{
+		{"openssl", s.genpkey("1.pem", "EC", "group:P-256"), isTrue},
+		{"openssl, password", s.genpkey("2.pem", "EC", "group:P-256", "user-auth:"+keyPassword), isFalse},
+		{"tpm2_encodeobject", s.encoded("3.pem", eccParent, "ecc256", ""), isFalse},
+		{"tpm2_encodeobject, password", s.encoded("4.pem", eccParent, "ecc256", keyPassword), isTrue},
+	} {
+		block, _ := pem.Decode(c.pem)
+		if block == nil {
+			t.Fatalf("%s: no PEM", c.name)
+		}
+		if !bytes.Contains(block.Bytes[:32], c.want) {
+			t.Errorf("%s: %x does not have %x", c.name, block.Bytes[:32], c.want)
+		}
+	}
+}
+
+// TestInteropRestricted refuses OpenSSL's keys for PSS alone: they are
+// restricted.
+func TestInteropRestricted(t *testing.T) {
+	s := newScene(t)
+	pem := s.genpkey("pss.pem", "RSA-PSS", "bits:2048", "digest:SHA256")
+	if err := refusal(s.maker, Config{PEM: pem, Device: s.emulator.Path}, false); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("%v, want ErrUnsupported", err)
+	}
+}
+
+// TestInteropCertificate has OpenSSL make a request and a certificate for a key
+// of ours, which then stands in the key's file.
+func TestInteropCertificate(t *testing.T) {
+	for _, kind := range []keystore.KeyType{keystore.P256, keystore.RSA2048} {
+		t.Run(string(kind), func(t *testing.T) {
+			s := newScene(t)
+			file := s.made(kind, CreateConfig{PIN: pin(keyPassword)})
+			s.write("key.pem", file)
+			common := slices.Concat([]string{"req"}, provider, []string{"-config", "openssl.cnf", "-new", "-key", "key.pem", "-passin", "pass:" + keyPassword, "-subj", "/CN=here"})
+			s.write("openssl.cnf", []byte("[req]\ndistinguished_name = name\n[name]\n"))
+			s.run("openssl", append(slices.Clone(common), "-out", "req.pem")...)
+			s.run("openssl", append(slices.Clone(common), "-x509", "-days", "1", "-out", "cert.pem")...)
+			block, _ := pem.Decode(s.read("req.pem"))
+			req, err := x509.ParseCertificateRequest(block.Bytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := req.CheckSignature(); err != nil {
+				t.Error(err)
+			}
+			key, err := Open(t.Context(), Config{PEM: append(s.read("cert.pem"), file...), PIN: pin(keyPassword), Device: s.emulator.Path})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer key.Close()
+			chain := key.Chain()
+			if len(chain) != 1 {
+				t.Fatalf("%d certificates, want 1", len(chain))
+			}
+			if err := chain[0].CheckSignature(chain[0].SignatureAlgorithm, chain[0].RawTBSCertificate, chain[0].Signature); err != nil {
+				t.Error(err)
+			}
+			if !key.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(req.PublicKey) {
+				t.Error("the request is for another key")
+			}
+		})
+	}
+}
