@@ -3,6 +3,7 @@ package tpm
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -105,17 +106,15 @@ func explain(command string, err error) error {
 var errBus = errors.New("the TPM does not answer")
 
 func busError(err error) error {
-	if err == nil {
-		return nil
-	}
 	return fmt.Errorf("%w: %w: %w", errBus, err, signer.ErrUnavailable)
 }
 
 // lost reports whether err may be over when the TPM is opened and the key
-// loaded again.
+// loaded again. One that kept silent for as long as there is patience is not
+// asked again.
 func lost(err error) bool {
 	if errors.Is(err, errBus) {
-		return true
+		return !errors.Is(err, os.ErrDeadlineExceeded)
 	}
 	var e *tpmError
 	return errors.As(err, &e) && e.kind.lost

@@ -142,7 +142,7 @@ func (r *resident) open(ctx context.Context) (*device, error) {
 	if err := wait(ctx, time.Until(r.yield)); err != nil {
 		return nil, err
 	}
-	return r.dial(ctx, r.cfg.Device)
+	return r.dial.open(ctx, r.cfg.Device)
 }
 
 // mend does for a TPM that nobody manages what a resource manager would, and
