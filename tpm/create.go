@@ -123,8 +123,11 @@ func (r *resident) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, da
 	if err != nil {
 		return r.parentError(err)
 	}
-	// The password and the data are encrypted on the bus.
-	hidden := tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, tpm2.Salted(parent.handle, parent.public), encryptCommand)
+	// The password and the data are encrypted on the bus, by one session.
+	var hidden []tpm2.Session
+	if !auth.IsDecryption() {
+		hidden = append(hidden, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, tpm2.Salted(parent.handle, parent.public), encryptCommand))
+	}
 	made, err := tpm2.Create{
 		ParentHandle: tpm2.AuthHandle{Handle: parent.handle, Name: parent.name, Auth: auth},
 		InSensitive: tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{
@@ -132,7 +135,7 @@ func (r *resident) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, da
 			Data:     tpm2.NewTPMUSensitiveCreate(&tpm2.TPM2BSensitiveData{Buffer: data}),
 		}},
 		InPublic: tpm2.New2B(template),
-	}.Execute(l, hidden)
+	}.Execute(l, hidden...)
 	if err != nil {
 		return r.parentError(explain("TPM2_Create", err))
 	}

@@ -206,7 +206,7 @@ func (r *resident) authorize(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.spare != nil && !r.spare.managed {
+	if r.password.ask != nil && r.spare != nil && !r.spare.managed {
 		r.drop() // others are not kept waiting while a person types
 	}
 	return r.password.get(ctx, optional, l)
