@@ -143,7 +143,7 @@ func isHierarchy(h Handle) bool {
 // load brings the object into the TPM, with a session if it has a password or
 // a policy. On an error nothing is left there.
 func (r *resident) load(d *device) (_ *loaded, err error) {
-	l := &loaded{device: d, policy: r.policy, since: time.Now()}
+	l := &loaded{device: d, policy: r.policy}
 	defer func() {
 		if err != nil {
 			l.clear(err)
@@ -173,6 +173,7 @@ func (r *resident) load(d *device) (_ *loaded, err error) {
 			return nil, err
 		}
 	}
+	l.since = time.Now() // the first command may have waited for others
 	return l, nil
 }
 

@@ -262,8 +262,12 @@ func (r *resident) rest() {
 	}
 }
 
+// expire is called when nobody used the object for a while. Who uses it now
+// calls rest afterwards.
 func (r *resident) expire() {
-	r.mu.Lock()
+	if !r.mu.TryLock() {
+		return
+	}
 	defer r.mu.Unlock()
 	r.drop()
 }
