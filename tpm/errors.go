@@ -48,6 +48,10 @@ var errorKinds = []errorKind{
 	{tpm2.TPMRCCommandCode, "the TPM does not have this command", errors.ErrUnsupported, false, ""},
 	{tpm2.TPMRCHierarchy, "the hierarchy is switched off", signer.ErrUnavailable, false, "enable it in the firmware"},
 	{tpm2.TPMRCFailure, "the TPM is in failure mode", signer.ErrUnavailable, false, "restart the machine"},
+	{tpm2.TPMRCRetry, "the TPM is busy", signer.ErrUnavailable, false, "try again"},
+	{tpm2.TPMRCYielded, "the TPM is busy", signer.ErrUnavailable, false, "try again"},
+	{tpm2.TPMRCTesting, "the TPM is busy testing itself", signer.ErrUnavailable, false, "try again"},
+	{tpm2.TPMRCNVRate, "the TPM's memory cannot be written so often", signer.ErrUnavailable, false, "try again"},
 	{tpm2.TPMRCNVUnavailable, "the TPM's memory cannot be written now", signer.ErrUnavailable, false, "try again"},
 }
 

@@ -82,9 +82,11 @@ func readPublic(d *device, h Handle) (storage, error) {
 func (l *loaded) release(h Handle) error {
 	for i, f := range l.flush {
 		if f == h {
+			if _, err := (tpm2.FlushContext{FlushHandle: h}).Execute(l); err != nil {
+				return explain("TPM2_FlushContext", err)
+			}
 			l.flush = append(l.flush[:i], l.flush[i+1:]...)
-			_, err := tpm2.FlushContext{FlushHandle: h}.Execute(l)
-			return explain("TPM2_FlushContext", err)
+			return nil
 		}
 	}
 	return nil

@@ -39,6 +39,7 @@ type resident struct {
 	seen           *device            // where the name of a persistent object was read
 	idle           *time.Timer
 	yield          time.Time // others are let in until then
+	untidy         bool      // the way to the TPM was cut: it may have something of ours
 }
 
 // A TPM without a resource manager is held no longer than this, so that other
@@ -103,6 +104,7 @@ func (r *resident) use(ctx context.Context, f func(*loaded) error) error {
 			err = r.password.learn(err)
 		}
 		r.drop()
+		r.untidy = r.untidy || errors.Is(err, errBus)
 		if !lost(err) || n == maxAttempts || ctx.Err() != nil {
 			return err
 		}
@@ -142,7 +144,12 @@ func (r *resident) open(ctx context.Context) (*device, error) {
 	if err := wait(ctx, time.Until(r.yield)); err != nil {
 		return nil, err
 	}
-	return r.dial.open(ctx, r.cfg.Device)
+	d, err := r.dial.open(ctx, r.cfg.Device)
+	if err == nil && r.untidy && !d.managed {
+		r.log.Debug("removed what was left in the TPM", "objects", evict(d))
+	}
+	r.untidy = r.untidy && err != nil
+	return d, err
 }
 
 // mend does for a TPM that nobody manages what a resource manager would, and
