@@ -88,7 +88,7 @@ func (p *password) learn(err error) error {
 	p.forget()
 	p.refused = hash[:]
 	if none {
-		return signer.WithHint(fmt.Errorf("%s: there is one, and none was given: %w", p.what, errors.Join(signer.ErrPINRequired, errors.Unwrap(err))),
+		return signer.WithHint(fmt.Errorf("%s: there is one, and none was given: %w: %w", p.what, signer.ErrPINRequired, bare(err)),
 			"name where it is: --pin-source file:PATH, or pin-source= in the reference")
 	}
 	return fmt.Errorf("%s: %w", p.what, err)

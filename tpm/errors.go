@@ -106,6 +106,15 @@ func explain(command string, err error) error {
 	return fmt.Errorf("%s: %w", command, err)
 }
 
+// bare returns the response code in err alone, without what it means elsewhere.
+func bare(err error) error {
+	var rc tpm2.TPMRC
+	if errors.As(err, &rc) {
+		return rc
+	}
+	return err
+}
+
 // errBus marks what went wrong on the way to the TPM.
 var errBus = errors.New("the TPM does not answer")
 

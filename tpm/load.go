@@ -243,7 +243,7 @@ func (r *resident) parentError(err error) error {
 	if len(r.parentPassword.value) > 0 {
 		return r.parentPassword.learn(err)
 	}
-	return signer.WithHint(fmt.Errorf("the key's parent has a password, and none was given: %w", errors.Join(signer.ErrPINRequired, errors.Unwrap(err))),
+	return signer.WithHint(fmt.Errorf("the key's parent has a password, and none was given: %w: %w", signer.ErrPINRequired, bare(err)),
 		"name where it is: parent-auth-source=file:PATH in the reference, as in tpm:path=key.pem;parent-auth-source=file:PATH")
 }
 

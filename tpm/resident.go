@@ -201,18 +201,28 @@ func (r *resident) authorize(ctx context.Context) error {
 	if len(r.policy) > 0 && !r.policy.wantsPassword() {
 		return r.password.set(nil, lockout{})
 	}
-	// What a file says to have no password is believed; a persistent object
-	// says nothing.
-	var l lockout
-	if !r.area.ObjectAttributes.NoDA && !(optional && r.file != nil) {
-		var err error
-		if l, err = r.lockout(ctx); err != nil {
-			return err
-		}
-		if err := l.err(); err != nil {
+	if optional && r.file != nil {
+		// What a file says to have no password is believed, unless one is
+		// given: tpm2_encodeobject 5.4 says so of keys that have one.
+		if err := r.password.get(ctx, true, lockout{}); err != nil || len(r.password.value) == 0 {
 			return err
 		}
 	}
+	var l lockout
+	if !r.area.ObjectAttributes.NoDA {
+		var err error
+		if l, err = r.lockout(ctx); err == nil {
+			err = l.err()
+		}
+		if err != nil {
+			r.password.forget()
+			return err
+		}
+	}
+	if r.password.known && l.left() > 1 {
+		return nil
+	}
+	r.password.forget()
 	if r.password.ask != nil && r.spare != nil && !r.spare.managed {
 		r.drop() // others are not kept waiting while a person types
 	}
@@ -319,6 +329,7 @@ func (r *resident) explainLockout(ctx context.Context, err error) error {
 	if !errors.Is(err, signer.ErrPINLocked) || !errors.Is(err, tpm2.TPMRCLockout) {
 		return err
 	}
+	defer r.drop()
 	if l, readErr := r.lockout(ctx); readErr == nil && l.err() != nil {
 		return errors.Join(l.err(), err)
 	}
