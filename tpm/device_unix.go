@@ -107,11 +107,20 @@ func (s *socket) Send(command []byte) ([]byte, error) {
 	if err := s.SetDeadline(time.Now().Add(s.patience.forAnswer(command))); err != nil {
 		return nil, err
 	}
-	if s.ctx != nil {
-		stop := context.AfterFunc(s.ctx, func() { _ = s.SetDeadline(time.Now().Add(grace)) })
-		defer stop()
-		s.ctx = nil
+	ctx := s.ctx
+	if s.ctx = nil; ctx == nil {
+		return s.exchange(command)
 	}
+	stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Now().Add(grace)) })
+	defer stop()
+	response, err := s.exchange(command)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return response, err
+}
+
+func (s *socket) exchange(command []byte) ([]byte, error) {
 	if _, err := s.Write(command); err != nil {
 		return nil, err
 	}
