@@ -6,7 +6,9 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,6 +17,7 @@ import (
 	"github.com/google/go-tpm/tpm2/transport"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
@@ -291,6 +294,45 @@ func count(names []string, name string) int {
 	n := 0
 	for _, s := range names {
 		if s == name {
+			n++
+		}
+	}
+	return n
+}
+
+func wantUnavailable(tb testing.TB, err error) {
+	tb.Helper()
+	if !errors.Is(err, signer.ErrUnavailable) {
+		tb.Fatalf("%v, want %v", err, signer.ErrUnavailable)
+	}
+}
+
+// logged is a log that counts. It is safe for concurrent use.
+type logged struct {
+	mu      sync.Mutex
+	records []slog.Record
+}
+
+func (l *logged) logger() *slog.Logger { return slog.New(l) }
+
+func (l *logged) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *logged) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records = append(l.records, r)
+	return nil
+}
+
+func (l *logged) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l *logged) WithGroup(string) slog.Handler      { return l }
+
+func (l *logged) warnings() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, r := range l.records {
+		if r.Level >= slog.LevelWarn {
 			n++
 		}
 	}
