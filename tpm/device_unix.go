@@ -172,13 +172,16 @@ type charDevice struct {
 }
 
 func (d *charDevice) Send(command []byte) ([]byte, error) {
+	deadline := time.Now().Add(d.patience.forAnswer(command))
+	if err := ready(int(d.f.Fd()), unix.POLLOUT, deadline); err != nil {
+		return nil, err
+	}
 	if _, err := d.f.Write(command); err != nil {
 		return nil, err
 	}
-	deadline := time.Now().Add(d.patience.forAnswer(command))
 	response, n := make([]byte, maxResponse), 0
 	for size := headerSize; n < size; {
-		if err := readable(int(d.f.Fd()), deadline); err != nil {
+		if err := ready(int(d.f.Fd()), unix.POLLIN, deadline); err != nil {
 			return nil, err
 		}
 		m, err := d.f.Read(response[n:])
@@ -194,14 +197,14 @@ func (d *charDevice) Send(command []byte) ([]byte, error) {
 	return response[:n], nil
 }
 
-// readable waits until something can be read from fd.
-func readable(fd int, deadline time.Time) error {
+// ready waits until something can be read from fd or written to it.
+func ready(fd int, event int16, deadline time.Time) error {
 	for {
 		left := time.Until(deadline)
 		if left <= 0 {
 			return os.ErrDeadlineExceeded
 		}
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: event}}
 		n, err := unix.Poll(fds, int(left.Milliseconds())+1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err

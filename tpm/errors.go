@@ -103,16 +103,20 @@ func explain(command string, err error) error {
 	if k, ok := kindOf(err); ok {
 		return &tpmError{command, k, err}
 	}
+	if bare(err) == nil && !errors.Is(err, errBus) { // it answered with what cannot be
+		return fmt.Errorf("%s: %w: %w: %w", command, errNotTPM, err, signer.ErrUnavailable)
+	}
 	return fmt.Errorf("%s: %w", command, err)
 }
 
-// bare returns the response code in err alone, without what it means elsewhere.
+// bare returns the response code in err alone, without what it means elsewhere,
+// or nil.
 func bare(err error) error {
 	var rc tpm2.TPMRC
 	if errors.As(err, &rc) {
 		return rc
 	}
-	return err
+	return nil
 }
 
 // errBus marks what went wrong on the way to the TPM.

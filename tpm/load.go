@@ -60,7 +60,7 @@ func (l *loaded) primary(hierarchy Handle, isRSA bool, auth tpm2.Session) (stora
 	l.flush = append(l.flush, p.ObjectHandle)
 	public, err := p.OutPublic.Contents()
 	if err != nil {
-		return storage{}, fmt.Errorf("TPM2_CreatePrimary: %w", err)
+		return storage{}, explain("TPM2_CreatePrimary", err)
 	}
 	return storage{p.ObjectHandle, p.Name, *public}, nil
 }
@@ -73,7 +73,7 @@ func readPublic(d *device, h Handle) (storage, error) {
 	}
 	public, err := answer.OutPublic.Contents()
 	if err != nil {
-		return storage{}, fmt.Errorf("TPM2_ReadPublic: %w", err)
+		return storage{}, explain("TPM2_ReadPublic", err)
 	}
 	return storage{h, answer.Name, *public}, nil
 }
