@@ -58,6 +58,10 @@ func (p patience) forAnswer(command []byte) time.Duration {
 	return p.answer
 }
 
+// grace is how long an answer is waited for that nobody wants any more. A
+// command that was begun leaves less behind if it ends.
+const grace = time.Second
+
 // errBusy is for a TPM that somebody else has.
 var errBusy = errors.New("is in use by another program")
 

@@ -99,10 +99,6 @@ type socket struct {
 	ctx      context.Context // of the first command, which waits for other clients
 }
 
-// grace is how long an answer is waited for that nobody wants any more. A
-// command that was begun leaves less behind if it ends.
-const grace = time.Second
-
 func (s *socket) Send(command []byte) ([]byte, error) {
 	if err := s.SetDeadline(time.Now().Add(s.patience.forAnswer(command))); err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
@@ -328,6 +329,51 @@ func TestKilled(t *testing.T) {
 			d := connection(t, emulator) // what did not fill it is still there
 			defer d.close()
 			evict(d)
+		})
+	}
+}
+
+// A key can be made when a TPM was left full, or was reset.
+func TestCreateMends(t *testing.T) {
+	emulator := newTPM(t)
+	full := func() {
+		d := connection(t, emulator)
+		defer d.close()
+		l := &loaded{device: d}
+		for { // as one that is killed before it flushes anything
+			if _, err := l.primary(tpm2.TPMRHNull, false, tpm2.PasswordAuth(nil)); errors.Is(err, tpm2.TPMRCObjectMemory) {
+				return
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	reset := func() {
+		if err := emulator.Reset(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, before := range map[string]func(){"full": full, "reset": reset} {
+		t.Run(name, func(t *testing.T) {
+			before()
+			b, log := &bus{}, &logged{}
+			pem, err := createKey(t.Context(), CreateConfig{Device: emulator.Path, PIN: give(keyPassword), Logger: log.logger()}, keystore.P256, b.dial)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := log.warnings(); (n > 0) != (name == "full") {
+				t.Errorf("%d warnings", n)
+			}
+			checkReleased(t, b)
+			checkEmpty(t, emulator)
+			before()
+			k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}, b.dial)
+			mustSign(t, k)
+			if err := k.Close(); err != nil {
+				t.Fatal(err)
+			}
+			checkReleased(t, b)
+			checkEmpty(t, emulator)
 		})
 	}
 }
