@@ -140,7 +140,7 @@ func readLockout(t transport.TPM) (lockout, error) {
 	}
 	properties, err := answer.CapabilityData.Data.TPMProperties()
 	if err != nil {
-		return lockout{}, fmt.Errorf("TPM2_GetCapability: %w", err)
+		return lockout{}, explain("TPM2_GetCapability", err)
 	}
 	var l lockout
 	for _, p := range properties.TPMProperty {

@@ -66,9 +66,6 @@ const (
 	p384Parent   Handle = 0x81000004
 	rsaAuth      Handle = 0x81000005
 	persistedKey Handle = 0x81010002
-
-	keyPassword    = "key-7531"
-	parentPassword = "parent-8642"
 )
 
 // TestContractOfKinds has a key of each kind, P-256 and RSA-2048, under each

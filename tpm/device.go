@@ -25,31 +25,50 @@ type device struct {
 	managed bool
 }
 
-const (
-	// patience is how long a TPM that is busy is waited for, and how long
-	// its answer to a command.
-	patience = 15 * time.Second
-	// creationPatience is for commands that make a key: a discrete TPM can
-	// take a minute for RSA.
-	creationPatience = 3 * time.Minute
-)
+// open opens a TPM for a conversation. All of its errors and answers pass
+// through patient.
+func (dial dialer) open(ctx context.Context, path string) (*device, error) {
+	d, err := dial(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	d.TPM = &patient{TPM: d.TPM}
+	return d, nil
+}
 
-func patienceFor(command []byte) time.Duration {
+// A patience is how long a TPM is waited for.
+type patience struct {
+	busy   time.Duration // one that somebody else has
+	answer time.Duration // to a command
+	// creation is for the answer to commands that make a key: a discrete TPM
+	// can take a minute for RSA.
+	creation time.Duration
+}
+
+// usual is the patience of all but tests.
+var usual = patience{busy: 15 * time.Second, answer: 15 * time.Second, creation: 3 * time.Minute}
+
+func (p patience) forAnswer(command []byte) time.Duration {
 	if len(command) >= 10 {
 		switch tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) {
 		case tpm2.TPMCCCreate, tpm2.TPMCCCreatePrimary:
-			return creationPatience
+			return p.creation
 		}
 	}
-	return patience
+	return p.answer
 }
+
+// grace is how long an answer is waited for that nobody wants any more. A
+// command that was begun leaves less behind if it ends.
+const grace = time.Second
 
 // errBusy is for a TPM that somebody else has.
 var errBusy = errors.New("is in use by another program")
 
-// awaitDevice calls open until it does not say that the device is busy.
-func awaitDevice(ctx context.Context, open func() (*device, error)) (*device, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// await calls open until it does not say that the device is busy.
+func (p patience) await(ctx context.Context, open func() (*device, error)) (*device, error) {
+	caller := ctx
+	ctx, cancel := context.WithTimeout(ctx, p.busy)
 	defer cancel()
 	pause := time.Millisecond
 	for {
@@ -58,8 +77,8 @@ func awaitDevice(ctx context.Context, open func() (*device, error)) (*device, er
 			return d, err
 		}
 		if err := wait(ctx, pause/2+rand.N(pause)); err != nil {
-			if errors.Is(err, context.DeadlineExceeded) {
-				err = fmt.Errorf("waited %v: %w", patience, signer.ErrUnavailable)
+			if caller.Err() == nil {
+				err = fmt.Errorf("waited %v: %w", p.busy, signer.ErrUnavailable)
 			}
 			return nil, signer.WithHint(fmt.Errorf("%w: %w", errBusy, err), "/dev/tpmrm0 has a resource manager, which lets programs share the TPM")
 		}
@@ -83,36 +102,53 @@ func wait(ctx context.Context, d time.Duration) error {
 // 4096 everywhere.
 const maxResponse = 4096
 
-// responseSize returns the size that the header of a response tells (TPM 2.0
-// Library, part 1, section 18.1: tag, size, response code), -1 if it cannot be
-// a TPM's.
+// headerSize is that of a response's tag, size and response code (TPM 2.0
+// Library, part 1, section 18.1), in bytes.
+const headerSize = 10
+
+// responseSize returns the size that the header of a response tells, -1 if it
+// cannot be a TPM's.
 func responseSize(header []byte) int {
 	tag := tpm2.TPMST(binary.BigEndian.Uint16(header))
 	size := binary.BigEndian.Uint32(header[2:])
-	if tag != tpm2.TPMSTNoSessions && tag != tpm2.TPMSTSessions && tag != tpm2.TPMSTRspCommand || size < 10 || size > maxResponse {
+	if tag != tpm2.TPMSTNoSessions && tag != tpm2.TPMSTSessions && tag != tpm2.TPMSTRspCommand || size < headerSize || size > maxResponse {
 		return -1
 	}
 	return int(size)
 }
 
-var errNotTPM = fmt.Errorf("does not answer as a TPM 2.0 does: %w", signer.ErrUnavailable)
+var errNotTPM = errors.New("what answers is no TPM 2.0")
 
 // patient sends a command again that the TPM could not begin yet (part 2,
-// section 6.6.3, warnings), such as during its self-test.
-type patient struct{ transport.TPM }
+// section 6.6.3, warnings), such as during its self-test. After an error, or
+// what is no response, nothing more is sent: an answer that comes late would be
+// taken for that of another command.
+type patient struct {
+	transport.TPM
+	dead error
+}
 
-func (p patient) Send(command []byte) ([]byte, error) {
-	deadline := time.Now().Add(patience)
+func (p *patient) Send(command []byte) ([]byte, error) {
+	if p.dead != nil {
+		return nil, p.dead
+	}
+	deadline := time.Now().Add(usual.answer)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		response, err := p.TPM.Send(command)
-		if err != nil || len(response) < 10 || time.Now().After(deadline) {
-			return response, err
+		if err == nil && (len(response) < headerSize || responseSize(response) != len(response)) {
+			err = errNotTPM
+		}
+		if err != nil {
+			p.dead = busError(err)
+			return nil, p.dead
 		}
 		switch tpm2.TPMRC(binary.BigEndian.Uint32(response[6:])) {
 		case tpm2.TPMRCRetry, tpm2.TPMRCYielded, tpm2.TPMRCTesting, tpm2.TPMRCNVRate:
-			time.Sleep(pause)
-		default:
-			return response, nil
+			if time.Now().Before(deadline) {
+				time.Sleep(pause)
+				continue
+			}
 		}
+		return response, nil
 	}
 }

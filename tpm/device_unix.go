@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,11 +25,13 @@ var defaultDevices = []string{"/dev/tpmrm0", "/dev/tpm0"}
 
 // dial opens a TPM: a character device, or the socket of an emulator; "" is the
 // machine's own.
-func dial(ctx context.Context, path string) (*device, error) {
+func dial(ctx context.Context, path string) (*device, error) { return usual.dial(ctx, path) }
+
+func (p patience) dial(ctx context.Context, path string) (*device, error) {
 	if path == "" {
-		for _, p := range defaultDevices {
-			if _, err := os.Stat(p); err == nil {
-				return dial(ctx, p)
+		for _, d := range defaultDevices {
+			if _, err := os.Stat(d); err == nil {
+				return p.dial(ctx, d)
 			}
 		}
 		return nil, signer.WithHint(fmt.Errorf("no TPM at %s: %w", strings.Join(defaultDevices, " or "), signer.ErrUnavailable),
@@ -40,18 +41,17 @@ func dial(ctx context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	open := openCharDevice
+	open := p.openCharDevice
 	switch mode := info.Mode(); {
 	case mode&fs.ModeSocket != 0:
-		open = connect
+		open = p.connect
 	case mode&fs.ModeCharDevice == 0:
 		return nil, fmt.Errorf("%s: is neither a device nor a socket: %w", path, signer.ErrUnavailable)
 	}
-	d, err := awaitDevice(ctx, func() (*device, error) { return open(ctx, path) })
+	d, err := p.await(ctx, func() (*device, error) { return open(ctx, path) })
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	d.TPM = patient{d.TPM}
 	return d, nil
 }
 
@@ -82,7 +82,7 @@ func openError(path string, err error) error {
 
 // connect opens the socket of an emulator. swtpm serves one connection at a
 // time and lets one more wait.
-func connect(ctx context.Context, path string) (*device, error) {
+func (p patience) connect(ctx context.Context, path string) (*device, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	if errors.Is(err, unix.EAGAIN) {
 		return nil, errBusy
@@ -90,41 +90,51 @@ func connect(ctx context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &device{TPM: &socket{Conn: c, ctx: ctx}, close: c.Close}, nil
+	return &device{TPM: &socket{Conn: c, patience: p, ctx: ctx}, close: c.Close}, nil
 }
 
 type socket struct {
 	net.Conn
-	ctx context.Context // of the first command, which waits for other clients
+	patience patience
+	ctx      context.Context // of the first command, which waits for other clients
 }
 
 func (s *socket) Send(command []byte) ([]byte, error) {
-	if err := s.SetDeadline(time.Now().Add(patienceFor(command))); err != nil {
-		return nil, busError(err)
+	if err := s.SetDeadline(time.Now().Add(s.patience.forAnswer(command))); err != nil {
+		return nil, err
 	}
-	if s.ctx != nil {
-		stop := context.AfterFunc(s.ctx, func() { _ = s.SetDeadline(time.Unix(1, 0)) })
-		defer stop()
-		s.ctx = nil
+	ctx := s.ctx
+	if s.ctx = nil; ctx == nil {
+		return s.exchange(command)
 	}
+	stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Now().Add(grace)) })
+	defer stop()
+	response, err := s.exchange(command)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return response, err
+}
+
+func (s *socket) exchange(command []byte) ([]byte, error) {
 	if _, err := s.Write(command); err != nil {
-		return nil, busError(err)
+		return nil, err
 	}
 	response := make([]byte, maxResponse)
-	if _, err := io.ReadFull(s.Conn, response[:10]); err != nil {
-		return nil, busError(err)
+	if _, err := io.ReadFull(s.Conn, response[:headerSize]); err != nil {
+		return nil, err
 	}
 	size := responseSize(response)
 	if size < 0 {
 		return nil, errNotTPM
 	}
-	_, err := io.ReadFull(s.Conn, response[10:size])
-	return response[:size], busError(err)
+	_, err := io.ReadFull(s.Conn, response[headerSize:size])
+	return response[:size], err
 }
 
 // openCharDevice opens a device node. The kernel lets only one have /dev/tpm0;
 // the lock is for what stands in for it and does not.
-func openCharDevice(_ context.Context, path string) (*device, error) {
+func (p patience) openCharDevice(_ context.Context, path string) (*device, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
@@ -149,33 +159,32 @@ func openCharDevice(_ context.Context, path string) (*device, error) {
 			return nil, errors.Join(err, f.Close())
 		}
 	}
-	return &device{TPM: &charDevice{f: f}, close: f.Close, managed: managed}, nil
+	return &device{TPM: &charDevice{f: f, patience: p}, close: f.Close, managed: managed}, nil
 }
 
 type charDevice struct {
-	f    *os.File
-	dead atomic.Bool // an answer may still come that belongs to an earlier command
+	f        *os.File
+	patience patience
 }
 
-func (d *charDevice) Send(command []byte) (_ []byte, err error) {
-	if d.dead.Load() {
-		return nil, busError(os.ErrClosed)
+func (d *charDevice) Send(command []byte) ([]byte, error) {
+	deadline := time.Now().Add(d.patience.forAnswer(command))
+	if err := ready(int(d.f.Fd()), unix.POLLOUT, deadline); err != nil {
+		return nil, err
 	}
-	defer func() { d.dead.Store(err != nil) }()
 	if _, err := d.f.Write(command); err != nil {
-		return nil, busError(err)
+		return nil, err
 	}
-	deadline := time.Now().Add(patienceFor(command))
 	response, n := make([]byte, maxResponse), 0
-	for size := 10; n < size; {
-		if err := readable(int(d.f.Fd()), deadline); err != nil {
-			return nil, busError(err)
+	for size := headerSize; n < size; {
+		if err := ready(int(d.f.Fd()), unix.POLLIN, deadline); err != nil {
+			return nil, err
 		}
 		m, err := d.f.Read(response[n:])
 		if err != nil {
-			return nil, busError(err)
+			return nil, err
 		}
-		if n += m; n >= 10 {
+		if n += m; n >= headerSize {
 			if size = responseSize(response); size < 0 || n > size {
 				return nil, errNotTPM
 			}
@@ -184,14 +193,14 @@ func (d *charDevice) Send(command []byte) (_ []byte, err error) {
 	return response[:n], nil
 }
 
-// readable waits until something can be read from fd.
-func readable(fd int, deadline time.Time) error {
+// ready waits until something can be read from fd or written to it.
+func ready(fd int, event int16, deadline time.Time) error {
 	for {
 		left := time.Until(deadline)
 		if left <= 0 {
 			return os.ErrDeadlineExceeded
 		}
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: event}}
 		n, err := unix.Poll(fds, int(left.Milliseconds())+1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err

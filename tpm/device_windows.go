@@ -20,14 +20,5 @@ func dial(_ context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TPM Base Services: %w: %w", err, signer.ErrUnavailable)
 	}
-	return &device{TPM: patient{tbs{t}}, close: t.Close, managed: true}, nil
-}
-
-type tbs struct {
-	transport interface{ Send([]byte) ([]byte, error) }
-}
-
-func (t tbs) Send(command []byte) ([]byte, error) {
-	response, err := t.transport.Send(command)
-	return response, busError(err)
+	return &device{TPM: t, close: t.Close, managed: true}, nil
 }

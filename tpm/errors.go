@@ -3,6 +3,7 @@ package tpm
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -47,6 +48,10 @@ var errorKinds = []errorKind{
 	{tpm2.TPMRCCommandCode, "the TPM does not have this command", errors.ErrUnsupported, false, ""},
 	{tpm2.TPMRCHierarchy, "the hierarchy is switched off", signer.ErrUnavailable, false, "enable it in the firmware"},
 	{tpm2.TPMRCFailure, "the TPM is in failure mode", signer.ErrUnavailable, false, "restart the machine"},
+	{tpm2.TPMRCRetry, "the TPM is busy", signer.ErrUnavailable, false, "try again"},
+	{tpm2.TPMRCYielded, "the TPM is busy", signer.ErrUnavailable, false, "try again"},
+	{tpm2.TPMRCTesting, "the TPM is busy testing itself", signer.ErrUnavailable, false, "try again"},
+	{tpm2.TPMRCNVRate, "the TPM's memory cannot be written so often", signer.ErrUnavailable, false, "try again"},
 	{tpm2.TPMRCNVUnavailable, "the TPM's memory cannot be written now", signer.ErrUnavailable, false, "try again"},
 }
 
@@ -98,6 +103,10 @@ func explain(command string, err error) error {
 	if k, ok := kindOf(err); ok {
 		return &tpmError{command, k, err}
 	}
+	var code tpm2.TPMRC
+	if !errors.As(err, &code) && !errors.Is(err, errBus) { // it answered with what cannot be
+		return fmt.Errorf("%s: %w: %w: %w", command, errNotTPM, err, signer.ErrUnavailable)
+	}
 	return fmt.Errorf("%s: %w", command, err)
 }
 
@@ -116,17 +125,15 @@ func notGiven(err error) error {
 var errBus = errors.New("the TPM does not answer")
 
 func busError(err error) error {
-	if err == nil {
-		return nil
-	}
 	return fmt.Errorf("%w: %w: %w", errBus, err, signer.ErrUnavailable)
 }
 
 // lost reports whether err may be over when the TPM is opened and the key
-// loaded again.
+// loaded again. One that kept silent for as long as there is patience is not
+// asked again.
 func lost(err error) bool {
 	if errors.Is(err, errBus) {
-		return true
+		return !errors.Is(err, os.ErrDeadlineExceeded)
 	}
 	var e *tpmError
 	return errors.As(err, &e) && e.kind.lost

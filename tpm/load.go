@@ -61,7 +61,7 @@ func (l *loaded) primary(hierarchy Handle, isRSA bool, auth tpm2.Session) (stora
 	l.flush = append(l.flush, p.ObjectHandle)
 	public, err := p.OutPublic.Contents()
 	if err != nil {
-		return storage{}, fmt.Errorf("TPM2_CreatePrimary: %w", err)
+		return storage{}, explain("TPM2_CreatePrimary", err)
 	}
 	return storage{p.ObjectHandle, p.Name, *public}, nil
 }
@@ -74,7 +74,7 @@ func readPublic(d *device, h Handle) (storage, error) {
 	}
 	public, err := answer.OutPublic.Contents()
 	if err != nil {
-		return storage{}, fmt.Errorf("TPM2_ReadPublic: %w", err)
+		return storage{}, explain("TPM2_ReadPublic", err)
 	}
 	return storage{h, answer.Name, *public}, nil
 }
@@ -83,9 +83,11 @@ func readPublic(d *device, h Handle) (storage, error) {
 func (l *loaded) release(h Handle) error {
 	for i, f := range l.flush {
 		if f == h {
+			if _, err := (tpm2.FlushContext{FlushHandle: h}).Execute(l); err != nil {
+				return explain("TPM2_FlushContext", err)
+			}
 			l.flush = append(l.flush[:i], l.flush[i+1:]...)
-			_, err := tpm2.FlushContext{FlushHandle: h}.Execute(l)
-			return explain("TPM2_FlushContext", err)
+			return nil
 		}
 	}
 	return nil
@@ -146,7 +148,7 @@ func isHierarchy(h Handle) bool {
 // load brings the object into the TPM, with a session if it has a password or
 // a policy. On an error nothing is left there.
 func (r *resident) load(d *device) (_ *loaded, err error) {
-	l := &loaded{device: d, policy: r.policy, since: time.Now()}
+	l := &loaded{device: d, policy: r.policy}
 	defer func() {
 		if err != nil {
 			l.clear(err)
@@ -176,6 +178,7 @@ func (r *resident) load(d *device) (_ *loaded, err error) {
 			return nil, err
 		}
 	}
+	l.since = time.Now() // the first command may have waited for others
 	return l, nil
 }
 

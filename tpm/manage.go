@@ -215,7 +215,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, opts keystore.Options
 		device = a["device"]
 		named = ";" + keystore.FormatAttribute("device", device)
 	}
-	d, err := dial(ctx, device)
+	d, err := dialer(dial).open(ctx, device)
 	if err != nil {
 		return nil, err
 	}

@@ -39,6 +39,7 @@ type resident struct {
 	seen           *device            // where the name of a persistent object was read
 	idle           *time.Timer
 	yield          time.Time // others are let in until then
+	untidy         bool      // the way to the TPM was cut: it may have something of ours
 }
 
 // A TPM without a resource manager is held no longer than this, so that other
@@ -103,6 +104,7 @@ func (r *resident) use(ctx context.Context, f func(*loaded) error) error {
 			err = r.password.learn(err)
 		}
 		r.drop()
+		r.untidy = r.untidy || errors.Is(err, errBus)
 		if !lost(err) || n == maxAttempts || ctx.Err() != nil {
 			return err
 		}
@@ -142,7 +144,12 @@ func (r *resident) open(ctx context.Context) (*device, error) {
 	if err := wait(ctx, time.Until(r.yield)); err != nil {
 		return nil, err
 	}
-	return r.dial(ctx, r.cfg.Device)
+	d, err := r.dial.open(ctx, r.cfg.Device)
+	if err == nil && r.untidy && !d.managed {
+		r.log.Debug("removed what was left in the TPM", "objects", evict(d))
+	}
+	r.untidy = r.untidy && err != nil
+	return d, err
 }
 
 // mend does for a TPM that nobody manages what a resource manager would, and
@@ -194,19 +201,29 @@ func (r *resident) authorize(ctx context.Context) error {
 	if len(r.policy) > 0 && !r.policy.wantsPassword() {
 		return r.password.set(nil, lockout{})
 	}
-	// What a file says to have no password is believed; a persistent object
-	// says nothing.
-	var l lockout
-	if !r.area.ObjectAttributes.NoDA && !(optional && r.file != nil) {
-		var err error
-		if l, err = r.lockout(ctx); err != nil {
-			return err
-		}
-		if err := l.err(); err != nil {
+	if optional && r.file != nil {
+		// What a file says to have no password is believed, unless one is
+		// given: tpm2_encodeobject 5.4 says so of keys that have one.
+		if err := r.password.get(ctx, true, lockout{}); err != nil || len(r.password.value) == 0 {
 			return err
 		}
 	}
-	if r.spare != nil && !r.spare.managed {
+	var l lockout
+	if !r.area.ObjectAttributes.NoDA {
+		var err error
+		if l, err = r.lockout(ctx); err == nil {
+			err = l.err()
+		}
+		if err != nil {
+			r.password.forget()
+			return err
+		}
+	}
+	if r.password.known && l.left() > 1 {
+		return nil
+	}
+	r.password.forget()
+	if r.password.ask != nil && r.spare != nil && !r.spare.managed {
 		r.drop() // others are not kept waiting while a person types
 	}
 	return r.password.get(ctx, optional, l)
@@ -262,8 +279,12 @@ func (r *resident) rest() {
 	}
 }
 
+// expire is called when nobody used the object for a while. Who uses it now
+// calls rest afterwards.
 func (r *resident) expire() {
-	r.mu.Lock()
+	if !r.mu.TryLock() {
+		return
+	}
 	defer r.mu.Unlock()
 	r.drop()
 }
@@ -308,6 +329,7 @@ func (r *resident) explainLockout(ctx context.Context, err error) error {
 	if !errors.Is(err, signer.ErrPINLocked) || !errors.Is(err, tpm2.TPMRCLockout) {
 		return err
 	}
+	defer r.drop()
 	if l, readErr := r.lockout(ctx); readErr == nil && l.err() != nil {
 		return errors.Join(l.err(), err)
 	}

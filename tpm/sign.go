@@ -96,19 +96,19 @@ func (o object) sign(l *loaded, alg, hash tpm2.TPMAlgID, m signer.Mechanism, dig
 	case tpm2.TPMAlgECDSA:
 		sig, err := answer.Signature.Signature.ECDSA()
 		if err != nil {
-			return nil, fmt.Errorf("TPM2_Sign: %w", err)
+			return nil, explain("TPM2_Sign", err)
 		}
 		return ecdsaSignature(sig.SignatureR.Buffer, sig.SignatureS.Buffer)
 	case tpm2.TPMAlgRSASSA:
 		sig, err := answer.Signature.Signature.RSASSA()
 		if err != nil {
-			return nil, fmt.Errorf("TPM2_Sign: %w", err)
+			return nil, explain("TPM2_Sign", err)
 		}
 		return sig.Sig.Buffer, nil
 	}
 	sig, err := answer.Signature.Signature.RSAPSS()
 	if err != nil {
-		return nil, fmt.Errorf("TPM2_Sign: %w", err)
+		return nil, explain("TPM2_Sign", err)
 	}
 	// The salt is as long as the digest since revision 1.38 of the library;
 	// before it was as long as fits (part 1, appendix B.7).

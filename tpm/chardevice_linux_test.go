@@ -1,0 +1,356 @@
+package tpm
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
+)
+
+// A terminal is a pair of pseudo terminals: a character device, and what is
+// behind it.
+type terminal struct {
+	path   string
+	device *os.File // keeps the settings of path
+	behind *os.File
+}
+
+func newTerminal(t *testing.T) *terminal {
+	t.Helper()
+	behind, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no pseudo terminals: %v", err)
+	}
+	t.Cleanup(func() { _ = behind.Close() })
+	raw, err := behind.SyscallConn() // its Fd would make reads block for ever
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if controlErr := raw.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+			n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	}); controlErr != nil || err != nil {
+		t.Fatal(controlErr, err)
+	}
+	path := fmt.Sprintf("/dev/pts/%d", n)
+	device, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = device.Close() })
+	if _, err := term.MakeRaw(int(device.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	return &terminal{path, device, behind}
+}
+
+// newCharDevice puts an emulator behind a terminal, until the test ends.
+func newCharDevice(t *testing.T, emulator *tpmtest.TPM) string {
+	t.Helper()
+	pty := newTerminal(t)
+	c, err := net.Dial("unix", emulator.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		carry(pty.behind, c)
+	}()
+	t.Cleanup(func() {
+		_ = c.Close()
+		_ = pty.behind.Close()
+		<-done
+	})
+	return pty.path
+}
+
+// carry carries commands and responses, which begin alike: tag and size.
+func carry(from, to io.ReadWriter) {
+	for {
+		for _, way := range [][2]io.ReadWriter{{from, to}, {to, from}} {
+			message := make([]byte, 6, maxResponse)
+			if _, err := io.ReadFull(way[0], message); err != nil {
+				return
+			}
+			message = message[:min(binary.BigEndian.Uint32(message[2:]), maxResponse)]
+			if _, err := io.ReadFull(way[0], message[6:]); err != nil {
+				return
+			}
+			if _, err := way[1].Write(message); err != nil {
+				return
+			}
+		}
+	}
+}
+
+func TestCharDevice(t *testing.T) {
+	emulator := newTPM(t)
+	plain := job{PEM: makeKey(t, CreateConfig{Device: emulator.Path})}
+	secret := job{PEM: makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)}), Password: keyPassword}
+	resetLockout(t, emulator)
+	path := newCharDevice(t, emulator)
+	plain.Device, secret.Device = path, path
+
+	t.Run("signs", func(t *testing.T) {
+		for _, j := range []job{plain, secret} {
+			k := mustOpen(t, j.config(), dial)
+			if err := signTogether(func(int) *Key { return k }); err != nil {
+				t.Error(err)
+			}
+			if err := k.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+
+	t.Run("by another name", func(t *testing.T) {
+		link := filepath.Join(t.TempDir(), "tpmrm0") // which does not make it one
+		if err := os.Symlink(path, link); err != nil {
+			t.Fatal(err)
+		}
+		d, err := usual.dial(t.Context(), link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.close()
+		if d.managed {
+			t.Error("a link's name is taken for the device's")
+		}
+	})
+
+	t.Run("serves processes in turn", func(t *testing.T) {
+		workers := []*worker{startWorker(t, plain), startWorker(t, secret)}
+		for range 3 {
+			for _, w := range workers {
+				if err := w.await("signed"); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		for _, w := range workers {
+			_ = w.stdin.Close()
+		}
+		for _, w := range workers {
+			if _, err := w.end(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+
+	t.Run("busy", func(t *testing.T) {
+		other, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		if err := unix.Flock(int(other.Fd()), unix.LOCK_EX); err != nil {
+			t.Fatal(err)
+		}
+		short := usual
+		short.busy = 50 * time.Millisecond
+		_, err = open(t.Context(), plain.config(), short.dial)
+		wantUnavailable(t, err)
+		if signer.Hint(err) == "" {
+			t.Errorf("%v has no hint", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = open(ctx, plain.config(), dial)
+		wantError(t, "cancelled", err, context.Canceled)
+
+		opened := make(chan error)
+		go func() {
+			k, err := open(t.Context(), secret.config(), dial)
+			if err == nil {
+				err = errors.Join(trySign(k, "busy"), k.Close())
+			}
+			opened <- err
+		}()
+		select {
+		case err := <-opened:
+			t.Fatalf("%v: a device that is busy was opened", err)
+		case <-time.After(30 * time.Millisecond):
+		}
+		if err := unix.Flock(int(other.Fd()), unix.LOCK_UN); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-opened; err != nil {
+			t.Errorf("after it was busy: %v", err)
+		}
+	})
+
+	d, err := usual.dial(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	if left := leftIn(t, d); len(left) > 0 {
+		t.Errorf("left in the TPM: %08x", left)
+	}
+	if l, err := readLockout(d); err != nil || l.tries != 0 {
+		t.Errorf("%d tries were counted, %v", l.tries, err)
+	}
+}
+
+// listen makes a socket whose connections are served by serve.
+func listen(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c)
+			}()
+		}
+	}()
+	return path
+}
+
+// respond writes the same as often as it is taken.
+func respond(message []byte) func(net.Conn) {
+	return func(c net.Conn) {
+		for {
+			if _, err := c.Write(message); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// once writes something once, and then keeps silent.
+func once(message []byte) func(net.Conn) {
+	return func(c net.Conn) {
+		_, _ = c.Write(message)
+		_, _ = io.Copy(io.Discard, c)
+	}
+}
+
+// What is no TPM is told so, soon, and without being read to its end.
+func TestNoTPM(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, make([]byte, 100), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gone := filepath.Join(dir, "gone")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: gone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	silent := newTerminal(t)
+	stopped := newTerminal(t)
+	if err := unix.IoctlSetInt(int(stopped.device.Fd()), unix.TCXONC, unix.TCOOFF); err != nil {
+		t.Fatal(err)
+	}
+	chatty := newTerminal(t)
+	go func() {
+		for {
+			if _, err := chatty.behind.Write([]byte("login: \r\n")); err != nil {
+				return
+			}
+		}
+	}()
+	hungUp := newTerminal(t)
+	if err := hungUp.behind.Close(); err != nil {
+		t.Fatal(err)
+	}
+	header := []byte{0x80, 0x01, 0, 0, 0x0f, 0xff, 0, 0, 0, 0}
+
+	// A key file and a handle, which begin with other commands.
+	emulator := newTPM(t)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path})
+	impatient := patience{busy: 100 * time.Millisecond, answer: 100 * time.Millisecond, creation: 150 * time.Millisecond}
+	for _, test := range []struct {
+		name, path string
+		also       error
+	}{
+		{"nothing", filepath.Join(dir, "nothing"), fs.ErrNotExist},
+		{"file", file, nil},
+		{"folder", dir, nil},
+		{"pipe", pipe, nil},
+		{"path through a file", file + "/tpm", nil},
+		{"null", "/dev/null", nil},
+		{"zero", "/dev/zero", nil},
+		{"full", "/dev/full", nil},
+		{"random", "/dev/urandom", nil},
+		{"terminal that never answers", silent.path, os.ErrDeadlineExceeded},
+		{"terminal that takes nothing", stopped.path, os.ErrDeadlineExceeded},
+		{"terminal that talks", chatty.path, nil},
+		{"terminal that hung up", hungUp.path, nil},
+		{"socket that nobody listens on", gone, unix.ECONNREFUSED},
+		{"socket that is mute", listen(t, once(nil)), os.ErrDeadlineExceeded},
+		{"socket that hangs up", listen(t, func(net.Conn) {}), nil},
+		{"socket with half a header", listen(t, once(header[:5])), os.ErrDeadlineExceeded},
+		{"socket with half a response", listen(t, once(header)), os.ErrDeadlineExceeded},
+		{"socket with another protocol", listen(t, once([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))), nil},
+		{"socket with endless zeros", listen(t, respond(make([]byte, 1<<16))), nil},
+		{"socket with endless headers", listen(t, respond(header)), nil},
+		{"socket with endless responses", listen(t, respond([]byte{0x80, 0x01, 0, 0, 0, 10, 0, 0, 1, 1})), nil},
+	} {
+		for what, cfg := range map[string]Config{"file": {PEM: pem}, "handle": {Handle: 0x81010001}} {
+			t.Run(test.name+"/"+what, func(t *testing.T) {
+				cfg.Device = test.path
+				b := &bus{next: impatient.dial}
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				begin := time.Now()
+				k, err := open(t.Context(), cfg, b.dial)
+				if err == nil {
+					_ = k.Close()
+				}
+				wantUnavailable(t, err)
+				if test.also != nil {
+					wantError(t, "open", err, test.also)
+				}
+				if d := time.Since(begin); d > 3*time.Second {
+					t.Errorf("took %v", d)
+				}
+				if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 4<<20 {
+					t.Errorf("took %d bytes", after.TotalAlloc-before.TotalAlloc)
+				}
+				most := maxAttempts
+				if errors.Is(err, os.ErrDeadlineExceeded) { // that was patience enough
+					most = 1
+				}
+				if opens, closes := b.state(); opens != closes || opens > most {
+					t.Errorf("%d devices opened, %d closed, want %d at most", opens, closes, most)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package tpm
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-tpm/tpm2"
+)
+
+// A command costs milliseconds in a real TPM. Who adds one, says so here.
+func TestCommands(t *testing.T) {
+	emulator := newTPM(t)
+	keepParent(t, emulator, 0x81000001, "")
+	keepParent(t, emulator, 0x81000002, parentPassword)
+	device := CreateConfig{Device: emulator.Path}
+	with := func(change func(*CreateConfig)) []byte {
+		c := device
+		change(&c)
+		return makeKey(t, c)
+	}
+	plain := makeKey(t, device)
+	secret := with(func(c *CreateConfig) { c.PIN = give(keyPassword) })
+	warm := mustOpen(t, Config{PEM: plain, Device: emulator.Path}, dial)
+	mustSign(t, warm) // the TPM tests itself before its first signature
+	if err := warm.Close(); err != nil {
+		t.Fatal(err)
+	}
+	keep(t, emulator, 0x81010001, plain)
+	keep(t, emulator, 0x81010002, secret)
+	pcrs := []PCRs{{tpm2.TPMAlgSHA256, []uint{7}}}
+	const flush = "FlushContext"
+
+	for _, test := range []struct {
+		name               string
+		cfg                Config
+		open, sign, finish []string
+	}{
+		{
+			"file", Config{PEM: plain},
+			[]string{"CreatePrimary", "Load", flush},
+			[]string{"Sign"},
+			[]string{flush},
+		},
+		{
+			"file that says it has no password, and a source", Config{PEM: plain, PIN: give("")},
+			[]string{"CreatePrimary", "Load", flush},
+			[]string{"Sign"},
+			[]string{flush},
+		},
+		{
+			"file with a password", Config{PEM: secret, PIN: give(keyPassword)},
+			[]string{"GetCapability", "CreatePrimary", "Load", "StartAuthSession", flush},
+			[]string{"Sign"},
+			[]string{flush, flush},
+		},
+		{
+			"file under a persistent parent", Config{PEM: with(func(c *CreateConfig) { c.Parent = 0x81000001 })},
+			[]string{"Load"},
+			[]string{"Sign"},
+			[]string{flush},
+		},
+		{
+			"file with a password under a persistent parent", Config{PEM: with(func(c *CreateConfig) { c.Parent, c.PIN = 0x81000001, give(keyPassword) }), PIN: give(keyPassword)},
+			[]string{"GetCapability", "ReadPublic", "Load", "StartAuthSession"},
+			[]string{"Sign"},
+			[]string{flush, flush},
+		},
+		{
+			"file under a parent with a password", Config{PEM: with(func(c *CreateConfig) { c.Parent, c.ParentPIN = 0x81000002, give(parentPassword) }), ParentPIN: give(parentPassword)},
+			[]string{"ReadPublic", "StartAuthSession", "Load"},
+			[]string{"Sign"},
+			[]string{flush},
+		},
+		{
+			"file bound to PCRs", Config{PEM: with(func(c *CreateConfig) { c.PCRs = pcrs })},
+			[]string{"CreatePrimary", "Load", "StartAuthSession", flush},
+			[]string{"PolicyPCR", "Sign"},
+			[]string{flush, flush},
+		},
+		{
+			"file bound to PCRs and a password", Config{PEM: with(func(c *CreateConfig) { c.PCRs, c.PIN = pcrs, give(keyPassword) }), PIN: give(keyPassword)},
+			[]string{"GetCapability", "CreatePrimary", "Load", "StartAuthSession", flush},
+			[]string{"PolicyPCR", "PolicyAuthValue", "Sign"},
+			[]string{flush, flush},
+		},
+		{
+			"handle", Config{Handle: 0x81010001},
+			[]string{"ReadPublic", "GetCapability"},
+			[]string{"Sign"},
+			nil,
+		},
+		{
+			"handle with a password", Config{Handle: 0x81010002, PIN: give(keyPassword)},
+			// A source may be a person: others are let in meanwhile, and
+			// the key is looked at again.
+			[]string{"ReadPublic", "GetCapability", "ReadPublic", "CreatePrimary", "StartAuthSession", flush},
+			[]string{"Sign"},
+			[]string{flush},
+		},
+	} {
+		t.Run(test.name, inBubble(func(t *testing.T) {
+			b := &bus{}
+			test.cfg.Device = emulator.Path
+			k := mustOpen(t, test.cfg, b.dial)
+			check := func(what string, want []string) {
+				t.Helper()
+				if got := b.commands(); !slices.Equal(got, want) {
+					t.Errorf("%s sent %q, want %q", what, got, want)
+				}
+			}
+			check("Open", test.open)
+			mustSign(t, k)
+			check("the first Sign", test.sign)
+			mustSign(t, k)
+			check("the second Sign", test.sign)
+			if err := k.Close(); err != nil {
+				t.Fatal(err)
+			}
+			check("Close", test.finish)
+			if b.opens != b.closes {
+				t.Errorf("%d devices opened, %d closed", b.opens, b.closes)
+			}
+			checkEmpty(t, emulator)
+		}))
+	}
+}

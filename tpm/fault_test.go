@@ -1,0 +1,254 @@
+package tpm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A fault is what becomes of one command.
+type fault struct {
+	name string
+	do   func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error)
+	// over says that a key gets over it by itself.
+	over bool
+	// secretive says that nobody knows what the TPM has now.
+	secretive bool
+	// kinds are those of the errors that may come of it.
+	kinds []error
+}
+
+func code(rc tpm2.TPMRC) []byte {
+	return binary.BigEndian.AppendUint32([]byte{0x80, 0x01, 0, 0, 0, 10}, uint32(rc))
+}
+
+func answer(rc tpm2.TPMRC, over bool, kinds ...error) fault {
+	return fault{name: fmt.Sprintf("TPM_RC 0x%03x", uint32(rc)), over: over, kinds: kinds, do: func([]byte, func([]byte) ([]byte, error)) ([]byte, error) {
+		return code(rc), nil
+	}}
+}
+
+// change spoils the response to a command that the TPM carried out.
+func change(name string, over bool, f func([]byte) []byte) fault {
+	return fault{name: name, over: over, secretive: !over, kinds: []error{signer.ErrUnavailable}, do: func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+		response, err := send(command)
+		if err != nil {
+			return nil, err
+		}
+		return f(response), nil
+	}}
+}
+
+var faults = []fault{
+	{name: "lost on the way there", over: true, kinds: []error{signer.ErrUnavailable}, do: func([]byte, func([]byte) ([]byte, error)) ([]byte, error) { return nil, io.ErrClosedPipe }},
+	{name: "lost on the way back", over: true, kinds: []error{signer.ErrUnavailable}, do: func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+		_, _ = send(command)
+		return nil, io.ErrUnexpectedEOF
+	}},
+	change("nothing", true, func([]byte) []byte { return nil }),
+	change("part of the header", true, func(r []byte) []byte { return r[:9] }),
+	change("all but a byte", true, func(r []byte) []byte { return r[:len(r)-1] }),
+	change("a byte too many", true, func(r []byte) []byte { return append(r, 0) }),
+	change("a size of 0", true, func(r []byte) []byte { copy(r[2:], []byte{0, 0, 0, 0}); return r }),
+	change("a huge size", true, func(r []byte) []byte { copy(r[2:], []byte{0xff, 0xff, 0xff, 0xff}); return r }),
+	change("no tag", true, func(r []byte) []byte { r[0] = 0x7f; return r }),
+	change("text", true, func([]byte) []byte { return []byte("220 mail.example.com ESMTP\r\n") }),
+	change("nonsense", false, func(r []byte) []byte {
+		for i := range r[headerSize:] {
+			r[headerSize+i] ^= 0xff
+		}
+		return r
+	}),
+	change("nothing but a header", false, func(r []byte) []byte { return append(r[:2:2], 0, 0, 0, headerSize, 0, 0, 0, 0) }),
+	answer(tpm2.TPMRCInitialize, true, signer.ErrUnavailable),
+	answer(tpm2.TPMRCReferenceH0, true, signer.ErrUnavailable),
+	answer(tpm2.TPMRCReferenceS0, true, signer.ErrUnavailable),
+	answer(tpm2.TPMRCHandle, true, signer.ErrNotFound),
+	answer(tpm2.TPMRCObjectMemory, true, signer.ErrUnavailable),
+	answer(tpm2.TPMRCSessionMemory, true, signer.ErrUnavailable),
+	answer(tpm2.TPMRCFailure, false, signer.ErrUnavailable),
+	answer(0x98e, false, signer.ErrPINIncorrect, signer.ErrPINRequired), // TPM_RC_AUTH_FAIL, session 1
+	answer(0x9a2, false, signer.ErrPINIncorrect, signer.ErrPINRequired), // TPM_RC_BAD_AUTH, session 1
+	answer(tpm2.TPMRCLockout, false, signer.ErrPINLocked),
+}
+
+// spoiled makes a bus on which the n-th command has a fault.
+func spoiled(n int, f fault, managed bool) *bus {
+	return &bus{managed: managed, spoil: func(i int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+		if i != n {
+			return send(command)
+		}
+		return f.do(command, send)
+	}}
+}
+
+// maxSent bounds the commands of one Open, two Signs and Close, whatever the TPM
+// does.
+const maxSent = 80
+
+func TestFaults(t *testing.T) {
+	emulator := newTPM(t)
+	device := CreateConfig{Device: emulator.Path}
+	plain := makeKey(t, device)
+	device.PIN = give(keyPassword)
+	secret := makeKey(t, device)
+	device.PCRs = []PCRs{{tpm2.TPMAlgSHA256, []uint{7}}}
+	bound := makeKey(t, device)
+	keep(t, emulator, 0x81010002, secret)
+
+	for _, test := range []struct {
+		name string
+		cfg  Config
+	}{
+		{"file", Config{PEM: plain}},
+		{"file with a password", Config{PEM: secret, PIN: give(keyPassword)}},
+		{"handle with a password", Config{Handle: 0x81010002, PIN: give(keyPassword)}},
+		{"file bound to PCRs and a password", Config{PEM: bound, PIN: give(keyPassword)}},
+	} {
+		test.cfg.Device = emulator.Path
+		for _, managed := range []bool{false, true} {
+			if managed && test.cfg.PEM == nil {
+				continue // what differs is how files are loaded
+			}
+			for _, f := range faults {
+				t.Run(fmt.Sprintf("%s/managed %v/%s", test.name, managed, f.name), inBubble(func(t *testing.T) {
+					for n := 1; ; n++ {
+						b := spoiled(n, f, managed)
+						if !oneFault(t, emulator.Path, test.cfg, f, n, b) {
+							return
+						}
+					}
+				}))
+			}
+		}
+	}
+	if n := tries(t, emulator); n != 0 {
+		t.Errorf("%d wrong passwords were given", n)
+	}
+}
+
+// oneFault uses a key once with a fault at the n-th command, and reports whether
+// there were so many.
+func oneFault(t *testing.T, path string, cfg Config, f fault, n int, b *bus) bool {
+	t.Helper()
+	var errs []error
+	k, err := open(t.Context(), cfg, b.dial)
+	errs = append(errs, err)
+	if err == nil {
+		for _, message := range []string{"one", "two"} {
+			errs = append(errs, trySign(k, message))
+		}
+		if err := k.Close(); err != nil {
+			t.Errorf("command %d: Close: %v", n, err)
+		}
+	}
+	synctest.Wait()
+	opens, closes := b.state()
+	sent := b.commands()
+	if len(sent) < n {
+		return false
+	}
+	what := fmt.Sprintf("command %d, %s", n, sent[n-1])
+	if opens != closes {
+		t.Errorf("%s: %d devices opened, %d closed", what, opens, closes)
+	}
+	if len(sent) > maxSent {
+		t.Errorf("%s: %d commands were sent", what, len(sent))
+	}
+	for i, err := range errs {
+		known := slices.ContainsFunc(f.kinds, func(kind error) bool { return errors.Is(err, kind) })
+		switch {
+		case err == nil:
+		case errors.Is(err, errWrongSignature):
+			t.Errorf("%s: use %d: %v", what, i, err)
+		case f.over && (cfg.Handle == 0 || n > 1): // finding a handle is not tried again
+			t.Errorf("%s: use %d: %v, want that the key gets over it", what, i, err)
+		case !known:
+			t.Errorf("%s: use %d: %v, want one of %v", what, i, err, f.kinds)
+		}
+	}
+	d, err := dialer(dial).open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	// A TPM that does not obey when it is to forget the key, or does not say
+	// what it loaded, keeps that.
+	keeps := f.secretive || sent[n-1] == "FlushContext" && slices.Contains(sent[:n-1], "Sign")
+	if left := leftIn(t, d); len(left) > 0 && !b.managed && !keeps {
+		t.Errorf("%s: left in the TPM: %08x", what, left)
+	}
+	evict(d)
+	return true
+}
+
+// What a TPM says once it may say always.
+func TestLastingFaults(t *testing.T) {
+	emulator := newTPM(t)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
+	cfg := Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}
+	for _, f := range append(faults, answer(tpm2.TPMRCRetry, false, signer.ErrUnavailable), answer(tpm2.TPMRCTesting, false, signer.ErrUnavailable)) {
+		for _, managed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/managed %v", f.name, managed), inBubble(func(t *testing.T) {
+				for _, from := range []int{1, 2, 5, 6} { // 6 is the first Sign
+					b := &bus{managed: managed, spoil: func(i int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+						if i < from {
+							return send(command)
+						}
+						return f.do(bytes.Clone(command), send)
+					}}
+					k, err := open(t.Context(), cfg, b.dial)
+					if err == nil {
+						err = trySign(k, "lasting")
+						_ = k.Close()
+					}
+					opens, closes := b.state()
+					if opens != closes {
+						t.Errorf("from command %d on: %d devices opened, %d closed", from, opens, closes)
+					}
+					if opens > 7 { // for the lockout and the key, three times, and for the lockout in the end
+						t.Errorf("from command %d on: %d devices opened", from, opens)
+					}
+					if !slices.ContainsFunc(f.kinds, func(kind error) bool { return errors.Is(err, kind) }) {
+						t.Errorf("from command %d on: %v, want one of %v", from, err, f.kinds)
+					}
+				}
+			}))
+		}
+	}
+}
+
+// A TPM that cannot begin yet is asked again until it can.
+func TestBusyTPM(t *testing.T) {
+	emulator := newTPM(t)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
+	cfg := Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}
+	for _, rc := range []tpm2.TPMRC{tpm2.TPMRCRetry, tpm2.TPMRCYielded, tpm2.TPMRCTesting, tpm2.TPMRCNVRate} {
+		t.Run(fmt.Sprintf("0x%03x", uint32(rc)), inBubble(func(t *testing.T) {
+			b := &bus{spoil: func(i int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+				if i%4 != 0 {
+					return code(rc), nil
+				}
+				return send(command)
+			}}
+			k := mustOpen(t, cfg, b.dial)
+			mustSign(t, k)
+			if err := k.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if opens, closes := b.state(); opens != 2 || closes != 2 {
+				t.Errorf("%d devices opened, %d closed, want 2: to look at the lockout and to sign", opens, closes)
+			}
+		}))
+	}
+	checkEmpty(t, emulator)
+}
