@@ -20,6 +20,7 @@ func newTPM(tb testing.TB) *tpmtest.TPM {
 }
 
 func TestContract(t *testing.T) {
+	t.Parallel()
 	m := newMaker(t, newTPM(t))
 	for _, kind := range []keystore.KeyType{keystore.RSA2048, keystore.RSA3072, keystore.P256, keystore.P384, keystore.P521} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -74,6 +75,7 @@ const (
 // TestContractOfKinds has a key of each kind, P-256 and RSA-2048, under each
 // parent. Combinations have P-256 alone, which takes a tenth of the time.
 func TestContractOfKinds(t *testing.T) {
+	t.Parallel()
 	m := newMaker(t, newTPM(t))
 	p384SRK := srkTemplate
 	p384SRK.NameAlg = tpm2.TPMAlgSHA384
