@@ -423,6 +423,59 @@ func TestRefusedHandles(t *testing.T) {
 	}
 }
 
+// TestRefusedFiles has key files that this TPM cannot load, or not now. Nothing
+// of the way there is left in it.
+func TestRefusedFiles(t *testing.T) {
+	m, other := newMaker(t, newTPM(t)), newMaker(t, newTPM(t))
+	m.persistentPrimary(eccParent, srkTemplate, "")
+	m.persistentPrimary(authParent, srkTemplate, parentPassword)
+	change := func(f func(*tss2)) Config {
+		file := m.below(signingTemplate(keystore.P256), "")
+		f(&file)
+		return Config{PEM: file.pem(t)}
+	}
+	guarded := m.made(keystore.P256, CreateConfig{PIN: pin(keyPassword)})
+	below := m.made(keystore.P256, CreateConfig{Parent: authParent, ParentPIN: pin(parentPassword)})
+	for _, c := range []struct {
+		name string
+		cfg  Config
+		want error
+	}{
+		{"another TPM's", Config{PEM: other.made(keystore.P256, CreateConfig{})}, signer.ErrNotFound},
+		{"another hierarchy", change(func(f *tss2) { f.Parent = int64(tpm2.TPMRHEndorsement) }), signer.ErrNotFound},
+		{"another parent", change(func(f *tss2) { f.Parent = int64(authParent) }), signer.ErrPINRequired},
+		{"no such parent", change(func(f *tss2) { f.Parent = 0x81000077 }), signer.ErrNotFound},
+		{"parent of another type", change(func(f *tss2) { f.RSAParent = true }), signer.ErrNotFound},
+		{"no password", Config{PEM: guarded}, signer.ErrPINRequired},
+		{"parent's password missing", Config{PEM: below}, signer.ErrPINRequired},
+		{"parent's password wrong", Config{PEM: below, ParentPIN: pin("wrong")}, signer.ErrPINIncorrect},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := *m
+			m.TB = t
+			c.cfg.Device = m.emulator.Path
+			if err := refusal(&m, c.cfg, false); !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+			if left := m.left(); len(left) > 0 {
+				t.Errorf("left in the TPM: %x", left)
+			}
+		})
+	}
+	// Open does not try the password.
+	k, err := Open(t.Context(), Config{PEM: guarded, PIN: pin("wrong"), Device: m.emulator.Path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	if err := m.signsWith(k); !errors.Is(err, signer.ErrPINIncorrect) {
+		t.Errorf("wrong password: %v, want ErrPINIncorrect", err)
+	}
+	if left := m.left(); len(left) > 0 {
+		t.Errorf("left in the TPM: %x", left)
+	}
+}
+
 // refusal returns the error of Open or Unseal.
 func refusal(m *maker, cfg Config, sealed bool) error {
 	if sealed {
