@@ -35,7 +35,7 @@ func parsePublic(data []byte) (tpm2.TPMTPublic, error) {
 	if err != nil {
 		return tpm2.TPMTPublic{}, malformed("public part: " + err.Error())
 	}
-	area, err := b.Contents()
+	area, err := unmarshal[tpm2.TPMTPublic](b.Bytes())
 	if err != nil {
 		return tpm2.TPMTPublic{}, malformed("public part: " + err.Error())
 	}
