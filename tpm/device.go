@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -29,16 +30,22 @@ const (
 	// patience is how long a TPM that is busy is waited for, and how long
 	// its answer to a command.
 	patience = 15 * time.Second
-	// creationPatience is for commands that make a key: a discrete TPM can
-	// take a minute for RSA.
+	// creationPatience is for commands that make an RSA key: a discrete TPM
+	// can take a minute.
 	creationPatience = 3 * time.Minute
 )
+
+// rsaArea is how the public area of every RSA key begins that is made here. By
+// chance it may stand in other commands, which then have more time.
+var rsaArea = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgRSA)), uint16(tpm2.TPMAlgSHA256))
 
 func patienceFor(command []byte) time.Duration {
 	if len(command) >= 10 {
 		switch tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) {
 		case tpm2.TPMCCCreate, tpm2.TPMCCCreatePrimary:
-			return creationPatience
+			if bytes.Contains(command, rsaArea) {
+				return creationPatience
+			}
 		}
 	}
 	return patience

@@ -3,6 +3,7 @@ package tpm
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -123,10 +124,11 @@ func busError(err error) error {
 }
 
 // lost reports whether err may be over when the TPM is opened and the key
-// loaded again.
+// loaded again. One that kept silent for as long as there is patience is not
+// asked again.
 func lost(err error) bool {
 	if errors.Is(err, errBus) {
-		return true
+		return !errors.Is(err, os.ErrDeadlineExceeded)
 	}
 	var e *tpmError
 	return errors.As(err, &e) && e.kind.lost
