@@ -194,10 +194,16 @@ func (r *resident) authorize(ctx context.Context) error {
 	if len(r.policy) > 0 && !r.policy.wantsPassword() {
 		return r.password.set(nil, lockout{})
 	}
-	// What a file says to have no password is believed; a persistent object
-	// says nothing.
+	// What a file says to have no password is believed, unless one is given;
+	// a persistent object says nothing.
 	var l lockout
-	if !r.area.ObjectAttributes.NoDA && !(optional && r.file != nil) {
+	if optional && r.file != nil {
+		if err := r.password.get(ctx, optional, l); err != nil || len(r.password.value) == 0 {
+			return err
+		}
+		r.password.forget() // whoever gave it is to know how many tries are left
+	}
+	if !r.area.ObjectAttributes.NoDA {
 		var err error
 		if l, err = r.lockout(ctx); err != nil {
 			return err
