@@ -92,6 +92,7 @@ func TestErrorsApart(t *testing.T) {
 		0x1df: signer.ErrNotFound,     // TPM_RC_P + TPM_RC_1 + TPM_RC_INTEGRITY
 		0x18b: signer.ErrNotFound,     // TPM_RC_H + TPM_RC_1 + TPM_RC_HANDLE
 		0x2d2: errors.ErrUnsupported,  // TPM_RC_P + TPM_RC_2 + TPM_RC_SCHEME
+		0x01e: signer.ErrUnavailable,  // TPM_RC_BAD_TAG
 	} {
 		if err := explain("TPM2_Test", code); !errors.Is(err, want) {
 			t.Errorf("0x%03x: %v, want %v", uint32(code), err, want)
@@ -105,6 +106,11 @@ func TestErrorsApart(t *testing.T) {
 		if !errors.Is(err, code) || !strings.HasPrefix(err.Error(), "TPM2_Test: ") || lost(err) {
 			t.Errorf("0x%03x: %v", uint32(code), err)
 		}
+	}
+	// What go-tpm cannot read is no answer of a TPM.
+	junk := errors.New("junk")
+	if err := explain("TPM2_Test", junk); !errors.Is(err, junk) || !errors.Is(err, signer.ErrUnavailable) || lost(err) {
+		t.Errorf("%v", err)
 	}
 	if err := explain("TPM2_Test", nil); err != nil {
 		t.Errorf("nothing is explained as %v", err)
