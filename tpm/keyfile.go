@@ -234,17 +234,16 @@ func (f *keyFile) marshal() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: data}), nil
 }
 
+var errStructure = errors.New("is not whole, or not what a TPM makes")
+
 // unmarshal parses a TPM structure that takes all of data.
 func unmarshal[T tpm2.Marshallable, P interface {
 	*T
 	tpm2.Unmarshallable
 }](data []byte) (*T, error) {
 	v, err := tpm2.Unmarshal[T, P](data)
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(tpm2.Marshal(*v), data) {
-		return nil, errors.New("has more or other bytes than it should")
+	if err != nil || !bytes.Equal(tpm2.Marshal(*v), data) {
+		return nil, errStructure
 	}
 	return v, nil
 }

@@ -22,13 +22,13 @@ func (r *recorder) Send(command []byte) ([]byte, error) {
 func TestPatience(t *testing.T) {
 	var r recorder
 	var errs []error
-	make := func(hierarchy Handle, area tpm2.TPMTPublic) {
+	both := func(hierarchy Handle, area tpm2.TPMTPublic) {
 		_, err := tpm2.CreatePrimary{PrimaryHandle: hierarchy, InPublic: tpm2.New2B(area)}.Execute(&r)
 		_, err2 := tpm2.Create{ParentHandle: hierarchy, InPublic: tpm2.New2B(area)}.Execute(&r)
 		errs = append(errs, err, err2)
 	}
 	for _, kind := range []tpm2.TPMTPublic{primaryTemplate(true), rsaTemplate(2048), rsaTemplate(3072), primaryTemplate(false), eccTemplate(tpm2.TPMECCNistP256)} {
-		make(tpm2.TPMRHOwner, kind)
+		both(tpm2.TPMRHOwner, kind)
 	}
 	_, err := tpm2.ReadPublic{ObjectHandle: Handle(0x81000001)}.Execute(&r)
 	for _, err := range append(errs, err) {
