@@ -17,8 +17,11 @@ import (
 // Every identifier in every place: go-tpm chooses by them what comes next.
 func TestParsePublicOfEveryIdentifier(t *testing.T) {
 	for _, public := range madePublics() {
-		for at := 2; at < min(len(public)-1, 48); at++ {
-			for id := range 0x60 {
+		if len(public) > 200 {
+			continue // as others, with a longer modulus
+		}
+		for at := 2; at < min(len(public)-1, 40); at++ {
+			for id := range 0x30 {
 				data := bytes.Clone(public)
 				data[at], data[at+1] = 0, byte(id)
 				checkPublic(t, data)
