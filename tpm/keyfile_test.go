@@ -111,10 +111,14 @@ func TestParseKey(t *testing.T) {
 		{"policy step without parameters", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1})))))), nil},
 		{"policy step without command", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(1, tlv(4)))))), nil},
 		{"policy step with more behind it", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1})), field(1, tlv(4)), isTrue)))), nil},
+		{"policy command with more behind it", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1}), isTrue), field(1, tlv(4)))))), nil},
+		{"policy parameters with more behind them", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1})), field(1, tlv(4), isTrue))))), nil},
 		{"policy command of 33 bits", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1, 0, 0, 1, 0x6b})), field(1, tlv(4)))))), nil},
 		{"policy command negative", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{0xff})), field(1, tlv(4)))))), nil},
 
 		{"secret", keyOf(t, field(2, tlv(4, []byte("secret")))), key(func(f *keyFile) { f.secret = []byte("secret") })},
+		{"secret with more behind it", keyOf(t, field(2, tlv(4, []byte("secret")), isTrue)), nil},
+		{"RSA parent with more behind it", keyOf(t, field(5, isTrue, isTrue)), nil},
 		{"secret is no OCTET STRING", keyOf(t, field(2, isTrue)), nil},
 		{"policy that is signed", keyOf(t, field(3, tlv(0x30))), key(func(f *keyFile) { f.signed = true })},
 		{"description, which is not known", keyOf(t, field(4, tlv(0x0c, []byte("a key")))), key(nil)},
@@ -230,7 +234,7 @@ func TestMarshalKey(t *testing.T) {
 	}
 }
 
-func TestCertificates(t *testing.T) {
+func TestCertificatesOfAFile(t *testing.T) {
 	ca := signertest.NewCA(t, "root")
 	leaf := ca.Issue(t, signertest.NewKey(t, "p256"), nil)
 	key := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: keyOf(t)})

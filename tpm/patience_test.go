@@ -9,10 +9,10 @@ import (
 	"github.com/google/go-tpm/tpm2"
 )
 
-// A recorder takes the commands that go to a TPM which is gone.
-type recorder struct{ commands [][]byte }
+// A departed takes the commands that go to a TPM which is gone.
+type departed struct{ commands [][]byte }
 
-func (r *recorder) Send(command []byte) ([]byte, error) {
+func (r *departed) Send(command []byte) ([]byte, error) {
 	r.commands = append(r.commands, command)
 	return nil, busError(io.EOF)
 }
@@ -20,7 +20,7 @@ func (r *recorder) Send(command []byte) ([]byte, error) {
 // Only RSA keys take a TPM long: with any other a person notices soon that it
 // does not answer.
 func TestPatience(t *testing.T) {
-	var r recorder
+	var r departed
 	var errs []error
 	both := func(hierarchy Handle, area tpm2.TPMTPublic) {
 		_, err := tpm2.CreatePrimary{PrimaryHandle: hierarchy, InPublic: tpm2.New2B(area)}.Execute(&r)

@@ -315,7 +315,7 @@ func tpmKeyCases() []tpmInput {
 			data, err := os.ReadFile(s.path("key.pem"))
 			s.must(err)
 			s.write("key.pem", append(data, s.certPEM...))
-		}, args: []string{"--certificate="}, code: exitNotFound, hint: ""},
+		}, args: []string{"--certificate="}, code: exitOther, hint: ""},
 		{name: "no certificate", args: []string{"--certificate="}, code: exitNotFound, hint: "certificate"},
 		{name: "key file as certificate", args: []string{"--certificate", "key.pem"}, code: exitNotFound, hint: "certificate"},
 	})
