@@ -11,7 +11,7 @@ import (
 // ParseAttributes splits the rest of a reference of the form NAME=VALUE;…,
 // with percent-encoded values, as in tpm:handle=0x81010002;device=/dev/tpm0.
 // Only the known names are understood, each at most once, and never without a
-// value. Errors hold no value.
+// value. Errors hold no value, nor what may be a part of a PIN.
 func ParseAttributes(rest string, known ...string) (map[string]string, error) {
 	values := make(map[string]string)
 	for _, part := range strings.Split(rest, ";") {
@@ -20,6 +20,9 @@ func ParseAttributes(rest string, known ...string) (map[string]string, error) {
 			return nil, errors.New("has a part that is not NAME=VALUE")
 		}
 		if !slices.Contains(known, name) {
+			if values["pin-value"] != "" {
+				return nil, errors.New("has an unknown attribute after pin-value; write ; in a PIN as %3B")
+			}
 			return nil, fmt.Errorf("attribute %q is not one of %s", name[:min(len(name), 64)], strings.Join(known, ", "))
 		}
 		if _, ok := values[name]; ok {

@@ -20,6 +20,7 @@ func newTPM(tb testing.TB) *tpmtest.TPM {
 }
 
 func TestContract(t *testing.T) {
+	t.Parallel()
 	m := newMaker(t, newTPM(t))
 	for _, kind := range []keystore.KeyType{keystore.RSA2048, keystore.RSA3072, keystore.P256, keystore.P384, keystore.P521} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -71,6 +72,7 @@ const (
 // TestContractOfKinds has a key of each kind, P-256 and RSA-2048, under each
 // parent. Combinations have P-256 alone, which takes a tenth of the time.
 func TestContractOfKinds(t *testing.T) {
+	t.Parallel()
 	m := newMaker(t, newTPM(t))
 	p384SRK := srkTemplate
 	p384SRK.NameAlg = tpm2.TPMAlgSHA384
@@ -415,6 +417,59 @@ func TestRefusedHandles(t *testing.T) {
 	}
 	if err := refusal(m, Config{Handle: 0x81010009, Device: m.emulator.Path}, false); !errors.Is(err, signer.ErrNotFound) {
 		t.Errorf("no such object: %v, want ErrNotFound", err)
+	}
+}
+
+// TestRefusedFiles has key files that this TPM cannot load, or not now. Nothing
+// of the way there is left in it.
+func TestRefusedFiles(t *testing.T) {
+	m, other := newMaker(t, newTPM(t)), newMaker(t, newTPM(t))
+	m.persistentPrimary(eccParent, srkTemplate, "")
+	m.persistentPrimary(authParent, srkTemplate, parentPassword)
+	change := func(f func(*tss2)) Config {
+		file := m.below(signingTemplate(keystore.P256), "")
+		f(&file)
+		return Config{PEM: file.pem(t)}
+	}
+	guarded := m.made(keystore.P256, CreateConfig{PIN: pin(keyPassword)})
+	below := m.made(keystore.P256, CreateConfig{Parent: authParent, ParentPIN: pin(parentPassword)})
+	for _, c := range []struct {
+		name string
+		cfg  Config
+		want error
+	}{
+		{"another TPM's", Config{PEM: other.made(keystore.P256, CreateConfig{})}, signer.ErrNotFound},
+		{"another hierarchy", change(func(f *tss2) { f.Parent = int64(tpm2.TPMRHEndorsement) }), signer.ErrNotFound},
+		{"another parent", change(func(f *tss2) { f.Parent = int64(authParent) }), signer.ErrPINRequired},
+		{"no such parent", change(func(f *tss2) { f.Parent = 0x81000077 }), signer.ErrNotFound},
+		{"parent of another type", change(func(f *tss2) { f.RSAParent = true }), signer.ErrNotFound},
+		{"no password", Config{PEM: guarded}, signer.ErrPINRequired},
+		{"parent's password missing", Config{PEM: below}, signer.ErrPINRequired},
+		{"parent's password wrong", Config{PEM: below, ParentPIN: pin("wrong")}, signer.ErrPINIncorrect},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := *m
+			m.TB = t
+			c.cfg.Device = m.emulator.Path
+			if err := refusal(&m, c.cfg, false); !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+			if left := m.left(); len(left) > 0 {
+				t.Errorf("left in the TPM: %x", left)
+			}
+		})
+	}
+	// Open does not try the password.
+	k, err := Open(t.Context(), Config{PEM: guarded, PIN: pin("wrong"), Device: m.emulator.Path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	if err := m.signsWith(k); !errors.Is(err, signer.ErrPINIncorrect) {
+		t.Errorf("wrong password: %v, want ErrPINIncorrect", err)
+	}
+	if left := m.left(); len(left) > 0 {
+		t.Errorf("left in the TPM: %x", left)
 	}
 }
 

@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -40,19 +41,25 @@ func (dial dialer) open(ctx context.Context, path string) (*device, error) {
 type patience struct {
 	busy   time.Duration // one that somebody else has
 	answer time.Duration // to a command
-	// creation is for the answer to commands that make a key: a discrete TPM
-	// can take a minute for RSA.
+	// creation is for the answer to commands that make an RSA key: a discrete
+	// TPM can take a minute.
 	creation time.Duration
 }
 
 // usual is the patience of all but tests.
 var usual = patience{busy: 15 * time.Second, answer: 15 * time.Second, creation: 3 * time.Minute}
 
+// rsaArea is how the public area of every RSA key begins that is made here. By
+// chance it may stand in other commands, which then have more time.
+var rsaArea = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgRSA)), uint16(tpm2.TPMAlgSHA256))
+
 func (p patience) forAnswer(command []byte) time.Duration {
 	if len(command) >= 10 {
 		switch tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) {
 		case tpm2.TPMCCCreate, tpm2.TPMCCCreatePrimary:
-			return p.creation
+			if bytes.Contains(command, rsaArea) {
+				return p.creation
+			}
 		}
 	}
 	return p.answer

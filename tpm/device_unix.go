@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-tpm/tpm2/transport"
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -52,7 +53,22 @@ func (p patience) dial(ctx context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
+	d.TPM = named{d.TPM, path}
 	return d, nil
+}
+
+// named says which device it is that does not answer.
+type named struct {
+	transport.TPM
+	path string
+}
+
+func (n named) Send(command []byte) ([]byte, error) {
+	response, err := n.TPM.Send(command)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", n.path, err)
+	}
+	return response, err
 }
 
 // openError names the device once and says what can be done.

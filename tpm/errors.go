@@ -47,6 +47,7 @@ var errorKinds = []errorKind{
 	{tpm2.TPMRCType, "the object is of another type", errors.ErrUnsupported, false, ""},
 	{tpm2.TPMRCCommandCode, "the TPM does not have this command", errors.ErrUnsupported, false, ""},
 	{tpm2.TPMRCHierarchy, "the hierarchy is switched off", signer.ErrUnavailable, false, "enable it in the firmware"},
+	{rcBadTag, "this is a TPM 1.2", signer.ErrUnavailable, false, "Holdfast needs a TPM 2.0; some firmware can switch to it"},
 	{tpm2.TPMRCFailure, "the TPM is in failure mode", signer.ErrUnavailable, false, "restart the machine"},
 	{tpm2.TPMRCRetry, "the TPM is busy", signer.ErrUnavailable, false, "try again"},
 	{tpm2.TPMRCYielded, "the TPM is busy", signer.ErrUnavailable, false, "try again"},
@@ -54,6 +55,9 @@ var errorKinds = []errorKind{
 	{tpm2.TPMRCNVRate, "the TPM's memory cannot be written so often", signer.ErrUnavailable, false, "try again"},
 	{tpm2.TPMRCNVUnavailable, "the TPM's memory cannot be written now", signer.ErrUnavailable, false, "try again"},
 }
+
+// rcBadTag is TPM_RC_BAD_TAG, with which a TPM 1.2 answers.
+const rcBadTag tpm2.TPMRC = 0x01e
 
 const (
 	hintLockout = "wait, or reset it with the lockout password: tpm2_dictionarylockout --clear-lockout"

@@ -181,6 +181,7 @@ func (s *scene) encoded(name string, parent Handle, algorithm, password string) 
 // TestInterop has keys that were made by one program and sign in others: by
 // Holdfast, by OpenSSL's provider tpm2 and by tpm2-tools.
 func TestInterop(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.persistentPrimary(eccParent, srkTemplate, "")
 	s.persistentPrimary(authParent, srkTemplate, parentPassword)

@@ -7,10 +7,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 	"golang.org/x/crypto/cryptobyte"
 	der "golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // The format of TPM key files is that of draft-bottomley-tpm2-keys-00,
@@ -47,52 +51,69 @@ const maxPolicySteps = 16
 
 var errMalformed = errors.New("malformed TSS2 PRIVATE KEY")
 
-func malformed(what string) error { return fmt.Errorf("%w: %s", errMalformed, what) }
+const copyAgain = "the file is damaged: copy it again from where the key was made"
 
-// parseKeyPEM parses the one TSS2 PRIVATE KEY block in data.
+func malformed(what string) error {
+	return signer.WithHint(fmt.Errorf("%w: %s", errMalformed, what), copyAgain)
+}
+
+var pemBegin = []byte("-----BEGIN ")
+
+// blocks returns the PEM blocks in data. One that is damaged is an error,
+// wherever it stands.
+func blocks(data []byte) ([]*pem.Block, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as editors on Windows write it
+	var all []*pem.Block
+	for bytes.Contains(data, pemBegin) {
+		b, rest := pem.Decode(data)
+		// Decode passes over blocks that are damaged.
+		if b == nil || bytes.Count(data[:len(data)-len(rest)], pemBegin) > 1 {
+			return nil, signer.WithHint(fmt.Errorf("PEM block %d is damaged or cut off", len(all)+1), copyAgain)
+		}
+		all, data = append(all, b), rest
+	}
+	return all, nil
+}
+
+// parseKeyPEM parses the TSS2 PRIVATE KEY block in data, which holds no other
+// private key.
 func parseKeyPEM(data []byte) (*keyFile, error) {
-	var found *pem.Block
-	for {
-		block, rest := pem.Decode(data)
-		if block == nil {
-			break
-		}
-		if block.Type == pemType {
-			if found != nil {
-				return nil, errors.New("has more than one TSS2 PRIVATE KEY block")
-			}
-			found = block
-		}
-		data = rest
+	all, err := blocks(data)
+	if err != nil {
+		return nil, err
 	}
-	if found == nil {
-		return nil, errors.New("has no whole TSS2 PRIVATE KEY block")
+	all = slices.DeleteFunc(all, func(b *pem.Block) bool { return !strings.HasSuffix(b.Type, "PRIVATE KEY") })
+	switch {
+	case len(all) > 1:
+		return nil, signer.WithHint(fmt.Errorf("holds %d private keys: %w", len(all), signer.ErrAmbiguous), "put each key into a file of its own")
+	case len(all) == 0 || all[0].Type != pemType:
+		return nil, signer.WithHint(fmt.Errorf("has no TSS2 PRIVATE KEY: %w", signer.ErrNotFound), "a key file of a TPM has a line -----BEGIN TSS2 PRIVATE KEY-----")
 	}
-	return parseKey(found.Bytes)
+	return parseKey(all[0].Bytes)
 }
 
 // certificates returns those in data, in their order.
 func certificates(data []byte) ([]*x509.Certificate, error) {
+	all, err := blocks(data)
+	if err != nil {
+		return nil, err
+	}
 	var certs []*x509.Certificate
-	for {
-		block, rest := pem.Decode(data)
-		if block == nil {
-			return certs, nil
-		}
-		data = rest
-		if block.Type != "CERTIFICATE" {
+	for _, b := range all {
+		if b.Type != "CERTIFICATE" {
 			continue
 		}
-		c, err := x509.ParseCertificate(block.Bytes)
+		c, err := x509.ParseCertificate(b.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("certificate %d: %w", len(certs)+1, err)
 		}
 		certs = append(certs, c)
 	}
+	return certs, nil
 }
 
 // parseKey is lenient where files of other programs are: a BOOLEAN may be any
-// byte that is not zero, which is true in BER, and what is optional and not
+// byte that is not zero, which is true in BER, and an optional field that is not
 // known is passed over.
 func parseKey(data []byte) (*keyFile, error) {
 	var f keyFile
@@ -104,12 +125,14 @@ func parseKey(data []byte) (*keyFile, error) {
 	if !s.ReadASN1ObjectIdentifier(&f.kind) {
 		return nil, malformed("no type")
 	}
+	var had uint32
 	for s.PeekASN1Tag(tagged(tagOf(s))) {
 		tag := tagOf(s)
 		var v cryptobyte.String
-		if !s.ReadASN1(&v, tagged(tag)) || !f.option(tag, v) {
+		if !s.ReadASN1(&v, tagged(tag)) || had&(1<<tag) != 0 || !f.option(tag, v) {
 			return nil, malformed(fmt.Sprintf("field [%d]", tag))
 		}
+		had |= 1 << tag
 	}
 	var parent uint32
 	if !s.ReadASN1Integer(&parent) {
@@ -137,15 +160,15 @@ func tagOf(s cryptobyte.String) uint8 {
 func (f *keyFile) option(n uint8, v cryptobyte.String) bool {
 	switch n {
 	case 0:
-		return readBool(&v, &f.emptyAuth)
+		return readBool(&v, &f.emptyAuth) && v.Empty()
 	case 1:
-		return f.readPolicy(&v)
+		return f.readPolicy(&v) && v.Empty()
 	case 2:
-		return v.ReadASN1Bytes(&f.secret, der.OCTET_STRING)
+		return v.ReadASN1Bytes(&f.secret, der.OCTET_STRING) && v.Empty()
 	case 3:
 		f.signed = true
 	case 5:
-		return readBool(&v, &f.rsaParent)
+		return readBool(&v, &f.rsaParent) && v.Empty()
 	}
 	return true
 }
@@ -171,7 +194,7 @@ func (f *keyFile) readPolicy(s *cryptobyte.String) bool {
 		if !steps.ReadASN1(&step, der.SEQUENCE) ||
 			!step.ReadASN1(&code, tagged(0)) || !code.ReadASN1Integer(&command) ||
 			!step.ReadASN1(&parameters, tagged(1)) || !parameters.ReadASN1Bytes(&p.parameters, der.OCTET_STRING) ||
-			len(f.policy) == maxPolicySteps {
+			!code.Empty() || !parameters.Empty() || !step.Empty() || len(f.policy) == maxPolicySteps {
 			return false
 		}
 		p.command = tpm2.TPMCC(command)
@@ -211,17 +234,16 @@ func (f *keyFile) marshal() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: data}), nil
 }
 
+var errStructure = errors.New("is not whole, or not what a TPM makes")
+
 // unmarshal parses a TPM structure that takes all of data.
 func unmarshal[T tpm2.Marshallable, P interface {
 	*T
 	tpm2.Unmarshallable
 }](data []byte) (*T, error) {
 	v, err := tpm2.Unmarshal[T, P](data)
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(tpm2.Marshal(*v), data) {
-		return nil, errors.New("has more or other bytes than it should")
+	if err != nil || !bytes.Equal(tpm2.Marshal(*v), data) {
+		return nil, errStructure
 	}
 	return v, nil
 }

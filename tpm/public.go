@@ -35,7 +35,7 @@ func parsePublic(data []byte) (tpm2.TPMTPublic, error) {
 	if err != nil {
 		return tpm2.TPMTPublic{}, malformed("public part: " + err.Error())
 	}
-	area, err := b.Contents()
+	area, err := unmarshal[tpm2.TPMTPublic](b.Bytes())
 	if err != nil {
 		return tpm2.TPMTPublic{}, malformed("public part: " + err.Error())
 	}
@@ -58,7 +58,7 @@ func signingKey(area tpm2.TPMTPublic) (object, error) {
 		}
 		err = signer.WithHint(fmt.Errorf("is sealed data, not a key: %w", errors.ErrUnsupported), "sealed data serves as pin-source=tpm:path=…")
 	default:
-		err = fmt.Errorf("object of type 0x%04x is no asymmetric key: %w", uint16(area.Type), errors.ErrUnsupported)
+		err = signer.WithHint(fmt.Errorf("object of type 0x%04x is no asymmetric key: %w", uint16(area.Type), errors.ErrUnsupported), hintTypes)
 	}
 	if err != nil {
 		return object{}, err
@@ -87,6 +87,8 @@ func isSealed(area tpm2.TPMTPublic) bool {
 	return area.Type == tpm2.TPMAlgKeyedHash && !a.SignEncrypt && !a.Decrypt
 }
 
+const hintTypes = "keys are RSA, or on P-256, P-384 or P-521"
+
 // raw reports whether the key's bare RSA operation can be had: by decryption
 // without padding.
 func (o object) raw() bool {
@@ -109,8 +111,8 @@ func (o *object) readRSA() error {
 	}
 	bits := int(params.KeyBits)
 	n := new(big.Int).SetBytes(unique.Buffer)
-	if bits < minRSA || bits > maxRSA || n.BitLen() != bits {
-		return malformed("public part: RSA modulus of another size than it says")
+	if bits < minRSA || bits > maxRSA || n.BitLen() != bits || n.Bit(0) == 0 {
+		return malformed("public part: not an RSA modulus of the size that it says")
 	}
 	e := int64(params.Exponent)
 	if e == 0 {
@@ -186,5 +188,5 @@ func (o *object) readECC() error {
 		}
 		return nil
 	}
-	return fmt.Errorf("curve 0x%04x: %w", uint16(params.CurveID), errors.ErrUnsupported)
+	return signer.WithHint(fmt.Errorf("curve 0x%04x: %w", uint16(params.CurveID), errors.ErrUnsupported), hintTypes)
 }

@@ -92,8 +92,14 @@ func parse(ref keystore.Ref, opts keystore.Options) (cfg Config, a map[string]st
 	return cfg, a, nil
 }
 
+// parseHandle reads a number: decimal, or hexadecimal after 0x.
 func parseHandle(s string) (Handle, error) {
-	n, err := strconv.ParseUint(s, 0, 32)
+	base := 10
+	digits, ok := strings.CutPrefix(strings.ToLower(s), "0x")
+	if ok {
+		base = 16
+	}
+	n, err := strconv.ParseUint(digits, base, 32)
 	return Handle(n), err
 }
 

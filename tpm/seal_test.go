@@ -2,12 +2,14 @@ package tpm
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -78,6 +80,66 @@ func TestSeal(t *testing.T) {
 			}
 			if left := m.left(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
+			}
+		})
+	}
+}
+
+// A recorder keeps what crosses the bus.
+type recorder struct {
+	transport.TPM
+	seen *bytes.Buffer
+}
+
+func (r recorder) Send(command []byte) ([]byte, error) {
+	response, err := r.TPM.Send(command)
+	r.seen.Write(command)
+	r.seen.Write(response)
+	return response, err
+}
+
+// TestSealedOnTheBus looks for the secret and the passwords in what crosses the
+// bus when something is sealed and unsealed.
+func TestSealedOnTheBus(t *testing.T) {
+	m := newMaker(t, newTPM(t))
+	m.persistentPrimary(authParent, srkTemplate, parentPassword)
+	const secret = "sealed-secret-1234"
+	for _, c := range []struct {
+		name       string
+		parent     Handle
+		key, above string
+		pcrs       []PCRs
+	}{
+		{name: "plain"},
+		{name: "password", key: keyPassword},
+		{name: "PCRs", pcrs: pcr16},
+		{name: "PCRs and password", key: keyPassword, pcrs: pcr16},
+		{name: "parent with password", parent: authParent, key: keyPassword, above: parentPassword},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var seen bytes.Buffer
+			recorded := func(ctx context.Context, path string) (*device, error) {
+				d, err := dial(ctx, path)
+				if err == nil {
+					d.TPM = recorder{d.TPM, &seen}
+				}
+				return d, err
+			}
+			file, err := seal(t.Context(), CreateConfig{Device: m.emulator.Path, Parent: c.parent, PIN: pin(c.key), ParentPIN: pin(c.above), PCRs: c.pcrs}, []byte(secret), recorded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := unseal(t.Context(), Config{PEM: file, Device: m.emulator.Path, PIN: pin(c.key), ParentPIN: pin(c.above)}, recorded)
+			if err != nil || string(got) != secret {
+				t.Fatalf("%q, %v", got, err)
+			}
+			if seen.Len() < 1000 {
+				t.Errorf("only %d bytes were recorded", seen.Len())
+			}
+			for _, word := range []string{secret, keyPassword, parentPassword} {
+				if bytes.Contains(seen.Bytes(), []byte(word)) {
+					t.Errorf("%q crosses the bus", word)
+				}
 			}
 		})
 	}

@@ -3,8 +3,6 @@
 package main
 
 import (
-	"encoding/json"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -206,31 +204,4 @@ func forTokens(t *testing.T, list func(*testing.T, *pki) []tokenInput, check fun
 		}
 	})
 	t.Logf("%d cases in %v", len(cases), time.Since(start).Round(time.Second))
-}
-
-func (r result) checkGood(t *testing.T) {
-	t.Helper()
-	var out struct {
-		Version     int
-		AccessKeyId string
-	}
-	if err := json.Unmarshal([]byte(r.stdout), &out); err != nil || out.Version != 1 || out.AccessKeyId != "ASIAEXAMPLE" {
-		t.Errorf("no credentials: %v", err)
-	}
-	if r.code != 0 || r.stderr != "" || r.sent != 1 || r.killed {
-		t.Errorf("exit code %d, %d sent, standard error: %s", r.code, r.sent, r.stderr)
-	}
-}
-
-// given gives the whole folder to the user of badInput.nobody.
-func given(s *scene) {
-	if os.Geteuid() != 0 {
-		return
-	}
-	s.must(filepath.WalkDir(s.dir, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return os.Lchown(path, 65534, 65534)
-	}))
 }

@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"crypto"
 	"encoding/binary"
-	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -205,8 +203,3 @@ func jail(s *scene) {
 
 // libraryPath matches the files in what ldd says.
 var libraryPath = regexp.MustCompile(`/\S+\.so\S*`)
-
-func created(w http.ResponseWriter, _ *http.Request) {
-	w.WriteHeader(http.StatusCreated)
-	fmt.Fprintf(w, testCredentials, "2999-01-01T00:00:00Z")
-}

@@ -8,12 +8,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -175,4 +177,17 @@ func refusing(s *scene) (string, *atomic.Int32) {
 	s.must(err)
 	defer l.Close()
 	return "http://" + l.Addr().String(), new(atomic.Int32)
+}
+
+// given gives the whole folder to the user of badInput.nobody.
+func given(s *scene) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	s.must(filepath.WalkDir(s.dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, 65534, 65534)
+	}))
 }

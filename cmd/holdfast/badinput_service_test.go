@@ -178,3 +178,8 @@ func answerCases(*pki) (all []badInput) {
 	}
 	return all
 }
+
+func created(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusCreated)
+	fmt.Fprintf(w, testCredentials, "2999-01-01T00:00:00Z")
+}

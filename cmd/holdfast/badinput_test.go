@@ -4,8 +4,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -45,11 +47,12 @@ type badInput struct {
 	serve server // nil: must not be called
 
 	code    int
-	culprit string // in the first line
-	hint    string // in the second line
-	warning string // in one more line before; "": there is none
-	secret  string // nowhere
-	sent    int    // requests, or connections of a server that is not HTTP
+	culprit string        // in the first line
+	hint    string        // in the second line
+	warning string        // in one more line before; "": there is none
+	secret  string        // nowhere
+	sent    int           // requests, or connections of a server that is not HTTP
+	time    time.Duration // it may take; 0: badInputTime
 }
 
 // TestBadInput runs the real program, as AWS's clients do.
@@ -168,7 +171,7 @@ func (s *scene) run(program string, c badInput) result {
 		env = append(env, place.Replace(v))
 	}
 
-	ctx, cancel := context.WithTimeout(s.Context(), badInputTime)
+	ctx, cancel := context.WithTimeout(s.Context(), cmp.Or(c.time, badInputTime))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = s.dir
@@ -256,7 +259,7 @@ var goType = regexp.MustCompile(`\*?\b[a-z][a-z0-9]*\.[A-Z]\w*|\*[a-z]\w+\.\w|\b
 
 func (r result) check(t *testing.T, c badInput, secrets []string) {
 	if r.killed {
-		t.Errorf("does not end within %v", badInputTime)
+		t.Errorf("does not end within %v", cmp.Or(c.time, badInputTime))
 	}
 	if r.code != c.code {
 		t.Errorf("exit code is %d, want %d", r.code, c.code)
@@ -295,5 +298,19 @@ func (r result) check(t *testing.T, c badInput, secrets []string) {
 		if strings.Contains(text, secret) {
 			t.Errorf("standard error has the secret %q", secret)
 		}
+	}
+}
+
+func (r result) checkGood(t *testing.T) {
+	t.Helper()
+	var out struct {
+		Version     int
+		AccessKeyId string
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &out); err != nil || out.Version != 1 || out.AccessKeyId != "ASIAEXAMPLE" {
+		t.Errorf("no credentials: %v", err)
+	}
+	if r.code != 0 || r.stderr != "" || r.sent != 1 || r.killed {
+		t.Errorf("exit code %d, %d sent, standard error: %s", r.code, r.sent, r.stderr)
 	}
 }

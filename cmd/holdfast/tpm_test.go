@@ -63,6 +63,15 @@ func TestTPM(t *testing.T) {
 	tokenPIN, err := tpm.Seal(t.Context(), tpm.CreateConfig{Device: emulator.Path, PCRs: pcrs}, []byte(pkcs11test.PIN))
 	write("token", tokenPIN, err)
 	write("pin", []byte(password+"\n"), nil)
+	var both []byte
+	for _, name := range []string{"plain.crt", "plain"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		both = append(both, data...)
+	}
+	write("both", both, nil)
 	write("ca.pem", signertest.CertPEM(ca.Root()), nil)
 
 	_, session, stop, err := runEmulator(dir, "--trust-anchor", "ca.pem")
@@ -70,7 +79,7 @@ func TestTPM(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	env := append(os.Environ(), "TPM_DEVICE="+emulator.Path, "GORACE="+quickExit)
+	env := append(os.Environ(), "TPM_DEVICE="+emulator.Path, "GORACE="+quickExit, "KEY="+string(both))
 	run := func(t *testing.T, session string, args ...string) (code int, stdout, stderr string) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "holdfast", slices.Concat([]string{"credential-process"}, args, strings.Fields(session))...)
@@ -93,6 +102,8 @@ func TestTPM(t *testing.T) {
 	}
 	commands := []command{
 		key("a path", "plain.crt", "plain", 0, 0),
+		{"key and certificates in one file", session, []string{"--certificate", "both"}, 0, 0},
+		key("a variable", "plain.crt", "env:KEY", 0, 0),
 		key("path=", "plain.crt", "tpm:path=plain", 0, 0),
 		key("password in a file", "guarded.crt", "guarded", 0, 0, "--pin-source", "file:pin"),
 		key("password in the reference's file", "guarded.crt", "tpm:path=guarded;pin-source=file:pin", 0, 0),

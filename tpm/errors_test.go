@@ -1,0 +1,132 @@
+package tpm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// Bits of a response code (TPM 2.0 Library, part 2, section 6.6.2, table 15).
+const (
+	formatOne   tpm2.TPMRC = 0x080
+	ofParameter tpm2.TPMRC = 0x040
+	ofSession   tpm2.TPMRC = 0x800
+)
+
+// forms are the codes by which a TPM may say the same: those of format one tell
+// which handle, parameter or session they are about.
+func forms(code tpm2.TPMRC) []tpm2.TPMRC {
+	all := []tpm2.TPMRC{code}
+	if code&formatOne == 0 {
+		return all
+	}
+	for n := tpm2.TPMRC(1); n <= 7; n++ {
+		all = append(all, code|n<<8, code|ofSession|n<<8)
+	}
+	for n := tpm2.TPMRC(1); n <= 15; n++ {
+		all = append(all, code|ofParameter|n<<8)
+	}
+	return all
+}
+
+func TestErrorKinds(t *testing.T) {
+	sentinels := []error{
+		signer.ErrNotFound, signer.ErrUnavailable, signer.ErrPINIncorrect, signer.ErrPINLocked, errors.ErrUnsupported,
+		signer.ErrPINRequired, signer.ErrAmbiguous, signer.ErrMismatch, signer.ErrClosed, signer.ErrNoCertificate,
+	}
+	seen := make(map[tpm2.TPMRC]bool)
+	for _, k := range errorKinds {
+		if seen[k.code] {
+			t.Errorf("0x%03x stands in the table twice", uint32(k.code))
+		}
+		seen[k.code] = true
+		for _, code := range forms(k.code) {
+			err := fmt.Errorf("around: %w", explain("TPM2_Test", fmt.Errorf("below: %w", code)))
+			if !errors.Is(err, k.code) {
+				t.Errorf("0x%03x: %v is not 0x%03x", uint32(code), err, uint32(k.code))
+			}
+			var rc tpm2.TPMRC
+			if !errors.As(err, &rc) || rc != code {
+				t.Errorf("0x%03x: reached 0x%03x", uint32(code), uint32(rc))
+			}
+			for _, s := range sentinels {
+				if errors.Is(err, s) != (s == k.is) {
+					t.Errorf("0x%03x: is %q: %t", uint32(code), s, errors.Is(err, s))
+				}
+			}
+			if text := err.Error(); !strings.Contains(text, "TPM2_Test: "+k.text) || !strings.Contains(text, fmt.Sprintf("0x%03x", uint32(code))) {
+				t.Errorf("0x%03x: %q", uint32(code), text)
+			}
+			if signer.Hint(err) != k.hint {
+				t.Errorf("0x%03x: hint %q, want %q", uint32(code), signer.Hint(err), k.hint)
+			}
+			if lost(err) != k.lost {
+				t.Errorf("0x%03x: lost %t", uint32(code), lost(err))
+			}
+		}
+		// What is loaded again is over by itself, or not the caller's.
+		if k.hint == "" && !k.lost && !errors.Is(k.is, errors.ErrUnsupported) {
+			t.Errorf("0x%03x has no hint", uint32(k.code))
+		}
+	}
+}
+
+// Codes whose numbers are alike mean other things.
+func TestErrorsApart(t *testing.T) {
+	for code, want := range map[tpm2.TPMRC]error{
+		0x98e: signer.ErrPINIncorrect, // TPM_RC_S + TPM_RC_1 + TPM_RC_AUTH_FAIL
+		0x9a2: signer.ErrPINIncorrect, // TPM_RC_S + TPM_RC_1 + TPM_RC_BAD_AUTH
+		0x921: signer.ErrPINLocked,    // TPM_RC_LOCKOUT
+		0x99d: signer.ErrUnavailable,  // TPM_RC_S + TPM_RC_1 + TPM_RC_POLICY_FAIL
+		0x902: signer.ErrUnavailable,  // TPM_RC_OBJECT_MEMORY
+		0x910: signer.ErrUnavailable,  // TPM_RC_REFERENCE_H0
+		0x100: signer.ErrUnavailable,  // TPM_RC_INITIALIZE
+		0x12f: errors.ErrUnsupported,  // TPM_RC_AUTH_UNAVAILABLE
+		0x1df: signer.ErrNotFound,     // TPM_RC_P + TPM_RC_1 + TPM_RC_INTEGRITY
+		0x18b: signer.ErrNotFound,     // TPM_RC_H + TPM_RC_1 + TPM_RC_HANDLE
+		0x2d2: errors.ErrUnsupported,  // TPM_RC_P + TPM_RC_2 + TPM_RC_SCHEME
+		0x01e: signer.ErrUnavailable,  // TPM_RC_BAD_TAG
+	} {
+		if err := explain("TPM2_Test", code); !errors.Is(err, want) {
+			t.Errorf("0x%03x: %v, want %v", uint32(code), err, want)
+		}
+	}
+	for _, code := range []tpm2.TPMRC{0x103, 0x98f, 0x122, 0x922, 0x1d5, 0x00e} {
+		err := explain("TPM2_Test", code)
+		if _, ok := kindOf(err); ok {
+			t.Errorf("0x%03x is held to be %v", uint32(code), err)
+		}
+		if !errors.Is(err, code) || !strings.HasPrefix(err.Error(), "TPM2_Test: ") || lost(err) {
+			t.Errorf("0x%03x: %v", uint32(code), err)
+		}
+	}
+	// What go-tpm cannot read is no answer of a TPM.
+	junk := errors.New("junk")
+	if err := explain("TPM2_Test", junk); !errors.Is(err, junk) || !errors.Is(err, signer.ErrUnavailable) || lost(err) {
+		t.Errorf("%v", err)
+	}
+	if err := explain("TPM2_Test", nil); err != nil {
+		t.Errorf("nothing is explained as %v", err)
+	}
+}
+
+func TestBusError(t *testing.T) {
+	for cause, again := range map[error]bool{io.EOF: true, io.ErrUnexpectedEOF: true, os.ErrClosed: true, os.ErrDeadlineExceeded: false} {
+		err := explain("TPM2_Test", busError(cause))
+		for _, want := range []error{errBus, cause, signer.ErrUnavailable} {
+			if !errors.Is(err, want) {
+				t.Errorf("%v is not %v", err, want)
+			}
+		}
+		if lost(err) != again {
+			t.Errorf("%v: another try: %t", err, lost(err))
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package tpm
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/google/go-tpm/tpm2"
+)
+
+// A departed takes the commands that go to a TPM which is gone.
+type departed struct{ commands [][]byte }
+
+func (r *departed) Send(command []byte) ([]byte, error) {
+	r.commands = append(r.commands, command)
+	return nil, busError(io.EOF)
+}
+
+// Only RSA keys take a TPM long: with any other a person notices soon that it
+// does not answer.
+func TestPatience(t *testing.T) {
+	var r departed
+	var errs []error
+	both := func(hierarchy Handle, area tpm2.TPMTPublic) {
+		_, err := tpm2.CreatePrimary{PrimaryHandle: hierarchy, InPublic: tpm2.New2B(area)}.Execute(&r)
+		_, err2 := tpm2.Create{ParentHandle: hierarchy, InPublic: tpm2.New2B(area)}.Execute(&r)
+		errs = append(errs, err, err2)
+	}
+	for _, kind := range []tpm2.TPMTPublic{primaryTemplate(true), rsaTemplate(2048), rsaTemplate(3072), primaryTemplate(false), eccTemplate(tpm2.TPMECCNistP256)} {
+		both(tpm2.TPMRHOwner, kind)
+	}
+	_, err := tpm2.ReadPublic{ObjectHandle: Handle(0x81000001)}.Execute(&r)
+	for _, err := range append(errs, err) {
+		if !errors.Is(err, errBus) {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []time.Duration{
+		creationPatience, creationPatience, creationPatience, creationPatience, creationPatience, creationPatience,
+		patience, patience, patience, patience, patience,
+	} {
+		if got := patienceFor(r.commands[i]); got != want {
+			t.Errorf("command %d: %v, want %v: %x", i, got, want, r.commands[i])
+		}
+	}
+	if got := patienceFor(nil); got != patience {
+		t.Errorf("no command: %v", got)
+	}
+}

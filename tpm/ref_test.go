@@ -1,0 +1,189 @@
+package tpm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+func refOf(t testing.TB, s string) keystore.Ref {
+	t.Helper()
+	ref, err := keystore.ParseRef(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+// answer calls a PINFunc, which may be nil.
+func given(t *testing.T, ask keystore.PINFunc, p keystore.Prompt) (string, error) {
+	t.Helper()
+	if ask == nil {
+		return "nobody", nil
+	}
+	pin, err := ask(t.Context(), p)
+	return string(pin), err
+}
+
+func TestConfigFor(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.ToSlash(path)
+	}
+	key, odd, pin := write("key.pem", "key"), write("a;b%c.pem", "odd"), write("pin", "from file\n")
+	log := slog.New(slog.DiscardHandler)
+	opts := keystore.Options{
+		PIN:    func(context.Context, keystore.Prompt) ([]byte, error) { return []byte("asked"), nil },
+		Logger: log,
+		LookupEnv: func(name string) (string, bool) {
+			v, ok := map[string]string{"TPM_DEVICE": "/dev/env", "PIN": "from env", "KEY": "in env"}[name]
+			return v, ok
+		},
+	}
+	type want struct {
+		pem, device, pin, parentPIN string
+		handle                      Handle
+	}
+	file := want{pem: "key", device: "/dev/env", pin: "asked", parentPIN: "nobody"}
+	persistent := want{handle: 0x81010002, device: "/dev/env", pin: "asked", parentPIN: "nobody"}
+	with := func(w want, change func(*want)) want { change(&w); return w }
+	for _, c := range []struct {
+		ref  string
+		want want
+	}{
+		{key, file},
+		{"file:" + key, file},
+		{"env:KEY", with(file, func(w *want) { w.pem = "in env" })},
+		{"tpm:path=" + key, file},
+		{"TPM:path=" + key, file},
+		{"tpm:" + keystore.FormatAttribute("path", odd), with(file, func(w *want) { w.pem = "odd" })},
+		{"tpm:path=" + key + ";device=/dev/other", with(file, func(w *want) { w.device = "/dev/other" })},
+		{"tpm:device=/dev/a%3Bb;path=" + key, with(file, func(w *want) { w.device = "/dev/a;b" })},
+		{"tpm:path=" + key + ";pin-value=a%3Bb", with(file, func(w *want) { w.pin = "a;b" })},
+		{"tpm:path=" + key + ";pin-source=file:" + pin, with(file, func(w *want) { w.pin = "from file" })},
+		{"tpm:path=" + key + ";pin-source=" + pin, with(file, func(w *want) { w.pin = "from file" })},
+		{"tpm:path=" + key + ";pin-source=env:PIN", with(file, func(w *want) { w.pin = "from env" })},
+		{"tpm:path=" + key + ";parent-auth-source=env:PIN", with(file, func(w *want) { w.parentPIN = "from env" })},
+
+		{"tpm:handle=0x81010002", persistent},
+		{"tpm:handle=0X81010002", persistent},
+		{"tpm:handle=2164326402", persistent},
+		{"tpm:handle=0x81000000", with(persistent, func(w *want) { w.handle = 0x81000000 })},
+		{"tpm:handle=0x81ffffff", with(persistent, func(w *want) { w.handle = 0x81ffffff })},
+		{"tpm:handle=0x81FFFFFF", with(persistent, func(w *want) { w.handle = 0x81ffffff })},
+		{"tpm:handle=0x81010002;pin-value=x;device=/dev/other", with(persistent, func(w *want) { w.pin, w.device = "x", "/dev/other" })},
+		{"handle:81010002", persistent},
+		{"handle:0x81010002", persistent},
+		{"handle:0X81010002", persistent},
+		{"HANDLE:0x81010002", persistent},
+		{"handle:81FFabcd", with(persistent, func(w *want) { w.handle = 0x81ffabcd })},
+	} {
+		ref := refOf(t, c.ref)
+		cfg, err := configFor(t.Context(), ref, opts)
+		if err != nil {
+			t.Errorf("%s: %v", c.ref, err)
+			continue
+		}
+		got := want{pem: string(cfg.PEM), device: cfg.Device, handle: cfg.Handle}
+		var errs [2]error
+		got.pin, errs[0] = given(t, cfg.PIN, keystore.Prompt{What: keystore.AskTPMKey})
+		got.parentPIN, errs[1] = given(t, cfg.ParentPIN, keystore.Prompt{What: keystore.AskTPMParent})
+		if got != c.want || errors.Join(errs[:]...) != nil || cfg.Ref != ref || cfg.Logger != log {
+			t.Errorf("%s: got %+v, errors %v, want %+v", c.ref, got, errs, c.want)
+		}
+	}
+}
+
+// Without an environment only the machine's own TPM is meant, and nobody is
+// asked.
+func TestConfigForOfNothing(t *testing.T) {
+	cfg, err := configFor(t.Context(), refOf(t, "tpm:handle=0x81010002"), keystore.Options{})
+	if err != nil || cfg.Device != "" || cfg.PIN != nil || cfg.ParentPIN != nil || cfg.PEM != nil {
+		t.Errorf("got %+v, error %v", cfg, err)
+	}
+}
+
+func TestConfigForRefuses(t *testing.T) {
+	opts := keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }}
+	for _, c := range []struct{ ref, culprit string }{
+		{"tpm:", ""},
+		{"tpm:key.pem", ""},
+		{"tpm:path=", "path"},
+		{"tpm:device=/dev/tpmrm0", "path="},
+		{"tpm:path=key.pem;handle=0x81010002", "path="},
+		{"tpm:path=key.pem;path=key.pem", "path"},
+		{"tpm:path=key.pem;objekt=a", "objekt"},
+		{"tpm:path=key.pem;auth-source=a", "auth-source"},
+		{"tpm:path=key.pem;parent=0x81000001", "parent"},
+		{"tpm:path=key.pem;pcrs=sha256:7", "pcrs"},
+		{"tpm:handle=0x81010002;pcrs=sha256:7", "pcrs"},
+		{"tpm:handle=81010002", "81010002"},
+		{"tpm:handle=key", "key"},
+		{"tpm:handle=-1", "-1"},
+		{"tpm:handle=0", "0"},
+		{"tpm:handle=0x80000000", "0x80000000"},
+		{"tpm:handle=0x40000001", "0x40000001"},
+		{"tpm:handle=0x01000001", "0x01000001"},
+		{"tpm:handle=0x82000000", "0x82000000"},
+		{"tpm:handle=0x181010002", "0x181010002"},
+		{"tpm:handle=0x81_01_00_02", "0x81_01_00_02"},
+		{"tpm:handle= 0x81010002", "0x81010002"},
+		{"tpm:handle=0b10000001000000010000000000000010", "0b1"},
+		{"tpm:handle=0o20100200002", "0o2"},
+		{"tpm:handle=020100200002", "020100200002"}, // octal to C
+		{"tpm:handle=%zz", "handle"},
+		{"handle:", "0x"},
+		{"handle:0x", "0x"},
+		{"handle:key", "key"},
+		{"handle:80000000", "80000000"},
+		{"handle:0x40000001", "40000001"},
+		{"handle:0x0x81010002", "0x0x"},
+		{"handle:81_01_00_02", "81_01"},
+		{"handle:81010002;device=/dev/tpm0", "device"},
+		{"handle:181010002", "181010002"},
+		{"tpm:path=key.pem;pin-source=env:PIN;pin-value=s3cret", "pin-source and pin-value"},
+		{"tpm:path=key.pem;pin-value=s3cret;pin-source=env:PIN", "pin-source and pin-value"},
+		{"tpm:path=key.pem;pin-source=pass:s3cret", "pass"},
+		{"tpm:path=key.pem;pin-source=tpm:path=s3cret", "pin-source"},
+		{"tpm:path=key.pem;pin-source=prompt:", "pin-source"},
+		{"tpm:path=key.pem;pin-source=-", "pin-source"},
+		{"tpm:path=key.pem;parent-auth-source=pass:s3cret", "pass"},
+	} {
+		cfg, err := configFor(t.Context(), refOf(t, c.ref), opts)
+		var refErr *keystore.RefError
+		if !errors.As(err, &refErr) || !strings.Contains(err.Error(), c.culprit) {
+			t.Errorf("%s: got handle 0x%08x, error %v", c.ref, uint32(cfg.Handle), err)
+			continue
+		}
+		if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: error %v shows a secret", c.ref, err)
+		}
+	}
+}
+
+// A password in a reference is no person, who alone may spend the last try.
+func TestPINValueIsNotForTheLastTry(t *testing.T) {
+	cfg, err := configFor(t.Context(), refOf(t, "tpm:handle=0x81010002;pin-value=s3cret"), keystore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for last, want := range map[bool]error{false: nil, true: signer.ErrPINRequired} {
+		pin, err := cfg.PIN(t.Context(), keystore.Prompt{What: keystore.AskTPMKey, LastTry: last})
+		if !errors.Is(err, want) || err == nil && !bytes.Equal(pin, []byte("s3cret")) {
+			t.Errorf("last try %t: error %v", last, err)
+		}
+		clear(pin) // it is the caller's
+	}
+}
