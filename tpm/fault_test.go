@@ -215,6 +215,9 @@ func TestLastingFaults(t *testing.T) {
 					if opens != closes {
 						t.Errorf("from command %d on: %d devices opened, %d closed", from, opens, closes)
 					}
+					if managed && count(b.commands(), "Startup") > 0 {
+						t.Error("started a TPM that somebody else manages")
+					}
 					if opens > 7 { // for the lockout and the key, three times, and for the lockout in the end
 						t.Errorf("from command %d on: %d devices opened", from, opens)
 					}

@@ -331,7 +331,7 @@ func (r *resident) explainLockout(ctx context.Context, err error) error {
 	}
 	defer r.drop()
 	if l, readErr := r.lockout(ctx); readErr == nil && l.err() != nil {
-		return errors.Join(l.err(), err)
+		return fmt.Errorf("%w: %w", l.err(), err)
 	}
 	return err
 }
