@@ -37,14 +37,14 @@ func TestPatience(t *testing.T) {
 		}
 	}
 	for i, want := range []time.Duration{
-		creationPatience, creationPatience, creationPatience, creationPatience, creationPatience, creationPatience,
-		patience, patience, patience, patience, patience,
+		usual.creation, usual.creation, usual.creation, usual.creation, usual.creation, usual.creation,
+		usual.answer, usual.answer, usual.answer, usual.answer, usual.answer,
 	} {
-		if got := patienceFor(r.commands[i]); got != want {
+		if got := usual.forAnswer(r.commands[i]); got != want {
 			t.Errorf("command %d: %v, want %v: %x", i, got, want, r.commands[i])
 		}
 	}
-	if got := patienceFor(nil); got != patience {
+	if got := usual.forAnswer(nil); got != usual.answer {
 		t.Errorf("no command: %v", got)
 	}
 }

@@ -146,7 +146,9 @@ func (r *resident) open(ctx context.Context) (*device, error) {
 	}
 	d, err := r.dial.open(ctx, r.cfg.Device)
 	if err == nil && r.untidy && !d.managed {
-		r.log.Debug("removed what was left in the TPM", "objects", evict(d))
+		if n := evict(d); n > 0 {
+			r.log.Warn("the TPM was left in the middle of something; removed what was in it", "objects", n)
+		}
 	}
 	r.untidy = r.untidy && err != nil
 	return d, err
@@ -171,10 +173,11 @@ func (r *resident) mend(d *device, err error) bool {
 	return false
 }
 
-// evict flushes all transient objects and loaded sessions.
+// evict flushes all transient objects and loaded sessions. Sessions that were
+// saved take no room, and are somebody's.
 func evict(d *device) int {
 	n := 0
-	for _, first := range []Handle{0x80000000, 0x02000000, 0x03000000} {
+	for _, first := range []Handle{0x80000000, 0x02000000} {
 		found, _ := handles(d, first)
 		for _, h := range found {
 			if _, err := (tpm2.FlushContext{FlushHandle: h}).Execute(d); err == nil {
