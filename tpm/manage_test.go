@@ -157,7 +157,8 @@ func TestGenerate(t *testing.T) {
 func TestGenerateBoundToPCRs(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	path := filepath.Join(t.TempDir(), "key.pem")
-	k, err := m.generate("path="+path+";pcrs=sha256:16", keystore.P256, keystore.Options{})
+	m.extend(15) // so that the two differ
+	k, err := m.generate("path="+path+";pcrs=sha256:16,15,16", keystore.P256, keystore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +166,7 @@ func TestGenerateBoundToPCRs(t *testing.T) {
 	if err := m.signsWith(k); err != nil {
 		t.Fatal(err)
 	}
-	m.extend(15) // nothing to it
+	m.extend(14) // nothing to it
 	if err := m.signsWith(k); err != nil {
 		t.Fatal(err)
 	}
