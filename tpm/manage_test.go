@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/sha256"
+	"encoding/asn1"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
@@ -157,7 +159,8 @@ func TestGenerate(t *testing.T) {
 func TestGenerateBoundToPCRs(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	path := filepath.Join(t.TempDir(), "key.pem")
-	k, err := m.generate("path="+path+";pcrs=sha256:16", keystore.P256, keystore.Options{})
+	m.extend(15) // so that the two differ
+	k, err := m.generate("path="+path+";pcrs=sha256:16,15,16", keystore.P256, keystore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +168,25 @@ func TestGenerateBoundToPCRs(t *testing.T) {
 	if err := m.signsWith(k); err != nil {
 		t.Fatal(err)
 	}
-	m.extend(15) // nothing to it
+	// The TPM insists on the policy, whatever the file says.
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, password := range []string{"", "any"} {
+		freed, err := Open(t.Context(), Config{PEM: withoutPolicy(t, file), Device: m.emulator.Path, PIN: pin(password)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer freed.Close()
+		if err := m.signsWith(freed); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("without its policy: %v, want ErrUnsupported", err)
+		}
+		if err := freed.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	m.extend(14) // nothing to it
 	if err := m.signsWith(k); err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +200,18 @@ func TestGenerateBoundToPCRs(t *testing.T) {
 	if left := m.left(); len(left) > 0 {
 		t.Errorf("left in the TPM: %x", left)
 	}
+}
+
+// withoutPolicy takes the policy out of a key file.
+func withoutPolicy(tb testing.TB, file []byte) []byte {
+	tb.Helper()
+	block, _ := pem.Decode(file)
+	var f tss2
+	if _, err := asn1.Unmarshal(block.Bytes, &f); err != nil {
+		tb.Fatal(err)
+	}
+	f.Policy = nil
+	return f.pem(tb)
 }
 
 // TestGenerateKeepsFiles has nothing that exists overwritten, and nothing left

@@ -74,6 +74,11 @@ func TestSeal(t *testing.T) {
 			if c.pcrs == nil {
 				return
 			}
+			freed := cfg
+			freed.PEM = withoutPolicy(t, file)
+			if got, err := Unseal(t.Context(), freed); !errors.Is(err, errors.ErrUnsupported) || got != nil {
+				t.Errorf("without its policy: %q, %v, want ErrUnsupported", got, err)
+			}
 			m.extend(16)
 			if got, err := Unseal(t.Context(), cfg); !errors.Is(err, signer.ErrUnavailable) || got != nil {
 				t.Errorf("after the PCR changed: %q, %v, want ErrUnavailable", got, err)
