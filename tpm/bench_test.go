@@ -14,7 +14,7 @@ import (
 
 // oneConnection returns a dialer whose devices are all one connection, so that a bare
 // command and a Key can take turns.
-func oneConnection(b *testing.B, path string) (*device, dialer) {
+func oneConnection(b testing.TB, path string) (*device, dialer) {
 	b.Helper()
 	d, err := dial(b.Context(), path)
 	if err != nil {

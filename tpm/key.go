@@ -129,7 +129,11 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	}
 	var sig []byte
 	err = k.use(k.ctx, func(l *loaded) (err error) {
-		sig, err = op(l)
+		if sig, err = op(l); err == nil && k.file == nil && l.managed {
+			// Meanwhile another program can have given the handle to another
+			// key, which signs as well.
+			err = k.is.verify(m, digest, sig)
+		}
 		return err
 	})
 	if err == nil {

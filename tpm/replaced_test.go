@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
@@ -69,5 +70,61 @@ func TestReplaced(t *testing.T) {
 	}
 	if n := tries(t, emulator); n != 0 {
 		t.Errorf("%d tries were counted", n)
+	}
+}
+
+// With a resource manager the handle is not looked at before each signature;
+// another key's signature is noticed all the same.
+func TestReplacedWhileHeld(t *testing.T) {
+	emulator := newTPM(t)
+	for _, kind := range []keystore.KeyType{keystore.P256, keystore.RSA2048} {
+		t.Run(string(kind), func(t *testing.T) {
+			const h = 0x81010003
+			var pems [2][]byte
+			for i := range pems {
+				pem, err := Create(t.Context(), CreateConfig{Device: emulator.Path}, kind)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pems[i] = pem
+			}
+			keep(t, emulator, h, pems[0])
+			d, dialer := oneConnection(t, emulator.Path)
+			k := mustOpen(t, Config{Handle: h}, dialer)
+			mustSign(t, k)
+			replaceOn(t, d, h, pems[1])
+			wantUnavailable(t, trySign(k, "replaced"))
+			if err := k.Close(); err != nil {
+				t.Fatal(err)
+			}
+			_ = d.close()
+			remove(t, emulator, h)
+		})
+	}
+}
+
+// replaceOn gives the handle of a persistent object to the key in a file.
+func replaceOn(t *testing.T, d *device, h Handle, pem []byte) {
+	t.Helper()
+	o, err := readPublic(d, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evict := tpm2.EvictControl{Auth: tpm2.TPMRHOwner, ObjectHandle: &tpm2.NamedHandle{Handle: h, Name: o.name}, PersistentHandle: h}
+	if _, err := evict.Execute(d); err != nil {
+		t.Fatal(err)
+	}
+	r, err := newResident(t.Context(), Config{PEM: pem}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := r.load(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.clear(nil)
+	evict.ObjectHandle = &tpm2.NamedHandle{Handle: l.handle, Name: l.name}
+	if _, err := evict.Execute(d); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -3,6 +3,7 @@ package tpm
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/tls"
 	"errors"
@@ -163,6 +164,25 @@ func (o object) rawOperation(m signer.Mechanism, digest []byte) (operation, erro
 		copy(sig[len(sig)-len(answer.Message.Buffer):], answer.Message.Buffer)
 		return sig, nil
 	}, nil
+}
+
+// verify checks that a signature is the key's.
+func (o object) verify(m signer.Mechanism, digest, sig []byte) error {
+	ok := false
+	switch pub := o.pub.(type) {
+	case *ecdsa.PublicKey:
+		ok = ecdsa.VerifyASN1(pub, digest, sig)
+	case *rsa.PublicKey:
+		if m.Padding == signer.PSS {
+			ok = rsa.VerifyPSS(pub, m.Hash, digest, sig, &rsa.PSSOptions{SaltLength: m.SaltLen}) == nil
+		} else {
+			ok = rsa.VerifyPKCS1v15(pub, m.Hash, digest, sig) == nil
+		}
+	}
+	if !ok {
+		return fmt.Errorf("another key is in its place: %w", signer.ErrUnavailable)
+	}
+	return nil
 }
 
 // SignatureSchemes implements [signer.SchemeLimiter] by what the key is for and
