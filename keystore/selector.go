@@ -51,6 +51,11 @@ func SelectorFor(cert *x509.Certificate) Selector {
 	return Selector{Subject: subject, SHA256: sum[:]}
 }
 
+// Matches reports whether cert alone is what s selects at the time now.
+func (s Selector) Matches(cert *x509.Certificate, now time.Time) bool {
+	return s.refuse(Candidate{Certificate: cert}, now) == ""
+}
+
 // Select returns the index of the one candidate that s means at the time now.
 // The same certificate twice counts as one, the first that can be used.
 //
@@ -91,7 +96,10 @@ func sameCertificate(a, b Candidate) bool {
 // refuse says why c does not match; "" if it does.
 func (s Selector) refuse(c Candidate, now time.Time) string {
 	cert := c.Certificate
-	if cert == nil {
+	switch {
+	case cert == nil && c.Err != nil:
+		return c.Err.Error()
+	case cert == nil:
 		return "it cannot be read"
 	}
 	sum1, sum256 := sha1.Sum(cert.Raw), sha256.Sum256(cert.Raw)
