@@ -95,7 +95,7 @@ const (
 
 	tbsTPMNotFound Error = 0x8028400f
 	tpmLockout     Error = 0x80280921
-	tpmAuthFail    Error = 0x8028098e
+	tpmAuthFail    Error = 0x8028008e
 	tpmNotReady    Error = 0x80290401 // TPM_E_PCP_DEVICE_NOT_READY
 	tpmUnsupported Error = 0x80290404 // TPM_E_PCP_FLAG_NOT_SUPPORTED
 )

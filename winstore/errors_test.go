@@ -42,7 +42,7 @@ func TestErrors(t *testing.T) {
 		{0x8010001d, unavailable}, {0x8010001e, unavailable}, {0x8010002e, unavailable}, {0x8010002f, unavailable}, {0x80100030, notFound},
 		{0x80100066, unavailable}, {0x80100067, unavailable}, {0x80100068, unavailable}, {0x80100069, unavailable}, {0x8010006a, signer.ErrPINRequired},
 		{0x8010006b, signer.ErrPINIncorrect}, {0x8010006c, signer.ErrPINLocked}, {0x8010006e, canceled}, {0x8010006f, signer.ErrPINRequired},
-		{0x8028400f, unavailable}, {0x80280921, signer.ErrPINLocked}, {0x8028098e, signer.ErrPINIncorrect}, {0x80290401, unavailable}, {0x80290404, unsupported},
+		{0x8028400f, unavailable}, {0x80280921, signer.ErrPINLocked}, {0x8028008e, signer.ErrPINIncorrect}, {0x80290401, unavailable}, {0x80290404, unsupported},
 	}
 	sentinels := []error{
 		notFound, unavailable, unsupported, canceled, permission, signer.ErrMismatch, signer.ErrPINRequired, signer.ErrPINIncorrect, signer.ErrPINLocked,

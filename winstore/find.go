@@ -1,6 +1,7 @@
 package winstore
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -105,22 +106,26 @@ func (f *found) close() error {
 	return errors.Join(append(errs, f.sys.closeStore(f.store))...)
 }
 
-// chain returns the certificate and its issuers. If Windows builds no chain,
-// the CAs of the same store have to do.
-func (f *found) chain(c candidate, l Location) []*x509.Certificate {
+// chain returns the certificate and its issuers. If Windows does not find its
+// way to a root, the CAs of the same store and of the store CA may lead further.
+func (f *found) chain(c candidate, cfg Config) []*x509.Certificate {
 	certs := []*x509.Certificate{c.Certificate}
-	ders, err := f.sys.issuers(c.handle, f.store, l)
+	ders, err := f.sys.issuers(c.handle, f.store, cfg.location())
+	whole := false
 	for _, der := range ders {
 		// The leaf may have been renewed with the same key: it stays the chosen one.
 		if cert, err := x509.ParseCertificate(der); err == nil && !signer.SamePublicKey(cert.PublicKey, c.Certificate.PublicKey) {
 			certs = append(certs, cert)
+			whole = bytes.Equal(cert.RawIssuer, cert.RawSubject)
 		}
 	}
-	if err != nil {
-		for _, other := range f.all {
-			if other.Certificate != nil && other.Certificate.IsCA {
-				certs = append(certs, other.Certificate)
-			}
+	if err != nil || !whole {
+		certs = append(certs, f.authorities()...)
+		ca := cfg
+		ca.Store = "CA"
+		if more, err := find(f.sys, ca); err == nil {
+			certs = append(certs, more.authorities()...)
+			_ = more.close() // nothing depends on it
 		}
 	}
 	chain, err := signer.Chain(c.Certificate.PublicKey, certs)
@@ -128,6 +133,16 @@ func (f *found) chain(c candidate, l Location) []*x509.Certificate {
 		return certs[:1]
 	}
 	return chain
+}
+
+// authorities are the certificates of CAs.
+func (f *found) authorities() (certs []*x509.Certificate) {
+	for _, c := range f.all {
+		if c.Certificate != nil && c.Certificate.IsCA {
+			certs = append(certs, c.Certificate)
+		}
+	}
+	return certs
 }
 
 // certificates returns what [Backend.Certificates] does.
@@ -156,7 +171,7 @@ func certificates(ctx context.Context, sys system, cfg Config) (_ []*x509.Certif
 	if err != nil {
 		return nil, err
 	}
-	return f.chain(chosen, cfg.location()), nil
+	return f.chain(chosen, cfg), nil
 }
 
 // chainOfKey looks in the store of cfg for certificates of a key; nil if there
@@ -181,5 +196,5 @@ func chainOfKey(sys system, cfg Config, pub crypto.PublicKey) (_ []*x509.Certifi
 		return nil, nil
 	}
 	i := slices.IndexFunc(f.all, func(c candidate) bool { return c.Certificate == best[0] })
-	return f.chain(f.all[i], cfg.location()), nil
+	return f.chain(f.all[i], cfg), nil
 }

@@ -76,7 +76,7 @@ func (f *found) open(cfg Config) (*Key, error) {
 	if k.key, err = acquire(f.sys, chosen.handle, k.quiet); err != nil {
 		return nil, fmt.Errorf("%s: %w", chosen.Ref, err)
 	}
-	k.chain = f.chain(chosen, cfg.location())
+	k.chain = f.chain(chosen, cfg)
 	f.release(chosen.handle)
 	return k, nil
 }

@@ -404,6 +404,15 @@ func TestChain(t *testing.T) {
 		f.faults["issuers"] = nteFail
 		check(t, f)
 	})
+	t.Run("by the store CA", func(t *testing.T) {
+		f := newFake(t)
+		for _, c := range ca.Chain()[1:] {
+			f.stores[`user\ca`] = append(f.stores[`user\ca`], &fakeCert{der: c.Raw})
+		}
+		f.issuing = ca.Chain()[:1]
+		f.add(User, "MY", leaf, key, &cng)
+		check(t, f)
+	})
 }
 
 // The certificate may be in the store and the key elsewhere.
