@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,11 +22,12 @@ type identityFlags struct {
 	password  string // deprecated in help: others can read a command line
 	module    string // for PKCS#11 references that name none
 	reusePIN  bool
+	osStore   osStoreFlags
 }
 
 func (f *identityFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.identity.Certificate, "certificate", "", "certificate, also with its chain, as a `reference`: a file, -, env:NAME or pkcs11:…")
+	fs.StringVar(&f.identity.Certificate, "certificate", "", "certificate, also with its chain, as a `reference`: a file, -, env:NAME, pkcs11:… or winstore:…")
 	fs.StringVar(&f.identity.Key, "private-key", "", "private key, as a `reference` (default: the one with --certificate)")
 	fs.StringVar(&f.identity.Intermediates, "intermediates", "", "intermediate certificates in any order, as a `reference`")
 	fs.StringVar(&f.pinSource, "pin-source", "", "`where` the PIN or password is: file:PATH, env:NAME or prompt (default: prompt, if there is a terminal)")
@@ -33,6 +35,7 @@ func (f *identityFlags) add(cmd *cobra.Command) {
 
 	fs.StringVar(&f.module, "pkcs11-lib", "", "PKCS#11 module `file`, for references that name none (default: p11-kit-proxy)")
 	fs.BoolVar(&f.reusePIN, "reuse-pin", false, "give a typed PIN again where the key asks at each signature")
+	f.osStore.add(fs)
 	for _, d := range deferred {
 		d.add(fs)
 	}
@@ -55,9 +58,6 @@ func (d deferredFlag) add(fs *pflag.FlagSet) {
 }
 
 var deferred = []deferredFlag{
-	{"cert-selector", "winstore or keychain", "selects a certificate in the OS key store", false},
-	{"system-store-name", "winstore", "name of the Windows certificate store", false},
-	{"use-latest-expiring-certificate", "winstore or keychain", "of several matches take the one that expires last", true},
 	{"tpm-key-password", "tpm", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source", false},
 	{"no-tpm-key-password", "tpm", "the TPM key has no password", true},
 }
@@ -94,6 +94,14 @@ func (f *identityFlags) check(cmd *cobra.Command) error {
 				d.name, d.backend, errors.ErrUnsupported), "use a key file until it has")
 		}
 	}
+	given := func(name string) bool { return cmd.Flags().Changed(name) }
+	nothingElse := f.identity.Key == "" && f.identity.Certificate == ""
+	if given("cert-selector") || given("system-store-name") || f.osStore.newest && nothingElse && osStores[runtime.GOOS] != "" {
+		var err error
+		if f.identity.Certificate, err = f.osStore.reference(runtime.GOOS); err != nil {
+			return err
+		}
+	}
 	if f.identity.Key == "" && f.identity.Certificate == "" {
 		return signer.WithHint(usagef("neither --certificate nor --private-key is given"),
 			"name the files: --certificate cert.pem --private-key key.pem")
@@ -111,6 +119,9 @@ func (f *identityFlags) open(ctx context.Context, a app, debug bool) (signer.Sig
 	id := f.identity
 	for _, ref := range []*string{&id.Key, &id.Certificate, &id.Intermediates} {
 		*ref = withModule(*ref, f.module)
+	}
+	if f.osStore.newest {
+		id.Certificate = withNewest(id.Certificate)
 	}
 	return a.store().OpenIdentity(ctx, id, opts)
 }

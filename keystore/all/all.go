@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore/file"
 	"github.com/holdfast-dev/holdfast/pkcs11"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/winstore"
 )
 
 // Backends returns every backend: the one line to add for a new one.
@@ -19,7 +20,7 @@ func Backends() []keystore.Backend {
 		file.Backend{},
 		pkcs11.Backend{},
 		absent{"tpm", []string{"tpm", "handle"}},
-		absent{"winstore", []string{"winstore"}},
+		winstore.Backend{},
 		absent{"keychain", []string{"keychain"}},
 	}
 }

@@ -79,7 +79,8 @@ var contract = map[string]func(t *testing.T) (ref string){
 		}
 		return path
 	},
-	"pkcs11": pkcs11Contract,
+	"pkcs11":   pkcs11Contract,
+	"winstore": winstoreContract,
 }
 
 func TestContract(t *testing.T) {
