@@ -64,20 +64,25 @@ func generate(ctx context.Context, sys system, cfg Config, spec keystore.KeySpec
 	if err := sys.freeObject(prov); err != nil { // the key keeps what it needs of it
 		return nil, errors.Join(err, sys.freeObject(h))
 	}
-	// A key that is not finalized is gone when it is freed.
-	if plan.bits != 0 {
-		err = sys.setProperty(h, "Length", plan.bits, 0)
-	}
-	if err == nil {
-		err = sys.setProperty(h, "Export Policy", 0, 0)
-	}
-	if err == nil {
-		err = sys.finalizeKey(h, cfg.silence())
-	}
-	if err != nil {
+	if err := finish(sys, h, plan.bits, cfg.silence()); err != nil {
+		// A key that is not finalized is gone when it is freed.
 		return nil, errors.Join(fmt.Errorf("make key %q of %s: %w", cfg.Key, cfg.provider(), err), sys.freeObject(h))
 	}
 	return newNamedKey(sys, cfg, h)
+}
+
+func finish(sys system, h keyHandle, bits, silence uint32) error {
+	if bits != 0 {
+		if err := sys.setProperty(h, "Length", bits, 0); err != nil {
+			return err
+		}
+	}
+	// It is the default, and a provider that knows no export may not know the
+	// property either.
+	if err := sys.setProperty(h, "Export Policy", 0, 0); err != nil && !errors.Is(err, nteNotSupported) {
+		return err
+	}
+	return sys.finalizeKey(h, silence)
 }
 
 // Install implements [keystore.Installer]: the leaf goes into the store of the

@@ -233,8 +233,19 @@ func TestGenerateErrors(t *testing.T) {
 	if _, err := generate(t.Context(), f, Config{Key: "k"}, keystore.KeySpec{Type: keystore.Ed25519}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("Ed25519: error %v", err)
 	}
+	f.faults["setProperty"] = nteNotSupported // a provider without export
+	k, err := generate(t.Context(), f, Config{Key: "new"}, keystore.KeySpec{Type: keystore.P256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := generate(t.Context(), f, Config{Key: "rsa"}, keystore.KeySpec{Type: keystore.RSA2048}); !errors.Is(err, nteNotSupported) {
+		t.Errorf("no lengths: error %v", err)
+	}
 	f.faults["openProvider"] = nteDeviceNotFound
-	_, err := generate(t.Context(), f, Config{Key: "k"}, keystore.KeySpec{Type: keystore.P256})
+	_, err = generate(t.Context(), f, Config{Key: "k"}, keystore.KeySpec{Type: keystore.P256})
 	if !errors.Is(err, signer.ErrUnavailable) || !strings.Contains(signer.Hint(err), "provider=software") {
 		t.Errorf("no TPM: error %v, hint %q", err, signer.Hint(err))
 	}

@@ -67,8 +67,12 @@ func TestWindowsCryptoAPI(t *testing.T) {
 }
 
 func TestWindowsCNG(t *testing.T) {
+	kinds := []string{"rsa2048", "rsa3072", "p256"}
+	if !winstoretest.Wine() {
+		kinds = append(kinds, "p384", "p521")
+	}
 	for _, l := range []Location{User, Machine} {
-		for _, kind := range []string{"rsa2048", "rsa3072", "p256"} {
+		for _, kind := range kinds {
 			t.Run(string(l)+"/"+kind, func(t *testing.T) {
 				key := signertest.Key(t, kind)
 				ref := place(t, l, key, winstoretest.CNG(t, key, l == Machine))
@@ -78,13 +82,16 @@ func TestWindowsCNG(t *testing.T) {
 	}
 }
 
-// attachedSystem has one store, which is in memory.
+// attachedSystem has one store that is in memory, and is opened once.
 type attachedSystem struct {
 	windowsSystem
 	store windows.Handle
 }
 
-func (a attachedSystem) openStore(Location, string, bool) (storeHandle, error) {
+func (a attachedSystem) openStore(l Location, name string, write bool) (storeHandle, error) {
+	if name != "MY" {
+		return a.windowsSystem.openStore(l, name, write)
+	}
 	return storeHandle(a.store), nil
 }
 
@@ -135,10 +142,14 @@ func TestWindowsAttachedCNG(t *testing.T) {
 
 func TestWindowsGenerate(t *testing.T) {
 	winstoretest.RequireNamedCNG(t, signertest.Key(t, "p256"))
+	types := []keystore.KeyType{keystore.RSA2048, keystore.P256, keystore.P384}
+	if !winstoretest.Wine() {
+		types = append(types, keystore.P521)
+	}
 	ca := signertest.NewCA(t, "root").Intermediate(t, "issuer")
 	b := Backend{}
 	for _, l := range []Location{User, Machine} {
-		for _, typ := range []keystore.KeyType{keystore.RSA2048, keystore.P256, keystore.P384} {
+		for _, typ := range types {
 			t.Run(string(l)+"/"+string(typ), func(t *testing.T) {
 				name, store := winstoretest.Name(), winstoretest.Store(t, l == Machine)
 				ref := keystore.Ref{Scheme: scheme, Rest: fmt.Sprintf("location=%s;store=%s;key=%s;provider=software", l, store, name)}
@@ -168,6 +179,36 @@ func TestWindowsGenerate(t *testing.T) {
 				signertest.Run(t, func(t *testing.T) signer.Signer { return openRef(t, entries[0].Ref) })
 			})
 		}
+	}
+}
+
+// The keys of a TPM are made where there is one.
+func TestWindowsTPM(t *testing.T) {
+	if winstoretest.Wine() {
+		t.Skip("Wine has no TPM")
+	}
+	for _, typ := range []keystore.KeyType{keystore.RSA2048, keystore.P256} {
+		t.Run(string(typ), func(t *testing.T) {
+			ref := keystore.Ref{Scheme: scheme, Rest: "key=" + winstoretest.Name()}
+			k, err := Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: typ}, keystore.Options{})
+			if errors.Is(err, signer.ErrUnavailable) || errors.Is(err, errors.ErrUnsupported) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("delete it: certutil -user -csp %q -delkey %s", tpmProvider, ref.Rest[len("key="):])
+			if err := k.Close(); err != nil {
+				t.Error(err)
+			}
+			signertest.Run(t, func(t *testing.T) signer.Signer {
+				k, err := Backend{}.Open(t.Context(), ref, keystore.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return k
+			})
+		})
 	}
 }
 

@@ -183,6 +183,11 @@ func cngBlob(tb testing.TB, key crypto.Signer) (blobType string, b []byte) {
 	return "", nil
 }
 
+// Wine reports whether this is Wine and not Windows.
+func Wine() bool {
+	return windows.NewLazySystemDLL("ntdll.dll").NewProc("wine_get_version").Find() == nil
+}
+
 // missing skips a test, or fails it if HOLDFAST_REQUIRE lists ncrypt, where
 // this Wine's ncrypt.dll cannot do something.
 func missing(tb testing.TB, call string, status uint32) {
