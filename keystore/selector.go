@@ -278,6 +278,16 @@ var selectorAttributes = []struct {
 	}},
 }
 
+// SelectorAttributes returns the names of the attributes of a reference that
+// make a [Selector].
+func SelectorAttributes() []string {
+	names := make([]string, len(selectorAttributes))
+	for i, a := range selectorAttributes {
+		names[i] = a.name
+	}
+	return names
+}
+
 // set gives s the attribute name.
 func (s *Selector) set(name, value string) error {
 	for _, a := range selectorAttributes {

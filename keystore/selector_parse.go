@@ -25,10 +25,7 @@ func ParseSelector(rest string, own ...string) (s Selector, others map[string]st
 	if rest == "" {
 		return s, others, nil
 	}
-	known := slices.Clone(own)
-	for _, a := range selectorAttributes {
-		known = append(known, a.name)
-	}
+	known := slices.Concat(own, SelectorAttributes())
 	seen := make(map[string]bool)
 	for _, part := range strings.Split(rest, ";") {
 		name, raw, ok := strings.Cut(part, "=")
