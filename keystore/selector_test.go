@@ -413,6 +413,14 @@ func TestSelectTellsWhatThereIs(t *testing.T) {
 	}
 }
 
+// The order is RFC 4514's.
+func TestSelectorForPrintsInOrder(t *testing.T) {
+	c := cert(dn(t, set{av(oidC, "DE")}, set{av(oidO, "Example, Inc.")}, set{av(oidCN, "app"), av(oidUID, "17")}), nil)
+	if got, want := keystore.SelectorFor(c).Subject.String(), `CN=app+UID=17,O=Example\, Inc.,C=DE`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // What is printed selects what it was printed for.
 func TestSelectorFor(t *testing.T) {
 	for _, text := range []string{"app", ` "a", <b>; \ + = # `, "#x", "100 % ;", "Lučić", "a\x01\nb", "日本", " ", ""} {

@@ -32,8 +32,9 @@ type fakeSystem struct {
 	issuing []*x509.Certificate    // what Windows knows of issuers
 	keys    []*fakeKey
 	last    uintptr
-	open    map[uintptr]any // handles
-	certs   int             // contexts
+	open    map[uintptr]any  // handles
+	lent    map[uintptr]bool // those that belong to a certificate's context
+	certs   int              // contexts
 	faults  map[string]Error
 	calls   map[string]int
 	onSign  func()
@@ -67,7 +68,7 @@ type (
 
 func newFake(t *testing.T) *fakeSystem {
 	f := &fakeSystem{
-		t: t, stores: make(map[string][]*fakeCert), open: make(map[uintptr]any),
+		t: t, stores: make(map[string][]*fakeCert), open: make(map[uintptr]any), lent: make(map[uintptr]bool),
 		faults: make(map[string]Error), calls: make(map[string]int),
 	}
 	f.stores[`user\my`], f.stores[`machine\my`], f.stores[`user\ca`], f.stores[`machine\ca`] = nil, nil, nil, nil
@@ -119,6 +120,9 @@ func (f *fakeSystem) release(op string, h uintptr) error {
 	defer f.mu.Unlock()
 	if _, ok := f.open[h]; !ok {
 		f.t.Errorf("%s of handle %d, which is not open", op, h)
+	}
+	if f.lent[h] {
+		f.t.Errorf("%s of handle %d, which belongs to a certificate", op, h)
 	}
 	delete(f.open, h)
 	return f.enter(op)
@@ -258,7 +262,8 @@ func (f *fakeSystem) acquire(c certHandle, flags uint32) (keyHandle, uint32, boo
 	f.last++
 	f.open[f.last] = use
 	h := f.last
-	f.t.Cleanup(func() { // belongs to the context
+	f.lent[h] = true
+	f.t.Cleanup(func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.open, h)

@@ -167,6 +167,9 @@ func TestList(t *testing.T) {
 	if err != nil || len(entries) != 3 {
 		t.Fatalf("%d entries, error %v", len(entries), err)
 	}
+	if !strings.HasPrefix(entries[0].Ref.Rest, "location=machine") {
+		t.Errorf("the machine's is listed as %s", entries[0].Ref)
+	}
 	for _, e := range entries {
 		if e.Kind != keystore.KeyEntry || !signer.SamePublicKey(e.Public, e.Certificate.PublicKey) {
 			t.Errorf("%+v", e)
@@ -244,7 +247,7 @@ func TestGenerateErrors(t *testing.T) {
 	if _, err := generate(t.Context(), f, Config{Key: "rsa"}, keystore.KeySpec{Type: keystore.RSA2048}); !errors.Is(err, nteNotSupported) {
 		t.Errorf("no lengths: error %v", err)
 	}
-	f.faults["openProvider"] = nteDeviceNotFound
+	f.faults["openProvider"] = nteProvNotFound
 	_, err = generate(t.Context(), f, Config{Key: "k"}, keystore.KeySpec{Type: keystore.P256})
 	if !errors.Is(err, signer.ErrUnavailable) || !strings.Contains(signer.Hint(err), "provider=software") {
 		t.Errorf("no TPM: error %v, hint %q", err, signer.Hint(err))
