@@ -111,6 +111,14 @@ func argumentCases(p *pki) (all []badInput) {
 	selector(exitUnavailable, "--cert-selector", "PKCS#11", "file://good.json", write("good.json", []byte(`[{"Key":"x509Subject","Value":"CN=a"}]`)))
 	all = append(all, badInput{name: "newest of nothing", bare: true, args: []string{"credential-process", "--use-latest-expiring-certificate"}, code: exitUsage, culprit: "--private-key", hint: "--certificate"})
 	usage("cert-selector", "one of", "--cert-selector", "x")
+	for ref, culprit := range map[string]string{
+		"winstore:location=here": "location", "winstore:label=app": "label", "winstore:subject=app": "subject", "winstore:subject=CN=a;b": "NAME=VALUE",
+		"winstore:serial=12G4": "serial", "winstore:sha256=12": "sha256", "winstore:ui=yes": "ui", "winstore:key=a;subject=CN=a": "key",
+		"winstore:provider=tpm": "provider", "winstore:store=a;store=b": "twice", "winstore:subject=CN=%zz": "percent",
+	} {
+		usage(culprit, "", "--private-key", ref)
+		usage(culprit, "", "--certificate", ref)
+	}
 	usage("no-tpm-key-password", "one of", "--no-tpm-key-password", "--tpm-key-password", "x")
 
 	for _, name := range []string{"AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"} {

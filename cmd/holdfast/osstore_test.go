@@ -61,6 +61,7 @@ func TestWithNewest(t *testing.T) {
 		"winstore:subject=CN=a":       "winstore:subject=CN=a;newest=yes",
 		"Keychain:label=a":            "Keychain:label=a;newest=yes",
 		"winstore:newest=no;store=MY": "winstore:newest=no;store=MY",
+		"winstore:key=a":              "winstore:key=a",
 		"cert.pem":                    "cert.pem",
 		"pkcs11:token=a":              "pkcs11:token=a",
 		"":                            "",
