@@ -217,7 +217,7 @@ func (windowsSystem) addCertificate(s storeHandle, der []byte, info *keyInfo) (e
 			return err
 		}
 	}
-	// Wine forgets what is added to a store that is closed before its contexts.
+	// So that what cannot be written is told here, with the certificate at hand.
 	return call(certControlStore, uintptr(s), 0, certStoreCtrlCommit, 0)
 }
 
