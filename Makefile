@@ -3,7 +3,7 @@
 GO ?= go
 FUZZTIME ?= 60s
 
-.PHONY: build demo test check static fuzz bench
+.PHONY: build demo test test-wine check static fuzz bench
 
 build: ## builds ./bin/holdfast, with PKCS#11 if there is a C compiler
 	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
@@ -14,6 +14,10 @@ demo: ## shows the main job on this machine, without AWS or hardware
 test: ## installs what the tests need and runs all of them
 	@script/test-deps
 	$(GO) test -race -shuffle=on ./...
+
+test-wine: ## runs the tests of what differs on Windows under Wine
+	@script/test-deps wine
+	@script/test-wine
 
 check: ## checks the sources without running them
 	@script/check

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,9 @@ func TestReadFiles(t *testing.T) {
 		{"link to nothing", -1, fs.ErrNotExist},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if runtime.GOOS == "windows" && test.name == "link" {
+				t.Skip("links of Windows are the administrator's, and Wine does not follow them")
+			}
 			data, err := keystore.Options{}.Read(t.Context(), fileRef(path(test.name)))
 			if test.size >= 0 {
 				if err != nil || len(data) != test.size {
@@ -226,7 +230,7 @@ func TestFilesAreReadOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}})
-	for _, again := range []string{all, "file://" + filepath.ToSlash(all)} {
+	for _, again := range []string{all, "file:///" + strings.TrimPrefix(filepath.ToSlash(all), "/")} {
 		if err := os.WriteFile(all, p.all(), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -148,7 +149,7 @@ func filePath(s string) (string, error) {
 		return "", errors.New("needs a path")
 	}
 	if runtime.GOOS == "windows" && len(path) > 2 && path[0] == '/' && path[2] == ':' {
-		path = path[1:]
+		path = filepath.FromSlash(path[1:]) // as it would be given without file:
 	}
 	return path, nil
 }

@@ -86,11 +86,39 @@ func argumentCases(p *pki) (all []badInput) {
 	usage("-x", "--help", "-x")
 	usage("extra", "--help", "extra")
 	usage("--role-arn", "--help", "--role-arn")
-	for _, flag := range []string{"--cert-selector=Key=x509Subject,Value=CN=app", "--system-store-name=MY", "--use-latest-expiring-certificate"} {
+	for flag, hint := range map[string]string{
+		"--cert-selector=Key=x509Subject,Value=CN=app": "PKCS#11", "--system-store-name=MY": "PKCS#11",
+	} {
 		name, _, _ := strings.Cut(flag, "=")
-		all = append(all, badInput{name: flag, bare: true, args: []string{"credential-process", flag}, code: exitUnavailable, culprit: name, hint: "key file"})
+		all = append(all, badInput{name: flag, bare: true, args: []string{"credential-process", flag}, code: exitUnavailable, culprit: name, hint: hint})
 	}
+	selector := func(code int, culprit, hint, value string, setup func(*scene)) {
+		all = append(all, badInput{name: "selector " + value, bare: true, args: []string{"credential-process", "--cert-selector", value}, setup: setup, code: code, culprit: culprit, hint: hint})
+	}
+	selector(exitUsage, "Key=NAME", "x509Subject", "CN=app", nil)
+	selector(exitUsage, "Key=NAME", "x509Subject", "Key=x509Subject", nil)
+	selector(exitUsage, "x509Serial", "--help", "Key=x509Other,Value=a", nil)
+	selector(exitUsage, "x509Serial", "--help", "Key=x509Serial,Value=12G4", nil)
+	selector(exitUsage, "x509Subject", "--help", "Key=x509Subject,Value=CN=a,", nil)
+	selector(exitUsage, "twice", "--help", "Key=x509Subject,Value=CN=a Key=x509Subject,Value=CN=b", nil)
+	selector(exitUsage, "x509Subject", "openssl", "Key=x509Subject,Value=/CN=a", nil)
+	selector(exitNotFound, "none.json", "name", "file://none.json", nil)
+	selector(exitUsage, "JSON", "--help", "file://bad.json", write("bad.json", []byte("[")))
+	selector(exitUsage, "/dev/null", "--help", "file:///dev/null", nil)
+	selector(exitUsage, "/dev/zero", "--help", "file:///dev/zero", nil)
+	selector(exitUsage, "huge.json", "--help", "file://huge.json", steps(write("huge.json"), func(s *scene) { s.must(os.Truncate(s.path("huge.json"), 3<<30)) }))
+	selector(exitUsage, "fifo", "--help", "file://fifo", func(s *scene) { s.must(syscall.Mkfifo(s.path("fifo"), 0o600)) })
+	selector(exitUnavailable, "--cert-selector", "PKCS#11", "file://good.json", write("good.json", []byte(`[{"Key":"x509Subject","Value":"CN=a"}]`)))
+	all = append(all, badInput{name: "newest of nothing", bare: true, args: []string{"credential-process", "--use-latest-expiring-certificate"}, code: exitUsage, culprit: "--private-key", hint: "--certificate"})
 	usage("cert-selector", "one of", "--cert-selector", "x")
+	for ref, culprit := range map[string]string{
+		"winstore:location=here": "location", "winstore:label=app": "label", "winstore:subject=app": "subject", "winstore:subject=CN=a;b": "NAME=VALUE",
+		"winstore:serial=12G4": "serial", "winstore:sha256=12": "sha256", "winstore:ui=yes": "ui", "winstore:key=a;subject=CN=a": "key",
+		"winstore:provider=tpm": "provider", "winstore:store=a;store=b": "twice", "winstore:subject=CN=%zz": "percent",
+	} {
+		usage(culprit, "", "--private-key", ref)
+		usage(culprit, "", "--certificate", ref)
+	}
 	usage("no-tpm-key-password", "one of", "--no-tpm-key-password", "--tpm-key-password", "x")
 
 	for _, name := range []string{"AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"} {

@@ -26,13 +26,13 @@ print(sts.get_caller_identity()["Arn"])
 func TestAWSClients(t *testing.T) {
 	clients := []struct {
 		name string
-		args func(url string) []string
+		args func(t *testing.T, url string) []string
 	}{
-		{"awscli", func(url string) []string {
+		{"awscli", func(t *testing.T, url string) []string {
 			aws := signertest.Require(t, "awscli", "/usr/bin/aws")
 			return []string{aws, "sts", "get-caller-identity", "--endpoint-url", url, "--query", "Arn", "--output", "text"}
 		}},
-		{"boto3", func(url string) []string {
+		{"boto3", func(t *testing.T, url string) []string {
 			python := signertest.Require(t, "boto3", "/usr/bin/python3")
 			return []string{python, "-c", boto3Script, url}
 		}},
@@ -54,7 +54,7 @@ func TestAWSClients(t *testing.T) {
 		want := "arn:aws:sts::111122223333:assumed-role/demo/" + serial(t, filepath.Join(id.dir, "cert.pem"))
 		for _, c := range clients {
 			t.Run(id.name+"/"+c.name, func(t *testing.T) {
-				args := c.args(url)
+				args := c.args(t, url)
 				cmd := exec.Command(args[0], args[1:]...)
 				cmd.Env = append([]string{
 					"PATH=" + os.Getenv("PATH"), "HOME=" + id.dir, "GORACE=" + quickExit,

@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/url"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,17 +23,17 @@ type identityFlags struct {
 
 	tpmPassword   string // as password
 	noTPMPassword bool
+
+	osStore osStoreFlags
 }
 
 func (f *identityFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.identity.Certificate, "certificate", "", "certificate, also with its chain, as a `reference`: a file, -, env:NAME or pkcs11:…")
+	fs.StringVar(&f.identity.Certificate, "certificate", "", "certificate, also with its chain, as a `reference`: a file, -, env:NAME, pkcs11:… or winstore:…")
 	fs.StringVar(&f.identity.Key, "private-key", "", "private key, as a `reference` (default: the one with --certificate)")
 	fs.StringVar(&f.identity.Intermediates, "intermediates", "", "intermediate certificates in any order, as a `reference`")
 	f.addPIN(fs)
-	for _, d := range deferred {
-		d.add(fs)
-	}
+	f.osStore.add(fs)
 }
 
 // addSource adds what also commands take that do not know aws_signing_helper.
@@ -50,28 +49,6 @@ func (f *identityFlags) addPIN(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.reusePIN, "reuse-pin", false, "give a typed PIN again where the key asks at each signature")
 	fs.StringVar(&f.tpmPassword, "tpm-key-password", "", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source")
 	fs.BoolVar(&f.noTPMPassword, "no-tpm-key-password", false, "the TPM key has no password, whatever its file says")
-}
-
-// A deferredFlag belongs to a backend that is not there yet. It is parsed, so
-// that the command lines of aws_signing_helper are understood.
-type deferredFlag struct {
-	name, backend, usage string
-	isBool               bool
-}
-
-func (d deferredFlag) add(fs *pflag.FlagSet) {
-	usage := d.usage + " (not in this version)"
-	if d.isBool {
-		fs.Bool(d.name, false, usage)
-		return
-	}
-	fs.String(d.name, "", usage)
-}
-
-var deferred = []deferredFlag{
-	{"cert-selector", "winstore or keychain", "selects a certificate in the OS key store", false},
-	{"system-store-name", "winstore", "name of the Windows certificate store", false},
-	{"use-latest-expiring-certificate", "winstore or keychain", "of several matches take the one that expires last", true},
 }
 
 // exclusive are the pairs that aws_signing_helper does not take together.
@@ -100,10 +77,12 @@ func (f *identityFlags) check(cmd *cobra.Command) error {
 			return signer.WithHint(usagef("--%s excludes --%s", pair[0], pair[1]), "give one of them")
 		}
 	}
-	for _, d := range deferred {
-		if cmd.Flags().Changed(d.name) {
-			return signer.WithHint(fmt.Errorf("--%s needs the %s backend, which this version does not have: %w",
-				d.name, d.backend, errors.ErrUnsupported), "use a key file until it has")
+	given := func(name string) bool { return cmd.Flags().Changed(name) }
+	nothingElse := f.identity.Key == "" && f.identity.Certificate == ""
+	if given("cert-selector") || given("system-store-name") || f.osStore.newest && nothingElse && osStores[runtime.GOOS] != "" {
+		var err error
+		if f.identity.Certificate, err = f.osStore.reference(runtime.GOOS); err != nil {
+			return err
 		}
 	}
 	if f.identity.Key == "" && f.identity.Certificate == "" {
@@ -122,6 +101,9 @@ func (f *identityFlags) open(ctx context.Context, a app, debug bool) (signer.Sig
 	id := f.identity
 	for _, ref := range []*string{&id.Key, &id.Certificate, &id.Intermediates} {
 		*ref = withModule(*ref, f.module)
+	}
+	if f.osStore.newest {
+		id.Certificate = withNewest(id.Certificate)
 	}
 	return a.store().OpenIdentity(ctx, id, opts)
 }

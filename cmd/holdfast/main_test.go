@@ -114,7 +114,9 @@ func runEmulator(dir string, args ...string) (url, flags string, stop func(), er
 		return "", "", nil, err
 	}
 	stop = func() {
-		_ = cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Process.Signal(os.Interrupt); err != nil { // as on Windows
+			_ = cmd.Process.Kill()
+		}
 		_ = cmd.Wait()
 	}
 	lines := bufio.NewScanner(out)

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/pkcs11"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/tpm"
+	"github.com/holdfast-dev/holdfast/winstore"
 )
 
 // Backends returns every backend: the one line to add for a new one.
@@ -20,7 +21,7 @@ func Backends() []keystore.Backend {
 		file.Backend{},
 		pkcs11.Backend{},
 		tpm.Backend{},
-		absent{"winstore", []string{"winstore"}},
+		winstore.Backend{},
 		absent{"keychain", []string{"keychain"}},
 	}
 }

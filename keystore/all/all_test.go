@@ -96,6 +96,7 @@ var contract = map[string]func(t *testing.T) (ref string){
 		}
 		return ref.String()
 	},
+	"winstore": winstoreContract,
 }
 
 func TestContract(t *testing.T) {

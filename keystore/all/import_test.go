@@ -31,7 +31,10 @@ var mayImport = map[string][]string{
 	"pkcs11/pkcs11test": {},
 	"pkcs11/interop":    {}, // tests alone
 	"tpm/tpmtest":       {},
-	"keystore/all":      {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
+
+	"winstore/winstoretest": {},
+
+	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"rolesanywhere":                        {"signer", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/sigv4x509":              {},

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// osStoreFlags are those of aws_signing_helper for the operating system's key
+// store. Together they say what one reference says.
+type osStoreFlags struct {
+	selector  string
+	storeName string
+	newest    bool
+}
+
+func (f *osStoreFlags) add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.selector, "cert-selector", "", "certificate in the key store of Windows or macOS: a `selector` such as Key=x509Subject,Value=CN=app, or file://PATH with JSON")
+	fs.StringVar(&f.storeName, "system-store-name", "", "Windows certificate store `name`; LocalMachine\\NAME is the machine's (default: MY, the user's)")
+	fs.BoolVar(&f.newest, "use-latest-expiring-certificate", false, "of several certificates that match take the one that expires last")
+}
+
+// osStores are the schemes of the key stores that operating systems have.
+var osStores = map[string]string{"windows": "winstore", "darwin": "keychain"}
+
+// maxSelectorFile bounds the file of --cert-selector, in bytes.
+const maxSelectorFile = 256 << 10
+
+// reference returns the reference that the flags stand for on an operating
+// system.
+func (f *osStoreFlags) reference(goos string) (string, error) {
+	var parts []string
+	if f.storeName != "" {
+		parts = append(parts, storeAttributes(f.storeName))
+	}
+	if f.selector != "" {
+		s, err := f.parseSelector()
+		if err != nil {
+			return "", &usageError{fmt.Errorf("--cert-selector: %w", err)}
+		}
+		parts = append(parts, s.String())
+	}
+	if f.newest {
+		parts = append(parts, "newest=yes")
+	}
+	scheme, ok := osStores[goos]
+	if !ok {
+		name := "--cert-selector"
+		if f.selector == "" {
+			name = "--system-store-name"
+		}
+		return "", signer.WithHint(fmt.Errorf("%s needs the key store of Windows or macOS: %w", name, errors.ErrUnsupported),
+			"name a file or a PKCS#11 token with --certificate and --private-key")
+	}
+	if f.storeName != "" && goos != "windows" {
+		return "", signer.WithHint(fmt.Errorf("--system-store-name needs Windows: %w", errors.ErrUnsupported), "leave it out")
+	}
+	return scheme + ":" + strings.Join(parts, ";"), nil
+}
+
+func (f *osStoreFlags) parseSelector() (keystore.Selector, error) {
+	text := f.selector
+	if path, ok := strings.CutPrefix(text, "file://"); ok {
+		data, err := keystore.ReadFile(path, maxSelectorFile)
+		if err != nil {
+			return keystore.Selector{}, fmt.Errorf("%s: %w", path, err)
+		}
+		text = string(data)
+	}
+	return keystore.ParseCertSelector(text)
+}
+
+// storeAttributes takes the names of PowerShell's drive Cert:, too.
+func storeAttributes(name string) string {
+	for prefix, location := range map[string]string{`localmachine\`: "machine", `currentuser\`: "user"} {
+		if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+			return "location=" + location + ";store=" + keystore.EncodeAttribute(name[len(prefix):])
+		}
+	}
+	return "store=" + keystore.EncodeAttribute(name)
+}
+
+// withNewest adds to a reference to an operating system's key store that the
+// newest certificate is meant. For others, and for a key by its own name, there
+// is nothing to do: of the certificates for one key the last to expire is
+// always taken.
+func withNewest(ref string) string {
+	parsed, err := keystore.ParseRef(ref)
+	if err != nil || parsed.Scheme != osStores["windows"] && parsed.Scheme != osStores["darwin"] {
+		return ref
+	}
+	for _, part := range strings.Split(parsed.Rest, ";") {
+		if strings.HasPrefix(part, "newest=") || strings.HasPrefix(part, "key=") {
+			return ref
+		}
+	}
+	if parsed.Rest != "" {
+		ref += ";"
+	}
+	return ref + "newest=yes"
+}

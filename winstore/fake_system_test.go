@@ -1,0 +1,501 @@
+package winstore
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/binary"
+	"math/big"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// A fakeSystem is Windows in memory. It counts what is opened and complains of
+// what is freed twice, left behind or used by two at once.
+type fakeSystem struct {
+	t *testing.T
+
+	// How it behaves; not changed after the first call.
+	wine     bool // does not find keys of the machine and of CNG, and merges the stores
+	mustFree bool // acquire gives CNG keys away
+
+	mu      sync.Mutex
+	stores  map[string][]*fakeCert // by location and name
+	issuing []*x509.Certificate    // what Windows knows of issuers
+	keys    []*fakeKey
+	last    uintptr
+	open    map[uintptr]any  // handles
+	lent    map[uintptr]bool // those that belong to a certificate's context
+	certs   int              // contexts
+	faults  map[string]Error
+	calls   map[string]int
+	onSign  func()
+}
+
+// A fakeKey is in a container of CryptoAPI or in a provider of CNG.
+type fakeKey struct {
+	keyInfo
+	key   crypto.Signer
+	asks  bool // for a PIN, unless it must be silent
+	ready bool // finalized
+	inUse atomic.Bool
+}
+
+type fakeCert struct {
+	der  []byte
+	info *keyInfo
+	held *fakeKey // by the context itself (CERT_KEY_CONTEXT)
+}
+
+type (
+	fakeStore    struct{ name string }
+	fakeContext  struct{ cert *fakeCert }
+	fakeProvider struct{ name string }
+	fakeKeyUse   struct {
+		key      *fakeKey
+		provType uint32
+		quiet    bool
+	}
+)
+
+func newFake(t *testing.T) *fakeSystem {
+	f := &fakeSystem{
+		t: t, stores: make(map[string][]*fakeCert), open: make(map[uintptr]any), lent: make(map[uintptr]bool),
+		faults: make(map[string]Error), calls: make(map[string]int),
+	}
+	f.stores[`user\my`], f.stores[`machine\my`], f.stores[`user\ca`], f.stores[`machine\ca`] = nil, nil, nil, nil
+	t.Cleanup(func() { f.wantClean(t) })
+	return f
+}
+
+func (f *fakeSystem) wantClean(t *testing.T) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.open) != 0 || f.certs != 0 {
+		t.Errorf("left open: %d handles %v, %d certificate contexts", len(f.open), f.open, f.certs)
+	}
+}
+
+// add puts a certificate for key into a store, and the key to where info says.
+func (f *fakeSystem) add(l Location, name string, cert *x509.Certificate, key crypto.Signer, info *keyInfo) *fakeKey {
+	c := &fakeCert{der: cert.Raw, info: info}
+	k := &fakeKey{key: key, ready: true}
+	if info != nil {
+		k.keyInfo = *info
+		f.keys = append(f.keys, k)
+	}
+	id := storeID(l, name)
+	f.stores[id] = append(f.stores[id], c)
+	return k
+}
+
+func storeID(l Location, name string) string { return string(l) + `\` + strings.ToLower(name) }
+
+// enter is called first by every method that may fail.
+func (f *fakeSystem) enter(op string) error {
+	f.calls[op]++
+	if code, ok := f.faults[op]; ok {
+		return code
+	}
+	return nil
+}
+
+func (f *fakeSystem) handle(of any) uintptr {
+	f.last++
+	f.open[f.last] = of
+	return f.last
+}
+
+func (f *fakeSystem) release(op string, h uintptr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.open[h]; !ok {
+		f.t.Errorf("%s of handle %d, which is not open", op, h)
+	}
+	if f.lent[h] {
+		f.t.Errorf("%s of handle %d, which belongs to a certificate", op, h)
+	}
+	delete(f.open, h)
+	return f.enter(op)
+}
+
+func (f *fakeSystem) openStore(l Location, name string, write bool) (storeHandle, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("openStore"); err != nil {
+		return 0, err
+	}
+	if _, ok := f.stores[storeID(l, name)]; !ok {
+		return 0, errFileNotFound
+	}
+	return storeHandle(f.handle(&fakeStore{storeID(l, name)})), nil
+}
+
+func (f *fakeSystem) closeStore(s storeHandle) error { return f.release("closeStore", uintptr(s)) }
+
+func (f *fakeSystem) enumerate(s storeHandle) (all []certHandle, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name := f.open[uintptr(s)].(*fakeStore).name
+	certs := f.stores[name]
+	if user, ok := strings.CutPrefix(name, `user\`); ok && f.wine {
+		certs = slices.Concat(certs, f.stores[`machine\`+user])
+	}
+	for _, c := range certs {
+		f.certs++
+		all = append(all, &fakeContext{c})
+	}
+	return all, f.enter("enumerate") // it fails half-way
+}
+
+func (f *fakeSystem) freeCertificate(c certHandle) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ctx := c.(*fakeContext)
+	if ctx.cert == nil {
+		f.t.Error("a certificate context is freed twice")
+	}
+	ctx.cert = nil
+	f.certs--
+	return f.enter("freeCertificate")
+}
+
+func (f *fakeSystem) der(c certHandle) []byte { return slices.Clone(c.(*fakeContext).cert.der) }
+
+func (f *fakeSystem) hasKey(c certHandle) bool {
+	cert := c.(*fakeContext).cert
+	return cert.info != nil || cert.held != nil
+}
+
+func (f *fakeSystem) keyInfo(c certHandle) (keyInfo, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("keyInfo"); err != nil {
+		return keyInfo{}, err
+	}
+	if info := c.(*fakeContext).cert.info; info != nil {
+		return *info, nil
+	}
+	return keyInfo{}, cryptNotFound
+}
+
+func (f *fakeSystem) addCertificate(s storeHandle, der []byte, info *keyInfo) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("addCertificate"); err != nil {
+		return err
+	}
+	name := f.open[uintptr(s)].(*fakeStore).name
+	for _, c := range f.stores[name] {
+		if slices.Equal(c.der, der) {
+			if info != nil {
+				c.info = info
+			}
+			return nil
+		}
+	}
+	f.stores[name] = append(f.stores[name], &fakeCert{der: der, info: info})
+	return nil
+}
+
+func (f *fakeSystem) issuers(c certHandle, s storeHandle, _ Location) (ders [][]byte, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("issuers"); err != nil {
+		return nil, err
+	}
+	if _, ok := f.open[uintptr(s)]; !ok {
+		f.t.Error("chain in a store that is not open")
+	}
+	ders = append(ders, c.(*fakeContext).cert.der)
+	for _, i := range f.issuing {
+		ders = append(ders, i.Raw)
+	}
+	return ders, nil
+}
+
+func (f *fakeSystem) find(match func(*fakeKey) bool) *fakeKey {
+	if i := slices.IndexFunc(f.keys, match); i >= 0 {
+		return f.keys[i]
+	}
+	return nil
+}
+
+func (f *fakeSystem) acquire(c certHandle, flags uint32) (keyHandle, uint32, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("acquire"); err != nil {
+		return 0, 0, false, err
+	}
+	cert := c.(*fakeContext).cert
+	if flags&acquireCache == 0 || flags&acquirePreferNCrypt == 0 {
+		f.t.Errorf("acquire with flags %#x", flags)
+	}
+	use := &fakeKeyUse{quiet: flags&acquireSilent != 0}
+	spec := uint32(specNCrypt)
+	switch {
+	case cert.held != nil:
+		use.key = cert.held
+	case cert.info == nil, f.wine && (cert.info.flags&machineKey != 0 || cert.info.provType == 0):
+		return 0, 0, false, cryptNoKeyProperty
+	default:
+		info := *cert.info
+		if use.key = f.find(func(k *fakeKey) bool { return k.keyInfo == info }); use.key == nil {
+			return 0, 0, false, nteBadKeyset
+		}
+		if use.provType = info.provType; use.provType != 0 {
+			spec = info.keySpec
+		}
+	}
+	if f.mustFree {
+		return keyHandle(f.handle(use)), spec, true, nil
+	}
+	f.last++
+	f.open[f.last] = use
+	h := f.last
+	f.lent[h] = true
+	f.t.Cleanup(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.open, h)
+	})
+	return keyHandle(h), spec, false, nil
+}
+
+func (f *fakeSystem) acquireContext(container, provider string, provType, flags uint32) (keyHandle, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("acquireContext"); err != nil {
+		return 0, err
+	}
+	k := f.find(func(k *fakeKey) bool {
+		return k.container == container && k.flags == flags&machineKey && k.provType != 0 &&
+			(k.provType == provType && k.provider == provider || provType == provRSAAES && slices.Contains(oldProviders, k.provider))
+	})
+	if k == nil {
+		return 0, nteBadKeyset
+	}
+	return keyHandle(f.handle(&fakeKeyUse{key: k, provType: provType, quiet: flags&silent != 0})), nil
+}
+
+func (f *fakeSystem) releaseContext(h keyHandle) error {
+	return f.release("releaseContext", uintptr(h))
+}
+
+// use checks what all signatures have in common.
+func (f *fakeSystem) use(op string, h keyHandle) (*fakeKeyUse, func(), error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	use, ok := f.open[uintptr(h)].(*fakeKeyUse)
+	if !ok {
+		f.t.Errorf("%s with handle %d, which is no open key", op, h)
+		return nil, nil, nteInvalidHandle
+	}
+	if err := f.enter(op); err != nil {
+		return nil, nil, err
+	}
+	if !use.key.inUse.CompareAndSwap(false, true) {
+		f.t.Errorf("%s while the key is in use", op)
+	}
+	if f.onSign != nil {
+		defer func(hook func()) { f.mu.Unlock(); hook(); f.mu.Lock() }(f.onSign)
+	}
+	return use, func() { use.key.inUse.Store(false) }, nil
+}
+
+func (f *fakeSystem) signHash(h keyHandle, keySpec, algorithm uint32, digest []byte, size int) ([]byte, error) {
+	use, done, err := f.use("signHash", h)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	hash := map[uint32]crypto.Hash{0x800c: crypto.SHA256, 0x800d: crypto.SHA384, 0x800e: crypto.SHA512}[algorithm]
+	switch {
+	case use.provType != provRSAAES && slices.Contains(oldProviders, use.key.provider), hash == 0:
+		return nil, nteBadAlgID
+	case keySpec != use.key.keySpec:
+		return nil, nteNoKey
+	case use.key.asks && use.quiet:
+		return nil, nteSilentContext
+	}
+	key, ok := use.key.key.(*rsa.PrivateKey)
+	if !ok || size < key.Size() {
+		return nil, nteBadKey
+	}
+	sig, err := rsa.SignPKCS1v15(nil, key, hash, digest)
+	if err != nil {
+		return nil, nteBadLen
+	}
+	slices.Reverse(sig)
+	return sig, nil
+}
+
+func (f *fakeSystem) openProvider(name string) (keyHandle, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("openProvider"); err != nil {
+		return 0, err
+	}
+	if name != tpmProvider && name != softwareProvider && name != "Card KSP" {
+		return 0, nteProvNotFound
+	}
+	return keyHandle(f.handle(&fakeProvider{name})), nil
+}
+
+func (f *fakeSystem) openKey(provider keyHandle, name string, _, flags uint32) (keyHandle, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("openKey"); err != nil {
+		return 0, err
+	}
+	prov := f.open[uintptr(provider)].(*fakeProvider).name
+	k := f.find(func(k *fakeKey) bool {
+		return k.provType == 0 && k.container == name && k.provider == prov && k.flags == flags&machineKey
+	})
+	if k == nil {
+		return 0, nteBadKeyset
+	}
+	return keyHandle(f.handle(&fakeKeyUse{key: k})), nil
+}
+
+func (f *fakeSystem) createKey(provider keyHandle, algorithm, name string, flags uint32) (keyHandle, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("createKey"); err != nil {
+		return 0, err
+	}
+	k := &fakeKey{keyInfo: keyInfo{container: name, provider: f.open[uintptr(provider)].(*fakeProvider).name, flags: flags & machineKey}}
+	if f.find(func(other *fakeKey) bool { return other.keyInfo == k.keyInfo }) != nil {
+		return 0, nteExists
+	}
+	k.key = signertest.Key(f.t, map[string]string{"RSA": "rsa2048", "ECDSA_P256": "p256", "ECDSA_P384": "p384", "ECDSA_P521": "p521"}[algorithm])
+	return keyHandle(f.handle(&fakeKeyUse{key: k})), nil
+}
+
+func (f *fakeSystem) setProperty(key keyHandle, name string, value, _ uint32) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if name == "Length" && value != 2048 || name == "Export Policy" && value != 0 {
+		f.t.Errorf("property %s is %d", name, value)
+	}
+	f.calls["setProperty "+name]++
+	return f.enter("setProperty")
+}
+
+func (f *fakeSystem) finalizeKey(key keyHandle, _ uint32) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("finalizeKey"); err != nil {
+		return err
+	}
+	k := f.open[uintptr(key)].(*fakeKeyUse).key
+	k.ready = true
+	f.keys = append(f.keys, k)
+	return nil
+}
+
+func (f *fakeSystem) exportPublic(key keyHandle, blobType string) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter("exportPublic"); err != nil {
+		return nil, err
+	}
+	k := f.open[uintptr(key)].(*fakeKeyUse).key
+	if !k.ready {
+		return nil, nteInvalidHandle
+	}
+	return publicBlob(k.key.Public(), blobType)
+}
+
+// publicBlob is CNG's form of a public key.
+func publicBlob(pub crypto.PublicKey, blobType string) ([]byte, error) {
+	var b []byte
+	put := func(all ...uint32) {
+		for _, v := range all {
+			b = binary.LittleEndian.AppendUint32(b, v)
+		}
+	}
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		if blobType != "RSAPUBLICBLOB" {
+			return nil, nteNotSupported
+		}
+		put(0x31415352, uint32(pub.N.BitLen()), 3, uint32(pub.Size()), 0, 0)
+		return append(append(b, 1, 0, 1), pub.N.Bytes()...), nil
+	case *ecdsa.PublicKey:
+		if blobType != "ECCPUBLICBLOB" {
+			return nil, nteBadType
+		}
+		size := coordinateSize(pub)
+		put(map[int]uint32{32: 0x31534345, 48: 0x33534345, 66: 0x35534345}[size], uint32(size))
+		point, err := pub.Bytes()
+		return append(b, point[1:]...), err
+	}
+	return nil, nteNotSupported
+}
+
+func (f *fakeSystem) freeObject(h keyHandle) error { return f.release("freeObject", uintptr(h)) }
+
+func (f *fakeSystem) signDigest(h keyHandle, pad padding, digest []byte, size int, flags uint32) ([]byte, error) {
+	use, done, err := f.use("signDigest", h)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if use.key.asks && flags&silent != 0 {
+		return nil, nteSilentContext
+	}
+	hash := map[string]crypto.Hash{"SHA256": crypto.SHA256, "SHA384": crypto.SHA384, "SHA512": crypto.SHA512}[pad.hash]
+	switch key := use.key.key.(type) {
+	case *rsa.PrivateKey:
+		if size < key.Size() {
+			return nil, nteBufferTooSmall
+		}
+		var sig []byte
+		switch pad.kind {
+		case padPKCS1:
+			sig, err = rsa.SignPKCS1v15(nil, key, hash, digest)
+		case padPSS:
+			if pad.salt == 0 { // means something else to crypto/rsa
+				return nil, nteInvalidParam
+			}
+			sig, err = rsa.SignPSS(rand.Reader, key, hash, digest, &rsa.PSSOptions{SaltLength: int(pad.salt)})
+		default:
+			err = nteInvalidParam
+		}
+		if err != nil {
+			return nil, nteInvalidParam
+		}
+		return sig, nil
+	case *ecdsa.PrivateKey:
+		n := coordinateSize(&key.PublicKey)
+		if pad.kind != padNone || len(digest) > n {
+			return nil, nteInvalidParam
+		}
+		if size < 2*n {
+			return nil, nteBufferTooSmall
+		}
+		der, err := ecdsa.SignASN1(rand.Reader, key, digest)
+		if err != nil {
+			return nil, nteFail
+		}
+		var v struct{ R, S *big.Int }
+		if _, err := asn1.Unmarshal(der, &v); err != nil {
+			return nil, nteFail
+		}
+		sig := make([]byte, 2*n)
+		v.R.FillBytes(sig[:n])
+		v.S.FillBytes(sig[n:])
+		return sig, nil
+	}
+	return nil, nteNotSupported
+}

@@ -1,0 +1,143 @@
+package winstore
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// plans are how to make a key of a type.
+var plans = map[keystore.KeyType]struct {
+	algorithm string
+	bits      uint32 // 0: the algorithm says it
+}{
+	keystore.RSA2048: {"RSA", 2048},
+	keystore.RSA3072: {"RSA", 3072},
+	keystore.RSA4096: {"RSA", 4096},
+	keystore.P256:    {"ECDSA_P256", 0},
+	keystore.P384:    {"ECDSA_P384", 0},
+	keystore.P521:    {"ECDSA_P521", 0},
+}
+
+// Generate implements [keystore.Generator]: a CNG key of the name key= in the
+// provider, by default the TPM, that cannot be exported. What the device cannot
+// make, such as P-521 in most TPMs, is [errors.ErrUnsupported].
+func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, _ keystore.Options) (signer.Signer, error) {
+	cfg, err := configFor(ref)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Key == "" {
+		return nil, &keystore.RefError{Ref: ref.String(), Err: errors.New("needs key= to name the new key")}
+	}
+	sys, err := newSystem()
+	if err != nil {
+		return nil, err
+	}
+	k, err := generate(ctx, sys, cfg, spec)
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+func generate(ctx context.Context, sys system, cfg Config, spec keystore.KeySpec) (*Key, error) {
+	plan, ok := plans[spec.Type]
+	if !ok {
+		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
+	}
+	if err := errors.Join(ctx.Err(), cfg.check()); err != nil {
+		return nil, err
+	}
+	prov, err := openProvider(sys, cfg.provider())
+	if err != nil {
+		return nil, err
+	}
+	h, err := sys.createKey(prov, plan.algorithm, cfg.Key, cfg.scope())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make key %q of %s: %w", cfg.Key, cfg.provider(), err), sys.freeObject(prov))
+	}
+	if err := sys.freeObject(prov); err != nil { // the key keeps what it needs of it
+		return nil, errors.Join(err, sys.freeObject(h))
+	}
+	if err := finish(sys, h, plan.bits, cfg.silence()); err != nil {
+		// A key that is not finalized is gone when it is freed.
+		return nil, errors.Join(fmt.Errorf("make key %q of %s: %w", cfg.Key, cfg.provider(), err), sys.freeObject(h))
+	}
+	return newNamedKey(sys, cfg, h)
+}
+
+func finish(sys system, h keyHandle, bits, silence uint32) error {
+	if bits != 0 {
+		if err := sys.setProperty(h, "Length", bits, 0); err != nil {
+			return err
+		}
+	}
+	// It is the default, and a provider that knows no export may not know the
+	// property either.
+	if err := sys.setProperty(h, "Export Policy", 0, 0); err != nil && !errors.Is(err, nteNotSupported) {
+		return err
+	}
+	return sys.finalizeKey(h, silence)
+}
+
+// Install implements [keystore.Installer]: the leaf goes into the store of the
+// reference, linked with the key; the others, if they are not there, into the
+// store CA of the same location. Certificates that are there stay.
+func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, _ keystore.Options) error {
+	cfg, err := configFor(ref)
+	if err != nil {
+		return err
+	}
+	sys, err := newSystem()
+	if err != nil {
+		return err
+	}
+	return install(ctx, sys, cfg, chain)
+}
+
+func install(ctx context.Context, sys system, cfg Config, chain []*x509.Certificate) (err error) {
+	if len(chain) == 0 {
+		return signer.ErrNoCertificate
+	}
+	k, err := open(ctx, sys, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, k.Close()) }()
+	if !signer.SamePublicKey(k.pub, chain[0].PublicKey) {
+		return fmt.Errorf("%w: the key is %s, the certificate has %s", signer.ErrMismatch,
+			signer.DescribeKey(k.pub), signer.DescribeKey(chain[0].PublicKey))
+	}
+	info := keyInfo{container: cfg.Key, provider: cfg.provider(), flags: cfg.scope()}
+	if cfg.Key == "" {
+		if info, err = sys.keyInfo(k.cert); err != nil {
+			return fmt.Errorf("where the key is: %w", err)
+		}
+	}
+	if err := addTo(sys, cfg.location(), cfg.store(), chain[:1], &info); err != nil {
+		return err
+	}
+	return addTo(sys, cfg.location(), "CA", chain[1:], nil)
+}
+
+func addTo(sys system, l Location, name string, certs []*x509.Certificate, info *keyInfo) (err error) {
+	if len(certs) == 0 {
+		return nil
+	}
+	store, err := sys.openStore(l, name, true)
+	if err != nil {
+		return storeError(Config{Location: l, Store: name}, err)
+	}
+	defer func() { err = errors.Join(err, sys.closeStore(store)) }()
+	for _, cert := range certs {
+		if err := sys.addCertificate(store, cert.Raw, info); err != nil {
+			return fmt.Errorf("add the certificate to store %s of the %s: %w", name, l, err)
+		}
+	}
+	return nil
+}
