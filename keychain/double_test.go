@@ -33,11 +33,10 @@ func TestContractOverTheDouble(t *testing.T) {
 		token string
 	}{
 		{"rsa2048", native.Files, ""},
-		{"rsa3072", native.DataProtection, ""},
+		{"rsa2048", native.Tokens, card},
 		{"p256", native.Files, ""},
 		{"p256", native.Tokens, "com.apple.ctkcard:user"},
-		{"p384", native.Tokens, card},
-		{"p521", native.DataProtection, ""},
+		{"p384", native.DataProtection, ""},
 	} {
 		t.Run(test.kind+" in "+test.scope.String(), func(t *testing.T) {
 			d := fakesec.New(t)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/holdfast-dev/holdfast/keychain"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/file"
 	"github.com/holdfast-dev/holdfast/pkcs11"
@@ -20,7 +21,7 @@ func Backends() []keystore.Backend {
 		pkcs11.Backend{},
 		absent{"tpm", []string{"tpm", "handle"}},
 		absent{"winstore", []string{"winstore"}},
-		absent{"keychain", []string{"keychain"}},
+		keychain.Backend{},
 	}
 }
 

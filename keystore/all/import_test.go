@@ -27,11 +27,16 @@ var mayImport = map[string][]string{
 	"pkcs11":            {"signer", "keystore"},
 	"tpm":               {"signer", "keystore"},
 	"winstore":          {"signer", "keystore"},
-	"keychain":          {"signer", "keystore"},
+	"keychain":          {"signer", "keystore", "keychain/internal/native", "keychain/internal/secfw"},
 	"pkcs11/pkcs11test": {},
 	"pkcs11/interop":    {}, // tests alone
 	"tpm/tpmtest":       {},
-	"keystore/all":      {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
+
+	"keychain/internal/native":  {},
+	"keychain/internal/secfw":   {"keychain/internal/native"},
+	"keychain/internal/fakesec": {"keychain/internal/native", "keychain/internal/secfw", "signer/signertest"}, // for tests
+
+	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"rolesanywhere":                        {"signer", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/sigv4x509":              {},
@@ -52,6 +57,7 @@ var backends = []string{"keystore/file", "pkcs11", "tpm", "winstore", "keychain"
 // onlyIn says which packages may import a module of others.
 var onlyIn = map[string][]string{
 	"github.com/aws/aws-sdk-go-v2": {"rolesanywhere/awssdk", "rolesanywhere/emulator"},
+	"github.com/ebitengine/purego": {"keychain/internal/secfw", "keychain/internal/fakesec"},
 }
 
 // standardOnly are the packages that import nothing from outside at all.

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-
 	"testing"
 
 	"github.com/ebitengine/purego"
@@ -103,6 +102,7 @@ type Double struct {
 // counters are what C counts, in its order. Each must be 0 after a test.
 var counters = []string{
 	"objects leaked", "releases too many", "uses of freed objects", "dictionaries without callbacks",
+	"objects of another type",
 	"references to kCFBooleanTrue", "references to kSecClass",
 }
 

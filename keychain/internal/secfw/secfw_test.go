@@ -135,10 +135,6 @@ func TestShapesOfResults(t *testing.T) {
 			if found != test.found || broken != test.broken {
 				t.Errorf("%d found and %d broken, want %d and %d", found, broken, test.found, test.broken)
 			}
-			certs, err := d.API.Certificates(native.Files)
-			if err != nil || len(certs) != 0 {
-				t.Errorf("%d certificates, error %v", len(certs), err)
-			}
 		})
 	}
 }
@@ -156,6 +152,11 @@ func TestCertificates(t *testing.T) {
 			t.Errorf("shape %d: %d certificates, error %v", shape, len(got), err)
 		}
 	}
+	d.Shape(fakesec.WrongClass)
+	if got, err := d.API.Certificates(native.Files); err != nil || len(got) != 0 {
+		t.Errorf("of items of another class: %d certificates, error %v", len(got), err)
+	}
+	d.Shape(fakesec.AsUsual)
 	if got, err := d.API.Certificates(native.Tokens); err != nil || len(got) != 0 {
 		t.Errorf("tokens: %d certificates, error %v", len(got), err)
 	}

@@ -2,9 +2,10 @@
 // symbols that secfw binds, and a store that tests fill. It is stricter than
 // the real ones. It counts references; keeps freed objects, so that what uses
 // them is counted and does not crash; hands out a new key object each time, so
-// that only its caller keeps it alive; refuses dictionaries without the
-// callbacks of CFTypes; leaves an error alone on success; and fills the part of
-// a register that the ABI leaves undefined with junk.
+// that only its caller keeps it alive; counts calls with an object of another
+// type, for which the real ones may crash; refuses dictionaries without the
+// callbacks of CFTypes; leaves an error alone on success; and fills the part
+// of a register that the ABI leaves undefined with junk.
 
 #include <pthread.h>
 #include <stdint.h>
@@ -40,7 +41,7 @@ struct object {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static long live, over_releases, dead_uses, bad_callbacks;
+static long live, over_releases, dead_uses, bad_callbacks, wrong_types;
 
 static void add(long *counter, long n) {
 	pthread_mutex_lock(&lock);
@@ -64,7 +65,13 @@ static int usable(CFTypeRef o) {
 	return 0;
 }
 
-static int is(CFTypeRef o, enum type type) { return usable(o) && o->type == type; }
+static int is(CFTypeRef o, enum type type) {
+	if (!usable(o))
+		return 0;
+	if (o->type != type)
+		add(&wrong_types, 1);
+	return o->type == type;
+}
 
 static uint8_t *copy(const void *p, CFIndex n) {
 	uint8_t *c = malloc(n + 1);
@@ -296,7 +303,7 @@ void fake_reset(void) {
 // fake_count returns the counters. All are 0 if nothing is wrong.
 long fake_count(int32_t which) {
 	pthread_mutex_lock(&lock);
-	long counts[] = {live, over_releases, dead_uses, bad_callbacks, object_kCFBooleanTrue.count - 1, object_kSecClass.count - 1};
+	long counts[] = {live, over_releases, dead_uses, bad_callbacks, wrong_types, object_kCFBooleanTrue.count - 1, object_kSecClass.count - 1};
 	long n = which < (int)(sizeof counts / sizeof *counts) ? counts[which] : -1;
 	pthread_mutex_unlock(&lock);
 	return n;
