@@ -81,7 +81,7 @@ func TestFailuresOverTheDouble(t *testing.T) {
 		want error
 	}{
 		{"list", func(d *fakesec.Double) { d.FailFind(fakesec.Scope(native.Tokens), -25308) }, signer.ErrPINRequired},
-		{"certificate", func(d *fakesec.Double) { d.FailCertificate(-25293, 0) }, signer.ErrNotFound},
+		{"certificate", func(d *fakesec.Double) { d.FailCertificate(-25293, 0) }, signer.ErrPINIncorrect},
 		{"key", func(d *fakesec.Double) { d.FailKey(-25308, 0) }, signer.ErrPINRequired},
 		{"algorithm", func(d *fakesec.Double) { d.Refuse("ECDSA") }, errors.ErrUnsupported},
 		{"signature", func(d *fakesec.Double) { d.FailSign("com.apple.LocalAuthentication", -2, "annulé") }, signer.ErrPINRequired},

@@ -20,14 +20,14 @@ type identity struct {
 	ref          keystore.Ref
 	cert         *x509.Certificate // nil if it cannot be read
 	err          error             // why it cannot be used
-	handle       native.Handle     // nil if macOS could not read it
+	handle       native.Handle
 }
 
-// identities are what the scopes hold, each once, and the scopes that did not
-// answer.
+// identities are what the scopes hold, each once.
 type identities struct {
-	all  []identity
-	errs []error
+	all    []identity
+	failed []error // scopes that did not answer
+	broken []error // identities that macOS could not read, at most maxListed
 }
 
 // search asks each scope. It fails if none answers.
@@ -39,28 +39,31 @@ func search(cfg Config, sys native.System) (found identities, err error) {
 	for _, scope := range scopes {
 		some, err := sys.Identities(scope)
 		if err != nil {
-			found.errs = append(found.errs, fmt.Errorf("%s: %w", scope, asError(err)))
+			found.failed = append(found.failed, fmt.Errorf("%s: %w", scope, asError(err)))
 		}
 		for _, n := range some {
-			found.add(newIdentity(n))
+			switch {
+			case n.Err == nil:
+				found.add(newIdentity(n))
+			case len(found.broken) < maxListed:
+				found.broken = append(found.broken, fmt.Errorf("an identity %q in the %s: %w", n.Label, scope, asError(n.Err)))
+			}
 		}
 	}
-	if len(found.errs) == len(scopes) {
-		return found, join(found.errs)
+	if len(found.failed) == len(scopes) {
+		return found, join(found.failed)
 	}
 	return found, nil
 }
 
 func newIdentity(n native.Identity) identity {
-	id := identity{label: n.Label, token: n.Token, handle: n.Handle, err: asError(n.Err)}
+	id := identity{label: n.Label, token: n.Token, handle: n.Handle}
 	var s keystore.Selector
-	if id.err == nil {
-		if id.cert, id.err = x509.ParseCertificate(n.Certificate); id.err == nil {
-			s, id.err = keystore.SelectorFor(id.cert), checkPublic(id.cert.PublicKey)
-		} else {
-			sum := sha256.Sum256(n.Certificate)
-			s.SHA256 = sum[:]
-		}
+	if id.cert, id.err = x509.ParseCertificate(n.Certificate); id.err == nil {
+		s, id.err = keystore.SelectorFor(id.cert), checkPublic(id.cert.PublicKey)
+	} else {
+		sum := sha256.Sum256(n.Certificate)
+		s.SHA256 = sum[:]
 	}
 	id.ref = reference(id.label, id.token, s)
 	return id
@@ -69,8 +72,7 @@ func newIdentity(n native.Identity) identity {
 // add releases id if it is there already: the data-protection keychain shows
 // the tokens, too, and an item may be in several keychains.
 func (f *identities) add(id identity) {
-	same := func(other identity) bool { return other.ref == id.ref }
-	if id.handle != nil && slices.ContainsFunc(f.all, same) {
+	if slices.ContainsFunc(f.all, func(other identity) bool { return other.ref == id.ref }) {
 		id.handle.Release()
 		return
 	}
@@ -79,9 +81,7 @@ func (f *identities) add(id identity) {
 
 func (f *identities) release() {
 	for _, id := range f.all {
-		if id.handle != nil {
-			id.handle.Release()
-		}
+		id.handle.Release()
 	}
 	f.all = nil
 }
@@ -131,14 +131,14 @@ func withKeyOf(certs []*x509.Certificate, all []identity) []identity {
 	return some
 }
 
-// explain adds to the error of a choice the scopes that were not searched. What
-// is missing may be there, so a locked keychain decides what to do next.
+// explain adds to the error of a choice what was not read. What is missing may
+// be there, so a locked keychain decides what to do next.
 func (f *identities) explain(err error) error {
-	for _, scope := range f.errs {
-		if errors.Is(err, signer.ErrNotFound) && !optional(scope) {
-			err = fmt.Errorf("%w; elsewhere: %w", scope, err)
+	for _, unread := range slices.Concat(f.failed, f.broken) {
+		if errors.Is(err, signer.ErrNotFound) && !optional(unread) {
+			err = fmt.Errorf("%w; elsewhere: %w", unread, err)
 		} else {
-			err = fmt.Errorf("%w; not searched: %v", err, scope)
+			err = fmt.Errorf("%w; not searched: %v", err, unread)
 		}
 	}
 	return err
@@ -224,7 +224,7 @@ func list(ctx context.Context, cfg Config, sys native.System) ([]keystore.Entry,
 			return nil, err
 		}
 		found.log(cfg)
-		failed = join(slices.DeleteFunc(found.errs, optional))
+		failed = join(slices.DeleteFunc(found.failed, optional))
 		for _, id := range found.named(cfg) {
 			if id.err != nil {
 				cfg.logger().Warn("an identity cannot be used", "reference", id.ref, "error", id.err)
@@ -246,13 +246,13 @@ func list(ctx context.Context, cfg Config, sys native.System) ([]keystore.Entry,
 	return entries, failed
 }
 
-// log tells of the scopes that did not answer, where others did.
+// log tells what was not read, where that did not matter.
 func (f *identities) log(cfg Config) {
-	for _, err := range f.errs {
+	for _, err := range slices.Concat(f.failed, f.broken) {
 		tell := cfg.logger().Warn
 		if optional(err) {
 			tell = cfg.logger().Debug
 		}
-		tell("a keychain was not searched", "error", err)
+		tell("not searched", "error", err)
 	}
 }

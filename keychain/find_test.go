@@ -199,8 +199,13 @@ func TestIdentitiesThatCannotBeUsed(t *testing.T) {
 		f := newFake(t)
 		f.add(t, native.Files, "p256", "app", "", nil)
 		f.broken = osStatus(-25293)
-		if _, err := open(t.Context(), config(t, "label=app"), f); !errors.Is(err, signer.ErrNotFound) {
-			t.Errorf("error %v", err)
+		_, err := open(t.Context(), config(t, "label=app"), f)
+		var e *Error
+		if !errors.Is(err, signer.ErrNotFound) || !errors.Is(err, signer.ErrPINIncorrect) || !errors.As(err, &e) || signer.Hint(err) != e.Hint() {
+			t.Errorf("error %v, hint %q", err, signer.Hint(err))
+		}
+		if entries, err := list(t.Context(), Config{}, f); len(entries) != 0 || err != nil {
+			t.Errorf("%d entries, error %v", len(entries), err)
 		}
 	})
 	t.Run("key", func(t *testing.T) {
