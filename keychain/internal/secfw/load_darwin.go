@@ -10,5 +10,5 @@ const (
 )
 
 // System is the binding to the frameworks of this Mac, loaded with the first
-// call.
+// call and for the process, since frameworks cannot be unloaded.
 var System = sync.OnceValues(func() (*API, error) { return Load(coreFoundation, security) })
