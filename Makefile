@@ -3,7 +3,7 @@
 GO ?= go
 FUZZTIME ?= 60s
 
-.PHONY: build demo test test-wine check static fuzz bench
+.PHONY: build demo test test-wine check static fuzz bench mutate-keychain
 
 build: ## builds ./bin/holdfast, with PKCS#11 if there is a C compiler
 	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
@@ -30,3 +30,6 @@ fuzz: ## runs each fuzz target for FUZZTIME
 
 bench: build ## measures; see docs/performance.md
 	@script/bench
+
+mutate-keychain: ## breaks the keychain backend piece by piece and sees that its tests notice
+	@$(GO) run script/mutate-keychain.go

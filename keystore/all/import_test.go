@@ -27,12 +27,15 @@ var mayImport = map[string][]string{
 	"pkcs11":            {"signer", "keystore"},
 	"tpm":               {"signer", "keystore"},
 	"winstore":          {"signer", "keystore"},
-	"keychain":          {"signer", "keystore"},
+	"keychain":          {"signer", "keystore", "keychain/internal/native", "keychain/internal/secfw"},
 	"pkcs11/pkcs11test": {},
 	"pkcs11/interop":    {}, // tests alone
 	"tpm/tpmtest":       {},
 
-	"winstore/winstoretest": {},
+	"winstore/winstoretest":     {},
+	"keychain/internal/native":  {},
+	"keychain/internal/secfw":   {"keychain/internal/native"},
+	"keychain/internal/fakesec": {"keychain/internal/native", "keychain/internal/secfw", "signer/signertest"}, // for tests
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
@@ -55,6 +58,7 @@ var backends = []string{"keystore/file", "pkcs11", "tpm", "winstore", "keychain"
 // onlyIn says which packages may import a module of others.
 var onlyIn = map[string][]string{
 	"github.com/aws/aws-sdk-go-v2": {"rolesanywhere/awssdk", "rolesanywhere/emulator"},
+	"github.com/ebitengine/purego": {"keychain/internal/secfw", "keychain/internal/fakesec"},
 }
 
 // standardOnly are the packages that import nothing from outside at all.

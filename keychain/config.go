@@ -1,0 +1,76 @@
+package keychain
+
+import (
+	"crypto/x509"
+	"log/slog"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+const scheme = "keychain"
+
+// A Config names an identity: a certificate and its private key. Open does not
+// modify it. Everything that is set must be true of the identity.
+type Config struct {
+	Label    string // its name, as Keychain Access shows it; in the same case
+	Token    string // the ID of the token that it is in, such as com.apple.ctkcard:user
+	Selector keystore.Selector
+
+	// Certificates are certificates from elsewhere, one of which may be the
+	// key's: of several identities, the one with its key is taken.
+	Certificates []*x509.Certificate
+
+	Logger *slog.Logger     // nil: discard
+	Now    func() time.Time // nil: time.Now; for Selector.UseLatestExpiring
+}
+
+// configFor turns a reference into a Config.
+func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
+	s, own, err := keystore.ParseSelector(ref.Rest, "label", "token")
+	if err != nil {
+		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
+	}
+	return Config{
+		Label:        own["label"],
+		Token:        own["token"],
+		Selector:     s,
+		Certificates: opts.Certificates,
+		Logger:       opts.Logger,
+	}, nil
+}
+
+// reference names an identity so that it is found again.
+func reference(label, token string, s keystore.Selector) keystore.Ref {
+	rest := ""
+	add := func(part string) {
+		if rest != "" {
+			rest += ";"
+		}
+		rest += part
+	}
+	if label != "" {
+		add("label=" + keystore.EncodeAttribute(label))
+	}
+	if token != "" {
+		add("token=" + keystore.EncodeAttribute(token))
+	}
+	if text := s.String(); text != "" {
+		add(text)
+	}
+	return keystore.Ref{Scheme: scheme, Rest: rest}
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
+}
+
+func (c Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}

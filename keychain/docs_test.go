@@ -1,0 +1,94 @@
+package keychain
+
+import (
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keychain/internal/native"
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+// rows returns the cells of the table in docs/keychain.md that begins with head.
+func rows(t *testing.T, head string) (all [][]string) {
+	t.Helper()
+	text, err := os.ReadFile("../docs/keychain.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(text), "| "+head+" |")
+	if !ok {
+		t.Fatalf("no table begins with %q", head)
+	}
+	for line := range strings.Lines(table[strings.Index(table, "\n")+1:]) {
+		if !strings.HasPrefix(line, "|") {
+			break
+		}
+		if !strings.HasPrefix(line, "|---") {
+			all = append(all, strings.Split(strings.Trim(line, "|\n"), "|"))
+		}
+	}
+	return all
+}
+
+// The errors of docs/keychain.md are those that mean something to a caller.
+func TestErrorsInDocs(t *testing.T) {
+	type error struct {
+		domain string
+		code   int
+	}
+	want := make(map[error]bool)
+	for domain, codes := range meanings {
+		for code, m := range codes {
+			if m.is != nil {
+				want[error{domain, code}] = true
+			}
+		}
+	}
+	number := regexp.MustCompile(`-\d+`)
+	for _, row := range rows(t, "macOS says") {
+		for _, part := range strings.Split(row[0], ";") {
+			domain := native.OSStatusDomain
+			for _, d := range []string{"CryptoTokenKit", "LocalAuthentication"} {
+				if strings.Contains(part, d) {
+					domain = map[bool]string{true: d, false: "com.apple." + d}[meanings[d] != nil]
+				}
+			}
+			for _, digits := range number.FindAllString(part, -1) {
+				code, err := strconv.Atoi(digits)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !want[error{domain, code}] {
+					t.Errorf("%s %d is in the table, twice or without a meaning", domain, code)
+				}
+				delete(want, error{domain, code})
+			}
+		}
+	}
+	for e := range want {
+		t.Errorf("%s %d is not in the table", e.domain, e.code)
+	}
+}
+
+// The attributes of docs/keychain.md are those that a reference may have.
+func TestAttributesInDocs(t *testing.T) {
+	values := map[string]string{"subject": "CN=x", "issuer": "CN=x", "serial": "01", "newest": "yes", "label": "x", "token": "x",
+		"sha256": strings.Repeat("00", 32), "sha1": strings.Repeat("00", 20)}
+	span := regexp.MustCompile("`(\\w+)[^`]*`")
+	seen := 0
+	for _, row := range rows(t, "attribute") {
+		for _, m := range span.FindAllStringSubmatch(row[0], -1) {
+			seen++
+			ref := keystore.Ref{Scheme: scheme, Rest: m[1] + "=" + values[m[1]]}
+			if _, err := configFor(ref, keystore.Options{}); err != nil {
+				t.Errorf("%s: %v", m[1], err)
+			}
+		}
+	}
+	if seen != len(values) {
+		t.Errorf("%d attributes in the table, want %d", seen, len(values))
+	}
+}

@@ -1,0 +1,75 @@
+//go:build darwin || (linux && (amd64 || arm64))
+
+package secfw
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"unsafe"
+)
+
+const encodingUTF8 = 0x08000100 // kCFStringEncodingUTF8
+
+// maxCopy bounds what is copied out of one object, in bytes. Certificates and
+// labels in use have a few thousand.
+const maxCopy = 64 << 10
+
+var errMemory = errors.New("CoreFoundation has no memory")
+
+// text copies a CFString; what is none, or too long, is "". It asks for the
+// size by the encoding, since the length counts UTF-16 units, and does without
+// CFStringGetCStringPtr, which may be NULL for any string.
+func (a *API) text(s Ref) string {
+	if s == 0 || a.cf.GetTypeID(s) != a.cf.StringGetTypeID() {
+		return ""
+	}
+	n := a.cf.StringGetMaximumSizeForEncoding(a.cf.StringGetLength(s), encodingUTF8)
+	if n < 0 || n > maxCopy { // kCFNotFound is -1
+		return ""
+	}
+	buf := make([]byte, n+1)
+	if a.cf.StringGetCString(s, &buf[0], len(buf), encodingUTF8) == 0 {
+		return ""
+	}
+	if i := bytes.IndexByte(buf, 0); i >= 0 {
+		buf = buf[:i]
+	}
+	return string(buf)
+}
+
+// data copies a CFData that is not empty.
+func (a *API) data(d Ref) ([]byte, error) {
+	if d == 0 || a.cf.GetTypeID(d) != a.cf.DataGetTypeID() {
+		return nil, errors.New("no data")
+	}
+	n := a.cf.DataGetLength(d)
+	if n <= 0 || n > maxCopy { // the pointer of an empty one may be NULL
+		return nil, fmt.Errorf("data of %d bytes", n)
+	}
+	return bytes.Clone(unsafe.Slice(a.cf.DataGetBytePtr(d), n)), nil
+}
+
+// newData returns a CFData, which the caller releases. It is a copy of b.
+func (a *API) newData(b []byte) (Ref, error) {
+	d := a.cf.DataCreate(0, unsafe.SliceData(b), len(b))
+	if d == 0 {
+		return 0, errMemory
+	}
+	return d, nil
+}
+
+// newDictionary returns a CFDictionary from names of constants to constants,
+// which the caller releases.
+func (a *API) newDictionary(entries [][2]string) (Ref, error) {
+	keys, values := make([]Ref, len(entries)), make([]Ref, len(entries))
+	for i, e := range entries {
+		keys[i], values[i] = a.constants[e[0]], a.constants[e[1]]
+	}
+	d := a.cf.DictionaryCreate(0, unsafe.SliceData(keys), unsafe.SliceData(values), len(entries),
+		a.callbacks["kCFTypeDictionaryKeyCallBacks"], a.callbacks["kCFTypeDictionaryValueCallBacks"])
+	if d == 0 {
+		return 0, errMemory
+	}
+	return d, nil
+}

@@ -1,0 +1,97 @@
+package keychain
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+var (
+	_ keystore.Lister            = Backend{}
+	_ keystore.Generator         = Backend{}
+	_ keystore.Installer         = Backend{}
+	_ keystore.CertificateReader = Backend{}
+	_ signer.SchemeLimiter       = (*Key)(nil)
+)
+
+// calls are all of Backend that takes a reference.
+var calls = map[string]func(t *testing.T, ref keystore.Ref) error{
+	"Open": func(t *testing.T, ref keystore.Ref) error {
+		s, err := Backend{}.Open(t.Context(), ref, keystore.Options{})
+		if s != nil {
+			t.Errorf("Open returns %v beside %v", s, err)
+		}
+		return err
+	},
+	"Certificates": func(t *testing.T, ref keystore.Ref) error {
+		_, err := Backend{}.Certificates(t.Context(), ref, keystore.Options{})
+		return err
+	},
+	"List": func(t *testing.T, ref keystore.Ref) error {
+		_, err := Backend{}.List(t.Context(), ref, keystore.Options{})
+		return err
+	},
+	"Generate": func(t *testing.T, ref keystore.Ref) error {
+		_, err := Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
+		return err
+	},
+	"Install": func(t *testing.T, ref keystore.Ref) error {
+		return Backend{}.Install(t.Context(), ref, nil, keystore.Options{})
+	},
+}
+
+func TestBadReferences(t *testing.T) {
+	for _, rest := range []string{
+		"app", "label", "label=", "=app", "name=app", "object=app", "label=a;label=b", "label=%zz",
+		"serial=x", "sha256=00", "subject=app", "label=a;", "newest=perhaps", "label=%00",
+	} {
+		for name, call := range calls {
+			err := call(t, keystore.Ref{Scheme: scheme, Rest: rest})
+			var refErr *keystore.RefError
+			if !errors.As(err, &refErr) {
+				t.Errorf("%s %q: error %v", name, rest, err)
+			}
+		}
+	}
+}
+
+func TestElsewhereUnsupported(t *testing.T) {
+	for name, call := range calls {
+		if runtime.GOOS == "darwin" && name != "Generate" && name != "Install" {
+			continue
+		}
+		err := call(t, keystore.Ref{Scheme: scheme, Rest: "label=app"})
+		if !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" {
+			t.Errorf("%s: error %v, hint %q", name, err, signer.Hint(err))
+		}
+	}
+}
+
+// The binding is for macOS alone: anywhere else it would make a static program
+// dynamic.
+func TestOnlyMacOSLinksTheBinding(t *testing.T) {
+	for goos, want := range map[string]bool{"linux": false, "windows": false, "freebsd": false, "darwin": true} {
+		for _, cgo := range []string{"0", "1"} {
+			cmd := exec.Command(signertest.Require(t, "go", "go"), "list", "-deps", "../cmd/holdfast", ".")
+			cmd.Env = append(os.Environ(), "GOOS="+goos, "CGO_ENABLED="+cgo)
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("%s: %v", goos, err)
+			}
+			deps := strings.Fields(string(out))
+			for _, path := range []string{"github.com/ebitengine/purego", "github.com/holdfast-dev/holdfast/keychain/internal/secfw"} {
+				if got := slices.Contains(deps, path); got != want {
+					t.Errorf("%s with CGO_ENABLED=%s depends on %s: %t", goos, cgo, path, got)
+				}
+			}
+		}
+	}
+}
