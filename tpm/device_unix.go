@@ -98,13 +98,24 @@ type socket struct {
 	ctx context.Context // of the first command, which waits for other clients
 }
 
-func (s *socket) Send(command []byte) ([]byte, error) {
+// grace is how long the answer to the first command is still waited for when
+// the context has ended.
+const grace = time.Second
+
+func (s *socket) Send(command []byte) (_ []byte, err error) {
 	if err := s.SetDeadline(time.Now().Add(patienceFor(command))); err != nil {
 		return nil, busError(err)
 	}
-	if s.ctx != nil {
-		stop := context.AfterFunc(s.ctx, func() { _ = s.SetDeadline(time.Unix(1, 0)) })
-		defer stop()
+	if ctx := s.ctx; ctx != nil {
+		// A command that the TPM is at work with is not given up: what it makes
+		// would stay in the TPM.
+		stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Now().Add(grace)) })
+		defer func() {
+			stop()
+			if err != nil && ctx.Err() != nil {
+				err = fmt.Errorf("%w: %w", ctx.Err(), err)
+			}
+		}()
 		s.ctx = nil
 	}
 	if _, err := s.Write(command); err != nil {
@@ -118,7 +129,7 @@ func (s *socket) Send(command []byte) ([]byte, error) {
 	if size < 0 {
 		return nil, errNotTPM
 	}
-	_, err := io.ReadFull(s.Conn, response[10:size])
+	_, err = io.ReadFull(s.Conn, response[10:size])
 	return response[:size], busError(err)
 }
 
