@@ -55,6 +55,9 @@ func TestSeal(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if f, err := parseKeyPEM(file); err != nil || !f.kind.Equal(oidSealed) {
+				t.Errorf("the file is of kind %v, error %v", f, err)
+			}
 			if string(secret) != c.secret {
 				t.Error("Seal changed the secret")
 			}
