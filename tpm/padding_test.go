@@ -96,12 +96,16 @@ func TestPaddingSalt(t *testing.T) {
 
 func TestPaddingRefuses(t *testing.T) {
 	small := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 511), E: 3}
+	// SHA-512 takes 83 bytes of it: a byte too many for 11 to be left.
+	edge := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 8*93-1), E: 3}
+	fits := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 8*94-1), E: 3}
 	large := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 1023), E: 3}
 	for _, c := range []struct {
 		pub  *rsa.PublicKey
 		hash crypto.Hash
 	}{
 		{small, crypto.SHA512}, // 19 and 64 bytes do not leave 11 of 64
+		{edge, crypto.SHA512},
 		{large, crypto.SHA1},
 		{large, crypto.SHA3_256},
 		{large, crypto.MD5},
@@ -111,5 +115,8 @@ func TestPaddingRefuses(t *testing.T) {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%v: got %x, error %v", c.hash, em, err)
 		}
+	}
+	if _, err := padPKCS1(fits, crypto.SHA512, make([]byte, 64)); err != nil {
+		t.Error(err)
 	}
 }
