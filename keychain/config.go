@@ -50,10 +50,10 @@ func reference(label, token string, s keystore.Selector) keystore.Ref {
 		rest += part
 	}
 	if label != "" {
-		add("label=" + keystore.EncodeAttribute(label))
+		add(keystore.FormatAttribute("label", label))
 	}
 	if token != "" {
-		add("token=" + keystore.EncodeAttribute(token))
+		add(keystore.FormatAttribute("token", token))
 	}
 	if text := s.String(); text != "" {
 		add(text)

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // ParseAttributes splits the rest of a reference of the form NAME=VALUE;…,
@@ -17,13 +19,13 @@ func ParseAttributes(rest string, known ...string) (map[string]string, error) {
 	for _, part := range strings.Split(rest, ";") {
 		name, raw, ok := strings.Cut(part, "=")
 		if !ok || name == "" {
-			return nil, errors.New("has a part that is not NAME=VALUE")
+			return nil, signer.WithHint(errors.New("has a part that is not NAME=VALUE"), "attributes are NAME=VALUE with ; between them; a ; within a value is written %3B")
 		}
 		if !slices.Contains(known, name) {
 			if values["pin-value"] != "" {
 				return nil, errors.New("has an unknown attribute after pin-value; write ; in a PIN as %3B")
 			}
-			return nil, fmt.Errorf("attribute %q is not one of %s", name[:min(len(name), 64)], strings.Join(known, ", "))
+			return nil, fmt.Errorf("attribute %q is not one of %s", clip(name), strings.Join(known, ", "))
 		}
 		if _, ok := values[name]; ok {
 			return nil, fmt.Errorf("attribute %q is given twice", name)
@@ -44,5 +46,14 @@ func ParseAttributes(rest string, known ...string) (map[string]string, error) {
 
 // FormatAttribute writes one attribute as [ParseAttributes] takes it.
 func FormatAttribute(name, value string) string {
-	return name + "=" + strings.NewReplacer("%", "%25", ";", "%3B").Replace(value)
+	var b strings.Builder
+	b.WriteString(name + "=")
+	for i := range len(value) {
+		if c := value[i]; c == '%' || c == ';' || c < 0x20 || c == 0x7f {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }

@@ -238,7 +238,7 @@ func isSubsequence(some, all []rdn) bool {
 // String writes s as attributes of a reference, which [ParseSelector] takes.
 func (s Selector) String() string {
 	var parts []string
-	add := func(name, value string) { parts = append(parts, name+"="+EncodeAttribute(value)) }
+	add := func(name, value string) { parts = append(parts, FormatAttribute(name, value)) }
 	if len(s.Subject.rdns) > 0 {
 		add("subject", s.Subject.String())
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -26,22 +25,16 @@ func ParseSelector(rest string, own ...string) (s Selector, others map[string]st
 		return s, others, nil
 	}
 	known := slices.Concat(own, SelectorAttributes())
-	seen := make(map[string]bool)
-	for _, part := range strings.Split(rest, ";") {
-		name, raw, ok := strings.Cut(part, "=")
-		if !ok || name == "" {
-			return Selector{}, nil, signer.WithHint(errors.New("has a part that is not NAME=VALUE"), "write ; within a value as %3B")
-		}
-		if !slices.Contains(known, name) {
-			return Selector{}, nil, fmt.Errorf("attribute %q is not one of %s", clip(name), strings.Join(known, ", "))
-		}
-		if seen[name] {
-			return Selector{}, nil, fmt.Errorf("attribute %q is given twice", name)
-		}
-		seen[name] = true
-		value, err := decodeAttribute(raw)
+	values, err := ParseAttributes(rest, known...)
+	if err != nil {
+		return Selector{}, nil, err
+	}
+	for _, name := range known {
+		value, given := values[name]
 		switch {
-		case err != nil:
+		case !given:
+		case !utf8.ValidString(value):
+			err = errNoText
 		case slices.Contains(own, name):
 			others[name] = value
 		default:
@@ -52,32 +45,6 @@ func ParseSelector(rest string, own ...string) (s Selector, others map[string]st
 		}
 	}
 	return s, others, nil
-}
-
-func decodeAttribute(raw string) (string, error) {
-	value, err := url.PathUnescape(raw)
-	switch {
-	case err != nil:
-		return "", errors.New("has a wrong percent-encoding; write % as %25")
-	case value == "":
-		return "", errors.New("is empty")
-	case !utf8.ValidString(value) || strings.ContainsRune(value, 0):
-		return "", errNoText
-	}
-	return value, nil
-}
-
-// EncodeAttribute writes a value as [ParseSelector] takes it.
-func EncodeAttribute(value string) string {
-	var b strings.Builder
-	for i := range len(value) {
-		if c := value[i]; c == '%' || c == ';' || c < 0x20 || c == 0x7f {
-			fmt.Fprintf(&b, "%%%02X", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }
 
 // maxCertSelector bounds the text of [ParseCertSelector], in bytes.

@@ -265,7 +265,7 @@ func TestParseSelectorOwnAttributes(t *testing.T) {
 		t.Errorf("empty: %q, error %v", own, err)
 	}
 	for _, value := range []string{"A;B%", "%3B", "x\ty", "C:\\ü=x", "plain"} {
-		_, own, err := keystore.ParseSelector("store="+keystore.EncodeAttribute(value), "store")
+		_, own, err := keystore.ParseSelector(keystore.FormatAttribute("store", value), "store")
 		if err != nil || own["store"] != value {
 			t.Errorf("%q comes back as %q, error %v", value, own["store"], err)
 		}

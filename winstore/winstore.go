@@ -198,13 +198,13 @@ func (c Config) now() time.Time {
 func (c Config) ref(selector string) keystore.Ref {
 	parts := []string{"location=" + string(c.location())}
 	if c.store() != "MY" {
-		parts = append(parts, "store="+keystore.EncodeAttribute(c.Store))
+		parts = append(parts, keystore.FormatAttribute("store", c.Store))
 	}
 	if c.Key != "" {
-		parts = append(parts, "key="+keystore.EncodeAttribute(c.Key))
+		parts = append(parts, keystore.FormatAttribute("key", c.Key))
 	}
 	if c.Provider != "" {
-		parts = append(parts, "provider="+keystore.EncodeAttribute(c.Provider))
+		parts = append(parts, keystore.FormatAttribute("provider", c.Provider))
 	}
 	parts = append(parts, selector)
 	if c.AllowUI {

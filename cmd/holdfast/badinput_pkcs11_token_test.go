@@ -187,14 +187,11 @@ func kit(modules map[string]string) func(*scene) {
 // jail makes a folder with the program and what it needs to run, but no more,
 // as a small container has it.
 func jail(s *scene) {
-	s.root = s.path("root")
+	s.imprison("holdfast")
 	out, err := exec.Command("ldd", s.path("holdfast")).Output()
 	s.must(err)
-	for _, file := range append(libraryPath.FindAllString(string(out), -1), s.path("holdfast")) {
+	for _, file := range libraryPath.FindAllString(string(out), -1) {
 		name := "root" + file
-		if file == s.path("holdfast") {
-			name = "root/holdfast"
-		}
 		s.must(os.MkdirAll(filepath.Dir(s.path(name)), 0o755))
 		copied(name, file, func(d []byte) []byte { return d })(s)
 		s.must(os.Chmod(s.path(name), 0o755))

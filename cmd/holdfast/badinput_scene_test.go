@@ -191,3 +191,17 @@ func given(s *scene) {
 		return os.Lchown(path, 65534, 65534)
 	}))
 }
+
+// imprison lets the program see these files of the folder and nothing else.
+// Another process copies them: one that this test starts meanwhile would inherit
+// the open file, and the kernel runs no program that somebody writes to.
+func (s *scene) imprison(names ...string) {
+	s.root = s.path("root")
+	s.must(os.Mkdir(s.root, 0o755))
+	for _, name := range names {
+		out, err := exec.Command("cp", s.path(name), s.root).CombinedOutput()
+		if err != nil {
+			s.Fatalf("%v\n%s", err, out)
+		}
+	}
+}

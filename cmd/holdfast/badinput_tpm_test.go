@@ -35,10 +35,9 @@ import (
 // stand for the folder and for the TPM's socket.
 type tpmInput struct {
 	badInput
-	own     func(*tpmScene) // prepares a TPM of the case's own; nil: all share one
-	tries   int             // that the TPM counts meanwhile, with a TPM of the case's own
-	runs    int             // 0: one
-	program string          // "": holdfast
+	own   func(*tpmScene) // prepares a TPM of the case's own; nil: all share one
+	tries int             // that the TPM counts meanwhile, with a TPM of the case's own
+	runs  int             // 0: one
 }
 
 // tpms are what makes scenes with TPMs.
@@ -374,16 +373,12 @@ func forTPMs(t *testing.T, list func() []tpmInput, check func(*testing.T, string
 				defer func() { <-slots }()
 				s := k.scene(t, p, filepath.Join(base, strconv.Itoa(i)), c)
 				c := s.fill(c)
-				program := k.program
-				if c.program != "" {
-					program = c.program
-				}
 				before := 0
 				if c.own != nil {
 					before = s.counted()
 				}
 				for range max(c.runs, 1) {
-					check(t, program, s, c)
+					check(t, k.program, s, c)
 					c.setup = nil
 				}
 				if c.own == nil {

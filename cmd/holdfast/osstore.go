@@ -79,10 +79,10 @@ func (f *osStoreFlags) parseSelector() (keystore.Selector, error) {
 func storeAttributes(name string) string {
 	for prefix, location := range map[string]string{`localmachine\`: "machine", `currentuser\`: "user"} {
 		if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
-			return "location=" + location + ";store=" + keystore.EncodeAttribute(name[len(prefix):])
+			return "location=" + location + ";" + keystore.FormatAttribute("store", name[len(prefix):])
 		}
 	}
-	return "store=" + keystore.EncodeAttribute(name)
+	return keystore.FormatAttribute("store", name)
 }
 
 // withNewest adds to a reference to an operating system's key store that the

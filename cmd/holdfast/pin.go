@@ -42,11 +42,24 @@ func (a app) pinSource(f *identityFlags, opts keystore.Options) (keystore.PINFun
 			return given.before(ask), nil
 		}
 	}
-	if source != "" && source != "prompt" {
+	switch source {
+	case "":
+	case "prompt":
+		return insist(ask), nil
+	default:
 		read, err := a.store().PINSource(source, opts)
 		return read, signer.WithHint(err, "--pin-source is file:PATH, env:NAME, prompt or a sealed secret: tpm:path=PATH")
 	}
 	return ask, nil
+}
+
+// insist asks a person who wants to be asked, also where there seems to be
+// nothing to ask for.
+func insist(ask keystore.PINFunc) keystore.PINFunc {
+	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+		p.Optional = false
+		return ask(ctx, p)
+	}
 }
 
 // A givenPassword is one from the command line. It is for one kind of prompt:

@@ -49,6 +49,7 @@ func TestOptionalPassword(t *testing.T) {
 		{"nothing, last try", identityFlags{}, last, "typed", nil, 1},
 		{"nothing, optional and last try", identityFlags{}, both, "", nil, 0},
 		{"prompt", identityFlags{pinSource: "prompt"}, tpmKey, "typed", nil, 1},
+		{"prompt, optional", identityFlags{pinSource: "prompt"}, optional, "typed", nil, 1},
 		{"reuse", identityFlags{reusePIN: true}, optional, "", nil, 0},
 		{"file", identityFlags{pinSource: path}, tpmKey, "from file", nil, 0},
 		{"file, optional", identityFlags{pinSource: path}, optional, "from file", nil, 0},
