@@ -74,7 +74,7 @@ func rawSignature(key crypto.Signer, m mechanism, input []byte) ([]byte, error) 
 	case ckmRSA:
 		return rsa.SignPKCS1v15(nil, key.(*rsa.PrivateKey), 0, input)
 	case ckmRSAPSS:
-		for hash, kind := range digestKinds {
+		for hash, kind := range pssHashes {
 			if kind.ckm == m.pss.hash && kind.ckg == m.pss.mgf {
 				return rsa.SignPSS(rand.Reader, key.(*rsa.PrivateKey), hash, input, &rsa.PSSOptions{SaltLength: int(m.pss.saltLen)})
 			}

@@ -129,10 +129,11 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	}
 	var sig []byte
 	err = k.use(k.ctx, func(l *loaded) (err error) {
-		if sig, err = op(l); err == nil && k.file == nil && l.managed {
-			// Meanwhile another program can have given the handle to another
-			// key, which signs as well.
-			err = k.is.verify(m, digest, sig)
+		sig, err = op(l)
+		// Under a resource manager another program can have given the handle
+		// to another key, which signs as well.
+		if err == nil && k.file == nil && l.managed && !signer.Verifies(k.is.pub, m, digest, sig) {
+			err = fmt.Errorf("another key is in its place: %w", signer.ErrUnavailable)
 		}
 		return err
 	})

@@ -21,23 +21,10 @@ func pad(pub *rsa.PublicKey, m signer.Mechanism, digest []byte) ([]byte, error) 
 	return padPKCS1(pub, m.Hash, digest)
 }
 
-// digestInfos are DigestInfo up to the digest (RFC 8017, section 9.2, note 1).
-var digestInfos = map[crypto.Hash][]byte{
-	crypto.SHA224: digestInfo(4, 28),
-	crypto.SHA256: digestInfo(1, 32),
-	crypto.SHA384: digestInfo(2, 48),
-	crypto.SHA512: digestInfo(3, 64),
-}
-
-// digestInfo is for the hash 2.16.840.1.101.3.4.2.n.
-func digestInfo(n, size byte) []byte {
-	return []byte{0x30, 17 + size, 0x30, 13, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, n, 5, 0, 4, size}
-}
-
 // padPKCS1 is EMSA-PKCS1-v1_5 (RFC 8017, section 9.2).
 func padPKCS1(pub *rsa.PublicKey, hash crypto.Hash, digest []byte) ([]byte, error) {
-	info, ok := digestInfos[hash]
-	if !ok {
+	info := signer.DigestInfo(hash)
+	if info == nil {
 		return nil, fmt.Errorf("%v: %w", hash, errors.ErrUnsupported)
 	}
 	em := make([]byte, pub.Size())

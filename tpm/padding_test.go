@@ -35,7 +35,7 @@ func newRSA(t *testing.T, bits int) *rsa.PrivateKey {
 func TestPadding(t *testing.T) {
 	for _, bits := range []int{1024, 1025, 1031, 2048, 3072} {
 		key := newRSA(t, bits)
-		for hash := range digestInfos {
+		for _, hash := range []crypto.Hash{crypto.SHA224, crypto.SHA256, crypto.SHA384, crypto.SHA512} {
 			if !hash.Available() {
 				continue
 			}

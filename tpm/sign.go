@@ -1,9 +1,7 @@
 package tpm
 
 import (
-	"bytes"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/tls"
 	"errors"
@@ -11,8 +9,6 @@ import (
 	"slices"
 
 	"github.com/google/go-tpm/tpm2"
-	"golang.org/x/crypto/cryptobyte"
-	der "golang.org/x/crypto/cryptobyte/asn1"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -99,7 +95,10 @@ func (o object) sign(l *loaded, alg, hash tpm2.TPMAlgID, m signer.Mechanism, dig
 		if err != nil {
 			return nil, explain("TPM2_Sign", err)
 		}
-		return ecdsaSignature(sig.SignatureR.Buffer, sig.SignatureS.Buffer)
+		if der := signer.ECDSASignature(sig.SignatureR.Buffer, sig.SignatureS.Buffer); der != nil {
+			return der, nil
+		}
+		return nil, fmt.Errorf("TPM2_Sign: %w: a signature that is too long", errNotTPM)
 	case tpm2.TPMAlgRSASSA:
 		sig, err := answer.Signature.Signature.RSASSA()
 		if err != nil {
@@ -113,27 +112,10 @@ func (o object) sign(l *loaded, alg, hash tpm2.TPMAlgID, m signer.Mechanism, dig
 	}
 	// The salt is as long as the digest since revision 1.38 of the library;
 	// before it was as long as fits (part 1, appendix B.7).
-	if err := rsa.VerifyPSS(o.pub.(*rsa.PublicKey), m.Hash, digest, sig.Sig.Buffer, &rsa.PSSOptions{SaltLength: m.SaltLen}); err != nil {
+	if !signer.Verifies(o.pub, m, digest, sig.Sig.Buffer) {
 		return nil, fmt.Errorf("this TPM makes PSS with a salt of another length than %d bytes: %w", m.SaltLen, errors.ErrUnsupported)
 	}
 	return sig.Sig.Buffer, nil
-}
-
-// ecdsaSignature is Ecdsa-Sig-Value (RFC 3279, section 2.2.3).
-func ecdsaSignature(r, s []byte) ([]byte, error) {
-	var b cryptobyte.Builder
-	b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
-		for _, v := range [][]byte{r, s} {
-			v = bytes.TrimLeft(v, "\x00")
-			b.AddASN1(der.INTEGER, func(b *cryptobyte.Builder) {
-				if len(v) == 0 || v[0] >= 0x80 {
-					b.AddUint8(0)
-				}
-				b.AddBytes(v)
-			})
-		}
-	})
-	return b.Bytes()
 }
 
 // rawOperation pads here and lets the TPM do the RSA operation, which is that of
@@ -164,25 +146,6 @@ func (o object) rawOperation(m signer.Mechanism, digest []byte) (operation, erro
 		copy(sig[len(sig)-len(answer.Message.Buffer):], answer.Message.Buffer)
 		return sig, nil
 	}, nil
-}
-
-// verify checks that a signature is the key's.
-func (o object) verify(m signer.Mechanism, digest, sig []byte) error {
-	ok := false
-	switch pub := o.pub.(type) {
-	case *ecdsa.PublicKey:
-		ok = ecdsa.VerifyASN1(pub, digest, sig)
-	case *rsa.PublicKey:
-		if m.Padding == signer.PSS {
-			ok = rsa.VerifyPSS(pub, m.Hash, digest, sig, &rsa.PSSOptions{SaltLength: m.SaltLen}) == nil
-		} else {
-			ok = rsa.VerifyPKCS1v15(pub, m.Hash, digest, sig) == nil
-		}
-	}
-	if !ok {
-		return fmt.Errorf("another key is in its place: %w", signer.ErrUnavailable)
-	}
-	return nil
 }
 
 // SignatureSchemes implements [signer.SchemeLimiter] by what the key is for and

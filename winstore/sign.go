@@ -1,7 +1,6 @@
 package winstore
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -68,45 +67,20 @@ func (k *Key) sign(m signer.Mechanism, digest []byte) ([]byte, error) {
 
 func coordinateSize(pub *ecdsa.PublicKey) int { return (pub.Curve.Params().BitSize + 7) / 8 }
 
-// derSignature turns r and s, one after the other, into Ecdsa-Sig-Value
-// (RFC 3279, section 2.2.3).
+// derSignature turns r and s, one after the other, into Ecdsa-Sig-Value.
 func derSignature(sig []byte, size int) ([]byte, error) {
 	if len(sig) != 2*size {
 		return nil, fmt.Errorf("signature has %d bytes instead of %d", len(sig), 2*size)
 	}
-	body := make([]byte, 0, len(sig)+2*3)
-	for _, v := range [][]byte{sig[:size], sig[size:]} {
-		v = bytes.TrimLeft(v, "\x00")
-		if len(v) == 0 || v[0] >= 0x80 {
-			body = append(body, 2, byte(len(v)+1), 0)
-		} else {
-			body = append(body, 2, byte(len(v)))
-		}
-		body = append(body, v...)
-	}
-	if len(body) < 0x80 {
-		return append([]byte{0x30, byte(len(body))}, body...), nil
-	}
-	return append([]byte{0x30, 0x81, byte(len(body))}, body...), nil
+	return signer.ECDSASignature(sig[:size], sig[size:]), nil
 }
 
 func verify(pub crypto.PublicKey, m signer.Mechanism, digest, sig []byte) error {
-	ok := false
-	switch pub := pub.(type) {
-	case *ecdsa.PublicKey:
-		ok = ecdsa.VerifyASN1(pub, digest, sig)
-	case *rsa.PublicKey:
-		if m.Padding == signer.PSS {
-			ok = rsa.VerifyPSS(pub, m.Hash, digest, sig, &rsa.PSSOptions{SaltLength: m.SaltLen}) == nil
-		} else {
-			ok = rsa.VerifyPKCS1v15(pub, m.Hash, digest, sig) == nil
-		}
+	if signer.Verifies(pub, m, digest, sig) {
+		return nil
 	}
-	if !ok {
-		return signer.WithHint(fmt.Errorf("%w: what Windows signed does not verify with it", signer.ErrMismatch),
-			"link the certificate with its key again: certutil -repairstore MY SERIAL")
-	}
-	return nil
+	return signer.WithHint(fmt.Errorf("%w: what Windows signed does not verify with it", signer.ErrMismatch),
+		"link the certificate with its key again: certutil -repairstore MY SERIAL")
 }
 
 // curves are those of CNG that Roles Anywhere and TLS know.
