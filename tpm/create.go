@@ -120,7 +120,7 @@ func (r *resident) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, da
 		template.ObjectAttributes.UserWithAuth = true
 	}
 	// What has no password is not locked with what has one.
-	template.ObjectAttributes.NoDA = len(r.password.value) == 0
+	template.ObjectAttributes.NoDA = template.ObjectAttributes.NoDA || len(r.password.value) == 0
 	parent, auth, err := r.readyParent(l, true)
 	if err != nil {
 		return r.parentError(err)

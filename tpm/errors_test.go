@@ -98,7 +98,7 @@ func TestErrorsApart(t *testing.T) {
 			t.Errorf("0x%03x: %v, want %v", uint32(code), err, want)
 		}
 	}
-	for _, code := range []tpm2.TPMRC{0x103, 0x98f, 0x122, 0x922, 0x1d5, 0x00e} {
+	for _, code := range []tpm2.TPMRC{0x103, 0x98f, 0x122, 0x909, 0x1d5, 0x00e} {
 		err := explain("TPM2_Test", code)
 		if _, ok := kindOf(err); ok {
 			t.Errorf("0x%03x is held to be %v", uint32(code), err)

@@ -31,13 +31,14 @@ func (s *scene) tool(name string, args ...string) {
 // copied makes a file of the folder like another one.
 func copied(name, pattern string, change func([]byte) []byte) func(*scene) {
 	return func(s *scene) {
-		if !filepath.IsAbs(pattern) {
-			pattern = s.path(pattern)
+		path := pattern
+		if !filepath.IsAbs(path) {
+			path = s.path(path)
 		}
-		found, err := filepath.Glob(pattern)
+		found, err := filepath.Glob(path)
 		s.must(err)
 		if len(found) == 0 {
-			s.Fatalf("there is no %s", pattern)
+			s.Fatalf("there is no %s", path)
 		}
 		data, err := os.ReadFile(found[0])
 		s.must(err)
