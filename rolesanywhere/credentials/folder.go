@@ -183,27 +183,26 @@ func (f *Folder) files(suffix string) ([]string, error) {
 func (f *Folder) TryLock(key string) (unlock func(), err error) {
 	name := name(key, lockSuffix)
 	for range 3 {
-		var file *os.File
-		file, err = f.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-		if err == nil {
-			if err = lockFile(file); err == nil {
-				opened, openedErr := file.Stat()
-				named, namedErr := f.root.Lstat(name)
-				if openedErr == nil && namedErr == nil && os.SameFile(opened, named) {
-					return func() { file.Close() }, nil
-				}
-				err = fmt.Errorf("%s was replaced while it was locked", filepath.Join(f.path, name))
-			}
-			file.Close()
-			if errors.Is(err, ErrLocked) {
+		if info, err := f.root.Lstat(name); err == nil && (!info.Mode().IsRegular() || exposed(info) != "") {
+			if err := f.root.RemoveAll(name); err != nil { // nobody's lock
 				return nil, err
 			}
 		}
-		if info, err := f.root.Lstat(name); err == nil && (!info.Mode().IsRegular() || exposed(info) != "") {
-			_ = f.root.RemoveAll(name) // nobody's lock
+		file, err := f.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, err
 		}
+		if err := lockFile(file); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+		opened, openedErr := file.Stat()
+		named, namedErr := f.root.Lstat(name)
+		if openedErr == nil && namedErr == nil && os.SameFile(opened, named) {
+			return func() { file.Close() }, nil
+		}
+		file.Close()
 	}
-	return nil, err
+	return nil, fmt.Errorf("%s is replaced again and again", filepath.Join(f.path, name))
 }
 
 // tidy removes the locks of keys without an entry that nobody holds, and what

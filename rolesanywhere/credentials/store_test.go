@@ -155,4 +155,3 @@ func TestKeysFromElsewhere(t *testing.T) {
 	}()
 	_, _ = newFolder(t).Load("../../etc/passwd")
 }
-
