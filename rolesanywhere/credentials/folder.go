@@ -77,7 +77,8 @@ func OpenFolder(path string) (*Folder, error) {
 }
 
 func unsafeFolder(path, why string) error {
-	return &UnsafeError{path, why, "chmod 700 " + path + ", or remove it, or set XDG_CACHE_HOME to another folder; it must be yours alone"}
+	return fmt.Errorf("cache folder %w", &UnsafeError{path, why,
+		"it must be yours alone: chmod 700 it, or remove it, or set XDG_CACHE_HOME to another place"})
 }
 
 // Close closes the folder. What is in it stays.
@@ -205,9 +206,9 @@ func (f *Folder) TryLock(key string) (unlock func(), err error) {
 	return nil, fmt.Errorf("%s is replaced again and again", filepath.Join(f.path, name))
 }
 
-// tidy removes the locks of keys without an entry that nobody holds, and what
+// Tidy removes the locks of keys without an entry that nobody holds, and what
 // processes left behind half written before a time.
-func (f *Folder) tidy(before time.Time) error {
+func (f *Folder) Tidy(before time.Time) error {
 	locks, err := f.files(lockSuffix)
 	for _, lock := range locks {
 		key := strings.TrimSuffix(lock, lockSuffix)
@@ -231,11 +232,4 @@ func (f *Folder) tidy(before time.Time) error {
 		}
 	}
 	return err
-}
-
-// Clear removes all that is in the folder, save the locks of processes that
-// are making credentials, and returns how many entries that were.
-func (f *Folder) Clear(now time.Time) (int, error) {
-	n, err := Clear(f)
-	return n, errors.Join(err, f.tidy(now.Add(time.Minute)))
 }

@@ -158,7 +158,7 @@ func TestFileRefused(t *testing.T) {
 					t.Errorf("loaded %q", data)
 				}
 			}
-			if n, err := f.Clear(time.Now()); n != 1 || err != nil {
+			if n, err := Clear(f); n != 1 || err != nil {
 				t.Errorf("Clear: %d, %v", n, err)
 			}
 			if _, err := f.Load(key); !errors.Is(err, fs.ErrNotExist) {
@@ -219,7 +219,10 @@ func TestLock(t *testing.T) {
 	}
 	again()
 	// Clear leaves the lock that is held, and takes the other.
-	if _, err := other.Clear(time.Now()); err != nil {
+	if _, err := Clear(other); err != nil {
+		t.Error(err)
+	}
+	if err := other.Tidy(time.Now()); err != nil {
 		t.Error(err)
 	}
 	if files, _ := os.ReadDir(f.path); len(files) != 1 || files[0].Name() != key+".lock" {
@@ -306,7 +309,7 @@ func TestTidy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := f.tidy(now.Add(-time.Hour)); err != nil {
+	if err := f.Tidy(now.Add(-time.Hour)); err != nil {
 		t.Error(err)
 	}
 	for name, want := range map[string]bool{

@@ -142,7 +142,7 @@ func (s *Shared) sweep(now time.Time) {
 		}
 	}
 	if s.Locks != nil {
-		err = errors.Join(err, s.Locks.tidy(now.Add(-time.Hour)))
+		err = errors.Join(err, s.Locks.Tidy(now.Add(-time.Hour)))
 	}
 	if err != nil {
 		s.logger().Debug("tidying up the cache", "error", err)
