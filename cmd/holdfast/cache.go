@@ -33,7 +33,7 @@ type cacheFlag string
 
 func (f *cacheFlag) add(fs *pflag.FlagSet) {
 	const name = "cache"
-	fs.StringVar((*string)(f), name, "", "share credentials with other processes: --cache keeps them in `file`s, --cache=keyring in the Linux kernel; see docs/cache.md (default: no)")
+	fs.StringVar((*string)(f), name, "", "share credentials with other processes, in files (--cache) or in the Linux kernel (--cache=keyring); `where`: see docs/cache.md (default: nowhere)")
 	fs.Lookup(name).NoOptDefVal = cacheFile
 }
 
@@ -126,7 +126,8 @@ func (a app) cache() *cobra.Command {
 files and in the keyring of the Linux kernel. docs/cache.md says where.`,
 		Example: `  holdfast cache show
   holdfast cache clear`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SuggestionsMinimumDistance: 2,
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:     "show",
