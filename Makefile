@@ -28,4 +28,4 @@ bench: build ## measures; see docs/performance.md
 	@script/bench
 
 chaos: ## lets credentials end and things break, in real time
-	HOLDFAST_CHAOS=1 $(GO) test -race -count=1 -run Chaos ./rolesanywhere/credentials
+	HOLDFAST_CHAOS=1 $(GO) test -race -count=1 -run Chaos ./rolesanywhere/credentials ./cmd/holdfast

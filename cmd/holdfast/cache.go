@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,9 +24,6 @@ const (
 	cacheKeyring = "keyring"
 )
 
-// keyringPrefix begins the descriptions of keys in the kernel's keyring.
-const keyringPrefix = "holdfast:"
-
 // A cacheFlag says where processes share credentials; "": nowhere.
 type cacheFlag string
 
@@ -41,24 +37,24 @@ func (f cacheFlag) check(cmd *cobra.Command) error {
 	if cmd.Flags().Changed("cache") && f != cacheFile && f != cacheKeyring {
 		return signer.WithHint(usagef("--cache=%s is neither %s nor %s", f, cacheFile, cacheKeyring), "write --cache or --cache=keyring")
 	}
+	if f == cacheKeyring && runtime.GOOS != "linux" {
+		return signer.WithHint(fmt.Errorf("--cache=keyring: only Linux has such a keyring: %w", errors.ErrUnsupported), "use --cache, which keeps files")
+	}
 	return nil
 }
 
-// shared returns the source that keeps in the cache what make makes under a
+// shared returns the source that keeps in the cache what create makes under a
 // key; nil if there is no cache to be had, which is told. The caller calls
 // close after the last use.
-func (a app) shared(f cacheFlag, key string, make func(context.Context) (credentials.Credentials, time.Time, error), logger *slog.Logger) (_ *credentials.Shared, close func(), err error) {
-	s := &credentials.Shared{Key: key, Make: make, Logger: logger, Now: a.now}
+func (a app) shared(f cacheFlag, key string, create createFunc, logger *slog.Logger) (_ *credentials.Shared, close func(), err error) {
+	s := &credentials.Shared{Key: key, Make: create, Logger: logger, Now: a.now}
 	close = func() {}
 	without := func(err error) (*credentials.Shared, func(), error) {
 		logger.Warn("going on without the cache", "error", err)
 		return nil, close, nil
 	}
 	if f == cacheKeyring {
-		k, err := credentials.OpenKeyring(keyringPrefix)
-		if errors.Is(err, errors.ErrUnsupported) {
-			return nil, close, signer.WithHint(fmt.Errorf("--cache=keyring: %w", err), "use --cache, which keeps files")
-		}
+		k, err := a.keyring()
 		if err != nil {
 			return without(err)
 		}
@@ -88,6 +84,16 @@ func (a app) folder(open func(path string) (*credentials.Folder, error)) (*crede
 		return nil, err
 	}
 	return open(path)
+}
+
+// keyring opens the keyring that goes with the folder: what other folders keep
+// apart, such as those of tests, the keyring keeps apart too.
+func (a app) keyring() (*credentials.Keyring, error) {
+	path, err := cachePath(runtime.GOOS, a.env)
+	if err != nil {
+		path = ""
+	}
+	return credentials.OpenKeyring("holdfast:" + credentials.Key(path)[:16] + ":")
 }
 
 // cachePath follows the XDG Base Directory Specification, which has relative
@@ -155,7 +161,7 @@ func (a app) eachCache(f func(kind string, s credentials.Store) error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		err = nil
 	}
-	keyring, keyringErr := credentials.OpenKeyring(keyringPrefix)
+	keyring, keyringErr := a.keyring()
 	if keyringErr == nil {
 		err = errors.Join(err, f(cacheKeyring, keyring))
 	}

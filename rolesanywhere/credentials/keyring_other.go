@@ -2,18 +2,14 @@
 
 package credentials
 
-import (
-	"errors"
-	"fmt"
-	"time"
-)
+import "time"
 
 // A Keyring is a [Store] in the memory of the Linux kernel.
 type Keyring struct{}
 
 // OpenKeyring always fails.
 func OpenKeyring(string) (*Keyring, error) {
-	return nil, fmt.Errorf("%w: %w", ErrNoKeyring, errors.ErrUnsupported)
+	return nil, ErrNoKeyring
 }
 
 // Load implements [Store].
