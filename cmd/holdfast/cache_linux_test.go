@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,5 +56,27 @@ func TestWithoutKeyring(t *testing.T) {
 			}
 			s.run(t, within, "--cache") // which needs no keyring
 		})
+	}
+}
+
+// A lock that never comes free costs some seconds, once.
+func TestChaosCacheLock(t *testing.T) {
+	if os.Getenv("HOLDFAST_CHAOS") == "" {
+		t.Skip("takes 20 s; make chaos runs it")
+	}
+	s := newCacheScene(t, 0)
+	holder := s.hold(t, "--cache")
+	if err := holder.Process.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	out, stderr := s.run(t, nil, "--cache")
+	if took := time.Since(begin); took > 30*time.Second || !strings.Contains(stderr, "warning: another process holds the cache") {
+		t.Errorf("took %v, standard error: %s", took, stderr)
+	}
+	begin = time.Now()
+	again, stderr := s.run(t, nil, "--cache")
+	if took := time.Since(begin); took > 5*time.Second || again != out || stderr != "" {
+		t.Errorf("took %v, the same: %t, standard error: %s", took, again == out, stderr)
 	}
 }

@@ -205,25 +205,6 @@ func TestCacheAfterKill(t *testing.T) {
 	}
 }
 
-// A lock that never comes free costs some seconds, once.
-func TestChaosCacheLock(t *testing.T) {
-	if os.Getenv("HOLDFAST_CHAOS") == "" {
-		t.Skip("takes 20 s; make chaos runs it")
-	}
-	s := newCacheScene(t, 0)
-	s.hold(t, "--cache")
-	begin := time.Now()
-	out, stderr := s.run(t, nil, "--cache")
-	if took := time.Since(begin); took > 30*time.Second || !strings.Contains(stderr, "warning: another process holds the cache") {
-		t.Errorf("took %v, standard error: %s", took, stderr)
-	}
-	begin = time.Now()
-	again, stderr := s.run(t, nil, "--cache")
-	if took := time.Since(begin); took > 5*time.Second || again != out || stderr != "" {
-		t.Errorf("took %v, the same: %t, standard error: %s", took, again == out, stderr)
-	}
-}
-
 // A hit needs no token, module, TPM or PIN.
 func TestCacheHitOpensNothing(t *testing.T) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
