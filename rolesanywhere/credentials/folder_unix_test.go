@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -258,6 +261,41 @@ func TestLockOfRemovedFile(t *testing.T) {
 		t.Errorf("the second lock does not hold: %v", err)
 	}
 	second()
+}
+
+// One holds the lock at a time, whoever tidies up meanwhile.
+func TestLockExcludes(t *testing.T) {
+	f, key := newFolder(t), Key("a")
+	var holders, locked atomic.Int64
+	var wg sync.WaitGroup
+	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); {
+		for range 4 {
+			wg.Go(func() {
+				for range 50 {
+					unlock, err := f.TryLock(key)
+					if err != nil {
+						continue
+					}
+					if holders.Add(1) != 1 {
+						t.Error("two hold the lock")
+					}
+					locked.Add(1)
+					runtime.Gosched()
+					holders.Add(-1)
+					unlock()
+				}
+			})
+		}
+		wg.Go(func() {
+			for range 50 {
+				_ = f.Tidy(time.Now())
+			}
+		})
+		wg.Wait()
+	}
+	if locked.Load() == 0 {
+		t.Error("nobody had the lock")
+	}
 }
 
 // Whatever stands in the place of a lock, it becomes one.

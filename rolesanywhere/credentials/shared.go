@@ -137,7 +137,7 @@ func (s *Shared) save(e Entry) error {
 func (s *Shared) sweep(now time.Time) {
 	keys, err := s.Store.Keys()
 	for _, key := range keys {
-		if key != s.Key && !load(s.Store, key, now, 0).valid {
+		if !load(s.Store, key, now, 0).valid {
 			err = errors.Join(err, s.removeStale(key, now))
 		}
 	}
@@ -153,9 +153,6 @@ func (s *Shared) sweep(now time.Time) {
 func (s *Shared) removeStale(key string, now time.Time) error {
 	if s.Locks != nil {
 		unlock, err := s.Locks.TryLock(key)
-		if errors.Is(err, ErrLocked) {
-			return nil
-		}
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"sync"
@@ -176,6 +177,42 @@ func TestSharedKeepsWhatIsValid(t *testing.T) {
 		}
 		s.fail.Store(false)
 		s.want(t, "ASIA5")
+	})
+}
+
+// What ends while new credentials are waited for in vain is not given out.
+func TestSharedGivesOutNothingThatEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.want(t, "ASIA1")
+		s.fail.Store(true)
+		time.Sleep(time.Hour - s.takes/2)
+		if c, err := s.process().Credentials(t.Context()); !errors.Is(err, errForge) {
+			t.Errorf("got %v, %v", c, err)
+		}
+	})
+}
+
+// A lateStore has nothing at the first look: what another process saves
+// before the lock is had.
+type lateStore struct {
+	Store
+	looks atomic.Int64
+}
+
+func (s *lateStore) Load(key string) ([]byte, error) {
+	if s.looks.Add(1) == 1 {
+		return nil, fs.ErrNotExist
+	}
+	return s.Store.Load(key)
+}
+
+func TestSharedLooksAgainOnceLocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.want(t, "ASIA1")
+		s.store = &lateStore{Store: s.store}
+		s.want(t, "ASIA1")
 	})
 }
 
