@@ -10,8 +10,9 @@ import (
 
 // A Shared is a [Source] whose credentials all processes of a user share
 // through a [Store]. However many ask at once, one makes new ones, and the
-// others wait for these. Its fields are not changed after the first use; it is
-// safe for concurrent use.
+// others wait for these. Unlike other Sources it gives the same ones again, so
+// it is for processes that ask once, and not for a [Cache] to renew from. Its
+// fields are not changed after the first use; it is safe for concurrent use.
 //
 // What is kept is given out until it is due, as a [Cache] has it. From then on
 // one process renews it: those that ask meanwhile get what is there while most

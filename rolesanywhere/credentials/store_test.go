@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -42,6 +43,9 @@ func TestStore(t *testing.T) {
 				t.Errorf("Remove of nothing: %v", err)
 			}
 			want := bytes.Repeat([]byte("x"), maxEntry)
+			if name == "keyring" {
+				want = want[:4000] // users have 20,000 bytes in all
+			}
 			for _, step := range []struct {
 				key  string
 				data []byte
@@ -79,8 +83,15 @@ func TestStoreIsAtomic(t *testing.T) {
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
 			key, end := Key("a"), time.Now().Add(time.Hour)
+			const step = 100 // bytes
 			save := func(i int) error {
-				return s.Save(key, bytes.Repeat([]byte{'a' + byte(i)}, 1000*(i+1)), end)
+				data := bytes.Repeat([]byte{'a' + byte(i)}, step*(i+1))
+				err := s.Save(key, data, end)
+				for tries := 0; errors.Is(err, syscall.EDQUOT) && tries < 1000; tries++ {
+					time.Sleep(time.Millisecond) // the kernel counts what was replaced for a moment
+					err = s.Save(key, data, end)
+				}
+				return err
 			}
 			if err := save(0); err != nil {
 				t.Fatal(err)
@@ -96,7 +107,7 @@ func TestStoreIsAtomic(t *testing.T) {
 						default:
 						}
 						data, err := s.Load(key)
-						if err != nil || len(data) == 0 || !bytes.Equal(data, bytes.Repeat(data[:1], 1000*(int(data[0]-'a')+1))) {
+						if err != nil || len(data) == 0 || !bytes.Equal(data, bytes.Repeat(data[:1], step*(int(data[0]-'a')+1))) {
 							t.Errorf("loaded %d bytes, %v", len(data), err)
 							return
 						}
