@@ -208,7 +208,7 @@ func TestCacheAfterKill(t *testing.T) {
 // A hit needs no token, module, TPM or PIN.
 func TestCacheHitOpensNothing(t *testing.T) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
-	for _, id := range append(tokenIdentities(t, ca)[:1], tpmIdentities(t, ca)[:2]...) {
+	for _, id := range append(tokenIdentities(t, ca), tpmIdentities(t, ca)...) {
 		t.Run(id.name, func(t *testing.T) {
 			s := &cacheScene{dir: id.dir}
 			s.serve(t, filepath.Join(id.dir, "ca.pem"), 0)
@@ -247,6 +247,32 @@ func TestCacheHitOpensNothing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The same reference in another module names another key.
+func TestCacheKeepsModulesApart(t *testing.T) {
+	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+	identities := tokenIdentities(t, ca)
+	if len(identities) == 0 {
+		t.Skip("a build without cgo has no PKCS#11")
+	}
+	id := identities[0]
+	ref, module, ok := strings.Cut(id.flags[1], "?module-path=")
+	if !ok || strings.Contains(module, "&") {
+		t.Fatalf("reference %s", id.flags[1])
+	}
+	s := &cacheScene{dir: id.dir}
+	s.serve(t, filepath.Join(id.dir, "ca.pem"), 0)
+	s.args = append(append(s.args, "--cache", "--certificate", ref), id.flags[2:]...)
+	s.env = append(s.env, id.env...)
+	s.run(t, nil, "--pkcs11-lib", module)
+	s.run(t, nil, "--pkcs11-lib", module)
+	if n := s.sessions.Load(); n != 1 {
+		t.Errorf("%d sessions, want 1", n)
+	}
+	if out, err := s.command(nil, "--pkcs11-lib", "/nonexistent.so").Output(); err == nil {
+		t.Errorf("another module, and %d bytes", len(out))
 	}
 }
 
