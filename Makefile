@@ -3,7 +3,7 @@
 GO ?= go
 FUZZTIME ?= 60s
 
-.PHONY: build demo test test-wine check static fuzz bench mutate-keychain
+.PHONY: build demo test test-wine check static fuzz bench mutate-keychain chaos
 
 build: ## builds ./bin/holdfast, with PKCS#11 if there is a C compiler
 	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
@@ -33,3 +33,6 @@ bench: build ## measures; see docs/performance.md
 
 mutate-keychain: ## breaks the keychain backend piece by piece and sees that its tests notice
 	@$(GO) run script/mutate-keychain.go
+
+chaos: ## lets credentials end and things break, in real time
+	HOLDFAST_CHAOS=1 $(GO) test -race -count=1 -run Chaos ./rolesanywhere/credentials ./cmd/holdfast

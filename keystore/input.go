@@ -26,13 +26,26 @@ const MaxInput = 4 << 20
 // programs that run a credential process leave a pipe open without a writer.
 const stdinPatience = 7 * time.Second
 
-// inputs are the bytes of references that were read: each is read once,
+// inputs are what belongs to one call of the [Store].
+type inputs struct {
+	*memory
+	mu    sync.Mutex
+	after []func() error
+}
+
+// A memory has the bytes of references that were read: each is read once,
 // because a second read could give another file's bytes, and standard input
 // has no second read.
-type inputs struct {
-	mu    sync.Mutex
-	data  map[Ref][]byte
-	after []func() error
+type memory struct {
+	reading sync.Mutex
+	data    map[Ref][]byte
+}
+
+// Once returns o with a memory, so that each file, variable and standard input
+// is read once for all calls of the [Store] that get it, and not once for each.
+func (o Options) Once() Options {
+	o.memory = &memory{data: make(map[Ref][]byte)}
+	return o
 }
 
 // Defer runs f when the call of the [Store] that o was given for ends, so that
@@ -71,8 +84,8 @@ func (o Options) Read(ctx context.Context, ref Ref) ([]byte, error) {
 	if o.inputs == nil {
 		return o.read(ctx, ref)
 	}
-	o.inputs.mu.Lock()
-	defer o.inputs.mu.Unlock()
+	o.inputs.reading.Lock()
+	defer o.inputs.reading.Unlock()
 	if data, ok := o.inputs.data[ref]; ok {
 		return data, nil
 	}

@@ -57,6 +57,7 @@ type Options struct {
 	// device does not show the public half of a key takes it from there.
 	Certificates []*x509.Certificate
 
+	memory *memory // of the caller; set by Once
 	inputs *inputs // what was read so far; set by the Store
 	store  *Store  // set by the Store
 }
@@ -104,7 +105,10 @@ func (s *Store) Open(ctx context.Context, ref string, opts Options) (signer.Sign
 
 // prepare returns the options for one call.
 func (s *Store) prepare(opts Options) Options {
-	opts.inputs, opts.store = &inputs{data: make(map[Ref][]byte)}, s
+	if opts.memory == nil {
+		opts = opts.Once()
+	}
+	opts.inputs, opts.store = &inputs{memory: opts.memory}, s
 	return opts
 }
 

@@ -109,7 +109,7 @@ func (o Options) unsealer(ref Ref) (func(context.Context) ([]byte, error), bool)
 		return nil, false
 	}
 	u, ok := o.store.scheme[ref.Scheme].(Unsealer)
-	o.PIN, o.store, o.inputs = nil, nil, nil
+	o.PIN, o.store, o.inputs, o.memory = nil, nil, nil, nil
 	return func(ctx context.Context) ([]byte, error) { return u.Unseal(ctx, ref, o) }, ok
 }
 

@@ -95,6 +95,7 @@ of aws_signing_helper.`,
 	root.SetUsageFunc(usage)
 	root.AddCommand(
 		a.credentialProcess(),
+		a.cache(),
 		a.generate(),
 		a.list(),
 		a.seal(),
@@ -103,11 +104,13 @@ of aws_signing_helper.`,
 		a.version(),
 	)
 	for _, c := range root.Commands() {
-		c.Args = noArgs
-		runE := c.RunE
-		c.RunE = func(cmd *cobra.Command, args []string) error {
-			*started = true
-			return runE(cmd, args)
+		for _, c := range append(c.Commands(), c) {
+			c.Args = noArgs
+			runE := c.RunE
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				*started = true
+				return runE(cmd, args)
+			}
 		}
 	}
 	root.Args = noArgs
@@ -145,6 +148,9 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().Changed(name) {
 			what = "argument beside its flags"
 		}
+	}
+	if f := cmd.Flags().Lookup("cache"); f != nil && f.Changed && args[0] == cacheKeyring {
+		return signer.WithHint(fmt.Errorf("%s takes no %s", cmd.Name(), what), "write --cache="+cacheKeyring)
 	}
 	return signer.WithHint(fmt.Errorf("%s takes no %s", cmd.Name(), what),
 		"put quotes around values with blanks; see "+cmd.CommandPath()+" --help")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -108,9 +109,19 @@ func BenchmarkColdProcess(b *testing.B) {
 		{name: "p256", line: append([]string{holdfast}, withKey(args, dir, "p256")...)},
 		{name: "rsa2048", line: append([]string{holdfast}, withKey(args, dir, "rsa2048")...)},
 	}
+	cached := []string{"XDG_CACHE_HOME=" + filepath.Join(dir, "cache")}
+	addCached := func(p program, flag string) {
+		p.name, p.line, p.env = p.name+strings.TrimPrefix(flag, "-"), append(slices.Clone(p.line), flag), append(slices.Clone(p.env), cached...)
+		programs = append(programs, p)
+	}
+	addCached(programs[2], "--cache")
+	if runtime.GOOS == "linux" {
+		addCached(programs[2], "--cache=keyring")
+	}
 	for _, id := range tokenIdentities(b, ca) {
 		line := slices.Concat([]string{bin("holdfast-cgo", ".", "1")}, args, id.flags)
 		programs = append(programs, program{name: id.name, line: line, env: id.env})
+		addCached(programs[len(programs)-1], "--cache")
 	}
 	for _, id := range tpmIdentities(b, ca) {
 		line := slices.Concat([]string{holdfast}, args, id.flags)
@@ -179,8 +190,12 @@ func BenchmarkParts(b *testing.B) {
 			id := identityFlags{identity: keystore.Identity{
 				Certificate: filepath.Join(dir, kind+".pem"), Key: filepath.Join(dir, kind+".key"),
 			}}
+			opts, err := a.options(&id, false)
+			if err != nil {
+				b.Fatal(err)
+			}
 			for b.Loop() {
-				s, err := id.open(b.Context(), a, false)
+				s, err := id.open(b.Context(), a, opts)
 				if err != nil {
 					b.Fatal(err)
 				}

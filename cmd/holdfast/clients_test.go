@@ -21,57 +21,64 @@ sts = boto3.client("sts", endpoint_url=sys.argv[1], region_name="us-east-1")
 print(sts.get_caller_identity()["Arn"])
 `
 
-// TestAWSClients lets AWS's own clients fetch credentials from holdfast by
-// their credential_process setting and use them.
-func TestAWSClients(t *testing.T) {
-	clients := []struct {
-		name string
-		args func(t *testing.T, url string) []string
-	}{
-		{"awscli", func(t *testing.T, url string) []string {
-			aws := signertest.Require(t, "awscli", "/usr/bin/aws")
-			return []string{aws, "sts", "get-caller-identity", "--endpoint-url", url, "--query", "Arn", "--output", "text"}
-		}},
-		{"boto3", func(t *testing.T, url string) []string {
-			python := signertest.Require(t, "boto3", "/usr/bin/python3")
-			return []string{python, "-c", boto3Script, url}
-		}},
-	}
+// An awsClient asks who it is, and prints the ARN.
+type awsClient struct {
+	name string
+	args func(t *testing.T, url string) []string
+}
+
+var awsClients = []awsClient{
+	{"awscli", func(t *testing.T, url string) []string {
+		aws := signertest.Require(t, "awscli", "/usr/bin/aws")
+		return []string{aws, "sts", "get-caller-identity", "--endpoint-url", url, "--query", "Arn", "--output", "text"}
+	}},
+	{"boto3", func(t *testing.T, url string) []string {
+		python := signertest.Require(t, "boto3", "/usr/bin/python3")
+		return []string{python, "-c", boto3Script, url}
+	}},
+}
+
+// run lets the client fetch credentials from holdfast by its
+// credential_process setting and use them.
+func (c awsClient) run(t *testing.T, id clientIdentity, url, flags string) {
+	t.Helper()
 	holdfast, err := exec.LookPath("holdfast")
 	if err != nil {
 		t.Fatal(err)
 	}
+	config := fmt.Sprintf("[profile app]\nregion = us-east-1\ncredential_process = %s credential-process %s %s\n", holdfast, quoteAll(id.flags), flags)
+	if err := os.WriteFile(filepath.Join(id.dir, "config"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := c.args(t, url)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + id.dir, "GORACE=" + quickExit,
+		"AWS_CONFIG_FILE=" + filepath.Join(id.dir, "config"),
+		"AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(id.dir, "none"),
+		"AWS_PROFILE=app", "AWS_EC2_METADATA_DISABLED=true",
+	}, id.env...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	want := "arn:aws:sts::111122223333:assumed-role/demo/" + serial(t, filepath.Join(id.dir, "cert.pem"))
+	if got := strings.TrimSpace(string(out)); got != want {
+		t.Errorf("caller is %q, want %q", got, want)
+	}
+}
+
+func TestAWSClients(t *testing.T) {
 	for _, id := range clientIdentities(t) {
 		url, flags, stop, err := runEmulator(id.dir, "--trust-anchor", "ca.pem")
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(stop)
-		config := fmt.Sprintf("[profile app]\nregion = us-east-1\ncredential_process = %s credential-process %s %s\n", holdfast, quoteAll(id.flags), flags)
-		if err := os.WriteFile(filepath.Join(id.dir, "config"), []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		want := "arn:aws:sts::111122223333:assumed-role/demo/" + serial(t, filepath.Join(id.dir, "cert.pem"))
-		for _, c := range clients {
-			t.Run(id.name+"/"+c.name, func(t *testing.T) {
-				args := c.args(t, url)
-				cmd := exec.Command(args[0], args[1:]...)
-				cmd.Env = append([]string{
-					"PATH=" + os.Getenv("PATH"), "HOME=" + id.dir, "GORACE=" + quickExit,
-					"AWS_CONFIG_FILE=" + filepath.Join(id.dir, "config"),
-					"AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(id.dir, "none"),
-					"AWS_PROFILE=app", "AWS_EC2_METADATA_DISABLED=true",
-				}, id.env...)
-				var stderr strings.Builder
-				cmd.Stderr = &stderr
-				out, err := cmd.Output()
-				if err != nil {
-					t.Fatalf("%v\n%s", err, stderr.String())
-				}
-				if got := strings.TrimSpace(string(out)); got != want {
-					t.Errorf("caller is %q, want %q", got, want)
-				}
-			})
+		for _, c := range awsClients {
+			t.Run(id.name+"/"+c.name, func(t *testing.T) { c.run(t, id, url, flags) })
 		}
 	}
 }

@@ -93,11 +93,12 @@ func (f *identityFlags) check(cmd *cobra.Command) error {
 }
 
 // open opens the key; the caller closes it.
-func (f *identityFlags) open(ctx context.Context, a app, debug bool) (signer.Signer, error) {
-	opts, err := a.options(f, debug)
-	if err != nil {
-		return nil, err
-	}
+func (f *identityFlags) open(ctx context.Context, a app, opts keystore.Options) (signer.Signer, error) {
+	return a.store().OpenIdentity(ctx, f.resolved(), opts)
+}
+
+// resolved returns the references with the module of --pkcs11-lib.
+func (f *identityFlags) resolved() keystore.Identity {
 	id := f.identity
 	for _, ref := range []*string{&id.Key, &id.Certificate, &id.Intermediates} {
 		*ref = withModule(*ref, f.module)
@@ -105,7 +106,7 @@ func (f *identityFlags) open(ctx context.Context, a app, debug bool) (signer.Sig
 	if f.osStore.newest {
 		id.Certificate = withNewest(id.Certificate)
 	}
-	return a.store().OpenIdentity(ctx, id, opts)
+	return id
 }
 
 // options are what backends get from the command line.

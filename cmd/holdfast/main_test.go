@@ -19,7 +19,7 @@ import (
 
 // The scripts and the AWS clients run this test binary under the name holdfast.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"holdfast": main})
+	testscript.Main(m, testCommands())
 }
 
 // quickExit keeps the race detector from waiting a second at the end of every

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strconv"
 	"time"
@@ -21,6 +22,11 @@ type sessionFlags struct {
 	noVerify bool
 	proxy    bool
 	debug    bool
+
+	bundle struct {
+		name, from string // of the CA bundle; "": the system's
+		pem        []byte
+	}
 }
 
 func (f *sessionFlags) add(cmd *cobra.Command) {
@@ -73,22 +79,40 @@ func (f *sessionFlags) resolve(cmd *cobra.Command, a app) error {
 	return c.Check()
 }
 
-// transport needs the file system, and so comes after what needs nothing.
-func (f *sessionFlags) transport(a app) error {
-	cfg := rolesanywhere.TransportConfig{NoProxy: !f.proxy, InsecureSkipVerify: f.noVerify}
-	name, from := f.caBundle, "--ca-bundle"
-	if name == "" {
-		name, from = a.env("AWS_CA_BUNDLE"), "AWS_CA_BUNDLE"
+// readBundle needs the file system, and so comes after what needs nothing.
+func (f *sessionFlags) readBundle(a app) error {
+	f.bundle.name, f.bundle.from = f.caBundle, "--ca-bundle"
+	if f.bundle.name == "" {
+		f.bundle.name, f.bundle.from = a.env("AWS_CA_BUNDLE"), "AWS_CA_BUNDLE"
+	}
+	if f.bundle.name == "" {
+		return nil
 	}
 	var err error
-	if name != "" {
-		cfg.CABundle, err = keystore.ReadFile(name, keystore.MaxInput)
-	}
+	f.bundle.pem, err = keystore.ReadFile(f.bundle.name, keystore.MaxInput)
+	return f.bundleError(err)
+}
+
+func (f *sessionFlags) bundleError(err error) error {
 	if err == nil {
-		f.config.Transport, err = rolesanywhere.NewTransport(cfg)
+		return nil
 	}
-	if err != nil {
-		return signer.WithHint(fmt.Errorf("%s %s: %w", from, name, err), "check the name; it must be a regular file with certificates in PEM")
+	return signer.WithHint(fmt.Errorf("%s %s: %w", f.bundle.from, f.bundle.name, err),
+		"check the name; it must be a regular file with certificates in PEM")
+}
+
+// transport parses the bundle, which takes its time.
+func (f *sessionFlags) transport() (err error) {
+	f.config.Transport, err = rolesanywhere.NewTransport(rolesanywhere.TransportConfig{
+		CABundle: f.bundle.pem, NoProxy: !f.proxy, InsecureSkipVerify: f.noVerify,
+	})
+	return f.bundleError(err)
+}
+
+// trust stands for whom the transport believes.
+func (f *sessionFlags) trust() string {
+	if f.bundle.name == "" {
+		return "system"
 	}
-	return nil
+	return fmt.Sprintf("%x", sha256.Sum256(f.bundle.pem))
 }

@@ -1,0 +1,148 @@
+package keystore_test
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// closed is a store that opens nothing: a digest needs none of that.
+func closed(t *testing.T) *keystore.Store {
+	refuse := func(_ context.Context, ref keystore.Ref, _ keystore.Options) (signer.Signer, error) {
+		t.Errorf("%s was opened", ref)
+		return nil, errBroken
+	}
+	return keystore.New(
+		&backend{"file", []string{"file", "env", "-"}, refuse},
+		&backend{"pkcs11", []string{"pkcs11"}, refuse})
+}
+
+func TestDigest(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(name, text string) {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("cert.pem", "certificate")
+	write("same.pem", "certificate")
+	write("other.pem", "another")
+	write("certificate", "cert.pem")
+	abs, err := filepath.Abs("key.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"CERT": "certificate", "KEY": "key", "OTHER": "another"}
+	digest := func(id keystore.Identity) string {
+		t.Helper()
+		d, err := closed(t).Digest(t.Context(), id, keystore.Options{
+			Stdin:     strings.NewReader("from standard input"),
+			LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+			PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
+				t.Error("a PIN was asked for")
+				return nil, errBroken
+			},
+		})
+		if err != nil || d == "" {
+			t.Fatalf("%+v: digest %q, %v", id, d, err)
+		}
+		return d
+	}
+	seen := make(map[string]keystore.Identity)
+	for _, alike := range [][]keystore.Identity{
+		{{Certificate: "cert.pem"}, {Key: "cert.pem"}, {Key: "cert.pem", Certificate: "cert.pem"}, {Certificate: "same.pem"}, {Certificate: "env:CERT"}},
+		{{Certificate: "other.pem"}},
+		{{Certificate: "certificate"}},
+		{{Certificate: "-"}},
+		// key.pem is not there: it is not read.
+		{{Certificate: "cert.pem", Key: "key.pem"}, {Certificate: "same.pem", Key: abs}, {Certificate: "cert.pem", Key: "file:key.pem", Intermediates: "none.pem"}},
+		{{Certificate: "other.pem", Key: "key.pem"}},
+		{{Certificate: "cert.pem", Key: "key2.pem"}},
+		{{Certificate: "key.pem", Key: "cert.pem"}},
+		{{Certificate: "cert.pem", Key: "env:KEY"}},
+		{{Certificate: "cert.pem", Key: "env:OTHER"}},
+		{{Certificate: "cert.pem", Key: "-"}},
+		{{Certificate: "cert.pem", Key: "pkcs11:object=a"}},
+		{{Certificate: "cert.pem", Key: "pkcs11:object=b"}},
+		{{Key: "pkcs11:object=a"}, {Certificate: "pkcs11:object=a"}, {Certificate: "PKCS11:object=a", Key: "PKCS11:object=a"}},
+		{{Key: "pkcs11:object=a?pin-source=file:pin"}},
+		{{Certificate: "pkcs11:object=a", Key: "pkcs11:object=b"}},
+	} {
+		if alike[0].Certificate == "key.pem" {
+			write("key.pem", "a key")
+		} else {
+			_ = os.Remove("key.pem")
+		}
+		first := digest(alike[0])
+		if other, ok := seen[first]; ok {
+			t.Errorf("%+v and %+v have one digest", other, alike[0])
+		}
+		seen[first] = alike[0]
+		for _, id := range alike[1:] {
+			if digest(id) != first {
+				t.Errorf("%+v and %+v have two digests", alike[0], id)
+			}
+		}
+	}
+
+	before := digest(keystore.Identity{Certificate: "env:CERT", Key: "env:KEY"})
+	env["KEY"] = "another key"
+	if digest(keystore.Identity{Certificate: "env:CERT", Key: "env:KEY"}) == before {
+		t.Error("another key in the variable, and the same digest")
+	}
+}
+
+func TestDigestFails(t *testing.T) {
+	var bad *keystore.RefError
+	for _, id := range []keystore.Identity{
+		{}, {Key: "env:"}, {Key: "nothing:x"}, {Certificate: "nothing:x"},
+		{Key: "pkcs11:object=a?pin-value=s3cret"},
+		{Certificate: "env:CERT", Key: "pkcs11:object=a?pin-value=s3cret"},
+	} {
+		d, err := closed(t).Digest(t.Context(), id, keystore.Options{LookupEnv: func(string) (string, bool) { return "x", true }})
+		if d != "" || !errors.As(err, &bad) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%+v: digest %q, %v", id, d, err)
+		}
+	}
+	for _, id := range []keystore.Identity{{Certificate: "none.pem"}, {Key: "env:NONE"}} {
+		_, err := closed(t).Digest(t.Context(), id, keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }})
+		var own *signer.Error
+		if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &own) {
+			t.Errorf("%+v: %v", id, err)
+		}
+	}
+}
+
+// What was read for the digest is not read again to open the key.
+func TestOnce(t *testing.T) {
+	key := signertest.Key(t, "p256")
+	chain := []*x509.Certificate{signertest.NewCA(t, "root").Issue(t, key, nil)}
+	store := keystore.New(&backend{"file", []string{"-"}, func(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
+		data, err := opts.Read(ctx, ref)
+		if err != nil || string(data) != "text" {
+			t.Errorf("read %q, %v", data, err)
+		}
+		return &signertest.Fake{Key: key, Certificates: chain}, nil
+	}})
+	opts := keystore.Options{Stdin: strings.NewReader("text")}.Once()
+	id := keystore.Identity{Certificate: "-"}
+	if _, err := store.Digest(t.Context(), id, opts); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s, err := store.OpenIdentity(t.Context(), id, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+	}
+}

@@ -1,0 +1,96 @@
+package credentials
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// An Entry is what a [Store] keeps for other processes.
+type Entry struct {
+	Credentials Credentials
+	Issued      time.Time // when they came
+	Until       time.Time // not used after, such as the end of the certificate; zero: no limit but their own
+}
+
+// maxEntry bounds an encoded Entry, in bytes, to what the kernel takes for a
+// key. An honest one has some 2 KiB.
+const maxEntry = 32<<10 - 1
+
+// maxSkew is how far in the future an Entry may have been issued. Beyond that
+// the clock was set back, and nobody knows how old the Entry is.
+const maxSkew = time.Minute
+
+// Key returns the name under which a [Store] keeps the credentials that depend
+// on parts: other parts, or the same ones cut or ordered in another way, have
+// another name. No part can be told from it, save by trying.
+func Key(parts ...string) string {
+	h := sha256.New()
+	for _, p := range append([]string{"holdfast cache 1"}, parts...) {
+		_ = binary.Write(h, binary.BigEndian, uint64(len(p)))
+		h.Write([]byte(p))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func isKey(s string) bool {
+	_, err := hex.DecodeString(s)
+	return err == nil && len(s) == 2*sha256.Size
+}
+
+// An entryDocument is an Entry in JSON. It says its own key, so that a file
+// that was renamed is not taken for another.
+type entryDocument struct {
+	Key             string    `json:"key"`
+	Issued          time.Time `json:"issued"`
+	Until           time.Time `json:"until,omitzero"`
+	Expires         time.Time `json:"expires"`
+	AccessKeyID     string    `json:"access_key_id"`
+	SecretAccessKey string    `json:"secret_access_key"`
+	SessionToken    string    `json:"session_token"`
+	AccountID       string    `json:"account_id,omitempty"`
+}
+
+func (e Entry) encode(key string) ([]byte, error) {
+	c := e.Credentials
+	data, err := json.Marshal(entryDocument{
+		key, e.Issued.UTC(), e.Until.UTC(), c.Expires.UTC(), c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.AccountID,
+	})
+	if err == nil && len(data) > maxEntry {
+		err = fmt.Errorf("credentials of %d bytes are too large to be kept", len(data))
+	}
+	return data, err
+}
+
+// errCorrupt says nothing of what is there, since that may hold secrets.
+var errCorrupt = errors.New("cache entry is damaged")
+
+func decodeEntry(key string, data []byte) (Entry, error) {
+	var d entryDocument
+	if len(data) > maxEntry || json.Unmarshal(data, &d) != nil || d.Key != key || d.Issued.IsZero() {
+		return Entry{}, errCorrupt
+	}
+	e := Entry{
+		Credentials: Credentials{d.AccessKeyID, d.SecretAccessKey, d.SessionToken, d.Expires, d.AccountID},
+		Issued:      d.Issued, Until: d.Until,
+	}
+	if e.Credentials.Check(e.Issued) != nil {
+		return Entry{}, errCorrupt
+	}
+	return e, nil
+}
+
+// valid reports whether e may be given out at all.
+func (e Entry) valid(now time.Time) bool {
+	return e.Credentials.Check(now) == nil &&
+		(e.Until.IsZero() || now.Before(e.Until)) && !now.Before(e.Issued.Add(-maxSkew))
+}
+
+// window returns how long before its end e is renewed.
+func (e Entry) window(longest time.Duration) time.Duration {
+	return renewalWindow(longest, e.Credentials.Expires.Sub(e.Issued))
+}

@@ -1,0 +1,235 @@
+package credentials
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A Folder is a [Store] of files, which it also locks for processes that make
+// credentials. The folder and all in it belong to the user alone: mode 0700,
+// and 0600 for files. On Windows that is left to the permissions which the
+// folder inherits.
+type Folder struct {
+	root *os.Root
+	path string
+}
+
+// ErrLocked is the error of [Folder.TryLock] while another holds the lock.
+var ErrLocked = errors.New("locked by another process")
+
+// What the files of a key are called, after the key.
+const (
+	entrySuffix = ".json"
+	lockSuffix  = ".lock"
+	tempSuffix  = ".tmp"
+)
+
+// maxFiles bounds how many files of a folder are looked at.
+const maxFiles = 4096
+
+// MakeFolder is [OpenFolder] for a folder that need not exist.
+func MakeFolder(path string) (*Folder, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("cache folder: %w", err)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("cache folder: %w", err)
+	}
+	return OpenFolder(path)
+}
+
+// OpenFolder opens a folder for the caller to close. A symbolic link, or a
+// folder that belongs to another user or that others may look into, is refused
+// with an [*UnsafeError].
+func OpenFolder(path string) (*Folder, error) {
+	before, err := os.Lstat(path)
+	if err != nil {
+		return nil, fmt.Errorf("cache folder: %w", err)
+	}
+	if !before.IsDir() {
+		return nil, unsafeFolder(path, "is not a folder of its own")
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, fmt.Errorf("cache folder: %w", err)
+	}
+	info, err := root.Stat(".")
+	switch {
+	case err != nil:
+	case !os.SameFile(before, info):
+		err = unsafeFolder(path, "was replaced while it was opened")
+	default:
+		if why := exposed(info); why != "" {
+			err = unsafeFolder(path, why)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return &Folder{root, path}, nil
+}
+
+func unsafeFolder(path, why string) error {
+	return fmt.Errorf("cache folder %w", &UnsafeError{path, why,
+		"it must be yours alone: chmod 700 it, or remove it, or set XDG_CACHE_HOME to another place"})
+}
+
+// Close closes the folder. What is in it stays.
+func (f *Folder) Close() error { return f.root.Close() }
+
+// name returns the name of a file of key. Keys come from [Key]; another is a
+// mistake in the program.
+func name(key, suffix string) string {
+	if !isKey(key) {
+		panic(fmt.Sprintf("credentials: %q is not from Key", key))
+	}
+	return key + suffix
+}
+
+// Load implements [Store].
+func (f *Folder) Load(key string) ([]byte, error) {
+	name := name(key, entrySuffix)
+	before, err := f.root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	unsafe := func(why string) ([]byte, error) {
+		return nil, &UnsafeError{filepath.Join(f.path, name), why, "remove it"}
+	}
+	if !before.Mode().IsRegular() {
+		return unsafe("is not a regular file")
+	}
+	file, err := f.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if why := exposed(info); why != "" {
+		return unsafe(why)
+	}
+	return io.ReadAll(io.LimitReader(file, maxEntry+1))
+}
+
+// Save implements [Store]. Who reads meanwhile sees what was there before, and
+// so does everybody after a crash.
+func (f *Folder) Save(key string, data []byte, _ time.Time) (err error) {
+	name := name(key, entrySuffix)
+	temp := fmt.Sprintf("%s.%016x%s", key, rand.Uint64(), tempSuffix)
+	file, err := f.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = f.root.Rename(temp, name)
+	}
+	if info, statErr := f.root.Lstat(name); err != nil && statErr == nil && info.IsDir() {
+		err = errors.Join(f.root.RemoveAll(name), f.root.Rename(temp, name))
+	}
+	if err != nil {
+		return errors.Join(err, f.root.Remove(temp))
+	}
+	return nil
+}
+
+// Remove implements [Store].
+func (f *Folder) Remove(key string) error { return f.root.RemoveAll(name(key, entrySuffix)) }
+
+// Keys implements [Store].
+func (f *Folder) Keys() ([]string, error) {
+	files, err := f.files(entrySuffix)
+	for i := range files {
+		files[i] = strings.TrimSuffix(files[i], entrySuffix)
+	}
+	return files, err
+}
+
+// files returns the names of the files of any key that have a suffix.
+func (f *Folder) files(suffix string) ([]string, error) {
+	dir, err := f.root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(maxFiles)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	var names []string
+	for _, e := range entries {
+		key, _, _ := strings.Cut(e.Name(), ".")
+		if isKey(key) && strings.HasSuffix(e.Name(), suffix) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+// TryLock locks a key for its caller to unlock, or fails with [ErrLocked]. The
+// lock of a process that dies is free.
+func (f *Folder) TryLock(key string) (unlock func(), err error) {
+	name := name(key, lockSuffix)
+	for range 3 {
+		if info, err := f.root.Lstat(name); err == nil && (!info.Mode().IsRegular() || exposed(info) != "") {
+			if err := f.root.RemoveAll(name); err != nil { // nobody's lock
+				return nil, err
+			}
+		}
+		file, err := f.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := lockFile(file); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+		opened, openedErr := file.Stat()
+		named, namedErr := f.root.Lstat(name)
+		if openedErr == nil && namedErr == nil && os.SameFile(opened, named) {
+			return func() { file.Close() }, nil
+		}
+		file.Close()
+	}
+	return nil, fmt.Errorf("%s is replaced again and again", filepath.Join(f.path, name))
+}
+
+// Tidy removes the locks of keys without an entry that nobody holds, and what
+// processes left behind half written before a time.
+func (f *Folder) Tidy(before time.Time) error {
+	locks, err := f.files(lockSuffix)
+	for _, lock := range locks {
+		key := strings.TrimSuffix(lock, lockSuffix)
+		if !isKey(key) {
+			continue
+		}
+		if _, statErr := f.root.Lstat(name(key, entrySuffix)); !errors.Is(statErr, fs.ErrNotExist) {
+			continue
+		}
+		if unlock, lockErr := f.TryLock(key); lockErr == nil {
+			// Who opened it meanwhile finds that it is gone, and makes another.
+			err = errors.Join(err, f.root.Remove(lock))
+			unlock()
+		}
+	}
+	temps, tempErr := f.files(tempSuffix)
+	err = errors.Join(err, tempErr)
+	for _, temp := range temps {
+		if info, statErr := f.root.Lstat(temp); statErr == nil && info.ModTime().Before(before) {
+			err = errors.Join(err, f.root.RemoveAll(temp))
+		}
+	}
+	return err
+}

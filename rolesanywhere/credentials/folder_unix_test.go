@@ -1,0 +1,361 @@
+//go:build unix
+
+package credentials
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// asRoot skips a part of a test that has to give things to another user.
+func asRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+}
+
+const stranger = 12345 // a user
+
+func wantUnsafe(t *testing.T, err error) {
+	t.Helper()
+	var unsafe *UnsafeError
+	if !errors.As(err, &unsafe) || unsafe.Hint() == "" || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("error %v, want an UnsafeError with a hint", err)
+	}
+}
+
+func TestFolderIsPrivate(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	path := filepath.Join(t.TempDir(), "new", "cache", "holdfast")
+	f, err := MakeFolder(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	key := Key("a")
+	if err := f.Save(key, []byte("x"), time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := f.TryLock(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	for name, want := range map[string]fs.FileMode{
+		"": 0o700 | fs.ModeDir, "..": 0o700 | fs.ModeDir, "../..": 0o700 | fs.ModeDir, key + ".json": 0o600, key + ".lock": 0o600,
+	} {
+		if info, err := os.Stat(filepath.Join(path, name)); err != nil || info.Mode() != want {
+			t.Errorf("%q: %v, %v; want %v", name, info.Mode(), err, want)
+		}
+	}
+	files, _ := os.ReadDir(path)
+	if len(files) != 2 {
+		t.Errorf("%v", files)
+	}
+	again, err := MakeFolder(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+}
+
+func TestFolderRefused(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, path string) error{
+		"group may look":    func(_ *testing.T, path string) error { return os.Chmod(path, 0o750) },
+		"group may search":  func(_ *testing.T, path string) error { return os.Chmod(path, 0o710) },
+		"group may write":   func(_ *testing.T, path string) error { return os.Chmod(path, 0o720) },
+		"others may look":   func(_ *testing.T, path string) error { return os.Chmod(path, 0o704) },
+		"others may search": func(_ *testing.T, path string) error { return os.Chmod(path, 0o701) },
+		"others may write":  func(_ *testing.T, path string) error { return os.Chmod(path, 0o777|fs.ModeSticky) },
+		"another's": func(t *testing.T, path string) error {
+			asRoot(t)
+			return os.Chown(path, stranger, -1)
+		},
+		"link": func(_ *testing.T, path string) error {
+			return errors.Join(os.Rename(path, path+".there"), os.Symlink(path+".there", path))
+		},
+		"dangling link": func(_ *testing.T, path string) error {
+			return errors.Join(os.Remove(path), os.Symlink(path+".there", path))
+		},
+		"file": func(_ *testing.T, path string) error {
+			return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600))
+		},
+		"FIFO": func(_ *testing.T, path string) error {
+			return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "holdfast")
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := spoil(t, path); err != nil {
+				t.Fatal(err)
+			}
+			for _, open := range []func(string) (*Folder, error){MakeFolder, OpenFolder} {
+				f, err := open(path)
+				wantUnsafe(t, err)
+				if f != nil {
+					f.Close()
+				}
+			}
+		})
+	}
+	if _, err := OpenFolder(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no folder: %v", err)
+	}
+}
+
+// spoiled are the ways in which an entry's file may be none of ours.
+var spoiled = map[string]func(t *testing.T, path string) error{
+	"group may read":   func(_ *testing.T, path string) error { return os.Chmod(path, 0o640) },
+	"group may write":  func(_ *testing.T, path string) error { return os.Chmod(path, 0o620) },
+	"others may read":  func(_ *testing.T, path string) error { return os.Chmod(path, 0o604) },
+	"others may write": func(_ *testing.T, path string) error { return os.Chmod(path, 0o602) },
+	"another's": func(t *testing.T, path string) error {
+		asRoot(t)
+		return os.Chown(path, stranger, -1)
+	},
+	"link outwards": func(_ *testing.T, path string) error {
+		there := filepath.Join(filepath.Dir(filepath.Dir(path)), "there")
+		return errors.Join(os.Rename(path, there), os.Symlink(there, path))
+	},
+	"link inwards": func(_ *testing.T, path string) error {
+		return errors.Join(os.Rename(path, path+".there"), os.Symlink(filepath.Base(path)+".there", path))
+	},
+	"folder": func(_ *testing.T, path string) error {
+		return errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "full"), 0o700))
+	},
+	"FIFO": func(_ *testing.T, path string) error {
+		return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600))
+	},
+}
+
+func TestFileRefused(t *testing.T) {
+	for name, spoil := range spoiled {
+		t.Run(name, func(t *testing.T) {
+			f, key := newFolder(t), Key("a")
+			for range 2 { // it can be made anew
+				if err := f.Save(key, []byte("x"), time.Time{}); err != nil {
+					t.Fatal(err)
+				}
+				if data, err := f.Load(key); err != nil || string(data) != "x" {
+					t.Fatalf("loaded %q, %v", data, err)
+				}
+				if err := spoil(t, filepath.Join(f.path, key+".json")); err != nil {
+					t.Fatal(err)
+				}
+				data, err := f.Load(key)
+				wantUnsafe(t, err)
+				if data != nil {
+					t.Errorf("loaded %q", data)
+				}
+			}
+			if n, err := Clear(f); n != 1 || err != nil {
+				t.Errorf("Clear: %d, %v", n, err)
+			}
+			if _, err := f.Load(key); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("after Clear: %v", err)
+			}
+		})
+	}
+}
+
+// Where an entry cannot be saved, nothing is left behind.
+func TestSaveThatFails(t *testing.T) {
+	f, key := newFolder(t), Key("a")
+	if err := f.Save(key, []byte("old"), time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	// As a full disk has it: a file grows no further.
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 100, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	err := f.Save(key, make([]byte, 1000), time.Time{})
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err == nil {
+		t.Error("saved more than fits")
+	}
+	if data, err := f.Load(key); err != nil || string(data) != "old" {
+		t.Errorf("loaded %q, %v; want the old", data, err)
+	}
+	if files, _ := os.ReadDir(f.path); len(files) != 1 {
+		t.Errorf("left behind: %v", files)
+	}
+}
+
+func TestLock(t *testing.T) {
+	f, key := newFolder(t), Key("a")
+	unlock, err := f.TryLock(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := OpenFolder(f.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for _, from := range []*Folder{f, other} {
+		if _, err := from.TryLock(key); !errors.Is(err, ErrLocked) {
+			t.Errorf("locked twice: %v", err)
+		}
+	}
+	again, err := other.TryLock(Key("b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+	// Clear leaves the lock that is held, and takes the other.
+	if _, err := Clear(other); err != nil {
+		t.Error(err)
+	}
+	if err := other.Tidy(time.Now()); err != nil {
+		t.Error(err)
+	}
+	if files, _ := os.ReadDir(f.path); len(files) != 1 || files[0].Name() != key+".lock" {
+		t.Errorf("after Clear: %v", files)
+	}
+	if _, err := other.TryLock(key); !errors.Is(err, ErrLocked) {
+		t.Errorf("locked twice: %v", err)
+	}
+	unlock()
+	unlock, err = other.TryLock(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+}
+
+// A lock whose file was removed excludes nobody, so it is taken anew.
+func TestLockOfRemovedFile(t *testing.T) {
+	f, key := newFolder(t), Key("a")
+	unlock, err := f.TryLock(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(f.path, key+".lock")); err != nil {
+		t.Fatal(err)
+	}
+	second, err := f.TryLock(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	if _, err := f.TryLock(key); !errors.Is(err, ErrLocked) {
+		t.Errorf("the second lock does not hold: %v", err)
+	}
+	second()
+}
+
+// One holds the lock at a time, whoever tidies up meanwhile.
+func TestLockExcludes(t *testing.T) {
+	f, key := newFolder(t), Key("a")
+	var holders, locked atomic.Int64
+	var wg sync.WaitGroup
+	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); {
+		for range 4 {
+			wg.Go(func() {
+				for range 50 {
+					unlock, err := f.TryLock(key)
+					if err != nil {
+						continue
+					}
+					if holders.Add(1) != 1 {
+						t.Error("two hold the lock")
+					}
+					locked.Add(1)
+					runtime.Gosched()
+					holders.Add(-1)
+					unlock()
+				}
+			})
+		}
+		wg.Go(func() {
+			for range 50 {
+				_ = f.Tidy(time.Now())
+			}
+		})
+		wg.Wait()
+	}
+	if locked.Load() == 0 {
+		t.Error("nobody had the lock")
+	}
+}
+
+// Whatever stands in the place of a lock, it becomes one.
+func TestLockFileRefused(t *testing.T) {
+	for name, spoil := range spoiled {
+		t.Run(name, func(t *testing.T) {
+			f, key := newFolder(t), Key("a")
+			path := filepath.Join(f.path, key+".lock")
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := spoil(t, path); err != nil {
+				t.Fatal(err)
+			}
+			unlock, err := f.TryLock(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unlock()
+			if _, err := f.TryLock(key); !errors.Is(err, ErrLocked) {
+				t.Errorf("locked twice: %v", err)
+			}
+			if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || exposed(info) != "" {
+				t.Errorf("%v, %v", info.Mode(), err)
+			}
+		})
+	}
+}
+
+func TestTidy(t *testing.T) {
+	f, now := newFolder(t), time.Now()
+	key, gone := Key("a"), Key("b")
+	if err := f.Save(key, []byte("x"), time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []string{key, gone} {
+		unlock, err := f.TryLock(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unlock()
+	}
+	for name, age := range map[string]time.Duration{key + ".old.tmp": 2 * time.Hour, key + ".new.tmp": 0, "of a person": 10 * time.Hour, "README.lock": 10 * time.Hour} {
+		path := filepath.Join(f.path, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now, now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Tidy(now.Add(-time.Hour)); err != nil {
+		t.Error(err)
+	}
+	for name, want := range map[string]bool{
+		key + ".json": true, key + ".lock": true, gone + ".lock": false,
+		key + ".old.tmp": false, key + ".new.tmp": true, "of a person": true, "README.lock": true,
+	} {
+		if _, err := os.Stat(filepath.Join(f.path, name)); (err == nil) != want {
+			t.Errorf("%s: %v, want it there: %t", strings.TrimPrefix(name, key), err, want)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+// Package imds answers as the Instance Metadata Service of EC2, version 2, in
+// as far as AWS clients ask it for credentials and for the region.
+//
+// Source: Amazon EC2 User Guide, "Use the Instance Metadata Service to access
+// instance metadata" and "Instance metadata categories".
+package imds
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+)
+
+// The headers of version 2.
+const (
+	tokenHeader = "X-Aws-Ec2-Metadata-Token"
+	ttlHeader   = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
+)
+
+// A Handler is the metadata service of one role, at the paths that begin with
+// /latest/; [http.StripPrefix] puts it elsewhere. Version 1, which has no
+// tokens, is refused. It is safe for concurrent use once its fields are set.
+type Handler struct {
+	// Current returns the credentials that are there, without waiting.
+	Current func(context.Context) (credentials.Credentials, error)
+
+	Role    string // the name that clients see; not blank
+	RoleARN string // for iam/info; may be blank
+	Region  string // of placement; blank: not told
+
+	Tokens *Tokens // may be shared between handlers
+}
+
+// maxTTL is the longest life of a token, in seconds.
+const maxTTL = 21600
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/latest/api/token" {
+		h.token(w, r)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		fail(w, http.StatusMethodNotAllowed)
+		return
+	}
+	path, known := strings.CutPrefix(r.URL.Path, "/latest/")
+	switch {
+	case !h.Tokens.valid(r.Header.Get(tokenHeader)):
+		fail(w, http.StatusUnauthorized)
+	case known && path == credentialsPath+h.Role:
+		h.credentials(w, r)
+	case known:
+		h.document(w, path)
+	default:
+		fail(w, http.StatusNotFound)
+	}
+}
+
+const credentialsPath = "meta-data/iam/security-credentials/"
+
+func (h *Handler) token(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPut {
+		w.Header().Set("Allow", "PUT")
+		fail(w, http.StatusMethodNotAllowed)
+		return
+	}
+	text := r.Header.Get(ttlHeader)
+	ttl, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || ttl < 1 || ttl > maxTTL {
+		fail(w, http.StatusBadRequest)
+		return
+	}
+	w.Header().Set(ttlHeader, text) // the SDK for Go v2 wants it back
+	write(w, "text/plain", []byte(h.Tokens.issue(time.Duration(ttl)*time.Second)))
+}
+
+// A document is what clients read as credentials. Expiration is in whole
+// seconds with Z, the one form that every client parses, rounded down.
+type document struct {
+	Code            string
+	LastUpdated     string
+	Type            string
+	AccessKeyID     string `json:"AccessKeyId"`
+	SecretAccessKey string
+	Token           string
+	Expiration      string
+}
+
+func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) {
+	c, err := h.Current(r.Context())
+	if err != nil {
+		writeJSON(w, http.StatusServiceUnavailable, struct{ Code, Message string }{"CredentialsNotAvailable", "no valid credentials are there; the log of the server says why"})
+		return
+	}
+	writeJSON(w, http.StatusOK, document{
+		Code: "Success", LastUpdated: h.Tokens.now().UTC().Format(time.RFC3339), Type: "AWS-HMAC",
+		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, Token: c.SessionToken,
+		Expiration: c.Expires.UTC().Format(time.RFC3339),
+	})
+}
+
+// instanceID is one that no instance has; some old clients want one.
+const instanceID = "i-00000000000000000"
+
+// document answers what some clients read besides credentials.
+func (h *Handler) document(w http.ResponseWriter, path string) {
+	text := map[string]string{
+		"meta-data/iam/security-credentials": h.Role,
+		credentialsPath:                      h.Role,
+		"meta-data/instance-id":              instanceID,
+	}
+	if h.Region != "" {
+		text["meta-data/placement/region"] = h.Region
+		text["meta-data/placement/availability-zone"] = h.Region + "a"
+	}
+	if s, ok := text[path]; ok {
+		write(w, "text/plain", []byte(s))
+		return
+	}
+	switch path {
+	case "meta-data/iam/info":
+		writeJSON(w, http.StatusOK, struct{ Code, LastUpdated, InstanceProfileArn, InstanceProfileId string }{
+			"Success", h.Tokens.now().UTC().Format(time.RFC3339), h.RoleARN, "",
+		})
+	case "dynamic/instance-identity/document":
+		zone := ""
+		if h.Region != "" {
+			zone = h.Region + "a"
+		}
+		writeJSON(w, http.StatusOK, map[string]string{
+			"instanceId": instanceID, "region": h.Region, "availabilityZone": zone, "accountId": accountOf(h.RoleARN),
+		})
+	default:
+		fail(w, http.StatusNotFound)
+	}
+}
+
+// accountOf returns the fifth field of an ARN.
+func accountOf(arn string) string {
+	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+		return parts[4]
+	}
+	return ""
+}
+
+func fail(w http.ResponseWriter, status int) { http.Error(w, http.StatusText(status), status) }
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil { // strings alone: it cannot
+		fail(w, http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+func write(w http.ResponseWriter, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body)
+}

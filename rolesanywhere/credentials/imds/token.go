@@ -1,0 +1,59 @@
+package imds
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"time"
+)
+
+// Tokens issues session tokens and knows them again without keeping them: a
+// token is its end and a MAC of that. It is safe for concurrent use.
+type Tokens struct {
+	key   [sha256.Size]byte
+	clock func() time.Time
+}
+
+// NewTokens returns Tokens with a random key, so that those of other processes,
+// and of earlier ones, are not known. now is the clock; nil: time.Now.
+func NewTokens(now func() time.Time) *Tokens {
+	t := &Tokens{clock: now}
+	_, _ = rand.Read(t.key[:]) // never fails
+	return t
+}
+
+func (t *Tokens) now() time.Time {
+	if t.clock == nil {
+		return time.Now()
+	}
+	return t.clock()
+}
+
+const tokenSize = 8 + sha256.Size // end in seconds, MAC
+
+func (t *Tokens) issue(ttl time.Duration) string {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, tokenSize), uint64(t.now().Add(ttl).Unix()))
+	return base64.RawURLEncoding.EncodeToString(t.seal(b))
+}
+
+func (t *Tokens) seal(end []byte) []byte {
+	mac := hmac.New(sha256.New, t.key[:])
+	mac.Write(end)
+	return mac.Sum(end)
+}
+
+func (t *Tokens) valid(token string) bool {
+	if len(token) != base64.RawURLEncoding.EncodedLen(tokenSize) {
+		return false
+	}
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(b) != tokenSize {
+		return false
+	}
+	if !hmac.Equal(b, t.seal(b[:8:8])) {
+		return false
+	}
+	return t.now().Unix() < int64(binary.BigEndian.Uint64(b))
+}

@@ -1,0 +1,103 @@
+package credentials
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// newKeyring returns a Keyring of the test's own, or nil if there is none here.
+func newKeyring(t *testing.T) Store {
+	t.Helper()
+	k, err := OpenKeyring(fmt.Sprintf("holdfast-test-%016x:", rand.Uint64()))
+	if errors.Is(err, ErrNoKeyring) && !slices.Contains(strings.Split(os.Getenv("HOLDFAST_REQUIRE"), ","), "keyring") {
+		t.Logf("%v", err)
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := Clear(k); err != nil {
+			t.Error(err)
+		}
+	})
+	return k
+}
+
+// The kernel itself forgets what has expired.
+func TestKeyringExpires(t *testing.T) {
+	k := newKeyring(t)
+	if k == nil {
+		t.Skip("no keyring")
+	}
+	key := Key("a")
+	for _, life := range []time.Duration{-time.Hour, time.Millisecond, 1500 * time.Millisecond} {
+		if err := k.Save(key, []byte("x"), time.Now().Add(life)); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			_, err := k.Load(key)
+			if errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("life of %v: still there, %v", life, err)
+			}
+		}
+		if err := k.Remove(key); err != nil {
+			t.Errorf("Remove of what expired: %v", err)
+		}
+	}
+}
+
+// The user keyring, which stands in for the persistent one, works alike, and
+// another thread, which is what another process is to it, reads from it.
+func TestUserKeyring(t *testing.T) {
+	if newKeyring(t) == nil {
+		t.Skip("no keyring")
+	}
+	k := newKeyring(t).(*Keyring)
+	k.ring = userRing
+	key := Key("a")
+	if err := k.Save(key, []byte("x"), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		data, err := k.Load(key)
+		if err == nil && string(data) != "x" {
+			err = fmt.Errorf("loaded %q", data)
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if keys, err := k.Keys(); len(keys) != 1 || err != nil {
+		t.Errorf("keys %q, %v", keys, err)
+	}
+	if err := k.Remove(key); err != nil {
+		t.Error(err)
+	}
+	if _, err := k.Load(key); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load of what was removed: %v", err)
+	}
+}
+
+func TestNoKeyring(t *testing.T) {
+	for _, errno := range []error{unix.ENOSYS, unix.EPERM, unix.EACCES, unix.EDQUOT} {
+		k := &Keyring{"holdfast-test:", func() (int, error) { return 0, errno }}
+		if err := k.do(func(int) error { t.Error("called"); return nil }); !errors.Is(err, ErrNoKeyring) || !errors.Is(err, errno) {
+			t.Errorf("%v: error %v", errno, err)
+		}
+	}
+}

@@ -1,0 +1,396 @@
+package credentials
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A forge makes credentials for Shared values.
+type forge struct {
+	life, takes, until time.Duration
+	calls              atomic.Int64
+	fail               atomic.Bool
+}
+
+var errForge = errors.New("the forge is cold")
+
+func (f *forge) make(ctx context.Context) (Credentials, time.Time, error) {
+	n := f.calls.Add(1)
+	select {
+	case <-time.After(f.takes):
+	case <-ctx.Done():
+		return Credentials{}, time.Time{}, ctx.Err()
+	}
+	if f.fail.Load() {
+		return Credentials{}, time.Time{}, errForge
+	}
+	var until time.Time
+	if f.until != 0 {
+		until = time.Now().Add(f.until)
+	}
+	return Credentials{fmt.Sprintf("ASIA%d", n), "the-secret", "the-token", time.Now().Add(f.life), ""}, until, nil
+}
+
+// A scene is a store with processes around it. In synctest's bubble they are
+// goroutines with a Shared each.
+type scene struct {
+	*forge
+	store Store
+	locks *Folder
+	log   bytes.Buffer
+	now   func() time.Time
+}
+
+func newScene(t *testing.T, life time.Duration) *scene {
+	f := newFolder(t)
+	return &scene{forge: &forge{life: life, takes: 100 * time.Millisecond}, store: f, locks: f}
+}
+
+func (s *scene) process() *Shared {
+	return &Shared{
+		Key: Key("a"), Store: s.store, Locks: s.locks, Make: s.make, Now: s.now,
+		Logger: slog.New(slog.NewTextHandler(&s.log, nil)), // warnings and more
+	}
+}
+
+func (s *scene) want(t *testing.T, want string) {
+	t.Helper()
+	c, err := s.process().Credentials(t.Context())
+	if err != nil || c.AccessKeyID != want || c.SecretAccessKey != "the-secret" || c.SessionToken != "the-token" {
+		t.Errorf("got %v, %v, want %s", c, err, want)
+	}
+}
+
+// wantLog looks for a warning, or for silence, and forgets it.
+func (s *scene) wantLog(t *testing.T, want string) {
+	t.Helper()
+	log := s.log.String()
+	s.log.Reset()
+	if want == "" && log != "" || !strings.Contains(log, want) || strings.Contains(log, "the-") {
+		t.Errorf("logged %q, want %q", log, want)
+	}
+}
+
+func TestSharedMakesOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() { s.want(t, "ASIA1") })
+		}
+		wg.Wait()
+		if n := s.calls.Load(); n != 1 {
+			t.Errorf("%d calls, want 1", n)
+		}
+		s.wantLog(t, "")
+	})
+}
+
+// As long as much of their life is left, credentials are given out, and then
+// they are renewed.
+func TestSharedWindow(t *testing.T) {
+	for _, test := range []struct{ life, window, due time.Duration }{
+		{12 * time.Hour, 0, 20 * time.Minute},
+		{time.Hour, 0, 20 * time.Minute},
+		{45 * time.Minute, 0, 15 * time.Minute},
+		{15 * time.Minute, 0, 5 * time.Minute},
+		{5 * time.Second, 0, 5 * time.Second / 3},
+		{time.Hour, 10 * time.Minute, 10 * time.Minute},
+	} {
+		t.Run(fmt.Sprint(test.life, test.window), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScene(t, test.life)
+				get := func(want string) {
+					t.Helper()
+					p := s.process()
+					p.Window = test.window
+					if c, err := p.Credentials(t.Context()); err != nil || c.AccessKeyID != want {
+						t.Errorf("got %v, %v, want %s", c, err, want)
+					}
+				}
+				get("ASIA1")
+				time.Sleep(test.life - test.due - time.Millisecond)
+				get("ASIA1")
+				time.Sleep(time.Millisecond)
+				get("ASIA2")
+				get("ASIA2")
+				s.wantLog(t, "")
+			})
+		})
+	}
+}
+
+// While one process renews what is due, nobody waits for it, as long as what
+// is there is good for a while.
+func TestSharedDoesNotWaitForRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.want(t, "ASIA1")
+		time.Sleep(41 * time.Minute)
+		var wg sync.WaitGroup
+		wg.Go(func() { s.want(t, "ASIA2") })
+		time.Sleep(50 * time.Millisecond)
+		begin := time.Now()
+		s.want(t, "ASIA1")
+		if time.Since(begin) != 0 {
+			t.Errorf("waited %v", time.Since(begin))
+		}
+		wg.Wait()
+
+		time.Sleep(46 * time.Minute) // 14 are left
+		for range 50 {
+			wg.Go(func() { s.want(t, "ASIA3") })
+		}
+		wg.Wait()
+		if n := s.calls.Load(); n != 3 {
+			t.Errorf("%d calls, want 3", n)
+		}
+	})
+}
+
+func TestSharedKeepsWhatIsValid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.want(t, "ASIA1")
+		s.fail.Store(true)
+		time.Sleep(50 * time.Minute)
+		s.want(t, "ASIA1")
+		s.wantLog(t, "level=WARN")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if c, err := s.process().Credentials(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("interrupted: got %v, %v", c, err)
+		}
+		time.Sleep(10 * time.Minute)
+		if c, err := s.process().Credentials(t.Context()); !errors.Is(err, errForge) || c != (Credentials{}) {
+			t.Errorf("expired: got %v, %v", c, err)
+		}
+		s.fail.Store(false)
+		s.want(t, "ASIA5")
+	})
+}
+
+// What ends while new credentials are waited for in vain is not given out.
+func TestSharedGivesOutNothingThatEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.want(t, "ASIA1")
+		s.fail.Store(true)
+		time.Sleep(time.Hour - s.takes/2)
+		if c, err := s.process().Credentials(t.Context()); !errors.Is(err, errForge) {
+			t.Errorf("got %v, %v", c, err)
+		}
+	})
+}
+
+// A lateStore has nothing at the first look: what another process saves
+// before the lock is had.
+type lateStore struct {
+	Store
+	looks atomic.Int64
+}
+
+func (s *lateStore) Load(key string) ([]byte, error) {
+	if s.looks.Add(1) == 1 {
+		return nil, fs.ErrNotExist
+	}
+	return s.Store.Load(key)
+}
+
+func TestSharedLooksAgainOnceLocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.want(t, "ASIA1")
+		s.store = &lateStore{Store: s.store}
+		s.want(t, "ASIA1")
+	})
+}
+
+// Nothing is given out once the certificate has ended.
+func TestSharedHeedsUntil(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.until = 30 * time.Minute
+		s.want(t, "ASIA1")
+		time.Sleep(29 * time.Minute)
+		s.want(t, "ASIA1")
+		time.Sleep(time.Minute)
+		s.fail.Store(true)
+		if c, err := s.process().Credentials(t.Context()); !errors.Is(err, errForge) {
+			t.Errorf("got %v, %v", c, err)
+		}
+	})
+}
+
+func TestSharedAfterFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.fail.Store(true)
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				if c, err := s.process().Credentials(t.Context()); !errors.Is(err, errForge) {
+					t.Errorf("got %v, %v", c, err)
+				}
+			})
+		}
+		wg.Wait()
+		s.fail.Store(false)
+		s.want(t, "ASIA21")
+	})
+}
+
+// A lock that is held for ever is waited for in bounds. What is made without
+// it is there for those that come later.
+func TestSharedIgnoresEndlessLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		unlock, err := s.locks.TryLock(Key("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unlock()
+		begin := time.Now()
+		s.want(t, "ASIA1")
+		if took := time.Since(begin); took < defaultPatience || took > defaultPatience+time.Second {
+			t.Errorf("waited %v", took)
+		}
+		s.wantLog(t, "level=WARN")
+		begin = time.Now()
+		s.want(t, "ASIA1")
+		if time.Since(begin) != 0 {
+			t.Errorf("waited %v again", time.Since(begin))
+		}
+		s.wantLog(t, "")
+	})
+}
+
+func TestSharedWaitsNoLongerThanItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		unlock, err := s.locks.TryLock(Key("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if c, err := s.process().Credentials(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, %v", c, err)
+		}
+	})
+}
+
+// What is damaged is made anew, once, with a warning.
+func TestSharedReplacesDamage(t *testing.T) {
+	for name, data := range map[string]string{"empty": "", "garbage": "\x00", "cut": `{"key":"`, "no entry": "{}"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScene(t, time.Hour)
+				if err := s.store.Save(Key("a"), []byte(data), time.Time{}); err != nil {
+					t.Fatal(err)
+				}
+				var wg sync.WaitGroup
+				for range 20 {
+					wg.Go(func() { s.want(t, "ASIA1") })
+				}
+				wg.Wait()
+				if strings.Count(s.log.String(), "\n") != 1 {
+					t.Errorf("logged %q", &s.log)
+				}
+				s.wantLog(t, "level=WARN")
+			})
+		})
+	}
+}
+
+// A store that fails keeps nobody from credentials.
+func TestSharedWithBrokenStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.store = brokenStore{}
+		s.want(t, "ASIA1")
+		s.want(t, "ASIA2")
+		s.wantLog(t, "level=WARN")
+		s.locks.Close()
+		s.want(t, "ASIA3")
+	})
+}
+
+type brokenStore struct{}
+
+var errBroken = errors.New("broken")
+
+func (brokenStore) Load(string) ([]byte, error)          { return nil, errBroken }
+func (brokenStore) Save(string, []byte, time.Time) error { return errBroken }
+func (brokenStore) Remove(string) error                  { return errBroken }
+func (brokenStore) Keys() ([]string, error)              { return nil, errBroken }
+
+// Blanks are neither kept nor given on.
+func TestSharedRefusesBlanks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, -time.Hour)
+		if c, err := s.process().Credentials(t.Context()); !errors.Is(err, ErrIncomplete) || c != (Credentials{}) {
+			t.Errorf("got %v, %v", c, err)
+		}
+		if keys, err := s.store.Keys(); len(keys) != 0 || err != nil {
+			t.Errorf("kept %v, %v", keys, err)
+		}
+	})
+}
+
+// A clock that was set back says nothing of how old an entry is.
+func TestSharedWithClockSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.want(t, "ASIA1")
+		s.now = func() time.Time { return time.Now().Add(-30 * time.Minute) }
+		s.want(t, "ASIA2")
+		s.want(t, "ASIA2")
+	})
+}
+
+func TestSharedSweeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		with := func(name string) *Shared {
+			p := s.process()
+			p.Key = Key(name)
+			return p
+		}
+		for _, name := range []string{"old", "held"} {
+			if _, err := with(name).Credentials(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(30 * time.Minute)
+		if _, err := with("young").Credentials(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(31 * time.Minute)
+		unlock, err := s.locks.TryLock(Key("held"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unlock()
+		s.want(t, "ASIA4")
+		for name, want := range map[string]bool{"old": false, "held": true, "young": true, "a": true} {
+			if _, err := s.store.Load(Key(name)); (err == nil) != want {
+				t.Errorf("%s: %v, want it there: %t", name, err, want)
+			}
+		}
+		if locks, err := s.locks.files(lockSuffix); len(locks) != 3 || err != nil {
+			t.Errorf("locks %v, %v", locks, err)
+		}
+	})
+}

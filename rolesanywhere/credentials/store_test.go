@@ -1,0 +1,168 @@
+package credentials
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func newFolder(tb testing.TB) *Folder {
+	tb.Helper()
+	f, err := MakeFolder(filepath.Join(tb.TempDir(), "cache", "holdfast"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { f.Close() })
+	return f
+}
+
+// stores are what the tests of every Store run with.
+func stores(t *testing.T) map[string]Store {
+	all := map[string]Store{"folder": newFolder(t)}
+	if k := newKeyring(t); k != nil {
+		all["keyring"] = k
+	}
+	return all
+}
+
+func TestStore(t *testing.T) {
+	for name, s := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			a, b := Key("a"), Key("b")
+			end := time.Now().Add(time.Hour)
+			if _, err := s.Load(a); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Load of nothing: %v", err)
+			}
+			if err := s.Remove(a); err != nil {
+				t.Errorf("Remove of nothing: %v", err)
+			}
+			want := bytes.Repeat([]byte("x"), maxEntry)
+			if name == "keyring" {
+				want = want[:4000] // users have 20,000 bytes in all
+			}
+			for _, step := range []struct {
+				key  string
+				data []byte
+			}{{a, []byte("first")}, {b, []byte("other")}, {a, []byte("second")}, {a, want}} {
+				if err := s.Save(step.key, step.data, end); err != nil {
+					t.Fatal(err)
+				}
+				if got, err := s.Load(step.key); err != nil || !bytes.Equal(got, step.data) {
+					t.Fatalf("saved %.10q, loaded %.10q, %v", step.data, got, err)
+				}
+			}
+			keys, err := s.Keys()
+			slices.Sort(keys)
+			if err != nil || !slices.Equal(keys, slices.Sorted(slices.Values([]string{a, b}))) {
+				t.Errorf("keys %q, %v", keys, err)
+			}
+			if err := s.Remove(b); err != nil {
+				t.Error(err)
+			}
+			if _, err := s.Load(b); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Load of what was removed: %v", err)
+			}
+			if n, err := Clear(s); n != 1 || err != nil {
+				t.Errorf("Clear: %d, %v", n, err)
+			}
+			if keys, err := s.Keys(); len(keys) != 0 || err != nil {
+				t.Errorf("keys %q, %v", keys, err)
+			}
+		})
+	}
+}
+
+// Who reads while others write gets one or the other, and never a mixture.
+func TestStoreIsAtomic(t *testing.T) {
+	for name, s := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			key, end := Key("a"), time.Now().Add(time.Hour)
+			const step = 100 // bytes
+			save := func(i int) error {
+				data := bytes.Repeat([]byte{'a' + byte(i)}, step*(i+1))
+				err := s.Save(key, data, end)
+				for tries := 0; errors.Is(err, syscall.EDQUOT) && tries < 1000; tries++ {
+					time.Sleep(time.Millisecond) // the kernel counts what was replaced for a moment
+					err = s.Save(key, data, end)
+				}
+				return err
+			}
+			if err := save(0); err != nil {
+				t.Fatal(err)
+			}
+			var writers, readers sync.WaitGroup
+			stop := make(chan struct{})
+			for range 4 {
+				readers.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						data, err := s.Load(key)
+						if err != nil || len(data) == 0 || !bytes.Equal(data, bytes.Repeat(data[:1], step*(int(data[0]-'a')+1))) {
+							t.Errorf("loaded %d bytes, %v", len(data), err)
+							return
+						}
+					}
+				})
+			}
+			for i := range 4 {
+				writers.Go(func() {
+					for range 20 {
+						if err := save(i); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			writers.Wait()
+			close(stop)
+			readers.Wait()
+		})
+	}
+}
+
+func TestList(t *testing.T) {
+	for name, s := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			save := func(name string, change func(*Entry)) string {
+				e, key := sample, Key(name)
+				change(&e)
+				data, err := e.encode(key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Save(key, data, time.Now().Add(time.Hour)); err != nil {
+					t.Fatal(err)
+				}
+				return key
+			}
+			good := save("good", func(*Entry) {})
+			save("expired", func(e *Entry) { e.Credentials.Expires = issued.Add(time.Minute) })
+			if err := s.Save(Key("bad"), []byte("bad"), time.Now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			entries, err := List(s, issued.Add(2*time.Minute))
+			if err != nil || len(entries) != 1 || entries[good] != sample {
+				t.Errorf("%d entries, %v", len(entries), err)
+			}
+		})
+	}
+}
+
+func TestKeysFromElsewhere(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("took a key that is a path")
+		}
+	}()
+	_, _ = newFolder(t).Load("../../etc/passwd")
+}
