@@ -1,0 +1,251 @@
+package credentials_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+)
+
+// A mint is a Source that makes credentials of one lifetime.
+type mint struct {
+	life  time.Duration
+	takes time.Duration
+	calls atomic.Int64
+	fail  atomic.Pointer[error] // while set
+}
+
+func (m *mint) Credentials(ctx context.Context) (credentials.Credentials, error) {
+	n := m.calls.Add(1)
+	if err := ctx.Err(); err != nil {
+		return credentials.Credentials{}, err
+	}
+	time.Sleep(m.takes) // of synctest's clock
+	if err := m.fail.Load(); err != nil {
+		return credentials.Credentials{}, *err
+	}
+	return credentials.Credentials{
+		AccessKeyID: fmt.Sprintf("ASIA%d", n), SecretAccessKey: "secret", SessionToken: "token",
+		Expires: time.Now().Add(m.life),
+	}, nil
+}
+
+var errMint = errors.New("the mint is closed")
+
+func wantKey(t *testing.T, c *credentials.Cache, want string) {
+	t.Helper()
+	creds, err := c.Credentials(t.Context())
+	if err != nil || creds.AccessKeyID != want {
+		t.Errorf("after %v: got %v, %v, want %s", time.Since(begin), creds, err, want)
+	}
+}
+
+// begin is when synctest's clock begins.
+var begin = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func TestCacheSharesOneRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mint{life: time.Hour, takes: time.Second}
+		c := &credentials.Cache{Source: m}
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() { wantKey(t, c, "ASIA1") })
+		}
+		wg.Wait()
+		if n := m.calls.Load(); n != 1 {
+			t.Errorf("%d calls, want 1", n)
+		}
+	})
+}
+
+// A caller that gives up does not take the renewal with it.
+func TestCacheOutlivesItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mint{life: time.Hour, takes: time.Second}
+		c := &credentials.Cache{Source: m}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := c.Credentials(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("error %v", err)
+		}
+		wantKey(t, c, "ASIA1")
+		if n := m.calls.Load(); n != 1 {
+			t.Errorf("%d calls, want 1", n)
+		}
+	})
+}
+
+// Whatever the length of the session: nothing expired is given out, each
+// renewal is ahead of need, and there is one in each life.
+func TestCacheRenewsAheadOfNeed(t *testing.T) {
+	for _, test := range []struct {
+		life, least time.Duration // of what is given out
+	}{
+		{12 * time.Hour, 15 * time.Minute},
+		{time.Hour, 15 * time.Minute},
+		{15 * time.Minute, 4 * time.Minute},
+		{time.Minute, 15 * time.Second},
+		{5 * time.Second, time.Second},
+	} {
+		t.Run(test.life.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := &mint{life: test.life, takes: min(test.life/100, 10*time.Second)}
+				c := &credentials.Cache{Source: m}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- c.Run(ctx) }()
+				const lives = 20
+				wantKey(t, c, "ASIA1")
+				for time.Since(begin) < lives*test.life {
+					creds, err := c.Current(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if left := time.Until(creds.Expires); left < test.least {
+						t.Fatalf("%v left, want %v", left, test.least)
+					}
+					time.Sleep(test.life / 200)
+				}
+				cancel()
+				if err := <-done; !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+				synctest.Wait()
+				// In a life two thirds are used, or all but 25 minutes.
+				used := min(test.life*7/12, test.life-25*time.Minute)
+				if used <= 0 {
+					used = test.life * 7 / 12
+				}
+				if n := m.calls.Load(); n > int64(lives*test.life/used)+2 {
+					t.Errorf("%d calls in %d lives", n, lives)
+				}
+			})
+		})
+	}
+}
+
+// Nobody has to ask for Run to renew.
+func TestCacheRenewsUnasked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mint{life: time.Hour}
+		c := &credentials.Cache{Source: m}
+		ctx, cancel := context.WithCancel(t.Context())
+		go c.Run(ctx)
+		time.Sleep(100 * time.Hour)
+		if _, err := c.Current(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := m.calls.Load(); n < 100 || n > 200 {
+			t.Errorf("%d calls in 100 hours", n)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestCacheKeepsWhatIsValid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mint{life: time.Hour}
+		c := &credentials.Cache{Source: m}
+		wantKey(t, c, "ASIA1")
+		m.fail.Store(&errMint)
+		time.Sleep(45 * time.Minute)
+		wantKey(t, c, "ASIA1") // and starts a renewal
+		synctest.Wait()
+		wantKey(t, c, "ASIA1")
+		if s := c.Status(); s.Failures != 1 || !errors.Is(s.Err, errMint) || !s.Expires.Equal(begin.Add(time.Hour)) {
+			t.Errorf("status %+v", s)
+		}
+		before := m.calls.Load()
+		for range 900 { // 15 minutes
+			if _, err := c.Current(t.Context()); err != nil && time.Since(begin) < time.Hour {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if n := m.calls.Load() - before; n < 10 || n > 45 {
+			t.Errorf("%d tries in 15 minutes", n)
+		}
+		// Nothing valid is left: the error, at once.
+		if _, err := c.Credentials(t.Context()); !errors.Is(err, errMint) {
+			t.Errorf("error %v, want %v", err, errMint)
+		}
+		if _, err := c.Current(t.Context()); !errors.Is(err, errMint) {
+			t.Errorf("error %v, want %v", err, errMint)
+		}
+		if s := c.Status(); !s.Expires.IsZero() {
+			t.Errorf("status %+v", s)
+		}
+		m.fail.Store(nil)
+		time.Sleep(time.Minute)
+		creds, err := c.Credentials(t.Context())
+		if err != nil || c.Status().Failures != 0 {
+			t.Errorf("got %v, %v, status %+v", creds, err, c.Status())
+		}
+	})
+}
+
+func TestCacheIsNotReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mint{life: time.Hour, takes: time.Second}
+		c := &credentials.Cache{Source: m}
+		if _, err := c.Current(t.Context()); !errors.Is(err, credentials.ErrNotReady) {
+			t.Errorf("error %v", err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		if s := c.Status(); s.Renewing != 500*time.Millisecond {
+			t.Errorf("status %+v", s)
+		}
+		time.Sleep(time.Second)
+		if _, err := c.Current(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type sourceFunc func(context.Context) (credentials.Credentials, error)
+
+func (f sourceFunc) Credentials(ctx context.Context) (credentials.Credentials, error) { return f(ctx) }
+
+// What a source should not give is not given on.
+func TestCacheRefusesBlanks(t *testing.T) {
+	for name, bad := range map[string]credentials.Credentials{
+		"blank":   {},
+		"partial": {AccessKeyID: "ASIA1", SecretAccessKey: "secret", Expires: time.Now().Add(time.Hour)},
+		"expired": {AccessKeyID: "ASIA1", SecretAccessKey: "secret", SessionToken: "token", Expires: time.Now().Add(-time.Hour)},
+	} {
+		c := &credentials.Cache{Source: sourceFunc(func(context.Context) (credentials.Credentials, error) { return bad, nil })}
+		if creds, err := c.Credentials(t.Context()); !errors.Is(err, credentials.ErrIncomplete) || creds != (credentials.Credentials{}) {
+			t.Errorf("%s: got %v, %v", name, creds, err)
+		}
+	}
+}
+
+// The clock of others counts, but one that was set back does not keep
+// credentials for longer than they live.
+func TestCacheWithClocksThatJump(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var offset atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+		m := &mint{life: time.Hour}
+		source := sourceFunc(func(ctx context.Context) (credentials.Credentials, error) {
+			creds, err := m.Credentials(ctx)
+			creds.Expires = now().Add(time.Hour).Round(0)
+			return creds, err
+		})
+		c := &credentials.Cache{Source: source, Now: now}
+		wantKey(t, c, "ASIA1")
+		offset.Store(int64(2 * time.Hour))
+		wantKey(t, c, "ASIA2")
+		offset.Store(int64(-48 * time.Hour))
+		wantKey(t, c, "ASIA2")
+		synctest.Wait()
+	})
+}
