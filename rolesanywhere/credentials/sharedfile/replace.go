@@ -1,6 +1,7 @@
 package sharedfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,35 +19,36 @@ func resolve(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("path of the credentials file is empty")
 	}
-	original := path
-	path = filepath.Clean(path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	folder, _ := filepath.Split(path)
+	if err := os.MkdirAll(cmp.Or(folder, "."), 0o700); err != nil {
 		return "", err
 	}
-	for range maxLinks {
-		// What .. means in a link depends on where its folder really is.
-		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	for name, left := path, maxLinks; left > 0; left-- {
+		// Nothing is cleaned before: what .. means depends on where a folder
+		// really is.
+		folder, base := filepath.Split(name)
+		folder, err := filepath.EvalSymlinks(cmp.Or(folder, "."))
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("%s: %w", path, err)
 		}
-		path = filepath.Join(dir, filepath.Base(path))
-		info, err := os.Lstat(path)
+		name = filepath.Join(folder, base)
+		info, err := os.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode()&fs.ModeSymlink == 0 {
-			return path, nil
+			return name, nil
 		}
 		if err != nil {
 			return "", err
 		}
-		link, err := os.Readlink(path)
+		link, err := os.Readlink(name)
 		if err != nil {
 			return "", err
 		}
 		if !filepath.IsAbs(link) {
-			link = filepath.Join(dir, link)
+			link = folder + string(filepath.Separator) + link
 		}
-		path = filepath.Clean(link)
+		name = link
 	}
-	return "", &fs.PathError{Op: "open", Path: original, Err: errLoop}
+	return "", &fs.PathError{Op: "open", Path: path, Err: errLoop}
 }
 
 // read returns what is in a file. info is nil if it is not there.

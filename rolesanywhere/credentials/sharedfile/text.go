@@ -9,6 +9,9 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
+// maxLines bounds the memory that a file of short lines takes.
+const maxLines = 100_000
+
 const byteOrderMark = "\ufeff"
 
 // A text is a file, cut into lines. Every byte of it is in one of them.
@@ -39,6 +42,9 @@ func parse(data []byte) (text, error) {
 			}
 		}
 		l.body = body
+		if len(t.lines) == maxLines {
+			return text{}, fmt.Errorf("%w: it has more than %d lines", ErrFormat, maxLines)
+		}
 		t.lines = append(t.lines, l)
 		if i := strings.IndexFunc(body, isBinary); i >= 0 {
 			return text{}, fmt.Errorf("%w: line %d has the control character %q", ErrFormat, len(t.lines), body[i])
