@@ -95,6 +95,7 @@ of aws_signing_helper.`,
 	root.SetUsageFunc(usage)
 	root.AddCommand(
 		a.credentialProcess(),
+		a.update(),
 		a.generate(),
 		a.list(),
 		a.seal(),

@@ -18,6 +18,10 @@ import (
 // those that wait give up. While credentials are valid nobody waits: a renewal
 // that fails leaves them in place. Credentials that are blank or expired are
 // never given out.
+//
+// Whether credentials are valid is said by the clock, since clients go by it.
+// All else, such as the pause after a failure, goes by the time that passes,
+// which no setting of the clock changes.
 type Cache struct {
 	Source Source
 
@@ -26,27 +30,41 @@ type Cache struct {
 	// the last third of their life.
 	Window time.Duration
 
+	// Timeout bounds a renewal; 0: two minutes. A Source that does not heed
+	// its context is waited for no longer either, but is not called again
+	// before it returned.
+	Timeout time.Duration
+
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now
 
-	mu       sync.Mutex
-	current  Credentials
-	born     time.Time // when current came
-	due      time.Time // when current is to be renewed
-	renewal  chan struct{}
-	since    time.Time // when the renewal that is under way began
-	failures int       // since current came
-	retry    time.Time // nothing is asked before, after a failure
-	err      error     // of the last renewal, if it failed
+	mu      sync.Mutex
+	current Credentials
+	born    time.Time // when current came, by the time that passes
+	due     time.Time // when current is to be renewed, by the clock
+	life    time.Duration
+
+	renewal  chan struct{} // closed when those that wait are told; nil: none is waited for
+	busy     bool          // the Source is at work, waited for or not
+	since    time.Time     // when it began
+	failures int           // since current came
+	retry    time.Time     // the Source is not called before
+	err      error         // of the last renewal, if it failed
 }
 
-// ErrNotReady is the error of [Cache.Current] before the first credentials.
-var ErrNotReady = errors.New("there are no credentials yet")
+// ErrNotReady is the error of [Cache.Current] while there is nothing valid and
+// no renewal has failed.
+var ErrNotReady = errors.New("there are no valid credentials yet")
 
 const (
-	defaultWindow = 20 * time.Minute
-	firstRetry    = time.Second
-	lastRetry     = time.Minute
+	defaultWindow  = 20 * time.Minute
+	defaultTimeout = 2 * time.Minute
+	firstRetry     = time.Second
+	lastRetry      = time.Minute
+
+	// grace is how long after the end of its time a Source may take to say so.
+	grace = 5 * time.Second
+
 	// glance bounds how long Run looks away: a clock that is set or a
 	// machine that sleeps moves the time at which credentials end.
 	glance = 10 * time.Second
@@ -70,58 +88,65 @@ func (c *Cache) Credentials(ctx context.Context) (Credentials, error) {
 }
 
 // Current returns what is there without waiting, and has it renewed if that is
-// due. Its error is [ErrNotReady] before the first renewal ended, and otherwise
-// that of the last one.
+// due. If nothing valid is there, its error is that of the last renewal, or
+// [ErrNotReady] if that did not fail.
 func (c *Cache) Current(ctx context.Context) (Credentials, error) {
-	creds, err, wait := c.get(ctx)
-	if wait != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return Credentials{}, c.notReady()
-	}
+	creds, err, _ := c.get(ctx)
 	return creds, err
 }
 
-func (c *Cache) notReady() error {
-	if c.err != nil {
-		return c.err
-	}
-	return ErrNotReady
-}
-
-// get returns credentials, or an error, or what to wait for.
+// get returns valid credentials, or an error and, if a renewal may soon bring
+// some, what to wait for.
 func (c *Cache) get(ctx context.Context) (Credentials, error, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
 	valid := c.current.Check(now) == nil
-	if c.renewal == nil && !now.Before(c.retry) && (!valid || c.isDue(now)) {
-		c.begin(ctx, now)
+	if !c.busy && !time.Now().Before(c.retry) && (!valid || c.isDue(now)) {
+		c.begin(ctx)
 	}
 	switch {
 	case valid:
 		return c.current, nil, nil
-	case c.renewal != nil:
-		return Credentials{}, nil, c.renewal
+	case c.err != nil:
+		return Credentials{}, c.err, c.renewal
 	}
-	return Credentials{}, c.notReady(), nil
+	return Credentials{}, ErrNotReady, c.renewal
 }
 
-// isDue reports whether current is to be renewed. Besides the clock, by which
-// others judge it, it goes by the time that passed since it came, lest a clock
-// that was set back keeps it for too long.
+// isDue reports whether current is to be renewed. Besides the clock it goes by
+// the time that passed since it came, lest a clock that was set back keeps it
+// for too long.
 func (c *Cache) isDue(now time.Time) bool {
-	return !now.Before(c.due) || now.Sub(c.born) >= c.due.Round(0).Sub(c.born.Round(0))
+	return !now.Before(c.due) || time.Since(c.born) >= c.life
 }
 
 // begin starts a renewal. It outlives who asked for it: others wait for it too.
-func (c *Cache) begin(ctx context.Context, now time.Time) {
-	c.renewal, c.since = make(chan struct{}), now
-	ctx = context.WithoutCancel(ctx)
+func (c *Cache) begin(ctx context.Context) {
+	timeout := c.Timeout
+	if timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	done := make(chan struct{})
+	c.renewal, c.busy, c.since = done, true, time.Now()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	hung := time.AfterFunc(timeout+grace, func() { c.giveUp(done, timeout) })
 	go func() {
 		creds, err := c.Source.Credentials(ctx)
+		hung.Stop()
+		cancel()
 		c.end(creds, err)
 	}()
+}
+
+// giveUp tells those that wait that a renewal takes too long. It goes on.
+func (c *Cache) giveUp(renewal chan struct{}, timeout time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.renewal == renewal {
+		c.fail(fmt.Errorf("no credentials within %v: %w", timeout, context.DeadlineExceeded))
+		c.tell()
+	}
 }
 
 func (c *Cache) end(creds Credentials, err error) {
@@ -132,59 +157,84 @@ func (c *Cache) end(creds Credentials, err error) {
 		err = creds.Check(now)
 	}
 	if err != nil {
-		pause := min(firstRetry<<min(c.failures, 10), lastRetry)
-		c.failures++
-		c.err, c.retry = err, now.Add(pause/2+rand.N(pause/2))
-		c.logger().Warn("credentials were not renewed", "error", err, "failures", c.failures,
-			"next", c.retry.UTC().Format(time.RFC3339), "valid_until", c.current.Expires)
+		c.fail(err)
 	} else {
-		c.current, c.born, c.due = creds, now, c.renewAt(creds, now)
-		c.failures, c.err, c.retry = 0, nil, time.Time{}
-		c.logger().Info("credentials were renewed", "credentials", creds, "next", c.due.UTC().Format(time.RFC3339))
+		c.renew(creds, now)
 	}
-	close(c.renewal)
-	c.renewal = nil
+	c.busy = false
+	c.tell()
 }
 
-// renewAt spreads the renewals of many machines that were started at once.
-func (c *Cache) renewAt(creds Credentials, now time.Time) time.Time {
-	window := c.Window
+// tell wakes up those that wait.
+func (c *Cache) tell() {
+	if c.renewal != nil {
+		close(c.renewal)
+		c.renewal = nil
+	}
+}
+
+func (c *Cache) fail(err error) {
+	pause := min(firstRetry<<min(c.failures, 10), lastRetry)
+	pause = pause/2 + rand.N(pause/2)
+	c.failures++
+	c.err, c.retry = err, time.Now().Add(pause)
+	args := []any{"error", err, "failures", c.failures, "retry_in", pause.Round(time.Millisecond)}
+	if now := c.now(); c.current.Check(now) == nil {
+		args = append(args, "valid_for", c.current.Expires.Sub(now).Round(time.Second))
+	}
+	c.logger().Warn("credentials were not renewed", args...)
+}
+
+func (c *Cache) renew(creds Credentials, now time.Time) {
+	creds.Expires = creds.Expires.Round(0) // by the clock alone
+	window := renewalWindow(c.Window, creds.Expires.Sub(now))
+	window += rand.N(window/4 + 1) // many machines may have started at once
+	c.current, c.born, c.due = creds, time.Now(), creds.Expires.Add(-window)
+	c.life = c.due.Sub(now)
+	c.failures, c.err, c.retry = 0, nil, time.Time{}
+	if c.life < firstRetry { // as if the clock is ahead: do not ask all the time
+		c.retry = c.born.Add(firstRetry)
+	}
+	c.logger().Info("credentials were renewed", "credentials", creds, "next", c.due.UTC().Format(time.RFC3339))
+}
+
+// renewalWindow returns how long before their end credentials are renewed that
+// live for a time.
+func renewalWindow(window, life time.Duration) time.Duration {
 	if window <= 0 {
 		window = defaultWindow
 	}
-	window = min(window, creds.Expires.Sub(now)/3)
-	return creds.Expires.Add(-window - rand.N(window/4+1))
+	return min(window, life/3)
 }
 
 // Run renews credentials when they are due, whether anybody asks for them or
 // not, until ctx ends. It returns ctx's error.
 func (c *Cache) Run(ctx context.Context) error {
 	for {
-		_, _, wait := c.get(ctx)
-		c.mu.Lock()
-		now := c.now()
-		at := c.due
-		if c.retry.After(at) {
-			at = c.retry
-		}
-		if c.renewal != nil {
-			wait = c.renewal
-		}
-		c.mu.Unlock()
-		pause := time.NewTimer(min(max(at.Sub(now), time.Millisecond), glance))
-		if wait != nil {
-			pause.Stop()
-		}
+		_, _, _ = c.get(ctx)
+		wait, pause := c.next()
+		timer := time.NewTimer(pause)
 		select {
-		case <-pause.C:
+		case <-timer.C:
 		case <-wait:
 		case <-ctx.Done():
 		}
-		pause.Stop()
+		timer.Stop()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
+}
+
+// next returns when Run has to look again.
+func (c *Cache) next() (renewal <-chan struct{}, pause time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy {
+		return c.renewal, glance
+	}
+	pause = max(min(c.due.Sub(c.now()), c.life-time.Since(c.born)), time.Until(c.retry), time.Millisecond)
+	return nil, min(pause, glance)
 }
 
 // A Status is how a Cache is doing.
@@ -199,13 +249,12 @@ type Status struct {
 func (c *Cache) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.now()
 	s := Status{Failures: c.failures, Err: c.err}
-	if c.current.Check(now) == nil {
+	if c.current.Check(c.now()) == nil {
 		s.Expires = c.current.Expires
 	}
-	if c.renewal != nil {
-		s.Renewing = now.Sub(c.since)
+	if c.busy {
+		s.Renewing = time.Since(c.since)
 	}
 	return s
 }

@@ -1,9 +1,13 @@
 package credentials_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -228,24 +232,316 @@ func TestCacheRefusesBlanks(t *testing.T) {
 	}
 }
 
-// The clock of others counts, but one that was set back does not keep
-// credentials for longer than they live.
-func TestCacheWithClocksThatJump(t *testing.T) {
+// A wallClock is a clock that can be set. It has no monotonic reading, and so
+// shows what a clock that was set does to whoever goes by it alone.
+type wallClock struct{ offset atomic.Int64 }
+
+func (w *wallClock) now() time.Time           { return time.Now().Round(0).Add(time.Duration(w.offset.Load())) }
+func (w *wallClock) set(offset time.Duration) { w.offset.Store(int64(offset)) }
+
+// byClock gives credentials that end by a clock of one's own.
+func byClock(m *mint, w *wallClock) credentials.Source {
+	return sourceFunc(func(ctx context.Context) (credentials.Credentials, error) {
+		creds, err := m.Credentials(ctx)
+		creds.Expires = w.now().Add(m.life)
+		return creds, err
+	})
+}
+
+// What the clock says counts, since clients go by it.
+func TestCacheWithClockSetForward(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var offset atomic.Int64
-		now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
-		m := &mint{life: time.Hour}
+		m, w := &mint{life: time.Hour}, new(wallClock)
+		c := &credentials.Cache{Source: byClock(m, w), Now: w.now}
+		wantKey(t, c, "ASIA1")
+		w.set(50 * time.Minute)
+		wantKey(t, c, "ASIA1") // and starts a renewal
+		synctest.Wait()
+		wantKey(t, c, "ASIA2")
+		w.set(5 * time.Hour)
+		wantKey(t, c, "ASIA3")
+	})
+}
+
+// A clock that was set back does not keep credentials for longer than they
+// live, whether anybody asks for them or not.
+func TestCacheWithClockSetBack(t *testing.T) {
+	for _, back := range []time.Duration{time.Hour, 48 * time.Hour, 20 * 365 * 24 * time.Hour} {
+		t.Run(back.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, w := &mint{life: time.Hour}, new(wallClock)
+				c := &credentials.Cache{Source: byClock(m, w), Now: w.now}
+				wantKey(t, c, "ASIA1")
+				w.set(-back)
+				time.Sleep(34 * time.Minute)
+				wantKey(t, c, "ASIA1")
+				synctest.Wait()
+				wantKey(t, c, "ASIA1") // not before it is due
+				time.Sleep(6 * time.Minute)
+				wantKey(t, c, "ASIA1") // starts the renewal
+				synctest.Wait()
+				wantKey(t, c, "ASIA2")
+
+				ctx, cancel := context.WithCancel(t.Context())
+				go c.Run(ctx)
+				time.Sleep(40*time.Minute + 10*time.Second)
+				if n := m.calls.Load(); n != 3 {
+					t.Errorf("%d calls, want 3", n)
+				}
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// A clock that was set back does not lengthen the pause after a failure, nor
+// falsify how long a renewal takes.
+func TestCachePausesByTimePassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := &mint{life: time.Hour, takes: time.Second}, new(wallClock)
+		m.fail.Store(&errMint)
+		c := &credentials.Cache{Source: byClock(m, w), Now: w.now}
+		if _, err := c.Credentials(t.Context()); !errors.Is(err, errMint) {
+			t.Fatalf("error %v", err)
+		}
+		w.set(-48 * time.Hour)
+		m.fail.Store(nil)
+		time.Sleep(2 * time.Second)
+		if _, err := c.Current(t.Context()); !errors.Is(err, errMint) { // and starts a renewal
+			t.Errorf("error %v", err)
+		}
+		w.set(48 * time.Hour)
+		time.Sleep(500 * time.Millisecond)
+		if s := c.Status(); s.Renewing != 500*time.Millisecond {
+			t.Errorf("status %+v", s)
+		}
+		wantKey(t, c, "ASIA2")
+	})
+}
+
+// A machine that slept has no time passed but by the clock. Expirations may
+// hold a monotonic reading, which does not count then.
+func TestCacheAfterSuspend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := &mint{life: time.Hour}, new(wallClock)
 		source := sourceFunc(func(ctx context.Context) (credentials.Credentials, error) {
 			creds, err := m.Credentials(ctx)
-			creds.Expires = now().Add(time.Hour).Round(0)
+			creds.Expires = creds.Expires.Add(time.Duration(w.offset.Load())) // with a monotonic reading
 			return creds, err
 		})
+		now := func() time.Time { // wall and monotonic readings part
+			return time.Now().Round(0).Add(time.Duration(w.offset.Load()))
+		}
 		c := &credentials.Cache{Source: source, Now: now}
+		ctx, cancel := context.WithCancel(t.Context())
+		go c.Run(ctx)
 		wantKey(t, c, "ASIA1")
-		offset.Store(int64(2 * time.Hour))
-		wantKey(t, c, "ASIA2")
-		offset.Store(int64(-48 * time.Hour))
-		wantKey(t, c, "ASIA2")
+		w.set(3 * time.Hour)
+		wantKey(t, c, "ASIA2") // nobody gets the expired ones
+		w.set(6 * time.Hour)
+		time.Sleep(11 * time.Second)
+		if n := m.calls.Load(); n != 3 {
+			t.Errorf("%d calls soon after waking up, want 3", n)
+		}
+		cancel()
 		synctest.Wait()
+	})
+}
+
+// hung is a source that hangs until it is told to go on, and may heed its
+// context meanwhile.
+type hung struct {
+	mint
+	heeds bool
+	on    chan struct{}
+	now   atomic.Int64 // calls under way
+	most  atomic.Int64
+}
+
+func (h *hung) Credentials(ctx context.Context) (credentials.Credentials, error) {
+	h.most.Store(max(h.most.Load(), h.now.Add(1)))
+	defer h.now.Add(-1)
+	done := ctx.Done()
+	if !h.heeds {
+		done = nil
+	}
+	select {
+	case <-h.on:
+	case <-done:
+		return credentials.Credentials{}, context.Cause(ctx)
+	}
+	return h.mint.Credentials(context.WithoutCancel(ctx))
+}
+
+// A source that hangs for ever makes nobody wait for ever, and is not called
+// again and again meanwhile.
+func TestCacheWithSourceThatHangs(t *testing.T) {
+	for _, heeds := range []bool{true, false} {
+		t.Run(fmt.Sprintf("heeds=%t", heeds), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := &hung{mint: mint{life: time.Hour}, heeds: heeds, on: make(chan struct{})}
+				c := &credentials.Cache{Source: h, Timeout: 30 * time.Second}
+				ctx, cancel := context.WithCancel(t.Context())
+				go c.Run(ctx)
+				var wg sync.WaitGroup
+				for range 64 {
+					wg.Go(func() {
+						if _, err := c.Credentials(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+							t.Errorf("error %v", err)
+						}
+					})
+				}
+				wg.Wait()
+				if took := time.Since(begin); took > 40*time.Second {
+					t.Errorf("waited %v", took)
+				}
+				if s := c.Status(); s.Failures != 1 || !errors.Is(s.Err, context.DeadlineExceeded) {
+					t.Errorf("status %+v", s)
+				}
+				time.Sleep(time.Hour)
+				if _, err := c.Current(t.Context()); err == nil {
+					t.Error("got credentials")
+				}
+				if s := c.Status(); !heeds && s.Renewing < time.Hour {
+					t.Errorf("status %+v", s)
+				}
+				close(h.on)
+				time.Sleep(2 * time.Minute)
+				if _, err := c.Credentials(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if s := c.Status(); s.Failures != 0 || s.Err != nil || s.Renewing != 0 || h.most.Load() != 1 {
+					t.Errorf("status %+v, %d calls at once", s, h.most.Load())
+				}
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// Whatever hangs, what is valid is given out.
+func TestCacheKeepsWhatIsValidWhileSourceHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hung{mint: mint{life: time.Hour}, on: make(chan struct{}, 1)}
+		c := &credentials.Cache{Source: h}
+		h.on <- struct{}{}
+		wantKey(t, c, "ASIA1")
+		for time.Since(begin) < 59*time.Minute {
+			at := time.Now()
+			wantKey(t, c, "ASIA1")
+			if time.Since(at) > 0 {
+				t.Fatal("waited")
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Minute)
+		if _, err := c.Credentials(t.Context()); err == nil {
+			t.Error("got expired credentials")
+		}
+		close(h.on)
+		synctest.Wait()
+		wantKey(t, c, "ASIA2")
+	})
+}
+
+// Credentials that hardly live, as those of a clock that is ahead seem to, are
+// not asked for all the time.
+func TestCacheDoesNotSpin(t *testing.T) {
+	for _, life := range []time.Duration{time.Nanosecond, time.Millisecond, 500 * time.Millisecond, 2 * time.Second} {
+		t.Run(life.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := &mint{life: life}
+				c := &credentials.Cache{Source: m}
+				ctx, cancel := context.WithCancel(t.Context())
+				go c.Run(ctx)
+				for time.Since(begin) < time.Minute {
+					if creds, err := c.Credentials(t.Context()); err == nil && !creds.Expires.After(time.Now()) {
+						t.Fatal("got expired credentials")
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				if n := m.calls.Load(); n > 61 {
+					t.Errorf("%d calls in a minute", n)
+				}
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// Credentials that live 5 s, 64 clients, 30 s: one call for each that were
+// issued, and nobody gets expired ones. Nobody waits after the first either.
+func TestCacheWithShortLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { shortLives(t, 10*time.Millisecond) })
+}
+
+// TestChaosShortLives is TestCacheWithShortLives in real time.
+func TestChaosShortLives(t *testing.T) {
+	if os.Getenv("HOLDFAST_CHAOS") == "" {
+		t.Skip("takes 30 s; make chaos runs it")
+	}
+	shortLives(t, 0)
+}
+
+func shortLives(t *testing.T, pause time.Duration) {
+	m := &mint{life: 5 * time.Second, takes: 100 * time.Millisecond}
+	c := &credentials.Cache{Source: m}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	go c.Run(ctx)
+	if _, err := c.Credentials(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var issued sync.Map
+	var answers atomic.Int64
+	for range 64 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				before := time.Now()
+				creds, err := c.Current(ctx)
+				if err != nil || !creds.Expires.After(before) || creds.SessionToken == "" {
+					t.Errorf("got %v, %v", creds, err)
+					return
+				}
+				issued.Store(creds.AccessKeyID, true)
+				answers.Add(1)
+				time.Sleep(pause)
+			}
+		})
+	}
+	wg.Wait()
+	n := 0
+	issued.Range(func(any, any) bool { n++; return true })
+	// The last renewal may have come with the end.
+	if calls := m.calls.Load(); calls > int64(n)+1 || calls > 30/2 {
+		t.Errorf("%d calls for %d credentials that were given out", calls, n)
+	}
+	t.Logf("%d answers, %d calls", answers.Load(), m.calls.Load())
+}
+
+func TestCacheTellsOfFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		m := &mint{life: time.Hour}
+		c := &credentials.Cache{Source: m, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		m.fail.Store(&errMint)
+		if _, err := c.Credentials(t.Context()); err == nil {
+			t.Fatal("no error")
+		}
+		if s := log.String(); !strings.Contains(s, "level=WARN") || !strings.Contains(s, errMint.Error()) || strings.Contains(s, "0001-01-01") {
+			t.Errorf("logged %s", s)
+		}
+		log.Reset()
+		m.fail.Store(nil)
+		time.Sleep(time.Second)
+		wantKey(t, c, "ASIA2")
+		if s := log.String(); !strings.Contains(s, "level=INFO") || !strings.Contains(s, "ASIA2") ||
+			strings.Contains(s, "secret") || strings.Contains(s, "token") {
+			t.Errorf("logged %s", s)
+		}
 	})
 }
