@@ -3,7 +3,7 @@
 GO ?= go
 FUZZTIME ?= 60s
 
-.PHONY: build demo test check static fuzz bench
+.PHONY: build demo test check static fuzz bench chaos
 
 build: ## builds ./bin/holdfast, with PKCS#11 if there is a C compiler
 	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
@@ -26,3 +26,6 @@ fuzz: ## runs each fuzz target for FUZZTIME
 
 bench: build ## measures; see docs/performance.md
 	@script/bench
+
+chaos: ## kills and starves what must not break; see docs/update.md
+	@script/chaos

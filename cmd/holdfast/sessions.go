@@ -33,7 +33,7 @@ func (a app) openSessions(ctx context.Context, id *identityFlags, f *sessionFlag
 	}
 	s := &sessions{config: f.config, logger: logger}
 	s.config.Signer, s.config.CertificateName = key, id.certificateName()
-	if _, err := rolesanywhere.New(s.config); err != nil {
+	if err := checkSigner(s.config); err != nil {
 		return nil, errors.Join(err, key.Close())
 	}
 	if id.onlyFiles() {
@@ -79,7 +79,7 @@ func (s *sessions) renew(ctx context.Context) error {
 	}
 	config := s.config
 	config.Signer = key
-	if _, err := rolesanywhere.New(config); err != nil {
+	if err := checkSigner(config); err != nil {
 		return errors.Join(err, key.Close())
 	}
 	old := s.config.Signer
@@ -88,6 +88,14 @@ func (s *sessions) renew(ctx context.Context) error {
 		s.logger.Info("took another certificate", "certificate", config.CertificateName, "valid_until", b[0].NotAfter)
 	}
 	return old.Close()
+}
+
+// checkSigner checks what would keep every session from being created.
+func checkSigner(c rolesanywhere.Config) error {
+	if err := rolesanywhere.CheckChain(c.Signer.Chain(), c.Now()); err != nil {
+		return &rolesanywhere.CertificateError{Name: c.CertificateName, Err: err}
+	}
+	return nil
 }
 
 // Close closes the key once no session is being created.
