@@ -126,6 +126,7 @@ var setTests = []setTest{
 	{name: "text behind the header", before: "[p] x\n" + old},
 	{name: "comment with a bracket behind the header", before: "[p] # [x]\n" + old},
 	{name: "value over several lines", before: "[p]\naws_session_token = a\n  b\n"},
+	{name: "value over several lines, and nothing missing", before: "[p]\n" + old + "  more\n"},
 	{name: "keys nested in a key", before: "[p]\naws_session_token =\n  a = b\n"},
 	{name: "header that continues a value", before: "[a]\nk = v\n  [p]\n  aws_access_key_id = x\n"},
 	{name: "keys indented below a key", before: "[p]\nregion = r\n  aws_access_key_id = x\n"},
@@ -269,6 +270,48 @@ func equalJSON(t *testing.T, a, b any) bool {
 		t.Fatal(err)
 	}
 	return bytes.Equal(x, y)
+}
+
+// What set never does, verify would notice.
+func TestVerify(t *testing.T) {
+	settings, err := newSettings(fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := "[a]\nk = v\n[p]\nregion = r\n"
+	for _, test := range []struct {
+		name, after string
+		ok          bool
+	}{
+		{"good", "[a]\nk = v\n[p]\n" + block + "region = r\n", true},
+		{"at the end", "[a]\nk = v\n[p]\nregion = r\n" + block, true},
+		{"a comment more", "# c\n\n[a]\nk = v\n[p]\nregion = r\n" + block, true},
+		{"nothing", before, false},
+		{"a key is missing", "[a]\nk = v\n[p]\nregion = r\n" + strings.Replace(block, "aws_session_token", "aws_security_token", 1), false},
+		{"another value", "[a]\nk = v\n[p]\nregion = r\n" + strings.Replace(block, "token==", "token=", 1), false},
+		{"another value, once", "[a]\nk = v\n[p]\nregion = r\n" + block + "[p]\naws_session_token = old\n", false},
+		{"in another profile", "[a]\n" + block + "k = v\n[p]\nregion = r\n", false},
+		{"in another profile, too", "[a]\n" + block + "k = v\n[p]\n" + block + "region = r\n", false},
+		{"another line changed", "[a]\nk = w\n[p]\n" + block + "region = r\n", false},
+		{"another line lost", "[a]\nk = v\n[p]\n" + block, false},
+		{"header lost", "k = v\n[p]\n" + block + "region = r\n", false},
+		{"a line more", "[a]\nk = v\n[p]\n" + block + "region = r\nx = y\n", false},
+		{"a profile more", "[a]\nk = v\n[p]\n" + block + "region = r\n[b]\n", false},
+		{"another order", "[p]\n" + block + "region = r\n[a]\nk = v\n", false},
+		{"nested", "[a]\nk = v\n[p]\nregion = r\n  " + block, false},
+	} {
+		old, err := parse([]byte(before))
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed, err := parse([]byte(test.after))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := verify(old, changed, "p", settings); (err == nil) != test.ok || err != nil && !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: error %v, want none: %t", test.name, err, test.ok)
+		}
+	}
 }
 
 func TestValues(t *testing.T) {

@@ -195,8 +195,12 @@ func TestWriteRefusesPlaces(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, ErrFormat},
-		{"too large", func(t *testing.T, path string) { writeFile(t, path, strings.Repeat("# 34567\n", MaxSize/8)+"\n") }, ErrFormat},
-		{"too large with the profile", func(t *testing.T, path string) { writeFile(t, path, strings.Repeat("# 34567\n", MaxSize/8)) }, ErrFormat},
+		{"too large", func(t *testing.T, path string) {
+			writeFile(t, path, "[p]\naws_session_token = "+strings.Repeat("x", MaxSize)+"\n[lost]\n")
+		}, ErrFormat},
+		{"too large with the profile", func(t *testing.T, path string) {
+			writeFile(t, path, strings.Repeat("#"+strings.Repeat("x", 126)+"\n", MaxSize/128))
+		}, ErrFormat},
 		{"too many lines", func(t *testing.T, path string) { writeFile(t, path, strings.Repeat("\n", maxLines+1)) }, ErrFormat},
 		{"endless", func(t *testing.T, path string) {
 			writeFile(t, path, "")
