@@ -87,7 +87,7 @@ func (a app) keepUpdated(ctx context.Context, f *updateFlags, file sharedfile.Fi
 		}
 		return file.Write(ctx, c)
 	}
-	u := updater{source: source, now: a.now, ended: ctx, fresh: make(chan credentials.Credentials, 1)}
+	u := updater{source: source, now: a.now, ended: ctx, fresh: make(chan credentials.Credentials)}
 	u.run(file)
 	return nil
 }
@@ -125,7 +125,7 @@ type updater struct {
 	source credentials.Source
 	now    func() time.Time
 	ended  context.Context              // the command's, which also ends what the cache detaches
-	fresh  chan credentials.Credentials // the newest that are not written yet; holds one
+	fresh  chan credentials.Credentials // to be written
 }
 
 // Credentials implements [credentials.Source] for the cache, which calls it
@@ -142,10 +142,9 @@ func (u *updater) Credentials(ctx context.Context) (credentials.Credentials, err
 		return credentials.Credentials{}, err
 	}
 	select {
-	case <-u.fresh: // could not be written so far, and need not be now
-	default:
+	case u.fresh <- c:
+	case <-u.ended.Done():
 	}
-	u.fresh <- c
 	return c, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -55,7 +56,7 @@ func wantUpdates(t *testing.T, source *fakeSource, path string, late func(), wan
 	var b bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		u := updater{source: source, now: time.Now, ended: ctx, fresh: make(chan credentials.Credentials, 1)}
+		u := updater{source: source, now: time.Now, ended: ctx, fresh: make(chan credentials.Credentials)}
 		done := make(chan struct{})
 		begin := time.Now()
 		go func() {
@@ -137,6 +138,40 @@ func TestUpdaterWritesAgain(t *testing.T) {
 	// After pauses of 1, 2, 4, 8, 16 and 32 seconds there is one each minute.
 	if n := strings.Count(log, "credentials were not written"); n < 9 || n > 12 {
 		t.Errorf("tried to write %d times in 5 minutes", n)
+	}
+}
+
+// A sourceFunc is a function as a Source.
+type sourceFunc func(ctx context.Context) (credentials.Credentials, error)
+
+func (f sourceFunc) Credentials(ctx context.Context) (credentials.Credentials, error) { return f(ctx) }
+
+// A renewal that is under way does not keep the command from ending.
+func TestUpdaterEndsRenewals(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "credentials")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var renewal error
+		u := updater{now: time.Now, ended: ctx, fresh: make(chan credentials.Credentials), source: sourceFunc(func(ctx context.Context) (credentials.Credentials, error) {
+			<-ctx.Done()
+			renewal = ctx.Err()
+			return credentials.Credentials{}, renewal
+		})}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			u.run(sharedfile.File{Path: path, Profile: "p", Logger: slog.New(slog.DiscardHandler)})
+		}()
+		time.Sleep(time.Second)
+		cancel()
+		<-done
+		synctest.Wait()
+		if !errors.Is(renewal, context.Canceled) {
+			t.Errorf("the renewal ended with %v", renewal)
+		}
+	})
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("file: %v", err)
 	}
 }
 

@@ -42,13 +42,14 @@ func child(role, path, profile, first string) error {
 	if err != nil {
 		return err
 	}
+	count, _ := strconv.Atoi(role)
 	if role == "full" { // as a disk is
+		count = 1
 		signal.Ignore(unix.SIGXFSZ)
 		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 4096, Max: 4096}); err != nil {
 			return err
 		}
 	}
-	count, _ := strconv.Atoi(role)
 	f := File{Path: path, Profile: profile, Wait: time.Minute}
 	fmt.Println("ready")
 	for i := n; count == 0 || i < n+count; i++ {
