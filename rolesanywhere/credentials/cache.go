@@ -75,7 +75,7 @@ const (
 // returned at once.
 func (c *Cache) Credentials(ctx context.Context) (Credentials, error) {
 	for {
-		creds, err, wait := c.get(ctx)
+		creds, wait, err := c.get(ctx)
 		if wait == nil {
 			return creds, err
 		}
@@ -91,13 +91,13 @@ func (c *Cache) Credentials(ctx context.Context) (Credentials, error) {
 // due. If nothing valid is there, its error is that of the last renewal, or
 // [ErrNotReady] if that did not fail.
 func (c *Cache) Current(ctx context.Context) (Credentials, error) {
-	creds, err, _ := c.get(ctx)
+	creds, _, err := c.get(ctx)
 	return creds, err
 }
 
 // get returns valid credentials, or an error and, if a renewal may soon bring
 // some, what to wait for.
-func (c *Cache) get(ctx context.Context) (Credentials, error, <-chan struct{}) {
+func (c *Cache) get(ctx context.Context) (Credentials, <-chan struct{}, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
@@ -109,9 +109,9 @@ func (c *Cache) get(ctx context.Context) (Credentials, error, <-chan struct{}) {
 	case valid:
 		return c.current, nil, nil
 	case c.err != nil:
-		return Credentials{}, c.err, c.renewal
+		return Credentials{}, c.renewal, c.err
 	}
-	return Credentials{}, ErrNotReady, c.renewal
+	return Credentials{}, c.renewal, ErrNotReady
 }
 
 // isDue reports whether current is to be renewed. Besides the clock it goes by
@@ -233,7 +233,7 @@ func (c *Cache) next() (renewal <-chan struct{}, pause time.Duration) {
 	if c.busy {
 		return c.renewal, glance
 	}
-	pause = max(min(c.due.Sub(c.now()), c.life-time.Since(c.born)), time.Until(c.retry), time.Millisecond)
+	pause = max(c.due.Sub(c.now()), time.Until(c.retry), time.Millisecond)
 	return nil, min(pause, glance)
 }
 

@@ -27,10 +27,10 @@ type mint struct {
 
 func (m *mint) Credentials(ctx context.Context) (credentials.Credentials, error) {
 	n := m.calls.Add(1)
+	time.Sleep(m.takes) // of synctest's clock
 	if err := ctx.Err(); err != nil {
 		return credentials.Credentials{}, err
 	}
-	time.Sleep(m.takes) // of synctest's clock
 	if err := m.fail.Load(); err != nil {
 		return credentials.Credentials{}, *err
 	}
@@ -339,6 +339,9 @@ func TestCacheAfterSuspend(t *testing.T) {
 		wantKey(t, c, "ASIA1")
 		w.set(3 * time.Hour)
 		wantKey(t, c, "ASIA2") // nobody gets the expired ones
+		if creds, err := c.Current(t.Context()); err != nil || creds.Expires != creds.Expires.Round(0) {
+			t.Errorf("%v has a monotonic reading, or %v", creds, err)
+		}
 		w.set(6 * time.Hour)
 		time.Sleep(11 * time.Second)
 		if n := m.calls.Load(); n != 3 {
