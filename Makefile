@@ -34,5 +34,5 @@ bench: build ## measures; see docs/performance.md
 mutate-keychain: ## breaks the keychain backend piece by piece and sees that its tests notice
 	@$(GO) run script/mutate-keychain.go
 
-chaos: ## lets credentials end and things break, in real time
-	HOLDFAST_CHAOS=1 $(GO) test -race -count=1 -run Chaos ./rolesanywhere/credentials ./cmd/holdfast
+chaos: ## kills and starves what must not break; see docs/update.md
+	@script/chaos

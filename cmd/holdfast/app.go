@@ -96,6 +96,7 @@ of aws_signing_helper.`,
 	root.AddCommand(
 		a.credentialProcess(),
 		a.cache(),
+		a.update(),
 		a.generate(),
 		a.list(),
 		a.seal(),

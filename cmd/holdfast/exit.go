@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/sharedfile"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -38,6 +39,9 @@ var exits = []struct {
 	{is(rolesanywhere.ErrUnreachable), exitUnreachable, "check the network, the endpoint and the proxy"},
 	{as[*rolesanywhere.APIError], exitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
 	{is(signer.ErrUnavailable), exitUnavailable, "check that the device is there and that nothing else holds it"},
+	{is(sharedfile.ErrProfile), exitUsage, "choose another name with --profile"},
+	{is(sharedfile.ErrFormat), exitOther, "mend the file in an editor; docs/update.md says what is refused"},
+	{is(sharedfile.ErrLocked), exitUnavailable, "another update is writing, or hangs; try again"},
 	{as[*net.AddrError], exitUsage, "an address is HOST:PORT, such as 127.0.0.1:9911"},
 	{as[*net.OpError], exitUnavailable, "choose another address with --listen; port 0 takes a free one"},
 	{absentAbsolute, exitNotFound, "check the name"},

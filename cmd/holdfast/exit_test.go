@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/sharedfile"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -26,6 +27,9 @@ func TestExplain(t *testing.T) {
 		{&usageError{errors.New("x")}, 2},
 		{&keystore.RefError{Err: errors.New("x")}, 2},
 		{rolesanywhere.ErrConfig, 2},
+		{sharedfile.ErrProfile, 2},
+		{sharedfile.ErrFormat, 1},
+		{sharedfile.ErrLocked, 5},
 		{signer.ErrNotFound, 3},
 		{signer.ErrAmbiguous, 3},
 		{signer.ErrNoCertificate, 3},

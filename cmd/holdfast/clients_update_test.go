@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// TestUpdateAWSClients lets AWS's own clients use what holdfast update wrote
+// into files that hold much besides.
+func TestUpdateAWSClients(t *testing.T) {
+	clients := map[string][]string{
+		"awscli": {"/usr/bin/aws", "sts", "get-caller-identity", "--query", "Arn", "--output", "text", "--endpoint-url"},
+		"boto3":  {"/usr/bin/python3", "-c", boto3Script},
+	}
+	dir := t.TempDir()
+	writeFiles(t, dir, "p256")
+	url, flags, stop, err := runEmulator(dir, "--trust-anchor", "ca.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	want := "arn:aws:sts::111122223333:assumed-role/demo/" + serial(t, filepath.Join(dir, "cert.pem"))
+	for name, content := range map[string]string{
+		"new":          "",
+		"other":        "# mine\r\n[default]\r\naws_access_key_id = AKIAOLD # old\r\naws_secret_access_key = x\r\n[b]\r\ns3 =\r\n  a = b",
+		"indented":     "[app] # mine\n\tAWS_ACCESS_KEY_ID=AKIAOLD\n\tregion : eu-west-1\n",
+		"with an old":  "[app]\naws_session_token = old\naws_security_token = older\naws_secret_access_key =\n\n\n[b]\n",
+		"old, at last": "[b]\nx = y\n[app]\naws_session_token = old",
+	} {
+		file := filepath.Join(dir, name)
+		env := append(os.Environ(), "HOME="+dir, "GORACE="+quickExit, "AWS_EC2_METADATA_DISABLED=true",
+			"AWS_SHARED_CREDENTIALS_FILE="+file, "AWS_CONFIG_FILE="+filepath.Join(dir, "none"), "AWS_PROFILE=app", "AWS_DEFAULT_REGION=us-east-1")
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		update := exec.Command("holdfast", append([]string{"update", "--once", "--profile", "app",
+			"--certificate", filepath.Join(dir, "cert.pem"), "--private-key", filepath.Join(dir, "key.pem")}, strings.Fields(flags)...)...)
+		update.Env = env
+		if out, err := update.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for client, args := range clients {
+			t.Run(name+"/"+client, func(t *testing.T) {
+				cmd := exec.Command(signertest.Require(t, client, args[0]), append(args[1:len(args):len(args)], url)...)
+				cmd.Env = env
+				var stderr strings.Builder
+				cmd.Stderr = &stderr
+				out, err := cmd.Output()
+				if got := strings.TrimSpace(string(out)); err != nil || got != want {
+					t.Errorf("caller is %q, %v, want %q\n%s", got, err, want, stderr.String())
+				}
+			})
+		}
+	}
+}

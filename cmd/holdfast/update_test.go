@@ -1,0 +1,289 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/sharedfile"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// A fakeSource makes credentials for an hour, unless err says not to.
+type fakeSource struct {
+	mu    sync.Mutex
+	calls int
+	err   func(call int) error
+}
+
+func (s *fakeSource) Credentials(ctx context.Context) (credentials.Credentials, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	if err := s.err(s.calls); err != nil {
+		return credentials.Credentials{}, err
+	}
+	return credentials.Credentials{
+		AccessKeyID: fmt.Sprintf("ASIA%d", s.calls), SecretAccessKey: "TheSecret", SessionToken: "TheToken",
+		Expires: time.Now().Add(time.Hour),
+	}, nil
+}
+
+// wantUpdates runs an updater for a day and compares the access key in the file
+// at each of the times given. After five minutes it calls late.
+func wantUpdates(t *testing.T, source *fakeSource, path string, late func(), want map[time.Duration]string) (log string) {
+	t.Helper()
+	var b bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		u := updater{source: source, now: time.Now, ended: ctx, fresh: make(chan credentials.Credentials)}
+		done := make(chan struct{})
+		begin := time.Now()
+		go func() {
+			defer close(done)
+			u.run(sharedfile.File{Path: path, Profile: "p", Logger: slog.New(slog.NewTextHandler(&b, nil))})
+		}()
+		for range 24 * 60 {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if time.Since(begin) == 5*time.Minute {
+				late()
+			}
+			key, look := want[time.Since(begin)]
+			if !look {
+				continue
+			}
+			data, _ := os.ReadFile(path)
+			_, rest, _ := strings.Cut(string(data), "[p]\naws_access_key_id = ")
+			if got, _, _ := strings.Cut(rest, "\n"); got != key {
+				t.Errorf("after %v the file has %q, want %q", time.Since(begin), got, key)
+			}
+		}
+		cancel()
+		<-done
+	})
+	for _, secret := range []string{"TheSecret", "TheToken"} {
+		if strings.Contains(b.String(), secret) {
+			t.Errorf("a secret is in the log:\n%s", &b)
+		}
+	}
+	return b.String()
+}
+
+func TestUpdaterRenewsAheadOfNeed(t *testing.T) {
+	source := &fakeSource{err: func(int) error { return nil }}
+	path := filepath.Join(t.TempDir(), ".aws", "credentials")
+	log := wantUpdates(t, source, path, func() {}, map[time.Duration]string{
+		time.Minute: "ASIA1", 34 * time.Minute: "ASIA1", 41 * time.Minute: "ASIA2", 69 * time.Minute: "ASIA2",
+	})
+	// A session is renewed when 35 to 40 of its 60 minutes are over.
+	if lo, hi := 24*60/40, 24*60/35+1; source.calls < lo || source.calls > hi {
+		t.Errorf("%d sessions in a day, want %d to %d", source.calls, lo, hi)
+	}
+	if n := strings.Count(log, "wrote credentials"); n != source.calls {
+		t.Errorf("%d of %d were written", n, source.calls)
+	}
+}
+
+// A service that fails at first and then now and again stops nothing.
+func TestUpdaterOutlivesFailures(t *testing.T) {
+	source := &fakeSource{err: func(call int) error {
+		if call < 5 || call%3 == 0 {
+			return errors.New("not now")
+		}
+		return nil
+	}}
+	path := filepath.Join(t.TempDir(), "credentials")
+	log := wantUpdates(t, source, path, func() {}, map[time.Duration]string{time.Minute: "ASIA5", 42 * time.Minute: "ASIA7"})
+	for _, want := range []string{"not now", "wrote credentials"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("%q is not in the log:\n%s", want, log)
+		}
+	}
+}
+
+// Credentials that could not be written are written later, without a new
+// session.
+func TestUpdaterWritesAgain(t *testing.T) {
+	source := &fakeSource{err: func(int) error { return nil }}
+	path := filepath.Join(t.TempDir(), "folder", "credentials")
+	if err := os.WriteFile(filepath.Dir(path), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := wantUpdates(t, source, path, func() {
+		if err := os.Remove(filepath.Dir(path)); err != nil {
+			t.Error(err)
+		}
+	}, map[time.Duration]string{time.Minute: "", 7 * time.Minute: "ASIA1", 41 * time.Minute: "ASIA2"})
+	// After pauses of 1, 2, 4, 8, 16 and 32 seconds there is one each minute.
+	if n := strings.Count(log, "credentials were not written"); n < 9 || n > 12 {
+		t.Errorf("tried to write %d times in 5 minutes", n)
+	}
+}
+
+// A sourceFunc is a function as a Source.
+type sourceFunc func(ctx context.Context) (credentials.Credentials, error)
+
+func (f sourceFunc) Credentials(ctx context.Context) (credentials.Credentials, error) { return f(ctx) }
+
+// A renewal that is under way does not keep the command from ending.
+func TestUpdaterEndsRenewals(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "credentials")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var renewal error
+		u := updater{now: time.Now, ended: ctx, fresh: make(chan credentials.Credentials), source: sourceFunc(func(ctx context.Context) (credentials.Credentials, error) {
+			<-ctx.Done()
+			renewal = ctx.Err()
+			return credentials.Credentials{}, renewal
+		})}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			u.run(sharedfile.File{Path: path, Profile: "p", Logger: slog.New(slog.DiscardHandler)})
+		}()
+		time.Sleep(time.Second)
+		cancel()
+		<-done
+		synctest.Wait()
+		if !errors.Is(renewal, context.Canceled) {
+			t.Errorf("the renewal ended with %v", renewal)
+		}
+	})
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("file: %v", err)
+	}
+}
+
+func TestSessionsTakeRenewedFiles(t *testing.T) {
+	dir := t.TempDir()
+	ca := writeFiles(t, dir, "p256")
+	_, flags, stop, err := runEmulator(dir, "--trust-anchor", "ca.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	a := app{stderr: io.Discard, now: time.Now, lookupEnv: func(string) (string, bool) { return "", false }, openTTY: func() (tty, error) {
+		t.Error("asked on the terminal")
+		return nil, errors.New("no terminal")
+	}}
+	var session sessionFlags
+	var cmd cobra.Command
+	session.add(&cmd)
+	if err := errors.Join(cmd.ParseFlags(strings.Fields(flags)), session.resolve(&cmd, a), session.readBundle(a), session.transport()); err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	id := identityFlags{identity: keystore.Identity{Certificate: certFile, Key: keyFile}}
+	var log strings.Builder
+	s, err := a.openSessions(t.Context(), &id, &session, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+
+	write := func(name string, data []byte) {
+		t.Helper()
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	issue := func(key crypto.Signer) []byte { return signertest.CertPEM(ca.Issue(t, key, nil), ca.Cert) }
+	second, third := signertest.Key(t, "rsa2048"), signertest.NewKey(t, "p256")
+	for _, step := range []struct {
+		name  string
+		setup func()
+		taken bool // by a session that follows
+	}{
+		{"as they were", func() {}, false},
+		{"another key", func() { write(certFile, issue(second)); write(keyFile, signertest.KeyPEM(t, second)) }, true},
+		{"certificate renewed", func() { write(certFile, issue(second)) }, true},
+		{"certificate for a key that is not there yet", func() { write(certFile, issue(third)) }, false},
+		{"key torn", func() { write(keyFile, signertest.KeyPEM(t, third)[:50]) }, false},
+		{"key encrypted", func() { write(keyFile, encryptedKey(t, third)) }, false},
+		{"key there", func() { write(keyFile, signertest.KeyPEM(t, third)) }, true},
+		{"certificate expired", func() {
+			write(certFile, signertest.CertPEM(ca.Issue(t, third, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }), ca.Cert))
+		}, false},
+		{"certificate gone", func() {
+			if err := os.Remove(certFile); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		step.setup()
+		log.Reset()
+		before := s.config.Signer
+		if _, err := s.Credentials(t.Context()); err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
+		if taken := strings.Contains(log.String(), "took another certificate"); taken != step.taken {
+			t.Errorf("%s: taken: %t, want %t; log: %s", step.name, taken, step.taken, &log)
+		}
+		if _, err := before.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); step.taken && !errors.Is(err, signer.ErrClosed) {
+			t.Errorf("%s: the old key is not closed: %v", step.name, err)
+		}
+	}
+}
+
+// encryptedKey needs a password that nobody gives.
+func encryptedKey(t *testing.T, key crypto.Signer) []byte {
+	t.Helper()
+	cmd := exec.Command(signertest.Require(t, "openssl", "openssl"), "pkcs8", "-topk8", "-passout", "pass:x")
+	cmd.Stdin = bytes.NewReader(signertest.KeyPEM(t, key))
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestCredentialsFile(t *testing.T) {
+	for _, test := range []struct {
+		env  map[string]string
+		want string // "": an error
+	}{
+		{map[string]string{"HOME": "/h"}, "/h/.aws/credentials"},
+		{map[string]string{"HOME": "/h", "AWS_SHARED_CREDENTIALS_FILE": "/x/y"}, "/x/y"},
+		{map[string]string{"AWS_SHARED_CREDENTIALS_FILE": "y"}, "y"},
+		{map[string]string{"HOME": "/h", "AWS_SHARED_CREDENTIALS_FILE": "~/y/z"}, "/h/y/z"},
+		{map[string]string{"HOME": "/h", "AWS_SHARED_CREDENTIALS_FILE": ""}, "/h/.aws/credentials"},
+		{map[string]string{"AWS_SHARED_CREDENTIALS_FILE": "~/y"}, ""},
+		{nil, ""},
+	} {
+		a := app{lookupEnv: func(name string) (string, bool) {
+			if name == "USERPROFILE" {
+				name = "HOME"
+			}
+			v, ok := test.env[name]
+			return v, ok
+		}}
+		got, err := a.credentialsFile()
+		if filepath.ToSlash(got) != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%v: got %q, %v, want %q", test.env, got, err, test.want)
+		}
+		if err != nil && !as[*usageError](err) {
+			t.Errorf("%v: error %v is not of usage", test.env, err)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package sharedfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestWriteRefusesFIFO(t *testing.T) {
+	for _, name := range []string{"credentials", "credentials.holdfast.lock"} {
+		dir := t.TempDir()
+		if err := unix.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := (File{Path: filepath.Join(dir, "credentials"), Profile: "p"}).Write(t.Context(), fresh)
+		if !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: error %v, want ErrFormat", name, err)
+		}
+	}
+}
+
+// A link where the lock or the temporary file goes is not followed: a user
+// whose file root writes could have put it there.
+func TestWriteDoesNotFollowLinksBeside(t *testing.T) {
+	for _, suffix := range []string{".lock", ".tmp"} {
+		dir := t.TempDir()
+		path, trap := filepath.Join(dir, "credentials"), filepath.Join(dir, "trap")
+		writeFile(t, trap, "")
+		if err := os.Symlink(trap, path+".holdfast"+suffix); err != nil {
+			t.Fatal(err)
+		}
+		err := (File{Path: path, Profile: "p"}).Write(t.Context(), fresh)
+		if isLock := suffix == ".lock"; (err != nil) != isLock || isLock && !errors.Is(err, unix.ELOOP) {
+			t.Errorf("%s: error %v, want ELOOP: %t", suffix, err, isLock)
+		}
+		if info, err := os.Stat(trap); err != nil || info.Size() != 0 {
+			t.Errorf("%s: it was followed: %v, %v", suffix, info, err)
+		}
+	}
+}
+
+// asNobody runs f as far as files go as a user without rights.
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		f()
+		return
+	}
+	done := make(chan error)
+	go func() {
+		// The thread ends with the goroutine, and its identity with it.
+		runtime.LockOSThread()
+		var err error
+		defer func() { done <- err }()
+		if err = unix.Setfsgid(65534); err == nil {
+			err = unix.Setfsuid(65534)
+		}
+		if err == nil {
+			f()
+		}
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWriteReadOnlyFolder(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "readonly")
+	path := filepath.Join(dir, "credentials")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, path, "[p]\n"+old)
+	for _, name := range []string{root, filepath.Dir(root), dir} {
+		if err := os.Chmod(name, 0o555); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, name := range []string{root, filepath.Dir(root), dir} {
+			if err := os.Chmod(name, 0o755); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	asNobody(t, func() {
+		if err := (File{Path: path, Profile: "p"}).Write(t.Context(), fresh); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("error %v, want ErrPermission", err)
+		}
+		if err := (File{Path: filepath.Join(dir, ".aws", "credentials"), Profile: "p"}).Write(t.Context(), fresh); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("folder missing: error %v, want ErrPermission", err)
+		}
+	})
+	wantFile(t, path, "[p]\n"+old)
+}
+
+func owner(t *testing.T, path string) (uid, gid uint32) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat := info.Sys().(*syscall.Stat_t)
+	return stat.Uid, stat.Gid
+}
+
+// What root writes stays the owner's, and so does the lock.
+func TestWriteKeepsOwner(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make files of others")
+	}
+	path := filepath.Join(t.TempDir(), "credentials")
+	writeFile(t, path, "[p]\n"+old)
+	if err := errors.Join(os.Chown(path, 4242, 4343), os.Chmod(path, 0o640)); err != nil {
+		t.Fatal(err)
+	}
+	if err := (File{Path: path, Profile: "p"}).Write(t.Context(), fresh); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, path, "[p]\n"+block)
+	for _, name := range []string{path, path + ".holdfast.lock"} {
+		wantMode(t, name, 0o640)
+		if uid, gid := owner(t, name); uid != 4242 || gid != 4343 {
+			t.Errorf("owner of %s is %d:%d", name, uid, gid)
+		}
+	}
+}
+
+// Who cannot give the file back to its owner leaves it alone, and nothing of
+// his own in its folder.
+func TestWriteForeignFile(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make files of others")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "credentials")
+	writeFile(t, path, "[p]\n"+old)
+	for name, mode := range map[string]fs.FileMode{filepath.Dir(dir): 0o755, dir: 0o777, path: 0o666} {
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asNobody(t, func() {
+		if err := (File{Path: path, Profile: "p"}).Write(t.Context(), fresh); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("error %v, want ErrPermission", err)
+		}
+	})
+	wantFile(t, path, "[p]\n"+old)
+	if _, err := os.Stat(path + ".holdfast.lock"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("lock file: %v", err)
+	}
+	// With a lock file that is there already, it is the new file that fails.
+	writeFile(t, path+".holdfast.lock", "")
+	if err := os.Chmod(path+".holdfast.lock", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	asNobody(t, func() {
+		if err := (File{Path: path, Profile: "p"}).Write(t.Context(), fresh); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("error %v, want ErrPermission", err)
+		}
+	})
+	wantFile(t, path, "[p]\n"+old)
+}
+
+// A real disk that is full, where a small one can be had.
+func TestTmpfsFull(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	path := filepath.Join(dir, "credentials")
+	var numbers [8]int
+	writeFile(t, path, chaosFile(numbers))
+	err := (File{Path: path, Profile: "p1"}).Write(t.Context(), numbered(7))
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("error %v, want ENOSPC", err)
+	}
+	wantFile(t, path, chaosFile(numbers))
+}

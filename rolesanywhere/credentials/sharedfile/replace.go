@@ -1,0 +1,127 @@
+package sharedfile
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// maxLinks bounds how many symbolic links lead to the file, as Linux does.
+const maxLinks = 40
+
+// resolve follows symbolic links, also one that leads to a file that is not
+// there, and makes the folder of path.
+func resolve(path string) (string, error) {
+	if path == "" {
+		return "", errors.New("path of the credentials file is empty")
+	}
+	folder, _ := filepath.Split(path)
+	if err := os.MkdirAll(cmp.Or(folder, "."), 0o700); err != nil {
+		return "", err
+	}
+	for name, left := path, maxLinks; left > 0; left-- {
+		// Nothing is cleaned before: what .. means depends on where a folder
+		// really is.
+		folder, base := filepath.Split(name)
+		folder, err := filepath.EvalSymlinks(cmp.Or(folder, "."))
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", path, err)
+		}
+		name = filepath.Join(folder, base)
+		info, err := os.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode()&fs.ModeSymlink == 0 {
+			return name, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		link, err := os.Readlink(name)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(link) {
+			link = folder + string(filepath.Separator) + link
+		}
+		name = link
+	}
+	return "", &fs.PathError{Op: "open", Path: path, Err: errLoop}
+}
+
+// read returns what is in a file. info is nil if it is not there.
+func read(path string) (data []byte, info fs.FileInfo, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s: %w: it is not a regular file", path, ErrFormat)
+	}
+	data, err = io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err == nil && len(data) > MaxSize {
+		err = fmt.Errorf("%s: %w: it has more than %d bytes", path, ErrFormat, MaxSize)
+	}
+	return data, info, err
+}
+
+// replace puts data where path is, with the mode and owner of the file that was
+// there, if there was one. The temporary file has one name, so that one that a
+// killed process left is removed by the next; the caller holds the lock.
+func replace(path string, data []byte, old fs.FileInfo) (err error) {
+	temporary := path + ".holdfast.tmp"
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ignore(f.Close(), fs.ErrClosed), ignore(os.Remove(temporary), fs.ErrNotExist))
+		}
+	}()
+	if old != nil {
+		if err := keep(f, old); err != nil {
+			return err
+		}
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// keep gives f the owner and the mode of another file.
+func keep(f *os.File, like fs.FileInfo) error {
+	if err := keepOwner(f, like); err != nil {
+		return err
+	}
+	return f.Chmod(like.Mode().Perm())
+}
+
+func ignore(err, target error) error {
+	if errors.Is(err, target) {
+		return nil
+	}
+	return err
+}
