@@ -11,8 +11,8 @@ import (
 // Capabilities that a Backend may also have.
 type (
 	// A Generator makes a key pair where ref says, which must not name an
-	// existing key, and returns the new key. The private half never leaves
-	// the device.
+	// existing key (fs.ErrExist), and returns the new key. The private half
+	// never leaves the device.
 	Generator interface {
 		Backend
 		Generate(ctx context.Context, ref Ref, spec KeySpec, opts Options) (signer.Signer, error)

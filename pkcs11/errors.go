@@ -16,6 +16,7 @@ type Error uint
 const (
 	ckrHostMemory             Error = 0x02
 	ckrSlotIDInvalid          Error = 0x03
+	ckrGeneralError           Error = 0x05
 	ckrFunctionFailed         Error = 0x06
 	ckrAttributeSensitive     Error = 0x11
 	ckrAttributeTypeInvalid   Error = 0x12
@@ -61,6 +62,7 @@ type errorKind struct {
 var errorKinds = map[Error]errorKind{
 	ckrHostMemory:             {"out of memory", nil, false},
 	ckrSlotIDInvalid:          {"slot is gone", signer.ErrUnavailable, true},
+	ckrGeneralError:           {"general error", signer.ErrUnavailable, true},
 	ckrFunctionFailed:         {"function failed", nil, false},
 	ckrDeviceError:            {"device error", signer.ErrUnavailable, true},
 	ckrDeviceMemory:           {"device is out of memory", signer.ErrUnavailable, false},
@@ -122,3 +124,8 @@ func lost(err error) bool {
 	var e Error
 	return errors.As(err, &e) && errorKinds[e].lost && !errors.Is(err, errLogin)
 }
+
+// cutOff is lost for what reads objects. A general error, which OpenSC 0.23
+// returns for a card that was pulled, may there be that of one object, beside
+// which others can be read.
+func cutOff(err error) bool { return lost(err) && !errors.Is(err, ckrGeneralError) }

@@ -47,7 +47,7 @@ func objects(mod module, session uint, u URI, class uint, types ...uint) ([]obje
 	for _, h := range handles {
 		values, err := mod.attributes(session, h, append([]uint{ckaLabel, ckaID}, types...)...)
 		switch {
-		case lost(err):
+		case cutOff(err):
 			return nil, err
 		case err != nil:
 			unread = err
@@ -110,7 +110,7 @@ var keyAttributes = []uint{ckaKeyType, ckaAlwaysAuthenticate}
 // certificates from elsewhere, one of which may be the key's.
 func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject, []*x509.Certificate, error) {
 	certs, certObjects, err := certificates(t.mod, session, URI{})
-	if lost(err) { // without certificates there may be a key all the same
+	if cutOff(err) { // without certificates there may be a key all the same
 		return keyObject{}, nil, err
 	}
 	keys, err := objects(t.mod, session, u, ckoPrivateKey, keyAttributes...)

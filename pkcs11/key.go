@@ -90,7 +90,9 @@ func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 		return nil, err
 	}
 	k := &Key{cfg: cfg, auth: newAuthenticator(cfg), mod: mod}
-	conn, certs, err := k.connect(ctx, cfg.URI)
+	d := k.auth.begin()
+	defer d.end()
+	conn, certs, err := k.connect(ctx, cfg.URI, d)
 	if err != nil {
 		return nil, errors.Join(err, mod.release())
 	}
@@ -129,7 +131,7 @@ func newAuthenticator(cfg Config) *authenticator {
 }
 
 // connect finds the token of u, logs in and finds the key.
-func (k *Key) connect(ctx context.Context, u URI) (_ *connection, _ []*x509.Certificate, err error) {
+func (k *Key) connect(ctx context.Context, u URI, d *dialog) (_ *connection, _ []*x509.Certificate, err error) {
 	// OpenSC 0.23 crashes if one thread finds that a card was pulled while
 	// another signs with it, be it by another key.
 	k.mod.cards.Lock()
@@ -147,7 +149,7 @@ func (k *Key) connect(ctx context.Context, u URI) (_ *connection, _ []*x509.Cert
 			_ = k.mod.closeSession(session)
 		}
 	}()
-	if err := k.auth.login(ctx, t, session); err != nil {
+	if err := d.login(ctx, t, session); err != nil {
 		return nil, nil, err
 	}
 	key, certs, err := findKey(t, session, u, k.cfg.Certificates)
@@ -248,9 +250,11 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 
 // attempt signs, and again after each loss of the connection, up to a bound.
 func (k *Key) attempt(op operation) ([]byte, error) {
+	d := k.auth.begin()
+	defer d.end()
 	for n := 1; ; {
 		conn := k.current()
-		sig, err := k.sign(conn, op)
+		sig, err := k.sign(conn, op, d)
 		switch {
 		case err == nil:
 			return sig, nil
@@ -260,23 +264,25 @@ func (k *Key) attempt(op operation) ([]byte, error) {
 		default:
 			n++
 		}
-		if err = k.reconnect(conn, err); err != nil {
+		d.loss = err
+		if err = k.reconnect(conn, err, d); err != nil {
 			if !lost(err) || n == maxAttempts {
 				return nil, err
 			}
 			n++
+			d.loss = err
 		}
 	}
 }
 
-func (k *Key) sign(conn *connection, op operation) ([]byte, error) {
+func (k *Key) sign(conn *connection, op operation, d *dialog) ([]byte, error) {
 	session, err := conn.pool.get()
 	if err != nil {
 		return nil, err
 	}
 	var authenticate func() error
 	if conn.key.always {
-		authenticate = func() error { return k.auth.perSignature(k.ctx, conn.token, session) }
+		authenticate = func() error { return d.perSignature(k.ctx, conn.token, session) }
 	}
 	if conn.card {
 		k.mod.cards.Lock()
@@ -290,7 +296,7 @@ func (k *Key) sign(conn *connection, op operation) ([]byte, error) {
 // reconnect replaces a connection that was lost by cause. Of several that
 // notice the loss one does it; the others take what it made. Of the errors in
 // its result only the new one can be told by errors.Is.
-func (k *Key) reconnect(old *connection, cause error) error {
+func (k *Key) reconnect(old *connection, cause error, d *dialog) error {
 	k.renewing.Lock()
 	defer k.renewing.Unlock()
 	if k.current() != old {
@@ -302,11 +308,11 @@ func (k *Key) reconnect(old *connection, cause error) error {
 	if removed(cause) {
 		old.pool.forget()
 	}
-	conn, _, err := k.connect(k.ctx, old.again(k.cfg.URI))
+	conn, _, err := k.connect(k.ctx, old.again(k.cfg.URI), d)
 	if errors.Is(err, ckrSessionCount) {
 		_ = old.pool.drain(0)
 		old.pool.wait()
-		conn, _, err = k.connect(k.ctx, old.again(k.cfg.URI))
+		conn, _, err = k.connect(k.ctx, old.again(k.cfg.URI), d)
 	}
 	if err != nil {
 		_ = old.pool.drain(0) // what is left of it

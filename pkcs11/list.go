@@ -43,7 +43,13 @@ func listToken(ctx context.Context, cfg Config, t token) (_ []keystore.Entry, er
 	}
 	defer func() { err = errors.Join(err, t.mod.closeSession(session)) }()
 	if cfg.PIN != nil {
-		if err := newAuthenticator(cfg).login(ctx, t, session); err != nil {
+		// The PIN of the token before may have taken a while.
+		if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
+			return nil, err
+		}
+		d := newAuthenticator(cfg).begin()
+		defer d.end()
+		if err := d.login(ctx, t, session); err != nil {
 			return nil, err
 		}
 	}

@@ -22,67 +22,139 @@ type authenticator struct {
 	refused [sha256.Size]byte // hash of the last PIN that was refused
 }
 
-// login logs session in as the user for the token's private objects, unless
-// the token needs no login or this process is logged in already.
-func (a *authenticator) login(ctx context.Context, t token, session uint) error {
-	// The flags of now, not those of when the token was found: another
-	// process may have used up tries meanwhile.
-	info, err := t.mod.tokenInfo(t.slot)
-	if err != nil {
-		return err
+// A dialog is what is asked of a person to open a key or for one signature. A
+// PIN that the token accepted in it, or never saw, is not asked again if the
+// token is lost, but given again when it is back. It is used by one goroutine
+// and ended by the caller.
+type dialog struct {
+	*authenticator
+	kept map[purpose][]byte
+	pads int   // times that a device asked for the PIN by itself
+	loss error // what the last loss was, if there was one
+}
+
+// A purpose is what a PIN is given for: a token, by what tells it from others,
+// and a user (CKU_…).
+type purpose struct {
+	label, manufacturer, model, serial string
+	user                               uint
+}
+
+// maxPads bounds how often a device asks for the PIN in one dialog: for a
+// login and for a signature.
+const maxPads = 2
+
+func (a *authenticator) begin() *dialog { return &dialog{authenticator: a} }
+
+// end clears the PINs.
+func (d *dialog) end() {
+	for _, pin := range d.kept {
+		clear(pin)
 	}
-	if info.flags&cktFlagLoginRequired == 0 {
+}
+
+// login logs session in as the user for the token's private objects, unless
+// the token needs no login or this process is logged in already. The token was
+// found just now: its flags tell how many tries are left.
+func (d *dialog) login(ctx context.Context, t token, session uint) error {
+	if t.info.flags&cktFlagLoginRequired == 0 {
 		return nil
 	}
 	if in, err := t.mod.loggedIn(session); err != nil || in {
 		return err
 	}
-	err = a.authenticate(ctx, t, info, session, ckuUser)
+	err := d.authenticate(ctx, t, session, ckuUser)
 	if errors.Is(err, ckrUserAlreadyLoggedIn) {
 		return nil
 	}
 	return err
 }
 
-// authenticate gives the module one PIN for one purpose.
-func (a *authenticator) authenticate(ctx context.Context, t token, info tokenInfo, session, user uint) error {
-	switch {
-	case info.flags&cktFlagUserPINLocked != 0:
-		return signer.WithHint(fmt.Errorf("token %s: %w", quote(trim(info.label)), signer.ErrPINLocked),
-			"unblock it with the PUK or as the security officer")
-	case user == ckuUser && info.flags&cktFlagUserPINInitialized == 0:
-		return fmt.Errorf("token %s: %w", quote(trim(info.label)), ckrUserPINNotInit)
-	case info.flags&cktFlagProtectedPath != 0:
-		return loginError(t.mod.login(session, user, nil)) // the device asks by itself
-	case a.ask == nil:
-		return fmt.Errorf("token %s: %w", quote(trim(info.label)), signer.ErrPINRequired)
+// perSignature logs in for the signature that was just begun in session, as a
+// key with CKA_ALWAYS_AUTHENTICATE wants (PKCS #11 v3.1, section 4.9).
+func (d *dialog) perSignature(ctx context.Context, t token, session uint) (err error) {
+	// Another process may have used up tries since the token was found.
+	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
+		return err
 	}
-	pin, err := a.ask(ctx, keystore.Prompt{
+	return d.authenticate(ctx, t, session, ckuContextSpecific)
+}
+
+// authenticate gives the module one PIN for one purpose.
+func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) error {
+	name := quote(trim(t.info.label))
+	switch {
+	case t.info.flags&cktFlagUserPINLocked != 0:
+		return signer.WithHint(fmt.Errorf("token %s: %w", name, signer.ErrPINLocked),
+			"unblock it with the PUK or as the security officer")
+	case user == ckuUser && t.info.flags&cktFlagUserPINInitialized == 0:
+		return fmt.Errorf("token %s: %w", name, ckrUserPINNotInit)
+	case t.info.flags&cktFlagProtectedPath != 0:
+		if d.pads == maxPads {
+			return fmt.Errorf("token %s: %w: the device asked for the PIN %d times already: %w", name, errLogin, d.pads, d.loss)
+		}
+		d.pads++
+		return loginError(t.mod.login(session, user, nil)) // the device asks by itself
+	}
+	pin, err := d.pin(ctx, t.info, user)
+	if err != nil {
+		return fmt.Errorf("token %s: %w", name, err)
+	}
+	hash := sha256.Sum256(pin)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.refused == hash {
+		clear(pin)
+		return fmt.Errorf("token %s: not trying again the PIN that it refused: %w", name, signer.ErrPINIncorrect)
+	}
+	err = loginError(t.mod.login(session, user, pin))
+	if errors.Is(err, signer.ErrPINIncorrect) {
+		d.refused = hash
+	}
+	if errors.Is(err, errLogin) {
+		clear(pin)
+		return err
+	}
+	if d.kept == nil {
+		d.kept = make(map[purpose][]byte)
+	}
+	d.kept[t.info.purpose(user)] = pin
+	return err
+}
+
+// pin returns the PIN that was kept, or asks for one; so it does when the token
+// says that a wrong one was given since. It is not kept any more.
+func (d *dialog) pin(ctx context.Context, info tokenInfo, user uint) ([]byte, error) {
+	use := info.purpose(user)
+	before := d.kept[use]
+	delete(d.kept, use)
+	if before != nil && info.flags&(cktFlagUserPINCountLow|cktFlagUserPINFinalTry) == 0 {
+		return before, nil
+	}
+	clear(before)
+	if d.ask == nil {
+		return nil, signer.ErrPINRequired
+	}
+	pin, err := d.ask(ctx, keystore.Prompt{
 		What:         keystore.AskPIN,
-		Ref:          a.ref,
+		Ref:          d.ref,
 		PerSignature: user == ckuContextSpecific,
 		FewTries:     info.flags&cktFlagUserPINCountLow != 0,
 		LastTry:      info.flags&cktFlagUserPINFinalTry != 0,
 	})
-	defer clear(pin)
-	if err != nil {
-		return fmt.Errorf("token %s: %w", quote(trim(info.label)), err)
-	}
-	if len(pin) == 0 {
+	if err == nil && len(pin) == 0 {
 		// Cryptoki takes an empty PIN for the protected authentication path.
-		return fmt.Errorf("token %s: empty PIN: %w", quote(trim(info.label)), signer.ErrPINRequired)
+		err = fmt.Errorf("empty PIN: %w", signer.ErrPINRequired)
 	}
-	hash := sha256.Sum256(pin)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.refused == hash {
-		return fmt.Errorf("token %s: not trying again the PIN that it refused: %w", quote(trim(info.label)), signer.ErrPINIncorrect)
+	if err != nil {
+		clear(pin)
+		return nil, err
 	}
-	err = loginError(t.mod.login(session, user, pin))
-	if errors.Is(err, signer.ErrPINIncorrect) {
-		a.refused = hash
-	}
-	return err
+	return pin, nil
+}
+
+func (i tokenInfo) purpose(user uint) purpose {
+	return purpose{i.label, i.manufacturer, i.model, i.serial, user}
 }
 
 // loginError marks an error of C_Login, unless the PIN cannot have reached the
@@ -96,13 +168,3 @@ func loginError(err error) error {
 
 // quote keeps what a token says of itself from steering a terminal.
 func quote(s string) string { return fmt.Sprintf("%q", s) }
-
-// perSignature logs in for the signature that was just begun in session, as a
-// key with CKA_ALWAYS_AUTHENTICATE wants (PKCS #11 v3.1, section 4.9).
-func (a *authenticator) perSignature(ctx context.Context, t token, session uint) error {
-	info, err := t.mod.tokenInfo(t.slot)
-	if err != nil {
-		return err
-	}
-	return a.authenticate(ctx, t, info, session, ckuContextSpecific)
-}

@@ -7,7 +7,9 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -38,7 +40,8 @@ func rsaPlan(bits uint) keyPlan {
 
 // Generate implements [keystore.Generator]: a key pair on the token,
 // non-extractable and sensitive, with the label and ID of the reference, or a
-// random ID if it has none. The reference needs a label or an ID.
+// random ID if it has none. The reference needs a label or an ID. If a key has
+// these already, the error is [fs.ErrExist].
 func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, opts keystore.Options) (signer.Signer, error) {
 	plan, ok := keyPlans[spec.Type]
 	if !ok {
@@ -51,25 +54,55 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	if cfg.URI.Object == "" && cfg.URI.ID == "" {
 		return nil, &keystore.RefError{Ref: ref.String(), Err: errors.New("needs object= or id= to name the new key")}
 	}
-	err = withSession(ctx, cfg, func(t token, session uint) error {
+	key, err := generate(ctx, cfg, plan, &loaded)
+	if err != nil {
+		return nil, err
+	}
+	return key, nil
+}
+
+func generate(ctx context.Context, cfg Config, plan keyPlan, table *modules) (key *Key, err error) {
+	err = withSession(ctx, cfg, table, func(t token, session uint) error {
 		existing, err := objects(t.mod, session, URI{Object: cfg.URI.Object, ID: cfg.URI.ID}, ckoPrivateKey)
 		if err != nil {
 			return err
 		}
 		if len(existing) > 0 {
-			return fmt.Errorf("a key of that name exists already: %s", listObjects(t, existing, cfg.URI))
+			return &existsError{listObjects(t, existing, cfg.URI)}
 		}
 		if cfg.URI.ID == "" {
 			id := make([]byte, 8)
 			_, _ = rand.Read(id) // never fails
 			cfg.URI.ID = string(id)
 		}
-		return plan.generate(t.mod, session, cfg.URI)
+		if err := plan.generate(t.mod, session, cfg.URI); err != nil {
+			return err
+		}
+		// This session keeps the user logged in: no PIN is asked again.
+		key, err = open(ctx, cfg, table)
+		if errors.Is(err, ckrSessionCount) { // it is the only one that there is
+			return nil
+		}
+		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil && key != nil:
+		return nil, errors.Join(err, key.Close())
+	case err != nil:
 		return nil, err
+	case key == nil:
+		return open(ctx, cfg, table)
 	}
-	return Open(ctx, cfg)
+	return key, nil
+}
+
+// An existsError is a new key's name that is taken. It is [fs.ErrExist].
+type existsError struct{ uris string }
+
+func (e *existsError) Error() string { return "a key of that name exists already" }
+func (e *existsError) Unwrap() error { return fs.ErrExist }
+func (e *existsError) Hint() string {
+	return "choose another object= or id=, or use the key: " + e.uris
 }
 
 func (p keyPlan) generate(mod module, session uint, u URI) error {
@@ -86,18 +119,24 @@ func (p keyPlan) generate(mod module, session uint, u URI) error {
 }
 
 // Install implements [keystore.Installer]: the leaf gets the key's ID and
-// label, the others their subject's common name as label. Certificates that
-// are there already stay as they are; an older leaf of the key is replaced.
+// label, the others their subject's common name as label. What is on the token
+// stays there, also older certificates of the key. If Open would go on taking
+// one of these, by the rule of [signer.Chain], the new one is not written; the
+// error is [fs.ErrExist].
 func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, opts keystore.Options) error {
 	cfg, err := configFor(ref, opts)
 	if err != nil {
 		return err
 	}
+	return installChain(ctx, cfg, chain, &loaded)
+}
+
+func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, table *modules) error {
 	if len(chain) == 0 {
 		return signer.ErrNoCertificate
 	}
 	cfg.Certificates = chain
-	return withSession(ctx, cfg, func(t token, session uint) error {
+	return withSession(ctx, cfg, table, func(t token, session uint) error {
 		key, _, err := findKey(t, session, cfg.URI, chain)
 		if err != nil {
 			return err
@@ -105,9 +144,16 @@ func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Cert
 		if !signer.SamePublicKey(key.pub, chain[0].PublicKey) {
 			return signer.ErrMismatch
 		}
-		present, found, err := certificates(t.mod, session, URI{})
+		present, _, err := certificates(t.mod, session, URI{})
 		if err != nil {
 			return err
+		}
+		taken, err := signer.Chain(key.pub, append(present[:len(present):len(present)], chain[0]))
+		if err != nil {
+			return err
+		}
+		if old := taken[0]; !old.Equal(chain[0]) {
+			return &keptError{old, key.uri(t).in(cfg.URI)}
 		}
 		for i, cert := range chain {
 			label, id := cert.Subject.CommonName, cert.SubjectKeyId
@@ -118,15 +164,23 @@ func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Cert
 				return fmt.Errorf("certificate %s: %w", quote(cert.Subject.String()), err)
 			}
 		}
-		for i, old := range present {
-			if signer.SamePublicKey(old.PublicKey, key.pub) && !old.Equal(chain[0]) {
-				if err := t.mod.destroyObject(session, found[i].handle); err != nil {
-					return fmt.Errorf("remove the key's older certificate: %w", err)
-				}
-			}
-		}
 		return nil
 	})
+}
+
+// A keptError is a certificate on the token that would be taken before the one
+// that is to be installed. It is [fs.ErrExist].
+type keptError struct {
+	cert *x509.Certificate
+	key  URI
+}
+
+func (e *keptError) Error() string {
+	return fmt.Sprintf("the key has a certificate that is valid until %s and would be taken still", e.cert.NotAfter.UTC().Format(time.RFC3339))
+}
+func (e *keptError) Unwrap() error { return fs.ErrExist }
+func (e *keptError) Hint() string {
+	return "delete it with the token's own tools, serial number " + e.cert.SerialNumber.Text(16) + ", or keep the new one in a file: --certificate FILE --private-key " + e.key.String()
 }
 
 func install(mod module, session uint, cert *x509.Certificate, label string, id []byte, present []*x509.Certificate) error {
@@ -148,8 +202,8 @@ func install(mod module, session uint, cert *x509.Certificate, label string, id 
 }
 
 // withSession runs f in a session for writing, logged in, on the token of cfg.
-func withSession(ctx context.Context, cfg Config, f func(t token, session uint) error) (err error) {
-	mod, err := openModule(cfg)
+func withSession(ctx context.Context, cfg Config, table *modules, f func(t token, session uint) error) (err error) {
+	mod, err := table.find(cfg)
 	if err != nil {
 		return err
 	}
@@ -163,7 +217,9 @@ func withSession(ctx context.Context, cfg Config, f func(t token, session uint) 
 		return err
 	}
 	defer func() { err = errors.Join(err, mod.closeSession(session)) }()
-	if err := newAuthenticator(cfg).login(ctx, t, session); err != nil {
+	d := newAuthenticator(cfg).begin()
+	defer d.end()
+	if err := d.login(ctx, t, session); err != nil {
 		return err
 	}
 	return f(t, session)

@@ -16,7 +16,10 @@ func supported() error { return nil }
 
 // load opens and initializes the shared library at path.
 func load(path string) (module, error) {
-	done, err := probe(path)
+	done, err := func() {}, checkELF(path)
+	if err == nil {
+		done, err = probe(path)
+	}
 	if err != nil {
 		return nil, signer.WithHint(fmt.Errorf("module %s cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), moduleHint)
 	}
@@ -197,10 +200,6 @@ func (l library) generateKeyPair(session uint, m mechanism, public, private []at
 func (l library) createObject(session uint, template []attribute) (uint, error) {
 	o, err := l.ctx.CreateObject(p11.SessionHandle(session), toNative(template))
 	return uint(o), native(err)
-}
-
-func (l library) destroyObject(session, object uint) error {
-	return native(l.ctx.DestroyObject(p11.SessionHandle(session), p11.ObjectHandle(object)))
 }
 
 func (l library) finalize() error {

@@ -5,9 +5,12 @@ package pkcs11_test
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -157,6 +160,94 @@ func TestList(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// A key's name is not given twice, by label or by ID, and the hint names the
+// key that has it.
+func TestGenerateTwice(t *testing.T) {
+	token := softHSM(t).Token(t)
+	var b pkcs11.Backend
+	spec := keystore.KeySpec{Type: keystore.P256}
+	prompts := 0
+	asked := keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
+		prompts++
+		return []byte(pkcs11test.PIN), nil
+	}}
+	key, err := b.Generate(t.Context(), ref(t, token, "object=a;id=%01"), spec, asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if prompts != 1 {
+		t.Errorf("%d prompts, want 1", prompts)
+	}
+	if err := key.Close(); err != nil { // which logs out
+		t.Fatal(err)
+	}
+	for _, name := range []string{"object=a", "id=%01", "object=a;id=%01"} {
+		_, err := b.Generate(t.Context(), ref(t, token, name), spec, withPIN(pkcs11test.PIN))
+		if !errors.Is(err, fs.ErrExist) {
+			t.Fatalf("%s: error %v, want fs.ErrExist", name, err)
+		}
+		_, uri, _ := strings.Cut(signer.Hint(err), "pkcs11:")
+		r, err := keystore.ParseRef("pkcs11:" + uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := b.Open(t.Context(), r, withPIN(pkcs11test.PIN))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !signer.SamePublicKey(again.Public(), key.Public()) {
+			t.Errorf("%s: the hint names another key, %s", name, r)
+		}
+		if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A renewed certificate is put beside the old one, and is the one that counts.
+func TestInstallRenewed(t *testing.T) {
+	token := softHSM(t).Token(t)
+	var b pkcs11.Backend
+	r := ref(t, token, "object=a")
+	key, err := b.Generate(t.Context(), r, keystore.KeySpec{Type: keystore.P256}, withPIN(pkcs11test.PIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := signertest.NewCA(t, "root")
+	var leaves []*x509.Certificate
+	for _, days := range []int{1, 3, 2} {
+		leaves = append(leaves, ca.Issue(t, key, func(c *x509.Certificate) { c.NotAfter = c.NotBefore.AddDate(0, 0, days) }))
+	}
+	if err := key.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []error{nil, nil, fs.ErrExist} {
+		if err := b.Install(t.Context(), r, leaves[i:i+1], withPIN(pkcs11test.PIN)); !errors.Is(err, want) {
+			t.Errorf("certificate %d: error %v, want %v", i, err, want)
+		}
+	}
+	entries, err := b.List(t.Context(), ref(t, token, ""), keystore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 3 { // the token, and two certificates
+		t.Errorf("%d entries, want 3", len(entries))
+	}
+	for _, name := range []string{"object=a", "type=cert", "object=a;type=cert"} {
+		s, err := b.Open(t.Context(), ref(t, token, name), withPIN(pkcs11test.PIN))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if c := s.Chain(); len(c) != 1 || !c[0].Equal(leaves[1]) {
+			t.Errorf("%s: another chain of %d certificates", name, len(c))
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -221,7 +221,7 @@ func (u URI) String() string {
 	var b strings.Builder
 	b.WriteString("pkcs11:")
 	separator := ""
-	write := func(known []uriAttribute, next string) {
+	write := func(known []uriAttribute, next, plain string) {
 		for _, a := range known {
 			v := *a.field(&u)
 			if v == "" {
@@ -237,25 +237,26 @@ func (u URI) String() string {
 					b.WriteString("%" + strings.ToUpper(hex.EncodeToString([]byte{v[i]})))
 				}
 			default:
-				b.WriteString(encode(v))
+				b.WriteString(encode(v, plain))
 			}
 		}
 	}
-	write(pathAttributes, ";")
+	write(pathAttributes, ";", "-._~:@")
 	separator = "?"
-	write(queryAttributes, "&")
+	write(queryAttributes, "&", "-._~:@/")
 	return b.String()
 }
 
 // GoString keeps the PIN out of %#v.
 func (u URI) GoString() string { return strconv.Quote(u.String()) }
 
-func encode(s string) string {
+// encode leaves letters, digits and the characters in plain as they are.
+func encode(s, plain string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(s) {
 		c := s[i]
-		if 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("-._~:@", c) >= 0 {
+		if 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.IndexByte(plain, c) >= 0 {
 			b.WriteByte(c)
 			continue
 		}

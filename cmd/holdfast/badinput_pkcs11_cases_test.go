@@ -41,6 +41,9 @@ func moduleCases(*testing.T, *pki) (all []tokenInput) {
 			d[18] ^= 0x55 // e_machine
 			return d
 		}), code: exitUnavailable, culprit: "{dir}/module.so", hint: "shared library"},
+		{name: "cut to half", setup: copied("module.so", "softhsm.so", func(d []byte) []byte { return d[:len(d)/2] }), code: exitUnavailable, culprit: "{dir}/module.so", hint: "shared library"},
+		{name: "cut at its end", setup: copied("module.so", "softhsm.so", func(d []byte) []byte { return d[:len(d)*15/16] }), code: exitUnavailable, culprit: "{dir}/module.so", hint: "shared library"},
+		{name: "cut to its header", setup: copied("module.so", "softhsm.so", func(d []byte) []byte { return d[:64] }), code: exitUnavailable, culprit: "{dir}/module.so", hint: "shared library"},
 		{name: "for 32 bits", setup: otherClass, code: exitUnavailable, culprit: "{dir}/module.so", hint: "shared library"},
 		{name: "a dangling link", setup: func(s *scene) { s.must(os.Symlink("nowhere", s.path("module.so"))) }, code: exitNotFound, culprit: "{dir}/module.so", hint: "name"},
 	} {
@@ -59,6 +62,7 @@ func moduleCases(*testing.T, *pki) (all []tokenInput) {
 		{name: "module-name unknown", args: ref("pkcs11:token=app?module-name=nosuchmodule"), code: exitUnavailable, culprit: "nosuchmodule", hint: "module-path"},
 		{name: "module-name with a slash", args: ref("pkcs11:token=app?module-name=../libsofthsm2"), code: exitUsage, culprit: "module-name", hint: "reference"},
 		{name: "module-name and module-path", args: ref("pkcs11:token=app?module-name=softhsm2&module-path={module}"), code: exitUsage, culprit: "module-name and module-path", hint: "reference"},
+		{name: "no p11-kit", args: ref("pkcs11:token=app"), setup: jail, code: exitUnavailable, culprit: "p11-kit-proxy", hint: "install p11-kit"},
 		{name: "the proxy's modules have no token", args: ref("pkcs11:token=app;object=app"), nobody: true, setup: kit(nil), code: exitUnavailable, culprit: "no token", hint: "module-path"},
 		{name: "the proxy's module is missing", args: ref("pkcs11:token=app;object=app"), nobody: true, setup: kit(map[string]string{"gone": "module: {dir}/gone.so\n"}),
 			code: exitUnavailable, culprit: "no token", hint: "module-path"},
@@ -66,10 +70,7 @@ func moduleCases(*testing.T, *pki) (all []tokenInput) {
 	} {
 		all = append(all, tokenInput{badInput: c})
 	}
-	return append(all,
-		tokenInput{badInput: badInput{name: "no p11-kit", setup: jail, bare: true, args: append(append([]string{"root", "/holdfast"}, goodFlags...), "--private-key=", "--certificate=pkcs11:token=app"),
-			code: exitUnavailable, culprit: "p11-kit-proxy", hint: "install p11-kit"}},
-	)
+	return all
 }
 
 // slotCases have not the one token that is meant.

@@ -47,12 +47,7 @@ var spies = []string{"/usr/lib/*/pkcs11-spy.so", "/usr/lib64/pkcs11-spy.so", "/u
 func newTokens(t *testing.T, p *pki, base string) *tokens {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	signertest.Require(t, "opensc", "pkcs11-tool")
-	t.Setenv("SOFTHSM2_CONF", "") // Find sets it
-	hsm, ok, err := pkcs11test.Find(t.TempDir())
-	if err != nil || !ok {
-		t.Fatalf("softhsm2-util is there, but no module: %v", err)
-	}
-	k := &tokens{program: filepath.Join(base, "holdfast"), module: hsm.Module, fixture: filepath.Join(base, "fixture")}
+	k := &tokens{program: filepath.Join(base, "holdfast"), module: pkcs11test.New(t).Module, fixture: filepath.Join(base, "fixture")}
 	for _, pattern := range spies {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
 			k.spy = found[0]
@@ -102,10 +97,7 @@ func (k *tokens) fill(s *scene, c tokenInput) tokenInput {
 		}
 		return out
 	}
-	if !c.bare {
-		c.args = append(append([]string(nil), tokenFlags...), c.args...)
-	}
-	c.args = fill(c.args)
+	c.args = fill(append(append([]string(nil), tokenFlags...), c.args...))
 	c.env = fill(append([]string{
 		"SOFTHSM2_CONF={dir}/softhsm2.conf", "PKCS11SPY={module}", "PKCS11SPY_OUTPUT={dir}/calls", "PIN=" + pkcs11test.PIN,
 	}, c.env...))
@@ -131,11 +123,7 @@ var pastable = regexp.MustCompile(`pkcs11:\S+`)
 // TestBadInputPKCS11 runs the real program over SoftHSM.
 func TestBadInputPKCS11(t *testing.T) {
 	forTokens(t, tokenCases, func(t *testing.T, k *tokens, s *scene, c tokenInput) {
-		program := k.program
-		if c.bare {
-			program = "chroot"
-		}
-		r := s.run(program, c.badInput)
+		r := s.run(k.program, c.badInput)
 		r.check(t, c.badInput, append(s.secrets(c.badInput), pkcs11test.PIN))
 		n := s.calls()
 		if n["C_Login"] != c.logins || n["C_Initialize"] > 1 {

@@ -189,9 +189,7 @@ func kit(modules map[string]string) func(*scene) {
 // jail makes a folder with the program and what it needs to run, but no more,
 // as a small container has it.
 func jail(s *scene) {
-	if os.Geteuid() != 0 {
-		s.Skip("chroot needs root")
-	}
+	s.root = s.path("root")
 	out, err := exec.Command("ldd", s.path("holdfast")).Output()
 	s.must(err)
 	for _, file := range append(libraryPath.FindAllString(string(out), -1), s.path("holdfast")) {

@@ -19,11 +19,7 @@ import (
 func tokenIdentities(t testing.TB, ca *signertest.CA) []clientIdentity {
 	t.Helper()
 	signertest.Require(t, "softhsm", "softhsm2-util")
-	hsm, _, err := pkcs11test.Find(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	uri, err := pkcs11.ParseURI(hsm.Token(t))
+	uri, err := pkcs11.ParseURI(pkcs11test.New(t).Token(t))
 	if err != nil {
 		t.Fatal(err)
 	}

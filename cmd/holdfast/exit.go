@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"path/filepath"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
@@ -39,7 +40,9 @@ var exits = []struct {
 	{is(signer.ErrUnavailable), exitUnavailable, "check that the device is there and that nothing else holds it"},
 	{as[*net.AddrError], exitUsage, "an address is HOST:PORT, such as 127.0.0.1:9911"},
 	{as[*net.OpError], exitUnavailable, "choose another address with --listen; port 0 takes a free one"},
+	{absentAbsolute, exitNotFound, "check the name"},
 	{is(fs.ErrNotExist), exitNotFound, "check the name; a relative path begins at the current folder"},
+	{is(fs.ErrExist), exitOther, "choose another name"},
 	{is(fs.ErrPermission), exitUnavailable, "run as a user who may read it, or change its mode"},
 	{as[*usageError], exitUsage, "see holdfast --help"},
 	{as[*keystore.RefError], exitUsage, "a reference is a path, -, env:NAME or SCHEME:…; see docs/references.md"},
@@ -65,6 +68,12 @@ func explain(err error) (code int, hint string) {
 		return e.code, e.hint
 	}
 	panic("unreachable: the last entry matches every error")
+}
+
+// absentAbsolute matches errors of files whose absolute path was given.
+func absentAbsolute(err error) bool {
+	var target *fs.PathError
+	return errors.As(err, &target) && errors.Is(target, fs.ErrNotExist) && filepath.IsAbs(target.Path)
 }
 
 // ofFile matches errors of keys and certificates in files.

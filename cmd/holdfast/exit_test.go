@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -29,6 +30,8 @@ func TestExplain(t *testing.T) {
 		{signer.ErrAmbiguous, 3},
 		{signer.ErrNoCertificate, 3},
 		{fs.ErrNotExist, 3},
+		{fs.ErrExist, 1},
+		{&fs.PathError{Op: "stat", Path: "a.so", Err: fs.ErrNotExist}, 3},
 		{signer.ErrPINRequired, 4},
 		{signer.ErrPINIncorrect, 4},
 		{signer.ErrPINLocked, 4},
@@ -47,6 +50,16 @@ func TestExplain(t *testing.T) {
 		}
 		if _, hint := explain(signer.WithHint(c.err, "its own")); hint != "its own" {
 			t.Errorf("%v: hint %q instead of its own", c.err, hint)
+		}
+	}
+}
+
+// Only who gave a relative path is told where it begins.
+func TestHintOfAbsentFile(t *testing.T) {
+	for path, relative := range map[string]bool{"a.so": true, "./a/b.so": true, t.TempDir() + "/a.so": false} {
+		err := fmt.Errorf("module: %w", &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist})
+		if _, hint := explain(err); strings.Contains(hint, "relative") != relative {
+			t.Errorf("%s: hint %q", path, hint)
 		}
 	}
 }

@@ -27,8 +27,9 @@ A new key of a TPM is kept in a file, or with handle= in the TPM itself. It has
 a password if --pin-source names one; with --pin-source prompt it is asked for.
 For a token --pin-source is the token's PIN.`,
 		Example: `  holdfast generate --private-key tpm:path=app.pem
-  holdfast generate --private-key 'tpm:path=app.pem;pcrs=sha256:7' --key-type p384
-  holdfast generate --private-key 'pkcs11:token=prod;object=app' --key-type rsa2048
+  holdfast generate --private-key 'tpm:path=app.pem;pcrs=sha256:7'
+  holdfast generate --private-key tpm:handle=0x81010002 --key-type rsa2048
+  holdfast generate --private-key 'pkcs11:token=prod;object=app'
 
   # a certificate request with OpenSSL's TPM provider:
   openssl req -new -provider tpm2 -provider default \

@@ -10,13 +10,13 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A typist is a terminal whose person types these lines.
-type typist struct {
+// An answers is a terminal whose person types these lines, one for each prompt.
+type answers struct {
 	lines []string
 	asked *[]string
 }
 
-func (p *typist) ReadPassword(_ context.Context, prompt string) ([]byte, error) {
+func (p *answers) ReadPassword(_ context.Context, prompt string) ([]byte, error) {
 	*p.asked = append(*p.asked, prompt)
 	if len(p.lines) == 0 {
 		return nil, errors.New("nobody types")
@@ -26,7 +26,7 @@ func (p *typist) ReadPassword(_ context.Context, prompt string) ([]byte, error) 
 	return []byte(line), nil
 }
 
-func (*typist) Close() error { return nil }
+func (*answers) Close() error { return nil }
 
 func TestPrompts(t *testing.T) {
 	key := keystore.Ref{Scheme: "tpm", Rest: "path=key.pem"}
@@ -56,7 +56,7 @@ func TestPrompts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var asked []string
-			terminal := &typist{test.types, &asked}
+			terminal := &answers{test.types, &asked}
 			a := app{openTTY: func() (tty, error) { return terminal, nil }}
 			pin, err := test.ask(a)(t.Context(), test.p)
 			if string(pin) != test.pin || !errors.Is(err, test.err) {

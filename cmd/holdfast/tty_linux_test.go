@@ -13,7 +13,7 @@ import (
 )
 
 // newPTY returns the two ends of a pseudo terminal.
-func newPTY(t *testing.T) (master, slave *os.File) {
+func newPTY(t testing.TB) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {

@@ -15,11 +15,7 @@ import (
 
 func pkcs11Contract(t *testing.T) string {
 	signertest.Require(t, "softhsm", "softhsm2-util")
-	hsm, _, err := pkcs11test.Find(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	uri, err := pkcs11.ParseURI(hsm.Token(t))
+	uri, err := pkcs11.ParseURI(pkcs11test.New(t).Token(t))
 	if err != nil {
 		t.Fatal(err)
 	}

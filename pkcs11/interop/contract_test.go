@@ -86,14 +86,8 @@ func contract(t *testing.T, tok token, kinds ...keystore.KeyType) {
 // is reached through module. The library itself if that is empty.
 func softHSM(t *testing.T, module string) token {
 	t.Helper()
-	h, ok, err := pkcs11test.Find(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !ok {
-		signertest.Require(t, "softhsm", "softhsm2-util")
-	}
-	uri, err := pkcs11.ParseURI(h.Token(t))
+	signertest.Require(t, "softhsm", "softhsm2-util")
+	uri, err := pkcs11.ParseURI(pkcs11test.New(t).Token(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,30 @@ var candidates = []string{
 // false if softhsm2-util is not installed; that it is there without its module
 // is an error.
 func Find(dir string) (*SoftHSM, bool, error) {
+	h, ok, err := locate(dir)
+	if !ok || err != nil {
+		return nil, false, err
+	}
+	return h, true, os.Setenv("SOFTHSM2_CONF", h.conf())
+}
+
+// New returns SoftHSM with an empty folder until the test ends, for a test that
+// has the process for itself: nothing else in it may use SoftHSM meanwhile. The
+// test fails without SoftHSM; signertest.Require(tb, "softhsm", "softhsm2-util")
+// skips it.
+func New(tb testing.TB) *SoftHSM {
+	tb.Helper()
+	h, ok, err := locate(tb.TempDir())
+	if !ok || err != nil {
+		tb.Fatalf("no SoftHSM: installed %t, error %v", ok, err)
+	}
+	tb.Setenv("SOFTHSM2_CONF", h.conf())
+	return h
+}
+
+func (h *SoftHSM) conf() string { return filepath.Join(h.Dir, "softhsm2.conf") }
+
+func locate(dir string) (*SoftHSM, bool, error) {
 	util, err := exec.LookPath("softhsm2-util")
 	if err != nil {
 		return nil, false, nil
@@ -51,15 +75,14 @@ func Find(dir string) (*SoftHSM, bool, error) {
 		}
 		h := &SoftHSM{Module: found[0], Dir: dir, util: util}
 		tokens := filepath.Join(dir, "tokens")
-		conf := filepath.Join(dir, "softhsm2.conf")
 		text := "directories.tokendir = " + tokens + "\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n"
 		if err := os.MkdirAll(tokens, 0o700); err != nil {
 			return nil, false, err
 		}
-		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(h.conf(), []byte(text), 0o600); err != nil {
 			return nil, false, err
 		}
-		return h, true, os.Setenv("SOFTHSM2_CONF", conf)
+		return h, true, nil
 	}
 	return nil, false, fmt.Errorf("%s is there, but none of %s", util, strings.Join(candidates, ", "))
 }

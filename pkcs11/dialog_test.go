@@ -1,0 +1,279 @@
+package pkcs11
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A person types the PIN that pin holds, and notes what they were asked.
+type person struct {
+	mu      sync.Mutex
+	pin     string
+	prompts []keystore.Prompt
+	given   [][]byte
+}
+
+func (p *person) ask(_ context.Context, prompt keystore.Prompt) ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.prompts = append(p.prompts, prompt)
+	p.given = append(p.given, []byte(p.pin))
+	return p.given[len(p.given)-1], nil
+}
+
+// asked returns the number of prompts for logins and for signatures, and
+// forgets them. No PIN is to be in memory any more.
+func (p *person) asked(t *testing.T) (logins, signatures int) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, prompt := range p.prompts {
+		if prompt.PerSignature {
+			signatures++
+		} else {
+			logins++
+		}
+		if !bytes.Equal(p.given[i], make([]byte, len(p.given[i]))) {
+			t.Errorf("PIN is %q after use", p.given[i])
+		}
+	}
+	p.prompts, p.given = nil, nil
+	return logins, signatures
+}
+
+// newCardFor returns a key on a card, whose PIN is typed by a person.
+func newCardFor(t *testing.T, p *person, always bool, flags uint) (*bench, *fakeToken, *Key) {
+	t.Helper()
+	token := newCard(t)
+	token.flags |= flags
+	if always {
+		token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
+	}
+	b := newBench(t, token)
+	p.pin = fakePIN
+	k := b.mustOpen(t, "pkcs11:", Config{PIN: p.ask})
+	if logins, signatures := p.asked(t); flags == 0 && (logins != 1 || signatures != 0) {
+		t.Errorf("to open: %d and %d prompts", logins, signatures)
+	}
+	token.logins, token.nilPINs = 0, 0
+	return b, token, k
+}
+
+// However often the token is lost in one signature, its PIN is asked once for
+// each purpose.
+func TestPINIsAskedOncePerSignature(t *testing.T) {
+	for _, test := range []struct {
+		always             bool
+		call               string
+		losses             []Error
+		logins, signatures int // prompts
+	}{
+		{false, "sign2", nil, 0, 0},
+		{false, "sign2", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 0},
+		{false, "sign", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 0},
+		{false, "sign2", []Error{ckrDeviceError, ckrDeviceError}, 0, 0},                   // still logged in
+		{false, "login", []Error{ckrSessionHandleInvalid, ckrSessionHandleInvalid}, 1, 0}, // lost while it is typed
+		{true, "sign2", nil, 0, 1},
+		{true, "sign2", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 1},
+		{true, "sign", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 1},
+		{true, "sign2", []Error{ckrDeviceError, ckrDeviceError, ckrDeviceError}, 0, 1},
+	} {
+		var p person
+		b, token, k := newCardFor(t, &p, test.always, 0)
+		for range 2 { // the second signature does not have the PIN of the first
+			if test.call == "login" {
+				b.fail("sign2", ckrDeviceRemoved)
+			}
+			b.fail(test.call, test.losses...)
+			if err := signOnce(k); err != nil {
+				t.Errorf("%+v: %v", test, err)
+			}
+			if logins, signatures := p.asked(t); logins != test.logins || signatures != test.signatures {
+				t.Errorf("%+v: prompts for %d logins and %d signatures", test, logins, signatures)
+			}
+		}
+		if token.wrong != 0 {
+			t.Errorf("%+v: %d wrong PINs", test, token.wrong)
+		}
+	}
+}
+
+// What a signature that fails was told is cleared too.
+func TestPINOfAFailedSignature(t *testing.T) {
+	for _, always := range []bool{false, true} {
+		var p person
+		b, token, k := newCardFor(t, &p, always, 0)
+		b.before = func(call string, _ int, _ []byte) Error {
+			if call == "sign2" {
+				return ckrDeviceRemoved
+			}
+			return 0
+		}
+		if err := signOnce(k); !errors.Is(err, ckrDeviceRemoved) {
+			t.Errorf("always %t: error %v", always, err)
+		}
+		if n := b.called("sign2"); n != maxAttempts {
+			t.Errorf("always %t: %d attempts", always, n)
+		}
+		logins, signatures := p.asked(t)
+		if logins != 1 || (signatures == 1) != always {
+			t.Errorf("always %t: prompts for %d logins and %d signatures", always, logins, signatures)
+		}
+		if !bytes.Equal(token.lastPIN, make([]byte, len(fakePIN))) {
+			t.Errorf("the token's PIN is %q in memory", token.lastPIN)
+		}
+	}
+}
+
+// A PIN is asked for again if the token says that a wrong one was given since.
+func TestKeptPINIsNotTheLastTry(t *testing.T) {
+	for _, always := range []bool{false, true} {
+		for wrong, want := range []keystore.Prompt{{}, {FewTries: true}, {FewTries: true, LastTry: true}} {
+			var p person
+			b, token, k := newCardFor(t, &p, always, 0)
+			losses := 0
+			b.before = func(call string, _ int, _ []byte) Error {
+				if call != "sign2" || losses == 2 {
+					return 0
+				}
+				if losses++; losses == 2 {
+					token.wrong = wrong // of another process
+				}
+				return ckrDeviceRemoved
+			}
+			if err := signOnce(k); err != nil {
+				t.Error(err)
+			}
+			var again []keystore.Prompt
+			for _, prompt := range p.prompts {
+				if prompt.FewTries || prompt.LastTry {
+					again = append(again, keystore.Prompt{FewTries: prompt.FewTries, LastTry: prompt.LastTry})
+				}
+			}
+			// The login that follows sets the counter back.
+			if want != (keystore.Prompt{}) && (len(again) != 1 || again[0] != want) || want == (keystore.Prompt{}) && again != nil {
+				t.Errorf("always %t, %d wrong ones: asked again with %+v, want %+v", always, wrong, again, want)
+			}
+			p.asked(t)
+			if token.wrong != 0 {
+				t.Errorf("%d wrong PINs", token.wrong)
+			}
+		}
+	}
+}
+
+// The PIN was changed between two attempts of one signature.
+func TestKeptPINIsRefused(t *testing.T) {
+	var p person
+	b, token, k := newCardFor(t, &p, false, 0)
+	losses := 0
+	b.before = func(call string, _ int, _ []byte) Error {
+		if call != "sign2" {
+			return 0
+		}
+		if losses++; losses == 2 {
+			token.pin = "975310"
+		}
+		return ckrDeviceRemoved
+	}
+	if err := signOnce(k); !errors.Is(err, signer.ErrPINIncorrect) {
+		t.Errorf("error %v, want signer.ErrPINIncorrect", err)
+	}
+	if logins, _ := p.asked(t); logins != 1 || token.wrong != 1 {
+		t.Errorf("%d prompts and %d wrong PINs, want one of each", logins, token.wrong)
+	}
+}
+
+// A PIN is for the token that took it alone.
+func TestKeptPINIsNotForAnotherToken(t *testing.T) {
+	for _, change := range []func(*tokenInfo){
+		func(i *tokenInfo) { i.serial = "another" },
+		func(i *tokenInfo) { i.label = "another" },
+	} {
+		var p person
+		info := newFakeToken("card").tokenInfo
+		use := info.purpose(ckuUser)
+		d := newAuthenticator(Config{PIN: p.ask}).begin()
+		d.kept = map[purpose][]byte{use: []byte(fakePIN)}
+		change(&info)
+		p.pin = "typed"
+		pin, err := d.pin(t.Context(), info, ckuUser)
+		if err != nil || string(pin) != "typed" {
+			t.Errorf("another token gets %q, error %v", pin, err)
+		}
+		if pin, err = d.pin(t.Context(), newFakeToken("card").tokenInfo, ckuUser); err != nil || string(pin) != fakePIN {
+			t.Errorf("the same token gets %q, error %v", pin, err)
+		}
+	}
+}
+
+// A device that asks by itself does so twice for one signature, whatever is
+// lost after that; the next signature begins anew.
+func TestProtectedPathIsBounded(t *testing.T) {
+	for _, test := range []struct {
+		always bool
+		losses int
+		ok     bool
+		pads   int
+	}{
+		{false, 1, true, 1}, {false, 2, true, 2}, {false, 3, false, 2},
+		{true, 0, true, 1}, {true, 1, false, 2}, // login and signature, of which one was asked for before
+	} {
+		var p person
+		b, token, k := newCardFor(t, &p, test.always, cktFlagProtectedPath)
+		for range test.losses {
+			b.fail("sign2", ckrDeviceRemoved)
+		}
+		err := signOnce(k)
+		if (err == nil) != test.ok || err != nil && !errors.Is(err, ckrDeviceRemoved) {
+			t.Errorf("%+v: error %v", test, err)
+		}
+		if token.nilPINs != test.pads || len(p.prompts) != 0 {
+			t.Errorf("%+v: %d prompts on the device, %d elsewhere", test, token.nilPINs, len(p.prompts))
+		}
+		if err := signOnce(k); err != nil {
+			t.Errorf("%+v: the next signature: %v", test, err)
+		}
+	}
+}
+
+// A card that was pulled between two signatures costs a login and the
+// signature's own PIN, and both are within the bound.
+func TestProtectedPathAfterRemoval(t *testing.T) {
+	var p person
+	b, token, k := newCardFor(t, &p, true, cktFlagProtectedPath)
+	b.remove(0)
+	b.insert(0, token)
+	if err := signOnce(k); err != nil || token.nilPINs != 2 {
+		t.Errorf("error %v after %d prompts", err, token.nilPINs)
+	}
+}
+
+// The first login goes by what the enumeration told, a later one asks again.
+func TestTokenInfoIsAskedOnce(t *testing.T) {
+	for _, always := range []bool{false, true} {
+		var p person
+		b, _, k := newCardFor(t, &p, always, 0)
+		if n := b.called("tokenInfo"); n != 1 {
+			t.Errorf("always %t: asked %d times to open", always, n)
+		}
+		for range 2 {
+			if err := signOnce(k); err != nil {
+				t.Error(err)
+			}
+		}
+		want := 1
+		if always {
+			want = 3
+		}
+		if n := b.called("tokenInfo"); n != want {
+			t.Errorf("always %t: asked %d times after two signatures, want %d", always, n, want)
+		}
+	}
+}
