@@ -26,6 +26,9 @@ type app struct {
 	lookupEnv      func(string) (string, bool)
 	now            func() time.Time
 	openTTY        func() (tty, error)
+
+	log   *slog.Logger // nil: for people, to stderr
+	typed *typedPINs   // nil: a person is asked each time
 }
 
 // run executes one command line and returns the exit code. Standard output
@@ -40,6 +43,10 @@ func run(ctx context.Context, a app, args []string) int {
 	}
 	if !started {
 		err = &usageError{err}
+	}
+	var child *childError
+	if errors.As(err, &child) {
+		return child.code
 	}
 	code, hint := explain(err)
 	if as[*usageError](err) && code == exitUsage && signer.Hint(err) == "" {
@@ -95,6 +102,8 @@ of aws_signing_helper.`,
 	root.SetUsageFunc(usage)
 	root.AddCommand(
 		a.credentialProcess(),
+		a.serve(),
+		a.exec(),
 		a.generate(),
 		a.list(),
 		a.seal(),
@@ -103,7 +112,9 @@ of aws_signing_helper.`,
 		a.version(),
 	)
 	for _, c := range root.Commands() {
-		c.Args = noArgs
+		if c.Args == nil {
+			c.Args = noArgs
+		}
 		runE := c.RunE
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			*started = true
@@ -182,6 +193,9 @@ var valueForms = map[string]string{
 func (a app) store() *keystore.Store { return all.New() }
 
 func (a app) logger(debug bool) *slog.Logger {
+	if a.log != nil {
+		return a.log
+	}
 	level := slog.LevelWarn
 	if debug {
 		level = slog.LevelDebug

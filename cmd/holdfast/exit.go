@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -40,6 +41,7 @@ var exits = []struct {
 	{is(signer.ErrUnavailable), exitUnavailable, "check that the device is there and that nothing else holds it"},
 	{as[*net.AddrError], exitUsage, "an address is HOST:PORT, such as 127.0.0.1:9911"},
 	{as[*net.OpError], exitUnavailable, "choose another address with --listen; port 0 takes a free one"},
+	{is(exec.ErrNotFound), exitNotFound, "check the command's name and PATH"},
 	{absentAbsolute, exitNotFound, "check the name"},
 	{is(fs.ErrNotExist), exitNotFound, "check the name; a relative path begins at the current folder"},
 	{is(fs.ErrExist), exitOther, "choose another name"},

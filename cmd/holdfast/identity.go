@@ -95,6 +95,18 @@ var exclusive = [][2]string{
 
 // check refuses what can be refused before anything is opened.
 func (f *identityFlags) check(cmd *cobra.Command) error {
+	if err := f.checkPairs(cmd); err != nil {
+		return err
+	}
+	if f.identity.Key == "" && f.identity.Certificate == "" {
+		return signer.WithHint(usagef("neither --certificate nor --private-key is given"),
+			"name the files: --certificate cert.pem --private-key key.pem")
+	}
+	return nil
+}
+
+// checkPairs is check for flags that may name nothing.
+func (f *identityFlags) checkPairs(cmd *cobra.Command) error {
 	for _, pair := range exclusive {
 		if cmd.Flags().Changed(pair[0]) && cmd.Flags().Changed(pair[1]) {
 			return signer.WithHint(usagef("--%s excludes --%s", pair[0], pair[1]), "give one of them")
@@ -105,10 +117,6 @@ func (f *identityFlags) check(cmd *cobra.Command) error {
 			return signer.WithHint(fmt.Errorf("--%s needs the %s backend, which this version does not have: %w",
 				d.name, d.backend, errors.ErrUnsupported), "use a key file until it has")
 		}
-	}
-	if f.identity.Key == "" && f.identity.Certificate == "" {
-		return signer.WithHint(usagef("neither --certificate nor --private-key is given"),
-			"name the files: --certificate cert.pem --private-key key.pem")
 	}
 	return nil
 }

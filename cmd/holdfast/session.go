@@ -44,6 +44,14 @@ func (f *sessionFlags) add(cmd *cobra.Command) {
 
 // resolve completes the config from the environment and checks it.
 func (f *sessionFlags) resolve(cmd *cobra.Command, a app) error {
+	if err := f.complete(cmd, a); err != nil {
+		return err
+	}
+	return f.config.Check()
+}
+
+// complete is resolve without what depends on the ARNs.
+func (f *sessionFlags) complete(cmd *cobra.Command, a app) error {
 	c := &f.config
 	for _, v := range []struct {
 		flag *bool
@@ -70,7 +78,7 @@ func (f *sessionFlags) resolve(cmd *cobra.Command, a app) error {
 	c.UserAgent = readBuild().userAgent()
 	c.Now = a.now
 	c.Logger = a.logger(f.debug)
-	return c.Check()
+	return nil
 }
 
 // transport needs the file system, and so comes after what needs nothing.

@@ -71,6 +71,7 @@ func Listen(ctx context.Context, addr string, allowRemote bool) (net.Listener, e
 		}
 	}
 	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // of no use on one machine, and its sockets have no hop limit
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
