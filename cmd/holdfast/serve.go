@@ -141,7 +141,7 @@ type daemon struct {
 
 // setUp opens everything. What fails soon and costs nobody anything comes first.
 func (d *daemon) setUp(ctx context.Context, setups []roleSetup) error {
-	if err := d.openListeners(ctx); err != nil {
+	if err := d.openListeners(ctx, setups); err != nil {
 		return err
 	}
 	if err := d.flags.role.session.transport(d.app); err != nil {
@@ -175,7 +175,7 @@ func (d *daemon) setUp(ctx context.Context, setups []roleSetup) error {
 
 // openListeners takes the sockets of systemd, if there are any, and otherwise
 // those that the flags name.
-func (d *daemon) openListeners(ctx context.Context) error {
+func (d *daemon) openListeners(ctx context.Context, setups []roleSetup) error {
 	f := d.flags
 	given, err := service{d.app}.listeners()
 	if err != nil {
@@ -192,6 +192,16 @@ func (d *daemon) openListeners(ctx context.Context) error {
 		l, err := loopback.Listen(ctx, net.JoinHostPort(f.listen, strconv.Itoa(f.port)), f.allowRemote)
 		if err != nil {
 			return listenError("--listen", err)
+		}
+		d.listeners = append(d.listeners, l)
+	}
+	for _, setup := range setups {
+		if setup.port == 0 {
+			continue
+		}
+		l, err := loopback.Listen(ctx, net.JoinHostPort(f.listen, strconv.Itoa(setup.port)), f.allowRemote)
+		if err != nil {
+			return listenError("port of role "+setup.name, err)
 		}
 		d.listeners = append(d.listeners, l)
 	}
@@ -236,23 +246,44 @@ func limitHops(l net.Listener, limit int) error {
 	return set
 }
 
-// handler answers for the first role at the paths of the services, and for
-// every role below its own.
+// handler answers for every role below a path of its own and, if it has one, at
+// its port. The container endpoint is also there for the first role without a
+// path. The metadata service is so for a single role only: the AWS SDKs for Go
+// and JavaScript leave out the path of AWS_EC2_METADATA_SERVICE_ENDPOINT, and
+// would take the first role's credentials for another's.
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
+	ports := make(map[int]http.Handler)
 	tokens := imds.NewTokens(d.app.now)
 	for i, r := range d.roles {
 		metadata := &imds.Handler{Current: r.cache.Current, Role: r.name, RoleARN: r.arn, Region: r.region, Tokens: tokens}
 		endpoint := &container.Handler{Current: r.cache.Current, Token: d.token.Value, RoleARN: r.arn}
-		if i == 0 {
+		if len(d.roles) == 1 {
 			mux.Handle("/latest/", metadata)
+		}
+		if i == 0 {
 			mux.Handle("/credentials", endpoint)
 		}
 		prefix := "/roles/" + r.name
 		mux.Handle(prefix+"/latest/", http.StripPrefix(prefix, metadata))
 		mux.Handle(prefix+"/credentials", endpoint)
+		if r.port != 0 {
+			own := http.NewServeMux()
+			own.Handle("/latest/", metadata)
+			own.Handle("/credentials", endpoint)
+			ports[r.port] = own
+		}
 	}
-	return mux
+	if len(ports) == 0 {
+		return mux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if addr, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && ports[addr.Port] != nil {
+			ports[addr.Port].ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // run serves until ctx ends or a listener breaks.
@@ -334,15 +365,23 @@ func (d *daemon) announce() error {
 	}
 	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=%s\n", shellQuote(d.token.path))
 	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN=\"$(cat %s)\"\n", shellQuote(d.token.path))
+	metadata := func(note, url string) {
+		fmt.Fprintf(&b, "# or, for programs that know the instance metadata service only%s:\n", note)
+		fmt.Fprintf(&b, "# export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s/\n", url)
+	}
 	for _, r := range d.roles {
-		prefix := ""
-		if len(d.roles) > 1 {
-			prefix = "/roles/" + r.name
-			fmt.Fprintf(&b, "# role %s\n", r.name)
+		if len(d.roles) == 1 {
+			fmt.Fprintf(&b, "export AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", base)
+			metadata("", base)
+			continue
 		}
-		fmt.Fprintf(&b, "export AWS_CONTAINER_CREDENTIALS_FULL_URI=%s%s/credentials\n", base, prefix)
-		fmt.Fprintf(&b, "# or, for programs that know the instance metadata service only:\n")
-		fmt.Fprintf(&b, "# export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s%s/\n", base, prefix)
+		path := base + "/roles/" + r.name
+		fmt.Fprintf(&b, "# role %s\nexport AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", r.name, path)
+		if r.port != 0 {
+			metadata("", baseURL(&net.TCPAddr{IP: d.listeners[0].Addr().(*net.TCPAddr).IP, Port: r.port}))
+		} else {
+			metadata(" (AWS CLI and boto3; others need a port for the role)", path)
+		}
 	}
 	_, err := io.WriteString(d.app.stdout, b.String())
 	return err

@@ -21,6 +21,7 @@ import (
 // configuration over them.
 type roleSetup struct {
 	name    string
+	port    int // of its own; 0: none
 	id      identityFlags
 	session sessionFlags
 }
@@ -40,6 +41,7 @@ type roleTable struct {
 	Endpoint        string `toml:"endpoint"`
 	SessionDuration int    `toml:"session_duration"` // seconds
 	RoleSessionName string `toml:"role_session_name"`
+	Port            int    `toml:"port"`
 }
 
 // maxServeConfig bounds a configuration, in bytes; the decoder takes a KiB of
@@ -122,6 +124,10 @@ func (t roleTable) over(r roleSetup) (roleSetup, error) {
 		return r, fmt.Errorf("session_duration %d is not from %d to %d seconds",
 			t.SessionDuration, rolesanywhere.MinDuration/time.Second, rolesanywhere.MaxDuration/time.Second)
 	}
+	if t.Port < 0 || t.Port > 65535 {
+		return r, fmt.Errorf("port %d is not from 1 to 65535", t.Port)
+	}
+	r.port = t.Port
 	overlay(&c.Duration, time.Duration(t.SessionDuration)*time.Second)
 	return r, nil
 }
@@ -187,6 +193,7 @@ func isRoleName(s string) bool {
 // A role has credentials that are always there.
 type role struct {
 	name   string
+	port   int // of its own; 0: none
 	arn    string
 	region string
 	files  []string // that the key and the certificate are in
@@ -209,7 +216,7 @@ func (a app) openRole(ctx context.Context, setup roleSetup) (*role, error) {
 		return nil, err
 	}
 	return &role{
-		name: setup.name, arn: config.RoleARN, region: regionOf(config), files: files(id.identity),
+		name: setup.name, port: setup.port, arn: config.RoleARN, region: regionOf(config), files: files(id.identity),
 		source: source,
 		cache:  &credentials.Cache{Source: source, Logger: log, Now: a.now},
 	}, nil
