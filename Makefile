@@ -3,7 +3,7 @@
 GO ?= go
 FUZZTIME ?= 60s
 
-.PHONY: build demo test check static fuzz bench
+.PHONY: build demo test check static fuzz bench bench-serve chaos
 
 build: ## builds ./bin/holdfast, with PKCS#11 if there is a C compiler
 	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
@@ -26,3 +26,9 @@ fuzz: ## runs each fuzz target for FUZZTIME
 
 bench: build ## measures; see docs/performance.md
 	@script/bench
+
+bench-serve: ## measures serve under load; see docs/performance.md
+	@$(GO) test -run '^$$' -bench '^BenchmarkServe$$' -benchtime 1x ./cmd/holdfast
+
+chaos: ## shows for minutes what the tests show for seconds; see docs/reliability.md
+	@script/chaos

@@ -75,10 +75,17 @@ type site struct {
 	up  *upstream
 }
 
+// newFiles makes a site with files alone.
+func newFiles(t testing.TB, dir string) *site {
+	t.Helper()
+	s := &site{dir: dir, ca: signertest.NewCA(t, "root")}
+	s.writePair(t, "p256")
+	return s
+}
+
 func newSite(t testing.TB, life time.Duration, args ...string) *site {
 	t.Helper()
-	s := &site{dir: t.TempDir(), ca: signertest.NewCA(t, "root")}
-	s.writePair(t, "p256")
+	s := newFiles(t, t.TempDir())
 	s.up = newUpstream(t, s.ca.Cert, life)
 	s.served = startServe(t, s.dir, nil, append(append([]string{
 		"--certificate", "cert.pem", "--private-key", "key.pem", "--status-listen", "127.0.0.1:0", "--timeout", "2s",
@@ -218,11 +225,10 @@ func TestServeWhileAWSFails(t *testing.T) {
 // AWS is down at the start: nothing is given out until it is there.
 func TestServeStartsWithoutAWS(t *testing.T) {
 	t.Parallel()
-	dir, ca := t.TempDir(), signertest.NewCA(t, "root")
-	s := &site{dir: dir, ca: ca, up: newUpstream(t, ca.Cert, time.Hour)}
+	s := newFiles(t, t.TempDir())
+	s.up = newUpstream(t, s.ca.Cert, time.Hour)
 	s.up.break_(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	s.writePair(t, "p256")
-	s.served = startServe(t, dir, nil, append([]string{"--certificate", "cert.pem", "--private-key", "key.pem", "--status-listen", "127.0.0.1:0", "--timeout", "1s"}, s.up.args...)...)
+	s.served = startServe(t, s.dir, nil, append([]string{"--certificate", "cert.pem", "--private-key", "key.pem", "--status-listen", "127.0.0.1:0", "--timeout", "1s"}, s.up.args...)...)
 	var expires time.Time
 	if status := s.check(t, &expires); status != http.StatusServiceUnavailable {
 		t.Errorf("status %d", status)

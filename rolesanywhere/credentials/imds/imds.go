@@ -34,6 +34,8 @@ type Handler struct {
 	Region  string // of placement; blank: not told
 
 	Tokens *Tokens // may be shared between handlers
+
+	answer credentials.Encoded
 }
 
 // maxTTL is the longest life of a token, in seconds.
@@ -99,7 +101,16 @@ func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusServiceUnavailable, struct{ Code, Message string }{"CredentialsNotAvailable", "no valid credentials are there; the log of the server says why"})
 		return
 	}
-	writeJSON(w, http.StatusOK, document{
+	body, err := h.answer.Bytes(c, h.encode)
+	if err != nil { // strings alone: it cannot
+		fail(w, http.StatusInternalServerError)
+		return
+	}
+	write(w, "application/json", body)
+}
+
+func (h *Handler) encode(c credentials.Credentials) ([]byte, error) {
+	return json.Marshal(document{
 		Code: "Success", LastUpdated: h.Tokens.now().UTC().Format(time.RFC3339), Type: "AWS-HMAC",
 		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, Token: c.SessionToken,
 		Expiration: c.Expires.UTC().Format(time.RFC3339),
