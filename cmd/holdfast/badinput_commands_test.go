@@ -16,7 +16,6 @@ func otherCommandCases(p *pki) (all []badInput) {
 		all = append(all, badInput{name: "holdfast " + line, args: strings.Fields(line), code: exitUsage, culprit: culprit, hint: hint})
 	}
 	usage("demmo", "demmo", "demo")
-	usage("serve", "serve", "help")
 	usage("--no-such-flag", "--no-such-flag", "help")
 	usage("-5", "-5", "help")
 	usage("help nosuch", "nosuch", "help")

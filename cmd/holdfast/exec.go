@@ -27,10 +27,10 @@ func (a app) exec() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [flags] -- COMMAND [ARGUMENT]...",
 		Short: "Run a command that has credentials for as long as it runs",
-		Long: `Obtains credentials and runs a command that gets them, and new ones in time, from
-a container credentials endpoint on this machine with a token of its own. What
-else could give it AWS credentials is taken out of its environment. Nothing is
-written to disk. The exit code is the command's, or 128 and the number of the
+		Long: `Obtains credentials and runs a command that gets them, and new ones in time,
+from a container credentials endpoint on this machine with a token of its own.
+What else could give it AWS credentials is taken out of its environment. Nothing
+is written to disk. The exit code is the command's, or 128 and the number of the
 signal that ended it.
 
 With --env the credentials themselves are put into the environment: for
