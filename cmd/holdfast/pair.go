@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"net/url"
@@ -32,6 +33,8 @@ type pairSource struct {
 	opening sync.Mutex // held while another pair is opened
 	mu      sync.Mutex
 	current *pair
+	gone    bool  // current is closed: its device was not available
+	refused error // a PIN was refused when the pair was opened last
 
 	renewals, failures     atomic.Int64
 	reloads, failedReloads atomic.Int64
@@ -88,16 +91,22 @@ func (s *pairSource) Reload(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openPatience)
 	defer cancel()
 	next, err := s.openPair(ctx)
+	s.mu.Lock()
+	s.refused = nil
+	if errors.Is(err, signer.ErrPINIncorrect) || errors.Is(err, signer.ErrPINLocked) {
+		s.refused = err
+	}
+	s.mu.Unlock()
 	if err != nil {
 		s.failedReloads.Add(1)
-		s.log.Warn("key and certificate were not reloaded; those that were open stay in use", "error", err, "hint", signer.Hint(err))
+		s.log.Warn("key and certificate were not reloaded", "error", err, "hint", signer.Hint(err))
 		return err
 	}
 	s.mu.Lock()
 	old := s.current
 	s.current = next
-	old.retired = true
-	idle := old.uses == 0
+	idle := !old.retired && old.uses == 0
+	old.retired, s.gone = true, false
 	s.mu.Unlock()
 	if idle {
 		s.close(old)
@@ -110,18 +119,39 @@ func (s *pairSource) Reload(ctx context.Context) error {
 
 // Credentials implements [credentials.Source]. A certificate that has expired
 // is looked for anew before.
+//
+// A device that was not available is closed and opened again before the next
+// renewal: some modules notice a token that is back in no other way. A PIN that
+// is refused then is not tried again until somebody asks for a reload, lest the
+// token is locked.
 func (s *pairSource) Credentials(ctx context.Context) (credentials.Credentials, error) {
 	defer s.first.Do(func() { close(s.firstEnded) })
 	s.renewals.Add(1)
-	if s.config.Now().After(s.NotAfter()) {
-		_ = s.Reload(ctx) // it is logged, and what is there says the rest
-	}
-	p := s.acquire()
-	defer s.release(p)
-	c, err := p.client.Credentials(ctx)
+	c, err := s.renew(ctx)
 	if err != nil {
 		s.failures.Add(1)
 	}
+	return c, err
+}
+
+func (s *pairSource) renew(ctx context.Context) (credentials.Credentials, error) {
+	s.mu.Lock()
+	gone, refused := s.gone, s.refused
+	s.mu.Unlock()
+	switch {
+	case refused != nil && gone:
+		return credentials.Credentials{}, refused
+	case refused != nil:
+	case gone:
+		if err := s.Reload(ctx); err != nil {
+			return credentials.Credentials{}, err
+		}
+	case s.config.Now().After(s.NotAfter()):
+		_ = s.Reload(ctx) // it is logged, and what is there says the rest
+	}
+	p := s.acquire()
+	c, err := p.client.Credentials(ctx)
+	s.release(p, errors.Is(err, signer.ErrUnavailable))
 	return c, err
 }
 
@@ -139,9 +169,13 @@ func (s *pairSource) acquire() *pair {
 	return s.current
 }
 
-func (s *pairSource) release(p *pair) {
+// release ends one use. A pair that is given up is closed after its last one.
+func (s *pairSource) release(p *pair, giveUp bool) {
 	s.mu.Lock()
 	p.uses--
+	if giveUp && p == s.current {
+		p.retired, s.gone = true, true
+	}
 	last := p.retired && p.uses == 0
 	s.mu.Unlock()
 	if last {
@@ -158,12 +192,18 @@ func (s *pairSource) close(p *pair) {
 // Close closes the pair after its last use. It is called once.
 func (s *pairSource) Close() {
 	s.mu.Lock()
+	idle := !s.current.retired && s.current.uses == 0
 	s.current.retired = true
-	idle := s.current.uses == 0
 	s.mu.Unlock()
 	if idle {
 		s.close(s.current)
 	}
+}
+
+func (s *pairSource) isRefused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused != nil
 }
 
 // files returns the files that id names, whose change means another key or
@@ -243,7 +283,7 @@ func (s *pairSource) watch(ctx context.Context, names []string, every time.Durat
 		case forced:
 		case !still || now.equal(loaded):
 			continue
-		case tried != nil && now.equal(tried) && time.Since(triedAt) < watchRetry:
+		case tried != nil && now.equal(tried) && (time.Since(triedAt) < watchRetry || s.isRefused()):
 			continue
 		}
 		if s.Reload(ctx) != nil {
