@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/all"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -49,7 +50,7 @@ func run(ctx context.Context, a app, args []string) int {
 		return child.code
 	}
 	code, hint := explain(err)
-	if as[*usageError](err) && code == exitUsage && signer.Hint(err) == "" {
+	if (as[*usageError](err) || errors.Is(err, rolesanywhere.ErrConfig)) && code == exitUsage && signer.Hint(err) == "" {
 		hint = "see " + cmd.CommandPath() + " --help"
 	}
 	fmt.Fprintf(a.stderr, "holdfast: %s\nhint: %s\n", oneLine(err.Error()), oneLine(hint))

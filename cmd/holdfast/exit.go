@@ -48,7 +48,7 @@ var exits = []struct {
 	{is(fs.ErrPermission), exitUnavailable, "run as a user who may read it, or change its mode"},
 	{as[*usageError], exitUsage, "see holdfast --help"},
 	{as[*keystore.RefError], exitUsage, "a reference is a path, -, env:NAME or SCHEME:…; see docs/references.md"},
-	{is(rolesanywhere.ErrConfig), exitUsage, "see holdfast credential-process --help"},
+	{is(rolesanywhere.ErrConfig), exitUsage, "see holdfast --help"},
 	{is(signer.ErrNotFound), exitNotFound, "check the reference"},
 	{is(signer.ErrAmbiguous), exitNotFound, "name one of them more precisely"},
 	{is(signer.ErrNoCertificate), exitNotFound, "name the certificate's file with --certificate"},
