@@ -59,8 +59,8 @@ func main() {
 
 const (
 	benchClients  = 64
-	benchRounds   = 5 // each against one server and then the other
-	benchDuration = 2 * time.Second
+	benchRounds   = 20 // each against one server and then the other
+	benchDuration = 500 * time.Millisecond
 	rolePath      = "/latest/meta-data/iam/security-credentials/"
 )
 
@@ -69,6 +69,7 @@ type load struct {
 	requests  int
 	latencies []time.Duration
 	errors    []string
+	cpu       time.Duration // of the server
 }
 
 // A wire is a client's connection, with as little around it as can be, since it
@@ -154,6 +155,7 @@ func runLoad(b *testing.B, s *served, token string, flow bool) load {
 	ctx, cancel := context.WithTimeout(b.Context(), benchDuration)
 	defer cancel()
 	loads := make([]load, benchClients)
+	before := cpuTime(b, s.Process.Pid)
 	var wg sync.WaitGroup
 	for i := range loads {
 		wg.Go(func() {
@@ -163,13 +165,34 @@ func runLoad(b *testing.B, s *served, token string, flow bool) load {
 		})
 	}
 	wg.Wait()
-	var sum load
+	sum := load{cpu: cpuTime(b, s.Process.Pid) - before}
 	for _, l := range loads {
 		sum.requests += l.requests
 		sum.latencies = append(sum.latencies, l.latencies...)
 		sum.errors = append(sum.errors, l.errors...)
 	}
 	return sum
+}
+
+// cpuTime returns the processor time that a process has used.
+func cpuTime(tb testing.TB, pid int) time.Duration {
+	tb.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	// proc_pid_stat(5): utime and stime are fields 14 and 15, in ticks of
+	// 10 ms; the name before them ends with a parenthesis.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var ticks int
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // peakRSS returns the peak resident memory of a process in MiB.
@@ -259,6 +282,7 @@ func BenchmarkServe(b *testing.B) {
 				}{{s, &ours}, {floor, &theirs}} {
 					l := runLoad(b, r.s, token, mode.flow)
 					r.sum.requests += l.requests
+					r.sum.cpu += l.cpu
 					r.sum.latencies = append(r.sum.latencies, l.latencies...)
 					r.sum.errors = append(r.sum.errors, l.errors...)
 				}
@@ -271,6 +295,9 @@ func BenchmarkServe(b *testing.B) {
 			b.ReportMetric(float64(ours.requests)/seconds, mode.name+"-req/s")
 			b.ReportMetric(float64(theirs.requests)/seconds, mode.name+"-static-req/s")
 			b.ReportMetric(float64(ours.requests)/float64(theirs.requests), mode.name+"-ratio")
+			perRequest := func(l load) float64 { return float64(l.cpu.Microseconds()) / float64(l.requests) }
+			b.ReportMetric(perRequest(ours), mode.name+"-cpu-µs/req")
+			b.ReportMetric(perRequest(theirs), mode.name+"-static-cpu-µs/req")
 			b.ReportMetric(float64(ours.latencies[len(ours.latencies)/2].Microseconds())/1000, mode.name+"-p50-ms")
 			b.ReportMetric(float64(ours.latencies[len(ours.latencies)*99/100].Microseconds())/1000, mode.name+"-p99-ms")
 			b.ReportMetric(float64(len(ours.errors)), mode.name+"-errors")

@@ -120,37 +120,38 @@ func (h *Handler) encode(c credentials.Credentials) ([]byte, error) {
 // instanceID is one that no instance has; some old clients want one.
 const instanceID = "i-00000000000000000"
 
-// document answers what some clients read besides credentials.
+// document answers what clients read besides credentials.
 func (h *Handler) document(w http.ResponseWriter, path string) {
-	text := map[string]string{
-		"meta-data/iam/security-credentials": h.Role,
-		credentialsPath:                      h.Role,
-		"meta-data/instance-id":              instanceID,
-	}
+	zone := ""
 	if h.Region != "" {
-		text["meta-data/placement/region"] = h.Region
-		text["meta-data/placement/availability-zone"] = h.Region + "a"
+		zone = h.Region + "a"
 	}
-	if s, ok := text[path]; ok {
-		write(w, "text/plain", []byte(s))
-		return
-	}
+	text := ""
 	switch path {
+	case credentialsPath, strings.TrimSuffix(credentialsPath, "/"):
+		text = h.Role
+	case "meta-data/instance-id":
+		text = instanceID
+	case "meta-data/placement/region":
+		text = h.Region
+	case "meta-data/placement/availability-zone":
+		text = zone
 	case "meta-data/iam/info":
 		writeJSON(w, http.StatusOK, struct{ Code, LastUpdated, InstanceProfileArn, InstanceProfileId string }{
 			"Success", h.Tokens.now().UTC().Format(time.RFC3339), h.RoleARN, "",
 		})
+		return
 	case "dynamic/instance-identity/document":
-		zone := ""
-		if h.Region != "" {
-			zone = h.Region + "a"
-		}
 		writeJSON(w, http.StatusOK, map[string]string{
 			"instanceId": instanceID, "region": h.Region, "availabilityZone": zone, "accountId": accountOf(h.RoleARN),
 		})
-	default:
-		fail(w, http.StatusNotFound)
+		return
 	}
+	if text == "" {
+		fail(w, http.StatusNotFound)
+		return
+	}
+	write(w, "text/plain", []byte(text))
 }
 
 // accountOf returns the fifth field of an ARN.
