@@ -16,7 +16,6 @@ import (
 type monitor struct {
 	roles   []*role
 	server  *loopback.Server
-	now     func() time.Time
 	started time.Time
 
 	requests [len(endpoints)][maxStatus]atomic.Int64

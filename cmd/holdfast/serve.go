@@ -167,7 +167,7 @@ func (d *daemon) setUp(ctx context.Context, setups []roleSetup) error {
 		return err
 	}
 	d.http = &loopback.Server{Handler: d.handler(), Hosts: d.flags.hosts, Logger: d.log}
-	d.monitor = &monitor{roles: d.roles, server: d.http, now: d.app.now, started: d.app.now()}
+	d.monitor = &monitor{roles: d.roles, server: d.http, started: d.app.now()}
 	d.http.Observe = d.monitor.observe
 	d.statusHTTP = &loopback.Server{Handler: d.monitor.handler(), Hosts: d.flags.hosts, Logger: d.log, MaxConns: 32}
 	return nil
