@@ -54,12 +54,18 @@ type opener struct {
 	key   *brittleKey // what open returns
 	err   error       // or this
 	opens int
+	until time.Time // end of the certificates that new makes; zero: the CA's choice
 }
 
 func (o *opener) new(kind string) *brittleKey {
 	o.t.Helper()
 	key := signertest.NewKey(o.t, kind)
-	bound, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{o.ca.Issue(o.t, key, nil)})
+	leaf := o.ca.Issue(o.t, key, func(c *x509.Certificate) {
+		if !o.until.IsZero() {
+			c.NotAfter = o.until
+		}
+	})
+	bound, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf})
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -166,6 +172,30 @@ func TestPairIsChecked(t *testing.T) {
 		t.Errorf("closed %d and %d times", a, b)
 	}
 	o.renew(s, nil, 2)
+	s.Close()
+}
+
+// A certificate that has expired is looked for anew before each renewal, and the
+// new one is used.
+func TestPairThatHasExpired(t *testing.T) {
+	o, s := newOpener(t)
+	o.renew(s, nil, 1)
+	first := o.key
+	end := first.Chain()[0].NotAfter
+	s.config.Now = func() time.Time { return end.Add(time.Second) } // clients have the true time
+	second := o.new("p256")
+	o.renew(s, nil, 2)
+	if a, b := first.closed.Load(), second.closed.Load(); a != 0 || b != 1 {
+		t.Errorf("not renewed: closed %d and %d times", a, b)
+	}
+	o.until = end.AddDate(1, 0, 0)
+	o.new("p256")
+	// The new pair's client has the wrong time, and takes nothing for valid.
+	o.renew(s, rolesanywhere.ErrUnreachable, 3)
+	o.renew(s, rolesanywhere.ErrUnreachable, 3)
+	if n := first.closed.Load(); n != 1 {
+		t.Errorf("renewed: closed %d times", n)
+	}
 	s.Close()
 }
 

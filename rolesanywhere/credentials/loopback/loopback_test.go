@@ -261,6 +261,26 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// Connections that clients closed are no longer counted.
+func TestConnsAreForgotten(t *testing.T) {
+	s := &loopback.Server{Handler: ok}
+	addr, _ := start(t, s)
+	for range 5 {
+		w := dial(t, addr)
+		if status, err := w.ask(get); err != nil || status != 200 {
+			t.Fatalf("status %d, %v", status, err)
+		}
+		w.Close()
+	}
+	for begin := time.Now(); ; runtime.Gosched() {
+		if open, dropped := s.Conns(); open == 0 && dropped == 0 {
+			return
+		} else if time.Since(begin) > 10*time.Second {
+			t.Fatalf("%d open, %d dropped", open, dropped)
+		}
+	}
+}
+
 func TestServeReportsBrokenListener(t *testing.T) {
 	l, err := loopback.Listen(t.Context(), "127.0.0.1:0", false)
 	if err != nil {
