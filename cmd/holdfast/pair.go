@@ -258,14 +258,14 @@ const (
 	watchRetry = time.Minute
 )
 
-// watch reloads whenever one of the files has changed and then stood still for
-// a moment, or something comes from force, until ctx ends.
-func (s *pairSource) watch(ctx context.Context, names []string, every time.Duration, force <-chan struct{}) {
-	loaded := stampOf(names)
+// watch reloads whenever one of the files is not as it was when the pair was
+// opened, and has then stood still for a moment, or something comes from force,
+// until ctx ends.
+func (s *pairSource) watch(ctx context.Context, names []string, loaded stamp, force <-chan struct{}) {
 	seen := loaded
 	var tried stamp // nil: the last attempt was good
 	var triedAt time.Time
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
 		forced := false

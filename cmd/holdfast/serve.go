@@ -149,7 +149,6 @@ func (d *daemon) setUp(ctx context.Context, setups []roleSetup) error {
 	}
 	for _, setup := range setups {
 		setup.session.config.Transport = d.flags.role.session.config.Transport
-		setup.session.config.Logger = d.log
 		r, err := d.app.openRole(ctx, setup)
 		if err != nil {
 			if len(setups) > 1 {
@@ -295,7 +294,7 @@ func (d *daemon) run(ctx context.Context) error {
 	for _, r := range d.roles {
 		force := make(chan struct{}, 1)
 		background.Go(func() { _ = r.cache.Run(serving) }) // returns serving's error
-		background.Go(func() { r.source.watch(serving, r.files, watchEvery, force) })
+		background.Go(func() { r.source.watch(serving, r.files, r.loaded, force) })
 		r.force = force
 	}
 	background.Go(func() { d.hangups(serving) })

@@ -197,6 +197,7 @@ type role struct {
 	arn    string
 	region string
 	files  []string // that the key and the certificate are in
+	loaded stamp    // of these, before they were opened
 	source *pairSource
 	cache  *credentials.Cache
 	force  chan<- struct{} // reloads the key and the certificate; set by serve
@@ -211,12 +212,14 @@ func (a app) openRole(ctx context.Context, setup roleSetup) (*role, error) {
 	config.Logger = log
 	config.CertificateName = id.certificateName()
 	open := func(ctx context.Context) (signer.Signer, error) { return id.open(ctx, a, debug) }
+	names := files(id.identity)
+	loaded := stampOf(names)
 	source, err := newPairSource(ctx, open, config, log)
 	if err != nil {
 		return nil, err
 	}
 	return &role{
-		name: setup.name, port: setup.port, arn: config.RoleARN, region: regionOf(config), files: files(id.identity),
+		name: setup.name, port: setup.port, arn: config.RoleARN, region: regionOf(config), files: names, loaded: loaded,
 		source: source,
 		cache:  &credentials.Cache{Source: source, Logger: log, Now: a.now},
 	}, nil
