@@ -24,6 +24,7 @@ type served struct {
 	url    string // of its endpoints
 	status string // of /healthz and so on; "": none
 	token  string // the file
+	out    *lockedBuffer
 	log    *lockedBuffer
 	done   chan error
 }
@@ -55,7 +56,7 @@ func startServe(t testing.TB, dir string, env []string, args ...string) *served 
 
 func startProgram(t testing.TB, program, dir string, env []string, args ...string) *served {
 	t.Helper()
-	s := &served{Cmd: exec.Command(program, args...), t: t, log: new(lockedBuffer), done: make(chan error, 1)}
+	s := &served{Cmd: exec.Command(program, args...), t: t, out: new(lockedBuffer), log: new(lockedBuffer), done: make(chan error, 1)}
 	s.Dir = dir
 	s.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=" + quickExit, "XDG_RUNTIME_DIR=" + dir, "TMPDIR=" + dir}, env...)
 	s.Stderr = s.log
@@ -73,7 +74,7 @@ func startProgram(t testing.TB, program, dir string, env []string, args ...strin
 			t.Logf("the log of serve:\n%s", s.log)
 		}
 	})
-	lines := bufio.NewScanner(out)
+	lines := bufio.NewScanner(io.TeeReader(out, s.out))
 	for lines.Scan() {
 		line := lines.Text()
 		if u, ok := strings.CutPrefix(line, "# listening on "); ok {
@@ -90,7 +91,7 @@ func startProgram(t testing.TB, program, dir string, env []string, args ...strin
 		}
 	}
 	go func() {
-		_, _ = io.Copy(io.Discard, out)
+		_, _ = io.Copy(s.out, out)
 		s.done <- s.Wait()
 	}()
 	if s.url == "" {

@@ -365,3 +365,82 @@ func TestServeDrains(t *testing.T) {
 		t.Errorf("log:\n%s", s.log)
 	}
 }
+
+// No secret is printed or logged, whatever is asked for.
+func TestServeTellsNoSecret(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"text", "json"} {
+		s := newSite(t, time.Hour, "--debug", "--log-format", format)
+		waitReady(t, s.served)
+		_, answer := ask(t, "GET", s.url+"/credentials", "Authorization", s.tokenValue())
+		var doc struct{ AccessKeyId, SecretAccessKey, Token string }
+		if err := json.Unmarshal([]byte(answer), &doc); err != nil {
+			t.Fatal(err)
+		}
+		_, session := ask(t, "PUT", s.url+"/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds", "60")
+		ask(t, "GET", s.url+"/latest/meta-data/iam/security-credentials/demo", "X-aws-ec2-metadata-token", session)
+		ask(t, "GET", s.url+"/latest/meta-data/iam/security-credentials/demo", "X-aws-ec2-metadata-token", session+"x")
+		ask(t, "GET", s.url+"/credentials", "Authorization", s.tokenValue()+"x")
+		_, status := ask(t, "GET", s.status+"/readyz")
+		_, metrics := ask(t, "GET", s.status+"/metrics")
+		s.signal(t, syscall.SIGHUP)
+		eventually(t, "a reload", func() bool { return metric(t, s.served, `holdfast_reloads_total{role="demo"}`) == "1" })
+		token := s.tokenValue()
+		s.signal(t, syscall.SIGTERM)
+		s.wait()
+		told := s.out.String() + s.log.String() + status + metrics
+		for name, secret := range map[string]string{"secret key": doc.SecretAccessKey, "session token": doc.Token, "token": token, "metadata token": session} {
+			if len(secret) < 20 || strings.Contains(told, secret) {
+				t.Errorf("%s: the %s, of %d bytes, is told", format, name, len(secret))
+			}
+		}
+		if !strings.Contains(s.log.String(), doc.AccessKeyId) {
+			t.Errorf("%s: the log does not name the credentials:\n%s", format, s.log)
+		}
+	}
+}
+
+// One request is counted once, under what it was and how it ended.
+func TestServeCounts(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, time.Hour)
+	waitReady(t, s.served)
+	ask(t, "GET", s.url+"/credentials", "Authorization", s.tokenValue())
+	ask(t, "GET", s.url+"/roles/demo/credentials", "Authorization", s.tokenValue())
+	ask(t, "GET", s.url+"/credentials")
+	ask(t, "PUT", s.url+"/latest/api/token")
+	ask(t, "GET", s.url+"/latest/meta-data/iam/security-credentials/demo")
+	ask(t, "GET", s.url+"/latest/meta-data/instance-id")
+	ask(t, "GET", s.url+"/roles/other/credentials")
+	ask(t, "GET", s.url+"/credentials", "Origin", "http://evil.example")
+	ask(t, "GET", s.url+"/nothing")
+	for labels, want := range map[string]string{
+		`endpoint="container",code="200"`: "2", `endpoint="container",code="401"`: "1", `endpoint="container",code="403"`: "1",
+		`endpoint="container",code="404"`: "1", `endpoint="token",code="400"`: "1", `endpoint="imds-credentials",code="401"`: "1",
+		`endpoint="imds",code="401"`: "1", `endpoint="other",code="404"`: "1",
+	} {
+		if got := metric(t, s.served, "holdfast_requests_total{"+labels+"}"); got != want {
+			t.Errorf("%s: %q, want %s", labels, got, want)
+		}
+	}
+	if resp, _ := ask(t, "POST", s.status+"/metrics"); resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST: status %d", resp.StatusCode)
+	}
+	_, text := ask(t, "GET", s.status+"/metrics")
+	help := make(map[string]bool)
+	for line := range strings.Lines(text) { // each value stands below its type
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, "# TYPE "), " ")
+		if strings.HasPrefix(line, "# TYPE ") {
+			if help[name] {
+				t.Errorf("%s is there twice", name)
+			}
+			help[name] = true
+		}
+		if name, _, _ := strings.Cut(name, "{"); !strings.HasPrefix(line, "#") && !help[name] {
+			t.Errorf("no type: %s", line)
+		}
+	}
+	if len(help) < 12 {
+		t.Errorf("%d metrics", len(help))
+	}
+}
