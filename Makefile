@@ -3,7 +3,7 @@
 GO ?= go
 FUZZTIME ?= 60s
 
-.PHONY: build demo test test-wine check static fuzz bench mutate-keychain chaos
+.PHONY: build demo test test-wine check static fuzz bench bench-serve mutate-keychain chaos
 
 build: ## builds ./bin/holdfast, with PKCS#11 if there is a C compiler
 	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
@@ -34,5 +34,8 @@ bench: build ## measures; see docs/performance.md
 mutate-keychain: ## breaks the keychain backend piece by piece and sees that its tests notice
 	@$(GO) run script/mutate-keychain.go
 
-chaos: ## kills and starves what must not break; see docs/update.md
+bench-serve: ## measures serve under load; see docs/performance.md
+	@$(GO) test -run '^$$' -bench '^BenchmarkServe$$' -benchtime 1x ./cmd/holdfast
+
+chaos: ## shows for minutes what the tests show for seconds; see docs/reliability.md
 	@script/chaos

@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/all"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -26,6 +27,9 @@ type app struct {
 	lookupEnv      func(string) (string, bool)
 	now            func() time.Time
 	openTTY        func() (tty, error)
+
+	log   *slog.Logger // nil: for people, to stderr
+	typed *typedPINs   // nil: a person is asked each time
 }
 
 // run executes one command line and returns the exit code. Standard output
@@ -41,8 +45,12 @@ func run(ctx context.Context, a app, args []string) int {
 	if !started {
 		err = &usageError{err}
 	}
+	var child *childError
+	if errors.As(err, &child) {
+		return child.code
+	}
 	code, hint := explain(err)
-	if as[*usageError](err) && code == exitUsage && signer.Hint(err) == "" {
+	if (as[*usageError](err) || errors.Is(err, rolesanywhere.ErrConfig)) && code == exitUsage && signer.Hint(err) == "" {
 		hint = "see " + cmd.CommandPath() + " --help"
 	}
 	fmt.Fprintf(a.stderr, "holdfast: %s\nhint: %s\n", oneLine(err.Error()), oneLine(hint))
@@ -97,6 +105,8 @@ of aws_signing_helper.`,
 		a.credentialProcess(),
 		a.cache(),
 		a.update(),
+		a.serve(),
+		a.exec(),
 		a.generate(),
 		a.list(),
 		a.seal(),
@@ -106,7 +116,9 @@ of aws_signing_helper.`,
 	)
 	for _, c := range root.Commands() {
 		for _, c := range append(c.Commands(), c) {
-			c.Args = noArgs
+			if c.Args == nil {
+				c.Args = noArgs
+			}
 			runE := c.RunE
 			c.RunE = func(cmd *cobra.Command, args []string) error {
 				*started = true
@@ -189,6 +201,9 @@ var valueForms = map[string]string{
 func (a app) store() *keystore.Store { return all.New() }
 
 func (a app) logger(debug bool) *slog.Logger {
+	if a.log != nil {
+		return a.log
+	}
 	level := slog.LevelWarn
 	if debug {
 		level = slog.LevelDebug

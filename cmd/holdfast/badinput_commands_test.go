@@ -3,11 +3,15 @@
 package main
 
 import (
+	"crypto/x509"
 	"net"
 	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // otherCommandCases are those of every command but credential-process.
@@ -16,7 +20,6 @@ func otherCommandCases(p *pki) (all []badInput) {
 		all = append(all, badInput{name: "holdfast " + line, args: strings.Fields(line), code: exitUsage, culprit: culprit, hint: hint})
 	}
 	usage("demmo", "demmo", "demo")
-	usage("serve", "serve", "help")
 	usage("--no-such-flag", "--no-such-flag", "help")
 	usage("-5", "-5", "help")
 	usage("help nosuch", "nosuch", "help")
@@ -103,8 +106,64 @@ func otherCommandCases(p *pki) (all []badInput) {
 	}
 	emulate("config missing", exitNotFound, "emulator.toml", "name", nil, config...)
 	emulate("config names a missing file", exitNotFound, "no.pem", "name", write("emulator.toml", []byte("[[trust_anchors]]\ncertificate_files = [\"no.pem\"]\n")), config...)
+	all = append(all, serveCases(p)...)
 	for i := range all {
 		all[i].bare = true
 	}
+	return all
+}
+
+// serveCases are those of serve and exec beyond what they share with
+// credential-process.
+func serveCases(p *pki) (all []badInput) {
+	serve := func(name string, code int, culprit, hint string, setup func(*scene), args ...string) {
+		line := append(append([]string{"serve", "--port", "0"}, goodFlags[1:]...), args...)
+		all = append(all, badInput{name: "serve: " + name, args: line, setup: setup, code: code, culprit: culprit, hint: hint})
+	}
+	serve("no flags at all", exitUsage, "--certificate", "--private-key", nil, "--certificate=", "--private-key=")
+	serve("port too high", exitUsage, "65536", "serve --help", nil, "--port", "65536")
+	serve("port negative", exitUsage, "-1", "serve --help", nil, "--port", "-1")
+	serve("port is text", exitUsage, "whole number", "port", nil, "--port", "x")
+	serve("hop limit 0", exitUsage, "--hop-limit", "serve --help", nil, "--hop-limit", "0")
+	serve("hop limit 256", exitUsage, "--hop-limit", "serve --help", nil, "--hop-limit", "256")
+	serve("log format", exitUsage, "xml", "serve --help", nil, "--log-format", "xml")
+	serve("every address", exitUsage, "0.0.0.0", "--allow-remote", nil, "--listen", "0.0.0.0")
+	serve("no address", exitUsage, "--listen", "--allow-remote", nil, "--listen", "")
+	serve("an address with a port", exitUsage, "127.0.0.1:1", "--allow-remote", nil, "--listen", "127.0.0.1:1")
+	serve("a name that is not this machine", exitUsage, "example.com", "--allow-remote", nil, "--listen", "example.com")
+	serve("status for everybody", exitUsage, "--status-listen", "--allow-remote", nil, "--status-listen", ":0")
+	serve("status without a port", exitUsage, "127.0.0.1", "port", nil, "--status-listen", "127.0.0.1")
+	serve("token file in a missing folder", exitNotFound, "no/", "name", nil, "--token-file", "no/token")
+	serve("token file is a folder", exitOther, "token", "file", func(s *scene) { s.must(os.Mkdir(s.path("token"), 0o700)) }, "--token-file", "token")
+	serve("token file is a FIFO", exitOther, "token", "file", func(s *scene) { s.must(syscall.Mkfifo(s.path("token"), 0o600)) }, "--token-file", "token")
+	serve("token file is empty", exitOther, "token", "one line", write("token"), "--token-file", "token")
+	serve("token file has two lines", exitOther, "token", "one line", write("token", []byte("a\nb")), "--token-file", "token")
+	serve("token file is endless", exitOther, "/dev/zero", "file", nil, "--token-file", "/dev/zero")
+	serve("certificate missing", exitNotFound, "none.pem", "name", nil, "--certificate", "none.pem")
+	serve("certificate expired", exitOther, "expired", "renew", func(s *scene) {
+		expired := s.ca.Issue(s, s.key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) })
+		s.write("cert.pem", signertest.CertPEM(expired))
+	})
+	serve("bad role ARN", exitUsage, "role", "arn:aws:iam", nil, "--role-arn", "arn:aws:iam::111122223333:role/a b")
+	serve("timeout 0", exitUsage, "--timeout", "serve --help", nil, "--timeout", "0s")
+	serve("session name", exitUsage, "session name", "serve --help", nil, "--role-session-name", "a b")
+	serve("config missing", exitNotFound, "roles.toml", "name", nil, "--config", "roles.toml")
+	serve("config is text", exitUsage, "roles.toml", "serve --help", write("roles.toml", []byte("hello")), "--config", "roles.toml")
+	serve("config has an unknown key", exitUsage, "cert", "docs/serve.md", write("roles.toml", []byte("[[role]]\nname = \"a\"\ncert = \"x\"\n")), "--config", "roles.toml")
+	serve("config has a bad role", exitUsage, "role 1", "docs/serve.md", write("roles.toml", []byte("[[role]]\nname = \"a/b\"\n")), "--config", "roles.toml")
+	serve("config names a missing key", exitNotFound, "none.pem", "name", write("roles.toml", []byte("[[role]]\nname = \"a\"\nprivate_key = \"none.pem\"\n")), "--config", "roles.toml")
+	serve("an argument", exitUsage, "extra", "serve --help", nil, "extra")
+
+	run := func(name string, code int, culprit, hint string, args ...string) {
+		line := append(append([]string{"exec"}, goodFlags[1:]...), args...)
+		all = append(all, badInput{name: "exec: " + name, args: line, code: code, culprit: culprit, hint: hint})
+	}
+	run("no command", exitUsage, "command", "after the flags")
+	run("only --", exitUsage, "command", "after the flags", "--")
+	run("no such command", exitNotFound, "no-such-command", "PATH", "--", "no-such-command")
+	run("a file that is no program", exitUnavailable, "cert.pem", "PATH", "--", "./cert.pem")
+	run("a folder", exitOther, "/", "PATH", "--", "/")
+	run("certificate missing", exitNotFound, "none.pem", "name", "--certificate", "none.pem", "--", "true")
+	run("unknown flag", exitUsage, "--no-such-flag", "exec --help", "--no-such-flag", "--", "true")
 	return all
 }

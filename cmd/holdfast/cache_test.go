@@ -339,7 +339,8 @@ func TestAWSClientsShareSession(t *testing.T) {
 			id := clientIdentity{dir: dir, env: []string{"XDG_CACHE_HOME=" + filepath.Join(dir, "cache")}, flags: []string{
 				flag, "--certificate", filepath.Join(dir, "cert.pem"), "--private-key", filepath.Join(dir, "key.pem"),
 			}}
-			for _, c := range append(slices.Clone(awsClients), awsClients...) {
+			clients := awsClients(t)
+			for _, c := range slices.Concat(clients, clients) {
 				c.run(t, id, url, flags)
 			}
 			events, err := os.ReadFile(filepath.Join(dir, "events"))

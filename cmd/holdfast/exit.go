@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -44,13 +45,14 @@ var exits = []struct {
 	{is(sharedfile.ErrLocked), exitUnavailable, "another update is writing, or hangs; try again"},
 	{as[*net.AddrError], exitUsage, "an address is HOST:PORT, such as 127.0.0.1:9911"},
 	{as[*net.OpError], exitUnavailable, "choose another address with --listen; port 0 takes a free one"},
+	{is(exec.ErrNotFound), exitNotFound, "check the command's name and PATH"},
 	{absentAbsolute, exitNotFound, "check the name"},
 	{is(fs.ErrNotExist), exitNotFound, "check the name; a relative path begins at the current folder"},
 	{is(fs.ErrExist), exitOther, "choose another name"},
 	{is(fs.ErrPermission), exitUnavailable, "run as a user who may read it, or change its mode"},
 	{as[*usageError], exitUsage, "see holdfast --help"},
 	{as[*keystore.RefError], exitUsage, "a reference is a path, -, env:NAME or SCHEME:…; see docs/references.md"},
-	{is(rolesanywhere.ErrConfig), exitUsage, "see holdfast credential-process --help"},
+	{is(rolesanywhere.ErrConfig), exitUsage, "see holdfast --help"},
 	{is(signer.ErrNotFound), exitNotFound, "check the reference"},
 	{is(signer.ErrAmbiguous), exitNotFound, "name one of them more precisely"},
 	{is(signer.ErrNoCertificate), exitNotFound, "name the certificate's file with --certificate"},

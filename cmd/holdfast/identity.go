@@ -72,6 +72,18 @@ var exclusive = [][2]string{
 
 // check refuses what can be refused before anything is opened.
 func (f *identityFlags) check(cmd *cobra.Command) error {
+	if err := f.checkPairs(cmd); err != nil {
+		return err
+	}
+	if f.identity.Key == "" && f.identity.Certificate == "" {
+		return signer.WithHint(usagef("neither --certificate nor --private-key is given"),
+			"name the files: --certificate cert.pem --private-key key.pem")
+	}
+	return nil
+}
+
+// checkPairs is check for flags that may name nothing.
+func (f *identityFlags) checkPairs(cmd *cobra.Command) error {
 	for _, pair := range exclusive {
 		if cmd.Flags().Changed(pair[0]) && cmd.Flags().Changed(pair[1]) {
 			return signer.WithHint(usagef("--%s excludes --%s", pair[0], pair[1]), "give one of them")
@@ -85,16 +97,21 @@ func (f *identityFlags) check(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	if f.identity.Key == "" && f.identity.Certificate == "" {
-		return signer.WithHint(usagef("neither --certificate nor --private-key is given"),
-			"name the files: --certificate cert.pem --private-key key.pem")
-	}
 	return nil
 }
 
 // open opens the key; the caller closes it.
 func (f *identityFlags) open(ctx context.Context, a app, opts keystore.Options) (signer.Signer, error) {
 	return a.store().OpenIdentity(ctx, f.resolved(), opts)
+}
+
+// openAnew is open for commands that go on, and open their key several times.
+func (f *identityFlags) openAnew(ctx context.Context, a app, debug bool) (signer.Signer, error) {
+	opts, err := a.options(f, debug)
+	if err != nil {
+		return nil, err
+	}
+	return f.open(ctx, a, opts)
 }
 
 // resolved returns the references with the module of --pkcs11-lib.

@@ -29,6 +29,9 @@ type tty interface {
 // aws_signing_helper. Without any it asks if there is a terminal.
 func (a app) pinSource(f *identityFlags, opts keystore.Options) (keystore.PINFunc, error) {
 	ask := a.prompt
+	if a.typed != nil {
+		ask = a.typed.before(ask)
+	}
 	if f.reusePIN {
 		ask = remember(ask)
 	}
@@ -140,3 +143,50 @@ type promptError struct{ err error }
 
 func (e *promptError) Error() string   { return "prompt: " + e.err.Error() }
 func (e *promptError) Unwrap() []error { return []error{e.err, signer.ErrPINRequired} }
+
+// typedPINs are for commands that outlive the person at the terminal. They ask
+// until stop is called; later they give what was typed again, for a key that
+// has to be reopened, and never a PIN that a device may have refused. They are
+// safe for concurrent use.
+type typedPINs struct {
+	mu      sync.Mutex
+	stopped bool
+	pins    map[typedKey][]byte
+}
+
+type typedKey struct {
+	what string
+	ref  keystore.Ref
+}
+
+func (t *typedPINs) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = true
+}
+
+func (t *typedPINs) before(ask keystore.PINFunc) keystore.PINFunc {
+	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+		t.mu.Lock()
+		defer t.mu.Unlock() // also: one prompt at a time
+		key := typedKey{p.What, p.Ref}
+		if t.stopped {
+			if pin, ok := t.pins[key]; ok && !p.PerSignature && !p.FewTries && !p.LastTry {
+				return bytes.Clone(pin), nil
+			}
+			if p.Optional {
+				return nil, nil
+			}
+			return nil, signer.WithHint(&promptError{errors.New("nobody is asked once the program is running")},
+				"give it by --pin-source file:PATH or env:NAME, or with --reuse-pin, or start again")
+		}
+		pin, err := ask(ctx, p)
+		if err == nil && !p.Optional {
+			if t.pins == nil {
+				t.pins = make(map[typedKey][]byte)
+			}
+			t.pins[key] = bytes.Clone(pin)
+		}
+		return pin, err
+	}
+}

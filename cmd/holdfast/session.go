@@ -50,6 +50,14 @@ func (f *sessionFlags) add(cmd *cobra.Command) {
 
 // resolve completes the config from the environment and checks it.
 func (f *sessionFlags) resolve(cmd *cobra.Command, a app) error {
+	if err := f.complete(cmd, a); err != nil {
+		return err
+	}
+	return f.config.Check()
+}
+
+// complete is resolve without what depends on the ARNs.
+func (f *sessionFlags) complete(cmd *cobra.Command, a app) error {
 	c := &f.config
 	for _, v := range []struct {
 		flag *bool
@@ -76,7 +84,7 @@ func (f *sessionFlags) resolve(cmd *cobra.Command, a app) error {
 	c.UserAgent = readBuild().userAgent()
 	c.Now = a.now
 	c.Logger = a.logger(f.debug)
-	return c.Check()
+	return nil
 }
 
 // readBundle needs the file system, and so comes after what needs nothing.
@@ -107,6 +115,14 @@ func (f *sessionFlags) transport() (err error) {
 		CABundle: f.bundle.pem, NoProxy: !f.proxy, InsecureSkipVerify: f.noVerify,
 	})
 	return f.bundleError(err)
+}
+
+// connect is both, for commands that need the network in any case.
+func (f *sessionFlags) connect(a app) error {
+	if err := f.readBundle(a); err != nil {
+		return err
+	}
+	return f.transport()
 }
 
 // trust stands for whom the transport believes.

@@ -27,14 +27,7 @@ type sessions struct {
 
 // openSessions opens the key; the caller closes the sessions.
 func (a app) openSessions(ctx context.Context, id *identityFlags, f *sessionFlags, logger *slog.Logger) (*sessions, error) {
-	open := func(ctx context.Context, a app) (signer.Signer, error) {
-		opts, err := a.options(id, f.debug)
-		if err != nil {
-			return nil, err
-		}
-		return id.open(ctx, a, opts)
-	}
-	key, err := open(ctx, a)
+	key, err := id.openAnew(ctx, a, f.debug)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +39,7 @@ func (a app) openSessions(ctx context.Context, id *identityFlags, f *sessionFlag
 	if id.onlyFiles() {
 		alone := a // nobody waits at the terminal any more
 		alone.openTTY = func() (tty, error) { return nil, errors.New("not asked again") }
-		s.reopen = func(ctx context.Context) (signer.Signer, error) { return open(ctx, alone) }
+		s.reopen = func(ctx context.Context) (signer.Signer, error) { return id.openAnew(ctx, alone, f.debug) }
 	}
 	return s, nil
 }

@@ -68,10 +68,7 @@ func (a app) runUpdate(cmd *cobra.Command, f *updateFlags) error {
 	if err := f.session.resolve(cmd, a); err != nil {
 		return err
 	}
-	if err := f.session.readBundle(a); err != nil {
-		return err
-	}
-	if err := f.session.transport(); err != nil {
+	if err := f.session.connect(a); err != nil {
 		return err
 	}
 	return a.keepUpdated(cmd.Context(), f, file)

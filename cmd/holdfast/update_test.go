@@ -190,7 +190,7 @@ func TestSessionsTakeRenewedFiles(t *testing.T) {
 	var session sessionFlags
 	var cmd cobra.Command
 	session.add(&cmd)
-	if err := errors.Join(cmd.ParseFlags(strings.Fields(flags)), session.resolve(&cmd, a), session.readBundle(a), session.transport()); err != nil {
+	if err := errors.Join(cmd.ParseFlags(strings.Fields(flags)), session.resolve(&cmd, a), session.connect(a)); err != nil {
 		t.Fatal(err)
 	}
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")

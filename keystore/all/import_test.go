@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"rolesanywhere/credentials/process":    {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/imds":       {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/container":  {"rolesanywhere/credentials"},
+	"rolesanywhere/credentials/loopback":   {},
 	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials"},
 	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/awssdk":                 {"rolesanywhere/credentials"},

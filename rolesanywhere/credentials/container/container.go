@@ -27,6 +27,8 @@ type Handler struct {
 	Token func() string
 
 	RoleARN string // may be blank
+
+	answer credentials.Encoded
 }
 
 // A document is what clients read. Expiration is in whole seconds with Z, the
@@ -59,7 +61,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusServiceUnavailable, refusal{"CredentialsNotAvailable", "no valid credentials are there; the log of the server says why"})
 		return
 	}
-	write(w, http.StatusOK, document{
+	body, err := h.answer.Bytes(c, h.encode)
+	if err != nil { // strings alone: it cannot
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	writeBytes(w, http.StatusOK, body)
+}
+
+func (h *Handler) encode(c credentials.Credentials) ([]byte, error) {
+	return json.Marshal(document{
 		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, Token: c.SessionToken,
 		Expiration: c.Expires.UTC().Format(time.RFC3339), RoleARN: h.RoleARN, AccountID: c.AccountID,
 	})
@@ -71,12 +82,16 @@ func sameSecret(given, want string) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && want != ""
 }
 
-func write(w http.ResponseWriter, status int, v any) {
+func write(w http.ResponseWriter, status int, v refusal) {
 	body, err := json.Marshal(v)
 	if err != nil { // strings alone: it cannot
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
+	writeBytes(w, status, body)
+}
+
+func writeBytes(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)

@@ -34,6 +34,8 @@ type Handler struct {
 	Region  string // of placement; blank: not told
 
 	Tokens *Tokens // may be shared between handlers
+
+	answer credentials.Encoded
 }
 
 // maxTTL is the longest life of a token, in seconds.
@@ -99,7 +101,16 @@ func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusServiceUnavailable, struct{ Code, Message string }{"CredentialsNotAvailable", "no valid credentials are there; the log of the server says why"})
 		return
 	}
-	writeJSON(w, http.StatusOK, document{
+	body, err := h.answer.Bytes(c, h.encode)
+	if err != nil { // strings alone: it cannot
+		fail(w, http.StatusInternalServerError)
+		return
+	}
+	write(w, "application/json", body)
+}
+
+func (h *Handler) encode(c credentials.Credentials) ([]byte, error) {
+	return json.Marshal(document{
 		Code: "Success", LastUpdated: h.Tokens.now().UTC().Format(time.RFC3339), Type: "AWS-HMAC",
 		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, Token: c.SessionToken,
 		Expiration: c.Expires.UTC().Format(time.RFC3339),
@@ -109,37 +120,38 @@ func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) {
 // instanceID is one that no instance has; some old clients want one.
 const instanceID = "i-00000000000000000"
 
-// document answers what some clients read besides credentials.
+// document answers what clients read besides credentials.
 func (h *Handler) document(w http.ResponseWriter, path string) {
-	text := map[string]string{
-		"meta-data/iam/security-credentials": h.Role,
-		credentialsPath:                      h.Role,
-		"meta-data/instance-id":              instanceID,
-	}
+	zone := ""
 	if h.Region != "" {
-		text["meta-data/placement/region"] = h.Region
-		text["meta-data/placement/availability-zone"] = h.Region + "a"
+		zone = h.Region + "a"
 	}
-	if s, ok := text[path]; ok {
-		write(w, "text/plain", []byte(s))
-		return
-	}
+	text := ""
 	switch path {
+	case credentialsPath, strings.TrimSuffix(credentialsPath, "/"):
+		text = h.Role
+	case "meta-data/instance-id":
+		text = instanceID
+	case "meta-data/placement/region":
+		text = h.Region
+	case "meta-data/placement/availability-zone":
+		text = zone
 	case "meta-data/iam/info":
 		writeJSON(w, http.StatusOK, struct{ Code, LastUpdated, InstanceProfileArn, InstanceProfileId string }{
 			"Success", h.Tokens.now().UTC().Format(time.RFC3339), h.RoleARN, "",
 		})
+		return
 	case "dynamic/instance-identity/document":
-		zone := ""
-		if h.Region != "" {
-			zone = h.Region + "a"
-		}
 		writeJSON(w, http.StatusOK, map[string]string{
 			"instanceId": instanceID, "region": h.Region, "availabilityZone": zone, "accountId": accountOf(h.RoleARN),
 		})
-	default:
-		fail(w, http.StatusNotFound)
+		return
 	}
+	if text == "" {
+		fail(w, http.StatusNotFound)
+		return
+	}
+	write(w, "text/plain", []byte(text))
 }
 
 // accountOf returns the fifth field of an ARN.

@@ -6,22 +6,24 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"hash"
+	"sync"
 	"time"
 )
 
 // Tokens issues session tokens and knows them again without keeping them: a
 // token is its end and a MAC of that. It is safe for concurrent use.
 type Tokens struct {
-	key   [sha256.Size]byte
 	clock func() time.Time
+	macs  sync.Pool // of hash.Hash, with the key in it
 }
 
 // NewTokens returns Tokens with a random key, so that those of other processes,
 // and of earlier ones, are not known. now is the clock; nil: time.Now.
 func NewTokens(now func() time.Time) *Tokens {
-	t := &Tokens{clock: now}
-	_, _ = rand.Read(t.key[:]) // never fails
-	return t
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // never fails
+	return &Tokens{clock: now, macs: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
 }
 
 func (t *Tokens) now() time.Time {
@@ -39,7 +41,9 @@ func (t *Tokens) issue(ttl time.Duration) string {
 }
 
 func (t *Tokens) seal(end []byte) []byte {
-	mac := hmac.New(sha256.New, t.key[:])
+	mac := t.macs.Get().(hash.Hash)
+	defer t.macs.Put(mac)
+	mac.Reset()
 	mac.Write(end)
 	return mac.Sum(end)
 }

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/container"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/imds"
+)
+
+// handler answers for every role below a path of its own and, if it has one, at
+// its port. The container endpoint is also there for the first role without a
+// path. The metadata service is so for a single role only: the AWS SDKs for Go
+// and JavaScript leave out the path of AWS_EC2_METADATA_SERVICE_ENDPOINT, and
+// would take the first role's credentials for another's.
+func (d *daemon) handler() http.Handler {
+	mux := http.NewServeMux()
+	ports := make(map[int]http.Handler)
+	tokens := imds.NewTokens(d.app.now)
+	for i, r := range d.roles {
+		metadata := &imds.Handler{Current: r.cache.Current, Role: r.name, RoleARN: r.arn, Region: r.region, Tokens: tokens}
+		endpoint := &container.Handler{Current: r.cache.Current, Token: d.token.Value, RoleARN: r.arn}
+		if len(d.roles) == 1 {
+			mux.Handle("/latest/", metadata)
+		}
+		if i == 0 {
+			mux.Handle("/credentials", endpoint)
+		}
+		prefix := "/roles/" + r.name
+		mux.Handle(prefix+"/latest/", http.StripPrefix(prefix, metadata))
+		mux.Handle(prefix+"/credentials", endpoint)
+		if r.port != 0 {
+			own := http.NewServeMux()
+			own.Handle("/latest/", metadata)
+			own.Handle("/credentials", endpoint)
+			ports[r.port] = own
+		}
+	}
+	if len(ports) == 0 {
+		return mux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if addr, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && ports[addr.Port] != nil {
+			ports[addr.Port].ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// announce prints what a person has to paste, in one write, once connections
+// are accepted; a program waits for the first line.
+func (d *daemon) announce() error {
+	base := baseURL(d.listeners[0].Addr())
+	var b strings.Builder
+	fmt.Fprintf(&b, "# listening on %s\n", base)
+	for _, l := range d.status {
+		fmt.Fprintf(&b, "# status at %s/healthz, /readyz and /metrics\n", baseURL(l.Addr()))
+	}
+	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=%s\n", shellQuote(d.token.path))
+	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN=\"$(cat %s)\"\n", shellQuote(d.token.path))
+	metadata := func(note, url string) {
+		fmt.Fprintf(&b, "# or, for programs that know the instance metadata service only%s:\n", note)
+		fmt.Fprintf(&b, "# export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s/\n", url)
+	}
+	for _, r := range d.roles {
+		if len(d.roles) == 1 {
+			fmt.Fprintf(&b, "export AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", base)
+			metadata("", base)
+			continue
+		}
+		path := base + "/roles/" + r.name
+		fmt.Fprintf(&b, "# role %s\nexport AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", r.name, path)
+		if r.port != 0 {
+			metadata("", baseURL(&net.TCPAddr{IP: d.listeners[0].Addr().(*net.TCPAddr).IP, Port: r.port}))
+		} else {
+			metadata(" (AWS CLI and boto3; others need a port for the role)", path)
+		}
+	}
+	_, err := io.WriteString(d.app.stdout, b.String())
+	return err
+}
+
+// baseURL names an address as a client of this machine may.
+func baseURL(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// shellQuote leaves alone what no shell would change.
+func shellQuote(s string) string {
+	plain := func(r rune) bool {
+		return 'a' <= r|0x20 && r|0x20 <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+=:@%,", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A roleSetup is what a role is made of: what flags say, and a table of the
+// configuration over them.
+type roleSetup struct {
+	name    string
+	port    int // of its own; 0: none
+	id      identityFlags
+	session sessionFlags
+}
+
+// A roleTable is a [[role]] of the configuration. What it leaves out is as the
+// flags say.
+type roleTable struct {
+	Name            string `toml:"name"`
+	Certificate     string `toml:"certificate"`
+	PrivateKey      string `toml:"private_key"`
+	Intermediates   string `toml:"intermediates"`
+	PINSource       string `toml:"pin_source"`
+	TrustAnchorARN  string `toml:"trust_anchor_arn"`
+	ProfileARN      string `toml:"profile_arn"`
+	RoleARN         string `toml:"role_arn"`
+	Region          string `toml:"region"`
+	Endpoint        string `toml:"endpoint"`
+	SessionDuration int    `toml:"session_duration"` // seconds
+	RoleSessionName string `toml:"role_session_name"`
+	Port            int    `toml:"port"`
+}
+
+// maxServeConfig bounds a configuration, in bytes; the decoder takes a KiB of
+// memory for each array in an array.
+const maxServeConfig = 64 << 10
+
+// readRoles reads a configuration. Relative paths in it are relative to its
+// folder.
+func readRoles(path string) ([]roleTable, error) {
+	data, err := keystore.ReadFile(path, maxServeConfig)
+	if err != nil {
+		return nil, fmt.Errorf("--config %s: %w", path, err)
+	}
+	var doc struct {
+		Roles []roleTable `toml:"role"`
+	}
+	meta, err := toml.Decode(string(data), &doc)
+	if err != nil {
+		return nil, usagef("--config %s: %w", path, err)
+	}
+	if keys := meta.Undecoded(); len(keys) > 0 {
+		return nil, signer.WithHint(usagef("--config %s: unknown key %s", path, keys[0]), "see docs/serve.md for the keys")
+	}
+	if len(doc.Roles) == 0 {
+		return nil, signer.WithHint(usagef("--config %s: no [[role]]", path), "see docs/serve.md for an example")
+	}
+	for i := range doc.Roles {
+		r := &doc.Roles[i]
+		for _, ref := range []*string{&r.Certificate, &r.PrivateKey, &r.Intermediates, &r.PINSource} {
+			*ref = rebase(*ref, filepath.Dir(path))
+		}
+	}
+	return doc.Roles, nil
+}
+
+// rebase makes a relative path in a reference relative to dir. What is no file
+// stays as it is.
+func rebase(text, dir string) string {
+	if text == "" || text == "prompt" {
+		return text
+	}
+	ref, err := keystore.ParseRef(text)
+	if err != nil || ref.Scheme != keystore.SchemeFile || filepath.IsAbs(ref.Rest) {
+		return text
+	}
+	path := filepath.Join(dir, ref.Rest)
+	if _, err := keystore.ParseRef(path); err == nil && !strings.Contains(path, ":") {
+		return path
+	}
+	return "." + string(filepath.Separator) + path // a colon would end a scheme
+}
+
+// over lays a table over what the flags say. A role with a key or certificate
+// of its own takes neither from the flags.
+func (t roleTable) over(r roleSetup) (roleSetup, error) {
+	if t.Certificate != "" || t.PrivateKey != "" {
+		r.id.identity = keystore.Identity{}
+		r.id.pinSource = ""
+	}
+	c := &r.session.config
+	for _, f := range []struct {
+		dst *string
+		v   string
+	}{
+		{&r.name, t.Name},
+		{&r.id.identity.Certificate, t.Certificate},
+		{&r.id.identity.Key, t.PrivateKey},
+		{&r.id.identity.Intermediates, t.Intermediates},
+		{&r.id.pinSource, t.PINSource},
+		{&c.TrustAnchorARN, t.TrustAnchorARN},
+		{&c.ProfileARN, t.ProfileARN},
+		{&c.RoleARN, t.RoleARN},
+		{&c.Region, t.Region},
+		{&c.Endpoint, t.Endpoint},
+		{&c.SessionName, t.RoleSessionName},
+	} {
+		overlay(f.dst, f.v)
+	}
+	if t.SessionDuration < 0 || t.SessionDuration > int(rolesanywhere.MaxDuration/time.Second) {
+		return r, fmt.Errorf("session_duration %d is not from %d to %d seconds",
+			t.SessionDuration, rolesanywhere.MinDuration/time.Second, rolesanywhere.MaxDuration/time.Second)
+	}
+	if t.Port < 0 || t.Port > 65535 {
+		return r, fmt.Errorf("port %d is not from 1 to 65535", t.Port)
+	}
+	r.port = t.Port
+	overlay(&c.Duration, time.Duration(t.SessionDuration)*time.Second)
+	return r, nil
+}
+
+// setups returns the roles that flags and, if there is one, the configuration
+// name, and checks what needs nothing but the text.
+func setups(cmd *cobra.Command, flags roleSetup, configFile string) ([]roleSetup, error) {
+	if configFile == "" {
+		if err := flags.id.check(cmd); err != nil {
+			return nil, err
+		}
+		if err := flags.session.config.Check(); err != nil {
+			return nil, err
+		}
+		flags.name = flags.session.config.RoleARN[strings.LastIndexByte(flags.session.config.RoleARN, '/')+1:]
+		return []roleSetup{flags}, nil
+	}
+	if err := flags.id.checkPairs(cmd); err != nil {
+		return nil, err
+	}
+	tables, err := readRoles(configFile)
+	if err != nil {
+		return nil, err
+	}
+	var all []roleSetup
+	seen := make(map[string]bool)
+	for i, t := range tables {
+		r, err := t.over(flags)
+		switch {
+		case err != nil:
+		case r.name == "":
+			err = errors.New("has no name")
+		case seen[r.name]:
+			err = errors.New("is there twice")
+		case !isRoleName(r.name):
+			err = errors.New("its name is not 1 to 64 letters, digits or any of _+=,.@-")
+		case r.id.identity.Key == "" && r.id.identity.Certificate == "":
+			err = errors.New("has neither certificate nor private_key")
+		default:
+			err = r.session.config.Check()
+		}
+		if err != nil {
+			err = &usageError{fmt.Errorf("--config %s: role %d %q: %w", configFile, i+1, t.Name, err)}
+			return nil, signer.WithHint(err, "see docs/serve.md for the keys of a role")
+		}
+		seen[r.name] = true
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// isRoleName follows the names of IAM roles, which are parts of a path as they
+// stand.
+func isRoleName(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && strings.IndexByte("_+=,.@-", c) < 0 {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 64 && s != "." && s != ".."
+}
+
+// A role has credentials that are always there.
+type role struct {
+	name   string
+	port   int // of its own; 0: none
+	arn    string
+	region string
+	files  []string // that the key and the certificate are in
+	loaded stamp    // of these, before they were opened
+	source *pairSource
+	cache  *credentials.Cache
+	force  chan<- struct{} // reloads the key and the certificate; set by serve
+}
+
+// openRole opens the key of a role. The caller closes role.source.
+func (a app) openRole(ctx context.Context, setup roleSetup) (*role, error) {
+	id := setup.id
+	debug := setup.session.debug
+	config := setup.session.config
+	log := a.logger(debug).With("role", setup.name)
+	config.Logger = log
+	config.CertificateName = id.certificateName()
+	open := func(ctx context.Context) (signer.Signer, error) { return id.openAnew(ctx, a, debug) }
+	names := files(id.identity)
+	loaded := stampOf(names)
+	source, err := newPairSource(ctx, open, config, log)
+	if err != nil {
+		return nil, err
+	}
+	return &role{
+		name: setup.name, port: setup.port, arn: config.RoleARN, region: regionOf(config), files: names, loaded: loaded,
+		source: source,
+		cache:  &credentials.Cache{Source: source, Logger: log, Now: a.now},
+	}, nil
+}
+
+// regionOf returns the region that clients are told: that of the trust anchor,
+// which is the fourth field of its ARN, unless another was given.
+func regionOf(c rolesanywhere.Config) string {
+	if c.Region != "" {
+		return c.Region
+	}
+	return strings.Split(c.TrustAnchorARN, ":")[3] // Config.Check saw to it
+}

@@ -1,0 +1,322 @@
+package loopback_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
+)
+
+// start serves until the test ends and returns the address, and what ends it
+// and returns what Serve returned.
+func start(t *testing.T, s *loopback.Server) (addr string, stop func() error) {
+	t.Helper()
+	l, err := loopback.Listen(t.Context(), "127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, l) }()
+	stop = func() error {
+		cancel()
+		err := <-served
+		served <- err
+		return err
+	}
+	t.Cleanup(func() { stop() })
+	return l.Addr().String(), stop
+}
+
+// A wire is a connection on which a test writes bytes.
+type wire struct {
+	net.Conn
+	t *testing.T
+	r *bufio.Reader
+}
+
+func dial(t *testing.T, addr string) *wire {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return &wire{c, t, bufio.NewReader(c)}
+}
+
+// ask sends text and returns the status of the answer.
+func (w *wire) ask(text string) (int, error) {
+	w.t.Helper()
+	if _, err := io.WriteString(w, text); err != nil {
+		return 0, err
+	}
+	resp, err := http.ReadResponse(w.r, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+const get = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+var ok = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+
+func TestRefusals(t *testing.T) {
+	var seen atomic.Int64
+	addr, _ := start(t, &loopback.Server{
+		Handler: ok, Hosts: []string{"pod.internal"},
+		Observe: func(_ *http.Request, status int) { seen.Store(int64(status)) },
+	})
+	for _, test := range []struct {
+		head string // after the request line
+		want int
+	}{
+		{"Host: 127.0.0.1:9911", 200},
+		{"Host: 127.0.0.1", 200},
+		{"Host: localhost", 200},
+		{"Host: LOCALHOST:1", 200},
+		{"Host: [::1]:9911", 200},
+		{"Host: [::1]", 200},
+		{"Host: 169.254.170.2", 200},
+		{"Host: pod.internal", 200},
+		{"Host: pod.internal:80", 200},
+		{"Host: evil.example", 403},
+		{"Host: evil.example:9911", 403},
+		{"Host: localhost.evil.example", 403},
+		{"Host: 127.0.0.1.evil.example", 403},
+		{"Host: xpod.internal", 403},
+		{"Host: ", 403},
+		{"Host: localhost\r\nX-Forwarded-For: 127.0.0.1", 403},
+		{"Host: localhost\r\nX-Forwarded-For:", 403},
+		{"Host: localhost\r\nx-forwarded-for: ::1", 403},
+		{"Host: localhost\r\nForwarded: for=127.0.0.1", 403},
+		{"Host: localhost\r\nOrigin: http://localhost", 403},
+		{"Host: localhost\r\nOrigin:", 403},
+		{"Host: localhost\r\nSec-Fetch-Site: same-origin", 403},
+		{"Host: localhost\r\nContent-Length: 0", 200},
+		{"Host: localhost\r\nContent-Length: 1\r\n\r\nx", 413},
+		{"Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0", 413},
+		{"Host: localhost\r\nX: " + strings.Repeat("x", 4<<10), 200},
+		{"Host: localhost\r\nX: " + strings.Repeat("x", 64<<10), 431},
+		{"Host: localhost\r\nHost: localhost", 400},
+	} {
+		name := test.head[:min(len(test.head), 60)]
+		got, err := dial(t, addr).ask("GET / HTTP/1.1\r\n" + test.head + "\r\n\r\n")
+		if err != nil || got != test.want {
+			t.Errorf("%q: status %d, %v, want %d", name, got, err, test.want)
+		}
+		if test.want != 431 && test.want != 400 && seen.Load() != int64(test.want) { // those two are net/http's
+			t.Errorf("%q: observed %d", name, seen.Load())
+		}
+	}
+}
+
+// Connections without a request, however many, do not keep others out; those
+// whose request is being answered are left alone.
+func TestManyIdleConnections(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	s := &loopback.Server{MaxConns: 20, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(begun)
+			<-release
+		}
+		ok(w, r)
+	})}
+	addr, _ := start(t, s)
+	slow := dial(t, addr)
+	slowDone := make(chan error, 1)
+	go func() {
+		status, err := slow.ask("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if status != 200 && err == nil {
+			err = fmt.Errorf("status %d", status)
+		}
+		slowDone <- err
+	}()
+	<-begun
+	regular := dial(t, addr)
+	for i := range 200 {
+		half := dial(t, addr)
+		if i%2 == 0 {
+			if _, err := io.WriteString(half, "GET / HT"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%10 == 0 { // one that comes back in time keeps its place
+			for begin := time.Now(); accepted(s) < int64(i)+3 && time.Since(begin) < 10*time.Second; {
+				runtime.Gosched()
+			}
+			if status, err := regular.ask(get); err != nil || status != 200 {
+				t.Fatalf("after %d: status %d, %v", i, status, err)
+			}
+		}
+	}
+	if status, err := dial(t, addr).ask(get); err != nil || status != 200 {
+		t.Errorf("status %d, %v", status, err)
+	}
+	open, dropped := s.Conns()
+	if open > 20 || dropped < 150 {
+		t.Errorf("%d open, %d dropped", open, dropped)
+	}
+	close(release)
+	if err := <-slowDone; err != nil {
+		t.Error(err)
+	}
+}
+
+// accepted returns how many connections s has accepted, while it closed none but
+// to make room.
+func accepted(s *loopback.Server) int64 {
+	open, dropped := s.Conns()
+	return int64(open) + dropped
+}
+
+// If all are busy there is no room.
+func TestAllBusy(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	addr, _ := start(t, &loopback.Server{MaxConns: 2, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		<-release
+	})})
+	done := make(chan error, 2)
+	for range 2 {
+		w := dial(t, addr)
+		go func() {
+			_, err := w.ask(get)
+			done <- err
+		}()
+		<-begun
+	}
+	if _, err := dial(t, addr).ask(get); err == nil {
+		t.Error("a third was answered")
+	}
+	close(release)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What is being answered is finished; what waits is not waited for.
+func TestDrain(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	addr, stop := start(t, &loopback.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-release
+		ok(w, r)
+	})})
+	half := dial(t, addr)
+	if _, err := io.WriteString(half, "GET / HT"); err != nil {
+		t.Fatal(err)
+	}
+	busy := dial(t, addr)
+	done := make(chan error, 1)
+	go func() {
+		status, err := busy.ask(get)
+		if status != 200 && err == nil {
+			err = fmt.Errorf("status %d", status)
+		}
+		done <- err
+	}()
+	<-begun
+	stopped := make(chan error, 1)
+	begin := time.Now()
+	go func() { stopped <- stop() }()
+	if _, err := half.r.ReadByte(); err == nil {
+		t.Error("the half-open connection was answered")
+	}
+	if d := time.Since(begin); d > loopback.DrainTimeout-time.Second {
+		t.Errorf("the half-open connection was held for %v", d)
+	}
+	select {
+	case err := <-stopped:
+		t.Fatalf("stopped while a request was being answered: %v", err)
+	default:
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("tcp", addr); err == nil {
+		t.Error("still listening")
+	}
+}
+
+// Connections that clients closed are no longer counted.
+func TestConnsAreForgotten(t *testing.T) {
+	s := &loopback.Server{Handler: ok}
+	addr, _ := start(t, s)
+	for range 5 {
+		w := dial(t, addr)
+		if status, err := w.ask(get); err != nil || status != 200 {
+			t.Fatalf("status %d, %v", status, err)
+		}
+		w.Close()
+	}
+	for begin := time.Now(); ; runtime.Gosched() {
+		if open, dropped := s.Conns(); open == 0 && dropped == 0 {
+			return
+		} else if time.Since(begin) > 10*time.Second {
+			t.Fatalf("%d open, %d dropped", open, dropped)
+		}
+	}
+}
+
+func TestServeReportsBrokenListener(t *testing.T) {
+	l, err := loopback.Listen(t.Context(), "127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := (&loopback.Server{Handler: ok}).Serve(t.Context(), l); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestListen(t *testing.T) {
+	for _, test := range []struct {
+		addr   string
+		remote bool
+		ok     bool
+	}{
+		{"127.0.0.1:0", false, true},
+		{"127.0.0.2:0", false, true},
+		{"localhost:0", false, true},
+		{"0.0.0.0:0", false, false},
+		{":0", false, false},
+		{"[::]:0", false, false},
+		{"192.0.2.1:0", false, false},
+		{"example.com:0", false, false},
+		{"0.0.0.0:0", true, true},
+	} {
+		l, err := loopback.Listen(t.Context(), test.addr, test.remote)
+		if (err == nil) != test.ok || err != nil && !errors.Is(err, loopback.ErrNotLoopback) {
+			t.Errorf("%s, remote %t: error %v", test.addr, test.remote, err)
+		}
+		if err == nil {
+			l.Close()
+		}
+	}
+	if _, err := loopback.Listen(t.Context(), "127.0.0.1", false); err == nil || errors.Is(err, loopback.ErrNotLoopback) {
+		t.Errorf("no port: error %v", err)
+	}
+}
