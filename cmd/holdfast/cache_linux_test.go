@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,3 +81,5 @@ func TestChaosCacheLock(t *testing.T) {
 		t.Errorf("took %v, the same: %t, standard error: %s", took, again == out, stderr)
 	}
 }
+
+func (s *cacheScene) folder() string { return filepath.Join(s.dir, "cache", "holdfast") }

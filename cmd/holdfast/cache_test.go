@@ -92,8 +92,6 @@ func (s *cacheScene) serve(t *testing.T, anchor string, latency time.Duration) {
 	s.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "XDG_CACHE_HOME=" + filepath.Join(s.dir, "cache"), "GORACE=" + quickExit}
 }
 
-func (s *cacheScene) folder() string { return filepath.Join(s.dir, "cache", "holdfast") }
-
 func (s *cacheScene) command(program []string, more ...string) *exec.Cmd {
 	line := slices.Concat(program, []string{"holdfast"}, s.args, more)
 	cmd := exec.Command(line[0], line[1:]...)
