@@ -89,7 +89,7 @@ func (s *cacheScene) serve(t *testing.T, anchor string, latency time.Duration) {
 		"credential-process", "--endpoint", server.URL, "--session-duration", "900",
 		"--trust-anchor-arn", e.TrustAnchorARNs()[0], "--profile-arn", e.ProfileARNs()[0], "--role-arn", e.RoleARNs()[0],
 	}
-	s.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "XDG_CACHE_HOME=" + filepath.Join(s.dir, "cache"), "GORACE=" + quickExit}
+	s.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "XDG_CACHE_HOME=" + filepath.Join(s.dir, "cache"), "LOCALAPPDATA=" + filepath.Join(s.dir, "cache"), "GORACE=" + quickExit}
 }
 
 func (s *cacheScene) command(program []string, more ...string) *exec.Cmd {
@@ -297,7 +297,7 @@ func TestCacheEndsWithCertificate(t *testing.T) {
 		a := app{stdout: &stdout, stderr: &stderr, openTTY: openTTY,
 			now: func() time.Time { return time.Now().Add(offset) },
 			lookupEnv: func(name string) (string, bool) {
-				if name != "XDG_CACHE_HOME" {
+				if name != "XDG_CACHE_HOME" && name != "LOCALAPPDATA" {
 					return "", false
 				}
 				return filepath.Join(dir, "cache"), true

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -169,6 +170,9 @@ func freePort(t testing.TB) int {
 // TestAWSClientsServed lets AWS's own clients find credentials in each way that
 // serve and exec offer.
 func TestAWSClientsServed(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the clients are Debian's")
+	}
 	clients := awsClients(t)
 	dir := t.TempDir()
 	writeFiles(t, dir, "p256")

@@ -87,11 +87,8 @@ func rebase(text, dir string) string {
 	if err != nil || ref.Scheme != keystore.SchemeFile || filepath.IsAbs(ref.Rest) {
 		return text
 	}
-	path := filepath.Join(dir, ref.Rest)
-	if _, err := keystore.ParseRef(path); err == nil && !strings.Contains(path, ":") {
-		return path
-	}
-	return "." + string(filepath.Separator) + path // a colon would end a scheme
+	ref.Rest = filepath.Join(dir, ref.Rest)
+	return ref.String()
 }
 
 // over lays a table over what the flags say. A role with a key or certificate
