@@ -51,7 +51,11 @@ func native(err error) error {
 	return Error(code)
 }
 
-// call calls what returns a BOOL and sets the last error.
+// call calls what returns a BOOL and sets the last error. What the arguments
+// point to stays where it is until the call returns, as for a system call: a
+// stack that grows would leave Windows with the addresses of before.
+//
+//go:uintptrescapes
 func call(p *windows.LazyProc, args ...uintptr) error {
 	if err := p.Find(); err != nil {
 		return errNotSupported
@@ -62,7 +66,9 @@ func call(p *windows.LazyProc, args ...uintptr) error {
 	return nil
 }
 
-// status calls what returns a SECURITY_STATUS.
+// status calls what returns a SECURITY_STATUS; see call for its arguments.
+//
+//go:uintptrescapes
 func status(p *windows.LazyProc, args ...uintptr) error {
 	if err := p.Find(); err != nil {
 		return errNotSupported

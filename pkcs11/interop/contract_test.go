@@ -23,8 +23,9 @@ var backend pkcs11.Backend
 
 // A token is where a test's keys are.
 type token struct {
-	uri pkcs11.URI // of the token, with its module
-	pin string
+	uri      pkcs11.URI // of the token, with its module
+	pin      string
+	sessions int // that a key opens at most; 0: the usual number
 }
 
 // ref names the key with a label, or with an ID if that is not empty.
@@ -60,7 +61,17 @@ func (tok token) generate(t *testing.T, ref keystore.Ref, kind keystore.KeyType)
 // open opens the key and expects a chain of n certificates.
 func (tok token) open(t *testing.T, ref keystore.Ref, n int) signer.Signer {
 	t.Helper()
-	s, err := backend.Open(t.Context(), ref, tok.options())
+	var s signer.Signer
+	var err error
+	if tok.sessions == 0 {
+		s, err = backend.Open(t.Context(), ref, tok.options())
+	} else {
+		u, parseErr := pkcs11.ParseURI(ref.Scheme + ":" + ref.Rest)
+		if parseErr != nil {
+			t.Fatal(parseErr)
+		}
+		s, err = pkcs11.Open(t.Context(), pkcs11.Config{URI: u, PIN: tok.options().PIN, MaxSessions: tok.sessions})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +105,7 @@ func softHSM(t *testing.T, module string) token {
 	if module != "" {
 		uri.ModulePath = module
 	}
-	return token{uri, pkcs11test.PIN}
+	return token{uri: uri, pin: pkcs11test.PIN}
 }
 
 // verify checks an ASN.1 signature of ECDSA, or one of PKCS #1 v1.5, over a

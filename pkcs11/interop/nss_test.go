@@ -29,6 +29,6 @@ func TestNSS(t *testing.T) {
 	command(t, certutil, "-N", "-d", "sql:"+dir, "-f", pinFile)
 	kitModules(t, map[string]string{"nss": fmt.Sprintf(
 		"module: %s\nx-init-reserved: configdir='sql:%s' certPrefix='' keyPrefix='' secmod='secmod.db' flags=\n", softoken, dir)})
-	tok := token{pkcs11.URI{Token: "NSS Certificate DB", ModulePath: path}, pin}
+	tok := token{uri: pkcs11.URI{Token: "NSS Certificate DB", ModulePath: path}, pin: pin}
 	contract(t, tok, keystore.RSA2048, keystore.P256, keystore.P384)
 }

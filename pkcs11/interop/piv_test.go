@@ -155,7 +155,7 @@ func within(t *testing.T, limit time.Duration, f func() error) {
 }
 
 func (s setup) token(pin string) token {
-	return token{pkcs11.URI{ModulePath: s.module}, pin}
+	return token{uri: pkcs11.URI{ModulePath: s.module}, pin: pin}
 }
 
 func (s setup) contract(t *testing.T) {

@@ -39,5 +39,6 @@ func TestTPM2(t *testing.T) {
 	t.Setenv("TPM2_PKCS11_LOG_LEVEL", "0")
 	command(t, tool, "--module", module, "--slot-index", "0", "--init-token", "--label", "tpm", "--so-pin", soPIN)
 	command(t, tool, "--module", module, "--slot-index", "0", "--init-pin", "--login", "--login-type", "so", "--so-pin", soPIN, "--new-pin", pin)
-	contract(t, token{pkcs11.URI{Token: "tpm", ModulePath: module}, pin}, keystore.P256, keystore.RSA2048)
+	// tpm2-pkcs11 1.9.0 has crashed in C_Sign with several sessions at once.
+	contract(t, token{pkcs11.URI{Token: "tpm", ModulePath: module}, pin, 1}, keystore.P256, keystore.RSA2048)
 }
