@@ -297,7 +297,7 @@ func TestCacheEndsWithCertificate(t *testing.T) {
 		a := app{stdout: &stdout, stderr: &stderr, openTTY: openTTY,
 			now: func() time.Time { return time.Now().Add(offset) },
 			lookupEnv: func(name string) (string, bool) {
-				if name != "XDG_CACHE_HOME" && name != "LOCALAPPDATA" {
+				if name != "XDG_CACHE_HOME" && name != "LocalAppData" {
 					return "", false
 				}
 				return filepath.Join(dir, "cache"), true
