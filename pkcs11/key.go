@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -56,8 +57,7 @@ type Key struct {
 	shut bool
 
 	renewing sync.Mutex // held while reconnecting, so that one does
-	mu       sync.Mutex // guards conn
-	conn     *connection
+	conn     atomic.Pointer[connection]
 }
 
 // A connection is a key's handle and sessions, from login to loss.
@@ -97,7 +97,8 @@ func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 		return nil, errors.Join(err, mod.release())
 	}
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	k.conn, k.pub = conn, conn.key.pub
+	k.conn.Store(conn)
+	k.pub = conn.key.pub
 	// A key without a certificate is a key all the same.
 	if k.chain, err = signer.Chain(k.pub, certs); err != nil {
 		k.chain = nil
@@ -195,14 +196,8 @@ func (k *Key) Chain() []*x509.Certificate { return k.chain }
 
 // URI names the key so that it is found again: its token, label and ID.
 func (k *Key) URI() URI {
-	conn := k.current()
+	conn := k.conn.Load()
 	return conn.key.uri(conn.token)
-}
-
-func (k *Key) current() *connection {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.conn
 }
 
 // Close implements [signer.Signer]. The module is finalized when the last of
@@ -217,7 +212,7 @@ func (k *Key) Close() error {
 	}
 	k.shut = true
 	// A session that is gone with its token is closed well enough.
-	if err := k.current().pool.drain(0); err != nil && !lost(err) {
+	if err := k.conn.Load().pool.drain(0); err != nil && !lost(err) {
 		return errors.Join(err, k.mod.release())
 	}
 	return k.mod.release()
@@ -253,7 +248,7 @@ func (k *Key) attempt(op operation) ([]byte, error) {
 	d := k.auth.begin()
 	defer d.end()
 	for n := 1; ; {
-		conn := k.current()
+		conn := k.conn.Load()
 		sig, err := k.sign(conn, op, d)
 		switch {
 		case err == nil:
@@ -299,7 +294,7 @@ func (k *Key) sign(conn *connection, op operation, d *dialog) ([]byte, error) {
 func (k *Key) reconnect(old *connection, cause error, d *dialog) error {
 	k.renewing.Lock()
 	defer k.renewing.Unlock()
-	if k.current() != old {
+	if k.conn.Load() != old {
 		return nil
 	}
 	// Sessions that are left keep the user logged in until there is a new one,
@@ -322,9 +317,7 @@ func (k *Key) reconnect(old *connection, cause error, d *dialog) error {
 	if !signer.SamePublicKey(conn.key.pub, k.pub) {
 		return errors.Join(fmt.Errorf("%v; another key is in its place: %w", cause, signer.ErrUnavailable), conn.pool.drain(0))
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.conn = conn
+	k.conn.Store(conn)
 	return nil
 }
 

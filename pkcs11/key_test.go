@@ -283,7 +283,7 @@ func TestSessionsOfACard(t *testing.T) {
 		if removable && (started != 0 || b.most != 1) {
 			t.Errorf("a card got %d more sessions, %d at once", started, b.most)
 		}
-		if conn := k.current(); (conn.pool.limit == 1) != removable {
+		if conn := k.conn.Load(); (conn.pool.limit == 1) != removable {
 			t.Errorf("removable %t: at most %d sessions", removable, conn.pool.limit)
 		}
 		if err := k.Close(); err != nil {

@@ -48,6 +48,9 @@ type library struct {
 
 // native turns the binding's error into ours.
 func native(err error) error {
+	if err == nil {
+		return nil // before e is allocated: it is so at every signature
+	}
 	var e p11.Error
 	if errors.As(err, &e) {
 		return Error(e)

@@ -36,7 +36,7 @@ func operationFor(pub crypto.PublicKey, m signer.Mechanism, digest []byte) (oper
 			kind := pssHashes[m.Hash]
 			return operation{mechanism{ckmRSAPSS, &pssParams{kind.ckm, kind.ckg, uint(m.SaltLen)}}, digest, asIs}, nil
 		}
-		return operation{mechanism{kind: ckmRSA}, slices.Concat(signer.DigestInfo(m.Hash), digest), asIs}, nil
+		return operation{mechanism{kind: ckmRSA}, append(signer.DigestInfo(m.Hash), digest...), asIs}, nil
 	case *ecdsa.PublicKey:
 		return operation{mechanism{kind: ckmECDSA}, truncate(pub, digest), derSignature}, nil
 	case ed25519.PublicKey:
@@ -81,7 +81,7 @@ func (k *Key) findSchemes() []tls.SignatureScheme {
 	var listed []uint
 	err := signer.ErrClosed
 	if !k.shut { // otherwise the module is finalized
-		listed, err = k.mod.mechanisms(k.current().token.slot)
+		listed, err = k.mod.mechanisms(k.conn.Load().token.slot)
 	}
 	var all []tls.SignatureScheme
 	for _, kind := range mechanismsOf(k.pub) {

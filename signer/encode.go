@@ -1,7 +1,6 @@
 package signer
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -10,15 +9,17 @@ import (
 
 // What backends have in common, whose devices sign with bare algorithms.
 
+// sha2 are the last arcs of the hashes' object identifiers,
+// 2.16.840.1.101.3.4.2.n (RFC 8017, appendix B.1).
+var sha2 = [...]byte{crypto.SHA224: 4, crypto.SHA256: 1, crypto.SHA384: 2, crypto.SHA512: 3}
+
 // DigestInfo returns what stands before a digest in a signature of PKCS #1 v1.5
 // (RFC 8017, section 9.2, note 1), or nil for a hash other than those of SHA-2.
 func DigestInfo(hash crypto.Hash) []byte {
-	n, ok := map[crypto.Hash]byte{crypto.SHA224: 4, crypto.SHA256: 1, crypto.SHA384: 2, crypto.SHA512: 3}[hash]
-	if !ok {
+	if int(hash) >= len(sha2) || sha2[hash] == 0 {
 		return nil
 	}
-	size := byte(hash.Size())
-	// The hash is 2.16.840.1.101.3.4.2.n.
+	n, size := sha2[hash], byte(hash.Size())
 	return []byte{0x30, 17 + size, 0x30, 13, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, n, 5, 0, 4, size}
 }
 
@@ -27,24 +28,29 @@ func DigestInfo(hash crypto.Hash) []byte {
 // longer. It is written out, because encoding/asn1 with math/big takes a
 // twentieth of what a software token needs to sign.
 func ECDSASignature(r, s []byte) []byte {
-	const coordinate = 66
+	const coordinate, header = 66, 3
 	if len(r) > coordinate || len(s) > coordinate {
 		return nil
 	}
-	body := make([]byte, 0, 3+2*(coordinate+3))
+	der := make([]byte, header, header+2*(coordinate+3))
 	for _, v := range [][]byte{r, s} {
-		v = bytes.TrimLeft(v, "\x00")
-		if len(v) == 0 || v[0] >= 0x80 {
-			body = append(body, 2, byte(len(v)+1), 0)
-		} else {
-			body = append(body, 2, byte(len(v)))
+		for len(v) > 0 && v[0] == 0 {
+			v = v[1:]
 		}
-		body = append(body, v...)
+		if len(v) == 0 || v[0] >= 0x80 {
+			der = append(der, 2, byte(len(v)+1), 0)
+		} else {
+			der = append(der, 2, byte(len(v)))
+		}
+		der = append(der, v...)
 	}
-	if len(body) < 0x80 {
-		return append([]byte{0x30, byte(len(body))}, body...)
+	n := byte(len(der) - header)
+	if n < 0x80 {
+		der[1], der[2] = 0x30, n
+		return der[1:]
 	}
-	return append([]byte{0x30, 0x81, byte(len(body))}, body...)
+	der[0], der[1], der[2] = 0x30, 0x81, n
+	return der
 }
 
 // Verifies reports whether sig is a signature over digest that pub's key made
