@@ -110,7 +110,7 @@ func (l *loaded) close() {
 	_ = l.device.close()
 }
 
-// parent makes the parent of a key file ready. Its public area is read if
+// readyParent makes the parent of a key file ready. Its public area is read if
 // sessions need it.
 func (r *resident) readyParent(l *loaded, salted bool) (storage, tpm2.Session, error) {
 	none := tpm2.PasswordAuth(nil)

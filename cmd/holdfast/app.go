@@ -27,6 +27,7 @@ type app struct {
 	lookupEnv      func(string) (string, bool)
 	now            func() time.Time
 	openTTY        func() (tty, error)
+	onSignal       func(end func()) (stop func()) // nil: signals do what they do
 
 	log   *slog.Logger // nil: for people, to stderr
 	typed *typedPINs   // nil: a person is asked each time
@@ -102,7 +103,6 @@ of aws_signing_helper.`,
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageFunc(usage)
 	root.AddCommand(
-		a.credentialProcess(),
 		a.cache(),
 		a.update(),
 		a.serve(),
@@ -112,8 +112,19 @@ of aws_signing_helper.`,
 		a.seal(),
 		a.emulator(),
 		a.demo(),
-		a.version(),
 	)
+	for _, c := range root.Commands() {
+		runE := c.RunE
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			defer a.catch(cancel)()
+			cmd.SetContext(ctx)
+			return runE(cmd, args)
+		}
+	}
+	// These are too short to catch signals from the start.
+	root.AddCommand(a.credentialProcess(), a.version())
 	for _, c := range root.Commands() {
 		for _, c := range append(c.Commands(), c) {
 			if c.Args == nil {
@@ -195,6 +206,14 @@ var valueForms = map[string]string{
 	"int":      "a whole number",
 	"float64":  "a number",
 	"duration": "a duration such as 300ms or 9s",
+}
+
+// catch has signals end what the command does, until stop is called.
+func (a app) catch(end func()) (stop func()) {
+	if a.onSignal == nil {
+		return func() {}
+	}
+	return a.onSignal(end)
 }
 
 // store opens references with everything that this app has.

@@ -73,13 +73,16 @@ func (a app) runCredentialProcess(cmd *cobra.Command, id *identityFlags, session
 		return err
 	}
 	opts = opts.Once()
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
 	create := func(ctx context.Context) (credentials.Credentials, time.Time, error) {
+		defer a.catch(cancel)() // devices are not left as they are
 		return createSession(ctx, a, id, session, opts)
 	}
 	if cache == "" {
-		return a.printCredentials(cmd.Context(), create)
+		return a.printCredentials(ctx, create)
 	}
-	return a.printCached(cmd.Context(), id, session, opts, cache, create)
+	return a.printCached(ctx, id, session, opts, cache, create)
 }
 
 // A createFunc makes credentials, good for as long as the certificate is.

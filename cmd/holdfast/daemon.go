@@ -67,10 +67,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer background.Wait()
 	defer stop()
 	for _, r := range d.roles {
-		force := make(chan struct{}, 1)
-		background.Go(func() { _ = r.cache.Run(serving) }) // returns serving's error
-		background.Go(func() { r.source.watch(serving, r.files, r.loaded, force) })
-		r.force = force
+		background.Go(func() { r.keep(serving) })
 	}
 	background.Go(func() { d.hangups(serving) })
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
 )
 
@@ -52,7 +53,7 @@ func (a app) runDemo(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	l, err := emulator.Listen(ctx, "127.0.0.1:0", false)
+	l, err := loopback.Listen(ctx, "127.0.0.1:0", false)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -87,8 +88,8 @@ func (a app) runEmulator(cmd *cobra.Command, f *emulatorFlags) error {
 	if err != nil {
 		return configError(err)
 	}
-	l, err := emulator.Listen(cmd.Context(), f.listen, f.allowRemote)
-	if errors.Is(err, emulator.ErrNotLoopback) {
+	l, err := loopback.Listen(cmd.Context(), f.listen, f.allowRemote)
+	if errors.Is(err, loopback.ErrNotLoopback) {
 		return signer.WithHint(&usageError{err}, "anyone who reaches it can try certificates on it; if that is meant, add --allow-remote")
 	}
 	if err != nil {

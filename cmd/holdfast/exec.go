@@ -110,7 +110,7 @@ func (a app) execServed(ctx context.Context, r *role, child *exec.Cmd) (err erro
 	served := make(chan error, 1)
 	server := &loopback.Server{Handler: mux, Logger: a.logger(false)}
 	go func() { served <- server.Serve(serving, l) }()
-	go r.cache.Run(serving)
+	go r.keep(serving)
 	child.Env = childEnv(os.Environ(), endpointVariables("http://"+l.Addr().String()+"/credentials", token), r.region, false)
 	err = runChild(ctx, child)
 	stop()

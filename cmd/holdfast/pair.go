@@ -260,8 +260,8 @@ const (
 
 // watch reloads whenever one of the files is not as it was when the pair was
 // opened, and has then stood still for a moment, or something comes from force,
-// until ctx ends.
-func (s *pairSource) watch(ctx context.Context, names []string, loaded stamp, force <-chan struct{}) {
+// until ctx ends. After each reload it calls reloaded.
+func (s *pairSource) watch(ctx context.Context, names []string, loaded stamp, force <-chan struct{}, reloaded func()) {
 	seen := loaded
 	var tried stamp // nil: the last attempt was good
 	var triedAt time.Time
@@ -291,5 +291,6 @@ func (s *pairSource) watch(ctx context.Context, names []string, loaded stamp, fo
 			continue
 		}
 		loaded, tried = now, nil
+		reloaded()
 	}
 }

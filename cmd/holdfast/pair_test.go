@@ -3,19 +3,26 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto"
+	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -197,6 +204,90 @@ func TestPairThatHasExpired(t *testing.T) {
 		t.Errorf("renewed: closed %d times", n)
 	}
 	s.Close()
+}
+
+// Of files that change, a reload takes what is whole and fits.
+func TestPairTakesRenewedFiles(t *testing.T) {
+	dir := t.TempDir()
+	ca := writeFiles(t, dir, "p256")
+	_, flags, stop, err := runEmulator(dir, "--trust-anchor", "ca.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	a := app{stderr: io.Discard, log: slog.New(slog.DiscardHandler), typed: new(typedPINs), now: time.Now, lookupEnv: func(string) (string, bool) { return "", false }, openTTY: func() (tty, error) {
+		t.Error("asked on the terminal")
+		return nil, errors.New("no terminal")
+	}}
+	var session sessionFlags
+	var cmd cobra.Command
+	session.add(&cmd)
+	if err := errors.Join(cmd.ParseFlags(strings.Fields(flags)), session.resolve(&cmd, a), session.connect(a)); err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	id := identityFlags{identity: keystore.Identity{Certificate: certFile, Key: keyFile}}
+	r, err := a.openRole(t.Context(), roleSetup{name: "r", id: id, session: session})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.source
+	defer s.Close()
+	a.typed.stop()
+
+	write := func(name string, data []byte) {
+		t.Helper()
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	issue := func(key crypto.Signer) []byte { return signertest.CertPEM(ca.Issue(t, key, nil), ca.Cert) }
+	second, third := signertest.Key(t, "rsa2048"), signertest.NewKey(t, "p256")
+	for _, step := range []struct {
+		name  string
+		setup func()
+		taken bool
+	}{
+		{"as they were", func() {}, true},
+		{"another key", func() { write(certFile, issue(second)); write(keyFile, signertest.KeyPEM(t, second)) }, true},
+		{"certificate renewed", func() { write(certFile, issue(second)) }, true},
+		{"certificate for a key that is not there yet", func() { write(certFile, issue(third)) }, false},
+		{"key torn", func() { write(keyFile, signertest.KeyPEM(t, third)[:50]) }, false},
+		{"key encrypted", func() { write(keyFile, encryptedKey(t, third)) }, false},
+		{"key there", func() { write(keyFile, signertest.KeyPEM(t, third)) }, true},
+		{"certificate expired", func() {
+			write(certFile, signertest.CertPEM(ca.Issue(t, third, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }), ca.Cert))
+		}, false},
+		{"certificate gone", func() {
+			if err := os.Remove(certFile); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		step.setup()
+		before := s.current.key
+		if err := s.Reload(t.Context()); (err == nil) != step.taken {
+			t.Errorf("%s: taken: %t, want %t: %v", step.name, err == nil, step.taken, err)
+		}
+		if _, err := s.Credentials(t.Context()); err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
+		if _, err := before.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); step.taken && !errors.Is(err, signer.ErrClosed) {
+			t.Errorf("%s: the old key is not closed: %v", step.name, err)
+		}
+	}
+}
+
+// encryptedKey needs a password that nobody gives.
+func encryptedKey(t *testing.T, key crypto.Signer) []byte {
+	t.Helper()
+	cmd := exec.Command(signertest.Require(t, "openssl", "openssl"), "pkcs8", "-topk8", "-passout", "pass:x")
+	cmd.Stdin = bytes.NewReader(signertest.KeyPEM(t, key))
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func TestStamp(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -197,7 +198,15 @@ type role struct {
 	loaded stamp    // of these, before they were opened
 	source *pairSource
 	cache  *credentials.Cache
-	force  chan<- struct{} // reloads the key and the certificate; set by serve
+	force  chan struct{} // reloads the key and the certificate
+}
+
+// keep has credentials renewed and key and certificate reloaded until ctx ends.
+func (r *role) keep(ctx context.Context) {
+	var both sync.WaitGroup
+	both.Go(func() { _ = r.cache.Run(ctx) }) // returns ctx's error
+	both.Go(func() { r.source.watch(ctx, r.files, r.loaded, r.force, func() { r.cache.Retry(ctx) }) })
+	both.Wait()
 }
 
 // openRole opens the key of a role. The caller closes role.source.
@@ -217,8 +226,8 @@ func (a app) openRole(ctx context.Context, setup roleSetup) (*role, error) {
 	}
 	return &role{
 		name: setup.name, port: setup.port, arn: config.RoleARN, region: regionOf(config), files: names, loaded: loaded,
-		source: source,
-		cache:  &credentials.Cache{Source: source, Logger: log, Now: a.now},
+		source: source, force: make(chan struct{}, 1),
+		cache: &credentials.Cache{Source: source, Logger: log, Now: a.now},
 	}, nil
 }
 

@@ -17,8 +17,7 @@ import (
 )
 
 type updateFlags struct {
-	id      identityFlags
-	session sessionFlags
+	role    roleSetup
 	profile string
 	once    bool
 }
@@ -44,8 +43,8 @@ credential-process where it is possible: it puts no secret on a disk.`,
   holdfast update --profile app --certificate cert.pem …`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runUpdate(cmd, &f) },
 	}
-	f.id.add(cmd)
-	f.session.add(cmd)
+	f.role.id.add(cmd)
+	f.role.session.add(cmd)
 	cmd.Flags().StringVar(&f.profile, "profile", "default", "`name` of the profile to write")
 	cmd.Flags().BoolVar(&f.once, "once", false, "write credentials once and exit")
 	return cmd
@@ -53,42 +52,46 @@ credential-process where it is possible: it puts no secret on a disk.`,
 
 // runUpdate checks first what costs nothing, as runCredentialProcess does.
 func (a app) runUpdate(cmd *cobra.Command, f *updateFlags) error {
-	if err := f.id.check(cmd); err != nil {
-		return err
-	}
+	a.log = a.narrator(f.role.session.debug)
+	a.typed = new(typedPINs)
 	path, err := a.credentialsFile()
 	if err != nil {
 		return err
 	}
-	logger := a.narrator(f.session.debug)
-	file := sharedfile.File{Path: path, Profile: f.profile, Logger: logger}
+	file := sharedfile.File{Path: path, Profile: f.profile, Logger: a.log}
 	if err := file.Check(); err != nil {
 		return err
 	}
-	if err := f.session.resolve(cmd, a); err != nil {
+	if err := f.role.session.complete(cmd, a); err != nil {
 		return err
 	}
-	if err := f.session.connect(a); err != nil {
-		return err
-	}
-	return a.keepUpdated(cmd.Context(), f, file)
-}
-
-func (a app) keepUpdated(ctx context.Context, f *updateFlags, file sharedfile.File) error {
-	source, err := a.openSessions(ctx, &f.id, &f.session, file.Logger)
+	roles, err := setups(cmd, f.role, "")
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	if err := roles[0].session.connect(a); err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	r, err := a.openRole(ctx, roles[0])
+	if err != nil {
+		return err
+	}
+	defer r.source.Close()
 	if f.once {
-		c, err := source.Credentials(ctx)
+		c, err := r.source.Credentials(ctx)
 		if err != nil {
 			return err
 		}
 		return file.Write(ctx, c)
 	}
-	u := updater{source: source, now: a.now, ended: ctx, fresh: make(chan credentials.Credentials)}
-	u.run(file)
+	go func() { // nobody waits at the terminal any more
+		<-r.source.firstEnded
+		a.typed.stop()
+	}()
+	u := updater{source: r.source, now: a.now, ended: ctx, fresh: make(chan credentials.Credentials)}
+	r.cache.Source = &u
+	u.run(file, r.keep)
 	return nil
 }
 
@@ -154,14 +157,13 @@ const (
 	lastRewrite  = time.Minute
 )
 
-// run writes until u.ended.
-func (u *updater) run(file sharedfile.File) {
+// run writes until u.ended; so long keep has the cache renew.
+func (u *updater) run(file sharedfile.File, keep func(context.Context)) {
 	ctx := u.ended
-	cache := credentials.Cache{Source: u, Logger: file.Logger, Now: u.now}
 	renewals := make(chan struct{})
 	go func() {
 		defer close(renewals)
-		_ = cache.Run(ctx) // that of ctx
+		keep(ctx)
 	}()
 	var c credentials.Credentials
 	var again <-chan time.Time

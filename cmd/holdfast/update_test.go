@@ -3,16 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,13 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/spf13/cobra"
-
-	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/sharedfile"
-	"github.com/holdfast-dev/holdfast/signer"
-	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // A fakeSource makes credentials for an hour, unless err says not to.
@@ -49,6 +39,12 @@ func (s *fakeSource) Credentials(ctx context.Context) (credentials.Credentials, 
 	}, nil
 }
 
+// renewals are those of a cache with u as its source.
+func renewals(u *updater, logger *slog.Logger) func(context.Context) {
+	cache := credentials.Cache{Source: u, Logger: logger}
+	return func(ctx context.Context) { _ = cache.Run(ctx) }
+}
+
 // wantUpdates runs an updater for a day and compares the access key in the file
 // at each of the times given. After five minutes it calls late.
 func wantUpdates(t *testing.T, source *fakeSource, path string, late func(), want map[time.Duration]string) (log string) {
@@ -61,7 +57,8 @@ func wantUpdates(t *testing.T, source *fakeSource, path string, late func(), wan
 		begin := time.Now()
 		go func() {
 			defer close(done)
-			u.run(sharedfile.File{Path: path, Profile: "p", Logger: slog.New(slog.NewTextHandler(&b, nil))})
+			logger := slog.New(slog.NewTextHandler(&b, nil))
+			u.run(sharedfile.File{Path: path, Profile: "p", Logger: logger}, renewals(&u, logger))
 		}()
 		for range 24 * 60 {
 			time.Sleep(time.Minute)
@@ -160,7 +157,7 @@ func TestUpdaterEndsRenewals(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			u.run(sharedfile.File{Path: path, Profile: "p", Logger: slog.New(slog.DiscardHandler)})
+			u.run(sharedfile.File{Path: path, Profile: "p", Logger: slog.New(slog.DiscardHandler)}, renewals(&u, nil))
 		}()
 		time.Sleep(time.Second)
 		cancel()
@@ -173,89 +170,6 @@ func TestUpdaterEndsRenewals(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("file: %v", err)
 	}
-}
-
-func TestSessionsTakeRenewedFiles(t *testing.T) {
-	dir := t.TempDir()
-	ca := writeFiles(t, dir, "p256")
-	_, flags, stop, err := runEmulator(dir, "--trust-anchor", "ca.pem")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
-	a := app{stderr: io.Discard, now: time.Now, lookupEnv: func(string) (string, bool) { return "", false }, openTTY: func() (tty, error) {
-		t.Error("asked on the terminal")
-		return nil, errors.New("no terminal")
-	}}
-	var session sessionFlags
-	var cmd cobra.Command
-	session.add(&cmd)
-	if err := errors.Join(cmd.ParseFlags(strings.Fields(flags)), session.resolve(&cmd, a), session.connect(a)); err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	id := identityFlags{identity: keystore.Identity{Certificate: certFile, Key: keyFile}}
-	var log strings.Builder
-	s, err := a.openSessions(t.Context(), &id, &session, slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-
-	write := func(name string, data []byte) {
-		t.Helper()
-		if err := os.WriteFile(name, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	issue := func(key crypto.Signer) []byte { return signertest.CertPEM(ca.Issue(t, key, nil), ca.Cert) }
-	second, third := signertest.Key(t, "rsa2048"), signertest.NewKey(t, "p256")
-	for _, step := range []struct {
-		name  string
-		setup func()
-		taken bool // by a session that follows
-	}{
-		{"as they were", func() {}, false},
-		{"another key", func() { write(certFile, issue(second)); write(keyFile, signertest.KeyPEM(t, second)) }, true},
-		{"certificate renewed", func() { write(certFile, issue(second)) }, true},
-		{"certificate for a key that is not there yet", func() { write(certFile, issue(third)) }, false},
-		{"key torn", func() { write(keyFile, signertest.KeyPEM(t, third)[:50]) }, false},
-		{"key encrypted", func() { write(keyFile, encryptedKey(t, third)) }, false},
-		{"key there", func() { write(keyFile, signertest.KeyPEM(t, third)) }, true},
-		{"certificate expired", func() {
-			write(certFile, signertest.CertPEM(ca.Issue(t, third, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }), ca.Cert))
-		}, false},
-		{"certificate gone", func() {
-			if err := os.Remove(certFile); err != nil {
-				t.Fatal(err)
-			}
-		}, false},
-	} {
-		step.setup()
-		log.Reset()
-		before := s.config.Signer
-		if _, err := s.Credentials(t.Context()); err != nil {
-			t.Errorf("%s: %v", step.name, err)
-		}
-		if taken := strings.Contains(log.String(), "took another certificate"); taken != step.taken {
-			t.Errorf("%s: taken: %t, want %t; log: %s", step.name, taken, step.taken, &log)
-		}
-		if _, err := before.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); step.taken && !errors.Is(err, signer.ErrClosed) {
-			t.Errorf("%s: the old key is not closed: %v", step.name, err)
-		}
-	}
-}
-
-// encryptedKey needs a password that nobody gives.
-func encryptedKey(t *testing.T, key crypto.Signer) []byte {
-	t.Helper()
-	cmd := exec.Command(signertest.Require(t, "openssl", "openssl"), "pkcs8", "-topk8", "-passout", "pass:x")
-	cmd.Stdin = bytes.NewReader(signertest.KeyPEM(t, key))
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 func TestCredentialsFile(t *testing.T) {

@@ -95,6 +95,17 @@ func (c *Cache) Current(ctx context.Context) (Credentials, error) {
 	return creds, err
 }
 
+// Retry ends the pause after a renewal that failed, whose reason may be gone.
+// What is due is renewed at once, also after ctx has ended.
+func (c *Cache) Retry(ctx context.Context) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.retry = time.Time{}
+	}
+	c.mu.Unlock()
+	_, _, _ = c.get(ctx)
+}
+
 // get returns valid credentials, or an error and, if a renewal may soon bring
 // some, what to wait for.
 func (c *Cache) get(ctx context.Context) (Credentials, <-chan struct{}, error) {
@@ -182,7 +193,11 @@ func (c *Cache) fail(err error) {
 	if now := c.now(); c.current.Check(now) == nil {
 		args = append(args, "valid_for", c.current.Expires.Sub(now).Round(time.Second))
 	}
-	c.logger().Warn("credentials were not renewed", args...)
+	level := slog.LevelWarn
+	if errors.Is(err, context.Canceled) { // by the Source's owner, who is ending
+		level = slog.LevelDebug
+	}
+	c.logger().Log(context.Background(), level, "credentials were not renewed", args...)
 }
 
 func (c *Cache) renew(creds Credentials, now time.Time) {

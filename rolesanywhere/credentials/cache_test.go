@@ -68,6 +68,32 @@ func TestCacheSharesOneRenewal(t *testing.T) {
 	})
 }
 
+// Retry ends the pause after a failure, and brings no renewal that is not due.
+func TestCacheRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mint{life: time.Hour}
+		c := &credentials.Cache{Source: m}
+		wantCalls := func(when string, want int64) {
+			t.Helper()
+			synctest.Wait()
+			if n := m.calls.Load(); n != want {
+				t.Errorf("%s: %d calls, want %d", when, n, want)
+			}
+		}
+		m.fail.Store(&errMint)
+		_, _ = c.Current(t.Context())
+		wantCalls("at first", 1)
+		_, _ = c.Current(t.Context())
+		wantCalls("in the pause", 1)
+		m.fail.Store(nil)
+		c.Retry(t.Context())
+		wantCalls("after Retry", 2)
+		wantKey(t, c, "ASIA2")
+		c.Retry(t.Context())
+		wantCalls("while nothing is due", 2)
+	})
+}
+
 // A caller that gives up does not take the renewal with it.
 func TestCacheOutlivesItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,14 +5,12 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
-	"net/netip"
 	"time"
 )
 
@@ -21,9 +19,6 @@ const (
 	maxHeader     = 128 << 10
 	shutdownGrace = 2 * time.Second
 )
-
-// ErrNotLoopback is the error of [Listen] for an address that others can reach.
-var ErrNotLoopback = errors.New("emulator: not a loopback address")
 
 // ServeHTTP implements [http.Handler]. With Faults.Hang it ends by panicking
 // with [http.ErrAbortHandler], as does a request that ends during
@@ -118,31 +113,6 @@ func (s *Server) write(w http.ResponseWriter, status int, contentType string, bo
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may be gone
-}
-
-// Listen listens on a TCP address whose host is localhost or a loopback
-// address. It fails with [ErrNotLoopback] for any other, the empty host
-// included, unless allowRemote says that the address is meant.
-func Listen(ctx context.Context, addr string, allowRemote bool) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, fmt.Errorf("emulator: %w", err)
-	}
-	if !allowRemote && host != "localhost" {
-		if ip, err := netip.ParseAddr(host); err != nil || !ip.Unmap().IsLoopback() {
-			return nil, fmt.Errorf("%w: %s", ErrNotLoopback, addr)
-		}
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("emulator: %w", err)
-	}
-	// The name localhost is whatever the resolver says.
-	if tcp, ok := l.Addr().(*net.TCPAddr); !allowRemote && (!ok || !tcp.IP.IsLoopback()) {
-		return nil, errors.Join(fmt.Errorf("%w: %s is %s", ErrNotLoopback, addr, l.Addr()), l.Close())
-	}
-	return l, nil
 }
 
 // Serve answers requests on l, which it owns, until ctx is done. Then it waits

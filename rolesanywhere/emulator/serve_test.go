@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -35,7 +35,7 @@ func TestUnknownPaths(t *testing.T) {
 func TestServe(t *testing.T) {
 	s := newServer(t, Config{TrustAnchors: []TrustAnchor{{Certificates: newRoot(t, caTemplate("Root")).pem()}}, Faults: Faults{Hang: true}})
 	ctx, cancel := context.WithCancel(t.Context())
-	l, err := Listen(ctx, "localhost:0", false)
+	l, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,39 +100,13 @@ func (s *signalReader) Read(p []byte) (int, error) {
 
 func TestServeListenerError(t *testing.T) {
 	s := newServer(t, Config{TrustAnchors: []TrustAnchor{{Certificates: newRoot(t, caTemplate("Root")).pem()}}})
-	l, err := Listen(t.Context(), "127.0.0.1:0", false)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
 	if err := s.Serve(t.Context(), l); err == nil {
 		t.Error("Serve on a closed listener = nil")
-	}
-}
-
-func TestListen(t *testing.T) {
-	for _, addr := range []string{"0.0.0.0:0", "[::]:0", ":0", "192.0.2.1:0", "[2001:db8::1]:0", "example.com:0", "[::ffff:0.0.0.0]:0", "127.0.0.1.example:0", "0:0"} {
-		l, err := Listen(t.Context(), addr, false)
-		if !errors.Is(err, ErrNotLoopback) {
-			t.Errorf("Listen(%q) = %v, want ErrNotLoopback", addr, err)
-		}
-		if l != nil {
-			l.Close()
-		}
-	}
-	if _, err := Listen(t.Context(), "127.0.0.1", false); err == nil || errors.Is(err, ErrNotLoopback) {
-		t.Errorf("Listen without a port = %v", err)
-	}
-	for _, tt := range []struct {
-		addr   string
-		remote bool
-	}{{"127.0.0.1:0", false}, {"127.8.9.1:0", false}, {"localhost:0", false}, {"[::ffff:127.0.0.1]:0", false}, {"0.0.0.0:0", true}} {
-		l, err := Listen(t.Context(), tt.addr, tt.remote)
-		if err != nil {
-			t.Errorf("Listen(%q) = %v", tt.addr, err)
-			continue
-		}
-		l.Close()
 	}
 }
 

@@ -306,6 +306,11 @@ func TestListen(t *testing.T) {
 		{"[::]:0", false, false},
 		{"192.0.2.1:0", false, false},
 		{"example.com:0", false, false},
+		{"127.0.0.1.example:0", false, false},
+		{"0:0", false, false},
+		{"[2001:db8::1]:0", false, false},
+		{"[::ffff:0.0.0.0]:0", false, false},
+		{"[::ffff:127.0.0.1]:0", false, true},
 		{"0.0.0.0:0", true, true},
 	} {
 		l, err := loopback.Listen(t.Context(), test.addr, test.remote)
