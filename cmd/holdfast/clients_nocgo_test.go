@@ -10,3 +10,5 @@ import (
 
 // tokenIdentities needs PKCS #11, which needs cgo.
 func tokenIdentities(testing.TB, *signertest.CA) []clientIdentity { return nil }
+
+func bareToken(*testing.B, string) (line, env []string) { return nil, nil }
