@@ -2,9 +2,11 @@ package loopback
 
 import (
 	"container/list"
+	"context"
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // conns bounds how many connections are open. Those that send no request, or
@@ -20,9 +22,10 @@ type conns struct {
 // A conn is one that a conns knows.
 type conn struct {
 	net.Conn
-	of   *conns
-	at   *list.Element // nil once it is closed
-	busy bool          // a request has come and is being answered
+	of       *conns
+	at       *list.Element // nil once it is closed
+	busy     bool          // a request has come and is being answered
+	answered time.Time     // when the last request was
 }
 
 // A listener hands its connections to a conns.
@@ -85,20 +88,37 @@ func (cs *conns) forget(c *conn) {
 	}
 }
 
-// state is called by net/http: with StateActive once the head of a request is
-// there, and with StateIdle once it is answered.
-func (cs *conns) state(nc net.Conn, s http.ConnState) {
-	c, ok := nc.(*conn)
-	if !ok || s != http.StateActive && s != http.StateIdle {
-		return
-	}
+type connKey struct{}
+
+// connContext has the requests of a connection know it.
+func connContext(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, nc)
+}
+
+// busy has connections count as busy for as long as next runs: neither before a
+// request is there, nor while net/http waits for a body that nobody reads.
+func (cs *conns) busy(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := r.Context().Value(connKey{}).(*conn)
+		cs.setBusy(c, true)
+		defer cs.setBusy(c, false)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (cs *conns) setBusy(c *conn, busy bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	c.busy = s == http.StateActive
-	if !c.busy && c.at != nil {
+	c.busy = busy
+	if !busy && c.at != nil {
+		c.answered = time.Now()
 		cs.all.MoveToBack(c.at)
 	}
 }
+
+// sending is how long an answer may take from the end of its handler to the
+// operating system.
+const sending = 100 * time.Millisecond
 
 // closeWaiting closes the connections on which no request is being answered.
 func (cs *conns) closeWaiting() {
@@ -107,7 +127,7 @@ func (cs *conns) closeWaiting() {
 	for e := cs.all.Front(); e != nil; {
 		c := e.Value.(*conn)
 		e = e.Next()
-		if !c.busy {
+		if !c.busy && time.Since(c.answered) > sending {
 			cs.forget(c)
 			victims = append(victims, c.Conn)
 		}

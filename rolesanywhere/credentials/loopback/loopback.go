@@ -108,15 +108,17 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	s.conns.mu.Unlock()
 	server := &http.Server{
-		Handler:           s.observe(s.guard(s.Handler)),
+		Handler:           s.observe(s.conns.busy(s.guard(s.Handler))),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       answerTimeout,
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnState:         s.conns.state,
+		ConnContext:       connContext,
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * before guard
 	}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -129,8 +131,10 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), DrainTimeout)
 	defer cancel()
-	hurry := time.AfterFunc(lastRequest, s.conns.closeWaiting)
-	defer hurry.Stop()
+	for _, after := range []time.Duration{lastRequest, 2 * lastRequest} { // again, for what was being sent
+		hurry := time.AfterFunc(after, s.conns.closeWaiting)
+		defer hurry.Stop()
+	}
 	if server.Shutdown(drain) != nil {
 		_ = server.Close() // its error is that of a connection which is cut anyway
 	}
@@ -153,7 +157,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		case !isLocal(r.Host, names):
 			http.Error(w, "this server does not have that name", http.StatusForbidden)
 		case r.ContentLength != 0:
-			w.Header().Set("Connection", "close") // what follows is not read
+			w.Header().Set("Connection", "close") // net/http drops what follows
 			http.Error(w, "requests with a body are refused", http.StatusRequestEntityTooLarge)
 		default:
 			next.ServeHTTP(w, r)

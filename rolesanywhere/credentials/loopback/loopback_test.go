@@ -292,6 +292,45 @@ func TestServeReportsBrokenListener(t *testing.T) {
 	}
 }
 
+// Who sends a request and never its body holds no connection that another
+// needs: the request was answered.
+func TestBodiesThatNeverCome(t *testing.T) {
+	for _, head := range []string{
+		"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
+	} {
+		const n = 4
+		handled := make(chan struct{}, 2*n)
+		addr, stop := start(t, &loopback.Server{Handler: ok, MaxConns: n, Observe: func(*http.Request, int) { handled <- struct{}{} }})
+		for range n {
+			if _, err := io.WriteString(dial(t, addr), head); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range n {
+			select {
+			case <-handled:
+			case <-time.After(5 * time.Second):
+				t.Fatalf("%q: no answer", head)
+			}
+		}
+		for range n {
+			if status, err := dial(t, addr).ask(get); err != nil || status != http.StatusOK {
+				t.Errorf("%q: another got %d, %v", head, status, err)
+			}
+		}
+		begin := time.Now()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Errorf("%q: it took %v to end", head, took)
+		}
+	}
+}
+
 func TestListen(t *testing.T) {
 	for _, test := range []struct {
 		addr   string
