@@ -43,6 +43,9 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 	for attempt := 1; ; attempt++ {
 		creds, err := c.attempt(ctx, body, offset)
 		if err == nil {
+			// Who goes by a clock that is behind must not take
+			// credentials for valid when they have ended.
+			creds.Expires = creds.Expires.Add(-max(offset, 0))
 			return creds, nil
 		}
 		var api *APIError

@@ -19,9 +19,10 @@ import (
 // that fails leaves them in place. Credentials that are blank or expired are
 // never given out.
 //
-// Whether credentials are valid is said by the clock, since clients go by it.
-// All else, such as the pause after a failure, goes by the time that passes,
-// which no setting of the clock changes.
+// Whether credentials are valid is said by the clock, since clients go by it,
+// and by the time that passed since they came, since AWS does. All else, such
+// as the pause after a failure, goes by the time that passes alone, which no
+// setting of the clock changes.
 type Cache struct {
 	Source Source
 
@@ -40,9 +41,10 @@ type Cache struct {
 
 	mu      sync.Mutex
 	current Credentials
-	born    time.Time // when current came, by the time that passes
-	due     time.Time // when current is to be renewed, by the clock
-	life    time.Duration
+	born    time.Time     // when current came, by the time that passes
+	life    time.Duration // of current, when it came
+	due     time.Time     // when current is to be renewed, by the clock
+	young   time.Duration // how long after born that was
 
 	renewal  chan struct{} // closed when those that wait are told; nil: none is waited for
 	busy     bool          // the Source is at work, waited for or not
@@ -112,7 +114,7 @@ func (c *Cache) get(ctx context.Context) (Credentials, <-chan struct{}, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	valid := c.current.Check(now) == nil
+	valid := c.isValid(now)
 	if !c.busy && !time.Now().Before(c.retry) && (!valid || c.isDue(now)) {
 		c.begin(ctx)
 	}
@@ -129,7 +131,11 @@ func (c *Cache) get(ctx context.Context) (Credentials, <-chan struct{}, error) {
 // the time that passed since it came, lest a clock that was set back keeps it
 // for too long.
 func (c *Cache) isDue(now time.Time) bool {
-	return !now.Before(c.due) || time.Since(c.born) >= c.life
+	return !now.Before(c.due) || time.Since(c.born) >= c.young
+}
+
+func (c *Cache) isValid(now time.Time) bool {
+	return c.current.Check(now) == nil && time.Since(c.born) < c.life
 }
 
 // begin starts a renewal. It outlives who asked for it: others wait for it too.
@@ -153,27 +159,31 @@ func (c *Cache) begin(ctx context.Context) {
 // giveUp tells those that wait that a renewal takes too long. It goes on.
 func (c *Cache) giveUp(renewal chan struct{}, timeout time.Duration) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	log := func() {}
 	if c.renewal == renewal {
-		c.fail(fmt.Errorf("no credentials within %v: %w", timeout, context.DeadlineExceeded))
+		log = c.fail(fmt.Errorf("no credentials within %v: %w", timeout, context.DeadlineExceeded))
 		c.tell()
 	}
+	c.mu.Unlock()
+	log()
 }
 
 func (c *Cache) end(creds Credentials, err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	now := c.now()
 	if err == nil {
 		err = creds.Check(now)
 	}
+	var log func()
 	if err != nil {
-		c.fail(err)
+		log = c.fail(err)
 	} else {
-		c.renew(creds, now)
+		log = c.renew(creds, now)
 	}
 	c.busy = false
 	c.tell()
+	c.mu.Unlock()
+	log() // who reads it may be slow, or gone
 }
 
 // tell wakes up those that wait.
@@ -184,33 +194,35 @@ func (c *Cache) tell() {
 	}
 }
 
-func (c *Cache) fail(err error) {
+func (c *Cache) fail(err error) (log func()) {
 	pause := min(firstRetry<<min(c.failures, 10), lastRetry)
 	pause = pause/2 + rand.N(pause/2)
 	c.failures++
 	c.err, c.retry = err, time.Now().Add(pause)
 	args := []any{"error", err, "failures", c.failures, "retry_in", pause.Round(time.Millisecond)}
-	if now := c.now(); c.current.Check(now) == nil {
+	if now := c.now(); c.isValid(now) {
 		args = append(args, "valid_for", c.current.Expires.Sub(now).Round(time.Second))
 	}
 	level := slog.LevelWarn
 	if errors.Is(err, context.Canceled) { // by the Source's owner, who is ending
 		level = slog.LevelDebug
 	}
-	c.logger().Log(context.Background(), level, "credentials were not renewed", args...)
+	return func() { c.logger().Log(context.Background(), level, "credentials were not renewed", args...) }
 }
 
-func (c *Cache) renew(creds Credentials, now time.Time) {
+func (c *Cache) renew(creds Credentials, now time.Time) (log func()) {
 	creds.Expires = creds.Expires.Round(0) // by the clock alone
-	window := renewalWindow(c.Window, creds.Expires.Sub(now))
+	life := creds.Expires.Sub(now)
+	window := renewalWindow(c.Window, life)
 	window += rand.N(window/4 + 1) // many machines may have started at once
-	c.current, c.born, c.due = creds, time.Now(), creds.Expires.Add(-window)
-	c.life = c.due.Sub(now)
+	c.current, c.born, c.life = creds, time.Now(), life
+	c.due, c.young = creds.Expires.Add(-window), life-window
 	c.failures, c.err, c.retry = 0, nil, time.Time{}
-	if c.life < firstRetry { // as if the clock is ahead: do not ask all the time
+	if c.young < firstRetry { // as if the clock is ahead: do not ask all the time
 		c.retry = c.born.Add(firstRetry)
 	}
-	c.logger().Info("credentials were renewed", "credentials", creds, "next", c.due.UTC().Format(time.RFC3339))
+	next := c.due.UTC().Format(time.RFC3339)
+	return func() { c.logger().Info("credentials were renewed", "credentials", creds, "next", next) }
 }
 
 // renewalWindow returns how long before their end credentials are renewed that
@@ -265,7 +277,7 @@ func (c *Cache) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Status{Failures: c.failures, Err: c.err}
-	if c.current.Check(c.now()) == nil {
+	if c.isValid(c.now()) {
 		s.Expires = c.current.Expires
 	}
 	if c.busy {

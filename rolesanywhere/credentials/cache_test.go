@@ -321,6 +321,59 @@ func TestCacheWithClockSetBack(t *testing.T) {
 	}
 }
 
+// A clock that was set back does not keep alive what AWS let expire.
+func TestCacheEndsWithItsLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := &mint{life: time.Hour}, new(wallClock)
+		c := &credentials.Cache{Source: byClock(m, w), Now: w.now}
+		wantKey(t, c, "ASIA1")
+		w.set(-48 * time.Hour)
+		m.fail.Store(&errMint)
+		time.Sleep(59 * time.Minute)
+		wantKey(t, c, "ASIA1")
+		time.Sleep(time.Minute)
+		if creds, err := c.Current(t.Context()); err == nil || !c.Status().Expires.IsZero() {
+			t.Errorf("after %v got %v; status %+v", time.Since(begin), creds, c.Status())
+		}
+	})
+}
+
+// A log that nobody reads keeps nobody from credentials.
+func TestCacheWithALogThatBlocks(t *testing.T) {
+	for _, fail := range []*error{nil, &errMint} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &mint{life: time.Hour}
+			log := stuckLog{slog.DiscardHandler, make(chan struct{}, 1)}
+			log.read <- struct{}{} // the first record
+			c := &credentials.Cache{Source: m, Logger: slog.New(log)}
+			wantKey(t, c, "ASIA1")
+			m.fail.Store(fail)
+			time.Sleep(45 * time.Minute)
+			for range 2 { // the first begins a renewal
+				if _, err := c.Current(t.Context()); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Second)
+			}
+			c.Status()
+			close(log.read)
+		})
+	}
+}
+
+// A stuckLog takes as many records as are read.
+type stuckLog struct {
+	slog.Handler
+	read chan struct{}
+}
+
+func (l stuckLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l stuckLog) Handle(context.Context, slog.Record) error {
+	<-l.read
+	return nil
+}
+
 // A clock that was set back does not lengthen the pause after a failure, nor
 // falsify how long a renewal takes.
 func TestCachePausesByTimePassed(t *testing.T) {
