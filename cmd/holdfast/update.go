@@ -59,7 +59,7 @@ func (a app) runUpdate(cmd *cobra.Command, f *updateFlags) error {
 		return err
 	}
 	file := sharedfile.File{Path: path, Profile: f.profile, Logger: a.log}
-	if err := file.Check(); err != nil {
+	if err := file.Probe(); err != nil {
 		return err
 	}
 	if err := f.role.session.complete(cmd, a); err != nil {
@@ -178,6 +178,9 @@ func (u *updater) run(file sharedfile.File, keep func(context.Context)) {
 			return
 		}
 		again = nil
+		if c.Check(u.now()) != nil {
+			continue // they ended while they could not be written
+		}
 		if err := file.Write(ctx, c); err != nil && ctx.Err() == nil {
 			file.Logger.Warn("credentials were not written", "error", err, "retry_in", pause)
 			again = time.After(pause)

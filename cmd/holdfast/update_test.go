@@ -138,6 +138,39 @@ func TestUpdaterWritesAgain(t *testing.T) {
 	}
 }
 
+// Credentials that have ended meanwhile are not written any more.
+func TestUpdaterWritesNothingExpired(t *testing.T) {
+	source := &fakeSource{err: func(call int) error {
+		if call > 1 {
+			return errors.New("down")
+		}
+		return nil
+	}}
+	path := filepath.Join(t.TempDir(), "folder", "credentials")
+	if err := os.WriteFile(filepath.Dir(path), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		u := updater{source: source, now: time.Now, ended: ctx, fresh: make(chan credentials.Credentials)}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			u.run(sharedfile.File{Path: path, Profile: "p"}, renewals(&u, nil))
+		}()
+		time.Sleep(2 * time.Hour)
+		if err := os.Remove(filepath.Dir(path)); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(5 * time.Minute)
+		cancel()
+		<-done
+	})
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("file: %v", err)
+	}
+}
+
 // A sourceFunc is a function as a Source.
 type sourceFunc func(ctx context.Context) (credentials.Credentials, error)
 

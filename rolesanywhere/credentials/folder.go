@@ -136,9 +136,9 @@ func (f *Folder) Save(key string, data []byte, _ time.Time) (err error) {
 	}
 	if err = errors.Join(err, file.Close()); err == nil {
 		err = f.root.Rename(temp, name)
-	}
-	if info, statErr := f.root.Lstat(name); err != nil && statErr == nil && info.IsDir() {
-		err = errors.Join(f.root.RemoveAll(name), f.root.Rename(temp, name))
+		if info, statErr := f.root.Lstat(name); err != nil && statErr == nil && info.IsDir() {
+			err = errors.Join(f.root.RemoveAll(name), f.root.Rename(temp, name))
+		}
 	}
 	if err != nil {
 		return errors.Join(err, f.root.Remove(temp))

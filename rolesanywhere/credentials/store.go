@@ -51,16 +51,20 @@ func List(s Store, now time.Time) (map[string]Entry, error) {
 
 // Clear removes all that a Store has and returns how much that was.
 func Clear(s Store) (int, error) {
-	keys, err := s.Keys()
-	n, errs := 0, []error{err}
-	for _, key := range keys {
-		if err := s.Remove(key); err != nil {
-			errs = append(errs, err)
-		} else {
-			n++
+	n := 0
+	for {
+		keys, err := s.Keys() // of many some at a time
+		for _, key := range keys {
+			if removeErr := s.Remove(key); removeErr != nil {
+				err = errors.Join(err, removeErr)
+			} else {
+				n++
+			}
+		}
+		if err != nil || len(keys) == 0 {
+			return n, err
 		}
 	}
-	return n, errors.Join(errs...)
 }
 
 // A found is what a Store has under a key.

@@ -166,3 +166,30 @@ func TestKeysFromElsewhere(t *testing.T) {
 	}()
 	_, _ = newFolder(t).Load("../../etc/passwd")
 }
+
+// A crowd is a Store that tells of two keys at a time.
+type crowd struct {
+	credentials.Store
+	keys map[string]bool
+}
+
+func (c crowd) Keys() (some []string, err error) {
+	for key := range c.keys {
+		if len(some) < 2 {
+			some = append(some, key)
+		}
+	}
+	return some, nil
+}
+
+func (c crowd) Remove(key string) error {
+	delete(c.keys, key)
+	return nil
+}
+
+func TestClearMany(t *testing.T) {
+	c := crowd{keys: map[string]bool{"a": true, "b": true, "c": true, "d": true, "e": true}}
+	if n, err := credentials.Clear(c); n != 5 || err != nil || len(c.keys) > 0 {
+		t.Errorf("%d cleared, %v, %v are left", n, err, c.keys)
+	}
+}

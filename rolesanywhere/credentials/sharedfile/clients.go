@@ -3,6 +3,7 @@ package sharedfile
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -32,6 +33,9 @@ func goPlaces(t text) []place {
 	var section, key string
 	open := false // the property's own value is empty: what is indented nests
 	for i, l := range t.lines {
+		if i == 0 {
+			l.body = t.mark + l.body // which makes of a header none
+		}
 		trimmed := strings.TrimSpace(l.body)
 		if trimmed == "" || isComment(trimmed) {
 			continue
@@ -148,8 +152,11 @@ func isNoSpace(r rune) bool { return !unicode.IsSpace(r) }
 // and all else as in the old one. If Python's could not read the old one, the
 // reason is returned as unreadable and nothing is asked of them.
 func verify(old, changed text, profile string, settings []setting) (unreadable, err error) {
-	err = compare(old, goPlaces(old), changed, goPlaces(changed), profile, settings)
-	if err != nil {
+	places := goPlaces(changed)
+	if err := compare(old, goPlaces(old), changed, places, profile, settings); err != nil {
+		return nil, err
+	}
+	if err := checkHeaders(changed, places, profile); err != nil {
 		return nil, err
 	}
 	before, unreadable := pythonPlaces(old)
@@ -158,9 +165,38 @@ func verify(old, changed text, profile string, settings []setting) (unreadable, 
 	}
 	after, err := pythonPlaces(changed)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the AWS CLI could not read it any more: %w", ErrFormat, err)
+		return nil, fmt.Errorf("%w: the AWS CLI could not read what it would be: %w", ErrFormat, err)
 	}
-	return nil, compare(old, before, changed, after, profile, settings)
+	if err := compare(old, before, changed, after, profile, settings); err != nil {
+		return nil, err
+	}
+	return nil, checkDefaults(after, profile, settings)
+}
+
+// checkHeaders refuses what the AWS SDK for JavaScript (shared-ini-file-loader
+// 4) takes for no header: for it a comment begins behind a blank.
+func checkHeaders(t text, places []place, profile string) error {
+	for i, p := range places {
+		if p.kind != header || p.section != profile {
+			continue
+		}
+		if _, rest, _ := strings.Cut(t.lines[i].body, "]"); rest != "" && isComment(rest) {
+			return fmt.Errorf("%w: to some clients line %d is no header without a blank before its comment", ErrFormat, i+1)
+		}
+	}
+	return nil
+}
+
+// checkDefaults refuses settings that Python's clients take from the section
+// DEFAULT for a profile that does not have them, and use with its new keys.
+func checkDefaults(places []place, profile string, settings []setting) error {
+	for _, s := range settings {
+		in := func(section string) bool { return slices.Contains(places, place{property, section, s.key}) }
+		if in("DEFAULT") && !in(profile) {
+			return fmt.Errorf("%w: the AWS CLI takes %s for each profile from [DEFAULT]", ErrFormat, s.key)
+		}
+	}
+	return nil
 }
 
 // compare goes through the lines of both texts side by side, without those

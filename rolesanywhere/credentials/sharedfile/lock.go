@@ -22,14 +22,14 @@ func lock(ctx context.Context, path string, wait time.Duration) (unlock func(), 
 	defer patience.Stop()
 	for {
 		f, err := openLock(name, path)
-		if err == nil {
+		if f != nil {
 			var held bool
 			if held, err = tryLock(f); held && isAt(f, name) {
 				return func() { f.Close() }, nil
 			}
 			f.Close()
 		}
-		if ignore(err, fs.ErrNotExist) != nil { // or it was removed just now
+		if err != nil {
 			return nil, fmt.Errorf("lock: %w", err)
 		}
 		select {
@@ -42,10 +42,11 @@ func lock(ctx context.Context, path string, wait time.Duration) (unlock func(), 
 	}
 }
 
-// openLock opens the lock file. A new one gets the owner and mode of the file
-// that it is for, so that root does not lock out the owner.
+// openLock opens the lock file; nil if it was removed just now. A new one gets
+// the owner and mode of the file that it is for, so that root does not lock out
+// the owner. It is open for writing where that is allowed, as NFS wants.
 func openLock(name, path string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
 	if err == nil {
 		if info, statErr := os.Lstat(path); statErr == nil && info.Mode().IsRegular() {
 			if err := keep(f, info); err != nil {
@@ -57,9 +58,12 @@ func openLock(name, path string) (*os.File, error) {
 	if !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	f, err = os.OpenFile(name, os.O_RDONLY|openFlags, 0)
+	f, err = os.OpenFile(name, os.O_RDWR|openFlags, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		f, err = os.OpenFile(name, os.O_RDONLY|openFlags, 0)
+	}
 	if err != nil {
-		return nil, err
+		return nil, ignore(err, fs.ErrNotExist)
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // maxLinks bounds how many symbolic links lead to the file, as Linux does.
@@ -74,17 +76,33 @@ func read(path string) (data []byte, info fs.FileInfo, err error) {
 	return data, info, err
 }
 
-// replace puts data where path is, with the mode and owner of the file that was
-// there, if there was one. The temporary file has one name, so that one that a
-// killed process left is removed by the next; the caller holds the lock.
-func replace(path string, data []byte, old fs.FileInfo) (err error) {
-	temporary := path + ".holdfast.tmp"
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+// The names of temporary files. Each has one of its own, so that where the lock
+// does not hold an update may be lost, but no half of a file takes its place.
+const temporaryPrefix, temporarySuffix = ".holdfast.", ".tmp"
+
+// removeLeftovers removes the temporary files of writers that were killed; the
+// caller holds the lock.
+func removeLeftovers(path string) error {
+	folder, base := filepath.Split(path)
+	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return err
+	}
+	for _, e := range entries {
+		if rest, ok := strings.CutPrefix(e.Name(), base+temporaryPrefix); ok && (strings.HasSuffix(rest, temporarySuffix) || rest == temporarySuffix[1:]) {
+			err = errors.Join(err, ignore(os.Remove(filepath.Join(folder, e.Name())), fs.ErrNotExist))
+		}
+	}
+	return err
+}
+
+// replace puts data where path is, with the mode and owner of the file that was
+// there, if there was one. durable is nil if that outlasts a power cut.
+func replace(path string, data []byte, old fs.FileInfo) (durable, err error) {
+	temporary := fmt.Sprintf("%s%s%016x%s", path, temporaryPrefix, rand.Uint64(), temporarySuffix)
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+	if err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -93,22 +111,22 @@ func replace(path string, data []byte, old fs.FileInfo) (err error) {
 	}()
 	if old != nil {
 		if err := keep(f, old); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if _, err := f.Write(data); err != nil {
-		return err
+		return nil, err
 	}
 	if err := f.Sync(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := f.Close(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.Rename(temporary, path); err != nil {
-		return err
+		return nil, err
 	}
-	return syncFolder(filepath.Dir(path))
+	return syncFolder(filepath.Dir(path)), nil
 }
 
 // keep gives f the owner and the mode of another file.

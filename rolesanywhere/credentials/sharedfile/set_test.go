@@ -61,7 +61,8 @@ var setTests = []setTest{
 		after: "[p]\naws_session_token = new/session+token==\nregion = r\naws_secret_access_key = new/secret+key\naws_access_key_id = ASIANEW\n"},
 	{name: "comments", before: "# a\n[p] # b\n; c\n" + old + "# d\n\n#[q]\n#aws_access_key_id = no\n",
 		after: "# a\n[p] # b\n; c\n" + block + "# d\n\n#[q]\n#aws_access_key_id = no\n"},
-	{name: "header with a semicolon", before: "[p];c\n" + old, after: "[p];c\n" + block},
+	{name: "header with a semicolon", before: "[p] ;c\n" + old, after: "[p] ;c\n" + block},
+	{name: "headers of others with comments", before: "[a];c\n[p]\n" + old + "[b]#c\n", after: "[a];c\n[p]\n" + block + "[b]#c\n"},
 	{name: "blanks behind the header", before: "[p]  \t\n" + old, after: "[p]  \t\n" + block},
 	{name: "header indented", before: "  [p]\n" + old, after: "  [p]\n" + block},
 	{name: "CRLF", before: crlf("# c\n[a]\nk = v\n\n[p]\n" + old + "region = r\n"), after: crlf("# c\n[a]\nk = v\n\n[p]\n" + block + "region = r\n")},
@@ -104,11 +105,14 @@ var setTests = []setTest{
 		after: "[p]\nx_security_token_expires = 2020-01-01T00:00:00Z\ncredential_process = p --x='[q]'\n" + block},
 	{name: "not ASCII", before: "# schlüssel 鍵\n[ä]\nk = ü\n[p]\n" + old, after: "# schlüssel 鍵\n[ä]\nk = ü\n[p]\n" + block},
 	{name: "long lines", before: "[a]\nk = " + strings.Repeat("v", 100_000) + "\n[p]\n" + old, after: "[a]\nk = " + strings.Repeat("v", 100_000) + "\n[p]\n" + block},
-	{name: "DEFAULT", before: "[DEFAULT]\nregion = r\n[p]\n" + old, after: "[DEFAULT]\nregion = r\n[p]\n" + block},
+	{name: "DEFAULT", before: "[DEFAULT]\nregion = r\naws_session_token = t\n[p]\n" + old, after: "[DEFAULT]\nregion = r\naws_session_token = t\n[p]\n" + block},
+	{name: "DEFAULT with the older token, which the profile has too", before: "[DEFAULT]\naws_security_token = t\n[p]\naws_security_token = u\n" + old,
+		after: "[DEFAULT]\naws_security_token = t\n[p]\naws_security_token = new/session+token==\n" + block},
 	{name: "bracket in a value", before: "[p]\nk = [q]\n" + old, after: "[p]\nk = [q]\n" + block},
 
 	// What Python's clients do not read before is kept as it is, too.
-	{name: "byte order mark", notPython: true, before: "\ufeff[p]\r\n" + crlf(old), after: "\ufeff[p]\r\n" + crlf(block)},
+	{name: "byte order mark", notPython: true, before: "\ufeff[p]\r\n" + crlf(old), after: "\ufeff[p]\r\n" + crlf(old+"\n[p]\n"+block)},
+	{name: "byte order mark, profile not first", notPython: true, before: "\ufeff[a]\n[p]\n" + old, after: "\ufeff[a]\n[p]\n" + block},
 	{name: "byte order mark, profile absent", notPython: true, before: "\ufeff# c\n", after: "\ufeff# c\n\n[p]\n" + block},
 	{name: "profile twice", notPython: true, before: "[p]\nregion = r\n" + old + "[a]\n[p]\naws_access_key_id = other\n",
 		after: "[p]\nregion = r\n" + block + "[a]\n[p]\naws_access_key_id = ASIANEW\n"},
@@ -122,6 +126,10 @@ var setTests = []setTest{
 	{name: "Latin-1", notPython: true, before: "# schl\xfcssel\n[p]\n" + old, after: "# schl\xfcssel\n[p]\n" + block},
 
 	// What would be read otherwise by one client or the other is refused.
+	{name: "comment right behind the header", before: "[a]\nk = v\n[p];c\n" + old},
+	{name: "the other comment right behind the header", before: "[p]#c\n" + old},
+	{name: "DEFAULT with the older token", before: "[DEFAULT]\naws_security_token = t\n[p]\n" + old},
+	{name: "DEFAULT with an account", before: "[DEFAULT]\naws_account_id = 999999999999\n"},
 	{name: "blanks in the header", before: "[ p ]\n" + old},
 	{name: "text behind the header", before: "[p] x\n" + old},
 	{name: "comment with a bracket behind the header", before: "[p] # [x]\n" + old},

@@ -10,7 +10,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
@@ -47,8 +49,7 @@ type File struct {
 
 // Write puts c into the profile. Readers see the whole old file or the whole
 // new one, whenever this process or the machine stops; if Write returns an
-// error the file is as it was, unless the error came of writing the folder to
-// the disk, after the rename.
+// error the file is as it was.
 //
 // It sets aws_access_key_id, aws_secret_access_key and aws_session_token;
 // aws_security_token and aws_account_id only where they are already, since
@@ -91,23 +92,21 @@ func (f File) change(path string, settings []setting, c credentials.Credentials)
 	if err != nil {
 		return err
 	}
-	old, err := parse(data)
+	old, changed, unreadable, err := f.edit(path, data, settings)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	changed := old.set(f.Profile, settings)
-	unreadable, err := verify(old, changed, f.Profile, settings)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	data = changed.bytes()
-	if len(data) > MaxSize {
-		return fmt.Errorf("%s: %w: it would have more than %d bytes", path, ErrFormat, MaxSize)
-	}
-	if err := replace(path, data, info); err != nil {
 		return err
 	}
 	log := f.logger()
+	if err := removeLeftovers(path); err != nil {
+		log.Warn("what a killed process left could not be looked for", "error", err)
+	}
+	durable, err := replace(path, changed.bytes(), info)
+	if err != nil {
+		return err
+	}
+	if durable != nil {
+		log.Warn("the file was written, but may be the old one after a power cut", "file", path, "error", durable)
+	}
 	if unreadable != nil {
 		log.Warn("the AWS CLI and the AWS SDK for Python cannot read the file", "file", path, "reason", unreadable)
 	}
@@ -117,6 +116,43 @@ func (f File) change(path string, settings []setting, c credentials.Credentials)
 	log.Info("wrote credentials", "file", path, "profile", f.Profile,
 		"lines_added", len(changed.lines)-len(old.lines), "credentials", c)
 	return nil
+}
+
+// edit returns what is in the file, and what is to be.
+func (f File) edit(path string, data []byte, settings []setting) (old, changed text, unreadable, err error) {
+	if old, err = parse(data); err == nil {
+		changed = old.set(f.Profile, settings)
+		unreadable, err = verify(old, changed, f.Profile, settings)
+	}
+	if err == nil && len(changed.bytes()) > MaxSize {
+		err = fmt.Errorf("%w: it would have more than %d bytes", ErrFormat, MaxSize)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return old, changed, unreadable, err
+}
+
+// Probe returns the error that Write would return because of the profile's name
+// or what the file holds now, and changes nothing.
+func (f File) Probe() error {
+	if err := f.Check(); err != nil {
+		return err
+	}
+	path, err := filepath.EvalSymlinks(f.Path)
+	if err != nil {
+		return ignore(err, fs.ErrNotExist)
+	}
+	data, _, err := read(path)
+	if err != nil {
+		return err
+	}
+	settings, err := newSettings(credentials.Credentials{AccessKeyID: "x", SecretAccessKey: "x", SessionToken: "x", AccountID: "x"})
+	if err != nil {
+		return err
+	}
+	_, _, _, err = f.edit(path, data, settings)
+	return err
 }
 
 // Check returns an error that wraps ErrProfile if clients could not find a

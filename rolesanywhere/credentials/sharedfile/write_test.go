@@ -300,12 +300,107 @@ func TestLockRemoved(t *testing.T) {
 func TestWriteLeftovers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	writeFile(t, path, "[p]\n"+old)
-	writeFile(t, path+".holdfast.tmp", "[p]\naws_acc")
+	for _, name := range []string{".holdfast.tmp", ".holdfast.0123456789abcdef.tmp"} {
+		writeFile(t, path+name, "[p]\naws_acc")
+	}
 	writeFile(t, path+".holdfast.lock", "")
 	if err := (File{Path: path, Profile: "p"}).Write(t.Context(), fresh); err != nil {
 		t.Fatal(err)
 	}
 	wantFile(t, path, "[p]\n"+block)
+}
+
+// Without the lock, as on a file system that has none, updates can be lost, but
+// nobody reads or leaves half a file.
+func TestWriteWithoutLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "credentials")
+	base := strings.Repeat("# "+strings.Repeat("x", 100)+"\n", 5000)
+	writeFile(t, path, base)
+	stop := make(chan struct{})
+	var others, writers sync.WaitGroup
+	others.Go(func() {
+		for {
+			_ = os.Remove(path + ".holdfast.lock")
+			if data, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(data), base) {
+				t.Errorf("a reader saw %d bytes of at least %d, %v", len(data), len(base), err)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	for _, p := range []string{"a", "b", "c"} {
+		writers.Go(func() {
+			for range 30 {
+				_ = (File{Path: path, Profile: p, Wait: time.Minute}).Write(t.Context(), fresh) // it may lose its temporary file
+			}
+		})
+	}
+	writers.Wait()
+	close(stop)
+	others.Wait()
+}
+
+// A folder that is gone is not waited for.
+func TestLockWithoutFolder(t *testing.T) {
+	_, err := lock(t.Context(), filepath.Join(t.TempDir(), "gone", "credentials"), time.Minute)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// The lock can be had where it takes a file that is open for writing (NFS), and
+// where it is not ours to write.
+func TestLockOpens(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "credentials")
+	for _, mode := range []fs.FileMode{0o600, 0o400} {
+		f, err := openLock(path+".holdfast.lock", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(nil); err != nil {
+			t.Errorf("mode %o: %v", mode, err)
+		}
+		f.Close()
+		if err := os.Chmod(path+".holdfast.lock", mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What Write would refuse of a file is known before there are credentials.
+func TestProbe(t *testing.T) {
+	dir := t.TempDir()
+	for name, test := range map[string]struct {
+		content string
+		want    error
+	}{
+		"good":   {"[p]\n" + old, nil},
+		"bad":    {"[p] x\n", ErrFormat},
+		"binary": {"\x00", ErrFormat},
+	} {
+		path := filepath.Join(dir, name)
+		writeFile(t, path, test.content)
+		link := path + "-link"
+		if err := os.Symlink(name, link); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []string{path, link} {
+			if err := (File{Path: p, Profile: "p"}).Probe(); !errors.Is(err, test.want) {
+				t.Errorf("%s: error %v, want %v", p, err, test.want)
+			}
+		}
+		wantFile(t, path, test.content, "good", "good-link", "bad", "bad-link", "binary", "binary-link")
+	}
+	absent := filepath.Join(dir, "no", "file")
+	if err := (File{Path: absent, Profile: "p"}).Probe(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Dir(absent)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder was made: %v", err)
+	}
 }
 
 // Goroutines take turns as processes do, and readers see whole files.
