@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
@@ -24,17 +26,70 @@ type daemon struct {
 	token             *authToken
 	roles             []*role
 	http, statusHTTP  *loopback.Server
+	door, statusDoor  door
 	monitor           *monitor
 }
 
-// setUp opens everything. What fails soon and costs nobody anything comes first.
-func (d *daemon) setUp(ctx context.Context, setups []roleSetup) error {
+// A door answers that nothing is there until it is opened. It is safe for
+// concurrent use.
+type door struct{ inside atomic.Pointer[http.Handler] }
+
+func (d *door) open(h http.Handler) { d.inside.Store(&h) }
+
+// ServeHTTP implements [http.Handler].
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := d.inside.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	writeStatus(w, http.StatusServiceUnavailable, map[string]string{
+		"Code": "CredentialsNotAvailable", "Message": "holdfast is still opening its keys",
+	})
+}
+
+// run serves until ctx ends or a listener breaks. What fails soon and costs
+// nobody anything comes first; while keys are opened, which may ask a person,
+// clients are told so.
+func (d *daemon) run(ctx context.Context, setups []roleSetup) error {
 	if err := d.openListeners(ctx, setups); err != nil {
 		return err
 	}
 	if err := d.flags.role.session.connect(d.app); err != nil {
 		return err
 	}
+	serving, stop := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer stop()
+
+	d.http = &loopback.Server{Handler: &d.door, Hosts: d.flags.hosts, Logger: d.log}
+	d.monitor = &monitor{server: d.http, started: d.app.now()}
+	d.http.Observe = d.monitor.observe
+	d.statusHTTP = &loopback.Server{Handler: &d.statusDoor, Hosts: d.flags.hosts, Logger: d.log, MaxConns: 32}
+	served := make(chan error, 2)
+	servers := 1
+	go func() { served <- d.http.Serve(serving, d.listeners...) }()
+	if len(d.status) > 0 {
+		servers++
+		go func() { served <- d.statusHTTP.Serve(serving, d.status...) }()
+	}
+
+	err := d.openRoles(serving, setups)
+	if err == nil {
+		err = d.begin(serving, &background)
+	}
+	if err != nil {
+		stop()
+	}
+	for range servers {
+		err = errors.Join(err, <-served)
+		stop()
+	}
+	return err
+}
+
+// openRoles opens the keys and what goes with them.
+func (d *daemon) openRoles(ctx context.Context, setups []roleSetup) error {
 	for _, setup := range setups {
 		setup.session.config.Transport = d.flags.role.session.config.Transport
 		r, err := d.app.openRole(ctx, setup)
@@ -50,61 +105,40 @@ func (d *daemon) setUp(ctx context.Context, setups []roleSetup) error {
 	if err != nil {
 		return err
 	}
-	if d.token, err = d.app.newAuthToken(d.flags.tokenFile, port, d.log); err != nil {
-		return err
-	}
-	d.http = &loopback.Server{Handler: d.handler(), Hosts: d.flags.hosts, Logger: d.log}
-	d.monitor = &monitor{roles: d.roles, server: d.http, started: d.app.now()}
-	d.http.Observe = d.monitor.observe
-	d.statusHTTP = &loopback.Server{Handler: d.monitor.handler(), Hosts: d.flags.hosts, Logger: d.log, MaxConns: 32}
-	return nil
+	d.token, err = d.app.newAuthToken(d.flags.tokenFile, port, d.log)
+	return err
 }
 
-// run serves until ctx ends or a listener breaks.
-func (d *daemon) run(ctx context.Context) error {
-	serving, stop := context.WithCancel(ctx)
-	var background sync.WaitGroup
-	defer background.Wait()
-	defer stop()
+// begin opens the doors and has the background do what it does until ctx ends.
+func (d *daemon) begin(ctx context.Context, background *sync.WaitGroup) error {
+	d.monitor.roles = d.roles
+	d.door.open(d.handler())
+	d.statusDoor.open(d.monitor.handler())
 	for _, r := range d.roles {
-		background.Go(func() { r.keep(serving) })
+		background.Go(func() { r.keep(ctx) })
 	}
-	background.Go(func() { d.hangups(serving) })
-
-	served := make(chan error, 2)
-	servers := 1
-	go func() { served <- d.http.Serve(serving, d.listeners...) }()
-	if len(d.status) > 0 {
-		servers++
-		go func() { served <- d.statusHTTP.Serve(serving, d.status...) }()
-	}
+	background.Go(func() { d.hangups(ctx) })
 	if err := d.announce(); err != nil {
-		stop()
-		return errors.Join(err, <-served)
+		return err
 	}
 	manager := service{d.app}
-	background.Go(func() { manager.watchdog(serving, d.monitor.alive) })
+	background.Go(func() {
+		<-ctx.Done()
+		manager.notify("STOPPING=1")
+	})
+	background.Go(func() { manager.watchdog(ctx, d.monitor.alive) })
 	background.Go(func() {
 		for _, r := range d.roles {
 			select {
 			case <-r.source.firstEnded:
-			case <-serving.Done():
+			case <-ctx.Done():
 				return
 			}
 		}
 		d.app.typed.stop()
 		manager.notify("READY=1", "STATUS=serving "+strconv.Itoa(len(d.roles))+" role(s)")
 	})
-
-	var err error
-	for range servers {
-		err = errors.Join(err, <-served)
-		if ctx.Err() != nil || err != nil {
-			manager.notify("STOPPING=1")
-		}
-		stop()
-	}
-	return err
+	return nil
 }
 
 // hangups reloads all keys and certificates with each SIGHUP.
@@ -125,7 +159,7 @@ func (d *daemon) hangups(ctx context.Context) {
 	}
 }
 
-// close releases what setUp opened.
+// close releases what run opened.
 func (d *daemon) close() {
 	for _, l := range append(d.listeners, d.status...) {
 		l.Close() // again, if it was served on

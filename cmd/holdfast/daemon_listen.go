@@ -19,11 +19,11 @@ func (d *daemon) openListeners(ctx context.Context, setups []roleSetup) error {
 	if err != nil {
 		return err
 	}
-	for name, ls := range given {
-		if name == "status" {
-			d.status = append(d.status, ls...)
+	for _, l := range given {
+		if l.name == "status" {
+			d.status = append(d.status, l.Listener)
 		} else {
-			d.listeners = append(d.listeners, ls...)
+			d.listeners = append(d.listeners, l.Listener)
 		}
 	}
 	if len(d.listeners) == 0 {

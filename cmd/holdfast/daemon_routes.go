@@ -30,7 +30,7 @@ func (d *daemon) handler() http.Handler {
 			mux.Handle("/credentials", endpoint)
 		}
 		prefix := "/roles/" + r.name
-		mux.Handle(prefix+"/latest/", http.StripPrefix(prefix, metadata))
+		mux.Handle(prefix+"/latest/", below(prefix, metadata))
 		mux.Handle(prefix+"/credentials", endpoint)
 		if r.port != 0 {
 			own := http.NewServeMux()
@@ -48,6 +48,17 @@ func (d *daemon) handler() http.Handler {
 			return
 		}
 		mux.ServeHTTP(w, r)
+	})
+}
+
+// below hands requests to next without the prefix of their path. Unlike
+// [http.StripPrefix] it takes a path with characters that need not be escaped.
+func below(prefix string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inner, u := *r, *r.URL
+		u.Path, u.RawPath = strings.TrimPrefix(u.Path, prefix), ""
+		inner.URL = &u
+		next.ServeHTTP(w, &inner)
 	})
 }
 

@@ -10,11 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/container"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
@@ -89,14 +92,15 @@ func (a app) runExec(cmd *cobra.Command, setup roleSetup, static bool, args []st
 	child := exec.Command(path, args[1:]...)
 	child.Args[0] = args[0]
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
+	child.Env = withoutSecrets(os.Environ(), setup.id)
 	if static {
-		child.Env = childEnv(os.Environ(), staticVariables(first), r.region, true)
+		child.Env = childEnv(child.Env, staticVariables(first), r.region, true)
 		return runChild(cmd.Context(), child)
 	}
 	return a.execServed(cmd.Context(), r, child)
 }
 
-// execServed runs child with an endpoint of its own.
+// execServed runs child with an endpoint of its own, besides its environment.
 func (a app) execServed(ctx context.Context, r *role, child *exec.Cmd) (err error) {
 	token := rand.Text()
 	mux := http.NewServeMux()
@@ -111,7 +115,7 @@ func (a app) execServed(ctx context.Context, r *role, child *exec.Cmd) (err erro
 	server := &loopback.Server{Handler: mux, Logger: a.logger(false)}
 	go func() { served <- server.Serve(serving, l) }()
 	go r.keep(serving)
-	child.Env = childEnv(os.Environ(), endpointVariables("http://"+l.Addr().String()+"/credentials", token), r.region, false)
+	child.Env = childEnv(child.Env, endpointVariables("http://"+l.Addr().String()+"/credentials", token), r.region, false)
 	err = runChild(ctx, child)
 	stop()
 	select {
@@ -128,7 +132,11 @@ func (a app) execServed(ctx context.Context, r *role, child *exec.Cmd) (err erro
 // only before the command starts.
 func runChild(ctx context.Context, child *exec.Cmd) error {
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, passedOn...)
+	for _, s := range passedOn {
+		if !signal.Ignored(s) { // as nohup has it: the child inherits that
+			signal.Notify(signals, s)
+		}
+	}
 	defer signal.Stop(signals)
 	if err := ctx.Err(); err != nil {
 		return err
@@ -188,7 +196,9 @@ var removed = []variable{
 	{"AMAZON_ACCESS_KEY_ID", true}, // older ones, which the SDKs for Ruby know
 	{"AMAZON_SECRET_ACCESS_KEY", true},
 	{"AMAZON_SESSION_TOKEN", true},
-	{"AWS_PROFILE", true}, // the AWS CLI prefers a profile that is named
+	{"AWS_CREDENTIAL_FILE", true}, // botocore asks it before the endpoint
+	{"AWS_BEARER_TOKEN_*", true},  // comes before any signature
+	{"AWS_PROFILE", true},         // the AWS CLI prefers a profile that is named
 	{"AWS_DEFAULT_PROFILE", true},
 	{"AWS_ROLE_ARN", true},
 	{"AWS_ROLE_SESSION_NAME", true},
@@ -196,16 +206,19 @@ var removed = []variable{
 	{"AWS_CONTAINER_*", true},
 	{"AWS_EC2_METADATA_*", false}, // our endpoint comes before it
 	{"AWS_SHARED_CREDENTIALS_FILE", false},
+	{"BOTO_CONFIG", false},
 }
 
 // endpointVariables lead to an endpoint. The credentials file is hidden: keys of
-// a [default] profile there would come first.
+// a [default] profile there would come first; so would those that botocore finds
+// in the files of its predecessor.
 func endpointVariables(uri, token string) []string {
 	return []string{
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI=" + uri,
 		"AWS_CONTAINER_AUTHORIZATION_TOKEN=" + token,
 		"AWS_EC2_METADATA_DISABLED=true", // nobody else's role if ours fails
 		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
+		"BOTO_CONFIG=" + os.DevNull,
 	}
 }
 
@@ -216,6 +229,18 @@ func staticVariables(c credentials.Credentials) []string {
 		"AWS_SESSION_TOKEN=" + c.SessionToken,
 		"AWS_CREDENTIAL_EXPIRATION=" + c.Expires.UTC().Format(time.RFC3339),
 	}
+}
+
+// withoutSecrets returns env without the variables that hold the key, or its
+// PIN.
+func withoutSecrets(env []string, id identityFlags) []string {
+	return slices.DeleteFunc(env, func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.ContainsFunc([]string{id.identity.Key, id.identity.Certificate, id.pinSource}, func(text string) bool {
+			ref, err := keystore.ParseRef(text)
+			return err == nil && ref.Scheme == keystore.SchemeEnv && sameVariable(ref.Rest, name)
+		})
+	})
 }
 
 // childEnv returns env without what is removed, with added, and with a region.
@@ -241,9 +266,18 @@ func childEnv(env, added []string, region string, static bool) []string {
 func isRemoved(name string, static bool) bool {
 	for _, v := range removed {
 		prefix, any := strings.CutSuffix(v.name, "*")
-		if (name == v.name || any && strings.HasPrefix(name, prefix)) && (v.static || !static) {
+		part := name
+		if any && len(name) > len(prefix) {
+			part = name[:len(prefix)]
+		}
+		if sameVariable(part, prefix) && (v.static || !static) {
 			return true
 		}
 	}
 	return false
+}
+
+// sameVariable compares names as the operating system does.
+func sameVariable(a, b string) bool {
+	return a == b || runtime.GOOS == "windows" && strings.EqualFold(a, b)
 }

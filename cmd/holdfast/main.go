@@ -28,11 +28,20 @@ func main() {
 }
 
 // onSignal calls end when the process is interrupted or terminated, until stop
-// is called. Its first call takes most of a millisecond: the runtime starts
-// threads for it.
+// is called. After that a signal does what it does by itself: a device that
+// hangs heeds no context. An interrupt that is ignored, as in the background of
+// a script, stays so. The first call takes most of a millisecond: the runtime
+// starts threads for it.
 func onSignal(end func()) (stop func()) {
-	ctx, ignore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	unhook := context.AfterFunc(ctx, end)
+	signals := []os.Signal{syscall.SIGTERM}
+	if !signal.Ignored(os.Interrupt) {
+		signals = append(signals, os.Interrupt)
+	}
+	ctx, ignore := signal.NotifyContext(context.Background(), signals...)
+	unhook := context.AfterFunc(ctx, func() {
+		ignore()
+		end()
+	})
 	return func() {
 		unhook()
 		ignore()

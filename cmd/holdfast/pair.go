@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/url"
@@ -189,15 +190,51 @@ func (s *pairSource) close(p *pair) {
 	}
 }
 
-// Close closes the pair after its last use. It is called once.
+// hangs is how long what a device hangs in is waited for at the end.
+const hangs = time.Second
+
+// orLeave returns what f does, or leaves it behind if it does not return soon
+// after ctx ended: modules for devices know no context. The process is to end.
+func orLeave[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-time.After(hangs):
+		var none T
+		return none, fmt.Errorf("the device hangs: %w", ctx.Err())
+	}
+}
+
+// Close closes the pair after its last use; it does not wait long for a device
+// that hangs. It is called once.
 func (s *pairSource) Close() {
 	s.mu.Lock()
 	idle := !s.current.retired && s.current.uses == 0
 	s.current.retired = true
 	s.mu.Unlock()
-	if idle {
-		s.close(s.current)
+	if !idle {
+		return
 	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	_, _ = orLeave(ended, func() (struct{}, error) {
+		s.close(s.current)
+		return struct{}{}, nil
+	})
 }
 
 func (s *pairSource) isRefused() bool {

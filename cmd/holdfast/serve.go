@@ -82,10 +82,7 @@ func (a app) runServe(cmd *cobra.Command, f *serveFlags) error {
 	}
 	d := &daemon{app: a, flags: f, log: a.log, hangup: hangup}
 	defer d.close()
-	if err := d.setUp(ctx, roles); err != nil {
-		return err
-	}
-	return d.run(ctx)
+	return d.run(ctx, roles)
 }
 
 func (f *serveFlags) check() error {

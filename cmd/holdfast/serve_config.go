@@ -97,7 +97,7 @@ func rebase(text, dir string) string {
 func (t roleTable) over(r roleSetup) (roleSetup, error) {
 	if t.Certificate != "" || t.PrivateKey != "" {
 		r.id.identity = keystore.Identity{}
-		r.id.pinSource = ""
+		r.id.pinSource, r.id.password, r.id.tpmPassword, r.id.noTPMPassword = "", "", "", false
 	}
 	c := &r.session.config
 	for _, f := range []struct {
@@ -203,10 +203,13 @@ type role struct {
 
 // keep has credentials renewed and key and certificate reloaded until ctx ends.
 func (r *role) keep(ctx context.Context) {
-	var both sync.WaitGroup
-	both.Go(func() { _ = r.cache.Run(ctx) }) // returns ctx's error
-	both.Go(func() { r.source.watch(ctx, r.files, r.loaded, r.force, func() { r.cache.Retry(ctx) }) })
-	both.Wait()
+	_, _ = orLeave(ctx, func() (struct{}, error) {
+		var both sync.WaitGroup
+		both.Go(func() { _ = r.cache.Run(ctx) }) // returns ctx's error
+		both.Go(func() { r.source.watch(ctx, r.files, r.loaded, r.force, func() { r.cache.Retry(ctx) }) })
+		both.Wait()
+		return struct{}{}, nil
+	})
 }
 
 // openRole opens the key of a role. The caller closes role.source.
@@ -220,7 +223,7 @@ func (a app) openRole(ctx context.Context, setup roleSetup) (*role, error) {
 	open := func(ctx context.Context) (signer.Signer, error) { return id.openAnew(ctx, a, debug) }
 	names := files(id.identity)
 	loaded := stampOf(names)
-	source, err := newPairSource(ctx, open, config, log)
+	source, err := orLeave(ctx, func() (*pairSource, error) { return newPairSource(ctx, open, config, log) })
 	if err != nil {
 		return nil, err
 	}

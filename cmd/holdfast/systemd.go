@@ -26,6 +26,9 @@ func (s service) notify(states ...string) {
 		return
 	}
 	defer conn.Close()
+	if conn.SetWriteDeadline(time.Now().Add(time.Second)) != nil { // who hears it may have stopped to
+		return
+	}
 	_, _ = conn.Write([]byte(strings.Join(states, "\n")))
 }
 
@@ -49,9 +52,15 @@ func (s service) watchdog(ctx context.Context, alive func()) {
 	}
 }
 
-// listeners returns the sockets that systemd opened, by the name that
+// A namedListener is a socket that systemd opened, with the name that
 // FileDescriptorName= gives.
-func (s service) listeners() (named map[string][]net.Listener, err error) {
+type namedListener struct {
+	name string
+	net.Listener
+}
+
+// listeners returns the sockets that systemd opened, in its order.
+func (s service) listeners() (all []namedListener, err error) {
 	n, _ := strconv.Atoi(s.env("LISTEN_FDS"))
 	if n <= 0 || s.env("LISTEN_PID") == "" || s.isOther("LISTEN_PID") {
 		return nil, nil
@@ -61,7 +70,6 @@ func (s service) listeners() (named map[string][]net.Listener, err error) {
 		return nil, fmt.Errorf("LISTEN_FDS: %d sockets, at most %d make sense", n, most)
 	}
 	names := strings.Split(s.env("LISTEN_FDNAMES"), ":")
-	named = make(map[string][]net.Listener)
 	for i := range n {
 		name := ""
 		if i < len(names) {
@@ -73,9 +81,9 @@ func (s service) listeners() (named map[string][]net.Listener, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("socket %d of systemd: %w", i+1, err)
 		}
-		named[name] = append(named[name], l)
+		all = append(all, namedListener{name, l})
 	}
-	return named, nil
+	return all, nil
 }
 
 // isOther reports whether a variable names another process than this one.

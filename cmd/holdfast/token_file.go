@@ -34,19 +34,25 @@ const maxAuthToken = 4 << 10 // bytes
 // reads, under a name with the port. The caller closes the result.
 func (a app) newAuthToken(path, port string, log *slog.Logger) (*authToken, error) {
 	if path != "" {
-		_, err := os.Lstat(path)
+		path, err := filepath.Abs(path) // as it is printed for other shells
+		if err != nil {
+			return nil, fmt.Errorf("--token-file: %w", err)
+		}
+		_, err = os.Lstat(path)
 		switch {
 		case err == nil:
 			t := &authToken{path: path, log: log, seen: stampOf([]string{path})}
-			if t.value, err = readAuthToken(path, log); err != nil {
+			if t.value, err = readAuthToken(path); err != nil {
 				return nil, signer.WithHint(fmt.Errorf("--token-file %s: %w", path, err),
 					"it must be a regular file that holds the token alone, on one line; remove it to have one made")
 			}
+			t.warnOfLineEnd(t.value)
 			return t, nil
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("--token-file: %w", err)
 		}
-		t := &authToken{path: path, log: log, value: rand.Text(), remove: func() { _ = os.Remove(path) }}
+		t := &authToken{path: path, log: log, value: rand.Text()}
+		t.remove = t.removeFile
 		if err := writeSecret(path, []byte(t.value)); err != nil {
 			return nil, fmt.Errorf("--token-file: %w", err)
 		}
@@ -59,7 +65,7 @@ func (a app) newAuthToken(path, port string, log *slog.Logger) (*authToken, erro
 	path = filepath.Join(dir, "serve-"+port+".token")
 	t := &authToken{path: path, log: log, value: rand.Text()}
 	t.remove = func() {
-		_ = os.Remove(path)
+		t.removeFile()
 		if made {
 			_ = os.Remove(dir)
 		}
@@ -92,7 +98,7 @@ func (a app) runtimeDir() (dir string, made bool, err error) {
 		case !info.IsDir():
 			return "", false, fmt.Errorf("%s: not a directory", dir)
 		}
-		return dir, false, os.Chmod(dir, 0o700) // fails for one that is somebody else's
+		return dir, false, os.Chmod(dir, 0o700) // fails for one that is somebody else's, but for root
 	}
 	dir, err = os.MkdirTemp("", "holdfast-")
 	return dir, true, err
@@ -116,15 +122,12 @@ func writeSecret(path string, data []byte) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
-func readAuthToken(path string, log *slog.Logger) (string, error) {
+func readAuthToken(path string) (string, error) {
 	data, err := keystore.ReadFile(path, maxAuthToken)
 	if err != nil {
 		return "", err
 	}
 	token := bytes.TrimRight(data, "\r\n")
-	if len(token) < len(data) {
-		log.Warn("the token file ends with a line end, which the AWS SDKs for Go and JavaScript refuse", "file", path)
-	}
 	switch {
 	case len(token) == 0:
 		return "", errors.New("is empty")
@@ -132,6 +135,13 @@ func readAuthToken(path string, log *slog.Logger) (string, error) {
 		return "", errors.New("holds a character that cannot be sent as a token")
 	}
 	return string(token), nil
+}
+
+// warnOfLineEnd tells of a line end that was cut off.
+func (t *authToken) warnOfLineEnd(value string) {
+	if info, err := os.Stat(t.path); err == nil && info.Size() > int64(len(value)) {
+		t.log.Warn("the token file ends with a line end, which the AWS SDKs for Go and JavaScript refuse", "file", t.path)
+	}
 }
 
 // Value returns the token as it is now. Of a file that is somebody else's it
@@ -145,14 +155,29 @@ func (t *authToken) Value() string {
 	defer t.mu.Unlock()
 	if !now.equal(t.seen) {
 		t.seen = now
-		if value, err := readAuthToken(t.path, t.log); err == nil {
+		value, err := readAuthToken(t.path)
+		if err == nil {
 			t.value = value
-			t.log.Info("the token file was read again", "file", t.path)
-		} else {
-			t.log.Warn("the token file was not read again; the token from before stays", "file", t.path, "error", err)
 		}
+		go t.tell(value, err) // not with the lock: who reads the log may be slow
 	}
 	return t.value
+}
+
+func (t *authToken) tell(value string, err error) {
+	if err == nil {
+		t.log.Info("the token file was read again", "file", t.path)
+		t.warnOfLineEnd(value)
+	} else {
+		t.log.Warn("the token file was not read again; the token from before stays", "file", t.path, "error", err)
+	}
+}
+
+// removeFile leaves the file alone that a successor has put there meanwhile.
+func (t *authToken) removeFile() {
+	if data, err := keystore.ReadFile(t.path, maxAuthToken); err == nil && string(data) == t.value {
+		_ = os.Remove(t.path)
+	}
 }
 
 // Close removes what newAuthToken wrote.

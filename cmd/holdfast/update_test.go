@@ -156,7 +156,7 @@ func TestUpdaterWritesNothingExpired(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			u.run(sharedfile.File{Path: path, Profile: "p"}, renewals(&u, nil))
+			u.run(sharedfile.File{Path: path, Profile: "p", Logger: slog.New(slog.DiscardHandler)}, renewals(&u, nil))
 		}()
 		time.Sleep(2 * time.Hour)
 		if err := os.Remove(filepath.Dir(path)); err != nil {

@@ -169,7 +169,7 @@ func TestKeysFromElsewhere(t *testing.T) {
 
 // A crowd is a Store that tells of two keys at a time.
 type crowd struct {
-	credentials.Store
+	Store
 	keys map[string]bool
 }
 
@@ -189,7 +189,7 @@ func (c crowd) Remove(key string) error {
 
 func TestClearMany(t *testing.T) {
 	c := crowd{keys: map[string]bool{"a": true, "b": true, "c": true, "d": true, "e": true}}
-	if n, err := credentials.Clear(c); n != 5 || err != nil || len(c.keys) > 0 {
+	if n, err := Clear(c); n != 5 || err != nil || len(c.keys) > 0 {
 		t.Errorf("%d cleared, %v, %v are left", n, err, c.keys)
 	}
 }
