@@ -210,7 +210,16 @@ func TestAWSClientsServed(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(aws, "credentials"), []byte(wrong), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for name, text := range map[string]string{
+		"boto.cfg": "[Credentials]\naws_access_key_id = AKIAWRONG\naws_secret_access_key = wrong\n",
+		"legacy":   "AWSAccessKeyId=AKIAWRONG\nAWSSecretKey=wrong\n",
+	} {
+		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	misleading := []string{
+		"BOTO_CONFIG=" + filepath.Join(home, "boto.cfg"), "AWS_CREDENTIAL_FILE=" + filepath.Join(home, "legacy"),
 		"HOME=" + home, "AWS_ACCESS_KEY_ID=AKIAWRONG", "AWS_SECRET_ACCESS_KEY=wrong", "AWS_SESSION_TOKEN=wrong",
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/wrong", "AWS_WEB_IDENTITY_TOKEN_FILE=/wrong", "AWS_ROLE_ARN=wrong", "AWS_PROFILE=wrong",
 	}

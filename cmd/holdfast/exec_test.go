@@ -11,11 +11,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
@@ -26,7 +28,8 @@ func TestChildEnv(t *testing.T) {
 		"AWS_CREDENTIAL_SCOPE=x", "AWS_ACCOUNT_ID=x", "AWS_ACCESS_KEY=x", "AWS_SECRET_KEY=x", "AMAZON_ACCESS_KEY_ID=x", "AMAZON_SECRET_ACCESS_KEY=x",
 		"AMAZON_SESSION_TOKEN=x", "AWS_PROFILE=x", "AWS_DEFAULT_PROFILE=x", "AWS_ROLE_ARN=x", "AWS_ROLE_SESSION_NAME=x", "AWS_WEB_IDENTITY_TOKEN_FILE=x",
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=x", "AWS_CONTAINER_CREDENTIALS_FULL_URI=x", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=x",
-		"AWS_EC2_METADATA_SERVICE_ENDPOINT=x", "AWS_SHARED_CREDENTIALS_FILE=x",
+		"AWS_CREDENTIAL_FILE=x", "AWS_BEARER_TOKEN_BEDROCK=x",
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT=x", "AWS_SHARED_CREDENTIALS_FILE=x", "BOTO_CONFIG=x",
 	}
 	kept := env[:7]
 	creds := credentials.Credentials{AccessKeyID: "ASIA1", SecretAccessKey: "s", SessionToken: "t", Expires: time.Date(2026, 11, 21, 12, 0, 0, 1, time.UTC)}
@@ -40,9 +43,9 @@ func TestChildEnv(t *testing.T) {
 	}{
 		{"endpoint", env, endpointVariables("http://127.0.0.1:1/credentials", "token"), false, slices.Concat(kept, []string{
 			"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:1/credentials", "AWS_CONTAINER_AUTHORIZATION_TOKEN=token",
-			"AWS_EC2_METADATA_DISABLED=true", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+			"AWS_EC2_METADATA_DISABLED=true", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "BOTO_CONFIG=/dev/null",
 		}, regions)},
-		{"static", env, staticVariables(creds), true, slices.Concat(kept, env[len(env)-2:], []string{
+		{"static", env, staticVariables(creds), true, slices.Concat(kept, env[len(env)-3:], []string{
 			"AWS_ACCESS_KEY_ID=ASIA1", "AWS_SECRET_ACCESS_KEY=s", "AWS_SESSION_TOKEN=t", "AWS_CREDENTIAL_EXPIRATION=2026-11-21T12:00:00Z",
 		}, regions)},
 		{"both regions are there", []string{"AWS_REGION=a", "AWS_DEFAULT_REGION=b"}, []string{"X=1"}, false, []string{"AWS_REGION=a", "AWS_DEFAULT_REGION=b", "X=1"}},
@@ -53,6 +56,18 @@ func TestChildEnv(t *testing.T) {
 		if got := childEnv(test.env, test.added, "eu-west-1", test.static); !slices.Equal(got, test.want) {
 			t.Errorf("%s:\n got %q\nwant %q", test.name, got, test.want)
 		}
+	}
+}
+
+func TestWithoutSecrets(t *testing.T) {
+	env := []string{"PATH=/bin", "KEY=k", "KEYS=x", "CERT=c", "PIN=p", "FILE=f"}
+	id := identityFlags{identity: keystore.Identity{Key: "env:KEY", Certificate: "env:CERT"}, pinSource: "env:PIN"}
+	if got, want := withoutSecrets(slices.Clone(env), id), []string{"PATH=/bin", "KEYS=x", "FILE=f"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	id = identityFlags{identity: keystore.Identity{Key: "KEY", Certificate: "file:CERT"}, pinSource: "prompt"}
+	if got := withoutSecrets(slices.Clone(env), id); !slices.Equal(got, env) {
+		t.Errorf("got %q", got)
 	}
 }
 
@@ -79,6 +94,11 @@ func execCommand(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer, *bytes
 func runExec(t *testing.T, args ...string) ran {
 	t.Helper()
 	cmd, stdout, stderr := execCommand(t, args...)
+	return runCommand(t, cmd, stdout, stderr)
+}
+
+func runCommand(t *testing.T, cmd *exec.Cmd, stdout, stderr *bytes.Buffer) ran {
+	t.Helper()
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -102,9 +122,11 @@ func TestExec(t *testing.T) {
 		{"exit code 255", "exit 255", 255, ""},
 		{"a signal ends it", "kill -TERM $$", 128 + 15, ""},
 		{"killed", "kill -KILL $$", 128 + 9, ""},
-		{"standard input", "cat", 0, ""},
+		{"standard input", "cat", 0, "typed"},
 	} {
-		got := runExec(t, append(execArgs(s), "sh", "-c", test.script)...)
+		cmd, stdout, stderr := execCommand(t, append(execArgs(s), "sh", "-c", test.script)...)
+		cmd.Stdin = strings.NewReader("typed")
+		got := runCommand(t, cmd, stdout, stderr)
 		if got.code != test.code || got.stdout != test.stdout || strings.Contains(got.stderr, "holdfast:") {
 			t.Errorf("%s: got %+v", test.name, got)
 		}
@@ -115,14 +137,23 @@ func TestExec(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	// The first credentials are there before the command is, and nothing is on disk.
-	got := runExec(t, append(execArgs(s), "sh", "-c", `ls -A "`+s.dir+`"; env`)...)
+	empty := t.TempDir()
+	cmd, stdout, stderr := execCommand(t, append(execArgs(s, "--pin-source", "env:PIN"), "sh", "-c", `ls -A "$HOME"; env`)...)
+	for _, name := range []string{"HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"} {
+		cmd.Env = append(cmd.Env, name+"="+empty)
+	}
+	cmd.Env = append(cmd.Env, "PIN=wrong")
+	got := runCommand(t, cmd, stdout, stderr)
 	for line := range strings.Lines(got.stdout) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		if strings.Contains(name, "SECRET") || strings.Contains(value, "wrong") {
 			t.Errorf("the command sees %s", name)
 		}
 	}
-	if !strings.HasPrefix(got.stdout, "cert.pem\nkey.pem\n") || !strings.Contains(got.stdout, "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:") {
+	if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if first, _, _ := strings.Cut(got.stdout, "\n"); !strings.Contains(first, "=") || !strings.Contains(got.stdout, "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:") {
 		t.Errorf("got %s", got.stdout)
 	}
 }
@@ -210,9 +241,7 @@ func TestExecOnATerminal(t *testing.T) {
 	s := newFiles(t, t.TempDir())
 	s.up = newUpstream(t, s.ca.Cert, time.Hour)
 	master, slave := newPTY(t)
-	const script = `n=0; trap 'n=$((n+1))' INT; echo ready; while [ $n = 0 ]; do sleep 0.05; done
-sleep 0.5; echo count=$n.; stty size </dev/tty >/dev/null && echo sane; exit 5`
-	cmd := exec.Command("holdfast", append(execArgs(s), "sh", "-c", script)...)
+	cmd := exec.Command("holdfast", append(execArgs(s), "count-interrupts")...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=" + quickExit}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -225,12 +254,27 @@ sleep 0.5; echo count=$n.; stty size </dev/tty >/dev/null && echo sane; exit 5`
 	if _, err := master.WriteString("\x03"); err != nil {
 		t.Fatal(err)
 	}
-	if got := readUntil(t, master, "sane"); !bytes.Contains(got, []byte("count=1.")) {
+	if got := readUntil(t, master, "."); !bytes.Contains(got, []byte("count=1, sane=true.")) {
 		t.Errorf("got %q", got)
 	}
 	var exit *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 5 {
 		t.Errorf("%v", err)
+	}
+}
+
+// What whoever started exec ignores, the command ignores too, as with nohup.
+func TestExecInheritsIgnoredSignals(t *testing.T) {
+	t.Parallel()
+	s := newFiles(t, t.TempDir())
+	s.up = newUpstream(t, s.ca.Cert, time.Hour)
+	args := append([]string{"-c", `trap "" HUP INT; exec holdfast "$@"`, "sh"}, append(execArgs(s), "grep", "SigIgn", "/proc/self/status")...)
+	cmd := exec.Command("sh", args...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=" + quickExit}
+	out, err := cmd.Output()
+	mask, parseErr := strconv.ParseUint(strings.TrimSpace(strings.TrimPrefix(string(out), "SigIgn:")), 16, 64)
+	if err != nil || parseErr != nil || mask&3 != 3 { // HUP is 1, INT is 2
+		t.Errorf("%q, %v, %v", out, err, parseErr)
 	}
 }
 

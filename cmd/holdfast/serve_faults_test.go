@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -31,6 +32,8 @@ type upstream struct {
 	sessions atomic.Int64                     // that were created
 	events   *lockedBuffer
 	args     []string // of serve, to reach it
+
+	server *emulator.Server // behind the fault
 }
 
 func newUpstream(t testing.TB, root *x509.Certificate, life time.Duration) *upstream {
@@ -44,6 +47,7 @@ func newUpstream(t testing.TB, root *x509.Certificate, life time.Duration) *upst
 	if err != nil {
 		t.Fatal(err)
 	}
+	u.server = s
 	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if fault := u.fault.Load(); fault != nil {
 			(*fault)(w, r)
@@ -204,13 +208,11 @@ func TestServeWhileAWSFails(t *testing.T) {
 		s := newSite(t, 6*time.Second)
 		waitReady(t, s.served)
 		// Slower than a renewal's window would be no renewal: 1 s of 2.
-		real := s.up.Config.Handler
+		var slowed atomic.Int64
 		var slow http.HandlerFunc = func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(time.Second)
-			s.up.sessions.Add(1)
-			s.up.fault.Store(nil)
-			defer s.up.fault.Store(s.up.fault.Load())
-			real.ServeHTTP(w, r)
+			slowed.Add(1)
+			s.up.server.ServeHTTP(w, r)
 		}
 		s.up.break_(slow)
 		var expires time.Time
@@ -219,7 +221,70 @@ func TestServeWhileAWSFails(t *testing.T) {
 				t.Errorf("status %d", status)
 			}
 		}
+		if n := slowed.Load(); n < 2 {
+			t.Errorf("%d slow renewals", n)
+		}
 	})
+}
+
+// While keys are opened clients are told so, and the end does not wait for what
+// hangs in that: here a key that does not come.
+func TestServeWhileKeysAreOpened(t *testing.T) {
+	t.Parallel()
+	s := newFiles(t, t.TempDir())
+	s.up = newUpstream(t, s.ca.Cert, time.Hour)
+	key, err := os.ReadFile(s.path("key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, comes := range []bool{true, false} {
+		port := strconv.Itoa(freePort(t))
+		cmd := exec.Command("holdfast", append([]string{"serve", "--port", port, "--certificate", s.path("cert.pem"), "--private-key", "-"}, s.up.args...)...)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=" + quickExit, "XDG_RUNTIME_DIR=" + s.dir}
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log lockedBuffer
+		cmd.Stderr = &log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill() })
+		url := "http://127.0.0.1:" + port + "/credentials"
+		eventually(t, "it listens", func() bool {
+			c, err := net.Dial("tcp", "127.0.0.1:"+port)
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		})
+		if resp, body := ask(t, "GET", url); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, `"Message":"holdfast is still opening`) {
+			t.Errorf("status %d, %s", resp.StatusCode, body)
+		}
+		if comes {
+			if _, err := stdin.Write(key); err != nil {
+				t.Fatal(err)
+			}
+			stdin.Close()
+			token := filepath.Join(s.dir, "holdfast", "serve-"+port+".token")
+			eventually(t, "credentials", func() bool {
+				value, err := os.ReadFile(token)
+				if err != nil {
+					return false
+				}
+				resp, _ := ask(t, "GET", url, "Authorization", string(value))
+				return resp.StatusCode == http.StatusOK
+			})
+		}
+		begin := time.Now()
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); (err == nil) != comes || time.Since(begin) > 5*time.Second {
+			t.Errorf("it ended with %v after %v\n%s", err, time.Since(begin), &log)
+		}
+	}
 }
 
 // AWS is down at the start: nothing is given out until it is there.

@@ -162,6 +162,21 @@ func TestAuthToken(t *testing.T) {
 		t.Errorf("left behind: %q", left)
 	}
 
+	// A successor's stays.
+	made, err = a.newAuthToken("", "1", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := a.newAuthToken("", "1", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.Close()
+	if text, err := os.ReadFile(next.path); err != nil || string(text) != next.Value() {
+		t.Errorf("the successor's: %q, %v", text, err)
+	}
+	next.Close()
+
 	// At a path where there is none, and in a folder that is made.
 	path := filepath.Join(dir, "token")
 	one, err := a.newAuthToken(path, "1", log)
@@ -222,6 +237,40 @@ func TestAuthToken(t *testing.T) {
 	}
 	if _, err := a.newAuthToken(dir, "1", log); err == nil {
 		t.Error("a folder was taken")
+	}
+}
+
+// A manager that reads nothing holds nobody up.
+func TestNotifyDeaf(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "notify")
+	deaf, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	full, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	if err := full.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = full.Write([]byte("x"))
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		service{app{lookupEnv: func(string) (string, bool) { return name, true }}}.notify("READY=1")
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Error("notify does not return")
 	}
 }
 

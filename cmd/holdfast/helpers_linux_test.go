@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +20,26 @@ func testCommands() map[string]func() {
 	return map[string]func(){"holdfast": main, "nokeyring": func() {
 		fmt.Fprintln(os.Stderr, "nokeyring:", withoutKeyring(os.Args[1], os.Args[2:]))
 		os.Exit(99)
-	}}
+	}, "count-interrupts": countInterrupts}
+}
+
+// countInterrupts counts each delivery of SIGINT, which a shell does not, and
+// says whether the terminal echoes.
+func countInterrupts() {
+	c := make(chan os.Signal, 16)
+	signal.Notify(c, os.Interrupt)
+	fmt.Println("ready")
+	<-c
+	n := 1
+	for timeout := time.After(500 * time.Millisecond); ; n++ {
+		select {
+		case <-c:
+		case <-timeout:
+			state, err := unix.IoctlGetTermios(0, unix.TCGETS)
+			fmt.Printf("count=%d, sane=%t.\n", n, err == nil && state.Lflag&unix.ECHO != 0)
+			os.Exit(5)
+		}
+	}
 }
 
 func withoutKeyring(number string, args []string) error {
