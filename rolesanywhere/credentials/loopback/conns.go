@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,7 +25,7 @@ type conn struct {
 	net.Conn
 	of       *conns
 	at       *list.Element // nil once it is closed
-	busy     bool          // a request has come and is being answered
+	busy     atomic.Bool   // a request has come and is being answered
 	answered time.Time     // when the last request was
 }
 
@@ -74,7 +75,7 @@ func (cs *conns) add(nc net.Conn) (c *conn, ok bool) {
 // waiting returns the connection that has waited longest, or nil.
 func (cs *conns) waiting() *conn {
 	for e := cs.all.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); !c.busy {
+		if c := e.Value.(*conn); !c.busy.Load() {
 			return c
 		}
 	}
@@ -100,18 +101,20 @@ func connContext(ctx context.Context, nc net.Conn) context.Context {
 func (cs *conns) busy(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(connKey{}).(*conn)
-		cs.setBusy(c, true)
-		defer cs.setBusy(c, false)
+		c.busy.Store(true)
+		defer cs.answered(c)
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (cs *conns) setBusy(c *conn, busy bool) {
+// answered puts a connection behind those that have waited for longer.
+func (cs *conns) answered(c *conn) {
+	now := time.Now()
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	c.busy = busy
-	if !busy && c.at != nil {
-		c.answered = time.Now()
+	c.busy.Store(false)
+	c.answered = now
+	if c.at != nil {
 		cs.all.MoveToBack(c.at)
 	}
 }
@@ -127,7 +130,7 @@ func (cs *conns) closeWaiting() {
 	for e := cs.all.Front(); e != nil; {
 		c := e.Value.(*conn)
 		e = e.Next()
-		if !c.busy && time.Since(c.answered) > sending {
+		if !c.busy.Load() && time.Since(c.answered) > sending {
 			cs.forget(c)
 			victims = append(victims, c.Conn)
 		}
