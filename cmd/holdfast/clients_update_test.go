@@ -6,17 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // TestUpdateAWSClients lets AWS's own clients use what holdfast update wrote
 // into files that hold much besides.
 func TestUpdateAWSClients(t *testing.T) {
-	clients := map[string][]string{
-		"awscli": {"/usr/bin/aws", "sts", "get-caller-identity", "--query", "Arn", "--output", "text", "--endpoint-url"},
-		"boto3":  {"/usr/bin/python3", "-c", boto3Script},
-	}
+	clients := awsClients(t)
 	dir := t.TempDir()
 	writeFiles(t, dir, "p256")
 	url, flags, stop, err := runEmulator(dir, "--trust-anchor", "ca.pem")
@@ -44,17 +39,11 @@ func TestUpdateAWSClients(t *testing.T) {
 		if out, err := update.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		for client, args := range clients {
-			t.Run(name+"/"+client, func(t *testing.T) {
-				cmd := exec.Command(signertest.Require(t, client, args[0]), append(args[1:len(args):len(args)], url)...)
-				cmd.Env = env
-				var stderr strings.Builder
-				cmd.Stderr = &stderr
-				out, err := cmd.Output()
-				if got := strings.TrimSpace(string(out)); err != nil || got != want {
-					t.Errorf("caller is %q, %v, want %q\n%s", got, err, want, stderr.String())
-				}
-			})
+		for _, c := range clients {
+			if c.name == "js" && name == "indented" {
+				continue // it knows neither keys in capitals nor colons
+			}
+			t.Run(name+"/"+c.name, func(t *testing.T) { c.wantCaller(t, url, nil, env, want) })
 		}
 	}
 }
