@@ -51,17 +51,22 @@ func List(s Store, now time.Time) (map[string]Entry, error) {
 
 // Clear removes all that a Store has and returns how much that was.
 func Clear(s Store) (int, error) {
-	n := 0
+	n, tried := 0, make(map[string]bool)
 	for {
 		keys, err := s.Keys() // of many some at a time
+		more := false
 		for _, key := range keys {
+			if tried[key] { // and there again
+				continue
+			}
+			tried[key], more = true, true
 			if removeErr := s.Remove(key); removeErr != nil {
 				err = errors.Join(err, removeErr)
 			} else {
 				n++
 			}
 		}
-		if err != nil || len(keys) == 0 {
+		if err != nil || !more {
 			return n, err
 		}
 	}
