@@ -68,24 +68,28 @@ func (d *daemon) run(ctx context.Context, setups []roleSetup) error {
 	d.statusHTTP = &loopback.Server{Handler: &d.statusDoor, Hosts: d.flags.hosts, Logger: d.log, MaxConns: 32}
 	served := make(chan error, 2)
 	servers := 1
-	go func() { served <- d.http.Serve(serving, d.listeners...) }()
+	serve := func(s *loopback.Server, ls []net.Listener) {
+		defer stop() // also if a listener breaks
+		served <- s.Serve(serving, ls...)
+	}
+	go serve(d.http, d.listeners)
 	if len(d.status) > 0 {
 		servers++
-		go func() { served <- d.statusHTTP.Serve(serving, d.status...) }()
+		go serve(d.statusHTTP, d.status)
 	}
 
 	err := d.openRoles(serving, setups)
-	if err == nil {
+	if err == nil && serving.Err() == nil {
 		err = d.begin(serving, &background)
 	}
 	if err != nil {
 		stop()
 	}
+	var broken error
 	for range servers {
-		err = errors.Join(err, <-served)
-		stop()
+		broken = errors.Join(broken, <-served)
 	}
-	return err
+	return errors.Join(broken, err)
 }
 
 // openRoles opens the keys and what goes with them.

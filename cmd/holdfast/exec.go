@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -114,10 +115,15 @@ func (a app) execServed(ctx context.Context, r *role, child *exec.Cmd) (err erro
 	served := make(chan error, 1)
 	server := &loopback.Server{Handler: mux, Logger: a.logger(false)}
 	go func() { served <- server.Serve(serving, l) }()
-	go r.keep(serving)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		r.keep(serving)
+	}()
 	child.Env = childEnv(child.Env, endpointVariables("http://"+l.Addr().String()+"/credentials", token), r.region, false)
 	err = runChild(ctx, child)
 	stop()
+	<-kept
 	select {
 	case broken := <-served:
 		if broken != nil {
@@ -234,13 +240,33 @@ func staticVariables(c credentials.Credentials) []string {
 // withoutSecrets returns env without the variables that hold the key, or its
 // PIN.
 func withoutSecrets(env []string, id identityFlags) []string {
+	secrets := variables(id.identity.Key, id.identity.Certificate, id.pinSource)
 	return slices.DeleteFunc(env, func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return slices.ContainsFunc([]string{id.identity.Key, id.identity.Certificate, id.pinSource}, func(text string) bool {
-			ref, err := keystore.ParseRef(text)
-			return err == nil && ref.Scheme == keystore.SchemeEnv && sameVariable(ref.Rest, name)
-		})
+		return slices.ContainsFunc(secrets, func(secret string) bool { return sameVariable(secret, name) })
 	})
+}
+
+// variables returns the names of the environment variables that references
+// name, also by an attribute such as pin-source.
+func variables(refs ...string) (names []string) {
+	for _, text := range refs {
+		ref, err := keystore.ParseRef(text)
+		if err != nil {
+			continue
+		}
+		if ref.Scheme == keystore.SchemeEnv {
+			names = append(names, ref.Rest)
+		}
+		attributes := strings.FieldsFunc(ref.Rest, func(r rune) bool { return strings.ContainsRune("?&;", r) })
+		for _, a := range attributes {
+			name, source, _ := strings.Cut(a, "=")
+			if source, err = url.PathUnescape(source); err == nil && strings.HasSuffix(name, "-source") {
+				names = append(names, variables(source)...)
+			}
+		}
+	}
+	return names
 }
 
 // childEnv returns env without what is removed, with added, and with a region.

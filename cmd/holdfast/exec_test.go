@@ -65,6 +65,10 @@ func TestWithoutSecrets(t *testing.T) {
 	if got, want := withoutSecrets(slices.Clone(env), id), []string{"PATH=/bin", "KEYS=x", "FILE=f"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	id = identityFlags{identity: keystore.Identity{Key: "pkcs11:token=t;object=o?module-name=m&pin-source=env:PIN", Certificate: "tpm:path=f;parent-auth-source=env%3AKEY"}}
+	if got, want := withoutSecrets(slices.Clone(env), id), []string{"PATH=/bin", "KEYS=x", "CERT=c", "FILE=f"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	id = identityFlags{identity: keystore.Identity{Key: "KEY", Certificate: "file:CERT"}, pinSource: "prompt"}
 	if got := withoutSecrets(slices.Clone(env), id); !slices.Equal(got, env) {
 		t.Errorf("got %q", got)

@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
 func main() {
@@ -27,10 +29,14 @@ func main() {
 	}, os.Args[1:]))
 }
 
+// patience is how long signals are caught after the first one: as long as serve
+// may take to answer what is under way.
+const patience = loopback.DrainTimeout + hangs
+
 // onSignal calls end when the process is interrupted or terminated, until stop
-// is called. After that a signal does what it does by itself: a device that
-// hangs heeds no context. An interrupt that is ignored, as in the background of
-// a script, stays so. The first call takes most of a millisecond: the runtime
+// is called. Some time after that a signal does what it does by itself: a device
+// that hangs heeds no context. An interrupt that is ignored, as in the background
+// of a script, stays so. The first call takes most of a millisecond: the runtime
 // starts threads for it.
 func onSignal(end func()) (stop func()) {
 	signals := []os.Signal{syscall.SIGTERM}
@@ -39,7 +45,7 @@ func onSignal(end func()) (stop func()) {
 	}
 	ctx, ignore := signal.NotifyContext(context.Background(), signals...)
 	unhook := context.AfterFunc(ctx, func() {
-		ignore()
+		time.AfterFunc(patience, ignore)
 		end()
 	})
 	return func() {

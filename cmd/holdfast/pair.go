@@ -34,7 +34,8 @@ type pairSource struct {
 	opening sync.Mutex // held while another pair is opened
 	mu      sync.Mutex
 	current *pair
-	gone    bool  // current is closed: its device was not available
+	gone    bool // current is closed: its device was not available
+	closed  bool
 	refused error // a PIN was refused when the pair was opened last
 
 	renewals, failures     atomic.Int64
@@ -49,6 +50,7 @@ type pair struct {
 	client  *rolesanywhere.Client
 	uses    int
 	retired bool // another one is there; the last use closes it
+	closing sync.Once
 }
 
 // newPairSource opens the first pair. The caller closes the source.
@@ -104,6 +106,11 @@ func (s *pairSource) Reload(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		s.close(next)
+		return signer.ErrClosed
+	}
 	old := s.current
 	s.current = next
 	idle := !old.retired && old.uses == 0
@@ -185,9 +192,11 @@ func (s *pairSource) release(p *pair, giveUp bool) {
 }
 
 func (s *pairSource) close(p *pair) {
-	if err := p.key.Close(); err != nil {
-		s.log.Debug("closing a key", "error", err)
-	}
+	p.closing.Do(func() {
+		if err := p.key.Close(); err != nil {
+			s.log.Debug("closing a key", "error", err)
+		}
+	})
 }
 
 // hangs is how long what a device hangs in is waited for at the end.
@@ -219,20 +228,21 @@ func orLeave[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// Close closes the pair after its last use; it does not wait long for a device
-// that hangs. It is called once.
+// Close closes the pair, also in the middle of a signature, which may be asking
+// for a PIN; it does not wait long for a device that hangs. It is called once.
 func (s *pairSource) Close() {
 	s.mu.Lock()
-	idle := !s.current.retired && s.current.uses == 0
-	s.current.retired = true
+	p := s.current
+	open := !p.retired
+	s.closed, p.retired = true, true
 	s.mu.Unlock()
-	if !idle {
+	if !open {
 		return
 	}
 	ended, end := context.WithCancel(context.Background())
 	end()
 	_, _ = orLeave(ended, func() (struct{}, error) {
-		s.close(s.current)
+		s.close(p)
 		return struct{}{}, nil
 	})
 }

@@ -165,6 +165,27 @@ func TestPairIsExchangedInUse(t *testing.T) {
 	}
 }
 
+// A source that is closed closes its pair at once, also in the middle of a use,
+// and once, and takes no other any more.
+func TestPairIsClosedInUse(t *testing.T) {
+	o, s := newOpener(t)
+	first := o.key
+	first.during = func() {
+		s.Close()
+		if n := first.closed.Load(); n != 1 {
+			t.Errorf("closed %d times while it was in use", n)
+		}
+	}
+	o.renew(s, signer.ErrClosed, 1)
+	second := o.new("p256")
+	if err := s.Reload(t.Context()); !errors.Is(err, signer.ErrClosed) {
+		t.Errorf("reload: %v", err)
+	}
+	if a, b := first.closed.Load(), second.closed.Load(); a != 1 || b != 1 {
+		t.Errorf("closed %d and %d times", a, b)
+	}
+}
+
 // A pair that cannot be used is closed, and the one before stays.
 func TestPairIsChecked(t *testing.T) {
 	o, s := newOpener(t)

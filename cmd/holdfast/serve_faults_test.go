@@ -294,6 +294,8 @@ func TestServeDrains(t *testing.T) {
 	s.check(t, &expires)
 	begin := time.Now()
 	s.signal(t, syscall.SIGTERM)
+	time.Sleep(20 * time.Millisecond) // lest the two become one
+	s.signal(t, syscall.SIGTERM)
 	if err := s.wait(); err != nil {
 		t.Errorf("exit: %v", err)
 	}

@@ -72,14 +72,21 @@ func (cs *conns) add(nc net.Conn) (c *conn, ok bool) {
 	return c, c != nil
 }
 
-// waiting returns the connection that has waited longest, or nil.
+// waiting returns the connection that has waited longest, or nil. Of those whose
+// answer may still be under way it returns one only if there is no other.
 func (cs *conns) waiting() *conn {
+	var fresh *conn
 	for e := cs.all.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); !c.busy.Load() {
+		c := e.Value.(*conn)
+		switch {
+		case c.busy.Load():
+		case time.Since(c.answered) > sending:
 			return c
+		case fresh == nil:
+			fresh = c
 		}
 	}
-	return nil
+	return fresh
 }
 
 func (cs *conns) forget(c *conn) {

@@ -84,7 +84,7 @@ const temporaryPrefix, temporarySuffix = ".holdfast.", ".tmp"
 // caller holds the lock.
 func removeLeftovers(path string) error {
 	folder, base := filepath.Split(path)
-	entries, err := os.ReadDir(folder)
+	entries, err := os.ReadDir(cmp.Or(folder, "."))
 	if err != nil {
 		return err
 	}

@@ -308,6 +308,13 @@ func TestWriteLeftovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFile(t, path, "[p]\n"+block)
+
+	t.Chdir(filepath.Dir(path))
+	writeFile(t, "credentials.holdfast.1.tmp", "[p]\naws_acc")
+	if err := (File{Path: "credentials", Profile: "p"}).Write(t.Context(), fresh); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, path, "[p]\n"+block)
 }
 
 // Without the lock, as on a file system that has none, updates can be lost, but
