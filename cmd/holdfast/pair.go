@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/url"
@@ -197,35 +196,6 @@ func (s *pairSource) close(p *pair) {
 			s.log.Debug("closing a key", "error", err)
 		}
 	})
-}
-
-// hangs is how long what a device hangs in is waited for at the end.
-const hangs = time.Second
-
-// orLeave returns what f does, or leaves it behind if it does not return soon
-// after ctx ended: modules for devices know no context. The process is to end.
-func orLeave[T any](ctx context.Context, f func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		value, err := f()
-		done <- result{value, err}
-	}()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-ctx.Done():
-	}
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-time.After(hangs):
-		var none T
-		return none, fmt.Errorf("the device hangs: %w", ctx.Err())
-	}
 }
 
 // Close closes the pair, also in the middle of a signature, which may be asking

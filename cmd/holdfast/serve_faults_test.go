@@ -104,8 +104,8 @@ func TestServeWhileAWSFails(t *testing.T) {
 	})
 }
 
-// While keys are opened clients are told so, and the end does not wait for what
-// hangs in that: here a key that does not come.
+// While keys are opened clients are told so, and the end does not wait for a key
+// that does not come.
 func TestServeWhileKeysAreOpened(t *testing.T) {
 	t.Parallel()
 	s := newFiles(t, t.TempDir())
