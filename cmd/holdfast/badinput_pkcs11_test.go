@@ -54,11 +54,7 @@ func newTokens(t *testing.T, p *pki, base string) *tokens {
 	if k.spy == "" {
 		t.Fatalf("pkcs11-tool is there, but none of %v", spies)
 	}
-	k.fault = filepath.Join(base, "fault.so")
-	shim := exec.Command(signertest.Require(t, "cc", "cc"), "-shared", "-fPIC", "-o", k.fault, "../../pkcs11/interop/testdata/fault.c", "-ldl", "-lpthread")
-	if out, err := shim.CombinedOutput(); err != nil {
-		t.Fatalf("cc: %v\n%s", err, out)
-	}
+	k.fault = faultyModule(t, base)
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", k.program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := build.CombinedOutput(); err != nil {

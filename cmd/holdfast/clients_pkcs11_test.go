@@ -95,5 +95,5 @@ func bareToken(b *testing.B, dir string) (line, env []string) {
 	if out, err := exec.Command(signertest.Require(b, "cc", "cc"), args...).CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
-	return []string{program, hsm.Module, pkcs11test.PIN, "bare"}, []string{"SOFTHSM2_CONF=" + os.Getenv("SOFTHSM2_CONF")}
+	return []string{program, hsm.Module, "bare"}, []string{"SOFTHSM2_CONF=" + os.Getenv("SOFTHSM2_CONF"), "PIN=" + pkcs11test.PIN}
 }

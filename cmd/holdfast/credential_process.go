@@ -77,7 +77,15 @@ func (a app) runCredentialProcess(cmd *cobra.Command, id *identityFlags, session
 	defer cancel()
 	create := func(ctx context.Context) (credentials.Credentials, time.Time, error) {
 		defer a.catch(cancel)() // devices are not left as they are
-		return createSession(ctx, a, id, session, opts)
+		type made struct {
+			creds credentials.Credentials
+			until time.Time
+		}
+		m, err := getOrLeave(ctx, func() (made, error) {
+			creds, until, err := createSession(ctx, a, id, session, opts)
+			return made{creds, until}, err
+		})
+		return m.creds, m.until, err
 	}
 	if cache == "" {
 		return a.printCredentials(ctx, create)

@@ -27,7 +27,10 @@ that can be listed. Keys that a token hides without its PIN are shown if
 		Example: `  holdfast list
   holdfast list --in pkcs11:token=prod --pin-source prompt
   holdfast list --in tpm: --json`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runList(cmd.Context(), &id, below, asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			return orLeave(ctx, func() error { return a.runList(ctx, &id, below, asJSON) })
+		},
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&below, "in", "", "what to list, as a `reference`: pkcs11:token=prod, tpm: (default: everything)")

@@ -211,9 +211,9 @@ func (s *pairSource) Close() {
 	}
 	ended, end := context.WithCancel(context.Background())
 	end()
-	_, _ = orLeave(ended, func() (struct{}, error) {
+	_ = orLeave(ended, func() error {
 		s.close(p)
-		return struct{}{}, nil
+		return nil
 	})
 }
 

@@ -323,7 +323,7 @@ func TestOrLeave(t *testing.T) {
 		cancel()
 	}()
 	begin := time.Now()
-	_, err := orLeave(ctx, func() (int, error) {
+	_, err := getOrLeave(ctx, func() (int, error) {
 		close(entered)
 		<-never
 		return 0, nil
@@ -331,7 +331,7 @@ func TestOrLeave(t *testing.T) {
 	if took := time.Since(begin); !errors.Is(err, context.Canceled) || took > 20*hangs {
 		t.Errorf("error %v after %v", err, took)
 	}
-	if n, err := orLeave(ctx, func() (int, error) { return 7, nil }); n != 7 || err != nil {
+	if n, err := getOrLeave(ctx, func() (int, error) { return 7, nil }); n != 7 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 }

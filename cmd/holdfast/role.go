@@ -36,12 +36,12 @@ type role struct {
 
 // keep has credentials renewed and key and certificate reloaded until ctx ends.
 func (r *role) keep(ctx context.Context) {
-	_, _ = orLeave(ctx, func() (struct{}, error) {
+	_ = orLeave(ctx, func() error {
 		var both sync.WaitGroup
 		both.Go(func() { _ = r.cache.Run(ctx) }) // returns ctx's error
 		both.Go(func() { r.source.watch(ctx, r.files, r.loaded, r.force, func() { r.cache.Retry(ctx) }) })
 		both.Wait()
-		return struct{}{}, nil
+		return nil
 	})
 }
 
@@ -56,7 +56,7 @@ func (a app) openRole(ctx context.Context, setup roleSetup) (*role, error) {
 	open := func(ctx context.Context) (signer.Signer, error) { return id.openAnew(ctx, a, debug) }
 	names := files(id.identity)
 	loaded := stampOf(names)
-	source, err := orLeave(ctx, func() (*pairSource, error) { return newPairSource(ctx, open, config, log) })
+	source, err := getOrLeave(ctx, func() (*pairSource, error) { return newPairSource(ctx, open, config, log) })
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +79,15 @@ func regionOf(c rolesanywhere.Config) string {
 // hangs is how long what a device hangs in is waited for at the end.
 const hangs = time.Second
 
-// orLeave returns what f does, or leaves it behind if it does not return soon
+// orLeave is getOrLeave of an f without a value.
+func orLeave(ctx context.Context, f func() error) error {
+	_, err := getOrLeave(ctx, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+// getOrLeave returns what f does, or leaves it behind if it does not return soon
 // after ctx ended: modules for devices know no context. The process is to end.
-func orLeave[T any](ctx context.Context, f func() (T, error)) (T, error) {
+func getOrLeave[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error

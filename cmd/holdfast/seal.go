@@ -23,7 +23,10 @@ they have now: sha256:7 is the state of Secure Boot.`,
 		Example: `  holdfast seal --to 'tpm:path=/etc/holdfast/pin.pem;pcrs=sha256:7'
   holdfast credential-process --private-key 'pkcs11:token=prod;object=app' \
       --pin-source tpm:path=/etc/holdfast/pin.pem …`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runSeal(cmd.Context(), &id, to, source) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			return orLeave(ctx, func() error { return a.runSeal(ctx, &id, to, source) })
+		},
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&to, "to", "", "the new file, as a `reference`: tpm:path=FILE, with pcrs= to bind it to PCRs")

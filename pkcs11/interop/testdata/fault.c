@@ -9,6 +9,7 @@
  * TIMES of them at most (0: no limit).
  */
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,17 @@ static ulong remove_tokens(void)
 	return DEVICE_REMOVED;
 }
 
+/* Makes a file beside the rules, to tell that it hangs. */
+static void hang(void)
+{
+	char name[4096];
+
+	snprintf(name, sizeof name, "%s.hangs", getenv("FAULT_RULES"));
+	close(creat(name, 0600));
+	for (;;)
+		pause();
+}
+
 struct attribute { ulong type; void *value; ulong length; };
 
 static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong d, ulong e)
@@ -112,6 +124,8 @@ static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong
 	}
 	if (hit && !strcmp(r.action, "delay"))
 		usleep(r.value * 1000);
+	if (hit && !strcmp(r.action, "hang"))
+		hang();
 	pthread_rwlock_rdlock(&in_use);
 	if (hit && !strcmp(r.action, "close"))
 		module->f[CLOSE_SESSION](a, 0, 0, 0, 0);
