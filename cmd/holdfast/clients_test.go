@@ -21,9 +21,10 @@ sts = boto3.client("sts", endpoint_url=sys.argv[1], region_name="us-east-1")
 print(sts.get_caller_identity()["Arn"])
 `
 
+// Like boto3 it gives a metadata service a second, unless told otherwise.
 const sdkJSScript = `
 const { STSClient, GetCallerIdentityCommand } = require("@aws-sdk/client-sts");
-new STSClient({ endpoint: process.argv[1] }).send(new GetCallerIdentityCommand({})).then(
+new STSClient({ endpoint: process.argv[1], timeout: 30000 }).send(new GetCallerIdentityCommand({})).then(
 	out => console.log(out.Arn), err => { console.error(err); process.exitCode = 1; });
 `
 
@@ -76,6 +77,7 @@ func (c awsClient) wantCaller(t *testing.T, url string, prefix, env []string, wa
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "GORACE=" + quickExit, "NODE_NO_WARNINGS=1", "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+		"AWS_METADATA_SERVICE_TIMEOUT=30", // seconds, on a machine that is busy
 	}, env...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
