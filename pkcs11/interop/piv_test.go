@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holdfast-dev/holdfast/pkcs11"
 	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -67,7 +69,8 @@ func startReader(t *testing.T, pcscd, driver string) *pkcs11test.VirtualReader {
 	if err := syscall.Mount("none", "/run", "tmpfs", 0, "mode=0755"); err != nil {
 		t.Fatal(err)
 	}
-	port := freePorts(t)
+	loopbackUp(t)
+	const port = 35963 // nobody else has one in this network
 	conf := filepath.Join(dir, "readers")
 	writeFile(t, filepath.Join(conf, "vpcd"), fmt.Sprintf(
 		"FRIENDLYNAME \"Virtual PCD\"\nDEVICENAME /dev/null:0x%X\nLIBPATH %s\nCHANNELID 0x%X\n", port, driver, port))
@@ -88,25 +91,22 @@ func startReader(t *testing.T, pcscd, driver string) *pkcs11test.VirtualReader {
 	return &pkcs11test.VirtualReader{Address: address}
 }
 
-// freePorts returns the first of two TCP ports in a row, since vpcd has two
-// slots, that nobody listened at.
-func freePorts(t *testing.T) int {
+// loopbackUp gives a process with a network of its own the address 127.0.0.1.
+func loopbackUp(t *testing.T) {
 	t.Helper()
-	for range 100 {
-		first, err := net.Listen("tcp", ":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := first.Addr().(*net.TCPAddr).Port
-		second, err := net.Listen("tcp", fmt.Sprintf(":%d", port+1))
-		_ = first.Close()
-		if err == nil {
-			_ = second.Close()
-			return port
-		}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no two free ports in a row")
-	return 0
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // insert puts a new card with keys into the reader and waits until the module
@@ -124,7 +124,7 @@ func (s setup) insert(t *testing.T, kinds map[pkcs11test.PIVSlot]string) *pkcs11
 	}
 	t.Cleanup(s.reader.Eject)
 	tok := token{uri: pkcs11.URI{ModulePath: s.module}}
-	within(t, 10*time.Second, func() error {
+	within(t, time.Minute, func() error {
 		for slot := range kinds {
 			if _, err := backend.Certificates(t.Context(), tok.ref("", slot.ID()), withPIN("")); err != nil {
 				return err
@@ -242,7 +242,7 @@ func (s setup) ejectAndInsert(t *testing.T) {
 		for g := range counts {
 			before[g] = counts[g].Load()
 		}
-		within(t, 20*time.Second, func() error {
+		within(t, time.Minute, func() error {
 			for g := range counts {
 				if counts[g].Load() < before[g]+3 {
 					return fmt.Errorf("goroutine %d: %d", g, counts[g].Load()-before[g])
@@ -255,7 +255,7 @@ func (s setup) ejectAndInsert(t *testing.T) {
 		all(&signed)
 		operation.Lock()
 		s.reader.Eject()
-		within(t, 10*time.Second, func() error {
+		within(t, time.Minute, func() error {
 			if list := command(t, "opensc-tool", "--list-readers"); cardPresent.MatchString(list) {
 				return errors.New("pcscd still sees the card")
 			}

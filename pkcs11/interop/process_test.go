@@ -35,12 +35,12 @@ func ownProcess(t *testing.T) bool {
 }
 
 // ownMounts is ownProcess with a mount namespace, in which [replace] changes
-// what this process and its children see of the file system. Where the kernel
-// lets nobody but root have one, the test is skipped for others; under
-// HOLDFAST_REQUIRE with name it fails.
+// what this process and its children see of the file system, and a network of
+// their own, which is down. Where the kernel lets nobody but root have these, the
+// test is skipped for others; under HOLDFAST_REQUIRE with name it fails.
 func ownMounts(t *testing.T, name string) bool {
 	t.Helper()
-	attr := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	attr := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
 		attr.Unshareflags |= syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
@@ -50,7 +50,7 @@ func ownMounts(t *testing.T, name string) bool {
 		probe := exec.CommandContext(t.Context(), "/bin/true")
 		probe.SysProcAttr = attr
 		if err := probe.Run(); err != nil {
-			skip(t, name, fmt.Errorf("no mount namespace: %w", err))
+			skip(t, name, fmt.Errorf("no namespaces: %w", err))
 		}
 	}
 	return run(t, attr)
@@ -145,7 +145,7 @@ func isFile(path string) bool {
 }
 
 // daemon starts a program that runs until the test ends. It ends the test as
-// failed if ready does not succeed within ten seconds or the program ends.
+// failed if ready does not succeed within a minute or the program ends.
 func daemon(t *testing.T, cmd *exec.Cmd, ready func() error) {
 	t.Helper()
 	var out bytes.Buffer
@@ -162,7 +162,7 @@ func daemon(t *testing.T, cmd *exec.Cmd, ready func() error) {
 		}
 		select {
 		case <-ended:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			_ = cmd.Process.Kill()
 			t.Errorf("%s does not end", cmd.Path)
 			<-ended
@@ -171,7 +171,7 @@ func daemon(t *testing.T, cmd *exec.Cmd, ready func() error) {
 			t.Logf("%s:\n%s", cmd.Path, &out)
 		}
 	})
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
