@@ -147,29 +147,35 @@ func (f *faults) errors(t *testing.T, tok token, ref keystore.Ref) {
 // hang makes one signature wait in the module; others are made meanwhile.
 func (f *faults) hang(t *testing.T, tok token, ref keystore.Ref) {
 	key := tok.open(t, ref, 2)
-	const delay = 2 * time.Second
-	f.set(t, fmt.Sprintf("C_Sign 1 1 delay %d", delay.Milliseconds()))
+	f.set(t, "C_Sign 1 1 await 0")
 	const goroutines = 4
-	var slow, fast atomic.Int64
-	var wg sync.WaitGroup
+	signed := make(chan error, goroutines)
 	for range goroutines {
-		wg.Go(func() {
-			start := time.Now()
-			if err := signMessage(key, "message"); err != nil {
-				t.Error(err)
-			}
-			if time.Since(start) >= delay {
-				slow.Add(1)
-			} else {
-				fast.Add(1)
-			}
-		})
+		go func() { signed <- signMessage(key, "message") }()
 	}
-	wg.Wait()
-	if slow.Load() != 1 || fast.Load() != goroutines-1 {
-		t.Errorf("%d signatures waited and %d did not, want 1 and %d", slow.Load(), fast.Load(), goroutines-1)
+	ended := func(n int, within time.Duration) int {
+		timeout := time.After(within)
+		for i := range n {
+			select {
+			case err := <-signed:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-timeout:
+				return i
+			}
+		}
+		return n
+	}
+	if n := ended(goroutines-1, time.Minute); n != goroutines-1 {
+		t.Errorf("%d signatures were made beside one that waits, want %d", n, goroutines-1)
+	} else if ended(1, 20*time.Millisecond) != 0 {
+		t.Error("no signature waited")
 	}
 	f.set(t)
+	if !t.Failed() && ended(1, time.Minute) != 1 {
+		t.Error("the signature that waited does not end")
+	}
 	if err := key.Close(); err != nil {
 		t.Error(err)
 	}

@@ -39,7 +39,7 @@ static struct list {
 #define DEVICE_REMOVED 0x32
 
 struct rule {
-	int every, times;
+	int generation, every, times;
 	char action[16];
 	ulong value;
 };
@@ -53,14 +53,14 @@ static int fails(int number, const char *name, struct rule *r)
 {
 	FILE *file = fopen(getenv("FAULT_RULES"), "r");
 	char function[32];
-	int g, hit = 0;
+	int hit = 0;
 
 	if (!file)
 		return 0;
 	pthread_mutex_lock(&lock);
-	while (!hit && fscanf(file, "%d %31s %d %d %15s %li\n", &g, function, &r->every, &r->times, r->action, (long *)&r->value) == 6) {
-		if (g != generation) {
-			generation = g;
+	while (!hit && fscanf(file, "%d %31s %d %d %15s %li\n", &r->generation, function, &r->every, &r->times, r->action, (long *)&r->value) == 6) {
+		if (r->generation != generation) {
+			generation = r->generation;
 			memset(counts, 0, sizeof counts);
 		}
 		if (strcmp(function, name) != 0 || ++counts[number].calls % r->every != 0)
@@ -104,6 +104,23 @@ static void hang(void)
 		pause();
 }
 
+/* Returns when the rules are of another generation. */
+static void await_rules(int current)
+{
+	int now = current;
+
+	while (now == current) {
+		FILE *file = fopen(getenv("FAULT_RULES"), "r");
+
+		if (file) {
+			if (fscanf(file, "%d", &now) != 1)
+				now = current;
+			fclose(file);
+		}
+		usleep(1000);
+	}
+}
+
 struct attribute { ulong type; void *value; ulong length; };
 
 static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong d, ulong e)
@@ -122,8 +139,8 @@ static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong
 		*(ulong *)c = 0;
 		return 0;
 	}
-	if (hit && !strcmp(r.action, "delay"))
-		usleep(r.value * 1000);
+	if (hit && !strcmp(r.action, "await"))
+		await_rules(r.generation);
 	if (hit && !strcmp(r.action, "hang"))
 		hang();
 	pthread_rwlock_rdlock(&in_use);
