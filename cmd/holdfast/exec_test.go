@@ -286,7 +286,7 @@ func TestExecInheritsIgnoredSignals(t *testing.T) {
 func TestExecRenews(t *testing.T) {
 	t.Parallel()
 	s := newFiles(t, t.TempDir())
-	s.up = newUpstream(t, s.ca.Cert, 4*time.Second)
+	s.up = newUpstream(t, s.ca.Cert, 8*time.Second)
 	fifo := filepath.Join(s.dir, "wait")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)

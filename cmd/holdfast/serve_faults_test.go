@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -59,7 +60,8 @@ func TestServeWhileAWSFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, 5*time.Second)
+			// Nobody waits as long as a renewal does.
+			s := newSite(t, 5*time.Second, "--timeout", (2 * promptly).String())
 			waitReady(t, s.served)
 			s.up.break_(fault)
 			var expires time.Time
@@ -166,7 +168,7 @@ func TestServeWhileKeysAreOpened(t *testing.T) {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Wait(); (err == nil) != comes || time.Since(begin) > 5*time.Second {
+		if err := cmd.Wait(); (err == nil) != comes || time.Since(begin) > 30*time.Second {
 			t.Errorf("it ended with %v after %v\n%s", err, time.Since(begin), &log)
 		}
 	}
@@ -229,7 +231,7 @@ func TestServeKeepsAGoodPair(t *testing.T) {
 		{"certificate empty", func() { s.write(t, "cert.pem", nil) }},
 		{"certificate of another key", func() { s.write(t, "cert.pem", signertest.CertPEM(s.ca.Issue(t, other, nil))) }},
 		{"certificate expired", func() { s.write(t, "cert.pem", signertest.CertPEM(expired)) }},
-		{"key removed", func() { s.write(t, "cert.pem", cert); os.Remove(s.path("key.pem")) }},
+		{"key removed", func() { os.Remove(s.path("key.pem")); s.write(t, "cert.pem", cert) }},
 		{"key torn", func() { s.write(t, "key.pem", key[:len(key)/2]) }},
 		{"key empty", func() { s.write(t, "key.pem", nil) }},
 		{"key is another", func() { s.write(t, "key.pem", signertest.KeyPEM(t, other)) }},
@@ -250,7 +252,7 @@ func TestServeKeepsAGoodPair(t *testing.T) {
 	})
 	// From ECDSA to RSA, in two steps, and noticed without a signal.
 	s.writePair(t, "rsa2048")
-	eventually(t, "the new pair is in use", func() bool { return reloads() == "1" })
+	eventually(t, "the new pair is in use", func() bool { return reloads() != "0" })
 	calls = s.up.sessions.Load()
 	eventually(t, "a renewal with the new pair", func() bool { return s.up.sessions.Load() > calls+1 })
 	if n := metric(t, s.served, `holdfast_renewal_failures_total{role="demo"}`); n != "0" {
@@ -270,7 +272,7 @@ func TestServeTakesARenewedCertificate(t *testing.T) {
 	s.up = newUpstream(t, s.ca.Cert, 4*time.Second)
 	key := signertest.NewKey(t, "p256")
 	s.write(t, "key.pem", signertest.KeyPEM(t, key))
-	end := time.Now().Add(3 * time.Second)
+	end := time.Now().Add(10 * time.Second) // serve has to be ready before
 	s.write(t, "cert.pem", signertest.CertPEM(s.ca.Issue(t, key, func(c *x509.Certificate) { c.NotAfter = end })))
 	s.served = startServe(t, s.dir, nil, append([]string{"--certificate", "cert.pem", "--private-key", "key.pem", "--status-listen", "127.0.0.1:0"}, s.up.args...)...)
 	waitReady(t, s.served)
@@ -284,8 +286,8 @@ func TestServeTakesARenewedCertificate(t *testing.T) {
 	eventually(t, "credentials", func() bool { return s.check(t, &expires) == http.StatusOK })
 }
 
-// What is under way is answered after SIGTERM, and the end comes within 5 s
-// though others hold connections.
+// What is under way is answered after SIGTERM, and the end comes soon though
+// others hold connections.
 func TestServeDrains(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, time.Hour)
@@ -302,12 +304,14 @@ func TestServeDrains(t *testing.T) {
 	s.check(t, &expires)
 	begin := time.Now()
 	s.signal(t, syscall.SIGTERM)
-	time.Sleep(20 * time.Millisecond) // lest the two become one
-	s.signal(t, syscall.SIGTERM)
+	time.Sleep(20 * time.Millisecond)                                                               // lest the two become one
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) { // as after a stall
+		t.Fatal(err)
+	}
 	if err := s.wait(); err != nil {
 		t.Errorf("exit: %v", err)
 	}
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > promptly {
 		t.Errorf("took %v", took)
 	}
 	if left, _ := filepath.Glob(s.path("holdfast/*")); len(left) > 0 {
