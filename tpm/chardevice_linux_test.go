@@ -337,14 +337,14 @@ func TestNoTPM(t *testing.T) {
 				if test.also != nil {
 					wantError(t, "open", err, test.also)
 				}
-				if d := time.Since(begin); d > 3*time.Second {
+				if d := time.Since(begin); d > 10*time.Second { // and not those of usual
 					t.Errorf("took %v", d)
 				}
 				if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 4<<20 {
 					t.Errorf("took %d bytes", after.TotalAlloc-before.TotalAlloc)
 				}
 				most := maxAttempts
-				if errors.Is(err, os.ErrDeadlineExceeded) { // that was patience enough
+				if test.also == os.ErrDeadlineExceeded { // that was patience enough
 					most = 1
 				}
 				if opens, closes := b.state(); opens != closes || opens > most {

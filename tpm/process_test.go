@@ -419,7 +419,7 @@ func TestReset(t *testing.T) {
 			t.Error(err)
 		}
 		for name := range all { // each signs after the reset
-			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 				mu.Lock()
 				n := signed[name] - before[name]
 				mu.Unlock()
@@ -427,7 +427,7 @@ func TestReset(t *testing.T) {
 					break
 				}
 				if time.Now().After(deadline) {
-					t.Fatalf("%s signed %d times in 10 seconds", name, n)
+					t.Fatalf("%s signed %d times in a minute", name, n)
 				}
 			}
 		}
@@ -451,7 +451,7 @@ func TestRestart(t *testing.T) {
 				for range 2 {
 					wantUnavailable(t, trySign(k, "away"))
 				}
-				if d := time.Since(begin); d > 2*time.Second {
+				if d := time.Since(begin); d > 10*time.Second { // and not those of usual
 					t.Errorf("two signatures failed in %v", d)
 				}
 				if err := emulator.Restart(); err != nil {

@@ -35,16 +35,16 @@ func networkCases(p *pki) (all []badInput) {
 		{name: "connection refused", serve: refusing, culprit: "127.0.0.1:", hint: "endpoint"},
 		{name: "host does not exist", args: []string{"--endpoint", "https://holdfast.invalid"}, culprit: "holdfast.invalid", hint: "endpoint"},
 		{name: "never answers", serve: answer(hang), sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
-		{name: "never answers, and little patience", serve: answer(hang), args: []string{"--timeout", "300ms"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
+		{name: "never answers, and little patience", serve: answer(hang), args: []string{"--timeout", "3s"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
 		{name: "headers and then nothing", serve: answer(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusCreated)
 			_ = http.NewResponseController(w).Flush()
 			hang(w, r)
-		}), args: []string{"--timeout", "500ms"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
+		}), args: []string{"--timeout", "3s"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
 		{name: "half a header and then nothing", serve: converse(func(c net.Conn) {
 			fmt.Fprint(c, "HTTP/1.1 201 Created\r\nContent-")
 			_, _ = io.Copy(io.Discard, c)
-		}), args: []string{"--timeout", "500ms"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
+		}), args: []string{"--timeout", "3s"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
 		{name: "closes at once", serve: converse(func(net.Conn) {}), sent: attempts, culprit: "127.0.0.1:", hint: "endpoint"},
 		{name: "closes in the body", serve: answer(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "2000")

@@ -26,7 +26,7 @@ import (
 // What no bad input may exceed. AWS's clients end a credential process after
 // 60 s, and a person waits less.
 const (
-	badInputTime   = 10 * time.Second
+	badInputTime   = 20 * time.Second
 	badInputMemory = 200 << 20 // bytes
 	badInputBound  = 4         // runs at a time
 )

@@ -93,7 +93,7 @@ func newOpener(t *testing.T) (*opener, *pairSource) {
 	o := &opener{t: t, ca: signertest.NewCA(t, "root")}
 	o.new("p256")
 	up := newUpstream(t, o.ca.Cert, time.Hour)
-	config := rolesanywhere.Config{Endpoint: up.URL, TrustAnchorARN: up.args[3], ProfileARN: up.args[5], RoleARN: up.args[7], Now: time.Now, Timeout: 5 * time.Second}
+	config := rolesanywhere.Config{Endpoint: up.URL, TrustAnchorARN: up.args[3], ProfileARN: up.args[5], RoleARN: up.args[7], Now: time.Now, Timeout: 30 * time.Second}
 	s, err := newPairSource(t.Context(), o.open, config, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -128,7 +128,7 @@ func TestReadPasswordHangup(t *testing.T) {
 		readUntil(t, master, "password: ")
 		master.Close()
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, err := (terminal{slave, slave}).ReadPassword(ctx, "password: "); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)

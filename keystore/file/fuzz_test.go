@@ -13,7 +13,7 @@ const (
 	// fuzzWork is how much work a key derivation may be told to do by an
 	// input of the fuzzer, which is to find other things that take long.
 	fuzzWork = 10_000
-	fuzzTime = 2 * time.Second
+	fuzzTime = 10 * time.Second
 )
 
 // isDear reports whether data asks for more work than fuzzWork.

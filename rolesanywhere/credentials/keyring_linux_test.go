@@ -44,7 +44,7 @@ func TestKeyringExpires(t *testing.T) {
 		if err := k.Save(key, []byte("x"), time.Now().Add(life)); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 			_, err := k.Load(key)
 			if errors.Is(err, fs.ErrNotExist) {
 				break
