@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -197,9 +198,22 @@ func TestExecFails(t *testing.T) {
 	}
 }
 
+// defaultSignals lets the programs that the test starts have these signals also
+// if the tests themselves run under nohup or in the background of a script.
+func defaultSignals(t *testing.T, signals ...os.Signal) {
+	t.Helper()
+	for _, s := range signals {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+			t.Cleanup(func() { signal.Reset(s) })
+		}
+	}
+}
+
 // Signals reach the command, once each.
 func TestExecPassesSignals(t *testing.T) {
 	t.Parallel()
+	defaultSignals(t, syscall.SIGHUP, syscall.SIGINT)
 	s := newFiles(t, t.TempDir())
 	s.up = newUpstream(t, s.ca.Cert, time.Hour)
 	const script = `n=0; trap 'n=$((n+1)); echo INT' INT; trap 'echo HUP' HUP; trap 'echo USR1' USR1; trap 'echo TERM; exit 3' TERM

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -114,7 +115,7 @@ func runEmulator(dir string, args ...string) (url, flags string, stop func(), er
 		return "", "", nil, err
 	}
 	stop = func() {
-		if err := cmd.Process.Signal(os.Interrupt); err != nil { // as on Windows
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil { // as on Windows
 			_ = cmd.Process.Kill()
 		}
 		_ = cmd.Wait()

@@ -43,7 +43,7 @@ func TestChaosServeIsKilled(t *testing.T) {
 	s.served = startServe(t, s.dir, nil, args...)
 	var expires time.Time
 	eventually(t, "credentials", func() bool { return s.check(t, &expires) == http.StatusOK })
-	s.signal(t, os.Interrupt)
+	s.signal(t, syscall.SIGTERM)
 	if err := s.wait(); err != nil {
 		t.Error(err)
 	}
