@@ -81,7 +81,7 @@ func (a app) runCredentialProcess(cmd *cobra.Command, id *identityFlags, session
 			creds credentials.Credentials
 			until time.Time
 		}
-		m, err := getOrLeave(ctx, func() (made, error) {
+		m, err := getOrLeave(ctx, id.keyName(), func() (made, error) {
 			creds, until, err := createSession(ctx, a, id, session, opts)
 			return made{creds, until}, err
 		})

@@ -59,7 +59,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 			return os.Remove(rules+".hangs") == nil
 		})
 	}
-	// ends looks after a second that never comes in a test that passes.
+	// ends terminates a process and returns what it ended with.
 	ends := func(t *testing.T, p *os.Process, done <-chan error) error {
 		t.Helper()
 		if err := p.Signal(syscall.SIGTERM); err != nil {
@@ -74,19 +74,19 @@ func TestWhileAModuleHangs(t *testing.T) {
 		}
 	}
 
+	names, waits := uri.ModulePath+": the device hangs", "waiting for credentials"
 	for _, test := range []struct {
 		args  []string
-		key   bool     // takes the flags of a key and a session
-		calls []string // that hang
-		stays string   // while this call hangs SIGTERM is the end that is expected
+		key   bool              // takes the flags of a key and a session
+		calls map[string]string // that hang, and what is said of it; "": it is the end that is expected
 	}{
-		{[]string{"credential-process"}, true, []string{"C_OpenSession", "C_Login", "C_Sign"}, ""},
-		{[]string{"serve", "--port", "0"}, true, []string{"C_OpenSession", "C_Sign"}, "C_Sign"},
-		{[]string{"update", "--profile", "p"}, true, []string{"C_Login", "C_Sign"}, "C_Sign"},
-		{[]string{"exec"}, true, []string{"C_OpenSession", "C_Sign"}, ""},
-		{[]string{"list", "--in", "pkcs11:?module-path=" + uri.ModulePath}, false, []string{"C_FindObjects"}, ""},
+		{[]string{"credential-process"}, true, map[string]string{"C_OpenSession": names, "C_Login": names, "C_Sign": names}},
+		{[]string{"serve", "--port", "0"}, true, map[string]string{"C_OpenSession": names, "C_Sign": ""}},
+		{[]string{"update", "--profile", "p"}, true, map[string]string{"C_Login": names, "C_Sign": ""}},
+		{[]string{"exec"}, true, map[string]string{"C_OpenSession": names, "C_Sign": waits}},
+		{[]string{"list", "--in", "pkcs11:?module-path=" + uri.ModulePath}, false, map[string]string{"C_FindObjects": names}},
 	} {
-		for _, call := range test.calls {
+		for call, says := range test.calls {
 			t.Run(test.args[0]+" "+call, func(t *testing.T) {
 				up := newUpstream(t, ca.Root(), time.Hour)
 				set("1 " + call + " 1 0 hang 0")
@@ -109,7 +109,8 @@ func TestWhileAModuleHangs(t *testing.T) {
 				go func() { done <- cmd.Wait() }()
 				t.Cleanup(func() { cmd.Process.Kill() })
 				hangs(t)
-				if err := ends(t, cmd.Process, done); (err == nil) != (call == test.stays) || strings.Contains(log.String(), "panic") {
+				err := ends(t, cmd.Process, done)
+				if (err == nil) != (says == "") || !strings.Contains(log.String(), says) || strings.Contains(log.String(), "panic") {
 					t.Errorf("it ended with %v\n%s", err, &log)
 				}
 				if n := up.sessions.Load(); n > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"runtime"
@@ -155,11 +156,18 @@ var attributeText = strings.NewReplacer("%2F", "/", "&", "%26")
 
 // certificateName is what errors call the certificate.
 func (f *identityFlags) certificateName() string {
-	name := f.identity.Certificate
-	if name == "" {
-		name = f.identity.Key
-	}
-	ref, err := keystore.ParseRef(name)
+	return refName(cmp.Or(f.identity.Certificate, f.identity.Key))
+}
+
+// keyName is what errors call the key.
+func (f *identityFlags) keyName() string {
+	return refName(cmp.Or(f.identity.Key, f.identity.Certificate))
+}
+
+// refName is what errors call what text refers to: without a PIN, and "" if
+// text is no reference.
+func refName(text string) string {
+	ref, err := keystore.ParseRef(text)
 	if err != nil {
 		return ""
 	}

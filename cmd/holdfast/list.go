@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,7 +30,7 @@ that can be listed. Keys that a token hides without its PIN are shown if
   holdfast list --in tpm: --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			return orLeave(ctx, func() error { return a.runList(ctx, &id, below, asJSON) })
+			return orLeave(ctx, cmp.Or(refName(below), "list"), func() error { return a.runList(ctx, &id, below, asJSON) })
 		},
 	}
 	fs := cmd.Flags()

@@ -211,7 +211,7 @@ func (s *pairSource) Close() {
 	}
 	ended, end := context.WithCancel(context.Background())
 	end()
-	_ = orLeave(ended, func() error {
+	_ = orLeave(ended, "", func() error {
 		s.close(p)
 		return nil
 	})

@@ -311,31 +311,6 @@ func encryptedKey(t *testing.T, key crypto.Signer) []byte {
 	return out
 }
 
-// What heeds no context is left behind soon after that ends, and what ends by
-// itself is waited for.
-func TestOrLeave(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	never := make(chan struct{})
-	defer close(never)
-	entered := make(chan struct{})
-	go func() {
-		<-entered
-		cancel()
-	}()
-	begin := time.Now()
-	_, err := getOrLeave(ctx, func() (int, error) {
-		close(entered)
-		<-never
-		return 0, nil
-	})
-	if took := time.Since(begin); !errors.Is(err, context.Canceled) || took > 20*hangs {
-		t.Errorf("error %v after %v", err, took)
-	}
-	if n, err := getOrLeave(ctx, func() (int, error) { return 7, nil }); n != 7 || err != nil {
-		t.Errorf("%d, %v", n, err)
-	}
-}
-
 // A key whose Close hangs does not keep its source from being closed.
 func TestPairThatHangsAtTheEnd(t *testing.T) {
 	o, s := newOpener(t)

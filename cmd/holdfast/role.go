@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -36,7 +34,7 @@ type role struct {
 
 // keep has credentials renewed and key and certificate reloaded until ctx ends.
 func (r *role) keep(ctx context.Context) {
-	_ = orLeave(ctx, func() error {
+	_ = orLeave(ctx, r.name, func() error {
 		var both sync.WaitGroup
 		both.Go(func() { _ = r.cache.Run(ctx) }) // returns ctx's error
 		both.Go(func() { r.source.watch(ctx, r.files, r.loaded, r.force, func() { r.cache.Retry(ctx) }) })
@@ -56,7 +54,7 @@ func (a app) openRole(ctx context.Context, setup roleSetup) (*role, error) {
 	open := func(ctx context.Context) (signer.Signer, error) { return id.openAnew(ctx, a, debug) }
 	names := files(id.identity)
 	loaded := stampOf(names)
-	source, err := getOrLeave(ctx, func() (*pairSource, error) { return newPairSource(ctx, open, config, log) })
+	source, err := getOrLeave(ctx, id.keyName(), func() (*pairSource, error) { return newPairSource(ctx, open, config, log) })
 	if err != nil {
 		return nil, err
 	}
@@ -74,39 +72,4 @@ func regionOf(c rolesanywhere.Config) string {
 		return c.Region
 	}
 	return strings.Split(c.TrustAnchorARN, ":")[3] // Config.Check saw to it
-}
-
-// hangs is how long what a device hangs in is waited for at the end.
-const hangs = time.Second
-
-// orLeave is getOrLeave of an f without a value.
-func orLeave(ctx context.Context, f func() error) error {
-	_, err := getOrLeave(ctx, func() (struct{}, error) { return struct{}{}, f() })
-	return err
-}
-
-// getOrLeave returns what f does, or leaves it behind if it does not return soon
-// after ctx ended: modules for devices know no context. The process is to end.
-func getOrLeave[T any](ctx context.Context, f func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		value, err := f()
-		done <- result{value, err}
-	}()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-ctx.Done():
-	}
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-time.After(hangs):
-		var none T
-		return none, fmt.Errorf("the device hangs: %w", ctx.Err())
-	}
 }

@@ -25,7 +25,7 @@ they have now: sha256:7 is the state of Secure Boot.`,
       --pin-source tpm:path=/etc/holdfast/pin.pem …`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			return orLeave(ctx, func() error { return a.runSeal(ctx, &id, to, source) })
+			return orLeave(ctx, refName(to), func() error { return a.runSeal(ctx, &id, to, source) })
 		},
 	}
 	fs := cmd.Flags()

@@ -106,7 +106,7 @@ func TestChaosServeRotates(t *testing.T) {
 	waitReady(t, s.served)
 	var expires time.Time
 	kinds := []string{"p256", "p384", "rsa2048"}
-	for i := 0; i < rounds || s.up.sessions.Load() < 3; i++ {
+	for i := 0; (i < rounds || s.up.sessions.Load() < 3) && !t.Failed(); i++ {
 		s.writePair(t, kinds[i%len(kinds)])
 		for begin := time.Now(); time.Since(begin) < time.Second; time.Sleep(5 * time.Millisecond) {
 			if status := s.check(t, &expires); status != http.StatusOK {
