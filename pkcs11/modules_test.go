@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,7 +17,10 @@ func TestModulesAreShared(t *testing.T) {
 	table, path := f.table(t)
 	link := filepath.Join(t.TempDir(), "link.so")
 	if err := os.Symlink(path, link); err != nil {
-		t.Skip(err) // an operating system without
+		if runtime.GOOS != "windows" {
+			t.Fatal(err)
+		}
+		t.Skip(err) // a user of Windows may not
 	}
 	loads := 0
 	table.load = func(string) (module, error) { loads++; return f, nil }

@@ -148,7 +148,7 @@ func caches(t *testing.T) []string {
 	if err == nil {
 		return append(flags, "--cache=keyring")
 	}
-	if slices.Contains(strings.Split(os.Getenv("HOLDFAST_REQUIRE"), ","), "keyring") {
+	if signertest.Required("keyring") {
 		t.Errorf("HOLDFAST_REQUIRE lists keyring: %v", err)
 	}
 	return flags

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,7 +49,7 @@ func ownMounts(t *testing.T, name string) bool {
 		probe := exec.CommandContext(t.Context(), "/bin/true")
 		probe.SysProcAttr = attr
 		if err := probe.Run(); err != nil {
-			skip(t, name, fmt.Errorf("no namespaces: %w", err))
+			signertest.Skip(t, name, fmt.Errorf("no namespaces: %w", err))
 		}
 	}
 	return run(t, attr)
@@ -107,15 +106,6 @@ func replace(t *testing.T, folder, dir string) {
 	}
 }
 
-// skip is what [signertest.Require] does, for another reason than a program.
-func skip(t *testing.T, name string, reason error) {
-	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("HOLDFAST_REQUIRE"), ","), name) {
-		t.Fatalf("HOLDFAST_REQUIRE lists %s: %v", name, reason)
-	}
-	t.Skipf("%s: %v", name, reason)
-}
-
 // library returns the first file that one of the patterns matches. Without one
 // the test is skipped, or fails if HOLDFAST_REQUIRE lists name.
 func library(t *testing.T, name string, patterns ...string) string {
@@ -125,7 +115,7 @@ func library(t *testing.T, name string, patterns ...string) string {
 			return found[0]
 		}
 	}
-	skip(t, name, fmt.Errorf("%s: %w", strings.Join(patterns, ", "), fs.ErrNotExist))
+	signertest.Skip(t, name, fmt.Errorf("%s: %w", strings.Join(patterns, ", "), fs.ErrNotExist))
 	return ""
 }
 

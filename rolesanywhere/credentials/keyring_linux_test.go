@@ -5,20 +5,19 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // newKeyring returns a Keyring of the test's own, or nil if there is none here.
 func newKeyring(t *testing.T) Store {
 	t.Helper()
 	k, err := OpenKeyring(fmt.Sprintf("holdfast-test-%016x:", rand.Uint64()))
-	if errors.Is(err, ErrNoKeyring) && !slices.Contains(strings.Split(os.Getenv("HOLDFAST_REQUIRE"), ","), "keyring") {
+	if errors.Is(err, ErrNoKeyring) && !signertest.Required("keyring") {
 		t.Logf("%v", err)
 		return nil
 	}

@@ -18,9 +18,21 @@ func Require(tb testing.TB, name, program string) string {
 	if err == nil {
 		return path
 	}
-	if slices.Contains(strings.Split(os.Getenv("HOLDFAST_REQUIRE"), ","), name) {
-		tb.Fatalf("HOLDFAST_REQUIRE lists %s: %v", name, err)
-	}
-	tb.Skipf("%s: %v", name, err)
+	Skip(tb, name, err)
 	return ""
+}
+
+// Skip is what [Require] does if there is no program, for any reason. It ends
+// the test.
+func Skip(tb testing.TB, name string, reason error) {
+	tb.Helper()
+	if Required(name) {
+		tb.Fatalf("HOLDFAST_REQUIRE lists %s: %v", name, reason)
+	}
+	tb.Skipf("%s: %v", name, reason)
+}
+
+// Required reports whether HOLDFAST_REQUIRE holds name.
+func Required(name string) bool {
+	return slices.Contains(strings.Split(os.Getenv("HOLDFAST_REQUIRE"), ","), name)
 }

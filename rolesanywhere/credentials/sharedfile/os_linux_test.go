@@ -192,3 +192,32 @@ func TestTmpfsFull(t *testing.T) {
 	}
 	wantFile(t, path, chaosFile(numbers))
 }
+
+// The lock can be had also if its file is not ours to write.
+func TestLockOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "credentials")
+	name := path + ".holdfast.lock"
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.WriteFile(name, nil, 0o600), os.Chmod(name, 0o444)); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 { // who may write what he wants, but not as nobody
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := unix.Setfsuid(65534); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Setfsuid(0) }()
+	}
+	f, err := openLock(name, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(nil); !errors.Is(err, unix.EBADF) {
+		t.Errorf("it is open for writing: %v", err)
+	}
+	if held, err := tryLock(f); !held || err != nil {
+		t.Errorf("held: %t, %v", held, err)
+	}
+}

@@ -358,22 +358,18 @@ func TestLockWithoutFolder(t *testing.T) {
 	}
 }
 
-// The lock can be had where it takes a file that is open for writing (NFS), and
-// where it is not ours to write.
+// The lock can be had where it takes a file that is open for writing (NFS).
 func TestLockOpens(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
-	for _, mode := range []fs.FileMode{0o600, 0o400} {
+	for _, is := range []string{"made", "there"} {
 		f, err := openLock(path+".holdfast.lock", path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := f.Write(nil); err != nil {
-			t.Errorf("mode %o: %v", mode, err)
+			t.Errorf("%s: %v", is, err)
 		}
 		f.Close()
-		if err := os.Chmod(path+".holdfast.lock", mode); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 
