@@ -19,6 +19,7 @@ const module = "github.com/holdfast-dev/holdfast"
 // Nothing flows back: vending never imports keystore, a backend never imports
 // rolesanywhere or another backend.
 var mayImport = map[string][]string{
+	"internal/await":    {},
 	"signer":            {},
 	"signer/signertest": {"signer"},
 

@@ -1,0 +1,52 @@
+// Package await bounds calls that heed no context, such as those of a vendor's
+// module, of a decoder, or a read of a terminal.
+package await
+
+import (
+	"context"
+	"time"
+)
+
+// Result returns what f returns, or the cause of ctx's end if that comes first.
+// f then goes on in its goroutine, since nothing can interrupt it. If it
+// succeeds later, its value goes to drop, for what has to be closed; a nil drop
+// discards it.
+func Result[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	if drop != nil {
+		go func() {
+			if r := <-done; r.err == nil {
+				drop(r.value)
+			}
+		}()
+	}
+	var none T
+	return none, context.Cause(ctx)
+}
+
+// Later returns a context that ends a time after ctx does, with ctx's cause,
+// for what is to have a chance to end by itself. The caller calls cancel.
+func Later(ctx context.Context, grace time.Duration) (later context.Context, cancel context.CancelFunc) {
+	later, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, func() { end(context.Cause(ctx)) })
+		context.AfterFunc(later, func() { timer.Stop() })
+	})
+	return later, func() {
+		stop()
+		end(nil)
+	}
+}

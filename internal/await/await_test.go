@@ -1,0 +1,81 @@
+package await
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestResult(t *testing.T) {
+	why := errors.New("it took too long")
+	for _, c := range []struct {
+		name      string
+		takes     time.Duration
+		fails     error
+		want      int
+		wantErr   error
+		wantAfter time.Duration
+		drops     bool
+	}{
+		{"in time", time.Second, nil, 7, nil, time.Second, false},
+		{"fails in time", time.Second, errors.ErrUnsupported, 7, errors.ErrUnsupported, time.Second, false},
+		{"late", 3 * time.Second, nil, 0, why, 2 * time.Second, true},
+		{"fails late", 3 * time.Second, errors.ErrUnsupported, 0, why, 2 * time.Second, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, why)
+				defer cancel()
+				begin := time.Now()
+				dropped := make(chan int, 1)
+				got, err := Result(ctx, func() (int, error) {
+					time.Sleep(c.takes)
+					return 7, c.fails
+				}, func(v int) { dropped <- v })
+				if got != c.want || !errors.Is(err, c.wantErr) || (err == nil) != (c.wantErr == nil) || time.Since(begin) != c.wantAfter {
+					t.Errorf("%d, %v after %v; want %d, %v after %v", got, err, time.Since(begin), c.want, c.wantErr, c.wantAfter)
+				}
+				time.Sleep(c.takes)
+				synctest.Wait()
+				if (len(dropped) == 1) != c.drops {
+					t.Errorf("%d values were dropped", len(dropped))
+				}
+			})
+		})
+	}
+}
+
+func TestLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		why := errors.New("interrupted")
+		ctx, end := context.WithCancelCause(t.Context())
+		later, cancel := Later(ctx, time.Second)
+		defer cancel()
+		time.Sleep(time.Minute)
+		if later.Err() != nil {
+			t.Fatalf("it ended before ctx: %v", later.Err())
+		}
+		end(why)
+		begin := time.Now()
+		<-later.Done()
+		if took := time.Since(begin); took != time.Second || context.Cause(later) != why {
+			t.Errorf("it ended %v after ctx by %v, want 1s and %v", took, context.Cause(later), why)
+		}
+	})
+}
+
+func TestLaterIsCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, end := context.WithCancel(t.Context())
+		later, cancel := Later(ctx, time.Hour)
+		end()
+		cancel()
+		begin := time.Now()
+		<-later.Done()
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("it ended %v after it was cancelled", took)
+		}
+	})
+}
