@@ -68,6 +68,14 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, opts keystore.Options
 	return list(ctx, cfg, sys)
 }
 
+// SetAttribute implements [keystore.AttributeSetter] for newest.
+func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
+	if name != "newest" {
+		return ref, errors.ErrUnsupported
+	}
+	return keystore.WithAttribute(ref, name, value), nil
+}
+
 // Generate implements [keystore.Generator]. It fails with
 // [errors.ErrUnsupported]: a key in the Secure Enclave or in the
 // data-protection keychain takes entitlements, and one in a file keychain could

@@ -44,6 +44,44 @@ func ParseAttributes(rest string, known ...string) (map[string]string, error) {
 	return values, nil
 }
 
+// WithAttribute returns ref, of the form NAME=VALUE;…, with one more attribute
+// at its end. A ref that has the attribute, or one of those that exclude it, is
+// returned as it is.
+func WithAttribute(ref Ref, name, value string, excludedBy ...string) Ref {
+	for part := range strings.SplitSeq(ref.Rest, ";") {
+		if n, _, ok := strings.Cut(part, "="); ok && (n == name || slices.Contains(excludedBy, n)) {
+			return ref
+		}
+	}
+	if ref.Rest != "" {
+		ref.Rest += ";"
+	}
+	ref.Rest += FormatAttribute(name, value)
+	return ref
+}
+
+// UsesOfAttributes returns what a reference uses whose rest consists of
+// attributes NAME=VALUE with one of the characters in separators between them:
+// the files that the attributes in fileNames name, and as PIN sources the
+// references in all attributes whose name ends in "-source". What is malformed
+// is passed over.
+func UsesOfAttributes(rest, separators string, fileNames ...string) (u Uses) {
+	for _, part := range strings.FieldsFunc(rest, func(r rune) bool { return strings.ContainsRune(separators, r) }) {
+		name, raw, _ := strings.Cut(part, "=")
+		value, err := url.PathUnescape(raw)
+		switch {
+		case err != nil || value == "":
+		case slices.Contains(fileNames, name):
+			u.Files = append(u.Files, value)
+		case strings.HasSuffix(name, "-source"):
+			if source, err := ParseRef(value); err == nil {
+				u.PINSources = append(u.PINSources, source)
+			}
+		}
+	}
+	return u
+}
+
 // FormatAttribute writes one attribute as [ParseAttributes] takes it.
 func FormatAttribute(name, value string) string {
 	var b strings.Builder

@@ -33,6 +33,34 @@ type (
 		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, opts Options) error
 	}
 
+	// A Dependent tells what its references lead to outside of devices. A
+	// Backend whose references name a file, a variable or a PIN source is
+	// one: otherwise files are not watched, and variables with secrets are
+	// passed on to other programs.
+	Dependent interface {
+		Backend
+		// Uses reads the text of ref alone and opens nothing. Of a malformed
+		// reference it tells what can be told. It does not follow PIN
+		// sources: the Store does.
+		Uses(ref Ref) Uses
+	}
+	// An AttributeSetter has attributes that are also given beside a
+	// reference, such as by a flag for all references that do not have them.
+	AttributeSetter interface {
+		Backend
+		// SetAttribute returns ref with an attribute, whose value is not
+		// empty, and otherwise as it is written. If ref has that attribute,
+		// or another that excludes it, it returns ref as it is; if name is
+		// none that can be set, errors.ErrUnsupported.
+		SetAttribute(ref Ref, name, value string) (Ref, error)
+	}
+	// A Rebaser has references that may be relative to a folder.
+	Rebaser interface {
+		Backend
+		// Rebase returns ref with a relative path made one below dir, and
+		// any other ref as it is.
+		Rebase(ref Ref, dir string) Ref
+	}
 	// A Sealer keeps a secret where ref says, which must not exist, so that
 	// its Unsealer alone gives it back. It borrows secret.
 	Sealer interface {

@@ -25,11 +25,11 @@ func (s *Store) Digest(ctx context.Context, id Identity, opts Options) (string, 
 	opts = s.prepare(opts)
 	defer opts.end()
 	certificate, key := id.Certificate, id.Key
-	if certificate == "" || certificate == key {
-		certificate, key = id.Key, ""
+	if certificate.IsZero() || certificate == key {
+		certificate, key = id.Key, Ref{}
 	}
 	what, err := s.distinguish(ctx, certificate, opts, SchemeFile, SchemeEnv, SchemeStdin)
-	if err != nil || key == "" {
+	if err != nil || key.IsZero() {
 		return what, err
 	}
 	// A key's own file is not touched; the others have no name to go by.
@@ -42,12 +42,8 @@ func (s *Store) Digest(ctx context.Context, id Identity, opts Options) (string, 
 
 // distinguish returns the hash of what is behind a reference with one of the
 // schemes, and of any other reference itself.
-func (s *Store) distinguish(ctx context.Context, text string, opts Options, schemes ...string) (string, error) {
-	ref, err := ParseRef(text)
-	if err != nil {
-		return "", err
-	}
-	if redact(text) != text {
+func (s *Store) distinguish(ctx context.Context, ref Ref, opts Options, schemes ...string) (string, error) {
+	if ref.holdsPIN() {
 		return "", &RefError{ref.String(), signer.WithHint(errors.New("holds a PIN, which must not get into the name of a cache entry"),
 			"put the PIN into a file, and name that with --pin-source or the attribute pin-source")}
 	}

@@ -9,13 +9,32 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An Identity names a key and the certificates that go with it by reference.
-// At least one of Key and Certificate is given; if one is missing, the other
-// holds both, as a PKCS #12 file or a token does.
+// An Identity names a key and the certificates that go with it by reference;
+// the zero Ref is one that is not given. At least one of Key and Certificate is
+// given; if one is missing, the other holds both, as a PKCS #12 file or a token
+// does.
 type Identity struct {
-	Key           string
-	Certificate   string // may hold intermediates too, in any order
-	Intermediates string // more intermediates; optional
+	Key           Ref
+	Certificate   Ref // may hold intermediates too, in any order
+	Intermediates Ref // more intermediates; optional
+}
+
+// ParseIdentity returns the Identity of two references as a person writes them;
+// see [ParseRef]. An empty text is one that is not given. Errors are a
+// [*RefError].
+func ParseIdentity(certificate, key string) (id Identity, err error) {
+	for _, in := range []struct {
+		ref  *Ref
+		text string
+	}{{&id.Key, key}, {&id.Certificate, certificate}} {
+		if in.text == "" {
+			continue
+		}
+		if *in.ref, err = ParseRef(in.text); err != nil {
+			return Identity{}, err
+		}
+	}
+	return id, nil
 }
 
 // OpenIdentity opens the key of id and binds it to its certificates. The
@@ -27,24 +46,13 @@ type Identity struct {
 func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ signer.Signer, err error) {
 	opts = s.prepare(opts)
 	defer opts.end()
-	var keyRef, certRef, moreRef Ref
-	for _, in := range []struct {
-		ref  *Ref
-		text string
-	}{{&keyRef, id.Key}, {&certRef, id.Certificate}, {&moreRef, id.Intermediates}} {
-		if in.text == "" {
-			continue
-		}
-		if *in.ref, err = ParseRef(in.text); err != nil {
-			return nil, err
-		}
-	}
-	switch none := (Ref{}); {
-	case keyRef == none && certRef == none:
+	keyRef, certRef := id.Key, id.Certificate
+	switch {
+	case keyRef.IsZero() && certRef.IsZero():
 		return nil, errors.New("neither a key nor a certificate is given")
-	case keyRef == none:
+	case keyRef.IsZero():
 		keyRef = certRef
-	case certRef == none:
+	case certRef.IsZero():
 		certRef = keyRef
 	}
 
@@ -56,8 +64,8 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 		}
 		opts.Certificates = certs
 	}
-	if id.Intermediates != "" {
-		if more, err = s.certificates(ctx, moreRef, opts); err != nil {
+	if !id.Intermediates.IsZero() {
+		if more, err = s.certificates(ctx, id.Intermediates, opts); err != nil {
 			return nil, err
 		}
 	}

@@ -78,7 +78,7 @@ func (r Ref) isInput() bool {
 // or standard input. Within one call of the [Store] each is read once; the
 // caller must not change them. More than [MaxInput] bytes, directories,
 // devices and FIFOs are refused; nothing is waited for but standard input, and
-// that no longer than ctx and eight seconds. A file that every local user can
+// that no longer than ctx and stdinPatience. A file that every local user can
 // read is reported to the logger if it holds a private key.
 func (o Options) Read(ctx context.Context, ref Ref) ([]byte, error) {
 	if o.inputs == nil {

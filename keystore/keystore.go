@@ -93,14 +93,10 @@ func New(backends ...Backend) *Store {
 
 // Open opens the key that a reference names. The caller closes the Signer.
 // Errors are a [*RefError] or a [*signer.Error].
-func (s *Store) Open(ctx context.Context, ref string, opts Options) (signer.Signer, error) {
-	r, err := ParseRef(ref)
-	if err != nil {
-		return nil, err
-	}
+func (s *Store) Open(ctx context.Context, ref Ref, opts Options) (signer.Signer, error) {
 	opts = s.prepare(opts)
 	defer opts.end()
-	return s.open(ctx, r, opts)
+	return s.open(ctx, ref, opts)
 }
 
 // prepare returns the options for one call.
@@ -159,7 +155,11 @@ func (s *Store) backend(ctx context.Context, ref Ref, opts Options) (Backend, er
 	return b, nil
 }
 
+// unknown is the error of a reference that no backend has the scheme of.
 func (s *Store) unknown(ref Ref) error {
+	if ref.IsZero() {
+		return &RefError{"", errEmpty}
+	}
 	return &RefError{ref.String(), signer.WithHint(
 		fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(slices.Sorted(maps.Keys(s.scheme)), ", ")),
 		fmt.Sprintf("for a file of that name write ./%s:…", ref.Scheme))}

@@ -48,8 +48,17 @@ func (p Prompt) RefuseLastTry() error {
 type PINFunc func(ctx context.Context, p Prompt) ([]byte, error)
 
 // PINSource is [PINSource] with the references of the Store's own [Unsealer]s.
-func (s *Store) PINSource(source string, opts Options) (PINFunc, error) {
+func (s *Store) PINSource(source Ref, opts Options) (PINFunc, error) {
 	return PINSource(source, s.prepare(opts))
+}
+
+// ParsePINSource is [ParseRef] for the text of a pin-source; errors say so.
+func ParsePINSource(text string) (Ref, error) {
+	ref, err := ParseRef(text)
+	if err != nil {
+		return Ref{}, fmt.Errorf("pin-source: %w", err)
+	}
+	return ref, nil
 }
 
 // PINSource returns the PINFunc of a pin-source attribute or flag
@@ -59,27 +68,37 @@ func (s *Store) PINSource(source string, opts Options) (PINFunc, error) {
 // variables by opts.LookupEnv. One line end after the PIN is dropped, as is a
 // byte order mark before it. A file that every local user can read is reported
 // to opts.Logger. All errors of the PINFunc wrap [signer.ErrPINRequired].
-func PINSource(source string, opts Options) (PINFunc, error) {
-	ref, err := ParseRef(source)
-	if err != nil {
-		return nil, fmt.Errorf("pin-source: %w", err)
-	}
-	switch _, sealed := opts.unsealer(ref); {
-	case ref.Scheme == SchemeFile, ref.Scheme == SchemeEnv, sealed:
-	default: // pass:PIN is understood by other programs: only the scheme is shown
-		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{ref.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")}),
+func PINSource(source Ref, opts Options) (PINFunc, error) {
+	switch {
+	case source.IsZero():
+		return nil, fmt.Errorf("pin-source: %w", &RefError{"", errEmpty})
+	case !opts.store.givesPIN(source): // pass:PIN is understood by other programs: only the scheme is shown
+		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{source.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")}),
 			"put the PIN alone into a file or a variable, and name that")
 	}
 	return func(ctx context.Context, p Prompt) ([]byte, error) {
 		if err := p.RefuseLastTry(); err != nil {
 			return nil, err
 		}
-		pin, err := readPIN(ctx, ref, opts)
+		pin, err := readPIN(ctx, source, opts)
 		if err != nil {
-			return nil, &sourceError{p.What, ref, err}
+			return nil, &sourceError{p.What, source, err}
 		}
 		return pin, nil
 	}, nil
+}
+
+// givesPIN reports whether a reference is of a kind that a PIN is read from: a
+// file, a variable or, unless s is nil, what an [Unsealer] of s understands.
+func (s *Store) givesPIN(ref Ref) bool {
+	if ref.Scheme == SchemeFile || ref.Scheme == SchemeEnv {
+		return true
+	}
+	if s == nil {
+		return false
+	}
+	_, sealed := s.scheme[ref.Scheme].(Unsealer)
+	return sealed
 }
 
 // A sourceError is a pin-source that gives no PIN, for whatever reason.

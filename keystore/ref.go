@@ -22,9 +22,13 @@ const (
 // maxRef bounds a reference; the longest RFC 7512 URIs have some hundred bytes.
 const maxRef = 16 << 10
 
-// A Ref names a key: a scheme, and the rest in that scheme's own grammar. It
-// prints without the value of a pin-value attribute.
+// A Ref names a key: a scheme, and the rest in that scheme's own grammar, which
+// its [Backend] alone knows: what others want to know of a Ref, or to change in
+// it, they ask the [Store]. It prints without the value of a pin-value attribute.
 type Ref struct{ Scheme, Rest string }
+
+// IsZero reports whether r is the zero Ref, which names nothing.
+func (r Ref) IsZero() bool { return r == Ref{} }
 
 // A RefError is a reference that cannot be understood.
 type RefError struct {
@@ -91,11 +95,13 @@ func parseRef(s string) (r Ref, err error) {
 
 const pemBegin = "-----BEGIN"
 
+var errEmpty = errors.New("is empty")
+
 // checkText refuses what cannot be the name of anything.
 func checkText(s string) error {
 	switch {
 	case s == "":
-		return errors.New("is empty")
+		return errEmpty
 	case strings.Contains(s, pemBegin):
 		return signer.WithHint(errors.New("is PEM text, not the name of a file"),
 			"arguments are visible to every local user; pass the text through a file, standard input (-) or a variable (env:NAME)")
@@ -177,6 +183,9 @@ func (r Ref) GoString() string { return fmt.Sprintf("%q", r) }
 
 // MarshalText keeps the PIN out of logs and JSON.
 func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// holdsPIN reports whether r has a pin-value attribute, however it is written.
+func (r Ref) holdsPIN() bool { return redact(r.Rest) != r.Rest }
 
 // redact cuts s off after the name of a pin-value attribute, however that is
 // written, since a PIN may contain what separates attributes.

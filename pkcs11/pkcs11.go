@@ -72,6 +72,23 @@ func (Backend) Certificates(_ context.Context, ref keystore.Ref, opts keystore.O
 	return named, err
 }
 
+// Uses implements [keystore.Dependent]: the PIN source. The module's file holds
+// no key.
+func (Backend) Uses(ref keystore.Ref) keystore.Uses {
+	return keystore.UsesOfAttributes(ref.Rest, "?;&")
+}
+
+// SetAttribute implements [keystore.AttributeSetter] for module-path, which
+// module-name excludes, and pin-source, which pin-value excludes.
+func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
+	excludedBy, ok := map[string]string{"module-path": "module-name", "pin-source": "pin-value"}[name]
+	if !ok {
+		return ref, errors.ErrUnsupported
+	}
+	ref.Rest = addToQuery(ref.Rest, name, value, excludedBy)
+	return ref, nil
+}
+
 // configFor turns a reference into a Config.
 func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
 	u, err := parseURI(ref.Rest)
@@ -97,7 +114,11 @@ func pinOf(u URI, opts keystore.Options) (keystore.PINFunc, error) {
 			return []byte(u.PINValue), p.RefuseLastTry()
 		}, nil
 	case u.PINSource != "":
-		return keystore.PINSource(u.PINSource, opts)
+		source, err := keystore.ParsePINSource(u.PINSource)
+		if err != nil {
+			return nil, err
+		}
+		return keystore.PINSource(source, opts)
 	}
 	return nil, nil
 }

@@ -250,6 +250,28 @@ func (u URI) String() string {
 // GoString keeps the PIN out of %#v.
 func (u URI) GoString() string { return strconv.Quote(u.String()) }
 
+// addToQuery adds an attribute to the rest of a URI, unless it has that or the
+// one that excludes it, and leaves the rest as it is written, right or wrong.
+func addToQuery(rest, name, value, excludedBy string) string {
+	_, query, some := strings.Cut(rest, "?")
+	for part := range strings.SplitSeq(query, "&") {
+		if n, _, ok := strings.Cut(part, "="); ok && (n == name || n == excludedBy) {
+			return rest
+		}
+	}
+	switch {
+	case !some:
+		rest += "?"
+	case query != "":
+		rest += "&"
+	}
+	return rest + name + "=" + attributeText.Replace(url.PathEscape(value))
+}
+
+// attributeText makes a value of the query (RFC 7512, section 2.3: pk11-qchar)
+// of a segment of a path.
+var attributeText = strings.NewReplacer("%2F", "/", "&", "%26")
+
 // encode leaves letters, digits and the characters in plain as they are.
 func encode(s, plain string) string {
 	const digits = "0123456789ABCDEF"

@@ -80,16 +80,25 @@ func parse(ref keystore.Ref, opts keystore.Options) (cfg Config, a map[string]st
 	case pin != "":
 		cfg.PIN = func(_ context.Context, p keystore.Prompt) ([]byte, error) { return []byte(pin), p.RefuseLastTry() }
 	case source != "":
-		if cfg.PIN, err = keystore.PINSource(source, opts); err != nil {
+		if cfg.PIN, err = pinSource(source, opts); err != nil {
 			return Config{}, nil, err
 		}
 	}
 	if source := a["parent-auth-source"]; source != "" {
-		if cfg.ParentPIN, err = keystore.PINSource(source, opts); err != nil {
+		if cfg.ParentPIN, err = pinSource(source, opts); err != nil {
 			return Config{}, nil, err
 		}
 	}
 	return cfg, a, nil
+}
+
+// pinSource returns the PINFunc of an attribute.
+func pinSource(text string, opts keystore.Options) (keystore.PINFunc, error) {
+	source, err := keystore.ParsePINSource(text)
+	if err != nil {
+		return nil, err
+	}
+	return keystore.PINSource(source, opts)
 }
 
 // parseHandle reads a number: decimal, or hexadecimal after 0x.

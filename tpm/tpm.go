@@ -9,6 +9,7 @@ package tpm
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -52,6 +53,24 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, opts keystore
 		err = signer.ErrNoCertificate
 	}
 	return certs, err
+}
+
+// Uses implements [keystore.Dependent]: the key's file, and the sources of its
+// password and of its parent's.
+func (Backend) Uses(ref keystore.Ref) keystore.Uses {
+	if ref.Scheme != "tpm" {
+		return keystore.Uses{}
+	}
+	return keystore.UsesOfAttributes(ref.Rest, ";", "path")
+}
+
+// SetAttribute implements [keystore.AttributeSetter] for the pin-source of a
+// "tpm:" reference, which pin-value excludes. A "handle:" has no attributes.
+func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
+	if ref.Scheme != "tpm" || name != "pin-source" {
+		return ref, errors.ErrUnsupported
+	}
+	return keystore.WithAttribute(ref, name, value, "pin-value"), nil
 }
 
 // Unseal implements [keystore.Unsealer]: the secret in a file of sealed data.

@@ -93,6 +93,15 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, _ keystore.Op
 	return certificates(ctx, sys, cfg)
 }
 
+// SetAttribute implements [keystore.AttributeSetter] for newest. A key by its
+// own name is one already.
+func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
+	if name != "newest" {
+		return ref, errors.ErrUnsupported
+	}
+	return keystore.WithAttribute(ref, name, value, "key"), nil
+}
+
 // configFor turns a reference into a Config.
 func configFor(ref keystore.Ref) (Config, error) {
 	cfg, err := parseConfig(ref.Rest)

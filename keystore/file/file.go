@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -56,6 +57,25 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, opts keystore
 		err = signer.WithHint(errNoCertificate, "give a file that holds a certificate; this may be the key's")
 	}
 	return certs, err
+}
+
+// Uses implements [keystore.Dependent].
+func (Backend) Uses(ref keystore.Ref) (u keystore.Uses) {
+	switch ref.Scheme {
+	case keystore.SchemeFile:
+		u.Files = []string{ref.Rest}
+	case keystore.SchemeEnv:
+		u.Variables = []string{ref.Rest}
+	}
+	return u
+}
+
+// Rebase implements [keystore.Rebaser].
+func (Backend) Rebase(ref keystore.Ref, dir string) keystore.Ref {
+	if ref.Scheme == keystore.SchemeFile && !filepath.IsAbs(ref.Rest) {
+		ref.Rest = filepath.Join(dir, ref.Rest)
+	}
+	return ref
 }
 
 func read(ctx context.Context, ref keystore.Ref, opts keystore.Options) (*contents, error) {
