@@ -35,7 +35,7 @@ mutate-keychain: ## breaks the keychain backend piece by piece and sees that its
 	@$(GO) run script/mutate-keychain.go
 
 bench-serve: ## measures serve under load; see docs/performance.md
-	@$(GO) test -run '^$$' -bench '^BenchmarkServe$$' -benchtime 1x ./cmd/holdfast
+	@$(GO) test -run '^$$' -bench '^BenchmarkServe$$' -benchtime 1x ./cmd/holdfast/internal/bench
 
 chaos: ## shows for minutes what the tests show for seconds; see docs/reliability.md
 	@script/chaos

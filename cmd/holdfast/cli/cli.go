@@ -1,0 +1,86 @@
+// Package cli is the command line of Holdfast over a list of backends. A program
+// outside of Holdfast links it with backends of its own:
+//
+//	func main() { os.Exit(cli.Main(append(all.Backends(), mine.Backend{})...)) }
+//
+// The package wires: a command is one line here, and its code is in a room below
+// cmd/holdfast/internal, which says what belongs there.
+package cli
+
+import (
+	"context"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/keys"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/local"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
+)
+
+// commands are those of the program, in no particular order.
+var commands = []front.Command{
+	{Name: "credential-process", New: vending.CredentialProcess, Short: true}, // catches signals where it opens the key
+	{Name: "serve", New: vending.Serve},
+	{Name: "exec", New: vending.Exec},
+	{Name: "update", New: vending.Update},
+	{Name: "cache", New: vending.Cache},
+	{Name: "generate", New: keys.Generate},
+	{Name: "list", New: keys.List},
+	{Name: "seal", New: keys.Seal},
+	{Name: "emulator", New: local.Emulator},
+	{Name: "demo", New: local.Demo},
+	{Name: "version", New: version, Short: true},
+}
+
+// Main runs the command line of this process with these backends and returns the
+// exit code, for [os.Exit]. It panics if two backends have the same scheme. It
+// catches signals, reads the standard input and writes the standard outputs of
+// the process, and silences package log, so it is called once, by main.
+func Main(backends ...keystore.Backend) int {
+	// net/http tells of odd servers there; standard error is for an error and
+	// its hint.
+	log.SetOutput(io.Discard)
+	return front.App{
+		Stdin:     os.Stdin,
+		Stdout:    os.Stdout,
+		Stderr:    os.Stderr,
+		LookupEnv: os.LookupEnv,
+		Now:       time.Now,
+		OpenTTY:   front.OpenTTY,
+		OnSignal:  onSignal,
+		Backends:  backends,
+		Commands:  commands,
+	}.Run(context.Background(), os.Args[1:])
+}
+
+// orderlyEnd is how long signals are caught after the first one: as long as
+// serve may take to answer what is under way.
+const orderlyEnd = loopback.DrainTimeout + front.HangTimeout
+
+// onSignal calls end when the process is interrupted or terminated, until stop
+// is called. Some time after that a signal does what it does by itself: a device
+// that hangs heeds no context. An interrupt that is ignored, as in the background
+// of a script, stays so. The first call takes most of a millisecond: the runtime
+// starts threads for it.
+func onSignal(end func()) (stop func()) {
+	signals := []os.Signal{syscall.SIGTERM}
+	if !signal.Ignored(os.Interrupt) {
+		signals = append(signals, os.Interrupt)
+	}
+	ctx, ignore := signal.NotifyContext(context.Background(), signals...)
+	unhook := context.AfterFunc(ctx, func() {
+		time.AfterFunc(orderlyEnd, ignore)
+		end()
+	})
+	return func() {
+		unhook()
+		ignore()
+	}
+}

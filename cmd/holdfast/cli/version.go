@@ -1,0 +1,29 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+)
+
+func version(a front.App) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  holdfast version --json",
+		RunE: func(*cobra.Command, []string) error {
+			b := front.ReadBuild()
+			if asJSON {
+				return json.NewEncoder(a.Stdout).Encode(b)
+			}
+			_, err := fmt.Fprintf(a.Stdout, "holdfast %s (%s, %s/%s)\n", b.Version, b.Go, b.OS, b.Arch)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
+	return cmd
+}

@@ -1,0 +1,3 @@
+// Package badinput has the tests of what the program must refuse, and how it
+// says so.
+package badinput

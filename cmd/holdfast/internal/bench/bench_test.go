@@ -1,0 +1,214 @@
+package bench
+
+import (
+	"context"
+	"io"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"
+	"github.com/holdfast-dev/holdfast/keystore/all"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// benchSession runs an emulator in this process and returns the folder of a
+// PKI that it trusts and the arguments that reach it.
+func benchSession(b *testing.B) (dir string, args []string, ca *signertest.CA) {
+	b.Helper()
+	dir = b.TempDir()
+	ca = signertest.NewCA(b, "root")
+	files := map[string][]byte{"ca.pem": signertest.CertPEM(ca.Cert)}
+	for _, kind := range []string{"p256", "rsa2048"} {
+		key := signertest.Key(b, kind)
+		files[kind+".pem"] = signertest.CertPEM(ca.Issue(b, key, nil))
+		files[kind+".key"] = signertest.KeyPEM(b, key)
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s, err := emulator.New(emulator.Config{TrustAnchors: []emulator.TrustAnchor{{Certificates: files["ca.pem"]}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := httptest.NewServer(s)
+	b.Cleanup(server.Close)
+	return dir, []string{
+		"credential-process", "--endpoint", server.URL,
+		"--trust-anchor-arn", s.TrustAnchorARNs()[0], "--profile-arn", s.ProfileARNs()[0], "--role-arn", s.RoleARNs()[0],
+	}, ca
+}
+
+func withKey(args []string, dir, kind string) []string {
+	return append(args[:len(args):len(args)],
+		"--certificate", filepath.Join(dir, kind+".pem"), "--private-key", filepath.Join(dir, kind+".key"))
+}
+
+// BenchmarkCredentialProcess is the whole command in this process, with the
+// emulator's work on the other side.
+func BenchmarkCredentialProcess(b *testing.B) {
+	dir, args, _ := benchSession(b)
+	a := front.App{
+		Stdout: io.Discard, Stderr: os.Stderr, LookupEnv: os.LookupEnv, Now: time.Now, OpenTTY: front.OpenTTY, Backends: all.Backends(),
+		Commands: []front.Command{{Name: "credential-process", New: vending.CredentialProcess, Short: true}},
+	}
+	for _, kind := range []string{"p256", "rsa2048"} {
+		line := withKey(args, dir, kind)
+		b.Run(kind, func(b *testing.B) {
+			for b.Loop() {
+				if code := a.Run(context.Background(), line); code != 0 {
+					b.Fatalf("exit code %d", code)
+				}
+			}
+		})
+	}
+}
+
+const hello = `package main
+
+import "os"
+
+func main() { os.Stdout.WriteString("hello\n") }
+`
+
+// BenchmarkColdProcess starts processes in turn, so that the machine's changes
+// of speed hit all alike: a program that only says hello, as the floor, and
+// holdfast. It reports medians in milliseconds and, where GNU time is
+// installed, the peak memory in MiB.
+func BenchmarkColdProcess(b *testing.B) {
+	dir, args, ca := benchSession(b)
+	bin := func(name, pkg, cgo string) string {
+		out := filepath.Join(dir, name)
+		build := exec.Command("go", "build", "-trimpath", "-tags", "netgo,osusergo", "-ldflags=-s", "-o", out, pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
+		if msg, err := build.CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, msg)
+		}
+		return out
+	}
+	source := filepath.Join(dir, "hello.go")
+	if err := os.WriteFile(source, []byte(hello), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	holdfast := bin("holdfast", ".", "0")
+	type program struct {
+		name string
+		line []string
+		env  []string
+		took []time.Duration
+	}
+	programs := []program{
+		{name: "hello", line: []string{bin("hello", source, "0")}},
+		{name: "version", line: []string{holdfast, "version"}},
+		{name: "p256", line: append([]string{holdfast}, withKey(args, dir, "p256")...)},
+		{name: "rsa2048", line: append([]string{holdfast}, withKey(args, dir, "rsa2048")...)},
+	}
+	cached := []string{"XDG_CACHE_HOME=" + filepath.Join(dir, "cache")}
+	addCached := func(p program, flag string) {
+		p.name, p.line, p.env = p.name+strings.TrimPrefix(flag, "-"), append(slices.Clone(p.line), flag), append(slices.Clone(p.env), cached...)
+		programs = append(programs, p)
+	}
+	addCached(programs[2], "--cache")
+	if runtime.GOOS == "linux" {
+		addCached(programs[2], "--cache=keyring")
+	}
+	for _, id := range clitest.TokenIdentities(b, ca) {
+		line := slices.Concat([]string{bin("holdfast-cgo", ".", "1")}, args, id.Flags)
+		programs = append(programs, program{name: id.Name, line: line, env: id.Env})
+		addCached(programs[len(programs)-1], "--cache")
+	}
+	if line, env := bareToken(b, dir); line != nil {
+		programs = append(programs, program{name: "softhsm-bare", line: line, env: env})
+	}
+	for _, id := range clitest.TPMIdentities(b, ca) {
+		line := slices.Concat([]string{holdfast}, args, id.Flags)
+		programs = append(programs, program{name: id.Name, line: line, env: id.Env})
+	}
+	for b.Loop() {
+		for i := range programs {
+			p := &programs[i]
+			cmd := exec.Command(p.line[0], p.line[1:]...)
+			cmd.Env = append([]string{"HOME=" + dir}, p.env...)
+			begin := time.Now()
+			out, err := cmd.Output()
+			p.took = append(p.took, time.Since(begin))
+			if err != nil || len(out) == 0 && p.name != "softhsm-bare" {
+				b.Fatalf("%s: %v, %d bytes", p.name, err, len(out))
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op") // of no meaning for the round
+	for _, p := range programs {
+		slices.Sort(p.took)
+		b.ReportMetric(float64(p.took[len(p.took)/2].Microseconds())/1000, strings.ToLower(p.name)+"-ms")
+		if mib, ok := peakMemory(b, dir, p.line, p.env); ok {
+			b.ReportMetric(mib, p.name+"-MiB")
+		}
+	}
+}
+
+// peakMemory lets GNU time start the program: on Linux a process counts the
+// memory of the one that started it as its own, and time's is small.
+func peakMemory(b *testing.B, dir string, line, env []string) (mib float64, ok bool) {
+	b.Helper()
+	gnuTime, err := exec.LookPath("/usr/bin/time")
+	if err != nil {
+		return 0, false
+	}
+	file := filepath.Join(dir, "peak")
+	cmd := exec.Command(gnuTime, append([]string{"-f", "%M", "-o", file}, line...)...)
+	cmd.Env = append([]string{"HOME=" + dir}, env...)
+	if err := cmd.Run(); err != nil {
+		b.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	kib, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return kib / 1024, true
+}
+
+// BenchmarkParts is what the command does before it sends anything.
+func BenchmarkParts(b *testing.B) {
+	dir, _, _ := benchSession(b)
+	a := front.App{Backends: all.Backends()}
+	b.Run("command-and-flags", func(b *testing.B) {
+		for b.Loop() {
+			vending.CredentialProcess(a)
+		}
+	})
+	for _, kind := range []string{"p256", "rsa2048"} {
+		b.Run("open-"+kind, func(b *testing.B) {
+			id, err := keystore.ParseIdentity(filepath.Join(dir, kind+".pem"), filepath.Join(dir, kind+".key"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				s, err := all.New().OpenIdentity(b.Context(), id, keystore.Options{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				s.Close()
+			}
+		})
+	}
+}

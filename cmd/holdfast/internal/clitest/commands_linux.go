@@ -1,0 +1,73 @@
+package clitest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// commands are the programs that this test binary also is. nokeyring ERRNO
+// COMMAND … runs a command where the kernel answers calls for its keyring with
+// an error, as it does in many containers.
+func commands() map[string]func() {
+	return map[string]func(){"holdfast": holdfast, "nokeyring": func() {
+		fmt.Fprintln(os.Stderr, "nokeyring:", withoutKeyring(os.Args[1], os.Args[2:]))
+		os.Exit(99)
+	}, "count-interrupts": countInterrupts}
+}
+
+// countInterrupts counts each delivery of SIGINT, which a shell does not, and
+// says whether the terminal echoes.
+func countInterrupts() {
+	c := make(chan os.Signal, 16)
+	signal.Notify(c, os.Interrupt)
+	fmt.Println("ready")
+	<-c
+	n := 1
+	for timeout := time.After(500 * time.Millisecond); ; n++ {
+		select {
+		case <-c:
+		case <-timeout:
+			state, err := unix.IoctlGetTermios(0, unix.TCGETS)
+			fmt.Printf("count=%d, sane=%t.\n", n, err == nil && state.Lflag&unix.ECHO != 0)
+			os.Exit(5)
+		}
+	}
+}
+
+func withoutKeyring(number string, args []string) error {
+	errno, err := strconv.ParseUint(number, 10, 16)
+	if err != nil {
+		return err
+	}
+	program, err := exec.LookPath(args[0])
+	if err != nil {
+		return err
+	}
+	statement := func(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
+	const loadWord = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+	filter := []unix.SockFilter{statement(loadWord, 0)} // the number of the call
+	calls := []uint32{unix.SYS_ADD_KEY, unix.SYS_KEYCTL, unix.SYS_REQUEST_KEY}
+	for i, call := range calls {
+		filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jt: uint8(len(calls) - i)})
+	}
+	filter = append(filter,
+		statement(unix.BPF_RET, unix.SECCOMP_RET_ALLOW),
+		statement(unix.BPF_RET, unix.SECCOMP_RET_ERRNO|uint32(errno)))
+	runtime.LockOSThread() // what this thread may do, the program may do after it
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0); err != nil {
+		return err
+	}
+	return unix.Exec(program, args, os.Environ())
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package clitest
+
+func commands() map[string]func() { return map[string]func(){"holdfast": holdfast} }

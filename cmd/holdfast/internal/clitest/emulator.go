@@ -1,0 +1,69 @@
+package clitest
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// RunEmulator runs "holdfast emulator" in a folder until stop is called, and
+// returns its URL and the flags that reach it.
+func RunEmulator(dir string, args ...string) (url, flags string, stop func(), err error) {
+	cmd := exec.Command("holdfast", append([]string{"emulator", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd.Dir = dir
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", "", nil, err
+	}
+	stop = func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil { // as on Windows
+			_ = cmd.Process.Kill()
+		}
+		_ = cmd.Wait()
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		line := strings.TrimSpace(lines.Text())
+		switch {
+		case strings.HasPrefix(line, "listening on "):
+			url = strings.TrimPrefix(line, "listening on ")
+		case strings.HasPrefix(line, "--"):
+			flags += line + " "
+		case strings.HasPrefix(line, "use with"):
+			return url, "--endpoint " + url + " " + strings.TrimSpace(flags), stop, nil
+		}
+	}
+	stop()
+	return "", "", nil, lines.Err()
+}
+
+// WriteFiles makes in a folder ca.pem, intermediate.pem, cert.pem and key.pem, of
+// a kind as [signertest.Key] knows them, and other.key. It returns the CA that
+// issued the certificate.
+func WriteFiles(tb testing.TB, dir, kind string) *signertest.CA {
+	root := signertest.NewCA(tb, "root")
+	ca := root.Intermediate(tb, "intermediate")
+	key := signertest.Key(tb, kind)
+	for name, data := range map[string][]byte{
+		"ca.pem":           signertest.CertPEM(root.Cert),
+		"intermediate.pem": signertest.CertPEM(ca.Cert),
+		"cert.pem":         signertest.CertPEM(ca.Issue(tb, key, nil), ca.Cert),
+		"key.pem":          signertest.KeyPEM(tb, key),
+		"other.key":        signertest.KeyPEM(tb, signertest.NewKey(tb, "p256")),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return ca
+}

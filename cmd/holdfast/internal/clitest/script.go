@@ -1,0 +1,127 @@
+package clitest
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
+)
+
+// Main runs the tests of a package. The test binary also is the program, and
+// programs that tests need, under the names of [commands]: scripts, AWS's clients
+// and exec.Command find them in PATH.
+func Main(m *testing.M) { testscript.Main(m, commands()) }
+
+// QuickExit is for GORACE: it keeps the race detector from waiting a second at
+// the end of every process.
+const QuickExit = "atexit_sleep_ms=0"
+
+// Scripts runs the scripts of the package, in testdata/script. Besides what
+// testscript has they know:
+//
+//	pki KIND        makes a CA and a key with its certificate; see WriteFiles
+//	emulator FLAG…  runs the emulator; $URL leads to it, $SESSION are the flags
+//	tpm             runs a TPM, which $TPM_DEVICE names
+//	certify KEY CERTIFICATE  issues a certificate of the CA for a public key
+func Scripts(t *testing.T) {
+	openssl := filepath.Dir(signertest.Require(t, "openssl", "openssl"))
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", QuickExit)
+			env.Values[scriptKey{}] = &scriptState{tb: env.T().(testing.TB)}
+			env.Setenv("PATH", env.Getenv("PATH")+string(os.PathListSeparator)+openssl)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"emulator": startEmulator,
+			"pki":      writePKI,
+			"tpm":      startTPM,
+			"certify":  certify,
+		},
+	})
+}
+
+// startEmulator runs "holdfast emulator" with further flags for the rest of the
+// script, as a process of its own, and sets $URL, and $SESSION to the flags
+// that reach it.
+func startEmulator(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("unsupported: ! emulator")
+	}
+	url, flags, stop, err := RunEmulator(ts.MkAbs("."), args...)
+	ts.Check(err)
+	ts.Defer(stop)
+	ts.Setenv("URL", url)
+	ts.Setenv("SESSION", flags)
+}
+
+// A scriptState is what one script's commands share.
+type scriptState struct {
+	tb testing.TB
+	ca *signertest.CA // of the last pki
+}
+
+type scriptKey struct{}
+
+// startTPM runs a TPM for the rest of the script and names it by $TPM_DEVICE.
+func startTPM(ts *testscript.TestScript, neg bool, _ []string) {
+	if neg {
+		ts.Fatalf("unsupported: ! tpm")
+	}
+	tb := ts.Value(scriptKey{}).(*scriptState).tb
+	signertest.Require(tb, "swtpm", "swtpm")
+	ts.Setenv("TPM_DEVICE", tpmtest.Start(tb).Path)
+}
+
+// certify issues a certificate for a public key in PEM.
+func certify(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: certify PUBLIC CERTIFICATE")
+	}
+	block, _ := pem.Decode([]byte(ts.ReadFile(args[0])))
+	if block == nil {
+		ts.Fatalf("%s has no PEM block", args[0])
+	}
+	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+	ts.Check(err)
+	ca := ts.Value(scriptKey{}).(*scriptState).ca
+	chain := []*x509.Certificate{ca.Issue(scriptTB{ts: ts}, publicKey{pub: pub}, nil), ca.Cert}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), signertest.CertPEM(chain...), 0o600))
+}
+
+// A publicKey is a key to certify, which is elsewhere.
+type publicKey struct {
+	crypto.Signer
+	pub crypto.PublicKey
+}
+
+func (k publicKey) Public() crypto.PublicKey { return k.pub }
+
+// writePKI makes ca.pem, cert.pem, key.pem, intermediate.pem and other.key in
+// the script's folder, with a key of the kind given.
+func writePKI(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: pki KIND")
+	}
+	tb := scriptTB{ts: ts}
+	ts.Value(scriptKey{}).(*scriptState).ca = WriteFiles(tb, ts.MkAbs("."), args[0])
+}
+
+// scriptTB lets the test CA fail a script.
+type scriptTB struct {
+	testing.TB
+	ts *testscript.TestScript
+}
+
+func (scriptTB) Helper()                         {}
+func (tb scriptTB) Fatal(args ...any)            { tb.ts.Fatalf("%v", args) }
+func (tb scriptTB) Fatalf(f string, args ...any) { tb.ts.Fatalf(f, args...) }

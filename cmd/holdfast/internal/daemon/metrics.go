@@ -1,0 +1,163 @@
+package daemon
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
+)
+
+// A monitor tells how serve is doing: /healthz, /readyz and /metrics. It is
+// safe for concurrent use.
+type monitor struct {
+	roles   []*role.Role
+	server  *loopback.Server
+	started time.Time
+
+	requests [len(endpoints)][maxStatus]atomic.Int64
+}
+
+const maxStatus = 600
+
+// endpoints are what requests are counted by. The first that a path ends in, or
+// has inside, counts; the last stands for all others.
+var endpoints = [...]struct {
+	name string
+	is   func(path string) bool
+}{
+	{"token", func(p string) bool { return strings.HasSuffix(p, "/latest/api/token") }},
+	{"imds-credentials", func(p string) bool { return strings.Contains(p, "/latest/meta-data/iam/security-credentials/") }},
+	{"imds", func(p string) bool { return strings.Contains(p, "/latest/") }},
+	{"container", func(p string) bool { return strings.HasSuffix(p, "/credentials") }},
+	{"other", func(string) bool { return true }},
+}
+
+func (m *monitor) observe(r *http.Request, status int) {
+	for i, e := range endpoints {
+		if e.is(r.URL.Path) {
+			if status >= 0 && status < maxStatus {
+				m.requests[i][status].Add(1)
+			}
+			return
+		}
+	}
+}
+
+func (m *monitor) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		m.alive()
+		writeStatus(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /readyz", m.ready)
+	mux.HandleFunc("GET /metrics", m.metrics)
+	return mux
+}
+
+// alive returns if the credentials of all roles can be had: no lock is stuck.
+func (m *monitor) alive() {
+	for _, r := range m.roles {
+		r.Cache.Status()
+	}
+}
+
+// ready answers 200 if every role has valid credentials.
+func (m *monitor) ready(w http.ResponseWriter, _ *http.Request) {
+	type state struct {
+		Name     string     `json:"name"`
+		Ready    bool       `json:"ready"`
+		Expires  *time.Time `json:"expires,omitempty"`
+		Failures int        `json:"failures,omitempty"`
+		Error    string     `json:"error,omitempty"`
+	}
+	var doc struct {
+		Ready bool    `json:"ready"`
+		Roles []state `json:"roles"`
+	}
+	doc.Ready = true
+	for _, r := range m.roles {
+		status := r.Cache.Status()
+		s := state{Name: r.Name, Ready: !status.Expires.IsZero(), Failures: status.Failures}
+		if s.Ready {
+			expires := status.Expires.UTC()
+			s.Expires = &expires
+		}
+		if status.Err != nil {
+			s.Error = front.OneLine(status.Err.Error())
+		}
+		doc.Ready = doc.Ready && s.Ready
+		doc.Roles = append(doc.Roles, s)
+	}
+	code := http.StatusOK
+	if !doc.Ready {
+		code = http.StatusServiceUnavailable
+	}
+	writeStatus(w, code, doc)
+}
+
+func writeStatus(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(v) // the client may be gone
+}
+
+// metrics writes the text format of Prometheus, version 0.0.4. Labels are names
+// of roles, which need no escapes.
+func (m *monitor) metrics(w http.ResponseWriter, _ *http.Request) {
+	var b strings.Builder
+	family := func(name, kind, help string) {
+		fmt.Fprintf(&b, "# HELP holdfast_%s %s\n# TYPE holdfast_%s %s\n", name, help, name, kind)
+	}
+	perRole := func(name, kind, help string, value func(*role.Role) float64) {
+		family(name, kind, help)
+		for _, r := range m.roles {
+			fmt.Fprintf(&b, "holdfast_%s{role=%q} %s\n", name, r.Name, number(value(r)))
+		}
+	}
+	perRole("credentials_expiry_timestamp_seconds", "gauge", "When the credentials that are given out end; 0 if there are none.", func(r *role.Role) float64 {
+		if e := r.Cache.Status().Expires; !e.IsZero() {
+			return float64(e.Unix())
+		}
+		return 0
+	})
+	perRole("certificate_expiry_timestamp_seconds", "gauge", "When the certificate in use ends.", func(r *role.Role) float64 { return float64(r.Identity.Chain()[0].NotAfter.Unix()) })
+	perRole("renewals_total", "counter", "Attempts to obtain credentials.", func(r *role.Role) float64 { return float64(r.Cache.Status().Renewals) })
+	perRole("renewal_failures_total", "counter", "Attempts to obtain credentials that failed.", func(r *role.Role) float64 { return float64(r.Cache.Status().FailedRenewals) })
+	perRole("renewal_failures_in_a_row", "gauge", "Attempts that failed since the last that did not.", func(r *role.Role) float64 { return float64(r.Cache.Status().Failures) })
+	perRole("renewal_running_seconds", "gauge", "How long the attempt that is under way takes so far.", func(r *role.Role) float64 { return r.Cache.Status().Renewing.Seconds() })
+	perRole("reloads_total", "counter", "Times that key and certificate were reloaded.", func(r *role.Role) float64 { return float64(r.Identity.Stats().Reloads) })
+	perRole("reload_failures_total", "counter", "Times that key and certificate could not be reloaded.", func(r *role.Role) float64 { return float64(r.Identity.Stats().FailedReloads) })
+	family("requests_total", "counter", "Requests that were answered.")
+	for i := range m.requests {
+		for code := range m.requests[i] {
+			if n := m.requests[i][code].Load(); n > 0 {
+				fmt.Fprintf(&b, "holdfast_requests_total{endpoint=%q,code=\"%d\"} %d\n", endpoints[i].name, code, n)
+			}
+		}
+	}
+	open, dropped := m.server.Conns()
+	family("connections_open", "gauge", "Connections that are open.")
+	fmt.Fprintf(&b, "holdfast_connections_open %d\n", open)
+	family("connections_dropped_total", "counter", "Connections without a request that made room for others.")
+	fmt.Fprintf(&b, "holdfast_connections_dropped_total %d\n", dropped)
+	family("start_timestamp_seconds", "gauge", "When the process started.")
+	fmt.Fprintf(&b, "holdfast_start_timestamp_seconds %d\n", m.started.Unix())
+	family("build_info", "gauge", "The version, as a label.")
+	build := front.ReadBuild()
+	fmt.Fprintf(&b, "holdfast_build_info{version=%q,go=%q} 1\n", build.Version, build.Go)
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = w.Write([]byte(b.String())) // the client may be gone
+}
+
+func number(v float64) string {
+	if v == float64(int64(v)) {
+		return fmt.Sprint(int64(v))
+	}
+	return fmt.Sprint(v)
+}

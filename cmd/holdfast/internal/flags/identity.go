@@ -1,0 +1,119 @@
+// Package flags has the groups of flags that commands of several rooms share,
+// and turns them into values: which key with which PIN, which session, which
+// connection. Of Holdfast it imports the front and the libraries.
+package flags
+
+import (
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// Identity are the flags that name a key and its certificate, in every command
+// that signs.
+type Identity struct {
+	certificate, privateKey, intermediates string
+
+	device  Device
+	pins    pins
+	osStore osStore
+}
+
+// Add adds the flags to a command.
+func (f *Identity) Add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.certificate, "certificate", "", "certificate, also with its chain, as a `reference`: a file, -, env:NAME, pkcs11:… or winstore:…")
+	fs.StringVar(&f.privateKey, "private-key", "", "private key, as a `reference` (default: the one with --certificate)")
+	fs.StringVar(&f.intermediates, "intermediates", "", "intermediate certificates in any order, as a `reference`")
+	f.device.Add(fs)
+	f.pins.add(fs)
+	f.osStore.add(fs)
+}
+
+// exclusive are the pairs that aws_signing_helper does not take together.
+var exclusive = [][2]string{
+	{"certificate", "cert-selector"},
+	{"certificate", "system-store-name"},
+	{"private-key", "cert-selector"},
+	{"private-key", "system-store-name"},
+	{"private-key", "use-latest-expiring-certificate"},
+	{"use-latest-expiring-certificate", "intermediates"},
+	{"use-latest-expiring-certificate", "reuse-pin"},
+	{"cert-selector", "intermediates"},
+	{"cert-selector", "reuse-pin"},
+	{"system-store-name", "reuse-pin"},
+	{"tpm-key-password", "cert-selector"},
+	{"tpm-key-password", "reuse-pin"},
+	{"no-tpm-key-password", "cert-selector"},
+	{"no-tpm-key-password", "tpm-key-password"},
+	{"pkcs8-password", "tpm-key-password"},
+}
+
+// Key returns what the flags say. It opens nothing, and may name nothing:
+// [Key.Check] tells.
+func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
+	given := func(name string) bool { return cmd.Flags().Changed(name) }
+	for _, pair := range exclusive {
+		if given(pair[0]) && given(pair[1]) {
+			return Key{}, signer.WithHint(front.Usagef("--%s excludes --%s", pair[0], pair[1]), "give one of them")
+		}
+	}
+	certificate := f.certificate
+	nothingElse := f.privateKey == "" && f.certificate == ""
+	if given("cert-selector") || given("system-store-name") || f.osStore.newest && nothingElse && hasOSStore() {
+		var err error
+		if certificate, err = f.osStore.reference(thisOS); err != nil {
+			return Key{}, err
+		}
+	}
+	k := Key{pins: f.pins, module: f.device.Module, newest: f.osStore.newest}
+	var err error
+	if k.Identity, err = parseIdentity(certificate, f.privateKey, f.intermediates); err != nil {
+		return k, err
+	}
+	k.PINSource, err = ParsePINSource(f.device.PINSource)
+	return k, err
+}
+
+// parseIdentity parses what is given.
+func parseIdentity(certificate, key, intermediates string) (keystore.Identity, error) {
+	id, err := keystore.ParseIdentity(certificate, key)
+	if err == nil && intermediates != "" {
+		id.Intermediates, err = keystore.ParseRef(intermediates)
+	}
+	return id, err
+}
+
+// Device are the flags of every command that opens a device, also those that
+// aws_signing_helper does not know.
+type Device struct {
+	PINSource string
+	Module    string // for PKCS#11 references that name none
+}
+
+// Add adds the flags.
+func (f *Device) Add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.PINSource, "pin-source", "", "`where` the PIN or password is: file:PATH, env:NAME, tpm:path=PATH or prompt (default: prompt, if there is a terminal)")
+	fs.StringVar(&f.Module, "pkcs11-lib", "", "PKCS#11 module `file`, for references that name none (default: p11-kit-proxy)")
+}
+
+// Options are what backends get from these flags.
+func (f *Device) Options(a front.App) (keystore.Options, error) {
+	source, err := ParsePINSource(f.PINSource)
+	if err != nil {
+		return keystore.Options{}, err
+	}
+	return Key{PINSource: source}.Options(a, a.Logger(false))
+}
+
+// Reference parses a reference and completes it by these flags.
+func (f *Device) Reference(a front.App, text string) (keystore.Ref, error) {
+	ref, err := keystore.ParseRef(text)
+	if err != nil {
+		return ref, err
+	}
+	return complete(a.Store(), ref, f.Module, false)
+}

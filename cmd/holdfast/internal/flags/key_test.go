@@ -1,0 +1,69 @@
+package flags
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore/all"
+)
+
+// What a key is made of is known by its references alone: what is watched, and
+// what exec keeps from the command that it runs.
+func TestKeyUses(t *testing.T) {
+	a := front.App{Backends: all.Backends()}
+	for _, test := range []struct {
+		certificate, key, intermediates, pinSource string
+		files, variables                           []string
+	}{
+		{"env:CERT", "env:KEY", "", "env:PIN", nil, []string{"KEY", "CERT", "PIN"}},
+		{"tpm:path=f;parent-auth-source=env%3AKEY", "pkcs11:token=t;object=o?module-name=m&pin-source=env:PIN", "", "", []string{"f"}, []string{"PIN", "KEY"}},
+		{"file:CERT", "KEY", "", "prompt", []string{"KEY", "CERT"}, nil},
+		{"cert.pem", "tpm:path=/k%20k.pem;device=/dev/tpm0", "env:X", "", []string{"/k k.pem", "cert.pem"}, nil},
+		{"pkcs11:token=x", "", "", "file:pin", nil, nil},
+		{"cert.pem", "key.pem", "more.pem", "tpm:path=pin.pem", []string{"key.pem", "cert.pem", "more.pem"}, nil},
+	} {
+		var k Key
+		var err error
+		if k.Identity, err = parseIdentity(test.certificate, test.key, test.intermediates); err != nil {
+			t.Fatal(err)
+		}
+		if k.PINSource, err = ParsePINSource(test.pinSource); err != nil {
+			t.Fatal(err)
+		}
+		if got := k.Files(a); !slices.Equal(got, test.files) {
+			t.Errorf("%+v: files %q, want %q", test, got, test.files)
+		}
+		if got := k.Variables(a); !slices.Equal(got, test.variables) {
+			t.Errorf("%+v: variables %q, want %q", test, got, test.variables)
+		}
+	}
+}
+
+// Flags complete a reference that leaves open what they say.
+func TestKeyIsCompleted(t *testing.T) {
+	store := all.New()
+	for _, test := range []struct {
+		certificate, key, module string
+		newest                   bool
+		wantCertificate, wantKey string
+	}{
+		{"cert.pem", "key.pem", "m.so", true, "cert.pem", "key.pem"},
+		{"cert.pem", "pkcs11:token=a", "/m.so", false, "cert.pem", "pkcs11:token=a?module-path=/m.so"},
+		{"pkcs11:token=a?pin-source=env:PIN", "", "/m.so", true, "pkcs11:token=a?pin-source=env:PIN&module-path=/m.so", ""},
+		{"pkcs11:token=a?module-name=m", "", "/m.so", false, "pkcs11:token=a?module-name=m", ""},
+		{"winstore:subject=CN=a", "", "", true, "winstore:subject=CN=a;newest=yes", ""},
+		{"keychain:label=a", "keychain:label=b", "", true, "keychain:label=a;newest=yes", "keychain:label=b"},
+		{"winstore:newest=no;store=MY", "", "", true, "winstore:newest=no;store=MY", ""},
+	} {
+		k := Key{module: test.module, newest: test.newest}
+		var err error
+		if k.Identity, err = parseIdentity(test.certificate, test.key, ""); err != nil {
+			t.Fatal(err)
+		}
+		got, err := k.complete(store)
+		if err != nil || got.Certificate.String() != test.wantCertificate || got.Key.String() != test.wantKey {
+			t.Errorf("%+v: %v, %v", test, got, err)
+		}
+	}
+}

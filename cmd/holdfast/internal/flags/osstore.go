@@ -1,0 +1,92 @@
+package flags
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// osStore are those of aws_signing_helper for the operating system's key
+// store. Together they say what one reference says.
+type osStore struct {
+	selector  string
+	storeName string
+	newest    bool
+}
+
+func (f *osStore) add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.selector, "cert-selector", "", "certificate in the key store of Windows or macOS: a `selector` such as Key=x509Subject,Value=CN=app, or file://PATH with JSON")
+	fs.StringVar(&f.storeName, "system-store-name", "", "Windows certificate store `name`; LocalMachine\\NAME is the machine's (default: MY, the user's)")
+	fs.BoolVar(&f.newest, "use-latest-expiring-certificate", false, "of several certificates that match take the one that expires last")
+}
+
+// osStores are the schemes of the key stores that operating systems have.
+var osStores = map[string]string{"windows": "winstore", "darwin": "keychain"}
+
+const thisOS = runtime.GOOS
+
+func hasOSStore() bool { return osStores[thisOS] != "" }
+
+// maxSelectorFile bounds the file of --cert-selector, in bytes.
+const maxSelectorFile = 256 << 10
+
+// reference returns the reference that the flags stand for on an operating
+// system.
+func (f *osStore) reference(goos string) (string, error) {
+	var parts []string
+	if f.storeName != "" {
+		parts = append(parts, storeAttributes(f.storeName))
+	}
+	if f.selector != "" {
+		s, err := f.parseSelector()
+		if err != nil {
+			return "", &front.UsageError{Err: fmt.Errorf("--cert-selector: %w", err)}
+		}
+		parts = append(parts, s.String())
+	}
+	if f.newest {
+		parts = append(parts, "newest=yes")
+	}
+	scheme, ok := osStores[goos]
+	if !ok {
+		name := "--cert-selector"
+		if f.selector == "" {
+			name = "--system-store-name"
+		}
+		return "", signer.WithHint(fmt.Errorf("%s needs the key store of Windows or macOS: %w", name, errors.ErrUnsupported),
+			"name a file or a PKCS#11 token with --certificate and --private-key")
+	}
+	if f.storeName != "" && goos != "windows" {
+		return "", signer.WithHint(fmt.Errorf("--system-store-name needs Windows: %w", errors.ErrUnsupported), "leave it out")
+	}
+	return scheme + ":" + strings.Join(parts, ";"), nil
+}
+
+func (f *osStore) parseSelector() (keystore.Selector, error) {
+	text := f.selector
+	if path, ok := strings.CutPrefix(text, "file://"); ok {
+		data, err := keystore.ReadFile(path, maxSelectorFile)
+		if err != nil {
+			return keystore.Selector{}, fmt.Errorf("%s: %w", path, err)
+		}
+		text = string(data)
+	}
+	return keystore.ParseCertSelector(text)
+}
+
+// storeAttributes takes the names of PowerShell's drive Cert:, too.
+func storeAttributes(name string) string {
+	for prefix, location := range map[string]string{`localmachine\`: "machine", `currentuser\`: "user"} {
+		if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+			return "location=" + location + ";" + keystore.FormatAttribute("store", name[len(prefix):])
+		}
+	}
+	return keystore.FormatAttribute("store", name)
+}

@@ -1,0 +1,136 @@
+package flags
+
+import (
+	"bytes"
+	"context"
+	"sync"
+
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// pins are the flags of aws_signing_helper that hold a password, and --reuse-pin.
+// Their help says not to use passwords on a command line: others can read it.
+type pins struct {
+	password string
+	tpm      string // as password
+	noTPM    bool
+	reuse    bool
+}
+
+func (f *pins) add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.password, "pkcs8-password", "", "`password` of the key. Do not use it: every local user can read a command line; use --pin-source")
+	fs.BoolVar(&f.reuse, "reuse-pin", false, "give a typed PIN again where the key asks at each signature")
+	fs.StringVar(&f.tpm, "tpm-key-password", "", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source")
+	fs.BoolVar(&f.noTPM, "no-tpm-key-password", false, "the TPM key has no password, whatever its file says")
+	for _, name := range []string{"pkcs8-password", "tpm-key-password"} {
+		front.MarkSecret(fs.Lookup(name))
+	}
+}
+
+// pinFunc returns the PINFunc of --pin-source and of the password flags of
+// aws_signing_helper. Without any it asks if there is a terminal.
+func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, error) {
+	ask := a.Prompt
+	if a.Typed != nil {
+		ask = a.Typed.Before(ask)
+	}
+	if k.pins.reuse {
+		ask = remember(ask)
+	}
+	for _, given := range k.pins.passwords() {
+		switch {
+		case !given.set:
+		case k.PINSource != (PINSource{}):
+			return nil, signer.WithHint(front.Usagef("--pin-source excludes --%s", given.flag), "give --pin-source alone")
+		default:
+			return given.before(ask), nil
+		}
+	}
+	switch {
+	case k.PINSource.Prompt:
+		return insist(ask), nil
+	case k.PINSource.Ref.IsZero():
+		return ask, nil
+	}
+	read, err := a.Store().PINSource(k.PINSource.Ref, opts)
+	return read, signer.WithHint(err, pinSourceForms)
+}
+
+// A PINSource says where a PIN or password is. The zero value has a person
+// asked, if there is a terminal and seems to be something to ask for.
+type PINSource struct {
+	Prompt bool         // always ask a person
+	Ref    keystore.Ref // a file, a variable or a sealed secret
+}
+
+const pinSourceForms = "--pin-source is file:PATH, env:NAME, prompt or a sealed secret: tpm:path=PATH"
+
+// ParsePINSource parses the value of --pin-source; "": it is not given.
+func ParsePINSource(text string) (s PINSource, err error) {
+	switch text {
+	case "":
+	case "prompt":
+		s.Prompt = true
+	default:
+		s.Ref, err = keystore.ParsePINSource(text)
+	}
+	return s, signer.WithHint(err, pinSourceForms)
+}
+
+// insist asks a person who wants to be asked, also where there seems to be
+// nothing to ask for.
+func insist(ask keystore.PINFunc) keystore.PINFunc {
+	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+		p.Optional = false
+		return ask(ctx, p)
+	}
+}
+
+// A givenPassword is one from the command line. It is for one kind of prompt:
+// elsewhere it would use up a try of some device.
+type givenPassword struct {
+	flag  string
+	set   bool
+	what  string
+	value string // "": there is none
+}
+
+func (f pins) passwords() []givenPassword {
+	return []givenPassword{
+		{"pkcs8-password", f.password != "", keystore.AskPassword, f.password},
+		{"tpm-key-password", f.tpm != "", keystore.AskTPMKey, f.tpm},
+		{"no-tpm-key-password", f.noTPM, keystore.AskTPMKey, ""},
+	}
+}
+
+func (g givenPassword) before(ask keystore.PINFunc) keystore.PINFunc {
+	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+		if p.What != g.what {
+			return ask(ctx, p)
+		}
+		return []byte(g.value), p.RefuseLastTry()
+	}
+}
+
+// remember gives the PIN that was typed for a login again for the signatures
+// of keys that ask each time.
+func remember(ask keystore.PINFunc) keystore.PINFunc {
+	var mu sync.Mutex
+	var last []byte
+	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if p.PerSignature && last != nil && !p.LastTry {
+			return bytes.Clone(last), nil
+		}
+		pin, err := ask(ctx, p)
+		if err == nil {
+			last = bytes.Clone(pin)
+		}
+		return pin, err
+	}
+}

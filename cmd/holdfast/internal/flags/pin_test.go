@@ -1,0 +1,86 @@
+package flags
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/file"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A terminalDouble is a person who answers every prompt.
+type terminalDouble struct {
+	answer string
+	asked  *int
+}
+
+func (d terminalDouble) ReadPassword(context.Context, string) ([]byte, error) {
+	*d.asked++
+	return []byte(d.answer), nil
+}
+
+func (terminalDouble) Close() error { return nil }
+
+// A key that seems to have no password bothers nobody. What was given for it is
+// given all the same, since its file may be wrong.
+func TestOptionalPassword(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pin")
+	if err := os.WriteFile(path, []byte("from file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tpmKey, pin := keystore.Prompt{What: keystore.AskTPMKey}, keystore.Prompt{What: keystore.AskPIN}
+	optional, last := tpmKey, tpmKey
+	optional.Optional, last.LastTry = true, true
+	both := optional
+	both.LastTry = true
+	for _, c := range []struct {
+		name  string
+		key   Key
+		p     keystore.Prompt
+		want  string
+		err   error
+		asked int
+	}{
+		{"nothing", Key{}, tpmKey, "typed", nil, 1},
+		{"nothing, optional", Key{}, optional, "", nil, 0},
+		{"nothing, last try", Key{}, last, "typed", nil, 1},
+		{"nothing, optional and last try", Key{}, both, "", nil, 0},
+		{"prompt", Key{PINSource: PINSource{Prompt: true}}, tpmKey, "typed", nil, 1},
+		{"prompt, optional", Key{PINSource: PINSource{Prompt: true}}, optional, "typed", nil, 1},
+		{"reuse", Key{pins: pins{reuse: true}}, optional, "", nil, 0},
+		{"file", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, tpmKey, "from file", nil, 0},
+		{"file, optional", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, optional, "from file", nil, 0},
+		{"file, last try", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, last, "", signer.ErrPINRequired, 0},
+		{"variable, optional", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "env", Rest: "PIN"}}}, optional, "from env", nil, 0},
+		{"flag", Key{pins: pins{tpm: "flag"}}, tpmKey, "flag", nil, 0},
+		{"flag, optional", Key{pins: pins{tpm: "flag"}}, optional, "flag", nil, 0},
+		{"flag, last try", Key{pins: pins{tpm: "flag"}}, last, "flag", signer.ErrPINRequired, 0},
+		{"flag, for another prompt", Key{pins: pins{tpm: "flag"}}, pin, "typed", nil, 1},
+		{"flag of a file, for a TPM key", Key{pins: pins{password: "flag"}}, tpmKey, "typed", nil, 1},
+		{"no password", Key{pins: pins{noTPM: true}}, tpmKey, "", nil, 0},
+		{"no password, optional", Key{pins: pins{noTPM: true}}, optional, "", nil, 0},
+		{"no password, for another prompt", Key{pins: pins{noTPM: true}}, pin, "typed", nil, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			asked := 0
+			a := front.App{
+				Backends:  []keystore.Backend{file.Backend{}},
+				LookupEnv: func(string) (string, bool) { return "from env", true },
+				OpenTTY:   func() (front.TTY, error) { return terminalDouble{"typed", &asked}, nil },
+			}
+			ask, err := c.key.pinFunc(a, keystore.Options{LookupEnv: a.LookupEnv})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := ask(t.Context(), c.p)
+			if !errors.Is(err, c.err) || asked != c.asked || err == nil && string(got) != c.want {
+				t.Errorf("got %q, error %v, asked %d times; want %q, %v, %d", got, err, asked, c.want, c.err, c.asked)
+			}
+		})
+	}
+}

@@ -1,0 +1,126 @@
+package flags
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// Session are the flags that say which session to create and how to reach the
+// service, in every command that creates sessions.
+type Session struct {
+	config   rolesanywhere.Config
+	seconds  int
+	caBundle string
+	proxy    bool
+	Debug    bool
+}
+
+// Add adds the flags to a command.
+func (f *Session) Add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	c := &f.config
+	fs.StringVar(&c.TrustAnchorARN, "trust-anchor-arn", "", "`ARN` of the trust anchor")
+	fs.StringVar(&c.ProfileARN, "profile-arn", "", "`ARN` of the profile")
+	fs.StringVar(&c.RoleARN, "role-arn", "", "`ARN` of the role to assume")
+	fs.IntVar(&f.seconds, "session-duration", 0, "duration of the session in `seconds`, 900 to 43200 (default: the profile's)")
+	fs.StringVar(&c.SessionName, "role-session-name", "", "`name` of the session, if the profile accepts one (default: the certificate's serial number)")
+	fs.StringVar(&c.Region, "region", "", "`region` to sign for (default: the trust anchor's)")
+	fs.StringVar(&c.Endpoint, "endpoint", "", "`URL` of the service (default: the region's)")
+	fs.BoolVar(&c.FIPS, "fips", false, "use the FIPS endpoint; also AWS_USE_FIPS_ENDPOINT=true")
+	fs.BoolVar(&c.DualStack, "dual-stack", false, "use the dual-stack endpoint; also AWS_USE_DUALSTACK_ENDPOINT=true")
+	fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CAs to trust instead of the system's; also AWS_CA_BUNDLE")
+	fs.BoolVar(&c.Insecure, "no-verify-ssl", false, "believe any server; also allows plain http")
+	fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy that HTTPS_PROXY and NO_PROXY name")
+	fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "how long to try in all")
+	fs.BoolVar(&f.Debug, "debug", false, "tell each step on standard error, without secrets")
+}
+
+// Config returns what the flags and the environment say. The caller checks it,
+// after a table of a configuration was laid over it, and adds the Transport and
+// the Signer.
+func (f *Session) Config(cmd *cobra.Command, a front.App) (rolesanywhere.Config, error) {
+	c := f.config
+	for _, v := range []struct {
+		flag *bool
+		name string
+	}{{&c.FIPS, "AWS_USE_FIPS_ENDPOINT"}, {&c.DualStack, "AWS_USE_DUALSTACK_ENDPOINT"}} {
+		if s := a.Env(v.name); s != "" && !*v.flag {
+			on, err := strconv.ParseBool(s)
+			if err != nil {
+				return c, signer.WithHint(front.Usagef("environment variable %s is %q", v.name, s), "set it to true or false")
+			}
+			*v.flag = on
+		}
+	}
+	if cmd.Flags().Changed("session-duration") {
+		if lo, hi := int(rolesanywhere.MinDuration/time.Second), int(rolesanywhere.MaxDuration/time.Second); f.seconds < lo || f.seconds > hi {
+			return c, front.Usagef("--session-duration %d is not from %d to %d seconds", f.seconds, lo, hi)
+		}
+		c.Duration = time.Duration(f.seconds) * time.Second
+	}
+	if c.Timeout <= 0 {
+		return c, front.Usagef("--timeout %v is not positive", c.Timeout)
+	}
+	c.UserAgent = front.ReadBuild().UserAgent()
+	c.Now = a.Now
+	c.Logger = a.Logger(f.Debug)
+	return c, nil
+}
+
+// A Connection is how the service is reached, and whom it has to prove to be.
+type Connection struct {
+	bundle   []byte
+	name     string // of the bundle's file; "": the system's CAs
+	from     string // what named it
+	noProxy  bool
+	insecure bool
+}
+
+// Connection reads the CA bundle, and so comes after what needs no file.
+func (f *Session) Connection(a front.App) (Connection, error) {
+	c := Connection{name: f.caBundle, from: "--ca-bundle", noProxy: !f.proxy, insecure: f.config.Insecure}
+	if c.name == "" {
+		c.name, c.from = a.Env("AWS_CA_BUNDLE"), "AWS_CA_BUNDLE"
+	}
+	if c.name == "" {
+		return c, nil
+	}
+	var err error
+	c.bundle, err = keystore.ReadFile(c.name, keystore.MaxInput)
+	return c, c.explain(err)
+}
+
+// Transport parses the bundle, which takes its time.
+func (c Connection) Transport() (http.RoundTripper, error) {
+	t, err := rolesanywhere.NewTransport(rolesanywhere.TransportConfig{
+		CABundle: c.bundle, NoProxy: c.noProxy, InsecureSkipVerify: c.insecure,
+	})
+	return t, c.explain(err)
+}
+
+// Trust stands for the CAs that the transport trusts, in the name of a cache
+// entry.
+func (c Connection) Trust() string {
+	if c.name == "" {
+		return "system"
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(c.bundle))
+}
+
+func (c Connection) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	return signer.WithHint(fmt.Errorf("%s %s: %w", c.from, c.name, err),
+		"check the name; it must be a regular file with certificates in PEM")
+}

@@ -1,0 +1,43 @@
+package front
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+)
+
+// A Build is what a binary knows of itself, from the Go toolchain.
+type Build struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Modified bool   `json:"modified,omitempty"`
+	Go       string `json:"go"`
+	OS       string `json:"os"`
+	Arch     string `json:"arch"`
+}
+
+// ReadBuild returns what this binary knows.
+func ReadBuild() Build {
+	b := Build{Version: "(devel)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	if info.Main.Version != "" {
+		b.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Revision = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
+		}
+	}
+	return b
+}
+
+// UserAgent follows RFC 9110, section 10.1.5.
+func (b Build) UserAgent() string {
+	return fmt.Sprintf("Holdfast/%s (%s; %s; %s)", b.Version, b.Go, b.OS, b.Arch)
+}

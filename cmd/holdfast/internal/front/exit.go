@@ -1,0 +1,136 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/sharedfile"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// The exit codes. docs/errors.md has them for people.
+const (
+	ExitOther       = 1
+	ExitUsage       = 2
+	ExitNotFound    = 3
+	ExitPIN         = 4
+	ExitUnavailable = 5
+	ExitRefused     = 6
+	ExitUnreachable = 7
+)
+
+// exits is the one table from errors to exit codes. The first entry that an
+// error matches is taken; its hint serves if the error brings none of its own.
+// What wraps the operating system's errors comes before these.
+var exits = []struct {
+	matches func(error) bool
+	code    int
+	hint    string
+}{
+	{is(context.Canceled), ExitOther, "interrupted; run it again"},
+	{is(signer.ErrPINRequired), ExitPIN, "give it by --pin-source file:PATH, env:NAME or prompt"},
+	{is(signer.ErrPINIncorrect), ExitPIN, "check the password or PIN; one line end after it in a file is ignored"},
+	{is(signer.ErrPINLocked), ExitPIN, "unblock it with the tools of the device's vendor"},
+	{is(rolesanywhere.ErrUnreachable), ExitUnreachable, "check the network, the endpoint and the proxy"},
+	{as[*rolesanywhere.APIError], ExitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
+	{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is there and that nothing else holds it"},
+	{is(sharedfile.ErrProfile), ExitUsage, "choose another name with --profile"},
+	{is(sharedfile.ErrFormat), ExitOther, "mend the file in an editor; docs/update.md says what is refused"},
+	{is(sharedfile.ErrLocked), ExitUnavailable, "another update is writing, or hangs; try again"},
+	{as[*net.AddrError], ExitUsage, "an address is HOST:PORT, such as 127.0.0.1:9911"},
+	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 takes a free one"},
+	{is(exec.ErrNotFound), ExitNotFound, "check the command's name and PATH"},
+	{absentAbsolute, ExitNotFound, "check the name"},
+	{is(fs.ErrNotExist), ExitNotFound, "check the name; a relative path begins at the current folder"},
+	{is(fs.ErrExist), ExitOther, "choose another name"},
+	{is(fs.ErrPermission), ExitUnavailable, "run as a user who may read it, or change its mode"},
+	{as[*UsageError], ExitUsage, "see holdfast --help"},
+	{as[*keystore.RefError], ExitUsage, "a reference is a path, -, env:NAME or SCHEME:…; see docs/references.md"},
+	{is(rolesanywhere.ErrConfig), ExitUsage, "see holdfast --help"},
+	{is(signer.ErrNotFound), ExitNotFound, "check the reference"},
+	{is(signer.ErrAmbiguous), ExitNotFound, "name one of them more precisely"},
+	{is(signer.ErrNoCertificate), ExitNotFound, "name the certificate's file with --certificate"},
+	{is(errors.ErrUnsupported), ExitUnavailable, "see docs/references.md for what this version opens"},
+	{as[*rolesanywhere.CertificateError], ExitOther, "use another certificate"},
+	{ofFile, ExitOther, "check the name, and that the file holds a key or a certificate in PEM, DER or PKCS #12; openssl pkey -in FILE -noout and openssl x509 -in FILE -noout tell"},
+	{func(error) bool { return true }, ExitOther, "run again with --debug to see more"},
+}
+
+// A UsageError is a command line that cannot be understood.
+type UsageError struct{ Err error }
+
+// Error implements error.
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// Usagef returns a [UsageError].
+func Usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
+
+// A StatusError is a command that was run for the caller and ended with an exit
+// code, which becomes that of this program without a word.
+type StatusError struct{ Code int }
+
+// Error implements error.
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("the command ended with exit code %d", e.Code)
+}
+
+// fail tells an error of a command with its hint, and returns the exit code.
+func (a App) fail(cmd *cobra.Command, err error) int {
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.Code
+	}
+	code, hint := Explain(err)
+	if (as[*UsageError](err) || errors.Is(err, rolesanywhere.ErrConfig)) && code == ExitUsage && signer.Hint(err) == "" {
+		hint = "see " + cmd.CommandPath() + " --help"
+	}
+	fmt.Fprintf(a.Stderr, "holdfast: %s\nhint: %s\n", OneLine(err.Error()), OneLine(hint))
+	return code
+}
+
+// Explain returns the exit code of an error and one line that says the way out.
+func Explain(err error) (code int, hint string) {
+	for _, e := range exits {
+		if !e.matches(err) {
+			continue
+		}
+		if own := signer.Hint(err); own != "" {
+			return e.code, own
+		}
+		return e.code, e.hint
+	}
+	panic("unreachable: the last entry matches every error")
+}
+
+// absentAbsolute matches errors of files whose absolute path was given.
+func absentAbsolute(err error) bool {
+	var target *fs.PathError
+	return errors.As(err, &target) && errors.Is(target, fs.ErrNotExist) && filepath.IsAbs(target.Path)
+}
+
+// ofFile matches errors of keys and certificates in files.
+func ofFile(err error) bool {
+	var target *signer.Error
+	return errors.As(err, &target) && target.Backend == "file"
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func as[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}

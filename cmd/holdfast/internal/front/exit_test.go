@@ -1,0 +1,69 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/sharedfile"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+func TestExplain(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int
+	}{
+		{errors.New("x"), 1},
+		{context.Canceled, 1},
+		{signer.ErrMismatch, 1},
+		{signer.ErrClosed, 1},
+		{&rolesanywhere.CertificateError{Err: errors.New("x")}, 1},
+		{&UsageError{errors.New("x")}, 2},
+		{&keystore.RefError{Err: errors.New("x")}, 2},
+		{rolesanywhere.ErrConfig, 2},
+		{sharedfile.ErrProfile, 2},
+		{sharedfile.ErrFormat, 1},
+		{sharedfile.ErrLocked, 5},
+		{signer.ErrNotFound, 3},
+		{signer.ErrAmbiguous, 3},
+		{signer.ErrNoCertificate, 3},
+		{fs.ErrNotExist, 3},
+		{fs.ErrExist, 1},
+		{&fs.PathError{Op: "stat", Path: "a.so", Err: fs.ErrNotExist}, 3},
+		{signer.ErrPINRequired, 4},
+		{signer.ErrPINIncorrect, 4},
+		{signer.ErrPINLocked, 4},
+		{fmt.Errorf("%w: %w", signer.ErrPINRequired, fs.ErrNotExist), 4},
+		{signer.ErrUnavailable, 5},
+		{errors.ErrUnsupported, 5},
+		{fs.ErrPermission, 5},
+		{&rolesanywhere.APIError{StatusCode: 403}, 6},
+		{rolesanywhere.ErrUnreachable, 7},
+	} {
+		for _, err := range []error{c.err, &signer.Error{Backend: "b", Op: "open", Ref: "r", Err: c.err}} {
+			code, hint := Explain(err)
+			if code != c.code || hint == "" {
+				t.Errorf("%v: code %d, want %d; hint %q", err, code, c.code, hint)
+			}
+		}
+		if _, hint := Explain(signer.WithHint(c.err, "its own")); hint != "its own" {
+			t.Errorf("%v: hint %q instead of its own", c.err, hint)
+		}
+	}
+}
+
+// Only who gave a relative path is told where it begins.
+func TestHintOfAbsentFile(t *testing.T) {
+	for path, relative := range map[string]bool{"a.so": true, "./a/b.so": true, t.TempDir() + "/a.so": false} {
+		err := fmt.Errorf("module: %w", &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist})
+		if _, hint := Explain(err); strings.Contains(hint, "relative") != relative {
+			t.Errorf("%s: hint %q", path, hint)
+		}
+	}
+}

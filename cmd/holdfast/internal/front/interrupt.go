@@ -1,0 +1,42 @@
+package front
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// HangTimeout is how long the end of a command waits for a call that is stuck
+// in a device.
+const HangTimeout = time.Second
+
+// Interruptible is [InterruptibleValue] for a call without a value.
+func Interruptible(ctx context.Context, what string, call func() error) error {
+	_, err := InterruptibleValue(ctx, what, func() (struct{}, error) { return struct{}{}, call() })
+	return err
+}
+
+// InterruptibleValue returns what call does, or leaves it behind if it has not
+// returned a [HangTimeout] after ctx ended: modules for devices know no context.
+// The process is to end then. The error is of what, such as a key, and wraps
+// that of ctx.
+func InterruptibleValue[T any](ctx context.Context, what string, call func() (T, error)) (T, error) {
+	patient, cancel := await.Later(ctx, HangTimeout)
+	defer cancel()
+	type result struct {
+		value T
+		err   error
+	}
+	r, err := await.Result(patient, func() (result, error) {
+		value, err := call()
+		return result{value, err}, nil
+	}, nil)
+	if err != nil {
+		r.err = signer.WithHint(fmt.Errorf("%s: the device hangs: %w", what, ctx.Err()),
+			"interrupted; before you run it again, reconnect the device or restart the service that it is behind, such as pcscd")
+	}
+	return r.value, r.err
+}

@@ -1,0 +1,48 @@
+package front
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// A LogHandler writes records for people: "holdfast: warning: text key=value".
+// Each is one Write, so that lines do not mix.
+type LogHandler struct {
+	W     io.Writer
+	Level slog.Level
+	attrs []slog.Attr
+}
+
+// Enabled implements [slog.Handler].
+func (h *LogHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.Level }
+
+// Handle implements [slog.Handler].
+func (h *LogHandler) Handle(_ context.Context, r slog.Record) error {
+	level := strings.ToLower(r.Level.String())
+	if r.Level == slog.LevelWarn {
+		level = "warning"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "holdfast: %s: %s", level, r.Message)
+	write := func(a slog.Attr) bool {
+		fmt.Fprintf(&b, " %s=%v", a.Key, a.Value.Resolve())
+		return true
+	}
+	for _, a := range h.attrs {
+		write(a)
+	}
+	r.Attrs(write)
+	_, err := io.WriteString(h.W, OneLine(b.String())+"\n")
+	return err
+}
+
+// WithAttrs implements [slog.Handler].
+func (h *LogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &LogHandler{h.W, h.Level, append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
+}
+
+// WithGroup leaves keys as they are: no line has so many that groups would help.
+func (h *LogHandler) WithGroup(string) slog.Handler { return h }

@@ -1,0 +1,88 @@
+package front
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// promptTimeout is how long a prompt waits: the AWS SDK for Go ends a
+// credential process after 60 s, and the answer still has to travel.
+const promptTimeout = 50 * time.Second
+
+// A TTY is the terminal of the person, not standard input or error, which an
+// AWS client holds.
+type TTY interface {
+	// ReadPassword prints a prompt and reads a line without echo. It
+	// restores the terminal before it returns, also if ctx ends first.
+	ReadPassword(ctx context.Context, prompt string) ([]byte, error)
+	Close() error
+}
+
+// Prompt asks the person at the terminal. It is a [keystore.PINFunc].
+func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+	if p.Optional {
+		return nil, nil
+	}
+	t, err := a.OpenTTY()
+	if err != nil {
+		return nil, &PromptError{errors.New("no terminal to ask on")}
+	}
+	defer t.Close()
+	ctx, cancel := context.WithTimeout(ctx, promptTimeout)
+	defer cancel()
+	text := fmt.Sprintf("%s for %s: ", p.What, OneLine(p.Ref.String()))
+	switch {
+	case p.LastTry:
+		text = "LAST TRY: a wrong " + p.What + " locks it now.\r\n" + text
+	case p.FewTries:
+		text = "A wrong " + p.What + " was given before.\r\n" + text
+	}
+	pin, err := t.ReadPassword(ctx, text)
+	if err != nil {
+		return nil, &PromptError{err}
+	}
+	if len(bytes.TrimSpace(pin)) == 0 {
+		return nil, &PromptError{errors.New("nothing was typed")}
+	}
+	return pin, nil
+}
+
+// A PromptError is a prompt that gives no PIN.
+type PromptError struct{ Err error }
+
+// Error implements error.
+func (e *PromptError) Error() string { return "prompt: " + e.Err.Error() }
+
+// Unwrap also says that a PIN is required.
+func (e *PromptError) Unwrap() []error { return []error{e.Err, signer.ErrPINRequired} }
+
+// PromptNew asks twice for what is not known to be right by any device.
+func (a App) PromptNew(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+	if !p.Optional {
+		return a.Prompt(ctx, p)
+	}
+	p.Optional = false
+	what := p.What
+	p.What = "new " + what
+	first, err := a.Prompt(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	p.What = "again, " + what
+	second, err := a.Prompt(ctx, p)
+	defer clear(second)
+	if err == nil && !bytes.Equal(first, second) {
+		err = &PromptError{errors.New("not the same twice")}
+	}
+	if err != nil {
+		clear(first)
+		return nil, err
+	}
+	return first, nil
+}

@@ -1,0 +1,75 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// An answers is a terminal whose person types these lines, one for each prompt.
+type answers struct {
+	lines []string
+	asked *[]string
+}
+
+func (p *answers) ReadPassword(_ context.Context, prompt string) ([]byte, error) {
+	*p.asked = append(*p.asked, prompt)
+	if len(p.lines) == 0 {
+		return nil, errors.New("nobody types")
+	}
+	line := p.lines[0]
+	p.lines = p.lines[1:]
+	return []byte(line), nil
+}
+
+func (*answers) Close() error { return nil }
+
+func TestPrompts(t *testing.T) {
+	key := keystore.Ref{Scheme: "tpm", Rest: "path=key.pem"}
+	for _, test := range []struct {
+		name  string
+		ask   func(App) keystore.PINFunc
+		p     keystore.Prompt
+		types []string
+		pin   string
+		err   error
+		asked []string // what each prompt contains
+	}{
+		{"needed", func(a App) keystore.PINFunc { return a.Prompt }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key},
+			[]string{"open"}, "open", nil, []string{"TPM key password for tpm:path=key.pem: "}},
+		{"optional", func(a App) keystore.PINFunc { return a.Prompt }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
+			[]string{"open"}, "", nil, nil},
+		{"last try", func(a App) keystore.PINFunc { return a.Prompt }, keystore.Prompt{What: keystore.AskPIN, Ref: key, LastTry: true},
+			[]string{"open"}, "open", nil, []string{"LAST TRY"}},
+		{"new", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
+			[]string{"open", "open"}, "open", nil, []string{"new TPM key password", "again, TPM key password"}},
+		{"new, mistyped", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
+			[]string{"open", "close"}, "", signer.ErrPINRequired, []string{"new", "again"}},
+		{"new, given up", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
+			[]string{"open"}, "", signer.ErrPINRequired, []string{"new", "again"}},
+		{"a token's beside a new key", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskPIN, Ref: key},
+			[]string{"open"}, "open", nil, []string{"PIN for"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var asked []string
+			terminal := &answers{test.types, &asked}
+			a := App{OpenTTY: func() (TTY, error) { return terminal, nil }}
+			pin, err := test.ask(a)(t.Context(), test.p)
+			if string(pin) != test.pin || !errors.Is(err, test.err) {
+				t.Errorf("got %q, %v, want %q, %v", pin, err, test.pin, test.err)
+			}
+			if len(asked) != len(test.asked) {
+				t.Fatalf("asked %q, want %q", asked, test.asked)
+			}
+			for i, want := range test.asked {
+				if !strings.Contains(asked[i], want) {
+					t.Errorf("asked %q, want %q", asked[i], want)
+				}
+			}
+		})
+	}
+}

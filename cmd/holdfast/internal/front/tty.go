@@ -1,0 +1,52 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+
+	"github.com/holdfast-dev/holdfast/internal/await"
+)
+
+// terminal is a TTY on the files of the controlling terminal.
+type terminal struct{ in, out *os.File }
+
+// ReadPassword turns the echo off before it prints the prompt, so that what a
+// program types at once does not show either. A read of a terminal cannot be
+// interrupted, so it stays behind if ctx ends first.
+func (t terminal) ReadPassword(ctx context.Context, prompt string) ([]byte, error) {
+	fd := int(t.in.Fd())
+	state, err := term.MakeRaw(fd)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		_ = term.Restore(fd, state) // the terminal may be gone
+		fmt.Fprintln(t.out)
+	}()
+	pin, err := await.Result(ctx, func() (string, error) {
+		return term.NewTerminal(t, "").ReadPassword(prompt)
+	}, nil)
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("interrupted")
+	}
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return []byte(pin), err
+}
+
+func (t terminal) Read(p []byte) (int, error)  { return t.in.Read(p) }
+func (t terminal) Write(p []byte) (int, error) { return t.out.Write(p) }
+
+func (t terminal) Close() error {
+	err := t.in.Close()
+	if t.out != t.in {
+		err = t.out.Close()
+	}
+	return err
+}

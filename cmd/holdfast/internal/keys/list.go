@@ -1,0 +1,126 @@
+package keys
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// List returns the command that lists keys and certificates.
+func List(a front.App) *cobra.Command {
+	var device flags.Device
+	var below string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List keys and certificates, as references to paste",
+		Long: `Lists tokens, keys and certificates. Without --in it asks every kind of store
+that can be listed. Keys that a token hides without its PIN are shown if
+--pin-source tells the PIN.`,
+		Example: `  holdfast list
+  holdfast list --in pkcs11:token=prod --pin-source prompt
+  holdfast list --in tpm: --json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return list(cmd.Context(), a, device, below, asJSON)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&below, "in", "", "what to list, as a `reference`: pkcs11:token=prod, tpm: (default: everything)")
+	fs.BoolVar(&asJSON, "json", false, "print a JSON array")
+	device.Add(fs)
+	return cmd
+}
+
+// A listing is an entry for people and for scripts.
+type listing struct {
+	Kind      keystore.EntryKind `json:"kind"`
+	Reference string             `json:"reference"`
+	Key       string             `json:"key,omitempty"`
+	Subject   string             `json:"subject,omitempty"`
+	NotAfter  string             `json:"not_after,omitempty"`
+}
+
+func list(ctx context.Context, a front.App, device flags.Device, below string, asJSON bool) error {
+	opts, err := device.Options(a)
+	if err != nil {
+		return err
+	}
+	if device.PINSource == "" {
+		opts.PIN = nil // nobody is asked only to see
+	}
+	store := a.Store()
+	refs, what := store.Listers(), "list"
+	if below != "" {
+		ref, err := device.Reference(a, below)
+		if err != nil {
+			return err
+		}
+		refs, what = []keystore.Ref{ref}, ref.String()
+	}
+	return front.Interruptible(ctx, what, func() error { return listAll(ctx, a, store, refs, opts, asJSON) })
+}
+
+func listAll(ctx context.Context, a front.App, store *keystore.Store, refs []keystore.Ref, opts keystore.Options, asJSON bool) error {
+	var found []listing
+	var failed []error
+	for _, ref := range refs {
+		entries, err := store.List(ctx, ref, opts)
+		if err != nil {
+			failed = append(failed, err)
+		}
+		for _, e := range entries {
+			found = append(found, newListing(e))
+		}
+	}
+	if len(failed) == len(refs) {
+		return errors.Join(failed...)
+	}
+	for _, err := range failed { // of some kinds of stores there is often none
+		fmt.Fprintf(a.Stderr, "holdfast: not listed: %s\n", front.OneLine(err.Error()))
+	}
+	if asJSON {
+		return json.NewEncoder(a.Stdout).Encode(found)
+	}
+	var b strings.Builder
+	for _, l := range found {
+		l.print(&b)
+	}
+	_, err := a.Stdout.Write([]byte(b.String()))
+	return err
+}
+
+func newListing(e keystore.Entry) listing {
+	l := listing{Kind: e.Kind, Reference: e.Ref.String()}
+	if e.Public != nil {
+		l.Key = signer.DescribeKey(e.Public)
+	}
+	if c := e.Certificate; c != nil {
+		l.Key, l.Subject, l.NotAfter = signer.DescribeKey(c.PublicKey), c.Subject.String(), c.NotAfter.UTC().Format(time.RFC3339)
+	}
+	return l
+}
+
+// print writes what it is, and below it the reference alone, which is often
+// longer than a terminal is wide.
+func (l listing) print(b *strings.Builder) {
+	fmt.Fprintf(b, "%-12s", l.Kind)
+	for _, s := range []string{l.Key, l.Subject} {
+		if s != "" {
+			fmt.Fprintf(b, " %s", front.OneLine(s))
+		}
+	}
+	if day, _, ok := strings.Cut(l.NotAfter, "T"); ok {
+		fmt.Fprintf(b, " until %s", day)
+	}
+	fmt.Fprintf(b, "\n  %s\n", front.OneLine(l.Reference))
+}

@@ -1,0 +1,2 @@
+// Package ptytest has pseudo terminals for tests.
+package ptytest

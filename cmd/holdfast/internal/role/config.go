@@ -1,0 +1,128 @@
+package role
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A table is a [[role]] of the configuration. What it leaves out is as the
+// flags say.
+type table struct {
+	Name            string `toml:"name"`
+	Certificate     string `toml:"certificate"`
+	PrivateKey      string `toml:"private_key"`
+	Intermediates   string `toml:"intermediates"`
+	PINSource       string `toml:"pin_source"`
+	TrustAnchorARN  string `toml:"trust_anchor_arn"`
+	ProfileARN      string `toml:"profile_arn"`
+	RoleARN         string `toml:"role_arn"`
+	Region          string `toml:"region"`
+	Endpoint        string `toml:"endpoint"`
+	SessionDuration int    `toml:"session_duration"` // seconds
+	RoleSessionName string `toml:"role_session_name"`
+	Port            int    `toml:"port"`
+}
+
+// maxConfig bounds a configuration, in bytes; the decoder takes a KiB of
+// memory for each array in an array.
+const maxConfig = 64 << 10
+
+// readTables reads a configuration.
+func readTables(path string) ([]table, error) {
+	data, err := keystore.ReadFile(path, maxConfig)
+	if err != nil {
+		return nil, fmt.Errorf("--config %s: %w", path, err)
+	}
+	var doc struct {
+		Roles []table `toml:"role"`
+	}
+	meta, err := toml.Decode(string(data), &doc)
+	if err != nil {
+		return nil, front.Usagef("--config %s: %w", path, err)
+	}
+	if keys := meta.Undecoded(); len(keys) > 0 {
+		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keys[0]), "see docs/serve.md for the keys")
+	}
+	if len(doc.Roles) == 0 {
+		return nil, signer.WithHint(front.Usagef("--config %s: no [[role]]", path), "see docs/serve.md for an example")
+	}
+	return doc.Roles, nil
+}
+
+// over lays a table over a role. A role with a key or certificate of its own
+// takes neither from the flags. Relative paths are relative to dir.
+func (t table) over(s Setup, store *keystore.Store, dir string) (Setup, error) {
+	if t.Certificate != "" || t.PrivateKey != "" {
+		s.Key = s.Key.Forget()
+	}
+	for _, f := range []struct {
+		dst  *keystore.Ref
+		text string
+	}{
+		{&s.Key.Identity.Certificate, t.Certificate},
+		{&s.Key.Identity.Key, t.PrivateKey},
+		{&s.Key.Identity.Intermediates, t.Intermediates},
+	} {
+		if f.text == "" {
+			continue
+		}
+		ref, err := keystore.ParseRef(f.text)
+		if err != nil {
+			return s, err
+		}
+		*f.dst = store.Rebase(ref, dir)
+	}
+	if t.PINSource != "" {
+		source, err := flags.ParsePINSource(t.PINSource)
+		if err != nil {
+			return s, err
+		}
+		source.Ref = store.Rebase(source.Ref, dir)
+		s.Key.PINSource = source
+	}
+	if t.SessionDuration < 0 || t.SessionDuration > int(rolesanywhere.MaxDuration/time.Second) {
+		return s, fmt.Errorf("session_duration %d is not from %d to %d seconds",
+			t.SessionDuration, rolesanywhere.MinDuration/time.Second, rolesanywhere.MaxDuration/time.Second)
+	}
+	if t.Port < 0 || t.Port > 65535 {
+		return s, fmt.Errorf("port %d is not from 1 to 65535", t.Port)
+	}
+	s.Name, s.Port = t.Name, t.Port
+	c := &s.Config
+	c.Duration = cmp.Or(time.Duration(t.SessionDuration)*time.Second, c.Duration)
+	for _, f := range []struct {
+		dst   *string
+		value string
+	}{
+		{&c.TrustAnchorARN, t.TrustAnchorARN},
+		{&c.ProfileARN, t.ProfileARN},
+		{&c.RoleARN, t.RoleARN},
+		{&c.Region, t.Region},
+		{&c.Endpoint, t.Endpoint},
+		{&c.SessionName, t.RoleSessionName},
+	} {
+		*f.dst = cmp.Or(f.value, *f.dst)
+	}
+	return s, nil
+}
+
+// isRoleName follows the names of IAM roles, which are parts of a path as they
+// stand.
+func isRoleName(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && strings.IndexByte("_+=,.@-", c) < 0 {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 64 && s != "." && s != ".."
+}

@@ -1,0 +1,117 @@
+package role
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/all"
+)
+
+const goodTable = `[[role]]
+name = "app"
+certificate = "cert.pem"
+private_key = "/keys/key.pem"
+trust_anchor_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:trust-anchor/00000000-0000-0000-0000-000000000001"
+profile_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:profile/00000000-0000-0000-0000-000000000001"
+role_arn = "arn:aws:iam::111122223333:role/app"
+`
+
+func TestConfig(t *testing.T) {
+	for _, test := range []struct {
+		name, text, culprit string // "": it is good
+	}{
+		{"good", goodTable, ""},
+		{"two", goodTable + strings.Replace(goodTable, `"app"`, `"other"`, 1), ""},
+		{"every key", goodTable + "intermediates = \"i.pem\"\npin_source = \"file:pin\"\nregion = \"us-east-1\"\nendpoint = \"https://localhost\"\nsession_duration = 900\nrole_session_name = \"me\"\nport = 9921\n", ""},
+		{"text", "hello", "serve.toml"},
+		{"empty", "", "[[role]]"},
+		{"unknown key", goodTable + "cert = \"x\"\n", "cert"},
+		{"unknown table", goodTable + "[server]\nport = 1\n", "server"},
+		{"a number for a text", "[[role]]\nname = 7\n", "serve.toml"},
+		{"no name", strings.Replace(goodTable, `name = "app"`, "", 1), "name"},
+		{"twice", goodTable + goodTable, "twice"},
+		{"a name with a slash", strings.Replace(goodTable, `"app"`, `"a/b"`, 1), "letters"},
+		{"a name with braces", strings.Replace(goodTable, `"app"`, `"{x...}"`, 1), "letters"},
+		{"a name of dots", strings.Replace(goodTable, `"app"`, `".."`, 1), "letters"},
+		{"a long name", strings.Replace(goodTable, `"app"`, `"`+strings.Repeat("a", 65)+`"`, 1), "letters"},
+		{"no key", "[[role]]\nname = \"app\"\n", "certificate"},
+		{"bad ARN", strings.Replace(goodTable, "role/app", "", 1), "role"},
+		{"short session", goodTable + "session_duration = 5\n", "duration"},
+		{"long session", goodTable + "session_duration = 4294968196\n", "duration"},
+		{"bad port", goodTable + "port = 65536\n", "port"},
+		{"large", strings.Repeat("#", 65<<10), "serve.toml"},
+	} {
+		path := filepath.Join(t.TempDir(), "serve.toml")
+		if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		roles, err := Setup{}.read(front.App{Backends: all.Backends()}, path)
+		if test.culprit == "" {
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			} else if id := roles[0].Key.Identity; id.Certificate.String() != filepath.Join(filepath.Dir(path), "cert.pem") || id.Key.String() != "/keys/key.pem" {
+				t.Errorf("%s: identity %+v", test.name, id)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), test.culprit) {
+			t.Errorf("%s: error %v does not name %s", test.name, err, test.culprit)
+		}
+	}
+}
+
+// Flags fill in what a role leaves out; a role with a key has nothing of the
+// flags' key.
+func TestConfigOverFlags(t *testing.T) {
+	store := all.New()
+	var flagged Setup
+	var err error
+	if flagged.Key.Identity, err = keystore.ParseIdentity("flag.pem", "flag.key"); err != nil {
+		t.Fatal(err)
+	}
+	if flagged.Key.PINSource, err = flags.ParsePINSource("file:flag"); err != nil {
+		t.Fatal(err)
+	}
+	flagged.Config.Endpoint = "https://flag"
+	flagged.Config.SessionName = "flag"
+	got, err := table{Name: "app", PrivateKey: "own.p12", RoleSessionName: "own"}.over(flagged, store, "/etc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (keystore.Identity{Key: keystore.Ref{Scheme: keystore.SchemeFile, Rest: "/etc/own.p12"}}); got.Key.Identity != want || got.Key.PINSource != (flags.PINSource{}) {
+		t.Errorf("identity %+v, pin-source %v", got.Key.Identity, got.Key.PINSource)
+	}
+	if c := got.Config; c.Endpoint != "https://flag" || c.SessionName != "own" {
+		t.Errorf("endpoint %q, session name %q", c.Endpoint, c.SessionName)
+	}
+	got, err = table{Name: "app"}.over(flagged, store, "/etc")
+	if err != nil || got.Key.Identity != flagged.Key.Identity || got.Key.PINSource != flagged.Key.PINSource {
+		t.Errorf("%+v, %v", got.Key, err)
+	}
+}
+
+// What a table names is relative to its folder, and so is its PIN's file.
+func TestConfigIsRelativeToItsFolder(t *testing.T) {
+	for text, want := range map[string]string{
+		"-": "-", "env:X": "env:X", "/k.pem": "/k.pem", "k.pem": "/etc/k.pem", "file:k.pem": "/etc/k.pem",
+		"../k.pem": "/k.pem", "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=k.pem",
+	} {
+		got, err := table{Certificate: text, PrivateKey: text, Intermediates: text}.over(Setup{}, all.New(), "/etc")
+		if id := got.Key.Identity; err != nil || id.Certificate.String() != want || id.Key.String() != want || id.Intermediates.String() != want {
+			t.Errorf("%q: got %v, %v, want %q", text, id, err, want)
+		}
+	}
+	for text, want := range map[string]flags.PINSource{
+		"": {}, "prompt": {Prompt: true}, "file:pin": {Ref: keystore.Ref{Scheme: keystore.SchemeFile, Rest: "/etc/pin"}},
+		"env:PIN": {Ref: keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "PIN"}},
+	} {
+		if got, err := (table{PINSource: text}).over(Setup{}, all.New(), "/etc"); err != nil || got.Key.PINSource != want {
+			t.Errorf("%q: got %v, %v, want %v", text, got.Key.PINSource, err, want)
+		}
+	}
+}

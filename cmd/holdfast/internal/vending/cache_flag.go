@@ -1,0 +1,127 @@
+package vending
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// The values of --cache.
+const (
+	cacheFile    = "file"
+	cacheKeyring = "keyring"
+)
+
+// A cacheFlag says where processes share credentials; "": nowhere.
+type cacheFlag string
+
+func (f *cacheFlag) add(fs *pflag.FlagSet) {
+	const name = "cache"
+	fs.StringVar((*string)(f), name, "", "share credentials with other processes, in files (--cache) or in the Linux kernel (--cache=keyring); `where`: see docs/cache.md (default: nowhere)")
+	front.MarkOptionalValue(fs.Lookup(name), cacheFile, cacheKeyring)
+}
+
+func (f cacheFlag) check(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("cache") && f != cacheFile && f != cacheKeyring {
+		return signer.WithHint(front.Usagef("--cache=%s is neither %s nor %s", f, cacheFile, cacheKeyring), "write --cache or --cache=keyring")
+	}
+	if f == cacheKeyring && runtime.GOOS != "linux" {
+		return signer.WithHint(fmt.Errorf("--cache=keyring: only Linux has such a keyring: %w", errors.ErrUnsupported), "use --cache, which keeps files")
+	}
+	return nil
+}
+
+// A createFunc makes credentials, good for as long as the certificate is.
+type createFunc func(context.Context) (credentials.Credentials, time.Time, error)
+
+// openShared returns the source that keeps in the cache what create makes under
+// a key; nil if there is no cache to be had, which is told. The caller calls
+// close after the last use.
+func openShared(a front.App, f cacheFlag, key string, create createFunc, logger *slog.Logger) (_ *credentials.Shared, close func(), err error) {
+	s := &credentials.Shared{Key: key, Make: create, Logger: logger, Now: a.Now}
+	close = func() {}
+	without := func(err error) (*credentials.Shared, func(), error) {
+		logger.Warn("going on without the cache", "error", err)
+		return nil, close, nil
+	}
+	if f == cacheKeyring {
+		k, err := openKeyring(a)
+		if err != nil {
+			return without(err)
+		}
+		s.Store = k
+	}
+	folder, err := openFolder(a, credentials.MakeFolder)
+	var unsafe *credentials.UnsafeError
+	switch {
+	case errors.As(err, &unsafe):
+		return nil, close, err
+	case err != nil && s.Store == nil:
+		return without(err)
+	case err != nil:
+		logger.Warn("processes that start at once make credentials each", "error", err)
+		return s, close, nil
+	}
+	s.Locks = folder
+	if s.Store == nil {
+		s.Store = folder
+	}
+	return s, func() { folder.Close() }, nil
+}
+
+func openFolder(a front.App, open func(path string) (*credentials.Folder, error)) (*credentials.Folder, error) {
+	path, err := cachePath(runtime.GOOS, a.Env)
+	if err != nil {
+		return nil, err
+	}
+	return open(path)
+}
+
+// openKeyring opens the keyring that goes with the folder: what other folders keep
+// apart, such as those of tests, the keyring keeps apart too.
+func openKeyring(a front.App) (*credentials.Keyring, error) {
+	path, err := cachePath(runtime.GOOS, a.Env)
+	if err != nil {
+		path = ""
+	}
+	return credentials.OpenKeyring("holdfast:" + credentials.Key(path)[:16] + ":")
+}
+
+// cachePath follows the XDG Base Directory Specification, which has relative
+// paths ignored, and the other systems' customs.
+func cachePath(goos string, env func(string) string) (string, error) {
+	home := func(elements ...string) string {
+		h := env("HOME")
+		if h == "" {
+			return ""
+		}
+		return filepath.Join(append([]string{h}, elements...)...)
+	}
+	var base, from string
+	switch goos {
+	case "windows":
+		base, from = env("LocalAppData"), "LocalAppData"
+	case "darwin":
+		base, from = home("Library", "Caches"), "HOME"
+	default:
+		base, from = env("XDG_CACHE_HOME"), "XDG_CACHE_HOME or HOME"
+		if !filepath.IsAbs(base) {
+			base = home(".cache")
+		}
+	}
+	if !filepath.IsAbs(base) {
+		return "", signer.WithHint(errors.New("there is no folder for a cache"), "set the environment variable "+from)
+	}
+	return filepath.Join(base, "holdfast"), nil
+}

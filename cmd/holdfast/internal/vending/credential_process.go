@@ -1,0 +1,188 @@
+// Package vending has the commands that give credentials to other programs:
+// credential-process, serve, exec, update, and cache for what the first keeps.
+// Each does so in its own way; a role and its renewal are in package role. Of
+// Holdfast it imports the front, the flags, role, daemon and the libraries.
+package vending
+
+import (
+	"context"
+	"crypto/x509"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/process"
+)
+
+type credentialProcessFlags struct {
+	identity flags.Identity
+	session  flags.Session
+	cache    cacheFlag
+}
+
+// CredentialProcess returns the command that prints credentials.
+func CredentialProcess(a front.App) *cobra.Command {
+	var f credentialProcessFlags
+	cmd := &cobra.Command{
+		Use:   "credential-process",
+		Short: "Print credentials for an AWS client's credential_process",
+		Long: `Creates a session with IAM Roles Anywhere and prints its credentials as one
+JSON document, as the AWS CLI and SDKs read it from a credential_process.
+Nothing else is printed; errors go to standard error, as one line and a hint.
+
+With --cache the credentials serve all processes that ask for the same ones.
+Then nobody is asked for a PIN or a touch, and no key is opened, until new ones
+are due: 20 minutes before their end, or after two thirds of their life.
+
+Exit codes: 0 done, 1 other, 2 usage, 3 key or file not found or ambiguous,
+4 PIN or password, 5 device unavailable or not supported, 6 refused by AWS,
+7 AWS unreachable.`,
+		Example: `  holdfast credential-process \
+      --certificate cert.pem --private-key key.pem \
+      --trust-anchor-arn ARN --profile-arn ARN --role-arn ARN
+
+  # one session for all processes, PIN and touch once an hour:
+  holdfast credential-process --cache --certificate cert.pem \
+      --private-key 'pkcs11:token=prod;object=app' …
+
+  # in ~/.aws/config, the last on one line:
+  [profile app]
+  region = us-east-1
+  credential_process = holdfast credential-process --certificate /app.p12 …`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd, a)
+		},
+	}
+	f.identity.Add(cmd)
+	f.session.Add(cmd)
+	f.cache.add(cmd.Flags())
+	return cmd
+}
+
+// run checks first what costs nothing, so that a person is not asked for a PIN
+// in vain.
+func (f *credentialProcessFlags) run(cmd *cobra.Command, a front.App) error {
+	s := session{app: a}
+	var err error
+	if s.key, err = f.identity.Key(cmd); err != nil {
+		return err
+	}
+	if err := s.key.Check(); err != nil {
+		return err
+	}
+	if err := f.cache.check(cmd); err != nil {
+		return err
+	}
+	if s.config, err = f.session.Config(cmd, a); err != nil {
+		return err
+	}
+	if err := s.config.Check(); err != nil {
+		return err
+	}
+	if s.connection, err = f.session.Connection(a); err != nil {
+		return err
+	}
+	if s.options, err = s.key.Options(a, s.config.Logger); err != nil {
+		return err
+	}
+	s.options = s.options.Once()
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	s.interrupt = cancel
+	source := credentials.Source(sourceFunc(s.credentials))
+	if f.cache != "" {
+		cached, done, err := s.cached(ctx, f.cache)
+		if err != nil {
+			return err
+		}
+		defer done()
+		if cached != nil {
+			source = cached
+		}
+	}
+	c, err := source.Credentials(ctx)
+	if err != nil {
+		return err
+	}
+	return process.Write(a.Stdout, c)
+}
+
+type sourceFunc func(context.Context) (credentials.Credentials, error)
+
+func (f sourceFunc) Credentials(ctx context.Context) (credentials.Credentials, error) { return f(ctx) }
+
+// A session is all that it takes to create one.
+type session struct {
+	app        front.App
+	key        flags.Key
+	options    keystore.Options
+	config     rolesanywhere.Config // but for Transport and Signer
+	connection flags.Connection
+	interrupt  func() // ends the command
+}
+
+func (s session) credentials(ctx context.Context) (credentials.Credentials, error) {
+	c, _, err := s.create(ctx)
+	return c, err
+}
+
+// create makes credentials and tells how long the certificates are good. Only
+// now signals are caught, so that devices are not left as they are.
+func (s session) create(ctx context.Context) (credentials.Credentials, time.Time, error) {
+	defer s.app.Catch(s.interrupt)()
+	type made struct {
+		creds credentials.Credentials
+		until time.Time
+	}
+	m, err := front.InterruptibleValue(ctx, s.key.Name(), func() (m made, err error) {
+		config := s.config
+		if config.Transport, err = s.connection.Transport(); err != nil {
+			return m, err
+		}
+		key, err := s.key.Open(ctx, s.app, s.options)
+		if err != nil {
+			return m, err
+		}
+		defer key.Close()
+		config.Signer = key
+		config.CertificateName = s.key.CertificateName()
+		client, err := rolesanywhere.New(config)
+		if err != nil {
+			return m, err
+		}
+		m.until = validUntil(key.Chain())
+		m.creds, err = client.Credentials(ctx)
+		return m, err
+	})
+	return m.creds, m.until, err
+}
+
+// validUntil returns when the first certificate of a chain ends.
+func validUntil(chain []*x509.Certificate) (end time.Time) {
+	for _, c := range chain {
+		if end.IsZero() || c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return end
+}
+
+// cached returns a source that opens neither key nor device for what is in the
+// cache; nil if there is no cache to be had. The caller calls done after its
+// last use.
+func (s session) cached(ctx context.Context, where cacheFlag) (_ *credentials.Shared, done func(), err error) {
+	identity, err := s.key.Digest(ctx, s.app, s.options)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := s.config.CacheKey(identity, s.connection.Trust())
+	if err != nil {
+		return nil, nil, err
+	}
+	return openShared(s.app, where, key, s.create, s.config.Logger)
+}

@@ -1,0 +1,149 @@
+//go:build cgo && linux
+
+package vending_test
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+
+	"github.com/holdfast-dev/holdfast/pkcs11"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// A module that never returns neither keeps valid credentials back nor the end
+// off.
+func TestWhileAModuleHangs(t *testing.T) {
+	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+	id := clitest.TokenIdentities(t, ca)[0]
+	ref := slices.Index(id.Flags, "--certificate") + 1
+	uri, err := pkcs11.ParseURI(id.Flags[ref])
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := filepath.Join(id.Dir, "rules")
+	id.Env = append(id.Env, "FAULT_MODULE="+uri.ModulePath, "FAULT_RULES="+rules)
+	uri.ModulePath = clitest.FaultyModule(t, id.Dir)
+	id.Flags[ref] = uri.String()
+
+	set := func(rule string) {
+		t.Helper()
+		if err := os.WriteFile(rules+".new", []byte(rule+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(rules+".new", rules); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hangs := func(t *testing.T) {
+		t.Helper()
+		clitest.Eventually(t, "it hangs", func() bool {
+			return os.Remove(rules+".hangs") == nil
+		})
+	}
+	// ends terminates a process and returns what it ended with.
+	ends := func(t *testing.T, p *os.Process, done <-chan error) error {
+		t.Helper()
+		if err := p.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(30 * time.Second):
+			t.Fatal("SIGTERM does not end it")
+			return nil
+		}
+	}
+
+	names, waits := uri.ModulePath+": the device hangs", "waiting for credentials"
+	for _, test := range []struct {
+		args  []string
+		key   bool              // takes the flags of a key and a session
+		calls map[string]string // that hang, and what is said of it; "": it is the end that is expected
+	}{
+		{[]string{"credential-process"}, true, map[string]string{"C_OpenSession": names, "C_Login": names, "C_Sign": names}},
+		{[]string{"serve", "--port", "0"}, true, map[string]string{"C_OpenSession": names, "C_Sign": ""}},
+		{[]string{"update", "--profile", "p"}, true, map[string]string{"C_Login": names, "C_Sign": ""}},
+		{[]string{"exec"}, true, map[string]string{"C_OpenSession": names, "C_Sign": waits}},
+		{[]string{"list", "--in", "pkcs11:?module-path=" + uri.ModulePath}, false, map[string]string{"C_FindObjects": names}},
+	} {
+		for call, says := range test.calls {
+			t.Run(test.args[0]+" "+call, func(t *testing.T) {
+				up := clitest.NewUpstream(t, ca.Root(), time.Hour)
+				set("1 " + call + " 1 0 hang 0")
+				args := test.args
+				if test.key {
+					args = slices.Concat(args, id.Flags, up.Args)
+				}
+				if args[0] == "exec" {
+					args = append(args, "--", "true")
+				}
+				cmd := exec.Command("holdfast", args...)
+				dir := t.TempDir()
+				cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=" + clitest.QuickExit, "HOME=" + dir, "XDG_RUNTIME_DIR=" + dir}, id.Env...)
+				var log clitest.LockedBuffer
+				cmd.Stderr = &log
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				done := make(chan error, 1)
+				go func() { done <- cmd.Wait() }()
+				t.Cleanup(func() { cmd.Process.Kill() })
+				hangs(t)
+				err := ends(t, cmd.Process, done)
+				if (err == nil) != (says == "") || !strings.Contains(log.String(), says) || strings.Contains(log.String(), "panic") {
+					t.Errorf("it ended with %v\n%s", err, &log)
+				}
+				if n := up.Sessions.Load(); n > 0 {
+					t.Errorf("%d sessions were made", n)
+				}
+			})
+		}
+	}
+
+	for _, test := range []struct {
+		name, call string
+		life       time.Duration // of a session
+		signal     bool          // SIGHUP
+	}{
+		{"reload", "C_OpenSession", time.Hour, true},
+		{"renewal", "C_Sign", 12 * time.Second, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			set("1 none 1 0 return 0")
+			s := &clitest.Site{Dir: t.TempDir(), CA: ca, Up: clitest.NewUpstream(t, ca.Root(), test.life)}
+			s.Served = clitest.StartServe(t, s.Dir, id.Env, slices.Concat([]string{"--status-listen", "127.0.0.1:0"}, id.Flags, s.Up.Args)...)
+			clitest.WaitReady(t, s.Served)
+			set("2 " + test.call + " 1 0 hang 0")
+			if test.signal {
+				s.Signal(t, syscall.SIGHUP)
+			}
+			hangs(t)
+			var expires time.Time
+			for range 20 {
+				if status := s.Check(t, &expires); status != http.StatusOK {
+					t.Fatalf("status %d", status)
+				}
+			}
+			if resp, _ := clitest.Ask(t, "GET", s.Status+"/healthz"); resp.StatusCode != http.StatusOK {
+				t.Errorf("healthz: %d", resp.StatusCode)
+			}
+			if err := ends(t, s.Process, s.Done); err != nil {
+				t.Errorf("it ended with %v", err)
+			}
+			s.Done <- nil // for what comes after the test
+			if log := s.Log.String(); strings.Contains(log, "panic") {
+				t.Errorf("the log:\n%s", log)
+			}
+		})
+	}
+}

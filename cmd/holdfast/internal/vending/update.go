@@ -1,0 +1,180 @@
+package vending
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/sharedfile"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+type updateFlags struct {
+	role    role.Flags
+	profile string
+	once    bool
+}
+
+// Update returns the command that keeps a profile of the credentials file current.
+func Update(a front.App) *cobra.Command {
+	var f updateFlags
+	cmd := &cobra.Command{
+		Use:   "update",
+		Short: "Keep credentials in the AWS credentials file",
+		Long: `Creates a session with IAM Roles Anywhere, writes its credentials into one
+profile of the AWS shared credentials file, and goes on to do so ahead of their
+end until it is interrupted. Failures are told on standard error and tried
+again. The file is $AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/credentials.
+
+Of the file only aws_access_key_id, aws_secret_access_key and
+aws_session_token of the profile change. All else stays byte for byte. Prefer
+credential-process where it is possible: it puts no secret on a disk.`,
+		Example: `  holdfast update --once \
+      --certificate cert.pem --private-key key.pem \
+      --trust-anchor-arn ARN --profile-arn ARN --role-arn ARN
+
+  # another profile, until it is interrupted
+  holdfast update --profile app --certificate cert.pem …`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
+	}
+	f.role.Add(cmd)
+	cmd.Flags().StringVar(&f.profile, "profile", "default", "`name` of the profile to write")
+	cmd.Flags().BoolVar(&f.once, "once", false, "write credentials once and exit")
+	return cmd
+}
+
+// run checks first what costs nothing, as credential-process does.
+func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
+	a.Log = narrator(a, f.role.Session.Debug)
+	a.Typed = new(front.TypedPINs)
+	path, err := credentialsFile(a)
+	if err != nil {
+		return err
+	}
+	file := sharedfile.File{Path: path, Profile: f.profile, Logger: a.Log}
+	if err := file.Probe(); err != nil {
+		return err
+	}
+	setup, err := f.role.Setup(cmd, a)
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	u := newUpdater(file, a.Now)
+	r, err := setup.Open(ctx, a, u.take)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if f.once {
+		c, err := r.Client.Credentials(ctx)
+		if err != nil {
+			return err
+		}
+		return file.Write(ctx, c)
+	}
+	go func() { // nobody waits at the terminal any more
+		select {
+		case <-r.Tried:
+			a.Typed.Stop()
+		case <-ctx.Done():
+		}
+	}()
+	u.run(ctx, r.Keep)
+	return nil
+}
+
+// narrator logs also what goes as it should.
+func narrator(a front.App, debug bool) *slog.Logger {
+	level := slog.LevelInfo
+	if debug {
+		level = slog.LevelDebug
+	}
+	return slog.New(&front.LogHandler{W: a.Stderr, Level: level})
+}
+
+// credentialsFile returns the path by which the AWS clients find the file.
+func credentialsFile(a front.App) (string, error) {
+	path := a.Env("AWS_SHARED_CREDENTIALS_FILE")
+	if path != "" && !strings.HasPrefix(path, "~/") {
+		return path, nil
+	}
+	name := "HOME"
+	if runtime.GOOS == "windows" {
+		name = "USERPROFILE"
+	}
+	home := a.Env(name)
+	if home == "" {
+		return "", signer.WithHint(front.Usagef("environment variable %s is not set", name),
+			"set AWS_SHARED_CREDENTIALS_FILE to the path of the credentials file")
+	}
+	path = cmp.Or(strings.TrimPrefix(path, "~/"), filepath.Join(".aws", "credentials"))
+	return filepath.Join(home, path), nil
+}
+
+// An updater writes each of the credentials that a cache obtains.
+type updater struct {
+	file  sharedfile.File
+	now   func() time.Time
+	fresh chan credentials.Credentials // to be written: the latest, or none
+}
+
+func newUpdater(file sharedfile.File, now func() time.Time) *updater {
+	return &updater{file: file, now: now, fresh: make(chan credentials.Credentials, 1)}
+}
+
+// take has run write c, in the place of what it did not come to yet. It does not
+// wait. Calls must not overlap.
+func (u *updater) take(c credentials.Credentials) {
+	select {
+	case <-u.fresh:
+	default:
+	}
+	u.fresh <- c
+}
+
+// The pauses between two tries to write; each is twice as long as the last.
+const (
+	firstRewrite = time.Second
+	lastRewrite  = time.Minute
+)
+
+// run writes until ctx ends; so long keep has the cache renew.
+func (u *updater) run(ctx context.Context, keep func(context.Context)) {
+	renewals := make(chan struct{})
+	go func() {
+		defer close(renewals)
+		keep(ctx)
+	}()
+	var c credentials.Credentials
+	var again <-chan time.Time
+	pause := firstRewrite
+	for {
+		select {
+		case c = <-u.fresh:
+			pause = firstRewrite
+		case <-again:
+		case <-ctx.Done():
+			<-renewals
+			return
+		}
+		again = nil
+		if c.Check(u.now()) != nil {
+			continue // they ended while they could not be written
+		}
+		if err := u.file.Write(ctx, c); err != nil && ctx.Err() == nil {
+			u.file.Logger.Warn("credentials were not written", "error", err, "retry_in", pause)
+			again = time.After(pause)
+			pause = min(2*pause, lastRewrite)
+		}
+	}
+}
