@@ -43,13 +43,14 @@ func (s *Store) Uses(refs ...Ref) Uses {
 // have.
 func (s *Store) follow(all *Uses, u Uses, depth int) {
 	addNew(&all.Variables, u.Variables...)
+	if depth == 0 {
+		return
+	}
 	for _, source := range u.PINSources {
 		if s.givesPIN(source) {
 			addNew(&all.PINSources, source)
 		}
-		if depth > 0 {
-			s.follow(all, s.usesOf(source), depth-1)
-		}
+		s.follow(all, s.usesOf(source), depth-1)
 	}
 }
 

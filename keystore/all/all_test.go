@@ -102,6 +102,9 @@ func TestContract(t *testing.T) {
 				t.Fatal("no key to test the contract with")
 			}
 			ref := setUp(t)
+			if files := untold(store, ref); len(files) != 0 {
+				t.Errorf("%s names %q, which its backend does not tell: see keystore.Dependent", ref, files)
+			}
 			signertest.Run(t, func(t *testing.T) signer.Signer {
 				s, err := store.Open(t.Context(), ref, keystore.Options{})
 				if err != nil {
