@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -190,7 +189,7 @@ func BenchmarkParts(b *testing.B) {
 	})
 	for _, kind := range []string{"p256", "rsa2048"} {
 		b.Run("open-"+kind, func(b *testing.B) {
-			id := identityFlags{identity: keystore.Identity{
+			id := identityFlags{identity: identityTexts{
 				Certificate: filepath.Join(dir, kind+".pem"), Key: filepath.Join(dir, kind+".key"),
 			}}
 			opts, err := a.options(&id, false)

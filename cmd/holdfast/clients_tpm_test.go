@@ -37,13 +37,20 @@ func tpmIdentities(t testing.TB, ca *signertest.CA) []clientIdentity {
 		write("pin", []byte("a password\n"))
 		store, opts := all.New(), keystore.Options{}
 		if test.flags != nil {
-			var err error
-			if opts.PIN, err = store.PINSource(test.flags[1], opts); err != nil {
+			source, err := keystore.ParsePINSource(test.flags[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if opts.PIN, err = store.PINSource(source, opts); err != nil {
 				t.Fatal(err)
 			}
 			test.flags = []string{"--pin-source", "file:" + filepath.Join(dir, "pin")}
 		}
-		key, err := store.Generate(t.Context(), test.ref+device, keystore.KeySpec{Type: test.kind}, opts)
+		made, err := keystore.ParseRef(test.ref + device)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := store.Generate(t.Context(), made, keystore.KeySpec{Type: test.kind}, opts)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -135,7 +135,11 @@ func (a app) printCredentials(ctx context.Context, create createFunc) error {
 
 // printCached opens neither key nor device for what is in the cache.
 func (a app) printCached(ctx context.Context, id *identityFlags, session *sessionFlags, opts keystore.Options, cache cacheFlag, create createFunc) error {
-	identity, err := a.store().Digest(ctx, id.resolved(), opts)
+	refs, err := id.resolved(a.store())
+	if err != nil {
+		return err
+	}
+	identity, err := a.store().Digest(ctx, refs, opts)
 	if err != nil {
 		return err
 	}

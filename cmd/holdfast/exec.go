@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -93,7 +92,9 @@ func (a app) runExec(cmd *cobra.Command, setup roleSetup, static bool, args []st
 	child := exec.Command(path, args[1:]...)
 	child.Args[0] = args[0]
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
-	child.Env = withoutSecrets(os.Environ(), setup.id)
+	if child.Env, err = withoutSecrets(os.Environ(), a.store(), setup.id); err != nil {
+		return err
+	}
 	if static {
 		child.Env = childEnv(child.Env, staticVariables(first), r.region, true)
 		return runChild(cmd.Context(), child)
@@ -237,36 +238,19 @@ func staticVariables(c credentials.Credentials) []string {
 	}
 }
 
-// withoutSecrets returns env without the variables that hold the key, or its
-// PIN.
-func withoutSecrets(env []string, id identityFlags) []string {
-	secrets := variables(id.identity.Key, id.identity.Certificate, id.pinSource)
+// withoutSecrets returns env without the variables that hold the key, its
+// certificates or its PIN.
+func withoutSecrets(env []string, store *keystore.Store, id identityFlags) ([]string, error) {
+	refs, err := id.resolved(store)
+	if err != nil {
+		return nil, err
+	}
+	source, _ := keystore.ParsePINSource(id.pinSource) // if there is one
+	secrets := store.Uses(refs.Key, refs.Certificate, refs.Intermediates, source).Variables
 	return slices.DeleteFunc(env, func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
 		return slices.ContainsFunc(secrets, func(secret string) bool { return sameVariable(secret, name) })
-	})
-}
-
-// variables returns the names of the environment variables that references
-// name, also by an attribute such as pin-source.
-func variables(refs ...string) (names []string) {
-	for _, text := range refs {
-		ref, err := keystore.ParseRef(text)
-		if err != nil {
-			continue
-		}
-		if ref.Scheme == keystore.SchemeEnv {
-			names = append(names, ref.Rest)
-		}
-		attributes := strings.FieldsFunc(ref.Rest, func(r rune) bool { return strings.ContainsRune("?&;", r) })
-		for _, a := range attributes {
-			name, source, _ := strings.Cut(a, "=")
-			if source, err = url.PathUnescape(source); err == nil && strings.HasSuffix(name, "-source") {
-				names = append(names, variables(source)...)
-			}
-		}
-	}
-	return names
+	}), nil
 }
 
 // childEnv returns env without what is removed, with added, and with a region.

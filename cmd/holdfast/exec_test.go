@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/all"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
@@ -62,17 +62,32 @@ func TestChildEnv(t *testing.T) {
 
 func TestWithoutSecrets(t *testing.T) {
 	env := []string{"PATH=/bin", "KEY=k", "KEYS=x", "CERT=c", "PIN=p", "FILE=f"}
-	id := identityFlags{identity: keystore.Identity{Key: "env:KEY", Certificate: "env:CERT"}, pinSource: "env:PIN"}
-	if got, want := withoutSecrets(slices.Clone(env), id), []string{"PATH=/bin", "KEYS=x", "FILE=f"}; !slices.Equal(got, want) {
+	without := func(id identityFlags) []string {
+		t.Helper()
+		got, err := withoutSecrets(slices.Clone(env), all.New(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	id := identityFlags{identity: identityTexts{Key: "env:KEY", Certificate: "env:CERT"}, pinSource: "env:PIN"}
+	if got, want := without(id), []string{"PATH=/bin", "KEYS=x", "FILE=f"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	id = identityFlags{identity: keystore.Identity{Key: "pkcs11:token=t;object=o?module-name=m&pin-source=env:PIN", Certificate: "tpm:path=f;parent-auth-source=env%3AKEY"}}
-	if got, want := withoutSecrets(slices.Clone(env), id), []string{"PATH=/bin", "KEYS=x", "CERT=c", "FILE=f"}; !slices.Equal(got, want) {
+	id = identityFlags{identity: identityTexts{Key: "pkcs11:token=t;object=o?module-name=m&pin-source=env:PIN", Certificate: "tpm:path=f;parent-auth-source=env%3AKEY"}}
+	if got, want := without(id), []string{"PATH=/bin", "KEYS=x", "CERT=c", "FILE=f"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	id = identityFlags{identity: keystore.Identity{Key: "KEY", Certificate: "file:CERT"}, pinSource: "prompt"}
-	if got := withoutSecrets(slices.Clone(env), id); !slices.Equal(got, env) {
+	id = identityFlags{identity: identityTexts{Certificate: "FILE", Intermediates: "pkcs11:object=ca?pin-source=env:PIN"}}
+	if got, want := without(id), []string{"PATH=/bin", "KEY=k", "KEYS=x", "CERT=c", "FILE=f"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	id = identityFlags{identity: identityTexts{Key: "KEY", Certificate: "file:CERT"}, pinSource: "prompt"}
+	if got := without(id); !slices.Equal(got, env) {
 		t.Errorf("got %q", got)
+	}
+	if got, err := withoutSecrets(slices.Clone(env), all.New(), identityFlags{identity: identityTexts{Key: "env:"}, pinSource: "env:PIN"}); got != nil || err == nil {
+		t.Errorf("got %q, error %v", got, err)
 	}
 }
 

@@ -65,7 +65,14 @@ func (a app) runGenerate(ctx context.Context, id *identityFlags, kind string) er
 	if id.pinSource == "prompt" {
 		opts.PIN = a.promptNew
 	}
-	key, err := a.store().Generate(ctx, withModule(id.identity.Key, id.module), keystore.KeySpec{Type: keystore.KeyType(kind)}, opts)
+	ref, err := keystore.ParseRef(id.identity.Key)
+	if err != nil {
+		return err
+	}
+	if ref, err = setIfKnown(a.store(), ref, "module-path", id.module); err != nil {
+		return err
+	}
+	key, err := a.store().Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(kind)}, opts)
 	if err != nil {
 		return err
 	}

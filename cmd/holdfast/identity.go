@@ -3,9 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"net/url"
+	"errors"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -16,7 +15,7 @@ import (
 
 // identityFlags name a key and its certificate, in every command that signs.
 type identityFlags struct {
-	identity  keystore.Identity
+	identity  identityTexts
 	pinSource string
 	password  string // deprecated in help: others can read a command line
 	module    string // for PKCS#11 references that name none
@@ -27,6 +26,9 @@ type identityFlags struct {
 
 	osStore osStoreFlags
 }
+
+// identityTexts are references as they were given; "" is one that was not.
+type identityTexts struct{ Key, Certificate, Intermediates string }
 
 func (f *identityFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
@@ -103,7 +105,11 @@ func (f *identityFlags) checkPairs(cmd *cobra.Command) error {
 
 // open opens the key; the caller closes it.
 func (f *identityFlags) open(ctx context.Context, a app, opts keystore.Options) (signer.Signer, error) {
-	return a.store().OpenIdentity(ctx, f.resolved(), opts)
+	id, err := f.resolved(a.store())
+	if err != nil {
+		return nil, err
+	}
+	return a.store().OpenIdentity(ctx, id, opts)
 }
 
 // openAnew is open for commands that go on, and open their key several times.
@@ -115,16 +121,39 @@ func (f *identityFlags) openAnew(ctx context.Context, a app, debug bool) (signer
 	return f.open(ctx, a, opts)
 }
 
-// resolved returns the references with the module of --pkcs11-lib.
-func (f *identityFlags) resolved() keystore.Identity {
-	id := f.identity
-	for _, ref := range []*string{&id.Key, &id.Certificate, &id.Intermediates} {
-		*ref = withModule(*ref, f.module)
+// resolved returns the references with what flags say of all of them.
+func (f *identityFlags) resolved(store *keystore.Store) (keystore.Identity, error) {
+	id, err := keystore.ParseIdentity(f.identity.Certificate, f.identity.Key)
+	if err == nil && f.identity.Intermediates != "" {
+		id.Intermediates, err = keystore.ParseRef(f.identity.Intermediates)
+	}
+	if err != nil {
+		return keystore.Identity{}, err
+	}
+	for _, ref := range []*keystore.Ref{&id.Key, &id.Certificate, &id.Intermediates} {
+		if *ref, err = setIfKnown(store, *ref, "module-path", f.module); err != nil {
+			return keystore.Identity{}, err
+		}
 	}
 	if f.osStore.newest {
-		id.Certificate = withNewest(id.Certificate)
+		if id.Certificate, err = setIfKnown(store, id.Certificate, "newest", "yes"); err != nil {
+			return keystore.Identity{}, err
+		}
 	}
-	return id
+	return id, nil
+}
+
+// setIfKnown sets an attribute of a reference, if there is one and if it is of a
+// kind that has the attribute.
+func setIfKnown(store *keystore.Store, ref keystore.Ref, name, value string) (keystore.Ref, error) {
+	if ref.IsZero() {
+		return ref, nil
+	}
+	set, err := store.SetAttribute(ref, name, value)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return ref, nil
+	}
+	return set, err
 }
 
 // options are what backends get from the command line.
@@ -134,25 +163,6 @@ func (a app) options(f *identityFlags, debug bool) (keystore.Options, error) {
 	opts.PIN, err = a.pinSource(f, opts)
 	return opts, err
 }
-
-// withModule adds a module to a PKCS#11 reference that names none.
-func withModule(ref, module string) string {
-	parsed, err := keystore.ParseRef(ref)
-	_, query, some := strings.Cut(ref, "?")
-	if module == "" || err != nil || parsed.Scheme != "pkcs11" ||
-		strings.Contains(query, "module-path=") || strings.Contains(query, "module-name=") {
-		return ref
-	}
-	separator := "?"
-	if some {
-		separator = "&"
-	}
-	return ref + separator + "module-path=" + attributeText.Replace(url.PathEscape(module))
-}
-
-// attributeText makes a value of the query of a PKCS #11 URI (RFC 7512, section
-// 2.3) of a segment of a path.
-var attributeText = strings.NewReplacer("%2F", "/", "&", "%26")
 
 // certificateName is what errors call the certificate.
 func (f *identityFlags) certificateName() string {

@@ -58,14 +58,22 @@ func (a app) runList(ctx context.Context, id *identityFlags, below string, asJSO
 		opts.PIN = nil // nobody is asked only to see
 	}
 	store := a.store()
-	refs := []string{below}
-	if below == "" {
-		refs = store.Listers()
+	refs := store.Listers()
+	if below != "" {
+		ref, err := keystore.ParseRef(below)
+		if err != nil {
+			return err
+		}
+		refs = []keystore.Ref{ref}
 	}
 	var found []listing
 	var failed []error
 	for _, ref := range refs {
-		entries, err := store.List(ctx, withModule(ref, id.module), opts)
+		ref, err := setIfKnown(store, ref, "module-path", id.module)
+		var entries []keystore.Entry
+		if err == nil {
+			entries, err = store.List(ctx, ref, opts)
+		}
 		if err != nil {
 			failed = append(failed, err)
 		}

@@ -84,23 +84,3 @@ func storeAttributes(name string) string {
 	}
 	return keystore.FormatAttribute("store", name)
 }
-
-// withNewest adds to a reference to an operating system's key store that the
-// newest certificate is meant. For others, and for a key by its own name, there
-// is nothing to do: of the certificates for one key the last to expire is
-// always taken.
-func withNewest(ref string) string {
-	parsed, err := keystore.ParseRef(ref)
-	if err != nil || parsed.Scheme != osStores["windows"] && parsed.Scheme != osStores["darwin"] {
-		return ref
-	}
-	for _, part := range strings.Split(parsed.Rest, ";") {
-		if strings.HasPrefix(part, "newest=") || strings.HasPrefix(part, "key=") {
-			return ref
-		}
-	}
-	if parsed.Rest != "" {
-		ref += ";"
-	}
-	return ref + "newest=yes"
-}

@@ -54,20 +54,3 @@ func TestOSStoreReference(t *testing.T) {
 		}
 	}
 }
-
-func TestWithNewest(t *testing.T) {
-	for ref, want := range map[string]string{
-		"winstore:":                   "winstore:newest=yes",
-		"winstore:subject=CN=a":       "winstore:subject=CN=a;newest=yes",
-		"Keychain:label=a":            "Keychain:label=a;newest=yes",
-		"winstore:newest=no;store=MY": "winstore:newest=no;store=MY",
-		"winstore:key=a":              "winstore:key=a",
-		"cert.pem":                    "cert.pem",
-		"pkcs11:token=a":              "pkcs11:token=a",
-		"":                            "",
-	} {
-		if got := withNewest(ref); got != want {
-			t.Errorf("%s: %s, want %s", ref, got, want)
-		}
-	}
-}

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -221,27 +218,6 @@ func (s *pairSource) isRefused() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.refused != nil
-}
-
-// files returns the files that id names, whose change means another key or
-// certificate.
-func files(id keystore.Identity) (names []string) {
-	for _, text := range []string{id.Key, id.Certificate, id.Intermediates} {
-		ref, err := keystore.ParseRef(text)
-		switch {
-		case err != nil: // also if there is none
-		case ref.Scheme == keystore.SchemeFile:
-			names = append(names, ref.Rest)
-		case ref.Scheme == "tpm":
-			for part := range strings.SplitSeq(ref.Rest, ";") {
-				raw, ok := strings.CutPrefix(part, "path=")
-				if path, err := url.PathUnescape(raw); ok && err == nil {
-					names = append(names, path)
-				}
-			}
-		}
-	}
-	return names
 }
 
 // A stamp tells one state of some files from another.

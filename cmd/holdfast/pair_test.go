@@ -22,7 +22,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -247,7 +246,7 @@ func TestPairTakesRenewedFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	id := identityFlags{identity: keystore.Identity{Certificate: certFile, Key: keyFile}}
+	id := identityFlags{identity: identityTexts{Certificate: certFile, Key: keyFile}}
 	r, err := a.openRole(t.Context(), roleSetup{name: "r", id: id, session: session})
 	if err != nil {
 		t.Fatal(err)

@@ -50,7 +50,11 @@ func (a app) pinSource(f *identityFlags, opts keystore.Options) (keystore.PINFun
 	case "prompt":
 		return insist(ask), nil
 	default:
-		read, err := a.store().PINSource(source, opts)
+		ref, err := keystore.ParsePINSource(source)
+		var read keystore.PINFunc
+		if err == nil {
+			read, err = a.store().PINSource(ref, opts)
+		}
 		return read, signer.WithHint(err, "--pin-source is file:PATH, env:NAME, prompt or a sealed secret: tpm:path=PATH")
 	}
 	return ask, nil

@@ -52,7 +52,11 @@ func (a app) openRole(ctx context.Context, setup roleSetup) (*role, error) {
 	config.Logger = log
 	config.CertificateName = id.certificateName()
 	open := func(ctx context.Context) (signer.Signer, error) { return id.openAnew(ctx, a, debug) }
-	names := files(id.identity)
+	refs, err := id.resolved(a.store())
+	if err != nil {
+		return nil, err
+	}
+	names := a.store().Uses(refs.Key, refs.Certificate, refs.Intermediates).Files
 	loaded := stampOf(names)
 	source, err := getOrLeave(ctx, id.keyName(), func() (*pairSource, error) { return newPairSource(ctx, open, config, log) })
 	if err != nil {

@@ -44,7 +44,11 @@ func (a app) runSeal(ctx context.Context, id *identityFlags, to, source string) 
 	}
 	ask := a.promptNew
 	if source != "prompt" {
-		if ask, err = keystore.PINSource(source, opts); err != nil {
+		from, err := keystore.ParsePINSource(source)
+		if err != nil {
+			return err
+		}
+		if ask, err = keystore.PINSource(from, opts); err != nil {
 			return err
 		}
 	}
@@ -57,5 +61,5 @@ func (a app) runSeal(ctx context.Context, id *identityFlags, to, source string) 
 		return err
 	}
 	defer clear(secret)
-	return a.store().Seal(ctx, to, secret, opts)
+	return a.store().Seal(ctx, ref, secret, opts)
 }

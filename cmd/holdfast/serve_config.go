@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/all"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -57,34 +58,27 @@ func readRoles(path string) ([]roleTable, error) {
 	if len(doc.Roles) == 0 {
 		return nil, signer.WithHint(usagef("--config %s: no [[role]]", path), "see docs/serve.md for an example")
 	}
+	store := all.New()
 	for i := range doc.Roles {
 		r := &doc.Roles[i]
-		for _, ref := range []*string{&r.Certificate, &r.PrivateKey, &r.Intermediates, &r.PINSource} {
-			*ref = rebase(*ref, filepath.Dir(path))
+		for _, text := range []*string{&r.Certificate, &r.PrivateKey, &r.Intermediates, &r.PINSource} {
+			ref, err := keystore.ParseRef(*text)
+			if err != nil || *text == "prompt" {
+				continue // not given, or refused when it is opened
+			}
+			if rebased := store.Rebase(ref, filepath.Dir(path)); rebased != ref {
+				*text = rebased.String()
+			}
 		}
 	}
 	return doc.Roles, nil
-}
-
-// rebase makes a relative path in a reference relative to dir. What is no file
-// stays as it is.
-func rebase(text, dir string) string {
-	if text == "" || text == "prompt" {
-		return text
-	}
-	ref, err := keystore.ParseRef(text)
-	if err != nil || ref.Scheme != keystore.SchemeFile || filepath.IsAbs(ref.Rest) {
-		return text
-	}
-	ref.Rest = filepath.Join(dir, ref.Rest)
-	return ref.String()
 }
 
 // over lays a table over what the flags say. A role with a key or certificate
 // of its own takes neither from the flags.
 func (t roleTable) over(r roleSetup) (roleSetup, error) {
 	if t.Certificate != "" || t.PrivateKey != "" {
-		r.id.identity = keystore.Identity{}
+		r.id.identity = identityTexts{}
 		r.id.pinSource, r.id.password, r.id.tpmPassword, r.id.noTPMPassword = "", "", "", false
 	}
 	c := &r.session.config

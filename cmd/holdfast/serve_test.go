@@ -86,7 +86,7 @@ func TestServeConfig(t *testing.T) {
 // flags' key.
 func TestServeConfigOverFlags(t *testing.T) {
 	var flags roleSetup
-	flags.id.identity = keystore.Identity{Certificate: "flag.pem", Key: "flag.key"}
+	flags.id.identity = identityTexts{Certificate: "flag.pem", Key: "flag.key"}
 	flags.id.pinSource = "file:flag"
 	flags.session.config.Endpoint = "https://flag"
 	flags.session.config.SessionName = "flag"
@@ -94,7 +94,7 @@ func TestServeConfigOverFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (keystore.Identity{Key: "own.p12"}); got.id.identity != want || got.id.pinSource != "" {
+	if want := (identityTexts{Key: "own.p12"}); got.id.identity != want || got.id.pinSource != "" {
 		t.Errorf("identity %+v, pin-source %q", got.id.identity, got.id.pinSource)
 	}
 	if c := got.session.config; c.Endpoint != "https://flag" || c.SessionName != "own" {
@@ -106,24 +106,27 @@ func TestServeConfigOverFlags(t *testing.T) {
 	}
 }
 
-func TestRebase(t *testing.T) {
+// Relative paths are relative to the folder of the configuration.
+func TestServeConfigPaths(t *testing.T) {
+	dir := t.TempDir()
 	for text, want := range map[string]string{
-		"": "", "-": "-", "prompt": "prompt", "env:X": "env:X", "/k.pem": "/k.pem", "k.pem": "/etc/k.pem",
-		"file:k.pem": "/etc/k.pem", "../k.pem": "/k.pem", "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=k.pem",
+		"": "", "-": "-", "prompt": "prompt", "env:X": "env:X", "/k.pem": "/k.pem", "k.pem": filepath.Join(dir, "k.pem"),
+		"file:k.pem": filepath.Join(dir, "k.pem"), "../k.pem": filepath.Join(filepath.Dir(dir), "k.pem"), "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=k.pem",
+		"file:/k%20k.pem": "file:/k%20k.pem", "env:": "env:",
 	} {
-		if got := rebase(text, "/etc"); got != want {
-			t.Errorf("%q: got %q, want %q", text, got, want)
+		path := filepath.Join(dir, "serve.toml")
+		if err := os.WriteFile(path, fmt.Appendf(nil, "[[role]]\nprivate_key = %[1]q\ncertificate = %[1]q\nintermediates = %[1]q\npin_source = %[1]q\n", text), 0o600); err != nil {
+			t.Fatal(err)
 		}
-	}
-}
-
-func TestFiles(t *testing.T) {
-	got := files(keystore.Identity{Key: "tpm:path=/k%20k.pem;device=/dev/tpm0", Certificate: "cert.pem", Intermediates: "env:X"})
-	if want := []string{"/k k.pem", "cert.pem"}; fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got := files(keystore.Identity{Certificate: "pkcs11:token=x"}); len(got) != 0 {
-		t.Errorf("got %q", got)
+		roles, err := readRoles(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range []string{roles[0].PrivateKey, roles[0].Certificate, roles[0].Intermediates, roles[0].PINSource} {
+			if got != want {
+				t.Errorf("%q: got %q, want %q", text, got, want)
+			}
+		}
 	}
 }
 
