@@ -120,7 +120,11 @@ func makeIdentity(dir, name string) error {
 }
 
 func list(ctx context.Context) error {
-	entries, err := keychain.Backend{}.List(ctx, keystore.Ref{Scheme: "keychain"}, keystore.Options{})
+	ref, err := keystore.ParseRef("keychain:")
+	if err != nil {
+		return err
+	}
+	entries, err := keychain.Backend{}.List(ctx, ref, keystore.Options{})
 	for _, e := range entries {
 		fmt.Printf("%s\t%s\t%s\n", e.Ref, signer.DescribeKey(e.Public), e.Certificate.Subject)
 	}
