@@ -44,16 +44,19 @@ type (
 		// sources: the Store does.
 		Uses(ref Ref) Uses
 	}
+
 	// An AttributeSetter has attributes that are also given beside a
 	// reference, such as by a flag for all references that do not have them.
 	AttributeSetter interface {
 		Backend
-		// SetAttribute returns ref with an attribute, whose value is not
-		// empty, and otherwise as it is written. If ref has that attribute,
-		// or another that excludes it, it returns ref as it is; if name is
-		// none that can be set, errors.ErrUnsupported.
+		// SetAttribute adds an attribute, whose value is not empty, and
+		// leaves the rest of ref as it is written, also if that is
+		// malformed. It returns ref as it is if that has the attribute, or
+		// another that excludes it. It fails with errors.ErrUnsupported if
+		// name is not that of an attribute that can be set.
 		SetAttribute(ref Ref, name, value string) (Ref, error)
 	}
+
 	// A Rebaser has references that may be relative to a folder.
 	Rebaser interface {
 		Backend
@@ -61,6 +64,7 @@ type (
 		// any other ref as it is.
 		Rebase(ref Ref, dir string) Ref
 	}
+
 	// A Sealer keeps a secret where ref says, which must not exist, so that
 	// its Unsealer alone gives it back. It borrows secret.
 	Sealer interface {

@@ -42,9 +42,13 @@ func TestDigest(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := map[string]string{"CERT": "certificate", "KEY": "key", "OTHER": "another"}
-	digest := func(id keystore.Identity) string {
+	digest := func(id texts) string {
 		t.Helper()
-		d, err := closed(t).Digest(t.Context(), id, keystore.Options{
+		parsed, err := id.parse()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := closed(t).Digest(t.Context(), parsed, keystore.Options{
 			Stdin:     strings.NewReader("from standard input"),
 			LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 			PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
@@ -57,8 +61,8 @@ func TestDigest(t *testing.T) {
 		}
 		return d
 	}
-	seen := make(map[string]keystore.Identity)
-	for _, alike := range [][]keystore.Identity{
+	seen := make(map[string]texts)
+	for _, alike := range [][]texts{
 		{{Certificate: "cert.pem"}, {Key: "cert.pem"}, {Key: "cert.pem", Certificate: "cert.pem"}, {Certificate: "same.pem"}, {Certificate: "env:CERT"}},
 		{{Certificate: "other.pem"}},
 		{{Certificate: "certificate"}},
@@ -94,27 +98,35 @@ func TestDigest(t *testing.T) {
 		}
 	}
 
-	before := digest(keystore.Identity{Certificate: "env:CERT", Key: "env:KEY"})
+	before := digest(texts{Certificate: "env:CERT", Key: "env:KEY"})
 	env["KEY"] = "another key"
-	if digest(keystore.Identity{Certificate: "env:CERT", Key: "env:KEY"}) == before {
+	if digest(texts{Certificate: "env:CERT", Key: "env:KEY"}) == before {
 		t.Error("another key in the variable, and the same digest")
 	}
 }
 
 func TestDigestFails(t *testing.T) {
 	var bad *keystore.RefError
-	for _, id := range []keystore.Identity{
+	for _, id := range []texts{
 		{}, {Key: "env:"}, {Key: "nothing:x"}, {Certificate: "nothing:x"},
-		{Key: "pkcs11:object=a?pin-value=s3cret"},
+		{Key: "pkcs11:object=a?pin-value=s3cret"}, {Key: "PKCS11:object=a?Pin%2DValue =s3cret"}, {Key: "file:a;pin%2dvalue%3Ds3cret"},
 		{Certificate: "env:CERT", Key: "pkcs11:object=a?pin-value=s3cret"},
 	} {
-		d, err := closed(t).Digest(t.Context(), id, keystore.Options{LookupEnv: func(string) (string, bool) { return "x", true }})
+		d := ""
+		parsed, err := id.parse()
+		if err == nil {
+			d, err = closed(t).Digest(t.Context(), parsed, keystore.Options{LookupEnv: func(string) (string, bool) { return "x", true }})
+		}
 		if d != "" || !errors.As(err, &bad) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%+v: digest %q, %v", id, d, err)
 		}
 	}
-	for _, id := range []keystore.Identity{{Certificate: "none.pem"}, {Key: "env:NONE"}} {
-		_, err := closed(t).Digest(t.Context(), id, keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }})
+	for _, id := range []texts{{Certificate: "none.pem"}, {Key: "env:NONE"}} {
+		parsed, err := id.parse()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = closed(t).Digest(t.Context(), parsed, keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }})
 		var own *signer.Error
 		if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &own) {
 			t.Errorf("%+v: %v", id, err)
@@ -134,7 +146,7 @@ func TestOnce(t *testing.T) {
 		return &signertest.Fake{Key: key, Certificates: chain}, nil
 	}})
 	opts := keystore.Options{Stdin: strings.NewReader("text")}.Once()
-	id := keystore.Identity{Certificate: "-"}
+	id := keystore.Identity{Certificate: refOf(t, "-")}
 	if _, err := store.Digest(t.Context(), id, opts); err != nil {
 		t.Fatal(err)
 	}

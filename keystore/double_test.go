@@ -73,4 +73,44 @@ func write(t *testing.T, data []byte, mode os.FileMode) string {
 	return path
 }
 
+// refOf parses a reference that is well-formed.
+func refOf(t testing.TB, text string) keystore.Ref {
+	t.Helper()
+	ref, err := keystore.ParseRef(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+// texts are the references of an identity as a person writes them.
+type texts struct{ Key, Certificate, Intermediates string }
+
+func (in texts) parse() (keystore.Identity, error) {
+	id, err := keystore.ParseIdentity(in.Certificate, in.Key)
+	if err != nil || in.Intermediates == "" {
+		return id, err
+	}
+	id.Intermediates, err = keystore.ParseRef(in.Intermediates)
+	return id, err
+}
+
+// open parses and opens an identity.
+func (in texts) open(t *testing.T, store *keystore.Store, opts keystore.Options) (signer.Signer, error) {
+	id, err := in.parse()
+	if err != nil {
+		return nil, err
+	}
+	return store.OpenIdentity(t.Context(), id, opts)
+}
+
+// pinSource parses and makes a PIN source.
+func pinSource(text string, opts keystore.Options) (keystore.PINFunc, error) {
+	source, err := keystore.ParsePINSource(text)
+	if err != nil {
+		return nil, err
+	}
+	return keystore.PINSource(source, opts)
+}
+
 func fileRef(path string) keystore.Ref { return keystore.Ref{Scheme: keystore.SchemeFile, Rest: path} }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
@@ -52,22 +53,22 @@ func newIdentities(t *testing.T) *identities {
 func TestOpenIdentity(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		id    keystore.Identity
+		id    texts
 		chain int
 	}{
-		{"key with its chain", keystore.Identity{Key: "key:all"}, 2},
-		{"the same as certificate", keystore.Identity{Certificate: "key:all"}, 2},
-		{"the same as both", keystore.Identity{Key: "key:all", Certificate: "KEY:all"}, 2},
-		{"apart", keystore.Identity{Key: "key:", Certificate: "cert:leaf"}, 1},
-		{"apart, and the key has others", keystore.Identity{Key: "key:all", Certificate: "cert:leaf"}, 1},
-		{"three parts", keystore.Identity{Key: "key:", Certificate: "cert:leaf", Intermediates: "cert:intermediate"}, 2},
-		{"leaf among the intermediates", keystore.Identity{Key: "key:", Certificate: "cert:other", Intermediates: "cert:all"}, 2},
-		{"more for a key with its leaf", keystore.Identity{Key: "key:leaf", Intermediates: "cert:intermediate"}, 2},
-		{"no intermediates after all", keystore.Identity{Key: "key:leaf", Intermediates: "cert:none"}, 1},
+		{"key with its chain", texts{Key: "key:all"}, 2},
+		{"the same as certificate", texts{Certificate: "key:all"}, 2},
+		{"the same as both", texts{Key: "key:all", Certificate: "KEY:all"}, 2},
+		{"apart", texts{Key: "key:", Certificate: "cert:leaf"}, 1},
+		{"apart, and the key has others", texts{Key: "key:all", Certificate: "cert:leaf"}, 1},
+		{"three parts", texts{Key: "key:", Certificate: "cert:leaf", Intermediates: "cert:intermediate"}, 2},
+		{"leaf among the intermediates", texts{Key: "key:", Certificate: "cert:other", Intermediates: "cert:all"}, 2},
+		{"more for a key with its leaf", texts{Key: "key:leaf", Intermediates: "cert:intermediate"}, 2},
+		{"no intermediates after all", texts{Key: "key:leaf", Intermediates: "cert:none"}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ids := newIdentities(t)
-			s, err := ids.OpenIdentity(t.Context(), test.id, keystore.Options{})
+			s, err := test.id.open(t, ids.Store, keystore.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,34 +89,34 @@ func TestOpenIdentityFails(t *testing.T) {
 	anyRefError := new(keystore.RefError)
 	for _, test := range []struct {
 		name   string
-		id     keystore.Identity
+		id     texts
 		want   error // anyRefError: a *keystore.RefError; nil: any
 		opened int
 		hint   bool
 		names  string // in the error
 	}{
-		{"neither", keystore.Identity{}, nil, 0, false, ""},
-		{"neither, but intermediates", keystore.Identity{Intermediates: "cert:all"}, nil, 0, false, ""},
-		{"bad key", keystore.Identity{Key: "env:"}, anyRefError, 0, false, "env:"},
-		{"bad certificate", keystore.Identity{Key: "key:all", Certificate: "env:"}, anyRefError, 0, false, "env:"},
-		{"bad intermediates", keystore.Identity{Key: "key:all", Intermediates: "env:"}, anyRefError, 0, false, "env:"},
-		{"unknown scheme of the key", keystore.Identity{Key: "nothing:x"}, anyRefError, 0, true, "nothing:x"},
-		{"unknown scheme of the certificate", keystore.Identity{Key: "key:", Certificate: "nothing:x"}, anyRefError, 0, true, "nothing:x"},
-		{"unknown scheme of the intermediates", keystore.Identity{Key: "key:leaf", Intermediates: "nothing:x"}, anyRefError, 0, true, "nothing:x"},
-		{"missing key", keystore.Identity{Key: "key:missing", Certificate: "cert:leaf"}, signer.ErrNotFound, 0, false, "key:missing"},
-		{"missing certificate", keystore.Identity{Key: "key:", Certificate: "cert:missing"}, fs.ErrNotExist, 0, false, "cert:missing"},
-		{"missing intermediates", keystore.Identity{Key: "key:leaf", Intermediates: "cert:missing"}, fs.ErrNotExist, 0, false, "cert:missing"},
-		{"no certificate", keystore.Identity{Key: "key:"}, signer.ErrNoCertificate, 1, true, "key:"},
-		{"no certificate in the certificate's place", keystore.Identity{Key: "key:all", Certificate: "cert:none"}, signer.ErrNoCertificate, 1, true, "cert:none"},
-		{"intermediates, but no certificate", keystore.Identity{Key: "key:", Intermediates: "cert:all"}, signer.ErrNoCertificate, 1, true, "key:"},
-		{"backend without certificates", keystore.Identity{Key: "key:", Certificate: "key:all"}, errors.ErrUnsupported, 0, false, "key:all"},
-		{"mismatch", keystore.Identity{Key: "key:", Certificate: "cert:other"}, signer.ErrMismatch, 1, true, "cert:other"},
-		{"mismatch of the chain", keystore.Identity{Key: "key:other"}, signer.ErrMismatch, 1, true, "key:other"},
-		{"PIN in a reference", keystore.Identity{Key: "key:x?pin-value=s3cret"}, signer.ErrNoCertificate, 1, true, "pin-value=…"},
+		{"neither", texts{}, nil, 0, false, ""},
+		{"neither, but intermediates", texts{Intermediates: "cert:all"}, nil, 0, false, ""},
+		{"bad key", texts{Key: "env:"}, anyRefError, 0, false, "env:"},
+		{"bad certificate", texts{Key: "key:all", Certificate: "env:"}, anyRefError, 0, false, "env:"},
+		{"bad intermediates", texts{Key: "key:all", Intermediates: "env:"}, anyRefError, 0, false, "env:"},
+		{"unknown scheme of the key", texts{Key: "nothing:x"}, anyRefError, 0, true, "nothing:x"},
+		{"unknown scheme of the certificate", texts{Key: "key:", Certificate: "nothing:x"}, anyRefError, 0, true, "nothing:x"},
+		{"unknown scheme of the intermediates", texts{Key: "key:leaf", Intermediates: "nothing:x"}, anyRefError, 0, true, "nothing:x"},
+		{"missing key", texts{Key: "key:missing", Certificate: "cert:leaf"}, signer.ErrNotFound, 0, false, "key:missing"},
+		{"missing certificate", texts{Key: "key:", Certificate: "cert:missing"}, fs.ErrNotExist, 0, false, "cert:missing"},
+		{"missing intermediates", texts{Key: "key:leaf", Intermediates: "cert:missing"}, fs.ErrNotExist, 0, false, "cert:missing"},
+		{"no certificate", texts{Key: "key:"}, signer.ErrNoCertificate, 1, true, "key:"},
+		{"no certificate in the certificate's place", texts{Key: "key:all", Certificate: "cert:none"}, signer.ErrNoCertificate, 1, true, "cert:none"},
+		{"intermediates, but no certificate", texts{Key: "key:", Intermediates: "cert:all"}, signer.ErrNoCertificate, 1, true, "key:"},
+		{"backend without certificates", texts{Key: "key:", Certificate: "key:all"}, errors.ErrUnsupported, 0, false, "key:all"},
+		{"mismatch", texts{Key: "key:", Certificate: "cert:other"}, signer.ErrMismatch, 1, true, "cert:other"},
+		{"mismatch of the chain", texts{Key: "key:other"}, signer.ErrMismatch, 1, true, "key:other"},
+		{"PIN in a reference", texts{Key: "key:x?pin-value=s3cret"}, signer.ErrNoCertificate, 1, true, "pin-value=…"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ids := newIdentities(t)
-			s, err := ids.OpenIdentity(t.Context(), test.id, keystore.Options{})
+			s, err := test.id.open(t, ids.Store, keystore.Options{})
 			if s != nil || err == nil {
 				t.Fatalf("got %v, error %v", s, err)
 			}
@@ -144,5 +145,57 @@ func TestOpenIdentityFails(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestParseIdentity(t *testing.T) {
+	cert, key := refOf(t, "app.p12"), refOf(t, "pkcs11:object=a?pin-value=s3cret")
+	for _, test := range []struct {
+		certificate, key string
+		want             keystore.Identity
+		err              string // "": none
+	}{
+		{"", "", keystore.Identity{}, ""},
+		{"app.p12", "", keystore.Identity{Certificate: cert}, ""},
+		{"", "app.p12", keystore.Identity{Key: cert}, ""},
+		{"app.p12", "PKCS11:object=a?pin-value=s3cret", keystore.Identity{Certificate: cert, Key: key}, ""},
+		{"env:", "app.p12", keystore.Identity{}, `reference "env:"`},
+		{"app.p12", "env:A=s3cret", keystore.Identity{}, `reference "env:A=…"`},
+		{"app.p12", "pkcs11:?pin-value=s3cret\n", keystore.Identity{}, `reference "pkcs11:?pin-value=…"`},
+	} {
+		id, err := keystore.ParseIdentity(test.certificate, test.key)
+		var refErr *keystore.RefError
+		if id != test.want || (err == nil) != (test.err == "") || err != nil && (!errors.As(err, &refErr) || !strings.Contains(err.Error(), test.err)) {
+			t.Errorf("%q, %q: got %+v, error %v", test.certificate, test.key, id, err)
+		}
+		if strings.Contains(fmt.Sprintf("%v %+v %#v %v", id, id, id, err), "s3cret") {
+			t.Errorf("%q, %q: shown as %#v, error %v", test.certificate, test.key, id, err)
+		}
+	}
+}
+
+// What takes a Ref refuses one that names nothing, as it does an empty text.
+func TestZeroRef(t *testing.T) {
+	store := keystore.New(newFileBackend())
+	none := keystore.Ref{}
+	if !none.IsZero() || (keystore.Ref{Scheme: "-"}).IsZero() || (keystore.Ref{Rest: "a"}).IsZero() {
+		t.Error("IsZero is wrong")
+	}
+	for name, f := range map[string]func() error{
+		"Open": func() error { _, err := store.Open(t.Context(), none, keystore.Options{}); return err },
+		"Generate": func() error {
+			_, err := store.Generate(t.Context(), none, keystore.KeySpec{}, keystore.Options{})
+			return err
+		},
+		"List":         func() error { _, err := store.List(t.Context(), none, keystore.Options{}); return err },
+		"Seal":         func() error { return store.Seal(t.Context(), none, nil, keystore.Options{}) },
+		"Digest":       func() error { _, err := store.Digest(t.Context(), keystore.Identity{}, keystore.Options{}); return err },
+		"PINSource":    func() error { _, err := store.PINSource(none, keystore.Options{}); return err },
+		"SetAttribute": func() error { _, err := store.SetAttribute(none, "newest", "yes"); return err },
+	} {
+		var refErr *keystore.RefError
+		if err := f(); !errors.As(err, &refErr) || refErr.Ref != "" || !strings.HasSuffix(err.Error(), "is empty") {
+			t.Errorf("%s: error %v", name, err)
+		}
 	}
 }

@@ -174,7 +174,7 @@ func TestHostilePEMIsFast(t *testing.T) {
 	for _, line := range []string{"-----BEGIN ", "-----BEGIN A-----", "-----BEGIN A-----\n", "-----BEGIN A-----\nB: c\n", "\n-----BEGIN "} {
 		promptly(t, func() {
 			in := bytes.NewReader(bytes.Repeat([]byte(line), keystore.MaxInput/len(line)))
-			if _, err := store.Open(t.Context(), "-", keystore.Options{Stdin: in}); !errors.Is(err, errBroken) {
+			if _, err := store.Open(t.Context(), refOf(t, "-"), keystore.Options{Stdin: in}); !errors.Is(err, errBroken) {
 				t.Errorf("%q: error %v", line, err)
 			}
 		})
@@ -197,8 +197,7 @@ func newPKI(t *testing.T) pki {
 
 func TestStandardInputIsReadOnce(t *testing.T) {
 	p := newPKI(t)
-	s, err := keystore.New(file.Backend{}).OpenIdentity(t.Context(),
-		keystore.Identity{Key: "-", Certificate: write(t, p.leaf, 0o600), Intermediates: "-"},
+	s, err := texts{Key: "-", Certificate: write(t, p.leaf, 0o600), Intermediates: "-"}.open(t, keystore.New(file.Backend{}),
 		keystore.Options{Stdin: bytes.NewReader(p.all())})
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +233,7 @@ func TestFilesAreReadOnce(t *testing.T) {
 		if err := os.WriteFile(all, p.all(), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := store.OpenIdentity(t.Context(), keystore.Identity{Key: all, Certificate: leaf, Intermediates: again}, keystore.Options{})
+		s, err := texts{Key: all, Certificate: leaf, Intermediates: again}.open(t, store, keystore.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +243,7 @@ func TestFilesAreReadOnce(t *testing.T) {
 		s.Close()
 	}
 	// What was read is kept no longer than one call.
-	if _, err := store.Open(t.Context(), all, keystore.Options{}); err == nil {
+	if _, err := store.Open(t.Context(), fileRef(all), keystore.Options{}); err == nil {
 		t.Error("opened the bytes of the call before")
 	}
 }

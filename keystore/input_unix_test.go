@@ -154,7 +154,7 @@ func TestPINSourceWaitsForNothing(t *testing.T) {
 	}
 	for _, path := range []string{fifo, "/dev/zero"} {
 		promptly(t, func() {
-			pinFunc, err := keystore.PINSource(path, keystore.Options{})
+			pinFunc, err := pinSource(path, keystore.Options{})
 			if err != nil {
 				t.Error(err)
 				return

@@ -43,7 +43,7 @@ func TestPINSource(t *testing.T) {
 			path := write(t, []byte(test.content), 0o600)
 			opts := keystore.Options{LookupEnv: func(name string) (string, bool) { return test.content, name == "PIN" }}
 			for _, source := range []string{path, "file:" + filepath.ToSlash(path), "env:PIN"} {
-				pinFunc, err := keystore.PINSource(source, opts)
+				pinFunc, err := pinSource(source, opts)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -74,7 +74,7 @@ func TestPINSourceThatIsNotThere(t *testing.T) {
 		{"env:UNSET", keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }}, fs.ErrNotExist},
 		{"env:PIN", keystore.Options{}, nil},
 	} {
-		pinFunc, err := keystore.PINSource(test.source, test.opts)
+		pinFunc, err := pinSource(test.source, test.opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func TestPINSourceRefuses(t *testing.T) {
 		"", "-", "env:", "env:PIN=s3cret", "file:", "file://host/pin", "a\nb",
 		"pkcs11:token=t", "pkcs11:?pin-value=s3cret", "pass:s3cret", "PIN:s3cret", "fd:3", "exec:s3cret", "/pin\ns3cret",
 	} {
-		_, err := keystore.PINSource(source, keystore.Options{})
+		_, err := pinSource(source, keystore.Options{})
 		var refErr *keystore.RefError
 		if !errors.As(err, &refErr) {
 			t.Errorf("%q: error %v", source, err)
@@ -112,7 +112,7 @@ func TestPINSourceIsReadWithEachCall(t *testing.T) {
 	env := "1"
 	opts := keystore.Options{LookupEnv: func(string) (string, bool) { return env, true }}
 	for _, source := range []string{path, "env:PIN"} {
-		pinFunc, err := keystore.PINSource(source, opts)
+		pinFunc, err := pinSource(source, opts)
 		if err != nil {
 			t.Fatal(err)
 		}

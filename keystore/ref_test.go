@@ -209,7 +209,7 @@ func TestPINValueIsNeverShown(t *testing.T) {
 			t.Errorf("%s: %v", in, err)
 			continue
 		}
-		_, openErr := store.Open(t.Context(), in, keystore.Options{})
+		_, openErr := store.Open(t.Context(), ref, keystore.Options{})
 		var log strings.Builder
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("", "ref", ref, "prompt", keystore.Prompt{Ref: ref})
 		slog.New(slog.NewTextHandler(&log, nil)).Info("", "ref", ref, "prompt", keystore.Prompt{Ref: ref})

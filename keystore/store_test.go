@@ -48,7 +48,7 @@ func TestStoreChoosesByScheme(t *testing.T) {
 		{"env:TEXT", opened{"file", keystore.Ref{Scheme: "env", Rest: "TEXT"}, "variable"}},
 		{"-", opened{"file", keystore.Ref{Scheme: "-"}, "input"}},
 	} {
-		_, err := store.Open(t.Context(), test.in, keystore.Options{
+		_, err := store.Open(t.Context(), refOf(t, test.in), keystore.Options{
 			Stdin:     strings.NewReader("input"),
 			LookupEnv: func(string) (string, bool) { return "variable", true },
 		})
@@ -61,7 +61,7 @@ func TestStoreChoosesByScheme(t *testing.T) {
 
 func TestStoreDoesNotKnowScheme(t *testing.T) {
 	store := keystore.New(newFileBackend(), newBackend("a", "alpha", "beta"))
-	_, err := store.Open(t.Context(), "gamma:x", keystore.Options{})
+	_, err := store.Open(t.Context(), refOf(t, "gamma:x"), keystore.Options{})
 	var refErr *keystore.RefError
 	if !errors.As(err, &refErr) || refErr.Ref != "gamma:x" {
 		t.Fatalf("error %v", err)
@@ -99,7 +99,7 @@ func TestStoreChoosesByPEM(t *testing.T) {
 		for in, ref := range map[string]keystore.Ref{
 			path: fileRef(path), "env:TEXT": {Scheme: "env", Rest: "TEXT"}, "-": {Scheme: "-"},
 		} {
-			_, err := store.Open(t.Context(), in, keystore.Options{
+			_, err := store.Open(t.Context(), refOf(t, in), keystore.Options{
 				Stdin:     strings.NewReader(test.content), // is read once, or is empty
 				LookupEnv: func(string) (string, bool) { return test.content, true },
 			})
@@ -163,7 +163,7 @@ func TestStoreWrapsOnce(t *testing.T) {
 		{"bad reference", &keystore.RefError{Ref: "x:", Err: errBroken}, signer.Error{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s, err := store(test.err).Open(t.Context(), "xx:?pin-value=s3cret", keystore.Options{})
+			s, err := store(test.err).Open(t.Context(), refOf(t, "xx:?pin-value=s3cret"), keystore.Options{})
 			if s != nil || !errors.Is(err, errBroken) {
 				t.Fatalf("got %v, error %v", s, err)
 			}
@@ -190,7 +190,7 @@ func TestStoreIsSafeForConcurrentUse(t *testing.T) {
 			}
 			return &signertest.Fake{Key: key}, nil
 		}})
-	pin, err := keystore.PINSource(write(t, []byte("1234\n"), 0o600), keystore.Options{})
+	pin, err := pinSource(write(t, []byte("1234\n"), 0o600), keystore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,14 +200,14 @@ func TestStoreIsSafeForConcurrentUse(t *testing.T) {
 	for range 8 {
 		group.Go(func() {
 			for range 20 {
-				s, err := store.Open(t.Context(), "xx:", opts)
+				s, err := store.Open(t.Context(), keystore.Ref{Scheme: "xx"}, opts)
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				s.Close()
 				var got opened
-				if _, err := store.Open(t.Context(), path, opts); !errors.As(err, &got) || got.data != string(p.leaf) {
+				if _, err := store.Open(t.Context(), fileRef(path), opts); !errors.As(err, &got) || got.data != string(p.leaf) {
 					t.Errorf("error %v", err)
 				}
 			}

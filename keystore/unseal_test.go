@@ -49,7 +49,7 @@ func TestPINSourceUnseals(t *testing.T) {
 		{"too large", longest + "9", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			pinFunc, err := sealing(giving(test.secret)).PINSource("vault:a/b", keystore.Options{})
+			pinFunc, err := sealing(giving(test.secret)).PINSource(refOf(t, "vault:a/b"), keystore.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,7 +69,7 @@ func TestPINSourceUnsealsWithEachCall(t *testing.T) {
 	pinFunc, err := sealing(func(context.Context, keystore.Ref, keystore.Options) ([]byte, error) {
 		calls++
 		return []byte(secret), nil
-	}).PINSource("vault:a", keystore.Options{})
+	}).PINSource(refOf(t, "vault:a"), keystore.Options{})
 	if err != nil || calls != 0 {
 		t.Fatalf("%d calls before anybody asked, error %v", calls, err)
 	}
@@ -88,7 +88,7 @@ func TestPINSourceUnsealsWithEachCall(t *testing.T) {
 func TestPINSourceThatDoesNotUnseal(t *testing.T) {
 	cause := signer.WithHint(signer.ErrUnavailable, "its own hint")
 	pinFunc, err := sealing(func(context.Context, keystore.Ref, keystore.Options) ([]byte, error) { return nil, cause }).
-		PINSource("vault:a", keystore.Options{})
+		PINSource(refOf(t, "vault:a"), keystore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,17 +123,17 @@ func TestUnsealerAsksNobody(t *testing.T) {
 			t.Error("there is somebody to ask")
 		}
 		for _, source := range []string{"vault:inner", "VAULT:inner", "plain:inner"} {
-			if _, err := keystore.PINSource(source, opts); err == nil {
+			if _, err := pinSource(source, opts); err == nil {
 				t.Errorf("%s is taken inside", source)
 			}
 		}
-		inner, err := keystore.PINSource("env:PIN", opts)
+		inner, err := pinSource("env:PIN", opts)
 		if err != nil {
 			return nil, err
 		}
 		return inner(got, keystore.Prompt{What: keystore.AskTPMKey})
 	})
-	pinFunc, err := store.PINSource("vault:a;b%20", opts)
+	pinFunc, err := store.PINSource(refOf(t, "vault:a;b%20"), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,13 +147,13 @@ func TestUnsealerAsksNobody(t *testing.T) {
 // variables are read.
 func TestPINSourceWithoutUnsealer(t *testing.T) {
 	store := sealing(giving("sword"))
-	for name, source := range map[string]func(string, keystore.Options) (keystore.PINFunc, error){
+	for name, source := range map[string]func(keystore.Ref, keystore.Options) (keystore.PINFunc, error){
 		"package": keystore.PINSource, "store": store.PINSource,
 	} {
 		for ref, ok := range map[string]bool{
 			"vault:s3cret": name == "store", "plain:s3cret": false, "tpm:path=s3cret": false, "pass:s3cret": false, "env:PIN": true,
 		} {
-			pinFunc, err := source(ref, keystore.Options{})
+			pinFunc, err := source(refOf(t, ref), keystore.Options{})
 			if (err == nil) != ok || (pinFunc != nil) != ok {
 				t.Errorf("%s: %s: error %v", name, ref, err)
 			}
@@ -169,7 +169,7 @@ func TestPINSourceWithoutUnsealer(t *testing.T) {
 func TestPINSourceOfAReference(t *testing.T) {
 	var pin []byte
 	token := &backend{name: "token", schemes: []string{"token"}, open: func(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
-		pinFunc, err := keystore.PINSource("vault:a", opts)
+		pinFunc, err := pinSource("vault:a", opts)
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +177,7 @@ func TestPINSourceOfAReference(t *testing.T) {
 		return nil, errors.Join(err, signer.ErrClosed)
 	}}
 	store := keystore.New(token, unsealer{&backend{name: "vault", schemes: []string{"vault"}}, giving("sword")})
-	if _, err := store.Open(t.Context(), "token:x", keystore.Options{}); !errors.Is(err, signer.ErrClosed) || !bytes.Equal(pin, []byte("sword")) {
+	if _, err := store.Open(t.Context(), refOf(t, "token:x"), keystore.Options{}); !errors.Is(err, signer.ErrClosed) || !bytes.Equal(pin, []byte("sword")) {
 		t.Errorf("got %q, error %v", pin, err)
 	}
 }

@@ -43,13 +43,14 @@ func (s *Store) Uses(refs ...Ref) Uses {
 // have.
 func (s *Store) follow(all *Uses, u Uses, depth int) {
 	addNew(&all.Variables, u.Variables...)
+	if depth == 0 {
+		return
+	}
 	for _, source := range u.PINSources {
 		if s.givesPIN(source) {
 			addNew(&all.PINSources, source)
 		}
-		if depth > 0 {
-			s.follow(all, s.usesOf(source), depth-1)
-		}
+		s.follow(all, s.usesOf(source), depth-1)
 	}
 }
 
@@ -68,11 +69,12 @@ func addNew[T comparable](to *[]T, some ...T) {
 	}
 }
 
-// SetAttribute returns ref with an attribute that was given beside it; see
-// [AttributeSetter]. An empty value is none: ref is returned as it is, as it is
-// with an error. That is [errors.ErrUnsupported] if references of this scheme
-// have no such attribute, or none that can be set, and a [*RefError] if the
-// result is none that [ParseRef] takes.
+// SetAttribute adds an attribute that was given beside ref, such as by a flag,
+// unless ref says it already; see [AttributeSetter]. An empty value adds nothing.
+// Beside an error it returns ref as it is. The error is [errors.ErrUnsupported]
+// if references of this kind have no such attribute, or not one that can be set,
+// and a [*RefError] if the scheme is unknown or [ParseRef] would refuse the
+// result.
 func (s *Store) SetAttribute(ref Ref, name, value string) (Ref, error) {
 	if value == "" {
 		return ref, nil
@@ -98,8 +100,8 @@ func (s *Store) SetAttribute(ref Ref, name, value string) (Ref, error) {
 	return set, nil
 }
 
-// Rebase returns ref with a relative path in it made one below dir; see
-// [Rebaser]. What names no file is returned as it is.
+// Rebase makes a relative path in ref one below dir; see [Rebaser]. It returns a
+// ref that has none as it is.
 func (s *Store) Rebase(ref Ref, dir string) Ref {
 	if r, ok := s.scheme[ref.Scheme].(Rebaser); ok {
 		return r.Rebase(ref, dir)

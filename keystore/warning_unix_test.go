@@ -93,8 +93,7 @@ func (r *recorder) check(t *testing.T, n int, path string) {
 func TestWarnsOnce(t *testing.T) {
 	path := write(t, newPKI(t).all(), 0o644)
 	var log recorder
-	s, err := keystore.New(file.Backend{}).OpenIdentity(t.Context(),
-		keystore.Identity{Key: path, Certificate: path, Intermediates: path}, keystore.Options{Logger: slog.New(&log)})
+	s, err := texts{Key: path, Certificate: path, Intermediates: path}.open(t, keystore.New(file.Backend{}), keystore.Options{Logger: slog.New(&log)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +105,7 @@ func TestWarnsOfOpenPINFile(t *testing.T) {
 	for mode, want := range map[os.FileMode]int{0o644: 1, 0o602: 1, 0o640: 0, 0o600: 0} {
 		path := write(t, []byte("1234\n"), mode)
 		var log recorder
-		pin, err := keystore.PINSource(path, keystore.Options{Logger: slog.New(&log)})
+		pin, err := pinSource(path, keystore.Options{Logger: slog.New(&log)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -120,7 +120,11 @@ func makeIdentity(dir, name string) error {
 }
 
 func list(ctx context.Context) error {
-	entries, err := keychain.Backend{}.List(ctx, keystore.Ref{Scheme: "keychain"}, keystore.Options{})
+	ref, err := keystore.ParseRef("keychain:")
+	if err != nil {
+		return err
+	}
+	entries, err := keychain.Backend{}.List(ctx, ref, keystore.Options{})
 	for _, e := range entries {
 		fmt.Printf("%s\t%s\t%s\n", e.Ref, signer.DescribeKey(e.Public), e.Certificate.Subject)
 	}
@@ -137,8 +141,16 @@ var kinds = map[tls.SignatureScheme]struct {
 	tls.ECDSAWithP256AndSHA256: {crypto.SHA256, false}, tls.ECDSAWithP384AndSHA384: {crypto.SHA384, false}, tls.ECDSAWithP521AndSHA512: {crypto.SHA512, false},
 }
 
+func open(ctx context.Context, text string) (signer.Signer, error) {
+	ref, err := keystore.ParseRef(text)
+	if err != nil {
+		return nil, err
+	}
+	return all.New().Open(ctx, ref, keystore.Options{})
+}
+
 func sign(ctx context.Context, ref string) (err error) {
-	key, err := all.New().Open(ctx, ref, keystore.Options{})
+	key, err := open(ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -187,14 +199,16 @@ func verify(pub crypto.PublicKey, digest, sig []byte, opts crypto.SignerOpts) er
 }
 
 func issue(ctx context.Context, ref, dir string) error {
-	key, err := all.New().Open(ctx, ref, keystore.Options{})
+	key, err := open(ctx, ref)
 	if err != nil {
 		return err
 	}
 	defer key.Close()
-	ca, err := all.New().OpenIdentity(ctx, keystore.Identity{
-		Certificate: filepath.Join(dir, "ca.pem"), Key: filepath.Join(dir, "ca.key"),
-	}, keystore.Options{})
+	id, err := keystore.ParseIdentity(filepath.Join(dir, "ca.pem"), filepath.Join(dir, "ca.key"))
+	if err != nil {
+		return err
+	}
+	ca, err := all.New().OpenIdentity(ctx, id, keystore.Options{})
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,16 @@ var references = map[string]string{
 	"winstore": "winstore:store=MY;subject=CN=app", "keychain": "keychain:label=app",
 }
 
+// refOf parses a reference that is well-formed.
+func refOf(t testing.TB, text string) keystore.Ref {
+	t.Helper()
+	ref, err := keystore.ParseRef(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
 func TestSchemesAreKnown(t *testing.T) {
 	store := New()
 	for scheme, ref := range references {
@@ -28,7 +38,7 @@ func TestSchemesAreKnown(t *testing.T) {
 		if err != nil || parsed.Scheme != scheme {
 			t.Errorf("%s is of scheme %q, error %v", ref, parsed.Scheme, err)
 		}
-		_, err = store.Open(t.Context(), ref, keystore.Options{})
+		_, err = store.Open(t.Context(), parsed, keystore.Options{})
 		var refErr *keystore.RefError
 		if err == nil || errors.As(err, &refErr) {
 			t.Errorf("%s: error %v", ref, err)
@@ -45,8 +55,8 @@ func TestSchemesAreKnown(t *testing.T) {
 
 // contract opens the same key with each call, once for each backend that can
 // be opened here. A backend with a device of its own adds its line.
-var contract = map[string]func(t *testing.T) (ref string){
-	"file": func(t *testing.T) string {
+var contract = map[string]func(t *testing.T) keystore.Ref{
+	"file": func(t *testing.T) keystore.Ref {
 		ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 		key := signertest.Key(t, "p256")
 		path := filepath.Join(t.TempDir(), "key.pem")
@@ -54,10 +64,10 @@ var contract = map[string]func(t *testing.T) (ref string){
 		if err := os.WriteFile(path, all, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return path
+		return refOf(t, path)
 	},
 	"pkcs11": pkcs11Contract,
-	"tpm": func(t *testing.T) string {
+	"tpm": func(t *testing.T) keystore.Ref {
 		signertest.Require(t, "swtpm", "swtpm")
 		emulator := tpmtest.Start(t)
 		ref := keystore.Ref{Scheme: "tpm", Rest: keystore.FormatAttribute("path", filepath.Join(t.TempDir(), "key.pem")) +
@@ -69,17 +79,17 @@ var contract = map[string]func(t *testing.T) (ref string){
 		if err := key.Close(); err != nil {
 			t.Fatal(err)
 		}
-		return ref.String()
+		return ref
 	},
 	"winstore": winstoreContract,
 	// On a Mac, docs/try-on-macos.md makes the identity. The package's own
 	// tests run the contract everywhere.
-	"keychain": func(t *testing.T) string {
+	"keychain": func(t *testing.T) keystore.Ref {
 		ref := os.Getenv("HOLDFAST_TEST_KEYCHAIN")
 		if ref == "" {
 			t.Skip("HOLDFAST_TEST_KEYCHAIN names no identity")
 		}
-		return ref
+		return refOf(t, ref)
 	},
 }
 
@@ -92,6 +102,9 @@ func TestContract(t *testing.T) {
 				t.Fatal("no key to test the contract with")
 			}
 			ref := setUp(t)
+			if files := untold(store, ref); len(files) != 0 {
+				t.Errorf("%s names %q, which its backend does not tell: see keystore.Dependent", ref, files)
+			}
 			signertest.Run(t, func(t *testing.T) signer.Signer {
 				s, err := store.Open(t.Context(), ref, keystore.Options{})
 				if err != nil {

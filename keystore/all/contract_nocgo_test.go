@@ -2,9 +2,13 @@
 
 package all
 
-import "testing"
+import (
+	"testing"
 
-func pkcs11Contract(t *testing.T) string {
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+func pkcs11Contract(t *testing.T) keystore.Ref {
 	t.Skip("PKCS #11 needs cgo")
-	return ""
+	return keystore.Ref{}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-func pkcs11Contract(t *testing.T) string {
+func pkcs11Contract(t *testing.T) keystore.Ref {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	uri, err := pkcs11.ParseURI(pkcs11test.New(t).Token(t))
 	if err != nil {
@@ -23,10 +23,7 @@ func pkcs11Contract(t *testing.T) string {
 	if err := os.WriteFile(uri.PINSource, []byte(pkcs11test.PIN), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ref, err := keystore.ParseRef(uri.String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	ref := refOf(t, uri.String())
 	key, err := pkcs11.Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -34,5 +31,5 @@ func pkcs11Contract(t *testing.T) string {
 	if err := key.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return ref.String()
+	return ref
 }

@@ -2,9 +2,13 @@
 
 package all
 
-import "testing"
+import (
+	"testing"
 
-func winstoreContract(t *testing.T) string {
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+func winstoreContract(t *testing.T) keystore.Ref {
 	t.Skip("certificate stores of Windows need Windows or Wine; script/test-wine has it")
-	return ""
+	return keystore.Ref{}
 }

@@ -93,7 +93,7 @@ func TestPEMBlocksInDocs(t *testing.T) {
 		}
 		for _, blockType := range types {
 			text := string(pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: []byte("x")}))
-			_, err := New().Open(t.Context(), "env:X", keystore.Options{LookupEnv: func(string) (string, bool) { return text, true }})
+			_, err := New().Open(t.Context(), refOf(t, "env:X"), keystore.Options{LookupEnv: func(string) (string, bool) { return text, true }})
 			if errors.Is(err, errors.ErrUnsupported) != wantRefused {
 				t.Errorf("block %s: error %v, but %q", blockType, err, row[1])
 			}
@@ -107,7 +107,7 @@ func TestPINSourcesInDocs(t *testing.T) {
 		sources = append(sources, spans(row[0])...)
 	}
 	for _, source := range sources {
-		if _, err := New().PINSource(source, keystore.Options{}); err != nil {
+		if _, err := New().PINSource(refOf(t, source), keystore.Options{}); err != nil {
 			t.Errorf("%s: %v", source, err)
 		}
 	}

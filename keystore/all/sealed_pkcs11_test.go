@@ -29,11 +29,7 @@ import (
 func TestSealedPIN(t *testing.T) {
 	extend := signertest.Require(t, "tpm2-tools", "tpm2_pcrextend")
 	signertest.Require(t, "swtpm", "swtpm")
-	ref, err := keystore.ParseRef(pkcs11Contract(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	uri, err := pkcs11.ParseURI(ref.String())
+	uri, err := pkcs11.ParseURI(pkcs11Contract(t).String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +123,7 @@ func TestSealedPIN(t *testing.T) {
 // signOnce opens a key and signs with it.
 func signOnce(t *testing.T, ref string, emulator *tpmtest.TPM) error {
 	t.Helper()
-	key, err := New().Open(t.Context(), ref, keystore.Options{LookupEnv: func(name string) (string, bool) {
+	key, err := New().Open(t.Context(), refOf(t, ref), keystore.Options{LookupEnv: func(name string) (string, bool) {
 		return emulator.Path, name == "TPM_DEVICE"
 	}})
 	if err != nil {

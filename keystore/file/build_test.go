@@ -86,7 +86,7 @@ func keyDER(t testing.TB, kind string) []byte {
 
 // open opens data with the password "x".
 func open(ctx context.Context, data []byte) (signer.Signer, error) {
-	return keystore.New(Backend{}).Open(ctx, "env:X", keystore.Options{
+	return keystore.New(Backend{}).Open(ctx, keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "X"}, keystore.Options{
 		LookupEnv: func(string) (string, bool) { return string(data), true },
 		PIN:       func(context.Context, keystore.Prompt) ([]byte, error) { return []byte("x"), nil },
 	})

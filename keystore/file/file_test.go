@@ -32,6 +32,10 @@ func newKit(t testing.TB) *kit {
 
 func (k *kit) path(name string) string { return filepath.Join(k.dir, name) }
 
+func (k *kit) ref(name string) keystore.Ref {
+	return keystore.Ref{Scheme: keystore.SchemeFile, Rest: k.path(name)}
+}
+
 // openssl runs a line, with {x} replaced by the path of x. The password is in
 // the environment.
 func (k *kit) openssl(line string) {
@@ -102,7 +106,7 @@ func TestOpenKeyForms(t *testing.T) {
 				files = append(files, "old", "old.der")
 			}
 			for _, name := range files {
-				checkOpens(t, k.path(name), pub, keystore.Options{})
+				checkOpens(t, k.ref(name), pub, keystore.Options{})
 			}
 		})
 	}
@@ -119,19 +123,19 @@ func TestOpenWithECParameters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkOpens(t, k.path("key"), pub, keystore.Options{})
+	checkOpens(t, k.ref("key"), pub, keystore.Options{})
 }
 
-func checkOpens(t *testing.T, ref string, pub crypto.PublicKey, opts keystore.Options) {
+func checkOpens(t *testing.T, ref keystore.Ref, pub crypto.PublicKey, opts keystore.Options) {
 	t.Helper()
 	s, err := store.Open(t.Context(), ref, opts)
 	if err != nil {
-		t.Errorf("%s: %v", filepath.Base(ref), err)
+		t.Errorf("%s: %v", filepath.Base(ref.Rest), err)
 		return
 	}
 	defer s.Close()
 	if !signer.SamePublicKey(s.Public(), pub) {
-		t.Errorf("%s: another key", filepath.Base(ref))
+		t.Errorf("%s: another key", filepath.Base(ref.Rest))
 	}
 }
 
@@ -149,7 +153,7 @@ func TestOpenEncryptedPKCS8(t *testing.T) {
 	} {
 		t.Run(flags, func(t *testing.T) {
 			k.openssl(base + flags)
-			checkOpens(t, k.path("enc"), key.Public(), withPassword(testPassword))
+			checkOpens(t, k.ref("enc"), key.Public(), withPassword(testPassword))
 			for _, c := range []struct {
 				name string
 				opts keystore.Options
@@ -159,7 +163,7 @@ func TestOpenEncryptedPKCS8(t *testing.T) {
 				{"empty password", withPassword(""), signer.ErrPINIncorrect},
 				{"nobody to ask", keystore.Options{}, signer.ErrPINRequired},
 			} {
-				if _, err := store.Open(t.Context(), k.path("enc"), c.opts); !errors.Is(err, c.want) {
+				if _, err := store.Open(t.Context(), k.ref("enc"), c.opts); !errors.Is(err, c.want) {
 					t.Errorf("%s: %v, want %v", c.name, err, c.want)
 				}
 			}
@@ -191,14 +195,14 @@ func TestOpenPKCS12(t *testing.T) {
 				opts := keystore.Options{}
 				if c.password != "" {
 					opts = withPassword(c.password)
-					if _, err := store.Open(t.Context(), k.path("pfx"), keystore.Options{}); !errors.Is(err, signer.ErrPINRequired) {
+					if _, err := store.Open(t.Context(), k.ref("pfx"), keystore.Options{}); !errors.Is(err, signer.ErrPINRequired) {
 						t.Errorf("without password: %v", err)
 					}
-					if _, err := store.Open(t.Context(), k.path("pfx"), withPassword("wrong")); !errors.Is(err, signer.ErrPINIncorrect) {
+					if _, err := store.Open(t.Context(), k.ref("pfx"), withPassword("wrong")); !errors.Is(err, signer.ErrPINIncorrect) {
 						t.Errorf("wrong password: %v", err)
 					}
 				}
-				s, err := store.OpenIdentity(t.Context(), keystore.Identity{Certificate: k.path("pfx")}, opts)
+				s, err := store.OpenIdentity(t.Context(), keystore.Identity{Certificate: k.ref("pfx")}, opts)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -245,38 +249,48 @@ func TestIdentityForms(t *testing.T) {
 		return "", false
 	}
 
+	type texts struct{ Key, Certificate, Intermediates string }
 	for _, c := range []struct {
 		name  string
-		id    keystore.Identity
+		id    texts
 		stdin string
 		want  []*x509.Certificate
 	}{
-		{"two files", keystore.Identity{Key: "key", Certificate: "leaf"}, "", []*x509.Certificate{leaf}},
-		{"DER certificate", keystore.Identity{Key: "key", Certificate: "leaf.der"}, "", []*x509.Certificate{leaf}},
-		{"text before PEM", keystore.Identity{Key: "key", Certificate: "text"}, "", []*x509.Certificate{leaf}},
-		{"bundle in any order", keystore.Identity{Key: "key", Certificate: "fullchain"}, "", []*x509.Certificate{leaf, inner, outer}},
-		{"separate intermediates", keystore.Identity{Key: "key", Certificate: "leaf", Intermediates: "intermediates"}, "", []*x509.Certificate{leaf, inner, outer}},
-		{"one file as certificate", keystore.Identity{Certificate: "both"}, "", []*x509.Certificate{leaf, inner, outer}},
-		{"one file as key", keystore.Identity{Key: "both"}, "", []*x509.Certificate{leaf, inner, outer}},
-		{"one file as all three", keystore.Identity{Key: "both", Certificate: "both", Intermediates: "both"}, "", []*x509.Certificate{leaf, inner, outer}},
-		{"key from standard input", keystore.Identity{Key: "-", Certificate: "leaf"}, "key", []*x509.Certificate{leaf}},
-		{"both from standard input", keystore.Identity{Key: "-", Certificate: "-"}, "both", []*x509.Certificate{leaf, inner, outer}},
-		{"both from a variable", keystore.Identity{Key: "env:BOTH"}, "", []*x509.Certificate{leaf, inner, outer}},
-		{"file URIs", keystore.Identity{Key: "file:key", Certificate: "file:leaf"}, "", []*x509.Certificate{leaf}},
+		{"two files", texts{Key: "key", Certificate: "leaf"}, "", []*x509.Certificate{leaf}},
+		{"DER certificate", texts{Key: "key", Certificate: "leaf.der"}, "", []*x509.Certificate{leaf}},
+		{"text before PEM", texts{Key: "key", Certificate: "text"}, "", []*x509.Certificate{leaf}},
+		{"bundle in any order", texts{Key: "key", Certificate: "fullchain"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"separate intermediates", texts{Key: "key", Certificate: "leaf", Intermediates: "intermediates"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"one file as certificate", texts{Certificate: "both"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"one file as key", texts{Key: "both"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"one file as all three", texts{Key: "both", Certificate: "both", Intermediates: "both"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"key from standard input", texts{Key: "-", Certificate: "leaf"}, "key", []*x509.Certificate{leaf}},
+		{"both from standard input", texts{Key: "-", Certificate: "-"}, "both", []*x509.Certificate{leaf, inner, outer}},
+		{"both from a variable", texts{Key: "env:BOTH"}, "", []*x509.Certificate{leaf, inner, outer}},
+		{"file URIs", texts{Key: "file:key", Certificate: "file:leaf"}, "", []*x509.Certificate{leaf}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			opts := keystore.Options{LookupEnv: env}
 			if c.stdin != "" {
 				opts.Stdin = strings.NewReader(string(k.read(c.stdin)))
 			}
-			id := c.id
-			for _, ref := range []*string{&id.Key, &id.Certificate, &id.Intermediates} {
+			var id keystore.Identity
+			for _, in := range []struct {
+				ref  *keystore.Ref
+				text string
+			}{{&id.Key, c.id.Key}, {&id.Certificate, c.id.Certificate}, {&id.Intermediates, c.id.Intermediates}} {
 				switch {
-				case *ref == "", *ref == "-", strings.HasPrefix(*ref, "env:"):
-				case strings.HasPrefix(*ref, "file:"):
-					*ref = "file://" + k.path(strings.TrimPrefix(*ref, "file:"))
+				case in.text == "":
+					continue
+				case in.text == "-", strings.HasPrefix(in.text, "env:"):
+				case strings.HasPrefix(in.text, "file:"):
+					in.text = "file://" + k.path(strings.TrimPrefix(in.text, "file:"))
 				default:
-					*ref = k.path(*ref)
+					in.text = k.path(in.text)
+				}
+				var err error
+				if *in.ref, err = keystore.ParseRef(in.text); err != nil {
+					t.Fatal(err)
 				}
 			}
 			s, err := store.OpenIdentity(t.Context(), id, opts)
@@ -299,7 +313,7 @@ func TestContract(t *testing.T) {
 			ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 			k.write(kind, signertest.KeyPEM(t, key), signertest.CertPEM(ca.Issue(t, key, nil), ca.Cert))
 			signertest.Run(t, func(t *testing.T) signer.Signer {
-				s, err := store.Open(t.Context(), k.path(kind), keystore.Options{})
+				s, err := store.Open(t.Context(), k.ref(kind), keystore.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -20,7 +20,7 @@ func TestOpenLegacyEncryption(t *testing.T) {
 		if !strings.Contains(string(k.read(name)), "Proc-Type: 4,ENCRYPTED") {
 			t.Fatalf("%s: openssl encrypted it in another way", name)
 		}
-		_, err := store.Open(t.Context(), k.path(name), withPassword(testPassword))
+		_, err := store.Open(t.Context(), k.ref(name), withPassword(testPassword))
 		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(signer.Hint(err), "openssl pkcs8") {
 			t.Errorf("%s: error %v, hint %q", name, err, signer.Hint(err))
 		}
@@ -52,12 +52,12 @@ func TestOpenKeysOfOtherKinds(t *testing.T) {
 			k.openssl("pkcs8 -topk8 -nocrypt -in {key} -outform DER -out {der}")
 			k.openssl("pkcs8 -topk8 -in {key} -passout env:PW -out {encrypted}")
 			for _, name := range []string{"key", "der", "encrypted"} {
-				s, err := store.Open(t.Context(), k.path(name), withPassword(testPassword))
+				s, err := store.Open(t.Context(), k.ref(name), withPassword(testPassword))
 				if err == nil || errors.Is(err, signer.ErrPINIncorrect) || test.want != nil && !errors.Is(err, test.want) {
 					t.Errorf("%s: %v, error %v, want %v", name, s, err, test.want)
 				}
 			}
-			_, err := store.Open(t.Context(), k.path("encrypted"), withPassword("wrong"))
+			_, err := store.Open(t.Context(), k.ref("encrypted"), withPassword("wrong"))
 			if !errors.Is(err, signer.ErrPINIncorrect) {
 				t.Errorf("wrong password: error %v, want %v", err, signer.ErrPINIncorrect)
 			}
@@ -76,7 +76,7 @@ func TestOpenTraditionalKeysOfOtherKinds(t *testing.T) {
 		for _, line := range lines {
 			k.openssl(line)
 		}
-		if s, err := store.Open(t.Context(), k.path(name), keystore.Options{}); err == nil {
+		if s, err := store.Open(t.Context(), k.ref(name), keystore.Options{}); err == nil {
 			t.Errorf("%s: opened %v", name, s.Public())
 		}
 	}
@@ -102,7 +102,7 @@ func TestOpenPKCS12OfOtherKinds(t *testing.T) {
 		"BER": errors.ErrUnsupported, "MAC": errors.ErrUnsupported, "cipher": errors.ErrUnsupported,
 		"certificate": nil, "alone": nil, "trailing": nil,
 	} {
-		_, err := store.Open(t.Context(), k.path(name), withPassword(testPassword))
+		_, err := store.Open(t.Context(), k.ref(name), withPassword(testPassword))
 		if err == nil || errors.Is(err, signer.ErrPINIncorrect) || want != nil && !errors.Is(err, want) {
 			t.Errorf("%s: error %v, want %v", name, err, want)
 		}

@@ -68,7 +68,7 @@ func FuzzOpen(f *testing.F) {
 				s.Close()
 			}
 			opts := keystore.Options{LookupEnv: func(string) (string, bool) { return string(data), true }}
-			if s, err := keystore.New(Backend{}).Open(t.Context(), "env:X", opts); err == nil {
+			if s, err := keystore.New(Backend{}).Open(t.Context(), keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "X"}, opts); err == nil {
 				s.Close()
 			}
 			ref := keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "X"}

@@ -20,7 +20,7 @@ import (
 func openText(t *testing.T, text []byte, opts keystore.Options) (signer.Signer, error) {
 	t.Helper()
 	opts.LookupEnv = func(string) (string, bool) { return string(text), true }
-	s, err := store.Open(t.Context(), "env:KEY", opts)
+	s, err := store.Open(t.Context(), keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "KEY"}, opts)
 	if err == nil {
 		t.Cleanup(func() { s.Close() })
 	}

@@ -83,7 +83,7 @@ func (k Key) Files(a front.App) []string {
 
 // Variables returns the environment variables that hold the key or its PIN.
 func (k Key) Variables(a front.App) []string {
-	return a.Store().Uses(k.Identity.Key, k.Identity.Certificate, k.PINSource.Ref).Variables
+	return a.Store().Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates, k.PINSource.Ref).Variables
 }
 
 // Name is what errors call the key.

@@ -1,10 +1,13 @@
 package flags
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/all"
 )
 
@@ -19,7 +22,8 @@ func TestKeyUses(t *testing.T) {
 		{"env:CERT", "env:KEY", "", "env:PIN", nil, []string{"KEY", "CERT", "PIN"}},
 		{"tpm:path=f;parent-auth-source=env%3AKEY", "pkcs11:token=t;object=o?module-name=m&pin-source=env:PIN", "", "", []string{"f"}, []string{"PIN", "KEY"}},
 		{"file:CERT", "KEY", "", "prompt", []string{"KEY", "CERT"}, nil},
-		{"cert.pem", "tpm:path=/k%20k.pem;device=/dev/tpm0", "env:X", "", []string{"/k k.pem", "cert.pem"}, nil},
+		{"cert.pem", "tpm:path=/k%20k.pem;device=/dev/tpm0", "env:X", "", []string{"/k k.pem", "cert.pem"}, []string{"X"}},
+		{"FILE", "", "pkcs11:object=ca?pin-source=env:PIN", "", []string{"FILE"}, []string{"PIN"}},
 		{"pkcs11:token=x", "", "", "file:pin", nil, nil},
 		{"cert.pem", "key.pem", "more.pem", "tpm:path=pin.pem", []string{"key.pem", "cert.pem", "more.pem"}, nil},
 	} {
@@ -48,7 +52,12 @@ func TestKeyIsCompleted(t *testing.T) {
 		newest                   bool
 		wantCertificate, wantKey string
 	}{
+		{"", "", "/m.so", true, "", ""},
 		{"cert.pem", "key.pem", "m.so", true, "cert.pem", "key.pem"},
+		{"cert.pem", "PKCS11:object=a", "", false, "cert.pem", "pkcs11:object=a"},
+		{"cert.pem", "pkcs11:object=a", "/m&n.so", false, "cert.pem", "pkcs11:object=a?module-path=/m%26n.so"},
+		{"winstore:", "winstore:key=a", "", true, "winstore:newest=yes", "winstore:key=a"},
+		{"pkcs11:token=a", "", "", true, "pkcs11:token=a", ""},
 		{"cert.pem", "pkcs11:token=a", "/m.so", false, "cert.pem", "pkcs11:token=a?module-path=/m.so"},
 		{"pkcs11:token=a?pin-source=env:PIN", "", "/m.so", true, "pkcs11:token=a?pin-source=env:PIN&module-path=/m.so", ""},
 		{"pkcs11:token=a?module-name=m", "", "/m.so", false, "pkcs11:token=a?module-name=m", ""},
@@ -64,6 +73,29 @@ func TestKeyIsCompleted(t *testing.T) {
 		got, err := k.complete(store)
 		if err != nil || got.Certificate.String() != test.wantCertificate || got.Key.String() != test.wantKey {
 			t.Errorf("%+v: %v, %v", test, got, err)
+		}
+	}
+}
+
+// A reference that is none is refused before anything is opened, and without
+// the PIN that it may hold.
+func TestKeyIsRefused(t *testing.T) {
+	for _, test := range []struct{ certificate, key, intermediates, module string }{
+		{"", "env:", "", ""},
+		{"env:", "key.pem", "", ""},
+		{"", "key.pem", "env:", ""},
+		{"", "key.pem", "pkcs11:?pin-value=s3cret\n", ""},
+		{"", "unknown:pin-value=s3cret", "", "/m.so"},
+		{"", "pkcs11:?pin-value=s3cret", "", strings.Repeat("m", 16<<10)},
+	} {
+		k := Key{module: test.module}
+		var err error
+		if k.Identity, err = parseIdentity(test.certificate, test.key, test.intermediates); err == nil {
+			_, err = k.complete(all.New())
+		}
+		var refErr *keystore.RefError
+		if !errors.As(err, &refErr) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%+v: error %.200v", test, err)
 		}
 	}
 }
