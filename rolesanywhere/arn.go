@@ -10,6 +10,7 @@ import (
 // An arn is one of the three that a request names, checked.
 type arn struct {
 	text, partition, region, account string
+	id                               string // behind the kind of resource; for a role its path and name
 }
 
 // arnResource checks what follows the kind of a resource and a slash. Sources:
@@ -48,6 +49,7 @@ func parseARN(what, s, service, kind string) (arn, error) {
 	}
 	a := arn{text: s, partition: parts[1], region: parts[3], account: parts[4]}
 	gotKind, id, _ := strings.Cut(parts[5], "/")
+	a.id = id
 	switch {
 	case !isPartition(a.partition):
 		return fail("has the partition %q, which is not one like aws or aws-cn", a.partition)

@@ -28,6 +28,24 @@ func (e *CertificateError) Error() string {
 
 func (e *CertificateError) Unwrap() error { return e.Err }
 
+// CheckSigner reports why a key cannot be the Signer of a Client with cfg, at the
+// time that Now tells: a [*CertificateError], or for a nil key an error that
+// wraps [ErrConfig]. It makes no signature and sends nothing. It is a check for
+// [rotate.Config], whose keys a Client of [NewRotating] is to use.
+func (cfg Config) CheckSigner(key signer.Signer) error {
+	if key == nil {
+		return fmt.Errorf("%w: no signer", ErrConfig)
+	}
+	now := time.Now
+	if cfg.Now != nil {
+		now = cfg.Now
+	}
+	if err := CheckChain(key.Chain(), now()); err != nil {
+		return &CertificateError{cfg.CertificateName, err}
+	}
+	return nil
+}
+
 // CheckChain reports why Roles Anywhere would refuse a chain, leaf first, at a
 // time, as far as that can be told without the trust anchor; nil if nothing is
 // wrong with it.

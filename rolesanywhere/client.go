@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"path"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
 // The bounds of a session's duration that the service accepts.
@@ -30,7 +32,7 @@ var ErrConfig = errors.New("configuration is not valid")
 
 // A Config says whose credentials to obtain, with which key, from where.
 type Config struct {
-	Signer          signer.Signer // borrowed; its chain goes along
+	Signer          signer.Signer // borrowed; its chain goes along; nil for NewRotating
 	CertificateName string        // what errors call the certificate, such as its file; "": its subject
 
 	TrustAnchorARN string
@@ -58,7 +60,9 @@ type Config struct {
 // [credentials.Source], and safe for concurrent use.
 type Client struct {
 	cfg      Config
+	identity *rotate.Identity // lends the Signer of each session; nil: it is always cfg's
 	endpoint *url.URL
+	anchor   arn
 	role     arn
 	pause    func(ctx context.Context, d time.Duration) error
 }
@@ -68,10 +72,14 @@ var _ credentials.Source = (*Client)(nil)
 // New returns a Client for cfg, which it checks without sending anything. The
 // Signer stays the caller's, who closes it after the last use of the Client.
 func New(cfg Config) (*Client, error) {
-	c := &Client{cfg: cfg, pause: pause}
 	if cfg.Signer == nil {
 		return nil, fmt.Errorf("%w: no signer", ErrConfig)
 	}
+	return newClient(cfg)
+}
+
+func newClient(cfg Config) (*Client, error) {
+	c := &Client{cfg: cfg, pause: pause}
 	if err := c.init(); err != nil {
 		return nil, err
 	}
@@ -85,6 +93,27 @@ func New(cfg Config) (*Client, error) {
 // not look at. The error wraps [ErrConfig].
 func (cfg Config) Check() error { return (&Client{cfg: cfg}).init() }
 
+// TrustAnchorRegion returns the region of the trust anchor, which is also the
+// one to sign for, whether Region is given or not. It is "" if [Config.Check]
+// returns an error.
+func (cfg Config) TrustAnchorRegion() string {
+	c := &Client{cfg: cfg}
+	if c.init() != nil {
+		return ""
+	}
+	return c.anchor.region
+}
+
+// RoleName returns the role's name, the last element of its ARN, without its
+// path. It is "" if [Config.Check] returns an error.
+func (cfg Config) RoleName() string {
+	c := &Client{cfg: cfg}
+	if c.init() != nil {
+		return ""
+	}
+	return path.Base(c.role.id)
+}
+
 func (c *Client) init() error {
 	if err := c.checkNames(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
@@ -92,13 +121,14 @@ func (c *Client) init() error {
 	return nil
 }
 
-// checkNames reads all that is text, and sets the endpoint and the role.
-func (c *Client) checkNames() error {
+// checkNames reads all that is text, and sets the endpoint, the trust anchor and
+// the role.
+func (c *Client) checkNames() (err error) {
 	cfg := &c.cfg
-	anchor, err := parseARN("trust anchor", cfg.TrustAnchorARN, "rolesanywhere", "trust-anchor")
-	if err != nil {
+	if c.anchor, err = parseARN("trust anchor", cfg.TrustAnchorARN, "rolesanywhere", "trust-anchor"); err != nil {
 		return err
 	}
+	anchor := c.anchor
 	profile, err := parseARN("profile", cfg.ProfileARN, "rolesanywhere", "profile")
 	if err != nil {
 		return err
@@ -168,8 +198,11 @@ func (c *Client) setDefaults() (err error) {
 // Errors are a [*CertificateError], before anything is sent; an [*APIError];
 // or wrap [ErrUnreachable]; or come from the Signer.
 func (c *Client) Credentials(ctx context.Context) (credentials.Credentials, error) {
-	if err := CheckChain(c.cfg.Signer.Chain(), c.cfg.Now()); err != nil {
-		return credentials.Credentials{}, &CertificateError{c.cfg.CertificateName, err}
+	if c.identity != nil {
+		return c.rotating(ctx)
+	}
+	if err := c.cfg.CheckSigner(c.cfg.Signer); err != nil {
+		return credentials.Credentials{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()

@@ -19,9 +19,11 @@ const module = "github.com/holdfast-dev/holdfast"
 // Nothing flows back: vending never imports keystore, a backend never imports
 // rolesanywhere or another backend.
 var mayImport = map[string][]string{
-	"internal/await":    {},
-	"signer":            {},
-	"signer/signertest": {"signer"},
+	"internal/await":     {},
+	"internal/filestate": {},
+	"signer":             {},
+	"signer/signertest":  {"signer"},
+	"signer/rotate":      {"signer", "internal/await", "internal/filestate"},
 
 	"keystore":          {"signer"},
 	"keystore/file":     {"signer", "keystore"},
@@ -40,7 +42,7 @@ var mayImport = map[string][]string{
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
-	"rolesanywhere":                        {"signer", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
+	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/sigv4x509":              {},
 	"rolesanywhere/credentials":            {},
 	"rolesanywhere/credentials/process":    {"rolesanywhere/credentials"},
@@ -84,7 +86,7 @@ var onlyIn = map[string][]string{
 }
 
 // standardOnly are the packages that import nothing from outside at all.
-var standardOnly = []string{"signer", "signer/signertest"}
+var standardOnly = []string{"signer", "signer/signertest", "signer/rotate", "internal/await", "internal/filestate"}
 
 type goPackage struct {
 	ImportPath string
@@ -165,6 +167,10 @@ func TestCheckImports(t *testing.T) {
 		{"rolesanywhere/credentials", module + "/signer", false},
 		{"signer", "golang.org/x/crypto/scrypt", false},
 		{"signer", module + "/keystore", false},
+		{"signer/rotate", module + "/internal/await", true},
+		{"signer/rotate", module + "/keystore", false},
+		{"signer/rotate", "golang.org/x/crypto/scrypt", false},
+		{"rolesanywhere", module + "/signer/rotate", true},
 		{"rolesanywhere", "github.com/aws/aws-sdk-go-v2/aws", false},
 		{"rolesanywhere/awssdk", "github.com/aws/aws-sdk-go-v2", true},
 		{"cmd/holdfast", module + "/keystore/all", true},

@@ -15,7 +15,7 @@ import (
 // its methods are safe for concurrent use.
 //
 // One renewal is under way at a time, whoever waits for it; it goes on when
-// those that wait give up. While credentials are valid nobody waits: a renewal
+// those that wait give up, but not after the end of Run. While credentials are valid nobody waits: a renewal
 // that fails leaves them in place. Credentials that are blank or expired are
 // never given out.
 //
@@ -36,6 +36,14 @@ type Cache struct {
 	// before it returned.
 	Timeout time.Duration
 
+	// Renewed, unless nil, is called after each renewal, once the Source
+	// returned: with the credentials that are given out from then on, or with
+	// an error and none. Those that wait are told before. Calls never overlap,
+	// and come in the order of the renewals; neither the next renewal nor
+	// anybody who asks for credentials waits for them. Renewed may call the
+	// methods of the Cache.
+	Renewed func(Credentials, error)
+
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now
 
@@ -46,12 +54,24 @@ type Cache struct {
 	due     time.Time     // when current is to be renewed, by the clock
 	young   time.Duration // how long after born that was
 
-	renewal  chan struct{} // closed when those that wait are told; nil: none is waited for
-	busy     bool          // the Source is at work, waited for or not
-	since    time.Time     // when it began
-	failures int           // since current came
-	retry    time.Time     // the Source is not called before
-	err      error         // of the last renewal, if it failed
+	renewal  chan struct{}      // closed when those that wait are told; nil: none is waited for
+	busy     bool               // the Source is at work, waited for or not
+	since    time.Time          // when it began
+	cancel   context.CancelFunc // of the last renewal
+	run      context.Context    // of the last Run; nil: there was none
+	failures int                // since current came
+	retry    time.Time          // the Source is not called before
+	err      error              // of the last renewal, if it failed
+
+	begun, failed int      // renewals
+	ended         []result // for Renewed
+	telling       bool     // Renewed is called
+}
+
+// A result is that of one renewal.
+type result struct {
+	creds Credentials
+	err   error
 }
 
 // ErrNotReady is the error of [Cache.Current] while there is nothing valid and
@@ -98,7 +118,7 @@ func (c *Cache) Current(ctx context.Context) (Credentials, error) {
 }
 
 // Retry ends the pause after a renewal that failed, whose reason may be gone.
-// What is due is renewed at once, also after ctx has ended.
+// What is due is renewed at once, and goes on after ctx has ended.
 func (c *Cache) Retry(ctx context.Context) {
 	c.mu.Lock()
 	if c.err != nil {
@@ -115,7 +135,8 @@ func (c *Cache) get(ctx context.Context) (Credentials, <-chan struct{}, error) {
 	defer c.mu.Unlock()
 	now := c.now()
 	valid := c.isValid(now)
-	if !c.busy && !time.Now().Before(c.retry) && (!valid || c.isDue(now)) {
+	over := c.run != nil && c.run.Err() != nil
+	if !c.busy && !over && !time.Now().Before(c.retry) && (!valid || c.isDue(now)) {
 		c.begin(ctx)
 	}
 	switch {
@@ -123,6 +144,8 @@ func (c *Cache) get(ctx context.Context) (Credentials, <-chan struct{}, error) {
 		return c.current, nil, nil
 	case c.err != nil:
 		return Credentials{}, c.renewal, c.err
+	case over:
+		return Credentials{}, c.renewal, fmt.Errorf("credentials are not renewed any more: %w", context.Cause(c.run))
 	}
 	return Credentials{}, c.renewal, ErrNotReady
 }
@@ -146,7 +169,9 @@ func (c *Cache) begin(ctx context.Context) {
 	}
 	done := make(chan struct{})
 	c.renewal, c.busy, c.since = done, true, time.Now()
+	c.begun++
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	c.cancel = cancel
 	hung := time.AfterFunc(timeout+grace, func() { c.giveUp(done, timeout) })
 	go func() {
 		creds, err := c.Source.Credentials(ctx)
@@ -176,14 +201,37 @@ func (c *Cache) end(creds Credentials, err error) {
 	}
 	var log func()
 	if err != nil {
+		c.failed++
 		log = c.fail(err)
+		c.ended = append(c.ended, result{err: err})
 	} else {
 		log = c.renew(creds, now)
+		c.ended = append(c.ended, result{creds: c.current})
 	}
 	c.busy = false
 	c.tell()
 	c.mu.Unlock()
+	c.callRenewed()
 	log() // who reads it may be slow, or gone
+}
+
+// callRenewed calls Renewed for all renewals that ended, unless another
+// goroutine does.
+func (c *Cache) callRenewed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.telling && len(c.ended) > 0 {
+		r := c.ended[0]
+		c.ended = c.ended[1:]
+		if c.Renewed == nil {
+			continue
+		}
+		c.telling = true
+		c.mu.Unlock()
+		c.Renewed(r.creds, r.err)
+		c.mu.Lock()
+		c.telling = false
+	}
 }
 
 // tell wakes up those that wait.
@@ -236,8 +284,16 @@ func renewalWindow(window, life time.Duration) time.Duration {
 
 // Run renews credentials when they are due, whether anybody asks for them or
 // not, until ctx ends. It returns ctx's error.
+//
+// The end of ctx is that of all renewals: the one that is under way, whoever
+// asked for it, has its context cancelled and is not waited for, and no other
+// begins. What is valid is still given out. At most one Run is under way at a
+// time; another one may come after it.
 func (c *Cache) Run(ctx context.Context) error {
-	for {
+	c.mu.Lock()
+	c.run = ctx
+	c.mu.Unlock()
+	for ctx.Err() == nil {
 		_, _, _ = c.get(ctx)
 		wait, pause := c.next()
 		timer := time.NewTimer(pause)
@@ -247,10 +303,13 @@ func (c *Cache) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 		timer.Stop()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy {
+		c.cancel()
+	}
+	return ctx.Err()
 }
 
 // next returns when Run has to look again.
@@ -270,13 +329,16 @@ type Status struct {
 	Renewing time.Duration // how long a renewal has been under way; 0: none is
 	Failures int           // renewals that failed since the last that did not
 	Err      error         // of the last renewal, if it failed
+
+	Renewals       int // that were begun since the Cache was made
+	FailedRenewals int // of these, those that ended with an error
 }
 
 // Status returns how c is doing.
 func (c *Cache) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Status{Failures: c.failures, Err: c.err}
+	s := Status{Failures: c.failures, Err: c.err, Renewals: c.begun, FailedRenewals: c.failed}
 	if c.isValid(c.now()) {
 		s.Expires = c.current.Expires
 	}

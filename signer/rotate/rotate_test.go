@@ -1,0 +1,654 @@
+package rotate_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// A brittleKey fails to sign while err is set, and counts how often it is closed.
+type brittleKey struct {
+	signer.Signer
+	err    error
+	during func() // called in Sign, unless nil
+	closed atomic.Int64
+}
+
+func (k *brittleKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if k.during != nil {
+		k.during()
+	}
+	if k.err != nil {
+		return nil, k.err
+	}
+	if k.closed.Load() > 0 {
+		return nil, signer.ErrClosed
+	}
+	return k.Signer.Sign(rand, digest, opts)
+}
+
+func (k *brittleKey) Close() error {
+	k.closed.Add(1)
+	return nil
+}
+
+// An opener says what an Identity opens next.
+type opener struct {
+	t      *testing.T
+	ca     *signertest.CA
+	during func()    // called in open, unless nil
+	until  time.Time // end of the certificates that new makes; zero: the CA's choice
+	now    func() time.Time
+
+	mu    sync.Mutex
+	key   *brittleKey // what open returns
+	err   error       // or this
+	opens int
+}
+
+func (o *opener) new(kind string) *brittleKey {
+	o.t.Helper()
+	key := signertest.NewKey(o.t, kind)
+	leaf := o.ca.Issue(o.t, key, func(c *x509.Certificate) {
+		if !o.until.IsZero() {
+			c.NotAfter = o.until
+		}
+	})
+	bound, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.key, o.err = &brittleKey{Signer: bound}, nil
+	return o.key
+}
+
+// fail has open fail.
+func (o *opener) fail(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.err = err
+}
+
+func (o *opener) open(context.Context) (signer.Signer, error) {
+	if o.during != nil {
+		o.during()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.opens++
+	if o.err != nil {
+		return nil, o.err
+	}
+	return o.key, nil
+}
+
+var errExpired = errors.New("the certificate has expired")
+
+func (o *opener) check(key signer.Signer) error {
+	if chain := key.Chain(); len(chain) > 0 && o.now().After(chain[0].NotAfter) {
+		return errExpired
+	}
+	return nil
+}
+
+func newOpener(t *testing.T) *opener {
+	t.Helper()
+	o := &opener{t: t, ca: signertest.NewCA(t, "root"), now: time.Now}
+	o.new("p256")
+	return o
+}
+
+// identity returns an Identity, which is closed at the end of the test.
+func identity(t *testing.T, config rotate.Config) *rotate.Identity {
+	t.Helper()
+	id, err := rotate.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { id.Close() })
+	return id
+}
+
+// open is a Config's Open of one key.
+func open(key signer.Signer) func(context.Context) (signer.Signer, error) {
+	return func(context.Context) (signer.Signer, error) { return key, nil }
+}
+
+func (o *opener) identity() *rotate.Identity {
+	o.t.Helper()
+	return identity(o.t, rotate.Config{Open: o.open, Check: o.check, Now: func() time.Time { return o.now() }})
+}
+
+// use makes one signature.
+func use(ctx context.Context, id *rotate.Identity) error {
+	key, err := id.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer key.Close()
+	_, err = key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256)
+	return err
+}
+
+func (o *opener) use(id *rotate.Identity, want error, opens int) {
+	o.t.Helper()
+	if err := use(o.t.Context(), id); !errors.Is(err, want) {
+		o.t.Errorf("error %v, want %v", err, want)
+	}
+	if o.opens != opens {
+		o.t.Errorf("opened %d times, want %d", o.opens, opens)
+	}
+}
+
+func wantStats(t *testing.T, id *rotate.Identity, reloads, failed int) {
+	t.Helper()
+	if got, want := id.Stats(), (rotate.Stats{Reloads: reloads, FailedReloads: failed}); got != want {
+		t.Errorf("stats %+v, want %+v", got, want)
+	}
+}
+
+// A device that is away is closed and opened anew; a PIN that it refuses then
+// is not tried again unless somebody asks for it.
+func TestDeviceThatIsAway(t *testing.T) {
+	o := newOpener(t)
+	id := o.identity()
+	first := o.key
+	o.use(id, nil, 1)
+	first.err = fmt.Errorf("gone: %w", signer.ErrUnavailable)
+	o.use(id, signer.ErrUnavailable, 1)
+	if n := first.closed.Load(); n != 1 {
+		t.Errorf("closed %d times", n)
+	}
+	o.err = signer.ErrUnavailable
+	o.use(id, signer.ErrUnavailable, 2)
+	o.use(id, signer.ErrUnavailable, 3)
+	o.err = fmt.Errorf("wrong: %w", signer.ErrPINIncorrect)
+	o.use(id, signer.ErrPINIncorrect, 4)
+	o.use(id, signer.ErrPINIncorrect, 4)
+	o.use(id, signer.ErrPINIncorrect, 4)
+	second := o.new("rsa2048")
+	if err := id.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o.use(id, nil, 5)
+	wantStats(t, id, 1, 3)
+	id.Close()
+	if a, b := first.closed.Load(), second.closed.Load(); a != 1 || b != 1 {
+		t.Errorf("closed %d and %d times", a, b)
+	}
+}
+
+// A pair that is exchanged in the middle of its use is closed after that.
+func TestExchangeInUse(t *testing.T) {
+	o := newOpener(t)
+	id := o.identity()
+	first := o.key
+	first.during = func() {
+		second := o.new("p256")
+		if err := id.Reload(t.Context()); err != nil {
+			t.Error(err)
+		}
+		second.during = nil
+		if n := first.closed.Load(); n != 0 {
+			t.Error("closed while it was in use")
+		}
+		first.during = nil
+	}
+	o.use(id, nil, 2)
+	if n := first.closed.Load(); n != 1 {
+		t.Errorf("closed %d times", n)
+	}
+	id.Close()
+	if n := o.key.closed.Load(); n != 1 {
+		t.Errorf("the second: closed %d times", n)
+	}
+}
+
+// An Identity that is closed closes its pair at once, also in the middle of a
+// use, and once, and opens no other any more.
+func TestCloseInUse(t *testing.T) {
+	o := newOpener(t)
+	id := o.identity()
+	first := o.key
+	first.during = func() {
+		id.Close()
+		if n := first.closed.Load(); n != 1 {
+			t.Errorf("closed %d times while it was in use", n)
+		}
+	}
+	o.use(id, signer.ErrClosed, 1)
+	o.new("p256")
+	if err := id.Reload(t.Context()); !errors.Is(err, signer.ErrClosed) {
+		t.Errorf("reload: %v", err)
+	}
+	o.use(id, signer.ErrClosed, 1)
+	if err := id.Run(t.Context()); !errors.Is(err, signer.ErrClosed) {
+		t.Errorf("run: %v", err)
+	}
+	if err := id.Close(); err != nil {
+		t.Errorf("closed again: %v", err)
+	}
+	if n := first.closed.Load(); n != 1 {
+		t.Errorf("closed %d times", n)
+	}
+	if len(id.Chain()) != 1 {
+		t.Error("the chain is gone")
+	}
+	wantStats(t, id, 0, 0)
+}
+
+// An Identity that is closed while another key is opened closes both.
+func TestCloseWhileOpening(t *testing.T) {
+	o := newOpener(t)
+	id := o.identity()
+	first := o.key
+	second := o.new("p256")
+	o.during = func() { id.Close() }
+	if err := id.Reload(t.Context()); !errors.Is(err, signer.ErrClosed) {
+		t.Errorf("reload: %v", err)
+	}
+	if a, b := first.closed.Load(), second.closed.Load(); a != 1 || b != 1 {
+		t.Errorf("closed %d and %d times", a, b)
+	}
+}
+
+// Close closes also what was exchanged and is still used.
+func TestCloseWhileDraining(t *testing.T) {
+	o := newOpener(t)
+	id := o.identity()
+	first := o.key
+	key, err := id.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := o.new("p256")
+	if err := id.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := first.closed.Load(); n != 0 {
+		t.Errorf("closed %d times while it was in use", n)
+	}
+	id.Close()
+	key.Close()
+	if a, b := first.closed.Load(), second.closed.Load(); a != 1 || b != 1 {
+		t.Errorf("closed %d and %d times", a, b)
+	}
+}
+
+// A pair that cannot be used is closed, and the one before stays.
+func TestCheck(t *testing.T) {
+	refused := errors.New("refused")
+	for _, c := range []struct {
+		name  string
+		check func(signer.Signer) error
+		err   error
+	}{
+		{"by the caller", func(signer.Signer) error { return refused }, refused},
+		{"without a certificate", nil, signer.ErrNoCertificate},
+	} {
+		o := newOpener(t)
+		var check func(signer.Signer) error
+		id := identity(t, rotate.Config{Open: o.open, Name: "the key", Check: func(key signer.Signer) error {
+			if check == nil {
+				return nil
+			}
+			return check(key)
+		}})
+		check = c.check
+		first := o.key
+		bad := o.new("p256")
+		bad.Signer = signer.FromKey(signertest.NewKey(t, "p256")) // without a certificate
+		if err := id.Reload(t.Context()); !errors.Is(err, c.err) {
+			t.Errorf("%s: error %v", c.name, err)
+		}
+		if a, b := first.closed.Load(), bad.closed.Load(); a != 0 || b != 1 {
+			t.Errorf("%s: closed %d and %d times", c.name, a, b)
+		}
+		o.use(id, nil, 2)
+		wantStats(t, id, 0, 1)
+	}
+}
+
+// What New refuses is closed.
+func TestNewChecks(t *testing.T) {
+	o := newOpener(t)
+	refused := errors.New("refused")
+	if _, err := rotate.New(t.Context(), rotate.Config{Open: o.open, Check: func(signer.Signer) error { return refused }}); !errors.Is(err, refused) {
+		t.Errorf("error %v", err)
+	}
+	if n := o.key.closed.Load(); n != 1 {
+		t.Errorf("closed %d times", n)
+	}
+	if _, err := rotate.New(t.Context(), rotate.Config{}); err == nil {
+		t.Error("no error without Open")
+	}
+}
+
+// A certificate that has expired is looked for anew before each use, and the
+// new one is used.
+func TestExpired(t *testing.T) {
+	o := newOpener(t)
+	id := o.identity()
+	o.use(id, nil, 1)
+	first := o.key
+	end := first.Chain()[0].NotAfter
+	o.now = func() time.Time { return end.Add(time.Second) }
+	second := o.new("p256")
+	second.Signer = first.Signer // as it was
+	o.use(id, nil, 2)
+	if a, b := first.closed.Load(), second.closed.Load(); a != 0 || b != 1 {
+		t.Errorf("not renewed: closed %d and %d times", a, b)
+	}
+	o.err = fmt.Errorf("wrong: %w", signer.ErrPINIncorrect)
+	o.use(id, nil, 3)
+	o.use(id, nil, 3) // the token is not locked
+	o.until = end.AddDate(1, 0, 0)
+	o.new("p256")
+	if err := id.Reload(t.Context()); err != nil {
+		t.Error(err)
+	}
+	o.use(id, nil, 4)
+	o.use(id, nil, 4)
+	if n := first.closed.Load(); n != 1 {
+		t.Errorf("renewed: closed %d times", n)
+	}
+	if end := id.Chain()[0].NotAfter; !end.Equal(o.until) {
+		t.Errorf("the certificate ends at %v, want %v", end, o.until)
+	}
+	wantStats(t, id, 1, 2)
+}
+
+// A key whose Close hangs does not keep its Identity from being closed.
+func TestCloseHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpener(t)
+		never := make(chan struct{})
+		defer close(never)
+		id, err := rotate.New(t.Context(), rotate.Config{Name: "the key", Open: open(stuckKey{o.key, never})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		err = id.Close()
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("Close took %v", took)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || err.Error() != "the key: the device hangs: context deadline exceeded" || signer.Hint(err) == "" {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// A stuckKey is closed when it is let go.
+type stuckKey struct {
+	signer.Signer
+	letGo <-chan struct{}
+}
+
+func (k stuckKey) Close() error {
+	<-k.letGo
+	return nil
+}
+
+// A device that hangs while it is opened keeps nobody for longer than the
+// timeout. It is opened by one call at a time, and what it gives too late is
+// closed.
+func TestOpenHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpener(t)
+		first := o.key
+		letGo := make(chan struct{})
+		var opens, most, now atomic.Int64
+		id, err := rotate.New(t.Context(), rotate.Config{Name: "the key", Timeout: 10 * time.Second, Open: func(context.Context) (signer.Signer, error) {
+			most.Store(max(most.Load(), now.Add(1)))
+			defer now.Add(-1)
+			if opens.Add(1) > 1 {
+				<-letGo
+			}
+			return o.key, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := o.new("p256")
+		running, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- id.Run(running) }()
+		for _, want := range []string{"the key: the device hangs: context deadline exceeded", "the key: still being opened: context deadline exceeded"} {
+			begin := time.Now()
+			err := id.Reload(t.Context())
+			if took := time.Since(begin); took > 11*time.Second || !errors.Is(err, context.DeadlineExceeded) || err.Error() != want {
+				t.Errorf("%v after %v, want %s", err, took, want)
+			}
+		}
+		if err := use(t.Context(), id); err != nil {
+			t.Errorf("the first key: %v", err)
+		}
+		id.RequestReload()
+		synctest.Wait()
+		stop()
+		begin := time.Now()
+		if err := <-done; !errors.Is(err, context.Canceled) || time.Since(begin) > 2*time.Second {
+			t.Errorf("Run ended with %v after %v", err, time.Since(begin))
+		}
+		close(letGo)
+		synctest.Wait()
+		if a, b := first.closed.Load(), late.closed.Load(); a != 0 || b != 1 {
+			t.Errorf("closed %d and %d times", a, b)
+		}
+		third := o.new("p256")
+		if err := id.Reload(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := most.Load(); n != 1 {
+			t.Errorf("%d opened it at once", n)
+		}
+		id.Close()
+		if a, b := first.closed.Load(), third.closed.Load(); a != 1 || b != 1 {
+			t.Errorf("closed %d and %d times", a, b)
+		}
+	})
+}
+
+// New does not hang in a device when ctx has ended.
+func TestNewHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpener(t)
+		letGo := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		_, err := rotate.New(ctx, rotate.Config{Name: "the key", Open: func(context.Context) (signer.Signer, error) {
+			<-letGo
+			return o.key, nil
+		}})
+		if !errors.Is(err, context.Canceled) || err.Error() != "the key: the device hangs: context canceled" {
+			t.Errorf("error %v", err)
+		}
+		close(letGo)
+		synctest.Wait()
+		if n := o.key.closed.Load(); n != 1 {
+			t.Errorf("closed %d times", n)
+		}
+	})
+}
+
+// Close ends an attempt that heeds its context.
+func TestCloseEndsReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpener(t)
+		id := identity(t, rotate.Config{Open: func(ctx context.Context) (signer.Signer, error) {
+			if o.opens++; o.opens > 1 {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return o.key, nil
+		}})
+		done := make(chan error, 2)
+		for range cap(done) { // the second waits for the first
+			go func() { done <- id.Reload(context.Background()) }()
+		}
+		synctest.Wait()
+		begin := time.Now()
+		id.Close()
+		for range cap(done) {
+			if err := <-done; !errors.Is(err, signer.ErrClosed) || time.Since(begin) > 0 {
+				t.Errorf("%v after %v", err, time.Since(begin))
+			}
+		}
+	})
+}
+
+// Those who wait for a device that is back have it opened once; and an attempt
+// that one of them calls off is not taken for the others'.
+func TestAcquireSharesOneReopening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpener(t)
+		var opens atomic.Int64
+		id := identity(t, rotate.Config{Open: func(ctx context.Context) (signer.Signer, error) {
+			if opens.Add(1) > 1 {
+				select {
+				case <-time.After(time.Second):
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			}
+			return o.key, o.err
+		}})
+		lose := func() {
+			t.Helper()
+			o.key.err = signer.ErrUnavailable
+			if err := use(t.Context(), id); !errors.Is(err, signer.ErrUnavailable) {
+				t.Fatalf("error %v", err)
+			}
+		}
+		all := func(ctx context.Context, want error, wantOpens int64) {
+			t.Helper()
+			before := opens.Load()
+			var wg sync.WaitGroup
+			for range 20 {
+				wg.Go(func() {
+					if err := use(ctx, id); !errors.Is(err, want) {
+						t.Errorf("error %v, want %v", err, want)
+					}
+				})
+			}
+			wg.Wait()
+			if n := opens.Load() - before; n != wantOpens {
+				t.Errorf("opened %d times, want %d", n, wantOpens)
+			}
+		}
+		lose()
+		o.err = errors.ErrUnsupported
+		all(t.Context(), errors.ErrUnsupported, 1)
+		o.new("p256")
+		all(t.Context(), nil, 1)
+
+		lose()
+		o.new("p256")
+		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- use(impatient, id) }()
+		synctest.Wait()
+		all(t.Context(), nil, 1)
+		if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// While the key is exchanged all the time, each borrower signs with a key that
+// is open and belongs to its certificate.
+func TestConcurrentUse(t *testing.T) {
+	ca := signertest.NewCA(t, "root")
+	fakes := make(chan *signertest.Fake, 1000)
+	id := identity(t, rotate.Config{Open: func(context.Context) (signer.Signer, error) {
+		key := signertest.NewKey(t, "p256")
+		f := &signertest.Fake{Key: key, Certificates: []*x509.Certificate{ca.Issue(t, key, nil)}}
+		fakes <- f
+		return f, nil
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	var borrowers sync.WaitGroup
+	for range 8 {
+		borrowers.Go(func() {
+			for ctx.Err() == nil {
+				key, err := id.Acquire(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err != nil {
+					t.Error(err)
+				}
+				if !signer.SamePublicKey(key.Public(), key.Chain()[0].PublicKey) {
+					t.Error("the certificate is of another key")
+				}
+				key.Close()
+			}
+		})
+	}
+	for range 50 {
+		if err := id.Reload(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	borrowers.Wait()
+	id.Close()
+	close(fakes)
+	for f := range fakes {
+		if n := f.Closes(); n != 1 {
+			t.Errorf("closed %d times", n)
+		}
+	}
+}
+
+// What Acquire lends is a Signer as every other. It is not the key: when it is
+// closed, others still sign, and when it is closed again, nothing happens.
+func TestLeaseIsASigner(t *testing.T) {
+	for _, limited := range []bool{false, true} {
+		t.Run(fmt.Sprintf("limited=%t", limited), func(t *testing.T) {
+			key := signertest.Key(t, "rsa2048")
+			fake := &signertest.LimitedFake{Fake: signertest.Fake{Key: key, Certificates: []*x509.Certificate{signertest.NewCA(t, "root").Issue(t, key, nil)}}}
+			fake.Schemes = pkcs1
+			id := identity(t, rotate.Config{Open: open(&fake.Fake)})
+			if limited {
+				id = identity(t, rotate.Config{Open: open(fake)})
+			}
+			acquire := func(t *testing.T) signer.Signer {
+				key, err := id.Acquire(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return key
+			}
+			if _, ok := acquire(t).(signer.SchemeLimiter); ok != limited {
+				t.Errorf("it is a SchemeLimiter: %t", ok)
+			}
+			signertest.Run(t, acquire)
+			one, other := acquire(t), acquire(t)
+			if err := errors.Join(one.Close(), one.Close()); err != nil {
+				t.Error(err)
+			}
+			if _, err := other.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err != nil || fake.Closes() != 0 {
+				t.Errorf("another borrower: %v; closed %d times", err, fake.Closes())
+			}
+		})
+	}
+}

@@ -1,0 +1,291 @@
+package rotate_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/file"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// Of files that change, a reload takes what is whole and fits.
+func TestRenewedFiles(t *testing.T) {
+	dir := t.TempDir()
+	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	write := func(name string, data []byte) {
+		t.Helper()
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	issue := func(key crypto.Signer) []byte { return signertest.CertPEM(ca.Issue(t, key, nil), ca.Cert) }
+	first, second, third := signertest.Key(t, "p256"), signertest.Key(t, "rsa2048"), signertest.NewKey(t, "p256")
+	write(certFile, issue(first))
+	write(keyFile, signertest.KeyPEM(t, first))
+
+	store := keystore.New(file.Backend{})
+	var latest signer.Signer // that was opened
+	id := identity(t, rotate.Config{
+		Open: func(ctx context.Context) (signer.Signer, error) {
+			key, err := store.OpenIdentity(ctx, keystore.Identity{Certificate: certFile, Key: keyFile}, keystore.Options{})
+			latest = key
+			return key, err
+		},
+		Check: func(key signer.Signer) error {
+			if end := key.Chain()[0].NotAfter; time.Now().After(end) {
+				return errExpired
+			}
+			return nil
+		},
+	})
+	used := latest
+	for _, step := range []struct {
+		name  string
+		setup func()
+		taken bool
+	}{
+		{"as they were", func() {}, true},
+		{"another key", func() { write(certFile, issue(second)); write(keyFile, signertest.KeyPEM(t, second)) }, true},
+		{"certificate renewed", func() { write(certFile, issue(second)) }, true},
+		{"certificate for a key that is not there yet", func() { write(certFile, issue(third)) }, false},
+		{"key torn", func() { write(keyFile, signertest.KeyPEM(t, third)[:50]) }, false},
+		{"key encrypted", func() { write(keyFile, encryptedKey(t, third)) }, false},
+		{"key there", func() { write(keyFile, signertest.KeyPEM(t, third)) }, true},
+		{"certificate expired", func() {
+			write(certFile, signertest.CertPEM(ca.Issue(t, third, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }), ca.Cert))
+		}, false},
+		{"certificate gone", func() {
+			if err := os.Remove(certFile); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		step.setup()
+		if err := id.Reload(t.Context()); (err == nil) != step.taken {
+			t.Errorf("%s: taken: %t, want %t: %v", step.name, err == nil, step.taken, err)
+		}
+		if err := use(t.Context(), id); err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
+		if step.taken {
+			if _, err := used.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); !errors.Is(err, signer.ErrClosed) {
+				t.Errorf("%s: the old key is not closed: %v", step.name, err)
+			}
+			used = latest
+		}
+	}
+}
+
+// encryptedKey needs a password that nobody gives.
+func encryptedKey(t *testing.T, key crypto.Signer) []byte {
+	t.Helper()
+	cmd := exec.Command(signertest.Require(t, "openssl", "openssl"), "pkcs8", "-topk8", "-passout", "pass:x")
+	cmd.Stdin = bytes.NewReader(signertest.KeyPEM(t, key))
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// A watched is an Identity whose Run is under way, in a bubble of synctest.
+type watched struct {
+	*opener
+	*rotate.Identity
+	file    string
+	reloads int // that Run told of
+	log     bytes.Buffer
+}
+
+// Write takes what is logged.
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.Write(p)
+}
+
+func (w *watched) wantLog(parts ...string) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, part := range parts {
+		if !strings.Contains(w.log.String(), part) {
+			w.t.Errorf("%q is not in the log:\n%s", part, &w.log)
+		}
+	}
+}
+
+func watch(t *testing.T, dir string, test func(w *watched)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &watched{opener: newOpener(t), file: filepath.Join(dir, "cert.pem")}
+		w.write("the first")
+		running, stop := context.WithCancel(t.Context())
+		id, err := rotate.New(t.Context(), rotate.Config{
+			Open:  w.open,
+			Files: []string{filepath.Join(dir, "key.pem"), w.file},
+			Reloaded: func(ctx context.Context) {
+				if ctx != running {
+					t.Error("Reloaded has another context than Run")
+				}
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.reloads++
+			},
+			Logger: slog.New(slog.NewTextHandler(w, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Identity = id
+		done := make(chan error, 1)
+		go func() { done <- id.Run(running) }()
+		test(w)
+		stop()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run ended with %v", err)
+		}
+		id.Close()
+	})
+}
+
+// write writes the file, each time with another length.
+func (w *watched) write(text string) {
+	w.t.Helper()
+	if err := os.WriteFile(w.file, []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// after says how many times the key was opened and reloaded after a time.
+func (w *watched) after(d time.Duration, opens, reloads int) {
+	w.t.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.opens != opens || w.reloads != reloads {
+		w.t.Errorf("opened %d times, %d reloads; want %d and %d", w.opens, w.reloads, opens, reloads)
+	}
+}
+
+func TestRunWatchesFiles(t *testing.T) {
+	watch(t, t.TempDir(), func(w *watched) {
+		w.after(time.Hour, 1, 0)
+		for n := range 10 { // while it is being written
+			w.write(strings.Repeat("x", 100+n))
+			w.after(2*time.Second, 1, 0)
+		}
+		w.after(4*time.Second, 2, 1)
+		w.after(time.Hour, 2, 1)
+		if err := os.Remove(w.file); err != nil {
+			t.Fatal(err)
+		}
+		w.after(5*time.Second, 3, 2)
+		w.wantLog(`level=INFO msg="key and certificate were reloaded" certificate_serial=`, "not_after=")
+		wantStats(t, w.Identity, 2, 0)
+	})
+}
+
+// What could not be loaded is tried again when it changes, and each minute.
+func TestRunRetries(t *testing.T) {
+	watch(t, t.TempDir(), func(w *watched) {
+		w.fail(signer.WithHint(errors.New("not whole"), "wait"))
+		w.write("torn")
+		w.after(5*time.Second, 2, 0)
+		w.after(10*time.Minute, 12, 0)
+		w.write("torn again")
+		w.after(5*time.Second, 13, 0)
+		w.wantLog(`level=WARN msg="key and certificate were not reloaded" error="not whole" hint=wait`)
+		wantStats(t, w.Identity, 0, 12)
+		w.new("p256")
+		w.after(time.Minute+5*time.Second, 14, 1)
+		w.after(time.Hour, 14, 1)
+	})
+}
+
+// A PIN that was refused is given again when files change or somebody asks, and
+// not each minute.
+func TestRunWithARefusedPIN(t *testing.T) {
+	for _, refused := range []error{signer.ErrPINIncorrect, signer.ErrPINLocked} {
+		watch(t, t.TempDir(), func(w *watched) {
+			w.fail(fmt.Errorf("no: %w", refused))
+			w.write("changed")
+			w.after(time.Hour, 2, 0)
+			w.write("changed again")
+			w.after(time.Hour, 3, 0)
+			w.RequestReload()
+			w.after(0, 4, 0)
+			w.new("p256")
+			w.after(time.Hour, 4, 0)
+			w.RequestReload()
+			w.after(0, 5, 1)
+		})
+	}
+}
+
+// Requests that come while a reload is under way become one more.
+func TestRequests(t *testing.T) {
+	watch(t, t.TempDir(), func(w *watched) {
+		w.during = func() {
+			w.during = nil
+			for range 10 {
+				w.RequestReload()
+			}
+		}
+		w.RequestReload()
+		w.after(0, 3, 2)
+	})
+}
+
+// What Acquire opened anew is not opened again for the change of the files.
+func TestRunAfterAcquire(t *testing.T) {
+	watch(t, t.TempDir(), func(w *watched) {
+		w.key.err = signer.ErrUnavailable
+		w.use(w.Identity, signer.ErrUnavailable, 1)
+		w.new("p256")
+		w.write("changed")
+		w.use(w.Identity, nil, 2)
+		w.after(time.Hour, 2, 0)
+	})
+}
+
+// A file that changes while the key is opened for the first time is opened
+// again.
+func TestChangeWhileOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &watched{opener: newOpener(t), file: filepath.Join(t.TempDir(), "cert.pem")}
+		w.write("the first")
+		w.during = func() {
+			w.during = nil
+			w.write("changed")
+		}
+		id, err := rotate.New(t.Context(), rotate.Config{Open: w.open, Files: []string{w.file}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer id.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := id.Run(ctx); !errors.Is(err, context.DeadlineExceeded) || w.opens != 2 {
+			t.Errorf("%v; opened %d times, want 2", err, w.opens)
+		}
+	})
+}

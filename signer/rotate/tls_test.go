@@ -1,0 +1,108 @@
+package rotate_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+var pkcs1 = []tls.SignatureScheme{tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512}
+
+// handshake connects a server and a client, and returns their leaf certificates.
+func handshake(server, client *tls.Config) (serverLeaf, clientLeaf *x509.Certificate, _ error) {
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	done := make(chan error, 1)
+	s, c := tls.Server(a, server), tls.Client(b, client)
+	go func() {
+		defer a.Close()
+		_, err := s.Write([]byte{1}) // a client learns only after its handshake that it is refused
+		done <- err
+	}()
+	_, err := c.Read(make([]byte, 1))
+	b.Close()
+	if err := errors.Join(err, <-done); err != nil {
+		return nil, nil, err
+	}
+	return c.ConnectionState().PeerCertificates[0], s.ConnectionState().PeerCertificates[0], nil
+}
+
+// Each handshake has the key that is in use when it begins, on both sides, and
+// gives it back.
+func TestTLS(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server, client := newOpener(t), newOpener(t)
+				serverID, clientID := server.identity(), client.identity()
+				roots := func(o *opener) *x509.CertPool {
+					pool := x509.NewCertPool()
+					pool.AddCert(o.ca.Cert)
+					return pool
+				}
+				serverConfig := &tls.Config{MinVersion: version, MaxVersion: version, GetCertificate: serverID.GetCertificate,
+					ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots(client)}
+				clientConfig := &tls.Config{MinVersion: version, MaxVersion: version, GetClientCertificate: clientID.GetClientCertificate,
+					InsecureSkipVerify: true} // the certificates are of a client
+				for range 3 {
+					keys := [2]*brittleKey{server.key, client.key}
+					atServer, atClient, err := handshake(serverConfig, clientConfig)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !atServer.Equal(keys[0].Chain()[0]) || !atClient.Equal(keys[1].Chain()[0]) {
+						t.Error("another certificate than that in use")
+					}
+					synctest.Wait()
+					for i, o := range []*opener{server, client} {
+						o.new("p256")
+						if err := []*rotate.Identity{serverID, clientID}[i].Reload(t.Context()); err != nil {
+							t.Error(err)
+						}
+						if n := keys[i].closed.Load(); n != 1 {
+							t.Errorf("closed %d times: the handshake did not give it back", n)
+						}
+					}
+				}
+				// crypto/tls does not wrap the error of a signature.
+				server.key.err = signer.ErrUnavailable
+				if _, _, err := handshake(serverConfig, clientConfig); err == nil {
+					t.Error("no error of a key whose device is away")
+				}
+				synctest.Wait()
+				if n := server.key.closed.Load(); n != 1 {
+					t.Errorf("a key whose device is away is closed %d times", n)
+				}
+				server.new("p256")
+				if _, _, err := handshake(serverConfig, clientConfig); err != nil {
+					t.Errorf("after the device came back: %v", err)
+				}
+				serverID.Close()
+				if _, _, err := handshake(serverConfig, clientConfig); err == nil {
+					t.Error("no error after Close")
+				}
+			})
+		})
+	}
+}
+
+// A key that makes some signatures only is asked for no others.
+func TestTLSWithALimitedKey(t *testing.T) {
+	key := signertest.Key(t, "rsa2048")
+	limited := &signertest.LimitedFake{Fake: signertest.Fake{Key: key, Certificates: []*x509.Certificate{signertest.NewCA(t, "root").Issue(t, key, nil)}}, Schemes: pkcs1}
+	id := identity(t, rotate.Config{Open: open(limited)})
+	peer := newOpener(t).identity()
+	client := &tls.Config{MaxVersion: tls.VersionTLS12, InsecureSkipVerify: true, GetClientCertificate: peer.GetClientCertificate}
+	server := &tls.Config{GetCertificate: id.GetCertificate, ClientAuth: tls.RequireAnyClientCert}
+	if _, _, err := handshake(server, client); err != nil {
+		t.Error(err)
+	}
+}
