@@ -38,13 +38,17 @@ func Example() {
 	issue(certFile, keyFile, "first")
 
 	store := keystore.New(file.Backend{}) // or all.New() of keystore/all
+	refs, err := keystore.ParseIdentity(certFile, keyFile)
+	if err != nil {
+		log.Fatal(err)
+	}
 	reloaded := make(chan struct{})
 	ctx, stop := context.WithCancel(context.Background())
 	id, err := rotate.New(ctx, rotate.Config{
 		Open: func(ctx context.Context) (signer.Signer, error) {
-			return store.OpenIdentity(ctx, keystore.Identity{Certificate: certFile, Key: keyFile}, keystore.Options{})
+			return store.OpenIdentity(ctx, refs, keystore.Options{})
 		},
-		Files:    []string{certFile, keyFile},
+		Files:    store.Uses(refs.Certificate, refs.Key).Files,
 		Reloaded: func(context.Context) { close(reloaded) },
 	})
 	if err != nil {

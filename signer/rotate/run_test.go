@@ -41,10 +41,14 @@ func TestRenewedFiles(t *testing.T) {
 	write(keyFile, signertest.KeyPEM(t, first))
 
 	store := keystore.New(file.Backend{})
+	refs, err := keystore.ParseIdentity(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var latest signer.Signer // that was opened
 	id := identity(t, rotate.Config{
 		Open: func(ctx context.Context) (signer.Signer, error) {
-			key, err := store.OpenIdentity(ctx, keystore.Identity{Certificate: certFile, Key: keyFile}, keystore.Options{})
+			key, err := store.OpenIdentity(ctx, refs, keystore.Options{})
 			latest = key
 			return key, err
 		},

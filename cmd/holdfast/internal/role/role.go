@@ -32,7 +32,7 @@ type Role struct {
 	Region string
 
 	Identity *rotate.Identity // its key and certificate
-	Client   *rolesanywhere.RotatingClient
+	Client   *rolesanywhere.Client
 	Cache    *credentials.Cache
 
 	// Tried is closed after the first attempt of the Cache to obtain
@@ -47,7 +47,7 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 	config := s.Config
 	config.Logger = base.With("role", s.Name)
 	config.CertificateName = s.Key.CertificateName()
-	r := &Role{Name: s.Name, Port: s.Port, ARN: config.RoleARN, Region: config.SigningRegion(), Tried: make(chan struct{})}
+	r := &Role{Name: s.Name, Port: s.Port, ARN: config.RoleARN, Region: config.TrustAnchorRegion(), Tried: make(chan struct{})}
 	identity, err := rotate.New(ctx, rotate.Config{
 		Open:     func(ctx context.Context) (signer.Signer, error) { return s.Key.OpenAnew(ctx, a, base) },
 		Check:    config.CheckSigner,
