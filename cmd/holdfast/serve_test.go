@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -198,7 +199,7 @@ func TestAuthToken(t *testing.T) {
 	// Somebody else's file is read again when it changes, and is left alone.
 	write := func(text string) {
 		t.Helper()
-		if err := writeSecret(path, []byte(text)); err != nil {
+		if err := (atomicfile.File{Name: path}).Replace([]byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,14 +19,15 @@ const module = "github.com/holdfast-dev/holdfast"
 // Nothing flows back: vending never imports keystore, a backend never imports
 // rolesanywhere or another backend.
 var mayImport = map[string][]string{
-	"internal/await":    {},
-	"signer":            {},
-	"signer/signertest": {"signer"},
+	"internal/atomicfile": {},
+	"internal/await":      {},
+	"signer":              {},
+	"signer/signertest":   {"signer"},
 
 	"keystore":          {"signer"},
 	"keystore/file":     {"signer", "keystore"},
 	"pkcs11":            {"signer", "keystore"},
-	"tpm":               {"signer", "keystore"},
+	"tpm":               {"signer", "keystore", "internal/atomicfile"},
 	"winstore":          {"signer", "keystore"},
 	"keychain":          {"signer", "keystore", "keychain/internal/native", "keychain/internal/secfw"},
 	"pkcs11/pkcs11test": {},
@@ -42,12 +43,12 @@ var mayImport = map[string][]string{
 
 	"rolesanywhere":                        {"signer", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/sigv4x509":              {},
-	"rolesanywhere/credentials":            {},
+	"rolesanywhere/credentials":            {"internal/atomicfile"},
 	"rolesanywhere/credentials/process":    {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/imds":       {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/container":  {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/loopback":   {},
-	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials"},
+	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials", "internal/atomicfile"},
 	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/awssdk":                 {"rolesanywhere/credentials"},
 

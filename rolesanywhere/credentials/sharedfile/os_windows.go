@@ -25,6 +25,3 @@ func tryLock(f *os.File) (held bool, err error) {
 
 // keepOwner has nothing to do: a new file takes the access list of its folder.
 func keepOwner(*os.File, fs.FileInfo) error { return nil }
-
-// syncFolder has nothing to do: Windows flushes no folders.
-func syncFolder(string) error { return nil }
