@@ -21,13 +21,14 @@ const module = "github.com/holdfast-dev/holdfast"
 var mayImport = map[string][]string{
 	"internal/atomicfile": {},
 	"internal/await":      {},
+	"internal/filelock":   {},
 	"signer":              {},
 	"signer/signertest":   {"signer"},
 
 	"keystore":          {"signer"},
 	"keystore/file":     {"signer", "keystore"},
 	"pkcs11":            {"signer", "keystore"},
-	"tpm":               {"signer", "keystore", "internal/atomicfile"},
+	"tpm":               {"signer", "keystore", "internal/atomicfile", "internal/filelock"},
 	"winstore":          {"signer", "keystore"},
 	"keychain":          {"signer", "keystore", "keychain/internal/native", "keychain/internal/secfw"},
 	"pkcs11/pkcs11test": {},
@@ -43,12 +44,12 @@ var mayImport = map[string][]string{
 
 	"rolesanywhere":                        {"signer", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/sigv4x509":              {},
-	"rolesanywhere/credentials":            {"internal/atomicfile"},
+	"rolesanywhere/credentials":            {"internal/atomicfile", "internal/filelock"},
 	"rolesanywhere/credentials/process":    {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/imds":       {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/container":  {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/loopback":   {},
-	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials", "internal/atomicfile"},
+	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials", "internal/atomicfile", "internal/filelock"},
 	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/awssdk":                 {"rolesanywhere/credentials"},
 

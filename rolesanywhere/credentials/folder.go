@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/atomicfile"
+	"github.com/holdfast-dev/holdfast/internal/filelock"
 )
 
 // A Folder is a [Store] of files, which it also locks for processes that make
@@ -181,8 +183,8 @@ func (f *Folder) TryLock(key string) (unlock func(), err error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := lockFile(file); err != nil {
-			return nil, errors.Join(err, file.Close())
+		if held, err := filelock.TryLock(file); !held {
+			return nil, errors.Join(cmp.Or(err, ErrLocked), file.Close())
 		}
 		opened, openedErr := file.Stat()
 		named, namedErr := f.root.Lstat(name)

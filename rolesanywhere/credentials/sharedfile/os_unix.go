@@ -3,7 +3,6 @@
 package sharedfile
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"syscall"
@@ -18,19 +17,6 @@ const isPOSIX = true
 const openFlags = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
 const errLoop = unix.ELOOP
-
-func tryLock(f *os.File) (held bool, err error) {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EWOULDBLOCK):
-			return false, nil
-		default:
-			return err == nil, err
-		}
-	}
-}
 
 // keepOwner gives f the owner and group of another file. Only root gives a file
 // to somebody else, and only members of a group to that.
