@@ -22,15 +22,16 @@ var mayImport = map[string][]string{
 	"internal/atomicfile": {},
 	"internal/await":      {},
 	"internal/filelock":   {},
+	"internal/logging":    {},
 	"signer":              {},
 	"signer/signertest":   {"signer"},
 
-	"keystore":          {"signer"},
-	"keystore/file":     {"signer", "keystore"},
+	"keystore":          {"signer", "internal/logging", "internal/await"},
+	"keystore/file":     {"signer", "keystore", "internal/await"},
 	"pkcs11":            {"signer", "keystore"},
-	"tpm":               {"signer", "keystore", "internal/atomicfile", "internal/filelock"},
+	"tpm":               {"signer", "keystore", "internal/atomicfile", "internal/filelock", "internal/logging"},
 	"winstore":          {"signer", "keystore"},
-	"keychain":          {"signer", "keystore", "keychain/internal/native", "keychain/internal/secfw"},
+	"keychain":          {"signer", "keystore", "keychain/internal/native", "keychain/internal/secfw", "internal/logging", "internal/await"},
 	"pkcs11/pkcs11test": {},
 	"pkcs11/interop":    {}, // tests alone
 	"tpm/tpmtest":       {},
@@ -42,15 +43,15 @@ var mayImport = map[string][]string{
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
-	"rolesanywhere":                        {"signer", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
+	"rolesanywhere":                        {"signer", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "internal/logging"},
 	"rolesanywhere/sigv4x509":              {},
-	"rolesanywhere/credentials":            {"internal/atomicfile", "internal/filelock"},
+	"rolesanywhere/credentials":            {"internal/atomicfile", "internal/filelock", "internal/logging"},
 	"rolesanywhere/credentials/process":    {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/imds":       {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/container":  {"rolesanywhere/credentials"},
-	"rolesanywhere/credentials/loopback":   {},
-	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials", "internal/atomicfile", "internal/filelock"},
-	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
+	"rolesanywhere/credentials/loopback":   {"internal/logging"},
+	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials", "internal/atomicfile", "internal/filelock", "internal/logging"},
+	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/credentials", "internal/logging"},
 	"rolesanywhere/awssdk":                 {"rolesanywhere/credentials"},
 
 	"cmd/holdfast": nil, // anything but a backend past keystore/all

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
 // A Shared is a [Source] whose credentials all processes of a user share
@@ -172,9 +174,4 @@ func (s *Shared) now() time.Time {
 	return s.Now()
 }
 
-func (s *Shared) logger() *slog.Logger {
-	if s.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return s.Logger
-}
+func (s *Shared) logger() *slog.Logger { return logging.OrDiscard(s.Logger) }
