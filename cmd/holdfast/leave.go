@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -21,26 +22,12 @@ func orLeave(ctx context.Context, what string, f func() error) error {
 // after ctx ended: modules for devices know no context. The process is to end.
 // The error then is of what, such as a key, and wraps that of ctx.
 func getOrLeave[T any](ctx context.Context, what string, f func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		value, err := f()
-		done <- result{value, err}
-	}()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-ctx.Done():
-	}
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-time.After(hangs):
-		var none T
-		return none, signer.WithHint(fmt.Errorf("%s: the device hangs: %w", what, ctx.Err()),
+	later, cancel := await.Later(ctx, hangs)
+	defer cancel()
+	value, inTime, err := await.InTime(later, f, nil)
+	if !inTime {
+		err = signer.WithHint(fmt.Errorf("%s: the device hangs: %w", what, ctx.Err()),
 			"interrupted; before you run it again, reconnect the device or restart the service that it is behind, such as pcscd")
 	}
+	return value, err
 }

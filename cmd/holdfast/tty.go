@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"github.com/holdfast-dev/holdfast/internal/await"
 )
 
 // terminal is a tty on the files of the controlling terminal.
@@ -25,24 +27,15 @@ func (t terminal) ReadPassword(ctx context.Context, prompt string) ([]byte, erro
 		_ = term.Restore(fd, state) // the terminal may be gone
 		fmt.Fprintln(t.out)
 	}()
-	type result struct {
-		pin string
-		err error
-	}
-	done := make(chan result, 1)
-	go func() { // stays behind if ctx ends first: a read of a terminal cannot be interrupted
-		pin, err := term.NewTerminal(t, "").ReadPassword(prompt)
-		done <- result{pin, err}
-	}()
-	select {
-	case r := <-done:
-		if errors.Is(r.err, io.EOF) {
-			return nil, errors.New("interrupted")
-		}
-		return []byte(r.pin), r.err
-	case <-ctx.Done():
+	// A read of a terminal cannot be interrupted.
+	pin, inTime, err := await.InTime(ctx, func() (string, error) { return term.NewTerminal(t, "").ReadPassword(prompt) }, nil)
+	switch {
+	case !inTime:
 		return nil, ctx.Err()
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("interrupted")
 	}
+	return []byte(pin), err
 }
 
 func (t terminal) Read(p []byte) (int, error)  { return t.in.Read(p) }
