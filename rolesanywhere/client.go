@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -69,7 +70,7 @@ var _ credentials.Source = (*Client)(nil)
 // New returns a Client for cfg, which it checks without sending anything. The
 // Signer stays the caller's, who closes it after the last use of the Client.
 func New(cfg Config) (*Client, error) {
-	c := &Client{cfg: cfg, pause: pause}
+	c := &Client{cfg: cfg, pause: await.Pause}
 	if cfg.Signer == nil {
 		return nil, fmt.Errorf("%w: no signer", ErrConfig)
 	}

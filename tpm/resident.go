@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -139,7 +140,7 @@ func (r *resident) open(ctx context.Context) (*device, error) {
 		r.spare = nil
 		return d, nil
 	}
-	if err := wait(ctx, time.Until(r.yield)); err != nil {
+	if err := await.Pause(ctx, time.Until(r.yield)); err != nil {
 		return nil, err
 	}
 	d, err := r.dial.open(ctx, r.cfg.Device)

@@ -1,5 +1,5 @@
-// Package await bounds calls that heed no context, such as those of a vendor's
-// module, of a decoder, or a read of a terminal.
+// Package await bounds what heeds no context: calls such as those of a vendor's
+// module, of a decoder, or a read of a terminal; and pauses.
 package await
 
 import (
@@ -54,5 +54,17 @@ func Later(ctx context.Context, grace time.Duration) (later context.Context, can
 	return later, func() {
 		stop()
 		end(nil)
+	}
+}
+
+// Pause returns when d is over, or the error of ctx if that ends first.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

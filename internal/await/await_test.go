@@ -95,3 +95,27 @@ func TestLaterIsCancelled(t *testing.T) {
 		}
 	})
 }
+
+func TestPause(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		d    time.Duration
+		want error
+		took time.Duration
+	}{
+		{"over", time.Second, nil, time.Second},
+		{"interrupted", time.Hour, context.DeadlineExceeded, time.Minute},
+		{"none", -time.Second, nil, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.ErrUnsupported)
+				defer cancel()
+				begin := time.Now()
+				if err := Pause(ctx, c.d); err != c.want || time.Since(begin) != c.took {
+					t.Errorf("%v after %v; want %v after %v", err, time.Since(begin), c.want, c.took)
+				}
+			})
+		})
+	}
+}

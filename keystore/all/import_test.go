@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"keystore":          {"signer", "internal/logging", "internal/await"},
 	"keystore/file":     {"signer", "keystore", "internal/await"},
 	"pkcs11":            {"signer", "keystore"},
-	"tpm":               {"signer", "keystore", "internal/atomicfile", "internal/filelock", "internal/logging"},
+	"tpm":               {"signer", "keystore", "internal/atomicfile", "internal/filelock", "internal/logging", "internal/await"},
 	"winstore":          {"signer", "keystore"},
 	"keychain":          {"signer", "keystore", "keychain/internal/native", "keychain/internal/secfw", "internal/logging", "internal/await"},
 	"pkcs11/pkcs11test": {},
@@ -43,9 +43,9 @@ var mayImport = map[string][]string{
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
-	"rolesanywhere":                        {"signer", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "internal/logging"},
+	"rolesanywhere":                        {"signer", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "internal/logging", "internal/await"},
 	"rolesanywhere/sigv4x509":              {},
-	"rolesanywhere/credentials":            {"internal/atomicfile", "internal/filelock", "internal/logging"},
+	"rolesanywhere/credentials":            {"internal/atomicfile", "internal/filelock", "internal/logging", "internal/await"},
 	"rolesanywhere/credentials/process":    {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/imds":       {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/container":  {"rolesanywhere/credentials"},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
@@ -79,12 +80,8 @@ func (s *Shared) Credentials(ctx context.Context) (Credentials, error) {
 			s.logger().Warn("another process holds the cache and does not come to an end; not waiting for it", "waited", patience)
 			return s.renew(ctx, f)
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return Credentials{}, fmt.Errorf("waiting for credentials of another process: %w", ctx.Err())
+		if err := await.Pause(ctx, pause); err != nil {
+			return Credentials{}, fmt.Errorf("waiting for credentials of another process: %w", err)
 		}
 	}
 }
