@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
@@ -61,12 +62,7 @@ func reference(label, token string, s keystore.Selector) keystore.Ref {
 	return keystore.Ref{Scheme: scheme, Rest: rest}
 }
 
-func (c Config) logger() *slog.Logger {
-	if c.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return c.Logger
-}
+func (c Config) logger() *slog.Logger { return logging.OrDiscard(c.Logger) }
 
 func (c Config) now() time.Time {
 	if c.Now == nil {

@@ -135,7 +135,7 @@ func TestOpenHeedsContextOverTheDouble(t *testing.T) {
 	opened := make(chan error)
 	closed := make(chan struct{})
 	go func() {
-		_, err := await(ctx, func() (*Key, error) { return openNow(Config{}, d.API) },
+		_, err := answer(ctx, func() (*Key, error) { return openNow(Config{}, d.API) },
 			func(k *Key) { k.Close(); close(closed) })
 		opened <- err
 	}()

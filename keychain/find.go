@@ -177,7 +177,7 @@ func join(errs []error) error {
 
 // certificates returns the chain of the one identity that cfg names.
 func certificates(ctx context.Context, cfg Config, sys native.System) ([]*x509.Certificate, error) {
-	return await(ctx, func() ([]*x509.Certificate, error) {
+	return answer(ctx, func() ([]*x509.Certificate, error) {
 		found, err := search(cfg, sys)
 		defer found.release()
 		if err != nil {
@@ -188,7 +188,7 @@ func certificates(ctx context.Context, cfg Config, sys native.System) ([]*x509.C
 			return nil, err
 		}
 		return chainOf(id.cert, cfg, sys), nil
-	}, func([]*x509.Certificate) {})
+	}, nil)
 }
 
 // chainOf returns leaf and its issuers, as far as the keychains have them. It
@@ -216,8 +216,8 @@ func chainOf(leaf *x509.Certificate, cfg Config, sys native.System) []*x509.Cert
 
 // list returns the identities that cfg selects, also beside an error.
 func list(ctx context.Context, cfg Config, sys native.System) ([]keystore.Entry, error) {
-	var failed error // written before await returns without an error
-	entries, err := await(ctx, func() (entries []keystore.Entry, err error) {
+	var failed error // written before answer returns without an error
+	entries, err := answer(ctx, func() (entries []keystore.Entry, err error) {
 		found, err := search(cfg, sys)
 		defer found.release()
 		if err != nil {
@@ -239,7 +239,7 @@ func list(ctx context.Context, cfg Config, sys native.System) ([]keystore.Entry,
 			})
 		}
 		return entries, nil
-	}, func([]keystore.Entry) {})
+	}, nil)
 	if err != nil {
 		return nil, err
 	}

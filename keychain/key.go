@@ -10,6 +10,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keychain/internal/native"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -39,7 +40,7 @@ func Open(ctx context.Context, cfg Config) (*Key, error) {
 }
 
 func open(ctx context.Context, cfg Config, sys native.System) (*Key, error) {
-	return await(ctx, func() (*Key, error) { return openNow(cfg, sys) }, func(k *Key) { _ = k.Close() })
+	return answer(ctx, func() (*Key, error) { return openNow(cfg, sys) }, func(k *Key) { _ = k.Close() })
 }
 
 func openNow(cfg Config, sys native.System) (*Key, error) {
@@ -66,30 +67,14 @@ func openNow(cfg Config, sys native.System) (*Key, error) {
 	return k, nil
 }
 
-// await returns what f returns, or the error of ctx once that is done. drop
-// gets what f returns after that.
-func await[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
-	type result struct {
-		value T
-		err   error
+// answer returns what f returns, or the error of ctx once that is done. drop
+// gets what f returns after that; nil discards it.
+func answer[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
+	value, answered, err := await.InTime(ctx, f, drop)
+	if !answered {
+		err = fmt.Errorf("macOS has not answered: %w", ctx.Err())
 	}
-	done := make(chan result, 1)
-	go func() {
-		value, err := f()
-		done <- result{value, err}
-	}()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-ctx.Done():
-		go func() {
-			if r := <-done; r.err == nil {
-				drop(r.value)
-			}
-		}()
-		var zero T
-		return zero, fmt.Errorf("macOS has not answered: %w", ctx.Err())
-	}
+	return value, err
 }
 
 // Public implements [crypto.Signer].

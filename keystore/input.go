@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -201,21 +202,7 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 func readStdin(ctx context.Context, r io.Reader) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, stdinPatience, errStdinOpen)
 	defer cancel()
-	type result struct {
-		data []byte
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		data, err := readAll(r, MaxInput)
-		done <- result{data, err}
-	}()
-	select {
-	case res := <-done:
-		return res.data, res.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+	return await.Result(ctx, func() ([]byte, error) { return readAll(r, MaxInput) }, nil)
 }
 
 var errStdinOpen = signer.WithHint(fmt.Errorf("standard input does not end within %v", stdinPatience),

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -62,12 +63,7 @@ type Options struct {
 	store  *Store  // set by the Store
 }
 
-func (o Options) logger() *slog.Logger {
-	if o.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return o.Logger
-}
+func (o Options) logger() *slog.Logger { return logging.OrDiscard(o.Logger) }
 
 // A Store opens references by a fixed list of backends. It is safe for
 // concurrent use.

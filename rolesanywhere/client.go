@@ -12,6 +12,8 @@ import (
 	"path"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/rotate"
@@ -79,7 +81,7 @@ func New(cfg Config) (*Client, error) {
 }
 
 func newClient(cfg Config) (*Client, error) {
-	c := &Client{cfg: cfg, pause: pause}
+	c := &Client{cfg: cfg, pause: await.Pause}
 	if err := c.init(); err != nil {
 		return nil, err
 	}
@@ -185,9 +187,7 @@ func (c *Client) setDefaults() (err error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger = logging.OrDiscard(cfg.Logger)
 	return nil
 }
 

@@ -76,17 +76,6 @@ func jitter(attempt int) time.Duration {
 	return limit/2 + rand.N(limit)
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // A transient error may pass by itself, after a time that the service may give.
 type transient struct {
 	err   error

@@ -50,7 +50,7 @@ var mutations = []mutation{
 	{"leak a key that may not sign", outer, "\t\tkey.Release()\n\t\treturn nil, signer", "\t\treturn nil, signer"},
 	{"leak the key of each signature", outer, "\tdefer key.Release()\n", ""},
 	{"leak the key on Close", outer, "\tif key != nil {\n\t\tkey.Release()\n", "\tif key != nil {\n"},
-	{"leak a key that comes too late", outer, "drop(r.value)", "_ = r.value"},
+	{"leak a key that comes too late", outer, "func(k *Key) { _ = k.Close() }", "nil"},
 
 	// Too many
 	{"no retain of an identity", item, "identity{a, a.cf.Retain(ref)}", "identity{a, ref}"},
@@ -95,7 +95,7 @@ var mutations = []mutation{
 	{"any salt", choice, "m.Padding == signer.PSS && m.SaltLen", "false && m.SaltLen"},
 	{"schemes that the key does not have", choice, " && supported(a.name)", ""},
 	{"the length of a digest is not checked", outer, "\tm, err := signer.MechanismFor(k.pub, digest, opts)\n", "\tm, err := signer.MechanismFor(k.pub, make([]byte, opts.HashFunc().Size()), opts)\n"},
-	{"the context is not heeded", outer, "case <-ctx.Done():", "case <-make(chan bool):"},
+	{"the context is not heeded", outer, "await.InTime(ctx,", "await.InTime(context.WithoutCancel(ctx),"},
 	{"label is not compared", find, "cfg.Label == id.label", "true"},
 	{"another certificate of the key is the leaf", find, " && !signer.SamePublicKey(c.PublicKey, leaf.PublicKey)", ""},
 }

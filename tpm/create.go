@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -80,12 +81,8 @@ func create(ctx context.Context, cfg CreateConfig, template tpm2.TPMTPublic, dat
 	if !isHierarchy(f.parent) && !persistent(f.parent) {
 		return nil, fmt.Errorf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f.parent))
 	}
-	log := cfg.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	r := &resident{
-		cfg: Config{Device: cfg.Device}, dial: dial, log: log, file: f, area: template,
+		cfg: Config{Device: cfg.Device}, dial: dial, log: logging.OrDiscard(cfg.Logger), file: f, area: template,
 		password:       password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.Ref, size: maxDigest / 2},
 		parentPassword: password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cfg.Ref, size: maxDigest},
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -83,25 +84,13 @@ func (p patience) await(ctx context.Context, open func() (*device, error)) (*dev
 		if !errors.Is(err, errBusy) {
 			return d, err
 		}
-		if err := wait(ctx, pause/2+rand.N(pause)); err != nil {
+		if err := await.Pause(ctx, pause/2+rand.N(pause)); err != nil {
 			if caller.Err() == nil {
 				err = fmt.Errorf("waited %v: %w", p.busy, signer.ErrUnavailable)
 			}
 			return nil, signer.WithHint(fmt.Errorf("%w: %w", errBusy, err), "/dev/tpmrm0 has a resource manager, which lets programs share the TPM")
 		}
 		pause = min(2*pause, 8*time.Millisecond)
-	}
-}
-
-// wait returns when d is over, or the error of ctx.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

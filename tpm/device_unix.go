@@ -3,6 +3,7 @@
 package tpm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-tpm/tpm2/transport"
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-dev/holdfast/internal/filelock"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -167,12 +169,8 @@ func (p patience) openCharDevice(_ context.Context, path string) (*device, error
 	}
 	f := os.NewFile(uintptr(fd), path)
 	if !managed {
-		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = errBusy
-		}
-		if err != nil {
-			return nil, errors.Join(err, f.Close())
+		if held, err := filelock.TryLock(f); !held {
+			return nil, errors.Join(cmp.Or(err, errBusy), f.Close())
 		}
 	}
 	return &device{TPM: &charDevice{f: f, patience: p}, close: f.Close, managed: managed}, nil

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -121,35 +121,23 @@ func existing(path string) error {
 
 // writeNew makes a file for its owner alone, whole or not at all.
 func writeNew(path string, data []byte) error {
-	err := linkNew(path, data)
+	f := atomicfile.File{Name: path}
+	err := f.Create(data)
+	if err == nil {
+		err = f.SyncFolder()
+	}
 	// The name of the file that becomes it means nothing to anybody.
 	var pathErr *fs.PathError
 	var linkErr *os.LinkError
 	switch {
+	case errors.Is(err, fs.ErrExist):
+		return existing(path)
 	case errors.As(err, &pathErr):
 		return &fs.PathError{Op: "make", Path: path, Err: pathErr.Err}
 	case errors.As(err, &linkErr):
 		return &fs.PathError{Op: "make", Path: path, Err: linkErr.Err}
 	}
 	return err
-}
-
-func linkNew(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".holdfast-*")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); errors.Is(err, os.ErrExist) {
-		return existing(path)
-	} else if err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
 }
 
 // persist keeps a key in the TPM under the handle of cfg.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -52,10 +54,7 @@ const (
 )
 
 func newResident(ctx context.Context, cfg Config, dial dialer) (*resident, error) {
-	r := &resident{cfg: cfg, dial: dial, log: cfg.Logger, handle: cfg.Handle}
-	if r.log == nil {
-		r.log = slog.New(slog.DiscardHandler)
-	}
+	r := &resident{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: cfg.Handle}
 	var err error
 	if cfg.Handle != 0 {
 		err = r.discover(ctx)
@@ -141,7 +140,7 @@ func (r *resident) open(ctx context.Context) (*device, error) {
 		r.spare = nil
 		return d, nil
 	}
-	if err := wait(ctx, time.Until(r.yield)); err != nil {
+	if err := await.Pause(ctx, time.Until(r.yield)); err != nil {
 		return nil, err
 	}
 	d, err := r.dial.open(ctx, r.cfg.Device)

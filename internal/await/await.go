@@ -1,5 +1,5 @@
-// Package await bounds calls that heed no context, such as those of a vendor's
-// module, of a decoder, or a read of a terminal.
+// Package await bounds what heeds no context: calls such as those of a vendor's
+// module, of a decoder, or a read of a terminal; and pauses.
 package await
 
 import (
@@ -12,6 +12,13 @@ import (
 // succeeds later, its value goes to drop, for what has to be closed; a nil drop
 // discards it.
 func Result[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
+	value, _, err := InTime(ctx, f, drop)
+	return value, err
+}
+
+// InTime is [Result] that also tells whether f returned before ctx ended, and
+// so whose error it is.
+func InTime[T any](ctx context.Context, f func() (T, error), drop func(T)) (value T, inTime bool, err error) {
 	type result struct {
 		value T
 		err   error
@@ -23,7 +30,7 @@ func Result[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, e
 	}()
 	select {
 	case r := <-done:
-		return r.value, r.err
+		return r.value, true, r.err
 	case <-ctx.Done():
 	}
 	if drop != nil {
@@ -33,8 +40,7 @@ func Result[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, e
 			}
 		}()
 	}
-	var none T
-	return none, context.Cause(ctx)
+	return value, false, context.Cause(ctx)
 }
 
 // Later returns a context that ends a time after ctx does, with ctx's cause,
@@ -48,5 +54,17 @@ func Later(ctx context.Context, grace time.Duration) (later context.Context, can
 	return later, func() {
 		stop()
 		end(nil)
+	}
+}
+
+// Pause returns when d is over, or the error of ctx if that ends first.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

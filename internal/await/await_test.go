@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestResult(t *testing.T) {
+func TestInTime(t *testing.T) {
 	why := errors.New("it took too long")
 	for _, c := range []struct {
 		name      string
@@ -30,10 +30,13 @@ func TestResult(t *testing.T) {
 				defer cancel()
 				begin := time.Now()
 				dropped := make(chan int, 1)
-				got, err := Result(ctx, func() (int, error) {
+				got, inTime, err := InTime(ctx, func() (int, error) {
 					time.Sleep(c.takes)
 					return 7, c.fails
 				}, func(v int) { dropped <- v })
+				if inTime != (c.takes < 2*time.Second) {
+					t.Errorf("in time: %t", inTime)
+				}
 				if got != c.want || !errors.Is(err, c.wantErr) || (err == nil) != (c.wantErr == nil) || time.Since(begin) != c.wantAfter {
 					t.Errorf("%d, %v after %v; want %d, %v after %v", got, err, time.Since(begin), c.want, c.wantErr, c.wantAfter)
 				}
@@ -44,6 +47,19 @@ func TestResult(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestResult(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	if got, err := Result(ctx, func() (int, error) { return 7, errors.ErrUnsupported }, nil); got != 7 || err != errors.ErrUnsupported {
+		t.Errorf("%d, %v", got, err)
+	}
+	why, never := errors.New("interrupted"), make(chan struct{})
+	defer close(never)
+	end(why)
+	if got, err := Result(ctx, func() (int, error) { <-never; return 7, nil }, nil); got != 0 || err != why {
+		t.Errorf("%d, %v; want %v", got, err, why)
 	}
 }
 
@@ -78,4 +94,28 @@ func TestLaterIsCancelled(t *testing.T) {
 			t.Errorf("it ended %v after it was cancelled", took)
 		}
 	})
+}
+
+func TestPause(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		d    time.Duration
+		want error
+		took time.Duration
+	}{
+		{"over", time.Second, nil, time.Second},
+		{"interrupted", time.Hour, context.DeadlineExceeded, time.Minute},
+		{"none", -time.Second, nil, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.ErrUnsupported)
+				defer cancel()
+				begin := time.Now()
+				if err := Pause(ctx, c.d); err != c.want || time.Since(begin) != c.took {
+					t.Errorf("%v after %v; want %v after %v", err, time.Since(begin), c.want, c.took)
+				}
+			})
+		})
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 	"software.sslmate.com/src/go-pkcs12"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -64,22 +65,15 @@ func decodePFX(ctx context.Context, der []byte, pw passwordFunc) (any, []*x509.C
 func decodeChain(ctx context.Context, der []byte, password string) (any, []*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, pfxPatience, errPFXTooDear)
 	defer cancel()
-	type result struct {
+	type chain struct {
 		key   any
 		certs []*x509.Certificate
-		err   error
 	}
-	done := make(chan result, 1)
-	go func() {
+	decoded, err := await.Result(ctx, func() (chain, error) {
 		key, leaf, others, err := pkcs12.DecodeChain(der, password)
-		done <- result{key, append([]*x509.Certificate{leaf}, others...), err}
-	}()
-	select {
-	case res := <-done:
-		return res.key, res.certs, res.err
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
-	}
+		return chain{key, append([]*x509.Certificate{leaf}, others...)}, err
+	}, nil)
+	return decoded.key, decoded.certs, err
 }
 
 // checkPFX adds up the iteration counts that can be seen without decrypting

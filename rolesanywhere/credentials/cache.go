@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
 // A Cache keeps the credentials of a Source in memory and renews them ahead of
@@ -355,9 +357,4 @@ func (c *Cache) now() time.Time {
 	return c.Now()
 }
 
-func (c *Cache) logger() *slog.Logger {
-	if c.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return c.Logger
-}
+func (c *Cache) logger() *slog.Logger { return logging.OrDiscard(c.Logger) }

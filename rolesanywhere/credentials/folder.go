@@ -1,15 +1,18 @@
 package credentials
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/atomicfile"
+	"github.com/holdfast-dev/holdfast/internal/filelock"
 )
 
 // A Folder is a [Store] of files, which it also locks for processes that make
@@ -123,27 +126,14 @@ func (f *Folder) Load(key string) ([]byte, error) {
 
 // Save implements [Store]. Who reads meanwhile sees what was there before, and
 // so does everybody after a crash.
-func (f *Folder) Save(key string, data []byte, _ time.Time) (err error) {
+func (f *Folder) Save(key string, data []byte, _ time.Time) error {
 	name := name(key, entrySuffix)
-	temp := fmt.Sprintf("%s.%016x%s", key, rand.Uint64(), tempSuffix)
-	file, err := f.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = f.root.Rename(temp, name)
-		if info, statErr := f.root.Lstat(name); err != nil && statErr == nil && info.IsDir() {
-			err = errors.Join(f.root.RemoveAll(name), f.root.Rename(temp, name))
+	if info, err := f.root.Lstat(name); err == nil && info.IsDir() {
+		if err := f.root.RemoveAll(name); err != nil { // nobody's entry
+			return err
 		}
 	}
-	if err != nil {
-		return errors.Join(err, f.root.Remove(temp))
-	}
-	return nil
+	return atomicfile.File{FS: f.root, Name: name, Temporary: key + ".*" + tempSuffix}.Replace(data)
 }
 
 // Remove implements [Store].
@@ -193,8 +183,8 @@ func (f *Folder) TryLock(key string) (unlock func(), err error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := lockFile(file); err != nil {
-			return nil, errors.Join(err, file.Close())
+		if held, err := filelock.TryLock(file); !held {
+			return nil, errors.Join(cmp.Or(err, ErrLocked), file.Close())
 		}
 		opened, openedErr := file.Stat()
 		named, namedErr := f.root.Lstat(name)

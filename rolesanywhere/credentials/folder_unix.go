@@ -3,13 +3,10 @@
 package credentials
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // exposed says how others could have read or written a file or folder; "" if
@@ -25,17 +22,4 @@ func exposed(info fs.FileInfo) string {
 		return fmt.Sprintf("is open to others, mode %#o", info.Mode().Perm())
 	}
 	return ""
-}
-
-func lockFile(f *os.File) error {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EWOULDBLOCK):
-			return ErrLocked
-		default:
-			return err
-		}
-	}
 }

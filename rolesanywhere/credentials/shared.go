@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
 // A Shared is a [Source] whose credentials all processes of a user share
@@ -77,12 +80,8 @@ func (s *Shared) Credentials(ctx context.Context) (Credentials, error) {
 			s.logger().Warn("another process holds the cache and does not come to an end; not waiting for it", "waited", patience)
 			return s.renew(ctx, f)
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return Credentials{}, fmt.Errorf("waiting for credentials of another process: %w", ctx.Err())
+		if err := await.Pause(ctx, pause); err != nil {
+			return Credentials{}, fmt.Errorf("waiting for credentials of another process: %w", err)
 		}
 	}
 }
@@ -172,9 +171,4 @@ func (s *Shared) now() time.Time {
 	return s.Now()
 }
 
-func (s *Shared) logger() *slog.Logger {
-	if s.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return s.Logger
-}
+func (s *Shared) logger() *slog.Logger { return logging.OrDiscard(s.Logger) }

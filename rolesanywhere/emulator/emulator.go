@@ -19,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
 // What an empty [Config] stands for.
@@ -169,14 +171,11 @@ func New(cfg Config) (*Server, error) {
 		profiles: make(map[string]Profile),
 		roles:    make(map[string]role),
 		now:      cfg.Now,
-		logger:   cfg.Logger,
+		logger:   logging.OrDiscard(cfg.Logger),
 		events:   eventLog{w: cfg.Events},
 	}
 	if s.now == nil {
 		s.now = time.Now
-	}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
 	}
 	if !isRegion(s.region) {
 		return nil, fmt.Errorf("emulator: %q is not a region", s.region)

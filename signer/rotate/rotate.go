@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/filestate"
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -102,9 +103,7 @@ func New(ctx context.Context, config Config) (*Identity, error) {
 	if config.Timeout <= 0 {
 		config.Timeout = defaultTimeout
 	}
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
+	config.Logger = logging.OrDiscard(config.Logger)
 	if config.Now == nil {
 		config.Now = time.Now
 	}

@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
 // A Server serves on listeners that it is given. The zero value but for Handler
@@ -98,10 +100,7 @@ func CheckLoopback(l net.Listener) error {
 // what is under way and returns nil, or the error of a listener that broke. It
 // is called once.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
-	log := s.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+	log := logging.OrDiscard(s.Logger)
 	s.conns.mu.Lock()
 	if s.conns.limit = s.MaxConns; s.conns.limit <= 0 {
 		s.conns.limit = defaultMaxConns

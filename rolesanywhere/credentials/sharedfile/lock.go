@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/filelock"
 )
 
 // lockPause is the longest pause between two tries to get a lock.
@@ -24,7 +26,7 @@ func lock(ctx context.Context, path string, wait time.Duration) (unlock func(), 
 		f, err := openLock(name, path)
 		if f != nil {
 			var held bool
-			if held, err = tryLock(f); held && isAt(f, name) {
+			if held, err = filelock.TryLock(f); held && isAt(f, name) {
 				return func() { f.Close() }, nil
 			}
 			f.Close()

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-dev/holdfast/internal/filelock"
 )
 
 func TestWriteRefusesFIFO(t *testing.T) {
@@ -217,7 +219,7 @@ func TestLockOfAnother(t *testing.T) {
 	if _, err := f.Write(nil); !errors.Is(err, unix.EBADF) {
 		t.Errorf("it is open for writing: %v", err)
 	}
-	if held, err := tryLock(f); !held || err != nil {
+	if held, err := filelock.TryLock(f); !held || err != nil {
 		t.Errorf("held: %t, %v", held, err)
 	}
 }

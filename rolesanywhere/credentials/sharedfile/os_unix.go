@@ -3,7 +3,6 @@
 package sharedfile
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"syscall"
@@ -19,19 +18,6 @@ const openFlags = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
 const errLoop = unix.ELOOP
 
-func tryLock(f *os.File) (held bool, err error) {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EWOULDBLOCK):
-			return false, nil
-		default:
-			return err == nil, err
-		}
-	}
-}
-
 // keepOwner gives f the owner and group of another file. Only root gives a file
 // to somebody else, and only members of a group to that.
 func keepOwner(f *os.File, like fs.FileInfo) error {
@@ -44,13 +30,4 @@ func keepOwner(f *os.File, like fs.FileInfo) error {
 		return nil
 	}
 	return f.Chown(int(want.Uid), int(want.Gid))
-}
-
-// syncFolder makes a rename in a folder last.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

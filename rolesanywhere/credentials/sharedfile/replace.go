@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 )
 
 // maxLinks bounds how many symbolic links lead to the file, as Linux does.
@@ -99,34 +100,14 @@ func removeLeftovers(path string) error {
 // replace puts data where path is, with the mode and owner of the file that was
 // there, if there was one. durable is nil if that outlasts a power cut.
 func replace(path string, data []byte, old fs.FileInfo) (durable, err error) {
-	temporary := fmt.Sprintf("%s%s%016x%s", path, temporaryPrefix, rand.Uint64(), temporarySuffix)
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, ignore(f.Close(), fs.ErrClosed), ignore(os.Remove(temporary), fs.ErrNotExist))
-		}
-	}()
+	f := atomicfile.File{Name: path, Temporary: filepath.Base(path) + temporaryPrefix + "*" + temporarySuffix}
 	if old != nil {
-		if err := keep(f, old); err != nil {
-			return nil, err
-		}
+		f.Prepare = func(temporary *os.File) error { return keep(temporary, old) }
 	}
-	if _, err := f.Write(data); err != nil {
+	if err := f.Replace(data); err != nil {
 		return nil, err
 	}
-	if err := f.Sync(); err != nil {
-		return nil, err
-	}
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return nil, err
-	}
-	return syncFolder(filepath.Dir(path)), nil
+	return f.SyncFolder(), nil
 }
 
 // keep gives f the owner and the mode of another file.

@@ -18,6 +18,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
@@ -183,9 +184,4 @@ func (f File) Check() error {
 	return fmt.Errorf("%w: %.100q: %s", ErrProfile, p, why)
 }
 
-func (f File) logger() *slog.Logger {
-	if f.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return f.Logger
-}
+func (f File) logger() *slog.Logger { return logging.OrDiscard(f.Logger) }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 	"github.com/holdfast-dev/holdfast/internal/filestate"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -54,7 +55,7 @@ func newAuthToken(env func(string) string, path, port string, log *slog.Logger) 
 		}
 		t := &authToken{path: path, log: log, value: rand.Text()}
 		t.remove = t.removeFile
-		if err := writeSecret(path, []byte(t.value)); err != nil {
+		if err := (atomicfile.File{Name: path}).Replace([]byte(t.value)); err != nil {
 			return nil, fmt.Errorf("--token-file: %w", err)
 		}
 		return t, nil
@@ -71,7 +72,7 @@ func newAuthToken(env func(string) string, path, port string, log *slog.Logger) 
 			_ = os.Remove(dir)
 		}
 	}
-	if err := writeSecret(path, []byte(t.value)); err != nil {
+	if err := (atomicfile.File{Name: path}).Replace([]byte(t.value)); err != nil {
 		if made {
 			_ = os.Remove(dir)
 		}
@@ -103,24 +104,6 @@ func runtimeDir(env func(string) string) (dir string, made bool, err error) {
 	}
 	dir, err = os.MkdirTemp("", "holdfast-")
 	return dir, true, err
-}
-
-// writeSecret writes a file of mode 0600 that is never there in part.
-func writeSecret(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".holdfast-*") // its mode is 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 func readAuthToken(path string) (string, error) {

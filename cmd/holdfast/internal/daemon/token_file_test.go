@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 )
 
 func TestAuthToken(t *testing.T) {
@@ -83,7 +85,7 @@ func TestAuthToken(t *testing.T) {
 	// Somebody else's file is read again when it changes, and is left alone.
 	write := func(text string) {
 		t.Helper()
-		if err := writeSecret(path, []byte(text)); err != nil {
+		if err := (atomicfile.File{Name: path}).Replace([]byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,19 +24,12 @@ func Interruptible(ctx context.Context, what string, call func() error) error {
 // The process is to end then. The error is of what, such as a key, and wraps
 // that of ctx.
 func InterruptibleValue[T any](ctx context.Context, what string, call func() (T, error)) (T, error) {
-	patient, cancel := await.Later(ctx, HangTimeout)
+	later, cancel := await.Later(ctx, HangTimeout)
 	defer cancel()
-	type result struct {
-		value T
-		err   error
-	}
-	r, err := await.Result(patient, func() (result, error) {
-		value, err := call()
-		return result{value, err}, nil
-	}, nil)
-	if err != nil {
-		r.err = signer.WithHint(fmt.Errorf("%s: the device hangs: %w", what, ctx.Err()),
+	value, inTime, err := await.InTime(later, call, nil)
+	if !inTime {
+		err = signer.WithHint(fmt.Errorf("%s: the device hangs: %w", what, ctx.Err()),
 			"interrupted; before you run it again, reconnect the device or restart the service that it is behind, such as pcscd")
 	}
-	return r.value, r.err
+	return value, err
 }

@@ -16,8 +16,7 @@ import (
 type terminal struct{ in, out *os.File }
 
 // ReadPassword turns the echo off before it prints the prompt, so that what a
-// program types at once does not show either. A read of a terminal cannot be
-// interrupted, so it stays behind if ctx ends first.
+// program types at once does not show either.
 func (t terminal) ReadPassword(ctx context.Context, prompt string) ([]byte, error) {
 	fd := int(t.in.Fd())
 	state, err := term.MakeRaw(fd)
@@ -28,14 +27,13 @@ func (t terminal) ReadPassword(ctx context.Context, prompt string) ([]byte, erro
 		_ = term.Restore(fd, state) // the terminal may be gone
 		fmt.Fprintln(t.out)
 	}()
-	pin, err := await.Result(ctx, func() (string, error) {
-		return term.NewTerminal(t, "").ReadPassword(prompt)
-	}, nil)
-	if errors.Is(err, io.EOF) {
-		return nil, errors.New("interrupted")
-	}
-	if err != nil && ctx.Err() != nil {
+	// A read of a terminal cannot be interrupted.
+	pin, inTime, err := await.InTime(ctx, func() (string, error) { return term.NewTerminal(t, "").ReadPassword(prompt) }, nil)
+	switch {
+	case !inTime:
 		return nil, ctx.Err()
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("interrupted")
 	}
 	return []byte(pin), err
 }

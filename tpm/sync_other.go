@@ -1,5 +1,0 @@
-//go:build !unix
-
-package tpm
-
-func syncFolder(string) error { return nil }
