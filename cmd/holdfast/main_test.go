@@ -20,7 +20,9 @@ import (
 
 // The scripts and the AWS clients run this test binary under the name holdfast.
 func TestMain(m *testing.M) {
-	testscript.Main(m, testCommands())
+	commands := testCommands()
+	commands["gate"] = gate
+	testscript.Main(m, commands)
 }
 
 // quickExit keeps the race detector from waiting a second at the end of every
