@@ -9,11 +9,12 @@ build: ## builds ./bin/holdfast, with PKCS#11 if there is a C compiler
 	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
 
 demo: ## shows the main job on this machine, without AWS or hardware
+	@echo "building, which takes about a minute the first time" >&2
 	@$(GO) run ./cmd/holdfast demo
 
 test: ## installs what the tests need and runs all of them
 	@script/test-deps
-	$(GO) test -race -shuffle=on ./...
+	@$(GO) run script/test.go -race -shuffle=on -timeout=30m ./...
 
 test-wine: ## runs the tests of what differs on Windows under Wine
 	@script/test-deps wine

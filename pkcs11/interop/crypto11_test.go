@@ -3,45 +3,41 @@
 package interop
 
 import (
-	"crypto"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
-	"github.com/ThalesGroup/crypto11"
-
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // TestCrypto11 has crypto11 make keys, as programs that were there before this
-// one did, and use those that were made here. They take turns, since a module has
-// one owner at a time.
+// one did, and use those that were made here.
 func TestCrypto11(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	if !ownProcess(t) {
 		return
 	}
+	program := buildCrypto11(t)
 	tok := softHSM(t, "")
 	const (
 		theirRSA, theirEC = "rsa of crypto11", "p256 of crypto11"
 		ourRSA, ourEC     = "rsa", "p256"
 	)
-	id := func(label string) []byte { return []byte("id of " + label) }
+	id := func(label string) string { return "id of " + label }
+	crypto11 := func(args ...string) string {
+		return command(t, program, slices.Concat([]string{tok.uri.ModulePath, tok.uri.Token, tok.pin}, args)...)
+	}
 
-	theirs := tok.crypto11(t)
-	if _, err := theirs.GenerateRSAKeyPairWithLabel(id(theirRSA), []byte(theirRSA), 2048); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := theirs.GenerateECDSAKeyPairWithLabel(id(theirEC), []byte(theirEC), elliptic.P256()); err != nil {
-		t.Fatal(err)
-	}
-	if err := theirs.Close(); err != nil {
-		t.Fatal(err)
-	}
+	crypto11("make", theirRSA, theirEC)
 	for _, label := range []string{theirRSA, theirEC} {
-		for _, ref := range []keystore.Ref{tok.ref(label, ""), tok.ref("", string(id(label))), tok.ref(label, string(id(label)))} {
+		for _, ref := range []keystore.Ref{tok.ref(label, ""), tok.ref("", id(label)), tok.ref(label, id(label))} {
 			s, err := backend.Open(t.Context(), ref, tok.options())
 			if err != nil {
 				t.Errorf("%v: %v", ref, err)
@@ -56,38 +52,39 @@ func TestCrypto11(t *testing.T) {
 		}
 	}
 
-	tok.generate(t, tok.ref(ourRSA, string(id(ourRSA))), keystore.RSA2048)
-	tok.generate(t, tok.ref(ourEC, string(id(ourEC))), keystore.P256)
-	theirs = tok.crypto11(t)
+	tok.generate(t, tok.ref(ourRSA, id(ourRSA)), keystore.RSA2048)
+	tok.generate(t, tok.ref(ourEC, id(ourEC)), keystore.P256)
+	lines := json.NewDecoder(strings.NewReader(crypto11("sign", ourRSA, ourEC)))
 	for _, label := range []string{ourRSA, ourEC} {
-		key, err := theirs.FindKeyPair(id(label), []byte(label))
-		if err != nil || key == nil {
-			t.Errorf("%s: crypto11 finds %v, error %v", label, key, err)
-			continue
+		var found struct{ Public, Signature, Certificate []byte }
+		if err := lines.Decode(&found); err != nil {
+			t.Fatalf("%s: %v", label, err)
+		}
+		public, err := x509.ParsePKIXPublicKey(found.Public)
+		if err != nil {
+			t.Fatalf("%s: %v", label, err)
 		}
 		digest := sha256.Sum256([]byte("message"))
-		sig, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
-		if err == nil {
-			err = verify(key.Public(), digest[:], sig)
-		}
-		if err != nil {
+		if err := verify(public, digest[:], found.Signature); err != nil {
 			t.Errorf("%s: crypto11 signs: %v", label, err)
 		}
-		cert, err := theirs.FindCertificate(id(label), []byte(label), nil)
-		if err != nil || cert == nil {
-			t.Errorf("%s: crypto11 finds certificate %v, error %v", label, cert, err)
+		cert, err := x509.ParseCertificate(found.Certificate)
+		if err != nil {
+			t.Errorf("%s: crypto11 finds a certificate: %v", label, err)
+		} else if !signer.SamePublicKey(cert.PublicKey, public) {
+			t.Errorf("%s: crypto11 finds the certificate of another key", label)
 		}
-	}
-	if err := theirs.Close(); err != nil {
-		t.Error(err)
 	}
 }
 
-func (tok token) crypto11(t *testing.T) *crypto11.Context {
+// buildCrypto11 builds the program in testdata/crypto11.
+func buildCrypto11(t *testing.T) string {
 	t.Helper()
-	ctx, err := crypto11.Configure(&crypto11.Config{Path: tok.uri.ModulePath, TokenLabel: tok.uri.Token, Pin: tok.pin})
-	if err != nil {
-		t.Fatal(err)
+	path := filepath.Join(t.TempDir(), "crypto11")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".")
+	build.Dir = filepath.Join("testdata", "crypto11")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Logf("building with crypto11: %v\n%s", err, out) // Require says the rest
 	}
-	return ctx
+	return signertest.Require(t, "crypto11", path)
 }

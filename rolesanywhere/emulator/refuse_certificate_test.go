@@ -73,9 +73,10 @@ func TestRefusedLeaf(t *testing.T) {
 }
 
 // The time that a signature takes to verify grows with the square of the key's
-// size, which the client chooses, also that of an intermediate.
+// size, which the client chooses, also that of an intermediate: minutes for this
+// one.
 func TestHugeRSAKeys(t *testing.T) {
-	n := new(big.Int).Lsh(big.NewInt(1), 400_000)
+	n := new(big.Int).Lsh(big.NewInt(1), 2_000_000)
 	huge := &rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 1<<31 - 1}
 	ca := newRoot(t, caTemplate("Root"))
 	a, err := newAnchor(TrustAnchor{Certificates: ca.pem()})
@@ -98,7 +99,7 @@ func TestHugeRSAKeys(t *testing.T) {
 	if !errors.As(err, &refused) || refused.message != msgUntrusted {
 		t.Errorf("intermediate: %v", err)
 	}
-	if d := time.Since(start); d > time.Second {
+	if d := time.Since(start); d > 20*time.Second {
 		t.Errorf("refusing an intermediate took %v", d)
 	}
 }

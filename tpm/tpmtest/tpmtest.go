@@ -3,6 +3,7 @@
 package tpmtest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,12 +22,14 @@ type TPM struct {
 	// Path is the TPM's socket: what goes into device= or TPM_DEVICE.
 	Path string
 
-	dir string
-	cmd *exec.Cmd
+	dir   string
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when cmd is
 }
 
-// patience is how long swtpm may take to start: it makes its keys then.
-const patience = 30 * time.Second
+// patience is how long swtpm may take to start on a machine that is busy: it
+// makes its keys then.
+const patience = 2 * time.Minute
 
 // Start starts a TPM that was never used. It ends with the test, which fails if
 // swtpm is not there.
@@ -68,9 +71,17 @@ func (t *TPM) Restart() error {
 		"--ctrl", "type=unixio,path="+control,
 		"--flags", "not-need-init,startup-clear")
 	t.cmd.SysProcAttr = endWithParent
+	var out bytes.Buffer
+	t.cmd.Stdout, t.cmd.Stderr = &out, &out
 	if err := t.cmd.Start(); err != nil {
+		t.cmd = nil
 		return fmt.Errorf("start swtpm: %w", err)
 	}
+	t.ended = make(chan struct{})
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		_ = cmd.Wait()
+		close(ended)
+	}(t.cmd, t.ended)
 	deadline := time.Now().Add(patience)
 	for {
 		c, err := net.Dial("unix", t.Path)
@@ -80,7 +91,11 @@ func (t *TPM) Restart() error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("swtpm did not start within %v: %w", patience, err)
 		}
-		time.Sleep(time.Millisecond) // it tells nobody when it is ready
+		select {
+		case <-t.ended:
+			return fmt.Errorf("swtpm ended, %v: %s", t.cmd.ProcessState, &out)
+		case <-time.After(time.Millisecond): // it tells nobody when it is ready
+		}
 	}
 }
 
@@ -90,7 +105,7 @@ func (t *TPM) Kill() {
 		return
 	}
 	_ = t.cmd.Process.Kill()
-	_ = t.cmd.Wait()
+	<-t.ended
 	t.cmd = nil
 }
 

@@ -4,6 +4,8 @@
 package clitest
 
 import (
+	"fmt"
+	"io"
 	"os"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/cli"
@@ -14,3 +16,11 @@ import (
 const Package = "github.com/holdfast-dev/holdfast/cmd/holdfast"
 
 func holdfast() { os.Exit(cli.Main(all.Backends()...)) }
+
+// gate is holdfast behind a gate: it says that it is ready, and begins when its
+// standard input ends.
+func gate() {
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	holdfast()
+}

@@ -17,7 +17,7 @@ import (
 // COMMAND … runs a command where the kernel answers calls for its keyring with
 // an error, as it does in many containers.
 func commands() map[string]func() {
-	return map[string]func(){"holdfast": holdfast, "nokeyring": func() {
+	return map[string]func(){"nokeyring": func() {
 		fmt.Fprintln(os.Stderr, "nokeyring:", withoutKeyring(os.Args[1], os.Args[2:]))
 		os.Exit(99)
 	}, "count-interrupts": countInterrupts}

@@ -17,7 +17,11 @@ import (
 // Main runs the tests of a package. The test binary also is the program, and
 // programs that tests need, under the names of [commands]: scripts, AWS's clients
 // and exec.Command find them in PATH.
-func Main(m *testing.M) { testscript.Main(m, commands()) }
+func Main(m *testing.M) {
+	programs := commands()
+	programs["holdfast"], programs["gate"] = holdfast, gate
+	testscript.Main(m, programs)
+}
 
 // QuickExit is for GORACE: it keeps the race detector from waiting a second at
 // the end of every process.

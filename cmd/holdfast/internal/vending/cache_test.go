@@ -1,8 +1,10 @@
 package vending_test
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -118,6 +120,43 @@ func (s *cacheScene) hold(t *testing.T, flag string) *exec.Cmd {
 	return holder
 }
 
+// runGated is run, without anything on standard error, of a process that begins
+// when all are ready: so what they do at once is no matter of how long it takes
+// to start them.
+func (s *cacheScene) runGated(t *testing.T, ready *sync.WaitGroup, more ...string) (stdout string) {
+	t.Helper()
+	arrive := sync.OnceFunc(ready.Done)
+	defer arrive() // or others wait for one that failed
+	cmd := exec.Command("gate", slices.Concat(s.args, more)...)
+	cmd.Env = s.env
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	if err := cmd.Start(); err != nil {
+		t.Error(err)
+		return ""
+	}
+	text := bufio.NewReader(out)
+	first, err := text.ReadString('\n')
+	arrive()
+	ready.Wait()
+	in.Close()
+	rest, restErr := io.ReadAll(text)
+	if err := errors.Join(err, restErr, cmd.Wait()); err != nil || strings.TrimSpace(first) != "ready" || errs.Len() > 0 || !bytes.HasPrefix(rest, []byte(`{"Version":1,`)) {
+		t.Errorf("%v, %q, then %d bytes, standard error: %s", err, first, len(rest), &errs)
+	}
+	return string(rest)
+}
+
 // However many processes start at once: one session, and the same credentials
 // for all.
 func TestCacheMakesOneSession(t *testing.T) {
@@ -126,16 +165,12 @@ func TestCacheMakesOneSession(t *testing.T) {
 			s := newCacheScene(t, 300*time.Millisecond)
 			const processes = 50
 			outs := make([]string, processes)
-			var wg sync.WaitGroup
+			var ready, done sync.WaitGroup
+			ready.Add(processes)
 			for i := range outs {
-				wg.Go(func() {
-					var stderr string
-					if outs[i], stderr = s.run(t, nil, flag); stderr != "" {
-						t.Errorf("standard error: %s", stderr)
-					}
-				})
+				done.Go(func() { outs[i] = s.runGated(t, &ready, flag, "--timeout", "5m") })
 			}
-			wg.Wait()
+			done.Wait()
 			if n := s.sessions.Load(); n != 1 {
 				t.Errorf("%d sessions, want 1", n)
 			}
