@@ -26,7 +26,7 @@ import (
 
 // commands are those of the program, in no particular order.
 var commands = []front.Command{
-	{Name: "credential-process", New: vending.CredentialProcess, Short: true}, // catches signals where it opens the key
+	{Name: "credential-process", New: vending.CredentialProcess, Brief: true}, // catches signals where it opens the key
 	{Name: "serve", New: vending.Serve},
 	{Name: "exec", New: vending.Exec},
 	{Name: "update", New: vending.Update},
@@ -36,7 +36,7 @@ var commands = []front.Command{
 	{Name: "seal", New: keys.Seal},
 	{Name: "emulator", New: local.Emulator},
 	{Name: "demo", New: local.Demo},
-	{Name: "version", New: version, Short: true},
+	{Name: "version", New: version, Brief: true},
 }
 
 // Main runs the command line of this process with these backends and returns the

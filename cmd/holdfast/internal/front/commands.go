@@ -18,9 +18,9 @@ type Command struct {
 	Name string
 	New  func(App) *cobra.Command
 
-	// Short commands let signals do what they do. Of the others, signals end
+	// Brief commands let signals do what they do. Of the others, signals end
 	// the context. To catch them takes most of a millisecond.
-	Short bool
+	Brief bool
 }
 
 // tree builds the commands that args need. It sets started once a command line
@@ -73,7 +73,7 @@ of aws_signing_helper.`,
 // build builds one command with what all of them have.
 func (a App) build(c Command, started *bool) *cobra.Command {
 	built := c.New(a)
-	if run := built.RunE; !c.Short {
+	if run := built.RunE; !c.Brief {
 		built.RunE = func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
