@@ -108,6 +108,7 @@ func TestContractOverFake(t *testing.T) {
 		{"P-256 with a pad for the PIN", "p256", allMechanisms, true, cktFlagProtectedPath, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			key := signertest.Key(t, test.kind)
 			ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 			signertest.Run(t, func(t *testing.T) signer.Signer {

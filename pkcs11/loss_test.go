@@ -25,6 +25,7 @@ func TestConcurrentLosses(t *testing.T) {
 	}
 	for _, always := range []bool{false, true} {
 		t.Run(fmt.Sprintf("always=%v", always), func(t *testing.T) {
+			t.Parallel()
 			token := newFakeToken("hsm")
 			o := token.addKey(signertest.Key(t, "p256"), "key", "\x01")
 			if always {

@@ -19,6 +19,7 @@ import (
 func TestFromKey(t *testing.T) {
 	for _, kind := range signertest.KeyKinds() {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			signertest.Run(t, func(t *testing.T) signer.Signer { return signer.FromKey(signertest.Key(t, kind)) })
 		})
 	}
@@ -28,6 +29,7 @@ func TestBind(t *testing.T) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "issuer")
 	for _, kind := range []string{"rsa2048", "p256", "ed25519"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			signertest.Run(t, func(t *testing.T) signer.Signer {
 				key := signertest.Key(t, kind)
 				s, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{ca.Root(), ca.Cert, ca.Issue(t, key, nil)})
