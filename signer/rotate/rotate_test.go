@@ -668,48 +668,50 @@ func TestAcquireSharesOneReopening(t *testing.T) {
 // While the key is exchanged all the time, each borrower signs with a key that
 // is open and belongs to its certificate.
 func TestConcurrentUse(t *testing.T) {
-	ca := signertest.NewCA(t, "root")
-	fakes := make(chan *signertest.Fake, 1000)
-	id := identity(t, rotate.Config{Open: func(context.Context) (signer.Signer, error) {
-		key := signertest.NewKey(t, "p256")
-		f := &signertest.Fake{Key: key, Certificates: []*x509.Certificate{ca.Issue(t, key, nil)}}
-		fakes <- f
-		return f, nil
-	}})
-	ctx, cancel := context.WithCancel(t.Context())
-	var borrowers sync.WaitGroup
-	for range 8 {
-		borrowers.Go(func() {
-			for ctx.Err() == nil {
-				key, err := id.Acquire(t.Context())
-				if err != nil {
-					t.Error(err)
-					return
+	synctest.Test(t, func(t *testing.T) { // where no bound of time counts
+		ca := signertest.NewCA(t, "root")
+		fakes := make(chan *signertest.Fake, 1000)
+		id := identity(t, rotate.Config{Open: func(context.Context) (signer.Signer, error) {
+			key := signertest.NewKey(t, "p256")
+			f := &signertest.Fake{Key: key, Certificates: []*x509.Certificate{ca.Issue(t, key, nil)}}
+			fakes <- f
+			return f, nil
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		var borrowers sync.WaitGroup
+		for range 8 {
+			borrowers.Go(func() {
+				for ctx.Err() == nil {
+					key, err := id.Acquire(t.Context())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if _, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err != nil {
+						t.Error(err)
+					}
+					if !signer.SamePublicKey(key.Public(), key.Chain()[0].PublicKey) {
+						t.Error("the certificate is of another key")
+					}
+					key.Close()
 				}
-				if _, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err != nil {
-					t.Error(err)
-				}
-				if !signer.SamePublicKey(key.Public(), key.Chain()[0].PublicKey) {
-					t.Error("the certificate is of another key")
-				}
-				key.Close()
+			})
+		}
+		for range 50 {
+			if err := id.Reload(t.Context()); err != nil {
+				t.Error(err)
 			}
-		})
-	}
-	for range 50 {
-		if err := id.Reload(t.Context()); err != nil {
-			t.Error(err)
 		}
-	}
-	cancel()
-	borrowers.Wait()
-	id.Close()
-	close(fakes)
-	for f := range fakes {
-		if n := f.Closes(); n != 1 {
-			t.Errorf("closed %d times", n)
+		cancel()
+		borrowers.Wait()
+		id.Close()
+		close(fakes)
+		for f := range fakes {
+			if n := f.Closes(); n != 1 {
+				t.Errorf("closed %d times", n)
+			}
 		}
-	}
+	})
 }
 
 // What Acquire lends is a Signer as every other. It is not the key: when it is
