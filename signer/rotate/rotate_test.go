@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -187,11 +188,92 @@ func TestDeviceThatIsAway(t *testing.T) {
 	}
 	o.use(id, nil, 5)
 	wantStats(t, id, 1, 3)
+	second.err = signer.ErrUnavailable
+	o.use(id, signer.ErrUnavailable, 5)
+	third := o.new("p256")
+	o.use(id, nil, 6)
+	wantStats(t, id, 2, 3)
 	id.Close()
-	if a, b := first.closed.Load(), second.closed.Load(); a != 1 || b != 1 {
+	if a, b, c := first.closed.Load(), second.closed.Load(), third.closed.Load(); a != 1 || b != 1 || c != 1 {
+		t.Errorf("closed %d, %d and %d times", a, b, c)
+	}
+}
+
+// A device that is away may be noticed after the use ended, or after the key was
+// exchanged.
+func TestDeviceThatIsAwayTooLate(t *testing.T) {
+	o := newOpener(t)
+	id := o.identity()
+	acquire := func() signer.Signer {
+		key, err := id.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	sign := func(key signer.Signer) {
+		t.Helper()
+		if _, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); !errors.Is(err, signer.ErrUnavailable) {
+			t.Errorf("error %v", err)
+		}
+	}
+	first, use := o.key, acquire()
+	first.err = signer.ErrUnavailable
+	first.during = func() { use.Close() }
+	sign(use)
+	if n := first.closed.Load(); n != 1 {
+		t.Errorf("closed %d times", n)
+	}
+
+	second := o.new("p256")
+	o.use(id, nil, 2)
+	use = acquire()
+	third := o.new("p256")
+	if err := id.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second.err = signer.ErrUnavailable
+	sign(use)
+	o.use(id, nil, 3)
+	use.Close()
+	if a, b := second.closed.Load(), third.closed.Load(); a != 1 || b != 0 {
 		t.Errorf("closed %d and %d times", a, b)
 	}
 }
+
+// What was opened may be lost again, or closed, before it is lent.
+func TestLostInBetween(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		o := newOpener(t)
+		var id *rotate.Identity
+		id = identity(t, rotate.Config{Open: o.open, Logger: slog.New(loggedTo(func() {
+			o.key.err = signer.ErrUnavailable
+			if lost {
+				_ = use(t.Context(), id)
+			} else {
+				id.Close()
+			}
+		}))})
+		o.key.err = signer.ErrUnavailable
+		o.use(id, signer.ErrUnavailable, 1)
+		o.new("p256")
+		want := signer.ErrClosed
+		if lost {
+			want = signer.ErrUnavailable
+		}
+		if key, err := id.Acquire(t.Context()); !errors.Is(err, want) {
+			t.Errorf("got %v, error %v, want %v", key, err, want)
+		}
+	}
+}
+
+// A loggedTo is called with each record.
+type loggedTo func()
+
+func (loggedTo) Enabled(context.Context, slog.Level) bool    { return true }
+func (l loggedTo) Handle(context.Context, slog.Record) error { l(); return nil }
+func (l loggedTo) WithAttrs([]slog.Attr) slog.Handler        { return l }
+func (l loggedTo) WithGroup(string) slog.Handler             { return l }
 
 // A pair that is exchanged in the middle of its use is closed after that.
 func TestExchangeInUse(t *testing.T) {
@@ -514,16 +596,21 @@ func TestCloseEndsReload(t *testing.T) {
 }
 
 // Those who wait for a device that is back have it opened once; and an attempt
-// that one of them calls off is not taken for the others'.
+// that one of them calls off is not taken for the others', unless it succeeds.
 func TestAcquireSharesOneReopening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpener(t)
 		var opens atomic.Int64
+		heeds := true
 		id := identity(t, rotate.Config{Open: func(ctx context.Context) (signer.Signer, error) {
 			if opens.Add(1) > 1 {
+				done := ctx.Done()
+				if !heeds {
+					done = nil
+				}
 				select {
-				case <-time.After(time.Second):
-				case <-ctx.Done():
+				case <-time.After(500 * time.Millisecond):
+				case <-done:
 					return nil, ctx.Err()
 				}
 			}
@@ -558,16 +645,22 @@ func TestAcquireSharesOneReopening(t *testing.T) {
 		o.new("p256")
 		all(t.Context(), nil, 1)
 
-		lose()
-		o.new("p256")
-		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		defer cancel()
-		done := make(chan error, 1)
-		go func() { done <- use(impatient, id) }()
-		synctest.Wait()
-		all(t.Context(), nil, 1)
-		if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("error %v", err)
+		for _, heeds = range []bool{true, false} {
+			lose()
+			o.new("p256")
+			impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- use(impatient, id) }()
+			synctest.Wait()
+			if heeds {
+				all(t.Context(), nil, 1)
+			} else {
+				all(t.Context(), nil, 0)
+			}
+			if err := <-done; heeds != errors.Is(err, context.DeadlineExceeded) || heeds != (err != nil) {
+				t.Errorf("error %v", err)
+			}
 		}
 	})
 }
@@ -575,48 +668,50 @@ func TestAcquireSharesOneReopening(t *testing.T) {
 // While the key is exchanged all the time, each borrower signs with a key that
 // is open and belongs to its certificate.
 func TestConcurrentUse(t *testing.T) {
-	ca := signertest.NewCA(t, "root")
-	fakes := make(chan *signertest.Fake, 1000)
-	id := identity(t, rotate.Config{Open: func(context.Context) (signer.Signer, error) {
-		key := signertest.NewKey(t, "p256")
-		f := &signertest.Fake{Key: key, Certificates: []*x509.Certificate{ca.Issue(t, key, nil)}}
-		fakes <- f
-		return f, nil
-	}})
-	ctx, cancel := context.WithCancel(t.Context())
-	var borrowers sync.WaitGroup
-	for range 8 {
-		borrowers.Go(func() {
-			for ctx.Err() == nil {
-				key, err := id.Acquire(t.Context())
-				if err != nil {
-					t.Error(err)
-					return
+	synctest.Test(t, func(t *testing.T) { // where no bound of time counts
+		ca := signertest.NewCA(t, "root")
+		fakes := make(chan *signertest.Fake, 1000)
+		id := identity(t, rotate.Config{Open: func(context.Context) (signer.Signer, error) {
+			key := signertest.NewKey(t, "p256")
+			f := &signertest.Fake{Key: key, Certificates: []*x509.Certificate{ca.Issue(t, key, nil)}}
+			fakes <- f
+			return f, nil
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		var borrowers sync.WaitGroup
+		for range 8 {
+			borrowers.Go(func() {
+				for ctx.Err() == nil {
+					key, err := id.Acquire(t.Context())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if _, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err != nil {
+						t.Error(err)
+					}
+					if !signer.SamePublicKey(key.Public(), key.Chain()[0].PublicKey) {
+						t.Error("the certificate is of another key")
+					}
+					key.Close()
 				}
-				if _, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err != nil {
-					t.Error(err)
-				}
-				if !signer.SamePublicKey(key.Public(), key.Chain()[0].PublicKey) {
-					t.Error("the certificate is of another key")
-				}
-				key.Close()
+			})
+		}
+		for range 50 {
+			if err := id.Reload(t.Context()); err != nil {
+				t.Error(err)
 			}
-		})
-	}
-	for range 50 {
-		if err := id.Reload(t.Context()); err != nil {
-			t.Error(err)
 		}
-	}
-	cancel()
-	borrowers.Wait()
-	id.Close()
-	close(fakes)
-	for f := range fakes {
-		if n := f.Closes(); n != 1 {
-			t.Errorf("closed %d times", n)
+		cancel()
+		borrowers.Wait()
+		id.Close()
+		close(fakes)
+		for f := range fakes {
+			if n := f.Closes(); n != 1 {
+				t.Errorf("closed %d times", n)
+			}
 		}
-	}
+	})
 }
 
 // What Acquire lends is a Signer as every other. It is not the key: when it is

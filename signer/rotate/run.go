@@ -29,7 +29,7 @@ func (i *Identity) RequestReload() {
 // ends or the Identity is closed. It returns ctx's error or [signer.ErrClosed].
 // At most one Run is under way at a time.
 func (i *Identity) Run(ctx context.Context) error {
-	seen := i.files()
+	var seen filestate.State
 	var tried struct { // the last attempt, if it failed
 		files filestate.State
 		at    time.Time

@@ -178,6 +178,13 @@ func (w *watched) write(text string) {
 	}
 }
 
+func (w *watched) remove() {
+	w.t.Helper()
+	if err := os.Remove(w.file); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // after says how many times the key was opened and reloaded after a time.
 func (w *watched) after(d time.Duration, opens, reloads int) {
 	w.t.Helper()
@@ -199,9 +206,7 @@ func TestRunWatchesFiles(t *testing.T) {
 		}
 		w.after(4*time.Second, 2, 1)
 		w.after(time.Hour, 2, 1)
-		if err := os.Remove(w.file); err != nil {
-			t.Fatal(err)
-		}
+		w.remove()
 		w.after(5*time.Second, 3, 2)
 		w.wantLog(`level=INFO msg="key and certificate were reloaded" certificate_serial=`, "not_after=")
 		wantStats(t, w.Identity, 2, 0)
@@ -222,6 +227,22 @@ func TestRunRetries(t *testing.T) {
 		w.new("p256")
 		w.after(time.Minute+5*time.Second, 14, 1)
 		w.after(time.Hour, 14, 1)
+	})
+}
+
+// A state of the files that could not be loaded is no old acquaintance once
+// another one was loaded.
+func TestRunRetriesAStateThatIsBack(t *testing.T) {
+	watch(t, t.TempDir(), func(w *watched) {
+		w.fail(errors.New("there is no file"))
+		w.remove()
+		w.after(5*time.Second, 2, 0)
+		w.new("p256")
+		w.write("it is there")
+		w.after(5*time.Second, 3, 1)
+		w.fail(errors.New("there is no file"))
+		w.remove()
+		w.after(5*time.Second, 4, 1)
 	})
 }
 
