@@ -43,47 +43,47 @@ type Role struct {
 // Open opens the key of a role. Each of the credentials that its Cache obtains
 // goes to renewed, unless that is nil. The caller closes the Role.
 func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.Credentials)) (*Role, error) {
-	base := s.Config.Logger
 	config := s.Config
-	config.Logger = base.With("role", s.Name)
+	config.Logger = s.Config.Logger.With("role", s.Name)
 	config.CertificateName = s.Key.CertificateName()
-	r := &Role{Name: s.Name, Port: s.Port, ARN: config.RoleARN, Region: config.TrustAnchorRegion(), Tried: make(chan struct{})}
-	identity, err := rotate.New(ctx, rotate.Config{
-		Open:     func(ctx context.Context) (signer.Signer, error) { return s.Key.OpenAnew(ctx, a, base) },
+	r := &Role{
+		Name: s.Name, Port: s.Port, ARN: config.RoleARN, Region: config.TrustAnchorRegion(),
+		Cache: &credentials.Cache{Logger: config.Logger, Now: a.Now}, Tried: make(chan struct{}),
+	}
+	tried := sync.OnceFunc(func() { close(r.Tried) })
+	r.Cache.Renewed = func(c credentials.Credentials, err error) {
+		tried()
+		if err == nil && renewed != nil {
+			renewed(c)
+		}
+	}
+	var err error
+	r.Identity, err = rotate.New(ctx, rotate.Config{
+		Open:     func(ctx context.Context) (signer.Signer, error) { return s.Key.OpenAnew(ctx, a, s.Config.Logger) },
 		Check:    config.CheckSigner,
 		Name:     s.Key.Name(),
 		Files:    s.Key.Files(a),
-		Reloaded: func(ctx context.Context) { r.Cache.Retry(ctx) },
+		Reloaded: r.Cache.Retry,
 		Logger:   config.Logger,
 		Now:      a.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.Identity = identity
-	if r.Client, err = rolesanywhere.NewRotating(config, identity); err != nil {
+	if r.Client, err = rolesanywhere.NewRotating(config, r.Identity); err != nil {
 		r.Close()
 		return nil, err
 	}
-	var first sync.Once
-	r.Cache = &credentials.Cache{Source: r.Client, Logger: config.Logger, Now: a.Now, Renewed: func(c credentials.Credentials, err error) {
-		first.Do(func() { close(r.Tried) })
-		if err == nil && renewed != nil {
-			renewed(c)
-		}
-	}}
+	r.Cache.Source = r.Client
 	return r, nil
 }
 
 // Keep has credentials renewed and key and certificate reloaded until ctx ends.
 func (r *Role) Keep(ctx context.Context) {
-	_ = front.Interruptible(ctx, r.Name, func() error {
-		var both sync.WaitGroup
-		both.Go(func() { _ = r.Cache.Run(ctx) }) // returns ctx's error
-		both.Go(func() { _ = r.Identity.Run(ctx) })
-		both.Wait()
-		return nil
-	})
+	var both sync.WaitGroup
+	both.Go(func() { _ = r.Cache.Run(ctx) }) // both return ctx's error, soon after its end
+	both.Go(func() { _ = r.Identity.Run(ctx) })
+	both.Wait()
 }
 
 // Close closes the key, also in the middle of a signature.
