@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -78,7 +79,13 @@ func startReader(t *testing.T, pcscd, driver string) *pkcs11test.VirtualReader {
 	writeFile(t, opensc, "app default {\n}\n")
 	t.Setenv("OPENSC_CONF", opensc)
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	daemon(t, exec.CommandContext(t.Context(), pcscd, "--foreground", "--config", conf), func() error {
+	args := []string{"--foreground", "--config", conf}
+	// Version 2 asks a service of the host whether a client may use cards.
+	const noPolkit = "--disable-polkit"
+	if strings.Contains(command(t, pcscd, "--help"), noPolkit) {
+		args = append(args, noPolkit)
+	}
+	daemon(t, exec.CommandContext(t.Context(), pcscd, args...), func() error {
 		if _, err := os.Stat("/run/pcscd/pcscd.comm"); err != nil {
 			return err
 		}
