@@ -14,7 +14,7 @@ demo: ## shows the main job on this machine, without AWS or hardware
 
 test: ## installs what the tests need and runs all of them
 	@script/test-deps
-	@$(GO) run script/test.go -race -shuffle=on -timeout=30m ./...
+	@$(GO) run script/test.go -race -shuffle=on -parallel=8 -timeout=30m ./...
 
 test-wine: ## runs the tests of what differs on Windows under Wine
 	@script/test-deps wine

@@ -59,6 +59,7 @@ type badInput struct {
 
 // TestBadInput runs the real program, as AWS's clients do.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	base := t.TempDir()
 	for _, dir := range []string{base, filepath.Dir(base)} {
 		if err := os.Chmod(dir, 0o755); err != nil { // for badInput.nobody

@@ -337,6 +337,7 @@ func listening(name string, talk func(net.Conn)) func(*scene) {
 
 // TestBadInputTPM runs the real program over swtpm.
 func TestBadInputTPM(t *testing.T) {
+	t.Parallel()
 	forTPMs(t, badTPMCases, func(t *testing.T, program string, s *tpmScene, c tpmInput) {
 		s.run(program, c.badInput).check(t, c.badInput, s.secrets(c.badInput))
 	})
@@ -344,6 +345,7 @@ func TestBadInputTPM(t *testing.T) {
 
 // TestGoodInputTPM has what stands next to the bad input and works.
 func TestGoodInputTPM(t *testing.T) {
+	t.Parallel()
 	forTPMs(t, goodTPMCases, func(t *testing.T, program string, s *tpmScene, c tpmInput) {
 		c.serve = answer(created)
 		s.run(program, c.badInput).checkGood(t)
