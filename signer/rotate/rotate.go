@@ -225,13 +225,12 @@ func (i *Identity) settle(asked context.Context, next *pair, err error) error {
 		}
 		return signer.ErrClosed
 	}
-	i.refused = nil
-	if errors.Is(err, signer.ErrPINIncorrect) || errors.Is(err, signer.ErrPINLocked) {
-		i.refused = err
-	}
-	if err == nil || asked.Err() == nil { // or it was called off, which is no news to others
+	if err == nil || asked.Err() == nil { // or it was called off, which says nothing of the key and its PIN
 		i.attempts++
-		i.last = err
+		i.last, i.refused = err, nil
+		if errors.Is(err, signer.ErrPINIncorrect) || errors.Is(err, signer.ErrPINLocked) {
+			i.refused = err
+		}
 	}
 	if err != nil {
 		i.stats.FailedReloads++

@@ -12,9 +12,6 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 )
 
-// columns is how wide help texts may be: a terminal's usual width.
-const columns = 80
-
 // testApp is the program with its commands and without backends.
 func testApp() (a front.App, stdout, stderr *bytes.Buffer) {
 	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
@@ -46,7 +43,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s --help has no example", name)
 		}
 		for line := range strings.Lines(stdout.String()) {
-			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > columns {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
 				t.Errorf("%s --help: %d columns: %s", name, n, line)
 			}
 		}

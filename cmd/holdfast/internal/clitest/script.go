@@ -30,7 +30,7 @@ const QuickExit = "atexit_sleep_ms=0"
 // Scripts runs the scripts of the package, in testdata/script. Besides what
 // testscript has they know:
 //
-//	pki KIND        makes a CA and a key with its certificate; see WriteFiles
+//	pki KIND        makes a CA and a key (p256, rsa2048, …) with its certificate; see WriteFiles
 //	emulator FLAG…  runs the emulator; $URL leads to it, $SESSION are the flags
 //	tpm             runs a TPM, which $TPM_DEVICE names
 //	certify KEY CERTIFICATE  issues a certificate of the CA for a public key

@@ -114,7 +114,10 @@ func (d *daemon) run(ctx context.Context) error {
 	for range servers {
 		broken = errors.Join(broken, <-served)
 	}
-	return errors.Join(broken, err)
+	if broken != nil {
+		return broken // err is of the end that this brought
+	}
+	return err
 }
 
 // openRoles opens the keys and what goes with them.

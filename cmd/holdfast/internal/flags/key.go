@@ -39,23 +39,24 @@ func (k Key) Forget() Key {
 	return Key{pins: pins{reuse: k.pins.reuse}, module: k.module, newest: k.newest}
 }
 
-// Open opens the key; the caller closes it.
-func (k Key) Open(ctx context.Context, a front.App, opts keystore.Options) (signer.Signer, error) {
+// Open opens the key; the caller closes it. A device may hang in it: see
+// [front.Interruptible].
+func (k Key) Open(ctx context.Context, a front.App, logger *slog.Logger) (signer.Signer, error) {
+	opts, err := k.Options(a, logger)
+	if err != nil {
+		return nil, err
+	}
+	return k.OpenWith(ctx, a, opts)
+}
+
+// OpenWith is Open with options that serve for more than to open the key.
+func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (signer.Signer, error) {
 	store := a.Store()
 	id, err := k.complete(store)
 	if err != nil {
 		return nil, err
 	}
 	return store.OpenIdentity(ctx, id, opts)
-}
-
-// OpenAnew is Open for commands that go on, and open their key several times.
-func (k Key) OpenAnew(ctx context.Context, a front.App, logger *slog.Logger) (signer.Signer, error) {
-	opts, err := k.Options(a, logger)
-	if err != nil {
-		return nil, err
-	}
-	return k.Open(ctx, a, opts)
 }
 
 // Digest names the key and its certificate without opening them; see

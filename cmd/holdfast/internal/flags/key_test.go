@@ -2,9 +2,12 @@ package flags
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -97,5 +100,29 @@ func TestKeyIsRefused(t *testing.T) {
 		if !errors.As(err, &refErr) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%+v: error %.200v", test, err)
 		}
+	}
+}
+
+// A Key that is printed, by itself or within another value, tells no password.
+func TestKeyPrintsNoPassword(t *testing.T) {
+	cmd := &cobra.Command{}
+	var f Identity
+	f.Add(cmd)
+	if err := cmd.ParseFlags([]string{"--private-key", "key.pem", "--pkcs8-password", "s3cret"}); err != nil {
+		t.Fatal(err)
+	}
+	k, err := f.Key(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"%v", "%+v", "%#v"} {
+		for _, value := range []any{k, &k, struct{ key Key }{k}} {
+			if text := fmt.Sprintf(format, value); strings.Contains(text, "s3cret") {
+				t.Errorf("%s: %s", format, text)
+			}
+		}
+	}
+	if given := k.pins.passwords(); given[0].value != "s3cret" {
+		t.Errorf("the password is %q", given[0].value)
 	}
 }

@@ -15,16 +15,16 @@ import (
 // pins are the flags of aws_signing_helper that hold a password, and --reuse-pin.
 // Their help says not to use passwords on a command line: others can read it.
 type pins struct {
-	password string
-	tpm      string // as password
+	password *string // pointers, so that fmt shows no secret; nil: not given
+	tpm      *string
 	noTPM    bool
 	reuse    bool
 }
 
 func (f *pins) add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.password, "pkcs8-password", "", "`password` of the key. Do not use it: every local user can read a command line; use --pin-source")
+	f.password = fs.String("pkcs8-password", "", "`password` of the key. Do not use it: every local user can read a command line; use --pin-source")
 	fs.BoolVar(&f.reuse, "reuse-pin", false, "give a typed PIN again where the key asks at each signature")
-	fs.StringVar(&f.tpm, "tpm-key-password", "", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source")
+	f.tpm = fs.String("tpm-key-password", "", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source")
 	fs.BoolVar(&f.noTPM, "no-tpm-key-password", false, "the TPM key has no password, whatever its file says")
 	for _, name := range []string{"pkcs8-password", "tpm-key-password"} {
 		front.MarkSecret(fs.Lookup(name))
@@ -100,9 +100,16 @@ type givenPassword struct {
 }
 
 func (f pins) passwords() []givenPassword {
+	value := func(p *string) string {
+		if p == nil {
+			return ""
+		}
+		return *p
+	}
+	password, tpm := value(f.password), value(f.tpm)
 	return []givenPassword{
-		{"pkcs8-password", f.password != "", keystore.AskPassword, f.password},
-		{"tpm-key-password", f.tpm != "", keystore.AskTPMKey, f.tpm},
+		{"pkcs8-password", password != "", keystore.AskPassword, password},
+		{"tpm-key-password", tpm != "", keystore.AskTPMKey, tpm},
 		{"no-tpm-key-password", f.noTPM, keystore.AskTPMKey, ""},
 	}
 }

@@ -73,22 +73,20 @@ of aws_signing_helper.`,
 // build builds one command with what all of them have.
 func (a App) build(c Command, started *bool) *cobra.Command {
 	built := c.New(a)
-	if run := built.RunE; !c.Brief {
-		built.RunE = func(cmd *cobra.Command, args []string) error {
+	for _, part := range append(built.Commands(), built) {
+		if part.Args == nil {
+			part.Args = noArgs
+		}
+		run := part.RunE
+		part.RunE = func(cmd *cobra.Command, args []string) error {
+			*started = true
+			if c.Brief {
+				return run(cmd, args)
+			}
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			defer a.Catch(cancel)()
 			cmd.SetContext(ctx)
-			return run(cmd, args)
-		}
-	}
-	for _, c := range append(built.Commands(), built) {
-		if c.Args == nil {
-			c.Args = noArgs
-		}
-		run := c.RunE
-		c.RunE = func(cmd *cobra.Command, args []string) error {
-			*started = true
 			return run(cmd, args)
 		}
 	}

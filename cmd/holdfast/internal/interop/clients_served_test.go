@@ -101,42 +101,48 @@ func TestAWSClientsServed(t *testing.T) {
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/wrong", "AWS_WEB_IDENTITY_TOKEN_FILE=/wrong", "AWS_ROLE_ARN=wrong", "AWS_PROFILE=wrong",
 	}
 	hidden := []string{"HOME=" + t.TempDir()}
-	for _, way := range []struct {
-		name   string
-		role   string
-		only   func(awsClient) bool // nil: all
-		prefix []string
-		env    []string
-	}{
-		{"container", "first", nil, nil, append(hidden, token, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+s.URL+"/credentials")},
-		{"container-prefix", "second", nil, nil, append(hidden, token, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+s.URL+"/roles/second/credentials")},
-		{"token-file", "second", func(c awsClient) bool { return c.tokenFile }, nil, append(hidden, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE="+s.Token, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+s.URL+"/roles/second/credentials")},
-		{"imds", "second", nil, nil, append(hidden, "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:"+strconv.Itoa(port)+"/")},
-		{"imds-prefix", "second", func(c awsClient) bool { return c.imdsPath }, nil, append(hidden, "AWS_EC2_METADATA_SERVICE_ENDPOINT="+s.URL+"/roles/second/")},
-		{"exec", "second", nil, append(append([]string{"holdfast", "exec"}, session...), "--"), misleading},
-		{"exec-env", "second", nil, append(append([]string{"holdfast", "exec", "--env"}, session...), "--"), misleading},
-	} {
-		want := "arn:aws:sts::111122223333:assumed-role/" + way.role + "/" + clitest.Serial(t, filepath.Join(dir, "cert.pem"))
-		for _, c := range clients {
-			if way.only != nil && !way.only(c) {
-				continue
+	t.Run("ways", func(t *testing.T) {
+		for _, way := range []struct {
+			name   string
+			role   string
+			only   func(awsClient) bool // nil: all
+			prefix []string
+			env    []string
+		}{
+			{"container", "first", nil, nil, append(hidden, token, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+s.URL+"/credentials")},
+			{"container-prefix", "second", nil, nil, append(hidden, token, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+s.URL+"/roles/second/credentials")},
+			{"token-file", "second", func(c awsClient) bool { return c.tokenFile }, nil, append(hidden, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE="+s.Token, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+s.URL+"/roles/second/credentials")},
+			{"imds", "second", nil, nil, append(hidden, "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:"+strconv.Itoa(port)+"/")},
+			{"imds-prefix", "second", func(c awsClient) bool { return c.imdsPath }, nil, append(hidden, "AWS_EC2_METADATA_SERVICE_ENDPOINT="+s.URL+"/roles/second/")},
+			{"exec", "second", nil, append(append([]string{"holdfast", "exec"}, session...), "--"), misleading},
+			{"exec-env", "second", nil, append(append([]string{"holdfast", "exec", "--env"}, session...), "--"), misleading},
+		} {
+			want := "arn:aws:sts::111122223333:assumed-role/" + way.role + "/" + clitest.Serial(t, filepath.Join(dir, "cert.pem"))
+			for _, c := range clients {
+				if way.only != nil && !way.only(c) {
+					continue
+				}
+				t.Run(way.name+"/"+c.name, func(t *testing.T) {
+					t.Parallel()
+					c.wantCaller(t, url, way.prefix, way.env, want)
+				})
 			}
-			t.Run(way.name+"/"+c.name, func(t *testing.T) { c.wantCaller(t, url, way.prefix, way.env, want) })
 		}
-	}
-	for _, c := range clients { // no credentials, rather than the first role's
-		t.Run("imds-path-left-out/"+c.name, func(t *testing.T) {
-			if c.imdsPath {
-				return
-			}
-			args := c.args(t, url)
-			cmd := exec.Command(args[0], args[1:]...)
-			cmd.Env = append([]string{"AWS_REGION=us-east-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT=" + s.URL + "/roles/second/"}, hidden...)
-			if out, err := cmd.Output(); err == nil {
-				t.Errorf("caller is %q", out)
-			}
-		})
-	}
+		for _, c := range clients { // no credentials, rather than the first role's
+			t.Run("imds-path-left-out/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				if c.imdsPath {
+					return
+				}
+				args := c.args(t, url)
+				cmd := exec.Command(args[0], args[1:]...)
+				cmd.Env = append([]string{"AWS_REGION=us-east-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT=" + s.URL + "/roles/second/"}, hidden...)
+				if out, err := cmd.Output(); err == nil {
+					t.Errorf("caller is %q", out)
+				}
+			})
+		}
+	})
 	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

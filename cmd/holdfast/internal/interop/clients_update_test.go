@@ -45,7 +45,10 @@ func TestUpdateAWSClients(t *testing.T) {
 			if c.name == "js" && name == "indented" {
 				continue // it knows neither keys in capitals nor colons
 			}
-			t.Run(name+"/"+c.name, func(t *testing.T) { c.wantCaller(t, url, nil, env, want) })
+			t.Run(name+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				c.wantCaller(t, url, nil, env, want)
+			})
 		}
 	}
 }

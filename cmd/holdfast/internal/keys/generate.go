@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // Generate returns the command that makes a key.
@@ -74,7 +75,9 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	if err != nil {
 		return err
 	}
-	key, err := a.Store().Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(kind)}, opts)
+	key, err := front.InterruptibleValue(ctx, ref.String(), func() (signer.Signer, error) {
+		return a.Store().Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(kind)}, opts)
+	})
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func list(ctx context.Context, a front.App, device flags.Device, below string, a
 }
 
 func listAll(ctx context.Context, a front.App, store *keystore.Store, refs []keystore.Ref, opts keystore.Options, asJSON bool) error {
-	var found []listing
+	found := []listing{} // an array in JSON, also if it is empty
 	var failed []error
 	for _, ref := range refs {
 		entries, err := store.List(ctx, ref, opts)
@@ -82,7 +82,7 @@ func listAll(ctx context.Context, a front.App, store *keystore.Store, refs []key
 			found = append(found, newListing(e))
 		}
 	}
-	if len(failed) == len(refs) {
+	if len(refs) > 0 && len(failed) == len(refs) {
 		return errors.Join(failed...)
 	}
 	for _, err := range failed { // of some kinds of stores there is often none

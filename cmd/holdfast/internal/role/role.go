@@ -32,12 +32,11 @@ type Role struct {
 	Region string
 
 	Identity *rotate.Identity // its key and certificate
-	Client   *rolesanywhere.Client
 	Cache    *credentials.Cache
 
 	// Tried is closed after the first attempt of the Cache to obtain
 	// credentials.
-	Tried chan struct{}
+	Tried <-chan struct{}
 }
 
 // Open opens the key of a role. Each of the credentials that its Cache obtains
@@ -46,20 +45,21 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 	config := s.Config
 	config.Logger = s.Config.Logger.With("role", s.Name)
 	config.CertificateName = s.Key.CertificateName()
+	tried := make(chan struct{})
 	r := &Role{
 		Name: s.Name, Port: s.Port, ARN: config.RoleARN, Region: config.TrustAnchorRegion(),
-		Cache: &credentials.Cache{Logger: config.Logger, Now: a.Now}, Tried: make(chan struct{}),
+		Cache: &credentials.Cache{Logger: config.Logger, Now: a.Now}, Tried: tried,
 	}
-	tried := sync.OnceFunc(func() { close(r.Tried) })
+	first := sync.OnceFunc(func() { close(tried) })
 	r.Cache.Renewed = func(c credentials.Credentials, err error) {
-		tried()
+		first()
 		if err == nil && renewed != nil {
 			renewed(c)
 		}
 	}
 	var err error
 	r.Identity, err = rotate.New(ctx, rotate.Config{
-		Open:     func(ctx context.Context) (signer.Signer, error) { return s.Key.OpenAnew(ctx, a, s.Config.Logger) },
+		Open:     func(ctx context.Context) (signer.Signer, error) { return s.Key.Open(ctx, a, s.Config.Logger) },
 		Check:    config.CheckSigner,
 		Name:     s.Key.Name(),
 		Files:    s.Key.Files(a),
@@ -70,11 +70,10 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 	if err != nil {
 		return nil, err
 	}
-	if r.Client, err = rolesanywhere.NewRotating(config, r.Identity); err != nil {
+	if r.Cache.Source, err = rolesanywhere.NewRotating(config, r.Identity); err != nil {
 		r.Close()
 		return nil, err
 	}
-	r.Cache.Source = r.Client
 	return r, nil
 }
 

@@ -144,7 +144,7 @@ func (s session) create(ctx context.Context) (credentials.Credentials, time.Time
 		if config.Transport, err = s.connection.Transport(); err != nil {
 			return m, err
 		}
-		key, err := s.key.Open(ctx, s.app, s.options)
+		key, err := s.key.OpenWith(ctx, s.app, s.options)
 		if err != nil {
 			return m, err
 		}

@@ -64,6 +64,8 @@ func TestWhileAModuleHangs(t *testing.T) {
 		}
 	}
 
+	another := uri
+	another.Object = "another"
 	names, waits := uri.ModulePath+": the device hangs", "waiting for credentials"
 	for _, test := range []struct {
 		args  []string
@@ -73,11 +75,13 @@ func TestWhileAModuleHangs(t *testing.T) {
 		{[]string{"credential-process"}, true, map[string]string{"C_OpenSession": names, "C_Login": names, "C_Sign": names}},
 		{[]string{"serve", "--port", "0"}, true, map[string]string{"C_OpenSession": names, "C_Sign": ""}},
 		{[]string{"update", "--profile", "p"}, true, map[string]string{"C_Login": names, "C_Sign": ""}},
+		{[]string{"update", "--once", "--profile", "p"}, true, map[string]string{"C_Sign": names}},
+		{[]string{"generate", "--private-key", another.String(), "--pin-source", "file:" + filepath.Join(id.Dir, "pin")}, false, map[string]string{"C_Login": names}},
 		{[]string{"exec"}, true, map[string]string{"C_OpenSession": names, "C_Sign": waits}},
 		{[]string{"list", "--in", "pkcs11:?module-path=" + uri.ModulePath}, false, map[string]string{"C_FindObjects": names}},
 	} {
 		for call, says := range test.calls {
-			t.Run(test.args[0]+" "+call, func(t *testing.T) {
+			t.Run(strings.Join(test.args[:min(2, len(test.args))], " ")+" "+call, func(t *testing.T) {
 				up := clitest.NewUpstream(t, ca.Root(), time.Hour)
 				set("1 " + call + " 1 0 hang 0")
 				args := test.args

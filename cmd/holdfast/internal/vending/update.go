@@ -76,7 +76,9 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 	}
 	defer r.Close()
 	if f.once {
-		c, err := r.Client.Credentials(ctx)
+		c, err := front.InterruptibleValue(ctx, setup.Key.Name(), func() (credentials.Credentials, error) {
+			return r.Cache.Source.Credentials(ctx)
+		})
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,59 @@
+package keys
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// shelf is a Backend that lists what it is made of.
+type shelf struct {
+	name    string
+	entries []keystore.Entry
+	err     error
+}
+
+func (s shelf) Name() string      { return s.name }
+func (s shelf) Schemes() []string { return []string{s.name} }
+func (s shelf) Open(context.Context, keystore.Ref, keystore.Options) (signer.Signer, error) {
+	return nil, errors.ErrUnsupported
+}
+func (s shelf) List(context.Context, keystore.Ref, keystore.Options) ([]keystore.Entry, error) {
+	return s.entries, s.err
+}
+
+// With --json there is always an array, and what one kind of store hides does
+// not hide the others.
+func TestListJSON(t *testing.T) {
+	away := errors.New("is away")
+	full := shelf{name: "full", entries: []keystore.Entry{{Ref: keystore.Ref{Scheme: "full", Rest: "a"}, Kind: keystore.KeyEntry}}}
+	for _, test := range []struct {
+		name           string
+		backends       []keystore.Backend
+		code           int
+		stdout, stderr string
+	}{
+		{"no kind of store", nil, 0, "[]\n", ""},
+		{"nothing", []keystore.Backend{shelf{name: "empty"}}, 0, "[]\n", ""},
+		{"something", []keystore.Backend{shelf{name: "empty"}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n", ""},
+		{"one fails", []keystore.Backend{shelf{name: "broken", err: away}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n",
+			"holdfast: not listed: broken: list broken:: is away\n"},
+		{"all fail", []keystore.Backend{shelf{name: "broken", err: away}}, front.ExitOther, "",
+			"holdfast: broken: list broken:: is away\nhint: run again with --debug to see more\n"},
+	} {
+		var stdout, stderr bytes.Buffer
+		a := front.App{
+			Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return "", false },
+			Backends: test.backends, Commands: []front.Command{{Name: "list", New: List}},
+		}
+		code := a.Run(t.Context(), []string{"list", "--json"})
+		if code != test.code || stdout.String() != test.stdout || stderr.String() != test.stderr {
+			t.Errorf("%s: exit code %d, %q, %q", test.name, code, &stdout, &stderr)
+		}
+	}
+}
