@@ -228,11 +228,15 @@ func (c *Cache) callRenewed() {
 		if c.Renewed == nil {
 			continue
 		}
-		c.telling = true
-		c.mu.Unlock()
-		c.Renewed(r.creds, r.err)
-		c.mu.Lock()
-		c.telling = false
+		func() {
+			c.telling = true
+			c.mu.Unlock()
+			defer func() { // also if Renewed panics or ends its goroutine
+				c.mu.Lock()
+				c.telling = false
+			}()
+			c.Renewed(r.creds, r.err)
+		}()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -266,6 +267,25 @@ func TestCacheAfterRun(t *testing.T) {
 		}
 		if n := m.calls.Load(); n != 1 {
 			t.Errorf("%d calls", n)
+		}
+	})
+}
+
+// A hook that ends its goroutine, as t.FailNow does, is called the next time.
+func TestCacheWithARenewedThatDoesNotReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		c := &credentials.Cache{Source: &mint{life: time.Hour}, Renewed: func(credentials.Credentials, error) {
+			calls.Add(1)
+			runtime.Goexit()
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		go c.Run(ctx)
+		time.Sleep(5 * time.Hour)
+		cancel()
+		synctest.Wait()
+		if n := calls.Load(); n < 5*60/40 {
+			t.Errorf("called %d times in 5 hours", n)
 		}
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -65,7 +64,7 @@ type lease struct {
 	signer.Signer
 	pair     *pair
 	identity *Identity
-	ended    atomic.Bool
+	ended    bool // by the lock of identity
 }
 
 type limitedLease struct {
@@ -73,42 +72,56 @@ type limitedLease struct {
 	signer.SchemeLimiter
 }
 
+// Sign is a use of its own: the key stays open until it returns, also if the
+// lease is closed meanwhile.
 func (l *lease) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if l.ended.Load() {
+	i := l.identity
+	i.mu.Lock()
+	ended := l.ended
+	if !ended {
+		l.pair.uses++
+	}
+	i.mu.Unlock()
+	if ended {
 		return nil, signer.ErrClosed
 	}
+	defer i.release(l.pair)
 	signature, err := l.Signer.Sign(rand, digest, opts)
 	if errors.Is(err, signer.ErrUnavailable) {
-		l.identity.giveUp(l.pair)
+		i.giveUp(l.pair)
 	}
 	return signature, err
 }
 
 func (l *lease) Close() error {
-	if !l.ended.CompareAndSwap(false, true) {
-		return nil
-	}
 	i := l.identity
 	i.mu.Lock()
-	l.pair.uses--
-	idle := i.takeIdle(l.pair)
+	ended := l.ended
+	l.ended = true
 	i.mu.Unlock()
-	if idle {
-		_ = i.close(l.pair)
+	if !ended {
+		i.release(l.pair)
 	}
 	return nil
 }
 
-// giveUp has a key closed whose device is away.
-func (i *Identity) giveUp(p *pair) {
+// release ends one use of a key.
+func (i *Identity) release(p *pair) {
 	i.mu.Lock()
-	if p == i.current {
-		p.retired, i.gone = true, true
-	}
-	idle := i.takeIdle(p) // if its use ended during the signature
+	p.uses--
+	idle := i.takeIdle(p)
 	i.mu.Unlock()
 	if idle {
 		_ = i.close(p)
+	}
+}
+
+// giveUp has a key closed after its last use, since its device is away.
+func (i *Identity) giveUp(p *pair) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if p == i.current {
+		p.retired, i.gone = true, true
 	}
 }
 
@@ -127,6 +140,9 @@ func (i *Identity) GetClientCertificate(request *tls.CertificateRequestInfo) (*t
 // certificate lends the key until handshake ends, which is when the handshake
 // does.
 func (i *Identity) certificate(handshake context.Context) (*tls.Certificate, error) {
+	if handshake == nil { // of a request that crypto/tls did not make
+		return nil, errors.New("rotate: the handshake has no context, which says when the key is given back")
+	}
 	key, err := i.Acquire(handshake)
 	if err != nil {
 		return nil, err

@@ -150,8 +150,14 @@ func (i *Identity) openPair(ctx context.Context) (_ *pair, inTime bool, _ error)
 }
 
 func (i *Identity) openNow(ctx context.Context) (_ *pair, err error) {
+	if ctx.Err() != nil { // before a PIN is tried for nobody
+		return nil, context.Cause(ctx)
+	}
 	files := filestate.Of(i.config.Files...)
 	key, err := i.config.Open(ctx)
+	if err == nil && key == nil {
+		err = errors.New("rotate: Open returned no key")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +201,7 @@ func (i *Identity) reload(asked context.Context, known *int) error {
 		select {
 		case i.turn <- struct{}{}:
 		case <-ctx.Done():
-			return i.settle(asked, nil, i.named(fmt.Errorf("still being opened: %w", context.Cause(ctx))))
+			return i.fail(i.named(fmt.Errorf("still being opened: %w", context.Cause(ctx))))
 		}
 	}
 	i.mu.Lock()
@@ -233,10 +239,8 @@ func (i *Identity) settle(asked context.Context, next *pair, err error) error {
 		}
 	}
 	if err != nil {
-		i.stats.FailedReloads++
 		i.mu.Unlock()
-		i.config.Logger.Warn("key and certificate were not reloaded", "error", err, "hint", signer.Hint(err))
-		return err
+		return i.fail(err)
 	}
 	old := i.current
 	i.current, i.open[next] = next, true
@@ -250,6 +254,21 @@ func (i *Identity) settle(asked context.Context, next *pair, err error) error {
 	leaf := next.key.Chain()[0]
 	i.config.Logger.Info("key and certificate were reloaded", "certificate_serial", leaf.SerialNumber.Text(16), "not_after", leaf.NotAfter.UTC())
 	return nil
+}
+
+// fail counts and logs that the key stays, unless the Identity is closed.
+func (i *Identity) fail(err error) error {
+	i.mu.Lock()
+	closed := i.closed
+	if !closed {
+		i.stats.FailedReloads++
+	}
+	i.mu.Unlock()
+	if closed {
+		return signer.ErrClosed
+	}
+	i.config.Logger.Warn("key and certificate were not reloaded", "error", err, "hint", signer.Hint(err))
+	return err
 }
 
 // takeIdle reports, with the lock, whether the caller is to close p.

@@ -55,7 +55,7 @@ func Main(backends ...keystore.Backend) int {
 		Now:       time.Now,
 		OpenTTY:   front.OpenTTY,
 		OnSignal:  onSignal,
-		Backends:  backends,
+		Store:     keystore.New(backends...),
 		Commands:  commands,
 	}.Run(context.Background(), os.Args[1:])
 }

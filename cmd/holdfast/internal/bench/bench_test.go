@@ -64,7 +64,7 @@ func withKey(args []string, dir, kind string) []string {
 func BenchmarkCredentialProcess(b *testing.B) {
 	dir, args, _ := benchSession(b)
 	a := front.App{
-		Stdout: io.Discard, Stderr: os.Stderr, LookupEnv: os.LookupEnv, Now: time.Now, OpenTTY: front.OpenTTY, Backends: all.Backends(),
+		Stdout: io.Discard, Stderr: os.Stderr, LookupEnv: os.LookupEnv, Now: time.Now, OpenTTY: front.OpenTTY, Store: all.New(),
 		Commands: []front.Command{{Name: "credential-process", New: vending.CredentialProcess, Brief: true}},
 	}
 	for _, kind := range []string{"p256", "rsa2048"} {
@@ -190,7 +190,7 @@ func peakMemory(b *testing.B, dir string, line, env []string) (mib float64, ok b
 // BenchmarkParts is what the command does before it sends anything.
 func BenchmarkParts(b *testing.B) {
 	dir, _, _ := benchSession(b)
-	a := front.App{Backends: all.Backends()}
+	a := front.App{Store: all.New()}
 	b.Run("command-and-flags", func(b *testing.B) {
 		for b.Loop() {
 			vending.CredentialProcess(a)

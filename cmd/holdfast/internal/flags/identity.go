@@ -109,11 +109,7 @@ func (f *Device) Options(a front.App) (keystore.Options, error) {
 	return Key{PINSource: source}.Options(a, a.Logger(false))
 }
 
-// Reference parses a reference and completes it by these flags.
-func (f *Device) Reference(a front.App, text string) (keystore.Ref, error) {
-	ref, err := keystore.ParseRef(text)
-	if err != nil {
-		return ref, err
-	}
-	return complete(a.Store(), ref, f.Module, false)
+// Complete adds to a reference what these flags say and it does not say itself.
+func (f *Device) Complete(a front.App, ref keystore.Ref) (keystore.Ref, error) {
+	return complete(a.Store, ref, f.Module, false)
 }

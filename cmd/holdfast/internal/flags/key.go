@@ -51,7 +51,7 @@ func (k Key) Open(ctx context.Context, a front.App, logger *slog.Logger) (signer
 
 // OpenWith is Open with options that serve for more than to open the key.
 func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (signer.Signer, error) {
-	store := a.Store()
+	store := a.Store
 	id, err := k.complete(store)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (
 // Digest names the key and its certificate without opening them; see
 // [keystore.Store.Digest].
 func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (string, error) {
-	store := a.Store()
+	store := a.Store
 	id, err := k.complete(store)
 	if err != nil {
 		return "", err
@@ -79,12 +79,12 @@ func (k Key) Options(a front.App, logger *slog.Logger) (opts keystore.Options, e
 
 // Files returns the files whose change means another key or certificate.
 func (k Key) Files(a front.App) []string {
-	return a.Store().Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates).Files
+	return a.Store.Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates).Files
 }
 
 // Variables returns the environment variables that hold the key or its PIN.
 func (k Key) Variables(a front.App) []string {
-	return a.Store().Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates, k.PINSource.Ref).Variables
+	return a.Store.Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates, k.PINSource.Ref).Variables
 }
 
 // Name is what errors call the key.

@@ -17,7 +17,7 @@ import (
 // What a key is made of is known by its references alone: what is watched, and
 // what exec keeps from the command that it runs.
 func TestKeyUses(t *testing.T) {
-	a := front.App{Backends: all.Backends()}
+	a := front.App{Store: all.New()}
 	for _, test := range []struct {
 		certificate, key, intermediates, pinSource string
 		files, variables                           []string

@@ -56,7 +56,7 @@ func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, erro
 	case k.PINSource.Ref.IsZero():
 		return ask, nil
 	}
-	read, err := a.Store().PINSource(k.PINSource.Ref, opts)
+	read, err := a.Store.PINSource(k.PINSource.Ref, opts)
 	return read, signer.WithHint(err, pinSourceForms)
 }
 

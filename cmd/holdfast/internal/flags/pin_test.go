@@ -69,7 +69,7 @@ func TestOptionalPassword(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			asked := 0
 			a := front.App{
-				Backends:  []keystore.Backend{file.Backend{}},
+				Store:     keystore.New(file.Backend{}),
 				LookupEnv: func(string) (string, bool) { return "from env", true },
 				OpenTTY:   func() (front.TTY, error) { return terminalDouble{"typed", &asked}, nil },
 			}

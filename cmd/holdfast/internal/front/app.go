@@ -27,7 +27,7 @@ type App struct {
 	OpenTTY        func() (TTY, error)
 	OnSignal       func(end func()) (stop func()) // nil: signals do what they do
 
-	Backends []keystore.Backend
+	Store    *keystore.Store // opens references with the backends that this program has
 	Commands []Command
 
 	Log   *slog.Logger // nil: for people, to Stderr
@@ -41,9 +41,6 @@ func (a App) Catch(end func()) (stop func()) {
 	}
 	return a.OnSignal(end)
 }
-
-// Store opens references with the backends that this program has.
-func (a App) Store() *keystore.Store { return keystore.New(a.Backends...) }
 
 // Logger returns the log of the command.
 func (a App) Logger(debug bool) *slog.Logger {

@@ -71,12 +71,15 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	if device.PINSource == "prompt" {
 		opts.PIN = a.PromptNew
 	}
-	ref, err := device.Reference(a, reference)
+	ref, err := keystore.ParseRef(reference)
 	if err != nil {
 		return err
 	}
+	if ref, err = device.Complete(a, ref); err != nil {
+		return err
+	}
 	key, err := front.InterruptibleValue(ctx, ref.String(), func() (signer.Signer, error) {
-		return a.Store().Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(kind)}, opts)
+		return a.Store.Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(kind)}, opts)
 	})
 	if err != nil {
 		return err

@@ -58,23 +58,27 @@ func list(ctx context.Context, a front.App, device flags.Device, below string, a
 	if device.PINSource == "" {
 		opts.PIN = nil // nobody is asked only to see
 	}
-	store := a.Store()
-	refs, what := store.Listers(), "list"
+	refs, what := a.Store.Listers(), "list"
 	if below != "" {
-		ref, err := device.Reference(a, below)
+		ref, err := keystore.ParseRef(below)
 		if err != nil {
 			return err
 		}
 		refs, what = []keystore.Ref{ref}, ref.String()
 	}
-	return front.Interruptible(ctx, what, func() error { return listAll(ctx, a, store, refs, opts, asJSON) })
+	for i := range refs {
+		if refs[i], err = device.Complete(a, refs[i]); err != nil {
+			return err
+		}
+	}
+	return front.Interruptible(ctx, what, func() error { return listAll(ctx, a, refs, opts, asJSON) })
 }
 
-func listAll(ctx context.Context, a front.App, store *keystore.Store, refs []keystore.Ref, opts keystore.Options, asJSON bool) error {
+func listAll(ctx context.Context, a front.App, refs []keystore.Ref, opts keystore.Options, asJSON bool) error {
 	found := []listing{} // an array in JSON, also if it is empty
 	var failed []error
 	for _, ref := range refs {
-		entries, err := store.List(ctx, ref, opts)
+		entries, err := a.Store.List(ctx, ref, opts)
 		if err != nil {
 			failed = append(failed, err)
 		}

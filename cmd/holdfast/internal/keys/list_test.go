@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -49,11 +50,40 @@ func TestListJSON(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		a := front.App{
 			Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return "", false },
-			Backends: test.backends, Commands: []front.Command{{Name: "list", New: List}},
+			Store: keystore.New(test.backends...), Commands: []front.Command{{Name: "list", New: List}},
 		}
 		code := a.Run(t.Context(), []string{"list", "--json"})
 		if code != test.code || stdout.String() != test.stdout || stderr.String() != test.stderr {
 			t.Errorf("%s: exit code %d, %q, %q", test.name, code, &stdout, &stderr)
+		}
+	}
+}
+
+// moduleShelf is a shelf with the attribute module-path.
+type moduleShelf struct{ shelf }
+
+func (moduleShelf) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
+	if name != "module-path" {
+		return ref, errors.ErrUnsupported
+	}
+	return keystore.WithAttribute(ref, name, value), nil
+}
+
+func (moduleShelf) List(_ context.Context, ref keystore.Ref, _ keystore.Options) ([]keystore.Entry, error) {
+	return []keystore.Entry{{Ref: ref, Kind: keystore.TokenEntry}}, nil
+}
+
+// --pkcs11-lib counts with and without --in.
+func TestListOfAModule(t *testing.T) {
+	for _, args := range [][]string{{"list"}, {"list", "--in", "mo:"}, {"list", "--in", ""}} {
+		var stdout, stderr bytes.Buffer
+		a := front.App{
+			Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return "", false },
+			Store: keystore.New(moduleShelf{shelf{name: "mo"}}), Commands: []front.Command{{Name: "list", New: List}},
+		}
+		code := a.Run(t.Context(), append(args, "--pkcs11-lib", "/m.so"))
+		if code != 0 || !strings.Contains(stdout.String(), "module-path=/m.so") {
+			t.Errorf("%q: exit code %d, %s%s", args, code, &stdout, &stderr)
 		}
 	}
 }

@@ -64,6 +64,6 @@ func seal(ctx context.Context, a front.App, to, source string) error {
 			return err
 		}
 		defer clear(secret)
-		return a.Store().Seal(ctx, ref, secret, opts)
+		return a.Store.Seal(ctx, ref, secret, opts)
 	})
 }

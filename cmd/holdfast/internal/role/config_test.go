@@ -52,7 +52,7 @@ func TestConfig(t *testing.T) {
 		if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		roles, err := Setup{}.read(front.App{Backends: all.Backends()}, path)
+		roles, err := Setup{}.read(front.App{Store: all.New()}, path)
 		if test.culprit == "" {
 			if err != nil {
 				t.Errorf("%s: %v", test.name, err)

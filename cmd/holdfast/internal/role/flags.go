@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -81,7 +82,7 @@ func (s Setup) read(a front.App, path string) (setups []Setup, err error) {
 	if err != nil {
 		return nil, err
 	}
-	store, dir := a.Store(), filepath.Dir(path)
+	store, dir := a.Store, filepath.Dir(path)
 	seen := make(map[string]bool)
 	for i, t := range tables {
 		r, err := t.over(s, store, dir)
@@ -99,8 +100,13 @@ func (s Setup) read(a front.App, path string) (setups []Setup, err error) {
 			err = r.Config.Check()
 		}
 		if err != nil {
+			var ref *keystore.RefError
+			isRef := errors.As(err, &ref)
 			err = &front.UsageError{Err: fmt.Errorf("--config %s: role %d %q: %w", path, i+1, t.Name, err)}
-			return nil, signer.WithHint(err, "see docs/serve.md for the keys of a role")
+			if !isRef { // what is wrong with a reference has a hint of its own
+				err = signer.WithHint(err, "see docs/serve.md for the keys of a role")
+			}
+			return nil, err
 		}
 		seen[r.Name] = true
 		setups = append(setups, r)

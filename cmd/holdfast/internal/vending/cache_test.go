@@ -293,7 +293,7 @@ func TestCacheEndsWithCertificate(t *testing.T) {
 	var offset time.Duration
 	do := func() (code int, out string) {
 		var stdout, stderr bytes.Buffer
-		a := front.App{Stdout: &stdout, Stderr: &stderr, OpenTTY: front.OpenTTY, Backends: all.Backends(),
+		a := front.App{Stdout: &stdout, Stderr: &stderr, OpenTTY: front.OpenTTY, Store: all.New(),
 			Commands: []front.Command{{Name: "credential-process", New: vending.CredentialProcess}},
 			Now:      func() time.Time { return time.Now().Add(offset) },
 			LookupEnv: func(name string) (string, bool) {
