@@ -13,8 +13,9 @@ import (
 
 // Acquire lends the key in use with its certificates, which stay together until
 // the borrower calls Close, whatever is opened meanwhile. Close gives the key
-// back and does not close it for others; Sign returns [signer.ErrClosed] after
-// that. The result is a [signer.SchemeLimiter] if the key is one.
+// back and does not close it for others. It does not wait for a Sign in flight,
+// for which the key stays open; a later Sign returns [signer.ErrClosed]. The
+// result is a [signer.SchemeLimiter] if the key is one.
 //
 // A key whose Sign failed with [signer.ErrUnavailable] is closed, and opened
 // again by the next Acquire: some modules notice a token that is back in no
