@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/keychain/internal/native"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -58,9 +59,9 @@ func search(cfg Config, sys native.System) (found identities, err error) {
 
 func newIdentity(n native.Identity) identity {
 	id := identity{label: n.Label, token: n.Token, handle: n.Handle}
-	var s keystore.Selector
+	var s selector.Selector
 	if id.cert, id.err = x509.ParseCertificate(n.Certificate); id.err == nil {
-		s, id.err = keystore.SelectorFor(id.cert), checkPublic(id.cert.PublicKey)
+		s, id.err = selector.For(id.cert), checkPublic(id.cert.PublicKey)
 	} else {
 		sum := sha256.Sum256(n.Certificate)
 		s.SHA256 = sum[:]
@@ -96,9 +97,9 @@ func (f *identities) choose(cfg Config) (identity, error) {
 	if one := withKeyOf(cfg.Certificates, named); len(one) > 0 {
 		named = one
 	}
-	candidates := make([]keystore.Candidate, len(named))
+	candidates := make([]selector.Candidate, len(named))
 	for i, id := range named {
-		candidates[i] = keystore.Candidate{Ref: id.ref, Certificate: id.cert, Err: id.err}
+		candidates[i] = selector.Candidate{Ref: id.ref, Certificate: id.cert, Err: id.err}
 	}
 	i, err := cfg.Selector.Select(candidates, cfg.now())
 	if err != nil {
@@ -230,8 +231,8 @@ func list(ctx context.Context, cfg Config, sys native.System) ([]keystore.Entry,
 				cfg.logger().Warn("an identity cannot be used", "reference", id.ref, "error", id.err)
 				continue
 			}
-			candidate := keystore.Candidate{Ref: id.ref, Certificate: id.cert}
-			if _, err := cfg.Selector.Select([]keystore.Candidate{candidate}, cfg.now()); err != nil {
+			candidate := selector.Candidate{Ref: id.ref, Certificate: id.cert}
+			if _, err := cfg.Selector.Select([]selector.Candidate{candidate}, cfg.now()); err != nil {
 				continue
 			}
 			entries = append(entries, keystore.Entry{

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -144,7 +145,7 @@ func TestInstallRenewal(t *testing.T) {
 		t.Errorf("%d certificates, the new one linked with %+v", len(certs), certs[len(certs)-1].info)
 	}
 	other := ca.Issue(t, signertest.NewKey(t, "p256"), nil)
-	cfg := Config{Selector: keystore.SelectorFor(old)}
+	cfg := Config{Selector: selector.For(old)}
 	if err := install(t.Context(), f, cfg, []*x509.Certificate{other}); !errors.Is(err, signer.ErrMismatch) {
 		t.Errorf("another key's: error %v", err)
 	}
@@ -198,7 +199,7 @@ func TestList(t *testing.T) {
 }
 
 func sumOf(cert *x509.Certificate) string {
-	_, sum, _ := strings.Cut(keystore.SelectorFor(cert).String(), "sha256=")
+	_, sum, _ := strings.Cut(selector.For(cert).String(), "sha256=")
 	return sum
 }
 
