@@ -28,7 +28,7 @@ type Config struct {
 }
 
 // configFor turns a reference into a Config.
-func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
+func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	s, own, err := selector.Parse(ref.Rest, "label", "token")
 	if err != nil {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
@@ -37,8 +37,8 @@ func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
 		Label:        own["label"],
 		Token:        own["token"],
 		Selector:     s,
-		Certificates: opts.Certificates,
-		Logger:       opts.Logger,
+		Certificates: call.Certificates,
+		Logger:       call.Logger,
 	}, nil
 }
 

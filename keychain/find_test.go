@@ -22,7 +22,7 @@ const card = "com.apple.pivtoken:01"
 // config parses the rest of a reference.
 func config(t *testing.T, rest string) Config {
 	t.Helper()
-	cfg, err := configFor(keystore.Ref{Scheme: scheme, Rest: rest}, keystore.Options{})
+	cfg, err := configFor(keystore.Ref{Scheme: scheme, Rest: rest}, keystore.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}

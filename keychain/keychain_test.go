@@ -25,26 +25,26 @@ var (
 // calls are all of Backend that takes a reference.
 var calls = map[string]func(t *testing.T, ref keystore.Ref) error{
 	"Open": func(t *testing.T, ref keystore.Ref) error {
-		s, err := Backend{}.Open(t.Context(), ref, keystore.Options{})
+		s, err := Backend{}.Open(t.Context(), ref, keystore.Call{})
 		if s != nil {
 			t.Errorf("Open returns %v beside %v", s, err)
 		}
 		return err
 	},
 	"Certificates": func(t *testing.T, ref keystore.Ref) error {
-		_, err := Backend{}.Certificates(t.Context(), ref, keystore.Options{})
+		_, err := Backend{}.Certificates(t.Context(), ref, keystore.Call{})
 		return err
 	},
 	"List": func(t *testing.T, ref keystore.Ref) error {
-		_, err := Backend{}.List(t.Context(), ref, keystore.Options{})
+		_, err := Backend{}.List(t.Context(), ref, keystore.Call{})
 		return err
 	},
 	"Generate": func(t *testing.T, ref keystore.Ref) error {
-		_, err := Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
+		_, err := Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Call{})
 		return err
 	},
 	"Install": func(t *testing.T, ref keystore.Ref) error {
-		return Backend{}.Install(t.Context(), ref, nil, keystore.Options{})
+		return Backend{}.Install(t.Context(), ref, nil, keystore.Call{})
 	},
 }
 

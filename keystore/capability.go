@@ -15,22 +15,22 @@ type (
 	// never leaves the device.
 	Generator interface {
 		Backend
-		Generate(ctx context.Context, ref Ref, spec KeySpec, opts Options) (signer.Signer, error)
+		Generate(ctx context.Context, ref Ref, spec KeySpec, call Call) (signer.Signer, error)
 	}
 
 	// A Lister tells what there is below ref, whose empty rest means
 	// everything. It asks for a PIN only to see what is hidden without, and
-	// only if opts.PIN is set.
+	// only if call.PIN is set.
 	Lister interface {
 		Backend
-		List(ctx context.Context, ref Ref, opts Options) ([]Entry, error)
+		List(ctx context.Context, ref Ref, call Call) ([]Entry, error)
 	}
 
 	// An Installer puts a chain, leaf first, beside the key that ref names.
 	// It refuses a leaf for another key with signer.ErrMismatch.
 	Installer interface {
 		Backend
-		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, opts Options) error
+		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, call Call) error
 	}
 
 	// A Dependent tells what its references lead to outside of devices. A
@@ -69,14 +69,14 @@ type (
 	// its Unsealer alone gives it back. It borrows secret.
 	Sealer interface {
 		Backend
-		Seal(ctx context.Context, ref Ref, secret []byte, opts Options) error
+		Seal(ctx context.Context, ref Ref, secret []byte, call Call) error
 	}
 
 	// An Unsealer gives the secret that ref names, such as a PIN that a
 	// device keeps for one machine. It belongs to the caller.
 	Unsealer interface {
 		Backend
-		Unseal(ctx context.Context, ref Ref, opts Options) ([]byte, error)
+		Unseal(ctx context.Context, ref Ref, call Call) ([]byte, error)
 	}
 )
 

@@ -28,9 +28,9 @@ func (s *Store) Generate(ctx context.Context, ref Ref, spec KeySpec, opts Option
 	if err != nil {
 		return nil, err
 	}
-	opts = s.prepare(opts)
-	defer opts.end()
-	key, err := b.Generate(ctx, ref, spec, opts)
+	call := s.begin(opts)
+	defer call.end()
+	key, err := b.Generate(ctx, ref, spec, call)
 	return key, wrap(b, op, ref, err)
 }
 
@@ -41,9 +41,9 @@ func (s *Store) Seal(ctx context.Context, ref Ref, secret []byte, opts Options) 
 	if err != nil {
 		return err
 	}
-	opts = s.prepare(opts)
-	defer opts.end()
-	return wrap(b, op, ref, b.Seal(ctx, ref, secret, opts))
+	call := s.begin(opts)
+	defer call.end()
+	return wrap(b, op, ref, b.Seal(ctx, ref, secret, call))
 }
 
 // List tells what there is below ref; see [Lister].
@@ -53,9 +53,9 @@ func (s *Store) List(ctx context.Context, ref Ref, opts Options) ([]Entry, error
 	if err != nil {
 		return nil, err
 	}
-	opts = s.prepare(opts)
-	defer opts.end()
-	entries, err := b.List(ctx, ref, opts)
+	call := s.begin(opts)
+	defer call.end()
+	entries, err := b.List(ctx, ref, call)
 	return entries, wrap(b, op, ref, err)
 }
 

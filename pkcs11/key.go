@@ -81,7 +81,7 @@ func Open(ctx context.Context, cfg Config) (*Key, error) { return open(ctx, cfg,
 func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	if cfg.PIN == nil {
 		var err error
-		if cfg.PIN, err = pinOf(cfg.URI, keystore.Options{}); err != nil {
+		if cfg.PIN, err = pinOf(cfg.URI, keystore.Call{}); err != nil {
 			return nil, err
 		}
 	}

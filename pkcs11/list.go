@@ -9,8 +9,8 @@ import (
 
 // List implements [keystore.Lister]: tokens, private keys and certificates. It
 // logs in to see private keys if there is a PIN to be had.
-func (Backend) List(ctx context.Context, ref keystore.Ref, opts keystore.Options) (entries []keystore.Entry, err error) {
-	cfg, err := configFor(ref, opts)
+func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (entries []keystore.Entry, err error) {
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}

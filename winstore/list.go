@@ -12,7 +12,7 @@ import (
 // key type of those that have a key. Without a location it lists both the
 // user's store and the machine's, as far as they can be read; a selector
 // narrows it.
-func (Backend) List(ctx context.Context, ref keystore.Ref, _ keystore.Options) ([]keystore.Entry, error) {
+func (Backend) List(ctx context.Context, ref keystore.Ref, _ keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref)
 	if err != nil {
 		return nil, err

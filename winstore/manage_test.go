@@ -254,7 +254,7 @@ func TestGenerateErrors(t *testing.T) {
 		t.Errorf("no TPM: error %v, hint %q", err, signer.Hint(err))
 	}
 	var refErr *keystore.RefError
-	if _, err := (Backend{}).Generate(t.Context(), keystore.Ref{Scheme: scheme}, keystore.KeySpec{Type: keystore.P256}, keystore.Options{}); !errors.As(err, &refErr) {
+	if _, err := (Backend{}).Generate(t.Context(), keystore.Ref{Scheme: scheme}, keystore.KeySpec{Type: keystore.P256}, keystore.Call{}); !errors.As(err, &refErr) {
 		t.Errorf("no name: error %v", err)
 	}
 }

@@ -68,7 +68,7 @@ func (Backend) Name() string { return scheme }
 func (Backend) Schemes() []string { return []string{scheme} }
 
 // Open implements [keystore.Backend].
-func (Backend) Open(ctx context.Context, ref keystore.Ref, _ keystore.Options) (signer.Signer, error) {
+func (Backend) Open(ctx context.Context, ref keystore.Ref, _ keystore.Call) (signer.Signer, error) {
 	cfg, err := configFor(ref)
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, _ keystore.Options) (
 
 // Certificates implements [keystore.CertificateReader]: the certificate that
 // the reference names and those of its issuers. The certificate needs no key.
-func (Backend) Certificates(ctx context.Context, ref keystore.Ref, _ keystore.Options) ([]*x509.Certificate, error) {
+func (Backend) Certificates(ctx context.Context, ref keystore.Ref, _ keystore.Call) ([]*x509.Certificate, error) {
 	cfg, err := configFor(ref)
 	if err != nil {
 		return nil, err

@@ -21,10 +21,10 @@ type shelf struct {
 
 func (s shelf) Name() string      { return s.name }
 func (s shelf) Schemes() []string { return []string{s.name} }
-func (s shelf) Open(context.Context, keystore.Ref, keystore.Options) (signer.Signer, error) {
+func (s shelf) Open(context.Context, keystore.Ref, keystore.Call) (signer.Signer, error) {
 	return nil, errors.ErrUnsupported
 }
-func (s shelf) List(context.Context, keystore.Ref, keystore.Options) ([]keystore.Entry, error) {
+func (s shelf) List(context.Context, keystore.Ref, keystore.Call) ([]keystore.Entry, error) {
 	return s.entries, s.err
 }
 
@@ -69,7 +69,7 @@ func (moduleShelf) SetAttribute(ref keystore.Ref, name, value string) (keystore.
 	return keystore.WithAttribute(ref, name, value), nil
 }
 
-func (moduleShelf) List(_ context.Context, ref keystore.Ref, _ keystore.Options) ([]keystore.Entry, error) {
+func (moduleShelf) List(_ context.Context, ref keystore.Ref, _ keystore.Call) ([]keystore.Entry, error) {
 	return []keystore.Entry{{Ref: ref, Kind: keystore.TokenEntry}}, nil
 }
 
