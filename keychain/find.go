@@ -217,34 +217,44 @@ func chainOf(leaf *x509.Certificate, cfg Config, sys native.System) []*x509.Cert
 
 // list returns the identities that cfg selects, also beside an error.
 func list(ctx context.Context, cfg Config, sys native.System) ([]keystore.Entry, error) {
-	var failed error // written before answer returns without an error
+	var unread []error // written before answer returns without an error
 	entries, err := answer(ctx, func() (entries []keystore.Entry, err error) {
 		found, err := search(cfg, sys)
 		defer found.release()
 		if err != nil {
 			return nil, err
 		}
-		found.log(cfg)
-		failed = join(slices.DeleteFunc(found.failed, optional))
-		for _, id := range found.named(cfg) {
-			if id.err != nil {
-				cfg.logger().Warn("an identity cannot be used", "reference", id.ref, "error", id.err)
-				continue
-			}
-			candidate := selector.Candidate{Ref: id.ref, Certificate: id.cert}
-			if _, err := cfg.Selector.Select([]selector.Candidate{candidate}, cfg.now()); err != nil {
-				continue
-			}
-			entries = append(entries, keystore.Entry{
-				Ref: id.ref, Kind: keystore.KeyEntry, Public: id.cert.PublicKey, Certificate: id.cert,
-			})
-		}
+		entries, unread = found.entries(cfg)
 		return entries, nil
 	}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return entries, failed
+	return entries, join(unread)
+}
+
+// entries returns what cfg selects, and why there may be more.
+func (f *identities) entries(cfg Config) (entries []keystore.Entry, unread []error) {
+	for _, err := range f.failed {
+		if optional(err) {
+			cfg.logger().Debug("not searched", "error", err)
+		} else {
+			unread = append(unread, err)
+		}
+	}
+	unread = append(unread, f.broken...)
+	for _, id := range f.named(cfg) {
+		switch {
+		case id.cert == nil:
+			unread = append(unread, fmt.Errorf("%s: %w", id.ref, id.err))
+		case !cfg.Selector.Matches(id.cert, cfg.now()):
+		case id.err != nil: // a key of a type that nothing here signs with
+			entries = append(entries, keystore.Entry{Ref: id.ref, Kind: keystore.CertificateEntry, Certificate: id.cert})
+		default:
+			entries = append(entries, keystore.Entry{Ref: id.ref, Kind: keystore.KeyEntry, Public: id.cert.PublicKey, Certificate: id.cert})
+		}
+	}
+	return entries, unread
 }
 
 // log tells what was not read, where that did not matter.

@@ -54,8 +54,8 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 }
 
 // List implements [keystore.Lister] with one entry for each identity, which is
-// a certificate with a private key. Beside an error it returns what it found
-// all the same: a keychain that does not answer hides no other.
+// a certificate with a private key. One whose key is of a type that cannot be
+// used here is listed as its certificate.
 func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {

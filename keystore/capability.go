@@ -21,6 +21,10 @@ type (
 	// A Lister tells what there is below ref, whose empty rest means
 	// everything. It asks for a PIN only to see what is hidden without, and
 	// only if call.PIN is set.
+	//
+	// A token, store or entry that cannot be read hides no other: List returns
+	// what it has read and, beside it, an error that names what it has not.
+	// Without an error nothing is left out.
 	Lister interface {
 		Backend
 		List(ctx context.Context, ref Ref, call Call) ([]Entry, error)

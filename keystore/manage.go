@@ -46,7 +46,8 @@ func (s *Store) Seal(ctx context.Context, ref Ref, secret []byte, opts Options) 
 	return wrap(b, op, ref, b.Seal(ctx, ref, secret, call))
 }
 
-// List tells what there is below ref; see [Lister].
+// List tells what there is below ref; see [Lister]. Beside an error, which is a
+// [*RefError] or a [*signer.Error], there may be entries.
 func (s *Store) List(ctx context.Context, ref Ref, opts Options) ([]Entry, error) {
 	const op = "list"
 	b, err := capable[Lister](s, op, ref)

@@ -217,10 +217,12 @@ func list(d *device, named string) ([]keystore.Entry, error) {
 		return nil, err
 	}
 	var entries []keystore.Entry
+	var unread []error
 	for _, h := range found {
 		o, err := readPublic(d, h)
 		if err != nil {
-			return nil, err
+			unread = append(unread, fmt.Errorf("handle 0x%08x: %w", uint32(h), err))
+			continue
 		}
 		if key, err := signingKey(o.public); err == nil {
 			entries = append(entries, keystore.Entry{
@@ -229,5 +231,5 @@ func list(d *device, named string) ([]keystore.Entry, error) {
 			})
 		}
 	}
-	return entries, nil
+	return entries, errors.Join(unread...)
 }

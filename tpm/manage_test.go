@@ -502,3 +502,29 @@ var (
 	_ keystore.PEMClaimer        = Backend{}
 	_ keystore.CertificateReader = Backend{}
 )
+
+// A persistent object that cannot be read hides no other.
+func TestListBesideErrors(t *testing.T) {
+	m := newMaker(t, newTPM(t))
+	for _, h := range []Handle{0x81010001, 0x81010002, 0x81010003} {
+		m.persistent(h, signingTemplate(keystore.P256), "")
+	}
+	reads := 0
+	b := &bus{spoil: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+		if codeOf(command) == tpm2.TPMCCReadPublic {
+			if reads++; reads == 2 {
+				return code(tpm2.TPMRCFailure), nil
+			}
+		}
+		return send(command)
+	}}
+	d, err := dialer(b.dial).open(t.Context(), m.emulator.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	entries, err := list(d, "")
+	if len(entries) != 2 || !errors.Is(err, signer.ErrUnavailable) || !strings.Contains(err.Error(), "0x81010002") {
+		t.Errorf("%v, error %v", entries, err)
+	}
+}

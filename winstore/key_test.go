@@ -309,7 +309,7 @@ func TestFindsKeyAmongOthers(t *testing.T) {
 		t.Errorf("took %s", k.Chain()[0].Subject)
 	}
 	found, err := keystoreList(t, f, "")
-	if err != nil || len(found) != 4 {
+	if err == nil || !strings.Contains(err.Error(), "store MY of the user") || len(found) != 4 {
 		t.Errorf("lists %d, error %v", len(found), err)
 	}
 

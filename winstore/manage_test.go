@@ -198,6 +198,38 @@ func TestList(t *testing.T) {
 	}
 }
 
+// A store that cannot be read hides no other, and the error says which it was.
+func TestListBesideErrors(t *testing.T) {
+	f, _, _ := withKey(t, "p256")
+	for _, l := range []Location{User, Machine} {
+		key := signertest.Key(t, "rsa2048")
+		f.add(l, "Own", signertest.NewCA(t, "root").Issue(t, key, nil), key, &keyInfo{"k", softwareProvider, 0, 0, 0})
+	}
+	f.stores[`machine\only`] = f.stores[`machine\own`]
+	for _, test := range []struct {
+		rest    string
+		closed  map[string]Error
+		entries int
+		err     error
+		names   string
+	}{
+		{"store=Own", nil, 2, nil, ""},
+		{"store=Own", map[string]Error{`machine\own`: errAccessDenied}, 1, errAccessDenied, `"Own" of the machine`},
+		{"store=Own", map[string]Error{`user\own`: errAccessDenied}, 1, errAccessDenied, `"Own" of the user`},
+		{"store=Own;location=machine", map[string]Error{`machine\own`: errAccessDenied}, 0, errAccessDenied, `"Own" of the machine`},
+		{"store=Own", map[string]Error{`user\own`: errAccessDenied, `machine\own`: errAccessDenied}, 0, errAccessDenied, `"Own" of the machine`},
+		{"store=Only", nil, 1, nil, ""}, // in one location is somewhere
+		{"store=Only;location=user", nil, 0, errFileNotFound, `"Only" of the user`},
+		{"store=Only", map[string]Error{`machine\only`: errAccessDenied}, 0, errAccessDenied, `"Only" of the machine`},
+	} {
+		f.closed = test.closed
+		entries, err := keystoreList(t, f, test.rest)
+		if len(entries) != test.entries || !errors.Is(err, test.err) || err != nil && !strings.Contains(err.Error(), test.names) {
+			t.Errorf("%s: %d entries, error %v, want %d and %v", test.rest, len(entries), err, test.entries, test.err)
+		}
+	}
+}
+
 func sumOf(cert *x509.Certificate) string {
 	_, sum, _ := strings.Cut(selector.For(cert).String(), "sha256=")
 	return sum
