@@ -10,7 +10,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -76,27 +75,9 @@ func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref,
 	return keystore.WithAttribute(ref, name, value), nil
 }
 
-// Generate implements [keystore.Generator]. It fails with
-// [errors.ErrUnsupported]: a key in the Secure Enclave or in the
-// data-protection keychain takes entitlements, and one in a file keychain could
-// be exported. sc_auth has the entitlements.
-func (Backend) Generate(_ context.Context, ref keystore.Ref, _ keystore.KeySpec, call keystore.Call) (signer.Signer, error) {
-	return nil, refuse(ref, call, "making a key", "make it with sc_auth create-ctk-identity, or elsewhere and bring it with security import; see docs/keychain.md")
-}
-
-// Install implements [keystore.Installer]. It fails with
-// [errors.ErrUnsupported], for the reason that [Backend.Generate] does.
-func (Backend) Install(_ context.Context, ref keystore.Ref, _ []*x509.Certificate, call keystore.Call) error {
-	return refuse(ref, call, "putting a certificate beside a key", "put it there with security import, or sc_auth import-ctk-certificate if sc_auth made the key; see docs/keychain.md")
-}
-
-// refuse names what is wrong before that: the reference, the system.
-func refuse(ref keystore.Ref, call keystore.Call, what, hint string) error {
-	if _, err := configFor(ref, call); err != nil {
-		return err
-	}
-	if _, err := system(); err != nil {
-		return err
-	}
-	return signer.WithHint(fmt.Errorf("%s is left to the tools of macOS: %w", what, errors.ErrUnsupported), hint)
+// Advice implements [keystore.Adviser]. There is no Generate: a key in the Secure
+// Enclave or in the data-protection keychain takes entitlements, and one in a
+// file keychain could be exported. sc_auth has the entitlements.
+func (Backend) Advice() string {
+	return "make a key with sc_auth create-ctk-identity and put its certificate beside it with sc_auth import-ctk-certificate, or bring both with security import; see docs/keychain.md"
 }

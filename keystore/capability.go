@@ -30,11 +30,22 @@ type (
 		List(ctx context.Context, ref Ref, call Call) ([]Entry, error)
 	}
 
-	// An Installer puts a chain, leaf first, beside the key that ref names.
-	// It refuses a leaf for another key with signer.ErrMismatch.
+	// An Installer puts a chain, leaf first, beside the key that ref names,
+	// and removes nothing. It borrows chain. It fails with
+	// signer.ErrNoCertificate if chain is empty and with signer.ErrMismatch if
+	// the leaf is for another key; where one certificate is taken without being
+	// named, with fs.ErrExist if that would not be the new one.
 	Installer interface {
 		Backend
 		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, call Call) error
+	}
+
+	// An Adviser says in one sentence what else makes or keeps what is named
+	// by its references. The Store gives it as the hint where a Backend lacks a
+	// capability.
+	Adviser interface {
+		Backend
+		Advice() string
 	}
 
 	// A Dependent tells what its references lead to outside of devices. A

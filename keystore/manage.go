@@ -2,21 +2,26 @@ package keystore
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// capable returns the backend of a reference if it has a capability.
+// capable returns the backend of a reference if it has a capability. The error
+// is [errors.ErrUnsupported] if it does not.
 func capable[C Backend](s *Store, op string, ref Ref) (c C, err error) {
 	b, ok := s.scheme[ref.Scheme]
 	if !ok {
 		return c, s.unknown(ref)
 	}
 	if c, ok = b.(C); !ok {
-		err = signer.WithHint(fmt.Errorf("keys of this kind are made and kept by other programs: %w", errors.ErrUnsupported),
-			"see docs/references.md for what each kind of reference can do")
+		hint := "see docs/references.md for what can be done with each kind of reference"
+		if a, ok := b.(Adviser); ok {
+			hint = a.Advice()
+		}
+		err = signer.WithHint(fmt.Errorf("keys of this kind are made and kept by other programs: %w", errors.ErrUnsupported), hint)
 	}
 	return c, wrap(b, op, ref, err)
 }
@@ -32,6 +37,21 @@ func (s *Store) Generate(ctx context.Context, ref Ref, spec KeySpec, opts Option
 	defer call.end()
 	key, err := b.Generate(ctx, ref, spec, call)
 	return key, wrap(b, op, ref, err)
+}
+
+// Install puts a chain, leaf first, beside the key that ref names, and removes
+// nothing; see [Installer]. It borrows chain. Errors are a [*RefError] or a
+// [*signer.Error]; they wrap those that an Installer has, and
+// [errors.ErrUnsupported] if there is none for this kind of key.
+func (s *Store) Install(ctx context.Context, ref Ref, chain []*x509.Certificate, opts Options) error {
+	const op = "install certificates beside"
+	b, err := capable[Installer](s, op, ref)
+	if err != nil {
+		return err
+	}
+	call := s.begin(opts)
+	defer call.end()
+	return wrap(b, op, ref, b.Install(ctx, ref, chain, call))
 }
 
 // Seal keeps a secret where ref says; see [Sealer]. It borrows secret.
