@@ -15,7 +15,7 @@ type (
 	// never leaves the device.
 	Generator interface {
 		Backend
-		Generate(ctx context.Context, ref Ref, spec KeySpec, call Call) (signer.Signer, error)
+		Generate(ctx context.Context, ref Ref, spec KeySpec, call Call) (Key, error)
 	}
 
 	// A Lister tells what there is below ref, whose empty rest means
@@ -94,6 +94,14 @@ type (
 		Unseal(ctx context.Context, ref Ref, call Call) ([]byte, error)
 	}
 )
+
+// A Key is a Signer that says where it is kept.
+type Key interface {
+	signer.Signer
+	// Ref names the key so that it is found again, also by another process.
+	// It holds no PIN; it may say where one is.
+	Ref() Ref
+}
 
 // A KeySpec says which key to make.
 type KeySpec struct {

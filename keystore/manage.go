@@ -27,7 +27,8 @@ func capable[C Backend](s *Store, op string, ref Ref) (c C, err error) {
 }
 
 // Generate makes a key where ref says; see [Generator]. The caller closes it.
-func (s *Store) Generate(ctx context.Context, ref Ref, spec KeySpec, opts Options) (signer.Signer, error) {
+// Errors are a [*RefError] or a [*signer.Error].
+func (s *Store) Generate(ctx context.Context, ref Ref, spec KeySpec, opts Options) (Key, error) {
 	const op = "generate"
 	b, err := capable[Generator](s, op, ref)
 	if err != nil {

@@ -200,6 +200,11 @@ func (k *Key) URI() URI {
 	return conn.key.uri(conn.token)
 }
 
+// Ref names the key so that it is found again.
+func (k *Key) Ref() keystore.Ref {
+	return keystore.Ref{Scheme: "pkcs11", Rest: k.URI().in(k.cfg.URI).String()[len("pkcs11:"):]}
+}
+
 // Close implements [signer.Signer]. The module is finalized when the last of
 // its keys is closed. A Sign that asks for a PIN ends with [signer.ErrClosed]
 // if Config.PIN heeds its context.

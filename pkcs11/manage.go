@@ -42,7 +42,7 @@ func rsaPlan(bits uint) keyPlan {
 // non-extractable and sensitive, with the label and ID of the reference, or a
 // random ID if it has none. The reference needs a label or an ID. If a key has
 // these already, the error is [fs.ErrExist].
-func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (signer.Signer, error) {
+func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
 	plan, ok := keyPlans[spec.Type]
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)

@@ -87,6 +87,20 @@ func TestContract(t *testing.T) {
 			if err := key.Close(); err != nil {
 				t.Fatal(err)
 			}
+			pasted, err := keystore.ParseRef(key.Ref().String())
+			if err != nil || !strings.Contains(pasted.Rest, "id=") || strings.Contains(pasted.Rest, "pin-") {
+				t.Fatalf("%s, error %v", pasted, err)
+			}
+			again, err := b.Open(t.Context(), pasted, withPIN(pkcs11test.PIN))
+			if err != nil {
+				t.Fatalf("%s: %v", pasted, err)
+			}
+			if !signer.SamePublicKey(again.Public(), leaf.PublicKey) {
+				t.Errorf("%s is another key", pasted)
+			}
+			if err := again.Close(); err != nil {
+				t.Fatal(err)
+			}
 			if err := b.Install(t.Context(), r, append(ca.Chain(), leaf)[1:], withPIN(pkcs11test.PIN)); err != nil {
 				t.Fatal(err)
 			}

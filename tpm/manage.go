@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -18,7 +20,7 @@ import (
 // persistent one (handle=), below the owner hierarchy or parent=. It gets the
 // password of pin-source or pin-value, or none; pcrs=sha256:0,7 binds it to the
 // values that PCRs have now.
-func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (signer.Signer, error) {
+func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
 	cfg, create, path, err := createConfigFor(ref, call)
 	if err != nil {
 		return nil, err
@@ -38,6 +40,7 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	if err != nil {
 		return nil, err
 	}
+	cfg.Ref = openedBy(ref)
 	if path != "" {
 		cfg.PEM = pem
 	}
@@ -46,6 +49,16 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 		return nil, err
 	}
 	return k, nil
+}
+
+// openedBy returns the reference of the key that ref makes, without what is for
+// making it and without its password.
+func openedBy(ref keystore.Ref) keystore.Ref {
+	parts := slices.DeleteFunc(strings.Split(ref.Rest, ";"), func(part string) bool {
+		name, _, _ := strings.Cut(part, "=")
+		return slices.Contains([]string{"parent", "pcrs", "pin-value"}, name)
+	})
+	return keystore.Ref{Scheme: ref.Scheme, Rest: strings.Join(parts, ";")}
 }
 
 // createConfigFor turns a reference into what makes a key, and into what opens

@@ -22,7 +22,7 @@ import (
 )
 
 // generate calls Generate as a Store does. rest lacks the device.
-func (m *maker) generate(rest string, kind keystore.KeyType, call keystore.Call) (signer.Signer, error) {
+func (m *maker) generate(rest string, kind keystore.KeyType, call keystore.Call) (keystore.Key, error) {
 	m.Helper()
 	ref := keystore.Ref{Scheme: "tpm", Rest: rest + ";" + keystore.FormatAttribute("device", m.emulator.Path)}
 	k, err := Backend{}.Generate(m.Context(), ref, keystore.KeySpec{Type: kind}, call)
@@ -119,6 +119,17 @@ func TestGenerate(t *testing.T) {
 			}
 			if err := k.Close(); err != nil {
 				t.Error(err)
+			}
+			pasted, err := keystore.ParseRef(k.Ref().String())
+			if err != nil || strings.Contains(pasted.Rest, "pin-value") {
+				t.Fatalf("%s, error %v", pasted, err)
+			}
+			var typed keystore.Call
+			if strings.Contains(c.open, "pin-value") {
+				typed.PIN = pin(keyPassword)
+			}
+			if err := m.signs(pasted, typed); err != nil {
+				t.Errorf("%s: %v", pasted, err)
 			}
 			device := ";" + keystore.FormatAttribute("device", m.emulator.Path)
 			if err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.open) + device}, keystore.Call{}); err != nil {

@@ -26,7 +26,7 @@ var plans = map[keystore.KeyType]struct {
 // Generate implements [keystore.Generator]: a CNG key of the name key= in the
 // provider, by default the TPM, that cannot be exported. What the device cannot
 // make, such as P-521 in most TPMs, is [errors.ErrUnsupported].
-func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, _ keystore.Call) (signer.Signer, error) {
+func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, _ keystore.Call) (keystore.Key, error) {
 	cfg, err := configFor(ref)
 	if err != nil {
 		return nil, err

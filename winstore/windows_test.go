@@ -176,9 +176,9 @@ func TestWindowsGenerate(t *testing.T) {
 					t.Error("the issuer is not in store CA")
 				}
 				signertest.Run(t, func(t *testing.T) signer.Signer { return openRef(t, ref) })
-				k = openRef(t, entries[0].Ref)
-				defer k.Close()
-				if _, err := k.Sign(nil, make([]byte, 32), crypto.SHA256); err != nil {
+				listed := openRef(t, entries[0].Ref)
+				defer listed.Close()
+				if _, err := listed.Sign(nil, make([]byte, 32), crypto.SHA256); err != nil {
 					t.Error(err)
 				}
 			})
