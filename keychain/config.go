@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 )
 
 const scheme = "keychain"
@@ -16,7 +17,7 @@ const scheme = "keychain"
 type Config struct {
 	Label    string // its name, as Keychain Access shows it; in the same case
 	Token    string // the ID of the token that it is in, such as com.apple.ctkcard:user
-	Selector keystore.Selector
+	Selector selector.Selector
 
 	// Certificates are certificates from elsewhere, one of which may be the
 	// key's: of several identities, the one with its key is taken.
@@ -27,8 +28,8 @@ type Config struct {
 }
 
 // configFor turns a reference into a Config.
-func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
-	s, own, err := keystore.ParseSelector(ref.Rest, "label", "token")
+func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
+	s, own, err := selector.Parse(ref.Rest, "label", "token")
 	if err != nil {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
@@ -36,13 +37,13 @@ func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
 		Label:        own["label"],
 		Token:        own["token"],
 		Selector:     s,
-		Certificates: opts.Certificates,
-		Logger:       opts.Logger,
+		Certificates: call.Certificates,
+		Logger:       call.Logger,
 	}, nil
 }
 
 // reference names an identity so that it is found again.
-func reference(label, token string, s keystore.Selector) keystore.Ref {
+func reference(label, token string, s selector.Selector) keystore.Ref {
 	rest := ""
 	add := func(part string) {
 		if rest != "" {

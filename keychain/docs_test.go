@@ -83,7 +83,7 @@ func TestAttributesInDocs(t *testing.T) {
 		for _, m := range span.FindAllStringSubmatch(row[0], -1) {
 			seen++
 			ref := keystore.Ref{Scheme: scheme, Rest: m[1] + "=" + values[m[1]]}
-			if _, err := configFor(ref, keystore.Options{}); err != nil {
+			if _, err := configFor(ref, keystore.Call{}); err != nil {
 				t.Errorf("%s: %v", m[1], err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/keychain/internal/native"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -58,9 +59,9 @@ func search(cfg Config, sys native.System) (found identities, err error) {
 
 func newIdentity(n native.Identity) identity {
 	id := identity{label: n.Label, token: n.Token, handle: n.Handle}
-	var s keystore.Selector
+	var s selector.Selector
 	if id.cert, id.err = x509.ParseCertificate(n.Certificate); id.err == nil {
-		s, id.err = keystore.SelectorFor(id.cert), checkPublic(id.cert.PublicKey)
+		s, id.err = selector.For(id.cert), checkPublic(id.cert.PublicKey)
 	} else {
 		sum := sha256.Sum256(n.Certificate)
 		s.SHA256 = sum[:]
@@ -96,9 +97,9 @@ func (f *identities) choose(cfg Config) (identity, error) {
 	if one := withKeyOf(cfg.Certificates, named); len(one) > 0 {
 		named = one
 	}
-	candidates := make([]keystore.Candidate, len(named))
+	candidates := make([]selector.Candidate, len(named))
 	for i, id := range named {
-		candidates[i] = keystore.Candidate{Ref: id.ref, Certificate: id.cert, Err: id.err}
+		candidates[i] = selector.Candidate{Ref: id.ref, Certificate: id.cert, Err: id.err}
 	}
 	i, err := cfg.Selector.Select(candidates, cfg.now())
 	if err != nil {
@@ -216,34 +217,44 @@ func chainOf(leaf *x509.Certificate, cfg Config, sys native.System) []*x509.Cert
 
 // list returns the identities that cfg selects, also beside an error.
 func list(ctx context.Context, cfg Config, sys native.System) ([]keystore.Entry, error) {
-	var failed error // written before answer returns without an error
+	var unread []error // written before answer returns without an error
 	entries, err := answer(ctx, func() (entries []keystore.Entry, err error) {
 		found, err := search(cfg, sys)
 		defer found.release()
 		if err != nil {
 			return nil, err
 		}
-		found.log(cfg)
-		failed = join(slices.DeleteFunc(found.failed, optional))
-		for _, id := range found.named(cfg) {
-			if id.err != nil {
-				cfg.logger().Warn("an identity cannot be used", "reference", id.ref, "error", id.err)
-				continue
-			}
-			candidate := keystore.Candidate{Ref: id.ref, Certificate: id.cert}
-			if _, err := cfg.Selector.Select([]keystore.Candidate{candidate}, cfg.now()); err != nil {
-				continue
-			}
-			entries = append(entries, keystore.Entry{
-				Ref: id.ref, Kind: keystore.KeyEntry, Public: id.cert.PublicKey, Certificate: id.cert,
-			})
-		}
+		entries, unread = found.entries(cfg)
 		return entries, nil
 	}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return entries, failed
+	return entries, join(unread)
+}
+
+// entries returns what cfg selects, and why there may be more.
+func (f *identities) entries(cfg Config) (entries []keystore.Entry, unread []error) {
+	for _, err := range f.failed {
+		if optional(err) {
+			cfg.logger().Debug("not searched", "error", err)
+		} else {
+			unread = append(unread, err)
+		}
+	}
+	unread = append(unread, f.broken...)
+	for _, id := range f.named(cfg) {
+		switch {
+		case id.cert == nil:
+			unread = append(unread, fmt.Errorf("%s: %w", id.ref, id.err))
+		case !cfg.Selector.Matches(id.cert, cfg.now()):
+		case id.err != nil: // a key of a type that nothing here signs with
+			entries = append(entries, keystore.Entry{Ref: id.ref, Kind: keystore.CertificateEntry, Certificate: id.cert})
+		default:
+			entries = append(entries, keystore.Entry{Ref: id.ref, Kind: keystore.KeyEntry, Public: id.cert.PublicKey, Certificate: id.cert})
+		}
+	}
+	return entries, unread
 }
 
 // log tells what was not read, where that did not matter.

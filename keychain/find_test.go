@@ -22,7 +22,7 @@ const card = "com.apple.pivtoken:01"
 // config parses the rest of a reference.
 func config(t *testing.T, rest string) Config {
 	t.Helper()
-	cfg, err := configFor(keystore.Ref{Scheme: scheme, Rest: rest}, keystore.Options{})
+	cfg, err := configFor(keystore.Ref{Scheme: scheme, Rest: rest}, keystore.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestIdentitiesThatCannotBeUsed(t *testing.T) {
 		if !errors.Is(err, signer.ErrNotFound) || !errors.Is(err, signer.ErrPINIncorrect) || !errors.As(err, &e) || signer.Hint(err) != e.Hint() {
 			t.Errorf("error %v, hint %q", err, signer.Hint(err))
 		}
-		if entries, err := list(t.Context(), Config{}, f); len(entries) != 0 || err != nil {
+		if entries, err := list(t.Context(), Config{}, f); len(entries) != 0 || !errors.Is(err, signer.ErrPINIncorrect) || !strings.Contains(err.Error(), `"app"`) {
 			t.Errorf("%d entries, error %v", len(entries), err)
 		}
 	})
@@ -264,17 +264,24 @@ func TestList(t *testing.T) {
 	f.add(t, native.Files, "ed25519", "edwards", "", nil)
 	f.items = append(f.items, fakeItem{native.Files, "bad", "", []byte("no DER"), signertest.Key(t, "p256")})
 	for rest, want := range map[string]string{
-		"": "login protected card", "label=card": "card", "token=" + card: "card",
-		"label=none": "", "subject=CN=client": "login protected card", "issuer=CN=nobody": "", "label=bad": "",
+		"": "login edwards protected card", "label=card": "card", "token=" + card: "card",
+		"label=none": "", "subject=CN=client": "login edwards protected card", "issuer=CN=nobody": "", "label=bad": "",
 	} {
 		entries, err := list(t.Context(), config(t, rest), f)
-		if err != nil {
-			t.Fatal(err)
+		named := config(t, rest)
+		if hidden := named.Label == "bad" || named.Label == "" && named.Token == ""; (err != nil) != hidden || hidden && !strings.Contains(err.Error(), "label=bad") {
+			t.Errorf("%q: error %v, want one: %t", rest, err, hidden)
 		}
 		var labels []string
 		for _, e := range entries {
 			cfg := config(t, e.Ref.Rest)
 			labels = append(labels, cfg.Label)
+			if cfg.Label == "edwards" { // there is no signing with it, but its certificate is one
+				if e.Kind != keystore.CertificateEntry || e.Public != nil || e.Certificate == nil {
+					t.Errorf("%s: entry %+v", e.Ref, e)
+				}
+				continue
+			}
 			if e.Kind != keystore.KeyEntry || !signer.SamePublicKey(e.Public, e.Certificate.PublicKey) {
 				t.Errorf("%s: entry %+v", e.Ref, e)
 			}
@@ -304,6 +311,7 @@ func TestListBesideErrors(t *testing.T) {
 		want    error
 	}{
 		{"no entitlement", map[native.Scope]error{native.DataProtection: osStatus(-34018)}, 1, nil},
+		{"two places gone", map[native.Scope]error{native.Tokens: osStatus(-2070), native.DataProtection: osStatus(-25291)}, 1, signer.ErrUnavailable},
 		{"token gone", map[native.Scope]error{native.Tokens: osStatus(-2070)}, 1, signer.ErrUnavailable},
 		{"locked", map[native.Scope]error{native.Files: osStatus(-25308)}, 0, signer.ErrPINRequired},
 		{"none answers", map[native.Scope]error{native.Files: osStatus(-34018), native.DataProtection: osStatus(-34018), native.Tokens: osStatus(-34018)}, 0, errors.ErrUnsupported},
@@ -312,6 +320,11 @@ func TestListBesideErrors(t *testing.T) {
 		entries, err := list(t.Context(), Config{}, f)
 		if len(entries) != test.entries || !errors.Is(err, test.want) {
 			t.Errorf("%s: %d entries, error %v, want %d and %v", test.name, len(entries), err, test.entries, test.want)
+		}
+		for scope, cause := range test.fail {
+			if names := err != nil && strings.Contains(err.Error(), scope.String()); names != (test.want != nil) && !optional(asError(cause)) {
+				t.Errorf("%s: error %v does not name the %s", test.name, err, scope)
+			}
 		}
 	}
 }

@@ -16,8 +16,7 @@ import (
 
 var (
 	_ keystore.Lister            = Backend{}
-	_ keystore.Generator         = Backend{}
-	_ keystore.Installer         = Backend{}
+	_ keystore.Adviser           = Backend{}
 	_ keystore.CertificateReader = Backend{}
 	_ signer.SchemeLimiter       = (*Key)(nil)
 )
@@ -25,26 +24,19 @@ var (
 // calls are all of Backend that takes a reference.
 var calls = map[string]func(t *testing.T, ref keystore.Ref) error{
 	"Open": func(t *testing.T, ref keystore.Ref) error {
-		s, err := Backend{}.Open(t.Context(), ref, keystore.Options{})
+		s, err := Backend{}.Open(t.Context(), ref, keystore.Call{})
 		if s != nil {
 			t.Errorf("Open returns %v beside %v", s, err)
 		}
 		return err
 	},
 	"Certificates": func(t *testing.T, ref keystore.Ref) error {
-		_, err := Backend{}.Certificates(t.Context(), ref, keystore.Options{})
+		_, err := Backend{}.Certificates(t.Context(), ref, keystore.Call{})
 		return err
 	},
 	"List": func(t *testing.T, ref keystore.Ref) error {
-		_, err := Backend{}.List(t.Context(), ref, keystore.Options{})
+		_, err := Backend{}.List(t.Context(), ref, keystore.Call{})
 		return err
-	},
-	"Generate": func(t *testing.T, ref keystore.Ref) error {
-		_, err := Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
-		return err
-	},
-	"Install": func(t *testing.T, ref keystore.Ref) error {
-		return Backend{}.Install(t.Context(), ref, nil, keystore.Options{})
 	},
 }
 
@@ -63,11 +55,26 @@ func TestBadReferences(t *testing.T) {
 	}
 }
 
-func TestElsewhereUnsupported(t *testing.T) {
-	for name, call := range calls {
-		if runtime.GOOS == "darwin" && name != "Generate" && name != "Install" {
-			continue
+// Other programs make keys and keep certificates here, and the hint names them.
+func TestMakesNothing(t *testing.T) {
+	store, ref := keystore.New(Backend{}), keystore.Ref{Scheme: scheme, Rest: "label=app"}
+	_, generate := store.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
+	for name, err := range map[string]error{
+		"Generate": generate,
+		"Install":  store.Install(t.Context(), ref, nil, keystore.Options{}),
+	} {
+		var own *signer.Error
+		if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &own) || own.Backend != "keychain" || !strings.Contains(signer.Hint(err), "sc_auth") {
+			t.Errorf("%s: error %v, hint %q", name, err, signer.Hint(err))
 		}
+	}
+}
+
+func TestElsewhereUnsupported(t *testing.T) {
+	if runtime.GOOS == "darwin" {
+		t.Skip("there is a keychain here")
+	}
+	for name, call := range calls {
 		err := call(t, keystore.Ref{Scheme: scheme, Rest: "label=app"})
 		if !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" {
 			t.Errorf("%s: error %v, hint %q", name, err, signer.Hint(err))

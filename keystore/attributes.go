@@ -95,3 +95,11 @@ func FormatAttribute(name, value string) string {
 	}
 	return b.String()
 }
+
+// clip keeps an error short whose text may be anything.
+func clip(s string) string {
+	if len(s) > 64 {
+		return strings.ToValidUTF8(s[:64], "") + "…"
+	}
+	return s
+}

@@ -15,22 +15,37 @@ type (
 	// never leaves the device.
 	Generator interface {
 		Backend
-		Generate(ctx context.Context, ref Ref, spec KeySpec, opts Options) (signer.Signer, error)
+		Generate(ctx context.Context, ref Ref, spec KeySpec, call Call) (Key, error)
 	}
 
 	// A Lister tells what there is below ref, whose empty rest means
 	// everything. It asks for a PIN only to see what is hidden without, and
-	// only if opts.PIN is set.
+	// only if call.PIN is set.
+	//
+	// A token, store or entry that cannot be read hides no other: List returns
+	// what it has read and, beside it, an error that names what it has not.
+	// Without an error nothing is left out.
 	Lister interface {
 		Backend
-		List(ctx context.Context, ref Ref, opts Options) ([]Entry, error)
+		List(ctx context.Context, ref Ref, call Call) ([]Entry, error)
 	}
 
-	// An Installer puts a chain, leaf first, beside the key that ref names.
-	// It refuses a leaf for another key with signer.ErrMismatch.
+	// An Installer puts a chain, leaf first, beside the key that ref names,
+	// and removes nothing. It borrows chain. It fails with
+	// signer.ErrNoCertificate if chain is empty and with signer.ErrMismatch if
+	// the leaf is for another key; where one certificate is taken without being
+	// named, with fs.ErrExist if that would not be the new one.
 	Installer interface {
 		Backend
-		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, opts Options) error
+		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, call Call) error
+	}
+
+	// An Adviser says in one sentence what else makes or keeps what is named
+	// by its references. The Store gives it as the hint where a Backend lacks a
+	// capability.
+	Adviser interface {
+		Backend
+		Advice() string
 	}
 
 	// A Dependent tells what its references lead to outside of devices. A
@@ -69,16 +84,24 @@ type (
 	// its Unsealer alone gives it back. It borrows secret.
 	Sealer interface {
 		Backend
-		Seal(ctx context.Context, ref Ref, secret []byte, opts Options) error
+		Seal(ctx context.Context, ref Ref, secret []byte, call Call) error
 	}
 
 	// An Unsealer gives the secret that ref names, such as a PIN that a
 	// device keeps for one machine. It belongs to the caller.
 	Unsealer interface {
 		Backend
-		Unseal(ctx context.Context, ref Ref, opts Options) ([]byte, error)
+		Unseal(ctx context.Context, ref Ref, call Call) ([]byte, error)
 	}
 )
+
+// A Key is a Signer that says where it is kept.
+type Key interface {
+	signer.Signer
+	// Ref names the key so that it is found again, also by another process.
+	// It holds no PIN; it may say where one is.
+	Ref() Ref
+}
 
 // A KeySpec says which key to make.
 type KeySpec struct {

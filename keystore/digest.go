@@ -22,18 +22,18 @@ import (
 // another reference to the key. A reference that holds a PIN is refused with
 // a [*RefError]: digests are not secret, and PINs can be guessed.
 func (s *Store) Digest(ctx context.Context, id Identity, opts Options) (string, error) {
-	opts = s.prepare(opts)
-	defer opts.end()
+	call := s.begin(opts)
+	defer call.end()
 	certificate, key := id.Certificate, id.Key
 	if certificate.IsZero() || certificate == key {
 		certificate, key = id.Key, Ref{}
 	}
-	what, err := s.distinguish(ctx, certificate, opts, SchemeFile, SchemeEnv, SchemeStdin)
+	what, err := s.distinguish(ctx, certificate, call, SchemeFile, SchemeEnv, SchemeStdin)
 	if err != nil || key.IsZero() {
 		return what, err
 	}
 	// A key's own file is not touched; the others have no name to go by.
-	whose, err := s.distinguish(ctx, key, opts, SchemeEnv, SchemeStdin)
+	whose, err := s.distinguish(ctx, key, call, SchemeEnv, SchemeStdin)
 	if err != nil {
 		return "", err
 	}
@@ -42,7 +42,7 @@ func (s *Store) Digest(ctx context.Context, id Identity, opts Options) (string, 
 
 // distinguish returns the hash of what is behind a reference with one of the
 // schemes, and of any other reference itself.
-func (s *Store) distinguish(ctx context.Context, ref Ref, opts Options, schemes ...string) (string, error) {
+func (s *Store) distinguish(ctx context.Context, ref Ref, call Call, schemes ...string) (string, error) {
 	if ref.holdsPIN() {
 		return "", &RefError{ref.String(), signer.WithHint(errors.New("holds a PIN, which must not get into the name of a cache entry"),
 			"put the PIN into a file, and name that with --pin-source or the attribute pin-source")}
@@ -52,11 +52,11 @@ func (s *Store) distinguish(ctx context.Context, ref Ref, opts Options, schemes 
 	}
 	data := []byte(ref.Scheme + ":" + ref.Rest)
 	if slices.Contains(schemes, ref.Scheme) {
-		b, err := s.backend(ctx, ref, opts) // whose name is in errors
+		b, err := s.backend(ctx, ref, call) // whose name is in errors
 		if err != nil {
 			return "", err
 		}
-		if data, err = opts.Read(ctx, ref); err != nil {
+		if data, err = call.Read(ctx, ref); err != nil {
 			return "", wrap(b, "open", ref, err)
 		}
 	} else if ref.Scheme == SchemeFile {

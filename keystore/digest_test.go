@@ -17,7 +17,7 @@ import (
 
 // closed is a store that opens nothing: a digest needs none of that.
 func closed(t *testing.T) *keystore.Store {
-	refuse := func(_ context.Context, ref keystore.Ref, _ keystore.Options) (signer.Signer, error) {
+	refuse := func(_ context.Context, ref keystore.Ref, _ keystore.Call) (signer.Signer, error) {
 		t.Errorf("%s was opened", ref)
 		return nil, errBroken
 	}
@@ -138,8 +138,8 @@ func TestDigestFails(t *testing.T) {
 func TestOnce(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	chain := []*x509.Certificate{signertest.NewCA(t, "root").Issue(t, key, nil)}
-	store := keystore.New(&backend{"file", []string{"-"}, func(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
-		data, err := opts.Read(ctx, ref)
+	store := keystore.New(&backend{"file", []string{"-"}, func(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+		data, err := call.Read(ctx, ref)
 		if err != nil || string(data) != "text" {
 			t.Errorf("read %q, %v", data, err)
 		}

@@ -17,24 +17,24 @@ import (
 type backend struct {
 	name    string
 	schemes []string
-	open    func(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error)
+	open    func(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error)
 }
 
 func (b *backend) Name() string      { return b.name }
 func (b *backend) Schemes() []string { return b.schemes }
 
-func (b *backend) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
-	return b.open(ctx, ref, opts)
+func (b *backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+	return b.open(ctx, ref, call)
 }
 
 // A reader is a backend that also reads certificates.
 type reader struct {
 	*backend
-	certificates func(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]*x509.Certificate, error)
+	certificates func(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]*x509.Certificate, error)
 }
 
-func (r reader) Certificates(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]*x509.Certificate, error) {
-	return r.certificates(ctx, ref, opts)
+func (r reader) Certificates(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]*x509.Certificate, error) {
+	return r.certificates(ctx, ref, call)
 }
 
 // A claimer is a backend that also claims PEM blocks of a type.
@@ -110,7 +110,7 @@ func pinSource(text string, opts keystore.Options) (keystore.PINFunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	return keystore.PINSource(source, opts)
+	return keystore.Call{Options: opts}.PINSource(source)
 }
 
 func fileRef(path string) keystore.Ref { return keystore.Ref{Scheme: keystore.SchemeFile, Rest: path} }

@@ -44,8 +44,8 @@ func ParseIdentity(certificate, key string) (id Identity, err error) {
 // Errors are those of [Store.Open]; [signer.ErrNoCertificate] if no
 // certificate is found, and [signer.ErrMismatch] if none is for the key.
 func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ signer.Signer, err error) {
-	opts = s.prepare(opts)
-	defer opts.end()
+	call := s.begin(opts)
+	defer call.end()
 	keyRef, certRef := id.Key, id.Certificate
 	switch {
 	case keyRef.IsZero() && certRef.IsZero():
@@ -59,17 +59,17 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 	// Certificates come first: a device may need them to know its key.
 	var certs, more []*x509.Certificate
 	if certRef != keyRef {
-		if certs, err = s.certificates(ctx, certRef, opts); err != nil {
+		if certs, err = s.certificates(ctx, certRef, call); err != nil {
 			return nil, err
 		}
-		opts.Certificates = certs
+		call.Certificates = certs
 	}
 	if !id.Intermediates.IsZero() {
-		if more, err = s.certificates(ctx, id.Intermediates, opts); err != nil {
+		if more, err = s.certificates(ctx, id.Intermediates, call); err != nil {
 			return nil, err
 		}
 	}
-	key, err := s.open(ctx, keyRef, opts)
+	key, err := s.open(ctx, keyRef, call)
 	if err != nil {
 		return nil, err
 	}

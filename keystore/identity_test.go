@@ -30,7 +30,7 @@ func newIdentities(t *testing.T) *identities {
 		"other": {ca.Issue(t, other, nil)}, "none": nil,
 	}
 	ids := new(identities)
-	openKey := func(_ context.Context, ref keystore.Ref, _ keystore.Options) (signer.Signer, error) {
+	openKey := func(_ context.Context, ref keystore.Ref, _ keystore.Call) (signer.Signer, error) {
 		if ref.Rest == "missing" {
 			return nil, signer.ErrNotFound
 		}
@@ -41,7 +41,7 @@ func newIdentities(t *testing.T) *identities {
 	ids.Store = keystore.New(
 		&backend{"keys", []string{"key"}, openKey},
 		reader{&backend{"certs", []string{"cert"}, openKey},
-			func(_ context.Context, ref keystore.Ref, _ keystore.Options) ([]*x509.Certificate, error) {
+			func(_ context.Context, ref keystore.Ref, _ keystore.Call) ([]*x509.Certificate, error) {
 				if c, ok := certs[ref.Rest]; ok {
 					return c, nil
 				}
@@ -187,6 +187,7 @@ func TestZeroRef(t *testing.T) {
 			_, err := store.Generate(t.Context(), none, keystore.KeySpec{}, keystore.Options{})
 			return err
 		},
+		"Install":      func() error { return store.Install(t.Context(), none, nil, keystore.Options{}) },
 		"List":         func() error { _, err := store.List(t.Context(), none, keystore.Options{}); return err },
 		"Seal":         func() error { return store.Seal(t.Context(), none, nil, keystore.Options{}) },
 		"Digest":       func() error { _, err := store.Digest(t.Context(), keystore.Identity{}, keystore.Options{}); return err },

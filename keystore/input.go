@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
@@ -27,75 +26,8 @@ const MaxInput = 4 << 20
 // programs that run a credential process leave a pipe open without a writer.
 const stdinPatience = 7 * time.Second
 
-// inputs are what belongs to one call of the [Store].
-type inputs struct {
-	*memory
-	mu    sync.Mutex
-	after []func() error
-}
-
-// A memory has the bytes of references that were read: each is read once,
-// because a second read could give another file's bytes, and standard input
-// has no second read.
-type memory struct {
-	reading sync.Mutex
-	data    map[Ref][]byte
-}
-
-// Once returns o with a memory, so that each file, variable and standard input
-// is read once for all calls of the [Store] that get it, and not once for each.
-func (o Options) Once() Options {
-	o.memory = &memory{data: make(map[Ref][]byte)}
-	return o
-}
-
-// Defer runs f when the call of the [Store] that o was given for ends, so that
-// what several references share, such as an initialized module, is opened once;
-// outside of such a call at once.
-func (o Options) Defer(f func() error) error {
-	if o.inputs == nil {
-		return f()
-	}
-	o.inputs.mu.Lock()
-	defer o.inputs.mu.Unlock()
-	o.inputs.after = append(o.inputs.after, f)
-	return nil
-}
-
-// end runs what was deferred. What fails there has failed after the work.
-func (o Options) end() {
-	for _, f := range o.inputs.after {
-		if err := f(); err != nil {
-			o.logger().Debug("cleaning up", "error", err)
-		}
-	}
-}
-
 func (r Ref) isInput() bool {
 	return r.Scheme == SchemeFile || r.Scheme == SchemeEnv || r.Scheme == SchemeStdin
-}
-
-// Read returns the bytes behind a reference to a file, an environment variable
-// or standard input. Within one call of the [Store] each is read once; the
-// caller must not change them. More than [MaxInput] bytes, directories,
-// devices and FIFOs are refused; nothing is waited for but standard input, and
-// that no longer than ctx and stdinPatience. A file that every local user can
-// read is reported to the logger if it holds a private key.
-func (o Options) Read(ctx context.Context, ref Ref) ([]byte, error) {
-	if o.inputs == nil {
-		return o.read(ctx, ref)
-	}
-	o.inputs.reading.Lock()
-	defer o.inputs.reading.Unlock()
-	if data, ok := o.inputs.data[ref]; ok {
-		return data, nil
-	}
-	data, err := o.read(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	o.inputs.data[ref] = data
-	return data, nil
 }
 
 func (o Options) read(ctx context.Context, ref Ref) ([]byte, error) {
@@ -179,7 +111,7 @@ func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	return data, info.Mode(), err
 }
 
-// ReadFile reads a regular file of at most limit bytes as [Options.Read] does.
+// ReadFile reads a regular file of at most limit bytes as [Call.Read] does.
 // Errors do not name the path.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	data, _, err := readFile(path, limit)

@@ -54,7 +54,7 @@ func TestReadFiles(t *testing.T) {
 			if runtime.GOOS == "windows" && test.name == "link" {
 				t.Skip("links of Windows are the administrator's, and Wine does not follow them")
 			}
-			data, err := keystore.Options{}.Read(t.Context(), fileRef(path(test.name)))
+			data, err := keystore.Call{}.Read(t.Context(), fileRef(path(test.name)))
 			if test.size >= 0 {
 				if err != nil || len(data) != test.size {
 					t.Errorf("%d bytes, error %v; want %d bytes", len(data), err, test.size)
@@ -106,7 +106,7 @@ func TestReadVariables(t *testing.T) {
 		{"UNSET", lookup, -1, fs.ErrNotExist},
 		{"SET", nil, -1, nil},
 	} {
-		data, err := keystore.Options{LookupEnv: test.lookup}.Read(t.Context(), keystore.Ref{Scheme: keystore.SchemeEnv, Rest: test.name})
+		data, err := keystore.Call{Options: keystore.Options{LookupEnv: test.lookup}}.Read(t.Context(), keystore.Ref{Scheme: keystore.SchemeEnv, Rest: test.name})
 		if (err == nil) != (test.size >= 0) || len(data) != max(test.size, 0) || test.err != nil && !errors.Is(err, test.err) {
 			t.Errorf("%s: %d bytes, error %v; want %d bytes, error %v", test.name, len(data), err, test.size, test.err)
 		}
@@ -123,20 +123,20 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func TestReadStandardInput(t *testing.T) {
 	stdin := keystore.Ref{Scheme: keystore.SchemeStdin}
-	if _, err := (keystore.Options{}).Read(t.Context(), stdin); err == nil {
+	if _, err := (keystore.Call{}).Read(t.Context(), stdin); err == nil {
 		t.Error("read a standard input that is not there")
 	}
-	data, err := keystore.Options{Stdin: strings.NewReader("text")}.Read(t.Context(), stdin)
+	data, err := keystore.Call{Options: keystore.Options{Stdin: strings.NewReader("text")}}.Read(t.Context(), stdin)
 	if err != nil || string(data) != "text" {
 		t.Errorf("got %q, error %v", data, err)
 	}
 	broken := io.MultiReader(strings.NewReader("half"), errorReader{})
-	if _, err := (keystore.Options{Stdin: broken}).Read(t.Context(), stdin); !errors.Is(err, errBroken) {
+	if _, err := (keystore.Call{Options: keystore.Options{Stdin: broken}}).Read(t.Context(), stdin); !errors.Is(err, errBroken) {
 		t.Errorf("error %v, want that of the reader", err)
 	}
 	promptly(t, func() {
 		zeros := new(endless)
-		if _, err := (keystore.Options{Stdin: zeros}).Read(t.Context(), stdin); err == nil {
+		if _, err := (keystore.Call{Options: keystore.Options{Stdin: zeros}}).Read(t.Context(), stdin); err == nil {
 			t.Error("read an endless input")
 		}
 		if zeros.read > keystore.MaxInput+1 {
@@ -148,7 +148,7 @@ func TestReadStandardInput(t *testing.T) {
 		defer w.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := (keystore.Options{Stdin: open}).Read(ctx, stdin); !errors.Is(err, context.Canceled) {
+		if _, err := (keystore.Call{Options: keystore.Options{Stdin: open}}).Read(ctx, stdin); !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v, want %v", err, context.Canceled)
 		}
 	})
@@ -161,7 +161,7 @@ type errorReader struct{}
 func (errorReader) Read([]byte) (int, error) { return 0, errBroken }
 
 func TestReadRefusesOtherSchemes(t *testing.T) {
-	if _, err := (keystore.Options{}).Read(t.Context(), keystore.Ref{Scheme: "pkcs11"}); err == nil {
+	if _, err := (keystore.Call{}).Read(t.Context(), keystore.Ref{Scheme: "pkcs11"}); err == nil {
 		t.Error("read bytes from a token")
 	}
 }
@@ -170,7 +170,7 @@ func TestReadRefusesOtherSchemes(t *testing.T) {
 // linear time.
 func TestHostilePEMIsFast(t *testing.T) {
 	store := keystore.New(&backend{name: "file", schemes: []string{"file", "env", "-"},
-		open: func(context.Context, keystore.Ref, keystore.Options) (signer.Signer, error) { return nil, errBroken }})
+		open: func(context.Context, keystore.Ref, keystore.Call) (signer.Signer, error) { return nil, errBroken }})
 	for _, line := range []string{"-----BEGIN ", "-----BEGIN A-----", "-----BEGIN A-----\n", "-----BEGIN A-----\nB: c\n", "\n-----BEGIN "} {
 		promptly(t, func() {
 			in := bytes.NewReader(bytes.Repeat([]byte(line), keystore.MaxInput/len(line)))
@@ -214,8 +214,8 @@ type replacing struct {
 	replace func()
 }
 
-func (r replacing) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
-	s, err := r.Backend.Open(ctx, ref, opts)
+func (r replacing) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+	s, err := r.Backend.Open(ctx, ref, call)
 	r.replace()
 	return s, err
 }

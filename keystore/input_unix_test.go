@@ -37,7 +37,7 @@ func TestReadWaitsForNothing(t *testing.T) {
 	refuse := func(name, path string) {
 		t.Helper()
 		promptly(t, func() {
-			data, err := keystore.Options{}.Read(t.Context(), fileRef(path))
+			data, err := keystore.Call{}.Read(t.Context(), fileRef(path))
 			if err == nil {
 				t.Errorf("%s: read %d bytes", name, len(data))
 			}
@@ -68,7 +68,7 @@ func TestReadRefusesBySize(t *testing.T) {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err := keystore.Options{}.Read(t.Context(), fileRef(path))
+	_, err := keystore.Call{}.Read(t.Context(), fileRef(path))
 	runtime.ReadMemStats(&after)
 	if err == nil {
 		t.Error("read 3 GiB")
@@ -101,7 +101,7 @@ func TestReadGrowingFile(t *testing.T) {
 		}
 	}()
 	for {
-		data, err := keystore.Options{}.Read(t.Context(), fileRef(path))
+		data, err := keystore.Call{}.Read(t.Context(), fileRef(path))
 		if len(data) > keystore.MaxInput {
 			t.Fatalf("read %d bytes", len(data))
 		}
@@ -139,10 +139,10 @@ func TestReadUnreadable(t *testing.T) {
 			}
 		}()
 	}
-	if _, err := (keystore.Options{}).Read(t.Context(), fileRef(open)); err != nil {
+	if _, err := (keystore.Call{}).Read(t.Context(), fileRef(open)); err != nil {
 		t.Errorf("readable file: %v", err)
 	}
-	if _, err := (keystore.Options{}).Read(t.Context(), fileRef(closed)); !errors.Is(err, fs.ErrPermission) {
+	if _, err := (keystore.Call{}).Read(t.Context(), fileRef(closed)); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("unreadable file: error %v, want %v", err, fs.ErrPermission)
 	}
 }

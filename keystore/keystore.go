@@ -27,13 +27,13 @@ type Backend interface {
 	// Open opens the one key that ref names. Its errors wrap those of
 	// package signer where one fits; the Store adds the backend and the
 	// reference.
-	Open(ctx context.Context, ref Ref, opts Options) (signer.Signer, error)
+	Open(ctx context.Context, ref Ref, call Call) (signer.Signer, error)
 }
 
 // A PEMClaimer is a Backend that also opens files, given as a plain path, that
 // hold a PEM block of a type of its own, such as "TSS2 PRIVATE KEY". Its Open
 // then gets a reference with one of the schemes of this package, and reads it
-// by [Options.Read].
+// by [Call.Read].
 type PEMClaimer interface {
 	Backend
 	ClaimsPEM(blockType string) bool
@@ -43,24 +43,20 @@ type PEMClaimer interface {
 // reference without opening a key: all of them, in no particular order.
 type CertificateReader interface {
 	Backend
-	Certificates(ctx context.Context, ref Ref, opts Options) ([]*x509.Certificate, error)
+	Certificates(ctx context.Context, ref Ref, call Call) ([]*x509.Certificate, error)
 }
 
-// Options are what every backend needs and a reference must not carry. The
-// zero value asks for nothing, logs nothing and refuses standard input.
+// Options are what a caller of the [Store] gives and a reference must not
+// carry. The zero value asks for nothing, logs nothing and refuses standard
+// input. They are not changed, and may be used for several calls at once as far
+// as what they hold may be.
 type Options struct {
 	PIN       PINFunc                          // nil: never ask; a key that needs one fails with signer.ErrPINRequired
 	Logger    *slog.Logger                     // nil: discard
 	Stdin     io.Reader                        // what "-" reads; nil: refused
 	LookupEnv func(name string) (string, bool) // what env:NAME reads; nil: refused
 
-	// Certificates are those that the key may belong to. A backend whose
-	// device does not show the public half of a key takes it from there.
-	Certificates []*x509.Certificate
-
-	memory *memory // of the caller; set by Once
-	inputs *inputs // what was read so far; set by the Store
-	store  *Store  // set by the Store
+	memory *memory // set by Once; nil: of one call
 }
 
 func (o Options) logger() *slog.Logger { return logging.OrDiscard(o.Logger) }
@@ -90,32 +86,23 @@ func New(backends ...Backend) *Store {
 // Open opens the key that a reference names. The caller closes the Signer.
 // Errors are a [*RefError] or a [*signer.Error].
 func (s *Store) Open(ctx context.Context, ref Ref, opts Options) (signer.Signer, error) {
-	opts = s.prepare(opts)
-	defer opts.end()
-	return s.open(ctx, ref, opts)
+	call := s.begin(opts)
+	defer call.end()
+	return s.open(ctx, ref, call)
 }
 
-// prepare returns the options for one call.
-func (s *Store) prepare(opts Options) Options {
-	if opts.memory == nil {
-		opts = opts.Once()
-	}
-	opts.inputs, opts.store = &inputs{memory: opts.memory}, s
-	return opts
-}
-
-func (s *Store) open(ctx context.Context, ref Ref, opts Options) (signer.Signer, error) {
-	b, err := s.backend(ctx, ref, opts)
+func (s *Store) open(ctx context.Context, ref Ref, call Call) (signer.Signer, error) {
+	b, err := s.backend(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
-	key, err := b.Open(ctx, ref, opts)
+	key, err := b.Open(ctx, ref, call)
 	return key, wrap(b, "open", ref, err)
 }
 
 // certificates returns the certificates behind ref.
-func (s *Store) certificates(ctx context.Context, ref Ref, opts Options) ([]*x509.Certificate, error) {
-	b, err := s.backend(ctx, ref, opts)
+func (s *Store) certificates(ctx context.Context, ref Ref, call Call) ([]*x509.Certificate, error) {
+	b, err := s.backend(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -124,13 +111,13 @@ func (s *Store) certificates(ctx context.Context, ref Ref, opts Options) ([]*x50
 	if !ok {
 		return nil, wrap(b, op, ref, errors.ErrUnsupported)
 	}
-	certs, err := r.Certificates(ctx, ref, opts)
+	certs, err := r.Certificates(ctx, ref, call)
 	return certs, wrap(b, op, ref, err)
 }
 
 // backend chooses by scheme, and among those that share files by the types of
 // the PEM blocks inside.
-func (s *Store) backend(ctx context.Context, ref Ref, opts Options) (Backend, error) {
+func (s *Store) backend(ctx context.Context, ref Ref, call Call) (Backend, error) {
 	b, ok := s.scheme[ref.Scheme]
 	if !ok {
 		return nil, s.unknown(ref)
@@ -138,7 +125,7 @@ func (s *Store) backend(ctx context.Context, ref Ref, opts Options) (Backend, er
 	if !ref.isInput() {
 		return b, nil
 	}
-	data, err := opts.Read(ctx, ref)
+	data, err := call.Read(ctx, ref)
 	if err != nil {
 		return nil, wrap(b, "open", ref, err)
 	}

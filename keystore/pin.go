@@ -47,9 +47,9 @@ func (p Prompt) RefuseLastTry() error {
 // has given one. It is safe for concurrent use.
 type PINFunc func(ctx context.Context, p Prompt) ([]byte, error)
 
-// PINSource is [PINSource] with the references of the Store's own [Unsealer]s.
+// PINSource is [Call.PINSource] for a caller of s, whose [Unsealer]s it uses.
 func (s *Store) PINSource(source Ref, opts Options) (PINFunc, error) {
-	return PINSource(source, s.prepare(opts))
+	return s.begin(opts).PINSource(source)
 }
 
 // ParsePINSource is [ParseRef] for the text of a pin-source; errors say so.
@@ -62,17 +62,17 @@ func ParsePINSource(text string) (Ref, error) {
 }
 
 // PINSource returns the PINFunc of a pin-source attribute or flag
-// (RFC 7512, section 2.4): env:NAME, file:PATH or a path, and with options that
-// a [Store] gave to its backend what an [Unsealer] understands, such as
-// tpm:path=sealed.pem. It reads with each call, so that a changed PIN is seen,
-// variables by opts.LookupEnv. One line end after the PIN is dropped, as is a
-// byte order mark before it. A file that every local user can read is reported
-// to opts.Logger. All errors of the PINFunc wrap [signer.ErrPINRequired].
-func PINSource(source Ref, opts Options) (PINFunc, error) {
+// (RFC 7512, section 2.4): env:NAME, file:PATH or a path, and in a call of a
+// [Store] what one of its [Unsealer]s understands, such as tpm:path=sealed.pem.
+// The PINFunc may be used after the call. It reads each time, so that a changed
+// PIN is seen, variables by c.LookupEnv. One line end after the PIN is dropped,
+// as is a byte order mark before it. A file that every local user can read is
+// reported to c.Logger. All errors of the PINFunc wrap [signer.ErrPINRequired].
+func (c Call) PINSource(source Ref) (PINFunc, error) {
 	switch {
 	case source.IsZero():
 		return nil, fmt.Errorf("pin-source: %w", &RefError{"", errEmpty})
-	case !opts.store.givesPIN(source): // pass:PIN is understood by other programs: only the scheme is shown
+	case !c.store.givesPIN(source): // pass:PIN is understood by other programs: only the scheme is shown
 		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{source.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")}),
 			"put the PIN alone into a file or a variable, and name that")
 	}
@@ -80,7 +80,7 @@ func PINSource(source Ref, opts Options) (PINFunc, error) {
 		if err := p.RefuseLastTry(); err != nil {
 			return nil, err
 		}
-		pin, err := readPIN(ctx, source, opts)
+		pin, err := c.readPIN(ctx, source)
 		if err != nil {
 			return nil, &sourceError{p.What, source, err}
 		}
@@ -122,19 +122,19 @@ func (e *sourceError) Hint() string {
 }
 
 // unsealer returns what gives the secret of ref. Sealed secrets are not asked
-// for in turn: the options that it gets give no PIN.
-func (o Options) unsealer(ref Ref) (func(context.Context) ([]byte, error), bool) {
-	if o.store == nil {
+// for in turn: the Call that it gets gives no PIN.
+func (c Call) unsealer(ref Ref) (func(context.Context) ([]byte, error), bool) {
+	if c.store == nil {
 		return nil, false
 	}
-	u, ok := o.store.scheme[ref.Scheme].(Unsealer)
-	o.PIN, o.store, o.inputs, o.memory = nil, nil, nil, nil
-	return func(ctx context.Context) ([]byte, error) { return u.Unseal(ctx, ref, o) }, ok
+	u, ok := c.store.scheme[ref.Scheme].(Unsealer)
+	bare := Call{Options: Options{Logger: c.Logger, Stdin: c.Stdin, LookupEnv: c.LookupEnv}}
+	return func(ctx context.Context) ([]byte, error) { return u.Unseal(ctx, ref, bare) }, ok
 }
 
-func readPIN(ctx context.Context, ref Ref, opts Options) ([]byte, error) {
+func (c Call) readPIN(ctx context.Context, ref Ref) ([]byte, error) {
 	var pin []byte
-	if unseal, ok := opts.unsealer(ref); ok {
+	if unseal, ok := c.unsealer(ref); ok {
 		secret, err := unseal(ctx)
 		if err != nil {
 			return nil, err
@@ -146,11 +146,11 @@ func readPIN(ctx context.Context, ref Ref, opts Options) ([]byte, error) {
 			return nil, err
 		}
 		if openToOthers(mode) {
-			opts.warnOpen(ref.Rest, "a PIN")
+			c.warnOpen(ref.Rest, "a PIN")
 		}
 		pin = data
 	} else {
-		v, err := opts.lookupEnv(ref.Rest)
+		v, err := c.lookupEnv(ref.Rest)
 		if err != nil {
 			return nil, err
 		}

@@ -25,8 +25,8 @@ func (o opened) Error() string { return o.by + " opened " + o.ref.String() }
 
 // newBackend returns a backend that tells what it was asked to open.
 func newBackend(name string, schemes ...string) *backend {
-	return &backend{name, schemes, func(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
-		data, _ := opts.Read(ctx, ref)
+	return &backend{name, schemes, func(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+		data, _ := call.Read(ctx, ref)
 		return nil, opened{name, ref, string(data)}
 	}}
 }
@@ -147,7 +147,7 @@ func signerErrors(err error) []*signer.Error {
 func TestStoreWrapsOnce(t *testing.T) {
 	own := &signer.Error{Backend: "xx", Op: "load", Ref: "xx:1", Err: errBroken}
 	store := func(err error) *keystore.Store {
-		return keystore.New(&backend{"xx", []string{"xx"}, func(context.Context, keystore.Ref, keystore.Options) (signer.Signer, error) { return nil, err }})
+		return keystore.New(&backend{"xx", []string{"xx"}, func(context.Context, keystore.Ref, keystore.Call) (signer.Signer, error) { return nil, err }})
 	}
 	for _, test := range []struct {
 		name string
@@ -184,8 +184,8 @@ func TestStoreIsSafeForConcurrentUse(t *testing.T) {
 	p := newPKI(t)
 	key := signertest.Key(t, "p256")
 	store := keystore.New(newFileBackend(), &backend{"xx", []string{"xx"},
-		func(ctx context.Context, _ keystore.Ref, opts keystore.Options) (signer.Signer, error) {
-			if pin, err := opts.PIN(ctx, keystore.Prompt{}); err != nil || string(pin) != "1234" {
+		func(ctx context.Context, _ keystore.Ref, call keystore.Call) (signer.Signer, error) {
+			if pin, err := call.PIN(ctx, keystore.Prompt{}); err != nil || string(pin) != "1234" {
 				return nil, fmt.Errorf("PIN %q: %w", pin, err)
 			}
 			return &signertest.Fake{Key: key}, nil

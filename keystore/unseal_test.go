@@ -14,20 +14,20 @@ import (
 // An unsealer is a backend that also gives secrets.
 type unsealer struct {
 	*backend
-	unseal func(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]byte, error)
+	unseal func(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error)
 }
 
-func (u unsealer) Unseal(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]byte, error) {
-	return u.unseal(ctx, ref, opts)
+func (u unsealer) Unseal(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error) {
+	return u.unseal(ctx, ref, call)
 }
 
 // sealing is a Store with one Unsealer, of the scheme "vault".
-func sealing(unseal func(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]byte, error)) *keystore.Store {
+func sealing(unseal func(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error)) *keystore.Store {
 	return keystore.New(&backend{name: "plain", schemes: []string{"plain"}}, unsealer{&backend{name: "vault", schemes: []string{"vault"}}, unseal})
 }
 
-func giving(secret string) func(context.Context, keystore.Ref, keystore.Options) ([]byte, error) {
-	return func(context.Context, keystore.Ref, keystore.Options) ([]byte, error) { return []byte(secret), nil }
+func giving(secret string) func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) {
+	return func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) { return []byte(secret), nil }
 }
 
 // What is unsealed is a PIN by the same rules as what is read.
@@ -66,7 +66,7 @@ func TestPINSourceUnseals(t *testing.T) {
 
 func TestPINSourceUnsealsWithEachCall(t *testing.T) {
 	secret, calls := "", 0
-	pinFunc, err := sealing(func(context.Context, keystore.Ref, keystore.Options) ([]byte, error) {
+	pinFunc, err := sealing(func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) {
 		calls++
 		return []byte(secret), nil
 	}).PINSource(refOf(t, "vault:a"), keystore.Options{})
@@ -87,7 +87,7 @@ func TestPINSourceUnsealsWithEachCall(t *testing.T) {
 
 func TestPINSourceThatDoesNotUnseal(t *testing.T) {
 	cause := signer.WithHint(signer.ErrUnavailable, "its own hint")
-	pinFunc, err := sealing(func(context.Context, keystore.Ref, keystore.Options) ([]byte, error) { return nil, cause }).
+	pinFunc, err := sealing(func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) { return nil, cause }).
 		PINSource(refOf(t, "vault:a"), keystore.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestUnsealerAsksNobody(t *testing.T) {
 		LookupEnv: func(name string) (string, bool) { return "in " + name, true },
 	}
 	calls := 0
-	store := sealing(func(got context.Context, ref keystore.Ref, opts keystore.Options) ([]byte, error) {
+	store := sealing(func(got context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error) {
 		calls++
 		if want := (keystore.Ref{Scheme: "vault", Rest: "a;b%20"}); ref != want {
 			t.Errorf("got %#v, want %#v", ref, want)
@@ -119,15 +119,15 @@ func TestUnsealerAsksNobody(t *testing.T) {
 		if got.Value(key{}) != "value" {
 			t.Error("the context is another")
 		}
-		if opts.PIN != nil {
+		if call.PIN != nil {
 			t.Error("there is somebody to ask")
 		}
 		for _, source := range []string{"vault:inner", "VAULT:inner", "plain:inner"} {
-			if _, err := pinSource(source, opts); err == nil {
+			if _, err := call.PINSource(refOf(t, source)); err == nil {
 				t.Errorf("%s is taken inside", source)
 			}
 		}
-		inner, err := pinSource("env:PIN", opts)
+		inner, err := call.PINSource(refOf(t, "env:PIN"))
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +148,10 @@ func TestUnsealerAsksNobody(t *testing.T) {
 func TestPINSourceWithoutUnsealer(t *testing.T) {
 	store := sealing(giving("sword"))
 	for name, source := range map[string]func(keystore.Ref, keystore.Options) (keystore.PINFunc, error){
-		"package": keystore.PINSource, "store": store.PINSource,
+		"call": func(ref keystore.Ref, opts keystore.Options) (keystore.PINFunc, error) {
+			return keystore.Call{Options: opts}.PINSource(ref)
+		},
+		"store": store.PINSource,
 	} {
 		for ref, ok := range map[string]bool{
 			"vault:s3cret": name == "store", "plain:s3cret": false, "tpm:path=s3cret": false, "pass:s3cret": false, "env:PIN": true,
@@ -168,8 +171,8 @@ func TestPINSourceWithoutUnsealer(t *testing.T) {
 // A backend that is opened by a Store can read its pin-source attribute.
 func TestPINSourceOfAReference(t *testing.T) {
 	var pin []byte
-	token := &backend{name: "token", schemes: []string{"token"}, open: func(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
-		pinFunc, err := pinSource("vault:a", opts)
+	token := &backend{name: "token", schemes: []string{"token"}, open: func(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+		pinFunc, err := call.PINSource(refOf(t, "vault:a"))
 		if err != nil {
 			return nil, err
 		}

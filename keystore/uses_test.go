@@ -32,7 +32,7 @@ func (token) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, e
 // A vault is a token that gives PINs.
 type vault struct{ token }
 
-func (vault) Unseal(context.Context, keystore.Ref, keystore.Options) ([]byte, error) {
+func (vault) Unseal(context.Context, keystore.Ref, keystore.Call) ([]byte, error) {
 	return nil, errBroken
 }
 

@@ -57,7 +57,7 @@ func TestWarnsOfOpenFiles(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			path := write(t, test.data, test.mode)
 			var log recorder
-			if _, err := (keystore.Options{Logger: slog.New(&log)}).Read(t.Context(), fileRef(path)); err != nil {
+			if _, err := (keystore.Call{Options: keystore.Options{Logger: slog.New(&log)}}).Read(t.Context(), fileRef(path)); err != nil {
 				t.Fatal(err)
 			}
 			log.check(t, test.want, path)

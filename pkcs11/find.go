@@ -31,6 +31,15 @@ type object struct {
 // values of further attribute types. One that cannot be read is passed over if
 // there are others.
 func objects(mod module, session uint, u URI, class uint, types ...uint) ([]object, error) {
+	found, unread, err := readObjects(mod, session, u, class, types...)
+	if err == nil && len(found) == 0 {
+		err = unread
+	}
+	return found, err
+}
+
+// readObjects is objects, and tells the error of one that cannot be read.
+func readObjects(mod module, session uint, u URI, class uint, types ...uint) (found []object, unread, err error) {
 	template := []attribute{{ckaClass, class}}
 	if u.Object != "" {
 		template = append(template, attribute{ckaLabel, u.Object})
@@ -40,25 +49,23 @@ func objects(mod module, session uint, u URI, class uint, types ...uint) ([]obje
 	}
 	handles, err := mod.find(session, template, maxObjects)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	found := make([]object, 0, len(handles))
-	var unread error
+	if len(handles) == maxObjects {
+		unread = fmt.Errorf("the token has more than %d of them", maxObjects-1)
+	}
 	for _, h := range handles {
 		values, err := mod.attributes(session, h, append([]uint{ckaLabel, ckaID}, types...)...)
 		switch {
 		case cutOff(err):
-			return nil, err
+			return nil, nil, err
 		case err != nil:
 			unread = err
 		default:
 			found = append(found, object{h, class, string(values[ckaLabel]), values[ckaID], values})
 		}
 	}
-	if len(found) == 0 {
-		return nil, unread
-	}
-	return found, nil
+	return found, unread, nil
 }
 
 // uri names an object of t.
@@ -82,15 +89,19 @@ func certificates(mod module, session uint, u URI) ([]*x509.Certificate, []objec
 	var certs []*x509.Certificate
 	var kept []object
 	for _, o := range found {
-		der := o.values[ckaValue]
-		if len(der) > maxCertificate {
-			continue
-		}
-		if c, err := x509.ParseCertificate(der); err == nil {
+		if c, err := o.certificate(); err == nil {
 			certs, kept = append(certs, c), append(kept, o)
 		}
 	}
 	return certs, kept, nil
+}
+
+func (o object) certificate() (*x509.Certificate, error) {
+	der := o.values[ckaValue]
+	if len(der) > maxCertificate {
+		return nil, fmt.Errorf("is larger than %d KiB", maxCertificate>>10)
+	}
+	return x509.ParseCertificate(der)
 }
 
 // A keyObject is a private key on a token and what is known of it.

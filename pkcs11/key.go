@@ -81,7 +81,7 @@ func Open(ctx context.Context, cfg Config) (*Key, error) { return open(ctx, cfg,
 func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	if cfg.PIN == nil {
 		var err error
-		if cfg.PIN, err = pinOf(cfg.URI, keystore.Options{}); err != nil {
+		if cfg.PIN, err = pinOf(cfg.URI, keystore.Call{}); err != nil {
 			return nil, err
 		}
 	}
@@ -198,6 +198,11 @@ func (k *Key) Chain() []*x509.Certificate { return k.chain }
 func (k *Key) URI() URI {
 	conn := k.conn.Load()
 	return conn.key.uri(conn.token)
+}
+
+// Ref names the key so that it is found again.
+func (k *Key) Ref() keystore.Ref {
+	return keystore.Ref{Scheme: "pkcs11", Rest: k.URI().in(k.cfg.URI).String()[len("pkcs11:"):]}
 }
 
 // Close implements [signer.Signer]. The module is finalized when the last of

@@ -3,76 +3,100 @@ package pkcs11
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
 // List implements [keystore.Lister]: tokens, private keys and certificates. It
-// logs in to see private keys if there is a PIN to be had.
-func (Backend) List(ctx context.Context, ref keystore.Ref, opts keystore.Options) (entries []keystore.Entry, err error) {
-	cfg, err := configFor(ref, opts)
+// logs in to see private keys if there is a PIN to be had. A token whose login
+// fails is listed with what it shows without.
+func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}
-	mod, err := openModule(cfg)
+	return list(ctx, cfg, &loaded)
+}
+
+func list(ctx context.Context, cfg Config, table *modules) (entries []keystore.Entry, err error) {
+	mod, err := table.find(cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, mod.release()) }()
-	all, err := tokens(mod, cfg.URI)
+	all, unread, err := readTokens(mod, cfg.URI)
 	if err != nil {
 		return nil, err
 	}
+	unread = slices.DeleteFunc(unread, removed) // what went is not there
 	for _, t := range all {
-		some, err := listToken(ctx, cfg, t)
-		if err != nil {
-			return nil, err
+		if err := ctx.Err(); err != nil { // each may ask a person for its PIN
+			return entries, errors.Join(append(unread, err)...)
 		}
-		entries = append(entries, some...)
+		some, err := listToken(ctx, cfg, t)
+		entries, unread = append(entries, some...), append(unread, err)
 	}
-	return entries, nil
+	return entries, errors.Join(unread...)
 }
 
-func listToken(ctx context.Context, cfg Config, t token) (_ []keystore.Entry, err error) {
-	entry := func(u URI, kind keystore.EntryKind) keystore.Entry {
-		return keystore.Entry{Ref: keystore.Ref{Scheme: "pkcs11", Rest: u.in(cfg.URI).String()[len("pkcs11:"):]}, Kind: kind}
+// listToken returns what t shows, also beside an error.
+func listToken(ctx context.Context, cfg Config, t token) (entries []keystore.Entry, err error) {
+	add := func(u URI, kind keystore.EntryKind) *keystore.Entry {
+		ref := keystore.Ref{Scheme: "pkcs11", Rest: u.in(cfg.URI).String()[len("pkcs11:"):]}
+		entries = append(entries, keystore.Entry{Ref: ref, Kind: kind})
+		return &entries[len(entries)-1]
 	}
+	add(t.uri(), keystore.TokenEntry)
 	session, err := t.mod.openSession(t.slot, false)
 	if err != nil {
-		return nil, err
+		return entries, t.named(err)
 	}
-	defer func() { err = errors.Join(err, t.mod.closeSession(session)) }()
-	if cfg.PIN != nil {
-		// The PIN of the token before may have taken a while.
-		if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
-			return nil, err
+	defer func() {
+		if closeErr := t.mod.closeSession(session); err == nil {
+			err = t.named(closeErr)
 		}
-		d := newAuthenticator(cfg).begin()
-		defer d.end()
-		if err := d.login(ctx, t, session); err != nil {
-			return nil, err
-		}
+	}()
+	loginErr := loginToList(ctx, cfg, t, session)
+	if lost(loginErr) {
+		return entries, loginErr
 	}
-	entries := []keystore.Entry{entry(t.uri(), keystore.TokenEntry)}
-	keys, err := objects(t.mod, session, cfg.URI, ckoPrivateKey, keyAttributes...)
+	keys, unread, err := readObjects(t.mod, session, cfg.URI, ckoPrivateKey, keyAttributes...)
 	if err != nil {
-		return nil, err
+		return entries, errors.Join(loginErr, t.named(err))
 	}
+	failed := []error{of("a private key", unread)}
 	for _, k := range keys {
-		e := entry(k.uri(t), keystore.KeyEntry)
+		e := add(k.uri(t), keystore.KeyEntry)
 		if pub, err := publicFromToken(t.mod, session, k); err == nil {
 			e.Public = pub
 		}
-		entries = append(entries, e)
 	}
-	certs, found, err := certificates(t.mod, session, cfg.URI)
-	if err != nil {
-		return nil, err
+	certs, unread, err := readObjects(t.mod, session, cfg.URI, ckoCertificate, ckaCertificateType, ckaValue)
+	failed = append(failed, of("a certificate", unread), err)
+	for _, o := range certs {
+		if kind, err := ulong(o.values[ckaCertificateType]); err == nil && kind != ckcX509 {
+			continue
+		}
+		if c, err := o.certificate(); err != nil {
+			failed = append(failed, of("certificate "+o.uri(t).String(), err))
+		} else {
+			add(o.uri(t), keystore.CertificateEntry).Certificate = c
+		}
 	}
-	for i, c := range certs {
-		e := entry(found[i].uri(t), keystore.CertificateEntry)
-		e.Certificate = c
-		entries = append(entries, e)
+	return entries, errors.Join(loginErr, t.named(errors.Join(failed...)))
+}
+
+// loginToList logs in if there is a PIN to be had.
+func loginToList(ctx context.Context, cfg Config, t token, session uint) (err error) {
+	if cfg.PIN == nil {
+		return nil
 	}
-	return entries, nil
+	// The PIN of the token before may have taken a while.
+	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
+		return t.named(err)
+	}
+	d := newAuthenticator(cfg).begin()
+	defer d.end()
+	return d.login(ctx, t, session)
 }

@@ -60,14 +60,14 @@ func (d *dialog) login(ctx context.Context, t token, session uint) error {
 	if t.info.flags&cktFlagLoginRequired == 0 {
 		return nil
 	}
-	if in, err := t.mod.loggedIn(session); err != nil || in {
-		return err
+	in, err := t.mod.loggedIn(session)
+	if err == nil && !in {
+		err = d.authenticate(ctx, t, session, ckuUser)
 	}
-	err := d.authenticate(ctx, t, session, ckuUser)
 	if errors.Is(err, ckrUserAlreadyLoggedIn) {
 		return nil
 	}
-	return err
+	return t.named(err)
 }
 
 // perSignature logs in for the signature that was just begun in session, as a
@@ -75,37 +75,36 @@ func (d *dialog) login(ctx context.Context, t token, session uint) error {
 func (d *dialog) perSignature(ctx context.Context, t token, session uint) (err error) {
 	// Another process may have used up tries since the token was found.
 	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
-		return err
+		return t.named(err)
 	}
-	return d.authenticate(ctx, t, session, ckuContextSpecific)
+	return t.named(d.authenticate(ctx, t, session, ckuContextSpecific))
 }
 
 // authenticate gives the module one PIN for one purpose.
 func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) error {
-	name := quote(trim(t.info.label))
 	switch {
 	case t.info.flags&cktFlagUserPINLocked != 0:
-		return signer.WithHint(fmt.Errorf("token %s: %w", name, signer.ErrPINLocked),
+		return signer.WithHint(signer.ErrPINLocked,
 			"unblock it with the PUK or as the security officer")
 	case user == ckuUser && t.info.flags&cktFlagUserPINInitialized == 0:
-		return fmt.Errorf("token %s: %w", name, ckrUserPINNotInit)
+		return ckrUserPINNotInit
 	case t.info.flags&cktFlagProtectedPath != 0:
 		if d.pads == maxPads {
-			return fmt.Errorf("token %s: %w: the device asked for the PIN %d times already: %w", name, errLogin, d.pads, d.loss)
+			return fmt.Errorf("%w: the device asked for the PIN %d times already: %w", errLogin, d.pads, d.loss)
 		}
 		d.pads++
 		return loginError(t.mod.login(session, user, nil)) // the device asks by itself
 	}
 	pin, err := d.pin(ctx, t.info, user)
 	if err != nil {
-		return fmt.Errorf("token %s: %w", name, err)
+		return err
 	}
 	hash := sha256.Sum256(pin)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.refused == hash {
 		clear(pin)
-		return fmt.Errorf("token %s: not trying again the PIN that it refused: %w", name, signer.ErrPINIncorrect)
+		return fmt.Errorf("not trying again the PIN that it refused: %w", signer.ErrPINIncorrect)
 	}
 	err = loginError(t.mod.login(session, user, pin))
 	if errors.Is(err, signer.ErrPINIncorrect) {

@@ -42,12 +42,12 @@ func rsaPlan(bits uint) keyPlan {
 // non-extractable and sensitive, with the label and ID of the reference, or a
 // random ID if it has none. The reference needs a label or an ID. If a key has
 // these already, the error is [fs.ErrExist].
-func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, opts keystore.Options) (signer.Signer, error) {
+func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
 	plan, ok := keyPlans[spec.Type]
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
 	}
-	cfg, err := configFor(ref, opts)
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -123,8 +123,8 @@ func (p keyPlan) generate(mod module, session uint, u URI) error {
 // stays there, also older certificates of the key. If Open would go on taking
 // one of these, by the rule of [signer.Chain], the new one is not written; the
 // error is [fs.ErrExist].
-func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, opts keystore.Options) error {
-	cfg, err := configFor(ref, opts)
+func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, call keystore.Call) error {
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return err
 	}

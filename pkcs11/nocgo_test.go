@@ -12,7 +12,7 @@ import (
 
 func TestWithoutCgo(t *testing.T) {
 	for _, ref := range []string{"token=t;object=k", "?module-path=/none.so", ""} {
-		s, err := Backend{}.Open(t.Context(), keystore.Ref{Scheme: "pkcs11", Rest: ref}, keystore.Options{})
+		s, err := Backend{}.Open(t.Context(), keystore.Ref{Scheme: "pkcs11", Rest: ref}, keystore.Call{})
 		if s != nil || !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" {
 			t.Errorf("%q: got %v, error %v", ref, s, err)
 		}

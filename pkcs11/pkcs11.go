@@ -24,8 +24,8 @@ func (Backend) Name() string { return "pkcs11" }
 func (Backend) Schemes() []string { return []string{"pkcs11"} }
 
 // Open implements [keystore.Backend].
-func (Backend) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
-	cfg, err := configFor(ref, opts)
+func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -39,8 +39,8 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options
 // Certificates implements [keystore.CertificateReader]: the certificates that
 // the reference names, and the CAs' on the token, which may be its issuers.
 // No PIN is asked for.
-func (Backend) Certificates(_ context.Context, ref keystore.Ref, opts keystore.Options) (_ []*x509.Certificate, err error) {
-	cfg, err := configFor(ref, opts)
+func (Backend) Certificates(_ context.Context, ref keystore.Ref, call keystore.Call) (_ []*x509.Certificate, err error) {
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (Backend) Certificates(_ context.Context, ref keystore.Ref, opts keystore.O
 		return nil, err
 	}
 	// The key is mostly opened next, with the same module.
-	defer func() { err = errors.Join(err, opts.Defer(mod.release)) }()
+	defer func() { err = errors.Join(err, call.Defer(mod.release)) }()
 	t, err := oneToken(mod, cfg.URI)
 	if err != nil {
 		return nil, err
@@ -90,13 +90,13 @@ func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref,
 }
 
 // configFor turns a reference into a Config.
-func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
+func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	u, err := parseURI(ref.Rest)
 	if err != nil {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg := Config{URI: u, PIN: opts.PIN, Certificates: opts.Certificates}
-	pin, err := pinOf(u, opts)
+	cfg := Config{URI: u, PIN: call.PIN, Certificates: call.Certificates}
+	pin, err := pinOf(u, call)
 	if err != nil {
 		return Config{}, err
 	}
@@ -107,7 +107,7 @@ func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
 }
 
 // pinOf returns the PIN that u has or tells where to find, or nil.
-func pinOf(u URI, opts keystore.Options) (keystore.PINFunc, error) {
+func pinOf(u URI, call keystore.Call) (keystore.PINFunc, error) {
 	switch {
 	case u.PINValue != "":
 		return func(_ context.Context, p keystore.Prompt) ([]byte, error) {
@@ -118,7 +118,7 @@ func pinOf(u URI, opts keystore.Options) (keystore.PINFunc, error) {
 		if err != nil {
 			return nil, err
 		}
-		return keystore.PINSource(source, opts)
+		return call.PINSource(source)
 	}
 	return nil, nil
 }

@@ -46,8 +46,8 @@ func softHSM(tb testing.TB) *pkcs11test.SoftHSM {
 	return hsm
 }
 
-func withPIN(pin string) keystore.Options {
-	return keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }}
+func withPIN(pin string) keystore.Call {
+	return keystore.Call{Options: keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }}}
 }
 
 func ref(t testing.TB, uri, more string) keystore.Ref {
@@ -87,6 +87,20 @@ func TestContract(t *testing.T) {
 			if err := key.Close(); err != nil {
 				t.Fatal(err)
 			}
+			pasted, err := keystore.ParseRef(key.Ref().String())
+			if err != nil || !strings.Contains(pasted.Rest, "id=") || strings.Contains(pasted.Rest, "pin-") {
+				t.Fatalf("%s, error %v", pasted, err)
+			}
+			again, err := b.Open(t.Context(), pasted, withPIN(pkcs11test.PIN))
+			if err != nil {
+				t.Fatalf("%s: %v", pasted, err)
+			}
+			if !signer.SamePublicKey(again.Public(), leaf.PublicKey) {
+				t.Errorf("%s is another key", pasted)
+			}
+			if err := again.Close(); err != nil {
+				t.Fatal(err)
+			}
 			if err := b.Install(t.Context(), r, append(ca.Chain(), leaf)[1:], withPIN(pkcs11test.PIN)); err != nil {
 				t.Fatal(err)
 			}
@@ -123,13 +137,13 @@ func TestList(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		opts keystore.Options
+		call keystore.Call
 		want []keystore.EntryKind
 	}{
-		{keystore.Options{}, []keystore.EntryKind{keystore.TokenEntry, keystore.CertificateEntry}},
+		{keystore.Call{}, []keystore.EntryKind{keystore.TokenEntry, keystore.CertificateEntry}},
 		{withPIN(pkcs11test.PIN), []keystore.EntryKind{keystore.TokenEntry, keystore.KeyEntry, keystore.CertificateEntry}},
 	} {
-		entries, err := b.List(t.Context(), ref(t, token, ""), c.opts)
+		entries, err := b.List(t.Context(), ref(t, token, ""), c.call)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,10 +185,10 @@ func TestGenerateTwice(t *testing.T) {
 	var b pkcs11.Backend
 	spec := keystore.KeySpec{Type: keystore.P256}
 	prompts := 0
-	asked := keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
+	asked := keystore.Call{Options: keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
 		prompts++
 		return []byte(pkcs11test.PIN), nil
-	}}
+	}}}
 	key, err := b.Generate(t.Context(), ref(t, token, "object=a;id=%01"), spec, asked)
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +244,7 @@ func TestInstallRenewed(t *testing.T) {
 			t.Errorf("certificate %d: error %v, want %v", i, err, want)
 		}
 	}
-	entries, err := b.List(t.Context(), ref(t, token, ""), keystore.Options{})
+	entries, err := b.List(t.Context(), ref(t, token, ""), keystore.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,40 +15,67 @@ type token struct {
 	info tokenInfo
 }
 
+// named says of which token err is.
+func (t token) named(err error) error { return of("token "+quote(trim(t.info.label)), err) }
+
+// of says of what err is; nil stays nil.
+func of(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
 // tokens returns those that u describes. Slots that fail to answer, such as a
 // card that is being pulled, are passed over.
 func tokens(mod module, u URI) ([]token, error) {
+	found, _, err := readTokens(mod, u)
+	return found, err
+}
+
+// readTokens is tokens, and tells of the slots that fail to answer.
+func readTokens(mod module, u URI) (found []token, unread []error, err error) {
 	if u.LibraryManufacturer != "" || u.LibraryDescription != "" || u.LibraryVersion != "" {
 		info, err := mod.info()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !u.matchesLibrary(info) {
-			return nil, nil
+			return nil, nil, nil
 		}
 	}
 	slots, err := mod.slots()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var found []token
 	for _, slot := range slots {
 		if !number(u.SlotID, slot) {
 			continue
 		}
-		info, err := mod.tokenInfo(slot)
-		if err != nil || info.flags&cktFlagTokenInitialized == 0 || !u.matchesToken(info) {
-			continue
+		info, ok, err := readToken(mod, slot, u)
+		switch {
+		case err != nil:
+			unread = append(unread, fmt.Errorf("the token in slot %d: %w", slot, err))
+		case ok:
+			found = append(found, token{mod, slot, info})
 		}
-		if u.SlotDescription != "" || u.SlotManufacturer != "" {
-			s, err := mod.slotInfo(slot)
-			if err != nil || !matches(u.SlotDescription, s.description) || !matches(u.SlotManufacturer, s.manufacturer) {
-				continue
-			}
-		}
-		found = append(found, token{mod, slot, info})
 	}
-	return found, nil
+	return found, unread, nil
+}
+
+// readToken reports whether the token in a slot is one that u describes.
+func readToken(mod module, slot uint, u URI) (info tokenInfo, ok bool, err error) {
+	info, err = mod.tokenInfo(slot)
+	if err != nil || info.flags&cktFlagTokenInitialized == 0 || !u.matchesToken(info) {
+		return info, false, err
+	}
+	if u.SlotDescription != "" || u.SlotManufacturer != "" {
+		s, err := mod.slotInfo(slot)
+		if err != nil || !matches(u.SlotDescription, s.description) || !matches(u.SlotManufacturer, s.manufacturer) {
+			return info, false, err
+		}
+	}
+	return info, true, nil
 }
 
 // oneToken returns the only token that u describes, or an error that shows

@@ -124,9 +124,9 @@ func list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	entries, err := keychain.Backend{}.List(ctx, ref, keystore.Options{})
+	entries, err := keychain.Backend{}.List(ctx, ref, keystore.Call{})
 	for _, e := range entries {
-		fmt.Printf("%s\t%s\t%s\n", e.Ref, signer.DescribeKey(e.Public), e.Certificate.Subject)
+		fmt.Printf("%s\t%s\t%s\n", e.Ref, signer.DescribeKey(e.Certificate.PublicKey), e.Certificate.Subject)
 	}
 	return err
 }

@@ -437,7 +437,7 @@ func (s *scene) evicted(password string) shared {
 func (s *scene) generated(password string) shared {
 	s.Helper()
 	k, err := Backend{}.Generate(s.Context(), keystore.Ref{Scheme: "tpm", Rest: "handle=0x81010002;device=" + s.emulator.Path},
-		keystore.KeySpec{Type: keystore.P256}, keystore.Options{PIN: pin(password)})
+		keystore.KeySpec{Type: keystore.P256}, keystore.Call{Options: keystore.Options{PIN: pin(password)}})
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -99,6 +99,9 @@ func (k *Key) Public() crypto.PublicKey { return k.is.pub }
 // Chain implements [signer.Signer] with the certificates in the key's file.
 func (k *Key) Chain() []*x509.Certificate { return k.chain }
 
+// Ref names the key so that it is found again.
+func (k *Key) Ref() keystore.Ref { return k.cfg.Ref }
+
 // Close implements [signer.Signer]. Nothing is left in the TPM, and the
 // password is cleared. A Sign that asks for a password ends with
 // [signer.ErrClosed] if Config.PIN heeds its context.

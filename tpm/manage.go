@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -18,8 +20,8 @@ import (
 // persistent one (handle=), below the owner hierarchy or parent=. It gets the
 // password of pin-source or pin-value, or none; pcrs=sha256:0,7 binds it to the
 // values that PCRs have now.
-func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, opts keystore.Options) (signer.Signer, error) {
-	cfg, create, path, err := createConfigFor(ref, opts)
+func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
+	cfg, create, path, err := createConfigFor(ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +40,7 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	if err != nil {
 		return nil, err
 	}
+	cfg.Ref = openedBy(ref)
 	if path != "" {
 		cfg.PEM = pem
 	}
@@ -48,10 +51,20 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	return k, nil
 }
 
+// openedBy returns the reference of the key that ref makes, without what is for
+// making it and without its password.
+func openedBy(ref keystore.Ref) keystore.Ref {
+	parts := slices.DeleteFunc(strings.Split(ref.Rest, ";"), func(part string) bool {
+		name, _, _ := strings.Cut(part, "=")
+		return slices.Contains([]string{"parent", "pcrs", "pin-value"}, name)
+	})
+	return keystore.Ref{Scheme: ref.Scheme, Rest: strings.Join(parts, ";")}
+}
+
 // createConfigFor turns a reference into what makes a key, and into what opens
 // it then.
-func createConfigFor(ref keystore.Ref, opts keystore.Options) (cfg Config, c CreateConfig, path string, err error) {
-	cfg, a, err := parse(ref, opts)
+func createConfigFor(ref keystore.Ref, call keystore.Call) (cfg Config, c CreateConfig, path string, err error) {
+	cfg, a, err := parse(ref, call)
 	if err != nil {
 		return cfg, c, "", err
 	}
@@ -61,7 +74,7 @@ func createConfigFor(ref keystore.Ref, opts keystore.Options) (cfg Config, c Cre
 	if a == nil {
 		return refuse(signer.WithHint(errors.New("does not say where in a TPM the key is to be"), "tpm:path=new.pem makes a key file, tpm:handle=0x81010002 a persistent key"))
 	}
-	c = CreateConfig{Device: cfg.Device, ParentPIN: cfg.ParentPIN, PIN: cfg.PIN, Ref: ref, Logger: opts.Logger}
+	c = CreateConfig{Device: cfg.Device, ParentPIN: cfg.ParentPIN, PIN: cfg.PIN, Ref: ref, Logger: call.Logger}
 	if p := a["parent"]; p != "" {
 		if c.Parent, err = parseHandle(p); err != nil || !isHierarchy(c.Parent) && !persistent(c.Parent) {
 			return refuse(fmt.Errorf("attribute %q is neither a hierarchy nor a persistent handle", "parent"))
@@ -86,8 +99,8 @@ func createConfigFor(ref keystore.Ref, opts keystore.Options) (cfg Config, c Cre
 // Seal implements [keystore.Sealer]: a secret in a new file (path=), which the
 // TPM opens with the password of pin-source or pin-value, or without, and with
 // pcrs=sha256:0,7 only while PCRs have the values that they have now.
-func (Backend) Seal(ctx context.Context, ref keystore.Ref, secret []byte, opts keystore.Options) error {
-	_, create, path, err := createConfigFor(ref, opts)
+func (Backend) Seal(ctx context.Context, ref keystore.Ref, secret []byte, call keystore.Call) error {
+	_, create, path, err := createConfigFor(ref, call)
 	if err != nil {
 		return err
 	}
@@ -189,10 +202,10 @@ func (r *resident) ownerAuth(l *loaded) (tpm2.Session, error) {
 }
 
 // List implements [keystore.Lister]: the persistent keys that can sign.
-func (Backend) List(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]keystore.Entry, error) {
+func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	device := ""
-	if opts.LookupEnv != nil {
-		device, _ = opts.LookupEnv(deviceVariable)
+	if call.LookupEnv != nil {
+		device, _ = call.LookupEnv(deviceVariable)
 	}
 	named := ""
 	if ref.Rest != "" {
@@ -217,10 +230,12 @@ func list(d *device, named string) ([]keystore.Entry, error) {
 		return nil, err
 	}
 	var entries []keystore.Entry
+	var unread []error
 	for _, h := range found {
 		o, err := readPublic(d, h)
 		if err != nil {
-			return nil, err
+			unread = append(unread, fmt.Errorf("handle 0x%08x: %w", uint32(h), err))
+			continue
 		}
 		if key, err := signingKey(o.public); err == nil {
 			entries = append(entries, keystore.Entry{
@@ -229,5 +244,5 @@ func list(d *device, named string) ([]keystore.Entry, error) {
 			})
 		}
 	}
-	return entries, nil
+	return entries, errors.Join(unread...)
 }

@@ -22,10 +22,10 @@ import (
 )
 
 // generate calls Generate as a Store does. rest lacks the device.
-func (m *maker) generate(rest string, kind keystore.KeyType, opts keystore.Options) (signer.Signer, error) {
+func (m *maker) generate(rest string, kind keystore.KeyType, call keystore.Call) (keystore.Key, error) {
 	m.Helper()
 	ref := keystore.Ref{Scheme: "tpm", Rest: rest + ";" + keystore.FormatAttribute("device", m.emulator.Path)}
-	k, err := Backend{}.Generate(m.Context(), ref, keystore.KeySpec{Type: kind}, opts)
+	k, err := Backend{}.Generate(m.Context(), ref, keystore.KeySpec{Type: kind}, call)
 	if (k == nil) == (err == nil) {
 		m.Fatalf("Generate returns %v and %v", k, err)
 	}
@@ -33,9 +33,9 @@ func (m *maker) generate(rest string, kind keystore.KeyType, opts keystore.Optio
 }
 
 // signs opens ref and signs with it.
-func (m *maker) signs(ref keystore.Ref, opts keystore.Options) error {
+func (m *maker) signs(ref keystore.Ref, call keystore.Call) error {
 	m.Helper()
-	k, err := Backend{}.Open(m.Context(), ref, opts)
+	k, err := Backend{}.Open(m.Context(), ref, call)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func TestGenerate(t *testing.T) {
 			at := func(rest string) string {
 				return strings.Replace(rest, "path=@", keystore.FormatAttribute("path", path), 1)
 			}
-			k, err := m.generate(at(c.open+c.make), c.kind, keystore.Options{})
+			k, err := m.generate(at(c.open+c.make), c.kind, keystore.Call{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,18 +120,29 @@ func TestGenerate(t *testing.T) {
 			if err := k.Close(); err != nil {
 				t.Error(err)
 			}
+			pasted, err := keystore.ParseRef(k.Ref().String())
+			if err != nil || strings.Contains(pasted.Rest, "pin-value") {
+				t.Fatalf("%s, error %v", pasted, err)
+			}
+			var typed keystore.Call
+			if strings.Contains(c.open, "pin-value") {
+				typed.PIN = pin(keyPassword)
+			}
+			if err := m.signs(pasted, typed); err != nil {
+				t.Errorf("%s: %v", pasted, err)
+			}
 			device := ";" + keystore.FormatAttribute("device", m.emulator.Path)
-			if err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.open) + device}, keystore.Options{}); err != nil {
+			if err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.open) + device}, keystore.Call{}); err != nil {
 				t.Error(err)
 			}
 			if c.make != "" {
-				err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.open+c.make) + device}, keystore.Options{})
+				err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.open+c.make) + device}, keystore.Call{})
 				if !errors.As(err, new(*keystore.RefError)) {
 					t.Errorf("opened by what makes it: %v, want a RefError", err)
 				}
 			}
 			if c.bad != "" {
-				err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.bad) + device}, keystore.Options{})
+				err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.bad) + device}, keystore.Call{})
 				if !errors.Is(err, c.want) {
 					t.Errorf("%s: %v, want %v", c.bad, err, c.want)
 				}
@@ -160,7 +171,7 @@ func TestGenerateBoundToPCRs(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	path := filepath.Join(t.TempDir(), "key.pem")
 	m.extend(15) // so that the two differ
-	k, err := m.generate("path="+path+";pcrs=sha256:16,15,16", keystore.P256, keystore.Options{})
+	k, err := m.generate("path="+path+";pcrs=sha256:16,15,16", keystore.P256, keystore.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +255,7 @@ func TestGenerateKeepsFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := files(t, dir)
-			_, err := m.generate(keystore.FormatAttribute("path", filepath.Join(dir, c.path)), keystore.P256, keystore.Options{})
+			_, err := m.generate(keystore.FormatAttribute("path", filepath.Join(dir, c.path)), keystore.P256, keystore.Call{})
 			if err == nil || c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
@@ -346,7 +357,7 @@ func TestGenerateRefuses(t *testing.T) {
 			m := *m
 			m.TB = t
 			files0 := files(t, dir)
-			_, err := m.generate(c.rest, c.kind, keystore.Options{})
+			_, err := m.generate(c.rest, c.kind, keystore.Call{})
 			if !c.matches(err) {
 				t.Errorf("%v", err)
 			}
@@ -389,7 +400,7 @@ func TestGenerateWithOwnerPassword(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			m := *m
 			m.TB = t
-			k, err := m.generate(c.rest, keystore.P256, keystore.Options{})
+			k, err := m.generate(c.rest, keystore.P256, keystore.Call{})
 			if !errors.Is(err, c.want) {
 				t.Fatalf("%v, want %v", err, c.want)
 			}
@@ -418,16 +429,16 @@ func TestGenerateWithOwnerPassword(t *testing.T) {
 // opens it.
 func TestList(t *testing.T) {
 	m := newMaker(t, newTPM(t))
-	list := func(ref keystore.Ref, opts keystore.Options) []keystore.Entry {
+	list := func(ref keystore.Ref, call keystore.Call) []keystore.Entry {
 		t.Helper()
-		entries, err := Backend{}.List(t.Context(), ref, opts)
+		entries, err := Backend{}.List(t.Context(), ref, call)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return entries
 	}
 	named := keystore.Ref{Scheme: "tpm", Rest: keystore.FormatAttribute("device", m.emulator.Path)}
-	if entries := list(named, keystore.Options{}); len(entries) != 0 {
+	if entries := list(named, keystore.Call{}); len(entries) != 0 {
 		t.Errorf("a new TPM has %v", entries)
 	}
 	restricted := signingTemplate(keystore.P256)
@@ -443,17 +454,17 @@ func TestList(t *testing.T) {
 	decrypt.ObjectAttributes.SignEncrypt, decrypt.ObjectAttributes.Decrypt = false, true
 	m.persistent(0x81010005, decrypt, "")
 
-	byVariable := keystore.Options{PIN: pin(keyPassword), LookupEnv: func(name string) (string, bool) { return m.emulator.Path, name == "TPM_DEVICE" }}
+	byVariable := keystore.Call{Options: keystore.Options{PIN: pin(keyPassword), LookupEnv: func(name string) (string, bool) { return m.emulator.Path, name == "TPM_DEVICE" }}}
 	for _, c := range []struct {
 		name string
 		ref  keystore.Ref
-		opts keystore.Options
+		call keystore.Call
 	}{
-		{"device named", named, keystore.Options{PIN: pin(keyPassword)}},
+		{"device named", named, keystore.Call{Options: keystore.Options{PIN: pin(keyPassword)}}},
 		{"device by variable", keystore.Ref{Scheme: "tpm"}, byVariable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			entries := list(c.ref, c.opts)
+			entries := list(c.ref, c.call)
 			if len(entries) != 4 {
 				t.Fatalf("%d keys, want 4: %v", len(entries), entries)
 			}
@@ -462,11 +473,11 @@ func TestList(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				opts := c.opts
+				call := c.call
 				if !strings.Contains(ref.Rest, "81010003") {
-					opts.PIN = nil
+					call.PIN = nil
 				}
-				k, err := Backend{}.Open(t.Context(), ref, opts)
+				k, err := Backend{}.Open(t.Context(), ref, call)
 				if err != nil {
 					t.Errorf("%s: %v", ref, err)
 					continue
@@ -485,7 +496,7 @@ func TestList(t *testing.T) {
 		})
 	}
 	for _, rest := range []string{"path=key.pem", "device=", "x"} {
-		if _, err := (Backend{}).List(t.Context(), keystore.Ref{Scheme: "tpm", Rest: rest}, keystore.Options{}); !errors.As(err, new(*keystore.RefError)) {
+		if _, err := (Backend{}).List(t.Context(), keystore.Ref{Scheme: "tpm", Rest: rest}, keystore.Call{}); !errors.As(err, new(*keystore.RefError)) {
 			t.Errorf("%s: %v, want a RefError", rest, err)
 		}
 	}
@@ -502,3 +513,29 @@ var (
 	_ keystore.PEMClaimer        = Backend{}
 	_ keystore.CertificateReader = Backend{}
 )
+
+// A persistent object that cannot be read hides no other.
+func TestListBesideErrors(t *testing.T) {
+	m := newMaker(t, newTPM(t))
+	for _, h := range []Handle{0x81010001, 0x81010002, 0x81010003} {
+		m.persistent(h, signingTemplate(keystore.P256), "")
+	}
+	reads := 0
+	b := &bus{spoil: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+		if codeOf(command) == tpm2.TPMCCReadPublic {
+			if reads++; reads == 2 {
+				return code(tpm2.TPMRCFailure), nil
+			}
+		}
+		return send(command)
+	}}
+	d, err := dialer(b.dial).open(t.Context(), m.emulator.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	entries, err := list(d, "")
+	if len(entries) != 2 || !errors.Is(err, signer.ErrUnavailable) || !strings.Contains(err.Error(), "0x81010002") {
+		t.Errorf("%v, error %v", entries, err)
+	}
+}

@@ -25,8 +25,8 @@ var attributes = []string{"path", "handle", "device", "pin-source", "pin-value",
 const deviceVariable = "TPM_DEVICE"
 
 // configFor turns a reference into a Config. What it names by path it reads.
-func configFor(ctx context.Context, ref keystore.Ref, opts keystore.Options) (Config, error) {
-	cfg, a, err := parse(ref, opts)
+func configFor(ctx context.Context, ref keystore.Ref, call keystore.Call) (Config, error) {
+	cfg, a, err := parse(ref, call)
 	if err != nil {
 		return Config{}, err
 	}
@@ -39,19 +39,19 @@ func configFor(ctx context.Context, ref keystore.Ref, opts keystore.Options) (Co
 	case cfg.Handle != 0:
 		return cfg, nil
 	case a["path"] != "":
-		cfg.PEM, err = opts.Read(ctx, file)
+		cfg.PEM, err = call.Read(ctx, file)
 	default:
-		cfg.PEM, err = opts.Read(ctx, ref)
+		cfg.PEM, err = call.Read(ctx, ref)
 	}
 	return cfg, err
 }
 
 // parse reads a reference, but no file.
-func parse(ref keystore.Ref, opts keystore.Options) (cfg Config, a map[string]string, err error) {
+func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]string, err error) {
 	refuse := func(err error) (Config, map[string]string, error) {
 		return Config{}, nil, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg = Config{PIN: opts.PIN, Logger: opts.Logger, Ref: ref}
+	cfg = Config{PIN: call.PIN, Logger: call.Logger, Ref: ref}
 	switch ref.Scheme {
 	case "handle": // aws_signing_helper's: hexadecimal, with or without 0x
 		a = map[string]string{"handle": "0x" + strings.TrimPrefix(strings.ToLower(ref.Rest), "0x")}
@@ -70,8 +70,8 @@ func parse(ref keystore.Ref, opts keystore.Options) (cfg Config, a map[string]st
 				"they are 0x81000000 to 0x81ffffff; tpm2_getcap handles-persistent lists them"))
 		}
 	}
-	if cfg.Device = a["device"]; cfg.Device == "" && opts.LookupEnv != nil {
-		cfg.Device, _ = opts.LookupEnv(deviceVariable)
+	if cfg.Device = a["device"]; cfg.Device == "" && call.LookupEnv != nil {
+		cfg.Device, _ = call.LookupEnv(deviceVariable)
 	}
 	pin, source := a["pin-value"], a["pin-source"]
 	switch {
@@ -80,12 +80,12 @@ func parse(ref keystore.Ref, opts keystore.Options) (cfg Config, a map[string]st
 	case pin != "":
 		cfg.PIN = func(_ context.Context, p keystore.Prompt) ([]byte, error) { return []byte(pin), p.RefuseLastTry() }
 	case source != "":
-		if cfg.PIN, err = pinSource(source, opts); err != nil {
+		if cfg.PIN, err = pinSource(source, call); err != nil {
 			return Config{}, nil, err
 		}
 	}
 	if source := a["parent-auth-source"]; source != "" {
-		if cfg.ParentPIN, err = pinSource(source, opts); err != nil {
+		if cfg.ParentPIN, err = pinSource(source, call); err != nil {
 			return Config{}, nil, err
 		}
 	}
@@ -93,12 +93,12 @@ func parse(ref keystore.Ref, opts keystore.Options) (cfg Config, a map[string]st
 }
 
 // pinSource returns the PINFunc of an attribute.
-func pinSource(text string, opts keystore.Options) (keystore.PINFunc, error) {
+func pinSource(text string, call keystore.Call) (keystore.PINFunc, error) {
 	source, err := keystore.ParsePINSource(text)
 	if err != nil {
 		return nil, err
 	}
-	return keystore.PINSource(source, opts)
+	return call.PINSource(source)
 }
 
 // parseHandle reads a number: decimal, or hexadecimal after 0x.

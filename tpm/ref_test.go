@@ -44,14 +44,14 @@ func TestConfigFor(t *testing.T) {
 	}
 	key, odd, pin := write("key.pem", "key"), write("a;b%c.pem", "odd"), write("pin", "from file\n")
 	log := slog.New(slog.DiscardHandler)
-	opts := keystore.Options{
+	call := keystore.Call{Options: keystore.Options{
 		PIN:    func(context.Context, keystore.Prompt) ([]byte, error) { return []byte("asked"), nil },
 		Logger: log,
 		LookupEnv: func(name string) (string, bool) {
 			v, ok := map[string]string{"TPM_DEVICE": "/dev/env", "PIN": "from env", "KEY": "in env"}[name]
 			return v, ok
 		},
-	}
+	}}
 	type want struct {
 		pem, device, pin, parentPIN string
 		handle                      Handle
@@ -91,7 +91,7 @@ func TestConfigFor(t *testing.T) {
 		{"handle:81FFabcd", with(persistent, func(w *want) { w.handle = 0x81ffabcd })},
 	} {
 		ref := refOf(t, c.ref)
-		cfg, err := configFor(t.Context(), ref, opts)
+		cfg, err := configFor(t.Context(), ref, call)
 		if err != nil {
 			t.Errorf("%s: %v", c.ref, err)
 			continue
@@ -109,14 +109,14 @@ func TestConfigFor(t *testing.T) {
 // Without an environment only the machine's own TPM is meant, and nobody is
 // asked.
 func TestConfigForOfNothing(t *testing.T) {
-	cfg, err := configFor(t.Context(), refOf(t, "tpm:handle=0x81010002"), keystore.Options{})
+	cfg, err := configFor(t.Context(), refOf(t, "tpm:handle=0x81010002"), keystore.Call{})
 	if err != nil || cfg.Device != "" || cfg.PIN != nil || cfg.ParentPIN != nil || cfg.PEM != nil {
 		t.Errorf("got %+v, error %v", cfg, err)
 	}
 }
 
 func TestConfigForRefuses(t *testing.T) {
-	opts := keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }}
+	call := keystore.Call{Options: keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }}}
 	for _, c := range []struct{ ref, culprit string }{
 		{"tpm:", ""},
 		{"tpm:key.pem", ""},
@@ -161,7 +161,7 @@ func TestConfigForRefuses(t *testing.T) {
 		{"tpm:path=key.pem;pin-source=-", "pin-source"},
 		{"tpm:path=key.pem;parent-auth-source=pass:s3cret", "pass"},
 	} {
-		cfg, err := configFor(t.Context(), refOf(t, c.ref), opts)
+		cfg, err := configFor(t.Context(), refOf(t, c.ref), call)
 		var refErr *keystore.RefError
 		if !errors.As(err, &refErr) || !strings.Contains(err.Error(), c.culprit) {
 			t.Errorf("%s: got handle 0x%08x, error %v", c.ref, uint32(cfg.Handle), err)
@@ -175,7 +175,7 @@ func TestConfigForRefuses(t *testing.T) {
 
 // A password in a reference is no person, who alone may spend the last try.
 func TestPINValueIsNotForTheLastTry(t *testing.T) {
-	cfg, err := configFor(t.Context(), refOf(t, "tpm:handle=0x81010002;pin-value=s3cret"), keystore.Options{})
+	cfg, err := configFor(t.Context(), refOf(t, "tpm:handle=0x81010002;pin-value=s3cret"), keystore.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,8 +29,8 @@ func (Backend) Schemes() []string { return []string{"tpm", "handle"} }
 func (Backend) ClaimsPEM(blockType string) bool { return blockType == pemType }
 
 // Open implements [keystore.Backend].
-func (Backend) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
-	cfg, err := configFor(ctx, ref, opts)
+func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+	cfg, err := configFor(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -43,8 +43,8 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options
 
 // Certificates implements [keystore.CertificateReader]: those that stand in
 // the key's file. A TPM has none of its own keys.
-func (Backend) Certificates(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]*x509.Certificate, error) {
-	cfg, err := configFor(ctx, ref, opts)
+func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]*x509.Certificate, error) {
+	cfg, err := configFor(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +74,8 @@ func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref,
 }
 
 // Unseal implements [keystore.Unsealer]: the secret in a file of sealed data.
-func (Backend) Unseal(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]byte, error) {
-	cfg, err := configFor(ctx, ref, opts)
+func (Backend) Unseal(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error) {
+	cfg, err := configFor(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}

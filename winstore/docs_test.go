@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 )
 
 // The table of docs/references.md has the attributes that there are.
@@ -29,7 +29,7 @@ func TestAttributesInDocs(t *testing.T) {
 			}
 		}
 	}
-	known := append(slices.Clone(ownAttributes), keystore.SelectorAttributes()...)
+	known := append(slices.Clone(ownAttributes), selector.Attributes()...)
 	slices.Sort(known)
 	slices.Sort(inDocs)
 	if !slices.Equal(inDocs, known) {

@@ -36,6 +36,7 @@ type fakeSystem struct {
 	lent    map[uintptr]bool // those that belong to a certificate's context
 	certs   int              // contexts
 	faults  map[string]Error
+	closed  map[string]Error // what opening a store returns, by location and name
 	calls   map[string]int
 	onSign  func()
 }
@@ -132,6 +133,9 @@ func (f *fakeSystem) openStore(l Location, name string, write bool) (storeHandle
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.enter("openStore"); err != nil {
+		return 0, err
+	}
+	if err, ok := f.closed[storeID(l, name)]; ok {
 		return 0, err
 	}
 	if _, ok := f.stores[storeID(l, name)]; !ok {

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -21,7 +21,7 @@ type found struct {
 }
 
 type candidate struct {
-	keystore.Candidate
+	selector.Candidate
 	handle certHandle
 }
 
@@ -59,7 +59,7 @@ func storeError(cfg Config, err error) error {
 	return err
 }
 
-func (f *found) describe(h certHandle, cfg Config) (c keystore.Candidate) {
+func (f *found) describe(h certHandle, cfg Config) (c selector.Candidate) {
 	cert, err := x509.ParseCertificate(f.sys.der(h))
 	if err != nil {
 		c.Ref, c.Err = cfg.ref(""), fmt.Errorf("it cannot be read: %w", err)
@@ -67,7 +67,7 @@ func (f *found) describe(h certHandle, cfg Config) (c keystore.Candidate) {
 	}
 	one := cfg
 	one.Key, one.Provider = "", ""
-	c.Certificate, c.Ref = cert, one.ref(keystore.SelectorFor(cert).String())
+	c.Certificate, c.Ref = cert, one.ref(selector.For(cert).String())
 	if !f.sys.hasKey(h) {
 		c.Err = errNoKey
 	} else {
@@ -78,7 +78,7 @@ func (f *found) describe(h certHandle, cfg Config) (c keystore.Candidate) {
 
 // choose applies the Selector.
 func (f *found) choose(cfg Config) (candidate, error) {
-	candidates := make([]keystore.Candidate, len(f.all))
+	candidates := make([]selector.Candidate, len(f.all))
 	for i, c := range f.all {
 		candidates[i] = c.Candidate
 	}

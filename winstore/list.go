@@ -4,15 +4,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
 // List implements [keystore.Lister]: the certificates in the store, with the
 // key type of those that have a key. Without a location it lists both the
-// user's store and the machine's, as far as they can be read; a selector
-// narrows it.
-func (Backend) List(ctx context.Context, ref keystore.Ref, _ keystore.Options) ([]keystore.Entry, error) {
+// user's store and the machine's; a selector narrows it.
+func (Backend) List(ctx context.Context, ref keystore.Ref, _ keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref)
 	if err != nil {
 		return nil, err
@@ -32,21 +33,22 @@ func list(ctx context.Context, sys system, cfg Config) (entries []keystore.Entry
 	if cfg.Location == "" {
 		locations = []Location{Machine, User}
 	}
-	var errs []error
+	var errs []error // one of each location
 	var links []link
 	for _, l := range locations {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return entries, errors.Join(append(errs, err)...)
 		}
 		cfg.Location = l
 		some, err := listStore(sys, cfg, &links)
 		entries = append(entries, some...)
 		errs = append(errs, err)
 	}
-	if err := errors.Join(errs...); err != nil && (len(entries) == 0 || len(locations) == 1) {
-		return nil, err
+	absent := func(err error) bool { return errors.Is(err, errFileNotFound) }
+	if slices.ContainsFunc(errs, func(err error) bool { return !absent(err) }) {
+		errs = slices.DeleteFunc(errs, absent) // a store need not be in both
 	}
-	return entries, nil
+	return entries, errors.Join(errs...)
 }
 
 // A link is a certificate with the place of its key. The user's view of a store
@@ -62,8 +64,13 @@ func listStore(sys system, cfg Config, seen *[]link) (entries []keystore.Entry, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
+	var unread []error
 	for _, c := range f.all {
-		if c.Certificate == nil || !cfg.Selector.Matches(c.Certificate, cfg.now()) {
+		if c.Certificate == nil {
+			unread = append(unread, fmt.Errorf("a certificate in store %s of the %s: %w", cfg.store(), cfg.location(), c.Err))
+			continue
+		}
+		if !cfg.Selector.Matches(c.Certificate, cfg.now()) {
 			continue
 		}
 		info, _ := sys.keyInfo(c.handle) // else the zero one
@@ -76,7 +83,7 @@ func listStore(sys system, cfg Config, seen *[]link) (entries []keystore.Entry, 
 		}
 		entries = append(entries, e)
 	}
-	return entries, nil
+	return entries, errors.Join(unread...)
 }
 
 // remember reports whether l is new.

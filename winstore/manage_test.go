@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -144,7 +145,7 @@ func TestInstallRenewal(t *testing.T) {
 		t.Errorf("%d certificates, the new one linked with %+v", len(certs), certs[len(certs)-1].info)
 	}
 	other := ca.Issue(t, signertest.NewKey(t, "p256"), nil)
-	cfg := Config{Selector: keystore.SelectorFor(old)}
+	cfg := Config{Selector: selector.For(old)}
 	if err := install(t.Context(), f, cfg, []*x509.Certificate{other}); !errors.Is(err, signer.ErrMismatch) {
 		t.Errorf("another key's: error %v", err)
 	}
@@ -197,8 +198,40 @@ func TestList(t *testing.T) {
 	}
 }
 
+// A store that cannot be read hides no other, and the error says which it was.
+func TestListBesideErrors(t *testing.T) {
+	f, _, _ := withKey(t, "p256")
+	for _, l := range []Location{User, Machine} {
+		key := signertest.Key(t, "rsa2048")
+		f.add(l, "Own", signertest.NewCA(t, "root").Issue(t, key, nil), key, &keyInfo{"k", softwareProvider, 0, 0, 0})
+	}
+	f.stores[`machine\only`] = f.stores[`machine\own`]
+	for _, test := range []struct {
+		rest    string
+		closed  map[string]Error
+		entries int
+		err     error
+		names   string
+	}{
+		{"store=Own", nil, 2, nil, ""},
+		{"store=Own", map[string]Error{`machine\own`: errAccessDenied}, 1, errAccessDenied, `"Own" of the machine`},
+		{"store=Own", map[string]Error{`user\own`: errAccessDenied}, 1, errAccessDenied, `"Own" of the user`},
+		{"store=Own;location=machine", map[string]Error{`machine\own`: errAccessDenied}, 0, errAccessDenied, `"Own" of the machine`},
+		{"store=Own", map[string]Error{`user\own`: errAccessDenied, `machine\own`: errAccessDenied}, 0, errAccessDenied, `"Own" of the machine`},
+		{"store=Only", nil, 1, nil, ""}, // in one location is somewhere
+		{"store=Only;location=user", nil, 0, errFileNotFound, `"Only" of the user`},
+		{"store=Only", map[string]Error{`machine\only`: errAccessDenied}, 0, errAccessDenied, `"Only" of the machine`},
+	} {
+		f.closed = test.closed
+		entries, err := keystoreList(t, f, test.rest)
+		if len(entries) != test.entries || !errors.Is(err, test.err) || err != nil && !strings.Contains(err.Error(), test.names) {
+			t.Errorf("%s: %d entries, error %v, want %d and %v", test.rest, len(entries), err, test.entries, test.err)
+		}
+	}
+}
+
 func sumOf(cert *x509.Certificate) string {
-	_, sum, _ := strings.Cut(keystore.SelectorFor(cert).String(), "sha256=")
+	_, sum, _ := strings.Cut(selector.For(cert).String(), "sha256=")
 	return sum
 }
 
@@ -253,7 +286,7 @@ func TestGenerateErrors(t *testing.T) {
 		t.Errorf("no TPM: error %v, hint %q", err, signer.Hint(err))
 	}
 	var refErr *keystore.RefError
-	if _, err := (Backend{}).Generate(t.Context(), keystore.Ref{Scheme: scheme}, keystore.KeySpec{Type: keystore.P256}, keystore.Options{}); !errors.As(err, &refErr) {
+	if _, err := (Backend{}).Generate(t.Context(), keystore.Ref{Scheme: scheme}, keystore.KeySpec{Type: keystore.P256}, keystore.Call{}); !errors.As(err, &refErr) {
 		t.Errorf("no name: error %v", err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func TestElsewhere(t *testing.T) {
-	b, ref, opts := Backend{}, keystore.Ref{Scheme: scheme, Rest: "key=app"}, keystore.Options{}
+	b, ref, opts := Backend{}, keystore.Ref{Scheme: scheme, Rest: "key=app"}, keystore.Call{}
 	calls := map[string]func() error{
 		"Open":         func() error { _, err := b.Open(t.Context(), ref, opts); return err },
 		"Certificates": func() error { _, err := b.Certificates(t.Context(), ref, opts); return err },

@@ -39,7 +39,7 @@ func place(t *testing.T, l Location, key crypto.Signer, info winstoretest.KeyInf
 
 func openRef(t *testing.T, ref keystore.Ref) signer.Signer {
 	t.Helper()
-	k, err := Backend{}.Open(t.Context(), ref, keystore.Options{})
+	k, err := Backend{}.Open(t.Context(), ref, keystore.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestWindowsGenerate(t *testing.T) {
 			t.Run(string(l)+"/"+string(typ), func(t *testing.T) {
 				name, store := winstoretest.Name(), winstoretest.Store(t, l == Machine)
 				ref := keystore.Ref{Scheme: scheme, Rest: fmt.Sprintf("location=%s;store=%s;key=%s;provider=software", l, store, name)}
-				k, err := b.Generate(t.Context(), ref, keystore.KeySpec{Type: typ}, keystore.Options{})
+				k, err := b.Generate(t.Context(), ref, keystore.KeySpec{Type: typ}, keystore.Call{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -162,13 +162,13 @@ func TestWindowsGenerate(t *testing.T) {
 				if err := k.Close(); err != nil {
 					t.Error(err)
 				}
-				if _, err := b.Generate(t.Context(), ref, keystore.KeySpec{Type: typ}, keystore.Options{}); !errors.Is(err, nteExists) {
+				if _, err := b.Generate(t.Context(), ref, keystore.KeySpec{Type: typ}, keystore.Call{}); !errors.Is(err, nteExists) {
 					t.Errorf("again: error %v", err)
 				}
-				if err := b.Install(t.Context(), ref, []*x509.Certificate{leaf, ca.Cert}, keystore.Options{}); err != nil {
+				if err := b.Install(t.Context(), ref, []*x509.Certificate{leaf, ca.Cert}, keystore.Call{}); err != nil {
 					t.Fatal(err)
 				}
-				entries, err := b.List(t.Context(), keystore.Ref{Scheme: scheme, Rest: fmt.Sprintf("location=%s;store=%s", l, store)}, keystore.Options{})
+				entries, err := b.List(t.Context(), keystore.Ref{Scheme: scheme, Rest: fmt.Sprintf("location=%s;store=%s", l, store)}, keystore.Call{})
 				if err != nil || len(entries) != 1 || entries[0].Kind != keystore.KeyEntry || !entries[0].Certificate.Equal(leaf) {
 					t.Fatalf("list %+v, error %v", entries, err)
 				}
@@ -176,9 +176,9 @@ func TestWindowsGenerate(t *testing.T) {
 					t.Error("the issuer is not in store CA")
 				}
 				signertest.Run(t, func(t *testing.T) signer.Signer { return openRef(t, ref) })
-				k = openRef(t, entries[0].Ref)
-				defer k.Close()
-				if _, err := k.Sign(nil, make([]byte, 32), crypto.SHA256); err != nil {
+				listed := openRef(t, entries[0].Ref)
+				defer listed.Close()
+				if _, err := listed.Sign(nil, make([]byte, 32), crypto.SHA256); err != nil {
 					t.Error(err)
 				}
 			})
@@ -194,7 +194,7 @@ func TestWindowsTPM(t *testing.T) {
 	for _, typ := range []keystore.KeyType{keystore.RSA2048, keystore.P256} {
 		t.Run(string(typ), func(t *testing.T) {
 			ref := keystore.Ref{Scheme: scheme, Rest: "key=" + winstoretest.Name()}
-			k, err := Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: typ}, keystore.Options{})
+			k, err := Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: typ}, keystore.Call{})
 			if errors.Is(err, signer.ErrUnavailable) || errors.Is(err, errors.ErrUnsupported) {
 				t.Skip(err)
 			}
@@ -206,7 +206,7 @@ func TestWindowsTPM(t *testing.T) {
 				t.Error(err)
 			}
 			signertest.Run(t, func(t *testing.T) signer.Signer {
-				k, err := Backend{}.Open(t.Context(), ref, keystore.Options{})
+				k, err := Backend{}.Open(t.Context(), ref, keystore.Call{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -233,12 +233,12 @@ func TestWindowsErrors(t *testing.T) {
 		{"store=" + store + ";subject=CN=root", errNoKey},
 		{"store=" + store + ";subject=CN=gone", signer.ErrNotFound},
 	} {
-		_, err := Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme, Rest: test.rest}, keystore.Options{})
+		_, err := Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme, Rest: test.rest}, keystore.Call{})
 		if !errors.Is(err, test.want) || signer.Hint(err) == "" {
 			t.Errorf("%s: error %v, hint %q; want %v", test.rest, err, signer.Hint(err), test.want)
 		}
 	}
-	certs, err := Backend{}.Certificates(t.Context(), keystore.Ref{Scheme: scheme, Rest: "store=" + store + ";subject=CN=gone"}, keystore.Options{})
+	certs, err := Backend{}.Certificates(t.Context(), keystore.Ref{Scheme: scheme, Rest: "store=" + store + ";subject=CN=gone"}, keystore.Call{})
 	if err != nil || len(certs) != 1 {
 		t.Errorf("certificates without key: %d, error %v", len(certs), err)
 	}
@@ -257,7 +257,7 @@ func TestWindowsMachineMY(t *testing.T) {
 	}
 	winstoretest.Add(t, "MY", true, odd, &info)
 	winstoretest.Add(t, "MY", true, leaf, &info)
-	k, err := Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme, Rest: "location=machine;subject=CN=" + name}, keystore.Options{})
+	k, err := Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme, Rest: "location=machine;subject=CN=" + name}, keystore.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,11 +265,11 @@ func TestWindowsMachineMY(t *testing.T) {
 	if _, err := k.Sign(nil, make([]byte, 32), crypto.SHA256); err != nil {
 		t.Error(err)
 	}
-	_, err = Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme, Rest: "location=machine;sha256=" + sumOf(odd)}, keystore.Options{})
+	_, err = Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme, Rest: "location=machine;sha256=" + sumOf(odd)}, keystore.Call{})
 	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "ML-DSA-44") {
 		t.Errorf("ML-DSA: error %v", err)
 	}
-	entries, err := Backend{}.List(t.Context(), keystore.Ref{Scheme: scheme, Rest: "subject=CN=" + name}, keystore.Options{})
+	entries, err := Backend{}.List(t.Context(), keystore.Ref{Scheme: scheme, Rest: "subject=CN=" + name}, keystore.Call{})
 	if err != nil || len(entries) != 2 {
 		t.Errorf("%d entries, error %v", len(entries), err)
 	}

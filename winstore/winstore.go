@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -33,7 +34,7 @@ type Config struct {
 	Store    string   // "": "MY", which Windows calls Personal
 
 	// Selector says which certificate of the store is meant.
-	Selector keystore.Selector
+	Selector selector.Selector
 
 	// Key is the name of a CNG key, which need not have a certificate. The
 	// Selector must then be zero.
@@ -67,7 +68,7 @@ func (Backend) Name() string { return scheme }
 func (Backend) Schemes() []string { return []string{scheme} }
 
 // Open implements [keystore.Backend].
-func (Backend) Open(ctx context.Context, ref keystore.Ref, _ keystore.Options) (signer.Signer, error) {
+func (Backend) Open(ctx context.Context, ref keystore.Ref, _ keystore.Call) (signer.Signer, error) {
 	cfg, err := configFor(ref)
 	if err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, _ keystore.Options) (
 
 // Certificates implements [keystore.CertificateReader]: the certificate that
 // the reference names and those of its issuers. The certificate needs no key.
-func (Backend) Certificates(ctx context.Context, ref keystore.Ref, _ keystore.Options) ([]*x509.Certificate, error) {
+func (Backend) Certificates(ctx context.Context, ref keystore.Ref, _ keystore.Call) ([]*x509.Certificate, error) {
 	cfg, err := configFor(ref)
 	if err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func configFor(ref keystore.Ref) (Config, error) {
 }
 
 func parseConfig(rest string) (cfg Config, err error) {
-	s, own, err := keystore.ParseSelector(rest, ownAttributes...)
+	s, own, err := selector.Parse(rest, ownAttributes...)
 	if err != nil {
 		return cfg, err
 	}
@@ -203,8 +204,8 @@ func (c Config) now() time.Time {
 	return c.Now()
 }
 
-// ref returns the reference of what selector means in the store of c.
-func (c Config) ref(selector string) keystore.Ref {
+// ref returns the reference of what attributes mean in the store of c.
+func (c Config) ref(attributes string) keystore.Ref {
 	parts := []string{"location=" + string(c.location())}
 	if c.store() != "MY" {
 		parts = append(parts, keystore.FormatAttribute("store", c.Store))
@@ -215,7 +216,7 @@ func (c Config) ref(selector string) keystore.Ref {
 	if c.Provider != "" {
 		parts = append(parts, keystore.FormatAttribute("provider", c.Provider))
 	}
-	parts = append(parts, selector)
+	parts = append(parts, attributes)
 	if c.AllowUI {
 		parts = append(parts, "ui=allow")
 	}

@@ -72,7 +72,7 @@ var contract = map[string]func(t *testing.T) keystore.Ref{
 		emulator := tpmtest.Start(t)
 		ref := keystore.Ref{Scheme: "tpm", Rest: keystore.FormatAttribute("path", filepath.Join(t.TempDir(), "key.pem")) +
 			";" + keystore.FormatAttribute("device", emulator.Path)}
-		key, err := tpm.Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
+		key, err := tpm.Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Call{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,7 +24,7 @@ func pkcs11Contract(t *testing.T) keystore.Ref {
 		t.Fatal(err)
 	}
 	ref := refOf(t, uri.String())
-	key, err := pkcs11.Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
+	key, err := pkcs11.Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,12 +29,12 @@ func (Backend) Schemes() []string {
 
 // Open implements [keystore.Backend]. The file holds one private key; its
 // certificates, if there are any, become the chain.
-func (Backend) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options) (signer.Signer, error) {
-	c, err := read(ctx, ref, opts)
+func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+	c, err := read(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
-	key, certs, err := c.identity(ctx, password(ctx, ref, opts))
+	key, certs, err := c.identity(ctx, password(ctx, ref, call))
 	if err != nil {
 		return nil, err
 	}
@@ -47,12 +47,12 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, opts keystore.Options
 
 // Certificates implements [keystore.CertificateReader]. It asks for a password
 // only if the certificates themselves are encrypted.
-func (Backend) Certificates(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]*x509.Certificate, error) {
-	c, err := read(ctx, ref, opts)
+func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]*x509.Certificate, error) {
+	c, err := read(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
-	certs, err := c.certificates(ctx, password(ctx, ref, opts))
+	certs, err := c.certificates(ctx, password(ctx, ref, call))
 	if err == nil && len(certs) == 0 {
 		err = signer.WithHint(errNoCertificate, "give a file that holds a certificate; this may be the key's")
 	}
@@ -78,8 +78,8 @@ func (Backend) Rebase(ref keystore.Ref, dir string) keystore.Ref {
 	return ref
 }
 
-func read(ctx context.Context, ref keystore.Ref, opts keystore.Options) (*contents, error) {
-	data, err := opts.Read(ctx, ref)
+func read(ctx context.Context, ref keystore.Ref, call keystore.Call) (*contents, error) {
+	data, err := call.Read(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -89,12 +89,12 @@ func read(ctx context.Context, ref keystore.Ref, opts keystore.Options) (*conten
 // A passwordFunc asks for the password once it is known to be needed.
 type passwordFunc func() ([]byte, error)
 
-func password(ctx context.Context, ref keystore.Ref, opts keystore.Options) passwordFunc {
+func password(ctx context.Context, ref keystore.Ref, call keystore.Call) passwordFunc {
 	return func() ([]byte, error) {
-		if opts.PIN == nil {
+		if call.PIN == nil {
 			return nil, errPasswordRequired
 		}
-		p, err := opts.PIN(ctx, keystore.Prompt{What: keystore.AskPassword, Ref: ref})
+		p, err := call.PIN(ctx, keystore.Prompt{What: keystore.AskPassword, Ref: ref})
 		if errors.Is(err, signer.ErrPINRequired) && signer.Hint(err) == "" {
 			err = fmt.Errorf("%w: %w", errPasswordRequired, err)
 		}

@@ -72,7 +72,7 @@ func FuzzOpen(f *testing.F) {
 				s.Close()
 			}
 			ref := keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "X"}
-			if certs, err := (Backend{}).Certificates(t.Context(), ref, opts); err == nil && len(certs) == 0 {
+			if certs, err := (Backend{}).Certificates(t.Context(), ref, keystore.Call{Options: opts}); err == nil && len(certs) == 0 {
 				t.Error("no certificate, and no error")
 			}
 		})

@@ -35,16 +35,16 @@ func (tok token) ref(label, id string) keystore.Ref {
 	return keystore.Ref{Scheme: "pkcs11", Rest: u.String()[len("pkcs11:"):]}
 }
 
-func (tok token) options() keystore.Options { return withPIN(tok.pin) }
+func (tok token) call() keystore.Call { return withPIN(tok.pin) }
 
-func withPIN(pin string) keystore.Options {
-	return keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }}
+func withPIN(pin string) keystore.Call {
+	return keystore.Call{Options: keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }}}
 }
 
 // generate makes a key and puts its certificate and that of the CA beside it.
 func (tok token) generate(t *testing.T, ref keystore.Ref, kind keystore.KeyType) {
 	t.Helper()
-	key, err := backend.Generate(t.Context(), ref, keystore.KeySpec{Type: kind}, tok.options())
+	key, err := backend.Generate(t.Context(), ref, keystore.KeySpec{Type: kind}, tok.call())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func (tok token) generate(t *testing.T, ref keystore.Ref, kind keystore.KeyType)
 	if err := key.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := backend.Install(t.Context(), ref, append([]*x509.Certificate{leaf}, ca.Chain()...), tok.options()); err != nil {
+	if err := backend.Install(t.Context(), ref, append([]*x509.Certificate{leaf}, ca.Chain()...), tok.call()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -64,13 +64,13 @@ func (tok token) open(t *testing.T, ref keystore.Ref, n int) signer.Signer {
 	var s signer.Signer
 	var err error
 	if tok.sessions == 0 {
-		s, err = backend.Open(t.Context(), ref, tok.options())
+		s, err = backend.Open(t.Context(), ref, tok.call())
 	} else {
 		u, parseErr := pkcs11.ParseURI(ref.Scheme + ":" + ref.Rest)
 		if parseErr != nil {
 			t.Fatal(parseErr)
 		}
-		s, err = pkcs11.Open(t.Context(), pkcs11.Config{URI: u, PIN: tok.options().PIN, MaxSessions: tok.sessions})
+		s, err = pkcs11.Open(t.Context(), pkcs11.Config{URI: u, PIN: tok.call().PIN, MaxSessions: tok.sessions})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ func TestCrypto11(t *testing.T) {
 	crypto11("make", theirRSA, theirEC)
 	for _, label := range []string{theirRSA, theirEC} {
 		for _, ref := range []keystore.Ref{tok.ref(label, ""), tok.ref("", id(label)), tok.ref(label, id(label))} {
-			s, err := backend.Open(t.Context(), ref, tok.options())
+			s, err := backend.Open(t.Context(), ref, tok.call())
 			if err != nil {
 				t.Errorf("%v: %v", ref, err)
 				continue

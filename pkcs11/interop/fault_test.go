@@ -120,7 +120,7 @@ func (f *faults) errors(t *testing.T, tok token, ref keystore.Ref) {
 			f.set(t)
 			key := tok.open(t, ref, 2)
 			f.set(t, c.rule)
-			s, err := backend.Open(t.Context(), ref, tok.options())
+			s, err := backend.Open(t.Context(), ref, tok.call())
 			if !errors.Is(err, c.open) {
 				t.Errorf("Open: error %v, want %v", err, c.open)
 			}

@@ -284,7 +284,7 @@ func (s setup) wrongPIN(t *testing.T) {
 	for _, slot := range []pkcs11test.PIVSlot{pkcs11test.PIVAuthentication, pkcs11test.PIVDigitalSignature} {
 		card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
 		tok := s.token("999999")
-		if _, err := backend.Open(t.Context(), tok.ref("", slot.ID()), tok.options()); !errors.Is(err, signer.ErrPINIncorrect) {
+		if _, err := backend.Open(t.Context(), tok.ref("", slot.ID()), tok.call()); !errors.Is(err, signer.ErrPINIncorrect) {
 			t.Errorf("%x: error %v, want ErrPINIncorrect", byte(slot), err)
 		}
 		if card.Wrong() != 1 || card.Tries() != 2 {
@@ -311,7 +311,7 @@ func (s setup) lockedPIN(t *testing.T) {
 	card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
 	tok := s.token("999999")
 	for n := card.Tries(); n > 0; n-- {
-		if _, err := backend.Open(t.Context(), tok.ref("", slot.ID()), tok.options()); !errors.Is(err, signer.ErrPINIncorrect) && n > 1 {
+		if _, err := backend.Open(t.Context(), tok.ref("", slot.ID()), tok.call()); !errors.Is(err, signer.ErrPINIncorrect) && n > 1 {
 			t.Errorf("with %d tries: error %v, want ErrPINIncorrect", n, err)
 		}
 	}
@@ -319,7 +319,7 @@ func (s setup) lockedPIN(t *testing.T) {
 		t.Fatalf("the card has %d tries left", card.Tries())
 	}
 	tok.pin = pkcs11test.PIVPIN
-	if _, err := backend.Open(t.Context(), tok.ref("", slot.ID()), tok.options()); !errors.Is(err, signer.ErrPINLocked) {
+	if _, err := backend.Open(t.Context(), tok.ref("", slot.ID()), tok.call()); !errors.Is(err, signer.ErrPINLocked) {
 		t.Errorf("locked: error %v, want ErrPINLocked", err)
 	}
 	if n := card.Wrong(); n != 3 {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// An Entry is what a [Store] keeps for other processes.
+// An Entry is what a [Storage] keeps for other processes.
 type Entry struct {
 	Credentials Credentials
 	Issued      time.Time // when they came
@@ -25,7 +25,7 @@ const maxEntry = 32<<10 - 1
 // the clock was set back, and nobody knows how old the Entry is.
 const maxSkew = time.Minute
 
-// Key returns the name under which a [Store] keeps the credentials that depend
+// Key returns the name under which a [Storage] keeps the credentials that depend
 // on parts: other parts, or the same ones cut or ordered in another way, have
 // another name. No part can be told from it, save by trying.
 func Key(parts ...string) string {
@@ -42,9 +42,14 @@ func isKey(s string) bool {
 	return err == nil && len(s) == 2*sha256.Size
 }
 
+// entryVersion is that of entryDocument. It goes up when an older Holdfast would
+// misread what a newer one writes.
+const entryVersion = 1
+
 // An entryDocument is an Entry in JSON. It says its own key, so that a file
 // that was renamed is not taken for another.
 type entryDocument struct {
+	Version         int       `json:"version"`
 	Key             string    `json:"key"`
 	Issued          time.Time `json:"issued"`
 	Until           time.Time `json:"until,omitzero"`
@@ -58,7 +63,7 @@ type entryDocument struct {
 func (e Entry) encode(key string) ([]byte, error) {
 	c := e.Credentials
 	data, err := json.Marshal(entryDocument{
-		key, e.Issued.UTC(), e.Until.UTC(), c.Expires.UTC(), c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.AccountID,
+		entryVersion, key, e.Issued.UTC(), e.Until.UTC(), c.Expires.UTC(), c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.AccountID,
 	})
 	if err == nil && len(data) > maxEntry {
 		err = fmt.Errorf("credentials of %d bytes are too large to be kept", len(data))
@@ -69,10 +74,36 @@ func (e Entry) encode(key string) ([]byte, error) {
 // errCorrupt says nothing of what is there, since that may hold secrets.
 var errCorrupt = errors.New("cache entry is damaged")
 
+// errOlder is an entry of a version that is not read any more.
+var errOlder = errors.New("cache entry was written by an older version of Holdfast")
+
+// A newerError is an entry of a version that is not known yet. Of that nothing
+// is known but that it says its version.
+type newerError struct{ key string }
+
+func (e *newerError) Error() string {
+	return fmt.Sprintf("cache entry %.12s was written by a newer version of Holdfast", e.key)
+}
+
+func isNewer(err error) bool {
+	var newer *newerError
+	return errors.As(err, &newer)
+}
+
 func decodeEntry(key string, data []byte) (Entry, error) {
+	var of struct {
+		Version int `json:"version"`
+	}
 	var d entryDocument
-	if len(data) > maxEntry || json.Unmarshal(data, &d) != nil || d.Key != key || d.Issued.IsZero() {
+	switch {
+	case len(data) > maxEntry || json.Unmarshal(data, &of) != nil:
 		return Entry{}, errCorrupt
+	case of.Version > entryVersion:
+		return Entry{}, &newerError{key}
+	case json.Unmarshal(data, &d) != nil || d.Key != key || d.Issued.IsZero():
+		return Entry{}, errCorrupt
+	case d.Version < entryVersion:
+		return Entry{}, errOlder
 	}
 	e := Entry{
 		Credentials: Credentials{d.AccessKeyID, d.SecretAccessKey, d.SessionToken, d.Expires, d.AccountID},

@@ -96,6 +96,35 @@ func TestDecodeEntryRefuses(t *testing.T) {
 	}
 }
 
+func TestDecodeEntryVersions(t *testing.T) {
+	good, err := sample.encode(Key("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const version = `"version":1,`
+	if !strings.Contains(string(good), version) {
+		t.Fatalf("no version in %s", good)
+	}
+	for data, want := range map[string]error{
+		string(good): nil,
+		strings.Replace(string(good), version, "", 1):               errOlder,
+		strings.Replace(string(good), version, `"version":0,`, 1):   errOlder,
+		strings.Replace(string(good), version, `"version":"1",`, 1): errCorrupt,
+		strings.Replace(string(good), version, `"version":1.5,`, 1): errCorrupt,
+		"{}": errCorrupt,
+	} {
+		if _, err := decodeEntry(Key("a"), []byte(data)); !errors.Is(err, want) {
+			t.Errorf("%.40s: error %v, want %v", data, err, want)
+		}
+	}
+	// Nothing else is known of what comes later.
+	for _, data := range []string{`{"version":2}`, `{"version":2,"issued":7,"key":[]}`, strings.Replace(string(good), version, `"version":99,`, 1)} {
+		if e, err := decodeEntry(Key("a"), []byte(data)); !isNewer(err) || e != (Entry{}) || errors.Is(err, errCorrupt) {
+			t.Errorf("%.40s: %v, error %v", data, e.Credentials, err)
+		}
+	}
+}
+
 func TestEntryValid(t *testing.T) {
 	for _, test := range []struct {
 		after time.Duration // it was issued

@@ -15,7 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/filelock"
 )
 
-// A Folder is a [Store] of files, which it also locks for processes that make
+// A Folder is a [Storage] of files, which it also locks for processes that make
 // credentials. The folder and all in it belong to the user alone: mode 0700,
 // and 0600 for files. On Windows that is left to the permissions which the
 // folder inherits.
@@ -96,7 +96,7 @@ func name(key, suffix string) string {
 	return key + suffix
 }
 
-// Load implements [Store].
+// Load implements [Storage].
 func (f *Folder) Load(key string) ([]byte, error) {
 	name := name(key, entrySuffix)
 	before, err := f.root.Lstat(name)
@@ -124,7 +124,7 @@ func (f *Folder) Load(key string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxEntry+1))
 }
 
-// Save implements [Store]. Who reads meanwhile sees what was there before, and
+// Save implements [Storage]. Who reads meanwhile sees what was there before, and
 // so does everybody after a crash.
 func (f *Folder) Save(key string, data []byte, _ time.Time) error {
 	name := name(key, entrySuffix)
@@ -136,10 +136,10 @@ func (f *Folder) Save(key string, data []byte, _ time.Time) error {
 	return atomicfile.File{FS: f.root, Name: name, Temporary: key + ".*" + tempSuffix}.Replace(data)
 }
 
-// Remove implements [Store].
+// Remove implements [Storage].
 func (f *Folder) Remove(key string) error { return f.root.RemoveAll(name(key, entrySuffix)) }
 
-// Keys implements [Store].
+// Keys implements [Storage].
 func (f *Folder) Keys() ([]string, error) {
 	files, err := f.files(entrySuffix)
 	for i := range files {

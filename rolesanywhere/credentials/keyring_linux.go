@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Keyring is a [Store] in the memory of the Linux kernel, which removes what
+// A Keyring is a [Storage] in the memory of the Linux kernel, which removes what
 // has expired by itself. Nothing comes to a disk, swap space included.
 //
 // It is the user's persistent keyring (persistent-keyring(7)), which all
@@ -65,7 +65,7 @@ func userRing() (int, error) {
 	return unix.KEY_SPEC_USER_KEYRING, err
 }
 
-// Load implements [Store]. A key that another process replaces between being
+// Load implements [Storage]. A key that another process replaces between being
 // found and being read is looked for again.
 func (k *Keyring) Load(key string) (data []byte, err error) {
 	err = k.do(func(ring int) error {
@@ -103,7 +103,7 @@ func absent(err error) error {
 	return err
 }
 
-// Save implements [Store]. The key is seen by others only once it has its end,
+// Save implements [Storage]. The key is seen by others only once it has its end,
 // and takes the place of the one before in one step.
 func (k *Keyring) Save(key string, data []byte, expires time.Time) error {
 	return k.do(func(ring int) error {
@@ -121,7 +121,7 @@ func (k *Keyring) Save(key string, data []byte, expires time.Time) error {
 	})
 }
 
-// Remove implements [Store].
+// Remove implements [Storage].
 func (k *Keyring) Remove(key string) error {
 	err := k.do(func(ring int) error {
 		id, err := k.find(ring, key)
@@ -136,7 +136,7 @@ func (k *Keyring) Remove(key string) error {
 	return err
 }
 
-// Keys implements [Store].
+// Keys implements [Storage].
 func (k *Keyring) Keys() (keys []string, err error) {
 	err = k.do(func(ring int) error {
 		ids := make([]byte, 4*maxFiles)

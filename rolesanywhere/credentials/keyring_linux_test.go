@@ -14,7 +14,7 @@ import (
 )
 
 // newKeyring returns a Keyring of the test's own, or nil if there is none here.
-func newKeyring(t *testing.T) Store {
+func newKeyring(t *testing.T) Storage {
 	t.Helper()
 	k, err := OpenKeyring(fmt.Sprintf("holdfast-test-%016x:", rand.Uint64()))
 	if errors.Is(err, ErrNoKeyring) && !signertest.Required("keyring") {

@@ -4,7 +4,7 @@ package credentials
 
 import "time"
 
-// A Keyring is a [Store] in the memory of the Linux kernel.
+// A Keyring is a [Storage] in the memory of the Linux kernel.
 type Keyring struct{}
 
 // OpenKeyring always fails.
@@ -12,14 +12,14 @@ func OpenKeyring(string) (*Keyring, error) {
 	return nil, ErrNoKeyring
 }
 
-// Load implements [Store].
+// Load implements [Storage].
 func (*Keyring) Load(string) ([]byte, error) { return nil, ErrNoKeyring }
 
-// Save implements [Store].
+// Save implements [Storage].
 func (*Keyring) Save(string, []byte, time.Time) error { return ErrNoKeyring }
 
-// Remove implements [Store].
+// Remove implements [Storage].
 func (*Keyring) Remove(string) error { return ErrNoKeyring }
 
-// Keys implements [Store].
+// Keys implements [Storage].
 func (*Keyring) Keys() ([]string, error) { return nil, ErrNoKeyring }

@@ -4,4 +4,4 @@ package credentials
 
 import "testing"
 
-func newKeyring(*testing.T) Store { return nil }
+func newKeyring(*testing.T) Storage { return nil }

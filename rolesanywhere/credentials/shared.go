@@ -12,7 +12,7 @@ import (
 )
 
 // A Shared is a [Source] whose credentials all processes of a user share
-// through a [Store]. However many ask at once, one makes new ones, and the
+// through a [Storage]. However many ask at once, one makes new ones, and the
 // others wait for these. Unlike other Sources it gives the same ones again, so
 // it is for processes that ask once, and not for a [Cache] to renew from. Its
 // fields are not changed after the first use; it is safe for concurrent use.
@@ -20,11 +20,11 @@ import (
 // What is kept is given out until it is due, as a [Cache] has it. From then on
 // one process renews it: those that ask meanwhile get what is there while most
 // of that time is left, and if a renewal fails, whatever is still valid. Errors
-// of the Store are logged and keep nobody from credentials.
+// of the Storage are logged and keep nobody from credentials.
 type Shared struct {
-	Key   string // of [Key]: what the credentials depend on
-	Store Store
-	Locks *Folder // where processes agree on who makes credentials; nil: each makes its own
+	Key     string // of [Key]: what the credentials depend on
+	Storage Storage
+	Locks   *Folder // where processes agree on who makes credentials; nil: each makes its own
 
 	// Make makes new credentials, and tells until when they may be handed on
 	// besides; zero: as long as they live.
@@ -86,7 +86,7 @@ func (s *Shared) Credentials(ctx context.Context) (Credentials, error) {
 	}
 }
 
-func (s *Shared) load() found { return load(s.Store, s.Key, s.now(), s.Window) }
+func (s *Shared) load() found { return load(s.Storage, s.Key, s.now(), s.Window) }
 
 func (s *Shared) lock() (unlock func(), err error) {
 	if s.Locks == nil {
@@ -97,7 +97,10 @@ func (s *Shared) lock() (unlock func(), err error) {
 
 // renew makes credentials and keeps them, unless what was found has to do.
 func (s *Shared) renew(ctx context.Context, f found) (Credentials, error) {
-	if f.err != nil {
+	switch {
+	case isNewer(f.err):
+		s.logger().Warn(f.err.Error() + "; it is neither used nor replaced")
+	case f.err != nil:
 		s.logger().Warn("what is in the cache is not used, and made anew", "error", f.err)
 	}
 	c, until, err := s.Make(ctx)
@@ -113,8 +116,10 @@ func (s *Shared) renew(ctx context.Context, f found) (Credentials, error) {
 		}
 		return Credentials{}, err
 	}
-	if err := s.save(Entry{c, now, until}); err != nil {
-		s.logger().Warn("credentials were not kept in the cache", "error", err)
+	if !isNewer(f.err) {
+		if err := s.save(Entry{c, now, until}); err != nil {
+			s.logger().Warn("credentials were not kept in the cache", "error", err)
+		}
 	}
 	s.sweep(now)
 	return c, nil
@@ -129,15 +134,19 @@ func (s *Shared) save(e Entry) error {
 	if !e.Until.IsZero() && e.Until.Before(expires) {
 		expires = e.Until
 	}
-	return s.Store.Save(s.Key, data, expires)
+	return s.Storage.Save(s.Key, data, expires)
 }
 
 // sweep removes what is of no use any more, such as the entries of a
 // certificate that was renewed.
 func (s *Shared) sweep(now time.Time) {
-	keys, err := s.Store.Keys()
+	keys, err := s.Storage.Keys()
 	for _, key := range keys {
-		if !load(s.Store, key, now, 0).valid {
+		switch f := load(s.Storage, key, now, 0); {
+		case f.valid:
+		case isNewer(f.err):
+			s.logger().Debug(f.err.Error() + "; it is not removed")
+		default:
 			err = errors.Join(err, s.removeStale(key, now))
 		}
 	}
@@ -158,10 +167,10 @@ func (s *Shared) removeStale(key string, now time.Time) error {
 		}
 		defer unlock()
 	}
-	if load(s.Store, key, now, 0).valid {
+	if f := load(s.Storage, key, now, 0); f.valid || isNewer(f.err) {
 		return nil
 	}
-	return s.Store.Remove(key)
+	return s.Storage.Remove(key)
 }
 
 func (s *Shared) now() time.Time {

@@ -45,7 +45,7 @@ func (f *forge) make(ctx context.Context) (Credentials, time.Time, error) {
 // goroutines with a Shared each.
 type scene struct {
 	*forge
-	store Store
+	store Storage
 	locks *Folder
 	log   bytes.Buffer
 	now   func() time.Time
@@ -58,7 +58,7 @@ func newScene(t *testing.T, life time.Duration) *scene {
 
 func (s *scene) process() *Shared {
 	return &Shared{
-		Key: Key("a"), Store: s.store, Locks: s.locks, Make: s.make, Now: s.now,
+		Key: Key("a"), Storage: s.store, Locks: s.locks, Make: s.make, Now: s.now,
 		Logger: slog.New(slog.NewTextHandler(&s.log, nil)), // warnings and more
 	}
 }
@@ -196,7 +196,7 @@ func TestSharedGivesOutNothingThatEnded(t *testing.T) {
 // A lateStore has nothing at the first look: what another process saves
 // before the lock is had.
 type lateStore struct {
-	Store
+	Storage
 	looks atomic.Int64
 }
 
@@ -204,14 +204,14 @@ func (s *lateStore) Load(key string) ([]byte, error) {
 	if s.looks.Add(1) == 1 {
 		return nil, fs.ErrNotExist
 	}
-	return s.Store.Load(key)
+	return s.Storage.Load(key)
 }
 
 func TestSharedLooksAgainOnceLocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
 		s.want(t, "ASIA1")
-		s.store = &lateStore{Store: s.store}
+		s.store = &lateStore{Storage: s.store}
 		s.want(t, "ASIA1")
 	})
 }
@@ -312,6 +312,54 @@ func TestSharedReplacesDamage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a newer version wrote is its own: it is neither used nor replaced nor
+// swept away.
+func TestSharedLeavesNewerEntries(t *testing.T) {
+	for name, store := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			s := &scene{forge: &forge{life: time.Hour}, store: store}
+			newer := []byte(`{"version":2,"anything":["else"]}`)
+			for _, name := range []string{"a", "other"} {
+				if err := store.Save(Key(name), newer, time.Now().Add(time.Hour)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.want(t, "ASIA1")
+			s.wantLog(t, "cache entry "+Key("a")[:12]+" was written by a newer version of Holdfast")
+			s.want(t, "ASIA2")
+			for _, name := range []string{"a", "other"} {
+				if data, err := store.Load(Key(name)); err != nil || !bytes.Equal(data, newer) {
+					t.Errorf("%s is %q now, error %v", name, data, err)
+				}
+			}
+			if entries, err := List(store, time.Now()); len(entries) != 0 || err != nil {
+				t.Errorf("%d entries, error %v", len(entries), err)
+			}
+			if n, err := Clear(store); n != 2 || err != nil {
+				t.Errorf("%d cleared, error %v", n, err)
+			}
+		})
+	}
+}
+
+// What an older version wrote counts as nothing.
+func TestSharedReplacesOlderEntries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		s.want(t, "ASIA1")
+		data, err := s.store.Load(Key("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.store.Save(Key("a"), bytes.Replace(data, []byte(`"version":1,`), nil, 1), time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		s.want(t, "ASIA2")
+		s.want(t, "ASIA2")
+		s.wantLog(t, "")
+	})
 }
 
 // A store that fails keeps nobody from credentials.

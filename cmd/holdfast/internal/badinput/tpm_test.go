@@ -212,7 +212,7 @@ func persist(reference string) func(*tpmScene) {
 	return func(s *tpmScene) {
 		ref, err := keystore.ParseRef(reference + ";" + keystore.FormatAttribute("device", s.tpm.Path))
 		s.must(err)
-		k, err := tpm.Backend{}.Generate(s.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
+		k, err := tpm.Backend{}.Generate(s.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Call{})
 		s.must(err)
 		defer k.Close()
 		s.write("cert.pem", signertest.CertPEM(s.ca.Issue(s, k, nil)))

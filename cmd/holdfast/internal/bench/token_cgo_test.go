@@ -30,8 +30,8 @@ func bareToken(b *testing.B, dir string) (line, env []string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	opts := keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pkcs11test.PIN), nil }}
-	key, err := pkcs11.Backend{}.Generate(b.Context(), ref, keystore.KeySpec{Type: keystore.P256}, opts)
+	call := keystore.Call{Options: keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pkcs11test.PIN), nil }}}
+	key, err := pkcs11.Backend{}.Generate(b.Context(), ref, keystore.KeySpec{Type: keystore.P256}, call)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func TokenIdentities(t testing.TB, ca *signertest.CA) []Identity {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pkcs11test.PIN), nil }}
+	call := keystore.Call{Options: keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pkcs11test.PIN), nil }}}
 	var all []Identity
 	for _, kind := range []keystore.KeyType{keystore.P256, keystore.RSA2048} {
 		uri.Object = string(kind)
@@ -32,7 +32,7 @@ func TokenIdentities(t testing.TB, ca *signertest.CA) []Identity {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, err := pkcs11.Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: kind}, opts)
+		key, err := pkcs11.Backend{}.Generate(t.Context(), ref, keystore.KeySpec{Type: kind}, call)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func TokenIdentities(t testing.TB, ca *signertest.CA) []Identity {
 		if err := key.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := (pkcs11.Backend{}).Install(t.Context(), ref, append([]*x509.Certificate{leaf}, ca.Chain()...), opts); err != nil {
+		if err := (pkcs11.Backend{}).Install(t.Context(), ref, append([]*x509.Certificate{leaf}, ca.Chain()...), call); err != nil {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -69,16 +70,16 @@ func (f *osStore) reference(goos string) (string, error) {
 	return scheme + ":" + strings.Join(parts, ";"), nil
 }
 
-func (f *osStore) parseSelector() (keystore.Selector, error) {
+func (f *osStore) parseSelector() (selector.Selector, error) {
 	text := f.selector
 	if path, ok := strings.CutPrefix(text, "file://"); ok {
 		data, err := keystore.ReadFile(path, maxSelectorFile)
 		if err != nil {
-			return keystore.Selector{}, fmt.Errorf("%s: %w", path, err)
+			return selector.Selector{}, fmt.Errorf("%s: %w", path, err)
 		}
 		text = string(data)
 	}
-	return keystore.ParseCertSelector(text)
+	return selector.ParseSigningHelper(text)
 }
 
 // storeAttributes takes the names of PowerShell's drive Cert:, too.

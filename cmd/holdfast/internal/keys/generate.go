@@ -6,8 +6,10 @@ package keys
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -23,11 +25,14 @@ import (
 func Generate(a front.App) *cobra.Command {
 	var device flags.Device
 	var reference, kind string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "generate",
 		Short: "Make a key in a token or a TPM",
-		Long: `Makes a key pair whose private half never leaves the device, and prints the
-public key in PEM. What exists is never overwritten.
+		Long: `Makes a key pair whose private half never leaves the device. It prints the
+public key in PEM on standard output, and on standard error the reference that
+names the key from now on, as --private-key takes it. With --json one object on
+standard output has both. What exists is never overwritten.
 
 A new key of a TPM is kept in a file, or with handle= in the TPM itself. It has
 a password if --pin-source names one; with --pin-source prompt it is asked for.
@@ -40,11 +45,14 @@ For a token --pin-source is the token's PIN.`,
   # a certificate request with OpenSSL's TPM provider:
   openssl req -new -provider tpm2 -provider default \
       -key app.pem -subj /CN=app -out app.csr`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return generate(cmd.Context(), a, device, reference, kind) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return generate(cmd.Context(), a, device, reference, kind, asJSON)
+		},
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&reference, "private-key", "", "the new key, as a `reference`: tpm:path=FILE, tpm:handle=HANDLE or pkcs11:token=…;object=…")
 	fs.StringVar(&kind, "key-type", string(keystore.P256), "`type`: "+strings.Join(keyTypes(), ", "))
+	fs.BoolVar(&asJSON, "json", false, "print a JSON object: reference, key, public_key")
 	device.Add(fs)
 	return cmd
 }
@@ -57,7 +65,7 @@ func keyTypes() []string {
 	return names
 }
 
-func generate(ctx context.Context, a front.App, device flags.Device, reference, kind string) error {
+func generate(ctx context.Context, a front.App, device flags.Device, reference, kind string, asJSON bool) error {
 	if reference == "" {
 		return front.Usagef("--private-key is not given: it names the new key")
 	}
@@ -78,15 +86,34 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	if ref, err = device.Complete(a, ref); err != nil {
 		return err
 	}
-	key, err := front.InterruptibleValue(ctx, ref.String(), func() (signer.Signer, error) {
+	key, err := front.InterruptibleValue(ctx, ref.String(), func() (keystore.Key, error) {
 		return a.Store.Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(kind)}, opts)
 	})
 	if err != nil {
 		return err
 	}
+	return errors.Join(tellMade(a, key, asJSON), key.Close())
+}
+
+// A madeKey is a new key for scripts.
+type madeKey struct {
+	Reference string `json:"reference"`
+	Key       string `json:"key"`        // its type, as in a listing
+	PublicKey string `json:"public_key"` // PEM
+}
+
+// tellMade keeps standard output to the public key alone, as scripts redirect it
+// to a file.
+func tellMade(a front.App, key keystore.Key, asJSON bool) error {
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err == nil {
-		_, err = a.Stdout.Write(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, key.Close())
+	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	if asJSON {
+		return json.NewEncoder(a.Stdout).Encode(madeKey{key.Ref().String(), signer.DescribeKey(key.Public()), string(public)})
+	}
+	fmt.Fprintf(a.Stderr, "holdfast: the new key is %s\n", front.OneLine(key.Ref().String()))
+	_, err = a.Stdout.Write(public)
+	return err
 }

@@ -25,8 +25,12 @@ func List(a front.App) *cobra.Command {
 		Use:   "list",
 		Short: "List keys and certificates, as references to paste",
 		Long: `Lists tokens, keys and certificates. Without --in it asks every kind of store
-that can be listed. Keys that a token hides without its PIN are shown if
---pin-source tells the PIN.`,
+that can be listed; one that this machine does not have is named on standard
+error. Keys that a token hides without its PIN are shown if --pin-source tells
+the PIN.
+
+If something that is there cannot be read, the command prints the rest, and then
+says what it could not read and fails.`,
 		Example: `  holdfast list
   holdfast list --in pkcs11:token=prod --pin-source prompt
   holdfast list --in tpm: --json`,
@@ -76,22 +80,39 @@ func list(ctx context.Context, a front.App, device flags.Device, below string, a
 
 func listAll(ctx context.Context, a front.App, refs []keystore.Ref, opts keystore.Options, asJSON bool) error {
 	found := []listing{} // an array in JSON, also if it is empty
-	var failed []error
+	var absent, failed []error
 	for _, ref := range refs {
 		entries, err := a.Store.List(ctx, ref, opts)
-		if err != nil {
+		switch {
+		case err == nil:
+		case len(entries) == 0 && isAbsent(err):
+			absent = append(absent, err)
+		default:
 			failed = append(failed, err)
 		}
 		for _, e := range entries {
 			found = append(found, newListing(e))
 		}
 	}
-	if len(refs) > 0 && len(failed) == len(refs) {
-		return errors.Join(failed...)
+	if len(refs) > 0 && len(absent) == len(refs) {
+		return errors.Join(absent...)
 	}
-	for _, err := range failed { // of some kinds of stores there is often none
+	for _, err := range absent { // of some kinds of stores there is often none
 		fmt.Fprintf(a.Stderr, "holdfast: not listed: %s\n", front.OneLine(err.Error()))
 	}
+	if len(found) == 0 && len(failed) > 0 {
+		return errors.Join(failed...)
+	}
+	return errors.Join(printAll(a, found, asJSON), errors.Join(failed...))
+}
+
+// isAbsent reports whether there seems to be no store of a kind, rather than one
+// that hides something.
+func isAbsent(err error) bool {
+	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, signer.ErrUnavailable)
+}
+
+func printAll(a front.App, found []listing, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(a.Stdout).Encode(found)
 	}

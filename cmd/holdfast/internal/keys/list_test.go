@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -21,17 +22,17 @@ type shelf struct {
 
 func (s shelf) Name() string      { return s.name }
 func (s shelf) Schemes() []string { return []string{s.name} }
-func (s shelf) Open(context.Context, keystore.Ref, keystore.Options) (signer.Signer, error) {
+func (s shelf) Open(context.Context, keystore.Ref, keystore.Call) (signer.Signer, error) {
 	return nil, errors.ErrUnsupported
 }
-func (s shelf) List(context.Context, keystore.Ref, keystore.Options) ([]keystore.Entry, error) {
+func (s shelf) List(context.Context, keystore.Ref, keystore.Call) ([]keystore.Entry, error) {
 	return s.entries, s.err
 }
 
-// With --json there is always an array, and what one kind of store hides does
-// not hide the others.
+// With --json there is an array, and what one kind of store hides does not hide
+// the others. A script learns by the exit code that something is hidden.
 func TestListJSON(t *testing.T) {
-	away := errors.New("is away")
+	broken, away := errors.New("is broken"), fmt.Errorf("is away: %w", signer.ErrUnavailable)
 	full := shelf{name: "full", entries: []keystore.Entry{{Ref: keystore.Ref{Scheme: "full", Rest: "a"}, Kind: keystore.KeyEntry}}}
 	for _, test := range []struct {
 		name           string
@@ -42,10 +43,20 @@ func TestListJSON(t *testing.T) {
 		{"no kind of store", nil, 0, "[]\n", ""},
 		{"nothing", []keystore.Backend{shelf{name: "empty"}}, 0, "[]\n", ""},
 		{"something", []keystore.Backend{shelf{name: "empty"}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n", ""},
-		{"one fails", []keystore.Backend{shelf{name: "broken", err: away}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n",
-			"holdfast: not listed: broken: list broken:: is away\n"},
-		{"all fail", []keystore.Backend{shelf{name: "broken", err: away}}, front.ExitOther, "",
-			"holdfast: broken: list broken:: is away\nhint: run again with --debug to see more\n"},
+		{"one is not there", []keystore.Backend{shelf{name: "away", err: away}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n",
+			"holdfast: not listed: away: list away:: is away: device is not available\n"},
+		{"one fails", []keystore.Backend{shelf{name: "broken", err: broken}, full}, front.ExitOther, `[{"kind":"key","reference":"full:a"}]` + "\n",
+			"holdfast: broken: list broken:: is broken\nhint: run again with --debug to see more\n"},
+		{"one fails and the other is empty", []keystore.Backend{shelf{name: "broken", err: broken}, shelf{name: "empty"}}, front.ExitOther, "",
+			"holdfast: broken: list broken:: is broken\nhint: run again with --debug to see more\n"},
+		{"one lists a part", []keystore.Backend{shelf{name: "empty"}, shelf{"part", full.entries, away}}, front.ExitUnavailable, `[{"kind":"key","reference":"full:a"}]` + "\n",
+			"holdfast: part: list part:: is away: device is not available\nhint: check that the device is there and that nothing else holds it\n"},
+		{"one lists a part, one is not there", []keystore.Backend{shelf{name: "away", err: away}, shelf{"part", full.entries, broken}}, front.ExitOther, `[{"kind":"key","reference":"full:a"}]` + "\n",
+			"holdfast: not listed: away: list away:: is away: device is not available\nholdfast: part: list part:: is broken\nhint: run again with --debug to see more\n"},
+		{"all fail", []keystore.Backend{shelf{name: "broken", err: broken}}, front.ExitOther, "",
+			"holdfast: broken: list broken:: is broken\nhint: run again with --debug to see more\n"},
+		{"none is there", []keystore.Backend{shelf{name: "away", err: away}}, front.ExitUnavailable, "",
+			"holdfast: away: list away:: is away: device is not available\nhint: check that the device is there and that nothing else holds it\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		a := front.App{
@@ -59,6 +70,20 @@ func TestListJSON(t *testing.T) {
 	}
 }
 
+// So it is for people.
+func TestListPart(t *testing.T) {
+	part := shelf{"part", []keystore.Entry{{Ref: keystore.Ref{Scheme: "part", Rest: "a"}, Kind: keystore.KeyEntry}}, fmt.Errorf("token b: %w", signer.ErrPINIncorrect)}
+	var stdout, stderr bytes.Buffer
+	a := front.App{
+		Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return "", false },
+		Store: keystore.New(part), Commands: []front.Command{{Name: "list", New: List}},
+	}
+	code := a.Run(t.Context(), []string{"list", "--in", "part:"})
+	if code != front.ExitPIN || !strings.Contains(stdout.String(), "\n  part:a\n") || !strings.Contains(stderr.String(), "token b: PIN incorrect") {
+		t.Errorf("exit code %d, %q, %q", code, &stdout, &stderr)
+	}
+}
+
 // moduleShelf is a shelf with the attribute module-path.
 type moduleShelf struct{ shelf }
 
@@ -69,7 +94,7 @@ func (moduleShelf) SetAttribute(ref keystore.Ref, name, value string) (keystore.
 	return keystore.WithAttribute(ref, name, value), nil
 }
 
-func (moduleShelf) List(_ context.Context, ref keystore.Ref, _ keystore.Options) ([]keystore.Entry, error) {
+func (moduleShelf) List(_ context.Context, ref keystore.Ref, _ keystore.Call) ([]keystore.Entry, error) {
 	return []keystore.Entry{{Ref: ref, Kind: keystore.TokenEntry}}, nil
 }
 

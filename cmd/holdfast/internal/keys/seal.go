@@ -50,7 +50,7 @@ func seal(ctx context.Context, a front.App, to, source string) error {
 		if err != nil {
 			return err
 		}
-		if ask, err = keystore.PINSource(from, opts); err != nil {
+		if ask, err = (keystore.Call{Options: opts}).PINSource(from); err != nil {
 			return err
 		}
 	}

@@ -49,7 +49,7 @@ func TestTPM(t *testing.T) {
 	generate := func(rest, pin string) {
 		t.Helper()
 		key, err := tpm.Backend{}.Generate(t.Context(), keystore.Ref{Scheme: "tpm", Rest: rest + ";device=" + emulator.Path},
-			keystore.KeySpec{Type: keystore.P256}, keystore.Options{PIN: gives(pin)})
+			keystore.KeySpec{Type: keystore.P256}, keystore.Call{Options: keystore.Options{PIN: gives(pin)}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,7 @@ has them: AWS does not hear of it.`,
 }
 
 // eachCache calls f with what there is of caches.
-func eachCache(a front.App, f func(kind string, s credentials.Store) error) error {
+func eachCache(a front.App, f func(kind string, s credentials.Storage) error) error {
 	folder, err := openFolder(a, credentials.OpenFolder)
 	switch {
 	case err == nil:
@@ -61,7 +61,7 @@ func eachCache(a front.App, f func(kind string, s credentials.Store) error) erro
 
 func showCache(a front.App) error {
 	var lines []string
-	err := eachCache(a, func(kind string, s credentials.Store) error {
+	err := eachCache(a, func(kind string, s credentials.Storage) error {
 		entries, err := credentials.List(s, a.Now())
 		for key, e := range entries {
 			c := e.Credentials
@@ -80,7 +80,7 @@ func showCache(a front.App) error {
 
 func clearCache(a front.App) error {
 	n := 0
-	err := eachCache(a, func(_ string, s credentials.Store) error {
+	err := eachCache(a, func(_ string, s credentials.Storage) error {
 		cleared, err := credentials.Clear(s)
 		if folder, ok := s.(*credentials.Folder); ok {
 			err = errors.Join(err, folder.Tidy(a.Now().Add(time.Minute)))

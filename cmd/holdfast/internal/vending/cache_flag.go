@@ -60,22 +60,22 @@ func openShared(a front.App, f cacheFlag, key string, create createFunc, logger 
 		if err != nil {
 			return without(err)
 		}
-		s.Store = k
+		s.Storage = k
 	}
 	folder, err := openFolder(a, credentials.MakeFolder)
 	var unsafe *credentials.UnsafeError
 	switch {
 	case errors.As(err, &unsafe):
 		return nil, close, err
-	case err != nil && s.Store == nil:
+	case err != nil && s.Storage == nil:
 		return without(err)
 	case err != nil:
 		logger.Warn("processes that start at once make credentials each", "error", err)
 		return s, close, nil
 	}
 	s.Locks = folder
-	if s.Store == nil {
-		s.Store = folder
+	if s.Storage == nil {
+		s.Storage = folder
 	}
 	return s, func() { folder.Close() }, nil
 }

@@ -31,7 +31,7 @@ func (shelf) Uses(ref keystore.Ref) keystore.Uses {
 }
 
 // Open implements [keystore.Backend].
-func (shelf) Open(_ context.Context, ref keystore.Ref, _ keystore.Options) (signer.Signer, error) {
+func (shelf) Open(_ context.Context, ref keystore.Ref, _ keystore.Call) (signer.Signer, error) {
 	der, err := readPEM(filepath.Join(ref.Rest, "key.pem"))
 	if err != nil {
 		return nil, err

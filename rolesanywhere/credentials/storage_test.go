@@ -22,9 +22,9 @@ func newFolder(tb testing.TB) *Folder {
 	return f
 }
 
-// stores are what the tests of every Store run with.
-func stores(t *testing.T) map[string]Store {
-	all := map[string]Store{"folder": newFolder(t)}
+// stores are what the tests of every Storage run with.
+func stores(t *testing.T) map[string]Storage {
+	all := map[string]Storage{"folder": newFolder(t)}
 	if k := newKeyring(t); k != nil {
 		all["keyring"] = k
 	}
@@ -167,9 +167,9 @@ func TestKeysFromElsewhere(t *testing.T) {
 	_, _ = newFolder(t).Load("../../etc/passwd")
 }
 
-// A crowd is a Store that tells of two keys at a time.
+// A crowd is a Storage that tells of two keys at a time.
 type crowd struct {
-	Store
+	Storage
 	keys map[string]bool
 }
 

@@ -1,4 +1,4 @@
-package keystore_test
+package selector_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -63,7 +64,7 @@ func cert(subject []byte, mutate func(*x509.Certificate)) *x509.Certificate {
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-func TestSelectorMatches(t *testing.T) {
+func TestMatches(t *testing.T) {
 	bmp := asn1.RawValue{Tag: asn1.TagBMPString, Bytes: []byte{0, 'a', 0, 'p', 0, 'p', 0x20, 0xac}}
 	latin1 := asn1.RawValue{Tag: asn1.TagT61String, Bytes: []byte("M\xfcller")}
 	ia5 := asn1.RawValue{Tag: asn1.TagIA5String, Bytes: []byte("app@example.com")}
@@ -170,21 +171,21 @@ func TestSelectorMatches(t *testing.T) {
 		{`subject=CN=Before and \"After\" \\ \<x\> \%3B # \+ =`, "quotes", true},
 		{`subject=CN="Before and \"After\" \\ <x> %3B # + ="`, "quotes", true},
 	} {
-		s, _, err := keystore.ParseSelector(test.selector)
+		s, _, err := selector.Parse(test.selector)
 		if err != nil {
 			if test.want {
 				t.Errorf("%s: %v", test.selector, err)
 			}
 			continue
 		}
-		i, err := s.Select([]keystore.Candidate{{Certificate: cert(names[test.name], nil)}}, noon)
+		i, err := s.Select([]selector.Candidate{{Certificate: cert(names[test.name], nil)}}, noon)
 		if (err == nil) != test.want || err != nil && !errors.Is(err, signer.ErrNotFound) {
 			t.Errorf("%s, certificate %s: %d, error %v, want a match: %t", test.selector, test.name, i, err, test.want)
 		}
 	}
 }
 
-func TestSelectorSerialAndThumbprint(t *testing.T) {
+func TestSerialAndThumbprint(t *testing.T) {
 	serial, _ := new(big.Int).SetString("15D19632234BF759A32802C0DA88F9E8AFC8702D", 16)
 	big9, _ := new(big.Int).SetString("9f00aa", 16)
 	name := dn(t, set{av(oidCN, "app")})
@@ -227,18 +228,18 @@ func TestSelectorSerialAndThumbprint(t *testing.T) {
 		{"sha1=" + x1 + ";sha256=" + x256 + ";subject=CN=app", plain, true},
 		{"sha1=" + x1 + ";subject=CN=other", plain, false},
 	} {
-		s, _, err := keystore.ParseSelector(test.selector)
+		s, _, err := selector.Parse(test.selector)
 		if err != nil {
 			t.Errorf("%s: %v", test.selector, err)
 			continue
 		}
-		if _, err := s.Select([]keystore.Candidate{{Certificate: test.cert}}, noon); (err == nil) != test.want {
+		if _, err := s.Select([]selector.Candidate{{Certificate: test.cert}}, noon); (err == nil) != test.want {
 			t.Errorf("%s: error %v, want a match: %t", test.selector, err, test.want)
 		}
 	}
 }
 
-func TestParseSelectorRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for _, text := range []string{
 		"subject", "subject=", "=app", ";", "subject=CN=app;", "Subject=CN=app", "label=x", "subject=CN=a;subject=CN=b",
 		"subject=CN", "subject=app", "subject=%20", "subject=CN=a,", "subject=,CN=a", "subject=CN=a,,O=b", "subject=CN=a+", "subject=CN=a+b",
@@ -250,29 +251,29 @@ func TestParseSelectorRefuses(t *testing.T) {
 		"sha256=ab", "sha256=" + strings.Repeat("a", 40), "sha1=" + strings.Repeat("a", 64), "sha1=" + strings.Repeat("g", 40),
 		"newest=1", "newest=", "subject=CN=" + strings.Repeat("a", 64<<10),
 	} {
-		if s, _, err := keystore.ParseSelector(text); err == nil {
+		if s, _, err := selector.Parse(text); err == nil {
 			t.Errorf("%.80s: parsed to %v", text, s)
 		}
 	}
 }
 
-func TestParseSelectorOwnAttributes(t *testing.T) {
-	s, own, err := keystore.ParseSelector("store=A%3BB%25;subject=CN=app;label=ü x", "store", "label")
+func TestParseOwnAttributes(t *testing.T) {
+	s, own, err := selector.Parse("store=A%3BB%25;subject=CN=app;label=ü x", "store", "label")
 	if err != nil || own["store"] != "A;B%" || own["label"] != "ü x" || len(own) != 2 || s.Subject.String() != "CN=app" {
 		t.Errorf("%v, %q, error %v", s, own, err)
 	}
-	if _, own, err = keystore.ParseSelector("", "store"); err != nil || len(own) != 0 {
+	if _, own, err = selector.Parse("", "store"); err != nil || len(own) != 0 {
 		t.Errorf("empty: %q, error %v", own, err)
 	}
 	for _, value := range []string{"A;B%", "%3B", "x\ty", "C:\\ü=x", "plain"} {
-		_, own, err := keystore.ParseSelector(keystore.FormatAttribute("store", value), "store")
+		_, own, err := selector.Parse(keystore.FormatAttribute("store", value), "store")
 		if err != nil || own["store"] != value {
 			t.Errorf("%q comes back as %q, error %v", value, own["store"], err)
 		}
 	}
 }
 
-func TestParseCertSelector(t *testing.T) {
+func TestParseSigningHelper(t *testing.T) {
 	const serial = "15d19632234bf759a32802c0da88f9e8afc8702d"
 	for _, test := range []struct{ text, want string }{ // what aws_signing_helper documents and tests, first
 		{"Key=x509Subject,Value=CN=Subject Key=x509Issuer,Value=CN=Issuer Key=x509Serial,Value=15D19632234BF759A32802C0DA88F9E8AFC8702D",
@@ -293,7 +294,7 @@ func TestParseCertSelector(t *testing.T) {
 		{"Key=x509Subject,Value=CN=the Key=b", "subject=CN=the Key=b"},
 		{`Key=x509Subject,Value=CN="Sue, Grabbit and Runn"`, `subject=CN=Sue\, Grabbit and Runn`},
 	} {
-		s, err := keystore.ParseCertSelector(test.text)
+		s, err := selector.ParseSigningHelper(test.text)
 		if err != nil || s.String() != test.want {
 			t.Errorf("%q: %s, error %v; want %s", test.text, s, err, test.want)
 		}
@@ -308,16 +309,16 @@ func TestParseCertSelector(t *testing.T) {
 		`[{"Key":"x509Subject","Value":"CN=a"},{"Key":"x509Subject","Value":"CN=b"}]`, `[null]`,
 		strings.Repeat(" ", 1<<20), "Key=x509Subject,Value=CN=" + strings.Repeat("a", 70<<10), strings.Repeat("[", 100_000),
 	} {
-		if s, err := keystore.ParseCertSelector(text); err == nil {
+		if s, err := selector.ParseSigningHelper(text); err == nil {
 			t.Errorf("%.80q: parsed to %s", text, s)
 		}
 	}
 }
 
 // candidates gives each certificate a reference ref:N.
-func candidates(certs ...*x509.Certificate) (all []keystore.Candidate) {
+func candidates(certs ...*x509.Certificate) (all []selector.Candidate) {
 	for i, c := range certs {
-		all = append(all, keystore.Candidate{Ref: keystore.Ref{Scheme: "ref", Rest: fmt.Sprint(i)}, Certificate: c})
+		all = append(all, selector.Candidate{Ref: keystore.Ref{Scheme: "ref", Rest: fmt.Sprint(i)}, Certificate: c})
 	}
 	return all
 }
@@ -339,7 +340,7 @@ func TestSelect(t *testing.T) {
 	unusable.Err = broken
 	for _, test := range []struct {
 		name, selector string
-		candidates     []keystore.Candidate
+		candidates     []selector.Candidate
 		want           int
 		err            error
 	}{
@@ -361,13 +362,13 @@ func TestSelect(t *testing.T) {
 		{"part of a name", "subject=CN=app", candidates(other), 0, nil},
 		{"whole issuer before part", "issuer=CN=app", candidates(other, mid), 1, nil},
 		{"unreadable neighbour", "", append(candidates(nil), candidates(mid)...), 1, nil},
-		{"unusable only", "", []keystore.Candidate{unusable}, -1, broken},
-		{"unusable and usable", "", append([]keystore.Candidate{unusable}, candidates(late)...), 1, nil},
-		{"the same, unusable first", "", append([]keystore.Candidate{unusable}, candidates(mid)...), 1, nil},
-		{"unusable does not match", "subject=O=Example", append([]keystore.Candidate{unusable}, candidates(other)...), 1, nil},
-		{"two unusable", "", []keystore.Candidate{unusable, {Certificate: late, Err: broken}}, -1, signer.ErrNotFound},
+		{"unusable only", "", []selector.Candidate{unusable}, -1, broken},
+		{"unusable and usable", "", append([]selector.Candidate{unusable}, candidates(late)...), 1, nil},
+		{"the same, unusable first", "", append([]selector.Candidate{unusable}, candidates(mid)...), 1, nil},
+		{"unusable does not match", "subject=O=Example", append([]selector.Candidate{unusable}, candidates(other)...), 1, nil},
+		{"two unusable", "", []selector.Candidate{unusable, {Certificate: late, Err: broken}}, -1, signer.ErrNotFound},
 	} {
-		s, _, err := keystore.ParseSelector(test.selector)
+		s, _, err := selector.Parse(test.selector)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -384,7 +385,7 @@ func TestSelect(t *testing.T) {
 func TestSelectTellsWhatThereIs(t *testing.T) {
 	app, db := dn(t, set{av(oidCN, "app")}), dn(t, set{av(oidCN, "db\nx")})
 	all := candidates(cert(app, func(c *x509.Certificate) { c.SerialNumber = big.NewInt(0xabc) }), cert(db, nil), nil)
-	s, _, err := keystore.ParseSelector("subject=CN=app;serial=abd")
+	s, _, err := selector.Parse("subject=CN=app;serial=abd")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,7 +406,7 @@ func TestSelectTellsWhatThereIs(t *testing.T) {
 		t.Errorf("hint of %d bytes: %s", len(signer.Hint(err)), signer.Hint(err))
 	}
 
-	_, err = keystore.Selector{}.Select(candidates(cert(app, nil), cert(db, nil)), noon)
+	_, err = selector.Selector{}.Select(candidates(cert(app, nil), cert(db, nil)), noon)
 	for _, want := range []string{"ref:0", "ref:1"} {
 		if !strings.Contains(signer.Hint(err), want) {
 			t.Errorf("hint %q lacks %q", signer.Hint(err), want)
@@ -414,19 +415,19 @@ func TestSelectTellsWhatThereIs(t *testing.T) {
 }
 
 // The order is RFC 4514's.
-func TestSelectorForPrintsInOrder(t *testing.T) {
+func TestForPrintsInOrder(t *testing.T) {
 	c := cert(dn(t, set{av(oidC, "DE")}, set{av(oidO, "Example, Inc.")}, set{av(oidCN, "app"), av(oidUID, "17")}), nil)
-	if got, want := keystore.SelectorFor(c).Subject.String(), `CN=app+UID=17,O=Example\, Inc.,C=DE`; got != want {
+	if got, want := selector.For(c).Subject.String(), `CN=app+UID=17,O=Example\, Inc.,C=DE`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
 
 // What is printed selects what it was printed for.
-func TestSelectorFor(t *testing.T) {
+func TestFor(t *testing.T) {
 	for _, text := range []string{"app", ` "a", <b>; \ + = # `, "#x", "100 % ;", "Lučić", "a\x01\nb", "日本", " ", ""} {
 		c := cert(dn(t, set{av(oidO, text), av(oidOwn, []byte(text))}, set{av(oidCN, text)}), nil)
-		printed := keystore.SelectorFor(c).String()
-		s, _, err := keystore.ParseSelector(printed)
+		printed := selector.For(c).String()
+		s, _, err := selector.Parse(printed)
 		if err != nil {
 			t.Errorf("%q: %s: %v", text, printed, err)
 			continue
@@ -450,32 +451,32 @@ func FuzzParseDN(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		d, err := keystore.ParseDN(text)
+		d, err := selector.ParseDN(text)
 		if err != nil {
 			return
 		}
-		again, err := keystore.ParseDN(d.String())
+		again, err := selector.ParseDN(d.String())
 		if err != nil || again.String() != d.String() {
 			t.Fatalf("%q prints as %q, which is %q, error %v", text, d, again, err)
 		}
-		s := keystore.Selector{Subject: d}
-		parsed, _, err := keystore.ParseSelector(s.String())
+		s := selector.Selector{Subject: d}
+		parsed, _, err := selector.Parse(s.String())
 		if err != nil || parsed.Subject.String() != d.String() {
 			t.Fatalf("%q: selector %q is %q, error %v", text, s, parsed, err)
 		}
 	})
 }
 
-func FuzzParseCertSelector(f *testing.F) {
+func FuzzParseSigningHelper(f *testing.F) {
 	f.Add("Key=x509Subject,Value=CN=Subject Key=x509Issuer,Value=CN=Issuer Key=x509Serial,Value=15D1")
 	f.Add(`[{"Key": "x509Subject", "Value": "CN=Subject"}]`)
 	f.Add("Key=x509Subject,Value=CN=CN With Spaces  ,O=O \t Key=x509Issuer,Value=CN=Issuer\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := keystore.ParseCertSelector(text)
+		s, err := selector.ParseSigningHelper(text)
 		if err != nil {
 			return
 		}
-		again, own, err := keystore.ParseSelector(s.String())
+		again, own, err := selector.Parse(s.String())
 		if err != nil || len(own) != 0 || again.String() != s.String() || !bytes.Equal(again.SHA1, s.SHA1) {
 			t.Fatalf("%q: %q comes back as %q, error %v", text, s, again, err)
 		}

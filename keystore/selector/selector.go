@@ -1,18 +1,17 @@
-package keystore
+package selector
 
 import (
 	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -39,13 +38,13 @@ type Selector struct {
 
 // A Candidate is a certificate that a store has.
 type Candidate struct {
-	Ref         Ref               // opens it alone; fit to be pasted
+	Ref         keystore.Ref      // opens it alone; fit to be pasted
 	Certificate *x509.Certificate // nil if it cannot be read
 	Err         error             // why it cannot be used although a Selector may match it; nil: it can
 }
 
-// SelectorFor selects cert and no other.
-func SelectorFor(cert *x509.Certificate) Selector {
+// For returns the Selector of cert and no other.
+func For(cert *x509.Certificate) Selector {
 	subject, _ := parseName(cert.RawSubject) // else without: the thumbprint is enough
 	sum := sha256.Sum256(cert.Raw)
 	return Selector{Subject: subject, SHA256: sum[:]}
@@ -202,138 +201,4 @@ func nameText(der []byte) string {
 		return err.Error()
 	}
 	return d.String()
-}
-
-// occursIn reports whether all RDNs of d occur in the name, in either order.
-func (d DN) occursIn(name []byte) bool {
-	if len(d.rdns) == 0 {
-		return true
-	}
-	whole, err := parseName(name)
-	if err != nil {
-		return false
-	}
-	if isSubsequence(d.rdns, whole.rdns) {
-		return true
-	}
-	slices.Reverse(whole.rdns)
-	return isSubsequence(d.rdns, whole.rdns)
-}
-
-// isWhole reports whether a name in which d occurs has nothing else.
-func (d DN) isWhole(name []byte) bool {
-	whole, err := parseName(name)
-	return len(d.rdns) == 0 || err == nil && len(whole.rdns) == len(d.rdns)
-}
-
-func isSubsequence(some, all []rdn) bool {
-	for _, r := range all {
-		if len(some) > 0 && some[0].canonical == r.canonical {
-			some = some[1:]
-		}
-	}
-	return len(some) == 0
-}
-
-// String writes s as attributes of a reference, which [ParseSelector] takes.
-func (s Selector) String() string {
-	var parts []string
-	add := func(name, value string) { parts = append(parts, FormatAttribute(name, value)) }
-	if len(s.Subject.rdns) > 0 {
-		add("subject", s.Subject.String())
-	}
-	if len(s.Issuer.rdns) > 0 {
-		add("issuer", s.Issuer.String())
-	}
-	if s.Serial != nil {
-		add("serial", fmt.Sprintf("%x", s.Serial))
-	}
-	if s.SHA256 != nil {
-		add("sha256", hex.EncodeToString(s.SHA256))
-	}
-	if s.SHA1 != nil {
-		add("sha1", hex.EncodeToString(s.SHA1))
-	}
-	if s.UseLatestExpiring {
-		add("newest", "yes")
-	}
-	return strings.Join(parts, ";")
-}
-
-// selectorAttributes read one attribute each. Their errors go on after its name.
-var selectorAttributes = []struct {
-	name string
-	set  func(s *Selector, value string) error
-}{
-	{"subject", func(s *Selector, v string) (err error) { s.Subject, err = ParseDN(v); return err }},
-	{"issuer", func(s *Selector, v string) (err error) { s.Issuer, err = ParseDN(v); return err }},
-	{"serial", func(s *Selector, v string) (err error) { s.Serial, err = parseSerial(v); return err }},
-	{"sha256", func(s *Selector, v string) (err error) { s.SHA256, err = parseThumbprint(v, sha256.Size); return err }},
-	{"sha1", func(s *Selector, v string) (err error) { s.SHA1, err = parseThumbprint(v, sha1.Size); return err }},
-	{"newest", func(s *Selector, v string) error {
-		if s.UseLatestExpiring = v == "yes"; v != "yes" && v != "no" {
-			return errors.New("is neither yes nor no")
-		}
-		return nil
-	}},
-}
-
-// SelectorAttributes returns the names of the attributes of a reference that
-// make a [Selector].
-func SelectorAttributes() []string {
-	names := make([]string, len(selectorAttributes))
-	for i, a := range selectorAttributes {
-		names[i] = a.name
-	}
-	return names
-}
-
-// set gives s the attribute name.
-func (s *Selector) set(name, value string) error {
-	for _, a := range selectorAttributes {
-		if a.name == name {
-			return a.set(s, value)
-		}
-	}
-	panic("unreachable: " + name + " is not in the table")
-}
-
-// maxSerial bounds a serial number, in hexadecimal digits. Certificates have at
-// most 40 (RFC 5280, section 4.1.2.2); some have more.
-const maxSerial = 128
-
-func parseSerial(s string) (*big.Int, error) {
-	digits, err := hexDigits(s)
-	if err != nil {
-		return nil, err
-	}
-	if len(digits) > maxSerial {
-		return nil, fmt.Errorf("has more than %d digits", maxSerial)
-	}
-	n, _ := new(big.Int).SetString(digits, 16)
-	return n, nil
-}
-
-func parseThumbprint(s string, size int) ([]byte, error) {
-	digits, err := hexDigits(s)
-	if err != nil {
-		return nil, err
-	}
-	if len(digits) != 2*size {
-		return nil, fmt.Errorf("has %d hexadecimal digits instead of %d; those of SHA-256 are sha256=, those of SHA-1 are sha1=", len(digits), 2*size)
-	}
-	return hex.DecodeString(digits)
-}
-
-// hexDigits drops what programs print around hexadecimal digits, such as the
-// mark U+200E that the certificate dialog of Windows puts before thumbprints.
-func hexDigits(s string) (string, error) {
-	digits := strings.NewReplacer(":", "", "-", "", " ", "", "\t", "", "\r", "", "\n", "", "\u200e", "").Replace(s)
-	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
-		digits = digits[2:]
-	}
-	if digits == "" || strings.Trim(digits, "0123456789abcdefABCDEF") != "" {
-		return "", errors.New("is not hexadecimal")
-	}
-	return digits, nil
 }

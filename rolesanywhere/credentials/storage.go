@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// A Store keeps bytes for other processes of the same user under a [Key]. Its
+// A Storage keeps bytes for other processes of the same user under a [Key]. Its
 // methods are safe for concurrent use, also by several processes.
-type Store interface {
+type Storage interface {
 	// Load returns what was saved last. Its error is fs.ErrNotExist if there
 	// is nothing, and an [*UnsafeError] if what is there may be another's.
 	Load(key string) ([]byte, error)
 	// Save keeps data in the place of what is there, all of it or nothing. A
-	// Store that can forget by itself does so when they expire.
+	// Storage that can forget by itself does so when they expire.
 	Save(key string, data []byte, expires time.Time) error
 	// Remove forgets; nothing there is no error.
 	Remove(key string) error
@@ -37,8 +37,8 @@ func (e *UnsafeError) Hint() string { return e.hint }
 // Unwrap makes it a [fs.ErrPermission].
 func (e *UnsafeError) Unwrap() error { return fs.ErrPermission }
 
-// List returns what a Store has that may still be given out.
-func List(s Store, now time.Time) (map[string]Entry, error) {
+// List returns what a Storage has that may still be given out.
+func List(s Storage, now time.Time) (map[string]Entry, error) {
 	keys, err := s.Keys()
 	entries := make(map[string]Entry)
 	for _, key := range keys {
@@ -49,8 +49,8 @@ func List(s Store, now time.Time) (map[string]Entry, error) {
 	return entries, err
 }
 
-// Clear removes all that a Store has and returns how much that was.
-func Clear(s Store) (int, error) {
+// Clear removes all that a Storage has and returns how much that was.
+func Clear(s Storage) (int, error) {
 	n, tried := 0, make(map[string]bool)
 	for {
 		keys, err := s.Keys() // of many some at a time
@@ -72,7 +72,7 @@ func Clear(s Store) (int, error) {
 	}
 }
 
-// A found is what a Store has under a key.
+// A found is what a Storage has under a key.
 type found struct {
 	Entry
 	valid bool
@@ -80,13 +80,16 @@ type found struct {
 	err   error   // why what is there cannot be used
 }
 
-func load(s Store, key string, now time.Time, window time.Duration) (f found) {
+func load(s Storage, key string, now time.Time, window time.Duration) (f found) {
 	data, err := s.Load(key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f
 	}
 	if f.err = err; err == nil {
 		f.Entry, f.err = decodeEntry(key, data)
+	}
+	if errors.Is(f.err, errOlder) { // as if there were nothing
+		return found{}
 	}
 	if f.err == nil && f.Entry.valid(now) {
 		f.valid = true

@@ -1,0 +1,123 @@
+package pkcs11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// newListed returns a token with a key and its certificate.
+func newListed(t *testing.T, label string) *fakeToken {
+	t.Helper()
+	token := newFakeToken(label)
+	key := signertest.Key(t, "p256")
+	token.addKey(key, "app", "\x01")
+	token.addCertificate(issue(t, key).Raw, "app", "\x01")
+	return token
+}
+
+// kindsByToken counts entries, such as "token 1, key 1".
+func kindsByToken(t *testing.T, entries []keystore.Entry) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	for _, e := range entries {
+		u, err := ParseURI(e.Ref.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[u.Token] = strings.TrimSpace(all[u.Token] + " " + string(e.Kind))
+	}
+	return all
+}
+
+// A token that fails hides no other, and the error says which it was.
+func TestListBesideErrors(t *testing.T) {
+	const whole = "token key certificate"
+	nth := func(call string, n int, e Error) func(*bench, *fakeToken) {
+		return func(b *bench, _ *fakeToken) {
+			b.before = func(c string, i int, _ []byte) Error {
+				if c == call && i == n {
+					return e
+				}
+				return 0
+			}
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		spoil func(b *bench, second *fakeToken)
+		want  string // of the second token; the others are whole
+		err   error  // nil: none
+		names string // what err says that it is of
+	}{
+		{"nothing", func(*bench, *fakeToken) {}, whole, nil, ""},
+		{"slot", nth("tokenInfo", 2, ckrDeviceError), "", ckrDeviceError, "slot 1"},
+		{"removed before it was asked", nth("tokenInfo", 2, ckrTokenNotPresent), "", nil, ""},
+		{"session", nth("openSession", 2, ckrDeviceError), "token", ckrDeviceError, `"second"`},
+		{"wrong PIN", func(_ *bench, second *fakeToken) { second.pin = "another" }, "token certificate", signer.ErrPINIncorrect, `"second"`},
+		{"PIN locked", func(_ *bench, second *fakeToken) { second.wrong = second.tries }, "token certificate", signer.ErrPINLocked, `"second"`},
+		{"removed before the login", nth("loggedIn", 2, ckrDeviceRemoved), "token", ckrDeviceRemoved, `"second"`},
+		{"keys", nth("find", 4, ckrFunctionFailed), "token", ckrFunctionFailed, `"second"`},
+		{"one key", func(_ *bench, second *fakeToken) {
+			second.addPrivate(signertest.Key(t, "p384"), "x", "\x02").broken = ckrGeneralError
+		}, whole, ckrGeneralError, `"second": a private key`},
+		{"one certificate", func(_ *bench, second *fakeToken) { second.addCertificate([]byte("x"), "odd", "\x02") }, whole, errAny, "object=odd"},
+		{"an attribute certificate", func(_ *bench, second *fakeToken) {
+			second.addCertificate([]byte("x"), "odd", "\x02").values[ckaCertificateType] = ulongBytes(1)
+		}, whole, nil, ""},
+		{"closing the session", nth("closeSession", 2, ckrFunctionFailed), whole, ckrFunctionFailed, `"second"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			second := newListed(t, "second")
+			b := newBench(t, newListed(t, "first"), second, newListed(t, "third"))
+			test.spoil(b, second)
+			b.renumber(second)
+			p := person{pin: fakePIN}
+			entries, err := list(t.Context(), b.configOf(t, "pkcs11:", &p), b.table)
+			got := kindsByToken(t, entries)
+			for token, want := range map[string]string{"first": whole, "second": test.want, "third": whole} {
+				if got[token] != want {
+					t.Errorf("%s: listed %q, want %q", token, got[token], want)
+				}
+			}
+			switch {
+			case (err != nil) != (test.err != nil), err != nil && !strings.Contains(err.Error(), test.names):
+				t.Errorf("error %v, want %v of %s", err, test.err, test.names)
+			case test.err != errAny && !errors.Is(err, test.err):
+				t.Errorf("error %v, want %v", err, test.err)
+			}
+			if err != nil && strings.Count(err.Error(), "token ") > 1 {
+				t.Errorf("the error names it twice: %v", err)
+			}
+			p.asked(t) // clears what it gave
+			if !b.dead || len(b.table.byPath) != 0 || test.name != "closing the session" && b.opened != b.closed {
+				t.Errorf("finalized: %t; %d sessions opened, %d closed", b.dead, b.opened, b.closed)
+			}
+		})
+	}
+}
+
+var errAny = errors.New("any")
+
+// Nobody is asked for the PIN of the next token after an interrupt.
+func TestListStops(t *testing.T) {
+	b := newBench(t, newListed(t, "first"), newListed(t, "second"))
+	ctx, cancel := context.WithCancel(t.Context())
+	prompts := 0
+	cfg := b.configOf(t, "pkcs11:", &person{})
+	cfg.PIN = func(ctx context.Context, _ keystore.Prompt) ([]byte, error) {
+		prompts++
+		cancel()
+		return nil, fmt.Errorf("%w: %w", ctx.Err(), signer.ErrPINRequired)
+	}
+	entries, err := list(ctx, cfg, b.table)
+	if prompts != 1 || !errors.Is(err, context.Canceled) || kindsByToken(t, entries)["second"] != "" || !b.dead {
+		t.Errorf("%d prompts, %v, error %v", prompts, entries, err)
+	}
+}
