@@ -1,9 +1,3 @@
-// Package keychain signs with private keys of the macOS Keychain: in the login
-// and System keychains and other files, in the data-protection keychain, and in
-// CryptoTokenKit tokens, which are smart cards and the Secure Enclave.
-//
-// It needs no cgo and no entitlement. A build for another system has the same
-// types; everything fails there with [errors.ErrUnsupported].
 package keychain
 
 import (

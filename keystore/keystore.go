@@ -1,5 +1,3 @@
-// Package keystore opens private keys by reference: a path, or a scheme such
-// as pkcs11: whose backend knows the rest. docs/references.md is the grammar.
 package keystore
 
 import (

@@ -1,8 +1,3 @@
-// Package pkcs11 signs with private keys in HSMs, smart cards and other tokens
-// that have a PKCS #11 (Cryptoki) module.
-//
-// A module is initialized once per process, whoever uses it, and finalized
-// when its last key is closed.
 package pkcs11
 
 import (

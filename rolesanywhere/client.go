@@ -1,5 +1,3 @@
-// Package rolesanywhere obtains temporary AWS credentials from IAM Roles
-// Anywhere with a private key and its certificate.
 package rolesanywhere
 
 import (

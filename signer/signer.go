@@ -1,7 +1,3 @@
-// Package signer defines the private keys of Holdfast: crypto.Signers that
-// live in a device, an operating system store or a file, together with their
-// certificates. It depends on the standard library alone, so that any program
-// can accept a Signer without taking a backend along.
 package signer
 
 import (

@@ -1,9 +1,3 @@
-// Package tpm signs with private keys of a TPM 2.0: keys in TSS2 PRIVATE KEY
-// files, which the TPM loads, and persistent keys.
-//
-// The TPM needs no resource manager. One that has none is opened for the time
-// of some signatures, so that other processes get their turn, and nothing is
-// left in it.
 package tpm
 
 import (

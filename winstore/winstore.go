@@ -1,6 +1,3 @@
-// Package winstore signs with the private keys of certificates in Windows'
-// certificate stores: keys of CNG, such as those in a TPM or on a smart card,
-// and those of the older CryptoAPI. It needs no C compiler.
 package winstore
 
 import (

@@ -27,6 +27,8 @@ var mayImport = map[string][]string{
 	"internal/filestate":  {},
 	"internal/logging":    {},
 
+	module: {}, // a page of documentation
+
 	"signer":            {},
 	"signer/signertest": {"signer"},
 	"signer/rotate":     {"signer", "internal/await", "internal/filestate", "internal/logging"},

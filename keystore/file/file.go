@@ -1,6 +1,3 @@
-// Package file opens private keys in software: PEM or DER with PKCS #1, SEC 1,
-// PKCS #8 (also encrypted) and PKCS #12, from a file, standard input or an
-// environment variable, with the certificates that stand beside them.
 package file
 
 import (

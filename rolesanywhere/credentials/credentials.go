@@ -1,4 +1,3 @@
-// Package credentials holds temporary AWS credentials and where they come from.
 package credentials
 
 import (

@@ -1,0 +1,17 @@
+// Package keychain signs with private keys of the macOS Keychain: in the login
+// and System keychains and other files, in the data-protection keychain, and in
+// CryptoTokenKit tokens, which are smart cards and the Secure Enclave.
+//
+// [Open] takes a [Config], which names one identity, that is a certificate with
+// its private key; [Backend] opens references of the form keychain:… for package
+// keystore. Keys are made by the tools of macOS: those in the Secure Enclave take
+// entitlements, which a program built from source does not have.
+//
+// macOS may show a dialog for a signature: for the password of a keychain, a PIN
+// or a finger. Sign waits for the answer, and Close does not wait for Sign.
+//
+// The package needs no cgo and no entitlement. A build for another system has the
+// same types; everything fails there with [errors.ErrUnsupported]. It has run
+// against a double of Apple's frameworks and not on a Mac; docs/backends.md says
+// what that proves, docs/keychain.md has the user's view.
+package keychain

@@ -1,0 +1,17 @@
+// Package winstore signs with the private keys of certificates in the
+// certificate stores of Windows: keys of CNG, such as those in a TPM or on a
+// smart card, and those of the older CryptoAPI. It needs no C compiler.
+//
+// [Open] takes a [Config], which names a certificate by a selector or a CNG key
+// by its own name; [Backend] opens references of the form winstore:… for package
+// keystore. Generate makes keys in the TPM unless the reference says otherwise.
+//
+// A certificate may be linked with a key that is not its own, so the first
+// signature of each key is verified. Windows shows no dialogs unless
+// Config.AllowUI is set: a service has nobody to answer them.
+//
+// A build for another system has the same types; everything fails there with
+// [errors.ErrUnsupported]. The package has been tested under Wine and not on
+// Windows; docs/backends.md says what that proves, docs/references.md has the
+// attributes.
+package winstore
