@@ -1,44 +1,44 @@
-# The targets that people use; each works in a fresh clone.
+# Each target works in a fresh clone.
 
 GO ?= go
 FUZZTIME ?= 60s
 
 .PHONY: build demo test test-wine check static fuzz bench bench-serve mutate-keychain chaos
 
-build: ## builds ./bin/holdfast, with PKCS#11 if there is a C compiler
+build: ## builds bin/holdfast, with PKCS #11 if a C compiler is installed
 	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
 
-demo: ## shows the main job on this machine, without AWS or hardware
-	@echo "building, which takes about a minute the first time" >&2
+demo: ## demonstrates Holdfast on this machine, without AWS or hardware
+	@echo "building; the first time, this takes about a minute" >&2
 	@$(GO) run ./cmd/holdfast demo
 
-# The packages that take longest go first: one of them at the end would leave
-# the other cores idle.
-test: ## installs what the tests need and runs all of them
+# The slowest packages start first, so that the other cores are not idle at the
+# end.
+test: ## installs the programs that the tests need and runs all tests
 	@script/test-deps
 	@$(GO) run script/test.go -race -shuffle=on -parallel=8 -timeout=30m ./tpm ./keystore/file ./...
 
-test-wine: ## runs the tests of what differs on Windows under Wine
+test-wine: ## runs the Windows tests under Wine
 	@script/test-deps wine
 	@script/test-wine
 
-check: ## checks the sources without running them
+check: ## runs the static checks
 	@script/check
 
-static: ## builds static binaries for every platform
+static: ## builds a static binary for each platform
 	@script/build-all
 
 fuzz: ## runs each fuzz target for FUZZTIME
 	@script/fuzz $(FUZZTIME)
 
-bench: build ## measures; see docs/performance.md
+bench: build ## runs the benchmarks; see docs/performance.md
 	@script/bench
 
-mutate-keychain: ## breaks the keychain backend piece by piece and sees that its tests notice
+mutate-keychain: ## breaks the keychain backend in one place at a time and checks that its tests fail
 	@$(GO) run script/mutate-keychain.go
 
-bench-serve: ## measures serve under load; see docs/performance.md
+bench-serve: ## runs the load benchmark of serve; see docs/performance.md
 	@$(GO) test -run '^$$' -bench '^BenchmarkServe$$' -benchtime 1x ./cmd/holdfast/internal/bench
 
-chaos: ## shows for minutes what the tests show for seconds; see docs/reliability.md
+chaos: ## runs the fault tests for several minutes; see docs/reliability.md
 	@script/chaos

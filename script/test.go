@@ -1,10 +1,10 @@
 //go:build ignore
 
-// test runs "go test" with its arguments and prints what each package comes to
-// as soon as it does, which go test itself prints in the order of their names:
-// its line, and, if it failed, what its tests printed that did not pass. At the
-// end it says which tests were skipped. On a terminal one more line says what
-// is still running.
+// test runs "go test" with its arguments and prints the result of each package
+// as soon as the package has finished; go test itself prints the results in the
+// order of the package names. For a package that failed, it also prints the
+// output of the failed tests. At the end it lists the reasons why tests were
+// skipped. On a terminal it also shows which packages are still running.
 //
 //	go run script/test.go [ARGUMENT OF go test]...
 package main
@@ -31,7 +31,7 @@ func main() {
 	if err := run(os.Args[1:]); err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
-			os.Exit(1) // it was said why
+			os.Exit(1) // go test has reported the reason
 		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -45,11 +45,11 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("building the tests, which takes minutes where nothing is built yet")
+	fmt.Println("building the tests, which takes several minutes the first time")
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	r := &report{begin: time.Now(), packages: map[string]*tests{}, skipped: map[string]int{}, live: term.IsTerminal(1)}
+	r := &report{begin: time.Now(), packages: map[string]*tests{}, skipped: map[string]int{}, terminal: term.IsTerminal(1)}
 	if err := r.read(out); err != nil {
 		return errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 	}
@@ -61,18 +61,18 @@ func run(args []string) error {
 // An event is a line of "go test -json"; see "go doc test2json".
 type event struct{ Action, Package, ImportPath, Test, Output string }
 
-// A report is what is known of a run.
+// A report is the state of a run.
 type report struct {
 	begin    time.Time
-	packages map[string]*tests // that run
-	skipped  map[string]int    // tests by reason
-	done     int
-	live     bool // there is a terminal to say what is running
+	packages map[string]*tests // packages that are running
+	skipped  map[string]int    // number of skipped tests by reason
+	done     int               // packages that have finished
+	terminal bool              // standard output is a terminal
 }
 
-// tests are the tests of a package without a verdict, or that failed.
+// tests has the output of a package's tests that are running or have failed.
 type tests struct {
-	order  []string // "" is for the package itself
+	order  []string // test names; "" is the package itself
 	output map[string]*strings.Builder
 }
 
@@ -113,14 +113,14 @@ func (r *report) read(out io.Reader) error {
 				r.print(line)
 				continue
 			}
-			r.take(e)
+			r.handle(e)
 		case <-tick.C:
 			r.status()
 		}
 	}
 }
 
-func (r *report) take(e event) {
+func (r *report) handle(e event) {
 	p := r.packages[e.Package]
 	if p == nil {
 		p = &tests{output: map[string]*strings.Builder{}}
@@ -142,7 +142,7 @@ func (r *report) take(e event) {
 	}
 }
 
-// verdict takes the end of a test or of a package.
+// verdict handles the end of a test or of a package.
 func (r *report) verdict(e event, p *tests) {
 	if e.Test != "" {
 		if e.Action != "fail" {
@@ -178,7 +178,8 @@ func (t *tests) add(test, out string) {
 	b.WriteString(out)
 }
 
-// reason is what a test that was skipped said last, without the place.
+// reason returns the last line that a skipped test printed, without its file
+// and line number.
 func (t *tests) reason(test string) string {
 	out := t.output[test]
 	if out == nil {
@@ -199,15 +200,15 @@ func (t *tests) reason(test string) string {
 const clear = "\r\x1b[K"
 
 func (r *report) print(text string) {
-	if r.live {
+	if r.terminal {
 		fmt.Print(clear)
 	}
 	fmt.Print(text)
 }
 
-// status says on a terminal what is running.
+// status shows on a terminal which packages are running.
 func (r *report) status() {
-	if !r.live {
+	if !r.terminal {
 		return
 	}
 	names := slices.Sorted(maps.Keys(r.packages))

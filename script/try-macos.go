@@ -1,12 +1,14 @@
 //go:build ignore
 
-// try-macos is what script/try-macos needs beside the tools of macOS:
+// try-macos has the commands that script/try-macos needs in addition to the
+// tools of macOS:
 //
-//	make DIR NAME   a CA (ca.pem, ca.key) and an identity named NAME
-//	                (identity.p12, RSA, password "try"), good for a day
-//	list            the identities in the keychains: reference, key, subject
-//	sign REF        a signature of each kind that the key has, verified
-//	issue REF DIR   a certificate of the CA in DIR for the key
+//	make DIR NAME   create a CA (ca.pem, ca.key) and an identity with the common
+//	                name NAME (identity.p12, RSA, password "try") in DIR, valid
+//	                for one day
+//	list            list the identities in the keychains: reference, key, subject
+//	sign REF        sign with each algorithm that the key supports, and verify
+//	issue REF DIR   print a certificate for the key, issued by the CA in DIR
 package main
 
 import (
@@ -98,7 +100,7 @@ func makeIdentity(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	// security import of older versions of macOS reads no other encryption.
+	// On older versions of macOS, security import supports no other encryption.
 	p12, err := pkcs12.LegacyDES.Encode(key, cert, nil, "try")
 	if err != nil {
 		return err
@@ -131,8 +133,8 @@ func list(ctx context.Context) error {
 	return err
 }
 
-// kinds are the signatures that a key can be asked for, by their TLS names.
-var kinds = map[tls.SignatureScheme]struct {
+// algorithms maps TLS signature schemes to the parameters of Sign.
+var algorithms = map[tls.SignatureScheme]struct {
 	hash crypto.Hash
 	pss  bool
 }{
@@ -157,18 +159,18 @@ func sign(ctx context.Context, ref string) (err error) {
 	defer func() { err = errors.Join(err, key.Close()) }()
 	l, ok := key.(signer.SchemeLimiter)
 	if !ok {
-		return errors.New("the key does not tell what it signs")
+		return errors.New("the key does not report its signature schemes")
 	}
 	for _, scheme := range l.SignatureSchemes() {
-		kind := kinds[scheme]
+		algorithm := algorithms[scheme]
 		digest := map[crypto.Hash]func() []byte{
 			crypto.SHA256: func() []byte { d := sha256.Sum256([]byte("try")); return d[:] },
 			crypto.SHA384: func() []byte { d := sha512.Sum384([]byte("try")); return d[:] },
 			crypto.SHA512: func() []byte { d := sha512.Sum512([]byte("try")); return d[:] },
-		}[kind.hash]()
-		var opts crypto.SignerOpts = kind.hash
-		if kind.pss {
-			opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: kind.hash}
+		}[algorithm.hash]()
+		var opts crypto.SignerOpts = algorithm.hash
+		if algorithm.pss {
+			opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: algorithm.hash}
 		}
 		start := time.Now()
 		sig, err := key.Sign(rand.Reader, digest, opts)
@@ -178,7 +180,7 @@ func sign(ctx context.Context, ref string) (err error) {
 		if err := verify(key.Public(), digest, sig, opts); err != nil {
 			return fmt.Errorf("%v: %w", scheme, err)
 		}
-		fmt.Printf("%v verifies (%v)\n", scheme, time.Since(start).Round(time.Millisecond))
+		fmt.Printf("%v: signature verified (%v)\n", scheme, time.Since(start).Round(time.Millisecond))
 	}
 	return nil
 }
@@ -195,7 +197,7 @@ func verify(pub crypto.PublicKey, digest, sig []byte, opts crypto.SignerOpts) er
 			return nil
 		}
 	}
-	return errors.New("the signature does not verify")
+	return errors.New("signature verification failed")
 }
 
 func issue(ctx context.Context, ref, dir string) error {

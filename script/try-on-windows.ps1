@@ -1,7 +1,7 @@
-# Tries holdfast.exe with keys of every kind that this Windows can make, against
-# the emulator that comes with it: nothing leaves the machine. It makes a CA and
-# certificates, and deletes them at the end. Run as an administrator it tries
-# the machine's stores as well.
+# Tests holdfast.exe with each type of key that this Windows machine can create.
+# It uses the emulator in holdfast.exe, so nothing is sent to another machine.
+# It creates a CA and certificates and deletes them at the end. If it runs as an
+# administrator, it also tests the stores of the machine.
 #
 #   powershell -ExecutionPolicy Bypass -File try-on-windows.ps1 -Holdfast .\holdfast.exe
 param([string] $Holdfast = '.\holdfast.exe')
@@ -30,7 +30,7 @@ function New-Leaf($location, $ca, $name, $provider, $key) {
 }
 
 function Test-Key($name, [string[]] $reference) {
-    $ErrorActionPreference = 'Continue' # or else PowerShell 5 stops at what a program writes to standard error
+    $ErrorActionPreference = 'Continue' # otherwise PowerShell 5 stops when a program writes to standard error
     $output = & $Holdfast credential-process @session @reference 2> (Join-Path $work 'errors')
     if ($LASTEXITCODE -eq 0 -and ($output -join '' | ConvertFrom-Json).AccessKeyId) {
         Write-Output "ok      $name"
@@ -68,7 +68,7 @@ try {
     if ($identity.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator)) {
         $locations['LocalMachine'] = 'machine'
     } else {
-        Write-Output 'not an administrator: the machine''s stores are left out'
+        Write-Output 'not running as an administrator: skipping the stores of the machine'
     }
     $software = 'Microsoft Software Key Storage Provider'
     $kinds = @(
@@ -89,7 +89,7 @@ try {
             try {
                 $leaf = New-Leaf $location $ca $name $kind.Provider $kind.Key
             } catch {
-                Write-Output "--      $label cannot be made here: $($_.Exception.Message.Trim())"
+                Write-Output "--      $label cannot be created here: $($_.Exception.Message.Trim())"
                 continue
             }
             $made += $leaf
