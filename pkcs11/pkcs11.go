@@ -95,7 +95,7 @@ func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
 	if err != nil {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg := Config{URI: u, PIN: opts.PIN, Certificates: opts.Certificates}
+	cfg := Config{URI: u, PIN: opts.PIN, Certificates: opts.Certificates, Ref: ref, Logger: opts.Logger}
 	pin, err := pinOf(u, opts)
 	if err != nil {
 		return Config{}, err
