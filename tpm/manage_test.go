@@ -303,7 +303,7 @@ func TestGenerateRefuses(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	m.persistent(persistedKey, signingTemplate(keystore.P256), "")
 	m.persistentPrimary(authParent, srkTemplate, parentPassword)
-	before := run(m, tpm2.ReadPublic{ObjectHandle: persistedKey}.Execute).Name
+	before := run(m, tpm2.ReadPublic{ObjectHandle: tpm2.TPMHandle(persistedKey)}.Execute).Name
 	dir := t.TempDir()
 	path := "path=" + filepath.Join(dir, "key.pem")
 	wrong := filepath.Join(dir, "wrong")
@@ -359,7 +359,7 @@ func TestGenerateRefuses(t *testing.T) {
 			}
 		})
 	}
-	if after := run(m, tpm2.ReadPublic{ObjectHandle: persistedKey}.Execute).Name; !bytes.Equal(after.Buffer, before.Buffer) {
+	if after := run(m, tpm2.ReadPublic{ObjectHandle: tpm2.TPMHandle(persistedKey)}.Execute).Name; !bytes.Equal(after.Buffer, before.Buffer) {
 		t.Error("the persistent object is another one")
 	}
 }
@@ -394,7 +394,7 @@ func TestGenerateWithOwnerPassword(t *testing.T) {
 				t.Fatalf("%v, want %v", err, c.want)
 			}
 			if err != nil {
-				var code tpm2.TPMRC
+				var code Error
 				if !errors.As(err, &code) {
 					t.Errorf("%v hides the TPM's code", err)
 				}
