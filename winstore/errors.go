@@ -10,9 +10,9 @@ import (
 )
 
 // An Error is an error code of Windows: a SECURITY_STATUS, an HRESULT or what
-// GetLastError returns. On Windows it has the number of windows.Errno. errors.Is
-// finds the errors of package signer, [errors.ErrUnsupported], [fs.ErrPermission]
-// and [context.Canceled] behind it.
+// GetLastError returns, which is the number of a windows.Errno. errors.Is compares
+// it, and finds the errors of package signer, [errors.ErrUnsupported],
+// [fs.ErrPermission] and [context.Canceled] behind it.
 type Error uint32
 
 // The codes that decide something here, or that people meet. Source: winerror.h.

@@ -341,7 +341,7 @@ func TestSelectorChooses(t *testing.T) {
 	}
 	for _, want := range []*x509.Certificate{old, renewed} {
 		sum := sha256.Sum256(want.Raw)
-		cfg, err := configFor(keystore.Ref{Scheme: scheme, Rest: "sha256=" + hex.EncodeToString(sum[:])})
+		cfg, err := configFor(keystore.Ref{Scheme: scheme, Rest: "sha256=" + hex.EncodeToString(sum[:])}, keystore.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -349,7 +349,7 @@ func TestSelectorChooses(t *testing.T) {
 		if !k.Chain()[0].Equal(want) {
 			t.Errorf("took %s", k.Chain()[0].Subject)
 		}
-		again, err := configFor(k.Ref())
+		again, err := configFor(k.Ref(), keystore.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,8 +12,8 @@ import (
 // key type of those that have a key. Without a location it lists both the
 // user's store and the machine's, as far as they can be read; a selector
 // narrows it.
-func (Backend) List(ctx context.Context, ref keystore.Ref, _ keystore.Options) ([]keystore.Entry, error) {
-	cfg, err := configFor(ref)
+func (Backend) List(ctx context.Context, ref keystore.Ref, opts keystore.Options) ([]keystore.Entry, error) {
+	cfg, err := configFor(ref, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,7 @@ func TestGenerateAndInstall(t *testing.T) {
 				// By name, by certificate, and by what each calls itself.
 				refs := []keystore.Ref{cfg.ref(""), {Scheme: scheme, Rest: "location=" + string(cfg.location()) + ";subject=CN=client"}}
 				for i := 0; i < len(refs); i++ {
-					again, err := configFor(refs[i])
+					again, err := configFor(refs[i], keystore.Options{})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -174,7 +174,7 @@ func TestList(t *testing.T) {
 		if e.Kind != keystore.KeyEntry || !signer.SamePublicKey(e.Public, e.Certificate.PublicKey) {
 			t.Errorf("%+v", e)
 		}
-		cfg, err := configFor(e.Ref)
+		cfg, err := configFor(e.Ref, keystore.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func TestReferences(t *testing.T) {
 		"store=" + strings.Repeat("x", 2000), "store=a%00", "location=user;location=user", "x",
 	} {
 		var refErr *keystore.RefError
-		if _, err := configFor(keystore.Ref{Scheme: scheme, Rest: rest}); !errors.As(err, &refErr) {
+		if _, err := configFor(keystore.Ref{Scheme: scheme, Rest: rest}, keystore.Options{}); !errors.As(err, &refErr) {
 			t.Errorf("%.40s: error %v", rest, err)
 		}
 	}
