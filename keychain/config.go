@@ -11,17 +11,20 @@ import (
 
 const scheme = "keychain"
 
-// A Config names an identity: a certificate and its private key. Open does not
-// modify it. Everything that is set must be true of the identity.
+// A Config names an identity: a certificate and its private key. What is not set
+// has its default; a name that is set must be true of the identity. Open does
+// not modify it. It has no PIN: macOS asks the user itself.
 type Config struct {
 	Label    string // its name, as Keychain Access shows it; in the same case
 	Token    string // the ID of the token that it is in, such as com.apple.ctkcard:user
 	Selector keystore.Selector
 
 	// Certificates are certificates from elsewhere, one of which may be the
-	// key's: of several identities, the one with its key is taken.
+	// key's: of several identities that match, the one with its public key is
+	// taken.
 	Certificates []*x509.Certificate
 
+	Ref    keystore.Ref     // what errors call the key; zero: as [Key.Ref] does
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now; for Selector.UseLatestExpiring
 }
@@ -37,6 +40,7 @@ func configFor(ref keystore.Ref, opts keystore.Options) (Config, error) {
 		Token:        own["token"],
 		Selector:     s,
 		Certificates: opts.Certificates,
+		Ref:          ref,
 		Logger:       opts.Logger,
 	}, nil
 }
