@@ -72,7 +72,7 @@ const (
 var meanings = map[string]map[int]meaning{
 	native.OSStatusDomain: {
 		-4:     {errors.ErrUnsupported, "macOS does not do this with keys of this kind"},                                                   // errSecUnimplemented
-		-50:    {nil, "this is a fault of Holdfast or of macOS; run again with Config.Logger and report it"},                                     // errSecParam
+		-50:    {nil, "this is a fault of Holdfast or of macOS; run again with Config.Logger and report it"},                               // errSecParam
 		-128:   {signer.ErrPINRequired, hintCanceled},                                                                                      // errSecUserCanceled
 		-2070:  {signer.ErrUnavailable, hintUnlock + "; if it is unlocked, let this program use the key: security set-key-partition-list"}, // errSecInternalComponent
 		-25291: {signer.ErrUnavailable, hintNoKeychain},                                                                                    // errSecNotAvailable
