@@ -11,9 +11,10 @@ import (
 
 const scheme = "keychain"
 
-// A Config names an identity: a certificate and its private key. What is not set
-// has its default; a name that is set must be true of the identity. Open does
-// not modify it. It has no PIN: macOS asks the user itself.
+// A Config names an identity: a certificate and its private key. A name
+// that is set must be true of the identity; the zero value of any other field is
+// its default. Open does not modify it. There is no PIN: macOS asks the user
+// itself.
 type Config struct {
 	Label    string // its name, as Keychain Access shows it; in the same case
 	Token    string // the ID of the token that it is in, such as com.apple.ctkcard:user
@@ -24,7 +25,7 @@ type Config struct {
 	// taken.
 	Certificates []*x509.Certificate
 
-	Ref    keystore.Ref     // what errors call the key; zero: as [Key.Ref] does
+	Ref    keystore.Ref     // the key's name in errors; zero: that of [Key.Ref]
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now; for Selector.UseLatestExpiring
 }

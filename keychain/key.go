@@ -20,7 +20,7 @@ import (
 // A Key is a private key of a keychain. It is a [signer.Signer] and a
 // [signer.SchemeLimiter], safe for concurrent use.
 type Key struct {
-	ref, name  keystore.Ref // what opens it, and what errors call it
+	ref, name  keystore.Ref // opens it; names it in errors
 	pub        crypto.PublicKey
 	chain      []*x509.Certificate
 	algorithms []algorithm

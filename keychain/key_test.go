@@ -110,7 +110,7 @@ func TestErrorOfSign(t *testing.T) {
 	}
 }
 
-// Config.Ref is what errors call the key; without it, it is the key's own.
+// Errors name the key by Config.Ref, or else by its own reference.
 func TestNameOfKey(t *testing.T) {
 	for _, ref := range []keystore.Ref{{}, {Scheme: scheme, Rest: "token=" + card}} {
 		f := newFake(t)

@@ -7,8 +7,8 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// A Config names a key on a token. What is not set has its default. Open does
-// not modify it.
+// A Config names a key on a token. The zero value of each field is its default.
+// Open does not modify it.
 type Config struct {
 	URI URI
 
@@ -31,11 +31,11 @@ type Config struct {
 	// there. The chain is made of them too.
 	Certificates []*x509.Certificate
 
-	Ref    keystore.Ref // what prompts and errors call the key; zero: the URI without its PIN
+	Ref    keystore.Ref // the key's name in prompts and errors; zero: the URI without its PIN
 	Logger *slog.Logger // nil: discard
 }
 
-// name is what prompts and errors call the key.
+// name is the key's name in prompts and errors.
 func (c Config) name() keystore.Ref {
 	if !c.Ref.IsZero() {
 		return c.Ref

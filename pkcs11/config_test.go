@@ -66,8 +66,8 @@ func TestRef(t *testing.T) {
 	}
 }
 
-// Config.Ref is what prompts and errors say; without it the URI is, and without
-// its PIN.
+// Prompts and errors name the key by Config.Ref, or else by the URI without its
+// PIN.
 func TestNameOfKey(t *testing.T) {
 	for _, test := range []struct {
 		uri  string

@@ -70,8 +70,8 @@ const (
 	hintFull    = "other programs left objects in the TPM: tpm2_flushcontext -t -l -s, or use /dev/tpmrm0"
 )
 
-// canonical returns e without the number of what it is about, which codes of
-// format one have (part 2, section 6.6.2, table 15).
+// canonical returns e without the number of a parameter, handle or session, which
+// codes of format one have (part 2, section 6.6.2, table 15).
 func (e Error) canonical() Error {
 	if e&0x80 != 0 {
 		return e & 0xbf
@@ -107,8 +107,8 @@ func (e Error) Hint() string {
 	return k.hint
 }
 
-// A particular is a code that means something else where it came up than
-// elsewhere.
+// A particular is a code whose meaning, after one command, is not that of the
+// table.
 type particular struct {
 	text string
 	code Error
@@ -145,7 +145,7 @@ func explain(command string, err error) error {
 	case errors.Is(err, errBus):
 		return fmt.Errorf("%s: %w", command, err)
 	}
-	// It answered with what cannot be.
+	// No TPM gives such an answer.
 	return fmt.Errorf("%s: %w: %w: %w", command, errNotTPM, err, signer.ErrUnavailable)
 }
 

@@ -43,7 +43,7 @@ func TestErrorKinds(t *testing.T) {
 	}
 	for canonical, k := range errorKinds {
 		if canonical.canonical() != canonical {
-			t.Errorf("0x%03x stands in the table with the number of what it is about", uint32(canonical))
+			t.Errorf("0x%03x stands in the table with the number of a parameter, handle or session", uint32(canonical))
 		}
 		for _, code := range forms(canonical) {
 			err := fmt.Errorf("around: %w", explain("TPM2_Test", fmt.Errorf("below: %w", tpm2.TPMRC(code))))
@@ -122,8 +122,7 @@ func TestErrorsApart(t *testing.T) {
 	}
 }
 
-// A code that means something else where it came up is the same code, and that
-// alone.
+// A code with a meaning of its own equals its number, and no other.
 func TestParticular(t *testing.T) {
 	for _, rc := range []tpm2.TPMRC{0x98e, 0x9a2} {
 		cause := explain("TPM2_Test", rc)

@@ -16,9 +16,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Config names a key. Exactly one of PEM and Handle is given; what is not set
-// has its default. Open does not modify it, and borrows PEM until the key is
-// closed.
+// A Config names a key. Exactly one of PEM and Handle is given; the zero value of
+// any other field is its default. Open does not modify it.
 type Config struct {
 	PEM    []byte // what is in a key file
 	Handle Handle // of a persistent key
@@ -37,7 +36,7 @@ type Config struct {
 	// key's: the chain is made of them and of those in PEM.
 	Certificates []*x509.Certificate
 
-	Ref    keystore.Ref // what prompts and errors call the key; zero: its handle, or "tpm:path=…"
+	Ref    keystore.Ref // the key's name in prompts and errors; zero: its handle, or "tpm:path=…"
 	Logger *slog.Logger // nil: discard
 }
 

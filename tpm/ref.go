@@ -96,17 +96,17 @@ func pinSource(text string, opts keystore.Options) (keystore.PINFunc, error) {
 	return keystore.PINSource(source, opts)
 }
 
-// unnamed is what prompts and errors call what came without a name.
+// unnamed is the name of an object that came without one.
 var unnamed = keystore.Ref{Scheme: "tpm", Rest: "path=…"}
 
-// name is what prompts and errors call the key.
+// name is the key's name in prompts and errors.
 func (c Config) name() keystore.Ref {
 	return cmp.Or(c.Ref, c.reference(), unnamed)
 }
 
 // reference opens the key again: a persistent one by its handle, one in a file
 // by the reference that it came from, if there was one. It leaves out the
-// password, and what only said how to make the key.
+// password, and attributes that are for making a key.
 func (c Config) reference() keystore.Ref {
 	a := make(map[string]string)
 	if c.Ref.Scheme == "tpm" {

@@ -121,7 +121,7 @@ func TestReference(t *testing.T) {
 		{"", handle, "", "tpm:handle=0x81010002"},
 		{"", handle, "/dev/a;b", "tpm:handle=0x81010002;device=/dev/a%3Bb"},
 		{"handle:81010002", handle, "", "tpm:handle=0x81010002"},
-		{"key.pem", handle, "", "tpm:handle=0x81010002"}, // what a caller likes to call it
+		{"key.pem", handle, "", "tpm:handle=0x81010002"}, // the caller's name for it
 		{"tpm:handle=2164326402;pin-value=s3cret", handle, "/dev/env", "tpm:handle=0x81010002;device=/dev/env"},
 		{"tpm:device=/dev/a;handle=0x81010002;pin-source=env:PIN", handle, "/dev/a", "tpm:handle=0x81010002;device=/dev/a;pin-source=env:PIN"},
 		{"key.pem", 0, "/dev/a", "key.pem"},

@@ -72,7 +72,7 @@ func TestChainFromElsewhere(t *testing.T) {
 	}
 }
 
-// Config.Ref is what errors call the key; without it, it is the key's own.
+// Errors name the key by Config.Ref, or else by its own reference.
 func TestNameOfKey(t *testing.T) {
 	mine := keystore.Ref{Scheme: scheme, Rest: "subject=CN=client"}
 	for _, cfg := range []Config{{}, {Ref: mine}, {Key: "k", Provider: "software"}, {Key: "k", Provider: "software", Ref: mine}} {
@@ -90,7 +90,7 @@ func TestNameOfKey(t *testing.T) {
 	}
 }
 
-// What Windows does not find is told to the Logger.
+// The Logger is told if Windows finds no issuers.
 func TestMissingIssuersAreLogged(t *testing.T) {
 	f, _, _ := withKey(t, "p256")
 	f.faults["issuers"] = cryptNotFound

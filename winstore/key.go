@@ -21,7 +21,7 @@ import (
 type Key struct {
 	sys   system
 	ref   keystore.Ref // opens it
-	name  keystore.Ref // what errors call it
+	name  keystore.Ref // in errors
 	pub   crypto.PublicKey
 	chain []*x509.Certificate
 	quiet uint32 // silent, or 0

@@ -29,8 +29,8 @@ const (
 )
 
 // A Config names a key by its certificate, through Selector, or by itself,
-// through Key. What is not set has its default. Open does not modify it. It has
-// no PIN: Windows asks the user itself.
+// through Key. The zero value of any other field is its default. Open does not
+// modify it. There is no PIN: Windows asks the user itself.
 type Config struct {
 	Location Location // "": User
 	Store    string   // "": "MY", which Windows calls Personal
@@ -56,7 +56,7 @@ type Config struct {
 	// The chain is made of them if the store has no certificate of the key.
 	Certificates []*x509.Certificate
 
-	Ref    keystore.Ref     // what errors call the key; zero: as [Key.Ref] does
+	Ref    keystore.Ref     // the key's name in errors; zero: that of [Key.Ref]
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now; for Selector.UseLatestExpiring
 }

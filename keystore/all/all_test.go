@@ -120,9 +120,9 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// checkRef closes s. Keys of devices have a reference that opens them again, by
-// what it is and by its text. Those of files are plain Signers: who has read a
-// file knows its name.
+// checkRef closes s. Keys of devices have a reference that opens them again, as
+// it is and parsed from its text. Those of files are plain Signers: the caller
+// who opened a file knows its name.
 func checkRef(t *testing.T, b keystore.Backend, s signer.Signer, open func(keystore.Ref) signer.Signer) {
 	t.Helper()
 	pub := s.Public()

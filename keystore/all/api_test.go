@@ -15,8 +15,8 @@ import (
 )
 
 // mayShow says which packages have types of another module in their exported
-// signatures. Who uses one of the others depends on this module and the standard
-// library alone, and not on which release of another module it was built with.
+// signatures. A caller of the others depends on this module and the standard
+// library alone, whichever releases of other modules it is built with.
 var mayShow = map[string][]string{
 	"rolesanywhere/awssdk": {"github.com/aws/aws-sdk-go-v2"}, // what it is for
 }
@@ -72,7 +72,7 @@ func sources(t *testing.T, fset *token.FileSet) map[string]*ast.File {
 	return files
 }
 
-// showsForeign tells where what the files of a package export is of a type of
+// showsForeign tells where the files of a package export something of a type of
 // another module.
 func showsForeign(fset *token.FileSet, files []*ast.File, allowed []string) (complaints []string) {
 	types := make(map[string]bool) // whose fields and methods can be had

@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 )
 
-// libraries are the folders of what knows nothing of the command line.
+// libraries are the folders of packages that know nothing of the command line.
 var libraries = []string{"signer", "keystore", "pkcs11", "tpm", "winstore", "keychain", "rolesanywhere", "internal"}
 
 var (

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Fields is the one table from what the hints of libraries call a setting, which
-// is the field of a Go type, to what it is called on the command line. A phrase
-// comes before the names in it.
+// Fields is the one table from fields of Go types, by which the hints of
+// libraries name a setting, to the flags of the command line. A phrase comes
+// before the names in it.
 var Fields = [][2]string{
 	{"let Options.PIN ask", "--pin-source prompt"},
 	{"Identity.Certificate FILE, Identity.Key", "--certificate FILE --private-key"},
@@ -43,7 +43,7 @@ var flagsForFields = func() *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }()
 
-// HintAttr has a log say hints as errors of the command line do. It is for
+// HintAttr makes the hints in a log name flags, as those of errors do. It is for
 // [slog.HandlerOptions.ReplaceAttr].
 func HintAttr(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "hint" {
