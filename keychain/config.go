@@ -12,17 +12,21 @@ import (
 
 const scheme = "keychain"
 
-// A Config names an identity: a certificate and its private key. Open does not
-// modify it. Everything that is set must be true of the identity.
+// A Config names an identity: a certificate and its private key. A name
+// that is set must be true of the identity; the zero value of any other field is
+// its default. Open does not modify it. There is no PIN: macOS asks the user
+// itself.
 type Config struct {
 	Label    string // its name, as Keychain Access shows it; in the same case
 	Token    string // the ID of the token that it is in, such as com.apple.ctkcard:user
 	Selector selector.Selector
 
 	// Certificates are certificates from elsewhere, one of which may be the
-	// key's: of several identities, the one with its key is taken.
+	// key's: of several identities that match, the one with its public key is
+	// taken.
 	Certificates []*x509.Certificate
 
+	Ref    keystore.Ref     // the key's name in errors; zero: that of [Key.Ref]
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now; for Selector.UseLatestExpiring
 }
@@ -38,6 +42,7 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 		Token:        own["token"],
 		Selector:     s,
 		Certificates: call.Certificates,
+		Ref:          ref,
 		Logger:       call.Logger,
 	}, nil
 }

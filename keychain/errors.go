@@ -9,8 +9,9 @@ import (
 )
 
 // An Error is what macOS gave as the reason: an OSStatus, or a CFError of
-// Security.framework, CryptoTokenKit or LocalAuthentication. errors.Is finds
-// the errors of package signer and [errors.ErrUnsupported] behind it.
+// Security.framework, CryptoTokenKit or LocalAuthentication. errors.Is compares
+// Domain and Code, and finds the errors of package signer and
+// [errors.ErrUnsupported] behind it.
 type Error struct {
 	Call    string // the function that failed, such as "SecKeyCreateSignature"
 	Domain  string // such as "NSOSStatusErrorDomain"; "" if no reason was given
@@ -18,7 +19,7 @@ type Error struct {
 	Message string // as macOS words it, in the language of the user
 }
 
-func (e *Error) Error() string {
+func (e Error) Error() string {
 	switch e.Domain {
 	case "":
 		return fmt.Sprintf("%s: %s", e.Call, e.Message)
@@ -28,21 +29,23 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s (%s %d)", e.Call, e.Message, e.Domain, e.Code)
 }
 
-// Is makes errors.Is find what e means.
-func (e *Error) Is(target error) bool {
+// Is makes errors.Is find the same code and what e means.
+func (e Error) Is(target error) bool {
+	if other, ok := target.(Error); ok {
+		return e.Domain == other.Domain && e.Code == other.Code
+	}
 	is := meanings[e.Domain][e.Code].is
 	return is != nil && is == target
 }
 
 // Hint is found by [signer.Hint].
-func (e *Error) Hint() string { return meanings[e.Domain][e.Code].hint }
+func (e Error) Hint() string { return meanings[e.Domain][e.Code].hint }
 
 // asError makes the errors of the seam this package's.
 func asError(err error) error {
 	var e *native.Error
 	if errors.As(err, &e) {
-		own := Error(*e)
-		return &own
+		return Error(*e)
 	}
 	return err
 }
@@ -69,7 +72,7 @@ const (
 var meanings = map[string]map[int]meaning{
 	native.OSStatusDomain: {
 		-4:     {errors.ErrUnsupported, "macOS does not do this with keys of this kind"},                                                   // errSecUnimplemented
-		-50:    {nil, "this is a fault of Holdfast or of macOS; run again with --debug and report it"},                                     // errSecParam
+		-50:    {nil, "this is a fault of Holdfast or of macOS; run again with Config.Logger and report it"},                               // errSecParam
 		-128:   {signer.ErrPINRequired, hintCanceled},                                                                                      // errSecUserCanceled
 		-2070:  {signer.ErrUnavailable, hintUnlock + "; if it is unlocked, let this program use the key: security set-key-partition-list"}, // errSecInternalComponent
 		-25291: {signer.ErrUnavailable, hintNoKeychain},                                                                                    // errSecNotAvailable

@@ -68,9 +68,17 @@ func TestMeanings(t *testing.T) {
 	}
 	for _, test := range all {
 		err := fmt.Errorf("sign: %w", asError(fmt.Errorf("call: %w", &native.Error{Call: "Call", Domain: test.domain, Code: test.code, Message: "m"})))
-		var e *Error
-		if !errors.As(err, &e) || *e != (Error{"Call", test.domain, test.code, "m"}) {
+		var e Error
+		if !errors.As(err, &e) || e != (Error{"Call", test.domain, test.code, "m"}) {
 			t.Errorf("%s: %v does not keep its code", test.name, err)
+		}
+		for domain, codes := range meanings {
+			for code := range codes {
+				same := domain == test.domain && code == test.code
+				if got := errors.Is(err, Error{Domain: domain, Code: code}); got != same {
+					t.Errorf("%s is %s %d: %t", test.name, domain, code, got)
+				}
+			}
 		}
 		for _, s := range sentinels {
 			if got := errors.Is(err, s); got != (s == test.want) {
@@ -90,11 +98,11 @@ func TestMeaningsOfOthers(t *testing.T) {
 		{Domain: "com.apple.LocalAuthentication", Code: -128}, {Domain: "NSPOSIXErrorDomain", Code: -4}, {Code: -4}, {},
 	} {
 		for _, s := range sentinels {
-			if errors.Is(&e, s) {
+			if errors.Is(e, s) {
 				t.Errorf("%#v is %v", e, s)
 			}
 		}
-		if errors.Is(&e, nil) || e.Error() == "" {
+		if errors.Is(e, nil) || e.Error() == "" {
 			t.Errorf("%#v is nil or says nothing", e)
 		}
 	}

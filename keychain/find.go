@@ -94,8 +94,8 @@ func (f *identities) choose(cfg Config) (identity, error) {
 		err := fmt.Errorf("%w %s", signer.ErrNotFound, reference(cfg.Label, cfg.Token, cfg.Selector))
 		return identity{}, f.explain(signer.WithHint(err, "there are: "+refs(f.all)))
 	}
-	if one := withKeyOf(cfg.Certificates, named); len(one) > 0 {
-		named = one
+	if some := withKeyOf(cfg, named); len(some) > 0 {
+		named = some
 	}
 	candidates := make([]selector.Candidate, len(named))
 	for i, id := range named {
@@ -120,10 +120,12 @@ func (f *identities) named(cfg Config) []identity {
 	return some
 }
 
-func withKeyOf(certs []*x509.Certificate, all []identity) []identity {
+// withKeyOf returns those that cfg's Selector takes and whose key is that of one
+// of cfg's certificates.
+func withKeyOf(cfg Config, all []identity) []identity {
 	var some []identity
 	for _, id := range all {
-		if id.cert != nil && slices.ContainsFunc(certs, func(c *x509.Certificate) bool {
+		if id.cert != nil && cfg.Selector.Matches(id.cert, cfg.now()) && slices.ContainsFunc(cfg.Certificates, func(c *x509.Certificate) bool {
 			return signer.SamePublicKey(c.PublicKey, id.cert.PublicKey)
 		}) {
 			some = append(some, id)

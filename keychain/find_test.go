@@ -109,6 +109,15 @@ func TestOpenByCertificate(t *testing.T) {
 	if !signer.SamePublicKey(k.Public(), cfg.Certificates[0].PublicKey) {
 		t.Errorf("opened %v", k.Ref())
 	}
+	// One that the selector refuses plays none either.
+	exact := config(t, "serial=2")
+	exact.Certificates = cfg.Certificates
+	f.add(t, native.Files, "rsa2048", "app", "", serial(2))
+	second, err := open(t.Context(), exact, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
 	cfg.Certificates[0] = signertest.NewCA(t, "other").Issue(t, signertest.Key(t, "p521"), nil)
 	if _, err := open(t.Context(), cfg, f); !errors.Is(err, signer.ErrAmbiguous) {
 		t.Errorf("without a match: %v", err)
@@ -200,7 +209,7 @@ func TestIdentitiesThatCannotBeUsed(t *testing.T) {
 		f.add(t, native.Files, "p256", "app", "", nil)
 		f.broken = osStatus(-25293)
 		_, err := open(t.Context(), config(t, "label=app"), f)
-		var e *Error
+		var e Error
 		if !errors.Is(err, signer.ErrNotFound) || !errors.Is(err, signer.ErrPINIncorrect) || !errors.As(err, &e) || signer.Hint(err) != e.Hint() {
 			t.Errorf("error %v, hint %q", err, signer.Hint(err))
 		}
@@ -213,7 +222,7 @@ func TestIdentitiesThatCannotBeUsed(t *testing.T) {
 		f.add(t, native.Files, "p256", "app", "", nil)
 		f.onKey = func() error { return osStatus(-25300) }
 		_, err := open(t.Context(), config(t, "label=app"), f)
-		var e *Error
+		var e Error
 		if !errors.As(err, &e) || e.Code != -25300 || !errors.Is(err, signer.ErrNotFound) {
 			t.Errorf("error %v", err)
 		}

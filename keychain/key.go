@@ -1,6 +1,7 @@
 package keychain
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -19,7 +20,7 @@ import (
 // A Key is a private key of a keychain. It is a [signer.Signer] and a
 // [signer.SchemeLimiter], safe for concurrent use.
 type Key struct {
-	ref        keystore.Ref
+	ref, name  keystore.Ref // opens it; names it in errors
 	pub        crypto.PublicKey
 	chain      []*x509.Certificate
 	algorithms []algorithm
@@ -57,7 +58,7 @@ func openNow(cfg Config, sys native.System) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key of %s: %w", id.ref, asError(err))
 	}
-	k := &Key{ref: id.ref, pub: id.cert.PublicKey, key: key}
+	k := &Key{ref: id.ref, name: cmp.Or(cfg.Ref, id.ref), pub: id.cert.PublicKey, key: key}
 	if k.algorithms = algorithmsFor(k.pub, key.Supports); len(k.algorithms) == 0 {
 		key.Release()
 		return nil, signer.WithHint(fmt.Errorf("%s may not sign: %w", id.ref, errors.ErrUnsupported),
@@ -83,7 +84,7 @@ func (k *Key) Public() crypto.PublicKey { return k.pub }
 // Chain implements [signer.Signer] with the certificates in the keychains.
 func (k *Key) Chain() []*x509.Certificate { return k.chain }
 
-// Ref names the key so that it is found again.
+// Ref returns a reference that opens this key again.
 func (k *Key) Ref() keystore.Ref { return k.ref }
 
 // SignatureSchemes implements [signer.SchemeLimiter] with what macOS said of
@@ -115,7 +116,7 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	defer key.Release()
 	sig, err := key.Sign(name, digest)
 	if err != nil {
-		return nil, fmt.Errorf("sign with %s: %w", k.ref, asError(err))
+		return nil, fmt.Errorf("sign with %s: %w", k.name, asError(err))
 	}
 	return sig, nil
 }

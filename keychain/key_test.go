@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keychain/internal/native"
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -103,9 +104,30 @@ func TestErrorOfSign(t *testing.T) {
 	}
 	k := openOne(t, f, "p256")
 	sig, err := k.Sign(nil, digest[:], crypto.SHA256)
-	var e *Error
+	var e Error
 	if sig != nil || !errors.As(err, &e) || e.Domain != "CryptoTokenKit" || e.Code != -4 || !errors.Is(err, signer.ErrPINRequired) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Errors name the key by Config.Ref, or else by its own reference.
+func TestNameOfKey(t *testing.T) {
+	for _, ref := range []keystore.Ref{{}, {Scheme: scheme, Rest: "token=" + card}} {
+		f := newFake(t)
+		f.add(t, native.Files, "p256", "app", "", nil)
+		f.onSign = func() error { return osStatus(-25293) }
+		k, err := open(t.Context(), Config{Ref: ref}, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := k.Ref()
+		if !ref.IsZero() {
+			want = ref
+		}
+		if _, err := k.Sign(nil, digest[:], crypto.SHA256); err == nil || !strings.Contains(err.Error(), "sign with "+want.String()+":") {
+			t.Errorf("%v, want the name %s", err, want)
+		}
+		k.Close()
 	}
 }
 

@@ -45,7 +45,7 @@ func (s *Store) Digest(ctx context.Context, id Identity, opts Options) (string, 
 func (s *Store) distinguish(ctx context.Context, ref Ref, call Call, schemes ...string) (string, error) {
 	if ref.holdsPIN() {
 		return "", &RefError{ref.String(), signer.WithHint(errors.New("holds a PIN, which must not get into the name of a cache entry"),
-			"put the PIN into a file, and name that with --pin-source or the attribute pin-source")}
+			"put the PIN into a file, and name that with Options.PIN or the attribute pin-source")}
 	}
 	if _, ok := s.scheme[ref.Scheme]; !ok {
 		return "", s.unknown(ref)

@@ -83,7 +83,7 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 	}
 	if len(certs) == 0 {
 		return nil, signer.WithHint(fmt.Errorf("%s: %w", certRef, signer.ErrNoCertificate),
-			"give the certificate's file with --certificate")
+			"give the certificate's file with Identity.Certificate")
 	}
 	bound, err := signer.Bind(key, append(certs[:len(certs):len(certs)], more...))
 	if errors.Is(err, signer.ErrMismatch) {

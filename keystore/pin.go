@@ -38,7 +38,7 @@ func (p Prompt) RefuseLastTry() error {
 		return nil
 	}
 	return signer.WithHint(fmt.Errorf("one try is left before the %s is locked: %w", p.What, signer.ErrPINRequired),
-		"it is spent only when a person gives the PIN: --pin-source prompt")
+		"it is spent only when a person gives the PIN: let Options.PIN ask")
 }
 
 // A PINFunc gives the PIN or password of a key. The result belongs to the

@@ -7,8 +7,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An Error is a return value of a Cryptoki function (CKR_…). errors.Is finds
-// the errors of package signer and [errors.ErrUnsupported] behind it.
+// An Error is a return value of a Cryptoki function (CKR_…). errors.Is compares
+// it, and finds the errors of package signer and [errors.ErrUnsupported] behind
+// it.
 type Error uint
 
 // The return values that decide something here. Source: PKCS #11 v3.1,

@@ -244,7 +244,7 @@ func describe(mod module, session uint, o object, pool []*x509.Certificate, cert
 		}
 	}
 	return key, signer.WithHint(errors.New("the token does not show the public half of the key"),
-		"put the certificate on the token with the key's ID, or name its file with --certificate")
+		"put the certificate on the token with the key's ID, or give it with Config.Certificates")
 }
 
 func notFound(t token, session uint, u URI) error {

@@ -8,34 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
-
-// A Config names a key on a token. Open does not modify it.
-type Config struct {
-	URI URI
-
-	// Module is the path of the shared library; "" takes the URI's
-	// module-path or module-name, or else p11-kit's proxy.
-	Module string
-
-	// PIN is asked when the token wants a login, and before each signature
-	// if the key always authenticates. nil: the URI's pin-value, or its
-	// pin-source if that is a file. It may be called from several goroutines.
-	PIN keystore.PINFunc
-
-	// Certificates are certificates from elsewhere. One of them may be the
-	// key's, if the token shows neither certificate nor public key.
-	Certificates []*x509.Certificate
-
-	// MaxSessions bounds the sessions for concurrent signatures; 0: 8. The
-	// token's own limit holds in any case, and a card in a reader gets one.
-	MaxSessions int
-}
 
 // A Key is a private key on a token. It is a [signer.Signer] and a
 // [signer.SchemeLimiter], safe for concurrent use.
@@ -47,6 +27,7 @@ type Key struct {
 	ctx    context.Context // for PINs that are asked later; ends with Close
 	cancel context.CancelFunc
 	auth   *authenticator
+	log    *slog.Logger
 	mod    *sharedModule
 	pub    crypto.PublicKey
 	chain  []*x509.Certificate
@@ -89,7 +70,7 @@ func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Key{cfg: cfg, auth: newAuthenticator(cfg), mod: mod}
+	k := &Key{cfg: cfg, auth: newAuthenticator(cfg), log: logging.OrDiscard(cfg.Logger), mod: mod}
 	d := k.auth.begin()
 	defer d.end()
 	conn, certs, err := k.connect(ctx, cfg.URI, d)
@@ -126,9 +107,7 @@ func (m *modules) find(cfg Config) (*sharedModule, error) {
 }
 
 func newAuthenticator(cfg Config) *authenticator {
-	bare := cfg.URI
-	bare.PINValue, bare.PINSource = "", ""
-	return &authenticator{ask: cfg.PIN, ref: keystore.Ref{Scheme: "pkcs11", Rest: bare.String()[len("pkcs11:"):]}}
+	return &authenticator{ask: cfg.PIN, ref: cfg.name()}
 }
 
 // connect finds the token of u, logs in and finds the key.
@@ -194,15 +173,17 @@ func (k *Key) Public() crypto.PublicKey { return k.pub }
 // Chain implements [signer.Signer] with the certificates on the token.
 func (k *Key) Chain() []*x509.Certificate { return k.chain }
 
-// URI names the key so that it is found again: its token, label and ID.
-func (k *Key) URI() URI {
-	conn := k.conn.Load()
-	return conn.key.uri(conn.token)
-}
-
-// Ref names the key so that it is found again.
+// Ref returns a reference that opens this key again, as far as its label and ID
+// tell it from the other keys of the token, in whatever slot that is. It has the
+// module and the pin-source of the Config, but no PIN.
 func (k *Key) Ref() keystore.Ref {
-	return keystore.Ref{Scheme: "pkcs11", Rest: k.URI().in(k.cfg.URI).String()[len("pkcs11:"):]}
+	conn := k.conn.Load()
+	u := conn.key.uri(conn.token).in(k.cfg.URI)
+	if k.cfg.Module != "" {
+		u.ModuleName, u.ModulePath = "", k.cfg.Module
+	}
+	u.PINSource = k.cfg.URI.PINSource
+	return u.ref()
 }
 
 // Close implements [signer.Signer]. The module is finalized when the last of
@@ -291,48 +272,4 @@ func (k *Key) sign(conn *connection, op operation, d *dialog) ([]byte, error) {
 	sig, err := k.mod.sign(session, conn.key.handle, op.mechanism, op.input, authenticate)
 	conn.pool.put(session, err)
 	return sig, err
-}
-
-// reconnect replaces a connection that was lost by cause. Of several that
-// notice the loss one does it; the others take what it made. Of the errors in
-// its result only the new one can be told by errors.Is.
-func (k *Key) reconnect(old *connection, cause error, d *dialog) error {
-	k.renewing.Lock()
-	defer k.renewing.Unlock()
-	if k.conn.Load() != old {
-		return nil
-	}
-	// Sessions that are left keep the user logged in until there is a new one,
-	// so that a PIN is asked only if the token forgot the last.
-	old.pool.retire()
-	if removed(cause) {
-		old.pool.forget()
-	}
-	conn, _, err := k.connect(k.ctx, old.again(k.cfg.URI), d)
-	if errors.Is(err, ckrSessionCount) {
-		_ = old.pool.drain(0)
-		old.pool.wait()
-		conn, _, err = k.connect(k.ctx, old.again(k.cfg.URI), d)
-	}
-	if err != nil {
-		_ = old.pool.drain(0) // what is left of it
-		return fmt.Errorf("%v; finding the key again: %w", cause, err)
-	}
-	_ = old.pool.drain(conn.first)
-	if !signer.SamePublicKey(conn.key.pub, k.pub) {
-		return errors.Join(fmt.Errorf("%v; another key is in its place: %w", cause, signer.ErrUnavailable), conn.pool.drain(0))
-	}
-	k.conn.Store(conn)
-	return nil
-}
-
-// again returns what names the key after it was found once by u: nothing that
-// came to other tokens, or to this one, since then makes it ambiguous.
-func (c *connection) again(u URI) URI {
-	t := c.token.info
-	u.Token, u.Manufacturer, u.Model, u.Serial = trim(t.label), trim(t.manufacturer), trim(t.model), trim(t.serial)
-	if c.key.label != "" || len(c.key.id) > 0 {
-		u.Object, u.ID, u.Type = c.key.label, string(c.key.id), "private"
-	}
-	return u
 }

@@ -158,8 +158,8 @@ func TestCloseWaitsForSign(t *testing.T) {
 		closed <- true
 	}()
 	<-k.ctx.Done() // Close has begun
-	if k.Public() == nil || k.URI().Object != "key" {
-		t.Error("Public or URI is wrong while Sign waits")
+	if k.Public() == nil || uriOf(t, k).Object != "key" {
+		t.Error("Public or Ref is wrong while Sign waits")
 	}
 	select {
 	case <-closed:

@@ -180,7 +180,7 @@ func (e *keptError) Error() string {
 }
 func (e *keptError) Unwrap() error { return fs.ErrExist }
 func (e *keptError) Hint() string {
-	return "delete it with the token's own tools, serial number " + e.cert.SerialNumber.Text(16) + ", or keep the new one in a file: --certificate FILE --private-key " + e.key.String()
+	return "delete it with the token's own tools, serial number " + e.cert.SerialNumber.Text(16) + ", or keep the new one in a file: Identity.Certificate FILE, Identity.Key " + e.key.String()
 }
 
 func install(mod module, session uint, cert *x509.Certificate, label string, id []byte, present []*x509.Certificate) error {

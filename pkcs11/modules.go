@@ -114,10 +114,10 @@ func modulePath(u URI) (string, error) {
 			}
 		}
 		return firstModule(fmt.Sprintf("no PKCS#11 module named %s", u.ModuleName), patterns,
-			"name its file: ?module-path=… in the reference, or --pkcs11-lib")
+			"name its file: ?module-path=… in the reference, or Config.Module")
 	}
 	return firstModule("no p11-kit-proxy", proxyPaths[runtime.GOOS],
-		"install p11-kit, or name the token's own module: ?module-path=… in the reference, or --pkcs11-lib")
+		"install p11-kit, or name the token's own module: ?module-path=… in the reference, or Config.Module")
 }
 
 func firstModule(what string, patterns []string, hint string) (string, error) {

@@ -37,7 +37,7 @@ func TestRemoval(t *testing.T) {
 	if n := b.openSessions(); n != 1 {
 		t.Errorf("%d sessions, want 1", n)
 	}
-	if got := k.URI(); got.Token != "card" || got.Object != "key" || got.ID != "\x01" {
+	if got := uriOf(t, k); got.Token != "card" || got.Object != "key" || got.ID != "\x01" {
 		t.Errorf("URI %v", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -245,6 +246,11 @@ func (u URI) String() string {
 	separator = "?"
 	write(queryAttributes, "&", "-._~:@/")
 	return b.String()
+}
+
+// ref returns u, which has no pin-value, as a reference.
+func (u URI) ref() keystore.Ref {
+	return keystore.Ref{Scheme: "pkcs11", Rest: strings.TrimPrefix(u.String(), "pkcs11:")}
 }
 
 // GoString keeps the PIN out of %#v.

@@ -151,7 +151,7 @@ func (c *Client) checkNames() (err error) {
 	}
 	if cfg.Region != anchor.region {
 		return signer.WithHint(fmt.Errorf("region %q is not that of the trust anchor, %s", cfg.Region, anchor.region),
-			"leave --region out; the trust anchor's ARN says it")
+			"leave Config.Region out; the trust anchor's ARN says it")
 	}
 	if c.endpoint, err = endpoint(*cfg, anchor.partition); err != nil {
 		return err

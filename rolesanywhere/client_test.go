@@ -300,7 +300,7 @@ func TestTimeout(t *testing.T) {
 	if !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want ErrUnreachable by a deadline", err)
 	}
-	if !strings.Contains(signer.Hint(err), "--timeout") {
+	if !strings.Contains(signer.Hint(err), "Config.Timeout") {
 		t.Errorf("hint %q", signer.Hint(err))
 	}
 }

@@ -47,7 +47,7 @@ func endpoint(cfg Config, partitionName string) (*url.URL, error) {
 	if cfg.Endpoint != "" {
 		if cfg.FIPS || cfg.DualStack {
 			return nil, signer.WithHint(errors.New("an endpoint of one's own excludes FIPS and dual-stack endpoints"),
-				"leave out --endpoint, or --fips and --dual-stack and the variables AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT")
+				"leave out Config.Endpoint, or Config.FIPS and Config.DualStack")
 		}
 		return customEndpoint(cfg.Endpoint, cfg.Insecure)
 	}
@@ -59,7 +59,7 @@ func endpoint(cfg Config, partitionName string) (*url.URL, error) {
 	if cfg.DualStack {
 		if suffix = p.dualStack; suffix == "" {
 			return nil, signer.WithHint(fmt.Errorf("partition %s has no dual-stack endpoints", partitionName),
-				"leave out --dual-stack and the variable AWS_USE_DUALSTACK_ENDPOINT")
+				"leave out Config.DualStack")
 		}
 	}
 	return &url.URL{Scheme: "https", Host: host + "." + cfg.Region + "." + suffix, Path: "/sessions"}, nil
@@ -84,7 +84,7 @@ func customEndpoint(s string, insecure bool) (*url.URL, error) {
 		return refuse(errors.New("has a path, which the service has not"))
 	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
 		return nil, signer.WithHint(fmt.Errorf("endpoint %q would send credentials over the network in clear", clip(s)),
-			"use https, or allow it with --no-verify-ssl")
+			"use https, or allow it with Config.Insecure")
 	}
 	u.Path = "/sessions"
 	return u, nil

@@ -80,21 +80,21 @@ var causes = []struct {
 	{message: "Insufficient certificate",
 		hint: "the certificate needs keyUsage digitalSignature and CA:FALSE, and the trust anchor must hold the CA that issued it"},
 	{message: "Untrusted signing certificate",
-		hint: "the trust anchor holds another CA, or an intermediate certificate is missing: give it with --intermediates"},
+		hint: "the trust anchor holds another CA, or an intermediate certificate is missing: give it with Identity.Intermediates"},
 	{message: "Untrusted certificate",
 		hint: "the trust anchor does not accept the certificate: check its CA, its validity and whether it was revoked"},
 	{message: "Invalid signature",
 		hint: "the key must belong to the certificate, the region must be the trust anchor's, and the clock must be right"},
 	{message: "DurationSeconds exceeds the MaxSessionDuration",
-		hint: "ask for a shorter --session-duration, or raise the role's maximum session duration"},
+		hint: "ask for a shorter Config.Duration, or raise the role's maximum session duration"},
 	{message: "Not authorized to set roleSessionName",
-		hint: "leave out --role-session-name, or let the profile accept it (acceptRoleSessionName)"},
+		hint: "leave out Config.SessionName, or let the profile accept it (acceptRoleSessionName)"},
 	{message: "failed to be mapped into session tags",
 		hint: "a name in the certificate has characters that session tags do not allow; change it, or the profile's attribute mappings"},
 	{message: "Unable to assume role",
 		hint: "the role must be in the profile, and its trust policy must allow rolesanywhere.amazonaws.com to sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity under conditions that this certificate meets"},
 	{code: "ValidationException",
-		hint: "the message names what is refused: compare the ARNs, --session-duration and --role-session-name with what is configured"},
+		hint: "the message names what is refused: compare the ARNs, Config.Duration and Config.SessionName with what is configured"},
 	{code: "ThrottlingException", hint: throttled},
 	{code: "ResourceNotFoundException",
 		hint: "check the IDs in the trust anchor, profile and role ARNs, and that they are of this region"},
@@ -224,15 +224,15 @@ func networkHint(err error) (hint string, final bool) {
 	case errors.As(err, &proxy) && proxy.status == http.StatusProxyAuthRequired:
 		return "the proxy wants a user name and password in HTTPS_PROXY", true
 	case errors.As(err, &proxy):
-		return "the proxy that HTTPS_PROXY names does not let this host pass; NO_PROXY or --with-proxy=false avoids it", proxy.status < 500
+		return "the proxy that HTTPS_PROXY names does not let this host pass; NO_PROXY or TransportConfig.NoProxy avoids it", proxy.status < 500
 	case errors.As(err, &op) && op.Op == "proxyconnect":
-		return "check the proxy that HTTPS_PROXY names; NO_PROXY or --with-proxy=false avoids it", false
+		return "check the proxy that HTTPS_PROXY names; NO_PROXY or TransportConfig.NoProxy avoids it", false
 	case errors.As(err, &host):
 		return "the server's certificate is for another host: check the endpoint and the proxy", true
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the server's certificate is not valid at this time: check this machine's clock, the endpoint and the proxy", true
 	case errors.As(err, &verify):
-		return "if a proxy or a private CA stands in between, give its certificate with --ca-bundle or AWS_CA_BUNDLE", true
+		return "if a proxy or a private CA stands in between, give its certificate with TransportConfig.CABundle", true
 	case errors.As(err, &header):
 		return "the server does not speak TLS there: check the endpoint's scheme and port", true
 	case errors.As(err, &op) && op.Op == "remote error": // an alert
@@ -240,7 +240,7 @@ func networkHint(err error) (hint string, final bool) {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return "check the region in the ARNs, the endpoint, and the name servers", false
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return "check the network, the endpoint and the proxy (HTTPS_PROXY, NO_PROXY); --timeout allows more time", false
+		return "check the network, the endpoint and the proxy (HTTPS_PROXY, NO_PROXY); Config.Timeout allows more time", false
 	}
 	return "check the network, the endpoint and the proxy (HTTPS_PROXY, NO_PROXY)", false
 }

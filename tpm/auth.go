@@ -89,7 +89,7 @@ func (p *password) learn(err error) error {
 	p.refused = hash[:]
 	if none {
 		return signer.WithHint(fmt.Errorf("%s: there is one, and none was given: %w", p.what, notGiven(err)),
-			"name where it is: --pin-source file:PATH, or pin-source= in the reference")
+			"name where it is: Config.PIN, or pin-source= in the reference")
 	}
 	return fmt.Errorf("%s: %w", p.what, err)
 }

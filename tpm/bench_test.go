@@ -119,7 +119,7 @@ func BenchmarkOneShot(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	flush := func(h Handle) {
+	flush := func(h tpm2.TPMHandle) {
 		if _, err := (tpm2.FlushContext{FlushHandle: h}).Execute(d); err != nil {
 			b.Fatal(err)
 		}

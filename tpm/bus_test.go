@@ -164,7 +164,7 @@ func keep(tb testing.TB, emulator *tpmtest.TPM, h Handle, pem []byte) {
 }
 
 // keepParent makes a persistent storage key.
-func keepParent(tb testing.TB, emulator *tpmtest.TPM, h Handle, password string) {
+func keepParent(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle, password string) {
 	tb.Helper()
 	l := &loaded{device: connection(tb, emulator)}
 	defer l.close()
@@ -245,9 +245,9 @@ func checkEmpty(tb testing.TB, emulator *tpmtest.TPM) {
 	}
 }
 
-func leftIn(tb testing.TB, d *device) (left []Handle) {
+func leftIn(tb testing.TB, d *device) (left []tpm2.TPMHandle) {
 	tb.Helper()
-	for _, first := range []Handle{0x80000000, 0x02000000, 0x03000000} {
+	for _, first := range []tpm2.TPMHandle{0x80000000, 0x02000000, 0x03000000} {
 		found, err := handles(d, first)
 		if err != nil {
 			tb.Fatal(err)

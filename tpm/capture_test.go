@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/sha1"
 	"crypto/sha256"
 	"errors"
@@ -67,7 +68,7 @@ func TestCapture(t *testing.T) {
 		return pem
 	}
 	pin := give(keyPassword)
-	pcrs := []PCRs{{tpm2.TPMAlgSHA256, []uint{7}}}
+	pcrs := []PCRs{{crypto.SHA256, []uint{7}}}
 	keepParent(t, emulator, 0x81000001, parentPassword)
 
 	file := mustCreate(CreateConfig{PIN: pin})

@@ -27,18 +27,22 @@ func TestCertificates(t *testing.T) {
 	}
 	other := ca.Issue(t, signertest.Key(t, "p256"), nil)
 	for _, c := range []struct {
-		name string
-		pem  []byte
-		want []*x509.Certificate
-		err  error
+		name  string
+		pem   []byte
+		known []*x509.Certificate // from elsewhere
+		want  []*x509.Certificate
+		err   error
 	}{
-		{"none", file, nil, nil},
-		{"leaf", slices.Concat(file, signertest.CertPEM(leaf)), []*x509.Certificate{leaf}, nil},
-		{"before the key, in another order, with others", slices.Concat(signertest.CertPEM(other, ca.Cert, leaf, ca.Root()), file), []*x509.Certificate{leaf, ca.Cert}, nil},
-		{"another key's", slices.Concat(file, signertest.CertPEM(other)), nil, signer.ErrMismatch},
+		{"none", file, nil, nil, nil},
+		{"leaf", slices.Concat(file, signertest.CertPEM(leaf)), nil, []*x509.Certificate{leaf}, nil},
+		{"before the key, in another order, with others", slices.Concat(signertest.CertPEM(other, ca.Cert, leaf, ca.Root()), file), nil, []*x509.Certificate{leaf, ca.Cert}, nil},
+		{"another key's", slices.Concat(file, signertest.CertPEM(other)), nil, nil, signer.ErrMismatch},
+		{"from elsewhere", file, []*x509.Certificate{other, ca.Cert, leaf}, []*x509.Certificate{leaf, ca.Cert}, nil},
+		{"its issuer from elsewhere", slices.Concat(file, signertest.CertPEM(leaf)), []*x509.Certificate{other, ca.Cert}, []*x509.Certificate{leaf, ca.Cert}, nil},
+		{"others' from elsewhere", file, []*x509.Certificate{other}, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg := Config{PEM: c.pem, Device: m.emulator.Path}
+			cfg := Config{PEM: c.pem, Device: m.emulator.Path, Certificates: c.known}
 			if c.err != nil {
 				cfg.Device = "/dev/none" // the TPM is not asked
 			}

@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"crypto"
 	"errors"
 	"testing"
 
@@ -61,12 +62,12 @@ func (m *maker) made(kind keystore.KeyType, cfg CreateConfig) []byte {
 
 // The persistent objects of TestContractOfKinds.
 const (
-	eccParent    Handle = 0x81000001
-	authParent   Handle = 0x81000002
-	rsaParent    Handle = 0x81000003
-	p384Parent   Handle = 0x81000004
-	rsaAuth      Handle = 0x81000005
-	persistedKey Handle = 0x81010002
+	eccParent    = 0x81000001
+	authParent   = 0x81000002
+	rsaParent    = 0x81000003
+	p384Parent   = 0x81000004
+	rsaAuth      = 0x81000005
+	persistedKey = 0x81010002
 )
 
 // TestContractOfKinds has a key of each kind, P-256 and RSA-2048, under each
@@ -108,8 +109,8 @@ func TestContractOfKinds(t *testing.T) {
 		}
 	}
 	var (
-		pcrs     = []PCRs{{Hash: tpm2.TPMAlgSHA256, Numbers: []uint{7, 16, 0}}}
-		twoBanks = append([]PCRs{{Hash: tpm2.TPMAlgSHA1, Numbers: []uint{23}}}, pcrs...)
+		pcrs     = []PCRs{{Hash: crypto.SHA256, Numbers: []uint{7, 16, 0}}}
+		twoBanks = append([]PCRs{{Hash: crypto.SHA1, Numbers: []uint{23}}}, pcrs...)
 		ecc      = []keystore.KeyType{keystore.P256}
 		rsa      = []keystore.KeyType{keystore.RSA2048}
 		both     = []keystore.KeyType{keystore.P256, keystore.RSA2048}
@@ -119,23 +120,23 @@ func TestContractOfKinds(t *testing.T) {
 		kinds []keystore.KeyType
 		make  func(*maker, keystore.KeyType) Config
 	}{
-		{"owner", both, below(tpm2.TPMRHOwner, "", "")},
-		{"endorsement", both, below(tpm2.TPMRHEndorsement, "", "")},
-		{"platform", both, below(tpm2.TPMRHPlatform, "", "")},
-		{"null", both, below(tpm2.TPMRHNull, "", "")},
+		{"owner", both, below(OwnerHierarchy, "", "")},
+		{"endorsement", both, below(EndorsementHierarchy, "", "")},
+		{"platform", both, below(PlatformHierarchy, "", "")},
+		{"null", both, below(NullHierarchy, "", "")},
 		{"persistent parent", both, below(eccParent, "", "")},
 		{"persistent P-384 parent", ecc, below(p384Parent, "", "")},
 		{"persistent RSA parent", both, below(rsaParent, "", "")},
 		{"parent with password", both, below(authParent, "", parentPassword)},
 		{"RSA parent with password", ecc, below(rsaAuth, "", parentPassword)},
-		{"password", both, below(tpm2.TPMRHOwner, keyPassword, "")},
-		{"password, endorsement", ecc, below(tpm2.TPMRHEndorsement, keyPassword, "")},
+		{"password", both, below(OwnerHierarchy, keyPassword, "")},
+		{"password, endorsement", ecc, below(EndorsementHierarchy, keyPassword, "")},
 		{"password, persistent parent", ecc, below(eccParent, keyPassword, "")},
 		{"password, P-384 parent", ecc, below(p384Parent, keyPassword, "")},
 		{"password, RSA parent", ecc, below(rsaParent, keyPassword, "")},
 		{"password, parent with password", ecc, below(authParent, keyPassword, parentPassword)},
 		{"password, RSA parent with password", ecc, below(rsaAuth, keyPassword, parentPassword)},
-		{"password as long as fits", ecc, below(tpm2.TPMRHOwner, "0123456789abcdef0123456789abcdef", "")},
+		{"password as long as fits", ecc, below(OwnerHierarchy, "0123456789abcdef0123456789abcdef", "")},
 		{"owner with password", both, func(m *maker, kind keystore.KeyType) Config {
 			m.setAuth(owner, parentPassword)
 			m.Cleanup(func() { m.setAuth(place{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
@@ -160,8 +161,8 @@ func TestContractOfKinds(t *testing.T) {
 			f.RSAParent = true
 			return Config{PEM: f.pem(m), PIN: pin(keyPassword)}
 		}},
-		{"PCRs", both, below(tpm2.TPMRHOwner, "", "", pcrs...)},
-		{"PCRs of two banks", ecc, below(tpm2.TPMRHOwner, "", "", twoBanks...)},
+		{"PCRs", both, below(OwnerHierarchy, "", "", pcrs...)},
+		{"PCRs of two banks", ecc, below(OwnerHierarchy, "", "", twoBanks...)},
 		{"PCRs, selection first", ecc, func(m *maker, kind keystore.KeyType) Config {
 			selection := tpm2.TPMLPCRSelection{PCRSelections: []tpm2.TPMSPCRSelection{selectPCRs(tpm2.TPMAlgSHA256, []uint{1})}}
 			template := signingTemplate(kind)
@@ -175,7 +176,7 @@ func TestContractOfKinds(t *testing.T) {
 			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyPCR), append(tpm2.Marshal(selection), 0, 0)}}
 			return Config{PEM: f.pem(m)}
 		}},
-		{"PCRs and password", both, below(tpm2.TPMRHOwner, keyPassword, "", pcrs...)},
+		{"PCRs and password", both, below(OwnerHierarchy, keyPassword, "", pcrs...)},
 		{"PCRs and password, RSA parent with password", ecc, below(rsaAuth, keyPassword, parentPassword, pcrs...)},
 		{"password by policy", both, func(m *maker, kind keystore.KeyType) Config {
 			return m.byPolicy(signingTemplate(kind), tpm2.TPMCCPolicyAuthValue, keyPassword)
@@ -202,7 +203,7 @@ func TestContractOfKinds(t *testing.T) {
 			return Config{PEM: m.importable(srk, tpm2.TPMRHOwner, signingTemplate(kind), keyPassword).pem(m), PIN: pin(keyPassword)}
 		}},
 		{"importable, RSA parent with password", ecc, func(m *maker, kind keystore.KeyType) Config {
-			o := run(m, tpm2.ReadPublic{ObjectHandle: rsaAuth}.Execute)
+			o := run(m, tpm2.ReadPublic{ObjectHandle: tpm2.TPMHandle(rsaAuth)}.Execute)
 			parent := place{rsaAuth, o.Name, parentPassword}
 			return Config{PEM: m.importable(parent, rsaAuth, signingTemplate(kind), keyPassword).pem(m), PIN: pin(keyPassword), ParentPIN: pin(parentPassword)}
 		}},
@@ -387,7 +388,7 @@ func TestRefusedKinds(t *testing.T) {
 			if !errors.Is(err, errors.ErrUnsupported) {
 				t.Fatalf("%v, want ErrUnsupported", err)
 			}
-			var code tpm2.TPMRC
+			var code Error
 			if errors.As(err, &code) {
 				t.Errorf("%v: the TPM was asked", err)
 			}

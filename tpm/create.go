@@ -3,6 +3,7 @@ package tpm
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 // A CreateConfig says where and how something is made in a TPM.
 type CreateConfig struct {
 	Device    string           // as in Config
-	Parent    Handle           // a hierarchy or a persistent storage key; 0: the owner hierarchy
+	Parent    Handle           // a hierarchy or a persistent storage key; 0: OwnerHierarchy
 	ParentPIN keystore.PINFunc // nil: the parent has no password
 
 	// PIN gives the password that the new object gets. nil, or nothing from
@@ -37,15 +38,23 @@ type CreateConfig struct {
 
 // PCRs are registers of one bank.
 type PCRs struct {
-	Hash    tpm2.TPMAlgID
-	Numbers []uint // 0 to 23
+	Hash    crypto.Hash // SHA-1, SHA-256, SHA-384 or SHA-512
+	Numbers []uint      // 0 to 23
 }
 
-var banks = map[string]tpm2.TPMAlgID{
-	"sha1":   tpm2.TPMAlgSHA1,
-	"sha256": tpm2.TPMAlgSHA256,
-	"sha384": tpm2.TPMAlgSHA384,
-	"sha512": tpm2.TPMAlgSHA512,
+// banks are those that TPMs may have, as tpm2-tools call them.
+var banks = map[string]crypto.Hash{
+	"sha1":   crypto.SHA1,
+	"sha256": crypto.SHA256,
+	"sha384": crypto.SHA384,
+	"sha512": crypto.SHA512,
+}
+
+var bankIDs = map[crypto.Hash]tpm2.TPMAlgID{
+	crypto.SHA1:   tpm2.TPMAlgSHA1,
+	crypto.SHA256: tpm2.TPMAlgSHA256,
+	crypto.SHA384: tpm2.TPMAlgSHA384,
+	crypto.SHA512: tpm2.TPMAlgSHA512,
 }
 
 // ParsePCRs reads a selection as tpm2-tools write it: sha256:0,7+sha384:1.
@@ -77,14 +86,14 @@ var errPCRs = errors.New("is not a selection of PCRs such as sha256:0,7: banks a
 
 // create makes an object below a parent. The result is a loadable key file.
 func create(ctx context.Context, cfg CreateConfig, template tpm2.TPMTPublic, data []byte, dial dialer) (*keyFile, error) {
-	f := &keyFile{kind: oidLoadable, parent: cmp.Or(cfg.Parent, tpm2.TPMRHOwner)}
+	f := &keyFile{kind: oidLoadable, parent: cmp.Or(cfg.Parent, OwnerHierarchy)}
 	if !isHierarchy(f.parent) && !persistent(f.parent) {
 		return nil, fmt.Errorf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f.parent))
 	}
 	r := &resident{
 		cfg: Config{Device: cfg.Device}, dial: dial, log: logging.OrDiscard(cfg.Logger), file: f, area: template,
-		password:       password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.Ref, size: maxDigest / 2},
-		parentPassword: password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cfg.Ref, size: maxDigest},
+		password:       password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cmp.Or(cfg.Ref, unnamed), size: maxDigest / 2},
+		parentPassword: password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cmp.Or(cfg.Ref, unnamed), size: maxDigest},
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,11 +163,15 @@ func (r *resident) bind(d *device, pcrs []PCRs, template *tpm2.TPMTPublic) error
 	var selection tpm2.TPMLPCRSelection
 	values := hash.New()
 	for _, bank := range pcrs {
+		id, ok := bankIDs[bank.Hash]
+		if !ok {
+			return fmt.Errorf("PCRs of %v: %w", bank.Hash, errors.ErrUnsupported)
+		}
 		numbers := slices.Compact(slices.Sorted(slices.Values(bank.Numbers)))
-		selection.PCRSelections = append(selection.PCRSelections, selectPCRs(bank.Hash, numbers))
+		selection.PCRSelections = append(selection.PCRSelections, selectPCRs(id, numbers))
 		for _, n := range numbers { // one by one: a TPM answers with as many as it likes
 			answer, err := tpm2.PCRRead{PCRSelectionIn: tpm2.TPMLPCRSelection{
-				PCRSelections: []tpm2.TPMSPCRSelection{selectPCRs(bank.Hash, []uint{n})},
+				PCRSelections: []tpm2.TPMSPCRSelection{selectPCRs(id, []uint{n})},
 			}}.Execute(d)
 			if err != nil {
 				return explain("TPM2_PCR_Read", err)
@@ -240,7 +253,7 @@ func createKey(ctx context.Context, cfg CreateConfig, kind keystore.KeyType, dia
 		return nil, fmt.Errorf("key type %q: %w", kind, errors.ErrUnsupported)
 	}
 	f, err := create(ctx, cfg, template, nil, dial)
-	if errors.Is(err, tpm2.TPMRCValue) || errors.Is(err, tpm2.TPMRCCurve) || errors.Is(err, tpm2.TPMRCKeySize) {
+	if errors.Is(err, Error(tpm2.TPMRCValue)) || errors.Is(err, Error(tpm2.TPMRCCurve)) || errors.Is(err, Error(tpm2.TPMRCKeySize)) {
 		err = signer.WithHint(fmt.Errorf("this TPM has no keys of type %s: %w: %w", kind, err, errors.ErrUnsupported),
 			"every TPM has p256 and rsa2048")
 	}

@@ -15,22 +15,22 @@ import (
 
 // Bits of a response code (TPM 2.0 Library, part 2, section 6.6.2, table 15).
 const (
-	formatOne   tpm2.TPMRC = 0x080
-	ofParameter tpm2.TPMRC = 0x040
-	ofSession   tpm2.TPMRC = 0x800
+	formatOne   Error = 0x080
+	ofParameter Error = 0x040
+	ofSession   Error = 0x800
 )
 
 // forms are the codes by which a TPM may say the same: those of format one tell
 // which handle, parameter or session they are about.
-func forms(code tpm2.TPMRC) []tpm2.TPMRC {
-	all := []tpm2.TPMRC{code}
+func forms(code Error) []Error {
+	all := []Error{code}
 	if code&formatOne == 0 {
 		return all
 	}
-	for n := tpm2.TPMRC(1); n <= 7; n++ {
+	for n := Error(1); n <= 7; n++ {
 		all = append(all, code|n<<8, code|ofSession|n<<8)
 	}
-	for n := tpm2.TPMRC(1); n <= 15; n++ {
+	for n := Error(1); n <= 15; n++ {
 		all = append(all, code|ofParameter|n<<8)
 	}
 	return all
@@ -41,18 +41,23 @@ func TestErrorKinds(t *testing.T) {
 		signer.ErrNotFound, signer.ErrUnavailable, signer.ErrPINIncorrect, signer.ErrPINLocked, errors.ErrUnsupported,
 		signer.ErrPINRequired, signer.ErrAmbiguous, signer.ErrMismatch, signer.ErrClosed, signer.ErrNoCertificate,
 	}
-	seen := make(map[tpm2.TPMRC]bool)
-	for _, k := range errorKinds {
-		if seen[k.code] {
-			t.Errorf("0x%03x stands in the table twice", uint32(k.code))
+	for canonical, k := range errorKinds {
+		if canonical.canonical() != canonical {
+			t.Errorf("0x%03x stands in the table with the number of a parameter, handle or session", uint32(canonical))
 		}
-		seen[k.code] = true
-		for _, code := range forms(k.code) {
-			err := fmt.Errorf("around: %w", explain("TPM2_Test", fmt.Errorf("below: %w", code)))
-			if !errors.Is(err, k.code) {
-				t.Errorf("0x%03x: %v is not 0x%03x", uint32(code), err, uint32(k.code))
+		for _, code := range forms(canonical) {
+			err := fmt.Errorf("around: %w", explain("TPM2_Test", fmt.Errorf("below: %w", tpm2.TPMRC(code))))
+			for _, form := range forms(canonical) {
+				if !errors.Is(err, form) {
+					t.Errorf("0x%03x: %v is not 0x%03x", uint32(code), err, uint32(form))
+				}
 			}
-			var rc tpm2.TPMRC
+			for other := range errorKinds {
+				if other != canonical && errors.Is(err, other) {
+					t.Errorf("0x%03x: %v is 0x%03x", uint32(code), err, uint32(other))
+				}
+			}
+			var rc Error
 			if !errors.As(err, &rc) || rc != code {
 				t.Errorf("0x%03x: reached 0x%03x", uint32(code), uint32(rc))
 			}
@@ -73,7 +78,7 @@ func TestErrorKinds(t *testing.T) {
 		}
 		// What is loaded again is over by itself, or not the caller's.
 		if k.hint == "" && !k.lost && !errors.Is(k.is, errors.ErrUnsupported) {
-			t.Errorf("0x%03x has no hint", uint32(k.code))
+			t.Errorf("0x%03x has no hint", uint32(canonical))
 		}
 	}
 }
@@ -98,10 +103,10 @@ func TestErrorsApart(t *testing.T) {
 			t.Errorf("0x%03x: %v, want %v", uint32(code), err, want)
 		}
 	}
-	for _, code := range []tpm2.TPMRC{0x103, 0x98f, 0x122, 0x909, 0x1d5, 0x00e} {
-		err := explain("TPM2_Test", code)
-		if _, ok := kindOf(err); ok {
-			t.Errorf("0x%03x is held to be %v", uint32(code), err)
+	for _, code := range []Error{0x103, 0x98f, 0x122, 0x909, 0x1d5, 0x00e} {
+		err := explain("TPM2_Test", tpm2.TPMRC(code))
+		if k, ok := code.kind(); ok {
+			t.Errorf("0x%03x is held to be %v", uint32(code), k)
 		}
 		if !errors.Is(err, code) || !strings.HasPrefix(err.Error(), "TPM2_Test: ") || lost(err) {
 			t.Errorf("0x%03x: %v", uint32(code), err)
@@ -114,6 +119,27 @@ func TestErrorsApart(t *testing.T) {
 	}
 	if err := explain("TPM2_Test", nil); err != nil {
 		t.Errorf("nothing is explained as %v", err)
+	}
+}
+
+// A code with a meaning of its own equals its number, and no other.
+func TestParticular(t *testing.T) {
+	for _, rc := range []tpm2.TPMRC{0x98e, 0x9a2} {
+		cause := explain("TPM2_Test", rc)
+		err := fmt.Errorf("around: %w", notGiven(cause))
+		var code Error
+		if !errors.Is(err, Error(rc)) || !errors.As(err, &code) || code != Error(rc) {
+			t.Errorf("%v is not 0x%03x", err, uint32(rc))
+		}
+		if !errors.Is(err, signer.ErrPINRequired) || errors.Is(err, signer.ErrPINIncorrect) || errors.Is(err, Error(tpm2.TPMRCLockout)) {
+			t.Errorf("%v means something else", err)
+		}
+		if err.Error() != "around: "+cause.Error() || signer.Hint(err) != signer.Hint(cause) {
+			t.Errorf("%v, hint %q; want those of %v", err, signer.Hint(err), cause)
+		}
+	}
+	if err := notGiven(errors.New("other")); err != signer.ErrPINRequired {
+		t.Errorf("%v", err)
 	}
 }
 

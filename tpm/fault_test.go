@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"bytes"
+	"crypto"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func TestFaults(t *testing.T) {
 	plain := makeKey(t, device)
 	device.PIN = give(keyPassword)
 	secret := makeKey(t, device)
-	device.PCRs = []PCRs{{tpm2.TPMAlgSHA256, []uint{7}}}
+	device.PCRs = []PCRs{{crypto.SHA256, []uint{7}}}
 	bound := makeKey(t, device)
 	keep(t, emulator, 0x81010002, secret)
 

@@ -3,6 +3,7 @@ package tpm
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -41,7 +42,7 @@ func realKeys(f *testing.F) (files [][]byte) {
 	withPIN := cfg
 	withPIN.PIN = func(context.Context, keystore.Prompt) ([]byte, error) { return []byte("sword"), nil }
 	withPCRs := withPIN
-	withPCRs.PCRs = []PCRs{{tpm2.TPMAlgSHA256, []uint{0, 7}}}
+	withPCRs.PCRs = []PCRs{{crypto.SHA256, []uint{0, 7}}}
 	add := func(data []byte, err error) {
 		if err != nil {
 			f.Fatal(err)
@@ -94,7 +95,7 @@ func FuzzParseKey(f *testing.F) {
 	for _, public := range publics {
 		f.Add(public)
 	}
-	hand := keyFile{kind: oidLoadable, parent: tpm2.TPMRHOwner, public: publics[0], private: []byte{0, 1, 7}}
+	hand := keyFile{kind: oidLoadable, parent: OwnerHierarchy, public: publics[0], private: []byte{0, 1, 7}}
 	file, err := hand.marshal()
 	if err != nil {
 		f.Fatal(err)

@@ -244,8 +244,8 @@ func TestInterop(t *testing.T) {
 		{"ours P-256, RSA parent with password", tools(ours(keystore.P256, rsaAuth, "", parentPassword), "-C", "0x81000005", "-P", parentPassword)},
 		// The provider takes hierarchies other than the owner's for persistent
 		// handles, and has no password for them.
-		{"ours P-256, endorsement", alone(ours(keystore.P256, tpm2.TPMRHEndorsement, "", ""))},
-		{"ours P-256, null", alone(ours(keystore.P256, tpm2.TPMRHNull, "", ""))},
+		{"ours P-256, endorsement", alone(ours(keystore.P256, EndorsementHierarchy, "", ""))},
+		{"ours P-256, null", alone(ours(keystore.P256, NullHierarchy, "", ""))},
 		{"ours P-256, owner with password", alone(func(s *scene) shared {
 			s.setAuth(owner, parentPassword)
 			s.Cleanup(func() { s.setAuth(place{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })

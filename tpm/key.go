@@ -9,14 +9,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Config names a key. Exactly one of PEM and Handle is given. Open does not
-// modify it.
+// A Config names a key. Exactly one of PEM and Handle is given; the zero value of
+// any other field is its default. Open does not modify it.
 type Config struct {
 	PEM    []byte // what is in a key file
 	Handle Handle // of a persistent key
@@ -31,7 +32,11 @@ type Config struct {
 	// none.
 	PIN, ParentPIN keystore.PINFunc
 
-	Ref    keystore.Ref // what prompts and errors call the key
+	// Certificates are certificates from elsewhere, one of which may be the
+	// key's: the chain is made of them and of those in PEM.
+	Certificates []*x509.Certificate
+
+	Ref    keystore.Ref // the key's name in prompts and errors; zero: its handle, or "tpm:path=…"
 	Logger *slog.Logger // nil: discard
 }
 
@@ -84,10 +89,9 @@ func (k *Key) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if len(certs) > 0 { // a key without a certificate is a key all the same
-		if k.chain, err = signer.Chain(k.is.pub, certs); err != nil {
-			return err
-		}
+	k.chain, err = signer.Chain(k.is.pub, slices.Concat(certs, k.cfg.Certificates))
+	if err != nil && len(certs) > 0 { // otherwise it is a key without a certificate
+		return err
 	}
 	err = k.use(ctx, func(*loaded) error { return nil })
 	return k.explainLockout(ctx, err)
@@ -96,11 +100,13 @@ func (k *Key) prepare(ctx context.Context) (err error) {
 // Public implements [crypto.Signer].
 func (k *Key) Public() crypto.PublicKey { return k.is.pub }
 
-// Chain implements [signer.Signer] with the certificates in the key's file.
+// Chain implements [signer.Signer] with the certificates in the key's file and
+// those of the Config.
 func (k *Key) Chain() []*x509.Certificate { return k.chain }
 
-// Ref names the key so that it is found again.
-func (k *Key) Ref() keystore.Ref { return k.cfg.Ref }
+// Ref returns a reference that opens this key again. It has no PIN, but its
+// sources. That of a key in a file is [Config.Ref], and zero without that.
+func (k *Key) Ref() keystore.Ref { return k.cfg.reference() }
 
 // Close implements [signer.Signer]. Nothing is left in the TPM, and the
 // password is cleared. A Sign that asks for a password ends with
@@ -146,5 +152,5 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	if k.ctx.Err() != nil && errors.Is(err, k.ctx.Err()) {
 		return nil, fmt.Errorf("sign: %w: %w", signer.ErrClosed, err)
 	}
-	return nil, fmt.Errorf("sign with %s: %w", k.cfg.Ref, k.explainLockout(k.ctx, err))
+	return nil, fmt.Errorf("sign with %s: %w", k.cfg.name(), k.explainLockout(k.ctx, err))
 }

@@ -67,7 +67,7 @@ func keyOf(t testing.TB, optional ...[]byte) []byte {
 func TestParseKey(t *testing.T) {
 	loadable := oid(t, oidLoadable)
 	key := func(change func(*keyFile)) *keyFile {
-		f := &keyFile{kind: oidLoadable, parent: tpm2.TPMRHOwner, public: []byte("public"), private: []byte("private")}
+		f := &keyFile{kind: oidLoadable, parent: OwnerHierarchy, public: []byte("public"), private: []byte("private")}
 		if change != nil {
 			change(f)
 		}
@@ -213,10 +213,10 @@ func TestParseKeyPEM(t *testing.T) {
 // What is written is read again, as it was.
 func TestMarshalKey(t *testing.T) {
 	for _, f := range []keyFile{
-		{kind: oidLoadable, parent: tpm2.TPMRHOwner, public: []byte("public"), private: []byte("private")},
+		{kind: oidLoadable, parent: OwnerHierarchy, public: []byte("public"), private: []byte("private")},
 		{kind: oidLoadable, emptyAuth: true, parent: 0x81000001, public: []byte{}, private: bytes.Repeat([]byte{7}, 4096)},
 		{kind: oidSealed, parent: 0xffffffff, public: []byte("public"), private: []byte{0}},
-		{kind: oidLoadable, parent: tpm2.TPMRHOwner, public: []byte("public"), private: []byte("private"),
+		{kind: oidLoadable, parent: OwnerHierarchy, public: []byte("public"), private: []byte("private"),
 			policy: []policyStep{{tpm2.TPMCCPolicyPCR, []byte("pcrs")}, {tpm2.TPMCCPolicyAuthValue, []byte{}}}},
 	} {
 		data, err := f.marshal()

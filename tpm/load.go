@@ -15,19 +15,19 @@ import (
 // A loaded object is in the TPM, ready to be used.
 type loaded struct {
 	*device
-	handle  Handle
+	handle  tpm2.TPMHandle
 	name    tpm2.TPM2BName
 	session tpm2.Session
 	hidden  []tpm2.Session // encrypt what comes out, if that is secret
 	policy  policy
-	flush   []Handle // what is ours, the last first
+	flush   []tpm2.TPMHandle // what is ours, the last first
 	since   time.Time
 }
 
 // A storage is a storage key: the parent of others, and what sessions are
 // salted with.
 type storage struct {
-	handle Handle
+	handle tpm2.TPMHandle
 	name   tpm2.TPM2BName
 	public tpm2.TPMTPublic // the zero value if it was not needed
 }
@@ -47,10 +47,10 @@ func primaryTemplate(isRSA bool) tpm2.TPMTPublic {
 	return t
 }
 
-func transient(h Handle) bool { return h>>24 == 0x80 }
+func transient(h tpm2.TPMHandle) bool { return h>>24 == 0x80 }
 
 // primary makes the storage root key of a hierarchy. It is flushed with l.
-func (l *loaded) primary(hierarchy Handle, isRSA bool, auth tpm2.Session) (storage, error) {
+func (l *loaded) primary(hierarchy tpm2.TPMHandle, isRSA bool, auth tpm2.Session) (storage, error) {
 	p, err := tpm2.CreatePrimary{
 		PrimaryHandle: tpm2.AuthHandle{Handle: hierarchy, Auth: auth},
 		InPublic:      tpm2.New2B(primaryTemplate(isRSA)),
@@ -67,7 +67,7 @@ func (l *loaded) primary(hierarchy Handle, isRSA bool, auth tpm2.Session) (stora
 }
 
 // readPublic returns the public area and name of what has handle h.
-func readPublic(d *device, h Handle) (storage, error) {
+func readPublic(d *device, h tpm2.TPMHandle) (storage, error) {
 	answer, err := tpm2.ReadPublic{ObjectHandle: h}.Execute(d)
 	if err != nil {
 		return storage{}, fmt.Errorf("handle 0x%08x: %w", uint32(h), explain("TPM2_ReadPublic", err))
@@ -80,7 +80,7 @@ func readPublic(d *device, h Handle) (storage, error) {
 }
 
 // release flushes one of what was loaded.
-func (l *loaded) release(h Handle) error {
+func (l *loaded) release(h tpm2.TPMHandle) error {
 	for i, f := range l.flush {
 		if f == h {
 			if _, err := (tpm2.FlushContext{FlushHandle: h}).Execute(l); err != nil {
@@ -114,7 +114,8 @@ func (l *loaded) close() {
 // sessions need it.
 func (r *resident) readyParent(l *loaded, salted bool) (storage, tpm2.Session, error) {
 	none := tpm2.PasswordAuth(nil)
-	if f := r.file.parent; isHierarchy(f) {
+	parent := tpm2.TPMHandle(r.file.parent)
+	if isHierarchy(r.file.parent) {
 		auth := tpm2.Session(none)
 		if len(r.parentPassword.value) > 0 {
 			salt, err := l.primary(tpm2.TPMRHNull, false, none)
@@ -124,25 +125,19 @@ func (r *resident) readyParent(l *loaded, salted bool) (storage, tpm2.Session, e
 			auth = tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, salt, encryptCommand)...)
 			defer func() { _ = l.release(salt.handle) }()
 		}
-		p, err := l.primary(f, r.file.rsaParent, auth)
+		p, err := l.primary(parent, r.file.rsaParent, auth)
 		return p, none, err
 	}
 	// The name goes into the proof of a password alone.
-	p := storage{handle: r.file.parent, name: tpm2.TPM2BName{Buffer: binary.BigEndian.AppendUint32(nil, uint32(r.file.parent))}}
+	p := storage{handle: parent, name: tpm2.TPM2BName{Buffer: binary.BigEndian.AppendUint32(nil, uint32(parent))}}
 	if !salted && len(r.parentPassword.value) == 0 {
 		return p, none, nil
 	}
-	p, err := readPublic(l.device, r.file.parent)
+	p, err := readPublic(l.device, parent)
 	if err != nil || len(r.parentPassword.value) == 0 {
 		return p, none, err
 	}
 	return p, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, p, encryptCommand)...), nil
-}
-
-// isHierarchy reports whether h is one that has primary keys (TPM 2.0 Library,
-// part 2, section 7.4).
-func isHierarchy(h Handle) bool {
-	return h == tpm2.TPMRHOwner || h == tpm2.TPMRHNull || h == tpm2.TPMRHEndorsement || h == tpm2.TPMRHPlatform
 }
 
 // load brings the object into the TPM, with a session if it has a password or

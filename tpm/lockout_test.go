@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"slices"
 	"strings"
@@ -56,7 +57,7 @@ func TestWrongPassword(t *testing.T) {
 	create := CreateConfig{Device: emulator.Path, PIN: give(keyPassword)}
 	file := makeKey(t, create)
 	keep(t, emulator, 0x81010001, file)
-	create.PCRs = []PCRs{{tpm2.TPMAlgSHA256, []uint{7}}}
+	create.PCRs = []PCRs{{crypto.SHA256, []uint{7}}}
 	bound := makeKey(t, create)
 	for _, test := range []struct {
 		name string
@@ -86,7 +87,7 @@ func TestWrongPassword(t *testing.T) {
 			}
 			// Another wrong one is another try, the right one is none.
 			a.answers = []string{"wrong again"}
-			wantError(t, "Sign", trySign(k, "wrong again"), signer.ErrPINIncorrect, tpm2.TPMRCAuthFail)
+			wantError(t, "Sign", trySign(k, "wrong again"), signer.ErrPINIncorrect, Error(tpm2.TPMRCAuthFail))
 			wantTries(t, emulator, "after another wrong password", 2)
 			a.person = true
 			a.answers = []string{keyPassword}
@@ -221,7 +222,7 @@ func TestLockout(t *testing.T) {
 	}
 	err := trySign(held, "in lockout")
 	check("held", err)
-	wantError(t, "held", err, tpm2.TPMRCLockout)
+	wantError(t, "held", err, Error(tpm2.TPMRCLockout))
 	if !strings.Contains(err.Error(), (1000 * time.Second).String()) {
 		t.Errorf("held: %v does not say when a try comes back", err)
 	}
@@ -250,7 +251,7 @@ func TestNoDA(t *testing.T) {
 	a := &asker{answers: []string{"wrong", keyPassword}}
 	b := &bus{}
 	k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: a.ask}, b.dial)
-	wantError(t, "Sign", trySign(k, "wrong"), signer.ErrPINIncorrect, tpm2.TPMRCBadAuth)
+	wantError(t, "Sign", trySign(k, "wrong"), signer.ErrPINIncorrect, Error(tpm2.TPMRCBadAuth))
 	wantTries(t, emulator, "after a wrong password", 0)
 	mustSign(t, k)
 	if len(a.prompts) != 2 || a.prompts[1].LastTry {
@@ -306,7 +307,7 @@ func TestNoPassword(t *testing.T) {
 	}
 	k = mustOpen(t, Config{Handle: 0x81010001, Device: emulator.Path}, dial)
 	err = trySign(k, "none")
-	wantError(t, "handle", err, signer.ErrPINRequired, tpm2.TPMRCAuthFail)
+	wantError(t, "handle", err, signer.ErrPINRequired, Error(tpm2.TPMRCAuthFail))
 	if errors.Is(err, signer.ErrPINIncorrect) {
 		t.Errorf("%v: no password was given that could be incorrect", err)
 	}

@@ -85,14 +85,14 @@ func run[R any](m *maker, execute func(transport.TPM, ...tpm2.Session) (R, error
 	return r
 }
 
-func (m *maker) flush(h Handle) {
+func (m *maker) flush(h tpm2.TPMHandle) {
 	m.Helper()
 	run(m, tpm2.FlushContext{FlushHandle: h}.Execute)
 }
 
 // A place is an object or hierarchy with its password.
 type place struct {
-	handle   Handle
+	handle   tpm2.TPMHandle
 	name     tpm2.TPM2BName
 	password string
 }
@@ -118,14 +118,14 @@ func (m *maker) primary(hierarchy place, template tpm2.TPMTPublic, password stri
 }
 
 // persistentPrimary puts a primary key below the owner at h.
-func (m *maker) persistentPrimary(h Handle, template tpm2.TPMTPublic, password string) {
+func (m *maker) persistentPrimary(h tpm2.TPMHandle, template tpm2.TPMTPublic, password string) {
 	m.Helper()
 	p := m.primary(owner, template, password)
 	m.persist(p, h)
 	m.flush(p.handle)
 }
 
-func (m *maker) persist(o place, h Handle) {
+func (m *maker) persist(o place, h tpm2.TPMHandle) {
 	m.Helper()
 	run(m, tpm2.EvictControl{
 		Auth:             owner.auth(),
@@ -136,7 +136,7 @@ func (m *maker) persist(o place, h Handle) {
 
 // create makes a key file below parent, whose handle in the file is that of a
 // hierarchy or a persistent key.
-func (m *maker) create(parent place, inFile Handle, template tpm2.TPMTPublic, password string) tss2 {
+func (m *maker) create(parent place, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	made := run(m, tpm2.Create{
 		ParentHandle: parent.auth(),
@@ -187,7 +187,7 @@ func (m *maker) load(parent place, f tss2, password string) place {
 }
 
 // persistent makes a persistent key.
-func (m *maker) persistent(h Handle, template tpm2.TPMTPublic, password string) {
+func (m *maker) persistent(h tpm2.TPMHandle, template tpm2.TPMTPublic, password string) {
 	m.Helper()
 	srk := m.primary(owner, srkTemplate, "")
 	defer m.flush(srk.handle)
@@ -197,14 +197,14 @@ func (m *maker) persistent(h Handle, template tpm2.TPMTPublic, password string) 
 }
 
 // remove removes a persistent object.
-func (m *maker) remove(h Handle) {
+func (m *maker) remove(h tpm2.TPMHandle) {
 	m.Helper()
 	o := run(m, tpm2.ReadPublic{ObjectHandle: h}.Execute)
 	m.persist(place{handle: h, name: o.Name}, h)
 }
 
 // importable makes a key that can be moved, and a file of it for parent.
-func (m *maker) importable(parent place, inFile Handle, template tpm2.TPMTPublic, password string) tss2 {
+func (m *maker) importable(parent place, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	calculator, err := tpm2.NewPolicyCalculator(template.NameAlg)
 	if err != nil {
@@ -257,7 +257,7 @@ func (m *maker) policyDigest(hash tpm2.TPMAlgID, steps ...func(tpm2.TPMISHPolicy
 }
 
 // extend changes a PCR, of the SHA-256 bank.
-func (m *maker) extend(pcr Handle) {
+func (m *maker) extend(pcr tpm2.TPMHandle) {
 	m.Helper()
 	run(m, tpm2.PCRExtend{
 		PCRHandle: tpm2.AuthHandle{Handle: pcr, Auth: tpm2.PasswordAuth(nil)},
@@ -272,7 +272,7 @@ func (m *maker) setAuth(hierarchy place, password string) {
 }
 
 // left returns the transient objects and sessions in the TPM.
-func (m *maker) left() (all []Handle) {
+func (m *maker) left() (all []tpm2.TPMHandle) {
 	m.Helper()
 	for _, first := range []uint32{0x80000000, 0x02000000, 0x03000000} {
 		answer := run(m, tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: first, PropertyCount: 64}.Execute)

@@ -89,7 +89,7 @@ func createConfigFor(ref keystore.Ref, call keystore.Call) (cfg Config, c Create
 	case cfg.Handle == 0:
 	case c.PCRs != nil:
 		return refuse(errors.New("has pcrs and handle: only a file keeps the policy that the key needs"))
-	case c.Parent == tpm2.TPMRHNull, c.Parent == tpm2.TPMRHPlatform, cfg.Handle >= firstOfPlatform:
+	case c.Parent == NullHierarchy, c.Parent == PlatformHierarchy, cfg.Handle >= firstOfPlatform:
 		return refuse(signer.WithHint(errors.New("is not for the owner to keep in the TPM"),
 			"a persistent key is below the owner or endorsement hierarchy, with a handle up to 0x817fffff"))
 	}
@@ -123,10 +123,6 @@ func vacant(path string) error {
 	}
 	return nil
 }
-
-// firstOfPlatform is the first persistent handle that is not the owner's (TPM
-// 2.0 Library, part 3, section 28.5: TPM2_EvictControl).
-const firstOfPlatform Handle = 0x81800000
 
 func existing(path string) error {
 	return signer.WithHint(fmt.Errorf("%s: %w", path, os.ErrExist), "a key file is never overwritten: give another path, or move the file away")
@@ -173,14 +169,14 @@ func persist(ctx context.Context, cfg Config, c CreateConfig, pem []byte, dial d
 		_, err = tpm2.EvictControl{
 			Auth:             tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: owner},
 			ObjectHandle:     &tpm2.NamedHandle{Handle: l.handle, Name: l.name},
-			PersistentHandle: cfg.Handle,
+			PersistentHandle: tpm2.TPMHandle(cfg.Handle),
 		}.Execute(l)
-		if errors.Is(err, tpm2.TPMRCNVDefined) {
+		err = explain("TPM2_EvictControl", err)
+		if errors.Is(err, Error(tpm2.TPMRCNVDefined)) {
 			return signer.WithHint(fmt.Errorf("handle 0x%08x: %w", uint32(cfg.Handle), os.ErrExist),
 				"a persistent key is never overwritten: give another handle, or remove it: tpm2_evictcontrol -c "+fmt.Sprintf("0x%08x", uint32(cfg.Handle)))
 		}
-		err = explain("TPM2_EvictControl", err)
-		if r.file.parent != tpm2.TPMRHOwner && errors.Is(err, signer.ErrPINIncorrect) {
+		if r.file.parent != OwnerHierarchy && errors.Is(err, signer.ErrPINIncorrect) {
 			return signer.WithHint(fmt.Errorf("the owner hierarchy has a password, without which no key is made persistent: %w", notGiven(err)),
 				"make the key below the owner hierarchy, without parent=: parent-auth-source is then for its password")
 		}
@@ -191,7 +187,7 @@ func persist(ctx context.Context, cfg Config, c CreateConfig, pem []byte, dial d
 // ownerAuth proves the password of the owner hierarchy, if the key is below
 // that.
 func (r *resident) ownerAuth(l *loaded) (tpm2.Session, error) {
-	if r.file.parent != tpm2.TPMRHOwner || len(r.parentPassword.value) == 0 {
+	if r.file.parent != OwnerHierarchy || len(r.parentPassword.value) == 0 {
 		return tpm2.PasswordAuth(nil), nil
 	}
 	salt, err := l.primary(tpm2.TPMRHNull, false, tpm2.PasswordAuth(nil))

@@ -314,7 +314,7 @@ func TestGenerateRefuses(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	m.persistent(persistedKey, signingTemplate(keystore.P256), "")
 	m.persistentPrimary(authParent, srkTemplate, parentPassword)
-	before := run(m, tpm2.ReadPublic{ObjectHandle: persistedKey}.Execute).Name
+	before := run(m, tpm2.ReadPublic{ObjectHandle: tpm2.TPMHandle(persistedKey)}.Execute).Name
 	dir := t.TempDir()
 	path := "path=" + filepath.Join(dir, "key.pem")
 	wrong := filepath.Join(dir, "wrong")
@@ -370,7 +370,7 @@ func TestGenerateRefuses(t *testing.T) {
 			}
 		})
 	}
-	if after := run(m, tpm2.ReadPublic{ObjectHandle: persistedKey}.Execute).Name; !bytes.Equal(after.Buffer, before.Buffer) {
+	if after := run(m, tpm2.ReadPublic{ObjectHandle: tpm2.TPMHandle(persistedKey)}.Execute).Name; !bytes.Equal(after.Buffer, before.Buffer) {
 		t.Error("the persistent object is another one")
 	}
 }
@@ -405,7 +405,7 @@ func TestGenerateWithOwnerPassword(t *testing.T) {
 				t.Fatalf("%v, want %v", err, c.want)
 			}
 			if err != nil {
-				var code tpm2.TPMRC
+				var code Error
 				if !errors.As(err, &code) {
 					t.Errorf("%v hides the TPM's code", err)
 				}
@@ -517,7 +517,7 @@ var (
 // A persistent object that cannot be read hides no other.
 func TestListBesideErrors(t *testing.T) {
 	m := newMaker(t, newTPM(t))
-	for _, h := range []Handle{0x81010001, 0x81010002, 0x81010003} {
+	for _, h := range []tpm2.TPMHandle{0x81010001, 0x81010002, 0x81010003} {
 		m.persistent(h, signingTemplate(keystore.P256), "")
 	}
 	reads := 0

@@ -22,7 +22,7 @@ func (r *departed) Send(command []byte) ([]byte, error) {
 func TestPatience(t *testing.T) {
 	var r departed
 	var errs []error
-	both := func(hierarchy Handle, area tpm2.TPMTPublic) {
+	both := func(hierarchy tpm2.TPMHandle, area tpm2.TPMTPublic) {
 		_, err := tpm2.CreatePrimary{PrimaryHandle: hierarchy, InPublic: tpm2.New2B(area)}.Execute(&r)
 		_, err2 := tpm2.Create{ParentHandle: hierarchy, InPublic: tpm2.New2B(area)}.Execute(&r)
 		errs = append(errs, err, err2)
@@ -30,7 +30,7 @@ func TestPatience(t *testing.T) {
 	for _, kind := range []tpm2.TPMTPublic{primaryTemplate(true), rsaTemplate(2048), rsaTemplate(3072), primaryTemplate(false), eccTemplate(tpm2.TPMECCNistP256)} {
 		both(tpm2.TPMRHOwner, kind)
 	}
-	_, err := tpm2.ReadPublic{ObjectHandle: Handle(0x81000001)}.Execute(&r)
+	_, err := tpm2.ReadPublic{ObjectHandle: tpm2.TPMHandle(0x81000001)}.Execute(&r)
 	for _, err := range append(errs, err) {
 		if !errors.Is(err, errBus) {
 			t.Fatal(err)

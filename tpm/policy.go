@@ -65,8 +65,10 @@ func (p policy) fulfil(t transport.TPM, session tpm2.TPMHandle) error {
 		}
 		pcrs.PolicySession = session
 		_, err = pcrs.Execute(t)
-		if errors.Is(err, tpm2.TPMRCValue) { // part 3, section 23.7.3: the PCRs have other values
-			return &tpmError{"TPM2_PolicyPCR", errorKind{text: "the PCRs have other values than those it was bound to", is: signer.ErrUnavailable, hint: hintPolicy}, err}
+		var code tpm2.TPMRC
+		if errors.Is(err, tpm2.TPMRCValue) && errors.As(err, &code) { // part 3, section 23.7.3
+			text := fmt.Sprintf("TPM2_PolicyPCR: the PCRs have other values than those it was bound to (TPM_RC 0x%03x)", uint32(code))
+			return &particular{text, Error(code), signer.ErrUnavailable, hintPolicy}
 		}
 		if err != nil {
 			return explain("TPM2_PolicyPCR", err)

@@ -3,6 +3,7 @@ package tpm
 import (
 	"bufio"
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -192,7 +193,7 @@ func jobs(t *testing.T, emulator *tpmtest.TPM) map[string]job {
 	plain := makeKey(t, create)
 	create.PIN = give(keyPassword)
 	secret := makeKey(t, create)
-	create.PCRs = []PCRs{{tpm2.TPMAlgSHA256, []uint{7}}}
+	create.PCRs = []PCRs{{crypto.SHA256, []uint{7}}}
 	bound := makeKey(t, create)
 	keep(t, emulator, 0x81010001, plain)
 	keep(t, emulator, 0x81010002, secret)
@@ -341,7 +342,7 @@ func TestCreateMends(t *testing.T) {
 		defer d.close()
 		l := &loaded{device: d}
 		for { // as one that is killed before it flushes anything
-			if _, err := l.primary(tpm2.TPMRHNull, false, tpm2.PasswordAuth(nil)); errors.Is(err, tpm2.TPMRCObjectMemory) {
+			if _, err := l.primary(tpm2.TPMRHNull, false, tpm2.PasswordAuth(nil)); errors.Is(err, Error(tpm2.TPMRCObjectMemory)) {
 				return
 			} else if err != nil {
 				t.Fatal(err)

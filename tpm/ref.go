@@ -1,21 +1,16 @@
 package tpm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
-
-	"github.com/google/go-tpm/tpm2"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
-
-// A Handle is the handle of a TPM object or hierarchy (TPM 2.0 Library, part 2,
-// section 7).
-type Handle = tpm2.TPMHandle
 
 // attributes are those of a "tpm:" reference.
 var attributes = []string{"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "parent", "pcrs"}
@@ -51,7 +46,7 @@ func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]strin
 	refuse := func(err error) (Config, map[string]string, error) {
 		return Config{}, nil, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg = Config{PIN: call.PIN, Logger: call.Logger, Ref: ref}
+	cfg = Config{PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger}
 	switch ref.Scheme {
 	case "handle": // aws_signing_helper's: hexadecimal, with or without 0x
 		a = map[string]string{"handle": "0x" + strings.TrimPrefix(strings.ToLower(ref.Rest), "0x")}
@@ -101,15 +96,37 @@ func pinSource(text string, call keystore.Call) (keystore.PINFunc, error) {
 	return call.PINSource(source)
 }
 
-// parseHandle reads a number: decimal, or hexadecimal after 0x.
-func parseHandle(s string) (Handle, error) {
-	base := 10
-	digits, ok := strings.CutPrefix(strings.ToLower(s), "0x")
-	if ok {
-		base = 16
-	}
-	n, err := strconv.ParseUint(digits, base, 32)
-	return Handle(n), err
+// unnamed is the name of an object that came without one.
+var unnamed = keystore.Ref{Scheme: "tpm", Rest: "path=…"}
+
+// name is the key's name in prompts and errors.
+func (c Config) name() keystore.Ref {
+	return cmp.Or(c.Ref, c.reference(), unnamed)
 }
 
-func persistent(h Handle) bool { return h>>24 == 0x81 }
+// reference opens the key again: a persistent one by its handle, one in a file
+// by the reference that it came from, if there was one. It leaves out the
+// password, and attributes that are for making a key.
+func (c Config) reference() keystore.Ref {
+	a := make(map[string]string)
+	if c.Ref.Scheme == "tpm" {
+		if known, err := keystore.ParseAttributes(c.Ref.Rest, attributes...); err == nil {
+			a = known
+		}
+	}
+	switch {
+	case c.Handle != 0:
+		delete(a, "path")
+		a["handle"] = fmt.Sprintf("0x%08x", uint32(c.Handle))
+	case a["path"] == "": // it has no attributes
+		return c.Ref
+	}
+	a["device"] = c.Device
+	var parts []string
+	for _, name := range attributes {
+		if value := a[name]; value != "" && !slices.Contains([]string{"pin-value", "parent", "pcrs"}, name) {
+			parts = append(parts, keystore.FormatAttribute(name, value))
+		}
+	}
+	return keystore.Ref{Scheme: "tpm", Rest: strings.Join(parts, ";")}
+}

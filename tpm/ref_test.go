@@ -106,6 +106,51 @@ func TestConfigFor(t *testing.T) {
 	}
 }
 
+// A key's reference names its handle or its file, and where its passwords are,
+// but tells none.
+func TestReference(t *testing.T) {
+	const handle = 0x81010002
+	for _, c := range []struct {
+		ref    string // "": none
+		handle Handle
+		device string
+		want   string // "": none
+	}{
+		{"", 0, "", ""},
+		{"", 0, "/dev/a", ""},
+		{"", handle, "", "tpm:handle=0x81010002"},
+		{"", handle, "/dev/a;b", "tpm:handle=0x81010002;device=/dev/a%3Bb"},
+		{"handle:81010002", handle, "", "tpm:handle=0x81010002"},
+		{"key.pem", handle, "", "tpm:handle=0x81010002"}, // the caller's name for it
+		{"tpm:handle=2164326402;pin-value=s3cret", handle, "/dev/env", "tpm:handle=0x81010002;device=/dev/env"},
+		{"tpm:device=/dev/a;handle=0x81010002;pin-source=env:PIN", handle, "/dev/a", "tpm:handle=0x81010002;device=/dev/a;pin-source=env:PIN"},
+		{"key.pem", 0, "/dev/a", "key.pem"},
+		{"env:KEY", 0, "", "env:KEY"},
+		{"-", 0, "", "-"},
+		{"tpm:path=a%3Bb.pem;pin-value=s3cret", 0, "", "tpm:path=a%3Bb.pem"},
+		{"tpm:path=key.pem;parent=0x81000001;pcrs=sha256:7;parent-auth-source=env:PIN", 0, "/dev/a", "tpm:path=key.pem;device=/dev/a;parent-auth-source=env:PIN"},
+	} {
+		cfg := Config{Handle: c.handle, Device: c.device}
+		if c.ref != "" {
+			cfg.Ref = refOf(t, c.ref)
+		}
+		got := cfg.reference()
+		if got.IsZero() != (c.want == "") || got.String() != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+		want := cfg.Ref
+		switch {
+		case c.ref == "" && c.handle == 0:
+			want = unnamed
+		case c.ref == "":
+			want = got
+		}
+		if name := cfg.name(); name != want {
+			t.Errorf("%+v is called %s, want %s", c, name, want)
+		}
+	}
+}
+
 // Without an environment only the machine's own TPM is meant, and nobody is
 // asked.
 func TestConfigForOfNothing(t *testing.T) {

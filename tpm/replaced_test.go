@@ -11,7 +11,7 @@ import (
 )
 
 // remove takes a persistent object away.
-func remove(tb testing.TB, emulator *tpmtest.TPM, h Handle) {
+func remove(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle) {
 	tb.Helper()
 	d := connection(tb, emulator)
 	defer d.close()
@@ -53,13 +53,13 @@ func TestReplaced(t *testing.T) {
 			mustSign(t, k)
 			time.Sleep(time.Second) // it is let go
 
-			remove(t, emulator, h)
+			remove(t, emulator, tpm2.TPMHandle(h))
 			if err := trySign(k, "removed"); err == nil {
 				t.Error("a key signed that is gone")
 			}
 			keep(t, emulator, h, test.pems[1])
 			wantUnavailable(t, trySign(k, "replaced"))
-			remove(t, emulator, h)
+			remove(t, emulator, tpm2.TPMHandle(h))
 			keep(t, emulator, h, test.pems[0])
 			mustSign(t, k)
 			if err := k.Close(); err != nil {
@@ -98,13 +98,13 @@ func TestReplacedWhileHeld(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = d.close()
-			remove(t, emulator, h)
+			remove(t, emulator, tpm2.TPMHandle(h))
 		})
 	}
 }
 
 // replaceOn gives the handle of a persistent object to the key in a file.
-func replaceOn(t *testing.T, d *device, h Handle, pem []byte) {
+func replaceOn(t *testing.T, d *device, h tpm2.TPMHandle, pem []byte) {
 	t.Helper()
 	o, err := readPublic(d, h)
 	if err != nil {

@@ -24,8 +24,8 @@ type resident struct {
 	dial dialer
 	log  *slog.Logger
 
-	file   *keyFile // nil: persistent
-	handle Handle   // of a persistent object
+	file   *keyFile       // nil: persistent
+	handle tpm2.TPMHandle // of a persistent object
 	area   tpm2.TPMTPublic
 	name   tpm2.TPM2BName
 	policy policy
@@ -54,7 +54,7 @@ const (
 )
 
 func newResident(ctx context.Context, cfg Config, dial dialer) (*resident, error) {
-	r := &resident{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: cfg.Handle}
+	r := &resident{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: tpm2.TPMHandle(cfg.Handle)}
 	var err error
 	if cfg.Handle != 0 {
 		err = r.discover(ctx)
@@ -68,8 +68,8 @@ func newResident(ctx context.Context, cfg Config, dial dialer) (*resident, error
 	if h, err := r.area.NameAlg.Hash(); err == nil {
 		size = h.Size()
 	}
-	r.password = password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.Ref, size: size}
-	r.parentPassword = password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cfg.Ref, size: maxDigest}
+	r.password = password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.name(), size: size}
+	r.parentPassword = password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cfg.name(), size: maxDigest}
 	return r, nil
 }
 
@@ -161,10 +161,10 @@ func (r *resident) mend(d *device, err error) bool {
 	switch {
 	case d.managed:
 		return false
-	case errors.Is(err, tpm2.TPMRCInitialize):
+	case errors.Is(err, Error(tpm2.TPMRCInitialize)):
 		_, err := tpm2.Startup{StartupType: tpm2.TPMSUClear}.Execute(d)
 		return err == nil
-	case errors.Is(err, tpm2.TPMRCObjectMemory), errors.Is(err, tpm2.TPMRCSessionMemory), errors.Is(err, tpm2.TPMRCSessionHandles):
+	case errors.Is(err, Error(tpm2.TPMRCObjectMemory)), errors.Is(err, Error(tpm2.TPMRCSessionMemory)), errors.Is(err, Error(tpm2.TPMRCSessionHandles)):
 		n := evict(d)
 		r.log.Warn("the TPM was full; removed what was left in it", "objects", n)
 		return n > 0
@@ -176,7 +176,7 @@ func (r *resident) mend(d *device, err error) bool {
 // saved take no room, and are somebody's.
 func evict(d *device) int {
 	n := 0
-	for _, first := range []Handle{0x80000000, 0x02000000} {
+	for _, first := range []tpm2.TPMHandle{0x80000000, 0x02000000} {
 		found, _ := handles(d, first)
 		for _, h := range found {
 			if _, err := (tpm2.FlushContext{FlushHandle: h}).Execute(d); err == nil {
@@ -314,7 +314,7 @@ func (r *resident) forget() {
 }
 
 // handles lists those of one kind, from first on.
-func handles(d *device, first Handle) ([]Handle, error) {
+func handles(d *device, first tpm2.TPMHandle) ([]tpm2.TPMHandle, error) {
 	answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: uint32(first), PropertyCount: 256}.Execute(d)
 	if err != nil {
 		return nil, explain("TPM2_GetCapability", err)
@@ -328,7 +328,7 @@ func handles(d *device, first Handle) ([]Handle, error) {
 
 // explainLockout adds what the TPM says of its lockout to an error of it.
 func (r *resident) explainLockout(ctx context.Context, err error) error {
-	if !errors.Is(err, signer.ErrPINLocked) || !errors.Is(err, tpm2.TPMRCLockout) {
+	if !errors.Is(err, signer.ErrPINLocked) || !errors.Is(err, Error(tpm2.TPMRCLockout)) {
 		return err
 	}
 	defer r.drop()

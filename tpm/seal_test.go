@@ -3,6 +3,7 @@ package tpm
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-var pcr16 = []PCRs{{Hash: tpm2.TPMAlgSHA256, Numbers: []uint{16}}}
+var pcr16 = []PCRs{{Hash: crypto.SHA256, Numbers: []uint{16}}}
 
 // TestSeal seals and unseals under each parent, in each way.
 func TestSeal(t *testing.T) {
@@ -33,8 +34,8 @@ func TestSeal(t *testing.T) {
 		{name: "owner", secret: "s"},
 		{name: "128 bytes", secret: long},
 		{name: "password", secret: "two\nlines\x00\xff", key: keyPassword},
-		{name: "endorsement", parent: tpm2.TPMRHEndorsement, secret: long},
-		{name: "null", parent: tpm2.TPMRHNull, secret: long},
+		{name: "endorsement", parent: EndorsementHierarchy, secret: long},
+		{name: "null", parent: NullHierarchy, secret: long},
 		{name: "RSA parent", parent: rsaParent, secret: long, key: keyPassword},
 		{name: "parent with password", parent: authParent, secret: "s", above: parentPassword},
 		{name: "password, parent with password", parent: authParent, secret: "s", key: keyPassword, above: parentPassword},

@@ -10,9 +10,9 @@ import (
 )
 
 // An Error is an error code of Windows: a SECURITY_STATUS, an HRESULT or what
-// GetLastError returns. On Windows it has the number of windows.Errno. errors.Is
-// finds the errors of package signer, [errors.ErrUnsupported], [fs.ErrPermission]
-// and [context.Canceled] behind it.
+// GetLastError returns, which is the number of a windows.Errno. errors.Is compares
+// it, and finds the errors of package signer, [errors.ErrUnsupported],
+// [fs.ErrPermission] and [context.Canceled] behind it.
 type Error uint32
 
 // The codes that decide something here, or that people meet. Source: winerror.h.
@@ -114,7 +114,7 @@ const (
 	hintAccess   = "run as a user who may use the key; certlm.msc, All Tasks, Manage Private Keys gives others the right"
 	hintMissing  = "the certificate is there and its key is not: import both again, or certutil -repairstore MY SERIAL"
 	hintTPM      = "see tpm.msc; for a key in software write provider=software"
-	hintReport   = "run again with --debug; if it stays, report it with this code"
+	hintReport   = "run again with Config.Logger; if it stays, report it with this code"
 	hintService  = "start the service: sc start SCardSvr"
 	hintPIN      = "check the PIN; a card is blocked after a few wrong ones"
 	hintUnblock  = "unblock the card with the tools of its vendor"

@@ -78,19 +78,36 @@ func (f *found) describe(h certHandle, cfg Config) (c selector.Candidate) {
 
 // choose applies the Selector.
 func (f *found) choose(cfg Config) (candidate, error) {
-	candidates := make([]selector.Candidate, len(f.all))
-	for i, c := range f.all {
+	all := f.all
+	if some := f.withKeyOf(cfg); len(some) > 0 {
+		all = some
+	}
+	candidates := make([]selector.Candidate, len(all))
+	for i, c := range all {
 		candidates[i] = c.Candidate
 	}
 	i, err := cfg.Selector.Select(candidates, cfg.now())
 	if err == nil {
-		return f.all[i], nil
+		return all[i], nil
 	}
 	err = fmt.Errorf("store %s of the %s: %w", cfg.store(), cfg.location(), err)
 	if cfg.Location == "" && errors.Is(err, signer.ErrNotFound) {
 		err = signer.WithHint(err, "location=machine looks in the machine's store; in the user's "+signer.Hint(err))
 	}
 	return candidate{}, err
+}
+
+// withKeyOf returns those that cfg's Selector takes and whose key is that of one
+// of cfg's certificates.
+func (f *found) withKeyOf(cfg Config) (some []candidate) {
+	for _, c := range f.all {
+		if c.Certificate != nil && cfg.Selector.Matches(c.Certificate, cfg.now()) && slices.ContainsFunc(cfg.Certificates, func(known *x509.Certificate) bool {
+			return signer.SamePublicKey(known.PublicKey, c.Certificate.PublicKey)
+		}) {
+			some = append(some, c)
+		}
+	}
+	return some
 }
 
 // release leaves a certificate to the caller.
@@ -111,6 +128,9 @@ func (f *found) close() error {
 func (f *found) chain(c candidate, cfg Config) []*x509.Certificate {
 	certs := []*x509.Certificate{c.Certificate}
 	ders, err := f.sys.issuers(c.handle, f.store, cfg.location())
+	if err != nil {
+		cfg.logger().Debug("no issuers from Windows", "error", err)
+	}
 	whole := false
 	for _, der := range ders {
 		// The leaf may have been renewed with the same key: it stays the chosen one.

@@ -1,6 +1,7 @@
 package winstore
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -19,7 +20,8 @@ import (
 // after the other.
 type Key struct {
 	sys   system
-	ref   keystore.Ref
+	ref   keystore.Ref // opens it
+	name  keystore.Ref // in errors
 	pub   crypto.PublicKey
 	chain []*x509.Certificate
 	quiet uint32 // silent, or 0
@@ -72,7 +74,7 @@ func (f *found) open(cfg Config) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Key{sys: f.sys, ref: chosen.Ref, pub: chosen.Certificate.PublicKey, quiet: cfg.silence(), cert: chosen.handle}
+	k := &Key{sys: f.sys, ref: chosen.Ref, name: cmp.Or(cfg.Ref, chosen.Ref), pub: chosen.Certificate.PublicKey, quiet: cfg.silence(), cert: chosen.handle}
 	if k.key, err = acquire(f.sys, chosen.handle, k.quiet); err != nil {
 		return nil, fmt.Errorf("%s: %w", chosen.Ref, err)
 	}
@@ -92,12 +94,15 @@ func openByName(sys system, cfg Config) (*Key, error) {
 
 // newNamedKey owns h.
 func newNamedKey(sys system, cfg Config, h keyHandle) (_ *Key, err error) {
-	k := &Key{sys: sys, ref: cfg.ref(""), quiet: cfg.silence(), key: privateKey{h, specNCrypt, true}}
+	k := &Key{sys: sys, ref: cfg.ref(""), name: cmp.Or(cfg.Ref, cfg.ref("")), quiet: cfg.silence(), key: privateKey{h, specNCrypt, true}}
 	if k.pub, err = exportPublic(sys, h); err != nil {
 		return nil, errors.Join(fmt.Errorf("key %q: %w", cfg.Key, err), sys.freeObject(h))
 	}
 	if k.chain, err = chainOfKey(sys, cfg, k.pub); err != nil {
 		return nil, errors.Join(err, sys.freeObject(h))
+	}
+	if k.chain == nil { // a key without a certificate is a key all the same
+		k.chain, _ = signer.Chain(k.pub, cfg.Certificates)
 	}
 	return k, nil
 }
@@ -109,7 +114,7 @@ func (k *Key) Public() crypto.PublicKey { return k.pub }
 // issuers, as far as Windows knows them.
 func (k *Key) Chain() []*x509.Certificate { return k.chain }
 
-// Ref names the key so that it is found again.
+// Ref returns a reference that opens this key again.
 func (k *Key) Ref() keystore.Ref { return k.ref }
 
 // Sign implements [crypto.Signer]. The random source is not used. The first
@@ -130,7 +135,7 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 		err = verify(k.pub, m, digest, sig)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("sign with %s: %w", k.ref, err)
+		return nil, fmt.Errorf("sign with %s: %w", k.name, err)
 	}
 	k.trusted = true
 	return sig, nil

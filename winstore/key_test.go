@@ -342,7 +342,7 @@ func TestSelectorChooses(t *testing.T) {
 	}
 	for _, want := range []*x509.Certificate{old, renewed} {
 		sum := sha256.Sum256(want.Raw)
-		cfg, err := configFor(keystore.Ref{Scheme: scheme, Rest: "sha256=" + hex.EncodeToString(sum[:])})
+		cfg, err := configFor(keystore.Ref{Scheme: scheme, Rest: "sha256=" + hex.EncodeToString(sum[:])}, keystore.Call{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -350,7 +350,7 @@ func TestSelectorChooses(t *testing.T) {
 		if !k.Chain()[0].Equal(want) {
 			t.Errorf("took %s", k.Chain()[0].Subject)
 		}
-		again, err := configFor(k.Ref())
+		again, err := configFor(k.Ref(), keystore.Call{})
 		if err != nil {
 			t.Fatal(err)
 		}

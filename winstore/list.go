@@ -12,9 +12,10 @@ import (
 
 // List implements [keystore.Lister]: the certificates in the store, with the
 // key type of those that have a key. Without a location it lists both the
-// user's store and the machine's; a selector narrows it.
-func (Backend) List(ctx context.Context, ref keystore.Ref, _ keystore.Call) ([]keystore.Entry, error) {
-	cfg, err := configFor(ref)
+// user's store and the machine's, as far as they can be read; a selector
+// narrows it.
+func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}

@@ -26,8 +26,8 @@ var plans = map[keystore.KeyType]struct {
 // Generate implements [keystore.Generator]: a CNG key of the name key= in the
 // provider, by default the TPM, that cannot be exported. What the device cannot
 // make, such as P-521 in most TPMs, is [errors.ErrUnsupported].
-func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, _ keystore.Call) (keystore.Key, error) {
-	cfg, err := configFor(ref)
+func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +88,8 @@ func finish(sys system, h keyHandle, bits, silence uint32) error {
 // Install implements [keystore.Installer]: the leaf goes into the store of the
 // reference, linked with the key; the others, if they are not there, into the
 // store CA of the same location. Certificates that are there stay.
-func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, _ keystore.Call) error {
-	cfg, err := configFor(ref)
+func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, call keystore.Call) error {
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func TestGenerateAndInstall(t *testing.T) {
 				// By name, by certificate, and by what each calls itself.
 				refs := []keystore.Ref{cfg.ref(""), {Scheme: scheme, Rest: "location=" + string(cfg.location()) + ";subject=CN=client"}}
 				for i := 0; i < len(refs); i++ {
-					again, err := configFor(refs[i])
+					again, err := configFor(refs[i], keystore.Call{})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -175,7 +175,7 @@ func TestList(t *testing.T) {
 		if e.Kind != keystore.KeyEntry || !signer.SamePublicKey(e.Public, e.Certificate.PublicKey) {
 			t.Errorf("%+v", e)
 		}
-		cfg, err := configFor(e.Ref)
+		cfg, err := configFor(e.Ref, keystore.Call{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -258,7 +258,7 @@ func TestReferences(t *testing.T) {
 		"store=" + strings.Repeat("x", 2000), "store=a%00", "location=user;location=user", "x",
 	} {
 		var refErr *keystore.RefError
-		if _, err := configFor(keystore.Ref{Scheme: scheme, Rest: rest}); !errors.As(err, &refErr) {
+		if _, err := configFor(keystore.Ref{Scheme: scheme, Rest: rest}, keystore.Call{}); !errors.As(err, &refErr) {
 			t.Errorf("%.40s: error %v", rest, err)
 		}
 	}

@@ -117,7 +117,7 @@ func TestWindowsAttachedCNG(t *testing.T) {
 	for name, schemes := range map[string][]tls.SignatureScheme{"PKCS1v15": pkcs1Schemes, "PSS": pssSchemes} {
 		t.Run(name, func(t *testing.T) {
 			signertest.Run(t, func(t *testing.T) signer.Signer {
-				sys := attachedSystem{store: winstoretest.MemoryStore(t, cert, winstoretest.AttachedCNG(t, key))}
+				sys := attachedSystem{store: windows.Handle(winstoretest.MemoryStore(t, cert, winstoretest.AttachedCNG(t, key)))}
 				k, err := open(t.Context(), sys, Config{})
 				if err != nil {
 					t.Fatal(err)
@@ -130,7 +130,7 @@ func TestWindowsAttachedCNG(t *testing.T) {
 		key := signertest.Key(t, "p256")
 		cert := signertest.NewCA(t, "root").Issue(t, key, nil)
 		signertest.Run(t, func(t *testing.T) signer.Signer {
-			sys := attachedSystem{store: winstoretest.MemoryStore(t, cert, winstoretest.AttachedCNG(t, key))}
+			sys := attachedSystem{store: windows.Handle(winstoretest.MemoryStore(t, cert, winstoretest.AttachedCNG(t, key)))}
 			k, err := open(t.Context(), sys, Config{})
 			if err != nil {
 				t.Fatal(err)

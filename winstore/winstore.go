@@ -5,10 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -24,8 +26,9 @@ const (
 	Machine Location = "machine" // LocalMachine
 )
 
-// A Config names a key. Open does not modify it. It is named by its
-// certificate, through Selector, or by itself, through Key.
+// A Config names a key by its certificate, through Selector, or by itself,
+// through Key. The zero value of any other field is its default. Open does not
+// modify it. There is no PIN: Windows asks the user itself.
 type Config struct {
 	Location Location // "": User
 	Store    string   // "": "MY", which Windows calls Personal
@@ -46,8 +49,14 @@ type Config struct {
 	// A service that has no desktop would wait for ever for an answer.
 	AllowUI bool
 
-	// Now decides what is valid, for Selector.UseLatestExpiring; nil: time.Now.
-	Now func() time.Time
+	// Certificates are certificates from elsewhere, one of which may be the
+	// key's: of several keys that match, the one with its public key is taken.
+	// The chain is made of them if the store has no certificate of the key.
+	Certificates []*x509.Certificate
+
+	Ref    keystore.Ref     // the key's name in errors; zero: that of [Key.Ref]
+	Logger *slog.Logger     // nil: discard
+	Now    func() time.Time // nil: time.Now; for Selector.UseLatestExpiring
 }
 
 const scheme = "winstore"
@@ -65,8 +74,8 @@ func (Backend) Name() string { return scheme }
 func (Backend) Schemes() []string { return []string{scheme} }
 
 // Open implements [keystore.Backend].
-func (Backend) Open(ctx context.Context, ref keystore.Ref, _ keystore.Call) (signer.Signer, error) {
-	cfg, err := configFor(ref)
+func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +88,8 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, _ keystore.Call) (sig
 
 // Certificates implements [keystore.CertificateReader]: the certificate that
 // the reference names and those of its issuers. The certificate needs no key.
-func (Backend) Certificates(ctx context.Context, ref keystore.Ref, _ keystore.Call) ([]*x509.Certificate, error) {
-	cfg, err := configFor(ref)
+func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]*x509.Certificate, error) {
+	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -101,11 +110,12 @@ func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref,
 }
 
 // configFor turns a reference into a Config.
-func configFor(ref keystore.Ref) (Config, error) {
+func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	cfg, err := parseConfig(ref.Rest)
 	if err != nil {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
+	cfg.Certificates, cfg.Ref, cfg.Logger = call.Certificates, ref, call.Logger
 	return cfg, nil
 }
 
@@ -193,6 +203,8 @@ func (c Config) silence() uint32 {
 	}
 	return silent
 }
+
+func (c Config) logger() *slog.Logger { return logging.OrDiscard(c.Logger) }
 
 func (c Config) now() time.Time {
 	if c.Now == nil {

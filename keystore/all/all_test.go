@@ -105,13 +105,48 @@ func TestContract(t *testing.T) {
 			if files := untold(store, ref); len(files) != 0 {
 				t.Errorf("%s names %q, which its backend does not tell: see keystore.Dependent", ref, files)
 			}
-			signertest.Run(t, func(t *testing.T) signer.Signer {
+			open := func(t *testing.T, ref keystore.Ref) signer.Signer {
 				s, err := store.Open(t.Context(), ref, keystore.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
 				return s
+			}
+			signertest.Run(t, func(t *testing.T) signer.Signer { return open(t, ref) })
+			t.Run("Ref", func(t *testing.T) {
+				checkRef(t, b, open(t, ref), func(ref keystore.Ref) signer.Signer { return open(t, ref) })
 			})
 		})
+	}
+}
+
+// checkRef closes s. Keys of devices have a reference that opens them again, as
+// it is and parsed from its text. Those of files are plain Signers: the caller
+// who opened a file knows its name.
+func checkRef(t *testing.T, b keystore.Backend, s signer.Signer, open func(keystore.Ref) signer.Signer) {
+	t.Helper()
+	pub := s.Public()
+	named, ok := s.(interface{ Ref() keystore.Ref })
+	if !ok {
+		if b.Name() != "file" {
+			t.Errorf("a key of %s has no Ref", b.Name())
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	ref := named.Ref()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, ref := range []keystore.Ref{ref, refOf(t, ref.String())} {
+		again := open(ref)
+		if got := again.(interface{ Ref() keystore.Ref }).Ref(); !signer.SamePublicKey(again.Public(), pub) || got != ref {
+			t.Errorf("%s opens %s", ref, got)
+		}
+		if err := again.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/google/go-tpm/tpm2"
-
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pkcs11"
 	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
@@ -55,7 +53,7 @@ func TestSealedPIN(t *testing.T) {
 	}
 	const password = "seal-9753"
 	plain := sealed("plain;100%.pem", tpm.CreateConfig{})
-	bound := sealed("bound.pem", tpm.CreateConfig{PCRs: []tpm.PCRs{{Hash: tpm2.TPMAlgSHA256, Numbers: []uint{16}}}})
+	bound := sealed("bound.pem", tpm.CreateConfig{PCRs: []tpm.PCRs{{Hash: crypto.SHA256, Numbers: []uint{16}}}})
 	guarded := sealed("guarded.pem", tpm.CreateConfig{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(password), nil }})
 	passwordFile := write("password", []byte(password), nil)
 	own, err := tpm.Create(t.Context(), tpm.CreateConfig{Device: emulator.Path, PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pkcs11test.PIN), nil }}, keystore.P256)

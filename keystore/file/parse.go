@@ -122,7 +122,7 @@ func (c *contents) identity(ctx context.Context, pw passwordFunc) (crypto.Signer
 	}
 	switch len(c.keys) {
 	case 0:
-		return nil, nil, signer.WithHint(errNoKey, "give the private key's file with --private-key")
+		return nil, nil, signer.WithHint(errNoKey, "give the private key's file with Identity.Key")
 	case 1:
 	default:
 		return nil, nil, signer.WithHint(&fileError{fmt.Sprintf("holds %d private keys", len(c.keys)), signer.ErrAmbiguous},

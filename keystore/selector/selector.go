@@ -156,7 +156,7 @@ func (s Selector) ambiguous(candidates []Candidate, matches []int) error {
 	}
 	return signer.WithHint(
 		fmt.Errorf("%w: %d certificates match %s", signer.ErrAmbiguous, len(matches), s.describe()),
-		"add newest=yes (--use-latest-expiring-certificate) or name one of: "+list(listed))
+		"add newest=yes (Selector.UseLatestExpiring) or name one of: "+list(listed))
 }
 
 func (s Selector) notFound(candidates []Candidate, reasons []string) error {

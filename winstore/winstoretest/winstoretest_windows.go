@@ -396,8 +396,8 @@ func remove(tb testing.TB, store string, machine bool, cert *x509.Certificate) {
 }
 
 // MemoryStore makes a store in memory with one certificate, whose key is a CNG
-// handle. The caller closes it.
-func MemoryStore(tb testing.TB, cert *x509.Certificate, key uintptr) windows.Handle {
+// handle, and returns its HCERTSTORE. The caller closes it.
+func MemoryStore(tb testing.TB, cert *x509.Certificate, key uintptr) uintptr {
 	tb.Helper()
 	h, err := windows.CertOpenStore(windows.CERT_STORE_PROV_MEMORY, 0, 0, windows.CERT_STORE_CREATE_NEW_FLAG, 0)
 	if err != nil {
@@ -412,5 +412,5 @@ func MemoryStore(tb testing.TB, cert *x509.Certificate, key uintptr) windows.Han
 	}{key: key, spec: 0xffffffff} // CERT_NCRYPT_KEY_SPEC
 	context.size = uint32(unsafe.Sizeof(*context))
 	setProperty(tb, c, 5, unsafe.Pointer(context)) // CERT_KEY_CONTEXT_PROP_ID
-	return h
+	return uintptr(h)
 }

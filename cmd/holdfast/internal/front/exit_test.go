@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -54,6 +56,26 @@ func TestExplain(t *testing.T) {
 		}
 		if _, hint := Explain(signer.WithHint(c.err, "its own")); hint != "its own" {
 			t.Errorf("%v: hint %q instead of its own", c.err, hint)
+		}
+	}
+}
+
+// Hints of libraries name fields of Go types, those of the command its flags.
+func TestHintsNameFlags(t *testing.T) {
+	const own, want = "it is Config.Region, or let Options.PIN ask for TransportConfig.NoProxy", "it is --region, or --pin-source prompt for --with-proxy=false"
+	if _, hint := Explain(signer.WithHint(errors.New("x"), own)); hint != want {
+		t.Errorf("hint %q, want %q", hint, want)
+	}
+	for _, handler := range []func(io.Writer) slog.Handler{
+		func(w io.Writer) slog.Handler { return &LogHandler{W: w} },
+		func(w io.Writer) slog.Handler {
+			return slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: HintAttr})
+		},
+	} {
+		var b strings.Builder
+		slog.New(handler(&b)).Warn("Config.Region", "other", "Config.Region", "hint", own)
+		if text := b.String(); !strings.Contains(text, want) || strings.Count(text, "Config.Region") != 2 {
+			t.Errorf("log %q", text)
 		}
 	}
 }

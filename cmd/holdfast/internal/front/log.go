@@ -28,6 +28,7 @@ func (h *LogHandler) Handle(_ context.Context, r slog.Record) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "holdfast: %s: %s", level, r.Message)
 	write := func(a slog.Attr) bool {
+		a = HintAttr(nil, a)
 		fmt.Fprintf(&b, " %s=%v", a.Key, a.Value.Resolve())
 		return true
 	}

@@ -3,6 +3,7 @@ package keys_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"os"
@@ -15,8 +16,6 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
-
-	"github.com/google/go-tpm/tpm2"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
@@ -61,7 +60,7 @@ func TestTPM(t *testing.T) {
 	generate("path="+filepath.Join(dir, "guarded"), password)
 	generate("handle=0x81010002", password)
 	generate("handle=0x81010003", "")
-	pcrs := []tpm.PCRs{{Hash: tpm2.TPMAlgSHA256, Numbers: []uint{16}}}
+	pcrs := []tpm.PCRs{{Hash: crypto.SHA256, Numbers: []uint{16}}}
 	sealed, err := tpm.Seal(t.Context(), tpm.CreateConfig{Device: emulator.Path, PCRs: pcrs}, []byte(password))
 	write("sealed", sealed, err)
 	tokenPIN, err := tpm.Seal(t.Context(), tpm.CreateConfig{Device: emulator.Path, PCRs: pcrs}, []byte(pkcs11test.PIN))

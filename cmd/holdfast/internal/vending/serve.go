@@ -93,7 +93,7 @@ func (f *serveFlags) check() error {
 
 // newLog returns a log for programs and for people who read what programs wrote.
 func newLog(w io.Writer, format string, debug bool) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: slog.LevelInfo}
+	opts := &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: front.HintAttr}
 	if debug {
 		opts.Level = slog.LevelDebug
 	}

@@ -1,0 +1,53 @@
+package front
+
+import (
+	"log/slog"
+	"strings"
+)
+
+// Fields is the one table from fields of Go types, by which the hints of
+// libraries name a setting, to the flags of the command line. A phrase comes
+// before the names in it.
+var Fields = [][2]string{
+	{"let Options.PIN ask", "--pin-source prompt"},
+	{"Identity.Certificate FILE, Identity.Key", "--certificate FILE --private-key"},
+
+	{"Identity.Certificate", "--certificate"},
+	{"Identity.Intermediates", "--intermediates"},
+	{"Identity.Key", "--private-key"},
+	{"Options.PIN", "--pin-source"},
+	{"Selector.UseLatestExpiring", "--use-latest-expiring-certificate"},
+
+	{"Config.Certificates", "--certificate FILE"},
+	{"Config.Logger", "--debug"},
+	{"Config.Module", "--pkcs11-lib"},
+	{"Config.PIN", "--pin-source file:PATH"},
+
+	{"Config.DualStack", "--dual-stack (AWS_USE_DUALSTACK_ENDPOINT)"},
+	{"Config.Duration", "--session-duration"},
+	{"Config.Endpoint", "--endpoint"},
+	{"Config.FIPS", "--fips (AWS_USE_FIPS_ENDPOINT)"},
+	{"Config.Insecure", "--no-verify-ssl"},
+	{"Config.Region", "--region"},
+	{"Config.SessionName", "--role-session-name"},
+	{"Config.Timeout", "--timeout"},
+	{"TransportConfig.CABundle", "--ca-bundle or AWS_CA_BUNDLE"},
+	{"TransportConfig.NoProxy", "--with-proxy=false"},
+}
+
+var flagsForFields = func() *strings.Replacer {
+	var pairs []string
+	for _, f := range Fields {
+		pairs = append(pairs, f[0], f[1])
+	}
+	return strings.NewReplacer(pairs...)
+}()
+
+// HintAttr makes the hints in a log name flags, as those of errors do. It is for
+// [slog.HandlerOptions.ReplaceAttr].
+func HintAttr(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == "hint" {
+		return slog.String(a.Key, flagsForFields.Replace(a.Value.String()))
+	}
+	return a
+}
