@@ -1,12 +1,14 @@
-# The targets that people use; each works in a fresh clone.
+# The targets that people use; each works in a fresh clone. From an archive of the
+# sources, where there is no Git repository, build and static take
+# HOLDFAST_VERSION=v0.1.0 as what "holdfast version" says.
 
 GO ?= go
 FUZZTIME ?= 60s
 
-.PHONY: build demo test test-wine check static fuzz bench bench-serve mutate-keychain chaos
+.PHONY: build demo test test-wine check vulncheck static fuzz bench bench-serve mutate-keychain chaos
 
 build: ## builds ./bin/holdfast, with PKCS#11 if there is a C compiler
-	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
+	$(GO) build -trimpath -tags netgo,osusergo $(if $(HOLDFAST_VERSION),-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$(HOLDFAST_VERSION)) -o bin/ ./cmd/holdfast
 
 demo: ## shows the main job on this machine, without AWS or hardware
 	@echo "building, which takes about a minute the first time" >&2
@@ -22,6 +24,9 @@ test-wine: ## runs the tests of what differs on Windows under Wine
 
 check: ## checks the sources without running them
 	@script/check
+
+vulncheck: ## asks which known vulnerabilities reach this code
+	@$$(cd tools && $(GO) tool -n govulncheck) ./...
 
 static: ## builds static binaries for every platform
 	@script/build-all
