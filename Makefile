@@ -1,12 +1,14 @@
-# Each target works in a fresh clone.
+# Each target works in a fresh clone. In a source archive without a Git
+# repository, set HOLDFAST_VERSION, for example to v0.1.0: build and static put it
+# into the binary, and "holdfast version" prints it.
 
 GO ?= go
 FUZZTIME ?= 60s
 
-.PHONY: build demo test test-wine check static fuzz bench bench-serve mutate-keychain chaos
+.PHONY: build demo test test-wine check vulncheck static fuzz bench bench-serve mutate-keychain chaos
 
 build: ## builds bin/holdfast, with PKCS #11 if a C compiler is installed
-	$(GO) build -trimpath -tags netgo,osusergo -o bin/ ./cmd/holdfast
+	$(GO) build -trimpath -tags netgo,osusergo $(if $(HOLDFAST_VERSION),-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$(HOLDFAST_VERSION)) -o bin/ ./cmd/holdfast
 
 demo: ## demonstrates Holdfast on this machine, without AWS or hardware
 	@echo "building; the first time, this takes about a minute" >&2
@@ -24,6 +26,9 @@ test-wine: ## runs the Windows tests under Wine
 
 check: ## runs the static checks
 	@script/check
+
+vulncheck: ## lists the known vulnerabilities that affect this code
+	@$$(cd tools && $(GO) tool -n govulncheck) ./...
 
 static: ## builds a static binary for each platform
 	@script/build-all

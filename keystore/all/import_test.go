@@ -74,9 +74,10 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
 	"cmd/holdfast/internal/local":    {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},
-	"cmd/holdfast/internal/interop":  {}, // tests alone, as are the next two
+	"cmd/holdfast/internal/interop":  {}, // tests alone, as are the next three
 	"cmd/holdfast/internal/badinput": {},
 	"cmd/holdfast/internal/bench":    {},
+	"cmd/holdfast/internal/pages":    {},
 	"cmd/holdfast/internal/ptytest":  {},
 	"cmd/holdfast/internal/clitest":  {"cmd/holdfast/cli", "keystore/all", "keystore", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
 }

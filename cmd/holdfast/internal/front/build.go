@@ -1,10 +1,16 @@
 package front
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 )
+
+// version names the release where the toolchain cannot: it is built from an
+// archive of the sources, without their repository. The Makefile and
+// script/build-all set it from HOLDFAST_VERSION.
+var version string
 
 // A Build is what a binary knows of itself, from the Go toolchain.
 type Build struct {
@@ -21,11 +27,9 @@ func ReadBuild() Build {
 	b := Build{Version: "(devel)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return b
+		info = new(debug.BuildInfo)
 	}
-	if info.Main.Version != "" {
-		b.Version = info.Main.Version
-	}
+	b.Version = cmp.Or(version, info.Main.Version, b.Version)
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":

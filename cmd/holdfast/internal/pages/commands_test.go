@@ -1,0 +1,222 @@
+//go:build linux
+
+package pages
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// walks are the pages, or sections of them, whose sh blocks run: in their order,
+// as one script, in a folder with the files of the quick start.
+//
+// What would go to AWS goes to an emulator: holdfast and aws are scripts that add
+// its URL. It knows the ARNs in $TRUST_ANCHOR_ARN, $PROFILE_ARN and $ROLE_ARN.
+// Ports are replaced by free ones. A block that begins with #! is a file, which
+// its next line names.
+var walks = []struct {
+	page, section string
+	readOnly      bool // the root file system, if the test may
+	needs         map[string]string
+}{
+	{"ci.md", "", false, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "softhsm": "softhsm2-util"}},
+	{"containers.md", "", true, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl"}},
+	{"pkcs11.md", "From nothing to credentials", false, map[string]string{"softhsm": "softhsm2-util", "opensc": "pkcs11-tool", "openssl-pkcs11": "/usr/lib/*/engines-3/pkcs11.so"}},
+}
+
+// require ends the test if a program, or a file of a pattern, is not there.
+func require(t *testing.T, name, program string) {
+	t.Helper()
+	if !strings.Contains(program, "*") {
+		signertest.Require(t, name, program)
+	} else if found, _ := filepath.Glob(program); len(found) == 0 {
+		signertest.Skip(t, name, fmt.Errorf("no %s", program))
+	}
+}
+
+func TestCommands(t *testing.T) {
+	for _, w := range walks {
+		t.Run(w.page, func(t *testing.T) {
+			t.Parallel()
+			signertest.Require(t, "openssl", "openssl")
+			for _, name := range slices.Sorted(maps.Keys(w.needs)) {
+				require(t, name, w.needs[name])
+			}
+			r := newReader(t)
+			r.run(script(t, "quickstart.md", "A CA and a certificate"))
+			r.dir = filepath.Join(r.dir, "holdfast-try")
+			url, _, stop, err := clitest.RunEmulator(r.dir, "--trust-anchor", "ca.pem")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(stop)
+			r.sendTo(url)
+			r.readOnly = w.readOnly
+			r.run(script(t, w.page, w.section))
+		})
+	}
+}
+
+var (
+	block = regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
+	file  = regexp.MustCompile(`^#!.*\n# (\S+)`)
+)
+
+// script returns the sh blocks of a page, or of a section of it.
+func script(t *testing.T, page, section string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, "docs", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	if section != "" {
+		_, after, ok := strings.Cut(text, "\n## "+section+"\n")
+		if !ok {
+			t.Fatalf("%s has no section %q", page, section)
+		}
+		text, _, _ = strings.Cut(after, "\n## ")
+	}
+	var b strings.Builder
+	for _, m := range block.FindAllStringSubmatch(text, -1) {
+		kind, code := m[1], m[2]
+		switch name := file.FindStringSubmatch(code); {
+		case kind == "console" || kind == "":
+			t.Errorf("%s: no test runs this block:\n%s", page, code)
+		case kind != "sh":
+		case name != nil:
+			fmt.Fprintf(&b, "mkdir -p $(dirname %s)\ncat >%[1]s <<'END OF FILE'\n%sEND OF FILE\n", name[1], code)
+		default:
+			b.WriteString(code)
+		}
+	}
+	if b.Len() == 0 {
+		t.Fatalf("%s, section %q: nothing to run", page, section)
+	}
+	return b.String()
+}
+
+// A reader does what a page says, as an ordinary user.
+type reader struct {
+	testing.TB
+	bin, dir string
+	readOnly bool
+	ports    *strings.Replacer
+}
+
+const nobody = 65534
+
+func newReader(t *testing.T) *reader {
+	t.Helper()
+	base, err := os.MkdirTemp("", "holdfast-pages-") // t.TempDir is not for other users
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(base) })
+	port := func() string { return strconv.Itoa(clitest.FreePort(t)) }
+	r := &reader{TB: t, bin: filepath.Join(base, "bin"), dir: filepath.Join(base, "work"),
+		ports: strings.NewReplacer("9911", port(), "9912", port())}
+	for _, dir := range []string{base, r.bin, r.dir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(r.dir, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+// sendTo puts holdfast and aws into PATH, which ask an emulator.
+func (r *reader) sendTo(url string) {
+	r.Helper()
+	program, err := exec.LookPath("holdfast")
+	if err != nil {
+		r.Fatal(err)
+	}
+	data, err := os.ReadFile(program)
+	if err != nil {
+		r.Fatal(err)
+	}
+	real := filepath.Join(r.bin, "real", "holdfast")
+	if err := os.Mkdir(filepath.Dir(real), 0o755); err != nil {
+		r.Fatal(err)
+	}
+	adding := func(program, flag, commands string) []byte {
+		return fmt.Appendf(nil, `#!/bin/sh
+case " $* " in *" %[2]s "*) exec %[1]s "$@" ;; esac
+case $1 in %[3]s) command=$1 && shift && exec %[1]s $command %[2]s %[4]s "$@" ;; esac
+exec %[1]s "$@"
+`, program, flag, commands, url)
+	}
+	for path, data := range map[string][]byte{
+		real:                             data,
+		filepath.Join(r.bin, "holdfast"): adding(real, "--endpoint", "credential-process|exec|serve|update"),
+		filepath.Join(r.bin, "aws"):      adding("/usr/bin/aws", "--endpoint-url", "sts"),
+	} {
+		if err := os.WriteFile(path, data, 0o755); err != nil {
+			r.Fatal(err)
+		}
+	}
+}
+
+// run runs a script to its end. What it leaves behind in the background ends
+// with it.
+func (r *reader) run(script string) {
+	r.Helper()
+	args := []string{"sh", "-eu", "-c", r.ports.Replace(script)}
+	home := r.dir
+	if os.Geteuid() == 0 {
+		args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"}, args...)
+		if r.readOnly {
+			args = append([]string{"unshare", "--mount", "--propagation=private", "--", "sh", "-euc",
+				`mount --bind . . && mount -o remount,bind,ro / && cd "$PWD" && exec "$@"`, "sh"}, args...)
+		}
+	}
+	if r.readOnly {
+		home = "/"
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = r.dir
+	cmd.Env = []string{
+		"PATH=" + r.bin + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + home, "GORACE=" + clitest.QuickExit,
+		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+		"TRUST_ANCHOR_ARN=arn:aws:rolesanywhere:us-east-1:111122223333:trust-anchor/00000000-0000-0000-0000-000000000001",
+		"PROFILE_ARN=arn:aws:rolesanywhere:us-east-1:111122223333:profile/00000000-0000-0000-0000-000000000001",
+		"ROLE_ARN=arn:aws:iam::111122223333:role/demo",
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = time.Second
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	err := cmd.Run()
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what is still in the background
+	}
+	if err != nil {
+		r.Fatalf("%v\n%s\nof the script:\n%s", err, out.String(), script)
+	}
+}
