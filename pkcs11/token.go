@@ -1,6 +1,7 @@
 package pkcs11
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -68,7 +69,7 @@ func oneToken(mod module, u URI) (token, error) {
 		}
 		if len(all) == 0 {
 			return token{}, signer.WithHint(fmt.Errorf("no token is present: %w", signer.ErrUnavailable),
-				"insert the card or start the HSM; with several modules name the right one by module-path")
+				cmp.Or(softHSMHint(), "insert the card or start the HSM; with several modules name the right one by module-path"))
 		}
 		return token{}, signer.WithHint(fmt.Errorf("no such token is present: %w", signer.ErrUnavailable),
 			"present are: "+listTokens(all, u))
