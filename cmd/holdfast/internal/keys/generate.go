@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -27,11 +28,11 @@ func Generate(a front.App) *cobra.Command {
 		Use:   "generate",
 		Short: "Make a key in a token or a TPM",
 		Long: `Makes a key pair whose private half never leaves the device, and prints the
-public key in PEM. What exists is never overwritten.
+public key in PEM. It never overwrites a key.
 
-A new key of a TPM is kept in a file, or with handle= in the TPM itself. It has
-a password if --pin-source names one; with --pin-source prompt it is asked for.
-For a token --pin-source is the token's PIN.`,
+A new TPM key is kept in a file, or with handle= in the TPM itself. It has a
+password if --pin-source names one; --pin-source prompt asks for it. For a token
+--pin-source is the token's PIN.`,
 		Example: `  holdfast generate --private-key tpm:path=app.pem
   holdfast generate --private-key 'tpm:path=app.pem;pcrs=sha256:7'
   holdfast generate --private-key tpm:handle=0x81010002 --key-type rsa2048
@@ -43,8 +44,9 @@ For a token --pin-source is the token's PIN.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return generate(cmd.Context(), a, device, reference, kind) },
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&reference, "private-key", "", "the new key, as a `reference`: tpm:path=FILE, tpm:handle=HANDLE or pkcs11:token=…;object=…")
-	fs.StringVar(&kind, "key-type", string(keystore.P256), "`type`: "+strings.Join(keyTypes(), ", "))
+	fs.StringVar(&reference, "private-key", "", "`reference` of the new key: tpm:path=FILE, tpm:handle=HANDLE or pkcs11:token=…;object=…")
+	fs.StringVar(&kind, "key-type", string(keystore.P256), "`type` of the new key: "+strings.Join(keyTypes(), ", "))
+	front.MarkValues(fs.Lookup("key-type"), keyTypes()...)
 	device.Add(fs)
 	return cmd
 }
@@ -88,5 +90,10 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	if err == nil {
 		_, err = a.Stdout.Write(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 	}
-	return errors.Join(err, key.Close())
+	if err := errors.Join(err, key.Close()); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.Stderr, "next: have a CA issue a certificate for the key (docs/tpm.md and docs/pkcs11.md show how), then give --certificate cert.pem --private-key %s\n",
+		front.OneLine(front.ShellQuote(ref.String())))
+	return err
 }

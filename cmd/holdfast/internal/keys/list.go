@@ -24,10 +24,12 @@ func List(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List keys and certificates, as references to paste",
-		Long: `Lists tokens, keys and certificates. Without --in it asks every kind of store
-that can be listed. Keys that a token hides without its PIN are shown if
---pin-source tells the PIN.`,
+		Long: `Lists tokens, keys and certificates, each with a reference for --private-key or
+--certificate. Without --in it lists the stores of this machine: PKCS#11 tokens,
+the TPM, and the certificate stores of Windows or the macOS Keychain. Some
+tokens show their keys only if --pin-source gives the PIN.`,
 		Example: `  holdfast list
+  holdfast list --in cert.pem
   holdfast list --in pkcs11:token=prod --pin-source prompt
   holdfast list --in tpm: --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -35,9 +37,10 @@ that can be listed. Keys that a token hides without its PIN are shown if
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&below, "in", "", "what to list, as a `reference`: pkcs11:token=prod, tpm: (default: everything)")
+	fs.StringVar(&below, "in", "", "what to list, a `reference` such as pkcs11:token=prod, tpm: or a file (default: all stores of this machine)")
 	fs.BoolVar(&asJSON, "json", false, "print a JSON array")
 	device.Add(fs)
+	fs.Lookup("pin-source").Usage = "`where` the PIN or password is: file:PATH, env:NAME, tpm:path=PATH or prompt (default: none; nobody is asked)"
 	return cmd
 }
 
@@ -79,6 +82,9 @@ func listAll(ctx context.Context, a front.App, refs []keystore.Ref, opts keystor
 	var failed []error
 	for _, ref := range refs {
 		entries, err := a.Store.List(ctx, ref, opts)
+		if len(refs) > 1 && flags.IsOfOtherSystem(err) {
+			continue
+		}
 		if err != nil {
 			failed = append(failed, err)
 		}
