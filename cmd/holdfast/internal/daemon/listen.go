@@ -85,8 +85,8 @@ func (d *daemon) takeSockets() error {
 
 // What other machines get at an address that they reach.
 const (
-	exposesCredentials = "whoever reaches it gets credentials, unencrypted: the instance metadata service asks for no secret"
-	exposesStatus      = "whoever reaches it reads the names of roles and the state of their credentials"
+	exposesCredentials = "other machines could get credentials there, unencrypted: the instance metadata service asks for no secret"
+	exposesStatus      = "other machines could read there the names of roles and the state of their credentials"
 )
 
 // listen adds a listener to those of to. exposed says what others find there.

@@ -112,7 +112,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	l, err := loopback.Listen(cmd.Context(), f.listen, f.allowRemote)
 	if errors.Is(err, loopback.ErrNotLoopback) {
 		return signer.WithHint(front.Usagef("--listen: %w", err),
-			"whoever reaches the emulator can send it requests, unencrypted; for this machine alone use 127.0.0.1; --allow-remote lets others in")
+			"other machines could send it requests, unencrypted; for this machine alone use 127.0.0.1; --allow-remote lets others in")
 	}
 	if err != nil {
 		return err

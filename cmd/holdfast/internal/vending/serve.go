@@ -120,8 +120,11 @@ func listenAddress(listen string, port int, portGiven bool) (string, error) {
 	}
 	host, own, err := net.SplitHostPort(listen)
 	if err != nil { // as an address alone is
-		host, own = strings.Trim(listen, "[]"), strconv.Itoa(port)
-		if strings.Contains(host, ":") && net.ParseIP(host) == nil {
+		host, own = listen, strconv.Itoa(port)
+		if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+			host = host[1 : len(host)-1]
+		}
+		if strings.ContainsAny(host, ":[]") && net.ParseIP(host) == nil {
 			return "", signer.WithHint(front.Usagef("--listen: %w", err), listenForms)
 		}
 	} else if portGiven {

@@ -31,6 +31,8 @@ func TestListenAddress(t *testing.T) {
 		{"127.0.0.1:x", daemon.DefaultPort, false, ""},
 		{"127.0.0.1:65536", daemon.DefaultPort, false, ""},
 		{"127.0.0.1:-1", daemon.DefaultPort, false, ""},
+		{"[::1", daemon.DefaultPort, false, ""},
+		{"[]", daemon.DefaultPort, false, ""},
 		{"1:2:3", daemon.DefaultPort, false, ""},
 		{"/run/holdfast.sock", daemon.DefaultPort, false, ""},
 		{"unix:/run/holdfast.sock", daemon.DefaultPort, false, ""},
