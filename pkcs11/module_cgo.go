@@ -3,9 +3,12 @@
 package pkcs11
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
+	"strings"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -37,8 +40,12 @@ func load(path string) (module, error) {
 		return library{ctx, false}, nil
 	}
 	ctx.Destroy()
+	hint := ""
+	if strings.Contains(filepath.Base(path), "softhsm") {
+		hint = softHSMHint()
+	}
 	return nil, signer.WithHint(fmt.Errorf("module %s: initialize: %w: %w", path, signer.ErrUnavailable, err),
-		"the module does not start; check its configuration and that its device or server is there")
+		cmp.Or(hint, "the module does not start; check its configuration and that its device or server is there"))
 }
 
 type library struct {

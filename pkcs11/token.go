@@ -94,8 +94,11 @@ func oneToken(mod module, u URI) (token, error) {
 			return token{}, err
 		}
 		if len(all) == 0 {
-			return token{}, signer.WithHint(fmt.Errorf("no token is present: %w", signer.ErrUnavailable),
-				"insert the card or start the HSM; with several modules name the right one by module-path")
+			hint := "insert the card or start the HSM; with several modules name the right one by module-path"
+			if soft := softHSMHint(); soft != "" {
+				hint += ". " + soft
+			}
+			return token{}, signer.WithHint(fmt.Errorf("no token is present: %w", signer.ErrUnavailable), hint)
 		}
 		return token{}, signer.WithHint(fmt.Errorf("no such token is present: %w", signer.ErrUnavailable),
 			"present are: "+listTokens(all, u))

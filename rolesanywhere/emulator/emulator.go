@@ -47,7 +47,7 @@ type Config struct {
 
 	Now    func() time.Time `toml:"-"` // safe for concurrent use; nil: time.Now
 	Events io.Writer        `toml:"-"` // JSON lines in CloudTrail's form, one Write each, never two at once; nil: none
-	Logger *slog.Logger     `toml:"-"` // why requests were refused; nil: discard
+	Logger *slog.Logger     `toml:"-"` // one record for each request, with the reason if it was refused, at level Info; nil: discard
 }
 
 // A TrustAnchor is one or two CA certificates and their revocation lists. A

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"reflect"
 	"strings"
@@ -120,5 +121,40 @@ func TestEvents(t *testing.T) {
 	}
 	if refused.status != http.StatusNotFound {
 		t.Errorf("status is %d", refused.status)
+	}
+}
+
+// Each request is one record of the log, without its query and without secrets.
+func TestLog(t *testing.T) {
+	var log bytes.Buffer
+	w := newWorld(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	issued := issuedCredentials(w.do(t, call{}).session(t))
+	w.do(t, call{body: body("roleArn", testRole+"2")})
+	if _, err := GetCallerIdentity(t.Context(), nil, w.url, issued, testNow); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Get(w.url + "/nosuch?X-Amz-Signature=signature-in-a-query")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	w.stop()
+	if n := strings.Count(log.String(), "\n"); n != 4 {
+		t.Errorf("%d lines:\n%s", n, &log)
+	}
+	for _, want := range []string{
+		"msg=answered method=POST path=/sessions status=201\n",
+		"msg=refused method=POST path=/sessions status=404 reason=\"ResourceNotFoundException: ",
+		"msg=answered method=POST path=/ status=200\n",
+		"msg=refused method=GET path=/nosuch status=404 reason=\"UnknownOperationException: ",
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no line has %s:\n%s", want, &log)
+		}
+	}
+	for _, secret := range []string{issued.SecretAccessKey, issued.SessionToken, "signature-in-a-query"} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log has %s", secret)
+		}
 	}
 }

@@ -23,7 +23,9 @@ const (
 // ServeHTTP implements [http.Handler]. With Faults.Hang it ends by panicking
 // with [http.ErrAbortHandler], as does a request that ends during
 // Faults.Latency, so that no answer is sent.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w := &recorder{ResponseWriter: rw}
+	defer s.log(r, w) // also if there is no answer
 	id := newUUID()
 	w.Header().Set("X-Amzn-Requestid", id)
 	switch {
@@ -36,10 +38,37 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) serveCreateSession(w http.ResponseWriter, r *http.Request, id string) {
+// A recorder remembers what was answered, for the log.
+type recorder struct {
+	http.ResponseWriter
+	status  int      // 0: nothing yet
+	refused *refusal // nil: it was not
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (rec *recorder) WriteHeader(status int) {
+	rec.status = status
+	rec.ResponseWriter.WriteHeader(status)
+}
+
+// log tells of one request. The query is left out: that of a request to STS may
+// be signed.
+func (s *Server) log(r *http.Request, a *recorder) {
+	attrs := []any{"method", r.Method, "path", r.URL.Path}
+	switch {
+	case a.status == 0:
+		s.logger.Info("not answered", attrs...)
+	case a.refused != nil:
+		s.logger.Info("refused", append(attrs, "status", a.status, "reason", a.refused)...)
+	default:
+		s.logger.Info("answered", append(attrs, "status", a.status)...)
+	}
+}
+
+func (s *Server) serveCreateSession(w *recorder, r *http.Request, id string) {
 	// The body is read first: net/http notices that a client went away only
 	// after that.
-	body, err := readBody(w, r)
+	body, err := readBody(w.ResponseWriter, r)
 	if err != nil {
 		err = refuse(codeValidation, msgBody, err)
 	} else {
@@ -91,8 +120,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 }
 
 // writeRefusal writes an error as the restJson1 protocol does.
-func (s *Server) writeRefusal(w http.ResponseWriter, r *refusal) {
-	s.logger.Info("request refused", "error", r)
+func (s *Server) writeRefusal(w *recorder, r *refusal) {
+	w.refused = r
 	w.Header().Set("X-Amzn-Errortype", r.code)
 	s.writeJSON(w, statuses[r.code], struct {
 		Message string `json:"message"`

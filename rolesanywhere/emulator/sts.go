@@ -38,8 +38,8 @@ type errorResponse struct {
 	RequestID string   `xml:"RequestId"`
 }
 
-func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, id string) {
-	body, err := readBody(w, r)
+func (s *Server) serveSTS(w *recorder, r *http.Request, id string) {
+	body, err := readBody(w.ResponseWriter, r)
 	if err != nil {
 		err = refuse(codeSTSValidation, msgBody, err)
 	} else {
@@ -143,8 +143,8 @@ func (s *Server) caller(r *http.Request, body []byte) (*session, error) {
 	return caller, nil
 }
 
-func (s *Server) writeXMLRefusal(w http.ResponseWriter, r *refusal, id string) {
-	s.logger.Info("request refused", "error", r)
+func (s *Server) writeXMLRefusal(w *recorder, r *refusal, id string) {
+	w.refused = r
 	fault := "Sender"
 	if statuses[r.code] >= 500 {
 		fault = "Receiver"

@@ -46,6 +46,7 @@ type world struct {
 	ca, client pair
 	server     *Server
 	url        string
+	stop       func() // and wait for what is being answered
 }
 
 // newWorld fills in what cfg lacks.
@@ -68,7 +69,7 @@ func (w *world) start(t testing.TB, cfg Config) {
 	w.server = newServer(t, cfg)
 	ts := httptest.NewServer(w.server)
 	t.Cleanup(ts.Close)
-	w.url = ts.URL
+	w.url, w.stop = ts.URL, ts.Close
 }
 
 func newServer(t testing.TB, cfg Config) *Server {

@@ -3,7 +3,7 @@
 //
 //	func main() { os.Exit(cli.Main(append(all.Backends(), mine.Backend{})...)) }
 //
-// The package wires: a command is one line here, and its code is in a room below
+// The package wires: a command is one line here, and its code is in a package below
 // cmd/holdfast/internal, which says what belongs there.
 package cli
 
@@ -13,6 +13,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -24,18 +25,25 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
-// commands are those of the program, in no particular order.
+// The groups of commands in the help.
+const (
+	credentialCommands = "Credentials for AWS clients"
+	keyCommands        = "Keys"
+	localCommands      = "Without AWS"
+)
+
+// commands are those of the program. The help sorts them by name.
 var commands = []front.Command{
-	{Name: "credential-process", New: vending.CredentialProcess, Brief: true}, // catches signals where it opens the key
-	{Name: "serve", New: vending.Serve},
-	{Name: "exec", New: vending.Exec},
-	{Name: "update", New: vending.Update},
-	{Name: "cache", New: vending.Cache},
-	{Name: "generate", New: keys.Generate},
-	{Name: "list", New: keys.List},
-	{Name: "seal", New: keys.Seal},
-	{Name: "emulator", New: local.Emulator},
-	{Name: "demo", New: local.Demo},
+	{Name: "credential-process", Group: credentialCommands, New: vending.CredentialProcess, Brief: true}, // catches signals where it opens the key
+	{Name: "serve", Group: credentialCommands, New: vending.Serve},
+	{Name: "exec", Group: credentialCommands, New: vending.Exec},
+	{Name: "update", Group: credentialCommands, New: vending.Update},
+	{Name: "cache", Group: credentialCommands, New: vending.Cache},
+	{Name: "generate", Group: keyCommands, New: keys.Generate},
+	{Name: "list", Group: keyCommands, New: keys.List},
+	{Name: "seal", Group: keyCommands, New: keys.Seal},
+	{Name: "emulator", Group: localCommands, New: local.Emulator},
+	{Name: "demo", Group: localCommands, New: local.Demo},
 	{Name: "version", New: version, Brief: true},
 }
 
@@ -47,11 +55,14 @@ func Main(backends ...keystore.Backend) int {
 	// net/http tells of odd servers there; standard error is for an error and
 	// its hint.
 	log.SetOutput(io.Discard)
+	environ := os.Environ() // for programs that are run
+	quietModules()
 	return front.App{
 		Stdin:     os.Stdin,
 		Stdout:    os.Stdout,
 		Stderr:    os.Stderr,
 		LookupEnv: os.LookupEnv,
+		Environ:   func() []string { return slices.Clone(environ) },
 		Now:       time.Now,
 		OpenTTY:   front.OpenTTY,
 		OnSignal:  onSignal,
@@ -60,9 +71,20 @@ func Main(backends ...keystore.Backend) int {
 	}.Run(context.Background(), os.Args[1:])
 }
 
-// orderlyEnd is how long signals are caught after the first one: as long as
+// quietModules has libraries below PKCS#11 modules not write their own log to
+// standard error, unless the environment says otherwise: TSS2_LOG is
+// tpm2-tss's, TPM2_PKCS11_LOG_LEVEL tpm2-pkcs11's, whose level 0 leaves errors.
+func quietModules() {
+	for name, value := range map[string]string{"TSS2_LOG": "all+NONE", "TPM2_PKCS11_LOG_LEVEL": "0"} {
+		if _, set := os.LookupEnv(name); !set {
+			_ = os.Setenv(name, value) // fails for names and values of bad characters alone
+		}
+	}
+}
+
+// signalGrace is how long signals are caught after the first one: as long as
 // serve may take to answer what is under way.
-const orderlyEnd = loopback.DrainTimeout + front.HangTimeout
+const signalGrace = loopback.DrainTimeout + front.HangTimeout
 
 // onSignal calls end when the process is interrupted or terminated, until stop
 // is called. Some time after that a signal does what it does by itself: a device
@@ -76,7 +98,7 @@ func onSignal(end func()) (stop func()) {
 	}
 	ctx, ignore := signal.NotifyContext(context.Background(), signals...)
 	unhook := context.AfterFunc(ctx, func() {
-		time.AfterFunc(orderlyEnd, ignore)
+		time.AfterFunc(signalGrace, ignore)
 		end()
 	})
 	return func() {

@@ -2,14 +2,21 @@ package cli
 
 import (
 	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // testApp is the program with its commands and without backends.
@@ -21,25 +28,21 @@ func testApp() (a front.App, stdout, stderr *bytes.Buffer) {
 	}, stdout, stderr
 }
 
+// TestHelp compares the help of every command with testdata/help. To write these
+// files anew: go test ./cmd/holdfast/cli -run TestHelp -update
 func TestHelp(t *testing.T) {
-	lines := [][]string{{"help"}}
-	for _, c := range commands {
-		lines = append(lines, []string{c.Name})
-		a, _, _ := testApp()
-		for _, sub := range c.New(a).Commands() {
-			lines = append(lines, []string{c.Name, sub.Name()})
-		}
-	}
-	if len(lines) < 14 {
+	lines := commandLines(t)
+	if len(lines) < 20 {
 		t.Fatalf("%d commands", len(lines))
 	}
+	wanted := make(map[string]bool)
 	for _, line := range lines {
-		name := strings.Join(line, " ")
+		name := strings.Join(append([]string{"holdfast"}, line...), " ")
 		a, stdout, stderr := testApp()
 		if code := a.Run(t.Context(), append(line, "--help")); code != 0 || stderr.Len() > 0 {
 			t.Errorf("%s --help: exit code %d, %q", name, code, stderr)
 		}
-		if name != "help" && !strings.Contains(stdout.String(), "Examples:") {
+		if !strings.Contains(stdout.String(), "Examples:") {
 			t.Errorf("%s --help has no example", name)
 		}
 		for line := range strings.Lines(stdout.String()) {
@@ -52,6 +55,128 @@ func TestHelp(t *testing.T) {
 		if code := whole.Run(t.Context(), append([]string{"help"}, line...)); code != 0 || other.String() != stdout.String() {
 			t.Errorf("help %s: exit code %d, another text:\n%s\n%s", name, code, other, stdout)
 		}
+		file := strings.ReplaceAll(name, " ", "-") + ".txt"
+		wanted[file] = true
+		compareGolden(t, filepath.Join("testdata", "help", file), stdout.Bytes())
+	}
+	files, err := os.ReadDir(filepath.Join("testdata", "help"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !wanted[f.Name()] {
+			t.Errorf("testdata/help/%s is of no command", f.Name())
+		}
+	}
+}
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func compareGolden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != string(got) {
+		t.Errorf("%s differs (-update writes it):\n%s", path, got)
+	}
+}
+
+// tree returns all commands.
+func tree(t *testing.T) *cobra.Command {
+	t.Helper()
+	a, _, _ := testApp()
+	return a.Tree()
+}
+
+// commandLines returns the names of every command, of the root none.
+func commandLines(t *testing.T) (lines [][]string) {
+	var walk func(*cobra.Command, []string)
+	walk = func(cmd *cobra.Command, names []string) {
+		lines = append(lines, names)
+		for _, c := range cmd.Commands() {
+			walk(c, append(names[:len(names):len(names)], c.Name()))
+		}
+	}
+	walk(tree(t), nil)
+	return lines
+}
+
+// Each example is a command that a shell understands, with flags that are there.
+// Programs other than holdfast are not run.
+func TestExamples(t *testing.T) {
+	shell := signertest.Require(t, "bash", "bash")
+	dir := t.TempDir()
+	// Each stands for a program and writes its arguments, each ended by NUL.
+	for _, name := range []string{"holdfast", "aws", "openssl", "terraform"} {
+		script := "#!/bin/sh\n[ " + name + " != holdfast ] || printf '%s\\0' \"$@\" '' >>\"$CALLS\"\n"
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls := filepath.Join(dir, "calls")
+	for _, line := range commandLines(t) {
+		name := strings.Join(line, " ")
+		if name == "completion zsh" || name == "completion fish" || name == "completion powershell" {
+			continue // for another shell
+		}
+		cmd, _, err := tree(t).Find(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(calls); err != nil {
+			t.Fatal(err)
+		}
+		run := exec.Command(shell, "-euc", cmd.Example)
+		run.Dir = dir
+		run.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir, "CALLS=" + calls, "TOKEN_FILE=/dev/null",
+			"TRUST_ANCHOR_ARN=a", "PROFILE_ARN=p", "ROLE_ARN=r"}
+		if out, err := run.CombinedOutput(); err != nil {
+			t.Errorf("the example of %q: %v\n%s", name, err, out)
+		}
+		recorded, err := os.ReadFile(calls)
+		if err != nil {
+			t.Errorf("the example of %q does not run holdfast: %v", name, err)
+		}
+		for call := range strings.SplitSeq(strings.TrimSuffix(string(recorded), "\x00\x00"), "\x00\x00") {
+			args := strings.Split(call, "\x00")
+			a, _, stderr := testApp()
+			// With --help before the other flags these are understood, and
+			// nothing is done.
+			if code := a.Run(t.Context(), append([]string{args[0], "--help"}, args[1:]...)); code != 0 {
+				t.Errorf("the example of %q: holdfast %q: %s", name, args, stderr)
+			}
+		}
+	}
+}
+
+// Every flag and every variable is in docs/configuration.md.
+func TestConfigurationPage(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range commandLines(t) {
+		cmd, _, err := tree(t).Find(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" && f.Name != "no-descriptions" && !regexp.MustCompile("`--"+f.Name+"[`=]").Match(page) {
+				t.Errorf("docs/configuration.md does not have --%s of %q", f.Name, line)
+			}
+			for _, name := range regexp.MustCompile(`[A-Z]+(_[A-Z0-9]+)+`).FindAllString(f.Usage, -1) {
+				if !strings.Contains(string(page), name) {
+					t.Errorf("docs/configuration.md does not have %s of --%s", name, f.Name)
+				}
+			}
+		})
 	}
 }
 

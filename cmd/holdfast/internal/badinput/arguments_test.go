@@ -80,8 +80,8 @@ func argumentCases(p *pki) (all []badInput) {
 	}
 	usage("--timeout", "--help", "--timeout", "0")
 	usage("--timeout", "--help", "--timeout", "-1s")
-	usage("9s", "how long", "--timeout", "abc")
-	usage("9s", "how long", "--timeout", "99999999999999999999h")
+	usage("9s", "give up", "--timeout", "abc")
+	usage("9s", "give up", "--timeout", "99999999999999999999h")
 	usage("true or false", "endpoint", "--fips=maybe")
 	usage("--no-such-flag", "credential-process --help", "--no-such-flag")
 	usage("--private-keys", "--help", "--private-keys", "x")

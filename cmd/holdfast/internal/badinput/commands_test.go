@@ -131,7 +131,13 @@ func serveCases(p *pki) (all []badInput) {
 	serve("log format", front.ExitUsage, "xml", "serve --help", nil, "--log-format", "xml")
 	serve("every address", front.ExitUsage, "0.0.0.0", "--allow-remote", nil, "--listen", "0.0.0.0")
 	serve("no address", front.ExitUsage, "--listen", "--allow-remote", nil, "--listen", "")
-	serve("an address with a port", front.ExitUsage, "127.0.0.1:1", "--allow-remote", nil, "--listen", "127.0.0.1:1")
+	serve("a port twice", front.ExitUsage, "127.0.0.1:1", "once", nil, "--listen", "127.0.0.1:1")
+	serve("an address with a bad port", front.ExitUsage, "127.0.0.1:x", "once", nil, "--listen", "127.0.0.1:x")
+	serve("a Unix socket", front.ExitUsage, "/run/holdfast.sock", "TCP", nil, "--listen", "/run/holdfast.sock")
+	serve("--role without a file", front.ExitUsage, "--role", "--config", nil, "--role", "app")
+	several := write("roles.toml", []byte("[[role]]\nname = \"a\"\n[[role]]\nname = \"b\"\n"))
+	serve("one ARN for several roles", front.ExitUsage, "--role-arn", "leave it out", several, "--config", "roles.toml")
+	serve("a role that is not in the file", front.ExitUsage, "nosuch", "a, b", several, "--config", "roles.toml", "--role", "nosuch")
 	serve("a name that is not this machine", front.ExitUsage, "example.com", "--allow-remote", nil, "--listen", "example.com")
 	serve("status for everybody", front.ExitUsage, "--status-listen", "--allow-remote", nil, "--status-listen", ":0")
 	serve("status without a port", front.ExitUsage, "127.0.0.1", "port", nil, "--status-listen", "127.0.0.1")
@@ -151,9 +157,9 @@ func serveCases(p *pki) (all []badInput) {
 	serve("session name", front.ExitUsage, "session name", "serve --help", nil, "--role-session-name", "a b")
 	serve("config missing", front.ExitNotFound, "roles.toml", "name", nil, "--config", "roles.toml")
 	serve("config is text", front.ExitUsage, "roles.toml", "serve --help", write("roles.toml", []byte("hello")), "--config", "roles.toml")
-	serve("config has an unknown key", front.ExitUsage, "cert", "docs/serve.md", write("roles.toml", []byte("[[role]]\nname = \"a\"\ncert = \"x\"\n")), "--config", "roles.toml")
-	serve("config has a bad role", front.ExitUsage, "role 1", "docs/serve.md", write("roles.toml", []byte("[[role]]\nname = \"a/b\"\n")), "--config", "roles.toml")
-	serve("config names a missing key", front.ExitNotFound, "none.pem", "name", write("roles.toml", []byte("[[role]]\nname = \"a\"\nprivate_key = \"none.pem\"\n")), "--config", "roles.toml")
+	serve("config has an unknown key", front.ExitUsage, "cert", "docs/configuration.md", write("roles.toml", []byte("[[role]]\nname = \"a\"\ncert = \"x\"\n")), "--config", "roles.toml")
+	serve("config has a bad role", front.ExitUsage, "role 1", "docs/configuration.md", write("roles.toml", []byte("[[role]]\nname = \"a/b\"\n")), "--config", "roles.toml")
+	serve("config names a missing key", front.ExitNotFound, "none.pem", "name", write("roles.toml", []byte("[[role]]\nname = \"a\"\nprivate_key = \"none.pem\"\n")), "--certificate=", "--private-key=", "--config", "roles.toml")
 	serve("an argument", front.ExitUsage, "extra", "serve --help", nil, "extra")
 
 	run := func(name string, code int, culprit, hint string, args ...string) {
@@ -166,6 +172,8 @@ func serveCases(p *pki) (all []badInput) {
 	run("a file that is no program", front.ExitUnavailable, "cert.pem", "PATH", "--", "./cert.pem")
 	run("a folder", front.ExitOther, "/", "PATH", "--", "/")
 	run("certificate missing", front.ExitNotFound, "none.pem", "name", "--certificate", "none.pem", "--", "true")
+	run("several roles", front.ExitUsage, "2 roles", "--role: a, b", "--config", "roles.toml", "--role-arn=", "--", "true")
+	all[len(all)-1].setup = write("roles.toml", []byte("[[role]]\nname = \"a\"\nrole_arn = \""+roleARN+"\"\n[[role]]\nname = \"b\"\nrole_arn = \""+roleARN+"\"\n"))
 	run("unknown flag", front.ExitUsage, "--no-such-flag", "exec --help", "--no-such-flag", "--", "true")
 	return all
 }

@@ -37,7 +37,7 @@ func networkCases(p *pki) (all []badInput) {
 		{name: "connection refused", serve: refusing, culprit: "127.0.0.1:", hint: "endpoint"},
 		{name: "host does not exist", args: []string{"--endpoint", "https://holdfast.invalid"}, culprit: "holdfast.invalid", hint: "endpoint"},
 		{name: "never answers", serve: answer(hang), sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
-		{name: "never answers, and little patience", serve: answer(hang), args: []string{"--timeout", "3s"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
+		{name: "never answers within a short --timeout", serve: answer(hang), args: []string{"--timeout", "3s"}, sent: 1, culprit: "127.0.0.1:", hint: "--timeout"},
 		{name: "headers and then nothing", serve: answer(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusCreated)
 			_ = http.NewResponseController(w).Flush()

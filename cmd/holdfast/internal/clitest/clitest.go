@@ -1,4 +1,4 @@
-// Package clitest has what the tests of several rooms need to run the program as
+// Package clitest has what the tests of several packages need to run the program as
 // people and AWS's clients do: as a process. Only external test packages import
 // it, since it contains the whole program.
 package clitest
@@ -17,9 +17,9 @@ const Package = "github.com/holdfast-dev/holdfast/cmd/holdfast"
 
 func holdfast() { os.Exit(cli.Main(all.Backends()...)) }
 
-// gate is holdfast behind a gate: it says that it is ready, and begins when its
+// heldHoldfast is holdfast that says that it is ready, and begins when its
 // standard input ends.
-func gate() {
+func heldHoldfast() {
 	fmt.Println("ready")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	holdfast()

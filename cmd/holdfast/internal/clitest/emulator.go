@@ -2,10 +2,13 @@ package clitest
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -15,22 +18,30 @@ import (
 // RunEmulator runs "holdfast emulator" in a folder until stop is called, and
 // returns its URL and the flags that reach it.
 func RunEmulator(dir string, args ...string) (url, flags string, stop func(), err error) {
+	url, flags, _, stop, err = RunEmulatorLog(dir, args...)
+	return url, flags, stop, err
+}
+
+// RunEmulatorLog is RunEmulator that also returns what the emulator writes to
+// standard error. stop may be called again.
+func RunEmulatorLog(dir string, args ...string) (url, flags string, log *LockedBuffer, stop func(), err error) {
 	cmd := exec.Command("holdfast", append([]string{"emulator", "--listen", "127.0.0.1:0"}, args...)...)
 	cmd.Dir = dir
-	cmd.Stderr = os.Stderr
+	log = new(LockedBuffer)
+	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", "", nil, err
+		return "", "", log, nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return "", "", nil, err
+		return "", "", log, nil, err
 	}
-	stop = func() {
+	stop = sync.OnceFunc(func() {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil { // as on Windows
 			_ = cmd.Process.Kill()
 		}
 		_ = cmd.Wait()
-	}
+	})
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
@@ -40,11 +51,11 @@ func RunEmulator(dir string, args ...string) (url, flags string, stop func(), er
 		case strings.HasPrefix(line, "--"):
 			flags += line + " "
 		case strings.HasPrefix(line, "use with"):
-			return url, "--endpoint " + url + " " + strings.TrimSpace(flags), stop, nil
+			return url, "--endpoint " + url + " " + strings.TrimSpace(flags), log, stop, nil
 		}
 	}
 	stop()
-	return "", "", nil, lines.Err()
+	return "", "", log, nil, errors.Join(fmt.Errorf("the emulator ended: %s", log), lines.Err())
 }
 
 // WriteFiles makes in a folder ca.pem, intermediate.pem, cert.pem and key.pem, of

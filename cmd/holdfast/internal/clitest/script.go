@@ -19,7 +19,7 @@ import (
 // and exec.Command find them in PATH.
 func Main(m *testing.M) {
 	programs := commands()
-	programs["holdfast"], programs["gate"] = holdfast, gate
+	programs["holdfast"], programs["holdfast-held"] = holdfast, heldHoldfast
 	testscript.Main(m, programs)
 }
 

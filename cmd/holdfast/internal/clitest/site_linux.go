@@ -73,7 +73,7 @@ type Site struct {
 func NewFiles(t testing.TB, dir string) *Site {
 	t.Helper()
 	s := &Site{Dir: dir, CA: signertest.NewCA(t, "root")}
-	s.WritePair(t, "p256")
+	s.WriteKeyAndCertificate(t, "p256")
 	return s
 }
 
@@ -89,8 +89,8 @@ func NewSite(t testing.TB, life time.Duration, args ...string) *Site {
 
 func (s *Site) Path(name string) string { return filepath.Join(s.Dir, name) }
 
-// WritePair writes a new pair, the certificate first.
-func (s *Site) WritePair(t testing.TB, kind string) {
+// WriteKeyAndCertificate writes a new pair, the certificate first.
+func (s *Site) WriteKeyAndCertificate(t testing.TB, kind string) {
 	t.Helper()
 	key := signertest.NewKey(t, kind)
 	s.Write(t, "cert.pem", signertest.CertPEM(s.CA.Issue(t, key, nil)))
@@ -111,16 +111,16 @@ func (s *Site) Signal(t testing.TB, sig os.Signal) {
 	}
 }
 
-// Promptly is how long an answer may take, on a machine that is busy. It is less
-// than a service that hangs is waited for in the tests.
-const Promptly = 8 * time.Second
+// AnswerTimeout is how long an answer may take on a busy machine. It is shorter
+// than the time for which tests wait for a service that hangs.
+const AnswerTimeout = 8 * time.Second
 
-// check asks once: there are valid credentials, or none and none are due.
+// Check asks once: there are valid credentials, or none and none are due.
 func (s *Site) Check(t testing.TB, lastExpiry *time.Time) (status int) {
 	t.Helper()
 	begin := time.Now()
 	status, _, expiration := CredentialsOf(t, s.Served, "/credentials")
-	if took := time.Since(begin); took > Promptly {
+	if took := time.Since(begin); took > AnswerTimeout {
 		t.Errorf("an answer took %v", took)
 	}
 	switch status {

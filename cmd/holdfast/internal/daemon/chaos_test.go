@@ -109,7 +109,7 @@ func TestChaosServeRotates(t *testing.T) {
 	var expires time.Time
 	kinds := []string{"p256", "p384", "rsa2048"}
 	for i := 0; (i < rounds || s.Up.Sessions.Load() < 3) && !t.Failed(); i++ {
-		s.WritePair(t, kinds[i%len(kinds)])
+		s.WriteKeyAndCertificate(t, kinds[i%len(kinds)])
 		for begin := time.Now(); time.Since(begin) < time.Second; time.Sleep(5 * time.Millisecond) {
 			if status := s.Check(t, &expires); status != http.StatusOK {
 				t.Errorf("status %d", status)

@@ -24,9 +24,8 @@ import (
 type Config struct {
 	Roles []role.Setup // at least one
 
-	Address      string // to listen on, without a port
-	Port         int    // 0: a free one
-	HopLimit     int    // of answers, 1 to 255
+	Listen       string // HOST:PORT; port 0: a free one; "": a socket of systemd, else DefaultListen
+	HopLimit     int    // of responses, 1 to 255
 	AllowRemote  bool   // also an address that other machines reach
 	Hosts        []string
 	TokenFile    string // "": one of its own, removed at the end

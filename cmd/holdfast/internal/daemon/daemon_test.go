@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -81,20 +80,6 @@ func TestHopLimit(t *testing.T) {
 		}), err)
 		if err != nil || got != 7 {
 			t.Errorf("%s: hop limit %d, %v", addr, got, err)
-		}
-	}
-}
-
-func TestShellQuote(t *testing.T) {
-	for text, want := range map[string]string{
-		"/run/user/1/a.token": "/run/user/1/a.token", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$(x)": "'$(x)'", "a;b": "'a;b'", "~/x": "'~/x'",
-	} {
-		got := shellQuote(text)
-		if got != want {
-			t.Errorf("%q: got %s, want %s", text, got, want)
-		}
-		if out, err := exec.Command("sh", "-c", "printf %s "+got).Output(); err != nil || string(out) != text {
-			t.Errorf("%q: the shell reads %q, %v", text, out, err)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func TestServeWhileAWSFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// Nobody waits as long as a renewal does.
-			s := clitest.NewSite(t, 5*time.Second, "--timeout", (2 * clitest.Promptly).String())
+			s := clitest.NewSite(t, 5*time.Second, "--timeout", (2 * clitest.AnswerTimeout).String())
 			clitest.WaitReady(t, s.Served)
 			s.Up.Break(fault)
 			var expires time.Time
@@ -253,7 +253,7 @@ func TestServeKeepsAGoodPair(t *testing.T) {
 		return s.Up.Sessions.Load() > calls
 	})
 	// From ECDSA to RSA, in two steps, and noticed without a signal.
-	s.WritePair(t, "rsa2048")
+	s.WriteKeyAndCertificate(t, "rsa2048")
 	clitest.Eventually(t, "the new pair is in use", func() bool { return reloads() != "0" })
 	calls = s.Up.Sessions.Load()
 	clitest.Eventually(t, "a renewal with the new pair", func() bool { return s.Up.Sessions.Load() > calls+1 })
@@ -314,7 +314,7 @@ func TestServeDrains(t *testing.T) {
 	if err := s.End(); err != nil {
 		t.Errorf("exit: %v", err)
 	}
-	if took := time.Since(begin); took > clitest.Promptly {
+	if took := time.Since(begin); took > clitest.AnswerTimeout {
 		t.Errorf("took %v", took)
 	}
 	if left, _ := filepath.Glob(s.Path("holdfast/*")); len(left) > 0 {

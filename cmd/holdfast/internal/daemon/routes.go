@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/container"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/imds"
 )
@@ -30,7 +31,7 @@ func (d *daemon) routes() http.Handler {
 			mux.Handle("/credentials", endpoint)
 		}
 		prefix := "/roles/" + r.Name
-		mux.Handle(prefix+"/latest/", below(prefix, metadata))
+		mux.Handle(prefix+"/latest/", stripPrefix(prefix, metadata))
 		mux.Handle(prefix+"/credentials", endpoint)
 		if r.Port != 0 {
 			own := http.NewServeMux()
@@ -51,9 +52,9 @@ func (d *daemon) routes() http.Handler {
 	})
 }
 
-// below hands requests to next without the prefix of their path. Unlike
+// stripPrefix hands requests to next without the prefix of their path. Unlike
 // [http.StripPrefix] it takes a path with characters that need not be escaped.
-func below(prefix string, next http.Handler) http.Handler {
+func stripPrefix(prefix string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner, u := *r, *r.URL
 		u.Path, u.RawPath = strings.TrimPrefix(u.Path, prefix), ""
@@ -63,7 +64,8 @@ func below(prefix string, next http.Handler) http.Handler {
 }
 
 // announce prints what a person has to paste, in one write, once connections
-// are accepted; a program waits for the first line.
+// are accepted; a program waits for the first line. Of several roles the lines
+// are comments: all of them set the same variables.
 func (d *daemon) announce() error {
 	base := baseURL(d.listeners[0].Addr())
 	var b strings.Builder
@@ -71,24 +73,25 @@ func (d *daemon) announce() error {
 	for _, l := range d.status {
 		fmt.Fprintf(&b, "# status at %s/healthz, /readyz and /metrics\n", baseURL(l.Addr()))
 	}
-	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=%s\n", shellQuote(d.token.path))
-	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN=\"$(cat %s)\"\n", shellQuote(d.token.path))
+	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=%s\n", front.ShellQuote(d.token.path))
+	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN=\"$(cat %s)\"\n", front.ShellQuote(d.token.path))
 	metadata := func(note, url string) {
 		fmt.Fprintf(&b, "# or, for programs that know the instance metadata service only%s:\n", note)
 		fmt.Fprintf(&b, "# export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s/\n", url)
 	}
-	for _, r := range d.roles {
-		if len(d.roles) == 1 {
-			fmt.Fprintf(&b, "export AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", base)
-			metadata("", base)
-			continue
-		}
-		path := base + "/roles/" + r.Name
-		fmt.Fprintf(&b, "# role %s\nexport AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", r.Name, path)
-		if r.Port != 0 {
-			metadata("", baseURL(&net.TCPAddr{IP: d.listeners[0].Addr().(*net.TCPAddr).IP, Port: r.Port}))
-		} else {
-			metadata(" (AWS CLI and boto3; others need a port for the role)", path)
+	if len(d.roles) == 1 {
+		fmt.Fprintf(&b, "export AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", base)
+		metadata("", base)
+	} else {
+		fmt.Fprintf(&b, "# and one line of the role that the client is to have:\n")
+		for _, r := range d.roles {
+			path := base + "/roles/" + r.Name
+			fmt.Fprintf(&b, "\n# role %s\n# export AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", r.Name, path)
+			if r.Port != 0 {
+				metadata("", baseURL(&net.TCPAddr{IP: d.listeners[0].Addr().(*net.TCPAddr).IP, Port: r.Port}))
+			} else {
+				metadata(" (AWS CLI and boto3; others need a port for the role)", path)
+			}
 		}
 	}
 	_, err := io.WriteString(d.app.Stdout, b.String())
@@ -105,15 +108,4 @@ func baseURL(addr net.Addr) string {
 		host = "127.0.0.1"
 	}
 	return "http://" + net.JoinHostPort(host, port)
-}
-
-// shellQuote leaves alone what no shell would change.
-func shellQuote(s string) string {
-	plain := func(r rune) bool {
-		return 'a' <= r|0x20 && r|0x20 <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+=:@%,", r)
-	}
-	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -32,15 +32,7 @@ func TestServeUnderSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer manager.Close()
-	l, err := loopback.Listen(t.Context(), "127.0.0.1:0", false) // as systemd's, not for multipath TCP
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	file, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, file := systemdSocket(t)
 	// The shell's exec keeps the process ID, which systemd puts there.
 	cmd := exec.Command("sh", append([]string{"-c", `export LISTEN_PID=$$; exec holdfast "$@"`, "sh", "serve", "--certificate", "cert.pem", "--private-key", "key.pem"}, s.Up.Args...)...)
 	cmd.Dir = s.Dir
@@ -86,6 +78,23 @@ func TestServeUnderSystemd(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, log)
 	}
+}
+
+// systemdSocket returns a listener and a copy of it to hand over. As systemd's it
+// is not for multipath TCP.
+func systemdSocket(t *testing.T) (net.Listener, *os.File) {
+	t.Helper()
+	l, err := loopback.Listen(t.Context(), "127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return l, file
 }
 
 // Half-open connections, however many, do not keep a client from an answer.

@@ -1,4 +1,4 @@
-// Package flags has the groups of flags that commands of several rooms share,
+// Package flags has the groups of flags that commands of several packages share,
 // and turns them into values: which key with which PIN, which session, which
 // connection. Of Holdfast it imports the front and the libraries.
 package flags
@@ -24,13 +24,14 @@ type Identity struct {
 
 // Add adds the flags to a command.
 func (f *Identity) Add(cmd *cobra.Command) {
-	fs := cmd.Flags()
-	fs.StringVar(&f.certificate, "certificate", "", "certificate, also with its chain, as a `reference`: a file, -, env:NAME, pkcs11:… or winstore:…")
-	fs.StringVar(&f.privateKey, "private-key", "", "private key, as a `reference` (default: the one with --certificate)")
-	fs.StringVar(&f.intermediates, "intermediates", "", "intermediate certificates in any order, as a `reference`")
-	f.device.Add(fs)
-	f.pins.add(fs)
-	f.osStore.add(fs)
+	front.KeyFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.StringVar(&f.certificate, "certificate", "", "certificate, with or without its chain: a file, -, env:NAME, pkcs11:…, winstore:… or another `reference`; see docs/references.md")
+		fs.StringVar(&f.privateKey, "private-key", "", "private key, a `reference` (default: the one of --certificate)")
+		fs.StringVar(&f.intermediates, "intermediates", "", "intermediate certificates in any order, a `reference`")
+		f.device.Add(fs)
+		f.pins.add(fs)
+		f.osStore.add(fs)
+	})
 }
 
 // exclusive are the pairs that aws_signing_helper does not take together.
@@ -61,15 +62,17 @@ func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
 			return Key{}, signer.WithHint(front.Usagef("--%s excludes --%s", pair[0], pair[1]), "give one of them")
 		}
 	}
+	k := Key{pins: f.pins, module: f.device.Module, newest: f.osStore.newest}
 	certificate := f.certificate
 	nothingElse := f.privateKey == "" && f.certificate == ""
-	if given("cert-selector") || given("system-store-name") || f.osStore.newest && nothingElse && hasOSStore() {
+	selected := given("cert-selector") || given("system-store-name")
+	k.implied = !selected && f.osStore.newest && nothingElse && hasOSStore()
+	if selected || k.implied {
 		var err error
 		if certificate, err = f.osStore.reference(thisOS); err != nil {
 			return Key{}, err
 		}
 	}
-	k := Key{pins: f.pins, module: f.device.Module, newest: f.osStore.newest}
 	var err error
 	if k.Identity, err = parseIdentity(certificate, f.privateKey, f.intermediates); err != nil {
 		return k, err
@@ -97,7 +100,8 @@ type Device struct {
 // Add adds the flags.
 func (f *Device) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.PINSource, "pin-source", "", "`where` the PIN or password is: file:PATH, env:NAME, tpm:path=PATH or prompt (default: prompt, if there is a terminal)")
-	fs.StringVar(&f.Module, "pkcs11-lib", "", "PKCS#11 module `file`, for references that name none (default: p11-kit-proxy)")
+	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt")
+	fs.StringVar(&f.Module, "pkcs11-lib", "", "PKCS#11 module, the path of a `file`, for references that name none (default: p11-kit-proxy)")
 }
 
 // Options are what backends get from these flags.

@@ -16,9 +16,10 @@ type Key struct {
 	Identity  keystore.Identity // as it was given
 	PINSource PINSource
 
-	pins   pins
-	module string // for references that name none
-	newest bool   // of several certificates the one that ends last
+	pins    pins
+	module  string // for references that name none
+	newest  bool   // of several certificates the one that ends last
+	implied bool   // the Identity is what newest alone stands for
 }
 
 // Check refuses a Key that names nothing.
@@ -33,10 +34,23 @@ func (k Key) Check() error {
 // IsZero reports whether neither a key nor a certificate is named.
 func (k Key) IsZero() bool { return k.Identity.Key.IsZero() && k.Identity.Certificate.IsZero() }
 
-// Forget returns k without its references and what goes with them, for another
-// key that takes their place.
-func (k Key) Forget() Key {
-	return Key{pins: pins{reuse: k.pins.reuse}, module: k.module, newest: k.newest}
+// OrElse returns k with what it leaves open taken from other. A key, its
+// certificates and its PIN belong together: nothing of other's is taken if k
+// names a key or a certificate. A PIN source, password or intermediates of k
+// stand in the place of other's.
+func (k Key) OrElse(other Key) Key {
+	if !k.IsZero() && !(k.implied && !other.IsZero()) {
+		return k
+	}
+	intermediates := k.Identity.Intermediates
+	k.Identity, k.implied = other.Identity, false
+	if !intermediates.IsZero() {
+		k.Identity.Intermediates = intermediates
+	}
+	if k.PINSource == (PINSource{}) && !k.pins.given() {
+		k.PINSource = other.PINSource
+	}
+	return k
 }
 
 // Open opens the key; the caller closes it. A device may hang in it: see

@@ -126,3 +126,28 @@ func TestKeyPrintsNoPassword(t *testing.T) {
 		t.Errorf("the password is %q", given[0].value)
 	}
 }
+
+// What --use-latest-expiring-certificate alone stands for comes after a key that
+// a file names.
+func TestOrElseOfImpliedKey(t *testing.T) {
+	ref := func(text string) keystore.Ref {
+		r, err := keystore.ParseRef(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	implied := Key{Identity: keystore.Identity{Certificate: ref("winstore:newest=yes")}, newest: true, implied: true}
+	if got := implied.OrElse(Key{}); got.Identity != implied.Identity {
+		t.Errorf("beside nothing: %+v", got.Identity)
+	}
+	file := Key{Identity: keystore.Identity{Key: ref("key.pem")}}
+	if got := implied.OrElse(file); got.Identity != file.Identity || !got.newest {
+		t.Errorf("beside a key: %+v", got)
+	}
+	named := implied
+	named.implied = false
+	if got := named.OrElse(file); got.Identity != named.Identity {
+		t.Errorf("a certificate that is named: %+v", got.Identity)
+	}
+}

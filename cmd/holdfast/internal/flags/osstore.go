@@ -24,8 +24,8 @@ type osStore struct {
 
 func (f *osStore) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.selector, "cert-selector", "", "certificate in the key store of Windows or macOS: a `selector` such as Key=x509Subject,Value=CN=app, or file://PATH with JSON")
-	fs.StringVar(&f.storeName, "system-store-name", "", "Windows certificate store `name`; LocalMachine\\NAME is the machine's (default: MY, the user's)")
-	fs.BoolVar(&f.newest, "use-latest-expiring-certificate", false, "of several certificates that match take the one that expires last")
+	fs.StringVar(&f.storeName, "system-store-name", "", "`name` of a Windows certificate store of the user; LocalMachine\\NAME is one of the machine (default: MY)")
+	fs.BoolVar(&f.newest, "use-latest-expiring-certificate", false, "if several certificates match, use the one that expires last")
 }
 
 // osStores are the schemes of the key stores that operating systems have.
@@ -34,6 +34,21 @@ var osStores = map[string]string{"windows": "winstore", "darwin": "keychain"}
 const thisOS = runtime.GOOS
 
 func hasOSStore() bool { return osStores[thisOS] != "" }
+
+// IsOfOtherSystem reports whether err is that of a key store of another operating
+// system than this one.
+func IsOfOtherSystem(err error) bool {
+	var e *signer.Error
+	if !errors.As(err, &e) || !errors.Is(err, errors.ErrUnsupported) {
+		return false
+	}
+	for goos, store := range osStores {
+		if store == e.Backend {
+			return goos != thisOS
+		}
+	}
+	return false
+}
 
 // maxSelectorFile bounds the file of --cert-selector, in bytes.
 const maxSelectorFile = 256 << 10

@@ -3,6 +3,7 @@ package flags
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/spf13/pflag"
@@ -22,10 +23,10 @@ type pins struct {
 }
 
 func (f *pins) add(fs *pflag.FlagSet) {
-	f.password = fs.String("pkcs8-password", "", "`password` of the key. Do not use it: every local user can read a command line; use --pin-source")
-	fs.BoolVar(&f.reuse, "reuse-pin", false, "give a typed PIN again where the key asks at each signature")
+	fs.BoolVar(&f.reuse, "reuse-pin", false, "use a typed PIN again for keys that ask at each signature")
+	f.password = fs.String("pkcs8-password", "", "`password` of the key file. Do not use it: every local user can read a command line; use --pin-source")
 	f.tpm = fs.String("tpm-key-password", "", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source")
-	fs.BoolVar(&f.noTPM, "no-tpm-key-password", false, "the TPM key has no password, whatever its file says")
+	fs.BoolVar(&f.noTPM, "no-tpm-key-password", false, "do not ask for a password of the TPM key, even if its file says that it has one")
 	for _, name := range []string{"pkcs8-password", "tpm-key-password"} {
 		front.MarkSecret(fs.Lookup(name))
 	}
@@ -39,7 +40,7 @@ func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, erro
 		ask = a.Typed.Before(ask)
 	}
 	if k.pins.reuse {
-		ask = remember(ask)
+		ask = reuseTyped(ask)
 	}
 	for _, given := range k.pins.passwords() {
 		switch {
@@ -52,7 +53,7 @@ func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, erro
 	}
 	switch {
 	case k.PINSource.Prompt:
-		return insist(ask), nil
+		return alwaysAsk(ask), nil
 	case k.PINSource.Ref.IsZero():
 		return ask, nil
 	}
@@ -81,9 +82,9 @@ func ParsePINSource(text string) (s PINSource, err error) {
 	return s, signer.WithHint(err, pinSourceForms)
 }
 
-// insist asks a person who wants to be asked, also where there seems to be
+// alwaysAsk asks a person who wants to be asked, also where there seems to be
 // nothing to ask for.
-func insist(ask keystore.PINFunc) keystore.PINFunc {
+func alwaysAsk(ask keystore.PINFunc) keystore.PINFunc {
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		p.Optional = false
 		return ask(ctx, p)
@@ -114,6 +115,11 @@ func (f pins) passwords() []givenPassword {
 	}
 }
 
+// given reports whether a flag says what the password is.
+func (f pins) given() bool {
+	return slices.ContainsFunc(f.passwords(), func(g givenPassword) bool { return g.set })
+}
+
 func (g givenPassword) before(ask keystore.PINFunc) keystore.PINFunc {
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		if p.What != g.what {
@@ -123,9 +129,9 @@ func (g givenPassword) before(ask keystore.PINFunc) keystore.PINFunc {
 	}
 }
 
-// remember gives the PIN that was typed for a login again for the signatures
+// reuseTyped gives the PIN that was typed for a login again for the signatures
 // of keys that ask each time.
-func remember(ask keystore.PINFunc) keystore.PINFunc {
+func reuseTyped(ask keystore.PINFunc) keystore.PINFunc {
 	var mu sync.Mutex
 	var last []byte
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {

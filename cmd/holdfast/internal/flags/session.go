@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -18,49 +19,60 @@ import (
 // Session are the flags that say which session to create and how to reach the
 // service, in every command that creates sessions.
 type Session struct {
-	config   rolesanywhere.Config
-	seconds  int
-	caBundle string
-	proxy    bool
-	Debug    bool
+	config    rolesanywhere.Config
+	fips      environmentBool
+	dualStack environmentBool
+	seconds   int
+	caBundle  string
+	proxy     bool
+	Debug     bool
+}
+
+// An environmentBool is a flag that an environment variable sets if the flag is
+// not given.
+type environmentBool struct {
+	value          bool
+	flag, variable string
 }
 
 // Add adds the flags to a command.
 func (f *Session) Add(cmd *cobra.Command) {
-	fs := cmd.Flags()
 	c := &f.config
-	fs.StringVar(&c.TrustAnchorARN, "trust-anchor-arn", "", "`ARN` of the trust anchor")
-	fs.StringVar(&c.ProfileARN, "profile-arn", "", "`ARN` of the profile")
-	fs.StringVar(&c.RoleARN, "role-arn", "", "`ARN` of the role to assume")
-	fs.IntVar(&f.seconds, "session-duration", 0, "duration of the session in `seconds`, 900 to 43200 (default: the profile's)")
-	fs.StringVar(&c.SessionName, "role-session-name", "", "`name` of the session, if the profile accepts one (default: the certificate's serial number)")
-	fs.StringVar(&c.Region, "region", "", "`region` to sign for (default: the trust anchor's)")
-	fs.StringVar(&c.Endpoint, "endpoint", "", "`URL` of the service (default: the region's)")
-	fs.BoolVar(&c.FIPS, "fips", false, "use the FIPS endpoint; also AWS_USE_FIPS_ENDPOINT=true")
-	fs.BoolVar(&c.DualStack, "dual-stack", false, "use the dual-stack endpoint; also AWS_USE_DUALSTACK_ENDPOINT=true")
-	fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CAs to trust instead of the system's; also AWS_CA_BUNDLE")
-	fs.BoolVar(&c.Insecure, "no-verify-ssl", false, "believe any server; also allows plain http")
-	fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy that HTTPS_PROXY and NO_PROXY name")
-	fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "how long to try in all")
-	fs.BoolVar(&f.Debug, "debug", false, "tell each step on standard error, without secrets")
+	f.fips = environmentBool{flag: "fips", variable: "AWS_USE_FIPS_ENDPOINT"}
+	f.dualStack = environmentBool{flag: "dual-stack", variable: "AWS_USE_DUALSTACK_ENDPOINT"}
+	front.SessionFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.StringVar(&c.TrustAnchorARN, "trust-anchor-arn", "", "`ARN` of the trust anchor")
+		fs.StringVar(&c.ProfileARN, "profile-arn", "", "`ARN` of the Roles Anywhere profile")
+		fs.StringVar(&c.RoleARN, "role-arn", "", "`ARN` of the role to assume")
+		fs.IntVar(&f.seconds, "session-duration", 0, "duration of the session in `seconds`, 900 to 43200 (default: the profile's)")
+		fs.StringVar(&c.SessionName, "role-session-name", "", "`name` of the session, if the profile accepts one (default: the certificate's serial number)")
+	})
+	front.ServiceFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.StringVar(&c.Region, "region", "", "`region` to sign for (default: the trust anchor's)")
+		fs.StringVar(&c.Endpoint, "endpoint", "", "`URL` of the service (default: the region's)")
+		fs.BoolVar(&f.fips.value, f.fips.flag, false, "use the FIPS endpoint; also "+f.fips.variable+"=true")
+		fs.BoolVar(&f.dualStack.value, f.dualStack.flag, false, "use the dual-stack endpoint; also "+f.dualStack.variable+"=true")
+		fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CAs to trust instead of the system's; also AWS_CA_BUNDLE")
+		fs.BoolVar(&c.Insecure, "no-verify-ssl", false, "do not verify the server certificate, and allow plain http")
+		fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy of HTTPS_PROXY and NO_PROXY")
+		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "give up after this `duration`, all attempts included")
+	})
+	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.BoolVar(&f.Debug, "debug", false, "log each step to standard error, without secrets")
+	})
 }
 
 // Config returns what the flags and the environment say. The caller checks it,
-// after a table of a configuration was laid over it, and adds the Transport and
-// the Signer.
+// after a table of a configuration filled in what they leave open, and adds the
+// Transport and the Signer.
 func (f *Session) Config(cmd *cobra.Command, a front.App) (rolesanywhere.Config, error) {
 	c := f.config
-	for _, v := range []struct {
-		flag *bool
-		name string
-	}{{&c.FIPS, "AWS_USE_FIPS_ENDPOINT"}, {&c.DualStack, "AWS_USE_DUALSTACK_ENDPOINT"}} {
-		if s := a.Env(v.name); s != "" && !*v.flag {
-			on, err := strconv.ParseBool(s)
-			if err != nil {
-				return c, signer.WithHint(front.Usagef("environment variable %s is %q", v.name, s), "set it to true or false")
-			}
-			*v.flag = on
-		}
+	var err error
+	if c.FIPS, err = f.fips.get(cmd, a); err != nil {
+		return c, err
+	}
+	if c.DualStack, err = f.dualStack.get(cmd, a); err != nil {
+		return c, err
 	}
 	if cmd.Flags().Changed("session-duration") {
 		if lo, hi := int(rolesanywhere.MinDuration/time.Second), int(rolesanywhere.MaxDuration/time.Second); f.seconds < lo || f.seconds > hi {
@@ -75,6 +87,18 @@ func (f *Session) Config(cmd *cobra.Command, a front.App) (rolesanywhere.Config,
 	c.Now = a.Now
 	c.Logger = a.Logger(f.Debug)
 	return c, nil
+}
+
+func (e environmentBool) get(cmd *cobra.Command, a front.App) (bool, error) {
+	text := a.Env(e.variable)
+	if text == "" || cmd.Flags().Changed(e.flag) {
+		return e.value, nil
+	}
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		err = signer.WithHint(front.Usagef("environment variable %s is %q", e.variable, text), "set it to true or false")
+	}
+	return on, err
 }
 
 // A Connection is how the service is reached, and whom it has to prove to be.

@@ -3,9 +3,9 @@
 // tree of commands, help texts, and the table from errors to exit codes and
 // hints.
 //
-// A line belongs here if commands of several rooms need it and it is no flag;
+// A line belongs here if commands of several packages need it and it is no flag;
 // groups of flags are in package flags. Of Holdfast, front imports the
-// libraries whose errors it explains, and no room.
+// libraries whose errors it explains, and no package of commands.
 package front
 
 import (
@@ -23,6 +23,7 @@ type App struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	LookupEnv      func(string) (string, bool)
+	Environ        func() []string // for programs that are run
 	Now            func() time.Time
 	OpenTTY        func() (TTY, error)
 	OnSignal       func(end func()) (stop func()) // nil: signals do what they do

@@ -15,8 +15,9 @@ import (
 // for the command that was asked for alone, unless help or completions want all
 // of them.
 type Command struct {
-	Name string
-	New  func(App) *cobra.Command
+	Name  string
+	Group string // its heading in the help; "": others
+	New   func(App) *cobra.Command
 
 	// Brief commands let signals do what they do. Of the others, signals end
 	// the context. To catch them takes most of a millisecond.
@@ -39,20 +40,32 @@ func (a App) tree(args []string, started *bool) *cobra.Command {
 		root.AddCommand(a.build(c, started))
 	}
 	addDefaults(root)
+	for _, c := range root.Commands() {
+		for _, part := range append(c.Commands(), c) {
+			completeFlags(part)
+		}
+	}
 	return root
 }
+
+// Tree returns the program with all its commands.
+func (a App) Tree() *cobra.Command { return a.tree(nil, new(bool)) }
 
 // root returns the command without a name.
 func (a App) root(started *bool) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdfast",
 		Short: "AWS credentials with hardware-backed keys, through IAM Roles Anywhere",
-		Long: `Holdfast signs with private keys that stay where they live and turns them
-into temporary AWS credentials through IAM Roles Anywhere. It takes the flags
-of aws_signing_helper.`,
-		Example: `  holdfast demo
+		Long: `Holdfast obtains temporary AWS credentials through IAM Roles Anywhere. It signs
+with private keys that never leave their device, or with key files. It takes the
+flags of aws_signing_helper.`,
+		Example: `  # see it work, without AWS and without hardware:
+  holdfast demo
+
+  # with AWS:
   holdfast credential-process --certificate cert.pem --private-key key.pem \
-      --trust-anchor-arn ARN --profile-arn ARN --role-arn ARN`,
+      --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
+      --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
@@ -67,15 +80,24 @@ of aws_signing_helper.`,
 	root.SetErr(a.Stderr)
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageFunc(usage)
+	addHelpFlag(root)
+	for _, c := range a.Commands {
+		if c.Group != "" && !root.ContainsGroup(c.Group) {
+			root.AddGroup(&cobra.Group{ID: c.Group, Title: c.Group})
+		}
+	}
 	return root
 }
 
 // build builds one command with what all of them have.
 func (a App) build(c Command, started *bool) *cobra.Command {
 	built := c.New(a)
+	built.GroupID = c.Group
 	for _, part := range append(built.Commands(), built) {
+		part.Flags().SortFlags = false // related flags stand together
+		addHelpFlag(part)
 		if part.Args == nil {
-			part.Args = noArgs
+			part.Args, part.ValidArgsFunction = noArgs, cobra.NoFileCompletions
 		}
 		run := part.RunE
 		part.RunE = func(cmd *cobra.Command, args []string) error {
@@ -91,23 +113,6 @@ func (a App) build(c Command, started *bool) *cobra.Command {
 		}
 	}
 	return built
-}
-
-// addDefaults adds the commands that cobra brings.
-func addDefaults(root *cobra.Command) {
-	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		switch c.Name() {
-		case "help":
-			c.Args = isTopic
-		case "completion":
-			c.Args, c.RunE = noArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			for _, shell := range c.Commands() {
-				shell.Args = noArgs
-			}
-		}
-	}
 }
 
 // noArgs refuses what is not a flag, among it unknown commands. It is not

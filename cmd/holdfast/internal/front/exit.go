@@ -44,12 +44,12 @@ var exits = []struct {
 	{as[*rolesanywhere.APIError], ExitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
 	{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is there and that nothing else holds it"},
 	{is(sharedfile.ErrProfile), ExitUsage, "choose another name with --profile"},
-	{is(sharedfile.ErrFormat), ExitOther, "mend the file in an editor; docs/update.md says what is refused"},
+	{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md says what is refused"},
 	{is(sharedfile.ErrLocked), ExitUnavailable, "another update is writing, or hangs; try again"},
 	{as[*net.AddrError], ExitUsage, "an address is HOST:PORT, such as 127.0.0.1:9911"},
 	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 takes a free one"},
 	{is(exec.ErrNotFound), ExitNotFound, "check the command's name and PATH"},
-	{absentAbsolute, ExitNotFound, "check the name"},
+	{absolutePathNotFound, ExitNotFound, "check the name"},
 	{is(fs.ErrNotExist), ExitNotFound, "check the name; a relative path begins at the current folder"},
 	{is(fs.ErrExist), ExitOther, "choose another name"},
 	{is(fs.ErrPermission), ExitUnavailable, "run as a user who may read it, or change its mode"},
@@ -61,7 +61,7 @@ var exits = []struct {
 	{is(signer.ErrNoCertificate), ExitNotFound, "name the certificate's file with --certificate"},
 	{is(errors.ErrUnsupported), ExitUnavailable, "see docs/references.md for what this version opens"},
 	{as[*rolesanywhere.CertificateError], ExitOther, "use another certificate"},
-	{ofFile, ExitOther, "check the name, and that the file holds a key or a certificate in PEM, DER or PKCS #12; openssl pkey -in FILE -noout and openssl x509 -in FILE -noout tell"},
+	{fromFileBackend, ExitOther, "check the name, and that the file holds a key or a certificate in PEM, DER or PKCS #12; openssl pkey -in FILE -noout and openssl x509 -in FILE -noout tell"},
 	{func(error) bool { return true }, ExitOther, "run again with --debug to see more"},
 }
 
@@ -114,14 +114,14 @@ func Explain(err error) (code int, hint string) {
 	panic("unreachable: the last entry matches every error")
 }
 
-// absentAbsolute matches errors of files whose absolute path was given.
-func absentAbsolute(err error) bool {
+// absolutePathNotFound matches errors of files whose absolute path was given.
+func absolutePathNotFound(err error) bool {
 	var target *fs.PathError
 	return errors.As(err, &target) && errors.Is(target, fs.ErrNotExist) && filepath.IsAbs(target.Path)
 }
 
-// ofFile matches errors of keys and certificates in files.
-func ofFile(err error) bool {
+// fromFileBackend matches errors of keys and certificates in files.
+func fromFileBackend(err error) bool {
 	var target *signer.Error
 	return errors.As(err, &target) && target.Backend == "file"
 }

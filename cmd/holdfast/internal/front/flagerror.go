@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -12,10 +11,12 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Annotations of flags that change what errors say.
+// Annotations of flags.
 const (
-	secretFlag     = "holdfast_secret"
-	optionalValues = "holdfast_optional_values"
+	secretFlag      = "holdfast_secret"
+	optionalValues  = "holdfast_optional_values"
+	flagValues      = "holdfast_values"
+	groupAnnotation = "holdfast_group"
 )
 
 // MarkSecret has errors not show arguments beside a flag whose value is secret:
@@ -45,7 +46,8 @@ func flagError(_ *cobra.Command, err error) error {
 	f := invalid.GetFlag()
 	err = fmt.Errorf("--%s %q is not %s", f.Name, invalid.GetValue(),
 		cmp.Or(valueForms[f.Value.Type()], "a "+f.Value.Type()))
-	return signer.WithHint(err, "--"+f.Name+": "+strings.ReplaceAll(f.Usage, "\n", " "))
+	_, usage := pflag.UnquoteUsage(f)
+	return signer.WithHint(err, "--"+f.Name+": "+usage)
 }
 
 var valueForms = map[string]string{

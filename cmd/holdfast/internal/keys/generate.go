@@ -29,14 +29,14 @@ func Generate(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate",
 		Short: "Make a key in a token or a TPM",
-		Long: `Makes a key pair whose private half never leaves the device. It prints the
-public key in PEM on standard output, and on standard error the reference that
-names the key from now on, as --private-key takes it. With --json one object on
-standard output has both. What exists is never overwritten.
+		Long: `Makes a key pair whose private half never leaves the device. The command prints
+the public key in PEM on standard output, and on standard error a reference for
+--private-key that names the new key. With --json it prints both as one object on
+standard output. It never overwrites a key.
 
-A new key of a TPM is kept in a file, or with handle= in the TPM itself. It has
-a password if --pin-source names one; with --pin-source prompt it is asked for.
-For a token --pin-source is the token's PIN.`,
+A new TPM key is kept in a file, or with handle= in the TPM itself. It has a
+password if --pin-source names one; --pin-source prompt asks for it. For a token
+--pin-source is the token's PIN.`,
 		Example: `  holdfast generate --private-key tpm:path=app.pem
   holdfast generate --private-key 'tpm:path=app.pem;pcrs=sha256:7'
   holdfast generate --private-key tpm:handle=0x81010002 --key-type rsa2048
@@ -50,8 +50,9 @@ For a token --pin-source is the token's PIN.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&reference, "private-key", "", "the new key, as a `reference`: tpm:path=FILE, tpm:handle=HANDLE or pkcs11:token=…;object=…")
-	fs.StringVar(&kind, "key-type", string(keystore.P256), "`type`: "+strings.Join(keyTypes(), ", "))
+	fs.StringVar(&reference, "private-key", "", "`reference` of the new key: tpm:path=FILE, tpm:handle=HANDLE or pkcs11:token=…;object=…")
+	fs.StringVar(&kind, "key-type", string(keystore.P256), "`type` of the new key: "+strings.Join(keyTypes(), ", "))
+	front.MarkValues(fs.Lookup("key-type"), keyTypes()...)
 	fs.BoolVar(&asJSON, "json", false, "print a JSON object: reference, key, public_key")
 	device.Add(fs)
 	return cmd
@@ -113,7 +114,10 @@ func tellMade(a front.App, key keystore.Key, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(a.Stdout).Encode(madeKey{key.Ref().String(), signer.DescribeKey(key.Public()), string(public)})
 	}
-	fmt.Fprintf(a.Stderr, "holdfast: the new key is %s\n", front.OneLine(key.Ref().String()))
-	_, err = a.Stdout.Write(public)
+	if _, err := a.Stdout.Write(public); err != nil {
+		return err
+	}
+	made := front.OneLine(front.ShellQuote(key.Ref().String()))
+	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: have a CA issue a certificate for it (docs/tpm.md and docs/pkcs11.md show how), then give --certificate cert.pem --private-key %s\n", made, made)
 	return err
 }

@@ -24,14 +24,15 @@ func List(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List keys and certificates, as references to paste",
-		Long: `Lists tokens, keys and certificates. Without --in it asks every kind of store
-that can be listed; one that this machine does not have is named on standard
-error. Keys that a token hides without its PIN are shown if --pin-source tells
-the PIN.
+		Long: `Lists tokens, keys and certificates, each with a reference for --private-key or
+--certificate. Without --in it lists the stores of this machine: PKCS #11 tokens,
+the TPM, and the certificate stores of Windows or the macOS Keychain. Some
+tokens show their keys only if --pin-source gives the PIN.
 
-If something that is there cannot be read, the command prints the rest, and then
-says what it could not read and fails.`,
+If an entry or a store cannot be read, the command prints the others, reports
+the error and fails. A store that does not exist is only reported.`,
 		Example: `  holdfast list
+  holdfast list --in cert.pem
   holdfast list --in pkcs11:token=prod --pin-source prompt
   holdfast list --in tpm: --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,9 +40,10 @@ says what it could not read and fails.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&below, "in", "", "what to list, as a `reference`: pkcs11:token=prod, tpm: (default: everything)")
+	fs.StringVar(&below, "in", "", "what to list, a `reference` such as pkcs11:token=prod, tpm: or a file (default: all stores of this machine)")
 	fs.BoolVar(&asJSON, "json", false, "print a JSON array")
 	device.Add(fs)
+	fs.Lookup("pin-source").Usage = "`where` the PIN or password is: file:PATH, env:NAME, tpm:path=PATH or prompt (default: none; nobody is asked)"
 	return cmd
 }
 
@@ -83,6 +85,9 @@ func listAll(ctx context.Context, a front.App, refs []keystore.Ref, opts keystor
 	var absent, failed []error
 	for _, ref := range refs {
 		entries, err := a.Store.List(ctx, ref, opts)
+		if len(refs) > 1 && flags.IsOfOtherSystem(err) {
+			continue
+		}
 		switch {
 		case err == nil:
 		case len(entries) == 0 && isAbsent(err):

@@ -15,23 +15,27 @@ func Seal(a front.App) *cobra.Command {
 	var to, source string
 	cmd := &cobra.Command{
 		Use:   "seal",
-		Short: "Seal a PIN or password so that this machine's TPM alone gives it",
-		Long: `Asks for a secret and seals it by the TPM. The file that it writes is of no use
-on another machine. As --pin-source tpm:path=FILE it gives the PIN of a token or
-the password of a key, so that an unattended machine stores none in clear.
+		Short: "Seal a PIN or password with this machine's TPM",
+		Long: `Asks for a secret and writes it to a file, encrypted by the TPM. Only this
+machine's TPM can decrypt it. As --pin-source tpm:path=FILE it gives the PIN of
+a token or the password of a key, so that an unattended machine needs no PIN in
+the clear.
 
-With pcrs= the TPM gives it only while the machine's PCRs have the values that
-they have now: sha256:7 is the state of Secure Boot.`,
+With pcrs= the TPM decrypts it only while the machine's PCRs have the values
+that they have now; sha256:7 is the state of Secure Boot.`,
 		Example: `  holdfast seal --to 'tpm:path=/etc/holdfast/pin.pem;pcrs=sha256:7'
-  holdfast credential-process --private-key 'pkcs11:token=prod;object=app' \
-      --pin-source tpm:path=/etc/holdfast/pin.pem …`,
+
+  # a token whose PIN it is:
+  holdfast list --in pkcs11:token=prod \
+      --pin-source tpm:path=/etc/holdfast/pin.pem`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return seal(cmd.Context(), a, to, source)
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&to, "to", "", "the new file, as a `reference`: tpm:path=FILE, with pcrs= to bind it to PCRs")
+	fs.StringVar(&to, "to", "", "`reference` of the new file: tpm:path=FILE, with pcrs= to bind it to PCRs")
 	fs.StringVar(&source, "secret-source", "prompt", "`where` the secret is: file:PATH, env:NAME or prompt")
+	front.MarkValues(fs.Lookup("secret-source"), "file:", "env:", "prompt")
 	return cmd
 }
 

@@ -6,11 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,10 +23,11 @@ import (
 func Demo(a front.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Show the whole way on this machine, without AWS or hardware",
-		Long: `Makes a CA and a client certificate, runs the emulator on a free loopback port,
-runs credential-process against it, and calls the emulator's STS with the
-credentials. Everything is in a temporary folder that is removed at the end.`,
+		Short: "Show how it works, on this machine alone",
+		Long: `Makes a CA and a client certificate, runs the emulator on a free port of
+127.0.0.1, runs credential-process against it, and calls the emulator's STS with
+the credentials. All files are in a temporary folder, which demo removes at the
+end.`,
 		Example: "  holdfast demo",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), a) },
 	}
@@ -85,11 +85,12 @@ func runDemo(ctx context.Context, a front.App) (err error) {
 		return fmt.Errorf("credential-process ended with exit code %d", code)
 	}
 	say("   which printed, for the credential_process of an AWS client:")
-	if _, err := io.Copy(a.Stdout, bytes.NewReader(out.Bytes())); err != nil {
+	creds, err := parseDocument(out.Bytes())
+	if err != nil {
 		return err
 	}
-
-	who, err := whoAmI(ctx, url, out.Bytes(), a.Now())
+	say("%s", strings.Replace(strings.TrimSpace(out.String()), creds.SessionToken, shorten(creds.SessionToken), 1))
+	who, err := emulator.GetCallerIdentity(ctx, http.DefaultClient, url, creds, a.Now())
 	if err != nil {
 		return err
 	}
@@ -101,19 +102,26 @@ func runDemo(ctx context.Context, a front.App) (err error) {
 	return nil
 }
 
-// whoAmI uses the printed document as an AWS client would, with nothing else.
-func whoAmI(ctx context.Context, url string, document []byte, now time.Time) (emulator.Identity, error) {
+// parseDocument reads credentials as an AWS client reads them.
+func parseDocument(document []byte) (credentials.Credentials, error) {
 	var doc struct {
 		AccessKeyID     string `json:"AccessKeyId"`
 		SecretAccessKey string
 		SessionToken    string
 	}
-	if err := json.Unmarshal(document, &doc); err != nil {
-		return emulator.Identity{}, err
-	}
-	return emulator.GetCallerIdentity(ctx, http.DefaultClient, url, credentials.Credentials{
+	err := json.Unmarshal(document, &doc)
+	return credentials.Credentials{
 		AccessKeyID:     doc.AccessKeyID,
 		SecretAccessKey: doc.SecretAccessKey,
 		SessionToken:    doc.SessionToken,
-	}, now)
+	}, err
+}
+
+// shorten returns the beginning of a session token and how long it is.
+func shorten(token string) string {
+	const shown = 16
+	if len(token) <= shown {
+		return token
+	}
+	return fmt.Sprintf("%s…(%d characters)", token[:shown], len(token))
 }

@@ -4,16 +4,17 @@
 package local
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
@@ -21,9 +22,13 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
+// listenEmulator is where the emulator listens unless --listen says otherwise.
+// serve has another port, so that both run on one machine.
+const listenEmulator = "127.0.0.1:9910"
+
 type emulatorFlags struct {
 	configFile  string
-	config      emulator.Config // what the flags say; its zero fields leave the file's
+	config      emulator.Config // what the flags say
 	anchors     []string
 	crls        []string
 	policyFile  string
@@ -37,55 +42,65 @@ func Emulator(a front.App) *cobra.Command {
 	var f emulatorFlags
 	cmd := &cobra.Command{
 		Use:   "emulator",
-		Short: "Run a local Roles Anywhere and STS that really verify",
+		Short: "Run a local Roles Anywhere and STS that verify requests",
 		Long: `Runs a local IAM Roles Anywhere (CreateSession) and STS (GetCallerIdentity) for
 tests and trials, without an AWS account. It verifies certificates, signatures
-and trust policies as AWS does; the credentials that it issues are good for
-itself alone. It prints the ARNs to use and runs until it is interrupted.
+and trust policies as AWS does. The credentials that it issues are valid for
+itself alone. It prints the ARNs to use and logs each request on standard error,
+until it is interrupted.
 
-Without --config it trusts the CA given with --trust-anchor, has one profile
-and one role, and lets every certificate of that CA assume it.`,
+Without --config it trusts the CA of --trust-anchor, has one profile and one
+role, and lets every certificate of that CA assume the role.`,
 		Example: `  holdfast emulator --trust-anchor ca.pem
-  holdfast emulator --trust-anchor ca.pem --trust-policy trust.json --events -
+  holdfast emulator --trust-anchor ca.pem --trust-policy trust.json
   holdfast emulator --config emulator.toml --latency 300ms --error-rate 0.2`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
 	}
-	fs := cmd.Flags()
-	fs.StringVar(&f.configFile, "config", "", "TOML `file`; see docs/emulator.md")
-	fs.StringArrayVar(&f.anchors, "trust-anchor", nil, "PEM `file` with the certificate of a CA to trust; repeatable")
-	fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the first trust anchor; repeatable")
-	fs.StringVar(&f.policyFile, "trust-policy", "", "JSON `file` with the trust policy of the role")
-	fs.StringVar(&f.config.Region, "region", "", "`region` (default us-east-1)")
-	fs.StringVar(&f.config.Account, "account", "", "`account` (default 111122223333)")
-	fs.StringVar(&f.listen, "listen", "127.0.0.1:9911", "`address` to listen on; port 0 takes a free one")
-	fs.BoolVar(&f.allowRemote, "allow-remote", false, "really listen on an address that other machines reach")
-	fs.StringVar(&f.events, "events", "", "`file` to add events to, in the form of CloudTrail's, one JSON object a line; - is standard error")
-	fs.DurationVar(&f.config.Faults.Latency, "latency", 0, "wait so long before each answer")
-	fs.Float64Var(&f.config.Faults.ErrorRate, "error-rate", 0, "`share` of requests to fail, 0 to 1")
-	fs.IntVar(&f.config.Faults.ErrorStatus, "error-status", 0, "HTTP `status` of those (default 500)")
-	fs.BoolVar(&f.config.Faults.Hang, "hang", false, "never answer CreateSession")
-	fs.DurationVar(&f.config.Faults.SessionLifetime, "session-lifetime", 0, "lifetime of credentials, instead of what was asked for")
+	f.add(cmd.Flags())
 	return cmd
 }
 
+func (f *emulatorFlags) add(all *pflag.FlagSet) {
+	faults := &f.config.Faults
+	front.ConfigFlags.Define(all, func(fs *pflag.FlagSet) {
+		fs.StringVar(&f.configFile, "config", "", "TOML `file`; flags come before it; see docs/emulator.md")
+		fs.StringArrayVar(&f.anchors, "trust-anchor", nil, "PEM `file` with the certificate of a CA to trust; repeatable")
+		fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the first trust anchor; repeatable")
+		fs.StringVar(&f.policyFile, "trust-policy", "", "JSON `file` with the trust policy of the role")
+		fs.StringVar(&f.config.Region, "region", "", "AWS `region` (default: "+emulator.DefaultRegion+")")
+		fs.StringVar(&f.config.Account, "account", "", "AWS `account` (default: "+emulator.DefaultAccount+")")
+	})
+	front.ListenFlags.Define(all, func(fs *pflag.FlagSet) {
+		fs.StringVar(&f.listen, "listen", listenEmulator, "`address` to listen on, HOST:PORT; port 0 takes a free one")
+		fs.BoolVar(&f.allowRemote, "allow-remote", false, "listen also on an address that other machines reach")
+	})
+	front.FaultFlags.Define(all, func(fs *pflag.FlagSet) {
+		fs.DurationVar(&faults.Latency, "latency", 0, "wait for this `duration` before each answer")
+		fs.Float64Var(&faults.ErrorRate, "error-rate", 0, "`share` of requests that fail, 0 to 1")
+		fs.IntVar(&faults.ErrorStatus, "error-status", 0, "HTTP `status` of requests that fail (default: 500)")
+		fs.BoolVar(&faults.Hang, "hang", false, "never answer CreateSession")
+		fs.DurationVar(&faults.SessionLifetime, "session-lifetime", 0, "`lifetime` of credentials, whatever the client asks for")
+	})
+	front.OutputFlags.Define(all, func(fs *pflag.FlagSet) {
+		fs.StringVar(&f.events, "events", "", "`file` to append events to, in CloudTrail's form, one JSON object per line; - writes them to standard error instead of the log")
+	})
+}
+
 func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
-	cfg, err := f.resolve()
+	cfg, err := f.resolve(cmd.Flags().Changed)
 	if err != nil {
 		return err
 	}
 	cfg.Now = a.Now
-	switch f.events {
-	case "":
-	case "-":
-		cfg.Events = a.Stderr
-	default:
-		if info, err := os.Stat(f.events); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
-			// Opening it could wait for a reader, which no signal ends.
-			return signer.WithHint(front.Usagef("--events %s is a FIFO", f.events), "name a file, or - for standard error")
-		}
-		file, err := os.OpenFile(f.events, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if f.events == "-" {
+		cfg.Events = a.Stderr // which has JSON lines and nothing else
+	} else {
+		cfg.Logger = slog.New(&front.LogHandler{W: a.Stderr, Level: slog.LevelInfo})
+	}
+	if f.events != "" && f.events != "-" {
+		file, err := openEvents(f.events)
 		if err != nil {
-			return front.Usagef("--events: %w", err)
+			return err
 		}
 		defer file.Close()
 		cfg.Events = file
@@ -96,7 +111,8 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	}
 	l, err := loopback.Listen(cmd.Context(), f.listen, f.allowRemote)
 	if errors.Is(err, loopback.ErrNotLoopback) {
-		return signer.WithHint(&front.UsageError{Err: err}, "anyone who reaches it can try certificates on it; if that is meant, add --allow-remote")
+		return signer.WithHint(front.Usagef("--listen: %w", err),
+			"other machines could send it requests, unencrypted; for this machine alone use 127.0.0.1; --allow-remote lets others in")
 	}
 	if err != nil {
 		return err
@@ -105,6 +121,19 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 		return errors.Join(err, l.Close())
 	}
 	return server.Serve(cmd.Context(), l)
+}
+
+// openEvents opens a file to append to. Opening a FIFO could wait for a reader,
+// which no signal ends.
+func openEvents(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		return nil, signer.WithHint(front.Usagef("--events %s is a FIFO", path), "name a file, or - for standard error")
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, front.Usagef("--events: %w", err)
+	}
+	return file, nil
 }
 
 // configError is wrong usage, unless a file is not there or not readable.
@@ -118,8 +147,9 @@ func configError(err error) error {
 	return &front.UsageError{Err: err}
 }
 
-// resolve lays the flags over the file.
-func (f *emulatorFlags) resolve() (emulator.Config, error) {
+// resolve returns the configuration of the file with what the flags say in its
+// place.
+func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, error) {
 	var cfg emulator.Config
 	if f.configFile != "" {
 		var err error
@@ -127,13 +157,20 @@ func (f *emulatorFlags) resolve() (emulator.Config, error) {
 			return cfg, configError(err)
 		}
 	}
-	cfg.Region = cmp.Or(f.config.Region, cfg.Region)
-	cfg.Account = cmp.Or(f.config.Account, cfg.Account)
-	cfg.Faults.Latency = cmp.Or(f.config.Faults.Latency, cfg.Faults.Latency)
-	cfg.Faults.ErrorRate = cmp.Or(f.config.Faults.ErrorRate, cfg.Faults.ErrorRate)
-	cfg.Faults.ErrorStatus = cmp.Or(f.config.Faults.ErrorStatus, cfg.Faults.ErrorStatus)
-	cfg.Faults.Hang = f.config.Faults.Hang || cfg.Faults.Hang
-	cfg.Faults.SessionLifetime = cmp.Or(f.config.Faults.SessionLifetime, cfg.Faults.SessionLifetime)
+	for flag, set := range map[string]func(){
+		"region":           func() { cfg.Region = f.config.Region },
+		"account":          func() { cfg.Account = f.config.Account },
+		"latency":          func() { cfg.Faults.Latency = f.config.Faults.Latency },
+		"error-rate":       func() { cfg.Faults.ErrorRate = f.config.Faults.ErrorRate },
+		"error-status":     func() { cfg.Faults.ErrorStatus = f.config.Faults.ErrorStatus },
+		"hang":             func() { cfg.Faults.Hang = f.config.Faults.Hang },
+		"session-lifetime": func() { cfg.Faults.SessionLifetime = f.config.Faults.SessionLifetime },
+		"trust-anchor":     func() { cfg.TrustAnchors = nil },
+	} {
+		if given(flag) {
+			set()
+		}
+	}
 	for _, file := range f.anchors {
 		if file == "" {
 			return cfg, signer.WithHint(front.Usagef("--trust-anchor is empty"), "give the CA's certificate, as in --trust-anchor ca.pem")
@@ -143,12 +180,19 @@ func (f *emulatorFlags) resolve() (emulator.Config, error) {
 	if len(cfg.TrustAnchors) == 0 {
 		return cfg, signer.WithHint(front.Usagef("no trust anchor"), "give the CA's certificate with --trust-anchor ca.pem")
 	}
-	cfg.TrustAnchors[0].CRLFiles = append(cfg.TrustAnchors[0].CRLFiles, f.crls...)
+	if given("crl") {
+		cfg.TrustAnchors[0].CRLFiles = f.crls
+	}
 	if f.policyFile != "" {
-		if len(cfg.Roles) > 0 {
-			return cfg, front.Usagef("--trust-policy: the roles are in %s; set trust_policy_file there", f.configFile)
+		switch len(cfg.Roles) {
+		case 0:
+			cfg.Roles = []emulator.Role{{}}
+		case 1:
+		default:
+			return cfg, signer.WithHint(front.Usagef("--trust-policy would be the policy of all %d roles of %s", len(cfg.Roles), f.configFile),
+				"set trust_policy_file of a role there")
 		}
-		cfg.Roles = []emulator.Role{{TrustPolicyFile: f.policyFile}}
+		cfg.Roles[0].TrustPolicy, cfg.Roles[0].TrustPolicyFile = "", f.policyFile
 	}
 	return cfg, nil
 }

@@ -42,12 +42,13 @@ func Echoes(t testing.TB, f *os.File) bool {
 	return termios.Lflag&unix.ECHO != 0
 }
 
-// ReadUntil reads from a terminal until the text is there, and returns all.
-func ReadUntil(t testing.TB, f *os.File, text string) []byte {
+// ReadUntil reads from a terminal until the texts are there, in this order, and
+// returns all.
+func ReadUntil(t testing.TB, f *os.File, texts ...string) []byte {
 	t.Helper()
 	var all []byte
 	buf := make([]byte, 256)
-	for !bytes.Contains(all, []byte(text)) {
+	for !containsInOrder(all, texts) {
 		n, err := f.Read(buf)
 		if err != nil {
 			t.Fatalf("%v after %q", err, all)
@@ -55,4 +56,14 @@ func ReadUntil(t testing.TB, f *os.File, text string) []byte {
 		all = append(all, buf[:n]...)
 	}
 	return all
+}
+
+func containsInOrder(data []byte, texts []string) bool {
+	found := true
+	for _, text := range texts {
+		if _, data, found = bytes.Cut(data, []byte(text)); !found {
+			return false
+		}
+	}
+	return true
 }

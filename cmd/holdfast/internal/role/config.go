@@ -15,8 +15,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A table is a [[role]] of the configuration. What it leaves out is as the
-// flags say.
+// A table is a [[role]] of the configuration. Flags and environment variables
+// come before it.
 type table struct {
 	Name            string `toml:"name"`
 	Certificate     string `toml:"certificate"`
@@ -51,7 +51,7 @@ func readTables(path string) ([]table, error) {
 		return nil, front.Usagef("--config %s: %w", path, err)
 	}
 	if keys := meta.Undecoded(); len(keys) > 0 {
-		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keys[0]), "see docs/serve.md for the keys")
+		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keys[0]), "see docs/configuration.md for the keys")
 	}
 	if len(doc.Roles) == 0 {
 		return nil, signer.WithHint(front.Usagef("--config %s: no [[role]]", path), "see docs/serve.md for an example")
@@ -59,47 +59,23 @@ func readTables(path string) ([]table, error) {
 	return doc.Roles, nil
 }
 
-// over lays a table over a role. A role with a key or certificate of its own
-// takes neither from the flags. Relative paths are relative to dir.
-func (t table) over(s Setup, store *keystore.Store, dir string) (Setup, error) {
-	if t.Certificate != "" || t.PrivateKey != "" {
-		s.Key = s.Key.Forget()
+// fill returns s with what the flags and the environment leave open taken from a
+// table; see [flags.Key.OrElse] for its key. Relative paths are relative to dir.
+func (t table) fill(s Setup, store *keystore.Store, dir string) (Setup, error) {
+	key, err := t.key(store, dir)
+	if err != nil {
+		return s, err
 	}
-	for _, f := range []struct {
-		dst  *keystore.Ref
-		text string
-	}{
-		{&s.Key.Identity.Certificate, t.Certificate},
-		{&s.Key.Identity.Key, t.PrivateKey},
-		{&s.Key.Identity.Intermediates, t.Intermediates},
-	} {
-		if f.text == "" {
-			continue
-		}
-		ref, err := keystore.ParseRef(f.text)
-		if err != nil {
-			return s, err
-		}
-		*f.dst = store.Rebase(ref, dir)
-	}
-	if t.PINSource != "" {
-		source, err := flags.ParsePINSource(t.PINSource)
-		if err != nil {
-			return s, err
-		}
-		source.Ref = store.Rebase(source.Ref, dir)
-		s.Key.PINSource = source
-	}
-	if t.SessionDuration < 0 || t.SessionDuration > int(rolesanywhere.MaxDuration/time.Second) {
-		return s, fmt.Errorf("session_duration %d is not from %d to %d seconds",
-			t.SessionDuration, rolesanywhere.MinDuration/time.Second, rolesanywhere.MaxDuration/time.Second)
+	shortest, longest := int(rolesanywhere.MinDuration/time.Second), int(rolesanywhere.MaxDuration/time.Second)
+	if t.SessionDuration != 0 && (t.SessionDuration < shortest || t.SessionDuration > longest) {
+		return s, fmt.Errorf("session_duration %d is not from %d to %d seconds", t.SessionDuration, shortest, longest)
 	}
 	if t.Port < 0 || t.Port > 65535 {
 		return s, fmt.Errorf("port %d is not from 1 to 65535", t.Port)
 	}
-	s.Name, s.Port = t.Name, t.Port
+	s.Name, s.Port, s.Key = t.Name, t.Port, s.Key.OrElse(key)
 	c := &s.Config
-	c.Duration = cmp.Or(time.Duration(t.SessionDuration)*time.Second, c.Duration)
+	c.Duration = cmp.Or(c.Duration, time.Duration(t.SessionDuration)*time.Second)
 	for _, f := range []struct {
 		dst   *string
 		value string
@@ -111,9 +87,33 @@ func (t table) over(s Setup, store *keystore.Store, dir string) (Setup, error) {
 		{&c.Endpoint, t.Endpoint},
 		{&c.SessionName, t.RoleSessionName},
 	} {
-		*f.dst = cmp.Or(f.value, *f.dst)
+		*f.dst = cmp.Or(*f.dst, f.value)
 	}
 	return s, nil
+}
+
+// key returns the key that a table names, which may be none.
+func (t table) key(store *keystore.Store, dir string) (k flags.Key, err error) {
+	for _, f := range []struct {
+		dst  *keystore.Ref
+		text string
+	}{
+		{&k.Identity.Certificate, t.Certificate},
+		{&k.Identity.Key, t.PrivateKey},
+		{&k.Identity.Intermediates, t.Intermediates},
+	} {
+		if f.text == "" {
+			continue
+		}
+		ref, err := keystore.ParseRef(f.text)
+		if err != nil {
+			return k, err
+		}
+		*f.dst = store.Rebase(ref, dir)
+	}
+	k.PINSource, err = flags.ParsePINSource(t.PINSource)
+	k.PINSource.Ref = store.Rebase(k.PINSource.Ref, dir)
+	return k, err
 }
 
 // isRoleName follows the names of IAM roles, which are parts of a path as they

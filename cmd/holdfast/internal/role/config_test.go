@@ -52,7 +52,7 @@ func TestConfig(t *testing.T) {
 		if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		roles, err := Setup{}.read(front.App{Store: all.New()}, path)
+		roles, err := Setup{}.fromConfig(front.App{Store: all.New()}, path, "")
 		if test.culprit == "" {
 			if err != nil {
 				t.Errorf("%s: %v", test.name, err)
@@ -67,43 +67,13 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// Flags fill in what a role leaves out; a role with a key has nothing of the
-// flags' key.
-func TestConfigOverFlags(t *testing.T) {
-	store := all.New()
-	var flagged Setup
-	var err error
-	if flagged.Key.Identity, err = keystore.ParseIdentity("flag.pem", "flag.key"); err != nil {
-		t.Fatal(err)
-	}
-	if flagged.Key.PINSource, err = flags.ParsePINSource("file:flag"); err != nil {
-		t.Fatal(err)
-	}
-	flagged.Config.Endpoint = "https://flag"
-	flagged.Config.SessionName = "flag"
-	got, err := table{Name: "app", PrivateKey: "own.p12", RoleSessionName: "own"}.over(flagged, store, "/etc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := (keystore.Identity{Key: keystore.Ref{Scheme: keystore.SchemeFile, Rest: "/etc/own.p12"}}); got.Key.Identity != want || got.Key.PINSource != (flags.PINSource{}) {
-		t.Errorf("identity %+v, pin-source %v", got.Key.Identity, got.Key.PINSource)
-	}
-	if c := got.Config; c.Endpoint != "https://flag" || c.SessionName != "own" {
-		t.Errorf("endpoint %q, session name %q", c.Endpoint, c.SessionName)
-	}
-	got, err = table{Name: "app"}.over(flagged, store, "/etc")
-	if err != nil || got.Key.Identity != flagged.Key.Identity || got.Key.PINSource != flagged.Key.PINSource {
-		t.Errorf("%+v, %v", got.Key, err)
-	}
-}
-
 // What a table names is relative to its folder, and so is its PIN's file.
 func TestConfigIsRelativeToItsFolder(t *testing.T) {
 	for text, want := range map[string]string{
 		"-": "-", "env:X": "env:X", "/k.pem": "/k.pem", "k.pem": "/etc/k.pem", "file:k.pem": "/etc/k.pem",
 		"../k.pem": "/k.pem", "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=k.pem",
 	} {
-		got, err := table{Certificate: text, PrivateKey: text, Intermediates: text}.over(Setup{}, all.New(), "/etc")
+		got, err := table{Certificate: text, PrivateKey: text, Intermediates: text}.fill(Setup{}, all.New(), "/etc")
 		if id := got.Key.Identity; err != nil || id.Certificate.String() != want || id.Key.String() != want || id.Intermediates.String() != want {
 			t.Errorf("%q: got %v, %v, want %q", text, id, err, want)
 		}
@@ -112,7 +82,7 @@ func TestConfigIsRelativeToItsFolder(t *testing.T) {
 		"": {}, "prompt": {Prompt: true}, "file:pin": {Ref: keystore.Ref{Scheme: keystore.SchemeFile, Rest: "/etc/pin"}},
 		"env:PIN": {Ref: keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "PIN"}},
 	} {
-		if got, err := (table{PINSource: text}).over(Setup{}, all.New(), "/etc"); err != nil || got.Key.PINSource != want {
+		if got, err := (table{PINSource: text}).fill(Setup{}, all.New(), "/etc"); err != nil || got.Key.PINSource != want {
 			t.Errorf("%q: got %v, %v, want %v", text, got.Key.PINSource, err, want)
 		}
 	}

@@ -3,9 +3,13 @@ package role
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -15,29 +19,43 @@ import (
 
 // Flags are those of a command that keeps roles.
 type Flags struct {
-	identity flags.Identity
-	Session  flags.Session
+	identity   flags.Identity
+	Session    flags.Session
+	configFile string
+	name       string // of the role to take from the configuration file
 }
 
 // Add adds the flags to a command.
 func (f *Flags) Add(cmd *cobra.Command) {
+	front.ConfigFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.StringVar(&f.configFile, "config", "", "TOML `file` with roles; flags and environment variables come before it; see docs/configuration.md")
+		fs.StringVar(&f.name, "role", "", "`name` of the only role to take from the file of --config")
+	})
 	f.identity.Add(cmd)
 	f.Session.Add(cmd)
 }
 
-// Setup returns the role that the flags name. It checks first what costs
-// nothing, so that a person is not asked for a PIN in vain.
+// Setup returns the one role that the flags name, as [Flags.Setups] does.
 func (f *Flags) Setup(cmd *cobra.Command, a front.App) (Setup, error) {
-	setups, err := f.Setups(cmd, a, "")
-	if err != nil {
+	setups, err := f.Setups(cmd, a)
+	switch {
+	case err != nil:
 		return Setup{}, err
+	case len(setups) > 1:
+		var names []string
+		for _, s := range setups {
+			names = append(names, s.Name)
+		}
+		return Setup{}, signer.WithHint(front.Usagef("--config %s: has %d roles, and %s takes one", f.configFile, len(setups), cmd.Name()),
+			"choose one with --role: "+strings.Join(names, ", "))
 	}
 	return setups[0], nil
 }
 
-// Setups returns the roles of a configuration file, in which the flags fill
-// what it leaves out; without a file, the one that the flags name.
-func (f *Flags) Setups(cmd *cobra.Command, a front.App, configFile string) (setups []Setup, err error) {
+// Setups returns the roles of the configuration file, after the flags and the
+// environment; without a file, the one that the flags name. It checks first
+// what costs nothing, so that a person is not asked for a PIN in vain.
+func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err error) {
 	var flagged Setup
 	if flagged.Config, err = f.Session.Config(cmd, a); err != nil {
 		return nil, err
@@ -45,10 +63,13 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App, configFile string) (setu
 	if flagged.Key, err = f.identity.Key(cmd); err != nil {
 		return nil, err
 	}
-	if configFile == "" {
-		setups, err = flagged.alone()
-	} else {
-		setups, err = flagged.read(a, configFile)
+	switch {
+	case f.configFile != "":
+		setups, err = flagged.fromConfig(a, f.configFile, f.name)
+	case f.name != "":
+		err = signer.WithHint(front.Usagef("--role %s: there is no --config", f.name), "name the file that has the role: --config FILE; the ARN of a role is for --role-arn")
+	default:
+		setups, err = flagged.fromFlags()
 	}
 	if err != nil {
 		return nil, err
@@ -64,8 +85,8 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App, configFile string) (setu
 	return setups, err
 }
 
-// alone returns a role without a configuration.
-func (s Setup) alone() ([]Setup, error) {
+// fromFlags returns a role without a configuration.
+func (s Setup) fromFlags() ([]Setup, error) {
 	if err := s.Key.Check(); err != nil {
 		return nil, err
 	}
@@ -76,16 +97,16 @@ func (s Setup) alone() ([]Setup, error) {
 	return []Setup{s}, nil
 }
 
-// read returns the roles of a configuration over what the flags say.
-func (s Setup) read(a front.App, path string) (setups []Setup, err error) {
+// fromConfig returns the roles of a configuration, or if name is not empty the one of
+// that name, behind what s says of all of them.
+func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err error) {
 	tables, err := readTables(path)
 	if err != nil {
 		return nil, err
 	}
-	store, dir := a.Store, filepath.Dir(path)
 	seen := make(map[string]bool)
 	for i, t := range tables {
-		r, err := t.over(s, store, dir)
+		r, err := t.fill(s, a.Store, filepath.Dir(path))
 		switch {
 		case err != nil:
 		case r.Name == "":
@@ -104,12 +125,22 @@ func (s Setup) read(a front.App, path string) (setups []Setup, err error) {
 			isRef := errors.As(err, &ref)
 			err = &front.UsageError{Err: fmt.Errorf("--config %s: role %d %q: %w", path, i+1, t.Name, err)}
 			if !isRef { // what is wrong with a reference has a hint of its own
-				err = signer.WithHint(err, "see docs/serve.md for the keys of a role")
+				err = signer.WithHint(err, "see docs/configuration.md for the keys of a role")
 			}
 			return nil, err
 		}
 		seen[r.Name] = true
-		setups = append(setups, r)
+		if name == "" || r.Name == name {
+			setups = append(setups, r)
+		}
+	}
+	switch {
+	case len(setups) == 0:
+		return nil, signer.WithHint(front.Usagef("--role %s: %s has no such role", name, path),
+			"choose one of: "+strings.Join(slices.Sorted(maps.Keys(seen)), ", "))
+	case len(setups) > 1 && s.Config.RoleARN != "":
+		return nil, signer.WithHint(front.Usagef("--role-arn would be the role of all %d tables of %s", len(setups), path),
+			"leave it out, or choose one table with --role")
 	}
 	return setups, nil
 }

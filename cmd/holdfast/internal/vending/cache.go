@@ -19,8 +19,8 @@ func Cache(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "Show or clear what credential-process --cache keeps",
-		Long: `Shows or clears the credentials that credential-process keeps with --cache, in
-files and in the keyring of the Linux kernel. docs/cache.md says where.`,
+		Long: `Shows or clears the credentials that credential-process --cache keeps, in files
+and in the keyring of the Linux kernel. docs/cache.md says where these are.`,
 		Example: `  holdfast cache show
   holdfast cache clear`,
 		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -34,8 +34,8 @@ files and in the keyring of the Linux kernel. docs/cache.md says where.`,
 	}, &cobra.Command{
 		Use:   "clear",
 		Short: "Remove all credentials that are kept",
-		Long: `Removes all credentials that are kept. They are good until they expire for who
-has them: AWS does not hear of it.`,
+		Long: `Removes all credentials that are kept. AWS does not hear of it: a copy of them
+is valid until it expires.`,
 		Example: "  holdfast cache clear",
 		RunE:    func(*cobra.Command, []string) error { return clearCache(a) },
 	})

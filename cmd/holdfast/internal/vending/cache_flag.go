@@ -28,7 +28,7 @@ type cacheFlag string
 
 func (f *cacheFlag) add(fs *pflag.FlagSet) {
 	const name = "cache"
-	fs.StringVar((*string)(f), name, "", "share credentials with other processes, in files (--cache) or in the Linux kernel (--cache=keyring); `where`: see docs/cache.md (default: nowhere)")
+	fs.StringVar((*string)(f), name, "", "keep credentials for other processes, in files (--cache) or in the Linux kernel (--cache=keyring); `where` is file or keyring; see docs/cache.md (default: nowhere)")
 	front.MarkOptionalValue(fs.Lookup(name), cacheFile, cacheKeyring)
 }
 

@@ -127,7 +127,7 @@ func (s *cacheScene) runGated(t *testing.T, ready *sync.WaitGroup, more ...strin
 	t.Helper()
 	arrive := sync.OnceFunc(ready.Done)
 	defer arrive() // or others wait for one that failed
-	cmd := exec.Command("gate", slices.Concat(s.args, more)...)
+	cmd := exec.Command("holdfast-held", slices.Concat(s.args, more)...)
 	cmd.Env = s.env
 	var errs bytes.Buffer
 	cmd.Stderr = &errs

@@ -31,36 +31,41 @@ func CredentialProcess(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "credential-process",
 		Short: "Print credentials for an AWS client's credential_process",
-		Long: `Creates a session with IAM Roles Anywhere and prints its credentials as one
-JSON document, as the AWS CLI and SDKs read it from a credential_process.
-Nothing else is printed; errors go to standard error, as one line and a hint.
+		Long: `Creates a session with IAM Roles Anywhere and prints its credentials as one JSON
+document, as the AWS CLI and SDKs read it from a credential_process. It prints
+nothing else. Errors go to standard error, as one line and a hint.
 
-With --cache the credentials serve all processes that ask for the same ones.
-Then nobody is asked for a PIN or a touch, and no key is opened, until new ones
-are due: 20 minutes before their end, or after two thirds of their life.
+With --cache all processes share the credentials. Nobody is asked for a PIN or a
+touch, and no key is opened, until new credentials are due: 20 minutes before
+their end, or after two thirds of their life.
 
 Exit codes: 0 done, 1 other, 2 usage, 3 key or file not found or ambiguous,
 4 PIN or password, 5 device unavailable or not supported, 6 refused by AWS,
 7 AWS unreachable.`,
-		Example: `  holdfast credential-process \
-      --certificate cert.pem --private-key key.pem \
-      --trust-anchor-arn ARN --profile-arn ARN --role-arn ARN
+		Example: `  holdfast credential-process --certificate cert.pem --private-key key.pem \
+      --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
+      --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"
 
-  # one session for all processes, PIN and touch once an hour:
+  # a key on a token; one session for all processes:
   holdfast credential-process --cache --certificate cert.pem \
-      --private-key 'pkcs11:token=prod;object=app' …
+      --private-key 'pkcs11:token=prod;object=app' \
+      --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
+      --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"
 
-  # in ~/.aws/config, the last on one line:
-  [profile app]
-  region = us-east-1
-  credential_process = holdfast credential-process --certificate /app.p12 …`,
+  # have the AWS CLI and SDKs run it for a profile:
+  aws configure set profile.app.credential_process \
+      "holdfast credential-process \
+      --certificate $PWD/cert.pem --private-key $PWD/key.pem \
+      --trust-anchor-arn $TRUST_ANCHOR_ARN \
+      --profile-arn $PROFILE_ARN --role-arn $ROLE_ARN"
+  aws sts get-caller-identity --profile app`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd, a)
 		},
 	}
 	f.identity.Add(cmd)
 	f.session.Add(cmd)
-	f.cache.add(cmd.Flags())
+	front.CredentialFlags.Define(cmd.Flags(), f.cache.add)
 	return cmd
 }
 

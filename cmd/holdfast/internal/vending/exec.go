@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
@@ -26,23 +27,30 @@ func Exec(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [flags] -- COMMAND [ARGUMENT]...",
 		Short: "Run a command that has credentials for as long as it runs",
-		Long: `Obtains credentials and runs a command that gets them, and new ones in time,
-from a container credentials endpoint on this machine with a token of its own.
-What else could give it AWS credentials is taken out of its environment. Nothing
-is written to disk. The exit code is the command's, or 128 and the number of the
-signal that ended it.
+		Long: `Obtains credentials and runs a command with them. The command gets them, and
+new ones in time, from a container credentials endpoint on this machine, with a
+token of its own. All other sources of AWS credentials are removed from its
+environment. Nothing is written to disk. The exit code is the command's, or 128
+plus the number of the signal that ended it.
 
-With --env the credentials themselves are put into the environment: for
-programs that know no endpoint, and for no longer than the session lasts.`,
+With --env the command gets the credentials themselves in its environment. This
+is for programs that know no endpoint, and lasts as long as the session.`,
 		Example: `  holdfast exec --certificate cert.pem --private-key key.pem \
-      --trust-anchor-arn ARN --profile-arn ARN --role-arn ARN -- aws s3 ls
+      --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
+      --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN" -- aws s3 ls
 
-  holdfast exec --env --certificate app.p12 … -- terraform plan`,
+  # a role of a configuration file:
+  holdfast exec --config roles.toml --role app -- aws s3 ls
+
+  # credentials in the environment:
+  holdfast exec --env --config roles.toml --role app -- terraform plan`,
 		Args: func(*cobra.Command, []string) error { return nil },
 		RunE: func(cmd *cobra.Command, args []string) error { return runExec(cmd, a, &f, static, args) },
 	}
 	f.Add(cmd)
-	cmd.Flags().BoolVar(&static, "env", false, "put the credentials into the environment, where they are not renewed")
+	front.CredentialFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.BoolVar(&static, "env", false, "put the credentials into the environment; they are not renewed there")
+	})
 	cmd.Flags().SetInterspersed(false) // what follows the command is its own
 	return cmd
 }
@@ -74,7 +82,7 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	child := exec.Command(path, args[1:]...)
 	child.Args[0] = args[0]
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
-	child.Env = without(os.Environ(), setup.Key.Variables(a))
+	child.Env = withoutVariables(a.Environ(), setup.Key.Variables(a))
 	if static {
 		child.Env = childEnv(child.Env, staticVariables(first), r.Region, true)
 		return runChild(cmd.Context(), child)
@@ -119,7 +127,7 @@ func execServed(ctx context.Context, a front.App, r *role.Role, child *exec.Cmd)
 // only before the command starts.
 func runChild(ctx context.Context, child *exec.Cmd) error {
 	signals := make(chan os.Signal, 16)
-	for _, s := range passedOn {
+	for _, s := range forwardedSignals {
 		if !signal.Ignored(s) { // as nohup has it: the child inherits that
 			signal.Notify(signals, s)
 		}
@@ -138,7 +146,7 @@ func runChild(ctx context.Context, child *exec.Cmd) error {
 		for {
 			select {
 			case s := <-signals:
-				if !hasItAlready(s) {
+				if !sentByTerminal(s) {
 					_ = child.Process.Signal(s) // it may have ended
 				}
 			case <-ended:

@@ -70,9 +70,9 @@ func staticVariables(c credentials.Credentials) []string {
 	}
 }
 
-// without returns env without variables, such as those that hold the key or its
+// withoutVariables returns env without variables, such as those that hold the key or its
 // PIN.
-func without(env, names []string) []string {
+func withoutVariables(env, names []string) []string {
 	return slices.DeleteFunc(env, func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
 		return slices.ContainsFunc(names, func(other string) bool { return sameVariable(other, name) })

@@ -57,7 +57,7 @@ func TestWithout(t *testing.T) {
 		{[]string{"KEY", "CERT", "PIN"}, []string{"PATH=/bin", "KEYS=x", "FILE=f"}},
 		{[]string{"NONE", "FILE"}, env[:5]},
 	} {
-		if got := without(slices.Clone(env), test.names); !slices.Equal(got, test.want) {
+		if got := withoutVariables(slices.Clone(env), test.names); !slices.Equal(got, test.want) {
 			t.Errorf("without %q: got %q, want %q", test.names, got, test.want)
 		}
 	}

@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passedOn are the signals that exec hands to its child. Those that stop and
+// forwardedSignals are the signals that exec hands to its child. Those that stop and
 // continue a job act on both, which are one process group.
-var passedOn = []os.Signal{
+var forwardedSignals = []os.Signal{
 	syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP,
 	syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM,
 }
 
-// hasItAlready reports whether the child was given a signal, too. What is typed
+// sentByTerminal reports whether the child was given a signal, too. What is typed
 // on a terminal goes to the whole process group in its foreground (POSIX,
 // General Terminal Interface); twice, Ctrl-C makes some programs give up their
 // work in the middle.
-func hasItAlready(s os.Signal) bool {
+func sentByTerminal(s os.Signal) bool {
 	if s != syscall.SIGINT && s != syscall.SIGQUIT {
 		return false
 	}

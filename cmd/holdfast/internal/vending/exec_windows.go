@@ -2,11 +2,11 @@ package vending
 
 import "os"
 
-// passedOn are the signals that exec keeps from ending itself.
-var passedOn = []os.Signal{os.Interrupt}
+// forwardedSignals are the signals that exec keeps from ending itself.
+var forwardedSignals = []os.Signal{os.Interrupt}
 
-// hasItAlready reports whether the child was given a signal, too: a console
+// sentByTerminal reports whether the child was given a signal, too: a console
 // gives Ctrl-C to all its processes.
-func hasItAlready(os.Signal) bool { return true }
+func sentByTerminal(os.Signal) bool { return true }
 
 func exitCode(s *os.ProcessState) int { return s.ExitCode() }

@@ -43,7 +43,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	hangs := func(t *testing.T) {
+	waitUntilHung := func(t *testing.T) {
 		t.Helper()
 		clitest.Eventually(t, "it hangs", func() bool {
 			return os.Remove(rules+".hangs") == nil
@@ -102,7 +102,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 				done := make(chan error, 1)
 				go func() { done <- cmd.Wait() }()
 				t.Cleanup(func() { cmd.Process.Kill() })
-				hangs(t)
+				waitUntilHung(t)
 				err := ends(t, cmd.Process, done)
 				if (err == nil) != (says == "") || !strings.Contains(log.String(), says) || strings.Contains(log.String(), "panic") {
 					t.Errorf("it ended with %v\n%s", err, &log)
@@ -131,7 +131,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 			if test.signal {
 				s.Signal(t, syscall.SIGHUP)
 			}
-			hangs(t)
+			waitUntilHung(t)
 			var expires time.Time
 			for range 20 {
 				if status := s.Check(t, &expires); status != http.StatusOK {

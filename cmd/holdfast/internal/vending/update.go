@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
@@ -30,31 +31,34 @@ func Update(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update",
 		Short: "Keep credentials in the AWS credentials file",
-		Long: `Creates a session with IAM Roles Anywhere, writes its credentials into one
-profile of the AWS shared credentials file, and goes on to do so ahead of their
-end until it is interrupted. Failures are told on standard error and tried
-again. The file is $AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/credentials.
+		Long: `Creates a session with IAM Roles Anywhere and writes its credentials into one
+profile of the AWS credentials file, again and again before they expire, until
+it is interrupted. It reports failures on standard error and tries again. The
+file is $AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/credentials.
 
-Of the file only aws_access_key_id, aws_secret_access_key and
-aws_session_token of the profile change. All else stays byte for byte. Prefer
-credential-process where it is possible: it puts no secret on a disk.`,
-		Example: `  holdfast update --once \
+Only aws_access_key_id, aws_secret_access_key and aws_session_token of the
+profile change. The rest of the file stays byte for byte. Prefer
+credential-process where a client supports it: it writes no secret to disk.`,
+		Example: `  holdfast update --once --profile app \
       --certificate cert.pem --private-key key.pem \
-      --trust-anchor-arn ARN --profile-arn ARN --role-arn ARN
+      --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
+      --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"
 
-  # another profile, until it is interrupted
-  holdfast update --profile app --certificate cert.pem …`,
+  # a role of a configuration file, until it is interrupted:
+  holdfast update --profile app --config roles.toml --role app`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
 	}
 	f.role.Add(cmd)
-	cmd.Flags().StringVar(&f.profile, "profile", "default", "`name` of the profile to write")
-	cmd.Flags().BoolVar(&f.once, "once", false, "write credentials once and exit")
+	front.CredentialFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.StringVar(&f.profile, "profile", "default", "`name` of the profile to write")
+		fs.BoolVar(&f.once, "once", false, "write credentials once and exit")
+	})
 	return cmd
 }
 
 // run checks first what costs nothing, as credential-process does.
 func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
-	a.Log = narrator(a, f.role.Session.Debug)
+	a.Log = progressLog(a, f.role.Session.Debug)
 	a.Typed = new(front.TypedPINs)
 	path, err := credentialsFile(a)
 	if err != nil {
@@ -70,7 +74,7 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 	}
 	ctx := cmd.Context()
 	u := newUpdater(file, a.Now)
-	r, err := setup.Open(ctx, a, u.take)
+	r, err := setup.Open(ctx, a, u.replace)
 	if err != nil {
 		return err
 	}
@@ -95,8 +99,8 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 	return nil
 }
 
-// narrator logs also what goes as it should.
-func narrator(a front.App, debug bool) *slog.Logger {
+// progressLog logs also what succeeds.
+func progressLog(a front.App, debug bool) *slog.Logger {
 	level := slog.LevelInfo
 	if debug {
 		level = slog.LevelDebug
@@ -125,29 +129,29 @@ func credentialsFile(a front.App) (string, error) {
 
 // An updater writes each of the credentials that a cache obtains.
 type updater struct {
-	file  sharedfile.File
-	now   func() time.Time
-	fresh chan credentials.Credentials // to be written: the latest, or none
+	file    sharedfile.File
+	now     func() time.Time
+	pending chan credentials.Credentials // to be written: the latest, or none
 }
 
 func newUpdater(file sharedfile.File, now func() time.Time) *updater {
-	return &updater{file: file, now: now, fresh: make(chan credentials.Credentials, 1)}
+	return &updater{file: file, now: now, pending: make(chan credentials.Credentials, 1)}
 }
 
-// take has run write c, in the place of what it did not come to yet. It does not
+// replace has run write c, in the place of what it did not come to yet. It does not
 // wait. Calls must not overlap.
-func (u *updater) take(c credentials.Credentials) {
+func (u *updater) replace(c credentials.Credentials) {
 	select {
-	case <-u.fresh:
+	case <-u.pending:
 	default:
 	}
-	u.fresh <- c
+	u.pending <- c
 }
 
 // The pauses between two tries to write; each is twice as long as the last.
 const (
-	firstRewrite = time.Second
-	lastRewrite  = time.Minute
+	minRetryPause = time.Second
+	maxRetryPause = time.Minute
 )
 
 // run writes until ctx ends; so long keep has the cache renew.
@@ -159,11 +163,11 @@ func (u *updater) run(ctx context.Context, keep func(context.Context)) {
 	}()
 	var c credentials.Credentials
 	var again <-chan time.Time
-	pause := firstRewrite
+	pause := minRetryPause
 	for {
 		select {
-		case c = <-u.fresh:
-			pause = firstRewrite
+		case c = <-u.pending:
+			pause = minRetryPause
 		case <-again:
 		case <-ctx.Done():
 			<-renewals
@@ -176,7 +180,7 @@ func (u *updater) run(ctx context.Context, keep func(context.Context)) {
 		if err := u.file.Write(ctx, c); err != nil && ctx.Err() == nil {
 			u.file.Logger.Warn("credentials were not written", "error", err, "retry_in", pause)
 			again = time.After(pause)
-			pause = min(2*pause, lastRewrite)
+			pause = min(2*pause, maxRetryPause)
 		}
 	}
 }

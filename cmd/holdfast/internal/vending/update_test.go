@@ -45,7 +45,7 @@ func runUpdater(ctx context.Context, file sharedfile.File, source credentials.So
 	u := newUpdater(file, time.Now)
 	cache := credentials.Cache{Source: source, Logger: logger, Renewed: func(c credentials.Credentials, err error) {
 		if err == nil {
-			u.take(c)
+			u.replace(c)
 		}
 	}}
 	u.run(ctx, func(ctx context.Context) { _ = cache.Run(ctx) })

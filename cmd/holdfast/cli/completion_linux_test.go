@@ -1,0 +1,82 @@
+package cli_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/ptytest"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// bashCompletion is what completions for bash stand on.
+const bashCompletion = "/usr/share/bash-completion/bash_completion"
+
+// A person who presses Tab gets flags and their values, in each shell that is
+// there. The prompt is written in pieces, so that typing it does not show it.
+func TestCompletionInShells(t *testing.T) {
+	for _, shell := range []struct {
+		name  string
+		args  []string
+		setUp string
+	}{
+		{"bash", []string{"--norc", "--noprofile", "-i"}, `. ` + bashCompletion + `; source <(holdfast completion bash); PS1=re""ady"> "`},
+		{"zsh", []string{"-f", "-i"}, `autoload -U compinit; compinit -u -D; source <(holdfast completion zsh); PS1=re""ady"> "`},
+		{"fish", []string{"--no-config", "-i"}, `holdfast completion fish | source; function fish_prompt; printf re""ady"> "; end`},
+	} {
+		t.Run(shell.name, func(t *testing.T) {
+			program := signertest.Require(t, shell.name, shell.name)
+			if shell.name == "bash" {
+				if _, err := os.Stat(bashCompletion); err != nil {
+					signertest.Skip(t, "bash-completion", err)
+				}
+			}
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "certificate.pem"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			master, slave := ptytest.New(t)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // reading from a shell that is gone fails
+			defer cancel()
+			cmd := exec.CommandContext(ctx, program, shell.args...)
+			cmd.Dir = dir
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TERM=xterm", "LC_ALL=C.UTF-8"}
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			slave.Close()
+			t.Cleanup(func() {
+				cmd.Process.Kill()
+				_ = cmd.Wait()
+			})
+			const prompt = "ready> "
+			press := func(keys, result string) { // and wait for the prompt after the result
+				t.Helper()
+				if _, err := master.WriteString(keys); err != nil {
+					t.Fatal(err)
+				}
+				ptytest.ReadUntil(t, master, result, prompt)
+			}
+			press(shell.setUp+"\r", "")
+			// Ctrl-A goes to the start of the line.
+			const show = "\x01printf '[%s]' \r"
+			for _, line := range []struct{ typed, completed string }{
+				{"holdfast serve --log-fo\t", "[holdfast][serve][--log-format]"},
+				{"holdfast serve --log-format js\t", "[--log-format][json]"},
+				{"holdfast generate --key-type rsa20\t", "[--key-type][rsa2048]"},
+				{"holdfast credential-process --cache=key\t", "[--cache=keyring]"},
+				{"holdfast list --pin-source pro\t", "[--pin-source][prompt]"},
+				{"holdfast credential-process --certificate cert\t", "[--certificate][certificate.pem]"},
+				{"holdfast emul\t", "[holdfast][emulator]"},
+			} {
+				press(line.typed+show, line.completed)
+			}
+		})
+	}
+}

@@ -1,0 +1,77 @@
+//go:build linux
+
+package local_test
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+var block = regexp.MustCompile("(?s)```([a-z]+)\n(.*?)```")
+
+// What docs/emulator.md shows runs as it is pasted.
+func TestEmulatorPage(t *testing.T) {
+	signertest.Require(t, "openssl", "openssl")
+	page, err := os.ReadFile("../../../../docs/emulator.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	names := map[string]string{"toml": "emulator.toml", "json": "trust.json"}
+	ran := 0
+	var scripts []string
+	for _, m := range block.FindAllStringSubmatch(string(page), -1) {
+		kind, text := m[1], m[2]
+		switch {
+		case kind == "sh":
+			scripts = append(scripts, text)
+		case strings.HasPrefix(text, "[faults]"):
+			// Tests of the emulator's configuration have these.
+		case names[kind] != "":
+			if err := os.WriteFile(filepath.Join(dir, names[kind]), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, script := range scripts {
+		// A free port is all that is changed: others may have that of the page.
+		script = strings.ReplaceAll(script, "holdfast emulator", "exec holdfast emulator --listen 127.0.0.1:0")
+		ctx, cancel := context.WithCancel(t.Context())
+		cmd := exec.CommandContext(ctx, "sh", "-euc", script)
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.Dir = dir
+		log := new(clitest.LockedBuffer)
+		cmd.Stderr = log
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "use with:") {
+				ran++
+				cancel()
+			}
+		}
+		if err := cmd.Wait(); err != nil && ctx.Err() == nil {
+			t.Errorf("%s: %v\n%s", script, err, log)
+		}
+		cancel()
+	}
+	if ran != 2 {
+		t.Errorf("the emulator ran %d times, want 2", ran)
+	}
+}
