@@ -31,8 +31,8 @@ func Generate(a front.App) *cobra.Command {
 		Short: "Make a key in a token or a TPM",
 		Long: `Makes a key pair whose private half never leaves the device. The command prints
 the public key in PEM on standard output, and on standard error a reference for
---private-key that names the new key. With --json it prints both as one object on
-standard output. It never overwrites a key.
+--private-key that names the new key. With --json it prints one object with both
+on standard output. It never overwrites a key.
 
 A new TPM key is kept in a file, or with handle= in the TPM itself. It has a
 password if --pin-source names one; --pin-source prompt asks for it. For a token

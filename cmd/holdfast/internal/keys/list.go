@@ -25,9 +25,9 @@ func List(a front.App) *cobra.Command {
 		Use:   "list",
 		Short: "List keys and certificates, as references to paste",
 		Long: `Lists tokens, keys and certificates, each with a reference for --private-key or
---certificate. Without --in it lists the stores of this machine: PKCS #11 tokens,
-the TPM, and the certificate stores of Windows or the macOS Keychain. Some
-tokens show their keys only if --pin-source gives the PIN.
+--certificate. Without --in it lists the stores of this machine: PKCS #11
+tokens, the TPM, and the certificate stores of Windows or the macOS Keychain.
+Some tokens show their keys only if --pin-source gives the PIN.
 
 If an entry or a store cannot be read, the command prints the others, reports
 the error and fails. A store that does not exist is only reported.`,
