@@ -20,9 +20,9 @@ const (
 	shutdownGrace = 2 * time.Second
 )
 
-// ServeHTTP implements [http.Handler]. With Faults.Hang it ends by panicking
-// with [http.ErrAbortHandler], as does a request that ends during
-// Faults.Latency, so that no answer is sent.
+// ServeHTTP implements [http.Handler]. If Faults.Hang is set, or if the request
+// ends during Faults.Latency, it sends no response and panics with
+// [http.ErrAbortHandler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newUUID()
 	w.Header().Set("X-Amzn-Requestid", id)
@@ -37,8 +37,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serveCreateSession(w http.ResponseWriter, r *http.Request, id string) {
-	// The body is read first: net/http notices that a client went away only
-	// after that.
+	// Read the body first: net/http detects a disconnected client only after
+	// that.
 	body, err := readBody(w, r)
 	if err != nil {
 		err = refuse(codeValidation, msgBody, err)
@@ -90,7 +90,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 }
 
-// writeRefusal writes an error as the restJson1 protocol does.
+// writeRefusal writes an error response of the restJson1 protocol.
 func (s *Server) writeRefusal(w http.ResponseWriter, r *refusal) {
 	s.logger.Info("request refused", "error", r)
 	w.Header().Set("X-Amzn-Errortype", r.code)
@@ -101,9 +101,9 @@ func (s *Server) writeRefusal(w http.ResponseWriter, r *refusal) {
 
 func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
 	b, err := json.Marshal(v)
-	if err != nil { // not possible with our types
+	if err != nil { // impossible with the types in use
 		status, b = http.StatusInternalServerError, nil
-		s.logger.Error("encoding an answer", "error", err)
+		s.logger.Error("could not encode response", "error", err)
 	}
 	s.write(w, status, "application/json", b)
 }
@@ -112,11 +112,12 @@ func (s *Server) write(w http.ResponseWriter, status int, contentType string, bo
 	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may be gone
+	_, _ = w.Write(body) // the client may have disconnected
 }
 
-// Serve answers requests on l, which it owns, until ctx is done. Then it waits
-// at most two seconds for requests in flight, cuts the rest, and returns nil.
+// Serve serves requests on l, which it owns, until ctx ends. It then waits at most
+// two seconds for requests in flight, closes the remaining connections and returns
+// nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
@@ -137,7 +138,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if server.Shutdown(grace) != nil {
-		_ = server.Close() // its error would be that of a connection which is cut anyway
+		_ = server.Close() // an error would only concern a connection being closed
 	}
 	<-served
 	return nil
