@@ -71,7 +71,8 @@ func (s *scene) want(t *testing.T, want string) {
 	}
 }
 
-// wantLog looks for a warning, or for silence, and forgets it.
+// wantLog checks that the log contains want, or is empty if want is "", and clears
+// the log.
 func (s *scene) wantLog(t *testing.T, want string) {
 	t.Helper()
 	log := s.log.String()
@@ -96,8 +97,7 @@ func TestSharedMakesOne(t *testing.T) {
 	})
 }
 
-// As long as much of their life is left, credentials are given out, and then
-// they are renewed.
+// Saved credentials are used until the renewal window begins, and are then renewed.
 func TestSharedWindow(t *testing.T) {
 	for _, test := range []struct{ life, window, due time.Duration }{
 		{12 * time.Hour, 0, 20 * time.Minute},
@@ -130,8 +130,8 @@ func TestSharedWindow(t *testing.T) {
 	}
 }
 
-// While one process renews what is due, nobody waits for it, as long as what
-// is there is good for a while.
+// While one process renews credentials, other processes do not wait, as long as the
+// saved ones are valid long enough.
 func TestSharedDoesNotWaitForRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
@@ -180,8 +180,8 @@ func TestSharedKeepsWhatIsValid(t *testing.T) {
 	})
 }
 
-// What ends while new credentials are waited for in vain is not given out.
-func TestSharedGivesOutNothingThatEnded(t *testing.T) {
+// Credentials that expire during a failed renewal are not returned.
+func TestSharedDoesNotReturnExpiredCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
 		s.want(t, "ASIA1")
@@ -216,7 +216,7 @@ func TestSharedLooksAgainOnceLocked(t *testing.T) {
 	})
 }
 
-// Nothing is given out once the certificate has ended.
+// No credentials are returned after the certificate has expired.
 func TestSharedHeedsUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
@@ -250,8 +250,8 @@ func TestSharedAfterFailure(t *testing.T) {
 	})
 }
 
-// A lock that is held for ever is waited for in bounds. What is made without
-// it is there for those that come later.
+// The wait for a lock is limited. Credentials obtained without the lock are saved
+// for later callers.
 func TestSharedIgnoresEndlessLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
@@ -262,7 +262,7 @@ func TestSharedIgnoresEndlessLock(t *testing.T) {
 		defer unlock()
 		begin := time.Now()
 		s.want(t, "ASIA1")
-		if took := time.Since(begin); took < defaultPatience || took > defaultPatience+time.Second {
+		if took := time.Since(begin); took < defaultLockTimeout || took > defaultLockTimeout+time.Second {
 			t.Errorf("waited %v", took)
 		}
 		s.wantLog(t, "level=WARN")
@@ -291,7 +291,7 @@ func TestSharedWaitsNoLongerThanItsCaller(t *testing.T) {
 	})
 }
 
-// What is damaged is made anew, once, with a warning.
+// A damaged entry is replaced once, with a warning.
 func TestSharedReplacesDamage(t *testing.T) {
 	for name, data := range map[string]string{"empty": "", "garbage": "\x00", "cut": `{"key":"`, "no entry": "{}"} {
 		t.Run(name, func(t *testing.T) {
@@ -336,7 +336,7 @@ func (brokenStore) Save(string, []byte, time.Time) error { return errBroken }
 func (brokenStore) Remove(string) error                  { return errBroken }
 func (brokenStore) Keys() ([]string, error)              { return nil, errBroken }
 
-// Blanks are neither kept nor given on.
+// Unusable credentials are neither saved nor returned.
 func TestSharedRefusesBlanks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, -time.Hour)
@@ -349,7 +349,7 @@ func TestSharedRefusesBlanks(t *testing.T) {
 	})
 }
 
-// A clock that was set back says nothing of how old an entry is.
+// If the clock was set back, the age of an entry is unknown and it is not used.
 func TestSharedWithClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
