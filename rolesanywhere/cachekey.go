@@ -10,8 +10,8 @@ import (
 // cfg obtains. identity represents the certificate, for example by its hash.
 // trust represents the servers that the transport trusts, for example by a CA
 // bundle, so that credentials from an impostor are never used as the service's.
-// The key depends on everything that determines the response, but not on options
-// such as the timeout. The error wraps [ErrConfig].
+// The key depends on everything that determines the response, but not on
+// options such as the timeout. The error wraps [ErrConfig].
 func (cfg Config) CacheKey(identity, trust string) (string, error) {
 	c := &Client{cfg: cfg}
 	if err := c.init(); err != nil {

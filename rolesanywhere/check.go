@@ -46,9 +46,9 @@ func (cfg Config) CheckSigner(key signer.Signer) error {
 	return nil
 }
 
-// CheckChain returns an error if Roles Anywhere would reject a chain, leaf first,
-// at the time now. It checks everything that can be checked without the trust
-// anchor.
+// CheckChain returns an error if Roles Anywhere would reject a chain, leaf
+// first, at the time now. It checks everything that can be checked without the
+// trust anchor.
 //
 // Source: IAM Roles Anywhere User Guide, "The IAM Roles Anywhere trust model".
 func CheckChain(chain []*x509.Certificate, now time.Time) error {
@@ -98,8 +98,8 @@ var leafRules = []struct {
 		"its subject is empty", "reissue it with a subject, such as CN=name"},
 }
 
-// minRSA is the minimum size of an RSA key in bits. The service does not document
-// its own limit, so this one is below the recommended 2048 bits.
+// minRSA is the minimum size of an RSA key in bits. The service does not
+// document its own limit, so this one is below the recommended 2048 bits.
 const minRSA = 1024
 
 func keySupported(c *x509.Certificate) bool {

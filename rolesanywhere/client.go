@@ -25,8 +25,8 @@ const (
 	MaxDuration = 12 * time.Hour
 )
 
-// DefaultTimeout is the default time limit for one call of [Client.Credentials],
-// including all retries.
+// DefaultTimeout is the default time limit for one call of
+// [Client.Credentials], including all retries.
 const DefaultTimeout = 8 * time.Second
 
 // ErrConfig is wrapped by the errors of [New] about an invalid [Config]. No
@@ -98,8 +98,8 @@ func newClient(cfg Config) (*Client, error) {
 func (cfg Config) Check() error { return (&Client{cfg: cfg}).init() }
 
 // TrustAnchorRegion returns the region of the trust anchor. Requests are signed
-// for this region, whether or not Region is set. It returns "" if [Config.Check]
-// returns an error.
+// for this region, whether or not Region is set. It returns "" if
+// [Config.Check] returns an error.
 func (cfg Config) TrustAnchorRegion() string {
 	c := &Client{cfg: cfg}
 	if c.init() != nil {
@@ -193,9 +193,9 @@ func (c *Client) setDefaults() (err error) {
 	return nil
 }
 
-// Credentials creates a session and returns its credentials. It retries transient
-// errors within the timeout. If the response shows that the local clock is wrong,
-// it signs the request once more with the service's time.
+// Credentials creates a session and returns its credentials. It retries
+// transient errors within the timeout. If the response shows that the local
+// clock is wrong, it signs the request once more with the service's time.
 //
 // The error is a [*CertificateError] if no request was sent, an [*APIError], an
 // error that wraps [ErrUnreachable], or an error of the Signer.

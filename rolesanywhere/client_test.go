@@ -118,9 +118,9 @@ func TestDurationAndSessionName(t *testing.T) {
 
 const validResponse = `{"credentialSet":[{"credentials":{"accessKeyId":"ASIAEXAMPLE","secretAccessKey":"s3cr3t","sessionToken":"t0k3n","expiration":"2999-01-01T00:00:00Z"}}]}`
 
-// scripted returns a client of a server that calls respond for its n-th response,
-// counted from 1, the number of requests, and the delays between attempts, which
-// the client skips.
+// scripted returns a client of a server that calls respond for its n-th
+// response, counted from 1, the number of requests, and the delays between
+// attempts, which the client skips.
 func scripted(t *testing.T, respond func(n int, w http.ResponseWriter, r *http.Request)) (*Client, *atomic.Int32, *[]time.Duration) {
 	t.Helper()
 	count := new(atomic.Int32)

@@ -18,8 +18,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// ErrUnreachable is wrapped by errors about a missing response from the service:
-// the network failed, or another server responded instead.
+// ErrUnreachable is wrapped by errors about a missing response from the
+// service: the network failed, or another server responded instead.
 var ErrUnreachable = errors.New("no response from Roles Anywhere")
 
 // An APIError is an error response of the service. If another server sent the
@@ -69,9 +69,9 @@ func (e *APIError) Hint() string {
 	return ""
 }
 
-// causes maps error responses to their most likely causes. The first entry whose
-// fields all match is used. Sources: the service's documentation and the public
-// issues of aws_signing_helper.
+// causes maps error responses to their most likely causes. The first entry
+// whose fields all match is used. Sources: the service's documentation and the
+// public issues of aws_signing_helper.
 var causes = []struct {
 	status        int
 	code, message string

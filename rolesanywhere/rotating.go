@@ -8,11 +8,12 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
-// NewRotating returns a Client that signs with the current key of identity. Each
-// call of [Client.Credentials] uses the same key until it returns. cfg is as for
-// [New], but its Signer must be nil. Use [Config.CheckSigner] as the Check of
-// identity, so that an unusable key does not replace a working one. The Client
-// borrows identity; the caller closes it after the last use of the Client.
+// NewRotating returns a Client that signs with the current key of identity.
+// Each call of [Client.Credentials] uses the same key until it returns. cfg is
+// as for [New], but its Signer must be nil. Use [Config.CheckSigner] as the
+// Check of identity, so that an unusable key does not replace a working one.
+// The Client borrows identity; the caller closes it after the last use of the
+// Client.
 //
 // Credentials also returns the errors of [rotate.Identity.Acquire]. Its timeout
 // starts when the key has been acquired.

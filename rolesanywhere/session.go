@@ -44,8 +44,8 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 	for attempt := 1; ; attempt++ {
 		creds, err := c.attempt(ctx, body, offset)
 		if err == nil {
-			// If the local clock is behind, credentials must not look
-			// valid after they have expired.
+			// If the local clock is behind, credentials must not
+			// look valid after they have expired.
 			creds.Expires = creds.Expires.Add(-max(offset, 0))
 			return creds, nil
 		}

@@ -27,8 +27,8 @@ func DigestInfo(hash crypto.Hash) []byte {
 
 // ECDSASignature encodes r and s as Ecdsa-Sig-Value (RFC 3279, section 2.2.3).
 // r and s are unsigned and big-endian. It returns nil if either is longer than
-// 66 bytes (P-521). It encodes by hand because encoding/asn1 with math/big costs
-// about 5 % of the time that a software token needs to sign.
+// 66 bytes (P-521). It encodes by hand because encoding/asn1 with math/big
+// costs about 5 % of the time that a software token needs to sign.
 func ECDSASignature(r, s []byte) []byte {
 	const coordinate, header = 66, 3
 	if len(r) > coordinate || len(s) > coordinate {

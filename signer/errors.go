@@ -43,7 +43,8 @@ func WithHint(err error, hint string) error {
 
 // Hint returns the outermost hint in err's tree, or "" if there is none. In
 // joined errors the first hint wins, in the order of errors.As. Any error can
-// carry a hint: it needs a method Hint() string that returns a non-empty string.
+// carry a hint: it needs a method Hint() string that returns a non-empty
+// string.
 func Hint(err error) string {
 	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
 		return h.Hint()

@@ -23,8 +23,8 @@ type Signer interface {
 	// or nil if there are none. The caller must not change them.
 	Chain() []*x509.Certificate
 
-	// Close waits for Sign calls in flight and then releases the resources of
-	// the key. It may be called more than once. Afterwards Sign returns
+	// Close waits for Sign calls in flight and then releases the resources
+	// of the key. It may be called more than once. Afterwards Sign returns
 	// [ErrClosed]; Public and Chain keep working.
 	Close() error
 }

@@ -1,5 +1,6 @@
 // Package atomicfile writes files atomically. It writes the data to a temporary
-// file in the same folder and then renames or links that file to its final name.
+// file in the same folder and then renames or links that file to its final
+// name.
 package atomicfile
 
 import (
@@ -28,28 +29,28 @@ type File struct {
 	FS   FS     // nil: package os
 	Name string // a path in FS
 
-	// Temporary is the name pattern of the temporary file, without the folder.
-	// It must contain a *; a random number replaces the last one. A process
-	// that is killed leaves the temporary file behind, so cleanup code needs
-	// to know the pattern.
+	// Temporary is the name pattern of the temporary file, without the
+	// folder. It must contain a *; a random number replaces the last one. A
+	// process that is killed leaves the temporary file behind, so cleanup
+	// code needs to know the pattern.
 	Temporary string // "": .holdfast-*
 
-	// Prepare is called with the temporary file, which has mode 0600, before
-	// data is written, for example to change its owner. It must not close the
-	// file. If it returns an error, no data is written and that error is
-	// returned.
+	// Prepare is called with the temporary file, which has mode 0600,
+	// before data is written, for example to change its owner. It must not
+	// close the file. If it returns an error, no data is written and that
+	// error is returned.
 	Prepare func(*os.File) error // nil: no preparation
 }
 
 // Replace atomically replaces the content of the file with data, or creates the
-// file. A concurrent reader, and any reader after a crash, sees either all of the
-// old data or all of the new data. On error the file is unchanged and the
+// file. A concurrent reader, and any reader after a crash, sees either all of
+// the old data or all of the new data. On error the file is unchanged and the
 // temporary file is removed.
 func (f File) Replace(data []byte) error { return f.write(data, f.fs().Rename) }
 
 // Create creates the file with data. If the name exists, even as a symbolic
-// link, the error wraps [fs.ErrExist]. After any other error the file may exist,
-// but then it is complete. The file system must support hard links.
+// link, the error wraps [fs.ErrExist]. After any other error the file may
+// exist, but then it is complete. The file system must support hard links.
 func (f File) Create(data []byte) error { return f.write(data, f.fs().Link) }
 
 func (f File) write(data []byte, place func(oldname, newname string) error) error {

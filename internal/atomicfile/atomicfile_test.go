@@ -145,8 +145,8 @@ func symlink(t *testing.T, to, path string) {
 	}
 }
 
-// Changes that Prepare makes to the temporary file are kept, and the name of the
-// temporary file follows the pattern.
+// Changes that Prepare makes to the temporary file are kept, and the name of
+// the temporary file follows the pattern.
 func TestPrepare(t *testing.T) {
 	for _, test := range []struct{ temporary, prefix, suffix string }{
 		{"", ".holdfast-", ""},
@@ -286,8 +286,8 @@ func crash(step, name string) {
 	os.Exit(0)
 }
 
-// After a crash the file has the old or the new content, and the folder contains
-// at most one temporary file.
+// After a crash the file has the old or the new content, and the folder
+// contains at most one temporary file.
 func TestCrash(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package await limits the time of calls that ignore their context or accept
-// none, such as calls of a vendor's PKCS#11 module, of a decoder or of a terminal
-// read.
+// none, such as calls of a vendor's PKCS#11 module, of a decoder or of a
+// terminal read.
 package await
 
 import (
@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Result calls f and returns its result, or returns the cause of ctx if ctx ends
-// first. In that case f continues in its goroutine, because nothing can interrupt
-// it. If it succeeds later, discard is called with its value, for example to
-// close it. discard may be nil.
+// Result calls f and returns its result, or returns the cause of ctx if ctx
+// ends first. In that case f continues in its goroutine, because nothing can
+// interrupt it. If it succeeds later, discard is called with its value, for
+// example to close it. discard may be nil.
 func Result[T any](ctx context.Context, f func() (T, error), discard func(T)) (T, error) {
 	value, _, err := InTime(ctx, f, discard)
 	return value, err
@@ -45,8 +45,8 @@ func InTime[T any](ctx context.Context, f func() (T, error), discard func(T)) (v
 }
 
 // WithGrace returns a context that ends grace after ctx ends, with the cause of
-// ctx, so that a call bound to ctx gets time to return by itself. The caller must
-// call cancel.
+// ctx, so that a call bound to ctx gets time to return by itself. The caller
+// must call cancel.
 func WithGrace(ctx context.Context, grace time.Duration) (extended context.Context, cancel context.CancelFunc) {
 	extended, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {

@@ -24,9 +24,9 @@ func Of(names ...string) State {
 }
 
 // Equal reports whether s and o are equal: each file is the same file (see
-// [os.SameFile]) with the same size and modification time. Both must be states of
-// the same names in the same order. Equal does not detect a change that keeps
-// all of these.
+// [os.SameFile]) with the same size and modification time. Both must be states
+// of the same names in the same order. Equal does not detect a change that
+// keeps all of these.
 func (s State) Equal(o State) bool { return slices.EqualFunc(s.files, o.files, same) }
 
 func same(a, b fs.FileInfo) bool {

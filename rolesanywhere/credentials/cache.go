@@ -12,19 +12,19 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
-// A Cache keeps the credentials of a Source in memory and renews them before they
-// expire. It is a [Source] itself. Its fields must not be changed after the first
-// use. Its methods are safe for concurrent use.
+// A Cache keeps the credentials of a Source in memory and renews them before
+// they expire. It is a [Source] itself. Its fields must not be changed after
+// the first use. Its methods are safe for concurrent use.
 //
 // Only one renewal is in progress at a time, and all callers share it. It
-// continues if the callers stop waiting, but is canceled at the end of Run. Callers
-// do not wait while credentials are valid; a failed renewal keeps them. The Cache
-// never returns incomplete or expired credentials.
+// continues if the callers stop waiting, but is canceled at the end of Run.
+// Callers do not wait while credentials are valid; a failed renewal keeps them.
+// The Cache never returns incomplete or expired credentials.
 //
-// Credentials are valid as long as the wall clock says so, because clients use it,
-// and no longer than their lifetime since they were obtained, because AWS uses
-// that. Other times, such as the delay after a failure, use the monotonic clock, so
-// that changes of the wall clock do not affect them.
+// Credentials are valid as long as the wall clock says so, because clients use
+// it, and no longer than their lifetime since they were obtained, because AWS
+// uses that. Other times, such as the delay after a failure, use the monotonic
+// clock, so that changes of the wall clock do not affect them.
 type Cache struct {
 	Source Source
 
@@ -38,11 +38,12 @@ type Cache struct {
 	// called again before it has returned.
 	Timeout time.Duration
 
-	// Renewed, unless nil, is called after each renewal, when the Source has
-	// returned: with the new credentials, or with an error and no
+	// Renewed, unless nil, is called after each renewal, when the Source
+	// has returned: with the new credentials, or with an error and no
 	// credentials. Waiting callers continue before that. The calls do not
-	// overlap and are in the order of the renewals. Neither the next renewal
-	// nor callers wait for them. Renewed may call methods of the Cache.
+	// overlap and are in the order of the renewals. Neither the next
+	// renewal nor callers wait for them. Renewed may call methods of the
+	// Cache.
 	Renewed func(Credentials, error)
 
 	Logger *slog.Logger     // nil: discard
@@ -75,8 +76,8 @@ type result struct {
 	err   error
 }
 
-// ErrNotReady is the error of [Cache.Current] while there are no valid credentials
-// and the last renewal has not failed.
+// ErrNotReady is the error of [Cache.Current] while there are no valid
+// credentials and the last renewal has not failed.
 var ErrNotReady = errors.New("no valid credentials are available yet")
 
 const (
@@ -85,7 +86,8 @@ const (
 	minRetryDelay  = time.Second
 	maxRetryDelay  = time.Minute
 
-	// hangTimeout is how long to wait for a Source after its context has ended.
+	// hangTimeout is how long to wait for a Source after its context has
+	// ended.
 	hangTimeout = 5 * time.Second
 
 	// maxSleep limits the pauses of Run, because a change of the wall clock
@@ -93,9 +95,9 @@ const (
 	maxSleep = 10 * time.Second
 )
 
-// Credentials implements [Source]. It waits for a renewal, at most until ctx ends,
-// but only if there are no valid credentials. During the delay after a failed
-// renewal it returns the error of that renewal immediately.
+// Credentials implements [Source]. It waits for a renewal, at most until ctx
+// ends, but only if there are no valid credentials. During the delay after a
+// failed renewal it returns the error of that renewal immediately.
 func (c *Cache) Credentials(ctx context.Context) (Credentials, error) {
 	for {
 		creds, wait, err := c.get(ctx)
@@ -110,17 +112,17 @@ func (c *Cache) Credentials(ctx context.Context) (Credentials, error) {
 	}
 }
 
-// Current returns the current credentials without waiting, and starts a renewal if
-// it is due. If there are no valid credentials, it returns the error of the last
-// renewal, or [ErrNotReady] if that renewal did not fail.
+// Current returns the current credentials without waiting, and starts a renewal
+// if it is due. If there are no valid credentials, it returns the error of the
+// last renewal, or [ErrNotReady] if that renewal did not fail.
 func (c *Cache) Current(ctx context.Context) (Credentials, error) {
 	creds, _, err := c.get(ctx)
 	return creds, err
 }
 
-// Retry ends the delay after a failed renewal, for example because the cause was
-// fixed, and starts a renewal if it is due. The renewal continues after ctx has
-// ended.
+// Retry ends the delay after a failed renewal, for example because the cause
+// was fixed, and starts a renewal if it is due. The renewal continues after ctx
+// has ended.
 func (c *Cache) Retry(ctx context.Context) {
 	c.mu.Lock()
 	if c.lastErr != nil {
@@ -153,8 +155,8 @@ func (c *Cache) get(ctx context.Context) (Credentials, <-chan struct{}, error) {
 }
 
 // isDue reports whether current must be renewed. It also uses the time since
-// current was obtained, so that a wall clock that was set back does not delay the
-// renewal.
+// current was obtained, so that a wall clock that was set back does not delay
+// the renewal.
 func (c *Cache) isDue(now time.Time) bool {
 	return !now.Before(c.due) || time.Since(c.obtained) >= c.dueAfter
 }
@@ -163,8 +165,8 @@ func (c *Cache) isValid(now time.Time) bool {
 	return c.current.Check(now) == nil && time.Since(c.obtained) < c.lifetime
 }
 
-// startRenewal starts a renewal. It is not canceled with ctx, because other callers
-// may wait for it.
+// startRenewal starts a renewal. It is not canceled with ctx, because other
+// callers may wait for it.
 func (c *Cache) startRenewal(ctx context.Context) {
 	timeout := c.Timeout
 	if timeout <= 0 {
@@ -218,8 +220,8 @@ func (c *Cache) endRenewal(creds Credentials, err error) {
 	log() // without the lock, because the log may block
 }
 
-// callRenewed calls Renewed for all pending results, unless another goroutine is
-// doing so.
+// callRenewed calls Renewed for all pending results, unless another goroutine
+// is doing so.
 func (c *Cache) callRenewed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -249,8 +251,8 @@ func (c *Cache) wakeWaiters() {
 	}
 }
 
-// recordFailure sets the error and the delay before the next renewal. The caller
-// holds c.mu and calls log after releasing it.
+// recordFailure sets the error and the delay before the next renewal. The
+// caller holds c.mu and calls log after releasing it.
 func (c *Cache) recordFailure(err error) (log func()) {
 	pause := min(minRetryDelay<<min(c.failures, 10), maxRetryDelay)
 	pause = pause/2 + rand.N(pause/2)
@@ -293,13 +295,13 @@ func renewalWindow(window, life time.Duration) time.Duration {
 	return min(window, life/3)
 }
 
-// Run renews credentials when they are due, even without callers, until ctx ends.
-// It returns ctx.Err().
+// Run renews credentials when they are due, even without callers, until ctx
+// ends. It returns ctx.Err().
 //
-// When ctx ends, Run cancels the renewal in progress, even if a caller of another
-// method started it, and does not wait for it. No further renewal starts. The Cache
-// still returns valid credentials. Run must not be called concurrently, but may be
-// called again after it has returned.
+// When ctx ends, Run cancels the renewal in progress, even if a caller of
+// another method started it, and does not wait for it. No further renewal
+// starts. The Cache still returns valid credentials. Run must not be called
+// concurrently, but may be called again after it has returned.
 func (c *Cache) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.runCtx = ctx

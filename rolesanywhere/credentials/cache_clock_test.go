@@ -11,8 +11,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// A wallClock is a clock that can be set. It has no monotonic reading, so that code
-// that uses only this clock sees every change of it.
+// A wallClock is a clock that can be set. It has no monotonic reading, so that
+// code that uses only this clock sees every change of it.
 type wallClock struct{ offset atomic.Int64 }
 
 func (w *wallClock) now() time.Time { return time.Now().Round(0).Add(time.Duration(w.offset.Load())) }
@@ -117,8 +117,8 @@ func TestCacheDelaysWithMonotonicClock(t *testing.T) {
 	})
 }
 
-// While a machine is suspended, only the wall clock advances. A monotonic reading
-// in Expires must not be used then.
+// While a machine is suspended, only the wall clock advances. A monotonic
+// reading in Expires must not be used then.
 func TestCacheAfterSuspend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, w := &fakeSource{life: time.Hour}, new(wallClock)

@@ -135,8 +135,8 @@ func TestCacheCallsRenewedAfterIncompleteCredentials(t *testing.T) {
 	})
 }
 
-// If Renewed blocks, callers do not wait and renewals continue. Later it is called
-// for each of them, one after the other.
+// If Renewed blocks, callers do not wait and renewals continue. Later it is
+// called for each of them, one after the other.
 func TestCacheWithBlockingRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, w := &fakeSource{life: time.Hour}, new(renewalLog)
@@ -244,8 +244,8 @@ func TestRunEndsRenewals(t *testing.T) {
 	}
 }
 
-// If credentials expire after the end of Run, the error contains the cause of the
-// end. Run with an ended context renews nothing.
+// If credentials expire after the end of Run, the error contains the cause of
+// the end. Run with an ended context renews nothing.
 func TestCacheAfterRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &fakeSource{life: time.Hour}
@@ -271,7 +271,8 @@ func TestCacheAfterRun(t *testing.T) {
 	})
 }
 
-// If Renewed ends its goroutine, as t.FailNow does, it is called again next time.
+// If Renewed ends its goroutine, as t.FailNow does, it is called again next
+// time.
 func TestCacheWithRenewedThatExits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64

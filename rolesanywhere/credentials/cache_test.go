@@ -111,8 +111,8 @@ func TestCacheRenewalOutlivesItsCaller(t *testing.T) {
 	})
 }
 
-// For any session duration, credentials are renewed once per lifetime and before
-// they expire.
+// For any session duration, credentials are renewed once per lifetime and
+// before they expire.
 func TestCacheRenewsBeforeExpiry(t *testing.T) {
 	for _, test := range []struct {
 		life, minLeft time.Duration // of the returned credentials
@@ -148,7 +148,8 @@ func TestCacheRenewsBeforeExpiry(t *testing.T) {
 				}
 				time.Sleep(m.takes) // a renewal may be in progress
 				synctest.Wait()
-				// Two thirds of each lifetime are used, or all but 25 minutes.
+				// Two thirds of each lifetime are used, or all
+				// but 25 minutes.
 				used := min(test.life*7/12, test.life-25*time.Minute)
 				if used <= 0 {
 					used = test.life * 7 / 12
@@ -259,8 +260,8 @@ func TestCacheRefusesIncompleteCredentials(t *testing.T) {
 	}
 }
 
-// Credentials with a very short lifetime, for example because the local clock is
-// ahead, are not renewed continuously.
+// Credentials with a very short lifetime, for example because the local clock
+// is ahead, are not renewed continuously.
 func TestCacheLimitsRenewalRate(t *testing.T) {
 	for _, life := range []time.Duration{time.Nanosecond, time.Millisecond, 500 * time.Millisecond, 2 * time.Second} {
 		t.Run(life.String(), func(t *testing.T) {
@@ -285,9 +286,9 @@ func TestCacheLimitsRenewalRate(t *testing.T) {
 	}
 }
 
-// 64 clients use credentials with a lifetime of 5 s for 30 s. There is one call per
-// set of credentials, no client gets expired ones, and no client waits after the
-// first renewal.
+// 64 clients use credentials with a lifetime of 5 s for 30 s. There is one call
+// per set of credentials, no client gets expired ones, and no client waits
+// after the first renewal.
 func TestCacheWithShortLifetimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { shortLives(t, 10*time.Millisecond) })
 }

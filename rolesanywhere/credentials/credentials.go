@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Credentials are temporary AWS credentials. Package fmt, package log/slog and the
-// JSON encoding omit the secret access key and the session token. But package fmt
-// does not call methods of unexported fields: do not print a struct that has
-// Credentials in an unexported field.
+// Credentials are temporary AWS credentials. Package fmt, package log/slog and
+// the JSON encoding omit the secret access key and the session token. But
+// package fmt does not call methods of unexported fields: do not print a struct
+// that has Credentials in an unexported field.
 type Credentials struct {
 	AccessKeyID     string
 	SecretAccessKey string `json:"-"`
@@ -21,7 +21,8 @@ type Credentials struct {
 	AccountID       string // 12 digits; may be empty
 }
 
-// A Source provides credentials. Implementations must be safe for concurrent use.
+// A Source provides credentials. Implementations must be safe for concurrent
+// use.
 type Source interface {
 	Credentials(ctx context.Context) (Credentials, error)
 }
@@ -30,8 +31,8 @@ type Source interface {
 // errors.Is.
 var ErrIncomplete = errors.New("credentials are not usable")
 
-// Check returns an error that wraps [ErrIncomplete] if a client cannot use c at the
-// time now, because a field other than AccountID is empty or c has expired.
+// Check returns an error that wraps [ErrIncomplete] if a client cannot use c at
+// the time now, because a field other than AccountID is empty or c has expired.
 func (c Credentials) Check(now time.Time) error {
 	switch {
 	case c.AccessKeyID == "":

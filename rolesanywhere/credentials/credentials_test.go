@@ -21,8 +21,8 @@ var complete = credentials.Credentials{
 	AccountID:       "123456789012",
 }
 
-// wantRedacted checks that s does not contain a secret as text, in hexadecimal or
-// as a list of bytes, and that it contains the access key ID.
+// wantRedacted checks that s does not contain a secret as text, in hexadecimal
+// or as a list of bytes, and that it contains the access key ID.
 func wantRedacted(t *testing.T, what, s string) {
 	t.Helper()
 	for _, secret := range []string{complete.SecretAccessKey, complete.SessionToken} {
@@ -37,8 +37,8 @@ func wantRedacted(t *testing.T, what, s string) {
 	}
 }
 
-// Package fmt does not call a Formatter for %T and %p, nor for %w if the value is
-// not an error.
+// Package fmt does not call a Formatter for %T and %p, nor for %w if the value
+// is not an error.
 func TestPrintingRedacts(t *testing.T) {
 	type wrapper struct{ Credentials credentials.Credentials }
 	values := map[string]any{
@@ -149,8 +149,8 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: the error contains a secret", test.name)
 		}
 	}
-	// Before the year 1, as with a clock that was never set, the zero time is in
-	// the future.
+	// Before the year 1, as with a clock that was never set, the zero time
+	// is in the future.
 	c := complete
 	c.Expires = time.Time{}
 	if err := c.Check(time.Time{}.AddDate(-1, 0, 0)); !errors.Is(err, credentials.ErrIncomplete) {

@@ -11,8 +11,8 @@ type encoded struct {
 	bytes []byte
 }
 
-// Bytes returns encode(c), possibly from the cache. The caller must not change the
-// result.
+// Bytes returns encode(c), possibly from the cache. The caller must not change
+// the result.
 func (e *Encoded) Bytes(c Credentials, encode func(Credentials) ([]byte, error)) ([]byte, error) {
 	if last := e.last.Load(); last != nil && last.of == c {
 		return last.bytes, nil

@@ -17,18 +17,18 @@ type Entry struct {
 	Until       time.Time // do not use after, such as the certificate's expiry; zero: no such limit
 }
 
-// maxEntry is the maximum size of an encoded Entry, in bytes: the maximum payload of
-// a kernel key. A regular Entry has about 2 KiB.
+// maxEntry is the maximum size of an encoded Entry, in bytes: the maximum
+// payload of a kernel key. A regular Entry has about 2 KiB.
 const maxEntry = 32<<10 - 1
 
 // maxSkew is how far in the future the issue time of an Entry may be. If it is
 // later, the clock was set back and the age of the Entry is unknown.
 const maxSkew = time.Minute
 
-// Key returns the name in a [Store] of credentials that depend on parts. Different
-// parts, or the same parts in another order or split
-// differently, have a different name. The name does not reveal the parts, except to
-// someone who guesses them.
+// Key returns the name in a [Store] of credentials that depend on parts.
+// Different parts, or the same parts in another order or split differently,
+// have a different name. The name does not reveal the parts, except to someone
+// who guesses them.
 func Key(parts ...string) string {
 	h := sha256.New()
 	for _, p := range append([]string{"holdfast cache 1"}, parts...) {

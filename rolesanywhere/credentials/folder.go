@@ -47,9 +47,9 @@ func MakeFolder(path string) (*Folder, error) {
 	return OpenFolder(path)
 }
 
-// OpenFolder opens a folder. The caller closes it. It fails with an [*UnsafeError]
-// if path is a symbolic link, if the folder belongs to another user, or if other
-// users have access to it.
+// OpenFolder opens a folder. The caller closes it. It fails with an
+// [*UnsafeError] if path is a symbolic link, if the folder belongs to another
+// user, or if other users have access to it.
 func OpenFolder(path string) (*Folder, error) {
 	before, err := os.Lstat(path)
 	if err != nil {
@@ -123,8 +123,8 @@ func (f *Folder) Load(key string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxEntry+1))
 }
 
-// Save implements [Store]. It replaces the file atomically, so that readers never
-// see partial data, even after a crash.
+// Save implements [Store]. It replaces the file atomically, so that readers
+// never see partial data, even after a crash.
 func (f *Folder) Save(key string, data []byte, _ time.Time) error {
 	name := name(key, entrySuffix)
 	if info, err := f.root.Lstat(name); err == nil && info.IsDir() {
@@ -168,8 +168,8 @@ func (f *Folder) files(suffix string) ([]string, error) {
 	return names, err
 }
 
-// TryLock locks a key, or fails with [ErrLocked]. The caller calls unlock. The lock
-// of a process ends with the process.
+// TryLock locks a key, or fails with [ErrLocked]. The caller calls unlock. The
+// lock of a process ends with the process.
 func (f *Folder) TryLock(key string) (unlock func(), err error) {
 	name := name(key, lockSuffix)
 	for range 3 {
@@ -195,8 +195,8 @@ func (f *Folder) TryLock(key string) (unlock func(), err error) {
 	return nil, fmt.Errorf("%s: other processes keep replacing the lock file", filepath.Join(f.path, name))
 }
 
-// Tidy removes unlocked lock files of keys without an entry, and temporary files
-// that were last changed before a time.
+// Tidy removes unlocked lock files of keys without an entry, and temporary
+// files that were last changed before a time.
 func (f *Folder) Tidy(before time.Time) error {
 	locks, err := f.files(lockSuffix)
 	for _, lock := range locks {
@@ -208,8 +208,8 @@ func (f *Folder) Tidy(before time.Time) error {
 			continue
 		}
 		if unlock, lockErr := f.TryLock(key); lockErr == nil {
-			// A process that has opened the file detects the removal in
-			// TryLock and creates a new one.
+			// A process that has opened the file detects the
+			// removal in TryLock and creates a new one.
 			err = errors.Join(err, f.root.Remove(lock))
 			unlock()
 		}

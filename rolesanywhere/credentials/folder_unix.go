@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// exposed describes how other users could have read or written a file or folder. It
-// returns "" if they could not.
+// exposed describes how other users could have read or written a file or
+// folder. It returns "" if they could not.
 func exposed(info fs.FileInfo) string {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {

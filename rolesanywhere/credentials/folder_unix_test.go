@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// asRoot skips a test that must change the owner of a file, unless it runs as root.
+// asRoot skips a test that must change the owner of a file, unless it runs as
+// root.
 func asRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -15,10 +15,10 @@ import (
 // A Keyring is a [Store] in the memory of the Linux kernel, which removes what
 // has expired. Its data is never written to a disk, not even to swap space.
 //
-// It is the user's persistent keyring (persistent-keyring(7)). All sessions of the
-// user share it, even without a login, and it remains while no process of the user
-// runs. If the kernel does not support it, the Keyring is the user keyring
-// (user-keyring(7)), which ends with the last process of the user.
+// It is the user's persistent keyring (persistent-keyring(7)). All sessions of
+// the user share it, even without a login, and it remains while no process of
+// the user runs. If the kernel does not support it, the Keyring is the user
+// keyring (user-keyring(7)), which ends with the last process of the user.
 type Keyring struct {
 	prefix string
 	ring   func() (int, error) // links the keyring to the thread keyring and returns it
@@ -29,15 +29,15 @@ const (
 	maxTries = 100 // in Load
 )
 
-// OpenKeyring returns a Keyring for the user's keys whose descriptions begin with
-// prefix. The error wraps [ErrNoKeyring]. A Keyring need not be closed.
+// OpenKeyring returns a Keyring for the user's keys whose descriptions begin
+// with prefix. The error wraps [ErrNoKeyring]. A Keyring need not be closed.
 func OpenKeyring(prefix string) (*Keyring, error) {
 	k := &Keyring{prefix, ownRing}
 	return k, k.do(func(int) error { return nil })
 }
 
-// do runs f in a thread that possesses the keyring. The permissions of the owner
-// are not enough to read a key.
+// do runs f in a thread that possesses the keyring. The permissions of the
+// owner are not enough to read a key.
 func (k *Keyring) do(f func(ring int) error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -65,8 +65,8 @@ func userRing() (int, error) {
 	return unix.KEY_SPEC_USER_KEYRING, err
 }
 
-// Load implements [Store]. If another process replaces the key between the search
-// and the read, Load searches again.
+// Load implements [Store]. If another process replaces the key between the
+// search and the read, Load searches again.
 func (k *Keyring) Load(key string) (data []byte, err error) {
 	err = k.do(func(ring int) error {
 		for try := 1; ; try++ {
@@ -103,8 +103,8 @@ func absent(err error) error {
 	return err
 }
 
-// Save implements [Store]. The key becomes visible to others only after its timeout
-// is set, and replaces the previous key atomically.
+// Save implements [Store]. The key becomes visible to others only after its
+// timeout is set, and replaces the previous key atomically.
 func (k *Keyring) Save(key string, data []byte, expires time.Time) error {
 	return k.do(func(ring int) error {
 		const own = unix.KEY_SPEC_THREAD_KEYRING

@@ -58,8 +58,9 @@ func TestKeyringExpires(t *testing.T) {
 	}
 }
 
-// The user keyring, the fallback for the persistent keyring, works the same. Another
-// thread, which is like another process for the keyring, can read its keys.
+// The user keyring, the fallback for the persistent keyring, works the same.
+// Another thread, which is like another process for the keyring, can read its
+// keys.
 func TestUserKeyring(t *testing.T) {
 	if newKeyring(t) == nil {
 		t.Skip("no keyring")

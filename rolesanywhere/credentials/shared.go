@@ -11,17 +11,18 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
-// A Shared is a [Source] of credentials that all processes of a user share through
-// a [Store]. If several processes need new credentials, one obtains them and the
-// others wait. Unlike other Sources it returns the same credentials repeatedly, so
-// it is for processes that need credentials once, and not for a [Cache]. Its fields
-// must not be changed after the first use. It is safe for concurrent use.
+// A Shared is a [Source] of credentials that all processes of a user share
+// through a [Store]. If several processes need new credentials, one obtains
+// them and the others wait. Unlike other Sources it returns the same
+// credentials repeatedly, so it is for processes that need credentials once,
+// and not for a [Cache]. Its fields must not be changed after the first use. It
+// is safe for concurrent use.
 //
-// Shared returns saved credentials until they are due for renewal, as in [Cache].
-// Then one process renews them. Meanwhile other processes use the saved credentials
-// while most of the renewal window is left. If the renewal fails, saved credentials
-// are used while they are valid. Errors of the Store are logged; credentials are
-// then obtained without it.
+// Shared returns saved credentials until they are due for renewal, as in
+// [Cache]. Then one process renews them. Meanwhile other processes use the
+// saved credentials while most of the renewal window is left. If the renewal
+// fails, saved credentials are used while they are valid. Errors of the Store
+// are logged; credentials are then obtained without it.
 type Shared struct {
 	Key   string // a result of [Key]
 	Store Store
@@ -40,8 +41,9 @@ type Shared struct {
 const (
 	defaultLockTimeout = 20 * time.Second
 
-	// minPoll and maxPoll limit the pauses between attempts to get the lock.
-	// Waiting for a file lock with a time limit is only possible by polling.
+	// minPoll and maxPoll limit the pauses between attempts to get the
+	// lock. Waiting for a file lock with a time limit is only possible by
+	// polling.
 	minPoll = 5 * time.Millisecond
 	maxPoll = 50 * time.Millisecond
 
@@ -67,7 +69,8 @@ func (s *Shared) Credentials(ctx context.Context) (Credentials, error) {
 		switch {
 		case err == nil:
 			defer unlock()
-			// Another process may have saved credentials in the meantime.
+			// Another process may have saved credentials in the
+			// meantime.
 			if f = s.load(); f.left > 1 {
 				return f.Credentials, nil
 			}

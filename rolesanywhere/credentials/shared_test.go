@@ -41,8 +41,8 @@ func (f *forge) make(ctx context.Context) (Credentials, time.Time, error) {
 	return Credentials{fmt.Sprintf("ASIA%d", n), "the-secret", "the-token", time.Now().Add(f.life), ""}, until, nil
 }
 
-// A scene is a store with processes around it. In synctest's bubble they are
-// goroutines with a Shared each.
+// A scene is a store that several processes use. In the synctest bubble, a
+// process is a goroutine with a Shared.
 type scene struct {
 	*forge
 	store Store
@@ -71,8 +71,8 @@ func (s *scene) want(t *testing.T, want string) {
 	}
 }
 
-// wantLog checks that the log contains want, or is empty if want is "", and clears
-// the log.
+// wantLog checks that the log contains want, or is empty if want is "", and
+// clears the log.
 func (s *scene) wantLog(t *testing.T, want string) {
 	t.Helper()
 	log := s.log.String()
@@ -97,7 +97,8 @@ func TestSharedMakesOne(t *testing.T) {
 	})
 }
 
-// Saved credentials are used until the renewal window begins, and are then renewed.
+// Saved credentials are used until the renewal window begins, and are then
+// renewed.
 func TestSharedWindow(t *testing.T) {
 	for _, test := range []struct{ life, window, due time.Duration }{
 		{12 * time.Hour, 0, 20 * time.Minute},
@@ -130,8 +131,8 @@ func TestSharedWindow(t *testing.T) {
 	}
 }
 
-// While one process renews credentials, other processes do not wait, as long as the
-// saved ones are valid long enough.
+// While one process renews credentials, other processes do not wait, as long as
+// the saved ones are valid long enough.
 func TestSharedDoesNotWaitForRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
@@ -193,8 +194,8 @@ func TestSharedDoesNotReturnExpiredCredentials(t *testing.T) {
 	})
 }
 
-// A lateStore has nothing at the first look: what another process saves
-// before the lock is had.
+// A lateStore is empty at the first Load, as if another process saved an entry
+// before the lock was acquired.
 type lateStore struct {
 	Store
 	looks atomic.Int64
@@ -250,8 +251,8 @@ func TestSharedAfterFailure(t *testing.T) {
 	})
 }
 
-// The wait for a lock is limited. Credentials obtained without the lock are saved
-// for later callers.
+// The wait for a lock is limited. Credentials obtained without the lock are
+// saved for later callers.
 func TestSharedIgnoresEndlessLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
@@ -314,7 +315,7 @@ func TestSharedReplacesDamage(t *testing.T) {
 	}
 }
 
-// A store that fails keeps nobody from credentials.
+// Credentials are returned even if the store fails.
 func TestSharedWithBrokenStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// A Store shares data between processes of the same user. The names of the data are
-// results of [Key]. Its methods are safe for concurrent use, even by several
-// processes.
+// A Store shares data between processes of the same user. The names of the data
+// are results of [Key]. Its methods are safe for concurrent use, even by
+// several processes.
 type Store interface {
-	// Load returns the data that was saved last. The error is fs.ErrNotExist
-	// if there is none, and an [*UnsafeError] if another user may have
-	// written it.
+	// Load returns the data that was saved last. The error is
+	// fs.ErrNotExist if there is none, and an [*UnsafeError] if another
+	// user may have written it.
 	Load(key string) ([]byte, error)
 	// Save atomically replaces the data of a key. If the Store supports it,
 	// the data is removed when it expires.
@@ -23,8 +23,8 @@ type Store interface {
 	Keys() ([]string, error)
 }
 
-// An UnsafeError reports a cache file or folder that other users could have read or
-// written.
+// An UnsafeError reports a cache file or folder that other users could have
+// read or written.
 type UnsafeError struct {
 	Path string
 	Why  string

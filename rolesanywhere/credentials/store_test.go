@@ -22,7 +22,7 @@ func newFolder(tb testing.TB) *Folder {
 	return f
 }
 
-// stores are what the tests of every Store run with.
+// stores returns the Stores with which each test runs.
 func stores(t *testing.T) map[string]Store {
 	all := map[string]Store{"folder": newFolder(t)}
 	if k := newKeyring(t); k != nil {
@@ -167,7 +167,7 @@ func TestKeysFromElsewhere(t *testing.T) {
 	_, _ = newFolder(t).Load("../../etc/passwd")
 }
 
-// A crowd is a Store that tells of two keys at a time.
+// A crowd is a Store whose Keys returns at most two keys at a time.
 type crowd struct {
 	Store
 	keys map[string]bool

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// maxARN is the maximum length of the three ARN parameters in the service model.
+// maxARN is the maximum length of the three ARN parameters in the service
+// model.
 const maxARN = 1011
 
 type arn struct {

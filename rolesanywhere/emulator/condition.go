@@ -137,8 +137,8 @@ func holds(conditions []condition, ctx map[string]string) bool {
 	return true
 }
 
-// holds reports whether the condition is met. If the key is missing, it is met if
-// the operator is negated or has the suffix IfExists.
+// holds reports whether the condition is met. If the key is missing, it is met
+// if the operator is negated or has the suffix IfExists.
 func (c condition) holds(ctx map[string]string) bool {
 	value, ok := ctx[c.key]
 	if !ok {

@@ -82,8 +82,8 @@ func parseCRL(b []byte) (*crl, error) {
 }
 
 // issuedBy reports whether issuer signed c. It does not require cRLSign in the
-// issuer's key usage: a certificate that its CA has revoked is not trusted, even
-// if the CA's certificate lacks this usage.
+// issuer's key usage: a certificate that its CA has revoked is not trusted,
+// even if the CA's certificate lacks this usage.
 func (c *crl) issuedBy(issuer *x509.Certificate) bool {
 	return bytes.Equal(c.list.RawIssuer, issuer.RawSubject) &&
 		issuer.CheckSignature(c.list.SignatureAlgorithm, c.list.RawTBSRevocationList, c.list.Signature) == nil
@@ -91,8 +91,8 @@ func (c *crl) issuedBy(issuer *x509.Certificate) bool {
 
 // revoked returns the first certificate of a verified chain that its issuer has
 // revoked, or nil. A list remains effective after its nextUpdate, because the
-// lack of a newer list does not undo a revocation. A missing or outdated list is
-// not an error.
+// lack of a newer list does not undo a revocation. A missing or outdated list
+// is not an error.
 func (a *anchor) revoked(chain []*x509.Certificate) *x509.Certificate {
 	for i, c := range chain[:len(chain)-1] {
 		for _, list := range a.crls {

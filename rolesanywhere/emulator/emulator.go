@@ -1,13 +1,13 @@
 // Package emulator is a local emulator of IAM Roles Anywhere and STS for tests
 // and demonstrations. It implements CreateSession and GetCallerIdentity, and it
 // verifies what AWS verifies: the certificate's chain and revocation, the
-// signature of the request, the role's trust policy, and the signature made with
-// the issued credentials.
+// signature of the request, the role's trust policy, and the signature made
+// with the issued credentials.
 //
-// Its decisions follow the rules of the IAM Roles Anywhere User Guide. It shares
-// none of these rules with the client, so tests can use it as an oracle. It does
-// not support ML-DSA certificates. Only the emulator accepts the credentials that
-// it issues.
+// Its decisions follow the rules of the IAM Roles Anywhere User Guide. It
+// shares none of these rules with the client, so tests can use it as an oracle.
+// It does not support ML-DSA certificates. Only the emulator accepts the
+// credentials that it issues.
 package emulator
 
 import (
@@ -33,9 +33,9 @@ const (
 	maxDuration     = 43200
 )
 
-// A Config describes the resources of a [Server]. Only TrustAnchors is required;
-// the zero value of every other field means its default. New keeps no reference
-// to the slices of a Config.
+// A Config describes the resources of a [Server]. Only TrustAnchors is
+// required; the zero value of every other field means its default. New keeps no
+// reference to the slices of a Config.
 type Config struct {
 	Region  string `toml:"region"`  // default: DefaultRegion
 	Account string `toml:"account"` // twelve digits; default: DefaultAccount
@@ -50,8 +50,8 @@ type Config struct {
 	Logger *slog.Logger     `toml:"-"` // logs refused requests with the reason; nil: discard
 }
 
-// A TrustAnchor is one or two CA certificates with their revocation lists. A CRL
-// of another issuer applies if that issuer is in a client's chain.
+// A TrustAnchor is one or two CA certificates with their revocation lists. A
+// CRL of another issuer applies if that issuer is in a client's chain.
 type TrustAnchor struct {
 	ARN              string   `toml:"arn"` // default: DefaultTrustAnchorARN
 	Certificates     []byte   `toml:"-"`   // PEM
@@ -69,8 +69,8 @@ type Profile struct {
 	Disabled              bool     `toml:"disabled"`
 }
 
-// A Role may have a trust policy, an IAM policy document in JSON. Without one it
-// trusts every session.
+// A Role may have a trust policy, an IAM policy document in JSON. Without one
+// it trusts every session.
 type Role struct {
 	ARN                string `toml:"arn"`                  // default for the first role: DefaultRoleARN
 	MaxSessionDuration int    `toml:"max_session_duration"` // seconds, 3600 to 43200; default: 3600
@@ -86,19 +86,19 @@ type Faults struct {
 	// Hang sends no response. It closes the connection when the client
 	// disconnects or the server stops.
 	Hang bool `toml:"hang"`
-	// SessionLifetime replaces the lifetime of issued credentials. It may be
-	// shorter than the service allows.
+	// SessionLifetime replaces the lifetime of issued credentials. It may
+	// be shorter than the service allows.
 	SessionLifetime time.Duration `toml:"session_lifetime"`
 }
 
-// DefaultTrustAnchorARN returns the default ARN of the n-th trust anchor, counted
-// from 1.
+// DefaultTrustAnchorARN returns the default ARN of the n-th trust anchor,
+// counted from 1.
 func DefaultTrustAnchorARN(region, account string, n int) string {
 	return fmt.Sprintf("arn:%s:rolesanywhere:%s:%s:trust-anchor/00000000-0000-0000-0000-%012d", partition(region), region, account, n)
 }
 
-// DefaultProfileARN returns the default ARN of the n-th profile, counted from 1.
-// If no profile is configured, the default profile is the first.
+// DefaultProfileARN returns the default ARN of the n-th profile, counted from
+// 1. If no profile is configured, the default profile is the first.
 func DefaultProfileARN(region, account string, n int) string {
 	return fmt.Sprintf("arn:%s:rolesanywhere:%s:%s:profile/00000000-0000-0000-0000-%012d", partition(region), region, account, n)
 }

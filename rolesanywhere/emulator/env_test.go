@@ -82,8 +82,8 @@ func newServer(t testing.TB, cfg Config) *Server {
 	return s
 }
 
-// body returns a request body with the ARNs of the default configuration. more is
-// a list of names and values; a nil value removes the name.
+// body returns a request body with the ARNs of the default configuration. more
+// is a list of names and values; a nil value removes the name.
 func body(more ...any) string {
 	m := map[string]any{"trustAnchorArn": testAnchor, "profileArn": testProfile, "roleArn": testRole}
 	for i := 0; i < len(more); i += 2 {

@@ -6,9 +6,9 @@ import (
 	"net/http"
 )
 
-// ErrBasicConstraints is returned by [New] for a trust anchor whose certificate is
-// not a CA certificate. CreateTrustAnchor returns the same message with a capital
-// letter.
+// ErrBasicConstraints is returned by [New] for a trust anchor whose certificate
+// is not a CA certificate. CreateTrustAnchor returns the same message with a
+// capital letter.
 var ErrBasicConstraints = errors.New("incorrect basic constraints for CA certificate")
 
 // The service's own messages, verbatim.
@@ -50,8 +50,8 @@ const (
 	msgSTSInvalidForm = "Request parameters: %v"
 )
 
-// The codes of restJson1 errors. The service model has only the first three; the
-// others are common to AWS services.
+// The codes of restJson1 errors. The service model has only the first three;
+// the others are common to AWS services.
 const (
 	codeAccessDenied = "AccessDeniedException"
 	codeNotFound     = "ResourceNotFoundException"
@@ -103,8 +103,8 @@ func codeOf(status int) string {
 	return ""
 }
 
-// A refusal is an error as sent to the client. The cause is only logged, because
-// the service's messages contain few details.
+// A refusal is an error as sent to the client. The cause is only logged,
+// because the service's messages contain few details.
 type refusal struct {
 	code, message string
 	cause         error

@@ -89,9 +89,9 @@ type findings struct {
 	AlgorithmKeyMismatch string   `json:"algorithmKeyMismatch,omitempty"` // the algorithm named in the request
 }
 
-// signatureFindings returns the problems of a request's signature, or nil if there
-// are none. It uses only the headers, so that it also works for a request that
-// cannot be parsed.
+// signatureFindings returns the problems of a request's signature, or nil if
+// there are none. It uses only the headers, so that it also works for a request
+// that cannot be parsed.
 func signatureFindings(r *http.Request) *findings {
 	algorithm, fields, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	_, list, _ := strings.Cut(fields, "SignedHeaders=")

@@ -66,7 +66,8 @@ func TestHang(t *testing.T) {
 				returned <- v
 				panic(v)
 			}()
-			// Like ReadTimeout, but starting after the request has arrived.
+			// Like ReadTimeout, but starting after the request has
+			// arrived.
 			if err := http.NewResponseController(rw).SetReadDeadline(time.Now().Add(250 * time.Millisecond)); err != nil {
 				t.Error(err)
 			}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// FuzzRequest sends requests to the handler that are not signed by a valid key. In
-// the seeds, everything is valid except the signature.
+// FuzzRequest sends requests to the handler that are not signed by a valid key.
+// In the seeds, everything is valid except the signature.
 func FuzzRequest(f *testing.F) {
 	w := newFuzzEnv(f)
 	for _, c := range []call{

@@ -53,7 +53,8 @@ func parseAuthorization(header string) (a authorization, fault string) {
 	}
 	a = authorization{accessKeyID: scope[0], date: scope[1], region: scope[2], service: scope[3]}
 	a.signedHeaders = strings.Split(fields["SignedHeaders"], ";")
-	// With repeated names, a small request could have a huge canonical form.
+	// With repeated names, a small request could have a huge canonical
+	// form.
 	distinct := len(slices.Compact(slices.Clone(a.signedHeaders))) == len(a.signedHeaders)
 	if !distinct || !slices.IsSorted(a.signedHeaders) || strings.ToLower(fields["SignedHeaders"]) != fields["SignedHeaders"] {
 		return authorization{}, "SignedHeaders must be distinct, sorted and in lower case"

@@ -37,8 +37,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serveCreateSession(w http.ResponseWriter, r *http.Request, id string) {
-	// Read the body first: net/http detects a disconnected client only after
-	// that.
+	// Read the body first: net/http detects a disconnected client only
+	// after that.
 	body, err := readBody(w, r)
 	if err != nil {
 		err = refuse(codeValidation, msgBody, err)
@@ -115,9 +115,9 @@ func (s *Server) write(w http.ResponseWriter, status int, contentType string, bo
 	_, _ = w.Write(body) // the client may have disconnected
 }
 
-// Serve serves requests on l, which it owns, until ctx ends. It then waits at most
-// two seconds for requests in flight, closes the remaining connections and returns
-// nil.
+// Serve serves requests on l, which it owns, until ctx ends. It then waits at
+// most two seconds for requests in flight, closes the remaining connections and
+// returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           s,

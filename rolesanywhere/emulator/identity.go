@@ -29,8 +29,8 @@ func (e *STSError) Error() string {
 }
 
 // GetCallerIdentity calls GetCallerIdentity of the STS at endpoint, such as
-// "http://127.0.0.1:8080". It signs the request with c, so success proves that c
-// works. It borrows client; nil means [http.DefaultClient]. It follows no
+// "http://127.0.0.1:8080". It signs the request with c, so success proves that
+// c works. It borrows client; nil means [http.DefaultClient]. It follows no
 // redirect. An error response is returned as a [*STSError].
 func GetCallerIdentity(ctx context.Context, client *http.Client, endpoint string, c credentials.Credentials, now time.Time) (Identity, error) {
 	body := []byte(url.Values{"Action": {stsAction}, "Version": {stsVersion}}.Encode())

@@ -14,8 +14,8 @@ type member struct {
 }
 
 // members returns the members of a JSON object. Unlike [json.Unmarshal] into a
-// struct, it treats names as case-sensitive and refuses duplicate names, so that
-// two parsers cannot interpret a document differently.
+// struct, it treats names as case-sensitive and refuses duplicate names, so
+// that two parsers cannot interpret a document differently.
 func members(b []byte) ([]member, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if t, err := d.Token(); err != nil {

@@ -17,9 +17,9 @@ type params struct {
 	RoleSessionName string `json:"roleSessionName,omitempty"`
 }
 
-// parseParams parses the parameters from the query and the body. A parameter may
-// be in both if the values are equal. As in every restJson1 service, unknown
-// members are ignored, including instanceProperties.
+// parseParams parses the parameters from the query and the body. A parameter
+// may be in both if the values are equal. As in every restJson1 service,
+// unknown members are ignored, including instanceProperties.
 func parseParams(query string, body []byte) (params, error) {
 	var p params
 	arns := []struct {
@@ -72,8 +72,8 @@ func parseParams(query string, body []byte) (params, error) {
 	return p, nil
 }
 
-// setOnce sets dest from a JSON string. It fails if dest already has a different
-// value.
+// setOnce sets dest from a JSON string. It fails if dest already has a
+// different value.
 func setOnce(dest *string, value []byte) error {
 	var s string
 	if err := json.Unmarshal(value, &s); err != nil {

@@ -14,12 +14,13 @@ type token struct {
 	variable string // the key of a policy variable; char is 0
 }
 
-// A pattern is a value of a condition. The operator decides whether its wildcard
-// characters are special. Characters from a variable are never wildcards.
+// A pattern is a value of a condition. The operator decides whether its
+// wildcard characters are special. Characters from a variable are never
+// wildcards.
 type pattern []token
 
-// parsePattern parses s. If variables is true, it parses policy variables such as
-// ${aws:PrincipalTag/x509Subject/CN} and the escapes ${*}, ${?} and ${$}.
+// parsePattern parses s. If variables is true, it parses policy variables such
+// as ${aws:PrincipalTag/x509Subject/CN} and the escapes ${*}, ${?} and ${$}.
 func parsePattern(s string, variables bool) (pattern, error) {
 	if !variables {
 		return literalGlob(s), nil
@@ -56,8 +57,8 @@ func literalGlob(s string) pattern {
 	return p
 }
 
-// checkARN checks that p has the six parts of an ARN. It accepts any pattern with
-// a variable, which may contain some of the parts.
+// checkARN checks that p has the six parts of an ARN. It accepts any pattern
+// with a variable, which may contain some of the parts.
 func (p pattern) checkARN() error {
 	colons := 0
 	for _, t := range p {
@@ -129,9 +130,9 @@ func matchARN(p []token, value string) bool {
 	return true
 }
 
-// glob reports whether p matches s. * matches any number of characters, ? matches
-// one. It backtracks only to the last *, so its time is at most proportional to
-// len(p)*len(s).
+// glob reports whether p matches s. * matches any number of characters, ?
+// matches one. It backtracks only to the last *, so its time is at most
+// proportional to len(p)*len(s).
 func glob(p []token, s []rune) bool {
 	i, j := 0, 0
 	star, from := -1, 0

@@ -137,7 +137,8 @@ func (p certKey) revoke(t testing.TB, template *x509.RevocationList) []byte {
 	return der
 }
 
-// version1 issues an X.509 version 1 certificate, which crypto/x509 cannot create.
+// version1 issues an X.509 version 1 certificate, which crypto/x509 cannot
+// create.
 func (p certKey) version1(t testing.TB, template *x509.Certificate, pub crypto.PublicKey) *x509.Certificate {
 	t.Helper()
 	type validity struct{ NotBefore, NotAfter time.Time }

@@ -9,8 +9,8 @@ import (
 
 const servicePrincipal = "rolesanywhere.amazonaws.com"
 
-// requiredActions are the actions that Roles Anywhere performs to issue a session.
-// The trust policy must allow all of them.
+// requiredActions are the actions that Roles Anywhere performs to issue a
+// session. The trust policy must allow all of them.
 var requiredActions = []string{"sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"}
 
 // knownActions are the actions that a trust policy can contain.
@@ -135,9 +135,9 @@ func parseStatement(b []byte, variables bool) (statement, error) {
 	return st, nil
 }
 
-// parsePrincipal reports whether a Principal element includes Roles Anywhere. It
-// accepts the other types of principals; of these, only AWS with the value "*"
-// includes it.
+// parsePrincipal reports whether a Principal element includes Roles Anywhere.
+// It accepts the other types of principals; of these, only AWS with the value
+// "*" includes it.
 func parsePrincipal(b []byte) (bool, error) {
 	if isString(b) {
 		s, err := parseString(b)
@@ -203,7 +203,8 @@ func parseActions(b []byte) ([]string, error) {
 	return required, nil
 }
 
-// allows returns nil if the policy allows every required action and denies none.
+// allows returns nil if the policy allows every required action and denies
+// none.
 func (p *policy) allows(ctx map[string]string) error {
 	for _, action := range requiredActions {
 		allowed := false

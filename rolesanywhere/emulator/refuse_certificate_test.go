@@ -59,7 +59,8 @@ func TestRefusedLeaf(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := call{chain: []*x509.Certificate{tt.leaf}, key: w.client.key}
 			if _, ok := tt.leaf.PublicKey.(ed25519.PublicKey); ok {
-				// Sign refuses such a key, so replace the certificate after signing.
+				// Sign refuses such a key, so replace the
+				// certificate after signing.
 				c.chain = nil
 				c.after = func(r *http.Request) {
 					r.Header.Set("X-Amz-X509", base64.StdEncoding.EncodeToString(tt.leaf.Raw))
@@ -72,9 +73,9 @@ func TestRefusedLeaf(t *testing.T) {
 	w.do(t, call{chain: []*x509.Certificate{ok}}).session(t)
 }
 
-// The time to verify a signature grows with the square of the key size. The client
-// chooses this size, even for an intermediate. With this key it would take
-// minutes.
+// The time to verify a signature grows with the square of the key size. The
+// client chooses this size, even for an intermediate. With this key it would
+// take minutes.
 func TestHugeRSAKeys(t *testing.T) {
 	n := new(big.Int).Lsh(big.NewInt(1), 2_000_000)
 	huge := &rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 1<<31 - 1}
@@ -104,8 +105,8 @@ func TestHugeRSAKeys(t *testing.T) {
 	}
 }
 
-// withMD5 changes the signature algorithm in a certificate, which invalidates the
-// signature. The object identifiers have the same length.
+// withMD5 changes the signature algorithm in a certificate, which invalidates
+// the signature. The object identifiers have the same length.
 func withMD5(t *testing.T, c *x509.Certificate) *x509.Certificate {
 	t.Helper()
 	oid := func(last int) []byte {

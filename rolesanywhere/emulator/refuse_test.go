@@ -189,7 +189,8 @@ func TestRefusedByProfileAndRole(t *testing.T) {
 	w.do(t, call{body: body("durationSeconds", 900), chain: leaf("client", func(c *x509.Certificate) { c.SerialNumber = long[1] })}).session(t)
 }
 
-// The order of the checks determines the error for a request with several errors.
+// The order of the checks determines the error for a request with several
+// errors.
 func TestOrderOfChecks(t *testing.T) {
 	w := newTestEnv(t, Config{Profiles: []Profile{{Disabled: true}}})
 	unrelated := newRoot(t, caTemplate("Unrelated"))

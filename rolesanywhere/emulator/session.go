@@ -46,7 +46,8 @@ type credentialsOutput struct {
 }
 
 // createSession handles a CreateSession request and records details in ev. The
-// order of its checks determines which error a client gets if there are several.
+// order of its checks determines which error a client gets if there are
+// several.
 func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*createSessionOutput, error) {
 	ev.AdditionalEventData = signatureFindings(r)
 	p, err := parseParams(r.URL.RawQuery, body)
@@ -123,8 +124,8 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	return out, nil
 }
 
-// authenticate verifies the certificate and the signature of a request and returns
-// the certificate. It records the certificate in logged.
+// authenticate verifies the certificate and the signature of a request and
+// returns the certificate. It records the certificate in logged.
 func authenticate(r *http.Request, body []byte, anchor *anchor, logged *sessionParameters, now time.Time, region string) (*x509.Certificate, error) {
 	signed, err := sigv4x509.Parse(r)
 	if errors.Is(err, errors.ErrUnsupported) { // unsupported key type of the certificate
@@ -176,8 +177,8 @@ func (s *Server) lifetime(p params, profile Profile, role role) (time.Duration, 
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// authorize checks the tags and the role's trust policy, as AssumeRole does, and
-// returns the source identity.
+// authorize checks the tags and the role's trust policy, as AssumeRole does,
+// and returns the source identity.
 func authorize(p params, role role, anchor *anchor, cert *x509.Certificate, name string) (string, error) {
 	tags, unmapped := sessionTags(cert)
 	if !unmapped.empty() {
@@ -196,7 +197,8 @@ func authorize(p params, role role, anchor *anchor, cert *x509.Certificate, name
 	return source, nil
 }
 
-// roleID returns the unique ID of a role, which STS puts before the session name.
+// roleID returns the unique ID of a role, which STS puts before the session
+// name.
 func roleID(roleARN string) string {
 	sum := sha256.Sum256([]byte(roleARN))
 	return "AROA" + base32.StdEncoding.EncodeToString(sum[:])[:17]

@@ -53,8 +53,8 @@ func (s *Server) addRole(cfg Role, i int) error {
 	return nil
 }
 
-// addProfile must be called after all roles are added, because profiles refer to
-// roles.
+// addProfile must be called after all roles are added, because profiles refer
+// to roles.
 func (s *Server) addProfile(p Profile, i int) error {
 	p.ARN = cmp.Or(p.ARN, DefaultProfileARN(s.region, s.account, i+1))
 	if _, err := s.ownARN(p.ARN, "profile"); err != nil {
@@ -82,8 +82,8 @@ func (s *Server) addProfile(p Profile, i int) error {
 	return nil
 }
 
-// ownARN parses an ARN. It refuses ARNs outside the emulator's partition and, for
-// regional resources, outside its region.
+// ownARN parses an ARN. It refuses ARNs outside the emulator's partition and,
+// for regional resources, outside its region.
 func (s *Server) ownARN(v, kind string) (arn, error) {
 	a, err := parseARN(v, kind)
 	if err != nil {

@@ -19,8 +19,8 @@ type session struct {
 	account                    string
 }
 
-// newSession creates credentials with the lengths and alphabets that STS uses. It
-// rounds the expiration down to whole seconds, because the response has no
+// newSession creates credentials with the lengths and alphabets that STS uses.
+// It rounds the expiration down to whole seconds, because the response has no
 // fractions.
 func newSession(user assumedRoleUser, account string, expires time.Time) *session {
 	return &session{
@@ -39,16 +39,16 @@ func randomBase64(n int) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// A store holds the issued sessions. The zero value is an empty store. It is safe
-// for concurrent use.
+// A store holds the issued sessions. The zero value is an empty store. It is
+// safe for concurrent use.
 type store struct {
 	mu    sync.Mutex
 	byKey map[string]*session
 	order []*session // oldest first
 }
 
-// add adds a session. If the store is full, it removes the expired sessions and,
-// if there are none, the oldest session.
+// add adds a session. If the store is full, it removes the expired sessions
+// and, if there are none, the oldest session.
 func (st *store) add(s *session, now time.Time) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -72,7 +72,8 @@ func (st *store) add(s *session, now time.Time) {
 	st.order = append(st.order, s)
 }
 
-// get returns the session of an access key, or nil. The session may have expired.
+// get returns the session of an access key, or nil. The session may have
+// expired.
 func (st *store) get(accessKeyID string) *session {
 	st.mu.Lock()
 	defer st.mu.Unlock()

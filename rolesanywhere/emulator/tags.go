@@ -22,9 +22,9 @@ const (
 	fieldSAN     = "x509SAN"
 )
 
-// attributeNames holds the last parts of tag names. The user guide lists the first
-// six and says that every recognizable attribute is mapped. The other names are
-// from RFC 4519, in upper case.
+// attributeNames holds the last parts of tag names. The user guide lists the
+// first six and says that every recognizable attribute is mapped. The other
+// names are from RFC 4519, in upper case.
 var attributeNames = map[string]string{
 	"2.5.4.3":                    "CN",
 	"2.5.4.6":                    "C",
@@ -79,9 +79,9 @@ func (u unmapped) empty() bool              { return len(u) == 0 }
 func (u unmapped) list(field string) string { return strings.Join(u[field], ", ") }
 
 // sessionTags maps a certificate to session tags with the default attribute
-// mapping of a profile: all known attributes of subject and issuer, and the first
-// DNS name, URI and directory name of the subject alternative names. bad holds the
-// attributes that cannot be mapped.
+// mapping of a profile: all known attributes of subject and issuer, and the
+// first DNS name, URI and directory name of the subject alternative names. bad
+// holds the attributes that cannot be mapped.
 func sessionTags(cert *x509.Certificate) (tags map[string]string, bad unmapped) {
 	tags, bad = make(map[string]string), make(unmapped)
 	set := func(field, name, value, shown string) {
@@ -100,8 +100,8 @@ func sessionTags(cert *x509.Certificate) (tags map[string]string, bad unmapped) 
 	setAll(fieldIssuer, "", cert.Issuer.Names)
 
 	san := firstNames(cert)
-	// The numbers are the tags of GeneralName (RFC 5280, section 4.2.1.6), as
-	// in the only known message of the service.
+	// The numbers are the tags of GeneralName (RFC 5280, section 4.2.1.6),
+	// as in the only known message of the service.
 	if v, ok := san[tagDNSName]; ok {
 		set(fieldSAN, "DNS", string(v), "DNS/2")
 	}
@@ -123,8 +123,8 @@ func sessionTags(cert *x509.Certificate) (tags map[string]string, bad unmapped) 
 
 type attribute struct{ name, value string }
 
-// joinAttributes joins the values of each attribute with slashes, in the order of
-// the certificate.
+// joinAttributes joins the values of each attribute with slashes, in the order
+// of the certificate.
 func joinAttributes(names []pkix.AttributeTypeAndValue) []attribute {
 	var all []attribute
 	for _, n := range names {
@@ -178,8 +178,8 @@ func firstNames(cert *x509.Certificate) map[int][]byte {
 	return first
 }
 
-// sourceIdentity returns the source identity according to the user guide. Multiple
-// common names are joined as in the tag.
+// sourceIdentity returns the source identity according to the user guide.
+// Multiple common names are joined as in the tag.
 func sourceIdentity(cert *x509.Certificate) string {
 	for _, a := range joinAttributes(cert.Subject.Names) {
 		if a.name != "CN" || a.value == "" {
@@ -193,7 +193,8 @@ func sourceIdentity(cert *x509.Certificate) string {
 	return "ID=" + serialHex(cert)
 }
 
-// serialHex returns the serial number with an even number of hexadecimal digits.
+// serialHex returns the serial number with an even number of hexadecimal
+// digits.
 func serialHex(cert *x509.Certificate) string {
 	if cert.SerialNumber.Sign() == 0 {
 		return "00"

@@ -134,8 +134,8 @@ func checkLeaf(c *x509.Certificate) error {
 	return checkAlgorithms(c)
 }
 
-// verify verifies the chain from leaf to the trust anchor a. intermediates are the
-// untrusted certificates that the client sent, in any order.
+// verify verifies the chain from leaf to the trust anchor a. intermediates are
+// the untrusted certificates that the client sent, in any order.
 func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificate, now time.Time) error {
 	if err := checkLeaf(leaf); err != nil {
 		return refuse(codeAccessDenied, msgInsufficient).because(err)
@@ -161,8 +161,8 @@ func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificat
 	if err != nil {
 		return refuse(codeAccessDenied, msgUntrusted).because(err)
 	}
-	// One valid path is enough (RFC 5280, section 6). A CA remains trusted if
-	// another CA has certified it too.
+	// One valid path is enough (RFC 5280, section 6). A CA remains trusted
+	// if another CA has certified it too.
 	for _, chain := range chains {
 		revoked := a.revoked(chain)
 		if revoked == nil {

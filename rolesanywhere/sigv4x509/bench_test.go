@@ -13,9 +13,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// BenchmarkSign compares a signed request with a bare signature by the same key.
-// It measures both alternately, so that changes in the machine's speed affect
-// both equally. It reports the ratio of their times.
+// BenchmarkSign compares a signed request with a bare signature by the same
+// key. It measures both alternately, so that changes in the machine's speed
+// affect both equally. It reports the ratio of their times.
 func BenchmarkSign(b *testing.B) {
 	body := []byte(`{"durationSeconds":3600}`)
 	digest := sha256.Sum256(body)

@@ -44,13 +44,13 @@ func CanonicalRequest(r *http.Request, body []byte, signedHeaders []string) (str
 	return b.String(), nil
 }
 
-// isSpace reports whether r is an ASCII space. It includes line breaks, although
-// a header cannot contain them, so that no value adds a line to the canonical
-// form.
+// isSpace reports whether r is an ASCII space. It includes line breaks,
+// although a header cannot contain them, so that no value adds a line to the
+// canonical form.
 func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' }
 
-// StringToSign returns the string that the key signs: the algorithm, the time as
-// in X-Amz-Date, the credential scope and the hash of the canonical request.
+// StringToSign returns the string that the key signs: the algorithm, the time
+// as in X-Amz-Date, the credential scope and the hash of the canonical request.
 func StringToSign(algorithm, date, scope, canonicalRequest string) string {
 	sum := sha256.Sum256([]byte(canonicalRequest))
 	return algorithm + "\n" + date + "\n" + scope + "\n" + hex.EncodeToString(sum[:])

@@ -56,8 +56,8 @@ func Algorithm(pub crypto.PublicKey) (string, error) {
 	return "", fmt.Errorf("sigv4x509: key of type %T: %w", pub, errors.ErrUnsupported)
 }
 
-// Sign signs r for a region at the time t. body is the body of r. key must be the
-// key of the leaf chain[0]; the leaf is followed by at most [MaxChain]
+// Sign signs r for a region at the time t. body is the body of r. key must be
+// the key of the leaf chain[0]; the leaf is followed by at most [MaxChain]
 // intermediates, its issuer first, without the root.
 //
 // Sign sets the headers X-Amz-Date, X-Amz-X509, X-Amz-X509-Chain if there are

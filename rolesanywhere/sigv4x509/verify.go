@@ -41,8 +41,8 @@ type Request struct {
 // of a key size that the sender chooses. crypto/tls has the same limit.
 const maxRSABits = 8192
 
-// Verify parses r and verifies its signature. It checks neither the time nor the
-// chain and validity of the certificate.
+// Verify parses r and verifies its signature. It checks neither the time nor
+// the chain and validity of the certificate.
 func Verify(r *http.Request, body []byte) (*Request, error) {
 	req, err := Parse(r)
 	if err != nil {
@@ -118,7 +118,8 @@ func parse(r *http.Request) (*Request, error) {
 		}
 	}
 	req.SignedHeaders = strings.Split(signedHeaders, ";")
-	// With repeated names, a small request could have a huge canonical form.
+	// With repeated names, a small request could have a huge canonical
+	// form.
 	distinct := len(slices.Compact(slices.Clone(req.SignedHeaders))) == len(req.SignedHeaders)
 	if !distinct || !slices.IsSorted(req.SignedHeaders) || signedHeaders != strings.ToLower(signedHeaders) {
 		return nil, errors.New("SignedHeaders must be distinct, sorted and in lower case")

@@ -26,8 +26,8 @@ import (
 )
 
 // A server that keeps running when its certificate is renewed. Run detects the
-// new files by itself within some seconds. A program can also call RequestReload,
-// for example on SIGHUP.
+// new files by itself within some seconds. A program can also call
+// RequestReload, for example on SIGHUP.
 func Example() {
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {

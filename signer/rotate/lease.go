@@ -11,9 +11,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Acquire lends the current key with its certificates. The returned Signer keeps
-// this key and these certificates until the borrower calls Close, even if a
-// reload replaces them. Close returns the key and does not close it for other
+// Acquire lends the current key with its certificates. The returned Signer
+// keeps this key and these certificates until the borrower calls Close, even if
+// a reload replaces them. Close returns the key and does not close it for other
 // borrowers. It does not wait for a Sign in flight, which keeps the key open; a
 // later Sign returns [signer.ErrClosed]. The result is a [signer.SchemeLimiter]
 // if the key is one.
@@ -74,8 +74,8 @@ type limitedLease struct {
 	signer.SchemeLimiter
 }
 
-// Sign counts as a use of its own: the key stays open until Sign returns, even if
-// the lease is closed in the meantime.
+// Sign counts as a use of its own: the key stays open until Sign returns, even
+// if the lease is closed in the meantime.
 func (l *lease) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	i := l.identity
 	i.mu.Lock()
@@ -127,8 +127,8 @@ func (i *Identity) markUnavailable(g *generation) {
 	}
 }
 
-// GetCertificate is a value for [tls.Config.GetCertificate]: each handshake of a
-// server uses the key that is current when the handshake begins.
+// GetCertificate is a value for [tls.Config.GetCertificate]: each handshake of
+// a server uses the key that is current when the handshake begins.
 func (i *Identity) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return i.certificate(hello.Context())
 }

@@ -1,7 +1,7 @@
 // Package rotate keeps a key and its certificates up to date while a program
 // uses them. It opens them again when their files change, on request, and after
-// their device was unavailable, and always replaces the key and its certificates
-// together.
+// their device was unavailable, and always replaces the key and its
+// certificates together.
 package rotate
 
 import (
@@ -19,14 +19,14 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Config describes how and when an [Identity] opens its key. The functions are
-// called from several goroutines, but Open and Check never concurrently.
+// A Config describes how and when an [Identity] opens its key. The functions
+// are called from several goroutines, but Open and Check never concurrently.
 type Config struct {
 	// Open returns the key with its current certificates. The Identity owns
 	// the key and closes it. If Open does not return soon after its context
 	// ends, for example because a device hangs, the Identity stops waiting
-	// for it. It then closes a key that Open returns late, and does not call
-	// Open again until this call has returned.
+	// for it. It then closes a key that Open returns late, and does not
+	// call Open again until this call has returned.
 	Open func(context.Context) (signer.Signer, error)
 
 	// Check borrows a key and returns an error if the key must not be used.
@@ -36,8 +36,8 @@ type Config struct {
 	Name  string   // identifies the key in errors; may be empty
 	Files []string // Run reloads the key when one of these files changes
 
-	// Timeout limits one reload, including the wait for a reload in progress.
-	// 0: 30 seconds. It does not apply to New.
+	// Timeout limits one reload, including the wait for a reload in
+	// progress. 0: 30 seconds. It does not apply to New.
 	Timeout time.Duration
 
 	// Reloaded, unless nil, is called by Run with Run's context after each
@@ -56,9 +56,10 @@ const (
 	hangTimeout = time.Second
 )
 
-// An Identity is a key with its certificates that can be replaced while it is in
-// use. The current key stays in use until a new one is opened and checked; the
-// old one is closed after its last use. An Identity is safe for concurrent use.
+// An Identity is a key with its certificates that can be replaced while it is
+// in use. The current key stays in use until a new one is opened and checked;
+// the old one is closed after its last use. An Identity is safe for concurrent
+// use.
 type Identity struct {
 	config   Config
 	opening  chan struct{}   // full while a key is being opened and installed
@@ -93,9 +94,9 @@ type generation struct {
 }
 
 // New records the state of the files and opens the key for the first time. ctx
-// limits the call of Open. The caller closes the Identity. The error is the error
-// of Open or Check, wraps [signer.ErrNoCertificate], or wraps the cause of ctx if
-// Open does not return.
+// limits the call of Open. The caller closes the Identity. The error is the
+// error of Open or Check, wraps [signer.ErrNoCertificate], or wraps the cause
+// of ctx if Open does not return.
 func New(ctx context.Context, config Config) (*Identity, error) {
 	if config.Open == nil {
 		return nil, errors.New("rotate: Config.Open is nil")
@@ -125,8 +126,8 @@ func New(ctx context.Context, config Config) (*Identity, error) {
 }
 
 // openNext opens and checks a key. The caller must have filled i.opening. If
-// Open returns in time, the caller empties it. Otherwise openNext empties it when
-// Open returns, and closes a key that Open returns late.
+// Open returns in time, the caller empties it. Otherwise openNext empties it
+// when Open returns, and closes a key that Open returns late.
 func (i *Identity) openNext(ctx context.Context) (_ *generation, inTime bool, _ error) {
 	type result struct {
 		generation *generation
@@ -185,13 +186,13 @@ func (i *Identity) openNow(ctx context.Context) (_ *generation, err error) {
 
 // Reload opens the key again and replaces the current one if Config.Check
 // accepts it. It first waits for a reload in progress. ctx and Config.Timeout
-// limit both. On error the current key stays in use. The error is as in [New], or
-// [signer.ErrClosed] after Close. It is also logged.
+// limit both. On error the current key stays in use. The error is as in [New],
+// or [signer.ErrClosed] after Close. It is also logged.
 func (i *Identity) Reload(ctx context.Context) error { return i.reload(ctx, nil) }
 
-// reload is Reload. But if i.attempts differs from seenAttempts, another attempt
-// has ended since the caller read it, and reload returns the error of that
-// attempt instead.
+// reload is Reload. But if i.attempts differs from seenAttempts, another
+// attempt has ended since the caller read it, and reload returns the error of
+// that attempt instead.
 func (i *Identity) reload(callerCtx context.Context, seenAttempts *int) error {
 	ctx, cancel := context.WithTimeout(callerCtx, i.config.Timeout)
 	defer cancel()
@@ -294,10 +295,10 @@ func (i *Identity) close(g *generation) error {
 	return err
 }
 
-// Close closes the key, even during a signature, which may be waiting for a PIN,
-// and ends calls of Reload and Run. If a device hangs, Close returns an error
-// after one second and closes the key in the background. Otherwise it returns the
-// error of closing the key. Later calls do nothing.
+// Close closes the key, even during a signature, which may be waiting for a
+// PIN, and ends calls of Reload and Run. If a device hangs, Close returns an
+// error after one second and closes the key in the background. Otherwise it
+// returns the error of closing the key. Later calls do nothing.
 func (i *Identity) Close() error {
 	i.mu.Lock()
 	i.closed = true

@@ -200,8 +200,8 @@ func TestUnavailableDevice(t *testing.T) {
 	}
 }
 
-// A signature may find its device unavailable after the lease was closed or after
-// the key was replaced.
+// A signature may find its device unavailable after the lease was closed or
+// after the key was replaced.
 func TestUnavailableDeviceDetectedLate(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
@@ -303,8 +303,8 @@ func TestReplaceInUse(t *testing.T) {
 	}
 }
 
-// Close closes the key immediately, even while it is in use, and only once. After
-// that no key is opened.
+// Close closes the key immediately, even while it is in use, and only once.
+// After that no key is opened.
 func TestCloseInUse(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
@@ -491,8 +491,8 @@ func (k hangingKey) Close() error {
 }
 
 // A device that hangs while it is opened blocks no caller for longer than the
-// timeout. Only one call opens it at a time, and a key that is returned too late
-// is closed.
+// timeout. Only one call opens it at a time, and a key that is returned too
+// late is closed.
 func TestOpenHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpener(t)
@@ -599,8 +599,8 @@ func TestCloseEndsReload(t *testing.T) {
 }
 
 // Concurrent borrowers of a device that is available again share one attempt to
-// open it. An attempt that one borrower cancels counts for the others only if it
-// succeeds.
+// open it. An attempt that one borrower cancels counts for the others only if
+// it succeeds.
 func TestAcquireSharesOneReopening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpener(t)
@@ -669,8 +669,8 @@ func TestAcquireSharesOneReopening(t *testing.T) {
 	})
 }
 
-// While the key is replaced repeatedly, each borrower signs with an open key that
-// matches its certificate.
+// While the key is replaced repeatedly, each borrower signs with an open key
+// that matches its certificate.
 func TestConcurrentUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // so that no timeout applies
 		ca := signertest.NewCA(t, "root")

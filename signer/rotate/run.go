@@ -10,13 +10,14 @@ import (
 
 const (
 	watchInterval = 2 * time.Second
-	// watchRetryInterval is the time between attempts to load files that have
-	// not changed since an attempt failed. The cause may be outside the files.
+	// watchRetryInterval is the time between attempts to load files that
+	// have not changed since an attempt failed. The cause may be outside
+	// the files.
 	watchRetryInterval = time.Minute
 )
 
-// RequestReload makes Run reload the key soon. It never blocks and may be called
-// before Run. Requests made before a reload begins are merged into one.
+// RequestReload makes Run reload the key soon. It never blocks and may be
+// called before Run. Requests made before a reload begins are merged into one.
 func (i *Identity) RequestReload() {
 	select {
 	case i.requests <- struct{}{}:
@@ -26,8 +27,8 @@ func (i *Identity) RequestReload() {
 
 // Run reloads the key on request, and when a file differs from its state at the
 // time the key was opened and has then not changed for some seconds. It returns
-// ctx.Err() when ctx ends and [signer.ErrClosed] when the Identity is closed. Run
-// must not be called concurrently.
+// ctx.Err() when ctx ends and [signer.ErrClosed] when the Identity is closed.
+// Run must not be called concurrently.
 func (i *Identity) Run(ctx context.Context) error {
 	var seen filestate.State
 	var failed struct { // the last attempt, if it failed

@@ -231,8 +231,8 @@ func TestRunRetries(t *testing.T) {
 	})
 }
 
-// If files return to a state that failed to load before a successful reload, that
-// state is tried again without delay.
+// If files return to a state that failed to load before a successful reload,
+// that state is tried again without delay.
 func TestRunRetriesEarlierState(t *testing.T) {
 	watch(t, t.TempDir(), func(w *watched) {
 		w.fail(errors.New("there is no file"))

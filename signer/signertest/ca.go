@@ -55,8 +55,8 @@ func newCA(tb testing.TB, parent *CA, name string) *CA {
 // Issue issues a certificate for key; it uses only the public key. By default,
 // the certificate is for the end entity "client": CA:FALSE, digitalSignature,
 // clientAuth, a random serial number of at most 128 bits, key identifiers, and
-// valid for 24 hours, starting one hour ago. mutate, unless nil, can change this
-// template.
+// valid for 24 hours, starting one hour ago. mutate, unless nil, can change
+// this template.
 func (ca *CA) Issue(tb testing.TB, key crypto.Signer, mutate func(*x509.Certificate)) *x509.Certificate {
 	tb.Helper()
 	template := newTemplate(tb, key.Public(), "client")
@@ -87,8 +87,8 @@ func (ca *CA) Root() *x509.Certificate {
 	return ca.Cert
 }
 
-// Revoke returns a CRL of ca that lists certs, in DER. It is valid for 24 hours,
-// starting one hour ago.
+// Revoke returns a CRL of ca that lists certs, in DER. It is valid for 24
+// hours, starting one hour ago.
 func (ca *CA) Revoke(tb testing.TB, certs ...*x509.Certificate) []byte {
 	tb.Helper()
 	now := time.Now()

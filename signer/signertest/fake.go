@@ -15,17 +15,17 @@ import (
 )
 
 // A Fake is a [signer.Signer] with an in-memory key, for tests that need a
-// signature to fail or to block, or that count calls. It follows the contract of
-// Signer, so it is safe for concurrent use. It must not be copied after its
+// signature to fail or to block, or that count calls. It follows the contract
+// of Signer, so it is safe for concurrent use. It must not be copied after its
 // first use, and its exported fields must not be changed after that.
 type Fake struct {
 	Key          crypto.Signer
 	Certificates []*x509.Certificate // returned by Chain
 
-	// OnSign, unless nil, is called before the n-th signature, counted from 1.
-	// If it returns an error, Sign returns that error. It may block, like a key
-	// that waits for a touch. Close waits for it, so it must call neither Sign
-	// nor Close. It is called concurrently if Sign is.
+	// OnSign, unless nil, is called before the n-th signature, counted from
+	// 1. If it returns an error, Sign returns that error. It may block,
+	// like a key that waits for a touch. Close waits for it, so it must
+	// call neither Sign nor Close. It is called concurrently if Sign is.
 	OnSign func(n int) error
 
 	signs, closes atomic.Int64
@@ -38,8 +38,8 @@ func (f *Fake) Public() crypto.PublicKey { return f.Key.Public() }
 // Chain returns f.Certificates.
 func (f *Fake) Chain() []*x509.Certificate { return f.Certificates }
 
-// Sign signs with the key. It fails if the request is invalid, if f is closed or
-// if OnSign fails.
+// Sign signs with the key. It fails if the request is invalid, if f is closed
+// or if OnSign fails.
 func (f *Fake) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if _, err := signer.MechanismFor(f.Public(), digest, opts); err != nil {
 		return nil, err
@@ -73,8 +73,8 @@ func (f *Fake) Signs() int { return int(f.signs.Load()) }
 // Closes returns the number of completed calls of Close.
 func (f *Fake) Closes() int { return int(f.closes.Load()) }
 
-// A LimitedFake is a [Fake] that is a [signer.SchemeLimiter]: it signs only with
-// the schemes in Schemes and refuses others with [errors.ErrUnsupported].
+// A LimitedFake is a [Fake] that is a [signer.SchemeLimiter]: it signs only
+// with the schemes in Schemes and refuses others with [errors.ErrUnsupported].
 type LimitedFake struct {
 	Fake
 	Schemes []tls.SignatureScheme

@@ -91,8 +91,8 @@ func CertPEM(certs ...*x509.Certificate) []byte {
 	return b
 }
 
-// KeyPEM returns a private key of a standard library type as a PRIVATE KEY block
-// (PKCS #8, RFC 5208).
+// KeyPEM returns a private key of a standard library type as a PRIVATE KEY
+// block (PKCS #8, RFC 5208).
 func KeyPEM(tb testing.TB, key crypto.Signer) []byte {
 	tb.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)

@@ -117,9 +117,9 @@ func rsaRequests(pub *rsa.PublicKey) (all []request) {
 			}})
 		case signer.PSS:
 			largest := (pub.N.BitLen()+6)/8 - s.hash.Size() - 2 // RFC 8017, section 9.1.1
-			// rsa.PSSSaltLengthAuto is 0. It means the largest possible salt,
-			// but FIPS 186-5, section 5.4 (g), limits the salt to the length
-			// of the hash.
+			// rsa.PSSSaltLengthAuto is 0. It means the largest
+			// possible salt, but FIPS 186-5, section 5.4 (g),
+			// limits the salt to the length of the hash.
 			salts := []pssSalt{
 				{rsa.PSSSaltLengthEqualsHash, []int{s.hash.Size()}, s.tls},
 				{s.hash.Size(), []int{s.hash.Size()}, s.tls},

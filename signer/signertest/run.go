@@ -1,7 +1,8 @@
 // Package signertest tests implementations of [signer.Signer] and helps to test
-// code that uses them. [Run] tests the contract of Signer, [CA] and [Key] create
-// certificates and keys, and [Fake] is a Signer that can be made to fail or to
-// block. The package imports only the standard library and package signer.
+// code that uses them. [Run] tests the contract of Signer, [CA] and [Key]
+// create certificates and keys, and [Fake] is a Signer that can be made to fail
+// or to block. The package imports only the standard library and package
+// signer.
 package signertest
 
 import (
@@ -11,9 +12,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Run tests the contract of [signer.Signer]. In each subtest it calls open, which
-// must return a new Signer for the same key, and closes that Signer. The checks
-// are:
+// Run tests the contract of [signer.Signer]. In each subtest it calls open,
+// which must return a new Signer for the same key, and closes that Signer. The
+// checks are:
 //
 //   - Sign: every signature that the key type allows verifies with the standard
 //     library. For ECDSA and PKCS #1 v1.5 the hashes are SHA-256, SHA-384 and
@@ -24,8 +25,8 @@ import (
 //     whole messages. For a [signer.SchemeLimiter], Run requests only the
 //     listed schemes; at least one of them must suit the key.
 //   - Refuse: Sign returns an error for digests that are too short or too long,
-//     for whole messages, for a missing hash, for nil options and, with Ed25519,
-//     for a hash; afterwards it still signs. PSS fails with
+//     for whole messages, for a missing hash, for nil options and, with
+//     Ed25519, for a hash; afterwards it still signs. PSS fails with
 //     [errors.ErrUnsupported] if a SchemeLimiter with an RSA key lists no PSS
 //     scheme.
 //   - Concurrent: eight goroutines make twenty signatures each, and each
@@ -34,8 +35,8 @@ import (
 //     [signer.ErrClosed]; Public and Chain return the same as before.
 //   - CloseWhileSigning: Sign calls in four goroutines return a valid signature
 //     or ErrClosed. Calls that begin after Close has returned return ErrClosed.
-//   - Chain: the leaf is for Public, each certificate is followed by its issuer,
-//     and there is no root. An empty chain is allowed.
+//   - Chain: the leaf is for Public, each certificate is followed by its
+//     issuer, and there is no root. An empty chain is allowed.
 //   - CSR: a certificate request made with [x509.CreateCertificateRequest]
 //     verifies.
 //   - TLS: handshakes of versions 1.2 and 1.3 succeed with the Signer as the

@@ -59,9 +59,9 @@ func checkTLS(version uint16, side tlsSide) func(testing.TB, signer.Signer) erro
 	}
 }
 
-// usableIn reports whether the CertificateVerify message of a TLS version may use
-// scheme with the key pub. TLS 1.3 has no PKCS #1 v1.5 signatures and binds the
-// hash of ECDSA to the curve (RFC 8446, section 4.2.3).
+// usableIn reports whether the CertificateVerify message of a TLS version may
+// use scheme with the key pub. TLS 1.3 has no PKCS #1 v1.5 signatures and binds
+// the hash of ECDSA to the curve (RFC 8446, section 4.2.3).
 func usableIn(version uint16, scheme tls.SignatureScheme, pub crypto.PublicKey) bool {
 	if version < tls.VersionTLS13 {
 		return scheme != 0

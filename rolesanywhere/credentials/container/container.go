@@ -1,5 +1,5 @@
-// Package container serves credentials like the container credential endpoint of
-// ECS and EKS.
+// Package container serves credentials like the container credential endpoint
+// of ECS and EKS.
 //
 // Source: AWS SDKs and Tools Reference Guide, "Container credential provider".
 package container
@@ -16,8 +16,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// A Handler serves credentials, at any path, to clients that send the token. It is
-// safe for concurrent use once its fields are set.
+// A Handler serves credentials, at any path, to clients that send the token. It
+// is safe for concurrent use once its fields are set.
 type Handler struct {
 	// Current returns the current credentials without waiting for new ones.
 	Current func(context.Context) (credentials.Credentials, error)
@@ -31,8 +31,9 @@ type Handler struct {
 	encoded credentials.Encoded
 }
 
-// A document is the format of credentials for clients. Expiration is rounded down
-// to whole seconds and ends in Z, because every client can parse this form.
+// A document is the format of credentials for clients. Expiration is rounded
+// down to whole seconds and ends in Z, because every client can parse this
+// form.
 type document struct {
 	AccessKeyID     string `json:"AccessKeyId"`
 	SecretAccessKey string
@@ -76,8 +77,8 @@ func (h *Handler) encode(c credentials.Credentials) ([]byte, error) {
 	})
 }
 
-// sameSecret reports whether given equals want and is not empty. Its time does not
-// depend on where they differ. Hashing hides the length of want.
+// sameSecret reports whether given equals want and is not empty. Its time does
+// not depend on where they differ. Hashing hides the length of want.
 func sameSecret(given, want string) bool {
 	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(want))
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && want != ""

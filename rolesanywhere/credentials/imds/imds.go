@@ -1,5 +1,5 @@
-// Package imds serves the parts of the EC2 Instance Metadata Service, version 2,
-// that AWS clients use to obtain credentials and the region.
+// Package imds serves the parts of the EC2 Instance Metadata Service, version
+// 2, that AWS clients use to obtain credentials and the region.
 //
 // Source: Amazon EC2 User Guide, "Use the Instance Metadata Service to access
 // instance metadata" and "Instance metadata categories".
@@ -22,9 +22,10 @@ const (
 	ttlHeader   = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
 )
 
-// A Handler is the metadata service of one role. It serves paths that begin with
-// /latest/; use [http.StripPrefix] for other paths. It refuses IMDSv1 requests,
-// which have no token. It is safe for concurrent use once its fields are set.
+// A Handler is the metadata service of one role. It serves paths that begin
+// with /latest/; use [http.StripPrefix] for other paths. It refuses IMDSv1
+// requests, which have no token. It is safe for concurrent use once its fields
+// are set.
 type Handler struct {
 	// Current returns the current credentials without waiting for new ones.
 	Current func(context.Context) (credentials.Credentials, error)
@@ -83,8 +84,9 @@ func (h *Handler) token(w http.ResponseWriter, r *http.Request) {
 	write(w, "text/plain", []byte(h.Tokens.issue(time.Duration(ttl)*time.Second)))
 }
 
-// A document is the format of credentials for clients. Expiration is rounded down
-// to whole seconds and ends in Z, because every client can parse this form.
+// A document is the format of credentials for clients. Expiration is rounded
+// down to whole seconds and ends in Z, because every client can parse this
+// form.
 type document struct {
 	Code            string
 	LastUpdated     string

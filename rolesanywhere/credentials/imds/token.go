@@ -11,15 +11,16 @@ import (
 	"time"
 )
 
-// Tokens issues and checks session tokens without storing them: a token consists
-// of its expiry and a MAC of the expiry. Tokens is safe for concurrent use.
+// Tokens issues and checks session tokens without storing them: a token
+// consists of its expiry and a MAC of the expiry. Tokens is safe for concurrent
+// use.
 type Tokens struct {
 	clock func() time.Time
 	macs  sync.Pool // of hash.Hash: HMACs with the key
 }
 
-// NewTokens returns Tokens with a random key, so that it does not accept tokens of
-// another or an earlier process. now is the clock; nil: time.Now.
+// NewTokens returns Tokens with a random key, so that it does not accept tokens
+// of another or an earlier process. now is the clock; nil: time.Now.
 func NewTokens(now func() time.Time) *Tokens {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never fails

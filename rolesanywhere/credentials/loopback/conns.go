@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// conns limits the number of open connections. If the limit is reached, it closes
-// idle connections, including those that send a request very slowly. It is safe
-// for concurrent use. Serve sets the limit.
+// conns limits the number of open connections. If the limit is reached, it
+// closes idle connections, including those that send a request very slowly. It
+// is safe for concurrent use. Serve sets the limit.
 type conns struct {
 	mu      sync.Mutex
 	limit   int

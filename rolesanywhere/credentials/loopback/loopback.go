@@ -1,5 +1,6 @@
-// Package loopback is the HTTP server of the local credential endpoints. It serves
-// programs on this machine, but not web pages in a browser on this machine.
+// Package loopback is the HTTP server of the local credential endpoints. It
+// serves programs on this machine, but not web pages in a browser on this
+// machine.
 package loopback
 
 import (
@@ -16,19 +17,21 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
-// A Server serves HTTP on the listeners passed to Serve. Only Handler is required.
-// The fields must not be changed after the call of Serve. The methods are safe for
-// concurrent use.
+// A Server serves HTTP on the listeners passed to Serve. Only Handler is
+// required. The fields must not be changed after the call of Serve. The methods
+// are safe for concurrent use.
 type Server struct {
 	Handler http.Handler
 
 	// Hosts are names that clients may use in the Host header, in addition
-	// to localhost and IP addresses. The Server refuses other names, because
-	// a web page can make its own name resolve to 127.0.0.1 (DNS rebinding).
+	// to localhost and IP addresses. The Server refuses other names,
+	// because a web page can make its own name resolve to 127.0.0.1 (DNS
+	// rebinding).
 	Hosts []string
 
 	// MaxConns is the maximum number of open connections; 0: 512. If it is
-	// reached, a new connection replaces the one that has been idle longest.
+	// reached, a new connection replaces the one that has been idle
+	// longest.
 	MaxConns int
 
 	// Observe, unless nil, is called after each response. It must be safe
@@ -55,13 +58,13 @@ const (
 	idleGrace = 500 * time.Millisecond
 )
 
-// ErrNotLoopback is wrapped by the errors of [Listen] and [CheckLoopback] for an
-// address that other machines can reach.
+// ErrNotLoopback is wrapped by the errors of [Listen] and [CheckLoopback] for
+// an address that other machines can reach.
 var ErrNotLoopback = errors.New("not a loopback address")
 
-// Listen listens on a TCP address whose host is localhost or a loopback address.
-// If allowRemote is false, it fails with [ErrNotLoopback] for any other host,
-// including an empty one.
+// Listen listens on a TCP address whose host is localhost or a loopback
+// address. If allowRemote is false, it fails with [ErrNotLoopback] for any
+// other host, including an empty one.
 func Listen(ctx context.Context, addr string, allowRemote bool) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -97,8 +100,8 @@ func CheckLoopback(l net.Listener) error {
 }
 
 // Serve serves on all listeners, which it owns, until ctx ends or a listener
-// fails. It then completes the requests in flight, for at most [DrainTimeout], and
-// returns nil or the listener's error. It must be called only once.
+// fails. It then completes the requests in flight, for at most [DrainTimeout],
+// and returns nil or the listener's error. It must be called only once.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	log := logging.OrDiscard(s.Logger)
 	s.conns.mu.Lock()
@@ -144,8 +147,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 // closed so far because of MaxConns.
 func (s *Server) Conns() (open int, dropped int64) { return s.conns.count() }
 
-// guard refuses requests that do not come directly from a program on this machine,
-// and requests with a body.
+// guard refuses requests that do not come directly from a program on this
+// machine, and requests with a body.
 func (s *Server) guard(next http.Handler) http.Handler {
 	names := append([]string{"localhost"}, s.Hosts...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -165,12 +168,12 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// has reports whether r has a header, even an empty one. key must be in canonical
-// form.
+// has reports whether r has a header, even an empty one. key must be in
+// canonical form.
 func has(r *http.Request, key string) bool { _, ok := r.Header[key]; return ok }
 
-// isLocal reports whether host, with or without a port, is an IP address or one of
-// names. A web page of another host cannot use these.
+// isLocal reports whether host, with or without a port, is an IP address or one
+// of names. A web page of another host cannot use these.
 func isLocal(host string, names []string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
-// start runs Serve until the test ends or stop is called. stop returns the error
-// of Serve.
+// start runs Serve until the test ends or stop is called. stop returns the
+// error of Serve.
 func start(t *testing.T, s *loopback.Server) (addr string, stop func() error) {
 	t.Helper()
 	l, err := loopback.Listen(t.Context(), "127.0.0.1:0", false)
@@ -179,8 +179,8 @@ func TestManyIdleConnections(t *testing.T) {
 	}
 }
 
-// accepted returns the number of connections that s has accepted, provided that it
-// closed connections only because of MaxConns.
+// accepted returns the number of connections that s has accepted, provided that
+// it closed connections only because of MaxConns.
 func accepted(s *loopback.Server) int64 {
 	open, dropped := s.Conns()
 	return int64(open) + dropped

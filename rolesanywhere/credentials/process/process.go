@@ -22,9 +22,9 @@ type document struct {
 	AccountID       string `json:"AccountId,omitempty"`
 }
 
-// Write writes c to w as one JSON document with a single call of w.Write, so that a
-// client reads all of it or nothing. Expiration is rounded down to whole seconds
-// and ends in Z, because every client can parse this form.
+// Write writes c to w as one JSON document with a single call of w.Write, so
+// that a client reads all of it or nothing. Expiration is rounded down to whole
+// seconds and ends in Z, because every client can parse this form.
 func Write(w io.Writer, c credentials.Credentials) error {
 	b, err := json.Marshal(document{
 		Version:         1,

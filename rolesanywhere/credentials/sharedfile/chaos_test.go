@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 }
 
 // child writes numbered credentials into a profile, starting with first, and
-// prints each number after it is written. role is the count; 0 means no limit. With
-// role "full", it writes one and runs into a file size limit.
+// prints each number after it is written. role is the count; 0 means no limit.
+// With role "full", it writes one and runs into a file size limit.
 func child(role, path, profile, first string) error {
 	n, err := strconv.Atoi(first)
 	if err != nil {
@@ -66,7 +66,8 @@ func numbered(i int) credentials.Credentials {
 	c := fresh
 	c.AccessKeyID = fmt.Sprintf("ASIA%d", i)
 	c.SecretAccessKey = fmt.Sprintf("secret/%d", i)
-	// As long as a real token, so that the file has more than one disk block.
+	// As long as a real token, so that the file has more than one disk
+	// block.
 	c.SessionToken = fmt.Sprintf("token/%d/%s", i, strings.Repeat("x", 4000))
 	return c
 }
@@ -79,8 +80,8 @@ func rounds(few, many int) int {
 	return few
 }
 
-// startChild runs child as a process and returns a scanner of its output after the
-// line "ready".
+// startChild runs child as a process and returns a scanner of its output after
+// the line "ready".
 func startChild(role, path, profile string, first int) (*exec.Cmd, *bufio.Scanner, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -103,8 +104,8 @@ func startChild(role, path, profile string, first int) (*exec.Cmd, *bufio.Scanne
 	return cmd, out, nil
 }
 
-// chaosFile returns a file with 8 profiles to be updated and other profiles between
-// them.
+// chaosFile returns a file with 8 profiles to be updated and other profiles
+// between them.
 func chaosFile(numbers [8]int) string {
 	var b strings.Builder
 	b.WriteString("# Mine. Do not lose it.\r\n[default]\naws_access_key_id = AKIAKEEP # =\n\n")
@@ -185,8 +186,8 @@ func TestChaosKill(t *testing.T) {
 	wantFile(t, path, chaosFile(numbers))
 }
 
-// TestChaosConcurrent lets 8 processes update 8 profiles concurrently. Half of the
-// processes are killed and restarted. No reported write is lost.
+// TestChaosConcurrent lets 8 processes update 8 profiles concurrently. Half of
+// the processes are killed and restarted. No reported write is lost.
 func TestChaosConcurrent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	var numbers [8]int

@@ -27,8 +27,8 @@ const (
 
 // goMeanings interprets t like the AWS SDK for Go v2 (config 1.33.15,
 // internal/ini). In the cases that matter here, clients that follow the AWS
-// reference guide do the same: the last value of a key applies, and sections with
-// the same name are merged.
+// reference guide do the same: the last value of a key applies, and sections
+// with the same name are merged.
 func goMeanings(t text) []meaning {
 	meanings := make([]meaning, len(t.lines))
 	var section, key string
@@ -103,8 +103,9 @@ func splitProperty(s string) (key, value string, ok bool) {
 	return strings.ToLower(strings.TrimSpace(s[:i])), strings.TrimSpace(s[i+1:]), true
 }
 
-// pythonMeanings interprets t like botocore, which uses RawConfigParser of Python's
-// configparser. An error means that botocore cannot read the file at all.
+// pythonMeanings interprets t like botocore, which uses RawConfigParser of
+// Python's configparser. An error means that botocore cannot read the file at
+// all.
 func pythonMeanings(t text) ([]meaning, error) {
 	if t.mark != "" {
 		return nil, errors.New("it begins with a byte order mark")
@@ -150,8 +151,8 @@ func pythonMeanings(t text) ([]meaning, error) {
 func isNotSpace(r rune) bool { return !unicode.IsSpace(r) }
 
 // verify checks that clients read settings in profile of the changed text, and
-// everything else as in the old text. If Python clients cannot read the old text,
-// verify returns the reason as unreadable and does not check them.
+// everything else as in the old text. If Python clients cannot read the old
+// text, verify returns the reason as unreadable and does not check them.
 func verify(old, changed text, profile string, settings []setting) (unreadable, err error) {
 	meanings := goMeanings(changed)
 	if err := compare(old, goMeanings(old), changed, meanings, profile, settings); err != nil {
@@ -189,8 +190,8 @@ func checkHeaders(t text, meanings []meaning, profile string) error {
 	return nil
 }
 
-// checkDefaults refuses settings in the section DEFAULT that profile does not have.
-// Python clients would use them with the new keys of the profile.
+// checkDefaults refuses settings in the section DEFAULT that profile does not
+// have. Python clients would use them with the new keys of the profile.
 func checkDefaults(meanings []meaning, profile string, settings []setting) error {
 	for _, s := range settings {
 		in := func(section string) bool { return slices.Contains(meanings, meaning{property, section, s.key}) }
@@ -201,9 +202,9 @@ func checkDefaults(meanings []meaning, profile string, settings []setting) error
 	return nil
 }
 
-// compare compares the lines of both texts and their meanings, except the lines to
-// be changed. A client reads equal lines with equal meanings alike. It also checks
-// that the new values are in place.
+// compare compares the lines of both texts and their meanings, except the lines
+// to be changed. A client reads equal lines with equal meanings alike. It also
+// checks that the new values are in place.
 func compare(old text, before []meaning, changed text, after []meaning, profile string, settings []setting) error {
 	value := make(map[string]string)
 	for _, s := range settings {

@@ -31,7 +31,8 @@ func FuzzSet(f *testing.F) {
 			}
 			return
 		}
-		// Without the keys and the added header, the lines are unchanged.
+		// Without the keys and the added header, the lines are
+		// unchanged.
 		before, after := others(data), others(first)
 		if len(after) > len(before) {
 			if len(after) > 0 && after[len(after)-1] == "["+profile+"]" {
@@ -44,8 +45,8 @@ func FuzzSet(f *testing.F) {
 		if !slices.Equal(before, after) {
 			t.Fatalf("wrote\n%q\nother lines are %q, want %q", first, after, before)
 		}
-		// Setting the same values again changes nothing. Newer values replace
-		// the same places.
+		// Setting the same values again changes nothing. Newer values
+		// replace the same places.
 		again, _, err := setBytes(first, profile, fresh)
 		if err != nil || !bytes.Equal(first, again) {
 			t.Fatalf("second time: %v\n%q\nafter\n%q", err, again, first)

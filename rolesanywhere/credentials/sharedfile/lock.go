@@ -15,9 +15,9 @@ import (
 // lockPause is the maximum pause between two attempts to lock a file.
 const lockPause = 10 * time.Millisecond
 
-// lock prevents other processes and goroutines from writing path until unlock is
-// called or the process ends. It locks a separate file, which is not removed,
-// because path itself is replaced.
+// lock prevents other processes and goroutines from writing path until unlock
+// is called or the process ends. It locks a separate file, which is not
+// removed, because path itself is replaced.
 func lock(ctx context.Context, path string, wait time.Duration) (unlock func(), err error) {
 	name := path + ".holdfast.lock"
 	timeout := time.NewTimer(wait)
@@ -44,10 +44,10 @@ func lock(ctx context.Context, path string, wait time.Duration) (unlock func(), 
 	}
 }
 
-// openLock opens or creates the lock file name for path. It returns nil if the file
-// was removed in the meantime. A new lock file gets the owner and mode of path, so
-// that root does not lock out the owner. The file is opened for writing if the
-// permissions allow it, because locks on NFS require that.
+// openLock opens or creates the lock file name for path. It returns nil if the
+// file was removed in the meantime. A new lock file gets the owner and mode of
+// path, so that root does not lock out the owner. The file is opened for
+// writing if the permissions allow it, because locks on NFS require that.
 func openLock(name, path string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
 	if err == nil {
@@ -78,8 +78,8 @@ func openLock(name, path string) (*os.File, error) {
 	return f, nil
 }
 
-// isCurrent reports whether name still refers to the open file f, which may have
-// been removed while its lock was awaited.
+// isCurrent reports whether name still refers to the open file f, which may
+// have been removed while its lock was awaited.
 func isCurrent(f *os.File, name string) bool {
 	a, err := f.Stat()
 	if err != nil {

@@ -27,8 +27,9 @@ func TestWriteRefusesFIFO(t *testing.T) {
 	}
 }
 
-// Write does not follow a symbolic link in place of the lock file or the temporary
-// file. If root writes the file of a user, that user could have created the link.
+// Write does not follow a symbolic link in place of the lock file or the
+// temporary file. If root writes the file of a user, that user could have
+// created the link.
 func TestWriteDoesNotFollowOtherLinks(t *testing.T) {
 	for _, suffix := range []string{".lock", ".tmp"} {
 		dir := t.TempDir()
@@ -116,7 +117,8 @@ func owner(t *testing.T, path string) (uid, gid uint32) {
 	return stat.Uid, stat.Gid
 }
 
-// If root writes the file of a user, the file and the lock file belong to the user.
+// If root writes the file of a user, the file and the lock file belong to the
+// user.
 func TestWriteKeepsOwner(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can create files of another user")

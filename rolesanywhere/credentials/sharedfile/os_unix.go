@@ -12,15 +12,15 @@ import (
 
 const isPOSIX = true
 
-// openFlags make opening fail if the last path element is a symbolic link, which
-// may have been created after the path was resolved, and prevent blocking on a
-// FIFO.
+// openFlags make opening fail if the last path element is a symbolic link,
+// which may have been created after the path was resolved, and prevent blocking
+// on a FIFO.
 const openFlags = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
 const errLoop = unix.ELOOP
 
-// copyOwner sets the owner and group of f to those in from. Only root may change
-// the owner, and only members of a group may set that group.
+// copyOwner sets the owner and group of f to those in from. Only root may
+// change the owner, and only members of a group may set that group.
 func copyOwner(f *os.File, from fs.FileInfo) error {
 	info, err := f.Stat()
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 // maxLinks is the maximum number of symbolic links to follow, as in Linux.
 const maxLinks = 40
 
-// resolve follows symbolic links, even to a file that does not exist, and returns
-// the resulting path. It creates the folder of path.
+// resolve follows symbolic links, even to a file that does not exist, and
+// returns the resulting path. It creates the folder of path.
 func resolve(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("path of the credentials file is empty")
@@ -27,8 +27,8 @@ func resolve(path string) (string, error) {
 		return "", err
 	}
 	for name, left := path, maxLinks; left > 0; left-- {
-		// Do not clean the path before this: the meaning of .. depends on the
-		// real location of a folder.
+		// Do not clean the path before this: the meaning of .. depends
+		// on the real location of a folder.
 		folder, base := filepath.Split(name)
 		folder, err := filepath.EvalSymlinks(cmp.Or(folder, "."))
 		if err != nil {
@@ -78,12 +78,12 @@ func read(path string) (data []byte, info fs.FileInfo, err error) {
 }
 
 // Prefix and suffix of the names of temporary files, after the name of the file
-// itself. Each temporary file has a unique name, so that without a working lock an
-// update can be lost, but the file is never replaced with partial data.
+// itself. Each temporary file has a unique name, so that without a working lock
+// an update can be lost, but the file is never replaced with partial data.
 const temporaryPrefix, temporarySuffix = ".holdfast.", ".tmp"
 
-// removeLeftovers removes temporary files of killed writers. The caller holds the
-// lock.
+// removeLeftovers removes temporary files of killed writers. The caller holds
+// the lock.
 func removeLeftovers(path string) error {
 	folder, base := filepath.Split(path)
 	entries, err := os.ReadDir(cmp.Or(folder, "."))
@@ -98,8 +98,9 @@ func removeLeftovers(path string) error {
 	return err
 }
 
-// replace atomically replaces the file path with data and keeps the mode and owner
-// in old, unless old is nil. syncErr is nil if the change survives a power failure.
+// replace atomically replaces the file path with data and keeps the mode and
+// owner in old, unless old is nil. syncErr is nil if the change survives a
+// power failure.
 func replace(path string, data []byte, old fs.FileInfo) (syncErr, err error) {
 	f := atomicfile.File{Name: path, Temporary: filepath.Base(path) + temporaryPrefix + "*" + temporarySuffix}
 	if old != nil {

@@ -28,8 +28,8 @@ const (
 	old   = "aws_access_key_id = AKIAOLD\naws_secret_access_key = old/secret\naws_session_token = old/token\n"
 )
 
-// A setTest is a file before and after setting its profile p. after is "" if the
-// file is refused.
+// A setTest is a file before and after setting its profile p. after is "" if
+// the file is refused.
 type setTest struct {
 	name, before, after string
 
@@ -180,9 +180,9 @@ func setBytes(data []byte, profile string, c credentials.Credentials) (changed [
 	return after.bytes(), unreadable, err
 }
 
-// botocoreScript reads files with the parser of botocore. For each file it prints
-// the profiles and the credentials of a session, or null if botocore cannot parse
-// the file.
+// botocoreScript reads files with the parser of botocore. For each file it
+// prints the profiles and the credentials of a session, or null if botocore
+// cannot parse the file.
 const botocoreScript = `
 import json, os, sys
 import botocore.configloader, botocore.exceptions, botocore.session
@@ -208,8 +208,8 @@ type botocoreFile struct {
 	Keys     []string
 }
 
-// TestBotocore reads each file of TestSet with the real client, which must find the
-// new credentials and otherwise the same settings as before.
+// TestBotocore reads each file of TestSet with the real client, which must find
+// the new credentials and otherwise the same settings as before.
 func TestBotocore(t *testing.T) {
 	python := signertest.Require(t, "boto3", "/usr/bin/python3")
 	dir := t.TempDir()

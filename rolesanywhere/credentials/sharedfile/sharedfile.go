@@ -35,8 +35,8 @@ const MaxSize = 4 << 20
 // DefaultWait is how long [File.Write] waits for other writers by default.
 const DefaultWait = 10 * time.Second
 
-// A File is one profile in a shared credentials file. Its methods do not change it
-// and are safe for concurrent use.
+// A File is one profile in a shared credentials file. Its methods do not change
+// it and are safe for concurrent use.
 type File struct {
 	// Path is the path of the file. If it is a symbolic link, its target is
 	// replaced. A missing file is created with mode 0600, a missing folder
@@ -49,20 +49,20 @@ type File struct {
 }
 
 // Write writes c into the profile. It replaces the file atomically: readers see
-// either the complete old file or the complete new file, even if this process is
-// killed or the machine loses power. On error the file is unchanged.
+// either the complete old file or the complete new file, even if this process
+// is killed or the machine loses power. On error the file is unchanged.
 //
 // Write sets aws_access_key_id, aws_secret_access_key and aws_session_token. It
-// sets aws_security_token and aws_account_id only if they exist, because clients
-// would use their old values with the new key. If a key or the profile occurs more
-// than once, Write sets each occurrence. It keeps everything else byte for byte,
-// as well as the file's mode and owner.
+// sets aws_security_token and aws_account_id only if they exist, because
+// clients would use their old values with the new key. If a key or the profile
+// occurs more than once, Write sets each occurrence. It keeps everything else
+// byte for byte, as well as the file's mode and owner.
 //
 // Write fails with [ErrFormat] if it cannot change the file such that the AWS
 // clients read the new values and read all other profiles as before.
 //
-// Calls of Write, in this and other processes, exclude each other with a lock on a
-// separate file in the same folder. Other programs ignore this lock.
+// Calls of Write, in this and other processes, exclude each other with a lock
+// on a separate file in the same folder. Other programs ignore this lock.
 func (f File) Write(ctx context.Context, c credentials.Credentials) error {
 	if err := f.Check(); err != nil {
 		return err
@@ -134,8 +134,8 @@ func (f File) edit(path string, data []byte, settings []setting) (old, changed t
 	return old, changed, unreadable, err
 }
 
-// Probe returns the error that Write would return because of the profile's name or
-// the current content of the file. It changes nothing.
+// Probe returns the error that Write would return because of the profile's name
+// or the current content of the file. It changes nothing.
 func (f File) Probe() error {
 	if err := f.Check(); err != nil {
 		return err

@@ -148,9 +148,9 @@ func (t text) set(profile string, settings []setting) text {
 	return out
 }
 
-// indent returns the white space for a key inserted after line i: the indentation
-// of line i or, if it is a header, of the first key below it. A line that is
-// indented deeper than the previous one would continue it.
+// indent returns the white space for a key inserted after line i: the
+// indentation of line i or, if it is a header, of the first key below it. A
+// line that is indented deeper than the previous one would continue it.
 func (t text) indent(meanings []meaning, i int) string {
 	if i < 0 {
 		return ""
@@ -166,8 +166,9 @@ func (t text) indent(meanings []meaning, i int) string {
 	return body[:len(body)-len(strings.TrimLeft(body, " \t"))]
 }
 
-// withValue returns the line of a property with a new value. It replaces everything
-// that any client reads as part of the value, including a comment after it.
+// withValue returns the line of a property with a new value. It replaces
+// everything that any client reads as part of the value, including a comment
+// after it.
 func withValue(body, value string) string {
 	i := strings.IndexAny(body, "=:") + 1
 	name, rest := body[:i], body[i:]

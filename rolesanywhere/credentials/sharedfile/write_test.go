@@ -24,8 +24,8 @@ func writeFile(t *testing.T, path, content string) {
 	}
 }
 
-// wantFile checks the content of the file, and that its folder contains no files
-// except this one, its lock file and others.
+// wantFile checks the content of the file, and that its folder contains no
+// files except this one, its lock file and others.
 func wantFile(t *testing.T, path, content string, others ...string) {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -317,8 +317,8 @@ func TestWriteLeftovers(t *testing.T) {
 	wantFile(t, path, "[p]\n"+block)
 }
 
-// Without the lock, as on a file system without locks, updates can be lost, but no
-// reader sees a partial file and none remains.
+// Without the lock, as on a file system without locks, updates can be lost, but
+// no reader sees a partial file and none remains.
 func TestWriteWithoutLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	base := strings.Repeat("# "+strings.Repeat("x", 100)+"\n", 5000)
