@@ -7,11 +7,11 @@ import (
 )
 
 // CacheKey returns the [credentials.Key] of the credentials that a Client with
-// cfg gets. identity stands for the certificate, such as the hash of it, and
-// trust for whom the transport believes, such as a CA bundle: what an impostor
-// gave must not be taken for the service's. All that decides the answer makes
-// another key; how it is obtained, such as the timeout, does not. The error
-// wraps [ErrConfig].
+// cfg obtains. identity represents the certificate, for example by its hash.
+// trust represents the servers that the transport trusts, for example by a CA
+// bundle, so that credentials from an impostor are never used as the service's.
+// The key depends on everything that determines the response, but not on
+// options such as the timeout. The error wraps [ErrConfig].
 func (cfg Config) CacheKey(identity, trust string) (string, error) {
 	c := &Client{cfg: cfg}
 	if err := c.init(); err != nil {

@@ -13,7 +13,7 @@ import (
 
 const keyARN = "arn:aws:rolesanywhere:us-east-1:111122223333:"
 
-// Every field either changes the key or is listed as one that does not.
+// Every field either changes the key or is listed as a field that does not.
 func TestCacheKey(t *testing.T) {
 	base := Config{
 		TrustAnchorARN: keyARN + "trust-anchor/00000000-0000-0000-0000-000000000001",
@@ -32,13 +32,13 @@ func TestCacheKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		if other, ok := seen[key]; ok {
-			t.Errorf("%s and %s have one key", other, what)
+			t.Errorf("%s and %s have the same key", other, what)
 		}
 		seen[key] = what
 	}
 	differs("identity", base, "identity2", "trust")
 	differs("trust", base, "identity", "trust2")
-	differs("identity and trust exchanged", base, "trust", "identity")
+	differs("identity and trust swapped", base, "trust", "identity")
 	differs("no trust", base, "identity", "")
 
 	changes := map[string]func(*Config){
@@ -47,7 +47,7 @@ func TestCacheKey(t *testing.T) {
 		"RoleARN":        func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/other" },
 		"Duration":       func(c *Config) { c.Duration = time.Hour },
 		"SessionName":    func(c *Config) { c.SessionName = "name" },
-		"Region": func(c *Config) { // which goes with the ARNs
+		"Region": func(c *Config) { // must match the ARNs
 			c.Region = "us-east-2"
 			c.TrustAnchorARN = "arn:aws:rolesanywhere:us-east-2:111122223333:trust-anchor/00000000-0000-0000-0000-000000000001"
 			c.ProfileARN = "arn:aws:rolesanywhere:us-east-2:111122223333:profile/00000000-0000-0000-0000-000000000001"
@@ -77,14 +77,14 @@ func TestCacheKey(t *testing.T) {
 				t.Errorf("%s changes the key, %v", field.Name, err)
 			}
 		} else {
-			t.Errorf("does %s change what the service answers?", field.Name)
+			t.Errorf("the test does not list field %s: does it change the response of the service?", field.Name)
 		}
 	}
 
-	// What is left out is as if it was said.
-	said := base
-	said.Region, said.Endpoint = "us-east-1", "rolesanywhere.us-east-1.amazonaws.com"
-	if key, err := said.CacheKey("identity", "trust"); key != want || err != nil {
+	// Explicit default values do not change the key.
+	explicit := base
+	explicit.Region, explicit.Endpoint = "us-east-1", "rolesanywhere.us-east-1.amazonaws.com"
+	if key, err := explicit.CacheKey("identity", "trust"); key != want || err != nil {
 		t.Errorf("the default region and endpoint change the key, %v", err)
 	}
 	if _, err := (Config{}).CacheKey("identity", "trust"); !errors.Is(err, ErrConfig) {

@@ -12,11 +12,11 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A CertificateError is a certificate that Roles Anywhere would refuse.
-// Nothing was sent.
+// A CertificateError reports a certificate that Roles Anywhere would reject. No
+// request was sent.
 type CertificateError struct {
-	Name string // the file or subject
-	Err  error  // what is wrong; carries a hint
+	Name string // the file or subject; may be empty
+	Err  error  // the reason, with a hint
 }
 
 func (e *CertificateError) Error() string {
@@ -28,10 +28,10 @@ func (e *CertificateError) Error() string {
 
 func (e *CertificateError) Unwrap() error { return e.Err }
 
-// CheckSigner reports why a key cannot be the Signer of a Client with cfg, at the
-// time that Now tells: a [*CertificateError], or for a nil key an error that
-// wraps [ErrConfig]. It makes no signature and sends nothing. It is a check for
-// [rotate.Config], whose keys a Client of [NewRotating] is to use.
+// CheckSigner returns an error if key cannot be the Signer of a Client with cfg
+// at the time cfg.Now: a [*CertificateError] or, for a nil key, an error that
+// wraps [ErrConfig]. It makes no signature and sends no request. Use it as the
+// Check of the [rotate.Config] for [NewRotating].
 func (cfg Config) CheckSigner(key signer.Signer) error {
 	if key == nil {
 		return fmt.Errorf("%w: no signer", ErrConfig)
@@ -46,9 +46,9 @@ func (cfg Config) CheckSigner(key signer.Signer) error {
 	return nil
 }
 
-// CheckChain reports why Roles Anywhere would refuse a chain, leaf first, at a
-// time, as far as that can be told without the trust anchor; nil if nothing is
-// wrong with it.
+// CheckChain returns an error if Roles Anywhere would reject a chain, leaf
+// first, at the time now. It checks everything that can be checked without the
+// trust anchor.
 //
 // Source: IAM Roles Anywhere User Guide, "The IAM Roles Anywhere trust model".
 func CheckChain(chain []*x509.Certificate, now time.Time) error {
@@ -57,12 +57,12 @@ func CheckChain(chain []*x509.Certificate, now time.Time) error {
 	}
 	for _, r := range leafRules {
 		if r.broken(chain[0]) {
-			return signer.WithHint(fmt.Errorf("certificate %s: %s", subject(chain[0]), r.is), r.hint)
+			return signer.WithHint(fmt.Errorf("certificate %s: %s", subject(chain[0]), r.problem), r.hint)
 		}
 	}
 	if n := len(chain) - 1; n > sigv4x509.MaxChain {
-		return signer.WithHint(fmt.Errorf("certificate %s: %d intermediate certificates, the service takes %d",
-			subject(chain[0]), n, sigv4x509.MaxChain), "make an intermediate CA nearer to the leaf the trust anchor")
+		return signer.WithHint(fmt.Errorf("certificate %s: the chain has %d intermediate certificates; Roles Anywhere accepts at most %d",
+			subject(chain[0]), n, sigv4x509.MaxChain), "use an intermediate CA closer to the leaf as the trust anchor")
 	}
 	for i, c := range chain {
 		if err := checkValidity(c, now); err != nil {
@@ -81,25 +81,25 @@ var weak = map[x509.SignatureAlgorithm]bool{
 }
 
 var leafRules = []struct {
-	broken   func(*x509.Certificate) bool
-	is, hint string
+	broken        func(*x509.Certificate) bool
+	problem, hint string
 }{
 	{func(c *x509.Certificate) bool { return !keySupported(c) },
-		"its key is of a type or size that Roles Anywhere does not take", "use RSA with 2048 bits or more, or ECDSA with P-256, P-384 or P-521"},
+		"Roles Anywhere does not support its key type or size", "use an RSA key of at least 2048 bits, or an ECDSA key on P-256, P-384 or P-521"},
 	{func(c *x509.Certificate) bool { return c.Version != 3 },
-		"not an X.509 version 3 certificate", "reissue it with extensions; with openssl x509 -req give -extfile"},
+		"it is not an X.509 version 3 certificate", "reissue it with extensions; openssl x509 -req needs -extfile for that"},
 	{func(c *x509.Certificate) bool { return c.IsCA },
-		"a CA certificate", "use an end-entity certificate, with basicConstraints CA:FALSE"},
+		"it is a CA certificate", "use an end-entity certificate with basicConstraints CA:FALSE"},
 	{func(c *x509.Certificate) bool { return c.KeyUsage&x509.KeyUsageDigitalSignature == 0 },
-		"key usage lacks digitalSignature", "reissue it with keyUsage = digitalSignature"},
+		"its key usage lacks digitalSignature", "reissue it with keyUsage = digitalSignature"},
 	{func(c *x509.Certificate) bool { return weak[c.SignatureAlgorithm] },
-		"signed with MD5 or SHA-1", "reissue it with SHA-256 or stronger"},
+		"it is signed with MD5 or SHA-1", "reissue it with SHA-256 or stronger"},
 	{func(c *x509.Certificate) bool { return len(c.Subject.Names) == 0 },
 		"its subject is empty", "reissue it with a subject, such as CN=name"},
 }
 
-// minRSA is the smallest RSA key, in bits, that is worth a try. The service's
-// own limit is not documented.
+// minRSA is the minimum size of an RSA key in bits. The service does not
+// document its own limit, so this one is below the recommended 2048 bits.
 const minRSA = 1024
 
 func keySupported(c *x509.Certificate) bool {
@@ -116,15 +116,15 @@ func checkValidity(c *x509.Certificate, now time.Time) error {
 	const layout = time.RFC3339
 	switch {
 	case now.Before(c.NotBefore):
-		return signer.WithHint(fmt.Errorf("certificate %s: not valid before %s, and this machine's clock says %s",
-			subject(c), c.NotBefore.UTC().Format(layout), now.UTC().Format(layout)), "set the clock, or wait")
+		return signer.WithHint(fmt.Errorf("certificate %s: not valid before %s; the local time is %s",
+			subject(c), c.NotBefore.UTC().Format(layout), now.UTC().Format(layout)), "correct the clock, or wait")
 	case now.After(c.NotAfter):
-		return signer.WithHint(fmt.Errorf("certificate %s: expired at %s, and this machine's clock says %s",
-			subject(c), c.NotAfter.UTC().Format(layout), now.UTC().Format(layout)), "renew it, or set the clock")
+		return signer.WithHint(fmt.Errorf("certificate %s: expired at %s; the local time is %s",
+			subject(c), c.NotAfter.UTC().Format(layout), now.UTC().Format(layout)), "renew the certificate, or correct the clock")
 	}
 	return nil
 }
 
-// subject names a certificate; what comes from it is quoted, since a terminal
-// could obey it.
+// subject returns the subject of c, quoted because it may contain terminal
+// control sequences.
 func subject(c *x509.Certificate) string { return fmt.Sprintf("%q", clip(c.Subject.String())) }

@@ -17,50 +17,52 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
-// The bounds of a session's duration that the service accepts.
+// The limits of a session's duration.
 const (
 	MinDuration = 15 * time.Minute
 	MaxDuration = 12 * time.Hour
 )
 
-// DefaultTimeout bounds one call of [Client.Credentials] with all its retries.
+// DefaultTimeout is the default time limit for one call of
+// [Client.Credentials], including all retries.
 const DefaultTimeout = 8 * time.Second
 
-// ErrConfig is wrapped by the errors of [New]: what was asked for cannot be,
-// and nothing was sent.
-var ErrConfig = errors.New("configuration is not valid")
+// ErrConfig is wrapped by the errors of [New] about an invalid [Config]. No
+// request was sent.
+var ErrConfig = errors.New("invalid configuration")
 
-// A Config says whose credentials to obtain, with which key, from where.
+// A Config describes which credentials to obtain, with which key and from which
+// endpoint.
 type Config struct {
-	Signer          signer.Signer // borrowed; its chain goes along; nil for NewRotating
-	CertificateName string        // what errors call the certificate, such as its file; "": its subject
+	Signer          signer.Signer // borrowed; its chain is sent; nil for NewRotating
+	CertificateName string        // names the certificate in errors, such as its file; "": its subject
 
 	TrustAnchorARN string
 	ProfileARN     string
 	RoleARN        string
 
-	Duration    time.Duration // of the session; 0: the profile's
-	SessionName string        // "": the certificate's serial number; the profile must allow another
+	Duration    time.Duration // session duration; 0: the profile's default
+	SessionName string        // "": the certificate's serial number; otherwise the profile must accept names
 
-	Region    string // "": the trust anchor's
-	Endpoint  string // a URL; "": the region's
-	FIPS      bool
-	DualStack bool
-	// Insecure also allows plain http to hosts other than this one.
+	Region    string // "": the trust anchor's region
+	Endpoint  string // a URL; "": the region's endpoint
+	FIPS      bool   // use the FIPS endpoint
+	DualStack bool   // use the dual-stack endpoint
+	// Insecure allows plain HTTP to hosts other than the local one.
 	Insecure bool
 
-	Transport http.RoundTripper // nil: that of NewTransport with the zero config
+	Transport http.RoundTripper // nil: NewTransport(TransportConfig{})
 	Timeout   time.Duration     // 0: DefaultTimeout
 	UserAgent string            // "": "Holdfast"
 	Now       func() time.Time  // nil: time.Now
-	Logger    *slog.Logger      // nil: discard; secrets are never logged
+	Logger    *slog.Logger      // nil: discard; the Client never logs secrets
 }
 
-// A Client obtains credentials by CreateSession. It is a
-// [credentials.Source], and safe for concurrent use.
+// A Client obtains credentials with CreateSession. It is a [credentials.Source]
+// and safe for concurrent use.
 type Client struct {
 	cfg      Config
-	identity *rotate.Identity // lends the Signer of each session; nil: it is always cfg's
+	identity *rotate.Identity // lends the Signer for each session; nil: use cfg.Signer
 	endpoint *url.URL
 	anchor   arn
 	role     arn
@@ -69,8 +71,8 @@ type Client struct {
 
 var _ credentials.Source = (*Client)(nil)
 
-// New returns a Client for cfg, which it checks without sending anything. The
-// Signer stays the caller's, who closes it after the last use of the Client.
+// New checks cfg and returns a Client for it. It sends no request. The Client
+// borrows the Signer; the caller closes it after the last use of the Client.
 func New(cfg Config) (*Client, error) {
 	if cfg.Signer == nil {
 		return nil, fmt.Errorf("%w: no signer", ErrConfig)
@@ -89,13 +91,13 @@ func newClient(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Check reports what is wrong with cfg, apart from its Signer, which it does
-// not look at. The error wraps [ErrConfig].
+// Check returns an error that wraps [ErrConfig] if cfg is invalid. It does not
+// check the Signer.
 func (cfg Config) Check() error { return (&Client{cfg: cfg}).init() }
 
-// TrustAnchorRegion returns the region of the trust anchor, which is also the
-// one to sign for, whether Region is given or not. It is "" if [Config.Check]
-// returns an error.
+// TrustAnchorRegion returns the region of the trust anchor. Requests are signed
+// for this region, whether or not Region is set. It returns "" if
+// [Config.Check] returns an error.
 func (cfg Config) TrustAnchorRegion() string {
 	c := &Client{cfg: cfg}
 	if c.init() != nil {
@@ -104,8 +106,8 @@ func (cfg Config) TrustAnchorRegion() string {
 	return c.anchor.region
 }
 
-// RoleName returns the role's name, the last element of its ARN, without its
-// path. It is "" if [Config.Check] returns an error.
+// RoleName returns the role's name without its path: the last element of its
+// ARN. It returns "" if [Config.Check] returns an error.
 func (cfg Config) RoleName() string {
 	c := &Client{cfg: cfg}
 	if c.init() != nil {
@@ -121,8 +123,8 @@ func (c *Client) init() error {
 	return nil
 }
 
-// checkNames reads all that is text, and sets the endpoint, the trust anchor and
-// the role.
+// checkNames checks all fields except the Signer, and sets the endpoint, the
+// trust anchor and the role.
 func (c *Client) checkNames() (err error) {
 	cfg := &c.cfg
 	if c.anchor, err = parseARN("trust anchor", cfg.TrustAnchorARN, "rolesanywhere", "trust-anchor"); err != nil {
@@ -137,34 +139,34 @@ func (c *Client) checkNames() (err error) {
 		return err
 	}
 	if anchor.region != profile.region {
-		return signer.WithHint(fmt.Errorf("the trust anchor is in region %s, but the profile in %s", anchor.region, profile.region),
-			"give the ARNs of a trust anchor and a profile of one region; there may be copies in several")
+		return signer.WithHint(fmt.Errorf("the trust anchor is in region %s, but the profile is in %s", anchor.region, profile.region),
+			"use the ARNs of a trust anchor and a profile in the same region")
 	}
 	for _, other := range []arn{profile, c.role} {
 		if other.partition != anchor.partition {
-			return signer.WithHint(fmt.Errorf("the trust anchor is in partition %s, but %s in %s", anchor.partition, other.text, other.partition),
-				"give the ARNs of one partition, that of your account")
+			return signer.WithHint(fmt.Errorf("the trust anchor is in partition %s, but %s is in %s", anchor.partition, other.text, other.partition),
+				"use ARNs of your account's partition")
 		}
 	}
 	if cfg.Region == "" {
 		cfg.Region = anchor.region
 	}
 	if cfg.Region != anchor.region {
-		return signer.WithHint(fmt.Errorf("region %q is not that of the trust anchor, %s", cfg.Region, anchor.region),
+		return signer.WithHint(fmt.Errorf("region %q is not the trust anchor's region %s", cfg.Region, anchor.region),
 			"leave Config.Region out; the trust anchor's ARN says it")
 	}
 	if c.endpoint, err = endpoint(*cfg, anchor.partition); err != nil {
 		return err
 	}
 	if d := cfg.Duration; d != 0 && (d < MinDuration || d > MaxDuration || d%time.Second != 0) {
-		return fmt.Errorf("session duration of %v is not whole seconds from %d to %d",
+		return fmt.Errorf("session duration %v is not a whole number of seconds from %d to %d",
 			d, MinDuration/time.Second, MaxDuration/time.Second)
 	}
 	if cfg.SessionName != "" && !isSessionName(cfg.SessionName) {
-		return fmt.Errorf("role session name %q is not 2 to 64 letters, digits or any of _+=,.@-", cfg.SessionName)
+		return fmt.Errorf("role session name %q must consist of 2 to 64 letters, digits and characters from _+=,.@-", cfg.SessionName)
 	}
 	if cfg.Timeout < 0 {
-		return fmt.Errorf("timeout of %v is negative", cfg.Timeout)
+		return fmt.Errorf("timeout %v is negative", cfg.Timeout)
 	}
 	return nil
 }
@@ -189,12 +191,12 @@ func (c *Client) setDefaults() (err error) {
 	return nil
 }
 
-// Credentials creates a session and returns its credentials. It retries within
-// the timeout what may pass by itself, and signs anew, once, if the answer
-// shows that the local clock is wrong.
+// Credentials creates a session and returns its credentials. It retries
+// transient errors within the timeout. If the response shows that the local
+// clock is wrong, it signs the request once more with the service's time.
 //
-// Errors are a [*CertificateError], before anything is sent; an [*APIError];
-// or wrap [ErrUnreachable]; or come from the Signer.
+// The error is a [*CertificateError] if no request was sent, an [*APIError], an
+// error that wraps [ErrUnreachable], or an error of the Signer.
 func (c *Client) Credentials(ctx context.Context) (credentials.Credentials, error) {
 	if c.identity != nil {
 		return c.rotating(ctx)

@@ -33,7 +33,7 @@ func identity(t testing.TB, ca *signertest.CA, kind string) signer.Signer {
 	return s
 }
 
-// startEmulator returns the config of a client that reaches a new emulator.
+// startEmulator starts an emulator and returns the config of a client for it.
 func startEmulator(t testing.TB, ca *signertest.CA, change func(*emulator.Config)) Config {
 	t.Helper()
 	cfg := emulator.Config{TrustAnchors: []emulator.TrustAnchor{{Certificates: signertest.CertPEM(ca.Root())}}}
@@ -54,7 +54,7 @@ func startEmulator(t testing.TB, ca *signertest.CA, change func(*emulator.Config
 	}
 }
 
-func TestCredentialsWork(t *testing.T) {
+func TestCredentials(t *testing.T) {
 	for _, kind := range []string{"p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096"} {
 		t.Run(kind, func(t *testing.T) {
 			ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
@@ -79,21 +79,21 @@ func TestCredentialsWork(t *testing.T) {
 	}
 }
 
-func TestDurationAndName(t *testing.T) {
+func TestDurationAndSessionName(t *testing.T) {
 	ca := signertest.NewCA(t, "root")
 	cfg := startEmulator(t, ca, func(c *emulator.Config) {
 		c.Profiles = []emulator.Profile{{DurationSeconds: 1800, AcceptRoleSessionName: true}}
 	})
 	cfg.Signer = identity(t, ca, "p256")
 	for _, c := range []struct {
-		ask  time.Duration
-		name string
-		want time.Duration
+		duration time.Duration
+		name     string
+		want     time.Duration
 	}{
-		{0, "", 30 * time.Minute}, // the profile's
+		{0, "", 30 * time.Minute}, // the profile's default
 		{15 * time.Minute, "worker-1", 15 * time.Minute},
 	} {
-		cfg.Duration, cfg.SessionName = c.ask, c.name
+		cfg.Duration, cfg.SessionName = c.duration, c.name
 		client, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -104,7 +104,7 @@ func TestDurationAndName(t *testing.T) {
 			t.Fatal(err)
 		}
 		if life := creds.Expires.Sub(before); life < c.want-time.Second || life > c.want+time.Minute {
-			t.Errorf("asked for %v, got %v, want %v", c.ask, life, c.want)
+			t.Errorf("requested duration %v: got %v, want %v", c.duration, life, c.want)
 		}
 		if c.name == "" {
 			continue
@@ -116,16 +116,17 @@ func TestDurationAndName(t *testing.T) {
 	}
 }
 
-const goodAnswer = `{"credentialSet":[{"credentials":{"accessKeyId":"ASIAEXAMPLE","secretAccessKey":"s3cr3t","sessionToken":"t0k3n","expiration":"2999-01-01T00:00:00Z"}}]}`
+const validResponse = `{"credentialSet":[{"credentials":{"accessKeyId":"ASIAEXAMPLE","secretAccessKey":"s3cr3t","sessionToken":"t0k3n","expiration":"2999-01-01T00:00:00Z"}}]}`
 
-// scripted returns a client of a server whose n-th answer, from 1, is written
-// by answer. The pauses between attempts are recorded instead of made.
-func scripted(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.Request)) (*Client, *atomic.Int32, *[]time.Duration) {
+// scripted returns a client of a server that calls respond for its n-th
+// response, counted from 1, the number of requests, and the delays between
+// attempts, which the client skips.
+func scripted(t *testing.T, respond func(n int, w http.ResponseWriter, r *http.Request)) (*Client, *atomic.Int32, *[]time.Duration) {
 	t.Helper()
 	count := new(atomic.Int32)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // or the server would not see the client leave
-		answer(int(count.Add(1)), w, r)
+		_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice a closed connection
+		respond(int(count.Add(1)), w, r)
 	}))
 	t.Cleanup(server.Close)
 	cfg := validConfig()
@@ -183,7 +184,7 @@ func TestRetries(t *testing.T) {
 			t.Errorf("%d %v: %d requests, want %d", c.status, c.header, got, c.sent)
 		}
 		for i, p := range *pauses {
-			if p < firstPause/2 || p > 2*longPause {
+			if p < initialDelay/2 || p > 2*maxDelay {
 				t.Errorf("%d: pause %d is %v", c.status, i, p)
 			}
 		}
@@ -199,7 +200,7 @@ func TestRetrySucceeds(t *testing.T) {
 		if _, err := sigv4x509.Verify(r, []byte("{}")); err != nil {
 			t.Errorf("request %d: %v", n, err)
 		}
-		respond(201, goodAnswer)(n, w, r)
+		respond(201, validResponse)(n, w, r)
 	})
 	creds, err := client.Credentials(t.Context())
 	if err != nil || creds.AccessKeyID != "ASIAEXAMPLE" {
@@ -210,8 +211,8 @@ func TestRetrySucceeds(t *testing.T) {
 	}
 }
 
-// A refusal whose Date is far from the local clock is signed anew, once, with
-// the service's time.
+// After an error response whose Date differs much from the local clock, the
+// request is signed again, once, with the service's time.
 func TestWrongClock(t *testing.T) {
 	for _, offset := range []time.Duration{-30 * time.Minute, 10 * time.Minute} {
 		ca := signertest.NewCA(t, "root")
@@ -225,17 +226,17 @@ func TestWrongClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg.Signer = s
-		cfg.Duration = 15 * time.Minute // over before it began, where our clock is ahead
+		cfg.Duration = 15 * time.Minute // already expired by a local clock that is ahead
 		client, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		creds, err := client.Credentials(t.Context())
 		if life := time.Until(creds.Expires); offset > 0 && (err != nil || life > cfg.Duration+time.Second || life < cfg.Duration-time.Minute) {
-			t.Errorf("clock behind by %v: %v, for %v by our clock", offset, err, life)
+			t.Errorf("clock behind by %v: error %v, valid for %v by the local clock", offset, err, life)
 		}
 		if offset < 0 && !errors.Is(err, credentials.ErrIncomplete) {
-			t.Errorf("clock ahead by %v: %v, want credentials that are expired here", -offset, err)
+			t.Errorf("clock ahead by %v: error %v, want credentials that have expired by the local clock", -offset, err)
 		}
 		if n := requests.Load(); n != 2 {
 			t.Errorf("offset %v: %d requests, want 2", offset, n)
@@ -253,37 +254,37 @@ type countWrites struct{ n *atomic.Int32 }
 
 func (c countWrites) Write(p []byte) (int, error) { c.n.Add(1); return len(p), nil }
 
-func TestUnexpectedAnswers(t *testing.T) {
-	for name, answer := range map[string]func(int, http.ResponseWriter, *http.Request){
+func TestUnexpectedResponses(t *testing.T) {
+	for name, handler := range map[string]func(int, http.ResponseWriter, *http.Request){
 		"empty":               respond(201, ""),
 		"HTML":                respond(200, "<html>log in</html>"),
 		"no content":          respond(204, ""),
 		"other JSON":          respond(201, `{"a":1}`),
 		"null credentials":    respond(201, `{"credentialSet":[{"credentials":null}]}`),
 		"two sets":            respond(201, `{"credentialSet":[{},{}]}`),
-		"missing secret":      respond(201, strings.Replace(goodAnswer, "s3cr3t", "", 1)),
-		"bad expiration":      respond(201, strings.Replace(goodAnswer, "2999-01-01T00:00:00Z", "tomorrow", 1)),
-		"expired":             respond(201, strings.Replace(goodAnswer, "2999", "1999", 1)),
-		"wrong type":          respond(201, strings.Replace(goodAnswer, `"s3cr3t"`, `["s3cr3t"]`, 1)),
-		"cut off":             respond(201, goodAnswer[:len(goodAnswer)/2]),
+		"missing secret":      respond(201, strings.Replace(validResponse, "s3cr3t", "", 1)),
+		"bad expiration":      respond(201, strings.Replace(validResponse, "2999-01-01T00:00:00Z", "tomorrow", 1)),
+		"expired":             respond(201, strings.Replace(validResponse, "2999", "1999", 1)),
+		"wrong type":          respond(201, strings.Replace(validResponse, `"s3cr3t"`, `["s3cr3t"]`, 1)),
+		"truncated":           respond(201, validResponse[:len(validResponse)/2]),
 		"redirect":            respond(307, "", "Location", "https://example.com/"),
 		"huge":                func(_ int, w http.ResponseWriter, _ *http.Request) { io.CopyN(w, endless{}, 8<<20) },
-		"shorter than told":   respond(201, "{}", "Content-Length", "500"),
+		"short of its length": respond(201, "{}", "Content-Length", "500"),
 		"closed connection":   func(int, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"compressed, unasked": respond(201, "\x1f\x8b\x08", "Content-Encoding", "gzip"),
+		"unrequested gzip":    respond(201, "\x1f\x8b\x08", "Content-Encoding", "gzip"),
 	} {
-		client, _, _ := scripted(t, answer)
+		client, _, _ := scripted(t, handler)
 		creds, err := client.Credentials(t.Context())
 		if !errors.Is(err, ErrUnreachable) {
 			t.Errorf("%s: %v, want ErrUnreachable", name, err)
 			continue
 		}
 		if creds != (credentials.Credentials{}) {
-			t.Errorf("%s: credentials beside an error", name)
+			t.Errorf("%s: credentials returned with an error", name)
 		}
 		for _, secret := range []string{"s3cr3t", "t0k3n"} {
 			if strings.Contains(err.Error(), secret) {
-				t.Errorf("%s: the error holds a secret: %v", name, err)
+				t.Errorf("%s: the error contains a secret: %v", name, err)
 			}
 		}
 	}
@@ -298,7 +299,7 @@ func TestTimeout(t *testing.T) {
 	client.cfg.Timeout = 50 * time.Millisecond
 	_, err := client.Credentials(t.Context())
 	if !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v, want ErrUnreachable by a deadline", err)
+		t.Errorf("%v, want ErrUnreachable and DeadlineExceeded", err)
 	}
 	if !strings.Contains(signer.Hint(err), "Config.Timeout") {
 		t.Errorf("hint %q", signer.Hint(err))
@@ -339,12 +340,12 @@ func TestAPIErrorForms(t *testing.T) {
 	}
 	client, _, _ := scripted(t, respond(403, `{"message":"`+strings.Repeat("x", 100_000)+`"}`))
 	if _, err := client.Credentials(t.Context()); len(err.Error()) > 1000 {
-		t.Errorf("an error of %d bytes", len(err.Error()))
+		t.Errorf("error text has %d bytes", len(err.Error()))
 	}
 }
 
-// Every cause in the table is found by its own message, and not hidden by an
-// entry before it.
+// Every cause in the table is found by its own message and not hidden by an
+// earlier entry.
 func TestCauses(t *testing.T) {
 	for _, c := range causes {
 		e := &APIError{StatusCode: c.status, Code: c.code, Message: "x " + c.message + " y"}

@@ -19,7 +19,7 @@ func validConfig() Config {
 	return Config{TrustAnchorARN: anchorARN, ProfileARN: profileARN, RoleARN: roleARN}
 }
 
-// inRegion returns a valid config of a partition and region.
+// inRegion returns a valid config for a partition and region.
 func inRegion(partition, region string) Config {
 	move := func(arn string) string {
 		return strings.NewReplacer("arn:aws:", "arn:"+partition+":", "us-east-1", region).Replace(arn)
@@ -74,7 +74,7 @@ func TestCustomEndpoint(t *testing.T) {
 	for _, c := range []struct {
 		endpoint string
 		insecure bool
-		want     string // "" if it is refused
+		want     string // "": refused
 	}{
 		{"https://vpce-1.rolesanywhere.us-east-1.vpce.amazonaws.com", false, "https://vpce-1.rolesanywhere.us-east-1.vpce.amazonaws.com/sessions"},
 		{"https://host:8443/", false, "https://host:8443/sessions"},
@@ -110,7 +110,7 @@ func TestCustomEndpoint(t *testing.T) {
 			t.Errorf("%q: %s, want %s", c.endpoint, client.endpoint, c.want)
 		}
 		if err != nil && strings.Contains(err.Error(), "s3same") {
-			t.Errorf("%q: the error holds the password: %v", c.endpoint, err)
+			t.Errorf("%q: the error contains the password: %v", c.endpoint, err)
 		}
 	}
 }
@@ -159,7 +159,7 @@ func TestCheckConfig(t *testing.T) {
 		{"duration too short", func(c *Config) { c.Duration = 899 * time.Second }, false},
 		{"duration too long", func(c *Config) { c.Duration = 43201 * time.Second }, false},
 		{"negative duration", func(c *Config) { c.Duration = -900 * time.Second }, false},
-		{"broken duration", func(c *Config) { c.Duration = 900*time.Second + 1 }, false},
+		{"fractional duration", func(c *Config) { c.Duration = 900*time.Second + 1 }, false},
 		{"session name too short", func(c *Config) { c.SessionName = "x" }, false},
 		{"session name too long", func(c *Config) { c.SessionName = strings.Repeat("x", 65) }, false},
 		{"session name with a slash", func(c *Config) { c.SessionName = "a/b" }, false},
@@ -195,7 +195,7 @@ func FuzzARN(f *testing.F) {
 		for kind, service := range map[string]string{"trust-anchor": "rolesanywhere", "profile": "rolesanywhere", "role": "iam"} {
 			a, err := parseARN(kind, s, service, kind)
 			if err == nil && (a.text != s || len(a.account) != 12 || strings.ContainsAny(s, " \n\x00")) {
-				t.Errorf("%q is taken for a %s", s, kind)
+				t.Errorf("%q is accepted as a %s ARN", s, kind)
 			}
 		}
 	})

@@ -11,7 +11,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A partition is a part of AWS with domains of its own.
+// A partition is an AWS partition, a group of regions with its own domains.
 type partition struct {
 	name      string
 	prefix    string // of its regions
@@ -19,9 +19,9 @@ type partition struct {
 	dualStack string // "" if the service has no dual-stack endpoints there
 }
 
-// partitions in the order in which a region is matched; the last one takes
-// what no other does, as the AWS SDKs do. Source: endpoint rules of the
-// service in aws-sdk-go-v2 (service/rolesanywhere v1.33.1).
+// partitions lists the partitions in the order in which a region is matched. As
+// in the AWS SDKs, the last one matches every region. Source: endpoint rules of
+// the service in aws-sdk-go-v2 (service/rolesanywhere v1.33.1).
 var partitions = []partition{
 	{"aws-cn", "cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
 	{"aws-us-gov", "us-gov-", "amazonaws.com", "api.aws"},
@@ -39,14 +39,14 @@ func partitionOf(region string) partition {
 			return p
 		}
 	}
-	panic("unreachable: the last partition takes every region")
+	panic("unreachable: the last partition matches every region")
 }
 
 // endpoint returns the URL of CreateSession.
 func endpoint(cfg Config, partitionName string) (*url.URL, error) {
 	if cfg.Endpoint != "" {
 		if cfg.FIPS || cfg.DualStack {
-			return nil, signer.WithHint(errors.New("an endpoint of one's own excludes FIPS and dual-stack endpoints"),
+			return nil, signer.WithHint(errors.New("a custom endpoint cannot be combined with a FIPS or dual-stack endpoint"),
 				"leave out Config.Endpoint, or Config.FIPS and Config.DualStack")
 		}
 		return customEndpoint(cfg.Endpoint, cfg.Insecure)
@@ -67,23 +67,23 @@ func endpoint(cfg Config, partitionName string) (*url.URL, error) {
 
 func customEndpoint(s string, insecure bool) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
-		s = "https://" + s // as aws_signing_helper takes it
+		s = "https://" + s // aws_signing_helper also accepts a bare host
 	}
 	refuse := func(why error) (*url.URL, error) {
-		return nil, signer.WithHint(fmt.Errorf("endpoint %q %w", clip(s), why), "it has the form https://HOST or http://127.0.0.1:PORT")
+		return nil, signer.WithHint(fmt.Errorf("endpoint %q %w", clip(s), why), "use the form https://HOST or http://127.0.0.1:PORT")
 	}
 	u, err := url.Parse(s)
 	switch {
 	case strings.Contains(s, "@"):
-		return nil, signer.WithHint(errors.New("endpoint has a user name or password, which have no use there"), "it has the form https://HOST")
+		return nil, signer.WithHint(errors.New("endpoint contains a user name or password"), "use the form https://HOST")
 	case err != nil:
 		return refuse(errors.New("is not a URL"))
 	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.RawQuery != "", u.Fragment != "", !isPort(u.Port()):
-		return refuse(errors.New("is not the URL of a host"))
+		return refuse(errors.New("is not an http or https URL with only a host and an optional port"))
 	case u.Path != "" && u.Path != "/":
-		return refuse(errors.New("has a path, which the service has not"))
+		return refuse(errors.New("contains a path; the service's endpoint has none"))
 	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
-		return nil, signer.WithHint(fmt.Errorf("endpoint %q would send credentials over the network in clear", clip(s)),
+		return nil, signer.WithHint(fmt.Errorf("endpoint %q would send credentials over the network unencrypted", clip(s)),
 			"use https, or allow it with Config.Insecure")
 	}
 	u.Path = "/sessions"

@@ -18,26 +18,26 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// ErrUnreachable is wrapped when no answer of the service was had: because of
-// the network, or because something else answered in its place.
-var ErrUnreachable = errors.New("no answer from Roles Anywhere")
+// ErrUnreachable is wrapped by errors about a missing response from the
+// service: the network failed, or another server responded instead.
+var ErrUnreachable = errors.New("no response from Roles Anywhere")
 
-// An APIError is a refusal by the service, or by something in its place: then
-// it has a status alone, and what wraps it wraps [ErrUnreachable] too.
+// An APIError is an error response of the service. If another server sent the
+// response, only StatusCode is set and the error also wraps [ErrUnreachable].
 type APIError struct {
 	StatusCode int
 	Code       string // such as "AccessDeniedException"; may be empty
-	Message    string // the service's own words; may be empty
+	Message    string // as sent by the service; may be empty
 	RequestID  string // for AWS Support; may be empty
 
-	skew time.Duration // of the service's clock from ours
+	skew time.Duration // the service's time minus the local time
 }
 
 func (e *APIError) Error() string {
 	if e.foreign() {
-		return "answers with status " + strconv.Itoa(e.StatusCode)
+		return "returned status " + strconv.Itoa(e.StatusCode)
 	}
-	s := "AWS answered " + strconv.Itoa(e.StatusCode)
+	s := "AWS returned status " + strconv.Itoa(e.StatusCode)
 	for _, part := range []string{e.Code, e.Message} {
 		if part != "" {
 			s += ": " + part
@@ -49,15 +49,15 @@ func (e *APIError) Error() string {
 	return s
 }
 
-// foreign reports whether nothing in the answer is the service's, so that it
-// may be that of a proxy.
+// foreign reports whether the response has no field that the service sets, so
+// that another server, such as a proxy, may have sent it.
 func (e *APIError) foreign() bool { return e.Code == "" && e.Message == "" && e.RequestID == "" }
 
-// Hint returns the likely cause and the way out, or "" if none is known.
+// Hint returns the likely cause and a way to fix it, or "" if none is known.
 func (e *APIError) Hint() string {
 	switch {
 	case e.refusesTime():
-		return fmt.Sprintf("this machine's clock is off by %v; set it, for instance by NTP", e.skew.Abs().Round(time.Second))
+		return fmt.Sprintf("the local clock is off by %v; correct it, for example with NTP", e.skew.Abs().Round(time.Second))
 	case e.foreign() && e.StatusCode != http.StatusProxyAuthRequired:
 		return otherServer
 	}
@@ -69,68 +69,69 @@ func (e *APIError) Hint() string {
 	return ""
 }
 
-// causes maps what the service says to what is mostly behind it; the first
-// entry whose parts all fit is taken. Sources: the service's documentation and
-// the public issues of aws_signing_helper.
+// causes maps error responses to their most likely causes. The first entry
+// whose fields all match is used. Sources: the service's documentation and the
+// public issues of aws_signing_helper.
 var causes = []struct {
 	status        int
 	code, message string
 	hint          string
 }{
 	{message: "Insufficient certificate",
-		hint: "the certificate needs keyUsage digitalSignature and CA:FALSE, and the trust anchor must hold the CA that issued it"},
+		hint: "the certificate needs keyUsage digitalSignature and CA:FALSE, and the trust anchor must contain the CA that issued it"},
 	{message: "Untrusted signing certificate",
 		hint: "the trust anchor holds another CA, or an intermediate certificate is missing: give it with Identity.Intermediates"},
 	{message: "Untrusted certificate",
 		hint: "the trust anchor does not accept the certificate: check its CA, its validity and whether it was revoked"},
 	{message: "Invalid signature",
-		hint: "the key must belong to the certificate, the region must be the trust anchor's, and the clock must be right"},
+		hint: "check that the key matches the certificate, that the region is the trust anchor's, and that the clock is correct"},
 	{message: "DurationSeconds exceeds the MaxSessionDuration",
 		hint: "ask for a shorter Config.Duration, or raise the role's maximum session duration"},
 	{message: "Not authorized to set roleSessionName",
 		hint: "leave out Config.SessionName, or let the profile accept it (acceptRoleSessionName)"},
 	{message: "failed to be mapped into session tags",
-		hint: "a name in the certificate has characters that session tags do not allow; change it, or the profile's attribute mappings"},
+		hint: "a name in the certificate contains characters that session tags do not allow; change the name or the profile's attribute mappings"},
 	{message: "Unable to assume role",
-		hint: "the role must be in the profile, and its trust policy must allow rolesanywhere.amazonaws.com to sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity under conditions that this certificate meets"},
+		hint: "the profile must contain the role, and the role's trust policy must allow sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity for rolesanywhere.amazonaws.com, with conditions that this certificate meets"},
 	{code: "ValidationException",
 		hint: "the message names what is refused: compare the ARNs, Config.Duration and Config.SessionName with what is configured"},
 	{code: "ThrottlingException", hint: throttled},
 	{code: "ResourceNotFoundException",
-		hint: "check the IDs in the trust anchor, profile and role ARNs, and that they are of this region"},
+		hint: "check the IDs in the trust anchor, profile and role ARNs, and that the trust anchor and the profile exist in this region"},
 	{status: http.StatusNotFound,
 		hint: "check the endpoint, and the IDs in the ARNs"},
 	{status: http.StatusTooManyRequests, hint: throttled},
 	{status: http.StatusProxyAuthRequired,
-		hint: "the proxy wants a user name and password in HTTPS_PROXY"},
+		hint: proxyLogin},
 	{status: http.StatusForbidden,
-		hint: "CloudTrail shows the CreateSession event with the reason"},
+		hint: "see the CreateSession event in CloudTrail for the reason"},
 	{status: http.StatusInternalServerError, hint: trouble},
 	{status: http.StatusServiceUnavailable, hint: trouble},
 }
 
-// Hints that serve in several places.
+// Hints that are used in several places.
 const (
-	throttled   = "too many sessions at once for the account and region (10 a second by default); spread the calls or raise the quota"
-	trouble     = "this is not the request's fault; try again later, and see the AWS Health Dashboard"
-	otherServer = "something other than Roles Anywhere answers there: check the endpoint and the proxy"
+	throttled   = "the account exceeds its rate of sessions in this region (10 per second by default); spread the calls or request a higher quota"
+	trouble     = "the service has a problem; try again later, and check the AWS Health Dashboard"
+	otherServer = "a server other than Roles Anywhere responds at this address: check the endpoint and the proxy"
+	proxyLogin  = "set HTTPS_PROXY to a URL with the user name and password for the proxy"
 )
 
-// refusesTime reports whether a wrong local clock explains the refusal.
+// refusesTime reports whether a wrong local clock can explain the error.
 func (e *APIError) refusesTime() bool {
 	return (e.StatusCode == http.StatusForbidden || e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnauthorized) &&
 		e.skew.Abs() > maxSkew
 }
 
-// apiError reads a refusal in the form of AWS's restJson1 protocol: the code
-// in a header or in the body, in which the field names vary.
-func apiError(u *url.URL, resp *http.Response, answer []byte, now time.Time) error {
+// apiError parses an error response of AWS's restJson1 protocol. The error code
+// is in a header or in the body, where the field names vary.
+func apiError(u *url.URL, resp *http.Response, body []byte, now time.Time) error {
 	var doc struct {
 		Code    string `json:"code"`
 		Type    string `json:"__type"`
 		Message string `json:"message"` // matches "Message" too
 	}
-	_ = json.Unmarshal(answer, &doc) // whatever is there; a proxy answers in HTML
+	_ = json.Unmarshal(body, &doc) // ignore errors: a proxy may send HTML
 	code := resp.Header.Get("x-amzn-errortype")
 	if code == "" {
 		code = doc.Type
@@ -163,7 +164,8 @@ func apiError(u *url.URL, resp *http.Response, answer []byte, now time.Time) err
 	return err
 }
 
-// printable keeps an answer from steering a terminal or filling the screen.
+// printable replaces control characters, which a terminal would interpret, and
+// limits the length.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -177,13 +179,13 @@ func printable(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// unexpected wraps what came instead of an answer of the service.
+// unexpected wraps an error about a response that the service would not send.
 func unexpected(u *url.URL, err error) error {
 	return signer.WithHint(fmt.Errorf("%w: %s %w", ErrUnreachable, u.Host, err), otherServer)
 }
 
-// unreachable wraps an error of the transport. Whatever may pass by itself is
-// transient.
+// unreachable wraps an error of the transport. An error that may go away by
+// itself is transient.
 func unreachable(u *url.URL, err error) error {
 	err = fmt.Errorf("%w: %s: %w", ErrUnreachable, u.Host, withoutURL(err))
 	hint, final := networkHint(err)
@@ -202,7 +204,7 @@ func withoutURL(err error) error {
 	return err
 }
 
-// networkHint returns the way out of an error, and whether trying again is
+// networkHint returns a hint for a network error and whether a retry is
 // pointless.
 func networkHint(err error) (hint string, final bool) {
 	var (
@@ -222,7 +224,7 @@ func networkHint(err error) (hint string, final bool) {
 	case errors.Is(err, context.Canceled):
 		return "", true
 	case errors.As(err, &proxy) && proxy.status == http.StatusProxyAuthRequired:
-		return "the proxy wants a user name and password in HTTPS_PROXY", true
+		return proxyLogin, true
 	case errors.As(err, &proxy):
 		return "the proxy that HTTPS_PROXY names does not let this host pass; NO_PROXY or TransportConfig.NoProxy avoids it", proxy.status < 500
 	case errors.As(err, &op) && op.Op == "proxyconnect":
@@ -234,11 +236,11 @@ func networkHint(err error) (hint string, final bool) {
 	case errors.As(err, &verify):
 		return "if a proxy or a private CA stands in between, give its certificate with TransportConfig.CABundle", true
 	case errors.As(err, &header):
-		return "the server does not speak TLS there: check the endpoint's scheme and port", true
+		return "the server does not use TLS: check the scheme and port of the endpoint", true
 	case errors.As(err, &op) && op.Op == "remote error": // an alert
-		return "the server refuses this TLS handshake; it must know TLS 1.2 or 1.3: check the endpoint and the proxy", true
+		return "the server rejected the TLS handshake; it must support TLS 1.2 or 1.3: check the endpoint and the proxy", true
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return "check the region in the ARNs, the endpoint, and the name servers", false
+		return "check the region in the ARNs, the endpoint, and the DNS servers", false
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "check the network, the endpoint and the proxy (HTTPS_PROXY, NO_PROXY); Config.Timeout allows more time", false
 	}

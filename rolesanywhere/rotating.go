@@ -8,21 +8,21 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
-// NewRotating returns a Client that signs with the key of identity that is in
-// use when [Client.Credentials] is called, and with that alone until the call
-// returns. cfg is as for [New], but its Signer is nil. Give identity
-// [Config.CheckSigner] as its check, so that no key replaces one that works and
-// cannot do so itself. It stays the caller's, who closes it after the last use
-// of the Client.
+// NewRotating returns a Client that signs with the current key of identity.
+// Each call of [Client.Credentials] uses the same key until it returns. cfg is
+// as for [New], but its Signer must be nil. Use [Config.CheckSigner] as the
+// Check of identity, so that an unusable key does not replace a working one.
+// The Client borrows identity; the caller closes it after the last use of the
+// Client.
 //
-// Errors of Credentials are also those of [rotate.Identity.Acquire]; the timeout
-// counts from when a key is there.
+// Credentials also returns the errors of [rotate.Identity.Acquire]. Its timeout
+// starts when the key has been acquired.
 func NewRotating(cfg Config, identity *rotate.Identity) (*Client, error) {
 	switch {
 	case identity == nil:
 		return nil, fmt.Errorf("%w: no identity", ErrConfig)
 	case cfg.Signer != nil:
-		return nil, fmt.Errorf("%w: a signer is given besides the identity", ErrConfig)
+		return nil, fmt.Errorf("%w: both a signer and an identity are given", ErrConfig)
 	}
 	c, err := newClient(cfg)
 	if err != nil {
@@ -32,14 +32,14 @@ func NewRotating(cfg Config, identity *rotate.Identity) (*Client, error) {
 	return c, nil
 }
 
-// rotating is Credentials with the key that is in use.
+// rotating is Credentials with the current key of c.identity.
 func (c *Client) rotating(ctx context.Context) (credentials.Credentials, error) {
 	key, err := c.identity.Acquire(ctx)
 	if err != nil {
 		return credentials.Credentials{}, err
 	}
 	defer key.Close()
-	with := *c
-	with.identity, with.cfg.Signer = nil, key
-	return with.Credentials(ctx)
+	leased := *c
+	leased.identity, leased.cfg.Signer = nil, key
+	return leased.Credentials(ctx)
 }

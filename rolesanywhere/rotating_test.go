@@ -18,15 +18,14 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// A fragile key fails to sign while err is set, and counts how often it is
-// closed.
-type fragile struct {
+// A failingKey fails to sign while err is set, and counts calls of Close.
+type failingKey struct {
 	signer.Signer
 	err    error
 	closed int
 }
 
-func (k *fragile) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+func (k *failingKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	switch {
 	case k.err != nil:
 		return nil, k.err
@@ -36,37 +35,38 @@ func (k *fragile) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([
 	return k.Signer.Sign(rand, digest, opts)
 }
 
-func (k *fragile) Close() error {
+func (k *failingKey) Close() error {
 	k.closed++
 	return nil
 }
 
-// A rotating client's keys are those that a test puts there.
+// A rotating is a Client whose Identity opens the keys that a test provides.
 type rotating struct {
 	*Client
-	t     *testing.T
-	ca    *signertest.CA
-	key   *fragile
-	opens int
-	end   time.Time // of the certificates; zero: the CA's choice
+	t        *testing.T
+	ca       *signertest.CA
+	key      *failingKey
+	opens    int
+	notAfter time.Time // expiry of the certificates that new makes; zero: the CA's default
 }
 
-func (r *rotating) new(kind string) *fragile {
+func (r *rotating) new(kind string) *failingKey {
 	r.t.Helper()
 	key := signertest.NewKey(r.t, kind)
 	bound, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{r.ca.Issue(r.t, key, func(c *x509.Certificate) {
-		if !r.end.IsZero() {
-			c.NotAfter = r.end
+		if !r.notAfter.IsZero() {
+			c.NotAfter = r.notAfter
 		}
 	})})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.key = &fragile{Signer: bound}
+	r.key = &failingKey{Signer: bound}
 	return r.key
 }
 
-// newRotating has now as its clock, but not the emulator.
+// newRotating returns a client with the clock now. The emulator uses the real
+// clock.
 func newRotating(t *testing.T, now func() time.Time) *rotating {
 	t.Helper()
 	r := &rotating{t: t, ca: signertest.NewCA(t, "root")}
@@ -97,7 +97,7 @@ func (r *rotating) get(want error, opens int) {
 	}
 }
 
-// Each session is made with the key and the certificate that are in use then.
+// Each session uses the key and certificate that are current at that time.
 func TestRotating(t *testing.T) {
 	r := newRotating(t, time.Now)
 	for i, kind := range []string{"p256", "rsa2048", "p384"} {
@@ -108,7 +108,7 @@ func TestRotating(t *testing.T) {
 				t.Fatal(err)
 			}
 			if old.closed != 1 {
-				t.Errorf("the key before is closed %d times", old.closed)
+				t.Errorf("previous key: closed %d times, want 1", old.closed)
 			}
 		}
 		creds, err := r.Credentials(t.Context())
@@ -119,19 +119,20 @@ func TestRotating(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The service names a session by the serial number.
+		// The service uses the serial number as the session name.
 		serial := r.key.Chain()[0].SerialNumber.Text(16)
 		if name := who.ARN[strings.LastIndexByte(who.ARN, '/')+1:]; strings.TrimLeft(name, "0") != serial {
-			t.Errorf("%s: the session is of %s, want %s", kind, name, serial)
+			t.Errorf("%s: the session name is %s, want %s", kind, name, serial)
 		}
 	}
 	if r.cfg.Signer != nil {
-		t.Error("a key stays in the client")
+		t.Error("the client keeps a key")
 	}
 }
 
-// A device that is away is closed, and opened again before the next session.
-func TestRotatingOfADeviceThatIsAway(t *testing.T) {
+// A key whose device is unavailable is closed and opened again before the next
+// session.
+func TestRotatingWithUnavailableDevice(t *testing.T) {
 	r := newRotating(t, time.Now)
 	first := r.key
 	r.get(nil, 1)
@@ -145,7 +146,7 @@ func TestRotatingOfADeviceThatIsAway(t *testing.T) {
 	r.get(nil, 2)
 }
 
-// What Roles Anywhere would refuse does not replace what works.
+// A key that Roles Anywhere would reject does not replace a working one.
 func TestRotatingChecks(t *testing.T) {
 	r := newRotating(t, time.Now)
 	first := r.key
@@ -161,9 +162,9 @@ func TestRotatingChecks(t *testing.T) {
 	r.get(nil, 2)
 }
 
-// A certificate that has expired is looked for anew before each session, and
-// the new one is used.
-func TestRotatingThatHasExpired(t *testing.T) {
+// With an expired certificate, each session tries a reload first, and uses the
+// renewed certificate.
+func TestRotatingWithExpiredCertificate(t *testing.T) {
 	clock := time.Now
 	r := newRotating(t, func() time.Time { return clock() })
 	r.get(nil, 1)
@@ -178,9 +179,9 @@ func TestRotatingThatHasExpired(t *testing.T) {
 	if a, b := first.closed, second.closed; a != 0 || b != 1 {
 		t.Errorf("not renewed: closed %d and %d times", a, b)
 	}
-	r.end = end.AddDate(1, 0, 0)
+	r.notAfter = end.AddDate(1, 0, 0)
 	r.new("p256")
-	// The clock is wrong, so that nothing is taken for valid.
+	// The clock is wrong, so the credentials count as expired.
 	r.get(ErrUnreachable, 3)
 	r.get(ErrUnreachable, 3)
 	if first.closed != 1 {
@@ -198,7 +199,7 @@ func TestNewRotatingRefuses(t *testing.T) {
 		name string
 		cfg  Config
 		id   *rotate.Identity
-	}{{"no identity", without, nil}, {"a signer, too", with, r.identity}, {"a bad ARN", bad, r.identity}} {
+	}{{"no identity", without, nil}, {"signer and identity", with, r.identity}, {"a bad ARN", bad, r.identity}} {
 		if _, err := NewRotating(c.cfg, c.id); !errors.Is(err, ErrConfig) {
 			t.Errorf("%s: error %v", c.name, err)
 		}
@@ -225,7 +226,7 @@ func TestConfigNames(t *testing.T) {
 		{func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/app" }, "us-east-1", "app"},
 		{func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/a:b/app" }, "us-east-1", "app"},
 		{func(c *Config) { *c = inRegion("aws-cn", "cn-north-1") }, "cn-north-1", "app"},
-		{func(c *Config) { c.Region = "eu-west-1" }, "", ""}, // not the trust anchor's
+		{func(c *Config) { c.Region = "eu-west-1" }, "", ""}, // not the trust anchor's region
 		{func(c *Config) { *c = Config{} }, "", ""},
 		{func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/" }, "", ""},
 	} {

@@ -19,39 +19,40 @@ import (
 )
 
 const (
-	maxAttempts = 4
-	maxAnswer   = 1 << 20 // bytes; an honest answer has some 2 KiB
-	firstPause  = 200 * time.Millisecond
-	longPause   = 3 * time.Second
+	maxAttempts  = 4
+	maxResponse  = 1 << 20 // bytes; a regular response has about 2 KiB
+	initialDelay = 200 * time.Millisecond
+	maxDelay     = 3 * time.Second
 
-	// leastAttempt is what must be left of the time for another attempt to
-	// make sense.
-	leastAttempt = 2 * time.Second
+	// minAttemptTime is the minimum time that must be left for another
+	// attempt.
+	minAttemptTime = 2 * time.Second
 
-	// maxSkew is how far the clocks may be apart before a refusal is put
-	// down to that. The service allows some minutes.
+	// maxSkew is the difference of the clocks above which an error response
+	// is attributed to it. The service tolerates some minutes.
 	maxSkew = time.Minute
 )
 
-// createSession calls the service until it answers, refuses or the time is up.
+// createSession calls the service until it returns credentials or a permanent
+// error, or until no time or attempt is left.
 func (c *Client) createSession(ctx context.Context) (credentials.Credentials, error) {
 	body, err := c.body()
 	if err != nil {
 		return credentials.Credentials{}, err
 	}
-	var offset time.Duration // of the service's clock from ours
+	var offset time.Duration // the service's time minus the local time
 	for attempt := 1; ; attempt++ {
 		creds, err := c.attempt(ctx, body, offset)
 		if err == nil {
-			// Who goes by a clock that is behind must not take
-			// credentials for valid when they have ended.
+			// If the local clock is behind, credentials must not
+			// look valid after they have expired.
 			creds.Expires = creds.Expires.Add(-max(offset, 0))
 			return creds, nil
 		}
 		var api *APIError
 		if errors.As(err, &api) && offset == 0 && api.refusesTime() {
 			offset = api.skew
-			c.cfg.Logger.Debug("signing anew with the service's clock", "offset", offset.Round(time.Second))
+			c.cfg.Logger.Debug("signing again with the service's time", "offset", offset.Round(time.Second))
 			continue
 		}
 		var t *transient
@@ -59,7 +60,7 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 			return credentials.Credentials{}, err
 		}
 		wait := max(t.after, jitter(attempt))
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+leastAttempt {
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+minAttemptTime {
 			return credentials.Credentials{}, err
 		}
 		c.cfg.Logger.Debug("retrying", "attempt", attempt, "wait", wait.Round(time.Millisecond), "error", err)
@@ -69,17 +70,17 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 	}
 }
 
-// jitter returns a random pause from a range that doubles with each attempt,
-// so that many machines do not come back at once.
+// jitter returns a random delay from a range that doubles with each attempt, so
+// that many machines do not retry at the same time.
 func jitter(attempt int) time.Duration {
-	limit := min(firstPause<<(attempt-1), longPause)
+	limit := min(initialDelay<<(attempt-1), maxDelay)
 	return limit/2 + rand.N(limit)
 }
 
-// A transient error may pass by itself, after a time that the service may give.
+// A transient error may go away by itself.
 type transient struct {
 	err   error
-	after time.Duration
+	after time.Duration // from Retry-After; 0 if the service did not set it
 }
 
 func (t *transient) Error() string { return t.err.Error() }
@@ -92,8 +93,8 @@ func (c *Client) body() ([]byte, error) {
 	}{int(c.cfg.Duration / time.Second), c.cfg.SessionName})
 }
 
-// attempt sends one signed request. The ARNs go into the query, as in
-// aws_signing_helper; the service takes them there or in the body.
+// attempt sends one signed request. Like aws_signing_helper, it puts the ARNs
+// into the query; the service accepts them there or in the body.
 func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration) (credentials.Credentials, error) {
 	none := credentials.Credentials{}
 	u := *c.endpoint
@@ -119,27 +120,27 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 		return none, unreachable(c.endpoint, err)
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	respBody, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	if err != nil {
 		return none, unreachable(c.endpoint, err)
 	}
-	c.cfg.Logger.Debug("received", "status", resp.StatusCode, "bytes", len(answer), "request_id", printable(resp.Header.Get("x-amzn-requestid")))
+	c.cfg.Logger.Debug("received response", "status", resp.StatusCode, "bytes", len(respBody), "request_id", printable(resp.Header.Get("x-amzn-requestid")))
 	switch {
-	case len(answer) > maxAnswer:
-		return none, unexpected(c.endpoint, fmt.Errorf("answers with more than %d KiB", maxAnswer>>10))
+	case len(respBody) > maxResponse:
+		return none, unexpected(c.endpoint, fmt.Errorf("returned more than %d KiB", maxResponse>>10))
 	case resp.StatusCode >= 400:
-		return none, apiError(c.endpoint, resp, answer, c.cfg.Now())
+		return none, apiError(c.endpoint, resp, respBody, c.cfg.Now())
 	case resp.StatusCode >= 300:
-		return none, unexpected(c.endpoint, fmt.Errorf("redirects to %q with status %d", clip(resp.Header.Get("Location")), resp.StatusCode))
+		return none, unexpected(c.endpoint, fmt.Errorf("returned a redirect to %q with status %d", clip(resp.Header.Get("Location")), resp.StatusCode))
 	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
-		return none, unexpected(c.endpoint, fmt.Errorf("answers with status %d", resp.StatusCode))
+		return none, unexpected(c.endpoint, fmt.Errorf("returned status %d", resp.StatusCode))
 	}
-	creds, err := parseAnswer(answer)
+	creds, err := parseResponse(respBody)
 	if err != nil {
 		return none, unexpected(c.endpoint, err)
 	}
 	if err := creds.Check(c.cfg.Now()); err != nil {
-		err = unexpected(c.endpoint, fmt.Errorf("answers, but the %w", err))
+		err = unexpected(c.endpoint, fmt.Errorf("responded, but the %w", err))
 		if !creds.Expires.IsZero() {
 			err = signer.WithHint(err, "check this machine's clock and the endpoint")
 		}
@@ -149,7 +150,7 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	return creds, nil
 }
 
-func parseAnswer(answer []byte) (credentials.Credentials, error) {
+func parseResponse(body []byte) (credentials.Credentials, error) {
 	var doc struct {
 		CredentialSet []struct {
 			Credentials struct {
@@ -160,17 +161,17 @@ func parseAnswer(answer []byte) (credentials.Credentials, error) {
 			} `json:"credentials"`
 		} `json:"credentialSet"`
 	}
-	// The decoder's errors may quote the answer, which may hold secrets.
-	if json.Unmarshal(answer, &doc) != nil {
-		return credentials.Credentials{}, errors.New("answers with something that is not the JSON of a session")
+	// The decoder's errors may quote the body, which may contain secrets.
+	if json.Unmarshal(body, &doc) != nil {
+		return credentials.Credentials{}, errors.New("returned a body that is not the JSON of a CreateSession response")
 	}
 	if n := len(doc.CredentialSet); n != 1 {
-		return credentials.Credentials{}, fmt.Errorf("answers with %s sets of credentials instead of one", strconv.Itoa(n))
+		return credentials.Credentials{}, fmt.Errorf("returned %s sets of credentials instead of one", strconv.Itoa(n))
 	}
 	c := doc.CredentialSet[0].Credentials
 	expires, err := time.Parse(time.RFC3339, c.Expiration)
 	if err != nil && c.Expiration != "" {
-		return credentials.Credentials{}, errors.New("answers with an expiration that is no time")
+		return credentials.Credentials{}, errors.New("returned an expiration that is not a time in RFC 3339 format")
 	}
 	return credentials.Credentials{
 		AccessKeyID:     c.AccessKeyID,

@@ -2,8 +2,8 @@ package rolesanywhere
 
 import "strings"
 
-// The syntax of names, by hand: compiling regular expressions for it would
-// take a tenth of the time that the whole program needs to start.
+// These functions check the syntax of names by hand, because compiling regular
+// expressions would take a tenth of the program's start time.
 
 func all(s string, ok func(byte) bool) bool {
 	for i := 0; i < len(s); i++ {
@@ -18,12 +18,14 @@ func digit(c byte) bool   { return '0' <= c && c <= '9' }
 func lower(c byte) bool   { return 'a' <= c && c <= 'z' }
 func visible(c byte) bool { return '!' <= c && c <= '~' }
 
-// nameChar is what STS and IAM take in the names of sessions and roles.
+// nameChar reports whether STS and IAM allow c in the names of sessions and
+// roles.
 func nameChar(c byte) bool {
 	return digit(c) || lower(c) || 'A' <= c && c <= 'Z' || strings.IndexByte("_+=,.@-", c) >= 0
 }
 
-// isSessionName follows AWS STS API Reference, AssumeRole, RoleSessionName.
+// isSessionName checks the syntax of RoleSessionName (AWS STS API Reference,
+// AssumeRole).
 func isSessionName(s string) bool { return len(s) >= 2 && len(s) <= 64 && all(s, nameChar) }
 
 func isPartition(s string) bool {
@@ -55,7 +57,7 @@ func isUUID(s string) bool {
 	return true
 }
 
-// isRolePath accepts a role's name behind any path of visible characters.
+// isRolePath accepts a role's name after any path of visible ASCII characters.
 func isRolePath(s string) bool {
 	name := s[strings.LastIndexByte(s, '/')+1:]
 	return len(name) <= 64 && all(name, nameChar) && all(s, visible) && !strings.HasPrefix(s, "/") && !strings.Contains(s, "//")

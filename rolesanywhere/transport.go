@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// The longest that the parts of one attempt may take. Connecting includes
-// looking up the name, where a first name server that is down costs 5 s.
+// Time limits for the parts of one attempt. Connecting includes the DNS lookup,
+// which takes 5 s longer if the first name server is down.
 const (
 	connectTimeout = 7 * time.Second
 	tlsTimeout     = 6 * time.Second
 	headerTimeout  = 7 * time.Second
 )
 
-// A TransportConfig is how to reach the service over HTTP.
+// A TransportConfig configures the HTTP connection to the service.
 type TransportConfig struct {
-	CABundle           []byte // PEM; nil: the system's certificates
+	CABundle           []byte // PEM; nil: the system's trusted certificates
 	NoProxy            bool   // ignore HTTPS_PROXY, HTTP_PROXY and NO_PROXY
-	InsecureSkipVerify bool   // believe any server
+	InsecureSkipVerify bool   // do not verify the server certificate
 }
 
-// NewTransport returns an HTTP transport with TLS 1.2 or better and a limit on
-// the time of everything. It never follows the shared AWS configuration.
+// NewTransport returns an HTTP transport that requires TLS 1.2 or later and
+// limits the time of each step. It never reads the shared AWS configuration.
 func NewTransport(cfg TransportConfig) (http.RoundTripper, error) {
 	t := &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
@@ -37,7 +37,7 @@ func NewTransport(cfg TransportConfig) (http.RoundTripper, error) {
 		MaxResponseHeaderBytes: 64 << 10,
 		IdleConnTimeout:        30 * time.Second,
 		MaxIdleConns:           1,
-		DisableCompression:     true, // answers are small, and a bomb is not
+		DisableCompression:     true, // responses are small; this prevents decompression bombs
 		TLSClientConfig: &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			InsecureSkipVerify: cfg.InsecureSkipVerify,
@@ -55,19 +55,19 @@ func NewTransport(cfg TransportConfig) (http.RoundTripper, error) {
 	if cfg.CABundle != nil {
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(cfg.CABundle) {
-			return nil, errors.New("holds no PEM certificate")
+			return nil, errors.New("contains no PEM certificate")
 		}
 		t.TLSClientConfig.RootCAs = pool
 	}
 	return t, nil
 }
 
-// A proxyError is the answer of a proxy that opens no tunnel.
+// A proxyError is the response of a proxy that refuses to open a tunnel.
 type proxyError struct {
 	host   string
 	status int
 }
 
 func (e *proxyError) Error() string {
-	return fmt.Sprintf("proxy %s answers with status %d", e.host, e.status)
+	return fmt.Sprintf("proxy %s returned status %d", e.host, e.status)
 }

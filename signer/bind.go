@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// Bind returns s with certs as its chain. The certificates may stand in any
-// order and may contain others; [Chain] chooses and orders them, and its errors
-// are Bind's. The result owns s: its Close closes s. If Bind fails, s stays
-// the caller's.
+// Bind returns a Signer with the key of s and a chain from certs. The
+// certificates may be in any order and may include unrelated ones: [Chain]
+// selects and orders them, and Bind returns its errors. The result owns s: its
+// Close closes s. If Bind fails, the caller still owns s.
 func Bind(s Signer, certs []*x509.Certificate) (Signer, error) {
 	chain, err := Chain(s.Public(), certs)
 	if err != nil {
@@ -38,8 +38,9 @@ type limitedBound struct {
 
 func (b limitedBound) SignatureSchemes() []tls.SignatureScheme { return b.limiter.SignatureSchemes() }
 
-// FromKey returns a key in memory as a Signer without certificates. It owns
-// key, forgets it on Close, and checks every request with [MechanismFor].
+// FromKey returns an in-memory key as a Signer without certificates. The result
+// owns key, drops its reference on Close, and checks every request with
+// [MechanismFor].
 func FromKey(key crypto.Signer) Signer {
 	return &memory{key: key, pub: key.Public()}
 }

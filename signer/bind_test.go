@@ -61,16 +61,16 @@ func TestBindForwardsSchemes(t *testing.T) {
 	if l, ok := open(t).(signer.SchemeLimiter); !ok || !slices.Equal(l.SignatureSchemes(), schemes) {
 		t.Error("a bound SchemeLimiter lost its schemes")
 	}
-	free, err := signer.Bind(&signertest.Fake{Key: key}, certs)
+	unlimited, err := signer.Bind(&signertest.Fake{Key: key}, certs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := free.(signer.SchemeLimiter); ok {
-		t.Error("Bind made a SchemeLimiter of a Signer that is none")
+	if _, ok := unlimited.(signer.SchemeLimiter); ok {
+		t.Error("Bind turned an unlimited Signer into a SchemeLimiter")
 	}
 }
 
-func TestBindOwns(t *testing.T) {
+func TestBindOwnsSigner(t *testing.T) {
 	ca := signertest.NewCA(t, "root")
 	fake := &signertest.Fake{Key: signertest.Key(t, "p256")}
 	for _, test := range []struct {
@@ -129,7 +129,7 @@ func TestTLSCertificate(t *testing.T) {
 		}
 	}
 	if limited.Closes() != 0 {
-		t.Error("TLSCertificate closed what it borrowed")
+		t.Error("TLSCertificate closed the borrowed Signer")
 	}
 }
 
@@ -142,11 +142,11 @@ func TestDescribeKey(t *testing.T) {
 		}
 	}
 	if signer.DescribeKey(nil) == "" {
-		t.Error("no description of no key")
+		t.Error("the description of a nil key is empty")
 	}
 }
 
-// Any program can take a Signer without taking a backend along.
+// A program can accept a Signer without linking a backend.
 func TestImportsStandardLibraryOnly(t *testing.T) {
 	pkg, err := build.ImportDir(".", 0)
 	if err != nil {

@@ -7,20 +7,22 @@ import (
 	"fmt"
 )
 
-// maxChain bounds a chain in case certificates that are not self-signed issue
-// each other in a circle.
+// maxChain limits the length of a chain, because certificates that are not
+// self-signed can issue each other in a loop.
 const maxChain = 16
 
-// Chain chooses from certs, in any order, the certificate of pub and the path
-// of its issuers, leaf first, as far as they are there. The root is left out,
-// because whoever verifies has it; a self-signed leaf stays. Certificates that
-// are not on the path are dropped. Of several certificates for pub, such as an
-// old one and its renewal, the one that expires last is taken, and a
-// self-signed one, which devices keep beside a key as a placeholder, only if
-// there is no other.
+// Chain selects from certs, which may be in any order, the certificate for pub
+// and the path of its issuers, leaf first, as far as certs contains them. It
+// omits the root, because the verifier has it, but keeps a self-signed leaf. It
+// drops certificates that are not on the path.
 //
-// It fails with [ErrNoCertificate] if certs is empty and with [ErrMismatch] if
-// none is for pub.
+// If several certificates are for pub, such as an old one and its renewal,
+// Chain uses the one that expires last. It uses a self-signed certificate only
+// if there is no other, because some devices store one with the key as a
+// placeholder.
+//
+// Chain fails with [ErrNoCertificate] if certs is empty and with [ErrMismatch]
+// if no certificate is for pub.
 func Chain(pub crypto.PublicKey, certs []*x509.Certificate) ([]*x509.Certificate, error) {
 	if len(certs) == 0 {
 		return nil, ErrNoCertificate
@@ -32,7 +34,7 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate) ([]*x509.Certificate
 		}
 	}
 	if leaf == nil {
-		return nil, fmt.Errorf("%w: the key is %s, the certificate %q has %s",
+		return nil, fmt.Errorf("%w: the key is %s, certificate %q is for %s",
 			ErrMismatch, DescribeKey(pub), certs[0].Subject, DescribeKey(certs[0].PublicKey))
 	}
 	chain := []*x509.Certificate{leaf}
@@ -45,7 +47,7 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate) ([]*x509.Certificate
 	return chain, nil
 }
 
-// better reports whether a rather than b is a key's certificate.
+// better reports whether a is preferred to b as the certificate of a key.
 func better(a, b *x509.Certificate) bool {
 	if selfSigned(a) != selfSigned(b) {
 		return selfSigned(b)
@@ -60,10 +62,11 @@ func SamePublicKey(a, b crypto.PublicKey) bool {
 	return ok && e.Equal(b)
 }
 
-// findIssuer compares names and key identifiers first (RFC 4158, section 3.5)
-// and checks signatures only to choose between several candidates, such as the
-// two generations of a CA that kept its name. Of a root and its
-// cross-certificate it takes the latter, and it never returns a root.
+// findIssuer returns the issuer of c from certs, or nil. It compares names and
+// key identifiers (RFC 4158, section 3.5). It checks signatures only if there
+// are several candidates, such as the old and the new certificate of a CA that
+// changed its key but not its name. It never returns a root: if both a root and
+// its cross-certificate match, it returns the cross-certificate.
 func findIssuer(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
 	if selfSigned(c) {
 		return nil
@@ -82,12 +85,13 @@ func findIssuer(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificat
 	return nil
 }
 
-// selfSigned goes by names and key identifiers: a CA that changes its key keeps
-// its name, and certifies the new key with the old one (RFC 4210, section 4.4).
+// selfSigned compares names and key identifiers. Names alone are not enough,
+// because a CA that changes its key keeps its name and certifies the new key
+// with the old one (RFC 4210, section 4.4).
 func selfSigned(c *x509.Certificate) bool {
 	return bytes.Equal(c.RawSubject, c.RawIssuer) && !differ(c.AuthorityKeyId, c.SubjectKeyId)
 }
 
-// differ reports whether two key identifiers are of two keys. Either may be
-// absent (RFC 5280, section 4.2.1.1).
+// differ reports whether a and b identify different keys. An absent identifier
+// matches any key (RFC 5280, section 4.2.1.1).
 func differ(a, b []byte) bool { return len(a) > 0 && len(b) > 0 && !bytes.Equal(a, b) }

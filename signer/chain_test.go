@@ -43,7 +43,7 @@ func TestChainInAnyOrder(t *testing.T) {
 	all := []*x509.Certificate{
 		leaf, inner.Cert, outer.Cert, root.Cert,
 		other.Cert, other.Issue(t, signertest.Key(t, "rsa2048"), nil), inner.Intermediate(t, "sibling").Cert,
-		outer.Cert, leaf, // files hold certificates twice
+		outer.Cert, leaf, // some files contain a certificate twice
 	}
 	want := []*x509.Certificate{leaf, inner.Cert, outer.Cert}
 	for range 50 {
@@ -68,13 +68,13 @@ func TestChainErrors(t *testing.T) {
 		}
 	}
 	unknown := *ca.Issue(t, key, nil)
-	unknown.PublicKey = nil // as x509 leaves it for algorithms it does not know
+	unknown.PublicKey = nil // crypto/x509 leaves it nil for unknown algorithms
 	if _, err := signer.Chain(key.Public(), []*x509.Certificate{&unknown}); !errors.Is(err, signer.ErrMismatch) {
 		t.Errorf("unknown algorithm: error %v, want ErrMismatch", err)
 	}
 }
 
-func TestChainTakesTheLastToExpire(t *testing.T) {
+func TestChainUsesLastToExpire(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	old, renewed := signertest.NewCA(t, "root").Intermediate(t, "old"), signertest.NewCA(t, "root").Intermediate(t, "new")
 	until := func(d time.Duration) func(*x509.Certificate) {
@@ -88,13 +88,14 @@ func TestChainTakesTheLastToExpire(t *testing.T) {
 	}
 }
 
-// Two generations of a CA have one name and two keys. Without an authority key
-// identifier in the leaf only the signature tells them apart.
+// Two generations of a CA share one name and have different keys. Without an
+// authority key identifier in the leaf, only its signature identifies the
+// issuer.
 func TestChainOfTwoGenerations(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	root := signertest.NewCA(t, "root")
 	first, second := root.Intermediate(t, "issuer"), root.Intermediate(t, "issuer")
-	stranger := root.Intermediate(t, "issuer")
+	unlisted := root.Intermediate(t, "issuer")
 	for _, keyIDs := range []bool{true, false} {
 		issue := func(ca *signertest.CA) *x509.Certificate {
 			cert := *ca.Cert
@@ -103,7 +104,7 @@ func TestChainOfTwoGenerations(t *testing.T) {
 			}
 			leaf := (&signertest.CA{Cert: &cert, Key: ca.Key}).Issue(t, key, nil)
 			if keyIDs == (leaf.AuthorityKeyId == nil) {
-				t.Fatalf("authority key identifier %x, want one: %t", leaf.AuthorityKeyId, keyIDs)
+				t.Fatalf("authority key identifier is %x; want it present: %t", leaf.AuthorityKeyId, keyIDs)
 			}
 			return leaf
 		}
@@ -113,7 +114,7 @@ func TestChainOfTwoGenerations(t *testing.T) {
 			wantChain(t, key.Public(), []*x509.Certificate{first.Cert, leaf, second.Cert}, want)
 			wantChain(t, key.Public(), []*x509.Certificate{second.Cert, leaf, first.Cert}, want)
 		}
-		leaf := issue(stranger)
+		leaf := issue(unlisted)
 		wantChain(t, key.Public(), []*x509.Certificate{first.Cert, leaf, second.Cert}, []*x509.Certificate{leaf})
 		if keyIDs {
 			wantChain(t, key.Public(), []*x509.Certificate{first.Cert, leaf}, []*x509.Certificate{leaf})
@@ -121,7 +122,7 @@ func TestChainOfTwoGenerations(t *testing.T) {
 	}
 }
 
-// Whether an issuer may issue is for whoever verifies; a name is enough here.
+// The verifier checks whether an issuer is a CA. Chain only compares names.
 func TestChainDoesNotVerify(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	root := signertest.NewCA(t, "root")
@@ -129,7 +130,7 @@ func TestChainDoesNotVerify(t *testing.T) {
 	issuer.Cert = root.Issue(t, issuer.Key, func(c *x509.Certificate) { c.Subject.CommonName = "no CA" })
 	leaf := issuer.Issue(t, key, nil)
 	if leaf.CheckSignatureFrom(issuer.Cert) == nil {
-		t.Fatal("the issuer is a CA")
+		t.Fatal("the issuer is a CA, want a certificate that is not")
 	}
 	wantChain(t, key.Public(), []*x509.Certificate{issuer.Cert, leaf}, []*x509.Certificate{leaf, issuer.Cert})
 }
@@ -146,18 +147,20 @@ func TestChainKeepsSelfSignedLeaf(t *testing.T) {
 	wantChain(t, key.Public(), certs[1:], []*x509.Certificate{leaf})
 }
 
-// certify returns a certificate of issuer for the name and key of subject.
+// certify returns a certificate for the name and key of subject, issued by
+// issuer.
 func certify(t *testing.T, issuer, subject *signertest.CA) *x509.Certificate {
 	t.Helper()
 	return issuer.Issue(t, subject.Key, func(c *x509.Certificate) {
 		c.Subject, c.SubjectKeyId = subject.Cert.Subject, subject.Cert.SubjectKeyId
-		c.AuthorityKeyId = issuer.Cert.SubjectKeyId // not x509's doing if the names are the same
+		c.AuthorityKeyId = issuer.Cert.SubjectKeyId // crypto/x509 does not set it if the names are equal
 		c.IsCA, c.KeyUsage, c.ExtKeyUsage = true, subject.Cert.KeyUsage, nil
 	})
 }
 
-// A CA that changes its key signs the new key with the old one (RFC 4210,
-// section 4.4): issuer and subject are the same, and yet it is no root.
+// A CA that changes its key certifies the new key with the old one (RFC 4210,
+// section 4.4). Issuer and subject of that certificate are equal, but it is not
+// a root.
 func TestChainKeepsKeyRollover(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	old, renewed := signertest.NewCA(t, "root"), signertest.NewCA(t, "root")
@@ -168,8 +171,8 @@ func TestChainKeepsKeyRollover(t *testing.T) {
 	wantChain(t, key.Public(), []*x509.Certificate{renewed.Cert, newWithOld, leaf}, want)
 }
 
-// Whoever verifies may know only the root that cross-certified the issuer.
-func TestChainTakesCrossCertificate(t *testing.T) {
+// The verifier may trust only the root that cross-certified the issuer.
+func TestChainUsesCrossCertificate(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	young, established := signertest.NewCA(t, "young"), signertest.NewCA(t, "established")
 	leaf, cross := young.Issue(t, key, nil), certify(t, established, young)
@@ -178,15 +181,15 @@ func TestChainTakesCrossCertificate(t *testing.T) {
 	wantChain(t, key.Public(), []*x509.Certificate{cross, young.Cert, established.Cert, leaf}, want)
 }
 
-// A leaf may have its issuer's name, if whoever set it up was in a hurry.
-func TestChainOfOneName(t *testing.T) {
+// A leaf may have the same name as its issuer.
+func TestChainWithSameName(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	issuer := signertest.NewCA(t, "root").Intermediate(t, "client")
 	leaf := issuer.Issue(t, key, func(c *x509.Certificate) { c.AuthorityKeyId = issuer.Cert.SubjectKeyId })
 	wantChain(t, key.Public(), []*x509.Certificate{issuer.Cert, leaf}, []*x509.Certificate{leaf, issuer.Cert})
 }
 
-func TestChainOfCircle(t *testing.T) {
+func TestChainOfLoop(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	a, b := signertest.NewCA(t, "a"), signertest.NewCA(t, "b")
 	leaf := a.Issue(t, key, nil)
@@ -210,7 +213,7 @@ func TestSamePublicKey(t *testing.T) {
 	}
 }
 
-func TestChainPrefersAnIssuedCertificate(t *testing.T) {
+func TestChainPrefersIssuedCertificate(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	placeholder := &x509.Certificate{
 		SerialNumber: big.NewInt(1),

@@ -8,8 +8,8 @@ import (
 	"fmt"
 )
 
-// DescribeKey names the type and size of a public key for people, such as
-// "RSA-2048" or "ECDSA P-256".
+// DescribeKey returns the type and size of a public key in a readable form,
+// such as "RSA-2048" or "ECDSA P-256".
 func DescribeKey(pub crypto.PublicKey) string {
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:

@@ -7,14 +7,16 @@ import (
 	"crypto/rsa"
 )
 
-// What backends have in common, whose devices sign with bare algorithms.
+// This file holds encodings shared by backends whose devices implement only the
+// raw signature algorithms.
 
-// sha2 are the last arcs of the hashes' object identifiers,
+// sha2 holds the last arc of each hash's object identifier,
 // 2.16.840.1.101.3.4.2.n (RFC 8017, appendix B.1).
 var sha2 = [...]byte{crypto.SHA224: 4, crypto.SHA256: 1, crypto.SHA384: 2, crypto.SHA512: 3}
 
-// DigestInfo returns what stands before a digest in a signature of PKCS #1 v1.5
-// (RFC 8017, section 9.2, note 1), or nil for a hash other than those of SHA-2.
+// DigestInfo returns the DER prefix that precedes a digest in a PKCS #1 v1.5
+// signature (RFC 8017, section 9.2, note 1). It returns nil unless hash is
+// SHA-224, SHA-256, SHA-384 or SHA-512.
 func DigestInfo(hash crypto.Hash) []byte {
 	if int(hash) >= len(sha2) || sha2[hash] == 0 {
 		return nil
@@ -23,10 +25,10 @@ func DigestInfo(hash crypto.Hash) []byte {
 	return []byte{0x30, 17 + size, 0x30, 13, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, n, 5, 0, 4, size}
 }
 
-// ECDSASignature returns Ecdsa-Sig-Value (RFC 3279, section 2.2.3) of r and s,
-// unsigned and big-endian, of at most 66 bytes each (P-521); nil if they are
-// longer. It is written out, because encoding/asn1 with math/big takes a
-// twentieth of what a software token needs to sign.
+// ECDSASignature encodes r and s as Ecdsa-Sig-Value (RFC 3279, section 2.2.3).
+// r and s are unsigned and big-endian. It returns nil if either is longer than
+// 66 bytes (P-521). It encodes by hand because encoding/asn1 with math/big
+// costs about 5 % of the time that a software token needs to sign.
 func ECDSASignature(r, s []byte) []byte {
 	const coordinate, header = 66, 3
 	if len(r) > coordinate || len(s) > coordinate {
@@ -53,8 +55,8 @@ func ECDSASignature(r, s []byte) []byte {
 	return der
 }
 
-// Verifies reports whether sig is a signature over digest that pub's key made
-// as m says.
+// Verifies reports whether sig is a valid signature over digest by the key of
+// pub with the mechanism m.
 func Verifies(pub crypto.PublicKey, m Mechanism, digest, sig []byte) bool {
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:

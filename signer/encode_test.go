@@ -19,7 +19,7 @@ func TestDigestInfo(t *testing.T) {
 		h := hash.New()
 		h.Write([]byte("message"))
 		digest := h.Sum(nil)
-		// Without a hash, crypto/rsa signs what it gets.
+		// With hash 0, crypto/rsa signs its input without a prefix.
 		sig, err := rsa.SignPKCS1v15(rand.Reader, key, 0, append(signer.DigestInfo(hash), digest...))
 		if err != nil {
 			t.Fatal(err)
@@ -29,7 +29,7 @@ func TestDigestInfo(t *testing.T) {
 		}
 	}
 	if info := signer.DigestInfo(crypto.SHA1); info != nil {
-		t.Errorf("SHA-1: %x", info)
+		t.Errorf("DigestInfo(SHA-1) is %x, want nil", info)
 	}
 }
 
@@ -47,10 +47,10 @@ func TestECDSASignature(t *testing.T) {
 	}
 	long := make([]byte, 67)
 	if got := signer.ECDSASignature(long, []byte{1}); got != nil {
-		t.Errorf("r of 67 bytes: %x", got)
+		t.Errorf("r of 67 bytes: got %x, want nil", got)
 	}
 	if got := signer.ECDSASignature([]byte{1}, long); got != nil {
-		t.Errorf("s of 67 bytes: %x", got)
+		t.Errorf("s of 67 bytes: got %x, want nil", got)
 	}
 }
 
@@ -92,6 +92,6 @@ func TestVerifies(t *testing.T) {
 		}
 	}
 	if signer.Verifies(nil, signer.Mechanism{}, digest, nil) {
-		t.Error("no key verifies")
+		t.Error("a signature verifies with a nil key")
 	}
 }

@@ -2,7 +2,7 @@ package signer
 
 import "errors"
 
-// What a caller can act on. Backends wrap these with what they know; test for
+// Errors that a caller can act on. Backends wrap them with details; test for
 // them with errors.Is.
 var (
 	ErrNotFound      = errors.New("no key matches")
@@ -16,11 +16,12 @@ var (
 	ErrClosed        = errors.New("signer is closed")
 )
 
-// An Error says which backend failed to do what with which key.
+// An Error reports the backend, the operation and the key that an error
+// concerns.
 type Error struct {
 	Backend string // such as "pkcs11"
 	Op      string // such as "open"
-	Ref     string // the reference, without secrets
+	Ref     string // the key reference, without secrets
 	Err     error
 }
 
@@ -30,8 +31,9 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// WithHint attaches to err one sentence that says the way out. The sentence is
-// not part of the error's text; [Hint] finds it. WithHint(nil, …) is nil.
+// WithHint attaches a hint to err: one sentence that says how to fix the
+// problem. The hint is not part of the error's text; [Hint] returns it.
+// WithHint(nil, …) is nil.
 func WithHint(err error, hint string) error {
 	if err == nil {
 		return nil
@@ -39,9 +41,10 @@ func WithHint(err error, hint string) error {
 	return &hinted{err, hint}
 }
 
-// Hint returns the outermost hint in err's tree, or "". Where errors are joined
-// it is the first one's, as with errors.As. Any error may carry a hint by having
-// a method Hint() string that returns a non-empty sentence.
+// Hint returns the outermost hint in err's tree, or "" if there is none. In
+// joined errors the first hint wins, in the order of errors.As. Any error can
+// carry a hint: it needs a method Hint() string that returns a non-empty
+// string.
 func Hint(err error) string {
 	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
 		return h.Hint()

@@ -8,14 +8,14 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// advice may carry a hint, or none if it is empty.
-type advice struct {
+// ownHint is an error with a Hint method of its own, which may return "".
+type ownHint struct {
 	error
 	hint string
 }
 
-func (a advice) Hint() string  { return a.hint }
-func (a advice) Unwrap() error { return a.error }
+func (h ownHint) Hint() string  { return h.hint }
+func (h ownHint) Unwrap() error { return h.error }
 
 func TestHint(t *testing.T) {
 	base := errors.New("base")
@@ -30,15 +30,15 @@ func TestHint(t *testing.T) {
 		{"direct", signer.WithHint(base, "a"), "a"},
 		{"wrapped", wrap(wrap(signer.WithHint(base, "a"))), "a"},
 		{"outermost", signer.WithHint(wrap(signer.WithHint(base, "inner")), "outer"), "outer"},
-		{"a method", wrap(advice{base, "a"}), "a"},
-		{"empty, then one within", advice{wrap(signer.WithHint(base, "a")), ""}, "a"},
-		{"empty hint of ours", signer.WithHint(signer.WithHint(base, "a"), ""), "a"},
-		{"nothing but an empty one", wrap(advice{base, ""}), ""},
+		{"Hint method", wrap(ownHint{base, "a"}), "a"},
+		{"empty, then a hint inside", ownHint{wrap(signer.WithHint(base, "a")), ""}, "a"},
+		{"empty WithHint", signer.WithHint(signer.WithHint(base, "a"), ""), "a"},
+		{"empty only", wrap(ownHint{base, ""}), ""},
 		{"in signer.Error", &signer.Error{Backend: "b", Op: "open", Ref: "r", Err: signer.WithHint(base, "a")}, "a"},
 		{"joined", errors.Join(base, signer.WithHint(base, "a"), signer.WithHint(base, "b")), "a"},
-		{"joined beside an empty one", errors.Join(advice{base, ""}, signer.WithHint(base, "a")), "a"},
-		{"joined below a wrapped empty one", wrap(errors.Join(wrap(advice{base, ""}), wrap(signer.WithHint(base, "a")))), "a"},
-		{"two by Errorf", fmt.Errorf("%w and %w", base, signer.WithHint(base, "a")), "a"},
+		{"joined with an empty hint", errors.Join(ownHint{base, ""}, signer.WithHint(base, "a")), "a"},
+		{"joined inside a wrapped error, after an empty hint", wrap(errors.Join(wrap(ownHint{base, ""}), wrap(signer.WithHint(base, "a")))), "a"},
+		{"two with Errorf", fmt.Errorf("%w and %w", base, signer.WithHint(base, "a")), "a"},
 		{"around a join", signer.WithHint(errors.Join(signer.WithHint(base, "a"), base), "outer"), "outer"},
 	}
 	for _, test := range tests {

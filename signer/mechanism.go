@@ -9,7 +9,7 @@ import (
 	"fmt"
 )
 
-// A Padding is how an RSA key pads a digest.
+// A Padding identifies the padding scheme of an RSA signature.
 type Padding int
 
 const (
@@ -30,27 +30,27 @@ func (p Padding) String() string {
 	return fmt.Sprintf("Padding(%d)", int(p))
 }
 
-// A Mechanism is one decoded request to Sign: all that a backend has to map to
+// A Mechanism is a decoded request to Sign: everything that a backend maps to
 // its native constants.
 type Mechanism struct {
 	Padding Padding
-	Hash    crypto.Hash // what made the digest; 0 for Ed25519, which takes the message
-	SaltLen int         // for PSS, in bytes; never one of crypto/rsa's special values
+	Hash    crypto.Hash // of the digest; 0 for Ed25519, which signs the message itself
+	SaltLen int         // for PSS, in bytes; never a special value of crypto/rsa
 }
 
-// MechanismFor decodes what the arguments of [crypto.Signer.Sign] ask of a key
-// with the public key pub.
+// MechanismFor decodes the arguments of [crypto.Signer.Sign] for a key with the
+// public key pub.
 //
-// It refuses a digest whose length is not that of opts.HashFunc(), and for RSA
-// and ECDSA the absence of a hash, so that a message is never signed as if it
-// were a digest. Hashes other than SHA-224, SHA-256, SHA-384 and SHA-512, key
-// types other than RSA, ECDSA and Ed25519, and the Ed25519ph and Ed25519ctx
-// variants are [errors.ErrUnsupported].
+// For RSA and ECDSA it refuses a request without a hash and a digest whose
+// length differs from opts.HashFunc().Size(), so that a message is never signed
+// as if it were a digest. It returns [errors.ErrUnsupported] for hashes other
+// than SHA-224, SHA-256, SHA-384 and SHA-512, for key types other than RSA,
+// ECDSA and Ed25519, and for the variants Ed25519ph and Ed25519ctx.
 func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (Mechanism, error) {
 	pss, isPSS := opts.(*rsa.PSSOptions)
 	ed, isEd := opts.(*ed25519.Options)
 	if opts == nil || isPSS && pss == nil || isEd && ed == nil {
-		return Mechanism{}, errors.New("no signature options: the hash is not known")
+		return Mechanism{}, errors.New("nil signature options: the hash is unknown")
 	}
 	hash := opts.HashFunc()
 	switch pub := pub.(type) {
@@ -80,23 +80,25 @@ func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (
 	return Mechanism{}, fmt.Errorf("key of type %T: %w", pub, errors.ErrUnsupported)
 }
 
-// checkHash comes before any call of hash.Size, which panics on unknown hashes.
+// checkHash checks hash and the length of digest. Call it before any call of
+// hash.Size, which panics for unknown hashes.
 func checkHash(hash crypto.Hash, digest []byte) error {
 	switch hash {
 	case crypto.SHA224, crypto.SHA256, crypto.SHA384, crypto.SHA512:
 	case 0:
-		return errors.New("no hash given: the digest cannot be told from a message")
+		return errors.New("no hash given: a digest cannot be distinguished from a message")
 	default:
 		return fmt.Errorf("hash %v: %w", hash, errors.ErrUnsupported)
 	}
 	if len(digest) != hash.Size() {
-		return fmt.Errorf("digest of %d bytes, but %v has %d", len(digest), hash, hash.Size())
+		return fmt.Errorf("digest has %d bytes; a digest of %v has %d", len(digest), hash, hash.Size())
 	}
 	return nil
 }
 
-// saltLen resolves the special values of crypto/rsa. The largest salt follows
-// from RFC 8017, section 9.1.1: emLen - hLen - 2.
+// saltLen returns the length of the PSS salt that n, which may be a special
+// value of crypto/rsa, asks for. The largest length is emLen - hLen - 2
+// (RFC 8017, section 9.1.1).
 func saltLen(pub *rsa.PublicKey, n int, hash crypto.Hash) (int, error) {
 	largest := (pub.N.BitLen()-1+7)/8 - 2 - hash.Size()
 	switch n {

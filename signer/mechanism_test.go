@@ -18,7 +18,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// rsaPublic returns a public key of a size, without a private one.
+// rsaPublic returns an RSA public key of the given size, without a private key.
 func rsaPublic(bits uint) *rsa.PublicKey {
 	n := new(big.Int).Lsh(big.NewInt(1), bits)
 	return &rsa.PublicKey{N: n.Sub(n, big.NewInt(1)), E: 65537}
@@ -85,7 +85,7 @@ func TestMechanismForRefuses(t *testing.T) {
 		pub         crypto.PublicKey
 		size        int
 		opts        crypto.SignerOpts
-		unsupported bool // else it is the caller's mistake
+		unsupported bool // want errors.ErrUnsupported
 	}{
 		{"nil options, RSA", rsa2048, 32, nil, false},
 		{"nil options, ECDSA", p256, 32, nil, false},
@@ -96,7 +96,7 @@ func TestMechanismForRefuses(t *testing.T) {
 		{"short digest, RSA", rsa2048, 31, crypto.SHA256, false},
 		{"long digest, RSA", rsa2048, 33, crypto.SHA256, false},
 		{"message, RSA", rsa2048, 500, crypto.SHA256, false},
-		{"nothing, RSA", rsa2048, 0, crypto.SHA256, false},
+		{"empty digest, RSA", rsa2048, 0, crypto.SHA256, false},
 		{"digest of another hash, RSA", rsa2048, 64, crypto.SHA256, false},
 		{"short digest, PSS", rsa2048, 31, pss(-1, crypto.SHA256), false},
 		{"message, PSS", rsa2048, 500, pss(-1, crypto.SHA256), false},
@@ -107,7 +107,7 @@ func TestMechanismForRefuses(t *testing.T) {
 		{"no hash, PSS", rsa2048, 32, pss(-1, 0), false},
 		{"no hash, ECDSA", p256, 32, crypto.Hash(0), false},
 		{"salt too long", rsa2048, 32, pss(223, crypto.SHA256), false},
-		{"salt of the largest number", rsa2048, 32, pss(int(^uint(0)>>1), crypto.SHA256), false},
+		{"salt of the largest int", rsa2048, 32, pss(int(^uint(0)>>1), crypto.SHA256), false},
 		{"unknown special salt", rsa2048, 32, pss(-2, crypto.SHA256), false},
 		{"hash without room for its salt", rsaPublic(1024), 64, pss(rsa.PSSSaltLengthEqualsHash, crypto.SHA512), false},
 		{"hash without room", rsaPublic(512), 64, pss(rsa.PSSSaltLengthAuto, crypto.SHA512), false},
@@ -125,15 +125,15 @@ func TestMechanismForRefuses(t *testing.T) {
 		{"Ed25519ph", ed, 64, &ed25519.Options{Hash: crypto.SHA512}, true},
 		{"Ed25519 with a hash", ed, 64, crypto.SHA512, true},
 		{"Ed25519ctx", ed, 5, &ed25519.Options{Context: "holdfast"}, true},
-		{"no key", nil, 32, crypto.SHA256, true},
-		{"a key by value", *rsa2048, 32, crypto.SHA256, true},
-		{"an unknown type of key", "key", 32, crypto.SHA256, true},
+		{"nil key", nil, 32, crypto.SHA256, true},
+		{"key by value", *rsa2048, 32, crypto.SHA256, true},
+		{"unknown key type", "key", 32, crypto.SHA256, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			m, err := signer.MechanismFor(test.pub, make([]byte, test.size), test.opts)
 			if err == nil || m != (signer.Mechanism{}) {
-				t.Fatalf("%+v, error %v; want an error alone", m, err)
+				t.Fatalf("%+v, error %v; want the zero Mechanism and an error", m, err)
 			}
 			if errors.Is(err, errors.ErrUnsupported) != test.unsupported {
 				t.Errorf("error %v; errors.ErrUnsupported: want %t", err, test.unsupported)
@@ -146,14 +146,14 @@ func TestPaddingString(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, p := range []signer.Padding{signer.NoPadding, signer.PKCS1v15, signer.PSS, 99} {
 		if s := p.String(); s == "" || seen[s] {
-			t.Errorf("Padding(%d) prints as %q, which is empty or another's", int(p), s)
+			t.Errorf("Padding(%d) prints as %q, which is empty or a duplicate", int(p), s)
 		} else {
 			seen[s] = true
 		}
 	}
 }
 
-// A backend decodes each request before it asks its device.
+// A backend decodes each request before it uses its device.
 func ExampleMechanismFor() {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -8,9 +8,10 @@ import (
 
 // A Signer is a private key in a device, an operating system store or a file.
 //
-// Sign follows [crypto.Signer]: the caller hashes, and an ECDSA signature is
-// ASN.1 DER. All methods are safe for concurrent use. Public and Chain do no
-// I/O and never block; Sign may wait for a touch or for a busy device.
+// Sign follows [crypto.Signer]: the caller hashes the message, and an ECDSA
+// signature is ASN.1 DER. All methods are safe for concurrent use. Public and
+// Chain do no I/O and never block; Sign may wait for a touch or for a busy
+// device.
 type Signer interface {
 	crypto.Signer
 
@@ -18,22 +19,22 @@ type Signer interface {
 	// or nil if there are none. The caller must not change them.
 	Chain() []*x509.Certificate
 
-	// Close releases what is behind the key, after the Sign calls in flight
-	// have returned. It may be called more than once. Sign returns
-	// [ErrClosed] afterwards; Public and Chain keep working.
+	// Close waits for Sign calls in flight and then releases the resources
+	// of the key. It may be called more than once. Afterwards Sign returns
+	// [ErrClosed]; Public and Chain keep working.
 	Close() error
 }
 
-// A SchemeLimiter is a Signer that makes only some of the signatures that its
-// key type allows, such as an RSA key in a token without PSS.
+// A SchemeLimiter is a Signer that supports only some of the signature schemes
+// of its key type, such as an RSA key in a token without PSS.
 type SchemeLimiter interface {
 	SignatureSchemes() []tls.SignatureScheme
 }
 
-// TLSCertificate returns s as a certificate for crypto/tls, restricted to what
-// s can sign if it is a [SchemeLimiter]. It borrows s, which must stay open as
-// long as the certificate is used. It fails with [ErrNoCertificate] if s has
-// no chain.
+// TLSCertificate returns s as a certificate for crypto/tls. If s is a
+// [SchemeLimiter], the certificate is restricted to the schemes of s. The
+// certificate borrows s, which must stay open as long as the certificate is in
+// use. TLSCertificate fails with [ErrNoCertificate] if s has no chain.
 func TLSCertificate(s Signer) (tls.Certificate, error) {
 	chain := s.Chain()
 	if len(chain) == 0 {

@@ -1,5 +1,6 @@
-// Package atomicfile writes files whole or not at all: each is written under a
-// temporary name in the same folder, which then becomes its name.
+// Package atomicfile writes files atomically. It writes the data to a temporary
+// file in the same folder and then renames or links that file to its final
+// name.
 package atomicfile
 
 import (
@@ -14,7 +15,7 @@ import (
 	"strings"
 )
 
-// An FS has the files. An [*os.Root] is one.
+// An FS is the file system in which a [File] is written. An [*os.Root] is one.
 type FS interface {
 	OpenFile(name string, flag int, perm fs.FileMode) (*os.File, error)
 	Rename(oldname, newname string) error
@@ -22,33 +23,34 @@ type FS interface {
 	Remove(name string) error
 }
 
-// A File says where data is to be written, and how. It is not changed by being
-// used; its methods are safe for concurrent use if FS and Prepare are.
+// A File describes where and how data is written. Its methods do not change it,
+// and they are safe for concurrent use if FS and Prepare are.
 type File struct {
-	FS   FS     // nil: that of package os
+	FS   FS     // nil: package os
 	Name string // a path in FS
 
-	// Temporary is the name of the temporary file, without its folder; a
-	// random number replaces the last *, which has to be there. A process
-	// that is killed leaves this file behind, so that who tidies up has to
-	// know the name.
+	// Temporary is the name pattern of the temporary file, without the
+	// folder. It must contain a *; a random number replaces the last one. A
+	// process that is killed leaves the temporary file behind, so cleanup
+	// code needs to know the pattern.
 	Temporary string // "": .holdfast-*
 
-	// Prepare gets the temporary file, of mode 0600, before data is written,
-	// such as to change its owner. It does not close it. If it returns an
-	// error nothing is written, and the error is returned.
-	Prepare func(*os.File) error // nil: nothing to do
+	// Prepare is called with the temporary file, which has mode 0600,
+	// before data is written, for example to change its owner. It must not
+	// close the file. If it returns an error, no data is written and that
+	// error is returned.
+	Prepare func(*os.File) error // nil: no preparation
 }
 
-// Replace puts data in the place of the file, or makes it. Who reads meanwhile
-// sees all of the old data or all of the new, and so does everybody after a
-// crash. After an error the file is as it was, and the temporary file is
-// removed.
+// Replace atomically replaces the content of the file with data, or creates the
+// file. A concurrent reader, and any reader after a crash, sees either all of
+// the old data or all of the new data. On error the file is unchanged and the
+// temporary file is removed.
 func (f File) Replace(data []byte) error { return f.write(data, f.fs().Rename) }
 
-// Create makes the file. If the name is taken, also by a symbolic link, the
-// error is [fs.ErrExist]. After another error the file can be there, but then
-// it is whole. The file system must have hard links.
+// Create creates the file with data. If the name exists, even as a symbolic
+// link, the error wraps [fs.ErrExist]. After any other error the file may
+// exist, but then it is complete. The file system must support hard links.
 func (f File) Create(data []byte) error { return f.write(data, f.fs().Link) }
 
 func (f File) write(data []byte, place func(oldname, newname string) error) error {
@@ -61,7 +63,7 @@ func (f File) write(data []byte, place func(oldname, newname string) error) erro
 	if err = errors.Join(f.fill(file, data), file.Close()); err == nil {
 		err = place(temporary, f.Name)
 	}
-	// A rename left nothing to remove.
+	// After a rename the temporary name no longer exists.
 	if removeErr := f.fs().Remove(temporary); !errors.Is(removeErr, fs.ErrNotExist) {
 		err = errors.Join(err, removeErr)
 	}
@@ -86,9 +88,9 @@ func (f File) temporary() string {
 	return fmt.Sprintf("%s%016x%s", pattern[:star], rand.Uint64(), pattern[star+1:])
 }
 
-// SyncFolder makes that the name which Replace or Create gave outlasts a power
-// cut; the data does already. On Windows it does nothing, since that flushes no
-// folders.
+// SyncFolder flushes the folder to disk, so that the name written by Replace or
+// Create survives a power failure. The data is flushed already. On Windows,
+// which cannot flush folders, SyncFolder does nothing.
 func (f File) SyncFolder() error {
 	if runtime.GOOS == "windows" {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A disk that is full, where a small one can be had.
+// The test needs permission to mount a small tmpfs.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
@@ -25,18 +25,18 @@ func TestFullDisk(t *testing.T) {
 	})
 	path := filepath.Join(dir, "to")
 	writeFile(t, path, "old")
-	for way, write := range put {
+	for method, write := range writers {
 		if err := write(File{Name: path}, make([]byte, 100<<10)); !errors.Is(err, unix.ENOSPC) {
-			t.Errorf("%s: error %v, want ENOSPC", way, err)
+			t.Errorf("%s: error %v, want ENOSPC", method, err)
 		}
 		wantFile(t, path, "old")
 	}
 	if err := (File{Name: path}).Replace(bytes.Repeat([]byte("x"), 40<<10)); err != nil {
-		t.Errorf("what fits: %v", err)
+		t.Errorf("data that fits: %v", err)
 	}
 }
 
-// A file that may not grow, as with a full disk, also without a small one.
+// A file size limit has the same effect as a full disk and needs no permission.
 func TestFileSizeLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "to")
 	writeFile(t, path, "old")
@@ -48,15 +48,15 @@ func TestFileSizeLimit(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 100, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
-	for way, write := range put {
-		errs[way] = write(File{Name: path}, make([]byte, 1000))
+	for method, write := range writers {
+		errs[method] = write(File{Name: path}, make([]byte, 1000))
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
 		t.Fatal(err)
 	}
-	for way, err := range errs {
+	for method, err := range errs {
 		if !errors.Is(err, unix.EFBIG) {
-			t.Errorf("%s: error %v, want EFBIG", way, err)
+			t.Errorf("%s: error %v, want EFBIG", method, err)
 		}
 	}
 	wantFile(t, path, "old")
@@ -72,7 +72,7 @@ func TestReadOnlyFolder(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
-	if os.Geteuid() == 0 { // who may write everywhere, but not as nobody
+	if os.Geteuid() == 0 { // root ignores permissions, so use the ID of nobody
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		if err := unix.Setfsuid(65534); err != nil {
@@ -81,9 +81,9 @@ func TestReadOnlyFolder(t *testing.T) {
 		defer func() { _ = unix.Setfsuid(0) }()
 	}
 	for _, f := range []File{{Name: path}, {FS: openRoot(t, dir), Name: "to"}} {
-		for way, write := range put {
+		for method, write := range writers {
 			if err := write(f, []byte("new")); !errors.Is(err, fs.ErrPermission) {
-				t.Errorf("%s: error %v, want ErrPermission", way, err)
+				t.Errorf("%s: error %v, want ErrPermission", method, err)
 			}
 		}
 		if err := f.SyncFolder(); err != nil {

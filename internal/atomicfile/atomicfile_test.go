@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// A test runs this test binary as the process that crashes.
+// TestMain lets this test binary also be the process that crashes.
 func TestMain(m *testing.M) {
 	if step, name, ok := strings.Cut(os.Getenv("ATOMICFILE_CRASH"), " "); ok {
 		crash(step, name)
@@ -22,10 +22,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// put are the two ways to write a file.
-var put = map[string]func(f File, data []byte) error{"Replace": File.Replace, "Create": File.Create}
+// writers holds the two methods that write a file.
+var writers = map[string]func(f File, data []byte) error{"Replace": File.Replace, "Create": File.Create}
 
-// files returns the names in a folder.
+// files returns the names of the files in a folder.
 func files(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -38,14 +38,15 @@ func files(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// wantFile checks what path holds, and that it is alone in its folder.
+// wantFile checks the content of path and that the folder contains no other
+// file.
 func wantFile(t *testing.T, path, want string) {
 	t.Helper()
 	if got, err := os.ReadFile(path); err != nil || string(got) != want {
-		t.Errorf("the file holds %q, %v; want %q", got, err, want)
+		t.Errorf("the file contains %q, %v; want %q", got, err, want)
 	}
 	if got := files(t, filepath.Dir(path)); !slices.Equal(got, []string{filepath.Base(path)}) {
-		t.Errorf("the folder holds %q", got)
+		t.Errorf("the folder contains %q", got)
 	}
 }
 
@@ -72,39 +73,39 @@ func TestFile(t *testing.T) {
 			return File{FS: openRoot(t, filepath.Dir(dir)), Name: filepath.Base(dir) + "/to"}
 		}},
 	} {
-		for _, there := range []string{"nothing", "file", "link", "dangling link", "folder"} {
-			for way, write := range put {
-				t.Run(place.name+", "+there+", "+way, func(t *testing.T) {
-					dir, aside := t.TempDir(), filepath.Join(t.TempDir(), "aside")
+		for _, existing := range []string{"nothing", "file", "link", "dangling link", "folder"} {
+			for method, write := range writers {
+				t.Run(place.name+", "+existing+", "+method, func(t *testing.T) {
+					dir, target := t.TempDir(), filepath.Join(t.TempDir(), "target")
 					path := filepath.Join(dir, "to")
-					switch there {
+					switch existing {
 					case "file":
 						writeFile(t, path, "old")
 					case "link":
-						writeFile(t, aside, "old")
-						symlink(t, aside, path)
+						writeFile(t, target, "old")
+						symlink(t, target, path)
 					case "dangling link":
-						symlink(t, aside, path)
+						symlink(t, target, path)
 					case "folder":
 						if err := os.Mkdir(path, 0o700); err != nil {
 							t.Fatal(err)
 						}
 					}
 					before, err := os.Lstat(path)
-					if (err == nil) != (there != "nothing") {
+					if (err == nil) != (existing != "nothing") {
 						t.Fatal(err)
 					}
 					f := place.file(t, dir)
 					err = write(f, []byte("new"))
-					if fails := there == "folder" || way == "Create" && there != "nothing"; fails {
-						if err == nil || way == "Create" && !errors.Is(err, fs.ErrExist) {
+					if fails := existing == "folder" || method == "Create" && existing != "nothing"; fails {
+						if err == nil || method == "Create" && !errors.Is(err, fs.ErrExist) {
 							t.Errorf("error %v", err)
 						}
 						if after, err := os.Lstat(path); err != nil || !os.SameFile(before, after) {
-							t.Errorf("another is there: %v", err)
+							t.Errorf("the existing file was replaced: %v", err)
 						}
 						if got := files(t, dir); len(got) != 1 {
-							t.Errorf("the folder holds %q", got)
+							t.Errorf("the folder contains %q", got)
 						}
 					} else {
 						if err != nil {
@@ -115,8 +116,8 @@ func TestFile(t *testing.T) {
 							t.Errorf("%v, %v", info.Mode(), err)
 						}
 					}
-					if there == "link" {
-						wantFile(t, aside, "old")
+					if existing == "link" {
+						wantFile(t, target, "old")
 					}
 					if err := f.SyncFolder(); err != nil {
 						t.Error(err)
@@ -144,7 +145,8 @@ func symlink(t *testing.T, to, path string) {
 	}
 }
 
-// What Prepare does to the temporary file stays, and its name is as told.
+// Changes that Prepare makes to the temporary file are kept, and the name of
+// the temporary file follows the pattern.
 func TestPrepare(t *testing.T) {
 	for _, test := range []struct{ temporary, prefix, suffix string }{
 		{"", ".holdfast-", ""},
@@ -153,7 +155,7 @@ func TestPrepare(t *testing.T) {
 		{"a*b.*.tmp", "a*b.", ".tmp"},
 	} {
 		if runtime.GOOS == "windows" && strings.Contains(test.prefix, "*") {
-			continue // which no name has there
+			continue // Windows names cannot contain *
 		}
 		path, name := filepath.Join(t.TempDir(), "to"), ""
 		f := File{Name: path, Temporary: test.temporary, Prepare: func(f *os.File) error {
@@ -171,23 +173,23 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("%v, %v", info.Mode(), err)
 		}
 		if !strings.HasPrefix(name, test.prefix) || !strings.HasSuffix(name, test.suffix) || len(name) != len(test.prefix+test.suffix)+16 {
-			t.Errorf("%q: the name was %q", test.temporary, name)
+			t.Errorf("%q: the temporary name is %q", test.temporary, name)
 		}
 	}
 }
 
 var errFault = errors.New("fault")
 
-// A faultyFS fails in one step, or does what strike does instead of it.
+// A faultyFS calls fault before one step and returns its error.
 type faultyFS struct {
 	FS
-	step   string
-	strike func() error
+	step  string
+	fault func() error
 }
 
 func (f faultyFS) at(step string) error {
 	if step == f.step {
-		return f.strike()
+		return f.fault()
 	}
 	return nil
 }
@@ -215,7 +217,7 @@ func TestFaults(t *testing.T) {
 	closed := func(f *os.File) error { return f.Close() } // so that the next step fails
 	for _, test := range []struct {
 		name    string
-		step    string // of the FS that fails
+		step    string // the step of the FS that fails
 		prepare func(f *os.File) error
 		want    error
 	}{
@@ -223,8 +225,8 @@ func TestFaults(t *testing.T) {
 		{"not prepared", "", func(*os.File) error { return errFault }, errFault},
 		{"not written", "", closed, fs.ErrClosed},
 	} {
-		for way, write := range put {
-			t.Run(test.name+", "+way, func(t *testing.T) {
+		for method, write := range writers {
+			t.Run(test.name+", "+method, func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "to")
 				writeFile(t, path, "old")
 				f := File{FS: faultyFS{osFS{}, test.step, func() error { return errFault }}, Name: path, Prepare: test.prepare}
@@ -235,13 +237,13 @@ func TestFaults(t *testing.T) {
 			})
 		}
 	}
-	t.Run("not placed", func(t *testing.T) {
+	t.Run("not renamed", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "to")
 		writeFile(t, path, "old")
-		f := File{FS: noPlace{osFS{}}, Name: path}
-		for way, write := range put {
+		f := File{FS: noRename{osFS{}}, Name: path}
+		for method, write := range writers {
 			if err := write(f, []byte("new")); !errors.Is(err, errFault) {
-				t.Errorf("%s: error %v", way, err)
+				t.Errorf("%s: error %v", method, err)
 			}
 			wantFile(t, path, "old")
 		}
@@ -256,9 +258,9 @@ func TestFaults(t *testing.T) {
 	})
 	t.Run("no folder", func(t *testing.T) {
 		f := File{Name: filepath.Join(t.TempDir(), "none", "to")}
-		for way, write := range put {
+		for method, write := range writers {
 			if err := write(f, []byte("new")); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%s: error %v", way, err)
+				t.Errorf("%s: error %v", method, err)
 			}
 		}
 		if err := f.SyncFolder(); runtime.GOOS != "windows" && !errors.Is(err, fs.ErrNotExist) {
@@ -267,25 +269,25 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// noPlace is a file system like FAT, without links, and without renames.
-type noPlace struct{ FS }
+// noRename is a file system that supports neither links nor renames.
+type noRename struct{ FS }
 
-func (noPlace) Rename(string, string) error { return errFault }
-func (noPlace) Link(string, string) error   { return errFault }
+func (noRename) Rename(string, string) error { return errFault }
+func (noRename) Link(string, string) error   { return errFault }
 
-// crash ends this process in one step of writing the file.
+// crash writes the file and exits this process in the middle of one step.
 func crash(step, name string) {
-	way, step, _ := strings.Cut(step, ":")
+	method, step, _ := strings.Cut(step, ":")
 	f := File{FS: faultyFS{osFS{}, step, func() error { os.Exit(3); return nil }}, Name: name}
 	if step == "Prepare" {
 		f.Prepare = func(*os.File) error { os.Exit(3); return nil }
 	}
-	_ = put[way](f, []byte("new"))
+	_ = writers[method](f, []byte("new"))
 	os.Exit(0)
 }
 
-// A crash leaves the file as it was or as it was to be, and at most a temporary
-// file beside it.
+// After a crash the file has the old or the new content, and the folder
+// contains at most one temporary file.
 func TestCrash(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -294,7 +296,7 @@ func TestCrash(t *testing.T) {
 	for _, test := range []struct {
 		step, old string
 		want      string // "": no file
-		left      string // what the temporary file holds; "none": there is none
+		left      string // content of the temporary file; "none": there is none
 	}{
 		{"Replace:OpenFile", "old", "old", "none"},
 		{"Replace:Prepare", "old", "old", ""},
@@ -316,30 +318,30 @@ func TestCrash(t *testing.T) {
 				t.Fatalf("it did not crash: %v\n%s", err, out)
 			}
 			if got, _ := os.ReadFile(path); string(got) != test.want {
-				t.Errorf("the file holds %q, want %q", got, test.want)
+				t.Errorf("the file contains %q, want %q", got, test.want)
 			}
 			left, err := filepath.Glob(filepath.Join(dir, ".holdfast-*"))
 			if err != nil || (len(left) == 0) != (test.left == "none") || len(left) > 1 {
-				t.Fatalf("left are %q, %v", left, err)
+				t.Fatalf("temporary files: %q, %v", left, err)
 			}
 			if len(left) == 1 {
 				if got, err := os.ReadFile(left[0]); err != nil || string(got) != test.left {
-					t.Errorf("the temporary file holds %q, %v; want %q", got, err, test.left)
+					t.Errorf("the temporary file contains %q, %v; want %q", got, err, test.left)
 				}
 			}
-			// The next one is not hindered.
+			// The next write succeeds.
 			if err := (File{Name: path}).Replace([]byte("next")); err != nil {
 				t.Error(err)
 			}
 			if got, _ := os.ReadFile(path); string(got) != "next" {
-				t.Errorf("the file holds %q", got)
+				t.Errorf("the file contains %q", got)
 			}
 		})
 	}
 }
 
-// One of many makers of a file wins, and readers of one that is replaced see it
-// whole.
+// Of many concurrent calls of Create, one succeeds. Readers of a file that is
+// being replaced see complete data.
 func TestConcurrent(t *testing.T) {
 	dir := t.TempDir()
 	f := File{FS: openRoot(t, dir), Name: "to"}
@@ -347,28 +349,28 @@ func TestConcurrent(t *testing.T) {
 	check := func() {
 		got, err := os.ReadFile(filepath.Join(dir, "to"))
 		if err != nil || len(got) != 100_000 || len(bytes.Trim(got, string(got[:1]))) > 0 {
-			t.Errorf("the file is torn: %d bytes, %v", len(got), err)
+			t.Errorf("the file is only partly written: %d bytes, %v", len(got), err)
 		}
 	}
 	errs := make(chan error)
 	for i := range 8 {
 		go func() { errs <- f.Create(data(i)) }()
 	}
-	won := 0
+	created := 0
 	for range 8 {
 		switch err := <-errs; {
 		case err == nil:
-			won++
+			created++
 		case !errors.Is(err, fs.ErrExist):
 			t.Error(err)
 		}
 	}
-	if won != 1 {
-		t.Errorf("%d have made the file", won)
+	if created != 1 {
+		t.Errorf("%d calls created the file, want 1", created)
 	}
 	check()
 	if runtime.GOOS == "windows" {
-		return // where who reads can hinder a rename
+		return // a reader can block a rename on Windows
 	}
 	var wg sync.WaitGroup
 	for i := range 4 {
@@ -383,6 +385,6 @@ func TestConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 	if got := files(t, dir); len(got) != 1 {
-		t.Errorf("the folder holds %q", got)
+		t.Errorf("the folder contains %q", got)
 	}
 }

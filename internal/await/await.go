@@ -1,5 +1,6 @@
-// Package await bounds what heeds no context: calls such as those of a vendor's
-// module, of a decoder, or a read of a terminal; and pauses.
+// Package await limits the time of calls that ignore their context or accept
+// none, such as calls of a vendor's PKCS#11 module, of a decoder or of a
+// terminal read.
 package await
 
 import (
@@ -7,18 +8,18 @@ import (
 	"time"
 )
 
-// Result returns what f returns, or the cause of ctx's end if that comes first.
-// f then goes on in its goroutine, since nothing can interrupt it. If it
-// succeeds later, its value goes to drop, for what has to be closed; a nil drop
-// discards it.
-func Result[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
-	value, _, err := InTime(ctx, f, drop)
+// Result calls f and returns its result, or returns the cause of ctx if ctx
+// ends first. In that case f continues in its goroutine, because nothing can
+// interrupt it. If it succeeds later, discard is called with its value, for
+// example to close it. discard may be nil.
+func Result[T any](ctx context.Context, f func() (T, error), discard func(T)) (T, error) {
+	value, _, err := InTime(ctx, f, discard)
 	return value, err
 }
 
-// InTime is [Result] that also tells whether f returned before ctx ended, and
-// so whose error it is.
-func InTime[T any](ctx context.Context, f func() (T, error), drop func(T)) (value T, inTime bool, err error) {
+// InTime is like [Result] and also reports whether f returned before ctx ended.
+// If inTime is true, err is the error of f.
+func InTime[T any](ctx context.Context, f func() (T, error), discard func(T)) (value T, inTime bool, err error) {
 	type result struct {
 		value T
 		err   error
@@ -33,31 +34,32 @@ func InTime[T any](ctx context.Context, f func() (T, error), drop func(T)) (valu
 		return r.value, true, r.err
 	case <-ctx.Done():
 	}
-	if drop != nil {
+	if discard != nil {
 		go func() {
 			if r := <-done; r.err == nil {
-				drop(r.value)
+				discard(r.value)
 			}
 		}()
 	}
 	return value, false, context.Cause(ctx)
 }
 
-// Later returns a context that ends a time after ctx does, with ctx's cause,
-// for what is to have a chance to end by itself. The caller calls cancel.
-func Later(ctx context.Context, grace time.Duration) (later context.Context, cancel context.CancelFunc) {
-	later, end := context.WithCancelCause(context.WithoutCancel(ctx))
+// WithGrace returns a context that ends grace after ctx ends, with the cause of
+// ctx, so that a call bound to ctx gets time to return by itself. The caller
+// must call cancel.
+func WithGrace(ctx context.Context, grace time.Duration) (extended context.Context, cancel context.CancelFunc) {
+	extended, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		timer := time.AfterFunc(grace, func() { end(context.Cause(ctx)) })
-		context.AfterFunc(later, func() { timer.Stop() })
+		context.AfterFunc(extended, func() { timer.Stop() })
 	})
-	return later, func() {
+	return extended, func() {
 		stop()
 		end(nil)
 	}
 }
 
-// Pause returns when d is over, or the error of ctx if that ends first.
+// Pause waits for d and returns nil, or returns ctx.Err() if ctx ends first.
 func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

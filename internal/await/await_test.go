@@ -17,7 +17,7 @@ func TestInTime(t *testing.T) {
 		want      int
 		wantErr   error
 		wantAfter time.Duration
-		drops     bool
+		discards  bool
 	}{
 		{"in time", time.Second, nil, 7, nil, time.Second, false},
 		{"fails in time", time.Second, errors.ErrUnsupported, 7, errors.ErrUnsupported, time.Second, false},
@@ -29,11 +29,11 @@ func TestInTime(t *testing.T) {
 				ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, why)
 				defer cancel()
 				begin := time.Now()
-				dropped := make(chan int, 1)
+				discarded := make(chan int, 1)
 				got, inTime, err := InTime(ctx, func() (int, error) {
 					time.Sleep(c.takes)
 					return 7, c.fails
-				}, func(v int) { dropped <- v })
+				}, func(v int) { discarded <- v })
 				if inTime != (c.takes < 2*time.Second) {
 					t.Errorf("in time: %t", inTime)
 				}
@@ -42,8 +42,8 @@ func TestInTime(t *testing.T) {
 				}
 				time.Sleep(c.takes)
 				synctest.Wait()
-				if (len(dropped) == 1) != c.drops {
-					t.Errorf("%d values were dropped", len(dropped))
+				if (len(discarded) == 1) != c.discards {
+					t.Errorf("%d values were discarded", len(discarded))
 				}
 			})
 		})
@@ -63,33 +63,33 @@ func TestResult(t *testing.T) {
 	}
 }
 
-func TestLater(t *testing.T) {
+func TestWithGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := errors.New("interrupted")
 		ctx, end := context.WithCancelCause(t.Context())
-		later, cancel := Later(ctx, time.Second)
+		extended, cancel := WithGrace(ctx, time.Second)
 		defer cancel()
 		time.Sleep(time.Minute)
-		if later.Err() != nil {
-			t.Fatalf("it ended before ctx: %v", later.Err())
+		if extended.Err() != nil {
+			t.Fatalf("it ended before ctx: %v", extended.Err())
 		}
 		end(why)
 		begin := time.Now()
-		<-later.Done()
-		if took := time.Since(begin); took != time.Second || context.Cause(later) != why {
-			t.Errorf("it ended %v after ctx by %v, want 1s and %v", took, context.Cause(later), why)
+		<-extended.Done()
+		if took := time.Since(begin); took != time.Second || context.Cause(extended) != why {
+			t.Errorf("it ended %v after ctx with cause %v, want 1s and %v", took, context.Cause(extended), why)
 		}
 	})
 }
 
-func TestLaterIsCancelled(t *testing.T) {
+func TestWithGraceIsCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
-		later, cancel := Later(ctx, time.Hour)
+		extended, cancel := WithGrace(ctx, time.Hour)
 		end()
 		cancel()
 		begin := time.Now()
-		<-later.Done()
+		<-extended.Done()
 		if took := time.Since(begin); took != 0 {
 			t.Errorf("it ended %v after it was cancelled", took)
 		}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A test runs this test binary as the other process.
+// TestMain lets this test binary also be the other process that holds the lock.
 func TestMain(m *testing.M) {
 	if name := os.Getenv("FILELOCK_HOLD"); name != "" {
 		f, err := os.OpenFile(name, os.O_RDWR, 0)
@@ -56,7 +56,7 @@ func TestTryLock(t *testing.T) {
 	}
 }
 
-// The lock of another process keeps this one out until that is killed.
+// The lock of another process excludes this one until the other is killed.
 func TestTryLockOfProcess(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -78,7 +78,7 @@ func TestTryLockOfProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "true <nil>\n" {
-		t.Errorf("the process has it: %q, %v", line, err)
+		t.Errorf("the other process did not lock the file: %q, %v", line, err)
 	}
 	wantHeld(t, f, false)
 	if err := cmd.Process.Kill(); err != nil {

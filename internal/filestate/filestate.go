@@ -1,4 +1,4 @@
-// Package filestate tells whether files changed, without reading them.
+// Package filestate detects changes of files without reading them.
 package filestate
 
 import (
@@ -7,15 +7,14 @@ import (
 	"slices"
 )
 
-// A State is what some files were like at one time. The zero State is that of
-// no files.
+// A State is a snapshot of the metadata of some files. The zero State is the
+// state of no files.
 type State struct {
-	files []fs.FileInfo // nil: there is none of that name
+	files []fs.FileInfo // nil for a file that os.Stat cannot read
 }
 
-// Of returns the state of the files of these names. A name behind which there
-// is no file, or one that cannot be looked at, is a state, too. Links are
-// followed.
+// Of returns the state of the named files. A file that does not exist or whose
+// metadata cannot be read is part of the state, too. Of follows symbolic links.
 func Of(names ...string) State {
 	s := State{make([]fs.FileInfo, len(names))}
 	for i, name := range names {
@@ -24,9 +23,10 @@ func Of(names ...string) State {
 	return s
 }
 
-// Equal reports whether s and o, which are states of the same names in the same
-// order, are one: each file is the same one with the same size and time of
-// modification. It does not notice what keeps all of these.
+// Equal reports whether s and o are equal: each file is the same file (see
+// [os.SameFile]) with the same size and modification time. Both must be states
+// of the same names in the same order. Equal does not detect a change that
+// keeps all of these.
 func (s State) Equal(o State) bool { return slices.EqualFunc(s.files, o.files, same) }
 
 func same(a, b fs.FileInfo) bool {

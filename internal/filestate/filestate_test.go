@@ -21,7 +21,7 @@ func TestEqual(t *testing.T) {
 		{"read", func() error { _, err := os.ReadFile(path); return err }, false},
 		{"longer", func() error { return os.WriteFile(path, []byte("ab"), 0o600) }, true},
 		{"touched", func() error { return os.Chtimes(path, time.Time{}, time.Unix(1e9, 0)) }, true},
-		{"replaced", func() error { // by one of the same size and time
+		{"replaced", func() error { // by a file of the same size and time
 			other := path + ".new"
 			return errors.Join(os.WriteFile(other, []byte("cd"), 0o600), os.Chtimes(other, time.Time{}, time.Unix(1e9, 0)), os.Rename(other, path))
 		}, true},
@@ -38,13 +38,13 @@ func TestEqual(t *testing.T) {
 	}
 }
 
-// Every file counts, and so does how many there are.
+// Equal compares every file and the number of files.
 func TestEqualOfSeveral(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	before := Of(a, b)
 	if !before.Equal(Of(a, b)) || !(State{}).Equal(Of()) {
-		t.Error("what did not change is not equal")
+		t.Error("unchanged states are not equal")
 	}
 	if before.Equal(Of(a)) || before.Equal(State{}) {
 		t.Error("states of different numbers of files are equal")
@@ -53,6 +53,6 @@ func TestEqualOfSeveral(t *testing.T) {
 		t.Fatal(err)
 	}
 	if before.Equal(Of(a, b)) {
-		t.Error("the second file does not count")
+		t.Error("a change of the second file is not detected")
 	}
 }

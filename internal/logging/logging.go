@@ -1,4 +1,4 @@
-// Package logging has what users of [log/slog] share.
+// Package logging holds shared code for users of [log/slog].
 package logging
 
 import "log/slog"

@@ -7,9 +7,9 @@ import (
 
 func TestOrDiscard(t *testing.T) {
 	if l := slog.New(slog.DiscardHandler); OrDiscard(l) != l {
-		t.Error("it is another logger")
+		t.Error("OrDiscard does not return its argument")
 	}
 	if l := OrDiscard(nil); l.Enabled(t.Context(), slog.LevelError) {
-		t.Error("without a logger, errors are written")
+		t.Error("the logger for nil does not discard errors")
 	}
 }

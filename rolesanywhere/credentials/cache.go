@@ -12,91 +12,92 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
-// A Cache keeps the credentials of a Source in memory and renews them ahead of
-// need. It is itself a [Source]. Its fields are not changed after the first use;
-// its methods are safe for concurrent use.
+// A Cache keeps the credentials of a Source in memory and renews them before
+// they expire. It is a [Source] itself. Its fields must not be changed after
+// the first use. Its methods are safe for concurrent use.
 //
-// One renewal is under way at a time, whoever waits for it; it goes on when
-// those that wait give up, but not after the end of Run. While credentials are valid nobody waits: a renewal
-// that fails leaves them in place. Credentials that are blank or expired are
-// never given out.
+// Only one renewal is in progress at a time, and all callers share it. It
+// continues if the callers stop waiting, but is canceled at the end of Run.
+// Callers do not wait while credentials are valid; a failed renewal keeps them.
+// The Cache never returns incomplete or expired credentials.
 //
-// Whether credentials are valid is said by the clock, since clients go by it,
-// and by the time that passed since they came, since AWS does. All else, such
-// as the pause after a failure, goes by the time that passes alone, which no
-// setting of the clock changes.
+// Credentials are valid as long as the wall clock says so, because clients use
+// it, and no longer than their lifetime since they were obtained, because AWS
+// uses that. Other times, such as the delay after a failure, use the monotonic
+// clock, so that changes of the wall clock do not affect them.
 type Cache struct {
 	Source Source
 
-	// Window is how long before their end credentials are renewed; 0: 20
-	// minutes. Those that live less than three times as long are renewed in
-	// the last third of their life.
+	// Window is how long before their expiry credentials are renewed; 0: 20
+	// minutes. Credentials with less than three times this lifetime are
+	// renewed in the last third of it.
 	Window time.Duration
 
-	// Timeout bounds a renewal; 0: two minutes. A Source that does not heed
-	// its context is waited for no longer either, but is not called again
-	// before it returned.
+	// Timeout limits the time of a renewal; 0: two minutes. Callers wait no
+	// longer even if the Source ignores its context, but the Source is not
+	// called again before it has returned.
 	Timeout time.Duration
 
-	// Renewed, unless nil, is called after each renewal, once the Source
-	// returned: with the credentials that are given out from then on, or with
-	// an error and none. Those that wait are told before. Calls never overlap,
-	// and come in the order of the renewals; neither the next renewal nor
-	// anybody who asks for credentials waits for them. Renewed may call the
-	// methods of the Cache.
+	// Renewed, unless nil, is called after each renewal, when the Source
+	// has returned: with the new credentials, or with an error and no
+	// credentials. Waiting callers continue before that. The calls do not
+	// overlap and are in the order of the renewals. Neither the next
+	// renewal nor callers wait for them. Renewed may call methods of the
+	// Cache.
 	Renewed func(Credentials, error)
 
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now
 
-	mu      sync.Mutex
-	current Credentials
-	born    time.Time     // when current came, by the time that passes
-	life    time.Duration // of current, when it came
-	due     time.Time     // when current is to be renewed, by the clock
-	young   time.Duration // how long after born that was
+	mu       sync.Mutex
+	current  Credentials
+	obtained time.Time     // when current was obtained, with a monotonic reading
+	lifetime time.Duration // of current, when it was obtained
+	due      time.Time     // when to renew current, by the wall clock
+	dueAfter time.Duration // when to renew current, relative to obtained
 
-	renewal  chan struct{}      // closed when those that wait are told; nil: none is waited for
-	busy     bool               // the Source is at work, waited for or not
-	since    time.Time          // when it began
-	cancel   context.CancelFunc // of the last renewal
-	run      context.Context    // of the last Run; nil: there was none
-	failures int                // since current came
-	retry    time.Time          // the Source is not called before
-	err      error              // of the last renewal, if it failed
+	renewalDone   chan struct{}      // closed to wake waiting callers; nil: no caller needs to wait
+	renewing      bool               // the Source has not returned yet, even after a timeout
+	startedAt     time.Time          // when the last renewal started
+	cancelRenewal context.CancelFunc // of the last renewal
+	runCtx        context.Context    // of the last Run; nil: Run was not called
+	failures      int                // since current was obtained
+	retryAt       time.Time          // do not call the Source before
+	lastErr       error              // of the last renewal; nil if it succeeded
 
-	begun, failed int      // renewals
-	ended         []result // for Renewed
-	telling       bool     // Renewed is called
+	renewals, failedRenewals int      // started, and of these failed
+	pending                  []result // for Renewed
+	notifying                bool     // a call of Renewed is in progress
 }
 
-// A result is that of one renewal.
+// A result is the result of one renewal.
 type result struct {
 	creds Credentials
 	err   error
 }
 
-// ErrNotReady is the error of [Cache.Current] while there is nothing valid and
-// no renewal has failed.
-var ErrNotReady = errors.New("there are no valid credentials yet")
+// ErrNotReady is the error of [Cache.Current] while there are no valid
+// credentials and the last renewal has not failed.
+var ErrNotReady = errors.New("no valid credentials are available yet")
 
 const (
 	defaultWindow  = 20 * time.Minute
 	defaultTimeout = 2 * time.Minute
-	firstRetry     = time.Second
-	lastRetry      = time.Minute
+	minRetryDelay  = time.Second
+	maxRetryDelay  = time.Minute
 
-	// grace is how long after the end of its time a Source may take to say so.
-	grace = 5 * time.Second
+	// hangTimeout is how long to wait for a Source after its context has
+	// ended.
+	hangTimeout = 5 * time.Second
 
-	// glance bounds how long Run looks away: a clock that is set or a
-	// machine that sleeps moves the time at which credentials end.
-	glance = 10 * time.Second
+	// maxSleep limits the pauses of Run, because a change of the wall clock
+	// or a suspended machine changes the remaining validity of credentials.
+	maxSleep = 10 * time.Second
 )
 
-// Credentials implements [Source]. It waits only if nothing valid is there, for
-// a renewal and no longer than ctx. Soon after one that failed its error is
-// returned at once.
+// Credentials implements [Source]. It waits for a renewal, at most until ctx
+// ends, but only if there are no valid credentials. During the delay after a
+// failed renewal it returns the error of that renewal immediately.
 func (c *Cache) Credentials(ctx context.Context) (Credentials, error) {
 	for {
 		creds, wait, err := c.get(ctx)
@@ -111,91 +112,93 @@ func (c *Cache) Credentials(ctx context.Context) (Credentials, error) {
 	}
 }
 
-// Current returns what is there without waiting, and has it renewed if that is
-// due. If nothing valid is there, its error is that of the last renewal, or
-// [ErrNotReady] if that did not fail.
+// Current returns the current credentials without waiting, and starts a renewal
+// if it is due. If there are no valid credentials, it returns the error of the
+// last renewal, or [ErrNotReady] if that renewal did not fail.
 func (c *Cache) Current(ctx context.Context) (Credentials, error) {
 	creds, _, err := c.get(ctx)
 	return creds, err
 }
 
-// Retry ends the pause after a renewal that failed, whose reason may be gone.
-// What is due is renewed at once, and goes on after ctx has ended.
+// Retry ends the delay after a failed renewal, for example because the cause
+// was fixed, and starts a renewal if it is due. The renewal continues after ctx
+// has ended.
 func (c *Cache) Retry(ctx context.Context) {
 	c.mu.Lock()
-	if c.err != nil {
-		c.retry = time.Time{}
+	if c.lastErr != nil {
+		c.retryAt = time.Time{}
 	}
 	c.mu.Unlock()
 	_, _, _ = c.get(ctx)
 }
 
-// get returns valid credentials, or an error and, if a renewal may soon bring
-// some, what to wait for.
+// get returns valid credentials or an error. With an error, it also returns a
+// channel to wait for the renewal in progress, if there is one.
 func (c *Cache) get(ctx context.Context) (Credentials, <-chan struct{}, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
 	valid := c.isValid(now)
-	over := c.run != nil && c.run.Err() != nil
-	if !c.busy && !over && !time.Now().Before(c.retry) && (!valid || c.isDue(now)) {
-		c.begin(ctx)
+	stopped := c.runCtx != nil && c.runCtx.Err() != nil
+	if !c.renewing && !stopped && !time.Now().Before(c.retryAt) && (!valid || c.isDue(now)) {
+		c.startRenewal(ctx)
 	}
 	switch {
 	case valid:
 		return c.current, nil, nil
-	case c.err != nil:
-		return Credentials{}, c.renewal, c.err
-	case over:
-		return Credentials{}, c.renewal, fmt.Errorf("credentials are not renewed any more: %w", context.Cause(c.run))
+	case c.lastErr != nil:
+		return Credentials{}, c.renewalDone, c.lastErr
+	case stopped:
+		return Credentials{}, c.renewalDone, fmt.Errorf("renewal of credentials has stopped: %w", context.Cause(c.runCtx))
 	}
-	return Credentials{}, c.renewal, ErrNotReady
+	return Credentials{}, c.renewalDone, ErrNotReady
 }
 
-// isDue reports whether current is to be renewed. Besides the clock it goes by
-// the time that passed since it came, lest a clock that was set back keeps it
-// for too long.
+// isDue reports whether current must be renewed. It also uses the time since
+// current was obtained, so that a wall clock that was set back does not delay
+// the renewal.
 func (c *Cache) isDue(now time.Time) bool {
-	return !now.Before(c.due) || time.Since(c.born) >= c.young
+	return !now.Before(c.due) || time.Since(c.obtained) >= c.dueAfter
 }
 
 func (c *Cache) isValid(now time.Time) bool {
-	return c.current.Check(now) == nil && time.Since(c.born) < c.life
+	return c.current.Check(now) == nil && time.Since(c.obtained) < c.lifetime
 }
 
-// begin starts a renewal. It outlives who asked for it: others wait for it too.
-func (c *Cache) begin(ctx context.Context) {
+// startRenewal starts a renewal. It is not canceled with ctx, because other
+// callers may wait for it.
+func (c *Cache) startRenewal(ctx context.Context) {
 	timeout := c.Timeout
 	if timeout <= 0 {
 		timeout = defaultTimeout
 	}
 	done := make(chan struct{})
-	c.renewal, c.busy, c.since = done, true, time.Now()
-	c.begun++
+	c.renewalDone, c.renewing, c.startedAt = done, true, time.Now()
+	c.renewals++
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-	c.cancel = cancel
-	hung := time.AfterFunc(timeout+grace, func() { c.giveUp(done, timeout) })
+	c.cancelRenewal = cancel
+	timer := time.AfterFunc(timeout+hangTimeout, func() { c.timeOut(done, timeout) })
 	go func() {
 		creds, err := c.Source.Credentials(ctx)
-		hung.Stop()
+		timer.Stop()
 		cancel()
-		c.end(creds, err)
+		c.endRenewal(creds, err)
 	}()
 }
 
-// giveUp tells those that wait that a renewal takes too long. It goes on.
-func (c *Cache) giveUp(renewal chan struct{}, timeout time.Duration) {
+// timeOut ends the wait for a renewal. The renewal itself continues.
+func (c *Cache) timeOut(renewal chan struct{}, timeout time.Duration) {
 	c.mu.Lock()
 	log := func() {}
-	if c.renewal == renewal {
-		log = c.fail(fmt.Errorf("no credentials within %v: %w", timeout, context.DeadlineExceeded))
-		c.tell()
+	if c.renewalDone == renewal {
+		log = c.recordFailure(fmt.Errorf("no credentials within %v: %w", timeout, context.DeadlineExceeded))
+		c.wakeWaiters()
 	}
 	c.mu.Unlock()
 	log()
 }
 
-func (c *Cache) end(creds Credentials, err error) {
+func (c *Cache) endRenewal(creds Credentials, err error) {
 	c.mu.Lock()
 	now := c.now()
 	if err == nil {
@@ -203,84 +206,88 @@ func (c *Cache) end(creds Credentials, err error) {
 	}
 	var log func()
 	if err != nil {
-		c.failed++
-		log = c.fail(err)
-		c.ended = append(c.ended, result{err: err})
+		c.failedRenewals++
+		log = c.recordFailure(err)
+		c.pending = append(c.pending, result{err: err})
 	} else {
-		log = c.renew(creds, now)
-		c.ended = append(c.ended, result{creds: c.current})
+		log = c.recordSuccess(creds, now)
+		c.pending = append(c.pending, result{creds: c.current})
 	}
-	c.busy = false
-	c.tell()
+	c.renewing = false
+	c.wakeWaiters()
 	c.mu.Unlock()
 	c.callRenewed()
-	log() // who reads it may be slow, or gone
+	log() // without the lock, because the log may block
 }
 
-// callRenewed calls Renewed for all renewals that ended, unless another
-// goroutine does.
+// callRenewed calls Renewed for all pending results, unless another goroutine
+// is doing so.
 func (c *Cache) callRenewed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.telling && len(c.ended) > 0 {
-		r := c.ended[0]
-		c.ended = c.ended[1:]
+	for !c.notifying && len(c.pending) > 0 {
+		r := c.pending[0]
+		c.pending = c.pending[1:]
 		if c.Renewed == nil {
 			continue
 		}
 		func() {
-			c.telling = true
+			c.notifying = true
 			c.mu.Unlock()
-			defer func() { // also if Renewed panics or ends its goroutine
+			defer func() { // even if Renewed panics or ends its goroutine
 				c.mu.Lock()
-				c.telling = false
+				c.notifying = false
 			}()
 			c.Renewed(r.creds, r.err)
 		}()
 	}
 }
 
-// tell wakes up those that wait.
-func (c *Cache) tell() {
-	if c.renewal != nil {
-		close(c.renewal)
-		c.renewal = nil
+// wakeWaiters wakes the callers that wait for a renewal.
+func (c *Cache) wakeWaiters() {
+	if c.renewalDone != nil {
+		close(c.renewalDone)
+		c.renewalDone = nil
 	}
 }
 
-func (c *Cache) fail(err error) (log func()) {
-	pause := min(firstRetry<<min(c.failures, 10), lastRetry)
+// recordFailure sets the error and the delay before the next renewal. The
+// caller holds c.mu and calls log after releasing it.
+func (c *Cache) recordFailure(err error) (log func()) {
+	pause := min(minRetryDelay<<min(c.failures, 10), maxRetryDelay)
 	pause = pause/2 + rand.N(pause/2)
 	c.failures++
-	c.err, c.retry = err, time.Now().Add(pause)
+	c.lastErr, c.retryAt = err, time.Now().Add(pause)
 	args := []any{"error", err, "failures", c.failures, "retry_in", pause.Round(time.Millisecond)}
 	if now := c.now(); c.isValid(now) {
 		args = append(args, "valid_for", c.current.Expires.Sub(now).Round(time.Second))
 	}
 	level := slog.LevelWarn
-	if errors.Is(err, context.Canceled) { // by the Source's owner, who is ending
+	if errors.Is(err, context.Canceled) { // the program is shutting down
 		level = slog.LevelDebug
 	}
 	return func() { c.logger().Log(context.Background(), level, "credentials were not renewed", args...) }
 }
 
-func (c *Cache) renew(creds Credentials, now time.Time) (log func()) {
-	creds.Expires = creds.Expires.Round(0) // by the clock alone
+// recordSuccess makes creds current. The caller holds c.mu and calls log after
+// releasing it.
+func (c *Cache) recordSuccess(creds Credentials, now time.Time) (log func()) {
+	creds.Expires = creds.Expires.Round(0) // remove the monotonic reading
 	life := creds.Expires.Sub(now)
 	window := renewalWindow(c.Window, life)
-	window += rand.N(window/4 + 1) // many machines may have started at once
-	c.current, c.born, c.life = creds, time.Now(), life
-	c.due, c.young = creds.Expires.Add(-window), life-window
-	c.failures, c.err, c.retry = 0, nil, time.Time{}
-	if c.young < firstRetry { // as if the clock is ahead: do not ask all the time
-		c.retry = c.born.Add(firstRetry)
+	window += rand.N(window/4 + 1) // many machines may have started at the same time
+	c.current, c.obtained, c.lifetime = creds, time.Now(), life
+	c.due, c.dueAfter = creds.Expires.Add(-window), life-window
+	c.failures, c.lastErr, c.retryAt = 0, nil, time.Time{}
+	if c.dueAfter < minRetryDelay { // for example because the clock is ahead: limit the rate of renewals
+		c.retryAt = c.obtained.Add(minRetryDelay)
 	}
 	next := c.due.UTC().Format(time.RFC3339)
 	return func() { c.logger().Info("credentials were renewed", "credentials", creds, "next", next) }
 }
 
-// renewalWindow returns how long before their end credentials are renewed that
-// live for a time.
+// renewalWindow returns how long before their expiry credentials with the given
+// lifetime are renewed.
 func renewalWindow(window, life time.Duration) time.Duration {
 	if window <= 0 {
 		window = defaultWindow
@@ -288,20 +295,20 @@ func renewalWindow(window, life time.Duration) time.Duration {
 	return min(window, life/3)
 }
 
-// Run renews credentials when they are due, whether anybody asks for them or
-// not, until ctx ends. It returns ctx's error.
+// Run renews credentials when they are due, even without callers, until ctx
+// ends. It returns ctx.Err().
 //
-// The end of ctx is that of all renewals: the one that is under way, whoever
-// asked for it, has its context cancelled and is not waited for, and no other
-// begins. What is valid is still given out. At most one Run is under way at a
-// time; another one may come after it.
+// When ctx ends, Run cancels the renewal in progress, even if a caller of
+// another method started it, and does not wait for it. No further renewal
+// starts. The Cache still returns valid credentials. Run must not be called
+// concurrently, but may be called again after it has returned.
 func (c *Cache) Run(ctx context.Context) error {
 	c.mu.Lock()
-	c.run = ctx
+	c.runCtx = ctx
 	c.mu.Unlock()
 	for ctx.Err() == nil {
 		_, _, _ = c.get(ctx)
-		wait, pause := c.next()
+		wait, pause := c.nextCheck()
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -312,44 +319,44 @@ func (c *Cache) Run(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.busy {
-		c.cancel()
+	if c.renewing {
+		c.cancelRenewal()
 	}
 	return ctx.Err()
 }
 
-// next returns when Run has to look again.
-func (c *Cache) next() (renewal <-chan struct{}, pause time.Duration) {
+// nextCheck returns a channel and a pause; Run checks again after either.
+func (c *Cache) nextCheck() (renewal <-chan struct{}, pause time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.busy {
-		return c.renewal, glance
+	if c.renewing {
+		return c.renewalDone, maxSleep
 	}
-	pause = max(c.due.Sub(c.now()), time.Until(c.retry), time.Millisecond)
-	return nil, min(pause, glance)
+	pause = max(c.due.Sub(c.now()), time.Until(c.retryAt), time.Millisecond)
+	return nil, min(pause, maxSleep)
 }
 
-// A Status is how a Cache is doing.
+// A Status describes the state of a Cache.
 type Status struct {
-	Expires  time.Time     // of what is given out; zero: nothing valid is there
-	Renewing time.Duration // how long a renewal has been under way; 0: none is
-	Failures int           // renewals that failed since the last that did not
-	Err      error         // of the last renewal, if it failed
+	Expires  time.Time     // expiry of the current credentials; zero: there are no valid ones
+	Renewing time.Duration // how long a renewal has been in progress; 0: none is
+	Failures int           // failed renewals since the last successful one
+	Err      error         // of the last renewal; nil if it succeeded
 
-	Renewals       int // that were begun since the Cache was made
-	FailedRenewals int // of these, those that ended with an error
+	Renewals       int // renewals started so far
+	FailedRenewals int // of these, renewals that ended with an error
 }
 
-// Status returns how c is doing.
+// Status returns the state of c.
 func (c *Cache) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Status{Failures: c.failures, Err: c.err, Renewals: c.begun, FailedRenewals: c.failed}
+	s := Status{Failures: c.failures, Err: c.lastErr, Renewals: c.renewals, FailedRenewals: c.failedRenewals}
 	if c.isValid(c.now()) {
 		s.Expires = c.current.Expires
 	}
-	if c.busy {
-		s.Renewing = time.Since(c.since)
+	if c.renewing {
+		s.Renewing = time.Since(c.startedAt)
 	}
 	return s
 }

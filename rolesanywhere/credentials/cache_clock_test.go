@@ -11,16 +11,16 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// A wallClock is a clock that can be set. It has no monotonic reading, and so
-// shows what a clock that was set does to whoever goes by it alone.
+// A wallClock is a clock that can be set. It has no monotonic reading, so that
+// code that uses only this clock sees every change of it.
 type wallClock struct{ offset atomic.Int64 }
 
 func (w *wallClock) now() time.Time { return time.Now().Round(0).Add(time.Duration(w.offset.Load())) }
 
 func (w *wallClock) set(offset time.Duration) { w.offset.Store(int64(offset)) }
 
-// byClock gives credentials that end by a clock of one's own.
-func byClock(m *mint, w *wallClock) credentials.Source {
+// withClock returns a Source whose credentials expire according to w.
+func withClock(m *fakeSource, w *wallClock) credentials.Source {
 	return sourceFunc(func(ctx context.Context) (credentials.Credentials, error) {
 		creds, err := m.Credentials(ctx)
 		creds.Expires = w.now().Add(m.life)
@@ -28,11 +28,11 @@ func byClock(m *mint, w *wallClock) credentials.Source {
 	})
 }
 
-// What the clock says counts, since clients go by it.
+// The wall clock determines the expiry, because clients use it.
 func TestCacheWithClockSetForward(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, w := &mint{life: time.Hour}, new(wallClock)
-		c := &credentials.Cache{Source: byClock(m, w), Now: w.now}
+		m, w := &fakeSource{life: time.Hour}, new(wallClock)
+		c := &credentials.Cache{Source: withClock(m, w), Now: w.now}
 		wantKey(t, c, "ASIA1")
 		w.set(50 * time.Minute)
 		wantKey(t, c, "ASIA1") // and starts a renewal
@@ -43,14 +43,14 @@ func TestCacheWithClockSetForward(t *testing.T) {
 	})
 }
 
-// A clock that was set back does not keep credentials for longer than they
-// live, whether anybody asks for them or not.
+// A wall clock that was set back does not delay the renewal, with or without
+// callers.
 func TestCacheWithClockSetBack(t *testing.T) {
 	for _, back := range []time.Duration{time.Hour, 48 * time.Hour, 20 * 365 * 24 * time.Hour} {
 		t.Run(back.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, w := &mint{life: time.Hour}, new(wallClock)
-				c := &credentials.Cache{Source: byClock(m, w), Now: w.now}
+				m, w := &fakeSource{life: time.Hour}, new(wallClock)
+				c := &credentials.Cache{Source: withClock(m, w), Now: w.now}
 				wantKey(t, c, "ASIA1")
 				w.set(-back)
 				time.Sleep(34 * time.Minute)
@@ -75,14 +75,14 @@ func TestCacheWithClockSetBack(t *testing.T) {
 	}
 }
 
-// A clock that was set back does not keep alive what AWS let expire.
-func TestCacheEndsWithItsLife(t *testing.T) {
+// A wall clock that was set back does not extend the lifetime of credentials.
+func TestCacheLimitsLifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, w := &mint{life: time.Hour}, new(wallClock)
-		c := &credentials.Cache{Source: byClock(m, w), Now: w.now}
+		m, w := &fakeSource{life: time.Hour}, new(wallClock)
+		c := &credentials.Cache{Source: withClock(m, w), Now: w.now}
 		wantKey(t, c, "ASIA1")
 		w.set(-48 * time.Hour)
-		m.fail.Store(&errMint)
+		m.fail.Store(&errSource)
 		time.Sleep(59 * time.Minute)
 		wantKey(t, c, "ASIA1")
 		time.Sleep(time.Minute)
@@ -92,20 +92,20 @@ func TestCacheEndsWithItsLife(t *testing.T) {
 	})
 }
 
-// A clock that was set back does not lengthen the pause after a failure, nor
-// falsify how long a renewal takes.
-func TestCachePausesByTimePassed(t *testing.T) {
+// A wall clock that was set back affects neither the delay after a failure nor
+// Status.Renewing.
+func TestCacheDelaysWithMonotonicClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, w := &mint{life: time.Hour, takes: time.Second}, new(wallClock)
-		m.fail.Store(&errMint)
-		c := &credentials.Cache{Source: byClock(m, w), Now: w.now}
-		if _, err := c.Credentials(t.Context()); !errors.Is(err, errMint) {
+		m, w := &fakeSource{life: time.Hour, takes: time.Second}, new(wallClock)
+		m.fail.Store(&errSource)
+		c := &credentials.Cache{Source: withClock(m, w), Now: w.now}
+		if _, err := c.Credentials(t.Context()); !errors.Is(err, errSource) {
 			t.Fatalf("error %v", err)
 		}
 		w.set(-48 * time.Hour)
 		m.fail.Store(nil)
 		time.Sleep(2 * time.Second)
-		if _, err := c.Current(t.Context()); !errors.Is(err, errMint) { // and starts a renewal
+		if _, err := c.Current(t.Context()); !errors.Is(err, errSource) { // and starts a renewal
 			t.Errorf("error %v", err)
 		}
 		w.set(48 * time.Hour)
@@ -117,17 +117,17 @@ func TestCachePausesByTimePassed(t *testing.T) {
 	})
 }
 
-// A machine that slept has no time passed but by the clock. Expirations may
-// hold a monotonic reading, which does not count then.
+// While a machine is suspended, only the wall clock advances. A monotonic
+// reading in Expires must not be used then.
 func TestCacheAfterSuspend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, w := &mint{life: time.Hour}, new(wallClock)
+		m, w := &fakeSource{life: time.Hour}, new(wallClock)
 		source := sourceFunc(func(ctx context.Context) (credentials.Credentials, error) {
 			creds, err := m.Credentials(ctx)
 			creds.Expires = creds.Expires.Add(time.Duration(w.offset.Load())) // with a monotonic reading
 			return creds, err
 		})
-		now := func() time.Time { // wall and monotonic readings part
+		now := func() time.Time { // the wall clock without a monotonic reading
 			return time.Now().Round(0).Add(time.Duration(w.offset.Load()))
 		}
 		c := &credentials.Cache{Source: source, Now: now}
@@ -135,7 +135,7 @@ func TestCacheAfterSuspend(t *testing.T) {
 		go c.Run(ctx)
 		wantKey(t, c, "ASIA1")
 		w.set(3 * time.Hour)
-		wantKey(t, c, "ASIA2") // nobody gets the expired ones
+		wantKey(t, c, "ASIA2") // not the expired credentials
 		if creds, err := c.Current(t.Context()); err != nil || creds.Expires != creds.Expires.Round(0) {
 			t.Errorf("%v has a monotonic reading, or %v", creds, err)
 		}

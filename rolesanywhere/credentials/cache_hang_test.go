@@ -14,12 +14,12 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// A log that nobody reads keeps nobody from credentials.
-func TestCacheWithALogThatBlocks(t *testing.T) {
-	for _, fail := range []*error{nil, &errMint} {
+// A blocking log does not block callers.
+func TestCacheWithBlockingLog(t *testing.T) {
+	for _, fail := range []*error{nil, &errSource} {
 		synctest.Test(t, func(t *testing.T) {
-			m := &mint{life: time.Hour}
-			log := stuckLog{slog.DiscardHandler, make(chan struct{}, 1)}
+			m := &fakeSource{life: time.Hour}
+			log := blockingLog{slog.DiscardHandler, make(chan struct{}, 1)}
 			log.read <- struct{}{} // the first record
 			c := &credentials.Cache{Source: m, Logger: slog.New(log)}
 			wantKey(t, c, "ASIA1")
@@ -37,34 +37,34 @@ func TestCacheWithALogThatBlocks(t *testing.T) {
 	}
 }
 
-// A stuckLog takes as many records as are read.
-type stuckLog struct {
+// A blockingLog blocks on each record until it receives from read.
+type blockingLog struct {
 	slog.Handler
 	read chan struct{}
 }
 
-func (l stuckLog) Enabled(context.Context, slog.Level) bool { return true }
+func (l blockingLog) Enabled(context.Context, slog.Level) bool { return true }
 
-func (l stuckLog) Handle(context.Context, slog.Record) error {
+func (l blockingLog) Handle(context.Context, slog.Record) error {
 	<-l.read
 	return nil
 }
 
-// hung is a source that hangs until it is told to go on, and may heed its
-// context meanwhile.
-type hung struct {
-	mint
-	heeds bool
-	on    chan struct{}
-	now   atomic.Int64 // calls under way
-	most  atomic.Int64
+// hangingSource is a Source that blocks until it receives from on, or until its
+// context ends if it respects the context.
+type hangingSource struct {
+	fakeSource
+	respectsContext bool
+	on              chan struct{}
+	now             atomic.Int64 // calls in progress
+	most            atomic.Int64
 }
 
-func (h *hung) Credentials(ctx context.Context) (credentials.Credentials, error) {
+func (h *hangingSource) Credentials(ctx context.Context) (credentials.Credentials, error) {
 	h.most.Store(max(h.most.Load(), h.now.Add(1)))
 	defer h.now.Add(-1)
 	done := ctx.Done()
-	if !h.heeds {
+	if !h.respectsContext {
 		done = nil
 	}
 	select {
@@ -72,16 +72,16 @@ func (h *hung) Credentials(ctx context.Context) (credentials.Credentials, error)
 	case <-done:
 		return credentials.Credentials{}, context.Cause(ctx)
 	}
-	return h.mint.Credentials(context.WithoutCancel(ctx))
+	return h.fakeSource.Credentials(context.WithoutCancel(ctx))
 }
 
-// A source that hangs for ever makes nobody wait for ever, and is not called
-// again and again meanwhile.
-func TestCacheWithSourceThatHangs(t *testing.T) {
-	for _, heeds := range []bool{true, false} {
-		t.Run(fmt.Sprintf("heeds=%t", heeds), func(t *testing.T) {
+// A Source that never returns does not block callers forever, and is not called
+// again in the meantime.
+func TestCacheWithHangingSource(t *testing.T) {
+	for _, respectsContext := range []bool{true, false} {
+		t.Run(fmt.Sprintf("respectsContext=%t", respectsContext), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := &hung{mint: mint{life: time.Hour}, heeds: heeds, on: make(chan struct{})}
+				h := &hangingSource{fakeSource: fakeSource{life: time.Hour}, respectsContext: respectsContext, on: make(chan struct{})}
 				c := &credentials.Cache{Source: h, Timeout: 30 * time.Second}
 				ctx, cancel := context.WithCancel(t.Context())
 				go c.Run(ctx)
@@ -104,7 +104,7 @@ func TestCacheWithSourceThatHangs(t *testing.T) {
 				if _, err := c.Current(t.Context()); err == nil {
 					t.Error("got credentials")
 				}
-				if s := c.Status(); !heeds && s.Renewing < time.Hour {
+				if s := c.Status(); !respectsContext && s.Renewing < time.Hour {
 					t.Errorf("status %+v", s)
 				}
 				close(h.on)
@@ -122,10 +122,10 @@ func TestCacheWithSourceThatHangs(t *testing.T) {
 	}
 }
 
-// Whatever hangs, what is valid is given out.
-func TestCacheKeepsWhatIsValidWhileSourceHangs(t *testing.T) {
+// While the Source hangs, the Cache returns valid credentials.
+func TestCacheKeepsValidCredentialsWhileSourceHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &hung{mint: mint{life: time.Hour}, on: make(chan struct{}, 1)}
+		h := &hangingSource{fakeSource: fakeSource{life: time.Hour}, on: make(chan struct{}, 1)}
 		c := &credentials.Cache{Source: h}
 		h.on <- struct{}{}
 		wantKey(t, c, "ASIA1")

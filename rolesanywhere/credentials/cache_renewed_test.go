@@ -15,55 +15,55 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// A witness notes what a Cache tells of its renewals.
-type witness struct {
+// A renewalLog records calls of Cache.Renewed.
+type renewalLog struct {
 	mu   sync.Mutex
 	keys []string // "" for an error
 	errs []error
 }
 
-func (w *witness) renewed(creds credentials.Credentials, err error) {
+func (w *renewalLog) renewed(creds credentials.Credentials, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.keys = append(w.keys, creds.AccessKeyID)
 	w.errs = append(w.errs, err)
 }
 
-func (w *witness) all() []string {
+func (w *renewalLog) all() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.keys)
 }
 
-// aDay lets Run renew for a day and calls look after each minute.
-func aDay(t *testing.T, c *credentials.Cache, look func(passed time.Duration)) {
+// runForDay runs Run for a day and calls check after each minute.
+func runForDay(t *testing.T, c *credentials.Cache, check func(passed time.Duration)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	go c.Run(ctx)
 	for range 24 * 60 {
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		look(time.Since(begin))
+		check(time.Since(begin))
 	}
 	cancel()
 	synctest.Wait()
 }
 
-// Each renewal is told of once, ahead of need.
-func TestCacheTellsOfRenewals(t *testing.T) {
+// Renewed is called once for each renewal, before the credentials expire.
+func TestCacheCallsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, w := &mint{life: time.Hour}, new(witness)
+		m, w := &fakeSource{life: time.Hour}, new(renewalLog)
 		c := &credentials.Cache{Source: m, Renewed: w.renewed}
 		want := map[time.Duration]string{
 			time.Minute: "ASIA1", 34 * time.Minute: "ASIA1", 41 * time.Minute: "ASIA2", 69 * time.Minute: "ASIA2",
 		}
-		aDay(t, c, func(passed time.Duration) {
+		runForDay(t, c, func(passed time.Duration) {
 			keys := w.all()
 			if key, look := want[passed]; look && keys[len(keys)-1] != key {
 				t.Errorf("after %v the last was %s, want %s", passed, keys[len(keys)-1], key)
 			}
 			if creds, err := c.Current(t.Context()); err != nil || creds.AccessKeyID != keys[len(keys)-1] {
-				t.Errorf("after %v %v is given out, %v; the last was %s", passed, creds, err, keys[len(keys)-1])
+				t.Errorf("after %v Current returns %v, %v; Renewed was last called with %s", passed, creds, err, keys[len(keys)-1])
 			}
 		})
 		// A session is renewed when 35 to 40 of its 60 minutes are over.
@@ -72,7 +72,7 @@ func TestCacheTellsOfRenewals(t *testing.T) {
 			t.Errorf("%d sessions in a day, want %d to %d", calls, lo, hi)
 		}
 		if n := len(w.all()); n != calls {
-			t.Errorf("%d of %d were told of", n, calls)
+			t.Errorf("Renewed was called %d times, want %d", n, calls)
 		}
 		if s := c.Status(); s.Renewals != calls || s.FailedRenewals != 0 {
 			t.Errorf("%d calls, status %+v", calls, s)
@@ -80,20 +80,20 @@ func TestCacheTellsOfRenewals(t *testing.T) {
 	})
 }
 
-// Failures are told of, too, and stop nothing.
-func TestCacheTellsOfFailedRenewals(t *testing.T) {
+// Renewed is also called for failed renewals, and renewals continue.
+func TestCacheCallsRenewedAfterFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, w := &mint{life: time.Hour}, new(witness)
+		m, w := &fakeSource{life: time.Hour}, new(renewalLog)
 		source := sourceFunc(func(ctx context.Context) (credentials.Credentials, error) {
 			creds, err := m.Credentials(ctx)
 			if call := m.calls.Load(); call < 5 || call%3 == 0 {
-				return creds, errMint
+				return creds, errSource
 			}
 			return creds, err
 		})
 		c := &credentials.Cache{Source: source, Renewed: w.renewed}
 		want := map[time.Duration]string{time.Minute: "ASIA5", 42 * time.Minute: "ASIA7"}
-		aDay(t, c, func(passed time.Duration) {
+		runForDay(t, c, func(passed time.Duration) {
 			if key, look := want[passed]; look {
 				if keys := w.all(); keys[len(keys)-1] != key {
 					t.Errorf("after %v the last was %q, want %s", passed, keys[len(keys)-1], key)
@@ -107,8 +107,8 @@ func TestCacheTellsOfFailedRenewals(t *testing.T) {
 				failed++
 				want = ""
 			}
-			if key != want || (want == "") != errors.Is(w.errs[i], errMint) || (want == "") != (w.errs[i] != nil) {
-				t.Errorf("renewal %d: told of %q, %v; want %q", call, key, w.errs[i], want)
+			if key != want || (want == "") != errors.Is(w.errs[i], errSource) || (want == "") != (w.errs[i] != nil) {
+				t.Errorf("renewal %d: Renewed was called with %q, %v; want %q", call, key, w.errs[i], want)
 			}
 		}
 		if s := c.Status(); s.Renewals != int(m.calls.Load()) || s.FailedRenewals != failed {
@@ -117,17 +117,17 @@ func TestCacheTellsOfFailedRenewals(t *testing.T) {
 	})
 }
 
-// What is refused as no credentials counts as a failure.
-func TestCacheTellsOfBlanks(t *testing.T) {
+// Incomplete credentials count as a failure.
+func TestCacheCallsRenewedAfterIncompleteCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := new(witness)
+		w := new(renewalLog)
 		c := &credentials.Cache{Renewed: w.renewed, Source: sourceFunc(func(context.Context) (credentials.Credentials, error) {
 			return credentials.Credentials{AccessKeyID: "ASIA1"}, nil
 		})}
 		_, _ = c.Credentials(t.Context())
 		synctest.Wait()
 		if !slices.Equal(w.keys, []string{""}) || !errors.Is(w.errs[0], credentials.ErrIncomplete) {
-			t.Errorf("told of %q, %v", w.keys, w.errs)
+			t.Errorf("Renewed was called with %q, %v", w.keys, w.errs)
 		}
 		if s := c.Status(); s.Renewals != 1 || s.FailedRenewals != 1 {
 			t.Errorf("status %+v", s)
@@ -135,18 +135,18 @@ func TestCacheTellsOfBlanks(t *testing.T) {
 	})
 }
 
-// Whoever is told may take as long as it wants: nobody waits for it, the
-// renewals go on, and it is told of all of them later, one after the other.
-func TestCacheWithARenewedThatHangs(t *testing.T) {
+// If Renewed blocks, callers do not wait and renewals continue. Later it is
+// called for each of them, one after the other.
+func TestCacheWithBlockingRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, w := &mint{life: time.Hour}, new(witness)
-		letGo := make(chan struct{})
+		m, w := &fakeSource{life: time.Hour}, new(renewalLog)
+		release := make(chan struct{})
 		var now, most atomic.Int64
 		c := &credentials.Cache{Source: m}
 		c.Renewed = func(creds credentials.Credentials, err error) {
 			most.Store(max(most.Load(), now.Add(1)))
 			defer now.Add(-1)
-			<-letGo
+			<-release
 			c.Status() // no lock is held
 			w.renewed(creds, err)
 		}
@@ -162,42 +162,42 @@ func TestCacheWithARenewedThatHangs(t *testing.T) {
 			t.Errorf("%d calls in 5 hours", calls)
 		}
 		wantKey(t, c, fmt.Sprintf("ASIA%d", calls))
-		close(letGo)
+		close(release)
 		synctest.Wait()
 		keys := w.all()
 		for i, key := range keys {
 			if key != fmt.Sprintf("ASIA%d", i+1) {
-				t.Errorf("told of %s at %d", key, i+1)
+				t.Errorf("call %d of Renewed has %s", i+1, key)
 			}
 		}
 		if len(keys) != int(calls) || most.Load() != 1 {
-			t.Errorf("told of %d of %d, %d at once", len(keys), calls, most.Load())
+			t.Errorf("Renewed was called %d times, want %d; %d concurrent calls", len(keys), calls, most.Load())
 		}
 		cancel()
 		synctest.Wait()
 	})
 }
 
-// The end of Run ends the renewal that is under way, whoever asked for it and
-// when, and no other begins.
+// The end of Run cancels the renewal in progress, no matter who started it and
+// when. No other renewal starts.
 func TestRunEndsRenewals(t *testing.T) {
-	for _, asked := range []string{"by Run", "before Run", "by others"} {
-		t.Run(asked, func(t *testing.T) {
+	for _, started := range []string{"by Run", "before Run", "by another caller"} {
+		t.Run(started, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h, w := &hung{heeds: true, mint: mint{life: time.Hour}, on: make(chan struct{}, 1)}, new(witness)
+				h, w := &hangingSource{respectsContext: true, fakeSource: fakeSource{life: time.Hour}, on: make(chan struct{}, 1)}, new(renewalLog)
 				c := &credentials.Cache{Source: h, Renewed: w.renewed}
 				ctx, cancel := context.WithCancel(t.Context())
-				told := 0
-				switch asked {
+				before := 0 // calls of Renewed
+				switch started {
 				case "before Run":
 					_, _ = c.Current(t.Context())
 					synctest.Wait()
-				case "by others":
+				case "by another caller":
 					h.on <- struct{}{}
 					wantKey(t, c, "ASIA1")
 					time.Sleep(59 * time.Minute)
-					told = 1
-					_, _ = c.Current(t.Context()) // begins the next
+					before = 1
+					_, _ = c.Current(t.Context()) // starts the next renewal
 				}
 				done := make(chan error, 1)
 				go func() { done <- c.Run(ctx) }()
@@ -211,14 +211,14 @@ func TestRunEndsRenewals(t *testing.T) {
 					t.Errorf("Run ended with %v", err)
 				}
 				synctest.Wait()
-				if n := len(w.errs); n != told+1 || !errors.Is(w.errs[told], context.Canceled) {
-					t.Fatalf("told of %d renewals, %v", n, w.errs)
+				if n := len(w.errs); n != before+1 || !errors.Is(w.errs[before], context.Canceled) {
+					t.Fatalf("Renewed was called %d times, %v", n, w.errs)
 				}
 				if took := time.Since(ended); took > 0 {
-					t.Errorf("the end took %v", took)
+					t.Errorf("cancellation took %v", took)
 				}
-				before := c.Status().Renewals
-				if asked == "by others" {
+				renewals := c.Status().Renewals
+				if started == "by another caller" {
 					wantKey(t, c, "ASIA1") // still valid
 				}
 				c.Retry(t.Context())
@@ -226,8 +226,8 @@ func TestRunEndsRenewals(t *testing.T) {
 				if _, err := c.Credentials(t.Context()); !errors.Is(err, context.Canceled) {
 					t.Errorf("after the end: %v", err)
 				}
-				if n := c.Status().Renewals; n != before {
-					t.Errorf("%d renewals began after the end", n-before)
+				if n := c.Status().Renewals; n != renewals {
+					t.Errorf("%d renewals started after the end", n-renewals)
 				}
 
 				again, stop := context.WithCancel(t.Context())
@@ -235,7 +235,7 @@ func TestRunEndsRenewals(t *testing.T) {
 				go c.Run(again)
 				synctest.Wait()
 				if _, err := c.Credentials(t.Context()); err != nil {
-					t.Errorf("when Run was called again: %v", err)
+					t.Errorf("second call of Run: %v", err)
 				}
 				stop()
 				synctest.Wait()
@@ -244,11 +244,11 @@ func TestRunEndsRenewals(t *testing.T) {
 	}
 }
 
-// What expires after the end of Run is not given out, with an error that says
-// why there is nothing new. A Run whose context has ended renews nothing.
+// If credentials expire after the end of Run, the error contains the cause of
+// the end. Run with an ended context renews nothing.
 func TestCacheAfterRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mint{life: time.Hour}
+		m := &fakeSource{life: time.Hour}
 		c := &credentials.Cache{Source: m}
 		wantKey(t, c, "ASIA1")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -271,11 +271,12 @@ func TestCacheAfterRun(t *testing.T) {
 	})
 }
 
-// A hook that ends its goroutine, as t.FailNow does, is called the next time.
-func TestCacheWithARenewedThatDoesNotReturn(t *testing.T) {
+// If Renewed ends its goroutine, as t.FailNow does, it is called again next
+// time.
+func TestCacheWithRenewedThatExits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64
-		c := &credentials.Cache{Source: &mint{life: time.Hour}, Renewed: func(credentials.Credentials, error) {
+		c := &credentials.Cache{Source: &fakeSource{life: time.Hour}, Renewed: func(credentials.Credentials, error) {
 			calls.Add(1)
 			runtime.Goexit()
 		}}

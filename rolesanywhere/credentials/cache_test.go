@@ -17,17 +17,17 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// A mint is a Source that makes credentials of one lifetime.
-type mint struct {
+// A fakeSource is a Source of credentials with a fixed lifetime.
+type fakeSource struct {
 	life  time.Duration
 	takes time.Duration
 	calls atomic.Int64
-	fail  atomic.Pointer[error] // while set
+	fail  atomic.Pointer[error] // returned while set
 }
 
-func (m *mint) Credentials(ctx context.Context) (credentials.Credentials, error) {
+func (m *fakeSource) Credentials(ctx context.Context) (credentials.Credentials, error) {
 	n := m.calls.Add(1)
-	time.Sleep(m.takes) // of synctest's clock
+	time.Sleep(m.takes) // on synctest's clock
 	if err := ctx.Err(); err != nil {
 		return credentials.Credentials{}, err
 	}
@@ -40,7 +40,7 @@ func (m *mint) Credentials(ctx context.Context) (credentials.Credentials, error)
 	}, nil
 }
 
-var errMint = errors.New("the mint is closed")
+var errSource = errors.New("source error")
 
 func wantKey(t *testing.T, c *credentials.Cache, want string) {
 	t.Helper()
@@ -50,12 +50,12 @@ func wantKey(t *testing.T, c *credentials.Cache, want string) {
 	}
 }
 
-// begin is when synctest's clock begins.
+// begin is the initial time of synctest's clock.
 var begin = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func TestCacheSharesOneRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mint{life: time.Hour, takes: time.Second}
+		m := &fakeSource{life: time.Hour, takes: time.Second}
 		c := &credentials.Cache{Source: m}
 		var wg sync.WaitGroup
 		for range 64 {
@@ -68,10 +68,10 @@ func TestCacheSharesOneRenewal(t *testing.T) {
 	})
 }
 
-// Retry ends the pause after a failure, and brings no renewal that is not due.
+// Retry ends the delay after a failure and starts no renewal that is not due.
 func TestCacheRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mint{life: time.Hour}
+		m := &fakeSource{life: time.Hour}
 		c := &credentials.Cache{Source: m}
 		wantCalls := func(when string, want int64) {
 			t.Helper()
@@ -80,24 +80,24 @@ func TestCacheRetry(t *testing.T) {
 				t.Errorf("%s: %d calls, want %d", when, n, want)
 			}
 		}
-		m.fail.Store(&errMint)
+		m.fail.Store(&errSource)
 		_, _ = c.Current(t.Context())
 		wantCalls("at first", 1)
 		_, _ = c.Current(t.Context())
-		wantCalls("in the pause", 1)
+		wantCalls("during the delay", 1)
 		m.fail.Store(nil)
 		c.Retry(t.Context())
 		wantCalls("after Retry", 2)
 		wantKey(t, c, "ASIA2")
 		c.Retry(t.Context())
-		wantCalls("while nothing is due", 2)
+		wantCalls("while no renewal is due", 2)
 	})
 }
 
-// A caller that gives up does not take the renewal with it.
-func TestCacheOutlivesItsCaller(t *testing.T) {
+// A renewal continues after its caller has stopped waiting.
+func TestCacheRenewalOutlivesItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mint{life: time.Hour, takes: time.Second}
+		m := &fakeSource{life: time.Hour, takes: time.Second}
 		c := &credentials.Cache{Source: m}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
@@ -111,11 +111,11 @@ func TestCacheOutlivesItsCaller(t *testing.T) {
 	})
 }
 
-// Whatever the length of the session: nothing expired is given out, each
-// renewal is ahead of need, and there is one in each life.
-func TestCacheRenewsAheadOfNeed(t *testing.T) {
+// For any session duration, credentials are renewed once per lifetime and
+// before they expire.
+func TestCacheRenewsBeforeExpiry(t *testing.T) {
 	for _, test := range []struct {
-		life, least time.Duration // of what is given out
+		life, minLeft time.Duration // of the returned credentials
 	}{
 		{12 * time.Hour, 15 * time.Minute},
 		{time.Hour, 15 * time.Minute},
@@ -125,7 +125,7 @@ func TestCacheRenewsAheadOfNeed(t *testing.T) {
 	} {
 		t.Run(test.life.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := &mint{life: test.life, takes: min(test.life/100, 10*time.Second)}
+				m := &fakeSource{life: test.life, takes: min(test.life/100, 10*time.Second)}
 				c := &credentials.Cache{Source: m}
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error, 1)
@@ -137,8 +137,8 @@ func TestCacheRenewsAheadOfNeed(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if left := time.Until(creds.Expires); left < test.least {
-						t.Fatalf("%v left, want %v", left, test.least)
+					if left := time.Until(creds.Expires); left < test.minLeft {
+						t.Fatalf("%v left, want at least %v", left, test.minLeft)
 					}
 					time.Sleep(test.life / 200)
 				}
@@ -146,25 +146,26 @@ func TestCacheRenewsAheadOfNeed(t *testing.T) {
 				if err := <-done; !errors.Is(err, context.Canceled) {
 					t.Error(err)
 				}
-				time.Sleep(m.takes) // by chance a renewal is under way, which goes on
+				time.Sleep(m.takes) // a renewal may be in progress
 				synctest.Wait()
-				// In a life two thirds are used, or all but 25 minutes.
+				// Two thirds of each lifetime are used, or all
+				// but 25 minutes.
 				used := min(test.life*7/12, test.life-25*time.Minute)
 				if used <= 0 {
 					used = test.life * 7 / 12
 				}
 				if n := m.calls.Load(); n > int64(lives*test.life/used)+2 {
-					t.Errorf("%d calls in %d lives", n, lives)
+					t.Errorf("%d calls in %d lifetimes", n, lives)
 				}
 			})
 		})
 	}
 }
 
-// Nobody has to ask for Run to renew.
-func TestCacheRenewsUnasked(t *testing.T) {
+// Run renews credentials without other callers.
+func TestCacheRenewsWithoutCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mint{life: time.Hour}
+		m := &fakeSource{life: time.Hour}
 		c := &credentials.Cache{Source: m}
 		ctx, cancel := context.WithCancel(t.Context())
 		go c.Run(ctx)
@@ -180,17 +181,17 @@ func TestCacheRenewsUnasked(t *testing.T) {
 	})
 }
 
-func TestCacheKeepsWhatIsValid(t *testing.T) {
+func TestCacheKeepsValidCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mint{life: time.Hour}
+		m := &fakeSource{life: time.Hour}
 		c := &credentials.Cache{Source: m}
 		wantKey(t, c, "ASIA1")
-		m.fail.Store(&errMint)
+		m.fail.Store(&errSource)
 		time.Sleep(45 * time.Minute)
 		wantKey(t, c, "ASIA1") // and starts a renewal
 		synctest.Wait()
 		wantKey(t, c, "ASIA1")
-		if s := c.Status(); s.Failures != 1 || !errors.Is(s.Err, errMint) || !s.Expires.Equal(begin.Add(time.Hour)) {
+		if s := c.Status(); s.Failures != 1 || !errors.Is(s.Err, errSource) || !s.Expires.Equal(begin.Add(time.Hour)) {
 			t.Errorf("status %+v", s)
 		}
 		before := m.calls.Load()
@@ -202,14 +203,14 @@ func TestCacheKeepsWhatIsValid(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := m.calls.Load() - before; n < 10 || n > 45 {
-			t.Errorf("%d tries in 15 minutes", n)
+			t.Errorf("%d attempts in 15 minutes", n)
 		}
-		// Nothing valid is left: the error, at once.
-		if _, err := c.Credentials(t.Context()); !errors.Is(err, errMint) {
-			t.Errorf("error %v, want %v", err, errMint)
+		// Without valid credentials, the error is returned immediately.
+		if _, err := c.Credentials(t.Context()); !errors.Is(err, errSource) {
+			t.Errorf("error %v, want %v", err, errSource)
 		}
-		if _, err := c.Current(t.Context()); !errors.Is(err, errMint) {
-			t.Errorf("error %v, want %v", err, errMint)
+		if _, err := c.Current(t.Context()); !errors.Is(err, errSource) {
+			t.Errorf("error %v, want %v", err, errSource)
 		}
 		if s := c.Status(); !s.Expires.IsZero() {
 			t.Errorf("status %+v", s)
@@ -225,7 +226,7 @@ func TestCacheKeepsWhatIsValid(t *testing.T) {
 
 func TestCacheIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mint{life: time.Hour, takes: time.Second}
+		m := &fakeSource{life: time.Hour, takes: time.Second}
 		c := &credentials.Cache{Source: m}
 		if _, err := c.Current(t.Context()); !errors.Is(err, credentials.ErrNotReady) {
 			t.Errorf("error %v", err)
@@ -245,10 +246,10 @@ type sourceFunc func(context.Context) (credentials.Credentials, error)
 
 func (f sourceFunc) Credentials(ctx context.Context) (credentials.Credentials, error) { return f(ctx) }
 
-// What a source should not give is not given on.
-func TestCacheRefusesBlanks(t *testing.T) {
+// The Cache does not return incomplete or expired credentials of its Source.
+func TestCacheRefusesIncompleteCredentials(t *testing.T) {
 	for name, bad := range map[string]credentials.Credentials{
-		"blank":   {},
+		"empty":   {},
 		"partial": {AccessKeyID: "ASIA1", SecretAccessKey: "secret", Expires: time.Now().Add(time.Hour)},
 		"expired": {AccessKeyID: "ASIA1", SecretAccessKey: "secret", SessionToken: "token", Expires: time.Now().Add(-time.Hour)},
 	} {
@@ -259,13 +260,13 @@ func TestCacheRefusesBlanks(t *testing.T) {
 	}
 }
 
-// Credentials that hardly live, as those of a clock that is ahead seem to, are
-// not asked for all the time.
-func TestCacheDoesNotSpin(t *testing.T) {
+// Credentials with a very short lifetime, for example because the local clock
+// is ahead, are not renewed continuously.
+func TestCacheLimitsRenewalRate(t *testing.T) {
 	for _, life := range []time.Duration{time.Nanosecond, time.Millisecond, 500 * time.Millisecond, 2 * time.Second} {
 		t.Run(life.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := &mint{life: life}
+				m := &fakeSource{life: life}
 				c := &credentials.Cache{Source: m}
 				ctx, cancel := context.WithCancel(t.Context())
 				go c.Run(ctx)
@@ -285,13 +286,14 @@ func TestCacheDoesNotSpin(t *testing.T) {
 	}
 }
 
-// Credentials that live 5 s, 64 clients, 30 s: one call for each that were
-// issued, and nobody gets expired ones. Nobody waits after the first either.
-func TestCacheWithShortLives(t *testing.T) {
+// 64 clients use credentials with a lifetime of 5 s for 30 s. There is one call
+// per set of credentials, no client gets expired ones, and no client waits
+// after the first renewal.
+func TestCacheWithShortLifetimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { shortLives(t, 10*time.Millisecond) })
 }
 
-// TestChaosShortLives is TestCacheWithShortLives in real time.
+// TestChaosShortLives is TestCacheWithShortLifetimes in real time.
 func TestChaosShortLives(t *testing.T) {
 	if os.Getenv("HOLDFAST_CHAOS") == "" {
 		t.Skip("takes 30 s; make chaos runs it")
@@ -300,7 +302,7 @@ func TestChaosShortLives(t *testing.T) {
 }
 
 func shortLives(t *testing.T, pause time.Duration) {
-	m := &mint{life: 5 * time.Second, takes: 100 * time.Millisecond}
+	m := &fakeSource{life: 5 * time.Second, takes: 100 * time.Millisecond}
 	c := &credentials.Cache{Source: m}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -310,7 +312,7 @@ func shortLives(t *testing.T, pause time.Duration) {
 	}
 	var wg sync.WaitGroup
 	var issued sync.Map
-	var answers atomic.Int64
+	var returned atomic.Int64
 	for range 64 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
@@ -321,33 +323,33 @@ func shortLives(t *testing.T, pause time.Duration) {
 					return
 				}
 				issued.Store(creds.AccessKeyID, true)
-				answers.Add(1)
+				returned.Add(1)
 				time.Sleep(pause)
 			}
 		})
 	}
 	wg.Wait()
-	time.Sleep(m.takes) // by chance a renewal is under way, which goes on
+	time.Sleep(m.takes) // a renewal may be in progress
 	n := 0
 	issued.Range(func(any, any) bool { n++; return true })
-	// The last renewal may have come with the end.
+	// The last renewal may have ended after the last call of Current.
 	if calls := m.calls.Load(); calls > int64(n)+1 || calls > 30/2 {
-		t.Errorf("%d calls for %d credentials that were given out", calls, n)
+		t.Errorf("%d calls for %d sets of credentials", calls, n)
 	}
-	t.Logf("%d answers, %d calls", answers.Load(), m.calls.Load())
+	t.Logf("Current returned %d times, %d calls", returned.Load(), m.calls.Load())
 }
 
-func TestCacheTellsOfFailures(t *testing.T) {
+func TestCacheLogsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		m := &mint{life: time.Hour}
+		m := &fakeSource{life: time.Hour}
 		c := &credentials.Cache{Source: m, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-		m.fail.Store(&errMint)
+		m.fail.Store(&errSource)
 		if _, err := c.Credentials(t.Context()); err == nil {
 			t.Fatal("no error")
 		}
-		synctest.Wait() // those who asked are told before it is logged
-		if s := log.String(); !strings.Contains(s, "level=WARN") || !strings.Contains(s, errMint.Error()) || strings.Contains(s, "0001-01-01") {
+		synctest.Wait() // callers continue before the failure is logged
+		if s := log.String(); !strings.Contains(s, "level=WARN") || !strings.Contains(s, errSource.Error()) || strings.Contains(s, "0001-01-01") {
 			t.Errorf("logged %s", s)
 		}
 		log.Reset()

@@ -8,29 +8,30 @@ import (
 	"time"
 )
 
-// Credentials are temporary AWS credentials. Printed by package fmt or logged,
-// the secret key and the session token do not appear; the JSON encoding leaves
-// them out too. Package fmt does not ask a value in an unexported field how it
-// wants to be printed: a struct that holds Credentials so must not be printed.
+// Credentials are temporary AWS credentials. Package fmt, package log/slog and
+// the JSON encoding omit the secret access key and the session token. But
+// package fmt does not call methods of unexported fields: do not print a struct
+// that has Credentials in an unexported field.
 type Credentials struct {
 	AccessKeyID     string
 	SecretAccessKey string `json:"-"`
 	SessionToken    string `json:"-"`
 	Expires         time.Time
-	AccountID       string // twelve digits; may be empty
+	AccountID       string // 12 digits; may be empty
 }
 
-// A Source makes new credentials with each call. Implementations are safe for
-// concurrent use.
+// A Source provides credentials. Implementations must be safe for concurrent
+// use.
 type Source interface {
 	Credentials(ctx context.Context) (Credentials, error)
 }
 
-// ErrIncomplete is the error of [Credentials.Check]; test with errors.Is.
-var ErrIncomplete = errors.New("credentials are incomplete")
+// ErrIncomplete is wrapped by the errors of [Credentials.Check]; test with
+// errors.Is.
+var ErrIncomplete = errors.New("credentials are not usable")
 
-// Check reports whether a client could use c at the time now: no part is
-// blank and c has not expired.
+// Check returns an error that wraps [ErrIncomplete] if a client cannot use c at
+// the time now, because a field other than AccountID is empty or c has expired.
 func (c Credentials) Check(now time.Time) error {
 	switch {
 	case c.AccessKeyID == "":

@@ -21,24 +21,24 @@ var complete = credentials.Credentials{
 	AccountID:       "123456789012",
 }
 
-// wantRedacted fails if s holds a secret, in text, in hexadecimal or as a list
-// of bytes, or if it does not name the key.
+// wantRedacted checks that s does not contain a secret as text, in hexadecimal
+// or as a list of bytes, and that it contains the access key ID.
 func wantRedacted(t *testing.T, what, s string) {
 	t.Helper()
 	for _, secret := range []string{complete.SecretAccessKey, complete.SessionToken} {
 		for _, form := range []string{"%s", "%x", "%X", "% x", "%d", "%o", "%b", "%U"} {
 			if bad := strings.Trim(fmt.Sprintf(form, []byte(secret)), "[]"); strings.Contains(s, bad) {
-				t.Errorf("%s holds a secret: %s", what, s)
+				t.Errorf("%s contains a secret: %s", what, s)
 			}
 		}
 	}
 	if !strings.Contains(s, complete.AccessKeyID) {
-		t.Errorf("%s does not name the access key: %s", what, s)
+		t.Errorf("%s does not contain the access key ID: %s", what, s)
 	}
 }
 
-// Package fmt never asks a Formatter about %T, about %p, or about %w of what is
-// not an error.
+// Package fmt does not call a Formatter for %T and %p, nor for %w if the value
+// is not an error.
 func TestPrintingRedacts(t *testing.T) {
 	type wrapper struct{ Credentials credentials.Credentials }
 	values := map[string]any{
@@ -53,7 +53,7 @@ func TestPrintingRedacts(t *testing.T) {
 	}
 	for verb := '!'; verb <= '~'; verb++ {
 		if strings.ContainsRune("%*.#+-0123456789[Tpw", verb) {
-			continue // not verbs, but for the last three
+			continue // only the last three are verbs
 		}
 		for _, flags := range []string{"", "#", "+", "-", " ", "0", "20", ".3", "+#", "-40.2"} {
 			format := "%" + flags + string(verb)
@@ -114,7 +114,7 @@ func TestJSONRedacts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if back.AccessKeyID != complete.AccessKeyID || back.AccountID != complete.AccountID || !back.Expires.Equal(complete.Expires) {
-		t.Errorf("the rest is lost: %v", back)
+		t.Errorf("the other fields are lost: %v", back)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestCheck(t *testing.T) {
 		{"expired", nil, -time.Hour, false},
 		{"in UTC", func(c *credentials.Credentials) { c.Expires = c.Expires.UTC() }, time.Minute, true},
 		{"without account", func(c *credentials.Credentials) { c.AccountID = "" }, time.Hour, true},
-		{"nothing", func(c *credentials.Credentials) { *c = credentials.Credentials{} }, time.Hour, false},
+		{"empty", func(c *credentials.Credentials) { *c = credentials.Credentials{} }, time.Hour, false},
 		{"no access key ID", func(c *credentials.Credentials) { c.AccessKeyID = "" }, time.Hour, false},
 		{"no secret access key", func(c *credentials.Credentials) { c.SecretAccessKey = "" }, time.Hour, false},
 		{"no session token", func(c *credentials.Credentials) { c.SessionToken = "" }, time.Hour, false},
@@ -146,10 +146,11 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: error %v, want none: %t", test.name, err, test.ok)
 		}
 		if err != nil && (strings.Contains(err.Error(), complete.SecretAccessKey) || strings.Contains(err.Error(), complete.SessionToken)) {
-			t.Errorf("%s: the error holds a secret", test.name)
+			t.Errorf("%s: the error contains a secret", test.name)
 		}
 	}
-	// Before the year 1, as a clock that was never set may say, nothing expired.
+	// Before the year 1, as with a clock that was never set, the zero time
+	// is in the future.
 	c := complete
 	c.Expires = time.Time{}
 	if err := c.Check(time.Time{}.AddDate(-1, 0, 0)); !errors.Is(err, credentials.ErrIncomplete) {

@@ -2,9 +2,8 @@ package credentials
 
 import "sync/atomic"
 
-// An Encoded turns credentials into the bytes of an answer and keeps the last,
-// since the same are asked for many times. Its zero value is ready for use; it
-// is safe for concurrent use.
+// An Encoded encodes credentials for a response and caches the last result. The
+// zero value is ready for use. It is safe for concurrent use.
 type Encoded struct{ last atomic.Pointer[encoded] }
 
 type encoded struct {
@@ -12,7 +11,8 @@ type encoded struct {
 	bytes []byte
 }
 
-// Bytes returns what encode makes of c. The caller must not change it.
+// Bytes returns encode(c), possibly from the cache. The caller must not change
+// the result.
 func (e *Encoded) Bytes(c Credentials, encode func(Credentials) ([]byte, error)) ([]byte, error) {
 	if last := e.last.Load(); last != nil && last.of == c {
 		return last.bytes, nil

@@ -10,24 +10,25 @@ import (
 	"time"
 )
 
-// An Entry is what a [Storage] keeps for other processes.
+// An Entry is a set of credentials in a [Storage].
 type Entry struct {
 	Credentials Credentials
-	Issued      time.Time // when they came
-	Until       time.Time // not used after, such as the end of the certificate; zero: no limit but their own
+	Issued      time.Time // when the credentials were obtained
+	Until       time.Time // do not use after, such as the certificate's expiry; zero: no such limit
 }
 
-// maxEntry bounds an encoded Entry, in bytes, to what the kernel takes for a
-// key. An honest one has some 2 KiB.
+// maxEntry is the maximum size of an encoded Entry, in bytes: the maximum
+// payload of a kernel key. A regular Entry has about 2 KiB.
 const maxEntry = 32<<10 - 1
 
-// maxSkew is how far in the future an Entry may have been issued. Beyond that
-// the clock was set back, and nobody knows how old the Entry is.
+// maxSkew is how far in the future the issue time of an Entry may be. If it is
+// later, the clock was set back and the age of the Entry is unknown.
 const maxSkew = time.Minute
 
-// Key returns the name under which a [Storage] keeps the credentials that depend
-// on parts: other parts, or the same ones cut or ordered in another way, have
-// another name. No part can be told from it, save by trying.
+// Key returns the name in a [Storage] of credentials that depend on parts.
+// Different parts, or the same parts in another order or split differently,
+// have a different name. The name does not reveal the parts, except to someone
+// who guesses them.
 func Key(parts ...string) string {
 	h := sha256.New()
 	for _, p := range append([]string{"holdfast cache 1"}, parts...) {
@@ -42,12 +43,12 @@ func isKey(s string) bool {
 	return err == nil && len(s) == 2*sha256.Size
 }
 
-// entryVersion is that of entryDocument. It goes up when an older Holdfast would
-// misread what a newer one writes.
+// entryVersion is the version of entryDocument. It is incremented when an older
+// Holdfast would misread new entries.
 const entryVersion = 1
 
-// An entryDocument is an Entry in JSON. It says its own key, so that a file
-// that was renamed is not taken for another.
+// An entryDocument is the JSON form of an Entry. It contains its key, so that a
+// renamed file is detected.
 type entryDocument struct {
 	Version         int       `json:"version"`
 	Key             string    `json:"key"`
@@ -66,12 +67,12 @@ func (e Entry) encode(key string) ([]byte, error) {
 		entryVersion, key, e.Issued.UTC(), e.Until.UTC(), c.Expires.UTC(), c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.AccountID,
 	})
 	if err == nil && len(data) > maxEntry {
-		err = fmt.Errorf("credentials of %d bytes are too large to be kept", len(data))
+		err = fmt.Errorf("credentials of %d bytes are too large for the cache", len(data))
 	}
 	return data, err
 }
 
-// errCorrupt says nothing of what is there, since that may hold secrets.
+// errCorrupt does not describe the content, because it may contain secrets.
 var errCorrupt = errors.New("cache entry is damaged")
 
 // errOlder is an entry of a version that is not read any more.
@@ -115,13 +116,13 @@ func decodeEntry(key string, data []byte) (Entry, error) {
 	return e, nil
 }
 
-// valid reports whether e may be given out at all.
+// valid reports whether e may be used at the time now.
 func (e Entry) valid(now time.Time) bool {
 	return e.Credentials.Check(now) == nil &&
 		(e.Until.IsZero() || now.Before(e.Until)) && !now.Before(e.Issued.Add(-maxSkew))
 }
 
-// window returns how long before its end e is renewed.
+// window returns how long before its expiry e is renewed.
 func (e Entry) window(longest time.Duration) time.Duration {
 	return renewalWindow(longest, e.Credentials.Expires.Sub(e.Issued))
 }

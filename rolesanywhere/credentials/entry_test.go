@@ -16,7 +16,7 @@ func TestKeysDiffer(t *testing.T) {
 	} {
 		key := Key(parts...)
 		if other, ok := seen[key]; ok {
-			t.Errorf("%q and %q have one key", other, parts)
+			t.Errorf("%q and %q have the same key", other, parts)
 		}
 		seen[key] = parts
 		if key != Key(slices.Clone(parts)...) || !isKey(key) {
@@ -57,14 +57,14 @@ func TestEntryRoundTrip(t *testing.T) {
 		}
 		for n := 0; n < len(data); n += 1 + len(data)/300 {
 			if _, err := decodeEntry(Key("a"), data[:n]); !errors.Is(err, errCorrupt) {
-				t.Fatalf("cut to %d of %d bytes: error %v", n, len(data), err)
+				t.Fatalf("truncated to %d of %d bytes: error %v", n, len(data), err)
 			}
 		}
 	}
 	large := sample
 	large.Credentials.SessionToken = strings.Repeat("t", maxEntry)
 	if _, err := large.encode(Key("a")); err == nil || strings.Contains(err.Error(), "ttt") {
-		t.Errorf("encoding too much: error %v", err)
+		t.Errorf("large entry: error %v", err)
 	}
 }
 
@@ -127,8 +127,8 @@ func TestDecodeEntryVersions(t *testing.T) {
 
 func TestEntryValid(t *testing.T) {
 	for _, test := range []struct {
-		after time.Duration // it was issued
-		until time.Duration // of its end; 0: its own
+		after time.Duration // time since the issue
+		until time.Duration // Until, relative to the issue; 0: not set
 		valid bool
 	}{
 		{0, 0, true},

@@ -15,29 +15,28 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/filelock"
 )
 
-// A Folder is a [Storage] of files, which it also locks for processes that make
-// credentials. The folder and all in it belong to the user alone: mode 0700,
-// and 0600 for files. On Windows that is left to the permissions which the
-// folder inherits.
+// A Folder is a [Storage] of files. It also has locks for processes that obtain
+// credentials. Only the user has access to the folder (mode 0700) and its files
+// (mode 0600). On Windows the folder inherits its permissions.
 type Folder struct {
 	root *os.Root
 	path string
 }
 
-// ErrLocked is the error of [Folder.TryLock] while another holds the lock.
+// ErrLocked is the error of [Folder.TryLock] while the lock is held elsewhere.
 var ErrLocked = errors.New("locked by another process")
 
-// What the files of a key are called, after the key.
+// Suffixes of file names. The names begin with the key.
 const (
 	entrySuffix = ".json"
 	lockSuffix  = ".lock"
 	tempSuffix  = ".tmp"
 )
 
-// maxFiles bounds how many files of a folder are looked at.
+// maxFiles is the maximum number of files read from a folder.
 const maxFiles = 4096
 
-// MakeFolder is [OpenFolder] for a folder that need not exist.
+// MakeFolder is [OpenFolder], but creates the folder if it does not exist.
 func MakeFolder(path string) (*Folder, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("cache folder: %w", err)
@@ -48,16 +47,16 @@ func MakeFolder(path string) (*Folder, error) {
 	return OpenFolder(path)
 }
 
-// OpenFolder opens a folder for the caller to close. A symbolic link, or a
-// folder that belongs to another user or that others may look into, is refused
-// with an [*UnsafeError].
+// OpenFolder opens a folder. The caller closes it. It fails with an
+// [*UnsafeError] if path is a symbolic link, if the folder belongs to another
+// user, or if other users have access to it.
 func OpenFolder(path string) (*Folder, error) {
 	before, err := os.Lstat(path)
 	if err != nil {
 		return nil, fmt.Errorf("cache folder: %w", err)
 	}
 	if !before.IsDir() {
-		return nil, unsafeFolder(path, "is not a folder of its own")
+		return nil, unsafeFolder(path, "is not a folder, or is a symbolic link")
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
@@ -67,7 +66,7 @@ func OpenFolder(path string) (*Folder, error) {
 	switch {
 	case err != nil:
 	case !os.SameFile(before, info):
-		err = unsafeFolder(path, "was replaced while it was opened")
+		err = unsafeFolder(path, "was replaced while it was being opened")
 	default:
 		if why := exposed(info); why != "" {
 			err = unsafeFolder(path, why)
@@ -81,17 +80,17 @@ func OpenFolder(path string) (*Folder, error) {
 
 func unsafeFolder(path, why string) error {
 	return fmt.Errorf("cache folder %w", &UnsafeError{path, why,
-		"it must be yours alone: chmod 700 it, or remove it, or set XDG_CACHE_HOME to another place"})
+		"make the folder accessible to you only (chmod 700), remove it, or set XDG_CACHE_HOME to another folder"})
 }
 
-// Close closes the folder. What is in it stays.
+// Close closes the folder and keeps its files.
 func (f *Folder) Close() error { return f.root.Close() }
 
-// name returns the name of a file of key. Keys come from [Key]; another is a
-// mistake in the program.
+// name returns the name of a file of key. It panics if key is not a result of
+// [Key].
 func name(key, suffix string) string {
 	if !isKey(key) {
-		panic(fmt.Sprintf("credentials: %q is not from Key", key))
+		panic(fmt.Sprintf("credentials: %q is not a result of Key", key))
 	}
 	return key + suffix
 }
@@ -124,12 +123,12 @@ func (f *Folder) Load(key string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxEntry+1))
 }
 
-// Save implements [Storage]. Who reads meanwhile sees what was there before, and
-// so does everybody after a crash.
+// Save implements [Storage]. It replaces the file atomically, so that readers
+// never see partial data, even after a crash.
 func (f *Folder) Save(key string, data []byte, _ time.Time) error {
 	name := name(key, entrySuffix)
 	if info, err := f.root.Lstat(name); err == nil && info.IsDir() {
-		if err := f.root.RemoveAll(name); err != nil { // nobody's entry
+		if err := f.root.RemoveAll(name); err != nil { // a folder is not a valid entry
 			return err
 		}
 	}
@@ -148,7 +147,7 @@ func (f *Folder) Keys() ([]string, error) {
 	return files, err
 }
 
-// files returns the names of the files of any key that have a suffix.
+// files returns the names of all files of keys that end in suffix.
 func (f *Folder) files(suffix string) ([]string, error) {
 	dir, err := f.root.Open(".")
 	if err != nil {
@@ -169,13 +168,13 @@ func (f *Folder) files(suffix string) ([]string, error) {
 	return names, err
 }
 
-// TryLock locks a key for its caller to unlock, or fails with [ErrLocked]. The
-// lock of a process that dies is free.
+// TryLock locks a key, or fails with [ErrLocked]. The caller calls unlock. The
+// lock of a process ends with the process.
 func (f *Folder) TryLock(key string) (unlock func(), err error) {
 	name := name(key, lockSuffix)
 	for range 3 {
 		if info, err := f.root.Lstat(name); err == nil && (!info.Mode().IsRegular() || exposed(info) != "") {
-			if err := f.root.RemoveAll(name); err != nil { // nobody's lock
+			if err := f.root.RemoveAll(name); err != nil { // not a valid lock file
 				return nil, err
 			}
 		}
@@ -193,11 +192,11 @@ func (f *Folder) TryLock(key string) (unlock func(), err error) {
 		}
 		file.Close()
 	}
-	return nil, fmt.Errorf("%s is replaced again and again", filepath.Join(f.path, name))
+	return nil, fmt.Errorf("%s: other processes keep replacing the lock file", filepath.Join(f.path, name))
 }
 
-// Tidy removes the locks of keys without an entry that nobody holds, and what
-// processes left behind half written before a time.
+// Tidy removes unlocked lock files of keys without an entry, and temporary
+// files that were last changed before a time.
 func (f *Folder) Tidy(before time.Time) error {
 	locks, err := f.files(lockSuffix)
 	for _, lock := range locks {
@@ -209,7 +208,8 @@ func (f *Folder) Tidy(before time.Time) error {
 			continue
 		}
 		if unlock, lockErr := f.TryLock(key); lockErr == nil {
-			// Who opened it meanwhile finds that it is gone, and makes another.
+			// A process that has opened the file detects the
+			// removal in TryLock and creates a new one.
 			err = errors.Join(err, f.root.Remove(lock))
 			unlock()
 		}

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// asRoot skips a part of a test that has to give things to another user.
+// asRoot skips a test that must change the owner of a file, unless it runs as
+// root.
 func asRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -24,7 +25,7 @@ func asRoot(t *testing.T) {
 	}
 }
 
-const stranger = 12345 // a user
+const otherUser = 12345 // user ID
 
 func wantUnsafe(t *testing.T, err error) {
 	t.Helper()
@@ -79,7 +80,7 @@ func TestFolderRefused(t *testing.T) {
 		"others may write":  func(_ *testing.T, path string) error { return os.Chmod(path, 0o777|fs.ModeSticky) },
 		"another's": func(t *testing.T, path string) error {
 			asRoot(t)
-			return os.Chown(path, stranger, -1)
+			return os.Chown(path, otherUser, -1)
 		},
 		"link": func(_ *testing.T, path string) error {
 			return errors.Join(os.Rename(path, path+".there"), os.Symlink(path+".there", path))
@@ -116,7 +117,7 @@ func TestFolderRefused(t *testing.T) {
 	}
 }
 
-// spoiled are the ways in which an entry's file may be none of ours.
+// spoiled holds changes that make a file unsafe.
 var spoiled = map[string]func(t *testing.T, path string) error{
 	"group may read":   func(_ *testing.T, path string) error { return os.Chmod(path, 0o640) },
 	"group may write":  func(_ *testing.T, path string) error { return os.Chmod(path, 0o620) },
@@ -124,7 +125,7 @@ var spoiled = map[string]func(t *testing.T, path string) error{
 	"others may write": func(_ *testing.T, path string) error { return os.Chmod(path, 0o602) },
 	"another's": func(t *testing.T, path string) error {
 		asRoot(t)
-		return os.Chown(path, stranger, -1)
+		return os.Chown(path, otherUser, -1)
 	},
 	"link outwards": func(_ *testing.T, path string) error {
 		there := filepath.Join(filepath.Dir(filepath.Dir(path)), "there")
@@ -145,7 +146,7 @@ func TestFileRefused(t *testing.T) {
 	for name, spoil := range spoiled {
 		t.Run(name, func(t *testing.T) {
 			f, key := newFolder(t), Key("a")
-			for range 2 { // it can be made anew
+			for range 2 { // Save must be able to replace it
 				if err := f.Save(key, []byte("x"), time.Time{}); err != nil {
 					t.Fatal(err)
 				}
@@ -171,8 +172,8 @@ func TestFileRefused(t *testing.T) {
 	}
 }
 
-// Where an entry cannot be saved, nothing is left behind.
-func TestSaveThatFails(t *testing.T) {
+// If an entry cannot be saved, no temporary file remains.
+func TestSaveFails(t *testing.T) {
 	f, key := newFolder(t), Key("a")
 	if err := f.Save(key, []byte("old"), time.Time{}); err != nil {
 		t.Fatal(err)
@@ -181,7 +182,7 @@ func TestSaveThatFails(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
 		t.Fatal(err)
 	}
-	// As a full disk has it: a file grows no further.
+	// A file size limit has the same effect as a full disk.
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 100, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
@@ -193,10 +194,10 @@ func TestSaveThatFails(t *testing.T) {
 		t.Error("saved more than fits")
 	}
 	if data, err := f.Load(key); err != nil || string(data) != "old" {
-		t.Errorf("loaded %q, %v; want the old", data, err)
+		t.Errorf("loaded %q, %v; want the old data", data, err)
 	}
 	if files, _ := os.ReadDir(f.path); len(files) != 1 {
-		t.Errorf("left behind: %v", files)
+		t.Errorf("files: %v", files)
 	}
 }
 
@@ -221,7 +222,7 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	again()
-	// Clear leaves the lock that is held, and takes the other.
+	// Tidy removes the unlocked lock file and keeps the locked one.
 	if _, err := Clear(other); err != nil {
 		t.Error(err)
 	}
@@ -242,7 +243,7 @@ func TestLock(t *testing.T) {
 	unlock()
 }
 
-// A lock whose file was removed excludes nobody, so it is taken anew.
+// A removed lock file excludes no one, so TryLock creates a new one.
 func TestLockOfRemovedFile(t *testing.T) {
 	f, key := newFolder(t), Key("a")
 	unlock, err := f.TryLock(key)
@@ -263,7 +264,7 @@ func TestLockOfRemovedFile(t *testing.T) {
 	second()
 }
 
-// One holds the lock at a time, whoever tidies up meanwhile.
+// Only one goroutine holds the lock at a time, even while others call Tidy.
 func TestLockExcludes(t *testing.T) {
 	f, key := newFolder(t), Key("a")
 	var holders, locked atomic.Int64
@@ -277,7 +278,7 @@ func TestLockExcludes(t *testing.T) {
 						continue
 					}
 					if holders.Add(1) != 1 {
-						t.Error("two hold the lock")
+						t.Error("two goroutines hold the lock")
 					}
 					locked.Add(1)
 					runtime.Gosched()
@@ -294,11 +295,11 @@ func TestLockExcludes(t *testing.T) {
 		wg.Wait()
 	}
 	if locked.Load() == 0 {
-		t.Error("nobody had the lock")
+		t.Error("no goroutine got the lock")
 	}
 }
 
-// Whatever stands in the place of a lock, it becomes one.
+// TryLock replaces an unsafe lock file.
 func TestLockFileRefused(t *testing.T) {
 	for name, spoil := range spoiled {
 		t.Run(name, func(t *testing.T) {
@@ -355,7 +356,7 @@ func TestTidy(t *testing.T) {
 		key + ".old.tmp": false, key + ".new.tmp": true, "of a person": true, "README.lock": true,
 	} {
 		if _, err := os.Stat(filepath.Join(f.path, name)); (err == nil) != want {
-			t.Errorf("%s: %v, want it there: %t", strings.TrimPrefix(name, key), err, want)
+			t.Errorf("%s: %v, want it to exist: %t", strings.TrimPrefix(name, key), err, want)
 		}
 	}
 }

@@ -2,6 +2,6 @@ package credentials
 
 import "io/fs"
 
-// exposed leaves the matter to the permissions of the user's profile, which
-// the folder inherits: the mode tells nothing of them.
+// exposed returns "": the folder inherits the permissions of the user's
+// profile, which the mode does not show.
 func exposed(fs.FileInfo) string { return "" }

@@ -13,31 +13,31 @@ import (
 )
 
 // A Keyring is a [Storage] in the memory of the Linux kernel, which removes what
-// has expired by itself. Nothing comes to a disk, swap space included.
+// has expired. Its data is never written to a disk, not even to swap space.
 //
-// It is the user's persistent keyring (persistent-keyring(7)), which all
-// sessions of a user see, also those without a login, and which lasts while no
-// process of the user runs; where the kernel has none, the user keyring
-// (user-keyring(7)), which ends with the last process of the user.
+// It is the user's persistent keyring (persistent-keyring(7)). All sessions of
+// the user share it, even without a login, and it remains while no process of
+// the user runs. If the kernel does not support it, the Keyring is the user
+// keyring (user-keyring(7)), which ends with the last process of the user.
 type Keyring struct {
 	prefix string
-	ring   func() (int, error) // links the keyring to the thread and returns it
+	ring   func() (int, error) // links the keyring to the thread keyring and returns it
 }
 
 const (
 	keyType  = "user"
-	maxTries = 100 // of Load
+	maxTries = 100 // in Load
 )
 
-// OpenKeyring returns the Keyring of those keys of the user whose descriptions
-// begin with prefix, or [ErrNoKeyring]. There is nothing to close.
+// OpenKeyring returns a Keyring for the user's keys whose descriptions begin
+// with prefix. The error wraps [ErrNoKeyring]. A Keyring need not be closed.
 func OpenKeyring(prefix string) (*Keyring, error) {
 	k := &Keyring{prefix, ownRing}
 	return k, k.do(func(int) error { return nil })
 }
 
-// do runs f with the keyring in possession of its thread: to permit the owner
-// is not enough to read a key.
+// do runs f in a thread that possesses the keyring. The permissions of the
+// owner are not enough to read a key.
 func (k *Keyring) do(f func(ring int) error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -65,8 +65,8 @@ func userRing() (int, error) {
 	return unix.KEY_SPEC_USER_KEYRING, err
 }
 
-// Load implements [Storage]. A key that another process replaces between being
-// found and being read is looked for again.
+// Load implements [Storage]. If another process replaces the key between the
+// search and the read, Load searches again.
 func (k *Keyring) Load(key string) (data []byte, err error) {
 	err = k.do(func(ring int) error {
 		for try := 1; ; try++ {
@@ -93,7 +93,7 @@ func (k *Keyring) find(ring int, key string) (int, error) {
 	return id, absent(err)
 }
 
-// absent makes one error of all ways in which a key can be gone.
+// absent returns fs.ErrNotExist for all errors of a key that no longer exists.
 func absent(err error) error {
 	for _, gone := range []error{unix.ENOKEY, unix.EKEYEXPIRED, unix.EKEYREVOKED} {
 		if errors.Is(err, gone) {
@@ -103,8 +103,8 @@ func absent(err error) error {
 	return err
 }
 
-// Save implements [Storage]. The key is seen by others only once it has its end,
-// and takes the place of the one before in one step.
+// Save implements [Storage]. The key becomes visible to others only after its
+// timeout is set, and replaces the previous key atomically.
 func (k *Keyring) Save(key string, data []byte, expires time.Time) error {
 	return k.do(func(ring int) error {
 		const own = unix.KEY_SPEC_THREAD_KEYRING
@@ -112,7 +112,7 @@ func (k *Keyring) Save(key string, data []byte, expires time.Time) error {
 		if err != nil {
 			return err
 		}
-		seconds := max(int(time.Until(expires)/time.Second), 1) // 0 would be no end
+		seconds := max(int(time.Until(expires)/time.Second), 1) // 0 would mean no timeout
 		if _, err = unix.KeyctlInt(unix.KEYCTL_SET_TIMEOUT, id, seconds, 0, 0); err == nil {
 			_, err = unix.KeyctlInt(unix.KEYCTL_LINK, id, ring, 0, 0)
 		}

@@ -32,7 +32,7 @@ func newKeyring(t *testing.T) Storage {
 	return k
 }
 
-// The kernel itself forgets what has expired.
+// The kernel removes expired keys.
 func TestKeyringExpires(t *testing.T) {
 	k := newKeyring(t)
 	if k == nil {
@@ -49,17 +49,18 @@ func TestKeyringExpires(t *testing.T) {
 				break
 			}
 			if err != nil || time.Now().After(deadline) {
-				t.Fatalf("life of %v: still there, %v", life, err)
+				t.Fatalf("timeout of %v: the key still exists, %v", life, err)
 			}
 		}
 		if err := k.Remove(key); err != nil {
-			t.Errorf("Remove of what expired: %v", err)
+			t.Errorf("Remove of an expired key: %v", err)
 		}
 	}
 }
 
-// The user keyring, which stands in for the persistent one, works alike, and
-// another thread, which is what another process is to it, reads from it.
+// The user keyring, the fallback for the persistent keyring, works the same.
+// Another thread, which is like another process for the keyring, can read its
+// keys.
 func TestUserKeyring(t *testing.T) {
 	if newKeyring(t) == nil {
 		t.Skip("no keyring")
@@ -88,7 +89,7 @@ func TestUserKeyring(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := k.Load(key); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Load of what was removed: %v", err)
+		t.Errorf("Load of a removed key: %v", err)
 	}
 }
 

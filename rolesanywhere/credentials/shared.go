@@ -11,73 +11,77 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
-// A Shared is a [Source] whose credentials all processes of a user share
-// through a [Storage]. However many ask at once, one makes new ones, and the
-// others wait for these. Unlike other Sources it gives the same ones again, so
-// it is for processes that ask once, and not for a [Cache] to renew from. Its
-// fields are not changed after the first use; it is safe for concurrent use.
+// A Shared is a [Source] of credentials that all processes of a user share
+// through a [Storage]. If several processes need new credentials, one obtains
+// them and the others wait. Unlike other Sources it returns the same
+// credentials repeatedly, so it is for processes that need credentials once,
+// and not for a [Cache]. Its fields must not be changed after the first use. It
+// is safe for concurrent use.
 //
-// What is kept is given out until it is due, as a [Cache] has it. From then on
-// one process renews it: those that ask meanwhile get what is there while most
-// of that time is left, and if a renewal fails, whatever is still valid. Errors
-// of the Storage are logged and keep nobody from credentials.
+// Shared returns saved credentials until they are due for renewal, as in
+// [Cache]. Then one process renews them. Meanwhile other processes use the
+// saved credentials while most of the renewal window is left. If the renewal
+// fails, saved credentials are used while they are valid. Errors of the Storage
+// are logged; credentials are then obtained without it.
 type Shared struct {
-	Key     string // of [Key]: what the credentials depend on
+	Key     string // a result of [Key]
 	Storage Storage
-	Locks   *Folder // where processes agree on who makes credentials; nil: each makes its own
+	Locks   *Folder // lets only one process obtain credentials; nil: no locks
 
-	// Make makes new credentials, and tells until when they may be handed on
-	// besides; zero: as long as they live.
+	// Make obtains new credentials. until is an additional time limit for
+	// their use; zero: no limit except their expiry.
 	Make func(ctx context.Context) (c Credentials, until time.Time, err error)
 
-	Window   time.Duration    // as in Cache
-	Patience time.Duration    // for another process that makes credentials; 0: 20 seconds
-	Logger   *slog.Logger     // nil: discard
-	Now      func() time.Time // nil: time.Now
+	Window      time.Duration    // as in Cache
+	LockTimeout time.Duration    // maximum wait for another process that makes credentials; 0: 20 seconds
+	Logger      *slog.Logger     // nil: discard
+	Now         func() time.Time // nil: time.Now
 }
 
 const (
-	defaultPatience = 20 * time.Second
+	defaultLockTimeout = 20 * time.Second
 
-	// firstPoll and lastPoll bound the pauses between looks at what another
-	// process does. A file lock has no other way of waiting that ends.
-	firstPoll = 5 * time.Millisecond
-	lastPoll  = 50 * time.Millisecond
+	// minPoll and maxPoll limit the pauses between attempts to get the
+	// lock. Waiting for a file lock with a time limit is only possible by
+	// polling.
+	minPoll = 5 * time.Millisecond
+	maxPoll = 50 * time.Millisecond
 
-	// enough is the part of the window that must be left for credentials
-	// that another process is renewing to be given out: 15 of 20 minutes.
-	enough = 0.75
+	// minWindowLeft is the fraction of the window that must be left to use
+	// credentials that another process is renewing: 15 of 20 minutes.
+	minWindowLeft = 0.75
 )
 
 // Credentials implements [Source].
 func (s *Shared) Credentials(ctx context.Context) (Credentials, error) {
-	patience := s.Patience
-	if patience <= 0 {
-		patience = defaultPatience
+	timeout := s.LockTimeout
+	if timeout <= 0 {
+		timeout = defaultLockTimeout
 	}
-	giveUp := time.Now().Add(patience)
-	for pause := firstPoll; ; pause = min(2*pause, lastPoll) {
+	deadline := time.Now().Add(timeout)
+	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
 		f := s.load()
 		if f.left > 1 {
-			s.logger().Debug("credentials are in the cache", "credentials", f.Credentials)
+			s.logger().Debug("using credentials from the cache", "credentials", f.Credentials)
 			return f.Credentials, nil
 		}
 		unlock, err := s.lock()
 		switch {
 		case err == nil:
 			defer unlock()
-			// Another process may have been faster.
+			// Another process may have saved credentials in the
+			// meantime.
 			if f = s.load(); f.left > 1 {
 				return f.Credentials, nil
 			}
 			return s.renew(ctx, f)
 		case !errors.Is(err, ErrLocked):
-			s.logger().Warn("the cache cannot be locked; other processes may make credentials too", "error", err)
+			s.logger().Warn("could not lock the cache; other processes may also create sessions", "error", err)
 			return s.renew(ctx, f)
-		case f.left >= enough:
+		case f.left >= minWindowLeft:
 			return f.Credentials, nil
-		case !time.Now().Before(giveUp):
-			s.logger().Warn("another process holds the cache and does not come to an end; not waiting for it", "waited", patience)
+		case !time.Now().Before(deadline):
+			s.logger().Warn("another process holds the cache lock for too long; continuing without the lock", "waited", timeout)
 			return s.renew(ctx, f)
 		}
 		if err := await.Pause(ctx, pause); err != nil {
@@ -95,13 +99,14 @@ func (s *Shared) lock() (unlock func(), err error) {
 	return s.Locks.TryLock(s.Key)
 }
 
-// renew makes credentials and keeps them, unless what was found has to do.
+// renew obtains new credentials and saves them. If that fails, it returns the
+// credentials in f while they are valid.
 func (s *Shared) renew(ctx context.Context, f found) (Credentials, error) {
 	switch {
 	case isNewer(f.err):
 		s.logger().Warn(f.err.Error() + "; it is neither used nor replaced")
 	case f.err != nil:
-		s.logger().Warn("what is in the cache is not used, and made anew", "error", f.err)
+		s.logger().Warn("ignoring the cache entry and creating a new one", "error", f.err)
 	}
 	c, until, err := s.Make(ctx)
 	now := s.now()
@@ -137,7 +142,7 @@ func (s *Shared) save(e Entry) error {
 	return s.Storage.Save(s.Key, data, expires)
 }
 
-// sweep removes what is of no use any more, such as the entries of a
+// sweep removes entries that are no longer valid, such as the entries of a
 // certificate that was renewed.
 func (s *Shared) sweep(now time.Time) {
 	keys, err := s.Storage.Keys()
@@ -154,11 +159,12 @@ func (s *Shared) sweep(now time.Time) {
 		err = errors.Join(err, s.Locks.Tidy(now.Add(-time.Hour)))
 	}
 	if err != nil {
-		s.logger().Debug("tidying up the cache", "error", err)
+		s.logger().Debug("could not clean up the cache", "error", err)
 	}
 }
 
-// removeStale leaves alone what another process is about to make anew.
+// removeStale removes an entry, unless another process is renewing it or has
+// renewed it.
 func (s *Shared) removeStale(key string, now time.Time) error {
 	if s.Locks != nil {
 		unlock, err := s.Locks.TryLock(key)

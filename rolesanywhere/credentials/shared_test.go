@@ -41,8 +41,8 @@ func (f *forge) make(ctx context.Context) (Credentials, time.Time, error) {
 	return Credentials{fmt.Sprintf("ASIA%d", n), "the-secret", "the-token", time.Now().Add(f.life), ""}, until, nil
 }
 
-// A scene is a store with processes around it. In synctest's bubble they are
-// goroutines with a Shared each.
+// A scene is a store that several processes use. In the synctest bubble, a
+// process is a goroutine with a Shared.
 type scene struct {
 	*forge
 	store Storage
@@ -71,7 +71,8 @@ func (s *scene) want(t *testing.T, want string) {
 	}
 }
 
-// wantLog looks for a warning, or for silence, and forgets it.
+// wantLog checks that the log contains want, or is empty if want is "", and
+// clears the log.
 func (s *scene) wantLog(t *testing.T, want string) {
 	t.Helper()
 	log := s.log.String()
@@ -96,8 +97,8 @@ func TestSharedMakesOne(t *testing.T) {
 	})
 }
 
-// As long as much of their life is left, credentials are given out, and then
-// they are renewed.
+// Saved credentials are used until the renewal window begins, and are then
+// renewed.
 func TestSharedWindow(t *testing.T) {
 	for _, test := range []struct{ life, window, due time.Duration }{
 		{12 * time.Hour, 0, 20 * time.Minute},
@@ -130,8 +131,8 @@ func TestSharedWindow(t *testing.T) {
 	}
 }
 
-// While one process renews what is due, nobody waits for it, as long as what
-// is there is good for a while.
+// While one process renews credentials, other processes do not wait, as long as
+// the saved ones are valid long enough.
 func TestSharedDoesNotWaitForRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
@@ -180,8 +181,8 @@ func TestSharedKeepsWhatIsValid(t *testing.T) {
 	})
 }
 
-// What ends while new credentials are waited for in vain is not given out.
-func TestSharedGivesOutNothingThatEnded(t *testing.T) {
+// Credentials that expire during a failed renewal are not returned.
+func TestSharedDoesNotReturnExpiredCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
 		s.want(t, "ASIA1")
@@ -193,8 +194,8 @@ func TestSharedGivesOutNothingThatEnded(t *testing.T) {
 	})
 }
 
-// A lateStore has nothing at the first look: what another process saves
-// before the lock is had.
+// A lateStore is empty at the first Load, as if another process saved an entry
+// before the lock was acquired.
 type lateStore struct {
 	Storage
 	looks atomic.Int64
@@ -216,7 +217,7 @@ func TestSharedLooksAgainOnceLocked(t *testing.T) {
 	})
 }
 
-// Nothing is given out once the certificate has ended.
+// No credentials are returned after the certificate has expired.
 func TestSharedHeedsUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
@@ -250,8 +251,8 @@ func TestSharedAfterFailure(t *testing.T) {
 	})
 }
 
-// A lock that is held for ever is waited for in bounds. What is made without
-// it is there for those that come later.
+// The wait for a lock is limited. Credentials obtained without the lock are
+// saved for later callers.
 func TestSharedIgnoresEndlessLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
@@ -262,7 +263,7 @@ func TestSharedIgnoresEndlessLock(t *testing.T) {
 		defer unlock()
 		begin := time.Now()
 		s.want(t, "ASIA1")
-		if took := time.Since(begin); took < defaultPatience || took > defaultPatience+time.Second {
+		if took := time.Since(begin); took < defaultLockTimeout || took > defaultLockTimeout+time.Second {
 			t.Errorf("waited %v", took)
 		}
 		s.wantLog(t, "level=WARN")
@@ -291,7 +292,7 @@ func TestSharedWaitsNoLongerThanItsCaller(t *testing.T) {
 	})
 }
 
-// What is damaged is made anew, once, with a warning.
+// A damaged entry is replaced once, with a warning.
 func TestSharedReplacesDamage(t *testing.T) {
 	for name, data := range map[string]string{"empty": "", "garbage": "\x00", "cut": `{"key":"`, "no entry": "{}"} {
 		t.Run(name, func(t *testing.T) {
@@ -314,8 +315,7 @@ func TestSharedReplacesDamage(t *testing.T) {
 	}
 }
 
-// What a newer version wrote is its own: it is neither used nor replaced nor
-// swept away.
+// An entry of a newer version is neither used nor replaced nor removed.
 func TestSharedLeavesNewerEntries(t *testing.T) {
 	for name, store := range stores(t) {
 		t.Run(name, func(t *testing.T) {
@@ -344,7 +344,7 @@ func TestSharedLeavesNewerEntries(t *testing.T) {
 	}
 }
 
-// What an older version wrote counts as nothing.
+// An entry of an older version is ignored.
 func TestSharedReplacesOlderEntries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
@@ -362,7 +362,7 @@ func TestSharedReplacesOlderEntries(t *testing.T) {
 	})
 }
 
-// A store that fails keeps nobody from credentials.
+// Credentials are returned even if the store fails.
 func TestSharedWithBrokenStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)
@@ -384,7 +384,7 @@ func (brokenStore) Save(string, []byte, time.Time) error { return errBroken }
 func (brokenStore) Remove(string) error                  { return errBroken }
 func (brokenStore) Keys() ([]string, error)              { return nil, errBroken }
 
-// Blanks are neither kept nor given on.
+// Unusable credentials are neither saved nor returned.
 func TestSharedRefusesBlanks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, -time.Hour)
@@ -397,7 +397,7 @@ func TestSharedRefusesBlanks(t *testing.T) {
 	})
 }
 
-// A clock that was set back says nothing of how old an entry is.
+// If the clock was set back, the age of an entry is unknown and it is not used.
 func TestSharedWithClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, time.Hour)

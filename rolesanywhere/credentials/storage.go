@@ -6,22 +6,24 @@ import (
 	"time"
 )
 
-// A Storage keeps bytes for other processes of the same user under a [Key]. Its
-// methods are safe for concurrent use, also by several processes.
+// A Storage shares data between processes of the same user. The names of the data
+// are results of [Key]. Its methods are safe for concurrent use, even by
+// several processes.
 type Storage interface {
-	// Load returns what was saved last. Its error is fs.ErrNotExist if there
-	// is nothing, and an [*UnsafeError] if what is there may be another's.
+	// Load returns the data that was saved last. The error is
+	// fs.ErrNotExist if there is none, and an [*UnsafeError] if another
+	// user may have written it.
 	Load(key string) ([]byte, error)
-	// Save keeps data in the place of what is there, all of it or nothing. A
-	// Storage that can forget by itself does so when they expire.
+	// Save atomically replaces the data of a key. If the Storage supports it,
+	// the data is removed when it expires.
 	Save(key string, data []byte, expires time.Time) error
-	// Remove forgets; nothing there is no error.
+	// Remove removes the data of a key, if there is any.
 	Remove(key string) error
-	// Keys returns the keys of what is there.
+	// Keys returns the keys that have data.
 	Keys() ([]string, error)
 }
 
-// An UnsafeError is something in the place of a cache that others could have
+// An UnsafeError reports a cache file or folder that other users could have
 // read or written.
 type UnsafeError struct {
 	Path string
@@ -31,13 +33,13 @@ type UnsafeError struct {
 
 func (e *UnsafeError) Error() string { return e.Path + " " + e.Why }
 
-// Hint says the way out.
+// Hint returns a way to fix the problem.
 func (e *UnsafeError) Hint() string { return e.hint }
 
-// Unwrap makes it a [fs.ErrPermission].
+// Unwrap returns [fs.ErrPermission].
 func (e *UnsafeError) Unwrap() error { return fs.ErrPermission }
 
-// List returns what a Storage has that may still be given out.
+// List returns the valid entries in a Storage.
 func List(s Storage, now time.Time) (map[string]Entry, error) {
 	keys, err := s.Keys()
 	entries := make(map[string]Entry)
@@ -49,14 +51,14 @@ func List(s Storage, now time.Time) (map[string]Entry, error) {
 	return entries, err
 }
 
-// Clear removes all that a Storage has and returns how much that was.
+// Clear removes all data in a Storage and returns the number of removed keys.
 func Clear(s Storage) (int, error) {
 	n, tried := 0, make(map[string]bool)
 	for {
-		keys, err := s.Keys() // of many some at a time
+		keys, err := s.Keys() // may return only some of many keys
 		more := false
 		for _, key := range keys {
-			if tried[key] { // and there again
+			if tried[key] { // saved again in the meantime
 				continue
 			}
 			tried[key], more = true, true
@@ -72,12 +74,12 @@ func Clear(s Storage) (int, error) {
 	}
 }
 
-// A found is what a Storage has under a key.
+// A found is the result of loading an entry from a Storage.
 type found struct {
 	Entry
 	valid bool
-	left  float64 // of its window, from 0 to 1; more than 1: it is not due
-	err   error   // why what is there cannot be used
+	left  float64 // fraction of the renewal window left, 0 to 1; more than 1: not due
+	err   error   // why the entry cannot be used
 }
 
 func load(s Storage, key string, now time.Time, window time.Duration) (f found) {

@@ -22,7 +22,7 @@ func newFolder(tb testing.TB) *Folder {
 	return f
 }
 
-// stores are what the tests of every Storage run with.
+// stores returns the Storages with which each test runs.
 func stores(t *testing.T) map[string]Storage {
 	all := map[string]Storage{"folder": newFolder(t)}
 	if k := newKeyring(t); k != nil {
@@ -37,14 +37,14 @@ func TestStore(t *testing.T) {
 			a, b := Key("a"), Key("b")
 			end := time.Now().Add(time.Hour)
 			if _, err := s.Load(a); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("Load of nothing: %v", err)
+				t.Errorf("Load of a missing key: %v", err)
 			}
 			if err := s.Remove(a); err != nil {
-				t.Errorf("Remove of nothing: %v", err)
+				t.Errorf("Remove of a missing key: %v", err)
 			}
 			want := bytes.Repeat([]byte("x"), maxEntry)
 			if name == "keyring" {
-				want = want[:4000] // users have 20,000 bytes in all
+				want = want[:4000] // the quota of a user is 20,000 bytes
 			}
 			for _, step := range []struct {
 				key  string
@@ -66,7 +66,7 @@ func TestStore(t *testing.T) {
 				t.Error(err)
 			}
 			if _, err := s.Load(b); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("Load of what was removed: %v", err)
+				t.Errorf("Load of a removed key: %v", err)
 			}
 			if n, err := Clear(s); n != 1 || err != nil {
 				t.Errorf("Clear: %d, %v", n, err)
@@ -78,7 +78,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// Who reads while others write gets one or the other, and never a mixture.
+// Concurrent readers get the complete data of one writer, never a mixture.
 func TestStoreIsAtomic(t *testing.T) {
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestStoreIsAtomic(t *testing.T) {
 				data := bytes.Repeat([]byte{'a' + byte(i)}, step*(i+1))
 				err := s.Save(key, data, end)
 				for tries := 0; errors.Is(err, syscall.EDQUOT) && tries < 1000; tries++ {
-					time.Sleep(time.Millisecond) // the kernel counts what was replaced for a moment
+					time.Sleep(time.Millisecond) // the quota includes replaced keys for a moment
 					err = s.Save(key, data, end)
 				}
 				return err
@@ -161,13 +161,13 @@ func TestList(t *testing.T) {
 func TestKeysFromElsewhere(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("took a key that is a path")
+			t.Error("Load accepts a key that is a path")
 		}
 	}()
 	_, _ = newFolder(t).Load("../../etc/passwd")
 }
 
-// A crowd is a Storage that tells of two keys at a time.
+// A crowd is a Storage whose Keys returns at most two keys at a time.
 type crowd struct {
 	Storage
 	keys map[string]bool
@@ -190,6 +190,6 @@ func (c crowd) Remove(key string) error {
 func TestClearMany(t *testing.T) {
 	c := crowd{keys: map[string]bool{"a": true, "b": true, "c": true, "d": true, "e": true}}
 	if n, err := Clear(c); n != 5 || err != nil || len(c.keys) > 0 {
-		t.Errorf("%d cleared, %v, %v are left", n, err, c.keys)
+		t.Errorf("%d removed, %v; remaining keys %v", n, err, c.keys)
 	}
 }

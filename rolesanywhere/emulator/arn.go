@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// maxARN is the service model's limit on its three ARN parameters.
+// maxARN is the maximum length of the three ARN parameters in the service
+// model.
 const maxARN = 1011
 
 type arn struct {
@@ -13,10 +14,10 @@ type arn struct {
 	name                       string // the last element of the path
 }
 
-// parseARN reads the ARN of a role, a profile or a trust-anchor.
+// parseARN parses the ARN of a kind of resource: role, profile or trust-anchor.
 func parseARN(s, kind string) (arn, error) {
 	if len(s) > maxARN {
-		return arn{}, fmt.Errorf("ARN of %d bytes, but at most %d are allowed", len(s), maxARN)
+		return arn{}, fmt.Errorf("ARN has %d bytes; at most %d are allowed", len(s), maxARN)
 	}
 	service, hasRegion := "rolesanywhere", true
 	if kind == "role" {
@@ -36,37 +37,39 @@ func parseARN(s, kind string) (arn, error) {
 	return arn{partition: parts[1], region: parts[3], account: parts[4], name: path[len(path)-1]}, nil
 }
 
-// The checks of names go without regular expressions, which would be compiled
-// whenever a program starts that has this package in it.
+// These checks use no regular expressions, because these would be compiled at
+// each start of a program that imports this package.
 
 func isPartition(s string) bool { return s == "aws" || strings.HasPrefix(s, "aws-") && isWord(s) }
 
-// isRegion wants letters, hyphens between, and a number at the end.
+// isRegion accepts words of letters separated by hyphens, with a number at the
+// end.
 func isRegion(s string) bool {
 	parts := strings.Split(s, "-")
 	last := len(parts) - 1
 	for i, p := range parts {
-		if i < last && !consists(p, isLower) || i == last && !consists(p, isDigit) {
+		if i < last && !consistsOf(p, isLower) || i == last && !consistsOf(p, isDigit) {
 			return false
 		}
 	}
 	return last >= 2
 }
 
-func isAccount(s string) bool { return len(s) == 12 && consists(s, isDigit) }
+func isAccount(s string) bool { return len(s) == 12 && consistsOf(s, isDigit) }
 
-// isWord is the class that IAM and STS allow in the names of roles and sessions.
+// isWord reports whether s has only characters that IAM and STS allow in the
+// names of roles and sessions.
 func isWord(s string) bool {
-	return consists(s, func(c rune) bool {
+	return consistsOf(s, func(c rune) bool {
 		return isLower(c) || 'A' <= c && c <= 'Z' || isDigit(c) || strings.ContainsRune("_+=,.@-", c)
 	})
 }
 
-// isService wants a name such as rolesanywhere.amazonaws.com.
+// isService accepts names such as rolesanywhere.amazonaws.com.
 func isService(s string) bool {
 	name, ok := strings.CutSuffix(strings.TrimSuffix(s, ".cn"), ".amazonaws.com")
 	for label := range strings.SplitSeq(name, ".") {
-		ok = ok && consists(label, func(c rune) bool { return isLower(c) || isDigit(c) || c == '-' })
+		ok = ok && consistsOf(label, func(c rune) bool { return isLower(c) || isDigit(c) || c == '-' })
 	}
 	return ok
 }
@@ -74,6 +77,6 @@ func isService(s string) bool {
 func isLower(c rune) bool { return 'a' <= c && c <= 'z' }
 func isDigit(c rune) bool { return '0' <= c && c <= '9' }
 
-func consists(s string, of func(rune) bool) bool {
-	return s != "" && !strings.ContainsFunc(s, func(c rune) bool { return !of(c) })
+func consistsOf(s string, class func(rune) bool) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool { return !class(c) })
 }

@@ -9,7 +9,7 @@ import (
 // A condition is one operator and one key of a Condition element.
 type condition struct {
 	operator
-	key    string // in lower case, as names of keys have no case
+	key    string // in lower case, because key names are not case-sensitive
 	values []pattern
 }
 
@@ -19,7 +19,8 @@ type operator struct {
 	ifExists bool // true if the key is missing
 }
 
-// operators are those for strings and ARNs; ArnEquals is the same as ArnLike.
+// operators holds the operators for strings and ARNs. ArnEquals is the same as
+// ArnLike.
 //
 // Source: AWS IAM User Guide, "IAM JSON policy elements: Condition operators".
 var operators = map[string]operator{
@@ -45,7 +46,7 @@ func parseOperator(name string) (operator, error) {
 	return op, nil
 }
 
-// The condition keys that a request has; of the tags, one for each name.
+// The condition keys of a request. The last two are prefixes of the tag names.
 const (
 	keySourceArn       = "aws:sourcearn"
 	keySourceAccount   = "aws:sourceaccount"
@@ -136,7 +137,8 @@ func holds(conditions []condition, ctx map[string]string) bool {
 	return true
 }
 
-// holds is true for a missing key if the operator is negated or says so.
+// holds reports whether the condition is met. If the key is missing, it is met
+// if the operator is negated or has the suffix IfExists.
 func (c condition) holds(ctx map[string]string) bool {
 	value, ok := ctx[c.key]
 	if !ok {
@@ -146,7 +148,7 @@ func (c condition) holds(ctx map[string]string) bool {
 	for _, p := range c.values {
 		tokens, ok := p.resolve(ctx)
 		if !ok {
-			return false // a variable without a value voids the statement
+			return false // the statement does not apply if a variable has no value
 		}
 		matched = matched || c.match(tokens, value)
 	}

@@ -11,15 +11,15 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// maxFile bounds every file that a configuration names, in bytes.
+// maxFile is the maximum size of a file that a configuration names, in bytes.
 const maxFile = 1 << 20
 
-// maxConfig bounds a configuration, in bytes, to less, because the decoder
-// takes a KiB of memory for each array in an array.
+// maxConfig is the maximum size of a configuration, in bytes. It is smaller
+// because the decoder uses 1 KiB of memory for each nested array.
 const maxConfig = 64 << 10
 
-// LoadConfig reads a Config from a TOML file. Relative paths in it are relative
-// to the file's folder. The files that it names are read by [New].
+// LoadConfig reads a Config from a TOML file. It resolves relative paths in the
+// file against the file's folder. [New] reads the files that the Config names.
 func LoadConfig(path string) (Config, error) {
 	b, err := readFile(path, maxConfig)
 	if err != nil {
@@ -58,8 +58,8 @@ func LoadConfig(path string) (Config, error) {
 	return cfg, nil
 }
 
-// readFile reads a regular file of at most limit bytes. It looks before it
-// opens, because opening a pipe would wait for a writer.
+// readFile reads a regular file of at most limit bytes. It checks the file type
+// before it opens the file, because opening a pipe would wait for a writer.
 func readFile(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -137,16 +137,16 @@ func TestLoadConfigErrors(t *testing.T) {
 	_, err = LoadConfig(write(t, dir, "x.toml", []byte("[faults]\n\nlatency = \"soon\"")))
 	var parse toml.ParseError
 	if !errors.As(err, &parse) || parse.Position.Line != 3 {
-		t.Errorf("error does not tell the line: %v", err)
+		t.Errorf("error does not contain the line: %v", err)
 	}
 	if _, err := LoadConfig(filepath.Join(dir, "none.toml")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
 	}
 	if _, err := LoadConfig(dir); err == nil {
-		t.Error("a folder is a file")
+		t.Error("a folder is accepted as a file")
 	}
 	if _, err := LoadConfig(os.DevNull); err == nil {
-		t.Error("a device is a regular file")
+		t.Error("a device is accepted as a file")
 	}
 }
 
@@ -163,7 +163,7 @@ func TestNewErrors(t *testing.T) {
 	key := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: []byte{1}})
 	otherRole := "arn:aws:iam::111122223333:role/other"
 	for name, cfg := range map[string]Config{
-		"nothing":                {},
+		"empty":                  {},
 		"region":                 change(func(c *Config) { c.Region = "here" }),
 		"account":                change(func(c *Config) { c.Account = "1" }),
 		"no certificate":         anchor(nil),
@@ -177,13 +177,13 @@ func TestNewErrors(t *testing.T) {
 		"broken CRL":             change(func(c *Config) { c.TrustAnchors[0].CRLs = [][]byte{ca.pem()} }),
 		"no CRL file":            change(func(c *Config) { c.TrustAnchors[0].CRLFiles = []string{"/nonexistent/ca.crl"} }),
 		"anchor ARN":             change(func(c *Config) { c.TrustAnchors[0].ARN = testProfile }),
-		"anchor of a region":     change(func(c *Config) { c.TrustAnchors[0].ARN = DefaultTrustAnchorARN("eu-west-1", DefaultAccount, 1) }),
-		"anchor of a partition":  change(func(c *Config) { c.TrustAnchors[0].ARN = strings.Replace(testAnchor, "arn:aws:", "arn:aws-cn:", 1) }),
+		"anchor's region":        change(func(c *Config) { c.TrustAnchors[0].ARN = DefaultTrustAnchorARN("eu-west-1", DefaultAccount, 1) }),
+		"anchor's partition":     change(func(c *Config) { c.TrustAnchors[0].ARN = strings.Replace(testAnchor, "arn:aws:", "arn:aws-cn:", 1) }),
 		"anchor twice": change(func(c *Config) {
 			c.TrustAnchors = append(c.TrustAnchors, TrustAnchor{ARN: testAnchor, Certificates: ca.pem()})
 		}),
 		"role ARN":            change(func(c *Config) { c.Roles = []Role{{ARN: testAnchor}} }),
-		"role of a partition": change(func(c *Config) { c.Roles = []Role{{ARN: DefaultRoleARN("cn-north-1", DefaultAccount)}} }),
+		"role's partition":    change(func(c *Config) { c.Roles = []Role{{ARN: DefaultRoleARN("cn-north-1", DefaultAccount)}} }),
 		"role twice":          change(func(c *Config) { c.Roles = []Role{{}, {ARN: testRole}} }),
 		"second role's ARN":   change(func(c *Config) { c.Roles = []Role{{}, {}} }),
 		"role duration":       change(func(c *Config) { c.Roles = []Role{{MaxSessionDuration: 900}} }),
@@ -192,10 +192,10 @@ func TestNewErrors(t *testing.T) {
 		"policy twice":        change(func(c *Config) { c.Roles = []Role{{TrustPolicy: policyWith("{}"), TrustPolicyFile: "x"}} }),
 		"no policy file":      change(func(c *Config) { c.Roles = []Role{{TrustPolicyFile: "/nonexistent/policy.json"}} }),
 		"profile ARN":         change(func(c *Config) { c.Profiles = []Profile{{ARN: testAnchor}} }),
-		"profile of a region": change(func(c *Config) { c.Profiles = []Profile{{ARN: DefaultProfileARN("eu-west-1", DefaultAccount, 1)}} }),
+		"profile's region":    change(func(c *Config) { c.Profiles = []Profile{{ARN: DefaultProfileARN("eu-west-1", DefaultAccount, 1)}} }),
 		"profile twice":       change(func(c *Config) { c.Profiles = []Profile{{}, {ARN: testProfile}} }),
 		"profile duration":    change(func(c *Config) { c.Profiles = []Profile{{DurationSeconds: 899}} }),
-		"profile of no role":  change(func(c *Config) { c.Profiles = []Profile{{RoleARNs: []string{otherRole}}} }),
+		"profile, no role":    change(func(c *Config) { c.Profiles = []Profile{{RoleARNs: []string{otherRole}}} }),
 		"rate":                change(func(c *Config) { c.Faults.ErrorRate = 1.1 }),
 		"negative rate":       change(func(c *Config) { c.Faults.ErrorRate = -0.1 }),
 		"status":              change(func(c *Config) { c.Faults.ErrorStatus = 200 }),
@@ -214,7 +214,7 @@ func TestNewRefusesAnchor(t *testing.T) {
 	notCA.IsCA = false
 	notSigning := caTemplate("x")
 	notSigning.KeyUsage = 4
-	for name, cert := range map[string]pair{
+	for name, cert := range map[string]certKey{
 		"leaf":           ca.issue(t, leafTemplate("x")),
 		"CA:FALSE":       ca.issue(t, notCA),
 		"no keyCertSign": ca.issue(t, notSigning),
@@ -227,7 +227,7 @@ func TestNewRefusesAnchor(t *testing.T) {
 	weak := caTemplate("SHA-1")
 	weak.SignatureAlgorithm = 3
 	cert := certify(t, weak, weak, rsaKey().Public(), rsaKey())
-	if _, err := New(Config{TrustAnchors: []TrustAnchor{{Certificates: pair{cert: cert}.pem()}}}); err == nil || errors.Is(err, ErrBasicConstraints) {
+	if _, err := New(Config{TrustAnchors: []TrustAnchor{{Certificates: certKey{cert: cert}.pem()}}}); err == nil || errors.Is(err, ErrBasicConstraints) {
 		t.Errorf("SHA-1: %v", err)
 	}
 }

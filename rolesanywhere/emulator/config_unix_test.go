@@ -9,7 +9,7 @@ import (
 )
 
 // Opening a pipe would wait for a writer.
-func TestPipeIsNoFile(t *testing.T) {
+func TestLoadConfigRefusesPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)

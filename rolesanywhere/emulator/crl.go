@@ -12,7 +12,7 @@ import (
 // maxCRL is ImportCrl's limit on crlData, in bytes.
 const maxCRL = 300_000
 
-// A crl is a revocation list that is signed by whoever holds the issuer's key.
+// A crl is a parsed revocation list. Its signature has not been verified.
 type crl struct {
 	list    *x509.RevocationList
 	revoked map[string]bool // by serial number
@@ -20,7 +20,7 @@ type crl struct {
 
 func loadCRLs(inline [][]byte, files []string) ([]*crl, error) {
 	if n := len(inline) + len(files); n > maxAnchorCRLs {
-		return nil, fmt.Errorf("%d CRLs, but at most %d are allowed", n, maxAnchorCRLs)
+		return nil, fmt.Errorf("%d CRLs are configured; at most %d are allowed", n, maxAnchorCRLs)
 	}
 	all := make([]*crl, 0, maxAnchorCRLs)
 	for i, b := range inline {
@@ -44,12 +44,12 @@ func loadCRLs(inline [][]byte, files []string) ([]*crl, error) {
 	return all, nil
 }
 
-// parseCRL reads PEM or DER. It refuses what would make the list mean other
-// than "the issuer revoked these", above all delta and indirect CRLs, whose
-// extensions are critical (RFC 5280, section 5.2).
+// parseCRL parses a CRL in PEM or DER. It refuses critical extensions, because
+// they change the meaning of the list; delta and indirect CRLs have such
+// extensions (RFC 5280, section 5.2).
 func parseCRL(b []byte) (*crl, error) {
 	if len(b) > maxCRL {
-		return nil, fmt.Errorf("%d bytes, but at most %d are allowed", len(b), maxCRL)
+		return nil, fmt.Errorf("CRL has %d bytes; at most %d are allowed", len(b), maxCRL)
 	}
 	if block, rest := pem.Decode(b); block != nil {
 		if block.Type != "X509 CRL" {
@@ -81,17 +81,18 @@ func parseCRL(b []byte) (*crl, error) {
 	return &crl{list, revoked}, nil
 }
 
-// issuedBy does not ask for cRLSign in the issuer's key usage: what a CA says
-// that it revoked is not trusted any more, whatever it forgot to write.
+// issuedBy reports whether issuer signed c. It does not require cRLSign in the
+// issuer's key usage: a certificate that its CA has revoked is not trusted,
+// even if the CA's certificate lacks this usage.
 func (c *crl) issuedBy(issuer *x509.Certificate) bool {
 	return bytes.Equal(c.list.RawIssuer, issuer.RawSubject) &&
 		issuer.CheckSignature(c.list.SignatureAlgorithm, c.list.RawTBSRevocationList, c.list.Signature) == nil
 }
 
-// revoked returns the first certificate of a verified chain that its issuer
-// revoked, or nil. A list counts beyond its nextUpdate: a revocation is not
-// taken back by the lack of a newer list. That a list is missing or old is not
-// held against a certificate.
+// revoked returns the first certificate of a verified chain that its issuer has
+// revoked, or nil. A list remains effective after its nextUpdate, because the
+// lack of a newer list does not undo a revocation. A missing or outdated list
+// is not an error.
 func (a *anchor) revoked(chain []*x509.Certificate) *x509.Certificate {
 	for i, c := range chain[:len(chain)-1] {
 		for _, list := range a.crls {

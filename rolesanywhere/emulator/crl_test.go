@@ -23,13 +23,13 @@ func TestRevocation(t *testing.T) {
 	leafRevoked := fmt.Sprintf(msgRevoked, "0abc", inter.cert.Subject)
 	interRevoked := fmt.Sprintf(msgRevoked, "07", root.cert.Subject)
 
-	stranger := newRoot(t, caTemplate("Stranger"))
+	unrelated := newRoot(t, caTemplate("Unrelated"))
 	impostor := newRoot(t, template) // has the intermediate's name, not its key
-	mute := caTemplate("Mute")       // a CA whose key usage lacks cRLSign
-	mute.KeyUsage = x509.KeyUsageCertSign
-	muteCA := root.issue(t, mute)
-	muteClient := muteCA.issue(t, leafTemplate("client"))
-	twin := pair{root.certify(t, caTemplate("Twin"), inter.key.Public()), inter.key}
+	noCRLSign := caTemplate("No cRLSign")
+	noCRLSign.KeyUsage = x509.KeyUsageCertSign
+	noCRLSignCA := root.issue(t, noCRLSign)
+	noCRLSignClient := noCRLSignCA.issue(t, leafTemplate("client"))
+	twin := certKey{root.certify(t, caTemplate("Twin"), inter.key.Public()), inter.key}
 	old := inter.revoke(t, &x509.RevocationList{
 		Number: big.NewInt(1), ThisUpdate: testNow.Add(-48 * time.Hour), NextUpdate: testNow.Add(-24 * time.Hour),
 		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(leafSerial), RevocationTime: testNow}},
@@ -39,7 +39,7 @@ func TestRevocation(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		crls    [][]byte
-		client  pair
+		client  certKey
 		chain   []*x509.Certificate
 		message string // "": not refused
 	}{
@@ -49,16 +49,16 @@ func TestRevocation(t *testing.T) {
 		{"intermediate", [][]byte{root.crl(t, interSerial)}, client, []*x509.Certificate{inter.cert}, interRevoked},
 		{"second list", [][]byte{root.crl(t, 99), inter.crl(t, leafSerial)}, client, []*x509.Certificate{inter.cert}, leafRevoked},
 		{"past its next update", [][]byte{old}, client, []*x509.Certificate{inter.cert}, leafRevoked},
-		{"issuer without cRLSign", [][]byte{muteCA.crl(t, leafSerial)}, muteClient, []*x509.Certificate{muteCA.cert}, fmt.Sprintf(msgRevoked, "0abc", muteCA.cert.Subject)},
+		{"issuer without cRLSign", [][]byte{noCRLSignCA.crl(t, leafSerial)}, noCRLSignClient, []*x509.Certificate{noCRLSignCA.cert}, fmt.Sprintf(msgRevoked, "0abc", noCRLSignCA.cert.Subject)},
 		{"empty list", [][]byte{inter.crl(t)}, client, []*x509.Certificate{inter.cert}, ""},
 		{"other serial numbers", [][]byte{inter.crl(t, 1, 2, 3), root.crl(t, 1, leafSerial)}, client, []*x509.Certificate{inter.cert}, ""},
-		{"of a stranger", [][]byte{stranger.crl(t, leafSerial, interSerial)}, client, []*x509.Certificate{inter.cert}, ""},
-		{"of the issuer's name with another key", [][]byte{impostor.crl(t, leafSerial)}, client, []*x509.Certificate{inter.cert}, ""},
-		{"of another name with the issuer's key", [][]byte{twin.crl(t, leafSerial)}, client, []*x509.Certificate{inter.cert, twin.cert}, ""},
-		{"of an issuer of no certificate in the chain", [][]byte{muteCA.crl(t, leafSerial)}, client, []*x509.Certificate{inter.cert, muteCA.cert}, ""},
+		{"of an unrelated CA", [][]byte{unrelated.crl(t, leafSerial, interSerial)}, client, []*x509.Certificate{inter.cert}, ""},
+		{"of a CA with the issuer's name and another key", [][]byte{impostor.crl(t, leafSerial)}, client, []*x509.Certificate{inter.cert}, ""},
+		{"of a CA with another name and the issuer's key", [][]byte{twin.crl(t, leafSerial)}, client, []*x509.Certificate{inter.cert, twin.cert}, ""},
+		{"of a CA that issued no certificate of the chain", [][]byte{noCRLSignCA.crl(t, leafSerial)}, client, []*x509.Certificate{inter.cert, noCRLSignCA.cert}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := &world{ca: root, client: tt.client}
+			w := &testEnv{ca: root, client: tt.client}
 			w.start(t, Config{TrustAnchors: []TrustAnchor{{Certificates: root.pem(), CRLs: tt.crls}}})
 			a := w.do(t, call{chain: append([]*x509.Certificate{tt.client.cert}, tt.chain...)})
 			if tt.message == "" {
@@ -70,13 +70,13 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
-// An intermediate that one root revoked may have a second certificate from
-// another; then the path that is left counts.
+// An intermediate that one root has revoked may have a certificate from another
+// root. The remaining path is then valid.
 func TestRevocationOfOnePath(t *testing.T) {
 	first, second := newRoot(t, caTemplate("First")), newRoot(t, caTemplate("Second"))
 	inter := first.issue(t, caTemplate("Intermediate"))
 	cross := second.certify(t, caTemplate("Intermediate"), inter.key.Public())
-	w := &world{ca: first, client: inter.issue(t, leafTemplate("client"))}
+	w := &testEnv{ca: first, client: inter.issue(t, leafTemplate("client"))}
 	w.start(t, Config{TrustAnchors: []TrustAnchor{{
 		Certificates: append(first.pem(), second.pem()...),
 		CRLs:         [][]byte{first.crl(t, 1)},
@@ -86,15 +86,15 @@ func TestRevocationOfOnePath(t *testing.T) {
 	w.do(t, call{chain: []*x509.Certificate{w.client.cert, inter.cert, cross}}).session(t)
 }
 
-// A CRL is one anchor's, even if another has the same CA.
+// A CRL applies only to its trust anchor, even if another has the same CA.
 func TestRevocationOfOneAnchor(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newTestEnv(t, Config{})
 	w.start(t, Config{TrustAnchors: []TrustAnchor{
 		{Certificates: w.ca.pem(), CRLs: [][]byte{w.ca.crl(t, 0xabc)}},
 		{Certificates: w.ca.pem()},
 	}})
 	if a := w.do(t, call{}); a.status != http.StatusForbidden {
-		t.Errorf("answer is %d", a.status)
+		t.Errorf("status is %d", a.status)
 	}
 	w.do(t, call{body: body("trustAnchorArn", DefaultTrustAnchorARN(DefaultRegion, DefaultAccount, 2))}).session(t)
 }

@@ -1,13 +1,13 @@
-// Package emulator is a local Roles Anywhere and STS for tests and
-// demonstrations. It answers CreateSession and GetCallerIdentity as AWS does
-// and verifies what AWS verifies: the certificate's chain and revocation, the
-// signature of the request, the role's trust policy, and later the signature
-// made with the credentials that it issued.
+// Package emulator is a local emulator of IAM Roles Anywhere and STS for tests
+// and demonstrations. It implements CreateSession and GetCallerIdentity, and it
+// verifies what AWS verifies: the certificate's chain and revocation, the
+// signature of the request, the role's trust policy, and the signature made
+// with the issued credentials.
 //
-// It decides on its own by the rules of the IAM Roles Anywhere User Guide and
-// shares no rule with the client, so that it can serve as an oracle for it. It
-// knows no ML-DSA certificates. The credentials that it issues are good for
-// itself alone.
+// Its decisions follow the rules of the IAM Roles Anywhere User Guide. It
+// shares none of these rules with the client, so tests can use it as an oracle.
+// It does not support ML-DSA certificates. Only the emulator accepts the
+// credentials that it issues.
 package emulator
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
-// What an empty [Config] stands for.
+// Defaults of an empty [Config], and the limits of durations.
 const (
 	DefaultRegion  = "us-east-1"
 	DefaultAccount = "111122223333"
@@ -33,44 +33,44 @@ const (
 	maxDuration     = 43200
 )
 
-// Config says what a [Server] knows. Only TrustAnchors must be set; the zero
-// value of every other field is its default. New reads a Config and keeps no
-// reference to its slices.
+// A Config describes the resources of a [Server]. Only TrustAnchors is
+// required; the zero value of every other field means its default. New keeps no
+// reference to the slices of a Config.
 type Config struct {
 	Region  string `toml:"region"`  // default: DefaultRegion
 	Account string `toml:"account"` // twelve digits; default: DefaultAccount
 
 	TrustAnchors []TrustAnchor `toml:"trust_anchors"`
-	Profiles     []Profile     `toml:"profiles"` // none: one, with every role
-	Roles        []Role        `toml:"roles"`    // none: one that trusts every session
+	Profiles     []Profile     `toml:"profiles"` // default: one profile with every role
+	Roles        []Role        `toml:"roles"`    // default: one role that trusts every session
 	Faults       Faults        `toml:"faults"`
 
 	Now    func() time.Time `toml:"-"` // safe for concurrent use; nil: time.Now
-	Events io.Writer        `toml:"-"` // JSON lines in CloudTrail's form, one Write each, never two at once; nil: none
-	Logger *slog.Logger     `toml:"-"` // one record for each request, with the reason if it was refused, at level Info; nil: discard
+	Events io.Writer        `toml:"-"` // receives CloudTrail records as JSON lines, one line per Write, never concurrently; nil: none
+	Logger *slog.Logger     `toml:"-"` // logs each request at level Info, with the reason if it was refused; nil: discard
 }
 
-// A TrustAnchor is one or two CA certificates and their revocation lists. A
-// CRL of some other issuer is used when that issuer stands in a client's chain.
+// A TrustAnchor is one or two CA certificates with their revocation lists. A
+// CRL of another issuer applies if that issuer is in a client's chain.
 type TrustAnchor struct {
 	ARN              string   `toml:"arn"` // default: DefaultTrustAnchorARN
 	Certificates     []byte   `toml:"-"`   // PEM
 	CertificateFiles []string `toml:"certificate_files"`
-	CRLs             [][]byte `toml:"-"` // PEM or DER, at most two with CRLFiles
+	CRLs             [][]byte `toml:"-"` // PEM or DER; at most two including CRLFiles
 	CRLFiles         []string `toml:"crl_files"`
 }
 
 // A Profile lists the roles that may be assumed with it.
 type Profile struct {
 	ARN                   string   `toml:"arn"`              // default: DefaultProfileARN
-	RoleARNs              []string `toml:"role_arns"`        // none: every role
+	RoleARNs              []string `toml:"role_arns"`        // default: every role
 	DurationSeconds       int      `toml:"duration_seconds"` // 900 to 43200; default: 3600
 	AcceptRoleSessionName bool     `toml:"accept_role_session_name"`
 	Disabled              bool     `toml:"disabled"`
 }
 
-// A Role may have a trust policy, which is an IAM policy document in JSON.
-// Without one it trusts every session.
+// A Role may have a trust policy, an IAM policy document in JSON. Without one
+// it trusts every session.
 type Role struct {
 	ARN                string `toml:"arn"`                  // default for the first role: DefaultRoleARN
 	MaxSessionDuration int    `toml:"max_session_duration"` // seconds, 3600 to 43200; default: 3600
@@ -78,38 +78,38 @@ type Role struct {
 	TrustPolicyFile    string `toml:"trust_policy_file"`
 }
 
-// Faults make CreateSession misbehave, for tests of clients.
+// Faults configures faults of CreateSession, for tests of clients.
 type Faults struct {
-	Latency     time.Duration `toml:"latency"`      // before each answer
-	ErrorRate   float64       `toml:"error_rate"`   // the share of requests that fail, 0 to 1
-	ErrorStatus int           `toml:"error_status"` // of those; default: 500
-	// Hang answers nothing until the client goes away or the server stops,
-	// and then closes the connection.
+	Latency     time.Duration `toml:"latency"`      // before each response
+	ErrorRate   float64       `toml:"error_rate"`   // fraction of requests that fail, 0 to 1
+	ErrorStatus int           `toml:"error_status"` // of failed requests; default: 500
+	// Hang sends no response. It closes the connection when the client
+	// disconnects or the server stops.
 	Hang bool `toml:"hang"`
-	// SessionLifetime replaces the lifetime of issued credentials, also with
-	// less than the service allows.
+	// SessionLifetime replaces the lifetime of issued credentials. It may
+	// be shorter than the service allows.
 	SessionLifetime time.Duration `toml:"session_lifetime"`
 }
 
-// DefaultTrustAnchorARN is the ARN of the n-th trust anchor, counted from 1,
-// if it has none of its own.
+// DefaultTrustAnchorARN returns the default ARN of the n-th trust anchor,
+// counted from 1.
 func DefaultTrustAnchorARN(region, account string, n int) string {
 	return fmt.Sprintf("arn:%s:rolesanywhere:%s:%s:trust-anchor/00000000-0000-0000-0000-%012d", partition(region), region, account, n)
 }
 
-// DefaultProfileARN is the ARN of the n-th profile, counted from 1, if it has
-// none of its own, and of the only one if none is configured.
+// DefaultProfileARN returns the default ARN of the n-th profile, counted from
+// 1. If no profile is configured, the default profile is the first.
 func DefaultProfileARN(region, account string, n int) string {
 	return fmt.Sprintf("arn:%s:rolesanywhere:%s:%s:profile/00000000-0000-0000-0000-%012d", partition(region), region, account, n)
 }
 
-// DefaultRoleARN is the ARN of the first role if it has none of its own or if
-// none is configured.
+// DefaultRoleARN returns the default ARN of the first role. If no role is
+// configured, the default role is the first.
 func DefaultRoleARN(region, account string) string {
 	return fmt.Sprintf("arn:%s:iam::%s:role/demo", partition(region), account)
 }
 
-// partitions other than aws, by the prefix of their regions.
+// partitions maps the prefix of a region to its partition, except for aws.
 var partitions = map[string]string{
 	"us-gov-":  "aws-us-gov",
 	"cn-":      "aws-cn",
@@ -129,15 +129,15 @@ func partition(region string) string {
 	return "aws"
 }
 
-// A Server is the emulator as an [net/http.Handler]. It is safe for concurrent
-// use. Issued sessions live in its memory.
+// A Server is the emulator as a [net/http.Handler]. It is safe for concurrent
+// use. It keeps the issued sessions in memory.
 type Server struct {
 	region, account string
 
 	anchors  map[string]*anchor
 	profiles map[string]Profile
 	roles    map[string]role
-	arns     struct{ anchors, profiles, roles []string } // as configured
+	arns     struct{ anchors, profiles, roles []string } // in configured order
 
 	faults   Faults
 	now      func() time.Time
@@ -147,7 +147,7 @@ type Server struct {
 }
 
 // TrustAnchorARNs returns the ARNs of the trust anchors in configured order,
-// the default ones included.
+// including default ARNs.
 func (s *Server) TrustAnchorARNs() []string { return slices.Clone(s.arns.anchors) }
 
 // ProfileARNs is like [Server.TrustAnchorARNs] for profiles.
@@ -162,7 +162,7 @@ type role struct {
 	policy *policy // nil: trusts every session
 }
 
-// New reads the files that cfg names and checks all of cfg.
+// New checks cfg, reads the files that it names, and returns a Server for it.
 func New(cfg Config) (*Server, error) {
 	s := &Server{
 		region:   cmp.Or(cfg.Region, DefaultRegion),
@@ -178,10 +178,10 @@ func New(cfg Config) (*Server, error) {
 		s.now = time.Now
 	}
 	if !isRegion(s.region) {
-		return nil, fmt.Errorf("emulator: %q is not a region", s.region)
+		return nil, fmt.Errorf("emulator: invalid region %q", s.region)
 	}
 	if !isAccount(s.account) {
-		return nil, fmt.Errorf("emulator: account %q is not twelve digits", s.account)
+		return nil, fmt.Errorf("emulator: invalid account ID %q; account IDs have 12 digits", s.account)
 	}
 	if err := s.configure(cfg); err != nil {
 		return nil, fmt.Errorf("emulator: %w", err)
@@ -191,7 +191,7 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) configure(cfg Config) error {
 	if len(cfg.TrustAnchors) == 0 {
-		return errors.New("no trust anchor")
+		return errors.New("no trust anchor is configured")
 	}
 	for i, a := range cfg.TrustAnchors {
 		if err := s.addAnchor(a, i); err != nil {

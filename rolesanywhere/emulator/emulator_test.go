@@ -29,7 +29,7 @@ func TestCreateSession(t *testing.T) {
 	} {
 		for _, path := range []struct {
 			name          string
-			issuer        pair
+			issuer        certKey
 			intermediates []*x509.Certificate
 		}{
 			{"direct", root, nil},
@@ -40,7 +40,7 @@ func TestCreateSession(t *testing.T) {
 			{"with root", second, []*x509.Certificate{second.cert, first.cert, root.cert}},
 		} {
 			t.Run(key.name+" "+path.name, func(t *testing.T) {
-				w := &world{ca: root}
+				w := &testEnv{ca: root}
 				w.start(t, Config{})
 				leaf := path.issuer.certify(t, leafTemplate("client"), key.key.Public())
 				got := w.do(t, call{key: key.key, chain: append([]*x509.Certificate{leaf}, path.intermediates...)}).session(t)
@@ -52,8 +52,8 @@ func TestCreateSession(t *testing.T) {
 	}
 }
 
-func TestCreateSessionAnswer(t *testing.T) {
-	w := newWorld(t, Config{})
+func TestCreateSessionResponse(t *testing.T) {
+	w := newTestEnv(t, Config{})
 	a := w.do(t, call{})
 	got := a.session(t)
 	c := got.Credentials
@@ -80,12 +80,12 @@ func TestCreateSessionAnswer(t *testing.T) {
 		t.Error("two sessions share credentials")
 	}
 	if again.out.SubjectARN != a.out.SubjectARN {
-		t.Error("one subject has two ARNs")
+		t.Error("the same subject has two ARNs")
 	}
 }
 
 func TestParameters(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newTestEnv(t, Config{})
 	all := url.Values{"trustAnchorArn": {testAnchor}, "profileArn": {testProfile}, "roleArn": {testRole}}
 	for _, tt := range []struct {
 		name string
@@ -111,7 +111,7 @@ func TestPartitions(t *testing.T) {
 	for _, tt := range []struct{ region, prefix string }{
 		{"us-gov-west-1", "arn:aws-us-gov:"}, {"cn-north-1", "arn:aws-cn:"}, {"eu-central-1", "arn:aws:"}, {"mx-central-1", "arn:aws:"},
 	} {
-		w := newWorld(t, Config{Region: tt.region, Account: "000000000001"})
+		w := newTestEnv(t, Config{Region: tt.region, Account: "000000000001"})
 		b, err := json.Marshal(map[string]string{
 			"trustAnchorArn": w.server.TrustAnchorARNs()[0], "profileArn": w.server.ProfileARNs()[0], "roleArn": w.server.RoleARNs()[0],
 		})

@@ -6,14 +6,14 @@ import (
 	"net/http"
 )
 
-// ErrBasicConstraints is the error of [New] for a trust anchor whose
-// certificate is not that of a CA. CreateTrustAnchor answers with these words,
-// but for the capital letter.
+// ErrBasicConstraints is returned by [New] for a trust anchor whose certificate
+// is not a CA certificate. CreateTrustAnchor returns the same message with a
+// capital letter.
 var ErrBasicConstraints = errors.New("incorrect basic constraints for CA certificate")
 
-// The service's own messages, word for word.
+// The service's own messages, verbatim.
 //
-// Source: IAM Roles Anywhere as seen by its users.
+// Source: messages that users of IAM Roles Anywhere have received.
 const (
 	msgInsufficient     = "Untrusted certificate. Insufficient certificate"
 	msgUntrusted        = "Untrusted signing certificate"
@@ -24,7 +24,7 @@ const (
 	msgSessionName      = "Not authorized to set roleSessionName."
 )
 
-// Messages of our own, where no documented one is known.
+// Messages of the emulator, for errors whose message is not documented.
 const (
 	msgUnknownPath      = "No such operation: %s %s"
 	msgBody             = "Request body: %v"
@@ -50,8 +50,8 @@ const (
 	msgSTSInvalidForm = "Request parameters: %v"
 )
 
-// The codes of restJson1 errors. The service models no others than the first
-// three; the rest are common to AWS services.
+// The codes of restJson1 errors. The service model has only the first three;
+// the others are common to AWS services.
 const (
 	codeAccessDenied = "AccessDeniedException"
 	codeNotFound     = "ResourceNotFoundException"
@@ -93,7 +93,7 @@ var statuses = map[string]int{
 	codeSignatureNoMatch: http.StatusForbidden,
 }
 
-// codeOf returns the code of an injected fault, or "".
+// codeOf returns the error code for the status of an injected fault, or "".
 func codeOf(status int) string {
 	for _, code := range []string{codeAccessDenied, codeNotFound, codeValidation, codeThrottling, codeInternal, codeUnavailable} {
 		if statuses[code] == status {
@@ -103,8 +103,8 @@ func codeOf(status int) string {
 	return ""
 }
 
-// A refusal is an error as the client sees it. The cause is for the log alone,
-// because the service's messages say little.
+// A refusal is an error as sent to the client. The cause is only logged,
+// because the service's messages contain few details.
 type refusal struct {
 	code, message string
 	cause         error
@@ -128,7 +128,8 @@ func (r *refusal) because(cause error) *refusal {
 	return r
 }
 
-// asRefusal makes sure that no error of ours reaches a client as it is.
+// asRefusal returns err if it is a refusal. It hides any other error from the
+// client behind an internal error.
 func asRefusal(err error) *refusal {
 	var r *refusal
 	if errors.As(err, &r) {

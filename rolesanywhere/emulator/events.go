@@ -22,10 +22,10 @@ const (
 )
 
 // An event is one line of the event log, in the form of a CloudTrail record. It
-// never holds a secret key or a session token.
+// never contains a secret access key or a session token.
 type event struct {
 	EventVersion        string             `json:"eventVersion"`
-	UserIdentity        *userIdentity      `json:"userIdentity,omitempty"` // who called STS, once verified
+	UserIdentity        *userIdentity      `json:"userIdentity,omitempty"` // the verified caller of STS
 	EventTime           string             `json:"eventTime"`
 	EventSource         string             `json:"eventSource"`
 	EventName           string             `json:"eventName"`
@@ -50,8 +50,8 @@ type userIdentity struct {
 	AccessKeyID string `json:"accessKeyId"`
 }
 
-// sessionParameters say of the certificate what it says of itself; whether it
-// is to be believed depends on the outcome.
+// sessionParameters are the parameters of a request and fields of its
+// certificate. The certificate is verified only if the request succeeded.
 type sessionParameters struct {
 	params
 	SerialNumber string `json:"serialNumber,omitempty"` // hexadecimal
@@ -83,14 +83,15 @@ func responseElements(out *createSessionOutput) *sessionElements {
 	return e
 }
 
-// findings are what is odd about a signature, as the service records it.
+// findings are problems of a signature, in the form that the service records.
 type findings struct {
 	HeadersNotSigned     []string `json:"requiredHeadersNotSigned,omitempty"`
-	AlgorithmKeyMismatch string   `json:"algorithmKeyMismatch,omitempty"` // the algorithm that the request names
+	AlgorithmKeyMismatch string   `json:"algorithmKeyMismatch,omitempty"` // the algorithm named in the request
 }
 
-// signatureFindings looks at the headers alone, so that it also has something
-// to say of a request that cannot be parsed. It returns nil if all is well.
+// signatureFindings returns the problems of a request's signature, or nil if
+// there are none. It uses only the headers, so that it also works for a request
+// that cannot be parsed.
 func signatureFindings(r *http.Request) *findings {
 	algorithm, fields, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	_, list, _ := strings.Cut(fields, "SignedHeaders=")
@@ -145,7 +146,8 @@ func (e *event) fail(r *refusal) {
 	e.ErrorCode, e.ErrorMessage = r.code, r.message
 }
 
-// An eventLog writes each event with one Write, one at a time.
+// An eventLog writes each event with one call of Write. The calls are never
+// concurrent.
 type eventLog struct {
 	mu sync.Mutex
 	w  io.Writer // nil: none
@@ -165,6 +167,6 @@ func (s *Server) record(e event) {
 		s.events.mu.Unlock()
 	}
 	if err != nil {
-		s.logger.Error("writing an event", "error", err)
+		s.logger.Error("could not write event", "error", err)
 	}
 }

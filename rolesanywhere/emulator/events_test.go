@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A counter counts Writes, which must hold one line each.
+// A counter counts calls of Write, which must contain one line each.
 type counter struct {
 	bytes.Buffer
 	writes int
@@ -25,7 +25,7 @@ func (c *counter) Write(p []byte) (int, error) {
 
 func TestEvents(t *testing.T) {
 	var log counter
-	w := newWorld(t, Config{Events: &log, Profiles: []Profile{{AcceptRoleSessionName: true}}})
+	w := newTestEnv(t, Config{Events: &log, Profiles: []Profile{{AcceptRoleSessionName: true}}})
 	agent := setHeader("User-Agent", "test/1.0 <a&b>")
 	a := w.do(t, call{body: body("roleSessionName", "me", "durationSeconds", 1800), after: agent})
 	issued := a.session(t)
@@ -54,7 +54,7 @@ func TestEvents(t *testing.T) {
 		ids[events[i]["eventID"]] = true
 		for _, secret := range []string{c.SecretAccessKey, c.SessionToken, base64.StdEncoding.EncodeToString(w.client.cert.Raw)} {
 			if strings.Contains(l, secret) || strings.Contains(l, secret[:16]) {
-				t.Errorf("event %d holds a secret or a certificate", i)
+				t.Errorf("event %d contains a secret or a certificate", i)
 			}
 		}
 	}
@@ -127,7 +127,7 @@ func TestEvents(t *testing.T) {
 // Each request is one record of the log, without its query and without secrets.
 func TestLog(t *testing.T) {
 	var log bytes.Buffer
-	w := newWorld(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	w := newTestEnv(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	issued := issuedCredentials(w.do(t, call{}).session(t))
 	w.do(t, call{body: body("roleArn", testRole+"2")})
 	if _, err := GetCallerIdentity(t.Context(), nil, w.url, issued, testNow); err != nil {

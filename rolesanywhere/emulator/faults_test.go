@@ -17,15 +17,15 @@ func TestErrorRate(t *testing.T) {
 		{0, 500, codeInternal}, {500, 500, codeInternal}, {503, 503, codeUnavailable}, {429, 429, codeThrottling},
 		{400, 400, codeValidation}, {403, 403, codeAccessDenied}, {404, 404, codeNotFound},
 	} {
-		w := newWorld(t, Config{Faults: Faults{ErrorRate: 1, ErrorStatus: tt.status}})
+		w := newTestEnv(t, Config{Faults: Faults{ErrorRate: 1, ErrorStatus: tt.status}})
 		checkRefused(t, w.do(t, call{}), tt.want, tt.code, msgInjected)
 	}
 }
 
 func TestErrorRateBetween(t *testing.T) {
-	w := newWorld(t, Config{Faults: Faults{ErrorRate: 0.5}})
+	w := newTestEnv(t, Config{Faults: Faults{ErrorRate: 0.5}})
 	seen := make(map[int]bool)
-	for i := 0; i < 200 && len(seen) < 2; i++ { // fails once in 2^199
+	for i := 0; i < 200 && len(seen) < 2; i++ { // fails with a probability of 2^-199
 		seen[w.do(t, call{}).status] = true
 	}
 	if !seen[http.StatusCreated] || !seen[http.StatusInternalServerError] {
@@ -33,8 +33,8 @@ func TestErrorRateBetween(t *testing.T) {
 	}
 }
 
-func TestFaultsSpareSTS(t *testing.T) {
-	w := newWorld(t, Config{})
+func TestFaultsDoNotAffectSTS(t *testing.T) {
+	w := newTestEnv(t, Config{})
 	c := issuedCredentials(w.do(t, call{}).session(t))
 	w.server.faults = Faults{Hang: true, ErrorRate: 1, ErrorStatus: 500}
 	if _, err := GetCallerIdentity(t.Context(), nil, w.url, c, testNow); err != nil {
@@ -43,18 +43,19 @@ func TestFaultsSpareSTS(t *testing.T) {
 }
 
 func TestLatency(t *testing.T) {
-	w := newWorld(t, Config{Faults: Faults{Latency: 30 * time.Millisecond}})
+	w := newTestEnv(t, Config{Faults: Faults{Latency: 30 * time.Millisecond}})
 	start := time.Now()
 	w.do(t, call{}).session(t)
 	if d := time.Since(start); d < 30*time.Millisecond {
-		t.Errorf("answered after %v", d)
+		t.Errorf("response after %v", d)
 	}
 }
 
-// A wait ends with the client, and not with the server's read timeout.
+// A delayed request ends when the client disconnects, not at the server's read
+// timeout.
 func TestHang(t *testing.T) {
 	for _, faults := range []Faults{{Hang: true}, {Latency: time.Hour}} {
-		w := newWorld(t, Config{})
+		w := newTestEnv(t, Config{})
 		w.server.faults = faults
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -65,7 +66,8 @@ func TestHang(t *testing.T) {
 				returned <- v
 				panic(v)
 			}()
-			// As ReadTimeout does, but not before the request is there.
+			// Like ReadTimeout, but starting after the request has
+			// arrived.
 			if err := http.NewResponseController(rw).SetReadDeadline(time.Now().Add(250 * time.Millisecond)); err != nil {
 				t.Error(err)
 			}
@@ -78,10 +80,10 @@ func TestHang(t *testing.T) {
 		resp, err := http.DefaultClient.Do(w.request(t, call{}).WithContext(ctx))
 		if err == nil {
 			resp.Body.Close()
-			t.Fatalf("answered with %d", resp.StatusCode)
+			t.Fatalf("response with status %d", resp.StatusCode)
 		}
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("client's error is %v, want its own end", err)
+			t.Errorf("client's error is %v, want context.Canceled", err)
 		}
 		if v := <-returned; v != http.ErrAbortHandler {
 			t.Errorf("handler ended with %v", v)

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// FuzzRequest throws requests at the handler that no valid key signed. Those
-// that it starts from have all right but the signature.
+// FuzzRequest sends requests to the handler that are not signed by a valid key.
+// In the seeds, everything is valid except the signature.
 func FuzzRequest(f *testing.F) {
-	w := fuzzWorld(f)
+	w := newFuzzEnv(f)
 	for _, c := range []call{
 		{},
 		{body: body("durationSeconds", 900, "roleSessionName", "me")},
@@ -48,34 +48,34 @@ func FuzzRequest(f *testing.F) {
 		b.Write(header)
 		r, err := http.ReadRequest(bufio.NewReader(&b))
 		if err != nil {
-			return // net/http answers that
+			return // net/http handles such requests
 		}
 		r.Body = http.NoBody
 		if len(body) > 0 {
 			r.Body = readCloser{bytes.NewReader(body)}
 		}
 		r.RemoteAddr = "127.0.0.1:1"
-		answer := httptest.NewRecorder()
+		response := httptest.NewRecorder()
 		start := time.Now()
-		w.server.ServeHTTP(answer, r)
+		w.server.ServeHTTP(response, r)
 		if d := time.Since(start); d > 5*time.Second {
-			t.Errorf("answered after %v", d)
+			t.Errorf("response after %v", d)
 		}
-		if !known[answer.Code] {
-			t.Errorf("status is %d", answer.Code)
+		if !known[response.Code] {
+			t.Errorf("status is %d", response.Code)
 		}
-		if answer.Code < 400 {
-			t.Errorf("status is %d, but nothing was signed", answer.Code)
+		if response.Code < 400 {
+			t.Errorf("status is %d for an unsigned request", response.Code)
 		}
-		if answer.Body.Len() == 0 || answer.Header().Get("Date") == "" || answer.Header().Get("X-Amzn-Requestid") == "" {
-			t.Error("answer is incomplete")
+		if response.Body.Len() == 0 || response.Header().Get("Date") == "" || response.Header().Get("X-Amzn-Requestid") == "" {
+			t.Error("response is incomplete")
 		}
 	})
 }
 
-// fuzzWorld has the same certificates and the same session in every process of
-// a fuzzing run, so that the requests of one get as far in another.
-func fuzzWorld(f *testing.F) *world {
+// newFuzzEnv returns the same certificates and session in every process of a
+// fuzzing run, so that a request has the same effect in each of them.
+func newFuzzEnv(f *testing.F) *testEnv {
 	fixed := func(name string) *ecdsa.PrivateKey {
 		scalar := sha256.Sum256([]byte(name))
 		key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar[:])
@@ -86,8 +86,8 @@ func fuzzWorld(f *testing.F) *world {
 	}
 	caKey, clientKey := fixed("CA"), fixed("client")
 	template := caTemplate("Root")
-	w := &world{ca: pair{certify(f, template, template, caKey.Public(), caKey), caKey}}
-	w.client = pair{w.ca.certify(f, leafTemplate("client"), clientKey.Public()), clientKey}
+	w := &testEnv{ca: certKey{certify(f, template, template, caKey.Public(), caKey), caKey}}
+	w.client = certKey{w.ca.certify(f, leafTemplate("client"), clientKey.Public()), clientKey}
 	w.start(f, Config{})
 	s := newSession(assumedRoleUser{}, DefaultAccount, testNow.Add(time.Hour))
 	s.accessKeyID, s.token = "ASIAFUZZ", "x"

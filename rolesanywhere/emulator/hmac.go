@@ -20,8 +20,8 @@ const (
 	headerToken = "X-Amz-Security-Token"
 )
 
-// An authorization is an Authorization header of Signature Version 4. Nothing
-// in it is to be believed before the signature was compared.
+// An authorization is a parsed Authorization header of Signature Version 4. Do
+// not trust it until the signature is verified.
 type authorization struct {
 	accessKeyID           string
 	date, region, service string
@@ -29,7 +29,8 @@ type authorization struct {
 	signature             []byte
 }
 
-// parseAuthorization also says what is wrong.
+// parseAuthorization parses an Authorization header. fault describes the first
+// problem; it is "" if there is none.
 func parseAuthorization(header string) (a authorization, fault string) {
 	algorithm, rest, _ := strings.Cut(header, " ")
 	if algorithm != sigV4 {
@@ -38,24 +39,25 @@ func parseAuthorization(header string) (a authorization, fault string) {
 	fields := make(map[string]string, 3)
 	for part := range strings.SplitSeq(rest, ",") {
 		k, v, ok := strings.Cut(strings.TrimSpace(part), "=")
-		if _, again := fields[k]; !ok || again || v == "" {
+		if _, duplicate := fields[k]; !ok || duplicate || v == "" {
 			return authorization{}, "Authorization is not a list of distinct name=value pairs"
 		}
 		fields[k] = v
 	}
 	if len(fields) != 3 || fields["Credential"] == "" || fields["SignedHeaders"] == "" || fields["Signature"] == "" {
-		return authorization{}, "Authorization needs just Credential, SignedHeaders and Signature"
+		return authorization{}, "Authorization must contain exactly Credential, SignedHeaders and Signature"
 	}
 	scope := strings.Split(fields["Credential"], "/")
 	if len(scope) != 5 || slices.Contains(scope, "") || scope[4] != sigV4Terminator {
-		return authorization{}, "Credential is not KEY/DATE/REGION/SERVICE/" + sigV4Terminator
+		return authorization{}, "Credential does not have the form KEY/DATE/REGION/SERVICE/" + sigV4Terminator
 	}
 	a = authorization{accessKeyID: scope[0], date: scope[1], region: scope[2], service: scope[3]}
 	a.signedHeaders = strings.Split(fields["SignedHeaders"], ";")
-	// Repeated names would let a small request have a huge canonical form.
+	// With repeated names, a small request could have a huge canonical
+	// form.
 	distinct := len(slices.Compact(slices.Clone(a.signedHeaders))) == len(a.signedHeaders)
 	if !distinct || !slices.IsSorted(a.signedHeaders) || strings.ToLower(fields["SignedHeaders"]) != fields["SignedHeaders"] {
-		return authorization{}, "SignedHeaders are not distinct, sorted and in lower case"
+		return authorization{}, "SignedHeaders must be distinct, sorted and in lower case"
 	}
 	for _, name := range []string{"host", "x-amz-date", "x-amz-security-token"} {
 		if !slices.Contains(a.signedHeaders, name) {
@@ -69,7 +71,7 @@ func parseAuthorization(header string) (a authorization, fault string) {
 	return a, ""
 }
 
-// sign computes the signature over r at the time of its X-Amz-Date header.
+// sign returns the signature over r at the time in its X-Amz-Date header.
 //
 // Source: AWS IAM User Guide, "Create a signed AWS API request".
 func (a authorization) sign(r *http.Request, body []byte, secret string) ([]byte, error) {

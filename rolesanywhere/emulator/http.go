@@ -20,12 +20,12 @@ const (
 	shutdownGrace = 2 * time.Second
 )
 
-// ServeHTTP implements [http.Handler]. With Faults.Hang it ends by panicking
-// with [http.ErrAbortHandler], as does a request that ends during
-// Faults.Latency, so that no answer is sent.
+// ServeHTTP implements [http.Handler]. If Faults.Hang is set, or if the request
+// ends during Faults.Latency, it sends no response and panics with
+// [http.ErrAbortHandler].
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &recorder{ResponseWriter: rw}
-	defer s.log(r, w) // also if there is no answer
+	defer s.log(r, w) // even if no response was sent
 	id := newUUID()
 	w.Header().Set("X-Amzn-Requestid", id)
 	switch {
@@ -38,11 +38,11 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A recorder remembers what was answered, for the log.
+// A recorder records the response for the log.
 type recorder struct {
 	http.ResponseWriter
-	status  int      // 0: nothing yet
-	refused *refusal // nil: it was not
+	status  int      // 0: no response yet
+	refused *refusal // nil: the request was not refused
 }
 
 // WriteHeader implements [http.ResponseWriter].
@@ -51,8 +51,8 @@ func (rec *recorder) WriteHeader(status int) {
 	rec.ResponseWriter.WriteHeader(status)
 }
 
-// log tells of one request. The query is left out: that of a request to STS may
-// be signed.
+// log logs one request. It leaves out the query, because the query of a request to
+// STS may be signed.
 func (s *Server) log(r *http.Request, a *recorder) {
 	attrs := []any{"method", r.Method, "path", r.URL.Path}
 	switch {
@@ -66,7 +66,7 @@ func (s *Server) log(r *http.Request, a *recorder) {
 }
 
 func (s *Server) serveCreateSession(w *recorder, r *http.Request, id string) {
-	// The body is read first: net/http notices that a client went away only
+	// Read the body first: net/http detects a disconnected client only
 	// after that.
 	body, err := readBody(w.ResponseWriter, r)
 	if err != nil {
@@ -119,7 +119,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 }
 
-// writeRefusal writes an error as the restJson1 protocol does.
+// writeRefusal writes an error response of the restJson1 protocol.
 func (s *Server) writeRefusal(w *recorder, r *refusal) {
 	w.refused = r
 	w.Header().Set("X-Amzn-Errortype", r.code)
@@ -130,9 +130,9 @@ func (s *Server) writeRefusal(w *recorder, r *refusal) {
 
 func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
 	b, err := json.Marshal(v)
-	if err != nil { // not possible with our types
+	if err != nil { // impossible with the types in use
 		status, b = http.StatusInternalServerError, nil
-		s.logger.Error("encoding an answer", "error", err)
+		s.logger.Error("could not encode response", "error", err)
 	}
 	s.write(w, status, "application/json", b)
 }
@@ -141,11 +141,12 @@ func (s *Server) write(w http.ResponseWriter, status int, contentType string, bo
 	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may be gone
+	_, _ = w.Write(body) // the client may have disconnected
 }
 
-// Serve answers requests on l, which it owns, until ctx is done. Then it waits
-// at most two seconds for requests in flight, cuts the rest, and returns nil.
+// Serve serves requests on l, which it owns, until ctx ends. It then waits at
+// most two seconds for requests in flight, closes the remaining connections and
+// returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
@@ -166,7 +167,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if server.Shutdown(grace) != nil {
-		_ = server.Close() // its error would be that of a connection which is cut anyway
+		_ = server.Close() // an error would only concern a connection being closed
 	}
 	<-served
 	return nil

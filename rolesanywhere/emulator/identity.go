@@ -14,13 +14,13 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 )
 
-// maxAnswer bounds what GetCallerIdentity reads, in bytes.
-const maxAnswer = 64 << 10
+// maxResponse limits the response that GetCallerIdentity reads, in bytes.
+const maxResponse = 64 << 10
 
-// An STSError is what STS answered instead of an identity.
+// An STSError is an error response of STS.
 type STSError struct {
 	StatusCode    int
-	Code, Message string // empty if the answer was not of STS
+	Code, Message string // empty if another server sent the response
 	RequestID     string
 }
 
@@ -28,10 +28,10 @@ func (e *STSError) Error() string {
 	return fmt.Sprintf("sts: status %d: %s: %s", e.StatusCode, e.Code, e.Message)
 }
 
-// GetCallerIdentity asks the STS at endpoint, such as "http://127.0.0.1:8080",
-// whom c belongs to. It proves that c works, because it signs with c. It
-// borrows client, of which nil means [http.DefaultClient], and follows no
-// redirect. An answer that is an error is a [*STSError].
+// GetCallerIdentity calls GetCallerIdentity of the STS at endpoint, such as
+// "http://127.0.0.1:8080". It signs the request with c, so success proves that
+// c works. It borrows client; nil means [http.DefaultClient]. It follows no
+// redirect. An error response is returned as a [*STSError].
 func GetCallerIdentity(ctx context.Context, client *http.Client, endpoint string, c credentials.Credentials, now time.Time) (Identity, error) {
 	body := []byte(url.Values{"Action": {stsAction}, "Version": {stsVersion}}.Encode())
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
@@ -45,7 +45,7 @@ func GetCallerIdentity(ctx context.Context, client *http.Client, endpoint string
 	auth := authorization{
 		accessKeyID:   c.AccessKeyID,
 		date:          date[:8],
-		region:        DefaultRegion, // the one of the global endpoint
+		region:        DefaultRegion, // the region of the global endpoint
 		service:       sigV4Service,
 		signedHeaders: []string{"content-type", "host", "x-amz-date", "x-amz-security-token"},
 	}
@@ -57,25 +57,25 @@ func GetCallerIdentity(ctx context.Context, client *http.Client, endpoint string
 	if client == nil {
 		client = http.DefaultClient
 	}
-	once := *client
-	once.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	resp, err := once.Do(r)
+	noRedirect := *client
+	noRedirect.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := noRedirect.Do(r)
 	if err != nil {
 		return Identity{}, err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	respBody, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
-		return Identity{}, fmt.Errorf("answer of %s: %w", endpoint, err)
+		return Identity{}, fmt.Errorf("response of %s: %w", endpoint, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		var e errorResponse
-		_ = xml.Unmarshal(answer, &e) // another server's answer has neither code nor message
+		_ = xml.Unmarshal(respBody, &e) // another server's response has neither code nor message
 		return Identity{}, &STSError{StatusCode: resp.StatusCode, Code: e.Code, Message: e.Message, RequestID: e.RequestID}
 	}
 	var ok callerIdentityResponse
-	if err := xml.Unmarshal(answer, &ok); err != nil {
-		return Identity{}, fmt.Errorf("answer of %s: %w", endpoint, err)
+	if err := xml.Unmarshal(respBody, &ok); err != nil {
+		return Identity{}, fmt.Errorf("response of %s: %w", endpoint, err)
 	}
 	return ok.Result, nil
 }

@@ -13,9 +13,9 @@ type member struct {
 	value json.RawMessage
 }
 
-// members splits a JSON object. Unlike [json.Unmarshal] into a struct it
-// compares names with regard to case and refuses a name that occurs twice, so
-// that two readers of one document cannot see different things in it.
+// members returns the members of a JSON object. Unlike [json.Unmarshal] into a
+// struct, it treats names as case-sensitive and refuses duplicate names, so
+// that two parsers cannot interpret a document differently.
 func members(b []byte) ([]member, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if t, err := d.Token(); err != nil {
@@ -30,7 +30,7 @@ func members(b []byte) ([]member, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := member{name: t.(string)} // Token checks that
+		m := member{name: t.(string)} // Token guarantees a string here
 		if seen[m.name] {
 			return nil, fmt.Errorf("%q occurs twice", m.name)
 		}
@@ -44,12 +44,13 @@ func members(b []byte) ([]member, error) {
 		return nil, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more follows the JSON object")
+		return nil, errors.New("data after the JSON object")
 	}
 	return all, nil
 }
 
-// stringOrList reads what IAM writes as one string or as a list of them.
+// stringOrList parses a JSON string or a non-empty list of strings, which are
+// interchangeable in IAM policies.
 func stringOrList(b []byte) ([]string, error) {
 	var one string
 	if isString(b) {
@@ -58,7 +59,7 @@ func stringOrList(b []byte) ([]string, error) {
 	}
 	var raw []json.RawMessage
 	if err := json.Unmarshal(b, &raw); err != nil {
-		return nil, errors.New("neither a string nor a list of strings")
+		return nil, errors.New("not a string or a list of strings")
 	}
 	if len(raw) == 0 {
 		return nil, errors.New("empty list")
@@ -66,7 +67,7 @@ func stringOrList(b []byte) ([]string, error) {
 	list := make([]string, len(raw))
 	for i, r := range raw {
 		if !isString(r) {
-			return nil, errors.New("list of other than strings")
+			return nil, errors.New("list with an element that is not a string")
 		}
 		if err := json.Unmarshal(r, &list[i]); err != nil {
 			return nil, err
@@ -77,7 +78,8 @@ func stringOrList(b []byte) ([]string, error) {
 
 func isString(b []byte) bool { return len(b) > 0 && b[0] == '"' }
 
-// elements returns what may stand as one object or as an array of them.
+// elements returns the elements of a JSON array. A single object counts as an
+// array with one element.
 func elements(b []byte) []json.RawMessage {
 	var list []json.RawMessage
 	if len(b) == 0 {

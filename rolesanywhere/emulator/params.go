@@ -8,7 +8,7 @@ import (
 	"net/url"
 )
 
-// params are what a CreateSession request asks for.
+// params are the parameters of a CreateSession request.
 type params struct {
 	ProfileARN      string `json:"profileArn,omitempty"`
 	RoleARN         string `json:"roleArn,omitempty"`
@@ -17,14 +17,14 @@ type params struct {
 	RoleSessionName string `json:"roleSessionName,omitempty"`
 }
 
-// parseParams reads the parameters from the query and from the body. A
-// parameter may stand in both if it says the same. As in every restJson1
-// service, members of other names are ignored, instanceProperties among them.
+// parseParams parses the parameters from the query and the body. A parameter
+// may be in both if the values are equal. As in every restJson1 service,
+// unknown members are ignored, including instanceProperties.
 func parseParams(query string, body []byte) (params, error) {
 	var p params
 	arns := []struct {
 		name string
-		at   *string
+		dest *string
 	}{{"profileArn", &p.ProfileARN}, {"roleArn", &p.RoleARN}, {"trustAnchorArn", &p.TrustAnchorARN}}
 
 	values, err := url.ParseQuery(query)
@@ -35,7 +35,7 @@ func parseParams(query string, body []byte) (params, error) {
 		if n := len(values[a.name]); n > 1 {
 			return params{}, refuse(codeValidation, msgParameter, a.name, "occurs twice")
 		}
-		*a.at = values.Get(a.name)
+		*a.dest = values.Get(a.name)
 	}
 
 	if len(body) == 0 {
@@ -61,7 +61,7 @@ func parseParams(query string, body []byte) (params, error) {
 		default:
 			for _, a := range arns {
 				if a.name == m.name {
-					err = setOnce(a.at, m.value)
+					err = setOnce(a.dest, m.value)
 				}
 			}
 		}
@@ -72,15 +72,17 @@ func parseParams(query string, body []byte) (params, error) {
 	return p, nil
 }
 
-func setOnce(at *string, value []byte) error {
+// setOnce sets dest from a JSON string. It fails if dest already has a
+// different value.
+func setOnce(dest *string, value []byte) error {
 	var s string
 	if err := json.Unmarshal(value, &s); err != nil {
 		return err
 	}
-	if *at != "" && *at != s {
+	if *dest != "" && *dest != s {
 		return errors.New("differs between query and body")
 	}
-	*at = s
+	*dest = s
 	return nil
 }
 
@@ -99,7 +101,7 @@ func (p params) check() error {
 	}
 	if d := p.DurationSeconds; d != nil && (*d < minDuration || *d > maxDuration) {
 		return refuse(codeValidation, msgParameter, "durationSeconds",
-			fmt.Sprintf("%d is not within %d and %d", *d, minDuration, maxDuration))
+			fmt.Sprintf("%d is not between %d and %d", *d, minDuration, maxDuration))
 	}
 	if n := p.RoleSessionName; n != "" && (len(n) < 2 || len(n) > maxIdentity || !isWord(n)) {
 		return refuse(codeValidation, msgParameter, "roleSessionName", fmt.Sprintf(`does not match [\w+=,.@-]{2,%d}`, maxIdentity))

@@ -14,12 +14,13 @@ type token struct {
 	variable string // the key of a policy variable; char is 0
 }
 
-// A pattern is a value of a condition. Which of its stars are wildcards is up
-// to the operator; those that come out of a variable never are.
+// A pattern is a value of a condition. The operator decides whether its
+// wildcard characters are special. Characters from a variable are never
+// wildcards.
 type pattern []token
 
-// parsePattern reads policy variables such as ${aws:PrincipalTag/x509Subject/CN}
-// and the escapes ${*}, ${?} and ${$}.
+// parsePattern parses s. If variables is true, it parses policy variables such
+// as ${aws:PrincipalTag/x509Subject/CN} and the escapes ${*}, ${?} and ${$}.
 func parsePattern(s string, variables bool) (pattern, error) {
 	if !variables {
 		return literalGlob(s), nil
@@ -33,7 +34,7 @@ func parsePattern(s string, variables bool) (pattern, error) {
 		}
 		name, after, closed := strings.Cut(rest, "}")
 		if !closed {
-			return nil, errors.New("policy variable without an end")
+			return nil, errors.New("policy variable has no closing brace")
 		}
 		if name == "*" || name == "?" || name == "$" {
 			p = append(p, token{char: rune(name[0])})
@@ -56,7 +57,8 @@ func literalGlob(s string) pattern {
 	return p
 }
 
-// checkARN asks for the six parts of an ARN. A variable may hold some of them.
+// checkARN checks that p has the six parts of an ARN. It accepts any pattern
+// with a variable, which may contain some of the parts.
 func (p pattern) checkARN() error {
 	colons := 0
 	for _, t := range p {
@@ -68,13 +70,13 @@ func (p pattern) checkARN() error {
 		}
 	}
 	if colons < 5 {
-		return errors.New("not an ARN of six parts")
+		return errors.New("ARN does not have six parts")
 	}
 	return nil
 }
 
-// resolve replaces variables by what they stand for. It fails if one has no
-// value.
+// resolve replaces variables with their values. It returns false if a variable
+// has no value.
 func (p pattern) resolve(ctx map[string]string) ([]token, bool) {
 	var out []token
 	for _, t := range p {
@@ -105,31 +107,32 @@ func matchExact(p []token, value string) bool { return text(p) == value }
 func matchFold(p []token, value string) bool  { return strings.EqualFold(text(p), value) }
 func matchLike(p []token, value string) bool  { return glob(p, []rune(value)) }
 
-// matchARN compares part by part, so that a star does not reach over a colon
-// outside of the last part.
+// matchARN compares the ARNs part by part, so that a * does not match a colon,
+// except in the last part.
 func matchARN(p []token, value string) bool {
 	parts := strings.SplitN(value, ":", 6)
 	if len(parts) < 6 {
 		return false
 	}
 	for i, part := range parts {
-		of := p
+		sub := p
 		if i < 5 {
 			colon := slices.IndexFunc(p, func(t token) bool { return t.char == ':' })
 			if colon < 0 {
 				return false
 			}
-			of, p = p[:colon], p[colon+1:]
+			sub, p = p[:colon], p[colon+1:]
 		}
-		if !glob(of, []rune(part)) {
+		if !glob(sub, []rune(part)) {
 			return false
 		}
 	}
 	return true
 }
 
-// glob matches * with any number of characters and ? with one. It goes back
-// only to the last star, so its time is at most len(p)*len(s).
+// glob reports whether p matches s. * matches any number of characters, ?
+// matches one. It backtracks only to the last *, so its time is at most
+// proportional to len(p)*len(s).
 func glob(p []token, s []rune) bool {
 	i, j := 0, 0
 	star, from := -1, 0

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// testNow is the time on the emulator's clock unless a test says otherwise.
+// testNow is the emulator's time, unless a test sets another clock.
 var testNow = time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
 
 var rsaKey = sync.OnceValue(func() *rsa.PrivateKey {
@@ -37,13 +37,13 @@ func ecKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 	return key
 }
 
-// A pair is a certificate and its key.
-type pair struct {
+// A certKey is a certificate with its key.
+type certKey struct {
 	cert *x509.Certificate
 	key  crypto.Signer
 }
 
-func (p pair) pem() []byte {
+func (p certKey) pem() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.cert.Raw})
 }
 
@@ -69,26 +69,26 @@ func leafTemplate(name string) *x509.Certificate {
 	}
 }
 
-func newRoot(t testing.TB, template *x509.Certificate) pair {
+func newRoot(t testing.TB, template *x509.Certificate) certKey {
 	t.Helper()
 	key := ecKey(t, elliptic.P256())
-	return pair{certify(t, template, template, key.Public(), key), key}
+	return certKey{certify(t, template, template, key.Public(), key), key}
 }
 
-func newRSARoot(t testing.TB) pair {
+func newRSARoot(t testing.TB) certKey {
 	t.Helper()
 	template := caTemplate("RSA root")
-	return pair{certify(t, template, template, rsaKey().Public(), rsaKey()), rsaKey()}
+	return certKey{certify(t, template, template, rsaKey().Public(), rsaKey()), rsaKey()}
 }
 
-// issue makes a certificate for a new P-256 key.
-func (p pair) issue(t testing.TB, template *x509.Certificate) pair {
+// issue issues a certificate for a new P-256 key.
+func (p certKey) issue(t testing.TB, template *x509.Certificate) certKey {
 	t.Helper()
 	key := ecKey(t, elliptic.P256())
-	return pair{p.certify(t, template, key.Public()), key}
+	return certKey{p.certify(t, template, key.Public()), key}
 }
 
-func (p pair) certify(t testing.TB, template *x509.Certificate, pub crypto.PublicKey) *x509.Certificate {
+func (p certKey) certify(t testing.TB, template *x509.Certificate, pub crypto.PublicKey) *x509.Certificate {
 	t.Helper()
 	return certify(t, template, p.cert, pub, p.key)
 }
@@ -111,8 +111,8 @@ func parse(t testing.TB, der []byte) *x509.Certificate {
 	return cert
 }
 
-// crl makes a revocation list of the given serial numbers.
-func (p pair) crl(t testing.TB, serials ...int64) []byte {
+// crl returns a revocation list with the given serial numbers.
+func (p certKey) crl(t testing.TB, serials ...int64) []byte {
 	t.Helper()
 	template := &x509.RevocationList{
 		Number:     big.NewInt(1),
@@ -126,10 +126,10 @@ func (p pair) crl(t testing.TB, serials ...int64) []byte {
 	return p.revoke(t, template)
 }
 
-func (p pair) revoke(t testing.TB, template *x509.RevocationList) []byte {
+func (p certKey) revoke(t testing.TB, template *x509.RevocationList) []byte {
 	t.Helper()
 	issuer := *p.cert
-	issuer.KeyUsage |= x509.KeyUsageCRLSign // CreateRevocationList insists
+	issuer.KeyUsage |= x509.KeyUsageCRLSign // required by CreateRevocationList
 	der, err := x509.CreateRevocationList(rand.Reader, template, &issuer, p.key)
 	if err != nil {
 		t.Fatal(err)
@@ -137,8 +137,9 @@ func (p pair) revoke(t testing.TB, template *x509.RevocationList) []byte {
 	return der
 }
 
-// version1 makes an X.509 version 1 certificate, which crypto/x509 does not.
-func (p pair) version1(t testing.TB, template *x509.Certificate, pub crypto.PublicKey) *x509.Certificate {
+// version1 issues an X.509 version 1 certificate, which crypto/x509 cannot
+// create.
+func (p certKey) version1(t testing.TB, template *x509.Certificate, pub crypto.PublicKey) *x509.Certificate {
 	t.Helper()
 	type validity struct{ NotBefore, NotAfter time.Time }
 	type certificate struct {

@@ -9,35 +9,36 @@ import (
 
 const servicePrincipal = "rolesanywhere.amazonaws.com"
 
-// neededActions are what Roles Anywhere does to issue a session; all must be
-// allowed.
-var neededActions = []string{"sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"}
+// requiredActions are the actions that Roles Anywhere performs to issue a
+// session. The trust policy must allow all of them.
+var requiredActions = []string{"sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"}
 
-// knownActions are those that a trust policy can hold.
+// knownActions are the actions that a trust policy can contain.
 var knownActions = append([]string{
 	"sts:AssumeRoleWithSAML", "sts:AssumeRoleWithWebIdentity", "sts:SetContext",
-}, neededActions...)
+}, requiredActions...)
 
 var policyVersions = []string{"2008-10-17", "2012-10-17"}
 
 // A policy is a role's trust policy.
 //
 // Source: AWS IAM User Guide, "IAM JSON policy element reference". NotAction,
-// NotPrincipal and Resource are not supported, nor are set operators; what is
-// not supported or not known is an error, so that no typo is taken for a rule.
+// NotPrincipal, Resource and set operators are not supported. An unsupported or
+// unknown element is an error, so that a typo does not change the meaning of a
+// policy.
 type policy struct{ statements []statement }
 
 type statement struct {
 	deny       bool
-	principal  bool     // of Roles Anywhere
-	actions    []string // of neededActions
+	principal  bool     // includes Roles Anywhere
+	actions    []string // a subset of requiredActions
 	conditions []condition
 }
 
 func loadPolicy(cfg Role) (*policy, error) {
 	switch {
 	case cfg.TrustPolicy != "" && cfg.TrustPolicyFile != "":
-		return nil, errors.New("both inline and in a file")
+		return nil, errors.New("given both inline and as a file")
 	case cfg.TrustPolicy != "":
 		return parsePolicy([]byte(cfg.TrustPolicy))
 	case cfg.TrustPolicyFile != "":
@@ -59,7 +60,7 @@ func parsePolicy(b []byte) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	version := policyVersions[0] // without Version
+	version := policyVersions[0] // the default
 	var statements []byte
 	for _, m := range all {
 		switch m.name {
@@ -81,7 +82,7 @@ func parsePolicy(b []byte) (*policy, error) {
 	}
 	p := new(policy)
 	for i, raw := range elements(statements) {
-		// Policy variables came with the newer version.
+		// Only the newer version has policy variables.
 		st, err := parseStatement(raw, version != policyVersions[0])
 		if err != nil {
 			return nil, fmt.Errorf("statement %d: %w", i+1, err)
@@ -89,7 +90,7 @@ func parsePolicy(b []byte) (*policy, error) {
 		p.statements = append(p.statements, st)
 	}
 	if len(p.statements) == 0 {
-		return nil, errors.New("no statement")
+		return nil, errors.New("no Statement")
 	}
 	return p, nil
 }
@@ -134,9 +135,9 @@ func parseStatement(b []byte, variables bool) (statement, error) {
 	return st, nil
 }
 
-// parsePrincipal reports whether the element stands for Roles Anywhere.
-// Principals of other types are allowed, but none of them is it, save the star
-// that stands for everybody.
+// parsePrincipal reports whether a Principal element includes Roles Anywhere.
+// It accepts the other types of principals; of these, only AWS with the value
+// "*" includes it.
 func parsePrincipal(b []byte) (bool, error) {
 	if isString(b) {
 		s, err := parseString(b)
@@ -171,27 +172,27 @@ func parsePrincipal(b []byte) (bool, error) {
 		}
 	}
 	if len(all) == 0 {
-		return false, errors.New("is empty")
+		return false, errors.New("empty")
 	}
 	return matches, nil
 }
 
-// parseActions returns the needed actions that the element stands for. Names
-// of actions have no case.
+// parseActions returns the required actions that an Action element includes.
+// Action names are not case-sensitive.
 func parseActions(b []byte) ([]string, error) {
 	values, err := stringOrList(b)
 	if err != nil {
 		return nil, err
 	}
-	var needed []string
+	var required []string
 	for _, v := range values {
 		p := literalGlob(strings.ToLower(v))
 		known := false
 		for _, action := range knownActions {
 			if glob(p, []rune(strings.ToLower(action))) {
 				known = true
-				if slices.Contains(neededActions, action) {
-					needed = append(needed, action)
+				if slices.Contains(requiredActions, action) {
+					required = append(required, action)
 				}
 			}
 		}
@@ -199,12 +200,13 @@ func parseActions(b []byte) ([]string, error) {
 			return nil, fmt.Errorf("unknown action %q", v)
 		}
 	}
-	return needed, nil
+	return required, nil
 }
 
-// allows returns nil if every needed action is allowed and none denied.
+// allows returns nil if the policy allows every required action and denies
+// none.
 func (p *policy) allows(ctx map[string]string) error {
-	for _, action := range neededActions {
+	for _, action := range requiredActions {
 		allowed := false
 		for _, st := range p.statements {
 			if !st.principal || !slices.Contains(st.actions, action) || !holds(st.conditions, ctx) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// testContext is what a request of the policy tests has.
+// testContext returns the request context of the policy tests.
 func testContext() map[string]string {
 	return requestContext(testAnchor, DefaultAccount, "CN=Alice", "alice", map[string]string{
 		"x509Subject/CN":  "Alice",
@@ -30,7 +30,7 @@ func policyWith(condition string) string {
 
 func TestConditions(t *testing.T) {
 	const cn = `"aws:PrincipalTag/x509Subject/CN"`
-	const gone = `"aws:PrincipalTag/x509Subject/L"` // not in the certificate
+	const missing = `"aws:PrincipalTag/x509Subject/L"` // not in the certificate
 	for _, tt := range []struct {
 		condition string
 		want      bool
@@ -42,14 +42,14 @@ func TestConditions(t *testing.T) {
 		{`{"StringEquals":{` + cn + `:"A*"}}`, false},
 		{`{"StringEquals":{` + cn + `:""}}`, false},
 		{`{"StringEquals":{"aws:PrincipalTag/x509Subject/O":"a*b"}}`, true},
-		{`{"StringEquals":{` + gone + `:"Alice"}}`, false},
-		{`{"StringEqualsIfExists":{` + gone + `:"Alice"}}`, true},
+		{`{"StringEquals":{` + missing + `:"Alice"}}`, false},
+		{`{"StringEqualsIfExists":{` + missing + `:"Alice"}}`, true},
 		{`{"StringEqualsIfExists":{` + cn + `:"Bob"}}`, false},
 		{`{"StringEqualsIfExists":{` + cn + `:"Alice"}}`, true},
 		{`{"StringNotEquals":{` + cn + `:"Bob"}}`, true},
 		{`{"StringNotEquals":{` + cn + `:["Bob","Alice"]}}`, false},
-		{`{"StringNotEquals":{` + gone + `:"Bob"}}`, true},
-		{`{"StringNotEqualsIfExists":{` + gone + `:"Bob"}}`, true},
+		{`{"StringNotEquals":{` + missing + `:"Bob"}}`, true},
+		{`{"StringNotEqualsIfExists":{` + missing + `:"Bob"}}`, true},
 		{`{"StringNotEqualsIfExists":{` + cn + `:"Alice"}}`, false},
 		{`{"StringEqualsIgnoreCase":{` + cn + `:"aLICE"}}`, true},
 		{`{"StringEqualsIgnoreCase":{` + cn + `:"aLIC"}}`, false},
@@ -63,7 +63,7 @@ func TestConditions(t *testing.T) {
 		{`{"StringLike":{` + cn + `:"a*"}}`, false},
 		{`{"StringLike":{"aws:PrincipalTag/x509SAN/URI":"spiffe://example.com/ns/*/sa/*"}}`, true},
 		{`{"StringLike":{"aws:PrincipalTag/x509SAN/URI":"spiffe://example.org/ns/*/sa/*"}}`, false},
-		{`{"StringLikeIfExists":{` + gone + `:"x"}}`, true},
+		{`{"StringLikeIfExists":{` + missing + `:"x"}}`, true},
 		{`{"StringNotLike":{` + cn + `:"A*"}}`, false},
 		{`{"StringNotLike":{` + cn + `:["B*","C*"]}}`, true},
 		{`{"ArnEquals":{"aws:SourceArn":"` + testAnchor + `"}}`, true},
@@ -71,13 +71,13 @@ func TestConditions(t *testing.T) {
 		{`{"ArnLike":{"aws:SourceArn":"arn:aws:rolesanywhere:*:111122223333:*"}}`, true},
 		{`{"ArnLike":{"aws:SourceArn":"arn:aws:rolesanywhere:us-????-1:*:trust-anchor/0*"}}`, true},
 		{`{"ArnLike":{"aws:SourceArn":"arn:*:*:*:*:*"}}`, true},
-		{`{"ArnLike":{"aws:SourceArn":"arn:aws:rolesanywhere*:111122223333:trust-anchor/*:*:*"}}`, false}, // no star over a colon
+		{`{"ArnLike":{"aws:SourceArn":"arn:aws:rolesanywhere*:111122223333:trust-anchor/*:*:*"}}`, false}, // * does not match a colon
 		{`{"ArnLike":{"aws:SourceArn":"arn:aws:rolesanywhere:eu-west-1:111122223333:*"}}`, false},
 		{`{"ArnLike":{` + cn + `:"arn:*:*:*:*:*"}}`, false},
 		{`{"ArnNotEquals":{"aws:SourceArn":"` + testAnchor + `"}}`, false},
 		{`{"ArnNotEquals":{"aws:SourceArn":"arn:aws:rolesanywhere:*:444455556666:*"}}`, true},
 		{`{"ArnNotLike":{"aws:SourceArn":["arn:aws:s3:::x","arn:aws:*:*:*:*"]}}`, false},
-		{`{"ArnNotLikeIfExists":{` + gone + `:"arn:aws:s3:::x"}}`, true},
+		{`{"ArnNotLikeIfExists":{` + missing + `:"arn:aws:s3:::x"}}`, true},
 		{`{"ArnEqualsIfExists":{"aws:SourceArn":"arn:aws:s3:::x"}}`, false},
 		{`{"StringEquals":{"aws:SourceArn":"` + testAnchor + `"}}`, true},
 		{`{"StringEquals":{"aws:SourceAccount":"111122223333"}}`, true},
@@ -92,7 +92,7 @@ func TestConditions(t *testing.T) {
 		{`{"StringEquals":{"aws:PrincipalTag/x509Issuer/CN":"Root CA"}}`, true},
 		{`{"StringEquals":{"aws:PrincipalTag/x509SAN/DNS":"host.example.com"}}`, true},
 		{`{"StringEquals":{"aws:PrincipalTag/x509SAN/Name/CN":"alice"}}`, true},
-		// Several keys and operators are all needed.
+		// All keys and operators must match.
 		{`{"StringEquals":{` + cn + `:"Alice","aws:SourceAccount":"111122223333"}}`, true},
 		{`{"StringEquals":{` + cn + `:"Alice","aws:SourceAccount":"444455556666"}}`, false},
 		{`{"StringEquals":{` + cn + `:"Alice"},"ArnLike":{"aws:SourceArn":"` + testAnchor + `"}}`, true},
@@ -104,7 +104,7 @@ func TestConditions(t *testing.T) {
 		{`{"StringEqualsIgnoreCase":{"sts:RoleSessionName":"${aws:principaltag/x509subject/cn}"}}`, true},
 		{`{"StringEquals":{"sts:RoleSessionName":"${aws:PrincipalTag/x509Subject/L}"}}`, false},
 		{`{"StringNotEquals":{"sts:RoleSessionName":"${aws:PrincipalTag/x509Subject/L}"}}`, false},
-		{`{"StringLike":{` + cn + `:"${aws:PrincipalTag/x509Subject/ST}"}}`, false}, // no star from a variable
+		{`{"StringLike":{` + cn + `:"${aws:PrincipalTag/x509Subject/ST}"}}`, false}, // a * from a variable is not a wildcard
 		{`{"StringLike":{"aws:PrincipalTag/x509Subject/O":"${aws:PrincipalTag/x509Subject/O}"}}`, true},
 		{`{"StringLike":{"aws:PrincipalTag/x509Subject/O":"a${*}b"}}`, true},
 		{`{"StringLike":{` + cn + `:"A${*}"}}`, false},
@@ -166,7 +166,7 @@ func TestStatements(t *testing.T) {
 	}
 }
 
-// Before version 2012-10-17 there were no variables.
+// Versions before 2012-10-17 have no variables.
 func TestPolicyVariablesOfOldVersion(t *testing.T) {
 	condition := `{"StringEquals":{"sts:SourceIdentity":"CN=${aws:PrincipalTag/x509Subject/CN}"}}`
 	for _, version := range []string{`"Version":"2008-10-17",`, ""} {
@@ -245,7 +245,7 @@ func TestPolicyOverHTTP(t *testing.T) {
 	denied := policyWith(`{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"server"}}`)
 	named := policyWith(`{"StringEquals":{"sts:RoleSessionName":"${aws:PrincipalTag/x509Subject/CN}"}}`)
 	role := func(name string) string { return "arn:aws:iam::111122223333:role/" + name }
-	w := newWorld(t, Config{
+	w := newTestEnv(t, Config{
 		Roles: []Role{
 			{ARN: role("allowed"), TrustPolicy: allowed},
 			{ARN: role("denied"), TrustPolicy: denied},
@@ -261,7 +261,7 @@ func TestPolicyOverHTTP(t *testing.T) {
 		http.StatusForbidden, codeAccessDenied, "Unable to assume role for "+role("named"))
 }
 
-// The matcher must not be exponential in the number of stars.
+// The time to match must not be exponential in the number of wildcards.
 func TestGlobIsBounded(t *testing.T) {
 	p := literalGlob(strings.Repeat("*a", 2000) + "b")
 	if glob(p, []rune(strings.Repeat("a", 4000))) {

@@ -19,7 +19,7 @@ import (
 )
 
 func TestRefusedLeaf(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newTestEnv(t, Config{})
 	rsaRoot := newRSARoot(t)
 	w.start(t, Config{TrustAnchors: []TrustAnchor{{Certificates: append(w.ca.pem(), rsaRoot.pem()...)}}})
 
@@ -59,7 +59,8 @@ func TestRefusedLeaf(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := call{chain: []*x509.Certificate{tt.leaf}, key: w.client.key}
 			if _, ok := tt.leaf.PublicKey.(ed25519.PublicKey); ok {
-				// The client refuses to sign with such a key, so claim another.
+				// Sign refuses such a key, so replace the
+				// certificate after signing.
 				c.chain = nil
 				c.after = func(r *http.Request) {
 					r.Header.Set("X-Amz-X509", base64.StdEncoding.EncodeToString(tt.leaf.Raw))
@@ -72,9 +73,9 @@ func TestRefusedLeaf(t *testing.T) {
 	w.do(t, call{chain: []*x509.Certificate{ok}}).session(t)
 }
 
-// The time that a signature takes to verify grows with the square of the key's
-// size, which the client chooses, also that of an intermediate: minutes for this
-// one.
+// The time to verify a signature grows with the square of the key size. The
+// client chooses this size, even for an intermediate. With this key it would
+// take minutes.
 func TestHugeRSAKeys(t *testing.T) {
 	n := new(big.Int).Lsh(big.NewInt(1), 2_000_000)
 	huge := &rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 1<<31 - 1}
@@ -90,12 +91,12 @@ func TestHugeRSAKeys(t *testing.T) {
 	}
 
 	issuer := ca.certify(t, caTemplate("Intermediate"), huge)
-	stand := pair{key: rsaKey()}
+	standIn := certKey{key: rsaKey()}
 	template := caTemplate("Intermediate")
 	template.SubjectKeyId = issuer.SubjectKeyId
-	stand.cert = certify(t, template, template, rsaKey().Public(), stand.key)
+	standIn.cert = certify(t, template, template, rsaKey().Public(), standIn.key)
 	start := time.Now()
-	err = a.verify(stand.issue(t, leafTemplate("client")).cert, []*x509.Certificate{issuer}, testNow)
+	err = a.verify(standIn.issue(t, leafTemplate("client")).cert, []*x509.Certificate{issuer}, testNow)
 	if !errors.As(err, &refused) || refused.message != msgUntrusted {
 		t.Errorf("intermediate: %v", err)
 	}
@@ -104,8 +105,8 @@ func TestHugeRSAKeys(t *testing.T) {
 	}
 }
 
-// withMD5 names another signature algorithm in a certificate, which spoils its
-// signature. The object identifiers have the same length.
+// withMD5 changes the signature algorithm in a certificate, which invalidates
+// the signature. The object identifiers have the same length.
 func withMD5(t *testing.T, c *x509.Certificate) *x509.Certificate {
 	t.Helper()
 	oid := func(last int) []byte {
@@ -123,22 +124,22 @@ func withMD5(t *testing.T, c *x509.Certificate) *x509.Certificate {
 }
 
 func TestRefusedChain(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newTestEnv(t, Config{})
 	w.client.key = ecKey(t, elliptic.P256())
 	rsaRoot := newRSARoot(t)
 	w.start(t, Config{TrustAnchors: []TrustAnchor{{Certificates: append(w.ca.pem(), rsaRoot.pem()...)}}})
 
-	leafOf := func(ca pair) *x509.Certificate {
+	leafOf := func(ca certKey) *x509.Certificate {
 		return ca.certify(t, leafTemplate("client"), w.client.key.Public())
 	}
-	under := func(ca pair, change func(*x509.Certificate)) []*x509.Certificate {
+	under := func(ca certKey, change func(*x509.Certificate)) []*x509.Certificate {
 		template := caTemplate("Intermediate")
 		change(template)
 		i := ca.issue(t, template)
 		return []*x509.Certificate{leafOf(i), i.cert}
 	}
 	other := newRoot(t, caTemplate("Other"))
-	samename := newRoot(t, caTemplate("Root"))
+	sameName := newRoot(t, caTemplate("Root"))
 	missing := w.ca.issue(t, caTemplate("Intermediate"))
 	lookalike := caTemplate("Intermediate")
 	lookalike.SubjectKeyId = missing.cert.SubjectKeyId
@@ -151,7 +152,7 @@ func TestRefusedChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	edCA := pair{w.ca.certify(t, caTemplate("Ed25519"), edKey.Public()), edKey}
+	edCA := certKey{w.ca.certify(t, caTemplate("Ed25519"), edKey.Public()), edKey}
 	belowEd := edCA.issue(t, caTemplate("Below Ed25519"))
 
 	for _, tt := range []struct {
@@ -160,11 +161,11 @@ func TestRefusedChain(t *testing.T) {
 	}{
 		{"other CA", []*x509.Certificate{leafOf(other)}},
 		{"other CA, root sent", []*x509.Certificate{leafOf(other), other.cert}},
-		{"other CA of the same name", []*x509.Certificate{leafOf(samename), samename.cert}},
+		{"other CA of the same name", []*x509.Certificate{leafOf(sameName), sameName.cert}},
 		{"missing intermediate", []*x509.Certificate{leafOf(missing)}},
 		{"intermediate's name with another key", []*x509.Certificate{leafOf(impostor), missing.cert}},
 		{"expired intermediate", under(w.ca, func(c *x509.Certificate) { c.NotAfter = testNow.Add(-time.Second) })},
-		{"intermediate is no CA", under(w.ca, func(c *x509.Certificate) { c.IsCA = false })},
+		{"intermediate is not a CA", under(w.ca, func(c *x509.Certificate) { c.IsCA = false })},
 		{"intermediate may not sign", under(w.ca, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature })},
 		{"SHA-1 intermediate", under(rsaRoot, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })},
 		{"Ed25519 intermediate", []*x509.Certificate{leafOf(belowEd), belowEd.cert, edCA.cert}},
@@ -179,12 +180,12 @@ func TestRefusedChain(t *testing.T) {
 		})
 	}
 	w.do(t, call{chain: []*x509.Certificate{leafOf(shortCA), shortCA.cert}}).session(t)
-	// A certificate that is not needed does no harm.
+	// An unnecessary certificate is ignored.
 	w.do(t, call{chain: []*x509.Certificate{leafOf(w.ca), edCA.cert, other.cert}}).session(t)
 }
 
 func TestIssuerTagRefused(t *testing.T) {
-	w := &world{ca: newRoot(t, caTemplate("A & B"))}
+	w := &testEnv{ca: newRoot(t, caTemplate("A & B"))}
 	w.client = w.ca.issue(t, leafTemplate("client"))
 	w.start(t, Config{})
 	checkRefused(t, w.do(t, call{}), http.StatusForbidden, codeAccessDenied, "Unable to assume role for "+testRole+

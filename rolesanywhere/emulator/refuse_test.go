@@ -16,7 +16,7 @@ import (
 )
 
 func TestRefusedParameters(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newTestEnv(t, Config{})
 	for _, tt := range []struct {
 		name, body string
 		query      url.Values
@@ -25,7 +25,7 @@ func TestRefusedParameters(t *testing.T) {
 	}{
 		{"not JSON", "x", nil, 400, codeValidation},
 		{"array", "[]", nil, 400, codeValidation},
-		{"cut off", body()[:20], nil, 400, codeValidation},
+		{"truncated", body()[:20], nil, 400, codeValidation},
 		{"two objects", body() + "{}", nil, 400, codeValidation},
 		{"member twice", `{"roleArn":"` + testRole + `",` + body()[1:], nil, 400, codeValidation},
 		{"too large", body("x", strings.Repeat("x", maxBody)), nil, 400, codeValidation},
@@ -44,7 +44,7 @@ func TestRefusedParameters(t *testing.T) {
 		{"profile of another service", body("profileArn", strings.Replace(testProfile, "rolesanywhere", "iam", 1)), nil, 400, codeValidation},
 		{"role without name", body("roleArn", "arn:aws:iam::111122223333:role/"), nil, 400, codeValidation},
 		{"ARN with a line break", body("roleArn", testRole+"\n"), nil, 400, codeValidation},
-		{"endless ARN", body("roleArn", testRole+strings.Repeat("x", maxARN)), nil, 400, codeValidation},
+		{"long ARN", body("roleArn", testRole+strings.Repeat("x", maxARN)), nil, 400, codeValidation},
 		{"twice in query", body(), url.Values{"roleArn": {testRole, testRole}}, 400, codeValidation},
 		{"differs", body(), url.Values{"roleArn": {testRole + "x"}}, 400, codeValidation},
 		{"duration 899", body("durationSeconds", 899), nil, 400, codeValidation},
@@ -67,25 +67,25 @@ func TestRefusedParameters(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if a := w.do(t, call{body: tt.body, query: tt.query}); a.status != tt.status || a.code != tt.code || a.message == "" {
-				t.Errorf("answer is %d %s %q, want %d %s", a.status, a.code, a.message, tt.status, tt.code)
+				t.Errorf("response is %d %s %q, want %d %s", a.status, a.code, a.message, tt.status, tt.code)
 			}
 		})
 	}
 }
 
-func checkRefused(t *testing.T, a answer, status int, code, message string) {
+func checkRefused(t *testing.T, a response, status int, code, message string) {
 	t.Helper()
 	if a.status != status || a.code != code || a.message != message {
-		t.Errorf("answer is %d %s %q\nwant      %d %s %q", a.status, a.code, a.message, status, code, message)
+		t.Errorf("response is %d %s %q\nwant        %d %s %q", a.status, a.code, a.message, status, code, message)
 	}
 }
 
 func TestRefusedSignature(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newTestEnv(t, Config{})
 	for _, tt := range []struct {
 		name    string
 		call    call
-		message string // "": starts as msgMalformed does
+		message string // "": begins like msgMalformed
 	}{
 		{"another key", call{key: ecKey(t, elliptic.P256())}, msgInvalidSignature},
 		{"another region", call{region: "eu-west-1"}, msgInvalidSignature},
@@ -100,8 +100,8 @@ func TestRefusedSignature(t *testing.T) {
 		{"no signature", call{after: setHeader("Authorization", "")}, ""},
 		{"basic authorization", call{after: setHeader("Authorization", "Basic eDp5")}, ""},
 		{"no certificate", call{after: setHeader("X-Amz-X509", "")}, ""},
-		{"certificate is no base64", call{after: setHeader("X-Amz-X509", "!")}, ""},
-		{"certificate is no certificate", call{after: setHeader("X-Amz-X509", "AAAA")}, ""},
+		{"certificate is not base64", call{after: setHeader("X-Amz-X509", "!")}, ""},
+		{"certificate is garbage", call{after: setHeader("X-Amz-X509", "AAAA")}, ""},
 		{"another certificate's serial number", call{after: replaceAuthorization("Credential=2748/", "Credential=2749/")}, ""},
 		{"hexadecimal serial number", call{after: replaceAuthorization("Credential=2748/", "Credential=0abc/")}, ""},
 		{"another service", call{after: replaceAuthorization("/rolesanywhere/", "/sts/")}, ""},
@@ -140,11 +140,11 @@ func replaceAuthorization(old, with string) func(*http.Request) {
 }
 
 func TestRefusedByProfileAndRole(t *testing.T) {
-	const policyOfOthers = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:*"}}`
+	const ec2Policy = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:*"}}`
 	arn := func(n int) string { return DefaultProfileARN(DefaultRegion, DefaultAccount, n) }
 	other := "arn:aws:iam::111122223333:role/path/other"
-	w := newWorld(t, Config{
-		Roles: []Role{{}, {ARN: other, TrustPolicy: policyOfOthers}},
+	w := newTestEnv(t, Config{
+		Roles: []Role{{}, {ARN: other, TrustPolicy: ec2Policy}},
 		Profiles: []Profile{
 			{DurationSeconds: 7200},
 			{Disabled: true},
@@ -168,7 +168,7 @@ func TestRefusedByProfileAndRole(t *testing.T) {
 	}{
 		{"profile disabled", call{body: body("profileArn", arn(2))}, fmt.Sprintf(msgDisabled, arn(2))},
 		{"role not in profile", call{body: body("profileArn", arn(3))}, assume},
-		{"duration over the role's", call{}, assume + ". The requested DurationSeconds exceeds the MaxSessionDuration set for this role."},
+		{"duration exceeds the role's maximum", call{}, assume + ". The requested DurationSeconds exceeds the MaxSessionDuration set for this role."},
 		{"session name", call{body: body("durationSeconds", 900, "roleSessionName", "me")}, "Not authorized to set roleSessionName."},
 		{"trust policy", call{body: body("durationSeconds", 900, "roleArn", other)}, "Unable to assume role for " + other},
 		{"serial number too long for a session name", call{body: body("durationSeconds", 900), chain: leaf("client", func(c *x509.Certificate) { c.SerialNumber = long[0] })}, assume},
@@ -189,10 +189,11 @@ func TestRefusedByProfileAndRole(t *testing.T) {
 	w.do(t, call{body: body("durationSeconds", 900), chain: leaf("client", func(c *x509.Certificate) { c.SerialNumber = long[1] })}).session(t)
 }
 
-// The order decides what a client hears that does several things wrong.
+// The order of the checks determines the error for a request with several
+// errors.
 func TestOrderOfChecks(t *testing.T) {
-	w := newWorld(t, Config{Profiles: []Profile{{Disabled: true}}})
-	stranger := newRoot(t, caTemplate("Stranger"))
+	w := newTestEnv(t, Config{Profiles: []Profile{{Disabled: true}}})
+	unrelated := newRoot(t, caTemplate("Unrelated"))
 	noUsage := leafTemplate("client")
 	noUsage.KeyUsage = 0
 	var key crypto.Signer = ecKey(t, elliptic.P256())
@@ -201,8 +202,8 @@ func TestOrderOfChecks(t *testing.T) {
 		call    call
 		message string
 	}{
-		{call{key: key, at: late, chain: []*x509.Certificate{stranger.certify(t, noUsage, w.client.key.Public())}}, msgInsufficient},
-		{call{key: key, at: late, chain: []*x509.Certificate{stranger.certify(t, leafTemplate("client"), w.client.key.Public())}}, msgUntrusted},
+		{call{key: key, at: late, chain: []*x509.Certificate{unrelated.certify(t, noUsage, w.client.key.Public())}}, msgInsufficient},
+		{call{key: key, at: late, chain: []*x509.Certificate{unrelated.certify(t, leafTemplate("client"), w.client.key.Public())}}, msgUntrusted},
 		{call{key: key, at: late}, msgInvalidSignature},
 		{call{at: late}, fmt.Sprintf(msgSignatureExpired, "2031-02-03T03:05:06Z", maxSkew, "2031-02-03T04:05:06Z")},
 		{call{}, fmt.Sprintf(msgDisabled, testProfile)},

@@ -13,7 +13,7 @@ import (
 )
 
 func TestUnknownPaths(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newTestEnv(t, Config{})
 	for _, tt := range []struct{ method, path string }{
 		{"GET", "/sessions"}, {"PUT", "/sessions"}, {"POST", "/sessions/"}, {"POST", "/session"},
 		{"DELETE", "/"}, {"GET", "/trustanchors"}, {"POST", "//sessions"}, {"POST", "/Sessions"},
@@ -26,7 +26,7 @@ func TestUnknownPaths(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := readAnswer(t, resp); a.status != http.StatusNotFound || a.code != codeUnknown {
+		if a := readResponse(t, resp); a.status != http.StatusNotFound || a.code != codeUnknown {
 			t.Errorf("%s %s is %d %s", tt.method, tt.path, a.status, a.code)
 		}
 	}
@@ -51,8 +51,8 @@ func TestServe(t *testing.T) {
 		t.Errorf("status is %d", resp.StatusCode)
 	}
 
-	asked := make(chan struct{})
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String()+"/sessions", &signalReader{asked: asked})
+	bodyRead := make(chan struct{})
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String()+"/sessions", &signalReader{started: bodyRead})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,32 +60,32 @@ func TestServe(t *testing.T) {
 	r.Header.Set("Expect", "100-continue")
 	client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
 	defer client.CloseIdleConnections()
-	cut := make(chan error, 1)
+	closed := make(chan error, 1)
 	go func() {
 		_, err := client.Do(r)
-		cut <- err
+		closed <- err
 	}()
-	<-asked
+	<-bodyRead
 	start := time.Now()
 	cancel()
 	if err := <-served; err != nil {
 		t.Errorf("Serve = %v", err)
 	}
-	if err := <-cut; err == nil {
-		t.Error("a hanging request was answered")
+	if err := <-closed; err == nil {
+		t.Error("a hanging request got a response")
 	}
 	if d := time.Since(start); d >= shutdownGrace {
-		t.Errorf("stopping took %v: the hanging request was waited for", d)
+		t.Errorf("stopping took %v: Serve waited for the hanging request", d)
 	}
 	if _, err := http.Get("http://" + l.Addr().String()); err == nil {
 		t.Error("still listening")
 	}
 }
 
-// A signalReader is a body of one byte that tells when the server asked for it.
+// A signalReader is a body of one byte. It closes started when it is read.
 type signalReader struct {
-	asked chan struct{}
-	done  bool
+	started chan struct{}
+	done    bool
 }
 
 func (s *signalReader) Read(p []byte) (int, error) {
@@ -93,7 +93,7 @@ func (s *signalReader) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	s.done = true
-	close(s.asked)
+	close(s.started)
 	p[0] = 'x'
 	return 1, nil
 }
@@ -112,7 +112,7 @@ func TestServeListenerError(t *testing.T) {
 
 func TestConcurrent(t *testing.T) {
 	var log bytes.Buffer
-	w := newWorld(t, Config{Events: &log})
+	w := newTestEnv(t, Config{Events: &log})
 	const workers, each = 8, 50
 	requests := make(chan *http.Request, workers*each)
 	for range workers * each {
@@ -133,7 +133,7 @@ func TestConcurrent(t *testing.T) {
 				err = json.NewDecoder(resp.Body).Decode(&out)
 				resp.Body.Close()
 				if err != nil || resp.StatusCode != http.StatusCreated {
-					t.Errorf("answer is %d, %v", resp.StatusCode, err)
+					t.Errorf("status is %d, error %v", resp.StatusCode, err)
 					return
 				}
 				if _, err := GetCallerIdentity(t.Context(), nil, w.url, issuedCredentials(out.CredentialSet[0]), testNow); err != nil {

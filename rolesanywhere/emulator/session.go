@@ -13,10 +13,11 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 )
 
-// maxSkew is how far the clock of a client may be off.
+// maxSkew is the maximum difference between the clocks of client and emulator.
 const maxSkew = 5 * time.Minute
 
-// packedPolicySize is in percent of what STS allows. No client reads it.
+// packedPolicySize is a percentage of the size that STS allows. No client reads
+// it.
 const packedPolicySize = 10
 
 type createSessionOutput struct {
@@ -44,16 +45,17 @@ type credentialsOutput struct {
 	Expiration      string `json:"expiration"`
 }
 
-// createSession checks in the order of this function, which decides which of
-// several faults a client hears of. What it learns goes into ev on the way.
+// createSession handles a CreateSession request and records details in ev. The
+// order of its checks determines which error a client gets if there are
+// several.
 func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*createSessionOutput, error) {
 	ev.AdditionalEventData = signatureFindings(r)
 	p, err := parseParams(r.URL.RawQuery, body)
 	if err != nil {
 		return nil, err
 	}
-	asked := &sessionParameters{params: p}
-	ev.RequestParameters = asked
+	logged := &sessionParameters{params: p}
+	ev.RequestParameters = logged
 	if err := p.check(); err != nil {
 		return nil, err
 	}
@@ -71,7 +73,7 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	}
 
 	now := s.now()
-	cert, err := authenticate(r, body, anchor, asked, now, s.region)
+	cert, err := authenticate(r, body, anchor, logged, now, s.region)
 	if err != nil {
 		return nil, err
 	}
@@ -122,17 +124,18 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	return out, nil
 }
 
-// authenticate returns the certificate of whoever made the request.
-func authenticate(r *http.Request, body []byte, anchor *anchor, asked *sessionParameters, now time.Time, region string) (*x509.Certificate, error) {
+// authenticate verifies the certificate and the signature of a request and
+// returns the certificate. It records the certificate in logged.
+func authenticate(r *http.Request, body []byte, anchor *anchor, logged *sessionParameters, now time.Time, region string) (*x509.Certificate, error) {
 	signed, err := sigv4x509.Parse(r)
-	if errors.Is(err, errors.ErrUnsupported) { // the type of the certificate's key
+	if errors.Is(err, errors.ErrUnsupported) { // unsupported key type of the certificate
 		return nil, refuse(codeAccessDenied, msgInsufficient).because(err)
 	}
 	if err != nil {
 		return nil, refuse(codeAccessDenied, msgMalformed, err)
 	}
 	cert := signed.Certificate
-	asked.SerialNumber, asked.Subject = serialHex(cert), cert.Subject.String()
+	logged.SerialNumber, logged.Subject = serialHex(cert), cert.Subject.String()
 
 	if err := anchor.verify(cert, signed.Chain, now); err != nil {
 		return nil, err
@@ -157,8 +160,9 @@ func checkSkew(code string, signed, now time.Time) error {
 	return nil
 }
 
-// lifetime is min(profile, request), which the role's maximum does not cut but
-// refuses.
+// lifetime returns the lifetime of a session: the smaller one of the profile's
+// and the requested duration. If it exceeds the role's maximum, the request is
+// refused.
 func (s *Server) lifetime(p params, profile Profile, role role) (time.Duration, error) {
 	seconds := profile.DurationSeconds
 	if p.DurationSeconds != nil {
@@ -173,7 +177,8 @@ func (s *Server) lifetime(p params, profile Profile, role role) (time.Duration, 
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// authorize does what AssumeRole does, and returns the source identity.
+// authorize checks the tags and the role's trust policy, as AssumeRole does,
+// and returns the source identity.
 func authorize(p params, role role, anchor *anchor, cert *x509.Certificate, name string) (string, error) {
 	tags, unmapped := sessionTags(cert)
 	if !unmapped.empty() {
@@ -192,14 +197,14 @@ func authorize(p params, role role, anchor *anchor, cert *x509.Certificate, name
 	return source, nil
 }
 
-// roleID makes the unique identifier of a role, which STS puts in front of the
-// session name.
+// roleID returns the unique ID of a role, which STS puts before the session
+// name.
 func roleID(roleARN string) string {
 	sum := sha256.Sum256([]byte(roleARN))
 	return "AROA" + base32.StdEncoding.EncodeToString(sum[:])[:17]
 }
 
-// subjectARN names the Subject resource, one for each certificate subject.
+// subjectARN returns the ARN of the Subject resource for the subject of cert.
 func (s *Server) subjectARN(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.RawSubject)
 	return fmt.Sprintf("arn:%s:rolesanywhere:%s:%s:subject/%s",

@@ -16,15 +16,15 @@ import (
 
 func TestDuration(t *testing.T) {
 	for _, tt := range []struct {
-		profile, role, asked int // 0: not set
-		lifetime             time.Duration
-		want                 int // 0: refused
+		profile, role, requested int // 0: not set
+		lifetime                 time.Duration
+		want                     int // 0: refused
 	}{
 		{0, 0, 0, 0, 3600},
 		{900, 0, 0, 0, 900},
 		{7200, 7200, 0, 0, 7200},
 		{0, 0, 900, 0, 900},
-		{0, 0, 43200, 0, 3600}, // more than the profile silently yields less
+		{0, 0, 43200, 0, 3600}, // silently limited to the profile's duration
 		{1800, 0, 3600, 0, 1800},
 		{7200, 7200, 3600, 0, 3600},
 		{7200, 0, 3600, 0, 3600},
@@ -34,14 +34,14 @@ func TestDuration(t *testing.T) {
 		{0, 0, 0, 2 * time.Second, 2},
 		{7200, 0, 0, 2 * time.Second, 0},
 	} {
-		w := newWorld(t, Config{
+		w := newTestEnv(t, Config{
 			Profiles: []Profile{{DurationSeconds: tt.profile}},
 			Roles:    []Role{{MaxSessionDuration: tt.role}},
 			Faults:   Faults{SessionLifetime: tt.lifetime},
 		})
 		b := body()
-		if tt.asked != 0 {
-			b = body("durationSeconds", tt.asked)
+		if tt.requested != 0 {
+			b = body("durationSeconds", tt.requested)
 		}
 		a := w.do(t, call{body: b})
 		if tt.want == 0 {
@@ -56,11 +56,11 @@ func TestDuration(t *testing.T) {
 }
 
 func TestSessionNameAndSourceIdentity(t *testing.T) {
-	w := newWorld(t, Config{Profiles: []Profile{{AcceptRoleSessionName: true}}})
+	w := newTestEnv(t, Config{Profiles: []Profile{{AcceptRoleSessionName: true}}})
 	for _, tt := range []struct {
 		subject      pkix.Name
 		serial       *big.Int
-		asked        string
+		requested    string
 		name, source string
 	}{
 		{pkix.Name{CommonName: "client"}, big.NewInt(291), "", "0123", "CN=client"},
@@ -78,8 +78,8 @@ func TestSessionNameAndSourceIdentity(t *testing.T) {
 		template.Subject, template.SerialNumber = tt.subject, tt.serial
 		leaf := w.ca.certify(t, template, w.client.key.Public())
 		b := body()
-		if tt.asked != "" {
-			b = body("roleSessionName", tt.asked)
+		if tt.requested != "" {
+			b = body("roleSessionName", tt.requested)
 		}
 		got := w.do(t, call{body: b, chain: []*x509.Certificate{leaf}}).session(t)
 		if want := "arn:aws:sts::111122223333:assumed-role/demo/" + tt.name; got.AssumedRoleUser.ARN != want {
@@ -96,7 +96,7 @@ func TestSessionNameAndSourceIdentity(t *testing.T) {
 
 func TestRoleNameIsLastElement(t *testing.T) {
 	arn := "arn:aws:iam::444455556666:role/teams/blue/worker"
-	w := newWorld(t, Config{Roles: []Role{{ARN: arn}}})
+	w := newTestEnv(t, Config{Roles: []Role{{ARN: arn}}})
 	got := w.do(t, call{body: body("roleArn", arn)}).session(t)
 	if want := "arn:aws:sts::444455556666:assumed-role/worker/0abc"; got.AssumedRoleUser.ARN != want {
 		t.Errorf("assumed role is %s, want %s", got.AssumedRoleUser.ARN, want)
@@ -126,7 +126,7 @@ func TestSessionTags(t *testing.T) {
 		{Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "Engineering"},
 		{Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "Research"},
 		{Type: asn1.ObjectIdentifier{0, 9, 2342, 19200300, 100, 1, 25}, Value: "example"},
-		{Type: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: "not known (so not refused)"},
+		{Type: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: "unknown (not refused)"},
 	}}
 	template.ExtraExtensions = []pkix.Extension{san(
 		asn1.RawValue{Class: asn1.ClassUniversal, Tag: asn1.TagInteger, Bytes: []byte{1}},
@@ -151,17 +151,17 @@ func TestSessionTags(t *testing.T) {
 		"x509SAN/Name/C":  "DE",
 	}
 	if !maps.Equal(got, want) || !bad.empty() {
-		t.Errorf("tags are %v, not mapped %v\nwant     %v", got, bad, want)
+		t.Errorf("tags are %v, unmapped %v\nwant     %v", got, bad, want)
 	}
 	for name := range want {
 		if !knownTag(name) || !knownTag(strings.ToLower(name)) {
-			t.Errorf("%s is not known to policies", name)
+			t.Errorf("policies do not support %s", name)
 		}
 	}
 
 	template.ExtraExtensions = []pkix.Extension{san(general(4, true, []byte{0x30, 0x03, 1, 2, 3}))}
 	if _, bad := sessionTags(ca.issue(t, template).cert); bad.list(fieldSAN) != "Name/4" {
-		t.Errorf("broken directory name: not mapped are %v", bad)
+		t.Errorf("malformed directory name: unmapped attributes are %v", bad)
 	}
 	plain := leafTemplate("x")
 	plain.URIs = []*url.URL{{Scheme: "spiffe", Host: "x"}}
@@ -170,7 +170,7 @@ func TestSessionTags(t *testing.T) {
 	}
 }
 
-// What the client is told is also what is kept.
+// The stored expiration equals the one in the response.
 func TestExpirationIsInWholeSeconds(t *testing.T) {
 	if got := newSession(assumedRoleUser{}, "", testNow.Add(1999*time.Millisecond)).expires; !got.Equal(testNow.Add(time.Second)) {
 		t.Errorf("expiration is %v", got)
@@ -191,15 +191,15 @@ func TestStoreIsBounded(t *testing.T) {
 		add(time.Hour)
 	}
 	if st.get(expired.accessKeyID) == nil {
-		t.Fatal("an expired session was dropped before there was need")
+		t.Fatal("an expired session was removed although the store was not full")
 	}
 	add(time.Hour)
 	if st.get(expired.accessKeyID) != nil || st.get(oldest.accessKeyID) == nil {
-		t.Error("an older session was dropped before an expired one")
+		t.Error("an older session was removed before an expired one")
 	}
 	newest := add(time.Hour)
 	if st.get(oldest.accessKeyID) != nil || st.get(second.accessKeyID) == nil || st.get(newest.accessKeyID) == nil {
-		t.Error("other than the oldest session was dropped")
+		t.Error("a session other than the oldest was removed")
 	}
 	if len(st.order) != maxSessions || len(st.byKey) != maxSessions {
 		t.Errorf("%d and %d sessions, want %d", len(st.order), len(st.byKey), maxSessions)

@@ -37,12 +37,12 @@ func (s *Server) addRole(cfg Role, i int) error {
 	if err != nil {
 		return err
 	}
-	if _, again := s.roles[cfg.ARN]; again {
+	if _, duplicate := s.roles[cfg.ARN]; duplicate {
 		return fmt.Errorf("role %s is configured twice", cfg.ARN)
 	}
 	r := role{arn: id, max: cmp.Or(cfg.MaxSessionDuration, defaultDuration)}
 	if r.max < defaultDuration || r.max > maxDuration {
-		return fmt.Errorf("role %s: maximum session duration of %d s is not within %d and %d",
+		return fmt.Errorf("role %s: maximum session duration of %d s is not between %d and %d",
 			cfg.ARN, r.max, defaultDuration, maxDuration)
 	}
 	if r.policy, err = loadPolicy(cfg); err != nil {
@@ -53,18 +53,19 @@ func (s *Server) addRole(cfg Role, i int) error {
 	return nil
 }
 
-// addProfile comes after all roles, because profiles refer to them.
+// addProfile must be called after all roles are added, because profiles refer
+// to roles.
 func (s *Server) addProfile(p Profile, i int) error {
 	p.ARN = cmp.Or(p.ARN, DefaultProfileARN(s.region, s.account, i+1))
 	if _, err := s.ownARN(p.ARN, "profile"); err != nil {
 		return err
 	}
-	if _, again := s.profiles[p.ARN]; again {
+	if _, duplicate := s.profiles[p.ARN]; duplicate {
 		return fmt.Errorf("profile %s is configured twice", p.ARN)
 	}
 	p.DurationSeconds = cmp.Or(p.DurationSeconds, defaultDuration)
 	if p.DurationSeconds < minDuration || p.DurationSeconds > maxDuration {
-		return fmt.Errorf("profile %s: duration of %d s is not within %d and %d",
+		return fmt.Errorf("profile %s: duration of %d s is not between %d and %d",
 			p.ARN, p.DurationSeconds, minDuration, maxDuration)
 	}
 	for _, arn := range p.RoleARNs {
@@ -81,7 +82,8 @@ func (s *Server) addProfile(p Profile, i int) error {
 	return nil
 }
 
-// ownARN refuses what could not be reached in the emulator's region.
+// ownARN parses an ARN. It refuses ARNs outside the emulator's partition and,
+// for regional resources, outside its region.
 func (s *Server) ownARN(v, kind string) (arn, error) {
 	a, err := parseARN(v, kind)
 	if err != nil {
@@ -99,14 +101,14 @@ func (s *Server) ownARN(v, kind string) (arn, error) {
 func (s *Server) setFaults(f Faults) error {
 	f.ErrorStatus = cmp.Or(f.ErrorStatus, http.StatusInternalServerError)
 	switch {
-	case !(f.ErrorRate >= 0 && f.ErrorRate <= 1): // NaN too
-		return fmt.Errorf("faults: error rate %v is not within 0 and 1", f.ErrorRate)
+	case !(f.ErrorRate >= 0 && f.ErrorRate <= 1): // also true for NaN
+		return fmt.Errorf("faults: error rate %v is not between 0 and 1", f.ErrorRate)
 	case f.Latency < 0:
 		return fmt.Errorf("faults: latency %v is negative", f.Latency)
 	case f.SessionLifetime < 0:
 		return fmt.Errorf("faults: session lifetime %v is negative", f.SessionLifetime)
 	case codeOf(f.ErrorStatus) == "":
-		return fmt.Errorf("faults: status %d is not that of a known error", f.ErrorStatus)
+		return fmt.Errorf("faults: %d is not the status of a known error", f.ErrorStatus)
 	}
 	s.faults = f
 	return nil

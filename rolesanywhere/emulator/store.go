@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// maxSessions bounds the memory that issued sessions take.
+// maxSessions limits the memory for issued sessions.
 const maxSessions = 10_000
 
-// A session is what STS knows of credentials that were issued. It is not
-// changed after that.
+// A session is the record of issued credentials. It is immutable.
 type session struct {
 	accessKeyID, secret, token string
 	expires                    time.Time
@@ -20,9 +19,9 @@ type session struct {
 	account                    string
 }
 
-// newSession makes credentials of the lengths and alphabets that STS uses. The
-// expiration is rounded down to whole seconds, because that is what the client
-// is told.
+// newSession creates credentials with the lengths and alphabets that STS uses.
+// It rounds the expiration down to whole seconds, because the response has no
+// fractions.
 func newSession(user assumedRoleUser, account string, expires time.Time) *session {
 	return &session{
 		accessKeyID: "ASIA" + rand.Text()[:16],
@@ -40,16 +39,16 @@ func randomBase64(n int) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// A store holds the issued sessions. Its zero value is empty. It is safe for
-// concurrent use.
+// A store holds the issued sessions. The zero value is an empty store. It is
+// safe for concurrent use.
 type store struct {
 	mu    sync.Mutex
 	byKey map[string]*session
 	order []*session // oldest first
 }
 
-// add makes room by dropping what has expired and, if that is not enough, the
-// oldest session.
+// add adds a session. If the store is full, it removes the expired sessions
+// and, if there are none, the oldest session.
 func (st *store) add(s *session, now time.Time) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -73,7 +72,8 @@ func (st *store) add(s *session, now time.Time) {
 	st.order = append(st.order, s)
 }
 
-// get returns nil for an unknown key; an expired session may still be there.
+// get returns the session of an access key, or nil. The session may have
+// expired.
 func (st *store) get(accessKeyID string) *session {
 	st.mu.Lock()
 	defer st.mu.Unlock()

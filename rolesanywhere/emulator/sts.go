@@ -23,7 +23,7 @@ type callerIdentityResponse struct {
 	RequestID string   `xml:"ResponseMetadata>RequestId"`
 }
 
-// An Identity is whom credentials belong to.
+// An Identity is the owner of credentials.
 type Identity struct {
 	ARN     string `xml:"Arn"`
 	UserID  string `xml:"UserId"`
@@ -72,8 +72,8 @@ func (s *Server) serveSTS(w *recorder, r *http.Request, id string) {
 	})
 }
 
-// checkAction reads the query protocol's parameters, from the query and from
-// the body.
+// checkAction checks the parameters Action and Version of the query protocol,
+// which may be in the query or in the body.
 func checkAction(query string, body []byte) error {
 	values, err := url.ParseQuery(query)
 	if err != nil {
@@ -95,18 +95,18 @@ func checkAction(query string, body []byte) error {
 	return nil
 }
 
-// caller returns the session whose credentials signed r. Any region will do,
-// because clients of the global endpoint differ in what they name.
+// caller returns the session whose credentials signed r. It accepts any region,
+// because clients use different regions for the global endpoint.
 func (s *Server) caller(r *http.Request, body []byte) (*session, error) {
 	if r.Header.Get("Authorization") == "" {
 		return nil, refuse(codeMissingToken, msgSTSNoToken)
 	}
 	for _, name := range []string{"Authorization", headerDate, headerToken} {
 		if n := len(r.Header.Values(name)); n > 1 || n == 0 && name == headerDate {
-			return nil, refuse(codeIncomplete, msgSTSIncomplete, "not just one "+name)
+			return nil, refuse(codeIncomplete, msgSTSIncomplete, "missing or repeated header "+name)
 		}
 	}
-	if r.Header.Get(headerToken) == "" { // only long-term keys, which we do not issue, have none
+	if r.Header.Get(headerToken) == "" { // only long-term keys have none, and the emulator issues no such keys
 		return nil, refuse(codeInvalidToken, msgSTSInvalid)
 	}
 	auth, fault := parseAuthorization(r.Header.Get("Authorization"))
@@ -116,7 +116,7 @@ func (s *Server) caller(r *http.Request, body []byte) (*session, error) {
 	date := r.Header.Get(headerDate)
 	signed, err := time.Parse(sigv4x509.TimeFormat, date)
 	if err != nil || signed.Format(sigv4x509.TimeFormat) != date || date[:8] != auth.date {
-		return nil, refuse(codeIncomplete, msgSTSIncomplete, headerDate+" does not agree with the credential scope")
+		return nil, refuse(codeIncomplete, msgSTSIncomplete, headerDate+" does not match the credential scope")
 	}
 	if auth.service != sigV4Service {
 		return nil, refuse(codeSignatureNoMatch, msgSTSScope, auth.service)
@@ -154,9 +154,9 @@ func (s *Server) writeXMLRefusal(w *recorder, r *refusal, id string) {
 
 func (s *Server) writeXML(w http.ResponseWriter, status int, v any) {
 	b, err := xml.Marshal(v)
-	if err != nil { // not possible with our types
+	if err != nil { // impossible with the types in use
 		status, b = http.StatusInternalServerError, nil
-		s.logger.Error("encoding an answer", "error", err)
+		s.logger.Error("could not encode response", "error", err)
 	}
 	s.write(w, status, "text/xml", b)
 }

@@ -31,7 +31,7 @@ func issuedCredentials(c credentialSet) credentials.Credentials {
 }
 
 func TestGetCallerIdentity(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newTestEnv(t, Config{})
 	issued := w.do(t, call{}).session(t)
 	want := Identity{ARN: issued.AssumedRoleUser.ARN, UserID: issued.AssumedRoleUser.ID, Account: DefaultAccount}
 	for _, endpoint := range []string{w.url, w.url + "/"} {
@@ -45,7 +45,7 @@ func TestGetCallerIdentity(t *testing.T) {
 func TestGetCallerIdentityErrors(t *testing.T) {
 	var now atomic.Int64
 	now.Store(testNow.Unix())
-	w := newWorld(t, Config{Now: func() time.Time { return time.Unix(now.Load(), 0) }})
+	w := newTestEnv(t, Config{Now: func() time.Time { return time.Unix(now.Load(), 0) }})
 	issued := issuedCredentials(w.do(t, call{}).session(t))
 	other := issuedCredentials(w.do(t, call{}).session(t))
 
@@ -57,7 +57,7 @@ func TestGetCallerIdentityErrors(t *testing.T) {
 	}{
 		{"unknown key", func(c *credentials.Credentials) { c.AccessKeyID = "ASIAAAAAAAAAAAAAAAAA" }, testNow, codeInvalidToken},
 		{"another session's token", func(c *credentials.Credentials) { c.SessionToken = other.SessionToken }, testNow, codeInvalidToken},
-		{"cut token", func(c *credentials.Credentials) { c.SessionToken = c.SessionToken[:100] }, testNow, codeInvalidToken},
+		{"truncated token", func(c *credentials.Credentials) { c.SessionToken = c.SessionToken[:100] }, testNow, codeInvalidToken},
 		{"another session's secret", func(c *credentials.Credentials) { c.SecretAccessKey = other.SecretAccessKey }, testNow, codeSignatureNoMatch},
 		{"empty secret", func(c *credentials.Credentials) { c.SecretAccessKey = "" }, testNow, codeSignatureNoMatch},
 		{"late", func(*credentials.Credentials) {}, testNow.Add(-maxSkew - time.Second), codeSignatureNoMatch},
@@ -79,7 +79,7 @@ func TestGetCallerIdentityErrors(t *testing.T) {
 	checkSTSError(t, "expired", w, issued, issued.Expires, http.StatusForbidden, codeExpiredToken)
 }
 
-func checkSTSError(t *testing.T, name string, w *world, c credentials.Credentials, at time.Time, status int, code string) {
+func checkSTSError(t *testing.T, name string, w *testEnv, c credentials.Credentials, at time.Time, status int, code string) {
 	t.Helper()
 	_, err := GetCallerIdentity(t.Context(), nil, w.url, c, at)
 	var refused *STSError
@@ -87,20 +87,21 @@ func checkSTSError(t *testing.T, name string, w *world, c credentials.Credential
 		t.Errorf("%s: %v, want %d %s", name, err, status, code)
 	}
 	if err != nil && (strings.Contains(err.Error(), c.SessionToken) || c.SecretAccessKey != "" && strings.Contains(err.Error(), c.SecretAccessKey)) {
-		t.Errorf("%s: error holds a secret", name)
+		t.Errorf("%s: error contains a secret", name)
 	}
 }
 
 const stsQuery = "Action=GetCallerIdentity&Version=2011-06-15"
 
-// An stsCall is one request to STS. Its zero fields are made valid by do.
+// An stsCall is one request to STS. Method sts replaces zero fields with valid
+// values.
 type stsCall struct {
 	method, query, body string
 	auth                func(*authorization)
 	before, after       func(*http.Request)
 }
 
-func (w *world) sts(t *testing.T, c credentials.Credentials, s stsCall) (status int, header http.Header, answer string) {
+func (w *testEnv) sts(t *testing.T, c credentials.Credentials, s stsCall) (status int, header http.Header, response string) {
 	t.Helper()
 	if s.method == "" {
 		s.method = http.MethodPost
@@ -143,18 +144,18 @@ func (w *world) sts(t *testing.T, c credentials.Credentials, s stsCall) (status 
 	return resp.StatusCode, resp.Header, string(b)
 }
 
-func TestSTSAnswer(t *testing.T) {
-	w := newWorld(t, Config{})
+func TestSTSResponse(t *testing.T) {
+	w := newTestEnv(t, Config{})
 	issued := w.do(t, call{}).session(t)
 	c := issuedCredentials(issued)
 
-	status, header, answer := w.sts(t, c, stsCall{})
+	status, header, response := w.sts(t, c, stsCall{})
 	id := header.Get("X-Amzn-Requestid")
 	want := `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>` +
 		`<Arn>` + issued.AssumedRoleUser.ARN + `</Arn><UserId>` + issued.AssumedRoleUser.ID + `</UserId><Account>111122223333</Account>` +
 		`</GetCallerIdentityResult><ResponseMetadata><RequestId>` + id + `</RequestId></ResponseMetadata></GetCallerIdentityResponse>`
-	if status != http.StatusOK || answer != want {
-		t.Errorf("answer is %d %s\nwant 200 %s", status, answer, want)
+	if status != http.StatusOK || response != want {
+		t.Errorf("response is %d %s\nwant 200 %s", status, response, want)
 	}
 	if got := header.Get("Content-Type"); got != "text/xml" {
 		t.Errorf("Content-Type is %q", got)
@@ -163,16 +164,16 @@ func TestSTSAnswer(t *testing.T) {
 		t.Errorf("Date is %q, want %q", got, want)
 	}
 
-	status, header, answer = w.sts(t, c, stsCall{query: "Action=Nothing"})
+	status, header, response = w.sts(t, c, stsCall{query: "Action=Nothing"})
 	want = `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>InvalidAction</Code>` +
 		`<Message>Could not find operation Nothing for version </Message></Error><RequestId>` + header.Get("X-Amzn-Requestid") + `</RequestId></ErrorResponse>`
-	if status != http.StatusBadRequest || answer != want {
-		t.Errorf("answer is %d %s\nwant 400 %s", status, answer, want)
+	if status != http.StatusBadRequest || response != want {
+		t.Errorf("response is %d %s\nwant 400 %s", status, response, want)
 	}
 }
 
 func TestSTSAccepts(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newTestEnv(t, Config{})
 	c := issuedCredentials(w.do(t, call{}).session(t))
 	for _, tt := range []struct {
 		name string
@@ -193,14 +194,14 @@ func TestSTSAccepts(t *testing.T) {
 			},
 		}},
 	} {
-		if status, _, answer := w.sts(t, c, tt.call); status != http.StatusOK {
-			t.Errorf("%s: answer is %d %s", tt.name, status, answer)
+		if status, _, response := w.sts(t, c, tt.call); status != http.StatusOK {
+			t.Errorf("%s: response is %d %s", tt.name, status, response)
 		}
 	}
 }
 
 func TestSTSRefuses(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newTestEnv(t, Config{})
 	c := issuedCredentials(w.do(t, call{}).session(t))
 	for _, tt := range []struct {
 		name   string
@@ -236,7 +237,7 @@ func TestSTSRefuses(t *testing.T) {
 		{"method changed", stsCall{query: stsQuery, after: func(r *http.Request) { r.Method = http.MethodGet }}, 403, codeSignatureNoMatch},
 		{"content type changed", stsCall{after: setHeader("Content-Type", "application/x-www-form-urlencoded; x=y")}, 403, codeSignatureNoMatch},
 		{"time changed", stsCall{after: setHeader(headerDate, testNow.Add(time.Second).Format(sigv4x509.TimeFormat))}, 403, codeSignatureNoMatch},
-		{"signature cut", stsCall{after: func(r *http.Request) {
+		{"signature truncated", stsCall{after: func(r *http.Request) {
 			h := r.Header.Get("Authorization")
 			r.Header.Set("Authorization", h[:len(h)-2])
 		}}, 403, codeSignatureNoMatch},
@@ -254,9 +255,9 @@ func TestSTSRefuses(t *testing.T) {
 		{"headers not sorted", stsCall{after: replaceAuthorization("content-type;host", "host;content-type")}, 400, codeIncomplete},
 		{"signed header missing", stsCall{after: setHeader("Content-Type", "")}, 400, codeIncomplete},
 	} {
-		status, _, answer := w.sts(t, c, tt.call)
-		if code := regexp.MustCompile(`<Code>(\w+)</Code>`).FindStringSubmatch(answer); status != tt.status || code == nil || code[1] != tt.code {
-			t.Errorf("%s: answer is %d %s, want %d %s", tt.name, status, answer, tt.status, tt.code)
+		status, _, response := w.sts(t, c, tt.call)
+		if code := regexp.MustCompile(`<Code>(\w+)</Code>`).FindStringSubmatch(response); status != tt.status || code == nil || code[1] != tt.code {
+			t.Errorf("%s: response is %d %s, want %d %s", tt.name, status, response, tt.status, tt.code)
 		}
 	}
 }
@@ -273,11 +274,11 @@ func TestGetCallerIdentityOfOtherServers(t *testing.T) {
 	for url, status := range map[string]int{moved.URL: http.StatusTemporaryRedirect, plain.URL: http.StatusNotFound} {
 		var refused *STSError
 		if _, err := GetCallerIdentity(t.Context(), nil, url, c, testNow); !errors.As(err, &refused) || refused.StatusCode != status || refused.Code != "" {
-			t.Errorf("error is %v, want one of status %d", err, status)
+			t.Errorf("error is %v, want an STSError with status %d", err, status)
 		}
 	}
 	if _, err := GetCallerIdentity(t.Context(), nil, empty.URL, c, testNow); err == nil {
-		t.Error("an empty answer is an identity")
+		t.Error("an empty response is accepted as an identity")
 	}
 	var bad *url.Error
 	if _, err := GetCallerIdentity(t.Context(), nil, "http://127.0.0.1:0", c, testNow); !errors.As(err, &bad) {

@@ -11,7 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxIdentity is the longest role session name and source identity of STS.
+// maxIdentity is the maximum length of role session names and source identities
+// in STS.
 const maxIdentity = 64
 
 // The parts of a certificate that become session tags.
@@ -21,9 +22,9 @@ const (
 	fieldSAN     = "x509SAN"
 )
 
-// attributeNames are the last parts of tag names. The user guide shows the
-// first six and says that every recognizable attribute is mapped; the names of
-// the others are those of RFC 4519, in upper case.
+// attributeNames holds the last parts of tag names. The user guide lists the
+// first six and says that every recognizable attribute is mapped. The other
+// names are from RFC 4519, in upper case.
 var attributeNames = map[string]string{
 	"2.5.4.3":                    "CN",
 	"2.5.4.6":                    "C",
@@ -42,7 +43,7 @@ var attributeNames = map[string]string{
 	"1.2.840.113549.1.9.1":       "EMAILADDRESS",
 }
 
-// knownTag reports whether a certificate can have a tag of this name.
+// knownTag reports whether a certificate can have a tag with this name.
 func knownTag(name string) bool {
 	field, rest, _ := strings.Cut(name, "/")
 	if strings.EqualFold(field, fieldSAN) {
@@ -64,22 +65,23 @@ func knownAttribute(name string) bool {
 	return false
 }
 
-// isTagValue follows Tag.Value in the STS API reference.
+// isTagValue checks the syntax of Tag.Value in the STS API reference.
 func isTagValue(s string) bool {
 	return utf8.RuneCountInString(s) <= 256 && !strings.ContainsFunc(s, func(r rune) bool {
 		return !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune("_.:/=+-@", r)
 	})
 }
 
-// unmapped holds, by field, the attributes that STS would refuse as tags.
+// unmapped holds, for each field, the attributes that STS would refuse as tags.
 type unmapped map[string][]string
 
 func (u unmapped) empty() bool              { return len(u) == 0 }
 func (u unmapped) list(field string) string { return strings.Join(u[field], ", ") }
 
-// sessionTags maps a certificate by the default attribute mapping of a profile:
-// every known attribute of subject and issuer, and the first DNS name, URI and
-// directory name among the subject alternative names.
+// sessionTags maps a certificate to session tags with the default attribute
+// mapping of a profile: all known attributes of subject and issuer, and the
+// first DNS name, URI and directory name of the subject alternative names. bad
+// holds the attributes that cannot be mapped.
 func sessionTags(cert *x509.Certificate) (tags map[string]string, bad unmapped) {
 	tags, bad = make(map[string]string), make(unmapped)
 	set := func(field, name, value, shown string) {
@@ -98,8 +100,8 @@ func sessionTags(cert *x509.Certificate) (tags map[string]string, bad unmapped) 
 	setAll(fieldIssuer, "", cert.Issuer.Names)
 
 	san := firstNames(cert)
-	// The numbers are the tags of GeneralName (RFC 5280, section 4.2.1.6), as
-	// in the one message of the service that is known.
+	// The numbers are the tags of GeneralName (RFC 5280, section 4.2.1.6),
+	// as in the only known message of the service.
 	if v, ok := san[tagDNSName]; ok {
 		set(fieldSAN, "DNS", string(v), "DNS/2")
 	}
@@ -121,8 +123,8 @@ func sessionTags(cert *x509.Certificate) (tags map[string]string, bad unmapped) 
 
 type attribute struct{ name, value string }
 
-// joinAttributes joins the values of one attribute with slashes in the order of
-// the certificate.
+// joinAttributes joins the values of each attribute with slashes, in the order
+// of the certificate.
 func joinAttributes(names []pkix.AttributeTypeAndValue) []attribute {
 	var all []attribute
 	for _, n := range names {
@@ -141,7 +143,7 @@ func joinAttributes(names []pkix.AttributeTypeAndValue) []attribute {
 	return all
 }
 
-// The tags of GeneralName that become session tags.
+// The tags of the GeneralName choices that become session tags.
 const (
 	tagDNSName       = 2
 	tagDirectoryName = 4
@@ -168,7 +170,7 @@ func firstNames(cert *x509.Certificate) map[int][]byte {
 			if rest, err = asn1.Unmarshal(rest, &name); err != nil {
 				break
 			}
-			if _, again := first[name.Tag]; !again && name.Class == asn1.ClassContextSpecific {
+			if _, found := first[name.Tag]; !found && name.Class == asn1.ClassContextSpecific {
 				first[name.Tag] = name.Bytes
 			}
 		}
@@ -176,8 +178,8 @@ func firstNames(cert *x509.Certificate) map[int][]byte {
 	return first
 }
 
-// sourceIdentity follows the source identity rules of the user guide. The
-// common names are joined as in the tag.
+// sourceIdentity returns the source identity according to the user guide.
+// Multiple common names are joined as in the tag.
 func sourceIdentity(cert *x509.Certificate) string {
 	for _, a := range joinAttributes(cert.Subject.Names) {
 		if a.name != "CN" || a.value == "" {
@@ -191,7 +193,8 @@ func sourceIdentity(cert *x509.Certificate) string {
 	return "ID=" + serialHex(cert)
 }
 
-// serialHex has an even number of digits, as Bytes makes them.
+// serialHex returns the serial number with an even number of hexadecimal
+// digits.
 func serialHex(cert *x509.Certificate) string {
 	if cert.SerialNumber.Sign() == 0 {
 		return "00"

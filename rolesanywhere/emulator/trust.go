@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// The limits on one trust anchor, in the service's quotas.
+// The limits of one trust anchor, from the service's quotas.
 const (
 	maxAnchorCertificates = 2
 	maxAnchorCRLs         = 2
 )
 
-// maxRSABits keeps a client from making the emulator compute for minutes. It
-// is crypto/tls's limit too.
+// maxRSABits limits the key size, so that a client cannot make the emulator
+// compute for minutes. crypto/tls has the same limit.
 const maxRSABits = 8192
 
-// signatureAlgorithms are those of SHA-256 or stronger, of key types that the
-// service knows.
+// signatureAlgorithms lists the algorithms with SHA-256 or stronger for the key
+// types that the service supports.
 var signatureAlgorithms = []x509.SignatureAlgorithm{
 	x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
 	x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS,
@@ -51,12 +51,12 @@ func newAnchor(cfg TrustAnchor) (*anchor, error) {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		if len(more) == 0 {
-			return nil, fmt.Errorf("%s: holds no PEM certificate", path)
+			return nil, fmt.Errorf("%s: contains no PEM certificate", path)
 		}
 		certs = append(certs, more...)
 	}
 	if n := len(certs); n == 0 || n > maxAnchorCertificates {
-		return nil, fmt.Errorf("%d certificates, but 1 to %d are allowed", n, maxAnchorCertificates)
+		return nil, fmt.Errorf("%d certificates are configured; 1 to %d are allowed", n, maxAnchorCertificates)
 	}
 	a := &anchor{roots: x509.NewCertPool()}
 	for _, c := range certs {
@@ -89,7 +89,7 @@ func parseCertificates(b []byte) ([]*x509.Certificate, error) {
 	}
 }
 
-// checkCA applies the rules for certificates that are used as trust anchors.
+// checkCA checks the rules for trust anchor certificates.
 func checkCA(c *x509.Certificate) error {
 	switch {
 	case c.Version != 3:
@@ -106,7 +106,7 @@ func checkAlgorithms(c *x509.Certificate) error {
 	switch pub := c.PublicKey.(type) {
 	case *rsa.PublicKey:
 		if n := pub.N.BitLen(); n > maxRSABits {
-			return fmt.Errorf("RSA key of %d bits", n)
+			return fmt.Errorf("RSA key has %d bits; at most %d are allowed", n, maxRSABits)
 		}
 	case *ecdsa.PublicKey:
 	default:
@@ -118,8 +118,8 @@ func checkAlgorithms(c *x509.Certificate) error {
 	return nil
 }
 
-// checkLeaf applies the rules for end entity certificates, but for those on
-// time.
+// checkLeaf checks the rules for end-entity certificates, except the validity
+// period.
 func checkLeaf(c *x509.Certificate) error {
 	switch {
 	case c.Version != 3:
@@ -134,8 +134,8 @@ func checkLeaf(c *x509.Certificate) error {
 	return checkAlgorithms(c)
 }
 
-// verify decides whether a is behind leaf. Intermediates are what the client
-// sent, in any order; none of them is to be believed.
+// verify verifies the chain from leaf to the trust anchor a. intermediates are
+// the untrusted certificates that the client sent, in any order.
 func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificate, now time.Time) error {
 	if err := checkLeaf(leaf); err != nil {
 		return refuse(codeAccessDenied, msgInsufficient).because(err)
@@ -161,8 +161,8 @@ func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificat
 	if err != nil {
 		return refuse(codeAccessDenied, msgUntrusted).because(err)
 	}
-	// One good path is enough (RFC 5280, section 6), so that a CA may stay
-	// trusted by another that certified it too.
+	// One valid path is enough (RFC 5280, section 6). A CA remains trusted
+	// if another CA has certified it too.
 	for _, chain := range chains {
 		revoked := a.revoked(chain)
 		if revoked == nil {

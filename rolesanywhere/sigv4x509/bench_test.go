@@ -13,9 +13,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// BenchmarkSign signs a request with the raw key as the floor, in turn, so that
-// the machine's changes of speed hit both alike. It reports how many raw
-// signatures a signed request costs.
+// BenchmarkSign compares a signed request with a bare signature by the same
+// key. It measures both alternately, so that changes in the machine's speed
+// affect both equally. It reports the ratio of their times.
 func BenchmarkSign(b *testing.B) {
 	body := []byte(`{"durationSeconds":3600}`)
 	digest := sha256.Sum256(body)
@@ -42,7 +42,7 @@ func BenchmarkSign(b *testing.B) {
 				}
 				raw, whole = raw+middle.Sub(begin), whole+time.Since(middle)
 			}
-			b.ReportMetric(0, "ns/op") // of no meaning for the pair
+			b.ReportMetric(0, "ns/op") // meaningless for the two measurements together
 			n := float64(b.N)
 			b.ReportMetric(float64(raw.Microseconds())/n, "raw-µs")
 			b.ReportMetric(float64(whole.Microseconds())/n, "request-µs")

@@ -12,10 +12,10 @@ import (
 )
 
 // CanonicalRequest returns the canonical form of r with the given body, as
-// Signature Version 4 defines it for every service but S3. The names of the
-// signed headers are in lower case and sorted. A signed header that r does not
-// have is an error, as is a query that cannot be parsed. The path is taken as it
-// is: "." and ".." segments and repeated slashes stay.
+// Signature Version 4 defines it for all services except S3. signedHeaders must
+// be in lower case and sorted. It is an error if r lacks a signed header or if
+// the query cannot be parsed. The path is not normalized: "." and ".." segments
+// and repeated slashes are kept.
 //
 // Source: AWS IAM User Guide, "Create a signed AWS API request".
 func CanonicalRequest(r *http.Request, body []byte, signedHeaders []string) (string, error) {
@@ -44,18 +44,20 @@ func CanonicalRequest(r *http.Request, body []byte, signedHeaders []string) (str
 	return b.String(), nil
 }
 
-// isSpace leaves alone what Unicode has beyond ASCII. Line breaks cannot be sent
-// in a header, but must not make two lines of one here either.
+// isSpace reports whether r is an ASCII space. It includes line breaks,
+// although a header cannot contain them, so that no value adds a line to the
+// canonical form.
 func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' }
 
-// StringToSign returns what a key signs: the algorithm, the time as in
-// X-Amz-Date, the credential scope and the hash of the canonical request.
+// StringToSign returns the string that the key signs: the algorithm, the time
+// as in X-Amz-Date, the credential scope and the hash of the canonical request.
 func StringToSign(algorithm, date, scope, canonicalRequest string) string {
 	sum := sha256.Sum256([]byte(canonicalRequest))
 	return algorithm + "\n" + date + "\n" + scope + "\n" + hex.EncodeToString(sum[:])
 }
 
-// headerValues also finds what net/http keeps outside of the header.
+// headerValues returns the values of a header. net/http keeps the host outside
+// r.Header.
 func headerValues(r *http.Request, name string) []string {
 	if name != "host" {
 		return r.Header.Values(name)
@@ -66,7 +68,7 @@ func headerValues(r *http.Request, name string) []string {
 	return nil
 }
 
-// canonicalPath escapes once more what is already escaped.
+// canonicalPath escapes the path a second time.
 func canonicalPath(u *url.URL) string {
 	p := u.EscapedPath()
 	if p == "" {
@@ -99,8 +101,8 @@ func canonicalQuery(raw string) (string, error) {
 	return b.String(), nil
 }
 
-// escape percent-encodes all but the unreserved characters of RFC 3986,
-// section 2.3, with upper-case digits. net/url leaves more as it is.
+// escape percent-encodes all characters except the unreserved ones (RFC 3986,
+// section 2.3), with upper-case digits. net/url encodes fewer characters.
 func escape(s string, keepSlash bool) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder

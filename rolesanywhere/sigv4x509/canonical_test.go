@@ -16,7 +16,7 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 )
 
-// testdata/README.md says where the vectors come from.
+// testdata/README.md describes the origin of the vectors.
 func TestVectors(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(paths) < 12 {
@@ -67,7 +67,7 @@ func line(t *testing.T, n int, r *http.Request, signedHeaders ...string) string 
 	return strings.Split(c, "\n")[n]
 }
 
-// The path is escaped once more than it is on the wire.
+// The canonical path is escaped once more than the path on the wire.
 func TestCanonicalPath(t *testing.T) {
 	for target, want := range map[string]string{
 		"":             "/",
@@ -81,7 +81,7 @@ func TestCanonicalPath(t *testing.T) {
 		"/%61":         "/%2561",
 		"/é":           "/%25C3%25A9",
 		"/~._-":        "/~._-",
-		"/a/../b//c/.": "/a/../b//c/.", // no segment is taken away
+		"/a/../b//c/.": "/a/../b//c/.", // not normalized
 	} {
 		u, err := url.Parse("https://example.com" + target)
 		if err != nil {
@@ -103,13 +103,13 @@ func TestCanonicalHeaders(t *testing.T) {
 		{[]string{"  a \t b  "}, "a b"},
 		{[]string{" a", "", "b "}, "a,,b"},
 		{[]string{"a,b", "c"}, "a,b,c"},
-		{[]string{"a\r\nhost:evil"}, "a host:evil"}, // one value is never two lines
+		{[]string{"a\r\nhost:evil"}, "a host:evil"}, // a value never becomes two lines
 		{[]string{"\u00a0a\u2003 b\u0085"}, "\u00a0a\u2003 b\u0085"},
 		{[]string{"\xa0\x85"}, "\xa0\x85"},
 	} {
 		r := &http.Request{URL: &url.URL{Host: "example.com"}, Header: http.Header{"A": test.values}}
 		if got := line(t, 3, r, "a"); got != "a:"+test.want {
-			t.Errorf("%q become %q, want %q", test.values, got, test.want)
+			t.Errorf("values %q become %q, want %q", test.values, got, test.want)
 		}
 	}
 	u := &url.URL{Host: "url.example"}
@@ -129,20 +129,20 @@ func TestCanonicalRequestErrors(t *testing.T) {
 		{"missing header", "h", "", nil},
 		{"header without values", "h", "", http.Header{"A": {}}},
 		{"bad escape", "h", "a=%zz", http.Header{"A": {"1"}}},
-		{"cut escape", "h", "a=%4", http.Header{"A": {"1"}}},
+		{"truncated escape", "h", "a=%4", http.Header{"A": {"1"}}},
 		{"bad escape in a name", "h", "%=1", http.Header{"A": {"1"}}},
 		{"semicolon", "h", "a=1;b=2", http.Header{"A": {"1"}}},
 		{"no host", "", "", http.Header{"A": {"1"}}},
 	} {
 		r := &http.Request{URL: &url.URL{Host: test.host, RawQuery: test.query}, Header: test.header}
 		if got, err := sigv4x509.CanonicalRequest(r, nil, []string{"a", "host"}); err == nil || got != "" {
-			t.Errorf("%s: %q, error %v; want an error alone", test.name, got, err)
+			t.Errorf("%s: %q, error %v; want \"\" and an error", test.name, got, err)
 		}
 	}
 }
 
-// queryOracle is the canonical query by other means than net/url: ok is false
-// if the query cannot be parsed.
+// queryOracle computes the canonical query without net/url. ok is false if the
+// query cannot be parsed.
 func queryOracle(raw string) (canonical string, ok bool) {
 	const hex = "0123456789ABCDEF"
 	encode := func(s string) (string, bool) {
@@ -216,7 +216,7 @@ func FuzzCanonicalQuery(f *testing.F) {
 		got, err := sigv4x509.CanonicalRequest(r, nil, []string{"host"})
 		want, ok := queryOracle(raw)
 		if (err == nil) != ok {
-			t.Fatalf("query %q: error %v, and the oracle parses it: %t", raw, err, ok)
+			t.Fatalf("query %q: error %v, but the oracle accepts it: %t", raw, err, ok)
 		}
 		if lines := strings.Split(got, "\n"); ok && lines[2] != want {
 			t.Errorf("query %q becomes\n%s\nwant\n%s", raw, lines[2], want)

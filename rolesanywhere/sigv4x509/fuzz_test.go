@@ -21,8 +21,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 )
 
-// fixedKey signs alike each time. The processes of a fuzzing run have to agree
-// on the seeds, so their key and certificate follow from a constant.
+// fixedKey makes deterministic signatures. All processes of a fuzzing run need
+// the same seeds, so the key and certificate are derived from a constant.
 type fixedKey struct{ *ecdsa.PrivateKey }
 
 func (k fixedKey) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
@@ -53,7 +53,7 @@ func fixedCertificate(f *testing.F) (fixedKey, *x509.Certificate) {
 	return key, cert
 }
 
-// sent is what arrives from outside.
+// sent holds the parts of a received request.
 type sent struct {
 	method, host, path, query               string
 	authorization, date, cert, chain, media string
@@ -72,8 +72,8 @@ func (s sent) request() *http.Request {
 	return r
 }
 
-// normal takes away all in which two requests may differ without being two.
-func (s sent) normal() (sent, url.Values) {
+// normalized removes differences that do not change the meaning of a request.
+func (s sent) normalized() (sent, url.Values) {
 	algorithm, rest, _ := strings.Cut(s.authorization, " ")
 	var fields []string
 	for part := range strings.SplitSeq(rest, ",") {
@@ -114,7 +114,7 @@ func FuzzVerify(f *testing.F) {
 	if _, err := sigv4x509.Verify(valid.request(), []byte(valid.body)); err != nil {
 		f.Fatalf("the seed does not verify: %v", err)
 	}
-	wantSent, wantQuery := valid.normal()
+	wantSent, wantQuery := valid.normalized()
 
 	add := func(change func(*sent)) {
 		s := valid
@@ -138,13 +138,13 @@ func FuzzVerify(f *testing.F) {
 		req, err := sigv4x509.Verify(s.request(), []byte(body))
 		if err != nil {
 			if req != nil || errors.Is(err, sigv4x509.ErrMalformed) == errors.Is(err, sigv4x509.ErrSignature) {
-				t.Errorf("request %v, error %v; want ErrMalformed or ErrSignature alone", req, err)
+				t.Errorf("request %v, error %v; want a nil request and either ErrMalformed or ErrSignature", req, err)
 			}
 			return
 		}
-		gotSent, gotQuery := s.normal()
+		gotSent, gotQuery := s.normalized()
 		if gotSent != wantSent || !reflect.DeepEqual(gotQuery, wantQuery) {
-			t.Errorf("verifies, but is not what was signed:\n%+v\n%+v", gotSent, wantSent)
+			t.Errorf("a request verifies that differs from the signed one:\n%+v\n%+v", gotSent, wantSent)
 		}
 	})
 }

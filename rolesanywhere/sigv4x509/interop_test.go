@@ -52,13 +52,13 @@ func TestOpenSSLVerifies(t *testing.T) {
 				t.Error(err)
 			}
 			if err := verify(message + "\n"); err == nil {
-				t.Error("openssl verifies anything")
+				t.Error("openssl accepts the signature for a different message")
 			}
 		})
 	}
 }
 
-// What net/http does to a request on its way must not matter.
+// A signature stays valid when net/http sends the request.
 func TestOverHTTP(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	chain := newChain(t, key, 2)

@@ -1,6 +1,6 @@
 // Package sigv4x509 signs and verifies HTTP requests with an X.509 certificate
-// and its key, as IAM Roles Anywhere does: Signature Version 4 whose signature
-// is made by the certificate's key instead of a derived HMAC key.
+// and its key for IAM Roles Anywhere. The scheme is Signature Version 4 with a
+// signature by the certificate's key instead of a derived HMAC key.
 //
 // Source: IAM Roles Anywhere User Guide, "The IAM Roles Anywhere signing
 // process". All functions are safe for concurrent use.
@@ -22,17 +22,17 @@ import (
 	"time"
 )
 
-// The names of the algorithms. ECDSA hashes with SHA-256 on every curve, RSA
-// pads by PKCS #1 v1.5.
+// The names of the algorithms. ECDSA uses SHA-256 on every curve, RSA uses
+// PKCS #1 v1.5 padding.
 const (
 	RSA   = "AWS4-X509-RSA-SHA256"
 	ECDSA = "AWS4-X509-ECDSA-SHA256"
 )
 
-// MaxChain is how many intermediate certificates a request may carry.
+// MaxChain is the maximum number of intermediate certificates in a request.
 const MaxChain = 5
 
-// TimeFormat is the form of the X-Amz-Date header, always in UTC.
+// TimeFormat is the layout of the X-Amz-Date header, which is always in UTC.
 const TimeFormat = "20060102T150405Z"
 
 const (
@@ -44,8 +44,8 @@ const (
 	terminator = "aws4_request"
 )
 
-// Algorithm returns the name of the algorithm for a public key, or an error
-// that wraps [errors.ErrUnsupported].
+// Algorithm returns the name of the algorithm for the key pub. The error wraps
+// [errors.ErrUnsupported].
 func Algorithm(pub crypto.PublicKey) (string, error) {
 	switch pub.(type) {
 	case *rsa.PublicKey:
@@ -56,19 +56,19 @@ func Algorithm(pub crypto.PublicKey) (string, error) {
 	return "", fmt.Errorf("sigv4x509: key of type %T: %w", pub, errors.ErrUnsupported)
 }
 
-// Sign signs r, whose body is given apart, with key, which must be that of
-// chain[0], for a region at a time. It sets the headers X-Amz-Date, X-Amz-X509,
-// for intermediate certificates X-Amz-X509-Chain, and Authorization, and it
-// signs these, Host and Content-Type. The rest of chain holds at most
-// [MaxChain] intermediates, the leaf's issuer first, without the root.
+// Sign signs r for a region at the time t. body is the body of r. key must be
+// the key of the leaf chain[0]; the leaf is followed by at most [MaxChain]
+// intermediates, its issuer first, without the root.
 //
-// It borrows its arguments. r is changed only if all went well.
+// Sign sets the headers X-Amz-Date, X-Amz-X509, X-Amz-X509-Chain if there are
+// intermediates, and Authorization. The signature covers the first three, Host
+// and Content-Type. Sign borrows its arguments. On error r is unchanged.
 func Sign(r *http.Request, body []byte, key crypto.Signer, chain []*x509.Certificate, region string, t time.Time) error {
 	if len(chain) == 0 {
 		return errors.New("sigv4x509: no certificate")
 	}
 	if n := len(chain) - 1; n > MaxChain {
-		return fmt.Errorf("sigv4x509: %d intermediate certificates, but a request carries at most %d", n, MaxChain)
+		return fmt.Errorf("sigv4x509: the chain has %d intermediate certificates; at most %d are allowed", n, MaxChain)
 	}
 	algorithm, err := Algorithm(chain[0].PublicKey)
 	if err != nil {

@@ -56,7 +56,7 @@ func sign(t *testing.T, r *http.Request, key crypto.Signer, chain []*x509.Certif
 	}
 }
 
-// field returns a part of an Authorization header.
+// field returns a field of the Authorization header.
 func field(t *testing.T, r *http.Request, name string) string {
 	t.Helper()
 	_, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -85,10 +85,10 @@ func TestRoundTrip(t *testing.T) {
 			}
 			algorithm, _ := sigv4x509.Algorithm(key.Public())
 			if got.Algorithm != algorithm || got.Region != "eu-central-1" || !got.Time.Equal(now.Truncate(time.Second)) {
-				t.Errorf("%s with %d intermediates: request says %+v", kind, n, got)
+				t.Errorf("%s with %d intermediates: got %+v", kind, n, got)
 			}
 			if !got.Certificate.Equal(chain[0]) || !slices.EqualFunc(got.Chain, chain[1:], (*x509.Certificate).Equal) {
-				t.Errorf("%s with %d intermediates: certificates are not those signed with", kind, n)
+				t.Errorf("%s with %d intermediates: wrong certificates", kind, n)
 			}
 		}
 	}
@@ -121,7 +121,7 @@ func TestSignHeaders(t *testing.T) {
 		t.Errorf("Authorization is %q", r.Header.Get("Authorization"))
 	}
 
-	// Signing again leaves nothing of the first time.
+	// Signing again replaces all headers of the first signature.
 	r.Header.Del("Content-Type")
 	r.Header.Add("X-Amz-Date", "another")
 	r.Header.Add("Authorization", "another")
@@ -135,11 +135,11 @@ func TestSignHeaders(t *testing.T) {
 	r.Header = nil
 	sign(t, r, key, chain)
 	if _, err := sigv4x509.Verify(r, body); err != nil {
-		t.Errorf("without headers before: %v", err)
+		t.Errorf("nil header before Sign: %v", err)
 	}
 }
 
-// stringToSign rebuilds what was signed from the request alone.
+// stringToSign recomputes the string to sign from a signed request.
 func stringToSign(t *testing.T, r *http.Request) string {
 	t.Helper()
 	canonical, err := sigv4x509.CanonicalRequest(r, body, strings.Split(field(t, r, "SignedHeaders"), ";"))
@@ -176,13 +176,13 @@ func TestSignErrors(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	ed := signertest.Key(t, "ed25519")
 	chain := newChain(t, key, 6)
-	errDevice := errors.New("device is gone")
+	errDevice := errors.New("device removed")
 	tests := []struct {
 		name   string
 		key    crypto.Signer
 		chain  []*x509.Certificate
 		change func(r *http.Request)
-		want   error // nil: any
+		want   error // nil: any error
 	}{
 		{"no certificate", key, nil, nil, nil},
 		{"six intermediates", key, chain, nil, nil},
@@ -218,7 +218,7 @@ func TestSignErrors(t *testing.T) {
 	}
 }
 
-func TestSignTakesSigners(t *testing.T) {
+func TestSignWithSigner(t *testing.T) {
 	key := signertest.Key(t, "rsa2048")
 	s, err := signer.Bind(signer.FromKey(key), newChain(t, key, 1))
 	if err != nil {
@@ -249,7 +249,7 @@ func TestConcurrentUse(t *testing.T) {
 				t.Error(err)
 			}
 			own := newRequest(t)
-			own.Header = signed.Header // shared, and replaced by Sign
+			own.Header = signed.Header // shared; Sign replaces it
 			if err := sigv4x509.Sign(own, body, key, chain, "eu-central-1", now); err != nil {
 				t.Error(err)
 			}

@@ -16,33 +16,33 @@ import (
 	"time"
 )
 
-// What is wrong with a request; test for them with errors.Is.
+// Errors of [Parse] and [Verify]; test for them with errors.Is.
 var (
-	ErrMalformed = errors.New("sigv4x509: request is not signed as required")
+	ErrMalformed = errors.New("sigv4x509: malformed signed request")
 	ErrSignature = errors.New("sigv4x509: signature does not verify")
 )
 
-// A Request is what a signed request says of itself. Nothing in it is to be
-// believed before [Request.Verify] returned nil, and who is behind the
-// certificate not before its chain was verified.
+// A Request holds the signature fields of a signed request. Do not trust them
+// until [Request.Verify] has returned nil, and do not trust the identity in the
+// certificate until its chain is verified.
 type Request struct {
 	Algorithm     string
 	Certificate   *x509.Certificate
 	Chain         []*x509.Certificate // intermediates, in the order sent
 	Region        string
-	Time          time.Time // as in X-Amz-Date; its age is for the caller to judge
+	Time          time.Time // from X-Amz-Date; the caller checks its age
 	SignedHeaders []string
 
 	date, scope string
 	signature   []byte
 }
 
-// maxRSABits bounds the time that a signature takes to verify, as crypto/tls
-// does: it grows with the square of a size that the sender chooses.
+// maxRSABits limits the time to verify a signature, which grows with the square
+// of a key size that the sender chooses. crypto/tls has the same limit.
 const maxRSABits = 8192
 
-// Verify parses r and checks its signature. It does not check the time, nor
-// the certificate's chain and validity.
+// Verify parses r and verifies its signature. It checks neither the time nor
+// the chain and validity of the certificate.
 func Verify(r *http.Request, body []byte) (*Request, error) {
 	req, err := Parse(r)
 	if err != nil {
@@ -54,7 +54,7 @@ func Verify(r *http.Request, body []byte) (*Request, error) {
 	return req, nil
 }
 
-// Parse reads the headers of a signed request without checking the signature.
+// Parse parses the headers of a signed request without verifying the signature.
 // Its errors wrap [ErrMalformed].
 func Parse(r *http.Request) (*Request, error) {
 	req, err := parse(r)
@@ -67,7 +67,7 @@ func Parse(r *http.Request) (*Request, error) {
 func parse(r *http.Request) (*Request, error) {
 	for _, name := range []string{"Authorization", dateHeader, certHeader} {
 		if n := len(r.Header.Values(name)); n != 1 {
-			return nil, fmt.Errorf("%d headers %s, want 1", n, name)
+			return nil, fmt.Errorf("%d %s headers, want 1", n, name)
 		}
 	}
 	req := new(Request)
@@ -80,11 +80,11 @@ func parse(r *http.Request) (*Request, error) {
 	if req.Time, err = time.Parse(TimeFormat, req.date); err != nil {
 		return nil, fmt.Errorf("%s: %w", dateHeader, err)
 	}
-	if req.Time.Format(TimeFormat) != req.date { // time.Parse also takes a fraction
-		return nil, fmt.Errorf("%s is not in whole seconds", dateHeader)
+	if req.Time.Format(TimeFormat) != req.date { // time.Parse accepts a fraction
+		return nil, fmt.Errorf("%s contains a fraction of a second", dateHeader)
 	}
 	if !strings.HasPrefix(req.scope, req.date[:8]+"/") {
-		return nil, fmt.Errorf("date of %s is not that of the credential scope", dateHeader)
+		return nil, fmt.Errorf("date of %s differs from the date of the credential scope", dateHeader)
 	}
 
 	if req.Certificate, err = parseCertificate(r.Header.Get(certHeader)); err != nil {
@@ -96,7 +96,7 @@ func parse(r *http.Request) (*Request, error) {
 	if algorithm, err := Algorithm(req.Certificate.PublicKey); err != nil {
 		return nil, err
 	} else if algorithm != req.Algorithm {
-		return nil, fmt.Errorf("algorithm is %s, but the certificate's key needs %s", req.Algorithm, algorithm)
+		return nil, fmt.Errorf("algorithm is %s, but the certificate's key requires %s", req.Algorithm, algorithm)
 	}
 
 	required := []string{"host", "x-amz-date", "x-amz-x509"}
@@ -107,7 +107,7 @@ func parse(r *http.Request) (*Request, error) {
 		required = append(required, "x-amz-x509-chain")
 		parts := strings.Split(strings.Join(values, ","), ",")
 		if len(parts) > MaxChain {
-			return nil, fmt.Errorf("%s holds %d certificates, at most %d are allowed", chainHeader, len(parts), MaxChain)
+			return nil, fmt.Errorf("%s contains %d certificates; at most %d are allowed", chainHeader, len(parts), MaxChain)
 		}
 		for _, p := range parts {
 			c, err := parseCertificate(p)
@@ -118,10 +118,11 @@ func parse(r *http.Request) (*Request, error) {
 		}
 	}
 	req.SignedHeaders = strings.Split(signedHeaders, ";")
-	// Repeated names would let a small request have a huge canonical form.
+	// With repeated names, a small request could have a huge canonical
+	// form.
 	distinct := len(slices.Compact(slices.Clone(req.SignedHeaders))) == len(req.SignedHeaders)
 	if !distinct || !slices.IsSorted(req.SignedHeaders) || signedHeaders != strings.ToLower(signedHeaders) {
-		return nil, errors.New("signed headers are not distinct, sorted and in lower case")
+		return nil, errors.New("SignedHeaders must be distinct, sorted and in lower case")
 	}
 	for _, name := range required {
 		if !slices.Contains(req.SignedHeaders, name) {
@@ -147,12 +148,12 @@ func (req *Request) parseAuthorization(s string) (serial, signedHeaders string, 
 	}
 	credential, signedHeaders, signature := fields["Credential"], fields["SignedHeaders"], fields["Signature"]
 	if len(parts) != 3 || credential == "" || signedHeaders == "" || signature == "" {
-		return "", "", errors.New("the Authorization header needs just Credential, SignedHeaders and Signature")
+		return "", "", errors.New("the Authorization header must contain exactly Credential, SignedHeaders and Signature")
 	}
 	serial, req.scope, _ = strings.Cut(credential, "/")
 	parts = strings.Split(req.scope, "/")
 	if len(parts) != 4 || parts[1] == "" || parts[2] != service || parts[3] != terminator {
-		return "", "", fmt.Errorf("the credential is not SERIAL/DATE/REGION/%s/%s", service, terminator)
+		return "", "", fmt.Errorf("the credential does not have the form SERIAL/DATE/REGION/%s/%s", service, terminator)
 	}
 	req.Region = parts[1]
 	if req.signature, err = hex.DecodeString(signature); err != nil {
@@ -171,13 +172,13 @@ func parseCertificate(s string) (*x509.Certificate, error) {
 		return nil, err
 	}
 	if pub, ok := cert.PublicKey.(*rsa.PublicKey); ok && pub.N.BitLen() > maxRSABits {
-		return nil, fmt.Errorf("RSA key of %d bits, at most %d are allowed", pub.N.BitLen(), maxRSABits)
+		return nil, fmt.Errorf("the RSA key has %d bits; at most %d are allowed", pub.N.BitLen(), maxRSABits)
 	}
 	return cert, nil
 }
 
-// Verify checks the signature over r with the given body against the
-// certificate's key. It fails with [ErrSignature] or [ErrMalformed].
+// Verify verifies the signature over r and body with the certificate's key. The
+// error wraps [ErrSignature] or [ErrMalformed].
 func (req *Request) Verify(r *http.Request, body []byte) error {
 	canonical, err := CanonicalRequest(r, body, req.SignedHeaders)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// publicOnly is a key that can be certified but not used.
+// publicOnly is a public key for which a certificate can be issued.
 type publicOnly struct {
 	crypto.Signer
 	pub crypto.PublicKey
@@ -26,7 +26,7 @@ func (p publicOnly) Public() crypto.PublicKey { return p.pub }
 
 func encode(c *x509.Certificate) string { return base64.StdEncoding.EncodeToString(c.Raw) }
 
-// authorize replaces one string in the Authorization header by another.
+// authorize replaces old with new in the Authorization header.
 func authorize(old, new string) func(t *testing.T, r *http.Request) {
 	return func(t *testing.T, r *http.Request) {
 		before := r.Header.Get("Authorization")
@@ -95,9 +95,9 @@ func TestVerifyRefuses(t *testing.T) {
 		{"field missing", authorize(signed+", ", ""), malformed},
 		{"field empty", authorize(signed, "SignedHeaders="), malformed},
 		{"field twice", authorize(signed, signed+", "+signed), malformed},
-		{"field twice instead of another", authorize(signed, "Signature=00"), malformed},
-		{"field unknown instead of another", authorize("SignedHeaders=", "signedHeaders="), malformed},
-		{"field too many", authorize(signed, signed+", A=b"), malformed},
+		{"field twice, another missing", authorize(signed, "Signature=00"), malformed},
+		{"field unknown, another missing", authorize("SignedHeaders=", "signedHeaders="), malformed},
+		{"additional field", authorize(signed, signed+", A=b"), malformed},
 		{"field without a value", authorize(signed, signed+", A"), malformed},
 
 		{"other serial number", authorize(serial, "1"+serial), malformed},
@@ -114,8 +114,8 @@ func TestVerifyRefuses(t *testing.T) {
 		{"scope missing", authorize(scope, ""), malformed},
 
 		{"signature truncated", signature(func(s string) string { return s[:len(s)-2] }), wrong},
-		{"signature of half a byte less", signature(func(s string) string { return s[:len(s)-1] }), malformed},
-		{"signature with a byte more", signature(func(s string) string { return s + "00" }), wrong},
+		{"signature with an odd number of digits", signature(func(s string) string { return s[:len(s)-1] }), malformed},
+		{"signature with an extra byte", signature(func(s string) string { return s + "00" }), wrong},
 		{"signature empty", signature(func(string) string { return "" }), malformed},
 		{"signature not hexadecimal", signature(func(s string) string { return "xy" + s[2:] }), malformed},
 		{"signature of one byte", signature(func(string) string { return "00" }), wrong},
@@ -163,8 +163,8 @@ func TestVerifyRefuses(t *testing.T) {
 		{"certificate not base64", set("X-Amz-X509", "*"), malformed},
 		{"certificate base64 of another alphabet", set("X-Amz-X509", strings.NewReplacer("+", "-", "/", "_").Replace(encode(leaf))+"_"), malformed},
 		{"certificate garbage", set("X-Amz-X509", "AAAA"), malformed},
-		{"certificate cut", set("X-Amz-X509", base64.StdEncoding.EncodeToString(leaf.Raw[:len(leaf.Raw)-1])), malformed},
-		{"certificate with more behind it", set("X-Amz-X509", base64.StdEncoding.EncodeToString(append(leaf.Raw[:len(leaf.Raw):len(leaf.Raw)], 0))), malformed},
+		{"certificate truncated", set("X-Amz-X509", base64.StdEncoding.EncodeToString(leaf.Raw[:len(leaf.Raw)-1])), malformed},
+		{"certificate with trailing data", set("X-Amz-X509", base64.StdEncoding.EncodeToString(append(leaf.Raw[:len(leaf.Raw):len(leaf.Raw)], 0))), malformed},
 		{"certificate of the same key", set("X-Amz-X509", encode(ca.Issue(t, key, nil))), malformed},
 		{"certificate of the same key and serial number", set("X-Amz-X509", encode(ca.Issue(t, key, sameSerial))), wrong},
 		{"certificate of another key with the same serial number", set("X-Amz-X509", encode(ca.Issue(t, signertest.NewKey(t, "p256"), sameSerial))), wrong},
@@ -185,14 +185,14 @@ func TestVerifyRefuses(t *testing.T) {
 
 		{"method", func(_ *testing.T, r *http.Request) { r.Method = "GET" }, wrong},
 		{"path", func(_ *testing.T, r *http.Request) { r.URL.Path = "/session" }, wrong},
-		{"path with a slash more", func(_ *testing.T, r *http.Request) { r.URL.Path = "/sessions/" }, wrong},
+		{"path with an extra slash", func(_ *testing.T, r *http.Request) { r.URL.Path = "/sessions/" }, wrong},
 		{"path in another encoding", func(_ *testing.T, r *http.Request) { r.URL.RawPath = "/%73essions" }, wrong},
 		{"query removed", query(""), wrong},
 		{"query with another value", query("b=2&a=1&a=3"), wrong},
 		{"query with another name", query("c=2&a=1&a=0"), wrong},
-		{"query with a parameter more", query("b=2&a=1&a=0&c"), wrong},
-		{"query with a parameter less", query("b=2&a=1"), wrong},
-		{"query with values exchanged", query("b=1&a=2&a=0"), wrong},
+		{"query with an extra parameter", query("b=2&a=1&a=0&c"), wrong},
+		{"query with a missing parameter", query("b=2&a=1"), wrong},
+		{"query with swapped values", query("b=1&a=2&a=0"), wrong},
 		{"query with a bad escape", query("b=2&a=1&a=0&c=%"), malformed},
 		{"query with a semicolon", query("b=2;a=1&a=0"), malformed},
 	}
@@ -219,7 +219,7 @@ func refuse(t *testing.T, r *http.Request, body []byte, want error) {
 		t.Errorf("error %v, want %v", err, want)
 	}
 	if errors.Is(err, sigv4x509.ErrMalformed) && errors.Is(err, sigv4x509.ErrSignature) {
-		t.Errorf("error %v is of both kinds", err)
+		t.Errorf("error %v wraps both ErrMalformed and ErrSignature", err)
 	}
 }
 
@@ -240,7 +240,7 @@ func TestVerifyFindsContentType(t *testing.T) {
 	}
 }
 
-// Strange RSA keys must be refused in little time.
+// Unusual RSA keys must be refused quickly.
 func TestVerifyRefusesRSAKeys(t *testing.T) {
 	key := signertest.Key(t, "rsa2048")
 	modulus := key.Public().(*rsa.PublicKey).N
@@ -268,16 +268,16 @@ func TestVerifyRefusesRSAKeys(t *testing.T) {
 			leaf := ca.Issue(t, key, nil)
 			r := newRequest(t)
 			sign(t, r, key, []*x509.Certificate{leaf})
-			strange := ca.Issue(t, publicOnly{pub: &rsa.PublicKey{N: test.n, E: test.e}}, func(c *x509.Certificate) {
+			unusual := ca.Issue(t, publicOnly{pub: &rsa.PublicKey{N: test.n, E: test.e}}, func(c *x509.Certificate) {
 				c.SerialNumber = leaf.SerialNumber
 			})
-			r.Header.Set("X-Amz-X509", encode(strange))
+			r.Header.Set("X-Amz-X509", encode(unusual))
 			refuse(t, r, body, test.want)
 		})
 	}
 }
 
-// What does not change the meaning of a request does not invalidate it.
+// Changes that keep the meaning of a request do not invalidate its signature.
 func TestVerifyAccepts(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	chain := newChain(t, key, 2)
@@ -302,7 +302,7 @@ func TestVerifyAccepts(t *testing.T) {
 	}
 }
 
-// Parse looks at the headers alone.
+// Parse uses only the headers.
 func TestParseDoesNotVerify(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	r := newRequest(t)

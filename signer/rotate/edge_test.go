@@ -12,8 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
-// A key that was given back in the middle of its signature is closed after that.
-func TestGivenBackWhileSigning(t *testing.T) {
+// A key that is returned during a signature is closed after the signature.
+func TestReturnedWhileSigning(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
 	key, err := id.Acquire(t.Context())
@@ -21,30 +21,30 @@ func TestGivenBackWhileSigning(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := o.key
-	first.during = func() {
+	first.onSign = func() {
 		key.Close()
 		o.new("p256")
 		if err := id.Reload(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if n := first.closed.Load(); n != 0 {
-			t.Errorf("closed %d times in the middle of a signature", n)
+			t.Errorf("closed %d times during a signature", n)
 		}
 	}
 	if _, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err != nil {
 		t.Error(err)
 	}
 	if n := first.closed.Load(); n != 1 {
-		t.Errorf("closed %d times after it", n)
+		t.Errorf("closed %d times after the signature, want 1", n)
 	}
 	if _, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); !errors.Is(err, signer.ErrClosed) {
-		t.Errorf("error %v of a signature after Close", err)
+		t.Errorf("Sign after Close: error %v", err)
 	}
 }
 
-// A reload that is called off tries no PIN, and does not have one that was
-// refused tried again.
-func TestReloadThatIsCalledOff(t *testing.T) {
+// A canceled reload does not try a PIN. It also does not make Acquire try an
+// incorrect PIN again.
+func TestCanceledReload(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
 	key, err := id.Acquire(t.Context())
@@ -59,10 +59,10 @@ func TestReloadThatIsCalledOff(t *testing.T) {
 		if _, err := id.Acquire(t.Context()); !errors.Is(err, signer.ErrPINIncorrect) {
 			t.Errorf("error %v", err)
 		}
-		called, off := context.WithCancel(t.Context())
-		off()
-		if err := id.Reload(called); !errors.Is(err, context.Canceled) {
-			t.Errorf("error %v of a reload that was called off", err)
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := id.Reload(canceled); !errors.Is(err, context.Canceled) {
+			t.Errorf("canceled reload: error %v", err)
 		}
 	}
 	if o.opens != 2 {
@@ -70,15 +70,15 @@ func TestReloadThatIsCalledOff(t *testing.T) {
 	}
 }
 
-func TestMistakesOfCallers(t *testing.T) {
+func TestInvalidUse(t *testing.T) {
 	if _, err := rotate.New(t.Context(), rotate.Config{Open: open(nil)}); err == nil {
-		t.Error("no key is taken for one")
+		t.Error("New accepts a nil key")
 	}
 	id := newOpener(t).identity()
 	if _, err := id.GetCertificate(&tls.ClientHelloInfo{}); err == nil {
-		t.Error("a key is lent to nobody")
+		t.Error("GetCertificate accepts a handshake without a context")
 	}
 	if _, err := id.GetClientCertificate(&tls.CertificateRequestInfo{}); err == nil {
-		t.Error("a key is lent to nobody")
+		t.Error("GetClientCertificate accepts a handshake without a context")
 	}
 }

@@ -25,9 +25,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
-// A server that goes on when its certificate is renewed. Run would notice the
-// new files by itself within some seconds; a program may also call RequestReload,
-// for instance at SIGHUP.
+// A server that keeps running when its certificate is renewed. Run detects the
+// new files by itself within some seconds. A program can also call
+// RequestReload, for example on SIGHUP.
 func Example() {
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {
@@ -37,7 +37,7 @@ func Example() {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	issue(certFile, keyFile, "first")
 
-	store := keystore.New(file.Backend{}) // or all.New() of keystore/all
+	store := keystore.New(file.Backend{}) // or all.New() from keystore/all
 	refs, err := keystore.ParseIdentity(certFile, keyFile)
 	if err != nil {
 		log.Fatal(err)

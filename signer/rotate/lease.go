@@ -11,37 +11,38 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Acquire lends the key in use with its certificates, which stay together until
-// the borrower calls Close, whatever is opened meanwhile. Close gives the key
-// back and does not close it for others. It does not wait for a Sign in flight,
-// for which the key stays open; a later Sign returns [signer.ErrClosed]. The
-// result is a [signer.SchemeLimiter] if the key is one.
+// Acquire lends the current key with its certificates. The returned Signer
+// keeps this key and these certificates until the borrower calls Close, even if
+// a reload replaces them. Close returns the key and does not close it for other
+// borrowers. It does not wait for a Sign in flight, which keeps the key open; a
+// later Sign returns [signer.ErrClosed]. The result is a [signer.SchemeLimiter]
+// if the key is one.
 //
-// A key whose Sign failed with [signer.ErrUnavailable] is closed, and opened
-// again by the next Acquire: some modules notice a token that is back in no
-// other way. A PIN that is refused then is not tried again until somebody asks
-// for a reload, lest the token is locked. A certificate that has expired is
-// looked for anew by each Acquire; if there is no better one, it is lent all the
-// same.
+// If Sign fails with [signer.ErrUnavailable], the key is closed and the next
+// Acquire opens it again, because some modules do not detect a reinserted token
+// otherwise. If that attempt fails because of the PIN, Acquire does not try the
+// PIN again before the next reload, so that it does not lock the token. If the
+// certificate has expired, each Acquire tries a reload first. If that fails, it
+// lends the expired certificate.
 //
-// Errors are those of [Identity.Reload], if there is no key without one.
+// If there is no key to lend, the error is as in [Identity.Reload].
 func (i *Identity) Acquire(ctx context.Context) (signer.Signer, error) {
 	now := i.config.Now()
 	i.mu.Lock()
-	closed, gone, refused, attempts := i.closed, i.gone, i.refused, i.attempts
+	closed, unavailable, pinErr, attempts := i.closed, i.unavailable, i.pinErr, i.attempts
 	expired := now.After(i.current.key.Chain()[0].NotAfter)
 	i.mu.Unlock()
 	switch {
 	case closed:
 		return nil, signer.ErrClosed
-	case gone && refused != nil:
-		return nil, refused
-	case gone:
+	case unavailable && pinErr != nil:
+		return nil, pinErr
+	case unavailable:
 		if err := i.reload(ctx, &attempts); err != nil {
 			return nil, err
 		}
-	case expired && refused == nil:
-		_ = i.reload(ctx, &attempts) // it is logged, and what is there says the rest
+	case expired && pinErr == nil:
+		_ = i.reload(ctx, &attempts) // the error is logged, and the expired certificate is lent
 	}
 
 	i.mu.Lock()
@@ -49,23 +50,23 @@ func (i *Identity) Acquire(ctx context.Context) (signer.Signer, error) {
 	switch {
 	case i.closed:
 		return nil, signer.ErrClosed
-	case i.gone: // another borrower lost it in between
-		return nil, i.named(fmt.Errorf("%w: it was lost again", signer.ErrUnavailable))
+	case i.unavailable: // another borrower's signature failed in the meantime
+		return nil, i.withName(fmt.Errorf("%w: it was lost again after it was opened", signer.ErrUnavailable))
 	}
 	i.current.uses++
-	l := &lease{Signer: i.current.key, pair: i.current, identity: i}
+	l := &lease{Signer: i.current.key, generation: i.current, identity: i}
 	if limiter, ok := l.Signer.(signer.SchemeLimiter); ok {
 		return limitedLease{l, limiter}, nil
 	}
 	return l, nil
 }
 
-// A lease is one use of a pair.
+// A lease is one use of a generation.
 type lease struct {
 	signer.Signer
-	pair     *pair
-	identity *Identity
-	ended    bool // by the lock of identity
+	generation *generation
+	identity   *Identity
+	closed     bool // guarded by identity.mu
 }
 
 type limitedLease struct {
@@ -73,23 +74,23 @@ type limitedLease struct {
 	signer.SchemeLimiter
 }
 
-// Sign is a use of its own: the key stays open until it returns, also if the
-// lease is closed meanwhile.
+// Sign counts as a use of its own: the key stays open until Sign returns, even
+// if the lease is closed in the meantime.
 func (l *lease) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	i := l.identity
 	i.mu.Lock()
-	ended := l.ended
-	if !ended {
-		l.pair.uses++
+	closed := l.closed
+	if !closed {
+		l.generation.uses++
 	}
 	i.mu.Unlock()
-	if ended {
+	if closed {
 		return nil, signer.ErrClosed
 	}
-	defer i.release(l.pair)
+	defer i.release(l.generation)
 	signature, err := l.Signer.Sign(rand, digest, opts)
 	if errors.Is(err, signer.ErrUnavailable) {
-		i.giveUp(l.pair)
+		i.markUnavailable(l.generation)
 	}
 	return signature, err
 }
@@ -97,52 +98,51 @@ func (l *lease) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]b
 func (l *lease) Close() error {
 	i := l.identity
 	i.mu.Lock()
-	ended := l.ended
-	l.ended = true
+	closed := l.closed
+	l.closed = true
 	i.mu.Unlock()
-	if !ended {
-		i.release(l.pair)
+	if !closed {
+		i.release(l.generation)
 	}
 	return nil
 }
 
-// release ends one use of a key.
-func (i *Identity) release(p *pair) {
+// release ends one use of g and closes g if it is retired and no longer used.
+func (i *Identity) release(g *generation) {
 	i.mu.Lock()
-	p.uses--
-	idle := i.takeIdle(p)
+	g.uses--
+	idle := i.removeIdle(g)
 	i.mu.Unlock()
 	if idle {
-		_ = i.close(p)
+		_ = i.close(g)
 	}
 }
 
-// giveUp has a key closed after its last use, since its device is away.
-func (i *Identity) giveUp(p *pair) {
+// markUnavailable retires g if it is the current generation.
+func (i *Identity) markUnavailable(g *generation) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if p == i.current {
-		p.retired, i.gone = true, true
+	if g == i.current {
+		g.retired, i.unavailable = true, true
 	}
 }
 
-// GetCertificate is for the field of that name of a [tls.Config]: each handshake
-// of a server signs with the key that is in use when it begins.
+// GetCertificate is a value for [tls.Config.GetCertificate]: each handshake of
+// a server uses the key that is current when the handshake begins.
 func (i *Identity) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return i.certificate(hello.Context())
 }
 
-// GetClientCertificate is for the field of that name of a [tls.Config]: each
-// handshake of a client signs with the key that is in use when it begins.
+// GetClientCertificate is a value for [tls.Config.GetClientCertificate]: each
+// handshake of a client uses the key that is current when the handshake begins.
 func (i *Identity) GetClientCertificate(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	return i.certificate(request.Context())
 }
 
-// certificate lends the key until handshake ends, which is when the handshake
-// does.
+// certificate lends the key until the context of the handshake ends.
 func (i *Identity) certificate(handshake context.Context) (*tls.Certificate, error) {
-	if handshake == nil { // of a request that crypto/tls did not make
-		return nil, errors.New("rotate: the handshake has no context, which says when the key is given back")
+	if handshake == nil { // crypto/tls did not make the request
+		return nil, errors.New("rotate: the handshake has no context")
 	}
 	key, err := i.Acquire(handshake)
 	if err != nil {

@@ -1,6 +1,7 @@
 // Package rotate keeps a key and its certificates up to date while a program
-// uses them: they are opened again when their files change, on request, and
-// after their device was away, and are exchanged as one pair.
+// uses them. It opens them again when their files change, on request, and after
+// their device was unavailable, and always replaces the key and its
+// certificates together.
 package rotate
 
 import (
@@ -18,87 +19,87 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Config says how a key and its certificates are opened, and when. Its
-// functions are called by several goroutines, Open and Check by one at a time.
+// A Config describes how and when an [Identity] opens its key. The functions
+// are called from several goroutines, but Open and Check never concurrently.
 type Config struct {
-	// Open returns the key with its certificates as they are now. It hands
-	// the key over to the Identity, which closes it. If Open does not return
-	// soon after its context ended, as with a device that hangs, nobody waits
-	// for it any longer, and a key that it returns then is closed; it is not
-	// called again before.
+	// Open returns the key with its current certificates. The Identity owns
+	// the key and closes it. If Open does not return soon after its context
+	// ends, for example because a device hangs, the Identity stops waiting
+	// for it. It then closes a key that Open returns late, and does not
+	// call Open again until this call has returned.
 	Open func(context.Context) (signer.Signer, error)
 
-	// Check reports why a key, which it borrows, is not to be used; nil: no
-	// key is refused, but for one without a certificate.
+	// Check borrows a key and returns an error if the key must not be used.
+	// nil: every key that has a certificate is accepted.
 	Check func(signer.Signer) error
 
-	Name  string   // what errors call the key if its device hangs; may be empty
-	Files []string // whose change has Run open the key again
+	Name  string   // identifies the key in errors; may be empty
+	Files []string // Run reloads the key when one of these files changes
 
-	// Timeout bounds one reopening, with the wait for one that is under way;
-	// 0: 30 seconds. It does not bound New.
+	// Timeout limits one reload, including the wait for a reload in
+	// progress. 0: 30 seconds. It does not apply to New.
 	Timeout time.Duration
 
-	// Reloaded, unless nil, is called by Run after each of its reloads that
-	// succeeded, with Run's context. Run does nothing else meanwhile.
+	// Reloaded, unless nil, is called by Run with Run's context after each
+	// successful reload by Run. Run waits until it returns.
 	Reloaded func(context.Context)
 
 	Logger *slog.Logger     // nil: discard
-	Now    func() time.Time // tells whether a certificate has expired; nil: time.Now
+	Now    func() time.Time // used to check certificates for expiry; nil: time.Now
 }
 
 const (
 	defaultTimeout = 30 * time.Second
 
-	// grace is how long what hangs in a device is waited for at the end of
-	// its time.
-	grace = time.Second
+	// hangTimeout is how long to wait for a call that is stuck in a device
+	// after its context has ended.
+	hangTimeout = time.Second
 )
 
-// An Identity is a key with its certificates that is opened again and exchanged
-// while it is in use. The key that is there stays until another one was opened
-// and checked; then it is closed after its last use. An Identity is safe for
-// concurrent use.
+// An Identity is a key with its certificates that can be replaced while it is
+// in use. The current key stays in use until a new one is opened and checked;
+// the old one is closed after its last use. An Identity is safe for concurrent
+// use.
 type Identity struct {
 	config   Config
-	turn     chan struct{} // full while a key is opened, until it is in place
-	requests chan struct{} // for Run
-	ended    context.Context
-	end      context.CancelFunc // by Close
+	opening  chan struct{}   // full while a key is being opened and installed
+	requests chan struct{}   // for Run
+	done     context.Context // canceled by Close
+	cancel   context.CancelFunc
 
-	mu       sync.Mutex
-	current  *pair
-	open     map[*pair]bool // current, and those before it that are still used
-	gone     bool           // current is retired: its device was not available
-	closed   bool
-	refused  error // a PIN was refused at the last attempt to open the key
-	attempts int   // to open the key again, but for those that were called off
-	last     error // of these
-	stats    Stats
+	mu          sync.Mutex
+	current     *generation
+	open        map[*generation]bool // current, and older ones still in use
+	unavailable bool                 // the device of current was unavailable; current is retired
+	closed      bool
+	pinErr      error // of the last attempt, if it failed because of the PIN
+	attempts    int   // attempts to open the key again, without canceled ones
+	lastErr     error // of the last of these attempts
+	stats       Stats
 }
 
-// Stats count what an Identity did.
+// Stats counts the reloads of an Identity.
 type Stats struct {
-	Reloads       int // the key was opened again and exchanged
-	FailedReloads int // it was not; the one before stayed
+	Reloads       int // successful: the key was replaced
+	FailedReloads int // failed: the previous key stayed in use
 }
 
-// A pair is one key with its certificates.
-type pair struct {
+// A generation is one opened key with its certificates.
+type generation struct {
 	key     signer.Signer
-	files   filestate.State // before it was opened
+	files   filestate.State // before the key was opened
 	uses    int
-	retired bool         // another one is there, or its device is away; the last use closes it
-	close   func() error // closes the key, once
+	retired bool         // replaced, or its device is unavailable; closed after its last use
+	close   func() error // closes the key once
 }
 
-// New opens the key for the first time, for as long as ctx lasts, and takes the
-// state of the files before that. The caller closes the Identity. The error is
-// that of Open or Check, or wraps [signer.ErrNoCertificate], or the cause of
-// ctx's end if Open does not return.
+// New records the state of the files and opens the key for the first time. ctx
+// limits the call of Open. The caller closes the Identity. The error is the
+// error of Open or Check, wraps [signer.ErrNoCertificate], or wraps the cause
+// of ctx if Open does not return.
 func New(ctx context.Context, config Config) (*Identity, error) {
 	if config.Open == nil {
-		return nil, errors.New("rotate: the configuration has no Open")
+		return nil, errors.New("rotate: Config.Open is nil")
 	}
 	if config.Timeout <= 0 {
 		config.Timeout = defaultTimeout
@@ -108,49 +109,49 @@ func New(ctx context.Context, config Config) (*Identity, error) {
 		config.Now = time.Now
 	}
 	i := &Identity{
-		config: config, turn: make(chan struct{}, 1), requests: make(chan struct{}, 1),
-		open: make(map[*pair]bool),
+		config: config, opening: make(chan struct{}, 1), requests: make(chan struct{}, 1),
+		open: make(map[*generation]bool),
 	}
-	i.ended, i.end = context.WithCancel(context.Background())
-	i.turn <- struct{}{}
-	p, inTime, err := i.openPair(ctx)
+	i.done, i.cancel = context.WithCancel(context.Background())
+	i.opening <- struct{}{}
+	g, inTime, err := i.openNext(ctx)
 	if err != nil {
 		return nil, err
 	}
-	i.current, i.open[p] = p, true
+	i.current, i.open[g] = g, true
 	if inTime {
-		<-i.turn
+		<-i.opening
 	}
 	return i, nil
 }
 
-// openPair opens and checks a key, by whoever has the turn. If it does not
-// return in time, it has the turn until it returns, and what it returns then is
-// closed.
-func (i *Identity) openPair(ctx context.Context) (_ *pair, inTime bool, _ error) {
+// openNext opens and checks a key. The caller must have filled i.opening. If
+// Open returns in time, the caller empties it. Otherwise openNext empties it
+// when Open returns, and closes a key that Open returns late.
+func (i *Identity) openNext(ctx context.Context) (_ *generation, inTime bool, _ error) {
 	type result struct {
-		pair *pair
-		err  error
+		generation *generation
+		err        error
 	}
-	later, cancel := await.Later(ctx, grace)
+	extended, cancel := await.WithGrace(ctx, hangTimeout)
 	defer cancel()
-	r, err := await.Result(later, func() (result, error) {
-		p, err := i.openNow(ctx)
-		return result{p, err}, nil
+	r, err := await.Result(extended, func() (result, error) {
+		g, err := i.openNow(ctx)
+		return result{g, err}, nil
 	}, func(late result) {
 		if late.err == nil {
-			_ = i.close(late.pair)
+			_ = i.close(late.generation)
 		}
-		<-i.turn
+		<-i.opening
 	})
 	if err != nil {
-		return nil, false, i.hangs(err)
+		return nil, false, i.hangError(err)
 	}
-	return r.pair, true, r.err
+	return r.generation, true, r.err
 }
 
-func (i *Identity) openNow(ctx context.Context) (_ *pair, err error) {
-	if ctx.Err() != nil { // before a PIN is tried for nobody
+func (i *Identity) openNow(ctx context.Context) (_ *generation, err error) {
+	if ctx.Err() != nil { // do not try a PIN if nobody waits for the key
 		return nil, context.Cause(ctx)
 	}
 	files := filestate.Of(i.config.Files...)
@@ -172,57 +173,58 @@ func (i *Identity) openNow(ctx context.Context) (_ *pair, err error) {
 		}
 	}
 	if len(key.Chain()) == 0 {
-		return nil, i.named(signer.ErrNoCertificate)
+		return nil, i.withName(signer.ErrNoCertificate)
 	}
-	return &pair{key: key, files: files, close: sync.OnceValue(func() error {
+	return &generation{key: key, files: files, close: sync.OnceValue(func() error {
 		err := key.Close()
 		if err != nil {
-			i.config.Logger.Debug("closing a key", "error", err)
+			i.config.Logger.Debug("could not close key", "error", err)
 		}
 		return err
 	})}, nil
 }
 
-// Reload opens the key again, within the timeout and for as long as ctx lasts,
-// and exchanges it if it is good. An attempt that is under way is waited for
-// first. The error says why the key from before stays, as that of [New]; it is
-// [signer.ErrClosed] after Close. It is logged, too.
+// Reload opens the key again and replaces the current one if Config.Check
+// accepts it. It first waits for a reload in progress. ctx and Config.Timeout
+// limit both. On error the current key stays in use. The error is as in [New],
+// or [signer.ErrClosed] after Close. It is also logged.
 func (i *Identity) Reload(ctx context.Context) error { return i.reload(ctx, nil) }
 
-// reload is Reload, unless another attempt ended after the one that is given as
-// known: then it returns the error of that.
-func (i *Identity) reload(asked context.Context, known *int) error {
-	ctx, cancel := context.WithTimeout(asked, i.config.Timeout)
+// reload is Reload. But if i.attempts differs from seenAttempts, another
+// attempt has ended since the caller read it, and reload returns the error of
+// that attempt instead.
+func (i *Identity) reload(callerCtx context.Context, seenAttempts *int) error {
+	ctx, cancel := context.WithTimeout(callerCtx, i.config.Timeout)
 	defer cancel()
-	defer context.AfterFunc(i.ended, cancel)()
+	defer context.AfterFunc(i.done, cancel)()
 	select {
-	case i.turn <- struct{}{}:
+	case i.opening <- struct{}{}:
 	default:
 		select {
-		case i.turn <- struct{}{}:
+		case i.opening <- struct{}{}:
 		case <-ctx.Done():
-			return i.fail(i.named(fmt.Errorf("still being opened: %w", context.Cause(ctx))))
+			return i.reloadFailed(i.withName(fmt.Errorf("another attempt to open the key is still in progress: %w", context.Cause(ctx))))
 		}
 	}
 	i.mu.Lock()
-	closed, done, err := i.closed, known != nil && i.attempts != *known, i.last
+	closed, attempted, err := i.closed, seenAttempts != nil && i.attempts != *seenAttempts, i.lastErr
 	i.mu.Unlock()
-	if closed || done {
-		<-i.turn
+	if closed || attempted {
+		<-i.opening
 		if closed {
 			return signer.ErrClosed
 		}
 		return err
 	}
-	next, inTime, err := i.openPair(ctx)
+	next, inTime, err := i.openNext(ctx)
 	if inTime {
-		defer func() { <-i.turn }()
+		defer func() { <-i.opening }()
 	}
-	return i.settle(asked, next, err)
+	return i.install(callerCtx, next, err)
 }
 
-// settle puts a pair in place, or notes why there is none.
-func (i *Identity) settle(asked context.Context, next *pair, err error) error {
+// install makes next the current generation, or records err if next is nil.
+func (i *Identity) install(callerCtx context.Context, next *generation, err error) error {
 	i.mu.Lock()
 	if i.closed {
 		i.mu.Unlock()
@@ -231,33 +233,34 @@ func (i *Identity) settle(asked context.Context, next *pair, err error) error {
 		}
 		return signer.ErrClosed
 	}
-	if err == nil || asked.Err() == nil { // or it was called off, which says nothing of the key and its PIN
+	if err == nil || callerCtx.Err() == nil { // a canceled attempt says nothing about the key or its PIN
 		i.attempts++
-		i.last, i.refused = err, nil
+		i.lastErr, i.pinErr = err, nil
 		if errors.Is(err, signer.ErrPINIncorrect) || errors.Is(err, signer.ErrPINLocked) {
-			i.refused = err
+			i.pinErr = err
 		}
 	}
 	if err != nil {
 		i.mu.Unlock()
-		return i.fail(err)
+		return i.reloadFailed(err)
 	}
 	old := i.current
 	i.current, i.open[next] = next, true
-	old.retired, i.gone = true, false
-	idle := i.takeIdle(old)
+	old.retired, i.unavailable = true, false
+	idle := i.removeIdle(old)
 	i.stats.Reloads++
 	i.mu.Unlock()
 	if idle {
 		_ = i.close(old)
 	}
 	leaf := next.key.Chain()[0]
-	i.config.Logger.Info("key and certificate were reloaded", "certificate_serial", leaf.SerialNumber.Text(16), "not_after", leaf.NotAfter.UTC())
+	i.config.Logger.Info("reloaded key and certificate", "certificate_serial", leaf.SerialNumber.Text(16), "not_after", leaf.NotAfter.UTC())
 	return nil
 }
 
-// fail counts and logs that the key stays, unless the Identity is closed.
-func (i *Identity) fail(err error) error {
+// reloadFailed counts and logs a failed reload and returns err. After Close it
+// only returns [signer.ErrClosed].
+func (i *Identity) reloadFailed(err error) error {
 	i.mu.Lock()
 	closed := i.closed
 	if !closed {
@@ -267,73 +270,74 @@ func (i *Identity) fail(err error) error {
 	if closed {
 		return signer.ErrClosed
 	}
-	i.config.Logger.Warn("key and certificate were not reloaded", "error", err, "hint", signer.Hint(err))
+	i.config.Logger.Warn("could not reload key and certificate", "error", err, "hint", signer.Hint(err))
 	return err
 }
 
-// takeIdle reports, with the lock, whether the caller is to close p.
-func (i *Identity) takeIdle(p *pair) bool {
-	if !p.retired || p.uses > 0 || !i.open[p] {
+// removeIdle removes g from i.open if it is retired and no longer used. If it
+// returns true, the caller must close g. The caller holds i.mu.
+func (i *Identity) removeIdle(g *generation) bool {
+	if !g.retired || g.uses > 0 || !i.open[g] {
 		return false
 	}
-	delete(i.open, p)
+	delete(i.open, g)
 	return true
 }
 
-// close closes a key. It does not wait long for a device that hangs.
-func (i *Identity) close(p *pair) error {
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+// close closes the key of g. It waits at most hangTimeout.
+func (i *Identity) close(g *generation) error {
+	ctx, cancel := context.WithTimeout(context.Background(), hangTimeout)
 	defer cancel()
-	_, err := await.Result(ctx, func() (struct{}, error) { return struct{}{}, p.close() }, nil)
+	_, err := await.Result(ctx, func() (struct{}, error) { return struct{}{}, g.close() }, nil)
 	if err != nil && ctx.Err() != nil {
-		return i.hangs(err)
+		return i.hangError(err)
 	}
 	return err
 }
 
-// Close closes the key, also in the middle of a signature, which may be asking
-// for a PIN, and ends what Reload and Run do. It does not wait long for a device
-// that hangs: after a second it returns an error, and the rest goes on behind.
-// Otherwise the error is that of closing the key. Later calls do nothing.
+// Close closes the key, even during a signature, which may be waiting for a
+// PIN, and ends calls of Reload and Run. If a device hangs, Close returns an
+// error after one second and closes the key in the background. Otherwise it
+// returns the error of closing the key. Later calls do nothing.
 func (i *Identity) Close() error {
 	i.mu.Lock()
 	i.closed = true
-	i.end()
-	pairs := i.open
+	i.cancel()
+	open := i.open
 	i.open = nil
 	i.mu.Unlock()
-	errs := make(chan error, len(pairs))
-	for p := range pairs {
-		go func() { errs <- i.close(p) }()
+	errs := make(chan error, len(open))
+	for g := range open {
+		go func() { errs <- i.close(g) }()
 	}
 	var err error
-	for range pairs {
+	for range open {
 		err = errors.Join(err, <-errs)
 	}
 	return err
 }
 
-// Chain returns the certificates in use, leaf first; there is at least one. The
-// caller must not change them.
+// Chain returns the current certificates, at least one, leaf first. The caller
+// must not change them.
 func (i *Identity) Chain() []*x509.Certificate {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.current.key.Chain()
 }
 
-// Stats returns what was done so far.
+// Stats returns the counts so far.
 func (i *Identity) Stats() Stats {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.stats
 }
 
-func (i *Identity) hangs(err error) error {
-	return signer.WithHint(i.named(fmt.Errorf("the device hangs: %w", err)),
-		"reconnect the device or restart the service that it is behind, such as pcscd")
+func (i *Identity) hangError(err error) error {
+	return signer.WithHint(i.withName(fmt.Errorf("the device hangs: %w", err)),
+		"reconnect the device or restart the service that manages it, such as pcscd")
 }
 
-func (i *Identity) named(err error) error {
+func (i *Identity) withName(err error) error {
 	if i.config.Name == "" {
 		return err
 	}

@@ -20,17 +20,17 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// A brittleKey fails to sign while err is set, and counts how often it is closed.
-type brittleKey struct {
+// A failingKey fails to sign while err is set, and counts calls of Close.
+type failingKey struct {
 	signer.Signer
 	err    error
-	during func() // called in Sign, unless nil
+	onSign func() // called by Sign, unless nil
 	closed atomic.Int64
 }
 
-func (k *brittleKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if k.during != nil {
-		k.during()
+func (k *failingKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if k.onSign != nil {
+		k.onSign()
 	}
 	if k.err != nil {
 		return nil, k.err
@@ -41,31 +41,32 @@ func (k *brittleKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts)
 	return k.Signer.Sign(rand, digest, opts)
 }
 
-func (k *brittleKey) Close() error {
+func (k *failingKey) Close() error {
 	k.closed.Add(1)
 	return nil
 }
 
-// An opener says what an Identity opens next.
+// An opener provides the key that an Identity opens next.
 type opener struct {
-	t      *testing.T
-	ca     *signertest.CA
-	during func()    // called in open, unless nil
-	until  time.Time // end of the certificates that new makes; zero: the CA's choice
-	now    func() time.Time
+	t        *testing.T
+	ca       *signertest.CA
+	onOpen   func()    // called by open, unless nil
+	notAfter time.Time // expiry of the certificates that new makes; zero: the CA's default
+	now      func() time.Time
 
 	mu    sync.Mutex
-	key   *brittleKey // what open returns
-	err   error       // or this
+	key   *failingKey // returned by open
+	err   error       // returned by open, unless nil
 	opens int
 }
 
-func (o *opener) new(kind string) *brittleKey {
+// new makes open return a new key with a certificate.
+func (o *opener) new(kind string) *failingKey {
 	o.t.Helper()
 	key := signertest.NewKey(o.t, kind)
 	leaf := o.ca.Issue(o.t, key, func(c *x509.Certificate) {
-		if !o.until.IsZero() {
-			c.NotAfter = o.until
+		if !o.notAfter.IsZero() {
+			c.NotAfter = o.notAfter
 		}
 	})
 	bound, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf})
@@ -74,11 +75,11 @@ func (o *opener) new(kind string) *brittleKey {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.key, o.err = &brittleKey{Signer: bound}, nil
+	o.key, o.err = &failingKey{Signer: bound}, nil
 	return o.key
 }
 
-// fail has open fail.
+// fail makes open return err.
 func (o *opener) fail(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -86,8 +87,8 @@ func (o *opener) fail(err error) {
 }
 
 func (o *opener) open(context.Context) (signer.Signer, error) {
-	if o.during != nil {
-		o.during()
+	if o.onOpen != nil {
+		o.onOpen()
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -114,7 +115,7 @@ func newOpener(t *testing.T) *opener {
 	return o
 }
 
-// identity returns an Identity, which is closed at the end of the test.
+// identity returns a new Identity and closes it at the end of the test.
 func identity(t *testing.T, config rotate.Config) *rotate.Identity {
 	t.Helper()
 	id, err := rotate.New(t.Context(), config)
@@ -125,7 +126,7 @@ func identity(t *testing.T, config rotate.Config) *rotate.Identity {
 	return id
 }
 
-// open is a Config's Open of one key.
+// open returns a value for Config.Open that returns key.
 func open(key signer.Signer) func(context.Context) (signer.Signer, error) {
 	return func(context.Context) (signer.Signer, error) { return key, nil }
 }
@@ -163,9 +164,9 @@ func wantStats(t *testing.T, id *rotate.Identity, reloads, failed int) {
 	}
 }
 
-// A device that is away is closed and opened anew; a PIN that it refuses then
-// is not tried again unless somebody asks for it.
-func TestDeviceThatIsAway(t *testing.T) {
+// A key whose device is unavailable is closed and opened again. A PIN that is
+// incorrect then is not tried again before the next reload.
+func TestUnavailableDevice(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
 	first := o.key
@@ -199,9 +200,9 @@ func TestDeviceThatIsAway(t *testing.T) {
 	}
 }
 
-// A device that is away may be noticed after the use ended, or after the key was
-// exchanged.
-func TestDeviceThatIsAwayTooLate(t *testing.T) {
+// A signature may find its device unavailable after the lease was closed or
+// after the key was replaced.
+func TestUnavailableDeviceDetectedLate(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
 	acquire := func() signer.Signer {
@@ -219,7 +220,7 @@ func TestDeviceThatIsAwayTooLate(t *testing.T) {
 	}
 	first, use := o.key, acquire()
 	first.err = signer.ErrUnavailable
-	first.during = func() { use.Close() }
+	first.onSign = func() { use.Close() }
 	sign(use)
 	if n := first.closed.Load(); n != 1 {
 		t.Errorf("closed %d times", n)
@@ -241,12 +242,13 @@ func TestDeviceThatIsAwayTooLate(t *testing.T) {
 	}
 }
 
-// What was opened may be lost again, or closed, before it is lent.
-func TestLostInBetween(t *testing.T) {
+// A reopened key may become unavailable again, or the Identity may be closed,
+// before the key is lent.
+func TestLostBeforeLent(t *testing.T) {
 	for _, lost := range []bool{true, false} {
 		o := newOpener(t)
 		var id *rotate.Identity
-		id = identity(t, rotate.Config{Open: o.open, Logger: slog.New(loggedTo(func() {
+		id = identity(t, rotate.Config{Open: o.open, Logger: slog.New(recordFunc(func() {
 			o.key.err = signer.ErrUnavailable
 			if lost {
 				_ = use(t.Context(), id)
@@ -267,29 +269,29 @@ func TestLostInBetween(t *testing.T) {
 	}
 }
 
-// A loggedTo is called with each record.
-type loggedTo func()
+// A recordFunc is a slog.Handler that calls itself for each record.
+type recordFunc func()
 
-func (loggedTo) Enabled(context.Context, slog.Level) bool    { return true }
-func (l loggedTo) Handle(context.Context, slog.Record) error { l(); return nil }
-func (l loggedTo) WithAttrs([]slog.Attr) slog.Handler        { return l }
-func (l loggedTo) WithGroup(string) slog.Handler             { return l }
+func (recordFunc) Enabled(context.Context, slog.Level) bool    { return true }
+func (l recordFunc) Handle(context.Context, slog.Record) error { l(); return nil }
+func (l recordFunc) WithAttrs([]slog.Attr) slog.Handler        { return l }
+func (l recordFunc) WithGroup(string) slog.Handler             { return l }
 
-// A pair that is exchanged in the middle of its use is closed after that.
-func TestExchangeInUse(t *testing.T) {
+// A key that is replaced while it is in use is closed after that use.
+func TestReplaceInUse(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
 	first := o.key
-	first.during = func() {
+	first.onSign = func() {
 		second := o.new("p256")
 		if err := id.Reload(t.Context()); err != nil {
 			t.Error(err)
 		}
-		second.during = nil
+		second.onSign = nil
 		if n := first.closed.Load(); n != 0 {
 			t.Error("closed while it was in use")
 		}
-		first.during = nil
+		first.onSign = nil
 	}
 	o.use(id, nil, 2)
 	if n := first.closed.Load(); n != 1 {
@@ -297,17 +299,17 @@ func TestExchangeInUse(t *testing.T) {
 	}
 	id.Close()
 	if n := o.key.closed.Load(); n != 1 {
-		t.Errorf("the second: closed %d times", n)
+		t.Errorf("second key: closed %d times", n)
 	}
 }
 
-// An Identity that is closed closes its pair at once, also in the middle of a
-// use, and once, and opens no other any more.
+// Close closes the key immediately, even while it is in use, and only once.
+// After that no key is opened.
 func TestCloseInUse(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
 	first := o.key
-	first.during = func() {
+	first.onSign = func() {
 		id.Close()
 		if n := first.closed.Load(); n != 1 {
 			t.Errorf("closed %d times while it was in use", n)
@@ -323,24 +325,25 @@ func TestCloseInUse(t *testing.T) {
 		t.Errorf("run: %v", err)
 	}
 	if err := id.Close(); err != nil {
-		t.Errorf("closed again: %v", err)
+		t.Errorf("second Close: %v", err)
 	}
 	if n := first.closed.Load(); n != 1 {
 		t.Errorf("closed %d times", n)
 	}
 	if len(id.Chain()) != 1 {
-		t.Error("the chain is gone")
+		t.Error("Chain after Close returns no certificate")
 	}
 	wantStats(t, id, 0, 0)
 }
 
-// An Identity that is closed while another key is opened closes both.
+// If the Identity is closed while a new key is being opened, both keys are
+// closed.
 func TestCloseWhileOpening(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
 	first := o.key
 	second := o.new("p256")
-	o.during = func() { id.Close() }
+	o.onOpen = func() { id.Close() }
 	if err := id.Reload(t.Context()); !errors.Is(err, signer.ErrClosed) {
 		t.Errorf("reload: %v", err)
 	}
@@ -349,7 +352,7 @@ func TestCloseWhileOpening(t *testing.T) {
 	}
 }
 
-// Close closes also what was exchanged and is still used.
+// Close also closes a replaced key that is still in use.
 func TestCloseWhileDraining(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
@@ -372,7 +375,7 @@ func TestCloseWhileDraining(t *testing.T) {
 	}
 }
 
-// A pair that cannot be used is closed, and the one before stays.
+// A new key that cannot be used is closed, and the current key stays in use.
 func TestCheck(t *testing.T) {
 	refused := errors.New("refused")
 	for _, c := range []struct {
@@ -406,7 +409,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// What New refuses is closed.
+// New closes a key that Check rejects.
 func TestNewChecks(t *testing.T) {
 	o := newOpener(t)
 	refused := errors.New("refused")
@@ -421,8 +424,8 @@ func TestNewChecks(t *testing.T) {
 	}
 }
 
-// A certificate that has expired is looked for anew before each use, and the
-// new one is used.
+// Acquire tries to reload an expired certificate before each use, and uses the
+// renewed one.
 func TestExpired(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
@@ -431,15 +434,15 @@ func TestExpired(t *testing.T) {
 	end := first.Chain()[0].NotAfter
 	o.now = func() time.Time { return end.Add(time.Second) }
 	second := o.new("p256")
-	second.Signer = first.Signer // as it was
+	second.Signer = first.Signer // not renewed
 	o.use(id, nil, 2)
 	if a, b := first.closed.Load(), second.closed.Load(); a != 0 || b != 1 {
 		t.Errorf("not renewed: closed %d and %d times", a, b)
 	}
 	o.err = fmt.Errorf("wrong: %w", signer.ErrPINIncorrect)
 	o.use(id, nil, 3)
-	o.use(id, nil, 3) // the token is not locked
-	o.until = end.AddDate(1, 0, 0)
+	o.use(id, nil, 3) // the PIN is not tried again
+	o.notAfter = end.AddDate(1, 0, 0)
 	o.new("p256")
 	if err := id.Reload(t.Context()); err != nil {
 		t.Error(err)
@@ -449,19 +452,19 @@ func TestExpired(t *testing.T) {
 	if n := first.closed.Load(); n != 1 {
 		t.Errorf("renewed: closed %d times", n)
 	}
-	if end := id.Chain()[0].NotAfter; !end.Equal(o.until) {
-		t.Errorf("the certificate ends at %v, want %v", end, o.until)
+	if end := id.Chain()[0].NotAfter; !end.Equal(o.notAfter) {
+		t.Errorf("the certificate expires at %v, want %v", end, o.notAfter)
 	}
 	wantStats(t, id, 1, 2)
 }
 
-// A key whose Close hangs does not keep its Identity from being closed.
+// A key whose Close hangs does not block Close of the Identity.
 func TestCloseHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpener(t)
 		never := make(chan struct{})
 		defer close(never)
-		id, err := rotate.New(t.Context(), rotate.Config{Name: "the key", Open: open(stuckKey{o.key, never})})
+		id, err := rotate.New(t.Context(), rotate.Config{Name: "the key", Open: open(hangingKey{o.key, never})})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -476,31 +479,31 @@ func TestCloseHangs(t *testing.T) {
 	})
 }
 
-// A stuckKey is closed when it is let go.
-type stuckKey struct {
+// The Close of a hangingKey blocks until release is closed.
+type hangingKey struct {
 	signer.Signer
-	letGo <-chan struct{}
+	release <-chan struct{}
 }
 
-func (k stuckKey) Close() error {
-	<-k.letGo
+func (k hangingKey) Close() error {
+	<-k.release
 	return nil
 }
 
-// A device that hangs while it is opened keeps nobody for longer than the
-// timeout. It is opened by one call at a time, and what it gives too late is
-// closed.
+// A device that hangs while it is opened blocks no caller for longer than the
+// timeout. Only one call opens it at a time, and a key that is returned too
+// late is closed.
 func TestOpenHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpener(t)
 		first := o.key
-		letGo := make(chan struct{})
+		release := make(chan struct{})
 		var opens, most, now atomic.Int64
 		id, err := rotate.New(t.Context(), rotate.Config{Name: "the key", Timeout: 10 * time.Second, Open: func(context.Context) (signer.Signer, error) {
 			most.Store(max(most.Load(), now.Add(1)))
 			defer now.Add(-1)
 			if opens.Add(1) > 1 {
-				<-letGo
+				<-release
 			}
 			return o.key, nil
 		}})
@@ -511,7 +514,7 @@ func TestOpenHangs(t *testing.T) {
 		running, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- id.Run(running) }()
-		for _, want := range []string{"the key: the device hangs: context deadline exceeded", "the key: still being opened: context deadline exceeded"} {
+		for _, want := range []string{"the key: the device hangs: context deadline exceeded", "the key: another attempt to open the key is still in progress: context deadline exceeded"} {
 			begin := time.Now()
 			err := id.Reload(t.Context())
 			if took := time.Since(begin); took > 11*time.Second || !errors.Is(err, context.DeadlineExceeded) || err.Error() != want {
@@ -519,7 +522,7 @@ func TestOpenHangs(t *testing.T) {
 			}
 		}
 		if err := use(t.Context(), id); err != nil {
-			t.Errorf("the first key: %v", err)
+			t.Errorf("first key: %v", err)
 		}
 		id.RequestReload()
 		synctest.Wait()
@@ -528,7 +531,7 @@ func TestOpenHangs(t *testing.T) {
 		if err := <-done; !errors.Is(err, context.Canceled) || time.Since(begin) > 2*time.Second {
 			t.Errorf("Run ended with %v after %v", err, time.Since(begin))
 		}
-		close(letGo)
+		close(release)
 		synctest.Wait()
 		if a, b := first.closed.Load(), late.closed.Load(); a != 0 || b != 1 {
 			t.Errorf("closed %d and %d times", a, b)
@@ -538,7 +541,7 @@ func TestOpenHangs(t *testing.T) {
 			t.Error(err)
 		}
 		if n := most.Load(); n != 1 {
-			t.Errorf("%d opened it at once", n)
+			t.Errorf("%d concurrent calls of Open", n)
 		}
 		id.Close()
 		if a, b := first.closed.Load(), third.closed.Load(); a != 1 || b != 1 {
@@ -547,21 +550,21 @@ func TestOpenHangs(t *testing.T) {
 	})
 }
 
-// New does not hang in a device when ctx has ended.
+// New returns after ctx has ended even if the device hangs.
 func TestNewHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpener(t)
-		letGo := make(chan struct{})
+		release := make(chan struct{})
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Minute, cancel)
 		_, err := rotate.New(ctx, rotate.Config{Name: "the key", Open: func(context.Context) (signer.Signer, error) {
-			<-letGo
+			<-release
 			return o.key, nil
 		}})
 		if !errors.Is(err, context.Canceled) || err.Error() != "the key: the device hangs: context canceled" {
 			t.Errorf("error %v", err)
 		}
-		close(letGo)
+		close(release)
 		synctest.Wait()
 		if n := o.key.closed.Load(); n != 1 {
 			t.Errorf("closed %d times", n)
@@ -569,7 +572,7 @@ func TestNewHangs(t *testing.T) {
 	})
 }
 
-// Close ends an attempt that heeds its context.
+// Close ends a reload whose Open respects its context.
 func TestCloseEndsReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpener(t)
@@ -595,17 +598,18 @@ func TestCloseEndsReload(t *testing.T) {
 	})
 }
 
-// Those who wait for a device that is back have it opened once; and an attempt
-// that one of them calls off is not taken for the others', unless it succeeds.
+// Concurrent borrowers of a device that is available again share one attempt to
+// open it. An attempt that one borrower cancels counts for the others only if
+// it succeeds.
 func TestAcquireSharesOneReopening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpener(t)
 		var opens atomic.Int64
-		heeds := true
+		cancelable := true
 		id := identity(t, rotate.Config{Open: func(ctx context.Context) (signer.Signer, error) {
 			if opens.Add(1) > 1 {
 				done := ctx.Done()
-				if !heeds {
+				if !cancelable {
 					done = nil
 				}
 				select {
@@ -645,30 +649,30 @@ func TestAcquireSharesOneReopening(t *testing.T) {
 		o.new("p256")
 		all(t.Context(), nil, 1)
 
-		for _, heeds = range []bool{true, false} {
+		for _, cancelable = range []bool{true, false} {
 			lose()
 			o.new("p256")
-			impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			defer cancel()
 			done := make(chan error, 1)
-			go func() { done <- use(impatient, id) }()
+			go func() { done <- use(short, id) }()
 			synctest.Wait()
-			if heeds {
+			if cancelable {
 				all(t.Context(), nil, 1)
 			} else {
 				all(t.Context(), nil, 0)
 			}
-			if err := <-done; heeds != errors.Is(err, context.DeadlineExceeded) || heeds != (err != nil) {
+			if err := <-done; cancelable != errors.Is(err, context.DeadlineExceeded) || cancelable != (err != nil) {
 				t.Errorf("error %v", err)
 			}
 		}
 	})
 }
 
-// While the key is exchanged all the time, each borrower signs with a key that
-// is open and belongs to its certificate.
+// While the key is replaced repeatedly, each borrower signs with an open key
+// that matches its certificate.
 func TestConcurrentUse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // where no bound of time counts
+	synctest.Test(t, func(t *testing.T) { // so that no timeout applies
 		ca := signertest.NewCA(t, "root")
 		fakes := make(chan *signertest.Fake, 1000)
 		id := identity(t, rotate.Config{Open: func(context.Context) (signer.Signer, error) {
@@ -691,7 +695,7 @@ func TestConcurrentUse(t *testing.T) {
 						t.Error(err)
 					}
 					if !signer.SamePublicKey(key.Public(), key.Chain()[0].PublicKey) {
-						t.Error("the certificate is of another key")
+						t.Error("the certificate is for another key")
 					}
 					key.Close()
 				}
@@ -714,8 +718,8 @@ func TestConcurrentUse(t *testing.T) {
 	})
 }
 
-// What Acquire lends is a Signer as every other. It is not the key: when it is
-// closed, others still sign, and when it is closed again, nothing happens.
+// The result of Acquire fulfills the contract of Signer. Closing it does not
+// close the key for other borrowers, and closing it again has no effect.
 func TestLeaseIsASigner(t *testing.T) {
 	for _, limited := range []bool{false, true} {
 		t.Run(fmt.Sprintf("limited=%t", limited), func(t *testing.T) {
@@ -734,7 +738,7 @@ func TestLeaseIsASigner(t *testing.T) {
 				return key
 			}
 			if _, ok := acquire(t).(signer.SchemeLimiter); ok != limited {
-				t.Errorf("it is a SchemeLimiter: %t", ok)
+				t.Errorf("is a SchemeLimiter: %t, want %t", ok, limited)
 			}
 			signertest.Run(t, acquire)
 			one, other := acquire(t), acquire(t)

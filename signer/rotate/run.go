@@ -9,32 +9,33 @@ import (
 )
 
 const (
-	watchEvery = 2 * time.Second
-	// watchRetry is when files that could not be loaded are tried again
-	// though they did not change: the reason may have been another one.
-	watchRetry = time.Minute
+	watchInterval = 2 * time.Second
+	// watchRetryInterval is the time between attempts to load files that
+	// have not changed since an attempt failed. The cause may be outside
+	// the files.
+	watchRetryInterval = time.Minute
 )
 
-// RequestReload has Run reload the key soon. It never blocks, and may be called
-// before Run. Several requests before a reload begins become one.
+// RequestReload makes Run reload the key soon. It never blocks and may be
+// called before Run. Requests made before a reload begins are merged into one.
 func (i *Identity) RequestReload() {
 	select {
 	case i.requests <- struct{}{}:
-	default: // one is about to begin
+	default: // a request is pending
 	}
 }
 
-// Run reloads the key on request, and whenever one of the files is not as it was
-// when the key was opened and has then stood still for some seconds, until ctx
-// ends or the Identity is closed. It returns ctx's error or [signer.ErrClosed].
-// At most one Run is under way at a time.
+// Run reloads the key on request, and when a file differs from its state at the
+// time the key was opened and has then not changed for some seconds. It returns
+// ctx.Err() when ctx ends and [signer.ErrClosed] when the Identity is closed.
+// Run must not be called concurrently.
 func (i *Identity) Run(ctx context.Context) error {
 	var seen filestate.State
-	var tried struct { // the last attempt, if it failed
+	var failed struct { // the last attempt, if it failed
 		files filestate.State
 		at    time.Time
 	}
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
 		requested := false
@@ -44,39 +45,39 @@ func (i *Identity) Run(ctx context.Context) error {
 			requested = true
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-i.ended.Done():
+		case <-i.done.Done():
 			return signer.ErrClosed
 		}
 		now := filestate.Of(i.config.Files...)
-		still := now.Equal(seen)
+		stable := now.Equal(seen)
 		seen = now
 		switch {
 		case requested:
-		case !still || now.Equal(i.files()):
+		case !stable || now.Equal(i.files()):
 			continue
-		case !tried.at.IsZero() && now.Equal(tried.files) && (time.Since(tried.at) < watchRetry || i.isRefused()):
+		case !failed.at.IsZero() && now.Equal(failed.files) && (time.Since(failed.at) < watchRetryInterval || i.hasPINError()):
 			continue
 		}
 		if i.Reload(ctx) != nil {
-			tried.files, tried.at = now, time.Now()
+			failed.files, failed.at = now, time.Now()
 			continue
 		}
-		tried.at = time.Time{}
+		failed.at = time.Time{}
 		if i.config.Reloaded != nil {
 			i.config.Reloaded(ctx)
 		}
 	}
 }
 
-// files returns the state in which the key that is in use was opened.
+// files returns the state of the files before the current key was opened.
 func (i *Identity) files() filestate.State {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.current.files
 }
 
-func (i *Identity) isRefused() bool {
+func (i *Identity) hasPINError() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.refused != nil
+	return i.pinErr != nil
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// Of files that change, a reload takes what is whole and fits.
+// A reload uses changed files only if they are complete and match each other.
 func TestRenewedFiles(t *testing.T) {
 	dir := t.TempDir()
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
@@ -45,7 +45,7 @@ func TestRenewedFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var latest signer.Signer // that was opened
+	var latest signer.Signer // the key opened last
 	id := identity(t, rotate.Config{
 		Open: func(ctx context.Context) (signer.Signer, error) {
 			key, err := store.OpenIdentity(ctx, refs, keystore.Options{})
@@ -59,45 +59,46 @@ func TestRenewedFiles(t *testing.T) {
 			return nil
 		},
 	})
-	used := latest
+	current := latest
 	for _, step := range []struct {
 		name  string
 		setup func()
-		taken bool
+		used  bool
 	}{
-		{"as they were", func() {}, true},
+		{"unchanged", func() {}, true},
 		{"another key", func() { write(certFile, issue(second)); write(keyFile, signertest.KeyPEM(t, second)) }, true},
 		{"certificate renewed", func() { write(certFile, issue(second)) }, true},
-		{"certificate for a key that is not there yet", func() { write(certFile, issue(third)) }, false},
-		{"key torn", func() { write(keyFile, signertest.KeyPEM(t, third)[:50]) }, false},
+		{"certificate for a key that is not yet written", func() { write(certFile, issue(third)) }, false},
+		{"key partly written", func() { write(keyFile, signertest.KeyPEM(t, third)[:50]) }, false},
 		{"key encrypted", func() { write(keyFile, encryptedKey(t, third)) }, false},
-		{"key there", func() { write(keyFile, signertest.KeyPEM(t, third)) }, true},
+		{"key written", func() { write(keyFile, signertest.KeyPEM(t, third)) }, true},
 		{"certificate expired", func() {
 			write(certFile, signertest.CertPEM(ca.Issue(t, third, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }), ca.Cert))
 		}, false},
-		{"certificate gone", func() {
+		{"certificate removed", func() {
 			if err := os.Remove(certFile); err != nil {
 				t.Fatal(err)
 			}
 		}, false},
 	} {
 		step.setup()
-		if err := id.Reload(t.Context()); (err == nil) != step.taken {
-			t.Errorf("%s: taken: %t, want %t: %v", step.name, err == nil, step.taken, err)
+		if err := id.Reload(t.Context()); (err == nil) != step.used {
+			t.Errorf("%s: reloaded: %t, want %t: %v", step.name, err == nil, step.used, err)
 		}
 		if err := use(t.Context(), id); err != nil {
 			t.Errorf("%s: %v", step.name, err)
 		}
-		if step.taken {
-			if _, err := used.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); !errors.Is(err, signer.ErrClosed) {
+		if step.used {
+			if _, err := current.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); !errors.Is(err, signer.ErrClosed) {
 				t.Errorf("%s: the old key is not closed: %v", step.name, err)
 			}
-			used = latest
+			current = latest
 		}
 	}
 }
 
-// encryptedKey needs a password that nobody gives.
+// encryptedKey returns key encrypted with a password that the test does not
+// configure.
 func encryptedKey(t *testing.T, key crypto.Signer) []byte {
 	t.Helper()
 	cmd := exec.Command(signertest.Require(t, "openssl", "openssl"), "pkcs8", "-topk8", "-passout", "pass:x")
@@ -109,16 +110,16 @@ func encryptedKey(t *testing.T, key crypto.Signer) []byte {
 	return out
 }
 
-// A watched is an Identity whose Run is under way, in a bubble of synctest.
+// A watched is an Identity whose Run is running in a synctest bubble.
 type watched struct {
 	*opener
 	*rotate.Identity
 	file    string
-	reloads int // that Run told of
+	reloads int // calls of Config.Reloaded
 	log     bytes.Buffer
 }
 
-// Write takes what is logged.
+// Write appends p to the log.
 func (w *watched) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -147,7 +148,7 @@ func watch(t *testing.T, dir string, test func(w *watched)) {
 			Files: []string{filepath.Join(dir, "key.pem"), w.file},
 			Reloaded: func(ctx context.Context) {
 				if ctx != running {
-					t.Error("Reloaded has another context than Run")
+					t.Error("Reloaded is not called with the context of Run")
 				}
 				w.mu.Lock()
 				defer w.mu.Unlock()
@@ -170,7 +171,7 @@ func watch(t *testing.T, dir string, test func(w *watched)) {
 	})
 }
 
-// write writes the file, each time with another length.
+// write writes the file. Callers pass texts of different lengths.
 func (w *watched) write(text string) {
 	w.t.Helper()
 	if err := os.WriteFile(w.file, []byte(text), 0o600); err != nil {
@@ -185,7 +186,7 @@ func (w *watched) remove() {
 	}
 }
 
-// after says how many times the key was opened and reloaded after a time.
+// after waits for d and checks how many times the key was opened and reloaded.
 func (w *watched) after(d time.Duration, opens, reloads int) {
 	w.t.Helper()
 	time.Sleep(d)
@@ -200,7 +201,7 @@ func (w *watched) after(d time.Duration, opens, reloads int) {
 func TestRunWatchesFiles(t *testing.T) {
 	watch(t, t.TempDir(), func(w *watched) {
 		w.after(time.Hour, 1, 0)
-		for n := range 10 { // while it is being written
+		for n := range 10 { // no reload while the file is still changing
 			w.write(strings.Repeat("x", 100+n))
 			w.after(2*time.Second, 1, 0)
 		}
@@ -208,21 +209,21 @@ func TestRunWatchesFiles(t *testing.T) {
 		w.after(time.Hour, 2, 1)
 		w.remove()
 		w.after(5*time.Second, 3, 2)
-		w.wantLog(`level=INFO msg="key and certificate were reloaded" certificate_serial=`, "not_after=")
+		w.wantLog(`level=INFO msg="reloaded key and certificate" certificate_serial=`, "not_after=")
 		wantStats(t, w.Identity, 2, 0)
 	})
 }
 
-// What could not be loaded is tried again when it changes, and each minute.
+// A failed reload is retried when the files change and once a minute.
 func TestRunRetries(t *testing.T) {
 	watch(t, t.TempDir(), func(w *watched) {
-		w.fail(signer.WithHint(errors.New("not whole"), "wait"))
-		w.write("torn")
+		w.fail(signer.WithHint(errors.New("incomplete"), "wait"))
+		w.write("partly written")
 		w.after(5*time.Second, 2, 0)
 		w.after(10*time.Minute, 12, 0)
-		w.write("torn again")
+		w.write("partly written again")
 		w.after(5*time.Second, 13, 0)
-		w.wantLog(`level=WARN msg="key and certificate were not reloaded" error="not whole" hint=wait`)
+		w.wantLog(`level=WARN msg="could not reload key and certificate" error=incomplete hint=wait`)
 		wantStats(t, w.Identity, 0, 12)
 		w.new("p256")
 		w.after(time.Minute+5*time.Second, 14, 1)
@@ -230,9 +231,9 @@ func TestRunRetries(t *testing.T) {
 	})
 }
 
-// A state of the files that could not be loaded is no old acquaintance once
-// another one was loaded.
-func TestRunRetriesAStateThatIsBack(t *testing.T) {
+// If files return to a state that failed to load before a successful reload,
+// that state is tried again without delay.
+func TestRunRetriesEarlierState(t *testing.T) {
 	watch(t, t.TempDir(), func(w *watched) {
 		w.fail(errors.New("there is no file"))
 		w.remove()
@@ -246,12 +247,12 @@ func TestRunRetriesAStateThatIsBack(t *testing.T) {
 	})
 }
 
-// A PIN that was refused is given again when files change or somebody asks, and
-// not each minute.
-func TestRunWithARefusedPIN(t *testing.T) {
-	for _, refused := range []error{signer.ErrPINIncorrect, signer.ErrPINLocked} {
+// An incorrect PIN is tried again when the files change or on request, but not
+// once a minute.
+func TestRunWithIncorrectPIN(t *testing.T) {
+	for _, pinErr := range []error{signer.ErrPINIncorrect, signer.ErrPINLocked} {
 		watch(t, t.TempDir(), func(w *watched) {
-			w.fail(fmt.Errorf("no: %w", refused))
+			w.fail(fmt.Errorf("no: %w", pinErr))
 			w.write("changed")
 			w.after(time.Hour, 2, 0)
 			w.write("changed again")
@@ -266,11 +267,11 @@ func TestRunWithARefusedPIN(t *testing.T) {
 	}
 }
 
-// Requests that come while a reload is under way become one more.
+// Requests made during a reload cause one more reload.
 func TestRequests(t *testing.T) {
 	watch(t, t.TempDir(), func(w *watched) {
-		w.during = func() {
-			w.during = nil
+		w.onOpen = func() {
+			w.onOpen = nil
 			for range 10 {
 				w.RequestReload()
 			}
@@ -280,7 +281,8 @@ func TestRequests(t *testing.T) {
 	})
 }
 
-// What Acquire opened anew is not opened again for the change of the files.
+// If Acquire has reopened the key, Run does not reload it for an earlier change
+// of the files.
 func TestRunAfterAcquire(t *testing.T) {
 	watch(t, t.TempDir(), func(w *watched) {
 		w.key.err = signer.ErrUnavailable
@@ -292,14 +294,14 @@ func TestRunAfterAcquire(t *testing.T) {
 	})
 }
 
-// A file that changes while the key is opened for the first time is opened
-// again.
+// If a file changes while the key is opened for the first time, Run reloads the
+// key.
 func TestChangeWhileOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &watched{opener: newOpener(t), file: filepath.Join(t.TempDir(), "cert.pem")}
 		w.write("the first")
-		w.during = func() {
-			w.during = nil
+		w.onOpen = func() {
+			w.onOpen = nil
 			w.write("changed")
 		}
 		id, err := rotate.New(t.Context(), rotate.Config{Open: w.open, Files: []string{w.file}})

@@ -24,7 +24,7 @@ func handshake(server, client *tls.Config) (serverLeaf, clientLeaf *x509.Certifi
 	s, c := tls.Server(a, server), tls.Client(b, client)
 	go func() {
 		defer a.Close()
-		_, err := s.Write([]byte{1}) // a client learns only after its handshake that it is refused
+		_, err := s.Write([]byte{1}) // a client learns only after its handshake that it was rejected
 		done <- err
 	}()
 	_, err := c.Read(make([]byte, 1))
@@ -35,8 +35,8 @@ func handshake(server, client *tls.Config) (serverLeaf, clientLeaf *x509.Certifi
 	return c.ConnectionState().PeerCertificates[0], s.ConnectionState().PeerCertificates[0], nil
 }
 
-// Each handshake has the key that is in use when it begins, on both sides, and
-// gives it back.
+// On both sides, each handshake uses the key that is current when the handshake
+// begins, and returns it afterwards.
 func TestTLS(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
@@ -51,15 +51,15 @@ func TestTLS(t *testing.T) {
 				serverConfig := &tls.Config{MinVersion: version, MaxVersion: version, GetCertificate: serverID.GetCertificate,
 					ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots(client)}
 				clientConfig := &tls.Config{MinVersion: version, MaxVersion: version, GetClientCertificate: clientID.GetClientCertificate,
-					InsecureSkipVerify: true} // the certificates are of a client
+					InsecureSkipVerify: true} // the test certificates are client certificates
 				for range 3 {
-					keys := [2]*brittleKey{server.key, client.key}
+					keys := [2]*failingKey{server.key, client.key}
 					atServer, atClient, err := handshake(serverConfig, clientConfig)
 					if err != nil {
 						t.Fatal(err)
 					}
 					if !atServer.Equal(keys[0].Chain()[0]) || !atClient.Equal(keys[1].Chain()[0]) {
-						t.Error("another certificate than that in use")
+						t.Error("the handshake did not use the current certificate")
 					}
 					synctest.Wait()
 					for i, o := range []*opener{server, client} {
@@ -68,22 +68,22 @@ func TestTLS(t *testing.T) {
 							t.Error(err)
 						}
 						if n := keys[i].closed.Load(); n != 1 {
-							t.Errorf("closed %d times: the handshake did not give it back", n)
+							t.Errorf("closed %d times, want 1: the handshake did not return the key", n)
 						}
 					}
 				}
-				// crypto/tls does not wrap the error of a signature.
+				// crypto/tls does not wrap the error of Sign.
 				server.key.err = signer.ErrUnavailable
 				if _, _, err := handshake(serverConfig, clientConfig); err == nil {
-					t.Error("no error of a key whose device is away")
+					t.Error("no error although the device is unavailable")
 				}
 				synctest.Wait()
 				if n := server.key.closed.Load(); n != 1 {
-					t.Errorf("a key whose device is away is closed %d times", n)
+					t.Errorf("key with an unavailable device: closed %d times, want 1", n)
 				}
 				server.new("p256")
 				if _, _, err := handshake(serverConfig, clientConfig); err != nil {
-					t.Errorf("after the device came back: %v", err)
+					t.Errorf("after the device became available again: %v", err)
 				}
 				serverID.Close()
 				if _, _, err := handshake(serverConfig, clientConfig); err == nil {
@@ -94,8 +94,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A key that makes some signatures only is asked for no others.
-func TestTLSWithALimitedKey(t *testing.T) {
+// A handshake uses only signature schemes that the key supports.
+func TestTLSWithLimitedKey(t *testing.T) {
 	key := signertest.Key(t, "rsa2048")
 	limited := &signertest.LimitedFake{Fake: signertest.Fake{Key: key, Certificates: []*x509.Certificate{signertest.NewCA(t, "root").Issue(t, key, nil)}}, Schemes: pkcs1}
 	id := identity(t, rotate.Config{Open: open(limited)})

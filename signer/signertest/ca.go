@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// A CA is a certificate authority for tests, with certificates as IAM Roles
-// Anywhere wants them: X.509 v3, CA:TRUE, keyCertSign and cRLSign, signed with
-// SHA-256. Its methods are safe for concurrent use; the fields must not be
-// changed.
+// A CA is a certificate authority for tests. Its certificate meets the
+// requirements of IAM Roles Anywhere: X.509 v3, CA:TRUE, keyCertSign and
+// cRLSign, signed with SHA-256. Its methods are safe for concurrent use. Its
+// fields must not be changed.
 type CA struct {
 	Cert *x509.Certificate
 	Key  crypto.Signer
@@ -23,14 +23,15 @@ type CA struct {
 	parent *CA // nil for a root
 }
 
-// NewCA returns a root with a new P-256 key and the common name name, valid
-// from an hour ago for ten years.
+// NewCA returns a root CA with a new P-256 key and the given common name. Its
+// certificate is valid for ten years, starting one hour ago.
 func NewCA(tb testing.TB, name string) *CA {
 	tb.Helper()
 	return newCA(tb, nil, name)
 }
 
-// Intermediate returns a CA below ca, made like [NewCA]'s.
+// Intermediate returns a CA whose certificate ca issued. Its key, name and
+// validity are as in [NewCA].
 func (ca *CA) Intermediate(tb testing.TB, name string) *CA {
 	tb.Helper()
 	return newCA(tb, ca, name)
@@ -51,11 +52,11 @@ func newCA(tb testing.TB, parent *CA, name string) *CA {
 	return ca
 }
 
-// Issue returns a certificate of ca for key, of which only the public half is
-// used. Unless mutate, which may be nil, changes the template, the certificate
-// is for the end entity "client": CA:FALSE, digitalSignature, clientAuth, a
-// random serial number of at most 128 bits, key identifiers, and valid from an
-// hour ago for 24 hours.
+// Issue issues a certificate for key; it uses only the public key. By default,
+// the certificate is for the end entity "client": CA:FALSE, digitalSignature,
+// clientAuth, a random serial number of at most 128 bits, key identifiers, and
+// valid for 24 hours, starting one hour ago. mutate, unless nil, can change
+// this template.
 func (ca *CA) Issue(tb testing.TB, key crypto.Signer, mutate func(*x509.Certificate)) *x509.Certificate {
 	tb.Helper()
 	template := newTemplate(tb, key.Public(), "client")
@@ -67,8 +68,9 @@ func (ca *CA) Issue(tb testing.TB, key crypto.Signer, mutate func(*x509.Certific
 	return ca.create(tb, template, key.Public())
 }
 
-// Chain returns what stands behind a certificate of ca: ca and the
-// intermediates above it, issuer first, without the root. For a root it is nil.
+// Chain returns the chain of a certificate that ca issued: ca's certificate and
+// the intermediates above it, issuer first, without the root. It is nil for a
+// root.
 func (ca *CA) Chain() []*x509.Certificate {
 	var chain []*x509.Certificate
 	for ; ca.parent != nil; ca = ca.parent {
@@ -77,7 +79,7 @@ func (ca *CA) Chain() []*x509.Certificate {
 	return chain
 }
 
-// Root returns the self-signed certificate at the top of ca.
+// Root returns the self-signed certificate at the top of ca's chain.
 func (ca *CA) Root() *x509.Certificate {
 	for ca.parent != nil {
 		ca = ca.parent
@@ -85,13 +87,13 @@ func (ca *CA) Root() *x509.Certificate {
 	return ca.Cert
 }
 
-// Revoke returns a CRL of ca over certs in DER, valid from an hour ago for 24
-// hours.
+// Revoke returns a CRL of ca that lists certs, in DER. It is valid for 24
+// hours, starting one hour ago.
 func (ca *CA) Revoke(tb testing.TB, certs ...*x509.Certificate) []byte {
 	tb.Helper()
 	now := time.Now()
 	list := &x509.RevocationList{
-		Number:     big.NewInt(now.UnixNano()), // must grow (RFC 5280, section 5.2.3)
+		Number:     big.NewInt(now.UnixNano()), // must increase (RFC 5280, section 5.2.3)
 		ThisUpdate: now.Add(-time.Hour),
 		NextUpdate: now.Add(23 * time.Hour),
 	}
@@ -137,7 +139,7 @@ func newTemplate(tb testing.TB, pub crypto.PublicKey, name string) *x509.Certifi
 	}
 }
 
-// keyID is method 1 of RFC 7093, section 2.
+// keyID returns the key identifier of method 1 in RFC 7093, section 2.
 func keyID(tb testing.TB, pub crypto.PublicKey) []byte {
 	tb.Helper()
 	der, err := x509.MarshalPKIXPublicKey(pub)

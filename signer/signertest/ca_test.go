@@ -17,10 +17,10 @@ func TestCA(t *testing.T) {
 	inner := outer.Intermediate(t, "inner")
 
 	if root.Chain() != nil || root.Root() != root.Cert {
-		t.Error("a root's chain is not empty, or its root is not itself")
+		t.Error("the chain of a root is not empty, or its root is not its own certificate")
 	}
 	if !slices.Equal(inner.Chain(), []*x509.Certificate{inner.Cert, outer.Cert}) {
-		t.Error("chain is not the issuer and then its issuer")
+		t.Error("chain is not the issuer followed by its issuer")
 	}
 	if inner.Root() != root.Cert {
 		t.Error("root of an intermediate is not the root")
@@ -50,7 +50,7 @@ func TestIssue(t *testing.T) {
 	ca := NewCA(t, "root")
 	leaf := ca.Issue(t, Key(t, "p256"), nil)
 	if !leaf.BasicConstraintsValid || leaf.IsCA || leaf.KeyUsage != x509.KeyUsageDigitalSignature || leaf.Subject.CommonName != "client" {
-		t.Errorf("leaf is not an end entity as Roles Anywhere wants it: %+v", leaf)
+		t.Errorf("leaf is not an end entity that Roles Anywhere accepts: %+v", leaf)
 	}
 	if leaf.Version != 3 || len(leaf.SubjectKeyId) == 0 || !slices.Equal(leaf.AuthorityKeyId, ca.Cert.SubjectKeyId) {
 		t.Error("leaf is not X.509 v3 with key identifiers")
@@ -62,11 +62,11 @@ func TestIssue(t *testing.T) {
 		t.Errorf("leaf is valid from %v for %v", leaf.NotBefore, d)
 	}
 	if !ca.Cert.IsCA || ca.Cert.KeyUsage&x509.KeyUsageCertSign == 0 {
-		t.Error("a CA's certificate is not one of a CA")
+		t.Error("the certificate of a CA is not a CA certificate")
 	}
 	changed := ca.Issue(t, Key(t, "p256"), func(c *x509.Certificate) { c.Subject.CommonName = "other" })
 	if changed.Subject.CommonName != "other" || changed.SerialNumber.Cmp(leaf.SerialNumber) == 0 {
-		t.Error("mutate had no effect, or two certificates have one serial number")
+		t.Error("mutate had no effect, or two certificates have the same serial number")
 	}
 }
 
@@ -81,7 +81,7 @@ func TestRevoke(t *testing.T) {
 		t.Error(err)
 	}
 	if len(list.RevokedCertificateEntries) != 1 || list.RevokedCertificateEntries[0].SerialNumber.Cmp(revoked.SerialNumber) != 0 {
-		t.Errorf("list holds %v, want the one certificate", list.RevokedCertificateEntries)
+		t.Errorf("list contains %v, want only the revoked certificate", list.RevokedCertificateEntries)
 	}
 	empty, err := x509.ParseRevocationList(ca.Revoke(t))
 	if err != nil || len(empty.RevokedCertificateEntries) != 0 {
@@ -107,7 +107,7 @@ func TestPEM(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !parsed.(interface{ Equal(crypto.PrivateKey) bool }).Equal(key) {
-			t.Errorf("%s: key is another after PEM", kind)
+			t.Errorf("%s: the key parsed from PEM differs", kind)
 		}
 	}
 }

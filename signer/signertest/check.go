@@ -17,8 +17,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// ask makes a signature over message and verifies it.
-func (r request) ask(s signer.Signer, message string) error {
+// signAndVerify signs message with s and verifies the signature.
+func (r request) signAndVerify(s signer.Signer, message string) error {
 	digest := r.digest(message)
 	signature, err := s.Sign(rand.Reader, digest, r.opts)
 	if err == nil {
@@ -37,7 +37,7 @@ func checkSign(_ testing.TB, s signer.Signer) error {
 	}
 	var errs []error
 	for _, r := range requests {
-		errs = append(errs, r.ask(s, "one message"), r.ask(s, "another message"))
+		errs = append(errs, r.signAndVerify(s, "one message"), r.signAndVerify(s, "another message"))
 	}
 	return errors.Join(errs...)
 }
@@ -68,7 +68,7 @@ func checkRefuse(_ testing.TB, s signer.Signer) error {
 		refuse("hash 0", first.digest("message"), crypto.Hash(0))
 	}
 	errs = append(errs, checkNoPSS(s))
-	if err := first.ask(s, "message"); err != nil {
+	if err := first.signAndVerify(s, "message"); err != nil {
 		errs = append(errs, fmt.Errorf("after the refusals: %w", err))
 	}
 	return errors.Join(errs...)
@@ -102,7 +102,7 @@ func checkConcurrent(_ testing.TB, s signer.Signer) error {
 		wg.Go(func() {
 			for i := range signatures {
 				r := requests[(g+i)%len(requests)]
-				if err := r.ask(s, fmt.Sprintf("message %d of goroutine %d", i, g)); err != nil {
+				if err := r.signAndVerify(s, fmt.Sprintf("message %d of goroutine %d", i, g)); err != nil {
 					errs[g] = err
 					return
 				}
@@ -119,22 +119,22 @@ func checkClose(_ testing.TB, s signer.Signer) error {
 		return err
 	}
 	pub, chain := s.Public(), slices.Clone(s.Chain())
-	errs := []error{requests[0].ask(s, "before Close")}
-	closed := func() {
+	errs := []error{requests[0].signAndVerify(s, "before Close")}
+	closeAndSign := func() {
 		if err := s.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("Close: %w", err))
 		}
-		if err := requests[0].ask(s, "after Close"); !errors.Is(err, signer.ErrClosed) {
+		if err := requests[0].signAndVerify(s, "after Close"); !errors.Is(err, signer.ErrClosed) {
 			errs = append(errs, fmt.Errorf("Sign after Close: error %v, want signer.ErrClosed", err))
 		}
 	}
-	closed()
-	closed()
+	closeAndSign()
+	closeAndSign()
 	if !signer.SamePublicKey(s.Public(), pub) {
-		errs = append(errs, errors.New("Public after Close is not what it was"))
+		errs = append(errs, errors.New("Close changed the result of Public"))
 	}
 	if !slices.EqualFunc(s.Chain(), chain, (*x509.Certificate).Equal) {
-		errs = append(errs, errors.New("Chain after Close is not what it was"))
+		errs = append(errs, errors.New("Close changed the result of Chain"))
 	}
 	return errors.Join(errs...)
 }
@@ -149,7 +149,7 @@ func checkCloseWhileSigning(_ testing.TB, s signer.Signer) error {
 		errs    = make([]error, goroutines)
 		closed  atomic.Bool
 		done    sync.WaitGroup
-		signing sync.WaitGroup // until each goroutine has been in Sign once
+		signing sync.WaitGroup // until each goroutine has called Sign once
 	)
 	signing.Add(goroutines)
 	for g := range goroutines {
@@ -158,7 +158,7 @@ func checkCloseWhileSigning(_ testing.TB, s signer.Signer) error {
 			defer first()
 			for i := 0; ; i++ {
 				late := closed.Load()
-				err := requests[i%len(requests)].ask(s, fmt.Sprintf("message %d of goroutine %d", i, g))
+				err := requests[i%len(requests)].signAndVerify(s, fmt.Sprintf("message %d of goroutine %d", i, g))
 				first()
 				switch {
 				case errors.Is(err, signer.ErrClosed):

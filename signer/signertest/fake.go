@@ -14,33 +14,32 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Fake is a [signer.Signer] over a key in memory, for tests that need a
-// device to fail, to wait or to be counted. It keeps the contract of Signer, so
-// it is safe for concurrent use, and must not be copied after its first use.
-// The exported fields must not be changed after that either.
+// A Fake is a [signer.Signer] with an in-memory key, for tests that need a
+// signature to fail or to block, or that count calls. It follows the contract
+// of Signer, so it is safe for concurrent use. It must not be copied after its
+// first use, and its exported fields must not be changed after that.
 type Fake struct {
 	Key          crypto.Signer
-	Certificates []*x509.Certificate // what Chain returns
+	Certificates []*x509.Certificate // returned by Chain
 
-	// OnSign, if not nil, is called before the n-th signature, counted from 1.
-	// Its error is returned instead of a signature. It may block, as a key
-	// does that waits for a touch, and Close waits for it; so it must call
-	// neither Sign nor Close. It is called from several goroutines at once if
-	// Sign is.
+	// OnSign, unless nil, is called before the n-th signature, counted from
+	// 1. If it returns an error, Sign returns that error. It may block,
+	// like a key that waits for a touch. Close waits for it, so it must
+	// call neither Sign nor Close. It is called concurrently if Sign is.
 	OnSign func(n int) error
 
 	signs, closes atomic.Int64
 	inFlight      sync.RWMutex // read-held by Sign
 }
 
-// Public is the key's.
+// Public returns the public key of f.Key.
 func (f *Fake) Public() crypto.PublicKey { return f.Key.Public() }
 
 // Chain returns f.Certificates.
 func (f *Fake) Chain() []*x509.Certificate { return f.Certificates }
 
-// Sign signs with the key, unless the request is bad, f is closed, or OnSign
-// has an error.
+// Sign signs with the key. It fails if the request is invalid, if f is closed
+// or if OnSign fails.
 func (f *Fake) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if _, err := signer.MechanismFor(f.Public(), digest, opts); err != nil {
 		return nil, err
@@ -59,8 +58,7 @@ func (f *Fake) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]by
 	return f.Key.Sign(rand, digest, opts)
 }
 
-// Close waits for Sign calls in flight. It never fails, and does not destroy
-// the key.
+// Close waits for Sign calls in flight. It never fails and keeps the key.
 func (f *Fake) Close() error {
 	f.inFlight.Lock()
 	defer f.inFlight.Unlock()
@@ -68,16 +66,15 @@ func (f *Fake) Close() error {
 	return nil
 }
 
-// Signs returns how many signatures were begun: the n of the last OnSign.
-// Requests that are bad or come after Close do not count.
+// Signs returns the number of signatures that were started, which is the n of
+// the last OnSign. Invalid requests and requests after Close do not count.
 func (f *Fake) Signs() int { return int(f.signs.Load()) }
 
-// Closes returns how many times Close has done its work.
+// Closes returns the number of completed calls of Close.
 func (f *Fake) Closes() int { return int(f.closes.Load()) }
 
-// A LimitedFake is a [Fake] that is a [signer.SchemeLimiter]: of the
-// signatures that its key type allows it makes only those of Schemes, and
-// refuses others with [errors.ErrUnsupported].
+// A LimitedFake is a [Fake] that is a [signer.SchemeLimiter]: it signs only
+// with the schemes in Schemes and refuses others with [errors.ErrUnsupported].
 type LimitedFake struct {
 	Fake
 	Schemes []tls.SignatureScheme
@@ -86,7 +83,7 @@ type LimitedFake struct {
 // SignatureSchemes returns f.Schemes.
 func (f *LimitedFake) SignatureSchemes() []tls.SignatureScheme { return f.Schemes }
 
-// Sign is [Fake.Sign] within f.Schemes.
+// Sign is [Fake.Sign], limited to f.Schemes.
 func (f *LimitedFake) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(f.Public(), digest, opts)
 	if err != nil {
@@ -98,8 +95,8 @@ func (f *LimitedFake) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts
 	return f.Fake.Sign(rand, digest, opts)
 }
 
-// schemeFor returns the code point of m, or 0 if it has none: PSS has one only
-// for a salt as long as the hash.
+// schemeFor returns the TLS code point of m, or 0 if it has none. PSS has code
+// points only for a salt as long as the hash.
 func schemeFor(m signer.Mechanism) tls.SignatureScheme {
 	if m.Padding == signer.PSS && m.SaltLen != m.Hash.Size() {
 		return 0

@@ -14,7 +14,7 @@ import (
 
 var digest = make([]byte, 32)
 
-func TestFakeInjectsErrors(t *testing.T) {
+func TestFakeReturnsErrorOfOnSign(t *testing.T) {
 	errTouch := errors.New("nobody touched the key")
 	f := &Fake{Key: Key(t, "p256"), OnSign: func(n int) error {
 		if n == 2 {
@@ -66,7 +66,7 @@ func TestFakeCloseWaitsForSign(t *testing.T) {
 		f.Close()
 		closed <- touched.Load()
 	}()
-	// Public and Chain must not wait for either.
+	// Public and Chain must wait neither for Sign nor for Close.
 	if f.Public() == nil || f.Chain() != nil {
 		t.Error("Public or Chain is wrong while Sign waits")
 	}
@@ -79,7 +79,7 @@ func TestFakeCloseWaitsForSign(t *testing.T) {
 	}
 }
 
-func TestFakeIsLimitedOnlyWhenAsked(t *testing.T) {
+func TestOnlyLimitedFakeIsSchemeLimiter(t *testing.T) {
 	var s signer.Signer = &Fake{Key: Key(t, "p256")}
 	if _, ok := s.(signer.SchemeLimiter); ok {
 		t.Error("a Fake is a SchemeLimiter")

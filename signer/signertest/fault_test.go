@@ -15,7 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// broken is a Fake with some of its methods replaced.
+// broken is a Fake with some methods replaced by faulty ones.
 type broken struct {
 	*Fake
 	sign   func(digest []byte, opts crypto.SignerOpts) ([]byte, error)
@@ -65,7 +65,7 @@ func TestRunFindsFaults(t *testing.T) {
 	tests := []struct {
 		name, kind string
 		open       func(f *Fake) signer.Signer
-		checks     []string // those that must find it
+		checks     []string // checks that must detect the fault
 	}{
 		{"wrong signature", "p256", func(f *Fake) signer.Signer {
 			return &broken{Fake: f, sign: func(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
@@ -82,7 +82,7 @@ func TestRunFindsFaults(t *testing.T) {
 				return signature[:min(len(signature), 64)], err
 			}}
 		}, []string{"Sign"}},
-		{"one signature of fifty is the one before it", "p256", func(f *Fake) signer.Signer {
+		{"every fiftieth signature repeats the previous one", "p256", func(f *Fake) signer.Signer {
 			var n atomic.Int32
 			var last atomic.Value
 			return &broken{Fake: f, sign: func(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
@@ -109,7 +109,7 @@ func TestRunFindsFaults(t *testing.T) {
 				return f.Sign(rand.Reader, digest, opts)
 			}}
 		}, []string{"Sign"}},
-		{"PSS is made as PKCS #1 v1.5", "rsa2048", func(f *Fake) signer.Signer {
+		{"signs PSS requests with PKCS #1 v1.5", "rsa2048", func(f *Fake) signer.Signer {
 			return &broken{Fake: f, sign: func(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 				if o, ok := opts.(*rsa.PSSOptions); ok {
 					opts = o.Hash
@@ -125,7 +125,7 @@ func TestRunFindsFaults(t *testing.T) {
 				return f.Key.Sign(rand.Reader, digest, crypto.Hash(0))
 			}}
 		}, []string{"Refuse"}},
-		{"accepts the absence of a hash", "p256", func(f *Fake) signer.Signer {
+		{"accepts a missing hash", "p256", func(f *Fake) signer.Signer {
 			return &broken{Fake: f, sign: func(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 				if opts != nil && opts.HashFunc() == 0 {
 					opts = crypto.SHA256
@@ -149,7 +149,7 @@ func TestRunFindsFaults(t *testing.T) {
 				return f.Sign(rand.Reader, digest, opts)
 			}}
 		}, []string{"Refuse"}},
-		{"does not sign after a refusal", "p256", func(f *Fake) signer.Signer {
+		{"fails after a refusal", "p256", func(f *Fake) signer.Signer {
 			var refused atomic.Bool
 			return &broken{Fake: f, sign: func(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 				if refused.Load() {
@@ -168,10 +168,10 @@ func TestRunFindsFaults(t *testing.T) {
 				return f.Sign(rand.Reader, digest, opts)
 			}}, []tls.SignatureScheme{tls.PKCS1WithSHA256}}
 		}, []string{"Refuse"}},
-		{"makes PSS that it does not list", "rsa2048", func(f *Fake) signer.Signer {
+		{"signs with PSS but does not list it", "rsa2048", func(f *Fake) signer.Signer {
 			return &limitedBroken{broken{Fake: f}, []tls.SignatureScheme{tls.PKCS1WithSHA256}}
 		}, []string{"Refuse"}},
-		{"does not make PSS that it lists", "rsa2048", func(f *Fake) signer.Signer {
+		{"lists PSS but does not sign with it", "rsa2048", func(f *Fake) signer.Signer {
 			return &limitedBroken{broken{Fake: f, sign: func(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 				if _, ok := opts.(*rsa.PSSOptions); ok {
 					return nil, errors.ErrUnsupported
@@ -254,7 +254,7 @@ func TestRunFindsFaults(t *testing.T) {
 				key := Key(t, test.kind)
 				s := test.open(&Fake{Key: key, Certificates: []*x509.Certificate{ca.Issue(t, key, nil), ca.Cert}})
 				if checks[i].run(t, s) == nil {
-					t.Errorf("check %s finds nothing", name)
+					t.Errorf("check %s does not detect the fault", name)
 				}
 			}
 		})

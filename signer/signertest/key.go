@@ -16,7 +16,7 @@ import (
 type keyKind struct {
 	name   string
 	make   func() (crypto.Signer, error)
-	shared func() (crypto.Signer, error) // make, but once per process
+	shared func() (crypto.Signer, error) // calls make once per process
 }
 
 var keyKinds = []keyKind{
@@ -36,7 +36,7 @@ func kind(name string, make func() (crypto.Signer, error)) keyKind {
 	return keyKind{name, make, sync.OnceValues(make)}
 }
 
-// KeyKinds returns the kinds of key that [Key] and [NewKey] make: rsa2048,
+// KeyKinds returns the key kinds that [Key] and [NewKey] support: rsa2048,
 // rsa3072, rsa4096, p256, p384, p521 and ed25519.
 func KeyKinds() []string {
 	names := make([]string, len(keyKinds))
@@ -46,17 +46,17 @@ func KeyKinds() []string {
 	return names
 }
 
-// Key returns the process's key of a kind, one of [KeyKinds]. All tests of a
-// process share it, because RSA keys take seconds to make; a test that needs a
-// second key of the kind takes [NewKey]. It is safe for concurrent use, and
-// ends the test on an unknown kind.
+// Key returns the shared key of a kind, one of [KeyKinds]. All tests of a
+// process share it because generating an RSA key takes seconds. A test that
+// needs a second key of the same kind uses [NewKey]. Key is safe for concurrent
+// use. It fails the test if kind is unknown.
 func Key(tb testing.TB, kind string) crypto.Signer {
 	tb.Helper()
 	return must(tb, findKind(tb, kind).shared)
 }
 
-// NewKey makes a key of a kind, one of [KeyKinds], that no other caller has. It
-// is safe for concurrent use, and ends the test on an unknown kind.
+// NewKey generates a new key of a kind, one of [KeyKinds]. It is safe for
+// concurrent use. It fails the test if kind is unknown.
 func NewKey(tb testing.TB, kind string) crypto.Signer {
 	tb.Helper()
 	return must(tb, findKind(tb, kind).make)
@@ -69,7 +69,7 @@ func findKind(tb testing.TB, name string) keyKind {
 			return k
 		}
 	}
-	tb.Fatalf("signertest: key kind %q is none of %q", name, KeyKinds())
+	tb.Fatalf("signertest: unknown key kind %q; the kinds are %q", name, KeyKinds())
 	return keyKind{}
 }
 
@@ -82,7 +82,7 @@ func must(tb testing.TB, make func() (crypto.Signer, error)) crypto.Signer {
 	return key
 }
 
-// CertPEM returns certificates as CERTIFICATE blocks, in the order given.
+// CertPEM returns certs as CERTIFICATE blocks, in the given order.
 func CertPEM(certs ...*x509.Certificate) []byte {
 	var b []byte
 	for _, c := range certs {
@@ -91,7 +91,7 @@ func CertPEM(certs ...*x509.Certificate) []byte {
 	return b
 }
 
-// KeyPEM returns a private key of the standard library's types as a PRIVATE KEY
+// KeyPEM returns a private key of a standard library type as a PRIVATE KEY
 // block (PKCS #8, RFC 5208).
 func KeyPEM(tb testing.TB, key crypto.Signer) []byte {
 	tb.Helper()

@@ -23,43 +23,43 @@ func TestKeyIsShared(t *testing.T) {
 			t.Errorf("%s is %s", kind, got)
 		}
 		if !signer.SamePublicKey(pub, Key(t, kind).Public()) {
-			t.Errorf("%s: two calls of Key give two keys", kind)
+			t.Errorf("%s: two calls of Key return different keys", kind)
 		}
 	}
 	if signer.SamePublicKey(NewKey(t, "p256").Public(), NewKey(t, "p256").Public()) {
-		t.Error("NewKey gives one key twice")
+		t.Error("NewKey returns the same key twice")
 	}
 	if signer.SamePublicKey(NewKey(t, "p256").Public(), Key(t, "p256").Public()) {
-		t.Error("NewKey gives the shared key")
+		t.Error("NewKey returns the shared key")
 	}
 }
 
-// recorder ends a test as testing does, but only notes how.
+// recorder ends a test like testing.T, but only records the outcome.
 type recorder struct {
 	testing.TB
-	end string
+	outcome string
 }
 
 func (r *recorder) Helper()               {}
 func (r *recorder) Fatal(...any)          { r.fatal() }
 func (r *recorder) Fatalf(string, ...any) { r.fatal() }
-func (r *recorder) fatal()                { r.end = "failed"; runtime.Goexit() }
-func (r *recorder) Skipf(string, ...any)  { r.end = "skipped"; runtime.Goexit() }
+func (r *recorder) fatal()                { r.outcome = "failed"; runtime.Goexit() }
+func (r *recorder) Skipf(string, ...any)  { r.outcome = "skipped"; runtime.Goexit() }
 
 func record(test func(tb testing.TB)) string {
-	r := &recorder{end: "done"}
+	r := &recorder{outcome: "passed"}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		test(r)
 	}()
 	<-done
-	return r.end
+	return r.outcome
 }
 
 func TestKeyOfUnknownKind(t *testing.T) {
-	if end := record(func(tb testing.TB) { Key(tb, "dsa") }); end != "failed" {
-		t.Errorf("test is %s, want failed", end)
+	if got := record(func(tb testing.TB) { Key(tb, "dsa") }); got != "failed" {
+		t.Errorf("outcome is %s, want failed", got)
 	}
 }
 
@@ -73,21 +73,21 @@ func TestRequire(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := []struct{ required, program, want string }{
-		{"", path, "done"},
-		{"swtpm,thing", path, "done"},
+		{"", path, "passed"},
+		{"swtpm,thing", path, "passed"},
 		{"", path + "-not", "skipped"},
 		{"swtpm,things", path + "-not", "skipped"},
 		{"swtpm,thing", path + "-not", "failed"},
 	}
 	for _, test := range tests {
 		t.Setenv("HOLDFAST_REQUIRE", test.required)
-		end := record(func(tb testing.TB) {
+		outcome := record(func(tb testing.TB) {
 			if got := Require(tb, "thing", test.program); got != test.program {
 				t.Errorf("path is %q, want %q", got, test.program)
 			}
 		})
-		if end != test.want {
-			t.Errorf("HOLDFAST_REQUIRE=%s %s: test is %s, want %s", test.required, filepath.Base(test.program), end, test.want)
+		if outcome != test.want {
+			t.Errorf("HOLDFAST_REQUIRE=%s %s: outcome is %s, want %s", test.required, filepath.Base(test.program), outcome, test.want)
 		}
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// schemes are the signatures of RFC 8446, section 4.2.3. TLS 1.2 does not tie
-// the hash of an ECDSA signature to the curve, and neither does this table.
+// schemes lists the signature schemes of RFC 8446, section 4.2.3. Like TLS 1.2,
+// this table does not bind the hash of an ECDSA signature to the curve.
 var schemes = []struct {
 	padding signer.Padding
 	hash    crypto.Hash
@@ -36,16 +36,17 @@ var schemes = []struct {
 	{signer.NoPadding, 0, tls.Ed25519, x509.PureEd25519},
 }
 
-// A request is something to ask of Sign, and how to judge the answer.
+// A request is one kind of request to Sign, with a function that verifies the
+// signature.
 type request struct {
 	name   string
 	opts   crypto.SignerOpts
-	tls    tls.SignatureScheme // 0 if TLS does not know it
+	tls    tls.SignatureScheme // 0 if TLS has no code point for it
 	x509   x509.SignatureAlgorithm
 	verify func(digest, signature []byte) error
 }
 
-// digest returns what to give to Sign for a message: for Ed25519 itself.
+// digest returns the digest of message, or message itself for Ed25519.
 func (r request) digest(message string) []byte {
 	if r.opts.HashFunc() == 0 {
 		return []byte(message)
@@ -55,7 +56,7 @@ func (r request) digest(message string) []byte {
 	return h.Sum(nil)
 }
 
-// requestsFor returns what s must be able to sign.
+// requestsFor returns the requests that s must support.
 func requestsFor(s signer.Signer) ([]request, error) {
 	var all []request
 	switch pub := s.Public().(type) {
@@ -73,11 +74,11 @@ func requestsFor(s signer.Signer) ([]request, error) {
 		return all, nil
 	}
 	listed := l.SignatureSchemes()
-	some := slices.DeleteFunc(all, func(r request) bool { return r.tls == 0 || !slices.Contains(listed, r.tls) })
-	if len(some) == 0 {
-		return nil, fmt.Errorf("SignatureSchemes returns %v, of which %s can make none", listed, signer.DescribeKey(s.Public()))
+	supported := slices.DeleteFunc(all, func(r request) bool { return r.tls == 0 || !slices.Contains(listed, r.tls) })
+	if len(supported) == 0 {
+		return nil, fmt.Errorf("SignatureSchemes returns %v, but a key of type %s supports none of them", listed, signer.DescribeKey(s.Public()))
 	}
-	return some, nil
+	return supported, nil
 }
 
 var errSignature = errors.New("signature does not verify")
@@ -116,8 +117,9 @@ func rsaRequests(pub *rsa.PublicKey) (all []request) {
 			}})
 		case signer.PSS:
 			largest := (pub.N.BitLen()+6)/8 - s.hash.Size() - 2 // RFC 8017, section 9.1.1
-			// rsa.PSSSaltLengthAuto is 0. It means the largest salt, but FIPS
-			// 186-5, section 5.4 (g) allows none longer than the hash.
+			// rsa.PSSSaltLengthAuto is 0. It means the largest
+			// possible salt, but FIPS 186-5, section 5.4 (g),
+			// limits the salt to the length of the hash.
 			salts := []pssSalt{
 				{rsa.PSSSaltLengthEqualsHash, []int{s.hash.Size()}, s.tls},
 				{s.hash.Size(), []int{s.hash.Size()}, s.tls},
@@ -126,11 +128,11 @@ func rsaRequests(pub *rsa.PublicKey) (all []request) {
 			}
 			for _, salt := range salts {
 				if slices.Min(salt.want) > largest {
-					continue // a 1024-bit key has no room for SHA-512 twice
+					continue // a 1024-bit key is too small for SHA-512 with a salt of 64 bytes
 				}
 				all = append(all, request{
-					name:   fmt.Sprintf("%v with salt length %d", s.tls, salt.asked),
-					opts:   &rsa.PSSOptions{SaltLength: salt.asked, Hash: s.hash},
+					name:   fmt.Sprintf("%v with salt length %d", s.tls, salt.requested),
+					opts:   &rsa.PSSOptions{SaltLength: salt.requested, Hash: s.hash},
 					tls:    salt.tls,
 					x509:   s.x509,
 					verify: salt.verifier(pub, s.hash),
@@ -142,9 +144,9 @@ func rsaRequests(pub *rsa.PublicKey) (all []request) {
 }
 
 type pssSalt struct {
-	asked int
-	want  []int // either will do
-	tls   tls.SignatureScheme
+	requested int
+	want      []int // accepted lengths
+	tls       tls.SignatureScheme
 }
 
 func (p pssSalt) verifier(pub *rsa.PublicKey, hash crypto.Hash) func(digest, signature []byte) error {
@@ -155,7 +157,7 @@ func (p pssSalt) verifier(pub *rsa.PublicKey, hash crypto.Hash) func(digest, sig
 			}
 		}
 		if rsa.VerifyPSS(pub, hash, digest, signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthAuto}) == nil {
-			return fmt.Errorf("signature has a salt of another length than %v", p.want)
+			return fmt.Errorf("signature has a wrong salt length; want one of %v", p.want)
 		}
 		return errSignature
 	}

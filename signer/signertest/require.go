@@ -8,10 +8,11 @@ import (
 	"testing"
 )
 
-// Require returns the path of a program that a test runs. If there is none it
-// skips the test, or ends it as failed when the environment variable
-// HOLDFAST_REQUIRE, a list separated by commas, holds name. So a machine that
-// is set up for all tests cannot lose one unnoticed.
+// Require returns the path of a program that a test runs. If the program is not
+// installed, Require skips the test. If the environment variable
+// HOLDFAST_REQUIRE, a comma-separated list, contains name, Require fails the
+// test instead, so that no test is skipped unnoticed on a machine that has all
+// programs.
 func Require(tb testing.TB, name, program string) string {
 	tb.Helper()
 	path, err := exec.LookPath(program)
@@ -22,8 +23,8 @@ func Require(tb testing.TB, name, program string) string {
 	return ""
 }
 
-// Skip is what [Require] does if there is no program, for any reason. It ends
-// the test.
+// Skip ends the test for a reason, as [Require] does if a program is missing:
+// it fails the test if HOLDFAST_REQUIRE contains name, and skips it otherwise.
 func Skip(tb testing.TB, name string, reason error) {
 	tb.Helper()
 	if Required(name) {
@@ -32,7 +33,7 @@ func Skip(tb testing.TB, name string, reason error) {
 	tb.Skipf("%s: %v", name, reason)
 }
 
-// Required reports whether HOLDFAST_REQUIRE holds name.
+// Required reports whether HOLDFAST_REQUIRE contains name.
 func Required(name string) bool {
 	return slices.Contains(strings.Split(os.Getenv("HOLDFAST_REQUIRE"), ","), name)
 }

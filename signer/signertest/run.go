@@ -1,7 +1,8 @@
-// Package signertest tests implementations of [signer.Signer], and helps to
-// test what uses them: [Run] is the contract as a test, [CA] and [Key] make
-// certificates and keys, [Fake] is a Signer that fails or waits when told to.
-// It imports the standard library and package signer alone.
+// Package signertest tests implementations of [signer.Signer] and helps to test
+// code that uses them. [Run] tests the contract of Signer, [CA] and [Key]
+// create certificates and keys, and [Fake] is a Signer that can be made to fail
+// or to block. The package imports only the standard library and package
+// signer.
 package signertest
 
 import (
@@ -11,39 +12,40 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Run tests the contract of [signer.Signer]. It calls open for a new Signer in
-// each sub-test, always of the same key, and closes it. What it checks:
+// Run tests the contract of [signer.Signer]. In each subtest it calls open,
+// which must return a new Signer for the same key, and closes that Signer. The
+// checks are:
 //
-//   - Sign: every signature that the type of Public allows verifies with the
-//     standard library. ECDSA and PKCS #1 v1.5 with SHA-256, SHA-384 and
-//     SHA-512; PSS with each of them and a salt as long as the hash (asked for
-//     by rsa.PSSSaltLengthEqualsHash and by number), as long as possible
-//     (rsa.PSSSaltLengthAuto, which is 0; in FIPS 140 mode, as long as the
-//     hash) and of 20 bytes; Ed25519 over whole messages. A
-//     [signer.SchemeLimiter] is asked only for what it lists, and must list
-//     something that its key can make.
-//   - Refuse: digests that are too short, too long or whole messages, no hash,
-//     nil options, and for Ed25519 a hash, are errors, and Sign works after
-//     them. PSS is [errors.ErrUnsupported] if a SchemeLimiter lists RSA schemes
-//     but none of PSS.
+//   - Sign: every signature that the key type allows verifies with the standard
+//     library. For ECDSA and PKCS #1 v1.5 the hashes are SHA-256, SHA-384 and
+//     SHA-512. For PSS they are the same, each with a salt as long as the hash
+//     (requested with rsa.PSSSaltLengthEqualsHash and as a number), with the
+//     longest possible salt (rsa.PSSSaltLengthAuto, which is 0; in FIPS 140
+//     mode, as long as the hash) and with a salt of 20 bytes. Ed25519 signs
+//     whole messages. For a [signer.SchemeLimiter], Run requests only the
+//     listed schemes; at least one of them must suit the key.
+//   - Refuse: Sign returns an error for digests that are too short or too long,
+//     for whole messages, for a missing hash, for nil options and, with
+//     Ed25519, for a hash; afterwards it still signs. PSS fails with
+//     [errors.ErrUnsupported] if a SchemeLimiter with an RSA key lists no PSS
+//     scheme.
 //   - Concurrent: eight goroutines make twenty signatures each, and each
-//     verifies for its own digest.
-//   - Close: may be called again without error. Sign returns
-//     [signer.ErrClosed] afterwards; Public and Chain return what they did.
-//   - CloseWhileSigning: of Sign calls in four goroutines, each returns a valid
-//     signature or ErrClosed, and those that begin after Close has returned,
-//     ErrClosed.
-//   - Chain: the leaf is for Public, each certificate's issuer follows it, and
-//     there is no root. No chain at all is fine.
+//     signature verifies for its own digest.
+//   - Close: a second Close succeeds. Afterwards Sign returns
+//     [signer.ErrClosed]; Public and Chain return the same as before.
+//   - CloseWhileSigning: Sign calls in four goroutines return a valid signature
+//     or ErrClosed. Calls that begin after Close has returned return ErrClosed.
+//   - Chain: the leaf is for Public, each certificate is followed by its
+//     issuer, and there is no root. An empty chain is allowed.
 //   - CSR: a certificate request made with [x509.CreateCertificateRequest]
 //     verifies.
 //   - TLS: handshakes of versions 1.2 and 1.3 succeed with the Signer as the
-//     server's and as the client's key, and the peer sees its chain. A Signer
-//     without a chain gets one from a CA made for the test. Where the schemes
-//     of a SchemeLimiter are of no use to the version, such as RSA without PSS
-//     to TLS 1.3, the handshake must fail.
+//     server's and as the client's key, and the peer receives its chain. A
+//     Signer without a chain gets a certificate from a test CA. If the version
+//     allows none of the schemes of a SchemeLimiter, such as RSA without PSS in
+//     TLS 1.3, the handshake must fail.
 //
-// It cannot see from outside whether Close waits for Sign calls in flight.
+// Run cannot check whether Close waits for Sign calls in flight.
 func Run(t *testing.T, open func(t *testing.T) signer.Signer) {
 	t.Helper()
 	for _, c := range checks {
@@ -61,8 +63,8 @@ func Run(t *testing.T, open func(t *testing.T) signer.Signer) {
 	}
 }
 
-// A check returns an error instead of failing, so that a test can show that it
-// finds what it is for. It uses tb only to make certificates.
+// A check returns an error instead of failing the test, so that tests can
+// confirm that it detects a fault. It uses tb only to create certificates.
 type check struct {
 	name string
 	run  func(tb testing.TB, s signer.Signer) error

@@ -26,9 +26,9 @@ func TestRunLimitedFake(t *testing.T) {
 		schemes    []tls.SignatureScheme
 	}{
 		{"RSA without PSS", "rsa2048", []tls.SignatureScheme{tls.PKCS1WithSHA256, tls.PKCS1WithSHA512}},
-		{"RSA with PSS alone", "rsa2048", []tls.SignatureScheme{tls.PSSWithSHA256}},
-		{"P-384 with its hash alone", "p384", []tls.SignatureScheme{tls.ECDSAWithP384AndSHA384}},
-		{"P-384 with another hash alone", "p384", []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}},
+		{"RSA with PSS only", "rsa2048", []tls.SignatureScheme{tls.PSSWithSHA256}},
+		{"P-384 with SHA-384 only", "p384", []tls.SignatureScheme{tls.ECDSAWithP384AndSHA384}},
+		{"P-384 with SHA-256 only", "p384", []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}},
 		{"Ed25519", "ed25519", []tls.SignatureScheme{tls.Ed25519}},
 	}
 	for _, test := range tests {

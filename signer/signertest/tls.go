@@ -31,7 +31,7 @@ func checkTLS(version uint16, side tlsSide) func(testing.TB, signer.Signer) erro
 		if err != nil {
 			return err
 		}
-		useful := slices.ContainsFunc(requests, func(r request) bool { return usableIn(version, r.tls, s.Public()) })
+		usable := slices.ContainsFunc(requests, func(r request) bool { return usableIn(version, r.tls, s.Public()) })
 
 		ca := NewCA(tb, "root")
 		if len(s.Chain()) == 0 {
@@ -49,7 +49,7 @@ func checkTLS(version uint16, side tlsSide) func(testing.TB, signer.Signer) erro
 			server, client = peer, s
 		}
 		err = handshake(version, server, client)
-		if !useful {
+		if !usable {
 			if err == nil {
 				return fmt.Errorf("%s handshake succeeded with a scheme that SignatureSchemes does not list", tls.VersionName(version))
 			}
@@ -59,9 +59,9 @@ func checkTLS(version uint16, side tlsSide) func(testing.TB, signer.Signer) erro
 	}
 }
 
-// usableIn reports whether a CertificateVerify of the version may use the
-// scheme with the key. TLS 1.3 has no PKCS #1 v1.5 and ties the hash of ECDSA
-// to the curve (RFC 8446, section 4.2.3).
+// usableIn reports whether the CertificateVerify message of a TLS version may
+// use scheme with the key pub. TLS 1.3 has no PKCS #1 v1.5 signatures and binds
+// the hash of ECDSA to the curve (RFC 8446, section 4.2.3).
 func usableIn(version uint16, scheme tls.SignatureScheme, pub crypto.PublicKey) bool {
 	if version < tls.VersionTLS13 {
 		return scheme != 0
@@ -79,13 +79,14 @@ func usableIn(version uint16, scheme tls.SignatureScheme, pub crypto.PublicKey) 
 	return ok && curves[scheme] == key.Curve
 }
 
-// handshake connects server and client, each of which shows its certificate,
-// and sends one byte from one to the other, since a TLS 1.3 client learns only
-// after its handshake that the server refused its certificate.
+// handshake connects server and client. Both present a certificate. The server
+// then sends one byte to the client, because a TLS 1.3 client learns only after
+// its handshake that the server rejected its certificate.
 //
-// Each side compares the chain that it gets, but does not verify it, because
-// the root of a Signer that brings a chain is not known here. That the peer has
-// the leaf's key is part of every handshake.
+// Each side compares the chain that it receives with the expected one. It does
+// not verify the chain, because the root of a Signer with a chain of its own is
+// unknown here. The handshake itself proves that the peer has the key of the
+// leaf.
 func handshake(version uint16, server, client signer.Signer) error {
 	serverConfig, err := tlsConfig(version, server, client)
 	if err != nil {
@@ -99,8 +100,9 @@ func handshake(version uint16, server, client signer.Signer) error {
 	clientConfig.InsecureSkipVerify = true
 
 	a, b := net.Pipe()
-	// Both sides of a pipe may send an alert at once, and neither reads. A
-	// key that wants a touch needs longer than any other handshake.
+	// The deadline ends a deadlock in which both sides of the pipe send an
+	// alert and neither reads. It is long enough for a key that waits for a
+	// touch.
 	deadline := time.Now().Add(time.Minute)
 	if err := errors.Join(a.SetDeadline(deadline), b.SetDeadline(deadline)); err != nil {
 		return err
@@ -126,7 +128,7 @@ func tlsConfig(version uint16, own, peer signer.Signer) (*tls.Config, error) {
 		Certificates: []tls.Certificate{cert},
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if !slices.EqualFunc(state.PeerCertificates, peer.Chain(), (*x509.Certificate).Equal) {
-				return errors.New("the peer sent another chain than its Signer has")
+				return errors.New("the peer sent a chain that differs from its Signer's")
 			}
 			return nil
 		},

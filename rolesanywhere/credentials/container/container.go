@@ -1,5 +1,5 @@
-// Package container answers as the endpoint that gives credentials to
-// containers of ECS and EKS.
+// Package container serves credentials like the container credential endpoint
+// of ECS and EKS.
 //
 // Source: AWS SDKs and Tools Reference Guide, "Container credential provider".
 package container
@@ -16,23 +16,24 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// A Handler gives credentials to who has the token, at whatever path. It is
-// safe for concurrent use once its fields are set.
+// A Handler serves credentials, at any path, to clients that send the token. It
+// is safe for concurrent use once its fields are set.
 type Handler struct {
-	// Current returns the credentials that are there, without waiting.
+	// Current returns the current credentials without waiting for new ones.
 	Current func(context.Context) (credentials.Credentials, error)
 
-	// Token returns what clients send as Authorization, as it stands. A
-	// blank one lets nobody in.
+	// Token returns the value that clients must send in the Authorization
+	// header. If it is empty, all requests are refused.
 	Token func() string
 
-	RoleARN string // may be blank
+	RoleARN string // may be empty
 
-	answer credentials.Encoded
+	encoded credentials.Encoded
 }
 
-// A document is what clients read. Expiration is in whole seconds with Z, the
-// one form that every client parses, rounded down.
+// A document is the format of credentials for clients. Expiration is rounded
+// down to whole seconds and ends in Z, because every client can parse this
+// form.
 type document struct {
 	AccessKeyID     string `json:"AccessKeyId"`
 	SecretAccessKey string
@@ -42,14 +43,14 @@ type document struct {
 	AccountID       string `json:"AccountId,omitempty"`
 }
 
-// A refusal is what clients show of an error.
+// A refusal is an error in the format that clients show.
 type refusal struct{ Code, Message string }
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		write(w, http.StatusMethodNotAllowed, refusal{"MethodNotAllowed", "credentials are read with GET"})
+		write(w, http.StatusMethodNotAllowed, refusal{"MethodNotAllowed", "use GET to read credentials"})
 		return
 	}
 	if !sameSecret(r.Header.Get("Authorization"), h.Token()) {
@@ -58,11 +59,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c, err := h.Current(r.Context())
 	if err != nil {
-		write(w, http.StatusServiceUnavailable, refusal{"CredentialsNotAvailable", "no valid credentials are there; the log of the server says why"})
+		write(w, http.StatusServiceUnavailable, refusal{"CredentialsNotAvailable", "no valid credentials are available; see the log of the server"})
 		return
 	}
-	body, err := h.answer.Bytes(c, h.encode)
-	if err != nil { // strings alone: it cannot
+	body, err := h.encoded.Bytes(c, h.encode)
+	if err != nil { // impossible: all fields are strings
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
@@ -76,7 +77,8 @@ func (h *Handler) encode(c credentials.Credentials) ([]byte, error) {
 	})
 }
 
-// sameSecret takes the same time whatever is given, also for another length.
+// sameSecret reports whether given equals want and is not empty. Its time does
+// not depend on where they differ. Hashing hides the length of want.
 func sameSecret(given, want string) bool {
 	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(want))
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && want != ""
@@ -84,7 +86,7 @@ func sameSecret(given, want string) bool {
 
 func write(w http.ResponseWriter, status int, v refusal) {
 	body, err := json.Marshal(v)
-	if err != nil { // strings alone: it cannot
+	if err != nil { // impossible: all fields are strings
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}

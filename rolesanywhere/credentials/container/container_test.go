@@ -21,14 +21,14 @@ var creds = credentials.Credentials{
 }
 
 func TestHandler(t *testing.T) {
-	none := errors.New("the reason, which is for the log")
+	none := errors.New("the reason, for the log only")
 	for _, test := range []struct {
 		name, method, token, given string
 		err                        error
 		status                     int
 		code                       string
 	}{
-		{"good", "GET", "secret", "secret", nil, 200, ""},
+		{"valid", "GET", "secret", "secret", nil, 200, ""},
 		{"HEAD", "HEAD", "secret", "secret", nil, 200, ""},
 		{"no token", "GET", "secret", "", nil, 401, "InvalidAuthorizationToken"},
 		{"other token", "GET", "secret", "Secret", nil, 401, "InvalidAuthorizationToken"},
@@ -37,8 +37,8 @@ func TestHandler(t *testing.T) {
 		{"as Bearer", "GET", "secret", "Bearer secret", nil, 401, "InvalidAuthorizationToken"},
 		{"blank token", "GET", "", "", nil, 401, "InvalidAuthorizationToken"},
 		{"POST", "POST", "secret", "secret", nil, 405, "MethodNotAllowed"},
-		{"nothing there", "GET", "secret", "secret", none, 503, "CredentialsNotAvailable"},
-		{"nothing there, no token", "GET", "secret", "", none, 401, "InvalidAuthorizationToken"},
+		{"no credentials", "GET", "secret", "secret", none, 503, "CredentialsNotAvailable"},
+		{"no credentials, no token", "GET", "secret", "", none, 401, "InvalidAuthorizationToken"},
 	} {
 		h := &container.Handler{
 			Current: func(context.Context) (credentials.Credentials, error) { return creds, test.err },

@@ -1,5 +1,5 @@
-// Package imds answers as the Instance Metadata Service of EC2, version 2, in
-// as far as AWS clients ask it for credentials and for the region.
+// Package imds serves the parts of the EC2 Instance Metadata Service, version
+// 2, that AWS clients use to obtain credentials and the region.
 //
 // Source: Amazon EC2 User Guide, "Use the Instance Metadata Service to access
 // instance metadata" and "Instance metadata categories".
@@ -16,29 +16,30 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// The headers of version 2.
+// The headers of IMDSv2.
 const (
 	tokenHeader = "X-Aws-Ec2-Metadata-Token"
 	ttlHeader   = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
 )
 
-// A Handler is the metadata service of one role, at the paths that begin with
-// /latest/; [http.StripPrefix] puts it elsewhere. Version 1, which has no
-// tokens, is refused. It is safe for concurrent use once its fields are set.
+// A Handler is the metadata service of one role. It serves paths that begin
+// with /latest/; use [http.StripPrefix] for other paths. It refuses IMDSv1
+// requests, which have no token. It is safe for concurrent use once its fields
+// are set.
 type Handler struct {
-	// Current returns the credentials that are there, without waiting.
+	// Current returns the current credentials without waiting for new ones.
 	Current func(context.Context) (credentials.Credentials, error)
 
-	Role    string // the name that clients see; not blank
-	RoleARN string // for iam/info; may be blank
-	Region  string // of placement; blank: not told
+	Role    string // role name for clients; required
+	RoleARN string // for iam/info; may be empty
+	Region  string // for placement; may be empty: no region is served
 
 	Tokens *Tokens // may be shared between handlers
 
-	answer credentials.Encoded
+	encoded credentials.Encoded
 }
 
-// maxTTL is the longest life of a token, in seconds.
+// maxTTL is the maximum lifetime of a token, in seconds.
 const maxTTL = 21600
 
 // ServeHTTP implements [http.Handler].
@@ -79,12 +80,13 @@ func (h *Handler) token(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest)
 		return
 	}
-	w.Header().Set(ttlHeader, text) // the SDK for Go v2 wants it back
+	w.Header().Set(ttlHeader, text) // required by the AWS SDK for Go v2
 	write(w, "text/plain", []byte(h.Tokens.issue(time.Duration(ttl)*time.Second)))
 }
 
-// A document is what clients read as credentials. Expiration is in whole
-// seconds with Z, the one form that every client parses, rounded down.
+// A document is the format of credentials for clients. Expiration is rounded
+// down to whole seconds and ends in Z, because every client can parse this
+// form.
 type document struct {
 	Code            string
 	LastUpdated     string
@@ -98,11 +100,11 @@ type document struct {
 func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) {
 	c, err := h.Current(r.Context())
 	if err != nil {
-		writeJSON(w, http.StatusServiceUnavailable, struct{ Code, Message string }{"CredentialsNotAvailable", "no valid credentials are there; the log of the server says why"})
+		writeJSON(w, http.StatusServiceUnavailable, struct{ Code, Message string }{"CredentialsNotAvailable", "no valid credentials are available; see the log of the server"})
 		return
 	}
-	body, err := h.answer.Bytes(c, h.encode)
-	if err != nil { // strings alone: it cannot
+	body, err := h.encoded.Bytes(c, h.encode)
+	if err != nil { // impossible: all fields are strings
 		fail(w, http.StatusInternalServerError)
 		return
 	}
@@ -117,10 +119,10 @@ func (h *Handler) encode(c credentials.Credentials) ([]byte, error) {
 	})
 }
 
-// instanceID is one that no instance has; some old clients want one.
+// instanceID is the ID of no real instance. Some old clients require an ID.
 const instanceID = "i-00000000000000000"
 
-// document answers what clients read besides credentials.
+// document serves the metadata other than credentials.
 func (h *Handler) document(w http.ResponseWriter, path string) {
 	zone := ""
 	if h.Region != "" {
@@ -154,7 +156,7 @@ func (h *Handler) document(w http.ResponseWriter, path string) {
 	write(w, "text/plain", []byte(text))
 }
 
-// accountOf returns the fifth field of an ARN.
+// accountOf returns the account ID of an ARN, or "".
 func accountOf(arn string) string {
 	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
 		return parts[4]
@@ -166,7 +168,7 @@ func fail(w http.ResponseWriter, status int) { http.Error(w, http.StatusText(sta
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
-	if err != nil { // strings alone: it cannot
+	if err != nil { // impossible: all values are strings
 		fail(w, http.StatusInternalServerError)
 		return
 	}

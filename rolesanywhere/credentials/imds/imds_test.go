@@ -20,15 +20,15 @@ var creds = credentials.Credentials{
 	Expires: time.Date(2026, 11, 21, 13, 14, 15, 999, time.FixedZone("", 3600)),
 }
 
-// A world is a handler with a clock and an error that a test sets.
-type world struct {
+// A testHandler is a Handler whose clock and error a test can set.
+type testHandler struct {
 	*imds.Handler
 	now time.Time
 	err error
 }
 
-func newWorld() *world {
-	w := &world{now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
+func newTestHandler() *testHandler {
+	w := &testHandler{now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
 	w.Handler = &imds.Handler{
 		Current: func(context.Context) (credentials.Credentials, error) { return creds, w.err },
 		Role:    "app", RoleARN: "arn:aws:iam::111122223333:role/app", Region: "eu-west-1",
@@ -37,7 +37,7 @@ func newWorld() *world {
 	return w
 }
 
-func (w *world) ask(method, path string, header ...string) *httptest.ResponseRecorder {
+func (w *testHandler) request(method, path string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
@@ -53,9 +53,9 @@ const (
 	base        = "/latest/meta-data/"
 )
 
-func (w *world) token(t *testing.T, ttl string) string {
+func (w *testHandler) token(t *testing.T, ttl string) string {
 	t.Helper()
-	rec := w.ask("PUT", "/latest/api/token", ttlHeader, ttl)
+	rec := w.request("PUT", "/latest/api/token", ttlHeader, ttl)
 	if rec.Code != http.StatusOK {
 		t.Fatalf("status %d", rec.Code)
 	}
@@ -63,7 +63,7 @@ func (w *world) token(t *testing.T, ttl string) string {
 }
 
 func TestToken(t *testing.T) {
-	w := newWorld()
+	w := newTestHandler()
 	for _, test := range []struct {
 		method, ttl string
 		want        int
@@ -73,7 +73,7 @@ func TestToken(t *testing.T) {
 		{"PUT", "1.5", 400}, {"PUT", "99999999999999999999", 400}, {"PUT", "x", 400},
 		{"GET", "60", 405}, {"POST", "60", 405},
 	} {
-		rec := w.ask(test.method, "/latest/api/token", ttlHeader, test.ttl)
+		rec := w.request(test.method, "/latest/api/token", ttlHeader, test.ttl)
 		if rec.Code != test.want {
 			t.Errorf("%s with %q: status %d, want %d", test.method, test.ttl, rec.Code, test.want)
 		}
@@ -83,43 +83,43 @@ func TestToken(t *testing.T) {
 	}
 }
 
-func TestTokenIsWanted(t *testing.T) {
-	w := newWorld()
-	good := w.token(t, "60")
-	status := func(token string) int { return w.ask("GET", base+"instance-id", tokenHeader, token).Code }
-	flipped := []byte(good)
+func TestTokenIsRequired(t *testing.T) {
+	w := newTestHandler()
+	valid := w.token(t, "60")
+	status := func(token string) int { return w.request("GET", base+"instance-id", tokenHeader, token).Code }
+	flipped := []byte(valid)
 	flipped[0] ^= 1
 	for name, token := range map[string]string{
-		"none": "", "flipped": string(flipped), "cut": good[:len(good)-1], "longer": good + "A",
-		"other process's": newWorld().token(t, "60"), "blanks": strings.Repeat(" ", len(good)), "zeros": strings.Repeat("A", len(good)),
+		"none": "", "flipped": string(flipped), "truncated": valid[:len(valid)-1], "longer": valid + "A",
+		"other process's": newTestHandler().token(t, "60"), "blanks": strings.Repeat(" ", len(valid)), "zeros": strings.Repeat("A", len(valid)),
 	} {
 		if got := status(token); got != http.StatusUnauthorized {
 			t.Errorf("%s: status %d", name, got)
 		}
 	}
-	if got := status(good); got != http.StatusOK {
+	if got := status(valid); got != http.StatusOK {
 		t.Errorf("status %d", got)
 	}
 	w.now = w.now.Add(59 * time.Second)
-	if got := status(good); got != http.StatusOK {
-		t.Errorf("in its last second: status %d", got)
+	if got := status(valid); got != http.StatusOK {
+		t.Errorf("one second before expiry: status %d", got)
 	}
 	w.now = w.now.Add(time.Second)
-	if got := status(good); got != http.StatusUnauthorized {
-		t.Errorf("after its end: status %d", got)
+	if got := status(valid); got != http.StatusUnauthorized {
+		t.Errorf("after expiry: status %d", got)
 	}
-	if got := w.ask("GET", base).Code; got != http.StatusUnauthorized {
+	if got := w.request("GET", base).Code; got != http.StatusUnauthorized {
 		t.Errorf("version 1: status %d", got)
 	}
 }
 
 func TestDocuments(t *testing.T) {
-	w := newWorld()
+	w := newTestHandler()
 	token := w.token(t, "60")
 	for _, test := range []struct {
 		path string
 		code int
-		body string // the whole of it, unless it is JSON
+		body string // "{": any JSON object
 	}{
 		{base + "iam/security-credentials", 200, "app"},
 		{base + "iam/security-credentials/", 200, "app"},
@@ -136,7 +136,7 @@ func TestDocuments(t *testing.T) {
 		{"/", 404, ""},
 		{"/2009-04-04/meta-data/", 404, ""},
 	} {
-		rec := w.ask("GET", test.path, tokenHeader, token)
+		rec := w.request("GET", test.path, tokenHeader, token)
 		if rec.Code != test.code {
 			t.Errorf("%s: status %d, want %d", test.path, rec.Code, test.code)
 		}
@@ -149,21 +149,21 @@ func TestDocuments(t *testing.T) {
 			t.Errorf("%s: %q, want %q", test.path, body, test.body)
 		}
 		for _, method := range []string{"POST", "PUT", "DELETE"} {
-			if rec := w.ask(method, test.path, tokenHeader, token); rec.Code != http.StatusMethodNotAllowed {
+			if rec := w.request(method, test.path, tokenHeader, token); rec.Code != http.StatusMethodNotAllowed {
 				t.Errorf("%s %s: status %d", method, test.path, rec.Code)
 			}
 		}
 	}
 	w.Region = ""
-	if rec := w.ask("GET", base+"placement/region", tokenHeader, token); rec.Code != 404 {
+	if rec := w.request("GET", base+"placement/region", tokenHeader, token); rec.Code != 404 {
 		t.Errorf("no region: status %d, %q", rec.Code, rec.Body)
 	}
 }
 
 func TestCredentials(t *testing.T) {
-	w := newWorld()
+	w := newTestHandler()
 	token := w.token(t, "60")
-	rec := w.ask("GET", base+"iam/security-credentials/app", tokenHeader, token)
+	rec := w.request("GET", base+"iam/security-credentials/app", tokenHeader, token)
 	var got map[string]string
 	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
@@ -176,20 +176,20 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%s is %q, want %q", k, got[k], want)
 		}
 	}
-	w.err = errors.New("the reason, which is for the log")
-	rec = w.ask("GET", base+"iam/security-credentials/app", tokenHeader, token)
+	w.err = errors.New("the reason, for the log only")
+	rec = w.request("GET", base+"iam/security-credentials/app", tokenHeader, token)
 	got = nil
 	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil || rec.Code != http.StatusServiceUnavailable || got["Code"] != "CredentialsNotAvailable" {
-		t.Errorf("nothing there: status %d, %v, %v", rec.Code, got, err)
+		t.Errorf("no credentials: status %d, %v, %v", rec.Code, got, err)
 	}
 	if strings.Contains(rec.Body.String(), "reason") || strings.Contains(rec.Body.String(), creds.AccessKeyID) {
-		t.Errorf("nothing there: %q", rec.Body)
+		t.Errorf("no credentials: %q", rec.Body)
 	}
 }
 
-// Tokens are not kept.
+// The server does not store tokens.
 func TestManyTokens(t *testing.T) {
-	w := newWorld()
+	w := newTestHandler()
 	first := w.token(t, "21600")
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -200,9 +200,9 @@ func TestManyTokens(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 1<<20 {
-		t.Errorf("100,000 tokens keep %d KiB", grown>>10)
+		t.Errorf("100,000 tokens use %d KiB", grown>>10)
 	}
-	if got := w.ask("GET", base+"instance-id", tokenHeader, first).Code; got != http.StatusOK {
-		t.Errorf("the first is forgotten: status %d", got)
+	if got := w.request("GET", base+"instance-id", tokenHeader, first).Code; got != http.StatusOK {
+		t.Errorf("the first token is no longer valid: status %d", got)
 	}
 }

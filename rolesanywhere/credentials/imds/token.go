@@ -11,15 +11,16 @@ import (
 	"time"
 )
 
-// Tokens issues session tokens and knows them again without keeping them: a
-// token is its end and a MAC of that. It is safe for concurrent use.
+// Tokens issues and checks session tokens without storing them: a token
+// consists of its expiry and a MAC of the expiry. Tokens is safe for concurrent
+// use.
 type Tokens struct {
 	clock func() time.Time
-	macs  sync.Pool // of hash.Hash, with the key in it
+	macs  sync.Pool // of hash.Hash: HMACs with the key
 }
 
-// NewTokens returns Tokens with a random key, so that those of other processes,
-// and of earlier ones, are not known. now is the clock; nil: time.Now.
+// NewTokens returns Tokens with a random key, so that it does not accept tokens
+// of another or an earlier process. now is the clock; nil: time.Now.
 func NewTokens(now func() time.Time) *Tokens {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never fails
@@ -33,19 +34,20 @@ func (t *Tokens) now() time.Time {
 	return t.clock()
 }
 
-const tokenSize = 8 + sha256.Size // end in seconds, MAC
+const tokenSize = 8 + sha256.Size // expiry in seconds, MAC
 
 func (t *Tokens) issue(ttl time.Duration) string {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, tokenSize), uint64(t.now().Add(ttl).Unix()))
-	return base64.RawURLEncoding.EncodeToString(t.seal(b))
+	return base64.RawURLEncoding.EncodeToString(t.appendMAC(b))
 }
 
-func (t *Tokens) seal(end []byte) []byte {
+// appendMAC returns expiry followed by its MAC.
+func (t *Tokens) appendMAC(expiry []byte) []byte {
 	mac := t.macs.Get().(hash.Hash)
 	defer t.macs.Put(mac)
 	mac.Reset()
-	mac.Write(end)
-	return mac.Sum(end)
+	mac.Write(expiry)
+	return mac.Sum(expiry)
 }
 
 func (t *Tokens) valid(token string) bool {
@@ -56,7 +58,7 @@ func (t *Tokens) valid(token string) bool {
 	if err != nil || len(b) != tokenSize {
 		return false
 	}
-	if !hmac.Equal(b, t.seal(b[:8:8])) {
+	if !hmac.Equal(b, t.appendMAC(b[:8:8])) {
 		return false
 	}
 	return t.now().Unix() < int64(binary.BigEndian.Uint64(b))

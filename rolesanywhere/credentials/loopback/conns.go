@@ -10,26 +10,26 @@ import (
 	"time"
 )
 
-// conns bounds how many connections are open. Those that send no request, or
-// one byte of it now and then, make room for others. It is safe for concurrent
-// use; its zero value has no limit yet.
+// conns limits the number of open connections. If the limit is reached, it
+// closes idle connections, including those that send a request very slowly. It
+// is safe for concurrent use. Serve sets the limit.
 type conns struct {
 	mu      sync.Mutex
 	limit   int
-	all     list.List // of *conn, the one that has waited longest first
+	all     list.List // of *conn, longest idle first
 	dropped int64
 }
 
-// A conn is one that a conns knows.
+// A conn is a connection in a conns.
 type conn struct {
 	net.Conn
-	of       *conns
-	at       *list.Element // nil once it is closed
-	busy     atomic.Bool   // a request has come and is being answered
-	answered time.Time     // when the last request was
+	owner       *conns
+	element     *list.Element // nil once closed
+	busy        atomic.Bool   // a request is being handled
+	lastHandled time.Time     // when the last handler returned
 }
 
-// A listener hands its connections to a conns.
+// A listener adds the connections that it accepts to a conns.
 type listener struct {
 	net.Listener
 	conns *conns
@@ -47,98 +47,99 @@ func (l listener) Accept() (net.Conn, error) {
 	}
 }
 
-// add makes room for a connection, or closes it if all others are busy.
+// add adds a connection. If the limit is reached, it closes the longest idle
+// connection, or the new one if all others are busy.
 func (cs *conns) add(nc net.Conn) (c *conn, ok bool) {
 	cs.mu.Lock()
 	var victim net.Conn
 	full := cs.all.Len() >= cs.limit
 	if full {
 		cs.dropped++
-		if old := cs.waiting(); old != nil {
-			cs.forget(old)
+		if old := cs.idle(); old != nil {
+			cs.remove(old)
 			victim = old.Conn
 		} else {
 			victim = nc
 		}
 	}
 	if victim != nc {
-		c = &conn{Conn: nc, of: cs}
-		c.at = cs.all.PushBack(c)
+		c = &conn{Conn: nc, owner: cs}
+		c.element = cs.all.PushBack(c)
 	}
 	cs.mu.Unlock()
 	if victim != nil {
-		_ = victim.Close() // the other side may be gone
+		_ = victim.Close() // the peer may have disconnected
 	}
 	return c, c != nil
 }
 
-// waiting returns the connection that has waited longest, or nil. Of those whose
-// answer may still be under way it returns one only if there is no other.
-func (cs *conns) waiting() *conn {
-	var fresh *conn
+// idle returns the connection that has been idle longest, or nil. It returns a
+// connection whose response may still be in transit only if there is no other.
+func (cs *conns) idle() *conn {
+	var recent *conn
 	for e := cs.all.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*conn)
 		switch {
 		case c.busy.Load():
-		case time.Since(c.answered) > sending:
+		case time.Since(c.lastHandled) > sendTime:
 			return c
-		case fresh == nil:
-			fresh = c
+		case recent == nil:
+			recent = c
 		}
 	}
-	return fresh
+	return recent
 }
 
-func (cs *conns) forget(c *conn) {
-	if c.at != nil {
-		cs.all.Remove(c.at)
-		c.at = nil
+func (cs *conns) remove(c *conn) {
+	if c.element != nil {
+		cs.all.Remove(c.element)
+		c.element = nil
 	}
 }
 
 type connKey struct{}
 
-// connContext has the requests of a connection know it.
+// connContext adds the connection to the context of its requests.
 func connContext(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, nc)
 }
 
-// busy has connections count as busy for as long as next runs: neither before a
-// request is there, nor while net/http waits for a body that nobody reads.
+// busy marks a connection as busy while next runs. It is not busy before the
+// request has arrived, nor while net/http discards an unread body.
 func (cs *conns) busy(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(connKey{}).(*conn)
 		c.busy.Store(true)
-		defer cs.answered(c)
+		defer cs.handled(c)
 		next.ServeHTTP(w, r)
 	})
 }
 
-// answered puts a connection behind those that have waited for longer.
-func (cs *conns) answered(c *conn) {
+// handled marks a connection as idle and moves it to the end of the list.
+func (cs *conns) handled(c *conn) {
 	now := time.Now()
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	c.busy.Store(false)
-	c.answered = now
-	if c.at != nil {
-		cs.all.MoveToBack(c.at)
+	c.lastHandled = now
+	if c.element != nil {
+		cs.all.MoveToBack(c.element)
 	}
 }
 
-// sending is how long an answer may take from the end of its handler to the
-// operating system.
-const sending = 100 * time.Millisecond
+// sendTime is the time from the end of a handler until its response has reached
+// the operating system.
+const sendTime = 100 * time.Millisecond
 
-// closeWaiting closes the connections on which no request is being answered.
-func (cs *conns) closeWaiting() {
+// closeIdle closes the connections on which no request is being handled.
+func (cs *conns) closeIdle() {
 	cs.mu.Lock()
 	var victims []net.Conn
 	for e := cs.all.Front(); e != nil; {
 		c := e.Value.(*conn)
 		e = e.Next()
-		if !c.busy.Load() && time.Since(c.answered) > sending {
-			cs.forget(c)
+		if !c.busy.Load() && time.Since(c.lastHandled) > sendTime {
+			cs.remove(c)
 			victims = append(victims, c.Conn)
 		}
 	}
@@ -156,14 +157,14 @@ func (cs *conns) count() (open int, dropped int64) {
 
 // Close implements [net.Conn].
 func (c *conn) Close() error {
-	c.of.mu.Lock()
-	c.of.forget(c)
-	c.of.mu.Unlock()
+	c.owner.mu.Lock()
+	c.owner.remove(c)
+	c.owner.mu.Unlock()
 	return c.Conn.Close()
 }
 
-// CloseWrite lets net/http say that it ends before it drops what still comes,
-// so that the other side sees the answer.
+// CloseWrite lets net/http close its side of the connection before it discards
+// unread input, so that the peer receives the response.
 func (c *conn) CloseWrite() error {
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()

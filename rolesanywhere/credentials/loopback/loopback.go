@@ -1,6 +1,6 @@
-// Package loopback serves HTTP to the programs of this machine, and to no web
-// page that a browser on it shows: what the local endpoints for credentials
-// have in common.
+// Package loopback is the HTTP server of the local credential endpoints. It
+// serves programs on this machine, but not web pages in a browser on this
+// machine.
 package loopback
 
 import (
@@ -17,22 +17,25 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
-// A Server serves on listeners that it is given. The zero value but for Handler
-// is ready for use. Its fields are not changed after Serve was called; its
-// methods are safe for concurrent use.
+// A Server serves HTTP on the listeners passed to Serve. Only Handler is
+// required. The fields must not be changed after the call of Serve. The methods
+// are safe for concurrent use.
 type Server struct {
 	Handler http.Handler
 
-	// Hosts are names that clients may call this server by, besides
-	// localhost and IP addresses. Other names are refused: a web page can
-	// have its own name resolve to 127.0.0.1 (DNS rebinding).
+	// Hosts are names that clients may use in the Host header, in addition
+	// to localhost and IP addresses. The Server refuses other names,
+	// because a web page can make its own name resolve to 127.0.0.1 (DNS
+	// rebinding).
 	Hosts []string
 
-	// MaxConns is how many connections are open at most; 0: 512. The one
-	// that has waited longest for a request makes room for a new one.
+	// MaxConns is the maximum number of open connections; 0: 512. If it is
+	// reached, a new connection replaces the one that has been idle
+	// longest.
 	MaxConns int
 
-	// Observe is called after each answer, unless nil; safe for concurrent use.
+	// Observe, unless nil, is called after each response. It must be safe
+	// for concurrent use.
 	Observe func(r *http.Request, status int)
 
 	Logger *slog.Logger // nil: discard
@@ -41,27 +44,27 @@ type Server struct {
 }
 
 const (
-	defaultMaxConns = 512     // below the 1024 open files that some systems allow
+	defaultMaxConns = 512     // below the limit of 1024 file descriptors on some systems
 	maxHeader       = 8 << 10 // bytes; net/http adds 4 KiB
 	headerTimeout   = 5 * time.Second
-	answerTimeout   = 10 * time.Second
+	requestTimeout  = 10 * time.Second
 	idleTimeout     = 30 * time.Second
 
-	// DrainTimeout is how long requests that are under way may take after
-	// the end of Serve's context.
+	// DrainTimeout is the time limit for requests in flight after the
+	// context of Serve has ended.
 	DrainTimeout = 5 * time.Second
 
-	// lastRequest is how long connections that wait may then still send one.
-	lastRequest = 500 * time.Millisecond
+	// idleGrace is how long idle connections may then still send a request.
+	idleGrace = 500 * time.Millisecond
 )
 
-// ErrNotLoopback is the error of [Listen] and [CheckLoopback] for an address
-// that other machines can reach.
+// ErrNotLoopback is wrapped by the errors of [Listen] and [CheckLoopback] for
+// an address that other machines can reach.
 var ErrNotLoopback = errors.New("not a loopback address")
 
 // Listen listens on a TCP address whose host is localhost or a loopback
-// address. It fails with [ErrNotLoopback] for any other, the empty host
-// included, unless allowRemote says that the address is meant.
+// address. If allowRemote is false, it fails with [ErrNotLoopback] for any
+// other host, including an empty one.
 func Listen(ctx context.Context, addr string, allowRemote bool) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -73,7 +76,7 @@ func Listen(ctx context.Context, addr string, allowRemote bool) (net.Listener, e
 		}
 	}
 	var lc net.ListenConfig
-	lc.SetMultipathTCP(false) // of no use on one machine, and its sockets have no hop limit
+	lc.SetMultipathTCP(false) // useless on one machine, and its sockets do not support an IP hop limit
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -81,7 +84,7 @@ func Listen(ctx context.Context, addr string, allowRemote bool) (net.Listener, e
 	if allowRemote {
 		return l, nil
 	}
-	// The name localhost is whatever the resolver says.
+	// The resolver may map the name localhost to any address.
 	if err := CheckLoopback(l); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -96,9 +99,9 @@ func CheckLoopback(l net.Listener) error {
 	return nil
 }
 
-// Serve serves on all listeners, which it owns, until ctx ends; then it answers
-// what is under way and returns nil, or the error of a listener that broke. It
-// is called once.
+// Serve serves on all listeners, which it owns, until ctx ends or a listener
+// fails. It then completes the requests in flight, for at most [DrainTimeout],
+// and returns nil or the listener's error. It must be called only once.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	log := logging.OrDiscard(s.Logger)
 	s.conns.mu.Lock()
@@ -109,15 +112,15 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	server := &http.Server{
 		Handler:           s.observe(s.conns.busy(s.guard(s.Handler))),
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       answerTimeout,
-		WriteTimeout:      answerTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      requestTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       connContext,
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 
-		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * before guard
+		DisableGeneralOptionsHandler: true, // it would handle OPTIONS * before guard
 	}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -130,21 +133,22 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), DrainTimeout)
 	defer cancel()
-	for _, after := range []time.Duration{lastRequest, 2 * lastRequest} { // again, for what was being sent
-		hurry := time.AfterFunc(after, s.conns.closeWaiting)
-		defer hurry.Stop()
+	for _, after := range []time.Duration{idleGrace, 2 * idleGrace} { // twice, for responses in transit at the first time
+		timer := time.AfterFunc(after, s.conns.closeIdle)
+		defer timer.Stop()
 	}
 	if server.Shutdown(drain) != nil {
-		_ = server.Close() // its error is that of a connection which is cut anyway
+		_ = server.Close() // an error would only concern a connection being closed
 	}
 	return err
 }
 
-// Conns returns how many connections are open, and how many had to make room
-// so far or found none.
+// Conns returns the number of open connections, and how many connections were
+// closed so far because of MaxConns.
 func (s *Server) Conns() (open int, dropped int64) { return s.conns.count() }
 
-// guard refuses requests that no program of this machine makes by itself.
+// guard refuses requests that do not come directly from a program on this
+// machine, and requests with a body.
 func (s *Server) guard(next http.Handler) http.Handler {
 	names := append([]string{"localhost"}, s.Hosts...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -152,11 +156,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		case has(r, "X-Forwarded-For") || has(r, "Forwarded"):
 			http.Error(w, "forwarded requests are refused", http.StatusForbidden)
 		case has(r, "Origin") || has(r, "Sec-Fetch-Site"):
-			http.Error(w, "requests of web pages are refused", http.StatusForbidden)
+			http.Error(w, "requests from web pages are refused", http.StatusForbidden)
 		case !isLocal(r.Host, names):
-			http.Error(w, "this server does not have that name", http.StatusForbidden)
+			http.Error(w, "unknown host name in the Host header", http.StatusForbidden)
 		case r.ContentLength != 0:
-			w.Header().Set("Connection", "close") // net/http drops what follows
+			w.Header().Set("Connection", "close") // net/http discards the body
 			http.Error(w, "requests with a body are refused", http.StatusRequestEntityTooLarge)
 		default:
 			next.ServeHTTP(w, r)
@@ -164,11 +168,12 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// has also finds headers that are there and blank. The key is in canonical form.
+// has reports whether r has a header, even an empty one. key must be in
+// canonical form.
 func has(r *http.Request, key string) bool { _, ok := r.Header[key]; return ok }
 
-// isLocal reports whether host, with or without a port, is an address or one of
-// names, which cannot be somebody else's.
+// isLocal reports whether host, with or without a port, is an IP address or one
+// of names. A web page of another host cannot use these.
 func isLocal(host string, names []string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -194,7 +199,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 	})
 }
 
-// An observed remembers the status of an answer.
+// An observed records the status of a response.
 type observed struct {
 	http.ResponseWriter
 	status int

@@ -17,8 +17,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
-// start serves until the test ends and returns the address, and what ends it
-// and returns what Serve returned.
+// start runs Serve until the test ends or stop is called. stop returns the
+// error of Serve.
 func start(t *testing.T, s *loopback.Server) (addr string, stop func() error) {
 	t.Helper()
 	l, err := loopback.Listen(t.Context(), "127.0.0.1:0", false)
@@ -38,14 +38,14 @@ func start(t *testing.T, s *loopback.Server) (addr string, stop func() error) {
 	return l.Addr().String(), stop
 }
 
-// A wire is a connection on which a test writes bytes.
-type wire struct {
+// A rawConn is a connection on which a test sends raw bytes.
+type rawConn struct {
 	net.Conn
 	t *testing.T
 	r *bufio.Reader
 }
 
-func dial(t *testing.T, addr string) *wire {
+func dial(t *testing.T, addr string) *rawConn {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -55,11 +55,11 @@ func dial(t *testing.T, addr string) *wire {
 	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	return &wire{c, t, bufio.NewReader(c)}
+	return &rawConn{c, t, bufio.NewReader(c)}
 }
 
-// ask sends text and returns the status of the answer.
-func (w *wire) ask(text string) (int, error) {
+// send sends text and returns the status of the response.
+func (w *rawConn) send(text string) (int, error) {
 	w.t.Helper()
 	if _, err := io.WriteString(w, text); err != nil {
 		return 0, err
@@ -117,18 +117,18 @@ func TestRefusals(t *testing.T) {
 		{"Host: localhost\r\nHost: localhost", 400},
 	} {
 		name := test.head[:min(len(test.head), 60)]
-		got, err := dial(t, addr).ask("GET / HTTP/1.1\r\n" + test.head + "\r\n\r\n")
+		got, err := dial(t, addr).send("GET / HTTP/1.1\r\n" + test.head + "\r\n\r\n")
 		if err != nil || got != test.want {
 			t.Errorf("%q: status %d, %v, want %d", name, got, err, test.want)
 		}
-		if test.want != 431 && test.want != 400 && seen.Load() != int64(test.want) { // those two are net/http's
+		if test.want != 431 && test.want != 400 && seen.Load() != int64(test.want) { // net/http itself sends these two
 			t.Errorf("%q: observed %d", name, seen.Load())
 		}
 	}
 }
 
-// Connections without a request, however many, do not keep others out; those
-// whose request is being answered are left alone.
+// Any number of connections without a request do not block new connections.
+// Connections whose request is being handled stay open.
 func TestManyIdleConnections(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	s := &loopback.Server{MaxConns: 20, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -142,7 +142,7 @@ func TestManyIdleConnections(t *testing.T) {
 	slow := dial(t, addr)
 	slowDone := make(chan error, 1)
 	go func() {
-		status, err := slow.ask("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		status, err := slow.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		if status != 200 && err == nil {
 			err = fmt.Errorf("status %d", status)
 		}
@@ -157,16 +157,16 @@ func TestManyIdleConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if i%10 == 0 { // one that comes back in time keeps its place
+		if i%10 == 0 { // a connection with regular requests stays open
 			for begin := time.Now(); accepted(s) < int64(i)+3 && time.Since(begin) < 10*time.Second; {
 				runtime.Gosched()
 			}
-			if status, err := regular.ask(get); err != nil || status != 200 {
+			if status, err := regular.send(get); err != nil || status != 200 {
 				t.Fatalf("after %d: status %d, %v", i, status, err)
 			}
 		}
 	}
-	if status, err := dial(t, addr).ask(get); err != nil || status != 200 {
+	if status, err := dial(t, addr).send(get); err != nil || status != 200 {
 		t.Errorf("status %d, %v", status, err)
 	}
 	open, dropped := s.Conns()
@@ -179,14 +179,14 @@ func TestManyIdleConnections(t *testing.T) {
 	}
 }
 
-// accepted returns how many connections s has accepted, while it closed none but
-// to make room.
+// accepted returns the number of connections that s has accepted, provided that
+// it closed connections only because of MaxConns.
 func accepted(s *loopback.Server) int64 {
 	open, dropped := s.Conns()
 	return int64(open) + dropped
 }
 
-// If all are busy there is no room.
+// If all connections are busy, a new one is closed.
 func TestAllBusy(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	addr, _ := start(t, &loopback.Server{MaxConns: 2, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -197,13 +197,13 @@ func TestAllBusy(t *testing.T) {
 	for range 2 {
 		w := dial(t, addr)
 		go func() {
-			_, err := w.ask(get)
+			_, err := w.send(get)
 			done <- err
 		}()
 		<-begun
 	}
-	if _, err := dial(t, addr).ask(get); err == nil {
-		t.Error("a third was answered")
+	if _, err := dial(t, addr).send(get); err == nil {
+		t.Error("a third connection got a response")
 	}
 	close(release)
 	for range 2 {
@@ -213,7 +213,7 @@ func TestAllBusy(t *testing.T) {
 	}
 }
 
-// What is being answered is finished; what waits is not waited for.
+// Serve completes requests in flight and does not wait for idle connections.
 func TestDrain(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	addr, stop := start(t, &loopback.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -221,7 +221,7 @@ func TestDrain(t *testing.T) {
 		<-release
 		ok(w, r)
 	})})
-	begin := time.Now() // a connection that is left alone has 5 s for its header
+	begin := time.Now() // without draining, the header timeout would be 5 s
 	half := dial(t, addr)
 	if _, err := io.WriteString(half, "GET / HT"); err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func TestDrain(t *testing.T) {
 	busy := dial(t, addr)
 	done := make(chan error, 1)
 	go func() {
-		status, err := busy.ask(get)
+		status, err := busy.send(get)
 		if status != 200 && err == nil {
 			err = fmt.Errorf("status %d", status)
 		}
@@ -239,14 +239,14 @@ func TestDrain(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
 	if _, err := half.r.ReadByte(); err == nil {
-		t.Error("the half-open connection was answered")
+		t.Error("the incomplete request got a response")
 	}
 	if d := time.Since(begin); d >= loopback.DrainTimeout {
-		t.Errorf("the half-open connection was held for %v", d)
+		t.Errorf("the connection with the incomplete request was open for %v", d)
 	}
 	select {
 	case err := <-stopped:
-		t.Fatalf("stopped while a request was being answered: %v", err)
+		t.Fatalf("Serve returned while a request was being handled: %v", err)
 	default:
 	}
 	close(release)
@@ -261,13 +261,13 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// Connections that clients closed are no longer counted.
-func TestConnsAreForgotten(t *testing.T) {
+// Connections closed by clients are not counted.
+func TestClosedConnsAreRemoved(t *testing.T) {
 	s := &loopback.Server{Handler: ok}
 	addr, _ := start(t, s)
 	for range 5 {
 		w := dial(t, addr)
-		if status, err := w.ask(get); err != nil || status != 200 {
+		if status, err := w.send(get); err != nil || status != 200 {
 			t.Fatalf("status %d, %v", status, err)
 		}
 		w.Close()
@@ -281,7 +281,7 @@ func TestConnsAreForgotten(t *testing.T) {
 	}
 }
 
-func TestServeReportsBrokenListener(t *testing.T) {
+func TestServeReportsListenerError(t *testing.T) {
 	l, err := loopback.Listen(t.Context(), "127.0.0.1:0", false)
 	if err != nil {
 		t.Fatal(err)
@@ -292,9 +292,9 @@ func TestServeReportsBrokenListener(t *testing.T) {
 	}
 }
 
-// Who sends a request and never its body holds no connection that another
-// needs: the request was answered.
-func TestBodiesThatNeverCome(t *testing.T) {
+// A client that never sends the body of its request does not block others: its
+// connection counts as idle once the request is handled.
+func TestMissingBodies(t *testing.T) {
 	for _, head := range []string{
 		"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000\r\n\r\n",
@@ -313,12 +313,12 @@ func TestBodiesThatNeverCome(t *testing.T) {
 			select {
 			case <-handled:
 			case <-time.After(30 * time.Second):
-				t.Fatalf("%q: no answer", head)
+				t.Fatalf("%q: no response", head)
 			}
 		}
 		for range n {
-			if status, err := dial(t, addr).ask(get); err != nil || status != http.StatusOK {
-				t.Errorf("%q: another got %d, %v", head, status, err)
+			if status, err := dial(t, addr).send(get); err != nil || status != http.StatusOK {
+				t.Errorf("%q: another connection got status %d, %v", head, status, err)
 			}
 		}
 		begin := time.Now()
@@ -326,7 +326,7 @@ func TestBodiesThatNeverCome(t *testing.T) {
 			t.Error(err)
 		}
 		if took := time.Since(begin); took >= loopback.DrainTimeout {
-			t.Errorf("%q: it took %v to end", head, took)
+			t.Errorf("%q: stopping took %v", head, took)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package process writes credentials as the credential_process setting of the
-// AWS command line and SDKs reads them.
+// Package process writes credentials in the format that the AWS CLI and SDKs
+// expect from the command of the credential_process setting.
 //
 // Source: AWS CLI User Guide, "Sourcing credentials with an external process".
 package process
@@ -12,7 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// document has its fields in the order that the user guide shows.
+// document has its fields in the order of the user guide.
 type document struct {
 	Version         int
 	AccessKeyID     string `json:"AccessKeyId"`
@@ -22,9 +22,9 @@ type document struct {
 	AccountID       string `json:"AccountId,omitempty"`
 }
 
-// Write writes c to w as one JSON document with one call of w.Write, so that a
-// client sees all of it or nothing. Expiration is in whole seconds with Z,
-// the one form that every client parses, rounded down.
+// Write writes c to w as one JSON document with a single call of w.Write, so
+// that a client reads all of it or nothing. Expiration is rounded down to whole
+// seconds and ends in Z, because every client can parse this form.
 func Write(w io.Writer, c credentials.Credentials) error {
 	b, err := json.Marshal(document{
 		Version:         1,

@@ -10,7 +10,7 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/process"
 )
 
-// writes notes each call of Write.
+// writes records each call of Write.
 type writes struct {
 	calls []string
 	err   error
@@ -84,6 +84,6 @@ func TestWriteError(t *testing.T) {
 		t.Errorf("%d calls of Write, want 1", len(w.calls))
 	}
 	if strings.Contains(err.Error(), "secret+key") {
-		t.Error("the error holds the secret")
+		t.Error("the error contains the secret")
 	}
 }

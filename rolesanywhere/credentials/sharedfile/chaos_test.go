@@ -23,7 +23,7 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// The tests below run this test binary as the processes that they kill.
+// TestMain lets this test binary also be the processes that the tests kill.
 func TestMain(m *testing.M) {
 	if role := os.Getenv("SHAREDFILE_CHILD"); role != "" {
 		if err := child(role, os.Args[1], os.Args[2], os.Args[3]); err != nil {
@@ -35,15 +35,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child writes the credentials of numbers from first on into a profile, and
-// tells each when it is there: count of them, or without end.
+// child writes numbered credentials into a profile, starting with first, and
+// prints each number after it is written. role is the count; 0 means no limit.
+// With role "full", it writes one and runs into a file size limit.
 func child(role, path, profile, first string) error {
 	n, err := strconv.Atoi(first)
 	if err != nil {
 		return err
 	}
 	count, _ := strconv.Atoi(role)
-	if role == "full" { // as a disk is
+	if role == "full" { // like a full disk
 		count = 1
 		signal.Ignore(unix.SIGXFSZ)
 		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 4096, Max: 4096}); err != nil {
@@ -65,12 +66,13 @@ func numbered(i int) credentials.Credentials {
 	c := fresh
 	c.AccessKeyID = fmt.Sprintf("ASIA%d", i)
 	c.SecretAccessKey = fmt.Sprintf("secret/%d", i)
-	// As long as real ones, which take more than one block of a disk.
+	// As long as a real token, so that the file has more than one disk
+	// block.
 	c.SessionToken = fmt.Sprintf("token/%d/%s", i, strings.Repeat("x", 4000))
 	return c
 }
 
-// rounds is how often chaos strikes: seldom, unless HOLDFAST_CHAOS is set.
+// rounds returns few, or many if HOLDFAST_CHAOS is set.
 func rounds(few, many int) int {
 	if os.Getenv("HOLDFAST_CHAOS") != "" {
 		return many
@@ -78,7 +80,8 @@ func rounds(few, many int) int {
 	return few
 }
 
-// startChild runs child as a process, and returns what it prints once it writes.
+// startChild runs child as a process and returns a scanner of its output after
+// the line "ready".
 func startChild(role, path, profile string, first int) (*exec.Cmd, *bufio.Scanner, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -96,12 +99,13 @@ func startChild(role, path, profile string, first int) (*exec.Cmd, *bufio.Scanne
 	}
 	out := bufio.NewScanner(pipe)
 	if !out.Scan() {
-		return nil, nil, fmt.Errorf("the child did not begin: %w", cmd.Wait())
+		return nil, nil, fmt.Errorf("the child did not start: %w", cmd.Wait())
 	}
 	return cmd, out, nil
 }
 
-// chaosFile is a file with 8 profiles that are updated, between others.
+// chaosFile returns a file with 8 profiles to be updated and other profiles
+// between them.
 func chaosFile(numbers [8]int) string {
 	var b strings.Builder
 	b.WriteString("# Mine. Do not lose it.\r\n[default]\naws_access_key_id = AKIAKEEP # =\n\n")
@@ -113,7 +117,7 @@ func chaosFile(numbers [8]int) string {
 	return b.String() + "[last]\nkey = without end"
 }
 
-// readChaosFile returns the numbers of path, which has to be a chaosFile.
+// readChaosFile returns the numbers in path, which must contain a chaosFile.
 func readChaosFile(t *testing.T, path string) (numbers [8]int) {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -128,19 +132,19 @@ func readChaosFile(t *testing.T, path string) (numbers [8]int) {
 		}
 	}
 	if string(data) != chaosFile(numbers) {
-		t.Errorf("the file is torn: numbers %v\n%.2000q", numbers, data)
+		t.Errorf("the file is damaged: numbers %v\n%.2000q", numbers, data)
 	}
 	return numbers
 }
 
-// TestChaosKill kills updaters, one after the other and of changing profiles,
-// at random points of their writing.
+// TestChaosKill kills updaters of different profiles, one after the other, at
+// random points during their writes.
 func TestChaosKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	var numbers [8]int
 	writeFile(t, path, chaosFile(numbers))
-	inMiddle, written := 0, 0
-	const patience = 50 * time.Millisecond // some writes
+	midWrite, written := 0, 0
+	const maxLife = 50 * time.Millisecond // enough for some writes
 	for round := range rounds(60, 1000) {
 		if t.Failed() {
 			break
@@ -150,21 +154,21 @@ func TestChaosKill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(rand.N(patience), func() { _ = cmd.Process.Kill() })
-		told := numbers[p]
+		time.AfterFunc(rand.N(maxLife), func() { _ = cmd.Process.Kill() })
+		reported := numbers[p]
 		for out.Scan() {
-			told, _ = strconv.Atoi(out.Text())
+			reported, _ = strconv.Atoi(out.Text())
 		}
 		_ = cmd.Wait()
 		if cmd.ProcessState.ExitCode() != -1 {
 			t.Fatalf("the child was not killed: %v", cmd.ProcessState)
 		}
 		if left, _ := filepath.Glob(path + ".holdfast.*.tmp"); len(left) > 0 {
-			inMiddle++
+			midWrite++
 		}
 		after := readChaosFile(t, path)
-		if after[p] != told && after[p] != told+1 {
-			t.Fatalf("round %d: the last number written was %d, the file has %d", round, told, after[p])
+		if after[p] != reported && after[p] != reported+1 {
+			t.Fatalf("round %d: the child reported %d last, the file contains %d", round, reported, after[p])
 		}
 		written += after[p] - numbers[p]
 		numbers[p] = after[p]
@@ -172,9 +176,9 @@ func TestChaosKill(t *testing.T) {
 			t.Fatalf("round %d: another profile changed: %v, want %v", round, after, numbers)
 		}
 	}
-	t.Logf("%d writes; %d kills struck while the new file was being written", written, inMiddle)
-	if inMiddle == 0 {
-		t.Error("no kill struck in the middle of a write")
+	t.Logf("%d writes; %d processes were killed during a write", written, midWrite)
+	if midWrite == 0 {
+		t.Error("no process was killed during a write")
 	}
 	if err := (File{Path: path, Profile: "p0"}).Write(t.Context(), numbered(numbers[0])); err != nil {
 		t.Fatal(err)
@@ -182,8 +186,8 @@ func TestChaosKill(t *testing.T) {
 	wantFile(t, path, chaosFile(numbers))
 }
 
-// TestChaosConcurrent lets 8 processes update 8 profiles at once, of which half
-// are killed and begin again; nothing that was told to be written is lost.
+// TestChaosConcurrent lets 8 processes update 8 profiles concurrently. Half of
+// the processes are killed and restarted. No reported write is lost.
 func TestChaosConcurrent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	var numbers [8]int
@@ -228,13 +232,13 @@ func TestChaosConcurrent(t *testing.T) {
 	close(stop)
 	reader.Wait()
 	if got := readChaosFile(t, path); got != numbers {
-		t.Errorf("the file has %v, the updaters wrote %v", got, numbers)
+		t.Errorf("the file contains %v, the updaters wrote %v", got, numbers)
 	}
 	wantFile(t, path, chaosFile(numbers))
 	t.Logf("numbers %v", numbers)
 }
 
-// TestDiskFull limits the size of files, which fails as a full disk does.
+// TestDiskFull limits the file size, which has the same effect as a full disk.
 func TestDiskFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	var numbers [8]int
@@ -247,7 +251,7 @@ func TestDiskFull(t *testing.T) {
 	cmd.Env = append(os.Environ(), "SHAREDFILE_CHILD=full")
 	out, err := cmd.CombinedOutput()
 	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 {
-		t.Errorf("a full disk: %v", err)
+		t.Errorf("full disk: %v", err)
 	}
 	if !strings.Contains(string(out), path) {
 		t.Errorf("the error does not name the file:\n%s", out)

@@ -9,32 +9,33 @@ import (
 	"unicode/utf8"
 )
 
-// A place says what a client takes a line for.
-type place struct {
+// A meaning describes how a client interprets a line.
+type meaning struct {
 	kind    kind
 	section string
-	key     string // in small letters
+	key     string // in lower case
 }
 
 type kind int
 
 const (
-	nothing      kind = iota // blank, a comment, or ignored
+	ignored      kind = iota // blank line, comment, or a line without effect
 	header                   // the first line of a section
 	property                 // key and value
-	continuation             // of a property: more of its value, or a key nested in it
+	continuation             // of a property: part of its value, or a nested key
 )
 
-// goPlaces reads t as the AWS SDK for Go v2 does (config 1.33.15, internal/ini)
-// and, where it matters here, those that follow the AWS reference guide: of
-// several values of a key the last counts, and sections of one name are one.
-func goPlaces(t text) []place {
-	places := make([]place, len(t.lines))
+// goMeanings interprets t like the AWS SDK for Go v2 (config 1.33.15,
+// internal/ini). In the cases that matter here, clients that follow the AWS
+// reference guide do the same: the last value of a key applies, and sections
+// with the same name are merged.
+func goMeanings(t text) []meaning {
+	meanings := make([]meaning, len(t.lines))
 	var section, key string
-	open := false // the property's own value is empty: what is indented nests
+	open := false // the property's own value is empty, so indented lines are nested keys
 	for i, l := range t.lines {
 		if i == 0 {
-			l.body = t.mark + l.body // which makes of a header none
+			l.body = t.mark + l.body // so that a first line with a mark is not a header
 		}
 		trimmed := strings.TrimSpace(l.body)
 		if trimmed == "" || isComment(trimmed) {
@@ -42,7 +43,7 @@ func goPlaces(t text) []place {
 		}
 		if name, ok := goHeader(l.body); ok {
 			section, key = name, ""
-			places[i] = place{header, section, ""}
+			meanings[i] = meaning{header, section, ""}
 			continue
 		}
 		indented := l.body[0] == ' ' || l.body[0] == '\t'
@@ -53,18 +54,18 @@ func goPlaces(t text) []place {
 		switch {
 		case section == "":
 		case indented && key != "" && (open || !ok):
-			places[i] = place{continuation, section, key}
+			meanings[i] = meaning{continuation, section, key}
 		case ok:
 			key, open = k, unquote(strings.TrimSpace(trimComment(v))) == ""
-			places[i] = place{property, section, key}
+			meanings[i] = meaning{property, section, key}
 		}
 	}
-	return places
+	return meanings
 }
 
 func isComment(s string) bool { return s[0] == '#' || s[0] == ';' }
 
-// trimComment cuts a comment off that stands behind a blank.
+// trimComment removes a comment that follows a space or a tab.
 func trimComment(s string) string {
 	for _, mark := range []string{" #", " ;", "\t#", "\t;"} {
 		s, _, _ = strings.Cut(s, mark)
@@ -102,16 +103,17 @@ func splitProperty(s string) (key, value string, ok bool) {
 	return strings.ToLower(strings.TrimSpace(s[:i])), strings.TrimSpace(s[i+1:]), true
 }
 
-// pythonPlaces reads t as botocore does, which is by RawConfigParser of
-// Python's configparser. An error means that botocore reads nothing of it.
-func pythonPlaces(t text) ([]place, error) {
+// pythonMeanings interprets t like botocore, which uses RawConfigParser of
+// Python's configparser. An error means that botocore cannot read the file at
+// all.
+func pythonMeanings(t text) ([]meaning, error) {
 	if t.mark != "" {
 		return nil, errors.New("it begins with a byte order mark")
 	}
-	places := make([]place, len(t.lines))
-	seen := make(map[place]int)
+	meanings := make([]meaning, len(t.lines))
+	seen := make(map[meaning]int)
 	var section, key string
-	level := 0 // how far the line is indented that others may continue
+	level := 0 // indentation of the line that the following lines may continue
 	for i, l := range t.lines {
 		if !utf8.ValidString(l.body) {
 			return nil, fmt.Errorf("line %d is not UTF-8", i+1)
@@ -120,52 +122,52 @@ func pythonPlaces(t text) ([]place, error) {
 		if value == "" || isComment(value) {
 			continue
 		}
-		indent := utf8.RuneCountInString(l.body[:strings.IndexFunc(l.body, isNoSpace)])
+		indent := utf8.RuneCountInString(l.body[:strings.IndexFunc(l.body, isNotSpace)])
 		if key != "" && indent > level {
-			places[i] = place{continuation, section, key}
+			meanings[i] = meaning{continuation, section, key}
 			continue
 		}
 		level = indent
-		var p place
+		var p meaning
 		k, _, ok := splitProperty(value)
 		if last := strings.LastIndex(value, "]"); value[0] == '[' && last > 1 {
-			p = place{header, value[1:last], ""}
+			p = meaning{header, value[1:last], ""}
 		} else if section == "" {
-			return nil, fmt.Errorf("line %d is not below a profile", i+1)
+			return nil, fmt.Errorf("line %d is outside a profile", i+1)
 		} else if !ok || k == "" {
 			return nil, fmt.Errorf("line %d is neither [PROFILE] nor KEY = VALUE", i+1)
 		} else {
-			p = place{property, section, k}
+			p = meaning{property, section, k}
 		}
-		if first, again := seen[p]; again && p != (place{header, "DEFAULT", ""}) {
+		if first, repeated := seen[p]; repeated && p != (meaning{header, "DEFAULT", ""}) {
 			return nil, fmt.Errorf("line %d repeats line %d", i+1, first)
 		}
-		seen[p], places[i] = i+1, p
+		seen[p], meanings[i] = i+1, p
 		section, key = p.section, p.key
 	}
-	return places, nil
+	return meanings, nil
 }
 
-func isNoSpace(r rune) bool { return !unicode.IsSpace(r) }
+func isNotSpace(r rune) bool { return !unicode.IsSpace(r) }
 
-// verify reports whether clients read settings in profile of the changed text,
-// and all else as in the old one. If Python's could not read the old one, the
-// reason is returned as unreadable and nothing is asked of them.
+// verify checks that clients read settings in profile of the changed text, and
+// everything else as in the old text. If Python clients cannot read the old
+// text, verify returns the reason as unreadable and does not check them.
 func verify(old, changed text, profile string, settings []setting) (unreadable, err error) {
-	places := goPlaces(changed)
-	if err := compare(old, goPlaces(old), changed, places, profile, settings); err != nil {
+	meanings := goMeanings(changed)
+	if err := compare(old, goMeanings(old), changed, meanings, profile, settings); err != nil {
 		return nil, err
 	}
-	if err := checkHeaders(changed, places, profile); err != nil {
+	if err := checkHeaders(changed, meanings, profile); err != nil {
 		return nil, err
 	}
-	before, unreadable := pythonPlaces(old)
+	before, unreadable := pythonMeanings(old)
 	if unreadable != nil {
 		return unreadable, nil
 	}
-	after, err := pythonPlaces(changed)
+	after, err := pythonMeanings(changed)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the AWS CLI could not read what it would be: %w", ErrFormat, err)
+		return nil, fmt.Errorf("%w: the AWS CLI could not read the changed file: %w", ErrFormat, err)
 	}
 	if err := compare(old, before, changed, after, profile, settings); err != nil {
 		return nil, err
@@ -173,47 +175,48 @@ func verify(old, changed text, profile string, settings []setting) (unreadable, 
 	return nil, checkDefaults(after, profile, settings)
 }
 
-// checkHeaders refuses what the AWS SDK for JavaScript (shared-ini-file-loader
-// 4) takes for no header: for it a comment begins behind a blank.
-func checkHeaders(t text, places []place, profile string) error {
-	for i, p := range places {
+// checkHeaders refuses a header of profile that the AWS SDK for JavaScript
+// (shared-ini-file-loader 4) does not recognize: in that SDK, a comment must
+// follow a space.
+func checkHeaders(t text, meanings []meaning, profile string) error {
+	for i, p := range meanings {
 		if p.kind != header || p.section != profile {
 			continue
 		}
 		if _, rest, _ := strings.Cut(t.lines[i].body, "]"); rest != "" && isComment(rest) {
-			return fmt.Errorf("%w: to some clients line %d is no header without a blank before its comment", ErrFormat, i+1)
+			return fmt.Errorf("%w: some clients do not recognize the header in line %d: its comment must follow a space", ErrFormat, i+1)
 		}
 	}
 	return nil
 }
 
-// checkDefaults refuses settings that Python's clients take from the section
-// DEFAULT for a profile that does not have them, and use with its new keys.
-func checkDefaults(places []place, profile string, settings []setting) error {
+// checkDefaults refuses settings in the section DEFAULT that profile does not
+// have. Python clients would use them with the new keys of the profile.
+func checkDefaults(meanings []meaning, profile string, settings []setting) error {
 	for _, s := range settings {
-		in := func(section string) bool { return slices.Contains(places, place{property, section, s.key}) }
+		in := func(section string) bool { return slices.Contains(meanings, meaning{property, section, s.key}) }
 		if in("DEFAULT") && !in(profile) {
-			return fmt.Errorf("%w: the AWS CLI takes %s for each profile from [DEFAULT]", ErrFormat, s.key)
+			return fmt.Errorf("%w: the AWS CLI uses %s of [DEFAULT] in every profile", ErrFormat, s.key)
 		}
 	}
 	return nil
 }
 
-// compare goes through the lines of both texts side by side, without those
-// that were to be changed. Whatever a client makes of equal lines in equal
-// places is equal.
-func compare(old text, before []place, changed text, after []place, profile string, settings []setting) error {
+// compare compares the lines of both texts and their meanings, except the lines
+// to be changed. A client reads equal lines with equal meanings alike. It also
+// checks that the new values are in place.
+func compare(old text, before []meaning, changed text, after []meaning, profile string, settings []setting) error {
 	value := make(map[string]string)
 	for _, s := range settings {
 		value[s.key] = s.value
 	}
-	// next returns the first line from i on that has to be as it was.
-	next := func(places []place, i int) int {
-		for ; i < len(places); i++ {
-			p := places[i]
+	// next returns the first line from i on that must be unchanged.
+	next := func(meanings []meaning, i int) int {
+		for ; i < len(meanings); i++ {
+			p := meanings[i]
 			_, ours := value[p.key]
 			ours = ours && p.kind == property || p.kind == header
-			if p.kind != nothing && !(ours && p.section == profile) {
+			if p.kind != ignored && !(ours && p.section == profile) {
 				break
 			}
 		}
@@ -224,10 +227,10 @@ func compare(old text, before []place, changed text, after []place, profile stri
 		i, j = next(before, i+1), next(after, j+1)
 	}
 	if i < len(before) {
-		return fmt.Errorf("%w: to some clients line %d would mean something else than before", ErrFormat, i+1)
+		return fmt.Errorf("%w: some clients would read line %d differently than before", ErrFormat, i+1)
 	}
 	if j < len(after) {
-		return fmt.Errorf("%w: to some clients something new would stand there", ErrFormat)
+		return fmt.Errorf("%w: some clients would read additional settings", ErrFormat)
 	}
 	found := make(map[string]bool)
 	for i, p := range after {
@@ -236,7 +239,7 @@ func compare(old text, before []place, changed text, after []place, profile stri
 			continue
 		}
 		if _, v, _ := splitProperty(changed.lines[i].body); p.kind != property || v != want {
-			return fmt.Errorf("%w: some clients take a line below %s for more of its value", ErrFormat, p.key)
+			return fmt.Errorf("%w: some clients read a line below %s as part of its value", ErrFormat, p.key)
 		}
 		found[p.key] = true
 	}

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// FuzzSet changes files of any content: only the keys of the profile change.
+// FuzzSet changes files with any content and checks that only the keys of the
+// profile change.
 func FuzzSet(f *testing.F) {
 	for _, test := range setTests {
 		f.Add([]byte(test.before), "p")
@@ -21,7 +22,7 @@ func FuzzSet(f *testing.F) {
 		}
 		text, err := parse(data)
 		if err == nil && !bytes.Equal(text.bytes(), data) {
-			t.Fatalf("parsed and put together again: %q", text.bytes())
+			t.Fatalf("parse and bytes return different data: %q", text.bytes())
 		}
 		first, _, err := setBytes(data, profile, fresh)
 		if err != nil {
@@ -30,8 +31,8 @@ func FuzzSet(f *testing.F) {
 			}
 			return
 		}
-		// As lines, what is left without our keys and what was added is
-		// what was there without our keys.
+		// Without the keys and the added header, the lines are
+		// unchanged.
 		before, after := others(data), others(first)
 		if len(after) > len(before) {
 			if len(after) > 0 && after[len(after)-1] == "["+profile+"]" {
@@ -42,12 +43,13 @@ func FuzzSet(f *testing.F) {
 			}
 		}
 		if !slices.Equal(before, after) {
-			t.Fatalf("wrote\n%q\nother lines are %q, were %q", first, after, before)
+			t.Fatalf("wrote\n%q\nother lines are %q, want %q", first, after, before)
 		}
-		// The same again changes nothing, and newer values replace the same.
+		// Setting the same values again changes nothing. Newer values
+		// replace the same places.
 		again, _, err := setBytes(first, profile, fresh)
 		if err != nil || !bytes.Equal(first, again) {
-			t.Fatalf("once more: %v\n%q\nafter\n%q", err, again, first)
+			t.Fatalf("second time: %v\n%q\nafter\n%q", err, again, first)
 		}
 		newer := fresh
 		newer.AccessKeyID, newer.SecretAccessKey, newer.SessionToken, newer.AccountID = "ASIANEWER", "newer", "newer/token", "1"
@@ -56,12 +58,12 @@ func FuzzSet(f *testing.F) {
 			t.Fatalf("newer values: %v", err)
 		}
 		if b, _, err := setBytes(data, profile, newer); err != nil || !bytes.Equal(a, b) {
-			t.Fatalf("newer values: %v\n%q\nat once:\n%q", err, a, b)
+			t.Fatalf("newer values: %v\nin two steps:\n%q\nin one step:\n%q", err, a, b)
 		}
 	})
 }
 
-// others returns the lines that are not of our keys.
+// others returns the lines without the keys that Write sets.
 func others(data []byte) (lines []string) {
 	for line := range strings.Lines(strings.TrimPrefix(string(data), byteOrderMark)) {
 		line = strings.TrimRight(line, "\r\n")

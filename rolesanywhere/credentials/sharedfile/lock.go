@@ -12,21 +12,21 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/filelock"
 )
 
-// lockPause is the longest pause between two tries to get a lock.
+// lockPause is the maximum pause between two attempts to lock a file.
 const lockPause = 10 * time.Millisecond
 
-// lock keeps other processes, and other goroutines, from writing path until
-// unlock is called or the process ends. The lock is on a file of its own that
-// stays there, since path itself is replaced.
+// lock prevents other processes and goroutines from writing path until unlock
+// is called or the process ends. It locks a separate file, which is not
+// removed, because path itself is replaced.
 func lock(ctx context.Context, path string, wait time.Duration) (unlock func(), err error) {
 	name := path + ".holdfast.lock"
-	patience := time.NewTimer(wait)
-	defer patience.Stop()
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
 	for {
 		f, err := openLock(name, path)
 		if f != nil {
 			var held bool
-			if held, err = filelock.TryLock(f); held && isAt(f, name) {
+			if held, err = filelock.TryLock(f); held && isCurrent(f, name) {
 				return func() { f.Close() }, nil
 			}
 			f.Close()
@@ -36,7 +36,7 @@ func lock(ctx context.Context, path string, wait time.Duration) (unlock func(), 
 		}
 		select {
 		case <-time.After(lockPause/2 + rand.N(lockPause/2)):
-		case <-patience.C:
+		case <-timeout.C:
 			return nil, fmt.Errorf("%s: %w: waited %v for %s", path, ErrLocked, wait, name)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%s: waiting for the lock: %w", path, ctx.Err())
@@ -44,14 +44,15 @@ func lock(ctx context.Context, path string, wait time.Duration) (unlock func(), 
 	}
 }
 
-// openLock opens the lock file; nil if it was removed just now. A new one gets
-// the owner and mode of the file that it is for, so that root does not lock out
-// the owner. It is open for writing where that is allowed, as NFS wants.
+// openLock opens or creates the lock file name for path. It returns nil if the
+// file was removed in the meantime. A new lock file gets the owner and mode of
+// path, so that root does not lock out the owner. The file is opened for
+// writing if the permissions allow it, because locks on NFS require that.
 func openLock(name, path string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
 	if err == nil {
 		if info, statErr := os.Lstat(path); statErr == nil && info.Mode().IsRegular() {
-			if err := keep(f, info); err != nil {
+			if err := copyOwnerAndMode(f, info); err != nil {
 				return nil, errors.Join(err, f.Close(), os.Remove(name))
 			}
 		}
@@ -65,7 +66,7 @@ func openLock(name, path string) (*os.File, error) {
 		f, err = os.OpenFile(name, os.O_RDONLY|openFlags, 0)
 	}
 	if err != nil {
-		return nil, ignore(err, fs.ErrNotExist)
+		return nil, ignoreError(err, fs.ErrNotExist)
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -77,9 +78,9 @@ func openLock(name, path string) (*os.File, error) {
 	return f, nil
 }
 
-// isAt reports whether f is still what name leads to, and was not removed
-// while it was waited for.
-func isAt(f *os.File, name string) bool {
+// isCurrent reports whether name still refers to the open file f, which may
+// have been removed while its lock was awaited.
+func isCurrent(f *os.File, name string) bool {
 	a, err := f.Stat()
 	if err != nil {
 		return false

@@ -27,9 +27,10 @@ func TestWriteRefusesFIFO(t *testing.T) {
 	}
 }
 
-// A link where the lock or the temporary file goes is not followed: a user
-// whose file root writes could have put it there.
-func TestWriteDoesNotFollowLinksBeside(t *testing.T) {
+// Write does not follow a symbolic link in place of the lock file or the
+// temporary file. If root writes the file of a user, that user could have
+// created the link.
+func TestWriteDoesNotFollowOtherLinks(t *testing.T) {
 	for _, suffix := range []string{".lock", ".tmp"} {
 		dir := t.TempDir()
 		path, trap := filepath.Join(dir, "credentials"), filepath.Join(dir, "trap")
@@ -42,12 +43,12 @@ func TestWriteDoesNotFollowLinksBeside(t *testing.T) {
 			t.Errorf("%s: error %v, want ELOOP: %t", suffix, err, isLock)
 		}
 		if info, err := os.Stat(trap); err != nil || info.Size() != 0 {
-			t.Errorf("%s: it was followed: %v, %v", suffix, info, err)
+			t.Errorf("%s: the link was followed: %v, %v", suffix, info, err)
 		}
 	}
 }
 
-// asNobody runs f as far as files go as a user without rights.
+// asNobody runs f with the file permissions of an unprivileged user.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -116,10 +117,11 @@ func owner(t *testing.T, path string) (uid, gid uint32) {
 	return stat.Uid, stat.Gid
 }
 
-// What root writes stays the owner's, and so does the lock.
+// If root writes the file of a user, the file and the lock file belong to the
+// user.
 func TestWriteKeepsOwner(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can make files of others")
+		t.Skip("only root can create files of another user")
 	}
 	path := filepath.Join(t.TempDir(), "credentials")
 	writeFile(t, path, "[p]\n"+old)
@@ -138,11 +140,11 @@ func TestWriteKeepsOwner(t *testing.T) {
 	}
 }
 
-// Who cannot give the file back to its owner leaves it alone, and nothing of
-// his own in its folder.
+// A user who cannot set the owner of the new file changes nothing and leaves no
+// file in the folder.
 func TestWriteForeignFile(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can make files of others")
+		t.Skip("only root can create files of another user")
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "credentials")
@@ -161,7 +163,7 @@ func TestWriteForeignFile(t *testing.T) {
 	if _, err := os.Stat(path + ".holdfast.lock"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("lock file: %v", err)
 	}
-	// With a lock file that is there already, it is the new file that fails.
+	// If the lock file exists, creating the new file fails.
 	writeFile(t, path+".holdfast.lock", "")
 	if err := os.Chmod(path+".holdfast.lock", 0o666); err != nil {
 		t.Fatal(err)
@@ -174,7 +176,7 @@ func TestWriteForeignFile(t *testing.T) {
 	wantFile(t, path, "[p]\n"+old)
 }
 
-// A real disk that is full, where a small one can be had.
+// The test needs permission to mount a small tmpfs.
 func TestTmpfsFull(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
@@ -195,7 +197,7 @@ func TestTmpfsFull(t *testing.T) {
 	wantFile(t, path, chaosFile(numbers))
 }
 
-// The lock can be had also if its file is not ours to write.
+// The lock can be acquired even without permission to write the lock file.
 func TestLockOfAnother(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "credentials")
@@ -203,7 +205,7 @@ func TestLockOfAnother(t *testing.T) {
 	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.WriteFile(name, nil, 0o600), os.Chmod(name, 0o444)); err != nil {
 		t.Fatal(err)
 	}
-	if os.Geteuid() == 0 { // who may write what he wants, but not as nobody
+	if os.Geteuid() == 0 { // root ignores permissions, so use the ID of nobody
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		if err := unix.Setfsuid(65534); err != nil {
@@ -217,7 +219,7 @@ func TestLockOfAnother(t *testing.T) {
 	}
 	defer f.Close()
 	if _, err := f.Write(nil); !errors.Is(err, unix.EBADF) {
-		t.Errorf("it is open for writing: %v", err)
+		t.Errorf("the lock file is open for writing: %v", err)
 	}
 	if held, err := filelock.TryLock(f); !held || err != nil {
 		t.Errorf("held: %t, %v", held, err)

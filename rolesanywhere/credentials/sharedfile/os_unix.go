@@ -12,21 +12,22 @@ import (
 
 const isPOSIX = true
 
-// openFlags refuse a symbolic link in the last step, which somebody put there
-// after it was looked at, and do not wait at a FIFO.
+// openFlags make opening fail if the last path element is a symbolic link,
+// which may have been created after the path was resolved, and prevent blocking
+// on a FIFO.
 const openFlags = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
 const errLoop = unix.ELOOP
 
-// keepOwner gives f the owner and group of another file. Only root gives a file
-// to somebody else, and only members of a group to that.
-func keepOwner(f *os.File, like fs.FileInfo) error {
+// copyOwner sets the owner and group of f to those in from. Only root may
+// change the owner, and only members of a group may set that group.
+func copyOwner(f *os.File, from fs.FileInfo) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	is, want := info.Sys().(*syscall.Stat_t), like.Sys().(*syscall.Stat_t)
-	if is.Uid == want.Uid && is.Gid == want.Gid {
+	got, want := info.Sys().(*syscall.Stat_t), from.Sys().(*syscall.Stat_t)
+	if got.Uid == want.Uid && got.Gid == want.Gid {
 		return nil
 	}
 	return f.Chown(int(want.Uid), int(want.Gid))

@@ -13,5 +13,6 @@ const openFlags = 0
 
 const errLoop = windows.ERROR_CANT_RESOLVE_FILENAME
 
-// keepOwner has nothing to do: a new file takes the access list of its folder.
-func keepOwner(*os.File, fs.FileInfo) error { return nil }
+// copyOwner does nothing: a new file inherits the access control list of its
+// folder.
+func copyOwner(*os.File, fs.FileInfo) error { return nil }

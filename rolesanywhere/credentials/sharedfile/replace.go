@@ -13,11 +13,11 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 )
 
-// maxLinks bounds how many symbolic links lead to the file, as Linux does.
+// maxLinks is the maximum number of symbolic links to follow, as in Linux.
 const maxLinks = 40
 
-// resolve follows symbolic links, also one that leads to a file that is not
-// there, and makes the folder of path.
+// resolve follows symbolic links, even to a file that does not exist, and
+// returns the resulting path. It creates the folder of path.
 func resolve(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("path of the credentials file is empty")
@@ -27,8 +27,8 @@ func resolve(path string) (string, error) {
 		return "", err
 	}
 	for name, left := path, maxLinks; left > 0; left-- {
-		// Nothing is cleaned before: what .. means depends on where a folder
-		// really is.
+		// Do not clean the path before this: the meaning of .. depends
+		// on the real location of a folder.
 		folder, base := filepath.Split(name)
 		folder, err := filepath.EvalSymlinks(cmp.Or(folder, "."))
 		if err != nil {
@@ -54,7 +54,7 @@ func resolve(path string) (string, error) {
 	return "", &fs.PathError{Op: "open", Path: path, Err: errLoop}
 }
 
-// read returns what is in a file. info is nil if it is not there.
+// read returns the content of a file. info is nil if the file does not exist.
 func read(path string) (data []byte, info fs.FileInfo, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -77,12 +77,13 @@ func read(path string) (data []byte, info fs.FileInfo, err error) {
 	return data, info, err
 }
 
-// The names of temporary files. Each has one of its own, so that where the lock
-// does not hold an update may be lost, but no half of a file takes its place.
+// Prefix and suffix of the names of temporary files, after the name of the file
+// itself. Each temporary file has a unique name, so that without a working lock
+// an update can be lost, but the file is never replaced with partial data.
 const temporaryPrefix, temporarySuffix = ".holdfast.", ".tmp"
 
-// removeLeftovers removes the temporary files of writers that were killed; the
-// caller holds the lock.
+// removeLeftovers removes temporary files of killed writers. The caller holds
+// the lock.
 func removeLeftovers(path string) error {
 	folder, base := filepath.Split(path)
 	entries, err := os.ReadDir(cmp.Or(folder, "."))
@@ -91,18 +92,19 @@ func removeLeftovers(path string) error {
 	}
 	for _, e := range entries {
 		if rest, ok := strings.CutPrefix(e.Name(), base+temporaryPrefix); ok && (strings.HasSuffix(rest, temporarySuffix) || rest == temporarySuffix[1:]) {
-			err = errors.Join(err, ignore(os.Remove(filepath.Join(folder, e.Name())), fs.ErrNotExist))
+			err = errors.Join(err, ignoreError(os.Remove(filepath.Join(folder, e.Name())), fs.ErrNotExist))
 		}
 	}
 	return err
 }
 
-// replace puts data where path is, with the mode and owner of the file that was
-// there, if there was one. durable is nil if that outlasts a power cut.
-func replace(path string, data []byte, old fs.FileInfo) (durable, err error) {
+// replace atomically replaces the file path with data and keeps the mode and
+// owner in old, unless old is nil. syncErr is nil if the change survives a
+// power failure.
+func replace(path string, data []byte, old fs.FileInfo) (syncErr, err error) {
 	f := atomicfile.File{Name: path, Temporary: filepath.Base(path) + temporaryPrefix + "*" + temporarySuffix}
 	if old != nil {
-		f.Prepare = func(temporary *os.File) error { return keep(temporary, old) }
+		f.Prepare = func(temporary *os.File) error { return copyOwnerAndMode(temporary, old) }
 	}
 	if err := f.Replace(data); err != nil {
 		return nil, err
@@ -110,15 +112,15 @@ func replace(path string, data []byte, old fs.FileInfo) (durable, err error) {
 	return f.SyncFolder(), nil
 }
 
-// keep gives f the owner and the mode of another file.
-func keep(f *os.File, like fs.FileInfo) error {
-	if err := keepOwner(f, like); err != nil {
+// copyOwnerAndMode sets the owner, group and mode of f to those in from.
+func copyOwnerAndMode(f *os.File, from fs.FileInfo) error {
+	if err := copyOwner(f, from); err != nil {
 		return err
 	}
-	return f.Chmod(like.Mode().Perm())
+	return f.Chmod(from.Mode().Perm())
 }
 
-func ignore(err, target error) error {
+func ignoreError(err, target error) error {
 	if errors.Is(err, target) {
 		return nil
 	}

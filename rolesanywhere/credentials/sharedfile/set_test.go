@@ -28,49 +28,49 @@ const (
 	old   = "aws_access_key_id = AKIAOLD\naws_secret_access_key = old/secret\naws_session_token = old/token\n"
 )
 
-// A setTest is a file before and after its profile p was set. If after is ""
+// A setTest is a file before and after setting its profile p. after is "" if
 // the file is refused.
 type setTest struct {
 	name, before, after string
-	// whether AWS's clients for Python read the file; they do unless said
-	notPython bool
+
+	notPython bool // AWS clients for Python cannot read the file
 }
 
 func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 
 var setTests = []setTest{
 	{name: "empty", before: "", after: "[p]\n" + block},
-	{name: "blank lines alone", before: "\n\n", after: "\n\n[p]\n" + block},
-	{name: "comment alone", before: "# mine\n", after: "# mine\n\n[p]\n" + block},
+	{name: "only blank lines", before: "\n\n", after: "\n\n[p]\n" + block},
+	{name: "only a comment", before: "# mine\n", after: "# mine\n\n[p]\n" + block},
 	{name: "profile in use", before: "[p]\n" + old, after: "[p]\n" + block},
 	{name: "another profile", before: "[a]\nk = v\n", after: "[a]\nk = v\n\n[p]\n" + block},
 	{name: "no final newline, profile absent", before: "[a]\nk = v", after: "[a]\nk = v\n\n[p]\n" + block},
-	{name: "no final newline, header alone", before: "[p]", after: "[p]\n" + block},
+	{name: "no final newline, only a header", before: "[p]", after: "[p]\n" + block},
 	{name: "no final newline, key is last", before: "[p]\n" + strings.TrimSuffix(old, "\n"), after: "[p]\n" + strings.TrimSuffix(block, "\n")},
 	{name: "no final newline, other key is last", before: "[p]\nregion = us-east-1", after: "[p]\n" + block + "region = us-east-1"},
 	{name: "blank line at the end", before: "[a]\nk = v\n\n", after: "[a]\nk = v\n\n[p]\n" + block},
 	{name: "empty profile", before: "[p]\n[q]\nk = v\n", after: "[p]\n" + block + "[q]\nk = v\n"},
 	{name: "in the middle", before: "[a]\nx = 1\n[p]\n" + old + "[b]\ny = 2\n", after: "[a]\nx = 1\n[p]\n" + block + "[b]\ny = 2\n"},
-	{name: "region behind the keys", before: "[p]\n" + old + "region = us-east-1\n", after: "[p]\n" + block + "region = us-east-1\n"},
-	{name: "last but one, header on the last line", before: "[p]\n" + old + "[keepme]", after: "[p]\n" + block + "[keepme]"},
+	{name: "region after the keys", before: "[p]\n" + old + "region = us-east-1\n", after: "[p]\n" + block + "region = us-east-1\n"},
+	{name: "second to last, header on the last line", before: "[p]\n" + old + "[keepme]", after: "[p]\n" + block + "[keepme]"},
 	{name: "no session token yet", before: "[p]\naws_access_key_id = AKIAOLD\naws_secret_access_key = old\noutput = json\n",
 		after: "[p]\n" + block + "output = json\n"},
-	{name: "secret alone", before: "[p]\naws_secret_access_key = old\n",
+	{name: "only the secret", before: "[p]\naws_secret_access_key = old\n",
 		after: "[p]\naws_secret_access_key = new/secret+key\naws_access_key_id = ASIANEW\naws_session_token = new/session+token==\n"},
 	{name: "another order", before: "[p]\naws_session_token = t\nregion = r\naws_secret_access_key = s\naws_access_key_id = k\n",
 		after: "[p]\naws_session_token = new/session+token==\nregion = r\naws_secret_access_key = new/secret+key\naws_access_key_id = ASIANEW\n"},
 	{name: "comments", before: "# a\n[p] # b\n; c\n" + old + "# d\n\n#[q]\n#aws_access_key_id = no\n",
 		after: "# a\n[p] # b\n; c\n" + block + "# d\n\n#[q]\n#aws_access_key_id = no\n"},
 	{name: "header with a semicolon", before: "[p] ;c\n" + old, after: "[p] ;c\n" + block},
-	{name: "headers of others with comments", before: "[a];c\n[p]\n" + old + "[b]#c\n", after: "[a];c\n[p]\n" + block + "[b]#c\n"},
-	{name: "blanks behind the header", before: "[p]  \t\n" + old, after: "[p]  \t\n" + block},
+	{name: "other headers with comments", before: "[a];c\n[p]\n" + old + "[b]#c\n", after: "[a];c\n[p]\n" + block + "[b]#c\n"},
+	{name: "white space after the header", before: "[p]  \t\n" + old, after: "[p]  \t\n" + block},
 	{name: "header indented", before: "  [p]\n" + old, after: "  [p]\n" + block},
 	{name: "CRLF", before: crlf("# c\n[a]\nk = v\n\n[p]\n" + old + "region = r\n"), after: crlf("# c\n[a]\nk = v\n\n[p]\n" + block + "region = r\n")},
 	{name: "CRLF, profile absent", before: crlf("[a]\nk = v\n"), after: crlf("[a]\nk = v\n\n[p]\n" + block)},
 	{name: "CRLF, no final newline", before: "[a]\r\nk = v", after: crlf("[a]\nk = v\n\n[p]\n" + block)},
 	{name: "line ends mixed", before: "[a]\nk = v\r\n[p]\r\naws_access_key_id = k\naws_secret_access_key = s\r\naws_session_token = t\n[b]\r\n",
 		after: "[a]\nk = v\r\n[p]\r\naws_access_key_id = ASIANEW\naws_secret_access_key = new/secret+key\r\naws_session_token = new/session+token==\n[b]\r\n"},
-	{name: "blanks around =", before: "[p]\naws_access_key_id=k\naws_secret_access_key \t=\ts  \naws_session_token   =   t\t\n",
+	{name: "white space around =", before: "[p]\naws_access_key_id=k\naws_secret_access_key \t=\ts  \naws_session_token   =   t\t\n",
 		after: "[p]\naws_access_key_id=ASIANEW\naws_secret_access_key \t=\tnew/secret+key  \naws_session_token   =   new/session+token==\t\n"},
 	{name: "colons", before: "[p]\naws_access_key_id: k\naws_secret_access_key :s=\naws_session_token:t:\n",
 		after: "[p]\naws_access_key_id: ASIANEW\naws_secret_access_key :new/secret+key\naws_session_token:new/session+token==\n"},
@@ -78,24 +78,24 @@ var setTests = []setTest{
 		after: "[p]\nAWS_ACCESS_KEY_ID = ASIANEW\nAws_Secret_Access_Key = new/secret+key\naws_SESSION_token = new/session+token==\n"},
 	{name: "values with = and #", before: "[p]\naws_secret_access_key = a=b#c=\nother = x=y#z # w ; v\n[a]\naws_session_token = q==#\n",
 		after: "[p]\naws_secret_access_key = new/secret+key\naws_access_key_id = ASIANEW\naws_session_token = new/session+token==\nother = x=y#z # w ; v\n[a]\naws_session_token = q==#\n"},
-	{name: "comment behind a value", before: "[p]\naws_access_key_id = k # mine\naws_secret_access_key = s ; mine\naws_session_token = t\t# mine\n", after: "[p]\n" + block},
+	{name: "comment after a value", before: "[p]\naws_access_key_id = k # mine\naws_secret_access_key = s ; mine\naws_session_token = t\t# mine\n", after: "[p]\n" + block},
 	{name: "values in quotes", before: "[p]\naws_access_key_id = \"k\"\naws_secret_access_key = 's'\naws_session_token = \"\"\n", after: "[p]\n" + block},
 	{name: "empty values", before: "[p]\naws_access_key_id =\naws_secret_access_key=\naws_session_token = \n",
 		after: "[p]\naws_access_key_id = ASIANEW\naws_secret_access_key=new/secret+key\naws_session_token = new/session+token==\n"},
-	{name: "keys that begin alike", before: "[p]\naws_access_key_id_backup = b\naws_session_token_other = o\nxaws_secret_access_key = x\n",
+	{name: "keys with a common prefix", before: "[p]\naws_access_key_id_backup = b\naws_session_token_other = o\nxaws_secret_access_key = x\n",
 		after: "[p]\n" + block + "aws_access_key_id_backup = b\naws_session_token_other = o\nxaws_secret_access_key = x\n"},
-	{name: "profiles that begin alike", before: "[pp]\n" + old + "[p2]\n" + old + "[P]\n" + old, after: "[pp]\n" + old + "[p2]\n" + old + "[P]\n" + old + "\n[p]\n" + block},
+	{name: "profiles with a common prefix", before: "[pp]\n" + old + "[p2]\n" + old + "[P]\n" + old, after: "[pp]\n" + old + "[p2]\n" + old + "[P]\n" + old + "\n[p]\n" + block},
 	{name: "profile of the configuration file", before: "[profile p]\n" + old, after: "[profile p]\n" + old + "\n[p]\n" + block},
 	{name: "nested section", before: "[p]\ns3 =\n  max_concurrent_requests = 10\n\n  aws_access_key_id = nested\nregion = r\n",
 		after: "[p]\n" + block + "s3 =\n  max_concurrent_requests = 10\n\n  aws_access_key_id = nested\nregion = r\n"},
-	{name: "nested section behind the keys", before: "[p]\n" + old + "s3 =\n\taddressing_style = path\n", after: "[p]\n" + block + "s3 =\n\taddressing_style = path\n"},
+	{name: "nested section after the keys", before: "[p]\n" + old + "s3 =\n\taddressing_style = path\n", after: "[p]\n" + block + "s3 =\n\taddressing_style = path\n"},
 	{name: "nested section of another profile", before: "[a]\ns3 =\n  aws_access_key_id = x\n[p]\n", after: "[a]\ns3 =\n  aws_access_key_id = x\n[p]\n" + block},
 	{name: "nested section with a comment", before: "[p]\ns3 =\n  # c\n  a = b # d\n", after: "[p]\n" + block + "s3 =\n  # c\n  a = b # d\n"},
 	{name: "keys indented", before: "[p]\n  aws_access_key_id = k\n  region = r\n",
 		after: "[p]\n  aws_access_key_id = ASIANEW\n  aws_secret_access_key = new/secret+key\n  aws_session_token = new/session+token==\n  region = r\n"},
 	{name: "other keys indented", before: "[p]\n# c\n\tregion = r\n\toutput = json\n[b]\n",
 		after: "[p]\n\taws_access_key_id = ASIANEW\n\taws_secret_access_key = new/secret+key\n\taws_session_token = new/session+token==\n# c\n\tregion = r\n\toutput = json\n[b]\n"},
-	{name: "value over several lines elsewhere", before: "[a]\nk = v\n  more\n  lines\n[p]\n" + old, after: "[a]\nk = v\n  more\n  lines\n[p]\n" + block},
+	{name: "multi-line value in another profile", before: "[a]\nk = v\n  more\n  lines\n[p]\n" + old, after: "[a]\nk = v\n  more\n  lines\n[p]\n" + block},
 	{name: "blank lines between keys", before: "[p]\n\naws_access_key_id = k\n\n\naws_secret_access_key = s\n\n",
 		after: "[p]\n\naws_access_key_id = ASIANEW\n\n\naws_secret_access_key = new/secret+key\naws_session_token = new/session+token==\n\n"},
 	{name: "older name of the token", before: "[p]\naws_security_token = old\n" + old, after: "[p]\naws_security_token = new/session+token==\n" + block},
@@ -106,11 +106,11 @@ var setTests = []setTest{
 	{name: "not ASCII", before: "# schlüssel 鍵\n[ä]\nk = ü\n[p]\n" + old, after: "# schlüssel 鍵\n[ä]\nk = ü\n[p]\n" + block},
 	{name: "long lines", before: "[a]\nk = " + strings.Repeat("v", 100_000) + "\n[p]\n" + old, after: "[a]\nk = " + strings.Repeat("v", 100_000) + "\n[p]\n" + block},
 	{name: "DEFAULT", before: "[DEFAULT]\nregion = r\naws_session_token = t\n[p]\n" + old, after: "[DEFAULT]\nregion = r\naws_session_token = t\n[p]\n" + block},
-	{name: "DEFAULT with the older token, which the profile has too", before: "[DEFAULT]\naws_security_token = t\n[p]\naws_security_token = u\n" + old,
+	{name: "DEFAULT and profile with the older token", before: "[DEFAULT]\naws_security_token = t\n[p]\naws_security_token = u\n" + old,
 		after: "[DEFAULT]\naws_security_token = t\n[p]\naws_security_token = new/session+token==\n" + block},
 	{name: "bracket in a value", before: "[p]\nk = [q]\n" + old, after: "[p]\nk = [q]\n" + block},
 
-	// What Python's clients do not read before is kept as it is, too.
+	// Files that Python clients cannot read are also kept unchanged.
 	{name: "byte order mark", notPython: true, before: "\ufeff[p]\r\n" + crlf(old), after: "\ufeff[p]\r\n" + crlf(old+"\n[p]\n"+block)},
 	{name: "byte order mark, profile not first", notPython: true, before: "\ufeff[a]\n[p]\n" + old, after: "\ufeff[a]\n[p]\n" + block},
 	{name: "byte order mark, profile absent", notPython: true, before: "\ufeff# c\n", after: "\ufeff# c\n\n[p]\n" + block},
@@ -122,26 +122,26 @@ var setTests = []setTest{
 	{name: "another profile twice", notPython: true, before: "[a]\nk = v\n[p]\n[a]\nk = w\n", after: "[a]\nk = v\n[p]\n" + block + "[a]\nk = w\n"},
 	{name: "key twice", notPython: true, before: "[p]\n" + old + "aws_session_token = again\n", after: "[p]\n" + block + "aws_session_token = new/session+token==\n"},
 	{name: "no profile at the top", notPython: true, before: "k = v\n[p]\n" + old, after: "k = v\n[p]\n" + block},
-	{name: "line that is nothing", notPython: true, before: "[p]\nnothing\n" + old, after: "[p]\nnothing\n" + block},
+	{name: "line without a key", notPython: true, before: "[p]\nnothing\n" + old, after: "[p]\nnothing\n" + block},
 	{name: "Latin-1", notPython: true, before: "# schl\xfcssel\n[p]\n" + old, after: "# schl\xfcssel\n[p]\n" + block},
 
-	// What would be read otherwise by one client or the other is refused.
-	{name: "comment right behind the header", before: "[a]\nk = v\n[p];c\n" + old},
-	{name: "the other comment right behind the header", before: "[p]#c\n" + old},
+	// Files that clients would read differently are refused.
+	{name: "semicolon comment directly after the header", before: "[a]\nk = v\n[p];c\n" + old},
+	{name: "hash comment directly after the header", before: "[p]#c\n" + old},
 	{name: "DEFAULT with the older token", before: "[DEFAULT]\naws_security_token = t\n[p]\n" + old},
 	{name: "DEFAULT with an account", before: "[DEFAULT]\naws_account_id = 999999999999\n"},
-	{name: "blanks in the header", before: "[ p ]\n" + old},
-	{name: "text behind the header", before: "[p] x\n" + old},
-	{name: "comment with a bracket behind the header", before: "[p] # [x]\n" + old},
-	{name: "value over several lines", before: "[p]\naws_session_token = a\n  b\n"},
-	{name: "value over several lines, and nothing missing", before: "[p]\n" + old + "  more\n"},
+	{name: "white space in the header", before: "[ p ]\n" + old},
+	{name: "text after the header", before: "[p] x\n" + old},
+	{name: "comment with brackets after the header", before: "[p] # [x]\n" + old},
+	{name: "multi-line value", before: "[p]\naws_session_token = a\n  b\n"},
+	{name: "multi-line value, no key missing", before: "[p]\n" + old + "  more\n"},
 	{name: "keys nested in a key", before: "[p]\naws_session_token =\n  a = b\n"},
 	{name: "header that continues a value", before: "[a]\nk = v\n  [p]\n  aws_access_key_id = x\n"},
 	{name: "keys indented below a key", before: "[p]\nregion = r\n  aws_access_key_id = x\n"},
 	{name: "NUL", before: "[p]\nk = \x00\n"},
 	{name: "UTF-16", before: "\xff\xfe[\x00p\x00]\x00\n\x00"},
 	{name: "escape", before: "# \x1b[2J\n"},
-	{name: "carriage returns alone", before: "[a]\rk = v\r"},
+	{name: "carriage returns as line ends", before: "[a]\rk = v\r"},
 }
 
 func TestSet(t *testing.T) {
@@ -161,7 +161,7 @@ func TestSet(t *testing.T) {
 		}
 		again, _, err := setBytes(got, "p", fresh)
 		if err != nil || !bytes.Equal(got, again) {
-			t.Errorf("%s: once more: error %v; wrote\n%.500q\nwant\n%.500q", test.name, err, again, got)
+			t.Errorf("%s: second time: error %v; wrote\n%.500q\nwant\n%.500q", test.name, err, again, got)
 		}
 	}
 }
@@ -180,8 +180,9 @@ func setBytes(data []byte, profile string, c credentials.Credentials) (changed [
 	return after.bytes(), unreadable, err
 }
 
-// botocoreScript reads files with the parser of botocore, and prints the
-// credentials that its session finds in each, or null if it cannot be parsed.
+// botocoreScript reads files with the parser of botocore. For each file it
+// prints the profiles and the credentials of a session, or null if botocore
+// cannot parse the file.
 const botocoreScript = `
 import json, os, sys
 import botocore.configloader, botocore.exceptions, botocore.session
@@ -207,8 +208,8 @@ type botocoreFile struct {
 	Keys     []string
 }
 
-// TestBotocore has the real client read each file of TestSet: it finds the new
-// credentials, and in all else what it found before.
+// TestBotocore reads each file of TestSet with the real client, which must find
+// the new credentials and otherwise the same settings as before.
 func TestBotocore(t *testing.T) {
 	python := signertest.Require(t, "boto3", "/usr/bin/python3")
 	dir := t.TempDir()
@@ -251,7 +252,7 @@ func TestBotocore(t *testing.T) {
 			continue
 		}
 		if want := []string{fresh.AccessKeyID, fresh.SecretAccessKey, fresh.SessionToken}; !equalJSON(t, after.Keys, want) {
-			t.Errorf("%s: botocore has %q, want %q", test.name, after.Keys, want)
+			t.Errorf("%s: botocore reads %q, want %q", test.name, after.Keys, want)
 		}
 		for _, profiles := range []map[string]map[string]any{before.Profiles, after.Profiles} {
 			if profiles["p"] == nil {
@@ -262,7 +263,7 @@ func TestBotocore(t *testing.T) {
 			}
 		}
 		if !equalJSON(t, before.Profiles, after.Profiles) {
-			t.Errorf("%s: botocore found %v, now %v", test.name, before.Profiles, after.Profiles)
+			t.Errorf("%s: botocore read %v before, and %v after", test.name, before.Profiles, after.Profiles)
 		}
 	}
 }
@@ -280,7 +281,7 @@ func equalJSON(t *testing.T, a, b any) bool {
 	return bytes.Equal(x, y)
 }
 
-// What set never does, verify would notice.
+// verify detects changes that set never makes.
 func TestVerify(t *testing.T) {
 	settings, err := newSettings(fresh)
 	if err != nil {
@@ -291,20 +292,20 @@ func TestVerify(t *testing.T) {
 		name, after string
 		ok          bool
 	}{
-		{"good", "[a]\nk = v\n[p]\n" + block + "region = r\n", true},
+		{"valid", "[a]\nk = v\n[p]\n" + block + "region = r\n", true},
 		{"at the end", "[a]\nk = v\n[p]\nregion = r\n" + block, true},
-		{"a comment more", "# c\n\n[a]\nk = v\n[p]\nregion = r\n" + block, true},
-		{"nothing", before, false},
-		{"a key is missing", "[a]\nk = v\n[p]\nregion = r\n" + strings.Replace(block, "aws_session_token", "aws_security_token", 1), false},
+		{"additional comment", "# c\n\n[a]\nk = v\n[p]\nregion = r\n" + block, true},
+		{"no change", before, false},
+		{"missing key", "[a]\nk = v\n[p]\nregion = r\n" + strings.Replace(block, "aws_session_token", "aws_security_token", 1), false},
 		{"another value", "[a]\nk = v\n[p]\nregion = r\n" + strings.Replace(block, "token==", "token=", 1), false},
-		{"another value, once", "[a]\nk = v\n[p]\nregion = r\n" + block + "[p]\naws_session_token = old\n", false},
+		{"another value in one place", "[a]\nk = v\n[p]\nregion = r\n" + block + "[p]\naws_session_token = old\n", false},
 		{"in another profile", "[a]\n" + block + "k = v\n[p]\nregion = r\n", false},
-		{"in another profile, too", "[a]\n" + block + "k = v\n[p]\n" + block + "region = r\n", false},
+		{"also in another profile", "[a]\n" + block + "k = v\n[p]\n" + block + "region = r\n", false},
 		{"another line changed", "[a]\nk = w\n[p]\n" + block + "region = r\n", false},
 		{"another line lost", "[a]\nk = v\n[p]\n" + block, false},
 		{"header lost", "k = v\n[p]\n" + block + "region = r\n", false},
-		{"a line more", "[a]\nk = v\n[p]\n" + block + "region = r\nx = y\n", false},
-		{"a profile more", "[a]\nk = v\n[p]\n" + block + "region = r\n[b]\n", false},
+		{"additional line", "[a]\nk = v\n[p]\n" + block + "region = r\nx = y\n", false},
+		{"additional profile", "[a]\nk = v\n[p]\n" + block + "region = r\n[b]\n", false},
 		{"another order", "[p]\n" + block + "region = r\n[a]\nk = v\n", false},
 		{"nested", "[a]\nk = v\n[p]\nregion = r\n  " + block, false},
 	} {
@@ -360,8 +361,8 @@ func TestProfileNames(t *testing.T) {
 			t.Errorf("%q: file: %v", test.name, statErr)
 		}
 	}
-	// Two blanks are one to the SDK for Go.
+	// The SDK for Go reads two spaces as one.
 	if _, _, err := setBytes(nil, "a  b", fresh); !errors.Is(err, ErrFormat) {
-		t.Errorf("two blanks: error %v, want ErrFormat", err)
+		t.Errorf("two spaces: error %v, want ErrFormat", err)
 	}
 }

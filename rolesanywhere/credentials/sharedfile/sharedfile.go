@@ -1,9 +1,9 @@
 // Package sharedfile writes credentials into one profile of the AWS shared
-// credentials file, and changes nothing else in it.
+// credentials file. It changes nothing else in the file.
 //
 // Sources: AWS SDKs and Tools Reference Guide, "Using shared config and
-// credentials files"; and what the clients do where the guide is silent, see
-// clients.go.
+// credentials files", and the behavior of clients that the guide does not
+// describe; see clients.go.
 package sharedfile
 
 import (
@@ -24,45 +24,45 @@ import (
 
 // Errors of [File.Write]; test with errors.Is.
 var (
-	ErrProfile = errors.New("profile cannot have this name")
-	ErrFormat  = errors.New("file cannot be changed without harm")
+	ErrProfile = errors.New("invalid profile name")
+	ErrFormat  = errors.New("file cannot be changed safely")
 	ErrLocked  = errors.New("file is locked by another process")
 )
 
-// MaxSize is the size in bytes from which on a file is refused.
+// MaxSize is the maximum size of the file in bytes.
 const MaxSize = 4 << 20
 
-// DefaultWait is how long [File.Write] waits for other writers.
+// DefaultWait is how long [File.Write] waits for other writers by default.
 const DefaultWait = 10 * time.Second
 
-// A File is one profile in a shared credentials file. It is not changed by
-// being used; its methods are safe for concurrent use.
+// A File is one profile in a shared credentials file. Its methods do not change
+// it and are safe for concurrent use.
 type File struct {
-	// Path names the file. If it is a symbolic link the file that it leads
-	// to is replaced. The file is made if it is not there, mode 0600, and
-	// so is its folder, mode 0700.
+	// Path is the path of the file. If it is a symbolic link, its target is
+	// replaced. A missing file is created with mode 0600, a missing folder
+	// with mode 0700.
 	Path    string
 	Profile string
 
-	Wait   time.Duration // for a lock that another process holds; 0: DefaultWait
+	Wait   time.Duration // maximum wait for the lock; 0: DefaultWait
 	Logger *slog.Logger  // nil: discard
 }
 
-// Write puts c into the profile. Readers see the whole old file or the whole
-// new one, whenever this process or the machine stops; if Write returns an
-// error the file is as it was.
+// Write writes c into the profile. It replaces the file atomically: readers see
+// either the complete old file or the complete new file, even if this process
+// is killed or the machine loses power. On error the file is unchanged.
 //
-// It sets aws_access_key_id, aws_secret_access_key and aws_session_token;
-// aws_security_token and aws_account_id only where they are already, since
-// clients would use them with the new key. Where a key or the profile occurs
-// more than once, each is set. All else is kept byte for byte, and so are the
-// file's mode and owner.
+// Write sets aws_access_key_id, aws_secret_access_key and aws_session_token. It
+// sets aws_security_token and aws_account_id only if they exist, because
+// clients would use their old values with the new key. If a key or the profile
+// occurs more than once, Write sets each occurrence. It keeps everything else
+// byte for byte, as well as the file's mode and owner.
 //
-// A file that cannot be changed so that the AWS clients read the new values,
-// and the old ones in all other profiles, is refused with ErrFormat.
+// Write fails with [ErrFormat] if it cannot change the file such that the AWS
+// clients read the new values and read all other profiles as before.
 //
-// Processes take turns by a lock on a file beside the credentials file; other
-// programs do not know of it.
+// Calls of Write, in this and other processes, exclude each other with a lock
+// on a separate file in the same folder. Other programs ignore this lock.
 func (f File) Write(ctx context.Context, c credentials.Credentials) error {
 	if err := f.Check(); err != nil {
 		return err
@@ -87,7 +87,7 @@ func (f File) Write(ctx context.Context, c credentials.Credentials) error {
 	return f.change(path, settings, c)
 }
 
-// change does the work while nobody else does.
+// change changes the file. The caller holds the lock.
 func (f File) change(path string, settings []setting, c credentials.Credentials) error {
 	data, info, err := read(path)
 	if err != nil {
@@ -99,34 +99,34 @@ func (f File) change(path string, settings []setting, c credentials.Credentials)
 	}
 	log := f.logger()
 	if err := removeLeftovers(path); err != nil {
-		log.Warn("what a killed process left could not be looked for", "error", err)
+		log.Warn("could not remove the temporary files of killed processes", "error", err)
 	}
-	durable, err := replace(path, changed.bytes(), info)
+	syncErr, err := replace(path, changed.bytes(), info)
 	if err != nil {
 		return err
 	}
-	if durable != nil {
-		log.Warn("the file was written, but may be the old one after a power cut", "file", path, "error", durable)
+	if syncErr != nil {
+		log.Warn("the file was written, but a power failure may undo the change", "file", path, "error", syncErr)
 	}
 	if unreadable != nil {
 		log.Warn("the AWS CLI and the AWS SDK for Python cannot read the file", "file", path, "reason", unreadable)
 	}
 	if info != nil && info.Mode().Perm()&0o006 != 0 && isPOSIX {
-		log.Warn("every local user can read or change the file; chmod 600 it", "file", path)
+		log.Warn("every local user can read or change the file: run chmod 600 on it", "file", path)
 	}
 	log.Info("wrote credentials", "file", path, "profile", f.Profile,
 		"lines_added", len(changed.lines)-len(old.lines), "credentials", c)
 	return nil
 }
 
-// edit returns what is in the file, and what is to be.
+// edit returns the current and the changed content of the file.
 func (f File) edit(path string, data []byte, settings []setting) (old, changed text, unreadable, err error) {
 	if old, err = parse(data); err == nil {
 		changed = old.set(f.Profile, settings)
 		unreadable, err = verify(old, changed, f.Profile, settings)
 	}
 	if err == nil && len(changed.bytes()) > MaxSize {
-		err = fmt.Errorf("%w: it would have more than %d bytes", ErrFormat, MaxSize)
+		err = fmt.Errorf("%w: the changed file would have more than %d bytes", ErrFormat, MaxSize)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", path, err)
@@ -135,14 +135,14 @@ func (f File) edit(path string, data []byte, settings []setting) (old, changed t
 }
 
 // Probe returns the error that Write would return because of the profile's name
-// or what the file holds now, and changes nothing.
+// or the current content of the file. It changes nothing.
 func (f File) Probe() error {
 	if err := f.Check(); err != nil {
 		return err
 	}
 	path, err := filepath.EvalSymlinks(f.Path)
 	if err != nil {
-		return ignore(err, fs.ErrNotExist)
+		return ignoreError(err, fs.ErrNotExist)
 	}
 	data, _, err := read(path)
 	if err != nil {
@@ -156,8 +156,8 @@ func (f File) Probe() error {
 	return err
 }
 
-// Check returns an error that wraps ErrProfile if clients could not find a
-// profile of this name. Write checks it too.
+// Check returns an error that wraps [ErrProfile] if clients could not find a
+// profile with this name. Write calls it, too.
 func (f File) Check() error {
 	p := f.Profile
 	var why string
@@ -167,17 +167,17 @@ func (f File) Check() error {
 	case len(p) > 256:
 		why = "it is longer than 256 bytes"
 	case !utf8.ValidString(p):
-		why = "it is not UTF-8"
+		why = "it is not valid UTF-8"
 	case strings.ContainsFunc(p, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }):
-		why = "it has a line end or another control character"
+		why = "it contains a line break or another control character"
 	case strings.ContainsAny(p, "]#;"):
-		why = "no name has ], # or ;"
+		why = "it contains ], # or ;"
 	case strings.TrimSpace(p) != p:
-		why = "it begins or ends with a blank"
+		why = "it begins or ends with white space"
 	case p == "DEFAULT":
-		why = "what stands under DEFAULT counts for every profile in Python; it is default, in small letters"
+		why = "Python clients apply [DEFAULT] to every profile; the default profile is default in lower case"
 	case strings.HasPrefix(p, "profile "):
-		why = "in this file names stand without the word profile"
+		why = "profile names in this file do not have the prefix \"profile \""
 	default:
 		return nil
 	}

@@ -9,12 +9,12 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// maxLines bounds the memory that a file of short lines takes.
+// maxLines limits the memory for a file with short lines.
 const maxLines = 100_000
 
 const byteOrderMark = "\ufeff"
 
-// A text is a file, cut into lines. Every byte of it is in one of them.
+// A text is the content of a file, split into lines. It contains every byte.
 type text struct {
 	mark  string // byteOrderMark or ""
 	lines []line
@@ -25,8 +25,8 @@ type line struct {
 	end  string // "\n", "\r\n", or "" at the end of the file
 }
 
-// parse refuses what no editor of such files writes, and on whose lines the
-// clients do not agree.
+// parse splits data into lines. It refuses control characters, which clients
+// interpret differently.
 func parse(data []byte) (text, error) {
 	var t text
 	s := string(data)
@@ -47,7 +47,7 @@ func parse(data []byte) (text, error) {
 		}
 		t.lines = append(t.lines, l)
 		if i := strings.IndexFunc(body, isBinary); i >= 0 {
-			return text{}, fmt.Errorf("%w: line %d has the control character %q", ErrFormat, len(t.lines), body[i])
+			return text{}, fmt.Errorf("%w: line %d contains the control character %q", ErrFormat, len(t.lines), body[i])
 		}
 	}
 	return t, nil
@@ -65,7 +65,7 @@ func (t text) bytes() []byte {
 	return b.Bytes()
 }
 
-// end is how lines end in t.
+// end returns the line end of the first line of t.
 func (t text) end() string {
 	if len(t.lines) > 0 && t.lines[0].end != "" {
 		return t.lines[0].end
@@ -73,13 +73,13 @@ func (t text) end() string {
 	return "\n"
 }
 
-// A setting is a key and what it is to be.
+// A setting is a key with its new value.
 type setting struct {
 	key, value string
-	always     bool // also where it is not yet
+	always     bool // add the key if it is missing
 }
 
-// newSettings returns what c means in a profile.
+// newSettings returns the settings for c in a profile.
 func newSettings(c credentials.Credentials) ([]setting, error) {
 	all := []setting{
 		{"aws_access_key_id", c.AccessKeyID, true},
@@ -95,21 +95,21 @@ func newSettings(c credentials.Credentials) ([]setting, error) {
 		if s.value == "" || strings.ContainsFunc(s.value, func(r rune) bool {
 			return r <= ' ' || r > '~' || strings.ContainsRune(`"'#;[]`, r)
 		}) {
-			return nil, fmt.Errorf("%w: value for %s is blank or has characters that none has", credentials.ErrIncomplete, s.key)
+			return nil, fmt.Errorf("%w: the value for %s is empty or contains invalid characters", credentials.ErrIncomplete, s.key)
 		}
 	}
 	return all, nil
 }
 
-// set returns t with settings in profile: each occurrence of a key has the new
-// value, and what is missing stands in the profile's last section, which is
-// made if there is none.
+// set returns t with settings in profile. It sets each occurrence of a key, and
+// adds missing keys to the profile's last section, which it creates if there is
+// none.
 func (t text) set(profile string, settings []setting) text {
 	out := text{t.mark, slices.Clone(t.lines)}
-	places := goPlaces(t)
+	meanings := goMeanings(t)
 	found := make(map[string]bool)
-	after := -1 // the line below which missing keys go
-	for i, p := range places {
+	after := -1 // the line after which missing keys are added
+	for i, p := range meanings {
 		if p.section != profile {
 			continue
 		}
@@ -124,7 +124,7 @@ func (t text) set(profile string, settings []setting) text {
 		}
 	}
 	var missing []line
-	indent := t.indent(places, after)
+	indent := t.indent(meanings, after)
 	for _, s := range settings {
 		if s.always && !found[s.key] {
 			missing = append(missing, line{indent + s.key + " = " + s.value, t.end()})
@@ -148,16 +148,16 @@ func (t text) set(profile string, settings []setting) text {
 	return out
 }
 
-// indent returns the blanks that keys beside line i begin with: its own, or
-// those of the first key below a header. A line that is indented deeper than
-// the one before continues it.
-func (t text) indent(places []place, i int) string {
+// indent returns the white space for a key inserted after line i: the
+// indentation of line i or, if it is a header, of the first key below it. A
+// line that is indented deeper than the previous one would continue it.
+func (t text) indent(meanings []meaning, i int) string {
 	if i < 0 {
 		return ""
 	}
-	if places[i].kind == header {
-		below := slices.IndexFunc(places[i+1:], func(p place) bool { return p.kind != nothing })
-		if below < 0 || places[i+1+below].kind == header {
+	if meanings[i].kind == header {
+		below := slices.IndexFunc(meanings[i+1:], func(p meaning) bool { return p.kind != ignored })
+		if below < 0 || meanings[i+1+below].kind == header {
 			return ""
 		}
 		i += 1 + below
@@ -166,8 +166,9 @@ func (t text) indent(places []place, i int) string {
 	return body[:len(body)-len(strings.TrimLeft(body, " \t"))]
 }
 
-// withValue returns the line of a property with another value, which replaces
-// all that some client takes for the value, among it a comment behind it.
+// withValue returns the line of a property with a new value. It replaces
+// everything that any client reads as part of the value, including a comment
+// after it.
 func withValue(body, value string) string {
 	i := strings.IndexAny(body, "=:") + 1
 	name, rest := body[:i], body[i:]

@@ -24,9 +24,9 @@ func writeFile(t *testing.T, path, content string) {
 	}
 }
 
-// wantFile fails unless the file holds content, and unless its folder holds
-// nothing beside it but the lock and what is named.
-func wantFile(t *testing.T, path, content string, beside ...string) {
+// wantFile checks the content of the file, and that its folder contains no
+// files except this one, its lock file and others.
+func wantFile(t *testing.T, path, content string, others ...string) {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -38,10 +38,10 @@ func wantFile(t *testing.T, path, content string, beside ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := " " + strings.Join(append(beside, filepath.Base(path), filepath.Base(path)+".holdfast.lock"), " ") + " "
+	known := " " + strings.Join(append(others, filepath.Base(path), filepath.Base(path)+".holdfast.lock"), " ") + " "
 	for _, e := range entries {
 		if !strings.Contains(known, " "+e.Name()+" ") {
-			t.Errorf("%s was left in the folder", e.Name())
+			t.Errorf("the folder contains %s", e.Name())
 		}
 	}
 }
@@ -67,7 +67,7 @@ func TestWriteNew(t *testing.T) {
 	wantMode(t, filepath.Dir(filepath.Dir(path)), 0o700)
 }
 
-func TestWriteRefusesBlanks(t *testing.T) {
+func TestWriteRefusesEmptyCredentials(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	err := (File{Path: path, Profile: "p"}).Write(t.Context(), credentials.Credentials{})
 	if !errors.Is(err, credentials.ErrIncomplete) {
@@ -126,7 +126,7 @@ func TestWriteFollowsLinks(t *testing.T) {
 		{"in the folder", "real", "real", true},
 		{"elsewhere", "../b/real", "b/real", true},
 		{"through a folder that is a link", "folder/../real", "b/real", true},
-		{"to nothing yet", "../b/new", "b/new", false},
+		{"to a missing file", "../b/new", "b/new", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			root := t.TempDir()
@@ -141,7 +141,7 @@ func TestWriteFollowsLinks(t *testing.T) {
 				target = filepath.Join(root, "a", test.target)
 			}
 			links := map[string]string{
-				path: test.link, filepath.Join(root, "a", "folder"): "../b/c", // whose .. is b
+				path: test.link, filepath.Join(root, "a", "folder"): "../b/c", // the parent of its target is b
 				filepath.Join(root, "first"): "a/credentials",
 			}
 			for name, to := range links {
@@ -162,14 +162,14 @@ func TestWriteFollowsLinks(t *testing.T) {
 			wantFile(t, target, want, "credentials", "folder", "c")
 			for name, to := range links {
 				if got, err := os.Readlink(name); err != nil || got != to {
-					t.Errorf("%s leads to %q, %v", name, got, err)
+					t.Errorf("%s points to %q, %v", name, got, err)
 				}
 			}
 		})
 	}
 }
 
-func TestWriteRefusesPlaces(t *testing.T) {
+func TestWriteRefusesPaths(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		setup func(t *testing.T, path string)
@@ -180,12 +180,12 @@ func TestWriteRefusesPlaces(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, errLoop},
-		{"links in a circle", func(t *testing.T, path string) {
+		{"links in a loop", func(t *testing.T, path string) {
 			if err := errors.Join(os.Symlink("other", path), os.Symlink(path, filepath.Join(filepath.Dir(path), "other"))); err != nil {
 				t.Fatal(err)
 			}
 		}, errLoop},
-		{"link into a folder that is not there", func(t *testing.T, path string) {
+		{"link into a missing folder", func(t *testing.T, path string) {
 			if err := os.Symlink("nowhere/credentials", path); err != nil {
 				t.Fatal(err)
 			}
@@ -202,7 +202,7 @@ func TestWriteRefusesPlaces(t *testing.T) {
 			writeFile(t, path, strings.Repeat("#"+strings.Repeat("x", 126)+"\n", MaxSize/128))
 		}, ErrFormat},
 		{"too many lines", func(t *testing.T, path string) { writeFile(t, path, strings.Repeat("\n", maxLines+1)) }, ErrFormat},
-		{"endless", func(t *testing.T, path string) {
+		{"sparse", func(t *testing.T, path string) {
 			writeFile(t, path, "")
 			if err := os.Truncate(path, 1<<40); err != nil {
 				t.Skip(err)
@@ -226,7 +226,7 @@ func TestWriteRefusesPlaces(t *testing.T) {
 	}
 }
 
-// What takes time that grows with the square would not end here.
+// With quadratic time, this test would not end.
 func TestWriteLarge(t *testing.T) {
 	for name, line := range map[string]string{
 		"profiles": "[%]\n", "nested": " aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=b\n", "continued": " aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "keys": "%=b\n", "comments": "#\n", "empty": "\n",
@@ -263,7 +263,7 @@ func TestLock(t *testing.T) {
 	}
 	wantFile(t, path, "[p]\n"+old)
 
-	// Who waits goes on when the lock is free.
+	// A waiting writer continues when the lock is released.
 	done := make(chan error)
 	go func() { done <- f.Write(t.Context(), fresh) }()
 	unlock()
@@ -273,7 +273,7 @@ func TestLock(t *testing.T) {
 	wantFile(t, path, "[p]\n"+block)
 }
 
-// A lock on a lock file that was removed is none.
+// A lock on a removed lock file does not count.
 func TestLockRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	f, err := openLock(path+".holdfast.lock", path)
@@ -281,22 +281,22 @@ func TestLockRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if !isAt(f, f.Name()) {
-		t.Error("the lock file is not where it is")
+	if !isCurrent(f, f.Name()) {
+		t.Error("isCurrent is false for an existing lock file")
 	}
 	if err := os.Remove(f.Name()); err != nil {
 		t.Skip(err) // as on Windows
 	}
-	if isAt(f, f.Name()) {
-		t.Error("the lock file is where it was removed")
+	if isCurrent(f, f.Name()) {
+		t.Error("isCurrent is true for a removed lock file")
 	}
 	writeFile(t, f.Name(), "")
-	if isAt(f, f.Name()) {
-		t.Error("another lock file is the one that was removed")
+	if isCurrent(f, f.Name()) {
+		t.Error("isCurrent is true although another lock file has the name")
 	}
 }
 
-// What a killed process left is removed by the next.
+// Write removes the temporary files of killed processes.
 func TestWriteLeftovers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	writeFile(t, path, "[p]\n"+old)
@@ -317,8 +317,8 @@ func TestWriteLeftovers(t *testing.T) {
 	wantFile(t, path, "[p]\n"+block)
 }
 
-// Without the lock, as on a file system that has none, updates can be lost, but
-// nobody reads or leaves half a file.
+// Without the lock, as on a file system without locks, updates can be lost, but
+// no reader sees a partial file and none remains.
 func TestWriteWithoutLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	base := strings.Repeat("# "+strings.Repeat("x", 100)+"\n", 5000)
@@ -341,7 +341,7 @@ func TestWriteWithoutLock(t *testing.T) {
 	for _, p := range []string{"a", "b", "c"} {
 		writers.Go(func() {
 			for range 30 {
-				_ = (File{Path: path, Profile: p, Wait: time.Minute}).Write(t.Context(), fresh) // it may lose its temporary file
+				_ = (File{Path: path, Profile: p, Wait: time.Minute}).Write(t.Context(), fresh) // another writer may remove its temporary file
 			}
 		})
 	}
@@ -350,7 +350,7 @@ func TestWriteWithoutLock(t *testing.T) {
 	others.Wait()
 }
 
-// A folder that is gone is not waited for.
+// lock does not wait for a missing folder.
 func TestLockWithoutFolder(t *testing.T) {
 	_, err := lock(t.Context(), filepath.Join(t.TempDir(), "gone", "credentials"), time.Minute)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -358,22 +358,22 @@ func TestLockWithoutFolder(t *testing.T) {
 	}
 }
 
-// The lock can be had where it takes a file that is open for writing (NFS).
+// The lock file is open for writing, which locks on NFS require.
 func TestLockOpens(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
-	for _, is := range []string{"made", "there"} {
+	for _, state := range []string{"created", "existing"} {
 		f, err := openLock(path+".holdfast.lock", path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := f.Write(nil); err != nil {
-			t.Errorf("%s: %v", is, err)
+			t.Errorf("%s: %v", state, err)
 		}
 		f.Close()
 	}
 }
 
-// What Write would refuse of a file is known before there are credentials.
+// Probe reports what Write would refuse, without credentials.
 func TestProbe(t *testing.T) {
 	dir := t.TempDir()
 	for name, test := range map[string]struct {
@@ -402,11 +402,11 @@ func TestProbe(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Dir(absent)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the folder was made: %v", err)
+		t.Errorf("the folder was created: %v", err)
 	}
 }
 
-// Goroutines take turns as processes do, and readers see whole files.
+// Concurrent goroutines lose no update, and readers see complete files.
 func TestWriteConcurrently(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	writeFile(t, path, "# base\n")

@@ -107,7 +107,7 @@ func Explain(err error) (code int, hint string) {
 			continue
 		}
 		if own := signer.Hint(err); own != "" {
-			return e.code, flagsForFields.Replace(own)
+			return e.code, withFlags(own)
 		}
 		return e.code, e.hint
 	}

@@ -35,19 +35,20 @@ var Fields = [][2]string{
 	{"TransportConfig.NoProxy", "--with-proxy=false"},
 }
 
-var flagsForFields = func() *strings.Replacer {
-	var pairs []string
+// withFlags returns a hint with the fields in it replaced by flags.
+func withFlags(hint string) string {
+	pairs := make([]string, 0, 2*len(Fields))
 	for _, f := range Fields {
 		pairs = append(pairs, f[0], f[1])
 	}
-	return strings.NewReplacer(pairs...)
-}()
+	return strings.NewReplacer(pairs...).Replace(hint)
+}
 
 // HintAttr makes the hints in a log name flags, as those of errors do. It is for
 // [slog.HandlerOptions.ReplaceAttr].
 func HintAttr(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "hint" {
-		return slog.String(a.Key, flagsForFields.Replace(a.Value.String()))
+		return slog.String(a.Key, withFlags(a.Value.String()))
 	}
 	return a
 }

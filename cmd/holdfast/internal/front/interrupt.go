@@ -24,7 +24,7 @@ func Interruptible(ctx context.Context, what string, call func() error) error {
 // The process is to end then. The error is of what, such as a key, and wraps
 // that of ctx.
 func InterruptibleValue[T any](ctx context.Context, what string, call func() (T, error)) (T, error) {
-	later, cancel := await.Later(ctx, HangTimeout)
+	later, cancel := await.WithGrace(ctx, HangTimeout)
 	defer cancel()
 	value, inTime, err := await.InTime(later, call, nil)
 	if !inTime {

@@ -22,7 +22,8 @@ var (
 	testRole    = DefaultRoleARN(DefaultRegion, DefaultAccount)
 )
 
-// A call is one CreateSession request. Zero fields are made valid by do.
+// A call is one CreateSession request. Method request replaces zero fields with
+// valid values.
 type call struct {
 	query  url.Values
 	body   string
@@ -30,35 +31,36 @@ type call struct {
 	chain  []*x509.Certificate
 	region string
 	at     time.Time
-	before func(*http.Request) // before it is signed
-	after  func(*http.Request) // after that
+	before func(*http.Request) // called before signing
+	after  func(*http.Request) // called after signing
 }
 
-type answer struct {
+type response struct {
 	status        int
 	code, message string
 	header        http.Header
 	out           createSessionOutput
 }
 
-// A world is a CA, a client certificate, and an emulator that trusts them.
-type world struct {
-	ca, client pair
+// A testEnv is a CA, a client certificate, and an emulator that trusts the CA.
+type testEnv struct {
+	ca, client certKey
 	server     *Server
 	url        string
 	stop       func() // and wait for what is being answered
 }
 
-// newWorld fills in what cfg lacks.
-func newWorld(t testing.TB, cfg Config) *world {
+// newTestEnv starts an emulator. It sets a trust anchor and a clock if cfg has
+// none.
+func newTestEnv(t testing.TB, cfg Config) *testEnv {
 	t.Helper()
-	w := &world{ca: newRoot(t, caTemplate("Root"))}
+	w := &testEnv{ca: newRoot(t, caTemplate("Root"))}
 	w.client = w.ca.issue(t, leafTemplate("client"))
 	w.start(t, cfg)
 	return w
 }
 
-func (w *world) start(t testing.TB, cfg Config) {
+func (w *testEnv) start(t testing.TB, cfg Config) {
 	t.Helper()
 	if len(cfg.TrustAnchors) == 0 {
 		cfg.TrustAnchors = []TrustAnchor{{Certificates: w.ca.pem()}}
@@ -81,8 +83,8 @@ func newServer(t testing.TB, cfg Config) *Server {
 	return s
 }
 
-// body makes a request body with the ARNs of the default configuration; more
-// is pairs of names and values.
+// body returns a request body with the ARNs of the default configuration. more
+// is a list of names and values; a nil value removes the name.
 func body(more ...any) string {
 	m := map[string]any{"trustAnchorArn": testAnchor, "profileArn": testProfile, "roleArn": testRole}
 	for i := 0; i < len(more); i += 2 {
@@ -98,7 +100,7 @@ func body(more ...any) string {
 	return string(b)
 }
 
-func (w *world) request(t testing.TB, c call) *http.Request {
+func (w *testEnv) request(t testing.TB, c call) *http.Request {
 	t.Helper()
 	if c.key == nil {
 		c.key = w.client.key
@@ -123,7 +125,7 @@ func (w *world) request(t testing.TB, c call) *http.Request {
 	if c.before != nil {
 		c.before(r)
 	}
-	if err := sigv4x509.Sign(r, []byte(c.body), liar{c.key, c.chain[0].PublicKey}, c.chain, c.region, c.at); err != nil {
+	if err := sigv4x509.Sign(r, []byte(c.body), claimedKey{c.key, c.chain[0].PublicKey}, c.chain, c.region, c.at); err != nil {
 		t.Fatal(err)
 	}
 	if c.after != nil {
@@ -132,23 +134,23 @@ func (w *world) request(t testing.TB, c call) *http.Request {
 	return r
 }
 
-func (w *world) do(t testing.TB, c call) answer {
+func (w *testEnv) do(t testing.TB, c call) response {
 	t.Helper()
 	resp, err := http.DefaultClient.Do(w.request(t, c))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return readAnswer(t, resp)
+	return readResponse(t, resp)
 }
 
-func readAnswer(t testing.TB, resp *http.Response) answer {
+func readResponse(t testing.TB, resp *http.Response) response {
 	t.Helper()
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := answer{status: resp.StatusCode, code: resp.Header.Get("X-Amzn-Errortype"), header: resp.Header}
+	a := response{status: resp.StatusCode, code: resp.Header.Get("X-Amzn-Errortype"), header: resp.Header}
 	if resp.StatusCode == http.StatusCreated {
 		err = json.Unmarshal(b, &a.out)
 	} else {
@@ -157,7 +159,7 @@ func readAnswer(t testing.TB, resp *http.Response) answer {
 		a.message = refused.Message
 	}
 	if err != nil {
-		t.Errorf("answer is not JSON: %v: %s", err, b)
+		t.Errorf("response is not JSON: %v: %s", err, b)
 	}
 	if got, want := resp.Header.Get("Date"), testNow.Format(http.TimeFormat); got != want {
 		t.Errorf("Date is %q, want the emulator's %q", got, want)
@@ -171,20 +173,19 @@ func readAnswer(t testing.TB, resp *http.Response) answer {
 	return a
 }
 
-// A liar claims to be the key of a certificate, for requests with a signature
-// of another.
-type liar struct {
+// A claimedKey signs with one key and claims the public key of another.
+type claimedKey struct {
 	crypto.Signer
 	pub crypto.PublicKey
 }
 
-func (l liar) Public() crypto.PublicKey { return l.pub }
+func (l claimedKey) Public() crypto.PublicKey { return l.pub }
 
-// session returns the session of a successful answer.
-func (a answer) session(t testing.TB) credentialSet {
+// session returns the session of a successful response.
+func (a response) session(t testing.TB) credentialSet {
 	t.Helper()
 	if a.status != http.StatusCreated || len(a.out.CredentialSet) != 1 {
-		t.Fatalf("answer is %d %s %q, want one session", a.status, a.code, a.message)
+		t.Fatalf("response is %d %s %q, want one session", a.status, a.code, a.message)
 	}
 	return a.out.CredentialSet[0]
 }
