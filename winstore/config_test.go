@@ -14,8 +14,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// If several keys match, Open selects the key that one of Config.Certificates is
-// for. If there is no such key, Open ignores them.
+// If several keys match, Open selects the key that belongs to one of
+// Config.Certificates. If there is no such key, Open ignores them.
 func TestOpenByCertificate(t *testing.T) {
 	f, first, _ := withKey(t, "p256")
 	other := signertest.NewCA(t, "other")

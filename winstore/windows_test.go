@@ -22,8 +22,8 @@ import (
 	"github.com/holdfast-dev/holdfast/winstore/winstoretest"
 )
 
-// These tests run on Windows and under Wine. They skip tests that Wine's
-// ncrypt.dll does not support.
+// These tests run on Windows and under Wine. Cases that Wine's ncrypt.dll does
+// not support are skipped.
 
 // addToStore adds a certificate for a key, linked to info, to a new store, and
 // returns a reference to it.

@@ -51,8 +51,8 @@ type Config struct {
 
 	// Certificates are candidates for the certificate of the key, in
 	// addition to those in the store. If several keys match, Open selects
-	// the key that one of them is for. If the store has no certificate for
-	// Key, Open builds the chain from them.
+	// the key that belongs to one of them. If the store has no certificate
+	// for Key, Open builds the chain from them.
 	Certificates []*x509.Certificate
 
 	Ref    keystore.Ref     // the key's name in errors; zero: the result of [Key.Ref]
