@@ -12,8 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An algorithm is one that macOS signs a digest by. The salt of its PSS is as
-// long as the digest, always.
+// An algorithm is a signature algorithm of macOS for a digest. The PSS salt is
+// always as long as the digest.
 type algorithm struct {
 	padding signer.Padding
 	hash    crypto.Hash
@@ -33,7 +33,7 @@ var algorithms = []algorithm{
 	{signer.NoPadding, crypto.SHA512, tls.ECDSAWithP521AndSHA512, "kSecKeyAlgorithmECDSASignatureDigestX962SHA512"},
 }
 
-// checkPublic refuses keys that macOS does not sign with.
+// checkPublic returns an error if the backend does not support the type of pub.
 func checkPublic(pub crypto.PublicKey) error {
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
@@ -47,7 +47,8 @@ func checkPublic(pub crypto.PublicKey) error {
 	return fmt.Errorf("%s: %w", signer.DescribeKey(pub), errors.ErrUnsupported)
 }
 
-// algorithmsFor returns those of a type of key that supported holds possible.
+// algorithmsFor returns the algorithms for the type of pub for which supported
+// returns true.
 func algorithmsFor(pub crypto.PublicKey, supported func(name string) bool) (all []algorithm) {
 	_, isRSA := pub.(*rsa.PublicKey)
 	for _, a := range algorithms {
@@ -58,11 +59,11 @@ func algorithmsFor(pub crypto.PublicKey, supported func(name string) bool) (all 
 	return all
 }
 
-// choose returns the name of the algorithm for m.
+// choose returns the name of the algorithm in all for m.
 func choose(all []algorithm, m signer.Mechanism) (string, error) {
 	if m.Padding == signer.PSS && m.SaltLen != m.Hash.Size() {
 		return "", signer.WithHint(fmt.Errorf("PSS with a salt of %d bytes: %w", m.SaltLen, errors.ErrUnsupported),
-			"macOS makes the salt as long as the digest: ask for rsa.PSSSaltLengthEqualsHash")
+			"macOS supports only a salt as long as the digest: use rsa.PSSSaltLengthEqualsHash")
 	}
 	for _, a := range all {
 		if a.padding == m.Padding && a.hash == m.Hash {

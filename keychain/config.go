@@ -12,26 +12,26 @@ import (
 
 const scheme = "keychain"
 
-// A Config names an identity: a certificate and its private key. A name
-// that is set must be true of the identity; the zero value of any other field is
-// its default. Open does not modify it. There is no PIN: macOS asks the user
-// itself.
+// A Config names an identity: a certificate with its private key. The identity
+// must match Label, Token and Selector if they are set. The zero value of any
+// other field is its default. Open does not modify it. There is no PIN: macOS
+// itself asks the user.
 type Config struct {
-	Label    string // its name, as Keychain Access shows it; in the same case
-	Token    string // the ID of the token that it is in, such as com.apple.ctkcard:user
+	Label    string // the name in Keychain Access; case-sensitive
+	Token    string // the ID of the token, such as com.apple.ctkcard:user
 	Selector selector.Selector
 
-	// Certificates are certificates from elsewhere, one of which may be the
-	// key's: of several identities that match, the one with its public key is
-	// taken.
+	// Certificates are candidates for the certificate of the key. If several
+	// identities match, Open selects the one whose key belongs to one of
+	// them.
 	Certificates []*x509.Certificate
 
-	Ref    keystore.Ref     // the key's name in errors; zero: that of [Key.Ref]
+	Ref    keystore.Ref     // the key's name in errors; zero: the result of [Key.Ref]
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now; for Selector.UseLatestExpiring
 }
 
-// configFor turns a reference into a Config.
+// configFor returns the Config of a reference.
 func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	s, own, err := selector.Parse(ref.Rest, "label", "token")
 	if err != nil {
@@ -47,7 +47,7 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	}, nil
 }
 
-// reference names an identity so that it is found again.
+// reference returns the reference to an identity.
 func reference(label, token string, s selector.Selector) keystore.Ref {
 	rest := ""
 	add := func(part string) {

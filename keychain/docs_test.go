@@ -11,7 +11,8 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// rows returns the cells of the table in docs/keychain.md that begins with head.
+// rows returns the cells of the table in docs/keychain.md whose first column is
+// head.
 func rows(t *testing.T, head string) (all [][]string) {
 	t.Helper()
 	text, err := os.ReadFile("../docs/keychain.md")
@@ -20,7 +21,7 @@ func rows(t *testing.T, head string) (all [][]string) {
 	}
 	_, table, ok := strings.Cut(string(text), "| "+head+" |")
 	if !ok {
-		t.Fatalf("no table begins with %q", head)
+		t.Fatalf("docs/keychain.md has no table with the first column %q", head)
 	}
 	for line := range strings.Lines(table[strings.Index(table, "\n")+1:]) {
 		if !strings.HasPrefix(line, "|") {
@@ -33,7 +34,7 @@ func rows(t *testing.T, head string) (all [][]string) {
 	return all
 }
 
-// The errors of docs/keychain.md are those that mean something to a caller.
+// docs/keychain.md lists all codes that stand for an error of ours.
 func TestErrorsInDocs(t *testing.T) {
 	type error struct {
 		domain string
@@ -62,7 +63,7 @@ func TestErrorsInDocs(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !want[error{domain, code}] {
-					t.Errorf("%s %d is in the table, twice or without a meaning", domain, code)
+					t.Errorf("%s %d is in the table twice, or stands for no error of ours", domain, code)
 				}
 				delete(want, error{domain, code})
 			}
@@ -73,7 +74,7 @@ func TestErrorsInDocs(t *testing.T) {
 	}
 }
 
-// The attributes of docs/keychain.md are those that a reference may have.
+// docs/keychain.md lists all attributes.
 func TestAttributesInDocs(t *testing.T) {
 	values := map[string]string{"subject": "CN=x", "issuer": "CN=x", "serial": "01", "newest": "yes", "label": "x", "token": "x",
 		"sha256": strings.Repeat("00", 32), "sha1": strings.Repeat("00", 20)}

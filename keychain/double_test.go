@@ -15,7 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// addTo puts an identity with its issuer into the double's keychains.
+// addTo adds an identity and its issuer to the keychains of the double.
 func addTo(t *testing.T, d *fakesec.Double, scope native.Scope, kind, label, token string) {
 	t.Helper()
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
@@ -24,9 +24,9 @@ func addTo(t *testing.T, d *fakesec.Double, scope native.Scope, kind, label, tok
 	d.Add(t, fakesec.Item{Scope: native.Files, Label: "intermediate", Certificate: ca.Cert.Raw})
 }
 
-// TestContractOverTheDouble runs the whole backend but its facade: the binding
-// calls C. Not a reference may be left.
-func TestContractOverTheDouble(t *testing.T) {
+// TestContractWithDouble tests open and the binding, which calls the double in C.
+// The double fails the test if a reference is not released.
+func TestContractWithDouble(t *testing.T) {
 	for _, test := range []struct {
 		kind  string
 		scope native.Scope
@@ -47,7 +47,7 @@ func TestContractOverTheDouble(t *testing.T) {
 					t.Fatal(err)
 				}
 				if len(k.Chain()) != 2 {
-					t.Errorf("chain of %d, want 2", len(k.Chain()))
+					t.Errorf("chain of %d certificates, want 2", len(k.Chain()))
 				}
 				return k
 			})
@@ -55,10 +55,10 @@ func TestContractOverTheDouble(t *testing.T) {
 	}
 }
 
-func TestListOverTheDouble(t *testing.T) {
+func TestListWithDouble(t *testing.T) {
 	d := fakesec.New(t)
 	addTo(t, d, native.Files, "p256", "Ünïcode “label” 𝄞", "")
-	addTo(t, d, native.Tokens, "rsa2048", "card", card) // the data-protection keychain shows it again
+	addTo(t, d, native.Tokens, "rsa2048", "card", card) // also in the data-protection keychain
 	entries, err := list(t.Context(), Config{}, d.API)
 	if err != nil || len(entries) != 2 {
 		t.Fatalf("%d entries, error %v", len(entries), err)
@@ -73,8 +73,8 @@ func TestListOverTheDouble(t *testing.T) {
 	}
 }
 
-// A failure of each call releases what was opened before it.
-func TestFailuresOverTheDouble(t *testing.T) {
+// If a call fails, the objects from earlier calls are released.
+func TestFailuresWithDouble(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		set  func(*fakesec.Double)
@@ -83,7 +83,7 @@ func TestFailuresOverTheDouble(t *testing.T) {
 		{"list", func(d *fakesec.Double) { d.FailFind(fakesec.Scope(native.Tokens), -25308) }, signer.ErrPINRequired},
 		{"certificate", func(d *fakesec.Double) { d.FailCertificate(-25293, 0) }, signer.ErrPINIncorrect},
 		{"key", func(d *fakesec.Double) { d.FailKey(-25308, 0) }, signer.ErrPINRequired},
-		{"algorithm", func(d *fakesec.Double) { d.Refuse("ECDSA") }, errors.ErrUnsupported},
+		{"algorithm", func(d *fakesec.Double) { d.Disable("ECDSA") }, errors.ErrUnsupported},
 		{"signature", func(d *fakesec.Double) { d.FailSign("com.apple.LocalAuthentication", -2, "annulé") }, signer.ErrPINRequired},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestFailuresOverTheDouble(t *testing.T) {
 	}
 }
 
-func TestCloseDuringSignOverTheDouble(t *testing.T) {
+func TestCloseDuringSignWithDouble(t *testing.T) {
 	d := fakesec.New(t)
 	addTo(t, d, native.Files, "p256", "app", "")
 	k, err := open(t.Context(), Config{}, d.API)
@@ -127,7 +127,7 @@ func TestCloseDuringSignOverTheDouble(t *testing.T) {
 	all.Wait()
 }
 
-func TestOpenHeedsContextOverTheDouble(t *testing.T) {
+func TestOpenObservesContextWithDouble(t *testing.T) {
 	d := fakesec.New(t)
 	addTo(t, d, native.Files, "p256", "app", "")
 	d.Gate(1)
@@ -135,7 +135,7 @@ func TestOpenHeedsContextOverTheDouble(t *testing.T) {
 	opened := make(chan error)
 	closed := make(chan struct{})
 	go func() {
-		_, err := answer(ctx, func() (*Key, error) { return openNow(Config{}, d.API) },
+		_, err := withContext(ctx, func() (*Key, error) { return openBlocking(Config{}, d.API) },
 			func(k *Key) { k.Close(); close(closed) })
 		opened <- err
 	}()

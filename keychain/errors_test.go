@@ -9,7 +9,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// sentinels are all that an Error can be.
+// sentinels are the errors that an Error can match.
 var sentinels = []error{
 	signer.ErrNotFound, signer.ErrUnavailable, signer.ErrPINRequired, signer.ErrPINIncorrect, signer.ErrPINLocked, errors.ErrUnsupported,
 }
@@ -76,13 +76,13 @@ func TestMeanings(t *testing.T) {
 			for code := range codes {
 				same := domain == test.domain && code == test.code
 				if got := errors.Is(err, Error{Domain: domain, Code: code}); got != same {
-					t.Errorf("%s is %s %d: %t", test.name, domain, code, got)
+					t.Errorf("errors.Is(%s, %s %d) is %t", test.name, domain, code, got)
 				}
 			}
 		}
 		for _, s := range sentinels {
 			if got := errors.Is(err, s); got != (s == test.want) {
-				t.Errorf("%s is %v: %t", test.name, s, got)
+				t.Errorf("errors.Is(%s, %q) is %t", test.name, s, got)
 			}
 		}
 		if signer.Hint(err) == "" {
@@ -91,22 +91,22 @@ func TestMeanings(t *testing.T) {
 	}
 }
 
-// What is not in the table is none of ours, also if its code is.
-func TestMeaningsOfOthers(t *testing.T) {
+// A code that is not in the table for its domain matches no error of ours.
+func TestUnknownCodes(t *testing.T) {
 	for _, e := range []Error{
 		{Domain: native.OSStatusDomain, Code: -9}, {Domain: "CryptoTokenKit", Code: -25308},
 		{Domain: "com.apple.LocalAuthentication", Code: -128}, {Domain: "NSPOSIXErrorDomain", Code: -4}, {Code: -4}, {},
 	} {
 		for _, s := range sentinels {
 			if errors.Is(e, s) {
-				t.Errorf("%#v is %v", e, s)
+				t.Errorf("errors.Is(%#v, %q) is true", e, s)
 			}
 		}
 		if errors.Is(e, nil) || e.Error() == "" {
-			t.Errorf("%#v is nil or says nothing", e)
+			t.Errorf("%#v matches nil or has no text", e)
 		}
 	}
 	if err := errors.New("other"); asError(err) != err || asError(nil) != nil {
-		t.Error("an error that is not of macOS changes")
+		t.Error("asError changes an error that is not from macOS")
 	}
 }

@@ -16,19 +16,19 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// A fakeSystem is a Mac without macOS. Each item is in one scope, and the
-// data-protection keychain shows the tokens, too.
+// A fakeSystem is a System in memory. Each item is in one scope, but the
+// data-protection keychain also contains the tokens, as on a Mac.
 type fakeSystem struct {
-	items  []fakeItem
-	certs  []*x509.Certificate // in the file keychains
-	fail   map[native.Scope]error
-	broken error             // what an identity's certificate fails with
-	onList func()            // before each list
-	onKey  func() error      // before a key is handed out
-	onSign func() error      // before each signature
-	refuse func(string) bool // algorithms that no key supports
+	items       []fakeItem
+	certs       []*x509.Certificate // in the file-based keychains
+	fail        map[native.Scope]error
+	broken      error             // the error of each identity
+	onList      func()            // called by Identities
+	onKey       func() error      // called by Handle.Key
+	onSign      func() error      // called by Key.Sign
+	unsupported func(string) bool // algorithms that no key supports
 
-	live atomic.Int64 // references that were not released
+	live atomic.Int64 // references that are not released
 }
 
 type fakeItem struct {
@@ -47,12 +47,13 @@ func (f *fakeSystem) add(t *testing.T, scope native.Scope, kind, label, token st
 	return cert
 }
 
-// newFake returns a fakeSystem that fails the test if it ends with references.
+// newFake returns a fakeSystem that fails the test if a reference is not
+// released.
 func newFake(t *testing.T) *fakeSystem {
 	f := &fakeSystem{}
 	t.Cleanup(func() {
 		if n := f.live.Load(); n != 0 {
-			t.Errorf("%d references are left", n)
+			t.Errorf("%d references were not released", n)
 		}
 	})
 	return f
@@ -86,7 +87,7 @@ func (f *fakeSystem) Certificates(scope native.Scope) (all [][]byte, err error) 
 	for _, c := range f.certs {
 		all = append(all, c.Raw)
 	}
-	return append(all, []byte("no certificate")), nil
+	return append(all, []byte("not a certificate")), nil
 }
 
 type fakeHandle struct {
@@ -125,7 +126,7 @@ func (k *fakeKey) Release() {
 }
 
 func (k *fakeKey) Supports(name string) bool {
-	return (k.system.refuse == nil || !k.system.refuse(name)) && k.optsFor(name) != nil
+	return (k.system.unsupported == nil || !k.system.unsupported(name)) && k.optsFor(name) != nil
 }
 
 func (k *fakeKey) Sign(name string, digest []byte) ([]byte, error) {
@@ -135,16 +136,16 @@ func (k *fakeKey) Sign(name string, digest []byte) ([]byte, error) {
 		}
 	}
 	if k.count.Load() < 1 {
-		panic("used after its release")
+		panic("used after the last release")
 	}
 	opts := k.optsFor(name)
 	if opts == nil {
-		return nil, errors.New("no such algorithm")
+		return nil, errors.New("unknown algorithm")
 	}
 	return k.key.Sign(rand.Reader, digest, opts)
 }
 
-// optsFor goes by the parts of Apple's names.
+// optsFor parses the name of a SecKeyAlgorithm.
 func (k *fakeKey) optsFor(name string) crypto.SignerOpts {
 	hashes := map[string]crypto.Hash{"SHA256": crypto.SHA256, "SHA384": crypto.SHA384, "SHA512": crypto.SHA512}
 	hash, ok := hashes[name[max(0, len(name)-6):]]

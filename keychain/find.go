@@ -15,23 +15,23 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An identity is one that was found.
+// An identity is a certificate with a private key in a keychain.
 type identity struct {
 	label, token string
 	ref          keystore.Ref
-	cert         *x509.Certificate // nil if it cannot be read
-	err          error             // why it cannot be used
+	cert         *x509.Certificate // nil: it cannot be parsed
+	err          error             // why the identity cannot be used
 	handle       native.Handle
 }
 
-// identities are what the scopes hold, each once.
+// identities is the result of a search, without duplicates.
 type identities struct {
 	all    []identity
-	failed []error // scopes that did not answer
-	broken []error // identities that macOS could not read, at most maxListed
+	failed []error // from scopes that could not be searched
+	broken []error // from identities that could not be read; at most maxListed
 }
 
-// search asks each scope. It fails if none answers.
+// search searches all scopes. It fails if no scope can be searched.
 func search(cfg Config, sys native.System) (found identities, err error) {
 	scopes := []native.Scope{native.Files, native.DataProtection, native.Tokens}
 	if cfg.Token != "" {
@@ -47,7 +47,7 @@ func search(cfg Config, sys native.System) (found identities, err error) {
 			case n.Err == nil:
 				found.add(newIdentity(n))
 			case len(found.broken) < maxListed:
-				found.broken = append(found.broken, fmt.Errorf("an identity %q in the %s: %w", n.Label, scope, asError(n.Err)))
+				found.broken = append(found.broken, fmt.Errorf("identity %q in the %s: %w", n.Label, scope, asError(n.Err)))
 			}
 		}
 	}
@@ -70,8 +70,8 @@ func newIdentity(n native.Identity) identity {
 	return id
 }
 
-// add releases id if it is there already: the data-protection keychain shows
-// the tokens, too, and an item may be in several keychains.
+// add adds id, or releases it if it is a duplicate: the data-protection keychain
+// also contains the tokens, and an item may be in several keychains.
 func (f *identities) add(id identity) {
 	if slices.ContainsFunc(f.all, func(other identity) bool { return other.ref == id.ref }) {
 		id.handle.Release()
@@ -87,18 +87,18 @@ func (f *identities) release() {
 	f.all = nil
 }
 
-// choose returns the one identity that cfg names.
+// choose returns the identity that cfg names.
 func (f *identities) choose(cfg Config) (identity, error) {
-	named := f.named(cfg)
-	if len(named) == 0 && len(f.all) > 0 {
+	matches := f.matchNames(cfg)
+	if len(matches) == 0 && len(f.all) > 0 {
 		err := fmt.Errorf("%w %s", signer.ErrNotFound, reference(cfg.Label, cfg.Token, cfg.Selector))
-		return identity{}, f.explain(signer.WithHint(err, "there are: "+refs(f.all)))
+		return identity{}, f.explain(signer.WithHint(err, "the keychains contain: "+refs(f.all)))
 	}
-	if some := withKeyOf(cfg, named); len(some) > 0 {
-		named = some
+	if some := matchCertificates(cfg, matches); len(some) > 0 {
+		matches = some
 	}
-	candidates := make([]selector.Candidate, len(named))
-	for i, id := range named {
+	candidates := make([]selector.Candidate, len(matches))
+	for i, id := range matches {
 		candidates[i] = selector.Candidate{Ref: id.ref, Certificate: id.cert, Err: id.err}
 	}
 	i, err := cfg.Selector.Select(candidates, cfg.now())
@@ -106,11 +106,11 @@ func (f *identities) choose(cfg Config) (identity, error) {
 		return identity{}, f.explain(err)
 	}
 	f.log(cfg)
-	return named[i], nil
+	return matches[i], nil
 }
 
-// named returns the identities that have cfg's label and token.
-func (f *identities) named(cfg Config) []identity {
+// matchNames returns the identities with the label and the token of cfg.
+func (f *identities) matchNames(cfg Config) []identity {
 	var some []identity
 	for _, id := range f.all {
 		if (cfg.Label == "" || cfg.Label == id.label) && (cfg.Token == "" || cfg.Token == id.token) {
@@ -120,9 +120,9 @@ func (f *identities) named(cfg Config) []identity {
 	return some
 }
 
-// withKeyOf returns those that cfg's Selector takes and whose key is that of one
-// of cfg's certificates.
-func withKeyOf(cfg Config, all []identity) []identity {
+// matchCertificates returns the identities that match cfg.Selector and have the
+// public key of one of cfg.Certificates.
+func matchCertificates(cfg Config, all []identity) []identity {
 	var some []identity
 	for _, id := range all {
 		if id.cert != nil && cfg.Selector.Matches(id.cert, cfg.now()) && slices.ContainsFunc(cfg.Certificates, func(c *x509.Certificate) bool {
@@ -134,24 +134,26 @@ func withKeyOf(cfg Config, all []identity) []identity {
 	return some
 }
 
-// explain adds to the error of a choice what was not read. What is missing may
-// be there, so a locked keychain decides what to do next.
+// explain adds the errors of f to err, the error of choose. If no identity was
+// found, it may be in a place that could not be read, such as a locked keychain.
+// The error from there then comes first, so that its hint is the hint of the
+// whole.
 func (f *identities) explain(err error) error {
-	for _, unread := range slices.Concat(f.failed, f.broken) {
-		if errors.Is(err, signer.ErrNotFound) && !optional(unread) {
-			err = fmt.Errorf("%w; elsewhere: %w", unread, err)
+	for _, unreadable := range slices.Concat(f.failed, f.broken) {
+		if errors.Is(err, signer.ErrNotFound) && !ignorable(unreadable) {
+			err = fmt.Errorf("%w; in other places: %w", unreadable, err)
 		} else {
-			err = fmt.Errorf("%w; not searched: %v", err, unread)
+			err = fmt.Errorf("%w; cannot read %v", err, unreadable)
 		}
 	}
 	return err
 }
 
-// optional reports whether a scope may fail unnoticed: most programs lack the
-// entitlements for the data-protection keychain and have nothing there.
-func optional(err error) bool { return errors.Is(err, errors.ErrUnsupported) }
+// ignorable reports whether the error of a scope can be ignored: most programs
+// lack the entitlement for the data-protection keychain and have no items there.
+func ignorable(err error) bool { return errors.Is(err, errors.ErrUnsupported) }
 
-// maxListed bounds what one message lists.
+// maxListed bounds the number of identities in one message.
 const maxListed = 8
 
 func refs(all []identity) string {
@@ -165,7 +167,7 @@ func refs(all []identity) string {
 	return strings.Join(listed, "  ")
 }
 
-// join puts errors on one line; errors.Join takes one for each.
+// join joins errors on one line; errors.Join puts each on its own line.
 func join(errs []error) error {
 	var all error
 	for _, err := range errs {
@@ -178,9 +180,9 @@ func join(errs []error) error {
 	return all
 }
 
-// certificates returns the chain of the one identity that cfg names.
+// certificates returns the chain of the identity that cfg names.
 func certificates(ctx context.Context, cfg Config, sys native.System) ([]*x509.Certificate, error) {
-	return answer(ctx, func() ([]*x509.Certificate, error) {
+	return withContext(ctx, func() ([]*x509.Certificate, error) {
 		found, err := search(cfg, sys)
 		defer found.release()
 		if err != nil {
@@ -194,17 +196,17 @@ func certificates(ctx context.Context, cfg Config, sys native.System) ([]*x509.C
 	}, nil)
 }
 
-// chainOf returns leaf and its issuers, as far as the keychains have them. It
-// asks no network, and makes do with what it finds.
+// chainOf returns leaf and its issuers in the keychains. It does not use the
+// network. If a scope cannot be searched, it logs the error and continues.
 func chainOf(leaf *x509.Certificate, cfg Config, sys native.System) []*x509.Certificate {
 	certs := []*x509.Certificate{leaf}
 	for _, scope := range []native.Scope{native.Files, native.DataProtection, native.Tokens} {
 		some, err := sys.Certificates(scope)
 		if err != nil {
-			cfg.logger().Debug("no issuers from the "+scope.String(), "error", asError(err))
+			cfg.logger().Debug("cannot read the certificates in the "+scope.String(), "error", asError(err))
 		}
 		for _, der := range some {
-			// Another certificate of the key would be taken for the chosen one.
+			// Skip other certificates for the key, so that leaf stays the leaf.
 			if c, err := x509.ParseCertificate(der); err == nil && !signer.SamePublicKey(c.PublicKey, leaf.PublicKey) {
 				certs = append(certs, c)
 			}
@@ -217,55 +219,57 @@ func chainOf(leaf *x509.Certificate, cfg Config, sys native.System) []*x509.Cert
 	return chain
 }
 
-// list returns the identities that cfg selects, also beside an error.
+// list returns the identities that match cfg. It can return entries together with
+// an error.
 func list(ctx context.Context, cfg Config, sys native.System) ([]keystore.Entry, error) {
-	var unread []error // written before answer returns without an error
-	entries, err := answer(ctx, func() (entries []keystore.Entry, err error) {
+	var unreadable []error // read only if the function has returned
+	entries, err := withContext(ctx, func() (entries []keystore.Entry, err error) {
 		found, err := search(cfg, sys)
 		defer found.release()
 		if err != nil {
 			return nil, err
 		}
-		entries, unread = found.entries(cfg)
+		entries, unreadable = found.entries(cfg)
 		return entries, nil
 	}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return entries, join(unread)
+	return entries, join(unreadable)
 }
 
-// entries returns what cfg selects, and why there may be more.
-func (f *identities) entries(cfg Config) (entries []keystore.Entry, unread []error) {
+// entries returns an entry for each identity that matches cfg. The errors say
+// what could not be read.
+func (f *identities) entries(cfg Config) (entries []keystore.Entry, unreadable []error) {
 	for _, err := range f.failed {
-		if optional(err) {
-			cfg.logger().Debug("not searched", "error", err)
+		if ignorable(err) {
+			cfg.logger().Debug("cannot read all keychains", "error", err)
 		} else {
-			unread = append(unread, err)
+			unreadable = append(unreadable, err)
 		}
 	}
-	unread = append(unread, f.broken...)
-	for _, id := range f.named(cfg) {
+	unreadable = append(unreadable, f.broken...)
+	for _, id := range f.matchNames(cfg) {
 		switch {
 		case id.cert == nil:
-			unread = append(unread, fmt.Errorf("%s: %w", id.ref, id.err))
+			unreadable = append(unreadable, fmt.Errorf("%s: %w", id.ref, id.err))
 		case !cfg.Selector.Matches(id.cert, cfg.now()):
-		case id.err != nil: // a key of a type that nothing here signs with
+		case id.err != nil: // the key type is not supported
 			entries = append(entries, keystore.Entry{Ref: id.ref, Kind: keystore.CertificateEntry, Certificate: id.cert})
 		default:
 			entries = append(entries, keystore.Entry{Ref: id.ref, Kind: keystore.KeyEntry, Public: id.cert.PublicKey, Certificate: id.cert})
 		}
 	}
-	return entries, unread
+	return entries, unreadable
 }
 
-// log tells what was not read, where that did not matter.
+// log logs the errors of a search that found the identity.
 func (f *identities) log(cfg Config) {
 	for _, err := range slices.Concat(f.failed, f.broken) {
-		tell := cfg.logger().Warn
-		if optional(err) {
-			tell = cfg.logger().Debug
+		log := cfg.logger().Warn
+		if ignorable(err) {
+			log = cfg.logger().Debug
 		}
-		tell("not searched", "error", err)
+		log("cannot read all keychains", "error", err)
 	}
 }

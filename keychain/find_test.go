@@ -69,7 +69,7 @@ func TestOpenChooses(t *testing.T) {
 			}
 			again, err := open(t.Context(), config(t, k.Ref().Rest), f)
 			if err != nil || !sameChain(again.Chain(), k.Chain()) || again.Ref() != k.Ref() {
-				t.Fatalf("%s does not lead back: %v", k.Ref(), err)
+				t.Fatalf("%s does not open the same identity: %v", k.Ref(), err)
 			}
 			again.Close()
 			k.Close()
@@ -81,20 +81,20 @@ func TestOpenChooses(t *testing.T) {
 	}
 }
 
-// What is refused is listed, but not without end.
-func TestNotFoundTellsWhatThereIs(t *testing.T) {
+// The hint lists identities that do not match, up to a limit.
+func TestHintListsIdentities(t *testing.T) {
 	f := newFake(t)
 	for range 20 {
 		f.add(t, native.Files, "p256", "app", "", nil)
 	}
 	_, err := open(t.Context(), config(t, "label=none"), f)
 	if n := strings.Count(signer.Hint(err), "keychain:label=app;"); n != maxListed {
-		t.Errorf("%d are listed in %q, want %d", n, signer.Hint(err), maxListed)
+		t.Errorf("%d identities in %q, want %d", n, signer.Hint(err), maxListed)
 	}
 }
 
-// Of several identities the one with the key of the given certificate is
-// taken; if there is none, the certificate plays no part.
+// If several identities match, Open selects the one whose key belongs to one of
+// Config.Certificates. If there is no such identity, Open ignores them.
 func TestOpenByCertificate(t *testing.T) {
 	f := newFake(t)
 	f.add(t, native.Files, "p256", "app", "", nil)
@@ -109,7 +109,7 @@ func TestOpenByCertificate(t *testing.T) {
 	if !signer.SamePublicKey(k.Public(), cfg.Certificates[0].PublicKey) {
 		t.Errorf("opened %v", k.Ref())
 	}
-	// One that the selector refuses plays none either.
+	// It also ignores them if the selector does not match that identity.
 	exact := config(t, "serial=2")
 	exact.Certificates = cfg.Certificates
 	f.add(t, native.Files, "rsa2048", "app", "", serial(2))
@@ -120,28 +120,28 @@ func TestOpenByCertificate(t *testing.T) {
 	defer second.Close()
 	cfg.Certificates[0] = signertest.NewCA(t, "other").Issue(t, signertest.Key(t, "p521"), nil)
 	if _, err := open(t.Context(), cfg, f); !errors.Is(err, signer.ErrAmbiguous) {
-		t.Errorf("without a match: %v", err)
+		t.Errorf("certificate for another key: error %v", err)
 	}
 }
 
-func TestEachScopeIsAsked(t *testing.T) {
+func TestScopes(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		fail map[native.Scope]error
 		rest string
 		want error // nil: opened
 	}{
-		{"all answer", nil, "label=app", nil},
-		{"locked, but found elsewhere", map[native.Scope]error{native.Files: osStatus(-25308)}, "label=app", nil},
-		{"locked, and not found elsewhere", map[native.Scope]error{native.Files: osStatus(-25308)}, "label=x", signer.ErrPINRequired},
-		{"not found is still said", map[native.Scope]error{native.Files: osStatus(-25308)}, "label=x", signer.ErrNotFound},
-		{"locked, and nothing named", map[native.Scope]error{native.Files: osStatus(-25293)}, "subject=CN=x", signer.ErrPINIncorrect},
-		{"no entitlement, but found", map[native.Scope]error{native.DataProtection: osStatus(-34018)}, "label=app", nil},
-		{"no entitlement, and not found", map[native.Scope]error{native.DataProtection: osStatus(-34018)}, "label=x", signer.ErrNotFound},
-		{"tokens fail, and one is named", map[native.Scope]error{native.Tokens: osStatus(-34018)}, "token=" + card, errors.ErrUnsupported},
-		{"other scopes play no part for a token", map[native.Scope]error{native.Files: osStatus(-25308), native.DataProtection: osStatus(-34018)}, "token=" + card, nil},
-		{"none answers", map[native.Scope]error{native.Files: osStatus(-25308), native.DataProtection: osStatus(-34018), native.Tokens: osStatus(-2070)}, "label=app", signer.ErrPINRequired},
-		{"none answers, second reason", map[native.Scope]error{native.Files: osStatus(-25308), native.DataProtection: osStatus(-34018), native.Tokens: osStatus(-2070)}, "label=app", signer.ErrUnavailable},
+		{"no error", nil, "label=app", nil},
+		{"locked, found in another scope", map[native.Scope]error{native.Files: osStatus(-25308)}, "label=app", nil},
+		{"locked, not found in other scopes", map[native.Scope]error{native.Files: osStatus(-25308)}, "label=x", signer.ErrPINRequired},
+		{"locked, not found in other scopes, second error", map[native.Scope]error{native.Files: osStatus(-25308)}, "label=x", signer.ErrNotFound},
+		{"locked, without a label", map[native.Scope]error{native.Files: osStatus(-25293)}, "subject=CN=x", signer.ErrPINIncorrect},
+		{"no entitlement, found", map[native.Scope]error{native.DataProtection: osStatus(-34018)}, "label=app", nil},
+		{"no entitlement, not found", map[native.Scope]error{native.DataProtection: osStatus(-34018)}, "label=x", signer.ErrNotFound},
+		{"tokens fail, reference with a token", map[native.Scope]error{native.Tokens: osStatus(-34018)}, "token=" + card, errors.ErrUnsupported},
+		{"other scopes fail, reference with a token", map[native.Scope]error{native.Files: osStatus(-25308), native.DataProtection: osStatus(-34018)}, "token=" + card, nil},
+		{"all scopes fail", map[native.Scope]error{native.Files: osStatus(-25308), native.DataProtection: osStatus(-34018), native.Tokens: osStatus(-2070)}, "label=app", signer.ErrPINRequired},
+		{"all scopes fail, second error", map[native.Scope]error{native.Files: osStatus(-25308), native.DataProtection: osStatus(-34018), native.Tokens: osStatus(-2070)}, "label=app", signer.ErrUnavailable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFake(t)
@@ -162,8 +162,8 @@ func TestEachScopeIsAsked(t *testing.T) {
 	}
 }
 
-// A program that lacks an entitlement is no reason to say that none was found.
-func TestMissingEntitlementIsNoReason(t *testing.T) {
+// A missing entitlement is not the reason why no identity was found.
+func TestMissingEntitlementIsIgnored(t *testing.T) {
 	f := newFake(t)
 	f.fail = map[native.Scope]error{native.DataProtection: osStatus(-34018)}
 	if _, err := open(t.Context(), config(t, "label=x"), f); errors.Is(err, errors.ErrUnsupported) {
@@ -171,8 +171,8 @@ func TestMissingEntitlementIsNoReason(t *testing.T) {
 	}
 }
 
-// An ambiguous reference stays one, whatever other keychains say.
-func TestAmbiguousBesideLocked(t *testing.T) {
+// A locked keychain does not change the error for an ambiguous reference.
+func TestAmbiguousWithLockedKeychain(t *testing.T) {
 	f := newFake(t)
 	f.add(t, native.Tokens, "p256", "app", card, nil)
 	f.add(t, native.Tokens, "p256", "app", card, nil)
@@ -193,7 +193,7 @@ func TestIdentitiesThatCannotBeUsed(t *testing.T) {
 		}
 		k, err := open(t.Context(), config(t, ""), f)
 		if err != nil {
-			t.Fatalf("a broken neighbour: %v", err)
+			t.Fatalf("next to a broken identity: %v", err)
 		}
 		k.Close()
 	})
@@ -230,15 +230,15 @@ func TestIdentitiesThatCannotBeUsed(t *testing.T) {
 	t.Run("not for signing", func(t *testing.T) {
 		f := newFake(t)
 		f.add(t, native.Files, "p256", "app", "", nil)
-		f.refuse = func(string) bool { return true }
+		f.unsupported = func(string) bool { return true }
 		if _, err := open(t.Context(), config(t, "label=app"), f); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("error %v", err)
 		}
 	})
 }
 
-// The chain is made of what the keychains have, and its leaf is the certificate
-// that was chosen, also if the key has a later one.
+// The chain is built from the certificates in the keychains. Its leaf is the
+// selected certificate, even if another certificate for the key expires later.
 func TestChain(t *testing.T) {
 	f := newFake(t)
 	root := signertest.NewCA(t, "root")
@@ -277,15 +277,15 @@ func TestList(t *testing.T) {
 		"label=none": "", "subject=CN=client": "login edwards protected card", "issuer=CN=nobody": "", "label=bad": "",
 	} {
 		entries, err := list(t.Context(), config(t, rest), f)
-		named := config(t, rest)
-		if hidden := named.Label == "bad" || named.Label == "" && named.Token == ""; (err != nil) != hidden || hidden && !strings.Contains(err.Error(), "label=bad") {
-			t.Errorf("%q: error %v, want one: %t", rest, err, hidden)
+		cfg := config(t, rest)
+		if incomplete := cfg.Label == "bad" || cfg.Label == "" && cfg.Token == ""; (err != nil) != incomplete || incomplete && !strings.Contains(err.Error(), "label=bad") {
+			t.Errorf("%q: error %v, want an error: %t", rest, err, incomplete)
 		}
 		var labels []string
 		for _, e := range entries {
 			cfg := config(t, e.Ref.Rest)
 			labels = append(labels, cfg.Label)
-			if cfg.Label == "edwards" { // there is no signing with it, but its certificate is one
+			if cfg.Label == "edwards" { // the key type is not supported
 				if e.Kind != keystore.CertificateEntry || e.Public != nil || e.Certificate == nil {
 					t.Errorf("%s: entry %+v", e.Ref, e)
 				}
@@ -310,7 +310,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestListBesideErrors(t *testing.T) {
+func TestListWithErrors(t *testing.T) {
 	f := newFake(t)
 	f.add(t, native.Files, "p256", "login", "", nil)
 	for _, test := range []struct {
@@ -320,10 +320,10 @@ func TestListBesideErrors(t *testing.T) {
 		want    error
 	}{
 		{"no entitlement", map[native.Scope]error{native.DataProtection: osStatus(-34018)}, 1, nil},
-		{"two places gone", map[native.Scope]error{native.Tokens: osStatus(-2070), native.DataProtection: osStatus(-25291)}, 1, signer.ErrUnavailable},
-		{"token gone", map[native.Scope]error{native.Tokens: osStatus(-2070)}, 1, signer.ErrUnavailable},
+		{"two scopes unavailable", map[native.Scope]error{native.Tokens: osStatus(-2070), native.DataProtection: osStatus(-25291)}, 1, signer.ErrUnavailable},
+		{"tokens unavailable", map[native.Scope]error{native.Tokens: osStatus(-2070)}, 1, signer.ErrUnavailable},
 		{"locked", map[native.Scope]error{native.Files: osStatus(-25308)}, 0, signer.ErrPINRequired},
-		{"none answers", map[native.Scope]error{native.Files: osStatus(-34018), native.DataProtection: osStatus(-34018), native.Tokens: osStatus(-34018)}, 0, errors.ErrUnsupported},
+		{"all scopes fail", map[native.Scope]error{native.Files: osStatus(-34018), native.DataProtection: osStatus(-34018), native.Tokens: osStatus(-34018)}, 0, errors.ErrUnsupported},
 	} {
 		f.fail = test.fail
 		entries, err := list(t.Context(), Config{}, f)
@@ -331,15 +331,15 @@ func TestListBesideErrors(t *testing.T) {
 			t.Errorf("%s: %d entries, error %v, want %d and %v", test.name, len(entries), err, test.entries, test.want)
 		}
 		for scope, cause := range test.fail {
-			if names := err != nil && strings.Contains(err.Error(), scope.String()); names != (test.want != nil) && !optional(asError(cause)) {
+			if names := err != nil && strings.Contains(err.Error(), scope.String()); names != (test.want != nil) && !ignorable(asError(cause)) {
 				t.Errorf("%s: error %v does not name the %s", test.name, err, scope)
 			}
 		}
 	}
 }
 
-// What was not searched is logged where it does not stop the work.
-func TestScopesThatFailAreLogged(t *testing.T) {
+// Open logs the errors of scopes if it finds the identity.
+func TestErrorsOfScopesAreLogged(t *testing.T) {
 	for code, want := range map[int]slog.Level{-25308: slog.LevelWarn, -34018: slog.LevelDebug} {
 		f := newFake(t)
 		f.add(t, native.Files, "p256", "login", "", nil)
@@ -368,8 +368,8 @@ func (h levelHandler) Handle(_ context.Context, r slog.Record) error {
 func (h levelHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
 func (h levelHandler) WithGroup(string) slog.Handler      { return h }
 
-// The time comes from the Config.
-func TestNewestGoesByTheTimeGiven(t *testing.T) {
+// newest uses the time of Config.Now.
+func TestNewestUsesNow(t *testing.T) {
 	f := newFake(t)
 	f.add(t, native.Files, "p256", "app", "", expires(time.Hour))
 	cfg := config(t, "newest=yes")

@@ -17,21 +17,22 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Key is a private key of a keychain. It is a [signer.Signer] and a
+// A Key is a private key in a keychain. It is a [signer.Signer] and a
 // [signer.SchemeLimiter], safe for concurrent use.
 type Key struct {
-	ref, name  keystore.Ref // opens it; names it in errors
+	ref        keystore.Ref // opens the key again
+	name       keystore.Ref // names the key in errors
 	pub        crypto.PublicKey
 	chain      []*x509.Certificate
 	algorithms []algorithm
 
 	mu  sync.Mutex
-	key native.Key // nil once closed
+	key native.Key // nil after Close
 }
 
-// Open opens the key of the one identity that cfg names. The caller closes it.
-// macOS may ask the user and cannot be interrupted: when ctx is done Open
-// returns, and what was opened is closed when macOS answers.
+// Open opens the key of the identity that cfg names. The caller closes it. macOS
+// may ask the user, and cannot be interrupted. If ctx is done first, Open returns
+// an error, and closes the key in the background once macOS has responded.
 func Open(ctx context.Context, cfg Config) (*Key, error) {
 	sys, err := system()
 	if err != nil {
@@ -41,10 +42,11 @@ func Open(ctx context.Context, cfg Config) (*Key, error) {
 }
 
 func open(ctx context.Context, cfg Config, sys native.System) (*Key, error) {
-	return answer(ctx, func() (*Key, error) { return openNow(cfg, sys) }, func(k *Key) { _ = k.Close() })
+	return withContext(ctx, func() (*Key, error) { return openBlocking(cfg, sys) }, func(k *Key) { _ = k.Close() })
 }
 
-func openNow(cfg Config, sys native.System) (*Key, error) {
+// openBlocking is open without a context.
+func openBlocking(cfg Config, sys native.System) (*Key, error) {
 	found, err := search(cfg, sys)
 	defer found.release()
 	if err != nil {
@@ -56,24 +58,24 @@ func openNow(cfg Config, sys native.System) (*Key, error) {
 	}
 	key, err := id.handle.Key()
 	if err != nil {
-		return nil, fmt.Errorf("key of %s: %w", id.ref, asError(err))
+		return nil, fmt.Errorf("open the key of %s: %w", id.ref, asError(err))
 	}
 	k := &Key{ref: id.ref, name: cmp.Or(cfg.Ref, id.ref), pub: id.cert.PublicKey, key: key}
 	if k.algorithms = algorithmsFor(k.pub, key.Supports); len(k.algorithms) == 0 {
 		key.Release()
-		return nil, signer.WithHint(fmt.Errorf("%s may not sign: %w", id.ref, errors.ErrUnsupported),
-			"name the identity for signing; some cards have others for decryption")
+		return nil, signer.WithHint(fmt.Errorf("%s cannot sign: %w", id.ref, errors.ErrUnsupported),
+			"use an identity for signing; some cards have other identities for decryption")
 	}
 	k.chain = chainOf(id.cert, cfg, sys)
 	return k, nil
 }
 
-// answer returns what f returns, or the error of ctx once that is done. drop
-// gets what f returns after that; nil discards it.
-func answer[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
-	value, answered, err := await.InTime(ctx, f, drop)
-	if !answered {
-		err = fmt.Errorf("macOS has not answered: %w", ctx.Err())
+// withContext returns the result of f, or the error of ctx if ctx is done first.
+// It then passes a later result of f to drop, unless drop is nil.
+func withContext[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
+	value, inTime, err := await.InTime(ctx, f, drop)
+	if !inTime {
+		err = fmt.Errorf("macOS did not respond: %w", ctx.Err())
 	}
 	return value, err
 }
@@ -87,8 +89,8 @@ func (k *Key) Chain() []*x509.Certificate { return k.chain }
 // Ref returns a reference that opens this key again.
 func (k *Key) Ref() keystore.Ref { return k.ref }
 
-// SignatureSchemes implements [signer.SchemeLimiter] with what macOS said of
-// the key when it was opened.
+// SignatureSchemes implements [signer.SchemeLimiter]. It returns the schemes that
+// macOS reported for the key when it was opened.
 func (k *Key) SignatureSchemes() []tls.SignatureScheme {
 	schemes := make([]tls.SignatureScheme, len(k.algorithms))
 	for i, a := range k.algorithms {
@@ -97,9 +99,9 @@ func (k *Key) SignatureSchemes() []tls.SignatureScheme {
 	return schemes
 }
 
-// Sign implements [crypto.Signer]. It waits while macOS asks the user. The
-// random source is not used. PSS is made with a salt as long as the digest;
-// another length, and so rsa.PSSSaltLengthAuto, is [errors.ErrUnsupported].
+// Sign implements [crypto.Signer]. It waits while macOS asks the user. It does
+// not use the random source. A PSS salt is as long as the digest: any other
+// length, including rsa.PSSSaltLengthAuto, fails with [errors.ErrUnsupported].
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(k.pub, digest, opts)
 	if err != nil {
@@ -121,7 +123,8 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	return sig, nil
 }
 
-// retain returns the key with a reference for the caller; nil if k is closed.
+// retain returns the key with a reference that the caller releases, or nil if k
+// is closed.
 func (k *Key) retain() native.Key {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -131,8 +134,8 @@ func (k *Key) retain() native.Key {
 	return k.key
 }
 
-// Close implements [signer.Signer]. It does not wait: a Sign that waits for the
-// user goes on, and the key is released when the last one has returned.
+// Close implements [signer.Signer]. It does not wait: a call of Sign that waits
+// for the user continues, and the last call to return releases the key.
 func (k *Key) Close() error {
 	k.mu.Lock()
 	key := k.key

@@ -20,7 +20,7 @@ import (
 
 var digest = sha256.Sum256([]byte("message"))
 
-func TestContractOverTheFake(t *testing.T) {
+func TestContract(t *testing.T) {
 	for _, kind := range []string{"rsa2048", "p256"} {
 		t.Run(kind, func(t *testing.T) {
 			f := newFake(t)
@@ -47,17 +47,18 @@ func openOne(t *testing.T, f *fakeSystem, kind string) *Key {
 	return k
 }
 
-// Only a salt as long as the digest is made; macOS is not asked for others.
+// Only a salt as long as the digest is supported. For other lengths, macOS is not
+// called.
 func TestPSSSalt(t *testing.T) {
 	f := newFake(t)
-	asked := 0
-	f.onSign = func() error { asked++; return nil }
+	calls := 0
+	f.onSign = func() error { calls++; return nil }
 	k := openOne(t, f, "rsa2048")
 	for salt, ok := range map[int]bool{
 		rsa.PSSSaltLengthEqualsHash: true, 32: true,
 		rsa.PSSSaltLengthAuto: false, 20: false, 31: false, 33: false, 64: false,
 	} {
-		asked = 0
+		calls = 0
 		opts := &rsa.PSSOptions{SaltLength: salt, Hash: crypto.SHA256}
 		sig, err := k.Sign(nil, digest[:], opts)
 		if ok {
@@ -66,16 +67,16 @@ func TestPSSSalt(t *testing.T) {
 			}
 			continue
 		}
-		if sig != nil || !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" || asked > 0 {
-			t.Errorf("salt %d: error %v, asked %d times", salt, err, asked)
+		if sig != nil || !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" || calls > 0 {
+			t.Errorf("salt %d: error %v, macOS was called %d times", salt, err, calls)
 		}
 	}
 }
 
-func TestSchemesAreWhatTheKeySupports(t *testing.T) {
+func TestSignatureSchemes(t *testing.T) {
 	for _, test := range []struct {
-		kind, refuse string
-		want         []tls.SignatureScheme
+		kind, unsupported string
+		want              []tls.SignatureScheme
 	}{
 		{"rsa2048", "-", []tls.SignatureScheme{tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512, tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512}},
 		{"rsa2048", "PSS", []tls.SignatureScheme{tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512}},
@@ -84,15 +85,15 @@ func TestSchemesAreWhatTheKeySupports(t *testing.T) {
 		{"p256", "SHA384", []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.ECDSAWithP521AndSHA512}},
 	} {
 		f := newFake(t)
-		f.refuse = func(name string) bool { return strings.Contains(name, test.refuse) }
+		f.unsupported = func(name string) bool { return strings.Contains(name, test.unsupported) }
 		k := openOne(t, f, test.kind)
 		if got := k.SignatureSchemes(); !slices.Equal(got, test.want) {
-			t.Errorf("%s without %s: %v, want %v", test.kind, test.refuse, got, test.want)
+			t.Errorf("%s without %s: %v, want %v", test.kind, test.unsupported, got, test.want)
 		}
 		sum := sha512.Sum512([]byte("message"))
 		_, err := k.Sign(nil, sum[:], crypto.SHA512)
-		if want := test.refuse == "SHA512"; errors.Is(err, errors.ErrUnsupported) != want {
-			t.Errorf("%s without %s: SHA-512 gives %v", test.kind, test.refuse, err)
+		if want := test.unsupported == "SHA512"; errors.Is(err, errors.ErrUnsupported) != want {
+			t.Errorf("%s without %s: Sign with SHA-512 returns %v", test.kind, test.unsupported, err)
 		}
 	}
 }
@@ -131,34 +132,34 @@ func TestNameOfKey(t *testing.T) {
 	}
 }
 
-// Close returns while a Sign waits for the user, which ends well; the key is
-// released after that.
+// Close returns while Sign waits for the user. Sign then succeeds, and the key is
+// released afterwards.
 func TestCloseDoesNotWait(t *testing.T) {
 	f := newFake(t)
-	asked, answer := make(chan struct{}), make(chan struct{})
-	f.onSign = func() error { close(asked); <-answer; return nil }
+	signing, respond := make(chan struct{}), make(chan struct{})
+	f.onSign = func() error { close(signing); <-respond; return nil }
 	k := openOne(t, f, "p256")
 	signed := make(chan error)
 	go func() { _, err := k.Sign(nil, digest[:], crypto.SHA256); signed <- err }()
-	<-asked
+	<-signing
 	if err := k.Close(); err != nil {
 		t.Error(err)
 	}
 	if f.live.Load() != 1 {
-		t.Errorf("%d references while the signature is made, want 1", f.live.Load())
+		t.Errorf("%d references during the signature, want 1", f.live.Load())
 	}
 	if _, err := k.Sign(nil, digest[:], crypto.SHA256); !errors.Is(err, signer.ErrClosed) {
 		t.Errorf("Sign after Close: %v", err)
 	}
-	close(answer)
+	close(respond)
 	if err := <-signed; err != nil {
 		t.Error(err)
 	}
 }
 
-// Whoever gives up waiting gets the error of the context at once. What macOS
-// answers after that is released.
-func TestOpenHeedsContext(t *testing.T) {
+// If the context is canceled, the call returns its error at once. Objects that
+// macOS returns later are released.
+func TestCallsObserveContext(t *testing.T) {
 	for name, call := range map[string]func(context.Context, native.System) error{
 		"open": func(ctx context.Context, sys native.System) error { _, err := open(ctx, Config{}, sys); return err },
 		"list": func(ctx context.Context, sys native.System) error { _, err := list(ctx, Config{}, sys); return err },
@@ -171,29 +172,29 @@ func TestOpenHeedsContext(t *testing.T) {
 			f := newFake(t)
 			f.add(t, native.Files, "p256", "app", "", nil)
 			ctx, cancel := context.WithCancel(t.Context())
-			answer, ended := make(chan struct{}), make(chan struct{})
+			respond, released := make(chan struct{}), make(chan struct{})
 			lists := 0
 			f.onList = func() {
 				if lists++; lists == 1 {
 					cancel()
-					<-answer
+					<-respond
 				}
 			}
-			// The last thing that is released shows that all is over.
-			sys := releaseWatcher{f, ended}
+			// The last release shows that the call in the background has ended.
+			sys := releaseWatcher{f, released}
 			if err := call(ctx, sys); !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v", err)
 			}
-			close(answer)
-			<-ended
+			close(respond)
+			<-released
 		})
 	}
 }
 
-// A releaseWatcher closes ended when no reference is left.
+// A releaseWatcher closes released when all references are released.
 type releaseWatcher struct {
 	*fakeSystem
-	ended chan struct{}
+	released chan struct{}
 }
 
 func (w releaseWatcher) Identities(scope native.Scope) ([]native.Identity, error) {
@@ -208,7 +209,7 @@ func (w releaseWatcher) Identities(scope native.Scope) ([]native.Identity, error
 
 func (w releaseWatcher) check() {
 	if w.live.Load() == 0 {
-		close(w.ended)
+		close(w.released)
 	}
 }
 

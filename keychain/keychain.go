@@ -31,9 +31,9 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	return k, nil
 }
 
-// Certificates implements [keystore.CertificateReader]: the certificate of the
-// one identity that the reference names, and its issuers as far as the
-// keychains have them. The key is not touched.
+// Certificates implements [keystore.CertificateReader]. It returns the
+// certificate of the identity that the reference names, and its issuers in the
+// keychains. It does not use the private key.
 func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]*x509.Certificate, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -46,9 +46,9 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	return certificates(ctx, cfg, sys)
 }
 
-// List implements [keystore.Lister] with one entry for each identity, which is
-// a certificate with a private key. One whose key is of a type that cannot be
-// used here is listed as its certificate.
+// List implements [keystore.Lister]. It lists identities, which are certificates
+// with a private key. If the type of the key is not supported, the entry is a
+// [keystore.CertificateEntry].
 func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -69,9 +69,10 @@ func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref,
 	return keystore.WithAttribute(ref, name, value), nil
 }
 
-// Advice implements [keystore.Adviser]. There is no Generate: a key in the Secure
-// Enclave or in the data-protection keychain takes entitlements, and one in a
-// file keychain could be exported. sc_auth has the entitlements.
+// Advice implements [keystore.Adviser]. The backend does not generate keys:
+// creating a key in the Secure Enclave or in the data-protection keychain
+// requires entitlements, which sc_auth has, and a key in a file-based keychain
+// could be exported.
 func (Backend) Advice() string {
-	return "make a key with sc_auth create-ctk-identity and put its certificate beside it with sc_auth import-ctk-certificate, or bring both with security import; see docs/keychain.md"
+	return "create a key with sc_auth create-ctk-identity and add its certificate with sc_auth import-ctk-certificate, or import both with security import; see docs/keychain.md"
 }

@@ -21,12 +21,12 @@ var (
 	_ signer.SchemeLimiter       = (*Key)(nil)
 )
 
-// calls are all of Backend that takes a reference.
+// calls are the methods of Backend that open a reference.
 var calls = map[string]func(t *testing.T, ref keystore.Ref) error{
 	"Open": func(t *testing.T, ref keystore.Ref) error {
 		s, err := Backend{}.Open(t.Context(), ref, keystore.Call{})
 		if s != nil {
-			t.Errorf("Open returns %v beside %v", s, err)
+			t.Errorf("Open returns %v together with %v", s, err)
 		}
 		return err
 	},
@@ -55,8 +55,9 @@ func TestBadReferences(t *testing.T) {
 	}
 }
 
-// Other programs make keys and keep certificates here, and the hint names them.
-func TestMakesNothing(t *testing.T) {
+// The backend neither creates keys nor installs certificates. The hint names
+// programs that do.
+func TestGenerateAndInstallAreUnsupported(t *testing.T) {
 	store, ref := keystore.New(Backend{}), keystore.Ref{Scheme: scheme, Rest: "label=app"}
 	_, generate := store.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
 	for name, err := range map[string]error{
@@ -70,9 +71,9 @@ func TestMakesNothing(t *testing.T) {
 	}
 }
 
-func TestElsewhereUnsupported(t *testing.T) {
+func TestUnsupportedOnOtherSystems(t *testing.T) {
 	if runtime.GOOS == "darwin" {
-		t.Skip("there is a keychain here")
+		t.Skip("macOS has keychains")
 	}
 	for name, call := range calls {
 		err := call(t, keystore.Ref{Scheme: scheme, Rest: "label=app"})
@@ -82,7 +83,7 @@ func TestElsewhereUnsupported(t *testing.T) {
 	}
 }
 
-// The binding is for macOS alone: anywhere else it would make a static program
+// Only macOS may link the binding: on Linux, it would make a static program
 // dynamic.
 func TestOnlyMacOSLinksTheBinding(t *testing.T) {
 	for goos, want := range map[string]bool{"linux": false, "windows": false, "freebsd": false, "darwin": true} {

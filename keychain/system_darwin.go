@@ -10,7 +10,7 @@ import (
 func system() (native.System, error) {
 	api, err := secfw.System()
 	if err != nil {
-		return nil, fmt.Errorf("this macOS lacks what Holdfast needs of it: %w", err)
+		return nil, fmt.Errorf("this version of macOS lacks functions that Holdfast needs: %w", err)
 	}
 	return api, nil
 }

@@ -8,18 +8,18 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A privateKey is an open key of either API.
+// A privateKey is an open key of CNG or CryptoAPI.
 type privateKey struct {
 	handle keyHandle
-	spec   uint32 // specNCrypt, or that of a CryptoAPI key
-	own    bool   // else it belongs to the certificate's context
+	spec   uint32 // specNCrypt, or the key specification of a CryptoAPI key
+	owned  bool   // free frees the handle; false: the certificate context does
 }
 
 func (p privateKey) isCNG() bool { return p.spec == specNCrypt }
 
 func (p privateKey) free(sys system) error {
 	switch {
-	case !p.own:
+	case !p.owned:
 		return nil
 	case p.isCNG():
 		return sys.freeObject(p.handle)
@@ -27,20 +27,20 @@ func (p privateKey) free(sys system) error {
 	return sys.releaseContext(p.handle)
 }
 
-// acquire opens the key of a certificate. The handle is cached with the
-// certificate, which must live as long as the key: keys that are attached to it
-// in memory are to be had in no other way.
-func acquire(sys system, c certHandle, silence uint32) (privateKey, error) {
+// acquire opens the private key of a certificate. Windows may cache the handle in
+// the certificate context, so the context must be freed after the key. Without
+// the cache, a key that is attached to the context in memory cannot be opened.
+func acquire(sys system, c certHandle, silentFlag uint32) (privateKey, error) {
 	flags := uint32(acquireCache | acquirePreferNCrypt)
-	if silence != 0 {
+	if silentFlag != 0 {
 		flags |= acquireSilent
 	}
 	h, spec, mustFree, err := sys.acquire(c, flags)
 	if errors.Is(err, cryptNoKeyProperty) {
-		return acquireByInfo(sys, c, silence, err)
+		return acquireByInfo(sys, c, silentFlag, err)
 	}
 	if err != nil {
-		return privateKey{}, fmt.Errorf("open the certificate's key: %w", err)
+		return privateKey{}, fmt.Errorf("open the key of the certificate: %w", err)
 	}
 	p := privateKey{h, spec, mustFree}
 	if p.isCNG() {
@@ -48,20 +48,20 @@ func acquire(sys system, c certHandle, silence uint32) (privateKey, error) {
 	}
 	info, err := sys.keyInfo(c)
 	if err != nil || !info.canUpgrade() {
-		return usable(sys, p)
+		return validate(sys, p)
 	}
-	better, err := sys.acquireContext(info.container, aesProvider, provRSAAES, info.flags&machineKey|silence)
+	upgraded, err := sys.acquireContext(info.container, aesProvider, provRSAAES, info.flags&machineKey|silentFlag)
 	if err != nil {
-		return usable(sys, p) // it may do without
+		return validate(sys, p) // the first provider may support SHA-2
 	}
 	if err := p.free(sys); err != nil {
-		return privateKey{}, errors.Join(err, sys.releaseContext(better))
+		return privateKey{}, errors.Join(err, sys.releaseContext(upgraded))
 	}
-	return privateKey{better, spec, true}, nil
+	return privateKey{upgraded, spec, true}, nil
 }
 
-// usable returns p, or frees it.
-func usable(sys system, p privateKey) (privateKey, error) {
+// validate returns p if its key specification is supported, and frees it if not.
+func validate(sys system, p privateKey) (privateKey, error) {
 	if err := checkSpec(p); err != nil {
 		return privateKey{}, errors.Join(err, p.free(sys))
 	}
@@ -70,27 +70,27 @@ func usable(sys system, p privateKey) (privateKey, error) {
 
 func checkSpec(p privateKey) error {
 	if p.spec != specKeyExchange && p.spec != specSignature {
-		return fmt.Errorf("the certificate's key has key specification %d: %w", p.spec, errors.ErrUnsupported)
+		return fmt.Errorf("key specification %d: %w", p.spec, errors.ErrUnsupported)
 	}
 	return nil
 }
 
-// acquireByInfo goes where the certificate's property says its key is. Not all
-// of what can be there is found by the system itself: Wine does not look for
-// keys of the machine or of CNG.
-func acquireByInfo(sys system, c certHandle, silence uint32, cause error) (privateKey, error) {
+// acquireByInfo opens the key that the key provider information of a certificate
+// names. CryptAcquireCertificatePrivateKey does not find every such key: in Wine,
+// it finds neither machine keys nor CNG keys.
+func acquireByInfo(sys system, c certHandle, silentFlag uint32, cause error) (privateKey, error) {
 	info, err := sys.keyInfo(c)
 	if err != nil {
-		return privateKey{}, fmt.Errorf("open the certificate's key: %w", errors.Join(cause, err))
+		return privateKey{}, fmt.Errorf("open the key of the certificate: %w", errors.Join(cause, err))
 	}
 	if info.provType == 0 {
-		h, err := openNamed(sys, info.provider, info.container, info.keySpec, info.flags&machineKey|silence)
+		h, err := openNamed(sys, info.provider, info.container, info.keySpec, info.flags&machineKey|silentFlag)
 		if err != nil {
 			return privateKey{}, err
 		}
 		return privateKey{h, specNCrypt, true}, nil
 	}
-	p := privateKey{spec: info.keySpec, own: true}
+	p := privateKey{spec: info.keySpec, owned: true}
 	if err := checkSpec(p); err != nil {
 		return privateKey{}, err
 	}
@@ -98,7 +98,7 @@ func acquireByInfo(sys system, c certHandle, silence uint32, cause error) (priva
 	if info.canUpgrade() {
 		provider, provType = aesProvider, provRSAAES
 	}
-	if p.handle, err = sys.acquireContext(info.container, provider, provType, info.flags&machineKey|silence); err != nil {
+	if p.handle, err = sys.acquireContext(info.container, provider, provType, info.flags&machineKey|silentFlag); err != nil {
 		return privateKey{}, fmt.Errorf("open key container %q: %w", info.container, err)
 	}
 	return p, nil
@@ -112,9 +112,9 @@ func openNamed(sys system, provider, name string, keySpec, flags uint32) (keyHan
 	}
 	h, err := sys.openKey(prov, name, keySpec, flags)
 	if err != nil {
-		return 0, errors.Join(fmt.Errorf("open key %q of %s: %w", name, provider, err), sys.freeObject(prov))
+		return 0, errors.Join(fmt.Errorf("open key %q in %s: %w", name, provider, err), sys.freeObject(prov))
 	}
-	if err := sys.freeObject(prov); err != nil { // the key keeps what it needs of it
+	if err := sys.freeObject(prov); err != nil { // the key does not need it
 		return 0, errors.Join(err, sys.freeObject(h))
 	}
 	return h, nil
@@ -123,10 +123,10 @@ func openNamed(sys system, provider, name string, keySpec, flags uint32) (keyHan
 func openProvider(sys system, name string) (keyHandle, error) {
 	prov, err := sys.openProvider(name)
 	if err != nil {
-		// What is missing is the provider and not a key.
+		// Whatever the code, the provider is missing, not the key.
 		err = fmt.Errorf("key storage provider %q: %w: %w", name, signer.ErrUnavailable, err)
 		if name == tpmProvider {
-			err = signer.WithHint(err, "this machine has no TPM that is ready; for a key in software write provider=software")
+			err = signer.WithHint(err, "this machine has no TPM that is ready; use provider=software for a key in software")
 		}
 		return 0, err
 	}
@@ -135,9 +135,9 @@ func openProvider(sys system, name string) (keyHandle, error) {
 
 const aesProvider = "Microsoft Enhanced RSA and AES Cryptographic Provider"
 
-// oldProviders are those of Microsoft that know no SHA-2, although the key
-// containers are the same as those of the AES provider, which does. Others of
-// their types, such as those of smart cards, have containers of their own.
+// oldProviders are the Microsoft providers without SHA-2. The AES provider
+// supports SHA-2 and uses the same key containers. Other providers of the same
+// types, such as smart card providers, have key containers of their own.
 var oldProviders = []string{
 	"",
 	"Microsoft Base Cryptographic Provider v1.0",

@@ -14,8 +14,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// Of several keys that match, the one of a certificate from elsewhere is taken;
-// if there is none, the certificate plays no part.
+// If several keys match, Open selects the key that belongs to one of
+// Config.Certificates. If there is no such key, Open ignores them.
 func TestOpenByCertificate(t *testing.T) {
 	f, first, _ := withKey(t, "p256")
 	other := signertest.NewCA(t, "other")
@@ -29,15 +29,15 @@ func TestOpenByCertificate(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		selector selector.Selector
-		known    *x509.Certificate
+		given    *x509.Certificate
 		want     crypto.PublicKey // nil: ambiguous
 	}{
-		{"the other key's", selector.Selector{}, other.Issue(t, second, nil), second.Public()},
-		{"the other key's, of the same name", selector.Selector{Subject: subject}, other.Issue(t, second, nil), second.Public()},
-		{"nobody's", selector.Selector{}, other.Issue(t, signertest.Key(t, "p521"), nil), nil},
-		{"one that the selector refuses", sum, other.Issue(t, second, nil), first.PublicKey},
+		{"for the other key", selector.Selector{}, other.Issue(t, second, nil), second.Public()},
+		{"for the other key, with a subject that matches both", selector.Selector{Subject: subject}, other.Issue(t, second, nil), second.Public()},
+		{"for no key in the store", selector.Selector{}, other.Issue(t, signertest.Key(t, "p521"), nil), nil},
+		{"for a key that the selector does not match", sum, other.Issue(t, second, nil), first.PublicKey},
 	} {
-		k, err := open(t.Context(), f, Config{Selector: test.selector, Certificates: []*x509.Certificate{test.known}})
+		k, err := open(t.Context(), f, Config{Selector: test.selector, Certificates: []*x509.Certificate{test.given}})
 		switch {
 		case test.want == nil:
 			if !errors.Is(err, signer.ErrAmbiguous) {
@@ -54,14 +54,15 @@ func TestOpenByCertificate(t *testing.T) {
 	}
 }
 
-// A key without a certificate in the store has the chain that it was given.
-func TestChainFromElsewhere(t *testing.T) {
+// The chain of a key without a certificate in the store is built from
+// Config.Certificates.
+func TestChainFromConfig(t *testing.T) {
 	f, _, _ := withKey(t, "p256")
 	ca := signertest.NewCA(t, "root").Intermediate(t, "issuer")
 	leaf := ca.Issue(t, signertest.Key(t, "p256"), nil)
 	cfg := Config{Key: "k", Provider: "software", Certificates: []*x509.Certificate{ca.Cert, leaf}}
 	if k := mustOpen(t, f, cfg); len(k.Chain()) != 1 || k.Chain()[0].Equal(leaf) {
-		t.Errorf("a chain of %d certificates in place of the store's", len(k.Chain()))
+		t.Errorf("chain of %d certificates, want the certificate in the store", len(k.Chain()))
 	}
 	f.stores[`user\my`] = nil
 	if k := mustOpen(t, f, cfg); len(k.Chain()) != 2 || !k.Chain()[0].Equal(leaf) {
@@ -69,19 +70,19 @@ func TestChainFromElsewhere(t *testing.T) {
 	}
 	cfg.Certificates = cfg.Certificates[:1]
 	if k := mustOpen(t, f, cfg); k.Chain() != nil {
-		t.Errorf("chain of %d certificates of others", len(k.Chain()))
+		t.Errorf("chain of %d certificates for other keys", len(k.Chain()))
 	}
 }
 
 // Errors name the key by Config.Ref, or else by its own reference.
 func TestNameOfKey(t *testing.T) {
-	mine := keystore.Ref{Scheme: scheme, Rest: "subject=CN=client"}
-	for _, cfg := range []Config{{}, {Ref: mine}, {Key: "k", Provider: "software"}, {Key: "k", Provider: "software", Ref: mine}} {
+	given := keystore.Ref{Scheme: scheme, Rest: "subject=CN=client"}
+	for _, cfg := range []Config{{}, {Ref: given}, {Key: "k", Provider: "software"}, {Key: "k", Provider: "software", Ref: given}} {
 		f, _, _ := withKey(t, "p256")
 		k := mustOpen(t, f, cfg)
 		want := k.Ref()
 		if !cfg.Ref.IsZero() {
-			want = mine
+			want = given
 		}
 		f.faults["signDigest"] = scardRemoved
 		_, err := k.Sign(nil, make([]byte, 32), crypto.SHA256)
@@ -91,7 +92,7 @@ func TestNameOfKey(t *testing.T) {
 	}
 }
 
-// The Logger is told if Windows finds no issuers.
+// Open logs an error of the search for issuers.
 func TestMissingIssuersAreLogged(t *testing.T) {
 	f, _, _ := withKey(t, "p256")
 	f.faults["issuers"] = cryptNotFound

@@ -9,13 +9,14 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An Error is an error code of Windows: a SECURITY_STATUS, an HRESULT or what
-// GetLastError returns, which is the number of a windows.Errno. errors.Is compares
-// it, and finds the errors of package signer, [errors.ErrUnsupported],
-// [fs.ErrPermission] and [context.Canceled] behind it.
+// An Error is a Windows error code: a SECURITY_STATUS, an HRESULT, or a code of
+// GetLastError, which is the number of a windows.Errno. errors.Is compares the
+// code. It also matches the error of package signer, [errors.ErrUnsupported],
+// [fs.ErrPermission] or [context.Canceled] that the code stands for.
 type Error uint32
 
-// The codes that decide something here, or that people meet. Source: winerror.h.
+// The codes that this package tests for, and those that are likely to occur.
+// Source: winerror.h.
 const (
 	errFileNotFound   Error = 2
 	errAccessDenied   Error = 5
@@ -29,7 +30,7 @@ const (
 	errNoSuchLogon    Error = 1312
 	errServerDown     Error = 1722 // RPC_S_SERVER_UNAVAILABLE
 	errSysNotReady    Error = 21
-	errUnimplemented  Error = 0x20000027 // syscall.EINVAL of Go: a call that failed and set no code
+	errUnimplemented  Error = 0x20000027 // syscall.EINVAL of Go: the call failed without a code
 	nteBadHash        Error = 0x80090002
 	nteBadKey         Error = 0x80090003
 	nteBadLen         Error = 0x80090004
@@ -100,110 +101,110 @@ const (
 	tpmUnsupported Error = 0x80290404 // TPM_E_PCP_FLAG_NOT_SUPPORTED
 )
 
-// An errorKind says what a code means to people and to callers.
+// An errorKind is the meaning of a code.
 type errorKind struct {
 	text string
-	is   error // nil: nothing that a caller can act on
+	is   error // the error that errors.Is matches; nil: none
 	hint string
 }
 
 const (
-	hintAllowUI  = "add ui=allow to the reference, so that Windows may ask; a service has nobody to ask"
-	hintProvider = "make the key with another provider, such as " + softwareProvider
-	hintCard     = "put the card in, and check that certutil -scinfo finds it"
-	hintAccess   = "run as a user who may use the key; certlm.msc, All Tasks, Manage Private Keys gives others the right"
-	hintMissing  = "the certificate is there and its key is not: import both again, or certutil -repairstore MY SERIAL"
-	hintTPM      = "see tpm.msc; for a key in software write provider=software"
-	hintReport   = "run again with Config.Logger; if it stays, report it with this code"
+	hintAllowUI  = "add ui=allow to the reference to let Windows show a dialog; a service cannot show one"
+	hintProvider = "create the key with another provider, for example " + softwareProvider
+	hintCard     = "insert the card and check that certutil -scinfo shows it"
+	hintAccess   = "run as a user with permission to use the key, or grant it in certlm.msc, All Tasks, Manage Private Keys"
+	hintMissing  = "the certificate is in the store without its key: import both again, or run certutil -repairstore MY SERIAL"
+	hintTPM      = "check the TPM in tpm.msc, or use provider=software for a key in software"
+	hintReport   = "run it again with Config.Logger; if it fails again, report the log and this code"
 	hintService  = "start the service: sc start SCardSvr"
-	hintPIN      = "check the PIN; a card is blocked after a few wrong ones"
+	hintPIN      = "check the PIN; a few incorrect PINs block the card"
 	hintUnblock  = "unblock the card with the tools of its vendor"
-	hintName     = "choose another key= name, or delete the key: certutil -csp PROVIDER -delkey NAME"
+	hintName     = "choose another name for the attribute key, or delete the key: certutil -csp PROVIDER -delkey NAME"
 	hintCancel   = "run it again and answer the dialog"
-	hintProfile  = "log on with a full profile, or use location=machine"
+	hintProfile  = "log on with a full user profile, or use location=machine"
 )
 
 var errorKinds = map[Error]errorKind{
-	errFileNotFound:  {"no such store", signer.ErrNotFound, "certutil -enumstore lists the stores"},
+	errFileNotFound:  {"the store does not exist", signer.ErrNotFound, "certutil -enumstore lists the stores"},
 	errAccessDenied:  {"access denied", fs.ErrPermission, hintAccess},
-	errInvalidHandle: {"handle is not valid", nil, hintReport},
+	errInvalidHandle: {"invalid handle", nil, hintReport},
 	errNotEnoughRAM:  {"out of memory", nil, ""},
 	errNotSupported:  {"not supported", errors.ErrUnsupported, hintProvider},
-	errInvalidParam:  {"parameter refused", nil, hintReport},
-	errCancelled:     {"cancelled by the user", context.Canceled, hintCancel},
+	errInvalidParam:  {"invalid parameter", nil, hintReport},
+	errCancelled:     {"canceled by the user", context.Canceled, hintCancel},
 	errNoSuchLogon:   {"the logon session does not exist", signer.ErrUnavailable, hintProfile},
-	errServerDown:    {"the key isolation service does not answer", signer.ErrUnavailable, "start it: sc start KeyIso"},
-	errSysNotReady:   {"device is not ready", signer.ErrUnavailable, hintCard},
-	errUnimplemented: {"this Windows does not have the function", errors.ErrUnsupported, hintProvider},
+	errServerDown:    {"the key isolation service does not respond", signer.ErrUnavailable, "start the service: sc start KeyIso"},
+	errSysNotReady:   {"the device is not ready", signer.ErrUnavailable, hintCard},
+	errUnimplemented: {"this version of Windows does not have the function", errors.ErrUnsupported, hintProvider},
 
-	nteBadHash:        {"hash refused by the provider", errors.ErrUnsupported, hintProvider},
-	nteBadKey:         {"key refused by the provider", nil, hintMissing},
-	nteBadLen:         {"length refused by the provider", errors.ErrUnsupported, hintProvider},
-	nteBadData:        {"data refused by the provider", nil, hintReport},
-	nteBadAlgID:       {"algorithm not supported by the provider", errors.ErrUnsupported, hintProvider},
-	nteBadFlags:       {"flags not supported by the provider", errors.ErrUnsupported, hintProvider},
-	nteBadType:        {"type not supported by the provider", errors.ErrUnsupported, hintProvider},
-	nteBadKeyState:    {"key may not be used for this", errors.ErrUnsupported, "take a key that was made to sign"},
-	nteNoKey:          {"key container has no such key", signer.ErrNotFound, hintMissing},
+	nteBadHash:        {"the provider rejected the hash", errors.ErrUnsupported, hintProvider},
+	nteBadKey:         {"the provider rejected the key", nil, hintMissing},
+	nteBadLen:         {"the provider rejected the length", errors.ErrUnsupported, hintProvider},
+	nteBadData:        {"the provider rejected the data", nil, hintReport},
+	nteBadAlgID:       {"the provider does not support the algorithm", errors.ErrUnsupported, hintProvider},
+	nteBadFlags:       {"the provider does not support the flags", errors.ErrUnsupported, hintProvider},
+	nteBadType:        {"the provider does not support the type", errors.ErrUnsupported, hintProvider},
+	nteBadKeyState:    {"the key does not permit this operation", errors.ErrUnsupported, "use a key that was created for signing"},
+	nteNoKey:          {"the key container does not contain the key", signer.ErrNotFound, hintMissing},
 	nteNoMemory:       {"out of memory", nil, ""},
-	nteExists:         {"a key of that name exists already", nil, hintName},
+	nteExists:         {"a key with this name already exists", nil, hintName},
 	ntePerm:           {"access to the key denied", fs.ErrPermission, hintAccess},
-	nteNotFound:       {"not found by the provider", signer.ErrNotFound, hintMissing},
-	nteBadProvider:    {"provider is not valid", signer.ErrUnavailable, "certutil -csplist lists the providers"},
-	nteBadProvType:    {"provider type is not valid", signer.ErrUnavailable, "certutil -csplist lists the providers"},
-	nteBadPublicKey:   {"the certificate's key is another one", signer.ErrMismatch, hintMissing},
-	nteBadKeyset:      {"key does not exist", signer.ErrNotFound, hintMissing},
-	nteProvTypeNotDef: {"provider type is not there", signer.ErrUnavailable, "certutil -csplist lists the providers"},
-	nteKeysetNotDef:   {"provider is not there", signer.ErrUnavailable, "certutil -csplist lists the providers"},
-	nteKeysetEntryBad: {"key is damaged", signer.ErrUnavailable, hintMissing},
-	nteProvDLLFail:    {"provider cannot be loaded", signer.ErrUnavailable, "install the vendor's software again, for this processor"},
-	nteProvNotFound:   {"provider is not there", signer.ErrUnavailable, "install the vendor's software"},
-	nteFail:           {"provider failed", nil, hintReport},
-	nteSilentContext:  {"the key wants to ask, and may not", signer.ErrPINRequired, hintAllowUI},
-	nteStorageFull:    {"device is full", signer.ErrUnavailable, "delete a key that is not needed"},
+	nteNotFound:       {"the provider did not find the object", signer.ErrNotFound, hintMissing},
+	nteBadProvider:    {"the provider is not valid", signer.ErrUnavailable, "certutil -csplist lists the providers"},
+	nteBadProvType:    {"the provider type is not valid", signer.ErrUnavailable, "certutil -csplist lists the providers"},
+	nteBadPublicKey:   {"the certificate is for another key", signer.ErrMismatch, hintMissing},
+	nteBadKeyset:      {"the key does not exist", signer.ErrNotFound, hintMissing},
+	nteProvTypeNotDef: {"the provider type does not exist", signer.ErrUnavailable, "certutil -csplist lists the providers"},
+	nteKeysetNotDef:   {"the provider does not exist", signer.ErrUnavailable, "certutil -csplist lists the providers"},
+	nteKeysetEntryBad: {"the key is damaged", signer.ErrUnavailable, hintMissing},
+	nteProvDLLFail:    {"the provider cannot be loaded", signer.ErrUnavailable, "reinstall the vendor's software for this processor architecture"},
+	nteProvNotFound:   {"the provider is not installed", signer.ErrUnavailable, "install the vendor's software"},
+	nteFail:           {"the provider failed", nil, hintReport},
+	nteSilentContext:  {"the key needs a dialog, which is not allowed", signer.ErrPINRequired, hintAllowUI},
+	nteStorageFull:    {"the device is full", signer.ErrUnavailable, "delete a key that is no longer needed"},
 	nteTempProfile:    {"the user has a temporary profile", signer.ErrUnavailable, hintProfile},
-	nteInvalidHandle:  {"key is gone", signer.ErrUnavailable, hintCard},
-	nteInvalidParam:   {"parameter refused by the provider", errors.ErrUnsupported, hintProvider},
-	nteBufferTooSmall: {"signature is longer than it should be", nil, hintReport},
-	nteNotSupported:   {"not supported by the provider", errors.ErrUnsupported, hintProvider},
-	nteInternalError:  {"provider failed", nil, hintReport},
-	nteUIRequired:     {"the key wants to ask, and may not", signer.ErrPINRequired, hintAllowUI},
-	nteNotReady:       {"device is not ready", signer.ErrUnavailable, hintTPM},
-	nteBadPassword:    {"PIN or password incorrect", signer.ErrPINIncorrect, hintPIN},
-	nteDeviceNotFound: {"device is not there", signer.ErrUnavailable, hintTPM},
-	nteUserCancelled:  {"cancelled by the user", context.Canceled, hintCancel},
+	nteInvalidHandle:  {"the key is no longer available", signer.ErrUnavailable, hintCard},
+	nteInvalidParam:   {"the provider rejected a parameter", errors.ErrUnsupported, hintProvider},
+	nteBufferTooSmall: {"the signature is longer than expected", nil, hintReport},
+	nteNotSupported:   {"the provider does not support the operation", errors.ErrUnsupported, hintProvider},
+	nteInternalError:  {"internal error of the provider", nil, hintReport},
+	nteUIRequired:     {"the key needs a dialog, which is not allowed", signer.ErrPINRequired, hintAllowUI},
+	nteNotReady:       {"the device is not ready", signer.ErrUnavailable, hintTPM},
+	nteBadPassword:    {"incorrect PIN or password", signer.ErrPINIncorrect, hintPIN},
+	nteDeviceNotFound: {"the device does not exist", signer.ErrUnavailable, hintTPM},
+	nteUserCancelled:  {"canceled by the user", context.Canceled, hintCancel},
 
 	cryptNotFound:      {"not found", signer.ErrNotFound, hintMissing},
-	cryptExists:        {"exists already", nil, hintName},
-	cryptNoKeyProperty: {"the certificate has no private key here", signer.ErrNotFound, hintMissing},
+	cryptExists:        {"already exists", nil, hintName},
+	cryptNoKeyProperty: {"the certificate has no associated private key", signer.ErrNotFound, hintMissing},
 	cryptNoMatch:       {"no match", signer.ErrNotFound, hintMissing},
 
-	scardCancelled:       {"cancelled", context.Canceled, hintCancel},
-	scardTimeout:         {"smart card reader timed out", signer.ErrUnavailable, hintCard},
-	scardSharing:         {"smart card is used by another program", signer.ErrUnavailable, "close the other program"},
-	scardNoCard:          {"no smart card", signer.ErrUnavailable, hintCard},
-	scardNotReady:        {"smart card reader is not ready", signer.ErrUnavailable, hintCard},
-	scardReaderGone:      {"smart card reader is gone", signer.ErrUnavailable, hintCard},
-	scardNoService:       {"smart card service does not run", signer.ErrUnavailable, hintService},
-	scardServiceStopped:  {"smart card service was stopped", signer.ErrUnavailable, hintService},
+	scardCancelled:       {"canceled", context.Canceled, hintCancel},
+	scardTimeout:         {"the smart card reader timed out", signer.ErrUnavailable, hintCard},
+	scardSharing:         {"another program is using the smart card", signer.ErrUnavailable, "close the other program"},
+	scardNoCard:          {"no smart card in the reader", signer.ErrUnavailable, hintCard},
+	scardNotReady:        {"the smart card reader is not ready", signer.ErrUnavailable, hintCard},
+	scardReaderGone:      {"the smart card reader is not available", signer.ErrUnavailable, hintCard},
+	scardNoService:       {"the smart card service is not running", signer.ErrUnavailable, hintService},
+	scardServiceStopped:  {"the smart card service was stopped", signer.ErrUnavailable, hintService},
 	scardNoReaders:       {"no smart card reader", signer.ErrUnavailable, hintCard},
-	scardCommLost:        {"smart card does not answer", signer.ErrUnavailable, hintCard},
-	scardNoKeyContainer:  {"the smart card does not have the key", signer.ErrNotFound, hintCard},
-	scardUnresponsive:    {"smart card does not answer", signer.ErrUnavailable, hintCard},
-	scardUnpowered:       {"smart card has no power", signer.ErrUnavailable, hintCard},
-	scardReset:           {"smart card was reset", signer.ErrUnavailable, hintCard},
-	scardRemoved:         {"smart card was removed", signer.ErrUnavailable, hintCard},
-	scardSecurity:        {"smart card refused access", signer.ErrPINRequired, hintAllowUI},
-	scardWrongPIN:        {"PIN incorrect", signer.ErrPINIncorrect, hintPIN},
-	scardPINBlocked:      {"PIN blocked", signer.ErrPINLocked, hintUnblock},
-	scardCancelledByUser: {"cancelled by the user", context.Canceled, hintCancel},
-	scardNotAuthed:       {"smart card wants a PIN", signer.ErrPINRequired, hintAllowUI},
+	scardCommLost:        {"the communication with the smart card was lost", signer.ErrUnavailable, hintCard},
+	scardNoKeyContainer:  {"the smart card does not contain the key", signer.ErrNotFound, hintCard},
+	scardUnresponsive:    {"the smart card does not respond", signer.ErrUnavailable, hintCard},
+	scardUnpowered:       {"the smart card has no power", signer.ErrUnavailable, hintCard},
+	scardReset:           {"the smart card was reset", signer.ErrUnavailable, hintCard},
+	scardRemoved:         {"the smart card was removed", signer.ErrUnavailable, hintCard},
+	scardSecurity:        {"the smart card denied access", signer.ErrPINRequired, hintAllowUI},
+	scardWrongPIN:        {"incorrect PIN", signer.ErrPINIncorrect, hintPIN},
+	scardPINBlocked:      {"the PIN is blocked", signer.ErrPINLocked, hintUnblock},
+	scardCancelledByUser: {"canceled by the user", context.Canceled, hintCancel},
+	scardNotAuthed:       {"the smart card requires a PIN", signer.ErrPINRequired, hintAllowUI},
 
-	tbsTPMNotFound: {"no TPM", signer.ErrUnavailable, hintTPM},
-	tpmLockout:     {"TPM is locked after wrong PINs", signer.ErrPINLocked, "wait, or see tpm.msc"},
-	tpmAuthFail:    {"PIN incorrect", signer.ErrPINIncorrect, hintPIN},
-	tpmNotReady:    {"TPM is not ready", signer.ErrUnavailable, hintTPM},
-	tpmUnsupported: {"not supported by the TPM", errors.ErrUnsupported, hintTPM},
+	tbsTPMNotFound: {"no TPM found", signer.ErrUnavailable, hintTPM},
+	tpmLockout:     {"the TPM is locked after incorrect PINs", signer.ErrPINLocked, "wait and try again, or see tpm.msc"},
+	tpmAuthFail:    {"incorrect PIN", signer.ErrPINIncorrect, hintPIN},
+	tpmNotReady:    {"the TPM is not ready", signer.ErrUnavailable, hintTPM},
+	tpmUnsupported: {"the TPM does not support the operation", errors.ErrUnsupported, hintTPM},
 }
 
 func (e Error) Error() string {
@@ -217,7 +218,7 @@ func (e Error) Error() string {
 	return "Windows error " + code
 }
 
-// Is makes errors.Is find what e means.
+// Is reports whether e stands for target, in addition to equal codes.
 func (e Error) Is(target error) bool {
 	k, ok := errorKinds[e]
 	return ok && k.is != nil && k.is == target

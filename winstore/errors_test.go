@@ -14,8 +14,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// Every code has the number of winerror.h, the meaning that a caller acts on,
-// and a way out.
+// Each code has the number of winerror.h, matches one error at most, and has a
+// hint if it matches one.
 func TestErrors(t *testing.T) {
 	var (
 		notFound    = signer.ErrNotFound
@@ -54,7 +54,7 @@ func TestErrors(t *testing.T) {
 		known[Error(test.code)] = true
 		for _, s := range sentinels {
 			if errors.Is(err, s) != (s == test.want) {
-				t.Errorf("%v: is %q: %t", err, s, errors.Is(err, s))
+				t.Errorf("errors.Is(%q, %q) is %t", err, s, errors.Is(err, s))
 			}
 		}
 		if test.want != nil && signer.Hint(err) == "" {

@@ -18,42 +18,42 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// A fakeSystem is Windows in memory. It counts what is opened and complains of
-// what is freed twice, left behind or used by two at once.
+// A fakeSystem is a system in memory. It fails the test if a handle is freed
+// twice, is not freed, or is used concurrently.
 type fakeSystem struct {
 	t *testing.T
 
-	// How it behaves; not changed after the first call.
-	wine     bool // does not find keys of the machine and of CNG, and merges the stores
-	mustFree bool // acquire gives CNG keys away
+	// Behavior; not changed after the first call.
+	wine     bool // as Wine: acquire does not find machine keys and CNG keys, and stores of the user include those of the machine
+	mustFree bool // acquire returns handles that the caller owns
 
-	mu      sync.Mutex
-	stores  map[string][]*fakeCert // by location and name
-	issuing []*x509.Certificate    // what Windows knows of issuers
-	keys    []*fakeKey
-	last    uintptr
-	open    map[uintptr]any  // handles
-	lent    map[uintptr]bool // those that belong to a certificate's context
-	certs   int              // contexts
-	faults  map[string]Error
-	closed  map[string]Error // what opening a store returns, by location and name
-	calls   map[string]int
-	onSign  func()
+	mu          sync.Mutex
+	stores      map[string][]*fakeCert // by storeID
+	caCerts     []*x509.Certificate    // that issuers returns
+	keys        []*fakeKey
+	last        uintptr          // handle
+	open        map[uintptr]any  // objects by handle
+	cached      map[uintptr]bool // handles that a certificate context owns
+	certs       int              // certificate contexts that are not freed
+	faults      map[string]Error // by operation
+	storeFaults map[string]Error // of openStore, by storeID
+	calls       map[string]int   // by operation
+	onSign      func()
 }
 
-// A fakeKey is in a container of CryptoAPI or in a provider of CNG.
+// A fakeKey is in a CryptoAPI key container or in a CNG provider.
 type fakeKey struct {
 	keyInfo
-	key   crypto.Signer
-	asks  bool // for a PIN, unless it must be silent
-	ready bool // finalized
-	inUse atomic.Bool
+	key       crypto.Signer
+	needsPIN  bool // fails with the silent flag
+	finalized bool
+	inUse     atomic.Bool
 }
 
 type fakeCert struct {
-	der  []byte
-	info *keyInfo
-	held *fakeKey // by the context itself (CERT_KEY_CONTEXT)
+	der      []byte
+	info     *keyInfo
+	attached *fakeKey // to the context (CERT_KEY_CONTEXT)
 }
 
 type (
@@ -63,33 +63,33 @@ type (
 	fakeKeyUse   struct {
 		key      *fakeKey
 		provType uint32
-		quiet    bool
+		silent   bool
 	}
 )
 
 func newFake(t *testing.T) *fakeSystem {
 	f := &fakeSystem{
-		t: t, stores: make(map[string][]*fakeCert), open: make(map[uintptr]any), lent: make(map[uintptr]bool),
+		t: t, stores: make(map[string][]*fakeCert), open: make(map[uintptr]any), cached: make(map[uintptr]bool),
 		faults: make(map[string]Error), calls: make(map[string]int),
 	}
 	f.stores[`user\my`], f.stores[`machine\my`], f.stores[`user\ca`], f.stores[`machine\ca`] = nil, nil, nil, nil
-	t.Cleanup(func() { f.wantClean(t) })
+	t.Cleanup(func() { f.checkFreed(t) })
 	return f
 }
 
-func (f *fakeSystem) wantClean(t *testing.T) {
+func (f *fakeSystem) checkFreed(t *testing.T) {
 	t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.open) != 0 || f.certs != 0 {
-		t.Errorf("left open: %d handles %v, %d certificate contexts", len(f.open), f.open, f.certs)
+		t.Errorf("not freed: %d handles %v, %d certificate contexts", len(f.open), f.open, f.certs)
 	}
 }
 
-// add puts a certificate for key into a store, and the key to where info says.
+// add adds a certificate to a store, and its key to the container of info.
 func (f *fakeSystem) add(l Location, name string, cert *x509.Certificate, key crypto.Signer, info *keyInfo) *fakeKey {
 	c := &fakeCert{der: cert.Raw, info: info}
-	k := &fakeKey{key: key, ready: true}
+	k := &fakeKey{key: key, finalized: true}
 	if info != nil {
 		k.keyInfo = *info
 		f.keys = append(f.keys, k)
@@ -101,8 +101,8 @@ func (f *fakeSystem) add(l Location, name string, cert *x509.Certificate, key cr
 
 func storeID(l Location, name string) string { return string(l) + `\` + strings.ToLower(name) }
 
-// enter is called first by every method that may fail.
-func (f *fakeSystem) enter(op string) error {
+// count counts a call and returns the error that the test has set for it.
+func (f *fakeSystem) count(op string) error {
 	f.calls[op]++
 	if code, ok := f.faults[op]; ok {
 		return code
@@ -122,20 +122,20 @@ func (f *fakeSystem) release(op string, h uintptr) error {
 	if _, ok := f.open[h]; !ok {
 		f.t.Errorf("%s of handle %d, which is not open", op, h)
 	}
-	if f.lent[h] {
-		f.t.Errorf("%s of handle %d, which belongs to a certificate", op, h)
+	if f.cached[h] {
+		f.t.Errorf("%s of handle %d, which a certificate context owns", op, h)
 	}
 	delete(f.open, h)
-	return f.enter(op)
+	return f.count(op)
 }
 
 func (f *fakeSystem) openStore(l Location, name string, write bool) (storeHandle, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("openStore"); err != nil {
+	if err := f.count("openStore"); err != nil {
 		return 0, err
 	}
-	if err, ok := f.closed[storeID(l, name)]; ok {
+	if err, ok := f.storeFaults[storeID(l, name)]; ok {
 		return 0, err
 	}
 	if _, ok := f.stores[storeID(l, name)]; !ok {
@@ -158,7 +158,7 @@ func (f *fakeSystem) enumerate(s storeHandle) (all []certHandle, err error) {
 		f.certs++
 		all = append(all, &fakeContext{c})
 	}
-	return all, f.enter("enumerate") // it fails half-way
+	return all, f.count("enumerate") // with certificates, also on error
 }
 
 func (f *fakeSystem) freeCertificate(c certHandle) error {
@@ -170,20 +170,20 @@ func (f *fakeSystem) freeCertificate(c certHandle) error {
 	}
 	ctx.cert = nil
 	f.certs--
-	return f.enter("freeCertificate")
+	return f.count("freeCertificate")
 }
 
 func (f *fakeSystem) der(c certHandle) []byte { return slices.Clone(c.(*fakeContext).cert.der) }
 
 func (f *fakeSystem) hasKey(c certHandle) bool {
 	cert := c.(*fakeContext).cert
-	return cert.info != nil || cert.held != nil
+	return cert.info != nil || cert.attached != nil
 }
 
 func (f *fakeSystem) keyInfo(c certHandle) (keyInfo, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("keyInfo"); err != nil {
+	if err := f.count("keyInfo"); err != nil {
 		return keyInfo{}, err
 	}
 	if info := c.(*fakeContext).cert.info; info != nil {
@@ -195,7 +195,7 @@ func (f *fakeSystem) keyInfo(c certHandle) (keyInfo, error) {
 func (f *fakeSystem) addCertificate(s storeHandle, der []byte, info *keyInfo) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("addCertificate"); err != nil {
+	if err := f.count("addCertificate"); err != nil {
 		return err
 	}
 	name := f.open[uintptr(s)].(*fakeStore).name
@@ -214,14 +214,14 @@ func (f *fakeSystem) addCertificate(s storeHandle, der []byte, info *keyInfo) er
 func (f *fakeSystem) issuers(c certHandle, s storeHandle, _ Location) (ders [][]byte, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("issuers"); err != nil {
+	if err := f.count("issuers"); err != nil {
 		return nil, err
 	}
 	if _, ok := f.open[uintptr(s)]; !ok {
 		f.t.Error("chain in a store that is not open")
 	}
 	ders = append(ders, c.(*fakeContext).cert.der)
-	for _, i := range f.issuing {
+	for _, i := range f.caCerts {
 		ders = append(ders, i.Raw)
 	}
 	return ders, nil
@@ -237,18 +237,18 @@ func (f *fakeSystem) find(match func(*fakeKey) bool) *fakeKey {
 func (f *fakeSystem) acquire(c certHandle, flags uint32) (keyHandle, uint32, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("acquire"); err != nil {
+	if err := f.count("acquire"); err != nil {
 		return 0, 0, false, err
 	}
 	cert := c.(*fakeContext).cert
 	if flags&acquireCache == 0 || flags&acquirePreferNCrypt == 0 {
 		f.t.Errorf("acquire with flags %#x", flags)
 	}
-	use := &fakeKeyUse{quiet: flags&acquireSilent != 0}
+	use := &fakeKeyUse{silent: flags&acquireSilent != 0}
 	spec := uint32(specNCrypt)
 	switch {
-	case cert.held != nil:
-		use.key = cert.held
+	case cert.attached != nil:
+		use.key = cert.attached
 	case cert.info == nil, f.wine && (cert.info.flags&machineKey != 0 || cert.info.provType == 0):
 		return 0, 0, false, cryptNoKeyProperty
 	default:
@@ -266,7 +266,7 @@ func (f *fakeSystem) acquire(c certHandle, flags uint32) (keyHandle, uint32, boo
 	f.last++
 	f.open[f.last] = use
 	h := f.last
-	f.lent[h] = true
+	f.cached[h] = true
 	f.t.Cleanup(func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -278,7 +278,7 @@ func (f *fakeSystem) acquire(c certHandle, flags uint32) (keyHandle, uint32, boo
 func (f *fakeSystem) acquireContext(container, provider string, provType, flags uint32) (keyHandle, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("acquireContext"); err != nil {
+	if err := f.count("acquireContext"); err != nil {
 		return 0, err
 	}
 	k := f.find(func(k *fakeKey) bool {
@@ -288,23 +288,23 @@ func (f *fakeSystem) acquireContext(container, provider string, provType, flags 
 	if k == nil {
 		return 0, nteBadKeyset
 	}
-	return keyHandle(f.handle(&fakeKeyUse{key: k, provType: provType, quiet: flags&silent != 0})), nil
+	return keyHandle(f.handle(&fakeKeyUse{key: k, provType: provType, silent: flags&silent != 0})), nil
 }
 
 func (f *fakeSystem) releaseContext(h keyHandle) error {
 	return f.release("releaseContext", uintptr(h))
 }
 
-// use checks what all signatures have in common.
+// use begins a signature. The caller calls the function to end it.
 func (f *fakeSystem) use(op string, h keyHandle) (*fakeKeyUse, func(), error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	use, ok := f.open[uintptr(h)].(*fakeKeyUse)
 	if !ok {
-		f.t.Errorf("%s with handle %d, which is no open key", op, h)
+		f.t.Errorf("%s with handle %d, which is not an open key", op, h)
 		return nil, nil, nteInvalidHandle
 	}
-	if err := f.enter(op); err != nil {
+	if err := f.count(op); err != nil {
 		return nil, nil, err
 	}
 	if !use.key.inUse.CompareAndSwap(false, true) {
@@ -328,7 +328,7 @@ func (f *fakeSystem) signHash(h keyHandle, keySpec, algorithm uint32, digest []b
 		return nil, nteBadAlgID
 	case keySpec != use.key.keySpec:
 		return nil, nteNoKey
-	case use.key.asks && use.quiet:
+	case use.key.needsPIN && use.silent:
 		return nil, nteSilentContext
 	}
 	key, ok := use.key.key.(*rsa.PrivateKey)
@@ -346,7 +346,7 @@ func (f *fakeSystem) signHash(h keyHandle, keySpec, algorithm uint32, digest []b
 func (f *fakeSystem) openProvider(name string) (keyHandle, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("openProvider"); err != nil {
+	if err := f.count("openProvider"); err != nil {
 		return 0, err
 	}
 	if name != tpmProvider && name != softwareProvider && name != "Card KSP" {
@@ -358,7 +358,7 @@ func (f *fakeSystem) openProvider(name string) (keyHandle, error) {
 func (f *fakeSystem) openKey(provider keyHandle, name string, _, flags uint32) (keyHandle, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("openKey"); err != nil {
+	if err := f.count("openKey"); err != nil {
 		return 0, err
 	}
 	prov := f.open[uintptr(provider)].(*fakeProvider).name
@@ -374,7 +374,7 @@ func (f *fakeSystem) openKey(provider keyHandle, name string, _, flags uint32) (
 func (f *fakeSystem) createKey(provider keyHandle, algorithm, name string, flags uint32) (keyHandle, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("createKey"); err != nil {
+	if err := f.count("createKey"); err != nil {
 		return 0, err
 	}
 	k := &fakeKey{keyInfo: keyInfo{container: name, provider: f.open[uintptr(provider)].(*fakeProvider).name, flags: flags & machineKey}}
@@ -392,17 +392,17 @@ func (f *fakeSystem) setProperty(key keyHandle, name string, value, _ uint32) er
 		f.t.Errorf("property %s is %d", name, value)
 	}
 	f.calls["setProperty "+name]++
-	return f.enter("setProperty")
+	return f.count("setProperty")
 }
 
 func (f *fakeSystem) finalizeKey(key keyHandle, _ uint32) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("finalizeKey"); err != nil {
+	if err := f.count("finalizeKey"); err != nil {
 		return err
 	}
 	k := f.open[uintptr(key)].(*fakeKeyUse).key
-	k.ready = true
+	k.finalized = true
 	f.keys = append(f.keys, k)
 	return nil
 }
@@ -410,17 +410,17 @@ func (f *fakeSystem) finalizeKey(key keyHandle, _ uint32) error {
 func (f *fakeSystem) exportPublic(key keyHandle, blobType string) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.enter("exportPublic"); err != nil {
+	if err := f.count("exportPublic"); err != nil {
 		return nil, err
 	}
 	k := f.open[uintptr(key)].(*fakeKeyUse).key
-	if !k.ready {
+	if !k.finalized {
 		return nil, nteInvalidHandle
 	}
 	return publicBlob(k.key.Public(), blobType)
 }
 
-// publicBlob is CNG's form of a public key.
+// publicBlob returns the CNG blob of a public key.
 func publicBlob(pub crypto.PublicKey, blobType string) ([]byte, error) {
 	var b []byte
 	put := func(all ...uint32) {
@@ -455,7 +455,7 @@ func (f *fakeSystem) signDigest(h keyHandle, pad padding, digest []byte, size in
 		return nil, err
 	}
 	defer done()
-	if use.key.asks && flags&silent != 0 {
+	if use.key.needsPIN && flags&silent != 0 {
 		return nil, nteSilentContext
 	}
 	hash := map[string]crypto.Hash{"SHA256": crypto.SHA256, "SHA384": crypto.SHA384, "SHA512": crypto.SHA512}[pad.hash]
@@ -469,7 +469,7 @@ func (f *fakeSystem) signDigest(h keyHandle, pad padding, digest []byte, size in
 		case padPKCS1:
 			sig, err = rsa.SignPKCS1v15(nil, key, hash, digest)
 		case padPSS:
-			if pad.salt == 0 { // means something else to crypto/rsa
+			if pad.salt == 0 { // rsa.PSSSaltLengthAuto
 				return nil, nteInvalidParam
 			}
 			sig, err = rsa.SignPSS(rand.Reader, key, hash, digest, &rsa.PSSOptions{SaltLength: int(pad.salt)})

@@ -13,8 +13,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A found store is open, with all its certificates.
-type found struct {
+// A certStore is an open certificate store and its certificates.
+type certStore struct {
 	sys   system
 	store storeHandle
 	all   []candidate
@@ -25,61 +25,62 @@ type candidate struct {
 	handle certHandle
 }
 
-var errNoKey = signer.WithHint(errors.New("it has no private key here"),
-	"import it together with its key, or link the two: certutil -repairstore MY SERIAL")
+var errNoKey = signer.WithHint(errors.New("no associated private key"),
+	"import the certificate together with its key, or link it to the key: certutil -repairstore MY SERIAL")
 
-// find opens the store of cfg and reads it. A certificate that cannot be read,
-// or whose key is of no use, does not disturb the others.
-func find(sys system, cfg Config) (_ *found, err error) {
+// readStore opens the store of cfg and reads its certificates. A certificate
+// that cannot be parsed, or whose key cannot be used, is a candidate with an
+// error.
+func readStore(sys system, cfg Config) (_ *certStore, err error) {
 	store, err := sys.openStore(cfg.location(), cfg.store(), false)
 	if err != nil {
 		return nil, storeError(cfg, err)
 	}
-	f := &found{sys: sys, store: store}
+	s := &certStore{sys: sys, store: store}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.close())
+			err = errors.Join(err, s.close())
 		}
 	}()
 	handles, err := sys.enumerate(store)
-	for _, h := range handles { // also if it failed half-way, to free them
-		f.all = append(f.all, candidate{f.describe(h, cfg), h})
+	for _, h := range handles { // also on error, so that close frees them
+		s.all = append(s.all, candidate{s.describe(h, cfg), h})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read store %s of the %s: %w", cfg.store(), cfg.location(), err)
 	}
-	return f, nil
+	return s, nil
 }
 
 func storeError(cfg Config, err error) error {
 	err = fmt.Errorf("store %q of the %s: %w", cfg.store(), cfg.location(), err)
 	if errors.Is(err, errFileNotFound) {
-		return signer.WithHint(err, "certutil -enumstore lists the stores of the machine, certutil -user -enumstore the user's; the usual one is MY")
+		return signer.WithHint(err, "list the stores of the user with certutil -user -enumstore, or the stores of the machine with certutil -enumstore; the default is MY")
 	}
 	return err
 }
 
-func (f *found) describe(h certHandle, cfg Config) (c selector.Candidate) {
-	cert, err := x509.ParseCertificate(f.sys.der(h))
+func (s *certStore) describe(h certHandle, cfg Config) (c selector.Candidate) {
+	cert, err := x509.ParseCertificate(s.sys.der(h))
 	if err != nil {
-		c.Ref, c.Err = cfg.ref(""), fmt.Errorf("it cannot be read: %w", err)
+		c.Ref, c.Err = cfg.ref(""), fmt.Errorf("cannot be read: %w", err)
 		return c
 	}
-	one := cfg
-	one.Key, one.Provider = "", ""
-	c.Certificate, c.Ref = cert, one.ref(selector.For(cert).String())
-	if !f.sys.hasKey(h) {
+	byCertificate := cfg
+	byCertificate.Key, byCertificate.Provider = "", ""
+	c.Certificate, c.Ref = cert, byCertificate.ref(selector.For(cert).String())
+	if !s.sys.hasKey(h) {
 		c.Err = errNoKey
 	} else {
-		c.Err = checkType(cert)
+		c.Err = checkKeyType(cert)
 	}
 	return c
 }
 
-// choose applies the Selector.
-func (f *found) choose(cfg Config) (candidate, error) {
-	all := f.all
-	if some := f.withKeyOf(cfg); len(some) > 0 {
+// choose returns the certificate that cfg selects.
+func (s *certStore) choose(cfg Config) (candidate, error) {
+	all := s.all
+	if some := s.matchCertificates(cfg); len(some) > 0 {
 		all = some
 	}
 	candidates := make([]selector.Candidate, len(all))
@@ -92,15 +93,15 @@ func (f *found) choose(cfg Config) (candidate, error) {
 	}
 	err = fmt.Errorf("store %s of the %s: %w", cfg.store(), cfg.location(), err)
 	if cfg.Location == "" && errors.Is(err, signer.ErrNotFound) {
-		err = signer.WithHint(err, "location=machine looks in the machine's store; in the user's "+signer.Hint(err))
+		err = signer.WithHint(err, signer.Hint(err)+"; add location=machine to search the store of the machine")
 	}
 	return candidate{}, err
 }
 
-// withKeyOf returns those that cfg's Selector takes and whose key is that of one
-// of cfg's certificates.
-func (f *found) withKeyOf(cfg Config) (some []candidate) {
-	for _, c := range f.all {
+// matchCertificates returns the candidates that match cfg.Selector and have the
+// public key of one of cfg.Certificates.
+func (s *certStore) matchCertificates(cfg Config) (some []candidate) {
+	for _, c := range s.all {
 		if c.Certificate != nil && cfg.Selector.Matches(c.Certificate, cfg.now()) && slices.ContainsFunc(cfg.Certificates, func(known *x509.Certificate) bool {
 			return signer.SamePublicKey(known.PublicKey, c.Certificate.PublicKey)
 		}) {
@@ -110,42 +111,44 @@ func (f *found) withKeyOf(cfg Config) (some []candidate) {
 	return some
 }
 
-// release leaves a certificate to the caller.
-func (f *found) release(h certHandle) {
-	f.all = slices.DeleteFunc(f.all, func(c candidate) bool { return c.handle == h })
+// detach removes a certificate from s without freeing it. The caller owns it.
+func (s *certStore) detach(h certHandle) {
+	s.all = slices.DeleteFunc(s.all, func(c candidate) bool { return c.handle == h })
 }
 
-func (f *found) close() error {
+func (s *certStore) close() error {
 	var errs []error
-	for _, c := range f.all {
-		errs = append(errs, f.sys.freeCertificate(c.handle))
+	for _, c := range s.all {
+		errs = append(errs, s.sys.freeCertificate(c.handle))
 	}
-	return errors.Join(append(errs, f.sys.closeStore(f.store))...)
+	return errors.Join(append(errs, s.sys.closeStore(s.store))...)
 }
 
-// chain returns the certificate and its issuers. If Windows does not find its
-// way to a root, the CAs of the same store and of the store CA may lead further.
-func (f *found) chain(c candidate, cfg Config) []*x509.Certificate {
+// chain returns the certificate of c and its issuers. If Windows does not find a
+// path to a root, chain also uses the CA certificates in the same store and in
+// the store CA.
+func (s *certStore) chain(c candidate, cfg Config) []*x509.Certificate {
 	certs := []*x509.Certificate{c.Certificate}
-	ders, err := f.sys.issuers(c.handle, f.store, cfg.location())
+	ders, err := s.sys.issuers(c.handle, s.store, cfg.location())
 	if err != nil {
-		cfg.logger().Debug("no issuers from Windows", "error", err)
+		cfg.logger().Debug("cannot get issuer certificates from Windows", "error", err)
 	}
-	whole := false
+	complete := false
 	for _, der := range ders {
-		// The leaf may have been renewed with the same key: it stays the chosen one.
+		// Skip other certificates for the same key, such as a renewal:
+		// the leaf must stay the selected certificate.
 		if cert, err := x509.ParseCertificate(der); err == nil && !signer.SamePublicKey(cert.PublicKey, c.Certificate.PublicKey) {
 			certs = append(certs, cert)
-			whole = bytes.Equal(cert.RawIssuer, cert.RawSubject)
+			complete = bytes.Equal(cert.RawIssuer, cert.RawSubject)
 		}
 	}
-	if err != nil || !whole {
-		certs = append(certs, f.authorities()...)
+	if err != nil || !complete {
+		certs = append(certs, s.caCertificates()...)
 		ca := cfg
 		ca.Store = "CA"
-		if more, err := find(f.sys, ca); err == nil {
-			certs = append(certs, more.authorities()...)
-			_ = more.close() // nothing depends on it
+		if more, err := readStore(s.sys, ca); err == nil {
+			certs = append(certs, more.caCertificates()...)
+			_ = more.close() // the store was only read
 		}
 	}
 	chain, err := signer.Chain(c.Certificate.PublicKey, certs)
@@ -155,9 +158,9 @@ func (f *found) chain(c candidate, cfg Config) []*x509.Certificate {
 	return chain
 }
 
-// authorities are the certificates of CAs.
-func (f *found) authorities() (certs []*x509.Certificate) {
-	for _, c := range f.all {
+// caCertificates returns the CA certificates in the store.
+func (s *certStore) caCertificates() (certs []*x509.Certificate) {
+	for _, c := range s.all {
 		if c.Certificate != nil && c.Certificate.IsCA {
 			certs = append(certs, c.Certificate)
 		}
@@ -165,7 +168,7 @@ func (f *found) authorities() (certs []*x509.Certificate) {
 	return certs
 }
 
-// certificates returns what [Backend.Certificates] does.
+// certificates implements [Backend.Certificates].
 func certificates(ctx context.Context, sys system, cfg Config) (_ []*x509.Certificate, err error) {
 	if err := errors.Join(ctx.Err(), cfg.check()); err != nil {
 		return nil, err
@@ -177,36 +180,36 @@ func certificates(ctx context.Context, sys system, cfg Config) (_ []*x509.Certif
 		}
 		return k.chain, k.Close()
 	}
-	f, err := find(sys, cfg)
+	s, err := readStore(sys, cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.close()) }()
-	for i := range f.all {
-		if f.all[i].Certificate != nil {
-			f.all[i].Err = nil // the key may be elsewhere
+	defer func() { err = errors.Join(err, s.close()) }()
+	for i := range s.all {
+		if s.all[i].Certificate != nil {
+			s.all[i].Err = nil // no usable key is needed
 		}
 	}
-	chosen, err := f.choose(cfg)
+	chosen, err := s.choose(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return f.chain(chosen, cfg), nil
+	return s.chain(chosen, cfg), nil
 }
 
-// chainOfKey looks in the store of cfg for certificates of a key; nil if there
-// are none.
+// chainOfKey returns the chain for pub from the store of cfg, or nil if the store
+// has no certificate for pub.
 func chainOfKey(sys system, cfg Config, pub crypto.PublicKey) (_ []*x509.Certificate, err error) {
-	f, err := find(sys, cfg)
+	s, err := readStore(sys, cfg)
 	if errors.Is(err, errFileNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.close()) }()
+	defer func() { err = errors.Join(err, s.close()) }()
 	var own []*x509.Certificate
-	for _, c := range f.all {
+	for _, c := range s.all {
 		if c.Certificate != nil && signer.SamePublicKey(c.Certificate.PublicKey, pub) {
 			own = append(own, c.Certificate)
 		}
@@ -215,6 +218,6 @@ func chainOfKey(sys system, cfg Config, pub crypto.PublicKey) (_ []*x509.Certifi
 	if err != nil {
 		return nil, nil
 	}
-	i := slices.IndexFunc(f.all, func(c candidate) bool { return c.Certificate == best[0] })
-	return f.chain(f.all[i], cfg), nil
+	i := slices.IndexFunc(s.all, func(c candidate) bool { return c.Certificate == best[0] })
+	return s.chain(s.all[i], cfg), nil
 }

@@ -15,26 +15,26 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Key is a private key that Windows keeps. It is a [signer.Signer] and a
-// [signer.SchemeLimiter], safe for concurrent use. Signatures are made one
-// after the other.
+// A Key is a private key in a Windows key store. It is a [signer.Signer] and a
+// [signer.SchemeLimiter], safe for concurrent use. It makes one signature at a
+// time.
 type Key struct {
-	sys   system
-	ref   keystore.Ref // opens it
-	name  keystore.Ref // in errors
-	pub   crypto.PublicKey
-	chain []*x509.Certificate
-	quiet uint32 // silent, or 0
+	sys        system
+	ref        keystore.Ref // opens the key again
+	name       keystore.Ref // names the key in errors
+	pub        crypto.PublicKey
+	chain      []*x509.Certificate
+	silentFlag uint32 // silent, or 0
 
-	mu      sync.Mutex // held while Windows is asked: a context of CryptoAPI serves one thread at a time
-	key     privateKey
-	cert    certHandle // key may belong to it; nil: none
-	shut    bool
-	trusted bool // a signature of key was found to be pub's
+	mu       sync.Mutex // held during calls: a CryptoAPI context supports one thread at a time
+	key      privateKey
+	cert     certHandle // the context that may own key; nil: none
+	closed   bool
+	verified bool // pub has verified a signature
 }
 
-// Open opens the one key that cfg names. The caller closes it. ctx is looked at
-// once, since Windows cannot be interrupted.
+// Open opens the key that cfg names. The caller closes it. Open checks ctx only
+// once, before it calls Windows, because a call cannot be interrupted.
 func Open(ctx context.Context, cfg Config) (*Key, error) {
 	sys, err := newSystem()
 	if err != nil {
@@ -54,55 +54,56 @@ func open(ctx context.Context, sys system, cfg Config) (*Key, error) {
 }
 
 func openBySelector(sys system, cfg Config) (*Key, error) {
-	f, err := find(sys, cfg)
+	s, err := readStore(sys, cfg)
 	if err != nil {
 		return nil, err
 	}
-	k, err := f.open(cfg)
+	k, err := s.open(cfg)
 	if err != nil {
-		return nil, errors.Join(err, f.close())
+		return nil, errors.Join(err, s.close())
 	}
-	if err := f.close(); err != nil {
+	if err := s.close(); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
 	return k, nil
 }
 
-// open takes the certificate of the key out of f.
-func (f *found) open(cfg Config) (*Key, error) {
-	chosen, err := f.choose(cfg)
+// open opens the key that cfg selects. The Key takes over the certificate handle
+// from s.
+func (s *certStore) open(cfg Config) (*Key, error) {
+	chosen, err := s.choose(cfg)
 	if err != nil {
 		return nil, err
 	}
-	k := &Key{sys: f.sys, ref: chosen.Ref, name: cmp.Or(cfg.Ref, chosen.Ref), pub: chosen.Certificate.PublicKey, quiet: cfg.silence(), cert: chosen.handle}
-	if k.key, err = acquire(f.sys, chosen.handle, k.quiet); err != nil {
+	k := &Key{sys: s.sys, ref: chosen.Ref, name: cmp.Or(cfg.Ref, chosen.Ref), pub: chosen.Certificate.PublicKey, silentFlag: cfg.silentFlag(), cert: chosen.handle}
+	if k.key, err = acquire(s.sys, chosen.handle, k.silentFlag); err != nil {
 		return nil, fmt.Errorf("%s: %w", chosen.Ref, err)
 	}
-	k.chain = f.chain(chosen, cfg)
-	f.release(chosen.handle)
+	k.chain = s.chain(chosen, cfg)
+	s.detach(chosen.handle)
 	return k, nil
 }
 
-// openByName opens a CNG key, which may have certificates in the store or not.
+// openByName opens a CNG key, with or without certificates in the store.
 func openByName(sys system, cfg Config) (*Key, error) {
-	h, err := openNamed(sys, cfg.provider(), cfg.Key, 0, cfg.scope()|cfg.silence())
+	h, err := openNamed(sys, cfg.provider(), cfg.Key, 0, cfg.machineFlag()|cfg.silentFlag())
 	if err != nil {
 		return nil, err
 	}
 	return newNamedKey(sys, cfg, h)
 }
 
-// newNamedKey owns h.
+// newNamedKey returns a Key for h. It takes over h and frees it on error.
 func newNamedKey(sys system, cfg Config, h keyHandle) (_ *Key, err error) {
-	k := &Key{sys: sys, ref: cfg.ref(""), name: cmp.Or(cfg.Ref, cfg.ref("")), quiet: cfg.silence(), key: privateKey{h, specNCrypt, true}}
+	k := &Key{sys: sys, ref: cfg.ref(""), name: cmp.Or(cfg.Ref, cfg.ref("")), silentFlag: cfg.silentFlag(), key: privateKey{h, specNCrypt, true}}
 	if k.pub, err = exportPublic(sys, h); err != nil {
 		return nil, errors.Join(fmt.Errorf("key %q: %w", cfg.Key, err), sys.freeObject(h))
 	}
 	if k.chain, err = chainOfKey(sys, cfg, k.pub); err != nil {
 		return nil, errors.Join(err, sys.freeObject(h))
 	}
-	if k.chain == nil { // a key without a certificate is a key all the same
-		k.chain, _ = signer.Chain(k.pub, cfg.Certificates)
+	if k.chain == nil {
+		k.chain, _ = signer.Chain(k.pub, cfg.Certificates) // nil on error: the key needs no certificate
 	}
 	return k, nil
 }
@@ -110,16 +111,16 @@ func newNamedKey(sys system, cfg Config, h keyHandle) (_ *Key, err error) {
 // Public implements [crypto.Signer].
 func (k *Key) Public() crypto.PublicKey { return k.pub }
 
-// Chain implements [signer.Signer]: the certificate in the store and its
-// issuers, as far as Windows knows them.
+// Chain implements [signer.Signer]. The certificates are from the stores of
+// Windows, or from Config.Certificates if the store has none for Config.Key.
 func (k *Key) Chain() []*x509.Certificate { return k.chain }
 
 // Ref returns a reference that opens this key again.
 func (k *Key) Ref() keystore.Ref { return k.ref }
 
-// Sign implements [crypto.Signer]. The random source is not used. The first
-// signature is verified: if it is not the public key's, because the
-// certificate is linked with another key, Sign fails with [signer.ErrMismatch].
+// Sign implements [crypto.Signer]. It does not use the random source. It verifies
+// the first signature. If the verification fails, because the certificate is
+// linked to another key, Sign fails with [signer.ErrMismatch].
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(k.pub, digest, opts)
 	if err != nil {
@@ -127,31 +128,32 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.shut {
+	if k.closed {
 		return nil, signer.ErrClosed
 	}
 	sig, err := k.sign(m, digest)
-	if err == nil && !k.trusted {
+	if err == nil && !k.verified {
 		err = verify(k.pub, m, digest, sig)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sign with %s: %w", k.name, err)
 	}
-	k.trusted = true
+	k.verified = true
 	return sig, nil
 }
 
-// SignatureSchemes implements [signer.SchemeLimiter]: CryptoAPI has no PSS.
+// SignatureSchemes implements [signer.SchemeLimiter]. CryptoAPI does not support
+// PSS.
 func (k *Key) SignatureSchemes() []tls.SignatureScheme { return schemesFor(k.pub, k.key.isCNG()) }
 
-// Close implements [signer.Signer].
+// Close implements [signer.Signer]. It waits for a signature in progress.
 func (k *Key) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.shut {
+	if k.closed {
 		return nil
 	}
-	k.shut = true
+	k.closed = true
 	err := k.key.free(k.sys)
 	if k.cert != nil {
 		err = errors.Join(err, k.sys.freeCertificate(k.cert))

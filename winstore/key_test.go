@@ -19,12 +19,12 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// families are where keys are and how they are got at.
-var families = []struct {
+// providerCases are the places where a key can be stored.
+var providerCases = []struct {
 	name     string
 	kinds    []string
 	info     keyInfo
-	fallback []string // calls that show the way that Wine needs
+	fallback []string // calls that acquireByInfo must make in Wine mode
 }{
 	{"CNG", []string{"rsa2048", "p256", "p384", "p521"}, keyInfo{"k", softwareProvider, 0, 0, 0}, []string{"openKey"}},
 	{"CNG machine", []string{"rsa2048", "p256"}, keyInfo{"k", softwareProvider, 0, machineKey, 0}, []string{"openKey"}},
@@ -45,19 +45,19 @@ func locationOf(info keyInfo) Location {
 
 func TestContract(t *testing.T) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "issuer")
-	for _, family := range families {
-		for _, kind := range family.kinds {
+	for _, c := range providerCases {
+		for _, kind := range c.kinds {
 			for i, mode := range []string{"cached", "free", "Wine"} {
 				if i > 0 && (kind == "p384" || kind == "p521") {
 					continue
 				}
-				t.Run(family.name+"/"+kind+"/"+mode, func(t *testing.T) {
+				t.Run(c.name+"/"+kind+"/"+mode, func(t *testing.T) {
 					f := newFake(t)
 					f.wine, f.mustFree = mode == "Wine", mode == "free"
 					key := signertest.Key(t, kind)
-					l := locationOf(family.info)
-					f.add(l, "MY", ca.Issue(t, key, nil), key, &family.info)
-					f.issuing = []*x509.Certificate{ca.Root(), ca.Cert}
+					l := locationOf(c.info)
+					f.add(l, "MY", ca.Issue(t, key, nil), key, &c.info)
+					f.caCerts = []*x509.Certificate{ca.Root(), ca.Cert}
 					signertest.Run(t, func(t *testing.T) signer.Signer {
 						k, err := open(t.Context(), f, Config{Location: l})
 						if err != nil {
@@ -68,7 +68,7 @@ func TestContract(t *testing.T) {
 						}
 						return k
 					})
-					for _, call := range family.fallback {
+					for _, call := range c.fallback {
 						if f.wine && f.calls[call] == 0 {
 							t.Errorf("%s was not called", call)
 						}
@@ -79,12 +79,12 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// A key in memory is attached to its certificate's context alone.
+// A key in memory is attached to the context of its certificate.
 func TestContractOfAttachedKey(t *testing.T) {
 	f := newFake(t)
 	key := signertest.Key(t, "rsa2048")
 	cert := signertest.NewCA(t, "root").Issue(t, key, nil)
-	f.stores[`user\my`] = []*fakeCert{{der: cert.Raw, held: &fakeKey{key: key}}}
+	f.stores[`user\my`] = []*fakeCert{{der: cert.Raw, attached: &fakeKey{key: key}}}
 	signertest.Run(t, func(t *testing.T) signer.Signer { return mustOpen(t, f, Config{}) })
 }
 
@@ -100,7 +100,7 @@ func mustOpen(t *testing.T, f *fakeSystem, cfg Config) *Key {
 
 var cng = keyInfo{container: "k", provider: softwareProvider}
 
-// withKey is a fake with one CNG key in the user's MY.
+// withKey returns a fake with one CNG key in the store MY of the user.
 func withKey(t *testing.T, kind string) (*fakeSystem, *x509.Certificate, *fakeKey) {
 	f := newFake(t)
 	key := signertest.Key(t, kind)
@@ -109,14 +109,14 @@ func withKey(t *testing.T, kind string) (*fakeSystem, *x509.Certificate, *fakeKe
 	return f, cert, f.add(User, "MY", cert, key, &info)
 }
 
-func TestSilence(t *testing.T) {
+func TestAllowUI(t *testing.T) {
 	digest := make([]byte, 32)
 	for _, info := range []keyInfo{cng, {"c", aesProvider, provRSAAES, 0, specSignature}, {"c", "Card CSP", provRSAFull, 0, specSignature}} {
 		for _, wine := range []bool{false, true} {
 			f := newFake(t)
 			f.wine = wine
 			key := signertest.Key(t, "rsa2048")
-			f.add(User, "MY", signertest.NewCA(t, "root").Issue(t, key, nil), key, &info).asks = true
+			f.add(User, "MY", signertest.NewCA(t, "root").Issue(t, key, nil), key, &info).needsPIN = true
 			_, err := mustOpen(t, f, Config{}).Sign(nil, digest, crypto.SHA256)
 			if !errors.Is(err, signer.ErrPINRequired) || !strings.Contains(signer.Hint(err), "ui=allow") {
 				t.Errorf("%+v: error %v, hint %q; want ErrPINRequired", info, err, signer.Hint(err))
@@ -128,8 +128,8 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// A certificate may be linked with a key that is not its own.
-func TestForeignKey(t *testing.T) {
+// A certificate may be linked to the wrong key.
+func TestWrongKey(t *testing.T) {
 	for _, kind := range []string{"rsa2048", "p256"} {
 		f := newFake(t)
 		info := cng
@@ -176,8 +176,8 @@ func TestCloseWaitsForSign(t *testing.T) {
 	go func() { closed <- k.Close() }()
 	select {
 	case err := <-closed:
-		t.Fatalf("Close returned %v while a signature was made", err)
-	case <-time.After(20 * time.Millisecond): // it cannot be seen that somebody waits
+		t.Fatalf("Close returned %v during a signature", err)
+	case <-time.After(20 * time.Millisecond): // a goroutine that waits for a lock cannot be observed
 	}
 	close(goOn)
 	if err := <-signed; err != nil {
@@ -188,7 +188,7 @@ func TestCloseWaitsForSign(t *testing.T) {
 	}
 }
 
-// Whatever fails, nothing is left open, and the error tells what it was.
+// If an operation fails, all handles are freed, and the error contains its code.
 func TestFaults(t *testing.T) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "issuer")
 	key := signertest.Key(t, "rsa2048")
@@ -243,7 +243,7 @@ func TestFaults(t *testing.T) {
 						f.add(Machine, "MY", leaf, key, &machine)
 						if old {
 							named := cng
-							f.keys = append(f.keys, &fakeKey{keyInfo: named, key: key, ready: true})
+							f.keys = append(f.keys, &fakeKey{keyInfo: named, key: key, finalized: true})
 						}
 						const code = Error(0xdead)
 						f.faults[op] = code
@@ -254,7 +254,7 @@ func TestFaults(t *testing.T) {
 						}
 						upgrade := old && (op == "keyInfo" || op == "acquireContext") && !(wine && name == "open machine")
 						if upgrade || op == "issuers" || name == "list" && op == "keyInfo" {
-							return // the way goes on without
+							return // the operation is optional
 						}
 						if !errors.Is(err, code) {
 							t.Errorf("wine %t, old %t: error %v, want %v", wine, old, err, code)
@@ -275,22 +275,22 @@ func TestOpenErrors(t *testing.T) {
 		{Config{Store: "NONE"}, signer.ErrNotFound},
 		{Config{Location: Machine}, signer.ErrNotFound},
 		{Config{Key: "none", Provider: "software"}, signer.ErrNotFound},
-		{Config{Key: "k"}, signer.ErrNotFound}, // it is not in the TPM
+		{Config{Key: "k"}, signer.ErrNotFound}, // not in the TPM
 		{Config{Key: "k", Provider: "No KSP"}, signer.ErrUnavailable},
 	} {
 		if _, err := open(t.Context(), f, test.cfg); !errors.Is(err, test.want) || signer.Hint(err) == "" {
 			t.Errorf("%+v: error %v, hint %q; want %v", test.cfg, err, signer.Hint(err), test.want)
 		}
 	}
-	f.keys = nil // the certificate stays
+	f.keys = nil // but keep the certificate
 	if _, err := open(t.Context(), f, Config{}); !errors.Is(err, nteBadKeyset) {
-		t.Errorf("key is gone: error %v", err)
+		t.Errorf("deleted key: error %v", err)
 	}
 	f.keys = append(f.keys, key)
 	ctx, cancel := contextWithCancel(t)
 	cancel()
 	if _, err := open(ctx, f, Config{}); !errors.Is(err, ctx.Err()) {
-		t.Errorf("cancelled: error %v", err)
+		t.Errorf("canceled context: error %v", err)
 	}
 }
 
@@ -300,17 +300,17 @@ func TestFindsKeyAmongOthers(t *testing.T) {
 	mldsa := &fakeCert{der: withAlgorithm(t, cert, 2, 16, 840, 1, 101, 3, 4, 3, 18), info: &cng}
 	edKey := signertest.Key(t, "ed25519")
 	ed := &fakeCert{der: ca.Issue(t, edKey, nil).Raw, info: &cng}
-	broken := &fakeCert{der: []byte("no certificate")}
+	broken := &fakeCert{der: []byte("not a certificate")}
 	keyless := &fakeCert{der: ca.Cert.Raw}
 	all := f.stores[`user\my`]
 	f.stores[`user\my`] = slices.Concat([]*fakeCert{broken, mldsa, ed, keyless}, all, all)
 	k := mustOpen(t, f, Config{})
 	if !k.Chain()[0].Equal(cert) {
-		t.Errorf("took %s", k.Chain()[0].Subject)
+		t.Errorf("selected %s", k.Chain()[0].Subject)
 	}
 	found, err := keystoreList(t, f, "")
 	if err == nil || !strings.Contains(err.Error(), "store MY of the user") || len(found) != 4 {
-		t.Errorf("lists %d, error %v", len(found), err)
+		t.Errorf("%d entries, error %v", len(found), err)
 	}
 
 	f.stores[`user\my`] = []*fakeCert{mldsa}
@@ -348,19 +348,19 @@ func TestSelectorChooses(t *testing.T) {
 		}
 		k := mustOpen(t, f, cfg)
 		if !k.Chain()[0].Equal(want) {
-			t.Errorf("took %s", k.Chain()[0].Subject)
+			t.Errorf("selected %s", k.Chain()[0].Subject)
 		}
 		again, err := configFor(k.Ref(), keystore.Call{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if k = mustOpen(t, f, again); !k.Chain()[0].Equal(want) {
-			t.Errorf("%s took %s", k.Ref(), k.Chain()[0].Subject)
+			t.Errorf("%s selects %s", k.Ref(), k.Chain()[0].Subject)
 		}
 	}
 	newest := Config{Selector: selector.Selector{UseLatestExpiring: true}}
 	if k := mustOpen(t, f, newest); !k.Chain()[0].Equal(renewed) {
-		t.Errorf("newest is %v", k.Chain()[0].NotAfter)
+		t.Errorf("selected the certificate that expires at %v", k.Chain()[0].NotAfter)
 	}
 	newest.Now = func() time.Time { return renewed.NotAfter.Add(time.Second) }
 	if _, err := open(t.Context(), f, newest); !errors.Is(err, signer.ErrNotFound) {
@@ -384,18 +384,18 @@ func TestChain(t *testing.T) {
 		}
 		for _, got := range [][]*x509.Certificate{k.Chain(), certs} {
 			if !slices.EqualFunc(got, want, (*x509.Certificate).Equal) {
-				t.Errorf("chain of %d, want %d", len(got), len(want))
+				t.Errorf("chain of %d certificates, want %d", len(got), len(want))
 			}
 		}
 	}
-	t.Run("by Windows", func(t *testing.T) {
+	t.Run("issuers from Windows", func(t *testing.T) {
 		f := newFake(t)
 		f.add(User, "MY", leaf, key, &cng)
 		f.add(User, "MY", renewed, key, &cng)
-		f.issuing = append(ca.Chain(), ca.Root(), renewed)
+		f.caCerts = append(ca.Chain(), ca.Root(), renewed)
 		check(t, f)
 	})
-	t.Run("by the store", func(t *testing.T) {
+	t.Run("issuers from the same store", func(t *testing.T) {
 		f := newFake(t)
 		for _, c := range append(ca.Chain(), ca.Root()) {
 			f.stores[`user\my`] = append(f.stores[`user\my`], &fakeCert{der: c.Raw})
@@ -405,18 +405,18 @@ func TestChain(t *testing.T) {
 		f.faults["issuers"] = nteFail
 		check(t, f)
 	})
-	t.Run("by the store CA", func(t *testing.T) {
+	t.Run("issuers from the store CA", func(t *testing.T) {
 		f := newFake(t)
 		for _, c := range ca.Chain()[1:] {
 			f.stores[`user\ca`] = append(f.stores[`user\ca`], &fakeCert{der: c.Raw})
 		}
-		f.issuing = ca.Chain()[:1]
+		f.caCerts = ca.Chain()[:1]
 		f.add(User, "MY", leaf, key, &cng)
 		check(t, f)
 	})
 }
 
-// The certificate may be in the store and the key elsewhere.
+// Certificates does not need a private key.
 func TestCertificatesWithoutKey(t *testing.T) {
 	f := newFake(t)
 	cert := signertest.NewCA(t, "root").Issue(t, signertest.Key(t, "ed25519"), nil)
@@ -427,8 +427,8 @@ func TestCertificatesWithoutKey(t *testing.T) {
 	}
 }
 
-func TestKeySpecOfNobody(t *testing.T) {
-	for _, wine := range []bool{false, true} { // as Wine's own import of PKCS #12 leaves behind
+func TestUnknownKeySpec(t *testing.T) {
+	for _, wine := range []bool{false, true} { // Wine's PKCS #12 import creates such key specifications
 		f := newFake(t)
 		f.wine, f.mustFree = wine, true
 		key := signertest.Key(t, "rsa2048")
@@ -440,8 +440,8 @@ func TestKeySpecOfNobody(t *testing.T) {
 	}
 }
 
-// A card's container is not looked for among those of software.
-func TestUpgradeIsForMicrosoftsOwn(t *testing.T) {
+// The key container of a smart card is not opened with the AES provider.
+func TestNoUpgradeOfVendorProviders(t *testing.T) {
 	f := newFake(t)
 	key := signertest.Key(t, "rsa2048")
 	info := keyInfo{"c", "Card CSP", provRSAFull, 0, specSignature}
@@ -451,6 +451,6 @@ func TestUpgradeIsForMicrosoftsOwn(t *testing.T) {
 		t.Error(err)
 	}
 	if f.calls["acquireContext"] != 0 {
-		t.Error("looked for the card's container elsewhere")
+		t.Error("the container was opened with another provider")
 	}
 }

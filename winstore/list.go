@@ -10,10 +10,10 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// List implements [keystore.Lister]: the certificates in the store, with the
-// key type of those that have a key. Without a location it lists both the
-// user's store and the machine's, as far as they can be read; a selector
-// narrows it.
+// List implements [keystore.Lister]. It lists the certificates in the store that
+// match the selector, with the public key if the certificate has a private key.
+// Without a location, it lists the stores of the machine and of the user. If one
+// of them exists but cannot be read, it lists the other and returns an error.
 func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -28,13 +28,13 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 
 func list(ctx context.Context, sys system, cfg Config) (entries []keystore.Entry, err error) {
 	if cfg.Key != "" {
-		return nil, &keystore.RefError{Ref: cfg.ref("").String(), Err: errors.New("names one key; there is nothing to list below it")}
+		return nil, &keystore.RefError{Ref: cfg.ref("").String(), Err: errors.New(`attribute "key" names a single key, which cannot be listed`)}
 	}
 	locations := []Location{cfg.Location}
 	if cfg.Location == "" {
 		locations = []Location{Machine, User}
 	}
-	var errs []error // one of each location
+	var errs []error // one for each location, or nil
 	var links []link
 	for _, l := range locations {
 		if err := ctx.Err(); err != nil {
@@ -45,37 +45,38 @@ func list(ctx context.Context, sys system, cfg Config) (entries []keystore.Entry
 		entries = append(entries, some...)
 		errs = append(errs, err)
 	}
-	absent := func(err error) bool { return errors.Is(err, errFileNotFound) }
-	if slices.ContainsFunc(errs, func(err error) bool { return !absent(err) }) {
-		errs = slices.DeleteFunc(errs, absent) // a store need not be in both
+	missing := func(err error) bool { return errors.Is(err, errFileNotFound) }
+	if slices.ContainsFunc(errs, func(err error) bool { return !missing(err) }) {
+		errs = slices.DeleteFunc(errs, missing) // a store need not exist in both locations
 	}
 	return entries, errors.Join(errs...)
 }
 
-// A link is a certificate with the place of its key. The user's view of a store
-// may show what is in the machine's, which is listed there.
+// A link is a certificate and its key provider information. It detects
+// certificates that were listed already, since a store of the user may also show
+// the certificates of the machine.
 type link struct {
 	cert []byte
 	info keyInfo
 }
 
 func listStore(sys system, cfg Config, seen *[]link) (entries []keystore.Entry, err error) {
-	f, err := find(sys, cfg)
+	s, err := readStore(sys, cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.close()) }()
-	var unread []error
-	for _, c := range f.all {
+	defer func() { err = errors.Join(err, s.close()) }()
+	var unreadable []error
+	for _, c := range s.all {
 		if c.Certificate == nil {
-			unread = append(unread, fmt.Errorf("a certificate in store %s of the %s: %w", cfg.store(), cfg.location(), c.Err))
+			unreadable = append(unreadable, fmt.Errorf("a certificate in store %s of the %s: %w", cfg.store(), cfg.location(), c.Err))
 			continue
 		}
 		if !cfg.Selector.Matches(c.Certificate, cfg.now()) {
 			continue
 		}
-		info, _ := sys.keyInfo(c.handle) // else the zero one
-		if l := (link{c.Certificate.Raw, info}); !remember(seen, l) {
+		info, _ := sys.keyInfo(c.handle) // zero without a key
+		if l := (link{c.Certificate.Raw, info}); !addNew(seen, l) {
 			continue
 		}
 		e := keystore.Entry{Ref: c.Ref, Kind: keystore.CertificateEntry, Certificate: c.Certificate}
@@ -84,11 +85,11 @@ func listStore(sys system, cfg Config, seen *[]link) (entries []keystore.Entry, 
 		}
 		entries = append(entries, e)
 	}
-	return entries, errors.Join(unread...)
+	return entries, errors.Join(unreadable...)
 }
 
-// remember reports whether l is new.
-func remember(seen *[]link, l link) bool {
+// addNew adds l to seen and reports whether it is new.
+func addNew(seen *[]link, l link) bool {
 	for _, s := range *seen {
 		if s.info == l.info && bytes.Equal(s.cert, l.cert) {
 			return false

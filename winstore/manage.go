@@ -10,10 +10,10 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// plans are how to make a key of a type.
-var plans = map[keystore.KeyType]struct {
-	algorithm string
-	bits      uint32 // 0: the algorithm says it
+// keyAlgorithms has the CNG algorithm of each key type.
+var keyAlgorithms = map[keystore.KeyType]struct {
+	name string
+	bits uint32 // 0: implied by the name
 }{
 	keystore.RSA2048: {"RSA", 2048},
 	keystore.RSA3072: {"RSA", 3072},
@@ -23,16 +23,17 @@ var plans = map[keystore.KeyType]struct {
 	keystore.P521:    {"ECDSA_P521", 0},
 }
 
-// Generate implements [keystore.Generator]: a CNG key of the name key= in the
-// provider, by default the TPM, that cannot be exported. What the device cannot
-// make, such as P-521 in most TPMs, is [errors.ErrUnsupported].
+// Generate implements [keystore.Generator]. It creates a CNG key that cannot be
+// exported. The attribute key names it, and the attribute provider, by default
+// the TPM, stores it. A key type that the device does not support, such as P-521
+// in most TPMs, fails with [errors.ErrUnsupported].
 func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Key == "" {
-		return nil, &keystore.RefError{Ref: ref.String(), Err: errors.New("needs key= to name the new key")}
+		return nil, &keystore.RefError{Ref: ref.String(), Err: errors.New(`attribute "key" is missing; it names the new key`)}
 	}
 	sys, err := newSystem()
 	if err != nil {
@@ -46,7 +47,7 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 }
 
 func generate(ctx context.Context, sys system, cfg Config, spec keystore.KeySpec) (*Key, error) {
-	plan, ok := plans[spec.Type]
+	algorithm, ok := keyAlgorithms[spec.Type]
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
 	}
@@ -57,37 +58,37 @@ func generate(ctx context.Context, sys system, cfg Config, spec keystore.KeySpec
 	if err != nil {
 		return nil, err
 	}
-	h, err := sys.createKey(prov, plan.algorithm, cfg.Key, cfg.scope())
+	h, err := sys.createKey(prov, algorithm.name, cfg.Key, cfg.machineFlag())
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make key %q of %s: %w", cfg.Key, cfg.provider(), err), sys.freeObject(prov))
+		return nil, errors.Join(fmt.Errorf("create key %q in %s: %w", cfg.Key, cfg.provider(), err), sys.freeObject(prov))
 	}
-	if err := sys.freeObject(prov); err != nil { // the key keeps what it needs of it
+	if err := sys.freeObject(prov); err != nil { // the key does not need it
 		return nil, errors.Join(err, sys.freeObject(h))
 	}
-	if err := finish(sys, h, plan.bits, cfg.silence()); err != nil {
-		// A key that is not finalized is gone when it is freed.
-		return nil, errors.Join(fmt.Errorf("make key %q of %s: %w", cfg.Key, cfg.provider(), err), sys.freeObject(h))
+	if err := finalize(sys, h, algorithm.bits, cfg.silentFlag()); err != nil {
+		// Freeing a key that is not finalized discards it.
+		return nil, errors.Join(fmt.Errorf("create key %q in %s: %w", cfg.Key, cfg.provider(), err), sys.freeObject(h))
 	}
 	return newNamedKey(sys, cfg, h)
 }
 
-func finish(sys system, h keyHandle, bits, silence uint32) error {
+func finalize(sys system, h keyHandle, bits, silentFlag uint32) error {
 	if bits != 0 {
 		if err := sys.setProperty(h, "Length", bits, 0); err != nil {
 			return err
 		}
 	}
-	// It is the default, and a provider that knows no export may not know the
-	// property either.
+	// 0 is the default. A provider that never exports keys may not support
+	// the property.
 	if err := sys.setProperty(h, "Export Policy", 0, 0); err != nil && !errors.Is(err, nteNotSupported) {
 		return err
 	}
-	return sys.finalizeKey(h, silence)
+	return sys.finalizeKey(h, silentFlag)
 }
 
-// Install implements [keystore.Installer]: the leaf goes into the store of the
-// reference, linked with the key; the others, if they are not there, into the
-// store CA of the same location. Certificates that are there stay.
+// Install implements [keystore.Installer]. It adds the leaf to the store of the
+// reference and links it to the key. It adds the other certificates to the store
+// CA of the same location, unless they are already there. It removes none.
 func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, call keystore.Call) error {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -110,13 +111,13 @@ func install(ctx context.Context, sys system, cfg Config, chain []*x509.Certific
 	}
 	defer func() { err = errors.Join(err, k.Close()) }()
 	if !signer.SamePublicKey(k.pub, chain[0].PublicKey) {
-		return fmt.Errorf("%w: the key is %s, the certificate has %s", signer.ErrMismatch,
+		return fmt.Errorf("%w: the key is %s, the certificate is for %s", signer.ErrMismatch,
 			signer.DescribeKey(k.pub), signer.DescribeKey(chain[0].PublicKey))
 	}
-	info := keyInfo{container: cfg.Key, provider: cfg.provider(), flags: cfg.scope()}
+	info := keyInfo{container: cfg.Key, provider: cfg.provider(), flags: cfg.machineFlag()}
 	if cfg.Key == "" {
 		if info, err = sys.keyInfo(k.cert); err != nil {
-			return fmt.Errorf("where the key is: %w", err)
+			return fmt.Errorf("read the key provider information: %w", err)
 		}
 	}
 	if err := addTo(sys, cfg.location(), cfg.store(), chain[:1], &info); err != nil {

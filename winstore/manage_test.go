@@ -29,7 +29,7 @@ func keystoreList(t *testing.T, f *fakeSystem, rest string) ([]keystore.Entry, e
 	return list(t.Context(), f, cfg)
 }
 
-// withAlgorithm returns cert with another algorithm of its key.
+// withAlgorithm returns cert with another public key algorithm.
 func withAlgorithm(t *testing.T, cert *x509.Certificate, oid ...int) []byte {
 	t.Helper()
 	var outer struct {
@@ -86,18 +86,18 @@ func TestGenerateAndInstall(t *testing.T) {
 					t.Error(err)
 				}
 				if f.calls["setProperty Export Policy"] != 1 {
-					t.Error("export is not forbidden")
+					t.Error("the export policy was not set")
 				}
 				if _, err := generate(t.Context(), f, cfg, keystore.KeySpec{Type: typ}); !errors.Is(err, nteExists) || signer.Hint(err) == "" {
-					t.Errorf("a second key of the name: error %v", err)
+					t.Errorf("second key with the same name: error %v", err)
 				}
 
 				leaf := ca.Issue(t, signerOf(pub), nil)
 				if err := install(t.Context(), f, cfg, []*x509.Certificate{leaf, ca.Cert}); err != nil {
 					t.Fatal(err)
 				}
-				f.issuing = []*x509.Certificate{ca.Cert}
-				// By name, by certificate, and by what each calls itself.
+				f.caCerts = []*x509.Certificate{ca.Cert}
+				// By name, by certificate, and by the Key.Ref of each.
 				refs := []keystore.Ref{cfg.ref(""), {Scheme: scheme, Rest: "location=" + string(cfg.location()) + ";subject=CN=client"}}
 				for i := 0; i < len(refs); i++ {
 					again, err := configFor(refs[i], keystore.Call{})
@@ -123,7 +123,8 @@ func TestGenerateAndInstall(t *testing.T) {
 	}
 }
 
-// signerOf lets a CA issue for a public key.
+// A publicOnly is a Signer without a private key, for which a CA can issue a
+// certificate.
 type publicOnly struct {
 	crypto.Signer
 	pub crypto.PublicKey
@@ -142,34 +143,34 @@ func TestInstallRenewal(t *testing.T) {
 	}
 	certs := f.stores[`user\my`]
 	if len(certs) != 2 || !slices.Equal(certs[0].der, old.Raw) || *certs[1].info != cng {
-		t.Errorf("%d certificates, the new one linked with %+v", len(certs), certs[len(certs)-1].info)
+		t.Errorf("%d certificates, the new one linked to %+v", len(certs), certs[len(certs)-1].info)
 	}
 	other := ca.Issue(t, signertest.NewKey(t, "p256"), nil)
 	cfg := Config{Selector: selector.For(old)}
 	if err := install(t.Context(), f, cfg, []*x509.Certificate{other}); !errors.Is(err, signer.ErrMismatch) {
-		t.Errorf("another key's: error %v", err)
+		t.Errorf("certificate for another key: error %v", err)
 	}
 	if err := install(t.Context(), f, cfg, nil); !errors.Is(err, signer.ErrNoCertificate) {
-		t.Errorf("none: error %v", err)
+		t.Errorf("no certificates: error %v", err)
 	}
 	if len(f.stores[`user\my`]) != 2 {
-		t.Error("a refused certificate is in the store")
+		t.Error("a rejected certificate is in the store")
 	}
 }
 
 func TestList(t *testing.T) {
 	f, cert, _ := withKey(t, "p256")
-	f.wine = true // shows the machine's in the user's store
+	f.wine = true // the store of the user includes the store of the machine
 	key := signertest.Key(t, "rsa2048")
 	machine := signertest.NewCA(t, "root").Issue(t, key, nil)
 	f.add(Machine, "MY", machine, key, &keyInfo{"m", softwareProvider, 0, machineKey, 0})
-	f.add(User, "MY", machine, key, &keyInfo{"u", softwareProvider, 0, 0, 0}) // the same, with another key container
+	f.add(User, "MY", machine, key, &keyInfo{"u", softwareProvider, 0, 0, 0}) // the same certificate with another key container
 	entries, err := keystoreList(t, f, "")
 	if err != nil || len(entries) != 3 {
 		t.Fatalf("%d entries, error %v", len(entries), err)
 	}
 	if !strings.HasPrefix(entries[0].Ref.Rest, "location=machine") {
-		t.Errorf("the machine's is listed as %s", entries[0].Ref)
+		t.Errorf("the certificate of the machine is listed as %s", entries[0].Ref)
 	}
 	for _, e := range entries {
 		if e.Kind != keystore.KeyEntry || !signer.SamePublicKey(e.Public, e.Certificate.PublicKey) {
@@ -190,16 +191,16 @@ func TestList(t *testing.T) {
 		t.Errorf("%d entries, error %v", len(entries), err)
 	}
 	if _, err = keystoreList(t, f, "store=NONE"); !errors.Is(err, signer.ErrNotFound) {
-		t.Errorf("no store: error %v", err)
+		t.Errorf("missing store: error %v", err)
 	}
 	var refErr *keystore.RefError
 	if _, err = keystoreList(t, f, "key=k"); !errors.As(err, &refErr) {
-		t.Errorf("a key: error %v", err)
+		t.Errorf("key by name: error %v", err)
 	}
 }
 
-// A store that cannot be read hides no other, and the error says which it was.
-func TestListBesideErrors(t *testing.T) {
+// A store that cannot be read does not hide another, and the error names it.
+func TestListWithErrors(t *testing.T) {
 	f, _, _ := withKey(t, "p256")
 	for _, l := range []Location{User, Machine} {
 		key := signertest.Key(t, "rsa2048")
@@ -208,7 +209,7 @@ func TestListBesideErrors(t *testing.T) {
 	f.stores[`machine\only`] = f.stores[`machine\own`]
 	for _, test := range []struct {
 		rest    string
-		closed  map[string]Error
+		faults  map[string]Error
 		entries int
 		err     error
 		names   string
@@ -218,11 +219,11 @@ func TestListBesideErrors(t *testing.T) {
 		{"store=Own", map[string]Error{`user\own`: errAccessDenied}, 1, errAccessDenied, `"Own" of the user`},
 		{"store=Own;location=machine", map[string]Error{`machine\own`: errAccessDenied}, 0, errAccessDenied, `"Own" of the machine`},
 		{"store=Own", map[string]Error{`user\own`: errAccessDenied, `machine\own`: errAccessDenied}, 0, errAccessDenied, `"Own" of the machine`},
-		{"store=Only", nil, 1, nil, ""}, // in one location is somewhere
+		{"store=Only", nil, 1, nil, ""}, // it exists in one location
 		{"store=Only;location=user", nil, 0, errFileNotFound, `"Only" of the user`},
 		{"store=Only", map[string]Error{`machine\only`: errAccessDenied}, 0, errAccessDenied, `"Only" of the machine`},
 	} {
-		f.closed = test.closed
+		f.storeFaults = test.faults
 		entries, err := keystoreList(t, f, test.rest)
 		if len(entries) != test.entries || !errors.Is(err, test.err) || err != nil && !strings.Contains(err.Error(), test.names) {
 			t.Errorf("%s: %d entries, error %v, want %d and %v", test.rest, len(entries), err, test.entries, test.err)
@@ -269,7 +270,7 @@ func TestGenerateErrors(t *testing.T) {
 	if _, err := generate(t.Context(), f, Config{Key: "k"}, keystore.KeySpec{Type: keystore.Ed25519}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("Ed25519: error %v", err)
 	}
-	f.faults["setProperty"] = nteNotSupported // a provider without export
+	f.faults["setProperty"] = nteNotSupported // as a provider without key export
 	k, err := generate(t.Context(), f, Config{Key: "new"}, keystore.KeySpec{Type: keystore.P256})
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +279,7 @@ func TestGenerateErrors(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := generate(t.Context(), f, Config{Key: "rsa"}, keystore.KeySpec{Type: keystore.RSA2048}); !errors.Is(err, nteNotSupported) {
-		t.Errorf("no lengths: error %v", err)
+		t.Errorf("key length not supported: error %v", err)
 	}
 	f.faults["openProvider"] = nteProvNotFound
 	_, err = generate(t.Context(), f, Config{Key: "k"}, keystore.KeySpec{Type: keystore.P256})

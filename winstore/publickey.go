@@ -17,8 +17,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// checkType says why a certificate's key is of no use here; nil if it is.
-func checkType(cert *x509.Certificate) error {
+// checkKeyType returns an error if the type of a certificate's key is not
+// supported.
+func checkKeyType(cert *x509.Certificate) error {
 	name := ""
 	switch pub := cert.PublicKey.(type) {
 	case *rsa.PublicKey:
@@ -33,12 +34,13 @@ func checkType(cert *x509.Certificate) error {
 	default:
 		name = cert.PublicKeyAlgorithm.String()
 	}
-	return signer.WithHint(fmt.Errorf("its key is %s: %w", name, errors.ErrUnsupported),
-		"take a certificate for an RSA key, or for an ECDSA key on P-256, P-384 or P-521")
+	return signer.WithHint(fmt.Errorf("key type %s: %w", name, errors.ErrUnsupported),
+		"use a certificate for an RSA key, or for an ECDSA key on P-256, P-384 or P-521")
 }
 
-// algorithms are those that crypto/x509 has no name for but that are met.
-var algorithms = map[string]string{
+// algorithmNames has the names of public key algorithms that crypto/x509 does
+// not support.
+var algorithmNames = map[string]string{
 	"2.16.840.1.101.3.4.3.17": "ML-DSA-44", // FIPS 204
 	"2.16.840.1.101.3.4.3.18": "ML-DSA-65",
 	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
@@ -52,22 +54,22 @@ func algorithmName(der []byte) string {
 		Key       asn1.BitString
 	}
 	if _, err := asn1.Unmarshal(der, &info); err != nil {
-		return "unreadable"
+		return "unknown"
 	}
 	oid := info.Algorithm.Algorithm.String()
-	if name, ok := algorithms[oid]; ok {
+	if name, ok := algorithmNames[oid]; ok {
 		return name
 	}
-	return "of type " + oid
+	return oid
 }
 
-// blobTypes are what CNG calls its public keys.
+// blobTypes are the CNG types of public key blobs.
 var blobTypes = []struct {
 	name  string
 	parse func([]byte) (crypto.PublicKey, error)
 }{{"RSAPUBLICBLOB", parseRSA}, {"ECCPUBLICBLOB", parseECC}}
 
-// exportPublic asks a CNG key for its public half.
+// exportPublic returns the public key of a CNG key.
 func exportPublic(sys system, key keyHandle) (crypto.PublicKey, error) {
 	var errs []error
 	for _, t := range blobTypes {
@@ -77,12 +79,12 @@ func exportPublic(sys system, key keyHandle) (crypto.PublicKey, error) {
 		}
 		errs = append(errs, err)
 	}
-	return nil, fmt.Errorf("its public half: %w", errors.Join(errs...))
+	return nil, fmt.Errorf("export the public key: %w", errors.Join(errs...))
 }
 
-var errBlob = errors.New("the provider's form of the public key cannot be read")
+var errBlob = errors.New("invalid public key blob")
 
-// parseRSA reads a BCRYPT_RSAKEY_BLOB: six numbers, exponent and modulus.
+// parseRSA parses a BCRYPT_RSAKEY_BLOB: six numbers, the exponent and the modulus.
 func parseRSA(b []byte) (crypto.PublicKey, error) {
 	const magic, head, maxSize = 0x31415352, 24, 4096 // "RSA1"
 	if len(b) < head || binary.LittleEndian.Uint32(b) != magic {
@@ -99,14 +101,14 @@ func parseRSA(b []byte) (crypto.PublicKey, error) {
 	return &rsa.PublicKey{N: new(big.Int).SetBytes(b[head+expSize : head+expSize+modSize]), E: int(exp.Int64())}, nil
 }
 
-// eccMagics are those of BCRYPT_ECDSA_PUBLIC_P256_MAGIC and its like.
+// eccMagics are BCRYPT_ECDSA_PUBLIC_P256_MAGIC and the magics of the other curves.
 var eccMagics = map[uint32]elliptic.Curve{
 	0x31534345: elliptic.P256(), // "ECS1"
 	0x33534345: elliptic.P384(),
 	0x35534345: elliptic.P521(),
 }
 
-// parseECC reads a BCRYPT_ECCKEY_BLOB: two numbers and the coordinates.
+// parseECC parses a BCRYPT_ECCKEY_BLOB: two numbers and the coordinates.
 func parseECC(b []byte) (crypto.PublicKey, error) {
 	const head = 8
 	if len(b) < head {
@@ -114,7 +116,7 @@ func parseECC(b []byte) (crypto.PublicKey, error) {
 	}
 	curve, ok := eccMagics[binary.LittleEndian.Uint32(b)]
 	if !ok {
-		return nil, fmt.Errorf("ECC key of another curve: %w", errors.ErrUnsupported)
+		return nil, fmt.Errorf("curve of the ECC key: %w", errors.ErrUnsupported)
 	}
 	size := (curve.Params().BitSize + 7) / 8
 	if len(b) < head+2*size || binary.LittleEndian.Uint32(b[4:]) != uint32(size) {

@@ -13,7 +13,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// hashes are the names and numbers of what both APIs can sign.
+// hashes are the hash algorithms that both APIs support, with their CNG names
+// and CryptoAPI numbers.
 var hashes = map[crypto.Hash]struct {
 	name  string // BCRYPT_SHA256_ALGORITHM
 	calgo uint32 // CALG_SHA_256
@@ -23,7 +24,7 @@ var hashes = map[crypto.Hash]struct {
 	crypto.SHA512: {"SHA512", 0x800e},
 }
 
-// sign is called with k.mu held.
+// sign signs a digest. The caller holds k.mu.
 func (k *Key) sign(m signer.Mechanism, digest []byte) ([]byte, error) {
 	hash, ok := hashes[m.Hash]
 	if !ok {
@@ -35,7 +36,7 @@ func (k *Key) sign(m signer.Mechanism, digest []byte) ([]byte, error) {
 			break
 		}
 		size := coordinateSize(pub)
-		sig, err := k.sys.signDigest(k.key.handle, padding{}, digest[:min(len(digest), size)], 2*size, k.quiet)
+		sig, err := k.sys.signDigest(k.key.handle, padding{}, digest[:min(len(digest), size)], 2*size, k.silentFlag)
 		if err != nil {
 			return nil, err
 		}
@@ -49,10 +50,10 @@ func (k *Key) sign(m signer.Mechanism, digest []byte) ([]byte, error) {
 			if m.Padding == signer.PSS {
 				pad.kind, pad.salt = padPSS, uint32(m.SaltLen)
 			}
-			sig, err = k.sys.signDigest(k.key.handle, pad, digest, pub.Size(), k.quiet)
+			sig, err = k.sys.signDigest(k.key.handle, pad, digest, pub.Size(), k.silentFlag)
 		case m.Padding == signer.PSS:
-			return nil, signer.WithHint(fmt.Errorf("PSS with a key of CryptoAPI: %w", errors.ErrUnsupported),
-				"make the key with a key storage provider (CNG); certreq calls it ProviderName")
+			return nil, signer.WithHint(fmt.Errorf("PSS with a CryptoAPI key: %w", errors.ErrUnsupported),
+				"create the key with a CNG key storage provider (ProviderName in the file for certreq)")
 		default:
 			sig, err = k.sys.signHash(k.key.handle, k.key.spec, hash.calgo, digest, pub.Size())
 			slices.Reverse(sig)
@@ -62,12 +63,13 @@ func (k *Key) sign(m signer.Mechanism, digest []byte) ([]byte, error) {
 		}
 		return sig, err
 	}
-	return nil, fmt.Errorf("%s with this provider: %w", signer.DescribeKey(k.pub), errors.ErrUnsupported)
+	return nil, fmt.Errorf("%s with a CryptoAPI key: %w", signer.DescribeKey(k.pub), errors.ErrUnsupported)
 }
 
 func coordinateSize(pub *ecdsa.PublicKey) int { return (pub.Curve.Params().BitSize + 7) / 8 }
 
-// derSignature turns r and s, one after the other, into Ecdsa-Sig-Value.
+// derSignature encodes r and s, which sig contains one after the other, as an
+// Ecdsa-Sig-Value (RFC 3279, section 2.2.3).
 func derSignature(sig []byte, size int) ([]byte, error) {
 	if len(sig) != 2*size {
 		return nil, fmt.Errorf("signature has %d bytes instead of %d", len(sig), 2*size)
@@ -79,11 +81,11 @@ func verify(pub crypto.PublicKey, m signer.Mechanism, digest, sig []byte) error 
 	if signer.Verifies(pub, m, digest, sig) {
 		return nil
 	}
-	return signer.WithHint(fmt.Errorf("%w: what Windows signed does not verify with it", signer.ErrMismatch),
-		"link the certificate with its key again: certutil -repairstore MY SERIAL")
+	return signer.WithHint(fmt.Errorf("%w: its public key does not verify the signature", signer.ErrMismatch),
+		"link the certificate to its key again: certutil -repairstore MY SERIAL")
 }
 
-// curves are those of CNG that Roles Anywhere and TLS know.
+// curves are the CNG curves that Roles Anywhere and TLS support.
 var curves = []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}
 
 var (
@@ -92,7 +94,7 @@ var (
 	ecdsaSchemes = []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.ECDSAWithP384AndSHA384, tls.ECDSAWithP521AndSHA512}
 )
 
-// schemesFor is what sign can do.
+// schemesFor returns the signature schemes that sign supports.
 func schemesFor(pub crypto.PublicKey, cng bool) []tls.SignatureScheme {
 	_, isRSA := pub.(*rsa.PublicKey)
 	switch {

@@ -1,37 +1,41 @@
 package winstore
 
-// A system is what this package asks of Windows. Each method is one call, or
-// one that makes no sense without the next. What it opens is released by the
-// method named; every error is an [Error]. It is safe for concurrent use, but
-// one key is not: see Key.mu.
+// A system is the part of the Windows API that this package uses. Each method is
+// one call, or a few calls that belong together. Every error is an [Error]. A
+// system is safe for concurrent use, but a single key is not: see Key.mu.
 type system interface {
-	// openStore opens a system store that exists; closeStore.
+	// openStore opens an existing system store. closeStore closes it.
 	openStore(l Location, name string, write bool) (storeHandle, error)
 	closeStore(s storeHandle) error
 
-	// enumerate returns every certificate of a store; freeCertificate each.
+	// enumerate returns all certificates in a store. On error it returns
+	// those that it has read. freeCertificate frees each of them.
 	enumerate(s storeHandle) ([]certHandle, error)
 	freeCertificate(c certHandle) error
 
-	der(c certHandle) []byte                                       // a copy
-	hasKey(c certHandle) bool                                      // whether something names its key
-	keyInfo(c certHandle) (keyInfo, error)                         // CERT_KEY_PROV_INFO_PROP_ID
-	addCertificate(s storeHandle, der []byte, info *keyInfo) error // replaces the same one; written when it returns
+	der(c certHandle) []byte               // a copy of the certificate
+	hasKey(c certHandle) bool              // whether the certificate refers to a private key
+	keyInfo(c certHandle) (keyInfo, error) // CERT_KEY_PROV_INFO_PROP_ID
 
-	// issuers returns c and the certificates of its issuers as Windows finds
-	// them in its stores, without network.
+	// addCertificate adds a certificate to a store and commits it. With info,
+	// it links the certificate to a key and replaces an existing copy.
+	addCertificate(s storeHandle, der []byte, info *keyInfo) error
+
+	// issuers returns c and the certificates of its issuers that Windows
+	// finds in its stores. It does not use the network.
 	issuers(c certHandle, s storeHandle, l Location) ([][]byte, error)
 
-	// acquire is CryptAcquireCertificatePrivateKey. If mustFree, the handle is
-	// the caller's; else it lives as long as c.
+	// acquire calls CryptAcquireCertificatePrivateKey. If mustFree is true,
+	// the caller owns the handle. Otherwise the handle is valid as long as c.
 	acquire(c certHandle, flags uint32) (h keyHandle, keySpec uint32, mustFree bool, err error)
 
-	// CryptoAPI: a container as a context; releaseContext.
+	// CryptoAPI: acquireContext opens a key container, and releaseContext
+	// closes it. signHash returns the signature in little-endian order.
 	acquireContext(container, provider string, provType, flags uint32) (keyHandle, error)
 	releaseContext(h keyHandle) error
-	signHash(h keyHandle, keySpec, algorithm uint32, digest []byte, size int) ([]byte, error) // little-endian
+	signHash(h keyHandle, keySpec, algorithm uint32, digest []byte, size int) ([]byte, error)
 
-	// CNG: what is opened is released by freeObject.
+	// CNG: freeObject frees the handles of providers and keys.
 	openProvider(name string) (keyHandle, error)
 	openKey(provider keyHandle, name string, keySpec, flags uint32) (keyHandle, error)
 	createKey(provider keyHandle, algorithm, name string, flags uint32) (keyHandle, error)
@@ -45,21 +49,23 @@ type system interface {
 type (
 	storeHandle uintptr
 	keyHandle   uintptr // HCRYPTPROV, NCRYPT_PROV_HANDLE or NCRYPT_KEY_HANDLE
-	certHandle  any     // the system's own
+	certHandle  any     // of a type that each system defines
 )
 
-// A keyInfo says where a certificate's key is (CRYPT_KEY_PROV_INFO).
+// A keyInfo is the key provider information of a certificate
+// (CRYPT_KEY_PROV_INFO).
 type keyInfo struct {
 	container, provider string
-	provType            uint32 // 0: a key of CNG
+	provType            uint32 // 0: a CNG key
 	flags               uint32
 	keySpec             uint32
 }
 
-// A padding of RSA, for CNG (BCRYPT_PKCS1_PADDING_INFO, BCRYPT_PSS_PADDING_INFO).
+// A padding is an RSA padding of CNG (BCRYPT_PKCS1_PADDING_INFO or
+// BCRYPT_PSS_PADDING_INFO).
 type padding struct {
 	kind uint32 // padNone, padPKCS1 or padPSS
-	hash string // as CNG calls it
+	hash string // a CNG algorithm identifier
 	salt uint32 // in bytes
 }
 

@@ -10,6 +10,6 @@ import (
 )
 
 func newSystem() (system, error) {
-	return nil, signer.WithHint(fmt.Errorf("certificate stores of Windows are to be had on Windows alone: %w", errors.ErrUnsupported),
-		"use a key file, a PKCS#11 module, or run on Windows")
+	return nil, signer.WithHint(fmt.Errorf("only Windows has certificate stores: %w", errors.ErrUnsupported),
+		"use a key file or a PKCS#11 token on this system")
 }

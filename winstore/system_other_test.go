@@ -11,7 +11,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-func TestElsewhere(t *testing.T) {
+func TestUnsupportedOnOtherSystems(t *testing.T) {
 	b, ref, opts := Backend{}, keystore.Ref{Scheme: scheme, Rest: "key=app"}, keystore.Call{}
 	calls := map[string]func() error{
 		"Open":         func() error { _, err := b.Open(t.Context(), ref, opts); return err },

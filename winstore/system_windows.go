@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// The procedures that x/sys/windows does not have.
+// Procedures that are not in x/sys/windows.
 var (
 	crypt32  = windows.NewLazySystemDLL("crypt32.dll")
 	advapi32 = windows.NewLazySystemDLL("advapi32.dll")
@@ -34,13 +34,13 @@ var (
 	ncryptSignHash            = ncrypt.NewProc("NCryptSignHash")
 )
 
-// windowsSystem calls Windows.
+// A windowsSystem is the system that calls Windows.
 type windowsSystem struct{}
 
 func newSystem() (system, error) { return windowsSystem{}, nil }
 
-// native makes an [Error] of what a call failed with.
-func native(err error) error {
+// toError converts the error of a call to an [Error].
+func toError(err error) error {
 	var code syscall.Errno
 	switch {
 	case err == nil || !errors.As(err, &code):
@@ -51,25 +51,26 @@ func native(err error) error {
 	return Error(code)
 }
 
-// call calls what returns a BOOL and sets the last error. What the arguments
-// point to stays where it is until the call returns, as for a system call: a
-// stack that grows would leave Windows with the addresses of before.
+// callBool calls a procedure that returns a BOOL and sets the last error. The
+// directive keeps the memory that args point to in place until the call returns,
+// as for a system call. Otherwise a growing stack would move it.
 //
 //go:uintptrescapes
-func call(p *windows.LazyProc, args ...uintptr) error {
+func callBool(p *windows.LazyProc, args ...uintptr) error {
 	if err := p.Find(); err != nil {
 		return errNotSupported
 	}
 	if r, _, err := p.Call(args...); r == 0 {
-		return native(err)
+		return toError(err)
 	}
 	return nil
 }
 
-// status calls what returns a SECURITY_STATUS; see call for its arguments.
+// callStatus calls a procedure that returns a SECURITY_STATUS. For the
+// directive, see callBool.
 //
 //go:uintptrescapes
-func status(p *windows.LazyProc, args ...uintptr) error {
+func callStatus(p *windows.LazyProc, args ...uintptr) error {
 	if err := p.Find(); err != nil {
 		return errNotSupported
 	}
@@ -79,8 +80,8 @@ func status(p *windows.LazyProc, args ...uintptr) error {
 	return nil
 }
 
-// utf16 never fails: names with a NUL were refused before, and those that
-// Windows returned have none.
+// utf16 returns s in UTF-16 with a terminating NUL. s contains no NUL: Config is
+// checked, and Windows does not return such names.
 func utf16(s string) *uint16 {
 	p, err := windows.UTF16PtrFromString(s)
 	if err != nil {
@@ -100,20 +101,20 @@ func (windowsSystem) openStore(l Location, name string, write bool) (storeHandle
 		flags |= windows.CERT_STORE_READONLY_FLAG
 	}
 	h, err := windows.CertOpenStore(windows.CERT_STORE_PROV_SYSTEM_W, 0, 0, flags, uintptr(unsafe.Pointer(utf16(name))))
-	return storeHandle(h), native(err)
+	return storeHandle(h), toError(err)
 }
 
 func (windowsSystem) closeStore(s storeHandle) error {
-	return native(windows.CertCloseStore(windows.Handle(s), 0))
+	return toError(windows.CertCloseStore(windows.Handle(s), 0))
 }
 
 func (windowsSystem) enumerate(s storeHandle) (all []certHandle, _ error) {
 	var c *windows.CertContext
 	for {
 		var err error
-		c, err = windows.CertEnumCertificatesInStore(windows.Handle(s), c) // frees the one before
+		c, err = windows.CertEnumCertificatesInStore(windows.Handle(s), c) // frees the previous context
 		if c == nil {
-			if code := native(err); err != nil && code != cryptNotFound && code != errNoMoreFiles {
+			if code := toError(err); err != nil && code != cryptNotFound && code != errNoMoreFiles {
 				return all, code
 			}
 			return all, nil
@@ -125,7 +126,7 @@ func (windowsSystem) enumerate(s storeHandle) (all []certHandle, _ error) {
 func certContext(c certHandle) *windows.CertContext { return c.(*windows.CertContext) }
 
 func (windowsSystem) freeCertificate(c certHandle) error {
-	return native(windows.CertFreeCertificateContext(certContext(c)))
+	return toError(windows.CertFreeCertificateContext(certContext(c)))
 }
 
 func encoded(c *windows.CertContext) []byte {
@@ -134,24 +135,24 @@ func encoded(c *windows.CertContext) []byte {
 
 func (windowsSystem) der(c certHandle) []byte { return encoded(certContext(c)) }
 
-// Properties of certificates, in wincrypt.h.
+// Certificate properties of wincrypt.h.
 const (
 	certKeyProvInfo     = 2  // CERT_KEY_PROV_INFO_PROP_ID
 	certKeyContext      = 5  // CERT_KEY_CONTEXT_PROP_ID
 	certNCryptKeyHandle = 78 // CERT_NCRYPT_KEY_HANDLE_PROP_ID
 )
 
-// property returns a property, or nil.
+// property returns the value of a certificate property.
 func property(c *windows.CertContext, id uintptr) ([]byte, error) {
 	var n uint32
-	if err := call(certGetProperty, uintptr(unsafe.Pointer(c)), id, 0, uintptr(unsafe.Pointer(&n))); err != nil {
+	if err := callBool(certGetProperty, uintptr(unsafe.Pointer(c)), id, 0, uintptr(unsafe.Pointer(&n))); err != nil {
 		return nil, err
 	}
 	if n == 0 {
 		return nil, cryptNotFound
 	}
 	b := make([]byte, n)
-	if err := call(certGetProperty, uintptr(unsafe.Pointer(c)), id, uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(&n))); err != nil {
+	if err := callBool(certGetProperty, uintptr(unsafe.Pointer(c)), id, uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(&n))); err != nil {
 		return nil, err
 	}
 	return b[:n], nil
@@ -183,7 +184,7 @@ func (windowsSystem) keyInfo(c certHandle) (keyInfo, error) {
 	if len(b) < int(unsafe.Sizeof(cryptKeyProvInfo{})) {
 		return keyInfo{}, nteBadData
 	}
-	info := (*cryptKeyProvInfo)(unsafe.Pointer(&b[0])) // its names lie behind it in b
+	info := (*cryptKeyProvInfo)(unsafe.Pointer(&b[0])) // its names follow it in b
 	result := keyInfo{
 		container: windows.UTF16PtrToString(info.container),
 		provider:  windows.UTF16PtrToString(info.provider),
@@ -200,31 +201,31 @@ const certStoreCtrlCommit = 3 // CERT_STORE_CTRL_COMMIT
 func (windowsSystem) addCertificate(s storeHandle, der []byte, info *keyInfo) (err error) {
 	c, err := windows.CertCreateCertificateContext(windows.X509_ASN_ENCODING, &der[0], uint32(len(der)))
 	if err != nil {
-		return native(err)
+		return toError(err)
 	}
-	defer func() { err = errors.Join(err, native(windows.CertFreeCertificateContext(c))) }()
+	defer func() { err = errors.Join(err, toError(windows.CertFreeCertificateContext(c))) }()
 	disposition := uint32(windows.CERT_STORE_ADD_USE_EXISTING)
 	if info != nil {
 		disposition = windows.CERT_STORE_ADD_REPLACE_EXISTING
 	}
 	var added *windows.CertContext
 	if err := windows.CertAddCertificateContextToStore(windows.Handle(s), c, disposition, &added); err != nil {
-		return native(err)
+		return toError(err)
 	}
-	defer func() { err = errors.Join(err, native(windows.CertFreeCertificateContext(added))) }()
+	defer func() { err = errors.Join(err, toError(windows.CertFreeCertificateContext(added))) }()
 	if info != nil {
 		p := &cryptKeyProvInfo{
 			container: utf16(info.container), provider: utf16(info.provider),
 			provType: info.provType, flags: info.flags, keySpec: info.keySpec,
 		}
-		err := call(certSetProperty, uintptr(unsafe.Pointer(added)), certKeyProvInfo, 0, uintptr(unsafe.Pointer(p)))
+		err := callBool(certSetProperty, uintptr(unsafe.Pointer(added)), certKeyProvInfo, 0, uintptr(unsafe.Pointer(p)))
 		runtime.KeepAlive(p)
 		if err != nil {
 			return err
 		}
 	}
-	// So that what cannot be written is told here, with the certificate at hand.
-	return call(certControlStore, uintptr(s), 0, certStoreCtrlCommit, 0)
+	// Commit now, so that a write error is returned here.
+	return callBool(certControlStore, uintptr(s), 0, certStoreCtrlCommit, 0)
 }
 
 func (windowsSystem) issuers(c certHandle, s storeHandle, l Location) (ders [][]byte, _ error) {
@@ -240,7 +241,7 @@ func (windowsSystem) issuers(c certHandle, s storeHandle, l Location) (ders [][]
 	var chain *windows.CertChainContext
 	if err := windows.CertGetCertificateChain(engine, certContext(c), nil, windows.Handle(s), &para,
 		cacheOnly, 0, &chain); err != nil {
-		return nil, native(err)
+		return nil, toError(err)
 	}
 	defer windows.CertFreeCertificateChain(chain)
 	for _, simple := range unsafe.Slice(chain.Chains, chain.ChainCount) {
@@ -256,7 +257,7 @@ func (windowsSystem) acquire(c certHandle, flags uint32) (keyHandle, uint32, boo
 	var spec uint32
 	var free bool
 	err := windows.CryptAcquireCertificatePrivateKey(certContext(c), flags, nil, &h, &spec, &free)
-	return keyHandle(h), spec, free, native(err)
+	return keyHandle(h), spec, free, toError(err)
 }
 
 func (windowsSystem) acquireContext(container, provider string, provType, flags uint32) (keyHandle, error) {
@@ -266,26 +267,26 @@ func (windowsSystem) acquireContext(container, provider string, provType, flags 
 		name = utf16(provider)
 	}
 	err := windows.CryptAcquireContext(&h, utf16(container), name, provType, flags)
-	return keyHandle(h), native(err)
+	return keyHandle(h), toError(err)
 }
 
 func (windowsSystem) releaseContext(h keyHandle) error {
-	return native(windows.CryptReleaseContext(windows.Handle(h), 0))
+	return toError(windows.CryptReleaseContext(windows.Handle(h), 0))
 }
 
 func (windowsSystem) signHash(h keyHandle, keySpec, algorithm uint32, digest []byte, size int) (_ []byte, err error) {
 	const hpHashVal = 2
 	var hash uintptr
-	if err := call(cryptCreateHash, uintptr(h), uintptr(algorithm), 0, 0, uintptr(unsafe.Pointer(&hash))); err != nil {
+	if err := callBool(cryptCreateHash, uintptr(h), uintptr(algorithm), 0, 0, uintptr(unsafe.Pointer(&hash))); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, call(cryptDestroyHash, hash)) }()
-	if err := call(cryptSetHashParam, hash, hpHashVal, uintptr(unsafe.Pointer(&digest[0])), 0); err != nil {
+	defer func() { err = errors.Join(err, callBool(cryptDestroyHash, hash)) }()
+	if err := callBool(cryptSetHashParam, hash, hpHashVal, uintptr(unsafe.Pointer(&digest[0])), 0); err != nil {
 		return nil, err
 	}
 	sig := make([]byte, size)
 	n := uint32(size)
-	if err := call(cryptSignHash, hash, uintptr(keySpec), 0, 0, uintptr(unsafe.Pointer(&sig[0])), uintptr(unsafe.Pointer(&n))); err != nil {
+	if err := callBool(cryptSignHash, hash, uintptr(keySpec), 0, 0, uintptr(unsafe.Pointer(&sig[0])), uintptr(unsafe.Pointer(&n))); err != nil {
 		return nil, err
 	}
 	return sig[:min(n, uint32(size))], nil
@@ -293,52 +294,53 @@ func (windowsSystem) signHash(h keyHandle, keySpec, algorithm uint32, digest []b
 
 func (windowsSystem) openProvider(name string) (keyHandle, error) {
 	var h keyHandle
-	err := status(ncryptOpenStorageProvider, uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(utf16(name))), 0)
+	err := callStatus(ncryptOpenStorageProvider, uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(utf16(name))), 0)
 	return h, err
 }
 
 func (windowsSystem) openKey(provider keyHandle, name string, keySpec, flags uint32) (keyHandle, error) {
 	var h keyHandle
-	err := status(ncryptOpenKey, uintptr(provider), uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(utf16(name))), uintptr(keySpec), uintptr(flags))
+	err := callStatus(ncryptOpenKey, uintptr(provider), uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(utf16(name))), uintptr(keySpec), uintptr(flags))
 	return h, err
 }
 
 func (windowsSystem) createKey(provider keyHandle, algorithm, name string, flags uint32) (keyHandle, error) {
 	var h keyHandle
-	err := status(ncryptCreatePersistedKey, uintptr(provider), uintptr(unsafe.Pointer(&h)),
+	err := callStatus(ncryptCreatePersistedKey, uintptr(provider), uintptr(unsafe.Pointer(&h)),
 		uintptr(unsafe.Pointer(utf16(algorithm))), uintptr(unsafe.Pointer(utf16(name))), 0, uintptr(flags))
 	return h, err
 }
 
 func (windowsSystem) setProperty(key keyHandle, name string, value, flags uint32) error {
-	return status(ncryptSetProperty, uintptr(key), uintptr(unsafe.Pointer(utf16(name))),
+	return callStatus(ncryptSetProperty, uintptr(key), uintptr(unsafe.Pointer(utf16(name))),
 		uintptr(unsafe.Pointer(&value)), unsafe.Sizeof(value), uintptr(flags))
 }
 
 func (windowsSystem) finalizeKey(key keyHandle, flags uint32) error {
-	return status(ncryptFinalizeKey, uintptr(key), uintptr(flags))
+	return callStatus(ncryptFinalizeKey, uintptr(key), uintptr(flags))
 }
 
 func (windowsSystem) exportPublic(key keyHandle, blobType string) ([]byte, error) {
-	b := make([]byte, 8<<10) // more than any public key has
+	b := make([]byte, 8<<10) // larger than any public key blob
 	var n uint32
-	if err := status(ncryptExportKey, uintptr(key), 0, uintptr(unsafe.Pointer(utf16(blobType))), 0,
+	if err := callStatus(ncryptExportKey, uintptr(key), 0, uintptr(unsafe.Pointer(utf16(blobType))), 0,
 		uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(unsafe.Pointer(&n)), 0); err != nil {
 		return nil, err
 	}
 	return b[:min(int(n), len(b))], nil
 }
 
-func (windowsSystem) freeObject(h keyHandle) error { return status(ncryptFreeObject, uintptr(h)) }
+func (windowsSystem) freeObject(h keyHandle) error { return callStatus(ncryptFreeObject, uintptr(h)) }
 
-// paddingInfo is BCRYPT_PSS_PADDING_INFO, which begins as
-// BCRYPT_PKCS1_PADDING_INFO does.
+// paddingInfo is BCRYPT_PSS_PADDING_INFO, whose first field is also
+// BCRYPT_PKCS1_PADDING_INFO.
 type paddingInfo struct {
 	hash *uint16
 	salt uint32
 }
 
-// signDigest does not ask for the size first: Wine says half of ECDSA's.
+// signDigest does not query the size of the signature, because Wine returns half
+// of it for ECDSA.
 func (windowsSystem) signDigest(key keyHandle, pad padding, digest []byte, size int, flags uint32) ([]byte, error) {
 	var info *paddingInfo
 	var pin runtime.Pinner
@@ -351,7 +353,7 @@ func (windowsSystem) signDigest(key keyHandle, pad padding, digest []byte, size 
 	}
 	sig := make([]byte, size)
 	var n uint32
-	if err := status(ncryptSignHash, uintptr(key), uintptr(unsafe.Pointer(info)),
+	if err := callStatus(ncryptSignHash, uintptr(key), uintptr(unsafe.Pointer(info)),
 		uintptr(unsafe.Pointer(&digest[0])), uintptr(len(digest)),
 		uintptr(unsafe.Pointer(&sig[0])), uintptr(size), uintptr(unsafe.Pointer(&n)),
 		uintptr(pad.kind|flags)); err != nil {

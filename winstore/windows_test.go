@@ -22,11 +22,12 @@ import (
 	"github.com/holdfast-dev/holdfast/winstore/winstoretest"
 )
 
-// These tests run on Windows and under Wine. What Wine's own ncrypt.dll cannot
-// do they skip.
+// These tests run on Windows and under Wine. Cases that Wine's ncrypt.dll does
+// not support are skipped.
 
-// place puts a certificate for a key of info into a new store.
-func place(t *testing.T, l Location, key crypto.Signer, info winstoretest.KeyInfo) keystore.Ref {
+// addToStore adds a certificate for a key, linked to info, to a new store, and
+// returns a reference to it.
+func addToStore(t *testing.T, l Location, key crypto.Signer, info winstoretest.KeyInfo) keystore.Ref {
 	t.Helper()
 	machine := l == Machine
 	store := winstoretest.Store(t, machine)
@@ -55,10 +56,10 @@ func TestWindowsCryptoAPI(t *testing.T) {
 		for _, p := range []winstoretest.Provider{winstoretest.AES, winstoretest.Enhanced, winstoretest.SChannel} {
 			for name, spec := range map[string]uint32{"exchange": winstoretest.KeyExchange, "signature": winstoretest.Signature} {
 				if p != winstoretest.AES && spec == winstoretest.Signature {
-					continue // SChannel has none
+					continue // the SChannel provider has no signature keys
 				}
 				t.Run(fmt.Sprintf("%s/type %d/%s", l, p.Type, name), func(t *testing.T) {
-					ref := place(t, l, key, winstoretest.CryptoAPI(t, key, p, spec, l == Machine))
+					ref := addToStore(t, l, key, winstoretest.CryptoAPI(t, key, p, spec, l == Machine))
 					signertest.Run(t, func(t *testing.T) signer.Signer { return openRef(t, ref) })
 				})
 			}
@@ -75,14 +76,14 @@ func TestWindowsCNG(t *testing.T) {
 		for _, kind := range kinds {
 			t.Run(string(l)+"/"+kind, func(t *testing.T) {
 				key := signertest.Key(t, kind)
-				ref := place(t, l, key, winstoretest.CNG(t, key, l == Machine))
+				ref := addToStore(t, l, key, winstoretest.CNG(t, key, l == Machine))
 				signertest.Run(t, func(t *testing.T) signer.Signer { return openRef(t, ref) })
 			})
 		}
 	}
 }
 
-// attachedSystem has one store that is in memory, and is opened once.
+// An attachedSystem has a store in memory as MY. It can be opened only once.
 type attachedSystem struct {
 	windowsSystem
 	store windows.Handle
@@ -95,8 +96,8 @@ func (a attachedSystem) openStore(l Location, name string, write bool) (storeHan
 	return storeHandle(a.store), nil
 }
 
-// A schemeKey signs by some schemes alone, because a key of Wine's ncrypt.dll
-// that signed with PSS signs with nothing else afterwards.
+// A schemeKey supports only some signature schemes. In Wine's ncrypt.dll, a key
+// that has made a PSS signature can make only PSS signatures afterwards.
 type schemeKey struct {
 	*Key
 	schemes []tls.SignatureScheme
@@ -163,7 +164,7 @@ func TestWindowsGenerate(t *testing.T) {
 					t.Error(err)
 				}
 				if _, err := b.Generate(t.Context(), ref, keystore.KeySpec{Type: typ}, keystore.Call{}); !errors.Is(err, nteExists) {
-					t.Errorf("again: error %v", err)
+					t.Errorf("second key with the same name: error %v", err)
 				}
 				if err := b.Install(t.Context(), ref, []*x509.Certificate{leaf, ca.Cert}, keystore.Call{}); err != nil {
 					t.Fatal(err)
@@ -186,7 +187,7 @@ func TestWindowsGenerate(t *testing.T) {
 	}
 }
 
-// The keys of a TPM are made where there is one.
+// Keys in the TPM, if there is one.
 func TestWindowsTPM(t *testing.T) {
 	if winstoretest.Wine() {
 		t.Skip("Wine has no TPM")
@@ -201,7 +202,7 @@ func TestWindowsTPM(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("delete it: certutil -user -csp %q -delkey %s", tpmProvider, ref.Rest[len("key="):])
+			t.Logf("to delete the key: certutil -user -csp %q -delkey %s", tpmProvider, ref.Rest[len("key="):])
 			if err := k.Close(); err != nil {
 				t.Error(err)
 			}
@@ -240,22 +241,22 @@ func TestWindowsErrors(t *testing.T) {
 	}
 	certs, err := Backend{}.Certificates(t.Context(), keystore.Ref{Scheme: scheme, Rest: "store=" + store + ";subject=CN=gone"}, keystore.Call{})
 	if err != nil || len(certs) != 1 {
-		t.Errorf("certificates without key: %d, error %v", len(certs), err)
+		t.Errorf("certificate without key: %d certificates, error %v", len(certs), err)
 	}
 }
 
-// A neighbour that nobody can use, in the machine's own MY.
+// The store MY of the machine also contains a certificate that cannot be used.
 func TestWindowsMachineMY(t *testing.T) {
 	key := signertest.Key(t, "rsa2048").(*rsa.PrivateKey)
 	info := winstoretest.CryptoAPI(t, key, winstoretest.AES, winstoretest.KeyExchange, true)
 	ca := signertest.NewCA(t, "root")
 	name := winstoretest.Name()
 	leaf := ca.Issue(t, key, func(c *x509.Certificate) { c.Subject.CommonName = name })
-	odd, err := x509.ParseCertificate(withAlgorithm(t, leaf, 2, 16, 840, 1, 101, 3, 4, 3, 17))
+	unusable, err := x509.ParseCertificate(withAlgorithm(t, leaf, 2, 16, 840, 1, 101, 3, 4, 3, 17))
 	if err != nil {
 		t.Fatal(err)
 	}
-	winstoretest.Add(t, "MY", true, odd, &info)
+	winstoretest.Add(t, "MY", true, unusable, &info)
 	winstoretest.Add(t, "MY", true, leaf, &info)
 	k, err := Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme, Rest: "location=machine;subject=CN=" + name}, keystore.Call{})
 	if err != nil {
@@ -265,7 +266,7 @@ func TestWindowsMachineMY(t *testing.T) {
 	if _, err := k.Sign(nil, make([]byte, 32), crypto.SHA256); err != nil {
 		t.Error(err)
 	}
-	_, err = Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme, Rest: "location=machine;sha256=" + sumOf(odd)}, keystore.Call{})
+	_, err = Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme, Rest: "location=machine;sha256=" + sumOf(unusable)}, keystore.Call{})
 	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "ML-DSA-44") {
 		t.Errorf("ML-DSA: error %v", err)
 	}
@@ -275,7 +276,7 @@ func TestWindowsMachineMY(t *testing.T) {
 	}
 }
 
-// The numbers of errors.go are those of x/sys/windows.
+// The numbers in errors.go are the same as in x/sys/windows.
 func TestWindowsErrorNumbers(t *testing.T) {
 	for _, test := range []struct {
 		ours Error

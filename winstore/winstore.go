@@ -16,53 +16,55 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Location is whose stores are meant.
+// A Location is a system store location: the current user or the local machine.
 type Location string
 
-// The locations. Those of the machine can mostly be read by every user, their
-// keys only by administrators and services.
+// The locations. Usually every user can read the stores of the machine, but only
+// administrators and services can use machine keys.
 const (
 	User    Location = "user"    // CurrentUser; the default
 	Machine Location = "machine" // LocalMachine
 )
 
-// A Config names a key by its certificate, through Selector, or by itself,
-// through Key. The zero value of any other field is its default. Open does not
-// modify it. There is no PIN: Windows asks the user itself.
+// A Config names a key by its certificate, with Selector, or by its own name,
+// with Key. The zero value of any other field is its default. Open does not
+// modify it. There is no PIN: Windows itself asks the user.
 type Config struct {
 	Location Location // "": User
-	Store    string   // "": "MY", which Windows calls Personal
+	Store    string   // "": "MY", which Windows displays as Personal
 
-	// Selector says which certificate of the store is meant.
+	// Selector selects a certificate in the store.
 	Selector selector.Selector
 
-	// Key is the name of a CNG key, which need not have a certificate. The
-	// Selector must then be zero.
+	// Key is the name of a CNG key, with or without a certificate. If Key is
+	// set, Selector must be zero.
 	Key string
 
-	// Provider is where Key is: "tpm", "software", or the full name of a key
-	// storage provider. "": "tpm". There is no falling back, so that nobody
-	// believes a key in hardware that is not.
+	// Provider is the key storage provider of Key: "tpm", "software" or its
+	// full name. "": "tpm". Holdfast does not fall back to another provider,
+	// so that a software key is never mistaken for a TPM key.
 	Provider string
 
-	// AllowUI lets Windows show dialogs, such as for the PIN of a smart card.
-	// A service that has no desktop would wait for ever for an answer.
+	// AllowUI lets Windows show dialogs, for example for the PIN of a smart
+	// card. A service without a desktop would wait forever for an answer.
 	AllowUI bool
 
-	// Certificates are certificates from elsewhere, one of which may be the
-	// key's: of several keys that match, the one with its public key is taken.
-	// The chain is made of them if the store has no certificate of the key.
+	// Certificates are candidates for the certificate of the key, in
+	// addition to those in the store. If several keys match, Open selects
+	// the key that belongs to one of them. If the store has no certificate
+	// for Key, Open builds the chain from them.
 	Certificates []*x509.Certificate
 
-	Ref    keystore.Ref     // the key's name in errors; zero: that of [Key.Ref]
+	Ref    keystore.Ref     // the key's name in errors; zero: the result of [Key.Ref]
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now; for Selector.UseLatestExpiring
 }
 
 const scheme = "winstore"
 
-// ownAttributes are those of a reference that are not the Selector's.
-var ownAttributes = []string{"location", "store", "ui", "key", "provider"}
+// backendAttributes are the attributes of a reference in addition to those of
+// the Selector.
+var backendAttributes = []string{"location", "store", "ui", "key", "provider"}
 
 // Backend opens "winstore:" references. It is safe for concurrent use.
 type Backend struct{}
@@ -86,8 +88,9 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	return k, nil
 }
 
-// Certificates implements [keystore.CertificateReader]: the certificate that
-// the reference names and those of its issuers. The certificate needs no key.
+// Certificates implements [keystore.CertificateReader]. It returns the
+// certificate that the reference names and its issuers. The certificate need not
+// have a private key.
 func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]*x509.Certificate, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -100,8 +103,8 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	return certificates(ctx, sys, cfg)
 }
 
-// SetAttribute implements [keystore.AttributeSetter] for newest. A key by its
-// own name is one already.
+// SetAttribute implements [keystore.AttributeSetter] for newest. It returns a
+// reference with the attribute key unchanged, because it names a single key.
 func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
 	if name != "newest" {
 		return ref, errors.ErrUnsupported
@@ -109,7 +112,7 @@ func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref,
 	return keystore.WithAttribute(ref, name, value, "key"), nil
 }
 
-// configFor turns a reference into a Config.
+// configFor returns the Config of a reference.
 func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	cfg, err := parseConfig(ref.Rest)
 	if err != nil {
@@ -120,7 +123,7 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 }
 
 func parseConfig(rest string) (cfg Config, err error) {
-	s, own, err := selector.Parse(rest, ownAttributes...)
+	s, own, err := selector.Parse(rest, backendAttributes...)
 	if err != nil {
 		return cfg, err
 	}
@@ -130,7 +133,7 @@ func parseConfig(rest string) (cfg Config, err error) {
 	case "allow":
 		cfg.AllowUI = true
 	default:
-		return cfg, errors.New(`attribute "ui" is not allow`)
+		return cfg, errors.New(`attribute "ui" must be "allow"`)
 	}
 	return cfg, cfg.check()
 }
@@ -138,18 +141,18 @@ func parseConfig(rest string) (cfg Config, err error) {
 func (c Config) check() error {
 	switch {
 	case c.Location != "" && c.Location != User && c.Location != Machine:
-		return errors.New(`attribute "location" is neither user nor machine`)
+		return errors.New(`attribute "location" must be "user" or "machine"`)
 	case c.Key != "" && c.Selector.String() != "":
-		return errors.New(`attribute "key" names a key by itself and excludes those of its certificate`)
+		return errors.New(`attribute "key" excludes attributes that select a certificate`)
 	case c.Provider != "" && c.Key == "":
-		return errors.New(`attribute "provider" needs key=`)
+		return errors.New(`attribute "provider" requires attribute "key"`)
 	}
 	for _, text := range []string{c.Store, c.Key, c.Provider} {
 		if len(text) > maxName {
-			return fmt.Errorf("has a name of more than %d bytes", maxName)
+			return fmt.Errorf("the name of the store, key or provider is longer than %d bytes", maxName)
 		}
 		if strings.ContainsRune(text, 0) {
-			return errors.New("has a name with a NUL")
+			return errors.New("the name of the store, key or provider contains a NUL character")
 		}
 	}
 	return nil
@@ -188,16 +191,16 @@ func (c Config) provider() string {
 	return c.Provider
 }
 
-// scope is the flag of machine-wide keys, or 0.
-func (c Config) scope() uint32 {
+// machineFlag returns machineKey for the keys of the machine, or 0.
+func (c Config) machineFlag() uint32 {
 	if c.location() == Machine {
 		return machineKey
 	}
 	return 0
 }
 
-// silence is the flag that forbids dialogs, or 0.
-func (c Config) silence() uint32 {
+// silentFlag returns silent if Windows may not show dialogs, or 0.
+func (c Config) silentFlag() uint32 {
 	if c.AllowUI {
 		return 0
 	}
@@ -213,7 +216,8 @@ func (c Config) now() time.Time {
 	return c.Now()
 }
 
-// ref returns the reference of what attributes mean in the store of c.
+// ref returns a reference with the location, store and key of c and more
+// attributes.
 func (c Config) ref(attributes string) keystore.Ref {
 	parts := []string{"location=" + string(c.location())}
 	if c.store() != "MY" {

@@ -1,3 +1,4 @@
-// Package winstoretest puts keys and certificates into the stores of Windows,
-// or of Wine, for tests, and takes them out again. It does nothing elsewhere.
+// Package winstoretest adds keys and certificates to the stores of Windows or
+// Wine for a test, and removes them when the test ends. It is empty on other
+// systems.
 package winstoretest

@@ -39,23 +39,24 @@ var (
 	ncryptFreeObject          = ncrypt.NewProc("NCryptFreeObject")
 )
 
-// A Provider is one of CryptoAPI.
+// A Provider is a cryptographic service provider (CSP) of CryptoAPI.
 type Provider struct {
 	Name string
 	Type uint32
 }
 
-// The providers of CryptoAPI that Windows has, old and new.
+// Providers that are part of Windows.
 var (
 	AES      = Provider{"Microsoft Enhanced RSA and AES Cryptographic Provider", 24}
 	Enhanced = Provider{"Microsoft Enhanced Cryptographic Provider v1.0", 1}
 	SChannel = Provider{"Microsoft RSA SChannel Cryptographic Provider", 12}
 )
 
-// SoftwareKSP is CNG's provider of keys in software.
+// SoftwareKSP is the CNG key storage provider for software keys.
 const SoftwareKSP = "Microsoft Software Key Storage Provider"
 
-// KeyInfo says where a key is (CRYPT_KEY_PROV_INFO).
+// KeyInfo is the key provider information of a certificate
+// (CRYPT_KEY_PROV_INFO).
 type KeyInfo struct {
 	Container, Provider string
 	Type, Flags, Spec   uint32
@@ -71,7 +72,7 @@ const machineKeyset = 0x20 // CRYPT_MACHINE_KEYSET, NCRYPT_MACHINE_KEY_FLAG
 
 var counter atomic.Int64
 
-// Name returns a name that no other test has.
+// Name returns a name that no other test uses.
 func Name() string { return fmt.Sprintf("holdfast-test-%d-%d", os.Getpid(), counter.Add(1)) }
 
 func utf16(tb testing.TB, s string) *uint16 {
@@ -90,7 +91,8 @@ func scope(machine bool) uint32 {
 	return 0
 }
 
-// CryptoAPI imports a key into a new container, which is deleted at the end.
+// CryptoAPI imports a key into a new key container, which it deletes when the
+// test ends.
 func CryptoAPI(tb testing.TB, key *rsa.PrivateKey, p Provider, spec uint32, machine bool) KeyInfo {
 	tb.Helper()
 	info := KeyInfo{Name(), p.Name, p.Type, scope(machine), spec}
@@ -98,12 +100,12 @@ func CryptoAPI(tb testing.TB, key *rsa.PrivateKey, p Provider, spec uint32, mach
 	var h windows.Handle
 	if err := windows.CryptAcquireContext(&h, container, provider, p.Type, windows.CRYPT_NEWKEYSET|info.Flags); err != nil {
 		skipIfDenied(tb, machine, err)
-		tb.Fatalf("new container: %v", err)
+		tb.Fatalf("create key container: %v", err)
 	}
 	tb.Cleanup(func() {
 		var none windows.Handle
 		if err := windows.CryptAcquireContext(&none, container, provider, p.Type, windows.CRYPT_DELETEKEYSET|info.Flags); err != nil {
-			tb.Errorf("delete container: %v", err)
+			tb.Errorf("delete key container: %v", err)
 		}
 	})
 	defer windows.CryptReleaseContext(h, 0)
@@ -119,11 +121,12 @@ func CryptoAPI(tb testing.TB, key *rsa.PrivateKey, p Provider, spec uint32, mach
 func skipIfDenied(tb testing.TB, machine bool, err error) {
 	tb.Helper()
 	if machine && errors.Is(err, windows.ERROR_ACCESS_DENIED) {
-		tb.Skip("the machine's stores are an administrator's")
+		tb.Skip("only administrators can write to the stores of the machine")
 	}
 }
 
-// capiBlob is a PRIVATEKEYBLOB: a head, and numbers in little-endian order.
+// capiBlob returns a PRIVATEKEYBLOB: a header, and the numbers in little-endian
+// order.
 func capiBlob(key *rsa.PrivateKey, algorithm uint32) []byte {
 	n := key.Size()
 	b := binary.LittleEndian.AppendUint32(nil, 0x207) // PRIVATEKEYBLOB, version 2
@@ -137,8 +140,8 @@ func capiBlob(key *rsa.PrivateKey, algorithm uint32) []byte {
 	return b
 }
 
-// rsaParts are modulus, primes, exponents, coefficient and private exponent,
-// which both APIs have in this order.
+// rsaParts returns the modulus, primes, exponents, coefficient and private
+// exponent. Both APIs use this order.
 func rsaParts(key *rsa.PrivateKey) (parts [][]byte) {
 	n := key.Size()
 	for _, p := range []struct {
@@ -153,7 +156,7 @@ func rsaParts(key *rsa.PrivateKey) (parts [][]byte) {
 	return parts
 }
 
-// cngBlob is a BCRYPT_RSAFULLPRIVATE_BLOB or a BCRYPT_ECCPRIVATE_BLOB.
+// cngBlob returns a BCRYPT_RSAFULLPRIVATE_BLOB or a BCRYPT_ECCPRIVATE_BLOB.
 func cngBlob(tb testing.TB, key crypto.Signer) (blobType string, b []byte) {
 	tb.Helper()
 	put := func(all ...uint32) {
@@ -179,23 +182,23 @@ func cngBlob(tb testing.TB, key crypto.Signer) (blobType string, b []byte) {
 		}
 		return "ECCPRIVATEBLOB", append(append(b, point[1:]...), d...)
 	}
-	tb.Fatalf("no blob of %T", key)
+	tb.Fatalf("no CNG blob for %T", key)
 	return "", nil
 }
 
-// Wine reports whether this is Wine and not Windows.
+// Wine reports whether the test runs under Wine.
 func Wine() bool {
 	return windows.NewLazySystemDLL("ntdll.dll").NewProc("wine_get_version").Find() == nil
 }
 
-// missing skips a test, or fails it if HOLDFAST_REQUIRE lists ncrypt, where
-// this Wine's ncrypt.dll cannot do something.
-func missing(tb testing.TB, call string, status uint32) {
+// unsupported skips a test because ncrypt.dll does not support a call. If
+// HOLDFAST_REQUIRE contains ncrypt, it fails the test instead.
+func unsupported(tb testing.TB, call string, status uint32) {
 	tb.Helper()
 	if slices.Contains(strings.Split(os.Getenv("HOLDFAST_REQUIRE"), ","), "ncrypt") {
 		tb.Fatalf("%s: 0x%08x", call, status)
 	}
-	tb.Skipf("%s: 0x%08x: this ncrypt.dll is not whole", call, status)
+	tb.Skipf("%s: 0x%08x: not supported by this ncrypt.dll", call, status)
 }
 
 func openProvider(tb testing.TB) uintptr {
@@ -208,7 +211,8 @@ func openProvider(tb testing.TB) uintptr {
 }
 
 // CNG imports a key into the software provider under a new name, and deletes it
-// at the end. Wine's own ncrypt.dll cannot; the test is then skipped.
+// when the test ends. It skips the test if ncrypt.dll does not support named
+// keys, as in Wine.
 func CNG(tb testing.TB, key crypto.Signer, machine bool) KeyInfo {
 	tb.Helper()
 	info := KeyInfo{Container: Name(), Provider: SoftwareKSP, Flags: scope(machine)}
@@ -228,8 +232,8 @@ func CNG(tb testing.TB, key crypto.Signer, machine bool) KeyInfo {
 	return info
 }
 
-// AttachedCNG imports a key without a name, as a handle that lives until the
-// end.
+// AttachedCNG imports a key without a name and returns its handle, which is valid
+// until the test ends.
 func AttachedCNG(tb testing.TB, key crypto.Signer) uintptr {
 	tb.Helper()
 	h := importCNG(tb, key, nil, 0)
@@ -245,12 +249,12 @@ func importCNG(tb testing.TB, key crypto.Signer, parameters unsafe.Pointer, flag
 	var h uintptr
 	if r, _, _ := ncryptImportKey.Call(prov, 0, uintptr(unsafe.Pointer(utf16(tb, blobType))), uintptr(parameters),
 		uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(&blob[0])), uintptr(len(blob)), uintptr(flags)); uint32(r) != 0 {
-		missing(tb, "NCryptImportKey", uint32(r))
+		unsupported(tb, "NCryptImportKey", uint32(r))
 	}
 	return h
 }
 
-// DeleteCNG deletes a key of the software provider.
+// DeleteCNG deletes a key from the software provider.
 func DeleteCNG(tb testing.TB, name string, machine bool) {
 	tb.Helper()
 	prov := openProvider(tb)
@@ -265,8 +269,8 @@ func DeleteCNG(tb testing.TB, name string, machine bool) {
 	}
 }
 
-// RequireNamedCNG skips the test if there are no CNG keys with names, as with
-// Wine's own ncrypt.dll.
+// RequireNamedCNG skips the test if ncrypt.dll does not support named keys, as in
+// Wine.
 func RequireNamedCNG(tb testing.TB, key crypto.Signer) {
 	tb.Helper()
 	CNG(tb, key, false)
@@ -279,7 +283,8 @@ func location(machine bool) uint32 {
 	return windows.CERT_SYSTEM_STORE_CURRENT_USER
 }
 
-// Store makes a new system store and returns its name. It is removed at the end.
+// Store creates a system store and returns its name. It removes the store when
+// the test ends.
 func Store(tb testing.TB, machine bool) string {
 	tb.Helper()
 	name := Name()
@@ -310,8 +315,8 @@ func closeStore(tb testing.TB, h windows.Handle) {
 	}
 }
 
-// Add puts a certificate into a store and links it with a key, or none if info
-// is nil. It is taken out at the end.
+// Add adds a certificate to a store and links it to the key of info, unless info
+// is nil. It removes the certificate when the test ends.
 func Add(tb testing.TB, store string, machine bool, cert *x509.Certificate, info *KeyInfo) {
 	tb.Helper()
 	h := openStore(tb, store, machine)
@@ -352,8 +357,8 @@ func setProperty(tb testing.TB, c *windows.CertContext, id uintptr, value unsafe
 	}
 }
 
-// commit writes a store: Wine forgets what is added to one that is closed
-// before its contexts.
+// commit writes the changes to a store. Otherwise Wine loses them if the store is
+// closed before a certificate context is freed.
 func commit(tb testing.TB, store windows.Handle) {
 	tb.Helper()
 	const ctrlCommit = 3 // CERT_STORE_CTRL_COMMIT
@@ -362,7 +367,7 @@ func commit(tb testing.TB, store windows.Handle) {
 	}
 }
 
-// Contents returns the certificates of a store, in DER.
+// Contents returns the certificates in a store, in DER.
 func Contents(tb testing.TB, store string, machine bool) (all [][]byte) {
 	tb.Helper()
 	h := openStore(tb, store, machine)
@@ -395,8 +400,9 @@ func remove(tb testing.TB, store string, machine bool, cert *x509.Certificate) {
 	}
 }
 
-// MemoryStore makes a store in memory with one certificate, whose key is a CNG
-// handle, and returns its HCERTSTORE. The caller closes it.
+// MemoryStore creates a store in memory with one certificate and attaches a CNG
+// key handle to the certificate. It returns the HCERTSTORE, which the caller
+// closes.
 func MemoryStore(tb testing.TB, cert *x509.Certificate, key uintptr) uintptr {
 	tb.Helper()
 	h, err := windows.CertOpenStore(windows.CERT_STORE_PROV_MEMORY, 0, 0, windows.CERT_STORE_CREATE_NEW_FLAG, 0)

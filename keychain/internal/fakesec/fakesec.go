@@ -1,9 +1,9 @@
 //go:build linux && (amd64 || arm64)
 
-// Package fakesec runs the binding of package secfw on Linux, for tests: over a
-// double of CoreFoundation and Security.framework in C, which it compiles, and
-// which counts references. The double proves how secfw passes values, owns
-// objects and reports errors. What macOS answers it only assumes.
+// Package fakesec lets tests run the binding of package secfw on Linux. It
+// compiles and loads a double of CoreFoundation and Security.framework in C,
+// which counts references. Tests with the double prove how secfw passes values,
+// owns objects and reports errors. They do not prove how macOS behaves.
 package fakesec
 
 import (
@@ -25,18 +25,18 @@ import (
 //go:embed testdata/fakesec.c
 var source string
 
-// Shapes of what a query returns.
+// Shapes of the result of a query.
 const (
 	AsUsual    int32 = iota
-	EmptyArray       // success and an array of nothing
+	EmptyArray       // success and an empty array
 	Bare             // references without attributes
-	Single           // a single item is no array
+	Single           // a single item instead of an array of one
 	WrongClass       // items of another class
 	NoResult         // success and NULL
 )
 
-// control are the functions of the double that set it up. C keeps the state, so
-// it is the process's: tests that use it do not run in parallel.
+// control has the functions that set up the double. The double has one state per
+// process, so tests that use it must not run in parallel.
 type control struct {
 	Reset           func()
 	Count           func(which int32) int
@@ -44,7 +44,7 @@ type control struct {
 	Shape           func(shape int32)
 	FailCertificate func(status, empty int32)
 	FailKey         func(status, null int32)
-	Refuse          func(part string)
+	Disable         func(part string)
 	FailSign        func(domain string, code int, text string)
 	SignNothing     func(stray int32)
 	Gate            func(shut int32)
@@ -53,7 +53,7 @@ type control struct {
 	add             func(der *byte, n int, scope, id, rsa int32, names *byte) int32
 }
 
-// A library is the double, compiled and loaded.
+// A library is the compiled and loaded double.
 type library struct {
 	path    string
 	api     *secfw.API
@@ -65,7 +65,7 @@ var load = sync.OnceValues(func() (*library, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) // what is loaded needs no file
+	defer os.RemoveAll(dir) // a loaded library does not need its file
 	l := &library{path: filepath.Join(dir, "libfakesec.so")}
 	cc := exec.Command("cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-pthread", "-x", "c", "-", "-o", l.path)
 	cc.Stdin = strings.NewReader(source)
@@ -82,7 +82,7 @@ var load = sync.OnceValues(func() (*library, error) {
 	c := &l.control
 	for name, f := range map[string]any{
 		"reset": &c.Reset, "count": &c.Count, "fail_find": &c.FailFind, "shape": &c.Shape,
-		"fail_certificate": &c.FailCertificate, "fail_key": &c.FailKey, "refuse": &c.Refuse,
+		"fail_certificate": &c.FailCertificate, "fail_key": &c.FailKey, "disable": &c.Disable,
 		"fail_sign": &c.FailSign, "sign_nothing": &c.SignNothing, "gate": &c.Gate, "await": &c.Await,
 		"hook": &c.hook, "add": &c.add,
 	} {
@@ -92,22 +92,24 @@ var load = sync.OnceValues(func() (*library, error) {
 	return l, nil
 })
 
-// Double is the double with an empty store. Its embedded functions make it
-// fail; what they set holds until the test ends.
+// A Double is the double with an empty store. Its embedded functions make calls
+// fail or wait until the test ends.
 type Double struct {
 	API *secfw.API
 	control
 }
 
-// counters are what C counts, in its order. Each must be 0 after a test.
+// counters are the counters of the double, in its order. A test must leave
+// them unchanged.
 var counters = []string{
-	"objects leaked", "releases too many", "uses of freed objects", "dictionaries without callbacks",
+	"leaked objects", "excess releases", "uses of freed objects", "dictionaries without callbacks",
 	"objects of another type",
 	"references to kCFBooleanTrue", "references to kSecClass",
 }
 
-// New returns the double. When the test ends it fails unless every object was
-// released, once, and none was used after that. It skips without cc.
+// New returns the double. When the test ends, New fails it unless every object
+// was released exactly once and was not used afterwards. New skips the test if cc
+// is not installed.
 func New(tb testing.TB) *Double {
 	tb.Helper()
 	signertest.Require(tb, "cc", "cc")
@@ -118,7 +120,7 @@ func New(tb testing.TB) *Double {
 	d := &Double{l.api, l.control}
 	before := d.counts()
 	if before[0] != 0 {
-		tb.Fatalf("%d objects are left of another test", before[0])
+		tb.Fatalf("%d objects of another test were not released", before[0])
 	}
 	tb.Cleanup(func() {
 		d.Reset()

@@ -15,7 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/keychain/internal/native"
 )
 
-// Scope is a scope as the double numbers it, for FailFind.
+// Scope returns the double's number of a scope, for FailFind.
 func Scope(s native.Scope) int32 { return 1 << s }
 
 // An Item is an identity, or a certificate if Key is nil.
@@ -26,7 +26,7 @@ type Item struct {
 	Key          crypto.Signer
 }
 
-// keys are the private keys of the items, by the number that C knows.
+// keys are the private keys of the items, by their number in C.
 var keys struct {
 	sync.Mutex
 	byID map[int32]crypto.Signer
@@ -38,7 +38,7 @@ func forgetKeys() {
 	keys.byID = nil
 }
 
-// Add puts an item into the store.
+// Add adds an item to the store.
 func (d *Double) Add(tb testing.TB, i Item) {
 	tb.Helper()
 	var id, isRSA int32
@@ -60,8 +60,8 @@ func (d *Double) Add(tb testing.TB, i Item) {
 	}
 }
 
-// sign is what the double calls to sign: with a key of crypto/rsa or
-// crypto/ecdsa, as the algorithm's name says.
+// sign signs a digest for the double with the key id. It selects the hash and the
+// padding by the name of the algorithm.
 func sign(id int32, algorithm *byte, digest *byte, n int32, out *byte, capacity int32) int32 {
 	keys.Lock()
 	key := keys.byID[id]

@@ -1,17 +1,17 @@
-// Package native is the seam between the keychain backend and macOS: what the
-// one asks and the other answers. It holds no logic and calls nothing, so that
-// the backend builds and is tested on every system.
+// Package native defines the interface between the keychain backend and macOS. It
+// contains no logic and calls nothing, so that the backend can be built and
+// tested on every system.
 package native
 
 import "fmt"
 
-// A Scope is one of the implementations of a keychain on a Mac. Each is asked
-// by itself: macOS merges the answers of several and drops the errors of those
-// that fail if another succeeds.
+// A Scope is one of the keychain implementations on a Mac. Each Scope is queried
+// separately. If a query includes several, macOS merges the results and drops an
+// error of one if another succeeds.
 type Scope int
 
 const (
-	Files          Scope = iota // the login and System keychains and others in files
+	Files          Scope = iota // file-based keychains: login, System and others
 	DataProtection              // the data-protection keychain, as on iOS
 	Tokens                      // CryptoTokenKit: smart cards, Secure Enclave identities
 )
@@ -19,7 +19,7 @@ const (
 func (s Scope) String() string {
 	switch s {
 	case Files:
-		return "file keychains"
+		return "file-based keychains"
 	case DataProtection:
 		return "data-protection keychain"
 	case Tokens:
@@ -28,23 +28,23 @@ func (s Scope) String() string {
 	return fmt.Sprintf("Scope(%d)", int(s))
 }
 
-// A System lists what the keychains hold. Its errors from macOS are an
-// [*Error]. That there is nothing is none. Calls may wait for a person and
-// cannot be interrupted. It is safe for concurrent use.
+// A System lists the contents of the keychains. An error of macOS is an [*Error].
+// An empty result is not an error. Calls may wait for the user and cannot be
+// interrupted. A System is safe for concurrent use.
 type System interface {
-	// Identities returns the certificates that have a private key beside
-	// them. The caller releases the handles.
+	// Identities returns the certificates with a private key. The caller
+	// releases the handles.
 	Identities(Scope) ([]Identity, error)
 
-	// Certificates returns all certificates in DER. Those that cannot be
-	// read are left out.
+	// Certificates returns all certificates in DER, except those that cannot
+	// be read.
 	Certificates(Scope) ([][]byte, error)
 }
 
 // An Identity is a certificate with a private key.
 type Identity struct {
 	Label       string // kSecAttrLabel
-	Token       string // kSecAttrTokenID; "" if it is in no token
+	Token       string // kSecAttrTokenID; "": not on a token
 	Certificate []byte // DER
 	Handle      Handle // nil if Err is set
 	Err         error  // why the identity cannot be read
@@ -54,25 +54,24 @@ type Identity struct {
 type Handle interface {
 	// Key returns the private key, which the caller releases.
 	Key() (Key, error)
-	// Release gives the reference back. It is called once.
+	// Release releases the reference. It must be called exactly once.
 	Release()
 }
 
-// A Key is a counted reference to a private key. It is safe for concurrent use.
+// A Key is a private key with a reference count. It is safe for concurrent use.
 type Key interface {
-	// Supports reports whether the key signs by an algorithm: the name of a
-	// SecKeyAlgorithm constant.
+	// Supports reports whether the key can sign with an algorithm, which is
+	// the name of a SecKeyAlgorithm constant.
 	Supports(algorithm string) bool
-	// Sign signs a digest. It may wait for a person.
+	// Sign signs a digest. It may wait for the user.
 	Sign(algorithm string, digest []byte) ([]byte, error)
-	// Retain counts one more reference, Release one less; after the last one
-	// the key must not be used.
+	// Retain adds a reference, and Release removes one. The key must not be
+	// used after the last Release.
 	Retain()
 	Release()
 }
 
-// OSStatusDomain is the domain of an OSStatus as an error
-// (NSOSStatusErrorDomain).
+// OSStatusDomain is the error domain of an OSStatus (NSOSStatusErrorDomain).
 const OSStatusDomain = "NSOSStatusErrorDomain"
 
 // An Error is an OSStatus other than 0 or a CFError.
@@ -80,7 +79,7 @@ type Error struct {
 	Call    string // the function that failed
 	Domain  string // "" if macOS gave no reason
 	Code    int
-	Message string // as macOS words it, in the language of the user
+	Message string // of macOS, in the language of the user
 }
 
 func (e *Error) Error() string {

@@ -11,15 +11,15 @@ import (
 
 const encodingUTF8 = 0x08000100 // kCFStringEncodingUTF8
 
-// maxCopy bounds what is copied out of one object, in bytes. Certificates and
+// maxCopy bounds the bytes that are copied from one object. Certificates and
 // labels in use have a few thousand.
 const maxCopy = 64 << 10
 
-var errMemory = errors.New("CoreFoundation has no memory")
+var errMemory = errors.New("CoreFoundation is out of memory")
 
-// text copies a CFString; what is none, or too long, is "". It asks for the
-// size by the encoding, since the length counts UTF-16 units, and does without
-// CFStringGetCStringPtr, which may be NULL for any string.
+// text copies a CFString. It returns "" if s is too long or not a CFString. It
+// asks for the size in the encoding, because the length is in UTF-16 units. It
+// does not use CFStringGetCStringPtr, which may return NULL for any string.
 func (a *API) text(s Ref) string {
 	if s == 0 || a.cf.GetTypeID(s) != a.cf.StringGetTypeID() {
 		return ""
@@ -41,16 +41,16 @@ func (a *API) text(s Ref) string {
 // data copies a CFData that is not empty.
 func (a *API) data(d Ref) ([]byte, error) {
 	if d == 0 || a.cf.GetTypeID(d) != a.cf.DataGetTypeID() {
-		return nil, errors.New("no data")
+		return nil, errors.New("not a CFData")
 	}
 	n := a.cf.DataGetLength(d)
-	if n <= 0 || n > maxCopy { // the pointer of an empty one may be NULL
-		return nil, fmt.Errorf("data of %d bytes", n)
+	if n <= 0 || n > maxCopy { // the pointer of an empty CFData may be NULL
+		return nil, fmt.Errorf("CFData of %d bytes", n)
 	}
 	return bytes.Clone(unsafe.Slice(a.cf.DataGetBytePtr(d), n)), nil
 }
 
-// newData returns a CFData, which the caller releases. It is a copy of b.
+// newData returns a CFData with a copy of b. The caller releases it.
 func (a *API) newData(b []byte) (Ref, error) {
 	d := a.cf.DataCreate(0, unsafe.SliceData(b), len(b))
 	if d == 0 {
@@ -59,8 +59,8 @@ func (a *API) newData(b []byte) (Ref, error) {
 	return d, nil
 }
 
-// newDictionary returns a CFDictionary from names of constants to constants,
-// which the caller releases.
+// newDictionary returns a CFDictionary whose keys and values are constants, given
+// by name. The caller releases it.
 func (a *API) newDictionary(entries [][2]string) (Ref, error) {
 	keys, values := make([]Ref, len(entries)), make([]Ref, len(entries))
 	for i, e := range entries {

@@ -9,7 +9,7 @@ const (
 	statusItemNotFound = -25300 // errSecItemNotFound
 )
 
-// check returns an OSStatus other than 0 as an error.
+// check returns an error for an OSStatus other than 0.
 func (a *API) check(call string, status int32) error {
 	if status == statusSuccess {
 		return nil
@@ -22,8 +22,8 @@ func (a *API) check(call string, status int32) error {
 	return e
 }
 
-// takeError returns a CFError and releases it. It is called for every failure,
-// since some come without a CFError.
+// takeError converts a CFError to an error and releases it. It accepts NULL,
+// because some calls fail without a CFError.
 func (a *API) takeError(call string, ref Ref) error {
 	if ref == 0 {
 		return &native.Error{Call: call, Message: "no reason was given"}

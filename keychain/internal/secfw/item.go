@@ -8,12 +8,12 @@ import (
 	"github.com/holdfast-dev/holdfast/keychain/internal/native"
 )
 
-// maxItems bounds what is read of one scope. Keychains in use have some
-// hundred.
+// maxItems bounds the number of items that are read from one scope. Keychains in
+// use have a few hundred.
 const maxItems = 4096
 
-// scopes are what makes a query one of a scope. The access group of the tokens
-// is implicit for every program, signed or not.
+// scopes has the key and the value that restrict a query to a scope. Every
+// program, signed or not, implicitly belongs to the access group of the tokens.
 var scopes = map[native.Scope][2]string{
 	native.Files:          {"kSecUseDataProtectionKeychain", "kCFBooleanFalse"},
 	native.DataProtection: {"kSecUseDataProtectionKeychain", "kCFBooleanTrue"},
@@ -40,8 +40,8 @@ func (a *API) Certificates(scope native.Scope) (all [][]byte, err error) {
 	return all, err
 }
 
-// find calls f with each item of a class, which is borrowed. That there is none
-// is no error.
+// find calls f with each item of a class, which f borrows. An empty result is not
+// an error.
 func (a *API) find(scope native.Scope, class string, f func(item Ref)) error {
 	query, err := a.newDictionary([][2]string{
 		{"kSecClass", class},
@@ -75,8 +75,9 @@ func (a *API) find(scope native.Scope, class string, f func(item Ref)) error {
 	return nil
 }
 
-// value returns the object of a type in an item, both borrowed: the item itself,
-// or the value in its dictionary, which is then returned as well.
+// value returns the object in an item, which must have the type typeID: the item
+// itself, or the value in a dictionary, which value returns as attributes. The
+// item owns both.
 func (a *API) value(item Ref, typeID uint) (ref, attributes Ref, err error) {
 	ref = item
 	if a.cf.GetTypeID(item) == a.cf.DictionaryGetTypeID() {
@@ -84,13 +85,13 @@ func (a *API) value(item Ref, typeID uint) (ref, attributes Ref, err error) {
 		ref = a.cf.DictionaryGetValue(item, a.constants["kSecValueRef"])
 	}
 	if ref == 0 || a.cf.GetTypeID(ref) != typeID {
-		return 0, 0, errors.New("item is of another class than was asked for")
+		return 0, 0, errors.New("item of an unexpected class")
 	}
 	return ref, attributes, nil
 }
 
-// newIdentity copies what is known of an item and retains its reference, which
-// belongs to the result of the query.
+// newIdentity copies the attributes of an item and retains its reference, which
+// the result of the query owns.
 func (a *API) newIdentity(item Ref) native.Identity {
 	ref, attributes, err := a.value(item, a.sec.IdentityGetTypeID())
 	if err != nil {

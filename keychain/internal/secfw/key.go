@@ -10,7 +10,7 @@ import (
 
 const operationSign = 0 // kSecKeyOperationTypeSign
 
-// An identity is a [native.Handle].
+// An identity implements [native.Handle].
 type identity struct {
 	api *API
 	ref Ref
@@ -23,13 +23,13 @@ func (i identity) Key() (native.Key, error) {
 	if err := i.api.check("SecIdentityCopyPrivateKey", i.api.sec.IdentityCopyPrivateKey(i.ref, &ref)); err != nil {
 		return nil, err
 	}
-	if ref == 0 { // given to a function of SecKey it would raise an exception
+	if ref == 0 { // SecKey functions raise an exception for NULL
 		return nil, errors.New("identity without private key")
 	}
 	return key{i.api, ref}, nil
 }
 
-// A key is a [native.Key].
+// A key implements [native.Key].
 type key struct {
 	api *API
 	ref Ref
@@ -43,11 +43,12 @@ func (k key) Supports(algorithm string) bool {
 	return ok && k.api.sec.KeyIsAlgorithmSupported(k.ref, operationSign, ref) != 0
 }
 
-// Sign goes by the result: on success the CFError may be left as it was.
+// Sign tests the result and not the CFError. On success, macOS does not have to
+// clear the CFError.
 func (k key) Sign(algorithm string, digest []byte) ([]byte, error) {
 	a := k.api
 	ref, ok := a.constants[algorithm]
-	if !ok { // NULL would raise an exception
+	if !ok { // SecKeyCreateSignature raises an exception for NULL
 		return nil, errors.ErrUnsupported
 	}
 	data, err := a.newData(digest)

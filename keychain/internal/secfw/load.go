@@ -1,11 +1,11 @@
 //go:build darwin || (linux && (amd64 || arm64))
 
-// Package secfw calls CoreFoundation and Security.framework without cgo. It is
-// the [native.System] of a Mac.
+// Package secfw calls CoreFoundation and Security.framework without cgo. It
+// implements [native.System] on a Mac.
 //
-// It builds on Linux so that its tests can run the same code against a double
-// of the two libraries. No program may link it there: purego makes a static
-// binary dynamic.
+// It builds on Linux so that its tests can run the same code against a double of
+// the two libraries. Programs for Linux must not link it, because purego makes a
+// static binary dynamic.
 package secfw
 
 import (
@@ -16,27 +16,29 @@ import (
 	"github.com/ebitengine/purego"
 )
 
-// A Ref is any CFTypeRef. It is no unsafe.Pointer: the memory is never Go's,
-// and some CoreFoundation objects are tagged pointers, which are no addresses.
+// A Ref is any CFTypeRef. It is not an unsafe.Pointer, because it never points to
+// Go memory, and some CoreFoundation objects are tagged pointers, which are not
+// addresses.
 type Ref uintptr
 
-// A symbol is a C function and the address of the Go variable that it is bound
-// to. The types follow testdata/prototypes.txt, and these rules, which keep a
-// call the same on amd64 and arm64: no struct by value, no variadic function,
-// no floating point, six arguments at most, and results of their C width
-// (OSStatus int32, Boolean uint8), since the rest of the register is undefined.
+// A symbol is a C function and the address of the Go variable to which it is
+// bound. The types follow testdata/prototypes.txt. They also follow these rules,
+// so that calls work the same way on amd64 and arm64: no structs by value, no
+// variadic functions, no floating point, at most six arguments, and results with
+// the width of the C type (OSStatus int32, Boolean uint8), because the rest of
+// the register is undefined.
 type symbol struct {
 	name string
 	fn   any
 }
 
-// An API is the two libraries, loaded. Nothing changes after [Load]; it is safe
+// An API is the two loaded libraries. It does not change after [Load] and is safe
 // for concurrent use.
 type API struct {
 	cf        cfFunctions
 	sec       secFunctions
-	constants map[string]Ref     // CFTypeRef constants: what the C variable holds
-	callbacks map[string]uintptr // callback structs: where the C variable is
+	constants map[string]Ref     // CFTypeRef constants: the values of the C variables
+	callbacks map[string]uintptr // callback structs: the addresses of the C variables
 }
 
 type cfFunctions struct {
@@ -139,13 +141,13 @@ var (
 	}
 )
 
-// cfCallbacks are structs, passed by their address. They are never left out:
-// with NULL a dictionary compares keys by address and does not retain them.
+// cfCallbacks are structs that are passed by address. Every dictionary needs
+// them: with NULL, it compares keys by address and does not retain them.
 var cfCallbacks = []string{"kCFTypeDictionaryKeyCallBacks", "kCFTypeDictionaryValueCallBacks"}
 
-// Load opens the two libraries by the names that dlopen takes. Its error tells
-// all symbols that are missing. The libraries stay loaded, also after an error:
-// frameworks cannot be unloaded.
+// Load opens the two libraries by their dlopen names. Its error lists all missing
+// symbols. The libraries stay loaded, even on error, because frameworks cannot be
+// unloaded.
 func Load(coreFoundation, security string) (*API, error) {
 	cf, err := purego.Dlopen(coreFoundation, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
@@ -170,7 +172,7 @@ func Load(coreFoundation, security string) (*API, error) {
 	return a, nil
 }
 
-// A loader resolves symbols and collects those that are missing.
+// A loader resolves symbols and collects errors for missing ones.
 type loader struct{ missing []error }
 
 func (l *loader) find(library uintptr, name string) uintptr {
@@ -202,6 +204,6 @@ func (l *loader) constants(library uintptr, names []string, to map[string]Ref) {
 	}
 }
 
-// loadWord reads the word at a C address. The way through &p is what vet's
-// unsafeptr check accepts, since p is no pointer of Go's.
+// loadWord reads the word at a C address. It converts &p and not p, because vet's
+// unsafeptr check rejects the conversion of a uintptr to a pointer.
 func loadWord(p uintptr) uintptr { return **(**uintptr)(unsafe.Pointer(&p)) }

@@ -6,8 +6,8 @@ import (
 	"github.com/holdfast-dev/holdfast/keychain/internal/native"
 )
 
-// TestSystem is for a Mac: every symbol resolves, and each scope answers a
-// query. It asks for no password and changes nothing.
+// TestSystem runs on a Mac. It resolves all symbols and queries each scope. It
+// requires no password and changes nothing.
 func TestSystem(t *testing.T) {
 	api, err := System()
 	if err != nil {
@@ -31,6 +31,6 @@ func TestSystem(t *testing.T) {
 	}
 	status, ok := api.check("test", -25308).(*native.Error)
 	if !ok || status.Message == "" || status.Message == "unknown error" {
-		t.Errorf("macOS words OSStatus -25308 as %v", status)
+		t.Errorf("OSStatus -25308 is %v", status)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// goTypes are what C types are bound as. Every CFTypeRef is a Ref.
+// goTypes has the Go type for each C type. Every CFTypeRef is a Ref.
 var goTypes = map[string]reflect.Type{
 	"OSStatus":                           reflect.TypeFor[int32](),
 	"Boolean":                            reflect.TypeFor[uint8](),
@@ -22,7 +22,7 @@ var goTypes = map[string]reflect.Type{
 	"CFStringEncoding":                   reflect.TypeFor[uint32](),
 	"const UInt8 *":                      reflect.TypeFor[*byte](),
 	"char *":                             reflect.TypeFor[*byte](),
-	"const void *":                       reflect.TypeFor[Ref](), // where it stands, what a collection holds
+	"const void *":                       reflect.TypeFor[Ref](), // in these prototypes, an element of a collection
 	"const void **":                      reflect.TypeFor[*Ref](),
 	"void *":                             reflect.TypeFor[uintptr](), // reserved
 	"CFErrorDomain":                      reflect.TypeFor[Ref](),     // typedef of CFStringRef
@@ -52,7 +52,7 @@ var (
 	numberLine   = regexp.MustCompile(`^(\w+) = (\S+)$`)
 )
 
-// A prototypes is testdata/prototypes.txt.
+// prototypes is the parsed testdata/prototypes.txt.
 type prototypes struct {
 	functions map[string]reflect.Type
 	variables map[string]string
@@ -98,7 +98,7 @@ func readPrototypes(t *testing.T) prototypes {
 			}
 			p.numbers[m[1]] = n
 		} else {
-			t.Fatalf("line %q is of no known form", line)
+			t.Fatalf("line %q has an unknown form", line)
 		}
 	}
 	return p
@@ -121,13 +121,13 @@ func TestPrototypes(t *testing.T) {
 	isRef := func(c string) bool { return goTypes[c] == reflect.TypeFor[Ref]() }
 	for _, name := range slices.Concat(cfConstants, secConstants) {
 		if !isRef(p.variables[name]) {
-			t.Errorf("%s is of type %q, want one that holds a reference", name, p.variables[name])
+			t.Errorf("%s has type %q, want a CFTypeRef", name, p.variables[name])
 		}
 		delete(p.variables, name)
 	}
 	for _, name := range cfCallbacks {
 		if !strings.HasSuffix(p.variables[name], "CallBacks") {
-			t.Errorf("%s is of type %q, want a struct of callbacks", name, p.variables[name])
+			t.Errorf("%s has type %q, want a struct of callbacks", name, p.variables[name])
 		}
 		delete(p.variables, name)
 	}
@@ -144,9 +144,9 @@ func TestPrototypes(t *testing.T) {
 	}
 }
 
-// Each field is bound, to the function of its name: a swapped pair of the same
-// type would pass TestPrototypes.
-func TestFieldsHaveTheirNames(t *testing.T) {
+// Each field is bound to the function with its name. TestPrototypes would not
+// detect that two functions of the same type are swapped.
+func TestFieldNames(t *testing.T) {
 	for prefix, functions := range map[string]interface{ symbols() []symbol }{"CF": new(cfFunctions), "Sec": new(secFunctions)} {
 		byAddress := make(map[uintptr]string)
 		for _, s := range functions.symbols() {
@@ -156,13 +156,13 @@ func TestFieldsHaveTheirNames(t *testing.T) {
 		for i := range fields.NumField() {
 			name := prefix + fields.Type().Field(i).Name
 			if got := byAddress[fields.Field(i).Addr().Pointer()]; got != name {
-				t.Errorf("field of %s is bound to %q", name, got)
+				t.Errorf("the field for %s is bound to %q", name, got)
 			}
 		}
 	}
 }
 
-// TestSignaturesAreTrivial holds the binding to the rules of type symbol.
+// TestSignaturesAreTrivial checks the rules in the comment of type symbol.
 func TestSignaturesAreTrivial(t *testing.T) {
 	word := []reflect.Kind{
 		reflect.Uintptr, reflect.Int, reflect.Uint, reflect.Int32, reflect.Uint32, reflect.Uint8, reflect.Pointer,
@@ -185,8 +185,8 @@ func TestSignaturesAreTrivial(t *testing.T) {
 	}
 }
 
-// Every name that a query uses is a constant that is loaded.
-func TestScopesAreOfLoadedConstants(t *testing.T) {
+// The constants in scopes are loaded.
+func TestConstantsOfScopes(t *testing.T) {
 	known := slices.Concat(cfConstants, secConstants)
 	for scope, entry := range scopes {
 		for _, name := range entry {

@@ -27,7 +27,7 @@ const (
 
 var digest256 = sha256.Sum256([]byte("message"))
 
-// certificate returns one of the process's CA.
+// certificate returns a certificate for key, in DER.
 func certificate(tb testing.TB, key crypto.Signer) []byte {
 	tb.Helper()
 	return signertest.NewCA(tb, "root").Issue(tb, key, nil).Raw
@@ -109,10 +109,10 @@ func TestShapesOfResults(t *testing.T) {
 	}{
 		{"nothing", fakesec.AsUsual, 0, 0, 0, ""},
 		{"empty array", fakesec.EmptyArray, 0, 0, 0, ""},
-		{"success without result", fakesec.NoResult, 1, 0, 0, ""},
+		{"success without a result", fakesec.NoResult, 1, 0, 0, ""},
 		{"array", fakesec.AsUsual, 2, 2, 0, "k"},
 		{"references without attributes", fakesec.Bare, 2, 2, 0, ""},
-		{"no array", fakesec.Single, 1, 1, 0, "k"},
+		{"single item instead of an array", fakesec.Single, 1, 1, 0, "k"},
 		{"items of another class", fakesec.WrongClass, 2, 0, 2, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestCertificates(t *testing.T) {
 	}
 	d.Shape(fakesec.WrongClass)
 	if got, err := d.API.Certificates(native.Files); err != nil || len(got) != 0 {
-		t.Errorf("of items of another class: %d certificates, error %v", len(got), err)
+		t.Errorf("items of another class: %d certificates, error %v", len(got), err)
 	}
 	d.Shape(fakesec.AsUsual)
 	if got, err := d.API.Certificates(native.Tokens); err != nil || len(got) != 0 {
@@ -162,8 +162,8 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// isError fails the test unless err is what macOS gave as the reason.
-func isError(t *testing.T, err error, call, domain string, code int, message string) {
+// checkError fails the test unless err is the given error of macOS.
+func checkError(t *testing.T, err error, call, domain string, code int, message string) {
 	t.Helper()
 	var e *native.Error
 	if !errors.As(err, &e) || *e != (native.Error{Call: call, Domain: domain, Code: code, Message: message}) {
@@ -180,11 +180,11 @@ func TestErrorsOfLists(t *testing.T) {
 	} {
 		d.FailFind(fakesec.Scope(native.Files), int32(code))
 		_, err := d.API.Identities(native.Files)
-		isError(t, err, "SecItemCopyMatching", native.OSStatusDomain, code, message)
+		checkError(t, err, "SecItemCopyMatching", native.OSStatusDomain, code, message)
 		_, err = d.API.Certificates(native.Files)
-		isError(t, err, "SecItemCopyMatching", native.OSStatusDomain, code, message)
+		checkError(t, err, "SecItemCopyMatching", native.OSStatusDomain, code, message)
 		if n := len(identities(t, d, native.Tokens)); n != 1 {
-			t.Errorf("%d in the scope that answers", n)
+			t.Errorf("%d identities in the other scope, want 1", n)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func TestErrorsOfIdentities(t *testing.T) {
 	d := fakesec.New(t)
 	add(t, d, native.Files, "p256", "k", "")
 	d.FailCertificate(-25293, 0)
-	isError(t, identities(t, d, native.Files)[0].Err, "SecIdentityCopyCertificate", native.OSStatusDomain, -25293, "Élément “introuvable” -25293")
+	checkError(t, identities(t, d, native.Files)[0].Err, "SecIdentityCopyCertificate", native.OSStatusDomain, -25293, "Élément “introuvable” -25293")
 	d.FailCertificate(0, 1)
 	if id := identities(t, d, native.Files)[0]; id.Err == nil || id.Handle != nil {
 		t.Errorf("no certificate: %+v", id)
@@ -202,7 +202,7 @@ func TestErrorsOfIdentities(t *testing.T) {
 	id := identities(t, d, native.Files)[0]
 	d.FailKey(-25308, 0)
 	_, err := id.Handle.Key()
-	isError(t, err, "SecIdentityCopyPrivateKey", native.OSStatusDomain, -25308, "Élément “introuvable” -25308")
+	checkError(t, err, "SecIdentityCopyPrivateKey", native.OSStatusDomain, -25308, "Élément “introuvable” -25308")
 	d.FailKey(0, 1)
 	if key, err := id.Handle.Key(); err == nil {
 		t.Errorf("no key: %v", key)
@@ -223,7 +223,7 @@ func TestSign(t *testing.T) {
 			d := fakesec.New(t)
 			key := oneKey(t, d, test.kind)
 			for _, stray := range []bool{false, true} {
-				if stray { // an error beside a result is no error
+				if stray { // a CFError together with a result is ignored
 					d.SignNothing(1)
 				}
 				sig, err := key.Sign(test.algorithm, test.digest)
@@ -249,15 +249,15 @@ func TestErrorsOfSign(t *testing.T) {
 	} {
 		d.FailSign(e.domain, e.code, e.text)
 		sig, err := key.Sign(ecdsaSHA256, digest256[:])
-		isError(t, err, "SecKeyCreateSignature", e.domain, e.code, e.text)
+		checkError(t, err, "SecKeyCreateSignature", e.domain, e.code, e.text)
 		if sig != nil {
-			t.Errorf("signature %x beside an error", sig)
+			t.Errorf("signature %x together with an error", sig)
 		}
 	}
 	d.SignNothing(0)
 	_, err := key.Sign(ecdsaSHA256, digest256[:])
-	isError(t, err, "SecKeyCreateSignature", "", 0, "no reason was given")
-	if _, err := key.Sign("kSecKeyAlgorithmOfAnotherTime", digest256[:]); !errors.Is(err, errors.ErrUnsupported) {
+	checkError(t, err, "SecKeyCreateSignature", "", 0, "no reason was given")
+	if _, err := key.Sign("kSecKeyAlgorithmUnknown", digest256[:]); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("unknown algorithm: %v", err)
 	}
 }
@@ -270,13 +270,13 @@ func TestSupports(t *testing.T) {
 			t.Errorf("%s: %t", algorithm, got)
 		}
 	}
-	d.Refuse("PSS")
+	d.Disable("PSS")
 	if key.Supports(pssSHA512) || !key.Supports(pkcs1SHA384) {
-		t.Error("a key without PSS is not told from one with it")
+		t.Error("Supports does not distinguish PSS from PKCS #1")
 	}
 }
 
-// A key that is released while it signs lives as long as its other references.
+// A key can be released during a signature that holds another reference.
 func TestReleaseDuringSign(t *testing.T) {
 	d := fakesec.New(t)
 	add(t, d, native.Files, "p256", "k", "")
@@ -300,9 +300,9 @@ func TestReleaseDuringSign(t *testing.T) {
 	}
 }
 
-// A call that waits for a person holds up no other goroutine, even if there is
-// one thread for Go code.
-func TestWaitingBlocksNobody(t *testing.T) {
+// A call that waits for the user does not block other goroutines, even with
+// GOMAXPROCS=1.
+func TestWaitingDoesNotBlock(t *testing.T) {
 	d := fakesec.New(t)
 	key := oneKey(t, d, "p256")
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -339,15 +339,15 @@ func TestSignConcurrently(t *testing.T) {
 	all.Wait()
 }
 
-func TestLoadTellsEveryMissingSymbol(t *testing.T) {
+func TestLoadListsMissingSymbols(t *testing.T) {
 	fakesec.New(t)
 	_, err := secfw.Load("libc.so.6", "libc.so.6")
 	if err == nil {
-		t.Fatal("libc has CoreFoundation")
+		t.Fatal("Load accepts libc as CoreFoundation")
 	}
 	for _, name := range []string{"CFRetain", "CFErrorCopyDescription", "SecItemCopyMatching", "kSecClass", "kCFBooleanTrue", "kCFTypeDictionaryValueCallBacks"} {
 		if !strings.Contains(err.Error(), name) {
-			t.Errorf("%s is not named in %v", name, err)
+			t.Errorf("%v does not contain %s", err, name)
 		}
 	}
 	for _, libraries := range [][2]string{{"/nonexistent.so", "libc.so.6"}, {"libc.so.6", "/nonexistent.so"}} {

@@ -1,5 +1,5 @@
-/* The one function of bcryptprimitives.dll that Go programs call at start.
-   Wine has the DLL from version 9 on; this is for those before. */
+/* The only function of bcryptprimitives.dll that Go programs call at startup.
+   Wine contains this DLL since version 9. This file is for older versions. */
 #include <windows.h>
 
 BOOLEAN NTAPI SystemFunction036(PVOID buffer, ULONG size); /* RtlGenRandom */

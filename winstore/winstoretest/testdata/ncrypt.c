@@ -1,11 +1,12 @@
-/* A stand-in for ncrypt.dll in tests under Wine, whose own one has no keys with
-   names, no ECDSA, and no PKCS #1 signature after a PSS one. Keys lie in files
-   below C:\holdfast-ncrypt; bcrypt.dll signs. It knows the software provider
-   alone. It checks what callers pass as strictly as Windows is documented to,
-   and is nothing to keep a key in.
+/* A stand-in for ncrypt.dll in tests under Wine. Wine's own ncrypt.dll supports
+   neither named keys nor ECDSA, and no PKCS #1 signature after a PSS signature
+   with the same key. The stand-in stores keys in files below C:\holdfast-ncrypt
+   and signs with bcrypt.dll. It supports only the software provider. It checks
+   arguments as strictly as the documentation of Windows requires. It does not
+   protect keys: do not use it outside of tests.
 
-   Wine 8's bcrypt.dll cannot import P-384 and knows no P-521: a generated P-384
-   key is found again by the process that made it. */
+   The bcrypt.dll of Wine 8 cannot import P-384 keys and does not support P-521.
+   Therefore, only the process that created a P-384 key can open it again. */
 #define WIN32_LEAN_AND_MEAN
 #define NOCRYPT
 #include <windows.h>
@@ -35,19 +36,19 @@ enum { KEY_NAME = 45 };                                        /* NCRYPTBUFFER_P
 
 struct object {
 	enum { PROVIDER = 0x564f5250, KEY = 0x59454b31 } magic;
-	/* of a key */
-	WCHAR path[300]; /* empty: it has no name */
+	/* for a key */
+	WCHAR path[300]; /* empty: no name */
 	WCHAR algorithm[32];
 	BOOL ec, final;
 	DWORD bits;
 	BCRYPT_ALG_HANDLE provider;
 	BCRYPT_KEY_HANDLE key;
-	BOOL borrowed; /* key is in the list of made ones */
+	BOOL borrowed; /* the key is in made */
 	BYTE *blob;
 	DWORD size;
 };
 
-/* The EC keys that this process made. */
+/* The EC keys that this process created. */
 static struct {
 	WCHAR path[300];
 	BCRYPT_KEY_HANDLE key;
@@ -72,7 +73,7 @@ static SECURITY_STATUS from(NTSTATUS s)
 	return INTERNAL_ERROR;
 }
 
-/* path names the file of a key. */
+/* path returns the path of a key's file in out. */
 static void path(WCHAR *out, const WCHAR *name, DWORD flags)
 {
 	CreateDirectoryW(L"C:\\holdfast-ncrypt", NULL);
@@ -228,7 +229,7 @@ API NCryptCreatePersistedKey(ULONG_PTR provider, ULONG_PTR *out, const WCHAR *al
 		return INVALID_HANDLE;
 	if (!out || !algorithm)
 		return INVALID_PARAMETER;
-	if (flags & ~(MACHINE_KEY | OVERWRITE)) /* NCRYPT_SILENT_FLAG is for later calls */
+	if (flags & ~(MACHINE_KEY | OVERWRITE)) /* NCRYPT_SILENT_FLAG is not allowed here */
 		return BAD_FLAGS;
 	k = new_key();
 	if (name)
@@ -319,7 +320,7 @@ API NCryptExportKey(ULONG_PTR h, ULONG_PTR wrapping, const WCHAR *type, void *pa
 	if (!k || !k->final)
 		return INVALID_HANDLE;
 	if (wrapping || lstrcmpW(type, k->ec ? L"ECCPUBLICBLOB" : L"RSAPUBLICBLOB"))
-		return NOT_SUPPORTED; /* as for a key that may not be exported */
+		return NOT_SUPPORTED; /* as for a private key that cannot be exported */
 	return from(BCryptExportKey(k->key, NULL, type, out, size, written, 0));
 }
 
@@ -345,7 +346,7 @@ API NCryptSignHash(ULONG_PTR h, void *padding, BYTE *digest, DWORD digest_size, 
 		return BUFFER_TOO_SMALL;
 	if (k->ec)
 		return from(BCryptSignHash(k->key, NULL, digest, digest_size, out, size, written, 0));
-	/* A key that signed with PSS once signs with nothing else: take a new one. */
+	/* After a PSS signature, a key can make only PSS signatures: import it again. */
 	if ((s = from(BCryptImportKeyPair(k->provider, NULL, private_type(k), &fresh, k->blob, k->size, 0))))
 		return s;
 	s = from(BCryptSignHash(fresh, padding, digest, digest_size, out, size, written, pad));

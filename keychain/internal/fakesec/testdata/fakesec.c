@@ -1,11 +1,14 @@
-// A double of CoreFoundation and Security.framework with the C ABI of the
-// symbols that secfw binds, and a store that tests fill. It is stricter than
-// the real ones. It counts references; keeps freed objects, so that what uses
-// them is counted and does not crash; hands out a new key object each time, so
-// that only its caller keeps it alive; counts calls with an object of another
-// type, for which the real ones may crash; refuses dictionaries without the
-// callbacks of CFTypes; leaves an error alone on success; and fills the part
-// of a register that the ABI leaves undefined with junk.
+// A double of CoreFoundation and Security.framework. It has the C ABI of the
+// symbols that secfw binds, and a store that tests fill. It is stricter than the
+// frameworks:
+//
+//   - It counts references.
+//   - It keeps freed objects, so that their use is counted and does not crash.
+//   - It returns a new key object each time, so that only the caller owns it.
+//   - It counts calls with an object of another type, which can crash on a Mac.
+//   - It rejects dictionaries without the callbacks of CFTypes.
+//   - It does not touch the error on success.
+//   - It sets the part of a register that the ABI leaves undefined.
 
 #include <pthread.h>
 #include <stdint.h>
@@ -17,7 +20,7 @@ typedef long CFIndex;
 typedef unsigned long CFTypeID;
 typedef unsigned char Boolean;
 typedef int32_t OSStatus;
-typedef uint64_t Register; // the register of a result that is narrower
+typedef uint64_t Register; // a register with a narrower result
 typedef struct object *CFTypeRef;
 
 enum type {
@@ -31,13 +34,13 @@ struct object {
 	uint32_t magic;
 	enum type type;
 	int immortal;
-	long count; // of an immortal object: retained less released
+	long count; // references; for an immortal object, 1 + retains - releases
 	CFIndex n;
 	uint8_t *bytes;          // STRING in UTF-8, DATA
-	CFTypeRef *keys, *values; // DICTIONARY; ARRAY has values alone
+	CFTypeRef *keys, *values; // DICTIONARY; an ARRAY has only values
 	long code;               // ERROR
 	CFTypeRef part[4];       // ERROR: domain, text; IDENTITY: certificate, -, label, token; CERTIFICATE: data, -, label
-	int scope, id, rsa;      // of items; of KEY
+	int scope, id, rsa;      // items; KEY
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -85,7 +88,7 @@ static uint8_t *copy(const void *p, CFIndex n) {
 
 CFTypeRef CFRetain(CFTypeRef o) {
 	if (!o)
-		abort(); // as the real one does
+		abort(); // as CoreFoundation does
 	if (usable(o))
 		add(&o->count, 1);
 	return o;
@@ -120,7 +123,7 @@ void CFRelease(CFTypeRef o) {
 		free(o->bytes);
 		o->bytes = NULL;
 	}
-	// o itself stays.
+	// Keep o itself.
 }
 
 CFTypeID CFGetTypeID(CFTypeRef o) {
@@ -243,7 +246,7 @@ CONSTANT(kSecKeyAlgorithmRSASignatureDigestPSSSHA256, STRING)
 CONSTANT(kSecKeyAlgorithmRSASignatureDigestPSSSHA384, STRING)
 CONSTANT(kSecKeyAlgorithmRSASignatureDigestPSSSHA512, STRING)
 
-// What the tests set up. Scopes are bits.
+// The state that tests set up. Scopes are bits.
 
 enum { FILES = 1, DATA_PROTECTION = 2, TOKENS = 4, SCOPES = 8 };
 enum { AS_USUAL, EMPTY_ARRAY, BARE, SINGLE, WRONG_CLASS, NO_RESULT };
@@ -254,10 +257,10 @@ static int stored;
 
 static struct {
 	OSStatus find[SCOPES]; // by scope
-	int shape;             // of what a query returns
+	int shape;             // of the result of a query
 	OSStatus certificate, key;
 	int empty_certificate, null_key;
-	const char *refused; // part of the name of algorithms that no key supports
+	const char *disabled; // part of the name of algorithms that no key supports
 	int sign, null_sign, stray_error;
 	long sign_code;
 	const char *sign_domain, *sign_text;
@@ -265,7 +268,7 @@ static struct {
 
 static int (*sign_hook)(int id, const char *algorithm, const uint8_t *digest, int n, uint8_t *out, int capacity);
 
-// A gate makes a call wait, as for a person.
+// The gate makes calls wait, as for the user.
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int gate_shut, at_gate;
 
@@ -300,7 +303,7 @@ void fake_reset(void) {
 	memset(&fault, 0, sizeof fault);
 }
 
-// fake_count returns the counters. All are 0 if nothing is wrong.
+// fake_count returns a counter, or -1. A test must leave all counters unchanged.
 long fake_count(int32_t which) {
 	pthread_mutex_lock(&lock);
 	long counts[] = {live, over_releases, dead_uses, bad_callbacks, wrong_types, object_kCFBooleanTrue.count - 1, object_kSecClass.count - 1};
@@ -313,7 +316,7 @@ void fake_fail_find(int32_t scope, int32_t status) { fault.find[scope] = status;
 void fake_shape(int32_t shape) { fault.shape = shape; }
 void fake_fail_certificate(int32_t status, int32_t empty) { fault.certificate = status, fault.empty_certificate = empty; }
 void fake_fail_key(int32_t status, int32_t null) { fault.key = status, fault.null_key = null; }
-void fake_refuse(const char *part) { fault.refused = strdup(part); }
+void fake_disable(const char *part) { fault.disabled = strdup(part); }
 void fake_fail_sign(const char *domain, long code, const char *text) {
 	fault.sign = 1, fault.sign_domain = strdup(domain), fault.sign_code = code, fault.sign_text = strdup(text);
 }
@@ -348,7 +351,7 @@ static Register status(OSStatus s) { return 0x7EADBEEF00000000 | (uint32_t)s; }
 CFTypeID SecIdentityGetTypeID(void) { return IDENTITY; }
 CFTypeID SecCertificateGetTypeID(void) { return CERTIFICATE; }
 
-// scope_of returns the scope that a query asks, as Apple's code decides it.
+// scope_of returns the scope of a query by the rules of Apple's code.
 static int scope_of(CFTypeRef query) {
 	CFTypeRef flag = CFDictionaryGetValue(query, kSecUseDataProtectionKeychain);
 	CFTypeRef group = CFDictionaryGetValue(query, kSecAttrAccessGroup);
@@ -372,7 +375,7 @@ Register SecItemCopyMatching(CFTypeRef query, CFTypeRef *result) {
 	if (fault.shape == NO_RESULT)
 		return status(0);
 	int attributes = CFDictionaryGetValue(query, kSecReturnAttributes) == kCFBooleanTrue && fault.shape != BARE;
-	// The data-protection keychain shows the tokens as well.
+	// The data-protection keychain also contains the tokens.
 	int want = scope == DATA_PROTECTION ? DATA_PROTECTION | TOKENS : scope;
 	CFTypeRef hits[MAX_ITEMS];
 	int n = 0;
@@ -436,11 +439,11 @@ CFTypeRef SecCopyErrorMessageString(OSStatus s, void *reserved) {
 
 static int supported(CFTypeRef key, CFTypeRef algorithm) {
 	const char *name = (const char *)algorithm->bytes;
-	return strstr(name, key->rsa ? "RSA" : "ECDSA") && !(fault.refused && strstr(name, fault.refused));
+	return strstr(name, key->rsa ? "RSA" : "ECDSA") && !(fault.disabled && strstr(name, fault.disabled));
 }
 Register SecKeyIsAlgorithmSupported(CFTypeRef key, CFIndex operation, CFTypeRef algorithm) {
 	if (!key || !algorithm)
-		abort(); // the real ones raise an exception
+		abort(); // the function of Apple raises an exception
 	int yes = is(key, KEY) && is(algorithm, STRING) && operation == 0 && supported(key, algorithm);
 	return 0xABCDEF00 | (Register)yes;
 }
