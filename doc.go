@@ -1,7 +1,7 @@
-// Package holdfast is the front door of Holdfast: a page that says where to
-// start, and examples that run. It has no code; the packages below do the work.
+// Package holdfast documents the module: it says where to start, and has
+// examples that run. It contains no code; the packages below it do the work.
 //
-// Holdfast signs with private keys that stay where they live: in an HSM, a smart
+// Holdfast signs with private keys that stay where they are: in an HSM, a smart
 // card or a YubiKey (PKCS #11), in a TPM 2.0, in the macOS Keychain, in the
 // certificate stores of Windows, or in a file. Its main job is to turn such a key
 // and its certificate into temporary AWS credentials, through IAM Roles Anywhere.
@@ -33,16 +33,16 @@
 // [github.com/holdfast-dev/holdfast/rolesanywhere/credentials.Cache], which
 // renews it. The examples "Credentials" and "Cache" do that.
 //
-// A program that runs for longer than its certificate is valid exchanges both
-// with [github.com/holdfast-dev/holdfast/signer/rotate].
+// A program that runs for longer than its certificate is valid replaces the key
+// and the certificate with [github.com/holdfast-dev/holdfast/signer/rotate].
 //
-// # What lives where
+// # Packages
 //
-//	signer                      what a key is; imports the standard library alone
+//	signer                      the interface of a key; only standard imports
 //	signer/rotate               a key that is opened again when its files change
 //	signer/signertest           the contract of a Signer as a test; a test CA
-//	keystore                    references, backends, the Store over them
-//	keystore/selector           which certificate of a store is meant
+//	keystore                    references, backends, and the Store of backends
+//	keystore/selector           selects a certificate in a store
 //	keystore/file               keys in files, variables and standard input
 //	keystore/all                the list of backends
 //	pkcs11, tpm                 keys in tokens and in a TPM 2.0
@@ -51,21 +51,22 @@
 //	rolesanywhere/sigv4x509     its signature, made and verified
 //	rolesanywhere/credentials   AWS credentials, and caches for them
 //	rolesanywhere/credentials/… the ways in which AWS clients read them
-//	rolesanywhere/emulator      a local Roles Anywhere and STS that verify
+//	rolesanywhere/emulator      a local Roles Anywhere and STS for tests
 //	cmd/holdfast                the command
-//	cmd/holdfast/cli            its command line, for programs with more backends
+//	cmd/holdfast/cli            its command line, for use with other backends
 //
-// docs/architecture.md of the repository tells how these fit together and how to
-// add a backend; docs/references.md is the grammar of references.
+// In the repository, docs/architecture.md explains how the packages work
+// together and how to add a backend. docs/references.md describes the grammar
+// of references.
 //
 // # Errors
 //
 // Errors are tested with [errors.Is] and [errors.As], never by their text.
-// Package signer has those that a caller can act on, such as
-// [github.com/holdfast-dev/holdfast/signer.ErrPINIncorrect]; the native code of a
-// device stays reachable behind them, such as pkcs11.Error.
-// [github.com/holdfast-dev/holdfast/signer.Hint] returns the way out, if one is
-// known, in a sentence that a program may show to its user.
+// Package signer defines the errors that a caller can act on, such as
+// [github.com/holdfast-dev/holdfast/signer.ErrPINIncorrect]. Such errors also
+// wrap the native error of the device, such as a pkcs11.Error.
+// [github.com/holdfast-dev/holdfast/signer.Hint] returns a sentence that tells
+// the user what to do, if the error has one.
 //
 // # Secrets
 //

@@ -3,15 +3,17 @@
 // CryptoTokenKit tokens, which are smart cards and the Secure Enclave.
 //
 // [Open] takes a [Config], which names one identity, that is a certificate with
-// its private key; [Backend] opens references of the form keychain:… for package
-// keystore. Keys are made by the tools of macOS: those in the Secure Enclave take
-// entitlements, which a program built from source does not have.
+// its private key; [Backend] opens references of the form keychain:… for
+// package keystore. Generate keys with the tools of macOS: keys in the Secure
+// Enclave need entitlements, which a program built from source does not have.
 //
-// macOS may show a dialog for a signature: for the password of a keychain, a PIN
-// or a finger. Sign waits for the answer, and Close does not wait for Sign.
+// macOS may show a dialog for a signature: for the password of a keychain, a
+// PIN or a fingerprint. Sign waits for the answer, and Close does not wait for
+// Sign.
 //
-// The package needs no cgo and no entitlement. A build for another system has the
-// same types; everything fails there with [errors.ErrUnsupported]. It has run
-// against a double of Apple's frameworks and not on a Mac; docs/backends.md says
-// what that proves, docs/keychain.md has the user's view.
+// The package needs no cgo and no entitlement. A build for another system has
+// the same types; everything fails there with [errors.ErrUnsupported]. It has
+// been tested with a test double of Apple's frameworks, and not on a Mac;
+// docs/backends.md says what that proves. docs/keychain.md is the guide for
+// users.
 package keychain

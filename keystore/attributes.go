@@ -10,22 +10,22 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// ParseAttributes splits the rest of a reference of the form NAME=VALUE;…,
-// with percent-encoded values, as in tpm:handle=0x81010002;device=/dev/tpm0.
-// Only the known names are understood, each at most once, and never without a
-// value. Errors hold no value, nor what may be a part of a PIN.
+// ParseAttributes parses the rest of a reference that has the form NAME=VALUE;…
+// with percent-encoded values, such as tpm:handle=0x81010002;device=/dev/tpm0.
+// Each name must be one of known, must not occur twice, and must have a value.
+// Errors contain neither a value nor text that can be part of a PIN.
 func ParseAttributes(rest string, known ...string) (map[string]string, error) {
 	values := make(map[string]string)
 	for _, part := range strings.Split(rest, ";") {
 		name, raw, ok := strings.Cut(part, "=")
 		if !ok || name == "" {
-			return nil, signer.WithHint(errors.New("has a part that is not NAME=VALUE"), "attributes are NAME=VALUE with ; between them; a ; within a value is written %3B")
+			return nil, signer.WithHint(errors.New("contains a part that is not NAME=VALUE"), "write attributes as NAME=VALUE;NAME=VALUE, and a ; in a value as %3B")
 		}
 		if !slices.Contains(known, name) {
 			if values["pin-value"] != "" {
-				return nil, errors.New("has an unknown attribute after pin-value; write ; in a PIN as %3B")
+				return nil, errors.New("contains an unknown attribute after pin-value; write ; in a PIN as %3B")
 			}
-			return nil, fmt.Errorf("attribute %q is not one of %s", clip(name), strings.Join(known, ", "))
+			return nil, fmt.Errorf("attribute %q is not one of %s", truncate(name), strings.Join(known, ", "))
 		}
 		if _, ok := values[name]; ok {
 			return nil, fmt.Errorf("attribute %q is given twice", name)
@@ -33,7 +33,7 @@ func ParseAttributes(rest string, known ...string) (map[string]string, error) {
 		value, err := url.PathUnescape(raw)
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("attribute %q has a wrong percent-encoding; write %% as %%25", name)
+			return nil, fmt.Errorf("attribute %q has an invalid percent-encoding; write %% as %%25", name)
 		case value == "":
 			return nil, fmt.Errorf("attribute %q is empty", name)
 		case strings.ContainsAny(value, "\x00\r\n"):
@@ -44,9 +44,9 @@ func ParseAttributes(rest string, known ...string) (map[string]string, error) {
 	return values, nil
 }
 
-// WithAttribute returns ref, of the form NAME=VALUE;…, with one more attribute
-// at its end. A ref that has the attribute, or one of those that exclude it, is
-// returned as it is.
+// WithAttribute appends an attribute to ref, which has the form NAME=VALUE;….
+// It returns ref unchanged if ref already has the attribute or one of
+// excludedBy.
 func WithAttribute(ref Ref, name, value string, excludedBy ...string) Ref {
 	for part := range strings.SplitSeq(ref.Rest, ";") {
 		if n, _, ok := strings.Cut(part, "="); ok && (n == name || slices.Contains(excludedBy, n)) {
@@ -60,11 +60,10 @@ func WithAttribute(ref Ref, name, value string, excludedBy ...string) Ref {
 	return ref
 }
 
-// UsesOfAttributes returns what a reference uses whose rest consists of
-// attributes NAME=VALUE with one of the characters in separators between them:
-// the files that the attributes in fileNames name, and as PIN sources the
-// references in all attributes whose name ends in "-source". What is malformed
-// is passed over.
+// UsesOfAttributes returns the [Uses] of a reference whose rest consists of
+// attributes NAME=VALUE, separated by any character in separators. The
+// attributes in fileNames name files. Attributes whose name ends in "-source"
+// are PIN sources. Malformed attributes are ignored.
 func UsesOfAttributes(rest, separators string, fileNames ...string) (u Uses) {
 	for _, part := range strings.FieldsFunc(rest, func(r rune) bool { return strings.ContainsRune(separators, r) }) {
 		name, raw, _ := strings.Cut(part, "=")
@@ -82,7 +81,8 @@ func UsesOfAttributes(rest, separators string, fileNames ...string) (u Uses) {
 	return u
 }
 
-// FormatAttribute writes one attribute as [ParseAttributes] takes it.
+// FormatAttribute returns NAME=VALUE, with the value encoded for
+// [ParseAttributes].
 func FormatAttribute(name, value string) string {
 	var b strings.Builder
 	b.WriteString(name + "=")
@@ -96,8 +96,8 @@ func FormatAttribute(name, value string) string {
 	return b.String()
 }
 
-// clip keeps an error short whose text may be anything.
-func clip(s string) string {
+// truncate shortens input that becomes part of an error.
+func truncate(s string) string {
 	if len(s) > 64 {
 		return strings.ToValidUTF8(s[:64], "") + "…"
 	}

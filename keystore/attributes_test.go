@@ -57,12 +57,12 @@ func TestParseAttributes(t *testing.T) {
 	}
 }
 
-// What stands in an error is a name, in short, or the names that are known.
+// Errors contain shortened attribute names, but no values.
 func TestParseAttributesShowsNoValue(t *testing.T) {
 	for _, rest := range []string{
 		"pin-value=s3cret;pin-value=s3cret", "pin-value=s3cret%", "pin-value=s3cret%00", "pin-value=s3cret%0A",
 		"pin-value=s3cret;PIN-VALUE=s3cret", "objekt=s3cret", "pin-value=a;s3cret", "s3cret", "=s3cret",
-		"pin-value=a;s3cret=b", // was meant to be one value
+		"pin-value=a;s3cret=b", // the user meant one value
 	} {
 		_, err := keystore.ParseAttributes(rest, knownAttributes...)
 		if err == nil || strings.Contains(err.Error(), "s3cret") {
@@ -109,7 +109,7 @@ func FuzzParseAttributes(f *testing.F) {
 			}
 			again, err := keystore.ParseAttributes(strings.Join(parts, ";"), knownAttributes...)
 			if err != nil || !maps.Equal(again, values) {
-				t.Errorf("%q: got %q, then of %q %q, error %v", s, values, parts, again, err)
+				t.Errorf("%q: got %q, but %q parses to %q, error %v", s, values, parts, again, err)
 			}
 		} else if values != nil {
 			t.Errorf("%q: got %q and error %v", s, values, err)

@@ -6,94 +6,97 @@ import (
 	"sync"
 )
 
-// A Call is what a [Backend] gets with a reference: the caller's Options, and
-// what belongs to one call of the [Store], which makes it. A Call of Options
-// alone serves where there is no Store, as in a test of a Backend: each Read
-// reads anew, Defer defers nothing, and PINs are in files and variables only.
+// A Call is the input of a [Backend] that is not in the reference: the caller's
+// Options, and the state of one call of the [Store]. The Store creates it. A
+// Call that has only Options works without a Store, for example in a test of a
+// Backend: Read reads again each time, Defer runs its function at once, and a
+// PIN source can only be a file or an environment variable.
 //
-// A Backend borrows the Certificates, and uses Read and Defer no longer than
-// until it returns. A Call is safe for concurrent use.
+// A Backend borrows the Certificates, and must not use Read or Defer after it
+// has returned. A Call is safe for concurrent use.
 type Call struct {
 	Options
 
-	// Certificates are those that the key may belong to. A backend whose
-	// device does not show the public half of a key takes it from there.
+	// Certificates are candidates for the certificate of the key. A backend
+	// whose device does not reveal the public key takes it from them.
 	Certificates []*x509.Certificate
 
-	store *Store    // whose unsealers give PINs; nil: none do
-	after *deferred // nil: nothing is deferred
+	store    *Store         // its Unsealers are PIN sources; nil: there are none
+	deferred *deferredFuncs // nil: Defer runs functions at once
 }
 
-// begin returns the Call of one call of s, which ends with end.
+// begin returns the Call for one call of s. The caller ends it with end.
 func (s *Store) begin(opts Options) Call {
-	if opts.memory == nil {
+	if opts.cache == nil {
 		opts = opts.Once()
 	}
-	return Call{Options: opts, store: s, after: new(deferred)}
+	return Call{Options: opts, store: s, deferred: new(deferredFuncs)}
 }
 
-type deferred struct {
+type deferredFuncs struct {
 	mu    sync.Mutex
 	funcs []func() error
 }
 
-// Defer runs f when the call of the [Store] ends, so that what several
-// references share, such as an initialized module, is opened once; outside of
-// such a call at once. What f returns then is Defer's error, and is logged
-// otherwise.
+// Defer runs f when the call of the [Store] ends, so that several references
+// share a resource such as an initialized module. An error of f is logged.
+// Without a Store, Defer runs f at once and returns its error.
 func (c Call) Defer(f func() error) error {
-	if c.after == nil {
+	if c.deferred == nil {
 		return f()
 	}
-	c.after.mu.Lock()
-	defer c.after.mu.Unlock()
-	c.after.funcs = append(c.after.funcs, f)
+	c.deferred.mu.Lock()
+	defer c.deferred.mu.Unlock()
+	c.deferred.funcs = append(c.deferred.funcs, f)
 	return nil
 }
 
-// end runs what was deferred. What fails there has failed after the work.
+// end runs the deferred functions. It only logs their errors, because the
+// result of the call is known by then.
 func (c Call) end() {
-	for _, f := range c.after.funcs {
+	for _, f := range c.deferred.funcs {
 		if err := f(); err != nil {
-			c.logger().Debug("cleaning up", "error", err)
+			c.logger().Debug("cleanup failed", "error", err)
 		}
 	}
 }
 
-// A memory has the bytes of references that were read: each is read once,
-// because a second read could give another file's bytes, and standard input
-// has no second read.
-type memory struct {
-	reading sync.Mutex
-	data    map[Ref][]byte
+// An inputCache keeps the bytes behind each reference that was read. A second
+// read of a file could return other bytes, and standard input can be read only
+// once.
+type inputCache struct {
+	mu   sync.Mutex
+	data map[Ref][]byte
 }
 
-// Once returns o with a memory, so that each file, variable and standard input
-// is read once for all calls of the [Store] that get it, and not once for each.
+// Once returns a copy of o. All calls of the [Store] with this copy together
+// read each file, variable and standard input once, instead of once per call.
 func (o Options) Once() Options {
-	o.memory = &memory{data: make(map[Ref][]byte)}
+	o.cache = &inputCache{data: make(map[Ref][]byte)}
 	return o
 }
 
 // Read returns the bytes behind a reference to a file, an environment variable
-// or standard input. Within one call of the [Store] each is read once; the
-// caller must not change them. More than [MaxInput] bytes, directories,
-// devices and FIFOs are refused; nothing is waited for but standard input, and
-// that no longer than ctx and stdinPatience. A file that every local user can
-// read is reported to the logger if it holds a private key.
+// or standard input. One call of the [Store] reads each reference once. The
+// caller must not change the bytes.
+//
+// Read refuses more than [MaxInput] bytes, directories, devices and FIFOs. It
+// waits only for standard input: until ctx is done, and at most 7 seconds. It
+// logs a warning if a file contains a private key and every local user can read
+// or change it.
 func (c Call) Read(ctx context.Context, ref Ref) ([]byte, error) {
-	if c.memory == nil {
+	if c.cache == nil {
 		return c.read(ctx, ref)
 	}
-	c.memory.reading.Lock()
-	defer c.memory.reading.Unlock()
-	if data, ok := c.memory.data[ref]; ok {
+	c.cache.mu.Lock()
+	defer c.cache.mu.Unlock()
+	if data, ok := c.cache.data[ref]; ok {
 		return data, nil
 	}
 	data, err := c.read(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	c.memory.data[ref] = data
+	c.cache.data[ref] = data
 	return data, nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// What a backend defers in a call of the Store comes when that ends.
+// A deferred function runs when the call of the Store ends.
 func TestDefer(t *testing.T) {
 	var steps []string
 	store := keystore.New(&backend{"xx", []string{"xx"}, func(_ context.Context, _ keystore.Ref, call keystore.Call) (signer.Signer, error) {
@@ -24,7 +24,7 @@ func TestDefer(t *testing.T) {
 	}
 }
 
-// Without a Store nothing is deferred, remembered or unsealed.
+// Without a Store, nothing is deferred, cached or unsealed.
 func TestCallWithoutStore(t *testing.T) {
 	var call keystore.Call
 	ran := false
@@ -41,6 +41,6 @@ func TestCallWithoutStore(t *testing.T) {
 		}
 	}
 	if _, err := call.PINSource(refOf(t, "vault:a")); err == nil {
-		t.Error("took a sealed PIN")
+		t.Error("accepted a sealed PIN")
 	}
 }

@@ -8,110 +8,119 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Capabilities that a Backend may also have.
+// Optional capabilities of a Backend.
 type (
-	// A Generator makes a key pair where ref says, which must not name an
-	// existing key (fs.ErrExist), and returns the new key. The private half
-	// never leaves the device.
+	// A Generator generates key pairs. The private key never leaves the
+	// device.
 	Generator interface {
 		Backend
+		// Generate generates a key pair with the name in ref and
+		// returns the key. It fails with fs.ErrExist if ref names an
+		// existing key.
 		Generate(ctx context.Context, ref Ref, spec KeySpec, call Call) (Key, error)
 	}
 
-	// A Lister tells what there is below ref, whose empty rest means
-	// everything. It asks for a PIN only to see what is hidden without, and
-	// only if call.PIN is set.
-	//
-	// A token, store or entry that cannot be read hides no other: List returns
-	// what it has read and, beside it, an error that names what it has not.
-	// Without an error nothing is left out.
+	// A Lister lists the entries of its stores.
 	Lister interface {
 		Backend
+		// List returns the entries below ref; an empty Rest means all.
+		// It asks for a PIN only to list hidden objects, and only if
+		// call.PIN is set.
+		//
+		// If a token, a store or an entry cannot be read, List returns
+		// the other entries together with an error that names it. If
+		// the error is nil, the list is complete.
 		List(ctx context.Context, ref Ref, call Call) ([]Entry, error)
 	}
 
-	// An Installer puts a chain, leaf first, beside the key that ref names,
-	// and removes nothing. It borrows chain. It fails with
-	// signer.ErrNoCertificate if chain is empty and with signer.ErrMismatch if
-	// the leaf is for another key; where one certificate is taken without being
-	// named, with fs.ErrExist if that would not be the new one.
+	// An Installer stores certificates together with their key.
 	Installer interface {
 		Backend
+		// Install stores a chain, leaf first, for the key that ref
+		// names. It removes nothing and borrows chain. It fails with
+		// signer.ErrNoCertificate if chain is empty, and with
+		// signer.ErrMismatch if the leaf is for another key. If Open
+		// selects the certificate of the key by itself and would not
+		// select the new leaf, Install fails with fs.ErrExist.
 		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, call Call) error
 	}
 
-	// An Adviser says in one sentence what else makes or keeps what is named
-	// by its references. The Store gives it as the hint where a Backend lacks a
-	// capability.
+	// An Adviser names other programs that manage the keys of its
+	// references.
 	Adviser interface {
 		Backend
+		// Advice returns one sentence. The Store uses it as the hint if
+		// the Backend lacks a capability.
 		Advice() string
 	}
 
-	// A Dependent tells what its references lead to outside of devices. A
-	// Backend whose references name a file, a variable or a PIN source is
-	// one: otherwise files are not watched, and variables with secrets are
-	// passed on to other programs.
+	// A Dependent reports what its references use outside of devices. A
+	// Backend whose references name a file, a variable or a PIN source must
+	// implement it. Otherwise files are not watched, and variables with
+	// secrets are passed to other programs.
 	Dependent interface {
 		Backend
-		// Uses reads the text of ref alone and opens nothing. Of a malformed
-		// reference it tells what can be told. It does not follow PIN
-		// sources: the Store does.
+		// Uses reads only the text of ref and opens nothing. If ref is
+		// malformed, Uses reports the parts that it can parse. It does
+		// not follow PIN sources; the Store does.
 		Uses(ref Ref) Uses
 	}
 
-	// An AttributeSetter has attributes that are also given beside a
-	// reference, such as by a flag for all references that do not have them.
+	// An AttributeSetter has attributes that can be given separately from a
+	// reference, for example by a flag that is a default for all
+	// references.
 	AttributeSetter interface {
 		Backend
-		// SetAttribute adds an attribute, whose value is not empty, and
-		// leaves the rest of ref as it is written, also if that is
-		// malformed. It returns ref as it is if that has the attribute, or
-		// another that excludes it. It fails with errors.ErrUnsupported if
-		// name is not that of an attribute that can be set.
+		// SetAttribute adds an attribute with a non-empty value. It
+		// does not change the rest of ref, even if that is malformed.
+		// It returns ref unchanged if ref already has the attribute or
+		// another one that excludes it. It fails with
+		// errors.ErrUnsupported if the attribute cannot be set.
 		SetAttribute(ref Ref, name, value string) (Ref, error)
 	}
 
-	// A Rebaser has references that may be relative to a folder.
+	// A Rebaser has references that can contain relative paths.
 	Rebaser interface {
 		Backend
-		// Rebase returns ref with a relative path made one below dir, and
-		// any other ref as it is.
+		// Rebase returns ref with a relative path resolved against dir.
+		// It returns any other ref unchanged.
 		Rebase(ref Ref, dir string) Ref
 	}
 
-	// A Sealer keeps a secret where ref says, which must not exist, so that
-	// its Unsealer alone gives it back. It borrows secret.
+	// A Sealer stores secrets that only its Unsealer can recover.
 	Sealer interface {
 		Backend
+		// Seal stores secret under the name in ref, which must not
+		// exist. It borrows secret.
 		Seal(ctx context.Context, ref Ref, secret []byte, call Call) error
 	}
 
-	// An Unsealer gives the secret that ref names, such as a PIN that a
-	// device keeps for one machine. It belongs to the caller.
+	// An Unsealer recovers sealed secrets, such as a PIN that is sealed to
+	// one machine.
 	Unsealer interface {
 		Backend
+		// Unseal returns the secret that ref names. The caller owns it.
 		Unseal(ctx context.Context, ref Ref, call Call) ([]byte, error)
 	}
 )
 
-// A Key is a Signer that says where it is kept.
+// A Key is a Signer with a reference.
 type Key interface {
 	signer.Signer
-	// Ref names the key so that it is found again, also by another process.
-	// It holds no PIN; it may say where one is.
+	// Ref returns a reference that opens the key again, also in another
+	// process. It contains no PIN, but it can contain a PIN source.
 	Ref() Ref
 }
 
-// A KeySpec says which key to make.
+// A KeySpec describes a key to generate.
 type KeySpec struct {
 	Type KeyType
 }
 
-// A KeyType is an algorithm with its size.
+// A KeyType is a key algorithm and a key size or curve.
 type KeyType string
 
-// The key types; no backend makes all of them.
+// The key types. No backend supports all of them.
 const (
 	RSA2048 KeyType = "rsa2048"
 	RSA3072 KeyType = "rsa3072"
@@ -122,20 +131,20 @@ const (
 	Ed25519 KeyType = "ed25519"
 )
 
-// KeyTypes returns all of them.
+// KeyTypes returns all key types.
 func KeyTypes() []KeyType {
 	return []KeyType{RSA2048, RSA3072, RSA4096, P256, P384, P521, Ed25519}
 }
 
-// An Entry is one thing in a store.
+// An Entry is a token, a key or a certificate in a store.
 type Entry struct {
-	Ref         Ref // opens it; fit to be pasted
+	Ref         Ref // opens the entry; can be pasted into a command
 	Kind        EntryKind
-	Public      crypto.PublicKey  // of a key, if the store shows it
-	Certificate *x509.Certificate // of a certificate
+	Public      crypto.PublicKey  // of a KeyEntry, unless the store does not reveal it
+	Certificate *x509.Certificate // of a CertificateEntry
 }
 
-// An EntryKind is what an Entry is.
+// An EntryKind is the kind of an Entry.
 type EntryKind string
 
 // The kinds of entries.

@@ -11,16 +11,17 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Digest returns a name for what [Store.OpenIdentity] would open, without
-// opening it: no PIN is asked for, and no device, and no file of a key beside
-// its certificate, is touched. Another certificate has another digest, if it
-// is in a file, a variable or standard input, which are read for it. What is
-// in a device goes by its reference. So that standard input can be read again
-// to open the identity, pass options that [Options.Once] returned to both.
+// Digest returns a name for the identity that [Store.OpenIdentity] would open,
+// without opening it. It asks for no PIN and opens no device. If the
+// certificate is in a file, a variable or standard input, Digest reads it, so
+// that different certificates have different digests. It does not read a
+// separate key file. Keys and certificates in devices are identified by their
+// references. If standard input is part of id, pass the same options from
+// [Options.Once] to Digest and to OpenIdentity.
 //
-// A certificate may stand among others, so the digest is also another for
-// another reference to the key. A reference that holds a PIN is refused with
-// a [*RefError]: digests are not secret, and PINs can be guessed.
+// The certificate can be one of several in its file, so the digest also depends
+// on the reference to the key. Digest refuses a reference that contains a PIN
+// with a [*RefError], because digests are not secret and PINs can be guessed.
 func (s *Store) Digest(ctx context.Context, id Identity, opts Options) (string, error) {
 	call := s.begin(opts)
 	defer call.end()
@@ -28,31 +29,32 @@ func (s *Store) Digest(ctx context.Context, id Identity, opts Options) (string, 
 	if certificate.IsZero() || certificate == key {
 		certificate, key = id.Key, Ref{}
 	}
-	what, err := s.distinguish(ctx, certificate, call, SchemeFile, SchemeEnv, SchemeStdin)
+	certificateDigest, err := s.digest(ctx, certificate, call, SchemeFile, SchemeEnv, SchemeStdin)
 	if err != nil || key.IsZero() {
-		return what, err
+		return certificateDigest, err
 	}
-	// A key's own file is not touched; the others have no name to go by.
-	whose, err := s.distinguish(ctx, key, call, SchemeEnv, SchemeStdin)
+	// A path identifies the file of a key. A variable and standard input
+	// have no such name.
+	keyDigest, err := s.digest(ctx, key, call, SchemeEnv, SchemeStdin)
 	if err != nil {
 		return "", err
 	}
-	return what + whose, nil
+	return certificateDigest + keyDigest, nil
 }
 
-// distinguish returns the hash of what is behind a reference with one of the
-// schemes, and of any other reference itself.
-func (s *Store) distinguish(ctx context.Context, ref Ref, call Call, schemes ...string) (string, error) {
-	if ref.holdsPIN() {
-		return "", &RefError{ref.String(), signer.WithHint(errors.New("holds a PIN, which must not get into the name of a cache entry"),
+// digest hashes the bytes behind ref if it has one of readSchemes, and
+// otherwise ref itself.
+func (s *Store) digest(ctx context.Context, ref Ref, call Call, readSchemes ...string) (string, error) {
+	if ref.hasPINValue() {
+		return "", &RefError{ref.String(), signer.WithHint(errors.New("contains a PIN, which must not become part of a cache entry's name"),
 			"put the PIN into a file, and name that with Options.PIN or the attribute pin-source")}
 	}
 	if _, ok := s.scheme[ref.Scheme]; !ok {
-		return "", s.unknown(ref)
+		return "", s.unknownScheme(ref)
 	}
 	data := []byte(ref.Scheme + ":" + ref.Rest)
-	if slices.Contains(schemes, ref.Scheme) {
-		b, err := s.backend(ctx, ref, call) // whose name is in errors
+	if slices.Contains(readSchemes, ref.Scheme) {
+		b, err := s.backend(ctx, ref, call) // errors name it
 		if err != nil {
 			return "", err
 		}
@@ -62,7 +64,7 @@ func (s *Store) distinguish(ctx context.Context, ref Ref, call Call, schemes ...
 	} else if ref.Scheme == SchemeFile {
 		path, err := filepath.Abs(ref.Rest)
 		if err != nil {
-			return "", wrap(s.scheme[ref.Scheme], "find", ref, err)
+			return "", wrap(s.scheme[ref.Scheme], "resolve", ref, err)
 		}
 		data = []byte(ref.Scheme + ":" + path)
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// closed is a store that opens nothing: a digest needs none of that.
-func closed(t *testing.T) *keystore.Store {
+// newClosedStore returns a Store that must not open anything.
+func newClosedStore(t *testing.T) *keystore.Store {
 	refuse := func(_ context.Context, ref keystore.Ref, _ keystore.Call) (signer.Signer, error) {
 		t.Errorf("%s was opened", ref)
 		return nil, errBroken
@@ -48,11 +48,11 @@ func TestDigest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := closed(t).Digest(t.Context(), parsed, keystore.Options{
+		d, err := newClosedStore(t).Digest(t.Context(), parsed, keystore.Options{
 			Stdin:     strings.NewReader("from standard input"),
 			LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 			PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
-				t.Error("a PIN was asked for")
+				t.Error("the PINFunc was called")
 				return nil, errBroken
 			},
 		})
@@ -62,12 +62,12 @@ func TestDigest(t *testing.T) {
 		return d
 	}
 	seen := make(map[string]texts)
-	for _, alike := range [][]texts{
+	for _, same := range [][]texts{
 		{{Certificate: "cert.pem"}, {Key: "cert.pem"}, {Key: "cert.pem", Certificate: "cert.pem"}, {Certificate: "same.pem"}, {Certificate: "env:CERT"}},
 		{{Certificate: "other.pem"}},
 		{{Certificate: "certificate"}},
 		{{Certificate: "-"}},
-		// key.pem is not there: it is not read.
+		// key.pem does not exist, and Digest does not read it.
 		{{Certificate: "cert.pem", Key: "key.pem"}, {Certificate: "same.pem", Key: abs}, {Certificate: "cert.pem", Key: "file:key.pem", Intermediates: "none.pem"}},
 		{{Certificate: "other.pem", Key: "key.pem"}},
 		{{Certificate: "cert.pem", Key: "key2.pem"}},
@@ -81,19 +81,19 @@ func TestDigest(t *testing.T) {
 		{{Key: "pkcs11:object=a?pin-source=file:pin"}},
 		{{Certificate: "pkcs11:object=a", Key: "pkcs11:object=b"}},
 	} {
-		if alike[0].Certificate == "key.pem" {
+		if same[0].Certificate == "key.pem" {
 			write("key.pem", "a key")
 		} else {
 			_ = os.Remove("key.pem")
 		}
-		first := digest(alike[0])
+		first := digest(same[0])
 		if other, ok := seen[first]; ok {
-			t.Errorf("%+v and %+v have one digest", other, alike[0])
+			t.Errorf("%+v and %+v have the same digest", other, same[0])
 		}
-		seen[first] = alike[0]
-		for _, id := range alike[1:] {
+		seen[first] = same[0]
+		for _, id := range same[1:] {
 			if digest(id) != first {
-				t.Errorf("%+v and %+v have two digests", alike[0], id)
+				t.Errorf("%+v and %+v have different digests", same[0], id)
 			}
 		}
 	}
@@ -101,7 +101,7 @@ func TestDigest(t *testing.T) {
 	before := digest(texts{Certificate: "env:CERT", Key: "env:KEY"})
 	env["KEY"] = "another key"
 	if digest(texts{Certificate: "env:CERT", Key: "env:KEY"}) == before {
-		t.Error("another key in the variable, and the same digest")
+		t.Error("a new key in the variable did not change the digest")
 	}
 }
 
@@ -115,7 +115,7 @@ func TestDigestFails(t *testing.T) {
 		d := ""
 		parsed, err := id.parse()
 		if err == nil {
-			d, err = closed(t).Digest(t.Context(), parsed, keystore.Options{LookupEnv: func(string) (string, bool) { return "x", true }})
+			d, err = newClosedStore(t).Digest(t.Context(), parsed, keystore.Options{LookupEnv: func(string) (string, bool) { return "x", true }})
 		}
 		if d != "" || !errors.As(err, &bad) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%+v: digest %q, %v", id, d, err)
@@ -126,7 +126,7 @@ func TestDigestFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = closed(t).Digest(t.Context(), parsed, keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }})
+		_, err = newClosedStore(t).Digest(t.Context(), parsed, keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }})
 		var own *signer.Error
 		if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &own) {
 			t.Errorf("%+v: %v", id, err)
@@ -134,7 +134,7 @@ func TestDigestFails(t *testing.T) {
 	}
 }
 
-// What was read for the digest is not read again to open the key.
+// With Once, Digest and OpenIdentity together read standard input once.
 func TestOnce(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	chain := []*x509.Certificate{signertest.NewCA(t, "root").Issue(t, key, nil)}

@@ -1,33 +1,36 @@
-// Package keystore opens private keys by reference. A reference is text that a
-// person writes: a path, or a scheme with the grammar of one backend, such as
+// Package keystore opens private keys by reference. A reference is text that
+// users write: a path, or a scheme followed by a name in the grammar of one
+// backend, such as
 //
 //	/etc/pki/app/key.pem
 //	pkcs11:token=prod;object=app?pin-source=file:/run/pin
 //	tpm:handle=0x81010002
 //
-// [ParseRef] splits off the scheme and knows no more: the [Backend] of the scheme
-// reads the rest. What others want to know of a reference, or to change in it,
-// they ask the [Store], which asks the backend.
+// [ParseRef] only splits off the scheme; the [Backend] of the scheme parses the
+// rest. To get information from a reference or to change it, ask the [Store],
+// which asks the backend.
 //
-// A Store is made of a list of backends, by [New]; package keystore/all has the
-// list of all of them. [Store.Open] opens one key, and [Store.OpenIdentity] a key
-// together with its certificates, which may be elsewhere. What a reference must
-// not carry is in [Options]: the function that gives PINs, the logger, standard
-// input and the environment. The zero Options ask for nothing and read neither.
+// [New] makes a Store from a list of backends; package keystore/all lists all
+// backends. [Store.Open] opens a key. [Store.OpenIdentity] opens a key together
+// with its certificates, which can be in another place. [Options] hold the
+// input that must not be part of a reference: the function that returns PINs,
+// the logger, standard input and the environment. The zero Options ask for no
+// PIN, and read neither standard input nor the environment.
 //
 // # Capabilities
 //
-// A backend opens keys. What else it can do is a small interface each:
-// [Lister], [Generator], [Installer], [Sealer] and [Unsealer] work on what is in
-// a store; [CertificateReader], [PEMClaimer], [Dependent], [AttributeSetter] and
-// [Rebaser] answer for its references. The Store has a method for each, which
-// fails with [errors.ErrUnsupported] where the backend has not.
+// Every backend opens keys. Each optional capability is a small interface.
+// [Lister], [Generator], [Installer], [Sealer] and [Unsealer] work on the
+// contents of a store; [CertificateReader], [PEMClaimer], [Dependent],
+// [AttributeSetter] and [Rebaser] work on references. The methods of the Store
+// that list, generate, install and seal fail with [errors.ErrUnsupported] if
+// the backend lacks the capability.
 //
 // # Secrets
 //
-// A PIN is a []byte that its user clears. A [Ref] prints without the value of
-// pin-value; [PINSource] reads a PIN from a file, a variable or a sealed file
-// each time that it is needed.
+// A PIN is a []byte; the code that uses it clears it. A [Ref] prints without
+// the value of pin-value. [Store.PINSource] reads a PIN from a file, a variable
+// or a sealed file each time the PIN is needed.
 //
-// docs/references.md is the grammar of all references.
+// docs/references.md describes the grammar of all references.
 package keystore

@@ -12,8 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A backend is a keystore.Backend of functions. Those that are nil are not
-// called by the test.
+// A backend is a keystore.Backend made of functions. The test does not call a
+// nil function.
 type backend struct {
 	name    string
 	schemes []string
@@ -45,7 +45,7 @@ type claimer struct {
 
 func (c claimer) ClaimsPEM(blockType string) bool { return blockType == c.blockType }
 
-// promptly runs f, which must come to an end without anybody's help.
+// promptly runs f, and fails the test if it does not return within a minute.
 func promptly(t *testing.T, f func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -56,24 +56,24 @@ func promptly(t *testing.T, f func()) {
 	select {
 	case <-done:
 	case <-time.After(time.Minute):
-		t.Fatal("does not come to an end")
+		t.Fatal("did not return within a minute")
 	}
 }
 
-// write makes a file in a new folder and returns its path.
+// write creates a file in a new folder and returns its path.
 func write(t *testing.T, data []byte, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "input")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(path, mode); err != nil { // not subject to the umask
+	if err := os.Chmod(path, mode); err != nil { // the umask does not affect Chmod
 		t.Fatal(err)
 	}
 	return path
 }
 
-// refOf parses a reference that is well-formed.
+// refOf parses a well-formed reference.
 func refOf(t testing.TB, text string) keystore.Ref {
 	t.Helper()
 	ref, err := keystore.ParseRef(text)
@@ -83,7 +83,7 @@ func refOf(t testing.TB, text string) keystore.Ref {
 	return ref
 }
 
-// texts are the references of an identity as a person writes them.
+// texts are the references of an Identity as strings.
 type texts struct{ Key, Certificate, Intermediates string }
 
 func (in texts) parse() (keystore.Identity, error) {
@@ -104,7 +104,7 @@ func (in texts) open(t *testing.T, store *keystore.Store, opts keystore.Options)
 	return store.OpenIdentity(t.Context(), id, opts)
 }
 
-// pinSource parses and makes a PIN source.
+// pinSource returns the PINFunc of a pin-source.
 func pinSource(text string, opts keystore.Options) (keystore.PINFunc, error) {
 	source, err := keystore.ParsePINSource(text)
 	if err != nil {

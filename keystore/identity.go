@@ -9,19 +9,17 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An Identity names a key and the certificates that go with it by reference;
-// the zero Ref is one that is not given. At least one of Key and Certificate is
-// given; if one is missing, the other holds both, as a PKCS #12 file or a token
-// does.
+// An Identity names a key and its certificates by reference. The zero Ref means
+// that a reference is not given. Key or Certificate must be given. If only one
+// of them is, it names both, as for a PKCS #12 file or a token.
 type Identity struct {
 	Key           Ref
-	Certificate   Ref // may hold intermediates too, in any order
+	Certificate   Ref // can also contain intermediates, in any order
 	Intermediates Ref // more intermediates; optional
 }
 
-// ParseIdentity returns the Identity of two references as a person writes them;
-// see [ParseRef]. An empty text is one that is not given. Errors are a
-// [*RefError].
+// ParseIdentity parses the references of an Identity; see [ParseRef]. An empty
+// string means that the reference is not given. An error is a [*RefError].
 func ParseIdentity(certificate, key string) (id Identity, err error) {
 	for _, in := range []struct {
 		ref  *Ref
@@ -38,11 +36,12 @@ func ParseIdentity(certificate, key string) (id Identity, err error) {
 }
 
 // OpenIdentity opens the key of id and binds it to its certificates. The
-// caller closes the Signer, which has a chain. Every file is read once, also
-// if it stands in several places.
+// caller closes the Signer, which always has a chain. Each file is read once,
+// even if several references name it.
 //
-// Errors are those of [Store.Open]; [signer.ErrNoCertificate] if no
-// certificate is found, and [signer.ErrMismatch] if none is for the key.
+// An error is one of [Store.Open], wraps [signer.ErrNoCertificate] if there is
+// no certificate, or wraps [signer.ErrMismatch] if no certificate is for the
+// key.
 func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ signer.Signer, err error) {
 	call := s.begin(opts)
 	defer call.end()
@@ -56,7 +55,7 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 		certRef = keyRef
 	}
 
-	// Certificates come first: a device may need them to know its key.
+	// Read the certificates first: a device may need them to find the key.
 	var certs, more []*x509.Certificate
 	if certRef != keyRef {
 		if certs, err = s.certificates(ctx, certRef, call); err != nil {
@@ -88,7 +87,7 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 	bound, err := signer.Bind(key, append(certs[:len(certs):len(certs)], more...))
 	if errors.Is(err, signer.ErrMismatch) {
 		return nil, signer.WithHint(fmt.Errorf("%s and %s: %w", keyRef, certRef, err),
-			"give the key that the certificate was issued for, or the other certificate")
+			"use the private key that the certificate was issued for, or another certificate")
 	}
 	return bound, err
 }

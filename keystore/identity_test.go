@@ -14,8 +14,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// identities is a store whose references key:… open a key that counts its
-// closings, and whose references cert:… are certificates.
+// An identities is a Store. Its references key:… open a key that counts its
+// Close calls, and its references cert:… name certificates.
 type identities struct {
 	*keystore.Store
 	keys []*signertest.Fake
@@ -57,14 +57,14 @@ func TestOpenIdentity(t *testing.T) {
 		chain int
 	}{
 		{"key with its chain", texts{Key: "key:all"}, 2},
-		{"the same as certificate", texts{Certificate: "key:all"}, 2},
-		{"the same as both", texts{Key: "key:all", Certificate: "KEY:all"}, 2},
-		{"apart", texts{Key: "key:", Certificate: "cert:leaf"}, 1},
-		{"apart, and the key has others", texts{Key: "key:all", Certificate: "cert:leaf"}, 1},
-		{"three parts", texts{Key: "key:", Certificate: "cert:leaf", Intermediates: "cert:intermediate"}, 2},
+		{"key reference as certificate", texts{Certificate: "key:all"}, 2},
+		{"one reference as both", texts{Key: "key:all", Certificate: "KEY:all"}, 2},
+		{"separate references", texts{Key: "key:", Certificate: "cert:leaf"}, 1},
+		{"separate references, and the key has other certificates", texts{Key: "key:all", Certificate: "cert:leaf"}, 1},
+		{"three references", texts{Key: "key:", Certificate: "cert:leaf", Intermediates: "cert:intermediate"}, 2},
 		{"leaf among the intermediates", texts{Key: "key:", Certificate: "cert:other", Intermediates: "cert:all"}, 2},
-		{"more for a key with its leaf", texts{Key: "key:leaf", Intermediates: "cert:intermediate"}, 2},
-		{"no intermediates after all", texts{Key: "key:leaf", Intermediates: "cert:none"}, 1},
+		{"intermediates for a key with its leaf", texts{Key: "key:leaf", Intermediates: "cert:intermediate"}, 2},
+		{"empty intermediates", texts{Key: "key:leaf", Intermediates: "cert:none"}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ids := newIdentities(t)
@@ -96,7 +96,7 @@ func TestOpenIdentityFails(t *testing.T) {
 		names  string // in the error
 	}{
 		{"neither", texts{}, nil, 0, false, ""},
-		{"neither, but intermediates", texts{Intermediates: "cert:all"}, nil, 0, false, ""},
+		{"only intermediates", texts{Intermediates: "cert:all"}, nil, 0, false, ""},
 		{"bad key", texts{Key: "env:"}, anyRefError, 0, false, "env:"},
 		{"bad certificate", texts{Key: "key:all", Certificate: "env:"}, anyRefError, 0, false, "env:"},
 		{"bad intermediates", texts{Key: "key:all", Intermediates: "env:"}, anyRefError, 0, false, "env:"},
@@ -107,7 +107,7 @@ func TestOpenIdentityFails(t *testing.T) {
 		{"missing certificate", texts{Key: "key:", Certificate: "cert:missing"}, fs.ErrNotExist, 0, false, "cert:missing"},
 		{"missing intermediates", texts{Key: "key:leaf", Intermediates: "cert:missing"}, fs.ErrNotExist, 0, false, "cert:missing"},
 		{"no certificate", texts{Key: "key:"}, signer.ErrNoCertificate, 1, true, "key:"},
-		{"no certificate in the certificate's place", texts{Key: "key:all", Certificate: "cert:none"}, signer.ErrNoCertificate, 1, true, "cert:none"},
+		{"no certificate behind the certificate's reference", texts{Key: "key:all", Certificate: "cert:none"}, signer.ErrNoCertificate, 1, true, "cert:none"},
 		{"intermediates, but no certificate", texts{Key: "key:", Intermediates: "cert:all"}, signer.ErrNoCertificate, 1, true, "key:"},
 		{"backend without certificates", texts{Key: "key:", Certificate: "key:all"}, errors.ErrUnsupported, 0, false, "key:all"},
 		{"mismatch", texts{Key: "key:", Certificate: "cert:other"}, signer.ErrMismatch, 1, true, "cert:other"},
@@ -122,7 +122,7 @@ func TestOpenIdentityFails(t *testing.T) {
 			}
 			if test.want == error(anyRefError) {
 				if got := new(keystore.RefError); !errors.As(err, &got) {
-					t.Errorf("error %v is no RefError", err)
+					t.Errorf("error %v is not a RefError", err)
 				}
 			} else if test.want != nil && !errors.Is(err, test.want) {
 				t.Errorf("error %v, want %v", err, test.want)
@@ -174,7 +174,7 @@ func TestParseIdentity(t *testing.T) {
 	}
 }
 
-// What takes a Ref refuses one that names nothing, as it does an empty text.
+// Every method of the Store with a Ref refuses the zero Ref.
 func TestZeroRef(t *testing.T) {
 	store := keystore.New(newFileBackend())
 	none := keystore.Ref{}

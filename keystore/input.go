@@ -18,13 +18,13 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// MaxInput is the largest file, variable or standard input that is read, in
-// bytes. The largest honest ones, bundles of certificates, have some 300 KiB.
+// MaxInput is the maximum size of a file, a variable or standard input, in
+// bytes. Large bundles of certificates have about 300 KiB.
 const MaxInput = 4 << 20
 
-// stdinPatience is how long the end of standard input is waited for. Some
-// programs that run a credential process leave a pipe open without a writer.
-const stdinPatience = 7 * time.Second
+// stdinTimeout bounds the wait for the end of standard input. Some programs
+// that run a credential process leave a pipe open without writing to it.
+const stdinTimeout = 7 * time.Second
 
 func (r Ref) isInput() bool {
 	return r.Scheme == SchemeFile || r.Scheme == SchemeEnv || r.Scheme == SchemeStdin
@@ -35,10 +35,10 @@ func (o Options) read(ctx context.Context, ref Ref) ([]byte, error) {
 	case SchemeFile:
 		data, mode, err := readFile(ref.Rest, MaxInput)
 		if errors.Is(err, errFIFO) {
-			err = signer.WithHint(err, "to pass it through a pipe give - and feed standard input")
+			err = signer.WithHint(err, "to read from a pipe, connect it to standard input and give - as the reference")
 		}
-		if err == nil && openToOthers(mode) && holdsPrivateKey(data) {
-			o.warnOpen(ref.Rest, "a private key")
+		if err == nil && worldAccessible(mode) && containsPrivateKey(data) {
+			o.warnWorldAccessible(ref.Rest, "a private key")
 		}
 		return data, err
 	case SchemeEnv:
@@ -70,21 +70,23 @@ func (o Options) lookupEnv(name string) (string, error) {
 	return v, nil
 }
 
-// errNotSet is for a variable what [fs.ErrNotExist] is for a file.
+// errNotSet is the error for an unset variable. It is [fs.ErrNotExist], like
+// the error for a missing file.
 type errNotSet struct{}
 
 func (errNotSet) Error() string        { return "environment variable is not set" }
-func (errNotSet) Hint() string         { return "set the variable and export it to this process" }
+func (errNotSet) Hint() string         { return "set the variable and export it" }
 func (errNotSet) Is(target error) bool { return target == fs.ErrNotExist }
 
-func (o Options) warnOpen(path, what string) {
-	o.logger().Warn(fmt.Sprintf("%s holds %s and every local user can read or change it; chmod 600 it", path, what))
+func (o Options) warnWorldAccessible(path, content string) {
+	o.logger().Warn(fmt.Sprintf("%s contains %s, and every local user can read or change it; protect it with chmod 600", path, content))
 }
 
 var errFIFO = errors.New("is a FIFO, not a regular file")
 
-// readFile opens without blocking, so that a FIFO without a writer is refused
-// instead of waited for, and looks at what was opened, not at the name.
+// readFile opens the file without blocking, so that a FIFO without a writer is
+// refused at once. It checks the type of the open file, because the path could
+// name another file in the meantime.
 func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
 	if err != nil {
@@ -111,8 +113,8 @@ func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	return data, info.Mode(), err
 }
 
-// ReadFile reads a regular file of at most limit bytes as [Call.Read] does.
-// Errors do not name the path.
+// ReadFile reads a regular file of at most limit bytes. It refuses the same
+// file types as [Call.Read] and logs nothing. Errors do not contain the path.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	data, _, err := readFile(path, limit)
 	return data, err
@@ -129,23 +131,23 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// readStdin leaves its goroutine behind if nothing comes: a read of standard
-// input cannot be interrupted, and the process is about to end.
+// readStdin abandons its goroutine at the timeout: a read of standard input
+// cannot be interrupted, and the process is about to end.
 func readStdin(ctx context.Context, r io.Reader) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, stdinPatience, errStdinOpen)
+	ctx, cancel := context.WithTimeoutCause(ctx, stdinTimeout, errStdinTimeout)
 	defer cancel()
 	return await.Result(ctx, func() ([]byte, error) { return readAll(r, MaxInput) }, nil)
 }
 
-var errStdinOpen = signer.WithHint(fmt.Errorf("standard input does not end within %v", stdinPatience),
-	"close it, or check the program that feeds it")
+var errStdinTimeout = signer.WithHint(fmt.Errorf("standard input did not end within %v", stdinTimeout),
+	"close standard input, or check the program that writes to it")
 
 func tooLarge(limit int64) error {
 	return fmt.Errorf("is larger than %d KiB", limit>>10)
 }
 
-// withoutPath drops the operation and path of an *fs.PathError, which the
-// layers above name once.
+// withoutPath removes the operation and the path from an *fs.PathError, because
+// the callers add them.
 func withoutPath(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -154,14 +156,15 @@ func withoutPath(err error) error {
 	return err
 }
 
-// openToOthers reports whether users outside of the file's group may read or
-// change it. Windows has no such bits.
-func openToOthers(mode fs.FileMode) bool {
+// worldAccessible reports whether users outside of the file's group can read or
+// change it. Windows has no such permission bits.
+func worldAccessible(mode fs.FileMode) bool {
 	return runtime.GOOS != "windows" && mode.Perm()&0o006 != 0
 }
 
-// holdsPrivateKey errs on the side of a warning for what is not PEM.
-func holdsPrivateKey(data []byte) bool {
+// containsPrivateKey reports whether data contains a private key. It assumes so
+// for any DER that is not a certificate.
+func containsPrivateKey(data []byte) bool {
 	types := pemTypes(data)
 	if len(types) == 0 && bytes.HasPrefix(data, []byte{0x30}) {
 		_, err := x509.ParseCertificates(data)
@@ -172,12 +175,12 @@ func holdsPrivateKey(data []byte) bool {
 	})
 }
 
-// maxPEMType bounds the type of a PEM block, in bytes, so that a long line full
-// of beginnings is not looked through again for each of them.
+// maxPEMType bounds the length of a PEM block's type, in bytes. Without it,
+// pemTypes takes quadratic time for a long line of BEGIN markers.
 const maxPEMType = 64
 
-// pemTypes returns the types of the PEM blocks in data by their first lines
-// alone (RFC 7468, section 3).
+// pemTypes returns the types of the PEM blocks in data. It reads only their
+// first lines (RFC 7468, section 3).
 func pemTypes(data []byte) []string {
 	var types []string
 	for {

@@ -52,7 +52,7 @@ func TestReadFiles(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if runtime.GOOS == "windows" && test.name == "link" {
-				t.Skip("links of Windows are the administrator's, and Wine does not follow them")
+				t.Skip("on Windows only administrators create symbolic links, and Wine does not follow them")
 			}
 			data, err := keystore.Call{}.Read(t.Context(), fileRef(path(test.name)))
 			if test.size >= 0 {
@@ -62,25 +62,25 @@ func TestReadFiles(t *testing.T) {
 				return
 			}
 			if err == nil || data != nil {
-				t.Fatalf("%d bytes, error %v; want an error alone", len(data), err)
+				t.Fatalf("%d bytes, error %v; want only an error", len(data), err)
 			}
 			if test.err != nil && !errors.Is(err, test.err) {
 				t.Errorf("error %v, want %v", err, test.err)
 			}
 			if strings.Contains(err.Error(), dir) {
-				t.Errorf("error %q names the path, which the Store does", err)
+				t.Errorf("error %q contains the path, which the Store adds", err)
 			}
 		})
 	}
 }
 
-func TestReadFileTakesALimit(t *testing.T) {
+func TestReadFileLimit(t *testing.T) {
 	path := write(t, []byte("12345"), 0o600)
 	if data, err := keystore.ReadFile(path, 5); err != nil || string(data) != "12345" {
 		t.Errorf("got %q, error %v", data, err)
 	}
 	if data, err := keystore.ReadFile(path, 4); err == nil {
-		t.Errorf("got %q of 4 bytes", data)
+		t.Errorf("got %q, want an error", data)
 	}
 }
 
@@ -113,7 +113,7 @@ func TestReadVariables(t *testing.T) {
 	}
 }
 
-// endless never ends, and counts what is read of it.
+// An endless reader never ends, and counts the bytes that are read.
 type endless struct{ read int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -124,7 +124,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestReadStandardInput(t *testing.T) {
 	stdin := keystore.Ref{Scheme: keystore.SchemeStdin}
 	if _, err := (keystore.Call{}).Read(t.Context(), stdin); err == nil {
-		t.Error("read a standard input that is not there")
+		t.Error("read standard input without Options.Stdin")
 	}
 	data, err := keystore.Call{Options: keystore.Options{Stdin: strings.NewReader("text")}}.Read(t.Context(), stdin)
 	if err != nil || string(data) != "text" {
@@ -132,7 +132,7 @@ func TestReadStandardInput(t *testing.T) {
 	}
 	broken := io.MultiReader(strings.NewReader("half"), errorReader{})
 	if _, err := (keystore.Call{Options: keystore.Options{Stdin: broken}}).Read(t.Context(), stdin); !errors.Is(err, errBroken) {
-		t.Errorf("error %v, want that of the reader", err)
+		t.Errorf("error %v, want the error of the reader", err)
 	}
 	promptly(t, func() {
 		zeros := new(endless)
@@ -166,8 +166,7 @@ func TestReadRefusesOtherSchemes(t *testing.T) {
 	}
 }
 
-// The types of PEM blocks choose a backend for every file; to find them takes
-// linear time.
+// The Store looks for PEM types in every file. The search takes linear time.
 func TestHostilePEMIsFast(t *testing.T) {
 	store := keystore.New(&backend{name: "file", schemes: []string{"file", "env", "-"},
 		open: func(context.Context, keystore.Ref, keystore.Call) (signer.Signer, error) { return nil, errBroken }})
@@ -181,7 +180,7 @@ func TestHostilePEMIsFast(t *testing.T) {
 	}
 }
 
-// pki is a key whose certificate has an intermediate.
+// A pki is a key with its certificate and an intermediate.
 type pki struct {
 	key, leaf, intermediate []byte // PEM
 }
@@ -204,11 +203,11 @@ func TestStandardInputIsReadOnce(t *testing.T) {
 	}
 	defer s.Close()
 	if n := len(s.Chain()); n != 2 {
-		t.Errorf("chain of %d certificates, want that of the second use of standard input as well", n)
+		t.Errorf("chain of %d certificates, want 2: one from the second use of standard input", n)
 	}
 }
 
-// replacing is a file.Backend whose file is another one after its first use.
+// A replacing is a file.Backend that replaces the file after it opened it.
 type replacing struct {
 	file.Backend
 	replace func()
@@ -238,12 +237,12 @@ func TestFilesAreReadOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := len(s.Chain()); n != 2 {
-			t.Errorf("chain of %d certificates, want that of the first bytes as well", n)
+			t.Errorf("chain of %d certificates, want 2: one from the bytes that were read first", n)
 		}
 		s.Close()
 	}
-	// What was read is kept no longer than one call.
+	// The Store does not keep the bytes after the call.
 	if _, err := store.Open(t.Context(), fileRef(all), keystore.Options{}); err == nil {
-		t.Error("opened the bytes of the call before")
+		t.Error("used the bytes of the previous call")
 	}
 }

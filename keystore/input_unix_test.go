@@ -16,7 +16,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-func TestReadWaitsForNothing(t *testing.T) {
+func TestReadDoesNotBlock(t *testing.T) {
 	dir, err := os.MkdirTemp("", "") // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
@@ -42,12 +42,12 @@ func TestReadWaitsForNothing(t *testing.T) {
 				t.Errorf("%s: read %d bytes", name, len(data))
 			}
 			if path == fifo && signer.Hint(err) == "" {
-				t.Errorf("%s: %v, without a hint", name, err)
+				t.Errorf("%s: error %v has no hint", name, err)
 			}
 		})
 	}
 	refuse("FIFO", fifo)
-	refuse("link to a FIFO", link)
+	refuse("symbolic link to a FIFO", link)
 	refuse("socket", socket)
 	refuse("/dev/zero", "/dev/zero")
 	refuse("/dev/null", "/dev/null")
@@ -74,11 +74,11 @@ func TestReadRefusesBySize(t *testing.T) {
 		t.Error("read 3 GiB")
 	}
 	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
-		t.Errorf("took %d bytes of memory to refuse a file by its size", n)
+		t.Errorf("allocated %d bytes to refuse a file by its size", n)
 	}
 }
 
-// A file may grow between the look at its size and the end of the reading.
+// A file can grow after its size was checked.
 func TestReadGrowingFile(t *testing.T) {
 	path := write(t, nil, 0o600)
 	if err := os.Truncate(path, keystore.MaxInput-1<<20); err != nil {
@@ -113,7 +113,7 @@ func TestReadGrowingFile(t *testing.T) {
 }
 
 func TestReadUnreadable(t *testing.T) {
-	dir, err := os.MkdirTemp("", "") // t.TempDir is not for other users
+	dir, err := os.MkdirTemp("", "") // other users have no access to t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestReadUnreadable(t *testing.T) {
 	}
 }
 
-func TestPINSourceWaitsForNothing(t *testing.T) {
+func TestPINSourceDoesNotBlock(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)

@@ -15,59 +15,63 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Backend opens the keys of one kind of store. It holds no state: what it
-// opens belongs to the Signer that it returns. It is safe for concurrent use.
+// A Backend opens the keys of one kind of store. It holds no state: the Signer
+// that Open returns owns all resources. It is safe for concurrent use.
 type Backend interface {
-	// Name is short and in lower case, such as "pkcs11"; errors begin with it.
+	// Name returns a short lower-case name, such as "pkcs11". Errors begin
+	// with it.
 	Name() string
-	// Schemes returns the schemes of the references that Open understands.
+	// Schemes returns the schemes of the references that Open accepts.
 	Schemes() []string
-	// Open opens the one key that ref names. Its errors wrap those of
-	// package signer where one fits; the Store adds the backend and the
-	// reference.
+	// Open opens the one key that ref names. Its errors wrap an error of
+	// package signer where one applies. The Store adds the backend and the
+	// reference to the text.
 	Open(ctx context.Context, ref Ref, call Call) (signer.Signer, error)
 }
 
-// A PEMClaimer is a Backend that also opens files, given as a plain path, that
-// hold a PEM block of a type of its own, such as "TSS2 PRIVATE KEY". Its Open
-// then gets a reference with one of the schemes of this package, and reads it
-// by [Call.Read].
+// A PEMClaimer is a Backend that also opens plain files with a PEM block of its
+// own type, such as "TSS2 PRIVATE KEY". For such a file, Open receives a
+// reference with one of the schemes of this package and reads it with
+// [Call.Read].
 type PEMClaimer interface {
 	Backend
+	// ClaimsPEM reports whether the backend opens PEM blocks of this type.
 	ClaimsPEM(blockType string) bool
 }
 
-// A CertificateReader is a Backend that can tell the certificates behind a
-// reference without opening a key: all of them, in no particular order.
+// A CertificateReader is a Backend that can read the certificates behind a
+// reference without opening a key.
 type CertificateReader interface {
 	Backend
+	// Certificates returns all certificates behind ref, in no particular
+	// order.
 	Certificates(ctx context.Context, ref Ref, call Call) ([]*x509.Certificate, error)
 }
 
-// Options are what a caller of the [Store] gives and a reference must not
-// carry. The zero value asks for nothing, logs nothing and refuses standard
-// input. They are not changed, and may be used for several calls at once as far
-// as what they hold may be.
+// Options hold the input of a [Store] that must not be part of a reference. The
+// zero value never asks for a PIN, logs nothing, and refuses standard input and
+// environment variables. The Store does not change Options. Concurrent calls
+// can share them if the values of the fields are safe for concurrent use.
 type Options struct {
-	PIN       PINFunc                          // nil: never ask; a key that needs one fails with signer.ErrPINRequired
+	PIN       PINFunc                          // nil: a key that needs a PIN fails with signer.ErrPINRequired
 	Logger    *slog.Logger                     // nil: discard
-	Stdin     io.Reader                        // what "-" reads; nil: refused
-	LookupEnv func(name string) (string, bool) // what env:NAME reads; nil: refused
+	Stdin     io.Reader                        // read for "-"; nil: refuse
+	LookupEnv func(name string) (string, bool) // read for env:NAME; nil: refuse
 
-	memory *memory // set by Once; nil: of one call
+	cache *inputCache // set by Once; nil: each call of the Store has its own
 }
 
 func (o Options) logger() *slog.Logger { return logging.OrDiscard(o.Logger) }
 
-// A Store opens references by a fixed list of backends. It is safe for
+// A Store opens references with a fixed list of backends. It is safe for
 // concurrent use.
 type Store struct {
 	backends []Backend
 	scheme   map[string]Backend
 }
 
-// New returns a Store over backends. It panics if two of them have the same
-// scheme, since that is a mistake in the program.
+// New returns a Store with the given backends. It panics if two of them have
+// the same scheme, because that is a programming error.
 func New(backends ...Backend) *Store {
 	s := &Store{backends, make(map[string]Backend)}
 	for _, b := range backends {
@@ -81,8 +85,8 @@ func New(backends ...Backend) *Store {
 	return s
 }
 
-// Open opens the key that a reference names. The caller closes the Signer.
-// Errors are a [*RefError] or a [*signer.Error].
+// Open opens the key that ref names. The caller closes the Signer. An error is
+// a [*RefError] or a [*signer.Error].
 func (s *Store) Open(ctx context.Context, ref Ref, opts Options) (signer.Signer, error) {
 	call := s.begin(opts)
 	defer call.end()
@@ -113,12 +117,13 @@ func (s *Store) certificates(ctx context.Context, ref Ref, call Call) ([]*x509.C
 	return certs, wrap(b, op, ref, err)
 }
 
-// backend chooses by scheme, and among those that share files by the types of
-// the PEM blocks inside.
+// backend selects a backend by the scheme of ref. If ref names a file, a
+// variable or standard input, a [PEMClaimer] of one of its PEM blocks comes
+// first.
 func (s *Store) backend(ctx context.Context, ref Ref, call Call) (Backend, error) {
 	b, ok := s.scheme[ref.Scheme]
 	if !ok {
-		return nil, s.unknown(ref)
+		return nil, s.unknownScheme(ref)
 	}
 	if !ref.isInput() {
 		return b, nil
@@ -136,17 +141,17 @@ func (s *Store) backend(ctx context.Context, ref Ref, call Call) (Backend, error
 	return b, nil
 }
 
-// unknown is the error of a reference that no backend has the scheme of.
-func (s *Store) unknown(ref Ref) error {
+// unknownScheme returns the error for a reference whose scheme no backend has.
+func (s *Store) unknownScheme(ref Ref) error {
 	if ref.IsZero() {
 		return &RefError{"", errEmpty}
 	}
 	return &RefError{ref.String(), signer.WithHint(
 		fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(slices.Sorted(maps.Keys(s.scheme)), ", ")),
-		fmt.Sprintf("for a file of that name write ./%s:…", ref.Scheme))}
+		fmt.Sprintf("if this is the name of a file, write ./%s:…", ref.Scheme))}
 }
 
-// wrap adds the backend and the reference, unless err has them already.
+// wrap adds the backend and the reference to err, unless err already has them.
 func wrap(b Backend, op string, ref Ref, err error) error {
 	var refErr *RefError
 	var own *signer.Error

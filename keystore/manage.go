@@ -4,33 +4,32 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// capable returns the backend of a reference if it has a capability. The error
-// is [errors.ErrUnsupported] if it does not.
-func capable[C Backend](s *Store, op string, ref Ref) (c C, err error) {
+// backendWith returns the backend of ref if it has the capability C. Otherwise
+// the error wraps [errors.ErrUnsupported].
+func backendWith[C Backend](s *Store, op string, ref Ref) (c C, err error) {
 	b, ok := s.scheme[ref.Scheme]
 	if !ok {
-		return c, s.unknown(ref)
+		return c, s.unknownScheme(ref)
 	}
 	if c, ok = b.(C); !ok {
-		hint := "see docs/references.md for what can be done with each kind of reference"
+		hint := "docs/references.md lists the operations for each kind of reference"
 		if a, ok := b.(Adviser); ok {
 			hint = a.Advice()
 		}
-		err = signer.WithHint(fmt.Errorf("keys of this kind are made and kept by other programs: %w", errors.ErrUnsupported), hint)
+		err = signer.WithHint(errors.ErrUnsupported, hint)
 	}
 	return c, wrap(b, op, ref, err)
 }
 
-// Generate makes a key where ref says; see [Generator]. The caller closes it.
-// Errors are a [*RefError] or a [*signer.Error].
+// Generate generates a key pair with the name in ref; see [Generator]. The
+// caller closes the Key. An error is a [*RefError] or a [*signer.Error].
 func (s *Store) Generate(ctx context.Context, ref Ref, spec KeySpec, opts Options) (Key, error) {
 	const op = "generate"
-	b, err := capable[Generator](s, op, ref)
+	b, err := backendWith[Generator](s, op, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -40,13 +39,13 @@ func (s *Store) Generate(ctx context.Context, ref Ref, spec KeySpec, opts Option
 	return key, wrap(b, op, ref, err)
 }
 
-// Install puts a chain, leaf first, beside the key that ref names, and removes
-// nothing; see [Installer]. It borrows chain. Errors are a [*RefError] or a
-// [*signer.Error]; they wrap those that an Installer has, and
-// [errors.ErrUnsupported] if there is none for this kind of key.
+// Install stores a chain, leaf first, for the key that ref names; see
+// [Installer]. It removes nothing and borrows chain. An error is a [*RefError]
+// or a [*signer.Error]. It wraps the error of the Installer, or
+// [errors.ErrUnsupported] if the backend is not an Installer.
 func (s *Store) Install(ctx context.Context, ref Ref, chain []*x509.Certificate, opts Options) error {
-	const op = "install certificates beside"
-	b, err := capable[Installer](s, op, ref)
+	const op = "install certificates for"
+	b, err := backendWith[Installer](s, op, ref)
 	if err != nil {
 		return err
 	}
@@ -55,10 +54,11 @@ func (s *Store) Install(ctx context.Context, ref Ref, chain []*x509.Certificate,
 	return wrap(b, op, ref, b.Install(ctx, ref, chain, call))
 }
 
-// Seal keeps a secret where ref says; see [Sealer]. It borrows secret.
+// Seal stores a secret under the name in ref; see [Sealer]. It borrows secret.
+// An error is a [*RefError] or a [*signer.Error].
 func (s *Store) Seal(ctx context.Context, ref Ref, secret []byte, opts Options) error {
 	const op = "seal"
-	b, err := capable[Sealer](s, op, ref)
+	b, err := backendWith[Sealer](s, op, ref)
 	if err != nil {
 		return err
 	}
@@ -67,11 +67,11 @@ func (s *Store) Seal(ctx context.Context, ref Ref, secret []byte, opts Options) 
 	return wrap(b, op, ref, b.Seal(ctx, ref, secret, call))
 }
 
-// List tells what there is below ref; see [Lister]. Beside an error, which is a
-// [*RefError] or a [*signer.Error], there may be entries.
+// List returns the entries below ref; see [Lister]. It can return entries
+// together with an error. An error is a [*RefError] or a [*signer.Error].
 func (s *Store) List(ctx context.Context, ref Ref, opts Options) ([]Entry, error) {
 	const op = "list"
-	b, err := capable[Lister](s, op, ref)
+	b, err := backendWith[Lister](s, op, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -81,8 +81,7 @@ func (s *Store) List(ctx context.Context, ref Ref, opts Options) ([]Entry, error
 	return entries, wrap(b, op, ref, err)
 }
 
-// Listers returns references that List takes, one for each kind of store that
-// can be listed.
+// Listers returns one reference for each kind of store that List supports.
 func (s *Store) Listers() []Ref {
 	var refs []Ref
 	for _, b := range s.backends {

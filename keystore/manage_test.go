@@ -44,7 +44,7 @@ func TestStoreInstalls(t *testing.T) {
 		want string // what the error begins with
 	}{
 		{nil, ""},
-		{signer.ErrMismatch, "shelf: install certificates beside shelf:?pin-value=…: "},
+		{signer.ErrMismatch, "shelf: install certificates for shelf:?pin-value=…: "},
 		{own, "inner: load inner:1: "},
 		{&keystore.RefError{Ref: "shelf:", Err: errBroken}, "reference "},
 	} {
@@ -56,7 +56,7 @@ func TestStoreInstalls(t *testing.T) {
 	}
 }
 
-func TestStoreListsBesideErrors(t *testing.T) {
+func TestStoreListReturnsEntriesWithError(t *testing.T) {
 	k := &keeper{backend: newBackend("shelf", "shelf"), entries: []keystore.Entry{{Kind: keystore.TokenEntry}}, err: errBroken}
 	entries, err := keystore.New(k).List(t.Context(), refOf(t, "shelf:"), keystore.Options{})
 	var own *signer.Error
@@ -65,7 +65,7 @@ func TestStoreListsBesideErrors(t *testing.T) {
 	}
 }
 
-// A capability that a backend lacks is named with it, and so is the way out.
+// The error for a missing capability names the backend and has a hint.
 func TestStoreLacksCapabilities(t *testing.T) {
 	store := keystore.New(newBackend("plain", "plain"), adviser{newBackend("wise", "wise")})
 	for text, hint := range map[string]string{"plain:x": "docs/references.md", "wise:x": "ask the locksmith"} {

@@ -9,10 +9,10 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// maxPIN bounds what a pin-source gives, in bytes.
+// maxPIN is the maximum length of a PIN from a pin-source, in bytes.
 const maxPIN = 1 << 10
 
-// What prompts ask for.
+// The values of [Prompt.What].
 const (
 	AskPIN       = "PIN"
 	AskPassword  = "password" // of a file
@@ -20,39 +20,40 @@ const (
 	AskTPMParent = "TPM parent password"
 )
 
-// A Prompt says what a PIN is needed for.
+// A Prompt describes the PIN that is needed.
 type Prompt struct {
 	What string // one of the constants above
 	Ref  Ref    // the key
 
-	Optional     bool // there seems to be none: a person is not asked
-	PerSignature bool // the key wants it before every signature
-	FewTries     bool // a wrong one was given before
-	LastTry      bool // a wrong one now locks the token
+	Optional     bool // the key may have no PIN: do not ask a person
+	PerSignature bool // the key needs the PIN before every signature
+	FewTries     bool // an incorrect PIN was entered before
+	LastTry      bool // an incorrect PIN now locks the token
 }
 
-// RefuseLastTry is an error if a wrong PIN would lock the token. A source that
-// is no person gives none then.
+// RefuseLastTry returns an error if an incorrect PIN would lock the token. A
+// PINFunc that does not ask a person must return this error.
 func (p Prompt) RefuseLastTry() error {
 	if !p.LastTry {
 		return nil
 	}
-	return signer.WithHint(fmt.Errorf("one try is left before the %s is locked: %w", p.What, signer.ErrPINRequired),
+	return signer.WithHint(fmt.Errorf("only one try is left before the %s is locked: %w", p.What, signer.ErrPINRequired),
 		"it is spent only when a person gives the PIN: let Options.PIN ask")
 }
 
-// A PINFunc gives the PIN or password of a key. The result belongs to the
-// caller, who clears it after use. It returns [signer.ErrPINRequired] if there
-// is none to be had, and nothing at all if the prompt is optional and nobody
-// has given one. It is safe for concurrent use.
+// A PINFunc returns the PIN or password of a key. The caller owns the result
+// and clears it after use. If there is no PIN, it returns
+// [signer.ErrPINRequired], or nil and no error for an optional prompt. It is
+// safe for concurrent use.
 type PINFunc func(ctx context.Context, p Prompt) ([]byte, error)
 
-// PINSource is [Call.PINSource] for a caller of s, whose [Unsealer]s it uses.
+// PINSource is [Call.PINSource] with the [Unsealer] backends of s.
 func (s *Store) PINSource(source Ref, opts Options) (PINFunc, error) {
 	return s.begin(opts).PINSource(source)
 }
 
-// ParsePINSource is [ParseRef] for the text of a pin-source; errors say so.
+// ParsePINSource is [ParseRef] for a pin-source. Its errors begin with
+// "pin-source".
 func ParsePINSource(text string) (Ref, error) {
 	ref, err := ParseRef(text)
 	if err != nil {
@@ -62,19 +63,22 @@ func ParsePINSource(text string) (Ref, error) {
 }
 
 // PINSource returns the PINFunc of a pin-source attribute or flag
-// (RFC 7512, section 2.4): env:NAME, file:PATH or a path, and in a call of a
-// [Store] what one of its [Unsealer]s understands, such as tpm:path=sealed.pem.
-// The PINFunc may be used after the call. It reads each time, so that a changed
-// PIN is seen, variables by c.LookupEnv. One line end after the PIN is dropped,
-// as is a byte order mark before it. A file that every local user can read is
-// reported to c.Logger. All errors of the PINFunc wrap [signer.ErrPINRequired].
+// (RFC 7512, section 2.4). A pin-source is env:NAME, file:PATH or a path. In a
+// call of a [Store], it can also be a reference to one of its [Unsealer]
+// backends, such as tpm:path=sealed.pem.
+//
+// The PINFunc can be used after the call has ended. It reads the source each
+// time, so that a changed PIN takes effect, and reads variables with
+// c.LookupEnv. It removes a byte order mark before the PIN and one line ending
+// after it. It logs a warning if every local user can read or change the file.
+// All its errors wrap [signer.ErrPINRequired].
 func (c Call) PINSource(source Ref) (PINFunc, error) {
 	switch {
 	case source.IsZero():
 		return nil, fmt.Errorf("pin-source: %w", &RefError{"", errEmpty})
-	case !c.store.givesPIN(source): // pass:PIN is understood by other programs: only the scheme is shown
+	case !c.store.isPINSource(source): // show only the scheme: other programs support pass:PIN
 		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{source.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")}),
-			"put the PIN alone into a file or a variable, and name that")
+			"store only the PIN in a file or an environment variable, and give its name")
 	}
 	return func(ctx context.Context, p Prompt) ([]byte, error) {
 		if err := p.RefuseLastTry(); err != nil {
@@ -88,9 +92,9 @@ func (c Call) PINSource(source Ref) (PINFunc, error) {
 	}, nil
 }
 
-// givesPIN reports whether a reference is of a kind that a PIN is read from: a
-// file, a variable or, unless s is nil, what an [Unsealer] of s understands.
-func (s *Store) givesPIN(ref Ref) bool {
+// isPINSource reports whether a PIN can be read from a reference of this
+// scheme: from a file, a variable or, unless s is nil, an [Unsealer] of s.
+func (s *Store) isPINSource(ref Ref) bool {
 	if ref.Scheme == SchemeFile || ref.Scheme == SchemeEnv {
 		return true
 	}
@@ -101,7 +105,7 @@ func (s *Store) givesPIN(ref Ref) bool {
 	return sealed
 }
 
-// A sourceError is a pin-source that gives no PIN, for whatever reason.
+// A sourceError reports that no PIN could be read from a pin-source.
 type sourceError struct {
 	what string
 	ref  Ref
@@ -118,18 +122,19 @@ func (e *sourceError) Hint() string {
 	if h := signer.Hint(e.err); h != "" {
 		return h
 	}
-	return "it must be a regular file or a variable that holds the " + e.what + " alone, on one line"
+	return "the source must be a regular file or a variable that contains only the " + e.what + ", on one line"
 }
 
-// unsealer returns what gives the secret of ref. Sealed secrets are not asked
-// for in turn: the Call that it gets gives no PIN.
+// unsealer returns a function that unseals the secret of ref, and whether ref
+// names a sealed secret. The password of a sealed secret cannot itself be
+// sealed or prompted for, so the Call for Unseal has no Store and no PINFunc.
 func (c Call) unsealer(ref Ref) (func(context.Context) ([]byte, error), bool) {
 	if c.store == nil {
 		return nil, false
 	}
 	u, ok := c.store.scheme[ref.Scheme].(Unsealer)
-	bare := Call{Options: Options{Logger: c.Logger, Stdin: c.Stdin, LookupEnv: c.LookupEnv}}
-	return func(ctx context.Context) ([]byte, error) { return u.Unseal(ctx, ref, bare) }, ok
+	inner := Call{Options: Options{Logger: c.Logger, Stdin: c.Stdin, LookupEnv: c.LookupEnv}}
+	return func(ctx context.Context) ([]byte, error) { return u.Unseal(ctx, ref, inner) }, ok
 }
 
 func (c Call) readPIN(ctx context.Context, ref Ref) ([]byte, error) {
@@ -145,8 +150,8 @@ func (c Call) readPIN(ctx context.Context, ref Ref) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if openToOthers(mode) {
-			c.warnOpen(ref.Rest, "a PIN")
+		if worldAccessible(mode) {
+			c.warnWorldAccessible(ref.Rest, "a PIN")
 		}
 		pin = data
 	} else {
@@ -166,7 +171,7 @@ func (c Call) readPIN(ctx context.Context, ref Ref) ([]byte, error) {
 	case len(pin) > maxPIN:
 		return nil, tooLarge(maxPIN)
 	case bytes.ContainsAny(pin, "\x00\n"):
-		return nil, errors.New("is more than one line of text")
+		return nil, errors.New("is not a single line of text")
 	}
 	return pin, nil
 }

@@ -22,7 +22,7 @@ func TestPINSource(t *testing.T) {
 		{"line end", "sword\n", "sword"},
 		{"Windows line end", "sword\r\n", "sword"},
 		{"carriage return alone", "sword\r", "sword\r"},
-		{"carriage return before that of the line end", "sword\r\r\n", "sword\r"},
+		{"carriage return before a Windows line end", "sword\r\r\n", "sword\r"},
 		{"blanks", " sw ord \n", " sw ord "},
 		{"not ASCII", "§\xff\n", "§\xff"},
 		{"longest", longest, longest},
@@ -62,7 +62,7 @@ func TestPINSource(t *testing.T) {
 	}
 }
 
-func TestPINSourceThatIsNotThere(t *testing.T) {
+func TestPINSourceMissing(t *testing.T) {
 	dir := t.TempDir()
 	for _, test := range []struct {
 		source string
@@ -89,7 +89,7 @@ func TestPINSourceThatIsNotThere(t *testing.T) {
 	}
 }
 
-// Somebody may have given the PIN itself, in the manner of another program.
+// A user may give the PIN itself, as other programs allow.
 func TestPINSourceRefuses(t *testing.T) {
 	for _, source := range []string{
 		"", "-", "env:", "env:PIN=s3cret", "file:", "file://host/pin", "a\nb",
@@ -107,7 +107,7 @@ func TestPINSourceRefuses(t *testing.T) {
 	}
 }
 
-func TestPINSourceIsReadWithEachCall(t *testing.T) {
+func TestPINSourceIsReadEachTime(t *testing.T) {
 	path := write(t, []byte("1\n"), 0o600)
 	env := "1"
 	opts := keystore.Options{LookupEnv: func(string) (string, bool) { return env, true }}
@@ -125,7 +125,7 @@ func TestPINSourceIsReadWithEachCall(t *testing.T) {
 			if err != nil || string(pin) != want {
 				t.Errorf("%s: got %q, error %v, want %q", source, pin, err, want)
 			}
-			clear(pin) // it is the caller's
+			clear(pin) // the caller owns it
 		}
 	}
 }

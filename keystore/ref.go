@@ -19,18 +19,19 @@ const (
 	SchemeStdin = "-"    // standard input
 )
 
-// maxRef bounds a reference; the longest RFC 7512 URIs have some hundred bytes.
+// maxRef is the maximum length of a reference, in bytes. Long RFC 7512 URIs
+// have a few hundred bytes.
 const maxRef = 16 << 10
 
-// A Ref names a key: a scheme, and the rest in that scheme's own grammar, which
-// its [Backend] alone knows: what others want to know of a Ref, or to change in
-// it, they ask the [Store]. It prints without the value of a pin-value attribute.
+// A Ref names a key. Rest has the grammar of the scheme, which only the
+// [Backend] parses. To get information from a Ref or to change it, ask the
+// [Store]. A Ref prints without the value of a pin-value attribute.
 type Ref struct{ Scheme, Rest string }
 
 // IsZero reports whether r is the zero Ref, which names nothing.
 func (r Ref) IsZero() bool { return r == Ref{} }
 
-// A RefError is a reference that cannot be understood.
+// A RefError is the error for an invalid reference.
 type RefError struct {
 	Ref string // without secrets
 	Err error
@@ -39,8 +40,8 @@ type RefError struct {
 func (e *RefError) Error() string { return fmt.Sprintf("reference %q: %v", e.Ref, e.Err) }
 func (e *RefError) Unwrap() error { return e.Err }
 
-// cutScheme follows RFC 3986, section 3.1, with at least two characters, so
-// that the drive letter of a Windows path is none.
+// cutScheme splits off the scheme (RFC 3986, section 3.1). A scheme has at
+// least two characters here, because one letter is the drive of a Windows path.
 func cutScheme(s string) (scheme, rest string, ok bool) {
 	scheme, rest, ok = strings.Cut(s, ":")
 	if !ok || len(scheme) < 2 || !isLetter(scheme[0]) {
@@ -56,10 +57,10 @@ func cutScheme(s string) (scheme, rest string, ok bool) {
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
-// ParseRef splits a reference as a person writes it. Without a scheme it is
-// the path of a file, as it stands; after "file:" it is a path with
-// percent-encoding (RFC 8089). A scheme is returned in lower case and need not
-// be one that exists. Errors are a [*RefError].
+// ParseRef parses a reference in the form that users write. Without a scheme it
+// is the literal path of a file. After "file:" the path is percent-encoded (RFC
+// 8089). ParseRef returns the scheme in lower case, and does not check that a
+// backend supports it. An error is a [*RefError].
 func ParseRef(s string) (Ref, error) {
 	r, err := parseRef(s)
 	if err != nil {
@@ -97,14 +98,14 @@ const pemBegin = "-----BEGIN"
 
 var errEmpty = errors.New("is empty")
 
-// checkText refuses what cannot be the name of anything.
+// checkText refuses text that cannot be a reference or a path.
 func checkText(s string) error {
 	switch {
 	case s == "":
 		return errEmpty
 	case strings.Contains(s, pemBegin):
 		return signer.WithHint(errors.New("is PEM text, not the name of a file"),
-			"arguments are visible to every local user; pass the text through a file, standard input (-) or a variable (env:NAME)")
+			"every local user can read the command line; pass the text in a file, through standard input (-) or in a variable (env:NAME)")
 	case len(s) > maxRef:
 		return fmt.Errorf("is longer than %d bytes", maxRef)
 	case strings.ContainsAny(s, "\x00\r\n"):
@@ -113,20 +114,20 @@ func checkText(s string) error {
 	return nil
 }
 
-// excerpt returns what an error shows of a reference that was refused, which
-// may be anything: of several lines, such as the inside of a PEM block, little.
+// excerpt returns the part of an invalid reference that an error shows. Text of
+// several lines can be the inside of a PEM block, so little of it is shown.
 func excerpt(s string) string {
 	if strings.Contains(s, pemBegin) {
 		return pemBegin + " …"
 	}
-	const one, several = 256, 8 // bytes
-	s, limit := redact(strings.TrimRight(s, "\r\n")), one
+	const singleLine, multiLine = 256, 8 // bytes
+	s, limit := redact(strings.TrimRight(s, "\r\n")), singleLine
 	if i := strings.IndexAny(s, "\x00\r\n"); i >= 0 {
-		s, limit = s[:i]+"…", several
+		s, limit = s[:i]+"…", multiLine
 	}
 	if scheme, _, _ := cutScheme(s); scheme == SchemeEnv {
 		if name, _, ok := strings.Cut(s, "="); ok {
-			s = name + "=…" // somebody's idea of passing a value
+			s = name + "=…" // the value can be a secret
 		}
 	}
 	if len(s) > limit {
@@ -135,40 +136,41 @@ func excerpt(s string) string {
 	return s
 }
 
-// filePath decodes what follows "file:" (RFC 8089, section 2 and appendix E.2).
+// filePath decodes the part after "file:" (RFC 8089, section 2 and appendix
+// E.2).
 func filePath(s string) (string, error) {
 	if rest, ok := strings.CutPrefix(s, "//"); ok {
 		host, path, _ := strings.Cut(rest, "/")
 		if host != "" && !strings.EqualFold(host, "localhost") {
-			return "", errors.New("names a host, but files are local")
+			return "", errors.New("names a host, but only local files are supported")
 		}
 		s = "/" + path
 	}
 	if strings.ContainsAny(s, "?#") {
-		return "", errors.New("file: has no attributes; write ? as %3F and # as %23 in a path")
+		return "", errors.New("contains ? or #, but file: has no attributes; write ? as %3F and # as %23")
 	}
 	path, err := url.PathUnescape(s)
 	if err != nil {
-		return "", errors.New("has a wrong percent-encoding; write % as %25")
+		return "", errors.New("has an invalid percent-encoding; write % as %25")
 	}
 	if path == "" {
 		return "", errors.New("needs a path")
 	}
 	if runtime.GOOS == "windows" && len(path) > 2 && path[0] == '/' && path[2] == ':' {
-		path = filepath.FromSlash(path[1:]) // as it would be given without file:
+		path = filepath.FromSlash(path[1:]) // the same path as without file:
 	}
 	return path, nil
 }
 
-// String returns the reference as [ParseRef] takes it, except that it ends
-// after the name of a pin-value attribute.
+// String returns the reference in the form that [ParseRef] parses. It cuts the
+// reference off after the name of a pin-value attribute.
 func (r Ref) String() string {
 	switch r.Scheme {
 	case SchemeStdin:
 		return SchemeStdin
 	case SchemeFile:
 		if plain, err := parseRef(r.Rest); err != nil || plain != r {
-			// The path alone means something else.
+			// Without "file:" the path would have another meaning.
 			return redact(SchemeFile + ":" + strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23").Replace(r.Rest))
 		}
 		return redact(r.Rest)
@@ -178,29 +180,30 @@ func (r Ref) String() string {
 	return redact(r.Scheme + ":" + r.Rest)
 }
 
-// GoString keeps the PIN out of %#v, too.
+// GoString keeps a PIN out of %#v.
 func (r Ref) GoString() string { return fmt.Sprintf("%q", r) }
 
-// MarshalText keeps the PIN out of logs and JSON.
+// MarshalText keeps a PIN out of logs and JSON.
 func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// holdsPIN reports whether r has a pin-value attribute, however it is written.
-func (r Ref) holdsPIN() bool { return redact(r.Rest) != r.Rest }
+// hasPINValue reports whether r has a pin-value attribute.
+func (r Ref) hasPINValue() bool { return redact(r.Rest) != r.Rest }
 
-// redact cuts s off after the name of a pin-value attribute, however that is
-// written, since a PIN may contain what separates attributes.
+// redact cuts s off after the name of a pin-value attribute in any encoding.
+// The attributes after it are lost, because a PIN can contain their separator.
 func redact(s string) string {
 	for i := range len(s) {
-		if n := spells(s[i:], "pin-value="); n > 0 {
+		if n := encodedPrefixLen(s[i:], "pin-value="); n > 0 {
 			return s[:i+n] + "…"
 		}
 	}
 	return s
 }
 
-// spells returns how many bytes at the start of s spell name, in any case, with
-// any percent-encoding, and with blanks before "="; 0 if they do not.
-func spells(s, name string) int {
+// encodedPrefixLen returns the length of the prefix of s that is equal to name
+// in any case, with any percent-encoding, and with spaces or tabs before "=".
+// It returns 0 if s does not begin with name.
+func encodedPrefixLen(s, name string) int {
 	n := 0
 	for name != "" && n < len(s) {
 		c := s[n]

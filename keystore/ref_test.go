@@ -14,7 +14,7 @@ import (
 
 func TestParseRef(t *testing.T) {
 	long := strings.Repeat("a", 16<<10-1)
-	tests := []struct{ in, scheme, rest, str string }{ // str "": the same as in
+	tests := []struct{ in, scheme, rest, str string }{ // an empty str means the same as in
 		{"key.pem", "file", "key.pem", ""},
 		{"dir/key.pem", "file", "dir/key.pem", ""},
 		{"../key.pem", "file", "../key.pem", ""},
@@ -55,7 +55,7 @@ func TestParseRef(t *testing.T) {
 		{"file:/a%3Fb%23c%25", "file", "/a?b#c%", "/a?b#c%"},
 		{"file:/a%2Fb", "file", "/a/b", "/a/b"},
 		{"file:/a;b=c", "file", "/a;b=c", "/a;b=c"},
-		// The path alone would mean something else.
+		// Without "file:" the path would have another meaning.
 		{"file:-", "file", "-", "file:-"},
 		{"file:%2D", "file", "-", "file:-"},
 		{"file:env:X", "file", "env:X", "file:env:X"},
@@ -107,8 +107,8 @@ func TestParseRef(t *testing.T) {
 	}
 }
 
-// An error shows enough of a reference to recognize it, but neither keys nor
-// PINs: somebody may have given these where their names were asked for.
+// An error shows enough of a reference to recognize it, but no key or PIN,
+// which a user may have given instead of a name.
 func TestParseRefRefuses(t *testing.T) {
 	const secret = "MIGHAgEAMBMGByqGSM49"
 	pem := "-----BEGIN PRIVATE KEY-----\n" + secret + "\n-----END PRIVATE KEY-----\n"
@@ -161,7 +161,7 @@ func TestParseRefRefuses(t *testing.T) {
 				t.Errorf("%q shows the secret", err)
 			}
 			if len(refErr.Ref) > 300 || strings.ContainsAny(refErr.Ref, "\x00\r\n") {
-				t.Errorf("%q is too much to show", refErr.Ref)
+				t.Errorf("%q is too long or has control characters", refErr.Ref)
 			}
 		})
 	}

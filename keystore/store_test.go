@@ -14,16 +14,16 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// opened is the error of a backend that was chosen.
+// opened is an error that says which backend was asked to open what.
 type opened struct {
 	by   string
 	ref  keystore.Ref
-	data string // of an input
+	data string // of a file, a variable or standard input
 }
 
 func (o opened) Error() string { return o.by + " opened " + o.ref.String() }
 
-// newBackend returns a backend that tells what it was asked to open.
+// newBackend returns a backend whose Open fails with an opened error.
 func newBackend(name string, schemes ...string) *backend {
 	return &backend{name, schemes, func(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
 		data, _ := call.Read(ctx, ref)
@@ -59,7 +59,7 @@ func TestStoreChoosesByScheme(t *testing.T) {
 	}
 }
 
-func TestStoreDoesNotKnowScheme(t *testing.T) {
+func TestStoreRefusesUnknownScheme(t *testing.T) {
 	store := keystore.New(newFileBackend(), newBackend("a", "alpha", "beta"))
 	_, err := store.Open(t.Context(), refOf(t, "gamma:x"), keystore.Options{})
 	var refErr *keystore.RefError
@@ -100,7 +100,7 @@ func TestStoreChoosesByPEM(t *testing.T) {
 			path: fileRef(path), "env:TEXT": {Scheme: "env", Rest: "TEXT"}, "-": {Scheme: "-"},
 		} {
 			_, err := store.Open(t.Context(), refOf(t, in), keystore.Options{
-				Stdin:     strings.NewReader(test.content), // is read once, or is empty
+				Stdin:     strings.NewReader(test.content), // a second read would return nothing
 				LookupEnv: func(string) (string, bool) { return test.content, true },
 			})
 			var got opened
@@ -155,10 +155,10 @@ func TestStoreWrapsOnce(t *testing.T) {
 		want signer.Error // none if zero
 	}{
 		{"plain", errBroken, signer.Error{Backend: "xx", Op: "open", Ref: "xx:?pin-value=…"}},
-		{"with a hint", signer.WithHint(errBroken, "mend it"), signer.Error{Backend: "xx", Op: "open", Ref: "xx:?pin-value=…"}},
+		{"with a hint", signer.WithHint(errBroken, "repair it"), signer.Error{Backend: "xx", Op: "open", Ref: "xx:?pin-value=…"}},
 		{"joined", errors.Join(errBroken, signer.ErrNotFound), signer.Error{Backend: "xx", Op: "open", Ref: "xx:?pin-value=…"}},
 		{"wrapped already", own, *own},
-		{"wrapped already, with a hint", signer.WithHint(own, "mend it"), *own},
+		{"wrapped already, with a hint", signer.WithHint(own, "repair it"), *own},
 		{"wrapped already, further down", fmt.Errorf("more: %w", own), *own},
 		{"bad reference", &keystore.RefError{Ref: "x:", Err: errBroken}, signer.Error{}},
 	} {

@@ -11,7 +11,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An unsealer is a backend that also gives secrets.
+// An unsealer is a backend that also unseals secrets.
 type unsealer struct {
 	*backend
 	unseal func(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error)
@@ -21,16 +21,16 @@ func (u unsealer) Unseal(ctx context.Context, ref keystore.Ref, call keystore.Ca
 	return u.unseal(ctx, ref, call)
 }
 
-// sealing is a Store with one Unsealer, of the scheme "vault".
-func sealing(unseal func(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error)) *keystore.Store {
+// newVaultStore returns a Store with one Unsealer, of the scheme "vault".
+func newVaultStore(unseal func(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error)) *keystore.Store {
 	return keystore.New(&backend{name: "plain", schemes: []string{"plain"}}, unsealer{&backend{name: "vault", schemes: []string{"vault"}}, unseal})
 }
 
-func giving(secret string) func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) {
+func unsealTo(secret string) func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) {
 	return func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) { return []byte(secret), nil }
 }
 
-// What is unsealed is a PIN by the same rules as what is read.
+// The rules for a PIN in a file also apply to an unsealed PIN.
 func TestPINSourceUnseals(t *testing.T) {
 	longest := strings.Repeat("9", 1024)
 	for _, test := range []struct {
@@ -49,7 +49,7 @@ func TestPINSourceUnseals(t *testing.T) {
 		{"too large", longest + "9", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			pinFunc, err := sealing(giving(test.secret)).PINSource(refOf(t, "vault:a/b"), keystore.Options{})
+			pinFunc, err := newVaultStore(unsealTo(test.secret)).PINSource(refOf(t, "vault:a/b"), keystore.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,30 +64,30 @@ func TestPINSourceUnseals(t *testing.T) {
 	}
 }
 
-func TestPINSourceUnsealsWithEachCall(t *testing.T) {
+func TestPINSourceUnsealsEachTime(t *testing.T) {
 	secret, calls := "", 0
-	pinFunc, err := sealing(func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) {
+	pinFunc, err := newVaultStore(func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) {
 		calls++
 		return []byte(secret), nil
 	}).PINSource(refOf(t, "vault:a"), keystore.Options{})
 	if err != nil || calls != 0 {
-		t.Fatalf("%d calls before anybody asked, error %v", calls, err)
+		t.Fatalf("unsealed %d times before the PIN was needed, error %v", calls, err)
 	}
 	for _, secret = range []string{"1", "2", "3"} {
 		pin, err := pinFunc(t.Context(), keystore.Prompt{What: keystore.AskPIN})
 		if err != nil || string(pin) != secret {
 			t.Errorf("got %q, error %v, want %q", pin, err, secret)
 		}
-		clear(pin) // it is the caller's
+		clear(pin) // the caller owns it
 	}
 	if _, err := pinFunc(t.Context(), keystore.Prompt{What: keystore.AskPIN, LastTry: true}); !errors.Is(err, signer.ErrPINRequired) || calls != 3 {
 		t.Errorf("last try: error %v after %d calls", err, calls)
 	}
 }
 
-func TestPINSourceThatDoesNotUnseal(t *testing.T) {
+func TestPINSourceUnsealFails(t *testing.T) {
 	cause := signer.WithHint(signer.ErrUnavailable, "its own hint")
-	pinFunc, err := sealing(func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) { return nil, cause }).
+	pinFunc, err := newVaultStore(func(context.Context, keystore.Ref, keystore.Call) ([]byte, error) { return nil, cause }).
 		PINSource(refOf(t, "vault:a"), keystore.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -98,33 +98,33 @@ func TestPINSourceThatDoesNotUnseal(t *testing.T) {
 	}
 }
 
-// An unsealer gets what the caller gave, but nobody to ask, and no other
-// unsealer: a secret is not sealed by a secret that is sealed.
-func TestUnsealerAsksNobody(t *testing.T) {
+// An Unsealer gets the caller's options without the PINFunc. It cannot use
+// another Unsealer: the password of a sealed secret cannot itself be sealed.
+func TestUnsealerCannotAskForPIN(t *testing.T) {
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "value")
 	opts := keystore.Options{
 		PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
-			t.Error("somebody was asked")
+			t.Error("the PINFunc was called")
 			return []byte("asked"), nil
 		},
 		LookupEnv: func(name string) (string, bool) { return "in " + name, true },
 	}
 	calls := 0
-	store := sealing(func(got context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error) {
+	store := newVaultStore(func(got context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error) {
 		calls++
 		if want := (keystore.Ref{Scheme: "vault", Rest: "a;b%20"}); ref != want {
 			t.Errorf("got %#v, want %#v", ref, want)
 		}
 		if got.Value(key{}) != "value" {
-			t.Error("the context is another")
+			t.Error("got another context")
 		}
 		if call.PIN != nil {
-			t.Error("there is somebody to ask")
+			t.Error("got a PINFunc")
 		}
 		for _, source := range []string{"vault:inner", "VAULT:inner", "plain:inner"} {
 			if _, err := call.PINSource(refOf(t, source)); err == nil {
-				t.Errorf("%s is taken inside", source)
+				t.Errorf("accepted %s inside Unseal", source)
 			}
 		}
 		inner, err := call.PINSource(refOf(t, "env:PIN"))
@@ -143,10 +143,10 @@ func TestUnsealerAsksNobody(t *testing.T) {
 	}
 }
 
-// Without a Store, or with one that does not know the scheme, only files and
-// variables are read.
+// Without a Store, or if the Store has no Unsealer for the scheme, a pin-source
+// is a file or a variable.
 func TestPINSourceWithoutUnsealer(t *testing.T) {
-	store := sealing(giving("sword"))
+	store := newVaultStore(unsealTo("sword"))
 	for name, source := range map[string]func(keystore.Ref, keystore.Options) (keystore.PINFunc, error){
 		"call": func(ref keystore.Ref, opts keystore.Options) (keystore.PINFunc, error) {
 			return keystore.Call{Options: opts}.PINSource(ref)
@@ -168,7 +168,7 @@ func TestPINSourceWithoutUnsealer(t *testing.T) {
 	}
 }
 
-// A backend that is opened by a Store can read its pin-source attribute.
+// A backend that a Store calls can read its pin-source attribute.
 func TestPINSourceOfAReference(t *testing.T) {
 	var pin []byte
 	token := &backend{name: "token", schemes: []string{"token"}, open: func(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
@@ -179,7 +179,7 @@ func TestPINSourceOfAReference(t *testing.T) {
 		pin, err = pinFunc(ctx, keystore.Prompt{What: keystore.AskPIN})
 		return nil, errors.Join(err, signer.ErrClosed)
 	}}
-	store := keystore.New(token, unsealer{&backend{name: "vault", schemes: []string{"vault"}}, giving("sword")})
+	store := keystore.New(token, unsealer{&backend{name: "vault", schemes: []string{"vault"}}, unsealTo("sword")})
 	if _, err := store.Open(t.Context(), refOf(t, "token:x"), keystore.Options{}); !errors.Is(err, signer.ErrClosed) || !bytes.Equal(pin, []byte("sword")) {
 		t.Errorf("got %q, error %v", pin, err)
 	}

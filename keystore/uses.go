@@ -8,27 +8,29 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Uses are what references lead to outside of devices, each once. What only
-// says where a device is, such as a module's file or a variable with the name
-// of a TPM, is not among them.
+// Uses lists what references use outside of devices, without duplicates. The
+// location of a device, such as the file of a PKCS #11 module or a variable
+// with the name of a TPM, is not part of it.
 type Uses struct {
-	Files      []string // paths of the files that hold keys and certificates
-	Variables  []string // names of the environment variables that hold these, or a PIN
-	PINSources []Ref    // where PINs and passwords are
+	Files      []string // paths of files with keys or certificates
+	Variables  []string // names of environment variables with keys, certificates or PINs
+	PINSources []Ref    // references to PINs and passwords
 }
 
-// maxSources bounds how many PIN sources name one another in turn. A [Store]
-// opens a source of a source and no deeper.
+// maxSources bounds a chain of PIN sources that name one another. A [Store]
+// itself opens at most the PIN source of a PIN source.
 const maxSources = 8
 
-// Uses returns what refs use, by their text alone: nothing is opened. It follows
-// PIN sources: those that these name are among the PINSources, and the variables
-// of all of them among the Variables. Their files are not among the Files, since
-// a PIN is read each time that it is needed and its change makes no other key;
-// Uses(u.PINSources...).Files are these. A source that [Store.PINSource] refuses
-// is left out: it may be a PIN that somebody gave in the place of its source.
+// Uses returns what refs use. It reads only their text and opens nothing.
 //
-// What is malformed, or of an unknown scheme, is passed over.
+// Uses follows PIN sources: PINSources includes the sources that other sources
+// name, and Variables includes the variables of all sources. Files does not
+// include the files of PIN sources, because a PIN is read each time it is
+// needed and a new PIN does not mean a new key; Uses(u.PINSources...).Files
+// returns these files. A source that [Store.PINSource] refuses is left out,
+// because it can be a PIN that was given instead of its source.
+//
+// Malformed parts and references with an unknown scheme are ignored.
 func (s *Store) Uses(refs ...Ref) Uses {
 	var all Uses
 	for _, ref := range refs {
@@ -39,15 +41,15 @@ func (s *Store) Uses(refs ...Ref) Uses {
 	return all
 }
 
-// follow adds to all what u has but for its files, and what its PIN sources
-// have.
+// follow adds the variables and PIN sources of u to all, and in turn those of
+// the PIN sources.
 func (s *Store) follow(all *Uses, u Uses, depth int) {
 	addNew(&all.Variables, u.Variables...)
 	if depth == 0 {
 		return
 	}
 	for _, source := range u.PINSources {
-		if s.givesPIN(source) {
+		if s.isPINSource(source) {
 			addNew(&all.PINSources, source)
 		}
 		s.follow(all, s.usesOf(source), depth-1)
@@ -69,19 +71,19 @@ func addNew[T comparable](to *[]T, some ...T) {
 	}
 }
 
-// SetAttribute adds an attribute that was given beside ref, such as by a flag,
-// unless ref says it already; see [AttributeSetter]. An empty value adds nothing.
-// Beside an error it returns ref as it is. The error is [errors.ErrUnsupported]
-// if references of this kind have no such attribute, or not one that can be set,
-// and a [*RefError] if the scheme is unknown or [ParseRef] would refuse the
-// result.
+// SetAttribute adds an attribute that was given separately from ref, for
+// example by a flag, unless ref already has it; see [AttributeSetter]. An empty
+// value adds nothing. On error, SetAttribute returns ref unchanged. The error
+// wraps [errors.ErrUnsupported] if references of this kind do not have the
+// attribute or it cannot be set. The error is a [*RefError] if the scheme is
+// unknown or [ParseRef] would refuse the result.
 func (s *Store) SetAttribute(ref Ref, name, value string) (Ref, error) {
 	if value == "" {
 		return ref, nil
 	}
 	b, ok := s.scheme[ref.Scheme]
 	if !ok {
-		return ref, s.unknown(ref)
+		return ref, s.unknownScheme(ref)
 	}
 	var set Ref
 	err := errors.ErrUnsupported
@@ -90,7 +92,7 @@ func (s *Store) SetAttribute(ref Ref, name, value string) (Ref, error) {
 	}
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
-		err = signer.WithHint(fmt.Errorf("attribute %q cannot be set: %w", clip(name), err), "see docs/references.md for the attributes of each kind of reference")
+		err = signer.WithHint(fmt.Errorf("attribute %q cannot be set: %w", truncate(name), err), "docs/references.md lists the attributes of each kind of reference")
 	case err == nil && set != ref:
 		_, err = ParseRef(set.Scheme + ":" + set.Rest)
 	}
@@ -100,8 +102,8 @@ func (s *Store) SetAttribute(ref Ref, name, value string) (Ref, error) {
 	return set, nil
 }
 
-// Rebase makes a relative path in ref one below dir; see [Rebaser]. It returns a
-// ref that has none as it is.
+// Rebase resolves a relative path in ref against dir; see [Rebaser]. It returns
+// any other ref unchanged.
 func (s *Store) Rebase(ref Ref, dir string) Ref {
 	if r, ok := s.scheme[ref.Scheme].(Rebaser); ok {
 		return r.Rebase(ref, dir)

@@ -14,8 +14,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A token is a backend whose references are NAME=VALUE;…, with files in the
-// attribute path, and an attribute set that can be set unless there is other.
+// A token is a backend whose references have the form NAME=VALUE;…. The
+// attribute path names a file. The attribute set can be set unless other is
+// present.
 type token struct{ *backend }
 
 func (token) Uses(ref keystore.Ref) keystore.Uses {
@@ -29,15 +30,15 @@ func (token) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, e
 	return keystore.WithAttribute(ref, name, value, "other"), nil
 }
 
-// A vault is a token that gives PINs.
+// A vault is a token that is also an Unsealer.
 type vault struct{ token }
 
 func (vault) Unseal(context.Context, keystore.Ref, keystore.Call) ([]byte, error) {
 	return nil, errBroken
 }
 
-// newDependents is a store of files, of tokens, of vaults, and of a backend
-// without any capability.
+// newDependents returns a Store of files, tokens, vaults, and a backend without
+// capabilities.
 func newDependents() *keystore.Store {
 	return keystore.New(file.Backend{}, token{newBackend("token", "token")}, newBackend("plain", "plain"), vault{token{newBackend("vault", "vault")}})
 }
@@ -70,9 +71,9 @@ func TestStoreUses(t *testing.T) {
 		{[]string{"token:pin-source=vault:path=sealed%3Bpin-source=env:X"}, keystore.Uses{Variables: []string{"X"}},
 			[]string{"vault:path=sealed;pin-source=env:X", "env:X"}},
 		{[]string{"vault:path=a"}, keystore.Uses{Files: []string{"a"}}, nil},
-		// No PIN sources, but maybe PINs.
+		// Not PIN sources, but possibly PINs.
 		{[]string{"token:pin-source=pass:s3cret", "token:pin-source=-", "token:pin-source=token:path=a%3Bpin-source=env:X"}, keystore.Uses{Variables: []string{"X"}}, []string{"env:X"}},
-		// Malformed, but for a part.
+		// Partly malformed.
 		{[]string{"token:", "token:;;=;path;path=;path=%zz;pin-source;pin-source=;pin-source=env:;pin-source=%0A", "token:nothing;path=a;pin-source=env:X;=;path=b"},
 			keystore.Uses{Files: []string{"a", "b"}, Variables: []string{"X"}}, []string{"env:X"}},
 		{[]string{deep}, keystore.Uses{Variables: []string{"DEEP"}}, []string{"env:DEEP"}},
@@ -86,10 +87,10 @@ func TestStoreUses(t *testing.T) {
 	store := newDependents()
 	u := store.Uses(refOf(t, "token:path=a;pin-source=vault:path=sealed%3Bpin-source=file:p"))
 	if got := store.Uses(u.PINSources...).Files; !slices.Equal(got, []string{"sealed", "p"}) {
-		t.Errorf("the PIN sources are in %q", got)
+		t.Errorf("the PIN sources use the files %q", got)
 	}
 	if got := store.Uses(keystore.Ref{}); !reflect.DeepEqual(got, keystore.Uses{}) {
-		t.Errorf("no reference uses %+v", got)
+		t.Errorf("the zero Ref uses %+v", got)
 	}
 }
 
@@ -102,7 +103,7 @@ func TestStoreSetAttribute(t *testing.T) {
 		{"token:set=w", "v", "token:set=w"},
 		{"token:path=a;set=", "v", "token:path=a;set="},
 		{"token:other=1;path=a", "v", "token:other=1;path=a"},
-		{"token:x%=&;;", "v", "token:x%=&;;;set=v"}, // malformed, and so it stays
+		{"token:x%=&;;", "v", "token:x%=&;;;set=v"}, // malformed parts stay unchanged
 		{"token:path=set=w;another=x", "v", "token:path=set=w;another=x;set=v"},
 		{"token:set", "v", "token:set;set=v"},
 		{"token:pin-value=s3cret", "v", "token:pin-value=s3cret;set=v"},
@@ -119,7 +120,7 @@ func TestStoreSetAttribute(t *testing.T) {
 	tooLong := "token:path=" + strings.Repeat("a", 16<<10-len("token:path="))
 	for _, test := range []struct {
 		ref, name, value string
-		unsupported      bool // else: a *keystore.RefError
+		unsupported      bool // otherwise a *keystore.RefError
 		shows            string
 	}{
 		{"token:pin-value=s3cret", "path", "v", true, `attribute "path"`},

@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-func TestWarnsOfOpenFiles(t *testing.T) {
+func TestWarnsOfWorldAccessibleFile(t *testing.T) {
 	ca := signertest.NewCA(t, "root")
 	key := signertest.Key(t, "p256")
 	leaf := ca.Issue(t, key, nil)
@@ -45,9 +45,9 @@ func TestWarnsOfOpenFiles(t *testing.T) {
 		{"PKCS #1 of 1188 bytes", []byte{0x30, 0x82, 0x04, 0xa0, 0x02, 0x01, 0x00, 0x02, 0x82, 0x01, 0x01, 0x00, 0xc5}, 0o644, 1},
 		{"PKCS #12 of 2724 bytes", []byte{0x30, 0x82, 0x0a, 0xa0, 0x02, 0x01, 0x03, 0x30, 0x82, 0x0a, 0x56, 0x06, 0x09}, 0o644, 1},
 
-		{"key of the group", keyPEM, 0o640, 0},
-		{"key of the owner", keyPEM, 0o400, 0},
-		{"key in PKCS #8 of the owner", block.Bytes, 0o600, 0},
+		{"key that the group can read", keyPEM, 0o640, 0},
+		{"key that the owner can read", keyPEM, 0o400, 0},
+		{"key in PKCS #8 that the owner can read", block.Bytes, 0o600, 0},
 		{"certificate", certPEM, 0o644, 0},
 		{"certificate in DER", leaf.Raw, 0o644, 0},
 		{"public key", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte{0x30, 0}}), 0o644, 0},
@@ -101,7 +101,7 @@ func TestWarnsOnce(t *testing.T) {
 	log.check(t, 1, path)
 }
 
-func TestWarnsOfOpenPINFile(t *testing.T) {
+func TestWarnsOfWorldAccessiblePINFile(t *testing.T) {
 	for mode, want := range map[os.FileMode]int{0o644: 1, 0o602: 1, 0o640: 0, 0o600: 0} {
 		path := write(t, []byte("1234\n"), mode)
 		var log recorder
@@ -109,7 +109,7 @@ func TestWarnsOfOpenPINFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		log.check(t, 0, path) // nothing is read yet
+		log.check(t, 0, path) // the PIN is not read yet
 		if _, err := pin(t.Context(), keystore.Prompt{What: "PIN"}); err != nil {
 			t.Fatal(err)
 		}

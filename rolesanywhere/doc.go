@@ -1,29 +1,30 @@
 // Package rolesanywhere obtains temporary AWS credentials from IAM Roles Anywhere
 // with a private key and its certificate.
 //
-// [New] takes a [Config]: a signer.Signer with its chain, and the ARNs of a trust
-// anchor, a profile and a role. A [Client] is a credentials.Source: each call of
-// [Client.Credentials] creates a session. A program that asks more than once puts
-// a credentials.Cache before it. [NewRotating] takes a key that is replaced while
-// the program runs.
+// [New] takes a [Config]: a signer.Signer with its chain, and the ARNs of a
+// trust anchor, a profile and a role. A [Client] is a credentials.Source: each
+// call of [Client.Credentials] creates a session. A program that needs
+// credentials more than once uses a credentials.Cache with the Client as its
+// Source. [NewRotating] takes a key that is replaced while the program runs.
 //
-// What can be refused here is not sent: [CheckChain] judges certificates by the
-// rules of the service, and [Config.Check] the rest. The request is signed by
-// package sigv4x509, whose signature is made by the key of the certificate.
+// A request that the service would refuse is not sent if that can be checked
+// locally: [CheckChain] checks certificates against the rules of the service,
+// and [Config.Check] checks the other fields. Package sigv4x509 signs the
+// request with the key of the certificate.
 //
 // # Errors
 //
-// An error of Config wraps [ErrConfig]. A certificate that the service would
-// refuse is a [*CertificateError], a refusal by the service an [*APIError] with
-// its own words, and an answer that did not come wraps [ErrUnreachable]. Most of
-// them have a hint; see signer.Hint.
+// An error in a Config wraps [ErrConfig]. The error for a certificate that the
+// service would refuse is a [*CertificateError]. A refusal by the service is an
+// [*APIError] with the message of the service. If there is no response, the
+// error wraps [ErrUnreachable]. Most errors have a hint; see signer.Hint.
 //
 // # Time
 //
-// What may pass by itself is tried again, at most four times and within
-// Config.Timeout, which is [DefaultTimeout] unless set. If an answer shows that
-// the local clock is wrong, the request is signed once more with the time of the
-// service.
+// Transient errors are retried, with at most four attempts within
+// Config.Timeout, which is [DefaultTimeout] unless set. If a response shows
+// that the local clock is wrong, the request is signed once more with the time
+// of the service.
 //
 // Package emulator is a local Roles Anywhere for tests.
 package rolesanywhere

@@ -8,19 +8,20 @@
 //
 // # Devices
 //
-// A resource manager (/dev/tpmrm0, TPM Base Services of Windows) is used where
-// there is one, and not needed. A TPM without one is opened for the time of some
-// signatures, so that other processes get their turn, and nothing is left in it.
-// After a reset of the TPM the next signature loads the key again.
+// A resource manager (/dev/tpmrm0, TPM Base Services of Windows) is used if
+// there is one, but is not required. A TPM without a resource manager is opened
+// only for a few signatures at a time, so that other processes can use it, and
+// no object is left in it. After a reset of the TPM, the next signature loads
+// the key again.
 //
 // # Passwords
 //
-// A password never crosses the bus in clear: it is proved in an HMAC session
-// that is salted to the parent. Secrets that are sealed or unsealed cross it
-// encrypted. A TPM counts wrong passwords for all its keys together, so one that
-// was refused is not tried again by an open key, and the last try is spent only
-// if a person typed the password.
+// A password is never sent to the TPM in the clear: an HMAC session that is
+// salted with the parent key proves it. Sealed and unsealed secrets are
+// encrypted on the bus. A TPM counts incorrect passwords for all its keys
+// together, so an open key does not try a refused password again, and the last
+// try is used only if a person typed the password.
 //
-// The package needs no cgo. docs/tpm.md has the user's view, package tpmtest runs
-// a software TPM for tests.
+// The package needs no cgo. docs/tpm.md is the guide for users. Package tpmtest
+// runs a software TPM for tests.
 package tpm

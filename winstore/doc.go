@@ -8,10 +8,10 @@
 //
 // A certificate may be linked with a key that is not its own, so the first
 // signature of each key is verified. Windows shows no dialogs unless
-// Config.AllowUI is set: a service has nobody to answer them.
+// Config.AllowUI is set, because nobody could answer the dialogs of a service.
 //
 // A build for another system has the same types; everything fails there with
 // [errors.ErrUnsupported]. The package has been tested under Wine and not on
-// Windows; docs/backends.md says what that proves, docs/references.md has the
+// Windows; docs/backends.md says what that proves. docs/references.md lists the
 // attributes.
 package winstore

@@ -1,4 +1,4 @@
-// Package all is the list of Holdfast's backends.
+// Package all lists the backends of Holdfast.
 package all
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/holdfast-dev/holdfast/winstore"
 )
 
-// Backends returns every backend: the one line to add for a new one.
+// Backends returns all backends. A new backend is added here.
 func Backends() []keystore.Backend {
 	return []keystore.Backend{
 		file.Backend{},
@@ -21,5 +21,5 @@ func Backends() []keystore.Backend {
 	}
 }
 
-// New returns a Store over all backends.
+// New returns a Store with all backends.
 func New() *keystore.Store { return keystore.New(Backends()...) }

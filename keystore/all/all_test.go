@@ -14,14 +14,14 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// references has one of each scheme.
+// references has an example for each scheme.
 var references = map[string]string{
 	"file": "file:/nonexistent/k.pem", "env": "env:NAME", "-": "-",
 	"pkcs11": "pkcs11:token=t;object=k", "tpm": "tpm:handle=0x81010002", "handle": "handle:81010002",
 	"winstore": "winstore:store=MY;subject=CN=app", "keychain": "keychain:label=app",
 }
 
-// refOf parses a reference that is well-formed.
+// refOf parses a well-formed reference.
 func refOf(t testing.TB, text string) keystore.Ref {
 	t.Helper()
 	ref, err := keystore.ParseRef(text)
@@ -36,7 +36,7 @@ func TestSchemesAreKnown(t *testing.T) {
 	for scheme, ref := range references {
 		parsed, err := keystore.ParseRef(ref)
 		if err != nil || parsed.Scheme != scheme {
-			t.Errorf("%s is of scheme %q, error %v", ref, parsed.Scheme, err)
+			t.Errorf("%s has scheme %q, error %v", ref, parsed.Scheme, err)
 		}
 		_, err = store.Open(t.Context(), parsed, keystore.Options{})
 		var refErr *keystore.RefError
@@ -53,8 +53,8 @@ func TestSchemesAreKnown(t *testing.T) {
 	}
 }
 
-// contract opens the same key with each call, once for each backend that can
-// be opened here. A backend with a device of its own adds its line.
+// contract has a function for each backend that creates a key and returns its
+// reference. TestContract opens it many times.
 var contract = map[string]func(t *testing.T) keystore.Ref{
 	"file": func(t *testing.T) keystore.Ref {
 		ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
@@ -82,12 +82,12 @@ var contract = map[string]func(t *testing.T) keystore.Ref{
 		return ref
 	},
 	"winstore": winstoreContract,
-	// On a Mac, docs/try-on-macos.md makes the identity. The package's own
-	// tests run the contract everywhere.
+	// docs/try-on-macos.md says how to create the identity on a Mac. The
+	// tests of package keychain run the contract on every system.
 	"keychain": func(t *testing.T) keystore.Ref {
 		ref := os.Getenv("HOLDFAST_TEST_KEYCHAIN")
 		if ref == "" {
-			t.Skip("HOLDFAST_TEST_KEYCHAIN names no identity")
+			t.Skip("HOLDFAST_TEST_KEYCHAIN is not set")
 		}
 		return refOf(t, ref)
 	},
@@ -102,8 +102,8 @@ func TestContract(t *testing.T) {
 				t.Fatal("no key to test the contract with")
 			}
 			ref := setUp(t)
-			if files := untold(store, ref); len(files) != 0 {
-				t.Errorf("%s names %q, which its backend does not tell: see keystore.Dependent", ref, files)
+			if files := unreportedFiles(store, ref); len(files) != 0 {
+				t.Errorf("%s names %q, but Uses of its backend does not report it; see keystore.Dependent", ref, files)
 			}
 			open := func(t *testing.T, ref keystore.Ref) signer.Signer {
 				s, err := store.Open(t.Context(), ref, keystore.Options{})

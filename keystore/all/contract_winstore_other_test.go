@@ -9,6 +9,6 @@ import (
 )
 
 func winstoreContract(t *testing.T) keystore.Ref {
-	t.Skip("certificate stores of Windows need Windows or Wine; script/test-wine has it")
+	t.Skip("certificate stores need Windows or Wine; script/test-wine runs this test")
 	return keystore.Ref{}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// tables returns the cells of all tables in docs/references.md, row by row,
-// without heads and rules.
+// tables returns the rows of all tables in docs/references.md, by the first
+// cell of their header row.
 func tables(t *testing.T) map[string][][]string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/references.md")
@@ -70,20 +70,20 @@ func TestSchemesInDocs(t *testing.T) {
 			}
 			for _, example := range examples {
 				if ref, err := keystore.ParseRef(example); err != nil || ref.Scheme != scheme {
-					t.Errorf("example %s is of scheme %q, error %v", example, ref.Scheme, err)
+					t.Errorf("example %s has scheme %q, error %v", example, ref.Scheme, err)
 				}
 			}
 		}
 	}
 	for scheme := range inDocs {
-		t.Errorf("scheme %q of the table does not exist", scheme)
+		t.Errorf("scheme %q is in the table, but no backend has it", scheme)
 	}
 }
 
 func TestPEMBlocksInDocs(t *testing.T) {
 	rows := tables(t)["PEM blocks"]
 	if len(rows) != 3 {
-		t.Fatalf("%d rows, want read, passed over, refused", len(rows))
+		t.Fatalf("%d rows, want 3: read, ignored, refused", len(rows))
 	}
 	for i, row := range rows {
 		wantRefused := i == 2
@@ -95,7 +95,7 @@ func TestPEMBlocksInDocs(t *testing.T) {
 			text := string(pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: []byte("x")}))
 			_, err := New().Open(t.Context(), refOf(t, "env:X"), keystore.Options{LookupEnv: func(string) (string, bool) { return text, true }})
 			if errors.Is(err, errors.ErrUnsupported) != wantRefused {
-				t.Errorf("block %s: error %v, but %q", blockType, err, row[1])
+				t.Errorf("block %s: error %v, but the table says %q", blockType, err, row[1])
 			}
 		}
 	}

@@ -14,23 +14,23 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// grammarians are the folders that know what stands in references. All others
-// ask the Store: see keystore.Dependent, AttributeSetter and Rebaser.
-var grammarians = []string{"keystore", "pkcs11", "tpm", "winstore", "keychain"}
+// parsers are the folders of the packages that parse references. Other packages
+// ask the Store; see keystore.Dependent, AttributeSetter and Rebaser.
+var parsers = []string{"keystore", "pkcs11", "tpm", "winstore", "keychain"}
 
-// TestReferencesAreTakenApartByBackends looks at the files for every system and
-// of every build.
-func TestReferencesAreTakenApartByBackends(t *testing.T) {
+// TestOnlyBackendsParseReferences checks the source files for all systems and
+// build tags.
+func TestOnlyBackendsParseReferences(t *testing.T) {
 	fset := token.NewFileSet()
 	files := 0
 	for name, file := range sources(t, fset) {
 		first, _, _ := strings.Cut(filepath.ToSlash(name), "/")
-		if slices.Contains(grammarians, first) {
+		if slices.Contains(parsers, first) {
 			continue
 		}
 		files++
-		for _, complaint := range takesApart(fset, file) {
-			t.Error(complaint)
+		for _, violation := range refAccesses(fset, file) {
+			t.Error(violation)
 		}
 	}
 	if files < 50 {
@@ -38,54 +38,55 @@ func TestReferencesAreTakenApartByBackends(t *testing.T) {
 	}
 }
 
-// takesApart tells where a file does with references what only their backends
-// may do. It goes by names and not by types: a field Rest, and in a file that
-// imports keystore a field Scheme, are taken for those of a Ref.
-func takesApart(fset *token.FileSet, file *ast.File) (complaints []string) {
-	complain := func(n ast.Node, format string, args ...any) {
-		complaints = append(complaints, fmt.Sprintf("%s: %s; let the Store answer", fset.Position(n.Pos()), fmt.Sprintf(format, args...)))
+// refAccesses returns the places where a file reads or builds the parts of a
+// reference, which only backends may do. It compares names and not types: it
+// assumes that a field Rest belongs to a Ref, and in a file that imports
+// keystore also a field Scheme.
+func refAccesses(fset *token.FileSet, file *ast.File) (violations []string) {
+	report := func(n ast.Node, format string, args ...any) {
+		violations = append(violations, fmt.Sprintf("%s: %s; call a method of the Store instead", fset.Position(n.Pos()), fmt.Sprintf(format, args...)))
 	}
 	pkg := importName(file, module+"/keystore")
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.SelectorExpr:
 			if n.Sel.Name == "Rest" || n.Sel.Name == "Scheme" && pkg != "" {
-				complain(n, "selects %s of a reference", n.Sel.Name)
+				report(n, "selects %s of a reference", n.Sel.Name)
 			}
 		case *ast.CompositeLit:
 			for _, lit := range refLiterals(n, pkg) {
-				complain(lit, "makes a reference of parts")
+				report(lit, "builds a reference from its parts")
 			}
 		case *ast.BinaryExpr:
 			if n.Op == token.EQL || n.Op == token.NEQ {
 				for _, x := range []ast.Expr{n.X, n.Y} {
 					if s := schemeOf(x, pkg); s != "" {
-						complain(n, "compares with the scheme %s", s)
+						report(n, "compares with the scheme %s", s)
 					}
 				}
 			}
 		case *ast.CaseClause:
 			for _, x := range n.List {
 				if s := schemeOf(x, pkg); s != "" {
-					complain(x, "compares with the scheme %s", s)
+					report(x, "compares with the scheme %s", s)
 				}
 			}
 		case *ast.CallExpr:
 			if f, ok := n.Fun.(*ast.SelectorExpr); ok && isName(f.X, "strings") {
 				for _, x := range n.Args {
 					if s, ok := strings.CutSuffix(stringOf(x), ":"); ok && s != keystore.SchemeStdin && slices.Contains(schemes(), s) {
-						complain(x, "looks for the scheme %s", s)
+						report(x, "looks for the scheme %s", s)
 					}
 				}
 			}
 		}
 		return true
 	})
-	return complaints
+	return violations
 }
 
-// importName returns by which name a file knows a package; "" if it does not
-// import it, or for its effects alone.
+// importName returns the name of an imported package in a file. It returns ""
+// if the file does not import the package, or imports it as "_".
 func importName(file *ast.File, path string) string {
 	for _, i := range file.Imports {
 		switch {
@@ -99,26 +100,26 @@ func importName(file *ast.File, path string) string {
 	return ""
 }
 
-// refLiterals returns lit if it is a keystore.Ref with fields, or those of its
-// elements that are, if they leave out their type.
+// refLiterals returns lit if it is a keystore.Ref with fields, and the elements
+// of lit that are such a Ref without an explicit type.
 func refLiterals(lit *ast.CompositeLit, pkg string) (found []*ast.CompositeLit) {
 	if isRef(lit.Type, pkg) && len(lit.Elts) > 0 {
 		found = append(found, lit)
 	}
-	var ofElements, ofKeys ast.Expr
+	var elementType, keyType ast.Expr
 	switch t := lit.Type.(type) {
 	case *ast.ArrayType:
-		ofElements = t.Elt
+		elementType = t.Elt
 	case *ast.MapType:
-		ofElements, ofKeys = t.Value, t.Key
+		elementType, keyType = t.Value, t.Key
 	}
 	for _, e := range lit.Elts {
 		var key ast.Expr
 		if pair, ok := e.(*ast.KeyValueExpr); ok {
 			key, e = pair.Key, pair.Value
 		}
-		for _, part := range []struct{ value, of ast.Expr }{{e, ofElements}, {key, ofKeys}} {
-			if inner, ok := part.value.(*ast.CompositeLit); ok && inner.Type == nil && len(inner.Elts) > 0 && isRef(part.of, pkg) {
+		for _, part := range []struct{ value, typ ast.Expr }{{e, elementType}, {key, keyType}} {
+			if inner, ok := part.value.(*ast.CompositeLit); ok && inner.Type == nil && len(inner.Elts) > 0 && isRef(part.typ, pkg) {
 				found = append(found, inner)
 			}
 		}
@@ -150,8 +151,9 @@ func stringOf(x ast.Expr) string {
 	return ""
 }
 
-// schemeOf returns the scheme that x is, or "". That of files, variables and
-// standard input are also words of other languages: their constants count.
+// schemeOf returns the scheme that the expression x denotes, or "". The strings
+// "file", "env" and "-" have other meanings, too, so for these schemes only the
+// constants of package keystore count.
 func schemeOf(x ast.Expr, pkg string) string {
 	if s, ok := x.(*ast.SelectorExpr); ok && pkg != "" && isName(s.X, pkg) && strings.HasPrefix(s.Sel.Name, "Scheme") {
 		return s.Sel.Name
@@ -170,7 +172,7 @@ func schemes() (all []string) {
 	return all
 }
 
-func TestTakesApart(t *testing.T) {
+func TestRefAccesses(t *testing.T) {
 	const imports = `import ("strings"; "github.com/holdfast-dev/holdfast/keystore")`
 	for _, test := range []struct {
 		imports, body string
@@ -212,8 +214,8 @@ func TestTakesApart(t *testing.T) {
 			t.Errorf("%s: %v", test.body, err)
 			continue
 		}
-		if got := takesApart(fset, file); len(got) != test.want {
-			t.Errorf("%s: %d complaints, want %d: %q", test.body, len(got), test.want, got)
+		if got := refAccesses(fset, file); len(got) != test.want {
+			t.Errorf("%s: %d violations, want %d: %q", test.body, len(got), test.want, got)
 		}
 	}
 }

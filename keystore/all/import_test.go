@@ -15,19 +15,20 @@ import (
 
 const module = "github.com/holdfast-dev/holdfast"
 
-// mayImport says for every package of the module which others it may import.
-// Nothing flows back: vending never imports keystore, a backend never imports
-// rolesanywhere or another backend.
+// mayImport has, for every package of the module, the other packages of the
+// module that it may import. Dependencies go in one direction: the packages
+// below rolesanywhere/credentials never import keystore, and a backend never
+// imports rolesanywhere or another backend.
 var mayImport = map[string][]string{
-	// Leaves: they import nothing of ours, and everybody may import them.
-	// Those that are standardOnly say which, since some import golang.org/x/sys.
+	// Every package may import these, except that standardOnly packages
+	// must list them, because some of these import golang.org/x/sys.
 	"internal/atomicfile": {},
 	"internal/await":      {},
 	"internal/filelock":   {},
 	"internal/filestate":  {},
 	"internal/logging":    {},
 
-	module: {}, // a page of documentation
+	module: {}, // only documentation
 
 	"signer":            {},
 	"signer/signertest": {"signer"},
@@ -41,7 +42,7 @@ var mayImport = map[string][]string{
 	"winstore":          {"signer", "keystore", "keystore/selector"},
 	"keychain":          {"signer", "keystore", "keystore/selector", "keychain/internal/native", "keychain/internal/secfw"},
 	"pkcs11/pkcs11test": {},
-	"pkcs11/interop":    {}, // tests alone
+	"pkcs11/interop":    {}, // only tests
 	"tpm/tpmtest":       {},
 
 	"winstore/winstoretest":     {},
@@ -62,9 +63,9 @@ var mayImport = map[string][]string{
 	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/awssdk":                 {"rolesanywhere/credentials"},
 
-	// The program: cmd/holdfast links all backends, cli is given them, and no
-	// room knows another's commands. What a room is for stands in its package
-	// comment.
+	// The program. cmd/holdfast links all backends and passes them to cli.
+	// The command packages vending, keys and local do not import one
+	// another.
 	"cmd/holdfast":                   {"cmd/holdfast/cli", "keystore/all"},
 	"cmd/holdfast/cli":               {front, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", "cmd/holdfast/internal/local", "keystore", "rolesanywhere/credentials/loopback"},
 	"cmd/holdfast/internal/front":    {"signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
@@ -74,7 +75,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
 	"cmd/holdfast/internal/local":    {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},
-	"cmd/holdfast/internal/interop":  {}, // tests alone, as are the next three
+	"cmd/holdfast/internal/interop":  {}, // only tests, like the next three
 	"cmd/holdfast/internal/badinput": {},
 	"cmd/holdfast/internal/bench":    {},
 	"cmd/holdfast/internal/pages":    {},
@@ -82,36 +83,36 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/clitest":  {"cmd/holdfast/cli", "keystore/all", "keystore", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
 }
 
-// Rooms that others import.
+// Packages that several packages of the program import.
 const (
 	front = "cmd/holdfast/internal/front"
 	flags = "cmd/holdfast/internal/flags"
 	role  = "cmd/holdfast/internal/role"
 )
 
-// onlyIn says which packages may import a module of others.
+// onlyIn has the packages that may import a third-party module.
 var onlyIn = map[string][]string{
 	"github.com/aws/aws-sdk-go-v2": {"rolesanywhere/awssdk", "rolesanywhere/emulator"},
 	"github.com/ebitengine/purego": {"keychain/internal/secfw", "keychain/internal/fakesec"},
 }
 
-// standardOnly are the packages that import nothing from outside at all.
+// standardOnly are the packages that import no third-party module.
 var standardOnly = []string{"signer", "signer/signertest", "signer/rotate"}
 
 type goPackage struct {
 	ImportPath string
-	Imports    []string // without those of tests
+	Imports    []string // without the imports of tests
 }
 
 func TestImports(t *testing.T) {
 	for _, goos := range []string{"linux", "darwin", "windows"} {
 		packages := listPackages(t, goos)
 		if len(packages) < 5 {
-			t.Fatalf("%s: go list knows %d packages", goos, len(packages))
+			t.Fatalf("%s: go list returned %d packages", goos, len(packages))
 		}
 		for _, p := range packages {
-			for _, complaint := range checkImports(p) {
-				t.Errorf("%s: %s", goos, complaint)
+			for _, violation := range checkImports(p) {
+				t.Errorf("%s: %s", goos, violation)
 			}
 		}
 	}
@@ -138,7 +139,7 @@ func listPackages(t *testing.T, goos string) []goPackage {
 	}
 }
 
-func checkImports(p goPackage) (complaints []string) {
+func checkImports(p goPackage) (violations []string) {
 	name := strings.TrimPrefix(p.ImportPath, module+"/")
 	allowed, known := mayImport[name]
 	if !known {
@@ -151,17 +152,17 @@ func checkImports(p goPackage) (complaints []string) {
 		switch {
 		case isOwn && strings.HasPrefix(own, "internal/") && !slices.Contains(standardOnly, name):
 		case isOwn && !slices.Contains(allowed, own):
-			complaints = append(complaints, name+" imports "+own)
+			violations = append(violations, name+" imports "+own)
 		case !isOwn && !isStandard && slices.Contains(standardOnly, name):
-			complaints = append(complaints, name+" imports "+path)
+			violations = append(violations, name+" imports "+path)
 		}
 		for other, where := range onlyIn {
 			if (path == other || strings.HasPrefix(path, other+"/")) && !slices.Contains(where, name) {
-				complaints = append(complaints, name+" imports "+path)
+				violations = append(violations, name+" imports "+path)
 			}
 		}
 	}
-	return complaints
+	return violations
 }
 
 func TestCheckImports(t *testing.T) {
@@ -201,9 +202,9 @@ func TestCheckImports(t *testing.T) {
 		{"cmd/holdfast/internal/daemon", module + "/cmd/holdfast/internal/vending", false},
 		{"utils", "fmt", false},
 	} {
-		complaints := checkImports(goPackage{module + "/" + test.from, []string{test.to}})
-		if (len(complaints) == 0) != test.ok {
-			t.Errorf("%s imports %s: complaints %q", test.from, test.to, complaints)
+		violations := checkImports(goPackage{module + "/" + test.from, []string{test.to}})
+		if (len(violations) == 0) != test.ok {
+			t.Errorf("%s imports %s: violations %q", test.from, test.to, violations)
 		}
 	}
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// TestSealedPIN opens a key on a SoftHSM token, and one of the TPM itself, with
-// a PIN that the TPM has sealed.
+// TestSealedPIN opens a key on a SoftHSM token and a TPM key with a PIN that is
+// sealed by the TPM.
 func TestSealedPIN(t *testing.T) {
 	extend := signertest.Require(t, "tpm2-tools", "tpm2_pcrextend")
 	signertest.Require(t, "swtpm", "swtpm")
@@ -59,7 +59,7 @@ func TestSealedPIN(t *testing.T) {
 	own, err := tpm.Create(t.Context(), tpm.CreateConfig{Device: emulator.Path, PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pkcs11test.PIN), nil }}, keystore.P256)
 	ownKey := write("own.pem", own, err)
 
-	at := func(path, more string) string {
+	sealedRef := func(path, more string) string {
 		return "tpm:" + keystore.FormatAttribute("path", path) + device + more
 	}
 	token := func(source string) string {
@@ -67,27 +67,27 @@ func TestSealedPIN(t *testing.T) {
 		u.PINSource = source
 		return u.String()
 	}
-	ofTPM := func(source string) string {
+	tpmKey := func(source string) string {
 		return "tpm:" + keystore.FormatAttribute("path", ownKey) + device + ";" + keystore.FormatAttribute("pin-source", source)
 	}
-	boundRef := token(at(bound, ""))
+	boundRef := token(sealedRef(bound, ""))
 	for _, c := range []struct {
 		name string
 		ref  string
 		want []error // nil: it opens
 	}{
-		{"plain", token(at(plain, "")), nil},
-		{"device by variable", token("tpm:" + keystore.FormatAttribute("path", plain)), nil},
+		{"plain", token(sealedRef(plain, "")), nil},
+		{"device from a variable", token("tpm:" + keystore.FormatAttribute("path", plain)), nil},
 		{"PCRs", boundRef, nil},
-		{"password of its own", token(at(guarded, ";pin-source=file:"+passwordFile)), nil},
-		{"for a key of the TPM", ofTPM(at(plain, "")), nil},
-		{"no password of its own", token(at(guarded, "")), []error{signer.ErrPINRequired}},
-		{"sealed password of its own", token(at(guarded, ";"+keystore.FormatAttribute("pin-source", at(plain, "")))), []error{signer.ErrPINRequired}},
-		{"sealed password of its own, for a key of the TPM", ofTPM(at(guarded, ";"+keystore.FormatAttribute("pin-source", at(plain, "")))), []error{signer.ErrPINRequired}},
-		{"a key", token(at(ownKey, ";pin-value="+pkcs11test.PIN)), []error{signer.ErrPINRequired, errors.ErrUnsupported}},
-		{"persistent", token("handle:81010002"), []error{signer.ErrPINRequired, errors.ErrUnsupported}},
-		{"no such file", token(at(filepath.Join(dir, "none"), "")), []error{signer.ErrPINRequired, os.ErrNotExist}},
-		{"as a file", token("file:" + bound), []error{signer.ErrPINRequired}},
+		{"sealed secret with a password", token(sealedRef(guarded, ";pin-source=file:"+passwordFile)), nil},
+		{"for a TPM key", tpmKey(sealedRef(plain, "")), nil},
+		{"sealed secret without its password", token(sealedRef(guarded, "")), []error{signer.ErrPINRequired}},
+		{"sealed secret with a sealed password", token(sealedRef(guarded, ";"+keystore.FormatAttribute("pin-source", sealedRef(plain, "")))), []error{signer.ErrPINRequired}},
+		{"sealed secret with a sealed password, for a TPM key", tpmKey(sealedRef(guarded, ";"+keystore.FormatAttribute("pin-source", sealedRef(plain, "")))), []error{signer.ErrPINRequired}},
+		{"key file instead of a sealed secret", token(sealedRef(ownKey, ";pin-value="+pkcs11test.PIN)), []error{signer.ErrPINRequired, errors.ErrUnsupported}},
+		{"persistent key instead of a sealed secret", token("handle:81010002"), []error{signer.ErrPINRequired, errors.ErrUnsupported}},
+		{"no such file", token(sealedRef(filepath.Join(dir, "none"), "")), []error{signer.ErrPINRequired, os.ErrNotExist}},
+		{"sealed secret as a file: reference", token("file:" + bound), []error{signer.ErrPINRequired}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := signOnce(t, c.ref, emulator)
@@ -109,7 +109,7 @@ func TestSealedPIN(t *testing.T) {
 	err = signOnce(t, boundRef, emulator)
 	for _, want := range []error{signer.ErrPINRequired, signer.ErrUnavailable} {
 		if !errors.Is(err, want) {
-			t.Errorf("after the PCR changed: %v, want %v", err, want)
+			t.Errorf("after a PCR changed: %v, want %v", err, want)
 		}
 	}
 	if signer.Hint(err) == "" {

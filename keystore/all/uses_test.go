@@ -15,10 +15,10 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// uses says what references use: for each scheme its examples in
-// docs/references.md, and what may go wrong. A new backend whose references name
-// a file, a variable or a PIN source implements [keystore.Dependent] and has its
-// lines here.
+// uses has what references use: for each scheme the examples of
+// docs/references.md, and special cases. A new backend whose references name a
+// file, a variable or a PIN source implements [keystore.Dependent] and adds its
+// references here.
 var uses = map[string]struct {
 	files, variables, sources []string
 }{
@@ -76,7 +76,7 @@ func TestUses(t *testing.T) {
 	for _, row := range tables(t)["scheme"] {
 		for _, example := range spans(row[1]) {
 			if _, ok := uses[example]; !ok {
-				t.Errorf("%s of docs/references.md is not in the table: what does it use?", example)
+				t.Errorf("the example %s of docs/references.md is not in the table uses", example)
 			}
 		}
 	}
@@ -87,13 +87,13 @@ func TestUses(t *testing.T) {
 				has = has || refOf(t, text).Scheme == scheme
 			}
 			if !has {
-				t.Errorf("nothing of scheme %q is in the table", scheme)
+				t.Errorf("no reference with scheme %q is in the table uses", scheme)
 			}
 		}
 	}
 }
 
-// Of several references, in their order, each file once.
+// Uses returns the files of several references in order, without duplicates.
 func TestUsesOfAnIdentity(t *testing.T) {
 	store := New()
 	got := store.Uses(refOf(t, "tpm:path=/k%20k.pem;device=/dev/tpm0"), refOf(t, "cert.pem"), refOf(t, "env:X"))
@@ -118,21 +118,21 @@ func TestUsesOfAnIdentity(t *testing.T) {
 	}
 }
 
-// notTheKey are attributes that name files which hold no key.
-var notTheKey = []string{"module-path"}
+// nonKeyAttributes are attributes that name files without a key.
+var nonKeyAttributes = []string{"module-path"}
 
-// untold returns the files that a reference names and that are not among those
-// which it uses, itself or for its PIN.
-func untold(store *keystore.Store, ref keystore.Ref) []string {
+// unreportedFiles returns the existing files that a reference names, but that
+// Uses reports neither for the reference nor for its PIN sources.
+func unreportedFiles(store *keystore.Store, ref keystore.Ref) []string {
 	u := store.Uses(ref)
-	told := slices.Concat(u.Files, store.Uses(u.PINSources...).Files)
-	return slices.DeleteFunc(filesIn(ref.Rest), func(file string) bool { return slices.Contains(told, file) })
+	reported := slices.Concat(u.Files, store.Uses(u.PINSources...).Files)
+	return slices.DeleteFunc(filesIn(ref.Rest), func(file string) bool { return slices.Contains(reported, file) })
 }
 
-// A bare backend has no capabilities.
+// A bare backend hides the capabilities of a Backend.
 type bare struct{ keystore.Backend }
 
-func TestUntold(t *testing.T) {
+func TestUnreportedFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -142,17 +142,17 @@ func TestUntold(t *testing.T) {
 		if ref.Scheme == keystore.SchemeFile {
 			ref.Rest = path
 		}
-		if got := untold(keystore.New(bare{b}), ref); !slices.Equal(got, []string{path}) {
-			t.Errorf("%s, without Uses: %q", b.Name(), got)
+		if got := unreportedFiles(keystore.New(bare{b}), ref); !slices.Equal(got, []string{path}) {
+			t.Errorf("%s without Uses: %q", b.Name(), got)
 		}
 	}
-	if got := untold(New(), refOf(t, "tpm:path="+path+";pin-source=file:"+path)); len(got) != 0 {
+	if got := unreportedFiles(New(), refOf(t, "tpm:path="+path+";pin-source=file:"+path)); len(got) != 0 {
 		t.Errorf("tpm: %q", got)
 	}
 }
 
-// filesIn returns the existing files that text names, by itself or in an
-// attribute, whatever its grammar may be.
+// filesIn returns the existing files that text names, as a whole or in an
+// attribute. It splits at the separators of every grammar.
 func filesIn(text string) (files []string) {
 	for _, part := range append(strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(";?&,", r) }), text) {
 		name, value, ok := strings.Cut(part, "=")
@@ -160,7 +160,7 @@ func filesIn(text string) (files []string) {
 			name, value = "", part
 		}
 		value, err := url.PathUnescape(value)
-		if err != nil || slices.Contains(notTheKey, name) {
+		if err != nil || slices.Contains(nonKeyAttributes, name) {
 			continue
 		}
 		for _, path := range []string{value, strings.TrimPrefix(value, "file:")} {
@@ -191,7 +191,7 @@ func TestFilesIn(t *testing.T) {
 }
 
 func TestSetAttribute(t *testing.T) {
-	const module = "/lib/a b&c;d=e?f#g%h+é,'(~).so" // as it stands in a URI:
+	const module = "/lib/a b&c;d=e?f#g%h+é,'(~).so" // percent-encoded:
 	const encoded = "/lib/a%20b%26c%3Bd=e%3Ff%23g%25h+%C3%A9%2C%27%28~%29.so"
 	for _, test := range []struct{ ref, name, value, want string }{
 		{"winstore:", "newest", "yes", "winstore:newest=yes"},
@@ -210,7 +210,7 @@ func TestSetAttribute(t *testing.T) {
 		{"pkcs11:object=module-path=/x", "module-path", "/m.so", "pkcs11:object=module-path=/x?module-path=/m.so"},
 		{"pkcs11:token=t?pin-source=/module-path=x", "module-path", "/m.so", "pkcs11:token=t?pin-source=/module-path=x&module-path=/m.so"},
 		{"pkcs11:token=t?", "module-path", "/m.so", "pkcs11:token=t?module-path=/m.so"},
-		{"pkcs11:tokn=%zz;;?x&", "module-path", "/m.so", "pkcs11:tokn=%zz;;?x&&module-path=/m.so"}, // malformed, and so it stays
+		{"pkcs11:tokn=%zz;;?x&", "module-path", "/m.so", "pkcs11:tokn=%zz;;?x&&module-path=/m.so"}, // malformed parts stay unchanged
 		{"pkcs11:token=t?pin-value=s3cret", "module-path", "/m.so", "pkcs11:token=t?pin-value=s3cret&module-path=/m.so"},
 		{"pkcs11:token=t", "module-path", "rel\n", "pkcs11:token=t?module-path=rel%0A"},
 		{"pkcs11:token=t", "pin-source", "tpm:path=a;pin-source=env:B", "pkcs11:token=t?pin-source=tpm:path=a%3Bpin-source=env:B"},
@@ -246,7 +246,7 @@ func TestSetAttribute(t *testing.T) {
 	}
 }
 
-// What is set is what the backend reads: otherwise the error would be another.
+// The error of Open shows that the backend reads the attribute that was set.
 func TestSetAttributeIsUnderstood(t *testing.T) {
 	for ref, set := range map[string][2]string{
 		"pkcs11:object=a":  {"module-path", filepath.Join(t.TempDir(), "none;&% .so")},
@@ -286,8 +286,8 @@ func TestRebase(t *testing.T) {
 	}
 }
 
-// hostile are references to begin a fuzz run with.
-func hostile(f *testing.F) {
+// addSeeds adds references to the seed corpus of a fuzz test.
+func addSeeds(f *testing.F) {
 	for text := range uses {
 		f.Add(text, "pin-source", "env:X")
 		f.Add(text, "newest", "yes")
@@ -301,7 +301,7 @@ func hostile(f *testing.F) {
 }
 
 func FuzzUses(f *testing.F) {
-	hostile(f)
+	addSeeds(f)
 	store := New()
 	f.Fuzz(func(t *testing.T, text, _, _ string) {
 		const pin = "s3cr3t-pin"
@@ -330,7 +330,7 @@ func FuzzUses(f *testing.F) {
 }
 
 func FuzzSetAttribute(f *testing.F) {
-	hostile(f)
+	addSeeds(f)
 	store := New()
 	f.Fuzz(func(t *testing.T, text, name, value string) {
 		const pin = "s3cr3t-pin"
@@ -345,18 +345,18 @@ func FuzzSetAttribute(f *testing.F) {
 			}
 			if err != nil || set == ref {
 				if set != ref {
-					t.Errorf("%q: got %#v beside the error %v", text, set, err)
+					t.Errorf("%q: got %#v together with the error %v", text, set, err)
 				}
 				continue
 			}
 			if again, err := keystore.ParseRef(set.Scheme + ":" + set.Rest); err != nil || again != set {
-				t.Errorf("%q: %s=%q makes %#v, which is read as %#v, error %v", text, name, value, set, again, err)
+				t.Errorf("%q: %s=%q results in %#v, which parses to %#v, error %v", text, name, value, set, again, err)
 			}
 			if !strings.HasPrefix(set.Rest, ref.Rest) {
-				t.Errorf("%q: %s=%q makes %#v", text, name, value, set)
+				t.Errorf("%q: %s=%q results in %#v", text, name, value, set)
 			}
 			if again, err := store.SetAttribute(set, name, value+"x"); err != nil || again != set {
-				t.Errorf("%q: %s=%q twice makes %#v, error %v", text, name, value, again, err)
+				t.Errorf("%q: %s=%q twice results in %#v, error %v", text, name, value, again, err)
 			}
 		}
 	})

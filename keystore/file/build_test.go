@@ -18,7 +18,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// What tests need to build files that no program writes.
+// Helpers that build files with invalid or unusual contents.
 
 var (
 	oidAES128  = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 2}
@@ -39,7 +39,7 @@ func der(t testing.TB, v any) []byte {
 	return b
 }
 
-// encrypted is an EncryptedPrivateKeyInfo (RFC 5958, section 3) part by part.
+// An encrypted is an EncryptedPrivateKeyInfo (RFC 5958, section 3).
 type encrypted struct {
 	scheme, kdf, cipher asn1.ObjectIdentifier
 	kdfParams, iv       any
@@ -52,7 +52,7 @@ func (e encrypted) algorithm() seq {
 
 func (e encrypted) der(t testing.TB) []byte { return der(t, seq{e.algorithm(), e.data}) }
 
-// encrypt encrypts plain with PBKDF2 and as little work as can be.
+// encrypt encrypts plain with a key from PBKDF2 with one iteration.
 func encrypt(t testing.TB, plain []byte, password string) encrypted {
 	t.Helper()
 	salt := []byte("salt")
@@ -63,7 +63,8 @@ func encrypt(t testing.TB, plain []byte, password string) encrypted {
 	return encryptWith(t, plain, key, oidPBKDF2, seq{salt, 1})
 }
 
-// encryptWith encrypts plain by AES-128 with a key that is derived as told.
+// encryptWith encrypts plain with AES-128 and key. It stores kdf and kdfParams,
+// which must describe the derivation of the key.
 func encryptWith(t testing.TB, plain, key []byte, kdf asn1.ObjectIdentifier, kdfParams any) encrypted {
 	t.Helper()
 	block, err := aes.NewCipher(key)
@@ -77,7 +78,7 @@ func encryptWith(t testing.TB, plain, key []byte, kdf asn1.ObjectIdentifier, kdf
 	return encrypted{oidPBES2, kdf, oidAES128, kdfParams, iv, data}
 }
 
-// keyDER returns a new key of a kind in PKCS #8.
+// keyDER returns a key of the given kind in PKCS #8.
 func keyDER(t testing.TB, kind string) []byte {
 	t.Helper()
 	block, _ := pem.Decode(signertest.KeyPEM(t, signertest.Key(t, kind)))
@@ -92,7 +93,7 @@ func open(ctx context.Context, data []byte) (signer.Signer, error) {
 	})
 }
 
-// promptly runs f, which must come to an end soon.
+// promptly runs f, and fails the test if it does not return within a minute.
 func promptly(t *testing.T, f func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -103,6 +104,6 @@ func promptly(t *testing.T, f func()) {
 	select {
 	case <-done:
 	case <-time.After(time.Minute):
-		t.Fatal("does not come to an end")
+		t.Fatal("did not return within a minute")
 	}
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// forms are the key of Key("p256") in each form that Holdfast reads, with the
-// password "x" and key derivations that cost nothing.
-func forms(t testing.TB) map[string][]byte {
+// formats returns the key of Key("p256") in each supported format, with the
+// password "x" and cheap key derivations.
+func formats(t testing.TB) map[string][]byte {
 	t.Helper()
 	key := signertest.Key(t, "p256")
 	ca := signertest.NewCA(t, "root")
@@ -39,49 +39,49 @@ func forms(t testing.TB) map[string][]byte {
 		return pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: b})
 	}
 	return map[string][]byte{
-		"PKCS #8":           pkcs8,
-		"encrypted PKCS #8": encrypted,
-		"encrypted PEM":     block("ENCRYPTED PRIVATE KEY", encrypted),
-		"scrypt":            encryptWith(t, pkcs8, scryptKey, oidScrypt, seq{[]byte("salt"), 2, 1, 1}).der(t),
-		"SEC 1":             sec1,
-		"PEM":               block("PRIVATE KEY", pkcs8),
-		"PEM with chain":    slices.Concat(block("PRIVATE KEY", pkcs8), signertest.CertPEM(ca.Issue(t, key, nil))),
-		"PKCS #12 in PEM":   block("PKCS12", encodePFX(t, pkcs12.Modern2023.WithIterations(2), "x")),
-		"PKCS #12 open":     encodePFX(t, pkcs12.Passwordless, ""),
-		"PKCS #12 2023":     encodePFX(t, pkcs12.Modern2023.WithIterations(2), "x"),
-		"PKCS #12 2026":     encodePFX(t, pkcs12.Modern2026.WithIterations(2), "x"),
-		"PKCS #12 DES":      encodePFX(t, pkcs12.LegacyDES.WithIterations(2), "x"),
-		"PKCS #12 RC2":      encodePFX(t, pkcs12.LegacyRC2.WithIterations(2), "x"),
+		"PKCS #8":                   pkcs8,
+		"encrypted PKCS #8":         encrypted,
+		"encrypted PEM":             block("ENCRYPTED PRIVATE KEY", encrypted),
+		"scrypt":                    encryptWith(t, pkcs8, scryptKey, oidScrypt, seq{[]byte("salt"), 2, 1, 1}).der(t),
+		"SEC 1":                     sec1,
+		"PEM":                       block("PRIVATE KEY", pkcs8),
+		"PEM with chain":            slices.Concat(block("PRIVATE KEY", pkcs8), signertest.CertPEM(ca.Issue(t, key, nil))),
+		"PKCS #12 in PEM":           block("PKCS12", encodePFX(t, pkcs12.Modern2023.WithIterations(2), "x")),
+		"PKCS #12 without password": encodePFX(t, pkcs12.Passwordless, ""),
+		"PKCS #12 2023":             encodePFX(t, pkcs12.Modern2023.WithIterations(2), "x"),
+		"PKCS #12 2026":             encodePFX(t, pkcs12.Modern2026.WithIterations(2), "x"),
+		"PKCS #12 DES":              encodePFX(t, pkcs12.LegacyDES.WithIterations(2), "x"),
+		"PKCS #12 RC2":              encodePFX(t, pkcs12.LegacyRC2.WithIterations(2), "x"),
 	}
 }
 
-// Whatever is cut off or changed, the answer is an error or the key.
+// A truncated or changed file results in an error or in the key.
 func TestOpenDamagedFiles(t *testing.T) {
 	key := signertest.Key(t, "p256")
-	for name, whole := range forms(t) {
+	for name, whole := range formats(t) {
 		t.Run(name, func(t *testing.T) {
-			check := func(what string, at int, data []byte) {
+			check := func(damage string, at int, data []byte) {
 				s, err := open(t.Context(), data)
 				if err != nil {
-					if what == "nothing" {
+					if damage == "none" {
 						t.Error(err)
 					}
 					return
 				}
 				defer s.Close()
-				if what != "changed" && !signer.SamePublicKey(s.Public(), key.Public()) {
-					t.Errorf("%s at %d: another key", what, at)
+				if damage != "changed" && !signer.SamePublicKey(s.Public(), key.Public()) {
+					t.Errorf("%s at %d: another key", damage, at)
 				}
 				digest := make([]byte, 32)
 				signature, err := s.Sign(rand.Reader, digest, crypto.SHA256)
 				if err != nil || !ecdsa.VerifyASN1(s.Public().(*ecdsa.PublicKey), digest, signature) {
-					t.Errorf("%s at %d: a key that cannot sign, error %v", what, at, err)
+					t.Errorf("%s at %d: a key that cannot sign, error %v", damage, at, err)
 				}
 			}
 			promptly(t, func() {
-				check("nothing", 0, whole)
+				check("none", 0, whole)
 				for i := range whole {
-					check("cut", i, whole[:i])
+					check("truncated", i, whole[:i])
 					for _, change := range []byte{0xff, 0x01, 0x80} {
 						data := bytes.Clone(whole)
 						data[i] ^= change
@@ -93,7 +93,8 @@ func TestOpenDamagedFiles(t *testing.T) {
 	}
 }
 
-// oddNumber returns a number of n bits that crypto/x509 takes for a prime of an RSA key.
+// oddNumber returns a number of n bits that crypto/x509 accepts as a prime of
+// an RSA key.
 func oddNumber(n uint, minus int64) *big.Int {
 	p := new(big.Int).Lsh(big.NewInt(1), n)
 	p.Sub(p, big.NewInt(minus))
@@ -115,7 +116,7 @@ func TestOpenRefusesOversizeKeys(t *testing.T) {
 		t.Fatalf("key of %d bytes, want more than %d", len(pkcs1), maxKey)
 	}
 	if _, err := x509.ParsePKCS1PrivateKey(pkcs1); err != nil {
-		t.Fatalf("nothing but its size is wrong with the key: %v", err)
+		t.Fatalf("crypto/x509 refuses the key: %v", err)
 	}
 	pkcs8 := der(t, seq{0, seq{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, asn1.NullRawValue}, pkcs1})
 	for name, in := range map[string][]byte{
@@ -127,6 +128,6 @@ func TestOpenRefusesOversizeKeys(t *testing.T) {
 		}
 	}
 	if _, err := parseKey(make([]byte, maxKey+1), nil); err == nil {
-		t.Error("one byte more than allowed is taken")
+		t.Error("parsed a key of one byte more than allowed")
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Backend opens the references of schemes "file", "env" and "-". It is safe
+// Backend opens references with the schemes "file", "env" and "-". It is safe
 // for concurrent use.
 type Backend struct{}
 
@@ -24,8 +24,8 @@ func (Backend) Schemes() []string {
 	return []string{keystore.SchemeFile, keystore.SchemeEnv, keystore.SchemeStdin}
 }
 
-// Open implements [keystore.Backend]. The file holds one private key; its
-// certificates, if there are any, become the chain.
+// Open implements [keystore.Backend]. The file must contain exactly one private
+// key. The certificates in the file, if any, become the chain.
 func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
 	c, err := read(ctx, ref, call)
 	if err != nil {
@@ -51,7 +51,7 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	}
 	certs, err := c.certificates(ctx, password(ctx, ref, call))
 	if err == nil && len(certs) == 0 {
-		err = signer.WithHint(errNoCertificate, "give a file that holds a certificate; this may be the key's")
+		err = signer.WithHint(errNoCertificate, "give a file that contains a certificate; this may be the key file")
 	}
 	return certs, err
 }
@@ -83,7 +83,8 @@ func read(ctx context.Context, ref keystore.Ref, call keystore.Call) (*contents,
 	return parse(data)
 }
 
-// A passwordFunc asks for the password once it is known to be needed.
+// A passwordFunc asks for the password. It is called only if the password is
+// needed.
 type passwordFunc func() ([]byte, error)
 
 func password(ctx context.Context, ref keystore.Ref, call keystore.Call) passwordFunc {
@@ -99,7 +100,8 @@ func password(ctx context.Context, ref keystore.Ref, call keystore.Call) passwor
 	}
 }
 
-// A fileError says of files what package signer says of devices.
+// A fileError wraps an error of package signer and replaces its text, which is
+// about devices, with one about files.
 type fileError struct {
 	text string
 	err  error
@@ -111,15 +113,15 @@ func (e *fileError) Unwrap() error { return e.err }
 var (
 	errPasswordRequired  = &fileError{"is encrypted and needs a password", signer.ErrPINRequired}
 	errPasswordIncorrect = &fileError{"password incorrect, or the file is damaged", signer.ErrPINIncorrect}
-	errNoKey             = &fileError{"holds no private key", signer.ErrNotFound}
-	errNoCertificate     = &fileError{"holds no certificate", signer.ErrNoCertificate}
+	errNoKey             = &fileError{"contains no private key", signer.ErrNotFound}
+	errNoCertificate     = &fileError{"contains no certificate", signer.ErrNoCertificate}
 )
 
-// usable returns key as a crypto.Signer if it is of a type that a Signer can have.
-func usable(key any) (crypto.Signer, error) {
+// asSigner returns key as a crypto.Signer, or an error if its type cannot sign.
+func asSigner(key any) (crypto.Signer, error) {
 	s, ok := key.(crypto.Signer)
 	if !ok {
-		return nil, signer.WithHint(fmt.Errorf("the private key is of a type that cannot sign: %w", errors.ErrUnsupported), keyTypes)
+		return nil, signer.WithHint(fmt.Errorf("private key is of a type that cannot sign: %w", errors.ErrUnsupported), hintKeyTypes)
 	}
 	return s, nil
 }

@@ -19,7 +19,7 @@ import (
 
 const testPassword = "correct horse §"
 
-// kit makes files with the real openssl program in a folder of its own.
+// A kit creates files with the openssl program in its own folder.
 type kit struct {
 	t       testing.TB
 	dir     string
@@ -36,8 +36,8 @@ func (k *kit) ref(name string) keystore.Ref {
 	return keystore.Ref{Scheme: keystore.SchemeFile, Rest: k.path(name)}
 }
 
-// openssl runs a line, with {x} replaced by the path of x. The password is in
-// the environment.
+// openssl runs a command line. It replaces {x} with the path of x. The password
+// is in the environment.
 func (k *kit) openssl(line string) {
 	k.t.Helper()
 	args := strings.Fields(line)
@@ -79,7 +79,8 @@ func withPassword(password string) keystore.Options {
 	return keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(password), nil }}
 }
 
-// generated are keys as openssl makes them, each in the forms it writes.
+// generated has the commands that generate each type of key, and that convert
+// it to its traditional format.
 var generated = []struct{ name, make, traditional string }{
 	{"rsa2048", "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {key}", "rsa -traditional"},
 	{"p256", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {key}", "ec"},
@@ -88,7 +89,7 @@ var generated = []struct{ name, make, traditional string }{
 	{"ed25519", "genpkey -algorithm ED25519 -out {key}", ""},
 }
 
-func TestOpenKeyForms(t *testing.T) {
+func TestOpenKeyFormats(t *testing.T) {
 	for _, g := range generated {
 		t.Run(g.name, func(t *testing.T) {
 			k := newKit(t)
@@ -161,7 +162,7 @@ func TestOpenEncryptedPKCS8(t *testing.T) {
 			}{
 				{"wrong password", withPassword("wrong"), signer.ErrPINIncorrect},
 				{"empty password", withPassword(""), signer.ErrPINIncorrect},
-				{"nobody to ask", keystore.Options{}, signer.ErrPINRequired},
+				{"no PINFunc", keystore.Options{}, signer.ErrPINRequired},
 			} {
 				if _, err := store.Open(t.Context(), k.ref("enc"), c.opts); !errors.Is(err, c.want) {
 					t.Errorf("%s: %v, want %v", c.name, err, c.want)
@@ -179,7 +180,7 @@ func TestOpenPKCS12(t *testing.T) {
 		leaf := ca.Issue(t, key, nil)
 		k.write("key", signertest.KeyPEM(t, key))
 		k.write("cert", signertest.CertPEM(leaf))
-		k.write("chain", signertest.CertPEM(ca.Root(), ca.Cert)) // not the order that we need
+		k.write("chain", signertest.CertPEM(ca.Root(), ca.Cert)) // not in order
 		const base = "pkcs12 -export -inkey {key} -in {cert} -certfile {chain} -out {pfx} "
 		for _, c := range []struct{ flags, password string }{
 			{"-passout env:PW", testPassword},
@@ -226,7 +227,7 @@ func checkChain(t *testing.T, s signer.Signer, want ...*x509.Certificate) {
 	}
 }
 
-func TestIdentityForms(t *testing.T) {
+func TestOpenIdentity(t *testing.T) {
 	k := newKit(t)
 	root := signertest.NewCA(t, "root")
 	ca := root.Intermediate(t, "outer").Intermediate(t, "inner")
@@ -303,8 +304,8 @@ func TestIdentityForms(t *testing.T) {
 	}
 }
 
-// The contract test runs over a key in each form once; the forms differ only
-// in how they are read.
+// The contract test runs once for each type of key. The file formats differ
+// only in how they are parsed.
 func TestContract(t *testing.T) {
 	k := newKit(t)
 	for _, kind := range signertest.KeyKinds() {

@@ -18,7 +18,7 @@ func TestOpenLegacyEncryption(t *testing.T) {
 	k.openssl("ec -aes256 -passout env:PW -in {ec} -out {ec.old}")
 	for _, name := range []string{"rsa.old", "ec.old"} {
 		if !strings.Contains(string(k.read(name)), "Proc-Type: 4,ENCRYPTED") {
-			t.Fatalf("%s: openssl encrypted it in another way", name)
+			t.Fatalf("%s: openssl did not use the legacy PEM encryption", name)
 		}
 		_, err := store.Open(t.Context(), k.ref(name), withPassword(testPassword))
 		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(signer.Hint(err), "openssl pkcs8") {
@@ -27,12 +27,12 @@ func TestOpenLegacyEncryption(t *testing.T) {
 	}
 }
 
-// Keys that Holdfast cannot use are told apart from wrong passwords.
-func TestOpenKeysOfOtherKinds(t *testing.T) {
+// The error for an unsupported key differs from the error for a wrong password.
+func TestOpenUnsupportedKeys(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		make []string
-		want error // nil: any but a wrong password
+		want error // nil: any error but a wrong password
 	}{
 		{"X25519", []string{"genpkey -algorithm X25519 -out {key}"}, errors.ErrUnsupported},
 		{"X448", []string{"genpkey -algorithm X448 -out {key}"}, nil},
@@ -65,7 +65,7 @@ func TestOpenKeysOfOtherKinds(t *testing.T) {
 	}
 }
 
-func TestOpenTraditionalKeysOfOtherKinds(t *testing.T) {
+func TestOpenUnsupportedTraditionalKeys(t *testing.T) {
 	k := newKit(t)
 	for name, lines := range map[string][]string{
 		"secp256k1": {"ecparam -name secp256k1 -genkey -out {secp256k1}"},
@@ -82,7 +82,7 @@ func TestOpenTraditionalKeysOfOtherKinds(t *testing.T) {
 	}
 }
 
-func TestOpenPKCS12OfOtherKinds(t *testing.T) {
+func TestOpenUnsupportedPKCS12(t *testing.T) {
 	k := newKit(t)
 	key := signertest.Key(t, "p256")
 	ca := signertest.NewCA(t, "root")
@@ -90,7 +90,8 @@ func TestOpenPKCS12OfOtherKinds(t *testing.T) {
 	k.write("cert", signertest.CertPEM(ca.Issue(t, key, nil)))
 	k.openssl("pkcs12 -export -inkey {key} -in {cert} -passout env:PW -out {good}")
 	good := k.read("good")
-	// The outermost sequence of indefinite length (X.690, section 8.1.3.6).
+	// The outermost sequence has an indefinite length (X.690, section
+	// 8.1.3.6).
 	k.write("BER", []byte{0x30, 0x80}, good[4:], []byte{0, 0})
 	k.openssl("pkcs12 -export -inkey {key} -in {cert} -passout env:PW -macalg sha384 -out {MAC}")
 	k.openssl("pkcs12 -export -inkey {key} -in {cert} -passout env:PW -keypbe camellia-256-cbc -certpbe camellia-256-cbc -out {cipher}")
@@ -107,7 +108,7 @@ func TestOpenPKCS12OfOtherKinds(t *testing.T) {
 			t.Errorf("%s: error %v, want %v", name, err, want)
 		}
 		if signer.Hint(err) == "" {
-			t.Errorf("%s: %v, without a hint", name, err)
+			t.Errorf("%s: error %v has no hint", name, err)
 		}
 	}
 }

@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	// fuzzWork is how much work a key derivation may be told to do by an
-	// input of the fuzzer, which is to find other things that take long.
+	// fuzzWork bounds the work of a key derivation in an input of the
+	// fuzzer, which should find other causes of long run times.
 	fuzzWork = 10_000
 	fuzzTime = 10 * time.Second
 )
 
-// isDear reports whether data asks for more work than fuzzWork.
-func isDear(data []byte) bool {
+// isExpensive reports whether data requires more work than fuzzWork.
+func isExpensive(data []byte) bool {
 	c, err := parse(data)
 	if err != nil {
 		return false
 	}
-	return c.pfx != nil && isDearPFX(c.pfx) || slices.ContainsFunc(c.keys, isDearKey)
+	return c.pfx != nil && isExpensivePFX(c.pfx) || slices.ContainsFunc(c.keys, isExpensiveKey)
 }
 
-func isDearPFX(der []byte) bool {
+func isExpensivePFX(der []byte) bool {
 	budget := int64(fuzzWork)
 	return checkPFX(der, &budget, 0, false) != nil
 }
 
-func isDearKey(der []byte) bool {
+func isExpensiveKey(der []byte) bool {
 	var info struct {
 		Algorithm pkix.AlgorithmIdentifier
 		Data      []byte
@@ -46,7 +46,7 @@ func isDearKey(der []byte) bool {
 		unmarshal(kdf, &s) == nil && (max(s.N, s.R, s.P) > fuzzWork || s.N*s.R*s.P > fuzzWork)
 }
 
-// inTime runs f and reports an error if it takes long.
+// inTime runs f and reports an error if it takes longer than fuzzTime.
 func inTime(t *testing.T, f func()) {
 	start := time.Now()
 	f()
@@ -56,11 +56,11 @@ func inTime(t *testing.T, f func()) {
 }
 
 func FuzzOpen(f *testing.F) {
-	for _, data := range forms(f) {
+	for _, data := range formats(f) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if isDear(data) {
+		if isExpensive(data) {
 			return
 		}
 		inTime(t, func() {
@@ -73,27 +73,27 @@ func FuzzOpen(f *testing.F) {
 			}
 			ref := keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "X"}
 			if certs, err := (Backend{}).Certificates(t.Context(), ref, keystore.Call{Options: opts}); err == nil && len(certs) == 0 {
-				t.Error("no certificate, and no error")
+				t.Error("neither a certificate nor an error")
 			}
 		})
 	})
 }
 
 func FuzzPFX(f *testing.F) {
-	for _, data := range forms(f) {
+	for _, data := range formats(f) {
 		if c, err := parse(data); err == nil && c.pfx != nil {
 			f.Add(c.pfx)
 		}
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {
-		if isDearPFX(der) {
+		if isExpensivePFX(der) {
 			return
 		}
 		inTime(t, func() {
 			password := func() ([]byte, error) { return []byte("x"), nil }
 			key, certs, err := decodePFX(t.Context(), der, password)
 			if err == nil && (key == nil || len(certs) == 0 || slices.Contains(certs, nil)) {
-				t.Errorf("key %v, %d certificates, and no error", key, len(certs))
+				t.Errorf("key %v and %d certificates without an error", key, len(certs))
 			}
 		})
 	})

@@ -14,20 +14,21 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// maxKey bounds the DER of a private key, in bytes: RSA with 16384 bits has
-// 10 KiB, and the cost of checking a key grows with the cube of its size.
+// maxKey is the maximum size of a private key in DER, in bytes. An RSA key of
+// 16384 bits has 10 KiB. The time to check a key grows with the cube of its
+// size.
 const maxKey = 16 << 10
 
-// contents are the parts of a file, not yet decoded.
+// contents are the parts of a file, before they are decoded.
 type contents struct {
 	keys  [][]byte // DER
 	certs []byte   // concatenated DER
-	pfx   []byte   // a PKCS #12 file has no other parts
+	pfx   []byte   // PKCS #12; the file has no other parts
 }
 
-// pemBlock says what to do with a PEM block of a type (RFC 7468; the older
-// types are OpenSSL's).
-var pemBlock = map[string]func(*contents, []byte){
+// pemHandlers has a function for each supported type of PEM block (RFC 7468,
+// and the older types of OpenSSL).
+var pemHandlers = map[string]func(*contents, []byte){
 	"CERTIFICATE":           addCertificate,
 	"X509 CERTIFICATE":      addCertificate,
 	"PRIVATE KEY":           addKey,
@@ -40,35 +41,35 @@ var pemBlock = map[string]func(*contents, []byte){
 	"X509 CRL":              func(*contents, []byte) {},
 }
 
-// pemHint says the way out for PEM blocks that belong to something else.
-var pemHint = map[string]string{
-	"CERTIFICATE REQUEST":     "this is the request; use the certificate that the CA made from it",
-	"NEW CERTIFICATE REQUEST": "this is the request; use the certificate that the CA made from it",
+// pemHints has the hints for PEM blocks that are not supported.
+var pemHints = map[string]string{
+	"CERTIFICATE REQUEST":     "this is a certificate request; use the certificate that the CA issued for it",
+	"NEW CERTIFICATE REQUEST": "this is a certificate request; use the certificate that the CA issued for it",
 	"TRUSTED CERTIFICATE":     "convert it with: openssl x509 -in FILE -out cert.pem",
 	"PKCS7":                   "convert it with: openssl pkcs7 -in FILE -print_certs -out certs.pem",
 	"CMS":                     "convert it with: openssl pkcs7 -in FILE -print_certs -out certs.pem",
 	"OPENSSH PRIVATE KEY":     "convert a copy with: ssh-keygen -p -m PKCS8 -f COPY",
 	"DSA PRIVATE KEY":         "use an RSA or ECDSA key",
-	"TSS2 PRIVATE KEY":        "this is a TPM key; this build has no TPM backend",
+	"TSS2 PRIVATE KEY":        "this is a TPM key, and this build has no TPM backend",
 }
 
 func addCertificate(c *contents, der []byte) { c.certs = append(c.certs, der...) }
 
 func addKey(c *contents, der []byte) { c.keys = append(c.keys, der) }
 
-// Hints that serve in several places.
+// Hints of several errors.
 const (
-	pemBegins = "PEM begins with a line like -----BEGIN PRIVATE KEY----- or -----BEGIN CERTIFICATE-----"
-	copyAgain = "copy it again; openssl pkey -in FILE -noout and openssl x509 -in FILE -noout tell whether it is whole"
-	keyTypes  = "Holdfast takes keys for RSA, for ECDSA on P-256, P-384 and P-521, and for Ed25519; openssl pkey -in FILE -noout -text_pub shows which it is"
+	hintPEM      = "PEM begins with a line like -----BEGIN PRIVATE KEY----- or -----BEGIN CERTIFICATE-----"
+	hintDamaged  = "copy the file again, and check it with openssl pkey -in FILE -noout or openssl x509 -in FILE -noout"
+	hintKeyTypes = "supported keys are RSA, ECDSA on P-256, P-384 and P-521, and Ed25519; show the type with openssl pkey -in FILE -noout -text_pub"
 )
 
 var pemBegin = []byte("-----BEGIN ")
 
-// parse takes data apart without any expensive step.
+// parse splits data into its parts. It does not decode them, which can be slow.
 func parse(data []byte) (*contents, error) {
 	c := new(contents)
-	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as editors on Windows write it
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // editors on Windows write it
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:
 		return nil, errors.New("is empty")
@@ -79,45 +80,44 @@ func parse(data []byte) (*contents, error) {
 	case data[0] == 0x30:
 		return c, c.addDER(data)
 	}
-	return nil, signer.WithHint(errors.New("is neither PEM nor DER"),
-		pemBegins)
+	return nil, signer.WithHint(errors.New("is neither PEM nor DER"), hintPEM)
 }
 
 func (c *contents) addPEM(data []byte) error {
 	n := 1
 	for ; bytes.Contains(data, pemBegin); n++ {
 		b, rest := pem.Decode(data)
-		// Decode passes over blocks that are damaged.
+		// Decode skips damaged blocks.
 		if b == nil || len(b.Bytes) == 0 || bytes.Count(data[:len(data)-len(rest)], pemBegin) > 1 {
-			return signer.WithHint(fmt.Errorf("PEM block %d is damaged or cut off", n), copyAgain)
+			return signer.WithHint(fmt.Errorf("PEM block %d is damaged or truncated", n), hintDamaged)
 		}
 		data = rest
 		if b.Headers["DEK-Info"] != "" {
 			return signer.WithHint(
-				fmt.Errorf("PEM block %q has the encryption of OpenSSL before 1.0, which is too weak: %w", b.Type, errors.ErrUnsupported),
+				fmt.Errorf("PEM block %q uses the legacy PEM encryption, which is too weak: %w", b.Type, errors.ErrUnsupported),
 				"convert it with: openssl pkcs8 -topk8 -in FILE -out key.pem")
 		}
-		add, ok := pemBlock[b.Type]
+		add, ok := pemHandlers[b.Type]
 		if !ok {
 			return signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported),
-				cmp.Or(pemHint[b.Type], pemBegins))
+				cmp.Or(pemHints[b.Type], hintPEM))
 		}
 		add(c, b.Bytes)
 	}
 	if c.pfx != nil && n > 2 {
-		return errors.New("has PKCS #12 beside other PEM blocks")
+		return errors.New("contains PKCS #12 together with other PEM blocks")
 	}
 	return nil
 }
 
-// identity returns the one key and the certificates.
+// identity decodes the only key and the certificates.
 func (c *contents) identity(ctx context.Context, pw passwordFunc) (crypto.Signer, []*x509.Certificate, error) {
 	if c.pfx != nil {
 		key, certs, err := decodePFX(ctx, c.pfx, pw)
 		if err != nil {
 			return nil, nil, err
 		}
-		s, err := usable(key)
+		s, err := asSigner(key)
 		return s, certs, err
 	}
 	switch len(c.keys) {
@@ -125,8 +125,8 @@ func (c *contents) identity(ctx context.Context, pw passwordFunc) (crypto.Signer
 		return nil, nil, signer.WithHint(errNoKey, "give the private key's file with Identity.Key")
 	case 1:
 	default:
-		return nil, nil, signer.WithHint(&fileError{fmt.Sprintf("holds %d private keys", len(c.keys)), signer.ErrAmbiguous},
-			"put each key into a file of its own")
+		return nil, nil, signer.WithHint(&fileError{fmt.Sprintf("contains %d private keys", len(c.keys)), signer.ErrAmbiguous},
+			"store each key in its own file")
 	}
 	certs, err := parseCertificates(c.certs)
 	if err != nil {
@@ -136,11 +136,11 @@ func (c *contents) identity(ctx context.Context, pw passwordFunc) (crypto.Signer
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := usable(key)
+	s, err := asSigner(key)
 	return s, certs, err
 }
 
-// certificates returns all certificates; only PKCS #12 needs a password for that.
+// certificates decodes all certificates. It calls pw only for PKCS #12.
 func (c *contents) certificates(ctx context.Context, pw passwordFunc) ([]*x509.Certificate, error) {
 	if c.pfx != nil {
 		_, certs, err := decodePFX(ctx, c.pfx, pw)
@@ -153,29 +153,29 @@ func parseCertificates(der []byte) ([]*x509.Certificate, error) {
 	certs, err := x509.ParseCertificates(der)
 	if err != nil {
 		return nil, signer.WithHint(fmt.Errorf("certificate: %w", err),
-			"openssl x509 -in FILE -noout -text shows what it is; its key must be for RSA, or for ECDSA on P-256, P-384 or P-521")
+			"show the certificate with openssl x509 -in FILE -noout -text; its key must be RSA, or ECDSA on P-256, P-384 or P-521")
 	}
 	return certs, nil
 }
 
 func parseKey(der []byte, pw passwordFunc) (any, error) {
 	if len(der) > maxKey {
-		return nil, fmt.Errorf("private key has %d bytes, the limit is %d", len(der), maxKey)
+		return nil, fmt.Errorf("private key has %d bytes, but the limit is %d", len(der), maxKey)
 	}
-	i := slices.IndexFunc(keyForms, func(f keyForm) bool { return f.matches(der) })
+	i := slices.IndexFunc(keyFormats, func(f keyFormat) bool { return f.matches(der) })
 	if i < 0 {
-		return nil, signer.WithHint(errors.New("private key is damaged"), copyAgain)
+		return nil, signer.WithHint(errors.New("private key is damaged"), hintDamaged)
 	}
-	return keyForms[i].parse(der, pw)
+	return keyFormats[i].parse(der, pw)
 }
 
-// plain makes the parser of a form without a password. It keeps the text of
-// decode's errors, which names functions and dumps values of Go, to itself.
-func plain[K any](decode func(der []byte) (K, error)) func([]byte, passwordFunc) (any, error) {
+// unencrypted returns the parser of a format without a password. It hides the
+// text of decode's errors, which contains names of functions and Go values.
+func unencrypted[K any](decode func(der []byte) (K, error)) func([]byte, passwordFunc) (any, error) {
 	return func(der []byte, _ passwordFunc) (any, error) {
 		key, err := decode(der)
 		if err != nil {
-			return nil, signer.WithHint(&fileError{"private key is damaged or of a kind that is not supported", err}, keyTypes)
+			return nil, signer.WithHint(&fileError{"private key is damaged or of an unsupported type", err}, hintKeyTypes)
 		}
 		return key, nil
 	}
@@ -184,7 +184,7 @@ func plain[K any](decode func(der []byte) (K, error)) func([]byte, passwordFunc)
 func parseEncryptedPKCS8(der []byte, pw passwordFunc) (any, error) {
 	e, err := parsePBES2(der)
 	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("encrypted private key: %w", err), "encrypt it anew with: openssl pkcs8 -topk8 -in FILE -out key.pem")
+		return nil, signer.WithHint(fmt.Errorf("encrypted private key: %w", err), "encrypt it again with: openssl pkcs8 -topk8 -in FILE -out key.pem")
 	}
 	p, err := pw()
 	if err != nil {
@@ -197,7 +197,7 @@ func parseEncryptedPKCS8(der []byte, pw passwordFunc) (any, error) {
 	}
 	defer clear(plain)
 	if !isPKCS8(plain) {
-		return nil, errPasswordIncorrect // it leaves good padding in one of 256 cases
+		return nil, errPasswordIncorrect // 1 of 256 wrong passwords results in valid padding
 	}
 	return parsePKCS8(plain, nil)
 }

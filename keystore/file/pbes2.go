@@ -17,8 +17,8 @@ import (
 	"golang.org/x/crypto/scrypt"
 )
 
-// What a key derivation may cost: seconds, and memory well under 200 MB. The
-// honest figures are some 10^6 iterations and scrypt with 16 to 128 MiB.
+// The limits of a key derivation keep its time to seconds and its memory below
+// 200 MB. Programs use about 10^6 iterations, and scrypt with 16 to 128 MiB.
 const (
 	maxIterations   = 10_000_000
 	maxScryptMemory = 128 << 20 // 128 * N * r, in bytes (RFC 7914, section 2); a quarter for 128 * (p+2) * r
@@ -40,30 +40,31 @@ var prfs = map[string]func() hash.Hash{
 	"1.2.840.113549.2.11": sha512.New,
 }
 
-// A cbc is an encryption scheme in CBC mode; sizes are in bytes.
-type cbc struct {
+// A cbcCipher is a block cipher in CBC mode. Sizes are in bytes.
+type cbcCipher struct {
 	keySize, blockSize int
-	cipher             func(key []byte) (cipher.Block, error)
+	newBlock           func(key []byte) (cipher.Block, error)
 }
 
-// cbcs are those of RFC 8018, appendix B.2, that are in use.
-var cbcs = map[string]cbc{
+// cbcCiphers are the encryption schemes of RFC 8018, appendix B.2, that are in
+// use.
+var cbcCiphers = map[string]cbcCipher{
 	"2.16.840.1.101.3.4.1.2":  {16, aes.BlockSize, aes.NewCipher},
 	"2.16.840.1.101.3.4.1.22": {24, aes.BlockSize, aes.NewCipher},
 	"2.16.840.1.101.3.4.1.42": {32, aes.BlockSize, aes.NewCipher},
 	"1.2.840.113549.3.7":      {24, des.BlockSize, des.NewTripleDESCipher},
 }
 
-// pbes2 is an EncryptedPrivateKeyInfo whose parameters were checked.
+// A pbes2 is an EncryptedPrivateKeyInfo with valid parameters.
 type pbes2 struct {
-	cbc
+	cbcCipher
 	derive     func(password []byte, size int) ([]byte, error)
 	iv         []byte
 	ciphertext []byte
 }
 
-// parsePBES2 reads an EncryptedPrivateKeyInfo (RFC 5958, section 3) with PBES2
-// (RFC 8018, section 6.2) and refuses what would cost too much.
+// parsePBES2 parses an EncryptedPrivateKeyInfo (RFC 5958, section 3) with PBES2
+// (RFC 8018, section 6.2). It refuses parameters above the limits.
 func parsePBES2(der []byte) (*pbes2, error) {
 	var info struct {
 		Algorithm pkix.AlgorithmIdentifier
@@ -79,19 +80,19 @@ func parsePBES2(der []byte) (*pbes2, error) {
 	if err := unmarshal(info.Algorithm.Parameters.FullBytes, &params); err != nil {
 		return nil, err
 	}
-	scheme, ok := cbcs[params.Scheme.Algorithm.String()]
+	scheme, ok := cbcCiphers[params.Scheme.Algorithm.String()]
 	if !ok {
 		return nil, fmt.Errorf("cipher %v: %w", params.Scheme.Algorithm, errors.ErrUnsupported)
 	}
-	e := &pbes2{cbc: scheme, ciphertext: info.Data}
+	e := &pbes2{cbcCipher: scheme, ciphertext: info.Data}
 	if err := unmarshal(params.Scheme.Parameters.FullBytes, &e.iv); err != nil {
 		return nil, fmt.Errorf("initialization vector: %w", err)
 	}
 	if len(e.iv) != scheme.blockSize {
-		return nil, fmt.Errorf("initialization vector of %d bytes, the cipher needs %d", len(e.iv), scheme.blockSize)
+		return nil, fmt.Errorf("initialization vector has %d bytes, but the cipher needs %d", len(e.iv), scheme.blockSize)
 	}
 	if n := len(e.ciphertext); n == 0 || n%scheme.blockSize != 0 {
-		return nil, fmt.Errorf("%d bytes are no multiple of the cipher's block", n)
+		return nil, fmt.Errorf("ciphertext has %d bytes, not a positive multiple of the block size", n)
 	}
 	var err error
 	if e.derive, err = parseKDF(params.KDF, scheme.keySize); err != nil {
@@ -145,10 +146,10 @@ type pbkdf2Params struct {
 
 func (p *pbkdf2Params) check(keySize int) error {
 	if p.Iterations < 1 || p.Iterations > maxIterations {
-		return fmt.Errorf("PBKDF2 with %d iterations, 1 to %d are allowed", p.Iterations, maxIterations)
+		return fmt.Errorf("PBKDF2 has %d iterations, but 1 to %d are allowed", p.Iterations, maxIterations)
 	}
 	if p.KeyLength != 0 && p.KeyLength != keySize {
-		return fmt.Errorf("PBKDF2 makes %d bytes, but the cipher needs %d", p.KeyLength, keySize)
+		return fmt.Errorf("PBKDF2 derives %d bytes, but the cipher needs %d", p.KeyLength, keySize)
 	}
 	return nil
 }
@@ -164,25 +165,25 @@ func (p *scryptParams) check(keySize int) error {
 	const limit = maxScryptMemory / 128
 	switch {
 	case p.N < 2 || p.N&(p.N-1) != 0 || p.R < 1 || p.P < 1:
-		return fmt.Errorf("scrypt with N=%d, r=%d, p=%d is not defined", p.N, p.R, p.P)
+		return fmt.Errorf("scrypt parameters N=%d, r=%d, p=%d are invalid", p.N, p.R, p.P)
 	case p.N > limit || p.R > limit/p.N || p.P > maxScryptWork/(p.N*p.R) || p.R > limit/4/(p.P+2):
-		return fmt.Errorf("scrypt with N=%d, r=%d, p=%d needs too much memory or time; %d MiB are allowed",
+		return fmt.Errorf("scrypt with N=%d, r=%d, p=%d needs too much memory or time; at most %d MiB are allowed",
 			p.N, p.R, p.P, maxScryptMemory>>20)
 	case p.KeyLength != 0 && p.KeyLength != keySize:
-		return fmt.Errorf("scrypt makes %d bytes, but the cipher needs %d", p.KeyLength, keySize)
+		return fmt.Errorf("scrypt derives %d bytes, but the cipher needs %d", p.KeyLength, keySize)
 	}
 	return nil
 }
 
-// decrypt returns the PrivateKeyInfo. The padding is that of RFC 8018,
-// section 6.1.1, step 4.
+// decrypt returns the PrivateKeyInfo. It checks the padding (RFC 8018, section
+// 6.1.1, step 4).
 func (e *pbes2) decrypt(password []byte) ([]byte, error) {
 	key, err := e.derive(password, e.keySize)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(key)
-	block, err := e.cipher(key)
+	block, err := e.newBlock(key)
 	if err != nil {
 		return nil, err
 	}
@@ -200,10 +201,10 @@ func (e *pbes2) decrypt(password []byte) ([]byte, error) {
 	return plain[:len(plain)-pad], nil
 }
 
-// unmarshal keeps the decoder's error to itself, which dumps values of Go.
+// unmarshal hides the text of the decoder's error, which contains Go values.
 func unmarshal(der []byte, v any) error {
 	if rest, err := asn1.Unmarshal(der, v); err != nil || len(rest) > 0 {
-		return errors.New("not well-formed")
+		return errors.New("malformed ASN.1")
 	}
 	return nil
 }

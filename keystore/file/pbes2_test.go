@@ -25,12 +25,12 @@ func TestPBES2Bounds(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(*encrypted)
-		want   error // nil: is read
+		want   error // nil: parsed
 	}{
-		{"as it is", func(*encrypted) {}, nil},
+		{"unchanged", func(*encrypted) {}, nil},
 		{"PBKDF2 with a length and a function", pbkdf2(1, 16, seq{oidPRF1, asn1.NullRawValue}), nil},
 		{"PBKDF2 with a function without parameters", pbkdf2(1, seq{oidPRF1}), nil},
-		{"PBKDF2 without a salt's bytes", func(e *encrypted) { e.kdfParams = seq{[]byte{}, 1} }, nil},
+		{"PBKDF2 with an empty salt", func(e *encrypted) { e.kdfParams = seq{[]byte{}, 1} }, nil},
 		{"scrypt", scrypt(2, 1, 1), nil},
 		{"scrypt with a length", scrypt(2, 1, 1, 16), nil},
 		{"scrypt with 128 MiB", scrypt(1<<17, 8, 1), nil},
@@ -47,7 +47,7 @@ func TestPBES2Bounds(t *testing.T) {
 		{"PBKDF2 with a long key", pbkdf2(1, 32), anyError},
 		{"PBKDF2 with a negative key", pbkdf2(1, -16), anyError},
 		{"PBKDF2 with a huge key", pbkdf2(1, int64(1)<<40), anyError},
-		{"PBKDF2 with another source of salt", func(e *encrypted) { e.kdfParams = seq{seq{oidUnknown}, 1} }, anyError},
+		{"PBKDF2 with another salt source", func(e *encrypted) { e.kdfParams = seq{seq{oidUnknown}, 1} }, anyError},
 		{"PBKDF2 with an unknown function", pbkdf2(1, seq{oidUnknown}), errors.ErrUnsupported},
 		{"PBKDF2 without parameters", func(e *encrypted) { e.kdfParams = asn1.NullRawValue }, anyError},
 		{"unknown derivation", func(e *encrypted) { e.kdf = oidUnknown }, errors.ErrUnsupported},
@@ -78,9 +78,9 @@ func TestPBES2Bounds(t *testing.T) {
 		{"vector of 8 bytes", func(e *encrypted) { e.iv = make([]byte, 8) }, anyError},
 		{"vector of 17 bytes", func(e *encrypted) { e.iv = make([]byte, 17) }, anyError},
 		{"no vector", func(e *encrypted) { e.iv = []byte{} }, anyError},
-		{"vector that is none", func(e *encrypted) { e.iv = asn1.NullRawValue }, anyError},
+		{"vector that is not an OCTET STRING", func(e *encrypted) { e.iv = asn1.NullRawValue }, anyError},
 		{"unknown cipher", func(e *encrypted) { e.cipher = oidUnknown }, errors.ErrUnsupported},
-		{"other cipher than the length", func(e *encrypted) { e.cipher = oidAES256; e.kdfParams = seq{salt, 1, 16} }, anyError},
+		{"key length of another cipher", func(e *encrypted) { e.cipher = oidAES256; e.kdfParams = seq{salt, 1, 16} }, anyError},
 		{"ciphertext of 0 bytes", func(e *encrypted) { e.data = []byte{} }, anyError},
 		{"ciphertext of 1 byte", func(e *encrypted) { e.data = make([]byte, 1) }, anyError},
 		{"ciphertext of 130 bytes", func(e *encrypted) { e.data = make([]byte, 130) }, anyError},
@@ -97,7 +97,7 @@ func TestPBES2Bounds(t *testing.T) {
 				if test.want == nil {
 					return
 				}
-				// Nobody is asked for a password in vain.
+				// The error comes before a password is needed.
 				if _, err := open(t.Context(), e.der(t)); err == nil || errors.Is(err, signer.ErrPINIncorrect) {
 					t.Errorf("opened with error %v", err)
 				}
@@ -113,14 +113,14 @@ func TestPBES2Decrypt(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
-	// What a wrong password leaves now and then: good padding, but no key.
+	// A wrong password can result in valid padding, but not in a key.
 	if _, err := open(t.Context(), encrypt(t, []byte("no key"), "x").der(t)); !errors.Is(err, signer.ErrPINIncorrect) {
 		t.Errorf("no key: error %v, want %v", err, signer.ErrPINIncorrect)
 	}
-	// Padding of every kind that is none, by chance or by design.
+	// Invalid padding of every kind.
 	for change := 1; change < 256; change++ {
 		e := encrypt(t, keyDER(t, "p256"), "x")
-		e.data[len(e.data)-1] ^= byte(change) // garbles the last block, which has no private part
+		e.data[len(e.data)-1] ^= byte(change) // changes the last block, which contains no private key material
 		again, err := open(t.Context(), e.der(t))
 		if err == nil && !signer.SamePublicKey(again.Public(), s.Public()) {
 			t.Errorf("last byte changed by %#x: another key", change)
@@ -131,8 +131,8 @@ func TestPBES2Decrypt(t *testing.T) {
 	}
 }
 
-// The dearest parameters of each kind that are allowed: much memory for one
-// thing, or for another.
+// The parameters use the most memory that the limits allow, for N, r and p in
+// turn.
 func TestScryptMemory(t *testing.T) {
 	largest := func(allowed func(int) bool) int {
 		n := 1
@@ -158,7 +158,7 @@ func TestScryptMemory(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		_, err := open(t.Context(), in)
 		runtime.ReadMemStats(&after)
-		if !errors.Is(err, signer.ErrPINIncorrect) { // the key is another
+		if !errors.Is(err, signer.ErrPINIncorrect) { // the derived key is wrong
 			t.Errorf("N, r, p = %v: error %v, want %v", params, err, signer.ErrPINIncorrect)
 		}
 		if n := after.TotalAlloc - before.TotalAlloc; n > 200<<20 {

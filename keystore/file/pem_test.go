@@ -16,7 +16,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// openText opens text as an environment variable.
+// openText opens text through an environment variable.
 func openText(t *testing.T, text []byte, opts keystore.Options) (signer.Signer, error) {
 	t.Helper()
 	opts.LookupEnv = func(string) (string, bool) { return string(text), true }
@@ -27,7 +27,7 @@ func openText(t *testing.T, text []byte, opts keystore.Options) (signer.Signer, 
 	return s, err
 }
 
-func TestOpenPEMAsPeopleHaveIt(t *testing.T) {
+func TestOpenPEMVariants(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 	leaf := ca.Issue(t, key, nil)
@@ -43,7 +43,7 @@ func TestOpenPEMAsPeopleHaveIt(t *testing.T) {
 		text  []byte
 		chain int
 	}{
-		{"as it is", keyPEM, 0},
+		{"unchanged", keyPEM, 0},
 		{"no line end at the end", bytes.TrimSpace(keyPEM), 0},
 		{"Windows line ends", crlf(keyPEM), 0},
 		{"byte order mark", slices.Concat(bom, keyPEM), 0},
@@ -53,8 +53,8 @@ func TestOpenPEMAsPeopleHaveIt(t *testing.T) {
 		{"blank lines", slices.Concat([]byte("\n\n"), keyPEM, []byte("\n\n"), certPEM), 1},
 		{"headers", slices.Concat(bytes.Replace(keyPEM, []byte("KEY-----\n"), []byte("KEY-----\nName: value\n\n"), 1)), 0},
 		{"certificate first", slices.Concat(certPEM, keyPEM), 1},
-		{"certificate of an old name", slices.Concat(block("X509 CERTIFICATE", leaf.Raw), keyPEM), 1},
-		{"CRL and public key beside", slices.Concat(keyPEM, block("X509 CRL", []byte("x")), block("PUBLIC KEY", []byte("x")), certPEM), 1},
+		{"certificate with the old block type", slices.Concat(block("X509 CERTIFICATE", leaf.Raw), keyPEM), 1},
+		{"CRL and public key in the same file", slices.Concat(keyPEM, block("X509 CRL", []byte("x")), block("PUBLIC KEY", []byte("x")), certPEM), 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, err := openText(t, test.text, keystore.Options{})
@@ -104,7 +104,7 @@ func TestOpenPEMRefuses(t *testing.T) {
 		{"PKCS #7", block("PKCS7"), errors.ErrUnsupported, "openssl pkcs7"},
 		{"CMS", block("CMS"), errors.ErrUnsupported, "openssl pkcs7"},
 		{"request", block("CERTIFICATE REQUEST"), errors.ErrUnsupported, "request"},
-		{"request of an old name", block("NEW CERTIFICATE REQUEST"), errors.ErrUnsupported, "request"},
+		{"request with the old block type", block("NEW CERTIFICATE REQUEST"), errors.ErrUnsupported, "request"},
 		{"TPM", block("TSS2 PRIVATE KEY"), errors.ErrUnsupported, "TPM"},
 		{"DSA", block("DSA PRIVATE KEY"), errors.ErrUnsupported, "ECDSA"},
 		{"unknown", block("HOUSE KEY"), errors.ErrUnsupported, "PEM"},
@@ -115,17 +115,17 @@ func TestOpenPEMRefuses(t *testing.T) {
 		{"blanks", []byte(" \r\n\t"), nil, ""},
 		{"byte order mark alone", []byte("\ufeff"), nil, ""},
 		{"text", []byte("a key"), nil, "PEM"},
-		{"UTF-16, least first", wide("\xff\xfe", func(u uint16) []byte { return []byte{byte(u), byte(u >> 8)} }), nil, "UTF-8"},
-		{"UTF-16, most first", wide("\xfe\xff", func(u uint16) []byte { return []byte{byte(u >> 8), byte(u)} }), nil, "UTF-8"},
+		{"UTF-16, little-endian", wide("\xff\xfe", func(u uint16) []byte { return []byte{byte(u), byte(u >> 8)} }), nil, "UTF-8"},
+		{"UTF-16, big-endian", wide("\xfe\xff", func(u uint16) []byte { return []byte{byte(u >> 8), byte(u)} }), nil, "UTF-8"},
 		{"UTF-16 without a mark", wide("", func(u uint16) []byte { return []byte{byte(u), byte(u >> 8)} }), nil, "PEM"},
 
 		{"certificate alone", certPEM, signer.ErrNotFound, "file"},
 		{"two keys", slices.Concat(keyPEM, other), signer.ErrAmbiguous, ""},
 		{"the same key twice", slices.Concat(keyPEM, keyPEM), signer.ErrAmbiguous, ""},
-		{"PKCS #12 beside a key", slices.Concat(pfxPEM, keyPEM), nil, ""},
-		{"PKCS #12 beside a certificate", slices.Concat(certPEM, pfxPEM), nil, ""},
+		{"PKCS #12 and a key", slices.Concat(pfxPEM, keyPEM), nil, ""},
+		{"PKCS #12 and a certificate", slices.Concat(certPEM, pfxPEM), nil, ""},
 		{"PKCS #12 twice", slices.Concat(pfxPEM, pfxPEM), nil, ""},
-		{"PKCS #12 that is none", block("PKCS12"), nil, ""},
+		{"PKCS #12 with invalid content", block("PKCS12"), nil, ""},
 
 		{"damaged block", half, nil, ""},
 		{"damaged second block", slices.Concat(keyPEM, certPEM[:len(certPEM)/2]), nil, ""},
@@ -134,10 +134,10 @@ func TestOpenPEMRefuses(t *testing.T) {
 		{"damaged second block, not base64", slices.Concat(keyPEM, bytes.Replace(certPEM, []byte("MII"), []byte("!!!"), 1)), nil, ""},
 		{"block in a block", slices.Concat([]byte("-----BEGIN PRIVATE KEY-----\n"), keyPEM, []byte("-----END PRIVATE KEY-----\n")), nil, ""},
 		{"indented", bytes.ReplaceAll(keyPEM, []byte("\n"), []byte("\n  ")), nil, ""},
-		{"line ends spelled out", bytes.ReplaceAll(keyPEM, []byte("\n"), []byte(`\n`)), nil, ""},
-		{"other end", bytes.Replace(keyPEM, []byte("END PRIVATE"), []byte("END PUBLIC"), 1), nil, ""},
-		{"key of nothing", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY"}), nil, ""},
-		{"certificate of nothing", slices.Concat(keyPEM, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{0x30, 0}})), nil, ""},
+		{"line endings written as \\n", bytes.ReplaceAll(keyPEM, []byte("\n"), []byte(`\n`)), nil, ""},
+		{"different type in the END line", bytes.Replace(keyPEM, []byte("END PRIVATE"), []byte("END PUBLIC"), 1), nil, ""},
+		{"empty key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY"}), nil, ""},
+		{"empty certificate", slices.Concat(keyPEM, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{0x30, 0}})), nil, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := openText(t, test.text, keystore.Options{})
@@ -145,7 +145,7 @@ func TestOpenPEMRefuses(t *testing.T) {
 				t.Fatalf("error %v, want %v", err, test.want)
 			}
 			if test.hint != "" && !strings.Contains(signer.Hint(err), test.hint) {
-				t.Errorf("hint %q does not speak of %q", signer.Hint(err), test.hint)
+				t.Errorf("hint %q does not contain %q", signer.Hint(err), test.hint)
 			}
 			if strings.Contains(err.Error()+signer.Hint(err), "MIG") {
 				t.Errorf("error %q shows the key", err)
@@ -154,7 +154,7 @@ func TestOpenPEMRefuses(t *testing.T) {
 	}
 }
 
-// The number in the message is that of the block that a person has to mend.
+// The error contains the number of the first damaged block.
 func TestDamagedPEMIsCounted(t *testing.T) {
 	good := string(signertest.CertPEM(signertest.NewCA(t, "root").Cert))
 	bad := good[:len(good)/2] + "\n"
@@ -162,7 +162,7 @@ func TestDamagedPEMIsCounted(t *testing.T) {
 		bad: "block 1 ", bad + good: "block 1 ", good + bad: "block 2 ", good + bad + good: "block 2 ", good + good + bad + bad + good: "block 3 ",
 	} {
 		if _, err := openText(t, []byte(text), keystore.Options{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v, want one about %s", err, want)
+			t.Errorf("error %v, want %q in it", err, want)
 		}
 	}
 }

@@ -15,27 +15,27 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// maxPFXIterations bounds all key derivations of a PKCS #12 file together.
-// OpenSSL writes 2048 each.
+// maxPFXIterations bounds the sum of the iteration counts in a PKCS #12 file.
+// OpenSSL writes 2048 for each key derivation.
 const maxPFXIterations = 5_000_000
 
-// maxPFXDepth bounds how deep checkPFX looks; an honest file has 14 levels.
+// maxPFXDepth bounds the recursion of checkPFX. Valid files have 14 levels.
 const maxPFXDepth = 32
 
-const rewritePFX = "openssl pkcs12 -in FILE -info -noout shows what it holds; openssl pkcs12 -in FILE -out all.pem converts it"
+const hintPFX = "show the contents with openssl pkcs12 -in FILE -info -noout; convert the file with openssl pkcs12 -in FILE -out all.pem"
 
-// pfxPatience is how long the decoder is waited for. It obeys counts, and tries
-// keys of any size, that only the password brings to light.
-const pfxPatience = 20 * time.Second
+// pfxTimeout bounds the time of the decoder. The encrypted parts, which
+// checkPFX does not see, can contain large iteration counts and large keys.
+const pfxTimeout = 20 * time.Second
 
-var errPFXTooDear = fmt.Errorf("PKCS #12 takes more than %v to decode", pfxPatience)
+var errPFXTimeout = fmt.Errorf("PKCS #12 takes longer than %v to decode", pfxTimeout)
 
-// decodePFX returns the key and all certificates of a PKCS #12 file. The empty
-// password is tried before one is asked for.
+// decodePFX decodes the key and all certificates of a PKCS #12 file. It tries
+// the empty password before it calls pw.
 func decodePFX(ctx context.Context, der []byte, pw passwordFunc) (any, []*x509.Certificate, error) {
 	budget := int64(maxPFXIterations)
 	if err := checkPFX(der, &budget, 0, false); err != nil {
-		return nil, nil, signer.WithHint(err, rewritePFX)
+		return nil, nil, signer.WithHint(err, hintPFX)
 	}
 	key, certs, err := decodeChain(ctx, der, "")
 	if errors.Is(err, pkcs12.ErrIncorrectPassword) || errors.Is(err, pkcs12.ErrDecryption) {
@@ -51,19 +51,19 @@ func decodePFX(ctx context.Context, der []byte, pw passwordFunc) (any, []*x509.C
 	case errors.Is(err, pkcs12.ErrIncorrectPassword), errors.Is(err, pkcs12.ErrDecryption):
 		return nil, nil, errPasswordIncorrect
 	case errors.As(err, &notImplemented):
-		return nil, nil, signer.WithHint(fmt.Errorf("PKCS #12: %w: %w", notImplemented, errors.ErrUnsupported), rewritePFX)
-	case errors.Is(err, errPFXTooDear), ctx.Err() != nil:
-		return nil, nil, signer.WithHint(err, rewritePFX)
-	case err != nil: // its text dumps values of Go
-		return nil, nil, signer.WithHint(&fileError{"PKCS #12 is damaged, lacks the key or its certificate, or is of a kind that is not supported", err}, rewritePFX)
+		return nil, nil, signer.WithHint(fmt.Errorf("PKCS #12: %w: %w", notImplemented, errors.ErrUnsupported), hintPFX)
+	case errors.Is(err, errPFXTimeout), ctx.Err() != nil:
+		return nil, nil, signer.WithHint(err, hintPFX)
+	case err != nil: // its text contains Go values
+		return nil, nil, signer.WithHint(&fileError{"PKCS #12 is damaged, lacks the key or the certificate, or has an unsupported format", err}, hintPFX)
 	}
 	return key, certs, nil
 }
 
-// decodeChain leaves its goroutine behind if it gives up, because the decoder
-// cannot be interrupted.
+// decodeChain abandons its goroutine at the timeout, because the decoder cannot
+// be interrupted.
 func decodeChain(ctx context.Context, der []byte, password string) (any, []*x509.Certificate, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, pfxPatience, errPFXTooDear)
+	ctx, cancel := context.WithTimeoutCause(ctx, pfxTimeout, errPFXTimeout)
 	defer cancel()
 	type chain struct {
 		key   any
@@ -76,15 +76,16 @@ func decodeChain(ctx context.Context, der []byte, password string) (any, []*x509
 	return decoded.key, decoded.certs, err
 }
 
-// checkPFX adds up the iteration counts that can be seen without decrypting
-// anything, before the decoder obeys them. In PKCS #12 a count is an INTEGER
-// right after a salt, which is an OCTET STRING: in MacData, pkcs-12PbeParams
-// (RFC 7292, section 4 and appendix C) and PBKDF2-params (RFC 8018,
-// appendix A.2). PBMAC1 leaves that in MacData unused, which may then be 0.
+// checkPFX adds up the iteration counts that are not encrypted, before the
+// decoder uses them. In PKCS #12, a count is an INTEGER right after a salt,
+// which is an OCTET STRING: in MacData, pkcs-12PbeParams (RFC 7292, section 4
+// and appendix C) and PBKDF2-params (RFC 8018, appendix A.2). With PBMAC1, the
+// count in MacData is not used and can be 0.
 //
-// The decoder takes more than that. So a salt is all that has the tag number of
-// OCTET STRING, and a sequence inside of any primitive type is looked through;
-// inOctets says that der is such a one, and so perhaps no DER at all.
+// The decoder also accepts other types. So checkPFX treats every element with
+// the tag number of OCTET STRING as a salt, and searches a sequence inside of
+// any primitive type. inOctets means that der is the content of a primitive
+// type, which need not be DER.
 func checkPFX(der cryptobyte.String, budget *int64, depth int, inOctets bool) error {
 	const number, constructed = 0x1f, 0x20 // parts of a tag (X.690, section 8.1.2)
 	if depth > maxPFXDepth {
@@ -103,7 +104,7 @@ func checkPFX(der cryptobyte.String, budget *int64, depth int, inOctets bool) er
 		if tag == asn1.INTEGER && previous&number == asn1.OCTET_STRING {
 			var count int64
 			if !element.ReadASN1Integer(&count) || count < 0 || count > *budget {
-				return fmt.Errorf("PKCS #12 key derivation has an iteration count that is not from 0 to %d", maxPFXIterations)
+				return fmt.Errorf("PKCS #12 iteration counts are negative or exceed %d in total", maxPFXIterations)
 			}
 			*budget -= count
 		} else if octets := tag&constructed == 0; element.ReadAnyASN1(&body, &tag) && (!octets || isSequence(body)) {

@@ -27,15 +27,15 @@ func encodePFX(t testing.TB, encoder *pkcs12.Encoder, password string) []byte {
 	return pfx
 }
 
-// An element is one of a DER file. Edits change it in place.
+// An element is an element of a DER file. An edit changes it in place.
 type element struct {
 	tag      byte
 	body     []byte
-	previous byte // the tag before it in its sequence, or 0
+	previous byte // the tag of the element before it, or 0
 }
 
-// rewrite decodes der, also inside of an OCTET STRING, applies edit to every
-// element from the inside out, and encodes it again.
+// rewrite decodes der, including sequences inside of an OCTET STRING, applies
+// edit to every element, inner elements first, and encodes the result.
 func rewrite(t testing.TB, der []byte, edit func(*element)) []byte {
 	t.Helper()
 	var out []byte
@@ -62,7 +62,8 @@ func rewrite(t testing.TB, der []byte, edit func(*element)) []byte {
 	return out
 }
 
-// setCounts sets the counts of all key derivations from the n-th on.
+// setCounts sets the iteration counts of the n-th and all later key
+// derivations.
 func setCounts(t testing.TB, der []byte, n int, count *big.Int) []byte {
 	t.Helper()
 	i := 0
@@ -90,7 +91,7 @@ func TestPFXCounts(t *testing.T) {
 		"2023": pkcs12.Modern2023, "2026": pkcs12.Modern2026, "RC2": pkcs12.LegacyRC2, "DES": pkcs12.LegacyDES,
 	}
 	for name, encoder := range encoders {
-		pfx := encodePFX(t, encoder.WithIterations(2), "x") // one of 1 would be left out
+		pfx := encodePFX(t, encoder.WithIterations(2), "x") // the encoder omits a count of 1
 		if s, err := open(t.Context(), pfx); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		} else {
@@ -100,26 +101,26 @@ func TestPFXCounts(t *testing.T) {
 			big.NewInt(-1), big.NewInt(maxPFXIterations + 1), big.NewInt(1 << 31), big.NewInt(1 << 62),
 			big.NewInt(math.MinInt64), new(big.Int).Lsh(big.NewInt(1), 64), new(big.Int).Lsh(big.NewInt(1), 1000),
 		} {
-			for n := range 3 { // from the certificates', the key's, the MAC's on
+			for n := range 3 { // 0: certificates, 1: key, 2: MAC
 				promptly(t, func() {
 					if s, err := open(t.Context(), setCounts(t, pfx, n, count)); err == nil || errors.Is(err, signer.ErrPINIncorrect) {
-						t.Errorf("%s: opened with count %v from %d on: %v, error %v", name, count, n, s, err)
+						t.Errorf("%s: count %v from derivation %d on: got %v, error %v", name, count, n, s, err)
 					}
 				})
 			}
 		}
-		// Each is allowed, but not all together.
+		// Each count is within the limit, but not their sum.
 		promptly(t, func() {
 			if _, err := open(t.Context(), setCounts(t, pfx, 0, big.NewInt(maxPFXIterations/2))); err == nil || errors.Is(err, signer.ErrPINIncorrect) {
-				t.Errorf("%s: error %v for counts that are too much together", name, err)
+				t.Errorf("%s: error %v for counts whose sum is above the limit", name, err)
 			}
 		})
 	}
 }
 
-// The decoder takes more for a salt, and for what holds the rest, than is
-// allowed to be there.
-func TestPFXCountsInDisguise(t *testing.T) {
+// The decoder accepts more ASN.1 types for a salt and for the contents than
+// PKCS #12 allows.
+func TestPFXCountsAfterOtherTypes(t *testing.T) {
 	huge := big.NewInt(1 << 62)
 	for _, test := range []struct {
 		name    string
@@ -186,9 +187,9 @@ func withoutMAC(t testing.TB, der []byte) []byte {
 	return b
 }
 
-// A count that is itself encrypted comes to light only in the decoder, which
-// then is not waited for.
-func TestPFXWithHiddenCountEnds(t *testing.T) {
+// Only the decoder sees a count that is encrypted. When ctx ends, decodePFX
+// does not wait for the decoder.
+func TestPFXWithEncryptedCount(t *testing.T) {
 	oid := func(rest ...int) asn1.ObjectIdentifier {
 		return append(asn1.ObjectIdentifier{1, 2, 840, 113549, 1}, rest...)
 	}
@@ -196,7 +197,7 @@ func TestPFXWithHiddenCountEnds(t *testing.T) {
 		return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: b}
 	}
 	key := encrypt(t, keyDER(t, "p256"), "")
-	key.kdfParams = seq{[]byte("salt"), 3_000_000} // some seconds: it goes on behind this test
+	key.kdfParams = seq{[]byte("salt"), 3_000_000} // some seconds, which continue after this test
 	bags := encrypt(t, der(t, seq{seq{oid(12, 10, 1, 2), explicit(key.der(t))}}), "")
 	content := seq{oid(7, 1), bags.algorithm(), asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, Bytes: bags.data}}
 	safe := der(t, seq{seq{oid(7, 6), explicit(der(t, seq{0, content}))}})

@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// An attribute is a type and a value, which is text or something else.
+// An attribute is an AttributeTypeAndValue of an RDN.
 type attribute struct {
 	oid  string
 	text string
-	der  []byte // of what is not text
+	der  []byte // the value if it is not text, otherwise nil
 }
 
 func (a *attribute) setRaw(v asn1.RawValue) {
@@ -32,8 +32,9 @@ func (a attribute) name() string {
 	return a.oid
 }
 
-// canonical follows caseIgnoreMatch as far as RFC 5280, section 7.1, asks for
-// it: letters in any case, blanks at the ends dropped and within compressed.
+// canonical returns a string that is the same for all attributes that match by
+// caseIgnoreMatch, as far as RFC 5280, section 7.1, requires it: case is
+// folded, and spaces are trimmed and compressed.
 func (a attribute) canonical() string {
 	if a.der != nil {
 		return a.oid + "=#" + hex.EncodeToString(a.der)
@@ -54,11 +55,12 @@ func newRDN(attributes []attribute) rdn {
 		canonical[i], text[i] = a.canonical(), a.String()
 	}
 	slices.Sort(canonical)
-	// U+0000 cannot be mistaken for a part of a value: strings compare, not parse.
+	// A value can contain "+", but is unlikely to contain this separator.
 	return rdn{strings.Join(canonical, "\x00+\x00"), strings.Join(text, "+")}
 }
 
-// escape writes a value as RFC 4514, section 2.4, does; control characters, too.
+// escape escapes a value as in RFC 4514, section 2.4, and also control
+// characters.
 func escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
@@ -78,18 +80,18 @@ func escape(s string) string {
 	return b.String()
 }
 
-// A nameSET is an RDN in DER; encoding/asn1 goes by the end of its name.
-type nameSET []struct {
+// An rdnSET is an RDN in DER. The suffix SET makes encoding/asn1 decode a SET.
+type rdnSET []struct {
 	Type  asn1.ObjectIdentifier
 	Value asn1.RawValue
 }
 
-// parseName reads a Name of a certificate. The string form begins with the RDN
-// that the certificate has last (RFC 4514, section 2.1).
+// parseName parses a Name in DER. The order of the RDNs in a DN is the reverse
+// of the order in DER (RFC 4514, section 2.1).
 func parseName(der []byte) (DN, error) {
-	var sets []nameSET
+	var sets []rdnSET
 	if rest, err := asn1.Unmarshal(der, &sets); err != nil || len(rest) > 0 {
-		return DN{}, errors.New("name cannot be read")
+		return DN{}, errors.New("malformed name")
 	}
 	var d DN
 	for _, set := range slices.Backward(sets) {
@@ -103,8 +105,8 @@ func parseName(der []byte) (DN, error) {
 	return d, nil
 }
 
-// textOf returns the text of a string type of ASN.1. TeletexString is taken for
-// Latin-1, as everybody does (RFC 5280, appendix B, knows no better).
+// textOf returns the text of an ASN.1 string. It decodes TeletexString as
+// Latin-1, as most implementations do (RFC 5280, appendix B).
 func textOf(v asn1.RawValue) (string, bool) {
 	if v.Class != asn1.ClassUniversal || v.IsCompound {
 		return "", false
@@ -133,8 +135,8 @@ func textOf(v asn1.RawValue) (string, bool) {
 
 const tagVisibleString = 26
 
-// attributeTypes are the names of RFC 4514, section 3, and those that OpenSSL,
-// Windows and macOS print. The first name of a type is the one that is written.
+// attributeTypes has the names of RFC 4514, section 3, and the names that
+// OpenSSL, Windows and macOS print. A DN prints with the first name of a type.
 var attributeTypes = []struct {
 	oid   string
 	names []string

@@ -15,32 +15,32 @@ import (
 // maxDN bounds the text of a distinguished name, in bytes.
 const maxDN = 64 << 10
 
-// A DN is a distinguished name, or some RDNs of one. The zero DN has none. It
-// is not changed by any method.
+// A DN is a distinguished name or a part of one. The zero DN has no RDNs. No
+// method changes a DN.
 type DN struct{ rdns []rdn }
 
 // An rdn is a relative distinguished name: a set of attributes.
 type rdn struct {
 	canonical string // the same for equal RDNs
-	text      string // as RFC 4514 writes it
+	text      string // in the form of RFC 4514
 }
 
-// ParseDN parses a name as RFC 4514 writes it. It also takes what RFC 2253,
-// section 4, and RFC 1779 have beside it: quoted values, semicolons between
-// RDNs, blanks around separators and "OID." before an object identifier.
-// Attribute types are in any case; those without a known name are written as
-// object identifiers. A name has at most 64 KiB.
+// ParseDN parses a name in the form of RFC 4514. It also accepts the older
+// forms of RFC 2253, section 4, and RFC 1779: quoted values, semicolons between
+// RDNs, spaces around separators, and "OID." before an object identifier.
+// Attribute types are case-insensitive. A type without a known name must be an
+// object identifier. The maximum length of a name is 64 KiB.
 func ParseDN(s string) (DN, error) {
 	switch {
 	case len(s) > maxDN:
 		return DN{}, fmt.Errorf("is longer than %d KiB", maxDN>>10)
 	case !utf8.ValidString(s):
-		return DN{}, errNoText
-	case strings.Trim(s, blanks) == "":
+		return DN{}, errNotUTF8
+	case strings.Trim(s, whitespace) == "":
 		return DN{}, errors.New("is empty")
 	case s[0] == '/':
 		return DN{}, signer.WithHint(errors.New("is not a distinguished name in the form of RFC 4514, such as CN=app,O=Example"),
-			"openssl x509 -in cert.pem -noout -subject -nameopt RFC2253 prints it")
+			"openssl x509 -in cert.pem -noout -subject -nameopt RFC2253 prints this form")
 	}
 	p := dnParser{rest: s}
 	var d DN
@@ -57,16 +57,17 @@ func ParseDN(s string) (DN, error) {
 	}
 }
 
-const blanks = " \t\r\n"
+const whitespace = " \t\r\n"
 
-var errNoText = errors.New("is not text in UTF-8")
+var errNotUTF8 = errors.New("is not valid UTF-8")
 
-// A dnParser reads RDNs from the front of rest.
+// A dnParser parses RDNs. Each method consumes a prefix of rest.
 type dnParser struct{ rest string }
 
-func (p *dnParser) skipBlanks() { p.rest = strings.TrimLeft(p.rest, blanks) }
+func (p *dnParser) skipSpace() { p.rest = strings.TrimLeft(p.rest, whitespace) }
 
-// rdn stops at the end or before the separator of RDNs.
+// rdn parses up to the end or up to a separator of RDNs, which it leaves in
+// rest.
 func (p *dnParser) rdn() (rdn, error) {
 	var attributes []attribute
 	for {
@@ -75,18 +76,18 @@ func (p *dnParser) rdn() (rdn, error) {
 			return rdn{}, err
 		}
 		attributes = append(attributes, a)
-		p.skipBlanks()
+		p.skipSpace()
 		switch {
 		case p.rest == "", p.rest[0] == ',', p.rest[0] == ';':
 			return newRDN(attributes), nil
 		case p.rest[0] != '+':
-			return rdn{}, fmt.Errorf("has %q after the value of %s, where a comma is expected", first(p.rest), a.name())
+			return rdn{}, fmt.Errorf("has %q instead of a comma after the value of %s", firstRune(p.rest), a.name())
 		}
 		p.rest = p.rest[1:]
 	}
 }
 
-func first(s string) string {
+func firstRune(s string) string {
 	_, n := utf8.DecodeRuneInString(s)
 	return s[:n]
 }
@@ -94,13 +95,13 @@ func first(s string) string {
 func (p *dnParser) attribute() (a attribute, err error) {
 	end := strings.IndexAny(p.rest, "=,;+")
 	if end < 0 || p.rest[end] != '=' {
-		return a, errors.New("has a part that is not TYPE=VALUE; a comma within a value is written \\,")
+		return a, errors.New("contains a part that is not TYPE=VALUE; write a comma in a value as \\,")
 	}
-	if a.oid, err = attributeType(strings.Trim(p.rest[:end], blanks)); err != nil {
+	if a.oid, err = attributeType(strings.Trim(p.rest[:end], whitespace)); err != nil {
 		return a, err
 	}
 	p.rest = p.rest[end+1:]
-	p.skipBlanks()
+	p.skipSpace()
 	switch {
 	case strings.HasPrefix(p.rest, "#"):
 		err = p.hexValue(&a)
@@ -122,7 +123,7 @@ func (p *dnParser) attribute() (a attribute, err error) {
 	return a, err
 }
 
-// attributeType returns the object identifier of a type, in dots.
+// attributeType returns the object identifier of a type in dotted-decimal form.
 func attributeType(s string) (string, error) {
 	upper := strings.ToUpper(s)
 	if oid, ok := oidsByName[upper]; ok {
@@ -136,35 +137,36 @@ func attributeType(s string) (string, error) {
 		}
 	}
 	if len(parts) < 2 {
-		return "", fmt.Errorf("has the attribute type %.64q, which is no object identifier", s)
+		return "", fmt.Errorf("has the attribute type %.64q, which is not an object identifier", s)
 	}
 	return dotted, nil
 }
 
-// hexValue reads the encoding of a value (RFC 4514, section 2.4).
+// hexValue parses "#" and the DER of a value in hexadecimal (RFC 4514, section
+// 2.4).
 func (p *dnParser) hexValue(a *attribute) error {
 	end := strings.IndexAny(p.rest, ",;+")
 	if end < 0 {
 		end = len(p.rest)
 	}
-	der, err := hex.DecodeString(strings.Trim(p.rest[1:end], blanks))
+	der, err := hex.DecodeString(strings.Trim(p.rest[1:end], whitespace))
 	if err != nil || len(der) == 0 {
 		return errors.New("is not hexadecimal after #; write a leading # as \\#")
 	}
 	p.rest = p.rest[end:]
 	var v asn1.RawValue
 	if rest, err := asn1.Unmarshal(der, &v); err != nil || len(rest) > 0 {
-		return errors.New("is not the encoding of one ASN.1 value after #")
+		return errors.New("is not the encoding of a single ASN.1 value after #")
 	}
 	a.setRaw(v)
 	return nil
 }
 
-// text reads up to the end or one of the characters in stop, and drops blanks
-// that end an unquoted value unless they are escaped.
+// text parses up to the end or up to one of the characters in stop. It removes
+// unescaped whitespace from the end of an unquoted value.
 func (p *dnParser) text(stop string) (string, error) {
 	var b []byte
-	kept := 0 // the length of b up to which blanks stay
+	trimmed := 0 // the length of b without whitespace at the end
 	for p.rest != "" && strings.IndexByte(stop, p.rest[0]) < 0 {
 		c := p.rest[0]
 		switch {
@@ -175,25 +177,25 @@ func (p *dnParser) text(stop string) (string, error) {
 			}
 			b = append(b, decoded)
 			p.rest = p.rest[n:]
-			kept = len(b)
+			trimmed = len(b)
 			continue
 		case c == 0, strings.IndexByte(`"<>`, c) >= 0 && stop != `"`:
-			return "", fmt.Errorf("has %q, which is written \\%02X", c, c)
+			return "", fmt.Errorf("contains %q; write it as \\%02X", c, c)
 		}
 		b = append(b, c)
 		p.rest = p.rest[1:]
-		if stop == `"` || strings.IndexByte(blanks, c) < 0 {
-			kept = len(b)
+		if stop == `"` || strings.IndexByte(whitespace, c) < 0 {
+			trimmed = len(b)
 		}
 	}
-	if b = b[:kept]; !utf8.Valid(b) {
-		return "", errNoText
+	if b = b[:trimmed]; !utf8.Valid(b) {
+		return "", errNotUTF8
 	}
 	return string(b), nil
 }
 
-// unescape returns the byte that the backslash at the start of s stands for,
-// and the length of the pair (RFC 4514, section 3).
+// unescape decodes the escape sequence at the start of s and returns its length
+// (RFC 4514, section 3).
 func unescape(s string) (c byte, n int, err error) {
 	if len(s) >= 3 {
 		if v, err := hex.DecodeString(s[1:3]); err == nil {
@@ -203,10 +205,10 @@ func unescape(s string) (c byte, n int, err error) {
 	if len(s) >= 2 && strings.IndexByte(`"+,;<>\ #=`, s[1]) >= 0 {
 		return s[1], 2, nil
 	}
-	return 0, 0, errors.New("has a backslash that escapes nothing; write it \\\\")
+	return 0, 0, errors.New("contains a backslash that does not begin an escape sequence; write it as \\\\")
 }
 
-// String writes d as RFC 4514 does.
+// String returns d in the form of RFC 4514.
 func (d DN) String() string {
 	all := make([]string, len(d.rdns))
 	for i, r := range d.rdns {
@@ -215,7 +217,8 @@ func (d DN) String() string {
 	return strings.Join(all, ",")
 }
 
-// occursIn reports whether all RDNs of d occur in the name, in either order.
+// occursIn reports whether the name contains all RDNs of d, in the order of d
+// or in the reverse order.
 func (d DN) occursIn(name []byte) bool {
 	if len(d.rdns) == 0 {
 		return true
@@ -231,7 +234,8 @@ func (d DN) occursIn(name []byte) bool {
 	return isSubsequence(d.rdns, whole.rdns)
 }
 
-// isWhole reports whether a name in which d occurs has nothing else.
+// isWhole reports whether a name in which d occurs has no other RDNs. The zero
+// DN is whole in every name.
 func (d DN) isWhole(name []byte) bool {
 	whole, err := parseName(name)
 	return len(d.rdns) == 0 || err == nil && len(whole.rdns) == len(d.rdns)

@@ -1,16 +1,16 @@
-// Package selector says which certificate of an operating system's key store
-// is meant. A store has many, so a reference to one (winstore:, keychain:) names
-// it by what the certificate says: its names, its serial number, its thumbprint.
+// Package selector selects a certificate in the key store of an operating
+// system. Such a store has many certificates, so a reference to one (winstore:,
+// keychain:) contains properties of the certificate: its names, its serial
+// number or its thumbprint.
 //
-// A [Selector] holds that. [Parse] reads it from a reference, its method String
-// writes it as one, [ParseSigningHelper] reads the notation of
-// aws_signing_helper, and [For] returns the one that means a given certificate.
-// [Selector.Select] chooses among the [Candidate] values that a store offers; an
-// error lists what there is as references to paste.
+// A [Selector] holds these properties. [Parse] parses the attributes of a
+// reference, and [Selector.String] formats them. [ParseSigningHelper] parses
+// the notation of aws_signing_helper. [For] returns the Selector of a given
+// certificate. [Selector.Select] selects one of the [Candidate] values of a
+// store. The hint of its error lists the candidates as references to paste.
 //
-// A [DN] is a distinguished name. It is read and written as RFC 4514 has it, and
-// compared as RFC 5280, section 7.1, wants it: without regard to case and to the
-// number of blanks.
+// A [DN] is a distinguished name in the form of RFC 4514. DNs are compared
+// without regard to case and to the number of spaces (RFC 5280, section 7.1).
 //
-// Backends use the package; package keystore does not know it.
+// Backends import this package. Package keystore does not.
 package selector

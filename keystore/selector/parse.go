@@ -14,17 +14,18 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// Parse reads the attributes of a reference to an operating system's key store,
-// NAME=VALUE with ";" between them: those of a [Selector], which are
-// [Attributes], and those of own, which it returns as they are. Values may be
-// percent-encoded; "%" and ";" must be. Attributes that are unknown, empty or
-// given twice are refused. Errors do not name the reference.
-func Parse(rest string, own ...string) (s Selector, others map[string]string, err error) {
-	others = make(map[string]string)
+// Parse parses the attributes of a reference to the key store of an operating
+// system: NAME=VALUE, separated by ";". It returns the attributes of a
+// [Selector], which are [Attributes], as s, and the values of the attributes
+// backendNames in backend. Values may be percent-encoded; "%" and ";" must be.
+// Parse refuses attributes that are unknown, empty or given twice. Errors do
+// not contain the reference.
+func Parse(rest string, backendNames ...string) (s Selector, backend map[string]string, err error) {
+	backend = make(map[string]string)
 	if rest == "" {
-		return s, others, nil
+		return s, backend, nil
 	}
-	known := slices.Concat(own, Attributes())
+	known := slices.Concat(backendNames, Attributes())
 	values, err := keystore.ParseAttributes(rest, known...)
 	if err != nil {
 		return Selector{}, nil, err
@@ -34,9 +35,9 @@ func Parse(rest string, own ...string) (s Selector, others map[string]string, er
 		switch {
 		case !given:
 		case !utf8.ValidString(value):
-			err = errNoText
-		case slices.Contains(own, name):
-			others[name] = value
+			err = errNotUTF8
+		case slices.Contains(backendNames, name):
+			backend[name] = value
 		default:
 			err = s.set(name, value)
 		}
@@ -44,10 +45,11 @@ func Parse(rest string, own ...string) (s Selector, others map[string]string, er
 			return Selector{}, nil, fmt.Errorf("attribute %q %w", name, err)
 		}
 	}
-	return s, others, nil
+	return s, backend, nil
 }
 
-// String writes s as attributes of a reference, which [Parse] takes.
+// String returns s as attributes of a reference, in the form that [Parse]
+// parses.
 func (s Selector) String() string {
 	var parts []string
 	add := func(name, value string) { parts = append(parts, keystore.FormatAttribute(name, value)) }
@@ -72,7 +74,8 @@ func (s Selector) String() string {
 	return strings.Join(parts, ";")
 }
 
-// refAttributes read one attribute each. Their errors go on after its name.
+// refAttributes has a function for each attribute that parses its value. The
+// caller puts the attribute's name before an error.
 var refAttributes = []struct {
 	name string
 	set  func(s *Selector, value string) error
@@ -90,8 +93,8 @@ var refAttributes = []struct {
 	}},
 }
 
-// Attributes returns the names of the attributes of a reference that
-// make a [Selector].
+// Attributes returns the names of the attributes that [Parse] parses into a
+// [Selector].
 func Attributes() []string {
 	names := make([]string, len(refAttributes))
 	for i, a := range refAttributes {
@@ -100,7 +103,6 @@ func Attributes() []string {
 	return names
 }
 
-// set gives s the attribute name.
 func (s *Selector) set(name, value string) error {
 	for _, a := range refAttributes {
 		if a.name == name {
@@ -110,8 +112,8 @@ func (s *Selector) set(name, value string) error {
 	panic("unreachable: " + name + " is not in the table")
 }
 
-// maxSerial bounds a serial number, in hexadecimal digits. Certificates have at
-// most 40 (RFC 5280, section 4.1.2.2); some have more.
+// maxSerial bounds a serial number, in hexadecimal digits. RFC 5280, section
+// 4.1.2.2, allows 40, but some certificates have more.
 const maxSerial = 128
 
 func parseSerial(s string) (*big.Int, error) {
@@ -132,13 +134,14 @@ func parseThumbprint(s string, size int) ([]byte, error) {
 		return nil, err
 	}
 	if len(digits) != 2*size {
-		return nil, fmt.Errorf("has %d hexadecimal digits instead of %d; those of SHA-256 are sha256=, those of SHA-1 are sha1=", len(digits), 2*size)
+		return nil, fmt.Errorf("has %d hexadecimal digits instead of %d; use sha256= for SHA-256 and sha1= for SHA-1", len(digits), 2*size)
 	}
 	return hex.DecodeString(digits)
 }
 
-// hexDigits drops what programs print around hexadecimal digits, such as the
-// mark U+200E that the certificate dialog of Windows puts before thumbprints.
+// hexDigits removes the characters that programs print around hexadecimal
+// digits, such as the left-to-right mark U+200E that the Windows certificate
+// dialog puts before a thumbprint.
 func hexDigits(s string) (string, error) {
 	digits := strings.NewReplacer(":", "", "-", "", " ", "", "\t", "", "\r", "", "\n", "", "\u200e", "").Replace(s)
 	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {

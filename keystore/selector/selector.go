@@ -15,58 +15,59 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Selector says which certificate of an operating system's key store is
-// meant. Everything that is set must be true of it; the zero Selector takes
-// any. A Selector is not changed by any method.
+// A Selector selects a certificate in the key store of an operating system. The
+// certificate must match all fields that are set. The zero Selector matches
+// every certificate. No method changes a Selector.
 type Selector struct {
-	// Subject and Issuer match a name that has all of their RDNs, in the
-	// order of RFC 4514 or in that of the certificate, which is the other
-	// way round. Values are compared without regard to case and to the
-	// number of blanks (RFC 5280, section 7.1); an RDN of several attributes
-	// is equal to one that has the same ones in any order. A certificate
-	// whose name has these RDNs and no others goes before one that has more.
+	// Subject and Issuer match a name that contains all of their RDNs, in
+	// the order of RFC 4514 or in the order of the certificate, which is
+	// the reverse. Values are compared without regard to case and to the
+	// number of spaces (RFC 5280, section 7.1). The order of the attributes
+	// in a multi-valued RDN does not matter. A certificate whose name has
+	// no other RDNs is preferred to one whose name has more.
 	Subject, Issuer DN
 
 	Serial *big.Int // nil: any
 	SHA256 []byte   // the thumbprint, 32 bytes; nil: any
-	SHA1   []byte   // likewise, 20 bytes
+	SHA1   []byte   // the thumbprint, 20 bytes; nil: any
 
-	// UseLatestExpiring takes, of several certificates that are valid now,
-	// the one that expires last. One that is not valid is not taken.
+	// UseLatestExpiring matches only certificates that are valid now, and
+	// selects the one of them that expires last.
 	UseLatestExpiring bool
 }
 
-// A Candidate is a certificate that a store has.
+// A Candidate is a certificate in a store.
 type Candidate struct {
-	Ref         keystore.Ref      // opens it alone; fit to be pasted
+	Ref         keystore.Ref      // selects only this certificate; can be pasted into a command
 	Certificate *x509.Certificate // nil if it cannot be read
-	Err         error             // why it cannot be used although a Selector may match it; nil: it can
+	Err         error             // why a certificate that matches cannot be used; nil: it can
 }
 
-// For returns the Selector of cert and no other.
+// For returns a Selector that matches only cert.
 func For(cert *x509.Certificate) Selector {
-	subject, _ := parseName(cert.RawSubject) // else without: the thumbprint is enough
+	subject, _ := parseName(cert.RawSubject) // on error, the thumbprint is enough
 	sum := sha256.Sum256(cert.Raw)
 	return Selector{Subject: subject, SHA256: sum[:]}
 }
 
-// Matches reports whether cert alone is what s selects at the time now.
+// Matches reports whether cert matches s at the time now.
 func (s Selector) Matches(cert *x509.Certificate, now time.Time) bool {
-	return s.refuse(Candidate{Certificate: cert}, now) == ""
+	return s.mismatch(Candidate{Certificate: cert}, now) == ""
 }
 
-// Select returns the index of the one candidate that s means at the time now.
-// The same certificate twice counts as one, the first that can be used.
+// Select returns the index of the only candidate that matches s at the time
+// now. If several candidates have the same certificate, Select considers only
+// the first one that can be used.
 //
-// It fails with [signer.ErrNotFound] if there is none, and the hint says why
-// each was refused; with [signer.ErrAmbiguous] if there are several, and the
-// hint lists their references; with the candidate's own error if the only one
-// that matches has one.
+// If no candidate matches, Select fails with [signer.ErrNotFound], and the hint
+// says why each candidate does not match. If several candidates match, it fails
+// with [signer.ErrAmbiguous], and the hint lists their references. If the only
+// candidate that matches has an error, Select fails with that error.
 func (s Selector) Select(candidates []Candidate, now time.Time) (int, error) {
 	var usable, unusable []int
 	reasons := make([]string, len(candidates))
 	for i, c := range candidates {
-		switch reasons[i] = s.refuse(c, now); {
+		switch reasons[i] = s.mismatch(c, now); {
 		case reasons[i] != "" || slices.ContainsFunc(usable, func(j int) bool { return sameCertificate(candidates[j], c) }):
 		case c.Err == nil:
 			usable = append(usable, i)
@@ -75,7 +76,7 @@ func (s Selector) Select(candidates []Candidate, now time.Time) (int, error) {
 			unusable = append(unusable, i)
 		}
 	}
-	usable = s.best(candidates, usable)
+	usable = s.prefer(candidates, usable)
 	switch {
 	case len(usable) == 1:
 		return usable[0], nil
@@ -92,44 +93,45 @@ func sameCertificate(a, b Candidate) bool {
 	return a.Certificate != nil && b.Certificate != nil && a.Certificate.Equal(b.Certificate)
 }
 
-// refuse says why c does not match; "" if it does.
-func (s Selector) refuse(c Candidate, now time.Time) string {
+// mismatch returns the reason why c does not match s, or "" if it matches.
+func (s Selector) mismatch(c Candidate, now time.Time) string {
 	cert := c.Certificate
 	switch {
 	case cert == nil && c.Err != nil:
 		return c.Err.Error()
 	case cert == nil:
-		return "it cannot be read"
+		return "cannot be read"
 	}
 	sum1, sum256 := sha1.Sum(cert.Raw), sha256.Sum256(cert.Raw)
 	switch {
 	case !s.Subject.occursIn(cert.RawSubject):
-		return "another subject"
+		return "the subject is different"
 	case !s.Issuer.occursIn(cert.RawIssuer):
-		return "another issuer: " + nameText(cert.RawIssuer)
+		return "the issuer is " + nameText(cert.RawIssuer)
 	case s.Serial != nil && s.Serial.Cmp(cert.SerialNumber) != 0:
-		return fmt.Sprintf("another serial number: %x", cert.SerialNumber)
+		return fmt.Sprintf("the serial number is %x", cert.SerialNumber)
 	case s.SHA256 != nil && !bytes.Equal(s.SHA256, sum256[:]):
-		return "another SHA-256 thumbprint"
+		return "the SHA-256 thumbprint is different"
 	case s.SHA1 != nil && !bytes.Equal(s.SHA1, sum1[:]):
-		return fmt.Sprintf("another SHA-1 thumbprint: %x", sum1)
+		return fmt.Sprintf("the SHA-1 thumbprint is %x", sum1)
 	case s.UseLatestExpiring && now.After(cert.NotAfter):
-		return "expired " + cert.NotAfter.UTC().Format(time.DateOnly)
+		return "expired on " + cert.NotAfter.UTC().Format(time.DateOnly)
 	case s.UseLatestExpiring && now.Before(cert.NotBefore):
 		return "not valid before " + cert.NotBefore.UTC().Format(time.DateOnly)
 	}
 	return ""
 }
 
-// best leaves those whose names are matched in full, if there are any, and of
-// these the last to expire, if that is asked for.
-func (s Selector) best(candidates []Candidate, matches []int) []int {
-	full := func(i int) bool {
+// prefer keeps only the matches whose names have no other RDNs, if there are
+// any. If s.UseLatestExpiring is set, it then keeps only the certificates that
+// expire last.
+func (s Selector) prefer(candidates []Candidate, matches []int) []int {
+	exact := func(i int) bool {
 		c := candidates[i].Certificate
 		return s.Subject.isWhole(c.RawSubject) && s.Issuer.isWhole(c.RawIssuer)
 	}
-	if slices.ContainsFunc(matches, full) {
-		matches = slices.DeleteFunc(matches, func(i int) bool { return !full(i) })
+	if slices.ContainsFunc(matches, exact) {
+		matches = slices.DeleteFunc(matches, func(i int) bool { return !exact(i) })
 	}
 	if !s.UseLatestExpiring || len(matches) < 2 {
 		return matches
@@ -145,7 +147,7 @@ func (s Selector) best(candidates []Candidate, matches []int) []int {
 	return slices.DeleteFunc(slices.Clone(matches), func(i int) bool { return newer(matches[0], i) != 0 })
 }
 
-// maxListed bounds what one message lists.
+// maxListed bounds the number of certificates in one hint.
 const maxListed = 8
 
 func (s Selector) ambiguous(candidates []Candidate, matches []int) error {
@@ -162,7 +164,7 @@ func (s Selector) ambiguous(candidates []Candidate, matches []int) error {
 func (s Selector) notFound(candidates []Candidate, reasons []string) error {
 	err := fmt.Errorf("%w %s", signer.ErrNotFound, s.describe())
 	if len(candidates) == 0 {
-		return signer.WithHint(err, "there is no certificate at all; check the store and the user")
+		return signer.WithHint(err, "the store contains no certificates; check the name of the store and the user")
 	}
 	var listed []string
 	for i, c := range candidates {
@@ -170,7 +172,7 @@ func (s Selector) notFound(candidates []Candidate, reasons []string) error {
 			listed = append(listed, fmt.Sprintf("%s (%s)", c.Ref, reasons[i]))
 		}
 	}
-	return signer.WithHint(err, "there are: "+list(listed))
+	return signer.WithHint(err, "the store contains: "+list(listed))
 }
 
 func list(all []string) string {

@@ -39,7 +39,7 @@ func av(oid asn1.ObjectIdentifier, value any) pkix.AttributeTypeAndValue {
 	return pkix.AttributeTypeAndValue{Type: oid, Value: value}
 }
 
-// dn encodes a name in the order of a certificate, which is not RFC 4514's.
+// dn encodes a name in the order of a certificate, the reverse of RFC 4514.
 func dn(t *testing.T, sets ...set) []byte {
 	t.Helper()
 	der, err := asn1.Marshal(pkix.RDNSequence(sets))
@@ -49,7 +49,7 @@ func dn(t *testing.T, sets ...set) []byte {
 	return der
 }
 
-// cert has what a Selector looks at, and nothing else of a certificate.
+// cert returns a certificate that has only the fields that a Selector checks.
 func cert(subject []byte, mutate func(*x509.Certificate)) *x509.Certificate {
 	c := &x509.Certificate{
 		RawSubject: subject, RawIssuer: subject, SerialNumber: big.NewInt(1),
@@ -117,13 +117,13 @@ func TestMatches(t *testing.T) {
 		{`subject=CN=app, O="Example, Inc.", C=DE`, "three", true},
 		{`subject=CN=app%3BO=Example\2C Inc.%3BC=DE`, "three", true},           // RFC 1779
 		{`subject=C=DE,O=Example\, Inc.,CN=app`, "three", true},                // the certificate's order
-		{`subject=O=Example\, Inc.,CN=app,C=DE`, "three", false},               // no order at all
+		{`subject=O=Example\, Inc.,CN=app,C=DE`, "three", false},               // neither order
 		{`subject=CN=app,C=DE`, "three", true},                                 // some RDNs
 		{`subject=C=DE`, "three", true},                                        //
 		{`subject=CN=app,CN=app`, "three", false},                              //
 		{`subject=CN=app,O=Example\, Inc.,C=DE,L=x`, "three", false},           //
 		{`subject=CN=app,O=Example Inc.,C=DE`, "three", false},                 //
-		{`subject=CN=app,O=Example\, Inc.+C=DE`, "three", false},               // two RDNs are not one of two
+		{`subject=CN=app,O=Example\, Inc.+C=DE`, "three", false},               // two RDNs are not one multi-valued RDN
 		{`issuer=CN=app,O=Example\, Inc.,C=DE`, "three", true},                 //
 		{`subject=CN=app;issuer=O=Example\, Inc.`, "three", true},              //
 		{`subject=CN=app;issuer=O=Example`, "three", false},                    //
@@ -132,7 +132,7 @@ func TestMatches(t *testing.T) {
 		{`subject=1.3.6.1.4.1.1466.0=#0C0474657874`, "own", true},              //
 		{`subject=1.3.6.1.4.1.1466.0=#04024869`, "octets", true},               // RFC 2253, section 5
 		{`subject=1.3.6.1.4.1.1466.0=#04024868`, "octets", false},              //
-		{`subject=1.3.6.1.4.1.1466.0=Hi`, "octets", false},                     // an OCTET STRING is no text
+		{`subject=1.3.6.1.4.1.1466.0=Hi`, "octets", false},                     // an OCTET STRING is not text
 		{`subject=CN=\#4 app`, "hash", true},                                   //
 		{`subject=CN="#4 app"`, "hash", true},                                  //
 		{`subject=CN=Before\0DAfter`, "line", true},                            // RFC 2253, section 5
@@ -148,13 +148,13 @@ func TestMatches(t *testing.T) {
 		{`subject=emailAddress=APP@example.com,CN=app`, "email", true},         //
 		{`subject=CN=app+UID=17,O=Example`, "multi", true},                     //
 		{`subject=UID=17 + CN=app,O=Example`, "multi", true},                   //
-		{`subject=CN=app,O=Example`, "multi", false},                           // part of an RDN is not the RDN
+		{`subject=CN=app,O=Example`, "multi", false},                           // a multi-valued RDN must match completely
 		{`subject=CN=app,UID=17`, "multi", false},                              //
 		{`subject=CN=app+UID=17`, "multi", true},                               //
 		{`subject=OU=Sales+CN=J. Smith,O=Widget Inc.,C=US`, "widgets", true},   // RFC 2253, section 5
 		{`subject=OU=b,OU=a`, "twoOUs", true},                                  //
 		{`subject=OU=a,OU=b`, "twoOUs", true},                                  // the certificate's order
-		{`subject=CN=app,OU=a,OU=b`, "twoOUs", false},                          // half of either
+		{`subject=CN=app,OU=a,OU=b`, "twoOUs", false},                          // a mix of both orders
 		{`subject=CN=app,DC=example,DC=net`, "domain", true},                   //
 		{`subject=CN=app,DC=net,DC=example`, "domain", false},                  //
 		{`subject=CN=L. Eagle,O=Sue\, Grabbit and Runn,C=GB`, "grabbit", true}, // RFC 2253, section 5
@@ -214,7 +214,7 @@ func TestSerialAndThumbprint(t *testing.T) {
 		{"serial=15D19632234BF759A32802C0DA88F9E8AFC8702E", plain, false},
 		{"serial=" + serial.String(), plain, false}, // decimal
 		{"serial=9f00aa", high, true},
-		{"serial=009F00AA", high, true}, // as DER has it
+		{"serial=009F00AA", high, true}, // as in DER
 		{"serial=00:9f:00:aa", high, true},
 		{"serial=9f00a", high, false},
 		{"serial=0", high, false},
@@ -223,7 +223,7 @@ func TestSerialAndThumbprint(t *testing.T) {
 		{"sha256=" + colons(x256), plain, true},
 		{"sha256=" + x256, high, false},
 		{"sha1=" + x1, plain, true},
-		{"sha1=\u200e" + x1, plain, true}, // as copied from the dialog of Windows
+		{"sha1=\u200e" + x1, plain, true}, // as copied from the Windows dialog
 		{"sha1=" + x1, high, false},
 		{"sha1=" + x1 + ";sha256=" + x256 + ";subject=CN=app", plain, true},
 		{"sha1=" + x1 + ";subject=CN=other", plain, false},
@@ -268,14 +268,14 @@ func TestParseOwnAttributes(t *testing.T) {
 	for _, value := range []string{"A;B%", "%3B", "x\ty", "C:\\ü=x", "plain"} {
 		_, own, err := selector.Parse(keystore.FormatAttribute("store", value), "store")
 		if err != nil || own["store"] != value {
-			t.Errorf("%q comes back as %q, error %v", value, own["store"], err)
+			t.Errorf("%q parses to %q, error %v", value, own["store"], err)
 		}
 	}
 }
 
 func TestParseSigningHelper(t *testing.T) {
 	const serial = "15d19632234bf759a32802c0da88f9e8afc8702d"
-	for _, test := range []struct{ text, want string }{ // what aws_signing_helper documents and tests, first
+	for _, test := range []struct{ text, want string }{ // first the examples and test cases of aws_signing_helper
 		{"Key=x509Subject,Value=CN=Subject Key=x509Issuer,Value=CN=Issuer Key=x509Serial,Value=15D19632234BF759A32802C0DA88F9E8AFC8702D",
 			"subject=CN=Subject;issuer=CN=Issuer;serial=" + serial},
 		{"Key=x509Issuer,Value=CN=Issuer", "issuer=CN=Issuer"},
@@ -315,7 +315,7 @@ func TestParseSigningHelper(t *testing.T) {
 	}
 }
 
-// candidates gives each certificate a reference ref:N.
+// candidates returns a Candidate with the reference ref:N for each certificate.
 func candidates(certs ...*x509.Certificate) (all []selector.Candidate) {
 	for i, c := range certs {
 		all = append(all, selector.Candidate{Ref: keystore.Ref{Scheme: "ref", Rest: fmt.Sprint(i)}, Certificate: c})
@@ -345,26 +345,26 @@ func TestSelect(t *testing.T) {
 		err            error
 	}{
 		{"one", "", candidates(mid), 0, nil},
-		{"none at all", "", nil, -1, signer.ErrNotFound},
+		{"no candidates", "", nil, -1, signer.ErrNotFound},
 		{"one of two", "subject=O=Example", candidates(mid, other), 1, nil},
 		{"two", "", candidates(mid, other), -1, signer.ErrAmbiguous},
 		{"old and new", "subject=CN=app", candidates(old, mid, late), -1, signer.ErrAmbiguous},
 		{"newest", "subject=CN=app;newest=yes", candidates(mid, late, old), 1, nil},
 		{"not newest", "subject=CN=app;newest=no", candidates(mid, late, old), -1, signer.ErrAmbiguous},
-		{"newest that is valid", "newest=yes", candidates(old, mid, future), 1, nil},
-		{"newest of expired", "newest=yes", candidates(old), -1, signer.ErrNotFound},
-		{"newest of future", "newest=yes", candidates(future), -1, signer.ErrNotFound},
-		{"newest of equals", "newest=yes", candidates(late, twin), -1, signer.ErrAmbiguous},
-		{"newest by its beginning", "newest=yes", candidates(late, younger, twin), 1, nil},
-		{"expired, but the only one", "", candidates(old), 0, nil},
-		{"the same twice", "", candidates(mid, mid), 0, nil},
-		{"whole name before part", "subject=CN=app", candidates(other, mid), 1, nil},
+		{"newest valid certificate", "newest=yes", candidates(old, mid, future), 1, nil},
+		{"newest, but only an expired certificate", "newest=yes", candidates(old), -1, signer.ErrNotFound},
+		{"newest, but only a future certificate", "newest=yes", candidates(future), -1, signer.ErrNotFound},
+		{"newest of certificates with the same dates", "newest=yes", candidates(late, twin), -1, signer.ErrAmbiguous},
+		{"newest by its NotBefore", "newest=yes", candidates(late, younger, twin), 1, nil},
+		{"only an expired certificate", "", candidates(old), 0, nil},
+		{"the same certificate twice", "", candidates(mid, mid), 0, nil},
+		{"whole name preferred to part", "subject=CN=app", candidates(other, mid), 1, nil},
 		{"part of a name", "subject=CN=app", candidates(other), 0, nil},
-		{"whole issuer before part", "issuer=CN=app", candidates(other, mid), 1, nil},
+		{"whole issuer preferred to part", "issuer=CN=app", candidates(other, mid), 1, nil},
 		{"unreadable neighbour", "", append(candidates(nil), candidates(mid)...), 1, nil},
 		{"unusable only", "", []selector.Candidate{unusable}, -1, broken},
 		{"unusable and usable", "", append([]selector.Candidate{unusable}, candidates(late)...), 1, nil},
-		{"the same, unusable first", "", append([]selector.Candidate{unusable}, candidates(mid)...), 1, nil},
+		{"the same certificate, unusable first", "", append([]selector.Candidate{unusable}, candidates(mid)...), 1, nil},
 		{"unusable does not match", "subject=O=Example", append([]selector.Candidate{unusable}, candidates(other)...), 1, nil},
 		{"two unusable", "", []selector.Candidate{unusable, {Certificate: late, Err: broken}}, -1, signer.ErrNotFound},
 	} {
@@ -377,12 +377,12 @@ func TestSelect(t *testing.T) {
 			t.Errorf("%s: %d, error %v; want %d, %v", test.name, i, err, test.want, test.err)
 		}
 		if (errors.Is(err, signer.ErrNotFound) || errors.Is(err, signer.ErrAmbiguous)) && signer.Hint(err) == "" {
-			t.Errorf("%s: %v, without a hint", test.name, err)
+			t.Errorf("%s: error %v has no hint", test.name, err)
 		}
 	}
 }
 
-func TestSelectTellsWhatThereIs(t *testing.T) {
+func TestSelectHintListsCandidates(t *testing.T) {
 	app, db := dn(t, set{av(oidCN, "app")}), dn(t, set{av(oidCN, "db\nx")})
 	all := candidates(cert(app, func(c *x509.Certificate) { c.SerialNumber = big.NewInt(0xabc) }), cert(db, nil), nil)
 	s, _, err := selector.Parse("subject=CN=app;serial=abd")
@@ -393,11 +393,11 @@ func TestSelectTellsWhatThereIs(t *testing.T) {
 	hint := signer.Hint(err)
 	for _, want := range []string{"ref:0", "abc", "ref:1", "ref:2"} {
 		if !strings.Contains(hint, want) {
-			t.Errorf("hint %q lacks %q", hint, want)
+			t.Errorf("hint %q does not contain %q", hint, want)
 		}
 	}
 	if strings.Contains(hint+err.Error(), "\n") {
-		t.Errorf("%v (%s) has a line end", err, hint)
+		t.Errorf("error %v with hint %s contains a line break", err, hint)
 	}
 	for range 1000 {
 		all = append(all, all[0])
@@ -409,20 +409,19 @@ func TestSelectTellsWhatThereIs(t *testing.T) {
 	_, err = selector.Selector{}.Select(candidates(cert(app, nil), cert(db, nil)), noon)
 	for _, want := range []string{"ref:0", "ref:1"} {
 		if !strings.Contains(signer.Hint(err), want) {
-			t.Errorf("hint %q lacks %q", signer.Hint(err), want)
+			t.Errorf("hint %q does not contain %q", signer.Hint(err), want)
 		}
 	}
 }
 
-// The order is RFC 4514's.
-func TestForPrintsInOrder(t *testing.T) {
+func TestForPrintsInRFC4514Order(t *testing.T) {
 	c := cert(dn(t, set{av(oidC, "DE")}, set{av(oidO, "Example, Inc.")}, set{av(oidCN, "app"), av(oidUID, "17")}), nil)
 	if got, want := selector.For(c).Subject.String(), `CN=app+UID=17,O=Example\, Inc.,C=DE`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
 
-// What is printed selects what it was printed for.
+// The printed Selector of a certificate selects this certificate.
 func TestFor(t *testing.T) {
 	for _, text := range []string{"app", ` "a", <b>; \ + = # `, "#x", "100 % ;", "Lučić", "a\x01\nb", "日本", " ", ""} {
 		c := cert(dn(t, set{av(oidO, text), av(oidOwn, []byte(text))}, set{av(oidCN, text)}), nil)
@@ -433,7 +432,7 @@ func TestFor(t *testing.T) {
 			continue
 		}
 		if s.String() != printed {
-			t.Errorf("%s comes back as %s", printed, s)
+			t.Errorf("%s parses to %s", printed, s)
 		}
 		near := cert(dn(t, set{av(oidO, text), av(oidOwn, []byte(text))}, set{av(oidCN, text)}, set{av(oidC, "DE")}), nil)
 		s.SHA256 = nil
@@ -457,12 +456,12 @@ func FuzzParseDN(f *testing.F) {
 		}
 		again, err := selector.ParseDN(d.String())
 		if err != nil || again.String() != d.String() {
-			t.Fatalf("%q prints as %q, which is %q, error %v", text, d, again, err)
+			t.Fatalf("%q prints as %q, which prints as %q, error %v", text, d, again, err)
 		}
 		s := selector.Selector{Subject: d}
 		parsed, _, err := selector.Parse(s.String())
 		if err != nil || parsed.Subject.String() != d.String() {
-			t.Fatalf("%q: selector %q is %q, error %v", text, s, parsed, err)
+			t.Fatalf("%q: selector %q has the subject %q, error %v", text, s, parsed, err)
 		}
 	})
 }
@@ -478,10 +477,10 @@ func FuzzParseSigningHelper(f *testing.F) {
 		}
 		again, own, err := selector.Parse(s.String())
 		if err != nil || len(own) != 0 || again.String() != s.String() || !bytes.Equal(again.SHA1, s.SHA1) {
-			t.Fatalf("%q: %q comes back as %q, error %v", text, s, again, err)
+			t.Fatalf("%q: selector %q parses to %q, error %v", text, s, again, err)
 		}
 		if slices.Contains([]string{"", "newest=yes"}, s.String()) {
-			t.Fatalf("%q selects anything", text)
+			t.Fatalf("%q selects any certificate", text)
 		}
 	})
 }

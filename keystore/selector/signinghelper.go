@@ -11,89 +11,92 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// maxSigningHelper bounds the text of [ParseSigningHelper], in bytes.
+// maxSigningHelper is the maximum length of the text for [ParseSigningHelper],
+// in bytes.
 const maxSigningHelper = 2*maxDN + 4<<10
 
-// signingHelperKeys are aws_signing_helper's names.
+// signingHelperKeys maps the keys of aws_signing_helper to our attributes.
 var signingHelperKeys = map[string]string{"x509Subject": "subject", "x509Issuer": "issuer", "x509Serial": "serial"}
 
-// ParseSigningHelper reads what --cert-selector of aws_signing_helper takes, as
-// it stands on its command line, such as
+// ParseSigningHelper parses the value of the flag --cert-selector of
+// aws_signing_helper, such as
 //
 //	Key=x509Subject,Value=CN=app,O=Example Key=x509Serial,Value=15D1
 //
-// or, if it begins with "[", as the JSON that is in its file. At least one of
-// x509Subject, x509Issuer and x509Serial is given, and none twice.
+// If the text begins with "[", it is JSON, as in a selector file of
+// aws_signing_helper. The text must contain at least one of x509Subject,
+// x509Issuer and x509Serial, and none twice.
 func ParseSigningHelper(text string) (Selector, error) {
 	if len(text) > maxSigningHelper {
 		return Selector{}, fmt.Errorf("is longer than %d KiB", maxSigningHelper>>10)
 	}
-	text = strings.TrimLeft(strings.TrimPrefix(text, "\ufeff"), blanks)
-	split := splitPairs
+	text = strings.TrimLeft(strings.TrimPrefix(text, "\ufeff"), whitespace)
+	parse := parseKeyValues
 	if strings.HasPrefix(text, "[") {
-		split = splitJSON
+		parse = parseJSON
 	}
-	pairs, err := split(text)
+	all, err := parse(text)
 	if err != nil {
 		return Selector{}, err
 	}
 	var s Selector
 	seen := make(map[string]bool)
-	for _, p := range pairs {
-		name, ok := signingHelperKeys[p.Key]
+	for _, kv := range all {
+		name, ok := signingHelperKeys[kv.Key]
 		if !ok {
-			return Selector{}, fmt.Errorf("key %.64q is not one of x509Subject, x509Issuer, x509Serial", p.Key)
+			return Selector{}, fmt.Errorf("key %.64q is not one of x509Subject, x509Issuer, x509Serial", kv.Key)
 		}
 		if seen[name] {
-			return Selector{}, fmt.Errorf("key %s is given twice", p.Key)
+			return Selector{}, fmt.Errorf("key %s is given twice", kv.Key)
 		}
 		seen[name] = true
-		if err := s.set(name, p.Value); err != nil {
-			return Selector{}, fmt.Errorf("%s %w", p.Key, err)
+		if err := s.set(name, kv.Value); err != nil {
+			return Selector{}, fmt.Errorf("%s %w", kv.Key, err)
 		}
 	}
 	if len(seen) == 0 {
-		return Selector{}, errors.New("selects nothing: it has no key")
+		return Selector{}, errors.New("contains no key")
 	}
 	return s, nil
 }
 
-type pair struct{ Key, Value string }
+type keyValue struct{ Key, Value string }
 
-func splitJSON(text string) (pairs []pair, err error) {
+func parseJSON(text string) (all []keyValue, err error) {
 	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&pairs); err != nil {
+	if err := decoder.Decode(&all); err != nil {
 		return nil, errors.New(`is not JSON of the form [{"Key": "x509Subject", "Value": "CN=app"}]`)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("goes on after the JSON array")
+		return nil, errors.New("has text after the JSON array")
 	}
-	return pairs, nil
+	return all, nil
 }
 
-// splitPairs cuts at each "Key=NAME,Value=" that stands at the start or
-// after a blank. A value may have blanks, commas and equals signs.
-func splitPairs(text string) (pairs []pair, err error) {
+// parseKeyValues splits text before each "Key=NAME,Value=" at its start or
+// after whitespace. A value can contain whitespace, commas and equals signs.
+func parseKeyValues(text string) (all []keyValue, err error) {
 	for text != "" {
 		key, rest, ok := cutKey(text)
 		if !ok {
 			return nil, signer.WithHint(errors.New("is not of the form Key=NAME,Value=VALUE"),
-				`an example: "Key=x509Subject,Value=CN=app Key=x509Issuer,Value=CN=Example CA"`)
+				`for example "Key=x509Subject,Value=CN=app Key=x509Issuer,Value=CN=Example CA"`)
 		}
 		end := 0
 		for ; end < len(rest); end++ {
-			if _, _, ok := cutKey(rest[end:]); ok && end > 0 && strings.IndexByte(blanks, rest[end-1]) >= 0 {
+			if _, _, ok := cutKey(rest[end:]); ok && end > 0 && strings.IndexByte(whitespace, rest[end-1]) >= 0 {
 				break
 			}
 		}
-		pairs = append(pairs, pair{key, rest[:end]})
+		all = append(all, keyValue{key, rest[:end]})
 		text = rest[end:]
 	}
-	return pairs, nil
+	return all, nil
 }
 
-// maxSigningHelperKey bounds a key, so that looking for the next one is cheap.
+// maxSigningHelperKey bounds the length of a key, in bytes, and so the cost of
+// the search for the next key.
 const maxSigningHelperKey = 64
 
 func cutKey(text string) (key, rest string, ok bool) {
@@ -102,7 +105,7 @@ func cutKey(text string) (key, rest string, ok bool) {
 		return "", "", false
 	}
 	end := strings.IndexByte(text[:min(len(text), maxSigningHelperKey)], ',')
-	if end < 0 || strings.ContainsAny(text[:end], blanks+"=") {
+	if end < 0 || strings.ContainsAny(text[:end], whitespace+"=") {
 		return "", "", false
 	}
 	rest, ok = strings.CutPrefix(text[end+1:], "Value=")

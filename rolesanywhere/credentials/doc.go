@@ -1,22 +1,22 @@
 // Package credentials holds temporary AWS credentials, and keeps them valid.
 //
-// A [Source] makes new credentials with each call, as a rolesanywhere.Client
-// does. Two types stand before a Source:
+// A [Source] creates new credentials with each call, as a rolesanywhere.Client
+// does. Two types cache the credentials of a Source:
 //
-//   - [Cache] keeps credentials in memory for one process, renews them ahead of
-//     need, and gives out those that are valid when a renewal fails. It is what a
-//     daemon or a server wants.
-//   - [Shared] shares them between the processes of one user, through a [Folder]
-//     of files or the [Keyring] of the Linux kernel. It is what a command wants
-//     that is started again and again.
+//   - [Cache] keeps credentials in memory for one process. It renews them
+//     before they expire, and returns the old ones while they are valid if a
+//     renewal fails. Use it in a daemon or a server.
+//   - [Shared] shares credentials between the processes of one user, through a
+//     [Folder] of files or the [Keyring] of the Linux kernel. Use it in a
+//     command that is started again and again.
 //
-// However many goroutines or processes ask at once, one of them makes new
-// credentials, and the others wait for these.
+// If several goroutines or processes need new credentials at once, one of them
+// creates the credentials, and the others wait for them.
 //
-// [Credentials] print without their secret parts, with package fmt, log/slog and
-// encoding/json alike. Blank or expired credentials are never given out.
+// [Credentials] print without their secret parts, with packages fmt, log/slog
+// and encoding/json alike. Blank or expired credentials are never returned.
 //
-// The packages below write credentials in the ways that AWS clients read them:
+// The packages below provide credentials in the forms that AWS clients read:
 // process (credential_process), container (the endpoint of ECS and EKS), imds (the
 // metadata service of EC2) and sharedfile (~/.aws/credentials).
 package credentials

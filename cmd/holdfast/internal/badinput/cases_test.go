@@ -98,7 +98,7 @@ func keyCases(p *pki) []badInput {
 	}
 	return []badInput{
 		{name: "key and certificate swapped", args: []string{"--private-key", "cert.pem", "--certificate", "key.pem"},
-			code: front.ExitNotFound, culprit: "key.pem", hint: "the key's"},
+			code: front.ExitNotFound, culprit: "key.pem", hint: "the key file"},
 		{name: "key twice", args: []string{"--certificate", "key.pem"}, code: front.ExitNotFound, culprit: "key.pem", hint: "--certificate"},
 		{name: "certificate twice", args: []string{"--private-key", "cert.pem"}, code: front.ExitNotFound, culprit: "cert.pem", hint: "--private-key"},
 		{name: "certificate alone", args: []string{"--private-key="}, code: front.ExitNotFound, culprit: "cert.pem", hint: "--private-key"},

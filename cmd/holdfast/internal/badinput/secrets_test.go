@@ -115,7 +115,7 @@ func encryptedKeyCases(*pki) []badInput {
 			data, err := os.ReadFile(s.path("key.pem"))
 			s.must(err)
 			s.write("key.pem", append(data[:len(data)/2:len(data)/2], "\n-----END ENCRYPTED PRIVATE KEY-----\n"...))
-		}), code: front.ExitOther, culprit: "key.pem", hint: "copy it again"},
+		}), code: front.ExitOther, culprit: "key.pem", hint: "copy the file again"},
 	}
 	for _, c := range []struct {
 		name   string
