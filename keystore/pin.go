@@ -78,7 +78,7 @@ func (c Call) PINSource(source Ref) (PINFunc, error) {
 		return nil, fmt.Errorf("pin-source: %w", &RefError{"", errEmpty})
 	case !c.store.isPINSource(source): // show only the scheme: other programs support pass:PIN
 		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{source.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")}),
-			"store only the PIN in a file or an environment variable, and give its name")
+			"store only the PIN in a file or a variable, and give its name")
 	}
 	return func(ctx context.Context, p Prompt) ([]byte, error) {
 		if err := p.RefuseLastTry(); err != nil {

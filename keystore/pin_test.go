@@ -23,7 +23,7 @@ func TestPINSource(t *testing.T) {
 		{"Windows line end", "sword\r\n", "sword"},
 		{"carriage return alone", "sword\r", "sword\r"},
 		{"carriage return before a Windows line end", "sword\r\r\n", "sword\r"},
-		{"blanks", " sw ord \n", " sw ord "},
+		{"spaces", " sw ord \n", " sw ord "},
 		{"not ASCII", "§\xff\n", "§\xff"},
 		{"longest", longest, longest},
 		{"byte order mark", "\ufeffsword\r\n", "sword"},

@@ -129,7 +129,7 @@ func TestParseRefRefuses(t *testing.T) {
 		{"two lines with a PIN", "pkcs11:?pin-\nvalue=" + secret, "pkcs11:?"},
 
 		{"file: alone", "file:", "file:"},
-		{"file: with nothing behind the host", "file://host", "file://host"},
+		{"file: with a host and no path", "file://host", "file://host"},
 		{"file: on another host", "file://host/k", "file://host/k"},
 		{"file: on an address", "file://127.0.0.1/k", "file://127.0.0.1/k"},
 		{"file: with a query", "file:/k?a=b", "file:/k?a=b"},

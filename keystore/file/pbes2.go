@@ -21,8 +21,8 @@ import (
 // 200 MB. Programs use about 10^6 iterations, and scrypt with 16 to 128 MiB.
 const (
 	maxIterations   = 10_000_000
-	maxScryptMemory = 128 << 20 // 128 * N * r, in bytes (RFC 7914, section 2); a quarter for 128 * (p+2) * r
-	maxScryptWork   = 4 << 20   // N * r * p
+	maxScryptMemory = 128 << 20 // bounds 128 * N * r, in bytes (RFC 7914, section 2); a quarter of it bounds 128 * (p+2) * r
+	maxScryptWork   = 4 << 20   // bounds N * r * p
 )
 
 var (

@@ -112,7 +112,7 @@ func TestOpenPEMRefuses(t *testing.T) {
 		{"good key and a block of something else", slices.Concat(keyPEM, block("PKCS7")), errors.ErrUnsupported, ""},
 
 		{"empty", nil, nil, ""},
-		{"blanks", []byte(" \r\n\t"), nil, ""},
+		{"whitespace", []byte(" \r\n\t"), nil, ""},
 		{"byte order mark alone", []byte("\ufeff"), nil, ""},
 		{"text", []byte("a key"), nil, "PEM"},
 		{"UTF-16, little-endian", wide("\xff\xfe", func(u uint16) []byte { return []byte{byte(u), byte(u >> 8)} }), nil, "UTF-8"},
