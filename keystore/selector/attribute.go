@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -52,11 +53,11 @@ func (a attribute) String() string {
 func newRDN(attributes []attribute) rdn {
 	canonical, text := make([]string, len(attributes)), make([]string, len(attributes))
 	for i, a := range attributes {
-		canonical[i], text[i] = a.canonical(), a.String()
+		// A quoted string cannot contain the separator, whatever the value is.
+		canonical[i], text[i] = strconv.Quote(a.canonical()), a.String()
 	}
 	slices.Sort(canonical)
-	// A value can contain "+", but is unlikely to contain this separator.
-	return rdn{strings.Join(canonical, "\x00+\x00"), strings.Join(text, "+")}
+	return rdn{strings.Join(canonical, "+"), strings.Join(text, "+")}
 }
 
 // escape escapes a value as in RFC 4514, section 2.4, and also control
