@@ -43,7 +43,7 @@ struct object {
 	DWORD bits;
 	BCRYPT_ALG_HANDLE provider;
 	BCRYPT_KEY_HANDLE key;
-	BOOL borrowed; /* the key is in made */
+	BOOL borrowed; /* the key is in created */
 	BYTE *blob;
 	DWORD size;
 };
@@ -53,7 +53,7 @@ static struct {
 	WCHAR path[300];
 	BCRYPT_KEY_HANDLE key;
 	DWORD bits;
-} made[64];
+} created[64];
 
 static struct object *object(ULONG_PTR h, int magic)
 {
@@ -205,10 +205,10 @@ API NCryptOpenKey(ULONG_PTR provider, ULONG_PTR *out, const WCHAR *name, DWORD s
 	ReadFile(f, blob, sizeof blob, &size, NULL);
 	CloseHandle(f);
 	for (int i = 0; i < 64; i++)
-		if (made[i].key && !lstrcmpW(made[i].path, k->path)) {
+		if (created[i].key && !lstrcmpW(created[i].path, k->path)) {
 			k->ec = k->final = k->borrowed = TRUE;
-			k->key = made[i].key;
-			k->bits = made[i].bits;
+			k->key = created[i].key;
+			k->bits = created[i].bits;
 			*out = (ULONG_PTR)k;
 			return 0;
 		}
@@ -281,10 +281,10 @@ API NCryptFinalizeKey(ULONG_PTR h, DWORD flags)
 	if ((s = save(k, 0)))
 		return s;
 	for (int i = 0; k->ec && i < 64; i++)
-		if (!made[i].key) {
-			lstrcpyW(made[i].path, k->path);
-			made[i].key = k->key;
-			made[i].bits = k->bits;
+		if (!created[i].key) {
+			lstrcpyW(created[i].path, k->path);
+			created[i].key = k->key;
+			created[i].bits = k->bits;
 			k->borrowed = TRUE;
 			break;
 		}
@@ -363,9 +363,9 @@ API NCryptDeleteKey(ULONG_PTR h, DWORD flags)
 	if (k->path[0] && !DeleteFileW(k->path))
 		return BAD_KEYSET;
 	for (int i = 0; i < 64; i++)
-		if (made[i].key && !lstrcmpW(made[i].path, k->path)) {
-			BCryptDestroyKey(made[i].key);
-			made[i].key = NULL;
+		if (created[i].key && !lstrcmpW(created[i].path, k->path)) {
+			BCryptDestroyKey(created[i].key);
+			created[i].key = NULL;
 		}
 	return NCryptFreeObject(h);
 }
