@@ -113,19 +113,19 @@ const (
 	hintProvider = "create the key with another provider, for example " + softwareProvider
 	hintCard     = "insert the card and check that certutil -scinfo shows it"
 	hintAccess   = "run as a user with permission to use the key, or grant it in certlm.msc, All Tasks, Manage Private Keys"
-	hintMissing  = "the certificate is in the store without its key: import both again, or run certutil -repairstore MY SERIAL"
+	hintMissing  = "the certificate is in the store without its key: import both again, or run certutil -user -repairstore MY SERIAL (without -user for the store of the machine)"
 	hintTPM      = "check the TPM in tpm.msc, or use provider=software for a key in software"
 	hintReport   = "run it again with Config.Logger; if it fails again, report the log and this code"
 	hintService  = "start the service: sc start SCardSvr"
 	hintPIN      = "check the PIN; a few incorrect PINs block the card"
 	hintUnblock  = "unblock the card with the tools of its vendor"
-	hintName     = "choose another name for the attribute key, or delete the key: certutil -csp PROVIDER -delkey NAME"
+	hintName     = "choose another name for the attribute key, or delete the key: certutil -user -csp PROVIDER -delkey NAME (without -user for a key of the machine)"
 	hintCancel   = "run it again and answer the dialog"
 	hintProfile  = "log on with a full user profile, or use location=machine"
 )
 
 var errorKinds = map[Error]errorKind{
-	errFileNotFound:  {"the store does not exist", signer.ErrNotFound, "certutil -enumstore lists the stores"},
+	errFileNotFound:  {"the store does not exist", signer.ErrNotFound, "certutil -user -enumstore lists the stores of the user, certutil -enumstore those of the machine"},
 	errAccessDenied:  {"access denied", fs.ErrPermission, hintAccess},
 	errInvalidHandle: {"invalid handle", nil, hintReport},
 	errNotEnoughRAM:  {"out of memory", nil, ""},

@@ -26,7 +26,7 @@ type candidate struct {
 }
 
 var errNoKey = signer.WithHint(errors.New("no associated private key"),
-	"import the certificate together with its key, or link it to the key: certutil -repairstore MY SERIAL")
+	"import the certificate together with its key, or link it to the key: certutil -user -repairstore MY SERIAL (without -user for the store of the machine)")
 
 // readStore opens the store of cfg and reads its certificates. A certificate
 // that cannot be parsed, or whose key cannot be used, is a candidate with an

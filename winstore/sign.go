@@ -82,7 +82,7 @@ func verify(pub crypto.PublicKey, m signer.Mechanism, digest, sig []byte) error 
 		return nil
 	}
 	return signer.WithHint(fmt.Errorf("%w: its public key does not verify the signature", signer.ErrMismatch),
-		"link the certificate to its key again: certutil -repairstore MY SERIAL")
+		"link the certificate to its key again: certutil -user -repairstore MY SERIAL (without -user for the store of the machine)")
 }
 
 // curves are the CNG curves that Roles Anywhere and TLS support.
