@@ -46,7 +46,7 @@ func TestRef(t *testing.T) {
 		token.addCertificate(issue(t, last).Raw, "no name", "\x03")
 		other := newFakeToken("other")
 		other.addKey(signertest.NewKey(t, "p256"), "a", "\x01")
-		b := newBench(t, token, other)
+		b := newFixture(t, token, other)
 		k := b.mustOpen(t, strings.Replace(uri, "pkcs11:", "pkcs11:token=card;", 1), Config{})
 		u := uriOf(t, k)
 		if u.PINValue != "" || strings.Contains(k.Ref().Rest, fakePIN) || u.ModulePath != b.path || u.ModuleName != "" {
@@ -68,7 +68,7 @@ func TestRef(t *testing.T) {
 
 // Prompts and errors name the key by Config.Ref, or else by the URI without its
 // PIN.
-func TestNameOfKey(t *testing.T) {
+func TestKeyName(t *testing.T) {
 	for _, test := range []struct {
 		uri  string
 		ref  keystore.Ref
@@ -78,7 +78,7 @@ func TestNameOfKey(t *testing.T) {
 		{"pkcs11:object=key", keystore.Ref{Scheme: "pkcs11", Rest: "object=mine"}, "pkcs11:object=mine"},
 	} {
 		var asked keystore.Ref
-		b := newBench(t, newCard(t))
+		b := newFixture(t, newCard(t))
 		k := b.mustOpen(t, test.uri, Config{Ref: test.ref, PIN: func(_ context.Context, p keystore.Prompt) ([]byte, error) {
 			asked = p.Ref
 			return []byte(fakePIN), nil
@@ -94,9 +94,9 @@ func TestNameOfKey(t *testing.T) {
 }
 
 // A token that is lost and found again is told to the Logger.
-func TestLossIsLogged(t *testing.T) {
+func TestLossLogged(t *testing.T) {
 	var log strings.Builder
-	b := newBench(t, newCard(t))
+	b := newFixture(t, newCard(t))
 	k := b.mustOpen(t, "pkcs11:", Config{
 		PIN:    fixedPIN(fakePIN),
 		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -29,7 +29,7 @@ func (p *person) ask(_ context.Context, prompt keystore.Prompt) ([]byte, error) 
 
 // asked returns the number of prompts for logins and for signatures, and
 // forgets them. No PIN is to be in memory any more.
-func (p *person) asked(t *testing.T) (logins, signatures int) {
+func (p *person) takePrompts(t *testing.T) (logins, signatures int) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,26 +48,26 @@ func (p *person) asked(t *testing.T) (logins, signatures int) {
 }
 
 // newCardFor returns a key on a card, whose PIN is typed by a person.
-func newCardFor(t *testing.T, p *person, always bool, flags uint) (*bench, *fakeToken, *Key) {
+func newCardFor(t *testing.T, p *person, always bool, flags uint) (*fixture, *fakeToken, *Key) {
 	t.Helper()
 	token := newCard(t)
 	token.flags |= flags
 	if always {
 		token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
 	}
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	p.pin = fakePIN
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: p.ask})
-	if logins, signatures := p.asked(t); flags == 0 && (logins != 1 || signatures != 0) {
+	if logins, signatures := p.takePrompts(t); flags == 0 && (logins != 1 || signatures != 0) {
 		t.Errorf("to open: %d and %d prompts", logins, signatures)
 	}
-	token.logins, token.nilPINs = 0, 0
+	token.logins, token.nilPINLogins = 0, 0
 	return b, token, k
 }
 
 // However often the token is lost in one signature, its PIN is asked once for
 // each purpose.
-func TestPINIsAskedOncePerSignature(t *testing.T) {
+func TestPINPromptedOncePerSignature(t *testing.T) {
 	for _, test := range []struct {
 		always             bool
 		call               string
@@ -94,7 +94,7 @@ func TestPINIsAskedOncePerSignature(t *testing.T) {
 			if err := signOnce(k); err != nil {
 				t.Errorf("%+v: %v", test, err)
 			}
-			if logins, signatures := p.asked(t); logins != test.logins || signatures != test.signatures {
+			if logins, signatures := p.takePrompts(t); logins != test.logins || signatures != test.signatures {
 				t.Errorf("%+v: prompts for %d logins and %d signatures", test, logins, signatures)
 			}
 		}
@@ -105,7 +105,7 @@ func TestPINIsAskedOncePerSignature(t *testing.T) {
 }
 
 // What a signature that fails was told is cleared too.
-func TestPINOfAFailedSignature(t *testing.T) {
+func TestPINClearedAfterFailedSignature(t *testing.T) {
 	for _, always := range []bool{false, true} {
 		var p person
 		b, token, k := newCardFor(t, &p, always, 0)
@@ -121,7 +121,7 @@ func TestPINOfAFailedSignature(t *testing.T) {
 		if n := b.called("sign2"); n != maxAttempts {
 			t.Errorf("always %t: %d attempts", always, n)
 		}
-		logins, signatures := p.asked(t)
+		logins, signatures := p.takePrompts(t)
 		if logins != 1 || (signatures == 1) != always {
 			t.Errorf("always %t: prompts for %d logins and %d signatures", always, logins, signatures)
 		}
@@ -132,7 +132,7 @@ func TestPINOfAFailedSignature(t *testing.T) {
 }
 
 // A PIN is asked for again if the token says that a wrong one was given since.
-func TestKeptPINIsNotTheLastTry(t *testing.T) {
+func TestKeptPINNotUsedAfterWrongPIN(t *testing.T) {
 	for _, always := range []bool{false, true} {
 		for wrong, want := range []keystore.Prompt{{}, {FewTries: true}, {FewTries: true, LastTry: true}} {
 			var p person
@@ -160,7 +160,7 @@ func TestKeptPINIsNotTheLastTry(t *testing.T) {
 			if want != (keystore.Prompt{}) && (len(again) != 1 || again[0] != want) || want == (keystore.Prompt{}) && again != nil {
 				t.Errorf("always %t, %d wrong ones: asked again with %+v, want %+v", always, wrong, again, want)
 			}
-			p.asked(t)
+			p.takePrompts(t)
 			if token.wrong != 0 {
 				t.Errorf("%d wrong PINs", token.wrong)
 			}
@@ -169,7 +169,7 @@ func TestKeptPINIsNotTheLastTry(t *testing.T) {
 }
 
 // The PIN was changed between two attempts of one signature.
-func TestKeptPINIsRefused(t *testing.T) {
+func TestKeptPINRefused(t *testing.T) {
 	var p person
 	b, token, k := newCardFor(t, &p, false, 0)
 	losses := 0
@@ -185,22 +185,22 @@ func TestKeptPINIsRefused(t *testing.T) {
 	if err := signOnce(k); !errors.Is(err, signer.ErrPINIncorrect) {
 		t.Errorf("error %v, want signer.ErrPINIncorrect", err)
 	}
-	if logins, _ := p.asked(t); logins != 1 || token.wrong != 1 {
+	if logins, _ := p.takePrompts(t); logins != 1 || token.wrong != 1 {
 		t.Errorf("%d prompts and %d wrong PINs, want one of each", logins, token.wrong)
 	}
 }
 
 // A PIN is for the token that took it alone.
-func TestKeptPINIsNotForAnotherToken(t *testing.T) {
+func TestKeptPINNotUsedForAnotherToken(t *testing.T) {
 	for _, change := range []func(*tokenInfo){
 		func(i *tokenInfo) { i.serial = "another" },
 		func(i *tokenInfo) { i.label = "another" },
 	} {
 		var p person
 		info := newFakeToken("card").tokenInfo
-		use := info.purpose(ckuUser)
+		use := info.loginTarget(ckuUser)
 		d := newAuthenticator(Config{PIN: p.ask}).begin()
-		d.kept = map[purpose][]byte{use: []byte(fakePIN)}
+		d.pins = map[loginTarget][]byte{use: []byte(fakePIN)}
 		change(&info)
 		p.pin = "typed"
 		pin, err := d.pin(t.Context(), info, ckuUser)
@@ -234,8 +234,8 @@ func TestProtectedPathIsBounded(t *testing.T) {
 		if (err == nil) != test.ok || err != nil && !errors.Is(err, ckrDeviceRemoved) {
 			t.Errorf("%+v: error %v", test, err)
 		}
-		if token.nilPINs != test.pads || len(p.prompts) != 0 {
-			t.Errorf("%+v: %d prompts on the device, %d elsewhere", test, token.nilPINs, len(p.prompts))
+		if token.nilPINLogins != test.pads || len(p.prompts) != 0 {
+			t.Errorf("%+v: %d prompts on the device, %d elsewhere", test, token.nilPINLogins, len(p.prompts))
 		}
 		if err := signOnce(k); err != nil {
 			t.Errorf("%+v: the next signature: %v", test, err)
@@ -250,13 +250,13 @@ func TestProtectedPathAfterRemoval(t *testing.T) {
 	b, token, k := newCardFor(t, &p, true, cktFlagProtectedPath)
 	b.remove(0)
 	b.insert(0, token)
-	if err := signOnce(k); err != nil || token.nilPINs != 2 {
-		t.Errorf("error %v after %d prompts", err, token.nilPINs)
+	if err := signOnce(k); err != nil || token.nilPINLogins != 2 {
+		t.Errorf("error %v after %d prompts", err, token.nilPINLogins)
 	}
 }
 
 // The first login goes by what the enumeration told, a later one asks again.
-func TestTokenInfoIsAskedOnce(t *testing.T) {
+func TestTokenInfoReadOnce(t *testing.T) {
 	for _, always := range []bool{false, true} {
 		var p person
 		b, _, k := newCardFor(t, &p, always, 0)

@@ -83,7 +83,7 @@ func TestCheckELF(t *testing.T) {
 
 // What the system runs is whole, and cut anywhere before its last segment ends
 // it is not.
-func TestCheckELFOfThisTest(t *testing.T) {
+func TestCheckELFOfTestBinary(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("no ELF")
 	}

@@ -129,4 +129,4 @@ func lost(err error) bool {
 // cutOff is lost for what reads objects. A general error, which OpenSC 0.23
 // returns for a card that was pulled, may there be that of one object, beside
 // which others can be read.
-func cutOff(err error) bool { return lost(err) && !errors.Is(err, ckrGeneralError) }
+func lostWhileReading(err error) bool { return lost(err) && !errors.Is(err, ckrGeneralError) }

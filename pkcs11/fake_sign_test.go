@@ -29,7 +29,7 @@ func (f *fakeModule) sign(session, key uint, m mechanism, input []byte, authenti
 			return nil, err
 		}
 	}
-	if f := s.token.signing; f != nil {
+	if f := s.token.onSign; f != nil {
 		f()
 	}
 	f.mu.Lock()

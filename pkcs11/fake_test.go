@@ -13,16 +13,16 @@ import (
 type fakeModule struct {
 	tb testing.TB
 
-	mu       sync.Mutex
-	slotted  map[uint]*fakeToken
-	sessions map[uint]*fakeSession
-	next     uint // the last handle, of a session or an object: none is used twice
-	dead     bool // finalized
-	faults   map[string][]Error
-	calls    map[string]int
-	opened   int
-	closed   int
-	most     int // sessions that were open at once
+	mu        sync.Mutex
+	bySlot    map[uint]*fakeToken
+	sessions  map[uint]*fakeSession
+	next      uint // the last handle, of a session or an object: none is used twice
+	finalized bool // finalized
+	faults    map[string][]Error
+	calls     map[string]int
+	opened    int
+	closed    int
+	maxOpen   int // sessions that were open at once
 
 	// before, if not nil, is called before each call with its name, the
 	// number of such calls so far, and what is signed. Its error, unless 0,
@@ -39,7 +39,7 @@ type fakeSession struct {
 
 func newFake(tb testing.TB, tokens ...*fakeToken) *fakeModule {
 	f := &fakeModule{
-		tb: tb, next: 1000, slotted: make(map[uint]*fakeToken), sessions: make(map[uint]*fakeSession),
+		tb: tb, next: 1000, bySlot: make(map[uint]*fakeToken), sessions: make(map[uint]*fakeSession),
 		faults: make(map[string][]Error), calls: make(map[string]int),
 	}
 	for i, t := range tokens {
@@ -62,14 +62,14 @@ func (f *fakeModule) table(tb testing.TB) (*modules, string) {
 func (f *fakeModule) initialize(string) (module, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.dead, f.sessions = false, make(map[uint]*fakeSession)
+	f.finalized, f.sessions = false, make(map[uint]*fakeSession)
 	return f, nil
 }
 
 func (f *fakeModule) insert(slot uint, t *fakeToken) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.slotted[slot] = t
+	f.bySlot[slot] = t
 	f.renumber(t)
 }
 
@@ -84,14 +84,14 @@ func (f *fakeModule) renumber(t *fakeToken) {
 func (f *fakeModule) remove(slot uint) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.reset(f.slotted[slot])
-	delete(f.slotted, slot)
+	f.reset(f.bySlot[slot])
+	delete(f.bySlot, slot)
 }
 
 func (f *fakeModule) reset(t *fakeToken) {
 	for h, s := range f.sessions {
 		if s.token == t {
-			f.drop(h)
+			f.endSession(h)
 		}
 	}
 	t.loggedIn = false
@@ -99,7 +99,7 @@ func (f *fakeModule) reset(t *fakeToken) {
 
 // drop ends a session, and with the last one the login (PKCS #11 v3.1,
 // section 5.6.8).
-func (f *fakeModule) drop(session uint) {
+func (f *fakeModule) endSession(session uint) {
 	s := f.sessions[session]
 	if s == nil {
 		return
@@ -136,25 +136,25 @@ func (f *fakeModule) openSessions() int {
 
 // enter counts a call and returns the error it is to have. f.mu is held.
 func (f *fakeModule) enter(call string, session uint, input []byte) error {
-	if f.dead {
+	if f.finalized {
 		f.tb.Errorf("%s after finalize", call)
 		return ckrCryptokiNotInitialized
 	}
 	f.calls[call]++
 	if q := f.faults[call]; len(q) > 0 {
 		f.faults[call] = q[1:]
-		return f.consequence(q[0], session)
+		return f.apply(q[0], session)
 	}
 	if f.before != nil {
 		if e := f.before(call, f.calls[call], input); e != 0 {
-			return f.consequence(e, session)
+			return f.apply(e, session)
 		}
 	}
 	return nil
 }
 
 // consequence does to the tokens what e says has happened.
-func (f *fakeModule) consequence(e Error, session uint) error {
+func (f *fakeModule) apply(e Error, session uint) error {
 	if e == 0 {
 		return nil
 	}
@@ -162,7 +162,7 @@ func (f *fakeModule) consequence(e Error, session uint) error {
 	switch {
 	case s == nil:
 	case e == ckrSessionHandleInvalid || e == ckrSessionClosed:
-		f.drop(session)
+		f.endSession(session)
 	case e == ckrDeviceRemoved || e == ckrTokenNotPresent:
 		f.reset(s.token)
 	case e == ckrKeyHandleInvalid || e == ckrObjectHandleInvalid:

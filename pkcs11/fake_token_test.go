@@ -19,17 +19,17 @@ import (
 type fakeToken struct {
 	tokenInfo
 	slotInfo
-	pin      string
-	tries    int // wrong PINs before it is locked
-	wrong    int // wrong PINs so far
-	logins   int // right ones
-	limit    int // sessions; 0: no limit
-	mechs    []uint
-	objects  []*fakeObject
-	loggedIn bool
-	lastPIN  []byte // what login was called with; the caller's slice
-	nilPINs  int
-	signing  func() // if not nil, called within sign, without a lock
+	pin          string
+	tries        int // wrong PINs before it is locked
+	wrong        int // wrong PINs so far
+	logins       int // right ones
+	limit        int // sessions; 0: no limit
+	mechs        []uint
+	objects      []*fakeObject
+	loggedIn     bool
+	lastPIN      []byte // what login was called with; the caller's slice
+	nilPINLogins int
+	onSign       func() // if not nil, called within sign, without a lock
 }
 
 type fakeObject struct {

@@ -57,7 +57,7 @@ func readObjects(mod module, session uint, u URI, class uint, types ...uint) (fo
 	for _, h := range handles {
 		values, err := mod.attributes(session, h, append([]uint{ckaLabel, ckaID}, types...)...)
 		switch {
-		case cutOff(err):
+		case lostWhileReading(err):
 			return nil, nil, err
 		case err != nil:
 			unread = err
@@ -107,8 +107,8 @@ func (o object) certificate() (*x509.Certificate, error) {
 // A keyObject is a private key on a token and what is known of it.
 type keyObject struct {
 	object
-	pub    crypto.PublicKey
-	always bool // CKA_ALWAYS_AUTHENTICATE
+	pub                crypto.PublicKey
+	alwaysAuthenticate bool // CKA_ALWAYS_AUTHENTICATE
 }
 
 // keyAttributes are those that keys of all types have: a module is asked for
@@ -121,7 +121,7 @@ var keyAttributes = []uint{ckaKeyType, ckaAlwaysAuthenticate}
 // certificates from elsewhere, one of which may be the key's.
 func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject, []*x509.Certificate, error) {
 	certs, certObjects, err := certificates(t.mod, session, URI{})
-	if cutOff(err) { // without certificates there may be a key all the same
+	if lostWhileReading(err) { // without certificates there may be a key all the same
 		return keyObject{}, nil, err
 	}
 	keys, err := objects(t.mod, session, u, ckoPrivateKey, keyAttributes...)
@@ -151,7 +151,7 @@ func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject
 		return keyObject{}, nil, signer.WithHint(fmt.Errorf("%d private keys: %w", len(keys), signer.ErrAmbiguous),
 			"name one of: "+listObjects(t, keys, u))
 	}
-	key, err := describe(t.mod, session, keys[0], pool, certObjects, certs)
+	key, err := resolvePublicKey(t.mod, session, keys[0], pool, certObjects, certs)
 	if err != nil {
 		return keyObject{}, nil, err
 	}
@@ -221,8 +221,8 @@ func keysWithCertificate(mod module, session uint, keys []object, certs []*x509.
 // describe finds out the public key: from the token's objects, from a
 // certificate on the token with the key's ID, or from the only certificate
 // that fits from elsewhere.
-func describe(mod module, session uint, o object, pool []*x509.Certificate, certObjects []object, certs []*x509.Certificate) (keyObject, error) {
-	key := keyObject{object: o, always: isTrue(o.values[ckaAlwaysAuthenticate])}
+func resolvePublicKey(mod module, session uint, o object, pool []*x509.Certificate, certObjects []object, certs []*x509.Certificate) (keyObject, error) {
+	key := keyObject{object: o, alwaysAuthenticate: isTrue(o.values[ckaAlwaysAuthenticate])}
 	pub, err := publicFromToken(mod, session, o)
 	if err != nil {
 		return key, err
@@ -232,13 +232,13 @@ func describe(mod module, session uint, o object, pool []*x509.Certificate, cert
 		return key, nil
 	}
 	for i, c := range certObjects {
-		if len(o.id) > 0 && bytes.Equal(c.id, o.id) && fits(o, certs[i].PublicKey) {
+		if len(o.id) > 0 && bytes.Equal(c.id, o.id) && mayMatch(o, certs[i].PublicKey) {
 			key.pub = certs[i].PublicKey
 			return key, nil
 		}
 	}
 	for _, c := range pool[len(certs):] {
-		if !c.IsCA && fits(o, c.PublicKey) {
+		if !c.IsCA && mayMatch(o, c.PublicKey) {
 			key.pub = c.PublicKey
 			return key, nil
 		}
@@ -260,7 +260,7 @@ func notFound(t token, session uint, u URI) error {
 func listObjects(t token, all []object, u URI) string {
 	var uris []string
 	for _, o := range all {
-		uris = append(uris, o.uri(t).in(u).String())
+		uris = append(uris, o.uri(t).withModuleOf(u).String())
 	}
 	return strings.Join(uris, "  ")
 }

@@ -109,7 +109,7 @@ func TestFindKey(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			token := newFakeToken("hsm")
 			test.build(token)
-			b := newBench(t, token)
+			b := newFixture(t, token)
 			k, err := b.open(t, test.uri, Config{PIN: fixedPIN(fakePIN), Certificates: test.known})
 			if test.want != nil {
 				if !errors.Is(err, test.want) || test.want == signer.ErrNotFound && signer.Hint(err) == "" {
@@ -134,10 +134,10 @@ func TestFindKey(t *testing.T) {
 	}
 }
 
-func TestNoPublicKeyAnywhere(t *testing.T) {
+func TestNoPublicKey(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addPrivate(signertest.Key(t, "p256"), "a", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	for _, known := range [][]*x509.Certificate{nil, {issue(t, signertest.Key(t, "rsa2048"))}, {signertest.NewCA(t, "root").Cert}} {
 		if _, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN), Certificates: known}); err == nil || signer.Hint(err) == "" {
 			t.Errorf("error %v, hint %q", err, signer.Hint(err))

@@ -34,20 +34,20 @@ type Key struct {
 
 	schemes func() []tls.SignatureScheme
 
-	use  sync.RWMutex // held for reading while the module is asked; by Close for writing
-	shut bool
+	closeMu sync.RWMutex // held for reading while the module is asked; by Close for writing
+	closed  bool
 
-	renewing sync.Mutex // held while reconnecting, so that one does
-	conn     atomic.Pointer[connection]
+	reconnectMu sync.Mutex // held while reconnecting, so that one does
+	conn        atomic.Pointer[connection]
 }
 
 // A connection is a key's handle and sessions, from login to loss.
 type connection struct {
-	token token
-	key   keyObject
-	pool  *pool
-	first uint // the session that pool began with
-	card  bool // in a reader: signatures wait for those of the module's other cards
+	token        token
+	key          keyObject
+	pool         *pool
+	firstSession uint // the session that pool began with
+	card         bool // in a reader: signatures wait for those of the module's other cards
 }
 
 // maxAttempts bounds what one signature takes of a token that is lost again and
@@ -114,8 +114,8 @@ func newAuthenticator(cfg Config) *authenticator {
 func (k *Key) connect(ctx context.Context, u URI, d *dialog) (_ *connection, _ []*x509.Certificate, err error) {
 	// OpenSC 0.23 crashes if one thread finds that a card was pulled while
 	// another signs with it, be it by another key.
-	k.mod.cards.Lock()
-	defer k.mod.cards.Unlock()
+	k.mod.cardMu.Lock()
+	defer k.mod.cardMu.Unlock()
 	t, err := oneToken(k.mod, u)
 	if err != nil {
 		return nil, nil, err
@@ -141,7 +141,7 @@ func (k *Key) connect(ctx context.Context, u URI, d *dialog) (_ *connection, _ [
 		return nil, nil, err
 	}
 	open := func() (uint, error) { return k.mod.openSession(t.slot, false) }
-	return &connection{token: t, key: key, card: card, first: session, pool: newPool(session, limit, open, k.mod.closeSession)}, certs, nil
+	return &connection{token: t, key: key, card: card, firstSession: session, pool: newPool(session, limit, open, k.mod.closeSession)}, certs, nil
 }
 
 // maxSessions is how many signatures may be under way at once, and whether the
@@ -156,7 +156,7 @@ func (k *Key) maxSessions(t token, key keyObject) (limit int, card bool, err err
 	}
 	limit = defaultMaxSessions
 	switch {
-	case slot.removable || key.always:
+	case slot.removable || key.alwaysAuthenticate:
 		return 1, slot.removable, nil
 	case k.cfg.MaxSessions > 0:
 		limit = k.cfg.MaxSessions
@@ -178,7 +178,7 @@ func (k *Key) Chain() []*x509.Certificate { return k.chain }
 // module and the pin-source of the Config, but no PIN.
 func (k *Key) Ref() keystore.Ref {
 	conn := k.conn.Load()
-	u := conn.key.uri(conn.token).in(k.cfg.URI)
+	u := conn.key.uri(conn.token).withModuleOf(k.cfg.URI)
 	if k.cfg.Module != "" {
 		u.ModuleName, u.ModulePath = "", k.cfg.Module
 	}
@@ -191,12 +191,12 @@ func (k *Key) Ref() keystore.Ref {
 // if Config.PIN heeds its context.
 func (k *Key) Close() error {
 	k.cancel()
-	k.use.Lock()
-	defer k.use.Unlock()
-	if k.shut {
+	k.closeMu.Lock()
+	defer k.closeMu.Unlock()
+	if k.closed {
 		return nil
 	}
-	k.shut = true
+	k.closed = true
 	// A session that is gone with its token is closed well enough.
 	if err := k.conn.Load().pool.drain(0); err != nil && !lost(err) {
 		return errors.Join(err, k.mod.release())
@@ -214,9 +214,9 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	k.use.RLock()
-	defer k.use.RUnlock()
-	if k.shut {
+	k.closeMu.RLock()
+	defer k.closeMu.RUnlock()
+	if k.closed {
 		return nil, signer.ErrClosed
 	}
 	sig, err := k.attempt(op)
@@ -262,12 +262,12 @@ func (k *Key) sign(conn *connection, op operation, d *dialog) ([]byte, error) {
 		return nil, err
 	}
 	var authenticate func() error
-	if conn.key.always {
-		authenticate = func() error { return d.perSignature(k.ctx, conn.token, session) }
+	if conn.key.alwaysAuthenticate {
+		authenticate = func() error { return d.loginForSignature(k.ctx, conn.token, session) }
 	}
 	if conn.card {
-		k.mod.cards.Lock()
-		defer k.mod.cards.Unlock()
+		k.mod.cardMu.Lock()
+		defer k.mod.cardMu.Unlock()
 	}
 	sig, err := k.mod.sign(session, conn.key.handle, op.mechanism, op.input, authenticate)
 	conn.pool.put(session, err)

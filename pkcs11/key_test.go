@@ -23,20 +23,20 @@ func fixedPIN(pin string) keystore.PINFunc {
 }
 
 // A bench is a fake module with its table, for one test.
-type bench struct {
+type fixture struct {
 	*fakeModule
 	table *modules
 	path  string
 }
 
-func newBench(t *testing.T, tokens ...*fakeToken) *bench {
+func newFixture(t *testing.T, tokens ...*fakeToken) *fixture {
 	t.Helper()
 	f := newFake(t, tokens...)
 	table, path := f.table(t)
-	return &bench{f, table, path}
+	return &fixture{f, table, path}
 }
 
-func (b *bench) open(t *testing.T, uri string, cfg Config) (*Key, error) {
+func (b *fixture) open(t *testing.T, uri string, cfg Config) (*Key, error) {
 	t.Helper()
 	u, err := ParseURI(uri)
 	if err != nil {
@@ -47,7 +47,7 @@ func (b *bench) open(t *testing.T, uri string, cfg Config) (*Key, error) {
 }
 
 // mustOpen closes the key at the end and checks that nothing is left behind.
-func (b *bench) mustOpen(t *testing.T, uri string, cfg Config) *Key {
+func (b *fixture) mustOpen(t *testing.T, uri string, cfg Config) *Key {
 	t.Helper()
 	k, err := b.open(t, uri, cfg)
 	if err != nil {
@@ -121,7 +121,7 @@ func TestContractOverFake(t *testing.T) {
 				}
 				token.addCertificate(ca.Issue(t, key, nil).Raw, "key", "\x01")
 				token.addCertificate(ca.Cert.Raw, "intermediate", "\x02")
-				b := newBench(t, token)
+				b := newFixture(t, token)
 				k, err := b.open(t, "pkcs11:object=key", Config{PIN: fixedPIN(fakePIN)})
 				if err != nil {
 					t.Fatal(err)
@@ -130,8 +130,8 @@ func TestContractOverFake(t *testing.T) {
 					if err := k.Close(); err != nil {
 						t.Error(err)
 					}
-					if b.opened != b.closed || !b.dead {
-						t.Errorf("%d sessions opened, %d closed, finalized: %v", b.opened, b.closed, b.dead)
+					if b.opened != b.closed || !b.finalized {
+						t.Errorf("%d sessions opened, %d closed, finalized: %v", b.opened, b.closed, b.finalized)
 					}
 				})
 				return k
@@ -143,10 +143,10 @@ func TestContractOverFake(t *testing.T) {
 func TestCloseWaitsForSign(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	in, touched := make(chan struct{}), make(chan struct{})
-	token.signing = func() { close(in); <-touched }
+	token.onSign = func() { close(in); <-touched }
 	signed := make(chan error, 1)
 	go func() { signed <- signOnce(k) }()
 	<-in
@@ -171,7 +171,7 @@ func TestCloseWaitsForSign(t *testing.T) {
 		t.Error(err)
 	}
 	<-closed
-	if !b.dead || b.opened != b.closed {
+	if !b.finalized || b.opened != b.closed {
 		t.Errorf("%d sessions opened, %d closed", b.opened, b.closed)
 	}
 	if err := signOnce(k); !errors.Is(err, signer.ErrClosed) {
@@ -183,7 +183,7 @@ func TestCloseWaitsForSign(t *testing.T) {
 func TestCloseEndsPrompt(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01").values[ckaAlwaysAuthenticate] = []byte{1}
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	asked := make(chan struct{})
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		if !p.PerSignature {
@@ -207,14 +207,14 @@ func TestCloseEndsPrompt(t *testing.T) {
 func TestOpenCancelled(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := open(ctx, Config{Module: b.path, PIN: func(ctx context.Context, _ keystore.Prompt) ([]byte, error) {
 		cancel()
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}, b.table)
-	if !errors.Is(err, context.Canceled) || !b.dead || b.opened != b.closed {
+	if !errors.Is(err, context.Canceled) || !b.finalized || b.opened != b.closed {
 		t.Errorf("error %v; %d sessions opened, %d closed", err, b.opened, b.closed)
 	}
 }
@@ -224,25 +224,25 @@ func TestOpenErrors(t *testing.T) {
 	for _, call := range []string{"slots", "openSession", "loggedIn", "login", "find", "attributes"} {
 		token := newFakeToken("card")
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		b.fail(call, ckrDeviceRemoved)
 		if _, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)}); !errors.Is(err, ckrDeviceRemoved) || !errors.Is(err, signer.ErrUnavailable) {
 			t.Errorf("%s: error %v", call, err)
 		}
-		if !b.dead || b.opened != b.closed || len(b.table.byPath) != 0 {
-			t.Errorf("%s: %d sessions opened, %d closed, finalized: %v", call, b.opened, b.closed, b.dead)
+		if !b.finalized || b.opened != b.closed || len(b.table.byPath) != 0 {
+			t.Errorf("%s: %d sessions opened, %d closed, finalized: %v", call, b.opened, b.closed, b.finalized)
 		}
 	}
 }
 
-func TestTwoKeysShareAModule(t *testing.T) {
+func TestKeysShareModule(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addKey(signertest.Key(t, "p256"), "a", "\x01")
 	token.addKey(signertest.Key(t, "rsa2048"), "b", "\x02")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	first := b.mustOpen(t, "pkcs11:object=a", Config{PIN: fixedPIN(fakePIN)})
 	second := b.mustOpen(t, "pkcs11:object=b", Config{}) // logged in already
-	if err := first.Close(); err != nil || b.dead {
+	if err := first.Close(); err != nil || b.finalized {
 		t.Errorf("the first key's Close finalized the module of both: %v", err)
 	}
 	if err := signOnce(second); err != nil {
@@ -251,12 +251,12 @@ func TestTwoKeysShareAModule(t *testing.T) {
 }
 
 // A card in a reader has one session, an HSM several.
-func TestSessionsOfACard(t *testing.T) {
+func TestCardSessions(t *testing.T) {
 	for _, removable := range []bool{true, false} {
 		token := newFakeToken("token")
 		token.slotInfo.removable = removable
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 		var both sync.WaitGroup
 		both.Add(2)
@@ -281,8 +281,8 @@ func TestSessionsOfACard(t *testing.T) {
 			}()
 		}
 		both.Wait()
-		if removable && (started != 0 || b.most != 1) {
-			t.Errorf("a card got %d more sessions, %d at once", started, b.most)
+		if removable && (started != 0 || b.maxOpen != 1) {
+			t.Errorf("a card got %d more sessions, %d at once", started, b.maxOpen)
 		}
 		if conn := k.conn.Load(); (conn.pool.limit == 1) != removable {
 			t.Errorf("removable %t: at most %d sessions", removable, conn.pool.limit)

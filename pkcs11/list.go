@@ -43,18 +43,18 @@ func list(ctx context.Context, cfg Config, table *modules) (entries []keystore.E
 // listToken returns what t shows, also beside an error.
 func listToken(ctx context.Context, cfg Config, t token) (entries []keystore.Entry, err error) {
 	add := func(u URI, kind keystore.EntryKind) *keystore.Entry {
-		ref := keystore.Ref{Scheme: "pkcs11", Rest: u.in(cfg.URI).String()[len("pkcs11:"):]}
+		ref := keystore.Ref{Scheme: "pkcs11", Rest: u.withModuleOf(cfg.URI).String()[len("pkcs11:"):]}
 		entries = append(entries, keystore.Entry{Ref: ref, Kind: kind})
 		return &entries[len(entries)-1]
 	}
 	add(t.uri(), keystore.TokenEntry)
 	session, err := t.mod.openSession(t.slot, false)
 	if err != nil {
-		return entries, t.named(err)
+		return entries, t.wrap(err)
 	}
 	defer func() {
 		if closeErr := t.mod.closeSession(session); err == nil {
-			err = t.named(closeErr)
+			err = t.wrap(closeErr)
 		}
 	}()
 	loginErr := loginToList(ctx, cfg, t, session)
@@ -63,9 +63,9 @@ func listToken(ctx context.Context, cfg Config, t token) (entries []keystore.Ent
 	}
 	keys, unread, err := readObjects(t.mod, session, cfg.URI, ckoPrivateKey, keyAttributes...)
 	if err != nil {
-		return entries, errors.Join(loginErr, t.named(err))
+		return entries, errors.Join(loginErr, t.wrap(err))
 	}
-	failed := []error{of("a private key", unread)}
+	failed := []error{withPrefix("a private key", unread)}
 	for _, k := range keys {
 		e := add(k.uri(t), keystore.KeyEntry)
 		if pub, err := publicFromToken(t.mod, session, k); err == nil {
@@ -73,18 +73,18 @@ func listToken(ctx context.Context, cfg Config, t token) (entries []keystore.Ent
 		}
 	}
 	certs, unread, err := readObjects(t.mod, session, cfg.URI, ckoCertificate, ckaCertificateType, ckaValue)
-	failed = append(failed, of("a certificate", unread), err)
+	failed = append(failed, withPrefix("a certificate", unread), err)
 	for _, o := range certs {
 		if kind, err := ulong(o.values[ckaCertificateType]); err == nil && kind != ckcX509 {
 			continue
 		}
 		if c, err := o.certificate(); err != nil {
-			failed = append(failed, of("certificate "+o.uri(t).String(), err))
+			failed = append(failed, withPrefix("certificate "+o.uri(t).String(), err))
 		} else {
 			add(o.uri(t), keystore.CertificateEntry).Certificate = c
 		}
 	}
-	return entries, errors.Join(loginErr, t.named(errors.Join(failed...)))
+	return entries, errors.Join(loginErr, t.wrap(errors.Join(failed...)))
 }
 
 // loginToList logs in if there is a PIN to be had.
@@ -94,7 +94,7 @@ func loginToList(ctx context.Context, cfg Config, t token, session uint) (err er
 	}
 	// The PIN of the token before may have taken a while.
 	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
-		return t.named(err)
+		return t.wrap(err)
 	}
 	d := newAuthenticator(cfg).begin()
 	defer d.end()

@@ -28,27 +28,27 @@ type authenticator struct {
 // and ended by the caller.
 type dialog struct {
 	*authenticator
-	kept map[purpose][]byte
-	pads int   // times that a device asked for the PIN by itself
-	loss error // what the last loss was, if there was one
+	pins       map[loginTarget][]byte
+	padPrompts int   // times that a device asked for the PIN by itself
+	loss       error // what the last loss was, if there was one
 }
 
 // A purpose is what a PIN is given for: a token, by what tells it from others,
 // and a user (CKU_…).
-type purpose struct {
+type loginTarget struct {
 	label, manufacturer, model, serial string
 	user                               uint
 }
 
 // maxPads bounds how often a device asks for the PIN in one dialog: for a
 // login and for a signature.
-const maxPads = 2
+const maxPadPrompts = 2
 
 func (a *authenticator) begin() *dialog { return &dialog{authenticator: a} }
 
 // end clears the PINs.
 func (d *dialog) end() {
-	for _, pin := range d.kept {
+	for _, pin := range d.pins {
 		clear(pin)
 	}
 }
@@ -67,17 +67,17 @@ func (d *dialog) login(ctx context.Context, t token, session uint) error {
 	if errors.Is(err, ckrUserAlreadyLoggedIn) {
 		return nil
 	}
-	return t.named(err)
+	return t.wrap(err)
 }
 
 // perSignature logs in for the signature that was just begun in session, as a
 // key with CKA_ALWAYS_AUTHENTICATE wants (PKCS #11 v3.1, section 4.9).
-func (d *dialog) perSignature(ctx context.Context, t token, session uint) (err error) {
+func (d *dialog) loginForSignature(ctx context.Context, t token, session uint) (err error) {
 	// Another process may have used up tries since the token was found.
 	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
-		return t.named(err)
+		return t.wrap(err)
 	}
-	return t.named(d.authenticate(ctx, t, session, ckuContextSpecific))
+	return t.wrap(d.authenticate(ctx, t, session, ckuContextSpecific))
 }
 
 // authenticate gives the module one PIN for one purpose.
@@ -89,10 +89,10 @@ func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) 
 	case user == ckuUser && t.info.flags&cktFlagUserPINInitialized == 0:
 		return ckrUserPINNotInit
 	case t.info.flags&cktFlagProtectedPath != 0:
-		if d.pads == maxPads {
-			return fmt.Errorf("%w: the device asked for the PIN %d times already: %w", errLogin, d.pads, d.loss)
+		if d.padPrompts == maxPadPrompts {
+			return fmt.Errorf("%w: the device asked for the PIN %d times already: %w", errLogin, d.padPrompts, d.loss)
 		}
-		d.pads++
+		d.padPrompts++
 		return loginError(t.mod.login(session, user, nil)) // the device asks by itself
 	}
 	pin, err := d.pin(ctx, t.info, user)
@@ -114,19 +114,19 @@ func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) 
 		clear(pin)
 		return err
 	}
-	if d.kept == nil {
-		d.kept = make(map[purpose][]byte)
+	if d.pins == nil {
+		d.pins = make(map[loginTarget][]byte)
 	}
-	d.kept[t.info.purpose(user)] = pin
+	d.pins[t.info.loginTarget(user)] = pin
 	return err
 }
 
 // pin returns the PIN that was kept, or asks for one; so it does when the token
 // says that a wrong one was given since. It is not kept any more.
 func (d *dialog) pin(ctx context.Context, info tokenInfo, user uint) ([]byte, error) {
-	use := info.purpose(user)
-	before := d.kept[use]
-	delete(d.kept, use)
+	use := info.loginTarget(user)
+	before := d.pins[use]
+	delete(d.pins, use)
 	if before != nil && info.flags&(cktFlagUserPINCountLow|cktFlagUserPINFinalTry) == 0 {
 		return before, nil
 	}
@@ -152,8 +152,8 @@ func (d *dialog) pin(ctx context.Context, info tokenInfo, user uint) ([]byte, er
 	return pin, nil
 }
 
-func (i tokenInfo) purpose(user uint) purpose {
-	return purpose{i.label, i.manufacturer, i.model, i.serial, user}
+func (i tokenInfo) loginTarget(user uint) loginTarget {
+	return loginTarget{i.label, i.manufacturer, i.model, i.serial, user}
 }
 
 // loginError marks an error of C_Login, unless the PIN cannot have reached the

@@ -27,9 +27,9 @@ func recordPIN(prompts *[]keystore.Prompt, pin string) keystore.PINFunc {
 	}
 }
 
-func TestWrongPINCountsOnce(t *testing.T) {
+func TestWrongPINUsesOneTry(t *testing.T) {
 	token := newCard(t)
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	_, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN("000000")})
 	if !errors.Is(err, signer.ErrPINIncorrect) || !errors.Is(err, ckrPINIncorrect) {
 		t.Errorf("error %v, want signer.ErrPINIncorrect", err)
@@ -44,9 +44,9 @@ func TestWrongPINCountsOnce(t *testing.T) {
 
 // The PIN was changed elsewhere: one try, however often a signature is asked
 // for, and none that is refused by now is lost for good.
-func TestWrongPINIsNotTriedAgain(t *testing.T) {
+func TestWrongPINNotRetried(t *testing.T) {
 	token := newCard(t)
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	pin := fakePIN
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }})
 	token.pin = "975310"
@@ -72,7 +72,7 @@ func TestWrongPINIsNotTriedAgain(t *testing.T) {
 func TestWrongPINPerSignature(t *testing.T) {
 	token := newCard(t)
 	token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	pin := fakePIN
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }})
 	pin = "000000"
@@ -92,10 +92,10 @@ func TestWrongPINPerSignature(t *testing.T) {
 
 // A login that fails for a reason that leaves open whether the PIN was counted
 // is not repeated within one signature.
-func TestUnclearLoginIsNotRepeated(t *testing.T) {
+func TestUnclearLoginNotRetried(t *testing.T) {
 	for _, e := range []Error{ckrDeviceError, ckrDeviceRemoved, ckrTokenNotPresent, ckrFunctionFailed, ckrUserNotLoggedIn, ckrGeneralError} {
 		token := newCard(t)
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 		b.remove(0)
 		b.insert(0, token)
@@ -113,7 +113,7 @@ func TestUnclearLoginIsNotRepeated(t *testing.T) {
 func TestLockedPIN(t *testing.T) {
 	token := newCard(t)
 	token.wrong = token.tries
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	var prompts []keystore.Prompt
 	_, err := b.open(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})
 	if !errors.Is(err, signer.ErrPINLocked) || signer.Hint(err) == "" {
@@ -129,12 +129,12 @@ func TestLockedPIN(t *testing.T) {
 	}
 }
 
-func TestTriesArePrompted(t *testing.T) {
+func TestPromptReportsTries(t *testing.T) {
 	for wrong, want := range []keystore.Prompt{{}, {FewTries: true}, {FewTries: true, LastTry: true}} {
 		token := newCard(t)
 		token.wrong = wrong
 		var prompts []keystore.Prompt
-		newBench(t, token).mustOpen(t, "pkcs11:object=key?pin-value=1", Config{PIN: recordPIN(&prompts, fakePIN)})
+		newFixture(t, token).mustOpen(t, "pkcs11:object=key?pin-value=1", Config{PIN: recordPIN(&prompts, fakePIN)})
 		want.What = "PIN"
 		want.Ref = keystore.Ref{Scheme: "pkcs11", Rest: "object=key"}
 		if !slices.Equal(prompts, []keystore.Prompt{want}) {
@@ -146,10 +146,10 @@ func TestTriesArePrompted(t *testing.T) {
 	}
 }
 
-func TestLoginOnlyWhenWanted(t *testing.T) {
+func TestLoginOnlyIfRequired(t *testing.T) {
 	token := newCard(t)
 	token.flags &^= cktFlagLoginRequired
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	var prompts []keystore.Prompt
 	if err := signOnce(b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})); err != nil {
 		t.Error(err)
@@ -158,7 +158,7 @@ func TestLoginOnlyWhenWanted(t *testing.T) {
 		t.Error("logged in to a token that wants none")
 	}
 	token = newCard(t)
-	b = newBench(t, token)
+	b = newFixture(t, token)
 	for range 3 {
 		b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})
 	}
@@ -167,7 +167,7 @@ func TestLoginOnlyWhenWanted(t *testing.T) {
 	}
 	// Another thread of the process may be faster.
 	token = newCard(t)
-	b = newBench(t, token)
+	b = newFixture(t, token)
 	b.before = func(call string, _ int, _ []byte) Error {
 		if call != "login" {
 			return 0
@@ -183,7 +183,7 @@ func TestLoginOnlyWhenWanted(t *testing.T) {
 func TestAlwaysAuthenticate(t *testing.T) {
 	token := newCard(t)
 	token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	var prompts []keystore.Prompt
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})
 	for range 3 {
@@ -204,12 +204,12 @@ func TestProtectedPath(t *testing.T) {
 	token := newCard(t)
 	token.flags |= cktFlagProtectedPath
 	token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	var prompts []keystore.Prompt
 	if err := signOnce(b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})); err != nil {
 		t.Error(err)
 	}
-	if token.nilPINs != 2 || len(prompts) != 0 {
-		t.Errorf("%d logins without PIN, %d prompts; want 2 and 0", token.nilPINs, len(prompts))
+	if token.nilPINLogins != 2 || len(prompts) != 0 {
+		t.Errorf("%d logins without PIN, %d prompts; want 2 and 0", token.nilPINLogins, len(prompts))
 	}
 }

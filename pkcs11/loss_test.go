@@ -31,7 +31,7 @@ func TestConcurrentLosses(t *testing.T) {
 			if always {
 				o.values[ckaAlwaysAuthenticate] = []byte{1}
 			}
-			b := newBench(t, token)
+			b := newFixture(t, token)
 			k := b.mustOpen(t, "pkcs11:object=key", Config{PIN: fixedPIN(fakePIN)})
 			injected, forgotten := 0, 0
 			inject := func() Error {
@@ -103,7 +103,7 @@ func TestConcurrentLosses(t *testing.T) {
 func TestConcurrentErrors(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:object=key", Config{PIN: fixedPIN(fakePIN)})
 	var codes []Error
 	for _, e := range slices.Sorted(maps.Keys(errorKinds)) {
@@ -152,8 +152,8 @@ func TestConcurrentErrors(t *testing.T) {
 	if token.logins != 1 {
 		t.Errorf("%d logins, want the first alone: the last session was closed before another was open", token.logins)
 	}
-	if b.most > defaultMaxSessions+1 {
-		t.Errorf("%d sessions at once", b.most)
+	if b.maxOpen > defaultMaxSessions+1 {
+		t.Errorf("%d sessions at once", b.maxOpen)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestGivesUp(t *testing.T) {
 	for _, e := range []Error{ckrDeviceError, ckrSessionHandleInvalid, ckrKeyHandleInvalid, ckrDeviceRemoved, ckrUserNotLoggedIn, ckrGeneralError} {
 		token := newFakeToken("hsm")
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 		if err := signOnce(k); err != nil {
 			t.Fatal(err)

@@ -16,16 +16,16 @@ import (
 )
 
 // A keyPlan is how to make a key of a type.
-type keyPlan struct {
+type keyGenerator struct {
 	mechanism uint
 	keyType   uint
 	params    []attribute // of the public template
 }
 
-var keyPlans = map[keystore.KeyType]keyPlan{
-	keystore.RSA2048: rsaPlan(2048),
-	keystore.RSA3072: rsaPlan(3072),
-	keystore.RSA4096: rsaPlan(4096),
+var keyGenerators = map[keystore.KeyType]keyGenerator{
+	keystore.RSA2048: rsaGenerator(2048),
+	keystore.RSA3072: rsaGenerator(3072),
+	keystore.RSA4096: rsaGenerator(4096),
 	keystore.P256:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07")}}},
 	keystore.P384:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x05\x2b\x81\x04\x00\x22")}}},
 	keystore.P521:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x05\x2b\x81\x04\x00\x23")}}},
@@ -34,8 +34,8 @@ var keyPlans = map[keystore.KeyType]keyPlan{
 	keystore.Ed25519: {ckmEdwardsKeyPairGen, ckkECEdwards, []attribute{{ckaECParams, []byte("\x13\x0cedwards25519")}}},
 }
 
-func rsaPlan(bits uint) keyPlan {
-	return keyPlan{ckmRSAKeyPairGen, ckkRSA, []attribute{{ckaModulusBits, bits}, {ckaPublicExponent, []byte{1, 0, 1}}}}
+func rsaGenerator(bits uint) keyGenerator {
+	return keyGenerator{ckmRSAKeyPairGen, ckkRSA, []attribute{{ckaModulusBits, bits}, {ckaPublicExponent, []byte{1, 0, 1}}}}
 }
 
 // Generate implements [keystore.Generator]: a key pair on the token,
@@ -43,7 +43,7 @@ func rsaPlan(bits uint) keyPlan {
 // random ID if it has none. The reference needs a label or an ID. If a key has
 // these already, the error is [fs.ErrExist].
 func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
-	plan, ok := keyPlans[spec.Type]
+	plan, ok := keyGenerators[spec.Type]
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
 	}
@@ -61,7 +61,7 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	return key, nil
 }
 
-func generate(ctx context.Context, cfg Config, plan keyPlan, table *modules) (key *Key, err error) {
+func generate(ctx context.Context, cfg Config, plan keyGenerator, table *modules) (key *Key, err error) {
 	err = withSession(ctx, cfg, table, func(t token, session uint) error {
 		existing, err := objects(t.mod, session, URI{Object: cfg.URI.Object, ID: cfg.URI.ID}, ckoPrivateKey)
 		if err != nil {
@@ -105,7 +105,7 @@ func (e *existsError) Hint() string {
 	return "choose another object= or id=, or use the key: " + e.uris
 }
 
-func (p keyPlan) generate(mod module, session uint, u URI) error {
+func (p keyGenerator) generate(mod module, session uint, u URI) error {
 	name := []attribute{{ckaToken, true}, {ckaLabel, u.Object}, {ckaID, []byte(u.ID)}}
 	public := append([]attribute{
 		{ckaClass, uint(ckoPublicKey)}, {ckaKeyType, p.keyType}, {ckaVerify, true},
@@ -153,7 +153,7 @@ func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, ta
 			return err
 		}
 		if old := taken[0]; !old.Equal(chain[0]) {
-			return &keptError{old, key.uri(t).in(cfg.URI)}
+			return &laterCertError{old, key.uri(t).withModuleOf(cfg.URI)}
 		}
 		for i, cert := range chain {
 			label, id := cert.Subject.CommonName, cert.SubjectKeyId
@@ -170,16 +170,16 @@ func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, ta
 
 // A keptError is a certificate on the token that would be taken before the one
 // that is to be installed. It is [fs.ErrExist].
-type keptError struct {
+type laterCertError struct {
 	cert *x509.Certificate
 	key  URI
 }
 
-func (e *keptError) Error() string {
+func (e *laterCertError) Error() string {
 	return fmt.Sprintf("the key has a certificate that is valid until %s and would be taken still", e.cert.NotAfter.UTC().Format(time.RFC3339))
 }
-func (e *keptError) Unwrap() error { return fs.ErrExist }
-func (e *keptError) Hint() string {
+func (e *laterCertError) Unwrap() error { return fs.ErrExist }
+func (e *laterCertError) Hint() string {
 	return "delete it with the token's own tools, serial number " + e.cert.SerialNumber.Text(16) + ", or keep the new one in a file: Identity.Certificate FILE, Identity.Key " + e.key.String()
 }
 

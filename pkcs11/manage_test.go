@@ -17,7 +17,7 @@ import (
 )
 
 // configOf is a Config for what is in b.
-func (b *bench) configOf(t *testing.T, uri string, p *person) Config {
+func (b *fixture) configOf(t *testing.T, uri string, p *person) Config {
 	t.Helper()
 	u, err := ParseURI(uri)
 	if err != nil {
@@ -28,17 +28,17 @@ func (b *bench) configOf(t *testing.T, uri string, p *person) Config {
 
 // The key that is generated is opened with the login that made it, unless the
 // token has no second session.
-func TestGenerateAsksOnce(t *testing.T) {
+func TestGeneratePromptsOnce(t *testing.T) {
 	for limit, prompts := range map[int]int{0: 1, 2: 1, 1: 2} {
 		token := newFakeToken("hsm")
 		token.limit = limit
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		p := person{pin: fakePIN}
-		k, err := generate(t.Context(), b.configOf(t, "pkcs11:object=new", &p), keyPlans[keystore.P256], b.table)
+		k, err := generate(t.Context(), b.configOf(t, "pkcs11:object=new", &p), keyGenerators[keystore.P256], b.table)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if logins, _ := p.asked(t); logins != prompts {
+		if logins, _ := p.takePrompts(t); logins != prompts {
 			t.Errorf("limit of %d sessions: %d prompts, want %d", limit, logins, prompts)
 		}
 		if n := b.openSessions(); n != 1 {
@@ -47,8 +47,8 @@ func TestGenerateAsksOnce(t *testing.T) {
 		if err := signOnce(k); err != nil {
 			t.Error(err)
 		}
-		if err := k.Close(); err != nil || !b.dead {
-			t.Errorf("finalized: %t; error %v", b.dead, err)
+		if err := k.Close(); err != nil || !b.finalized {
+			t.Errorf("finalized: %t; error %v", b.finalized, err)
 		}
 	}
 }
@@ -68,7 +68,7 @@ func TestGenerateErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			token := newCard(t)
-			b := newBench(t, token)
+			b := newFixture(t, token)
 			p := person{pin: fakePIN}
 			uri := "pkcs11:object=new"
 			if test.call == "" {
@@ -76,7 +76,7 @@ func TestGenerateErrors(t *testing.T) {
 			} else {
 				b.fail(test.call, ckrFunctionFailed)
 			}
-			k, err := generate(t.Context(), b.configOf(t, uri, &p), keyPlans[keystore.P256], b.table)
+			k, err := generate(t.Context(), b.configOf(t, uri, &p), keyGenerators[keystore.P256], b.table)
 			if !errors.Is(err, test.want) || k != nil {
 				t.Errorf("%v, error %v, want %v", k, err, test.want)
 			}
@@ -84,8 +84,8 @@ func TestGenerateErrors(t *testing.T) {
 			if test.call == "closeSession" {
 				left = 1
 			}
-			if !b.dead || b.opened-b.closed != left || len(b.table.byPath) != 0 {
-				t.Errorf("finalized: %t; %d sessions opened, %d closed", b.dead, b.opened, b.closed)
+			if !b.finalized || b.opened-b.closed != left || len(b.table.byPath) != 0 {
+				t.Errorf("finalized: %t; %d sessions opened, %d closed", b.finalized, b.opened, b.closed)
 			}
 		})
 	}
@@ -153,7 +153,7 @@ func TestInstallKeepsOlderCertificates(t *testing.T) {
 				}
 				token.addCertificate(c.Raw, "key", id)
 			}
-			b := newBench(t, token)
+			b := newFixture(t, token)
 			p := person{pin: fakePIN}
 			cfg := b.configOf(t, "pkcs11:object=key", &p)
 			err := installChain(t.Context(), cfg, append([]*x509.Certificate{leaf}, ca.Chain()...), b.table)

@@ -27,10 +27,10 @@ type modules struct {
 // A sharedModule is finalized when its last user has released it.
 type sharedModule struct {
 	module
-	path  string
-	cards sync.Mutex // held while a card signs or the tokens are listed
-	users int
-	owner *modules
+	path   string
+	cardMu sync.Mutex // held while a card signs or the tokens are listed
+	users  int
+	owner  *modules
 }
 
 // open returns the module at path for one more user.

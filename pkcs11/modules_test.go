@@ -12,7 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-func TestModulesAreShared(t *testing.T) {
+func TestModulesShared(t *testing.T) {
 	f := newFake(t)
 	table, path := f.table(t)
 	link := filepath.Join(t.TempDir(), "link.so")
@@ -35,10 +35,10 @@ func TestModulesAreShared(t *testing.T) {
 	if a != b || loads != 1 {
 		t.Errorf("two names of one file are two modules; loaded %d times", loads)
 	}
-	if err := b.release(); err != nil || f.dead {
+	if err := b.release(); err != nil || f.finalized {
 		t.Errorf("finalized before the last user has released it; error %v", err)
 	}
-	if err := a.release(); err != nil || !f.dead {
+	if err := a.release(); err != nil || !f.finalized {
 		t.Errorf("not finalized after the last user; error %v", err)
 	}
 	if len(table.byPath) != 0 {

@@ -13,11 +13,11 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-func TestPINIsCleared(t *testing.T) {
+func TestPINCleared(t *testing.T) {
 	for _, pin := range []string{fakePIN, "000000"} {
 		token := newFakeToken("card")
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01").values[ckaAlwaysAuthenticate] = []byte{1}
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		var given [][]byte
 		k, err := b.open(t, "pkcs11:", Config{PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
 			given = append(given, []byte(pin))
@@ -43,14 +43,14 @@ func TestPINIsCleared(t *testing.T) {
 }
 
 // A source that is no person does not spend the last try.
-func TestLastTryIsNotSpent(t *testing.T) {
+func TestLastTryNotUsed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pin")
 	if err := os.WriteFile(file, []byte("000000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, query := range []string{"pin-value=000000", "pin-source=file:" + file, "pin-source=" + file} {
 		token := newCard(t)
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		for try := 1; try <= 5; try++ {
 			_, err := b.open(t, "pkcs11:?"+query, Config{})
 			want := signer.ErrPINIncorrect
@@ -77,12 +77,12 @@ func TestPINOfURI(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, query := range []string{"pin-value=" + fakePIN, "pin-source=" + file, "pin-source=file:" + file} {
-		k := newBench(t, newCard(t)).mustOpen(t, "pkcs11:?"+query, Config{})
+		k := newFixture(t, newCard(t)).mustOpen(t, "pkcs11:?"+query, Config{})
 		if err := signOnce(k); err != nil {
 			t.Errorf("%s: %v", query, err)
 		}
 	}
-	if _, err := newBench(t, newCard(t)).open(t, "pkcs11:?pin-source=%7Ccommand", Config{}); err == nil {
+	if _, err := newFixture(t, newCard(t)).open(t, "pkcs11:?pin-source=%7Ccommand", Config{}); err == nil {
 		t.Error("a command was taken for a source")
 	}
 }
@@ -96,7 +96,7 @@ func TestNoPIN(t *testing.T) {
 		},
 	} {
 		token := newCard(t)
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		if _, err := b.open(t, "pkcs11:", Config{PIN: pin}); !errors.Is(err, signer.ErrPINRequired) {
 			t.Errorf("%s: error %v, want signer.ErrPINRequired", name, err)
 		}

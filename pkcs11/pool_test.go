@@ -99,7 +99,7 @@ func TestPoolGrowsToItsLimit(t *testing.T) {
 	}
 }
 
-func TestPoolReplacesTheLast(t *testing.T) {
+func TestPoolReplacesLastSession(t *testing.T) {
 	s := newSessions(2)
 	p := s.pool(t, 2)
 	p.close = func(h uint) error {
@@ -140,7 +140,7 @@ func TestPoolOfOneSession(t *testing.T) {
 }
 
 // A handle that is not valid any more may be another's by now.
-func TestPoolLeavesHandlesThatAreGone(t *testing.T) {
+func TestPoolDoesNotCloseInvalidHandles(t *testing.T) {
 	for _, e := range []Error{ckrSessionHandleInvalid, ckrSessionClosed, ckrDeviceRemoved, ckrTokenNotPresent} {
 		s := newSessions(0)
 		p := s.pool(t, 2)
@@ -217,7 +217,7 @@ func TestPoolDrain(t *testing.T) {
 	}
 }
 
-func TestPoolDrainKeeps(t *testing.T) {
+func TestPoolDrainKeepsSession(t *testing.T) {
 	s := newSessions(0)
 	p := s.pool(t, 1)
 	if err := p.drain(1); err != nil || !s.isOpen[1] {
@@ -263,7 +263,7 @@ func TestPoolDrainedWhileReplacing(t *testing.T) {
 }
 
 // A session that is only being opened keeps nobody logged in.
-func TestPoolReplacesTheLastWhileOneOpens(t *testing.T) {
+func TestPoolReplacesLastSessionWhileOpening(t *testing.T) {
 	s := newSessions(0)
 	p := s.pool(t, 2)
 	h := mustGet(t, p.get)

@@ -12,7 +12,7 @@ import (
 )
 
 // A library that gives no functions crashed the binding.
-func TestLoadWhatIsNoModule(t *testing.T) {
+func TestLoadInvalidModule(t *testing.T) {
 	signertest.Require(t, "opensc", "pkcs11-tool")
 	one := func(pattern string) string {
 		found, err := filepath.Glob(pattern)

@@ -57,7 +57,7 @@ func publicFromToken(mod module, session uint, key object) (crypto.PublicKey, er
 	if err := key.load(mod, session, []uint{ckaPublicKeyInfo}); err != nil {
 		return nil, err
 	}
-	if pub, err := x509.ParsePKIXPublicKey(key.values[ckaPublicKeyInfo]); err == nil && fits(key, pub) {
+	if pub, err := x509.ParsePKIXPublicKey(key.values[ckaPublicKeyInfo]); err == nil && mayMatch(key, pub) {
 		return pub, nil
 	}
 	return nil, nil
@@ -107,14 +107,14 @@ func rsaKey(values map[uint][]byte) (crypto.PublicKey, error) {
 		return nil, fmt.Errorf("RSA key with a modulus of %d bytes and an exponent of %d is malformed", len(modulus), len(exponent))
 	}
 	pub := &rsa.PublicKey{N: new(big.Int).SetBytes(modulus), E: int(new(big.Int).SetBytes(exponent).Int64())}
-	if !sound(pub) {
+	if !validRSA(pub) {
 		return nil, fmt.Errorf("RSA key of %d bits with exponent %d is malformed", pub.N.BitLen(), pub.E)
 	}
 	return pub, nil
 }
 
 // sound keeps from arithmetic what crypto/rsa would refuse too.
-func sound(pub *rsa.PublicKey) bool {
+func validRSA(pub *rsa.PublicKey) bool {
 	return pub.N.BitLen() >= 512 && pub.N.BitLen() <= maxRSABits && pub.N.Bit(0) == 1 &&
 		pub.E >= 3 && pub.E <= 1<<31-1 && pub.E&1 == 1
 }
@@ -154,7 +154,7 @@ func octetString(b []byte, size int) []byte {
 }
 
 // fits reports whether a private key may be that of pub, by what it shows.
-func fits(key object, pub crypto.PublicKey) bool {
+func mayMatch(key object, pub crypto.PublicKey) bool {
 	kind, err := ulong(key.values[ckaKeyType])
 	if err != nil {
 		return false
@@ -162,7 +162,7 @@ func fits(key object, pub crypto.PublicKey) bool {
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
 		n := bytes.TrimLeft(key.values[ckaModulus], "\x00")
-		return kind == ckkRSA && sound(pub) && (len(n) == 0 || bytes.Equal(n, pub.N.Bytes()))
+		return kind == ckkRSA && validRSA(pub) && (len(n) == 0 || bytes.Equal(n, pub.N.Bytes()))
 	case *ecdsa.PublicKey:
 		return kind == ckkEC && slices.Contains(slices.Collect(maps.Values(curves)), pub.Curve)
 	case ed25519.PublicKey:

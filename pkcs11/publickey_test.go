@@ -42,7 +42,7 @@ func TestParsePublic(t *testing.T) {
 
 // An uncompressed point begins like an OCTET STRING, and for one key in 256
 // its first coordinate looks like the right length.
-func TestRawPointThatLooksLikeDER(t *testing.T) {
+func TestRawPointLookingLikeDER(t *testing.T) {
 	for _, curve := range []elliptic.Curve{elliptic.P256(), elliptic.P384()} {
 		size := (curve.Params().BitSize + 7) / 8
 		var pub *ecdsa.PublicKey
@@ -149,7 +149,7 @@ func TestUlong(t *testing.T) {
 }
 
 // A token that shows nonsense is an error or passed over, never more.
-func TestTokenWithNonsense(t *testing.T) {
+func TestMalformedTokenData(t *testing.T) {
 	huge := bytes.Repeat([]byte{0xa5}, 64<<10)
 	for _, test := range []struct {
 		name string
@@ -185,7 +185,7 @@ func TestTokenWithNonsense(t *testing.T) {
 			token := newFakeToken("hsm")
 			o := token.addKey(signertest.Key(t, "p256"), "key", "\x01")
 			test.make(token, o)
-			b := newBench(t, token)
+			b := newFixture(t, token)
 			k, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 			if (err == nil) != test.ok {
 				t.Errorf("error %v", err)
@@ -255,7 +255,7 @@ func checkPublic(t *testing.T, pub crypto.PublicKey) {
 	t.Helper()
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
-		if !sound(pub) {
+		if !validRSA(pub) {
 			t.Errorf("RSA key of %d bits with exponent %d", pub.N.BitLen(), pub.E)
 		}
 	case *ecdsa.PublicKey:

@@ -15,7 +15,7 @@ import (
 func TestRemoval(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	if err := signOnce(k); err != nil {
 		t.Fatal(err)
@@ -42,10 +42,10 @@ func TestRemoval(t *testing.T) {
 	}
 }
 
-func TestAnotherKeyInItsPlace(t *testing.T) {
+func TestKeyReplaced(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:object=key", Config{PIN: fixedPIN(fakePIN)})
 	b.remove(0)
 	objects := token.objects
@@ -69,10 +69,10 @@ func TestAnotherKeyInItsPlace(t *testing.T) {
 }
 
 // A key that is added beside the one in use does not make it ambiguous.
-func TestAnotherKeyBeside(t *testing.T) {
+func TestKeyAdded(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:token=card", Config{PIN: fixedPIN(fakePIN)})
 	b.remove(0)
 	token.addKey(signertest.NewKey(t, "p256"), "new", "\x02")
@@ -86,7 +86,7 @@ func TestAnotherKeyBeside(t *testing.T) {
 func TestLoggedOut(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	token.loggedIn = false
 	if err := signOnce(k); err != nil || token.logins != 2 {
@@ -97,7 +97,7 @@ func TestLoggedOut(t *testing.T) {
 func TestReconnectsOnce(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	const goroutines = 8
 	var asked atomic.Int32
 	k := b.mustOpen(t, "pkcs11:", Config{MaxSessions: goroutines, PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
@@ -109,7 +109,7 @@ func TestReconnectsOnce(t *testing.T) {
 	in.Add(goroutines)
 	pulled := make(chan struct{})
 	var n atomic.Int32
-	token.signing = func() {
+	token.onSign = func() {
 		if n.Add(1) <= goroutines {
 			in.Done()
 			<-pulled
@@ -138,7 +138,7 @@ func TestLossOfOneSessionKeepsLogin(t *testing.T) {
 		token := newFakeToken("hsm")
 		token.limit = limit
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 		for range 3 {
 			b.fail("sign", ckrDeviceError)
@@ -160,7 +160,7 @@ func TestReconnectAtSessionLimit(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.limit = 2
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	var wg sync.WaitGroup
 	for g := range 6 {

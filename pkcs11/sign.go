@@ -76,11 +76,11 @@ var schemes = map[uint][]tls.SignatureScheme{
 func (k *Key) SignatureSchemes() []tls.SignatureScheme { return k.schemes() }
 
 func (k *Key) findSchemes() []tls.SignatureScheme {
-	k.use.RLock()
-	defer k.use.RUnlock()
+	k.closeMu.RLock()
+	defer k.closeMu.RUnlock()
 	var listed []uint
 	err := signer.ErrClosed
-	if !k.shut { // otherwise the module is finalized
+	if !k.closed { // otherwise the module is finalized
 		listed, err = k.mod.mechanisms(k.conn.Load().token.slot)
 	}
 	var all []tls.SignatureScheme

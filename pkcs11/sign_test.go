@@ -15,7 +15,7 @@ func TestWithoutPSS(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.mechs = []uint{ckmRSA, ckmECDSA}
 	token.addKey(signertest.Key(t, "rsa2048"), "key", "\x01")
-	k := newBench(t, token).mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
+	k := newFixture(t, token).mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	if got := k.SignatureSchemes(); !slices.Equal(got, schemes[ckmRSA]) {
 		t.Errorf("schemes %v, want those of PKCS #1 v1.5", got)
 	}
@@ -31,7 +31,7 @@ func TestWithoutPSS(t *testing.T) {
 func TestSignatureSchemes(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addKey(signertest.Key(t, "rsa2048"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	closed := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	all := slices.Concat(schemes[ckmRSAPSS], schemes[ckmRSA])
@@ -58,11 +58,11 @@ func TestBadSignature(t *testing.T) {
 	}
 }
 
-func TestSchemesAreOfTheKeyType(t *testing.T) {
+func TestSchemesMatchKeyType(t *testing.T) {
 	for kind, want := range map[string]tls.SignatureScheme{"p384": tls.ECDSAWithP384AndSHA384, "ed25519": tls.Ed25519} {
 		token := newFakeToken("hsm")
 		token.addKey(signertest.Key(t, kind), "key", "\x01")
-		k := newBench(t, token).mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
+		k := newFixture(t, token).mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 		if got := k.SignatureSchemes(); !slices.Contains(got, want) {
 			t.Errorf("%s: schemes %v", kind, got)
 		}

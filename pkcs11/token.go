@@ -16,10 +16,10 @@ type token struct {
 }
 
 // named says of which token err is.
-func (t token) named(err error) error { return of("token "+quote(trim(t.info.label)), err) }
+func (t token) wrap(err error) error { return withPrefix("token "+quote(trim(t.info.label)), err) }
 
 // of says of what err is; nil stays nil.
-func of(what string, err error) error {
+func withPrefix(what string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -49,7 +49,7 @@ func readTokens(mod module, u URI) (found []token, unread []error, err error) {
 		return nil, nil, err
 	}
 	for _, slot := range slots {
-		if !number(u.SlotID, slot) {
+		if !numberMatches(u.SlotID, slot) {
 			continue
 		}
 		info, ok, err := readToken(mod, slot, u)
@@ -108,25 +108,25 @@ func oneToken(mod module, u URI) (token, error) {
 func listTokens(all []token, u URI) string {
 	var uris []string
 	for _, t := range all {
-		uris = append(uris, t.uri().in(u).String())
+		uris = append(uris, t.uri().withModuleOf(u).String())
 	}
 	return strings.Join(uris, "  ")
 }
 
 // uri names the token so that it is found again in any slot.
 func (t token) uri() URI {
-	return URI{Token: text(t.info.label), Manufacturer: text(t.info.manufacturer), Model: text(t.info.model), Serial: text(t.info.serial)}
+	return URI{Token: uriText(t.info.label), Manufacturer: uriText(t.info.manufacturer), Model: uriText(t.info.model), Serial: uriText(t.info.serial)}
 }
 
 // in adds the module of another URI.
-func (u URI) in(other URI) URI {
+func (u URI) withModuleOf(other URI) URI {
 	u.ModuleName, u.ModulePath = other.ModuleName, other.ModulePath
 	return u
 }
 
 // text returns what a token says of itself as a URI can have it: without the
 // padding, and nothing if it is not text.
-func text(s string) string {
+func uriText(s string) string {
 	if s = trim(s); checkText(s) != nil {
 		return ""
 	}
@@ -147,7 +147,7 @@ func (u URI) matchesLibrary(l libraryInfo) bool {
 		if !ok {
 			minor = "0"
 		}
-		if !number(major, uint(l.major)) || !number(minor, uint(l.minor)) {
+		if !numberMatches(major, uint(l.major)) || !numberMatches(minor, uint(l.minor)) {
 			return false
 		}
 	}
@@ -155,7 +155,7 @@ func (u URI) matchesLibrary(l libraryInfo) bool {
 }
 
 // number compares numbers, which may be written with leading zeros.
-func number(want string, got uint) bool {
+func numberMatches(want string, got uint) bool {
 	n, err := strconv.ParseUint(want, 10, strconv.IntSize)
 	return want == "" || err == nil && uint(n) == got
 }

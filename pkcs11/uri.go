@@ -112,7 +112,7 @@ func (u *URI) parse(component, separator string, known []uriAttribute, extra str
 		seen[name] = true
 		value, err := decode(raw, extra)
 		if err == nil {
-			err = known[i].accept(value)
+			err = known[i].validate(value)
 		}
 		if err != nil {
 			return fmt.Errorf("attribute %q %w", name, err)
@@ -122,7 +122,7 @@ func (u *URI) parse(component, separator string, known []uriAttribute, extra str
 	return nil
 }
 
-func (a uriAttribute) accept(value string) error {
+func (a uriAttribute) validate(value string) error {
 	if value == "" {
 		return errors.New("is empty")
 	}
@@ -271,12 +271,12 @@ func addToQuery(rest, name, value, excludedBy string) string {
 	case query != "":
 		rest += "&"
 	}
-	return rest + name + "=" + attributeText.Replace(url.PathEscape(value))
+	return rest + name + "=" + queryEscaper.Replace(url.PathEscape(value))
 }
 
 // attributeText makes a value of the query (RFC 7512, section 2.3: pk11-qchar)
 // of a segment of a path.
-var attributeText = strings.NewReplacer("%2F", "/", "&", "%26")
+var queryEscaper = strings.NewReplacer("%2F", "/", "&", "%26")
 
 // encode leaves letters, digits and the characters in plain as they are.
 func encode(s, plain string) string {

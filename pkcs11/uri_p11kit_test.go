@@ -15,7 +15,7 @@ import (
 )
 
 // requireP11Kit is [signertest.Require] for p11-kit's headers.
-func requireP11Kit(t testing.TB) (flags []string) {
+func p11KitFlags(t testing.TB) (flags []string) {
 	t.Helper()
 	const name = "p11-kit-dev"
 	config := signertest.Require(t, name, "pkg-config")
@@ -29,7 +29,7 @@ func requireP11Kit(t testing.TB) (flags []string) {
 // buildP11Kit returns the program that parses URIs with p11-kit.
 func buildP11Kit(t testing.TB) (program string) {
 	t.Helper()
-	flags := requireP11Kit(t)
+	flags := p11KitFlags(t)
 	cc := signertest.Require(t, "p11-kit-dev", "cc")
 	program = filepath.Join(t.TempDir(), "p11kit-uri")
 	if out, err := exec.Command(cc, append([]string{"-o", program, "testdata/p11kit-uri.c"}, flags...)...).CombinedOutput(); err != nil {
@@ -38,7 +38,7 @@ func buildP11Kit(t testing.TB) (program string) {
 	return program
 }
 
-func TestURIsAsP11Kit(t *testing.T) {
+func TestURIsMatchP11Kit(t *testing.T) {
 	program := buildP11Kit(t)
 	tests := uriTests
 	for _, test := range uriTests { // and how we write what both read
@@ -67,7 +67,7 @@ func TestURIsAsP11Kit(t *testing.T) {
 		theirs := strings.Join(fields, " ")
 		ours := "refused"
 		if u, err := ParseURI(test.uri); err == nil {
-			ours = asP11Kit(u)
+			ours = formatAsP11Kit(u)
 		}
 		if (test.differs == "") != (ours == theirs) {
 			t.Errorf("%q (differs: %q)\n   ours: %s\np11-kit: %s", test.uri, test.differs, ours, theirs)
@@ -76,7 +76,7 @@ func TestURIsAsP11Kit(t *testing.T) {
 }
 
 // asP11Kit prints u as testdata/p11kit-uri.c does.
-func asP11Kit(u URI) string {
+func formatAsP11Kit(u URI) string {
 	if u.LibraryVersion != "" && !strings.Contains(u.LibraryVersion, ".") {
 		u.LibraryVersion += ".0"
 	}
@@ -97,7 +97,7 @@ var fixedSizes = map[string]int{
 }
 
 // comparable reports whether p11-kit can hold u as it is.
-func comparable(u URI) bool {
+func comparableWithP11Kit(u URI) bool {
 	for _, a := range slices.Concat(pathAttributes, queryAttributes) {
 		v := *a.field(&u)
 		if n := fixedSizes[a.name]; n > 0 && (len(v) > n || strings.TrimRight(v, " ") != v) {
@@ -116,8 +116,8 @@ func plainNumber(s string) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// FuzzURIAsP11Kit checks that p11-kit takes what we take, for the same.
-func FuzzURIAsP11Kit(f *testing.F) {
+// FuzzURIAgainstP11Kit checks that p11-kit takes what we take, for the same.
+func FuzzURIAgainstP11Kit(f *testing.F) {
 	cmd := exec.Command(buildP11Kit(f))
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -137,7 +137,7 @@ func FuzzURIAsP11Kit(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		u, err := ParseURI(s)
-		if err != nil || !comparable(u) {
+		if err != nil || !comparableWithP11Kit(u) {
 			return
 		}
 		if _, err := fmt.Fprintf(in, "%x\n", s); err != nil {
@@ -155,7 +155,7 @@ func FuzzURIAsP11Kit(f *testing.F) {
 				u.LibraryVersion += "." + plainNumber(minor)
 			}
 		}
-		if ours, theirs := asP11Kit(u), strings.Join(fields, " "); ours != theirs {
+		if ours, theirs := formatAsP11Kit(u), strings.Join(fields, " "); ours != theirs {
 			t.Errorf("%q\n   ours: %s\np11-kit: %s", s, ours, theirs)
 		}
 	})

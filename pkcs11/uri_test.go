@@ -53,7 +53,7 @@ func TestURIString(t *testing.T) {
 	checkRoundTrip(t, u)
 }
 
-func TestPINIsNotShown(t *testing.T) {
+func TestPINNotShown(t *testing.T) {
 	const pin = "s3cr3t-pin"
 	u, err := ParseURI("pkcs11:object=a?pin-value=" + pin + "&module-name=m")
 	if err != nil || u.PINValue != pin {

@@ -21,7 +21,7 @@ import (
 // one did, and use those that were made here.
 func TestCrypto11(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
-	if !ownProcess(t) {
+	if !inOwnProcess(t) {
 		return
 	}
 	program := buildCrypto11(t)

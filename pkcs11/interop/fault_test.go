@@ -23,7 +23,7 @@ import (
 func TestFaults(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	cc := signertest.Require(t, "cc", "cc")
-	if !ownProcess(t) {
+	if !inOwnProcess(t) {
 		return
 	}
 	tok := softHSM(t, "")

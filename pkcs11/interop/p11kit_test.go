@@ -16,13 +16,13 @@ const p11kitModules = "/usr/share/p11-kit/modules"
 
 // kitModules makes p11-kit see the modules that are given, by name, and no
 // other. It takes no user's configuration when it is run by root.
-func kitModules(t *testing.T, modules map[string]string) {
+func configureP11Kit(t *testing.T, modules map[string]string) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range modules {
 		writeFile(t, filepath.Join(dir, name+".module"), text)
 	}
-	replace(t, p11kitModules, dir)
+	bindMount(t, p11kitModules, dir)
 	t.Setenv("P11_KIT_NO_USER_CONFIG", "1")
 }
 
@@ -37,11 +37,11 @@ func proxy(t *testing.T) string {
 func TestProxy(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	path := proxy(t)
-	if !ownMounts(t, "p11kit") {
+	if !inMountNamespace(t, "p11kit") {
 		return
 	}
 	tok := softHSM(t, "")
-	kitModules(t, map[string]string{
+	configureP11Kit(t, map[string]string{
 		"softhsm": "module: " + tok.uri.ModulePath + "\n",
 		"trust":   "module: p11-kit-trust.so\ncritical: no\n",
 	})
@@ -61,7 +61,7 @@ func TestRemote(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	server := signertest.Require(t, "p11kit", "p11-kit")
 	client := library(t, "p11kit", "/usr/lib/*/pkcs11/p11-kit-client.so", "/usr/lib64/pkcs11/p11-kit-client.so", "/usr/lib/pkcs11/p11-kit-client.so")
-	if !ownProcess(t) {
+	if !inOwnProcess(t) {
 		return
 	}
 	tok := softHSM(t, "")

@@ -33,17 +33,17 @@ func TestPIV(t *testing.T) {
 	daemonPath := program(t, "pcscd", "pcscd")
 	opensc := library(t, "opensc", "/usr/lib/*/opensc-pkcs11.so", "/usr/lib64/opensc-pkcs11.so", "/usr/lib/opensc-pkcs11.so")
 	driver := library(t, "vpcd", filepath.Join(pcscDrivers, "serial/libifdvpcd.so"))
-	if !ownMounts(t, "pcscd") {
+	if !inMountNamespace(t, "pcscd") {
 		return
 	}
-	s := setup{reader: startReader(t, daemonPath, driver), module: opensc, ca: signertest.NewCA(t, "root").Intermediate(t, "intermediate")}
+	s := pivTest{reader: startReader(t, daemonPath, driver), module: opensc, ca: signertest.NewCA(t, "root").Intermediate(t, "intermediate")}
 	t.Run("Contract", s.contract)
 	t.Run("EjectAndInsert", s.ejectAndInsert)
 	t.Run("WrongPIN", s.wrongPIN)
 	t.Run("LockedPIN", s.lockedPIN)
 }
 
-type setup struct {
+type pivTest struct {
 	reader *pkcs11test.VirtualReader
 	module string
 	ca     *signertest.CA
@@ -66,7 +66,7 @@ func startReader(t *testing.T, pcscd, driver string) *pkcs11test.VirtualReader {
 	if err := os.Mkdir(none, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	replace(t, pcscDrivers, none)
+	bindMount(t, pcscDrivers, none)
 	if err := syscall.Mount("none", "/run", "tmpfs", 0, "mode=0755"); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func loopbackUp(t *testing.T) {
 
 // insert puts a new card with keys into the reader and waits until the module
 // sees it. The card is ejected at the end.
-func (s setup) insert(t *testing.T, kinds map[pkcs11test.PIVSlot]string) *pkcs11test.PIVCard {
+func (s pivTest) insert(t *testing.T, kinds map[pkcs11test.PIVSlot]string) *pkcs11test.PIVCard {
 	t.Helper()
 	keys := make(map[pkcs11test.PIVSlot]pkcs11test.PIVKey)
 	for slot, kind := range kinds {
@@ -131,7 +131,7 @@ func (s setup) insert(t *testing.T, kinds map[pkcs11test.PIVSlot]string) *pkcs11
 	}
 	t.Cleanup(s.reader.Eject)
 	tok := token{uri: pkcs11.URI{ModulePath: s.module}}
-	within(t, time.Minute, func() error {
+	eventually(t, time.Minute, func() error {
 		for slot := range kinds {
 			if _, err := backend.Certificates(t.Context(), tok.ref("", slot.ID()), withPIN("")); err != nil {
 				return err
@@ -143,7 +143,7 @@ func (s setup) insert(t *testing.T, kinds map[pkcs11test.PIVSlot]string) *pkcs11
 }
 
 // within repeats f until it succeeds.
-func within(t *testing.T, limit time.Duration, f func() error) {
+func eventually(t *testing.T, limit time.Duration, f func() error) {
 	t.Helper()
 	timeout := time.After(limit)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -161,11 +161,11 @@ func within(t *testing.T, limit time.Duration, f func() error) {
 	}
 }
 
-func (s setup) token(pin string) token {
+func (s pivTest) token(pin string) token {
 	return token{uri: pkcs11.URI{ModulePath: s.module}, pin: pin}
 }
 
-func (s setup) contract(t *testing.T) {
+func (s pivTest) contract(t *testing.T) {
 	for _, kinds := range []map[pkcs11test.PIVSlot]string{
 		{pkcs11test.PIVAuthentication: "p256", pkcs11test.PIVDigitalSignature: "p256", pkcs11test.PIVCardAuthentication: "p256"},
 		{pkcs11test.PIVAuthentication: "rsa2048", pkcs11test.PIVDigitalSignature: "rsa2048", pkcs11test.PIVKeyManagement: "p384"},
@@ -197,7 +197,7 @@ func signMessage(s signer.Signer, message string) error {
 // cardPresent matches the column of opensc-tool's list of readers.
 var cardPresent = regexp.MustCompile(`(?m)^\d+ +Yes `)
 
-func (s setup) ejectAndInsert(t *testing.T) {
+func (s pivTest) ejectAndInsert(t *testing.T) {
 	slots := []pkcs11test.PIVSlot{pkcs11test.PIVAuthentication, pkcs11test.PIVDigitalSignature}
 	card := s.insert(t, map[pkcs11test.PIVSlot]string{slots[0]: "p256", slots[1]: "p256"})
 	tok := s.token(pkcs11test.PIVPIN)
@@ -249,7 +249,7 @@ func (s setup) ejectAndInsert(t *testing.T) {
 		for g := range counts {
 			before[g] = counts[g].Load()
 		}
-		within(t, time.Minute, func() error {
+		eventually(t, time.Minute, func() error {
 			for g := range counts {
 				if counts[g].Load() < before[g]+3 {
 					return fmt.Errorf("goroutine %d: %d", g, counts[g].Load()-before[g])
@@ -262,7 +262,7 @@ func (s setup) ejectAndInsert(t *testing.T) {
 		all(&signed)
 		operation.Lock()
 		s.reader.Eject()
-		within(t, time.Minute, func() error {
+		eventually(t, time.Minute, func() error {
 			if list := command(t, "opensc-tool", "--list-readers"); cardPresent.MatchString(list) {
 				return errors.New("pcscd still sees the card")
 			}
@@ -280,7 +280,7 @@ func (s setup) ejectAndInsert(t *testing.T) {
 	}
 }
 
-func (s setup) wrongPIN(t *testing.T) {
+func (s pivTest) wrongPIN(t *testing.T) {
 	for _, slot := range []pkcs11test.PIVSlot{pkcs11test.PIVAuthentication, pkcs11test.PIVDigitalSignature} {
 		card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
 		tok := s.token("999999")
@@ -306,7 +306,7 @@ func (s setup) wrongPIN(t *testing.T) {
 	}
 }
 
-func (s setup) lockedPIN(t *testing.T) {
+func (s pivTest) lockedPIN(t *testing.T) {
 	slot := pkcs11test.PIVAuthentication
 	card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
 	tok := s.token("999999")

@@ -28,7 +28,7 @@ const ranFile = "HOLDFAST_INTEROP_RAN"
 //	if !ownProcess(t) {
 //		return
 //	}
-func ownProcess(t *testing.T) bool {
+func inOwnProcess(t *testing.T) bool {
 	t.Helper()
 	return run(t, &syscall.SysProcAttr{})
 }
@@ -37,7 +37,7 @@ func ownProcess(t *testing.T) bool {
 // what this process and its children see of the file system, and a network of
 // their own, which is down. Where the kernel lets nobody but root have these, the
 // test is skipped for others; under HOLDFAST_REQUIRE with name it fails.
-func ownMounts(t *testing.T, name string) bool {
+func inMountNamespace(t *testing.T, name string) bool {
 	t.Helper()
 	attr := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
@@ -99,7 +99,7 @@ func run(t *testing.T, attr *syscall.SysProcAttr) bool {
 
 // replace lets this process and its children see dir in place of a folder of
 // the system, in the namespace of [ownMounts].
-func replace(t *testing.T, folder, dir string) {
+func bindMount(t *testing.T, folder, dir string) {
 	t.Helper()
 	if err := syscall.Mount(dir, folder, "", syscall.MS_BIND, ""); err != nil {
 		t.Fatalf("bind %s over %s: %v", dir, folder, err)

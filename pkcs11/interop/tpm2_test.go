@@ -19,7 +19,7 @@ func TestTPM2(t *testing.T) {
 	tcti := library(t, "tpm2-pkcs11", "/usr/lib/*/libtss2-tcti-swtpm.so.0", "/usr/lib64/libtss2-tcti-swtpm.so.0", "/usr/lib/libtss2-tcti-swtpm.so.0")
 	swtpm := signertest.Require(t, "swtpm", "swtpm")
 	tool := signertest.Require(t, "opensc", "pkcs11-tool")
-	if !ownProcess(t) {
+	if !inOwnProcess(t) {
 		return
 	}
 	const pin, soPIN = "7531-tpm-pin", "9753-tpm-so-pin"

@@ -79,10 +79,10 @@ type PIVCard struct {
 	wrong      int
 	signatures map[PIVSlot]int
 
-	verified bool   // since the card was powered
-	fresh    bool   // by the last command
-	command  []byte // data of a command in several parts, so far
-	rest     []byte // of a response in several parts
+	verified     bool   // since the card was powered
+	justVerified bool   // by the last command
+	chained      []byte // data of a command in several parts, so far
+	pending      []byte // of a response in several parts
 }
 
 // NewPIVCard returns a card with keys that has no reader yet. Its PIN is
@@ -130,7 +130,7 @@ var (
 func (c *PIVCard) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.verified, c.fresh, c.command, c.rest = false, false, nil, nil
+	c.verified, c.justVerified, c.chained, c.pending = false, false, nil, nil
 }
 
 // ATR returns the answer to reset.
@@ -154,17 +154,17 @@ func (c *PIVCard) Transmit(apdu []byte) []byte {
 	}
 	const getResponse = 0xc0
 	if a.ins == getResponse {
-		return c.more(a.expected)
+		return c.nextPart(a.expected)
 	}
-	c.rest = nil
+	c.pending = nil
 	if a.class&0x10 != 0 { // more parts follow
-		c.command = append(c.command, a.data...)
+		c.chained = append(c.chained, a.data...)
 		return swOK
 	}
-	a.data = append(c.command, a.data...)
-	c.command = nil
-	fresh := c.fresh
-	c.fresh = false
+	a.data = append(c.chained, a.data...)
+	c.chained = nil
+	fresh := c.justVerified
+	c.justVerified = false
 	switch a.ins {
 	case 0xa4:
 		return c.selectApplication(a)
@@ -223,19 +223,19 @@ func parseAPDU(b []byte) (a apdu, ok bool) {
 }
 
 func (c *PIVCard) respond(a apdu, data []byte) []byte {
-	c.rest = data
-	return c.more(a.expected)
+	c.pending = data
+	return c.nextPart(a.expected)
 }
 
 // more returns the next part of a response, with how much is left.
-func (c *PIVCard) more(n int) []byte {
-	n = min(n, len(c.rest))
-	part := slices.Clone(c.rest[:n])
-	c.rest = c.rest[n:]
-	if len(c.rest) == 0 {
+func (c *PIVCard) nextPart(n int) []byte {
+	n = min(n, len(c.pending))
+	part := slices.Clone(c.pending[:n])
+	c.pending = c.pending[n:]
+	if len(c.pending) == 0 {
 		return append(part, swOK...)
 	}
-	return append(part, 0x61, byte(min(len(c.rest), 256))) // 0 is 256
+	return append(part, 0x61, byte(min(len(c.pending), 256))) // 0 is 256
 }
 
 // NIST SP 800-73-4, part 2, section 3.1.1.
@@ -271,7 +271,7 @@ func (c *PIVCard) verify(a apdu) []byte {
 		c.wrong++
 		return []byte{0x63, 0xc0 | byte(c.tries)}
 	}
-	c.verified, c.fresh, c.tries = true, true, pivTries
+	c.verified, c.justVerified, c.tries = true, true, pivTries
 	return swOK
 }
 

@@ -25,7 +25,7 @@ type SoftHSM struct {
 	util   string
 }
 
-var candidates = []string{
+var modulePatterns = []string{
 	"/usr/lib/softhsm/libsofthsm2.so",
 	"/usr/lib/*/softhsm/libsofthsm2.so",
 	"/usr/lib64/pkcs11/libsofthsm2.so",
@@ -68,7 +68,7 @@ func locate(dir string) (*SoftHSM, bool, error) {
 	if err != nil {
 		return nil, false, nil
 	}
-	for _, pattern := range candidates {
+	for _, pattern := range modulePatterns {
 		found, _ := filepath.Glob(pattern)
 		if len(found) == 0 {
 			continue
@@ -84,7 +84,7 @@ func locate(dir string) (*SoftHSM, bool, error) {
 		}
 		return h, true, nil
 	}
-	return nil, false, fmt.Errorf("%s is there, but none of %s", util, strings.Join(candidates, ", "))
+	return nil, false, fmt.Errorf("%s is there, but none of %s", util, strings.Join(modulePatterns, ", "))
 }
 
 // labels keeps the tokens of one process apart.
