@@ -42,7 +42,7 @@ func (p *password) get(ctx context.Context, optional bool, l lockout) error {
 	}
 	value, err := p.ask(ctx, keystore.Prompt{
 		What: p.what, Ref: p.ref, Optional: optional,
-		FewTries: l.tries > 0, LastTry: l.left() == 1,
+		FewTries: l.tries > 0, LastTry: l.triesLeft() == 1,
 	})
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (p *password) set(value []byte, l lockout) error {
 			return fmt.Errorf("%s: %w", p.what, signer.ErrPINRequired)
 		}
 		return fmt.Errorf("%s: not trying again the one that the TPM refused: %w", p.what, signer.ErrPINIncorrect)
-	case len(value) == 0 && l.left() == 1:
+	case len(value) == 0 && l.triesLeft() == 1:
 		// Nobody gave one, and if there is one this try would lock the TPM.
 		return signer.WithHint(fmt.Errorf("%s: none is given, and the TPM has one try left: %w", p.what, signer.ErrPINRequired), hintLockout)
 	}
@@ -79,22 +79,22 @@ func (p *password) set(value []byte, l lockout) error {
 
 // learn takes note of an error of the TPM. Its result says what it means for
 // this password.
-func (p *password) learn(err error) error {
+func (p *password) noteRefusal(err error) error {
 	if !errors.Is(err, signer.ErrPINIncorrect) || !p.known {
 		return err
 	}
 	none := len(p.value) == 0
 	hash := sha256.Sum256(p.value)
-	p.forget()
+	p.wipe()
 	p.refused = hash[:]
 	if none {
-		return signer.WithHint(fmt.Errorf("%s: there is one, and none was given: %w", p.what, notGiven(err)),
+		return signer.WithHint(fmt.Errorf("%s: there is one, and none was given: %w", p.what, missingPassword(err)),
 			"name where it is: Config.PIN, or pin-source= in the reference")
 	}
 	return fmt.Errorf("%s: %w", p.what, err)
 }
 
-func (p *password) forget() {
+func (p *password) wipe() {
 	clear(p.value)
 	p.value, p.known = nil, false
 }
@@ -108,7 +108,7 @@ type lockout struct {
 }
 
 // left returns how many tries there are, a large number if there is no limit.
-func (l lockout) left() int {
+func (l lockout) triesLeft() int {
 	if l.max == 0 {
 		return 1 << 30
 	}
@@ -117,7 +117,7 @@ func (l lockout) left() int {
 
 // err tells when the TPM takes a password again, or returns nil.
 func (l lockout) err() error {
-	if l.left() > 0 {
+	if l.triesLeft() > 0 {
 		return nil
 	}
 	err := fmt.Errorf("%d wrong passwords were given: %w", l.tries, signer.ErrPINLocked)
@@ -168,7 +168,7 @@ var (
 // sessionOptions are those of a session that proves a password without showing
 // it. Its key is made with salt's key, so that who listens on the bus learns
 // nothing to guess with (part 1, section 19.6.8).
-func sessionOptions(value []byte, salt storage, encryption ...tpm2.AuthOption) []tpm2.AuthOption {
+func sessionOptions(value []byte, salt storageKey, encryption ...tpm2.AuthOption) []tpm2.AuthOption {
 	return append([]tpm2.AuthOption{tpm2.Auth(value), tpm2.Salted(salt.handle, salt.public)}, encryption...)
 }
 

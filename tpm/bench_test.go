@@ -23,12 +23,12 @@ func oneConnection(b testing.TB, path string) (*device, dialer) {
 	}
 	b.Cleanup(func() { _ = d.close() })
 	return d, func(context.Context, string) (*device, error) {
-		return &device{TPM: d.TPM, close: func() error { evict(d); return nil }, managed: true}, nil
+		return &device{TPM: d.TPM, close: func() error { flushAll(d); return nil }, managed: true}, nil
 	}
 }
 
 // raw is TPM2_Sign of a loaded key and nothing else.
-func raw(b *testing.B, l *loaded, alg tpm2.TPMAlgID, digest []byte) {
+func signBare(b *testing.B, l *loadedObject, alg tpm2.TPMAlgID, digest []byte) {
 	b.Helper()
 	_, err := tpm2.Sign{
 		KeyHandle:  tpm2.AuthHandle{Handle: l.handle, Name: l.name, Auth: l.session},
@@ -78,11 +78,11 @@ func BenchmarkSign(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer bare.clear(nil)
+			defer bare.flush(nil)
 			var floor, whole time.Duration
 			for b.Loop() {
 				begin := time.Now()
-				raw(b, bare, test.alg, digest[:])
+				signBare(b, bare, test.alg, digest[:])
 				middle := time.Now()
 				if _, err := k.Sign(nil, digest[:], crypto.SHA256); err != nil {
 					b.Fatal(err)
@@ -139,7 +139,7 @@ func BenchmarkOneShot(b *testing.B) {
 			b.Fatal(err)
 		}
 		flush(primary.ObjectHandle)
-		raw(b, &loaded{device: d, handle: key.ObjectHandle, name: key.Name, session: tpm2.PasswordAuth(nil)}, tpm2.TPMAlgECDSA, digest[:])
+		signBare(b, &loadedObject{device: d, handle: key.ObjectHandle, name: key.Name, session: tpm2.PasswordAuth(nil)}, tpm2.TPMAlgECDSA, digest[:])
 		flush(key.ObjectHandle)
 
 		middle := time.Now()

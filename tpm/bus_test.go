@@ -29,7 +29,7 @@ type bus struct {
 
 	// spoil may stand in for send, which passes the n-th command on; n counts
 	// from 1 over all connections.
-	spoil func(n int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error)
+	intercept func(n int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error)
 
 	mu            sync.Mutex
 	opens, closes int
@@ -54,7 +54,7 @@ func (b *bus) dial(ctx context.Context, path string) (*device, error) {
 		b.closes++
 		b.mu.Unlock()
 		if b.managed {
-			evict(d)
+			flushAll(d)
 		}
 		return d.close()
 	}}, nil
@@ -73,8 +73,8 @@ func (w busWire) Send(command []byte) ([]byte, error) {
 	w.bus.mu.Unlock()
 	var response []byte
 	var err error
-	if w.bus.spoil != nil {
-		response, err = w.bus.spoil(n, command, w.TPM.Send)
+	if w.bus.intercept != nil {
+		response, err = w.bus.intercept(n, command, w.TPM.Send)
 	} else {
 		response, err = w.TPM.Send(command)
 	}
@@ -131,12 +131,12 @@ const (
 )
 
 // give is a source that has a password and asks nobody.
-func give(value string) keystore.PINFunc {
+func fixedPIN(value string) keystore.PINFunc {
 	return func(_ context.Context, p keystore.Prompt) ([]byte, error) { return []byte(value), p.RefuseLastTry() }
 }
 
 // connection opens a TPM for what tests do to it.
-func connection(tb testing.TB, emulator *tpmtest.TPM) *device {
+func openTPM(tb testing.TB, emulator *tpmtest.TPM) *device {
 	tb.Helper()
 	d, err := dialer(dial).open(tb.Context(), emulator.Path)
 	if err != nil {
@@ -156,7 +156,7 @@ func makeKey(tb testing.TB, cfg CreateConfig) []byte {
 }
 
 // keep makes a key file persistent.
-func keep(tb testing.TB, emulator *tpmtest.TPM, h Handle, pem []byte) {
+func makePersistent(tb testing.TB, emulator *tpmtest.TPM, h Handle, pem []byte) {
 	tb.Helper()
 	if err := persist(tb.Context(), Config{Handle: h}, CreateConfig{Device: emulator.Path}, pem, dial); err != nil {
 		tb.Fatal(err)
@@ -164,9 +164,9 @@ func keep(tb testing.TB, emulator *tpmtest.TPM, h Handle, pem []byte) {
 }
 
 // keepParent makes a persistent storage key.
-func keepParent(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle, password string) {
+func makePersistentParent(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle, password string) {
 	tb.Helper()
-	l := &loaded{device: connection(tb, emulator)}
+	l := &loadedObject{device: openTPM(tb, emulator)}
 	defer l.close()
 	p, err := tpm2.CreatePrimary{
 		PrimaryHandle: tpm2.TPMRHOwner,
@@ -176,7 +176,7 @@ func keepParent(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle, password
 	if err != nil {
 		tb.Fatal(err)
 	}
-	l.flush = append(l.flush, p.ObjectHandle)
+	l.toFlush = append(l.toFlush, p.ObjectHandle)
 	_, err = tpm2.EvictControl{
 		Auth:             tpm2.TPMRHOwner,
 		ObjectHandle:     &tpm2.NamedHandle{Handle: p.ObjectHandle, Name: p.Name},
@@ -201,7 +201,7 @@ func lockoutCommand(tb testing.TB, emulator *tpmtest.TPM, code tpm2.TPMCC, param
 		c = binary.BigEndian.AppendUint32(c, p)
 	}
 	binary.BigEndian.PutUint32(c[2:], uint32(len(c)))
-	d := connection(tb, emulator)
+	d := openTPM(tb, emulator)
 	defer d.close()
 	response, err := d.Send(c)
 	if err != nil {
@@ -218,15 +218,15 @@ func resetLockout(tb testing.TB, emulator *tpmtest.TPM) {
 }
 
 // allowTries sets how many wrong passwords the TPM takes.
-func allowTries(tb testing.TB, emulator *tpmtest.TPM, tries uint32) {
+func setMaxTries(tb testing.TB, emulator *tpmtest.TPM, tries uint32) {
 	tb.Helper()
 	lockoutCommand(tb, emulator, 0x13a, tries, 1000, 1000) // TPM2_DictionaryAttackParameters
 }
 
 // tries returns how many wrong passwords the TPM counted.
-func tries(tb testing.TB, emulator *tpmtest.TPM) uint32 {
+func triesUsed(tb testing.TB, emulator *tpmtest.TPM) uint32 {
 	tb.Helper()
-	d := connection(tb, emulator)
+	d := openTPM(tb, emulator)
 	defer d.close()
 	l, err := readLockout(d)
 	if err != nil {
@@ -238,14 +238,14 @@ func tries(tb testing.TB, emulator *tpmtest.TPM) uint32 {
 // checkEmpty fails the test if objects or sessions are left in the TPM.
 func checkEmpty(tb testing.TB, emulator *tpmtest.TPM) {
 	tb.Helper()
-	d := connection(tb, emulator)
+	d := openTPM(tb, emulator)
 	defer d.close()
-	if left := leftIn(tb, d); len(left) > 0 {
+	if left := loadedHandles(tb, d); len(left) > 0 {
 		tb.Errorf("left in the TPM: %08x", left)
 	}
 }
 
-func leftIn(tb testing.TB, d *device) (left []tpm2.TPMHandle) {
+func loadedHandles(tb testing.TB, d *device) (left []tpm2.TPMHandle) {
 	tb.Helper()
 	for _, first := range []tpm2.TPMHandle{0x80000000, 0x02000000, 0x03000000} {
 		found, err := handles(d, first)
@@ -308,26 +308,26 @@ func wantUnavailable(tb testing.TB, err error) {
 }
 
 // logged is a log that counts. It is safe for concurrent use.
-type logged struct {
+type logRecorder struct {
 	mu      sync.Mutex
 	records []slog.Record
 }
 
-func (l *logged) logger() *slog.Logger { return slog.New(l) }
+func (l *logRecorder) logger() *slog.Logger { return slog.New(l) }
 
-func (l *logged) Enabled(context.Context, slog.Level) bool { return true }
+func (l *logRecorder) Enabled(context.Context, slog.Level) bool { return true }
 
-func (l *logged) Handle(_ context.Context, r slog.Record) error {
+func (l *logRecorder) Handle(_ context.Context, r slog.Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.records = append(l.records, r)
 	return nil
 }
 
-func (l *logged) WithAttrs([]slog.Attr) slog.Handler { return l }
-func (l *logged) WithGroup(string) slog.Handler      { return l }
+func (l *logRecorder) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l *logRecorder) WithGroup(string) slog.Handler      { return l }
 
-func (l *logged) warnings() int {
+func (l *logRecorder) warnings() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0

@@ -15,7 +15,7 @@ import (
 // it for all files.
 func TestCertificates(t *testing.T) {
 	m := newMaker(t, newTPM(t))
-	file := m.made(keystore.P256, CreateConfig{})
+	file := m.createFile(keystore.P256, CreateConfig{})
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 	key, err := Open(t.Context(), Config{PEM: file, Device: m.emulator.Path})
 	if err != nil {

@@ -71,7 +71,7 @@ func newCharDevice(t *testing.T, emulator *tpmtest.TPM) string {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		carry(pty.behind, c)
+		relay(pty.behind, c)
 	}()
 	t.Cleanup(func() {
 		_ = c.Close()
@@ -82,7 +82,7 @@ func newCharDevice(t *testing.T, emulator *tpmtest.TPM) string {
 }
 
 // carry carries commands and responses, which begin alike: tag and size.
-func carry(from, to io.ReadWriter) {
+func relay(from, to io.ReadWriter) {
 	for {
 		for _, way := range [][2]io.ReadWriter{{from, to}, {to, from}} {
 			message := make([]byte, 6, maxResponse)
@@ -103,7 +103,7 @@ func carry(from, to io.ReadWriter) {
 func TestCharDevice(t *testing.T) {
 	emulator := newTPM(t)
 	plain := job{PEM: makeKey(t, CreateConfig{Device: emulator.Path})}
-	secret := job{PEM: makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)}), Password: keyPassword}
+	secret := job{PEM: makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}), Password: keyPassword}
 	resetLockout(t, emulator)
 	path := newCharDevice(t, emulator)
 	plain.Device, secret.Device = path, path
@@ -125,7 +125,7 @@ func TestCharDevice(t *testing.T) {
 		if err := os.Symlink(path, link); err != nil {
 			t.Fatal(err)
 		}
-		d, err := usual.dial(t.Context(), link)
+		d, err := defaultTimeouts.dial(t.Context(), link)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func TestCharDevice(t *testing.T) {
 		if err := unix.Flock(int(other.Fd()), unix.LOCK_EX); err != nil {
 			t.Fatal(err)
 		}
-		short := usual
+		short := defaultTimeouts
 		short.busy = 50 * time.Millisecond
 		_, err = open(t.Context(), plain.config(), short.dial)
 		wantUnavailable(t, err)
@@ -196,12 +196,12 @@ func TestCharDevice(t *testing.T) {
 		}
 	})
 
-	d, err := usual.dial(t.Context(), path)
+	d, err := defaultTimeouts.dial(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.close()
-	if left := leftIn(t, d); len(left) > 0 {
+	if left := loadedHandles(t, d); len(left) > 0 {
 		t.Errorf("left in the TPM: %08x", left)
 	}
 	if l, err := readLockout(d); err != nil || l.tries != 0 {
@@ -294,7 +294,7 @@ func TestNoTPM(t *testing.T) {
 	// A key file and a handle, which begin with other commands.
 	emulator := newTPM(t)
 	pem := makeKey(t, CreateConfig{Device: emulator.Path})
-	impatient := patience{busy: 100 * time.Millisecond, answer: 100 * time.Millisecond, creation: 150 * time.Millisecond}
+	impatient := timeouts{busy: 100 * time.Millisecond, response: 100 * time.Millisecond, rsaCreation: 150 * time.Millisecond}
 	for _, test := range []struct {
 		name, path string
 		also       error

@@ -16,8 +16,8 @@ import (
 
 func TestClose(t *testing.T) {
 	emulator := newTPM(t)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	cfg := Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	cfg := Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}
 	warm := mustOpen(t, cfg, dial)
 	mustSign(t, warm)
 	if err := warm.Close(); err != nil {
@@ -27,7 +27,7 @@ func TestClose(t *testing.T) {
 	t.Run("waits for Sign", func(t *testing.T) {
 		begun, end := make(chan struct{}), make(chan struct{})
 		var ended atomic.Bool
-		b := &bus{spoil: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+		b := &bus{intercept: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 			if codeOf(command) == tpm2.TPMCCSign {
 				close(begun)
 				<-end
@@ -82,7 +82,7 @@ func TestClose(t *testing.T) {
 	resetLockout(t, emulator)
 
 	t.Run("ends the wait for a busy TPM", inBubble(func(t *testing.T) {
-		one := newOneAtATime()
+		one := newExclusiveTPM()
 		k := mustOpen(t, cfg, one.dial)
 		time.Sleep(time.Second) // let go of it
 		one.busy <- struct{}{}
@@ -101,9 +101,9 @@ func TestClose(t *testing.T) {
 		k := mustOpen(t, cfg, dial)
 		mustSign(t, k)
 		k.mu.Lock()
-		k.drop()
+		k.unload()
 		k.mu.Unlock()
-		other := connection(t, emulator) // swtpm serves it alone
+		other := openTPM(t, emulator) // swtpm serves it alone
 		if _, err := readLockout(other); err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +118,7 @@ func TestClose(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantError(t, "Sign", <-signed, signer.ErrClosed)
-		if d := time.Since(begin); d > 10*grace {
+		if d := time.Since(begin); d > 10*cancelGrace {
 			t.Errorf("Close took %v", d)
 		}
 		// swtpm carries the command out when its turn comes, although nobody
@@ -126,8 +126,8 @@ func TestClose(t *testing.T) {
 		if err := other.close(); err != nil {
 			t.Fatal(err)
 		}
-		d := connection(t, emulator)
-		evict(d)
+		d := openTPM(t, emulator)
+		flushAll(d)
 		if err := d.close(); err != nil {
 			t.Fatal(err)
 		}
@@ -188,8 +188,8 @@ func TestClose(t *testing.T) {
 // A key that cannot be opened holds nothing.
 func TestOpenFails(t *testing.T) {
 	emulator := newTPM(t)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	keepParent(t, emulator, 0x81000001, "")
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	makePersistentParent(t, emulator, 0x81000001, "")
 	refused := errors.New("no password for you")
 	for _, test := range []struct {
 		name string
@@ -211,7 +211,7 @@ func TestOpenFails(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Open(ctx, Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)})
+	_, err := Open(ctx, Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)})
 	wantError(t, "cancelled", err, context.Canceled)
 	checkEmpty(t, emulator)
 }

@@ -26,7 +26,7 @@ func TestContract(t *testing.T) {
 	for _, kind := range []keystore.KeyType{keystore.RSA2048, keystore.RSA3072, keystore.P256, keystore.P384, keystore.P521} {
 		t.Run(string(kind), func(t *testing.T) {
 			m.TB = t
-			m.contract(Config{PEM: m.made(kind, CreateConfig{})})
+			m.contract(Config{PEM: m.createFile(kind, CreateConfig{})})
 		})
 	}
 }
@@ -44,13 +44,13 @@ func (m *maker) contract(cfg Config) {
 		}
 		return k
 	})
-	if left := m.left(); len(left) > 0 {
+	if left := m.loadedHandles(); len(left) > 0 {
 		t.Errorf("left in the TPM: %x", left)
 	}
 }
 
 // made is what Create makes.
-func (m *maker) made(kind keystore.KeyType, cfg CreateConfig) []byte {
+func (m *maker) createFile(kind keystore.KeyType, cfg CreateConfig) []byte {
 	m.Helper()
 	cfg.Device = m.emulator.Path
 	pem, err := Create(m.Context(), cfg, kind)
@@ -72,7 +72,7 @@ const (
 
 // TestContractOfKinds has a key of each kind, P-256 and RSA-2048, under each
 // parent. Combinations have P-256 alone, which takes a tenth of the time.
-func TestContractOfKinds(t *testing.T) {
+func TestContractKeyKinds(t *testing.T) {
 	t.Parallel()
 	m := newMaker(t, newTPM(t))
 	p384SRK := srkTemplate
@@ -95,8 +95,8 @@ func TestContractOfKinds(t *testing.T) {
 	below := func(parent Handle, key, above string, pcrs ...PCRs) func(*maker, keystore.KeyType) Config {
 		return func(m *maker, kind keystore.KeyType) Config {
 			return Config{
-				PEM: m.made(kind, CreateConfig{Parent: parent, PIN: pin(key), ParentPIN: pin(above), PCRs: pcrs}),
-				PIN: pin(key), ParentPIN: pin(above),
+				PEM: m.createFile(kind, CreateConfig{Parent: parent, PIN: optionalPIN(key), ParentPIN: optionalPIN(above), PCRs: pcrs}),
+				PIN: optionalPIN(key), ParentPIN: optionalPIN(above),
 			}
 		}
 	}
@@ -105,7 +105,7 @@ func TestContractOfKinds(t *testing.T) {
 		return func(m *maker, kind keystore.KeyType) Config {
 			template := signingTemplate(kind)
 			change(&template)
-			return Config{PEM: m.below(template, password).pem(m), PIN: pin(password)}
+			return Config{PEM: m.createUnderOwner(template, password).pem(m), PIN: optionalPIN(password)}
 		}
 	}
 	var (
@@ -139,12 +139,12 @@ func TestContractOfKinds(t *testing.T) {
 		{"password as long as fits", ecc, below(OwnerHierarchy, "0123456789abcdef0123456789abcdef", "")},
 		{"owner with password", both, func(m *maker, kind keystore.KeyType) Config {
 			m.setAuth(owner, parentPassword)
-			m.Cleanup(func() { m.setAuth(place{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
+			m.Cleanup(func() { m.setAuth(entity{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
 			return below(0, "", parentPassword)(m, kind)
 		}},
 		{"password, owner with password", ecc, func(m *maker, kind keystore.KeyType) Config {
 			m.setAuth(owner, parentPassword)
-			m.Cleanup(func() { m.setAuth(place{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
+			m.Cleanup(func() { m.setAuth(entity{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
 			return below(0, keyPassword, parentPassword)(m, kind)
 		}},
 		{"RSA parent in the file", both, func(m *maker, kind keystore.KeyType) Config {
@@ -159,7 +159,7 @@ func TestContractOfKinds(t *testing.T) {
 			defer m.flush(srk.handle)
 			f := m.create(srk, tpm2.TPMRHOwner, signingTemplate(kind), keyPassword)
 			f.RSAParent = true
-			return Config{PEM: f.pem(m), PIN: pin(keyPassword)}
+			return Config{PEM: f.pem(m), PIN: optionalPIN(keyPassword)}
 		}},
 		{"PCRs", both, below(OwnerHierarchy, "", "", pcrs...)},
 		{"PCRs of two banks", ecc, below(OwnerHierarchy, "", "", twoBanks...)},
@@ -171,7 +171,7 @@ func TestContractOfKinds(t *testing.T) {
 				_, err := tpm2.PolicyPCR{PolicySession: s, Pcrs: selection}.Execute(m.tpm)
 				return err
 			})
-			f := m.below(template, "")
+			f := m.createUnderOwner(template, "")
 			// The digest is that of the values now, which an empty one stands for.
 			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyPCR), append(tpm2.Marshal(selection), 0, 0)}}
 			return Config{PEM: f.pem(m)}
@@ -200,12 +200,12 @@ func TestContractOfKinds(t *testing.T) {
 		{"importable, password", ecc, func(m *maker, kind keystore.KeyType) Config {
 			srk := m.primary(owner, srkTemplate, "")
 			defer m.flush(srk.handle)
-			return Config{PEM: m.importable(srk, tpm2.TPMRHOwner, signingTemplate(kind), keyPassword).pem(m), PIN: pin(keyPassword)}
+			return Config{PEM: m.importable(srk, tpm2.TPMRHOwner, signingTemplate(kind), keyPassword).pem(m), PIN: optionalPIN(keyPassword)}
 		}},
 		{"importable, RSA parent with password", ecc, func(m *maker, kind keystore.KeyType) Config {
 			o := run(m, tpm2.ReadPublic{ObjectHandle: tpm2.TPMHandle(rsaAuth)}.Execute)
-			parent := place{rsaAuth, o.Name, parentPassword}
-			return Config{PEM: m.importable(parent, rsaAuth, signingTemplate(kind), keyPassword).pem(m), PIN: pin(keyPassword), ParentPIN: pin(parentPassword)}
+			parent := entity{rsaAuth, o.Name, parentPassword}
+			return Config{PEM: m.importable(parent, rsaAuth, signingTemplate(kind), keyPassword).pem(m), PIN: optionalPIN(keyPassword), ParentPIN: optionalPIN(parentPassword)}
 		}},
 		{"persistent", both, func(m *maker, kind keystore.KeyType) Config {
 			m.persistent(persistedKey, signingTemplate(kind), "")
@@ -215,14 +215,14 @@ func TestContractOfKinds(t *testing.T) {
 		{"persistent, password", both, func(m *maker, kind keystore.KeyType) Config {
 			m.persistent(persistedKey, signingTemplate(kind), keyPassword)
 			m.Cleanup(func() { m.remove(persistedKey) })
-			return Config{Handle: persistedKey, PIN: pin(keyPassword)}
+			return Config{Handle: persistedKey, PIN: optionalPIN(keyPassword)}
 		}},
 		{"persistent, SHA-384, password", ecc, func(m *maker, kind keystore.KeyType) Config {
 			template := signingTemplate(kind)
 			template.NameAlg = tpm2.TPMAlgSHA384
 			m.persistent(persistedKey, template, keyPassword)
 			m.Cleanup(func() { m.remove(persistedKey) })
-			return Config{Handle: persistedKey, PIN: pin(keyPassword)}
+			return Config{Handle: persistedKey, PIN: optionalPIN(keyPassword)}
 		}},
 		{"decrypts alone", rsa, of("", func(p *tpm2.TPMTPublic) {
 			p.ObjectAttributes.SignEncrypt, p.ObjectAttributes.Decrypt = false, true
@@ -259,9 +259,9 @@ func (m *maker) byPolicy(template tpm2.TPMTPublic, command tpm2.TPMCC, password 
 		_, err := tpm2.PolicyAuthValue{PolicySession: s}.Execute(m.tpm)
 		return err
 	})
-	f := m.below(template, password)
+	f := m.createUnderOwner(template, password)
 	f.Policy = []tss2Policy{{Command: int64(command), Parameters: []byte{}}}
-	return Config{PEM: f.pem(m), PIN: pin(password)}
+	return Config{PEM: f.pem(m), PIN: optionalPIN(password)}
 }
 
 func onlyRSA(scheme tpm2.TPMTRSAScheme) func(*tpm2.TPMTPublic) {
@@ -295,7 +295,7 @@ func TestRefusedKinds(t *testing.T) {
 		return func(m *maker) []byte {
 			template := signingTemplate(keystore.P256)
 			change(&template)
-			return m.below(template, "").pem(m)
+			return m.createUnderOwner(template, "").pem(m)
 		}
 	}
 	onCurve := func(id tpm2.TPMECCCurve) func(*tpm2.TPMTPublic) {
@@ -303,7 +303,7 @@ func TestRefusedKinds(t *testing.T) {
 	}
 	policy := func(f func(*tss2)) func(*maker) []byte {
 		return func(m *maker) []byte {
-			file := m.below(signingTemplate(keystore.P256), "")
+			file := m.createUnderOwner(signingTemplate(keystore.P256), "")
 			f(&file)
 			return file.pem(m)
 		}
@@ -392,7 +392,7 @@ func TestRefusedKinds(t *testing.T) {
 			if errors.As(err, &code) {
 				t.Errorf("%v: the TPM was asked", err)
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
@@ -412,7 +412,7 @@ func TestRefusedHandles(t *testing.T) {
 		if err := refusal(m, Config{Handle: h, Device: m.emulator.Path}, false); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("0x%08x: %v, want ErrUnsupported", h, err)
 		}
-		if left := m.left(); len(left) > 0 {
+		if left := m.loadedHandles(); len(left) > 0 {
 			t.Errorf("left in the TPM: %x", left)
 		}
 	}
@@ -428,25 +428,25 @@ func TestRefusedFiles(t *testing.T) {
 	m.persistentPrimary(eccParent, srkTemplate, "")
 	m.persistentPrimary(authParent, srkTemplate, parentPassword)
 	change := func(f func(*tss2)) Config {
-		file := m.below(signingTemplate(keystore.P256), "")
+		file := m.createUnderOwner(signingTemplate(keystore.P256), "")
 		f(&file)
 		return Config{PEM: file.pem(t)}
 	}
-	guarded := m.made(keystore.P256, CreateConfig{PIN: pin(keyPassword)})
-	below := m.made(keystore.P256, CreateConfig{Parent: authParent, ParentPIN: pin(parentPassword)})
+	guarded := m.createFile(keystore.P256, CreateConfig{PIN: optionalPIN(keyPassword)})
+	below := m.createFile(keystore.P256, CreateConfig{Parent: authParent, ParentPIN: optionalPIN(parentPassword)})
 	for _, c := range []struct {
 		name string
 		cfg  Config
 		want error
 	}{
-		{"another TPM's", Config{PEM: other.made(keystore.P256, CreateConfig{})}, signer.ErrNotFound},
+		{"another TPM's", Config{PEM: other.createFile(keystore.P256, CreateConfig{})}, signer.ErrNotFound},
 		{"another hierarchy", change(func(f *tss2) { f.Parent = int64(tpm2.TPMRHEndorsement) }), signer.ErrNotFound},
 		{"another parent", change(func(f *tss2) { f.Parent = int64(authParent) }), signer.ErrPINRequired},
 		{"no such parent", change(func(f *tss2) { f.Parent = 0x81000077 }), signer.ErrNotFound},
 		{"parent of another type", change(func(f *tss2) { f.RSAParent = true }), signer.ErrNotFound},
 		{"no password", Config{PEM: guarded}, signer.ErrPINRequired},
 		{"parent's password missing", Config{PEM: below}, signer.ErrPINRequired},
-		{"parent's password wrong", Config{PEM: below, ParentPIN: pin("wrong")}, signer.ErrPINIncorrect},
+		{"parent's password wrong", Config{PEM: below, ParentPIN: optionalPIN("wrong")}, signer.ErrPINIncorrect},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := *m
@@ -455,21 +455,21 @@ func TestRefusedFiles(t *testing.T) {
 			if err := refusal(&m, c.cfg, false); !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
 	}
 	// Open does not try the password.
-	k, err := Open(t.Context(), Config{PEM: guarded, PIN: pin("wrong"), Device: m.emulator.Path})
+	k, err := Open(t.Context(), Config{PEM: guarded, PIN: optionalPIN("wrong"), Device: m.emulator.Path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer k.Close()
-	if err := m.signsWith(k); !errors.Is(err, signer.ErrPINIncorrect) {
+	if err := m.sign(k); !errors.Is(err, signer.ErrPINIncorrect) {
 		t.Errorf("wrong password: %v, want ErrPINIncorrect", err)
 	}
-	if left := m.left(); len(left) > 0 {
+	if left := m.loadedHandles(); len(left) > 0 {
 		t.Errorf("left in the TPM: %x", left)
 	}
 }

@@ -87,17 +87,17 @@ var errPCRs = errors.New("is not a selection of PCRs such as sha256:0,7: banks a
 // create makes an object below a parent. The result is a loadable key file.
 func create(ctx context.Context, cfg CreateConfig, template tpm2.TPMTPublic, data []byte, dial dialer) (*keyFile, error) {
 	f := &keyFile{kind: oidLoadable, parent: cmp.Or(cfg.Parent, OwnerHierarchy)}
-	if !isHierarchy(f.parent) && !persistent(f.parent) {
+	if !isHierarchy(f.parent) && !isPersistent(f.parent) {
 		return nil, fmt.Errorf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f.parent))
 	}
-	r := &resident{
+	r := &loader{
 		cfg: Config{Device: cfg.Device}, dial: dial, log: logging.OrDiscard(cfg.Logger), file: f, area: template,
-		password:       password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cmp.Or(cfg.Ref, unnamed), size: maxDigest / 2},
-		parentPassword: password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cmp.Or(cfg.Ref, unnamed), size: maxDigest},
+		password:       password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cmp.Or(cfg.Ref, unnamedRef), size: maxDigest / 2},
+		parentPassword: password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cmp.Or(cfg.Ref, unnamedRef), size: maxDigest},
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	defer r.forget()
+	defer r.wipe()
 	r.parentPassword.known = cfg.ParentPIN == nil
 	if err := errors.Join(r.parentPassword.get(ctx, false, lockout{}), r.password.get(ctx, true, lockout{})); err != nil {
 		return nil, err
@@ -108,18 +108,18 @@ func create(ctx context.Context, cfg CreateConfig, template tpm2.TPMTPublic, dat
 		return nil, err
 	}
 	err = r.createOn(d, cfg.PCRs, template, data)
-	if err != nil && r.mend(d, err) {
+	if err != nil && r.repair(d, err) {
 		err = r.createOn(d, cfg.PCRs, template, data)
 	}
 	return f, errors.Join(err, d.close())
 }
 
-func (r *resident) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, data []byte) (err error) {
-	l := &loaded{device: d}
-	defer func() { l.clear(err) }()
+func (r *loader) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, data []byte) (err error) {
+	l := &loadedObject{device: d}
+	defer func() { l.flush(err) }()
 	r.file.policy = nil
 	if len(pcrs) > 0 {
-		if err := r.bind(d, pcrs, &template); err != nil {
+		if err := r.bindToPCRs(d, pcrs, &template); err != nil {
 			return err
 		}
 	} else {
@@ -127,7 +127,7 @@ func (r *resident) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, da
 	}
 	// What has no password is not locked with what has one.
 	template.ObjectAttributes.NoDA = template.ObjectAttributes.NoDA || len(r.password.value) == 0
-	parent, auth, err := r.readyParent(l, true)
+	parent, auth, err := r.prepareParent(l, true)
 	if err != nil {
 		return r.parentError(err)
 	}
@@ -155,7 +155,7 @@ func (r *resident) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, da
 }
 
 // bind makes a policy of the values that PCRs have now.
-func (r *resident) bind(d *device, pcrs []PCRs, template *tpm2.TPMTPublic) error {
+func (r *loader) bindToPCRs(d *device, pcrs []PCRs, template *tpm2.TPMTPublic) error {
 	hash, err := template.NameAlg.Hash()
 	if err != nil {
 		return err
@@ -221,11 +221,11 @@ var keyTemplates = map[keystore.KeyType]tpm2.TPMTPublic{
 }
 
 // signing are the attributes of a key that signs and never leaves the TPM.
-var signing = tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, SignEncrypt: true}
+var signingAttributes = tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, SignEncrypt: true}
 
 func rsaTemplate(bits tpm2.TPMKeyBits) tpm2.TPMTPublic {
 	return tpm2.TPMTPublic{
-		Type: tpm2.TPMAlgRSA, NameAlg: tpm2.TPMAlgSHA256, ObjectAttributes: signing,
+		Type: tpm2.TPMAlgRSA, NameAlg: tpm2.TPMAlgSHA256, ObjectAttributes: signingAttributes,
 		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgRSA, &tpm2.TPMSRSAParms{KeyBits: bits, Scheme: tpm2.TPMTRSAScheme{Scheme: tpm2.TPMAlgNull}, Symmetric: noSymmetric}),
 		Unique:     tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{}),
 	}
@@ -233,7 +233,7 @@ func rsaTemplate(bits tpm2.TPMKeyBits) tpm2.TPMTPublic {
 
 func eccTemplate(curve tpm2.TPMECCCurve) tpm2.TPMTPublic {
 	return tpm2.TPMTPublic{
-		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256, ObjectAttributes: signing,
+		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256, ObjectAttributes: signingAttributes,
 		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{CurveID: curve, Scheme: tpm2.TPMTECCScheme{Scheme: tpm2.TPMAlgNull}, KDF: tpm2.TPMTKDFScheme{Scheme: tpm2.TPMAlgNull}, Symmetric: noSymmetric}),
 		Unique:     tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{}),
 	}

@@ -34,47 +34,47 @@ func (dial dialer) open(ctx context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.TPM = &patient{TPM: d.TPM}
+	d.TPM = &retrier{TPM: d.TPM}
 	return d, nil
 }
 
 // A patience is how long a TPM is waited for.
-type patience struct {
-	busy   time.Duration // one that somebody else has
-	answer time.Duration // to a command
+type timeouts struct {
+	busy     time.Duration // one that somebody else has
+	response time.Duration // to a command
 	// creation is for the answer to commands that make an RSA key: a discrete
 	// TPM can take a minute.
-	creation time.Duration
+	rsaCreation time.Duration
 }
 
 // usual is the patience of all but tests.
-var usual = patience{busy: 15 * time.Second, answer: 15 * time.Second, creation: 3 * time.Minute}
+var defaultTimeouts = timeouts{busy: 15 * time.Second, response: 15 * time.Second, rsaCreation: 3 * time.Minute}
 
 // rsaArea is how the public area of every RSA key begins that is made here. By
 // chance it may stand in other commands, which then have more time.
-var rsaArea = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgRSA)), uint16(tpm2.TPMAlgSHA256))
+var rsaAreaPrefix = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgRSA)), uint16(tpm2.TPMAlgSHA256))
 
-func (p patience) forAnswer(command []byte) time.Duration {
+func (p timeouts) forCommand(command []byte) time.Duration {
 	if len(command) >= 10 {
 		switch tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) {
 		case tpm2.TPMCCCreate, tpm2.TPMCCCreatePrimary:
-			if bytes.Contains(command, rsaArea) {
-				return p.creation
+			if bytes.Contains(command, rsaAreaPrefix) {
+				return p.rsaCreation
 			}
 		}
 	}
-	return p.answer
+	return p.response
 }
 
 // grace is how long an answer is waited for that nobody wants any more. A
 // command that was begun leaves less behind if it ends.
-const grace = time.Second
+const cancelGrace = time.Second
 
 // errBusy is for a TPM that somebody else has.
 var errBusy = errors.New("is in use by another program")
 
 // await calls open until it does not say that the device is busy.
-func (p patience) await(ctx context.Context, open func() (*device, error)) (*device, error) {
+func (p timeouts) retryWhileBusy(ctx context.Context, open func() (*device, error)) (*device, error) {
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, p.busy)
 	defer cancel()
@@ -119,24 +119,24 @@ var errNotTPM = errors.New("what answers is no TPM 2.0")
 // section 6.6.3, warnings), such as during its self-test. After an error, or
 // what is no response, nothing more is sent: an answer that comes late would be
 // taken for that of another command.
-type patient struct {
+type retrier struct {
 	transport.TPM
-	dead error
+	failed error
 }
 
-func (p *patient) Send(command []byte) ([]byte, error) {
-	if p.dead != nil {
-		return nil, p.dead
+func (p *retrier) Send(command []byte) ([]byte, error) {
+	if p.failed != nil {
+		return nil, p.failed
 	}
-	deadline := time.Now().Add(usual.answer)
+	deadline := time.Now().Add(defaultTimeouts.response)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		response, err := p.TPM.Send(command)
 		if err == nil && (len(response) < headerSize || responseSize(response) != len(response)) {
 			err = errNotTPM
 		}
 		if err != nil {
-			p.dead = busError(err)
-			return nil, p.dead
+			p.failed = busError(err)
+			return nil, p.failed
 		}
 		switch tpm2.TPMRC(binary.BigEndian.Uint32(response[6:])) {
 		case tpm2.TPMRCRetry, tpm2.TPMRCYielded, tpm2.TPMRCTesting, tpm2.TPMRCNVRate:

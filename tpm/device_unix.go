@@ -28,9 +28,9 @@ var defaultDevices = []string{"/dev/tpmrm0", "/dev/tpm0"}
 
 // dial opens a TPM: a character device, or the socket of an emulator; "" is the
 // machine's own.
-func dial(ctx context.Context, path string) (*device, error) { return usual.dial(ctx, path) }
+func dial(ctx context.Context, path string) (*device, error) { return defaultTimeouts.dial(ctx, path) }
 
-func (p patience) dial(ctx context.Context, path string) (*device, error) {
+func (p timeouts) dial(ctx context.Context, path string) (*device, error) {
 	if path == "" {
 		for _, d := range defaultDevices {
 			if _, err := os.Stat(d); err == nil {
@@ -51,21 +51,21 @@ func (p patience) dial(ctx context.Context, path string) (*device, error) {
 	case mode&fs.ModeCharDevice == 0:
 		return nil, fmt.Errorf("%s: is neither a device nor a socket: %w", path, signer.ErrUnavailable)
 	}
-	d, err := p.await(ctx, func() (*device, error) { return open(ctx, path) })
+	d, err := p.retryWhileBusy(ctx, func() (*device, error) { return open(ctx, path) })
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	d.TPM = named{d.TPM, path}
+	d.TPM = namedTPM{d.TPM, path}
 	return d, nil
 }
 
 // named says which device it is that does not answer.
-type named struct {
+type namedTPM struct {
 	transport.TPM
 	path string
 }
 
-func (n named) Send(command []byte) ([]byte, error) {
+func (n namedTPM) Send(command []byte) ([]byte, error) {
 	response, err := n.TPM.Send(command)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", n.path, err)
@@ -100,7 +100,7 @@ func openError(path string, err error) error {
 
 // connect opens the socket of an emulator. swtpm serves one connection at a
 // time and lets one more wait.
-func (p patience) connect(ctx context.Context, path string) (*device, error) {
+func (p timeouts) connect(ctx context.Context, path string) (*device, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	if errors.Is(err, unix.EAGAIN) {
 		return nil, errBusy
@@ -108,24 +108,24 @@ func (p patience) connect(ctx context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &device{TPM: &socket{Conn: c, patience: p, ctx: ctx}, close: c.Close}, nil
+	return &device{TPM: &socket{Conn: c, timeouts: p, firstCtx: ctx}, close: c.Close}, nil
 }
 
 type socket struct {
 	net.Conn
-	patience patience
-	ctx      context.Context // of the first command, which waits for other clients
+	timeouts timeouts
+	firstCtx context.Context // of the first command, which waits for other clients
 }
 
 func (s *socket) Send(command []byte) ([]byte, error) {
-	if err := s.SetDeadline(time.Now().Add(s.patience.forAnswer(command))); err != nil {
+	if err := s.SetDeadline(time.Now().Add(s.timeouts.forCommand(command))); err != nil {
 		return nil, err
 	}
-	ctx := s.ctx
-	if s.ctx = nil; ctx == nil {
+	ctx := s.firstCtx
+	if s.firstCtx = nil; ctx == nil {
 		return s.exchange(command)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Now().Add(grace)) })
+	stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Now().Add(cancelGrace)) })
 	defer stop()
 	response, err := s.exchange(command)
 	if err != nil && ctx.Err() != nil {
@@ -152,7 +152,7 @@ func (s *socket) exchange(command []byte) ([]byte, error) {
 
 // openCharDevice opens a device node. The kernel lets only one have /dev/tpm0;
 // the lock is for what stands in for it and does not.
-func (p patience) openCharDevice(_ context.Context, path string) (*device, error) {
+func (p timeouts) openCharDevice(_ context.Context, path string) (*device, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
@@ -173,16 +173,16 @@ func (p patience) openCharDevice(_ context.Context, path string) (*device, error
 			return nil, errors.Join(cmp.Or(err, errBusy), f.Close())
 		}
 	}
-	return &device{TPM: &charDevice{f: f, patience: p}, close: f.Close, managed: managed}, nil
+	return &device{TPM: &charDevice{f: f, timeouts: p}, close: f.Close, managed: managed}, nil
 }
 
 type charDevice struct {
 	f        *os.File
-	patience patience
+	timeouts timeouts
 }
 
 func (d *charDevice) Send(command []byte) ([]byte, error) {
-	deadline := time.Now().Add(d.patience.forAnswer(command))
+	deadline := time.Now().Add(d.timeouts.forCommand(command))
 	if err := ready(int(d.f.Fd()), unix.POLLOUT, deadline); err != nil {
 		return nil, err
 	}

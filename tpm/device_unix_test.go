@@ -14,7 +14,7 @@ import (
 // TestEndWhileWaiting ends the context of the first command, as Close does: a
 // TPM that is at work with it still answers, so that nothing is left in it, and
 // one that serves another client is not waited for.
-func TestEndWhileWaiting(t *testing.T) {
+func TestCancelWhileWaiting(t *testing.T) {
 	command := []byte{0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x44, 0, 0}
 	answer := []byte{0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0}
 	for _, c := range []struct {

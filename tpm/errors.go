@@ -109,24 +109,24 @@ func (e Error) Hint() string {
 
 // A particular is a code whose meaning, after one command, is not that of the
 // table.
-type particular struct {
+type commandError struct {
 	text string
 	code Error
 	is   error
 	hint string
 }
 
-func (e *particular) Error() string { return e.text }
-func (e *particular) Hint() string  { return e.hint }
+func (e *commandError) Error() string { return e.text }
+func (e *commandError) Hint() string  { return e.hint }
 
-func (e *particular) Is(target error) bool {
+func (e *commandError) Is(target error) bool {
 	if other, ok := target.(Error); ok {
 		return e.code.Is(other)
 	}
 	return e.is == target
 }
 
-func (e *particular) As(target any) bool {
+func (e *commandError) As(target any) bool {
 	code, ok := target.(*Error)
 	if ok {
 		*code = e.code
@@ -150,12 +150,12 @@ func explain(command string, err error) error {
 }
 
 // notGiven says of a refused password that there was none.
-func notGiven(err error) error {
+func missingPassword(err error) error {
 	var e Error
 	if !errors.As(err, &e) {
 		return signer.ErrPINRequired
 	}
-	return &particular{err.Error(), e, signer.ErrPINRequired, e.Hint()}
+	return &commandError{err.Error(), e, signer.ErrPINRequired, e.Hint()}
 }
 
 // errBus marks what went wrong on the way to the TPM.

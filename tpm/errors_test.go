@@ -22,7 +22,7 @@ const (
 
 // forms are the codes by which a TPM may say the same: those of format one tell
 // which handle, parameter or session they are about.
-func forms(code Error) []Error {
+func variants(code Error) []Error {
 	all := []Error{code}
 	if code&formatOne == 0 {
 		return all
@@ -45,9 +45,9 @@ func TestErrorKinds(t *testing.T) {
 		if canonical.canonical() != canonical {
 			t.Errorf("0x%03x stands in the table with the number of a parameter, handle or session", uint32(canonical))
 		}
-		for _, code := range forms(canonical) {
+		for _, code := range variants(canonical) {
 			err := fmt.Errorf("around: %w", explain("TPM2_Test", fmt.Errorf("below: %w", tpm2.TPMRC(code))))
-			for _, form := range forms(canonical) {
+			for _, form := range variants(canonical) {
 				if !errors.Is(err, form) {
 					t.Errorf("0x%03x: %v is not 0x%03x", uint32(code), err, uint32(form))
 				}
@@ -84,7 +84,7 @@ func TestErrorKinds(t *testing.T) {
 }
 
 // Codes whose numbers are alike mean other things.
-func TestErrorsApart(t *testing.T) {
+func TestSimilarCodes(t *testing.T) {
 	for code, want := range map[tpm2.TPMRC]error{
 		0x98e: signer.ErrPINIncorrect, // TPM_RC_S + TPM_RC_1 + TPM_RC_AUTH_FAIL
 		0x9a2: signer.ErrPINIncorrect, // TPM_RC_S + TPM_RC_1 + TPM_RC_BAD_AUTH
@@ -123,10 +123,10 @@ func TestErrorsApart(t *testing.T) {
 }
 
 // A code with a meaning of its own equals its number, and no other.
-func TestParticular(t *testing.T) {
+func TestCommandError(t *testing.T) {
 	for _, rc := range []tpm2.TPMRC{0x98e, 0x9a2} {
 		cause := explain("TPM2_Test", rc)
-		err := fmt.Errorf("around: %w", notGiven(cause))
+		err := fmt.Errorf("around: %w", missingPassword(cause))
 		var code Error
 		if !errors.Is(err, Error(rc)) || !errors.As(err, &code) || code != Error(rc) {
 			t.Errorf("%v is not 0x%03x", err, uint32(rc))
@@ -138,7 +138,7 @@ func TestParticular(t *testing.T) {
 			t.Errorf("%v, hint %q; want those of %v", err, signer.Hint(err), cause)
 		}
 	}
-	if err := notGiven(errors.New("other")); err != signer.ErrPINRequired {
+	if err := missingPassword(errors.New("other")); err != signer.ErrPINRequired {
 		t.Errorf("%v", err)
 	}
 }

@@ -21,26 +21,26 @@ type fault struct {
 	name string
 	do   func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error)
 	// over says that a key gets over it by itself.
-	over bool
+	recovers bool
 	// secretive says that nobody knows what the TPM has now.
-	secretive bool
+	stateUnknown bool
 	// kinds are those of the errors that may come of it.
-	kinds []error
+	errs []error
 }
 
-func code(rc tpm2.TPMRC) []byte {
+func responseWithCode(rc tpm2.TPMRC) []byte {
 	return binary.BigEndian.AppendUint32([]byte{0x80, 0x01, 0, 0, 0, 10}, uint32(rc))
 }
 
-func answer(rc tpm2.TPMRC, over bool, kinds ...error) fault {
-	return fault{name: fmt.Sprintf("TPM_RC 0x%03x", uint32(rc)), over: over, kinds: kinds, do: func([]byte, func([]byte) ([]byte, error)) ([]byte, error) {
-		return code(rc), nil
+func respondWith(rc tpm2.TPMRC, over bool, kinds ...error) fault {
+	return fault{name: fmt.Sprintf("TPM_RC 0x%03x", uint32(rc)), recovers: over, errs: kinds, do: func([]byte, func([]byte) ([]byte, error)) ([]byte, error) {
+		return responseWithCode(rc), nil
 	}}
 }
 
 // change spoils the response to a command that the TPM carried out.
-func change(name string, over bool, f func([]byte) []byte) fault {
-	return fault{name: name, over: over, secretive: !over, kinds: []error{signer.ErrUnavailable}, do: func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+func corrupt(name string, over bool, f func([]byte) []byte) fault {
+	return fault{name: name, recovers: over, stateUnknown: !over, errs: []error{signer.ErrUnavailable}, do: func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 		response, err := send(command)
 		if err != nil {
 			return nil, err
@@ -50,41 +50,41 @@ func change(name string, over bool, f func([]byte) []byte) fault {
 }
 
 var faults = []fault{
-	{name: "lost on the way there", over: true, kinds: []error{signer.ErrUnavailable}, do: func([]byte, func([]byte) ([]byte, error)) ([]byte, error) { return nil, io.ErrClosedPipe }},
-	{name: "lost on the way back", over: true, kinds: []error{signer.ErrUnavailable}, do: func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+	{name: "lost on the way there", recovers: true, errs: []error{signer.ErrUnavailable}, do: func([]byte, func([]byte) ([]byte, error)) ([]byte, error) { return nil, io.ErrClosedPipe }},
+	{name: "lost on the way back", recovers: true, errs: []error{signer.ErrUnavailable}, do: func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 		_, _ = send(command)
 		return nil, io.ErrUnexpectedEOF
 	}},
-	change("nothing", true, func([]byte) []byte { return nil }),
-	change("part of the header", true, func(r []byte) []byte { return r[:9] }),
-	change("all but a byte", true, func(r []byte) []byte { return r[:len(r)-1] }),
-	change("a byte too many", true, func(r []byte) []byte { return append(r, 0) }),
-	change("a size of 0", true, func(r []byte) []byte { copy(r[2:], []byte{0, 0, 0, 0}); return r }),
-	change("a huge size", true, func(r []byte) []byte { copy(r[2:], []byte{0xff, 0xff, 0xff, 0xff}); return r }),
-	change("no tag", true, func(r []byte) []byte { r[0] = 0x7f; return r }),
-	change("text", true, func([]byte) []byte { return []byte("220 mail.example.com ESMTP\r\n") }),
-	change("nonsense", false, func(r []byte) []byte {
+	corrupt("nothing", true, func([]byte) []byte { return nil }),
+	corrupt("part of the header", true, func(r []byte) []byte { return r[:9] }),
+	corrupt("all but a byte", true, func(r []byte) []byte { return r[:len(r)-1] }),
+	corrupt("a byte too many", true, func(r []byte) []byte { return append(r, 0) }),
+	corrupt("a size of 0", true, func(r []byte) []byte { copy(r[2:], []byte{0, 0, 0, 0}); return r }),
+	corrupt("a huge size", true, func(r []byte) []byte { copy(r[2:], []byte{0xff, 0xff, 0xff, 0xff}); return r }),
+	corrupt("no tag", true, func(r []byte) []byte { r[0] = 0x7f; return r }),
+	corrupt("text", true, func([]byte) []byte { return []byte("220 mail.example.com ESMTP\r\n") }),
+	corrupt("nonsense", false, func(r []byte) []byte {
 		for i := range r[headerSize:] {
 			r[headerSize+i] ^= 0xff
 		}
 		return r
 	}),
-	change("nothing but a header", false, func(r []byte) []byte { return append(r[:2:2], 0, 0, 0, headerSize, 0, 0, 0, 0) }),
-	answer(tpm2.TPMRCInitialize, true, signer.ErrUnavailable),
-	answer(tpm2.TPMRCReferenceH0, true, signer.ErrUnavailable),
-	answer(tpm2.TPMRCReferenceS0, true, signer.ErrUnavailable),
-	answer(tpm2.TPMRCHandle, true, signer.ErrNotFound),
-	answer(tpm2.TPMRCObjectMemory, true, signer.ErrUnavailable),
-	answer(tpm2.TPMRCSessionMemory, true, signer.ErrUnavailable),
-	answer(tpm2.TPMRCFailure, false, signer.ErrUnavailable),
-	answer(0x98e, false, signer.ErrPINIncorrect, signer.ErrPINRequired), // TPM_RC_AUTH_FAIL, session 1
-	answer(0x9a2, false, signer.ErrPINIncorrect, signer.ErrPINRequired), // TPM_RC_BAD_AUTH, session 1
-	answer(tpm2.TPMRCLockout, false, signer.ErrPINLocked),
+	corrupt("nothing but a header", false, func(r []byte) []byte { return append(r[:2:2], 0, 0, 0, headerSize, 0, 0, 0, 0) }),
+	respondWith(tpm2.TPMRCInitialize, true, signer.ErrUnavailable),
+	respondWith(tpm2.TPMRCReferenceH0, true, signer.ErrUnavailable),
+	respondWith(tpm2.TPMRCReferenceS0, true, signer.ErrUnavailable),
+	respondWith(tpm2.TPMRCHandle, true, signer.ErrNotFound),
+	respondWith(tpm2.TPMRCObjectMemory, true, signer.ErrUnavailable),
+	respondWith(tpm2.TPMRCSessionMemory, true, signer.ErrUnavailable),
+	respondWith(tpm2.TPMRCFailure, false, signer.ErrUnavailable),
+	respondWith(0x98e, false, signer.ErrPINIncorrect, signer.ErrPINRequired), // TPM_RC_AUTH_FAIL, session 1
+	respondWith(0x9a2, false, signer.ErrPINIncorrect, signer.ErrPINRequired), // TPM_RC_BAD_AUTH, session 1
+	respondWith(tpm2.TPMRCLockout, false, signer.ErrPINLocked),
 }
 
 // spoiled makes a bus on which the n-th command has a fault.
-func spoiled(n int, f fault, managed bool) *bus {
-	return &bus{managed: managed, spoil: func(i int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+func busWithFault(n int, f fault, managed bool) *bus {
+	return &bus{managed: managed, intercept: func(i int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 		if i != n {
 			return send(command)
 		}
@@ -100,20 +100,20 @@ func TestFaults(t *testing.T) {
 	emulator := newTPM(t)
 	device := CreateConfig{Device: emulator.Path}
 	plain := makeKey(t, device)
-	device.PIN = give(keyPassword)
+	device.PIN = fixedPIN(keyPassword)
 	secret := makeKey(t, device)
 	device.PCRs = []PCRs{{crypto.SHA256, []uint{7}}}
 	bound := makeKey(t, device)
-	keep(t, emulator, 0x81010002, secret)
+	makePersistent(t, emulator, 0x81010002, secret)
 
 	for _, test := range []struct {
 		name string
 		cfg  Config
 	}{
 		{"file", Config{PEM: plain}},
-		{"file with a password", Config{PEM: secret, PIN: give(keyPassword)}},
-		{"handle with a password", Config{Handle: 0x81010002, PIN: give(keyPassword)}},
-		{"file bound to PCRs and a password", Config{PEM: bound, PIN: give(keyPassword)}},
+		{"file with a password", Config{PEM: secret, PIN: fixedPIN(keyPassword)}},
+		{"handle with a password", Config{Handle: 0x81010002, PIN: fixedPIN(keyPassword)}},
+		{"file bound to PCRs and a password", Config{PEM: bound, PIN: fixedPIN(keyPassword)}},
 	} {
 		test.cfg.Device = emulator.Path
 		for _, managed := range []bool{false, true} {
@@ -123,7 +123,7 @@ func TestFaults(t *testing.T) {
 			for _, f := range faults {
 				t.Run(fmt.Sprintf("%s/managed %v/%s", test.name, managed, f.name), inBubble(func(t *testing.T) {
 					for n := 1; ; n++ {
-						b := spoiled(n, f, managed)
+						b := busWithFault(n, f, managed)
 						if !oneFault(t, emulator.Path, test.cfg, f, n, b) {
 							return
 						}
@@ -132,7 +132,7 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	}
-	if n := tries(t, emulator); n != 0 {
+	if n := triesUsed(t, emulator); n != 0 {
 		t.Errorf("%d wrong passwords were given", n)
 	}
 }
@@ -166,15 +166,15 @@ func oneFault(t *testing.T, path string, cfg Config, f fault, n int, b *bus) boo
 		t.Errorf("%s: %d commands were sent", what, len(sent))
 	}
 	for i, err := range errs {
-		known := slices.ContainsFunc(f.kinds, func(kind error) bool { return errors.Is(err, kind) })
+		known := slices.ContainsFunc(f.errs, func(kind error) bool { return errors.Is(err, kind) })
 		switch {
 		case err == nil:
 		case errors.Is(err, errWrongSignature):
 			t.Errorf("%s: use %d: %v", what, i, err)
-		case f.over && (cfg.Handle == 0 || n > 1): // finding a handle is not tried again
+		case f.recovers && (cfg.Handle == 0 || n > 1): // finding a handle is not tried again
 			t.Errorf("%s: use %d: %v, want that the key gets over it", what, i, err)
 		case !known:
-			t.Errorf("%s: use %d: %v, want one of %v", what, i, err, f.kinds)
+			t.Errorf("%s: use %d: %v, want one of %v", what, i, err, f.errs)
 		}
 	}
 	d, err := dialer(dial).open(t.Context(), path)
@@ -184,24 +184,24 @@ func oneFault(t *testing.T, path string, cfg Config, f fault, n int, b *bus) boo
 	defer d.close()
 	// A TPM that does not obey when it is to forget the key, or does not say
 	// what it loaded, keeps that.
-	keeps := f.secretive || sent[n-1] == "FlushContext" && slices.Contains(sent[:n-1], "Sign")
-	if left := leftIn(t, d); len(left) > 0 && !b.managed && !keeps {
+	keeps := f.stateUnknown || sent[n-1] == "FlushContext" && slices.Contains(sent[:n-1], "Sign")
+	if left := loadedHandles(t, d); len(left) > 0 && !b.managed && !keeps {
 		t.Errorf("%s: left in the TPM: %08x", what, left)
 	}
-	evict(d)
+	flushAll(d)
 	return true
 }
 
 // What a TPM says once it may say always.
 func TestLastingFaults(t *testing.T) {
 	emulator := newTPM(t)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	cfg := Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}
-	for _, f := range append(faults, answer(tpm2.TPMRCRetry, false, signer.ErrUnavailable), answer(tpm2.TPMRCTesting, false, signer.ErrUnavailable)) {
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	cfg := Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}
+	for _, f := range append(faults, respondWith(tpm2.TPMRCRetry, false, signer.ErrUnavailable), respondWith(tpm2.TPMRCTesting, false, signer.ErrUnavailable)) {
 		for _, managed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/managed %v", f.name, managed), inBubble(func(t *testing.T) {
 				for _, from := range []int{1, 2, 5, 6} { // 6 is the first Sign
-					b := &bus{managed: managed, spoil: func(i int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+					b := &bus{managed: managed, intercept: func(i int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 						if i < from {
 							return send(command)
 						}
@@ -222,8 +222,8 @@ func TestLastingFaults(t *testing.T) {
 					if opens > 7 { // for the lockout and the key, three times, and for the lockout in the end
 						t.Errorf("from command %d on: %d devices opened", from, opens)
 					}
-					if !slices.ContainsFunc(f.kinds, func(kind error) bool { return errors.Is(err, kind) }) {
-						t.Errorf("from command %d on: %v, want one of %v", from, err, f.kinds)
+					if !slices.ContainsFunc(f.errs, func(kind error) bool { return errors.Is(err, kind) }) {
+						t.Errorf("from command %d on: %v, want one of %v", from, err, f.errs)
 					}
 				}
 			}))
@@ -234,13 +234,13 @@ func TestLastingFaults(t *testing.T) {
 // A TPM that cannot begin yet is asked again until it can.
 func TestBusyTPM(t *testing.T) {
 	emulator := newTPM(t)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	cfg := Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	cfg := Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}
 	for _, rc := range []tpm2.TPMRC{tpm2.TPMRCRetry, tpm2.TPMRCYielded, tpm2.TPMRCTesting, tpm2.TPMRCNVRate} {
 		t.Run(fmt.Sprintf("0x%03x", uint32(rc)), inBubble(func(t *testing.T) {
-			b := &bus{spoil: func(i int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+			b := &bus{intercept: func(i int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 				if i%4 != 0 {
-					return code(rc), nil
+					return responseWithCode(rc), nil
 				}
 				return send(command)
 			}}

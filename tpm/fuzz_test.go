@@ -21,7 +21,7 @@ import (
 )
 
 // inMemory runs f, which may allocate some times what it is given.
-func inMemory(t *testing.T, given int, f func()) {
+func limitMemory(t *testing.T, given int, f func()) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	f()
@@ -32,7 +32,7 @@ func inMemory(t *testing.T, given int, f func()) {
 }
 
 // realKeys are files that a TPM made, if there is an emulator.
-func realKeys(f *testing.F) (files [][]byte) {
+func createdKeys(f *testing.F) (files [][]byte) {
 	if _, err := exec.LookPath("swtpm"); err != nil {
 		return nil
 	}
@@ -57,7 +57,7 @@ func realKeys(f *testing.F) (files [][]byte) {
 }
 
 // madePublics are public areas of every kind, with nothing real in them.
-func madePublics() (all [][]byte) {
+func samplePublicAreas() (all [][]byte) {
 	rsaKey, eccKey := rsaTemplate(2048), eccTemplate(tpm2.TPMECCNistP256)
 	rsaKey.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: bytes.Repeat([]byte{0xc5}, 256)})
 	pss := rsaTemplate(1024)
@@ -81,7 +81,7 @@ func madePublics() (all [][]byte) {
 // FuzzParseKey takes its input for a file, for the DER in one, and for a public
 // area in that.
 func FuzzParseKey(f *testing.F) {
-	for _, file := range realKeys(f) {
+	for _, file := range createdKeys(f) {
 		block, _ := pem.Decode(file)
 		key, err := parseKey(block.Bytes)
 		if err != nil {
@@ -91,7 +91,7 @@ func FuzzParseKey(f *testing.F) {
 		f.Add(block.Bytes)
 		f.Add(key.public)
 	}
-	publics := madePublics()
+	publics := samplePublicAreas()
 	for _, public := range publics {
 		f.Add(public)
 	}
@@ -109,7 +109,7 @@ func FuzzParseKey(f *testing.F) {
 		f.Add(der)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		inMemory(t, len(data), func() {
+		limitMemory(t, len(data), func() {
 			for _, parse := range []func([]byte) (*keyFile, error){parseKeyPEM, parseKey} {
 				if key, err := parse(data); err == nil {
 					checkKey(t, key)
@@ -178,7 +178,7 @@ func FuzzParsePCRs(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		inMemory(t, len(s), func() {
+		limitMemory(t, len(s), func() {
 			if banks, err := ParsePCRs(s); err == nil {
 				checkSelection(t, s, banks)
 			}

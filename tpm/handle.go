@@ -21,11 +21,11 @@ func isHierarchy(h Handle) bool {
 	return h == OwnerHierarchy || h == NullHierarchy || h == EndorsementHierarchy || h == PlatformHierarchy
 }
 
-func persistent(h Handle) bool { return h>>24 == 0x81 }
+func isPersistent(h Handle) bool { return h>>24 == 0x81 }
 
 // firstOfPlatform is the first persistent handle that is not the owner's (part
 // 3, section 28.5: TPM2_EvictControl).
-const firstOfPlatform Handle = 0x81800000
+const firstPlatformHandle Handle = 0x81800000
 
 // parseHandle reads a number: decimal, or hexadecimal after 0x.
 func parseHandle(s string) (Handle, error) {

@@ -61,10 +61,10 @@ func TestHold(t *testing.T) {
 	t.Run("until it is idle", inBubble(func(t *testing.T) {
 		b := &bus{}
 		k := mustOpen(t, cfg, b.dial)
-		time.Sleep(holdIdle - 1)
+		time.Sleep(maxIdle - 1)
 		checkState(t, b, "shortly after Open", 1, 0)
 		mustSign(t, k)
-		time.Sleep(holdIdle - 1)
+		time.Sleep(maxIdle - 1)
 		checkState(t, b, "shortly after Sign", 1, 0)
 		time.Sleep(time.Nanosecond)
 		checkState(t, b, "when idle", 1, 1)
@@ -80,23 +80,23 @@ func TestHold(t *testing.T) {
 	}))
 
 	t.Run("through a signature that takes longer than idleness", inBubble(func(t *testing.T) {
-		b := &bus{spoil: slow(tpm2.TPMCCSign, holdIdle+1)}
+		b := &bus{intercept: slow(tpm2.TPMCCSign, maxIdle+1)}
 		k := mustOpen(t, cfg, b.dial)
 		mustSign(t, k)
 		checkState(t, b, "after Sign", 1, 0)
 		mustSign(t, k)
 		checkState(t, b, "after another", 1, 0)
-		time.Sleep(holdIdle)
+		time.Sleep(maxIdle)
 		checkState(t, b, "when idle", 1, 1)
 	}))
 
 	// What is waited for others is not held against the key.
 	t.Run("as long as others", inBubble(func(t *testing.T) {
-		b := &bus{spoil: slow(tpm2.TPMCCCreatePrimary, 2*holdMax)}
+		b := &bus{intercept: slow(tpm2.TPMCCCreatePrimary, 2*maxHold)}
 		k := mustOpen(t, cfg, b.dial)
 		mustSign(t, k)
 		checkState(t, b, "after Sign", 1, 0)
-		time.Sleep(holdIdle)
+		time.Sleep(maxIdle)
 		checkState(t, b, "when idle", 1, 1)
 	}))
 
@@ -116,11 +116,11 @@ func TestHold(t *testing.T) {
 			time.Sleep(pause)
 		}
 		if len(turns) != 4 {
-			t.Fatalf("opened the TPM at %v, want once in %v", turns, holdMax+yieldFor)
+			t.Fatalf("opened the TPM at %v, want once in %v", turns, maxHold+yieldTime)
 		}
 		for i := range turns[1:] {
-			if d := turns[i+1] - turns[i]; d < holdMax+yieldFor || d > holdMax+yieldFor+3*pause {
-				t.Errorf("opened the TPM at %v, want once in %v", turns, holdMax+yieldFor)
+			if d := turns[i+1] - turns[i]; d < maxHold+yieldTime || d > maxHold+yieldTime+3*pause {
+				t.Errorf("opened the TPM at %v, want once in %v", turns, maxHold+yieldTime)
 			}
 		}
 	}))
@@ -129,11 +129,11 @@ func TestHold(t *testing.T) {
 		const keys = 2
 		var signed [keys]int
 		var longest [keys]time.Duration
-		one := newOneAtATime()
+		one := newExclusiveTPM()
 		stop := time.Now().Add(time.Second)
 		done := make(chan error)
 		for i := range keys {
-			b := &bus{next: one.dial, spoil: slow(tpm2.TPMCCSign, time.Millisecond)}
+			b := &bus{next: one.dial, intercept: slow(tpm2.TPMCCSign, time.Millisecond)}
 			go func() {
 				k, err := open(t.Context(), cfg, b.dial)
 				if err != nil {
@@ -156,7 +156,7 @@ func TestHold(t *testing.T) {
 			}
 		}
 		for i := range keys {
-			if signed[i] < 300 || longest[i] > 2*holdMax {
+			if signed[i] < 300 || longest[i] > 2*maxHold {
 				t.Errorf("key %d made %d signatures in a second and waited up to %v", i, signed[i], longest[i])
 			}
 		}
@@ -166,12 +166,12 @@ func TestHold(t *testing.T) {
 // oneAtATime dials a TPM that says at once that it is busy if somebody has it,
 // as a device node without a resource manager does. Waiting for it takes no time
 // outside of the test's own.
-type oneAtATime struct{ busy chan struct{} }
+type exclusiveTPM struct{ busy chan struct{} }
 
-func newOneAtATime() *oneAtATime { return &oneAtATime{make(chan struct{}, 1)} }
+func newExclusiveTPM() *exclusiveTPM { return &exclusiveTPM{make(chan struct{}, 1)} }
 
-func (o *oneAtATime) dial(ctx context.Context, path string) (*device, error) {
-	return usual.await(ctx, func() (*device, error) {
+func (o *exclusiveTPM) dial(ctx context.Context, path string) (*device, error) {
+	return defaultTimeouts.retryWhileBusy(ctx, func() (*device, error) {
 		select {
 		case o.busy <- struct{}{}:
 		default:

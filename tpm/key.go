@@ -48,12 +48,12 @@ type dialer func(ctx context.Context, path string) (*device, error)
 //
 // After the TPM was reset the next signature loads the key again.
 type Key struct {
-	*resident
-	is     object
+	*loader
+	object object
 	ctx    context.Context // for passwords that are asked later; ends with Close
 	cancel context.CancelFunc
 	chain  []*x509.Certificate
-	shut   bool // guarded by resident.mu
+	closed bool // guarded by resident.mu
 
 	schemes func() []tls.SignatureScheme
 }
@@ -64,15 +64,15 @@ type Key struct {
 func Open(ctx context.Context, cfg Config) (*Key, error) { return open(ctx, cfg, dial) }
 
 func open(ctx context.Context, cfg Config, dial dialer) (*Key, error) {
-	r, err := newResident(ctx, cfg, dial)
+	r, err := newLoader(ctx, cfg, dial)
 	if err != nil {
 		return nil, err
 	}
-	k := &Key{resident: r}
+	k := &Key{loader: r}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.prepare(ctx); err != nil {
-		k.forget()
+		k.wipe()
 		return nil, err
 	}
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -82,23 +82,23 @@ func open(ctx context.Context, cfg Config, dial dialer) (*Key, error) {
 
 // prepare refuses what cannot sign, and loads the key.
 func (k *Key) prepare(ctx context.Context) (err error) {
-	if k.is, err = signingKey(k.area); err != nil {
+	if k.object, err = signingKey(k.area); err != nil {
 		return err
 	}
 	certs, err := certificates(k.cfg.PEM)
 	if err != nil {
 		return err
 	}
-	k.chain, err = signer.Chain(k.is.pub, slices.Concat(certs, k.cfg.Certificates))
+	k.chain, err = signer.Chain(k.object.pub, slices.Concat(certs, k.cfg.Certificates))
 	if err != nil && len(certs) > 0 { // otherwise it is a key without a certificate
 		return err
 	}
-	err = k.use(ctx, func(*loaded) error { return nil })
+	err = k.use(ctx, func(*loadedObject) error { return nil })
 	return k.explainLockout(ctx, err)
 }
 
 // Public implements [crypto.Signer].
-func (k *Key) Public() crypto.PublicKey { return k.is.pub }
+func (k *Key) Public() crypto.PublicKey { return k.object.pub }
 
 // Chain implements [signer.Signer] with the certificates in the key's file and
 // those of the Config.
@@ -115,33 +115,33 @@ func (k *Key) Close() error {
 	k.cancel()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.shut = true
-	k.forget()
+	k.closed = true
+	k.wipe()
 	return nil
 }
 
 // Sign implements [crypto.Signer]. The random source is not used: the TPM has
 // its own.
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	m, err := signer.MechanismFor(k.is.pub, digest, opts)
+	m, err := signer.MechanismFor(k.object.pub, digest, opts)
 	if err != nil {
 		return nil, err
 	}
-	op, err := k.is.operation(m, digest)
+	op, err := k.object.operation(m, digest)
 	if err != nil {
 		return nil, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.shut {
+	if k.closed {
 		return nil, signer.ErrClosed
 	}
 	var sig []byte
-	err = k.use(k.ctx, func(l *loaded) (err error) {
+	err = k.use(k.ctx, func(l *loadedObject) (err error) {
 		sig, err = op(l)
 		// Under a resource manager another program can have given the handle
 		// to another key, which signs as well.
-		if err == nil && k.file == nil && l.managed && !signer.Verifies(k.is.pub, m, digest, sig) {
+		if err == nil && k.file == nil && l.managed && !signer.Verifies(k.object.pub, m, digest, sig) {
 			err = fmt.Errorf("another key is in its place: %w", signer.ErrUnavailable)
 		}
 		return err

@@ -51,10 +51,10 @@ const maxPolicySteps = 16
 
 var errMalformed = errors.New("malformed TSS2 PRIVATE KEY")
 
-const copyAgain = "the file is damaged: copy it again from where the key was made"
+const hintDamaged = "the file is damaged: copy it again from where the key was made"
 
 func malformed(what string) error {
-	return signer.WithHint(fmt.Errorf("%w: %s", errMalformed, what), copyAgain)
+	return signer.WithHint(fmt.Errorf("%w: %s", errMalformed, what), hintDamaged)
 }
 
 var pemBegin = []byte("-----BEGIN ")
@@ -68,7 +68,7 @@ func blocks(data []byte) ([]*pem.Block, error) {
 		b, rest := pem.Decode(data)
 		// Decode passes over blocks that are damaged.
 		if b == nil || bytes.Count(data[:len(data)-len(rest)], pemBegin) > 1 {
-			return nil, signer.WithHint(fmt.Errorf("PEM block %d is damaged or cut off", len(all)+1), copyAgain)
+			return nil, signer.WithHint(fmt.Errorf("PEM block %d is damaged or cut off", len(all)+1), hintDamaged)
 		}
 		all, data = append(all, b), rest
 	}
@@ -126,10 +126,10 @@ func parseKey(data []byte) (*keyFile, error) {
 		return nil, malformed("no type")
 	}
 	var had uint32
-	for s.PeekASN1Tag(tagged(tagOf(s))) {
-		tag := tagOf(s)
+	for s.PeekASN1Tag(contextTag(tagNumber(s))) {
+		tag := tagNumber(s)
 		var v cryptobyte.String
-		if !s.ReadASN1(&v, tagged(tag)) || had&(1<<tag) != 0 || !f.option(tag, v) {
+		if !s.ReadASN1(&v, contextTag(tag)) || had&(1<<tag) != 0 || !f.parseOption(tag, v) {
 			return nil, malformed(fmt.Sprintf("field [%d]", tag))
 		}
 		had |= 1 << tag
@@ -145,10 +145,10 @@ func parseKey(data []byte) (*keyFile, error) {
 	return &f, nil
 }
 
-func tagged(n uint8) der.Tag { return der.Tag(n).ContextSpecific().Constructed() }
+func contextTag(n uint8) der.Tag { return der.Tag(n).ContextSpecific().Constructed() }
 
 // tagOf returns the number of the tag that s begins with.
-func tagOf(s cryptobyte.String) uint8 {
+func tagNumber(s cryptobyte.String) uint8 {
 	if len(s) == 0 {
 		return 0
 	}
@@ -157,7 +157,7 @@ func tagOf(s cryptobyte.String) uint8 {
 
 // option takes an optional field. The numbers rise (X.690, section 8.9), but
 // nothing depends on it.
-func (f *keyFile) option(n uint8, v cryptobyte.String) bool {
+func (f *keyFile) parseOption(n uint8, v cryptobyte.String) bool {
 	switch n {
 	case 0:
 		return readBool(&v, &f.emptyAuth) && v.Empty()
@@ -192,8 +192,8 @@ func (f *keyFile) readPolicy(s *cryptobyte.String) bool {
 		var p policyStep
 		var command uint32
 		if !steps.ReadASN1(&step, der.SEQUENCE) ||
-			!step.ReadASN1(&code, tagged(0)) || !code.ReadASN1Integer(&command) ||
-			!step.ReadASN1(&parameters, tagged(1)) || !parameters.ReadASN1Bytes(&p.parameters, der.OCTET_STRING) ||
+			!step.ReadASN1(&code, contextTag(0)) || !code.ReadASN1Integer(&command) ||
+			!step.ReadASN1(&parameters, contextTag(1)) || !parameters.ReadASN1Bytes(&p.parameters, der.OCTET_STRING) ||
 			!code.Empty() || !parameters.Empty() || !step.Empty() || len(f.policy) == maxPolicySteps {
 			return false
 		}
@@ -210,14 +210,14 @@ func (f *keyFile) marshal() ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1ObjectIdentifier(f.kind)
-		b.AddASN1(tagged(0), func(b *cryptobyte.Builder) { b.AddASN1Boolean(f.emptyAuth) })
+		b.AddASN1(contextTag(0), func(b *cryptobyte.Builder) { b.AddASN1Boolean(f.emptyAuth) })
 		if len(f.policy) > 0 {
-			b.AddASN1(tagged(1), func(b *cryptobyte.Builder) {
+			b.AddASN1(contextTag(1), func(b *cryptobyte.Builder) {
 				b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
 					for _, p := range f.policy {
 						b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
-							b.AddASN1(tagged(0), func(b *cryptobyte.Builder) { b.AddASN1Int64(int64(p.command)) })
-							b.AddASN1(tagged(1), func(b *cryptobyte.Builder) { b.AddASN1OctetString(p.parameters) })
+							b.AddASN1(contextTag(0), func(b *cryptobyte.Builder) { b.AddASN1Int64(int64(p.command)) })
+							b.AddASN1(contextTag(1), func(b *cryptobyte.Builder) { b.AddASN1OctetString(p.parameters) })
 						})
 					}
 				})

@@ -234,7 +234,7 @@ func TestMarshalKey(t *testing.T) {
 	}
 }
 
-func TestCertificatesOfAFile(t *testing.T) {
+func TestCertificatesInFile(t *testing.T) {
 	ca := signertest.NewCA(t, "root")
 	leaf := ca.Issue(t, signertest.NewKey(t, "p256"), nil)
 	key := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: keyOf(t)})

@@ -17,13 +17,13 @@ import (
 )
 
 // An asker is a person or a source with a list of answers, the last for ever.
-type asker struct {
+type scriptedPIN struct {
 	answers []string
 	person  bool // spends the last try
 	prompts []keystore.Prompt
 }
 
-func (a *asker) ask(_ context.Context, p keystore.Prompt) ([]byte, error) {
+func (a *scriptedPIN) ask(_ context.Context, p keystore.Prompt) ([]byte, error) {
 	a.prompts = append(a.prompts, p)
 	if !a.person {
 		if err := p.RefuseLastTry(); err != nil {
@@ -36,7 +36,7 @@ func (a *asker) ask(_ context.Context, p keystore.Prompt) ([]byte, error) {
 
 func wantTries(t *testing.T, emulator *tpmtest.TPM, when string, want uint32) {
 	t.Helper()
-	if n := tries(t, emulator); n != want {
+	if n := triesUsed(t, emulator); n != want {
 		t.Fatalf("%s the TPM counted %d tries, want %d", when, n, want)
 	}
 }
@@ -54,9 +54,9 @@ func wantError(t *testing.T, what string, err error, kinds ...error) {
 // however often that signs.
 func TestWrongPassword(t *testing.T) {
 	emulator := newTPM(t)
-	create := CreateConfig{Device: emulator.Path, PIN: give(keyPassword)}
+	create := CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}
 	file := makeKey(t, create)
-	keep(t, emulator, 0x81010001, file)
+	makePersistent(t, emulator, 0x81010001, file)
 	create.PCRs = []PCRs{{crypto.SHA256, []uint{7}}}
 	bound := makeKey(t, create)
 	for _, test := range []struct {
@@ -70,7 +70,7 @@ func TestWrongPassword(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			resetLockout(t, emulator)
 			b := &bus{}
-			a := &asker{answers: []string{"wrong"}}
+			a := &scriptedPIN{answers: []string{"wrong"}}
 			test.cfg.Device, test.cfg.PIN = emulator.Path, a.ask
 			k := mustOpen(t, test.cfg, b.dial)
 			wantTries(t, emulator, "after Open", 0)
@@ -118,10 +118,10 @@ func checkReleased(t *testing.T, b *bus) {
 }
 
 // spend gives n wrong passwords.
-func spend(t *testing.T, emulator *tpmtest.TPM, pem []byte, n int) {
+func useTries(t *testing.T, emulator *tpmtest.TPM, pem []byte, n int) {
 	t.Helper()
 	for i := range n {
-		a := &asker{answers: []string{"wrong " + string(rune('a'+i))}, person: true}
+		a := &scriptedPIN{answers: []string{"wrong " + string(rune('a'+i))}, person: true}
 		k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: a.ask}, dial)
 		wantError(t, "Sign", trySign(k, "spend"), signer.ErrPINIncorrect)
 		if err := k.Close(); err != nil {
@@ -133,9 +133,9 @@ func spend(t *testing.T, emulator *tpmtest.TPM, pem []byte, n int) {
 
 func TestLastTry(t *testing.T) {
 	emulator := newTPM(t)
-	allowTries(t, emulator, 3)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	keep(t, emulator, 0x81010001, pem)
+	setMaxTries(t, emulator, 3)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	makePersistent(t, emulator, 0x81010001, pem)
 	// A file that is wrong in its emptyAuth, as tpm2_encodeobject 5.4 makes it.
 	f, err := parseKeyPEM(pem)
 	if err != nil {
@@ -147,16 +147,16 @@ func TestLastTry(t *testing.T) {
 		t.Fatal(err)
 	}
 	resetLockout(t, emulator)
-	spend(t, emulator, pem, 2)
+	useTries(t, emulator, pem, 2)
 	for _, test := range []struct {
 		name string
 		cfg  Config
 	}{
-		{"file", Config{PEM: pem, PIN: give("wrong")}},
+		{"file", Config{PEM: pem, PIN: fixedPIN("wrong")}},
 		{"file without a source", Config{PEM: pem}},
-		{"file that says it has no password", Config{PEM: inverted, PIN: give("wrong")}},
-		{"handle", Config{Handle: 0x81010001, PIN: give("wrong")}},
-		{"handle and no password", Config{Handle: 0x81010001, PIN: give("")}},
+		{"file that says it has no password", Config{PEM: inverted, PIN: fixedPIN("wrong")}},
+		{"handle", Config{Handle: 0x81010001, PIN: fixedPIN("wrong")}},
+		{"handle and no password", Config{Handle: 0x81010001, PIN: fixedPIN("")}},
 		{"handle without a source", Config{Handle: 0x81010001}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestLastTry(t *testing.T) {
 		})
 	}
 	t.Run("person", func(t *testing.T) {
-		a := &asker{answers: []string{keyPassword}, person: true}
+		a := &scriptedPIN{answers: []string{keyPassword}, person: true}
 		k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: a.ask}, dial)
 		mustSign(t, k)
 		if len(a.prompts) != 1 || !a.prompts[0].LastTry || !a.prompts[0].FewTries {
@@ -185,16 +185,16 @@ func TestLastTry(t *testing.T) {
 
 func TestLockout(t *testing.T) {
 	emulator := newTPM(t)
-	allowTries(t, emulator, 3)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	keep(t, emulator, 0x81010001, pem)
+	setMaxTries(t, emulator, 3)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	makePersistent(t, emulator, 0x81010001, pem)
 
 	// One that signs when another locks the TPM.
 	before := &bus{}
-	held := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}, before.dial)
+	held := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}, before.dial)
 	mustSign(t, held)
 
-	spend(t, emulator, pem, 3)
+	useTries(t, emulator, pem, 3)
 	check := func(what string, err error) {
 		t.Helper()
 		wantError(t, what, err, signer.ErrPINLocked)
@@ -205,8 +205,8 @@ func TestLockout(t *testing.T) {
 		wantTries(t, emulator, "in lockout", 3)
 	}
 	for name, cfg := range map[string]Config{
-		"file":   {PEM: pem, PIN: give(keyPassword)},
-		"handle": {Handle: 0x81010001, PIN: give(keyPassword)},
+		"file":   {PEM: pem, PIN: fixedPIN(keyPassword)},
+		"handle": {Handle: 0x81010001, PIN: fixedPIN(keyPassword)},
 	} {
 		asked := false
 		b := &bus{}
@@ -236,11 +236,11 @@ func TestLockout(t *testing.T) {
 // Keys without protection are not counted, and sign in lockout.
 func TestNoDA(t *testing.T) {
 	emulator := newTPM(t)
-	allowTries(t, emulator, 3)
-	protected := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
+	setMaxTries(t, emulator, 3)
+	protected := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
 	template := keyTemplates[keystore.P256]
 	template.ObjectAttributes.NoDA = true
-	f, err := create(t.Context(), CreateConfig{Device: emulator.Path, PIN: give(keyPassword)}, template, nil, dial)
+	f, err := create(t.Context(), CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}, template, nil, dial)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestNoDA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &asker{answers: []string{"wrong", keyPassword}}
+	a := &scriptedPIN{answers: []string{"wrong", keyPassword}}
 	b := &bus{}
 	k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: a.ask}, b.dial)
 	wantError(t, "Sign", trySign(k, "wrong"), signer.ErrPINIncorrect, Error(tpm2.TPMRCBadAuth))
@@ -264,15 +264,15 @@ func TestNoDA(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	spend(t, emulator, protected, 3)
-	k = mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}, dial)
+	useTries(t, emulator, protected, 3)
+	k = mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}, dial)
 	mustSign(t, k)
 }
 
 // Nothing of a password is left after Close.
-func TestPasswordIsCleared(t *testing.T) {
+func TestPasswordCleared(t *testing.T) {
 	emulator := newTPM(t)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
 	given := []byte(keyPassword)
 	k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return given, nil }}, dial)
 	mustSign(t, k)
@@ -293,9 +293,9 @@ func TestPasswordIsCleared(t *testing.T) {
 // A password that is there and not given is missing, not wrong.
 func TestNoPassword(t *testing.T) {
 	emulator := newTPM(t)
-	allowTries(t, emulator, 10)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	keep(t, emulator, 0x81010001, pem)
+	setMaxTries(t, emulator, 10)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	makePersistent(t, emulator, 0x81010001, pem)
 	_, err := Open(t.Context(), Config{PEM: pem, Device: emulator.Path})
 	wantError(t, "file", err, signer.ErrPINRequired)
 	wantTries(t, emulator, "after no password", 0)

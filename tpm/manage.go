@@ -25,7 +25,7 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	if err != nil {
 		return nil, err
 	}
-	if err := vacant(path); err != nil { // before a key is made
+	if err := checkAbsent(path); err != nil { // before a key is made
 		return nil, err
 	}
 	pem, err := Create(ctx, create, spec.Type)
@@ -76,7 +76,7 @@ func createConfigFor(ref keystore.Ref, call keystore.Call) (cfg Config, c Create
 	}
 	c = CreateConfig{Device: cfg.Device, ParentPIN: cfg.ParentPIN, PIN: cfg.PIN, Ref: ref, Logger: call.Logger}
 	if p := a["parent"]; p != "" {
-		if c.Parent, err = parseHandle(p); err != nil || !isHierarchy(c.Parent) && !persistent(c.Parent) {
+		if c.Parent, err = parseHandle(p); err != nil || !isHierarchy(c.Parent) && !isPersistent(c.Parent) {
 			return refuse(fmt.Errorf("attribute %q is neither a hierarchy nor a persistent handle", "parent"))
 		}
 	}
@@ -89,7 +89,7 @@ func createConfigFor(ref keystore.Ref, call keystore.Call) (cfg Config, c Create
 	case cfg.Handle == 0:
 	case c.PCRs != nil:
 		return refuse(errors.New("has pcrs and handle: only a file keeps the policy that the key needs"))
-	case c.Parent == NullHierarchy, c.Parent == PlatformHierarchy, cfg.Handle >= firstOfPlatform:
+	case c.Parent == NullHierarchy, c.Parent == PlatformHierarchy, cfg.Handle >= firstPlatformHandle:
 		return refuse(signer.WithHint(errors.New("is not for the owner to keep in the TPM"),
 			"a persistent key is below the owner or endorsement hierarchy, with a handle up to 0x817fffff"))
 	}
@@ -107,7 +107,7 @@ func (Backend) Seal(ctx context.Context, ref keystore.Ref, secret []byte, call k
 	if path == "" {
 		return &keystore.RefError{Ref: ref.String(), Err: errors.New("needs path=: sealed data is kept in a file")}
 	}
-	if err := vacant(path); err != nil {
+	if err := checkAbsent(path); err != nil {
 		return err
 	}
 	pem, err := Seal(ctx, create, secret)
@@ -117,14 +117,14 @@ func (Backend) Seal(ctx context.Context, ref keystore.Ref, secret []byte, call k
 	return writeNew(path, pem)
 }
 
-func vacant(path string) error {
+func checkAbsent(path string) error {
 	if _, err := os.Lstat(path); path != "" && err == nil {
-		return existing(path)
+		return existsError(path)
 	}
 	return nil
 }
 
-func existing(path string) error {
+func existsError(path string) error {
 	return signer.WithHint(fmt.Errorf("%s: %w", path, os.ErrExist), "a key file is never overwritten: give another path, or move the file away")
 }
 
@@ -140,7 +140,7 @@ func writeNew(path string, data []byte) error {
 	var linkErr *os.LinkError
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return existing(path)
+		return existsError(path)
 	case errors.As(err, &pathErr):
 		return &fs.PathError{Op: "make", Path: path, Err: pathErr.Err}
 	case errors.As(err, &linkErr):
@@ -151,17 +151,17 @@ func writeNew(path string, data []byte) error {
 
 // persist keeps a key in the TPM under the handle of cfg.
 func persist(ctx context.Context, cfg Config, c CreateConfig, pem []byte, dial dialer) error {
-	r, err := newResident(ctx, Config{PEM: pem, Device: c.Device, ParentPIN: c.ParentPIN, Ref: c.Ref, Logger: c.Logger}, dial)
+	r, err := newLoader(ctx, Config{PEM: pem, Device: c.Device, ParentPIN: c.ParentPIN, Ref: c.Ref, Logger: c.Logger}, dial)
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	defer r.forget()
+	defer r.wipe()
 	if err := r.password.set(nil, lockout{}); err != nil { // the key is not used, but moved
 		return err
 	}
-	return r.use(ctx, func(l *loaded) error {
+	return r.use(ctx, func(l *loadedObject) error {
 		owner, err := r.ownerAuth(l)
 		if err != nil {
 			return err
@@ -177,7 +177,7 @@ func persist(ctx context.Context, cfg Config, c CreateConfig, pem []byte, dial d
 				"a persistent key is never overwritten: give another handle, or remove it: tpm2_evictcontrol -c "+fmt.Sprintf("0x%08x", uint32(cfg.Handle)))
 		}
 		if r.file.parent != OwnerHierarchy && errors.Is(err, signer.ErrPINIncorrect) {
-			return signer.WithHint(fmt.Errorf("the owner hierarchy has a password, without which no key is made persistent: %w", notGiven(err)),
+			return signer.WithHint(fmt.Errorf("the owner hierarchy has a password, without which no key is made persistent: %w", missingPassword(err)),
 				"make the key below the owner hierarchy, without parent=: parent-auth-source is then for its password")
 		}
 		return r.parentError(err)
@@ -186,7 +186,7 @@ func persist(ctx context.Context, cfg Config, c CreateConfig, pem []byte, dial d
 
 // ownerAuth proves the password of the owner hierarchy, if the key is below
 // that.
-func (r *resident) ownerAuth(l *loaded) (tpm2.Session, error) {
+func (r *loader) ownerAuth(l *loadedObject) (tpm2.Session, error) {
 	if r.file.parent != OwnerHierarchy || len(r.parentPassword.value) == 0 {
 		return tpm2.PasswordAuth(nil), nil
 	}

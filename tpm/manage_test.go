@@ -33,23 +33,23 @@ func (m *maker) generate(rest string, kind keystore.KeyType, call keystore.Call)
 }
 
 // signs opens ref and signs with it.
-func (m *maker) signs(ref keystore.Ref, call keystore.Call) error {
+func (m *maker) openAndSign(ref keystore.Ref, call keystore.Call) error {
 	m.Helper()
 	k, err := Backend{}.Open(m.Context(), ref, call)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	return m.signsWith(k)
+	return m.sign(k)
 }
 
-func (m *maker) signsWith(k signer.Signer) error {
+func (m *maker) sign(k signer.Signer) error {
 	digest := sha256.Sum256([]byte(message))
 	sig, err := k.Sign(nil, digest[:], crypto.SHA256)
 	if err != nil {
 		return err
 	}
-	return way{hash: crypto.SHA256, opts: crypto.SHA256}.verify(k.Public(), sig)
+	return signMethod{hash: crypto.SHA256, opts: crypto.SHA256}.verify(k.Public(), sig)
 }
 
 func files(t *testing.T, dir string) (names []string) {
@@ -114,7 +114,7 @@ func TestGenerate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := m.signsWith(k); err != nil {
+			if err := m.sign(k); err != nil {
 				t.Error(err)
 			}
 			if err := k.Close(); err != nil {
@@ -126,23 +126,23 @@ func TestGenerate(t *testing.T) {
 			}
 			var typed keystore.Call
 			if strings.Contains(c.open, "pin-value") {
-				typed.PIN = pin(keyPassword)
+				typed.PIN = optionalPIN(keyPassword)
 			}
-			if err := m.signs(pasted, typed); err != nil {
+			if err := m.openAndSign(pasted, typed); err != nil {
 				t.Errorf("%s: %v", pasted, err)
 			}
 			device := ";" + keystore.FormatAttribute("device", m.emulator.Path)
-			if err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.open) + device}, keystore.Call{}); err != nil {
+			if err := m.openAndSign(keystore.Ref{Scheme: "tpm", Rest: at(c.open) + device}, keystore.Call{}); err != nil {
 				t.Error(err)
 			}
 			if c.make != "" {
-				err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.open+c.make) + device}, keystore.Call{})
+				err := m.openAndSign(keystore.Ref{Scheme: "tpm", Rest: at(c.open+c.make) + device}, keystore.Call{})
 				if !errors.As(err, new(*keystore.RefError)) {
 					t.Errorf("opened by what makes it: %v, want a RefError", err)
 				}
 			}
 			if c.bad != "" {
-				err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.bad) + device}, keystore.Call{})
+				err := m.openAndSign(keystore.Ref{Scheme: "tpm", Rest: at(c.bad) + device}, keystore.Call{})
 				if !errors.Is(err, c.want) {
 					t.Errorf("%s: %v, want %v", c.bad, err, c.want)
 				}
@@ -159,7 +159,7 @@ func TestGenerate(t *testing.T) {
 					t.Errorf("mode %v, want 0600", mode)
 				}
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
@@ -176,7 +176,7 @@ func TestGenerateBoundToPCRs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer k.Close()
-	if err := m.signsWith(k); err != nil {
+	if err := m.sign(k); err != nil {
 		t.Fatal(err)
 	}
 	// The TPM insists on the policy, whatever the file says.
@@ -185,12 +185,12 @@ func TestGenerateBoundToPCRs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, password := range []string{"", "any"} {
-		freed, err := Open(t.Context(), Config{PEM: withoutPolicy(t, file), Device: m.emulator.Path, PIN: pin(password)})
+		freed, err := Open(t.Context(), Config{PEM: withoutPolicy(t, file), Device: m.emulator.Path, PIN: optionalPIN(password)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer freed.Close()
-		if err := m.signsWith(freed); !errors.Is(err, errors.ErrUnsupported) {
+		if err := m.sign(freed); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("without its policy: %v, want ErrUnsupported", err)
 		}
 		if err := freed.Close(); err != nil {
@@ -198,17 +198,17 @@ func TestGenerateBoundToPCRs(t *testing.T) {
 		}
 	}
 	m.extend(14) // nothing to it
-	if err := m.signsWith(k); err != nil {
+	if err := m.sign(k); err != nil {
 		t.Fatal(err)
 	}
 	m.extend(16)
-	if err := m.signsWith(k); !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
+	if err := m.sign(k); !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
 		t.Errorf("%v, want ErrUnavailable with a hint", err)
 	}
 	if err := k.Close(); err != nil {
 		t.Error(err)
 	}
-	if left := m.left(); len(left) > 0 {
+	if left := m.loadedHandles(); len(left) > 0 {
 		t.Errorf("left in the TPM: %x", left)
 	}
 }
@@ -227,7 +227,7 @@ func withoutPolicy(tb testing.TB, file []byte) []byte {
 
 // TestGenerateKeepsFiles has nothing that exists overwritten, and nothing left
 // where no key was made.
-func TestGenerateKeepsFiles(t *testing.T) {
+func TestGenerateDoesNotOverwrite(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	for _, c := range []struct {
 		name  string
@@ -269,7 +269,7 @@ func TestGenerateKeepsFiles(t *testing.T) {
 			if data, err := os.ReadFile(filepath.Join(dir, c.path)); err == nil && !bytes.Equal(data, []byte("keep")) {
 				t.Errorf("the file holds %q", data)
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
@@ -365,7 +365,7 @@ func TestGenerateRefuses(t *testing.T) {
 			if got := files(t, dir); !slices.Equal(got, files0) {
 				t.Errorf("the folder holds %q", got)
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
@@ -411,14 +411,14 @@ func TestGenerateWithOwnerPassword(t *testing.T) {
 				}
 				t.Log(err)
 			} else {
-				if err := m.signsWith(k); err != nil {
+				if err := m.sign(k); err != nil {
 					t.Error(err)
 				}
 				if err := k.Close(); err != nil {
 					t.Error(err)
 				}
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
@@ -454,13 +454,13 @@ func TestList(t *testing.T) {
 	decrypt.ObjectAttributes.SignEncrypt, decrypt.ObjectAttributes.Decrypt = false, true
 	m.persistent(0x81010005, decrypt, "")
 
-	byVariable := keystore.Call{Options: keystore.Options{PIN: pin(keyPassword), LookupEnv: func(name string) (string, bool) { return m.emulator.Path, name == "TPM_DEVICE" }}}
+	byVariable := keystore.Call{Options: keystore.Options{PIN: optionalPIN(keyPassword), LookupEnv: func(name string) (string, bool) { return m.emulator.Path, name == "TPM_DEVICE" }}}
 	for _, c := range []struct {
 		name string
 		ref  keystore.Ref
 		call keystore.Call
 	}{
-		{"device named", named, keystore.Call{Options: keystore.Options{PIN: pin(keyPassword)}}},
+		{"device named", named, keystore.Call{Options: keystore.Options{PIN: optionalPIN(keyPassword)}}},
 		{"device by variable", keystore.Ref{Scheme: "tpm"}, byVariable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -486,7 +486,7 @@ func TestList(t *testing.T) {
 				if e.Kind != keystore.KeyEntry || !k.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(e.Public) {
 					t.Errorf("%s is listed as another key", ref)
 				}
-				if err := m.signsWith(k); err != nil {
+				if err := m.sign(k); err != nil {
 					t.Errorf("%s: %v", ref, err)
 				}
 				if err := k.Close(); err != nil {
@@ -500,7 +500,7 @@ func TestList(t *testing.T) {
 			t.Errorf("%s: %v, want a RefError", rest, err)
 		}
 	}
-	if left := m.left(); len(left) > 0 {
+	if left := m.loadedHandles(); len(left) > 0 {
 		t.Errorf("left in the TPM: %x", left)
 	}
 }
@@ -515,16 +515,16 @@ var (
 )
 
 // A persistent object that cannot be read hides no other.
-func TestListBesideErrors(t *testing.T) {
+func TestListWithErrors(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	for _, h := range []tpm2.TPMHandle{0x81010001, 0x81010002, 0x81010003} {
 		m.persistent(h, signingTemplate(keystore.P256), "")
 	}
 	reads := 0
-	b := &bus{spoil: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+	b := &bus{intercept: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 		if codeOf(command) == tpm2.TPMCCReadPublic {
 			if reads++; reads == 2 {
-				return code(tpm2.TPMRCFailure), nil
+				return responseWithCode(tpm2.TPMRCFailure), nil
 			}
 		}
 		return send(command)

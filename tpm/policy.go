@@ -51,7 +51,7 @@ func (p policy) wantsPassword() bool {
 }
 
 // fulfil takes the steps of p in a session, for one use of the key.
-func (p policy) fulfil(t transport.TPM, session tpm2.TPMHandle) error {
+func (p policy) satisfy(t transport.TPM, session tpm2.TPMHandle) error {
 	for _, s := range p {
 		if s.command != tpm2.TPMCCPolicyPCR {
 			if _, err := (tpm2.PolicyAuthValue{PolicySession: session}).Execute(t); err != nil {
@@ -68,7 +68,7 @@ func (p policy) fulfil(t transport.TPM, session tpm2.TPMHandle) error {
 		var code tpm2.TPMRC
 		if errors.Is(err, tpm2.TPMRCValue) && errors.As(err, &code) { // part 3, section 23.7.3
 			text := fmt.Sprintf("TPM2_PolicyPCR: the PCRs have other values than those it was bound to (TPM_RC 0x%03x)", uint32(code))
-			return &particular{text, Error(code), signer.ErrUnavailable, hintPolicy}
+			return &commandError{text, Error(code), signer.ErrUnavailable, hintPolicy}
 		}
 		if err != nil {
 			return explain("TPM2_PolicyPCR", err)

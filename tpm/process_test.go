@@ -34,7 +34,7 @@ type job struct {
 func (j job) config() Config {
 	cfg := Config{PEM: j.PEM, Handle: j.Handle, Device: j.Device}
 	if j.Password != "" {
-		cfg.PIN = give(j.Password)
+		cfg.PIN = fixedPIN(j.Password)
 	}
 	return cfg
 }
@@ -69,7 +69,7 @@ func work(ctx context.Context) error {
 	}
 	b := &bus{}
 	if j.Stop {
-		b.spoil = func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+		b.intercept = func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 			response, err := send(command)
 			if codeOf(command) == tpm2.TPMCCSign {
 				fmt.Println("signing")
@@ -78,7 +78,7 @@ func work(ctx context.Context) error {
 			return response, err
 		}
 	}
-	cfg, log := j.config(), &logged{}
+	cfg, log := j.config(), &logRecorder{}
 	cfg.Logger = log.logger()
 	k, err := open(ctx, cfg, b.dial)
 	if err != nil {
@@ -191,12 +191,12 @@ func jobs(t *testing.T, emulator *tpmtest.TPM) map[string]job {
 	t.Helper()
 	create := CreateConfig{Device: emulator.Path}
 	plain := makeKey(t, create)
-	create.PIN = give(keyPassword)
+	create.PIN = fixedPIN(keyPassword)
 	secret := makeKey(t, create)
 	create.PCRs = []PCRs{{crypto.SHA256, []uint{7}}}
 	bound := makeKey(t, create)
-	keep(t, emulator, 0x81010001, plain)
-	keep(t, emulator, 0x81010002, secret)
+	makePersistent(t, emulator, 0x81010001, plain)
+	makePersistent(t, emulator, 0x81010002, secret)
 	all := map[string]job{
 		"file":                 {PEM: plain},
 		"file with a password": {PEM: secret, Password: keyPassword},
@@ -255,7 +255,7 @@ func TestProcesses(t *testing.T) {
 	}
 	done.Wait()
 	checkEmpty(t, emulator)
-	if n := tries(t, emulator); n != 0 {
+	if n := triesUsed(t, emulator); n != 0 {
 		t.Errorf("%d tries were counted", n)
 	}
 }
@@ -287,7 +287,7 @@ func TestGoroutines(t *testing.T) {
 				}
 			}
 			checkEmpty(t, emulator)
-			if n := tries(t, emulator); n != 0 {
+			if n := triesUsed(t, emulator); n != 0 {
 				t.Errorf("%d tries were counted", n)
 			}
 		})
@@ -317,7 +317,7 @@ func TestKilled(t *testing.T) {
 				_ = w.cmd.Wait()
 			}
 			cfg := j.config()
-			log := &logged{}
+			log := &logRecorder{}
 			cfg.Logger = log.logger()
 			k := mustOpen(t, cfg, dial)
 			mustSign(t, k)
@@ -327,20 +327,20 @@ func TestKilled(t *testing.T) {
 			if err := k.Close(); err != nil {
 				t.Fatal(err)
 			}
-			d := connection(t, emulator) // what did not fill it is still there
+			d := openTPM(t, emulator) // what did not fill it is still there
 			defer d.close()
-			evict(d)
+			flushAll(d)
 		})
 	}
 }
 
 // A key can be made when a TPM was left full, or was reset.
-func TestCreateMends(t *testing.T) {
+func TestCreateRepairsTPM(t *testing.T) {
 	emulator := newTPM(t)
 	full := func() {
-		d := connection(t, emulator)
+		d := openTPM(t, emulator)
 		defer d.close()
-		l := &loaded{device: d}
+		l := &loadedObject{device: d}
 		for { // as one that is killed before it flushes anything
 			if _, err := l.primary(tpm2.TPMRHNull, false, tpm2.PasswordAuth(nil)); errors.Is(err, Error(tpm2.TPMRCObjectMemory)) {
 				return
@@ -357,8 +357,8 @@ func TestCreateMends(t *testing.T) {
 	for name, before := range map[string]func(){"full": full, "reset": reset} {
 		t.Run(name, func(t *testing.T) {
 			before()
-			b, log := &bus{}, &logged{}
-			pem, err := createKey(t.Context(), CreateConfig{Device: emulator.Path, PIN: give(keyPassword), Logger: log.logger()}, keystore.P256, b.dial)
+			b, log := &bus{}, &logRecorder{}
+			pem, err := createKey(t.Context(), CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword), Logger: log.logger()}, keystore.P256, b.dial)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -368,7 +368,7 @@ func TestCreateMends(t *testing.T) {
 			checkReleased(t, b)
 			checkEmpty(t, emulator)
 			before()
-			k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}, b.dial)
+			k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}, b.dial)
 			mustSign(t, k)
 			if err := k.Close(); err != nil {
 				t.Fatal(err)
@@ -385,7 +385,7 @@ func TestReset(t *testing.T) {
 	all := jobs(t, emulator)
 	// A TPM counts a reset as a try if passwords were given (part 1, section
 	// 19.8.6).
-	allowTries(t, emulator, 100)
+	setMaxTries(t, emulator, 100)
 	stop := make(chan struct{})
 	var done sync.WaitGroup
 	var mu sync.Mutex
@@ -441,7 +441,7 @@ func TestReset(t *testing.T) {
 func TestRestart(t *testing.T) {
 	emulator := newTPM(t)
 	all := jobs(t, emulator)
-	allowTries(t, emulator, 100)
+	setMaxTries(t, emulator, 100)
 	for name, j := range all {
 		t.Run(name, func(t *testing.T) {
 			k := mustOpen(t, j.config(), dial)

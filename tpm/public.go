@@ -69,9 +69,9 @@ func signingKey(area tpm2.TPMTPublic) (object, error) {
 		err = fmt.Errorf("is a storage key, a parent of others, and cannot sign: %w", errors.ErrUnsupported)
 	case a.Restricted:
 		err = fmt.Errorf("is a restricted key, which signs only what the TPM hashed itself: %w", errors.ErrUnsupported)
-	case !o.scheme.known():
+	case !o.scheme.supported():
 		err = fmt.Errorf("is for %s alone: %w", o.scheme, errors.ErrUnsupported)
-	case !a.SignEncrypt && !o.raw():
+	case !a.SignEncrypt && !o.rawRSA():
 		err = fmt.Errorf("may not be used to sign: %w", errors.ErrUnsupported)
 	}
 	if err != nil {
@@ -91,7 +91,7 @@ const hintTypes = "keys are RSA, or on P-256, P-384 or P-521"
 
 // raw reports whether the key's bare RSA operation can be had: by decryption
 // without padding.
-func (o object) raw() bool {
+func (o object) rawRSA() bool {
 	return o.area.Type == tpm2.TPMAlgRSA && o.area.ObjectAttributes.Decrypt && o.scheme.alg == tpm2.TPMAlgNull
 }
 

@@ -60,7 +60,7 @@ func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]strin
 		}
 	}
 	if h := a["handle"]; h != "" {
-		if cfg.Handle, err = parseHandle(h); err != nil || !persistent(cfg.Handle) {
+		if cfg.Handle, err = parseHandle(h); err != nil || !isPersistent(cfg.Handle) {
 			return refuse(signer.WithHint(fmt.Errorf("handle %q is not that of a persistent object", h),
 				"they are 0x81000000 to 0x81ffffff; tpm2_getcap handles-persistent lists them"))
 		}
@@ -97,11 +97,11 @@ func pinSource(text string, call keystore.Call) (keystore.PINFunc, error) {
 }
 
 // unnamed is the name of an object that came without one.
-var unnamed = keystore.Ref{Scheme: "tpm", Rest: "path=…"}
+var unnamedRef = keystore.Ref{Scheme: "tpm", Rest: "path=…"}
 
 // name is the key's name in prompts and errors.
 func (c Config) name() keystore.Ref {
-	return cmp.Or(c.Ref, c.reference(), unnamed)
+	return cmp.Or(c.Ref, c.reference(), unnamedRef)
 }
 
 // reference opens the key again: a persistent one by its handle, one in a file

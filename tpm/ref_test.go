@@ -24,7 +24,7 @@ func refOf(t testing.TB, s string) keystore.Ref {
 }
 
 // answer calls a PINFunc, which may be nil.
-func given(t *testing.T, ask keystore.PINFunc, p keystore.Prompt) (string, error) {
+func callPIN(t *testing.T, ask keystore.PINFunc, p keystore.Prompt) (string, error) {
 	t.Helper()
 	if ask == nil {
 		return "nobody", nil
@@ -98,8 +98,8 @@ func TestConfigFor(t *testing.T) {
 		}
 		got := want{pem: string(cfg.PEM), device: cfg.Device, handle: cfg.Handle}
 		var errs [2]error
-		got.pin, errs[0] = given(t, cfg.PIN, keystore.Prompt{What: keystore.AskTPMKey})
-		got.parentPIN, errs[1] = given(t, cfg.ParentPIN, keystore.Prompt{What: keystore.AskTPMParent})
+		got.pin, errs[0] = callPIN(t, cfg.PIN, keystore.Prompt{What: keystore.AskTPMKey})
+		got.parentPIN, errs[1] = callPIN(t, cfg.ParentPIN, keystore.Prompt{What: keystore.AskTPMParent})
 		if got != c.want || errors.Join(errs[:]...) != nil || cfg.Ref != ref || cfg.Logger != log {
 			t.Errorf("%s: got %+v, errors %v, want %+v", c.ref, got, errs, c.want)
 		}
@@ -141,7 +141,7 @@ func TestReference(t *testing.T) {
 		want := cfg.Ref
 		switch {
 		case c.ref == "" && c.handle == 0:
-			want = unnamed
+			want = unnamedRef
 		case c.ref == "":
 			want = got
 		}
@@ -153,14 +153,14 @@ func TestReference(t *testing.T) {
 
 // Without an environment only the machine's own TPM is meant, and nobody is
 // asked.
-func TestConfigForOfNothing(t *testing.T) {
+func TestConfigForWithoutCall(t *testing.T) {
 	cfg, err := configFor(t.Context(), refOf(t, "tpm:handle=0x81010002"), keystore.Call{})
 	if err != nil || cfg.Device != "" || cfg.PIN != nil || cfg.ParentPIN != nil || cfg.PEM != nil {
 		t.Errorf("got %+v, error %v", cfg, err)
 	}
 }
 
-func TestConfigForRefuses(t *testing.T) {
+func TestConfigForErrors(t *testing.T) {
 	call := keystore.Call{Options: keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }}}
 	for _, c := range []struct{ ref, culprit string }{
 		{"tpm:", ""},
@@ -219,7 +219,7 @@ func TestConfigForRefuses(t *testing.T) {
 }
 
 // A password in a reference is no person, who alone may spend the last try.
-func TestPINValueIsNotForTheLastTry(t *testing.T) {
+func TestPINValueNotUsedForLastTry(t *testing.T) {
 	cfg, err := configFor(t.Context(), refOf(t, "tpm:handle=0x81010002;pin-value=s3cret"), keystore.Call{})
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 // remove takes a persistent object away.
 func remove(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle) {
 	tb.Helper()
-	d := connection(tb, emulator)
+	d := openTPM(tb, emulator)
 	defer d.close()
 	o, err := readPublic(d, h)
 	if err != nil {
@@ -35,7 +35,7 @@ func TestReplaced(t *testing.T) {
 	emulator := newTPM(t)
 	create := CreateConfig{Device: emulator.Path}
 	plain := [2][]byte{makeKey(t, create), makeKey(t, create)}
-	create.PIN = give(keyPassword)
+	create.PIN = fixedPIN(keyPassword)
 	secret := [2][]byte{makeKey(t, create), makeKey(t, create)}
 	for _, test := range []struct {
 		name string
@@ -43,12 +43,12 @@ func TestReplaced(t *testing.T) {
 		cfg  Config
 	}{
 		{"key", plain, Config{Handle: 0x81010001}},
-		{"key with a password", secret, Config{Handle: 0x81010002, PIN: give(keyPassword)}},
+		{"key with a password", secret, Config{Handle: 0x81010002, PIN: fixedPIN(keyPassword)}},
 	} {
 		t.Run(test.name, inBubble(func(t *testing.T) {
 			test.cfg.Device = emulator.Path
 			h := test.cfg.Handle
-			keep(t, emulator, h, test.pems[0])
+			makePersistent(t, emulator, h, test.pems[0])
 			k := mustOpen(t, test.cfg, dial)
 			mustSign(t, k)
 			time.Sleep(time.Second) // it is let go
@@ -57,10 +57,10 @@ func TestReplaced(t *testing.T) {
 			if err := trySign(k, "removed"); err == nil {
 				t.Error("a key signed that is gone")
 			}
-			keep(t, emulator, h, test.pems[1])
+			makePersistent(t, emulator, h, test.pems[1])
 			wantUnavailable(t, trySign(k, "replaced"))
 			remove(t, emulator, tpm2.TPMHandle(h))
-			keep(t, emulator, h, test.pems[0])
+			makePersistent(t, emulator, h, test.pems[0])
 			mustSign(t, k)
 			if err := k.Close(); err != nil {
 				t.Fatal(err)
@@ -68,7 +68,7 @@ func TestReplaced(t *testing.T) {
 			checkEmpty(t, emulator)
 		}))
 	}
-	if n := tries(t, emulator); n != 0 {
+	if n := triesUsed(t, emulator); n != 0 {
 		t.Errorf("%d tries were counted", n)
 	}
 }
@@ -88,7 +88,7 @@ func TestReplacedWhileHeld(t *testing.T) {
 				}
 				pems[i] = pem
 			}
-			keep(t, emulator, h, pems[0])
+			makePersistent(t, emulator, h, pems[0])
 			d, dialer := oneConnection(t, emulator.Path)
 			k := mustOpen(t, Config{Handle: h}, dialer)
 			mustSign(t, k)
@@ -114,7 +114,7 @@ func replaceOn(t *testing.T, d *device, h tpm2.TPMHandle, pem []byte) {
 	if _, err := evict.Execute(d); err != nil {
 		t.Fatal(err)
 	}
-	r, err := newResident(t.Context(), Config{PEM: pem}, nil)
+	r, err := newLoader(t.Context(), Config{PEM: pem}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func replaceOn(t *testing.T, d *device, h tpm2.TPMHandle, pem []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.clear(nil)
+	defer l.flush(nil)
 	evict.ObjectHandle = &tpm2.NamedHandle{Handle: l.handle, Name: l.name}
 	if _, err := evict.Execute(d); err != nil {
 		t.Fatal(err)

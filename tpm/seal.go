@@ -20,24 +20,24 @@ func unseal(ctx context.Context, cfg Config, dial dialer) ([]byte, error) {
 	if cfg.Handle != 0 {
 		return nil, fmt.Errorf("sealed data is read from its file, not by its handle: %w", errors.ErrUnsupported)
 	}
-	r, err := newResident(ctx, cfg, dial)
+	r, err := newLoader(ctx, cfg, dial)
 	if err != nil {
 		return nil, err
 	}
 	if !isSealed(r.area) {
 		return nil, fmt.Errorf("holds a key, not sealed data: %w", errors.ErrUnsupported)
 	}
-	r.secret = true
+	r.secretResponse = true
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	defer r.forget()
+	defer r.wipe()
 	var secret []byte
-	err = r.use(ctx, func(l *loaded) error {
-		object, err := l.authorized()
+	err = r.use(ctx, func(l *loadedObject) error {
+		object, err := l.authHandle()
 		if err != nil {
 			return err
 		}
-		answer, err := tpm2.Unseal{ItemHandle: object}.Execute(l, l.hidden...)
+		answer, err := tpm2.Unseal{ItemHandle: object}.Execute(l, l.encryption...)
 		if err != nil {
 			return explain("TPM2_Unseal", err)
 		}

@@ -49,10 +49,10 @@ func TestSeal(t *testing.T) {
 			m.TB = t
 			if c.ownerPassword {
 				m.setAuth(owner, c.above)
-				defer m.setAuth(place{handle: tpm2.TPMRHOwner, password: c.above}, "")
+				defer m.setAuth(entity{handle: tpm2.TPMRHOwner, password: c.above}, "")
 			}
 			secret := []byte(c.secret)
-			file, err := Seal(t.Context(), CreateConfig{Device: m.emulator.Path, Parent: c.parent, PIN: pin(c.key), ParentPIN: pin(c.above), PCRs: c.pcrs}, secret)
+			file, err := Seal(t.Context(), CreateConfig{Device: m.emulator.Path, Parent: c.parent, PIN: optionalPIN(c.key), ParentPIN: optionalPIN(c.above), PCRs: c.pcrs}, secret)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +62,7 @@ func TestSeal(t *testing.T) {
 			if string(secret) != c.secret {
 				t.Error("Seal changed the secret")
 			}
-			cfg := Config{PEM: file, Device: m.emulator.Path, PIN: pin(c.key), ParentPIN: pin(c.above)}
+			cfg := Config{PEM: file, Device: m.emulator.Path, PIN: optionalPIN(c.key), ParentPIN: optionalPIN(c.above)}
 			for range 2 {
 				got, err := Unseal(t.Context(), cfg)
 				if err != nil {
@@ -72,7 +72,7 @@ func TestSeal(t *testing.T) {
 					t.Errorf("%q, want %q", got, c.secret)
 				}
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 			if c.pcrs == nil {
@@ -87,7 +87,7 @@ func TestSeal(t *testing.T) {
 			if got, err := Unseal(t.Context(), cfg); !errors.Is(err, signer.ErrUnavailable) || got != nil {
 				t.Errorf("after the PCR changed: %q, %v, want ErrUnavailable", got, err)
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
@@ -109,7 +109,7 @@ func (r recorder) Send(command []byte) ([]byte, error) {
 
 // TestSealedOnTheBus looks for the secret and the passwords in what crosses the
 // bus when something is sealed and unsealed.
-func TestSealedOnTheBus(t *testing.T) {
+func TestSealBusTraffic(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	m.persistentPrimary(authParent, srkTemplate, parentPassword)
 	const secret = "sealed-secret-1234"
@@ -134,11 +134,11 @@ func TestSealedOnTheBus(t *testing.T) {
 				}
 				return d, err
 			}
-			file, err := seal(t.Context(), CreateConfig{Device: m.emulator.Path, Parent: c.parent, PIN: pin(c.key), ParentPIN: pin(c.above), PCRs: c.pcrs}, []byte(secret), recorded)
+			file, err := seal(t.Context(), CreateConfig{Device: m.emulator.Path, Parent: c.parent, PIN: optionalPIN(c.key), ParentPIN: optionalPIN(c.above), PCRs: c.pcrs}, []byte(secret), recorded)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := unseal(t.Context(), Config{PEM: file, Device: m.emulator.Path, PIN: pin(c.key), ParentPIN: pin(c.above)}, recorded)
+			got, err := unseal(t.Context(), Config{PEM: file, Device: m.emulator.Path, PIN: optionalPIN(c.key), ParentPIN: optionalPIN(c.above)}, recorded)
 			if err != nil || string(got) != secret {
 				t.Fatalf("%q, %v", got, err)
 			}
@@ -165,7 +165,7 @@ func TestSealRefuses(t *testing.T) {
 	if _, err := Unseal(t.Context(), Config{Handle: persistedKey, Device: m.emulator.Path}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("by handle: %v, want ErrUnsupported", err)
 	}
-	file, err := Seal(t.Context(), CreateConfig{Device: m.emulator.Path, PIN: pin(keyPassword)}, []byte("secret"))
+	file, err := Seal(t.Context(), CreateConfig{Device: m.emulator.Path, PIN: optionalPIN(keyPassword)}, []byte("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestSealRefuses(t *testing.T) {
 		{"no password", "", signer.ErrPINRequired},
 		{"wrong password", "wrong", signer.ErrPINIncorrect},
 	} {
-		secret, err := Unseal(t.Context(), Config{PEM: file, Device: m.emulator.Path, PIN: pin(c.password)})
+		secret, err := Unseal(t.Context(), Config{PEM: file, Device: m.emulator.Path, PIN: optionalPIN(c.password)})
 		if !errors.Is(err, c.want) || secret != nil {
 			t.Errorf("%s: %q, %v, want %v", c.name, secret, err, c.want)
 		}
@@ -186,7 +186,7 @@ func TestSealRefuses(t *testing.T) {
 // TestInteropSealed unseals with tpm2-tools what was sealed here, and the other
 // way round.
 func TestInteropSealed(t *testing.T) {
-	s := newScene(t)
+	s := newInterop(t)
 	s.persistentPrimary(eccParent, srkTemplate, "")
 	const secret = "sealed-1234"
 	s.write("secret", []byte(secret))
@@ -219,8 +219,8 @@ func TestInteropSealed(t *testing.T) {
 			create: []string{"-p", keyPassword, "-L", "pcr.policy", "-a", "fixedtpm|fixedparent"}, policy: []tss2Policy{byPCRs}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := s.in(t)
-			file, err := Seal(t.Context(), CreateConfig{Device: s.emulator.Path, Parent: eccParent, PIN: pin(c.password), PCRs: c.pcrs}, []byte(secret))
+			s := s.forTest(t)
+			file, err := Seal(t.Context(), CreateConfig{Device: s.emulator.Path, Parent: eccParent, PIN: optionalPIN(c.password), PCRs: c.pcrs}, []byte(secret))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,17 +244,17 @@ func TestInteropSealed(t *testing.T) {
 				Type: oidSealed, EmptyAuth: c.password == "", Policy: c.policy,
 				Parent: int64(eccParent), Public: s.read("their.pub"), Private: s.read("their.priv"),
 			}
-			got, err := Unseal(t.Context(), Config{PEM: f.pem(t), Device: s.emulator.Path, PIN: pin(c.password)})
+			got, err := Unseal(t.Context(), Config{PEM: f.pem(t), Device: s.emulator.Path, PIN: optionalPIN(c.password)})
 			if err != nil || string(got) != secret {
 				t.Errorf("unsealed here: %q, %v, want %q", got, err, secret)
 			}
-			if left := s.left(); len(left) > 0 {
+			if left := s.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
 	}
 	t.Run("tpm2_encodeobject", func(t *testing.T) {
-		s := s.in(t)
+		s := s.forTest(t)
 		for _, password := range []string{"", keyPassword} {
 			create := []string{"-Q", "-C", "0x81000001", "-i", "secret", "-u", "their.pub", "-r", "their.priv"}
 			encode := []string{"-Q", "-C", "0x81000001", "-u", "their.pub", "-r", "their.priv", "-o", "their.pem"}
@@ -265,9 +265,9 @@ func TestInteropSealed(t *testing.T) {
 			s.run("tpm2_encodeobject", encode...)
 			s.flushAll()
 			// It calls sealed data a loadable key, and a password none.
-			cfg := shared{cfg: Config{PEM: s.read("their.pem"), Device: s.emulator.Path}}.noPassword().cfg
+			cfg := sharedKey{cfg: Config{PEM: s.read("their.pem"), Device: s.emulator.Path}}.noPassword().cfg
 			if password != "" {
-				cfg.PIN = pin(password)
+				cfg.PIN = optionalPIN(password)
 			}
 			if got, err := Unseal(t.Context(), cfg); err != nil || !bytes.Equal(got, []byte(secret)) {
 				t.Errorf("password %q: %q, %v, want %q", password, got, err, secret)

@@ -14,7 +14,7 @@ import (
 )
 
 // An operation makes one signature with a loaded key.
-type operation func(*loaded) ([]byte, error)
+type operation func(*loadedObject) ([]byte, error)
 
 // hashes are those that TPMs have, of those that signers know.
 var hashes = map[crypto.Hash]tpm2.TPMAlgID{
@@ -40,8 +40,8 @@ func (o object) operation(m signer.Mechanism, digest []byte) (operation, error) 
 	case !allowed:
 		return nil, fmt.Errorf("the key is for %s alone: %w", o.scheme, errors.ErrUnsupported)
 	case o.area.ObjectAttributes.SignEncrypt && hash != 0 && !ownSalt:
-		return func(l *loaded) ([]byte, error) { return o.sign(l, alg, hash, m, digest) }, nil
-	case o.raw():
+		return func(l *loadedObject) ([]byte, error) { return o.sign(l, alg, hash, m, digest) }, nil
+	case o.rawRSA():
 		return o.rawOperation(m, digest)
 	case ownSalt:
 		return nil, fmt.Errorf("PSS salt of %d bytes: TPMs make it as long as the digest: %w", m.SaltLen, errors.ErrUnsupported)
@@ -50,7 +50,7 @@ func (o object) operation(m signer.Mechanism, digest []byte) (operation, error) 
 }
 
 // known reports whether a key of this scheme can sign here.
-func (s scheme) known() bool {
+func (s scheme) supported() bool {
 	for _, t := range tlsSchemes {
 		if t.scheme == s {
 			return true
@@ -75,8 +75,8 @@ func (s scheme) String() string {
 
 // sign is TPM2_Sign. The ticket is that of digests which were not made by the
 // TPM (TPM 2.0 Library, part 3, section 20.2).
-func (o object) sign(l *loaded, alg, hash tpm2.TPMAlgID, m signer.Mechanism, digest []byte) ([]byte, error) {
-	key, err := l.authorized()
+func (o object) sign(l *loadedObject, alg, hash tpm2.TPMAlgID, m signer.Mechanism, digest []byte) ([]byte, error) {
+	key, err := l.authHandle()
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +126,8 @@ func (o object) rawOperation(m signer.Mechanism, digest []byte) (operation, erro
 	if err != nil {
 		return nil, err
 	}
-	return func(l *loaded) ([]byte, error) {
-		key, err := l.authorized()
+	return func(l *loadedObject) ([]byte, error) {
+		key, err := l.authHandle()
 		if err != nil {
 			return nil, err
 		}
@@ -179,8 +179,8 @@ func (k *Key) findSchemes() []tls.SignatureScheme {
 	for _, s := range tlsSchemes {
 		switch {
 		case s.curve != curve:
-		case k.is.scheme.alg != tpm2.TPMAlgNull && k.is.scheme != s.scheme:
-		case has != nil && !k.is.raw() && (!slices.Contains(has, s.alg) || !slices.Contains(has, s.hash)):
+		case k.object.scheme.alg != tpm2.TPMAlgNull && k.object.scheme != s.scheme:
+		case has != nil && !k.object.rawRSA() && (!slices.Contains(has, s.alg) || !slices.Contains(has, s.hash)):
 		default:
 			all = append(all, s.tls)
 		}
@@ -193,10 +193,10 @@ func (k *Key) findSchemes() []tls.SignatureScheme {
 func (k *Key) algorithms() (ids []tpm2.TPMAlgID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.shut {
+	if k.closed {
 		return nil
 	}
-	_ = k.use(k.ctx, func(l *loaded) error {
+	_ = k.use(k.ctx, func(l *loadedObject) error {
 		answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapAlgs, PropertyCount: 256}.Execute(l)
 		if err != nil {
 			return explain("TPM2_GetCapability", err)

@@ -57,16 +57,16 @@ type maker struct {
 
 func newMaker(tb testing.TB, emulator *tpmtest.TPM) *maker {
 	tb.Helper()
-	return &maker{tb, emulator, visitor{tb.Context(), emulator.Path}}
+	return &maker{tb, emulator, perCommandTPM{tb.Context(), emulator.Path}}
 }
 
 // A visitor opens the TPM for each command, so that others can use it between.
-type visitor struct {
+type perCommandTPM struct {
 	ctx  context.Context
 	path string
 }
 
-func (v visitor) Send(command []byte) ([]byte, error) {
+func (v perCommandTPM) Send(command []byte) ([]byte, error) {
 	d, err := dial(v.ctx, v.path)
 	if err != nil {
 		return nil, err
@@ -91,30 +91,30 @@ func (m *maker) flush(h tpm2.TPMHandle) {
 }
 
 // A place is an object or hierarchy with its password.
-type place struct {
+type entity struct {
 	handle   tpm2.TPMHandle
 	name     tpm2.TPM2BName
 	password string
 }
 
-func (p place) auth() tpm2.AuthHandle {
+func (p entity) auth() tpm2.AuthHandle {
 	return tpm2.AuthHandle{Handle: p.handle, Name: p.name, Auth: tpm2.PasswordAuth([]byte(p.password))}
 }
 
 var (
-	owner = place{handle: tpm2.TPMRHOwner}
-	null  = place{handle: tpm2.TPMRHNull}
+	owner = entity{handle: tpm2.TPMRHOwner}
+	null  = entity{handle: tpm2.TPMRHNull}
 )
 
 // primary makes a primary key; the caller flushes it.
-func (m *maker) primary(hierarchy place, template tpm2.TPMTPublic, password string) place {
+func (m *maker) primary(hierarchy entity, template tpm2.TPMTPublic, password string) entity {
 	m.Helper()
 	p := run(m, tpm2.CreatePrimary{
 		PrimaryHandle: hierarchy.auth(),
 		InSensitive:   tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{UserAuth: tpm2.TPM2BAuth{Buffer: []byte(password)}}},
 		InPublic:      tpm2.New2B(template),
 	}.Execute)
-	return place{p.ObjectHandle, p.Name, password}
+	return entity{p.ObjectHandle, p.Name, password}
 }
 
 // persistentPrimary puts a primary key below the owner at h.
@@ -125,7 +125,7 @@ func (m *maker) persistentPrimary(h tpm2.TPMHandle, template tpm2.TPMTPublic, pa
 	m.flush(p.handle)
 }
 
-func (m *maker) persist(o place, h tpm2.TPMHandle) {
+func (m *maker) persist(o entity, h tpm2.TPMHandle) {
 	m.Helper()
 	run(m, tpm2.EvictControl{
 		Auth:             owner.auth(),
@@ -136,7 +136,7 @@ func (m *maker) persist(o place, h tpm2.TPMHandle) {
 
 // create makes a key file below parent, whose handle in the file is that of a
 // hierarchy or a persistent key.
-func (m *maker) create(parent place, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
+func (m *maker) create(parent entity, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	made := run(m, tpm2.Create{
 		ParentHandle: parent.auth(),
@@ -164,7 +164,7 @@ var rsaSRKTemplate = func() tpm2.TPMTPublic {
 }()
 
 // below makes a key file under the owner hierarchy.
-func (m *maker) below(template tpm2.TPMTPublic, password string) tss2 {
+func (m *maker) createUnderOwner(template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	srk := m.primary(owner, srkTemplate, "")
 	defer m.flush(srk.handle)
@@ -172,7 +172,7 @@ func (m *maker) below(template tpm2.TPMTPublic, password string) tss2 {
 }
 
 // load loads a key file; the caller flushes it.
-func (m *maker) load(parent place, f tss2, password string) place {
+func (m *maker) load(parent entity, f tss2, password string) entity {
 	m.Helper()
 	public, err := tpm2.Unmarshal[tpm2.TPM2BPublic](f.Public)
 	if err != nil {
@@ -183,7 +183,7 @@ func (m *maker) load(parent place, f tss2, password string) place {
 		m.Fatal(err)
 	}
 	o := run(m, tpm2.Load{ParentHandle: parent.auth(), InPrivate: *private, InPublic: *public}.Execute)
-	return place{o.ObjectHandle, o.Name, password}
+	return entity{o.ObjectHandle, o.Name, password}
 }
 
 // persistent makes a persistent key.
@@ -200,11 +200,11 @@ func (m *maker) persistent(h tpm2.TPMHandle, template tpm2.TPMTPublic, password 
 func (m *maker) remove(h tpm2.TPMHandle) {
 	m.Helper()
 	o := run(m, tpm2.ReadPublic{ObjectHandle: h}.Execute)
-	m.persist(place{handle: h, name: o.Name}, h)
+	m.persist(entity{handle: h, name: o.Name}, h)
 }
 
 // importable makes a key that can be moved, and a file of it for parent.
-func (m *maker) importable(parent place, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
+func (m *maker) importable(parent entity, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	calculator, err := tpm2.NewPolicyCalculator(template.NameAlg)
 	if err != nil {
@@ -266,13 +266,13 @@ func (m *maker) extend(pcr tpm2.TPMHandle) {
 }
 
 // setAuth changes the password of a hierarchy.
-func (m *maker) setAuth(hierarchy place, password string) {
+func (m *maker) setAuth(hierarchy entity, password string) {
 	m.Helper()
 	run(m, tpm2.HierarchyChangeAuth{AuthHandle: hierarchy.auth(), NewAuth: tpm2.TPM2BAuth{Buffer: []byte(password)}}.Execute)
 }
 
 // left returns the transient objects and sessions in the TPM.
-func (m *maker) left() (all []tpm2.TPMHandle) {
+func (m *maker) loadedHandles() (all []tpm2.TPMHandle) {
 	m.Helper()
 	for _, first := range []uint32{0x80000000, 0x02000000, 0x03000000} {
 		answer := run(m, tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: first, PropertyCount: 64}.Execute)
@@ -286,7 +286,7 @@ func (m *maker) left() (all []tpm2.TPMHandle) {
 }
 
 // pin gives a password; "" is nil, which asks nobody.
-func pin(password string) keystore.PINFunc {
+func optionalPIN(password string) keystore.PINFunc {
 	if password == "" {
 		return nil
 	}

@@ -19,47 +19,47 @@ import (
 // A resident is an object that is loaded into the TPM when it is needed, and
 // again when the TPM lost it. What is said of keys here holds for sealed data
 // too.
-type resident struct {
+type loader struct {
 	cfg  Config
 	dial dialer
 	log  *slog.Logger
 
-	file   *keyFile       // nil: persistent
-	handle tpm2.TPMHandle // of a persistent object
-	area   tpm2.TPMTPublic
-	name   tpm2.TPM2BName
-	policy policy
-	secret bool // what comes out of the TPM is not for who listens on the bus
+	file           *keyFile       // nil: persistent
+	handle         tpm2.TPMHandle // of a persistent object
+	area           tpm2.TPMTPublic
+	name           tpm2.TPM2BName
+	policy         policy
+	secretResponse bool // what comes out of the TPM is not for who listens on the bus
 
 	// One command at a time is all that a TPM does. mu guards what follows.
 	mu             sync.Mutex
 	password       password
 	parentPassword password
 	private        *tpm2.TPM2BPrivate // of file, as the TPM loads it
-	held           *loaded            // nil: the object is not loaded
-	spare          *device            // open, and used for nothing else
-	seen           *device            // where the name of a persistent object was read
-	idle           *time.Timer
-	yield          time.Time // others are let in until then
-	untidy         bool      // the way to the TPM was cut: it may have something of ours
+	current        *loadedObject      // nil: the object is not loaded
+	openDevice     *device            // open, and used for nothing else
+	checkedDevice  *device            // where the name of a persistent object was read
+	idleTimer      *time.Timer
+	yieldUntil     time.Time // others are let in until then
+	needsFlush     bool      // the way to the TPM was cut: it may have something of ours
 }
 
 // A TPM without a resource manager is held no longer than this, so that other
 // processes get their turn: after the last use, and in all if there are many.
 const (
-	holdIdle = 50 * time.Millisecond
-	holdMax  = 250 * time.Millisecond
+	maxIdle = 50 * time.Millisecond
+	maxHold = 250 * time.Millisecond
 	// yieldFor is longer than the pause between two tries of those that wait.
-	yieldFor = 15 * time.Millisecond
+	yieldTime = 15 * time.Millisecond
 )
 
-func newResident(ctx context.Context, cfg Config, dial dialer) (*resident, error) {
-	r := &resident{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: tpm2.TPMHandle(cfg.Handle)}
+func newLoader(ctx context.Context, cfg Config, dial dialer) (*loader, error) {
+	r := &loader{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: tpm2.TPMHandle(cfg.Handle)}
 	var err error
 	if cfg.Handle != 0 {
-		err = r.discover(ctx)
+		err = r.readPersistent(ctx)
 	} else {
-		err = r.parse(cfg.PEM)
+		err = r.parseFile(cfg.PEM)
 	}
 	if err != nil {
 		return nil, err
@@ -73,11 +73,11 @@ func newResident(ctx context.Context, cfg Config, dial dialer) (*resident, error
 	return r, nil
 }
 
-func (r *resident) parse(pem []byte) (err error) {
+func (r *loader) parseFile(pem []byte) (err error) {
 	if r.file, err = parseKeyPEM(pem); err != nil {
 		return err
 	}
-	if f := r.file.parent; !isHierarchy(f) && !persistent(f) {
+	if f := r.file.parent; !isHierarchy(f) && !isPersistent(f) {
 		return malformed(fmt.Sprintf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f)))
 	}
 	if r.area, err = parsePublic(r.file.public); err != nil {
@@ -92,18 +92,18 @@ func (r *resident) parse(pem []byte) (err error) {
 const maxAttempts = 3
 
 // use runs f with the object loaded. The caller holds r.mu.
-func (r *resident) use(ctx context.Context, f func(*loaded) error) error {
+func (r *loader) use(ctx context.Context, f func(*loadedObject) error) error {
 	for n := 1; ; n++ {
-		err := r.hold(ctx)
+		err := r.ensureLoaded(ctx)
 		if err == nil {
-			if err = f(r.held); err == nil {
-				r.rest()
+			if err = f(r.current); err == nil {
+				r.afterUse()
 				return nil
 			}
-			err = r.password.learn(err)
+			err = r.password.noteRefusal(err)
 		}
-		r.drop()
-		r.untidy = r.untidy || errors.Is(err, errBus)
+		r.unload()
+		r.needsFlush = r.needsFlush || errors.Is(err, errBus)
 		if !lost(err) || n == maxAttempts || ctx.Err() != nil {
 			return err
 		}
@@ -112,22 +112,22 @@ func (r *resident) use(ctx context.Context, f func(*loaded) error) error {
 }
 
 // hold opens the TPM and loads the object, unless that is so.
-func (r *resident) hold(ctx context.Context) error {
-	if r.held != nil {
+func (r *loader) ensureLoaded(ctx context.Context) error {
+	if r.current != nil {
 		return nil
 	}
-	if err := r.authorize(ctx); err != nil {
+	if err := r.getPasswords(ctx); err != nil {
 		return err
 	}
 	d, err := r.open(ctx)
 	if err != nil {
 		return err
 	}
-	if r.held, err = r.load(d); err == nil {
+	if r.current, err = r.load(d); err == nil {
 		return nil
 	}
-	if r.mend(d, err) {
-		if r.held, err = r.load(d); err == nil {
+	if r.repair(d, err) {
+		if r.current, err = r.load(d); err == nil {
 			return nil
 		}
 	}
@@ -135,21 +135,21 @@ func (r *resident) hold(ctx context.Context) error {
 }
 
 // open opens the TPM after others had their turn.
-func (r *resident) open(ctx context.Context) (*device, error) {
-	if d := r.spare; d != nil {
-		r.spare = nil
+func (r *loader) open(ctx context.Context) (*device, error) {
+	if d := r.openDevice; d != nil {
+		r.openDevice = nil
 		return d, nil
 	}
-	if err := await.Pause(ctx, time.Until(r.yield)); err != nil {
+	if err := await.Pause(ctx, time.Until(r.yieldUntil)); err != nil {
 		return nil, err
 	}
 	d, err := r.dial.open(ctx, r.cfg.Device)
-	if err == nil && r.untidy && !d.managed {
-		if n := evict(d); n > 0 {
+	if err == nil && r.needsFlush && !d.managed {
+		if n := flushAll(d); n > 0 {
 			r.log.Warn("the TPM was left in the middle of something; removed what was in it", "objects", n)
 		}
 	}
-	r.untidy = r.untidy && err != nil
+	r.needsFlush = r.needsFlush && err != nil
 	return d, err
 }
 
@@ -157,7 +157,7 @@ func (r *resident) open(ctx context.Context) (*device, error) {
 // reports whether it is worth another try. While it is open it is ours alone:
 // what is loaded was left behind by a process that was killed, or is that of a
 // program that has to share the TPM as we do.
-func (r *resident) mend(d *device, err error) bool {
+func (r *loader) repair(d *device, err error) bool {
 	switch {
 	case d.managed:
 		return false
@@ -165,7 +165,7 @@ func (r *resident) mend(d *device, err error) bool {
 		_, err := tpm2.Startup{StartupType: tpm2.TPMSUClear}.Execute(d)
 		return err == nil
 	case errors.Is(err, Error(tpm2.TPMRCObjectMemory)), errors.Is(err, Error(tpm2.TPMRCSessionMemory)), errors.Is(err, Error(tpm2.TPMRCSessionHandles)):
-		n := evict(d)
+		n := flushAll(d)
 		r.log.Warn("the TPM was full; removed what was left in it", "objects", n)
 		return n > 0
 	}
@@ -174,7 +174,7 @@ func (r *resident) mend(d *device, err error) bool {
 
 // evict flushes all transient objects and loaded sessions. Sessions that were
 // saved take no room, and are somebody's.
-func evict(d *device) int {
+func flushAll(d *device) int {
 	n := 0
 	for _, first := range []tpm2.TPMHandle{0x80000000, 0x02000000} {
 		found, _ := handles(d, first)
@@ -188,7 +188,7 @@ func evict(d *device) int {
 }
 
 // authorize asks for the passwords that are not known.
-func (r *resident) authorize(ctx context.Context) error {
+func (r *loader) getPasswords(ctx context.Context) error {
 	if !r.parentPassword.known {
 		// Nobody is asked for it: most parents have none.
 		r.parentPassword.known = r.parentPassword.ask == nil
@@ -217,100 +217,100 @@ func (r *resident) authorize(ctx context.Context) error {
 			err = l.err()
 		}
 		if err != nil {
-			r.password.forget()
+			r.password.wipe()
 			return err
 		}
 	}
-	if r.password.known && l.left() > 1 {
+	if r.password.known && l.triesLeft() > 1 {
 		return nil
 	}
-	r.password.forget()
-	if r.password.ask != nil && r.spare != nil && !r.spare.managed {
-		r.drop() // others are not kept waiting while a person types
+	r.password.wipe()
+	if r.password.ask != nil && r.openDevice != nil && !r.openDevice.managed {
+		r.unload() // others are not kept waiting while a person types
 	}
 	return r.password.get(ctx, optional, l)
 }
 
 // lockout asks the TPM how many tries are left. It leaves the TPM open.
-func (r *resident) lockout(ctx context.Context) (lockout, error) {
+func (r *loader) lockout(ctx context.Context) (lockout, error) {
 	d, err := r.open(ctx)
 	if err != nil {
 		return lockout{}, err
 	}
 	l, err := readLockout(d)
-	if err != nil && r.mend(d, err) {
+	if err != nil && r.repair(d, err) {
 		l, err = readLockout(d)
 	}
 	if err != nil {
 		return lockout{}, errors.Join(err, d.close())
 	}
-	r.spare = d
+	r.openDevice = d
 	return l, nil
 }
 
 // discover reads what a persistent object is.
-func (r *resident) discover(ctx context.Context) error {
+func (r *loader) readPersistent(ctx context.Context) error {
 	d, err := r.open(ctx)
 	if err != nil {
 		return err
 	}
 	o, err := readPublic(d, r.handle)
-	if err != nil && r.mend(d, err) {
+	if err != nil && r.repair(d, err) {
 		o, err = readPublic(d, r.handle)
 	}
 	if err != nil {
 		return errors.Join(err, d.close())
 	}
 	r.area, r.name = o.public, o.name
-	r.spare, r.seen = d, d
+	r.openDevice, r.checkedDevice = d, d
 	return nil
 }
 
 // rest is called after each use.
-func (r *resident) rest() {
-	h := r.held
+func (r *loader) afterUse() {
+	h := r.current
 	switch {
 	case h.managed:
-	case time.Since(h.since) > holdMax:
-		r.drop()
-		r.yield = time.Now().Add(yieldFor)
-	case r.idle == nil:
-		r.idle = time.AfterFunc(holdIdle, r.expire)
+	case time.Since(h.loadedAt) > maxHold:
+		r.unload()
+		r.yieldUntil = time.Now().Add(yieldTime)
+	case r.idleTimer == nil:
+		r.idleTimer = time.AfterFunc(maxIdle, r.closeIdle)
 	default:
-		r.idle.Reset(holdIdle)
+		r.idleTimer.Reset(maxIdle)
 	}
 }
 
 // expire is called when nobody used the object for a while. Who uses it now
 // calls rest afterwards.
-func (r *resident) expire() {
+func (r *loader) closeIdle() {
 	if !r.mu.TryLock() {
 		return
 	}
 	defer r.mu.Unlock()
-	r.drop()
+	r.unload()
 }
 
 // drop takes the object out of the TPM and closes that.
-func (r *resident) drop() {
-	if r.spare != nil {
-		_ = r.spare.close()
+func (r *loader) unload() {
+	if r.openDevice != nil {
+		_ = r.openDevice.close()
 	}
-	r.spare, r.seen = nil, nil
-	if r.idle != nil {
-		r.idle.Stop()
+	r.openDevice, r.checkedDevice = nil, nil
+	if r.idleTimer != nil {
+		r.idleTimer.Stop()
 	}
-	if r.held != nil {
-		r.held.close()
-		r.held = nil
+	if r.current != nil {
+		r.current.close()
+		r.current = nil
 	}
 }
 
 // forget ends the use of the object for good.
-func (r *resident) forget() {
-	r.drop()
-	r.password.forget()
-	r.parentPassword.forget()
+func (r *loader) wipe() {
+	r.unload()
+	r.password.wipe()
+	r.parentPassword.wipe()
 }
 
 // handles lists those of one kind, from first on.
@@ -327,11 +327,11 @@ func handles(d *device, first tpm2.TPMHandle) ([]tpm2.TPMHandle, error) {
 }
 
 // explainLockout adds what the TPM says of its lockout to an error of it.
-func (r *resident) explainLockout(ctx context.Context, err error) error {
+func (r *loader) explainLockout(ctx context.Context, err error) error {
 	if !errors.Is(err, signer.ErrPINLocked) || !errors.Is(err, Error(tpm2.TPMRCLockout)) {
 		return err
 	}
-	defer r.drop()
+	defer r.unload()
 	if l, readErr := r.lockout(ctx); readErr == nil && l.err() != nil {
 		return fmt.Errorf("%w: %w", l.err(), err)
 	}
