@@ -104,7 +104,7 @@ func (f *fakeModule) closeSession(session uint) error {
 		return ckrSessionHandleInvalid
 	}
 	if s.busy {
-		f.tb.Error("closeSession of a session that is in use")
+		f.tb.Error("closeSession: session is in use")
 	}
 	f.endSession(session)
 	return nil
@@ -143,7 +143,7 @@ func (f *fakeModule) login(session, user uint, pin []byte) error {
 		return ckrPINLocked
 	case t.flags&cktFlagProtectedPath != 0:
 		if pin != nil {
-			f.tb.Error("login with a PIN although the token has a path of its own")
+			f.tb.Error("login with a PIN although the token has a protected authentication path")
 		}
 		t.nilPINLogins++
 	case pin == nil:
@@ -173,7 +173,7 @@ func (f *fakeModule) find(session uint, template []attribute, limit int) ([]uint
 	defer done()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sessions[session] != s { // meanwhile
+	if f.sessions[session] != s { // closed meanwhile
 		return nil, ckrSessionHandleInvalid
 	}
 	var found []uint

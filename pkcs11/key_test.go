@@ -22,7 +22,7 @@ func fixedPIN(pin string) keystore.PINFunc {
 	return func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }
 }
 
-// A bench is a fake module with its table, for one test.
+// A fixture is a fake module with its module table, for one test.
 type fixture struct {
 	*fakeModule
 	table *modules
@@ -46,7 +46,8 @@ func (b *fixture) open(t *testing.T, uri string, cfg Config) (*Key, error) {
 	return open(t.Context(), cfg, b.table)
 }
 
-// mustOpen closes the key at the end and checks that nothing is left behind.
+// mustOpen is like open, but fails the test on errors. It closes the key at the
+// end of the test.
 func (b *fixture) mustOpen(t *testing.T, uri string, cfg Config) *Key {
 	t.Helper()
 	k, err := b.open(t, uri, cfg)
@@ -105,7 +106,7 @@ func TestContractOverFake(t *testing.T) {
 		{"Ed25519", "ed25519", allMechanisms, false, 0, 1},
 		{"RSA that always authenticates", "rsa2048", allMechanisms, true, 0, 0},
 		{"P-256 that always authenticates", "p256", allMechanisms, true, 0, 0},
-		{"P-256 with a pad for the PIN", "p256", allMechanisms, true, cktFlagProtectedPath, 2},
+		{"P-256 with a PIN pad", "p256", allMechanisms, true, cktFlagProtectedPath, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -179,7 +180,7 @@ func TestCloseWaitsForSign(t *testing.T) {
 	}
 }
 
-// A person who does not answer does not hold Close up.
+// Close does not wait for a user who does not answer the prompt.
 func TestCloseEndsPrompt(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01").values[ckaAlwaysAuthenticate] = []byte{1}
@@ -219,7 +220,7 @@ func TestOpenCancelled(t *testing.T) {
 	}
 }
 
-// What fails in Open leaves nothing behind.
+// After an error of Open, no session and no module is open.
 func TestOpenErrors(t *testing.T) {
 	for _, call := range []string{"slots", "openSession", "loggedIn", "login", "find", "attributes"} {
 		token := newFakeToken("card")
@@ -241,16 +242,16 @@ func TestKeysShareModule(t *testing.T) {
 	token.addKey(signertest.Key(t, "rsa2048"), "b", "\x02")
 	b := newFixture(t, token)
 	first := b.mustOpen(t, "pkcs11:object=a", Config{PIN: fixedPIN(fakePIN)})
-	second := b.mustOpen(t, "pkcs11:object=b", Config{}) // logged in already
+	second := b.mustOpen(t, "pkcs11:object=b", Config{}) // already logged in
 	if err := first.Close(); err != nil || b.finalized {
-		t.Errorf("the first key's Close finalized the module of both: %v", err)
+		t.Errorf("Close of the first key finalized the shared module: %v", err)
 	}
 	if err := signOnce(second); err != nil {
 		t.Error(err)
 	}
 }
 
-// A card in a reader has one session, an HSM several.
+// A card in a reader gets one session, an HSM several.
 func TestCardSessions(t *testing.T) {
 	for _, removable := range []bool{true, false} {
 		token := newFakeToken("token")
@@ -282,7 +283,7 @@ func TestCardSessions(t *testing.T) {
 		}
 		both.Wait()
 		if removable && (started != 0 || b.maxOpen != 1) {
-			t.Errorf("a card got %d more sessions, %d at once", started, b.maxOpen)
+			t.Errorf("a card got %d more sessions, %d at the same time", started, b.maxOpen)
 		}
 		if conn := k.conn.Load(); (conn.pool.limit == 1) != removable {
 			t.Errorf("removable %t: at most %d sessions", removable, conn.pool.limit)

@@ -8,9 +8,9 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// List implements [keystore.Lister]: tokens, private keys and certificates. It
-// logs in to see private keys if there is a PIN to be had. A token whose login
-// fails is listed with what it shows without.
+// List implements [keystore.Lister]. It lists tokens, private keys and
+// certificates. To see private keys, it logs in if ref or call has a PIN. If the
+// login fails, it lists the objects that are visible without a login.
 func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -29,9 +29,9 @@ func list(ctx context.Context, cfg Config, table *modules) (entries []keystore.E
 	if err != nil {
 		return nil, err
 	}
-	unread = slices.DeleteFunc(unread, removed) // what went is not there
+	unread = slices.DeleteFunc(unread, removed) // a removed token is not an error
 	for _, t := range all {
-		if err := ctx.Err(); err != nil { // each may ask a person for its PIN
+		if err := ctx.Err(); err != nil { // each token can prompt for its PIN
 			return entries, errors.Join(append(unread, err)...)
 		}
 		some, err := listToken(ctx, cfg, t)
@@ -40,7 +40,8 @@ func list(ctx context.Context, cfg Config, table *modules) (entries []keystore.E
 	return entries, errors.Join(unread...)
 }
 
-// listToken returns what t shows, also beside an error.
+// listToken lists t and its objects. It can return entries together with an
+// error.
 func listToken(ctx context.Context, cfg Config, t token) (entries []keystore.Entry, err error) {
 	add := func(u URI, kind keystore.EntryKind) *keystore.Entry {
 		ref := keystore.Ref{Scheme: "pkcs11", Rest: u.withModuleOf(cfg.URI).String()[len("pkcs11:"):]}
@@ -87,12 +88,13 @@ func listToken(ctx context.Context, cfg Config, t token) (entries []keystore.Ent
 	return entries, errors.Join(loginErr, t.wrap(errors.Join(failed...)))
 }
 
-// loginToList logs in if there is a PIN to be had.
+// loginToList logs in if cfg has a PIN.
 func loginToList(ctx context.Context, cfg Config, t token, session uint) (err error) {
 	if cfg.PIN == nil {
 		return nil
 	}
-	// The PIN of the token before may have taken a while.
+	// The flags may be outdated: the prompt for the previous token may have
+	// taken long.
 	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
 		return t.wrap(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// newListed returns a token with a key and its certificate.
+// newListedToken returns a token with a key and its certificate.
 func newListedToken(t *testing.T, label string) *fakeToken {
 	t.Helper()
 	token := newFakeToken(label)
@@ -22,7 +22,8 @@ func newListedToken(t *testing.T, label string) *fakeToken {
 	return token
 }
 
-// kindsByToken counts entries, such as "token 1, key 1".
+// kindsByToken returns the kinds of entries for each token label, such as "token
+// key".
 func kindsByToken(t *testing.T, entries []keystore.Entry) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -36,9 +37,9 @@ func kindsByToken(t *testing.T, entries []keystore.Entry) map[string]string {
 	return all
 }
 
-// A token that fails hides no other, and the error says which it was.
+// If a token fails, the others are still listed, and the error names the token.
 func TestListWithErrors(t *testing.T) {
-	const whole = "token key certificate"
+	const all = "token key certificate"
 	nth := func(call string, n int, e Error) func(*fixture, *fakeToken) {
 		return func(b *fixture, _ *fakeToken) {
 			b.before = func(c string, i int, _ []byte) Error {
@@ -52,11 +53,11 @@ func TestListWithErrors(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		spoil func(b *fixture, second *fakeToken)
-		want  string // of the second token; the others are whole
+		want  string // entries of the second token; the others are complete
 		err   error  // nil: none
-		names string // what err says that it is of
+		names string // the culprit in the text of err
 	}{
-		{"nothing", func(*fixture, *fakeToken) {}, whole, nil, ""},
+		{"nothing", func(*fixture, *fakeToken) {}, all, nil, ""},
 		{"slot", nth("tokenInfo", 2, ckrDeviceError), "", ckrDeviceError, "slot 1"},
 		{"removed before it was asked", nth("tokenInfo", 2, ckrTokenNotPresent), "", nil, ""},
 		{"session", nth("openSession", 2, ckrDeviceError), "token", ckrDeviceError, `"second"`},
@@ -66,12 +67,12 @@ func TestListWithErrors(t *testing.T) {
 		{"keys", nth("find", 4, ckrFunctionFailed), "token", ckrFunctionFailed, `"second"`},
 		{"one key", func(_ *fixture, second *fakeToken) {
 			second.addPrivate(signertest.Key(t, "p384"), "x", "\x02").broken = ckrGeneralError
-		}, whole, ckrGeneralError, `"second": a private key`},
-		{"one certificate", func(_ *fixture, second *fakeToken) { second.addCertificate([]byte("x"), "odd", "\x02") }, whole, errAny, "object=odd"},
+		}, all, ckrGeneralError, `"second": a private key`},
+		{"one certificate", func(_ *fixture, second *fakeToken) { second.addCertificate([]byte("x"), "odd", "\x02") }, all, errAny, "object=odd"},
 		{"an attribute certificate", func(_ *fixture, second *fakeToken) {
 			second.addCertificate([]byte("x"), "odd", "\x02").values[ckaCertificateType] = ulongBytes(1)
-		}, whole, nil, ""},
-		{"closing the session", nth("closeSession", 2, ckrFunctionFailed), whole, ckrFunctionFailed, `"second"`},
+		}, all, nil, ""},
+		{"closing the session", nth("closeSession", 2, ckrFunctionFailed), all, ckrFunctionFailed, `"second"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			second := newListedToken(t, "second")
@@ -81,21 +82,21 @@ func TestListWithErrors(t *testing.T) {
 			p := person{pin: fakePIN}
 			entries, err := list(t.Context(), b.configOf(t, "pkcs11:", &p), b.table)
 			got := kindsByToken(t, entries)
-			for token, want := range map[string]string{"first": whole, "second": test.want, "third": whole} {
+			for token, want := range map[string]string{"first": all, "second": test.want, "third": all} {
 				if got[token] != want {
 					t.Errorf("%s: listed %q, want %q", token, got[token], want)
 				}
 			}
 			switch {
 			case (err != nil) != (test.err != nil), err != nil && !strings.Contains(err.Error(), test.names):
-				t.Errorf("error %v, want %v of %s", err, test.err, test.names)
+				t.Errorf("error %v, want %v with %s", err, test.err, test.names)
 			case test.err != errAny && !errors.Is(err, test.err):
 				t.Errorf("error %v, want %v", err, test.err)
 			}
 			if err != nil && strings.Count(err.Error(), "token ") > 1 {
-				t.Errorf("the error names it twice: %v", err)
+				t.Errorf("the error names the token twice: %v", err)
 			}
-			p.takePrompts(t) // clears what it gave
+			p.takePrompts(t) // checks that the PINs are cleared
 			if !b.finalized || len(b.table.byPath) != 0 || test.name != "closing the session" && b.opened != b.closed {
 				t.Errorf("finalized: %t; %d sessions opened, %d closed", b.finalized, b.opened, b.closed)
 			}
@@ -105,7 +106,7 @@ func TestListWithErrors(t *testing.T) {
 
 var errAny = errors.New("any")
 
-// Nobody is asked for the PIN of the next token after an interrupt.
+// After an interrupt there is no prompt for the PIN of the next token.
 func TestListStopsWhenCanceled(t *testing.T) {
 	b := newFixture(t, newListedToken(t, "first"), newListedToken(t, "second"))
 	ctx, cancel := context.WithCancel(t.Context())

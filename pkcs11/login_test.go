@@ -19,7 +19,7 @@ func newCard(t *testing.T) *fakeToken {
 	return token
 }
 
-// recordPIN notes the prompts and gives pin.
+// recordPIN returns a PINFunc that records the prompts and returns pin.
 func recordPIN(prompts *[]keystore.Prompt, pin string) keystore.PINFunc {
 	return func(_ context.Context, p keystore.Prompt) ([]byte, error) {
 		*prompts = append(*prompts, p)
@@ -35,15 +35,15 @@ func TestWrongPINUsesOneTry(t *testing.T) {
 		t.Errorf("error %v, want signer.ErrPINIncorrect", err)
 	}
 	if token.wrong != 1 {
-		t.Errorf("%d tries were spent, want 1", token.wrong)
+		t.Errorf("%d tries were used, want 1", token.wrong)
 	}
 	if strings.Contains(err.Error(), "000000") {
 		t.Errorf("error %v shows the PIN", err)
 	}
 }
 
-// The PIN was changed elsewhere: one try, however often a signature is asked
-// for, and none that is refused by now is lost for good.
+// After the PIN was changed by another program, several signatures use only one
+// try. With the new PIN the key signs again.
 func TestWrongPINNotRetried(t *testing.T) {
 	token := newCard(t)
 	b := newFixture(t, token)
@@ -58,7 +58,7 @@ func TestWrongPINNotRetried(t *testing.T) {
 		}
 	}
 	if token.wrong != 1 || b.called("login") != 2 {
-		t.Errorf("%d tries were spent in %d logins, want 1 in 2", token.wrong, b.called("login"))
+		t.Errorf("%d tries were used in %d logins, want 1 in 2", token.wrong, b.called("login"))
 	}
 	pin = token.pin
 	if err := signOnce(k); err != nil {
@@ -82,7 +82,7 @@ func TestWrongPINPerSignature(t *testing.T) {
 		}
 	}
 	if token.wrong != 1 {
-		t.Errorf("%d tries were spent, want 1", token.wrong)
+		t.Errorf("%d tries were used, want 1", token.wrong)
 	}
 	pin = fakePIN
 	if err := signOnce(k); err != nil {
@@ -90,8 +90,8 @@ func TestWrongPINPerSignature(t *testing.T) {
 	}
 }
 
-// A login that fails for a reason that leaves open whether the PIN was counted
-// is not repeated within one signature.
+// If it is unclear whether the token counted the PIN as incorrect, the login is
+// not retried within the signature.
 func TestUnclearLoginNotRetried(t *testing.T) {
 	for _, e := range []Error{ckrDeviceError, ckrDeviceRemoved, ckrTokenNotPresent, ckrFunctionFailed, ckrUserNotLoggedIn, ckrGeneralError} {
 		token := newCard(t)
@@ -120,7 +120,7 @@ func TestLockedPIN(t *testing.T) {
 		t.Errorf("error %v, hint %q", err, signer.Hint(err))
 	}
 	if len(prompts) != 0 || b.called("login") != 0 {
-		t.Error("a PIN was asked for or given although it is locked")
+		t.Error("prompt or login although the PIN is locked")
 	}
 	token.flags &^= cktFlagUserPINInitialized
 	token.wrong = 0
@@ -138,7 +138,7 @@ func TestPromptReportsTries(t *testing.T) {
 		want.What = "PIN"
 		want.Ref = keystore.Ref{Scheme: "pkcs11", Rest: "object=key"}
 		if !slices.Equal(prompts, []keystore.Prompt{want}) {
-			t.Errorf("after %d wrong ones: prompts %+v, want %+v", wrong, prompts, want)
+			t.Errorf("after %d wrong PINs: prompts %+v, want %+v", wrong, prompts, want)
 		}
 		if token.wrong != 0 {
 			t.Errorf("%d wrong PINs", token.wrong)
@@ -155,7 +155,7 @@ func TestLoginOnlyIfRequired(t *testing.T) {
 		t.Error(err)
 	}
 	if len(prompts) != 0 || b.called("login") != 0 {
-		t.Error("logged in to a token that wants none")
+		t.Error("logged in to a token that requires no login")
 	}
 	token = newCard(t)
 	b = newFixture(t, token)
@@ -165,7 +165,7 @@ func TestLoginOnlyIfRequired(t *testing.T) {
 	if len(prompts) != 1 {
 		t.Errorf("%d prompts for three keys of one token, want 1", len(prompts))
 	}
-	// Another thread of the process may be faster.
+	// Another thread of the process may log in first.
 	token = newCard(t)
 	b = newFixture(t, token)
 	b.before = func(call string, _ int, _ []byte) Error {
@@ -176,7 +176,7 @@ func TestLoginOnlyIfRequired(t *testing.T) {
 		return ckrUserAlreadyLoggedIn
 	}
 	if err := signOnce(b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})); err != nil {
-		t.Errorf("logged in already: %v", err)
+		t.Errorf("already logged in: %v", err)
 	}
 }
 

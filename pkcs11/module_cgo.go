@@ -21,24 +21,24 @@ func load(path string) (module, error) {
 		done, err = probe(path)
 	}
 	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("module %s cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), moduleHint)
+		return nil, signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), moduleHint)
 	}
 	defer done()
 	ctx := p11.New(path)
 	if ctx == nil {
-		return nil, signer.WithHint(fmt.Errorf("module %s cannot be loaded: %w", path, signer.ErrUnavailable), moduleHint)
+		return nil, signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w", path, signer.ErrUnavailable), moduleHint)
 	}
 	err = convertError(ctx.Initialize())
 	if err == nil {
 		return library{ctx, true}, nil
 	}
 	if errors.Is(err, ckrCryptokiAlreadyInit) {
-		// Somebody else in this process owns it, and finalizes it.
+		// Other code in this process initialized the module and finalizes it.
 		return library{ctx, false}, nil
 	}
 	ctx.Destroy()
 	return nil, signer.WithHint(fmt.Errorf("module %s: initialize: %w: %w", path, signer.ErrUnavailable, err),
-		"the module does not start; check its configuration and that its device or server is there")
+		"check the configuration of the module, and that its device or server is available")
 }
 
 type library struct {
@@ -46,10 +46,10 @@ type library struct {
 	initialized bool
 }
 
-// native turns the binding's error into ours.
+// convertError converts an error of the binding to an [Error].
 func convertError(err error) error {
 	if err == nil {
-		return nil // before e is allocated: it is so at every signature
+		return nil // the usual case: do not allocate e
 	}
 	var e p11.Error
 	if errors.As(err, &e) {
@@ -67,14 +67,15 @@ func (l library) slots() ([]uint, error) {
 	for n := 0; ; n++ {
 		s, err := l.ctx.GetSlotList(true)
 		err = convertError(err)
-		// A token came between the call for the number and that for the list.
+		// A token was inserted after the binding asked for the number of slots.
 		if !errors.Is(err, ckrBufferTooSmall) || n == maxSlotLists {
 			return s, err
 		}
 	}
 }
 
-// maxSlotLists is how often the slots are listed again when they change.
+// maxSlotLists is how often C_GetSlotList is repeated if the number of slots
+// changes meanwhile.
 const maxSlotLists = 4
 
 func (l library) slotInfo(slot uint) (slotInfo, error) {
@@ -152,7 +153,7 @@ func (l library) attributes(session, object uint, types ...uint) (map[uint][]byt
 	got, err := l.ctx.GetAttributeValue(p11.SessionHandle(session), p11.ObjectHandle(object), template)
 	err = convertError(err)
 	if absent := errors.Is(err, ckrAttributeTypeInvalid) || errors.Is(err, ckrAttributeSensitive); absent && len(types) > 1 {
-		// The binding drops all values if one is not there.
+		// The binding returns no value at all if one attribute is absent.
 		values := make(map[uint][]byte, len(types))
 		for _, t := range types {
 			one, err := l.attributes(session, object, t)

@@ -32,7 +32,7 @@ func TestPINCleared(t *testing.T) {
 			}
 		}
 		if len(given) == 0 {
-			t.Error("no PIN was asked for")
+			t.Error("no prompt for the PIN")
 		}
 		for _, g := range given {
 			if !bytes.Equal(g, make([]byte, len(pin))) {
@@ -42,7 +42,7 @@ func TestPINCleared(t *testing.T) {
 	}
 }
 
-// A source that is no person does not spend the last try.
+// A PIN source that is not interactive does not use the last try.
 func TestLastTryNotUsed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pin")
 	if err := os.WriteFile(file, []byte("000000\n"), 0o600); err != nil {
@@ -65,12 +65,12 @@ func TestLastTryNotUsed(t *testing.T) {
 			}
 		}
 		if token.wrong != token.tries-1 {
-			t.Errorf("%s: %d of %d tries were spent", query, token.wrong, token.tries)
+			t.Errorf("%s: %d of %d tries were used", query, token.wrong, token.tries)
 		}
 	}
 }
 
-// The typed door takes the URI's PIN as its documentation says.
+// Open uses the pin-value or pin-source of Config.URI.
 func TestPINOfURI(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pin")
 	if err := os.WriteFile(file, []byte(fakePIN+"\n"), 0o600); err != nil {
@@ -83,7 +83,7 @@ func TestPINOfURI(t *testing.T) {
 		}
 	}
 	if _, err := newFixture(t, newCard(t)).open(t, "pkcs11:?pin-source=%7Ccommand", Config{}); err == nil {
-		t.Error("a command was taken for a source")
+		t.Error("a command was accepted as a PIN source")
 	}
 }
 
@@ -91,7 +91,7 @@ func TestNoPIN(t *testing.T) {
 	for name, pin := range map[string]keystore.PINFunc{
 		"none":  nil,
 		"empty": fixedPIN(""),
-		"not to be had": func(context.Context, keystore.Prompt) ([]byte, error) {
+		"unavailable": func(context.Context, keystore.Prompt) ([]byte, error) {
 			return nil, signer.ErrPINRequired
 		},
 	} {

@@ -26,7 +26,7 @@ func TestRemoval(t *testing.T) {
 			t.Errorf("without the token: error %v, hint %q", err, signer.Hint(err))
 		}
 	}
-	// Another token, with a key of the same name, must not make it ambiguous.
+	// Another token with a key of the same name does not make the URI ambiguous.
 	other := newFakeToken("other")
 	other.addKey(signertest.NewKey(t, "p256"), "key", "\x01")
 	b.insert(3, other)
@@ -58,17 +58,17 @@ func TestKeyReplaced(t *testing.T) {
 		}
 	}
 	if n := b.openSessions(); n != 0 {
-		t.Errorf("%d sessions are left behind", n)
+		t.Errorf("%d sessions are left open", n)
 	}
 	b.remove(0)
 	token.objects = objects
 	b.insert(0, token)
 	if err := signOnce(k); err != nil {
-		t.Errorf("with the key back: %v", err)
+		t.Errorf("after the key was restored: %v", err)
 	}
 }
 
-// A key that is added beside the one in use does not make it ambiguous.
+// A key that is added to the token does not make the URI ambiguous.
 func TestKeyAdded(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
@@ -82,7 +82,7 @@ func TestKeyAdded(t *testing.T) {
 	}
 }
 
-// Another part of the process may log out.
+// Another part of the process logs out.
 func TestLoggedOut(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
@@ -104,7 +104,7 @@ func TestReconnectsOnce(t *testing.T) {
 		asked.Add(1)
 		return []byte(fakePIN), nil
 	}})
-	// All are in the middle of a signature when the token is pulled.
+	// The token is removed while all goroutines are signing.
 	var in, out sync.WaitGroup
 	in.Add(goroutines)
 	pulled := make(chan struct{})
@@ -132,7 +132,7 @@ func TestReconnectsOnce(t *testing.T) {
 	}
 }
 
-// The loss of one session among others costs no PIN.
+// The loss of one of several sessions does not require another login.
 func TestLossOfOneSessionKeepsLogin(t *testing.T) {
 	for _, limit := range []int{0, 2} {
 		token := newFakeToken("hsm")
@@ -155,7 +155,8 @@ func TestLossOfOneSessionKeepsLogin(t *testing.T) {
 	}
 }
 
-// A token may have no session left while those of the lost connection are in use.
+// The token refuses new sessions while the sessions of the lost connection are
+// still in use.
 func TestReconnectAtSessionLimit(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.limit = 2

@@ -17,7 +17,7 @@ func TestWithoutPSS(t *testing.T) {
 	token.addKey(signertest.Key(t, "rsa2048"), "key", "\x01")
 	k := newFixture(t, token).mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	if got := k.SignatureSchemes(); !slices.Equal(got, schemes[ckmRSA]) {
-		t.Errorf("schemes %v, want those of PKCS #1 v1.5", got)
+		t.Errorf("schemes %v, want the schemes of PKCS #1 v1.5", got)
 	}
 	_, err := k.Sign(nil, digestOf(1), &rsa.PSSOptions{SaltLength: 32, Hash: crypto.SHA256})
 	if !errors.Is(err, errors.ErrUnsupported) {
@@ -44,7 +44,7 @@ func TestSignatureSchemes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The module is finalized; the fake fails the test if it is asked.
+	// The module is finalized; the fake fails the test on any call.
 	if got := closed.SignatureSchemes(); !slices.Equal(got, all) {
 		t.Errorf("after Close: schemes %v, want all", got)
 	}
@@ -53,7 +53,7 @@ func TestSignatureSchemes(t *testing.T) {
 func TestBadSignature(t *testing.T) {
 	for _, sig := range [][]byte{nil, {}, {1}, {1, 2, 3}, make([]byte, 63)} {
 		if der, err := derSignature(sig); err == nil {
-			t.Errorf("signature of %d bytes became %x", len(sig), der)
+			t.Errorf("signature of %d bytes: got %x, want an error", len(sig), der)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// Each URI in a hint opens one key.
+// Each URI in a hint opens a different key.
 func TestHintURIsOpen(t *testing.T) {
 	two := func() *fakeToken {
 		token := newFakeToken("über & 100 % <;?>")

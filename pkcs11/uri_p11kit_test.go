@@ -14,7 +14,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// requireP11Kit is [signertest.Require] for p11-kit's headers.
+// p11KitFlags returns the compiler flags for p11-kit. Without its headers it
+// skips the test like [signertest.Require].
 func p11KitFlags(t testing.TB) (flags []string) {
 	t.Helper()
 	const name = "p11-kit-dev"
@@ -26,7 +27,7 @@ func p11KitFlags(t testing.TB) (flags []string) {
 	return strings.Fields(string(out))
 }
 
-// buildP11Kit returns the program that parses URIs with p11-kit.
+// buildP11Kit builds the program that parses URIs with p11-kit.
 func buildP11Kit(t testing.TB) (program string) {
 	t.Helper()
 	flags := p11KitFlags(t)
@@ -41,7 +42,7 @@ func buildP11Kit(t testing.TB) (program string) {
 func TestURIsMatchP11Kit(t *testing.T) {
 	program := buildP11Kit(t)
 	tests := uriTests
-	for _, test := range uriTests { // and how we write what both read
+	for _, test := range uriTests { // also test the output of String
 		if test.err == nil && test.differs == "" && test.want.PINValue == "" {
 			test.uri = test.want.String()
 			tests = append(tests[:len(tests):len(tests)], test)
@@ -75,7 +76,7 @@ func TestURIsMatchP11Kit(t *testing.T) {
 	}
 }
 
-// asP11Kit prints u as testdata/p11kit-uri.c does.
+// formatAsP11Kit formats u as testdata/p11kit-uri.c does.
 func formatAsP11Kit(u URI) string {
 	if u.LibraryVersion != "" && !strings.Contains(u.LibraryVersion, ".") {
 		u.LibraryVersion += ".0"
@@ -90,13 +91,13 @@ func formatAsP11Kit(u URI) string {
 	return strings.Join(parts, " ")
 }
 
-// fixedSizes are those of the fields that p11-kit copies a value into, in bytes.
+// fixedSizes contains the sizes of the structure fields of p11-kit, in bytes.
 var fixedSizes = map[string]int{
 	"token": 32, "manufacturer": 32, "serial": 16, "model": 16,
 	"slot-description": 64, "slot-manufacturer": 32, "library-manufacturer": 32, "library-description": 32,
 }
 
-// comparable reports whether p11-kit can hold u as it is.
+// comparableWithP11Kit reports whether p11-kit can represent u.
 func comparableWithP11Kit(u URI) bool {
 	for _, a := range slices.Concat(pathAttributes, queryAttributes) {
 		v := *a.field(&u)
@@ -107,7 +108,7 @@ func comparableWithP11Kit(u URI) bool {
 	return !strings.Contains(u.LibraryVersion, "255") && u.SlotID != strconv.FormatUint(math.MaxUint, 10)
 }
 
-// plainNumber drops leading zeros, as p11-kit prints numbers.
+// plainNumber removes leading zeros, which p11-kit does not print.
 func plainNumber(s string) string {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
@@ -116,7 +117,8 @@ func plainNumber(s string) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// FuzzURIAgainstP11Kit checks that p11-kit takes what we take, for the same.
+// FuzzURIAgainstP11Kit checks that p11-kit accepts all URIs that ParseURI
+// accepts, with the same result.
 func FuzzURIAgainstP11Kit(f *testing.F) {
 	cmd := exec.Command(buildP11Kit(f))
 	in, err := cmd.StdinPipe()

@@ -12,9 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// TestNSS uses the token of NSS, which programs of Mozilla and Red Hat keep
-// their keys in. It wants to know its folder when it is initialized, which
-// p11-kit tells it.
+// TestNSS uses the softoken of NSS, in which programs of Mozilla and Red Hat
+// store keys. Its folder is an argument of C_Initialize, which p11-kit passes.
 func TestNSS(t *testing.T) {
 	softoken := library(t, "nss", "/usr/lib/*/libsoftokn3.so", "/usr/lib64/libsoftokn3.so", "/usr/lib/libsoftokn3.so")
 	certutil := signertest.Require(t, "nss", "certutil")
