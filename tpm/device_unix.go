@@ -22,36 +22,36 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// defaultDevices are tried in turn. The kernel has a resource manager behind
-// the first; the second can be opened once at a time.
+// defaultDevices are tried in this order. The kernel provides a resource manager
+// for the first one. Only one program can open the second one at a time.
 var defaultDevices = []string{"/dev/tpmrm0", "/dev/tpm0"}
 
-// dial opens a TPM: a character device, or the socket of an emulator; "" is the
-// machine's own.
+// dial opens a TPM. path is a character device or the socket of an emulator; ""
+// selects the TPM of the machine.
 func dial(ctx context.Context, path string) (*device, error) { return defaultTimeouts.dial(ctx, path) }
 
-func (p timeouts) dial(ctx context.Context, path string) (*device, error) {
+func (t timeouts) dial(ctx context.Context, path string) (*device, error) {
 	if path == "" {
 		for _, d := range defaultDevices {
 			if _, err := os.Stat(d); err == nil {
-				return p.dial(ctx, d)
+				return t.dial(ctx, d)
 			}
 		}
 		return nil, signer.WithHint(fmt.Errorf("no TPM at %s: %w", strings.Join(defaultDevices, " or "), signer.ErrUnavailable),
-			"enable the TPM in the firmware, or name another by device= or "+deviceVariable)
+			"enable the TPM in the firmware, or select another device with device= or "+deviceVariable)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	open := p.openCharDevice
+	open := t.openCharDevice
 	switch mode := info.Mode(); {
 	case mode&fs.ModeSocket != 0:
-		open = p.connect
+		open = t.connect
 	case mode&fs.ModeCharDevice == 0:
-		return nil, fmt.Errorf("%s: is neither a device nor a socket: %w", path, signer.ErrUnavailable)
+		return nil, fmt.Errorf("%s: is neither a character device nor a socket: %w", path, signer.ErrUnavailable)
 	}
-	d, err := p.retryWhileBusy(ctx, func() (*device, error) { return open(ctx, path) })
+	d, err := t.retryWhileBusy(ctx, func() (*device, error) { return open(ctx, path) })
 	if err != nil {
 		return nil, openError(path, err)
 	}
@@ -59,7 +59,7 @@ func (p timeouts) dial(ctx context.Context, path string) (*device, error) {
 	return d, nil
 }
 
-// named says which device it is that does not answer.
+// A namedTPM adds the path of the device to errors.
 type namedTPM struct {
 	transport.TPM
 	path string
@@ -73,7 +73,7 @@ func (n namedTPM) Send(command []byte) ([]byte, error) {
 	return response, err
 }
 
-// openError names the device once and says what can be done.
+// openError adds the path of the device, once, and a hint to an error of dial.
 func openError(path string, err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
@@ -86,11 +86,11 @@ func openError(path string, err error) error {
 	hint := signer.Hint(err)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		hint = "run as a user who may open it: members of the group tss may open /dev/tpmrm0"
+		hint = "run as a user with access to the device; members of the group tss usually have access to /dev/tpmrm0"
 	case errors.Is(err, fs.ErrNotExist):
 		hint = "check device= and " + deviceVariable + ", and that the TPM is enabled in the firmware"
 	case errors.Is(err, unix.ECONNREFUSED):
-		hint = "nothing listens there: start the TPM emulator"
+		hint = "start the TPM emulator; no program listens on this socket"
 	}
 	if !errors.Is(err, signer.ErrUnavailable) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", err, signer.ErrUnavailable)
@@ -98,9 +98,9 @@ func openError(path string, err error) error {
 	return signer.WithHint(fmt.Errorf("%s: %w", path, err), hint)
 }
 
-// connect opens the socket of an emulator. swtpm serves one connection at a
-// time and lets one more wait.
-func (p timeouts) connect(ctx context.Context, path string) (*device, error) {
+// connect opens the socket of an emulator. swtpm serves one connection at a time
+// and keeps one more in its backlog.
+func (t timeouts) connect(ctx context.Context, path string) (*device, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	if errors.Is(err, unix.EAGAIN) {
 		return nil, errBusy
@@ -108,13 +108,13 @@ func (p timeouts) connect(ctx context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &device{TPM: &socket{Conn: c, timeouts: p, firstCtx: ctx}, close: c.Close}, nil
+	return &device{TPM: &socket{Conn: c, timeouts: t, firstCtx: ctx}, close: c.Close}, nil
 }
 
 type socket struct {
 	net.Conn
 	timeouts timeouts
-	firstCtx context.Context // of the first command, which waits for other clients
+	firstCtx context.Context // for the first command, which waits for other clients; then nil
 }
 
 func (s *socket) Send(command []byte) ([]byte, error) {
@@ -150,16 +150,16 @@ func (s *socket) exchange(command []byte) ([]byte, error) {
 	return response[:size], err
 }
 
-// openCharDevice opens a device node. The kernel lets only one have /dev/tpm0;
-// the lock is for what stands in for it and does not.
-func (p timeouts) openCharDevice(_ context.Context, path string) (*device, error) {
+// openCharDevice opens a character device. The kernel allows only one open file
+// description for /dev/tpm0; the file lock is for other devices.
+func (t timeouts) openCharDevice(_ context.Context, path string) (*device, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
 	}
 	managed := strings.HasPrefix(filepath.Base(target), "tpmrm")
-	// O_NOCTTY: a terminal that is named by mistake does not become ours.
-	// Blocking, since an answer is not there at once.
+	// With O_NOCTTY, a terminal does not become the controlling terminal. Without
+	// O_NONBLOCK, a read waits for the response.
 	fd, err := unix.Open(target, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if errors.Is(err, unix.EBUSY) {
 		return nil, errBusy
@@ -173,7 +173,7 @@ func (p timeouts) openCharDevice(_ context.Context, path string) (*device, error
 			return nil, errors.Join(cmp.Or(err, errBusy), f.Close())
 		}
 	}
-	return &device{TPM: &charDevice{f: f, timeouts: p}, close: f.Close, managed: managed}, nil
+	return &device{TPM: &charDevice{f: f, timeouts: t}, close: f.Close, managed: managed}, nil
 }
 
 type charDevice struct {
@@ -207,7 +207,7 @@ func (d *charDevice) Send(command []byte) ([]byte, error) {
 	return response[:n], nil
 }
 
-// ready waits until something can be read from fd or written to it.
+// ready waits until fd is ready for event.
 func ready(fd int, event int16, deadline time.Time) error {
 	for {
 		left := time.Until(deadline)

@@ -16,9 +16,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A resident is an object that is loaded into the TPM when it is needed, and
-// again when the TPM lost it. What is said of keys here holds for sealed data
-// too.
+// A loader loads an object when it is needed, and again after the TPM lost it. The
+// object is a key or sealed data; the comments here mention only keys.
 type loader struct {
 	cfg  Config
 	dial dialer
@@ -29,135 +28,136 @@ type loader struct {
 	area           tpm2.TPMTPublic
 	name           tpm2.TPM2BName
 	policy         policy
-	secretResponse bool // what comes out of the TPM is not for who listens on the bus
+	secretResponse bool // responses must be encrypted on the bus
 
-	// One command at a time is all that a TPM does. mu guards what follows.
+	// A TPM executes one command at a time. mu guards the following fields.
 	mu             sync.Mutex
 	password       password
 	parentPassword password
-	private        *tpm2.TPM2BPrivate // of file, as the TPM loads it
+	private        *tpm2.TPM2BPrivate // private area for TPM2_Load; nil: not parsed or imported yet
 	current        *loadedObject      // nil: the object is not loaded
-	openDevice     *device            // open, and used for nothing else
-	checkedDevice  *device            // where the name of a persistent object was read
+	openDevice     *device            // an open connection for the next use; nil: none
+	checkedDevice  *device            // the connection on which the name of the persistent object was read
 	idleTimer      *time.Timer
-	yieldUntil     time.Time // others are let in until then
-	needsFlush     bool      // the way to the TPM was cut: it may have something of ours
+	yieldUntil     time.Time // leave the TPM to other programs until this time
+	needsFlush     bool      // the connection failed: objects of this package may be left in the TPM
 }
 
-// A TPM without a resource manager is held no longer than this, so that other
-// processes get their turn: after the last use, and in all if there are many.
+// Without a resource manager, a loader closes the TPM so that other processes can
+// use it: maxIdle after the last use, and after the first use that ends maxHold
+// or more after loading.
 const (
 	maxIdle = 50 * time.Millisecond
 	maxHold = 250 * time.Millisecond
-	// yieldFor is longer than the pause between two tries of those that wait.
+	// yieldTime is longer than the pause between attempts to open a busy TPM.
 	yieldTime = 15 * time.Millisecond
 )
 
 func newLoader(ctx context.Context, cfg Config, dial dialer) (*loader, error) {
-	r := &loader{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: tpm2.TPMHandle(cfg.Handle)}
+	ld := &loader{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: tpm2.TPMHandle(cfg.Handle)}
 	var err error
 	if cfg.Handle != 0 {
-		err = r.readPersistent(ctx)
+		err = ld.readPersistent(ctx)
 	} else {
-		err = r.parseFile(cfg.PEM)
+		err = ld.parseFile(cfg.PEM)
 	}
 	if err != nil {
 		return nil, err
 	}
 	size := maxDigest
-	if h, err := r.area.NameAlg.Hash(); err == nil {
+	if h, err := ld.area.NameAlg.Hash(); err == nil {
 		size = h.Size()
 	}
-	r.password = password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.name(), size: size}
-	r.parentPassword = password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cfg.name(), size: maxDigest}
-	return r, nil
+	ld.password = password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.name(), size: size}
+	ld.parentPassword = password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cfg.name(), size: maxDigest}
+	return ld, nil
 }
 
-func (r *loader) parseFile(pem []byte) (err error) {
-	if r.file, err = parseKeyPEM(pem); err != nil {
+func (ld *loader) parseFile(pem []byte) (err error) {
+	if ld.file, err = parseKeyPEM(pem); err != nil {
 		return err
 	}
-	if f := r.file.parent; !isHierarchy(f) && !isPersistent(f) {
+	if f := ld.file.parent; !isHierarchy(f) && !isPersistent(f) {
 		return malformed(fmt.Sprintf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f)))
 	}
-	if r.area, err = parsePublic(r.file.public); err != nil {
+	if ld.area, err = parsePublic(ld.file.public); err != nil {
 		return err
 	}
-	r.policy, err = policyOf(r.file)
+	ld.policy, err = policyOf(ld.file)
 	return err
 }
 
-// maxAttempts bounds what one use takes of a TPM that loses its objects again
-// and again.
+// maxAttempts limits how often one use is attempted if the TPM loses its objects
+// repeatedly.
 const maxAttempts = 3
 
-// use runs f with the object loaded. The caller holds r.mu.
-func (r *loader) use(ctx context.Context, f func(*loadedObject) error) error {
+// use calls f with the loaded object. The caller holds ld.mu.
+func (ld *loader) use(ctx context.Context, f func(*loadedObject) error) error {
 	for n := 1; ; n++ {
-		err := r.ensureLoaded(ctx)
+		err := ld.ensureLoaded(ctx)
 		if err == nil {
-			if err = f(r.current); err == nil {
-				r.afterUse()
+			if err = f(ld.current); err == nil {
+				ld.afterUse()
 				return nil
 			}
-			err = r.password.noteRefusal(err)
+			err = ld.password.noteRefusal(err)
 		}
-		r.unload()
-		r.needsFlush = r.needsFlush || errors.Is(err, errBus)
+		ld.unload()
+		ld.needsFlush = ld.needsFlush || errors.Is(err, errBus)
 		if !lost(err) || n == maxAttempts || ctx.Err() != nil {
 			return err
 		}
-		r.log.Debug("loading the key again", "cause", err)
+		ld.log.Debug("loading the key again", "cause", err)
 	}
 }
 
-// hold opens the TPM and loads the object, unless that is so.
-func (r *loader) ensureLoaded(ctx context.Context) error {
-	if r.current != nil {
+// ensureLoaded opens the TPM and loads the object, unless it is already loaded.
+func (ld *loader) ensureLoaded(ctx context.Context) error {
+	if ld.current != nil {
 		return nil
 	}
-	if err := r.getPasswords(ctx); err != nil {
+	if err := ld.getPasswords(ctx); err != nil {
 		return err
 	}
-	d, err := r.open(ctx)
+	d, err := ld.open(ctx)
 	if err != nil {
 		return err
 	}
-	if r.current, err = r.load(d); err == nil {
+	if ld.current, err = ld.load(d); err == nil {
 		return nil
 	}
-	if r.repair(d, err) {
-		if r.current, err = r.load(d); err == nil {
+	if ld.repair(d, err) {
+		if ld.current, err = ld.load(d); err == nil {
 			return nil
 		}
 	}
 	return errors.Join(err, d.close())
 }
 
-// open opens the TPM after others had their turn.
-func (r *loader) open(ctx context.Context) (*device, error) {
-	if d := r.openDevice; d != nil {
-		r.openDevice = nil
+// open opens the TPM, but not before yieldUntil.
+func (ld *loader) open(ctx context.Context) (*device, error) {
+	if d := ld.openDevice; d != nil {
+		ld.openDevice = nil
 		return d, nil
 	}
-	if err := await.Pause(ctx, time.Until(r.yieldUntil)); err != nil {
+	if err := await.Pause(ctx, time.Until(ld.yieldUntil)); err != nil {
 		return nil, err
 	}
-	d, err := r.dial.open(ctx, r.cfg.Device)
-	if err == nil && r.needsFlush && !d.managed {
+	d, err := ld.dial.open(ctx, ld.cfg.Device)
+	if err == nil && ld.needsFlush && !d.managed {
 		if n := flushAll(d); n > 0 {
-			r.log.Warn("the TPM was left in the middle of something; removed what was in it", "objects", n)
+			ld.log.Warn("the connection to the TPM was interrupted before; flushed all objects and sessions", "count", n)
 		}
 	}
-	r.needsFlush = r.needsFlush && err != nil
+	ld.needsFlush = ld.needsFlush && err != nil
 	return d, err
 }
 
-// mend does for a TPM that nobody manages what a resource manager would, and
-// reports whether it is worth another try. While it is open it is ours alone:
-// what is loaded was left behind by a process that was killed, or is that of a
-// program that has to share the TPM as we do.
-func (r *loader) repair(d *device, err error) bool {
+// repair starts or empties a TPM without a resource manager. It reports whether
+// the caller can retry the command. The open connection has exclusive use of the
+// TPM. Therefore loaded objects were left by a process that was killed, or belong
+// to a program that must expect to share the TPM.
+func (ld *loader) repair(d *device, err error) bool {
 	switch {
 	case d.managed:
 		return false
@@ -166,14 +166,15 @@ func (r *loader) repair(d *device, err error) bool {
 		return err == nil
 	case errors.Is(err, Error(tpm2.TPMRCObjectMemory)), errors.Is(err, Error(tpm2.TPMRCSessionMemory)), errors.Is(err, Error(tpm2.TPMRCSessionHandles)):
 		n := flushAll(d)
-		r.log.Warn("the TPM was full; removed what was left in it", "objects", n)
+		ld.log.Warn("the TPM was full; flushed all objects and sessions", "count", n)
 		return n > 0
 	}
 	return false
 }
 
-// evict flushes all transient objects and loaded sessions. Sessions that were
-// saved take no room, and are somebody's.
+// flushAll flushes all transient objects and loaded sessions, and returns how
+// many. It keeps saved sessions, which need no memory in the TPM and belong to
+// other programs.
 func flushAll(d *device) int {
 	n := 0
 	for _, first := range []tpm2.TPMHandle{0x80000000, 0x02000000} {
@@ -187,133 +188,135 @@ func flushAll(d *device) int {
 	return n
 }
 
-// authorize asks for the passwords that are not known.
-func (r *loader) getPasswords(ctx context.Context) error {
-	if !r.parentPassword.known {
-		// Nobody is asked for it: most parents have none.
-		r.parentPassword.known = r.parentPassword.ask == nil
-		if err := r.parentPassword.get(ctx, false, lockout{}); err != nil {
+// getPasswords gets the passwords that are not known yet.
+func (ld *loader) getPasswords(ctx context.Context) error {
+	if !ld.parentPassword.known {
+		// Most parents have no password.
+		ld.parentPassword.known = ld.parentPassword.ask == nil
+		if err := ld.parentPassword.get(ctx, false, lockout{}); err != nil {
 			return err
 		}
 	}
-	if r.password.known {
+	if ld.password.known {
 		return nil
 	}
-	optional := r.file == nil || r.file.emptyAuth
-	if len(r.policy) > 0 && !r.policy.wantsPassword() {
-		return r.password.set(nil, lockout{})
+	optional := ld.file == nil || ld.file.emptyAuth
+	if len(ld.policy) > 0 && !ld.policy.wantsPassword() {
+		return ld.password.set(nil, lockout{})
 	}
-	if optional && r.file != nil {
-		// What a file says to have no password is believed, unless one is
-		// given: tpm2_encodeobject 5.4 says so of keys that have one.
-		if err := r.password.get(ctx, true, lockout{}); err != nil || len(r.password.value) == 0 {
+	if optional && ld.file != nil {
+		// The file says that the key has no password. Still use a password that
+		// is given: tpm2_encodeobject 5.4 writes this for keys with a password.
+		if err := ld.password.get(ctx, true, lockout{}); err != nil || len(ld.password.value) == 0 {
 			return err
 		}
 	}
 	var l lockout
-	if !r.area.ObjectAttributes.NoDA {
+	if !ld.area.ObjectAttributes.NoDA {
 		var err error
-		if l, err = r.lockout(ctx); err == nil {
+		if l, err = ld.lockout(ctx); err == nil {
 			err = l.err()
 		}
 		if err != nil {
-			r.password.wipe()
+			ld.password.wipe()
 			return err
 		}
 	}
-	if r.password.known && l.triesLeft() > 1 {
+	if ld.password.known && l.triesLeft() > 1 {
 		return nil
 	}
-	r.password.wipe()
-	if r.password.ask != nil && r.openDevice != nil && !r.openDevice.managed {
-		r.unload() // others are not kept waiting while a person types
+	ld.password.wipe()
+	if ld.password.ask != nil && ld.openDevice != nil && !ld.openDevice.managed {
+		ld.unload() // let other programs use the TPM during the prompt
 	}
-	return r.password.get(ctx, optional, l)
+	return ld.password.get(ctx, optional, l)
 }
 
-// lockout asks the TPM how many tries are left. It leaves the TPM open.
-func (r *loader) lockout(ctx context.Context) (lockout, error) {
-	d, err := r.open(ctx)
+// lockout returns the lockout state of the TPM. It leaves the TPM open.
+func (ld *loader) lockout(ctx context.Context) (lockout, error) {
+	d, err := ld.open(ctx)
 	if err != nil {
 		return lockout{}, err
 	}
 	l, err := readLockout(d)
-	if err != nil && r.repair(d, err) {
+	if err != nil && ld.repair(d, err) {
 		l, err = readLockout(d)
 	}
 	if err != nil {
 		return lockout{}, errors.Join(err, d.close())
 	}
-	r.openDevice = d
+	ld.openDevice = d
 	return l, nil
 }
 
-// discover reads what a persistent object is.
-func (r *loader) readPersistent(ctx context.Context) error {
-	d, err := r.open(ctx)
+// readPersistent reads the public area of a persistent object. It leaves the TPM
+// open.
+func (ld *loader) readPersistent(ctx context.Context) error {
+	d, err := ld.open(ctx)
 	if err != nil {
 		return err
 	}
-	o, err := readPublic(d, r.handle)
-	if err != nil && r.repair(d, err) {
-		o, err = readPublic(d, r.handle)
+	o, err := readPublic(d, ld.handle)
+	if err != nil && ld.repair(d, err) {
+		o, err = readPublic(d, ld.handle)
 	}
 	if err != nil {
 		return errors.Join(err, d.close())
 	}
-	r.area, r.name = o.public, o.name
-	r.openDevice, r.checkedDevice = d, d
+	ld.area, ld.name = o.public, o.name
+	ld.openDevice, ld.checkedDevice = d, d
 	return nil
 }
 
-// rest is called after each use.
-func (r *loader) afterUse() {
-	h := r.current
+// afterUse is called after each use. It closes the TPM, now or later.
+func (ld *loader) afterUse() {
+	h := ld.current
 	switch {
 	case h.managed:
 	case time.Since(h.loadedAt) > maxHold:
-		r.unload()
-		r.yieldUntil = time.Now().Add(yieldTime)
-	case r.idleTimer == nil:
-		r.idleTimer = time.AfterFunc(maxIdle, r.closeIdle)
+		ld.unload()
+		ld.yieldUntil = time.Now().Add(yieldTime)
+	case ld.idleTimer == nil:
+		ld.idleTimer = time.AfterFunc(maxIdle, ld.closeIdle)
 	default:
-		r.idleTimer.Reset(maxIdle)
+		ld.idleTimer.Reset(maxIdle)
 	}
 }
 
-// expire is called when nobody used the object for a while. Who uses it now
-// calls rest afterwards.
-func (r *loader) closeIdle() {
-	if !r.mu.TryLock() {
+// closeIdle is called when the object was not used for maxIdle. If the object is
+// in use at this moment, afterUse will be called.
+func (ld *loader) closeIdle() {
+	if !ld.mu.TryLock() {
 		return
 	}
-	defer r.mu.Unlock()
-	r.unload()
+	defer ld.mu.Unlock()
+	ld.unload()
 }
 
-// drop takes the object out of the TPM and closes that.
-func (r *loader) unload() {
-	if r.openDevice != nil {
-		_ = r.openDevice.close()
+// unload flushes the object and closes the TPM.
+func (ld *loader) unload() {
+	if ld.openDevice != nil {
+		_ = ld.openDevice.close()
 	}
-	r.openDevice, r.checkedDevice = nil, nil
-	if r.idleTimer != nil {
-		r.idleTimer.Stop()
+	ld.openDevice, ld.checkedDevice = nil, nil
+	if ld.idleTimer != nil {
+		ld.idleTimer.Stop()
 	}
-	if r.current != nil {
-		r.current.close()
-		r.current = nil
+	if ld.current != nil {
+		ld.current.close()
+		ld.current = nil
 	}
 }
 
-// forget ends the use of the object for good.
-func (r *loader) wipe() {
-	r.unload()
-	r.password.wipe()
-	r.parentPassword.wipe()
+// wipe unloads the object and clears the passwords.
+func (ld *loader) wipe() {
+	ld.unload()
+	ld.password.wipe()
+	ld.parentPassword.wipe()
 }
 
-// handles lists those of one kind, from first on.
+// handles returns the handles in the TPM that have the type of first, beginning
+// with first.
 func handles(d *device, first tpm2.TPMHandle) ([]tpm2.TPMHandle, error) {
 	answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: uint32(first), PropertyCount: 256}.Execute(d)
 	if err != nil {
@@ -326,13 +329,13 @@ func handles(d *device, first tpm2.TPMHandle) ([]tpm2.TPMHandle, error) {
 	return list.Handle, nil
 }
 
-// explainLockout adds what the TPM says of its lockout to an error of it.
-func (r *loader) explainLockout(ctx context.Context, err error) error {
+// explainLockout adds the lockout state of the TPM to err if err is TPM_RC_LOCKOUT.
+func (ld *loader) explainLockout(ctx context.Context, err error) error {
 	if !errors.Is(err, signer.ErrPINLocked) || !errors.Is(err, Error(tpm2.TPMRCLockout)) {
 		return err
 	}
-	defer r.unload()
-	if l, readErr := r.lockout(ctx); readErr == nil && l.err() != nil {
+	defer ld.unload()
+	if l, readErr := ld.lockout(ctx); readErr == nil && l.err() != nil {
 		return fmt.Errorf("%w: %w", l.err(), err)
 	}
 	return err

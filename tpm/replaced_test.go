@@ -114,11 +114,11 @@ func replaceOn(t *testing.T, d *device, h tpm2.TPMHandle, pem []byte) {
 	if _, err := evict.Execute(d); err != nil {
 		t.Fatal(err)
 	}
-	r, err := newLoader(t.Context(), Config{PEM: pem}, nil)
+	ld, err := newLoader(t.Context(), Config{PEM: pem}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := r.load(d)
+	l, err := ld.load(d)
 	if err != nil {
 		t.Fatal(err)
 	}
