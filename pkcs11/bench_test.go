@@ -18,9 +18,9 @@ import (
 )
 
 // BenchmarkSign alternates between signatures with a Key and a loop over
-// C_SignInit and C_Sign, so that changes in the speed of the machine affect both.
-// It reports the throughput of the Key divided by the throughput of the loop: the
-// median of the pairs, which is robust against stalls.
+// C_SignInit and C_Sign, so that changes in the speed of the machine affect
+// both. It reports the throughput of the Key divided by the throughput of the
+// loop: the median of the pairs, which is robust against stalls.
 func BenchmarkSign(b *testing.B) {
 	hsm := softHSM(b)
 	token := hsm.Token(b)

@@ -18,8 +18,8 @@ type Config struct {
 
 	// PIN is called when the token requires a login, and before each
 	// signature if the key has CKA_ALWAYS_AUTHENTICATE. nil selects the
-	// pin-value of the URI, or its pin-source if that is a file. PIN must be
-	// safe for concurrent use.
+	// pin-value of the URI, or its pin-source if that is a file. PIN must
+	// be safe for concurrent use.
 	PIN keystore.PINFunc
 
 	// MaxSessions limits the number of sessions for concurrent signatures.
@@ -29,8 +29,8 @@ type Config struct {
 
 	// Certificates are certificates from outside the token. If several keys
 	// match the URI, Open selects the key whose public key is in one of
-	// these certificates. If the token does not provide the public key, Open
-	// takes it from them. The chain can contain them.
+	// these certificates. If the token does not provide the public key,
+	// Open takes it from them. The chain can contain them.
 	Certificates []*x509.Certificate
 
 	Ref    keystore.Ref // name of the key in prompts and errors; zero: the URI without its PIN

@@ -66,8 +66,8 @@ func TestRef(t *testing.T) {
 	}
 }
 
-// Prompts and errors name the key by Config.Ref, or by the URI without its PIN if
-// Config.Ref is zero.
+// Prompts and errors name the key by Config.Ref, or by the URI without its PIN
+// if Config.Ref is zero.
 func TestKeyName(t *testing.T) {
 	for _, test := range []struct {
 		uri  string

@@ -131,7 +131,8 @@ func TestPINClearedAfterFailedSignature(t *testing.T) {
 	}
 }
 
-// There is another prompt if the token reports an incorrect PIN since the first.
+// There is another prompt if the token reports an incorrect PIN since the
+// first.
 func TestKeptPINNotUsedAfterWrongPIN(t *testing.T) {
 	for _, always := range []bool{false, true} {
 		for wrong, want := range []keystore.Prompt{{}, {FewTries: true}, {FewTries: true, LastTry: true}} {

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// An elfClass contains the offsets of fields in ELF files of one class, in bytes
-// (System V ABI, chapters 4 and 5).
+// An elfClass contains the offsets of fields in ELF files of one class, in
+// bytes (System V ABI, chapters 4 and 5).
 type elfClass struct {
 	phoff, phentsize, phnum int // offsets in the ELF header
 	size                    int // size of a program header
@@ -21,11 +21,11 @@ var elfClasses = map[byte]elfClass{
 }
 
 // checkELF returns an error if an ELF file is truncated: the dynamic linker
-// would map the file, and the process would die of SIGBUS on access to a missing
-// page. checkELF ignores files that it cannot read and files that are not ELF
-// files of this machine's byte order, which the dynamic linker refuses. Package
-// debug/elf would need half the lines, but it also parses, and fails on, parts
-// that the dynamic linker never reads.
+// would map the file, and the process would die of SIGBUS on access to a
+// missing page. checkELF ignores files that it cannot read and files that are
+// not ELF files of this machine's byte order, which the dynamic linker refuses.
+// Package debug/elf would need half the lines, but it also parses, and fails
+// on, parts that the dynamic linker never reads.
 func checkELF(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

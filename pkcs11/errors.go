@@ -101,7 +101,8 @@ func (e Error) Error() string {
 	return fmt.Sprintf("the module returned CKR 0x%x", uint(e))
 }
 
-// Is reports whether target is the error that corresponds to e, for [errors.Is].
+// Is reports whether target is the error that corresponds to e, for
+// [errors.Is].
 func (e Error) Is(target error) bool {
 	k, ok := errorKinds[e]
 	return ok && k.is != nil && k.is == target
@@ -128,6 +129,6 @@ func lost(err error) bool {
 }
 
 // lostWhileReading is like lost, for errors of reading objects. It is false for
-// CKR_GENERAL_ERROR: OpenSC 0.23 returns it for a removed card, but a module can
-// also return it for one object although it can read the others.
+// CKR_GENERAL_ERROR: OpenSC 0.23 returns it for a removed card, but a module
+// can also return it for one object although it can read the others.
 func lostWhileReading(err error) bool { return lost(err) && !errors.Is(err, ckrGeneralError) }

@@ -8,8 +8,8 @@ import (
 )
 
 // A fakeModule implements Cryptoki in memory: tokens in slots, sessions, login
-// state and real keys. It fails the test on violations of the specification, such
-// as concurrent operations in one session.
+// state and real keys. It fails the test on violations of the specification,
+// such as concurrent operations in one session.
 type fakeModule struct {
 	tb testing.TB
 

@@ -38,8 +38,8 @@ func objects(mod module, session uint, u URI, class uint, types ...uint) ([]obje
 	return found, err
 }
 
-// readObjects is like objects, but returns the error of an object that cannot be
-// read as unread.
+// readObjects is like objects, but returns the error of an object that cannot
+// be read as unread.
 func readObjects(mod module, session uint, u URI, class uint, types ...uint) (found []object, unread, err error) {
 	template := []attribute{{ckaClass, class}}
 	if u.Object != "" {
@@ -112,16 +112,16 @@ type keyObject struct {
 	alwaysAuthenticate bool // CKA_ALWAYS_AUTHENTICATE
 }
 
-// keyAttributes are attributes of private keys of all types, so that one call of
-// C_GetAttributeValue returns them all.
+// keyAttributes are attributes of private keys of all types, so that one call
+// of C_GetAttributeValue returns them all.
 var keyAttributes = []uint{ckaKeyType, ckaAlwaysAuthenticate}
 
 // findKey returns the private key that has the ID and label of u, or the only
-// key if u has neither. If no key matches, or if u has type=cert, it looks for a
-// certificate that matches, and then for the key with the ID, the label or the
-// public key of this certificate. known are certificates from outside the token,
-// which select one of several keys. findKey also returns the certificates of the
-// token together with known.
+// key if u has neither. If no key matches, or if u has type=cert, it looks for
+// a certificate that matches, and then for the key with the ID, the label or
+// the public key of this certificate. known are certificates from outside the
+// token, which select one of several keys. findKey also returns the
+// certificates of the token together with known.
 func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject, []*x509.Certificate, error) {
 	certs, certObjects, err := certificates(t.mod, session, URI{})
 	if lostWhileReading(err) { // after another error the key may still be readable

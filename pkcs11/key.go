@@ -56,8 +56,8 @@ type connection struct {
 const maxAttempts = 10
 
 // Open opens the only key that matches cfg. The caller closes it. ctx is used
-// until Open returns. Later PIN prompts, for example when the token is back, get
-// a context with the values of ctx that is canceled by Close.
+// until Open returns. Later PIN prompts, for example when the token is back,
+// get a context with the values of ctx that is canceled by Close.
 func Open(ctx context.Context, cfg Config) (*Key, error) { return open(ctx, cfg, &loaded) }
 
 func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {

@@ -9,8 +9,8 @@ import (
 )
 
 // List implements [keystore.Lister]. It lists tokens, private keys and
-// certificates. To see private keys, it logs in if ref or call has a PIN. If the
-// login fails, it lists the objects that are visible without a login.
+// certificates. To see private keys, it logs in if ref or call has a PIN. If
+// the login fails, it lists the objects that are visible without a login.
 func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {

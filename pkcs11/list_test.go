@@ -22,8 +22,8 @@ func newListedToken(t *testing.T, label string) *fakeToken {
 	return token
 }
 
-// kindsByToken returns the kinds of entries for each token label, such as "token
-// key".
+// kindsByToken returns the kinds of entries for each token label, such as
+// "token key".
 func kindsByToken(t *testing.T, entries []keystore.Entry) map[string]string {
 	t.Helper()
 	all := make(map[string]string)

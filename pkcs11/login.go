@@ -120,8 +120,8 @@ func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) 
 	return err
 }
 
-// pin removes the PIN for the target from d and returns it. If there is none, or
-// the token reports an incorrect PIN since then, pin asks for the PIN.
+// pin removes the PIN for the target from d and returns it. If there is none,
+// or the token reports an incorrect PIN since then, pin asks for the PIN.
 func (d *dialog) pin(ctx context.Context, info tokenInfo, user uint) ([]byte, error) {
 	use := info.loginTarget(user)
 	before := d.pins[use]

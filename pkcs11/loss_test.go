@@ -15,7 +15,8 @@ import (
 func TestConcurrentLosses(t *testing.T) {
 	var codes []Error
 	for _, e := range slices.Sorted(maps.Keys(errorKinds)) {
-		// Reconnecting does not help if the module was finalized or lost its slots.
+		// Reconnecting does not help if the module was finalized or lost its
+		// slots.
 		if errorKinds[e].lost && e != ckrCryptokiNotInitialized && e != ckrSlotIDInvalid {
 			codes = append(codes, e)
 		}
@@ -90,8 +91,8 @@ func TestConcurrentLosses(t *testing.T) {
 			if err := k.Close(); err != nil {
 				t.Error(err)
 			}
-			// After a removal the Key leaves the sessions to the module. The fake
-			// closes them only if the failed call had a session.
+			// After a removal the Key leaves the sessions to the module. The
+			// fake closes them only if the failed call had a session.
 			if left := b.opened - b.closed; left < 0 || left > forgotten*defaultMaxSessions {
 				t.Errorf("%d sessions opened, %d closed, %d removals", b.opened, b.closed, forgotten)
 			}

@@ -29,8 +29,8 @@ var keyGenerators = map[keystore.KeyType]keyGenerator{
 	keystore.P256:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07")}}},
 	keystore.P384:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x05\x2b\x81\x04\x00\x22")}}},
 	keystore.P521:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x05\x2b\x81\x04\x00\x23")}}},
-	// The curve name as a PrintableString, which modules accepted before they
-	// accepted the object identifier (PKCS #11 v3.0, section 2.3.5).
+	// The curve name as a PrintableString, which modules accepted before
+	// they accepted the object identifier (PKCS #11 v3.0, section 2.3.5).
 	keystore.Ed25519: {ckmEdwardsKeyPairGen, ckkECEdwards, []attribute{{ckaECParams, []byte("\x13\x0cedwards25519")}}},
 }
 
@@ -38,10 +38,11 @@ func rsaGenerator(bits uint) keyGenerator {
 	return keyGenerator{ckmRSAKeyPairGen, ckkRSA, []attribute{{ckaModulusBits, bits}, {ckaPublicExponent, []byte{1, 0, 1}}}}
 }
 
-// Generate implements [keystore.Generator]. It generates a key pair on the token
-// with the label and ID of ref, which must contain at least one of them. Without
-// an ID it uses a random one. The private key is sensitive and not extractable.
-// If a key with the same label and ID exists, the error is [fs.ErrExist].
+// Generate implements [keystore.Generator]. It generates a key pair on the
+// token with the label and ID of ref, which must contain at least one of them.
+// Without an ID it uses a random one. The private key is sensitive and not
+// extractable. If a key with the same label and ID exists, the error is
+// [fs.ErrExist].
 func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
 	gen, ok := keyGenerators[spec.Type]
 	if !ok {
@@ -78,8 +79,8 @@ func generate(ctx context.Context, cfg Config, gen keyGenerator, table *modules)
 		if err := gen.generate(t.mod, session, cfg.URI); err != nil {
 			return err
 		}
-		// While this session is open, the user stays logged in, so open does not
-		// ask for the PIN again.
+		// While this session is open, the user stays logged in, so open does
+		// not ask for the PIN again.
 		key, err = open(ctx, cfg, table)
 		if errors.Is(err, ckrSessionCount) { // the token has only this session
 			return nil
@@ -124,7 +125,8 @@ func (g keyGenerator) generate(mod module, session uint, u URI) error {
 // the label of the key; the label of the other certificates is the common name
 // of their subject. Install removes nothing from the token, not even older
 // certificates of the key. If Open would still use an older certificate, by the
-// rule of [signer.Chain], Install writes nothing and the error is [fs.ErrExist].
+// rule of [signer.Chain], Install writes nothing and the error is
+// [fs.ErrExist].
 func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, call keystore.Call) error {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -170,8 +172,8 @@ func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, ta
 	})
 }
 
-// A laterCertError reports that a certificate on the token would be used instead
-// of the certificate to install, because it expires later. It wraps
+// A laterCertError reports that a certificate on the token would be used
+// instead of the certificate to install, because it expires later. It wraps
 // [fs.ErrExist].
 type laterCertError struct {
 	cert *x509.Certificate

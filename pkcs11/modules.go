@@ -65,8 +65,8 @@ func (s *sharedModule) release() error {
 }
 
 // proxyPaths lists, by operating system, where p11-kit installs its proxy
-// module. The proxy provides the slots of all modules that are configured on the
-// system.
+// module. The proxy provides the slots of all modules that are configured on
+// the system.
 var proxyPaths = map[string][]string{
 	"linux": {
 		"/usr/lib/*-linux-gnu*/p11-kit-proxy.so", // Debian, Ubuntu

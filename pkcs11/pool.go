@@ -17,9 +17,9 @@ var errRetired = fmt.Errorf("connection was lost: %w", signer.ErrUnavailable)
 
 // A pool contains sessions on one token. It opens sessions when they are needed
 // at the same time. After an error in a session, the pool closes the session,
-// because an operation may still be active in it (PKCS #11 v3.1, section 5.1.7).
-// A pool is safe for concurrent use. It does not hold its lock while it calls
-// the module.
+// because an operation may still be active in it (PKCS #11 v3.1, section
+// 5.1.7). A pool is safe for concurrent use. It does not hold its lock while it
+// calls the module.
 type pool struct {
 	open  func() (uint, error)
 	close func(uint) error
@@ -78,10 +78,10 @@ func (p *pool) get() (uint, error) {
 	}
 }
 
-// put returns a session to the pool; err is the error of its use. After an error
-// put closes the session. If it is the last session, put first opens another
-// one, because a token logs the user out when its last session is closed
-// (PKCS #11 v3.1, section 5.6.8).
+// put returns a session to the pool; err is the error of its use. After an
+// error put closes the session. If it is the last session, put first opens
+// another one, because a token logs the user out when its last session is
+// closed (PKCS #11 v3.1, section 5.6.8).
 func (p *pool) put(s uint, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -142,9 +142,9 @@ func ecKey(values map[uint][]byte) (crypto.PublicKey, error) {
 }
 
 // octetString decodes CKA_EC_POINT, a DER-encoded OCTET STRING (PKCS #11 v3.1,
-// section 6.3.3). Some modules return the point itself, so octetString returns a
-// value of size bytes unchanged. Checking the size first is necessary because an
-// uncompressed point, which also begins with the byte 4, can look like DER.
+// section 6.3.3). Some modules return the point itself, so octetString returns
+// a value of size bytes unchanged. Checking the size first is necessary because
+// an uncompressed point, which also begins with the byte 4, can look like DER.
 func octetString(b []byte, size int) []byte {
 	if len(b) == size {
 		return b

@@ -148,8 +148,8 @@ func TestUlong(t *testing.T) {
 	}
 }
 
-// Malformed data from a token is ignored or causes an error, but no panic and no
-// leak.
+// Malformed data from a token is ignored or causes an error, but no panic and
+// no leak.
 func TestMalformedTokenData(t *testing.T) {
 	huge := bytes.Repeat([]byte{0xa5}, 64<<10)
 	for _, test := range []struct {

@@ -9,7 +9,8 @@ import (
 
 // reconnect replaces a connection that was lost because of cause. If several
 // goroutines notice the loss, one of them reconnects and the others use the new
-// connection. The returned error wraps the error of reconnecting, but not cause.
+// connection. The returned error wraps the error of reconnecting, but not
+// cause.
 func (k *Key) reconnect(old *connection, cause error, d *dialog) error {
 	k.reconnectMu.Lock()
 	defer k.reconnectMu.Unlock()
@@ -17,8 +18,9 @@ func (k *Key) reconnect(old *connection, cause error, d *dialog) error {
 		return nil
 	}
 	k.log.Debug("reconnecting to the token", "cause", cause)
-	// Keep the remaining sessions open until there is a new one, so that the
-	// user stays logged in and is asked for the PIN only if the token requires it.
+	// Keep the remaining sessions open until there is a new one, so that
+	// the user stays logged in and is asked for the PIN only if the token
+	// requires it.
 	old.pool.retire()
 	if removed(cause) {
 		old.pool.forget()

@@ -26,7 +26,8 @@ func TestRemoval(t *testing.T) {
 			t.Errorf("without the token: error %v, hint %q", err, signer.Hint(err))
 		}
 	}
-	// Another token with a key of the same name does not make the URI ambiguous.
+	// Another token with a key of the same name does not make the URI
+	// ambiguous.
 	other := newFakeToken("other")
 	other.addKey(signertest.NewKey(t, "p256"), "key", "\x01")
 	b.insert(3, other)

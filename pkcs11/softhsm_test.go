@@ -178,7 +178,8 @@ func TestList(t *testing.T) {
 	}
 }
 
-// Generate refuses a label or ID that a key already has. The hint names this key.
+// Generate refuses a label or ID that a key already has. The hint names this
+// key.
 func TestGenerateTwice(t *testing.T) {
 	token := softHSM(t).Token(t)
 	var b pkcs11.Backend

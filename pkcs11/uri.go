@@ -215,8 +215,8 @@ func clip(s string) string {
 	return s
 }
 
-// String returns u with the attributes in the order of RFC 7512. It replaces the
-// value of pin-value by "…".
+// String returns u with the attributes in the order of RFC 7512. It replaces
+// the value of pin-value by "…".
 func (u URI) String() string {
 	var b strings.Builder
 	b.WriteString("pkcs11:")

@@ -6,8 +6,8 @@ import (
 
 var errRefused = errors.New("refused")
 
-// uriTests contains valid and invalid URIs. If p11-kit parses a URI differently,
-// differs says why.
+// uriTests contains valid and invalid URIs. If p11-kit parses a URI
+// differently, differs says why.
 var uriTests = []struct {
 	uri     string
 	want    URI

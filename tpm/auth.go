@@ -17,8 +17,8 @@ import (
 
 // A password gets a password from a PIN source when it is needed, and keeps it
 // until the TPM refuses it. It does not retry a password that the TPM refused,
-// because a PIN source that always returns the same incorrect password would lock
-// the TPM. A password is not safe for concurrent use.
+// because a PIN source that always returns the same incorrect password would
+// lock the TPM. A password is not safe for concurrent use.
 type password struct {
 	ask  keystore.PINFunc
 	what string
@@ -54,8 +54,8 @@ func (p *password) get(ctx context.Context, optional bool, l lockout) error {
 
 // set sets the password to value, which it owns.
 func (p *password) set(value []byte, l lockout) error {
-	// Trailing zeros are not part of an authorization value (TPM 2.0 Library,
-	// part 1, section 19.6.4.3).
+	// Trailing zeros are not part of an authorization value (TPM 2.0
+	// Library, part 1, section 19.6.4.3).
 	value = bytes.TrimRight(value, "\x00")
 	hash := sha256.Sum256(value)
 	switch {
@@ -102,15 +102,16 @@ func (p *password) wipe() {
 	p.value, p.known = nil, false
 }
 
-// A lockout is the state of the dictionary attack protection of the TPM (TPM 2.0
-// Library, part 1, section 19.8). The zero value is for objects without this
-// protection.
+// A lockout is the state of the dictionary attack protection of the TPM (TPM
+// 2.0 Library, part 1, section 19.8). The zero value is for objects without
+// this protection.
 type lockout struct {
 	tries, max uint32
 	interval   time.Duration // after which tries decreases by one
 }
 
-// triesLeft returns how many tries are left: a large number if there is no limit.
+// triesLeft returns how many tries are left: a large number if there is no
+// limit.
 func (l lockout) triesLeft() int {
 	if l.max == 0 {
 		return 1 << 30
@@ -159,21 +160,95 @@ func readLockout(t transport.TPM) (lockout, error) {
 	return l, nil
 }
 
-// Options that make a session encrypt the first parameter of a command or of its
-// response. The TPM refuses the option if the command or the response has no such
-// parameter (part 1, section 21.1): the response of TPM2_Sign and the command
-// TPM2_Unseal have none.
+// Options that make a session encrypt the first parameter of a command or of
+// its response. The TPM refuses the option if the command or the response has
+// no such parameter (part 1, section 21.1): the response of TPM2_Sign and the
+// command TPM2_Unseal have none.
 var (
 	encryptCommand  = tpm2.AESEncryption(128, tpm2.EncryptIn)
 	encryptResponse = tpm2.AESEncryption(128, tpm2.EncryptOut)
 )
 
-// sessionOptions returns the options of an HMAC session with the password value.
-// The session is salted with the key salt, so that an attacker who reads the bus
-// cannot guess passwords offline (part 1, section 19.6.8).
+// sessionOptions returns the options of an HMAC session with the password
+// value. The session is salted with the key salt, so that an attacker who reads
+// the bus cannot guess passwords offline (part 1, section 19.6.8).
 func sessionOptions(value []byte, salt storageKey, encryption ...tpm2.AuthOption) []tpm2.AuthOption {
 	return append([]tpm2.AuthOption{tpm2.Auth(value), tpm2.Salted(salt.handle, salt.public)}, encryption...)
 }
 
 // nonceSize is the size of session nonces, in bytes.
 const nonceSize = 16
+
+// getPasswords gets the passwords that are not known yet.
+func (ld *loader) getPasswords(ctx context.Context) error {
+	if !ld.parentPassword.known {
+		// Most parents have no password.
+		ld.parentPassword.known = ld.parentPassword.ask == nil
+		if err := ld.parentPassword.get(ctx, false, lockout{}); err != nil {
+			return err
+		}
+	}
+	if ld.password.known {
+		return nil
+	}
+	optional := ld.file == nil || ld.file.emptyAuth
+	if len(ld.policy) > 0 && !ld.policy.wantsPassword() {
+		return ld.password.set(nil, lockout{})
+	}
+	if optional && ld.file != nil {
+		// The file says that the key has no password. Still use a password that
+		// is given: tpm2_encodeobject 5.4 writes this for keys with a password.
+		if err := ld.password.get(ctx, true, lockout{}); err != nil || len(ld.password.value) == 0 {
+			return err
+		}
+	}
+	var l lockout
+	if !ld.area.ObjectAttributes.NoDA {
+		var err error
+		if l, err = ld.lockout(ctx); err == nil {
+			err = l.err()
+		}
+		if err != nil {
+			ld.password.wipe()
+			return err
+		}
+	}
+	if ld.password.known && l.triesLeft() > 1 {
+		return nil
+	}
+	ld.password.wipe()
+	if ld.password.ask != nil && ld.openDevice != nil && !ld.openDevice.managed {
+		ld.unload() // let other programs use the TPM during the prompt
+	}
+	return ld.password.get(ctx, optional, l)
+}
+
+// lockout returns the lockout state of the TPM. It leaves the TPM open.
+func (ld *loader) lockout(ctx context.Context) (lockout, error) {
+	d, err := ld.open(ctx)
+	if err != nil {
+		return lockout{}, err
+	}
+	l, err := readLockout(d)
+	if err != nil && ld.repair(d, err) {
+		l, err = readLockout(d)
+	}
+	if err != nil {
+		return lockout{}, errors.Join(err, d.close())
+	}
+	ld.openDevice = d
+	return l, nil
+}
+
+// explainLockout adds the lockout state of the TPM to err if err is
+// TPM_RC_LOCKOUT.
+func (ld *loader) explainLockout(ctx context.Context, err error) error {
+	if !errors.Is(err, signer.ErrPINLocked) || !errors.Is(err, Error(tpm2.TPMRCLockout)) {
+		return err
+	}
+	defer ld.unload()
+	if l, readErr := ld.lockout(ctx); readErr == nil && l.err() != nil {
+		return fmt.Errorf("%w: %w", l.err(), err)
+	}
+	return err
+}

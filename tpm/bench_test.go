@@ -12,9 +12,9 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// oneConnection returns a dialer whose devices are all one connection, so that a
-// bare command and a Key can take turns. They are managed, so that a Key holds
-// what it loaded; closing one flushes all, as a resource manager does.
+// oneConnection returns a dialer whose devices share one connection, so that
+// bare commands and a Key can alternate. The devices are managed, so that a Key
+// stays loaded. Closing one flushes all objects, as a resource manager does.
 func oneConnection(b testing.TB, path string) (*device, dialer) {
 	b.Helper()
 	d, err := dial(b.Context(), path)
@@ -27,7 +27,7 @@ func oneConnection(b testing.TB, path string) (*device, dialer) {
 	}
 }
 
-// raw is TPM2_Sign of a loaded key and nothing else.
+// signBare sends only TPM2_Sign.
 func signBare(b *testing.B, l *loadedObject, alg tpm2.TPMAlgID, digest []byte) {
 	b.Helper()
 	_, err := tpm2.Sign{
@@ -41,8 +41,9 @@ func signBare(b *testing.B, l *loadedObject, alg tpm2.TPMAlgID, digest []byte) {
 	}
 }
 
-// BenchmarkSign signs by the bare command and through a Key in turn, with the
-// key held, and reports how much of the bare throughput is left.
+// BenchmarkSign alternates between the bare command and a Key that stays
+// loaded. It reports the throughput of the Key divided by that of the bare
+// command.
 func BenchmarkSign(b *testing.B) {
 	emulator := newTPM(b)
 	digest := sha256.Sum256([]byte("message"))
@@ -70,11 +71,11 @@ func BenchmarkSign(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer k.Close()
-			// The first use of a protected password has to be sent twice.
+			// The first command with a protected password must be sent twice.
 			if _, err := k.Sign(nil, digest[:], crypto.SHA256); err != nil {
 				b.Fatal(err)
 			}
-			bare, err := k.load(d) // the same key once more, with a session of its own
+			bare, err := k.load(d) // the same key again, with a separate session
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -90,7 +91,7 @@ func BenchmarkSign(b *testing.B) {
 				floor += middle.Sub(begin)
 				whole += time.Since(middle)
 			}
-			b.ReportMetric(0, "ns/op") // of no meaning for the pair
+			b.ReportMetric(0, "ns/op") // not meaningful for the pair
 			b.ReportMetric(float64(floor.Microseconds())/float64(b.N), "bare-µs")
 			b.ReportMetric(float64(whole.Microseconds())/float64(b.N), "key-µs")
 			b.ReportMetric(float64(floor)/float64(whole), "throughput")
@@ -98,8 +99,8 @@ func BenchmarkSign(b *testing.B) {
 	}
 }
 
-// BenchmarkOneShot opens a key file, signs once and closes it, in turn with the
-// bare commands that are needed for it.
+// BenchmarkOneShot alternates between opening a key file, signing once and
+// closing it, and the necessary bare commands.
 func BenchmarkOneShot(b *testing.B) {
 	emulator := newTPM(b)
 	digest := sha256.Sum256([]byte("message"))
@@ -156,7 +157,7 @@ func BenchmarkOneShot(b *testing.B) {
 		floor += middle.Sub(begin)
 		whole += time.Since(middle)
 	}
-	b.ReportMetric(0, "ns/op") // of no meaning for the pair
+	b.ReportMetric(0, "ns/op") // not meaningful for the pair
 	b.ReportMetric(float64(floor.Microseconds())/float64(b.N), "bare-µs")
 	b.ReportMetric(float64(whole.Microseconds())/float64(b.N), "whole-µs")
 	b.ReportMetric(float64(whole)/float64(floor), "whole/bare")

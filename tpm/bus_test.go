@@ -21,14 +21,14 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// A bus stands between a key and its TPM. It keeps what passes, and may spoil
-// it. It is safe for concurrent use.
+// A bus is between a key and its TPM. It records the commands and responses,
+// and can change them. It is safe for concurrent use.
 type bus struct {
 	next    dialer // nil: dial
-	managed bool   // pass for a resource manager
+	managed bool   // simulate a resource manager
 
-	// spoil may stand in for send, which passes the n-th command on; n counts
-	// from 1 over all connections.
+	// intercept, if not nil, handles the n-th command; it can call send to
+	// send the command to the TPM. n counts from 1 over all connections.
 	intercept func(n int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error)
 
 	mu            sync.Mutex
@@ -84,7 +84,7 @@ func (w busWire) Send(command []byte) ([]byte, error) {
 	return response, err
 }
 
-// commands returns the names of those that were sent since the last call.
+// commands returns the names of the commands since the last call.
 func (b *bus) commands() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -123,19 +123,19 @@ func commandName(command []byte) string {
 	return fmt.Sprintf("0x%03x", uint32(codeOf(command)))
 }
 
-// secrets of the tests.
+// Secrets of the tests.
 const (
 	keyPassword    = "sesame-of-the-key"
 	parentPassword = "sesame-of-parent"
 	ownerPassword  = "sesame-of-the-owner"
 )
 
-// give is a source that has a password and asks nobody.
+// fixedPIN returns a PINFunc that is not interactive.
 func fixedPIN(value string) keystore.PINFunc {
 	return func(_ context.Context, p keystore.Prompt) ([]byte, error) { return []byte(value), p.RefuseLastTry() }
 }
 
-// connection opens a TPM for what tests do to it.
+// openTPM opens a connection for commands of a test.
 func openTPM(tb testing.TB, emulator *tpmtest.TPM) *device {
 	tb.Helper()
 	d, err := dialer(dial).open(tb.Context(), emulator.Path)
@@ -145,7 +145,7 @@ func openTPM(tb testing.TB, emulator *tpmtest.TPM) *device {
 	return d
 }
 
-// makeKey returns a key file.
+// makeKey creates a P-256 key and returns its key file.
 func makeKey(tb testing.TB, cfg CreateConfig) []byte {
 	tb.Helper()
 	pem, err := Create(tb.Context(), cfg, keystore.P256)
@@ -155,7 +155,7 @@ func makeKey(tb testing.TB, cfg CreateConfig) []byte {
 	return pem
 }
 
-// keep makes a key file persistent.
+// makePersistent makes the key in a key file persistent.
 func makePersistent(tb testing.TB, emulator *tpmtest.TPM, h Handle, pem []byte) {
 	tb.Helper()
 	if err := persist(tb.Context(), Config{Handle: h}, CreateConfig{Device: emulator.Path}, pem, dial); err != nil {
@@ -163,7 +163,7 @@ func makePersistent(tb testing.TB, emulator *tpmtest.TPM, h Handle, pem []byte) 
 	}
 }
 
-// keepParent makes a persistent storage key.
+// makePersistentParent creates a persistent storage key.
 func makePersistentParent(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle, password string) {
 	tb.Helper()
 	l := &loadedObject{device: openTPM(tb, emulator)}
@@ -187,8 +187,8 @@ func makePersistentParent(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle
 	}
 }
 
-// lockoutCommand sends a command that the lockout hierarchy authorizes, which
-// has no password here.
+// lockoutCommand sends a command with the authorization of the lockout
+// hierarchy, which has no password in these tests.
 func lockoutCommand(tb testing.TB, emulator *tpmtest.TPM, code tpm2.TPMCC, parameters ...uint32) {
 	tb.Helper()
 	c := []byte{0x80, 0x02, 0, 0, 0, 0}
@@ -217,13 +217,13 @@ func resetLockout(tb testing.TB, emulator *tpmtest.TPM) {
 	lockoutCommand(tb, emulator, 0x139) // TPM2_DictionaryAttackLockReset
 }
 
-// allowTries sets how many wrong passwords the TPM takes.
+// setMaxTries sets the number of incorrect passwords that lock the TPM.
 func setMaxTries(tb testing.TB, emulator *tpmtest.TPM, tries uint32) {
 	tb.Helper()
 	lockoutCommand(tb, emulator, 0x13a, tries, 1000, 1000) // TPM2_DictionaryAttackParameters
 }
 
-// tries returns how many wrong passwords the TPM counted.
+// triesUsed returns the number of incorrect passwords that the TPM counted.
 func triesUsed(tb testing.TB, emulator *tpmtest.TPM) uint32 {
 	tb.Helper()
 	d := openTPM(tb, emulator)
@@ -257,7 +257,7 @@ func loadedHandles(tb testing.TB, d *device) (left []tpm2.TPMHandle) {
 	return left
 }
 
-// trySign signs something new and verifies that.
+// trySign signs message and verifies the signature.
 func trySign(k *Key, message string) error {
 	digest := sha256.Sum256([]byte(message))
 	sig, err := k.Sign(nil, digest[:], crypto.SHA256)
@@ -284,8 +284,8 @@ func mustOpen(tb testing.TB, cfg Config, dial dialer) *Key {
 	return k
 }
 
-// inBubble runs a test where time passes only while all of it waits for time:
-// a TPM is not let go because the machine that runs the test is slow.
+// inBubble runs a test in a synctest bubble, where the clock is independent of
+// the speed of the machine.
 func inBubble(f func(*testing.T)) func(*testing.T) {
 	return func(t *testing.T) { synctest.Test(t, f) }
 }
@@ -307,7 +307,7 @@ func wantUnavailable(tb testing.TB, err error) {
 	}
 }
 
-// logged is a log that counts. It is safe for concurrent use.
+// A logRecorder is a slog.Handler that records. It is safe for concurrent use.
 type logRecorder struct {
 	mu      sync.Mutex
 	records []slog.Record

@@ -15,7 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// shows reports in which form a secret passed the bus.
+// shows reports whether a secret was sent over the bus, and in which form.
 func (b *bus) shows(secret string) (form string, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -36,8 +36,7 @@ func (b *bus) shows(secret string) (form string, ok bool) {
 	return "", false
 }
 
-// Who listens between the processor and the TPM learns no password and no sealed
-// secret.
+// The bus traffic contains no password and no sealed secret.
 func TestBusShowsNoSecrets(t *testing.T) {
 	emulator := newTPM(t)
 	setMaxTries(t, emulator, 100)
@@ -81,7 +80,7 @@ func TestBusShowsNoSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.policy[1].command = ccPolicyPassword // which means the password in clear
+	f.policy[1].command = ccPolicyPassword // the password in clear text
 	inClear, err := f.marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -130,16 +129,16 @@ func TestBusShowsNoSecrets(t *testing.T) {
 
 	for _, secret := range []string{keyPassword, parentPassword, ownerPassword, wrong, sealed} {
 		if form, ok := b.shows(secret); ok {
-			t.Errorf("%q passed the bus %s", secret, form)
+			t.Errorf("%q was sent over the bus: %s", secret, form)
 		}
 	}
 	if len(b.traffic) < 200 {
-		t.Errorf("only %d messages were seen", len(b.traffic))
+		t.Errorf("recorded only %d messages", len(b.traffic))
 	}
 	checkReleased(t, b)
 	checkEmpty(t, emulator)
 
-	// What is shown is seen.
+	// The test detects a password in clear text.
 	d, err := b.dial(t.Context(), emulator.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -160,11 +159,11 @@ func TestBusShowsNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, ok := b.shows(keyPassword); !ok {
-		t.Error("a password in clear was not seen")
+		t.Error("a password in clear text was not detected")
 	}
 }
 
-// setOwnerPassword gives the owner hierarchy a password.
+// setOwnerPassword sets the password of the owner hierarchy.
 func setOwnerPassword(t *testing.T, path, password string) {
 	t.Helper()
 	d, err := dialer(dial).open(t.Context(), path)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A command costs milliseconds in a real TPM. Who adds one, says so here.
+// TestCommands pins the commands of each operation, because a command takes
+// milliseconds in a hardware TPM.
 func TestCommands(t *testing.T) {
 	emulator := newTPM(t)
 	makePersistentParent(t, emulator, 0x81000001, "")
@@ -19,8 +20,9 @@ func TestCommands(t *testing.T) {
 	}
 	plain := makeKey(t, device)
 	secret := with(func(c *CreateConfig) { c.PIN = fixedPIN(keyPassword) })
-	// The TPM tests itself before its first signature, and has the first use of
-	// a protected password sent twice: it writes down first that there was one.
+	// Before the first signature the TPM performs a self-test. The first
+	// command with a protected password must be sent twice, because the TPM
+	// first records in nonvolatile memory that such a password was used.
 	warm := mustOpen(t, Config{PEM: secret, Device: emulator.Path, PIN: fixedPIN(keyPassword)}, dial)
 	mustSign(t, warm)
 	if err := warm.Close(); err != nil {
@@ -92,8 +94,8 @@ func TestCommands(t *testing.T) {
 		},
 		{
 			"handle with a password", Config{Handle: 0x81010002, PIN: fixedPIN(keyPassword)},
-			// A source may be a person: others are let in meanwhile, and
-			// the key is looked at again.
+			// The PIN source may be a person. Therefore the TPM is closed
+			// during the prompt, and the name of the key is read again.
 			[]string{"ReadPublic", "GetCapability", "ReadPublic", "CreatePrimary", "StartAuthSession", flush},
 			[]string{"Sign"},
 			[]string{flush},

@@ -31,8 +31,8 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// contract runs the contract of signers, and sees that nothing is left in the
-// TPM.
+// contract runs the contract tests of signers, and checks that nothing is left
+// in the TPM.
 func (m *maker) contract(cfg Config) {
 	t := m.TB.(*testing.T)
 	t.Helper()
@@ -49,7 +49,7 @@ func (m *maker) contract(cfg Config) {
 	}
 }
 
-// made is what Create makes.
+// createFile returns a key file from Create.
 func (m *maker) createFile(kind keystore.KeyType, cfg CreateConfig) []byte {
 	m.Helper()
 	cfg.Device = m.emulator.Path
@@ -60,7 +60,7 @@ func (m *maker) createFile(kind keystore.KeyType, cfg CreateConfig) []byte {
 	return pem
 }
 
-// The persistent objects of TestContractOfKinds.
+// Handles of persistent objects.
 const (
 	eccParent    = 0x81000001
 	authParent   = 0x81000002
@@ -70,8 +70,8 @@ const (
 	persistedKey = 0x81010002
 )
 
-// TestContractOfKinds has a key of each kind, P-256 and RSA-2048, under each
-// parent. Combinations have P-256 alone, which takes a tenth of the time.
+// TestContractKeyKinds tests keys of all kinds under all kinds of parents. Some
+// combinations are tested only with P-256, which takes a tenth of the time.
 func TestContractKeyKinds(t *testing.T) {
 	t.Parallel()
 	m := newMaker(t, newTPM(t))
@@ -91,7 +91,7 @@ func TestContractKeyKinds(t *testing.T) {
 	m.persistentPrimary(p384Parent, p384SRK, "")
 	m.persistentPrimary(rsaAuth, rsaSRKTemplate, parentPassword)
 
-	// below is a case of a key that Create makes under a parent.
+	// below is a test case with a key that Create creates under a parent.
 	below := func(parent Handle, key, above string, pcrs ...PCRs) func(*maker, keystore.KeyType) Config {
 		return func(m *maker, kind keystore.KeyType) Config {
 			return Config{
@@ -100,8 +100,9 @@ func TestContractKeyKinds(t *testing.T) {
 			}
 		}
 	}
-	// of is a case of a key with another public area, under the owner.
-	of := func(password string, change func(*tpm2.TPMTPublic)) func(*maker, keystore.KeyType) Config {
+	// changed is a test case with a key whose public area is changed, under
+	// the owner hierarchy.
+	changed := func(password string, change func(*tpm2.TPMTPublic)) func(*maker, keystore.KeyType) Config {
 		return func(m *maker, kind keystore.KeyType) Config {
 			template := signingTemplate(kind)
 			change(&template)
@@ -136,7 +137,7 @@ func TestContractKeyKinds(t *testing.T) {
 		{"password, RSA parent", ecc, below(rsaParent, keyPassword, "")},
 		{"password, parent with password", ecc, below(authParent, keyPassword, parentPassword)},
 		{"password, RSA parent with password", ecc, below(rsaAuth, keyPassword, parentPassword)},
-		{"password as long as fits", ecc, below(OwnerHierarchy, "0123456789abcdef0123456789abcdef", "")},
+		{"longest password", ecc, below(OwnerHierarchy, "0123456789abcdef0123456789abcdef", "")},
 		{"owner with password", both, func(m *maker, kind keystore.KeyType) Config {
 			m.setAuth(owner, parentPassword)
 			m.Cleanup(func() { m.setAuth(entity{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
@@ -172,7 +173,7 @@ func TestContractKeyKinds(t *testing.T) {
 				return err
 			})
 			f := m.createUnderOwner(template, "")
-			// The digest is that of the values now, which an empty one stands for.
+			// An empty digest means the current PCR values.
 			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyPCR), append(tpm2.Marshal(selection), 0, 0)}}
 			return Config{PEM: f.pem(m)}
 		}},
@@ -224,22 +225,22 @@ func TestContractKeyKinds(t *testing.T) {
 			m.Cleanup(func() { m.remove(persistedKey) })
 			return Config{Handle: persistedKey, PIN: optionalPIN(keyPassword)}
 		}},
-		{"decrypts alone", rsa, of("", func(p *tpm2.TPMTPublic) {
+		{"decrypts alone", rsa, changed("", func(p *tpm2.TPMTPublic) {
 			p.ObjectAttributes.SignEncrypt, p.ObjectAttributes.Decrypt = false, true
 		})},
-		{"decrypts alone, password", rsa, of(keyPassword, func(p *tpm2.TPMTPublic) {
+		{"decrypts alone, password", rsa, changed(keyPassword, func(p *tpm2.TPMTPublic) {
 			p.ObjectAttributes.SignEncrypt, p.ObjectAttributes.Decrypt = false, true
 		})},
-		{"signs and decrypts", both, of("", func(p *tpm2.TPMTPublic) { p.ObjectAttributes.Decrypt = true })},
-		{"signs and decrypts, password", rsa, of(keyPassword, func(p *tpm2.TPMTPublic) { p.ObjectAttributes.Decrypt = true })},
-		{"PKCS #1 v1.5 with SHA-256", rsa, of("", onlyRSA(rsassa(tpm2.TPMAlgSHA256)))},
-		{"PSS with SHA-256", rsa, of("", onlyRSA(rsapss(tpm2.TPMAlgSHA256)))},
-		{"PSS with SHA-512", rsa, of("", onlyRSA(rsapss(tpm2.TPMAlgSHA512)))},
-		{"ECDSA with SHA-256", ecc, of("", onlyECDSA(tpm2.TPMAlgSHA256))},
-		{"no protection against dictionary attacks", ecc, of(keyPassword, func(p *tpm2.TPMTPublic) { p.ObjectAttributes.NoDA = true })},
-		{"SHA-384", both, of("", func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
-		{"SHA-384, password", ecc, of(keyPassword, func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
-		{"SHA-384, long password", ecc, of("0123456789abcdef0123456789abcdef0123456789abcdef", func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
+		{"signs and decrypts", both, changed("", func(p *tpm2.TPMTPublic) { p.ObjectAttributes.Decrypt = true })},
+		{"signs and decrypts, password", rsa, changed(keyPassword, func(p *tpm2.TPMTPublic) { p.ObjectAttributes.Decrypt = true })},
+		{"PKCS #1 v1.5 with SHA-256", rsa, changed("", onlyRSA(rsassa(tpm2.TPMAlgSHA256)))},
+		{"PSS with SHA-256", rsa, changed("", onlyRSA(rsapss(tpm2.TPMAlgSHA256)))},
+		{"PSS with SHA-512", rsa, changed("", onlyRSA(rsapss(tpm2.TPMAlgSHA512)))},
+		{"ECDSA with SHA-256", ecc, changed("", onlyECDSA(tpm2.TPMAlgSHA256))},
+		{"no protection against dictionary attacks", ecc, changed(keyPassword, func(p *tpm2.TPMTPublic) { p.ObjectAttributes.NoDA = true })},
+		{"SHA-384", both, changed("", func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
+		{"SHA-384, password", ecc, changed(keyPassword, func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
+		{"SHA-384, long password", ecc, changed("0123456789abcdef0123456789abcdef0123456789abcdef", func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
 	} {
 		for _, kind := range c.kinds {
 			t.Run(c.name+"/"+string(kind), func(t *testing.T) {
@@ -251,7 +252,7 @@ func TestContractKeyKinds(t *testing.T) {
 	}
 }
 
-// byPolicy makes a key that takes its password in a policy session alone.
+// byPolicy creates a key that requires a policy session with its password.
 func (m *maker) byPolicy(template tpm2.TPMTPublic, command tpm2.TPMCC, password string) Config {
 	m.Helper()
 	template.ObjectAttributes.UserWithAuth = false
@@ -287,8 +288,7 @@ func onlyECDSA(hash tpm2.TPMAlgID) func(*tpm2.TPMTPublic) {
 	}
 }
 
-// TestRefusedKinds has what is in a TPM and cannot sign here, or cannot be
-// unsealed.
+// TestRefusedKinds tests objects that cannot sign or cannot be unsealed.
 func TestRefusedKinds(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	sign := func(change func(*tpm2.TPMTPublic)) func(*maker) []byte {
@@ -373,7 +373,7 @@ func TestRefusedKinds(t *testing.T) {
 		{"policy with another command", policy(func(f *tss2) {
 			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyCommandCode), []byte{0, 0, 1, 0x5d}}}
 		}), false},
-		{"policy of nothing known after PCRs", policy(func(f *tss2) {
+		{"policy with an unknown command after PCRs", policy(func(f *tss2) {
 			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyPCR), []byte{0, 0, 0, 0, 0, 0}}, {0x7fffffff, []byte{}}}
 		}), false},
 		{"key as sealed data", sign(func(*tpm2.TPMTPublic) {}), true},
@@ -390,7 +390,7 @@ func TestRefusedKinds(t *testing.T) {
 			}
 			var code Error
 			if errors.As(err, &code) {
-				t.Errorf("%v: the TPM was asked", err)
+				t.Errorf("%v: a command was sent to the TPM", err)
 			}
 			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
@@ -399,8 +399,7 @@ func TestRefusedKinds(t *testing.T) {
 	}
 }
 
-// TestRefusedHandles has persistent objects that cannot sign. The TPM is free
-// for others after it.
+// TestRefusedHandles tests persistent objects that cannot sign.
 func TestRefusedHandles(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	restricted := signingTemplate(keystore.P256)
@@ -421,8 +420,8 @@ func TestRefusedHandles(t *testing.T) {
 	}
 }
 
-// TestRefusedFiles has key files that this TPM cannot load, or not now. Nothing
-// of the way there is left in it.
+// TestRefusedFiles tests key files that the TPM cannot load, and that nothing
+// is left in the TPM.
 func TestRefusedFiles(t *testing.T) {
 	m, other := newMaker(t, newTPM(t)), newMaker(t, newTPM(t))
 	m.persistentPrimary(eccParent, srkTemplate, "")
@@ -439,7 +438,7 @@ func TestRefusedFiles(t *testing.T) {
 		cfg  Config
 		want error
 	}{
-		{"another TPM's", Config{PEM: other.createFile(keystore.P256, CreateConfig{})}, signer.ErrNotFound},
+		{"key of another TPM", Config{PEM: other.createFile(keystore.P256, CreateConfig{})}, signer.ErrNotFound},
 		{"another hierarchy", change(func(f *tss2) { f.Parent = int64(tpm2.TPMRHEndorsement) }), signer.ErrNotFound},
 		{"another parent", change(func(f *tss2) { f.Parent = int64(authParent) }), signer.ErrPINRequired},
 		{"no such parent", change(func(f *tss2) { f.Parent = 0x81000077 }), signer.ErrNotFound},
@@ -460,7 +459,7 @@ func TestRefusedFiles(t *testing.T) {
 			}
 		})
 	}
-	// Open does not try the password.
+	// Open does not check the password.
 	k, err := Open(t.Context(), Config{PEM: guarded, PIN: optionalPIN("wrong"), Device: m.emulator.Path})
 	if err != nil {
 		t.Fatal(err)

@@ -223,7 +223,8 @@ var keyTemplates = map[keystore.KeyType]tpm2.TPMTPublic{
 	keystore.P521:    eccTemplate(tpm2.TPMECCNistP521),
 }
 
-// signingAttributes are the attributes of a signing key that cannot leave the TPM.
+// signingAttributes are the attributes of a signing key that cannot leave the
+// TPM.
 var signingAttributes = tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, SignEncrypt: true}
 
 func rsaTemplate(bits tpm2.TPMKeyBits) tpm2.TPMTPublic {
@@ -244,8 +245,8 @@ func eccTemplate(curve tpm2.TPMECCCurve) tpm2.TPMTPublic {
 
 var noSymmetric = tpm2.TPMTSymDefObject{Algorithm: tpm2.TPMAlgNull}
 
-// Create creates a key and returns its key file, a TSS2 PRIVATE KEY block. If the
-// TPM does not support the key type, the error is [errors.ErrUnsupported].
+// Create creates a key and returns its key file, a TSS2 PRIVATE KEY block. If
+// the TPM does not support the key type, the error is [errors.ErrUnsupported].
 func Create(ctx context.Context, cfg CreateConfig, kind keystore.KeyType) ([]byte, error) {
 	return createKey(ctx, cfg, kind, dial)
 }

@@ -47,8 +47,8 @@ type timeouts struct {
 var defaultTimeouts = timeouts{busy: 15 * time.Second, response: 15 * time.Second, rsaCreation: 3 * time.Minute}
 
 // rsaAreaPrefix is the beginning of the public area of each RSA key that this
-// package creates. If another command contains it by chance, that command has the
-// longer timeout, too.
+// package creates. If another command contains it by chance, that command has
+// the longer timeout, too.
 var rsaAreaPrefix = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgRSA)), uint16(tpm2.TPMAlgSHA256))
 
 // forCommand returns how long to wait for the response to command.
@@ -64,8 +64,8 @@ func (t timeouts) forCommand(command []byte) time.Duration {
 	return t.response
 }
 
-// cancelGrace is how long a connection waits for a response after its context is
-// canceled. A command that completes leaves fewer objects in the TPM.
+// cancelGrace is how long a connection waits for a response after its context
+// is canceled. A command that completes leaves fewer objects in the TPM.
 const cancelGrace = time.Second
 
 // errBusy means that another program uses the TPM.
@@ -100,8 +100,8 @@ const maxResponse = 4096
 // response, in bytes (TPM 2.0 Library, part 1, section 18.1).
 const headerSize = 10
 
-// responseSize returns the size in the header of a response, or -1 if the header
-// is not that of a TPM.
+// responseSize returns the size in the header of a response, or -1 if the
+// header is not that of a TPM.
 func responseSize(header []byte) int {
 	tag := tpm2.TPMST(binary.BigEndian.Uint16(header))
 	size := binary.BigEndian.Uint32(header[2:])
@@ -113,10 +113,10 @@ func responseSize(header []byte) int {
 
 var errNotTPM = errors.New("the device did not respond like a TPM 2.0")
 
-// A retrier retries commands that the TPM could not start yet, for example during
-// its self-test (part 2, section 6.6.3, warnings). After an error or an invalid
-// response it sends nothing more, because a late response could be mistaken for
-// the response to another command.
+// A retrier retries commands that the TPM could not start yet, for example
+// during its self-test (part 2, section 6.6.3, warnings). After an error or an
+// invalid response it sends nothing more, because a late response could be
+// mistaken for the response to another command.
 type retrier struct {
 	transport.TPM
 	failed error // the error of all further commands; nil: none

@@ -22,8 +22,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// defaultDevices are tried in this order. The kernel provides a resource manager
-// for the first one. Only one program can open the second one at a time.
+// defaultDevices are tried in this order. The kernel provides a resource
+// manager for the first one. Only one program can open the second one at a
+// time.
 var defaultDevices = []string{"/dev/tpmrm0", "/dev/tpm0"}
 
 // dial opens a TPM. path is a character device or the socket of an emulator; ""
@@ -98,8 +99,8 @@ func openError(path string, err error) error {
 	return signer.WithHint(fmt.Errorf("%s: %w", path, err), hint)
 }
 
-// connect opens the socket of an emulator. swtpm serves one connection at a time
-// and keeps one more in its backlog.
+// connect opens the socket of an emulator. swtpm serves one connection at a
+// time and keeps one more in its backlog.
 func (t timeouts) connect(ctx context.Context, path string) (*device, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	if errors.Is(err, unix.EAGAIN) {
@@ -158,8 +159,8 @@ func (t timeouts) openCharDevice(_ context.Context, path string) (*device, error
 		return nil, err
 	}
 	managed := strings.HasPrefix(filepath.Base(target), "tpmrm")
-	// With O_NOCTTY, a terminal does not become the controlling terminal. Without
-	// O_NONBLOCK, a read waits for the response.
+	// With O_NOCTTY, a terminal does not become the controlling terminal.
+	// Without O_NONBLOCK, a read waits for the response.
 	fd, err := unix.Open(target, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if errors.Is(err, unix.EBUSY) {
 		return nil, errBusy

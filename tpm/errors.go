@@ -23,8 +23,8 @@ type errorKind struct {
 	hint string
 }
 
-// errorKinds contains the codes that this package handles and that users may see.
-// Source: TPM 2.0 Library, part 2, section 6.6.3.
+// errorKinds contains the codes that this package handles and that users may
+// see. Source: TPM 2.0 Library, part 2, section 6.6.3.
 var errorKinds = map[Error]errorKind{
 	Error(tpm2.TPMRCAuthFail):        {"authorization failed, and the TPM counted the try", signer.ErrPINIncorrect, false, "give the right password; after several incorrect ones, the TPM locks for some time"},
 	Error(tpm2.TPMRCBadAuth):         {"authorization failed", signer.ErrPINIncorrect, false, "give the right password"},
@@ -70,8 +70,8 @@ const (
 	hintFull    = "flush what other programs left in the TPM: tpm2_flushcontext -t -l -s; or use /dev/tpmrm0"
 )
 
-// canonical returns e without the number of a parameter, handle or session. Only
-// format-one codes have such a number (part 2, section 6.6.2, table 15).
+// canonical returns e without the number of a parameter, handle or session.
+// Only format-one codes have such a number (part 2, section 6.6.2, table 15).
 func (e Error) canonical() Error {
 	if e&0x80 != 0 {
 		return e & 0xbf
@@ -92,8 +92,8 @@ func (e Error) Error() string {
 	return fmt.Sprintf("%s (TPM_RC 0x%03x)", text, uint32(e))
 }
 
-// Is reports whether target is the same code or the error that corresponds to e,
-// for [errors.Is].
+// Is reports whether target is the same code or the error that corresponds to
+// e, for [errors.Is].
 func (e Error) Is(target error) bool {
 	if other, ok := target.(Error); ok {
 		return e.canonical() == other.canonical()
@@ -108,8 +108,8 @@ func (e Error) Hint() string {
 	return k.hint
 }
 
-// A commandError is a response code with a different meaning than in errorKinds,
-// because of the command that returned it.
+// A commandError is a response code with a different meaning than in
+// errorKinds, because of the command that returned it.
 type commandError struct {
 	text string
 	code Error

@@ -16,15 +16,15 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A fault is what becomes of one command.
+// A fault replaces the execution of one command.
 type fault struct {
 	name string
 	do   func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error)
-	// over says that a key gets over it by itself.
+	// recovers means that the key recovers from the fault without an error.
 	recovers bool
-	// secretive says that nobody knows what the TPM has now.
+	// stateUnknown means that the key does not know what the TPM loaded.
 	stateUnknown bool
-	// kinds are those of the errors that may come of it.
+	// errs are the possible errors.
 	errs []error
 }
 
@@ -38,7 +38,7 @@ func respondWith(rc tpm2.TPMRC, over bool, kinds ...error) fault {
 	}}
 }
 
-// change spoils the response to a command that the TPM carried out.
+// corrupt returns a fault that changes the response to an executed command.
 func corrupt(name string, over bool, f func([]byte) []byte) fault {
 	return fault{name: name, recovers: over, stateUnknown: !over, errs: []error{signer.ErrUnavailable}, do: func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 		response, err := send(command)
@@ -50,26 +50,26 @@ func corrupt(name string, over bool, f func([]byte) []byte) fault {
 }
 
 var faults = []fault{
-	{name: "lost on the way there", recovers: true, errs: []error{signer.ErrUnavailable}, do: func([]byte, func([]byte) ([]byte, error)) ([]byte, error) { return nil, io.ErrClosedPipe }},
-	{name: "lost on the way back", recovers: true, errs: []error{signer.ErrUnavailable}, do: func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+	{name: "command lost", recovers: true, errs: []error{signer.ErrUnavailable}, do: func([]byte, func([]byte) ([]byte, error)) ([]byte, error) { return nil, io.ErrClosedPipe }},
+	{name: "response lost", recovers: true, errs: []error{signer.ErrUnavailable}, do: func(command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 		_, _ = send(command)
 		return nil, io.ErrUnexpectedEOF
 	}},
-	corrupt("nothing", true, func([]byte) []byte { return nil }),
+	corrupt("empty response", true, func([]byte) []byte { return nil }),
 	corrupt("part of the header", true, func(r []byte) []byte { return r[:9] }),
-	corrupt("all but a byte", true, func(r []byte) []byte { return r[:len(r)-1] }),
-	corrupt("a byte too many", true, func(r []byte) []byte { return append(r, 0) }),
-	corrupt("a size of 0", true, func(r []byte) []byte { copy(r[2:], []byte{0, 0, 0, 0}); return r }),
-	corrupt("a huge size", true, func(r []byte) []byte { copy(r[2:], []byte{0xff, 0xff, 0xff, 0xff}); return r }),
-	corrupt("no tag", true, func(r []byte) []byte { r[0] = 0x7f; return r }),
+	corrupt("one byte missing", true, func(r []byte) []byte { return r[:len(r)-1] }),
+	corrupt("one byte too many", true, func(r []byte) []byte { return append(r, 0) }),
+	corrupt("size 0", true, func(r []byte) []byte { copy(r[2:], []byte{0, 0, 0, 0}); return r }),
+	corrupt("huge size", true, func(r []byte) []byte { copy(r[2:], []byte{0xff, 0xff, 0xff, 0xff}); return r }),
+	corrupt("invalid tag", true, func(r []byte) []byte { r[0] = 0x7f; return r }),
 	corrupt("text", true, func([]byte) []byte { return []byte("220 mail.example.com ESMTP\r\n") }),
-	corrupt("nonsense", false, func(r []byte) []byte {
+	corrupt("inverted body", false, func(r []byte) []byte {
 		for i := range r[headerSize:] {
 			r[headerSize+i] ^= 0xff
 		}
 		return r
 	}),
-	corrupt("nothing but a header", false, func(r []byte) []byte { return append(r[:2:2], 0, 0, 0, headerSize, 0, 0, 0, 0) }),
+	corrupt("only a header", false, func(r []byte) []byte { return append(r[:2:2], 0, 0, 0, headerSize, 0, 0, 0, 0) }),
 	respondWith(tpm2.TPMRCInitialize, true, signer.ErrUnavailable),
 	respondWith(tpm2.TPMRCReferenceH0, true, signer.ErrUnavailable),
 	respondWith(tpm2.TPMRCReferenceS0, true, signer.ErrUnavailable),
@@ -82,7 +82,7 @@ var faults = []fault{
 	respondWith(tpm2.TPMRCLockout, false, signer.ErrPINLocked),
 }
 
-// spoiled makes a bus on which the n-th command has a fault.
+// busWithFault returns a bus on which the n-th command has a fault.
 func busWithFault(n int, f fault, managed bool) *bus {
 	return &bus{managed: managed, intercept: func(i int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 		if i != n {
@@ -92,8 +92,8 @@ func busWithFault(n int, f fault, managed bool) *bus {
 	}}
 }
 
-// maxSent bounds the commands of one Open, two Signs and Close, whatever the TPM
-// does.
+// maxSent limits the number of commands of one Open, two Signs and Close, no
+// matter how the TPM responds.
 const maxSent = 80
 
 func TestFaults(t *testing.T) {
@@ -118,7 +118,7 @@ func TestFaults(t *testing.T) {
 		test.cfg.Device = emulator.Path
 		for _, managed := range []bool{false, true} {
 			if managed && test.cfg.PEM == nil {
-				continue // what differs is how files are loaded
+				continue // managed affects only key files
 			}
 			for _, f := range faults {
 				t.Run(fmt.Sprintf("%s/managed %v/%s", test.name, managed, f.name), inBubble(func(t *testing.T) {
@@ -133,12 +133,12 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	if n := triesUsed(t, emulator); n != 0 {
-		t.Errorf("%d wrong passwords were given", n)
+		t.Errorf("the TPM counted %d incorrect passwords", n)
 	}
 }
 
-// oneFault uses a key once with a fault at the n-th command, and reports whether
-// there were so many.
+// oneFault uses a key with a fault at the n-th command. It returns false if
+// there are fewer commands.
 func oneFault(t *testing.T, path string, cfg Config, f fault, n int, b *bus) bool {
 	t.Helper()
 	var errs []error
@@ -171,8 +171,8 @@ func oneFault(t *testing.T, path string, cfg Config, f fault, n int, b *bus) boo
 		case err == nil:
 		case errors.Is(err, errWrongSignature):
 			t.Errorf("%s: use %d: %v", what, i, err)
-		case f.recovers && (cfg.Handle == 0 || n > 1): // finding a handle is not tried again
-			t.Errorf("%s: use %d: %v, want that the key gets over it", what, i, err)
+		case f.recovers && (cfg.Handle == 0 || n > 1): // the first command for a handle is not retried
+			t.Errorf("%s: use %d: %v, want the key to recover", what, i, err)
 		case !known:
 			t.Errorf("%s: use %d: %v, want one of %v", what, i, err, f.errs)
 		}
@@ -182,8 +182,8 @@ func oneFault(t *testing.T, path string, cfg Config, f fault, n int, b *bus) boo
 		t.Fatal(err)
 	}
 	defer d.close()
-	// A TPM that does not obey when it is to forget the key, or does not say
-	// what it loaded, keeps that.
+	// An object stays in the TPM if TPM2_FlushContext fails, or if the
+	// response does not contain the handle.
 	keeps := f.stateUnknown || sent[n-1] == "FlushContext" && slices.Contains(sent[:n-1], "Sign")
 	if left := loadedHandles(t, d); len(left) > 0 && !b.managed && !keeps {
 		t.Errorf("%s: left in the TPM: %08x", what, left)
@@ -192,7 +192,7 @@ func oneFault(t *testing.T, path string, cfg Config, f fault, n int, b *bus) boo
 	return true
 }
 
-// What a TPM says once it may say always.
+// A fault can affect all commands from one point on.
 func TestLastingFaults(t *testing.T) {
 	emulator := newTPM(t)
 	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
@@ -217,9 +217,9 @@ func TestLastingFaults(t *testing.T) {
 						t.Errorf("from command %d on: %d devices opened, %d closed", from, opens, closes)
 					}
 					if managed && count(b.commands(), "Startup") > 0 {
-						t.Error("started a TPM that somebody else manages")
+						t.Error("sent TPM2_Startup to a managed TPM")
 					}
-					if opens > 7 { // for the lockout and the key, three times, and for the lockout in the end
+					if opens > 7 { // for the lockout and the key, three times, and for the lockout at the end
 						t.Errorf("from command %d on: %d devices opened", from, opens)
 					}
 					if !slices.ContainsFunc(f.errs, func(kind error) bool { return errors.Is(err, kind) }) {
@@ -231,7 +231,7 @@ func TestLastingFaults(t *testing.T) {
 	}
 }
 
-// A TPM that cannot begin yet is asked again until it can.
+// A command is retried while the TPM is busy.
 func TestBusyTPM(t *testing.T) {
 	emulator := newTPM(t)
 	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
@@ -250,7 +250,7 @@ func TestBusyTPM(t *testing.T) {
 				t.Fatal(err)
 			}
 			if opens, closes := b.state(); opens != 2 || closes != 2 {
-				t.Errorf("%d devices opened, %d closed, want 2: to look at the lockout and to sign", opens, closes)
+				t.Errorf("%d devices opened, %d closed, want 2: to read the lockout and to sign", opens, closes)
 			}
 		}))
 	}

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// A Handle is the handle of a persistent object or a hierarchy (TPM 2.0 Library,
-// part 2, section 7).
+// A Handle is the handle of a persistent object or a hierarchy (TPM 2.0
+// Library, part 2, section 7).
 type Handle uint32
 
 // The handles of the hierarchies (part 2, section 7.4).
@@ -23,8 +23,8 @@ func isHierarchy(h Handle) bool {
 
 func isPersistent(h Handle) bool { return h>>24 == 0x81 }
 
-// firstPlatformHandle is the first persistent handle that the platform hierarchy
-// controls, not the owner (part 3, section 28.5: TPM2_EvictControl).
+// firstPlatformHandle is the first persistent handle that the platform
+// hierarchy controls, not the owner (part 3, section 28.5: TPM2_EvictControl).
 const firstPlatformHandle Handle = 0x81800000
 
 // parseHandle parses a decimal number, or a hexadecimal number after 0x.

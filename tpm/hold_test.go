@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 )
 
-// slow makes commands of one kind take longer.
+// slow delays all commands with a command code.
 func slow(code tpm2.TPMCC, d time.Duration) func(int, []byte, func([]byte) ([]byte, error)) ([]byte, error) {
 	return func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 		if codeOf(command) == code {
@@ -38,10 +38,10 @@ func TestHold(t *testing.T) {
 	pem := makeKey(t, CreateConfig{Device: emulator.Path})
 	cfg := Config{PEM: pem, Device: emulator.Path}
 
-	t.Run("behind a resource manager for life", inBubble(func(t *testing.T) {
+	t.Run("with a resource manager until Close", inBubble(func(t *testing.T) {
 		b := &bus{managed: true}
 		k := mustOpen(t, cfg, b.dial)
-		mustSign(t, k) // before its first the TPM tests itself, and is asked again
+		mustSign(t, k) // the TPM performs a self-test before the first signature
 		b.commands()
 		for range 100 {
 			mustSign(t, k)
@@ -58,7 +58,7 @@ func TestHold(t *testing.T) {
 		checkState(t, b, "after Close", 1, 1)
 	}))
 
-	t.Run("until it is idle", inBubble(func(t *testing.T) {
+	t.Run("until idle", inBubble(func(t *testing.T) {
 		b := &bus{}
 		k := mustOpen(t, cfg, b.dial)
 		time.Sleep(maxIdle - 1)
@@ -79,7 +79,7 @@ func TestHold(t *testing.T) {
 		checkState(t, b, "after Close", 2, 2)
 	}))
 
-	t.Run("through a signature that takes longer than idleness", inBubble(func(t *testing.T) {
+	t.Run("during a signature that takes longer than maxIdle", inBubble(func(t *testing.T) {
 		b := &bus{intercept: slow(tpm2.TPMCCSign, maxIdle+1)}
 		k := mustOpen(t, cfg, b.dial)
 		mustSign(t, k)
@@ -90,8 +90,8 @@ func TestHold(t *testing.T) {
 		checkState(t, b, "when idle", 1, 1)
 	}))
 
-	// What is waited for others is not held against the key.
-	t.Run("as long as others", inBubble(func(t *testing.T) {
+	// The time until the key is loaded does not count.
+	t.Run("after a slow load", inBubble(func(t *testing.T) {
 		b := &bus{intercept: slow(tpm2.TPMCCCreatePrimary, 2*maxHold)}
 		k := mustOpen(t, cfg, b.dial)
 		mustSign(t, k)
@@ -100,7 +100,7 @@ func TestHold(t *testing.T) {
 		checkState(t, b, "when idle", 1, 1)
 	}))
 
-	t.Run("no longer than others can wait", inBubble(func(t *testing.T) {
+	t.Run("at most maxHold", inBubble(func(t *testing.T) {
 		b := &bus{}
 		k := mustOpen(t, cfg, b.dial)
 		const pause = 10 * time.Millisecond
@@ -163,9 +163,9 @@ func TestHold(t *testing.T) {
 	}))
 }
 
-// oneAtATime dials a TPM that says at once that it is busy if somebody has it,
-// as a device node without a resource manager does. Waiting for it takes no time
-// outside of the test's own.
+// An exclusiveTPM returns errBusy immediately while it is open, like a
+// character device without a resource manager. Waiting for it works with the
+// fake clock of a synctest bubble.
 type exclusiveTPM struct{ busy chan struct{} }
 
 func newExclusiveTPM() *exclusiveTPM { return &exclusiveTPM{make(chan struct{}, 1)} }

@@ -24,14 +24,15 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// A scene is a TPM that other programs use too.
+// An interop is a TPM that other programs also use.
 type interop struct {
 	*maker
 	dir string
-	env []string // for the programs
+	env []string // environment of the programs
 }
 
-// newScene needs tpm2-tools and OpenSSL with its provider tpm2.
+// newInterop starts a TPM. It requires tpm2-tools and OpenSSL with the provider
+// tpm2.
 func newInterop(t *testing.T) *interop {
 	t.Helper()
 	signertest.Require(t, "tpm2-tools", "tpm2_create")
@@ -53,7 +54,7 @@ func newInterop(t *testing.T) *interop {
 
 const message = "signed here and there\n"
 
-// in is the scene for a sub-test.
+// forTest returns a copy of s for a subtest.
 func (s *interop) forTest(t *testing.T) *interop {
 	c, m := *s, *s.maker
 	m.TB = t
@@ -79,7 +80,7 @@ func (s *interop) read(name string) []byte {
 	return data
 }
 
-// try runs a program in the scene's folder.
+// try runs a program in the folder of s.
 func (s *interop) try(env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(s.Context(), name, args...)
 	cmd.Dir, cmd.Env = s.dir, slices.Concat(s.env, env)
@@ -96,7 +97,7 @@ func (s *interop) run(name string, args ...string) {
 	}
 }
 
-// flushAll removes what programs left in the TPM.
+// flushAll flushes the objects and sessions that programs left in the TPM.
 func (s *interop) flushAll() {
 	s.Helper()
 	for _, h := range s.loadedHandles() {
@@ -106,7 +107,7 @@ func (s *interop) flushAll() {
 
 var provider = []string{"-provider", "tpm2", "-provider", "default", "-propquery", "?provider=tpm2"}
 
-// genpkey makes a key file with OpenSSL.
+// genpkey creates a key file with OpenSSL.
 func (s *interop) genpkey(name string, options ...string) []byte {
 	s.Helper()
 	args := slices.Concat([]string{"genpkey"}, provider, []string{"-out", name})
@@ -121,17 +122,17 @@ func (s *interop) genpkey(name string, options ...string) []byte {
 	return s.read(name)
 }
 
-// A shared key is one that Holdfast and other programs use.
+// A sharedKey is a key that Holdfast and other programs use.
 type sharedKey struct {
 	cfg Config
 
-	// What OpenSSL calls the key, and its password. "": its provider cannot
-	// use the key.
+	// The name of the key for OpenSSL, and its password. "": the provider
+	// cannot use the key.
 	openssl, password string
 	env               []string
-	empty             bool // the provider may ask for the empty password
+	empty             bool // the provider may ask for an empty password
 
-	// What tpm2_load wants beside the file, and tpm2_sign; nil: not tried.
+	// Arguments of tpm2_load and tpm2_sign; nil: not tested.
 	load, sign []string
 }
 
@@ -145,26 +146,26 @@ func (s *interop) file(name string, pem []byte, password, parentPassword string)
 	return k
 }
 
-// withoutOpenSSL is for keys that the provider of version 1.1.1 cannot use.
+// withoutOpenSSL is for keys that version 1.1.1 of the provider cannot use.
 func (k sharedKey) withoutOpenSSL() sharedKey {
 	k.openssl = ""
 	return k
 }
 
-// noPassword says of a key that it has none, whatever its file says.
+// noPassword is for keys without a password whose file says otherwise.
 func (k sharedKey) noPassword() sharedKey {
 	k.cfg.PIN = func(context.Context, keystore.Prompt) ([]byte, error) { return nil, nil }
 	return k
 }
 
-// opensslAsks says of a key that the provider may ask for its password, though
-// that is empty. If it does not, what it is given is of no account.
+// opensslAsks is for keys with an empty password for which the provider may
+// ask.
 func (k sharedKey) opensslAsks() sharedKey {
 	k.empty = true
 	return k
 }
 
-// tools has tpm2_load and tpm2_sign use the key, too.
+// withTools also tests the key with tpm2_load and tpm2_sign.
 func (k sharedKey) withTools(load ...string) sharedKey {
 	k.load, k.sign = load, []string{}
 	if k.password != "" {
@@ -173,7 +174,7 @@ func (k sharedKey) withTools(load ...string) sharedKey {
 	return k
 }
 
-// encoded makes a key with tpm2_create and tpm2_encodeobject.
+// encoded creates a key with tpm2_create and tpm2_encodeobject.
 func (s *interop) encoded(name string, parent Handle, algorithm, password string) []byte {
 	s.Helper()
 	create := []string{"-Q", "-C", fmt.Sprintf("0x%x", parent), "-G", algorithm, "-u", name + ".pub", "-r", name + ".priv"}
@@ -186,8 +187,8 @@ func (s *interop) encoded(name string, parent Handle, algorithm, password string
 	return s.read(name)
 }
 
-// TestInterop has keys that were made by one program and sign in others: by
-// Holdfast, by OpenSSL's provider tpm2 and by tpm2-tools.
+// TestInterop creates keys with one program and signs with the others:
+// Holdfast, OpenSSL with the provider tpm2, and tpm2-tools.
 func TestInterop(t *testing.T) {
 	t.Parallel()
 	s := newInterop(t)
@@ -244,8 +245,8 @@ func TestInterop(t *testing.T) {
 		{"ours RSA-2048, password, parent with password", tools(ours(keystore.RSA2048, authParent, keyPassword, parentPassword), "-C", "0x81000002", "-P", parentPassword)},
 		{"ours P-256, RSA parent", tools(ours(keystore.P256, rsaParent, "", ""), "-C", "0x81000003")},
 		{"ours P-256, RSA parent with password", tools(ours(keystore.P256, rsaAuth, "", parentPassword), "-C", "0x81000005", "-P", parentPassword)},
-		// The provider takes hierarchies other than the owner's for persistent
-		// handles, and has no password for them.
+		// The provider treats hierarchies other than the owner hierarchy as
+		// persistent handles, and cannot use a password for them.
 		{"ours P-256, endorsement", alone(ours(keystore.P256, EndorsementHierarchy, "", ""))},
 		{"ours P-256, null", alone(ours(keystore.P256, NullHierarchy, "", ""))},
 		{"ours P-256, owner with password", alone(func(s *interop) sharedKey {
@@ -254,8 +255,8 @@ func TestInterop(t *testing.T) {
 			return ours(keystore.P256, 0, "", parentPassword)(s)
 		})},
 
-		// tpm2-tools 5.4 say of a key without password that it has one, and the
-		// other way round, which the provider believes.
+		// tpm2_encodeobject 5.4 writes the inverse of emptyAuth, which misleads
+		// the provider.
 		{"tpm2_encodeobject P-256", alone(func(s *interop) sharedKey {
 			return s.file("encoded.pem", s.encoded("encoded.pem", eccParent, "ecc256", ""), "", "").noPassword()
 		})},
@@ -265,14 +266,14 @@ func TestInterop(t *testing.T) {
 		{"tpm2_encodeobject P-256, password", alone(func(s *interop) sharedKey {
 			return s.file("encoded.pem", s.encoded("encoded.pem", eccParent, "ecc256", keyPassword), keyPassword, "")
 		})},
-		// Version 1.1.1 of the provider takes such a key to have no password,
-		// version 1.3.0 asks for it.
-		{"emptyAuth left out, no password", func(s *interop) sharedKey {
+		// Version 1.1.1 of the provider assumes that such a key has no
+		// password; version 1.3.0 asks for a password.
+		{"emptyAuth absent, no password", func(s *interop) sharedKey {
 			f := s.createUnderOwner(signingTemplate(keystore.P256), "")
 			f.EmptyAuth = false
 			return s.file("plain.pem", f.pem(s), "", "").noPassword().opensslAsks()
 		}},
-		{"emptyAuth true, no password asked", func(s *interop) sharedKey {
+		{"emptyAuth true, no prompt", func(s *interop) sharedKey {
 			k := s.file("plain.pem", s.createUnderOwner(signingTemplate(keystore.P256), "").pem(s), "", "")
 			k.cfg.PIN = func(_ context.Context, p keystore.Prompt) ([]byte, error) {
 				if !p.Optional {
@@ -362,13 +363,13 @@ func TestInterop(t *testing.T) {
 	}
 }
 
-// A way to sign.
+// A signMethod is a signature scheme with its options in each program.
 type signMethod struct {
 	name string
 	hash crypto.Hash
 	opts crypto.SignerOpts
-	args []string // of openssl dgst
-	tool []string // of tpm2_sign
+	args []string // options of openssl dgst
+	tool []string // options of tpm2_sign
 }
 
 func (w signMethod) digest() []byte {
@@ -408,8 +409,8 @@ func signMethods(pub crypto.PublicKey) []signMethod {
 	}
 }
 
-// split writes the parts of a file of ours, key.pub and key.priv, for tpm2_load:
-// that of version 5.4 reads no such file.
+// split writes the parts of a key file to key.pub and key.priv for tpm2_load,
+// of which version 5.4 does not support key files.
 func (s *interop) split(file []byte) {
 	s.Helper()
 	block, _ := pem.Decode(file)
@@ -421,7 +422,7 @@ func (s *interop) split(file []byte) {
 	s.write("key.priv", f.Private)
 }
 
-// evicted makes a persistent key with tpm2-tools.
+// evicted creates a persistent key with tpm2-tools.
 func (s *interop) evicted(password string) sharedKey {
 	s.Helper()
 	create := []string{"-Q", "-C", "0x81000001", "-G", "rsa2048", "-c", "evicted.ctx"}
@@ -435,7 +436,7 @@ func (s *interop) evicted(password string) sharedKey {
 	return persistentKey(password)
 }
 
-// generated makes a persistent key with Holdfast.
+// generated creates a persistent key with Holdfast.
 func (s *interop) generated(password string) sharedKey {
 	s.Helper()
 	k, err := Backend{}.Generate(s.Context(), keystore.Ref{Scheme: "tpm", Rest: "handle=0x81010002;device=" + s.emulator.Path},
@@ -453,15 +454,15 @@ func (s *interop) generated(password string) sharedKey {
 func persistentKey(password string) sharedKey {
 	k := sharedKey{cfg: Config{Handle: persistedKey, PIN: optionalPIN(password)}, openssl: "handle:0x81010002", password: password}
 	if password != "" {
-		k.openssl += "?pass" // the provider asks for none otherwise
+		k.openssl += "?pass" // otherwise the provider does not ask for the password
 	}
 	k = k.withTools()
 	k.load = nil
 	return k
 }
 
-// TestInteropEncoding sees that other programs still write what the reader is
-// lenient for.
+// TestInteropEncoding checks that other programs still write the encodings for
+// which the parser is lenient.
 func TestInteropEncoding(t *testing.T) {
 	s := newInterop(t)
 	s.persistentPrimary(eccParent, srkTemplate, "")
@@ -481,13 +482,13 @@ func TestInteropEncoding(t *testing.T) {
 			t.Fatalf("%s: no PEM", c.name)
 		}
 		if !bytes.Contains(block.Bytes[:32], c.want) {
-			t.Errorf("%s: %x does not have %x", c.name, block.Bytes[:32], c.want)
+			t.Errorf("%s: %x does not contain %x", c.name, block.Bytes[:32], c.want)
 		}
 	}
 }
 
-// TestInteropRestricted refuses OpenSSL's keys for PSS alone: they are
-// restricted.
+// TestInteropRestricted checks that RSA-PSS keys of OpenSSL, which are
+// restricted, are refused.
 func TestInteropRestricted(t *testing.T) {
 	s := newInterop(t)
 	pem := s.genpkey("pss.pem", "RSA-PSS", "bits:2048", "digest:SHA256")
@@ -496,8 +497,8 @@ func TestInteropRestricted(t *testing.T) {
 	}
 }
 
-// TestInteropCertificate has OpenSSL make a request and a certificate for a key
-// of ours, which then stands in the key's file.
+// TestInteropCertificate creates a certificate request and a certificate with
+// OpenSSL for a key of Holdfast, and puts the certificate into the key file.
 func TestInteropCertificate(t *testing.T) {
 	for _, kind := range []keystore.KeyType{keystore.P256, keystore.RSA2048} {
 		t.Run(string(kind), func(t *testing.T) {

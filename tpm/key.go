@@ -16,8 +16,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Config names a key. Exactly one of PEM and Handle must be set. The zero value
-// of another field selects its default. Open does not modify the Config.
+// A Config names a key. Exactly one of PEM and Handle must be set. The zero
+// value of another field selects its default. Open does not modify the Config.
 type Config struct {
 	PEM    []byte // contents of a key file
 	Handle Handle // handle of a persistent key
@@ -27,8 +27,8 @@ type Config struct {
 	// Windows, TPM Base Services (TBS).
 	Device string
 
-	// PIN returns the password of the key. ParentPIN returns the password of
-	// its parent, which is a persistent object or a hierarchy. nil means
+	// PIN returns the password of the key. ParentPIN returns the password
+	// of its parent, which is a persistent object or a hierarchy. nil means
 	// that there is no password.
 	PIN, ParentPIN keystore.PINFunc
 
@@ -104,9 +104,9 @@ func (k *Key) Public() crypto.PublicKey { return k.object.pub }
 // Config.Certificates.
 func (k *Key) Chain() []*x509.Certificate { return k.chain }
 
-// Ref returns a reference that opens this key again. It contains the PIN sources,
-// but no PIN. For a key in a file it is based on Config.Ref, and zero if that is
-// zero.
+// Ref returns a reference that opens this key again. It contains the PIN
+// sources, but no PIN. For a key in a file it is based on Config.Ref, and zero
+// if that is zero.
 func (k *Key) Ref() keystore.Ref { return k.cfg.reference() }
 
 // Close implements [signer.Signer]. It flushes the key from the TPM and clears
@@ -121,8 +121,8 @@ func (k *Key) Close() error {
 	return nil
 }
 
-// Sign implements [crypto.Signer]. It ignores the random source, because the TPM
-// has its own.
+// Sign implements [crypto.Signer]. It ignores the random source, because the
+// TPM has its own.
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(k.object.pub, digest, opts)
 	if err != nil {
@@ -140,8 +140,8 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	var sig []byte
 	err = k.use(k.ctx, func(l *loadedObject) (err error) {
 		sig, err = op(l)
-		// With a resource manager, another program can have assigned the
-		// handle to a different key since Open.
+		// With a resource manager, another program can have assigned the handle
+		// to a different key since Open.
 		if err == nil && k.file == nil && l.managed && !signer.Verifies(k.object.pub, m, digest, sig) {
 			err = fmt.Errorf("the handle now belongs to a different key: %w", signer.ErrUnavailable)
 		}

@@ -113,9 +113,9 @@ func certificates(data []byte) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-// parseKey parses a TPMKey structure. It is lenient for files of other programs:
-// as in BER, any nonzero byte is a BOOLEAN with the value true, and unknown
-// optional fields are ignored.
+// parseKey parses a TPMKey structure. It is lenient for files of other
+// programs: as in BER, any nonzero byte is a BOOLEAN with the value true, and
+// unknown optional fields are ignored.
 func parseKey(data []byte) (*keyFile, error) {
 	var f keyFile
 	input := cryptobyte.String(data)
@@ -204,9 +204,9 @@ func (f *keyFile) readPolicy(s *cryptobyte.String) bool {
 	return true
 }
 
-// marshal returns f as PEM. It writes emptyAuth even if it is false: contrary to
-// the draft, the OpenSSL provider assumes true if the field is absent (tested with
-// tpm2-openssl 1.1.1).
+// marshal returns f as PEM. It writes emptyAuth even if it is false: contrary
+// to the draft, the OpenSSL provider assumes true if the field is absent
+// (tested with tpm2-openssl 1.1.1).
 func (f *keyFile) marshal() ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {

@@ -32,8 +32,8 @@ type storageKey struct {
 }
 
 // primaryTemplate returns the template of the primary key that is the parent of
-// key files under a hierarchy (draft-bottomley-tpm2-keys-00, section 3.1.8). It is
-// template H-2 of the TCG EK Credential Profile with an empty unique field.
+// key files under a hierarchy (draft-bottomley-tpm2-keys-00, section 3.1.8). It
+// is template H-2 of the TCG EK Credential Profile with an empty unique field.
 func primaryTemplate(isRSA bool) tpm2.TPMTPublic {
 	if isRSA {
 		t := tpm2.RSASRKTemplate
@@ -92,8 +92,8 @@ func (l *loadedObject) flushOne(h tpm2.TPMHandle) error {
 }
 
 // flush flushes all objects and sessions of l. err is the previous error: if it
-// is errBus, flush sends nothing. It ignores errors, because the TPM may already
-// have lost the objects.
+// is errBus, flush sends nothing. It ignores errors, because the TPM may
+// already have lost the objects.
 func (l *loadedObject) flush(err error) {
 	for i := len(l.toFlush) - 1; i >= 0 && !errors.Is(err, errBus); i-- {
 		_, err = tpm2.FlushContext{FlushHandle: l.toFlush[i]}.Execute(l)
@@ -101,8 +101,8 @@ func (l *loadedObject) flush(err error) {
 	l.toFlush = nil
 }
 
-// close flushes l and closes the connection. With a resource manager, closing the
-// connection is enough.
+// close flushes l and closes the connection. With a resource manager, closing
+// the connection is enough.
 func (l *loadedObject) close() {
 	if !l.managed {
 		l.flush(nil)
@@ -110,8 +110,8 @@ func (l *loadedObject) close() {
 	_ = l.device.close()
 }
 
-// prepareParent returns the parent of a key file and a session with its password.
-// It reads the public area of the parent only if a session needs it.
+// prepareParent returns the parent of a key file and a session with its
+// password. It reads the public area of the parent only if a session needs it.
 func (ld *loader) prepareParent(l *loadedObject, salted bool) (storageKey, tpm2.Session, error) {
 	none := tpm2.PasswordAuth(nil)
 	parent := tpm2.TPMHandle(ld.file.parent)

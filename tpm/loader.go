@@ -13,11 +13,10 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
-	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A loader loads an object when it is needed, and again after the TPM lost it. The
-// object is a key or sealed data; the comments here mention only keys.
+// A loader loads an object when it is needed, and again after the TPM lost it.
+// The object is a key or sealed data; the comments here mention only keys.
 type loader struct {
 	cfg  Config
 	dial dialer
@@ -43,13 +42,14 @@ type loader struct {
 	needsFlush     bool      // the connection failed: objects of this package may be left in the TPM
 }
 
-// Without a resource manager, a loader closes the TPM so that other processes can
-// use it: maxIdle after the last use, and after the first use that ends maxHold
-// or more after loading.
+// Without a resource manager, a loader closes the TPM so that other processes
+// can use it: maxIdle after the last use, and after the first use that ends
+// maxHold or more after loading.
 const (
 	maxIdle = 50 * time.Millisecond
 	maxHold = 250 * time.Millisecond
-	// yieldTime is longer than the pause between attempts to open a busy TPM.
+	// yieldTime is longer than the pause between attempts to open a busy
+	// TPM.
 	yieldTime = 15 * time.Millisecond
 )
 
@@ -87,8 +87,8 @@ func (ld *loader) parseFile(pem []byte) (err error) {
 	return err
 }
 
-// maxAttempts limits how often one use is attempted if the TPM loses its objects
-// repeatedly.
+// maxAttempts limits how often one use is attempted if the TPM loses its
+// objects repeatedly.
 const maxAttempts = 3
 
 // use calls f with the loaded object. The caller holds ld.mu.
@@ -154,9 +154,9 @@ func (ld *loader) open(ctx context.Context) (*device, error) {
 }
 
 // repair starts or empties a TPM without a resource manager. It reports whether
-// the caller can retry the command. The open connection has exclusive use of the
-// TPM. Therefore loaded objects were left by a process that was killed, or belong
-// to a program that must expect to share the TPM.
+// the caller can retry the command. The open connection has exclusive use of
+// the TPM. Therefore loaded objects were left by a process that was killed, or
+// belong to a program that must expect to share the TPM.
 func (ld *loader) repair(d *device, err error) bool {
 	switch {
 	case d.managed:
@@ -188,69 +188,8 @@ func flushAll(d *device) int {
 	return n
 }
 
-// getPasswords gets the passwords that are not known yet.
-func (ld *loader) getPasswords(ctx context.Context) error {
-	if !ld.parentPassword.known {
-		// Most parents have no password.
-		ld.parentPassword.known = ld.parentPassword.ask == nil
-		if err := ld.parentPassword.get(ctx, false, lockout{}); err != nil {
-			return err
-		}
-	}
-	if ld.password.known {
-		return nil
-	}
-	optional := ld.file == nil || ld.file.emptyAuth
-	if len(ld.policy) > 0 && !ld.policy.wantsPassword() {
-		return ld.password.set(nil, lockout{})
-	}
-	if optional && ld.file != nil {
-		// The file says that the key has no password. Still use a password that
-		// is given: tpm2_encodeobject 5.4 writes this for keys with a password.
-		if err := ld.password.get(ctx, true, lockout{}); err != nil || len(ld.password.value) == 0 {
-			return err
-		}
-	}
-	var l lockout
-	if !ld.area.ObjectAttributes.NoDA {
-		var err error
-		if l, err = ld.lockout(ctx); err == nil {
-			err = l.err()
-		}
-		if err != nil {
-			ld.password.wipe()
-			return err
-		}
-	}
-	if ld.password.known && l.triesLeft() > 1 {
-		return nil
-	}
-	ld.password.wipe()
-	if ld.password.ask != nil && ld.openDevice != nil && !ld.openDevice.managed {
-		ld.unload() // let other programs use the TPM during the prompt
-	}
-	return ld.password.get(ctx, optional, l)
-}
-
-// lockout returns the lockout state of the TPM. It leaves the TPM open.
-func (ld *loader) lockout(ctx context.Context) (lockout, error) {
-	d, err := ld.open(ctx)
-	if err != nil {
-		return lockout{}, err
-	}
-	l, err := readLockout(d)
-	if err != nil && ld.repair(d, err) {
-		l, err = readLockout(d)
-	}
-	if err != nil {
-		return lockout{}, errors.Join(err, d.close())
-	}
-	ld.openDevice = d
-	return l, nil
-}
-
-// readPersistent reads the public area of a persistent object. It leaves the TPM
-// open.
+// readPersistent reads the public area of a persistent object. It leaves the
+// TPM open.
 func (ld *loader) readPersistent(ctx context.Context) error {
 	d, err := ld.open(ctx)
 	if err != nil {
@@ -283,8 +222,8 @@ func (ld *loader) afterUse() {
 	}
 }
 
-// closeIdle is called when the object was not used for maxIdle. If the object is
-// in use at this moment, afterUse will be called.
+// closeIdle is called when the object was not used for maxIdle. If the object
+// is in use at this moment, afterUse will be called.
 func (ld *loader) closeIdle() {
 	if !ld.mu.TryLock() {
 		return
@@ -327,16 +266,4 @@ func handles(d *device, first tpm2.TPMHandle) ([]tpm2.TPMHandle, error) {
 		return nil, err
 	}
 	return list.Handle, nil
-}
-
-// explainLockout adds the lockout state of the TPM to err if err is TPM_RC_LOCKOUT.
-func (ld *loader) explainLockout(ctx context.Context, err error) error {
-	if !errors.Is(err, signer.ErrPINLocked) || !errors.Is(err, Error(tpm2.TPMRCLockout)) {
-		return err
-	}
-	defer ld.unload()
-	if l, readErr := ld.lockout(ctx); readErr == nil && l.err() != nil {
-		return fmt.Errorf("%w: %w", l.err(), err)
-	}
-	return err
 }

@@ -16,10 +16,11 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// An asker is a person or a source with a list of answers, the last for ever.
+// A scriptedPIN returns the answers one after another, and then repeats the
+// last.
 type scriptedPIN struct {
 	answers []string
-	person  bool // spends the last try
+	person  bool // like a person, it also answers for the last try
 	prompts []keystore.Prompt
 }
 
@@ -37,7 +38,7 @@ func (a *scriptedPIN) ask(_ context.Context, p keystore.Prompt) ([]byte, error) 
 func wantTries(t *testing.T, emulator *tpmtest.TPM, when string, want uint32) {
 	t.Helper()
 	if n := triesUsed(t, emulator); n != want {
-		t.Fatalf("%s the TPM counted %d tries, want %d", when, n, want)
+		t.Fatalf("%s: the TPM counted %d tries, want %d", when, n, want)
 	}
 }
 
@@ -50,8 +51,8 @@ func wantError(t *testing.T, what string, err error, kinds ...error) {
 	}
 }
 
-// A password that is wrong costs one try for each key that it is given for,
-// however often that signs.
+// An incorrect password uses one try for each key, no matter how many
+// signatures are attempted.
 func TestWrongPassword(t *testing.T) {
 	emulator := newTPM(t)
 	create := CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}
@@ -79,13 +80,14 @@ func TestWrongPassword(t *testing.T) {
 				checkReleased(t, b)
 				wantTries(t, emulator, "after wrong passwords", 1)
 				if len(a.prompts) != i+1 {
-					t.Fatalf("asked %d times for %d signatures", len(a.prompts), i+1)
+					t.Fatalf("%d prompts for %d signatures", len(a.prompts), i+1)
 				}
 			}
 			if p := a.prompts[4]; !p.FewTries || p.LastTry {
 				t.Errorf("the prompt after a wrong password is %+v", p)
 			}
-			// Another wrong one is another try, the right one is none.
+			// Another incorrect password uses another try; the correct one does
+			// not.
 			a.answers = []string{"wrong again"}
 			wantError(t, "Sign", trySign(k, "wrong again"), signer.ErrPINIncorrect, Error(tpm2.TPMRCAuthFail))
 			wantTries(t, emulator, "after another wrong password", 2)
@@ -98,7 +100,7 @@ func TestWrongPassword(t *testing.T) {
 			n := len(a.prompts)
 			mustSign(t, k)
 			if len(a.prompts) != n {
-				t.Error("a password that is right was asked again")
+				t.Error("prompt for a password that is already known")
 			}
 			wantTries(t, emulator, "after the right password", 2)
 			if err := k.Close(); err != nil {
@@ -109,7 +111,7 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
-// checkReleased fails the test if the key keeps others from the TPM.
+// checkReleased fails the test if a device is still open.
 func checkReleased(t *testing.T, b *bus) {
 	t.Helper()
 	if opens, closes := b.state(); opens != closes {
@@ -117,7 +119,7 @@ func checkReleased(t *testing.T, b *bus) {
 	}
 }
 
-// spend gives n wrong passwords.
+// useTries uses n tries with incorrect passwords.
 func useTries(t *testing.T, emulator *tpmtest.TPM, pem []byte, n int) {
 	t.Helper()
 	for i := range n {
@@ -136,7 +138,7 @@ func TestLastTry(t *testing.T) {
 	setMaxTries(t, emulator, 3)
 	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
 	makePersistent(t, emulator, 0x81010001, pem)
-	// A file that is wrong in its emptyAuth, as tpm2_encodeobject 5.4 makes it.
+	// A file with incorrect emptyAuth, as tpm2_encodeobject 5.4 writes it.
 	f, err := parseKeyPEM(pem)
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +171,7 @@ func TestLastTry(t *testing.T) {
 			}
 			wantError(t, "the last try", err, signer.ErrPINRequired)
 			checkReleased(t, b)
-			wantTries(t, emulator, "after the last try was kept", 2)
+			wantTries(t, emulator, "after the last try was refused", 2)
 		})
 	}
 	t.Run("person", func(t *testing.T) {
@@ -189,7 +191,7 @@ func TestLockout(t *testing.T) {
 	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
 	makePersistent(t, emulator, 0x81010001, pem)
 
-	// One that signs when another locks the TPM.
+	// held has signed before other keys lock the TPM.
 	before := &bus{}
 	held := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}, before.dial)
 	mustSign(t, held)
@@ -216,7 +218,7 @@ func TestLockout(t *testing.T) {
 		_, err := open(t.Context(), cfg, b.dial)
 		check(name, err)
 		if asked {
-			t.Errorf("%s: a password was asked in lockout", name)
+			t.Errorf("%s: prompt during lockout", name)
 		}
 		checkReleased(t, b)
 	}
@@ -224,16 +226,17 @@ func TestLockout(t *testing.T) {
 	check("held", err)
 	wantError(t, "held", err, Error(tpm2.TPMRCLockout))
 	if !strings.Contains(err.Error(), (1000 * time.Second).String()) {
-		t.Errorf("held: %v does not say when a try comes back", err)
+		t.Errorf("held: %v does not say when another try is possible", err)
 	}
 	checkReleased(t, before)
 
-	// A password that was asked before stays good.
+	// The password is still known.
 	resetLockout(t, emulator)
 	mustSign(t, held)
 }
 
-// Keys without protection are not counted, and sign in lockout.
+// Keys with the attribute noDA are exempt from the count, and sign during
+// lockout.
 func TestNoDA(t *testing.T) {
 	emulator := newTPM(t)
 	setMaxTries(t, emulator, 3)
@@ -258,7 +261,7 @@ func TestNoDA(t *testing.T) {
 		t.Errorf("prompts %+v, want two", a.prompts)
 	}
 	if slices.Contains(b.commands(), "GetCapability") {
-		t.Error("the TPM was asked about a lockout that does not concern the key")
+		t.Error("the lockout was read for a key with noDA")
 	}
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
@@ -269,7 +272,7 @@ func TestNoDA(t *testing.T) {
 	mustSign(t, k)
 }
 
-// Nothing of a password is left after Close.
+// Close clears the password.
 func TestPasswordCleared(t *testing.T) {
 	emulator := newTPM(t)
 	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
@@ -277,20 +280,20 @@ func TestPasswordCleared(t *testing.T) {
 	k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return given, nil }}, dial)
 	mustSign(t, k)
 	if string(k.password.value) != keyPassword {
-		t.Fatal("the password is not where this test looks for it")
+		t.Fatal("password.value is not the password")
 	}
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if k.password.value != nil || k.password.known {
-		t.Error("the password is kept after Close")
+		t.Error("the password is still known after Close")
 	}
 	if slices.ContainsFunc(given, func(b byte) bool { return b != 0 }) {
 		t.Error("the password is not cleared after Close")
 	}
 }
 
-// A password that is there and not given is missing, not wrong.
+// If a key has a password and none is given, it is missing, not incorrect.
 func TestNoPassword(t *testing.T) {
 	emulator := newTPM(t)
 	setMaxTries(t, emulator, 10)
@@ -309,6 +312,6 @@ func TestNoPassword(t *testing.T) {
 	err = trySign(k, "none")
 	wantError(t, "handle", err, signer.ErrPINRequired, Error(tpm2.TPMRCAuthFail))
 	if errors.Is(err, signer.ErrPINIncorrect) {
-		t.Errorf("%v: no password was given that could be incorrect", err)
+		t.Errorf("%v matches ErrPINIncorrect although no password was given", err)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// A tss2 is a TPMKey as the standard library writes it. It is not the product's
-// own, so that a mistake there is not made twice.
+// A tss2 is a TPMKey structure for encoding/asn1. It is independent of keyFile,
+// so that tests detect mistakes in keyFile.
 type tss2 struct {
 	Type       asn1.ObjectIdentifier
 	EmptyAuth  bool             `asn1:"optional,explicit,tag:0"`
@@ -48,7 +48,7 @@ func (f tss2) pem(tb testing.TB) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "TSS2 PRIVATE KEY", Bytes: der})
 }
 
-// A maker makes keys with bare commands, as other programs would.
+// A maker creates keys with bare commands, as other programs do.
 type maker struct {
 	testing.TB
 	emulator *tpmtest.TPM
@@ -60,7 +60,8 @@ func newMaker(tb testing.TB, emulator *tpmtest.TPM) *maker {
 	return &maker{tb, emulator, perCommandTPM{tb.Context(), emulator.Path}}
 }
 
-// A visitor opens the TPM for each command, so that others can use it between.
+// A perCommandTPM opens the TPM for each command, so that other programs can
+// use it between commands.
 type perCommandTPM struct {
 	ctx  context.Context
 	path string
@@ -75,7 +76,7 @@ func (v perCommandTPM) Send(command []byte) ([]byte, error) {
 	return response, errors.Join(err, d.close())
 }
 
-// run executes a command, which has to succeed.
+// run executes a command and fails the test on error.
 func run[R any](m *maker, execute func(transport.TPM, ...tpm2.Session) (R, error)) R {
 	m.Helper()
 	r, err := execute(m.tpm)
@@ -90,7 +91,7 @@ func (m *maker) flush(h tpm2.TPMHandle) {
 	run(m, tpm2.FlushContext{FlushHandle: h}.Execute)
 }
 
-// A place is an object or hierarchy with its password.
+// An entity is an object or a hierarchy with its password.
 type entity struct {
 	handle   tpm2.TPMHandle
 	name     tpm2.TPM2BName
@@ -106,7 +107,7 @@ var (
 	null  = entity{handle: tpm2.TPMRHNull}
 )
 
-// primary makes a primary key; the caller flushes it.
+// primary creates a primary key. The caller flushes it.
 func (m *maker) primary(hierarchy entity, template tpm2.TPMTPublic, password string) entity {
 	m.Helper()
 	p := run(m, tpm2.CreatePrimary{
@@ -117,7 +118,8 @@ func (m *maker) primary(hierarchy entity, template tpm2.TPMTPublic, password str
 	return entity{p.ObjectHandle, p.Name, password}
 }
 
-// persistentPrimary puts a primary key below the owner at h.
+// persistentPrimary creates a persistent primary key with the handle h in the
+// owner hierarchy.
 func (m *maker) persistentPrimary(h tpm2.TPMHandle, template tpm2.TPMTPublic, password string) {
 	m.Helper()
 	p := m.primary(owner, template, password)
@@ -134,8 +136,8 @@ func (m *maker) persist(o entity, h tpm2.TPMHandle) {
 	}.Execute)
 }
 
-// create makes a key file below parent, whose handle in the file is that of a
-// hierarchy or a persistent key.
+// create creates a key file under parent. inFile is the handle of the parent in
+// the file: a hierarchy or a persistent key.
 func (m *maker) create(parent entity, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	made := run(m, tpm2.Create{
@@ -149,8 +151,7 @@ func (m *maker) create(parent entity, inFile tpm2.TPMHandle, template tpm2.TPMTP
 	}
 }
 
-// srkTemplate is that of the parent of files under a hierarchy; the TPM sees
-// the same with an empty unique field.
+// srkTemplate is the template of the parent of key files under a hierarchy.
 var srkTemplate = func() tpm2.TPMTPublic {
 	t := tpm2.ECCSRKTemplate
 	t.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{})
@@ -163,7 +164,7 @@ var rsaSRKTemplate = func() tpm2.TPMTPublic {
 	return t
 }()
 
-// below makes a key file under the owner hierarchy.
+// createUnderOwner creates a key file under the owner hierarchy.
 func (m *maker) createUnderOwner(template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	srk := m.primary(owner, srkTemplate, "")
@@ -171,7 +172,7 @@ func (m *maker) createUnderOwner(template tpm2.TPMTPublic, password string) tss2
 	return m.create(srk, tpm2.TPMRHOwner, template, password)
 }
 
-// load loads a key file; the caller flushes it.
+// load loads a key file. The caller flushes the object.
 func (m *maker) load(parent entity, f tss2, password string) entity {
 	m.Helper()
 	public, err := tpm2.Unmarshal[tpm2.TPM2BPublic](f.Public)
@@ -186,7 +187,7 @@ func (m *maker) load(parent entity, f tss2, password string) entity {
 	return entity{o.ObjectHandle, o.Name, password}
 }
 
-// persistent makes a persistent key.
+// persistent creates a persistent key.
 func (m *maker) persistent(h tpm2.TPMHandle, template tpm2.TPMTPublic, password string) {
 	m.Helper()
 	srk := m.primary(owner, srkTemplate, "")
@@ -203,7 +204,8 @@ func (m *maker) remove(h tpm2.TPMHandle) {
 	m.persist(entity{handle: h, name: o.Name}, h)
 }
 
-// importable makes a key that can be moved, and a file of it for parent.
+// importable creates a key that can be duplicated, and returns an importable
+// key file for parent.
 func (m *maker) importable(parent entity, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	calculator, err := tpm2.NewPolicyCalculator(template.NameAlg)
@@ -237,7 +239,7 @@ func (m *maker) importable(parent entity, inFile tpm2.TPMHandle, template tpm2.T
 	return f
 }
 
-// policyDigest returns the digest of a policy as the TPM makes it.
+// policyDigest returns the digest of a policy, computed by the TPM.
 func (m *maker) policyDigest(hash tpm2.TPMAlgID, steps ...func(tpm2.TPMISHPolicy) error) tpm2.TPM2BDigest {
 	m.Helper()
 	session, end, err := tpm2.PolicySession(m.tpm, hash, 16, tpm2.Trial())
@@ -256,7 +258,7 @@ func (m *maker) policyDigest(hash tpm2.TPMAlgID, steps ...func(tpm2.TPMISHPolicy
 	return d.PolicyDigest
 }
 
-// extend changes a PCR, of the SHA-256 bank.
+// extend extends a PCR of the SHA-256 bank.
 func (m *maker) extend(pcr tpm2.TPMHandle) {
 	m.Helper()
 	run(m, tpm2.PCRExtend{
@@ -271,7 +273,7 @@ func (m *maker) setAuth(hierarchy entity, password string) {
 	run(m, tpm2.HierarchyChangeAuth{AuthHandle: hierarchy.auth(), NewAuth: tpm2.TPM2BAuth{Buffer: []byte(password)}}.Execute)
 }
 
-// left returns the transient objects and sessions in the TPM.
+// loadedHandles returns the transient objects and sessions in the TPM.
 func (m *maker) loadedHandles() (all []tpm2.TPMHandle) {
 	m.Helper()
 	for _, first := range []uint32{0x80000000, 0x02000000, 0x03000000} {
@@ -285,7 +287,7 @@ func (m *maker) loadedHandles() (all []tpm2.TPMHandle) {
 	return all
 }
 
-// pin gives a password; "" is nil, which asks nobody.
+// optionalPIN returns a PINFunc for a password, or nil for "".
 func optionalPIN(password string) keystore.PINFunc {
 	if password == "" {
 		return nil
@@ -293,7 +295,7 @@ func optionalPIN(password string) keystore.PINFunc {
 	return func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(password), nil }
 }
 
-// signingTemplate is that of a key that signs, of either type.
+// signingTemplate returns the template of a signing key with userWithAuth.
 func signingTemplate(kind keystore.KeyType) tpm2.TPMTPublic {
 	t := keyTemplates[kind]
 	t.ObjectAttributes.UserWithAuth = true

@@ -16,9 +16,9 @@ import (
 
 // Generate implements [keystore.Generator]. It creates a key in a new file
 // (path=) or a persistent key (handle=), under the owner hierarchy or parent=.
-// The password of the key comes from pin-source or pin-value; without these, the
-// key has no password. pcrs=sha256:0,7 binds the key to the current values of
-// PCRs.
+// The password of the key comes from pin-source or pin-value; without these,
+// the key has no password. pcrs=sha256:0,7 binds the key to the current values
+// of PCRs.
 func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
 	cfg, create, path, err := createConfigFor(ref, call)
 	if err != nil {
@@ -47,8 +47,9 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	return k, nil
 }
 
-// createConfigFor converts a reference to the CreateConfig that creates a key and
-// the Config that opens the key. path is the key file; "" for a persistent key.
+// createConfigFor converts a reference to the CreateConfig that creates a key
+// and the Config that opens the key. path is the key file; "" for a persistent
+// key.
 func createConfigFor(ref keystore.Ref, call keystore.Call) (cfg Config, c CreateConfig, path string, err error) {
 	cfg, a, err := parse(ref, call)
 	if err != nil {
@@ -82,9 +83,9 @@ func createConfigFor(ref keystore.Ref, call keystore.Call) (cfg Config, c Create
 	return cfg, c, a["path"], nil
 }
 
-// Seal implements [keystore.Sealer]. It seals a secret into a new file (path=). To
-// unseal it, the TPM requires the password from pin-source or pin-value, if there
-// is one, and with pcrs=sha256:0,7 the current values of these PCRs.
+// Seal implements [keystore.Sealer]. It seals a secret into a new file (path=).
+// To unseal it, the TPM requires the password from pin-source or pin-value, if
+// there is one, and with pcrs=sha256:0,7 the current values of these PCRs.
 func (Backend) Seal(ctx context.Context, ref keystore.Ref, secret []byte, call keystore.Call) error {
 	_, create, path, err := createConfigFor(ref, call)
 	if err != nil {
@@ -171,8 +172,8 @@ func persist(ctx context.Context, cfg Config, c CreateConfig, pem []byte, dial d
 	})
 }
 
-// ownerAuth returns a session with the password of the owner hierarchy if the key
-// is under this hierarchy. Otherwise the session has an empty password.
+// ownerAuth returns a session with the password of the owner hierarchy if the
+// key is under this hierarchy. Otherwise the session has an empty password.
 func (ld *loader) ownerAuth(l *loadedObject) (tpm2.Session, error) {
 	if ld.file.parent != OwnerHierarchy || len(ld.parentPassword.value) == 0 {
 		return tpm2.PasswordAuth(nil), nil
@@ -184,7 +185,8 @@ func (ld *loader) ownerAuth(l *loadedObject) (tpm2.Session, error) {
 	return tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(ld.parentPassword.value, salt)...), nil
 }
 
-// List implements [keystore.Lister]. It lists the persistent keys that can sign.
+// List implements [keystore.Lister]. It lists the persistent keys that can
+// sign.
 func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	device := ""
 	if call.LookupEnv != nil {

@@ -16,8 +16,8 @@ import (
 // are supported.
 type policy []policyStep
 
-// ccPolicyPassword is TPM2_PolicyPassword. Its policy digest is the same as that
-// of TPM2_PolicyAuthValue (part 3, section 23.18.1), but it would send the
+// ccPolicyPassword is TPM2_PolicyPassword. Its policy digest is the same as
+// that of TPM2_PolicyAuthValue (part 3, section 23.18.1), but it would send the
 // password in clear text. Therefore TPM2_PolicyAuthValue replaces it.
 const ccPolicyPassword tpm2.TPMCC = 0x18c
 

@@ -104,9 +104,9 @@ func (c Config) name() keystore.Ref {
 	return cmp.Or(c.Ref, c.reference(), unnamedRef)
 }
 
-// reference returns a reference that opens the key again: by its handle if it is
-// persistent, otherwise based on c.Ref, which may be zero. It does not contain
-// pin-value and the attributes for creating a key.
+// reference returns a reference that opens the key again: by its handle if it
+// is persistent, otherwise based on c.Ref, which may be zero. It does not
+// contain pin-value and the attributes for creating a key.
 func (c Config) reference() keystore.Ref {
 	a := make(map[string]string)
 	if c.Ref.Scheme == "tpm" {

@@ -10,7 +10,7 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// remove takes a persistent object away.
+// remove removes a persistent object.
 func remove(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle) {
 	tb.Helper()
 	d := openTPM(tb, emulator)
@@ -29,8 +29,9 @@ func remove(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle) {
 	}
 }
 
-// A handle may get another key while nobody holds the TPM. That one neither
-// signs for the first, nor is a password tried on it.
+// Another program assigns the handle to a different key while the TPM is
+// closed. Sign returns an error and does not use the password with the other
+// key.
 func TestReplaced(t *testing.T) {
 	emulator := newTPM(t)
 	create := CreateConfig{Device: emulator.Path}
@@ -51,11 +52,11 @@ func TestReplaced(t *testing.T) {
 			makePersistent(t, emulator, h, test.pems[0])
 			k := mustOpen(t, test.cfg, dial)
 			mustSign(t, k)
-			time.Sleep(time.Second) // it is let go
+			time.Sleep(time.Second) // until the key closes the TPM
 
 			remove(t, emulator, tpm2.TPMHandle(h))
 			if err := trySign(k, "removed"); err == nil {
-				t.Error("a key signed that is gone")
+				t.Error("a removed key signed")
 			}
 			makePersistent(t, emulator, h, test.pems[1])
 			wantUnavailable(t, trySign(k, "replaced"))
@@ -73,8 +74,8 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
-// With a resource manager the handle is not looked at before each signature;
-// another key's signature is noticed all the same.
+// With a resource manager, the name of the key is not read before each
+// signature. The signature of a different key is still detected.
 func TestReplacedWhileHeld(t *testing.T) {
 	emulator := newTPM(t)
 	for _, kind := range []keystore.KeyType{keystore.P256, keystore.RSA2048} {
@@ -103,7 +104,7 @@ func TestReplacedWhileHeld(t *testing.T) {
 	}
 }
 
-// replaceOn gives the handle of a persistent object to the key in a file.
+// replaceOn replaces a persistent object by the key in a file.
 func replaceOn(t *testing.T, d *device, h tpm2.TPMHandle, pem []byte) {
 	t.Helper()
 	o, err := readPublic(d, h)

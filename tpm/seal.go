@@ -12,8 +12,8 @@ import (
 // (TPM 2.0 Library, part 2, annex B: MAX_SYM_DATA).
 const maxSealed = 128
 
-// Unseal returns the secret in a file of sealed data. The caller owns the result.
-// The TPM encrypts the secret on the bus.
+// Unseal returns the secret in a file of sealed data. The caller owns the
+// result. The TPM encrypts the secret on the bus.
 func Unseal(ctx context.Context, cfg Config) ([]byte, error) { return unseal(ctx, cfg, dial) }
 
 func unseal(ctx context.Context, cfg Config, dial dialer) ([]byte, error) {
@@ -47,9 +47,9 @@ func unseal(ctx context.Context, cfg Config, dial dialer) ([]byte, error) {
 	return secret, ld.explainLockout(ctx, err)
 }
 
-// Seal returns a file of sealed data, a TSS2 PRIVATE KEY block. Only the TPM of cfg
-// can unseal it. Seal borrows secret, which has 1 to 128 bytes, and encrypts it on
-// the bus.
+// Seal returns a file of sealed data, a TSS2 PRIVATE KEY block. Only the TPM of
+// cfg can unseal it. Seal borrows secret, which has 1 to 128 bytes, and
+// encrypts it on the bus.
 func Seal(ctx context.Context, cfg CreateConfig, secret []byte) ([]byte, error) {
 	return seal(ctx, cfg, secret, dial)
 }

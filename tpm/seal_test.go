@@ -17,7 +17,7 @@ import (
 
 var pcr16 = []PCRs{{Hash: crypto.SHA256, Numbers: []uint{16}}}
 
-// TestSeal seals and unseals under each parent, in each way.
+// TestSeal seals and unseals with all kinds of parents and options.
 func TestSeal(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	m.persistentPrimary(authParent, srkTemplate, parentPassword)
@@ -57,7 +57,7 @@ func TestSeal(t *testing.T) {
 				t.Fatal(err)
 			}
 			if f, err := parseKeyPEM(file); err != nil || !f.kind.Equal(oidSealed) {
-				t.Errorf("the file is of kind %v, error %v", f, err)
+				t.Errorf("the file has the wrong type: %v, error %v", f, err)
 			}
 			if string(secret) != c.secret {
 				t.Error("Seal changed the secret")
@@ -94,7 +94,7 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// A recorder keeps what crosses the bus.
+// A recorder records all commands and responses.
 type recorder struct {
 	transport.TPM
 	seen *bytes.Buffer
@@ -107,8 +107,8 @@ func (r recorder) Send(command []byte) ([]byte, error) {
 	return response, err
 }
 
-// TestSealedOnTheBus looks for the secret and the passwords in what crosses the
-// bus when something is sealed and unsealed.
+// TestSealBusTraffic searches the bus traffic of sealing and unsealing for the
+// secret and the passwords.
 func TestSealBusTraffic(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	m.persistentPrimary(authParent, srkTemplate, parentPassword)
@@ -143,11 +143,11 @@ func TestSealBusTraffic(t *testing.T) {
 				t.Fatalf("%q, %v", got, err)
 			}
 			if seen.Len() < 1000 {
-				t.Errorf("only %d bytes were recorded", seen.Len())
+				t.Errorf("recorded only %d bytes", seen.Len())
 			}
 			for _, word := range []string{secret, keyPassword, parentPassword} {
 				if bytes.Contains(seen.Bytes(), []byte(word)) {
-					t.Errorf("%q crosses the bus", word)
+					t.Errorf("%q was sent in clear text", word)
 				}
 			}
 		})
@@ -183,8 +183,8 @@ func TestSealRefuses(t *testing.T) {
 	}
 }
 
-// TestInteropSealed unseals with tpm2-tools what was sealed here, and the other
-// way round.
+// TestInteropSealed seals with Holdfast and unseals with tpm2-tools, and vice
+// versa.
 func TestInteropSealed(t *testing.T) {
 	s := newInterop(t)
 	s.persistentPrimary(eccParent, srkTemplate, "")
@@ -204,8 +204,8 @@ func TestInteropSealed(t *testing.T) {
 		name     string
 		password string
 		pcrs     []PCRs
-		unseal   []string // of tpm2_unseal
-		create   []string // of tpm2_create
+		unseal   []string // options of tpm2_unseal
+		create   []string // options of tpm2_create
 		policy   []tss2Policy
 	}{
 		{name: "plain"},
@@ -214,8 +214,8 @@ func TestInteropSealed(t *testing.T) {
 			create: []string{"-L", "pcr.policy", "-a", "fixedtpm|fixedparent"}, policy: []tss2Policy{byPCRs}},
 		{name: "PCRs and password", password: keyPassword, pcrs: pcr16, unseal: []string{"-p", "session:policy.ctx+" + keyPassword},
 			create: []string{"-p", keyPassword, "-L", "both.policy", "-a", "fixedtpm|fixedparent"}, policy: []tss2Policy{byPCRs, byPassword}},
-		// The TPM wants no password, but encrypts with it.
-		{name: "PCRs, and a password that the policy does not want", pcrs: pcr16, unseal: []string{"-p", "pcr:sha256:16"},
+		// The TPM does not require the password, but uses it for encryption.
+		{name: "PCRs, and a password that the policy does not require", pcrs: pcr16, unseal: []string{"-p", "pcr:sha256:16"},
 			create: []string{"-p", keyPassword, "-L", "pcr.policy", "-a", "fixedtpm|fixedparent"}, policy: []tss2Policy{byPCRs}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestInteropSealed(t *testing.T) {
 			}
 			s.run("tpm2_unseal", slices.Concat([]string{"-Q", "-c", "key.ctx", "-o", "unsealed"}, c.unseal)...)
 			if got := s.read("unsealed"); string(got) != secret {
-				t.Errorf("unsealed there: %q, want %q", got, secret)
+				t.Errorf("unsealed by tpm2_unseal: %q, want %q", got, secret)
 			}
 			s.flushAll()
 
@@ -246,7 +246,7 @@ func TestInteropSealed(t *testing.T) {
 			}
 			got, err := Unseal(t.Context(), Config{PEM: f.pem(t), Device: s.emulator.Path, PIN: optionalPIN(c.password)})
 			if err != nil || string(got) != secret {
-				t.Errorf("unsealed here: %q, %v, want %q", got, err, secret)
+				t.Errorf("unsealed by Holdfast: %q, %v, want %q", got, err, secret)
 			}
 			if left := s.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
@@ -264,7 +264,8 @@ func TestInteropSealed(t *testing.T) {
 			s.run("tpm2_create", create...)
 			s.run("tpm2_encodeobject", encode...)
 			s.flushAll()
-			// It calls sealed data a loadable key, and a password none.
+			// tpm2_encodeobject writes the type of a loadable key and the
+			// inverse of emptyAuth.
 			cfg := sharedKey{cfg: Config{PEM: s.read("their.pem"), Device: s.emulator.Path}}.noPassword().cfg
 			if password != "" {
 				cfg.PIN = optionalPIN(password)

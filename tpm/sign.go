@@ -29,9 +29,9 @@ var algorithms = map[signer.Padding]tpm2.TPMAlgID{
 	signer.PSS:       tpm2.TPMAlgRSAPSS,
 }
 
-// operation returns an operation that uses TPM2_Sign. For decrypt-only RSA keys,
-// and for salts that are not as long as the digest, it uses the RSA operation of
-// TPM2_RSA_Decrypt.
+// operation returns an operation that uses TPM2_Sign. For decrypt-only RSA
+// keys, and for salts that are not as long as the digest, it uses the RSA
+// operation of TPM2_RSA_Decrypt.
 func (o object) operation(m signer.Mechanism, digest []byte) (operation, error) {
 	alg, hash := algorithms[m.Padding], hashes[m.Hash]
 	allowed := o.scheme.alg == tpm2.TPMAlgNull || o.scheme.alg == alg && o.scheme.hash == hash
@@ -73,8 +73,8 @@ func (s scheme) String() string {
 	return fmt.Sprintf("scheme 0x%04x with hash 0x%04x", uint16(s.alg), uint16(s.hash))
 }
 
-// sign signs with TPM2_Sign. The validation ticket is the NULL ticket, for digests
-// that the TPM did not compute (TPM 2.0 Library, part 3, section 20.2).
+// sign signs with TPM2_Sign. The validation ticket is the NULL ticket, for
+// digests that the TPM did not compute (TPM 2.0 Library, part 3, section 20.2).
 func (o object) sign(l *loadedObject, alg, hash tpm2.TPMAlgID, m signer.Mechanism, digest []byte) ([]byte, error) {
 	key, err := l.authHandle()
 	if err != nil {
@@ -110,8 +110,9 @@ func (o object) sign(l *loadedObject, alg, hash tpm2.TPMAlgID, m signer.Mechanis
 	if err != nil {
 		return nil, explain("TPM2_Sign", err)
 	}
-	// The salt is as long as the digest since revision 1.38 of the TPM library
-	// specification. Before, it was as long as possible (part 1, appendix B.7).
+	// The salt is as long as the digest since revision 1.38 of the TPM
+	// library specification. Before, it was as long as possible (part 1,
+	// appendix B.7).
 	if !signer.Verifies(o.pub, m, digest, sig.Sig.Buffer) {
 		return nil, fmt.Errorf("this TPM does not make PSS signatures with a salt of %d bytes: %w", m.SaltLen, errors.ErrUnsupported)
 	}

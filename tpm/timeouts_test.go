@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 )
 
-// A departed takes the commands that go to a TPM which is gone.
+// A goneTPM records commands and returns an error.
 type goneTPM struct{ commands [][]byte }
 
 func (r *goneTPM) Send(command []byte) ([]byte, error) {
@@ -17,8 +17,7 @@ func (r *goneTPM) Send(command []byte) ([]byte, error) {
 	return nil, busError(io.EOF)
 }
 
-// Only RSA keys take a TPM long: with any other a person notices soon that it
-// does not answer.
+// Only commands that create RSA keys have a long timeout.
 func TestTimeouts(t *testing.T) {
 	var r goneTPM
 	var errs []error

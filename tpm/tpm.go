@@ -36,7 +36,8 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 }
 
 // Certificates implements [keystore.CertificateReader]. It returns the
-// certificates in the key file. A TPM does not store certificates for these keys.
+// certificates in the key file. A TPM does not store certificates for these
+// keys.
 func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]*x509.Certificate, error) {
 	cfg, err := configFor(ctx, ref, call)
 	if err != nil {
@@ -59,8 +60,8 @@ func (Backend) Uses(ref keystore.Ref) keystore.Uses {
 }
 
 // SetAttribute implements [keystore.AttributeSetter] for the pin-source of a
-// "tpm:" reference. It does not add pin-source to a reference with a pin-value. A
-// "handle:" reference has no attributes.
+// "tpm:" reference. It does not add pin-source to a reference with a pin-value.
+// A "handle:" reference has no attributes.
 func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
 	if ref.Scheme != "tpm" || name != "pin-source" {
 		return ref, errors.ErrUnsupported
@@ -68,8 +69,8 @@ func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref,
 	return keystore.WithAttribute(ref, name, value, "pin-value"), nil
 }
 
-// Unseal implements [keystore.Unsealer]. It returns the secret in a file of sealed
-// data.
+// Unseal implements [keystore.Unsealer]. It returns the secret in a file of
+// sealed data.
 func (Backend) Unseal(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error) {
 	cfg, err := configFor(ctx, ref, call)
 	if err != nil {

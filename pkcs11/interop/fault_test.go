@@ -66,8 +66,8 @@ func (f *faults) set(t *testing.T, rules ...string) {
 // session is lost in which call.
 func (f *faults) sessionsFail(t *testing.T, tok token, ref keystore.Ref) {
 	key := tok.open(t, ref, 2)
-	// With twice as many faults, one signature in 100,000 would fail ten times in
-	// a row, and the key would return an error.
+	// With twice as many faults, one signature in 100,000 would fail ten
+	// times in a row, and the key would return an error.
 	f.set(t,
 		"C_Sign 53 0 close 0",             // the session is lost
 		"C_Sign 499 0 remove 0",           // all sessions and the login are lost
@@ -144,7 +144,8 @@ func (f *faults) errors(t *testing.T, tok token, ref keystore.Ref) {
 	}
 }
 
-// hang checks that one signature that hangs in the module does not block others.
+// hang checks that one signature that hangs in the module does not block
+// others.
 func (f *faults) hang(t *testing.T, tok token, ref keystore.Ref) {
 	key := tok.open(t, ref, 2)
 	f.set(t, "C_Sign 1 1 await 0")

@@ -14,8 +14,8 @@ import (
 
 const p11kitModules = "/usr/share/p11-kit/modules"
 
-// configureP11Kit configures p11-kit for exactly the given modules. modules maps
-// names to the contents of .module files.
+// configureP11Kit configures p11-kit for exactly the given modules. modules
+// maps names to the contents of .module files.
 func configureP11Kit(t *testing.T, modules map[string]string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -32,8 +32,8 @@ func proxy(t *testing.T) string {
 	return library(t, "p11kit", "/usr/lib/*/p11-kit-proxy.so", "/usr/lib64/p11-kit-proxy.so", "/usr/lib/p11-kit-proxy.so")
 }
 
-// TestProxy finds a token through p11-kit's proxy, which combines two modules. A
-// reference without a module also uses the proxy.
+// TestProxy finds a token through p11-kit's proxy, which combines two modules.
+// A reference without a module also uses the proxy.
 func TestProxy(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	path := proxy(t)
@@ -55,8 +55,8 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestRemote uses a token through p11-kit server, which runs in another process,
-// as from a container or over a forwarded socket.
+// TestRemote uses a token through p11-kit server, which runs in another
+// process, as from a container or over a forwarded socket.
 func TestRemote(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	server := signertest.Require(t, "p11kit", "p11-kit")

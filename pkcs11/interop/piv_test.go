@@ -214,9 +214,10 @@ func (s pivTest) ejectAndInsert(t *testing.T) {
 	}
 	const goroutines, rounds = 4, 3
 	var signed, failed [goroutines]atomic.Int64
-	// OpenSC 0.23 never releases its own lock if a command fails before pcscd
-	// has reported the removal of the card (OpenSC issue 2707). Therefore this
-	// test removes the card between two signatures and waits for pcscd.
+	// OpenSC 0.23 never releases its own lock if a command fails before
+	// pcscd has reported the removal of the card (OpenSC issue 2707).
+	// Therefore this test removes the card between two signatures and waits
+	// for pcscd.
 	var operation sync.RWMutex
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

@@ -18,8 +18,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// ranFile is an environment variable of child processes. It contains the path of
-// a file that a child creates if its test ran to the end and was not skipped.
+// ranFile is an environment variable of child processes. It contains the path
+// of a file that a child creates if its test ran to the end and was not
+// skipped.
 const ranFile = "HOLDFAST_INTEROP_RAN"
 
 // inOwnProcess runs the calling test again in a child process, and reports
@@ -34,10 +35,11 @@ func inOwnProcess(t *testing.T) bool {
 	return run(t, &syscall.SysProcAttr{})
 }
 
-// inMountNamespace is like inOwnProcess, but the child has a new mount namespace,
-// in which it can call [bindMount], and a new network namespace without a network
-// connection. If the kernel allows only root to create these namespaces, the test
-// is skipped for other users, or fails if HOLDFAST_REQUIRE contains name.
+// inMountNamespace is like inOwnProcess, but the child has a new mount
+// namespace, in which it can call [bindMount], and a new network namespace
+// without a network connection. If the kernel allows only root to create these
+// namespaces, the test is skipped for other users, or fails if HOLDFAST_REQUIRE
+// contains name.
 func inMountNamespace(t *testing.T, name string) bool {
 	t.Helper()
 	attr := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
@@ -135,8 +137,8 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// daemon starts a program that runs until the end of the test. The test fails if
-// the program exits, or if ready does not return nil within a minute.
+// daemon starts a program that runs until the end of the test. The test fails
+// if the program exits, or if ready does not return nil within a minute.
 func daemon(t *testing.T, cmd *exec.Cmd, ready func() error) {
 	t.Helper()
 	var out bytes.Buffer

@@ -38,8 +38,8 @@ const (
 	PIVCardAuthentication PIVSlot = 0x9e
 )
 
-// A pivSlot contains the properties of a slot, and the CKA_ID that OpenSC assigns
-// to its objects.
+// A pivSlot contains the properties of a slot, and the CKA_ID that OpenSC
+// assigns to its objects.
 type pivSlot struct {
 	object string // tag of the data object of the certificate
 	policy PINPolicy
@@ -68,8 +68,8 @@ type PIVKey struct {
 }
 
 // A PIVCard simulates a PIV card (NIST SP 800-73-4). It supports the commands
-// that are necessary for signing. Its answer to reset is that of a YubiKey 4, so
-// that OpenSC uses elliptic curve keys on it. It is safe for concurrent use.
+// that are necessary for signing. Its answer to reset is that of a YubiKey 4,
+// so that OpenSC uses elliptic curve keys on it. It is safe for concurrent use.
 type PIVCard struct {
 	keys map[PIVSlot]PIVKey
 
@@ -226,8 +226,8 @@ func (c *PIVCard) respond(a apdu, data []byte) []byte {
 	return c.nextPart(a.expected)
 }
 
-// nextPart returns the next part of a response, with a status word that contains
-// the number of remaining bytes.
+// nextPart returns the next part of a response, with a status word that
+// contains the number of remaining bytes.
 func (c *PIVCard) nextPart(n int) []byte {
 	n = min(n, len(c.pending))
 	part := slices.Clone(c.pending[:n])

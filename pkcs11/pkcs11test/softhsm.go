@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// The PINs of a token that [SoftHSM.Token] creates. They protect only test keys.
+// The PINs of a token that [SoftHSM.Token] creates. They protect only test
+// keys.
 const (
 	PIN   = "2468-user"
 	SOPIN = "1357-officer"

@@ -20,8 +20,8 @@ type VirtualReader struct {
 	done chan struct{} // closed when conn is no longer served
 }
 
-// vpcdATR requests the answer to reset. A message of one byte is a control code;
-// the other codes are for power and reset.
+// vpcdATR requests the answer to reset. A message of one byte is a control
+// code; the other codes are for power and reset.
 const vpcdATR = 4
 
 // Insert inserts a card into the reader. It returns when it is connected to the
@@ -46,7 +46,8 @@ func (r *VirtualReader) Insert(card *PIVCard) error {
 	return nil
 }
 
-// Eject removes the card, even during a command. Without a card it does nothing.
+// Eject removes the card, even during a command. Without a card it does
+// nothing.
 func (r *VirtualReader) Eject() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package tpmtest runs TPM 2.0 emulators for tests. Each emulator is a process of
-// the program swtpm with a separate socket and state.
+// Package tpmtest runs TPM 2.0 emulators for tests. Each emulator is a process
+// of the program swtpm with a separate socket and state.
 package tpmtest
 
 import (
@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// A TPM is an emulator without a resource manager. It serves one connection at a
-// time. Its methods are not safe for concurrent use, but its socket is.
+// A TPM is an emulator without a resource manager. It serves one connection at
+// a time. Its methods are not safe for concurrent use, but its socket is.
 type TPM struct {
 	// Path is the path of the socket, for device= or TPM_DEVICE.
 	Path string
@@ -27,12 +27,12 @@ type TPM struct {
 	ended chan struct{} // closed when cmd has exited
 }
 
-// timeout is how long swtpm may take to start or reset on a busy machine. At the
-// first start it generates keys.
+// timeout is how long swtpm may take to start or reset on a busy machine. At
+// the first start it generates keys.
 const timeout = 2 * time.Minute
 
-// Start starts a new TPM, which is stopped at the end of the test. The test fails
-// if swtpm is not installed.
+// Start starts a new TPM, which is stopped at the end of the test. The test
+// fails if swtpm is not installed.
 func Start(tb testing.TB) *TPM {
 	tb.Helper()
 	// Not TempDir: a socket's path has at most 107 bytes.

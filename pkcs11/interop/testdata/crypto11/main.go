@@ -1,13 +1,13 @@
-// Command crypto11 creates keys on a token, or signs with keys on it, through the
-// library crypto11. It is a separate module, so that Holdfast does not depend on
-// the library.
+// Command crypto11 creates keys on a token, or signs with keys on it, through
+// the library crypto11. It is a separate module, so that Holdfast does not
+// depend on the library.
 //
 //	crypto11 MODULE TOKEN PIN make RSA-LABEL EC-LABEL
 //	crypto11 MODULE TOKEN PIN sign LABEL...
 //
-// The ID of a key is "id of " followed by its label. For each label, sign prints
-// a JSON object on one line: the public key, a signature of "message" with
-// SHA-256, and the certificate.
+// The ID of a key is "id of " followed by its label. For each label, sign
+// prints a JSON object on one line: the public key, a signature of "message"
+// with SHA-256, and the certificate.
 package main
 
 import (
