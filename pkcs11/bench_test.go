@@ -17,10 +17,10 @@ import (
 	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
 )
 
-// BenchmarkSign signs through a Key and, as the floor, by C_SignInit and C_Sign
-// in a loop, in turn, so that the machine's changes of speed hit both alike. It
-// reports the throughput of the Key divided by that of the floor: the median of
-// the pairs, which a stall of one of the two does not move.
+// BenchmarkSign alternates between signatures with a Key and a loop over
+// C_SignInit and C_Sign, so that changes in the speed of the machine affect
+// both. It reports the throughput of the Key divided by the throughput of the
+// loop: the median of the pairs, which is robust against stalls.
 func BenchmarkSign(b *testing.B) {
 	hsm := softHSM(b)
 	token := hsm.Token(b)
@@ -55,18 +55,18 @@ func BenchmarkSign(b *testing.B) {
 					return time.Since(begin)
 				}
 				measure(through)
-				measure(floor) // both are warm
+				measure(floor) // warm up both
 				var a, f time.Duration
 				var ratios []float64
 				for b.Loop() {
-					// Both orders: what comes second finds another machine.
+					// In both orders, because the order affects the result.
 					k1, r1, r2, k2 := measure(through), measure(floor), measure(floor), measure(through)
 					a, f = a+k1+k2, f+r1+r2
 					ratios = append(ratios, float64(r1+r2)/float64(k1+k2))
 				}
 				slices.Sort(ratios)
 				n := float64(2 * b.N * batch * workers)
-				b.ReportMetric(0, "ns/op") // of no meaning for the pair
+				b.ReportMetric(0, "ns/op") // not meaningful for the pair
 				b.ReportMetric(n/f.Seconds(), "raw/s")
 				b.ReportMetric(n/a.Seconds(), "key/s")
 				b.ReportMetric(ratios[len(ratios)/2], "key/raw")
@@ -78,7 +78,7 @@ func BenchmarkSign(b *testing.B) {
 	}
 }
 
-// A rawKey has a session for each worker.
+// A rawKey signs with bare Cryptoki calls. It has a session for each worker.
 type rawKey struct {
 	ctx       *p11.Ctx
 	sessions  []p11.SessionHandle
@@ -105,7 +105,7 @@ func newRawKey(b *testing.B, module, label string, ecdsa bool) *rawKey {
 		for range 2 {
 			s, err := k.ctx.OpenSession(slot, p11.CKF_SERIAL_SESSION)
 			if err == p11.Error(p11.CKR_TOKEN_NOT_RECOGNIZED) {
-				break // the slot for a token to come
+				break // the free slot for a new token
 			}
 			if err != nil {
 				b.Fatal(err)

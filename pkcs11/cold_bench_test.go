@@ -15,10 +15,10 @@ import (
 	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
 )
 
-// BenchmarkColdSteps takes the way from the module's file to one signature and
-// back: by the bare calls that are needed, step by step, and as Open, Sign and
-// Close, in turn. It reports microseconds, and the whole divided by the sum of
-// the bare steps.
+// BenchmarkColdSteps measures everything from loading the module to one
+// signature and finalizing the module. It alternates between the necessary
+// Cryptoki calls, step by step, and Open, Sign and Close. It reports
+// microseconds, and the time of the latter divided by the sum of the former.
 func BenchmarkColdSteps(b *testing.B) {
 	hsm := softHSM(b)
 	token := hsm.Token(b)
@@ -82,7 +82,7 @@ func BenchmarkColdSteps(b *testing.B) {
 		}
 		whole += time.Since(begin)
 	}
-	b.ReportMetric(0, "ns/op") // of no meaning for the pair
+	b.ReportMetric(0, "ns/op") // not meaningful for the pair
 	var sum time.Duration
 	for _, step := range steps {
 		sum += took[step]

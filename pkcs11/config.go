@@ -7,35 +7,37 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// A Config names a key on a token. The zero value of each field is its default.
-// Open does not modify it.
+// A Config names a key on a token. The zero value of a field selects its
+// default. Open does not modify the Config.
 type Config struct {
 	URI URI
 
-	// Module is the path of the shared library; "" takes the URI's
-	// module-path or module-name, or else p11-kit's proxy.
+	// Module is the path of the module's shared library. "" selects the
+	// module-path or module-name of the URI, or else p11-kit's proxy.
 	Module string
 
-	// PIN is asked when the token wants a login, and before each signature
-	// if the key always authenticates. nil: the URI's pin-value, or its
-	// pin-source if that is a file. It may be called from several goroutines.
+	// PIN is called when the token requires a login, and before each
+	// signature if the key has CKA_ALWAYS_AUTHENTICATE. nil selects the
+	// pin-value of the URI, or its pin-source if that is a file. PIN must
+	// be safe for concurrent use.
 	PIN keystore.PINFunc
 
-	// MaxSessions bounds the sessions for concurrent signatures; 0: 8. The
-	// token's own limit holds in any case, and a card in a reader gets one.
+	// MaxSessions limits the number of sessions for concurrent signatures.
+	// 0 means 8. A token can have a lower limit; a card in a reader always
+	// has one session.
 	MaxSessions int
 
-	// Certificates are certificates from elsewhere, one of which may be the
-	// key's: of several keys that match, the one with its public key is
-	// taken, and if the token does not show the public key, it is taken from
-	// there. The chain is made of them too.
+	// Certificates are certificates from outside the token. If several keys
+	// match the URI, Open selects the key whose public key is in one of
+	// these certificates. If the token does not provide the public key,
+	// Open takes it from them. The chain can contain them.
 	Certificates []*x509.Certificate
 
-	Ref    keystore.Ref // the key's name in prompts and errors; zero: the URI without its PIN
-	Logger *slog.Logger // nil: discard
+	Ref    keystore.Ref // name of the key in prompts and errors; zero: the URI without its PIN
+	Logger *slog.Logger // nil: no log
 }
 
-// name is the key's name in prompts and errors.
+// name returns the name of the key for prompts and errors.
 func (c Config) name() keystore.Ref {
 	if !c.Ref.IsZero() {
 		return c.Ref

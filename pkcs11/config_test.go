@@ -24,8 +24,8 @@ func uriOf(t *testing.T, k *Key) URI {
 	return u
 }
 
-// A key's reference opens the same key, with the module and the source of the
-// PIN, and tells no PIN.
+// The reference of a key opens the same key. It contains the module and the PIN
+// source, but no PIN.
 func TestRef(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "pin")
 	if err := os.WriteFile(source, []byte(fakePIN), 0o600); err != nil {
@@ -42,11 +42,11 @@ func TestRef(t *testing.T) {
 		token.addKey(signertest.Key(t, "p384"), "b; 100%", "\x02")
 		token.addKey(signertest.Key(t, "p521"), "b", "")
 		last := signertest.Key(t, "rsa2048")
-		token.addKey(last, "\xff", "\x03") // a label that no URI has
+		token.addKey(last, "\xff", "\x03") // a URI cannot contain this label
 		token.addCertificate(issue(t, last).Raw, "no name", "\x03")
 		other := newFakeToken("other")
 		other.addKey(signertest.NewKey(t, "p256"), "a", "\x01")
-		b := newBench(t, token, other)
+		b := newFixture(t, token, other)
 		k := b.mustOpen(t, strings.Replace(uri, "pkcs11:", "pkcs11:token=card;", 1), Config{})
 		u := uriOf(t, k)
 		if u.PINValue != "" || strings.Contains(k.Ref().Rest, fakePIN) || u.ModulePath != b.path || u.ModuleName != "" {
@@ -58,7 +58,7 @@ func TestRef(t *testing.T) {
 			continue
 		}
 		if !signer.SamePublicKey(again.Public(), k.Public()) || again.Ref() != k.Ref() {
-			t.Errorf("%s: %s opens another key, %s", uri, k.Ref(), again.Ref())
+			t.Errorf("%s: %s opens a different key, %s", uri, k.Ref(), again.Ref())
 		}
 		if err := again.Close(); err != nil {
 			t.Error(err)
@@ -66,9 +66,9 @@ func TestRef(t *testing.T) {
 	}
 }
 
-// Prompts and errors name the key by Config.Ref, or else by the URI without its
-// PIN.
-func TestNameOfKey(t *testing.T) {
+// Prompts and errors name the key by Config.Ref, or by the URI without its PIN
+// if Config.Ref is zero.
+func TestKeyName(t *testing.T) {
 	for _, test := range []struct {
 		uri  string
 		ref  keystore.Ref
@@ -78,7 +78,7 @@ func TestNameOfKey(t *testing.T) {
 		{"pkcs11:object=key", keystore.Ref{Scheme: "pkcs11", Rest: "object=mine"}, "pkcs11:object=mine"},
 	} {
 		var asked keystore.Ref
-		b := newBench(t, newCard(t))
+		b := newFixture(t, newCard(t))
 		k := b.mustOpen(t, test.uri, Config{Ref: test.ref, PIN: func(_ context.Context, p keystore.Prompt) ([]byte, error) {
 			asked = p.Ref
 			return []byte(fakePIN), nil
@@ -93,10 +93,10 @@ func TestNameOfKey(t *testing.T) {
 	}
 }
 
-// A token that is lost and found again is told to the Logger.
-func TestLossIsLogged(t *testing.T) {
+// Config.Logger gets a record when a token is lost and found again.
+func TestLossLogged(t *testing.T) {
 	var log strings.Builder
-	b := newBench(t, newCard(t))
+	b := newFixture(t, newCard(t))
 	k := b.mustOpen(t, "pkcs11:", Config{
 		PIN:    fixedPIN(fakePIN),
 		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -105,7 +105,7 @@ func TestLossIsLogged(t *testing.T) {
 	if err := signOnce(k); err != nil {
 		t.Fatal(err)
 	}
-	if text := log.String(); strings.Count(text, "finding the key again") != 1 || !strings.Contains(text, ckrDeviceRemoved.Error()) {
+	if text := log.String(); strings.Count(text, "reconnecting to the token") != 1 || !strings.Contains(text, ckrDeviceRemoved.Error()) {
 		t.Errorf("log %q", text)
 	}
 }

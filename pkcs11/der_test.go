@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestDERSignature compares with encoding/asn1.
+// TestDERSignature compares derSignature with encoding/asn1.
 func TestDERSignature(t *testing.T) {
 	check := func(sig []byte) {
 		t.Helper()

@@ -11,7 +11,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A person types the PIN that pin holds, and notes what they were asked.
+// A person enters pin at each prompt, and records the prompts.
 type person struct {
 	mu      sync.Mutex
 	pin     string
@@ -27,9 +27,9 @@ func (p *person) ask(_ context.Context, prompt keystore.Prompt) ([]byte, error) 
 	return p.given[len(p.given)-1], nil
 }
 
-// asked returns the number of prompts for logins and for signatures, and
-// forgets them. No PIN is to be in memory any more.
-func (p *person) asked(t *testing.T) (logins, signatures int) {
+// takePrompts returns and resets the number of prompts for logins and for
+// signatures. It fails the test if a PIN is still in memory.
+func (p *person) takePrompts(t *testing.T) (logins, signatures int) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,27 +47,27 @@ func (p *person) asked(t *testing.T) (logins, signatures int) {
 	return logins, signatures
 }
 
-// newCardFor returns a key on a card, whose PIN is typed by a person.
-func newCardFor(t *testing.T, p *person, always bool, flags uint) (*bench, *fakeToken, *Key) {
+// newCardFor returns a key on a card. p enters the PIN of the card.
+func newCardFor(t *testing.T, p *person, always bool, flags uint) (*fixture, *fakeToken, *Key) {
 	t.Helper()
 	token := newCard(t)
 	token.flags |= flags
 	if always {
 		token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
 	}
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	p.pin = fakePIN
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: p.ask})
-	if logins, signatures := p.asked(t); flags == 0 && (logins != 1 || signatures != 0) {
-		t.Errorf("to open: %d and %d prompts", logins, signatures)
+	if logins, signatures := p.takePrompts(t); flags == 0 && (logins != 1 || signatures != 0) {
+		t.Errorf("Open: %d prompts for logins, %d for signatures", logins, signatures)
 	}
-	token.logins, token.nilPINs = 0, 0
+	token.logins, token.nilPINLogins = 0, 0
 	return b, token, k
 }
 
-// However often the token is lost in one signature, its PIN is asked once for
-// each purpose.
-func TestPINIsAskedOncePerSignature(t *testing.T) {
+// There is one prompt for a login and one for a signature, no matter how often
+// the token is lost during the signature.
+func TestPINPromptedOncePerSignature(t *testing.T) {
 	for _, test := range []struct {
 		always             bool
 		call               string
@@ -78,7 +78,7 @@ func TestPINIsAskedOncePerSignature(t *testing.T) {
 		{false, "sign2", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 0},
 		{false, "sign", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 0},
 		{false, "sign2", []Error{ckrDeviceError, ckrDeviceError}, 0, 0},                   // still logged in
-		{false, "login", []Error{ckrSessionHandleInvalid, ckrSessionHandleInvalid}, 1, 0}, // lost while it is typed
+		{false, "login", []Error{ckrSessionHandleInvalid, ckrSessionHandleInvalid}, 1, 0}, // lost during the prompt
 		{true, "sign2", nil, 0, 1},
 		{true, "sign2", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 1},
 		{true, "sign", []Error{ckrDeviceRemoved, ckrDeviceRemoved, ckrDeviceRemoved}, 1, 1},
@@ -86,7 +86,7 @@ func TestPINIsAskedOncePerSignature(t *testing.T) {
 	} {
 		var p person
 		b, token, k := newCardFor(t, &p, test.always, 0)
-		for range 2 { // the second signature does not have the PIN of the first
+		for range 2 { // the second signature does not use the PIN of the first
 			if test.call == "login" {
 				b.fail("sign2", ckrDeviceRemoved)
 			}
@@ -94,7 +94,7 @@ func TestPINIsAskedOncePerSignature(t *testing.T) {
 			if err := signOnce(k); err != nil {
 				t.Errorf("%+v: %v", test, err)
 			}
-			if logins, signatures := p.asked(t); logins != test.logins || signatures != test.signatures {
+			if logins, signatures := p.takePrompts(t); logins != test.logins || signatures != test.signatures {
 				t.Errorf("%+v: prompts for %d logins and %d signatures", test, logins, signatures)
 			}
 		}
@@ -104,8 +104,8 @@ func TestPINIsAskedOncePerSignature(t *testing.T) {
 	}
 }
 
-// What a signature that fails was told is cleared too.
-func TestPINOfAFailedSignature(t *testing.T) {
+// The PIN is also cleared after a signature that fails.
+func TestPINClearedAfterFailedSignature(t *testing.T) {
 	for _, always := range []bool{false, true} {
 		var p person
 		b, token, k := newCardFor(t, &p, always, 0)
@@ -121,18 +121,19 @@ func TestPINOfAFailedSignature(t *testing.T) {
 		if n := b.called("sign2"); n != maxAttempts {
 			t.Errorf("always %t: %d attempts", always, n)
 		}
-		logins, signatures := p.asked(t)
+		logins, signatures := p.takePrompts(t)
 		if logins != 1 || (signatures == 1) != always {
 			t.Errorf("always %t: prompts for %d logins and %d signatures", always, logins, signatures)
 		}
 		if !bytes.Equal(token.lastPIN, make([]byte, len(fakePIN))) {
-			t.Errorf("the token's PIN is %q in memory", token.lastPIN)
+			t.Errorf("the PIN passed to login is still %q", token.lastPIN)
 		}
 	}
 }
 
-// A PIN is asked for again if the token says that a wrong one was given since.
-func TestKeptPINIsNotTheLastTry(t *testing.T) {
+// There is another prompt if the token reports an incorrect PIN since the
+// first.
+func TestKeptPINNotUsedAfterWrongPIN(t *testing.T) {
 	for _, always := range []bool{false, true} {
 		for wrong, want := range []keystore.Prompt{{}, {FewTries: true}, {FewTries: true, LastTry: true}} {
 			var p person
@@ -143,7 +144,7 @@ func TestKeptPINIsNotTheLastTry(t *testing.T) {
 					return 0
 				}
 				if losses++; losses == 2 {
-					token.wrong = wrong // of another process
+					token.wrong = wrong // by another process
 				}
 				return ckrDeviceRemoved
 			}
@@ -156,11 +157,11 @@ func TestKeptPINIsNotTheLastTry(t *testing.T) {
 					again = append(again, keystore.Prompt{FewTries: prompt.FewTries, LastTry: prompt.LastTry})
 				}
 			}
-			// The login that follows sets the counter back.
+			// The next login resets the counter.
 			if want != (keystore.Prompt{}) && (len(again) != 1 || again[0] != want) || want == (keystore.Prompt{}) && again != nil {
-				t.Errorf("always %t, %d wrong ones: asked again with %+v, want %+v", always, wrong, again, want)
+				t.Errorf("always %t, %d wrong PINs: prompts %+v, want %+v", always, wrong, again, want)
 			}
-			p.asked(t)
+			p.takePrompts(t)
 			if token.wrong != 0 {
 				t.Errorf("%d wrong PINs", token.wrong)
 			}
@@ -168,8 +169,8 @@ func TestKeptPINIsNotTheLastTry(t *testing.T) {
 	}
 }
 
-// The PIN was changed between two attempts of one signature.
-func TestKeptPINIsRefused(t *testing.T) {
+// The PIN is changed between two attempts of one signature.
+func TestKeptPINRefused(t *testing.T) {
 	var p person
 	b, token, k := newCardFor(t, &p, false, 0)
 	losses := 0
@@ -185,36 +186,36 @@ func TestKeptPINIsRefused(t *testing.T) {
 	if err := signOnce(k); !errors.Is(err, signer.ErrPINIncorrect) {
 		t.Errorf("error %v, want signer.ErrPINIncorrect", err)
 	}
-	if logins, _ := p.asked(t); logins != 1 || token.wrong != 1 {
+	if logins, _ := p.takePrompts(t); logins != 1 || token.wrong != 1 {
 		t.Errorf("%d prompts and %d wrong PINs, want one of each", logins, token.wrong)
 	}
 }
 
-// A PIN is for the token that took it alone.
-func TestKeptPINIsNotForAnotherToken(t *testing.T) {
+// A PIN is used only for the token that accepted it.
+func TestKeptPINNotUsedForAnotherToken(t *testing.T) {
 	for _, change := range []func(*tokenInfo){
 		func(i *tokenInfo) { i.serial = "another" },
 		func(i *tokenInfo) { i.label = "another" },
 	} {
 		var p person
 		info := newFakeToken("card").tokenInfo
-		use := info.purpose(ckuUser)
+		use := info.loginTarget(ckuUser)
 		d := newAuthenticator(Config{PIN: p.ask}).begin()
-		d.kept = map[purpose][]byte{use: []byte(fakePIN)}
+		d.pins = map[loginTarget][]byte{use: []byte(fakePIN)}
 		change(&info)
 		p.pin = "typed"
 		pin, err := d.pin(t.Context(), info, ckuUser)
 		if err != nil || string(pin) != "typed" {
-			t.Errorf("another token gets %q, error %v", pin, err)
+			t.Errorf("PIN for another token: %q, error %v", pin, err)
 		}
 		if pin, err = d.pin(t.Context(), newFakeToken("card").tokenInfo, ckuUser); err != nil || string(pin) != fakePIN {
-			t.Errorf("the same token gets %q, error %v", pin, err)
+			t.Errorf("PIN for the same token: %q, error %v", pin, err)
 		}
 	}
 }
 
-// A device that asks by itself does so twice for one signature, whatever is
-// lost after that; the next signature begins anew.
+// A device with a protected authentication path asks for the PIN at most twice
+// per signature, no matter how often the token is lost.
 func TestProtectedPathIsBounded(t *testing.T) {
 	for _, test := range []struct {
 		always bool
@@ -223,7 +224,8 @@ func TestProtectedPathIsBounded(t *testing.T) {
 		pads   int
 	}{
 		{false, 1, true, 1}, {false, 2, true, 2}, {false, 3, false, 2},
-		{true, 0, true, 1}, {true, 1, false, 2}, // login and signature, of which one was asked for before
+		{true, 0, true, 1},
+		{true, 1, false, 2}, // signature, and login after the loss: none is left for the signature
 	} {
 		var p person
 		b, token, k := newCardFor(t, &p, test.always, cktFlagProtectedPath)
@@ -234,8 +236,8 @@ func TestProtectedPathIsBounded(t *testing.T) {
 		if (err == nil) != test.ok || err != nil && !errors.Is(err, ckrDeviceRemoved) {
 			t.Errorf("%+v: error %v", test, err)
 		}
-		if token.nilPINs != test.pads || len(p.prompts) != 0 {
-			t.Errorf("%+v: %d prompts on the device, %d elsewhere", test, token.nilPINs, len(p.prompts))
+		if token.nilPINLogins != test.pads || len(p.prompts) != 0 {
+			t.Errorf("%+v: %d prompts on the device, %d in software", test, token.nilPINLogins, len(p.prompts))
 		}
 		if err := signOnce(k); err != nil {
 			t.Errorf("%+v: the next signature: %v", test, err)
@@ -243,25 +245,26 @@ func TestProtectedPathIsBounded(t *testing.T) {
 	}
 }
 
-// A card that was pulled between two signatures costs a login and the
-// signature's own PIN, and both are within the bound.
+// After the removal of a card between two signatures, the next one requires a
+// login and its own PIN, which is within the limit.
 func TestProtectedPathAfterRemoval(t *testing.T) {
 	var p person
 	b, token, k := newCardFor(t, &p, true, cktFlagProtectedPath)
 	b.remove(0)
 	b.insert(0, token)
-	if err := signOnce(k); err != nil || token.nilPINs != 2 {
-		t.Errorf("error %v after %d prompts", err, token.nilPINs)
+	if err := signOnce(k); err != nil || token.nilPINLogins != 2 {
+		t.Errorf("error %v after %d prompts", err, token.nilPINLogins)
 	}
 }
 
-// The first login goes by what the enumeration told, a later one asks again.
-func TestTokenInfoIsAskedOnce(t *testing.T) {
+// The first login uses the flags from the enumeration. Logins for signatures
+// read them again.
+func TestTokenInfoReadOnce(t *testing.T) {
 	for _, always := range []bool{false, true} {
 		var p person
 		b, _, k := newCardFor(t, &p, always, 0)
 		if n := b.called("tokenInfo"); n != 1 {
-			t.Errorf("always %t: asked %d times to open", always, n)
+			t.Errorf("always %t: Open read the token info %d times", always, n)
 		}
 		for range 2 {
 			if err := signOnce(k); err != nil {
@@ -273,7 +276,7 @@ func TestTokenInfoIsAskedOnce(t *testing.T) {
 			want = 3
 		}
 		if n := b.called("tokenInfo"); n != want {
-			t.Errorf("always %t: asked %d times after two signatures, want %d", always, n, want)
+			t.Errorf("always %t: token info read %d times after two signatures, want %d", always, n, want)
 		}
 	}
 }

@@ -6,11 +6,12 @@ import (
 	"os"
 )
 
-// An elfClass says where a class of ELF files has what is read here, in bytes
-// (System V ABI, chapters 4 and 5).
+// An elfClass contains the offsets of fields in ELF files of one class, in
+// bytes (System V ABI, chapters 4 and 5).
 type elfClass struct {
-	phoff, phentsize, phnum int // in the file's header
-	size, offset, filesz    int // of a program header, and in it
+	phoff, phentsize, phnum int // offsets in the ELF header
+	size                    int // size of a program header
+	offset, filesz          int // offsets in a program header
 	word                    func([]byte) uint64
 }
 
@@ -19,11 +20,12 @@ var elfClasses = map[byte]elfClass{
 	2: {32, 54, 56, 56, 8, 32, binary.NativeEndian.Uint64},
 }
 
-// checkELF refuses a file that ends before one of its segments does. The loader
-// maps it, and the process dies of SIGBUS where what is missing is touched. What
-// is no ELF file of this machine's byte order is left to the loader to refuse,
-// as is one that cannot be read. debug/elf would do it in half the lines, but
-// also reads, and stumbles over, what the loader never looks at.
+// checkELF returns an error if an ELF file is truncated: the dynamic linker
+// would map the file, and the process would die of SIGBUS on access to a
+// missing page. checkELF ignores files that it cannot read and files that are
+// not ELF files of this machine's byte order, which the dynamic linker refuses.
+// Package debug/elf would need half the lines, but it also parses, and fails
+// on, parts that the dynamic linker never reads.
 func checkELF(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -44,7 +46,7 @@ func checkELF(path string) error {
 	}
 	within := func(offset, length uint64) error {
 		if size := uint64(info.Size()); length > size || offset > size-length {
-			return fmt.Errorf("the file is cut off after %d bytes", size)
+			return fmt.Errorf("the file is truncated: it has only %d bytes", size)
 		}
 		return nil
 	}

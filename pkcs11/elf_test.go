@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// elfFile returns the beginning of an ELF file of a class, with segments of
-// these offsets and sizes.
+// elfFile returns the headers of an ELF file of a class. A segment is an offset
+// and a size.
 func elfFile(class byte, segments ...[2]uint64) []byte {
 	c := elfClasses[class]
 	data := make([]byte, 64+len(segments)*c.size)
@@ -53,12 +53,12 @@ func TestCheckELF(t *testing.T) {
 			{"no segments", elfFile(class), false},
 			{"a segment", elfFile(class, [2]uint64{0, end}), false},
 			{"a segment at the end", elfFile(class, [2]uint64{end, 0}), false},
-			{"a segment that is longer", elfFile(class, [2]uint64{0, end + 1}), true},
+			{"a segment that is too long", elfFile(class, [2]uint64{0, end + 1}), true},
 			{"a segment after the end", elfFile(class, [2]uint64{end + 1, 0}), true},
 			{"the second of two", elfFile(class, [2]uint64{0, end}, [2]uint64{header, end + 1}), true},
 			{"an offset that overflows", elfFile(class, [2]uint64{max, end}), true},
 			{"a size that overflows", elfFile(class, [2]uint64{end, max}), true},
-			{"a table that is cut", elfFile(class, [2]uint64{0, end})[:end-1], true},
+			{"a truncated table", elfFile(class, [2]uint64{0, end})[:end-1], true},
 			{"65535 segments", func() []byte {
 				d := elfFile(class)
 				binary.NativeEndian.PutUint16(d[elfClasses[class].phnum:], 1<<16-1)
@@ -73,7 +73,7 @@ func TestCheckELF(t *testing.T) {
 	for _, data := range [][]byte{nil, []byte("\x7fELF"), []byte("INPUT(a)"), bytes.Repeat([]byte("\xff"), 100), elfFile(2)[:63],
 		append([]byte("\x7fELF\x02"), bytes.Repeat([]byte("\xff"), 100)...), append([]byte("\x7fELF\x03"), make([]byte, 100)...)} {
 		if refused(data) {
-			t.Errorf("%.8q is not left to the loader", data)
+			t.Errorf("%.8q is refused", data)
 		}
 	}
 	if err := checkELF(filepath.Join(t.TempDir(), "none")); err != nil {
@@ -81,9 +81,9 @@ func TestCheckELF(t *testing.T) {
 	}
 }
 
-// What the system runs is whole, and cut anywhere before its last segment ends
-// it is not.
-func TestCheckELFOfThisTest(t *testing.T) {
+// The binary of this test is complete. Truncated before the end of its last
+// segment, it is refused.
+func TestCheckELFOfTestBinary(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("no ELF")
 	}
@@ -104,7 +104,7 @@ func TestCheckELFOfThisTest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := checkELF(cut); err == nil {
-			t.Errorf("its first %d bytes of %d are taken for the whole", n, len(data))
+			t.Errorf("truncated to %d of %d bytes, it is accepted", n, len(data))
 		}
 	}
 }

@@ -8,12 +8,12 @@ import (
 )
 
 // An Error is a return value of a Cryptoki function (CKR_…). errors.Is compares
-// it, and finds the errors of package signer and [errors.ErrUnsupported] behind
-// it.
+// it by number. It also matches the corresponding error of package signer, or
+// [errors.ErrUnsupported].
 type Error uint
 
-// The return values that decide something here. Source: PKCS #11 v3.1,
-// section 5.1 and pkcs11t.h.
+// The return values that this package handles or explains. Source: PKCS #11
+// v3.1, section 5.1, and pkcs11t.h.
 const (
 	ckrHostMemory             Error = 0x02
 	ckrSlotIDInvalid          Error = 0x03
@@ -53,44 +53,44 @@ const (
 	ckrCryptokiAlreadyInit    Error = 0x191
 )
 
-// An errorKind says what a return value means to people and to callers.
+// An errorKind explains a return value to users and callers.
 type errorKind struct {
 	text string
-	is   error // nil: nothing that a caller can act on
-	lost bool  // the session or the token is gone; a new session may work
+	is   error // the error that errors.Is matches; nil: none
+	lost bool  // the session or the token is lost; a new session may work
 }
 
 var errorKinds = map[Error]errorKind{
 	ckrHostMemory:             {"out of memory", nil, false},
-	ckrSlotIDInvalid:          {"slot is gone", signer.ErrUnavailable, true},
+	ckrSlotIDInvalid:          {"slot no longer exists", signer.ErrUnavailable, true},
 	ckrGeneralError:           {"general error", signer.ErrUnavailable, true},
 	ckrFunctionFailed:         {"function failed", nil, false},
 	ckrDeviceError:            {"device error", signer.ErrUnavailable, true},
 	ckrDeviceMemory:           {"device is out of memory", signer.ErrUnavailable, false},
 	ckrDeviceRemoved:          {"device was removed", signer.ErrUnavailable, true},
 	ckrFunctionNotSupported:   {"function not supported by the module", errors.ErrUnsupported, false},
-	ckrKeyHandleInvalid:       {"key is gone", signer.ErrUnavailable, true},
-	ckrKeyTypeInconsistent:    {"key is of another type than the mechanism's", errors.ErrUnsupported, false},
-	ckrKeyFunctionNotPermit:   {"key may not be used to sign", errors.ErrUnsupported, false},
+	ckrKeyHandleInvalid:       {"key no longer exists", signer.ErrUnavailable, true},
+	ckrKeyTypeInconsistent:    {"key type does not match the mechanism", errors.ErrUnsupported, false},
+	ckrKeyFunctionNotPermit:   {"key is not permitted to sign", errors.ErrUnsupported, false},
 	ckrMechanismInvalid:       {"mechanism not supported by the token", errors.ErrUnsupported, false},
 	ckrMechanismParamInvalid:  {"mechanism parameter not supported by the token", errors.ErrUnsupported, false},
-	ckrObjectHandleInvalid:    {"object is gone", signer.ErrUnavailable, true},
+	ckrObjectHandleInvalid:    {"object no longer exists", signer.ErrUnavailable, true},
 	ckrOperationActive:        {"another operation is active in the session", nil, true},
-	ckrOperationNotInit:       {"operation was cut off", nil, true},
+	ckrOperationNotInit:       {"operation was terminated", nil, true},
 	ckrPINIncorrect:           {"PIN incorrect", signer.ErrPINIncorrect, false},
-	ckrPINInvalid:             {"PIN has characters that the token does not take", signer.ErrPINIncorrect, false},
+	ckrPINInvalid:             {"PIN contains characters that the token does not accept", signer.ErrPINIncorrect, false},
 	ckrPINLenRange:            {"PIN is too short or too long", signer.ErrPINIncorrect, false},
 	ckrPINExpired:             {"PIN expired", signer.ErrPINLocked, false},
 	ckrPINLocked:              {"PIN locked", signer.ErrPINLocked, false},
 	ckrSessionClosed:          {"session was closed", signer.ErrUnavailable, true},
 	ckrSessionCount:           {"too many sessions", signer.ErrUnavailable, true},
-	ckrSessionHandleInvalid:   {"session is gone", signer.ErrUnavailable, true},
+	ckrSessionHandleInvalid:   {"session no longer exists", signer.ErrUnavailable, true},
 	ckrTokenNotPresent:        {"token is not present", signer.ErrUnavailable, true},
 	ckrTokenNotRecognized:     {"token is not recognized", signer.ErrUnavailable, false},
 	ckrTokenWriteProtected:    {"token is write-protected", errors.ErrUnsupported, false},
 	ckrUserNotLoggedIn:        {"not logged in", signer.ErrPINRequired, true},
-	ckrUserPINNotInit:         {"the token has no user PIN yet", signer.ErrPINRequired, false},
-	ckrUserAnotherLoggedIn:    {"the token is in use by its security officer", signer.ErrUnavailable, false},
+	ckrUserPINNotInit:         {"the user PIN is not set", signer.ErrPINRequired, false},
+	ckrUserAnotherLoggedIn:    {"the security officer is logged in", signer.ErrUnavailable, false},
 	ckrCryptokiNotInitialized: {"module was finalized", signer.ErrUnavailable, true},
 }
 
@@ -101,32 +101,34 @@ func (e Error) Error() string {
 	return fmt.Sprintf("the module returned CKR 0x%x", uint(e))
 }
 
-// Is makes errors.Is find what e means.
+// Is reports whether target is the error that corresponds to e, for
+// [errors.Is].
 func (e Error) Is(target error) bool {
 	k, ok := errorKinds[e]
 	return ok && k.is != nil && k.is == target
 }
 
-// errorHints say the way out where there is a short one.
 var errorHints = map[Error]string{
-	ckrKeyFunctionNotPermit: "name a key that was made to sign (CKA_SIGN); pkcs11-tool --keypairgen --usage-sign makes one",
-	ckrUserPINNotInit:       "set the user PIN first, as the security officer: pkcs11-tool --login --login-type so --init-pin",
+	ckrKeyFunctionNotPermit: "use a key with the attribute CKA_SIGN, such as one created by pkcs11-tool --keypairgen --usage-sign",
+	ckrUserPINNotInit:       "set the user PIN as the security officer: pkcs11-tool --login --login-type so --init-pin",
 }
 
-// Hint is found by [signer.Hint].
+// Hint returns the hint for [signer.Hint].
 func (e Error) Hint() string { return errorHints[e] }
 
-// errLogin marks what C_Login returned for a PIN that the token may have seen.
+// errLogin marks an error of C_Login after which the token may have received
+// the PIN.
 var errLogin = errors.New("login")
 
-// lost reports whether err may be over with a new session. No error of a login
-// is: a new session would give the PIN again, and a token may have counted it.
+// lost reports whether a new session may succeed after err. It is false for all
+// errors of a login: another login would send the PIN again, although the token
+// may have counted it as incorrect.
 func lost(err error) bool {
 	var e Error
 	return errors.As(err, &e) && errorKinds[e].lost && !errors.Is(err, errLogin)
 }
 
-// cutOff is lost for what reads objects. A general error, which OpenSC 0.23
-// returns for a card that was pulled, may there be that of one object, beside
-// which others can be read.
-func cutOff(err error) bool { return lost(err) && !errors.Is(err, ckrGeneralError) }
+// lostWhileReading is like lost, for errors of reading objects. It is false for
+// CKR_GENERAL_ERROR: OpenSC 0.23 returns it for a removed card, but a module
+// can also return it for one object although it can read the others.
+func lostWhileReading(err error) bool { return lost(err) && !errors.Is(err, ckrGeneralError) }

@@ -18,14 +18,14 @@ func (f *fakeModule) slots() ([]uint, error) {
 	if err := f.enter("slots", 0, nil); err != nil {
 		return nil, err
 	}
-	return slices.Sorted(maps.Keys(f.slotted)), nil
+	return slices.Sorted(maps.Keys(f.bySlot)), nil
 }
 
 func (f *fakeModule) inSlot(call string, slot uint) (*fakeToken, error) {
 	if err := f.enter(call, 0, nil); err != nil {
 		return nil, err
 	}
-	if t := f.slotted[slot]; t != nil {
+	if t := f.bySlot[slot]; t != nil {
 		return t, nil
 	}
 	return nil, ckrTokenNotPresent
@@ -89,7 +89,7 @@ func (f *fakeModule) openSession(slot uint, write bool) (uint, error) {
 	f.next++
 	f.opened++
 	f.sessions[f.next] = &fakeSession{token: t}
-	f.most = max(f.most, open+1)
+	f.maxOpen = max(f.maxOpen, open+1)
 	return f.next, nil
 }
 
@@ -104,9 +104,9 @@ func (f *fakeModule) closeSession(session uint) error {
 		return ckrSessionHandleInvalid
 	}
 	if s.busy {
-		f.tb.Error("closeSession of a session that is in use")
+		f.tb.Error("closeSession: session is in use")
 	}
-	f.drop(session)
+	f.endSession(session)
 	return nil
 }
 
@@ -143,9 +143,9 @@ func (f *fakeModule) login(session, user uint, pin []byte) error {
 		return ckrPINLocked
 	case t.flags&cktFlagProtectedPath != 0:
 		if pin != nil {
-			f.tb.Error("login with a PIN although the token has a path of its own")
+			f.tb.Error("login with a PIN although the token has a protected authentication path")
 		}
-		t.nilPINs++
+		t.nilPINLogins++
 	case pin == nil:
 		f.tb.Error("login without a PIN")
 		return ckrPINIncorrect
@@ -173,7 +173,7 @@ func (f *fakeModule) find(session uint, template []attribute, limit int) ([]uint
 	defer done()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sessions[session] != s { // meanwhile
+	if f.sessions[session] != s { // closed meanwhile
 		return nil, ckrSessionHandleInvalid
 	}
 	var found []uint
@@ -218,7 +218,7 @@ func (f *fakeModule) finalize() error {
 	if err := f.enter("finalize", 0, nil); err != nil {
 		return err
 	}
-	f.dead = true
+	f.finalized = true
 	f.sessions = nil
 	return nil
 }

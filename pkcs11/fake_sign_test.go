@@ -29,7 +29,7 @@ func (f *fakeModule) sign(session, key uint, m mechanism, input []byte, authenti
 			return nil, err
 		}
 	}
-	if f := s.token.signing; f != nil {
+	if f := s.token.onSign; f != nil {
 		f()
 	}
 	f.mu.Lock()
@@ -54,7 +54,7 @@ func (f *fakeModule) signInit(s *fakeSession, key uint, m mechanism) (*fakeObjec
 	o := s.token.object(key)
 	switch {
 	case s.active:
-		f.tb.Error("a session is used again in which an operation is active")
+		f.tb.Error("sign: another operation is active in the session")
 		return nil, ckrOperationActive
 	case o == nil || o.key == nil:
 		return nil, ckrKeyHandleInvalid

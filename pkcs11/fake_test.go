@@ -7,26 +7,27 @@ import (
 	"testing"
 )
 
-// A fakeModule is Cryptoki in memory: tokens in slots, sessions, login state
-// and real keys. It notes what no module would forgive, such as two operations
-// in one session at a time, as a failure of the test.
+// A fakeModule implements Cryptoki in memory: tokens in slots, sessions, login
+// state and real keys. It fails the test on violations of the specification,
+// such as concurrent operations in one session.
 type fakeModule struct {
 	tb testing.TB
 
-	mu       sync.Mutex
-	slotted  map[uint]*fakeToken
-	sessions map[uint]*fakeSession
-	next     uint // the last handle, of a session or an object: none is used twice
-	dead     bool // finalized
-	faults   map[string][]Error
-	calls    map[string]int
-	opened   int
-	closed   int
-	most     int // sessions that were open at once
+	mu        sync.Mutex
+	bySlot    map[uint]*fakeToken
+	sessions  map[uint]*fakeSession
+	next      uint // the last handle of a session or object; handles are never reused
+	finalized bool
+	faults    map[string][]Error
+	calls     map[string]int
+	opened    int
+	closed    int
+	maxOpen   int // the maximum number of sessions open at the same time
 
-	// before, if not nil, is called before each call with its name, the
-	// number of such calls so far, and what is signed. Its error, unless 0,
-	// is what the call returns, with the consequences that it stands for.
+	// before, if not nil, is called before each call, with the name of the
+	// function, the number of calls of it so far, and the input of a
+	// signature. If it returns an error other than 0, the call returns this
+	// error and the fake changes its state accordingly.
 	before func(call string, n int, input []byte) Error
 }
 
@@ -39,7 +40,7 @@ type fakeSession struct {
 
 func newFake(tb testing.TB, tokens ...*fakeToken) *fakeModule {
 	f := &fakeModule{
-		tb: tb, next: 1000, slotted: make(map[uint]*fakeToken), sessions: make(map[uint]*fakeSession),
+		tb: tb, next: 1000, bySlot: make(map[uint]*fakeToken), sessions: make(map[uint]*fakeSession),
 		faults: make(map[string][]Error), calls: make(map[string]int),
 	}
 	for i, t := range tokens {
@@ -48,7 +49,7 @@ func newFake(tb testing.TB, tokens ...*fakeToken) *fakeModule {
 	return f
 }
 
-// table returns a table of modules in which f is, and its path there.
+// table returns a module table that loads f, and a path for f.
 func (f *fakeModule) table(tb testing.TB) (*modules, string) {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "module.so")
@@ -58,18 +59,18 @@ func (f *fakeModule) table(tb testing.TB) (*modules, string) {
 	return &modules{load: f.initialize, byPath: make(map[string]*sharedModule)}, path
 }
 
-// initialize is what loads f, again after it was finalized.
+// initialize implements modules.load. f can be loaded again after finalize.
 func (f *fakeModule) initialize(string) (module, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.dead, f.sessions = false, make(map[uint]*fakeSession)
+	f.finalized, f.sessions = false, make(map[uint]*fakeSession)
 	return f, nil
 }
 
 func (f *fakeModule) insert(slot uint, t *fakeToken) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.slotted[slot] = t
+	f.bySlot[slot] = t
 	f.renumber(t)
 }
 
@@ -80,26 +81,26 @@ func (f *fakeModule) renumber(t *fakeToken) {
 	}
 }
 
-// remove pulls what is in slot; its sessions die.
+// remove removes the token in slot and closes its sessions.
 func (f *fakeModule) remove(slot uint) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.reset(f.slotted[slot])
-	delete(f.slotted, slot)
+	f.reset(f.bySlot[slot])
+	delete(f.bySlot, slot)
 }
 
 func (f *fakeModule) reset(t *fakeToken) {
 	for h, s := range f.sessions {
 		if s.token == t {
-			f.drop(h)
+			f.endSession(h)
 		}
 	}
 	t.loggedIn = false
 }
 
-// drop ends a session, and with the last one the login (PKCS #11 v3.1,
-// section 5.6.8).
-func (f *fakeModule) drop(session uint) {
+// endSession closes a session. If it is the last session of the token,
+// endSession also logs out (PKCS #11 v3.1, section 5.6.8).
+func (f *fakeModule) endSession(session uint) {
 	s := f.sessions[session]
 	if s == nil {
 		return
@@ -114,7 +115,7 @@ func (f *fakeModule) drop(session uint) {
 	s.token.loggedIn = false
 }
 
-// fail makes the next calls return errors, one each.
+// fail makes the next calls of a function return errs, one error per call.
 func (f *fakeModule) fail(call string, errs ...Error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -127,34 +128,34 @@ func (f *fakeModule) called(call string) int {
 	return f.calls[call]
 }
 
-// openSessions is the number of sessions that are open.
+// openSessions returns the number of open sessions.
 func (f *fakeModule) openSessions() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.sessions)
 }
 
-// enter counts a call and returns the error it is to have. f.mu is held.
+// enter counts a call and returns its injected error. The caller holds f.mu.
 func (f *fakeModule) enter(call string, session uint, input []byte) error {
-	if f.dead {
+	if f.finalized {
 		f.tb.Errorf("%s after finalize", call)
 		return ckrCryptokiNotInitialized
 	}
 	f.calls[call]++
 	if q := f.faults[call]; len(q) > 0 {
 		f.faults[call] = q[1:]
-		return f.consequence(q[0], session)
+		return f.apply(q[0], session)
 	}
 	if f.before != nil {
 		if e := f.before(call, f.calls[call], input); e != 0 {
-			return f.consequence(e, session)
+			return f.apply(e, session)
 		}
 	}
 	return nil
 }
 
-// consequence does to the tokens what e says has happened.
-func (f *fakeModule) consequence(e Error, session uint) error {
+// apply changes the state of the tokens according to e.
+func (f *fakeModule) apply(e Error, session uint) error {
 	if e == 0 {
 		return nil
 	}
@@ -162,7 +163,7 @@ func (f *fakeModule) consequence(e Error, session uint) error {
 	switch {
 	case s == nil:
 	case e == ckrSessionHandleInvalid || e == ckrSessionClosed:
-		f.drop(session)
+		f.endSession(session)
 	case e == ckrDeviceRemoved || e == ckrTokenNotPresent:
 		f.reset(s.token)
 	case e == ckrKeyHandleInvalid || e == ckrObjectHandleInvalid:
@@ -173,7 +174,7 @@ func (f *fakeModule) consequence(e Error, session uint) error {
 	return e
 }
 
-// session returns the session for one call, which done ends.
+// session returns a session and marks it as in use until done is called.
 func (f *fakeModule) session(call string, session uint, input []byte) (s *fakeSession, done func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -185,7 +186,7 @@ func (f *fakeModule) session(call string, session uint, input []byte) (s *fakeSe
 		return nil, nil, ckrSessionHandleInvalid
 	}
 	if s.busy {
-		f.tb.Errorf("%s in a session that is in use", call)
+		f.tb.Errorf("%s: session is already in use", call)
 	}
 	s.busy = true
 	return s, func() {

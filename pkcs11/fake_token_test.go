@@ -19,17 +19,17 @@ import (
 type fakeToken struct {
 	tokenInfo
 	slotInfo
-	pin      string
-	tries    int // wrong PINs before it is locked
-	wrong    int // wrong PINs so far
-	logins   int // right ones
-	limit    int // sessions; 0: no limit
-	mechs    []uint
-	objects  []*fakeObject
-	loggedIn bool
-	lastPIN  []byte // what login was called with; the caller's slice
-	nilPINs  int
-	signing  func() // if not nil, called within sign, without a lock
+	pin          string
+	tries        int // wrong PINs before it is locked
+	wrong        int // wrong PINs so far
+	logins       int // successful logins
+	limit        int // maximum number of sessions; 0: no limit
+	mechs        []uint
+	objects      []*fakeObject
+	loggedIn     bool
+	lastPIN      []byte // the argument of the last login, not copied
+	nilPINLogins int
+	onSign       func() // if not nil, called within sign, without a lock
 }
 
 type fakeObject struct {
@@ -37,7 +37,7 @@ type fakeObject struct {
 	private bool
 	values  map[uint][]byte
 	key     crypto.Signer
-	broken  Error // what reading it returns
+	broken  Error // the error of reading it
 }
 
 const fakePIN = "864201"
@@ -64,7 +64,8 @@ func (t *fakeToken) addKey(key crypto.Signer, label, id string) *fakeObject {
 	return t.addPrivate(key, label, id)
 }
 
-// addPrivate puts the private half on t alone, without what shows the other.
+// addPrivate puts only the private key on t, without attributes of the public
+// key.
 func (t *fakeToken) addPrivate(key crypto.Signer, label, id string) *fakeObject {
 	o := &fakeObject{private: true, key: key, values: map[uint][]byte{
 		ckaClass: ulongBytes(ckoPrivateKey), ckaKeyType: publicAttributes(key.Public())[ckaKeyType],
@@ -144,7 +145,7 @@ func (t *fakeToken) object(handle uint) *fakeObject {
 	return nil
 }
 
-// issue makes a certificate for key by a CA of its own.
+// issue returns a certificate for key from a new CA.
 func issue(tb testing.TB, key crypto.Signer) *x509.Certificate {
 	tb.Helper()
 	return signertest.NewCA(tb, "root").Issue(tb, key, nil)

@@ -12,13 +12,13 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// What is read from a token at most. Tokens in use have some dozen objects.
+// Limits for reading a token. Typical tokens have a few dozen objects.
 const (
 	maxObjects     = 4096
 	maxCertificate = 64 << 10 // bytes
 )
 
-// An object is one on a token, with what names it.
+// An object is an object on a token.
 type object struct {
 	handle uint
 	class  uint
@@ -27,9 +27,9 @@ type object struct {
 	values map[uint][]byte
 }
 
-// objects returns those of a class that have the label and ID of u, with the
-// values of further attribute types. One that cannot be read is passed over if
-// there are others.
+// objects returns the objects of a class that have the label and ID of u, with
+// the values of additional attribute types. It skips objects that cannot be
+// read, unless no object can be read.
 func objects(mod module, session uint, u URI, class uint, types ...uint) ([]object, error) {
 	found, unread, err := readObjects(mod, session, u, class, types...)
 	if err == nil && len(found) == 0 {
@@ -38,7 +38,8 @@ func objects(mod module, session uint, u URI, class uint, types ...uint) ([]obje
 	return found, err
 }
 
-// readObjects is objects, and tells the error of one that cannot be read.
+// readObjects is like objects, but returns the error of an object that cannot
+// be read as unread.
 func readObjects(mod module, session uint, u URI, class uint, types ...uint) (found []object, unread, err error) {
 	template := []attribute{{ckaClass, class}}
 	if u.Object != "" {
@@ -52,12 +53,12 @@ func readObjects(mod module, session uint, u URI, class uint, types ...uint) (fo
 		return nil, nil, err
 	}
 	if len(handles) == maxObjects {
-		unread = fmt.Errorf("the token has more than %d of them", maxObjects-1)
+		unread = fmt.Errorf("the token has more than %d objects of this class", maxObjects-1)
 	}
 	for _, h := range handles {
 		values, err := mod.attributes(session, h, append([]uint{ckaLabel, ckaID}, types...)...)
 		switch {
-		case cutOff(err):
+		case lostWhileReading(err):
 			return nil, nil, err
 		case err != nil:
 			unread = err
@@ -68,7 +69,7 @@ func readObjects(mod module, session uint, u URI, class uint, types ...uint) (fo
 	return found, unread, nil
 }
 
-// uri names an object of t.
+// uri returns the URI of an object on t.
 func (o object) uri(t token) URI {
 	u := t.uri()
 	u.Object, u.ID = o.label, string(o.id)
@@ -79,8 +80,8 @@ func (o object) uri(t token) URI {
 	return u
 }
 
-// certificates returns the X.509 certificates that u names, and their objects.
-// Others that a token holds are passed over.
+// certificates returns the X.509 certificates that match u, and their objects.
+// It skips certificates that cannot be parsed.
 func certificates(mod module, session uint, u URI) ([]*x509.Certificate, []object, error) {
 	found, err := objects(mod, session, u, ckoCertificate, ckaValue)
 	if err != nil {
@@ -99,29 +100,31 @@ func certificates(mod module, session uint, u URI) ([]*x509.Certificate, []objec
 func (o object) certificate() (*x509.Certificate, error) {
 	der := o.values[ckaValue]
 	if len(der) > maxCertificate {
-		return nil, fmt.Errorf("is larger than %d KiB", maxCertificate>>10)
+		return nil, fmt.Errorf("larger than %d KiB", maxCertificate>>10)
 	}
 	return x509.ParseCertificate(der)
 }
 
-// A keyObject is a private key on a token and what is known of it.
+// A keyObject is a private key on a token, with its public key.
 type keyObject struct {
 	object
-	pub    crypto.PublicKey
-	always bool // CKA_ALWAYS_AUTHENTICATE
+	pub                crypto.PublicKey
+	alwaysAuthenticate bool // CKA_ALWAYS_AUTHENTICATE
 }
 
-// keyAttributes are those that keys of all types have: a module is asked for
-// several at once as long as it has them all.
+// keyAttributes are attributes of private keys of all types, so that one call
+// of C_GetAttributeValue returns them all.
 var keyAttributes = []uint{ckaKeyType, ckaAlwaysAuthenticate}
 
-// findKey returns the one private key that u names: by ID and label if it has
-// them, otherwise the only one. If no key has them a certificate may, and the
-// key is its: by its ID, then by its label, then by its public key. known are
-// certificates from elsewhere, one of which may be the key's.
+// findKey returns the private key that has the ID and label of u, or the only
+// key if u has neither. If no key matches, or if u has type=cert, it looks for
+// a certificate that matches, and then for the key with the ID, the label or
+// the public key of this certificate. known are certificates from outside the
+// token, which select one of several keys. findKey also returns the
+// certificates of the token together with known.
 func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject, []*x509.Certificate, error) {
 	certs, certObjects, err := certificates(t.mod, session, URI{})
-	if cutOff(err) { // without certificates there may be a key all the same
+	if lostWhileReading(err) { // after another error the key may still be readable
 		return keyObject{}, nil, err
 	}
 	keys, err := objects(t.mod, session, u, ckoPrivateKey, keyAttributes...)
@@ -137,7 +140,7 @@ func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject
 			keys = byCert
 		}
 	}
-	pool := append(certs[:len(certs):len(certs)], known...)
+	allCerts := append(certs[:len(certs):len(certs)], known...)
 	if len(keys) > 1 {
 		if one := keysWithCertificate(t.mod, session, keys, known); len(one) == 1 {
 			keys = one
@@ -149,16 +152,17 @@ func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject
 	case 1:
 	default:
 		return keyObject{}, nil, signer.WithHint(fmt.Errorf("%d private keys: %w", len(keys), signer.ErrAmbiguous),
-			"name one of: "+listObjects(t, keys, u))
+			"use one of: "+listObjects(t, keys, u))
 	}
-	key, err := describe(t.mod, session, keys[0], pool, certObjects, certs)
+	key, err := resolvePublicKey(t.mod, session, keys[0], certs, certObjects, known)
 	if err != nil {
 		return keyObject{}, nil, err
 	}
-	return key, pool, nil
+	return key, allCerts, nil
 }
 
-// keysOfCertificates returns the private keys of the certificates that u names.
+// keysOfCertificates returns the private keys of the certificates that have the
+// label and ID of u.
 func keysOfCertificates(mod module, session uint, u URI, certs []object) ([]object, error) {
 	var all []object
 	for _, c := range certs {
@@ -199,8 +203,8 @@ func keysOfCertificate(mod module, session uint, c object) ([]object, error) {
 	return keysWithCertificate(mod, session, all, []*x509.Certificate{cert}), nil
 }
 
-// keysWithCertificate returns the keys whose public half the token shows and
-// one of certs has.
+// keysWithCertificate returns the keys whose public key the token provides and
+// one of certs contains.
 func keysWithCertificate(mod module, session uint, keys []object, certs []*x509.Certificate) []object {
 	var found []object
 	for _, k := range keys {
@@ -218,11 +222,12 @@ func keysWithCertificate(mod module, session uint, keys []object, certs []*x509.
 	return found
 }
 
-// describe finds out the public key: from the token's objects, from a
-// certificate on the token with the key's ID, or from the only certificate
-// that fits from elsewhere.
-func describe(mod module, session uint, o object, pool []*x509.Certificate, certObjects []object, certs []*x509.Certificate) (keyObject, error) {
-	key := keyObject{object: o, always: isTrue(o.values[ckaAlwaysAuthenticate])}
+// resolvePublicKey finds the public key of o: in the objects of the token, in a
+// certificate on the token with the ID of the key, or in the first certificate
+// of known that can belong to the key. certs and certObjects are the
+// certificates on the token and their objects.
+func resolvePublicKey(mod module, session uint, o object, certs []*x509.Certificate, certObjects []object, known []*x509.Certificate) (keyObject, error) {
+	key := keyObject{object: o, alwaysAuthenticate: isTrue(o.values[ckaAlwaysAuthenticate])}
 	pub, err := publicFromToken(mod, session, o)
 	if err != nil {
 		return key, err
@@ -232,35 +237,35 @@ func describe(mod module, session uint, o object, pool []*x509.Certificate, cert
 		return key, nil
 	}
 	for i, c := range certObjects {
-		if len(o.id) > 0 && bytes.Equal(c.id, o.id) && fits(o, certs[i].PublicKey) {
+		if len(o.id) > 0 && bytes.Equal(c.id, o.id) && mayMatch(o, certs[i].PublicKey) {
 			key.pub = certs[i].PublicKey
 			return key, nil
 		}
 	}
-	for _, c := range pool[len(certs):] {
-		if !c.IsCA && fits(o, c.PublicKey) {
+	for _, c := range known {
+		if !c.IsCA && mayMatch(o, c.PublicKey) {
 			key.pub = c.PublicKey
 			return key, nil
 		}
 	}
-	return key, signer.WithHint(errors.New("the token does not show the public half of the key"),
-		"put the certificate on the token with the key's ID, or give it with Config.Certificates")
+	return key, signer.WithHint(errors.New("the token does not provide the public key of the private key"),
+		"write the certificate to the token with the ID of the key, or give it with Config.Certificates")
 }
 
 func notFound(t token, session uint, u URI) error {
-	err := fmt.Errorf("no such private key on token %s: %w", quote(trim(t.info.label)), signer.ErrNotFound)
+	err := fmt.Errorf("no matching private key on token %s: %w", quote(trim(t.info.label)), signer.ErrNotFound)
 	all, listErr := objects(t.mod, session, URI{}, ckoPrivateKey)
 	if listErr != nil || len(all) == 0 {
-		return signer.WithHint(err, "the token shows no private key at all")
+		return signer.WithHint(err, "the token has no private key that is visible to this user")
 	}
-	return signer.WithHint(err, "there are: "+listObjects(t, all, u))
+	return signer.WithHint(err, "use one of: "+listObjects(t, all, u))
 }
 
-// listObjects names objects of t, by the module that u names.
+// listObjects returns the URIs of objects on t, with the module of u.
 func listObjects(t token, all []object, u URI) string {
 	var uris []string
 	for _, o := range all {
-		uris = append(uris, o.uri(t).in(u).String())
+		uris = append(uris, o.uri(t).withModuleOf(u).String())
 	}
 	return strings.Join(uris, "  ")
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// certificates and keys on the token as they may name each other.
+// TestFindKey has the ways in which keys and certificates on a token refer to
+// each other.
 func TestFindKey(t *testing.T) {
 	a, other := signertest.Key(t, "p256"), signertest.NewKey(t, "p256")
 	certA, certOther := issue(t, a), issue(t, other)
@@ -29,7 +30,7 @@ func TestFindKey(t *testing.T) {
 			t.addKey(other, "b", "\x02")
 			t.addCertificate(certA.Raw, "cert", "\x01")
 		}, nil, nil},
-		{"by the certificate, asked for as such", "pkcs11:object=cert;type=cert", func(t *fakeToken) {
+		{"by the certificate, with type=cert", "pkcs11:object=cert;type=cert", func(t *fakeToken) {
 			t.addKey(a, "a", "\x01")
 			t.addKey(other, "cert", "\x02")
 			t.addCertificate(certA.Raw, "cert", "\x01")
@@ -44,7 +45,7 @@ func TestFindKey(t *testing.T) {
 			t.addKey(a, "a", "\x01")
 			t.addCertificate(certA.Raw, "", "\x09")
 		}, nil, nil},
-		{"by a certificate from elsewhere", "pkcs11:", func(t *fakeToken) { t.addKey(other, "b", "\x02"); t.addKey(a, "a", "\x01") }, []*x509.Certificate{certA}, nil},
+		{"by a certificate from outside", "pkcs11:", func(t *fakeToken) { t.addKey(other, "b", "\x02"); t.addKey(a, "a", "\x01") }, []*x509.Certificate{certA}, nil},
 		{"public key from a certificate with its ID", "pkcs11:", func(t *fakeToken) {
 			t.addPrivate(a, "a", "\x01")
 			t.addCertificate(certOther.Raw, "other", "\x02")
@@ -55,7 +56,7 @@ func TestFindKey(t *testing.T) {
 			token.addCertificate(issue(t, signertest.Key(t, "rsa2048")).Raw, "rsa", "\x01")
 			token.addCertificate(certA.Raw, "cert", "\x01")
 		}, nil, nil},
-		{"public key from a certificate from elsewhere", "pkcs11:", func(t *fakeToken) { t.addPrivate(a, "", "") }, []*x509.Certificate{certA}, nil},
+		{"public key from a certificate from outside", "pkcs11:", func(t *fakeToken) { t.addPrivate(a, "", "") }, []*x509.Certificate{certA}, nil},
 		{"public key from CKA_PUBLIC_KEY_INFO", "pkcs11:", func(token *fakeToken) {
 			der, err := x509.MarshalPKIXPublicKey(a.Public())
 			if err != nil {
@@ -70,28 +71,28 @@ func TestFindKey(t *testing.T) {
 			}
 			token.addKey(a, "a", "\x01").values[ckaPublicKeyInfo] = der
 		}, nil, nil},
-		{"an unreadable certificate beside", "pkcs11:", func(t *fakeToken) {
+		{"an unreadable certificate of another key", "pkcs11:", func(t *fakeToken) {
 			t.addKey(a, "a", "\x01")
 			t.addCertificate(certOther.Raw, "other", "\x02").broken = ckrFunctionFailed
 		}, nil, nil},
-		{"an unreadable certificate alone", "pkcs11:", func(t *fakeToken) {
+		{"an unreadable certificate, general error", "pkcs11:", func(t *fakeToken) {
 			t.addKey(a, "a", "\x01")
 			t.addCertificate(certOther.Raw, "other", "\x02").broken = ckrGeneralError
 		}, nil, nil},
-		{"an unreadable certificate beside another", "pkcs11:", func(t *fakeToken) {
+		{"an unreadable and a readable certificate", "pkcs11:", func(t *fakeToken) {
 			t.addKey(a, "a", "\x01")
 			t.addCertificate(certOther.Raw, "other", "\x02").broken = ckrGeneralError
 			t.addCertificate(certA.Raw, "a", "\x01")
 		}, nil, nil},
-		{"an unreadable key beside", "pkcs11:", func(t *fakeToken) {
+		{"an unreadable other key", "pkcs11:", func(t *fakeToken) {
 			t.addKey(a, "a", "\x01")
 			t.addKey(other, "b", "\x02").broken = ckrFunctionFailed
 		}, nil, nil},
-		{"an unreadable key alone", "pkcs11:", func(t *fakeToken) { t.addKey(a, "a", "\x01").broken = ckrFunctionFailed }, nil, ckrFunctionFailed},
-		{"two, and certificates for both from elsewhere", "pkcs11:", func(t *fakeToken) { t.addKey(a, "a", "\x01"); t.addKey(other, "b", "\x02") },
+		{"only an unreadable key", "pkcs11:", func(t *fakeToken) { t.addKey(a, "a", "\x01").broken = ckrFunctionFailed }, nil, ckrFunctionFailed},
+		{"two keys, and certificates for both from outside", "pkcs11:", func(t *fakeToken) { t.addKey(a, "a", "\x01"); t.addKey(other, "b", "\x02") },
 			[]*x509.Certificate{certA, certOther}, signer.ErrAmbiguous},
-		{"two of one label", "pkcs11:object=a", func(t *fakeToken) { t.addKey(a, "a", "\x01"); t.addKey(other, "a", "\x02") }, nil, signer.ErrAmbiguous},
-		{"two certificates, any", "pkcs11:type=cert", func(t *fakeToken) {
+		{"two with the same label", "pkcs11:object=a", func(t *fakeToken) { t.addKey(a, "a", "\x01"); t.addKey(other, "a", "\x02") }, nil, signer.ErrAmbiguous},
+		{"two certificates, type=cert", "pkcs11:type=cert", func(t *fakeToken) {
 			t.addKey(a, "a", "\x01")
 			t.addKey(other, "b", "\x02")
 			t.addCertificate(certA.Raw, "a", "\x01")
@@ -103,13 +104,13 @@ func TestFindKey(t *testing.T) {
 			t.addCertificate(certA.Raw, "a", "\x01")
 		}, nil, nil},
 		{"none", "pkcs11:", func(*fakeToken) {}, nil, signer.ErrNotFound},
-		{"none of that label", "pkcs11:object=b", func(t *fakeToken) { t.addKey(a, "a", "\x01") }, nil, signer.ErrNotFound},
-		{"an ID that only begins so", "pkcs11:id=%01", func(t *fakeToken) { t.addKey(a, "a", "\x01\x02") }, nil, signer.ErrNotFound},
+		{"none with this label", "pkcs11:object=b", func(t *fakeToken) { t.addKey(a, "a", "\x01") }, nil, signer.ErrNotFound},
+		{"a prefix of the ID", "pkcs11:id=%01", func(t *fakeToken) { t.addKey(a, "a", "\x01\x02") }, nil, signer.ErrNotFound},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			token := newFakeToken("hsm")
 			test.build(token)
-			b := newBench(t, token)
+			b := newFixture(t, token)
 			k, err := b.open(t, test.uri, Config{PIN: fixedPIN(fakePIN), Certificates: test.known})
 			if test.want != nil {
 				if !errors.Is(err, test.want) || test.want == signer.ErrNotFound && signer.Hint(err) == "" {
@@ -128,16 +129,16 @@ func TestFindKey(t *testing.T) {
 				t.Error(err)
 			}
 			if c := k.Chain(); len(c) > 0 && !signer.SamePublicKey(c[0].PublicKey, a.Public()) {
-				t.Error("the chain is another key's")
+				t.Error("the chain belongs to another key")
 			}
 		})
 	}
 }
 
-func TestNoPublicKeyAnywhere(t *testing.T) {
+func TestNoPublicKey(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addPrivate(signertest.Key(t, "p256"), "a", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	for _, known := range [][]*x509.Certificate{nil, {issue(t, signertest.Key(t, "rsa2048"))}, {signertest.NewCA(t, "root").Cert}} {
 		if _, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN), Certificates: known}); err == nil || signer.Hint(err) == "" {
 			t.Errorf("error %v, hint %q", err, signer.Hint(err))

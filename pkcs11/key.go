@@ -17,14 +17,14 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Key is a private key on a token. It is a [signer.Signer] and a
-// [signer.SchemeLimiter], safe for concurrent use.
+// A Key is a private key on a token. It implements [signer.Signer] and
+// [signer.SchemeLimiter], and is safe for concurrent use.
 //
-// After the token was removed, reset or logged out, the next signature finds
-// it again, in whatever slot it is, and goes on if it is the same key.
+// After the token was removed, reset or logged out, the next signature searches
+// all slots for the token and continues if it has the same key.
 type Key struct {
 	cfg    Config
-	ctx    context.Context // for PINs that are asked later; ends with Close
+	ctx    context.Context // for PIN prompts after Open; canceled by Close
 	cancel context.CancelFunc
 	auth   *authenticator
 	log    *slog.Logger
@@ -34,29 +34,30 @@ type Key struct {
 
 	schemes func() []tls.SignatureScheme
 
-	use  sync.RWMutex // held for reading while the module is asked; by Close for writing
-	shut bool
+	closeMu sync.RWMutex // held for reading during calls of the module, for writing by Close
+	closed  bool
 
-	renewing sync.Mutex // held while reconnecting, so that one does
-	conn     atomic.Pointer[connection]
+	reconnectMu sync.Mutex // held while reconnecting
+	conn        atomic.Pointer[connection]
 }
 
-// A connection is a key's handle and sessions, from login to loss.
+// A connection contains the handle of a key and its sessions, from the login to
+// the loss of the token.
 type connection struct {
-	token token
-	key   keyObject
-	pool  *pool
-	first uint // the session that pool began with
-	card  bool // in a reader: signatures wait for those of the module's other cards
+	token        token
+	key          keyObject
+	pool         *pool
+	firstSession uint // the first session of pool
+	card         bool // a card in a reader: only one card of the module signs at a time
 }
 
-// maxAttempts bounds what one signature takes of a token that is lost again and
-// again, or of a device that always fails.
+// maxAttempts limits how often one signature is attempted if the token is lost
+// repeatedly or always fails.
 const maxAttempts = 10
 
-// Open opens the one key that cfg names. The caller closes it. ctx is for
-// opening; a PIN that is asked later, when the token comes back, is asked with
-// ctx's values, and until the key is closed.
+// Open opens the only key that matches cfg. The caller closes it. ctx is used
+// until Open returns. Later PIN prompts, for example when the token is back,
+// get a context with the values of ctx that is canceled by Close.
 func Open(ctx context.Context, cfg Config) (*Key, error) { return open(ctx, cfg, &loaded) }
 
 func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
@@ -80,8 +81,7 @@ func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	k.conn.Store(conn)
 	k.pub = conn.key.pub
-	// A key without a certificate is a key all the same.
-	if k.chain, err = signer.Chain(k.pub, certs); err != nil {
+	if k.chain, err = signer.Chain(k.pub, certs); err != nil { // the key has no certificate
 		k.chain = nil
 	}
 	k.schemes = sync.OnceValue(k.findSchemes)
@@ -90,9 +90,9 @@ func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 
 func openModule(cfg Config) (*sharedModule, error) { return loaded.find(cfg) }
 
-// find returns the module that cfg names for one more user.
+// find returns the module that cfg names. The caller releases it.
 func (m *modules) find(cfg Config) (*sharedModule, error) {
-	if err := supported(); err != nil { // before a person is sent to look for modules
+	if err := supported(); err != nil { // first: the error must not ask for a module
 		return nil, err
 	}
 	u := cfg.URI
@@ -110,12 +110,12 @@ func newAuthenticator(cfg Config) *authenticator {
 	return &authenticator{ask: cfg.PIN, ref: cfg.name()}
 }
 
-// connect finds the token of u, logs in and finds the key.
+// connect finds the token and the key of u, and logs in.
 func (k *Key) connect(ctx context.Context, u URI, d *dialog) (_ *connection, _ []*x509.Certificate, err error) {
-	// OpenSC 0.23 crashes if one thread finds that a card was pulled while
-	// another signs with it, be it by another key.
-	k.mod.cards.Lock()
-	defer k.mod.cards.Unlock()
+	// OpenSC 0.23 crashes if one thread detects the removal of a card while
+	// another thread signs with the card, even with a different key.
+	k.mod.cardMu.Lock()
+	defer k.mod.cardMu.Unlock()
 	t, err := oneToken(k.mod, u)
 	if err != nil {
 		return nil, nil, err
@@ -141,14 +141,15 @@ func (k *Key) connect(ctx context.Context, u URI, d *dialog) (_ *connection, _ [
 		return nil, nil, err
 	}
 	open := func() (uint, error) { return k.mod.openSession(t.slot, false) }
-	return &connection{token: t, key: key, card: card, first: session, pool: newPool(session, limit, open, k.mod.closeSession)}, certs, nil
+	return &connection{token: t, key: key, card: card, firstSession: session, pool: newPool(session, limit, open, k.mod.closeSession)}, certs, nil
 }
 
-// maxSessions is how many signatures may be under way at once, and whether the
-// token is a card. A card makes one after the other anyhow; and a key that
-// always authenticates wants the PIN in the command before the signature, with
-// no other session's in between. What a module does with several sessions whose
-// card is pulled is not to be relied on: OpenSC 0.23 crashes.
+// maxSessions returns how many sessions the key may use, and whether the token
+// is a card in a reader. A card gets one session: it makes one signature at a
+// time in any case, and OpenSC 0.23 crashes if a card with several sessions is
+// removed. A key with CKA_ALWAYS_AUTHENTICATE also gets one session: the PIN
+// must be in the command before the signature, without a command of another
+// session in between.
 func (k *Key) maxSessions(t token, key keyObject) (limit int, card bool, err error) {
 	slot, err := k.mod.slotInfo(t.slot)
 	if err != nil {
@@ -156,7 +157,7 @@ func (k *Key) maxSessions(t token, key keyObject) (limit int, card bool, err err
 	}
 	limit = defaultMaxSessions
 	switch {
-	case slot.removable || key.always:
+	case slot.removable || key.alwaysAuthenticate:
 		return 1, slot.removable, nil
 	case k.cfg.MaxSessions > 0:
 		limit = k.cfg.MaxSessions
@@ -170,15 +171,16 @@ func (k *Key) maxSessions(t token, key keyObject) (limit int, card bool, err err
 // Public implements [crypto.Signer].
 func (k *Key) Public() crypto.PublicKey { return k.pub }
 
-// Chain implements [signer.Signer] with the certificates on the token.
+// Chain implements [signer.Signer]. The certificates come from the token and
+// from Config.Certificates.
 func (k *Key) Chain() []*x509.Certificate { return k.chain }
 
-// Ref returns a reference that opens this key again, as far as its label and ID
-// tell it from the other keys of the token, in whatever slot that is. It has the
-// module and the pin-source of the Config, but no PIN.
+// Ref returns a reference that opens this key again, in any slot, provided that
+// its label and ID are unique on the token. The reference contains the module
+// and the pin-source of the Config, but no PIN.
 func (k *Key) Ref() keystore.Ref {
 	conn := k.conn.Load()
-	u := conn.key.uri(conn.token).in(k.cfg.URI)
+	u := conn.key.uri(conn.token).withModuleOf(k.cfg.URI)
 	if k.cfg.Module != "" {
 		u.ModuleName, u.ModulePath = "", k.cfg.Module
 	}
@@ -186,25 +188,25 @@ func (k *Key) Ref() keystore.Ref {
 	return u.ref()
 }
 
-// Close implements [signer.Signer]. The module is finalized when the last of
-// its keys is closed. A Sign that asks for a PIN ends with [signer.ErrClosed]
-// if Config.PIN heeds its context.
+// Close implements [signer.Signer]. It finalizes the module if this is the last
+// open key of the module. It waits for calls of Sign. A Sign that waits for a
+// PIN returns [signer.ErrClosed] if Config.PIN respects its context.
 func (k *Key) Close() error {
 	k.cancel()
-	k.use.Lock()
-	defer k.use.Unlock()
-	if k.shut {
+	k.closeMu.Lock()
+	defer k.closeMu.Unlock()
+	if k.closed {
 		return nil
 	}
-	k.shut = true
-	// A session that is gone with its token is closed well enough.
+	k.closed = true
+	// Sessions of a removed token are already closed.
 	if err := k.conn.Load().pool.drain(0); err != nil && !lost(err) {
 		return errors.Join(err, k.mod.release())
 	}
 	return k.mod.release()
 }
 
-// Sign implements [crypto.Signer]. The random source is not used.
+// Sign implements [crypto.Signer]. It ignores the random source.
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(k.pub, digest, opts)
 	if err != nil {
@@ -214,9 +216,9 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	k.use.RLock()
-	defer k.use.RUnlock()
-	if k.shut {
+	k.closeMu.RLock()
+	defer k.closeMu.RUnlock()
+	if k.closed {
 		return nil, signer.ErrClosed
 	}
 	sig, err := k.attempt(op)
@@ -229,7 +231,8 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	return nil, fmt.Errorf("sign with %s: %w", k.auth.ref, err)
 }
 
-// attempt signs, and again after each loss of the connection, up to a bound.
+// attempt signs. After a loss of the connection it reconnects and tries again,
+// at most maxAttempts times in all.
 func (k *Key) attempt(op operation) ([]byte, error) {
 	d := k.auth.begin()
 	defer d.end()
@@ -239,7 +242,7 @@ func (k *Key) attempt(op operation) ([]byte, error) {
 		switch {
 		case err == nil:
 			return sig, nil
-		case errors.Is(err, errRetired): // noticed by another, or not mended so far
+		case errors.Is(err, errRetired): // another goroutine noticed the loss, or reconnecting failed before
 		case !lost(err) || n == maxAttempts:
 			return nil, err
 		default:
@@ -262,12 +265,12 @@ func (k *Key) sign(conn *connection, op operation, d *dialog) ([]byte, error) {
 		return nil, err
 	}
 	var authenticate func() error
-	if conn.key.always {
-		authenticate = func() error { return d.perSignature(k.ctx, conn.token, session) }
+	if conn.key.alwaysAuthenticate {
+		authenticate = func() error { return d.loginForSignature(k.ctx, conn.token, session) }
 	}
 	if conn.card {
-		k.mod.cards.Lock()
-		defer k.mod.cards.Unlock()
+		k.mod.cardMu.Lock()
+		defer k.mod.cardMu.Unlock()
 	}
 	sig, err := k.mod.sign(session, conn.key.handle, op.mechanism, op.input, authenticate)
 	conn.pool.put(session, err)

@@ -22,21 +22,21 @@ func fixedPIN(pin string) keystore.PINFunc {
 	return func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }
 }
 
-// A bench is a fake module with its table, for one test.
-type bench struct {
+// A fixture is a fake module with its module table, for one test.
+type fixture struct {
 	*fakeModule
 	table *modules
 	path  string
 }
 
-func newBench(t *testing.T, tokens ...*fakeToken) *bench {
+func newFixture(t *testing.T, tokens ...*fakeToken) *fixture {
 	t.Helper()
 	f := newFake(t, tokens...)
 	table, path := f.table(t)
-	return &bench{f, table, path}
+	return &fixture{f, table, path}
 }
 
-func (b *bench) open(t *testing.T, uri string, cfg Config) (*Key, error) {
+func (b *fixture) open(t *testing.T, uri string, cfg Config) (*Key, error) {
 	t.Helper()
 	u, err := ParseURI(uri)
 	if err != nil {
@@ -46,8 +46,9 @@ func (b *bench) open(t *testing.T, uri string, cfg Config) (*Key, error) {
 	return open(t.Context(), cfg, b.table)
 }
 
-// mustOpen closes the key at the end and checks that nothing is left behind.
-func (b *bench) mustOpen(t *testing.T, uri string, cfg Config) *Key {
+// mustOpen is like open, but fails the test on errors. It closes the key at the
+// end of the test.
+func (b *fixture) mustOpen(t *testing.T, uri string, cfg Config) *Key {
 	t.Helper()
 	k, err := b.open(t, uri, cfg)
 	if err != nil {
@@ -105,7 +106,7 @@ func TestContractOverFake(t *testing.T) {
 		{"Ed25519", "ed25519", allMechanisms, false, 0, 1},
 		{"RSA that always authenticates", "rsa2048", allMechanisms, true, 0, 0},
 		{"P-256 that always authenticates", "p256", allMechanisms, true, 0, 0},
-		{"P-256 with a pad for the PIN", "p256", allMechanisms, true, cktFlagProtectedPath, 2},
+		{"P-256 with a PIN pad", "p256", allMechanisms, true, cktFlagProtectedPath, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -121,7 +122,7 @@ func TestContractOverFake(t *testing.T) {
 				}
 				token.addCertificate(ca.Issue(t, key, nil).Raw, "key", "\x01")
 				token.addCertificate(ca.Cert.Raw, "intermediate", "\x02")
-				b := newBench(t, token)
+				b := newFixture(t, token)
 				k, err := b.open(t, "pkcs11:object=key", Config{PIN: fixedPIN(fakePIN)})
 				if err != nil {
 					t.Fatal(err)
@@ -130,8 +131,8 @@ func TestContractOverFake(t *testing.T) {
 					if err := k.Close(); err != nil {
 						t.Error(err)
 					}
-					if b.opened != b.closed || !b.dead {
-						t.Errorf("%d sessions opened, %d closed, finalized: %v", b.opened, b.closed, b.dead)
+					if b.opened != b.closed || !b.finalized {
+						t.Errorf("%d sessions opened, %d closed, finalized: %v", b.opened, b.closed, b.finalized)
 					}
 				})
 				return k
@@ -143,10 +144,10 @@ func TestContractOverFake(t *testing.T) {
 func TestCloseWaitsForSign(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	in, touched := make(chan struct{}), make(chan struct{})
-	token.signing = func() { close(in); <-touched }
+	token.onSign = func() { close(in); <-touched }
 	signed := make(chan error, 1)
 	go func() { signed <- signOnce(k) }()
 	<-in
@@ -171,7 +172,7 @@ func TestCloseWaitsForSign(t *testing.T) {
 		t.Error(err)
 	}
 	<-closed
-	if !b.dead || b.opened != b.closed {
+	if !b.finalized || b.opened != b.closed {
 		t.Errorf("%d sessions opened, %d closed", b.opened, b.closed)
 	}
 	if err := signOnce(k); !errors.Is(err, signer.ErrClosed) {
@@ -179,11 +180,11 @@ func TestCloseWaitsForSign(t *testing.T) {
 	}
 }
 
-// A person who does not answer does not hold Close up.
+// Close does not wait for a user who does not answer the prompt.
 func TestCloseEndsPrompt(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01").values[ckaAlwaysAuthenticate] = []byte{1}
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	asked := make(chan struct{})
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		if !p.PerSignature {
@@ -207,56 +208,56 @@ func TestCloseEndsPrompt(t *testing.T) {
 func TestOpenCancelled(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := open(ctx, Config{Module: b.path, PIN: func(ctx context.Context, _ keystore.Prompt) ([]byte, error) {
 		cancel()
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}, b.table)
-	if !errors.Is(err, context.Canceled) || !b.dead || b.opened != b.closed {
+	if !errors.Is(err, context.Canceled) || !b.finalized || b.opened != b.closed {
 		t.Errorf("error %v; %d sessions opened, %d closed", err, b.opened, b.closed)
 	}
 }
 
-// What fails in Open leaves nothing behind.
+// After an error of Open, no session and no module is open.
 func TestOpenErrors(t *testing.T) {
 	for _, call := range []string{"slots", "openSession", "loggedIn", "login", "find", "attributes"} {
 		token := newFakeToken("card")
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		b.fail(call, ckrDeviceRemoved)
 		if _, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)}); !errors.Is(err, ckrDeviceRemoved) || !errors.Is(err, signer.ErrUnavailable) {
 			t.Errorf("%s: error %v", call, err)
 		}
-		if !b.dead || b.opened != b.closed || len(b.table.byPath) != 0 {
-			t.Errorf("%s: %d sessions opened, %d closed, finalized: %v", call, b.opened, b.closed, b.dead)
+		if !b.finalized || b.opened != b.closed || len(b.table.byPath) != 0 {
+			t.Errorf("%s: %d sessions opened, %d closed, finalized: %v", call, b.opened, b.closed, b.finalized)
 		}
 	}
 }
 
-func TestTwoKeysShareAModule(t *testing.T) {
+func TestKeysShareModule(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addKey(signertest.Key(t, "p256"), "a", "\x01")
 	token.addKey(signertest.Key(t, "rsa2048"), "b", "\x02")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	first := b.mustOpen(t, "pkcs11:object=a", Config{PIN: fixedPIN(fakePIN)})
-	second := b.mustOpen(t, "pkcs11:object=b", Config{}) // logged in already
-	if err := first.Close(); err != nil || b.dead {
-		t.Errorf("the first key's Close finalized the module of both: %v", err)
+	second := b.mustOpen(t, "pkcs11:object=b", Config{}) // already logged in
+	if err := first.Close(); err != nil || b.finalized {
+		t.Errorf("Close of the first key finalized the shared module: %v", err)
 	}
 	if err := signOnce(second); err != nil {
 		t.Error(err)
 	}
 }
 
-// A card in a reader has one session, an HSM several.
-func TestSessionsOfACard(t *testing.T) {
+// A card in a reader gets one session, an HSM several.
+func TestCardSessions(t *testing.T) {
 	for _, removable := range []bool{true, false} {
 		token := newFakeToken("token")
 		token.slotInfo.removable = removable
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 		var both sync.WaitGroup
 		both.Add(2)
@@ -281,8 +282,8 @@ func TestSessionsOfACard(t *testing.T) {
 			}()
 		}
 		both.Wait()
-		if removable && (started != 0 || b.most != 1) {
-			t.Errorf("a card got %d more sessions, %d at once", started, b.most)
+		if removable && (started != 0 || b.maxOpen != 1) {
+			t.Errorf("a card got %d more sessions, %d at the same time", started, b.maxOpen)
 		}
 		if conn := k.conn.Load(); (conn.pool.limit == 1) != removable {
 			t.Errorf("removable %t: at most %d sessions", removable, conn.pool.limit)

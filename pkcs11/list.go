@@ -8,9 +8,9 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// List implements [keystore.Lister]: tokens, private keys and certificates. It
-// logs in to see private keys if there is a PIN to be had. A token whose login
-// fails is listed with what it shows without.
+// List implements [keystore.Lister]. It lists tokens, private keys and
+// certificates. To see private keys, it logs in if ref or call has a PIN. If
+// the login fails, it lists the objects that are visible without a login.
 func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -29,9 +29,9 @@ func list(ctx context.Context, cfg Config, table *modules) (entries []keystore.E
 	if err != nil {
 		return nil, err
 	}
-	unread = slices.DeleteFunc(unread, removed) // what went is not there
+	unread = slices.DeleteFunc(unread, removed) // a removed token is not an error
 	for _, t := range all {
-		if err := ctx.Err(); err != nil { // each may ask a person for its PIN
+		if err := ctx.Err(); err != nil { // each token can prompt for its PIN
 			return entries, errors.Join(append(unread, err)...)
 		}
 		some, err := listToken(ctx, cfg, t)
@@ -40,21 +40,22 @@ func list(ctx context.Context, cfg Config, table *modules) (entries []keystore.E
 	return entries, errors.Join(unread...)
 }
 
-// listToken returns what t shows, also beside an error.
+// listToken lists t and its objects. It can return entries together with an
+// error.
 func listToken(ctx context.Context, cfg Config, t token) (entries []keystore.Entry, err error) {
 	add := func(u URI, kind keystore.EntryKind) *keystore.Entry {
-		ref := keystore.Ref{Scheme: "pkcs11", Rest: u.in(cfg.URI).String()[len("pkcs11:"):]}
+		ref := keystore.Ref{Scheme: "pkcs11", Rest: u.withModuleOf(cfg.URI).String()[len("pkcs11:"):]}
 		entries = append(entries, keystore.Entry{Ref: ref, Kind: kind})
 		return &entries[len(entries)-1]
 	}
 	add(t.uri(), keystore.TokenEntry)
 	session, err := t.mod.openSession(t.slot, false)
 	if err != nil {
-		return entries, t.named(err)
+		return entries, t.wrap(err)
 	}
 	defer func() {
 		if closeErr := t.mod.closeSession(session); err == nil {
-			err = t.named(closeErr)
+			err = t.wrap(closeErr)
 		}
 	}()
 	loginErr := loginToList(ctx, cfg, t, session)
@@ -63,9 +64,9 @@ func listToken(ctx context.Context, cfg Config, t token) (entries []keystore.Ent
 	}
 	keys, unread, err := readObjects(t.mod, session, cfg.URI, ckoPrivateKey, keyAttributes...)
 	if err != nil {
-		return entries, errors.Join(loginErr, t.named(err))
+		return entries, errors.Join(loginErr, t.wrap(err))
 	}
-	failed := []error{of("a private key", unread)}
+	failed := []error{withPrefix("a private key", unread)}
 	for _, k := range keys {
 		e := add(k.uri(t), keystore.KeyEntry)
 		if pub, err := publicFromToken(t.mod, session, k); err == nil {
@@ -73,28 +74,29 @@ func listToken(ctx context.Context, cfg Config, t token) (entries []keystore.Ent
 		}
 	}
 	certs, unread, err := readObjects(t.mod, session, cfg.URI, ckoCertificate, ckaCertificateType, ckaValue)
-	failed = append(failed, of("a certificate", unread), err)
+	failed = append(failed, withPrefix("a certificate", unread), err)
 	for _, o := range certs {
 		if kind, err := ulong(o.values[ckaCertificateType]); err == nil && kind != ckcX509 {
 			continue
 		}
 		if c, err := o.certificate(); err != nil {
-			failed = append(failed, of("certificate "+o.uri(t).String(), err))
+			failed = append(failed, withPrefix("certificate "+o.uri(t).String(), err))
 		} else {
 			add(o.uri(t), keystore.CertificateEntry).Certificate = c
 		}
 	}
-	return entries, errors.Join(loginErr, t.named(errors.Join(failed...)))
+	return entries, errors.Join(loginErr, t.wrap(errors.Join(failed...)))
 }
 
-// loginToList logs in if there is a PIN to be had.
+// loginToList logs in if cfg has a PIN.
 func loginToList(ctx context.Context, cfg Config, t token, session uint) (err error) {
 	if cfg.PIN == nil {
 		return nil
 	}
-	// The PIN of the token before may have taken a while.
+	// The flags may be outdated: the prompt for the previous token may have
+	// taken long.
 	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
-		return t.named(err)
+		return t.wrap(err)
 	}
 	d := newAuthenticator(cfg).begin()
 	defer d.end()

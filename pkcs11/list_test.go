@@ -12,8 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// newListed returns a token with a key and its certificate.
-func newListed(t *testing.T, label string) *fakeToken {
+// newListedToken returns a token with a key and its certificate.
+func newListedToken(t *testing.T, label string) *fakeToken {
 	t.Helper()
 	token := newFakeToken(label)
 	key := signertest.Key(t, "p256")
@@ -22,7 +22,8 @@ func newListed(t *testing.T, label string) *fakeToken {
 	return token
 }
 
-// kindsByToken counts entries, such as "token 1, key 1".
+// kindsByToken returns the kinds of entries for each token label, such as
+// "token key".
 func kindsByToken(t *testing.T, entries []keystore.Entry) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -36,11 +37,11 @@ func kindsByToken(t *testing.T, entries []keystore.Entry) map[string]string {
 	return all
 }
 
-// A token that fails hides no other, and the error says which it was.
-func TestListBesideErrors(t *testing.T) {
-	const whole = "token key certificate"
-	nth := func(call string, n int, e Error) func(*bench, *fakeToken) {
-		return func(b *bench, _ *fakeToken) {
+// If a token fails, the others are still listed, and the error names the token.
+func TestListWithErrors(t *testing.T) {
+	const all = "token key certificate"
+	nth := func(call string, n int, e Error) func(*fixture, *fakeToken) {
+		return func(b *fixture, _ *fakeToken) {
 			b.before = func(c string, i int, _ []byte) Error {
 				if c == call && i == n {
 					return e
@@ -51,53 +52,53 @@ func TestListBesideErrors(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name  string
-		spoil func(b *bench, second *fakeToken)
-		want  string // of the second token; the others are whole
+		spoil func(b *fixture, second *fakeToken)
+		want  string // entries of the second token; the others are complete
 		err   error  // nil: none
-		names string // what err says that it is of
+		names string // the culprit in the text of err
 	}{
-		{"nothing", func(*bench, *fakeToken) {}, whole, nil, ""},
+		{"nothing", func(*fixture, *fakeToken) {}, all, nil, ""},
 		{"slot", nth("tokenInfo", 2, ckrDeviceError), "", ckrDeviceError, "slot 1"},
 		{"removed before it was asked", nth("tokenInfo", 2, ckrTokenNotPresent), "", nil, ""},
 		{"session", nth("openSession", 2, ckrDeviceError), "token", ckrDeviceError, `"second"`},
-		{"wrong PIN", func(_ *bench, second *fakeToken) { second.pin = "another" }, "token certificate", signer.ErrPINIncorrect, `"second"`},
-		{"PIN locked", func(_ *bench, second *fakeToken) { second.wrong = second.tries }, "token certificate", signer.ErrPINLocked, `"second"`},
+		{"wrong PIN", func(_ *fixture, second *fakeToken) { second.pin = "another" }, "token certificate", signer.ErrPINIncorrect, `"second"`},
+		{"PIN locked", func(_ *fixture, second *fakeToken) { second.wrong = second.tries }, "token certificate", signer.ErrPINLocked, `"second"`},
 		{"removed before the login", nth("loggedIn", 2, ckrDeviceRemoved), "token", ckrDeviceRemoved, `"second"`},
 		{"keys", nth("find", 4, ckrFunctionFailed), "token", ckrFunctionFailed, `"second"`},
-		{"one key", func(_ *bench, second *fakeToken) {
+		{"one key", func(_ *fixture, second *fakeToken) {
 			second.addPrivate(signertest.Key(t, "p384"), "x", "\x02").broken = ckrGeneralError
-		}, whole, ckrGeneralError, `"second": a private key`},
-		{"one certificate", func(_ *bench, second *fakeToken) { second.addCertificate([]byte("x"), "odd", "\x02") }, whole, errAny, "object=odd"},
-		{"an attribute certificate", func(_ *bench, second *fakeToken) {
+		}, all, ckrGeneralError, `"second": a private key`},
+		{"one certificate", func(_ *fixture, second *fakeToken) { second.addCertificate([]byte("x"), "odd", "\x02") }, all, errAny, "object=odd"},
+		{"an attribute certificate", func(_ *fixture, second *fakeToken) {
 			second.addCertificate([]byte("x"), "odd", "\x02").values[ckaCertificateType] = ulongBytes(1)
-		}, whole, nil, ""},
-		{"closing the session", nth("closeSession", 2, ckrFunctionFailed), whole, ckrFunctionFailed, `"second"`},
+		}, all, nil, ""},
+		{"closing the session", nth("closeSession", 2, ckrFunctionFailed), all, ckrFunctionFailed, `"second"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			second := newListed(t, "second")
-			b := newBench(t, newListed(t, "first"), second, newListed(t, "third"))
+			second := newListedToken(t, "second")
+			b := newFixture(t, newListedToken(t, "first"), second, newListedToken(t, "third"))
 			test.spoil(b, second)
 			b.renumber(second)
 			p := person{pin: fakePIN}
 			entries, err := list(t.Context(), b.configOf(t, "pkcs11:", &p), b.table)
 			got := kindsByToken(t, entries)
-			for token, want := range map[string]string{"first": whole, "second": test.want, "third": whole} {
+			for token, want := range map[string]string{"first": all, "second": test.want, "third": all} {
 				if got[token] != want {
 					t.Errorf("%s: listed %q, want %q", token, got[token], want)
 				}
 			}
 			switch {
 			case (err != nil) != (test.err != nil), err != nil && !strings.Contains(err.Error(), test.names):
-				t.Errorf("error %v, want %v of %s", err, test.err, test.names)
+				t.Errorf("error %v, want %v with %s", err, test.err, test.names)
 			case test.err != errAny && !errors.Is(err, test.err):
 				t.Errorf("error %v, want %v", err, test.err)
 			}
 			if err != nil && strings.Count(err.Error(), "token ") > 1 {
-				t.Errorf("the error names it twice: %v", err)
+				t.Errorf("the error names the token twice: %v", err)
 			}
-			p.asked(t) // clears what it gave
-			if !b.dead || len(b.table.byPath) != 0 || test.name != "closing the session" && b.opened != b.closed {
-				t.Errorf("finalized: %t; %d sessions opened, %d closed", b.dead, b.opened, b.closed)
+			p.takePrompts(t) // checks that the PINs are cleared
+			if !b.finalized || len(b.table.byPath) != 0 || test.name != "closing the session" && b.opened != b.closed {
+				t.Errorf("finalized: %t; %d sessions opened, %d closed", b.finalized, b.opened, b.closed)
 			}
 		})
 	}
@@ -105,9 +106,9 @@ func TestListBesideErrors(t *testing.T) {
 
 var errAny = errors.New("any")
 
-// Nobody is asked for the PIN of the next token after an interrupt.
-func TestListStops(t *testing.T) {
-	b := newBench(t, newListed(t, "first"), newListed(t, "second"))
+// After an interrupt there is no prompt for the PIN of the next token.
+func TestListStopsWhenCanceled(t *testing.T) {
+	b := newFixture(t, newListedToken(t, "first"), newListedToken(t, "second"))
 	ctx, cancel := context.WithCancel(t.Context())
 	prompts := 0
 	cfg := b.configOf(t, "pkcs11:", &person{})
@@ -117,7 +118,7 @@ func TestListStops(t *testing.T) {
 		return nil, fmt.Errorf("%w: %w", ctx.Err(), signer.ErrPINRequired)
 	}
 	entries, err := list(ctx, cfg, b.table)
-	if prompts != 1 || !errors.Is(err, context.Canceled) || kindsByToken(t, entries)["second"] != "" || !b.dead {
+	if prompts != 1 || !errors.Is(err, context.Canceled) || kindsByToken(t, entries)["second"] != "" || !b.finalized {
 		t.Errorf("%d prompts, %v, error %v", prompts, entries, err)
 	}
 }

@@ -11,51 +11,50 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An authenticator logs in with what Config.PIN gives. A PIN that the token
-// refused is not tried again: a source that gives it again and again would lock
-// the token. It is safe for concurrent use.
+// An authenticator logs in with the PIN that Config.PIN returns. It does not
+// retry a PIN that the token refused: a PIN source that always returns the same
+// incorrect PIN would lock the token. It is safe for concurrent use.
 type authenticator struct {
 	ask keystore.PINFunc
 	ref keystore.Ref
 
 	mu      sync.Mutex
-	refused [sha256.Size]byte // hash of the last PIN that was refused
+	refused [sha256.Size]byte // hash of the PIN that the token refused last
 }
 
-// A dialog is what is asked of a person to open a key or for one signature. A
-// PIN that the token accepted in it, or never saw, is not asked again if the
-// token is lost, but given again when it is back. It is used by one goroutine
-// and ended by the caller.
+// A dialog contains the PINs that a user enters to open a key or to make one
+// signature. If the token is lost during a dialog, the dialog uses the same PIN
+// when the token is back, provided that the token accepted the PIN or has not
+// received it. A dialog is used by one goroutine. The caller calls end.
 type dialog struct {
 	*authenticator
-	kept map[purpose][]byte
-	pads int   // times that a device asked for the PIN by itself
-	loss error // what the last loss was, if there was one
+	pins       map[loginTarget][]byte
+	padPrompts int   // how often the device itself has asked for the PIN
+	loss       error // the last loss of the token; nil if there was none
 }
 
-// A purpose is what a PIN is given for: a token, by what tells it from others,
-// and a user (CKU_…).
-type purpose struct {
+// A loginTarget identifies what a PIN is for: a token and a user type (CKU_…).
+type loginTarget struct {
 	label, manufacturer, model, serial string
 	user                               uint
 }
 
-// maxPads bounds how often a device asks for the PIN in one dialog: for a
-// login and for a signature.
-const maxPads = 2
+// maxPadPrompts limits how often a device asks for the PIN in one dialog: once
+// for a login and once for a signature.
+const maxPadPrompts = 2
 
 func (a *authenticator) begin() *dialog { return &dialog{authenticator: a} }
 
 // end clears the PINs.
 func (d *dialog) end() {
-	for _, pin := range d.kept {
+	for _, pin := range d.pins {
 		clear(pin)
 	}
 }
 
-// login logs session in as the user for the token's private objects, unless
-// the token needs no login or this process is logged in already. The token was
-// found just now: its flags tell how many tries are left.
+// login logs in as the normal user, unless the token requires no login or the
+// process is already logged in. The caller has just read the flags of t, which
+// show whether few tries are left.
 func (d *dialog) login(ctx context.Context, t token, session uint) error {
 	if t.info.flags&cktFlagLoginRequired == 0 {
 		return nil
@@ -67,33 +66,33 @@ func (d *dialog) login(ctx context.Context, t token, session uint) error {
 	if errors.Is(err, ckrUserAlreadyLoggedIn) {
 		return nil
 	}
-	return t.named(err)
+	return t.wrap(err)
 }
 
-// perSignature logs in for the signature that was just begun in session, as a
-// key with CKA_ALWAYS_AUTHENTICATE wants (PKCS #11 v3.1, section 4.9).
-func (d *dialog) perSignature(ctx context.Context, t token, session uint) (err error) {
-	// Another process may have used up tries since the token was found.
+// loginForSignature logs in for the signature that was just started in session,
+// as a key with CKA_ALWAYS_AUTHENTICATE requires (PKCS #11 v3.1, section 4.9).
+func (d *dialog) loginForSignature(ctx context.Context, t token, session uint) (err error) {
+	// Another process may have used tries since the flags were read.
 	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
-		return t.named(err)
+		return t.wrap(err)
 	}
-	return t.named(d.authenticate(ctx, t, session, ckuContextSpecific))
+	return t.wrap(d.authenticate(ctx, t, session, ckuContextSpecific))
 }
 
-// authenticate gives the module one PIN for one purpose.
+// authenticate calls C_Login at most once.
 func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) error {
 	switch {
 	case t.info.flags&cktFlagUserPINLocked != 0:
 		return signer.WithHint(signer.ErrPINLocked,
-			"unblock it with the PUK or as the security officer")
+			"unblock the PIN with the PUK or as the security officer")
 	case user == ckuUser && t.info.flags&cktFlagUserPINInitialized == 0:
 		return ckrUserPINNotInit
 	case t.info.flags&cktFlagProtectedPath != 0:
-		if d.pads == maxPads {
-			return fmt.Errorf("%w: the device asked for the PIN %d times already: %w", errLogin, d.pads, d.loss)
+		if d.padPrompts == maxPadPrompts {
+			return fmt.Errorf("%w: the device has already asked for the PIN %d times: %w", errLogin, d.padPrompts, d.loss)
 		}
-		d.pads++
-		return loginError(t.mod.login(session, user, nil)) // the device asks by itself
+		d.padPrompts++
+		return loginError(t.mod.login(session, user, nil)) // the device asks for the PIN
 	}
 	pin, err := d.pin(ctx, t.info, user)
 	if err != nil {
@@ -104,7 +103,7 @@ func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) 
 	defer d.mu.Unlock()
 	if d.refused == hash {
 		clear(pin)
-		return fmt.Errorf("not trying again the PIN that it refused: %w", signer.ErrPINIncorrect)
+		return fmt.Errorf("PIN not retried because the token refused it before: %w", signer.ErrPINIncorrect)
 	}
 	err = loginError(t.mod.login(session, user, pin))
 	if errors.Is(err, signer.ErrPINIncorrect) {
@@ -114,19 +113,19 @@ func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) 
 		clear(pin)
 		return err
 	}
-	if d.kept == nil {
-		d.kept = make(map[purpose][]byte)
+	if d.pins == nil {
+		d.pins = make(map[loginTarget][]byte)
 	}
-	d.kept[t.info.purpose(user)] = pin
+	d.pins[t.info.loginTarget(user)] = pin
 	return err
 }
 
-// pin returns the PIN that was kept, or asks for one; so it does when the token
-// says that a wrong one was given since. It is not kept any more.
+// pin removes the PIN for the target from d and returns it. If there is none,
+// or the token reports an incorrect PIN since then, pin asks for the PIN.
 func (d *dialog) pin(ctx context.Context, info tokenInfo, user uint) ([]byte, error) {
-	use := info.purpose(user)
-	before := d.kept[use]
-	delete(d.kept, use)
+	use := info.loginTarget(user)
+	before := d.pins[use]
+	delete(d.pins, use)
 	if before != nil && info.flags&(cktFlagUserPINCountLow|cktFlagUserPINFinalTry) == 0 {
 		return before, nil
 	}
@@ -142,7 +141,7 @@ func (d *dialog) pin(ctx context.Context, info tokenInfo, user uint) ([]byte, er
 		LastTry:      info.flags&cktFlagUserPINFinalTry != 0,
 	})
 	if err == nil && len(pin) == 0 {
-		// Cryptoki takes an empty PIN for the protected authentication path.
+		// In Cryptoki an empty PIN selects the protected authentication path.
 		err = fmt.Errorf("empty PIN: %w", signer.ErrPINRequired)
 	}
 	if err != nil {
@@ -152,12 +151,12 @@ func (d *dialog) pin(ctx context.Context, info tokenInfo, user uint) ([]byte, er
 	return pin, nil
 }
 
-func (i tokenInfo) purpose(user uint) purpose {
-	return purpose{i.label, i.manufacturer, i.model, i.serial, user}
+func (i tokenInfo) loginTarget(user uint) loginTarget {
+	return loginTarget{i.label, i.manufacturer, i.model, i.serial, user}
 }
 
-// loginError marks an error of C_Login, unless the PIN cannot have reached the
-// token.
+// loginError adds errLogin to an error of C_Login, unless the PIN cannot have
+// reached the token.
 func loginError(err error) error {
 	if err == nil || errors.Is(err, ckrSessionHandleInvalid) {
 		return err
@@ -165,5 +164,5 @@ func loginError(err error) error {
 	return fmt.Errorf("%w: %w", errLogin, err)
 }
 
-// quote keeps what a token says of itself from steering a terminal.
+// quote escapes control characters in text from a token.
 func quote(s string) string { return fmt.Sprintf("%q", s) }

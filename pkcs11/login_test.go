@@ -19,7 +19,7 @@ func newCard(t *testing.T) *fakeToken {
 	return token
 }
 
-// recordPIN notes the prompts and gives pin.
+// recordPIN returns a PINFunc that records the prompts and returns pin.
 func recordPIN(prompts *[]keystore.Prompt, pin string) keystore.PINFunc {
 	return func(_ context.Context, p keystore.Prompt) ([]byte, error) {
 		*prompts = append(*prompts, p)
@@ -27,26 +27,26 @@ func recordPIN(prompts *[]keystore.Prompt, pin string) keystore.PINFunc {
 	}
 }
 
-func TestWrongPINCountsOnce(t *testing.T) {
+func TestWrongPINUsesOneTry(t *testing.T) {
 	token := newCard(t)
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	_, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN("000000")})
 	if !errors.Is(err, signer.ErrPINIncorrect) || !errors.Is(err, ckrPINIncorrect) {
 		t.Errorf("error %v, want signer.ErrPINIncorrect", err)
 	}
 	if token.wrong != 1 {
-		t.Errorf("%d tries were spent, want 1", token.wrong)
+		t.Errorf("%d tries were used, want 1", token.wrong)
 	}
 	if strings.Contains(err.Error(), "000000") {
 		t.Errorf("error %v shows the PIN", err)
 	}
 }
 
-// The PIN was changed elsewhere: one try, however often a signature is asked
-// for, and none that is refused by now is lost for good.
-func TestWrongPINIsNotTriedAgain(t *testing.T) {
+// After the PIN was changed by another program, several signatures use only one
+// try. With the new PIN the key signs again.
+func TestWrongPINNotRetried(t *testing.T) {
 	token := newCard(t)
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	pin := fakePIN
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }})
 	token.pin = "975310"
@@ -58,7 +58,7 @@ func TestWrongPINIsNotTriedAgain(t *testing.T) {
 		}
 	}
 	if token.wrong != 1 || b.called("login") != 2 {
-		t.Errorf("%d tries were spent in %d logins, want 1 in 2", token.wrong, b.called("login"))
+		t.Errorf("%d tries were used in %d logins, want 1 in 2", token.wrong, b.called("login"))
 	}
 	pin = token.pin
 	if err := signOnce(k); err != nil {
@@ -72,7 +72,7 @@ func TestWrongPINIsNotTriedAgain(t *testing.T) {
 func TestWrongPINPerSignature(t *testing.T) {
 	token := newCard(t)
 	token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	pin := fakePIN
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }})
 	pin = "000000"
@@ -82,7 +82,7 @@ func TestWrongPINPerSignature(t *testing.T) {
 		}
 	}
 	if token.wrong != 1 {
-		t.Errorf("%d tries were spent, want 1", token.wrong)
+		t.Errorf("%d tries were used, want 1", token.wrong)
 	}
 	pin = fakePIN
 	if err := signOnce(k); err != nil {
@@ -90,12 +90,12 @@ func TestWrongPINPerSignature(t *testing.T) {
 	}
 }
 
-// A login that fails for a reason that leaves open whether the PIN was counted
-// is not repeated within one signature.
-func TestUnclearLoginIsNotRepeated(t *testing.T) {
+// If it is unclear whether the token counted the PIN as incorrect, the login is
+// not retried within the signature.
+func TestUnclearLoginNotRetried(t *testing.T) {
 	for _, e := range []Error{ckrDeviceError, ckrDeviceRemoved, ckrTokenNotPresent, ckrFunctionFailed, ckrUserNotLoggedIn, ckrGeneralError} {
 		token := newCard(t)
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 		b.remove(0)
 		b.insert(0, token)
@@ -113,14 +113,14 @@ func TestUnclearLoginIsNotRepeated(t *testing.T) {
 func TestLockedPIN(t *testing.T) {
 	token := newCard(t)
 	token.wrong = token.tries
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	var prompts []keystore.Prompt
 	_, err := b.open(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})
 	if !errors.Is(err, signer.ErrPINLocked) || signer.Hint(err) == "" {
 		t.Errorf("error %v, hint %q", err, signer.Hint(err))
 	}
 	if len(prompts) != 0 || b.called("login") != 0 {
-		t.Error("a PIN was asked for or given although it is locked")
+		t.Error("prompt or login although the PIN is locked")
 	}
 	token.flags &^= cktFlagUserPINInitialized
 	token.wrong = 0
@@ -129,16 +129,16 @@ func TestLockedPIN(t *testing.T) {
 	}
 }
 
-func TestTriesArePrompted(t *testing.T) {
+func TestPromptReportsTries(t *testing.T) {
 	for wrong, want := range []keystore.Prompt{{}, {FewTries: true}, {FewTries: true, LastTry: true}} {
 		token := newCard(t)
 		token.wrong = wrong
 		var prompts []keystore.Prompt
-		newBench(t, token).mustOpen(t, "pkcs11:object=key?pin-value=1", Config{PIN: recordPIN(&prompts, fakePIN)})
+		newFixture(t, token).mustOpen(t, "pkcs11:object=key?pin-value=1", Config{PIN: recordPIN(&prompts, fakePIN)})
 		want.What = "PIN"
 		want.Ref = keystore.Ref{Scheme: "pkcs11", Rest: "object=key"}
 		if !slices.Equal(prompts, []keystore.Prompt{want}) {
-			t.Errorf("after %d wrong ones: prompts %+v, want %+v", wrong, prompts, want)
+			t.Errorf("after %d wrong PINs: prompts %+v, want %+v", wrong, prompts, want)
 		}
 		if token.wrong != 0 {
 			t.Errorf("%d wrong PINs", token.wrong)
@@ -146,28 +146,28 @@ func TestTriesArePrompted(t *testing.T) {
 	}
 }
 
-func TestLoginOnlyWhenWanted(t *testing.T) {
+func TestLoginOnlyIfRequired(t *testing.T) {
 	token := newCard(t)
 	token.flags &^= cktFlagLoginRequired
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	var prompts []keystore.Prompt
 	if err := signOnce(b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})); err != nil {
 		t.Error(err)
 	}
 	if len(prompts) != 0 || b.called("login") != 0 {
-		t.Error("logged in to a token that wants none")
+		t.Error("logged in to a token that requires no login")
 	}
 	token = newCard(t)
-	b = newBench(t, token)
+	b = newFixture(t, token)
 	for range 3 {
 		b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})
 	}
 	if len(prompts) != 1 {
 		t.Errorf("%d prompts for three keys of one token, want 1", len(prompts))
 	}
-	// Another thread of the process may be faster.
+	// Another thread of the process may log in first.
 	token = newCard(t)
-	b = newBench(t, token)
+	b = newFixture(t, token)
 	b.before = func(call string, _ int, _ []byte) Error {
 		if call != "login" {
 			return 0
@@ -176,14 +176,14 @@ func TestLoginOnlyWhenWanted(t *testing.T) {
 		return ckrUserAlreadyLoggedIn
 	}
 	if err := signOnce(b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})); err != nil {
-		t.Errorf("logged in already: %v", err)
+		t.Errorf("already logged in: %v", err)
 	}
 }
 
 func TestAlwaysAuthenticate(t *testing.T) {
 	token := newCard(t)
 	token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	var prompts []keystore.Prompt
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})
 	for range 3 {
@@ -204,12 +204,12 @@ func TestProtectedPath(t *testing.T) {
 	token := newCard(t)
 	token.flags |= cktFlagProtectedPath
 	token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	var prompts []keystore.Prompt
 	if err := signOnce(b.mustOpen(t, "pkcs11:", Config{PIN: recordPIN(&prompts, fakePIN)})); err != nil {
 		t.Error(err)
 	}
-	if token.nilPINs != 2 || len(prompts) != 0 {
-		t.Errorf("%d logins without PIN, %d prompts; want 2 and 0", token.nilPINs, len(prompts))
+	if token.nilPINLogins != 2 || len(prompts) != 0 {
+		t.Errorf("%d logins without PIN, %d prompts; want 2 and 0", token.nilPINLogins, len(prompts))
 	}
 }

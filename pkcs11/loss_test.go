@@ -15,13 +15,14 @@ import (
 func TestConcurrentLosses(t *testing.T) {
 	var codes []Error
 	for _, e := range slices.Sorted(maps.Keys(errorKinds)) {
-		// A module that was finalized or lost its slots stays so.
+		// Reconnecting does not help if the module was finalized or lost its
+		// slots.
 		if errorKinds[e].lost && e != ckrCryptokiNotInitialized && e != ckrSlotIDInvalid {
 			codes = append(codes, e)
 		}
 	}
 	if len(codes) < 8 {
-		t.Fatalf("only %v are losses", codes)
+		t.Fatalf("only %v mean a loss", codes)
 	}
 	for _, always := range []bool{false, true} {
 		t.Run(fmt.Sprintf("always=%v", always), func(t *testing.T) {
@@ -31,7 +32,7 @@ func TestConcurrentLosses(t *testing.T) {
 			if always {
 				o.values[ckaAlwaysAuthenticate] = []byte{1}
 			}
-			b := newBench(t, token)
+			b := newFixture(t, token)
 			k := b.mustOpen(t, "pkcs11:object=key", Config{PIN: fixedPIN(fakePIN)})
 			injected, forgotten := 0, 0
 			inject := func() Error {
@@ -46,8 +47,8 @@ func TestConcurrentLosses(t *testing.T) {
 			b.before = func(call string, n int, _ []byte) Error {
 				switch call {
 				case "sign", "sign2":
-					// One removal fails all signatures under way: so rare
-					// that none has maxAttempts of them in a row.
+					// A removal makes all current signatures fail. It is rare
+					// enough that no signature fails maxAttempts times.
 					if n%40 == 0 {
 						return inject()
 					}
@@ -90,8 +91,8 @@ func TestConcurrentLosses(t *testing.T) {
 			if err := k.Close(); err != nil {
 				t.Error(err)
 			}
-			// Codes that say that the token went leave sessions to the module,
-			// which closes them; the double only says so.
+			// After a removal the Key leaves the sessions to the module. The
+			// fake closes them only if the failed call had a session.
 			if left := b.opened - b.closed; left < 0 || left > forgotten*defaultMaxSessions {
 				t.Errorf("%d sessions opened, %d closed, %d removals", b.opened, b.closed, forgotten)
 			}
@@ -99,11 +100,11 @@ func TestConcurrentLosses(t *testing.T) {
 	}
 }
 
-// What is no loss is the caller's to know, once each.
+// Each error that does not mean a loss is returned to one caller.
 func TestConcurrentErrors(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:object=key", Config{PIN: fixedPIN(fakePIN)})
 	var codes []Error
 	for _, e := range slices.Sorted(maps.Keys(errorKinds)) {
@@ -150,10 +151,10 @@ func TestConcurrentErrors(t *testing.T) {
 		t.Errorf("errors %v, want %v", seen, injected)
 	}
 	if token.logins != 1 {
-		t.Errorf("%d logins, want the first alone: the last session was closed before another was open", token.logins)
+		t.Errorf("%d logins, want 1: the last session was closed before another was open", token.logins)
 	}
-	if b.most > defaultMaxSessions+1 {
-		t.Errorf("%d sessions at once", b.most)
+	if b.maxOpen > defaultMaxSessions+1 {
+		t.Errorf("%d sessions at the same time", b.maxOpen)
 	}
 }
 
@@ -161,7 +162,7 @@ func TestGivesUp(t *testing.T) {
 	for _, e := range []Error{ckrDeviceError, ckrSessionHandleInvalid, ckrKeyHandleInvalid, ckrDeviceRemoved, ckrUserNotLoggedIn, ckrGeneralError} {
 		token := newFakeToken("hsm")
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 		if err := signOnce(k); err != nil {
 			t.Fatal(err)
@@ -177,11 +178,11 @@ func TestGivesUp(t *testing.T) {
 			t.Errorf("error %v, want %v", err, e)
 		}
 		if n := b.called("sign") - before; n != maxAttempts {
-			t.Errorf("%v: asked %d times", e, n)
+			t.Errorf("%v: %d attempts", e, n)
 		}
 		b.before = nil
 		if err := signOnce(k); err != nil {
-			t.Errorf("%v is over: %v", e, err)
+			t.Errorf("after %v: %v", e, err)
 		}
 	}
 }

@@ -15,35 +15,36 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A keyPlan is how to make a key of a type.
-type keyPlan struct {
+// A keyGenerator contains the parameters of C_GenerateKeyPair for a key type.
+type keyGenerator struct {
 	mechanism uint
 	keyType   uint
-	params    []attribute // of the public template
+	params    []attribute // for the template of the public key
 }
 
-var keyPlans = map[keystore.KeyType]keyPlan{
-	keystore.RSA2048: rsaPlan(2048),
-	keystore.RSA3072: rsaPlan(3072),
-	keystore.RSA4096: rsaPlan(4096),
+var keyGenerators = map[keystore.KeyType]keyGenerator{
+	keystore.RSA2048: rsaGenerator(2048),
+	keystore.RSA3072: rsaGenerator(3072),
+	keystore.RSA4096: rsaGenerator(4096),
 	keystore.P256:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07")}}},
 	keystore.P384:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x05\x2b\x81\x04\x00\x22")}}},
 	keystore.P521:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x05\x2b\x81\x04\x00\x23")}}},
-	// id-Ed25519 as a PrintableString, which modules took before the object
-	// identifier (PKCS #11 v3.0, section 2.3.5).
+	// The curve name as a PrintableString, which modules accepted before
+	// they accepted the object identifier (PKCS #11 v3.0, section 2.3.5).
 	keystore.Ed25519: {ckmEdwardsKeyPairGen, ckkECEdwards, []attribute{{ckaECParams, []byte("\x13\x0cedwards25519")}}},
 }
 
-func rsaPlan(bits uint) keyPlan {
-	return keyPlan{ckmRSAKeyPairGen, ckkRSA, []attribute{{ckaModulusBits, bits}, {ckaPublicExponent, []byte{1, 0, 1}}}}
+func rsaGenerator(bits uint) keyGenerator {
+	return keyGenerator{ckmRSAKeyPairGen, ckkRSA, []attribute{{ckaModulusBits, bits}, {ckaPublicExponent, []byte{1, 0, 1}}}}
 }
 
-// Generate implements [keystore.Generator]: a key pair on the token,
-// non-extractable and sensitive, with the label and ID of the reference, or a
-// random ID if it has none. The reference needs a label or an ID. If a key has
-// these already, the error is [fs.ErrExist].
+// Generate implements [keystore.Generator]. It generates a key pair on the
+// token with the label and ID of ref, which must contain at least one of them.
+// Without an ID it uses a random one. The private key is sensitive and not
+// extractable. If a key with the same label and ID exists, the error is
+// [fs.ErrExist].
 func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
-	plan, ok := keyPlans[spec.Type]
+	gen, ok := keyGenerators[spec.Type]
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
 	}
@@ -52,16 +53,16 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 		return nil, err
 	}
 	if cfg.URI.Object == "" && cfg.URI.ID == "" {
-		return nil, &keystore.RefError{Ref: ref.String(), Err: errors.New("needs object= or id= to name the new key")}
+		return nil, &keystore.RefError{Ref: ref.String(), Err: errors.New("contains neither object= nor id= for the new key")}
 	}
-	key, err := generate(ctx, cfg, plan, &loaded)
+	key, err := generate(ctx, cfg, gen, &loaded)
 	if err != nil {
 		return nil, err
 	}
 	return key, nil
 }
 
-func generate(ctx context.Context, cfg Config, plan keyPlan, table *modules) (key *Key, err error) {
+func generate(ctx context.Context, cfg Config, gen keyGenerator, table *modules) (key *Key, err error) {
 	err = withSession(ctx, cfg, table, func(t token, session uint) error {
 		existing, err := objects(t.mod, session, URI{Object: cfg.URI.Object, ID: cfg.URI.ID}, ckoPrivateKey)
 		if err != nil {
@@ -75,12 +76,13 @@ func generate(ctx context.Context, cfg Config, plan keyPlan, table *modules) (ke
 			_, _ = rand.Read(id) // never fails
 			cfg.URI.ID = string(id)
 		}
-		if err := plan.generate(t.mod, session, cfg.URI); err != nil {
+		if err := gen.generate(t.mod, session, cfg.URI); err != nil {
 			return err
 		}
-		// This session keeps the user logged in: no PIN is asked again.
+		// While this session is open, the user stays logged in, so open does
+		// not ask for the PIN again.
 		key, err = open(ctx, cfg, table)
-		if errors.Is(err, ckrSessionCount) { // it is the only one that there is
+		if errors.Is(err, ckrSessionCount) { // the token has only this session
 			return nil
 		}
 		return err
@@ -96,33 +98,35 @@ func generate(ctx context.Context, cfg Config, plan keyPlan, table *modules) (ke
 	return key, nil
 }
 
-// An existsError is a new key's name that is taken. It is [fs.ErrExist].
+// An existsError reports that keys with the name of the new key exist. It wraps
+// [fs.ErrExist].
 type existsError struct{ uris string }
 
-func (e *existsError) Error() string { return "a key of that name exists already" }
+func (e *existsError) Error() string { return "a key with this name already exists" }
 func (e *existsError) Unwrap() error { return fs.ErrExist }
 func (e *existsError) Hint() string {
-	return "choose another object= or id=, or use the key: " + e.uris
+	return "choose a different object= or id=, or use the existing key: " + e.uris
 }
 
-func (p keyPlan) generate(mod module, session uint, u URI) error {
+func (g keyGenerator) generate(mod module, session uint, u URI) error {
 	name := []attribute{{ckaToken, true}, {ckaLabel, u.Object}, {ckaID, []byte(u.ID)}}
 	public := append([]attribute{
-		{ckaClass, uint(ckoPublicKey)}, {ckaKeyType, p.keyType}, {ckaVerify, true},
-	}, append(name, p.params...)...)
+		{ckaClass, uint(ckoPublicKey)}, {ckaKeyType, g.keyType}, {ckaVerify, true},
+	}, append(name, g.params...)...)
 	private := append([]attribute{
-		{ckaClass, uint(ckoPrivateKey)}, {ckaKeyType, p.keyType}, {ckaSign, true},
+		{ckaClass, uint(ckoPrivateKey)}, {ckaKeyType, g.keyType}, {ckaSign, true},
 		{ckaPrivate, true}, {ckaSensitive, true}, {ckaExtractable, false},
 	}, name...)
-	_, _, err := mod.generateKeyPair(session, mechanism{kind: p.mechanism}, public, private)
+	_, _, err := mod.generateKeyPair(session, mechanism{kind: g.mechanism}, public, private)
 	return err
 }
 
-// Install implements [keystore.Installer]: the leaf gets the key's ID and
-// label, the others their subject's common name as label. What is on the token
-// stays there, also older certificates of the key. If Open would go on taking
-// one of these, by the rule of [signer.Chain], the new one is not written; the
-// error is [fs.ErrExist].
+// Install implements [keystore.Installer]. The leaf certificate gets the ID and
+// the label of the key; the label of the other certificates is the common name
+// of their subject. Install removes nothing from the token, not even older
+// certificates of the key. If Open would still use an older certificate, by the
+// rule of [signer.Chain], Install writes nothing and the error is
+// [fs.ErrExist].
 func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, call keystore.Call) error {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -153,7 +157,7 @@ func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, ta
 			return err
 		}
 		if old := taken[0]; !old.Equal(chain[0]) {
-			return &keptError{old, key.uri(t).in(cfg.URI)}
+			return &laterCertError{old, key.uri(t).withModuleOf(cfg.URI)}
 		}
 		for i, cert := range chain {
 			label, id := cert.Subject.CommonName, cert.SubjectKeyId
@@ -168,19 +172,20 @@ func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, ta
 	})
 }
 
-// A keptError is a certificate on the token that would be taken before the one
-// that is to be installed. It is [fs.ErrExist].
-type keptError struct {
+// A laterCertError reports that a certificate on the token would be used
+// instead of the certificate to install, because it expires later. It wraps
+// [fs.ErrExist].
+type laterCertError struct {
 	cert *x509.Certificate
 	key  URI
 }
 
-func (e *keptError) Error() string {
-	return fmt.Sprintf("the key has a certificate that is valid until %s and would be taken still", e.cert.NotAfter.UTC().Format(time.RFC3339))
+func (e *laterCertError) Error() string {
+	return fmt.Sprintf("the key already has a certificate that is valid until %s and would still be used", e.cert.NotAfter.UTC().Format(time.RFC3339))
 }
-func (e *keptError) Unwrap() error { return fs.ErrExist }
-func (e *keptError) Hint() string {
-	return "delete it with the token's own tools, serial number " + e.cert.SerialNumber.Text(16) + ", or keep the new one in a file: Identity.Certificate FILE, Identity.Key " + e.key.String()
+func (e *laterCertError) Unwrap() error { return fs.ErrExist }
+func (e *laterCertError) Hint() string {
+	return "delete the certificate with serial number " + e.cert.SerialNumber.Text(16) + " with a tool for the token, or use the new certificate from a file: Identity.Certificate FILE, Identity.Key " + e.key.String()
 }
 
 func install(mod module, session uint, cert *x509.Certificate, label string, id []byte, present []*x509.Certificate) error {
@@ -201,7 +206,8 @@ func install(mod module, session uint, cert *x509.Certificate, label string, id 
 	return err
 }
 
-// withSession runs f in a session for writing, logged in, on the token of cfg.
+// withSession calls f with a read/write session on the token of cfg, after
+// login.
 func withSession(ctx context.Context, cfg Config, table *modules, f func(t token, session uint) error) (err error) {
 	mod, err := table.find(cfg)
 	if err != nil {

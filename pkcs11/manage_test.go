@@ -16,8 +16,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// configOf is a Config for what is in b.
-func (b *bench) configOf(t *testing.T, uri string, p *person) Config {
+// configOf returns a Config for the module of b. p enters the PIN.
+func (b *fixture) configOf(t *testing.T, uri string, p *person) Config {
 	t.Helper()
 	u, err := ParseURI(uri)
 	if err != nil {
@@ -26,49 +26,49 @@ func (b *bench) configOf(t *testing.T, uri string, p *person) Config {
 	return Config{URI: u, Module: b.path, PIN: p.ask}
 }
 
-// The key that is generated is opened with the login that made it, unless the
-// token has no second session.
-func TestGenerateAsksOnce(t *testing.T) {
+// Generate opens the new key without another prompt, unless the token allows
+// only one session.
+func TestGeneratePromptsOnce(t *testing.T) {
 	for limit, prompts := range map[int]int{0: 1, 2: 1, 1: 2} {
 		token := newFakeToken("hsm")
 		token.limit = limit
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		p := person{pin: fakePIN}
-		k, err := generate(t.Context(), b.configOf(t, "pkcs11:object=new", &p), keyPlans[keystore.P256], b.table)
+		k, err := generate(t.Context(), b.configOf(t, "pkcs11:object=new", &p), keyGenerators[keystore.P256], b.table)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if logins, _ := p.asked(t); logins != prompts {
+		if logins, _ := p.takePrompts(t); logins != prompts {
 			t.Errorf("limit of %d sessions: %d prompts, want %d", limit, logins, prompts)
 		}
 		if n := b.openSessions(); n != 1 {
-			t.Errorf("%d sessions are open, want that of the key", n)
+			t.Errorf("%d sessions are open, want only the session of the key", n)
 		}
 		if err := signOnce(k); err != nil {
 			t.Error(err)
 		}
-		if err := k.Close(); err != nil || !b.dead {
-			t.Errorf("finalized: %t; error %v", b.dead, err)
+		if err := k.Close(); err != nil || !b.finalized {
+			t.Errorf("finalized: %t; error %v", b.finalized, err)
 		}
 	}
 }
 
-// What fails leaves nothing open.
+// After an error, no session and no module is open.
 func TestGenerateErrors(t *testing.T) {
 	for name, test := range map[string]struct {
 		call string
 		want error
 	}{
-		"token":                 {"slots", ckrFunctionFailed},
-		"login":                 {"login", ckrFunctionFailed},
-		"key pair":              {"generateKeyPair", ckrFunctionFailed},
-		"opening it":            {"slotInfo", ckrFunctionFailed},
-		"closing the session":   {"closeSession", ckrFunctionFailed},
-		"a name that was taken": {"", fs.ErrExist},
+		"token":               {"slots", ckrFunctionFailed},
+		"login":               {"login", ckrFunctionFailed},
+		"key pair":            {"generateKeyPair", ckrFunctionFailed},
+		"opening the key":     {"slotInfo", ckrFunctionFailed},
+		"closing the session": {"closeSession", ckrFunctionFailed},
+		"existing name":       {"", fs.ErrExist},
 	} {
 		t.Run(name, func(t *testing.T) {
 			token := newCard(t)
-			b := newBench(t, token)
+			b := newFixture(t, token)
 			p := person{pin: fakePIN}
 			uri := "pkcs11:object=new"
 			if test.call == "" {
@@ -76,7 +76,7 @@ func TestGenerateErrors(t *testing.T) {
 			} else {
 				b.fail(test.call, ckrFunctionFailed)
 			}
-			k, err := generate(t.Context(), b.configOf(t, uri, &p), keyPlans[keystore.P256], b.table)
+			k, err := generate(t.Context(), b.configOf(t, uri, &p), keyGenerators[keystore.P256], b.table)
 			if !errors.Is(err, test.want) || k != nil {
 				t.Errorf("%v, error %v, want %v", k, err, test.want)
 			}
@@ -84,8 +84,8 @@ func TestGenerateErrors(t *testing.T) {
 			if test.call == "closeSession" {
 				left = 1
 			}
-			if !b.dead || b.opened-b.closed != left || len(b.table.byPath) != 0 {
-				t.Errorf("finalized: %t; %d sessions opened, %d closed", b.dead, b.opened, b.closed)
+			if !b.finalized || b.opened-b.closed != left || len(b.table.byPath) != 0 {
+				t.Errorf("finalized: %t; %d sessions opened, %d closed", b.finalized, b.opened, b.closed)
 			}
 		})
 	}
@@ -107,8 +107,8 @@ func installed(t *testing.T, token *fakeToken) (all []*x509.Certificate) {
 	return all
 }
 
-// Install destroys nothing, and what it wrote is what Open takes, in whatever
-// order the token lists it, or it writes nothing.
+// Install removes nothing. Either Open uses the new certificate, regardless of
+// the order of objects on the token, or Install writes nothing.
 func TestInstallKeepsOlderCertificates(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
@@ -131,11 +131,11 @@ func TestInstallKeepsOlderCertificates(t *testing.T) {
 		refused bool
 	}{
 		{"none", nil, false},
-		{"itself", []*x509.Certificate{leaf}, false},
+		{"the same certificate", []*x509.Certificate{leaf}, false},
 		{"one that expires earlier", []*x509.Certificate{valid(-2*time.Hour, 24*time.Hour)}, false},
 		{"two that expire earlier", []*x509.Certificate{valid(-2*time.Hour, time.Hour), valid(-3*time.Hour, 24*time.Hour)}, false},
 		{"a placeholder", []*x509.Certificate{placeholder}, false},
-		{"another key's", []*x509.Certificate{issue(t, signertest.NewKey(t, "p256"))}, false},
+		{"one of another key", []*x509.Certificate{issue(t, signertest.NewKey(t, "p256"))}, false},
 		{"one that expires later", []*x509.Certificate{valid(-2*time.Hour, 72*time.Hour)}, true},
 		{"one that expires at the same time", []*x509.Certificate{valid(-2*time.Hour, 48*time.Hour)}, true},
 	} {
@@ -153,7 +153,7 @@ func TestInstallKeepsOlderCertificates(t *testing.T) {
 				}
 				token.addCertificate(c.Raw, "key", id)
 			}
-			b := newBench(t, token)
+			b := newFixture(t, token)
 			p := person{pin: fakePIN}
 			cfg := b.configOf(t, "pkcs11:object=key", &p)
 			err := installChain(t.Context(), cfg, append([]*x509.Certificate{leaf}, ca.Chain()...), b.table)
@@ -163,7 +163,7 @@ func TestInstallKeepsOlderCertificates(t *testing.T) {
 			after := installed(t, token)
 			for _, c := range test.before {
 				if !slices.ContainsFunc(after, c.Equal) {
-					t.Errorf("%s: a certificate is gone", test.name)
+					t.Errorf("%s: a certificate was removed", test.name)
 				}
 			}
 			if test.refused {
@@ -179,13 +179,13 @@ func TestInstallKeepsOlderCertificates(t *testing.T) {
 					t.Fatal(err)
 				}
 				if chain := k.Chain(); len(chain) != 2 || !chain[0].Equal(leaf) || !chain[1].Equal(ca.Cert) {
-					t.Errorf("%s: another chain of %d certificates", test.name, len(chain))
+					t.Errorf("%s: wrong chain of %d certificates", test.name, len(chain))
 				}
 				if err := k.Close(); err != nil {
 					t.Error(err)
 				}
 			}
-			// Again, nothing is written twice.
+			// A second time, nothing is written.
 			if err := installChain(t.Context(), cfg, append([]*x509.Certificate{leaf}, ca.Chain()...), b.table); err != nil {
 				t.Error(err)
 			}

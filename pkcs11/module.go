@@ -1,12 +1,12 @@
 package pkcs11
 
-// A module is the part of the Cryptoki interface that this package uses: the
-// seam between it and a shared library. Errors are an [Error] for what the
-// library returned. All methods are safe for concurrent use as far as the
-// caller keeps each session to one goroutine.
+// A module is the part of the Cryptoki interface that this package uses. It
+// separates the package from the shared library. A return value of the library
+// other than CKR_OK becomes an [Error]. All methods are safe for concurrent use
+// if each session is used by one goroutine at a time.
 type module interface {
 	info() (libraryInfo, error)
-	// slots lists the slots that have a token.
+	// slots returns the IDs of the slots that contain a token.
 	slots() ([]uint, error)
 	slotInfo(slot uint) (slotInfo, error)
 	tokenInfo(slot uint) (tokenInfo, error)
@@ -14,17 +14,17 @@ type module interface {
 
 	openSession(slot uint, write bool) (uint, error)
 	closeSession(session uint) error
-	// loggedIn reports whether the session is the user's.
+	// loggedIn reports whether the normal user is logged in.
 	loggedIn(session uint) (bool, error)
-	// login takes a nil pin for a protected authentication path.
+	// login uses the protected authentication path if pin is nil.
 	login(session, user uint, pin []byte) error
 	// find returns at most limit handles.
 	find(session uint, template []attribute, limit int) ([]uint, error)
-	// attributes returns the values of the types that the object has; a
-	// type that it lacks or hides is missing from the result.
+	// attributes returns the values of the given attribute types. The
+	// result does not contain attributes that are absent or sensitive.
 	attributes(session, object uint, types ...uint) (map[uint][]byte, error)
-	// sign begins a signature, lets authenticate, which may be nil, log in
-	// for it, and finishes it.
+	// sign calls C_SignInit, then authenticate unless it is nil, then
+	// C_Sign.
 	sign(session, key uint, m mechanism, input []byte, authenticate func() error) ([]byte, error)
 
 	generateKeyPair(session uint, m mechanism, public, private []attribute) (pub, priv uint, err error)
@@ -46,16 +46,16 @@ type slotInfo struct {
 type tokenInfo struct {
 	label, manufacturer, model, serial string
 	flags                              uint
-	maxSessions                        uint // 0: not known or unlimited
+	maxSessions                        uint // 0: unknown or unlimited
 }
 
-// An attribute is CK_ATTRIBUTE; its value is as a module stores it.
+// An attribute is a CK_ATTRIBUTE.
 type attribute struct {
 	kind  uint
 	value any // []byte, string, bool or uint
 }
 
-// A mechanism is CK_MECHANISM.
+// A mechanism is a CK_MECHANISM.
 type mechanism struct {
 	kind uint
 	pss  *pssParams // for ckmRSAPSS
@@ -63,7 +63,7 @@ type mechanism struct {
 
 type pssParams struct{ hash, mgf, saltLen uint }
 
-// Names and numbers are those of pkcs11t.h.
+// The names and numbers come from pkcs11t.h.
 const (
 	cktFlagLoginRequired      = 0x4
 	cktFlagUserPINInitialized = 0x8

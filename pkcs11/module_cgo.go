@@ -24,19 +24,19 @@ func load(path string) (module, error) {
 		done, err = probe(path)
 	}
 	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("module %s cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), moduleHint)
+		return nil, signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), moduleHint)
 	}
 	defer done()
 	ctx := p11.New(path)
 	if ctx == nil {
-		return nil, signer.WithHint(fmt.Errorf("module %s cannot be loaded: %w", path, signer.ErrUnavailable), moduleHint)
+		return nil, signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w", path, signer.ErrUnavailable), moduleHint)
 	}
-	err = native(ctx.Initialize())
+	err = convertError(ctx.Initialize())
 	if err == nil {
 		return library{ctx, true}, nil
 	}
 	if errors.Is(err, ckrCryptokiAlreadyInit) {
-		// Somebody else in this process owns it, and finalizes it.
+		// Other code in this process initialized the module and finalizes it.
 		return library{ctx, false}, nil
 	}
 	ctx.Destroy()
@@ -45,18 +45,18 @@ func load(path string) (module, error) {
 		hint = softHSMHint()
 	}
 	return nil, signer.WithHint(fmt.Errorf("module %s: initialize: %w: %w", path, signer.ErrUnavailable, err),
-		cmp.Or(hint, "the module does not start; check its configuration and that its device or server is there"))
+		cmp.Or(hint, "check the configuration of the module, and that its device or server is available"))
 }
 
 type library struct {
-	ctx *p11.Ctx
-	own bool
+	ctx         *p11.Ctx
+	initialized bool
 }
 
-// native turns the binding's error into ours.
-func native(err error) error {
+// convertError converts an error of the binding to an [Error].
+func convertError(err error) error {
 	if err == nil {
-		return nil // before e is allocated: it is so at every signature
+		return nil // the usual case: do not allocate e
 	}
 	var e p11.Error
 	if errors.As(err, &e) {
@@ -67,26 +67,27 @@ func native(err error) error {
 
 func (l library) info() (libraryInfo, error) {
 	i, err := l.ctx.GetInfo()
-	return libraryInfo{i.ManufacturerID, i.LibraryDescription, i.LibraryVersion.Major, i.LibraryVersion.Minor}, native(err)
+	return libraryInfo{i.ManufacturerID, i.LibraryDescription, i.LibraryVersion.Major, i.LibraryVersion.Minor}, convertError(err)
 }
 
 func (l library) slots() ([]uint, error) {
 	for n := 0; ; n++ {
 		s, err := l.ctx.GetSlotList(true)
-		err = native(err)
-		// A token came between the call for the number and that for the list.
+		err = convertError(err)
+		// A token was inserted after the binding asked for the number of slots.
 		if !errors.Is(err, ckrBufferTooSmall) || n == maxSlotLists {
 			return s, err
 		}
 	}
 }
 
-// maxSlotLists is how often the slots are listed again when they change.
+// maxSlotLists is how often C_GetSlotList is repeated if the number of slots
+// changes meanwhile.
 const maxSlotLists = 4
 
 func (l library) slotInfo(slot uint) (slotInfo, error) {
 	i, err := l.ctx.GetSlotInfo(slot)
-	return slotInfo{i.SlotDescription, i.ManufacturerID, i.Flags&p11.CKF_REMOVABLE_DEVICE != 0}, native(err)
+	return slotInfo{i.SlotDescription, i.ManufacturerID, i.Flags&p11.CKF_REMOVABLE_DEVICE != 0}, convertError(err)
 }
 
 func (l library) tokenInfo(slot uint) (tokenInfo, error) {
@@ -95,13 +96,13 @@ func (l library) tokenInfo(slot uint) (tokenInfo, error) {
 	if i.MaxSessionCount != p11.CK_UNAVAILABLE_INFORMATION {
 		t.maxSessions = i.MaxSessionCount
 	}
-	return t, native(err)
+	return t, convertError(err)
 }
 
 func (l library) mechanisms(slot uint) ([]uint, error) {
 	list, err := l.ctx.GetMechanismList(slot)
 	if err != nil {
-		return nil, native(err)
+		return nil, convertError(err)
 	}
 	kinds := make([]uint, len(list))
 	for i, m := range list {
@@ -116,26 +117,26 @@ func (l library) openSession(slot uint, write bool) (uint, error) {
 		flags |= p11.CKF_RW_SESSION
 	}
 	s, err := l.ctx.OpenSession(slot, flags)
-	return uint(s), native(err)
+	return uint(s), convertError(err)
 }
 
 func (l library) closeSession(session uint) error {
-	return native(l.ctx.CloseSession(p11.SessionHandle(session)))
+	return convertError(l.ctx.CloseSession(p11.SessionHandle(session)))
 }
 
 func (l library) loggedIn(session uint) (bool, error) {
 	i, err := l.ctx.GetSessionInfo(p11.SessionHandle(session))
-	return i.State == p11.CKS_RO_USER_FUNCTIONS || i.State == p11.CKS_RW_USER_FUNCTIONS, native(err)
+	return i.State == p11.CKS_RO_USER_FUNCTIONS || i.State == p11.CKS_RW_USER_FUNCTIONS, convertError(err)
 }
 
 func (l library) login(session, user uint, pin []byte) error {
-	return native(l.ctx.Login(p11.SessionHandle(session), user, string(pin))) // "" is passed as NULL
+	return convertError(l.ctx.Login(p11.SessionHandle(session), user, string(pin))) // "" is passed as NULL
 }
 
 func (l library) find(session uint, template []attribute, limit int) ([]uint, error) {
 	s := p11.SessionHandle(session)
-	if err := l.ctx.FindObjectsInit(s, toNative(template)); err != nil {
-		return nil, native(err)
+	if err := l.ctx.FindObjectsInit(s, toBinding(template)); err != nil {
+		return nil, convertError(err)
 	}
 	var all []uint
 	var err error
@@ -148,7 +149,7 @@ func (l library) find(session uint, template []attribute, limit int) ([]uint, er
 			all = append(all, uint(o))
 		}
 	}
-	return all, native(errors.Join(err, l.ctx.FindObjectsFinal(s)))
+	return all, convertError(errors.Join(err, l.ctx.FindObjectsFinal(s)))
 }
 
 func (l library) attributes(session, object uint, types ...uint) (map[uint][]byte, error) {
@@ -157,9 +158,9 @@ func (l library) attributes(session, object uint, types ...uint) (map[uint][]byt
 		template[i] = p11.NewAttribute(t, nil)
 	}
 	got, err := l.ctx.GetAttributeValue(p11.SessionHandle(session), p11.ObjectHandle(object), template)
-	err = native(err)
+	err = convertError(err)
 	if absent := errors.Is(err, ckrAttributeTypeInvalid) || errors.Is(err, ckrAttributeSensitive); absent && len(types) > 1 {
-		// The binding drops all values if one is not there.
+		// The binding returns no value at all if one attribute is absent.
 		values := make(map[uint][]byte, len(types))
 		for _, t := range types {
 			one, err := l.attributes(session, object, t)
@@ -183,8 +184,8 @@ func (l library) attributes(session, object uint, types ...uint) (map[uint][]byt
 
 func (l library) sign(session, key uint, m mechanism, input []byte, authenticate func() error) ([]byte, error) {
 	s := p11.SessionHandle(session)
-	if err := l.ctx.SignInit(s, []*p11.Mechanism{m.native()}, p11.ObjectHandle(key)); err != nil {
-		return nil, native(err)
+	if err := l.ctx.SignInit(s, []*p11.Mechanism{m.toBinding()}, p11.ObjectHandle(key)); err != nil {
+		return nil, convertError(err)
 	}
 	if authenticate != nil {
 		if err := authenticate(); err != nil {
@@ -192,10 +193,10 @@ func (l library) sign(session, key uint, m mechanism, input []byte, authenticate
 		}
 	}
 	sig, err := l.ctx.Sign(s, input)
-	return sig, native(err)
+	return sig, convertError(err)
 }
 
-func (m mechanism) native() *p11.Mechanism {
+func (m mechanism) toBinding() *p11.Mechanism {
 	if m.pss != nil {
 		return p11.NewMechanism(m.kind, p11.NewPSSParams(m.pss.hash, m.pss.mgf, m.pss.saltLen))
 	}
@@ -203,25 +204,25 @@ func (m mechanism) native() *p11.Mechanism {
 }
 
 func (l library) generateKeyPair(session uint, m mechanism, public, private []attribute) (uint, uint, error) {
-	pub, priv, err := l.ctx.GenerateKeyPair(p11.SessionHandle(session), []*p11.Mechanism{m.native()}, toNative(public), toNative(private))
-	return uint(pub), uint(priv), native(err)
+	pub, priv, err := l.ctx.GenerateKeyPair(p11.SessionHandle(session), []*p11.Mechanism{m.toBinding()}, toBinding(public), toBinding(private))
+	return uint(pub), uint(priv), convertError(err)
 }
 
 func (l library) createObject(session uint, template []attribute) (uint, error) {
-	o, err := l.ctx.CreateObject(p11.SessionHandle(session), toNative(template))
-	return uint(o), native(err)
+	o, err := l.ctx.CreateObject(p11.SessionHandle(session), toBinding(template))
+	return uint(o), convertError(err)
 }
 
 func (l library) finalize() error {
 	var err error
-	if l.own {
-		err = native(l.ctx.Finalize())
+	if l.initialized {
+		err = convertError(l.ctx.Finalize())
 	}
 	l.ctx.Destroy()
 	return err
 }
 
-func toNative(template []attribute) []*p11.Attribute {
+func toBinding(template []attribute) []*p11.Attribute {
 	out := make([]*p11.Attribute, len(template))
 	for i, a := range template {
 		out[i] = p11.NewAttribute(a.kind, a.value)

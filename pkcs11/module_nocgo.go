@@ -9,10 +9,10 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// supported says why this build can load no module.
+// supported returns an error: this build cannot load modules.
 func supported() error {
-	return signer.WithHint(fmt.Errorf("this build has no PKCS#11: %w", errors.ErrUnsupported),
-		"build holdfast with CGO_ENABLED=1 and a C compiler, on the system that it runs on")
+	return signer.WithHint(fmt.Errorf("this build does not include PKCS#11: %w", errors.ErrUnsupported),
+		"build holdfast with CGO_ENABLED=1 and a C compiler for this operating system")
 }
 
 func load(string) (module, error) { return nil, supported() }

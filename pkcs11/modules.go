@@ -13,9 +13,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// loaded are the modules that this process has initialized, by path. It is the
-// one package variable that is written: C_Initialize and C_Finalize act on the
-// whole process (PKCS #11 v3.1, section 5.4), so that there must be one owner.
+// loaded contains the modules that this process has initialized, by path. It is
+// the only package variable that changes: C_Initialize and C_Finalize affect
+// the whole process (PKCS #11 v3.1, section 5.4), so a module needs one owner.
 var loaded = modules{load: load, byPath: make(map[string]*sharedModule)}
 
 type modules struct {
@@ -24,19 +24,19 @@ type modules struct {
 	byPath map[string]*sharedModule
 }
 
-// A sharedModule is finalized when its last user has released it.
+// A sharedModule is finalized when its last user releases it.
 type sharedModule struct {
 	module
-	path  string
-	cards sync.Mutex // held while a card signs or the tokens are listed
-	users int
-	owner *modules
+	path   string
+	cardMu sync.Mutex // held while a card signs or the tokens are enumerated
+	users  int
+	owner  *modules
 }
 
-// open returns the module at path for one more user.
+// open returns the module at path. The caller releases it.
 func (m *modules) open(path string) (*sharedModule, error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // two names of one library are one module
+		path = real // a library with two names is one module
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -64,8 +64,9 @@ func (s *sharedModule) release() error {
 	return s.finalize()
 }
 
-// proxyPaths are where p11-kit installs its proxy module, which offers every
-// module that the system configures, by operating system.
+// proxyPaths lists, by operating system, where p11-kit installs its proxy
+// module. The proxy provides the slots of all modules that are configured on
+// the system.
 var proxyPaths = map[string][]string{
 	"linux": {
 		"/usr/lib/*-linux-gnu*/p11-kit-proxy.so", // Debian, Ubuntu
@@ -84,7 +85,7 @@ var proxyPaths = map[string][]string{
 	"windows": {`C:\Program Files\p11-kit\bin\p11-kit-proxy.dll`},
 }
 
-// moduleDirs are where a module-name is looked up.
+// moduleDirs lists, by operating system, where a module-name is searched for.
 var moduleDirs = map[string][]string{
 	"linux": {"/usr/lib/*-linux-gnu*/pkcs11", "/usr/lib64/pkcs11", "/usr/lib/pkcs11", "/usr/local/lib/pkcs11",
 		"/usr/lib/*-linux-gnu*", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/usr/lib/softhsm", "/usr/lib/*-linux-gnu*/softhsm", "/usr/lib64/softhsm"},
@@ -95,8 +96,8 @@ var moduleDirs = map[string][]string{
 
 var moduleSuffix = map[string]string{"darwin": ".dylib", "windows": ".dll"}
 
-// modulePath returns the module that a reference asks for, by module-path, by
-// module-name (RFC 7512, section 2.3: without "lib" and suffix), or by default
+// modulePath returns the path of the module that u names by module-path or by
+// module-name (RFC 7512, section 2.3: without "lib" and suffix). The default is
 // p11-kit's proxy.
 func modulePath(u URI) (string, error) {
 	switch {
@@ -113,11 +114,11 @@ func modulePath(u URI) (string, error) {
 				patterns = append(patterns, filepath.Join(dir, prefix+u.ModuleName+suffix))
 			}
 		}
-		return firstModule(fmt.Sprintf("no PKCS#11 module named %s", u.ModuleName), patterns,
-			"name its file: ?module-path=… in the reference, or Config.Module")
+		return firstModule(fmt.Sprintf("PKCS#11 module %s not found", u.ModuleName), patterns,
+			"give the path of its file: ?module-path=… in the reference, or Config.Module")
 	}
-	return firstModule("no p11-kit-proxy", proxyPaths[runtime.GOOS],
-		"install p11-kit, or name the token's own module: ?module-path=… in the reference, or Config.Module")
+	return firstModule("p11-kit-proxy not found", proxyPaths[runtime.GOOS],
+		"install p11-kit, or give the path of the token's own module: ?module-path=… in the reference, or Config.Module")
 }
 
 func firstModule(what string, patterns []string, hint string) (string, error) {
@@ -126,24 +127,24 @@ func firstModule(what string, patterns []string, hint string) (string, error) {
 			return found[0], nil
 		}
 	}
-	return "", signer.WithHint(fmt.Errorf("%s; looked for %s: %w", what, strings.Join(patterns, ", "), signer.ErrUnavailable), hint)
+	return "", signer.WithHint(fmt.Errorf("%s (searched %s): %w", what, strings.Join(patterns, ", "), signer.ErrUnavailable), hint)
 }
 
-// moduleHint says what loads.
-const moduleHint = "name the module's shared library, which must be for this system and processor; its vendor or pkcs11-tool -L --module PATH tells"
+const moduleHint = "give the path of the module's shared library, built for this operating system and processor; check it with pkcs11-tool -L --module PATH"
 
-// checkModule says what the loader does not: why a library cannot be one.
+// checkModule reports faults of a module's path more clearly than the dynamic
+// linker does.
 func checkModule(path string) (string, error) {
 	if !filepath.IsAbs(path) {
-		return "", signer.WithHint(&keystore.RefError{Ref: path, Err: errors.New("is not the absolute path of a module")},
-			"a relative one would load code from wherever the program is started")
+		return "", signer.WithHint(&keystore.RefError{Ref: path, Err: errors.New("is not an absolute path")},
+			"give the absolute path of the module; a relative path would load code from the current folder")
 	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("module: %w", err)
 	case !info.Mode().IsRegular():
-		return "", signer.WithHint(fmt.Errorf("module %s: not a file", path), moduleHint)
+		return "", signer.WithHint(fmt.Errorf("module %s: is not a regular file", path), moduleHint)
 	}
 	return path, nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-func TestModulesAreShared(t *testing.T) {
+func TestModulesShared(t *testing.T) {
 	f := newFake(t)
 	table, path := f.table(t)
 	link := filepath.Join(t.TempDir(), "link.so")
@@ -20,7 +20,7 @@ func TestModulesAreShared(t *testing.T) {
 		if runtime.GOOS != "windows" {
 			t.Fatal(err)
 		}
-		t.Skip(err) // a user of Windows may not
+		t.Skip(err) // symbolic links require a privilege on Windows
 	}
 	loads := 0
 	table.load = func(string) (module, error) { loads++; return f, nil }
@@ -33,16 +33,16 @@ func TestModulesAreShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	if a != b || loads != 1 {
-		t.Errorf("two names of one file are two modules; loaded %d times", loads)
+		t.Errorf("a file with two names is loaded %d times, want once", loads)
 	}
-	if err := b.release(); err != nil || f.dead {
-		t.Errorf("finalized before the last user has released it; error %v", err)
+	if err := b.release(); err != nil || f.finalized {
+		t.Errorf("finalized before the last release; error %v", err)
 	}
-	if err := a.release(); err != nil || !f.dead {
-		t.Errorf("not finalized after the last user; error %v", err)
+	if err := a.release(); err != nil || !f.finalized {
+		t.Errorf("not finalized after the last release; error %v", err)
 	}
 	if len(table.byPath) != 0 {
-		t.Error("the table still holds the module")
+		t.Error("the module is still in the table")
 	}
 }
 
@@ -57,7 +57,7 @@ func TestModulesLoadError(t *testing.T) {
 	table.load = good
 	m, err := table.open(path)
 	if err != nil {
-		t.Fatalf("the error before was kept: %v", err)
+		t.Fatalf("the previous error is returned again: %v", err)
 	}
 	f.fail("finalize", ckrFunctionFailed)
 	if err := m.release(); !errors.Is(err, ckrFunctionFailed) {
@@ -121,7 +121,7 @@ func TestCheckModule(t *testing.T) {
 	dir := t.TempDir()
 	for _, path := range []string{"relative.so", "./relative.so", dir, filepath.Join(dir, "missing.so")} {
 		if _, err := checkModule(path); err == nil {
-			t.Errorf("%q is taken for a module", path)
+			t.Errorf("%q is accepted as a module", path)
 		}
 	}
 	if _, err := modulePath(URI{ModuleName: "no-such-module"}); !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {

@@ -13,11 +13,11 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-func TestPINIsCleared(t *testing.T) {
+func TestPINCleared(t *testing.T) {
 	for _, pin := range []string{fakePIN, "000000"} {
 		token := newFakeToken("card")
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01").values[ckaAlwaysAuthenticate] = []byte{1}
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		var given [][]byte
 		k, err := b.open(t, "pkcs11:", Config{PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
 			given = append(given, []byte(pin))
@@ -32,7 +32,7 @@ func TestPINIsCleared(t *testing.T) {
 			}
 		}
 		if len(given) == 0 {
-			t.Error("no PIN was asked for")
+			t.Error("no prompt for the PIN")
 		}
 		for _, g := range given {
 			if !bytes.Equal(g, make([]byte, len(pin))) {
@@ -42,15 +42,15 @@ func TestPINIsCleared(t *testing.T) {
 	}
 }
 
-// A source that is no person does not spend the last try.
-func TestLastTryIsNotSpent(t *testing.T) {
+// A PIN source that is not interactive does not use the last try.
+func TestLastTryNotUsed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pin")
 	if err := os.WriteFile(file, []byte("000000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, query := range []string{"pin-value=000000", "pin-source=file:" + file, "pin-source=" + file} {
 		token := newCard(t)
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		for try := 1; try <= 5; try++ {
 			_, err := b.open(t, "pkcs11:?"+query, Config{})
 			want := signer.ErrPINIncorrect
@@ -65,25 +65,25 @@ func TestLastTryIsNotSpent(t *testing.T) {
 			}
 		}
 		if token.wrong != token.tries-1 {
-			t.Errorf("%s: %d of %d tries were spent", query, token.wrong, token.tries)
+			t.Errorf("%s: %d of %d tries were used", query, token.wrong, token.tries)
 		}
 	}
 }
 
-// The typed door takes the URI's PIN as its documentation says.
+// Open uses the pin-value or pin-source of Config.URI.
 func TestPINOfURI(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pin")
 	if err := os.WriteFile(file, []byte(fakePIN+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, query := range []string{"pin-value=" + fakePIN, "pin-source=" + file, "pin-source=file:" + file} {
-		k := newBench(t, newCard(t)).mustOpen(t, "pkcs11:?"+query, Config{})
+		k := newFixture(t, newCard(t)).mustOpen(t, "pkcs11:?"+query, Config{})
 		if err := signOnce(k); err != nil {
 			t.Errorf("%s: %v", query, err)
 		}
 	}
-	if _, err := newBench(t, newCard(t)).open(t, "pkcs11:?pin-source=%7Ccommand", Config{}); err == nil {
-		t.Error("a command was taken for a source")
+	if _, err := newFixture(t, newCard(t)).open(t, "pkcs11:?pin-source=%7Ccommand", Config{}); err == nil {
+		t.Error("a command was accepted as a PIN source")
 	}
 }
 
@@ -91,12 +91,12 @@ func TestNoPIN(t *testing.T) {
 	for name, pin := range map[string]keystore.PINFunc{
 		"none":  nil,
 		"empty": fixedPIN(""),
-		"not to be had": func(context.Context, keystore.Prompt) ([]byte, error) {
+		"unavailable": func(context.Context, keystore.Prompt) ([]byte, error) {
 			return nil, signer.ErrPINRequired
 		},
 	} {
 		token := newCard(t)
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		if _, err := b.open(t, "pkcs11:", Config{PIN: pin}); !errors.Is(err, signer.ErrPINRequired) {
 			t.Errorf("%s: error %v, want signer.ErrPINRequired", name, err)
 		}

@@ -31,9 +31,9 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	return k, nil
 }
 
-// Certificates implements [keystore.CertificateReader]: the certificates that
-// the reference names, and the CAs' on the token, which may be its issuers.
-// No PIN is asked for.
+// Certificates implements [keystore.CertificateReader]. It returns the
+// certificates that the reference names and all CA certificates on the token,
+// which may be their issuers. It does not ask for a PIN.
 func (Backend) Certificates(_ context.Context, ref keystore.Ref, call keystore.Call) (_ []*x509.Certificate, err error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -43,7 +43,7 @@ func (Backend) Certificates(_ context.Context, ref keystore.Ref, call keystore.C
 	if err != nil {
 		return nil, err
 	}
-	// The key is mostly opened next, with the same module.
+	// The caller usually opens the key next, with the same module.
 	defer func() { err = errors.Join(err, call.Defer(mod.release)) }()
 	t, err := oneToken(mod, cfg.URI)
 	if err != nil {
@@ -60,21 +60,22 @@ func (Backend) Certificates(_ context.Context, ref keystore.Ref, call keystore.C
 	}
 	all, _, err := certificates(mod, session, URI{})
 	for _, c := range all {
-		if c.IsCA { // another leaf would be taken for the one that is named
+		if c.IsCA { // another leaf could be mistaken for the named certificate
 			named = append(named, c)
 		}
 	}
 	return named, err
 }
 
-// Uses implements [keystore.Dependent]: the PIN source. The module's file holds
-// no key.
+// Uses implements [keystore.Dependent]. It returns the PIN source, but not the
+// module, whose file does not contain a key.
 func (Backend) Uses(ref keystore.Ref) keystore.Uses {
 	return keystore.UsesOfAttributes(ref.Rest, "?;&")
 }
 
-// SetAttribute implements [keystore.AttributeSetter] for module-path, which
-// module-name excludes, and pin-source, which pin-value excludes.
+// SetAttribute implements [keystore.AttributeSetter] for module-path and
+// pin-source. It does not add module-path to a reference with a module-name, or
+// pin-source to one with a pin-value.
 func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
 	excludedBy, ok := map[string]string{"module-path": "module-name", "pin-source": "pin-value"}[name]
 	if !ok {
@@ -84,7 +85,7 @@ func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref,
 	return ref, nil
 }
 
-// configFor turns a reference into a Config.
+// configFor converts a reference to a Config.
 func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	u, err := parseURI(ref.Rest)
 	if err != nil {
@@ -101,7 +102,8 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	return cfg, nil
 }
 
-// pinOf returns the PIN that u has or tells where to find, or nil.
+// pinOf returns a PINFunc for the pin-value or pin-source of u, or nil if u has
+// neither.
 func pinOf(u URI, call keystore.Call) (keystore.PINFunc, error) {
 	switch {
 	case u.PINValue != "":

@@ -8,41 +8,42 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// defaultMaxSessions is how many sessions one key opens for concurrent
-// signatures, if the token allows them. More make no device faster.
+// defaultMaxSessions is the default for Config.MaxSessions. More sessions do
+// not make a device faster.
 const defaultMaxSessions = 8
 
-// errRetired is what a pool gives whose connection was lost.
+// errRetired is the error of get after the connection of the pool was lost.
 var errRetired = fmt.Errorf("connection was lost: %w", signer.ErrUnavailable)
 
-// A pool is a set of sessions on one token, which grows with concurrency. A
-// session that had an error is closed and not used again: an operation may
-// still be active in it (PKCS #11 v3.1, section 5.1.7). It is safe for
-// concurrent use, and never holds its lock while it asks the module.
+// A pool contains sessions on one token. It opens sessions when they are needed
+// at the same time. After an error in a session, the pool closes the session,
+// because an operation may still be active in it (PKCS #11 v3.1, section
+// 5.1.7). A pool is safe for concurrent use. It does not hold its lock while it
+// calls the module.
 type pool struct {
 	open  func() (uint, error)
 	close func(uint) error
 
 	mu      sync.Mutex
-	changed sync.Cond // with mu: a session became free, or room for one
+	changed sync.Cond // uses mu; signals that get can look again
 	free    []uint
-	count   int // open sessions, in use or free
-	opening int // of them, those that are not open yet
-	closing int // of them, those that are being closed
+	count   int // sessions in use, free, being opened or being closed
+	opening int // sessions being opened
+	closing int // sessions being closed
 	limit   int
-	retired bool // gives no sessions out
-	drained bool // keeps none that come back
+	retired bool // get returns errRetired
+	drained bool // put closes each session
 }
 
-// newPool returns a pool that begins with one open session, which it owns.
+// newPool returns a pool with one open session, which the pool owns.
 func newPool(first uint, limit int, open func() (uint, error), close func(uint) error) *pool {
 	p := &pool{open: open, close: close, free: []uint{first}, count: 1, limit: max(limit, 1)}
 	p.changed.L = &p.mu
 	return p
 }
 
-// get returns a session for the caller alone. It waits for one if the token
-// gives no more.
+// get returns a session that only the caller uses. It waits if the limit is
+// reached or the token does not open more sessions.
 func (p *pool) get() (uint, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -73,13 +74,14 @@ func (p *pool) get() (uint, error) {
 		if !errors.Is(err, ckrSessionCount) || p.count == 0 {
 			return 0, err
 		}
-		p.limit = p.count // that is what the token has
+		p.limit = p.count // the limit of the token
 	}
 }
 
-// put gives a session back, with the error that its use had. After one it is
-// closed, the last one after another was opened in its place: with its last
-// session a token logs the user out (PKCS #11 v3.1, section 5.6.8).
+// put returns a session to the pool; err is the error of its use. After an
+// error put closes the session. If it is the last session, put first opens
+// another one, because a token logs the user out when its last session is
+// closed (PKCS #11 v3.1, section 5.6.8).
 func (p *pool) put(s uint, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +104,7 @@ func (p *pool) put(s uint, err error) {
 	switch {
 	case openErr != nil:
 		p.count--
-	case p.drained: // meanwhile
+	case p.drained: // while the session was being opened
 		p.count--
 		_ = p.close(another)
 	default:
@@ -110,22 +112,22 @@ func (p *pool) put(s uint, err error) {
 	}
 }
 
-// discard closes a session, unless err says that it is closed: the module may
-// have given the handle to another since.
+// discard closes a session unless err means that it is already closed. The
+// module may have assigned the handle to another session since then.
 func (p *pool) discard(s uint, err error) {
 	if !removed(err) && !errors.Is(err, ckrSessionHandleInvalid) && !errors.Is(err, ckrSessionClosed) {
-		_ = p.close(s) // it may be gone with its token
+		_ = p.close(s) // fails if the token was removed
 	}
 }
 
-// removed reports whether err says that the token went, and all its sessions
-// with it (PKCS #11 v3.1, section 5.6.1). They are not closed once more: OpenSC
-// has crashed on that.
+// removed reports whether err means that the token was removed. The module has
+// then closed all sessions (PKCS #11 v3.1, section 5.6.1). Closing them again
+// has crashed OpenSC.
 func removed(err error) bool {
 	return errors.Is(err, ckrDeviceRemoved) || errors.Is(err, ckrTokenNotPresent) || errors.Is(err, ckrSlotIDInvalid)
 }
 
-// retire stops giving sessions out, also to those that wait for one.
+// retire makes get return errRetired, also in calls that are waiting.
 func (p *pool) retire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,7 +135,8 @@ func (p *pool) retire() {
 	p.changed.Broadcast()
 }
 
-// forget retires p, whose sessions are gone with their token.
+// forget retires p and drops the free sessions without closing them. The token
+// was removed.
 func (p *pool) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,8 +145,8 @@ func (p *pool) forget() {
 	p.changed.Broadcast()
 }
 
-// drain retires p and closes the free sessions, except one that has the handle
-// keep. Those in use are closed as they come back.
+// drain retires p and closes the free sessions, except the one with the handle
+// keep. put closes the sessions in use.
 func (p *pool) drain(keep uint) error {
 	p.mu.Lock()
 	free := p.free
@@ -160,7 +163,7 @@ func (p *pool) drain(keep uint) error {
 	return errors.Join(errs...)
 }
 
-// wait returns when no session of a pool that was drained is in use.
+// wait waits until no session of a drained pool is in use.
 func (p *pool) wait() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

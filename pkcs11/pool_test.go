@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// sessions are those of a token without anything in them.
+// sessions simulates the sessions of a token.
 type sessions struct {
 	mu     sync.Mutex
 	next   uint
@@ -86,20 +86,20 @@ func TestPoolGrowsToItsLimit(t *testing.T) {
 			first = append(first, <-held)
 		}
 		if len(slices.Compact(slices.Sorted(slices.Values(first)))) != test.want {
-			t.Errorf("limit %d, token's %d: sessions %v were given out", test.limit, test.token, first)
+			t.Errorf("limit %d, limit of the token %d: got sessions %v", test.limit, test.token, first)
 		}
 		close(release)
-		wg.Wait() // those who waited were served
+		wg.Wait() // all waiting callers got a session
 		if n := s.count(); n != test.want {
-			t.Errorf("limit %d, token's %d: %d sessions, want %d", test.limit, test.token, n, test.want)
+			t.Errorf("limit %d, limit of the token %d: %d sessions, want %d", test.limit, test.token, n, test.want)
 		}
 		if err := p.drain(0); err != nil || s.count() != 0 {
-			t.Errorf("after drain %d sessions are open, error %v", s.count(), err)
+			t.Errorf("after drain: %d sessions are open, error %v", s.count(), err)
 		}
 	}
 }
 
-func TestPoolReplacesTheLast(t *testing.T) {
+func TestPoolReplacesLastSession(t *testing.T) {
 	s := newSessions(2)
 	p := s.pool(t, 2)
 	p.close = func(h uint) error {
@@ -113,7 +113,7 @@ func TestPoolReplacesTheLast(t *testing.T) {
 		h := mustGet(t, p.get)
 		p.put(h, ckrFunctionFailed)
 		if again := mustGet(t, p.get); again == h {
-			t.Error("a session that failed is used again")
+			t.Error("a session was used again after an error")
 		} else {
 			p.put(again, nil)
 		}
@@ -129,9 +129,9 @@ func TestPoolReplacesTheLast(t *testing.T) {
 func TestPoolOfOneSession(t *testing.T) {
 	s := newSessions(1)
 	p := s.pool(t, 8)
-	p.put(mustGet(t, p.get), ckrFunctionFailed) // no second one can be opened first
+	p.put(mustGet(t, p.get), ckrFunctionFailed) // no other session can be opened first
 	if s.count() != 0 {
-		t.Error("the session that failed is open")
+		t.Error("the session is still open after an error")
 	}
 	p.put(mustGet(t, p.get), nil)
 	if s.count() != 1 {
@@ -139,8 +139,8 @@ func TestPoolOfOneSession(t *testing.T) {
 	}
 }
 
-// A handle that is not valid any more may be another's by now.
-func TestPoolLeavesHandlesThatAreGone(t *testing.T) {
+// The module may have assigned an invalid handle to another session.
+func TestPoolDoesNotCloseInvalidHandles(t *testing.T) {
 	for _, e := range []Error{ckrSessionHandleInvalid, ckrSessionClosed, ckrDeviceRemoved, ckrTokenNotPresent} {
 		s := newSessions(0)
 		p := s.pool(t, 2)
@@ -158,15 +158,15 @@ func TestPoolError(t *testing.T) {
 	h := mustGet(t, p.get)
 	s.fail = ckrTokenNotPresent
 	if _, err := p.get(); !errors.Is(err, ckrTokenNotPresent) {
-		t.Errorf("error %v, want that of opening", err)
+		t.Errorf("error %v, want the error of opening", err)
 	}
 	p.put(h, ckrDeviceError)
 	if s.count() != 0 {
-		t.Error("a session is left")
+		t.Error("a session is left open")
 	}
-	s.fail = ckrSessionCount // others have them all
+	s.fail = ckrSessionCount // other programs use all sessions
 	if _, err := p.get(); !errors.Is(err, ckrSessionCount) {
-		t.Errorf("error %v, want ckrSessionCount rather than to wait for nobody", err)
+		t.Errorf("error %v, want ckrSessionCount, because no session can become free", err)
 	}
 	s.fail = nil
 	p.put(mustGet(t, p.get), nil)
@@ -197,7 +197,7 @@ func TestPoolDrain(t *testing.T) {
 		t.Error(err)
 	}
 	if n := s.count(); n != 2 {
-		t.Errorf("%d sessions are open, want those in use", n)
+		t.Errorf("%d sessions are open, want the 2 in use", n)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -213,19 +213,19 @@ func TestPoolDrain(t *testing.T) {
 	p.put(broken, ckrFunctionFailed)
 	<-done
 	if n := s.count(); n != 0 {
-		t.Errorf("%d sessions are left behind", n)
+		t.Errorf("%d sessions are left open", n)
 	}
 }
 
-func TestPoolDrainKeeps(t *testing.T) {
+func TestPoolDrainKeepsSession(t *testing.T) {
 	s := newSessions(0)
 	p := s.pool(t, 1)
 	if err := p.drain(1); err != nil || !s.isOpen[1] {
-		t.Errorf("the session that is another's now was closed: %v", err)
+		t.Errorf("a session of another pool was closed: %v", err)
 	}
 }
 
-// Those who wait when a connection is lost are told.
+// Waiting callers get an error when the connection is lost.
 func TestPoolRetireWakesAll(t *testing.T) {
 	s := newSessions(0)
 	p := s.pool(t, 1)
@@ -258,12 +258,12 @@ func TestPoolDrainedWhileReplacing(t *testing.T) {
 	}
 	p.put(h, ckrFunctionFailed)
 	if n := s.count(); n != 0 {
-		t.Errorf("%d sessions are left behind", n)
+		t.Errorf("%d sessions are left open", n)
 	}
 }
 
-// A session that is only being opened keeps nobody logged in.
-func TestPoolReplacesTheLastWhileOneOpens(t *testing.T) {
+// A session that is still being opened does not keep the user logged in.
+func TestPoolReplacesLastSessionWhileOpening(t *testing.T) {
 	s := newSessions(0)
 	p := s.pool(t, 2)
 	h := mustGet(t, p.get)

@@ -11,8 +11,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// A library that gives no functions crashed the binding.
-func TestLoadWhatIsNoModule(t *testing.T) {
+// A library without a function list has crashed the binding.
+func TestLoadInvalidModule(t *testing.T) {
 	signertest.Require(t, "opensc", "pkcs11-tool")
 	one := func(pattern string) string {
 		found, err := filepath.Glob(pattern)
@@ -23,7 +23,7 @@ func TestLoadWhatIsNoModule(t *testing.T) {
 	}
 	t.Setenv("PKCS11SPY", filepath.Join(t.TempDir(), "none.so"))
 	for _, path := range []string{
-		one("/usr/lib/*/pkcs11-spy.so"), // whose module is not there
+		one("/usr/lib/*/pkcs11-spy.so"), // the module behind it does not exist
 		one("/lib/*/libc.so.6"),
 		filepath.Join(t.TempDir(), "none.so"),
 		"/etc/passwd",

@@ -8,21 +8,22 @@ package pkcs11
 #include <stdlib.h>
 #include <string.h>
 
-// probe returns the handle of a library that gives a list of functions, or
-// NULL and either a text to be freed or what C_GetFunctionList returned.
+// probe returns the handle of a library whose C_GetFunctionList returns a
+// function list. Otherwise it returns NULL and sets either *text, which the
+// caller frees, or *rv to the return value of C_GetFunctionList.
 static void *probe(const char *path, char **text, unsigned long *rv) {
 	unsigned long (*get)(void **);
 	void *list = NULL;
 	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (handle == NULL) {
-		*text = strdup(dlerror()); // dlerror's own belongs to this thread
+		*text = strdup(dlerror()); // the result of dlerror belongs to this thread
 		return NULL;
 	}
 	get = (unsigned long (*)(void **))dlsym(handle, "C_GetFunctionList");
 	if (get == NULL) {
-		*text = strdup("it has no function C_GetFunctionList");
+		*text = strdup("it does not export C_GetFunctionList");
 	} else if ((*rv = get(&list)) == 0 && list == NULL) {
-		*text = strdup("it gives no functions");
+		*text = strdup("C_GetFunctionList returned no function list");
 	} else if (*rv == 0) {
 		return handle;
 	}
@@ -38,9 +39,9 @@ import (
 	"unsafe"
 )
 
-// probe loads a library as a module would be and says why it cannot be one,
-// which the binding does not: it takes a missing list of functions for a list.
-// done releases what it loaded.
+// probe loads a library and checks that it is a PKCS #11 module. The binding
+// does not report why it cannot load a library, and crashes if
+// C_GetFunctionList returns no list. done unloads the library.
 func probe(path string) (done func(), err error) {
 	name := C.CString(path)
 	defer C.free(unsafe.Pointer(name))

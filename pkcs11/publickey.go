@@ -17,11 +17,11 @@ import (
 	"slices"
 )
 
-// maxRSABits bounds what a token may claim.
+// maxRSABits is the largest supported size of an RSA modulus, in bits.
 const maxRSABits = 16384
 
-// publicFromToken returns the public half of a private key from what the token
-// shows, or nil if it shows none.
+// publicFromToken returns the public key of a private key, or nil if the token
+// does not provide it.
 func publicFromToken(mod module, session uint, key object) (crypto.PublicKey, error) {
 	kind, err := ulong(key.values[ckaKeyType])
 	if err != nil {
@@ -57,20 +57,20 @@ func publicFromToken(mod module, session uint, key object) (crypto.PublicKey, er
 	if err := key.load(mod, session, []uint{ckaPublicKeyInfo}); err != nil {
 		return nil, err
 	}
-	if pub, err := x509.ParsePKIXPublicKey(key.values[ckaPublicKeyInfo]); err == nil && fits(key, pub) {
+	if pub, err := x509.ParsePKIXPublicKey(key.values[ckaPublicKeyInfo]); err == nil && mayMatch(key, pub) {
 		return pub, nil
 	}
 	return nil, nil
 }
 
-// publicParts are what a public key of a type consists of.
+// publicParts maps a key type to the attributes of its public key.
 var publicParts = map[uint][]uint{
 	ckkRSA:       {ckaModulus, ckaPublicExponent},
 	ckkEC:        {ckaECParams, ckaECPoint},
 	ckkECEdwards: {ckaECPoint},
 }
 
-// load adds the values of further attribute types.
+// load adds the values of more attribute types to o.values.
 func (o object) load(mod module, session uint, types []uint) error {
 	if len(types) == 0 {
 		return nil
@@ -83,7 +83,7 @@ func (o object) load(mod module, session uint, types []uint) error {
 	return nil
 }
 
-// parsePublic reads CKO_PUBLIC_KEY attributes.
+// parsePublic returns the public key with the given attributes.
 func parsePublic(kind uint, values map[uint][]byte) (crypto.PublicKey, error) {
 	switch kind {
 	case ckkRSA:
@@ -93,7 +93,7 @@ func parsePublic(kind uint, values map[uint][]byte) (crypto.PublicKey, error) {
 	case ckkECEdwards:
 		point := octetString(values[ckaECPoint], ed25519.PublicKeySize)
 		if len(point) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("key on an Edwards curve with a point of %d bytes: %w", len(point), errors.ErrUnsupported)
+			return nil, fmt.Errorf("Edwards-curve public key of %d bytes: %w", len(point), errors.ErrUnsupported)
 		}
 		return ed25519.PublicKey(point), nil
 	}
@@ -104,22 +104,24 @@ func rsaKey(values map[uint][]byte) (crypto.PublicKey, error) {
 	modulus := bytes.TrimLeft(values[ckaModulus], "\x00")
 	exponent := bytes.TrimLeft(values[ckaPublicExponent], "\x00")
 	if len(modulus) > maxRSABits/8 || len(exponent) > 4 {
-		return nil, fmt.Errorf("RSA key with a modulus of %d bytes and an exponent of %d is malformed", len(modulus), len(exponent))
+		return nil, fmt.Errorf("malformed RSA key: modulus of %d bytes, exponent of %d bytes", len(modulus), len(exponent))
 	}
 	pub := &rsa.PublicKey{N: new(big.Int).SetBytes(modulus), E: int(new(big.Int).SetBytes(exponent).Int64())}
-	if !sound(pub) {
-		return nil, fmt.Errorf("RSA key of %d bits with exponent %d is malformed", pub.N.BitLen(), pub.E)
+	if !validRSA(pub) {
+		return nil, fmt.Errorf("malformed RSA key: modulus of %d bits, exponent %d", pub.N.BitLen(), pub.E)
 	}
 	return pub, nil
 }
 
-// sound keeps from arithmetic what crypto/rsa would refuse too.
-func sound(pub *rsa.PublicKey) bool {
+// validRSA reports whether the modulus and the exponent of pub are safe to
+// compute with. Its limits are similar to those of crypto/rsa.
+func validRSA(pub *rsa.PublicKey) bool {
 	return pub.N.BitLen() >= 512 && pub.N.BitLen() <= maxRSABits && pub.N.Bit(0) == 1 &&
 		pub.E >= 3 && pub.E <= 1<<31-1 && pub.E&1 == 1
 }
 
-// curves by the DER of their object identifiers, as CKA_EC_PARAMS has them.
+// curves maps values of CKA_EC_PARAMS, DER-encoded object identifiers, to
+// curves.
 var curves = map[string]elliptic.Curve{
 	"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07": elliptic.P256(),
 	"\x06\x05\x2b\x81\x04\x00\x22":             elliptic.P384(),
@@ -129,7 +131,7 @@ var curves = map[string]elliptic.Curve{
 func ecKey(values map[uint][]byte) (crypto.PublicKey, error) {
 	curve := curves[string(values[ckaECParams])]
 	if curve == nil {
-		return nil, fmt.Errorf("EC key on another curve than P-256, P-384 and P-521: %w", errors.ErrUnsupported)
+		return nil, fmt.Errorf("EC key on a curve other than P-256, P-384 and P-521: %w", errors.ErrUnsupported)
 	}
 	size := 1 + 2*((curve.Params().BitSize+7)/8)
 	pub, err := ecdsa.ParseUncompressedPublicKey(curve, octetString(values[ckaECPoint], size))
@@ -139,9 +141,10 @@ func ecKey(values map[uint][]byte) (crypto.PublicKey, error) {
 	return pub, nil
 }
 
-// octetString undoes the DER of a point, which some modules leave out
-// (PKCS #11 v3.1, section 6.3.3). What has the point's size is taken as it is:
-// an uncompressed point may look like DER, since both begin with 4.
+// octetString decodes CKA_EC_POINT, a DER-encoded OCTET STRING (PKCS #11 v3.1,
+// section 6.3.3). Some modules return the point itself, so octetString returns
+// a value of size bytes unchanged. Checking the size first is necessary because
+// an uncompressed point, which also begins with the byte 4, can look like DER.
 func octetString(b []byte, size int) []byte {
 	if len(b) == size {
 		return b
@@ -153,8 +156,9 @@ func octetString(b []byte, size int) []byte {
 	return b
 }
 
-// fits reports whether a private key may be that of pub, by what it shows.
-func fits(key object, pub crypto.PublicKey) bool {
+// mayMatch reports whether the attributes of a private key are consistent with
+// the public key pub.
+func mayMatch(key object, pub crypto.PublicKey) bool {
 	kind, err := ulong(key.values[ckaKeyType])
 	if err != nil {
 		return false
@@ -162,7 +166,7 @@ func fits(key object, pub crypto.PublicKey) bool {
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
 		n := bytes.TrimLeft(key.values[ckaModulus], "\x00")
-		return kind == ckkRSA && sound(pub) && (len(n) == 0 || bytes.Equal(n, pub.N.Bytes()))
+		return kind == ckkRSA && validRSA(pub) && (len(n) == 0 || bytes.Equal(n, pub.N.Bytes()))
 	case *ecdsa.PublicKey:
 		return kind == ckkEC && slices.Contains(slices.Collect(maps.Values(curves)), pub.Curve)
 	case ed25519.PublicKey:
@@ -171,7 +175,7 @@ func fits(key object, pub crypto.PublicKey) bool {
 	return false
 }
 
-// ulong reads a CK_ULONG, which has the size and order of the machine.
+// ulong decodes a CK_ULONG, which has the size and byte order of the machine.
 func ulong(b []byte) (uint, error) {
 	switch len(b) {
 	case 4:
@@ -179,5 +183,5 @@ func ulong(b []byte) (uint, error) {
 	case 8:
 		return uint(binary.NativeEndian.Uint64(b)), nil
 	}
-	return 0, fmt.Errorf("attribute of %d bytes is not a CK_ULONG", len(b))
+	return 0, fmt.Errorf("attribute value of %d bytes is not a CK_ULONG", len(b))
 }

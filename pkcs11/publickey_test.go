@@ -40,9 +40,9 @@ func TestParsePublic(t *testing.T) {
 	}
 }
 
-// An uncompressed point begins like an OCTET STRING, and for one key in 256
-// its first coordinate looks like the right length.
-func TestRawPointThatLooksLikeDER(t *testing.T) {
+// An uncompressed point begins with the tag of an OCTET STRING. For one key in
+// 256 the next byte also looks like the right length.
+func TestRawPointLookingLikeDER(t *testing.T) {
 	for _, curve := range []elliptic.Curve{elliptic.P256(), elliptic.P384()} {
 		size := (curve.Params().BitSize + 7) / 8
 		var pub *ecdsa.PublicKey
@@ -68,7 +68,7 @@ func TestRawPointThatLooksLikeDER(t *testing.T) {
 		}
 		var inner []byte
 		if rest, err := asn1.Unmarshal(raw, &inner); err != nil || len(rest) > 0 {
-			t.Fatalf("the point is no DER: %v", err)
+			t.Fatalf("the point does not look like DER: %v", err)
 		}
 		values := publicAttributes(pub)
 		for name, point := range map[string][]byte{"raw": raw, "in DER": derOctets(raw)} {
@@ -132,7 +132,7 @@ func TestMalformedAttributes(t *testing.T) {
 		{"a key of another type", 0x10, rsaPub},
 	} {
 		if pub, err := parsePublic(test.kind, test.values); err == nil {
-			t.Errorf("%s: became %v", test.name, pub)
+			t.Errorf("%s: got %v, want an error", test.name, pub)
 		}
 	}
 }
@@ -143,13 +143,14 @@ func TestUlong(t *testing.T) {
 	}
 	for _, n := range []int{0, 1, 2, 3, 5, 7, 9, 1 << 16} {
 		if v, err := ulong(make([]byte, n)); err == nil {
-			t.Errorf("%d bytes are %d", n, v)
+			t.Errorf("%d bytes: got %d, want an error", n, v)
 		}
 	}
 }
 
-// A token that shows nonsense is an error or passed over, never more.
-func TestTokenWithNonsense(t *testing.T) {
+// Malformed data from a token is ignored or causes an error, but no panic and
+// no leak.
+func TestMalformedTokenData(t *testing.T) {
 	huge := bytes.Repeat([]byte{0xa5}, 64<<10)
 	for _, test := range []struct {
 		name string
@@ -185,7 +186,7 @@ func TestTokenWithNonsense(t *testing.T) {
 			token := newFakeToken("hsm")
 			o := token.addKey(signertest.Key(t, "p256"), "key", "\x01")
 			test.make(token, o)
-			b := newBench(t, token)
+			b := newFixture(t, token)
 			k, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 			if (err == nil) != test.ok {
 				t.Errorf("error %v", err)
@@ -244,18 +245,18 @@ func FuzzAttributes(f *testing.F) {
 			}
 			checkPublic(t, key.pub)
 			if chain, err := signer.Chain(key.pub, certs); err == nil && !signer.SamePublicKey(chain[0].PublicKey, key.pub) {
-				t.Error("the chain is another key's")
+				t.Error("the chain belongs to another key")
 			}
 		}
 	})
 }
 
-// checkPublic wants a key that arithmetic can be done with.
+// checkPublic fails the test if computing with the key is unsafe.
 func checkPublic(t *testing.T, pub crypto.PublicKey) {
 	t.Helper()
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
-		if !sound(pub) {
+		if !validRSA(pub) {
 			t.Errorf("RSA key of %d bits with exponent %d", pub.N.BitLen(), pub.E)
 		}
 	case *ecdsa.PublicKey:

@@ -7,43 +7,46 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// reconnect replaces a connection that was lost by cause. Of several that
-// notice the loss one does it; the others take what it made. Of the errors in
-// its result only the new one can be told by errors.Is.
+// reconnect replaces a connection that was lost because of cause. If several
+// goroutines notice the loss, one of them reconnects and the others use the new
+// connection. The returned error wraps the error of reconnecting, but not
+// cause.
 func (k *Key) reconnect(old *connection, cause error, d *dialog) error {
-	k.renewing.Lock()
-	defer k.renewing.Unlock()
+	k.reconnectMu.Lock()
+	defer k.reconnectMu.Unlock()
 	if k.conn.Load() != old {
 		return nil
 	}
-	k.log.Debug("finding the key again", "cause", cause)
-	// Sessions that are left keep the user logged in until there is a new one,
-	// so that a PIN is asked only if the token forgot the last.
+	k.log.Debug("reconnecting to the token", "cause", cause)
+	// Keep the remaining sessions open until there is a new one, so that
+	// the user stays logged in and is asked for the PIN only if the token
+	// requires it.
 	old.pool.retire()
 	if removed(cause) {
 		old.pool.forget()
 	}
-	conn, _, err := k.connect(k.ctx, old.again(k.cfg.URI), d)
+	conn, _, err := k.connect(k.ctx, old.narrow(k.cfg.URI), d)
 	if errors.Is(err, ckrSessionCount) {
 		_ = old.pool.drain(0)
 		old.pool.wait()
-		conn, _, err = k.connect(k.ctx, old.again(k.cfg.URI), d)
+		conn, _, err = k.connect(k.ctx, old.narrow(k.cfg.URI), d)
 	}
 	if err != nil {
-		_ = old.pool.drain(0) // what is left of it
-		return fmt.Errorf("%v; finding the key again: %w", cause, err)
+		_ = old.pool.drain(0)
+		return fmt.Errorf("%v; reconnecting failed: %w", cause, err)
 	}
-	_ = old.pool.drain(conn.first)
+	_ = old.pool.drain(conn.firstSession)
 	if !signer.SamePublicKey(conn.key.pub, k.pub) {
-		return errors.Join(fmt.Errorf("%v; another key is in its place: %w", cause, signer.ErrUnavailable), conn.pool.drain(0))
+		return errors.Join(fmt.Errorf("%v; the token now has a different key: %w", cause, signer.ErrUnavailable), conn.pool.drain(0))
 	}
 	k.conn.Store(conn)
 	return nil
 }
 
-// again returns what names the key after it was found once by u: nothing that
-// came to other tokens, or to this one, since then makes it ambiguous.
-func (c *connection) again(u URI) URI {
+// narrow adds the attributes of the token and key in c to u, the URI by which
+// they were found. Tokens and keys that were added since then do not make the
+// result ambiguous.
+func (c *connection) narrow(u URI) URI {
 	t := c.token.info
 	u.Token, u.Manufacturer, u.Model, u.Serial = trim(t.label), trim(t.manufacturer), trim(t.model), trim(t.serial)
 	if c.key.label != "" || len(c.key.id) > 0 {

@@ -15,7 +15,7 @@ import (
 func TestRemoval(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	if err := signOnce(k); err != nil {
 		t.Fatal(err)
@@ -26,7 +26,8 @@ func TestRemoval(t *testing.T) {
 			t.Errorf("without the token: error %v, hint %q", err, signer.Hint(err))
 		}
 	}
-	// Another token, with a key of the same name, must not make it ambiguous.
+	// Another token with a key of the same name does not make the URI
+	// ambiguous.
 	other := newFakeToken("other")
 	other.addKey(signertest.NewKey(t, "p256"), "key", "\x01")
 	b.insert(3, other)
@@ -42,10 +43,10 @@ func TestRemoval(t *testing.T) {
 	}
 }
 
-func TestAnotherKeyInItsPlace(t *testing.T) {
+func TestKeyReplaced(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:object=key", Config{PIN: fixedPIN(fakePIN)})
 	b.remove(0)
 	objects := token.objects
@@ -58,21 +59,21 @@ func TestAnotherKeyInItsPlace(t *testing.T) {
 		}
 	}
 	if n := b.openSessions(); n != 0 {
-		t.Errorf("%d sessions are left behind", n)
+		t.Errorf("%d sessions are left open", n)
 	}
 	b.remove(0)
 	token.objects = objects
 	b.insert(0, token)
 	if err := signOnce(k); err != nil {
-		t.Errorf("with the key back: %v", err)
+		t.Errorf("after the key was restored: %v", err)
 	}
 }
 
-// A key that is added beside the one in use does not make it ambiguous.
-func TestAnotherKeyBeside(t *testing.T) {
+// A key that is added to the token does not make the URI ambiguous.
+func TestKeyAdded(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:token=card", Config{PIN: fixedPIN(fakePIN)})
 	b.remove(0)
 	token.addKey(signertest.NewKey(t, "p256"), "new", "\x02")
@@ -82,11 +83,11 @@ func TestAnotherKeyBeside(t *testing.T) {
 	}
 }
 
-// Another part of the process may log out.
+// Another part of the process logs out.
 func TestLoggedOut(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	token.loggedIn = false
 	if err := signOnce(k); err != nil || token.logins != 2 {
@@ -97,19 +98,19 @@ func TestLoggedOut(t *testing.T) {
 func TestReconnectsOnce(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	const goroutines = 8
 	var asked atomic.Int32
 	k := b.mustOpen(t, "pkcs11:", Config{MaxSessions: goroutines, PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
 		asked.Add(1)
 		return []byte(fakePIN), nil
 	}})
-	// All are in the middle of a signature when the token is pulled.
+	// The token is removed while all goroutines are signing.
 	var in, out sync.WaitGroup
 	in.Add(goroutines)
 	pulled := make(chan struct{})
 	var n atomic.Int32
-	token.signing = func() {
+	token.onSign = func() {
 		if n.Add(1) <= goroutines {
 			in.Done()
 			<-pulled
@@ -132,13 +133,13 @@ func TestReconnectsOnce(t *testing.T) {
 	}
 }
 
-// The loss of one session among others costs no PIN.
+// The loss of one of several sessions does not require another login.
 func TestLossOfOneSessionKeepsLogin(t *testing.T) {
 	for _, limit := range []int{0, 2} {
 		token := newFakeToken("hsm")
 		token.limit = limit
 		token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-		b := newBench(t, token)
+		b := newFixture(t, token)
 		k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 		for range 3 {
 			b.fail("sign", ckrDeviceError)
@@ -155,12 +156,13 @@ func TestLossOfOneSessionKeepsLogin(t *testing.T) {
 	}
 }
 
-// A token may have no session left while those of the lost connection are in use.
+// The token refuses new sessions while the sessions of the lost connection are
+// still in use.
 func TestReconnectAtSessionLimit(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.limit = 2
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	var wg sync.WaitGroup
 	for g := range 6 {

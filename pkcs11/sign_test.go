@@ -15,9 +15,9 @@ func TestWithoutPSS(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.mechs = []uint{ckmRSA, ckmECDSA}
 	token.addKey(signertest.Key(t, "rsa2048"), "key", "\x01")
-	k := newBench(t, token).mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
+	k := newFixture(t, token).mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	if got := k.SignatureSchemes(); !slices.Equal(got, schemes[ckmRSA]) {
-		t.Errorf("schemes %v, want those of PKCS #1 v1.5", got)
+		t.Errorf("schemes %v, want the schemes of PKCS #1 v1.5", got)
 	}
 	_, err := k.Sign(nil, digestOf(1), &rsa.PSSOptions{SaltLength: 32, Hash: crypto.SHA256})
 	if !errors.Is(err, errors.ErrUnsupported) {
@@ -31,7 +31,7 @@ func TestWithoutPSS(t *testing.T) {
 func TestSignatureSchemes(t *testing.T) {
 	token := newFakeToken("hsm")
 	token.addKey(signertest.Key(t, "rsa2048"), "key", "\x01")
-	b := newBench(t, token)
+	b := newFixture(t, token)
 	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	closed := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 	all := slices.Concat(schemes[ckmRSAPSS], schemes[ckmRSA])
@@ -44,7 +44,7 @@ func TestSignatureSchemes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The module is finalized; the fake fails the test if it is asked.
+	// The module is finalized; the fake fails the test on any call.
 	if got := closed.SignatureSchemes(); !slices.Equal(got, all) {
 		t.Errorf("after Close: schemes %v, want all", got)
 	}
@@ -53,16 +53,16 @@ func TestSignatureSchemes(t *testing.T) {
 func TestBadSignature(t *testing.T) {
 	for _, sig := range [][]byte{nil, {}, {1}, {1, 2, 3}, make([]byte, 63)} {
 		if der, err := derSignature(sig); err == nil {
-			t.Errorf("signature of %d bytes became %x", len(sig), der)
+			t.Errorf("signature of %d bytes: got %x, want an error", len(sig), der)
 		}
 	}
 }
 
-func TestSchemesAreOfTheKeyType(t *testing.T) {
+func TestSchemesMatchKeyType(t *testing.T) {
 	for kind, want := range map[string]tls.SignatureScheme{"p384": tls.ECDSAWithP384AndSHA384, "ed25519": tls.Ed25519} {
 		token := newFakeToken("hsm")
 		token.addKey(signertest.Key(t, kind), "key", "\x01")
-		k := newBench(t, token).mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
+		k := newFixture(t, token).mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
 		if got := k.SignatureSchemes(); !slices.Contains(got, want) {
 			t.Errorf("%s: schemes %v", kind, got)
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-var hsm *pkcs11test.SoftHSM // set by TestMain; nil if there is none
+var hsm *pkcs11test.SoftHSM // set by TestMain; nil if SoftHSM is not installed
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -96,7 +96,7 @@ func TestContract(t *testing.T) {
 				t.Fatalf("%s: %v", pasted, err)
 			}
 			if !signer.SamePublicKey(again.Public(), leaf.PublicKey) {
-				t.Errorf("%s is another key", pasted)
+				t.Errorf("%s opens a different key", pasted)
 			}
 			if err := again.Close(); err != nil {
 				t.Fatal(err)
@@ -157,7 +157,7 @@ func TestList(t *testing.T) {
 		for _, e := range entries {
 			if e.Kind == keystore.KeyEntry && !signer.SamePublicKey(e.Public, leaf.PublicKey) ||
 				e.Kind == keystore.CertificateEntry && !e.Certificate.Equal(leaf) {
-				t.Errorf("%s is another", e.Ref)
+				t.Errorf("%s is a different object", e.Ref)
 			}
 			again, err := keystore.ParseRef(e.Ref.String())
 			if err != nil {
@@ -169,7 +169,7 @@ func TestList(t *testing.T) {
 				continue
 			}
 			if !signer.SamePublicKey(s.Public(), leaf.PublicKey) {
-				t.Errorf("%s opens another key", again)
+				t.Errorf("%s opens a different key", again)
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
@@ -178,8 +178,8 @@ func TestList(t *testing.T) {
 	}
 }
 
-// A key's name is not given twice, by label or by ID, and the hint names the
-// key that has it.
+// Generate refuses a label or ID that a key already has. The hint names this
+// key.
 func TestGenerateTwice(t *testing.T) {
 	token := softHSM(t).Token(t)
 	var b pkcs11.Backend
@@ -214,7 +214,7 @@ func TestGenerateTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !signer.SamePublicKey(again.Public(), key.Public()) {
-			t.Errorf("%s: the hint names another key, %s", name, r)
+			t.Errorf("%s: the hint names a different key, %s", name, r)
 		}
 		if err := again.Close(); err != nil {
 			t.Error(err)
@@ -222,7 +222,7 @@ func TestGenerateTwice(t *testing.T) {
 	}
 }
 
-// A renewed certificate is put beside the old one, and is the one that counts.
+// Install keeps the old certificate, and Open uses the renewed one.
 func TestInstallRenewed(t *testing.T) {
 	token := softHSM(t).Token(t)
 	var b pkcs11.Backend
@@ -258,7 +258,7 @@ func TestInstallRenewed(t *testing.T) {
 			continue
 		}
 		if c := s.Chain(); len(c) != 1 || !c[0].Equal(leaves[1]) {
-			t.Errorf("%s: another chain of %d certificates", name, len(c))
+			t.Errorf("%s: wrong chain of %d certificates", name, len(c))
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)

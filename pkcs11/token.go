@@ -8,32 +8,32 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A token is one that a module offers, in its slot.
+// A token is a token in a slot of a module.
 type token struct {
 	mod  module
 	slot uint
 	info tokenInfo
 }
 
-// named says of which token err is.
-func (t token) named(err error) error { return of("token "+quote(trim(t.info.label)), err) }
+// wrap adds the label of the token to err.
+func (t token) wrap(err error) error { return withPrefix("token "+quote(trim(t.info.label)), err) }
 
-// of says of what err is; nil stays nil.
-func of(what string, err error) error {
+// withPrefix adds a prefix to err unless err is nil.
+func withPrefix(what string, err error) error {
 	if err == nil {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// tokens returns those that u describes. Slots that fail to answer, such as a
-// card that is being pulled, are passed over.
+// tokens returns the tokens that match u. It skips slots that return an error,
+// for example because the card is being removed.
 func tokens(mod module, u URI) ([]token, error) {
 	found, _, err := readTokens(mod, u)
 	return found, err
 }
 
-// readTokens is tokens, and tells of the slots that fail to answer.
+// readTokens is like tokens, but also returns the errors of the slots.
 func readTokens(mod module, u URI) (found []token, unread []error, err error) {
 	if u.LibraryManufacturer != "" || u.LibraryDescription != "" || u.LibraryVersion != "" {
 		info, err := mod.info()
@@ -49,13 +49,13 @@ func readTokens(mod module, u URI) (found []token, unread []error, err error) {
 		return nil, nil, err
 	}
 	for _, slot := range slots {
-		if !number(u.SlotID, slot) {
+		if !numberMatches(u.SlotID, slot) {
 			continue
 		}
 		info, ok, err := readToken(mod, slot, u)
 		switch {
 		case err != nil:
-			unread = append(unread, fmt.Errorf("the token in slot %d: %w", slot, err))
+			unread = append(unread, fmt.Errorf("token in slot %d: %w", slot, err))
 		case ok:
 			found = append(found, token{mod, slot, info})
 		}
@@ -63,7 +63,7 @@ func readTokens(mod module, u URI) (found []token, unread []error, err error) {
 	return found, unread, nil
 }
 
-// readToken reports whether the token in a slot is one that u describes.
+// readToken reports whether the token in a slot matches u.
 func readToken(mod module, slot uint, u URI) (info tokenInfo, ok bool, err error) {
 	info, err = mod.tokenInfo(slot)
 	if err != nil || info.flags&cktFlagTokenInitialized == 0 || !u.matchesToken(info) {
@@ -78,8 +78,8 @@ func readToken(mod module, slot uint, u URI) (info tokenInfo, ok bool, err error
 	return info, true, nil
 }
 
-// oneToken returns the only token that u describes, or an error that shows
-// what there is.
+// oneToken returns the only token that matches u. The hint of its error lists
+// the tokens that are present.
 func oneToken(mod module, u URI) (token, error) {
 	found, err := tokens(mod, u)
 	if err != nil {
@@ -94,49 +94,49 @@ func oneToken(mod module, u URI) (token, error) {
 			return token{}, err
 		}
 		if len(all) == 0 {
-			hint := "insert the card or start the HSM; with several modules name the right one by module-path"
+			hint := "insert the card or start the HSM; if there are several modules, select one with ?module-path=… in the reference"
 			if soft := softHSMHint(); soft != "" {
 				hint += ". " + soft
 			}
 			return token{}, signer.WithHint(fmt.Errorf("no token is present: %w", signer.ErrUnavailable), hint)
 		}
-		return token{}, signer.WithHint(fmt.Errorf("no such token is present: %w", signer.ErrUnavailable),
-			"present are: "+listTokens(all, u))
+		return token{}, signer.WithHint(fmt.Errorf("no token that is present matches: %w", signer.ErrUnavailable),
+			"use one of the tokens that are present: "+listTokens(all, u))
 	}
 	return token{}, signer.WithHint(fmt.Errorf("%d tokens match: %w", len(found), signer.ErrAmbiguous),
-		"name one of: "+listTokens(found, u))
+		"use one of: "+listTokens(found, u))
 }
 
-// listTokens names tokens, by the module that u names.
+// listTokens returns the URIs of tokens, with the module of u.
 func listTokens(all []token, u URI) string {
 	var uris []string
 	for _, t := range all {
-		uris = append(uris, t.uri().in(u).String())
+		uris = append(uris, t.uri().withModuleOf(u).String())
 	}
 	return strings.Join(uris, "  ")
 }
 
-// uri names the token so that it is found again in any slot.
+// uri returns a URI that matches the token in any slot.
 func (t token) uri() URI {
-	return URI{Token: text(t.info.label), Manufacturer: text(t.info.manufacturer), Model: text(t.info.model), Serial: text(t.info.serial)}
+	return URI{Token: uriText(t.info.label), Manufacturer: uriText(t.info.manufacturer), Model: uriText(t.info.model), Serial: uriText(t.info.serial)}
 }
 
-// in adds the module of another URI.
-func (u URI) in(other URI) URI {
+// withModuleOf returns u with the module of another URI.
+func (u URI) withModuleOf(other URI) URI {
 	u.ModuleName, u.ModulePath = other.ModuleName, other.ModulePath
 	return u
 }
 
-// text returns what a token says of itself as a URI can have it: without the
-// padding, and nothing if it is not text.
-func text(s string) string {
+// uriText returns a field of CK_TOKEN_INFO for use in a URI: without padding,
+// and "" if it is not UTF-8 text.
+func uriText(s string) string {
 	if s = trim(s); checkText(s) != nil {
 		return ""
 	}
 	return s
 }
 
-// trim takes off what modules pad with.
+// trim removes the padding of modules.
 func trim(s string) string { return strings.TrimRight(s, " \x00") }
 
 func (u URI) matchesToken(t tokenInfo) bool {
@@ -150,20 +150,21 @@ func (u URI) matchesLibrary(l libraryInfo) bool {
 		if !ok {
 			minor = "0"
 		}
-		if !number(major, uint(l.major)) || !number(minor, uint(l.minor)) {
+		if !numberMatches(major, uint(l.major)) || !numberMatches(minor, uint(l.minor)) {
 			return false
 		}
 	}
 	return matches(u.LibraryManufacturer, l.manufacturer) && matches(u.LibraryDescription, l.description)
 }
 
-// number compares numbers, which may be written with leading zeros.
-func number(want string, got uint) bool {
+// numberMatches reports whether want is the number got, perhaps with leading
+// zeros, or empty.
+func numberMatches(want string, got uint) bool {
 	n, err := strconv.ParseUint(want, 10, strconv.IntSize)
 	return want == "" || err == nil && uint(n) == got
 }
 
-// matches compares with a field that the module pads with blanks.
+// matches reports whether want is the value of a padded field, or empty.
 func matches(want, got string) bool {
 	return want == "" || want == trim(got)
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// Each URI in a hint opens one key.
-func TestHintsOpen(t *testing.T) {
+// Each URI in a hint opens a different key.
+func TestHintURIsOpen(t *testing.T) {
 	two := func() *fakeToken {
 		token := newFakeToken("über & 100 % <;?>")
 		token.addKey(signertest.NewKey(t, "p256"), "key / one", "\x00\x01")
@@ -104,7 +104,7 @@ func TestTokenByURI(t *testing.T) {
 		"pkcs11:library-description=Fake%20library": true, "pkcs11:library-description=x": false, "pkcs11:library-manufacturer=x": false,
 		"pkcs11:token=empty": false,
 	} {
-		b := newBench(t, token, empty)
+		b := newFixture(t, token, empty)
 		k, err := b.open(t, uri, Config{PIN: fixedPIN(fakePIN)})
 		if (err == nil) != ok {
 			t.Errorf("%s: error %v", uri, err)
@@ -118,7 +118,7 @@ func TestTokenByURI(t *testing.T) {
 			}
 		}
 	}
-	b := newBench(t)
+	b := newFixture(t)
 	if _, err := b.open(t, "pkcs11:", Config{}); !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
 		t.Errorf("no token: error %v, hint %q", err, signer.Hint(err))
 	}

@@ -16,26 +16,26 @@ import (
 
 // A URI is a PKCS #11 URI (RFC 7512). An empty field matches anything.
 type URI struct {
-	// The token, and where it is.
+	// Attributes of the token, its slot and its module.
 	Token, Manufacturer, Serial, Model                      string
 	SlotDescription, SlotManufacturer, SlotID               string // SlotID in decimal
 	LibraryManufacturer, LibraryDescription, LibraryVersion string
 
-	// The object on it.
+	// Attributes of the object.
 	Object string // CKA_LABEL
-	ID     string // CKA_ID, as bytes
+	ID     string // CKA_ID, the bytes themselves
 	Type   string // "private", "cert" or "public"
 
-	// How to reach it.
+	// Query attributes: the PIN and the module.
 	PINSource, PINValue    string
 	ModuleName, ModulePath string
 }
 
-// An attribute of the grammar: RFC 7512, section 2.3.
+// A uriAttribute is an attribute of the grammar in RFC 7512, section 2.3.
 type uriAttribute struct {
 	name  string
 	field func(*URI) *string
-	check func(string) error // nil: any text
+	check func(string) error // nil: checkText
 }
 
 var pathAttributes = []uriAttribute{
@@ -61,10 +61,10 @@ var queryAttributes = []uriAttribute{
 	{"module-path", func(u *URI) *string { return &u.ModulePath }, nil},
 }
 
-// ParseURI parses a PKCS #11 URI. Unlike the RFC, which lets a reader ignore
-// what it does not know, it refuses attributes that are unknown, vendors' own
-// included, since a mistyped name would widen what matches. Errors hold no
-// value of an attribute.
+// ParseURI parses a PKCS #11 URI. RFC 7512 allows readers to ignore unknown
+// attributes; ParseURI refuses them, including vendor-specific attributes,
+// because a URI with a mistyped attribute would match too much. Errors do not
+// contain values of attributes.
 func ParseURI(s string) (URI, error) {
 	const scheme = "pkcs11:"
 	if len(s) < len(scheme) || !strings.EqualFold(s[:len(scheme)], scheme) {
@@ -83,15 +83,16 @@ func parseURI(rest string) (u URI, err error) {
 	}
 	switch {
 	case u.PINSource != "" && u.PINValue != "":
-		return URI{}, errors.New("has both pin-source and pin-value")
+		return URI{}, errors.New("contains both pin-source and pin-value")
 	case u.ModuleName != "" && u.ModulePath != "":
-		return URI{}, errors.New("has both module-name and module-path")
+		return URI{}, errors.New("contains both module-name and module-path")
 	}
 	return u, nil
 }
 
-// parse reads one component. Its values may hold the characters in extra beside
-// the common ones (RFC 7512, section 2.3: pk11-pchar and pk11-qchar).
+// parse parses the path or the query component. extra contains the characters
+// that are allowed only in values of this component (RFC 7512, section 2.3:
+// pk11-pchar and pk11-qchar).
 func (u *URI) parse(component, separator string, known []uriAttribute, extra string) error {
 	if component == "" {
 		return nil
@@ -100,19 +101,19 @@ func (u *URI) parse(component, separator string, known []uriAttribute, extra str
 	for _, part := range strings.Split(component, separator) {
 		name, raw, ok := strings.Cut(part, "=")
 		if !ok || name == "" {
-			return errors.New("has a part that is not NAME=VALUE")
+			return errors.New("contains a part that is not NAME=VALUE")
 		}
 		i := slices.IndexFunc(known, func(a uriAttribute) bool { return a.name == name })
 		if i < 0 {
 			return fmt.Errorf("attribute %q is not one of %s", clip(name), names(known))
 		}
 		if seen[name] {
-			return fmt.Errorf("attribute %q is given twice", name)
+			return fmt.Errorf("attribute %q occurs twice", name)
 		}
 		seen[name] = true
 		value, err := decode(raw, extra)
 		if err == nil {
-			err = known[i].accept(value)
+			err = known[i].validate(value)
 		}
 		if err != nil {
 			return fmt.Errorf("attribute %q %w", name, err)
@@ -122,7 +123,7 @@ func (u *URI) parse(component, separator string, known []uriAttribute, extra str
 	return nil
 }
 
-func (a uriAttribute) accept(value string) error {
+func (a uriAttribute) validate(value string) error {
 	if value == "" {
 		return errors.New("is empty")
 	}
@@ -134,27 +135,27 @@ func (a uriAttribute) accept(value string) error {
 
 func checkText(s string) error {
 	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
-		return errors.New("is not text in UTF-8")
+		return errors.New("is not UTF-8 text")
 	}
 	return nil
 }
 
-// decode undoes percent-encoding and refuses characters that the grammar wants
-// encoded.
+// decode decodes percent-encoding. It refuses characters that the grammar
+// requires to be percent-encoded.
 func decode(raw, extra string) (string, error) {
 	for _, c := range raw {
 		switch {
 		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9':
 		case strings.ContainsRune("-._~%:[]@!$'()*+,="+extra, c):
 		case c == ' ':
-			return "", signer.WithHint(errors.New("has a blank"), "write a blank as %20")
+			return "", signer.WithHint(errors.New("contains a space"), "write a space as %20")
 		default:
-			return "", fmt.Errorf("has the character %q, which must be percent-encoded", c)
+			return "", fmt.Errorf("contains the character %q, which must be percent-encoded", c)
 		}
 	}
 	value, err := url.PathUnescape(raw)
 	if err != nil {
-		return "", errors.New("has a wrong percent-encoding; write % as %25")
+		return "", errors.New("contains an invalid percent-encoding; write % as %25")
 	}
 	return value, nil
 }
@@ -163,7 +164,7 @@ func checkVersion(s string) error {
 	numbers := strings.Split(s, ".")
 	for _, n := range numbers {
 		if _, err := strconv.ParseUint(n, 10, 8); err != nil || len(numbers) > 2 {
-			return errors.New("is not a version such as 2.40")
+			return errors.New("is not a version number such as 2.40")
 		}
 	}
 	return nil
@@ -188,15 +189,13 @@ func checkType(s string) error {
 	return nil
 }
 
-// checkModuleName takes what can stand between "lib" or nothing and ".so".
+// checkModuleName accepts a file name without folder, "lib" and suffix.
 func checkModuleName(s string) error {
-	for _, c := range s {
-		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.ContainsRune("-_.+", c)) {
-			return errors.New("is not the name of a file without folder")
-		}
+	invalid := func(c rune) bool {
+		return !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.ContainsRune("-_.+", c))
 	}
-	if strings.HasPrefix(s, ".") {
-		return errors.New("is not the name of a file without folder")
+	if strings.HasPrefix(s, ".") || strings.ContainsFunc(s, invalid) {
+		return errors.New("is not a file name without folder")
 	}
 	return nil
 }
@@ -216,8 +215,8 @@ func clip(s string) string {
 	return s
 }
 
-// String returns u in the order of the RFC's tables, fit to be pasted. The
-// value of pin-value is left out.
+// String returns u with the attributes in the order of RFC 7512. It replaces
+// the value of pin-value by "…".
 func (u URI) String() string {
 	var b strings.Builder
 	b.WriteString("pkcs11:")
@@ -248,16 +247,17 @@ func (u URI) String() string {
 	return b.String()
 }
 
-// ref returns u, which has no pin-value, as a reference.
+// ref returns u as a reference. u must not have a pin-value.
 func (u URI) ref() keystore.Ref {
 	return keystore.Ref{Scheme: "pkcs11", Rest: strings.TrimPrefix(u.String(), "pkcs11:")}
 }
 
-// GoString keeps the PIN out of %#v.
+// GoString keeps the PIN out of the format %#v.
 func (u URI) GoString() string { return strconv.Quote(u.String()) }
 
-// addToQuery adds an attribute to the rest of a URI, unless it has that or the
-// one that excludes it, and leaves the rest as it is written, right or wrong.
+// addToQuery adds an attribute to the query of a URI without scheme. It returns
+// rest unchanged if the query already contains the attribute or excludedBy. It
+// does not validate rest.
 func addToQuery(rest, name, value, excludedBy string) string {
 	_, query, some := strings.Cut(rest, "?")
 	for part := range strings.SplitSeq(query, "&") {
@@ -271,14 +271,14 @@ func addToQuery(rest, name, value, excludedBy string) string {
 	case query != "":
 		rest += "&"
 	}
-	return rest + name + "=" + attributeText.Replace(url.PathEscape(value))
+	return rest + name + "=" + queryEscaper.Replace(url.PathEscape(value))
 }
 
-// attributeText makes a value of the query (RFC 7512, section 2.3: pk11-qchar)
-// of a segment of a path.
-var attributeText = strings.NewReplacer("%2F", "/", "&", "%26")
+// queryEscaper converts the result of [url.PathEscape] to a value in a query
+// (RFC 7512, section 2.3: pk11-qchar).
+var queryEscaper = strings.NewReplacer("%2F", "/", "&", "%26")
 
-// encode leaves letters, digits and the characters in plain as they are.
+// encode percent-encodes all bytes except letters, digits and those in plain.
 func encode(s, plain string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder

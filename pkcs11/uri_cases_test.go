@@ -6,20 +6,20 @@ import (
 
 var errRefused = errors.New("refused")
 
-// uriTests are what is read and what is not. Where p11-kit reads what is
-// refused here, or something else, differs says why.
+// uriTests contains valid and invalid URIs. If p11-kit parses a URI
+// differently, differs says why.
 var uriTests = []struct {
 	uri     string
 	want    URI
-	err     error  // errRefused: it is not read
-	differs string // if empty, p11-kit does the same
+	err     error  // errRefused: ParseURI returns an error
+	differs string // "": p11-kit has the same result
 }{
 	// RFC 7512, section 3.
 	{"pkcs11:", URI{}, nil, ""},
 	{"pkcs11:object=my-pubkey;type=public", URI{Object: "my-pubkey", Type: "public"}, nil, ""},
 	{"pkcs11:object=my-key;type=private?pin-source=file:/etc/token", URI{Object: "my-key", Type: "private", PINSource: "file:/etc/token"}, nil, ""},
 	{"pkcs11:token=The%20Software%20PKCS%2311%20Softtoken;manufacturer=Snake%20Oil,%20Inc.;model=1.0;object=my-certificate;type=cert;" +
-		"id=%69%95%3E%5C%F4%BD%EC%91;serial=?pin-source=file:/etc/token_pin", URI{}, errRefused, "an empty value matches nothing or anything; the RFC does not say"},
+		"id=%69%95%3E%5C%F4%BD%EC%91;serial=?pin-source=file:/etc/token_pin", URI{}, errRefused, "the RFC does not say whether an empty value matches nothing or anything"},
 	{"pkcs11:token=The%20Software%20PKCS%2311%20Softtoken;manufacturer=Snake%20Oil,%20Inc.;model=1.0;object=my-certificate;type=cert;" +
 		"id=%69%95%3E%5C%F4%BD%EC%91?pin-source=file:/etc/token_pin",
 		URI{Token: "The Software PKCS#11 Softtoken", Manufacturer: "Snake Oil, Inc.", Model: "1.0", Object: "my-certificate", Type: "cert",
@@ -38,7 +38,7 @@ var uriTests = []struct {
 	{"pkcs11:token=Name%20with%20a%20small%20A%20with%20acute:%20%C3%A1;object=my-certificate;type=cert",
 		URI{Token: "Name with a small A with acute: á", Object: "my-certificate", Type: "cert"}, nil, "longer than a label of 32 bytes: p11-kit matches nothing"},
 	{"pkcs11:token=my-token;object=my-certificate;type=cert;vendor-aaa=value-a?pin-source=file:/etc/token_pin&vendor-bbb=value-b",
-		URI{}, errRefused, "vendors' attributes: a mistyped name would widen what matches"},
+		URI{}, errRefused, "vendor-specific attribute: a URI with a mistyped attribute would match too much"},
 
 	// Every attribute.
 	{"pkcs11:serial=0123456789abcdef", URI{Serial: "0123456789abcdef"}, nil, ""},
@@ -55,9 +55,9 @@ var uriTests = []struct {
 	{"pkcs11", URI{}, errRefused, ""},
 	{"pkcs:token=x", URI{}, errRefused, ""},
 	{"token=x", URI{}, errRefused, ""},
-	{" pkcs11:token=x", URI{}, errRefused, "blanks are dropped by p11-kit"},
-	{"pkcs11://token=x", URI{}, errRefused, "an attribute //token"},
-	{"pkcs11:/token=x", URI{}, errRefused, "an attribute /token"},
+	{" pkcs11:token=x", URI{}, errRefused, "p11-kit removes spaces"},
+	{"pkcs11://token=x", URI{}, errRefused, "the attribute is //token"},
+	{"pkcs11:/token=x", URI{}, errRefused, "the attribute is /token"},
 
 	// Characters.
 	{"pkcs11:object=a+b", URI{Object: "a+b"}, nil, ""},
@@ -71,22 +71,22 @@ var uriTests = []struct {
 	{"pkcs11:?pin-source=|/bin/echo", URI{PINSource: "|/bin/echo"}, nil, ""},
 	{"pkcs11:object=a%2Fb", URI{Object: "a/b"}, nil, ""},
 	{"pkcs11:object=a%2fb", URI{Object: "a/b"}, nil, ""},
-	{"pkcs11:object=a/b", URI{}, errRefused, "the grammar wants / encoded in a path"},
-	{"pkcs11:object=a|b", URI{}, errRefused, "the grammar wants | encoded in a path"},
-	{"pkcs11:object=a\"b", URI{}, errRefused, "the grammar wants it encoded"},
-	{"pkcs11:object=a<b>", URI{}, errRefused, "the grammar wants it encoded"},
-	{"pkcs11:object=a\\b", URI{}, errRefused, "the grammar wants it encoded"},
-	{"pkcs11:object=a^b`c{d}", URI{}, errRefused, "the grammar wants it encoded"},
-	{"pkcs11:object=€", URI{}, errRefused, "the grammar wants it encoded"},
+	{"pkcs11:object=a/b", URI{}, errRefused, "the grammar requires / to be encoded in a path"},
+	{"pkcs11:object=a|b", URI{}, errRefused, "the grammar requires | to be encoded in a path"},
+	{"pkcs11:object=a\"b", URI{}, errRefused, "the grammar requires encoding"},
+	{"pkcs11:object=a<b>", URI{}, errRefused, "the grammar requires encoding"},
+	{"pkcs11:object=a\\b", URI{}, errRefused, "the grammar requires encoding"},
+	{"pkcs11:object=a^b`c{d}", URI{}, errRefused, "the grammar requires encoding"},
+	{"pkcs11:object=€", URI{}, errRefused, "the grammar requires encoding"},
 	{"pkcs11:object=%E2%82%AC", URI{Object: "€"}, nil, ""},
-	{"pkcs11:object=\xe4", URI{}, errRefused, "the grammar wants it encoded"},
-	{"pkcs11:object=%E4", URI{}, errRefused, "text is UTF-8"},
-	{"pkcs11:object=a%00b", URI{}, errRefused, "a label ends at NUL for many modules"},
-	{"pkcs11:object=a b", URI{}, errRefused, "blanks are dropped by p11-kit: it would find ab"},
-	{"pkcs11:object=a\nb", URI{}, errRefused, "blanks are dropped by p11-kit: it would find ab"},
-	{"pkcs11:object=ab\n", URI{}, errRefused, "blanks are dropped by p11-kit"},
-	{"pkcs11:\tobject=ab", URI{}, errRefused, "blanks are dropped by p11-kit"},
-	{"pkcs11:object=a\x7f", URI{}, errRefused, "the grammar wants it encoded"},
+	{"pkcs11:object=\xe4", URI{}, errRefused, "the grammar requires encoding"},
+	{"pkcs11:object=%E4", URI{}, errRefused, "text must be UTF-8"},
+	{"pkcs11:object=a%00b", URI{}, errRefused, "many modules end a label at NUL"},
+	{"pkcs11:object=a b", URI{}, errRefused, "p11-kit removes spaces: it would find ab"},
+	{"pkcs11:object=a\nb", URI{}, errRefused, "p11-kit removes line ends: it would find ab"},
+	{"pkcs11:object=ab\n", URI{}, errRefused, "p11-kit removes line ends"},
+	{"pkcs11:\tobject=ab", URI{}, errRefused, "p11-kit removes tabs"},
+	{"pkcs11:object=a\x7f", URI{}, errRefused, "the grammar requires encoding"},
 	{"pkcs11:object=a%20b", URI{Object: "a b"}, nil, ""},
 	{"pkcs11:object=a%0Ab", URI{Object: "a\nb"}, nil, ""},
 	{"pkcs11:object=x#fragment", URI{}, errRefused, "a PKCS #11 URI has no fragment"},
@@ -95,22 +95,22 @@ var uriTests = []struct {
 	{"pkcs11:object=%zz", URI{}, errRefused, ""},
 	{"pkcs11:object=100%", URI{}, errRefused, ""},
 	{"pkcs11:?pin-value=%", URI{}, errRefused, ""},
-	{"pkcs11:obj%65ct=a", URI{}, errRefused, "names are not encoded"},
+	{"pkcs11:obj%65ct=a", URI{}, errRefused, "names are never encoded"},
 
 	// Shape.
-	{"pkcs11:object=a;object=b", URI{}, errRefused, "twice: p11-kit takes the last"},
-	{"pkcs11:object=a;object=a", URI{}, errRefused, "twice: p11-kit takes the last"},
-	{"pkcs11:id=%01;id=%02", URI{}, errRefused, "twice: p11-kit takes the last"},
-	{"pkcs11:?pin-value=1&pin-value=2", URI{}, errRefused, "twice: p11-kit takes the last"},
-	{"pkcs11:?module-path=/a&module-path=/b", URI{}, errRefused, "twice: p11-kit takes the last"},
-	{"pkcs11:object=", URI{}, errRefused, "empty: p11-kit looks for an empty label"},
-	{"pkcs11:token=", URI{}, errRefused, "empty: p11-kit takes any"},
-	{"pkcs11:id=", URI{}, errRefused, "empty: p11-kit looks for an empty ID"},
-	{"pkcs11:?pin-value=", URI{}, errRefused, "empty: a module may take it for a protected path"},
+	{"pkcs11:object=a;object=b", URI{}, errRefused, "twice: p11-kit uses the last"},
+	{"pkcs11:object=a;object=a", URI{}, errRefused, "twice: p11-kit uses the last"},
+	{"pkcs11:id=%01;id=%02", URI{}, errRefused, "twice: p11-kit uses the last"},
+	{"pkcs11:?pin-value=1&pin-value=2", URI{}, errRefused, "twice: p11-kit uses the last"},
+	{"pkcs11:?module-path=/a&module-path=/b", URI{}, errRefused, "twice: p11-kit uses the last"},
+	{"pkcs11:object=", URI{}, errRefused, "empty: p11-kit searches for an empty label"},
+	{"pkcs11:token=", URI{}, errRefused, "empty: p11-kit matches any token"},
+	{"pkcs11:id=", URI{}, errRefused, "empty: p11-kit searches for an empty ID"},
+	{"pkcs11:?pin-value=", URI{}, errRefused, "empty: a module may use the protected authentication path"},
 	{"pkcs11:?pin-source=", URI{}, errRefused, "empty"},
 	{"pkcs11:?module-name=", URI{}, errRefused, "empty"},
 	{"pkcs11:?module-path=", URI{}, errRefused, "empty"},
-	{"pkcs11:type=", URI{}, errRefused, "p11-kit reads it and matches nothing"},
+	{"pkcs11:type=", URI{}, errRefused, "p11-kit accepts it and matches nothing"},
 	{"pkcs11:slot-id=", URI{}, errRefused, "empty"},
 	{"pkcs11:object", URI{}, errRefused, ""},
 	{"pkcs11:=a", URI{}, errRefused, ""},
@@ -125,24 +125,24 @@ var uriTests = []struct {
 	{"pkcs11:object=a?pin-value", URI{}, errRefused, ""},
 
 	// Names.
-	{"pkcs11:bogus=x", URI{}, errRefused, "unknown: p11-kit matches nothing, other readers anything"},
-	{"pkcs11:x-foo=bar", URI{}, errRefused, "vendors' attributes"},
-	{"pkcs11:object=a?x-foo=bar", URI{}, errRefused, "vendors' attributes"},
+	{"pkcs11:bogus=x", URI{}, errRefused, "unknown: p11-kit matches nothing, other readers match anything"},
+	{"pkcs11:x-foo=bar", URI{}, errRefused, "vendor-specific attribute"},
+	{"pkcs11:object=a?x-foo=bar", URI{}, errRefused, "vendor-specific attribute"},
 	{"pkcs11:Object=a", URI{}, errRefused, "names are in lower case"},
-	{"pkcs11:object-type=private", URI{}, errRefused, "a name of drafts of the RFC"},
-	{"pkcs11:objecttype=private", URI{}, errRefused, "a name of drafts of the RFC"},
-	{"pkcs11:pin-value=1", URI{}, errRefused, "belongs behind the question mark"},
-	{"pkcs11:module-path=/a", URI{}, errRefused, "belongs behind the question mark"},
-	{"pkcs11:?object=a", URI{}, errRefused, "belongs before the question mark"},
-	{"pkcs11:?pinfile=/a", URI{}, errRefused, "a name of drafts of the RFC"},
+	{"pkcs11:object-type=private", URI{}, errRefused, "used in drafts of the RFC"},
+	{"pkcs11:objecttype=private", URI{}, errRefused, "used in drafts of the RFC"},
+	{"pkcs11:pin-value=1", URI{}, errRefused, "belongs in the query"},
+	{"pkcs11:module-path=/a", URI{}, errRefused, "belongs in the query"},
+	{"pkcs11:?object=a", URI{}, errRefused, "belongs in the path"},
+	{"pkcs11:?pinfile=/a", URI{}, errRefused, "used in drafts of the RFC"},
 
 	// Values.
 	{"pkcs11:type=public", URI{Type: "public"}, nil, ""},
 	{"pkcs11:type=cert", URI{Type: "cert"}, nil, ""},
-	{"pkcs11:type=secret-key", URI{}, errRefused, "no key that signs"},
-	{"pkcs11:type=data", URI{}, errRefused, "no key that signs"},
-	{"pkcs11:type=bogus", URI{}, errRefused, "p11-kit reads it and matches nothing"},
-	{"pkcs11:type=Private", URI{}, errRefused, "p11-kit reads it and matches nothing"},
+	{"pkcs11:type=secret-key", URI{}, errRefused, "not a signing key"},
+	{"pkcs11:type=data", URI{}, errRefused, "not a signing key"},
+	{"pkcs11:type=bogus", URI{}, errRefused, "p11-kit accepts it and matches nothing"},
+	{"pkcs11:type=Private", URI{}, errRefused, "p11-kit accepts it and matches nothing"},
 	{"pkcs11:slot-id=0", URI{SlotID: "0"}, nil, ""},
 	{"pkcs11:slot-id=4294967295", URI{SlotID: "4294967295"}, nil, ""},
 	{"pkcs11:slot-id=99999999999999999999", URI{}, errRefused, "p11-kit wraps around"},
@@ -167,15 +167,15 @@ var uriTests = []struct {
 	{"pkcs11:id=%00%01%00", URI{ID: "\x00\x01\x00"}, nil, ""},
 	{"pkcs11:id=AB", URI{ID: "AB"}, nil, ""},
 	{"pkcs11:id=%ff%FE", URI{ID: "\xff\xfe"}, nil, ""},
-	{"pkcs11:?pin-value=1&pin-source=/x", URI{}, errRefused, "which of the two is not said"},
-	{"pkcs11:?module-name=a&module-path=/b", URI{}, errRefused, "which of the two is not said"},
-	{"pkcs11:?module-name=a/b", URI{}, errRefused, "a name has no folder"},
-	{"pkcs11:?module-name=../a", URI{}, errRefused, "a name has no folder"},
-	{"pkcs11:?module-name=..", URI{}, errRefused, "a name has no folder"},
-	{"pkcs11:?module-name=.hidden", URI{}, errRefused, "a name has no folder"},
-	{"pkcs11:?module-name=a%2Fb", URI{}, errRefused, "a name has no folder"},
-	{"pkcs11:?module-name=a*", URI{}, errRefused, "a name is no pattern"},
+	{"pkcs11:?pin-value=1&pin-source=/x", URI{}, errRefused, "ambiguous"},
+	{"pkcs11:?module-name=a&module-path=/b", URI{}, errRefused, "ambiguous"},
+	{"pkcs11:?module-name=a/b", URI{}, errRefused, "a name does not contain a folder"},
+	{"pkcs11:?module-name=../a", URI{}, errRefused, "a name does not contain a folder"},
+	{"pkcs11:?module-name=..", URI{}, errRefused, "a name does not contain a folder"},
+	{"pkcs11:?module-name=.hidden", URI{}, errRefused, "a name does not contain a folder"},
+	{"pkcs11:?module-name=a%2Fb", URI{}, errRefused, "a name does not contain a folder"},
+	{"pkcs11:?module-name=a*", URI{}, errRefused, "a name is not a pattern"},
 	{"pkcs11:?module-name=opensc-pkcs11_v1.2%2B", URI{ModuleName: "opensc-pkcs11_v1.2+"}, nil, ""},
-	{"pkcs11:?module-path=relative.so", URI{ModulePath: "relative.so"}, nil, ""}, // refused when it is opened
+	{"pkcs11:?module-path=relative.so", URI{ModulePath: "relative.so"}, nil, ""}, // refused by Open
 	{"pkcs11:token=0123456789012345678901234567890123456789", URI{Token: "0123456789012345678901234567890123456789"}, nil, "longer than a label of 32 bytes: p11-kit matches nothing"},
 }

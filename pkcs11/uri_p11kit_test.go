@@ -14,8 +14,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// requireP11Kit is [signertest.Require] for p11-kit's headers.
-func requireP11Kit(t testing.TB) (flags []string) {
+// p11KitFlags returns the compiler flags for p11-kit. Without its headers it
+// skips the test like [signertest.Require].
+func p11KitFlags(t testing.TB) (flags []string) {
 	t.Helper()
 	const name = "p11-kit-dev"
 	config := signertest.Require(t, name, "pkg-config")
@@ -26,10 +27,10 @@ func requireP11Kit(t testing.TB) (flags []string) {
 	return strings.Fields(string(out))
 }
 
-// buildP11Kit returns the program that parses URIs with p11-kit.
+// buildP11Kit builds the program that parses URIs with p11-kit.
 func buildP11Kit(t testing.TB) (program string) {
 	t.Helper()
-	flags := requireP11Kit(t)
+	flags := p11KitFlags(t)
 	cc := signertest.Require(t, "p11-kit-dev", "cc")
 	program = filepath.Join(t.TempDir(), "p11kit-uri")
 	if out, err := exec.Command(cc, append([]string{"-o", program, "testdata/p11kit-uri.c"}, flags...)...).CombinedOutput(); err != nil {
@@ -38,10 +39,10 @@ func buildP11Kit(t testing.TB) (program string) {
 	return program
 }
 
-func TestURIsAsP11Kit(t *testing.T) {
+func TestURIsMatchP11Kit(t *testing.T) {
 	program := buildP11Kit(t)
 	tests := uriTests
-	for _, test := range uriTests { // and how we write what both read
+	for _, test := range uriTests { // also test the output of String
 		if test.err == nil && test.differs == "" && test.want.PINValue == "" {
 			test.uri = test.want.String()
 			tests = append(tests[:len(tests):len(tests)], test)
@@ -67,7 +68,7 @@ func TestURIsAsP11Kit(t *testing.T) {
 		theirs := strings.Join(fields, " ")
 		ours := "refused"
 		if u, err := ParseURI(test.uri); err == nil {
-			ours = asP11Kit(u)
+			ours = formatAsP11Kit(u)
 		}
 		if (test.differs == "") != (ours == theirs) {
 			t.Errorf("%q (differs: %q)\n   ours: %s\np11-kit: %s", test.uri, test.differs, ours, theirs)
@@ -75,8 +76,8 @@ func TestURIsAsP11Kit(t *testing.T) {
 	}
 }
 
-// asP11Kit prints u as testdata/p11kit-uri.c does.
-func asP11Kit(u URI) string {
+// formatAsP11Kit formats u as testdata/p11kit-uri.c does.
+func formatAsP11Kit(u URI) string {
 	if u.LibraryVersion != "" && !strings.Contains(u.LibraryVersion, ".") {
 		u.LibraryVersion += ".0"
 	}
@@ -90,14 +91,14 @@ func asP11Kit(u URI) string {
 	return strings.Join(parts, " ")
 }
 
-// fixedSizes are those of the fields that p11-kit copies a value into, in bytes.
+// fixedSizes contains the sizes of the structure fields of p11-kit, in bytes.
 var fixedSizes = map[string]int{
 	"token": 32, "manufacturer": 32, "serial": 16, "model": 16,
 	"slot-description": 64, "slot-manufacturer": 32, "library-manufacturer": 32, "library-description": 32,
 }
 
-// comparable reports whether p11-kit can hold u as it is.
-func comparable(u URI) bool {
+// comparableWithP11Kit reports whether p11-kit can represent u.
+func comparableWithP11Kit(u URI) bool {
 	for _, a := range slices.Concat(pathAttributes, queryAttributes) {
 		v := *a.field(&u)
 		if n := fixedSizes[a.name]; n > 0 && (len(v) > n || strings.TrimRight(v, " ") != v) {
@@ -107,7 +108,7 @@ func comparable(u URI) bool {
 	return !strings.Contains(u.LibraryVersion, "255") && u.SlotID != strconv.FormatUint(math.MaxUint, 10)
 }
 
-// plainNumber drops leading zeros, as p11-kit prints numbers.
+// plainNumber removes leading zeros, which p11-kit does not print.
 func plainNumber(s string) string {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
@@ -116,8 +117,9 @@ func plainNumber(s string) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// FuzzURIAsP11Kit checks that p11-kit takes what we take, for the same.
-func FuzzURIAsP11Kit(f *testing.F) {
+// FuzzURIAgainstP11Kit checks that p11-kit accepts all URIs that ParseURI
+// accepts, with the same result.
+func FuzzURIAgainstP11Kit(f *testing.F) {
 	cmd := exec.Command(buildP11Kit(f))
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -137,7 +139,7 @@ func FuzzURIAsP11Kit(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		u, err := ParseURI(s)
-		if err != nil || !comparable(u) {
+		if err != nil || !comparableWithP11Kit(u) {
 			return
 		}
 		if _, err := fmt.Fprintf(in, "%x\n", s); err != nil {
@@ -155,7 +157,7 @@ func FuzzURIAsP11Kit(f *testing.F) {
 				u.LibraryVersion += "." + plainNumber(minor)
 			}
 		}
-		if ours, theirs := asP11Kit(u), strings.Join(fields, " "); ours != theirs {
+		if ours, theirs := formatAsP11Kit(u), strings.Join(fields, " "); ours != theirs {
 			t.Errorf("%q\n   ours: %s\np11-kit: %s", s, ours, theirs)
 		}
 	})

@@ -25,14 +25,14 @@ func TestParseURI(t *testing.T) {
 	}
 }
 
-// checkRoundTrip wants String to give what is read as the same URI, and is its
-// own canonical form.
+// checkRoundTrip checks that parsing u.String() returns u, and that u.String()
+// is the canonical form.
 func checkRoundTrip(t *testing.T, u URI) {
 	t.Helper()
 	u.PINValue = ""
 	again, err := ParseURI(u.String())
 	if err != nil || again != u {
-		t.Errorf("%s is read as %#v, error %v", u, again, err)
+		t.Errorf("%s is parsed as %#v, error %v", u, again, err)
 	}
 	if again.String() != u.String() {
 		t.Errorf("%s becomes %s", u, again)
@@ -53,7 +53,7 @@ func TestURIString(t *testing.T) {
 	checkRoundTrip(t, u)
 }
 
-func TestPINIsNotShown(t *testing.T) {
+func TestPINNotShown(t *testing.T) {
 	const pin = "s3cr3t-pin"
 	u, err := ParseURI("pkcs11:object=a?pin-value=" + pin + "&module-name=m")
 	if err != nil || u.PINValue != pin {
@@ -80,7 +80,7 @@ func TestPINIsNotShown(t *testing.T) {
 	} {
 		_, err := ParseURI(uri)
 		if err == nil {
-			t.Errorf("%q is taken", uri)
+			t.Errorf("%q is accepted", uri)
 		} else if strings.Contains(err.Error()+signer.Hint(err), pin) {
 			t.Errorf("%q: error %q shows the PIN", uri, err)
 		}
@@ -95,7 +95,7 @@ func FuzzParseURI(f *testing.F) {
 		u, err := ParseURI(s)
 		if err != nil {
 			if u != (URI{}) {
-				t.Error("a URI comes with the error")
+				t.Error("a URI is returned together with an error")
 			}
 			return
 		}

@@ -12,9 +12,9 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// oneConnection returns a dialer whose devices are all one connection, so that a
-// bare command and a Key can take turns. They are managed, so that a Key holds
-// what it loaded; closing one flushes all, as a resource manager does.
+// oneConnection returns a dialer whose devices share one connection, so that
+// bare commands and a Key can alternate. The devices are managed, so that a Key
+// stays loaded. Closing one flushes all objects, as a resource manager does.
 func oneConnection(b testing.TB, path string) (*device, dialer) {
 	b.Helper()
 	d, err := dial(b.Context(), path)
@@ -23,12 +23,12 @@ func oneConnection(b testing.TB, path string) (*device, dialer) {
 	}
 	b.Cleanup(func() { _ = d.close() })
 	return d, func(context.Context, string) (*device, error) {
-		return &device{TPM: d.TPM, close: func() error { evict(d); return nil }, managed: true}, nil
+		return &device{TPM: d.TPM, close: func() error { flushAll(d); return nil }, managed: true}, nil
 	}
 }
 
-// raw is TPM2_Sign of a loaded key and nothing else.
-func raw(b *testing.B, l *loaded, alg tpm2.TPMAlgID, digest []byte) {
+// signBare sends only TPM2_Sign.
+func signBare(b *testing.B, l *loadedObject, alg tpm2.TPMAlgID, digest []byte) {
 	b.Helper()
 	_, err := tpm2.Sign{
 		KeyHandle:  tpm2.AuthHandle{Handle: l.handle, Name: l.name, Auth: l.session},
@@ -41,8 +41,9 @@ func raw(b *testing.B, l *loaded, alg tpm2.TPMAlgID, digest []byte) {
 	}
 }
 
-// BenchmarkSign signs by the bare command and through a Key in turn, with the
-// key held, and reports how much of the bare throughput is left.
+// BenchmarkSign alternates between the bare command and a Key that stays
+// loaded. It reports the throughput of the Key divided by that of the bare
+// command.
 func BenchmarkSign(b *testing.B) {
 	emulator := newTPM(b)
 	digest := sha256.Sum256([]byte("message"))
@@ -70,19 +71,19 @@ func BenchmarkSign(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer k.Close()
-			// The first use of a protected password has to be sent twice.
+			// The first command with a protected password must be sent twice.
 			if _, err := k.Sign(nil, digest[:], crypto.SHA256); err != nil {
 				b.Fatal(err)
 			}
-			bare, err := k.load(d) // the same key once more, with a session of its own
+			bare, err := k.load(d) // the same key again, with a separate session
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer bare.clear(nil)
+			defer bare.flush(nil)
 			var floor, whole time.Duration
 			for b.Loop() {
 				begin := time.Now()
-				raw(b, bare, test.alg, digest[:])
+				signBare(b, bare, test.alg, digest[:])
 				middle := time.Now()
 				if _, err := k.Sign(nil, digest[:], crypto.SHA256); err != nil {
 					b.Fatal(err)
@@ -90,7 +91,7 @@ func BenchmarkSign(b *testing.B) {
 				floor += middle.Sub(begin)
 				whole += time.Since(middle)
 			}
-			b.ReportMetric(0, "ns/op") // of no meaning for the pair
+			b.ReportMetric(0, "ns/op") // not meaningful for the pair
 			b.ReportMetric(float64(floor.Microseconds())/float64(b.N), "bare-µs")
 			b.ReportMetric(float64(whole.Microseconds())/float64(b.N), "key-µs")
 			b.ReportMetric(float64(floor)/float64(whole), "throughput")
@@ -98,8 +99,8 @@ func BenchmarkSign(b *testing.B) {
 	}
 }
 
-// BenchmarkOneShot opens a key file, signs once and closes it, in turn with the
-// bare commands that are needed for it.
+// BenchmarkOneShot alternates between opening a key file, signing once and
+// closing it, and the necessary bare commands.
 func BenchmarkOneShot(b *testing.B) {
 	emulator := newTPM(b)
 	digest := sha256.Sum256([]byte("message"))
@@ -139,7 +140,7 @@ func BenchmarkOneShot(b *testing.B) {
 			b.Fatal(err)
 		}
 		flush(primary.ObjectHandle)
-		raw(b, &loaded{device: d, handle: key.ObjectHandle, name: key.Name, session: tpm2.PasswordAuth(nil)}, tpm2.TPMAlgECDSA, digest[:])
+		signBare(b, &loadedObject{device: d, handle: key.ObjectHandle, name: key.Name, session: tpm2.PasswordAuth(nil)}, tpm2.TPMAlgECDSA, digest[:])
 		flush(key.ObjectHandle)
 
 		middle := time.Now()
@@ -156,7 +157,7 @@ func BenchmarkOneShot(b *testing.B) {
 		floor += middle.Sub(begin)
 		whole += time.Since(middle)
 	}
-	b.ReportMetric(0, "ns/op") // of no meaning for the pair
+	b.ReportMetric(0, "ns/op") // not meaningful for the pair
 	b.ReportMetric(float64(floor.Microseconds())/float64(b.N), "bare-µs")
 	b.ReportMetric(float64(whole.Microseconds())/float64(b.N), "whole-µs")
 	b.ReportMetric(float64(whole)/float64(floor), "whole/bare")

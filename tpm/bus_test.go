@@ -21,15 +21,15 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// A bus stands between a key and its TPM. It keeps what passes, and may spoil
-// it. It is safe for concurrent use.
+// A bus is between a key and its TPM. It records the commands and responses,
+// and can change them. It is safe for concurrent use.
 type bus struct {
 	next    dialer // nil: dial
-	managed bool   // pass for a resource manager
+	managed bool   // simulate a resource manager
 
-	// spoil may stand in for send, which passes the n-th command on; n counts
-	// from 1 over all connections.
-	spoil func(n int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error)
+	// intercept, if not nil, handles the n-th command; it can call send to
+	// send the command to the TPM. n counts from 1 over all connections.
+	intercept func(n int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error)
 
 	mu            sync.Mutex
 	opens, closes int
@@ -54,7 +54,7 @@ func (b *bus) dial(ctx context.Context, path string) (*device, error) {
 		b.closes++
 		b.mu.Unlock()
 		if b.managed {
-			evict(d)
+			flushAll(d)
 		}
 		return d.close()
 	}}, nil
@@ -73,8 +73,8 @@ func (w busWire) Send(command []byte) ([]byte, error) {
 	w.bus.mu.Unlock()
 	var response []byte
 	var err error
-	if w.bus.spoil != nil {
-		response, err = w.bus.spoil(n, command, w.TPM.Send)
+	if w.bus.intercept != nil {
+		response, err = w.bus.intercept(n, command, w.TPM.Send)
 	} else {
 		response, err = w.TPM.Send(command)
 	}
@@ -84,7 +84,7 @@ func (w busWire) Send(command []byte) ([]byte, error) {
 	return response, err
 }
 
-// commands returns the names of those that were sent since the last call.
+// commands returns the names of the commands since the last call.
 func (b *bus) commands() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -123,20 +123,20 @@ func commandName(command []byte) string {
 	return fmt.Sprintf("0x%03x", uint32(codeOf(command)))
 }
 
-// secrets of the tests.
+// Secrets of the tests.
 const (
 	keyPassword    = "sesame-of-the-key"
 	parentPassword = "sesame-of-parent"
 	ownerPassword  = "sesame-of-the-owner"
 )
 
-// give is a source that has a password and asks nobody.
-func give(value string) keystore.PINFunc {
+// fixedPIN returns a PINFunc that is not interactive.
+func fixedPIN(value string) keystore.PINFunc {
 	return func(_ context.Context, p keystore.Prompt) ([]byte, error) { return []byte(value), p.RefuseLastTry() }
 }
 
-// connection opens a TPM for what tests do to it.
-func connection(tb testing.TB, emulator *tpmtest.TPM) *device {
+// openTPM opens a connection for commands of a test.
+func openTPM(tb testing.TB, emulator *tpmtest.TPM) *device {
 	tb.Helper()
 	d, err := dialer(dial).open(tb.Context(), emulator.Path)
 	if err != nil {
@@ -145,7 +145,7 @@ func connection(tb testing.TB, emulator *tpmtest.TPM) *device {
 	return d
 }
 
-// makeKey returns a key file.
+// makeKey creates a P-256 key and returns its key file.
 func makeKey(tb testing.TB, cfg CreateConfig) []byte {
 	tb.Helper()
 	pem, err := Create(tb.Context(), cfg, keystore.P256)
@@ -155,18 +155,18 @@ func makeKey(tb testing.TB, cfg CreateConfig) []byte {
 	return pem
 }
 
-// keep makes a key file persistent.
-func keep(tb testing.TB, emulator *tpmtest.TPM, h Handle, pem []byte) {
+// makePersistent makes the key in a key file persistent.
+func makePersistent(tb testing.TB, emulator *tpmtest.TPM, h Handle, pem []byte) {
 	tb.Helper()
 	if err := persist(tb.Context(), Config{Handle: h}, CreateConfig{Device: emulator.Path}, pem, dial); err != nil {
 		tb.Fatal(err)
 	}
 }
 
-// keepParent makes a persistent storage key.
-func keepParent(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle, password string) {
+// makePersistentParent creates a persistent storage key.
+func makePersistentParent(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle, password string) {
 	tb.Helper()
-	l := &loaded{device: connection(tb, emulator)}
+	l := &loadedObject{device: openTPM(tb, emulator)}
 	defer l.close()
 	p, err := tpm2.CreatePrimary{
 		PrimaryHandle: tpm2.TPMRHOwner,
@@ -176,7 +176,7 @@ func keepParent(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle, password
 	if err != nil {
 		tb.Fatal(err)
 	}
-	l.flush = append(l.flush, p.ObjectHandle)
+	l.toFlush = append(l.toFlush, p.ObjectHandle)
 	_, err = tpm2.EvictControl{
 		Auth:             tpm2.TPMRHOwner,
 		ObjectHandle:     &tpm2.NamedHandle{Handle: p.ObjectHandle, Name: p.Name},
@@ -187,8 +187,8 @@ func keepParent(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle, password
 	}
 }
 
-// lockoutCommand sends a command that the lockout hierarchy authorizes, which
-// has no password here.
+// lockoutCommand sends a command with the authorization of the lockout
+// hierarchy, which has no password in these tests.
 func lockoutCommand(tb testing.TB, emulator *tpmtest.TPM, code tpm2.TPMCC, parameters ...uint32) {
 	tb.Helper()
 	c := []byte{0x80, 0x02, 0, 0, 0, 0}
@@ -201,7 +201,7 @@ func lockoutCommand(tb testing.TB, emulator *tpmtest.TPM, code tpm2.TPMCC, param
 		c = binary.BigEndian.AppendUint32(c, p)
 	}
 	binary.BigEndian.PutUint32(c[2:], uint32(len(c)))
-	d := connection(tb, emulator)
+	d := openTPM(tb, emulator)
 	defer d.close()
 	response, err := d.Send(c)
 	if err != nil {
@@ -217,16 +217,16 @@ func resetLockout(tb testing.TB, emulator *tpmtest.TPM) {
 	lockoutCommand(tb, emulator, 0x139) // TPM2_DictionaryAttackLockReset
 }
 
-// allowTries sets how many wrong passwords the TPM takes.
-func allowTries(tb testing.TB, emulator *tpmtest.TPM, tries uint32) {
+// setMaxTries sets the number of incorrect passwords that lock the TPM.
+func setMaxTries(tb testing.TB, emulator *tpmtest.TPM, tries uint32) {
 	tb.Helper()
 	lockoutCommand(tb, emulator, 0x13a, tries, 1000, 1000) // TPM2_DictionaryAttackParameters
 }
 
-// tries returns how many wrong passwords the TPM counted.
-func tries(tb testing.TB, emulator *tpmtest.TPM) uint32 {
+// triesUsed returns the number of incorrect passwords that the TPM counted.
+func triesUsed(tb testing.TB, emulator *tpmtest.TPM) uint32 {
 	tb.Helper()
-	d := connection(tb, emulator)
+	d := openTPM(tb, emulator)
 	defer d.close()
 	l, err := readLockout(d)
 	if err != nil {
@@ -238,14 +238,14 @@ func tries(tb testing.TB, emulator *tpmtest.TPM) uint32 {
 // checkEmpty fails the test if objects or sessions are left in the TPM.
 func checkEmpty(tb testing.TB, emulator *tpmtest.TPM) {
 	tb.Helper()
-	d := connection(tb, emulator)
+	d := openTPM(tb, emulator)
 	defer d.close()
-	if left := leftIn(tb, d); len(left) > 0 {
+	if left := loadedHandles(tb, d); len(left) > 0 {
 		tb.Errorf("left in the TPM: %08x", left)
 	}
 }
 
-func leftIn(tb testing.TB, d *device) (left []tpm2.TPMHandle) {
+func loadedHandles(tb testing.TB, d *device) (left []tpm2.TPMHandle) {
 	tb.Helper()
 	for _, first := range []tpm2.TPMHandle{0x80000000, 0x02000000, 0x03000000} {
 		found, err := handles(d, first)
@@ -257,7 +257,7 @@ func leftIn(tb testing.TB, d *device) (left []tpm2.TPMHandle) {
 	return left
 }
 
-// trySign signs something new and verifies that.
+// trySign signs message and verifies the signature.
 func trySign(k *Key, message string) error {
 	digest := sha256.Sum256([]byte(message))
 	sig, err := k.Sign(nil, digest[:], crypto.SHA256)
@@ -284,8 +284,8 @@ func mustOpen(tb testing.TB, cfg Config, dial dialer) *Key {
 	return k
 }
 
-// inBubble runs a test where time passes only while all of it waits for time:
-// a TPM is not let go because the machine that runs the test is slow.
+// inBubble runs a test in a synctest bubble, where the clock is independent of
+// the speed of the machine.
 func inBubble(f func(*testing.T)) func(*testing.T) {
 	return func(t *testing.T) { synctest.Test(t, f) }
 }
@@ -307,27 +307,27 @@ func wantUnavailable(tb testing.TB, err error) {
 	}
 }
 
-// logged is a log that counts. It is safe for concurrent use.
-type logged struct {
+// A logRecorder is a slog.Handler that records. It is safe for concurrent use.
+type logRecorder struct {
 	mu      sync.Mutex
 	records []slog.Record
 }
 
-func (l *logged) logger() *slog.Logger { return slog.New(l) }
+func (l *logRecorder) logger() *slog.Logger { return slog.New(l) }
 
-func (l *logged) Enabled(context.Context, slog.Level) bool { return true }
+func (l *logRecorder) Enabled(context.Context, slog.Level) bool { return true }
 
-func (l *logged) Handle(_ context.Context, r slog.Record) error {
+func (l *logRecorder) Handle(_ context.Context, r slog.Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.records = append(l.records, r)
 	return nil
 }
 
-func (l *logged) WithAttrs([]slog.Attr) slog.Handler { return l }
-func (l *logged) WithGroup(string) slog.Handler      { return l }
+func (l *logRecorder) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l *logRecorder) WithGroup(string) slog.Handler      { return l }
 
-func (l *logged) warnings() int {
+func (l *logRecorder) warnings() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0

@@ -15,7 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// shows reports in which form a secret passed the bus.
+// shows reports whether a secret was sent over the bus, and in which form.
 func (b *bus) shows(secret string) (form string, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -36,11 +36,10 @@ func (b *bus) shows(secret string) (form string, ok bool) {
 	return "", false
 }
 
-// Who listens between the processor and the TPM learns no password and no sealed
-// secret.
-func TestCapture(t *testing.T) {
+// The bus traffic contains no password and no sealed secret.
+func TestBusShowsNoSecrets(t *testing.T) {
 	emulator := newTPM(t)
-	allowTries(t, emulator, 100)
+	setMaxTries(t, emulator, 100)
 	const (
 		wrong  = "a-wrong-password"
 		sealed = "the-secret-that-is-sealed"
@@ -67,41 +66,41 @@ func TestCapture(t *testing.T) {
 		}
 		return pem
 	}
-	pin := give(keyPassword)
+	pin := fixedPIN(keyPassword)
 	pcrs := []PCRs{{crypto.SHA256, []uint{7}}}
-	keepParent(t, emulator, 0x81000001, parentPassword)
+	makePersistentParent(t, emulator, 0x81000001, parentPassword)
 
 	file := mustCreate(CreateConfig{PIN: pin})
 	use("file", Config{PEM: file, PIN: pin}, nil)
-	use("file and a wrong password", Config{PEM: file, PIN: give(wrong)}, signer.ErrPINIncorrect)
+	use("file and a wrong password", Config{PEM: file, PIN: fixedPIN(wrong)}, signer.ErrPINIncorrect)
 	bound := mustCreate(CreateConfig{PIN: pin, PCRs: pcrs})
 	use("policy", Config{PEM: bound, PIN: pin}, nil)
-	use("policy and a wrong password", Config{PEM: bound, PIN: give(wrong)}, signer.ErrPINIncorrect)
+	use("policy and a wrong password", Config{PEM: bound, PIN: fixedPIN(wrong)}, signer.ErrPINIncorrect)
 	f, err := parseKeyPEM(bound)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.policy[1].command = ccPolicyPassword // which means the password in clear
+	f.policy[1].command = ccPolicyPassword // the password in clear text
 	inClear, err := f.marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
 	use("policy of TPM2_PolicyPassword", Config{PEM: inClear, PIN: pin}, nil)
 
-	below := mustCreate(CreateConfig{PIN: pin, Parent: 0x81000001, ParentPIN: give(parentPassword)})
-	use("parent with a password", Config{PEM: below, PIN: pin, ParentPIN: give(parentPassword)}, nil)
-	use("parent and a wrong password", Config{PEM: below, PIN: pin, ParentPIN: give(wrong)}, signer.ErrPINIncorrect)
+	below := mustCreate(CreateConfig{PIN: pin, Parent: 0x81000001, ParentPIN: fixedPIN(parentPassword)})
+	use("parent with a password", Config{PEM: below, PIN: pin, ParentPIN: fixedPIN(parentPassword)}, nil)
+	use("parent and a wrong password", Config{PEM: below, PIN: pin, ParentPIN: fixedPIN(wrong)}, signer.ErrPINIncorrect)
 	use("parent and no password", Config{PEM: below, PIN: pin}, signer.ErrPINRequired)
 
 	if err := persist(t.Context(), Config{Handle: 0x81010001}, CreateConfig{Device: emulator.Path}, file, b.dial); err != nil {
 		t.Fatal(err)
 	}
 	use("handle", Config{Handle: 0x81010001, PIN: pin}, nil)
-	use("handle and a wrong password", Config{Handle: 0x81010001, PIN: give(wrong)}, signer.ErrPINIncorrect)
+	use("handle and a wrong password", Config{Handle: 0x81010001, PIN: fixedPIN(wrong)}, signer.ErrPINIncorrect)
 
 	for _, c := range []CreateConfig{
 		{}, {PIN: pin}, {PCRs: pcrs}, {PCRs: pcrs, PIN: pin},
-		{PIN: pin, Parent: 0x81000001, ParentPIN: give(parentPassword)},
+		{PIN: pin, Parent: 0x81000001, ParentPIN: fixedPIN(parentPassword)},
 	} {
 		c.Device = emulator.Path
 		pem, err := seal(t.Context(), c, []byte(sealed), b.dial)
@@ -113,33 +112,33 @@ func TestCapture(t *testing.T) {
 			t.Fatalf("unsealed %q, %v", got, err)
 		}
 		if c.PIN != nil {
-			_, err = unseal(t.Context(), Config{PEM: pem, Device: emulator.Path, PIN: give(wrong), ParentPIN: c.ParentPIN}, b.dial)
+			_, err = unseal(t.Context(), Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(wrong), ParentPIN: c.ParentPIN}, b.dial)
 			wantError(t, "unseal", err, signer.ErrPINIncorrect)
 		}
 	}
 
 	setOwnerPassword(t, emulator.Path, ownerPassword)
 	use("owner without the password", Config{PEM: file, PIN: pin}, signer.ErrPINRequired)
-	use("owner", Config{PEM: file, PIN: pin, ParentPIN: give(ownerPassword)}, nil)
-	use("owner and a wrong password", Config{PEM: file, PIN: pin, ParentPIN: give(wrong)}, signer.ErrPINIncorrect)
-	own := mustCreate(CreateConfig{PIN: pin, ParentPIN: give(ownerPassword)})
-	if err := persist(t.Context(), Config{Handle: 0x81010002}, CreateConfig{Device: emulator.Path, ParentPIN: give(ownerPassword)}, own, b.dial); err != nil {
+	use("owner", Config{PEM: file, PIN: pin, ParentPIN: fixedPIN(ownerPassword)}, nil)
+	use("owner and a wrong password", Config{PEM: file, PIN: pin, ParentPIN: fixedPIN(wrong)}, signer.ErrPINIncorrect)
+	own := mustCreate(CreateConfig{PIN: pin, ParentPIN: fixedPIN(ownerPassword)})
+	if err := persist(t.Context(), Config{Handle: 0x81010002}, CreateConfig{Device: emulator.Path, ParentPIN: fixedPIN(ownerPassword)}, own, b.dial); err != nil {
 		t.Fatal(err)
 	}
 	use("handle of the owner", Config{Handle: 0x81010002, PIN: pin}, nil)
 
 	for _, secret := range []string{keyPassword, parentPassword, ownerPassword, wrong, sealed} {
 		if form, ok := b.shows(secret); ok {
-			t.Errorf("%q passed the bus %s", secret, form)
+			t.Errorf("%q was sent over the bus: %s", secret, form)
 		}
 	}
 	if len(b.traffic) < 200 {
-		t.Errorf("only %d messages were seen", len(b.traffic))
+		t.Errorf("recorded only %d messages", len(b.traffic))
 	}
 	checkReleased(t, b)
 	checkEmpty(t, emulator)
 
-	// What is shown is seen.
+	// The test detects a password in clear text.
 	d, err := b.dial(t.Context(), emulator.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -160,11 +159,11 @@ func TestCapture(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, ok := b.shows(keyPassword); !ok {
-		t.Error("a password in clear was not seen")
+		t.Error("a password in clear text was not detected")
 	}
 }
 
-// setOwnerPassword gives the owner hierarchy a password.
+// setOwnerPassword sets the password of the owner hierarchy.
 func setOwnerPassword(t *testing.T, path, password string) {
 	t.Helper()
 	d, err := dialer(dial).open(t.Context(), path)

@@ -11,11 +11,11 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// TestCertificates has certificates in a key's file, as docs/references.md has
-// it for all files.
+// TestCertificates tests certificates in a key file, as docs/references.md
+// describes for all files.
 func TestCertificates(t *testing.T) {
 	m := newMaker(t, newTPM(t))
-	file := m.made(keystore.P256, CreateConfig{})
+	file := m.createFile(keystore.P256, CreateConfig{})
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 	key, err := Open(t.Context(), Config{PEM: file, Device: m.emulator.Path})
 	if err != nil {
@@ -29,22 +29,22 @@ func TestCertificates(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		pem   []byte
-		known []*x509.Certificate // from elsewhere
+		known []*x509.Certificate // Config.Certificates
 		want  []*x509.Certificate
 		err   error
 	}{
 		{"none", file, nil, nil, nil},
 		{"leaf", slices.Concat(file, signertest.CertPEM(leaf)), nil, []*x509.Certificate{leaf}, nil},
 		{"before the key, in another order, with others", slices.Concat(signertest.CertPEM(other, ca.Cert, leaf, ca.Root()), file), nil, []*x509.Certificate{leaf, ca.Cert}, nil},
-		{"another key's", slices.Concat(file, signertest.CertPEM(other)), nil, nil, signer.ErrMismatch},
-		{"from elsewhere", file, []*x509.Certificate{other, ca.Cert, leaf}, []*x509.Certificate{leaf, ca.Cert}, nil},
-		{"its issuer from elsewhere", slices.Concat(file, signertest.CertPEM(leaf)), []*x509.Certificate{other, ca.Cert}, []*x509.Certificate{leaf, ca.Cert}, nil},
-		{"others' from elsewhere", file, []*x509.Certificate{other}, nil, nil},
+		{"of another key", slices.Concat(file, signertest.CertPEM(other)), nil, nil, signer.ErrMismatch},
+		{"from outside", file, []*x509.Certificate{other, ca.Cert, leaf}, []*x509.Certificate{leaf, ca.Cert}, nil},
+		{"issuer from outside", slices.Concat(file, signertest.CertPEM(leaf)), []*x509.Certificate{other, ca.Cert}, []*x509.Certificate{leaf, ca.Cert}, nil},
+		{"of another key, from outside", file, []*x509.Certificate{other}, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := Config{PEM: c.pem, Device: m.emulator.Path, Certificates: c.known}
 			if c.err != nil {
-				cfg.Device = "/dev/none" // the TPM is not asked
+				cfg.Device = "/dev/none" // the error comes before the TPM is opened
 			}
 			key, err := Open(t.Context(), cfg)
 			if !errors.Is(err, c.err) {

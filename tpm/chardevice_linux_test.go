@@ -21,12 +21,11 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// A terminal is a pair of pseudo terminals: a character device, and what is
-// behind it.
+// A terminal is a pseudo terminal, which is a character device.
 type terminal struct {
-	path   string
-	device *os.File // keeps the settings of path
-	behind *os.File
+	path   string   // of the slave
+	device *os.File // the slave; keeps its settings while it is open
+	behind *os.File // the master
 }
 
 func newTerminal(t *testing.T) *terminal {
@@ -36,7 +35,7 @@ func newTerminal(t *testing.T) *terminal {
 		t.Skipf("no pseudo terminals: %v", err)
 	}
 	t.Cleanup(func() { _ = behind.Close() })
-	raw, err := behind.SyscallConn() // its Fd would make reads block for ever
+	raw, err := behind.SyscallConn() // Fd would make reads block forever
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +59,7 @@ func newTerminal(t *testing.T) *terminal {
 	return &terminal{path, device, behind}
 }
 
-// newCharDevice puts an emulator behind a terminal, until the test ends.
+// newCharDevice connects a terminal with an emulator until the end of the test.
 func newCharDevice(t *testing.T, emulator *tpmtest.TPM) string {
 	t.Helper()
 	pty := newTerminal(t)
@@ -71,7 +70,7 @@ func newCharDevice(t *testing.T, emulator *tpmtest.TPM) string {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		carry(pty.behind, c)
+		relay(pty.behind, c)
 	}()
 	t.Cleanup(func() {
 		_ = c.Close()
@@ -81,8 +80,8 @@ func newCharDevice(t *testing.T, emulator *tpmtest.TPM) string {
 	return pty.path
 }
 
-// carry carries commands and responses, which begin alike: tag and size.
-func carry(from, to io.ReadWriter) {
+// relay relays commands and responses, which both begin with a tag and a size.
+func relay(from, to io.ReadWriter) {
 	for {
 		for _, way := range [][2]io.ReadWriter{{from, to}, {to, from}} {
 			message := make([]byte, 6, maxResponse)
@@ -103,7 +102,7 @@ func carry(from, to io.ReadWriter) {
 func TestCharDevice(t *testing.T) {
 	emulator := newTPM(t)
 	plain := job{PEM: makeKey(t, CreateConfig{Device: emulator.Path})}
-	secret := job{PEM: makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)}), Password: keyPassword}
+	secret := job{PEM: makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}), Password: keyPassword}
 	resetLockout(t, emulator)
 	path := newCharDevice(t, emulator)
 	plain.Device, secret.Device = path, path
@@ -121,17 +120,17 @@ func TestCharDevice(t *testing.T) {
 	})
 
 	t.Run("by another name", func(t *testing.T) {
-		link := filepath.Join(t.TempDir(), "tpmrm0") // which does not make it one
+		link := filepath.Join(t.TempDir(), "tpmrm0") // the link's name is not the device's name
 		if err := os.Symlink(path, link); err != nil {
 			t.Fatal(err)
 		}
-		d, err := usual.dial(t.Context(), link)
+		d, err := defaultTimeouts.dial(t.Context(), link)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer d.close()
 		if d.managed {
-			t.Error("a link's name is taken for the device's")
+			t.Error("the name of a link is used as the name of the device")
 		}
 	})
 
@@ -163,7 +162,7 @@ func TestCharDevice(t *testing.T) {
 		if err := unix.Flock(int(other.Fd()), unix.LOCK_EX); err != nil {
 			t.Fatal(err)
 		}
-		short := usual
+		short := defaultTimeouts
 		short.busy = 50 * time.Millisecond
 		_, err = open(t.Context(), plain.config(), short.dial)
 		wantUnavailable(t, err)
@@ -185,7 +184,7 @@ func TestCharDevice(t *testing.T) {
 		}()
 		select {
 		case err := <-opened:
-			t.Fatalf("%v: a device that is busy was opened", err)
+			t.Fatalf("%v: opened a busy device", err)
 		case <-time.After(30 * time.Millisecond):
 		}
 		if err := unix.Flock(int(other.Fd()), unix.LOCK_UN); err != nil {
@@ -196,12 +195,12 @@ func TestCharDevice(t *testing.T) {
 		}
 	})
 
-	d, err := usual.dial(t.Context(), path)
+	d, err := defaultTimeouts.dial(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.close()
-	if left := leftIn(t, d); len(left) > 0 {
+	if left := loadedHandles(t, d); len(left) > 0 {
 		t.Errorf("left in the TPM: %08x", left)
 	}
 	if l, err := readLockout(d); err != nil || l.tries != 0 {
@@ -209,7 +208,7 @@ func TestCharDevice(t *testing.T) {
 	}
 }
 
-// listen makes a socket whose connections are served by serve.
+// listen creates a socket. serve serves its connections.
 func listen(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -233,7 +232,7 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return path
 }
 
-// respond writes the same as often as it is taken.
+// respond writes a message repeatedly until the connection is closed.
 func respond(message []byte) func(net.Conn) {
 	return func(c net.Conn) {
 		for {
@@ -244,7 +243,7 @@ func respond(message []byte) func(net.Conn) {
 	}
 }
 
-// once writes something once, and then keeps silent.
+// once writes a message once, and then nothing.
 func once(message []byte) func(net.Conn) {
 	return func(c net.Conn) {
 		_, _ = c.Write(message)
@@ -252,7 +251,8 @@ func once(message []byte) func(net.Conn) {
 	}
 }
 
-// What is no TPM is told so, soon, and without being read to its end.
+// If a device is not a TPM, the error comes soon, and an endless response is
+// not read to its end.
 func TestNoTPM(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
@@ -291,10 +291,10 @@ func TestNoTPM(t *testing.T) {
 	}
 	header := []byte{0x80, 0x01, 0, 0, 0x0f, 0xff, 0, 0, 0, 0}
 
-	// A key file and a handle, which begin with other commands.
+	// A key file and a handle begin with different commands.
 	emulator := newTPM(t)
 	pem := makeKey(t, CreateConfig{Device: emulator.Path})
-	impatient := patience{busy: 100 * time.Millisecond, answer: 100 * time.Millisecond, creation: 150 * time.Millisecond}
+	short := timeouts{busy: 100 * time.Millisecond, response: 100 * time.Millisecond, rsaCreation: 150 * time.Millisecond}
 	for _, test := range []struct {
 		name, path string
 		also       error
@@ -309,12 +309,12 @@ func TestNoTPM(t *testing.T) {
 		{"full", "/dev/full", nil},
 		{"random", "/dev/urandom", nil},
 		{"terminal that never answers", silent.path, os.ErrDeadlineExceeded},
-		{"terminal that takes nothing", stopped.path, os.ErrDeadlineExceeded},
-		{"terminal that talks", chatty.path, nil},
+		{"terminal that accepts no data", stopped.path, os.ErrDeadlineExceeded},
+		{"terminal that writes endlessly", chatty.path, nil},
 		{"terminal that hung up", hungUp.path, nil},
-		{"socket that nobody listens on", gone, unix.ECONNREFUSED},
-		{"socket that is mute", listen(t, once(nil)), os.ErrDeadlineExceeded},
-		{"socket that hangs up", listen(t, func(net.Conn) {}), nil},
+		{"socket without a listener", gone, unix.ECONNREFUSED},
+		{"socket that never answers", listen(t, once(nil)), os.ErrDeadlineExceeded},
+		{"socket that closes the connection", listen(t, func(net.Conn) {}), nil},
 		{"socket with half a header", listen(t, once(header[:5])), os.ErrDeadlineExceeded},
 		{"socket with half a response", listen(t, once(header)), os.ErrDeadlineExceeded},
 		{"socket with another protocol", listen(t, once([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))), nil},
@@ -325,7 +325,7 @@ func TestNoTPM(t *testing.T) {
 		for what, cfg := range map[string]Config{"file": {PEM: pem}, "handle": {Handle: 0x81010001}} {
 			t.Run(test.name+"/"+what, func(t *testing.T) {
 				cfg.Device = test.path
-				b := &bus{next: impatient.dial}
+				b := &bus{next: short.dial}
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
 				begin := time.Now()
@@ -337,14 +337,14 @@ func TestNoTPM(t *testing.T) {
 				if test.also != nil {
 					wantError(t, "open", err, test.also)
 				}
-				if d := time.Since(begin); d > 10*time.Second { // and not those of usual
+				if d := time.Since(begin); d > 10*time.Second { // less than the default timeouts
 					t.Errorf("took %v", d)
 				}
 				if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 4<<20 {
 					t.Errorf("took %d bytes", after.TotalAlloc-before.TotalAlloc)
 				}
 				most := maxAttempts
-				if test.also == os.ErrDeadlineExceeded { // that was patience enough
+				if test.also == os.ErrDeadlineExceeded { // no retry after a timeout
 					most = 1
 				}
 				if opens, closes := b.state(); opens != closes || opens > most {

@@ -16,8 +16,8 @@ import (
 
 func TestClose(t *testing.T) {
 	emulator := newTPM(t)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	cfg := Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	cfg := Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}
 	warm := mustOpen(t, cfg, dial)
 	mustSign(t, warm)
 	if err := warm.Close(); err != nil {
@@ -27,7 +27,7 @@ func TestClose(t *testing.T) {
 	t.Run("waits for Sign", func(t *testing.T) {
 		begun, end := make(chan struct{}), make(chan struct{})
 		var ended atomic.Bool
-		b := &bus{spoil: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+		b := &bus{intercept: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 			if codeOf(command) == tpm2.TPMCCSign {
 				close(begun)
 				<-end
@@ -50,13 +50,13 @@ func TestClose(t *testing.T) {
 			t.Errorf("Sign in flight: %v", err)
 		}
 		if !<-closed {
-			t.Error("Close came back before Sign")
+			t.Error("Close returned before Sign")
 		}
 		checkReleased(t, b)
 		checkEmpty(t, emulator)
 	})
 
-	t.Run("ends the question for a password", inBubble(func(t *testing.T) {
+	t.Run("cancels the prompt for a password", inBubble(func(t *testing.T) {
 		b := &bus{}
 		asking := cfg
 		first := true
@@ -73,7 +73,7 @@ func TestClose(t *testing.T) {
 		signed := make(chan error)
 		go func() { signed <- trySign(k, "asked") }()
 		time.Sleep(time.Hour)
-		checkState(t, b, "while a person is asked", 3, 3)
+		checkState(t, b, "during the prompt", 3, 3)
 		go func() { _ = k.Close() }()
 		wantError(t, "Sign", <-signed, signer.ErrClosed)
 		synctest.Wait()
@@ -82,9 +82,9 @@ func TestClose(t *testing.T) {
 	resetLockout(t, emulator)
 
 	t.Run("ends the wait for a busy TPM", inBubble(func(t *testing.T) {
-		one := newOneAtATime()
+		one := newExclusiveTPM()
 		k := mustOpen(t, cfg, one.dial)
-		time.Sleep(time.Second) // let go of it
+		time.Sleep(time.Second) // until the key closes the TPM
 		one.busy <- struct{}{}
 		signed := make(chan error)
 		go func() { signed <- trySign(k, "busy") }()
@@ -101,9 +101,9 @@ func TestClose(t *testing.T) {
 		k := mustOpen(t, cfg, dial)
 		mustSign(t, k)
 		k.mu.Lock()
-		k.drop()
+		k.unload()
 		k.mu.Unlock()
-		other := connection(t, emulator) // swtpm serves it alone
+		other := openTPM(t, emulator) // swtpm serves it alone
 		if _, err := readLockout(other); err != nil {
 			t.Fatal(err)
 		}
@@ -118,22 +118,22 @@ func TestClose(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantError(t, "Sign", <-signed, signer.ErrClosed)
-		if d := time.Since(begin); d > 10*grace {
+		if d := time.Since(begin); d > 10*cancelGrace {
 			t.Errorf("Close took %v", d)
 		}
-		// swtpm carries the command out when its turn comes, although nobody
-		// waits for the answer.
+		// swtpm executes the pending command later, although nobody waits for
+		// the response.
 		if err := other.close(); err != nil {
 			t.Fatal(err)
 		}
-		d := connection(t, emulator)
-		evict(d)
+		d := openTPM(t, emulator)
+		flushAll(d)
 		if err := d.close(); err != nil {
 			t.Fatal(err)
 		}
 	})
 
-	t.Run("twice, and for good", inBubble(func(t *testing.T) {
+	t.Run("twice, and permanently", inBubble(func(t *testing.T) {
 		b := &bus{}
 		k := mustOpen(t, cfg, b.dial)
 		mustSign(t, k)
@@ -151,14 +151,14 @@ func TestClose(t *testing.T) {
 		}
 		wantError(t, "Sign", trySign(k, "closed"), signer.ErrClosed)
 		if k.Public() == nil || len(k.SignatureSchemes()) == 0 {
-			t.Error("a closed key does not know what it is")
+			t.Error("Public or SignatureSchemes does not work after Close")
 		}
 		checkState(t, b, "after that", opens, closes)
 		checkEmpty(t, emulator)
 	}))
 
-	// A bubble ends when its last goroutine does: one that is left over
-	// fails this test.
+	// A bubble ends when its last goroutine exits. A leaked goroutine makes
+	// this test fail.
 	t.Run("leaves no goroutine", inBubble(func(t *testing.T) {
 		for range 5 {
 			b := &bus{managed: true}
@@ -185,12 +185,12 @@ func TestClose(t *testing.T) {
 	}))
 }
 
-// A key that cannot be opened holds nothing.
+// A key that cannot be opened leaves no device open.
 func TestOpenFails(t *testing.T) {
 	emulator := newTPM(t)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	keepParent(t, emulator, 0x81000001, "")
-	refused := errors.New("no password for you")
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	makePersistentParent(t, emulator, 0x81000001, "")
+	refused := errors.New("no password")
 	for _, test := range []struct {
 		name string
 		cfg  Config
@@ -211,7 +211,7 @@ func TestOpenFails(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Open(ctx, Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)})
+	_, err := Open(ctx, Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)})
 	wantError(t, "cancelled", err, context.Canceled)
 	checkEmpty(t, emulator)
 }

@@ -6,11 +6,12 @@ import (
 	"testing"
 )
 
-// A command costs milliseconds in a real TPM. Who adds one, says so here.
+// TestCommands pins the commands of each operation, because a command takes
+// milliseconds in a hardware TPM.
 func TestCommands(t *testing.T) {
 	emulator := newTPM(t)
-	keepParent(t, emulator, 0x81000001, "")
-	keepParent(t, emulator, 0x81000002, parentPassword)
+	makePersistentParent(t, emulator, 0x81000001, "")
+	makePersistentParent(t, emulator, 0x81000002, parentPassword)
 	device := CreateConfig{Device: emulator.Path}
 	with := func(change func(*CreateConfig)) []byte {
 		c := device
@@ -18,16 +19,17 @@ func TestCommands(t *testing.T) {
 		return makeKey(t, c)
 	}
 	plain := makeKey(t, device)
-	secret := with(func(c *CreateConfig) { c.PIN = give(keyPassword) })
-	// The TPM tests itself before its first signature, and has the first use of
-	// a protected password sent twice: it writes down first that there was one.
-	warm := mustOpen(t, Config{PEM: secret, Device: emulator.Path, PIN: give(keyPassword)}, dial)
+	secret := with(func(c *CreateConfig) { c.PIN = fixedPIN(keyPassword) })
+	// Before the first signature the TPM performs a self-test. The first
+	// command with a protected password must be sent twice, because the TPM
+	// first records in nonvolatile memory that such a password was used.
+	warm := mustOpen(t, Config{PEM: secret, Device: emulator.Path, PIN: fixedPIN(keyPassword)}, dial)
 	mustSign(t, warm)
 	if err := warm.Close(); err != nil {
 		t.Fatal(err)
 	}
-	keep(t, emulator, 0x81010001, plain)
-	keep(t, emulator, 0x81010002, secret)
+	makePersistent(t, emulator, 0x81010001, plain)
+	makePersistent(t, emulator, 0x81010002, secret)
 	pcrs := []PCRs{{crypto.SHA256, []uint{7}}}
 	const flush = "FlushContext"
 
@@ -43,13 +45,13 @@ func TestCommands(t *testing.T) {
 			[]string{flush},
 		},
 		{
-			"file that says it has no password, and a source", Config{PEM: plain, PIN: give("")},
+			"file that says it has no password, and a source", Config{PEM: plain, PIN: fixedPIN("")},
 			[]string{"CreatePrimary", "Load", flush},
 			[]string{"Sign"},
 			[]string{flush},
 		},
 		{
-			"file with a password", Config{PEM: secret, PIN: give(keyPassword)},
+			"file with a password", Config{PEM: secret, PIN: fixedPIN(keyPassword)},
 			[]string{"GetCapability", "CreatePrimary", "Load", "StartAuthSession", flush},
 			[]string{"Sign"},
 			[]string{flush, flush},
@@ -61,13 +63,13 @@ func TestCommands(t *testing.T) {
 			[]string{flush},
 		},
 		{
-			"file with a password under a persistent parent", Config{PEM: with(func(c *CreateConfig) { c.Parent, c.PIN = 0x81000001, give(keyPassword) }), PIN: give(keyPassword)},
+			"file with a password under a persistent parent", Config{PEM: with(func(c *CreateConfig) { c.Parent, c.PIN = 0x81000001, fixedPIN(keyPassword) }), PIN: fixedPIN(keyPassword)},
 			[]string{"GetCapability", "ReadPublic", "Load", "StartAuthSession"},
 			[]string{"Sign"},
 			[]string{flush, flush},
 		},
 		{
-			"file under a parent with a password", Config{PEM: with(func(c *CreateConfig) { c.Parent, c.ParentPIN = 0x81000002, give(parentPassword) }), ParentPIN: give(parentPassword)},
+			"file under a parent with a password", Config{PEM: with(func(c *CreateConfig) { c.Parent, c.ParentPIN = 0x81000002, fixedPIN(parentPassword) }), ParentPIN: fixedPIN(parentPassword)},
 			[]string{"ReadPublic", "StartAuthSession", "Load"},
 			[]string{"Sign"},
 			[]string{flush},
@@ -79,7 +81,7 @@ func TestCommands(t *testing.T) {
 			[]string{flush, flush},
 		},
 		{
-			"file bound to PCRs and a password", Config{PEM: with(func(c *CreateConfig) { c.PCRs, c.PIN = pcrs, give(keyPassword) }), PIN: give(keyPassword)},
+			"file bound to PCRs and a password", Config{PEM: with(func(c *CreateConfig) { c.PCRs, c.PIN = pcrs, fixedPIN(keyPassword) }), PIN: fixedPIN(keyPassword)},
 			[]string{"GetCapability", "CreatePrimary", "Load", "StartAuthSession", flush},
 			[]string{"PolicyPCR", "PolicyAuthValue", "Sign"},
 			[]string{flush, flush},
@@ -91,9 +93,9 @@ func TestCommands(t *testing.T) {
 			nil,
 		},
 		{
-			"handle with a password", Config{Handle: 0x81010002, PIN: give(keyPassword)},
-			// A source may be a person: others are let in meanwhile, and
-			// the key is looked at again.
+			"handle with a password", Config{Handle: 0x81010002, PIN: fixedPIN(keyPassword)},
+			// The PIN source may be a person. Therefore the TPM is closed
+			// during the prompt, and the name of the key is read again.
 			[]string{"ReadPublic", "GetCapability", "ReadPublic", "CreatePrimary", "StartAuthSession", flush},
 			[]string{"Sign"},
 			[]string{flush},

@@ -26,13 +26,13 @@ func TestContract(t *testing.T) {
 	for _, kind := range []keystore.KeyType{keystore.RSA2048, keystore.RSA3072, keystore.P256, keystore.P384, keystore.P521} {
 		t.Run(string(kind), func(t *testing.T) {
 			m.TB = t
-			m.contract(Config{PEM: m.made(kind, CreateConfig{})})
+			m.contract(Config{PEM: m.createFile(kind, CreateConfig{})})
 		})
 	}
 }
 
-// contract runs the contract of signers, and sees that nothing is left in the
-// TPM.
+// contract runs the contract tests of signers, and checks that nothing is left
+// in the TPM.
 func (m *maker) contract(cfg Config) {
 	t := m.TB.(*testing.T)
 	t.Helper()
@@ -44,13 +44,13 @@ func (m *maker) contract(cfg Config) {
 		}
 		return k
 	})
-	if left := m.left(); len(left) > 0 {
+	if left := m.loadedHandles(); len(left) > 0 {
 		t.Errorf("left in the TPM: %x", left)
 	}
 }
 
-// made is what Create makes.
-func (m *maker) made(kind keystore.KeyType, cfg CreateConfig) []byte {
+// createFile returns a key file from Create.
+func (m *maker) createFile(kind keystore.KeyType, cfg CreateConfig) []byte {
 	m.Helper()
 	cfg.Device = m.emulator.Path
 	pem, err := Create(m.Context(), cfg, kind)
@@ -60,7 +60,7 @@ func (m *maker) made(kind keystore.KeyType, cfg CreateConfig) []byte {
 	return pem
 }
 
-// The persistent objects of TestContractOfKinds.
+// Handles of persistent objects.
 const (
 	eccParent    = 0x81000001
 	authParent   = 0x81000002
@@ -70,9 +70,9 @@ const (
 	persistedKey = 0x81010002
 )
 
-// TestContractOfKinds has a key of each kind, P-256 and RSA-2048, under each
-// parent. Combinations have P-256 alone, which takes a tenth of the time.
-func TestContractOfKinds(t *testing.T) {
+// TestContractKeyKinds tests keys of all kinds under all kinds of parents. Some
+// combinations are tested only with P-256, which takes a tenth of the time.
+func TestContractKeyKinds(t *testing.T) {
 	t.Parallel()
 	m := newMaker(t, newTPM(t))
 	p384SRK := srkTemplate
@@ -91,21 +91,22 @@ func TestContractOfKinds(t *testing.T) {
 	m.persistentPrimary(p384Parent, p384SRK, "")
 	m.persistentPrimary(rsaAuth, rsaSRKTemplate, parentPassword)
 
-	// below is a case of a key that Create makes under a parent.
+	// below is a test case with a key that Create creates under a parent.
 	below := func(parent Handle, key, above string, pcrs ...PCRs) func(*maker, keystore.KeyType) Config {
 		return func(m *maker, kind keystore.KeyType) Config {
 			return Config{
-				PEM: m.made(kind, CreateConfig{Parent: parent, PIN: pin(key), ParentPIN: pin(above), PCRs: pcrs}),
-				PIN: pin(key), ParentPIN: pin(above),
+				PEM: m.createFile(kind, CreateConfig{Parent: parent, PIN: optionalPIN(key), ParentPIN: optionalPIN(above), PCRs: pcrs}),
+				PIN: optionalPIN(key), ParentPIN: optionalPIN(above),
 			}
 		}
 	}
-	// of is a case of a key with another public area, under the owner.
-	of := func(password string, change func(*tpm2.TPMTPublic)) func(*maker, keystore.KeyType) Config {
+	// changed is a test case with a key whose public area is changed, under
+	// the owner hierarchy.
+	changed := func(password string, change func(*tpm2.TPMTPublic)) func(*maker, keystore.KeyType) Config {
 		return func(m *maker, kind keystore.KeyType) Config {
 			template := signingTemplate(kind)
 			change(&template)
-			return Config{PEM: m.below(template, password).pem(m), PIN: pin(password)}
+			return Config{PEM: m.createUnderOwner(template, password).pem(m), PIN: optionalPIN(password)}
 		}
 	}
 	var (
@@ -136,15 +137,15 @@ func TestContractOfKinds(t *testing.T) {
 		{"password, RSA parent", ecc, below(rsaParent, keyPassword, "")},
 		{"password, parent with password", ecc, below(authParent, keyPassword, parentPassword)},
 		{"password, RSA parent with password", ecc, below(rsaAuth, keyPassword, parentPassword)},
-		{"password as long as fits", ecc, below(OwnerHierarchy, "0123456789abcdef0123456789abcdef", "")},
+		{"longest password", ecc, below(OwnerHierarchy, "0123456789abcdef0123456789abcdef", "")},
 		{"owner with password", both, func(m *maker, kind keystore.KeyType) Config {
 			m.setAuth(owner, parentPassword)
-			m.Cleanup(func() { m.setAuth(place{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
+			m.Cleanup(func() { m.setAuth(entity{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
 			return below(0, "", parentPassword)(m, kind)
 		}},
 		{"password, owner with password", ecc, func(m *maker, kind keystore.KeyType) Config {
 			m.setAuth(owner, parentPassword)
-			m.Cleanup(func() { m.setAuth(place{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
+			m.Cleanup(func() { m.setAuth(entity{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
 			return below(0, keyPassword, parentPassword)(m, kind)
 		}},
 		{"RSA parent in the file", both, func(m *maker, kind keystore.KeyType) Config {
@@ -159,7 +160,7 @@ func TestContractOfKinds(t *testing.T) {
 			defer m.flush(srk.handle)
 			f := m.create(srk, tpm2.TPMRHOwner, signingTemplate(kind), keyPassword)
 			f.RSAParent = true
-			return Config{PEM: f.pem(m), PIN: pin(keyPassword)}
+			return Config{PEM: f.pem(m), PIN: optionalPIN(keyPassword)}
 		}},
 		{"PCRs", both, below(OwnerHierarchy, "", "", pcrs...)},
 		{"PCRs of two banks", ecc, below(OwnerHierarchy, "", "", twoBanks...)},
@@ -171,8 +172,8 @@ func TestContractOfKinds(t *testing.T) {
 				_, err := tpm2.PolicyPCR{PolicySession: s, Pcrs: selection}.Execute(m.tpm)
 				return err
 			})
-			f := m.below(template, "")
-			// The digest is that of the values now, which an empty one stands for.
+			f := m.createUnderOwner(template, "")
+			// An empty digest means the current PCR values.
 			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyPCR), append(tpm2.Marshal(selection), 0, 0)}}
 			return Config{PEM: f.pem(m)}
 		}},
@@ -200,12 +201,12 @@ func TestContractOfKinds(t *testing.T) {
 		{"importable, password", ecc, func(m *maker, kind keystore.KeyType) Config {
 			srk := m.primary(owner, srkTemplate, "")
 			defer m.flush(srk.handle)
-			return Config{PEM: m.importable(srk, tpm2.TPMRHOwner, signingTemplate(kind), keyPassword).pem(m), PIN: pin(keyPassword)}
+			return Config{PEM: m.importable(srk, tpm2.TPMRHOwner, signingTemplate(kind), keyPassword).pem(m), PIN: optionalPIN(keyPassword)}
 		}},
 		{"importable, RSA parent with password", ecc, func(m *maker, kind keystore.KeyType) Config {
 			o := run(m, tpm2.ReadPublic{ObjectHandle: tpm2.TPMHandle(rsaAuth)}.Execute)
-			parent := place{rsaAuth, o.Name, parentPassword}
-			return Config{PEM: m.importable(parent, rsaAuth, signingTemplate(kind), keyPassword).pem(m), PIN: pin(keyPassword), ParentPIN: pin(parentPassword)}
+			parent := entity{rsaAuth, o.Name, parentPassword}
+			return Config{PEM: m.importable(parent, rsaAuth, signingTemplate(kind), keyPassword).pem(m), PIN: optionalPIN(keyPassword), ParentPIN: optionalPIN(parentPassword)}
 		}},
 		{"persistent", both, func(m *maker, kind keystore.KeyType) Config {
 			m.persistent(persistedKey, signingTemplate(kind), "")
@@ -215,31 +216,31 @@ func TestContractOfKinds(t *testing.T) {
 		{"persistent, password", both, func(m *maker, kind keystore.KeyType) Config {
 			m.persistent(persistedKey, signingTemplate(kind), keyPassword)
 			m.Cleanup(func() { m.remove(persistedKey) })
-			return Config{Handle: persistedKey, PIN: pin(keyPassword)}
+			return Config{Handle: persistedKey, PIN: optionalPIN(keyPassword)}
 		}},
 		{"persistent, SHA-384, password", ecc, func(m *maker, kind keystore.KeyType) Config {
 			template := signingTemplate(kind)
 			template.NameAlg = tpm2.TPMAlgSHA384
 			m.persistent(persistedKey, template, keyPassword)
 			m.Cleanup(func() { m.remove(persistedKey) })
-			return Config{Handle: persistedKey, PIN: pin(keyPassword)}
+			return Config{Handle: persistedKey, PIN: optionalPIN(keyPassword)}
 		}},
-		{"decrypts alone", rsa, of("", func(p *tpm2.TPMTPublic) {
+		{"decrypts alone", rsa, changed("", func(p *tpm2.TPMTPublic) {
 			p.ObjectAttributes.SignEncrypt, p.ObjectAttributes.Decrypt = false, true
 		})},
-		{"decrypts alone, password", rsa, of(keyPassword, func(p *tpm2.TPMTPublic) {
+		{"decrypts alone, password", rsa, changed(keyPassword, func(p *tpm2.TPMTPublic) {
 			p.ObjectAttributes.SignEncrypt, p.ObjectAttributes.Decrypt = false, true
 		})},
-		{"signs and decrypts", both, of("", func(p *tpm2.TPMTPublic) { p.ObjectAttributes.Decrypt = true })},
-		{"signs and decrypts, password", rsa, of(keyPassword, func(p *tpm2.TPMTPublic) { p.ObjectAttributes.Decrypt = true })},
-		{"PKCS #1 v1.5 with SHA-256", rsa, of("", onlyRSA(rsassa(tpm2.TPMAlgSHA256)))},
-		{"PSS with SHA-256", rsa, of("", onlyRSA(rsapss(tpm2.TPMAlgSHA256)))},
-		{"PSS with SHA-512", rsa, of("", onlyRSA(rsapss(tpm2.TPMAlgSHA512)))},
-		{"ECDSA with SHA-256", ecc, of("", onlyECDSA(tpm2.TPMAlgSHA256))},
-		{"no protection against dictionary attacks", ecc, of(keyPassword, func(p *tpm2.TPMTPublic) { p.ObjectAttributes.NoDA = true })},
-		{"SHA-384", both, of("", func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
-		{"SHA-384, password", ecc, of(keyPassword, func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
-		{"SHA-384, long password", ecc, of("0123456789abcdef0123456789abcdef0123456789abcdef", func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
+		{"signs and decrypts", both, changed("", func(p *tpm2.TPMTPublic) { p.ObjectAttributes.Decrypt = true })},
+		{"signs and decrypts, password", rsa, changed(keyPassword, func(p *tpm2.TPMTPublic) { p.ObjectAttributes.Decrypt = true })},
+		{"PKCS #1 v1.5 with SHA-256", rsa, changed("", onlyRSA(rsassa(tpm2.TPMAlgSHA256)))},
+		{"PSS with SHA-256", rsa, changed("", onlyRSA(rsapss(tpm2.TPMAlgSHA256)))},
+		{"PSS with SHA-512", rsa, changed("", onlyRSA(rsapss(tpm2.TPMAlgSHA512)))},
+		{"ECDSA with SHA-256", ecc, changed("", onlyECDSA(tpm2.TPMAlgSHA256))},
+		{"no protection against dictionary attacks", ecc, changed(keyPassword, func(p *tpm2.TPMTPublic) { p.ObjectAttributes.NoDA = true })},
+		{"SHA-384", both, changed("", func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
+		{"SHA-384, password", ecc, changed(keyPassword, func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
+		{"SHA-384, long password", ecc, changed("0123456789abcdef0123456789abcdef0123456789abcdef", func(p *tpm2.TPMTPublic) { p.NameAlg = tpm2.TPMAlgSHA384 })},
 	} {
 		for _, kind := range c.kinds {
 			t.Run(c.name+"/"+string(kind), func(t *testing.T) {
@@ -251,7 +252,7 @@ func TestContractOfKinds(t *testing.T) {
 	}
 }
 
-// byPolicy makes a key that takes its password in a policy session alone.
+// byPolicy creates a key that requires a policy session with its password.
 func (m *maker) byPolicy(template tpm2.TPMTPublic, command tpm2.TPMCC, password string) Config {
 	m.Helper()
 	template.ObjectAttributes.UserWithAuth = false
@@ -259,9 +260,9 @@ func (m *maker) byPolicy(template tpm2.TPMTPublic, command tpm2.TPMCC, password 
 		_, err := tpm2.PolicyAuthValue{PolicySession: s}.Execute(m.tpm)
 		return err
 	})
-	f := m.below(template, password)
+	f := m.createUnderOwner(template, password)
 	f.Policy = []tss2Policy{{Command: int64(command), Parameters: []byte{}}}
-	return Config{PEM: f.pem(m), PIN: pin(password)}
+	return Config{PEM: f.pem(m), PIN: optionalPIN(password)}
 }
 
 func onlyRSA(scheme tpm2.TPMTRSAScheme) func(*tpm2.TPMTPublic) {
@@ -287,15 +288,14 @@ func onlyECDSA(hash tpm2.TPMAlgID) func(*tpm2.TPMTPublic) {
 	}
 }
 
-// TestRefusedKinds has what is in a TPM and cannot sign here, or cannot be
-// unsealed.
+// TestRefusedKinds tests objects that cannot sign or cannot be unsealed.
 func TestRefusedKinds(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	sign := func(change func(*tpm2.TPMTPublic)) func(*maker) []byte {
 		return func(m *maker) []byte {
 			template := signingTemplate(keystore.P256)
 			change(&template)
-			return m.below(template, "").pem(m)
+			return m.createUnderOwner(template, "").pem(m)
 		}
 	}
 	onCurve := func(id tpm2.TPMECCCurve) func(*tpm2.TPMTPublic) {
@@ -303,7 +303,7 @@ func TestRefusedKinds(t *testing.T) {
 	}
 	policy := func(f func(*tss2)) func(*maker) []byte {
 		return func(m *maker) []byte {
-			file := m.below(signingTemplate(keystore.P256), "")
+			file := m.createUnderOwner(signingTemplate(keystore.P256), "")
 			f(&file)
 			return file.pem(m)
 		}
@@ -373,7 +373,7 @@ func TestRefusedKinds(t *testing.T) {
 		{"policy with another command", policy(func(f *tss2) {
 			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyCommandCode), []byte{0, 0, 1, 0x5d}}}
 		}), false},
-		{"policy of nothing known after PCRs", policy(func(f *tss2) {
+		{"policy with an unknown command after PCRs", policy(func(f *tss2) {
 			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyPCR), []byte{0, 0, 0, 0, 0, 0}}, {0x7fffffff, []byte{}}}
 		}), false},
 		{"key as sealed data", sign(func(*tpm2.TPMTPublic) {}), true},
@@ -390,17 +390,16 @@ func TestRefusedKinds(t *testing.T) {
 			}
 			var code Error
 			if errors.As(err, &code) {
-				t.Errorf("%v: the TPM was asked", err)
+				t.Errorf("%v: a command was sent to the TPM", err)
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
 	}
 }
 
-// TestRefusedHandles has persistent objects that cannot sign. The TPM is free
-// for others after it.
+// TestRefusedHandles tests persistent objects that cannot sign.
 func TestRefusedHandles(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	restricted := signingTemplate(keystore.P256)
@@ -412,7 +411,7 @@ func TestRefusedHandles(t *testing.T) {
 		if err := refusal(m, Config{Handle: h, Device: m.emulator.Path}, false); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("0x%08x: %v, want ErrUnsupported", h, err)
 		}
-		if left := m.left(); len(left) > 0 {
+		if left := m.loadedHandles(); len(left) > 0 {
 			t.Errorf("left in the TPM: %x", left)
 		}
 	}
@@ -421,32 +420,32 @@ func TestRefusedHandles(t *testing.T) {
 	}
 }
 
-// TestRefusedFiles has key files that this TPM cannot load, or not now. Nothing
-// of the way there is left in it.
+// TestRefusedFiles tests key files that the TPM cannot load, and that nothing
+// is left in the TPM.
 func TestRefusedFiles(t *testing.T) {
 	m, other := newMaker(t, newTPM(t)), newMaker(t, newTPM(t))
 	m.persistentPrimary(eccParent, srkTemplate, "")
 	m.persistentPrimary(authParent, srkTemplate, parentPassword)
 	change := func(f func(*tss2)) Config {
-		file := m.below(signingTemplate(keystore.P256), "")
+		file := m.createUnderOwner(signingTemplate(keystore.P256), "")
 		f(&file)
 		return Config{PEM: file.pem(t)}
 	}
-	guarded := m.made(keystore.P256, CreateConfig{PIN: pin(keyPassword)})
-	below := m.made(keystore.P256, CreateConfig{Parent: authParent, ParentPIN: pin(parentPassword)})
+	guarded := m.createFile(keystore.P256, CreateConfig{PIN: optionalPIN(keyPassword)})
+	below := m.createFile(keystore.P256, CreateConfig{Parent: authParent, ParentPIN: optionalPIN(parentPassword)})
 	for _, c := range []struct {
 		name string
 		cfg  Config
 		want error
 	}{
-		{"another TPM's", Config{PEM: other.made(keystore.P256, CreateConfig{})}, signer.ErrNotFound},
+		{"key of another TPM", Config{PEM: other.createFile(keystore.P256, CreateConfig{})}, signer.ErrNotFound},
 		{"another hierarchy", change(func(f *tss2) { f.Parent = int64(tpm2.TPMRHEndorsement) }), signer.ErrNotFound},
 		{"another parent", change(func(f *tss2) { f.Parent = int64(authParent) }), signer.ErrPINRequired},
 		{"no such parent", change(func(f *tss2) { f.Parent = 0x81000077 }), signer.ErrNotFound},
 		{"parent of another type", change(func(f *tss2) { f.RSAParent = true }), signer.ErrNotFound},
 		{"no password", Config{PEM: guarded}, signer.ErrPINRequired},
 		{"parent's password missing", Config{PEM: below}, signer.ErrPINRequired},
-		{"parent's password wrong", Config{PEM: below, ParentPIN: pin("wrong")}, signer.ErrPINIncorrect},
+		{"parent's password wrong", Config{PEM: below, ParentPIN: optionalPIN("wrong")}, signer.ErrPINIncorrect},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := *m
@@ -455,21 +454,21 @@ func TestRefusedFiles(t *testing.T) {
 			if err := refusal(&m, c.cfg, false); !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
 	}
-	// Open does not try the password.
-	k, err := Open(t.Context(), Config{PEM: guarded, PIN: pin("wrong"), Device: m.emulator.Path})
+	// Open does not check the password.
+	k, err := Open(t.Context(), Config{PEM: guarded, PIN: optionalPIN("wrong"), Device: m.emulator.Path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer k.Close()
-	if err := m.signsWith(k); !errors.Is(err, signer.ErrPINIncorrect) {
+	if err := m.sign(k); !errors.Is(err, signer.ErrPINIncorrect) {
 		t.Errorf("wrong password: %v, want ErrPINIncorrect", err)
 	}
-	if left := m.left(); len(left) > 0 {
+	if left := m.loadedHandles(); len(left) > 0 {
 		t.Errorf("left in the TPM: %x", left)
 	}
 }

@@ -19,30 +19,31 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A CreateConfig says where and how something is made in a TPM.
+// A CreateConfig says where and how to create a key or sealed data.
 type CreateConfig struct {
 	Device    string           // as in Config
 	Parent    Handle           // a hierarchy or a persistent storage key; 0: OwnerHierarchy
 	ParentPIN keystore.PINFunc // nil: the parent has no password
 
-	// PIN gives the password that the new object gets. nil, or nothing from
-	// it: none. Its prompt is optional.
+	// PIN returns the password for the new object. The object has no
+	// password if PIN is nil or returns an empty password. The prompt is
+	// optional.
 	PIN keystore.PINFunc
 
-	// PCRs binds the object to the values that these PCRs have now.
+	// PCRs binds the object to the current values of these PCRs.
 	PCRs []PCRs
 
-	Ref    keystore.Ref // what prompts and errors call the object
-	Logger *slog.Logger // nil: discard
+	Ref    keystore.Ref // name of the object in prompts and errors
+	Logger *slog.Logger // nil: no log
 }
 
-// PCRs are registers of one bank.
+// PCRs selects platform configuration registers of one bank.
 type PCRs struct {
 	Hash    crypto.Hash // SHA-1, SHA-256, SHA-384 or SHA-512
 	Numbers []uint      // 0 to 23
 }
 
-// banks are those that TPMs may have, as tpm2-tools call them.
+// banks maps the names of PCR banks in tpm2-tools to hash functions.
 var banks = map[string]crypto.Hash{
 	"sha1":   crypto.SHA1,
 	"sha256": crypto.SHA256,
@@ -57,7 +58,8 @@ var bankIDs = map[crypto.Hash]tpm2.TPMAlgID{
 	crypto.SHA512: tpm2.TPMAlgSHA512,
 }
 
-// ParsePCRs reads a selection as tpm2-tools write it: sha256:0,7+sha384:1.
+// ParsePCRs parses a PCR selection in the syntax of tpm2-tools, such as
+// sha256:0,7+sha384:1.
 func ParsePCRs(s string) ([]PCRs, error) {
 	var all []PCRs
 	for part := range strings.SplitSeq(s, "+") {
@@ -78,84 +80,85 @@ func ParsePCRs(s string) ([]PCRs, error) {
 	return all, nil
 }
 
-// pcrCount is how many PCRs a bank has (TCG PC Client Platform TPM Profile,
+// pcrCount is the number of PCRs in a bank (TCG PC Client Platform TPM Profile,
 // section 4.6).
 const pcrCount = 24
 
-var errPCRs = errors.New("is not a selection of PCRs such as sha256:0,7: banks are sha1, sha256, sha384 and sha512, numbers 0 to 23")
+var errPCRs = errors.New("is not a PCR selection such as sha256:0,7 (banks sha1, sha256, sha384 and sha512; PCRs 0 to 23)")
 
-// create makes an object below a parent. The result is a loadable key file.
+// create creates an object under a parent. It returns a loadable key file.
 func create(ctx context.Context, cfg CreateConfig, template tpm2.TPMTPublic, data []byte, dial dialer) (*keyFile, error) {
 	f := &keyFile{kind: oidLoadable, parent: cmp.Or(cfg.Parent, OwnerHierarchy)}
-	if !isHierarchy(f.parent) && !persistent(f.parent) {
+	if !isHierarchy(f.parent) && !isPersistent(f.parent) {
 		return nil, fmt.Errorf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f.parent))
 	}
-	r := &resident{
+	ld := &loader{
 		cfg: Config{Device: cfg.Device}, dial: dial, log: logging.OrDiscard(cfg.Logger), file: f, area: template,
-		password:       password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cmp.Or(cfg.Ref, unnamed), size: maxDigest / 2},
-		parentPassword: password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cmp.Or(cfg.Ref, unnamed), size: maxDigest},
+		password:       password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cmp.Or(cfg.Ref, unnamedRef), size: maxDigest / 2},
+		parentPassword: password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cmp.Or(cfg.Ref, unnamedRef), size: maxDigest},
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	defer r.forget()
-	r.parentPassword.known = cfg.ParentPIN == nil
-	if err := errors.Join(r.parentPassword.get(ctx, false, lockout{}), r.password.get(ctx, true, lockout{})); err != nil {
+	ld.mu.Lock()
+	defer ld.mu.Unlock()
+	defer ld.wipe()
+	ld.parentPassword.known = cfg.ParentPIN == nil
+	if err := errors.Join(ld.parentPassword.get(ctx, false, lockout{}), ld.password.get(ctx, true, lockout{})); err != nil {
 		return nil, err
 	}
-	f.emptyAuth = len(r.password.value) == 0
-	d, err := r.open(ctx)
+	f.emptyAuth = len(ld.password.value) == 0
+	d, err := ld.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	err = r.createOn(d, cfg.PCRs, template, data)
-	if err != nil && r.mend(d, err) {
-		err = r.createOn(d, cfg.PCRs, template, data)
+	err = ld.createOn(d, cfg.PCRs, template, data)
+	if err != nil && ld.repair(d, err) {
+		err = ld.createOn(d, cfg.PCRs, template, data)
 	}
 	return f, errors.Join(err, d.close())
 }
 
-func (r *resident) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, data []byte) (err error) {
-	l := &loaded{device: d}
-	defer func() { l.clear(err) }()
-	r.file.policy = nil
+func (ld *loader) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, data []byte) (err error) {
+	l := &loadedObject{device: d}
+	defer func() { l.flush(err) }()
+	ld.file.policy = nil
 	if len(pcrs) > 0 {
-		if err := r.bind(d, pcrs, &template); err != nil {
+		if err := ld.bindToPCRs(d, pcrs, &template); err != nil {
 			return err
 		}
 	} else {
 		template.ObjectAttributes.UserWithAuth = true
 	}
-	// What has no password is not locked with what has one.
-	template.ObjectAttributes.NoDA = template.ObjectAttributes.NoDA || len(r.password.value) == 0
-	parent, auth, err := r.readyParent(l, true)
+	// A lockout must not affect an object without a password.
+	template.ObjectAttributes.NoDA = template.ObjectAttributes.NoDA || len(ld.password.value) == 0
+	parent, auth, err := ld.prepareParent(l, true)
 	if err != nil {
-		return r.parentError(err)
+		return ld.parentError(err)
 	}
 	if a := parent.public.ObjectAttributes; !a.Restricted || !a.Decrypt {
-		return fmt.Errorf("parent 0x%08x is not a storage key: %w", uint32(r.file.parent), errors.ErrUnsupported)
+		return fmt.Errorf("parent 0x%08x is not a storage key: %w", uint32(ld.file.parent), errors.ErrUnsupported)
 	}
-	// The password and the data are encrypted on the bus, by one session.
-	var hidden []tpm2.Session
+	// One session encrypts the password and the data on the bus.
+	var encryption []tpm2.Session
 	if !auth.IsDecryption() {
-		hidden = append(hidden, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(nil, parent, encryptCommand)...))
+		encryption = append(encryption, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(nil, parent, encryptCommand)...))
 	}
-	made, err := tpm2.Create{
+	created, err := tpm2.Create{
 		ParentHandle: tpm2.AuthHandle{Handle: parent.handle, Name: parent.name, Auth: auth},
 		InSensitive: tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{
-			UserAuth: tpm2.TPM2BAuth{Buffer: r.password.value},
+			UserAuth: tpm2.TPM2BAuth{Buffer: ld.password.value},
 			Data:     tpm2.NewTPMUSensitiveCreate(&tpm2.TPM2BSensitiveData{Buffer: data}),
 		}},
 		InPublic: tpm2.New2B(template),
-	}.Execute(l, hidden...)
+	}.Execute(l, encryption...)
 	if err != nil {
-		return r.parentError(explain("TPM2_Create", err))
+		return ld.parentError(explain("TPM2_Create", err))
 	}
-	r.file.public, r.file.private = tpm2.Marshal(made.OutPublic), tpm2.Marshal(made.OutPrivate)
+	ld.file.public, ld.file.private = tpm2.Marshal(created.OutPublic), tpm2.Marshal(created.OutPrivate)
 	return nil
 }
 
-// bind makes a policy of the values that PCRs have now.
-func (r *resident) bind(d *device, pcrs []PCRs, template *tpm2.TPMTPublic) error {
+// bindToPCRs sets the policy of the file and the template to the current values
+// of PCRs, and to the password if there is one.
+func (ld *loader) bindToPCRs(d *device, pcrs []PCRs, template *tpm2.TPMTPublic) error {
 	hash, err := template.NameAlg.Hash()
 	if err != nil {
 		return err
@@ -165,11 +168,11 @@ func (r *resident) bind(d *device, pcrs []PCRs, template *tpm2.TPMTPublic) error
 	for _, bank := range pcrs {
 		id, ok := bankIDs[bank.Hash]
 		if !ok {
-			return fmt.Errorf("PCRs of %v: %w", bank.Hash, errors.ErrUnsupported)
+			return fmt.Errorf("PCR bank %v: %w", bank.Hash, errors.ErrUnsupported)
 		}
 		numbers := slices.Compact(slices.Sorted(slices.Values(bank.Numbers)))
 		selection.PCRSelections = append(selection.PCRSelections, selectPCRs(id, numbers))
-		for _, n := range numbers { // one by one: a TPM answers with as many as it likes
+		for _, n := range numbers { // one by one: a TPM may return fewer PCRs than requested
 			answer, err := tpm2.PCRRead{PCRSelectionIn: tpm2.TPMLPCRSelection{
 				PCRSelections: []tpm2.TPMSPCRSelection{selectPCRs(id, []uint{n})},
 			}}.Execute(d)
@@ -177,7 +180,7 @@ func (r *resident) bind(d *device, pcrs []PCRs, template *tpm2.TPMTPublic) error
 				return explain("TPM2_PCR_Read", err)
 			}
 			if len(answer.PCRValues.Digests) != 1 {
-				return fmt.Errorf("the TPM has no PCR %d in this bank: %w", n, errors.ErrUnsupported)
+				return fmt.Errorf("the TPM has no PCR %d in the bank %v: %w", n, bank.Hash, errors.ErrUnsupported)
 			}
 			values.Write(answer.PCRValues.Digests[0].Buffer)
 		}
@@ -190,12 +193,12 @@ func (r *resident) bind(d *device, pcrs []PCRs, template *tpm2.TPMTPublic) error
 	if err := (tpm2.PolicyPCR{PcrDigest: digest, Pcrs: selection}).Update(calculator); err != nil {
 		return err
 	}
-	r.file.policy = []policyStep{{tpm2.TPMCCPolicyPCR, append(tpm2.Marshal(digest), tpm2.Marshal(selection)...)}}
-	if len(r.password.value) > 0 {
+	ld.file.policy = []policyStep{{tpm2.TPMCCPolicyPCR, append(tpm2.Marshal(digest), tpm2.Marshal(selection)...)}}
+	if len(ld.password.value) > 0 {
 		if err := (tpm2.PolicyAuthValue{}).Update(calculator); err != nil {
 			return err
 		}
-		r.file.policy = append(r.file.policy, policyStep{command: tpm2.TPMCCPolicyAuthValue})
+		ld.file.policy = append(ld.file.policy, policyStep{command: tpm2.TPMCCPolicyAuthValue})
 	}
 	template.AuthPolicy = tpm2.TPM2BDigest{Buffer: calculator.Hash().Digest}
 	template.ObjectAttributes.UserWithAuth = false
@@ -210,7 +213,7 @@ func selectPCRs(hash tpm2.TPMAlgID, numbers []uint) tpm2.TPMSPCRSelection {
 	return tpm2.TPMSPCRSelection{Hash: hash, PCRSelect: binary.LittleEndian.AppendUint32(nil, bits)[:pcrCount/8]}
 }
 
-// keyTemplates are those of the keys that can be made.
+// keyTemplates maps key types to the templates of their keys.
 var keyTemplates = map[keystore.KeyType]tpm2.TPMTPublic{
 	keystore.RSA2048: rsaTemplate(2048),
 	keystore.RSA3072: rsaTemplate(3072),
@@ -220,12 +223,13 @@ var keyTemplates = map[keystore.KeyType]tpm2.TPMTPublic{
 	keystore.P521:    eccTemplate(tpm2.TPMECCNistP521),
 }
 
-// signing are the attributes of a key that signs and never leaves the TPM.
-var signing = tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, SignEncrypt: true}
+// signingAttributes are the attributes of a signing key that cannot leave the
+// TPM.
+var signingAttributes = tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, SignEncrypt: true}
 
 func rsaTemplate(bits tpm2.TPMKeyBits) tpm2.TPMTPublic {
 	return tpm2.TPMTPublic{
-		Type: tpm2.TPMAlgRSA, NameAlg: tpm2.TPMAlgSHA256, ObjectAttributes: signing,
+		Type: tpm2.TPMAlgRSA, NameAlg: tpm2.TPMAlgSHA256, ObjectAttributes: signingAttributes,
 		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgRSA, &tpm2.TPMSRSAParms{KeyBits: bits, Scheme: tpm2.TPMTRSAScheme{Scheme: tpm2.TPMAlgNull}, Symmetric: noSymmetric}),
 		Unique:     tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{}),
 	}
@@ -233,7 +237,7 @@ func rsaTemplate(bits tpm2.TPMKeyBits) tpm2.TPMTPublic {
 
 func eccTemplate(curve tpm2.TPMECCCurve) tpm2.TPMTPublic {
 	return tpm2.TPMTPublic{
-		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256, ObjectAttributes: signing,
+		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256, ObjectAttributes: signingAttributes,
 		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{CurveID: curve, Scheme: tpm2.TPMTECCScheme{Scheme: tpm2.TPMAlgNull}, KDF: tpm2.TPMTKDFScheme{Scheme: tpm2.TPMAlgNull}, Symmetric: noSymmetric}),
 		Unique:     tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{}),
 	}
@@ -241,8 +245,8 @@ func eccTemplate(curve tpm2.TPMECCCurve) tpm2.TPMTPublic {
 
 var noSymmetric = tpm2.TPMTSymDefObject{Algorithm: tpm2.TPMAlgNull}
 
-// Create makes a key of the type and returns its file: a TSS2 PRIVATE KEY
-// block. A type that the TPM does not have is [errors.ErrUnsupported].
+// Create creates a key and returns its key file, a TSS2 PRIVATE KEY block. If
+// the TPM does not support the key type, the error is [errors.ErrUnsupported].
 func Create(ctx context.Context, cfg CreateConfig, kind keystore.KeyType) ([]byte, error) {
 	return createKey(ctx, cfg, kind, dial)
 }
@@ -254,8 +258,8 @@ func createKey(ctx context.Context, cfg CreateConfig, kind keystore.KeyType, dia
 	}
 	f, err := create(ctx, cfg, template, nil, dial)
 	if errors.Is(err, Error(tpm2.TPMRCValue)) || errors.Is(err, Error(tpm2.TPMRCCurve)) || errors.Is(err, Error(tpm2.TPMRCKeySize)) {
-		err = signer.WithHint(fmt.Errorf("this TPM has no keys of type %s: %w: %w", kind, err, errors.ErrUnsupported),
-			"every TPM has p256 and rsa2048")
+		err = signer.WithHint(fmt.Errorf("this TPM does not support keys of type %s: %w: %w", kind, err, errors.ErrUnsupported),
+			"use p256 or rsa2048, which every TPM supports")
 	}
 	if err != nil {
 		return nil, err

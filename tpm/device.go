@@ -16,67 +16,65 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A device is an open TPM.
+// A device is a connection to a TPM.
 type device struct {
 	transport.TPM
 	close func() error
 
-	// managed says that a resource manager gives this connection a TPM of
-	// its own. Another has the TPM for itself while it is open, so that
-	// nobody comes between its commands, and whoever else wants it waits.
+	// managed means that a resource manager isolates this connection from
+	// other connections. A connection that is not managed has exclusive use
+	// of the TPM until it is closed.
 	managed bool
 }
 
-// open opens a TPM for a conversation. All of its errors and answers pass
-// through patient.
+// open opens a TPM. The device retries commands as retrier does.
 func (dial dialer) open(ctx context.Context, path string) (*device, error) {
 	d, err := dial(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	d.TPM = &patient{TPM: d.TPM}
+	d.TPM = &retrier{TPM: d.TPM}
 	return d, nil
 }
 
-// A patience is how long a TPM is waited for.
-type patience struct {
-	busy   time.Duration // one that somebody else has
-	answer time.Duration // to a command
-	// creation is for the answer to commands that make an RSA key: a discrete
-	// TPM can take a minute.
-	creation time.Duration
+// timeouts limit how long this package waits for a TPM.
+type timeouts struct {
+	busy        time.Duration // for a TPM that another program uses
+	response    time.Duration // for the response to a command
+	rsaCreation time.Duration // for the creation of an RSA key: a discrete TPM can take a minute
 }
 
-// usual is the patience of all but tests.
-var usual = patience{busy: 15 * time.Second, answer: 15 * time.Second, creation: 3 * time.Minute}
+var defaultTimeouts = timeouts{busy: 15 * time.Second, response: 15 * time.Second, rsaCreation: 3 * time.Minute}
 
-// rsaArea is how the public area of every RSA key begins that is made here. By
-// chance it may stand in other commands, which then have more time.
-var rsaArea = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgRSA)), uint16(tpm2.TPMAlgSHA256))
+// rsaAreaPrefix is the beginning of the public area of each RSA key that this
+// package creates. If another command contains it by chance, that command has
+// the longer timeout, too.
+var rsaAreaPrefix = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgRSA)), uint16(tpm2.TPMAlgSHA256))
 
-func (p patience) forAnswer(command []byte) time.Duration {
+// forCommand returns how long to wait for the response to command.
+func (t timeouts) forCommand(command []byte) time.Duration {
 	if len(command) >= 10 {
 		switch tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) {
 		case tpm2.TPMCCCreate, tpm2.TPMCCCreatePrimary:
-			if bytes.Contains(command, rsaArea) {
-				return p.creation
+			if bytes.Contains(command, rsaAreaPrefix) {
+				return t.rsaCreation
 			}
 		}
 	}
-	return p.answer
+	return t.response
 }
 
-// grace is how long an answer is waited for that nobody wants any more. A
-// command that was begun leaves less behind if it ends.
-const grace = time.Second
+// cancelGrace is how long a connection waits for a response after its context
+// is canceled. A command that completes leaves fewer objects in the TPM.
+const cancelGrace = time.Second
 
-// errBusy is for a TPM that somebody else has.
+// errBusy means that another program uses the TPM.
 var errBusy = errors.New("is in use by another program")
 
-// await calls open until it does not say that the device is busy.
-func (p patience) await(ctx context.Context, open func() (*device, error)) (*device, error) {
+// retryWhileBusy calls open until its error is not errBusy.
+func (t timeouts) retryWhileBusy(ctx context.Context, open func() (*device, error)) (*device, error) {
 	caller := ctx
-	ctx, cancel := context.WithTimeout(ctx, p.busy)
+	ctx, cancel := context.WithTimeout(ctx, t.busy)
 	defer cancel()
 	pause := time.Millisecond
 	for {
@@ -86,24 +84,24 @@ func (p patience) await(ctx context.Context, open func() (*device, error)) (*dev
 		}
 		if err := await.Pause(ctx, pause/2+rand.N(pause)); err != nil {
 			if caller.Err() == nil {
-				err = fmt.Errorf("waited %v: %w", p.busy, signer.ErrUnavailable)
+				err = fmt.Errorf("waited %v: %w", t.busy, signer.ErrUnavailable)
 			}
-			return nil, signer.WithHint(fmt.Errorf("%w: %w", errBusy, err), "/dev/tpmrm0 has a resource manager, which lets programs share the TPM")
+			return nil, signer.WithHint(fmt.Errorf("%w: %w", errBusy, err), "use /dev/tpmrm0: its resource manager lets several programs share the TPM")
 		}
 		pause = min(2*pause, 8*time.Millisecond)
 	}
 }
 
-// maxResponse bounds what a TPM answers, in bytes; TPM_PT_MAX_RESPONSE_SIZE is
-// 4096 everywhere.
+// maxResponse is the maximum size of a response, in bytes. All known TPMs have
+// the TPM_PT_MAX_RESPONSE_SIZE 4096.
 const maxResponse = 4096
 
-// headerSize is that of a response's tag, size and response code (TPM 2.0
-// Library, part 1, section 18.1), in bytes.
+// headerSize is the size of the tag, the size field and the response code of a
+// response, in bytes (TPM 2.0 Library, part 1, section 18.1).
 const headerSize = 10
 
-// responseSize returns the size that the header of a response tells, -1 if it
-// cannot be a TPM's.
+// responseSize returns the size in the header of a response, or -1 if the
+// header is not that of a TPM.
 func responseSize(header []byte) int {
 	tag := tpm2.TPMST(binary.BigEndian.Uint16(header))
 	size := binary.BigEndian.Uint32(header[2:])
@@ -113,30 +111,30 @@ func responseSize(header []byte) int {
 	return int(size)
 }
 
-var errNotTPM = errors.New("what answers is no TPM 2.0")
+var errNotTPM = errors.New("the device did not respond like a TPM 2.0")
 
-// patient sends a command again that the TPM could not begin yet (part 2,
-// section 6.6.3, warnings), such as during its self-test. After an error, or
-// what is no response, nothing more is sent: an answer that comes late would be
-// taken for that of another command.
-type patient struct {
+// A retrier retries commands that the TPM could not start yet, for example
+// during its self-test (part 2, section 6.6.3, warnings). After an error or an
+// invalid response it sends nothing more, because a late response could be
+// mistaken for the response to another command.
+type retrier struct {
 	transport.TPM
-	dead error
+	failed error // the error of all further commands; nil: none
 }
 
-func (p *patient) Send(command []byte) ([]byte, error) {
-	if p.dead != nil {
-		return nil, p.dead
+func (p *retrier) Send(command []byte) ([]byte, error) {
+	if p.failed != nil {
+		return nil, p.failed
 	}
-	deadline := time.Now().Add(usual.answer)
+	deadline := time.Now().Add(defaultTimeouts.response)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		response, err := p.TPM.Send(command)
 		if err == nil && (len(response) < headerSize || responseSize(response) != len(response)) {
 			err = errNotTPM
 		}
 		if err != nil {
-			p.dead = busError(err)
-			return nil, p.dead
+			p.failed = busError(err)
+			return nil, p.failed
 		}
 		switch tpm2.TPMRC(binary.BigEndian.Uint32(response[6:])) {
 		case tpm2.TPMRCRetry, tpm2.TPMRCYielded, tpm2.TPMRCTesting, tpm2.TPMRCNVRate:

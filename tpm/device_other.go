@@ -9,5 +9,5 @@ import (
 )
 
 func dial(context.Context, string) (*device, error) {
-	return nil, fmt.Errorf("TPMs are not known on this operating system: %w", errors.ErrUnsupported)
+	return nil, fmt.Errorf("TPMs are not supported on this operating system: %w", errors.ErrUnsupported)
 }

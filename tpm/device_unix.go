@@ -22,50 +22,51 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// defaultDevices are tried in turn. The kernel has a resource manager behind
-// the first; the second can be opened once at a time.
+// defaultDevices are tried in this order. The kernel provides a resource
+// manager for the first one. Only one program can open the second one at a
+// time.
 var defaultDevices = []string{"/dev/tpmrm0", "/dev/tpm0"}
 
-// dial opens a TPM: a character device, or the socket of an emulator; "" is the
-// machine's own.
-func dial(ctx context.Context, path string) (*device, error) { return usual.dial(ctx, path) }
+// dial opens a TPM. path is a character device or the socket of an emulator; ""
+// selects the TPM of the machine.
+func dial(ctx context.Context, path string) (*device, error) { return defaultTimeouts.dial(ctx, path) }
 
-func (p patience) dial(ctx context.Context, path string) (*device, error) {
+func (t timeouts) dial(ctx context.Context, path string) (*device, error) {
 	if path == "" {
 		for _, d := range defaultDevices {
 			if _, err := os.Stat(d); err == nil {
-				return p.dial(ctx, d)
+				return t.dial(ctx, d)
 			}
 		}
 		return nil, signer.WithHint(fmt.Errorf("no TPM at %s: %w", strings.Join(defaultDevices, " or "), signer.ErrUnavailable),
-			"enable the TPM in the firmware, or name another by device= or "+deviceVariable)
+			"enable the TPM in the firmware, or select another device with device= or "+deviceVariable)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	open := p.openCharDevice
+	open := t.openCharDevice
 	switch mode := info.Mode(); {
 	case mode&fs.ModeSocket != 0:
-		open = p.connect
+		open = t.connect
 	case mode&fs.ModeCharDevice == 0:
-		return nil, fmt.Errorf("%s: is neither a device nor a socket: %w", path, signer.ErrUnavailable)
+		return nil, fmt.Errorf("%s: is neither a character device nor a socket: %w", path, signer.ErrUnavailable)
 	}
-	d, err := p.await(ctx, func() (*device, error) { return open(ctx, path) })
+	d, err := t.retryWhileBusy(ctx, func() (*device, error) { return open(ctx, path) })
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	d.TPM = named{d.TPM, path}
+	d.TPM = namedTPM{d.TPM, path}
 	return d, nil
 }
 
-// named says which device it is that does not answer.
-type named struct {
+// A namedTPM adds the path of the device to errors.
+type namedTPM struct {
 	transport.TPM
 	path string
 }
 
-func (n named) Send(command []byte) ([]byte, error) {
+func (n namedTPM) Send(command []byte) ([]byte, error) {
 	response, err := n.TPM.Send(command)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", n.path, err)
@@ -73,7 +74,7 @@ func (n named) Send(command []byte) ([]byte, error) {
 	return response, err
 }
 
-// openError names the device once and says what can be done.
+// openError adds the path of the device, once, and a hint to an error of dial.
 func openError(path string, err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
@@ -86,11 +87,11 @@ func openError(path string, err error) error {
 	hint := signer.Hint(err)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		hint = "run as a user who may open it: members of the group tss may open /dev/tpmrm0"
+		hint = "run as a user with access to the device; members of the group tss usually have access to /dev/tpmrm0"
 	case errors.Is(err, fs.ErrNotExist):
 		hint = "check device= and " + deviceVariable + ", and that the TPM is enabled in the firmware"
 	case errors.Is(err, unix.ECONNREFUSED):
-		hint = "nothing listens there: start the TPM emulator"
+		hint = "start the TPM emulator; no program listens on this socket"
 	}
 	if !errors.Is(err, signer.ErrUnavailable) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", err, signer.ErrUnavailable)
@@ -99,8 +100,8 @@ func openError(path string, err error) error {
 }
 
 // connect opens the socket of an emulator. swtpm serves one connection at a
-// time and lets one more wait.
-func (p patience) connect(ctx context.Context, path string) (*device, error) {
+// time and keeps one more in its backlog.
+func (t timeouts) connect(ctx context.Context, path string) (*device, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	if errors.Is(err, unix.EAGAIN) {
 		return nil, errBusy
@@ -108,24 +109,24 @@ func (p patience) connect(ctx context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &device{TPM: &socket{Conn: c, patience: p, ctx: ctx}, close: c.Close}, nil
+	return &device{TPM: &socket{Conn: c, timeouts: t, firstCtx: ctx}, close: c.Close}, nil
 }
 
 type socket struct {
 	net.Conn
-	patience patience
-	ctx      context.Context // of the first command, which waits for other clients
+	timeouts timeouts
+	firstCtx context.Context // for the first command, which waits for other clients; then nil
 }
 
 func (s *socket) Send(command []byte) ([]byte, error) {
-	if err := s.SetDeadline(time.Now().Add(s.patience.forAnswer(command))); err != nil {
+	if err := s.SetDeadline(time.Now().Add(s.timeouts.forCommand(command))); err != nil {
 		return nil, err
 	}
-	ctx := s.ctx
-	if s.ctx = nil; ctx == nil {
+	ctx := s.firstCtx
+	if s.firstCtx = nil; ctx == nil {
 		return s.exchange(command)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Now().Add(grace)) })
+	stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Now().Add(cancelGrace)) })
 	defer stop()
 	response, err := s.exchange(command)
 	if err != nil && ctx.Err() != nil {
@@ -150,16 +151,16 @@ func (s *socket) exchange(command []byte) ([]byte, error) {
 	return response[:size], err
 }
 
-// openCharDevice opens a device node. The kernel lets only one have /dev/tpm0;
-// the lock is for what stands in for it and does not.
-func (p patience) openCharDevice(_ context.Context, path string) (*device, error) {
+// openCharDevice opens a character device. The kernel allows only one open file
+// description for /dev/tpm0; the file lock is for other devices.
+func (t timeouts) openCharDevice(_ context.Context, path string) (*device, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
 	}
 	managed := strings.HasPrefix(filepath.Base(target), "tpmrm")
-	// O_NOCTTY: a terminal that is named by mistake does not become ours.
-	// Blocking, since an answer is not there at once.
+	// With O_NOCTTY, a terminal does not become the controlling terminal.
+	// Without O_NONBLOCK, a read waits for the response.
 	fd, err := unix.Open(target, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if errors.Is(err, unix.EBUSY) {
 		return nil, errBusy
@@ -173,16 +174,16 @@ func (p patience) openCharDevice(_ context.Context, path string) (*device, error
 			return nil, errors.Join(cmp.Or(err, errBusy), f.Close())
 		}
 	}
-	return &device{TPM: &charDevice{f: f, patience: p}, close: f.Close, managed: managed}, nil
+	return &device{TPM: &charDevice{f: f, timeouts: t}, close: f.Close, managed: managed}, nil
 }
 
 type charDevice struct {
 	f        *os.File
-	patience patience
+	timeouts timeouts
 }
 
 func (d *charDevice) Send(command []byte) ([]byte, error) {
-	deadline := time.Now().Add(d.patience.forAnswer(command))
+	deadline := time.Now().Add(d.timeouts.forCommand(command))
 	if err := ready(int(d.f.Fd()), unix.POLLOUT, deadline); err != nil {
 		return nil, err
 	}
@@ -207,7 +208,7 @@ func (d *charDevice) Send(command []byte) ([]byte, error) {
 	return response[:n], nil
 }
 
-// ready waits until something can be read from fd or written to it.
+// ready waits until fd is ready for event.
 func ready(fd int, event int16, deadline time.Time) error {
 	for {
 		left := time.Until(deadline)

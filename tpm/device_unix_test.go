@@ -11,16 +11,16 @@ import (
 	"testing"
 )
 
-// TestEndWhileWaiting ends the context of the first command, as Close does: a
-// TPM that is at work with it still answers, so that nothing is left in it, and
-// one that serves another client is not waited for.
-func TestEndWhileWaiting(t *testing.T) {
+// TestCancelWhileWaiting cancels the context during the first command, as Close
+// does. If the TPM is executing the command, it still responds, so that nothing
+// is left in it. If the TPM serves another client, the command fails.
+func TestCancelWhileWaiting(t *testing.T) {
 	command := []byte{0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x44, 0, 0}
 	answer := []byte{0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0}
 	for _, c := range []struct {
 		name    string
 		answers bool
-	}{{"at work", true}, {"with another client", false}} {
+	}{{"executing", true}, {"serving another client", false}} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "s")
 			l, err := net.Listen("unix", path)

@@ -9,12 +9,12 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// dial opens the machine's TPM through TPM Base Services, which are a resource
-// manager.
+// dial opens the TPM of the machine through TPM Base Services (TBS), which
+// include a resource manager.
 func dial(_ context.Context, path string) (*device, error) {
 	if path != "" {
-		return nil, signer.WithHint(fmt.Errorf("%s: Windows has one TPM, which needs no device: %w", path, signer.ErrUnavailable),
-			"leave out device=, and unset "+deviceVariable)
+		return nil, signer.WithHint(fmt.Errorf("%s: Windows does not support a TPM device name: %w", path, signer.ErrUnavailable),
+			"remove device= from the reference, and unset "+deviceVariable)
 	}
 	t, err := windowstpm.Open()
 	if err != nil {

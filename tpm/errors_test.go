@@ -20,9 +20,9 @@ const (
 	ofSession   Error = 0x800
 )
 
-// forms are the codes by which a TPM may say the same: those of format one tell
-// which handle, parameter or session they are about.
-func forms(code Error) []Error {
+// variants returns all codes that are equal without the number of a parameter,
+// handle or session. Only format-one codes have such a number.
+func variants(code Error) []Error {
 	all := []Error{code}
 	if code&formatOne == 0 {
 		return all
@@ -43,11 +43,11 @@ func TestErrorKinds(t *testing.T) {
 	}
 	for canonical, k := range errorKinds {
 		if canonical.canonical() != canonical {
-			t.Errorf("0x%03x stands in the table with the number of a parameter, handle or session", uint32(canonical))
+			t.Errorf("the code 0x%03x in the table has the number of a parameter, handle or session", uint32(canonical))
 		}
-		for _, code := range forms(canonical) {
+		for _, code := range variants(canonical) {
 			err := fmt.Errorf("around: %w", explain("TPM2_Test", fmt.Errorf("below: %w", tpm2.TPMRC(code))))
-			for _, form := range forms(canonical) {
+			for _, form := range variants(canonical) {
 				if !errors.Is(err, form) {
 					t.Errorf("0x%03x: %v is not 0x%03x", uint32(code), err, uint32(form))
 				}
@@ -59,11 +59,11 @@ func TestErrorKinds(t *testing.T) {
 			}
 			var rc Error
 			if !errors.As(err, &rc) || rc != code {
-				t.Errorf("0x%03x: reached 0x%03x", uint32(code), uint32(rc))
+				t.Errorf("0x%03x: errors.As returns 0x%03x", uint32(code), uint32(rc))
 			}
 			for _, s := range sentinels {
 				if errors.Is(err, s) != (s == k.is) {
-					t.Errorf("0x%03x: is %q: %t", uint32(code), s, errors.Is(err, s))
+					t.Errorf("0x%03x: matches %q: %t", uint32(code), s, errors.Is(err, s))
 				}
 			}
 			if text := err.Error(); !strings.Contains(text, "TPM2_Test: "+k.text) || !strings.Contains(text, fmt.Sprintf("0x%03x", uint32(code))) {
@@ -76,15 +76,15 @@ func TestErrorKinds(t *testing.T) {
 				t.Errorf("0x%03x: lost %t", uint32(code), lost(err))
 			}
 		}
-		// What is loaded again is over by itself, or not the caller's.
+		// An error after which the object is loaded again needs no hint.
 		if k.hint == "" && !k.lost && !errors.Is(k.is, errors.ErrUnsupported) {
 			t.Errorf("0x%03x has no hint", uint32(canonical))
 		}
 	}
 }
 
-// Codes whose numbers are alike mean other things.
-func TestErrorsApart(t *testing.T) {
+// Codes with similar numbers have different meanings.
+func TestSimilarCodes(t *testing.T) {
 	for code, want := range map[tpm2.TPMRC]error{
 		0x98e: signer.ErrPINIncorrect, // TPM_RC_S + TPM_RC_1 + TPM_RC_AUTH_FAIL
 		0x9a2: signer.ErrPINIncorrect, // TPM_RC_S + TPM_RC_1 + TPM_RC_BAD_AUTH
@@ -106,13 +106,13 @@ func TestErrorsApart(t *testing.T) {
 	for _, code := range []Error{0x103, 0x98f, 0x122, 0x909, 0x1d5, 0x00e} {
 		err := explain("TPM2_Test", tpm2.TPMRC(code))
 		if k, ok := code.kind(); ok {
-			t.Errorf("0x%03x is held to be %v", uint32(code), k)
+			t.Errorf("0x%03x is explained as %v", uint32(code), k)
 		}
 		if !errors.Is(err, code) || !strings.HasPrefix(err.Error(), "TPM2_Test: ") || lost(err) {
 			t.Errorf("0x%03x: %v", uint32(code), err)
 		}
 	}
-	// What go-tpm cannot read is no answer of a TPM.
+	// A response that go-tpm cannot parse is not a response of a TPM.
 	junk := errors.New("junk")
 	if err := explain("TPM2_Test", junk); !errors.Is(err, junk) || !errors.Is(err, signer.ErrUnavailable) || lost(err) {
 		t.Errorf("%v", err)
@@ -122,23 +122,23 @@ func TestErrorsApart(t *testing.T) {
 	}
 }
 
-// A code with a meaning of its own equals its number, and no other.
-func TestParticular(t *testing.T) {
+// A commandError matches its code and its own meaning, not that of errorKinds.
+func TestCommandError(t *testing.T) {
 	for _, rc := range []tpm2.TPMRC{0x98e, 0x9a2} {
 		cause := explain("TPM2_Test", rc)
-		err := fmt.Errorf("around: %w", notGiven(cause))
+		err := fmt.Errorf("around: %w", missingPassword(cause))
 		var code Error
 		if !errors.Is(err, Error(rc)) || !errors.As(err, &code) || code != Error(rc) {
 			t.Errorf("%v is not 0x%03x", err, uint32(rc))
 		}
 		if !errors.Is(err, signer.ErrPINRequired) || errors.Is(err, signer.ErrPINIncorrect) || errors.Is(err, Error(tpm2.TPMRCLockout)) {
-			t.Errorf("%v means something else", err)
+			t.Errorf("%v does not match only ErrPINRequired", err)
 		}
 		if err.Error() != "around: "+cause.Error() || signer.Hint(err) != signer.Hint(cause) {
-			t.Errorf("%v, hint %q; want those of %v", err, signer.Hint(err), cause)
+			t.Errorf("%v, hint %q; want the text and the hint of %v", err, signer.Hint(err), cause)
 		}
 	}
-	if err := notGiven(errors.New("other")); err != signer.ErrPINRequired {
+	if err := missingPassword(errors.New("other")); err != signer.ErrPINRequired {
 		t.Errorf("%v", err)
 	}
 }
@@ -152,7 +152,7 @@ func TestBusError(t *testing.T) {
 			}
 		}
 		if lost(err) != again {
-			t.Errorf("%v: another try: %t", err, lost(err))
+			t.Errorf("%v: lost %t", err, lost(err))
 		}
 	}
 }

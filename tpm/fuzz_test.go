@@ -20,8 +20,9 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// inMemory runs f, which may allocate some times what it is given.
-func inMemory(t *testing.T, given int, f func()) {
+// limitMemory calls f and fails the test if f allocates too much memory for an
+// input of the given size.
+func limitMemory(t *testing.T, given int, f func()) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	f()
@@ -31,8 +32,8 @@ func inMemory(t *testing.T, given int, f func()) {
 	}
 }
 
-// realKeys are files that a TPM made, if there is an emulator.
-func realKeys(f *testing.F) (files [][]byte) {
+// createdKeys returns files that a TPM created, or none without swtpm.
+func createdKeys(f *testing.F) (files [][]byte) {
 	if _, err := exec.LookPath("swtpm"); err != nil {
 		return nil
 	}
@@ -56,8 +57,8 @@ func realKeys(f *testing.F) (files [][]byte) {
 	return files
 }
 
-// madePublics are public areas of every kind, with nothing real in them.
-func madePublics() (all [][]byte) {
+// samplePublicAreas returns public areas of all types with invented values.
+func samplePublicAreas() (all [][]byte) {
 	rsaKey, eccKey := rsaTemplate(2048), eccTemplate(tpm2.TPMECCNistP256)
 	rsaKey.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: bytes.Repeat([]byte{0xc5}, 256)})
 	pss := rsaTemplate(1024)
@@ -78,10 +79,10 @@ func madePublics() (all [][]byte) {
 	return all
 }
 
-// FuzzParseKey takes its input for a file, for the DER in one, and for a public
-// area in that.
+// FuzzParseKey parses its input as a file, as the DER in a file, and as a
+// public area.
 func FuzzParseKey(f *testing.F) {
-	for _, file := range realKeys(f) {
+	for _, file := range createdKeys(f) {
 		block, _ := pem.Decode(file)
 		key, err := parseKey(block.Bytes)
 		if err != nil {
@@ -91,7 +92,7 @@ func FuzzParseKey(f *testing.F) {
 		f.Add(block.Bytes)
 		f.Add(key.public)
 	}
-	publics := madePublics()
+	publics := samplePublicAreas()
 	for _, public := range publics {
 		f.Add(public)
 	}
@@ -109,7 +110,7 @@ func FuzzParseKey(f *testing.F) {
 		f.Add(der)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		inMemory(t, len(data), func() {
+		limitMemory(t, len(data), func() {
 			for _, parse := range []func([]byte) (*keyFile, error){parseKeyPEM, parseKey} {
 				if key, err := parse(data); err == nil {
 					checkKey(t, key)
@@ -117,7 +118,7 @@ func FuzzParseKey(f *testing.F) {
 			}
 			checkPublic(t, data)
 			if secret, err := unmarshal[tpm2.TPM2BEncryptedSecret](data); err == nil && !bytes.Equal(tpm2.Marshal(secret), data) {
-				t.Errorf("%x is taken for the secret %x", data, secret.Buffer)
+				t.Errorf("%x is parsed as the secret %x", data, secret.Buffer)
 			}
 		})
 	})
@@ -128,14 +129,14 @@ func checkKey(t *testing.T, key *keyFile) {
 	_, _ = unmarshal[tpm2.TPM2BPrivate](key.private)
 	checkPublic(t, key.public)
 	if key.signed || key.rsaParent || key.secret != nil {
-		return // what is not written
+		return // marshal does not write these fields
 	}
 	text, err := key.marshal()
 	if err != nil {
 		t.Fatalf("%+v: %v", key, err)
 	}
 	if again, err := parseKeyPEM(text); err != nil || !reflect.DeepEqual(again, key) {
-		t.Errorf("%+v is read again as %+v, error %v", key, again, err)
+		t.Errorf("%+v is parsed again as %+v, error %v", key, again, err)
 	}
 }
 
@@ -145,7 +146,7 @@ func checkPublic(t *testing.T, data []byte) {
 		return
 	}
 	if again := tpm2.Marshal(tpm2.New2B(area)); !bytes.Equal(again, data) {
-		t.Errorf("%x is written as %x", data, again)
+		t.Errorf("%x is marshaled as %x", data, again)
 	}
 	o, err := signingKey(area)
 	if err != nil {
@@ -164,8 +165,8 @@ func checkPublic(t *testing.T, data []byte) {
 	_ = o.scheme.String()
 }
 
-// FuzzParsePCRs takes its input for a selection and for the parameters of a
-// policy.
+// FuzzParsePCRs parses its input as a PCR selection and as the parameters of
+// TPM2_PolicyPCR.
 func FuzzParsePCRs(f *testing.F) {
 	selection := tpm2.Marshal(tpm2.TPMLPCRSelection{PCRSelections: []tpm2.TPMSPCRSelection{
 		selectPCRs(tpm2.TPMAlgSHA256, []uint{0, 7}), selectPCRs(tpm2.TPMAlgSHA1, []uint{23}),
@@ -178,7 +179,7 @@ func FuzzParsePCRs(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		inMemory(t, len(s), func() {
+		limitMemory(t, len(s), func() {
 			if banks, err := ParsePCRs(s); err == nil {
 				checkSelection(t, s, banks)
 			}
@@ -188,7 +189,7 @@ func FuzzParsePCRs(f *testing.F) {
 			}
 			digest, selection := string(tpm2.Marshal(p.PcrDigest)), string(tpm2.Marshal(p.Pcrs))
 			if s != digest+selection && s != selection+digest {
-				t.Errorf("%x is taken for %x and %x", s, digest, selection)
+				t.Errorf("%x is parsed as %x and %x", s, digest, selection)
 			}
 		})
 	})
@@ -213,6 +214,6 @@ func checkSelection(t *testing.T, s string, selected []PCRs) {
 	written := strings.Join(parts, "+")
 	again, err := ParsePCRs(written)
 	if err != nil || !reflect.DeepEqual(again, selected) {
-		t.Errorf("%q is %+v, and written %q it is %+v, error %v", s, selected, written, again, err)
+		t.Errorf("%q is parsed as %+v, and %q as %+v, error %v", s, selected, written, again, err)
 	}
 }

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// A Handle is the handle of a persistent object or of a hierarchy in a TPM (TPM
-// 2.0 Library, part 2, section 7).
+// A Handle is the handle of a persistent object or a hierarchy (TPM 2.0
+// Library, part 2, section 7).
 type Handle uint32
 
-// The hierarchies, which have primary keys (part 2, section 7.4).
+// The handles of the hierarchies (part 2, section 7.4).
 const (
 	OwnerHierarchy       Handle = 0x40000001
 	NullHierarchy        Handle = 0x40000007
@@ -21,13 +21,13 @@ func isHierarchy(h Handle) bool {
 	return h == OwnerHierarchy || h == NullHierarchy || h == EndorsementHierarchy || h == PlatformHierarchy
 }
 
-func persistent(h Handle) bool { return h>>24 == 0x81 }
+func isPersistent(h Handle) bool { return h>>24 == 0x81 }
 
-// firstOfPlatform is the first persistent handle that is not the owner's (part
-// 3, section 28.5: TPM2_EvictControl).
-const firstOfPlatform Handle = 0x81800000
+// firstPlatformHandle is the first persistent handle that the platform
+// hierarchy controls, not the owner (part 3, section 28.5: TPM2_EvictControl).
+const firstPlatformHandle Handle = 0x81800000
 
-// parseHandle reads a number: decimal, or hexadecimal after 0x.
+// parseHandle parses a decimal number, or a hexadecimal number after 0x.
 func parseHandle(s string) (Handle, error) {
 	base := 10
 	digits, ok := strings.CutPrefix(strings.ToLower(s), "0x")

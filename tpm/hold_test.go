@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 )
 
-// slow makes commands of one kind take longer.
+// slow delays all commands with a command code.
 func slow(code tpm2.TPMCC, d time.Duration) func(int, []byte, func([]byte) ([]byte, error)) ([]byte, error) {
 	return func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 		if codeOf(command) == code {
@@ -38,10 +38,10 @@ func TestHold(t *testing.T) {
 	pem := makeKey(t, CreateConfig{Device: emulator.Path})
 	cfg := Config{PEM: pem, Device: emulator.Path}
 
-	t.Run("behind a resource manager for life", inBubble(func(t *testing.T) {
+	t.Run("with a resource manager until Close", inBubble(func(t *testing.T) {
 		b := &bus{managed: true}
 		k := mustOpen(t, cfg, b.dial)
-		mustSign(t, k) // before its first the TPM tests itself, and is asked again
+		mustSign(t, k) // the TPM performs a self-test before the first signature
 		b.commands()
 		for range 100 {
 			mustSign(t, k)
@@ -58,13 +58,13 @@ func TestHold(t *testing.T) {
 		checkState(t, b, "after Close", 1, 1)
 	}))
 
-	t.Run("until it is idle", inBubble(func(t *testing.T) {
+	t.Run("until idle", inBubble(func(t *testing.T) {
 		b := &bus{}
 		k := mustOpen(t, cfg, b.dial)
-		time.Sleep(holdIdle - 1)
+		time.Sleep(maxIdle - 1)
 		checkState(t, b, "shortly after Open", 1, 0)
 		mustSign(t, k)
-		time.Sleep(holdIdle - 1)
+		time.Sleep(maxIdle - 1)
 		checkState(t, b, "shortly after Sign", 1, 0)
 		time.Sleep(time.Nanosecond)
 		checkState(t, b, "when idle", 1, 1)
@@ -79,28 +79,28 @@ func TestHold(t *testing.T) {
 		checkState(t, b, "after Close", 2, 2)
 	}))
 
-	t.Run("through a signature that takes longer than idleness", inBubble(func(t *testing.T) {
-		b := &bus{spoil: slow(tpm2.TPMCCSign, holdIdle+1)}
+	t.Run("during a signature that takes longer than maxIdle", inBubble(func(t *testing.T) {
+		b := &bus{intercept: slow(tpm2.TPMCCSign, maxIdle+1)}
 		k := mustOpen(t, cfg, b.dial)
 		mustSign(t, k)
 		checkState(t, b, "after Sign", 1, 0)
 		mustSign(t, k)
 		checkState(t, b, "after another", 1, 0)
-		time.Sleep(holdIdle)
+		time.Sleep(maxIdle)
 		checkState(t, b, "when idle", 1, 1)
 	}))
 
-	// What is waited for others is not held against the key.
-	t.Run("as long as others", inBubble(func(t *testing.T) {
-		b := &bus{spoil: slow(tpm2.TPMCCCreatePrimary, 2*holdMax)}
+	// The time until the key is loaded does not count.
+	t.Run("after a slow load", inBubble(func(t *testing.T) {
+		b := &bus{intercept: slow(tpm2.TPMCCCreatePrimary, 2*maxHold)}
 		k := mustOpen(t, cfg, b.dial)
 		mustSign(t, k)
 		checkState(t, b, "after Sign", 1, 0)
-		time.Sleep(holdIdle)
+		time.Sleep(maxIdle)
 		checkState(t, b, "when idle", 1, 1)
 	}))
 
-	t.Run("no longer than others can wait", inBubble(func(t *testing.T) {
+	t.Run("at most maxHold", inBubble(func(t *testing.T) {
 		b := &bus{}
 		k := mustOpen(t, cfg, b.dial)
 		const pause = 10 * time.Millisecond
@@ -116,11 +116,11 @@ func TestHold(t *testing.T) {
 			time.Sleep(pause)
 		}
 		if len(turns) != 4 {
-			t.Fatalf("opened the TPM at %v, want once in %v", turns, holdMax+yieldFor)
+			t.Fatalf("opened the TPM at %v, want once in %v", turns, maxHold+yieldTime)
 		}
 		for i := range turns[1:] {
-			if d := turns[i+1] - turns[i]; d < holdMax+yieldFor || d > holdMax+yieldFor+3*pause {
-				t.Errorf("opened the TPM at %v, want once in %v", turns, holdMax+yieldFor)
+			if d := turns[i+1] - turns[i]; d < maxHold+yieldTime || d > maxHold+yieldTime+3*pause {
+				t.Errorf("opened the TPM at %v, want once in %v", turns, maxHold+yieldTime)
 			}
 		}
 	}))
@@ -129,11 +129,11 @@ func TestHold(t *testing.T) {
 		const keys = 2
 		var signed [keys]int
 		var longest [keys]time.Duration
-		one := newOneAtATime()
+		one := newExclusiveTPM()
 		stop := time.Now().Add(time.Second)
 		done := make(chan error)
 		for i := range keys {
-			b := &bus{next: one.dial, spoil: slow(tpm2.TPMCCSign, time.Millisecond)}
+			b := &bus{next: one.dial, intercept: slow(tpm2.TPMCCSign, time.Millisecond)}
 			go func() {
 				k, err := open(t.Context(), cfg, b.dial)
 				if err != nil {
@@ -156,22 +156,22 @@ func TestHold(t *testing.T) {
 			}
 		}
 		for i := range keys {
-			if signed[i] < 300 || longest[i] > 2*holdMax {
+			if signed[i] < 300 || longest[i] > 2*maxHold {
 				t.Errorf("key %d made %d signatures in a second and waited up to %v", i, signed[i], longest[i])
 			}
 		}
 	}))
 }
 
-// oneAtATime dials a TPM that says at once that it is busy if somebody has it,
-// as a device node without a resource manager does. Waiting for it takes no time
-// outside of the test's own.
-type oneAtATime struct{ busy chan struct{} }
+// An exclusiveTPM returns errBusy immediately while it is open, like a
+// character device without a resource manager. Waiting for it works with the
+// fake clock of a synctest bubble.
+type exclusiveTPM struct{ busy chan struct{} }
 
-func newOneAtATime() *oneAtATime { return &oneAtATime{make(chan struct{}, 1)} }
+func newExclusiveTPM() *exclusiveTPM { return &exclusiveTPM{make(chan struct{}, 1)} }
 
-func (o *oneAtATime) dial(ctx context.Context, path string) (*device, error) {
-	return usual.await(ctx, func() (*device, error) {
+func (o *exclusiveTPM) dial(ctx context.Context, path string) (*device, error) {
+	return defaultTimeouts.retryWhileBusy(ctx, func() (*device, error) {
 		select {
 		case o.busy <- struct{}{}:
 		default:

@@ -24,15 +24,16 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// A scene is a TPM that other programs use too.
-type scene struct {
+// An interop is a TPM that other programs also use.
+type interop struct {
 	*maker
 	dir string
-	env []string // for the programs
+	env []string // environment of the programs
 }
 
-// newScene needs tpm2-tools and OpenSSL with its provider tpm2.
-func newScene(t *testing.T) *scene {
+// newInterop starts a TPM. It requires tpm2-tools and OpenSSL with the provider
+// tpm2.
+func newInterop(t *testing.T) *interop {
 	t.Helper()
 	signertest.Require(t, "tpm2-tools", "tpm2_create")
 	openssl := signertest.Require(t, "openssl", "openssl")
@@ -45,7 +46,7 @@ func newScene(t *testing.T) *scene {
 	if _, err := os.Stat(provider); err != nil {
 		signertest.Require(t, "tpm2-openssl", provider)
 	}
-	s := &scene{maker: newMaker(t, newTPM(t)), dir: t.TempDir()}
+	s := &interop{maker: newMaker(t, newTPM(t)), dir: t.TempDir()}
 	s.env = append(os.Environ(), "TPM2TOOLS_TCTI="+s.emulator.TCTI(), "TPM2OPENSSL_TCTI="+s.emulator.TCTI(), "OPENSSL_CONF=/dev/null")
 	s.write("message", []byte(message))
 	return s
@@ -53,24 +54,24 @@ func newScene(t *testing.T) *scene {
 
 const message = "signed here and there\n"
 
-// in is the scene for a sub-test.
-func (s *scene) in(t *testing.T) *scene {
+// forTest returns a copy of s for a subtest.
+func (s *interop) forTest(t *testing.T) *interop {
 	c, m := *s, *s.maker
 	m.TB = t
 	c.maker = &m
 	return &c
 }
 
-func (s *scene) path(name string) string { return filepath.Join(s.dir, name) }
+func (s *interop) path(name string) string { return filepath.Join(s.dir, name) }
 
-func (s *scene) write(name string, data []byte) {
+func (s *interop) write(name string, data []byte) {
 	s.Helper()
 	if err := os.WriteFile(s.path(name), data, 0o600); err != nil {
 		s.Fatal(err)
 	}
 }
 
-func (s *scene) read(name string) []byte {
+func (s *interop) read(name string) []byte {
 	s.Helper()
 	data, err := os.ReadFile(s.path(name))
 	if err != nil {
@@ -79,8 +80,8 @@ func (s *scene) read(name string) []byte {
 	return data
 }
 
-// try runs a program in the scene's folder.
-func (s *scene) try(env []string, name string, args ...string) error {
+// try runs a program in the folder of s.
+func (s *interop) try(env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(s.Context(), name, args...)
 	cmd.Dir, cmd.Env = s.dir, slices.Concat(s.env, env)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -89,25 +90,25 @@ func (s *scene) try(env []string, name string, args ...string) error {
 	return nil
 }
 
-func (s *scene) run(name string, args ...string) {
+func (s *interop) run(name string, args ...string) {
 	s.Helper()
 	if err := s.try(nil, name, args...); err != nil {
 		s.Fatal(err)
 	}
 }
 
-// flushAll removes what programs left in the TPM.
-func (s *scene) flushAll() {
+// flushAll flushes the objects and sessions that programs left in the TPM.
+func (s *interop) flushAll() {
 	s.Helper()
-	for _, h := range s.left() {
+	for _, h := range s.loadedHandles() {
 		s.flush(h)
 	}
 }
 
 var provider = []string{"-provider", "tpm2", "-provider", "default", "-propquery", "?provider=tpm2"}
 
-// genpkey makes a key file with OpenSSL.
-func (s *scene) genpkey(name string, options ...string) []byte {
+// genpkey creates a key file with OpenSSL.
+func (s *interop) genpkey(name string, options ...string) []byte {
 	s.Helper()
 	args := slices.Concat([]string{"genpkey"}, provider, []string{"-out", name})
 	for i, o := range options {
@@ -121,51 +122,51 @@ func (s *scene) genpkey(name string, options ...string) []byte {
 	return s.read(name)
 }
 
-// A shared key is one that Holdfast and other programs use.
-type shared struct {
+// A sharedKey is a key that Holdfast and other programs use.
+type sharedKey struct {
 	cfg Config
 
-	// What OpenSSL calls the key, and its password. "": its provider cannot
-	// use the key.
+	// The name of the key for OpenSSL, and its password. "": the provider
+	// cannot use the key.
 	openssl, password string
 	env               []string
-	empty             bool // the provider may ask for the empty password
+	empty             bool // the provider may ask for an empty password
 
-	// What tpm2_load wants beside the file, and tpm2_sign; nil: not tried.
+	// Arguments of tpm2_load and tpm2_sign; nil: not tested.
 	load, sign []string
 }
 
-func (s *scene) file(name string, pem []byte, password, parentPassword string) shared {
+func (s *interop) file(name string, pem []byte, password, parentPassword string) sharedKey {
 	s.Helper()
 	s.write(name, pem)
-	k := shared{cfg: Config{PEM: pem, PIN: pin(password), ParentPIN: pin(parentPassword)}, openssl: name, password: password}
+	k := sharedKey{cfg: Config{PEM: pem, PIN: optionalPIN(password), ParentPIN: optionalPIN(parentPassword)}, openssl: name, password: password}
 	if parentPassword != "" {
 		k.env = []string{"TPM2OPENSSL_PARENT_AUTH=" + parentPassword}
 	}
 	return k
 }
 
-// withoutOpenSSL is for keys that the provider of version 1.1.1 cannot use.
-func (k shared) withoutOpenSSL() shared {
+// withoutOpenSSL is for keys that version 1.1.1 of the provider cannot use.
+func (k sharedKey) withoutOpenSSL() sharedKey {
 	k.openssl = ""
 	return k
 }
 
-// noPassword says of a key that it has none, whatever its file says.
-func (k shared) noPassword() shared {
+// noPassword is for keys without a password whose file says otherwise.
+func (k sharedKey) noPassword() sharedKey {
 	k.cfg.PIN = func(context.Context, keystore.Prompt) ([]byte, error) { return nil, nil }
 	return k
 }
 
-// opensslAsks says of a key that the provider may ask for its password, though
-// that is empty. If it does not, what it is given is of no account.
-func (k shared) opensslAsks() shared {
+// opensslAsks is for keys with an empty password for which the provider may
+// ask.
+func (k sharedKey) opensslAsks() sharedKey {
 	k.empty = true
 	return k
 }
 
-// tools has tpm2_load and tpm2_sign use the key, too.
-func (k shared) tools(load ...string) shared {
+// withTools also tests the key with tpm2_load and tpm2_sign.
+func (k sharedKey) withTools(load ...string) sharedKey {
 	k.load, k.sign = load, []string{}
 	if k.password != "" {
 		k.sign = []string{"-p", k.password}
@@ -173,8 +174,8 @@ func (k shared) tools(load ...string) shared {
 	return k
 }
 
-// encoded makes a key with tpm2_create and tpm2_encodeobject.
-func (s *scene) encoded(name string, parent Handle, algorithm, password string) []byte {
+// encoded creates a key with tpm2_create and tpm2_encodeobject.
+func (s *interop) encoded(name string, parent Handle, algorithm, password string) []byte {
 	s.Helper()
 	create := []string{"-Q", "-C", fmt.Sprintf("0x%x", parent), "-G", algorithm, "-u", name + ".pub", "-r", name + ".priv"}
 	encode := []string{"-Q", "-C", fmt.Sprintf("0x%x", parent), "-u", name + ".pub", "-r", name + ".priv", "-o", name}
@@ -186,11 +187,11 @@ func (s *scene) encoded(name string, parent Handle, algorithm, password string) 
 	return s.read(name)
 }
 
-// TestInterop has keys that were made by one program and sign in others: by
-// Holdfast, by OpenSSL's provider tpm2 and by tpm2-tools.
+// TestInterop creates keys with one program and signs with the others:
+// Holdfast, OpenSSL with the provider tpm2, and tpm2-tools.
 func TestInterop(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newInterop(t)
 	s.persistentPrimary(eccParent, srkTemplate, "")
 	s.persistentPrimary(authParent, srkTemplate, parentPassword)
 	s.persistentPrimary(rsaParent, rsaSRKTemplate, "")
@@ -199,23 +200,25 @@ func TestInterop(t *testing.T) {
 	s.run("tpm2_createprimary", "-Q", "-C", "o", "-G", "ecc", "-a", srkAttributes, "-c", "srk.ctx")
 	s.flushAll()
 
-	ours := func(kind keystore.KeyType, parent Handle, key, above string) func(*scene) shared {
-		return func(s *scene) shared {
-			return s.file("ours.pem", s.made(kind, CreateConfig{Parent: parent, PIN: pin(key), ParentPIN: pin(above)}), key, above)
+	ours := func(kind keystore.KeyType, parent Handle, key, above string) func(*interop) sharedKey {
+		return func(s *interop) sharedKey {
+			return s.file("ours.pem", s.createFile(kind, CreateConfig{Parent: parent, PIN: optionalPIN(key), ParentPIN: optionalPIN(above)}), key, above)
 		}
 	}
-	tools := func(make func(*scene) shared, load ...string) func(*scene) shared {
-		return func(s *scene) shared { return make(s).tools(load...) }
+	tools := func(make func(*interop) sharedKey, load ...string) func(*interop) sharedKey {
+		return func(s *interop) sharedKey { return make(s).withTools(load...) }
 	}
-	alone := func(make func(*scene) shared) func(*scene) shared {
-		return func(s *scene) shared { return make(s).withoutOpenSSL() }
+	alone := func(make func(*interop) sharedKey) func(*interop) sharedKey {
+		return func(s *interop) sharedKey { return make(s).withoutOpenSSL() }
 	}
-	openssl := func(key, above string, options ...string) func(*scene) shared {
-		return func(s *scene) shared { return s.file("theirs.pem", s.genpkey("theirs.pem", options...), key, above) }
+	openssl := func(key, above string, options ...string) func(*interop) sharedKey {
+		return func(s *interop) sharedKey {
+			return s.file("theirs.pem", s.genpkey("theirs.pem", options...), key, above)
+		}
 	}
 	for _, c := range []struct {
 		name string
-		make func(*scene) shared
+		make func(*interop) sharedKey
 	}{
 		{"openssl P-256", openssl("", "", "EC", "group:P-256")},
 		{"openssl P-384", openssl("", "", "EC", "group:P-384")},
@@ -242,36 +245,36 @@ func TestInterop(t *testing.T) {
 		{"ours RSA-2048, password, parent with password", tools(ours(keystore.RSA2048, authParent, keyPassword, parentPassword), "-C", "0x81000002", "-P", parentPassword)},
 		{"ours P-256, RSA parent", tools(ours(keystore.P256, rsaParent, "", ""), "-C", "0x81000003")},
 		{"ours P-256, RSA parent with password", tools(ours(keystore.P256, rsaAuth, "", parentPassword), "-C", "0x81000005", "-P", parentPassword)},
-		// The provider takes hierarchies other than the owner's for persistent
-		// handles, and has no password for them.
+		// The provider treats hierarchies other than the owner hierarchy as
+		// persistent handles, and cannot use a password for them.
 		{"ours P-256, endorsement", alone(ours(keystore.P256, EndorsementHierarchy, "", ""))},
 		{"ours P-256, null", alone(ours(keystore.P256, NullHierarchy, "", ""))},
-		{"ours P-256, owner with password", alone(func(s *scene) shared {
+		{"ours P-256, owner with password", alone(func(s *interop) sharedKey {
 			s.setAuth(owner, parentPassword)
-			s.Cleanup(func() { s.setAuth(place{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
+			s.Cleanup(func() { s.setAuth(entity{handle: tpm2.TPMRHOwner, password: parentPassword}, "") })
 			return ours(keystore.P256, 0, "", parentPassword)(s)
 		})},
 
-		// tpm2-tools 5.4 say of a key without password that it has one, and the
-		// other way round, which the provider believes.
-		{"tpm2_encodeobject P-256", alone(func(s *scene) shared {
+		// tpm2_encodeobject 5.4 writes the inverse of emptyAuth, which misleads
+		// the provider.
+		{"tpm2_encodeobject P-256", alone(func(s *interop) sharedKey {
 			return s.file("encoded.pem", s.encoded("encoded.pem", eccParent, "ecc256", ""), "", "").noPassword()
 		})},
-		{"tpm2_encodeobject RSA-2048", alone(func(s *scene) shared {
+		{"tpm2_encodeobject RSA-2048", alone(func(s *interop) sharedKey {
 			return s.file("encoded.pem", s.encoded("encoded.pem", eccParent, "rsa2048", ""), "", "").noPassword()
 		})},
-		{"tpm2_encodeobject P-256, password", alone(func(s *scene) shared {
+		{"tpm2_encodeobject P-256, password", alone(func(s *interop) sharedKey {
 			return s.file("encoded.pem", s.encoded("encoded.pem", eccParent, "ecc256", keyPassword), keyPassword, "")
 		})},
-		// Version 1.1.1 of the provider takes such a key to have no password,
-		// version 1.3.0 asks for it.
-		{"emptyAuth left out, no password", func(s *scene) shared {
-			f := s.below(signingTemplate(keystore.P256), "")
+		// Version 1.1.1 of the provider assumes that such a key has no
+		// password; version 1.3.0 asks for a password.
+		{"emptyAuth absent, no password", func(s *interop) sharedKey {
+			f := s.createUnderOwner(signingTemplate(keystore.P256), "")
 			f.EmptyAuth = false
 			return s.file("plain.pem", f.pem(s), "", "").noPassword().opensslAsks()
 		}},
-		{"emptyAuth true, no password asked", func(s *scene) shared {
-			k := s.file("plain.pem", s.below(signingTemplate(keystore.P256), "").pem(s), "", "")
+		{"emptyAuth true, no prompt", func(s *interop) sharedKey {
+			k := s.file("plain.pem", s.createUnderOwner(signingTemplate(keystore.P256), "").pem(s), "", "")
 			k.cfg.PIN = func(_ context.Context, p keystore.Prompt) ([]byte, error) {
 				if !p.Optional {
 					return nil, errors.New("asked for a password")
@@ -280,11 +283,11 @@ func TestInterop(t *testing.T) {
 			}
 			return k
 		}},
-		{"tpm2_evictcontrol", func(s *scene) shared { return s.evicted("") }},
-		{"tpm2_evictcontrol, password", func(s *scene) shared { return s.evicted(keyPassword) }},
-		{"ours, persistent", func(s *scene) shared { return s.generated("") }},
-		{"ours, persistent, password", func(s *scene) shared { return s.generated(keyPassword) }},
-		{"tpm2_createpolicy, PCRs", alone(func(s *scene) shared {
+		{"tpm2_evictcontrol", func(s *interop) sharedKey { return s.evicted("") }},
+		{"tpm2_evictcontrol, password", func(s *interop) sharedKey { return s.evicted(keyPassword) }},
+		{"ours, persistent", func(s *interop) sharedKey { return s.generated("") }},
+		{"ours, persistent, password", func(s *interop) sharedKey { return s.generated(keyPassword) }},
+		{"tpm2_createpolicy, PCRs", alone(func(s *interop) sharedKey {
 			s.run("tpm2_createpolicy", "-Q", "--policy-pcr", "-l", "sha256:0,16", "-L", "pcr.policy")
 			s.run("tpm2_create", "-Q", "-C", "0x81000001", "-G", "ecc256", "-L", "pcr.policy",
 				"-a", "fixedtpm|fixedparent|sensitivedataorigin|sign", "-u", "policy.pub", "-r", "policy.priv")
@@ -297,7 +300,7 @@ func TestInterop(t *testing.T) {
 		})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := s.in(t)
+			s := s.forTest(t)
 			k := c.make(s)
 			s.flushAll()
 			k.cfg.Device = s.emulator.Path
@@ -311,7 +314,7 @@ func TestInterop(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.write("public.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))
-			for _, how := range ways(key.Public()) {
+			for _, how := range signMethods(key.Public()) {
 				sig, err := key.Sign(nil, how.digest(), how.opts)
 				if err != nil {
 					t.Fatalf("%s here: %v", how.name, err)
@@ -324,10 +327,10 @@ func TestInterop(t *testing.T) {
 			if err := key.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if left := s.left(); len(left) > 0 {
+			if left := s.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
-			for _, how := range ways(key.Public()) {
+			for _, how := range signMethods(key.Public()) {
 				if k.openssl != "" {
 					args := slices.Concat([]string{"dgst"}, provider, []string{"-sign", k.openssl, "-out", "signature"}, how.args, []string{"message"})
 					if k.password != "" || k.empty {
@@ -360,22 +363,22 @@ func TestInterop(t *testing.T) {
 	}
 }
 
-// A way to sign.
-type way struct {
+// A signMethod is a signature scheme with its options in each program.
+type signMethod struct {
 	name string
 	hash crypto.Hash
 	opts crypto.SignerOpts
-	args []string // of openssl dgst
-	tool []string // of tpm2_sign
+	args []string // options of openssl dgst
+	tool []string // options of tpm2_sign
 }
 
-func (w way) digest() []byte {
+func (w signMethod) digest() []byte {
 	h := w.hash.New()
 	h.Write([]byte(message))
 	return h.Sum(nil)
 }
 
-func (w way) verify(pub crypto.PublicKey, sig []byte) error {
+func (w signMethod) verify(pub crypto.PublicKey, sig []byte) error {
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:
 		if !ecdsa.VerifyASN1(pub, w.digest(), sig) {
@@ -391,24 +394,24 @@ func (w way) verify(pub crypto.PublicKey, sig []byte) error {
 	return fmt.Errorf("key of type %T", pub)
 }
 
-func ways(pub crypto.PublicKey) []way {
+func signMethods(pub crypto.PublicKey) []signMethod {
 	if _, ok := pub.(*ecdsa.PublicKey); ok {
-		return []way{
+		return []signMethod{
 			{"SHA-256", crypto.SHA256, crypto.SHA256, []string{"-sha256"}, []string{"-g", "sha256"}},
 			{"SHA-384", crypto.SHA384, crypto.SHA384, []string{"-sha384"}, []string{"-g", "sha384"}},
 		}
 	}
 	pss := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
-	return []way{
+	return []signMethod{
 		{"SHA-256", crypto.SHA256, crypto.SHA256, []string{"-sha256"}, []string{"-g", "sha256", "-s", "rsassa"}},
 		{"SHA-384", crypto.SHA384, crypto.SHA384, []string{"-sha384"}, []string{"-g", "sha384", "-s", "rsassa"}},
 		{"PSS with SHA-256", crypto.SHA256, pss, []string{"-sha256", "-sigopt", "rsa_padding_mode:pss"}, []string{"-g", "sha256", "-s", "rsapss"}},
 	}
 }
 
-// split writes the parts of a file of ours, key.pub and key.priv, for tpm2_load:
-// that of version 5.4 reads no such file.
-func (s *scene) split(file []byte) {
+// split writes the parts of a key file to key.pub and key.priv for tpm2_load,
+// of which version 5.4 does not support key files.
+func (s *interop) split(file []byte) {
 	s.Helper()
 	block, _ := pem.Decode(file)
 	var f tss2
@@ -419,8 +422,8 @@ func (s *scene) split(file []byte) {
 	s.write("key.priv", f.Private)
 }
 
-// evicted makes a persistent key with tpm2-tools.
-func (s *scene) evicted(password string) shared {
+// evicted creates a persistent key with tpm2-tools.
+func (s *interop) evicted(password string) sharedKey {
 	s.Helper()
 	create := []string{"-Q", "-C", "0x81000001", "-G", "rsa2048", "-c", "evicted.ctx"}
 	if password != "" {
@@ -433,11 +436,11 @@ func (s *scene) evicted(password string) shared {
 	return persistentKey(password)
 }
 
-// generated makes a persistent key with Holdfast.
-func (s *scene) generated(password string) shared {
+// generated creates a persistent key with Holdfast.
+func (s *interop) generated(password string) sharedKey {
 	s.Helper()
 	k, err := Backend{}.Generate(s.Context(), keystore.Ref{Scheme: "tpm", Rest: "handle=0x81010002;device=" + s.emulator.Path},
-		keystore.KeySpec{Type: keystore.P256}, keystore.Call{Options: keystore.Options{PIN: pin(password)}})
+		keystore.KeySpec{Type: keystore.P256}, keystore.Call{Options: keystore.Options{PIN: optionalPIN(password)}})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -448,20 +451,20 @@ func (s *scene) generated(password string) shared {
 	return persistentKey(password)
 }
 
-func persistentKey(password string) shared {
-	k := shared{cfg: Config{Handle: persistedKey, PIN: pin(password)}, openssl: "handle:0x81010002", password: password}
+func persistentKey(password string) sharedKey {
+	k := sharedKey{cfg: Config{Handle: persistedKey, PIN: optionalPIN(password)}, openssl: "handle:0x81010002", password: password}
 	if password != "" {
-		k.openssl += "?pass" // the provider asks for none otherwise
+		k.openssl += "?pass" // otherwise the provider does not ask for the password
 	}
-	k = k.tools()
+	k = k.withTools()
 	k.load = nil
 	return k
 }
 
-// TestInteropEncoding sees that other programs still write what the reader is
-// lenient for.
+// TestInteropEncoding checks that other programs still write the encodings for
+// which the parser is lenient.
 func TestInteropEncoding(t *testing.T) {
-	s := newScene(t)
+	s := newInterop(t)
 	s.persistentPrimary(eccParent, srkTemplate, "")
 	isTrue, isFalse := []byte{0xa0, 3, 1, 1, 1}, []byte{0xa0, 3, 1, 1, 0}
 	for _, c := range []struct {
@@ -479,28 +482,28 @@ func TestInteropEncoding(t *testing.T) {
 			t.Fatalf("%s: no PEM", c.name)
 		}
 		if !bytes.Contains(block.Bytes[:32], c.want) {
-			t.Errorf("%s: %x does not have %x", c.name, block.Bytes[:32], c.want)
+			t.Errorf("%s: %x does not contain %x", c.name, block.Bytes[:32], c.want)
 		}
 	}
 }
 
-// TestInteropRestricted refuses OpenSSL's keys for PSS alone: they are
-// restricted.
+// TestInteropRestricted checks that RSA-PSS keys of OpenSSL, which are
+// restricted, are refused.
 func TestInteropRestricted(t *testing.T) {
-	s := newScene(t)
+	s := newInterop(t)
 	pem := s.genpkey("pss.pem", "RSA-PSS", "bits:2048", "digest:SHA256")
 	if err := refusal(s.maker, Config{PEM: pem, Device: s.emulator.Path}, false); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("%v, want ErrUnsupported", err)
 	}
 }
 
-// TestInteropCertificate has OpenSSL make a request and a certificate for a key
-// of ours, which then stands in the key's file.
+// TestInteropCertificate creates a certificate request and a certificate with
+// OpenSSL for a key of Holdfast, and puts the certificate into the key file.
 func TestInteropCertificate(t *testing.T) {
 	for _, kind := range []keystore.KeyType{keystore.P256, keystore.RSA2048} {
 		t.Run(string(kind), func(t *testing.T) {
-			s := newScene(t)
-			file := s.made(kind, CreateConfig{PIN: pin(keyPassword)})
+			s := newInterop(t)
+			file := s.createFile(kind, CreateConfig{PIN: optionalPIN(keyPassword)})
 			s.write("key.pem", file)
 			common := slices.Concat([]string{"req"}, provider, []string{"-config", "openssl.cnf", "-new", "-key", "key.pem", "-passin", "pass:" + keyPassword, "-subj", "/CN=here"})
 			s.write("openssl.cnf", []byte("[req]\ndistinguished_name = name\n[name]\n"))
@@ -514,7 +517,7 @@ func TestInteropCertificate(t *testing.T) {
 			if err := req.CheckSignature(); err != nil {
 				t.Error(err)
 			}
-			key, err := Open(t.Context(), Config{PEM: append(s.read("cert.pem"), file...), PIN: pin(keyPassword), Device: s.emulator.Path})
+			key, err := Open(t.Context(), Config{PEM: append(s.read("cert.pem"), file...), PIN: optionalPIN(keyPassword), Device: s.emulator.Path})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,63 +16,63 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Config names a key. Exactly one of PEM and Handle is given; the zero value of
-// any other field is its default. Open does not modify it.
+// A Config names a key. Exactly one of PEM and Handle must be set. The zero
+// value of another field selects its default. Open does not modify the Config.
 type Config struct {
-	PEM    []byte // what is in a key file
-	Handle Handle // of a persistent key
+	PEM    []byte // contents of a key file
+	Handle Handle // handle of a persistent key
 
-	// Device is the path of a device or of an emulator's socket; "" is the
-	// machine's own TPM: /dev/tpmrm0, or else /dev/tpm0; on Windows TPM
-	// Base Services.
+	// Device is the path of a TPM device, or of the socket of an emulator.
+	// "" selects the TPM of the machine: /dev/tpmrm0, or else /dev/tpm0; on
+	// Windows, TPM Base Services (TBS).
 	Device string
 
-	// PIN is asked for the key's password, and ParentPIN for that of its
-	// parent, which is a persistent object or a hierarchy. nil: there is
-	// none.
+	// PIN returns the password of the key. ParentPIN returns the password
+	// of its parent, which is a persistent object or a hierarchy. nil means
+	// that there is no password.
 	PIN, ParentPIN keystore.PINFunc
 
-	// Certificates are certificates from elsewhere, one of which may be the
-	// key's: the chain is made of them and of those in PEM.
+	// Certificates are certificates from outside PEM. The chain is built
+	// from them and from the certificates in PEM.
 	Certificates []*x509.Certificate
 
-	Ref    keystore.Ref // the key's name in prompts and errors; zero: its handle, or "tpm:path=…"
-	Logger *slog.Logger // nil: discard
+	Ref    keystore.Ref // name of the key in prompts and errors; zero: its handle, or "tpm:path=…"
+	Logger *slog.Logger // nil: no log
 }
 
-// dialer opens a TPM; tests have their own.
+// A dialer opens a TPM. Tests replace it.
 type dialer func(ctx context.Context, path string) (*device, error)
 
-// A Key is a private key in a TPM. It is a [signer.Signer] and a
-// [signer.SchemeLimiter], safe for concurrent use.
+// A Key is a private key in a TPM. It implements [signer.Signer] and
+// [signer.SchemeLimiter], and is safe for concurrent use.
 //
-// After the TPM was reset the next signature loads the key again.
+// After a reset of the TPM, the next signature loads the key again.
 type Key struct {
-	*resident
-	is     object
-	ctx    context.Context // for passwords that are asked later; ends with Close
+	*loader
+	object object
+	ctx    context.Context // for password prompts after Open; canceled by Close
 	cancel context.CancelFunc
 	chain  []*x509.Certificate
-	shut   bool // guarded by resident.mu
+	closed bool // guarded by loader.mu
 
 	schemes func() []tls.SignatureScheme
 }
 
-// Open opens a key. The caller closes it. ctx is for opening; a password that
-// is asked later, because the TPM refused the last one, is asked with ctx's
-// values, and until the key is closed.
+// Open opens a key. The caller closes it. ctx is used until Open returns. Later
+// password prompts, for example after the TPM refused a password, get a context
+// with the values of ctx that is canceled by Close.
 func Open(ctx context.Context, cfg Config) (*Key, error) { return open(ctx, cfg, dial) }
 
 func open(ctx context.Context, cfg Config, dial dialer) (*Key, error) {
-	r, err := newResident(ctx, cfg, dial)
+	ld, err := newLoader(ctx, cfg, dial)
 	if err != nil {
 		return nil, err
 	}
-	k := &Key{resident: r}
+	k := &Key{loader: ld}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.prepare(ctx); err != nil {
-		k.forget()
+		k.wipe()
 		return nil, err
 	}
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -80,69 +80,70 @@ func open(ctx context.Context, cfg Config, dial dialer) (*Key, error) {
 	return k, nil
 }
 
-// prepare refuses what cannot sign, and loads the key.
+// prepare loads the key. It returns an error if the key cannot sign.
 func (k *Key) prepare(ctx context.Context) (err error) {
-	if k.is, err = signingKey(k.area); err != nil {
+	if k.object, err = signingKey(k.area); err != nil {
 		return err
 	}
 	certs, err := certificates(k.cfg.PEM)
 	if err != nil {
 		return err
 	}
-	k.chain, err = signer.Chain(k.is.pub, slices.Concat(certs, k.cfg.Certificates))
-	if err != nil && len(certs) > 0 { // otherwise it is a key without a certificate
+	k.chain, err = signer.Chain(k.object.pub, slices.Concat(certs, k.cfg.Certificates))
+	if err != nil && len(certs) > 0 { // without certificates in PEM, the chain is optional
 		return err
 	}
-	err = k.use(ctx, func(*loaded) error { return nil })
+	err = k.use(ctx, func(*loadedObject) error { return nil })
 	return k.explainLockout(ctx, err)
 }
 
 // Public implements [crypto.Signer].
-func (k *Key) Public() crypto.PublicKey { return k.is.pub }
+func (k *Key) Public() crypto.PublicKey { return k.object.pub }
 
-// Chain implements [signer.Signer] with the certificates in the key's file and
-// those of the Config.
+// Chain implements [signer.Signer]. The certificates come from Config.PEM and
+// Config.Certificates.
 func (k *Key) Chain() []*x509.Certificate { return k.chain }
 
-// Ref returns a reference that opens this key again. It has no PIN, but its
-// sources. That of a key in a file is [Config.Ref], and zero without that.
+// Ref returns a reference that opens this key again. It contains the PIN
+// sources, but no PIN. For a key in a file it is based on Config.Ref, and zero
+// if that is zero.
 func (k *Key) Ref() keystore.Ref { return k.cfg.reference() }
 
-// Close implements [signer.Signer]. Nothing is left in the TPM, and the
-// password is cleared. A Sign that asks for a password ends with
-// [signer.ErrClosed] if Config.PIN heeds its context.
+// Close implements [signer.Signer]. It flushes the key from the TPM and clears
+// the password. It waits for calls of Sign. A Sign that waits for a password
+// returns [signer.ErrClosed] if Config.PIN respects its context.
 func (k *Key) Close() error {
 	k.cancel()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.shut = true
-	k.forget()
+	k.closed = true
+	k.wipe()
 	return nil
 }
 
-// Sign implements [crypto.Signer]. The random source is not used: the TPM has
-// its own.
+// Sign implements [crypto.Signer]. It ignores the random source, because the
+// TPM has its own.
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	m, err := signer.MechanismFor(k.is.pub, digest, opts)
+	m, err := signer.MechanismFor(k.object.pub, digest, opts)
 	if err != nil {
 		return nil, err
 	}
-	op, err := k.is.operation(m, digest)
+	op, err := k.object.operation(m, digest)
 	if err != nil {
 		return nil, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.shut {
+	if k.closed {
 		return nil, signer.ErrClosed
 	}
 	var sig []byte
-	err = k.use(k.ctx, func(l *loaded) (err error) {
+	err = k.use(k.ctx, func(l *loadedObject) (err error) {
 		sig, err = op(l)
-		// Under a resource manager another program can have given the handle
-		// to another key, which signs as well.
-		if err == nil && k.file == nil && l.managed && !signer.Verifies(k.is.pub, m, digest, sig) {
-			err = fmt.Errorf("another key is in its place: %w", signer.ErrUnavailable)
+		// With a resource manager, another program can have assigned the handle
+		// to a different key since Open.
+		if err == nil && k.file == nil && l.managed && !signer.Verifies(k.object.pub, m, digest, sig) {
+			err = fmt.Errorf("the handle now belongs to a different key: %w", signer.ErrUnavailable)
 		}
 		return err
 	})

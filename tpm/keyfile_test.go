@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// tlv is one element of DER with a length of the shortest form.
+// tlv returns a DER element with the length in the shortest form.
 func tlv(tag byte, parts ...[]byte) []byte {
 	value := bytes.Join(parts, nil)
 	switch n := len(value); {
@@ -39,7 +39,7 @@ func oid(t testing.TB, id asn1.ObjectIdentifier) []byte {
 	return der
 }
 
-// The parts of a TPMKey that are the same everywhere.
+// Parts of a TPMKey.
 var (
 	ownerParent = []byte{2, 4, 0x40, 0, 0, 1}
 	publicPart  = tlv(4, []byte("public"))
@@ -47,10 +47,10 @@ var (
 	isTrue      = []byte{1, 1, 0xff}
 )
 
-// field is an optional field.
+// field returns an optional field.
 func field(n byte, parts ...[]byte) []byte { return tlv(0xa0|n, parts...) }
 
-// stepOf is a TPMPolicy.
+// stepOf returns a TPMPolicy.
 func stepOf(command uint32, parameters []byte) []byte {
 	code := binary.BigEndian.AppendUint32([]byte{0}, command)
 	for len(code) > 1 && code[0] == 0 && code[1] < 0x80 {
@@ -59,7 +59,7 @@ func stepOf(command uint32, parameters []byte) []byte {
 	return tlv(0x30, field(0, tlv(2, code)), field(1, tlv(4, parameters)))
 }
 
-// keyOf is a loadable key with these optional fields.
+// keyOf returns a loadable key with optional fields.
 func keyOf(t testing.TB, optional ...[]byte) []byte {
 	return tlv(0x30, oid(t, oidLoadable), bytes.Join(optional, nil), ownerParent, publicPart, privatePart)
 }
@@ -89,54 +89,54 @@ func TestParseKey(t *testing.T) {
 		{"BOOLEAN 0x01, as OpenSSL's provider writes it", keyOf(t, field(0, []byte{1, 1, 1})), emptyAuth},
 		{"BOOLEAN 0x80", keyOf(t, field(0, []byte{1, 1, 0x80})), emptyAuth},
 		{"BOOLEAN 0x00", keyOf(t, field(0, []byte{1, 1, 0})), key(nil)},
-		{"BOOLEAN of no byte", keyOf(t, field(0, []byte{1, 0})), nil},
+		{"empty BOOLEAN", keyOf(t, field(0, []byte{1, 0})), nil},
 		{"BOOLEAN of two bytes", keyOf(t, field(0, []byte{1, 2, 0xff, 0xff})), nil},
 		{"emptyAuth is a number", keyOf(t, field(0, []byte{2, 1, 1})), nil},
 		{"emptyAuth is empty", keyOf(t, field(0)), nil},
-		{"emptyAuth with more behind it", keyOf(t, field(0, isTrue, isTrue)), nil},
+		{"emptyAuth with trailing data", keyOf(t, field(0, isTrue, isTrue)), nil},
 		{"emptyAuth twice", keyOf(t, field(0, isTrue), field(0, []byte{1, 1, 0})), nil},
 
 		{"one policy step", keyOf(t, field(1, tlv(0x30, stepOf(0x16b, nil)))), key(func(f *keyFile) { f.policy = []policyStep{authValue} })},
 		{"two policy steps", keyOf(t, field(1, tlv(0x30, stepOf(0x17f, []byte("pcrs")), stepOf(0x16b, nil)))),
 			key(func(f *keyFile) { f.policy = []policyStep{{tpm2.TPMCCPolicyPCR, []byte("pcrs")}, authValue} })},
-		{"policy of no steps", keyOf(t, field(1, tlv(0x30))), key(nil)},
-		{"most policy steps", keyOf(t, field(1, tlv(0x30, steps))), key(func(f *keyFile) {
+		{"policy without steps", keyOf(t, field(1, tlv(0x30))), key(nil)},
+		{"maximum number of policy steps", keyOf(t, field(1, tlv(0x30, steps))), key(func(f *keyFile) {
 			for range maxPolicySteps {
 				f.policy = append(f.policy, authValue)
 			}
 		})},
 		{"too many policy steps", keyOf(t, field(1, tlv(0x30, steps, stepOf(0x16b, nil)))), nil},
 		{"policy without SEQUENCE", keyOf(t, field(1, stepOf(0x16b, nil)[2:])), nil},
-		{"policy with more behind it", keyOf(t, field(1, tlv(0x30, stepOf(0x16b, nil)), isTrue)), nil},
+		{"policy with trailing data", keyOf(t, field(1, tlv(0x30, stepOf(0x16b, nil)), isTrue)), nil},
 		{"policy step without parameters", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1})))))), nil},
 		{"policy step without command", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(1, tlv(4)))))), nil},
-		{"policy step with more behind it", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1})), field(1, tlv(4)), isTrue)))), nil},
-		{"policy command with more behind it", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1}), isTrue), field(1, tlv(4)))))), nil},
-		{"policy parameters with more behind them", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1})), field(1, tlv(4), isTrue))))), nil},
+		{"policy step with trailing data", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1})), field(1, tlv(4)), isTrue)))), nil},
+		{"policy command with trailing data", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1}), isTrue), field(1, tlv(4)))))), nil},
+		{"policy parameters with trailing data", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1})), field(1, tlv(4), isTrue))))), nil},
 		{"policy command of 33 bits", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{1, 0, 0, 1, 0x6b})), field(1, tlv(4)))))), nil},
-		{"policy command negative", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{0xff})), field(1, tlv(4)))))), nil},
+		{"negative policy command", keyOf(t, field(1, tlv(0x30, tlv(0x30, field(0, tlv(2, []byte{0xff})), field(1, tlv(4)))))), nil},
 
 		{"secret", keyOf(t, field(2, tlv(4, []byte("secret")))), key(func(f *keyFile) { f.secret = []byte("secret") })},
-		{"secret with more behind it", keyOf(t, field(2, tlv(4, []byte("secret")), isTrue)), nil},
-		{"RSA parent with more behind it", keyOf(t, field(5, isTrue, isTrue)), nil},
-		{"secret is no OCTET STRING", keyOf(t, field(2, isTrue)), nil},
-		{"policy that is signed", keyOf(t, field(3, tlv(0x30))), key(func(f *keyFile) { f.signed = true })},
-		{"description, which is not known", keyOf(t, field(4, tlv(0x0c, []byte("a key")))), key(nil)},
+		{"secret with trailing data", keyOf(t, field(2, tlv(4, []byte("secret")), isTrue)), nil},
+		{"RSA parent with trailing data", keyOf(t, field(5, isTrue, isTrue)), nil},
+		{"secret is not an OCTET STRING", keyOf(t, field(2, isTrue)), nil},
+		{"signed policy", keyOf(t, field(3, tlv(0x30))), key(func(f *keyFile) { f.signed = true })},
+		{"description, which is ignored", keyOf(t, field(4, tlv(0x0c, []byte("a key")))), key(nil)},
 		{"RSA parent", keyOf(t, field(5, isTrue)), key(func(f *keyFile) { f.rsaParent = true })},
 		{"RSA parent, 0x01", keyOf(t, field(5, []byte{1, 1, 1})), key(func(f *keyFile) { f.rsaParent = true })},
 		{"unknown field [6]", keyOf(t, field(0, isTrue), field(6, []byte("junk"))), emptyAuth},
 		{"unknown field [30]", keyOf(t, field(30), field(0, isTrue)), emptyAuth},
 		{"fields in another order", keyOf(t, field(5, isTrue), field(0, isTrue)), key(func(f *keyFile) { f.emptyAuth, f.rsaParent = true, true })},
-		{"field [31], whose number is elsewhere", keyOf(t, []byte{0xbf, 0x1f, 0}), nil},
-		{"field without its inside", keyOf(t, []byte{0xa0, 0x7f}), nil},
+		{"field [31], with a tag in long form", keyOf(t, []byte{0xbf, 0x1f, 0}), nil},
+		{"truncated field", keyOf(t, []byte{0xa0, 0x7f}), nil},
 
 		{"importable", tlv(0x30, oid(t, oidImportable), ownerParent, publicPart, privatePart), key(func(f *keyFile) { f.kind = oidImportable })},
 		{"sealed", tlv(0x30, oid(t, oidSealed), ownerParent, publicPart, privatePart), key(func(f *keyFile) { f.kind = oidSealed })},
 		{"persistent parent", tlv(0x30, loadable, []byte{2, 5, 0, 0x81, 0, 0, 1}, publicPart, privatePart), key(func(f *keyFile) { f.parent = 0x81000001 })},
-		{"parent of all ones", tlv(0x30, loadable, []byte{2, 5, 0, 0xff, 0xff, 0xff, 0xff}, publicPart, privatePart), key(func(f *keyFile) { f.parent = 0xffffffff })},
+		{"parent 0xffffffff", tlv(0x30, loadable, []byte{2, 5, 0, 0xff, 0xff, 0xff, 0xff}, publicPart, privatePart), key(func(f *keyFile) { f.parent = 0xffffffff })},
 		{"parent of 33 bits", tlv(0x30, loadable, []byte{2, 5, 1, 0x40, 0, 0, 1}, publicPart, privatePart), nil},
 		{"parent negative, as a signed number", tlv(0x30, loadable, []byte{2, 4, 0x81, 0, 0, 1}, publicPart, privatePart), nil},
-		{"parent of no byte", tlv(0x30, loadable, []byte{2, 0}, publicPart, privatePart), nil},
+		{"empty parent", tlv(0x30, loadable, []byte{2, 0}, publicPart, privatePart), nil},
 		{"parent with leading zeros", tlv(0x30, loadable, []byte{2, 5, 0, 0x40, 0, 0, 1}, publicPart, privatePart), nil},
 		{"no parent", tlv(0x30, loadable, publicPart, privatePart), nil},
 		{"no private part", tlv(0x30, loadable, ownerParent, publicPart), nil},
@@ -154,9 +154,9 @@ func TestParseKey(t *testing.T) {
 		{"trailing byte", append(keyOf(t), 0), nil},
 		{"trailing byte inside", tlv(0x30, keyOf(t)[2:], []byte{0}), nil},
 		{"twice", append(keyOf(t), keyOf(t)...), nil},
-		{"cut", keyOf(t)[:len(keyOf(t))-1], nil},
+		{"truncated", keyOf(t)[:len(keyOf(t))-1], nil},
 		{"indefinite length", append(append([]byte{0x30, 0x80}, keyOf(t)[2:]...), 0, 0), nil},
-		{"length in a longer form than needed", append([]byte{0x30, 0x81, byte(len(keyOf(t)) - 2)}, keyOf(t)[2:]...), nil},
+		{"length not in the shortest form", append([]byte{0x30, 0x81, byte(len(keyOf(t)) - 2)}, keyOf(t)[2:]...), nil},
 		{"length of 2 GiB", append([]byte{0x30, 0x84, 0x7f, 0xff, 0xff, 0xff}, keyOf(t)[2:]...), nil},
 		{"length of 4 GiB", append([]byte{0x30, 0x84, 0xff, 0xff, 0xff, 0xff}, keyOf(t)[2:]...), nil},
 		{"length of 8 bytes", append([]byte{0x30, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, keyOf(t)[2:]...), nil},
@@ -210,7 +210,7 @@ func TestParseKeyPEM(t *testing.T) {
 	}
 }
 
-// What is written is read again, as it was.
+// parseKeyPEM parses the output of marshal to the same keyFile.
 func TestMarshalKey(t *testing.T) {
 	for _, f := range []keyFile{
 		{kind: oidLoadable, parent: OwnerHierarchy, public: []byte("public"), private: []byte("private")},
@@ -226,15 +226,15 @@ func TestMarshalKey(t *testing.T) {
 		if again, err := parseKeyPEM(data); err != nil || !reflect.DeepEqual(*again, f) {
 			t.Errorf("%+v: read as %+v, error %v", f, again, err)
 		}
-		// OpenSSL's provider takes the absence of emptyAuth for true.
+		// If emptyAuth is absent, the provider of OpenSSL assumes true.
 		block, _ := pem.Decode(data)
 		if !bytes.Contains(block.Bytes, []byte{0xa0, 3, 1, 1}) {
-			t.Errorf("%+v: emptyAuth is not written: %x", f, block.Bytes)
+			t.Errorf("%+v: emptyAuth is absent: %x", f, block.Bytes)
 		}
 	}
 }
 
-func TestCertificatesOfAFile(t *testing.T) {
+func TestCertificatesInFile(t *testing.T) {
 	ca := signertest.NewCA(t, "root")
 	leaf := ca.Issue(t, signertest.NewKey(t, "p256"), nil)
 	key := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: keyOf(t)})
@@ -276,21 +276,21 @@ func TestPolicyOf(t *testing.T) {
 		err      error // nil: none
 		password bool
 	}{
-		"none":                        {keyFile{}, nil, false},
-		"PCRs":                        {keyFile{policy: []policyStep{pcrs}}, nil, false},
-		"PCRs, selection first":       {keyFile{policy: []policyStep{swapped}}, nil, false},
-		"password":                    {keyFile{policy: []policyStep{auth}}, nil, true},
-		"password in clear":           {keyFile{policy: []policyStep{password}}, nil, true},
-		"PCRs and password":           {keyFile{policy: []policyStep{pcrs, auth}}, nil, true},
-		"signed":                      {keyFile{signed: true}, errors.ErrUnsupported, false},
-		"TPM2_PolicyAuthorize":        {keyFile{policy: []policyStep{{command: tpm2.TPMCCPolicyAuthorize}}}, errors.ErrUnsupported, false},
-		"TPM2_PolicyOR":               {keyFile{policy: []policyStep{auth, {command: 0x171}}}, errors.ErrUnsupported, false},
-		"PCRs without parameters":     {keyFile{policy: []policyStep{{command: tpm2.TPMCCPolicyPCR}}}, errMalformed, false},
-		"PCRs without a selection":    {keyFile{policy: []policyStep{{tpm2.TPMCCPolicyPCR, sized}}}, errMalformed, false},
-		"PCRs with a byte behind":     {keyFile{policy: []policyStep{{tpm2.TPMCCPolicyPCR, append(pcrs.parameters[:len(pcrs.parameters):len(pcrs.parameters)], 0)}}}, errMalformed, false},
-		"PCRs with a long digest":     {keyFile{policy: []policyStep{{tpm2.TPMCCPolicyPCR, append([]byte{0, 65}, make([]byte, 65+4)...)}}}, errMalformed, false},
-		"PCRs with 2^32-1 banks":      {keyFile{policy: []policyStep{{tpm2.TPMCCPolicyPCR, []byte{0, 0, 0xff, 0xff, 0xff, 0xff}}}}, errMalformed, false},
-		"selection first, and no sum": {keyFile{policy: []policyStep{{tpm2.TPMCCPolicyPCR, selection}}}, errMalformed, false},
+		"none":                       {keyFile{}, nil, false},
+		"PCRs":                       {keyFile{policy: []policyStep{pcrs}}, nil, false},
+		"PCRs, selection first":      {keyFile{policy: []policyStep{swapped}}, nil, false},
+		"password":                   {keyFile{policy: []policyStep{auth}}, nil, true},
+		"password in clear":          {keyFile{policy: []policyStep{password}}, nil, true},
+		"PCRs and password":          {keyFile{policy: []policyStep{pcrs, auth}}, nil, true},
+		"signed":                     {keyFile{signed: true}, errors.ErrUnsupported, false},
+		"TPM2_PolicyAuthorize":       {keyFile{policy: []policyStep{{command: tpm2.TPMCCPolicyAuthorize}}}, errors.ErrUnsupported, false},
+		"TPM2_PolicyOR":              {keyFile{policy: []policyStep{auth, {command: 0x171}}}, errors.ErrUnsupported, false},
+		"PCRs without parameters":    {keyFile{policy: []policyStep{{command: tpm2.TPMCCPolicyPCR}}}, errMalformed, false},
+		"PCRs without a selection":   {keyFile{policy: []policyStep{{tpm2.TPMCCPolicyPCR, sized}}}, errMalformed, false},
+		"PCRs with a trailing byte":  {keyFile{policy: []policyStep{{tpm2.TPMCCPolicyPCR, append(pcrs.parameters[:len(pcrs.parameters):len(pcrs.parameters)], 0)}}}, errMalformed, false},
+		"PCRs with a long digest":    {keyFile{policy: []policyStep{{tpm2.TPMCCPolicyPCR, append([]byte{0, 65}, make([]byte, 65+4)...)}}}, errMalformed, false},
+		"PCRs with 2^32-1 banks":     {keyFile{policy: []policyStep{{tpm2.TPMCCPolicyPCR, []byte{0, 0, 0xff, 0xff, 0xff, 0xff}}}}, errMalformed, false},
+		"selection without a digest": {keyFile{policy: []policyStep{{tpm2.TPMCCPolicyPCR, selection}}}, errMalformed, false},
 	} {
 		p, err := policyOf(&c.file)
 		if !errors.Is(err, c.err) || err == nil && p.wantsPassword() != c.password {

@@ -12,30 +12,28 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A loaded object is in the TPM, ready to be used.
-type loaded struct {
+// A loadedObject is an object that is ready to be used, with its connection.
+type loadedObject struct {
 	*device
-	handle  tpm2.TPMHandle
-	name    tpm2.TPM2BName
-	session tpm2.Session
-	hidden  []tpm2.Session // encrypt what comes out, if that is secret
-	policy  policy
-	flush   []tpm2.TPMHandle // what is ours, the last first
-	since   time.Time
+	handle     tpm2.TPMHandle
+	name       tpm2.TPM2BName
+	session    tpm2.Session
+	encryption []tpm2.Session // encrypt the response if it is secret
+	policy     policy
+	toFlush    []tpm2.TPMHandle // objects and sessions of this package; flushed from the last to the first
+	loadedAt   time.Time
 }
 
-// A storage is a storage key: the parent of others, and what sessions are
-// salted with.
-type storage struct {
+// A storageKey is a parent of other objects. Sessions are salted with it.
+type storageKey struct {
 	handle tpm2.TPMHandle
 	name   tpm2.TPM2BName
-	public tpm2.TPMTPublic // the zero value if it was not needed
+	public tpm2.TPMTPublic // the zero value if it was not read
 }
 
-// primaryTemplate is that of the parent of key files under a hierarchy
-// (draft-bottomley-tpm2-keys-00, section 3.1.8): the storage root key of the TCG
-// EK Credential Profile, template H-2, here without the zeros of its unique
-// field.
+// primaryTemplate returns the template of the primary key that is the parent of
+// key files under a hierarchy (draft-bottomley-tpm2-keys-00, section 3.1.8). It
+// is template H-2 of the TCG EK Credential Profile with an empty unique field.
 func primaryTemplate(isRSA bool) tpm2.TPMTPublic {
 	if isRSA {
 		t := tpm2.RSASRKTemplate
@@ -47,166 +45,169 @@ func primaryTemplate(isRSA bool) tpm2.TPMTPublic {
 	return t
 }
 
-func transient(h tpm2.TPMHandle) bool { return h>>24 == 0x80 }
+func isTransient(h tpm2.TPMHandle) bool { return h>>24 == 0x80 }
 
-// primary makes the storage root key of a hierarchy. It is flushed with l.
-func (l *loaded) primary(hierarchy tpm2.TPMHandle, isRSA bool, auth tpm2.Session) (storage, error) {
+// primary creates the storage root key of a hierarchy. l.flush flushes it.
+func (l *loadedObject) primary(hierarchy tpm2.TPMHandle, isRSA bool, auth tpm2.Session) (storageKey, error) {
 	p, err := tpm2.CreatePrimary{
 		PrimaryHandle: tpm2.AuthHandle{Handle: hierarchy, Auth: auth},
 		InPublic:      tpm2.New2B(primaryTemplate(isRSA)),
 	}.Execute(l)
 	if err != nil {
-		return storage{}, explain("TPM2_CreatePrimary", err)
+		return storageKey{}, explain("TPM2_CreatePrimary", err)
 	}
-	l.flush = append(l.flush, p.ObjectHandle)
+	l.toFlush = append(l.toFlush, p.ObjectHandle)
 	public, err := p.OutPublic.Contents()
 	if err != nil {
-		return storage{}, explain("TPM2_CreatePrimary", err)
+		return storageKey{}, explain("TPM2_CreatePrimary", err)
 	}
-	return storage{p.ObjectHandle, p.Name, *public}, nil
+	return storageKey{p.ObjectHandle, p.Name, *public}, nil
 }
 
-// readPublic returns the public area and name of what has handle h.
-func readPublic(d *device, h tpm2.TPMHandle) (storage, error) {
+// readPublic returns the public area and the name of an object.
+func readPublic(d *device, h tpm2.TPMHandle) (storageKey, error) {
 	answer, err := tpm2.ReadPublic{ObjectHandle: h}.Execute(d)
 	if err != nil {
-		return storage{}, fmt.Errorf("handle 0x%08x: %w", uint32(h), explain("TPM2_ReadPublic", err))
+		return storageKey{}, fmt.Errorf("handle 0x%08x: %w", uint32(h), explain("TPM2_ReadPublic", err))
 	}
 	public, err := answer.OutPublic.Contents()
 	if err != nil {
-		return storage{}, explain("TPM2_ReadPublic", err)
+		return storageKey{}, explain("TPM2_ReadPublic", err)
 	}
-	return storage{h, answer.Name, *public}, nil
+	return storageKey{h, answer.Name, *public}, nil
 }
 
-// release flushes one of what was loaded.
-func (l *loaded) release(h tpm2.TPMHandle) error {
-	for i, f := range l.flush {
+// flushOne flushes one object or session.
+func (l *loadedObject) flushOne(h tpm2.TPMHandle) error {
+	for i, f := range l.toFlush {
 		if f == h {
 			if _, err := (tpm2.FlushContext{FlushHandle: h}).Execute(l); err != nil {
 				return explain("TPM2_FlushContext", err)
 			}
-			l.flush = append(l.flush[:i], l.flush[i+1:]...)
+			l.toFlush = append(l.toFlush[:i], l.toFlush[i+1:]...)
 			return nil
 		}
 	}
 	return nil
 }
 
-// clear flushes all that was loaded, unless the TPM does not answer. What the
-// TPM lost already is no error.
-func (l *loaded) clear(err error) {
-	for i := len(l.flush) - 1; i >= 0 && !errors.Is(err, errBus); i-- {
-		_, err = tpm2.FlushContext{FlushHandle: l.flush[i]}.Execute(l)
+// flush flushes all objects and sessions of l. err is the previous error: if it
+// is errBus, flush sends nothing. It ignores errors, because the TPM may
+// already have lost the objects.
+func (l *loadedObject) flush(err error) {
+	for i := len(l.toFlush) - 1; i >= 0 && !errors.Is(err, errBus); i-- {
+		_, err = tpm2.FlushContext{FlushHandle: l.toFlush[i]}.Execute(l)
 	}
-	l.flush = nil
+	l.toFlush = nil
 }
 
-// close leaves nothing in the TPM. A resource manager sees to that by itself.
-func (l *loaded) close() {
+// close flushes l and closes the connection. With a resource manager, closing
+// the connection is enough.
+func (l *loadedObject) close() {
 	if !l.managed {
-		l.clear(nil)
+		l.flush(nil)
 	}
 	_ = l.device.close()
 }
 
-// readyParent makes the parent of a key file ready. Its public area is read if
-// sessions need it.
-func (r *resident) readyParent(l *loaded, salted bool) (storage, tpm2.Session, error) {
+// prepareParent returns the parent of a key file and a session with its
+// password. It reads the public area of the parent only if a session needs it.
+func (ld *loader) prepareParent(l *loadedObject, salted bool) (storageKey, tpm2.Session, error) {
 	none := tpm2.PasswordAuth(nil)
-	parent := tpm2.TPMHandle(r.file.parent)
-	if isHierarchy(r.file.parent) {
+	parent := tpm2.TPMHandle(ld.file.parent)
+	if isHierarchy(ld.file.parent) {
 		auth := tpm2.Session(none)
-		if len(r.parentPassword.value) > 0 {
+		if len(ld.parentPassword.value) > 0 {
 			salt, err := l.primary(tpm2.TPMRHNull, false, none)
 			if err != nil {
-				return storage{}, nil, err
+				return storageKey{}, nil, err
 			}
-			auth = tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, salt, encryptCommand)...)
-			defer func() { _ = l.release(salt.handle) }()
+			auth = tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(ld.parentPassword.value, salt, encryptCommand)...)
+			defer func() { _ = l.flushOne(salt.handle) }()
 		}
-		p, err := l.primary(parent, r.file.rsaParent, auth)
+		p, err := l.primary(parent, ld.file.rsaParent, auth)
 		return p, none, err
 	}
-	// The name goes into the proof of a password alone.
-	p := storage{handle: parent, name: tpm2.TPM2BName{Buffer: binary.BigEndian.AppendUint32(nil, uint32(parent))}}
-	if !salted && len(r.parentPassword.value) == 0 {
+	// The name of the parent is needed only for the HMAC with a password.
+	p := storageKey{handle: parent, name: tpm2.TPM2BName{Buffer: binary.BigEndian.AppendUint32(nil, uint32(parent))}}
+	if !salted && len(ld.parentPassword.value) == 0 {
 		return p, none, nil
 	}
 	p, err := readPublic(l.device, parent)
-	if err != nil || len(r.parentPassword.value) == 0 {
+	if err != nil || len(ld.parentPassword.value) == 0 {
 		return p, none, err
 	}
-	return p, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(r.parentPassword.value, p, encryptCommand)...), nil
+	return p, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(ld.parentPassword.value, p, encryptCommand)...), nil
 }
 
-// load brings the object into the TPM, with a session if it has a password or
-// a policy. On an error nothing is left there.
-func (r *resident) load(d *device) (_ *loaded, err error) {
-	l := &loaded{device: d, policy: r.policy}
+// load loads the object, and starts a session if the object has a password or a
+// policy. On error it leaves nothing in the TPM.
+func (ld *loader) load(d *device) (_ *loadedObject, err error) {
+	l := &loadedObject{device: d, policy: ld.policy}
 	defer func() {
 		if err != nil {
-			l.clear(err)
+			l.flush(err)
 		}
 	}()
-	salted := len(r.password.value) > 0 || r.secret
-	var salt storage
-	if r.file == nil {
-		if salt, err = r.find(l, salted); err != nil {
+	salted := len(ld.password.value) > 0 || ld.secretResponse
+	var salt storageKey
+	if ld.file == nil {
+		if salt, err = ld.usePersistent(l, salted); err != nil {
 			return nil, err
 		}
 	} else {
-		parent, auth, err := r.readyParent(l, salted)
+		parent, auth, err := ld.prepareParent(l, salted)
 		if err != nil {
-			return nil, r.parentError(err)
+			return nil, ld.parentError(err)
 		}
-		if err := r.loadFile(l, tpm2.AuthHandle{Handle: parent.handle, Name: parent.name, Auth: auth}); err != nil {
-			return nil, r.parentError(err)
+		if err := ld.loadFile(l, tpm2.AuthHandle{Handle: parent.handle, Name: parent.name, Auth: auth}); err != nil {
+			return nil, ld.parentError(err)
 		}
 		salt = parent
 	}
-	if err := r.startSessions(l, salt); err != nil {
+	if err := ld.startSessions(l, salt); err != nil {
 		return nil, err
 	}
-	if transient(salt.handle) {
-		if err := l.release(salt.handle); err != nil {
+	if isTransient(salt.handle) {
+		if err := l.flushOne(salt.handle); err != nil {
 			return nil, err
 		}
 	}
-	l.since = time.Now() // the first command may have waited for others
+	l.loadedAt = time.Now() // not earlier: the first command may have waited for other programs
 	return l, nil
 }
 
-// find looks at a persistent object, and makes a key to salt sessions with.
-func (r *resident) find(l *loaded, salted bool) (storage, error) {
-	if l.device != r.seen { // otherwise nobody can have changed it
-		o, err := readPublic(l.device, r.handle)
+// usePersistent checks the name of a persistent object. If salted, it returns a
+// new key for salting sessions.
+func (ld *loader) usePersistent(l *loadedObject, salted bool) (storageKey, error) {
+	if l.device != ld.checkedDevice { // on the same connection, the name cannot have changed
+		o, err := readPublic(l.device, ld.handle)
 		if err != nil {
-			return storage{}, err
+			return storageKey{}, err
 		}
-		if !bytes.Equal(o.name.Buffer, r.name.Buffer) {
-			return storage{}, fmt.Errorf("handle 0x%08x: another key is in its place: %w", uint32(r.handle), signer.ErrUnavailable)
+		if !bytes.Equal(o.name.Buffer, ld.name.Buffer) {
+			return storageKey{}, fmt.Errorf("handle 0x%08x: now belongs to a different key: %w", uint32(ld.handle), signer.ErrUnavailable)
 		}
 	}
-	r.seen = nil
-	l.handle, l.name = r.handle, r.name
+	ld.checkedDevice = nil
+	l.handle, l.name = ld.handle, ld.name
 	if !salted {
-		return storage{}, nil
+		return storageKey{}, nil
 	}
 	return l.primary(tpm2.TPMRHNull, false, tpm2.PasswordAuth(nil))
 }
 
-// loadFile loads a key file. An importable one is imported once; what the TPM
-// makes of it is for this TPM alone.
-func (r *resident) loadFile(l *loaded, parent tpm2.AuthHandle) error {
-	public := tpm2.BytesAs2B[tpm2.TPMTPublic](r.file.public[2:])
-	if r.private == nil {
-		private, err := unmarshal[tpm2.TPM2BPrivate](r.file.private)
+// loadFile loads the key in a file. It imports an importable key once and then
+// uses the result, which only this TPM can load.
+func (ld *loader) loadFile(l *loadedObject, parent tpm2.AuthHandle) error {
+	public := tpm2.BytesAs2B[tpm2.TPMTPublic](ld.file.public[2:])
+	if ld.private == nil {
+		private, err := unmarshal[tpm2.TPM2BPrivate](ld.file.private)
 		if err != nil {
 			return malformed("private part: " + err.Error())
 		}
-		if r.file.kind.Equal(oidImportable) || len(r.file.secret) > 0 {
-			secret, err := unmarshal[tpm2.TPM2BEncryptedSecret](r.file.secret)
+		if ld.file.kind.Equal(oidImportable) || len(ld.file.secret) > 0 {
+			secret, err := unmarshal[tpm2.TPM2BEncryptedSecret](ld.file.secret)
 			if err != nil {
 				return malformed("secret: " + err.Error())
 			}
@@ -222,58 +223,60 @@ func (r *resident) loadFile(l *loaded, parent tpm2.AuthHandle) error {
 			}
 			private = &imported.OutPrivate
 		}
-		r.private = private
+		ld.private = private
 	}
-	o, err := tpm2.Load{ParentHandle: parent, InPrivate: *r.private, InPublic: public}.Execute(l)
+	o, err := tpm2.Load{ParentHandle: parent, InPrivate: *ld.private, InPublic: public}.Execute(l)
 	if err != nil {
 		return explain("TPM2_Load", err)
 	}
-	l.flush = append(l.flush, o.ObjectHandle)
+	l.toFlush = append(l.toFlush, o.ObjectHandle)
 	l.handle, l.name = o.ObjectHandle, o.Name
 	return nil
 }
 
-// parentError says that it is the parent whose password is wrong or missing.
-func (r *resident) parentError(err error) error {
+// parentError adds to err that the password of the parent is incorrect or
+// missing, if this is the case.
+func (ld *loader) parentError(err error) error {
 	if !errors.Is(err, signer.ErrPINIncorrect) {
 		return err
 	}
-	if len(r.parentPassword.value) > 0 {
-		return r.parentPassword.learn(err)
+	if len(ld.parentPassword.value) > 0 {
+		return ld.parentPassword.noteRefusal(err)
 	}
-	return signer.WithHint(fmt.Errorf("the key's parent has a password, and none was given: %w", notGiven(err)),
-		"name where it is: parent-auth-source=file:PATH in the reference, as in tpm:path=key.pem;parent-auth-source=file:PATH")
+	return signer.WithHint(fmt.Errorf("no password was given for the parent, which has one: %w", missingPassword(err)),
+		"give the source of the parent password in the reference, such as tpm:path=key.pem;parent-auth-source=file:PATH")
 }
 
-// startSessions chooses how the object is authorized.
-func (r *resident) startSessions(l *loaded, salt storage) error {
+// startSessions starts the sessions that authorize the use of the object.
+func (ld *loader) startSessions(l *loadedObject, salt storageKey) error {
 	started := func(s tpm2.Session, _ func() error, err error) (tpm2.Session, error) {
 		if err != nil {
 			return nil, explain("TPM2_StartAuthSession", err)
 		}
-		l.flush = append(l.flush, s.Handle())
+		l.toFlush = append(l.toFlush, s.Handle())
 		return s, nil
 	}
 	var options []tpm2.AuthOption
 	var err error
 	switch {
-	case r.secret:
-		// In a session of its own: one that authorizes the object encrypts with
-		// its password, which need not be known if a policy does not want it.
+	case ld.secretResponse:
+		// A separate session, because the encryption key of an authorization
+		// session depends on the password of the object. The password may be
+		// unknown if a policy does not require it.
 		hidden, err := started(tpm2.HMACSession(l, tpm2.TPMAlgSHA256, nonceSize, sessionOptions(nil, salt, encryptResponse)...))
 		if err != nil {
 			return err
 		}
-		l.hidden = []tpm2.Session{hidden}
-		if len(r.password.value) > 0 {
-			options = sessionOptions(r.password.value, salt)
+		l.encryption = []tpm2.Session{hidden}
+		if len(ld.password.value) > 0 {
+			options = sessionOptions(ld.password.value, salt)
 		}
-	case len(r.password.value) > 0:
-		options = sessionOptions(r.password.value, salt, encryptCommand)
+	case len(ld.password.value) > 0:
+		options = sessionOptions(ld.password.value, salt, encryptCommand)
 	}
 	switch {
-	case len(r.policy) > 0:
-		l.session, err = started(tpm2.PolicySession(l, r.area.NameAlg, nonceSize, options...))
+	case len(ld.policy) > 0:
+		l.session, err = started(tpm2.PolicySession(l, ld.area.NameAlg, nonceSize, options...))
 	case options != nil:
 		l.session, err = started(tpm2.HMACSession(l, tpm2.TPMAlgSHA256, nonceSize, options...))
 	default:
@@ -282,10 +285,11 @@ func (r *resident) startSessions(l *loaded, salt storage) error {
 	return err
 }
 
-// authorized returns the object's handle for one command.
-func (l *loaded) authorized() (tpm2.AuthHandle, error) {
+// authHandle returns the handle of the object for one command, after satisfying
+// its policy.
+func (l *loadedObject) authHandle() (tpm2.AuthHandle, error) {
 	if len(l.policy) > 0 {
-		if err := l.policy.fulfil(l, l.session.Handle()); err != nil {
+		if err := l.policy.satisfy(l, l.session.Handle()); err != nil {
 			return tpm2.AuthHandle{}, err
 		}
 	}

@@ -16,14 +16,15 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// An asker is a person or a source with a list of answers, the last for ever.
-type asker struct {
+// A scriptedPIN returns the answers one after another, and then repeats the
+// last.
+type scriptedPIN struct {
 	answers []string
-	person  bool // spends the last try
+	person  bool // like a person, it also answers for the last try
 	prompts []keystore.Prompt
 }
 
-func (a *asker) ask(_ context.Context, p keystore.Prompt) ([]byte, error) {
+func (a *scriptedPIN) ask(_ context.Context, p keystore.Prompt) ([]byte, error) {
 	a.prompts = append(a.prompts, p)
 	if !a.person {
 		if err := p.RefuseLastTry(); err != nil {
@@ -36,8 +37,8 @@ func (a *asker) ask(_ context.Context, p keystore.Prompt) ([]byte, error) {
 
 func wantTries(t *testing.T, emulator *tpmtest.TPM, when string, want uint32) {
 	t.Helper()
-	if n := tries(t, emulator); n != want {
-		t.Fatalf("%s the TPM counted %d tries, want %d", when, n, want)
+	if n := triesUsed(t, emulator); n != want {
+		t.Fatalf("%s: the TPM counted %d tries, want %d", when, n, want)
 	}
 }
 
@@ -50,13 +51,13 @@ func wantError(t *testing.T, what string, err error, kinds ...error) {
 	}
 }
 
-// A password that is wrong costs one try for each key that it is given for,
-// however often that signs.
+// An incorrect password uses one try for each key, no matter how many
+// signatures are attempted.
 func TestWrongPassword(t *testing.T) {
 	emulator := newTPM(t)
-	create := CreateConfig{Device: emulator.Path, PIN: give(keyPassword)}
+	create := CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}
 	file := makeKey(t, create)
-	keep(t, emulator, 0x81010001, file)
+	makePersistent(t, emulator, 0x81010001, file)
 	create.PCRs = []PCRs{{crypto.SHA256, []uint{7}}}
 	bound := makeKey(t, create)
 	for _, test := range []struct {
@@ -70,7 +71,7 @@ func TestWrongPassword(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			resetLockout(t, emulator)
 			b := &bus{}
-			a := &asker{answers: []string{"wrong"}}
+			a := &scriptedPIN{answers: []string{"wrong"}}
 			test.cfg.Device, test.cfg.PIN = emulator.Path, a.ask
 			k := mustOpen(t, test.cfg, b.dial)
 			wantTries(t, emulator, "after Open", 0)
@@ -79,13 +80,14 @@ func TestWrongPassword(t *testing.T) {
 				checkReleased(t, b)
 				wantTries(t, emulator, "after wrong passwords", 1)
 				if len(a.prompts) != i+1 {
-					t.Fatalf("asked %d times for %d signatures", len(a.prompts), i+1)
+					t.Fatalf("%d prompts for %d signatures", len(a.prompts), i+1)
 				}
 			}
 			if p := a.prompts[4]; !p.FewTries || p.LastTry {
 				t.Errorf("the prompt after a wrong password is %+v", p)
 			}
-			// Another wrong one is another try, the right one is none.
+			// Another incorrect password uses another try; the correct one does
+			// not.
 			a.answers = []string{"wrong again"}
 			wantError(t, "Sign", trySign(k, "wrong again"), signer.ErrPINIncorrect, Error(tpm2.TPMRCAuthFail))
 			wantTries(t, emulator, "after another wrong password", 2)
@@ -98,7 +100,7 @@ func TestWrongPassword(t *testing.T) {
 			n := len(a.prompts)
 			mustSign(t, k)
 			if len(a.prompts) != n {
-				t.Error("a password that is right was asked again")
+				t.Error("prompt for a password that is already known")
 			}
 			wantTries(t, emulator, "after the right password", 2)
 			if err := k.Close(); err != nil {
@@ -109,7 +111,7 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
-// checkReleased fails the test if the key keeps others from the TPM.
+// checkReleased fails the test if a device is still open.
 func checkReleased(t *testing.T, b *bus) {
 	t.Helper()
 	if opens, closes := b.state(); opens != closes {
@@ -117,11 +119,11 @@ func checkReleased(t *testing.T, b *bus) {
 	}
 }
 
-// spend gives n wrong passwords.
-func spend(t *testing.T, emulator *tpmtest.TPM, pem []byte, n int) {
+// useTries uses n tries with incorrect passwords.
+func useTries(t *testing.T, emulator *tpmtest.TPM, pem []byte, n int) {
 	t.Helper()
 	for i := range n {
-		a := &asker{answers: []string{"wrong " + string(rune('a'+i))}, person: true}
+		a := &scriptedPIN{answers: []string{"wrong " + string(rune('a'+i))}, person: true}
 		k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: a.ask}, dial)
 		wantError(t, "Sign", trySign(k, "spend"), signer.ErrPINIncorrect)
 		if err := k.Close(); err != nil {
@@ -133,10 +135,10 @@ func spend(t *testing.T, emulator *tpmtest.TPM, pem []byte, n int) {
 
 func TestLastTry(t *testing.T) {
 	emulator := newTPM(t)
-	allowTries(t, emulator, 3)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	keep(t, emulator, 0x81010001, pem)
-	// A file that is wrong in its emptyAuth, as tpm2_encodeobject 5.4 makes it.
+	setMaxTries(t, emulator, 3)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	makePersistent(t, emulator, 0x81010001, pem)
+	// A file with incorrect emptyAuth, as tpm2_encodeobject 5.4 writes it.
 	f, err := parseKeyPEM(pem)
 	if err != nil {
 		t.Fatal(err)
@@ -147,16 +149,16 @@ func TestLastTry(t *testing.T) {
 		t.Fatal(err)
 	}
 	resetLockout(t, emulator)
-	spend(t, emulator, pem, 2)
+	useTries(t, emulator, pem, 2)
 	for _, test := range []struct {
 		name string
 		cfg  Config
 	}{
-		{"file", Config{PEM: pem, PIN: give("wrong")}},
+		{"file", Config{PEM: pem, PIN: fixedPIN("wrong")}},
 		{"file without a source", Config{PEM: pem}},
-		{"file that says it has no password", Config{PEM: inverted, PIN: give("wrong")}},
-		{"handle", Config{Handle: 0x81010001, PIN: give("wrong")}},
-		{"handle and no password", Config{Handle: 0x81010001, PIN: give("")}},
+		{"file that says it has no password", Config{PEM: inverted, PIN: fixedPIN("wrong")}},
+		{"handle", Config{Handle: 0x81010001, PIN: fixedPIN("wrong")}},
+		{"handle and no password", Config{Handle: 0x81010001, PIN: fixedPIN("")}},
 		{"handle without a source", Config{Handle: 0x81010001}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -169,11 +171,11 @@ func TestLastTry(t *testing.T) {
 			}
 			wantError(t, "the last try", err, signer.ErrPINRequired)
 			checkReleased(t, b)
-			wantTries(t, emulator, "after the last try was kept", 2)
+			wantTries(t, emulator, "after the last try was refused", 2)
 		})
 	}
 	t.Run("person", func(t *testing.T) {
-		a := &asker{answers: []string{keyPassword}, person: true}
+		a := &scriptedPIN{answers: []string{keyPassword}, person: true}
 		k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: a.ask}, dial)
 		mustSign(t, k)
 		if len(a.prompts) != 1 || !a.prompts[0].LastTry || !a.prompts[0].FewTries {
@@ -185,16 +187,16 @@ func TestLastTry(t *testing.T) {
 
 func TestLockout(t *testing.T) {
 	emulator := newTPM(t)
-	allowTries(t, emulator, 3)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	keep(t, emulator, 0x81010001, pem)
+	setMaxTries(t, emulator, 3)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	makePersistent(t, emulator, 0x81010001, pem)
 
-	// One that signs when another locks the TPM.
+	// held has signed before other keys lock the TPM.
 	before := &bus{}
-	held := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}, before.dial)
+	held := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}, before.dial)
 	mustSign(t, held)
 
-	spend(t, emulator, pem, 3)
+	useTries(t, emulator, pem, 3)
 	check := func(what string, err error) {
 		t.Helper()
 		wantError(t, what, err, signer.ErrPINLocked)
@@ -205,8 +207,8 @@ func TestLockout(t *testing.T) {
 		wantTries(t, emulator, "in lockout", 3)
 	}
 	for name, cfg := range map[string]Config{
-		"file":   {PEM: pem, PIN: give(keyPassword)},
-		"handle": {Handle: 0x81010001, PIN: give(keyPassword)},
+		"file":   {PEM: pem, PIN: fixedPIN(keyPassword)},
+		"handle": {Handle: 0x81010001, PIN: fixedPIN(keyPassword)},
 	} {
 		asked := false
 		b := &bus{}
@@ -216,7 +218,7 @@ func TestLockout(t *testing.T) {
 		_, err := open(t.Context(), cfg, b.dial)
 		check(name, err)
 		if asked {
-			t.Errorf("%s: a password was asked in lockout", name)
+			t.Errorf("%s: prompt during lockout", name)
 		}
 		checkReleased(t, b)
 	}
@@ -224,23 +226,24 @@ func TestLockout(t *testing.T) {
 	check("held", err)
 	wantError(t, "held", err, Error(tpm2.TPMRCLockout))
 	if !strings.Contains(err.Error(), (1000 * time.Second).String()) {
-		t.Errorf("held: %v does not say when a try comes back", err)
+		t.Errorf("held: %v does not say when another try is possible", err)
 	}
 	checkReleased(t, before)
 
-	// A password that was asked before stays good.
+	// The password is still known.
 	resetLockout(t, emulator)
 	mustSign(t, held)
 }
 
-// Keys without protection are not counted, and sign in lockout.
+// Keys with the attribute noDA are exempt from the count, and sign during
+// lockout.
 func TestNoDA(t *testing.T) {
 	emulator := newTPM(t)
-	allowTries(t, emulator, 3)
-	protected := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
+	setMaxTries(t, emulator, 3)
+	protected := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
 	template := keyTemplates[keystore.P256]
 	template.ObjectAttributes.NoDA = true
-	f, err := create(t.Context(), CreateConfig{Device: emulator.Path, PIN: give(keyPassword)}, template, nil, dial)
+	f, err := create(t.Context(), CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}, template, nil, dial)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +251,7 @@ func TestNoDA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &asker{answers: []string{"wrong", keyPassword}}
+	a := &scriptedPIN{answers: []string{"wrong", keyPassword}}
 	b := &bus{}
 	k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: a.ask}, b.dial)
 	wantError(t, "Sign", trySign(k, "wrong"), signer.ErrPINIncorrect, Error(tpm2.TPMRCBadAuth))
@@ -258,44 +261,44 @@ func TestNoDA(t *testing.T) {
 		t.Errorf("prompts %+v, want two", a.prompts)
 	}
 	if slices.Contains(b.commands(), "GetCapability") {
-		t.Error("the TPM was asked about a lockout that does not concern the key")
+		t.Error("the lockout was read for a key with noDA")
 	}
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
 
-	spend(t, emulator, protected, 3)
-	k = mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}, dial)
+	useTries(t, emulator, protected, 3)
+	k = mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}, dial)
 	mustSign(t, k)
 }
 
-// Nothing of a password is left after Close.
-func TestPasswordIsCleared(t *testing.T) {
+// Close clears the password.
+func TestPasswordCleared(t *testing.T) {
 	emulator := newTPM(t)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
 	given := []byte(keyPassword)
 	k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return given, nil }}, dial)
 	mustSign(t, k)
 	if string(k.password.value) != keyPassword {
-		t.Fatal("the password is not where this test looks for it")
+		t.Fatal("password.value is not the password")
 	}
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if k.password.value != nil || k.password.known {
-		t.Error("the password is kept after Close")
+		t.Error("the password is still known after Close")
 	}
 	if slices.ContainsFunc(given, func(b byte) bool { return b != 0 }) {
 		t.Error("the password is not cleared after Close")
 	}
 }
 
-// A password that is there and not given is missing, not wrong.
+// If a key has a password and none is given, it is missing, not incorrect.
 func TestNoPassword(t *testing.T) {
 	emulator := newTPM(t)
-	allowTries(t, emulator, 10)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: give(keyPassword)})
-	keep(t, emulator, 0x81010001, pem)
+	setMaxTries(t, emulator, 10)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
+	makePersistent(t, emulator, 0x81010001, pem)
 	_, err := Open(t.Context(), Config{PEM: pem, Device: emulator.Path})
 	wantError(t, "file", err, signer.ErrPINRequired)
 	wantTries(t, emulator, "after no password", 0)
@@ -309,6 +312,6 @@ func TestNoPassword(t *testing.T) {
 	err = trySign(k, "none")
 	wantError(t, "handle", err, signer.ErrPINRequired, Error(tpm2.TPMRCAuthFail))
 	if errors.Is(err, signer.ErrPINIncorrect) {
-		t.Errorf("%v: no password was given that could be incorrect", err)
+		t.Errorf("%v matches ErrPINIncorrect although no password was given", err)
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// generate calls Generate as a Store does. rest lacks the device.
+// generate calls Generate as a Store does. It adds the device to rest.
 func (m *maker) generate(rest string, kind keystore.KeyType, call keystore.Call) (keystore.Key, error) {
 	m.Helper()
 	ref := keystore.Ref{Scheme: "tpm", Rest: rest + ";" + keystore.FormatAttribute("device", m.emulator.Path)}
@@ -32,24 +32,24 @@ func (m *maker) generate(rest string, kind keystore.KeyType, call keystore.Call)
 	return k, err
 }
 
-// signs opens ref and signs with it.
-func (m *maker) signs(ref keystore.Ref, call keystore.Call) error {
+// openAndSign opens the key of ref and signs with it.
+func (m *maker) openAndSign(ref keystore.Ref, call keystore.Call) error {
 	m.Helper()
 	k, err := Backend{}.Open(m.Context(), ref, call)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	return m.signsWith(k)
+	return m.sign(k)
 }
 
-func (m *maker) signsWith(k signer.Signer) error {
+func (m *maker) sign(k signer.Signer) error {
 	digest := sha256.Sum256([]byte(message))
 	sig, err := k.Sign(nil, digest[:], crypto.SHA256)
 	if err != nil {
 		return err
 	}
-	return way{hash: crypto.SHA256, opts: crypto.SHA256}.verify(k.Public(), sig)
+	return signMethod{hash: crypto.SHA256, opts: crypto.SHA256}.verify(k.Public(), sig)
 }
 
 func files(t *testing.T, dir string) (names []string) {
@@ -64,8 +64,8 @@ func files(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// TestGenerate makes keys in files and persistent ones, and opens them again by
-// the reference that made them, as far as that is for making.
+// TestGenerate creates key files and persistent keys, and opens them by the
+// same reference without the attributes for creating.
 func TestGenerate(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	m.persistentPrimary(authParent, srkTemplate, parentPassword)
@@ -83,9 +83,9 @@ func TestGenerate(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		kind keystore.KeyType
-		open string // what opens the key; @ is its file
-		make string // further attributes to make it
-		bad  string // attributes with which it does not open; "": not tried
+		open string // attributes that open the key; @ is its file
+		make string // additional attributes that create the key
+		bad  string // attributes that do not open the key; "": not tested
 		want error
 	}{
 		{"P-256", keystore.P256, "path=@", "", "", nil},
@@ -114,7 +114,7 @@ func TestGenerate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := m.signsWith(k); err != nil {
+			if err := m.sign(k); err != nil {
 				t.Error(err)
 			}
 			if err := k.Close(); err != nil {
@@ -126,30 +126,30 @@ func TestGenerate(t *testing.T) {
 			}
 			var typed keystore.Call
 			if strings.Contains(c.open, "pin-value") {
-				typed.PIN = pin(keyPassword)
+				typed.PIN = optionalPIN(keyPassword)
 			}
-			if err := m.signs(pasted, typed); err != nil {
+			if err := m.openAndSign(pasted, typed); err != nil {
 				t.Errorf("%s: %v", pasted, err)
 			}
 			device := ";" + keystore.FormatAttribute("device", m.emulator.Path)
-			if err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.open) + device}, keystore.Call{}); err != nil {
+			if err := m.openAndSign(keystore.Ref{Scheme: "tpm", Rest: at(c.open) + device}, keystore.Call{}); err != nil {
 				t.Error(err)
 			}
 			if c.make != "" {
-				err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.open+c.make) + device}, keystore.Call{})
+				err := m.openAndSign(keystore.Ref{Scheme: "tpm", Rest: at(c.open+c.make) + device}, keystore.Call{})
 				if !errors.As(err, new(*keystore.RefError)) {
-					t.Errorf("opened by what makes it: %v, want a RefError", err)
+					t.Errorf("opened with attributes for creating: %v, want a RefError", err)
 				}
 			}
 			if c.bad != "" {
-				err := m.signs(keystore.Ref{Scheme: "tpm", Rest: at(c.bad) + device}, keystore.Call{})
+				err := m.openAndSign(keystore.Ref{Scheme: "tpm", Rest: at(c.bad) + device}, keystore.Call{})
 				if !errors.Is(err, c.want) {
 					t.Errorf("%s: %v, want %v", c.bad, err, c.want)
 				}
 			}
 			if strings.HasPrefix(c.open, "path=") {
 				if got := files(t, filepath.Dir(path)); !slices.Equal(got, []string{filepath.Base(path)}) {
-					t.Errorf("the folder holds %q", got)
+					t.Errorf("the folder contains %q", got)
 				}
 				info, err := os.Stat(path)
 				if err != nil {
@@ -159,61 +159,62 @@ func TestGenerate(t *testing.T) {
 					t.Errorf("mode %v, want 0600", mode)
 				}
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
 	}
 }
 
-// TestGenerateBoundToPCRs has the keys of pcrs= refused when a PCR changed.
+// TestGenerateBoundToPCRs checks that a key with pcrs= does not sign after a
+// PCR changed.
 func TestGenerateBoundToPCRs(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	path := filepath.Join(t.TempDir(), "key.pem")
-	m.extend(15) // so that the two differ
+	m.extend(15) // PCRs 15 and 16 must differ
 	k, err := m.generate("path="+path+";pcrs=sha256:16,15,16", keystore.P256, keystore.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer k.Close()
-	if err := m.signsWith(k); err != nil {
+	if err := m.sign(k); err != nil {
 		t.Fatal(err)
 	}
-	// The TPM insists on the policy, whatever the file says.
+	// The TPM requires the policy even if the file does not contain it.
 	file, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, password := range []string{"", "any"} {
-		freed, err := Open(t.Context(), Config{PEM: withoutPolicy(t, file), Device: m.emulator.Path, PIN: pin(password)})
+		freed, err := Open(t.Context(), Config{PEM: withoutPolicy(t, file), Device: m.emulator.Path, PIN: optionalPIN(password)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer freed.Close()
-		if err := m.signsWith(freed); !errors.Is(err, errors.ErrUnsupported) {
+		if err := m.sign(freed); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("without its policy: %v, want ErrUnsupported", err)
 		}
 		if err := freed.Close(); err != nil {
 			t.Error(err)
 		}
 	}
-	m.extend(14) // nothing to it
-	if err := m.signsWith(k); err != nil {
+	m.extend(14) // not part of the policy
+	if err := m.sign(k); err != nil {
 		t.Fatal(err)
 	}
 	m.extend(16)
-	if err := m.signsWith(k); !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
+	if err := m.sign(k); !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
 		t.Errorf("%v, want ErrUnavailable with a hint", err)
 	}
 	if err := k.Close(); err != nil {
 		t.Error(err)
 	}
-	if left := m.left(); len(left) > 0 {
+	if left := m.loadedHandles(); len(left) > 0 {
 		t.Errorf("left in the TPM: %x", left)
 	}
 }
 
-// withoutPolicy takes the policy out of a key file.
+// withoutPolicy removes the policy from a key file.
 func withoutPolicy(tb testing.TB, file []byte) []byte {
 	tb.Helper()
 	block, _ := pem.Decode(file)
@@ -225,28 +226,28 @@ func withoutPolicy(tb testing.TB, file []byte) []byte {
 	return f.pem(tb)
 }
 
-// TestGenerateKeepsFiles has nothing that exists overwritten, and nothing left
-// where no key was made.
-func TestGenerateKeepsFiles(t *testing.T) {
+// TestGenerateDoesNotOverwrite checks that nothing is overwritten, and that
+// nothing is left after an error.
+func TestGenerateDoesNotOverwrite(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	for _, c := range []struct {
 		name  string
-		setup func(dir string) error // makes what is at key.pem
+		setup func(dir string) error // creates the obstacle
 		path  string
-		root  bool // fails also for root
+		root  bool // also fails for root
 		want  error
 	}{
 		{"file", func(dir string) error { return os.WriteFile(filepath.Join(dir, "key.pem"), []byte("keep"), 0o644) }, "key.pem", true, fs.ErrExist},
 		{"folder", func(dir string) error { return os.Mkdir(filepath.Join(dir, "key.pem"), 0o700) }, "key.pem", true, fs.ErrExist},
-		{"link to nothing", func(dir string) error { return os.Symlink("none", filepath.Join(dir, "key.pem")) }, "key.pem", true, fs.ErrExist},
+		{"dangling link", func(dir string) error { return os.Symlink("none", filepath.Join(dir, "key.pem")) }, "key.pem", true, fs.ErrExist},
 		{"no folder", func(string) error { return nil }, filepath.Join("none", "key.pem"), true, fs.ErrNotExist},
-		{"file for a folder", func(dir string) error { return os.WriteFile(filepath.Join(dir, "file"), nil, 0o600) }, filepath.Join("file", "key.pem"), true, nil},
+		{"file instead of a folder", func(dir string) error { return os.WriteFile(filepath.Join(dir, "file"), nil, 0o600) }, filepath.Join("file", "key.pem"), true, nil},
 		{"read-only folder", func(dir string) error { return os.Chmod(dir, 0o500) }, "key.pem", false, fs.ErrPermission},
 		{"name too long", func(string) error { return nil }, strings.Repeat("k", 300), true, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !c.root && os.Geteuid() == 0 {
-				t.Skip("root may write everywhere")
+				t.Skip("root can write everywhere")
 			}
 			m := *m
 			m.TB = t
@@ -261,22 +262,22 @@ func TestGenerateKeepsFiles(t *testing.T) {
 			}
 			var pathErr *fs.PathError
 			if errors.As(err, &pathErr) && pathErr.Path != filepath.Join(dir, c.path) {
-				t.Errorf("%v names another file", err)
+				t.Errorf("%v names a different file", err)
 			}
 			if after := files(t, dir); !slices.Equal(before, after) {
-				t.Errorf("the folder holds %q, before %q", after, before)
+				t.Errorf("the folder contains %q, before %q", after, before)
 			}
 			if data, err := os.ReadFile(filepath.Join(dir, c.path)); err == nil && !bytes.Equal(data, []byte("keep")) {
-				t.Errorf("the file holds %q", data)
+				t.Errorf("the file contains %q", data)
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
 	}
 }
 
-// TestWriteNewRaces has eight makers of the same file: one wins.
+// TestWriteNewRaces creates the same file from eight goroutines: one succeeds.
 func TestWriteNewRaces(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "key.pem")
@@ -294,22 +295,22 @@ func TestWriteNewRaces(t *testing.T) {
 		}
 	}
 	if won != 1 {
-		t.Errorf("%d have written the file", won)
+		t.Errorf("%d goroutines wrote the file", won)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(data) != 1000 || len(bytes.Trim(data, string(data[:1]))) > 0 {
-		t.Errorf("the file holds %q", data)
+		t.Errorf("the file contains %q", data)
 	}
 	if got := files(t, dir); len(got) != 1 {
-		t.Errorf("the folder holds %q", got)
+		t.Errorf("the folder contains %q", got)
 	}
 }
 
-// TestGenerateRefuses has what cannot be made. A persistent object is never
-// replaced.
+// TestGenerateRefuses tests references and key types for which Generate returns
+// an error. It never replaces a persistent object.
 func TestGenerateRefuses(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	m.persistent(persistedKey, signingTemplate(keystore.P256), "")
@@ -330,8 +331,8 @@ func TestGenerateRefuses(t *testing.T) {
 	}{
 		{"handle in use", "handle=0x81010002", keystore.P256, is(fs.ErrExist)},
 		{"handle of the platform", "handle=0x81800002", keystore.P256, bad},
-		{"persistent below null", "handle=0x81010003;parent=0x40000007", keystore.P256, bad},
-		{"persistent below the platform", "handle=0x81010003;parent=0x4000000c", keystore.P256, bad},
+		{"persistent under null", "handle=0x81010003;parent=0x40000007", keystore.P256, bad},
+		{"persistent under the platform", "handle=0x81010003;parent=0x4000000c", keystore.P256, bad},
 		{"RSA-4096", path, keystore.RSA4096, func(err error) bool { return errors.Is(err, errors.ErrUnsupported) && signer.Hint(err) != "" }},
 		{"Ed25519", path, keystore.Ed25519, is(errors.ErrUnsupported)},
 		{"no type", path, "", is(errors.ErrUnsupported)},
@@ -344,8 +345,8 @@ func TestGenerateRefuses(t *testing.T) {
 		{"PCR 24", path + ";pcrs=sha256:24", keystore.P256, bad},
 		{"bank twice", path + ";pcrs=sha256:0+sha256:1", keystore.P256, bad},
 		{"no PCR", path + ";pcrs=sha256:", keystore.P256, bad},
-		{"parent of no kind", path + ";parent=owner", keystore.P256, bad},
-		{"parent of the lockout", path + ";parent=0x4000000a", keystore.P256, bad},
+		{"invalid parent", path + ";parent=owner", keystore.P256, bad},
+		{"lockout hierarchy as parent", path + ";parent=0x4000000a", keystore.P256, bad},
 		{"no such parent", path + ";parent=0x81000077", keystore.P256, is(signer.ErrNotFound)},
 		{"parent is a signing key", path + ";parent=0x81010002", keystore.P256, is(errors.ErrUnsupported)},
 		{"parent's password missing", path + ";parent=0x81000002", keystore.P256, is(signer.ErrPINRequired)},
@@ -363,19 +364,20 @@ func TestGenerateRefuses(t *testing.T) {
 			}
 			t.Log(err)
 			if got := files(t, dir); !slices.Equal(got, files0) {
-				t.Errorf("the folder holds %q", got)
+				t.Errorf("the folder contains %q", got)
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
 	}
 	if after := run(m, tpm2.ReadPublic{ObjectHandle: tpm2.TPMHandle(persistedKey)}.Execute).Name; !bytes.Equal(after.Buffer, before.Buffer) {
-		t.Error("the persistent object is another one")
+		t.Error("the persistent object was replaced")
 	}
 }
 
-// TestGenerateWithOwnerPassword needs it to make a key persistent.
+// TestGenerateWithOwnerPassword creates persistent keys, which requires the
+// password of the owner hierarchy.
 func TestGenerateWithOwnerPassword(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	m.persistentPrimary(eccParent, srkTemplate, "")
@@ -394,7 +396,7 @@ func TestGenerateWithOwnerPassword(t *testing.T) {
 		{"given", "handle=0x81010002;parent-auth-source=" + right, nil},
 		{"missing", "handle=0x81010003", signer.ErrPINRequired},
 		{"wrong", "handle=0x81010003;parent-auth-source=" + wrong, signer.ErrPINIncorrect},
-		// Nobody can say the owner's password then.
+		// The reference cannot contain the owner password in this case.
 		{"persistent parent", "handle=0x81010003;parent=0x81000001", signer.ErrPINRequired},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -407,26 +409,26 @@ func TestGenerateWithOwnerPassword(t *testing.T) {
 			if err != nil {
 				var code Error
 				if !errors.As(err, &code) {
-					t.Errorf("%v hides the TPM's code", err)
+					t.Errorf("%v does not wrap the code of the TPM", err)
 				}
 				t.Log(err)
 			} else {
-				if err := m.signsWith(k); err != nil {
+				if err := m.sign(k); err != nil {
 					t.Error(err)
 				}
 				if err := k.Close(); err != nil {
 					t.Error(err)
 				}
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
 	}
 }
 
-// TestList shows the persistent keys that can sign, each by a reference that
-// opens it.
+// TestList checks that List lists the persistent keys that can sign, and that
+// the references open them.
 func TestList(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	list := func(ref keystore.Ref, call keystore.Call) []keystore.Entry {
@@ -439,7 +441,7 @@ func TestList(t *testing.T) {
 	}
 	named := keystore.Ref{Scheme: "tpm", Rest: keystore.FormatAttribute("device", m.emulator.Path)}
 	if entries := list(named, keystore.Call{}); len(entries) != 0 {
-		t.Errorf("a new TPM has %v", entries)
+		t.Errorf("a new TPM contains %v", entries)
 	}
 	restricted := signingTemplate(keystore.P256)
 	onlyECDSA(tpm2.TPMAlgSHA256)(&restricted)
@@ -454,13 +456,13 @@ func TestList(t *testing.T) {
 	decrypt.ObjectAttributes.SignEncrypt, decrypt.ObjectAttributes.Decrypt = false, true
 	m.persistent(0x81010005, decrypt, "")
 
-	byVariable := keystore.Call{Options: keystore.Options{PIN: pin(keyPassword), LookupEnv: func(name string) (string, bool) { return m.emulator.Path, name == "TPM_DEVICE" }}}
+	byVariable := keystore.Call{Options: keystore.Options{PIN: optionalPIN(keyPassword), LookupEnv: func(name string) (string, bool) { return m.emulator.Path, name == "TPM_DEVICE" }}}
 	for _, c := range []struct {
 		name string
 		ref  keystore.Ref
 		call keystore.Call
 	}{
-		{"device named", named, keystore.Call{Options: keystore.Options{PIN: pin(keyPassword)}}},
+		{"device named", named, keystore.Call{Options: keystore.Options{PIN: optionalPIN(keyPassword)}}},
 		{"device by variable", keystore.Ref{Scheme: "tpm"}, byVariable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -484,9 +486,9 @@ func TestList(t *testing.T) {
 				}
 				defer k.Close()
 				if e.Kind != keystore.KeyEntry || !k.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(e.Public) {
-					t.Errorf("%s is listed as another key", ref)
+					t.Errorf("%s is listed as a different key", ref)
 				}
-				if err := m.signsWith(k); err != nil {
+				if err := m.sign(k); err != nil {
 					t.Errorf("%s: %v", ref, err)
 				}
 				if err := k.Close(); err != nil {
@@ -500,12 +502,12 @@ func TestList(t *testing.T) {
 			t.Errorf("%s: %v, want a RefError", rest, err)
 		}
 	}
-	if left := m.left(); len(left) > 0 {
+	if left := m.loadedHandles(); len(left) > 0 {
 		t.Errorf("left in the TPM: %x", left)
 	}
 }
 
-// The interfaces that a Store looks for.
+// The interfaces that a Store checks for.
 var (
 	_ keystore.Generator         = Backend{}
 	_ keystore.Lister            = Backend{}
@@ -514,17 +516,17 @@ var (
 	_ keystore.CertificateReader = Backend{}
 )
 
-// A persistent object that cannot be read hides no other.
-func TestListBesideErrors(t *testing.T) {
+// If a persistent object cannot be read, the others are still listed.
+func TestListWithErrors(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	for _, h := range []tpm2.TPMHandle{0x81010001, 0x81010002, 0x81010003} {
 		m.persistent(h, signingTemplate(keystore.P256), "")
 	}
 	reads := 0
-	b := &bus{spoil: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+	b := &bus{intercept: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 		if codeOf(command) == tpm2.TPMCCReadPublic {
 			if reads++; reads == 2 {
-				return code(tpm2.TPMRCFailure), nil
+				return responseWithCode(tpm2.TPMRCFailure), nil
 			}
 		}
 		return send(command)

@@ -11,7 +11,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// pad encodes a digest for the bare RSA operation, as long as the modulus.
+// pad encodes a digest for the RSA private key operation. The result has the
+// length of the modulus.
 func pad(pub *rsa.PublicKey, m signer.Mechanism, digest []byte) ([]byte, error) {
 	if m.Padding == signer.PSS {
 		salt := make([]byte, m.SaltLen)
@@ -21,7 +22,7 @@ func pad(pub *rsa.PublicKey, m signer.Mechanism, digest []byte) ([]byte, error) 
 	return padPKCS1(pub, m.Hash, digest)
 }
 
-// padPKCS1 is EMSA-PKCS1-v1_5 (RFC 8017, section 9.2).
+// padPKCS1 implements EMSA-PKCS1-v1_5 (RFC 8017, section 9.2).
 func padPKCS1(pub *rsa.PublicKey, hash crypto.Hash, digest []byte) ([]byte, error) {
 	info := signer.DigestInfo(hash)
 	if info == nil {
@@ -30,7 +31,7 @@ func padPKCS1(pub *rsa.PublicKey, hash crypto.Hash, digest []byte) ([]byte, erro
 	em := make([]byte, pub.Size())
 	end := len(em) - len(info) - len(digest)
 	if end < 11 {
-		return nil, fmt.Errorf("%v does not fit the key: %w", hash, errors.ErrUnsupported)
+		return nil, fmt.Errorf("%v: the key is too short: %w", hash, errors.ErrUnsupported)
 	}
 	em[1] = 1
 	for i := 2; i < end-1; i++ {
@@ -41,8 +42,8 @@ func padPKCS1(pub *rsa.PublicKey, hash crypto.Hash, digest []byte) ([]byte, erro
 	return em, nil
 }
 
-// padPSS is EMSA-PSS with MGF1 (RFC 8017, section 9.1.1). That the salt fits was
-// seen to by signer.MechanismFor.
+// padPSS implements EMSA-PSS with MGF1 (RFC 8017, section 9.1.1).
+// signer.MechanismFor has checked the length of the salt.
 func padPSS(pub *rsa.PublicKey, hash crypto.Hash, digest, salt []byte) []byte {
 	out := make([]byte, pub.Size())
 	bits := pub.N.BitLen() - 1

@@ -13,13 +13,13 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// rawRSA is what a TPM does with padded bytes.
+// rawRSA is the RSA private key operation.
 func rawRSA(key *rsa.PrivateKey, em []byte) []byte {
 	return new(big.Int).Exp(new(big.Int).SetBytes(em), key.D, key.N).FillBytes(make([]byte, key.Size()))
 }
 
-// newRSA makes a key whose modulus has exactly so many bits. Those of 1025 are
-// there because the encoding of PSS is then a byte shorter than the modulus.
+// newRSA returns a key whose modulus has exactly the given number of bits. With
+// 1025 bits, the PSS encoding is one byte shorter than the modulus.
 func newRSA(t *testing.T, bits int) *rsa.PrivateKey {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, bits)
@@ -61,7 +61,7 @@ func TestPadding(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%d/%v/PSS/%d", bits, hash, salt), func(t *testing.T) {
 					m := signer.Mechanism{Padding: signer.PSS, Hash: hash, SaltLen: salt}
-					// Several, since a bit too many at the top shows at random.
+					// Several times, because the leading bits are random.
 					for range 8 {
 						em, err := pad(&key.PublicKey, m, digest)
 						if err != nil {
@@ -80,7 +80,7 @@ func TestPadding(t *testing.T) {
 	}
 }
 
-// A salt is made for each signature.
+// Each signature has a new salt.
 func TestPaddingSalt(t *testing.T) {
 	key := newRSA(t, 1024)
 	m := signer.Mechanism{Padding: signer.PSS, Hash: crypto.SHA256, SaltLen: 32}
@@ -96,7 +96,8 @@ func TestPaddingSalt(t *testing.T) {
 
 func TestPaddingRefuses(t *testing.T) {
 	small := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 511), E: 3}
-	// SHA-512 takes 83 bytes of it: a byte too many for 11 to be left.
+	// DigestInfo and SHA-512 have 83 bytes and the padding at least 11: one
+	// byte too many for 93.
 	edge := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 8*93-1), E: 3}
 	fits := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 8*94-1), E: 3}
 	large := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 1023), E: 3}
@@ -104,7 +105,7 @@ func TestPaddingRefuses(t *testing.T) {
 		pub  *rsa.PublicKey
 		hash crypto.Hash
 	}{
-		{small, crypto.SHA512}, // 19 and 64 bytes do not leave 11 of 64
+		{small, crypto.SHA512}, // 83 bytes are longer than the modulus
 		{edge, crypto.SHA512},
 		{large, crypto.SHA1},
 		{large, crypto.SHA3_256},

@@ -11,20 +11,20 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A policy is what a key wants to be shown before it is used: values of PCRs,
-// its password, or both (TPM 2.0 Library, part 1, section 19.7). Others, such
-// as those that somebody signs, are not understood.
+// A policy lists the policy commands that authorize the use of a key (TPM 2.0
+// Library, part 1, section 19.7). Only TPM2_PolicyPCR and TPM2_PolicyAuthValue
+// are supported.
 type policy []policyStep
 
-// ccPolicyPassword is TPM2_PolicyPassword. It makes the same digest as
-// TPM2_PolicyAuthValue (part 3, section 23.18.1), and would send the password
-// in clear.
+// ccPolicyPassword is TPM2_PolicyPassword. Its policy digest is the same as
+// that of TPM2_PolicyAuthValue (part 3, section 23.18.1), but it would send the
+// password in clear text. Therefore TPM2_PolicyAuthValue replaces it.
 const ccPolicyPassword tpm2.TPMCC = 0x18c
 
 func policyOf(f *keyFile) (policy, error) {
-	const hint = "the policies that are understood bind a key to PCRs (TPM2_PolicyPCR) and to its password (TPM2_PolicyAuthValue)"
+	const hint = "use a key whose policy contains only TPM2_PolicyPCR and TPM2_PolicyAuthValue; other policies are not supported"
 	if f.signed {
-		return nil, signer.WithHint(fmt.Errorf("has a policy that somebody signs: %w", errors.ErrUnsupported), hint)
+		return nil, signer.WithHint(fmt.Errorf("has a signed policy: %w", errors.ErrUnsupported), hint)
 	}
 	for _, s := range f.policy {
 		switch s.command {
@@ -34,13 +34,13 @@ func policyOf(f *keyFile) (policy, error) {
 			}
 		case tpm2.TPMCCPolicyAuthValue, ccPolicyPassword:
 		default:
-			return nil, signer.WithHint(fmt.Errorf("has a policy with command 0x%03x: %w", uint32(s.command), errors.ErrUnsupported), hint)
+			return nil, signer.WithHint(fmt.Errorf("has a policy with the command 0x%03x: %w", uint32(s.command), errors.ErrUnsupported), hint)
 		}
 	}
 	return f.policy, nil
 }
 
-// wantsPassword reports whether the password is a part of p.
+// wantsPassword reports whether p requires the password.
 func (p policy) wantsPassword() bool {
 	for _, s := range p {
 		if s.command != tpm2.TPMCCPolicyPCR {
@@ -50,8 +50,9 @@ func (p policy) wantsPassword() bool {
 	return false
 }
 
-// fulfil takes the steps of p in a session, for one use of the key.
-func (p policy) fulfil(t transport.TPM, session tpm2.TPMHandle) error {
+// satisfy sends the commands of p in a session. This authorizes one use of the
+// key.
+func (p policy) satisfy(t transport.TPM, session tpm2.TPMHandle) error {
 	for _, s := range p {
 		if s.command != tpm2.TPMCCPolicyPCR {
 			if _, err := (tpm2.PolicyAuthValue{PolicySession: session}).Execute(t); err != nil {
@@ -67,8 +68,8 @@ func (p policy) fulfil(t transport.TPM, session tpm2.TPMHandle) error {
 		_, err = pcrs.Execute(t)
 		var code tpm2.TPMRC
 		if errors.Is(err, tpm2.TPMRCValue) && errors.As(err, &code) { // part 3, section 23.7.3
-			text := fmt.Sprintf("TPM2_PolicyPCR: the PCRs have other values than those it was bound to (TPM_RC 0x%03x)", uint32(code))
-			return &particular{text, Error(code), signer.ErrUnavailable, hintPolicy}
+			text := fmt.Sprintf("TPM2_PolicyPCR: the PCR values differ from those to which it was bound (TPM_RC 0x%03x)", uint32(code))
+			return &commandError{text, Error(code), signer.ErrUnavailable, hintPolicy}
 		}
 		if err != nil {
 			return explain("TPM2_PolicyPCR", err)
@@ -77,8 +78,9 @@ func (p policy) fulfil(t transport.TPM, session tpm2.TPMHandle) error {
 	return nil
 }
 
-// parsePCRs reads the parameters of TPM2_PolicyPCR: the digest and the
-// selection, as in the command, or the other way round, as some tools do.
+// parsePCRs parses the parameters of TPM2_PolicyPCR: the digest followed by the
+// selection, as in the command, or in the reverse order, as some tools write
+// them.
 func parsePCRs(data []byte) (tpm2.PolicyPCR, error) {
 	for _, digestFirst := range []bool{true, false} {
 		digest, selection, ok := cutPCRs(data, digestFirst)
@@ -95,13 +97,13 @@ func parsePCRs(data []byte) (tpm2.PolicyPCR, error) {
 		}
 		return tpm2.PolicyPCR{PcrDigest: *d, Pcrs: *s}, nil
 	}
-	return tpm2.PolicyPCR{}, malformed("policy: PCRs")
+	return tpm2.PolicyPCR{}, malformed("invalid parameters of TPM2_PolicyPCR")
 }
 
 // maxDigest is the size of the largest digest, in bytes.
 const maxDigest = 64
 
-// cutPCRs splits a TPM2B_DIGEST and a TPML_PCR_SELECTION.
+// cutPCRs splits data into a TPM2B_DIGEST and a TPML_PCR_SELECTION.
 func cutPCRs(data []byte, digestFirst bool) (digest, selection []byte, ok bool) {
 	if digestFirst {
 		if len(data) < 2 {

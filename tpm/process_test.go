@@ -22,25 +22,26 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// A job is what another process does with a key. It comes on standard input.
+// A job describes what a worker does with a key. The worker reads it from
+// standard input.
 type job struct {
 	Device   string
 	PEM      []byte
 	Handle   Handle
 	Password string
-	Stop     bool // in the middle of the first signature, for good
+	Stop     bool // hang during the first signature
 }
 
 func (j job) config() Config {
 	cfg := Config{PEM: j.PEM, Handle: j.Handle, Device: j.Device}
 	if j.Password != "" {
-		cfg.PIN = give(j.Password)
+		cfg.PIN = fixedPIN(j.Password)
 	}
 	return cfg
 }
 
-// goroutines sign in each process, and each of them makes these signatures
-// before the process says that it made progress.
+// Each process signs in several goroutines. It reports progress after each of
+// them has made a batch of signatures.
 const (
 	goroutines = 8
 	batch      = 5
@@ -48,11 +49,11 @@ const (
 
 const workerVariable = "HOLDFAST_TPM_TEST_WORKER"
 
-// TestWorker is no test but another process, which says what it does line by
-// line and ends when its standard input does.
+// TestWorker is the main function of a worker process. The worker reports what
+// it does on standard output, and exits at the end of standard input.
 func TestWorker(t *testing.T) {
 	if os.Getenv(workerVariable) == "" {
-		t.Skip("is what other tests start")
+		t.Skip("only for processes that other tests start")
 	}
 	if err := work(t.Context()); err != nil {
 		fmt.Println("error:", strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -69,7 +70,7 @@ func work(ctx context.Context) error {
 	}
 	b := &bus{}
 	if j.Stop {
-		b.spoil = func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+		b.intercept = func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
 			response, err := send(command)
 			if codeOf(command) == tpm2.TPMCCSign {
 				fmt.Println("signing")
@@ -78,7 +79,7 @@ func work(ctx context.Context) error {
 			return response, err
 		}
 	}
-	cfg, log := j.config(), &logged{}
+	cfg, log := j.config(), &logRecorder{}
 	cfg.Logger = log.logger()
 	k, err := open(ctx, cfg, b.dial)
 	if err != nil {
@@ -105,7 +106,7 @@ func work(ctx context.Context) error {
 	}
 }
 
-// signTogether makes a batch of signatures in each of some goroutines.
+// signTogether makes a batch of signatures in each of several goroutines.
 func signTogether(key func(g int) *Key) error {
 	errs := make([]error, goroutines)
 	var done sync.WaitGroup
@@ -123,7 +124,7 @@ func signTogether(key func(g int) *Key) error {
 	return errors.Join(errs...)
 }
 
-// A worker is another process.
+// A worker is a process that runs TestWorker.
 type worker struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
@@ -159,7 +160,7 @@ func startWorker(t *testing.T, j job) *worker {
 	return w
 }
 
-// await reads lines until one is there.
+// await reads lines until it reads the given line.
 func (w *worker) await(line string) error {
 	for w.lines.Scan() {
 		if w.lines.Text() == line {
@@ -170,10 +171,10 @@ func (w *worker) await(line string) error {
 		}
 		w.warnings++
 	}
-	return fmt.Errorf("the process ended: %w", errors.Join(w.lines.Err(), io.ErrUnexpectedEOF))
+	return fmt.Errorf("the process exited: %w", errors.Join(w.lines.Err(), io.ErrUnexpectedEOF))
 }
 
-// end tells the process to end, and returns how many batches it made meanwhile.
+// end makes the process exit, and returns the number of batches since await.
 func (w *worker) end() (batches int, err error) {
 	_ = w.stdin.Close()
 	for w.lines.Scan() {
@@ -185,18 +186,18 @@ func (w *worker) end() (batches int, err error) {
 	return batches, errors.Join(err, w.cmd.Wait())
 }
 
-// jobs are one of each kind: keys of files, persistent ones, with and without a
+// jobs returns jobs for key files and persistent keys, with and without a
 // password and a policy.
 func jobs(t *testing.T, emulator *tpmtest.TPM) map[string]job {
 	t.Helper()
 	create := CreateConfig{Device: emulator.Path}
 	plain := makeKey(t, create)
-	create.PIN = give(keyPassword)
+	create.PIN = fixedPIN(keyPassword)
 	secret := makeKey(t, create)
 	create.PCRs = []PCRs{{crypto.SHA256, []uint{7}}}
 	bound := makeKey(t, create)
-	keep(t, emulator, 0x81010001, plain)
-	keep(t, emulator, 0x81010002, secret)
+	makePersistent(t, emulator, 0x81010001, plain)
+	makePersistent(t, emulator, 0x81010002, secret)
 	all := map[string]job{
 		"file":                 {PEM: plain},
 		"file with a password": {PEM: secret, Password: keyPassword},
@@ -211,8 +212,8 @@ func jobs(t *testing.T, emulator *tpmtest.TPM) map[string]job {
 	return all
 }
 
-// Eight processes sign with eight goroutines each. Each of them gets on while the
-// others sign as fast as they can.
+// Eight processes sign with eight goroutines each. Each process makes progress
+// while the others sign as fast as possible.
 func TestProcesses(t *testing.T) {
 	emulator := newTPM(t)
 	all := jobs(t, emulator)
@@ -255,12 +256,12 @@ func TestProcesses(t *testing.T) {
 	}
 	done.Wait()
 	checkEmpty(t, emulator)
-	if n := tries(t, emulator); n != 0 {
+	if n := triesUsed(t, emulator); n != 0 {
 		t.Errorf("%d tries were counted", n)
 	}
 }
 
-// Goroutines share a key, or have one each.
+// Several goroutines share a key, or have one key each.
 func TestGoroutines(t *testing.T) {
 	emulator := newTPM(t)
 	all := jobs(t, emulator)
@@ -279,7 +280,7 @@ func TestGoroutines(t *testing.T) {
 				keys[g] = mustOpen(t, j.config(), dial)
 			}
 			if err := signTogether(func(g int) *Key { return keys[g] }); err != nil {
-				t.Errorf("a key for each: %v", err)
+				t.Errorf("one key each: %v", err)
 			}
 			for _, k := range keys {
 				if err := k.Close(); err != nil {
@@ -287,15 +288,15 @@ func TestGoroutines(t *testing.T) {
 				}
 			}
 			checkEmpty(t, emulator)
-			if n := tries(t, emulator); n != 0 {
+			if n := triesUsed(t, emulator); n != 0 {
 				t.Errorf("%d tries were counted", n)
 			}
 		})
 	}
 }
 
-// Processes that are killed in the middle of a signature leave objects and
-// sessions in the TPM. The next one makes room, and says so.
+// Processes that are killed during a signature leave objects and sessions in
+// the TPM. The next process flushes them and logs a warning.
 func TestKilled(t *testing.T) {
 	emulator := newTPM(t)
 	for name, j := range jobs(t, emulator) {
@@ -317,31 +318,31 @@ func TestKilled(t *testing.T) {
 				_ = w.cmd.Wait()
 			}
 			cfg := j.config()
-			log := &logged{}
+			log := &logRecorder{}
 			cfg.Logger = log.logger()
 			k := mustOpen(t, cfg, dial)
 			mustSign(t, k)
 			if warnings += log.warnings(); warnings == 0 {
-				t.Error("nobody was told that objects were removed from the TPM")
+				t.Error("no warning that objects were flushed from the TPM")
 			}
 			if err := k.Close(); err != nil {
 				t.Fatal(err)
 			}
-			d := connection(t, emulator) // what did not fill it is still there
+			d := openTPM(t, emulator) // flush what did not fill the TPM
 			defer d.close()
-			evict(d)
+			flushAll(d)
 		})
 	}
 }
 
-// A key can be made when a TPM was left full, or was reset.
-func TestCreateMends(t *testing.T) {
+// Create works after the TPM was left full, or was reset.
+func TestCreateRepairsTPM(t *testing.T) {
 	emulator := newTPM(t)
 	full := func() {
-		d := connection(t, emulator)
+		d := openTPM(t, emulator)
 		defer d.close()
-		l := &loaded{device: d}
-		for { // as one that is killed before it flushes anything
+		l := &loadedObject{device: d}
+		for { // like processes that are killed before they flush anything
 			if _, err := l.primary(tpm2.TPMRHNull, false, tpm2.PasswordAuth(nil)); errors.Is(err, Error(tpm2.TPMRCObjectMemory)) {
 				return
 			} else if err != nil {
@@ -357,8 +358,8 @@ func TestCreateMends(t *testing.T) {
 	for name, before := range map[string]func(){"full": full, "reset": reset} {
 		t.Run(name, func(t *testing.T) {
 			before()
-			b, log := &bus{}, &logged{}
-			pem, err := createKey(t.Context(), CreateConfig{Device: emulator.Path, PIN: give(keyPassword), Logger: log.logger()}, keystore.P256, b.dial)
+			b, log := &bus{}, &logRecorder{}
+			pem, err := createKey(t.Context(), CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword), Logger: log.logger()}, keystore.P256, b.dial)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -368,7 +369,7 @@ func TestCreateMends(t *testing.T) {
 			checkReleased(t, b)
 			checkEmpty(t, emulator)
 			before()
-			k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: give(keyPassword)}, b.dial)
+			k := mustOpen(t, Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}, b.dial)
 			mustSign(t, k)
 			if err := k.Close(); err != nil {
 				t.Fatal(err)
@@ -379,13 +380,14 @@ func TestCreateMends(t *testing.T) {
 	}
 }
 
-// A TPM that is reset knows no object and no session, and wants TPM2_Startup.
+// After a reset, the TPM has lost all objects and sessions, and requires
+// TPM2_Startup.
 func TestReset(t *testing.T) {
 	emulator := newTPM(t)
 	all := jobs(t, emulator)
-	// A TPM counts a reset as a try if passwords were given (part 1, section
-	// 19.8.6).
-	allowTries(t, emulator, 100)
+	// The TPM counts a reset as a try if passwords were used before (part
+	// 1, section 19.8.6).
+	setMaxTries(t, emulator, 100)
 	stop := make(chan struct{})
 	var done sync.WaitGroup
 	var mu sync.Mutex
@@ -437,11 +439,12 @@ func TestReset(t *testing.T) {
 	done.Wait()
 }
 
-// While a TPM is away signatures fail soon, and afterwards the same key signs.
+// While the TPM is unavailable, signatures fail soon. Afterwards, the same key
+// signs.
 func TestRestart(t *testing.T) {
 	emulator := newTPM(t)
 	all := jobs(t, emulator)
-	allowTries(t, emulator, 100)
+	setMaxTries(t, emulator, 100)
 	for name, j := range all {
 		t.Run(name, func(t *testing.T) {
 			k := mustOpen(t, j.config(), dial)
@@ -452,14 +455,14 @@ func TestRestart(t *testing.T) {
 				for range 2 {
 					wantUnavailable(t, trySign(k, "away"))
 				}
-				if d := time.Since(begin); d > 10*time.Second { // and not those of usual
+				if d := time.Since(begin); d > 10*time.Second { // less than the default timeouts
 					t.Errorf("two signatures failed in %v", d)
 				}
 				if err := emulator.Restart(); err != nil {
 					t.Fatal(err)
 				}
 				mustSign(t, k)
-				// Nobody notices what is over before it matters.
+				// A restart between two signatures has no effect.
 				emulator.Kill()
 				if err := emulator.Restart(); err != nil {
 					t.Fatal(err)

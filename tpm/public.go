@@ -14,19 +14,19 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An object is the public area of a TPM object (TPM 2.0 Library, part 2,
-// section 12.2.4): what the key is, and what it may be used for.
+// An object is a key with its public area (TPM 2.0 Library, part 2, section
+// 12.2.4).
 type object struct {
 	area   tpm2.TPMTPublic
 	pub    crypto.PublicKey
 	scheme scheme
 }
 
-// A scheme is what a key's public area allows. A key without one of its own
-// makes every signature of its type.
+// A scheme is the signature scheme in the public area of a key. A key with the
+// scheme TPM_ALG_NULL supports all schemes of its type.
 type scheme struct {
 	alg  tpm2.TPMAlgID // TPMAlgNull: any
-	hash tpm2.TPMAlgID // of alg
+	hash tpm2.TPMAlgID // hash algorithm of alg
 }
 
 // parsePublic returns the public area in a TPM2B_PUBLIC.
@@ -42,7 +42,8 @@ func parsePublic(data []byte) (tpm2.TPMTPublic, error) {
 	return *area, nil
 }
 
-// signingKey returns the key of a public area that can sign here.
+// signingKey returns the key with the given public area. It returns an error if
+// this package cannot sign with the key.
 func signingKey(area tpm2.TPMTPublic) (object, error) {
 	o := object{area: area}
 	var err error
@@ -53,12 +54,12 @@ func signingKey(area tpm2.TPMTPublic) (object, error) {
 		err = o.readECC()
 	case tpm2.TPMAlgKeyedHash:
 		if !isSealed(area) {
-			err = fmt.Errorf("is an HMAC key, which has no public half: %w", errors.ErrUnsupported)
+			err = fmt.Errorf("is an HMAC key, not an asymmetric key: %w", errors.ErrUnsupported)
 			break
 		}
-		err = signer.WithHint(fmt.Errorf("is sealed data, not a key: %w", errors.ErrUnsupported), "sealed data serves as pin-source=tpm:path=…")
+		err = signer.WithHint(fmt.Errorf("is sealed data, not a key: %w", errors.ErrUnsupported), "use sealed data as a PIN source: pin-source=tpm:path=…")
 	default:
-		err = signer.WithHint(fmt.Errorf("object of type 0x%04x is no asymmetric key: %w", uint16(area.Type), errors.ErrUnsupported), hintTypes)
+		err = signer.WithHint(fmt.Errorf("object type 0x%04x is not an asymmetric key: %w", uint16(area.Type), errors.ErrUnsupported), hintTypes)
 	}
 	if err != nil {
 		return object{}, err
@@ -66,38 +67,38 @@ func signingKey(area tpm2.TPMTPublic) (object, error) {
 	a := area.ObjectAttributes
 	switch {
 	case a.Restricted && a.Decrypt:
-		err = fmt.Errorf("is a storage key, a parent of others, and cannot sign: %w", errors.ErrUnsupported)
+		err = fmt.Errorf("is a storage key, which cannot sign: %w", errors.ErrUnsupported)
 	case a.Restricted:
-		err = fmt.Errorf("is a restricted key, which signs only what the TPM hashed itself: %w", errors.ErrUnsupported)
-	case !o.scheme.known():
-		err = fmt.Errorf("is for %s alone: %w", o.scheme, errors.ErrUnsupported)
-	case !a.SignEncrypt && !o.raw():
-		err = fmt.Errorf("may not be used to sign: %w", errors.ErrUnsupported)
+		err = fmt.Errorf("is a restricted key, which signs only data that the TPM has hashed: %w", errors.ErrUnsupported)
+	case !o.scheme.supported():
+		err = fmt.Errorf("supports only %s: %w", o.scheme, errors.ErrUnsupported)
+	case !a.SignEncrypt && !o.rawRSA():
+		err = fmt.Errorf("is not permitted to sign: %w", errors.ErrUnsupported)
 	}
 	if err != nil {
-		return object{}, signer.WithHint(err, "make a key that may sign any digest: not restricted, with the sign attribute")
+		return object{}, signer.WithHint(err, "create a key with the attribute sign and without the attribute restricted")
 	}
 	return o, nil
 }
 
-// isSealed reports whether the object is data that the TPM gives back (part 2,
-// section 12.2.2: it has neither use of keys).
+// isSealed reports whether the object is sealed data: a keyed hash object with
+// neither the attribute sign nor decrypt (part 2, section 12.2.2).
 func isSealed(area tpm2.TPMTPublic) bool {
 	a := area.ObjectAttributes
 	return area.Type == tpm2.TPMAlgKeyedHash && !a.SignEncrypt && !a.Decrypt
 }
 
-const hintTypes = "keys are RSA, or on P-256, P-384 or P-521"
+const hintTypes = "use an RSA key, or an EC key on P-256, P-384 or P-521"
 
-// raw reports whether the key's bare RSA operation can be had: by decryption
-// without padding.
-func (o object) raw() bool {
+// rawRSA reports whether TPM2_RSA_Decrypt without padding is possible with the
+// key. It is the RSA private key operation.
+func (o object) rawRSA() bool {
 	return o.area.Type == tpm2.TPMAlgRSA && o.area.ObjectAttributes.Decrypt && o.scheme.alg == tpm2.TPMAlgNull
 }
 
-var errBadPoint = malformed("public part: not a point of its curve")
+var errBadPoint = malformed("public part: point is not on the curve")
 
-// sizes of RSA keys, in bits, that are taken.
+// Supported sizes of RSA keys, in bits.
 const minRSA, maxRSA = 1024, 4096
 
 func (o *object) readRSA() error {
@@ -112,14 +113,14 @@ func (o *object) readRSA() error {
 	bits := int(params.KeyBits)
 	n := new(big.Int).SetBytes(unique.Buffer)
 	if bits < minRSA || bits > maxRSA || n.BitLen() != bits || n.Bit(0) == 0 {
-		return malformed("public part: not an RSA modulus of the size that it says")
+		return malformed("public part: invalid RSA modulus")
 	}
 	e := int64(params.Exponent)
 	if e == 0 {
 		e = 65537 // part 2, section 12.2.3.5
 	}
 	if e < 3 || e%2 == 0 || e > 1<<31-1 {
-		return malformed("public part: RSA exponent")
+		return malformed("public part: invalid RSA exponent")
 	}
 	o.pub = &rsa.PublicKey{N: n, E: int(e)}
 	o.scheme = scheme{alg: params.Scheme.Scheme}
@@ -141,7 +142,7 @@ func (o *object) readRSA() error {
 	return nil
 }
 
-// A curve is one that Go and TPMs have.
+// A curve is an elliptic curve that both Go and TPMs support.
 type curve struct {
 	id    tpm2.TPMECCCurve
 	curve elliptic.Curve

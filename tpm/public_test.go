@@ -12,8 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// TestShortCoordinates has points whose coordinates begin with a zero byte,
-// which some programs leave out.
+// TestShortCoordinates tests points with coordinates that begin with a zero
+// byte, which some programs omit.
 func TestShortCoordinates(t *testing.T) {
 	for _, short := range []string{"x", "y"} {
 		// One in 256 keys has such a coordinate.
@@ -40,7 +40,7 @@ func TestShortCoordinates(t *testing.T) {
 				t.Fatalf("short %s: %v", short, err)
 			}
 			if !key.PublicKey.Equal(o.pub) {
-				t.Errorf("short %s: another key", short)
+				t.Errorf("short %s: wrong key", short)
 			}
 			break
 		}

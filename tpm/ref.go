@@ -12,14 +12,14 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// attributes are those of a "tpm:" reference.
+// attributes are the attributes of a "tpm:" reference.
 var attributes = []string{"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "parent", "pcrs"}
 
-// deviceVariable names the TPM for references that name none, as it does for
-// aws_signing_helper.
+// deviceVariable is the environment variable with the TPM device for references
+// without a device. aws_signing_helper uses the same variable.
 const deviceVariable = "TPM_DEVICE"
 
-// configFor turns a reference into a Config. What it names by path it reads.
+// configFor converts a reference to a Config. It reads the key file.
 func configFor(ctx context.Context, ref keystore.Ref, call keystore.Call) (Config, error) {
 	cfg, a, err := parse(ref, call)
 	if err != nil {
@@ -27,7 +27,7 @@ func configFor(ctx context.Context, ref keystore.Ref, call keystore.Call) (Confi
 	}
 	for _, name := range []string{"parent", "pcrs"} {
 		if a[name] != "" {
-			return Config{}, &keystore.RefError{Ref: ref.String(), Err: fmt.Errorf("attribute %q is for making a key; the key's file has it", name)}
+			return Config{}, &keystore.RefError{Ref: ref.String(), Err: fmt.Errorf("attribute %q is only for creating a key", name)}
 		}
 	}
 	switch file := (keystore.Ref{Scheme: keystore.SchemeFile, Rest: a["path"]}); {
@@ -41,28 +41,28 @@ func configFor(ctx context.Context, ref keystore.Ref, call keystore.Call) (Confi
 	return cfg, err
 }
 
-// parse reads a reference, but no file.
+// parse parses a reference. It does not read the key file.
 func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]string, err error) {
 	refuse := func(err error) (Config, map[string]string, error) {
 		return Config{}, nil, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
 	cfg = Config{PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger}
 	switch ref.Scheme {
-	case "handle": // aws_signing_helper's: hexadecimal, with or without 0x
+	case "handle": // as in aws_signing_helper: hexadecimal, with or without 0x
 		a = map[string]string{"handle": "0x" + strings.TrimPrefix(strings.ToLower(ref.Rest), "0x")}
 	case "tpm":
 		if a, err = keystore.ParseAttributes(ref.Rest, attributes...); err != nil {
 			return refuse(err)
 		}
 		if (a["path"] == "") == (a["handle"] == "") {
-			return refuse(signer.WithHint(errors.New("needs either path= or handle="),
-				"tpm:path=key.pem names a key file, tpm:handle=0x81010002 a persistent key"))
+			return refuse(signer.WithHint(errors.New("must contain either path= or handle="),
+				"use tpm:path=key.pem for a key file, or tpm:handle=0x81010002 for a persistent key"))
 		}
 	}
 	if h := a["handle"]; h != "" {
-		if cfg.Handle, err = parseHandle(h); err != nil || !persistent(cfg.Handle) {
-			return refuse(signer.WithHint(fmt.Errorf("handle %q is not that of a persistent object", h),
-				"they are 0x81000000 to 0x81ffffff; tpm2_getcap handles-persistent lists them"))
+		if cfg.Handle, err = parseHandle(h); err != nil || !isPersistent(cfg.Handle) {
+			return refuse(signer.WithHint(fmt.Errorf("%q is not a handle of a persistent object", h),
+				"use a handle from 0x81000000 to 0x81ffffff; tpm2_getcap handles-persistent lists them"))
 		}
 	}
 	if cfg.Device = a["device"]; cfg.Device == "" && call.LookupEnv != nil {
@@ -71,7 +71,7 @@ func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]strin
 	pin, source := a["pin-value"], a["pin-source"]
 	switch {
 	case pin != "" && source != "":
-		return refuse(errors.New("has both pin-source and pin-value"))
+		return refuse(errors.New("contains both pin-source and pin-value"))
 	case pin != "":
 		cfg.PIN = func(_ context.Context, p keystore.Prompt) ([]byte, error) { return []byte(pin), p.RefuseLastTry() }
 	case source != "":
@@ -87,7 +87,7 @@ func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]strin
 	return cfg, a, nil
 }
 
-// pinSource returns the PINFunc of an attribute.
+// pinSource returns the PINFunc for the value of a pin-source attribute.
 func pinSource(text string, call keystore.Call) (keystore.PINFunc, error) {
 	source, err := keystore.ParsePINSource(text)
 	if err != nil {
@@ -96,17 +96,17 @@ func pinSource(text string, call keystore.Call) (keystore.PINFunc, error) {
 	return call.PINSource(source)
 }
 
-// unnamed is the name of an object that came without one.
-var unnamed = keystore.Ref{Scheme: "tpm", Rest: "path=…"}
+// unnamedRef is the name of a key file without a reference.
+var unnamedRef = keystore.Ref{Scheme: "tpm", Rest: "path=…"}
 
-// name is the key's name in prompts and errors.
+// name returns the name of the key for prompts and errors.
 func (c Config) name() keystore.Ref {
-	return cmp.Or(c.Ref, c.reference(), unnamed)
+	return cmp.Or(c.Ref, c.reference(), unnamedRef)
 }
 
-// reference opens the key again: a persistent one by its handle, one in a file
-// by the reference that it came from, if there was one. It leaves out the
-// password, and attributes that are for making a key.
+// reference returns a reference that opens the key again: by its handle if it
+// is persistent, otherwise based on c.Ref, which may be zero. It does not
+// contain pin-value and the attributes for creating a key.
 func (c Config) reference() keystore.Ref {
 	a := make(map[string]string)
 	if c.Ref.Scheme == "tpm" {
@@ -118,7 +118,7 @@ func (c Config) reference() keystore.Ref {
 	case c.Handle != 0:
 		delete(a, "path")
 		a["handle"] = fmt.Sprintf("0x%08x", uint32(c.Handle))
-	case a["path"] == "": // it has no attributes
+	case a["path"] == "": // no "tpm:" reference
 		return c.Ref
 	}
 	a["device"] = c.Device

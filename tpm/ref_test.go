@@ -23,11 +23,11 @@ func refOf(t testing.TB, s string) keystore.Ref {
 	return ref
 }
 
-// answer calls a PINFunc, which may be nil.
-func given(t *testing.T, ask keystore.PINFunc, p keystore.Prompt) (string, error) {
+// callPIN calls a PINFunc, which may be nil.
+func callPIN(t *testing.T, ask keystore.PINFunc, p keystore.Prompt) (string, error) {
 	t.Helper()
 	if ask == nil {
-		return "nobody", nil
+		return "none", nil
 	}
 	pin, err := ask(t.Context(), p)
 	return string(pin), err
@@ -56,8 +56,8 @@ func TestConfigFor(t *testing.T) {
 		pem, device, pin, parentPIN string
 		handle                      Handle
 	}
-	file := want{pem: "key", device: "/dev/env", pin: "asked", parentPIN: "nobody"}
-	persistent := want{handle: 0x81010002, device: "/dev/env", pin: "asked", parentPIN: "nobody"}
+	file := want{pem: "key", device: "/dev/env", pin: "asked", parentPIN: "none"}
+	persistent := want{handle: 0x81010002, device: "/dev/env", pin: "asked", parentPIN: "none"}
 	with := func(w want, change func(*want)) want { change(&w); return w }
 	for _, c := range []struct {
 		ref  string
@@ -98,16 +98,16 @@ func TestConfigFor(t *testing.T) {
 		}
 		got := want{pem: string(cfg.PEM), device: cfg.Device, handle: cfg.Handle}
 		var errs [2]error
-		got.pin, errs[0] = given(t, cfg.PIN, keystore.Prompt{What: keystore.AskTPMKey})
-		got.parentPIN, errs[1] = given(t, cfg.ParentPIN, keystore.Prompt{What: keystore.AskTPMParent})
+		got.pin, errs[0] = callPIN(t, cfg.PIN, keystore.Prompt{What: keystore.AskTPMKey})
+		got.parentPIN, errs[1] = callPIN(t, cfg.ParentPIN, keystore.Prompt{What: keystore.AskTPMParent})
 		if got != c.want || errors.Join(errs[:]...) != nil || cfg.Ref != ref || cfg.Logger != log {
 			t.Errorf("%s: got %+v, errors %v, want %+v", c.ref, got, errs, c.want)
 		}
 	}
 }
 
-// A key's reference names its handle or its file, and where its passwords are,
-// but tells none.
+// The reference of a key contains its handle or file, and the PIN sources, but
+// no password.
 func TestReference(t *testing.T) {
 	const handle = 0x81010002
 	for _, c := range []struct {
@@ -121,7 +121,7 @@ func TestReference(t *testing.T) {
 		{"", handle, "", "tpm:handle=0x81010002"},
 		{"", handle, "/dev/a;b", "tpm:handle=0x81010002;device=/dev/a%3Bb"},
 		{"handle:81010002", handle, "", "tpm:handle=0x81010002"},
-		{"key.pem", handle, "", "tpm:handle=0x81010002"}, // the caller's name for it
+		{"key.pem", handle, "", "tpm:handle=0x81010002"}, // Config.Ref is only a name
 		{"tpm:handle=2164326402;pin-value=s3cret", handle, "/dev/env", "tpm:handle=0x81010002;device=/dev/env"},
 		{"tpm:device=/dev/a;handle=0x81010002;pin-source=env:PIN", handle, "/dev/a", "tpm:handle=0x81010002;device=/dev/a;pin-source=env:PIN"},
 		{"key.pem", 0, "/dev/a", "key.pem"},
@@ -141,26 +141,25 @@ func TestReference(t *testing.T) {
 		want := cfg.Ref
 		switch {
 		case c.ref == "" && c.handle == 0:
-			want = unnamed
+			want = unnamedRef
 		case c.ref == "":
 			want = got
 		}
 		if name := cfg.name(); name != want {
-			t.Errorf("%+v is called %s, want %s", c, name, want)
+			t.Errorf("%+v: name %s, want %s", c, name, want)
 		}
 	}
 }
 
-// Without an environment only the machine's own TPM is meant, and nobody is
-// asked.
-func TestConfigForOfNothing(t *testing.T) {
+// Without Options, the Config has no device and no PIN.
+func TestConfigForWithoutCall(t *testing.T) {
 	cfg, err := configFor(t.Context(), refOf(t, "tpm:handle=0x81010002"), keystore.Call{})
 	if err != nil || cfg.Device != "" || cfg.PIN != nil || cfg.ParentPIN != nil || cfg.PEM != nil {
 		t.Errorf("got %+v, error %v", cfg, err)
 	}
 }
 
-func TestConfigForRefuses(t *testing.T) {
+func TestConfigForErrors(t *testing.T) {
 	call := keystore.Call{Options: keystore.Options{LookupEnv: func(string) (string, bool) { return "", false }}}
 	for _, c := range []struct{ ref, culprit string }{
 		{"tpm:", ""},
@@ -187,7 +186,7 @@ func TestConfigForRefuses(t *testing.T) {
 		{"tpm:handle= 0x81010002", "0x81010002"},
 		{"tpm:handle=0b10000001000000010000000000000010", "0b1"},
 		{"tpm:handle=0o20100200002", "0o2"},
-		{"tpm:handle=020100200002", "020100200002"}, // octal to C
+		{"tpm:handle=020100200002", "020100200002"}, // octal in C
 		{"tpm:handle=%zz", "handle"},
 		{"handle:", "0x"},
 		{"handle:0x", "0x"},
@@ -218,8 +217,8 @@ func TestConfigForRefuses(t *testing.T) {
 	}
 }
 
-// A password in a reference is no person, who alone may spend the last try.
-func TestPINValueIsNotForTheLastTry(t *testing.T) {
+// A pin-value is not used for the last try.
+func TestPINValueNotUsedForLastTry(t *testing.T) {
 	cfg, err := configFor(t.Context(), refOf(t, "tpm:handle=0x81010002;pin-value=s3cret"), keystore.Call{})
 	if err != nil {
 		t.Fatal(err)
@@ -229,6 +228,6 @@ func TestPINValueIsNotForTheLastTry(t *testing.T) {
 		if !errors.Is(err, want) || err == nil && !bytes.Equal(pin, []byte("s3cret")) {
 			t.Errorf("last try %t: error %v", last, err)
 		}
-		clear(pin) // it is the caller's
+		clear(pin) // the caller owns it
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// remove takes a persistent object away.
+// remove removes a persistent object.
 func remove(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle) {
 	tb.Helper()
-	d := connection(tb, emulator)
+	d := openTPM(tb, emulator)
 	defer d.close()
 	o, err := readPublic(d, h)
 	if err != nil {
@@ -29,13 +29,14 @@ func remove(tb testing.TB, emulator *tpmtest.TPM, h tpm2.TPMHandle) {
 	}
 }
 
-// A handle may get another key while nobody holds the TPM. That one neither
-// signs for the first, nor is a password tried on it.
+// Another program assigns the handle to a different key while the TPM is
+// closed. Sign returns an error and does not use the password with the other
+// key.
 func TestReplaced(t *testing.T) {
 	emulator := newTPM(t)
 	create := CreateConfig{Device: emulator.Path}
 	plain := [2][]byte{makeKey(t, create), makeKey(t, create)}
-	create.PIN = give(keyPassword)
+	create.PIN = fixedPIN(keyPassword)
 	secret := [2][]byte{makeKey(t, create), makeKey(t, create)}
 	for _, test := range []struct {
 		name string
@@ -43,24 +44,24 @@ func TestReplaced(t *testing.T) {
 		cfg  Config
 	}{
 		{"key", plain, Config{Handle: 0x81010001}},
-		{"key with a password", secret, Config{Handle: 0x81010002, PIN: give(keyPassword)}},
+		{"key with a password", secret, Config{Handle: 0x81010002, PIN: fixedPIN(keyPassword)}},
 	} {
 		t.Run(test.name, inBubble(func(t *testing.T) {
 			test.cfg.Device = emulator.Path
 			h := test.cfg.Handle
-			keep(t, emulator, h, test.pems[0])
+			makePersistent(t, emulator, h, test.pems[0])
 			k := mustOpen(t, test.cfg, dial)
 			mustSign(t, k)
-			time.Sleep(time.Second) // it is let go
+			time.Sleep(time.Second) // until the key closes the TPM
 
 			remove(t, emulator, tpm2.TPMHandle(h))
 			if err := trySign(k, "removed"); err == nil {
-				t.Error("a key signed that is gone")
+				t.Error("a removed key signed")
 			}
-			keep(t, emulator, h, test.pems[1])
+			makePersistent(t, emulator, h, test.pems[1])
 			wantUnavailable(t, trySign(k, "replaced"))
 			remove(t, emulator, tpm2.TPMHandle(h))
-			keep(t, emulator, h, test.pems[0])
+			makePersistent(t, emulator, h, test.pems[0])
 			mustSign(t, k)
 			if err := k.Close(); err != nil {
 				t.Fatal(err)
@@ -68,13 +69,13 @@ func TestReplaced(t *testing.T) {
 			checkEmpty(t, emulator)
 		}))
 	}
-	if n := tries(t, emulator); n != 0 {
+	if n := triesUsed(t, emulator); n != 0 {
 		t.Errorf("%d tries were counted", n)
 	}
 }
 
-// With a resource manager the handle is not looked at before each signature;
-// another key's signature is noticed all the same.
+// With a resource manager, the name of the key is not read before each
+// signature. The signature of a different key is still detected.
 func TestReplacedWhileHeld(t *testing.T) {
 	emulator := newTPM(t)
 	for _, kind := range []keystore.KeyType{keystore.P256, keystore.RSA2048} {
@@ -88,7 +89,7 @@ func TestReplacedWhileHeld(t *testing.T) {
 				}
 				pems[i] = pem
 			}
-			keep(t, emulator, h, pems[0])
+			makePersistent(t, emulator, h, pems[0])
 			d, dialer := oneConnection(t, emulator.Path)
 			k := mustOpen(t, Config{Handle: h}, dialer)
 			mustSign(t, k)
@@ -103,7 +104,7 @@ func TestReplacedWhileHeld(t *testing.T) {
 	}
 }
 
-// replaceOn gives the handle of a persistent object to the key in a file.
+// replaceOn replaces a persistent object by the key in a file.
 func replaceOn(t *testing.T, d *device, h tpm2.TPMHandle, pem []byte) {
 	t.Helper()
 	o, err := readPublic(d, h)
@@ -114,15 +115,15 @@ func replaceOn(t *testing.T, d *device, h tpm2.TPMHandle, pem []byte) {
 	if _, err := evict.Execute(d); err != nil {
 		t.Fatal(err)
 	}
-	r, err := newResident(t.Context(), Config{PEM: pem}, nil)
+	ld, err := newLoader(t.Context(), Config{PEM: pem}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := r.load(d)
+	l, err := ld.load(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.clear(nil)
+	defer l.flush(nil)
 	evict.ObjectHandle = &tpm2.NamedHandle{Handle: l.handle, Name: l.name}
 	if _, err := evict.Execute(d); err != nil {
 		t.Fatal(err)

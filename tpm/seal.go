@@ -12,51 +12,51 @@ import (
 // (TPM 2.0 Library, part 2, annex B: MAX_SYM_DATA).
 const maxSealed = 128
 
-// Unseal returns the secret in a file of sealed data, which belongs to the
-// caller. It crosses the bus encrypted.
+// Unseal returns the secret in a file of sealed data. The caller owns the
+// result. The TPM encrypts the secret on the bus.
 func Unseal(ctx context.Context, cfg Config) ([]byte, error) { return unseal(ctx, cfg, dial) }
 
 func unseal(ctx context.Context, cfg Config, dial dialer) ([]byte, error) {
 	if cfg.Handle != 0 {
-		return nil, fmt.Errorf("sealed data is read from its file, not by its handle: %w", errors.ErrUnsupported)
+		return nil, fmt.Errorf("sealed data at a persistent handle: %w", errors.ErrUnsupported)
 	}
-	r, err := newResident(ctx, cfg, dial)
+	ld, err := newLoader(ctx, cfg, dial)
 	if err != nil {
 		return nil, err
 	}
-	if !isSealed(r.area) {
-		return nil, fmt.Errorf("holds a key, not sealed data: %w", errors.ErrUnsupported)
+	if !isSealed(ld.area) {
+		return nil, fmt.Errorf("contains a key, not sealed data: %w", errors.ErrUnsupported)
 	}
-	r.secret = true
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	defer r.forget()
+	ld.secretResponse = true
+	ld.mu.Lock()
+	defer ld.mu.Unlock()
+	defer ld.wipe()
 	var secret []byte
-	err = r.use(ctx, func(l *loaded) error {
-		object, err := l.authorized()
+	err = ld.use(ctx, func(l *loadedObject) error {
+		object, err := l.authHandle()
 		if err != nil {
 			return err
 		}
-		answer, err := tpm2.Unseal{ItemHandle: object}.Execute(l, l.hidden...)
+		answer, err := tpm2.Unseal{ItemHandle: object}.Execute(l, l.encryption...)
 		if err != nil {
 			return explain("TPM2_Unseal", err)
 		}
 		secret = answer.OutData.Buffer
 		return nil
 	})
-	return secret, r.explainLockout(ctx, err)
+	return secret, ld.explainLockout(ctx, err)
 }
 
-// Seal returns a file of sealed data that only the TPM of cfg can open: a TSS2
-// PRIVATE KEY block. It borrows secret, of at most 128 bytes, which crosses the
-// bus encrypted.
+// Seal returns a file of sealed data, a TSS2 PRIVATE KEY block. Only the TPM of
+// cfg can unseal it. Seal borrows secret, which has 1 to 128 bytes, and
+// encrypts it on the bus.
 func Seal(ctx context.Context, cfg CreateConfig, secret []byte) ([]byte, error) {
 	return seal(ctx, cfg, secret, dial)
 }
 
 func seal(ctx context.Context, cfg CreateConfig, secret []byte, dial dialer) ([]byte, error) {
 	if len(secret) == 0 || len(secret) > maxSealed {
-		return nil, fmt.Errorf("a TPM seals 1 to %d bytes, not %d", maxSealed, len(secret))
+		return nil, fmt.Errorf("secret of %d bytes: a TPM can seal 1 to %d bytes", len(secret), maxSealed)
 	}
 	f, err := create(ctx, cfg, tpm2.TPMTPublic{
 		Type:             tpm2.TPMAlgKeyedHash,

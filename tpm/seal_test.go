@@ -17,7 +17,7 @@ import (
 
 var pcr16 = []PCRs{{Hash: crypto.SHA256, Numbers: []uint{16}}}
 
-// TestSeal seals and unseals under each parent, in each way.
+// TestSeal seals and unseals with all kinds of parents and options.
 func TestSeal(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	m.persistentPrimary(authParent, srkTemplate, parentPassword)
@@ -49,20 +49,20 @@ func TestSeal(t *testing.T) {
 			m.TB = t
 			if c.ownerPassword {
 				m.setAuth(owner, c.above)
-				defer m.setAuth(place{handle: tpm2.TPMRHOwner, password: c.above}, "")
+				defer m.setAuth(entity{handle: tpm2.TPMRHOwner, password: c.above}, "")
 			}
 			secret := []byte(c.secret)
-			file, err := Seal(t.Context(), CreateConfig{Device: m.emulator.Path, Parent: c.parent, PIN: pin(c.key), ParentPIN: pin(c.above), PCRs: c.pcrs}, secret)
+			file, err := Seal(t.Context(), CreateConfig{Device: m.emulator.Path, Parent: c.parent, PIN: optionalPIN(c.key), ParentPIN: optionalPIN(c.above), PCRs: c.pcrs}, secret)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if f, err := parseKeyPEM(file); err != nil || !f.kind.Equal(oidSealed) {
-				t.Errorf("the file is of kind %v, error %v", f, err)
+				t.Errorf("the file has the wrong type: %v, error %v", f, err)
 			}
 			if string(secret) != c.secret {
 				t.Error("Seal changed the secret")
 			}
-			cfg := Config{PEM: file, Device: m.emulator.Path, PIN: pin(c.key), ParentPIN: pin(c.above)}
+			cfg := Config{PEM: file, Device: m.emulator.Path, PIN: optionalPIN(c.key), ParentPIN: optionalPIN(c.above)}
 			for range 2 {
 				got, err := Unseal(t.Context(), cfg)
 				if err != nil {
@@ -72,7 +72,7 @@ func TestSeal(t *testing.T) {
 					t.Errorf("%q, want %q", got, c.secret)
 				}
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 			if c.pcrs == nil {
@@ -87,14 +87,14 @@ func TestSeal(t *testing.T) {
 			if got, err := Unseal(t.Context(), cfg); !errors.Is(err, signer.ErrUnavailable) || got != nil {
 				t.Errorf("after the PCR changed: %q, %v, want ErrUnavailable", got, err)
 			}
-			if left := m.left(); len(left) > 0 {
+			if left := m.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
 	}
 }
 
-// A recorder keeps what crosses the bus.
+// A recorder records all commands and responses.
 type recorder struct {
 	transport.TPM
 	seen *bytes.Buffer
@@ -107,9 +107,9 @@ func (r recorder) Send(command []byte) ([]byte, error) {
 	return response, err
 }
 
-// TestSealedOnTheBus looks for the secret and the passwords in what crosses the
-// bus when something is sealed and unsealed.
-func TestSealedOnTheBus(t *testing.T) {
+// TestSealBusTraffic searches the bus traffic of sealing and unsealing for the
+// secret and the passwords.
+func TestSealBusTraffic(t *testing.T) {
 	m := newMaker(t, newTPM(t))
 	m.persistentPrimary(authParent, srkTemplate, parentPassword)
 	const secret = "sealed-secret-1234"
@@ -134,20 +134,20 @@ func TestSealedOnTheBus(t *testing.T) {
 				}
 				return d, err
 			}
-			file, err := seal(t.Context(), CreateConfig{Device: m.emulator.Path, Parent: c.parent, PIN: pin(c.key), ParentPIN: pin(c.above), PCRs: c.pcrs}, []byte(secret), recorded)
+			file, err := seal(t.Context(), CreateConfig{Device: m.emulator.Path, Parent: c.parent, PIN: optionalPIN(c.key), ParentPIN: optionalPIN(c.above), PCRs: c.pcrs}, []byte(secret), recorded)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := unseal(t.Context(), Config{PEM: file, Device: m.emulator.Path, PIN: pin(c.key), ParentPIN: pin(c.above)}, recorded)
+			got, err := unseal(t.Context(), Config{PEM: file, Device: m.emulator.Path, PIN: optionalPIN(c.key), ParentPIN: optionalPIN(c.above)}, recorded)
 			if err != nil || string(got) != secret {
 				t.Fatalf("%q, %v", got, err)
 			}
 			if seen.Len() < 1000 {
-				t.Errorf("only %d bytes were recorded", seen.Len())
+				t.Errorf("recorded only %d bytes", seen.Len())
 			}
 			for _, word := range []string{secret, keyPassword, parentPassword} {
 				if bytes.Contains(seen.Bytes(), []byte(word)) {
-					t.Errorf("%q crosses the bus", word)
+					t.Errorf("%q was sent in clear text", word)
 				}
 			}
 		})
@@ -165,7 +165,7 @@ func TestSealRefuses(t *testing.T) {
 	if _, err := Unseal(t.Context(), Config{Handle: persistedKey, Device: m.emulator.Path}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("by handle: %v, want ErrUnsupported", err)
 	}
-	file, err := Seal(t.Context(), CreateConfig{Device: m.emulator.Path, PIN: pin(keyPassword)}, []byte("secret"))
+	file, err := Seal(t.Context(), CreateConfig{Device: m.emulator.Path, PIN: optionalPIN(keyPassword)}, []byte("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,17 +176,17 @@ func TestSealRefuses(t *testing.T) {
 		{"no password", "", signer.ErrPINRequired},
 		{"wrong password", "wrong", signer.ErrPINIncorrect},
 	} {
-		secret, err := Unseal(t.Context(), Config{PEM: file, Device: m.emulator.Path, PIN: pin(c.password)})
+		secret, err := Unseal(t.Context(), Config{PEM: file, Device: m.emulator.Path, PIN: optionalPIN(c.password)})
 		if !errors.Is(err, c.want) || secret != nil {
 			t.Errorf("%s: %q, %v, want %v", c.name, secret, err, c.want)
 		}
 	}
 }
 
-// TestInteropSealed unseals with tpm2-tools what was sealed here, and the other
-// way round.
+// TestInteropSealed seals with Holdfast and unseals with tpm2-tools, and vice
+// versa.
 func TestInteropSealed(t *testing.T) {
-	s := newScene(t)
+	s := newInterop(t)
 	s.persistentPrimary(eccParent, srkTemplate, "")
 	const secret = "sealed-1234"
 	s.write("secret", []byte(secret))
@@ -204,8 +204,8 @@ func TestInteropSealed(t *testing.T) {
 		name     string
 		password string
 		pcrs     []PCRs
-		unseal   []string // of tpm2_unseal
-		create   []string // of tpm2_create
+		unseal   []string // options of tpm2_unseal
+		create   []string // options of tpm2_create
 		policy   []tss2Policy
 	}{
 		{name: "plain"},
@@ -214,13 +214,13 @@ func TestInteropSealed(t *testing.T) {
 			create: []string{"-L", "pcr.policy", "-a", "fixedtpm|fixedparent"}, policy: []tss2Policy{byPCRs}},
 		{name: "PCRs and password", password: keyPassword, pcrs: pcr16, unseal: []string{"-p", "session:policy.ctx+" + keyPassword},
 			create: []string{"-p", keyPassword, "-L", "both.policy", "-a", "fixedtpm|fixedparent"}, policy: []tss2Policy{byPCRs, byPassword}},
-		// The TPM wants no password, but encrypts with it.
-		{name: "PCRs, and a password that the policy does not want", pcrs: pcr16, unseal: []string{"-p", "pcr:sha256:16"},
+		// The TPM does not require the password, but uses it for encryption.
+		{name: "PCRs, and a password that the policy does not require", pcrs: pcr16, unseal: []string{"-p", "pcr:sha256:16"},
 			create: []string{"-p", keyPassword, "-L", "pcr.policy", "-a", "fixedtpm|fixedparent"}, policy: []tss2Policy{byPCRs}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := s.in(t)
-			file, err := Seal(t.Context(), CreateConfig{Device: s.emulator.Path, Parent: eccParent, PIN: pin(c.password), PCRs: c.pcrs}, []byte(secret))
+			s := s.forTest(t)
+			file, err := Seal(t.Context(), CreateConfig{Device: s.emulator.Path, Parent: eccParent, PIN: optionalPIN(c.password), PCRs: c.pcrs}, []byte(secret))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -234,7 +234,7 @@ func TestInteropSealed(t *testing.T) {
 			}
 			s.run("tpm2_unseal", slices.Concat([]string{"-Q", "-c", "key.ctx", "-o", "unsealed"}, c.unseal)...)
 			if got := s.read("unsealed"); string(got) != secret {
-				t.Errorf("unsealed there: %q, want %q", got, secret)
+				t.Errorf("unsealed by tpm2_unseal: %q, want %q", got, secret)
 			}
 			s.flushAll()
 
@@ -244,17 +244,17 @@ func TestInteropSealed(t *testing.T) {
 				Type: oidSealed, EmptyAuth: c.password == "", Policy: c.policy,
 				Parent: int64(eccParent), Public: s.read("their.pub"), Private: s.read("their.priv"),
 			}
-			got, err := Unseal(t.Context(), Config{PEM: f.pem(t), Device: s.emulator.Path, PIN: pin(c.password)})
+			got, err := Unseal(t.Context(), Config{PEM: f.pem(t), Device: s.emulator.Path, PIN: optionalPIN(c.password)})
 			if err != nil || string(got) != secret {
-				t.Errorf("unsealed here: %q, %v, want %q", got, err, secret)
+				t.Errorf("unsealed by Holdfast: %q, %v, want %q", got, err, secret)
 			}
-			if left := s.left(); len(left) > 0 {
+			if left := s.loadedHandles(); len(left) > 0 {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
 	}
 	t.Run("tpm2_encodeobject", func(t *testing.T) {
-		s := s.in(t)
+		s := s.forTest(t)
 		for _, password := range []string{"", keyPassword} {
 			create := []string{"-Q", "-C", "0x81000001", "-i", "secret", "-u", "their.pub", "-r", "their.priv"}
 			encode := []string{"-Q", "-C", "0x81000001", "-u", "their.pub", "-r", "their.priv", "-o", "their.pem"}
@@ -264,10 +264,11 @@ func TestInteropSealed(t *testing.T) {
 			s.run("tpm2_create", create...)
 			s.run("tpm2_encodeobject", encode...)
 			s.flushAll()
-			// It calls sealed data a loadable key, and a password none.
-			cfg := shared{cfg: Config{PEM: s.read("their.pem"), Device: s.emulator.Path}}.noPassword().cfg
+			// tpm2_encodeobject writes the type of a loadable key and the
+			// inverse of emptyAuth.
+			cfg := sharedKey{cfg: Config{PEM: s.read("their.pem"), Device: s.emulator.Path}}.noPassword().cfg
 			if password != "" {
-				cfg.PIN = pin(password)
+				cfg.PIN = optionalPIN(password)
 			}
 			if got, err := Unseal(t.Context(), cfg); err != nil || !bytes.Equal(got, []byte(secret)) {
 				t.Errorf("password %q: %q, %v, want %q", password, got, err, secret)

@@ -14,9 +14,9 @@ import (
 )
 
 // An operation makes one signature with a loaded key.
-type operation func(*loaded) ([]byte, error)
+type operation func(*loadedObject) ([]byte, error)
 
-// hashes are those that TPMs have, of those that signers know.
+// hashes maps the hash functions that both TPMs and signers support.
 var hashes = map[crypto.Hash]tpm2.TPMAlgID{
 	crypto.SHA256: tpm2.TPMAlgSHA256,
 	crypto.SHA384: tpm2.TPMAlgSHA384,
@@ -29,28 +29,28 @@ var algorithms = map[signer.Padding]tpm2.TPMAlgID{
 	signer.PSS:       tpm2.TPMAlgRSAPSS,
 }
 
-// operation maps a mechanism to TPM2_Sign, or to the bare RSA operation for
-// what that does not do: keys that may only decrypt, and salts of other lengths
-// than the digest's.
+// operation returns an operation that uses TPM2_Sign. For decrypt-only RSA
+// keys, and for salts that are not as long as the digest, it uses the RSA
+// operation of TPM2_RSA_Decrypt.
 func (o object) operation(m signer.Mechanism, digest []byte) (operation, error) {
 	alg, hash := algorithms[m.Padding], hashes[m.Hash]
 	allowed := o.scheme.alg == tpm2.TPMAlgNull || o.scheme.alg == alg && o.scheme.hash == hash
 	ownSalt := m.Padding == signer.PSS && m.SaltLen != m.Hash.Size()
 	switch {
 	case !allowed:
-		return nil, fmt.Errorf("the key is for %s alone: %w", o.scheme, errors.ErrUnsupported)
+		return nil, fmt.Errorf("the key supports only %s: %w", o.scheme, errors.ErrUnsupported)
 	case o.area.ObjectAttributes.SignEncrypt && hash != 0 && !ownSalt:
-		return func(l *loaded) ([]byte, error) { return o.sign(l, alg, hash, m, digest) }, nil
-	case o.raw():
+		return func(l *loadedObject) ([]byte, error) { return o.sign(l, alg, hash, m, digest) }, nil
+	case o.rawRSA():
 		return o.rawOperation(m, digest)
 	case ownSalt:
-		return nil, fmt.Errorf("PSS salt of %d bytes: TPMs make it as long as the digest: %w", m.SaltLen, errors.ErrUnsupported)
+		return nil, fmt.Errorf("PSS salt of %d bytes: TPMs support only salts as long as the digest: %w", m.SaltLen, errors.ErrUnsupported)
 	}
-	return nil, fmt.Errorf("%v: TPMs do not have it: %w", m.Hash, errors.ErrUnsupported)
+	return nil, fmt.Errorf("%v: not supported by TPMs: %w", m.Hash, errors.ErrUnsupported)
 }
 
-// known reports whether a key of this scheme can sign here.
-func (s scheme) known() bool {
+// supported reports whether this package can sign with the scheme.
+func (s scheme) supported() bool {
 	for _, t := range tlsSchemes {
 		if t.scheme == s {
 			return true
@@ -73,10 +73,10 @@ func (s scheme) String() string {
 	return fmt.Sprintf("scheme 0x%04x with hash 0x%04x", uint16(s.alg), uint16(s.hash))
 }
 
-// sign is TPM2_Sign. The ticket is that of digests which were not made by the
-// TPM (TPM 2.0 Library, part 3, section 20.2).
-func (o object) sign(l *loaded, alg, hash tpm2.TPMAlgID, m signer.Mechanism, digest []byte) ([]byte, error) {
-	key, err := l.authorized()
+// sign signs with TPM2_Sign. The validation ticket is the NULL ticket, for
+// digests that the TPM did not compute (TPM 2.0 Library, part 3, section 20.2).
+func (o object) sign(l *loadedObject, alg, hash tpm2.TPMAlgID, m signer.Mechanism, digest []byte) ([]byte, error) {
+	key, err := l.authHandle()
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (o object) sign(l *loaded, alg, hash tpm2.TPMAlgID, m signer.Mechanism, dig
 		if der := signer.ECDSASignature(sig.SignatureR.Buffer, sig.SignatureS.Buffer); der != nil {
 			return der, nil
 		}
-		return nil, fmt.Errorf("TPM2_Sign: %w: a signature that is too long", errNotTPM)
+		return nil, fmt.Errorf("TPM2_Sign: %w: the signature is too long", errNotTPM)
 	case tpm2.TPMAlgRSASSA:
 		sig, err := answer.Signature.Signature.RSASSA()
 		if err != nil {
@@ -110,24 +110,25 @@ func (o object) sign(l *loaded, alg, hash tpm2.TPMAlgID, m signer.Mechanism, dig
 	if err != nil {
 		return nil, explain("TPM2_Sign", err)
 	}
-	// The salt is as long as the digest since revision 1.38 of the library;
-	// before it was as long as fits (part 1, appendix B.7).
+	// The salt is as long as the digest since revision 1.38 of the TPM
+	// library specification. Before, it was as long as possible (part 1,
+	// appendix B.7).
 	if !signer.Verifies(o.pub, m, digest, sig.Sig.Buffer) {
-		return nil, fmt.Errorf("this TPM makes PSS with a salt of another length than %d bytes: %w", m.SaltLen, errors.ErrUnsupported)
+		return nil, fmt.Errorf("this TPM does not make PSS signatures with a salt of %d bytes: %w", m.SaltLen, errors.ErrUnsupported)
 	}
 	return sig.Sig.Buffer, nil
 }
 
-// rawOperation pads here and lets the TPM do the RSA operation, which is that of
-// a decryption without padding (part 3, section 14.3).
+// rawOperation pads the digest in software and calls TPM2_RSA_Decrypt without
+// padding (part 3, section 14.3).
 func (o object) rawOperation(m signer.Mechanism, digest []byte) (operation, error) {
 	pub := o.pub.(*rsa.PublicKey)
 	em, err := pad(pub, m, digest)
 	if err != nil {
 		return nil, err
 	}
-	return func(l *loaded) ([]byte, error) {
-		key, err := l.authorized()
+	return func(l *loadedObject) ([]byte, error) {
+		key, err := l.authHandle()
 		if err != nil {
 			return nil, err
 		}
@@ -141,18 +142,18 @@ func (o object) rawOperation(m signer.Mechanism, digest []byte) (operation, erro
 		}
 		sig := make([]byte, pub.Size())
 		if len(answer.Message.Buffer) > len(sig) {
-			return nil, errors.New("TPM2_RSA_Decrypt: the result is longer than the key")
+			return nil, errors.New("TPM2_RSA_Decrypt: the result is longer than the modulus")
 		}
 		copy(sig[len(sig)-len(answer.Message.Buffer):], answer.Message.Buffer)
 		return sig, nil
 	}, nil
 }
 
-// SignatureSchemes implements [signer.SchemeLimiter] by what the key is for and
-// which hashes the TPM has. Its first call asks the TPM.
+// SignatureSchemes implements [signer.SchemeLimiter]. The result depends on the
+// key and on the algorithms of the TPM, which the first call reads.
 func (k *Key) SignatureSchemes() []tls.SignatureScheme { return k.schemes() }
 
-// tlsSchemes are what crypto/tls calls the signatures of a scheme.
+// tlsSchemes lists the signature schemes of crypto/tls that TPMs support.
 var tlsSchemes = []struct {
 	scheme
 	tls   tls.SignatureScheme
@@ -179,8 +180,8 @@ func (k *Key) findSchemes() []tls.SignatureScheme {
 	for _, s := range tlsSchemes {
 		switch {
 		case s.curve != curve:
-		case k.is.scheme.alg != tpm2.TPMAlgNull && k.is.scheme != s.scheme:
-		case has != nil && !k.is.raw() && (!slices.Contains(has, s.alg) || !slices.Contains(has, s.hash)):
+		case k.object.scheme.alg != tpm2.TPMAlgNull && k.object.scheme != s.scheme:
+		case has != nil && !k.object.rawRSA() && (!slices.Contains(has, s.alg) || !slices.Contains(has, s.hash)):
 		default:
 			all = append(all, s.tls)
 		}
@@ -188,15 +189,15 @@ func (k *Key) findSchemes() []tls.SignatureScheme {
 	return all
 }
 
-// algorithms asks the TPM which it has. One that does not answer is not held to
-// be unable: nil.
+// algorithms returns the algorithms that the TPM implements, or nil if the TPM
+// does not answer.
 func (k *Key) algorithms() (ids []tpm2.TPMAlgID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.shut {
+	if k.closed {
 		return nil
 	}
-	_ = k.use(k.ctx, func(l *loaded) error {
+	_ = k.use(k.ctx, func(l *loadedObject) error {
 		answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapAlgs, PropertyCount: 256}.Execute(l)
 		if err != nil {
 			return explain("TPM2_GetCapability", err)

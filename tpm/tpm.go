@@ -35,8 +35,9 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	return k, nil
 }
 
-// Certificates implements [keystore.CertificateReader]: those that stand in
-// the key's file. A TPM has none of its own keys.
+// Certificates implements [keystore.CertificateReader]. It returns the
+// certificates in the key file. A TPM does not store certificates for these
+// keys.
 func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]*x509.Certificate, error) {
 	cfg, err := configFor(ctx, ref, call)
 	if err != nil {
@@ -49,8 +50,8 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	return certs, err
 }
 
-// Uses implements [keystore.Dependent]: the key's file, and the sources of its
-// password and of its parent's.
+// Uses implements [keystore.Dependent]. It returns the key file and the PIN
+// sources of the key and its parent.
 func (Backend) Uses(ref keystore.Ref) keystore.Uses {
 	if ref.Scheme != "tpm" {
 		return keystore.Uses{}
@@ -59,7 +60,8 @@ func (Backend) Uses(ref keystore.Ref) keystore.Uses {
 }
 
 // SetAttribute implements [keystore.AttributeSetter] for the pin-source of a
-// "tpm:" reference, which pin-value excludes. A "handle:" has no attributes.
+// "tpm:" reference. It does not add pin-source to a reference with a pin-value.
+// A "handle:" reference has no attributes.
 func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
 	if ref.Scheme != "tpm" || name != "pin-source" {
 		return ref, errors.ErrUnsupported
@@ -67,7 +69,8 @@ func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref,
 	return keystore.WithAttribute(ref, name, value, "pin-value"), nil
 }
 
-// Unseal implements [keystore.Unsealer]: the secret in a file of sealed data.
+// Unseal implements [keystore.Unsealer]. It returns the secret in a file of
+// sealed data.
 func (Backend) Unseal(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]byte, error) {
 	cfg, err := configFor(ctx, ref, call)
 	if err != nil {

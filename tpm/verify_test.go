@@ -10,7 +10,7 @@ import (
 
 var errWrongSignature = errors.New("wrong signature")
 
-// verify checks a signature of a SHA-256 digest, PKCS #1 v1.5 for RSA keys.
+// verify verifies a signature of a SHA-256 digest: ECDSA, or PKCS #1 v1.5.
 func verify(pub crypto.PublicKey, digest, sig []byte) error {
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:

@@ -21,14 +21,14 @@ import (
 
 var backend pkcs11.Backend
 
-// A token is where a test's keys are.
+// A token contains the keys of a test.
 type token struct {
 	uri      pkcs11.URI // of the token, with its module
 	pin      string
-	sessions int // that a key opens at most; 0: the usual number
+	sessions int // Config.MaxSessions
 }
 
-// ref names the key with a label, or with an ID if that is not empty.
+// ref returns a reference to the key with a label and an ID; "" is omitted.
 func (tok token) ref(label, id string) keystore.Ref {
 	u := tok.uri
 	u.Object, u.ID = label, id
@@ -41,7 +41,8 @@ func withPIN(pin string) keystore.Call {
 	return keystore.Call{Options: keystore.Options{PIN: func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }}}
 }
 
-// generate makes a key and puts its certificate and that of the CA beside it.
+// generate creates a key, and installs its certificate and that of the
+// intermediate CA.
 func (tok token) generate(t *testing.T, ref keystore.Ref, kind keystore.KeyType) {
 	t.Helper()
 	key, err := backend.Generate(t.Context(), ref, keystore.KeySpec{Type: kind}, tok.call())
@@ -58,7 +59,7 @@ func (tok token) generate(t *testing.T, ref keystore.Ref, kind keystore.KeyType)
 	}
 }
 
-// open opens the key and expects a chain of n certificates.
+// open opens a key and checks that its chain has n certificates.
 func (tok token) open(t *testing.T, ref keystore.Ref, n int) signer.Signer {
 	t.Helper()
 	var s signer.Signer
@@ -81,7 +82,7 @@ func (tok token) open(t *testing.T, ref keystore.Ref, n int) signer.Signer {
 	return s
 }
 
-// contract makes a key of each type on the token and tests it.
+// contract creates a key of each type on the token and runs the contract tests.
 func contract(t *testing.T, tok token, kinds ...keystore.KeyType) {
 	t.Helper()
 	for _, kind := range kinds {
@@ -93,8 +94,8 @@ func contract(t *testing.T, tok token, kinds ...keystore.KeyType) {
 	}
 }
 
-// softHSM makes SoftHSM with an empty folder for this process, and a token that
-// is reached through module. The library itself if that is empty.
+// softHSM creates a SoftHSM token with a separate folder for this process. The
+// test uses the token through module, or directly if module is "".
 func softHSM(t *testing.T, module string) token {
 	t.Helper()
 	signertest.Require(t, "softhsm", "softhsm2-util")
@@ -108,8 +109,8 @@ func softHSM(t *testing.T, module string) token {
 	return token{uri: uri, pin: pkcs11test.PIN}
 }
 
-// verify checks an ASN.1 signature of ECDSA, or one of PKCS #1 v1.5, over a
-// SHA-256 digest.
+// verify verifies a signature of a SHA-256 digest: ECDSA in ASN.1, or PKCS #1
+// v1.5.
 func verify(pub crypto.PublicKey, digest, sig []byte) error {
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:

@@ -17,11 +17,11 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// TestCrypto11 has crypto11 make keys, as programs that were there before this
-// one did, and use those that were made here.
+// TestCrypto11 signs with keys that crypto11 created, as other programs use it,
+// and signs through crypto11 with keys that this package created.
 func TestCrypto11(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
-	if !ownProcess(t) {
+	if !inOwnProcess(t) {
 		return
 	}
 	program := buildCrypto11(t)
@@ -66,11 +66,11 @@ func TestCrypto11(t *testing.T) {
 		}
 		digest := sha256.Sum256([]byte("message"))
 		if err := verify(public, digest[:], found.Signature); err != nil {
-			t.Errorf("%s: crypto11 signs: %v", label, err)
+			t.Errorf("%s: signature by crypto11: %v", label, err)
 		}
 		cert, err := x509.ParseCertificate(found.Certificate)
 		if err != nil {
-			t.Errorf("%s: crypto11 finds a certificate: %v", label, err)
+			t.Errorf("%s: certificate found by crypto11: %v", label, err)
 		} else if !signer.SamePublicKey(cert.PublicKey, public) {
 			t.Errorf("%s: crypto11 finds the certificate of another key", label)
 		}
@@ -84,7 +84,7 @@ func buildCrypto11(t *testing.T) string {
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".")
 	build.Dir = filepath.Join("testdata", "crypto11")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Logf("building with crypto11: %v\n%s", err, out) // Require says the rest
+		t.Logf("go build: %v\n%s", err, out) // Require skips or fails the test
 	}
 	return signertest.Require(t, "crypto11", path)
 }

@@ -1,5 +1,5 @@
-// Package interop holds tests of package pkcs11 with modules and tokens of
-// several makers, as an installation has them. Each runs in a process of its
-// own, since a module reads its configuration once per process, and those that
-// replace files of the system in a mount namespace of its own.
+// Package interop tests package pkcs11 with modules and tokens of several
+// vendors, as they are installed. Each test runs in a separate process, because a
+// module reads its configuration once per process. Tests that replace system
+// files run in a separate mount namespace.
 package interop

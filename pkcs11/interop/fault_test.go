@@ -18,12 +18,11 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// TestFaults puts a module that fails when told to between this package and
-// SoftHSM.
+// TestFaults uses SoftHSM through a module that injects faults.
 func TestFaults(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	cc := signertest.Require(t, "cc", "cc")
-	if !ownProcess(t) {
+	if !inOwnProcess(t) {
 		return
 	}
 	tok := softHSM(t, "")
@@ -41,13 +40,14 @@ func TestFaults(t *testing.T) {
 	t.Run("Hang", func(t *testing.T) { f.hang(t, tok, ref) })
 }
 
-// faults are the rules that testdata/fault.c follows, in its syntax without
-// the generation.
+// faults controls testdata/fault.c through a file with rules.
 type faults struct {
 	file       string
 	generation int
 }
 
+// set replaces the rules. They have the syntax in testdata/fault.c, without the
+// generation.
 func (f *faults) set(t *testing.T, rules ...string) {
 	t.Helper()
 	f.generation++
@@ -62,19 +62,19 @@ func (f *faults) set(t *testing.T, rules ...string) {
 	}
 }
 
-// sessionsFail loses no signature and makes no wrong one, whichever session is
-// gone in whichever call.
+// sessionsFail checks that all signatures are made and correct, no matter which
+// session is lost in which call.
 func (f *faults) sessionsFail(t *testing.T, tok token, ref keystore.Ref) {
 	key := tok.open(t, ref, 2)
-	// Twice as often, one signature in 100,000 is lost ten times in a row, which
-	// is where a key gives up.
+	// With twice as many faults, one signature in 100,000 would fail ten
+	// times in a row, and the key would return an error.
 	f.set(t,
-		"C_Sign 53 0 close 0",             // its session is gone
-		"C_Sign 499 0 remove 0",           // all sessions are, and the login
+		"C_Sign 53 0 close 0",             // the session is lost
+		"C_Sign 499 0 remove 0",           // all sessions and the login are lost
 		"C_SignInit 101 0 return 0xb3",    // CKR_SESSION_HANDLE_INVALID
 		"C_SignInit 131 0 return 0x32",    // CKR_DEVICE_REMOVED
-		"C_OpenSession 23 0 return 0x32",  // in the middle of recovery
-		"C_FindObjects 29 0 return 0xb3",  // as well
+		"C_OpenSession 23 0 return 0x32",  // while reconnecting
+		"C_FindObjects 29 0 return 0xb3",  // while reconnecting
 		"C_GetSlotList 31 0 return 0x190", // CKR_CRYPTOKI_NOT_INITIALIZED
 	)
 	const goroutines, signatures = 8, 1000
@@ -99,16 +99,16 @@ func (f *faults) sessionsFail(t *testing.T, tok token, ref keystore.Ref) {
 	}
 }
 
-// errors tells faults apart, and each is over when its cause is.
+// errors checks the error of each fault, and that the key works again after it.
 func (f *faults) errors(t *testing.T, tok token, ref keystore.Ref) {
 	for _, c := range []struct {
 		name, rule string
 		open, sign error // nil: none
-		any        bool  // any error of Sign will do
+		any        bool  // Sign may return any error
 	}{
 		{"removed", "C_SignInit 1 0 return 0x32", nil, signer.ErrUnavailable, false},
-		{"removed for good", "C_SignInit 1 0 remove 0", nil, signer.ErrUnavailable, false},
-		{"session gone", "C_Sign 1 0 return 0xb3", nil, signer.ErrUnavailable, false},
+		{"removed permanently", "C_SignInit 1 0 remove 0", nil, signer.ErrUnavailable, false},
+		{"session lost", "C_Sign 1 0 return 0xb3", nil, signer.ErrUnavailable, false},
 		{"no slots", "C_GetSlotList 1 0 none 0", signer.ErrUnavailable, nil, false},
 		{"no session", "C_OpenSession 1 0 return 0x31", signer.ErrUnavailable, nil, false},
 		{"no mechanism", "C_SignInit 1 0 return 0x70", nil, errors.ErrUnsupported, false},
@@ -144,7 +144,8 @@ func (f *faults) errors(t *testing.T, tok token, ref keystore.Ref) {
 	}
 }
 
-// hang makes one signature wait in the module; others are made meanwhile.
+// hang checks that one signature that hangs in the module does not block
+// others.
 func (f *faults) hang(t *testing.T, tok token, ref keystore.Ref) {
 	key := tok.open(t, ref, 2)
 	f.set(t, "C_Sign 1 1 await 0")
@@ -168,13 +169,13 @@ func (f *faults) hang(t *testing.T, tok token, ref keystore.Ref) {
 		return n
 	}
 	if n := ended(goroutines-1, time.Minute); n != goroutines-1 {
-		t.Errorf("%d signatures were made beside one that waits, want %d", n, goroutines-1)
+		t.Errorf("%d signatures were made while one hangs, want %d", n, goroutines-1)
 	} else if ended(1, 20*time.Millisecond) != 0 {
-		t.Error("no signature waited")
+		t.Error("no signature hangs")
 	}
 	f.set(t)
 	if !t.Failed() && ended(1, time.Minute) != 1 {
-		t.Error("the signature that waited does not end")
+		t.Error("the signature still hangs")
 	}
 	if err := key.Close(); err != nil {
 		t.Error(err)

@@ -12,14 +12,13 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// TestNSS uses the token of NSS, which programs of Mozilla and Red Hat keep
-// their keys in. It wants to know its folder when it is initialized, which
-// p11-kit tells it.
+// TestNSS uses the softoken of NSS, in which programs of Mozilla and Red Hat
+// store keys. Its folder is an argument of C_Initialize, which p11-kit passes.
 func TestNSS(t *testing.T) {
 	softoken := library(t, "nss", "/usr/lib/*/libsoftokn3.so", "/usr/lib64/libsoftokn3.so", "/usr/lib/libsoftokn3.so")
 	certutil := signertest.Require(t, "nss", "certutil")
 	path := proxy(t)
-	if !ownMounts(t, "nss") {
+	if !inMountNamespace(t, "nss") {
 		return
 	}
 	const pin = "8642-nss-pin"
@@ -27,7 +26,7 @@ func TestNSS(t *testing.T) {
 	pinFile := filepath.Join(t.TempDir(), "pin")
 	writeFile(t, pinFile, pin)
 	command(t, certutil, "-N", "-d", "sql:"+dir, "-f", pinFile)
-	kitModules(t, map[string]string{"nss": fmt.Sprintf(
+	configureP11Kit(t, map[string]string{"nss": fmt.Sprintf(
 		"module: %s\nx-init-reserved: configdir='sql:%s' certPrefix='' keyPrefix='' secmod='secmod.db' flags=\n", softoken, dir)})
 	tok := token{uri: pkcs11.URI{Token: "NSS Certificate DB", ModulePath: path}, pin: pin}
 	contract(t, tok, keystore.RSA2048, keystore.P256, keystore.P384)

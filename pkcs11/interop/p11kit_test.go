@@ -14,15 +14,15 @@ import (
 
 const p11kitModules = "/usr/share/p11-kit/modules"
 
-// kitModules makes p11-kit see the modules that are given, by name, and no
-// other. It takes no user's configuration when it is run by root.
-func kitModules(t *testing.T, modules map[string]string) {
+// configureP11Kit configures p11-kit for exactly the given modules. modules
+// maps names to the contents of .module files.
+func configureP11Kit(t *testing.T, modules map[string]string) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range modules {
 		writeFile(t, filepath.Join(dir, name+".module"), text)
 	}
-	replace(t, p11kitModules, dir)
+	bindMount(t, p11kitModules, dir)
 	t.Setenv("P11_KIT_NO_USER_CONFIG", "1")
 }
 
@@ -32,16 +32,16 @@ func proxy(t *testing.T) string {
 	return library(t, "p11kit", "/usr/lib/*/p11-kit-proxy.so", "/usr/lib64/p11-kit-proxy.so", "/usr/lib/p11-kit-proxy.so")
 }
 
-// TestProxy lets p11-kit's proxy find the token among those of two modules. The
-// proxy is also what a reference without a module means.
+// TestProxy finds a token through p11-kit's proxy, which combines two modules.
+// A reference without a module also uses the proxy.
 func TestProxy(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	path := proxy(t)
-	if !ownMounts(t, "p11kit") {
+	if !inMountNamespace(t, "p11kit") {
 		return
 	}
 	tok := softHSM(t, "")
-	kitModules(t, map[string]string{
+	configureP11Kit(t, map[string]string{
 		"softhsm": "module: " + tok.uri.ModulePath + "\n",
 		"trust":   "module: p11-kit-trust.so\ncritical: no\n",
 	})
@@ -55,13 +55,13 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestRemote reaches the token through a server in another process, as from
-// within a container or over a forwarded socket.
+// TestRemote uses a token through p11-kit server, which runs in another
+// process, as from a container or over a forwarded socket.
 func TestRemote(t *testing.T) {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	server := signertest.Require(t, "p11kit", "p11-kit")
 	client := library(t, "p11kit", "/usr/lib/*/pkcs11/p11-kit-client.so", "/usr/lib64/pkcs11/p11-kit-client.so", "/usr/lib/pkcs11/p11-kit-client.so")
-	if !ownProcess(t) {
+	if !inOwnProcess(t) {
 		return
 	}
 	tok := softHSM(t, "")

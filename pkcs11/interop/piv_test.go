@@ -28,22 +28,23 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// TestPIV signs with a PIV card through OpenSC and pcscd, as with a YubiKey.
+// TestPIV signs with a simulated PIV card through OpenSC and pcscd, as with a
+// YubiKey.
 func TestPIV(t *testing.T) {
 	daemonPath := program(t, "pcscd", "pcscd")
 	opensc := library(t, "opensc", "/usr/lib/*/opensc-pkcs11.so", "/usr/lib64/opensc-pkcs11.so", "/usr/lib/opensc-pkcs11.so")
 	driver := library(t, "vpcd", filepath.Join(pcscDrivers, "serial/libifdvpcd.so"))
-	if !ownMounts(t, "pcscd") {
+	if !inMountNamespace(t, "pcscd") {
 		return
 	}
-	s := setup{reader: startReader(t, daemonPath, driver), module: opensc, ca: signertest.NewCA(t, "root").Intermediate(t, "intermediate")}
+	s := pivTest{reader: startReader(t, daemonPath, driver), module: opensc, ca: signertest.NewCA(t, "root").Intermediate(t, "intermediate")}
 	t.Run("Contract", s.contract)
 	t.Run("EjectAndInsert", s.ejectAndInsert)
 	t.Run("WrongPIN", s.wrongPIN)
 	t.Run("LockedPIN", s.lockedPIN)
 }
 
-type setup struct {
+type pivTest struct {
 	reader *pkcs11test.VirtualReader
 	module string
 	ca     *signertest.CA
@@ -51,8 +52,8 @@ type setup struct {
 
 const pcscDrivers = "/usr/lib/pcsc/drivers"
 
-// startReader runs pcscd with a virtual reader and nothing else: the host's
-// readers, daemon and configuration stay out of it.
+// startReader starts pcscd with a virtual reader. It does not use the readers,
+// the daemon and the configuration of the host.
 func startReader(t *testing.T, pcscd, driver string) *pkcs11test.VirtualReader {
 	t.Helper()
 	dir := t.TempDir()
@@ -66,12 +67,12 @@ func startReader(t *testing.T, pcscd, driver string) *pkcs11test.VirtualReader {
 	if err := os.Mkdir(none, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	replace(t, pcscDrivers, none)
+	bindMount(t, pcscDrivers, none)
 	if err := syscall.Mount("none", "/run", "tmpfs", 0, "mode=0755"); err != nil {
 		t.Fatal(err)
 	}
 	loopbackUp(t)
-	const port = 35963 // nobody else has one in this network
+	const port = 35963 // is free in the new network namespace
 	conf := filepath.Join(dir, "readers")
 	writeFile(t, filepath.Join(conf, "vpcd"), fmt.Sprintf(
 		"FRIENDLYNAME \"Virtual PCD\"\nDEVICENAME /dev/null:0x%X\nLIBPATH %s\nCHANNELID 0x%X\n", port, driver, port))
@@ -80,7 +81,7 @@ func startReader(t *testing.T, pcscd, driver string) *pkcs11test.VirtualReader {
 	t.Setenv("OPENSC_CONF", opensc)
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	args := []string{"--foreground", "--config", conf}
-	// Version 2 asks a service of the host whether a client may use cards.
+	// Version 2 asks polkit on the host whether a client may use cards.
 	const noPolkit = "--disable-polkit"
 	if strings.Contains(command(t, pcscd, "--help"), noPolkit) {
 		args = append(args, noPolkit)
@@ -98,7 +99,7 @@ func startReader(t *testing.T, pcscd, driver string) *pkcs11test.VirtualReader {
 	return &pkcs11test.VirtualReader{Address: address}
 }
 
-// loopbackUp gives a process with a network of its own the address 127.0.0.1.
+// loopbackUp enables the loopback interface in a new network namespace.
 func loopbackUp(t *testing.T) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -116,9 +117,9 @@ func loopbackUp(t *testing.T) {
 	}
 }
 
-// insert puts a new card with keys into the reader and waits until the module
-// sees it. The card is ejected at the end.
-func (s setup) insert(t *testing.T, kinds map[pkcs11test.PIVSlot]string) *pkcs11test.PIVCard {
+// insert inserts a new card with keys and waits until the module detects it. It
+// ejects the card at the end of the test.
+func (s pivTest) insert(t *testing.T, kinds map[pkcs11test.PIVSlot]string) *pkcs11test.PIVCard {
 	t.Helper()
 	keys := make(map[pkcs11test.PIVSlot]pkcs11test.PIVKey)
 	for slot, kind := range kinds {
@@ -131,7 +132,7 @@ func (s setup) insert(t *testing.T, kinds map[pkcs11test.PIVSlot]string) *pkcs11
 	}
 	t.Cleanup(s.reader.Eject)
 	tok := token{uri: pkcs11.URI{ModulePath: s.module}}
-	within(t, time.Minute, func() error {
+	eventually(t, time.Minute, func() error {
 		for slot := range kinds {
 			if _, err := backend.Certificates(t.Context(), tok.ref("", slot.ID()), withPIN("")); err != nil {
 				return err
@@ -142,8 +143,8 @@ func (s setup) insert(t *testing.T, kinds map[pkcs11test.PIVSlot]string) *pkcs11
 	return card
 }
 
-// within repeats f until it succeeds.
-func within(t *testing.T, limit time.Duration, f func() error) {
+// eventually repeats f until it returns nil. The test fails after limit.
+func eventually(t *testing.T, limit time.Duration, f func() error) {
 	t.Helper()
 	timeout := time.After(limit)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -155,17 +156,17 @@ func within(t *testing.T, limit time.Duration, f func() error) {
 		}
 		select {
 		case <-timeout:
-			t.Fatalf("not within %v: %v", limit, err)
+			t.Fatalf("after %v: %v", limit, err)
 		case <-tick.C:
 		}
 	}
 }
 
-func (s setup) token(pin string) token {
+func (s pivTest) token(pin string) token {
 	return token{uri: pkcs11.URI{ModulePath: s.module}, pin: pin}
 }
 
-func (s setup) contract(t *testing.T) {
+func (s pivTest) contract(t *testing.T) {
 	for _, kinds := range []map[pkcs11test.PIVSlot]string{
 		{pkcs11test.PIVAuthentication: "p256", pkcs11test.PIVDigitalSignature: "p256", pkcs11test.PIVCardAuthentication: "p256"},
 		{pkcs11test.PIVAuthentication: "rsa2048", pkcs11test.PIVDigitalSignature: "rsa2048", pkcs11test.PIVKeyManagement: "p384"},
@@ -184,7 +185,7 @@ func (s setup) contract(t *testing.T) {
 	}
 }
 
-// signMessage signs and verifies.
+// signMessage signs a message and verifies the signature.
 func signMessage(s signer.Signer, message string) error {
 	digest := sha256.Sum256([]byte(message))
 	sig, err := s.Sign(rand.Reader, digest[:], crypto.SHA256)
@@ -194,14 +195,14 @@ func signMessage(s signer.Signer, message string) error {
 	return verify(s.Public(), digest[:], sig)
 }
 
-// cardPresent matches the column of opensc-tool's list of readers.
+// cardPresent matches a reader with a card in the output of opensc-tool.
 var cardPresent = regexp.MustCompile(`(?m)^\d+ +Yes `)
 
-func (s setup) ejectAndInsert(t *testing.T) {
+func (s pivTest) ejectAndInsert(t *testing.T) {
 	slots := []pkcs11test.PIVSlot{pkcs11test.PIVAuthentication, pkcs11test.PIVDigitalSignature}
 	card := s.insert(t, map[pkcs11test.PIVSlot]string{slots[0]: "p256", slots[1]: "p256"})
 	tok := s.token(pkcs11test.PIVPIN)
-	var keys []signer.Signer // two of one card, as in a process with two roles
+	var keys []signer.Signer // two keys on one card, as in a process with two roles
 	for _, slot := range slots {
 		key := tok.open(t, tok.ref("", slot.ID()), 1)
 		defer func() {
@@ -213,9 +214,10 @@ func (s setup) ejectAndInsert(t *testing.T) {
 	}
 	const goroutines, rounds = 4, 3
 	var signed, failed [goroutines]atomic.Int64
-	// OpenSC 0.23 never gives its own lock back when a command fails of which
-	// pcscd has not said yet that the card is gone (OpenSC issue 2707). So the
-	// card goes between two signatures here, and pcscd notices before the next.
+	// OpenSC 0.23 never releases its own lock if a command fails before
+	// pcscd has reported the removal of the card (OpenSC issue 2707).
+	// Therefore this test removes the card between two signatures and waits
+	// for pcscd.
 	var operation sync.RWMutex
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -236,7 +238,7 @@ func (s setup) ejectAndInsert(t *testing.T) {
 				case errors.Is(err, signer.ErrUnavailable):
 					failed[g].Add(1)
 				default:
-					t.Errorf("while the card comes and goes: %v", err)
+					t.Errorf("while the card is removed and inserted: %v", err)
 				}
 			}
 		})
@@ -249,7 +251,7 @@ func (s setup) ejectAndInsert(t *testing.T) {
 		for g := range counts {
 			before[g] = counts[g].Load()
 		}
-		within(t, time.Minute, func() error {
+		eventually(t, time.Minute, func() error {
 			for g := range counts {
 				if counts[g].Load() < before[g]+3 {
 					return fmt.Errorf("goroutine %d: %d", g, counts[g].Load()-before[g])
@@ -262,9 +264,9 @@ func (s setup) ejectAndInsert(t *testing.T) {
 		all(&signed)
 		operation.Lock()
 		s.reader.Eject()
-		within(t, time.Minute, func() error {
+		eventually(t, time.Minute, func() error {
 			if list := command(t, "opensc-tool", "--list-readers"); cardPresent.MatchString(list) {
-				return errors.New("pcscd still sees the card")
+				return errors.New("pcscd has not detected the removal")
 			}
 			return nil
 		})
@@ -276,11 +278,11 @@ func (s setup) ejectAndInsert(t *testing.T) {
 		all(&signed)
 	}
 	if n := card.Wrong(); n != 0 {
-		t.Errorf("the card was given %d wrong PINs", n)
+		t.Errorf("the card received %d incorrect PINs", n)
 	}
 }
 
-func (s setup) wrongPIN(t *testing.T) {
+func (s pivTest) wrongPIN(t *testing.T) {
 	for _, slot := range []pkcs11test.PIVSlot{pkcs11test.PIVAuthentication, pkcs11test.PIVDigitalSignature} {
 		card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
 		tok := s.token("999999")
@@ -288,25 +290,25 @@ func (s setup) wrongPIN(t *testing.T) {
 			t.Errorf("%x: error %v, want ErrPINIncorrect", byte(slot), err)
 		}
 		if card.Wrong() != 1 || card.Tries() != 2 {
-			t.Errorf("%x: the card was given %d wrong PINs and has %d tries left, want 1 and 2", byte(slot), card.Wrong(), card.Tries())
+			t.Errorf("%x: the card received %d incorrect PINs and has %d tries left, want 1 and 2", byte(slot), card.Wrong(), card.Tries())
 		}
-		// The right one sets the counter back.
+		// The correct PIN resets the counter.
 		tok.pin = pkcs11test.PIVPIN
 		key := tok.open(t, tok.ref("", slot.ID()), 1)
 		if err := signMessage(key, "message"); err != nil {
-			t.Errorf("%x: with the right PIN: %v", byte(slot), err)
+			t.Errorf("%x: with the correct PIN: %v", byte(slot), err)
 		}
 		if err := key.Close(); err != nil {
 			t.Error(err)
 		}
 		if card.Wrong() != 1 || card.Tries() != 3 {
-			t.Errorf("%x: the card was given %d wrong PINs and has %d tries left, want 1 and 3", byte(slot), card.Wrong(), card.Tries())
+			t.Errorf("%x: the card received %d incorrect PINs and has %d tries left, want 1 and 3", byte(slot), card.Wrong(), card.Tries())
 		}
 		s.reader.Eject()
 	}
 }
 
-func (s setup) lockedPIN(t *testing.T) {
+func (s pivTest) lockedPIN(t *testing.T) {
 	slot := pkcs11test.PIVAuthentication
 	card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
 	tok := s.token("999999")
@@ -323,9 +325,9 @@ func (s setup) lockedPIN(t *testing.T) {
 		t.Errorf("locked: error %v, want ErrPINLocked", err)
 	}
 	if n := card.Wrong(); n != 3 {
-		t.Errorf("the card was given %d wrong PINs, want 3", n)
+		t.Errorf("the card received %d incorrect PINs, want 3", n)
 	}
-	// What is public stays so.
+	// Certificates can still be read.
 	if _, err := backend.Certificates(t.Context(), tok.ref("", slot.ID()), withPIN("")); err != nil {
 		t.Errorf("certificates of a locked card: %v", err)
 	}

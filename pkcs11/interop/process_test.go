@@ -18,26 +18,29 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// ranFile names, in a child of this test binary, the file that tells its parent
-// that the test ran to its end and was not skipped.
+// ranFile is an environment variable of child processes. It contains the path
+// of a file that a child creates if its test ran to the end and was not
+// skipped.
 const ranFile = "HOLDFAST_INTEROP_RAN"
 
-// ownProcess runs the calling test once more in a child of its own, and reports
-// whether this is that child. The parent returns at once if it is not:
+// inOwnProcess runs the calling test again in a child process, and reports
+// whether this process is the child. In the parent, the test returns
+// immediately:
 //
-//	if !ownProcess(t) {
+//	if !inOwnProcess(t) {
 //		return
 //	}
-func ownProcess(t *testing.T) bool {
+func inOwnProcess(t *testing.T) bool {
 	t.Helper()
 	return run(t, &syscall.SysProcAttr{})
 }
 
-// ownMounts is ownProcess with a mount namespace, in which [replace] changes
-// what this process and its children see of the file system, and a network of
-// their own, which is down. Where the kernel lets nobody but root have these, the
-// test is skipped for others; under HOLDFAST_REQUIRE with name it fails.
-func ownMounts(t *testing.T, name string) bool {
+// inMountNamespace is like inOwnProcess, but the child has a new mount
+// namespace, in which it can call [bindMount], and a new network namespace
+// without a network connection. If the kernel allows only root to create these
+// namespaces, the test is skipped for other users, or fails if HOLDFAST_REQUIRE
+// contains name.
+func inMountNamespace(t *testing.T, name string) bool {
 	t.Helper()
 	attr := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
@@ -76,7 +79,8 @@ func run(t *testing.T, attr *syscall.SysProcAttr) bool {
 	ran := filepath.Join(t.TempDir(), "ran")
 	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.count=1"}
 	if deadline, ok := t.Deadline(); ok {
-		// Before this process's own, so that the child's stacks are seen.
+		// Earlier than the deadline of this process, so that the child prints
+		// its stacks.
 		args = append(args, fmt.Sprintf("-test.timeout=%v", max(time.Until(deadline)-10*time.Second, time.Second)))
 	}
 	if testing.Short() {
@@ -88,26 +92,26 @@ func run(t *testing.T, attr *syscall.SysProcAttr) bool {
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("in its own process: %v\n%s", err, out)
+		t.Fatalf("child process: %v\n%s", err, out)
 	}
-	t.Logf("in its own process:\n%s", out)
+	t.Logf("child process:\n%s", out)
 	if _, err := os.Stat(ran); err != nil {
-		t.Error("the test did not run in its own process")
+		t.Error("the test did not run in the child process")
 	}
 	return false
 }
 
-// replace lets this process and its children see dir in place of a folder of
-// the system, in the namespace of [ownMounts].
-func replace(t *testing.T, folder, dir string) {
+// bindMount mounts dir over a folder of the system. The calling test uses
+// [inMountNamespace].
+func bindMount(t *testing.T, folder, dir string) {
 	t.Helper()
 	if err := syscall.Mount(dir, folder, "", syscall.MS_BIND, ""); err != nil {
 		t.Fatalf("bind %s over %s: %v", dir, folder, err)
 	}
 }
 
-// library returns the first file that one of the patterns matches. Without one
-// the test is skipped, or fails if HOLDFAST_REQUIRE lists name.
+// library returns the first file that matches one of the patterns. If there is
+// none, the test is skipped, or fails if HOLDFAST_REQUIRE contains name.
 func library(t *testing.T, name string, patterns ...string) string {
 	t.Helper()
 	for _, p := range patterns {
@@ -119,8 +123,7 @@ func library(t *testing.T, name string, patterns ...string) string {
 	return ""
 }
 
-// program returns the path of a program that PATH or a folder of the system's
-// daemons has.
+// program returns the path of a program in PATH or in /usr/sbin.
 func program(t *testing.T, name, file string) string {
 	t.Helper()
 	if path := filepath.Join("/usr/sbin", file); isFile(path) {
@@ -134,8 +137,8 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// daemon starts a program that runs until the test ends. It ends the test as
-// failed if ready does not succeed within a minute or the program ends.
+// daemon starts a program that runs until the end of the test. The test fails
+// if the program exits, or if ready does not return nil within a minute.
 func daemon(t *testing.T, cmd *exec.Cmd, ready func() error) {
 	t.Helper()
 	var out bytes.Buffer
@@ -154,7 +157,7 @@ func daemon(t *testing.T, cmd *exec.Cmd, ready func() error) {
 		case <-ended:
 		case <-time.After(time.Minute):
 			_ = cmd.Process.Kill()
-			t.Errorf("%s does not end", cmd.Path)
+			t.Errorf("%s does not exit after SIGTERM", cmd.Path)
 			<-ended
 		}
 		if t.Failed() {
@@ -172,7 +175,7 @@ func daemon(t *testing.T, cmd *exec.Cmd, ready func() error) {
 		select {
 		case end := <-ended:
 			ended <- end
-			t.Fatalf("%s ended: %v", cmd.Path, end)
+			t.Fatalf("%s exited: %v", cmd.Path, end)
 		case <-timeout:
 			t.Fatalf("%s is not ready: %v", cmd.Path, err)
 		case <-tick.C:
@@ -180,8 +183,7 @@ func daemon(t *testing.T, cmd *exec.Cmd, ready func() error) {
 	}
 }
 
-// command runs a program to its end and returns what it prints to standard
-// output.
+// command runs a program and returns its standard output.
 func command(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)

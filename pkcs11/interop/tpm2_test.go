@@ -13,13 +13,14 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// TestTPM2 uses a TPM through tpm2-pkcs11, as those do who had such keys before.
+// TestTPM2 uses a TPM through tpm2-pkcs11, for users who already have such
+// keys.
 func TestTPM2(t *testing.T) {
 	module := library(t, "tpm2-pkcs11", "/usr/lib/*/pkcs11/libtpm2_pkcs11.so", "/usr/lib64/pkcs11/libtpm2_pkcs11.so", "/usr/lib/pkcs11/libtpm2_pkcs11.so")
 	tcti := library(t, "tpm2-pkcs11", "/usr/lib/*/libtss2-tcti-swtpm.so.0", "/usr/lib64/libtss2-tcti-swtpm.so.0", "/usr/lib/libtss2-tcti-swtpm.so.0")
 	swtpm := signertest.Require(t, "swtpm", "swtpm")
 	tool := signertest.Require(t, "opensc", "pkcs11-tool")
-	if !ownProcess(t) {
+	if !inOwnProcess(t) {
 		return
 	}
 	const pin, soPIN = "7531-tpm-pin", "9753-tpm-so-pin"
@@ -39,6 +40,7 @@ func TestTPM2(t *testing.T) {
 	t.Setenv("TPM2_PKCS11_LOG_LEVEL", "0")
 	command(t, tool, "--module", module, "--slot-index", "0", "--init-token", "--label", "tpm", "--so-pin", soPIN)
 	command(t, tool, "--module", module, "--slot-index", "0", "--init-pin", "--login", "--login-type", "so", "--so-pin", soPIN, "--new-pin", pin)
-	// tpm2-pkcs11 1.9.0 has crashed in C_Sign with several sessions at once.
+	// tpm2-pkcs11 1.9.0 has crashed in C_Sign with several concurrent
+	// sessions.
 	contract(t, token{pkcs11.URI{Token: "tpm", ModulePath: module}, pin, 1}, keystore.P256, keystore.RSA2048)
 }

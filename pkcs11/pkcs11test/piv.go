@@ -14,15 +14,15 @@ import (
 // PIVPIN is the PIN of a new [PIVCard].
 const PIVPIN = "314159"
 
-// pivTries is how many wrong PINs in a row lock a new card.
+// pivTries is how many consecutive incorrect PINs lock a new card.
 const pivTries = 3
 
-// A PINPolicy says when a key of a card wants the PIN.
+// A PINPolicy is the time at which a key on a card requires the PIN.
 type PINPolicy int
 
-// The policies that keys of a PIV card have (NIST SP 800-73-4, part 1).
+// The PIN policies of keys on a PIV card (NIST SP 800-73-4, part 1).
 const (
-	PINOnce   PINPolicy = iota // once since the card was powered
+	PINOnce   PINPolicy = iota // once after power-up
 	PINAlways                  // in the command before each signature
 	PINNever
 )
@@ -30,7 +30,7 @@ const (
 // A PIVSlot is a key reference of NIST SP 800-73-4, part 1.
 type PIVSlot byte
 
-// The slots that have a key for signatures or key exchange.
+// The slots for keys that sign or exchange keys.
 const (
 	PIVAuthentication     PIVSlot = 0x9a
 	PIVDigitalSignature   PIVSlot = 0x9c
@@ -38,10 +38,10 @@ const (
 	PIVCardAuthentication PIVSlot = 0x9e
 )
 
-// A pivSlot is what the standard says of a slot, and the number that OpenSC
-// gives its objects as CKA_ID.
+// A pivSlot contains the properties of a slot, and the CKA_ID that OpenSC
+// assigns to its objects.
 type pivSlot struct {
-	object string // tag of the certificate's data object
+	object string // tag of the data object of the certificate
 	policy PINPolicy
 	id     byte
 }
@@ -53,10 +53,11 @@ var pivSlots = map[PIVSlot]pivSlot{
 	PIVCardAuthentication: {"\x5f\xc1\x01", PINNever, 4},
 }
 
-// Policy returns when the slot's key wants the PIN.
+// Policy returns the PIN policy of the key in the slot.
 func (s PIVSlot) Policy() PINPolicy { return pivSlots[s].policy }
 
-// ID returns the CKA_ID that OpenSC gives to the slot's key and certificate.
+// ID returns the CKA_ID that OpenSC assigns to the key and the certificate in
+// the slot.
 func (s PIVSlot) ID() string { return string([]byte{pivSlots[s].id}) }
 
 // A PIVKey is a key with its certificate. The key is an *rsa.PrivateKey or an
@@ -66,10 +67,9 @@ type PIVKey struct {
 	Certificate *x509.Certificate
 }
 
-// A PIVCard is the software of a PIV card (NIST SP 800-73-4) as far as signing
-// with the keys on it goes. It answers to the reset of a YubiKey 4, by which
-// OpenSC knows that the card has keys on elliptic curves. It is safe for
-// concurrent use, though a card has one reader.
+// A PIVCard simulates a PIV card (NIST SP 800-73-4). It supports the commands
+// that are necessary for signing. Its answer to reset is that of a YubiKey 4,
+// so that OpenSC uses elliptic curve keys on it. It is safe for concurrent use.
 type PIVCard struct {
 	keys map[PIVSlot]PIVKey
 
@@ -79,33 +79,33 @@ type PIVCard struct {
 	wrong      int
 	signatures map[PIVSlot]int
 
-	verified bool   // since the card was powered
-	fresh    bool   // by the last command
-	command  []byte // data of a command in several parts, so far
-	rest     []byte // of a response in several parts
+	verified     bool   // the PIN was verified after power-up
+	justVerified bool   // the last command verified the PIN
+	chained      []byte // data received so far by command chaining
+	pending      []byte // remaining parts of the response
 }
 
-// NewPIVCard returns a card with keys that has no reader yet. Its PIN is
-// [PIVPIN], which three wrong ones in a row lock.
+// NewPIVCard returns a card with keys. Its PIN is [PIVPIN]. Three consecutive
+// incorrect PINs lock the card.
 func NewPIVCard(keys map[PIVSlot]PIVKey) *PIVCard {
 	return &PIVCard{keys: keys, pin: PIVPIN, tries: pivTries, signatures: make(map[PIVSlot]int)}
 }
 
-// Tries returns how many more wrong PINs in a row lock the card.
+// Tries returns the number of tries left until the PIN is locked.
 func (c *PIVCard) Tries() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.tries
 }
 
-// Wrong returns how many wrong PINs the card was given in all.
+// Wrong returns the total number of incorrect PINs.
 func (c *PIVCard) Wrong() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.wrong
 }
 
-// Signatures returns how many the key of a slot has made.
+// Signatures returns the number of signatures by the key in a slot.
 func (c *PIVCard) Signatures(s PIVSlot) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -125,12 +125,11 @@ var (
 	pivApplication = []byte{0xa0, 0, 0, 3, 8}
 )
 
-// Reset is what power or a reset of the reader does: the PIN has to be given
-// again.
+// Reset resets the card. The PIN must be verified again.
 func (c *PIVCard) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.verified, c.fresh, c.command, c.rest = false, false, nil, nil
+	c.verified, c.justVerified, c.chained, c.pending = false, false, nil, nil
 }
 
 // ATR returns the answer to reset.
@@ -143,7 +142,7 @@ func (c *PIVCard) ATR() []byte {
 	return append(atr, check)
 }
 
-// Transmit returns the card's response to a command APDU (ISO/IEC 7816-4,
+// Transmit returns the response of the card to a command APDU (ISO/IEC 7816-4,
 // section 5.1).
 func (c *PIVCard) Transmit(apdu []byte) []byte {
 	c.mu.Lock()
@@ -154,17 +153,17 @@ func (c *PIVCard) Transmit(apdu []byte) []byte {
 	}
 	const getResponse = 0xc0
 	if a.ins == getResponse {
-		return c.more(a.expected)
+		return c.nextPart(a.expected)
 	}
-	c.rest = nil
-	if a.class&0x10 != 0 { // more parts follow
-		c.command = append(c.command, a.data...)
+	c.pending = nil
+	if a.class&0x10 != 0 { // command chaining: more parts follow
+		c.chained = append(c.chained, a.data...)
 		return swOK
 	}
-	a.data = append(c.command, a.data...)
-	c.command = nil
-	fresh := c.fresh
-	c.fresh = false
+	a.data = append(c.chained, a.data...)
+	c.chained = nil
+	fresh := c.justVerified
+	c.justVerified = false
 	switch a.ins {
 	case 0xa4:
 		return c.selectApplication(a)
@@ -174,7 +173,7 @@ func (c *PIVCard) Transmit(apdu []byte) []byte {
 		return c.getData(a)
 	case 0x87:
 		return c.authenticate(a, fresh)
-	case 0xfd: // a YubiKey's version
+	case 0xfd: // get the version of a YubiKey
 		return append([]byte{4, 3, 5}, swOK...)
 	}
 	return swInstruction
@@ -192,7 +191,7 @@ func parseAPDU(b []byte) (a apdu, ok bool) {
 	}
 	a = apdu{class: b[0], ins: b[1], p1: b[2], p2: b[3], expected: 256}
 	body := b[4:]
-	length, size := 0, 0 // of the data, and of the field that says so
+	length, size := 0, 0 // length of the data, and size of the length field
 	switch {
 	case len(body) == 0:
 		return a, true
@@ -223,22 +222,23 @@ func parseAPDU(b []byte) (a apdu, ok bool) {
 }
 
 func (c *PIVCard) respond(a apdu, data []byte) []byte {
-	c.rest = data
-	return c.more(a.expected)
+	c.pending = data
+	return c.nextPart(a.expected)
 }
 
-// more returns the next part of a response, with how much is left.
-func (c *PIVCard) more(n int) []byte {
-	n = min(n, len(c.rest))
-	part := slices.Clone(c.rest[:n])
-	c.rest = c.rest[n:]
-	if len(c.rest) == 0 {
+// nextPart returns the next part of a response, with a status word that
+// contains the number of remaining bytes.
+func (c *PIVCard) nextPart(n int) []byte {
+	n = min(n, len(c.pending))
+	part := slices.Clone(c.pending[:n])
+	c.pending = c.pending[n:]
+	if len(c.pending) == 0 {
 		return append(part, swOK...)
 	}
-	return append(part, 0x61, byte(min(len(c.rest), 256))) // 0 is 256
+	return append(part, 0x61, byte(min(len(c.pending), 256))) // 0 means 256
 }
 
-// NIST SP 800-73-4, part 2, section 3.1.1.
+// selectApplication implements NIST SP 800-73-4, part 2, section 3.1.1.
 func (c *PIVCard) selectApplication(a apdu) []byte {
 	if len(a.data) < len(pivApplication) || !slices.Equal(a.data[:len(pivApplication)], pivApplication) {
 		return swNotFound
@@ -246,7 +246,7 @@ func (c *PIVCard) selectApplication(a apdu) []byte {
 	return c.respond(a, tlv(0x61, tlv(0x4f, []byte{0, 0, 0x10, 0, 1, 0}), tlv(0x79, tlv(0x4f, pivApplication))))
 }
 
-// Section 3.2.1.
+// verify implements NIST SP 800-73-4, part 2, section 3.2.1.
 func (c *PIVCard) verify(a apdu) []byte {
 	left := []byte{0x63, 0xc0 | byte(c.tries)}
 	switch {
@@ -271,11 +271,11 @@ func (c *PIVCard) verify(a apdu) []byte {
 		c.wrong++
 		return []byte{0x63, 0xc0 | byte(c.tries)}
 	}
-	c.verified, c.fresh, c.tries = true, true, pivTries
+	c.verified, c.justVerified, c.tries = true, true, pivTries
 	return swOK
 }
 
-// Section 3.1.2.
+// getData implements NIST SP 800-73-4, part 2, section 3.1.2.
 func (c *PIVCard) getData(a apdu) []byte {
 	object := string(find(a.data, 0x5c))
 	for name, slot := range pivSlots {
@@ -292,7 +292,7 @@ func (c *PIVCard) getData(a apdu) []byte {
 	return swNotFound
 }
 
-// Section 3.2.4.
+// authenticate implements NIST SP 800-73-4, part 2, section 3.2.4.
 func (c *PIVCard) authenticate(a apdu, fresh bool) []byte {
 	slot := PIVSlot(a.p2)
 	k, ok := c.keys[slot]
@@ -352,7 +352,7 @@ func tlv(tag int, values ...[]byte) []byte {
 	return append(out, value...)
 }
 
-// find returns the value of the data object in b that has a tag of one byte.
+// find returns the value of the data object in b with the given one-byte tag.
 func find(b []byte, tag byte) []byte {
 	for len(b) >= 2 {
 		length, size := int(b[1]), 2

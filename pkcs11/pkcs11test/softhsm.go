@@ -1,4 +1,4 @@
-// Package pkcs11test makes tokens for tests.
+// Package pkcs11test creates PKCS #11 tokens for tests.
 package pkcs11test
 
 import (
@@ -11,21 +11,23 @@ import (
 	"testing"
 )
 
-// The PINs of a [Token]. They guard keys of tests alone.
+// The PINs of a token that [SoftHSM.Token] creates. They protect only test
+// keys.
 const (
 	PIN   = "2468-user"
 	SOPIN = "1357-officer"
 )
 
-// A SoftHSM is a folder with tokens of its own, used by this process and its
-// children through the environment variable SOFTHSM2_CONF.
+// A SoftHSM is a SoftHSM 2 installation with a separate token folder. This
+// process and its children find the folder through the environment variable
+// SOFTHSM2_CONF.
 type SoftHSM struct {
 	Module string // path of libsofthsm2.so
-	Dir    string // holds softhsm2.conf and the tokens
+	Dir    string // contains softhsm2.conf and the tokens
 	util   string
 }
 
-var candidates = []string{
+var modulePatterns = []string{
 	"/usr/lib/softhsm/libsofthsm2.so",
 	"/usr/lib/*/softhsm/libsofthsm2.so",
 	"/usr/lib64/pkcs11/libsofthsm2.so",
@@ -34,11 +36,11 @@ var candidates = []string{
 	"/opt/homebrew/lib/softhsm/libsofthsm2.so",
 }
 
-// Find returns SoftHSM with an empty folder below dir, and sets SOFTHSM2_CONF.
-// SoftHSM reads that once, when it is initialized; so a test binary calls Find
-// once, in TestMain, and keeps the folder until it ends. The second result is
-// false if softhsm2-util is not installed; that it is there without its module
-// is an error.
+// Find returns a SoftHSM whose tokens are in a new folder in dir, and sets
+// SOFTHSM2_CONF. SoftHSM reads this variable once, when it is initialized.
+// Therefore a test binary calls Find once, in TestMain, and keeps dir until it
+// exits. The second result is false if softhsm2-util is not installed. If it is
+// installed without the module, Find returns an error.
 func Find(dir string) (*SoftHSM, bool, error) {
 	h, ok, err := locate(dir)
 	if !ok || err != nil {
@@ -47,15 +49,15 @@ func Find(dir string) (*SoftHSM, bool, error) {
 	return h, true, os.Setenv("SOFTHSM2_CONF", h.conf())
 }
 
-// New returns SoftHSM with an empty folder until the test ends, for a test that
-// has the process for itself: nothing else in it may use SoftHSM meanwhile. The
-// test fails without SoftHSM; signertest.Require(tb, "softhsm", "softhsm2-util")
-// skips it.
+// New returns a SoftHSM with an empty folder that is removed at the end of the
+// test. No other test in the process may use SoftHSM at the same time. The test
+// fails if SoftHSM is not installed; to skip it instead, call
+// signertest.Require(tb, "softhsm", "softhsm2-util") first.
 func New(tb testing.TB) *SoftHSM {
 	tb.Helper()
 	h, ok, err := locate(tb.TempDir())
 	if !ok || err != nil {
-		tb.Fatalf("no SoftHSM: installed %t, error %v", ok, err)
+		tb.Fatalf("SoftHSM: installed %t, error %v", ok, err)
 	}
 	tb.Setenv("SOFTHSM2_CONF", h.conf())
 	return h
@@ -68,7 +70,7 @@ func locate(dir string) (*SoftHSM, bool, error) {
 	if err != nil {
 		return nil, false, nil
 	}
-	for _, pattern := range candidates {
+	for _, pattern := range modulePatterns {
 		found, _ := filepath.Glob(pattern)
 		if len(found) == 0 {
 			continue
@@ -84,17 +86,17 @@ func locate(dir string) (*SoftHSM, bool, error) {
 		}
 		return h, true, nil
 	}
-	return nil, false, fmt.Errorf("%s is there, but none of %s", util, strings.Join(candidates, ", "))
+	return nil, false, fmt.Errorf("%s is installed, but its module is not (searched %s)", util, strings.Join(modulePatterns, ", "))
 }
 
-// labels keeps the tokens of one process apart.
+// labels counts tokens, so that each one in the process has a unique label.
 var labels struct {
 	sync.Mutex
 	n int
 }
 
-// Token makes a token with a label of its own and returns its URI with the
-// module's path. Its PIN is [PIN].
+// Token creates a token with a unique label and returns its URI, which contains
+// the path of the module. The user PIN is [PIN].
 func (h *SoftHSM) Token(tb testing.TB) string {
 	tb.Helper()
 	labels.Lock()

@@ -10,27 +10,27 @@ import (
 	"time"
 )
 
-// A VirtualReader is the card's side of a reader of vsmartcard's vpcd, at its
-// TCP port. It is safe for concurrent use.
+// A VirtualReader inserts cards into a virtual reader of vpcd (vsmartcard),
+// through the TCP port of vpcd. It is safe for concurrent use.
 type VirtualReader struct {
 	Address string // HOST:PORT
 
 	mu   sync.Mutex
 	conn net.Conn
-	done chan struct{} // closed when the card of conn is out
+	done chan struct{} // closed when conn is no longer served
 }
 
-// vpcdATR asks for the answer to reset. A message of one byte is such a code;
-// the others are for power and reset.
+// vpcdATR requests the answer to reset. A message of one byte is a control
+// code; the other codes are for power and reset.
 const vpcdATR = 4
 
-// Insert puts a card into the reader. It returns when the reader's driver has
-// been connected to, before anybody has noticed the card.
+// Insert inserts a card into the reader. It returns when it is connected to the
+// driver of the reader. The driver may not have detected the card yet.
 func (r *VirtualReader) Insert(card *PIVCard) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.conn != nil {
-		return fmt.Errorf("reader %s has a card", r.Address)
+		return fmt.Errorf("reader %s already has a card", r.Address)
 	}
 	conn, err := net.DialTimeout("tcp", r.Address, 10*time.Second)
 	if err != nil {
@@ -46,8 +46,8 @@ func (r *VirtualReader) Insert(card *PIVCard) error {
 	return nil
 }
 
-// Eject takes the card out, in the middle of a command if need be. Without a
-// card it does nothing.
+// Eject removes the card, even during a command. Without a card it does
+// nothing.
 func (r *VirtualReader) Eject() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,7 +59,7 @@ func (r *VirtualReader) Eject() {
 	r.conn, r.done = nil, nil
 }
 
-// serve answers until the connection ends.
+// serve responds to messages until the connection is closed.
 func serve(conn net.Conn, card *PIVCard) {
 	for {
 		message, err := readMessage(conn)
@@ -72,7 +72,7 @@ func serve(conn net.Conn, card *PIVCard) {
 			answer = card.Transmit(message)
 		case message[0] == vpcdATR:
 			answer = card.ATR()
-		default: // power and reset have no answer
+		default: // power and reset have no response
 			card.Reset()
 			continue
 		}
@@ -83,13 +83,13 @@ func serve(conn net.Conn, card *PIVCard) {
 	}
 }
 
-// readMessage reads a length of two bytes and what follows. vpcd writes them
-// one after the other, and the kernel holds the second back until the first is
-// acknowledged, which takes 40 ms unless asked for at once.
+// readMessage reads a length of two bytes and the message. vpcd writes them
+// separately, and the kernel delays the second write until the first one is
+// acknowledged. This takes 40 ms without TCP_QUICKACK.
 func readMessage(conn net.Conn) ([]byte, error) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { // slower without
+			_ = raw.Control(func(fd uintptr) { // on error it is only slower
 				_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1)
 			})
 		}

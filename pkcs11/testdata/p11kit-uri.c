@@ -1,7 +1,7 @@
 /*
  * Parses PKCS #11 URIs with p11-kit, for comparison. Reads one URI per line, in
- * hexadecimal, and writes a line for each: "refused", or the attributes as
- * NAME=HEX, separated by blanks, padding taken off.
+ * hexadecimal, and writes a line for each URI: "refused", or the attributes as
+ * NAME=HEX without padding, separated by spaces.
  */
 #include <p11-kit/uri.h>
 #include <stdio.h>

@@ -2,5 +2,5 @@ package tpmtest
 
 import "syscall"
 
-// endWithParent ends the TPM with the test that forgot it.
+// endWithParent makes the kernel kill swtpm if the test process dies.
 var endWithParent = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -1,5 +1,5 @@
-// Package tpmtest runs TPM 2.0 emulators for tests: swtpm processes with a
-// socket and a state of their own. It needs the program swtpm.
+// Package tpmtest runs TPM 2.0 emulators for tests. Each emulator is a process
+// of the program swtpm with a separate socket and state.
 package tpmtest
 
 import (
@@ -16,23 +16,23 @@ import (
 	"time"
 )
 
-// A TPM is an emulator without a resource manager: it serves one connection
-// after the other. Its methods are not safe for concurrent use, its socket is.
+// A TPM is an emulator without a resource manager. It serves one connection at
+// a time. Its methods are not safe for concurrent use, but its socket is.
 type TPM struct {
-	// Path is the TPM's socket: what goes into device= or TPM_DEVICE.
+	// Path is the path of the socket, for device= or TPM_DEVICE.
 	Path string
 
 	dir   string
 	cmd   *exec.Cmd
-	ended chan struct{} // closed when cmd is
+	ended chan struct{} // closed when cmd has exited
 }
 
-// patience is how long swtpm may take to start on a machine that is busy: it
-// makes its keys then.
-const patience = 2 * time.Minute
+// timeout is how long swtpm may take to start or reset on a busy machine. At
+// the first start it generates keys.
+const timeout = 2 * time.Minute
 
-// Start starts a TPM that was never used. It ends with the test, which fails if
-// swtpm is not there.
+// Start starts a new TPM, which is stopped at the end of the test. The test
+// fails if swtpm is not installed.
 func Start(tb testing.TB) *TPM {
 	tb.Helper()
 	// Not TempDir: a socket's path has at most 107 bytes.
@@ -53,11 +53,12 @@ func Start(tb testing.TB) *TPM {
 	return t
 }
 
-// TCTI is what tpm2-tools and OpenSSL's provider call the TPM.
+// TCTI returns the name of the TPM for tpm2-tools and the tpm2 provider of
+// OpenSSL.
 func (t *TPM) TCTI() string { return "swtpm:path=" + t.Path }
 
-// Restart starts the TPM after Kill, with the state that it had: as a machine
-// that was switched off and on.
+// Restart starts the TPM again after Kill, like power-on. The TPM keeps its
+// persistent state.
 func (t *TPM) Restart() error {
 	control := t.Path + ".ctrl"
 	for _, socket := range []string{t.Path, control} {
@@ -82,24 +83,25 @@ func (t *TPM) Restart() error {
 		_ = cmd.Wait()
 		close(ended)
 	}(t.cmd, t.ended)
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for {
 		c, err := net.Dial("unix", t.Path)
 		if err == nil {
 			return c.Close()
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("swtpm did not start within %v: %w", patience, err)
+			return fmt.Errorf("swtpm did not start within %v: %w", timeout, err)
 		}
 		select {
 		case <-t.ended:
-			return fmt.Errorf("swtpm ended, %v: %s", t.cmd.ProcessState, &out)
-		case <-time.After(time.Millisecond): // it tells nobody when it is ready
+			return fmt.Errorf("swtpm exited, %v: %s", t.cmd.ProcessState, &out)
+		case <-time.After(time.Millisecond): // swtpm does not report when it is ready
 		}
 	}
 }
 
-// Kill ends the TPM as a power cut does. It does nothing if it does not run.
+// Kill stops the TPM like a power failure. It does nothing if the TPM is not
+// running.
 func (t *TPM) Kill() {
 	if t.cmd == nil {
 		return
@@ -109,8 +111,8 @@ func (t *TPM) Kill() {
 	t.cmd = nil
 }
 
-// Reset resets the TPM as a restart of the machine does. It knows nothing until
-// it gets a TPM2_Startup.
+// Reset resets the TPM like a restart of the machine. The TPM then requires
+// TPM2_Startup.
 func (t *TPM) Reset() error {
 	const cmdInit = 2 // CMD_INIT of swtpm's control channel, with no flags
 	c, err := net.Dial("unix", t.Path+".ctrl")
@@ -118,7 +120,7 @@ func (t *TPM) Reset() error {
 		return err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
 	if _, err := c.Write([]byte{0, 0, 0, cmdInit, 0, 0, 0, 0}); err != nil {

@@ -1,12 +1,12 @@
 /*
- * A PKCS #11 module that passes everything on to the module in the environment
- * variable FAULT_MODULE, except for the faults in the file FAULT_RULES. Its
- * lines are
+ * A PKCS #11 module that forwards all calls to the module in the environment
+ * variable FAULT_MODULE, except for the faults in the file FAULT_RULES. A line of
+ * this file is
  *
  *	GENERATION FUNCTION EVERY TIMES ACTION VALUE
  *
- * Of the calls of a function since the generation changed, every EVERYth fails,
- * TIMES of them at most (0: no limit).
+ * Since the last change of the generation, every EVERYth call of the function
+ * fails, at most TIMES times (0: no limit).
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -19,8 +19,8 @@
 typedef unsigned long ulong;
 
 /*
- * CK_FUNCTION_LIST: PKCS #11 v2.40, pkcs11f.h, has the functions in this order.
- * All arguments are of the size of a register, and there are five at most.
+ * Indexes of functions in CK_FUNCTION_LIST (PKCS #11 v2.40, pkcs11f.h). There are
+ * at most five arguments, each of the size of a register.
  */
 enum {
 	GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_TOKEN_INFO = 6, OPEN_SESSION = 12,
@@ -48,7 +48,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int generation;
 static struct count { int calls, faults; } counts[FUNCTIONS];
 
-/* Reports whether this call of the function is to fail, and how. */
+/* Reports whether this call of the function fails, and sets *r to the rule. */
 static int fails(int number, const char *name, struct rule *r)
 {
 	FILE *file = fopen(getenv("FAULT_RULES"), "r");
@@ -76,8 +76,8 @@ static int fails(int number, const char *name, struct rule *r)
 }
 
 /*
- * What pulling a token out of its slot does to all of its sessions. Nobody uses
- * them meanwhile: SoftHSM does not stand that.
+ * Closes all sessions, as the removal of the tokens does. No other thread may use
+ * a session at this time, because SoftHSM would crash.
  */
 static pthread_rwlock_t in_use = PTHREAD_RWLOCK_INITIALIZER;
 
@@ -93,7 +93,7 @@ static ulong remove_tokens(void)
 	return DEVICE_REMOVED;
 }
 
-/* Makes a file beside the rules, to tell that it hangs. */
+/* Creates FAULT_RULES.hangs to report that the call hangs, and never returns. */
 static void hang(void)
 {
 	char name[4096];
@@ -104,7 +104,7 @@ static void hang(void)
 		pause();
 }
 
-/* Returns when the rules are of another generation. */
+/* Waits until the generation of the rules changes. */
 static void await_rules(int current)
 {
 	int now = current;

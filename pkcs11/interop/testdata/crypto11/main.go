@@ -1,13 +1,13 @@
-// Command crypto11 makes keys in a token, or signs with those that are there,
-// through the library crypto11. It is a module of its own, so that Holdfast does
-// not depend on the library.
+// Command crypto11 creates keys on a token, or signs with keys on it, through
+// the library crypto11. It is a separate module, so that Holdfast does not
+// depend on the library.
 //
 //	crypto11 MODULE TOKEN PIN make RSA-LABEL EC-LABEL
 //	crypto11 MODULE TOKEN PIN sign LABEL...
 //
-// The ID of a key is "id of " and its label. For each label, sign prints a line
-// of JSON: the public key, its signature of "message" with SHA-256, and the
-// certificate.
+// The ID of a key is "id of " followed by its label. For each label, sign
+// prints a JSON object on one line: the public key, a signature of "message"
+// with SHA-256, and the certificate.
 package main
 
 import (
@@ -56,11 +56,11 @@ func run(args []string) (err error) {
 func sign(ctx *crypto11.Context, label string) error {
 	key, err := ctx.FindKeyPair(id(label), []byte(label))
 	if err != nil || key == nil {
-		return fmt.Errorf("finds key %v, error %w", key, err)
+		return fmt.Errorf("found key %v, error %w", key, err)
 	}
 	cert, err := ctx.FindCertificate(id(label), []byte(label), nil)
 	if err != nil || cert == nil {
-		return fmt.Errorf("finds certificate %v, error %w", cert, err)
+		return fmt.Errorf("found certificate %v, error %w", cert, err)
 	}
 	public, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {

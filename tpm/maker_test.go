@@ -14,8 +14,8 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// A tss2 is a TPMKey as the standard library writes it. It is not the product's
-// own, so that a mistake there is not made twice.
+// A tss2 is a TPMKey structure for encoding/asn1. It is independent of keyFile,
+// so that tests detect mistakes in keyFile.
 type tss2 struct {
 	Type       asn1.ObjectIdentifier
 	EmptyAuth  bool             `asn1:"optional,explicit,tag:0"`
@@ -48,7 +48,7 @@ func (f tss2) pem(tb testing.TB) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "TSS2 PRIVATE KEY", Bytes: der})
 }
 
-// A maker makes keys with bare commands, as other programs would.
+// A maker creates keys with bare commands, as other programs do.
 type maker struct {
 	testing.TB
 	emulator *tpmtest.TPM
@@ -57,16 +57,17 @@ type maker struct {
 
 func newMaker(tb testing.TB, emulator *tpmtest.TPM) *maker {
 	tb.Helper()
-	return &maker{tb, emulator, visitor{tb.Context(), emulator.Path}}
+	return &maker{tb, emulator, perCommandTPM{tb.Context(), emulator.Path}}
 }
 
-// A visitor opens the TPM for each command, so that others can use it between.
-type visitor struct {
+// A perCommandTPM opens the TPM for each command, so that other programs can
+// use it between commands.
+type perCommandTPM struct {
 	ctx  context.Context
 	path string
 }
 
-func (v visitor) Send(command []byte) ([]byte, error) {
+func (v perCommandTPM) Send(command []byte) ([]byte, error) {
 	d, err := dial(v.ctx, v.path)
 	if err != nil {
 		return nil, err
@@ -75,7 +76,7 @@ func (v visitor) Send(command []byte) ([]byte, error) {
 	return response, errors.Join(err, d.close())
 }
 
-// run executes a command, which has to succeed.
+// run executes a command and fails the test on error.
 func run[R any](m *maker, execute func(transport.TPM, ...tpm2.Session) (R, error)) R {
 	m.Helper()
 	r, err := execute(m.tpm)
@@ -90,34 +91,35 @@ func (m *maker) flush(h tpm2.TPMHandle) {
 	run(m, tpm2.FlushContext{FlushHandle: h}.Execute)
 }
 
-// A place is an object or hierarchy with its password.
-type place struct {
+// An entity is an object or a hierarchy with its password.
+type entity struct {
 	handle   tpm2.TPMHandle
 	name     tpm2.TPM2BName
 	password string
 }
 
-func (p place) auth() tpm2.AuthHandle {
+func (p entity) auth() tpm2.AuthHandle {
 	return tpm2.AuthHandle{Handle: p.handle, Name: p.name, Auth: tpm2.PasswordAuth([]byte(p.password))}
 }
 
 var (
-	owner = place{handle: tpm2.TPMRHOwner}
-	null  = place{handle: tpm2.TPMRHNull}
+	owner = entity{handle: tpm2.TPMRHOwner}
+	null  = entity{handle: tpm2.TPMRHNull}
 )
 
-// primary makes a primary key; the caller flushes it.
-func (m *maker) primary(hierarchy place, template tpm2.TPMTPublic, password string) place {
+// primary creates a primary key. The caller flushes it.
+func (m *maker) primary(hierarchy entity, template tpm2.TPMTPublic, password string) entity {
 	m.Helper()
 	p := run(m, tpm2.CreatePrimary{
 		PrimaryHandle: hierarchy.auth(),
 		InSensitive:   tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{UserAuth: tpm2.TPM2BAuth{Buffer: []byte(password)}}},
 		InPublic:      tpm2.New2B(template),
 	}.Execute)
-	return place{p.ObjectHandle, p.Name, password}
+	return entity{p.ObjectHandle, p.Name, password}
 }
 
-// persistentPrimary puts a primary key below the owner at h.
+// persistentPrimary creates a persistent primary key with the handle h in the
+// owner hierarchy.
 func (m *maker) persistentPrimary(h tpm2.TPMHandle, template tpm2.TPMTPublic, password string) {
 	m.Helper()
 	p := m.primary(owner, template, password)
@@ -125,7 +127,7 @@ func (m *maker) persistentPrimary(h tpm2.TPMHandle, template tpm2.TPMTPublic, pa
 	m.flush(p.handle)
 }
 
-func (m *maker) persist(o place, h tpm2.TPMHandle) {
+func (m *maker) persist(o entity, h tpm2.TPMHandle) {
 	m.Helper()
 	run(m, tpm2.EvictControl{
 		Auth:             owner.auth(),
@@ -134,9 +136,9 @@ func (m *maker) persist(o place, h tpm2.TPMHandle) {
 	}.Execute)
 }
 
-// create makes a key file below parent, whose handle in the file is that of a
-// hierarchy or a persistent key.
-func (m *maker) create(parent place, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
+// create creates a key file under parent. inFile is the handle of the parent in
+// the file: a hierarchy or a persistent key.
+func (m *maker) create(parent entity, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	made := run(m, tpm2.Create{
 		ParentHandle: parent.auth(),
@@ -149,8 +151,7 @@ func (m *maker) create(parent place, inFile tpm2.TPMHandle, template tpm2.TPMTPu
 	}
 }
 
-// srkTemplate is that of the parent of files under a hierarchy; the TPM sees
-// the same with an empty unique field.
+// srkTemplate is the template of the parent of key files under a hierarchy.
 var srkTemplate = func() tpm2.TPMTPublic {
 	t := tpm2.ECCSRKTemplate
 	t.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{})
@@ -163,16 +164,16 @@ var rsaSRKTemplate = func() tpm2.TPMTPublic {
 	return t
 }()
 
-// below makes a key file under the owner hierarchy.
-func (m *maker) below(template tpm2.TPMTPublic, password string) tss2 {
+// createUnderOwner creates a key file under the owner hierarchy.
+func (m *maker) createUnderOwner(template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	srk := m.primary(owner, srkTemplate, "")
 	defer m.flush(srk.handle)
 	return m.create(srk, tpm2.TPMRHOwner, template, password)
 }
 
-// load loads a key file; the caller flushes it.
-func (m *maker) load(parent place, f tss2, password string) place {
+// load loads a key file. The caller flushes the object.
+func (m *maker) load(parent entity, f tss2, password string) entity {
 	m.Helper()
 	public, err := tpm2.Unmarshal[tpm2.TPM2BPublic](f.Public)
 	if err != nil {
@@ -183,10 +184,10 @@ func (m *maker) load(parent place, f tss2, password string) place {
 		m.Fatal(err)
 	}
 	o := run(m, tpm2.Load{ParentHandle: parent.auth(), InPrivate: *private, InPublic: *public}.Execute)
-	return place{o.ObjectHandle, o.Name, password}
+	return entity{o.ObjectHandle, o.Name, password}
 }
 
-// persistent makes a persistent key.
+// persistent creates a persistent key.
 func (m *maker) persistent(h tpm2.TPMHandle, template tpm2.TPMTPublic, password string) {
 	m.Helper()
 	srk := m.primary(owner, srkTemplate, "")
@@ -200,11 +201,12 @@ func (m *maker) persistent(h tpm2.TPMHandle, template tpm2.TPMTPublic, password 
 func (m *maker) remove(h tpm2.TPMHandle) {
 	m.Helper()
 	o := run(m, tpm2.ReadPublic{ObjectHandle: h}.Execute)
-	m.persist(place{handle: h, name: o.Name}, h)
+	m.persist(entity{handle: h, name: o.Name}, h)
 }
 
-// importable makes a key that can be moved, and a file of it for parent.
-func (m *maker) importable(parent place, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
+// importable creates a key that can be duplicated, and returns an importable
+// key file for parent.
+func (m *maker) importable(parent entity, inFile tpm2.TPMHandle, template tpm2.TPMTPublic, password string) tss2 {
 	m.Helper()
 	calculator, err := tpm2.NewPolicyCalculator(template.NameAlg)
 	if err != nil {
@@ -237,7 +239,7 @@ func (m *maker) importable(parent place, inFile tpm2.TPMHandle, template tpm2.TP
 	return f
 }
 
-// policyDigest returns the digest of a policy as the TPM makes it.
+// policyDigest returns the digest of a policy, computed by the TPM.
 func (m *maker) policyDigest(hash tpm2.TPMAlgID, steps ...func(tpm2.TPMISHPolicy) error) tpm2.TPM2BDigest {
 	m.Helper()
 	session, end, err := tpm2.PolicySession(m.tpm, hash, 16, tpm2.Trial())
@@ -256,7 +258,7 @@ func (m *maker) policyDigest(hash tpm2.TPMAlgID, steps ...func(tpm2.TPMISHPolicy
 	return d.PolicyDigest
 }
 
-// extend changes a PCR, of the SHA-256 bank.
+// extend extends a PCR of the SHA-256 bank.
 func (m *maker) extend(pcr tpm2.TPMHandle) {
 	m.Helper()
 	run(m, tpm2.PCRExtend{
@@ -266,13 +268,13 @@ func (m *maker) extend(pcr tpm2.TPMHandle) {
 }
 
 // setAuth changes the password of a hierarchy.
-func (m *maker) setAuth(hierarchy place, password string) {
+func (m *maker) setAuth(hierarchy entity, password string) {
 	m.Helper()
 	run(m, tpm2.HierarchyChangeAuth{AuthHandle: hierarchy.auth(), NewAuth: tpm2.TPM2BAuth{Buffer: []byte(password)}}.Execute)
 }
 
-// left returns the transient objects and sessions in the TPM.
-func (m *maker) left() (all []tpm2.TPMHandle) {
+// loadedHandles returns the transient objects and sessions in the TPM.
+func (m *maker) loadedHandles() (all []tpm2.TPMHandle) {
 	m.Helper()
 	for _, first := range []uint32{0x80000000, 0x02000000, 0x03000000} {
 		answer := run(m, tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: first, PropertyCount: 64}.Execute)
@@ -285,15 +287,15 @@ func (m *maker) left() (all []tpm2.TPMHandle) {
 	return all
 }
 
-// pin gives a password; "" is nil, which asks nobody.
-func pin(password string) keystore.PINFunc {
+// optionalPIN returns a PINFunc for a password, or nil for "".
+func optionalPIN(password string) keystore.PINFunc {
 	if password == "" {
 		return nil
 	}
 	return func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(password), nil }
 }
 
-// signingTemplate is that of a key that signs, of either type.
+// signingTemplate returns the template of a signing key with userWithAuth.
 func signingTemplate(kind keystore.KeyType) tpm2.TPMTPublic {
 	t := keyTemplates[kind]
 	t.ObjectAttributes.UserWithAuth = true

@@ -9,18 +9,17 @@ import (
 	"github.com/google/go-tpm/tpm2"
 )
 
-// A departed takes the commands that go to a TPM which is gone.
-type departed struct{ commands [][]byte }
+// A goneTPM records commands and returns an error.
+type goneTPM struct{ commands [][]byte }
 
-func (r *departed) Send(command []byte) ([]byte, error) {
+func (r *goneTPM) Send(command []byte) ([]byte, error) {
 	r.commands = append(r.commands, command)
 	return nil, busError(io.EOF)
 }
 
-// Only RSA keys take a TPM long: with any other a person notices soon that it
-// does not answer.
-func TestPatience(t *testing.T) {
-	var r departed
+// Only commands that create RSA keys have a long timeout.
+func TestTimeouts(t *testing.T) {
+	var r goneTPM
 	var errs []error
 	both := func(hierarchy tpm2.TPMHandle, area tpm2.TPMTPublic) {
 		_, err := tpm2.CreatePrimary{PrimaryHandle: hierarchy, InPublic: tpm2.New2B(area)}.Execute(&r)
@@ -37,14 +36,14 @@ func TestPatience(t *testing.T) {
 		}
 	}
 	for i, want := range []time.Duration{
-		usual.creation, usual.creation, usual.creation, usual.creation, usual.creation, usual.creation,
-		usual.answer, usual.answer, usual.answer, usual.answer, usual.answer,
+		defaultTimeouts.rsaCreation, defaultTimeouts.rsaCreation, defaultTimeouts.rsaCreation, defaultTimeouts.rsaCreation, defaultTimeouts.rsaCreation, defaultTimeouts.rsaCreation,
+		defaultTimeouts.response, defaultTimeouts.response, defaultTimeouts.response, defaultTimeouts.response, defaultTimeouts.response,
 	} {
-		if got := usual.forAnswer(r.commands[i]); got != want {
+		if got := defaultTimeouts.forCommand(r.commands[i]); got != want {
 			t.Errorf("command %d: %v, want %v: %x", i, got, want, r.commands[i])
 		}
 	}
-	if got := usual.forAnswer(nil); got != usual.answer {
+	if got := defaultTimeouts.forCommand(nil); got != defaultTimeouts.response {
 		t.Errorf("no command: %v", got)
 	}
 }
