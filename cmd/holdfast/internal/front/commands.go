@@ -55,11 +55,11 @@ func (a App) Tree() *cobra.Command { return a.tree(nil, new(bool)) }
 func (a App) root(started *bool) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdfast",
-		Short: "AWS credentials with hardware-backed keys, through IAM Roles Anywhere",
+		Short: "Get AWS credentials with hardware-backed keys through IAM Roles Anywhere",
 		Long: `Holdfast obtains temporary AWS credentials through IAM Roles Anywhere. It signs
-with private keys that never leave their device, or with key files. It takes the
-flags of aws_signing_helper.`,
-		Example: `  # see it work, without AWS and without hardware:
+requests with private keys that never leave their device, or with key files. It
+accepts the flags of aws_signing_helper.`,
+		Example: `  # try it without AWS and without hardware:
   holdfast demo
 
   # with AWS:
@@ -128,18 +128,18 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		}
 		return signer.WithHint(fmt.Errorf("unknown command %q", args[0]), hint)
 	}
-	what := fmt.Sprintf("argument %q", args[0])
-	hint := "put quotes around values with blanks; see " + cmd.CommandPath() + " --help"
+	argument := fmt.Sprintf("argument %q", args[0])
+	hint := "put quotes around values that contain spaces; see " + cmd.CommandPath() + " --help"
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if _, secret := f.Annotations[secretFlag]; secret {
-			what = "argument beside its flags"
+			argument = "argument"
 		}
 		// Of a flag whose value is optional, only --name=value gives one.
 		if slices.Contains(f.Annotations[optionalValues], args[0]) {
 			hint = "write --" + f.Name + "=" + args[0]
 		}
 	})
-	return signer.WithHint(fmt.Errorf("%s takes no %s", cmd.Name(), what), hint)
+	return signer.WithHint(fmt.Errorf("%s: unexpected %s", cmd.Name(), argument), hint)
 }
 
 // isTopic wants the names of a command.

@@ -4,30 +4,30 @@ import "github.com/spf13/cobra"
 
 // shells says of each shell how its completions are turned on.
 var shells = map[string]struct{ long, example string }{
-	"bash": {`Prints completions for bash. They need the package bash-completion.`,
-		`  # in this shell:
+	"bash": {`Prints completions for bash. They require the bash-completion package.`,
+		`  # in the current shell:
   source <(holdfast completion bash)
 
-  # in every new one:
+  # in every new shell:
   mkdir -p ~/.local/share/bash-completion/completions
   holdfast completion bash \
       > ~/.local/share/bash-completion/completions/holdfast`},
 	"zsh": {`Prints completions for zsh.`,
-		`  # in this shell:
+		`  # in the current shell:
   autoload -U compinit && compinit
   source <(holdfast completion zsh)
 
-  # in every new one, if ~/.zshrc calls compinit:
+  # in every new shell, if ~/.zshrc calls compinit:
   holdfast completion zsh > "${fpath[1]}/_holdfast"`},
 	"fish": {`Prints completions for fish.`,
-		`  # in this shell:
+		`  # in the current shell:
   holdfast completion fish | source
 
-  # in every new one:
+  # in every new shell:
   mkdir -p ~/.config/fish/completions
   holdfast completion fish > ~/.config/fish/completions/holdfast.fish`},
 	"powershell": {`Prints completions for PowerShell.`,
-		`  # in this shell; for every new one put it into $PROFILE:
+		`  # in the current shell; for every new shell, add this line to $PROFILE:
   holdfast completion powershell | Out-String | Invoke-Expression`},
 }
 
@@ -38,12 +38,12 @@ func addDefaults(root *cobra.Command) {
 	for _, c := range root.Commands() {
 		switch c.Name() {
 		case "help":
-			c.Short, c.Long = "Show the help of a command", "Shows the help of a command."
+			c.Short, c.Long = "Show the help for a command", "Shows the help for a command."
 			c.Example = "  holdfast help serve"
 			c.Args = isTopic
 			addHelpFlag(c)
 		case "completion":
-			c.Short, c.Long = "Print completions for a shell", "Prints a script that has a shell complete Holdfast's commands and flags."
+			c.Short, c.Long = "Print completions for a shell", "Prints a script that lets a shell complete the commands and flags of holdfast."
 			c.Example = "  source <(holdfast completion bash)"
 			c.Args, c.RunE = noArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			addHelpFlag(c)

@@ -36,33 +36,33 @@ var exits = []struct {
 	code    int
 	hint    string
 }{
-	{is(context.Canceled), ExitOther, "interrupted; run it again"},
-	{is(signer.ErrPINRequired), ExitPIN, "give it by --pin-source file:PATH, env:NAME or prompt"},
-	{is(signer.ErrPINIncorrect), ExitPIN, "check the password or PIN; one line end after it in a file is ignored"},
-	{is(signer.ErrPINLocked), ExitPIN, "unblock it with the tools of the device's vendor"},
+	{is(context.Canceled), ExitOther, "interrupted; run the command again"},
+	{is(signer.ErrPINRequired), ExitPIN, "give the PIN or password with --pin-source file:PATH, env:NAME or prompt"},
+	{is(signer.ErrPINIncorrect), ExitPIN, "check the PIN or password; in a file, a single line end after it is ignored"},
+	{is(signer.ErrPINLocked), ExitPIN, "unblock the PIN with the tools of the device vendor"},
 	{is(rolesanywhere.ErrUnreachable), ExitUnreachable, "check the network, the endpoint and the proxy"},
 	{as[*rolesanywhere.APIError], ExitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
-	{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is there and that nothing else holds it"},
+	{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is connected and that no other program is using it"},
 	{is(sharedfile.ErrProfile), ExitUsage, "choose another name with --profile"},
-	{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md says what is refused"},
-	{is(sharedfile.ErrLocked), ExitUnavailable, "another update is writing, or hangs; try again"},
-	{as[*net.AddrError], ExitUsage, "an address is HOST:PORT, such as 127.0.0.1:9911"},
-	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 takes a free one"},
-	{is(exec.ErrNotFound), ExitNotFound, "check the command's name and PATH"},
+	{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md lists the unsupported contents"},
+	{is(sharedfile.ErrLocked), ExitUnavailable, "another holdfast update is writing the file or hangs; try again"},
+	{as[*net.AddrError], ExitUsage, "write the address as HOST:PORT, such as 127.0.0.1:9911"},
+	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 picks a free port"},
+	{is(exec.ErrNotFound), ExitNotFound, "check the command name and PATH"},
 	{absolutePathNotFound, ExitNotFound, "check the name"},
-	{is(fs.ErrNotExist), ExitNotFound, "check the name; a relative path begins at the current folder"},
+	{is(fs.ErrNotExist), ExitNotFound, "check the name; a relative path starts in the current directory"},
 	{is(fs.ErrExist), ExitOther, "choose another name"},
-	{is(fs.ErrPermission), ExitUnavailable, "run as a user who may read it, or change its mode"},
+	{is(fs.ErrPermission), ExitUnavailable, "run as a user who can read the file, or change its permissions"},
 	{as[*UsageError], ExitUsage, "see holdfast --help"},
 	{as[*keystore.RefError], ExitUsage, "a reference is a path, -, env:NAME or SCHEME:…; see docs/references.md"},
 	{is(rolesanywhere.ErrConfig), ExitUsage, "see holdfast --help"},
 	{is(signer.ErrNotFound), ExitNotFound, "check the reference"},
-	{is(signer.ErrAmbiguous), ExitNotFound, "name one of them more precisely"},
-	{is(signer.ErrNoCertificate), ExitNotFound, "name the certificate's file with --certificate"},
-	{is(errors.ErrUnsupported), ExitUnavailable, "see docs/references.md for what this version opens"},
+	{is(signer.ErrAmbiguous), ExitNotFound, "use a more specific reference"},
+	{is(signer.ErrNoCertificate), ExitNotFound, "name the certificate file with --certificate"},
+	{is(errors.ErrUnsupported), ExitUnavailable, "docs/references.md lists the supported references"},
 	{as[*rolesanywhere.CertificateError], ExitOther, "use another certificate"},
-	{fromFileBackend, ExitOther, "check the name, and that the file holds a key or a certificate in PEM, DER or PKCS #12; openssl pkey -in FILE -noout and openssl x509 -in FILE -noout tell"},
-	{func(error) bool { return true }, ExitOther, "run again with --debug to see more"},
+	{fromFileBackend, ExitOther, "check the name; the file must contain a key or certificate in PEM, DER or PKCS #12; check it with openssl pkey -in FILE -noout or openssl x509 -in FILE -noout"},
+	{func(error) bool { return true }, ExitOther, "run again with --debug for details"},
 }
 
 // A UsageError is a command line that cannot be understood.
@@ -83,7 +83,7 @@ type StatusError struct{ Code int }
 
 // Error implements error.
 func (e *StatusError) Error() string {
-	return fmt.Sprintf("the command ended with exit code %d", e.Code)
+	return fmt.Sprintf("the command exited with code %d", e.Code)
 }
 
 // fail tells an error of a command with its hint, and returns the exit code.

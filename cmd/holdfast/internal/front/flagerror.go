@@ -44,7 +44,7 @@ func flagError(_ *cobra.Command, err error) error {
 		return err
 	}
 	f := invalid.GetFlag()
-	err = fmt.Errorf("--%s %q is not %s", f.Name, invalid.GetValue(),
+	err = fmt.Errorf("--%s %q: must be %s", f.Name, invalid.GetValue(),
 		cmp.Or(valueForms[f.Value.Type()], "a "+f.Value.Type()))
 	_, usage := pflag.UnquoteUsage(f)
 	return signer.WithHint(err, "--"+f.Name+": "+usage)

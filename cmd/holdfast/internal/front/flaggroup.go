@@ -50,7 +50,7 @@ func groupOf(f *pflag.Flag) FlagGroup {
 func MarkValues(f *pflag.Flag, values ...string) { annotate(f, flagValues, values) }
 
 // fileNames are the names of values in help texts that are paths, or may be.
-var fileNames = []string{"file", "reference", "where", "selector"}
+var fileNames = []string{"file", "reference", "source", "selector"}
 
 // completeFlags tells shells what the values of cmd's flags are: those that are
 // marked, else files if a value may be one, else nothing.

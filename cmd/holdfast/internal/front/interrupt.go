@@ -29,7 +29,7 @@ func InterruptibleValue[T any](ctx context.Context, what string, call func() (T,
 	value, inTime, err := await.InTime(later, call, nil)
 	if !inTime {
 		err = signer.WithHint(fmt.Errorf("%s: the device hangs: %w", what, ctx.Err()),
-			"interrupted; before you run it again, reconnect the device or restart the service that it is behind, such as pcscd")
+			"interrupted; before you run the command again, reconnect the device or restart its service, such as pcscd")
 	}
 	return value, err
 }

@@ -31,7 +31,7 @@ func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	}
 	t, err := a.OpenTTY()
 	if err != nil {
-		return nil, &PromptError{errors.New("no terminal to ask on")}
+		return nil, &PromptError{errors.New("no terminal is available")}
 	}
 	defer t.Close()
 	ctx, cancel := context.WithTimeout(ctx, promptTimeout)
@@ -39,16 +39,16 @@ func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	text := fmt.Sprintf("%s for %s: ", p.What, OneLine(p.Ref.String()))
 	switch {
 	case p.LastTry:
-		text = "LAST TRY: a wrong " + p.What + " locks it now.\r\n" + text
+		text = "LAST TRY: another wrong " + p.What + " locks the device.\r\n" + text
 	case p.FewTries:
-		text = "A wrong " + p.What + " was given before.\r\n" + text
+		text = "A wrong " + p.What + " was entered before.\r\n" + text
 	}
 	pin, err := t.ReadPassword(ctx, text)
 	if err != nil {
 		return nil, &PromptError{err}
 	}
 	if len(bytes.TrimSpace(pin)) == 0 {
-		return nil, &PromptError{errors.New("nothing was typed")}
+		return nil, &PromptError{errors.New("the input is empty")}
 	}
 	return pin, nil
 }
@@ -74,11 +74,11 @@ func (a App) PromptNew(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.What = "again, " + what
+	p.What = "repeat " + what
 	second, err := a.Prompt(ctx, p)
 	defer clear(second)
 	if err == nil && !bytes.Equal(first, second) {
-		err = &PromptError{errors.New("not the same twice")}
+		err = &PromptError{errors.New("the two inputs differ")}
 	}
 	if err != nil {
 		clear(first)

@@ -45,8 +45,8 @@ func (t *TypedPINs) Before(ask keystore.PINFunc) keystore.PINFunc {
 			if p.Optional {
 				return nil, nil
 			}
-			return nil, signer.WithHint(&PromptError{errors.New("nobody is asked once the program is running")},
-				"give it by --pin-source file:PATH or env:NAME, or with --reuse-pin, or start again")
+			return nil, signer.WithHint(&PromptError{errors.New("prompts are disabled after startup")},
+				"give the PIN with --pin-source file:PATH or env:NAME, use --reuse-pin, or restart the program")
 		}
 		pin, err := ask(ctx, p)
 		if err == nil && !p.Optional {

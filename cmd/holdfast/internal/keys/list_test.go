@@ -46,17 +46,17 @@ func TestListJSON(t *testing.T) {
 		{"one is not there", []keystore.Backend{shelf{name: "away", err: away}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n",
 			"holdfast: not listed: away: list away:: is away: device is not available\n"},
 		{"one fails", []keystore.Backend{shelf{name: "broken", err: broken}, full}, front.ExitOther, `[{"kind":"key","reference":"full:a"}]` + "\n",
-			"holdfast: broken: list broken:: is broken\nhint: run again with --debug to see more\n"},
+			"holdfast: broken: list broken:: is broken\nhint: run again with --debug for details\n"},
 		{"one fails and the other is empty", []keystore.Backend{shelf{name: "broken", err: broken}, shelf{name: "empty"}}, front.ExitOther, "",
-			"holdfast: broken: list broken:: is broken\nhint: run again with --debug to see more\n"},
+			"holdfast: broken: list broken:: is broken\nhint: run again with --debug for details\n"},
 		{"one lists a part", []keystore.Backend{shelf{name: "empty"}, shelf{"part", full.entries, away}}, front.ExitUnavailable, `[{"kind":"key","reference":"full:a"}]` + "\n",
-			"holdfast: part: list part:: is away: device is not available\nhint: check that the device is there and that nothing else holds it\n"},
+			"holdfast: part: list part:: is away: device is not available\nhint: check that the device is connected and that no other program is using it\n"},
 		{"one lists a part, one is not there", []keystore.Backend{shelf{name: "away", err: away}, shelf{"part", full.entries, broken}}, front.ExitOther, `[{"kind":"key","reference":"full:a"}]` + "\n",
-			"holdfast: not listed: away: list away:: is away: device is not available\nholdfast: part: list part:: is broken\nhint: run again with --debug to see more\n"},
+			"holdfast: not listed: away: list away:: is away: device is not available\nholdfast: part: list part:: is broken\nhint: run again with --debug for details\n"},
 		{"all fail", []keystore.Backend{shelf{name: "broken", err: broken}}, front.ExitOther, "",
-			"holdfast: broken: list broken:: is broken\nhint: run again with --debug to see more\n"},
+			"holdfast: broken: list broken:: is broken\nhint: run again with --debug for details\n"},
 		{"none is there", []keystore.Backend{shelf{name: "away", err: away}}, front.ExitUnavailable, "",
-			"holdfast: away: list away:: is away: device is not available\nhint: check that the device is there and that nothing else holds it\n"},
+			"holdfast: away: list away:: is away: device is not available\nhint: check that the device is connected and that no other program is using it\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		a := front.App{
