@@ -25,9 +25,9 @@ type Identity struct {
 // Add adds the flags to a command.
 func (f *Identity) Add(cmd *cobra.Command) {
 	front.KeyFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.certificate, "certificate", "", "certificate, with or without its chain: a file, -, env:NAME, pkcs11:…, winstore:… or another `reference`; see docs/references.md")
-		fs.StringVar(&f.privateKey, "private-key", "", "private key, a `reference` (default: the one of --certificate)")
-		fs.StringVar(&f.intermediates, "intermediates", "", "intermediate certificates in any order, a `reference`")
+		fs.StringVar(&f.certificate, "certificate", "", "`reference` to the certificate, with or without its chain: a file, -, env:NAME, pkcs11:…, winstore:… or another scheme; see docs/references.md")
+		fs.StringVar(&f.privateKey, "private-key", "", "`reference` to the private key (default: the value of --certificate)")
+		fs.StringVar(&f.intermediates, "intermediates", "", "`reference` to intermediate certificates, in any order")
 		f.device.Add(fs)
 		f.pins.add(fs)
 		f.osStore.add(fs)
@@ -59,7 +59,7 @@ func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
 	given := func(name string) bool { return cmd.Flags().Changed(name) }
 	for _, pair := range exclusive {
 		if given(pair[0]) && given(pair[1]) {
-			return Key{}, signer.WithHint(front.Usagef("--%s excludes --%s", pair[0], pair[1]), "give one of them")
+			return Key{}, signer.WithHint(front.Usagef("--%s cannot be used with --%s", pair[0], pair[1]), "use only one of them")
 		}
 	}
 	k := Key{pins: f.pins, module: f.device.Module, newest: f.osStore.newest}
@@ -99,9 +99,9 @@ type Device struct {
 
 // Add adds the flags.
 func (f *Device) Add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.PINSource, "pin-source", "", "`where` the PIN or password is: file:PATH, env:NAME, tpm:path=PATH or prompt (default: prompt, if there is a terminal)")
+	fs.StringVar(&f.PINSource, "pin-source", "", "`source` of the PIN or password: file:PATH, env:NAME, tpm:path=PATH or prompt (default: prompt, if there is a terminal)")
 	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt")
-	fs.StringVar(&f.Module, "pkcs11-lib", "", "PKCS#11 module, the path of a `file`, for references that name none (default: p11-kit-proxy)")
+	fs.StringVar(&f.Module, "pkcs11-lib", "", "`file` of the PKCS #11 module, for references that do not name one (default: p11-kit-proxy)")
 }
 
 // Options are what backends get from these flags.

@@ -23,8 +23,8 @@ type osStore struct {
 }
 
 func (f *osStore) add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.selector, "cert-selector", "", "certificate in the key store of Windows or macOS: a `selector` such as Key=x509Subject,Value=CN=app, or file://PATH with JSON")
-	fs.StringVar(&f.storeName, "system-store-name", "", "`name` of a Windows certificate store of the user; LocalMachine\\NAME is one of the machine (default: MY)")
+	fs.StringVar(&f.selector, "cert-selector", "", "`selector` of a certificate in the key store of Windows or macOS, such as Key=x509Subject,Value=CN=app, or file://PATH of a JSON file")
+	fs.StringVar(&f.storeName, "system-store-name", "", "`name` of a Windows certificate store of the current user, or LocalMachine\\NAME for a store of the machine (default: MY)")
 	fs.BoolVar(&f.newest, "use-latest-expiring-certificate", false, "if several certificates match, use the one that expires last")
 }
 
@@ -76,11 +76,11 @@ func (f *osStore) reference(goos string) (string, error) {
 		if f.selector == "" {
 			name = "--system-store-name"
 		}
-		return "", signer.WithHint(fmt.Errorf("%s needs the key store of Windows or macOS: %w", name, errors.ErrUnsupported),
-			"name a file or a PKCS#11 token with --certificate and --private-key")
+		return "", signer.WithHint(fmt.Errorf("%s requires the key store of Windows or macOS: %w", name, errors.ErrUnsupported),
+			"name files or a PKCS #11 token with --certificate and --private-key")
 	}
 	if f.storeName != "" && goos != "windows" {
-		return "", signer.WithHint(fmt.Errorf("--system-store-name needs Windows: %w", errors.ErrUnsupported), "leave it out")
+		return "", signer.WithHint(fmt.Errorf("--system-store-name requires Windows: %w", errors.ErrUnsupported), "remove --system-store-name")
 	}
 	return scheme + ":" + strings.Join(parts, ";"), nil
 }

@@ -23,10 +23,10 @@ type pins struct {
 }
 
 func (f *pins) add(fs *pflag.FlagSet) {
-	fs.BoolVar(&f.reuse, "reuse-pin", false, "use a typed PIN again for keys that ask at each signature")
-	f.password = fs.String("pkcs8-password", "", "`password` of the key file. Do not use it: every local user can read a command line; use --pin-source")
-	f.tpm = fs.String("tpm-key-password", "", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source")
-	fs.BoolVar(&f.noTPM, "no-tpm-key-password", false, "do not ask for a password of the TPM key, even if its file says that it has one")
+	fs.BoolVar(&f.reuse, "reuse-pin", false, "reuse a typed PIN for keys that ask for it at each signature")
+	f.password = fs.String("pkcs8-password", "", "`password` of the key file. Avoid this flag: every local user can read a command line; use --pin-source instead")
+	f.tpm = fs.String("tpm-key-password", "", "`password` of the TPM key. Avoid this flag: every local user can read a command line; use --pin-source instead")
+	fs.BoolVar(&f.noTPM, "no-tpm-key-password", false, "do not ask for the password of the TPM key, even if its file says that it has one")
 	for _, name := range []string{"pkcs8-password", "tpm-key-password"} {
 		front.MarkSecret(fs.Lookup(name))
 	}
@@ -46,7 +46,7 @@ func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, erro
 		switch {
 		case !given.set:
 		case k.PINSource != (PINSource{}):
-			return nil, signer.WithHint(front.Usagef("--pin-source excludes --%s", given.flag), "give --pin-source alone")
+			return nil, signer.WithHint(front.Usagef("--pin-source cannot be used with --%s", given.flag), "use only --pin-source")
 		default:
 			return given.before(ask), nil
 		}
@@ -68,7 +68,7 @@ type PINSource struct {
 	Ref    keystore.Ref // a file, a variable or a sealed secret
 }
 
-const pinSourceForms = "--pin-source is file:PATH, env:NAME, prompt or a sealed secret: tpm:path=PATH"
+const pinSourceForms = "--pin-source accepts file:PATH, env:NAME, prompt or, for a sealed secret, tpm:path=PATH"
 
 // ParsePINSource parses the value of --pin-source; "": it is not given.
 func ParsePINSource(text string) (s PINSource, err error) {

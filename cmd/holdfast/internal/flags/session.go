@@ -45,17 +45,17 @@ func (f *Session) Add(cmd *cobra.Command) {
 		fs.StringVar(&c.ProfileARN, "profile-arn", "", "`ARN` of the Roles Anywhere profile")
 		fs.StringVar(&c.RoleARN, "role-arn", "", "`ARN` of the role to assume")
 		fs.IntVar(&f.seconds, "session-duration", 0, "duration of the session in `seconds`, 900 to 43200 (default: the profile's)")
-		fs.StringVar(&c.SessionName, "role-session-name", "", "`name` of the session, if the profile accepts one (default: the certificate's serial number)")
+		fs.StringVar(&c.SessionName, "role-session-name", "", "`name` of the role session, if the profile accepts custom names (default: the serial number of the certificate)")
 	})
 	front.ServiceFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringVar(&c.Region, "region", "", "`region` to sign for (default: the trust anchor's)")
-		fs.StringVar(&c.Endpoint, "endpoint", "", "`URL` of the service (default: the region's)")
-		fs.BoolVar(&f.fips.value, f.fips.flag, false, "use the FIPS endpoint; also "+f.fips.variable+"=true")
-		fs.BoolVar(&f.dualStack.value, f.dualStack.flag, false, "use the dual-stack endpoint; also "+f.dualStack.variable+"=true")
-		fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CAs to trust instead of the system's; also AWS_CA_BUNDLE")
+		fs.StringVar(&c.Region, "region", "", "AWS `region` to sign for (default: the region of the trust anchor)")
+		fs.StringVar(&c.Endpoint, "endpoint", "", "`URL` of the Roles Anywhere endpoint (default: the endpoint of the region)")
+		fs.BoolVar(&f.fips.value, f.fips.flag, false, "use the FIPS endpoint; the same as "+f.fips.variable+"=true")
+		fs.BoolVar(&f.dualStack.value, f.dualStack.flag, false, "use the dual-stack endpoint; the same as "+f.dualStack.variable+"=true")
+		fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CA certificates to trust instead of the system's (default: AWS_CA_BUNDLE)")
 		fs.BoolVar(&c.Insecure, "no-verify-ssl", false, "do not verify the server certificate, and allow plain http")
-		fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy of HTTPS_PROXY and NO_PROXY")
-		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "give up after this `duration`, all attempts included")
+		fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy settings in HTTPS_PROXY and NO_PROXY")
+		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "give up after this `duration`, including retries")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&f.Debug, "debug", false, "log each step to standard error, without secrets")
@@ -76,7 +76,7 @@ func (f *Session) Config(cmd *cobra.Command, a front.App) (rolesanywhere.Config,
 	}
 	if cmd.Flags().Changed("session-duration") {
 		if lo, hi := int(rolesanywhere.MinDuration/time.Second), int(rolesanywhere.MaxDuration/time.Second); f.seconds < lo || f.seconds > hi {
-			return c, front.Usagef("--session-duration %d is not from %d to %d seconds", f.seconds, lo, hi)
+			return c, front.Usagef("--session-duration %d is not between %d and %d seconds", f.seconds, lo, hi)
 		}
 		c.Duration = time.Duration(f.seconds) * time.Second
 	}
@@ -96,7 +96,7 @@ func (e environmentBool) get(cmd *cobra.Command, a front.App) (bool, error) {
 	}
 	on, err := strconv.ParseBool(text)
 	if err != nil {
-		err = signer.WithHint(front.Usagef("environment variable %s is %q", e.variable, text), "set it to true or false")
+		err = signer.WithHint(front.Usagef("environment variable %s: %q is not a boolean", e.variable, text), "set it to true or false")
 	}
 	return on, err
 }
@@ -146,5 +146,5 @@ func (c Connection) explain(err error) error {
 		return nil
 	}
 	return signer.WithHint(fmt.Errorf("%s %s: %w", c.from, c.name, err),
-		"check the name; it must be a regular file with certificates in PEM")
+		"check the name; the CA bundle must be a regular file of PEM certificates")
 }
