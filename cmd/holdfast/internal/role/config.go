@@ -51,10 +51,10 @@ func readTables(path string) ([]table, error) {
 		return nil, front.Usagef("--config %s: %w", path, err)
 	}
 	if keys := meta.Undecoded(); len(keys) > 0 {
-		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keys[0]), "see docs/configuration.md for the keys")
+		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keys[0]), "docs/configuration.md lists the keys")
 	}
 	if len(doc.Roles) == 0 {
-		return nil, signer.WithHint(front.Usagef("--config %s: no [[role]]", path), "see docs/serve.md for an example")
+		return nil, signer.WithHint(front.Usagef("--config %s: no [[role]] table", path), "see docs/serve.md for an example")
 	}
 	return doc.Roles, nil
 }
@@ -68,10 +68,10 @@ func (t table) fill(s Setup, store *keystore.Store, dir string) (Setup, error) {
 	}
 	shortest, longest := int(rolesanywhere.MinDuration/time.Second), int(rolesanywhere.MaxDuration/time.Second)
 	if t.SessionDuration != 0 && (t.SessionDuration < shortest || t.SessionDuration > longest) {
-		return s, fmt.Errorf("session_duration %d is not from %d to %d seconds", t.SessionDuration, shortest, longest)
+		return s, fmt.Errorf("session_duration %d is not between %d and %d seconds", t.SessionDuration, shortest, longest)
 	}
 	if t.Port < 0 || t.Port > 65535 {
-		return s, fmt.Errorf("port %d is not from 1 to 65535", t.Port)
+		return s, fmt.Errorf("port %d is not between 1 and 65535", t.Port)
 	}
 	s.Name, s.Port, s.Key = t.Name, t.Port, s.Key.OrElse(key)
 	c := &s.Config

@@ -28,8 +28,8 @@ type Flags struct {
 // Add adds the flags to a command.
 func (f *Flags) Add(cmd *cobra.Command) {
 	front.ConfigFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.configFile, "config", "", "TOML `file` with roles; flags and environment variables come before it; see docs/configuration.md")
-		fs.StringVar(&f.name, "role", "", "`name` of the only role to take from the file of --config")
+		fs.StringVar(&f.configFile, "config", "", "TOML `file` with roles; flags and environment variables override it; see docs/configuration.md")
+		fs.StringVar(&f.name, "role", "", "use only the role with this `name` from the --config file")
 	})
 	f.identity.Add(cmd)
 	f.Session.Add(cmd)
@@ -46,7 +46,7 @@ func (f *Flags) Setup(cmd *cobra.Command, a front.App) (Setup, error) {
 		for _, s := range setups {
 			names = append(names, s.Name)
 		}
-		return Setup{}, signer.WithHint(front.Usagef("--config %s: has %d roles, and %s takes one", f.configFile, len(setups), cmd.Name()),
+		return Setup{}, signer.WithHint(front.Usagef("--config %s: the file has %d roles, but %s uses only one", f.configFile, len(setups), cmd.Name()),
 			"choose one with --role: "+strings.Join(names, ", "))
 	}
 	return setups[0], nil
@@ -67,7 +67,7 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	case f.configFile != "":
 		setups, err = flagged.fromConfig(a, f.configFile, f.name)
 	case f.name != "":
-		err = signer.WithHint(front.Usagef("--role %s: there is no --config", f.name), "name the file that has the role: --config FILE; the ARN of a role is for --role-arn")
+		err = signer.WithHint(front.Usagef("--role %s requires --config", f.name), "name the file that contains the role: --config FILE; to give the ARN of a role, use --role-arn")
 	default:
 		setups, err = flagged.fromFlags()
 	}
@@ -110,13 +110,13 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 		switch {
 		case err != nil:
 		case r.Name == "":
-			err = errors.New("has no name")
+			err = errors.New("name is missing")
 		case seen[r.Name]:
-			err = errors.New("is there twice")
+			err = errors.New("name is used twice")
 		case !isRoleName(r.Name):
-			err = errors.New("its name is not 1 to 64 letters, digits or any of _+=,.@-")
+			err = errors.New("name is not 1 to 64 letters, digits or characters from _+=,.@-")
 		case r.Key.IsZero():
-			err = errors.New("has neither certificate nor private_key")
+			err = errors.New("neither certificate nor private_key is set")
 		default:
 			err = r.Config.Check()
 		}
@@ -136,11 +136,11 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 	}
 	switch {
 	case len(setups) == 0:
-		return nil, signer.WithHint(front.Usagef("--role %s: %s has no such role", name, path),
+		return nil, signer.WithHint(front.Usagef("--role %s: %s has no role with this name", name, path),
 			"choose one of: "+strings.Join(slices.Sorted(maps.Keys(seen)), ", "))
 	case len(setups) > 1 && s.Config.RoleARN != "":
-		return nil, signer.WithHint(front.Usagef("--role-arn would be the role of all %d tables of %s", len(setups), path),
-			"leave it out, or choose one table with --role")
+		return nil, signer.WithHint(front.Usagef("--role-arn cannot apply to all %d roles of %s", len(setups), path),
+			"leave it out, or choose one role with --role")
 	}
 	return setups, nil
 }
