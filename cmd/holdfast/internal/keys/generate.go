@@ -28,15 +28,15 @@ func Generate(a front.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "generate",
-		Short: "Make a key in a token or a TPM",
-		Long: `Makes a key pair whose private half never leaves the device. The command prints
-the public key in PEM on standard output, and on standard error a reference for
---private-key that names the new key. With --json it prints one object with both
-on standard output. It never overwrites a key.
+		Short: "Generate a key in a PKCS #11 token or a TPM",
+		Long: `Generates a key pair whose private key never leaves the device. The command
+prints the public key in PEM to standard output, and a reference to the new key
+for --private-key to standard error. With --json it prints both to standard
+output, in one object. It never overwrites a key.
 
-A new TPM key is kept in a file, or with handle= in the TPM itself. It has a
-password if --pin-source names one; --pin-source prompt asks for it. For a token
---pin-source is the token's PIN.`,
+A new TPM key is stored in a file or, with handle=, in the TPM itself. It has a
+password if --pin-source provides one; --pin-source prompt asks for it. For a
+token, --pin-source provides the PIN of the token.`,
 		Example: `  holdfast generate --private-key tpm:path=app.pem
   holdfast generate --private-key 'tpm:path=app.pem;pcrs=sha256:7'
   holdfast generate --private-key tpm:handle=0x81010002 --key-type rsa2048
@@ -50,7 +50,7 @@ password if --pin-source names one; --pin-source prompt asks for it. For a token
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&reference, "private-key", "", "`reference` of the new key: tpm:path=FILE, tpm:handle=HANDLE or pkcs11:token=…;object=…")
+	fs.StringVar(&reference, "private-key", "", "`reference` for the new key: tpm:path=FILE, tpm:handle=HANDLE or pkcs11:token=…;object=…")
 	fs.StringVar(&kind, "key-type", string(keystore.P256), "`type` of the new key: "+strings.Join(keyTypes(), ", "))
 	front.MarkValues(fs.Lookup("key-type"), keyTypes()...)
 	fs.BoolVar(&asJSON, "json", false, "print a JSON object: reference, key, public_key")
@@ -68,7 +68,7 @@ func keyTypes() []string {
 
 func generate(ctx context.Context, a front.App, device flags.Device, reference, kind string, asJSON bool) error {
 	if reference == "" {
-		return front.Usagef("--private-key is not given: it names the new key")
+		return signer.WithHint(front.Usagef("--private-key is not given"), "name the new key, as in --private-key tpm:path=app.pem; see holdfast generate --help")
 	}
 	if !slices.Contains(keyTypes(), kind) {
 		return front.Usagef("--key-type %q is not one of %s", kind, strings.Join(keyTypes(), ", "))
@@ -118,6 +118,6 @@ func tellMade(a front.App, key keystore.Key, asJSON bool) error {
 		return err
 	}
 	made := front.OneLine(front.ShellQuote(key.Ref().String()))
-	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: have a CA issue a certificate for it (docs/tpm.md and docs/pkcs11.md show how), then give --certificate cert.pem --private-key %s\n", made, made)
+	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: have a CA issue a certificate for it (see docs/tpm.md and docs/pkcs11.md), then use --certificate cert.pem --private-key %s\n", made, made)
 	return err
 }

@@ -23,14 +23,15 @@ func List(a front.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List keys and certificates, as references to paste",
+		Short: "List keys and certificates with their references",
 		Long: `Lists tokens, keys and certificates, each with a reference for --private-key or
---certificate. Without --in it lists the stores of this machine: PKCS #11
+--certificate. Without --in it lists the key stores of this machine: PKCS #11
 tokens, the TPM, and the certificate stores of Windows or the macOS Keychain.
-Some tokens show their keys only if --pin-source gives the PIN.
+Some tokens show their keys only after a login with the PIN of --pin-source.
 
 If an entry or a store cannot be read, the command prints the others, reports
-the error and fails. A store that does not exist is only reported.`,
+the error and fails. A store that does not exist is reported but is not an
+error, unless none exists.`,
 		Example: `  holdfast list
   holdfast list --in cert.pem
   holdfast list --in pkcs11:token=prod --pin-source prompt
@@ -40,10 +41,10 @@ the error and fails. A store that does not exist is only reported.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&below, "in", "", "what to list, a `reference` such as pkcs11:token=prod, tpm: or a file (default: all stores of this machine)")
+	fs.StringVar(&below, "in", "", "list what this `reference` names, such as pkcs11:token=prod, tpm: or a file (default: all key stores of this machine)")
 	fs.BoolVar(&asJSON, "json", false, "print a JSON array")
 	device.Add(fs)
-	fs.Lookup("pin-source").Usage = "`where` the PIN or password is: file:PATH, env:NAME, tpm:path=PATH or prompt (default: none; nobody is asked)"
+	fs.Lookup("pin-source").Usage = "`source` of the PIN or password: file:PATH, env:NAME, tpm:path=PATH or prompt (default: none, and no prompt)"
 	return cmd
 }
 
