@@ -44,10 +44,10 @@ func Emulator(a front.App) *cobra.Command {
 		Use:   "emulator",
 		Short: "Run a local Roles Anywhere and STS that verify requests",
 		Long: `Runs a local IAM Roles Anywhere (CreateSession) and STS (GetCallerIdentity) for
-tests and trials, without an AWS account. It verifies certificates, signatures
-and trust policies as AWS does. The credentials that it issues are valid for
-itself alone. It prints the ARNs to use and logs each request on standard error,
-until it is interrupted.
+testing without an AWS account. It verifies certificates, signatures and trust
+policies as AWS does. The credentials that it issues are valid only for the
+emulator. It prints the ARNs to use, logs each request to standard error, and
+runs until it is interrupted.
 
 Without --config it trusts the CA of --trust-anchor, has one profile and one
 role, and lets every certificate of that CA assume the role.`,
@@ -63,26 +63,26 @@ role, and lets every certificate of that CA assume the role.`,
 func (f *emulatorFlags) add(all *pflag.FlagSet) {
 	faults := &f.config.Faults
 	front.ConfigFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.configFile, "config", "", "TOML `file`; flags come before it; see docs/emulator.md")
-		fs.StringArrayVar(&f.anchors, "trust-anchor", nil, "PEM `file` with the certificate of a CA to trust; repeatable")
+		fs.StringVar(&f.configFile, "config", "", "TOML `file`; flags override it; see docs/emulator.md")
+		fs.StringArrayVar(&f.anchors, "trust-anchor", nil, "PEM `file` with a CA certificate to trust; repeatable")
 		fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the first trust anchor; repeatable")
 		fs.StringVar(&f.policyFile, "trust-policy", "", "JSON `file` with the trust policy of the role")
 		fs.StringVar(&f.config.Region, "region", "", "AWS `region` (default: "+emulator.DefaultRegion+")")
 		fs.StringVar(&f.config.Account, "account", "", "AWS `account` (default: "+emulator.DefaultAccount+")")
 	})
 	front.ListenFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.listen, "listen", listenEmulator, "`address` to listen on, HOST:PORT; port 0 takes a free one")
-		fs.BoolVar(&f.allowRemote, "allow-remote", false, "listen also on an address that other machines reach")
+		fs.StringVar(&f.listen, "listen", listenEmulator, "`address` to listen on, HOST:PORT; port 0 picks a free port")
+		fs.BoolVar(&f.allowRemote, "allow-remote", false, "allow an address that other machines can reach")
 	})
 	front.FaultFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.DurationVar(&faults.Latency, "latency", 0, "wait for this `duration` before each answer")
-		fs.Float64Var(&faults.ErrorRate, "error-rate", 0, "`share` of requests that fail, 0 to 1")
+		fs.DurationVar(&faults.Latency, "latency", 0, "delay each response by this `duration`")
+		fs.Float64Var(&faults.ErrorRate, "error-rate", 0, "`fraction` of requests that fail, 0 to 1")
 		fs.IntVar(&faults.ErrorStatus, "error-status", 0, "HTTP `status` of requests that fail (default: 500)")
-		fs.BoolVar(&faults.Hang, "hang", false, "never answer CreateSession")
-		fs.DurationVar(&faults.SessionLifetime, "session-lifetime", 0, "`lifetime` of credentials, whatever the client asks for")
+		fs.BoolVar(&faults.Hang, "hang", false, "never respond to CreateSession")
+		fs.DurationVar(&faults.SessionLifetime, "session-lifetime", 0, "`lifetime` of the credentials, regardless of the requested duration")
 	})
 	front.OutputFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.events, "events", "", "`file` to append events to, in CloudTrail's form, one JSON object per line; - writes them to standard error instead of the log")
+		fs.StringVar(&f.events, "events", "", "append CloudTrail-style events to this `file`, one JSON object per line; - writes them to standard error instead of the log")
 	})
 }
 
@@ -112,7 +112,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	l, err := loopback.Listen(cmd.Context(), f.listen, f.allowRemote)
 	if errors.Is(err, loopback.ErrNotLoopback) {
 		return signer.WithHint(front.Usagef("--listen: %w", err),
-			"other machines could send it requests, unencrypted; for this machine alone use 127.0.0.1; --allow-remote lets others in")
+			"listen on 127.0.0.1; or use --allow-remote to accept unencrypted requests from other machines")
 	}
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 // which no signal ends.
 func openEvents(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
-		return nil, signer.WithHint(front.Usagef("--events %s is a FIFO", path), "name a file, or - for standard error")
+		return nil, signer.WithHint(front.Usagef("--events %s: is a FIFO", path), "name a regular file, or use - for standard error")
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -142,7 +142,7 @@ func configError(err error) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		return err
 	case errors.Is(err, emulator.ErrBasicConstraints):
-		err = signer.WithHint(err, "a trust anchor is the certificate of a CA, with CA:TRUE and keyCertSign")
+		err = signer.WithHint(err, "a trust anchor is a CA certificate with basic constraints CA:TRUE and key usage keyCertSign")
 	}
 	return &front.UsageError{Err: err}
 }
@@ -173,12 +173,12 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 	}
 	for _, file := range f.anchors {
 		if file == "" {
-			return cfg, signer.WithHint(front.Usagef("--trust-anchor is empty"), "give the CA's certificate, as in --trust-anchor ca.pem")
+			return cfg, signer.WithHint(front.Usagef("--trust-anchor is empty"), "name the file of the CA certificate: --trust-anchor ca.pem")
 		}
 		cfg.TrustAnchors = append(cfg.TrustAnchors, emulator.TrustAnchor{CertificateFiles: []string{file}})
 	}
 	if len(cfg.TrustAnchors) == 0 {
-		return cfg, signer.WithHint(front.Usagef("no trust anchor"), "give the CA's certificate with --trust-anchor ca.pem")
+		return cfg, signer.WithHint(front.Usagef("no trust anchor"), "name the file of the CA certificate: --trust-anchor ca.pem")
 	}
 	if given("crl") {
 		cfg.TrustAnchors[0].CRLFiles = f.crls
@@ -189,8 +189,8 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 			cfg.Roles = []emulator.Role{{}}
 		case 1:
 		default:
-			return cfg, signer.WithHint(front.Usagef("--trust-policy would be the policy of all %d roles of %s", len(cfg.Roles), f.configFile),
-				"set trust_policy_file of a role there")
+			return cfg, signer.WithHint(front.Usagef("--trust-policy cannot apply to all %d roles of %s", len(cfg.Roles), f.configFile),
+				"set trust_policy_file of a role in that file")
 		}
 		cfg.Roles[0].TrustPolicy, cfg.Roles[0].TrustPolicyFile = "", f.policyFile
 	}
