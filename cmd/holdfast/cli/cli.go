@@ -29,7 +29,7 @@ import (
 const (
 	credentialCommands = "Credentials for AWS clients"
 	keyCommands        = "Keys"
-	localCommands      = "Without AWS"
+	localCommands      = "Local testing without AWS"
 )
 
 // commands are those of the program. The help sorts them by name.
