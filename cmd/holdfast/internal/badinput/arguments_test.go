@@ -89,7 +89,7 @@ func argumentCases(p *pki) (all []badInput) {
 	usage("extra", "--help", "extra")
 	usage("--role-arn", "--help", "--role-arn")
 	for flag, hint := range map[string]string{
-		"--cert-selector=Key=x509Subject,Value=CN=app": "PKCS #11", "--system-store-name=MY": "PKCS#11",
+		"--cert-selector=Key=x509Subject,Value=CN=app": "PKCS #11", "--system-store-name=MY": "PKCS #11",
 	} {
 		name, _, _ := strings.Cut(flag, "=")
 		all = append(all, badInput{name: flag, bare: true, args: []string{"credential-process", flag}, code: front.ExitUnavailable, culprit: name, hint: hint})

@@ -2,7 +2,7 @@ package front
 
 import "github.com/spf13/cobra"
 
-// shells says of each shell how its completions are turned on.
+// shells has the help texts of the completion command for each shell.
 var shells = map[string]struct{ long, example string }{
 	"bash": {`Prints completions for bash. They require the bash-completion package.`,
 		`  # in the current shell:
@@ -31,7 +31,7 @@ var shells = map[string]struct{ long, example string }{
   holdfast completion powershell | Out-String | Invoke-Expression`},
 }
 
-// addDefaults adds the commands that cobra brings.
+// addDefaults adds cobra's help and completion commands with our texts.
 func addDefaults(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -40,7 +40,7 @@ func addDefaults(root *cobra.Command) {
 		case "help":
 			c.Short, c.Long = "Show the help for a command", "Shows the help for a command."
 			c.Example = "  holdfast help serve"
-			c.Args = isTopic
+			c.Args = commandNames
 			addHelpFlag(c)
 		case "completion":
 			c.Short, c.Long = "Print completions for a shell", "Prints a script that lets a shell complete the commands and flags of holdfast."
@@ -57,8 +57,9 @@ func addDefaults(root *cobra.Command) {
 	}
 }
 
-// addHelpFlag takes the place of cobra's flag, whose text names the command.
+// addHelpFlag replaces the help flag of cobra, whose text contains the name of
+// the command.
 func addHelpFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolP("help", "h", false, "show this help")
-	_ = cmd.Flags().SetAnnotation("help", cobra.FlagSetByCobraAnnotation, []string{"true"}) // the flag is there
+	_ = cmd.Flags().SetAnnotation("help", cobra.FlagSetByCobraAnnotation, []string{"true"}) // the flag exists
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// The exit codes. docs/errors.md has them for people.
+// Exit codes, documented in docs/errors.md.
 const (
 	ExitOther       = 1
 	ExitUsage       = 2
@@ -28,9 +28,9 @@ const (
 	ExitUnreachable = 7
 )
 
-// exits is the one table from errors to exit codes. The first entry that an
-// error matches is taken; its hint serves if the error brings none of its own.
-// What wraps the operating system's errors comes before these.
+// exits maps errors to exit codes and hints. The first entry that matches an
+// error applies. Its hint is used only if the error has no hint. Errors that may
+// wrap errors of the operating system precede those errors.
 var exits = []struct {
 	matches func(error) bool
 	code    int
@@ -65,20 +65,20 @@ var exits = []struct {
 	{func(error) bool { return true }, ExitOther, "run again with --debug for details"},
 }
 
-// A UsageError is a command line that cannot be understood.
+// A UsageError reports an invalid command line.
 type UsageError struct{ Err error }
 
 // Error implements error.
 func (e *UsageError) Error() string { return e.Err.Error() }
 
-// Unwrap returns the reason.
+// Unwrap returns e.Err.
 func (e *UsageError) Unwrap() error { return e.Err }
 
-// Usagef returns a [UsageError].
+// Usagef returns a [UsageError] with a formatted error.
 func Usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
 
-// A StatusError is a command that was run for the caller and ended with an exit
-// code, which becomes that of this program without a word.
+// A StatusError is the exit code of a child process. The program exits with the
+// same code and prints no error.
 type StatusError struct{ Code int }
 
 // Error implements error.
@@ -86,7 +86,7 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("the command exited with code %d", e.Code)
 }
 
-// fail tells an error of a command with its hint, and returns the exit code.
+// fail prints the error of a command with a hint and returns the exit code.
 func (a App) fail(cmd *cobra.Command, err error) int {
 	var status *StatusError
 	if errors.As(err, &status) {
@@ -100,7 +100,7 @@ func (a App) fail(cmd *cobra.Command, err error) int {
 	return code
 }
 
-// Explain returns the exit code of an error and one line that says the way out.
+// Explain returns the exit code of an error and a hint of one line.
 func Explain(err error) (code int, hint string) {
 	for _, e := range exits {
 		if !e.matches(err) {
@@ -114,13 +114,14 @@ func Explain(err error) (code int, hint string) {
 	panic("unreachable: the last entry matches every error")
 }
 
-// absolutePathNotFound matches errors of files whose absolute path was given.
+// absolutePathNotFound reports whether a file with an absolute path does not
+// exist.
 func absolutePathNotFound(err error) bool {
 	var target *fs.PathError
 	return errors.As(err, &target) && errors.Is(target, fs.ErrNotExist) && filepath.IsAbs(target.Path)
 }
 
-// fromFileBackend matches errors of keys and certificates in files.
+// fromFileBackend reports whether err is an error of the file backend.
 func fromFileBackend(err error) bool {
 	var target *signer.Error
 	return errors.As(err, &target) && target.Backend == "file"

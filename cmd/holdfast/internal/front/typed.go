@@ -10,10 +10,10 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// TypedPINs are for commands that outlive the person at the terminal. They ask
-// until Stop is called; later they give what was typed again, for a key that
-// has to be reopened, and never a PIN that a device may have refused. They are
-// safe for concurrent use.
+// TypedPINs stores the PINs that were typed during startup. It prompts
+// until Stop is called. After that it returns a stored PIN when a key is
+// reopened, but never a PIN that a device may have rejected. It is safe for
+// concurrent use.
 type TypedPINs struct {
 	mu      sync.Mutex
 	stopped bool
@@ -25,18 +25,19 @@ type typedKey struct {
 	ref  keystore.Ref
 }
 
-// Stop ends the asking.
+// Stop disables prompts.
 func (t *TypedPINs) Stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stopped = true
 }
 
-// Before returns a PINFunc that asks by ask while that is allowed.
+// Before returns a PINFunc that calls ask until Stop is called, and returns
+// stored PINs after that.
 func (t *TypedPINs) Before(ask keystore.PINFunc) keystore.PINFunc {
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		t.mu.Lock()
-		defer t.mu.Unlock() // also: one prompt at a time
+		defer t.mu.Unlock() // held during ask: one prompt at a time
 		key := typedKey{p.What, p.Ref}
 		if t.stopped {
 			if pin, ok := t.pins[key]; ok && !p.PerSignature && !p.FewTries && !p.LastTry {
