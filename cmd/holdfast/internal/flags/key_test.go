@@ -127,8 +127,8 @@ func TestKeyPrintsNoPassword(t *testing.T) {
 	}
 }
 
-// What --use-latest-expiring-certificate alone stands for comes after a key that
-// a file names.
+// What --use-latest-expiring-certificate alone stands for comes after a key
+// that a file names.
 func TestOrElseOfImpliedKey(t *testing.T) {
 	ref := func(text string) keystore.Ref {
 		r, err := keystore.ParseRef(text)

@@ -16,8 +16,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Session are the flags that say which session to create and how to reach the
-// service, in every command that creates sessions.
+// Session is the group of flags for the session and the connection to the
+// service. All commands that create sessions have it.
 type Session struct {
 	config    rolesanywhere.Config
 	fips      environmentBool
@@ -28,8 +28,8 @@ type Session struct {
 	Debug     bool
 }
 
-// An environmentBool is a flag that an environment variable sets if the flag is
-// not given.
+// An environmentBool is a flag whose default is the value of an environment
+// variable.
 type environmentBool struct {
 	value          bool
 	flag, variable string
@@ -62,8 +62,8 @@ func (f *Session) Add(cmd *cobra.Command) {
 	})
 }
 
-// Config returns what the flags and the environment say. The caller checks it,
-// after a table of a configuration filled in what they leave open, and adds the
+// Config returns the configuration from the flags and the environment. The
+// caller completes it from a configuration file, checks it, and adds the
 // Transport and the Signer.
 func (f *Session) Config(cmd *cobra.Command, a front.App) (rolesanywhere.Config, error) {
 	c := f.config
@@ -101,16 +101,16 @@ func (e environmentBool) get(cmd *cobra.Command, a front.App) (bool, error) {
 	return on, err
 }
 
-// A Connection is how the service is reached, and whom it has to prove to be.
+// A Connection has the proxy and TLS settings for the service.
 type Connection struct {
 	bundle   []byte
-	name     string // of the bundle's file; "": the system's CAs
-	from     string // what named it
+	name     string // file name of the bundle; "": use the CAs of the system
+	from     string // flag or variable that set the name
 	noProxy  bool
 	insecure bool
 }
 
-// Connection reads the CA bundle, and so comes after what needs no file.
+// Connection returns the connection settings. It reads the CA bundle.
 func (f *Session) Connection(a front.App) (Connection, error) {
 	c := Connection{name: f.caBundle, from: "--ca-bundle", noProxy: !f.proxy, insecure: f.config.Insecure}
 	if c.name == "" {
@@ -124,7 +124,8 @@ func (f *Session) Connection(a front.App) (Connection, error) {
 	return c, c.explain(err)
 }
 
-// Transport parses the bundle, which takes its time.
+// Transport returns a transport with these settings. It parses the CA bundle,
+// which is slow.
 func (c Connection) Transport() (http.RoundTripper, error) {
 	t, err := rolesanywhere.NewTransport(rolesanywhere.TransportConfig{
 		CABundle: c.bundle, NoProxy: c.noProxy, InsecureSkipVerify: c.insecure,
@@ -132,8 +133,8 @@ func (c Connection) Transport() (http.RoundTripper, error) {
 	return t, c.explain(err)
 }
 
-// Trust stands for the CAs that the transport trusts, in the name of a cache
-// entry.
+// Trust identifies the CAs that the transport trusts. It is part of the key of
+// a cache entry.
 func (c Connection) Trust() string {
 	if c.name == "" {
 		return "system"
