@@ -15,8 +15,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A table is a [[role]] of the configuration. Flags and environment variables
-// come before it.
+// A table is a [[role]] of the configuration file. Flags and environment
+// variables override it.
 type table struct {
 	Name            string `toml:"name"`
 	Certificate     string `toml:"certificate"`
@@ -33,11 +33,11 @@ type table struct {
 	Port            int    `toml:"port"`
 }
 
-// maxConfig bounds a configuration, in bytes; the decoder takes a KiB of
-// memory for each array in an array.
+// maxConfig limits the size of a configuration file, in bytes. The decoder
+// needs 1 KiB of memory for each nested array.
 const maxConfig = 64 << 10
 
-// readTables reads a configuration.
+// readTables reads a configuration file.
 func readTables(path string) ([]table, error) {
 	data, err := keystore.ReadFile(path, maxConfig)
 	if err != nil {
@@ -59,8 +59,9 @@ func readTables(path string) ([]table, error) {
 	return doc.Roles, nil
 }
 
-// fill returns s with what the flags and the environment leave open taken from a
-// table; see [flags.Key.OrElse] for its key. Relative paths are relative to dir.
+// fill returns s, which has the settings from flags and environment, with the
+// missing settings from the table. [flags.Key.OrElse] has the rule for keys.
+// Relative paths are relative to dir.
 func (t table) fill(s Setup, store *keystore.Store, dir string) (Setup, error) {
 	key, err := t.key(store, dir)
 	if err != nil {
@@ -92,7 +93,7 @@ func (t table) fill(s Setup, store *keystore.Store, dir string) (Setup, error) {
 	return s, nil
 }
 
-// key returns the key that a table names, which may be none.
+// key returns the key of the table. It may be empty.
 func (t table) key(store *keystore.Store, dir string) (k flags.Key, err error) {
 	for _, f := range []struct {
 		dst  *keystore.Ref
@@ -116,8 +117,8 @@ func (t table) key(store *keystore.Store, dir string) (k flags.Key, err error) {
 	return k, err
 }
 
-// isRoleName follows the names of IAM roles, which are parts of a path as they
-// stand.
+// isRoleName reports whether s is a valid name of an IAM role. Such a name is
+// also a valid part of a URL path without escapes.
 func isRoleName(s string) bool {
 	for _, c := range []byte(s) {
 		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && strings.IndexByte("_+=,.@-", c) < 0 {

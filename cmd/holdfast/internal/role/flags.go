@@ -17,12 +17,12 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Flags are those of a command that keeps roles.
+// Flags is the group of flags for roles.
 type Flags struct {
 	identity   flags.Identity
 	Session    flags.Session
 	configFile string
-	name       string // of the role to take from the configuration file
+	name       string // of the only role to use from the configuration file
 }
 
 // Add adds the flags to a command.
@@ -35,7 +35,8 @@ func (f *Flags) Add(cmd *cobra.Command) {
 	f.Session.Add(cmd)
 }
 
-// Setup returns the one role that the flags name, as [Flags.Setups] does.
+// Setup is [Flags.Setups] for a single role. It returns an error if there are
+// several.
 func (f *Flags) Setup(cmd *cobra.Command, a front.App) (Setup, error) {
 	setups, err := f.Setups(cmd, a)
 	switch {
@@ -52,9 +53,10 @@ func (f *Flags) Setup(cmd *cobra.Command, a front.App) (Setup, error) {
 	return setups[0], nil
 }
 
-// Setups returns the roles of the configuration file, after the flags and the
-// environment; without a file, the one that the flags name. It checks first
-// what costs nothing, so that a person is not asked for a PIN in vain.
+// Setups returns the roles of the configuration file with the settings that the
+// flags and the environment override. Without a file, it returns the role that
+// the flags describe. It checks all settings, so that errors in them occur
+// before a prompt for a PIN.
 func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err error) {
 	var flagged Setup
 	if flagged.Config, err = f.Session.Config(cmd, a); err != nil {
@@ -85,7 +87,7 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	return setups, err
 }
 
-// fromFlags returns a role without a configuration.
+// fromFlags checks s and returns it as the only role.
 func (s Setup) fromFlags() ([]Setup, error) {
 	if err := s.Key.Check(); err != nil {
 		return nil, err
@@ -97,8 +99,8 @@ func (s Setup) fromFlags() ([]Setup, error) {
 	return []Setup{s}, nil
 }
 
-// fromConfig returns the roles of a configuration, or if name is not empty the one of
-// that name, behind what s says of all of them.
+// fromConfig returns the roles of a configuration file, or only the role with
+// this name if name is not empty. The settings of s override all of them.
 func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err error) {
 	tables, err := readTables(path)
 	if err != nil {
@@ -124,7 +126,7 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 			var ref *keystore.RefError
 			isRef := errors.As(err, &ref)
 			err = &front.UsageError{Err: fmt.Errorf("--config %s: role %d %q: %w", path, i+1, t.Name, err)}
-			if !isRef { // what is wrong with a reference has a hint of its own
+			if !isRef { // errors of references have their own hint
 				err = signer.WithHint(err, "see docs/configuration.md for the keys of a role")
 			}
 			return nil, err
