@@ -11,7 +11,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Seal returns the command that has the TPM keep a PIN.
+// Seal returns the command that seals a PIN or password with the TPM.
 func Seal(a front.App) *cobra.Command {
 	var to, source string
 	cmd := &cobra.Command{
