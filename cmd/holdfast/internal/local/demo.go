@@ -19,7 +19,7 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
 )
 
-// Demo returns the command that shows the whole way.
+// Demo returns the command that demonstrates Holdfast with an emulator.
 func Demo(a front.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
@@ -90,11 +90,11 @@ func runDemo(ctx context.Context, a front.App) (err error) {
 		return err
 	}
 	say("%s", strings.Replace(strings.TrimSpace(out.String()), creds.SessionToken, shorten(creds.SessionToken), 1))
-	who, err := emulator.GetCallerIdentity(ctx, http.DefaultClient, url, creds, a.Now())
+	identity, err := emulator.GetCallerIdentity(ctx, http.DefaultClient, url, creds, a.Now())
 	if err != nil {
 		return err
 	}
-	say("4. Called GetCallerIdentity of STS with these credentials: %s", who.ARN)
+	say("4. Called GetCallerIdentity of STS with these credentials: %s", identity.ARN)
 	say("")
 	say("The credentials work. Next, docs/quickstart.md does the same with your own CA,")
 	say("first with the emulator and then with AWS. To read the code, start with")
@@ -102,7 +102,7 @@ func runDemo(ctx context.Context, a front.App) (err error) {
 	return nil
 }
 
-// parseDocument reads credentials as an AWS client reads them.
+// parseDocument parses the output of credential-process, as an AWS client does.
 func parseDocument(document []byte) (credentials.Credentials, error) {
 	var doc struct {
 		AccessKeyID     string `json:"AccessKeyId"`
@@ -117,7 +117,7 @@ func parseDocument(document []byte) (credentials.Credentials, error) {
 	}, err
 }
 
-// shorten returns the beginning of a session token and how long it is.
+// shorten returns the beginning of a session token and its length.
 func shorten(token string) string {
 	const shown = 16
 	if len(token) <= shown {

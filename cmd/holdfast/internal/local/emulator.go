@@ -1,6 +1,6 @@
-// Package local has the commands that stand in for AWS on this machine:
-// emulator and demo. Of Holdfast it imports the front and
-// rolesanywhere/emulator with what that serves on.
+// Package local implements the commands emulator and demo, which replace AWS on
+// this machine. Within Holdfast it imports front, the credentials and emulator
+// packages below rolesanywhere, and signer.
 package local
 
 import (
@@ -22,13 +22,13 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// listenEmulator is where the emulator listens unless --listen says otherwise.
-// serve has another port, so that both run on one machine.
-const listenEmulator = "127.0.0.1:9910"
+// defaultListen is the default of --listen. It differs from the port of serve,
+// so that both can run on one machine.
+const defaultListen = "127.0.0.1:9910"
 
 type emulatorFlags struct {
 	configFile  string
-	config      emulator.Config // what the flags say
+	config      emulator.Config // values of the flags
 	anchors     []string
 	crls        []string
 	policyFile  string
@@ -71,7 +71,7 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 		fs.StringVar(&f.config.Account, "account", "", "AWS `account` (default: "+emulator.DefaultAccount+")")
 	})
 	front.ListenFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.listen, "listen", listenEmulator, "`address` to listen on, HOST:PORT; port 0 picks a free port")
+		fs.StringVar(&f.listen, "listen", defaultListen, "`address` to listen on, HOST:PORT; port 0 picks a free port")
 		fs.BoolVar(&f.allowRemote, "allow-remote", false, "allow an address that other machines can reach")
 	})
 	front.FaultFlags.Define(all, func(fs *pflag.FlagSet) {
@@ -93,7 +93,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	}
 	cfg.Now = a.Now
 	if f.events == "-" {
-		cfg.Events = a.Stderr // which has JSON lines and nothing else
+		cfg.Events = a.Stderr // only JSON lines: no log
 	} else {
 		cfg.Logger = slog.New(&front.LogHandler{W: a.Stderr, Level: slog.LevelInfo})
 	}
@@ -123,8 +123,8 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	return server.Serve(cmd.Context(), l)
 }
 
-// openEvents opens a file to append to. Opening a FIFO could wait for a reader,
-// which no signal ends.
+// openEvents opens a file for appending. It rejects a FIFO: to open one blocks
+// until there is a reader, and signals do not interrupt it.
 func openEvents(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
 		return nil, signer.WithHint(front.Usagef("--events %s: is a FIFO", path), "name a regular file, or use - for standard error")
@@ -136,7 +136,8 @@ func openEvents(path string) (*os.File, error) {
 	return file, nil
 }
 
-// configError is wrong usage, unless a file is not there or not readable.
+// configError returns err as a usage error, unless a file does not exist or is
+// not readable.
 func configError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
@@ -147,8 +148,8 @@ func configError(err error) error {
 	return &front.UsageError{Err: err}
 }
 
-// resolve returns the configuration of the file with what the flags say in its
-// place.
+// resolve returns the configuration of the file with the settings that flags
+// override.
 func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, error) {
 	var cfg emulator.Config
 	if f.configFile != "" {
@@ -197,8 +198,9 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 	return cfg, nil
 }
 
-// announce prints what a person has to copy, in one write, once connections
-// are accepted; a script waits for the first line.
+// announce prints the address and the ARNs to use, in a single write. The
+// listener must already accept connections, because scripts wait for the first
+// line.
 func announce(w io.Writer, addr net.Addr, s *emulator.Server) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listening on http://%s\n", addr)
