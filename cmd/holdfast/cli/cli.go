@@ -34,7 +34,7 @@ const (
 
 // commands lists the commands of the program. The help sorts them by name.
 var commands = []front.Command{
-	{Name: "credential-process", Group: credentialCommands, New: vending.CredentialProcess, DefaultSignals: true}, // catches signals while it opens the key
+	{Name: "credential-process", Group: credentialCommands, New: vending.CredentialProcess, DefaultSignals: true}, // catches signals only while it creates a session
 	{Name: "serve", Group: credentialCommands, New: vending.Serve},
 	{Name: "exec", Group: credentialCommands, New: vending.Exec},
 	{Name: "update", Group: credentialCommands, New: vending.Update},
@@ -48,9 +48,9 @@ var commands = []front.Command{
 }
 
 // Main runs the command line of this process with backends and returns the exit
-// code for [os.Exit]. It panics if two backends have the same scheme. It catches
-// signals, uses the standard streams of the process and silences package log.
-// Call it once, from main.
+// code for [os.Exit]. It panics if two backends have the same scheme. It
+// catches signals, uses the standard streams of the process and silences
+// package log. Call it once, from main.
 func Main(backends ...keystore.Backend) int {
 	// net/http logs protocol errors of servers to package log. Standard error
 	// is reserved for an error and its hint.
@@ -88,10 +88,10 @@ func setModuleLogging() {
 const signalGrace = loopback.DrainTimeout + front.HangTimeout
 
 // onSignal calls end on SIGINT or SIGTERM, until stop is called. After
-// signalGrace it restores the default action of the signals, because a call that
-// is stuck in a device ignores contexts. If SIGINT is ignored, as in a background
-// job of a script, it stays ignored. The first call takes almost a millisecond,
-// because the runtime starts threads.
+// signalGrace it restores the default action of the signals, because a call
+// that is stuck in a device ignores contexts. If SIGINT is ignored, as in a
+// background job of a script, it stays ignored. The first call takes almost a
+// millisecond, because the runtime starts threads.
 func onSignal(end func()) (stop func()) {
 	signals := []os.Signal{syscall.SIGTERM}
 	if !signal.Ignored(os.Interrupt) {

@@ -28,8 +28,8 @@ func testApp() (a front.App, stdout, stderr *bytes.Buffer) {
 	}, stdout, stderr
 }
 
-// TestHelp compares the help of every command with testdata/help. To write these
-// files anew: go test ./cmd/holdfast/cli -run TestHelp -update
+// TestHelp compares the help of every command with testdata/help. To write
+// these files anew: go test ./cmd/holdfast/cli -run TestHelp -update
 func TestHelp(t *testing.T) {
 	lines := commandLines(t)
 	if len(lines) < 20 {
@@ -108,8 +108,8 @@ func commandLines(t *testing.T) (lines [][]string) {
 	return lines
 }
 
-// Each example is a command that a shell understands, with flags that are there.
-// Programs other than holdfast are not run.
+// Each example is a command that a shell understands, with flags that are
+// there. Programs other than holdfast are not run.
 func TestExamples(t *testing.T) {
 	shell := signertest.Require(t, "bash", "bash")
 	dir := t.TempDir()

@@ -16,8 +16,8 @@ import (
 
 func TestMain(m *testing.M) { clitest.Main(m) }
 
-// A program of another module, outside of this tree, links the command line with
-// a backend of its own.
+// A program of another module, outside of this tree, links the command line
+// with a backend of its own.
 func TestOutsideModule(t *testing.T) {
 	goTool := signertest.Require(t, "go", "go")
 	root, err := filepath.Abs("../../..")

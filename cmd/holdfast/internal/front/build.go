@@ -7,8 +7,8 @@ import (
 	"runtime/debug"
 )
 
-// version is the version of a release that is built from a source archive, where
-// the toolchain has no repository to read it from. The Makefile and
+// version is the version of a release that is built from a source archive,
+// where the toolchain has no repository to read it from. The Makefile and
 // script/build-all set it from HOLDFAST_VERSION.
 var version string
 

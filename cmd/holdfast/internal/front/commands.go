@@ -114,9 +114,9 @@ func (a App) build(c Command, started *bool) *cobra.Command {
 	return built
 }
 
-// noArgs rejects positional arguments, including unknown commands. If a password
-// flag is set, the error does not quote the argument: it may be the second half
-// of a password with a space.
+// noArgs rejects positional arguments, including unknown commands. If a
+// password flag is set, the error does not quote the argument: it may be the
+// second half of a password with a space.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

@@ -29,8 +29,8 @@ const (
 )
 
 // exits maps errors to exit codes and hints. The first entry that matches an
-// error applies. Its hint is used only if the error has no hint. Errors that may
-// wrap errors of the operating system precede those errors.
+// error applies. Its hint is used only if the error has no hint. Errors that
+// may wrap errors of the operating system precede those errors.
 var exits = []struct {
 	matches func(error) bool
 	code    int

@@ -19,12 +19,13 @@ const (
 	groupAnnotation = "holdfast_group"
 )
 
-// MarkSecret marks a flag whose value is secret. If it is set, errors do not quote
-// positional arguments, which may be the second half of a value with a space.
+// MarkSecret marks a flag whose value is secret. If it is set, errors do not
+// quote positional arguments, which may be the second half of a value with a
+// space.
 func MarkSecret(f *pflag.Flag) { annotate(f, secretFlag, nil) }
 
-// MarkOptionalValue makes the value of a flag optional. Without a value, the flag
-// has the value implied. If one of values follows the flag as a separate
+// MarkOptionalValue makes the value of a flag optional. Without a value, the
+// flag has the value implied. If one of values follows the flag as a separate
 // argument, the hint of the error shows the form --name=value.
 func MarkOptionalValue(f *pflag.Flag, implied string, values ...string) {
 	f.NoOptDefVal = implied

@@ -25,8 +25,8 @@ type TTY interface {
 	Close() error
 }
 
-// Prompt asks for a PIN at the terminal. It is a [keystore.PINFunc]. It does not
-// ask for an optional PIN.
+// Prompt asks for a PIN at the terminal. It is a [keystore.PINFunc]. It does
+// not ask for an optional PIN.
 func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	if p.Optional {
 		return nil, nil
@@ -64,8 +64,8 @@ func (e *PromptError) Error() string { return "prompt: " + e.Err.Error() }
 // Unwrap returns e.Err and [signer.ErrPINRequired].
 func (e *PromptError) Unwrap() []error { return []error{e.Err, signer.ErrPINRequired} }
 
-// PromptNew is Prompt for a new PIN or password, which p marks as optional. It asks
-// twice, because no device can verify a new PIN.
+// PromptNew is Prompt for a new PIN or password, which p marks as optional. It
+// asks twice, because no device can verify a new PIN.
 func (a App) PromptNew(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	if !p.Optional {
 		return a.Prompt(ctx, p)

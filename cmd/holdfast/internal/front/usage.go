@@ -87,8 +87,8 @@ func writeFlags(b *strings.Builder, fs *pflag.FlagSet) {
 	}
 }
 
-// writeFlag writes a flag and its description, to the right if there is space or
-// below.
+// writeFlag writes a flag and its description, to the right if there is space
+// or below.
 func writeFlag(b *strings.Builder, f *pflag.Flag) {
 	name, text := pflag.UnquoteUsage(f)
 	left := "  --" + f.Name

@@ -1,5 +1,5 @@
-// Command outside is Holdfast's command line with one more backend, as a program
-// of another module links it.
+// Command outside is Holdfast's command line with one more backend, as a
+// program of another module links it.
 package main
 
 import (
