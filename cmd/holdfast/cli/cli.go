@@ -1,10 +1,10 @@
-// Package cli is the command line of Holdfast over a list of backends. A program
-// outside of Holdfast links it with backends of its own:
+// Package cli is the command line of Holdfast for a list of backends. A program
+// outside of this module can link it with its own backends:
 //
 //	func main() { os.Exit(cli.Main(append(all.Backends(), mine.Backend{})...)) }
 //
-// The package wires: a command is one line here, and its code is in a package below
-// cmd/holdfast/internal, which says what belongs there.
+// Each command is one line in this package. Its code is in a package below
+// cmd/holdfast/internal.
 package cli
 
 import (
@@ -25,16 +25,16 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
-// The groups of commands in the help.
+// Headings of the groups of commands in the help.
 const (
 	credentialCommands = "Credentials for AWS clients"
 	keyCommands        = "Keys"
-	localCommands      = "Without AWS"
+	localCommands      = "Local testing without AWS"
 )
 
-// commands are those of the program. The help sorts them by name.
+// commands lists the commands of the program. The help sorts them by name.
 var commands = []front.Command{
-	{Name: "credential-process", Group: credentialCommands, New: vending.CredentialProcess, Brief: true}, // catches signals where it opens the key
+	{Name: "credential-process", Group: credentialCommands, New: vending.CredentialProcess, DefaultSignals: true}, // catches signals only while it creates a session
 	{Name: "serve", Group: credentialCommands, New: vending.Serve},
 	{Name: "exec", Group: credentialCommands, New: vending.Exec},
 	{Name: "update", Group: credentialCommands, New: vending.Update},
@@ -44,19 +44,19 @@ var commands = []front.Command{
 	{Name: "seal", Group: keyCommands, New: keys.Seal},
 	{Name: "emulator", Group: localCommands, New: local.Emulator},
 	{Name: "demo", Group: localCommands, New: local.Demo},
-	{Name: "version", New: version, Brief: true},
+	{Name: "version", New: version, DefaultSignals: true},
 }
 
-// Main runs the command line of this process with these backends and returns the
-// exit code, for [os.Exit]. It panics if two backends have the same scheme. It
-// catches signals, reads the standard input and writes the standard outputs of
-// the process, and silences package log, so it is called once, by main.
+// Main runs the command line of this process with backends and returns the exit
+// code for [os.Exit]. It panics if two backends have the same scheme. It
+// catches signals, uses the standard streams of the process and silences
+// package log. Call it once, from main.
 func Main(backends ...keystore.Backend) int {
-	// net/http tells of odd servers there; standard error is for an error and
-	// its hint.
+	// net/http logs protocol errors of servers to package log. Standard error
+	// is reserved for an error and its hint.
 	log.SetOutput(io.Discard)
-	environ := os.Environ() // for programs that are run
-	quietModules()
+	environ := os.Environ() // before setModuleLogging changes it
+	setModuleLogging()
 	return front.App{
 		Stdin:     os.Stdin,
 		Stdout:    os.Stdout,
@@ -71,38 +71,39 @@ func Main(backends ...keystore.Backend) int {
 	}.Run(context.Background(), os.Args[1:])
 }
 
-// quietModules has libraries below PKCS#11 modules not write their own log to
-// standard error, unless the environment says otherwise: TSS2_LOG is
-// tpm2-tss's, TPM2_PKCS11_LOG_LEVEL tpm2-pkcs11's, whose level 0 leaves errors.
-func quietModules() {
+// setModuleLogging stops tpm2-tss (TSS2_LOG) and tpm2-pkcs11
+// (TPM2_PKCS11_LOG_LEVEL), which PKCS #11 modules use, from logging to standard
+// error. Level 0 of tpm2-pkcs11 still logs errors. Variables that are already
+// set remain unchanged.
+func setModuleLogging() {
 	for name, value := range map[string]string{"TSS2_LOG": "all+NONE", "TPM2_PKCS11_LOG_LEVEL": "0"} {
 		if _, set := os.LookupEnv(name); !set {
-			_ = os.Setenv(name, value) // fails for names and values of bad characters alone
+			_ = os.Setenv(name, value) // fails only for invalid characters
 		}
 	}
 }
 
-// signalGrace is how long signals are caught after the first one: as long as
-// serve may take to answer what is under way.
+// signalGrace is how long signals are caught after the first one. serve needs
+// this time to answer pending requests.
 const signalGrace = loopback.DrainTimeout + front.HangTimeout
 
-// onSignal calls end when the process is interrupted or terminated, until stop
-// is called. Some time after that a signal does what it does by itself: a device
-// that hangs heeds no context. An interrupt that is ignored, as in the background
-// of a script, stays so. The first call takes most of a millisecond: the runtime
-// starts threads for it.
+// onSignal calls end on SIGINT or SIGTERM, until stop is called. After
+// signalGrace it restores the default action of the signals, because a call
+// that is stuck in a device ignores contexts. If SIGINT is ignored, as in a
+// background job of a script, it stays ignored. The first call takes almost a
+// millisecond, because the runtime starts threads.
 func onSignal(end func()) (stop func()) {
 	signals := []os.Signal{syscall.SIGTERM}
 	if !signal.Ignored(os.Interrupt) {
 		signals = append(signals, os.Interrupt)
 	}
-	ctx, ignore := signal.NotifyContext(context.Background(), signals...)
-	unhook := context.AfterFunc(ctx, func() {
-		time.AfterFunc(signalGrace, ignore)
+	ctx, restore := signal.NotifyContext(context.Background(), signals...)
+	cancelEnd := context.AfterFunc(ctx, func() {
+		time.AfterFunc(signalGrace, restore)
 		end()
 	})
 	return func() {
-		unhook()
-		ignore()
+		cancelEnd()
+		restore()
 	}
 }

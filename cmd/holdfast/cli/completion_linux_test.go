@@ -13,11 +13,11 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// bashCompletion is what completions for bash stand on.
+// bashCompletion is the script that completions for bash require.
 const bashCompletion = "/usr/share/bash-completion/bash_completion"
 
-// A person who presses Tab gets flags and their values, in each shell that is
-// there. The prompt is written in pieces, so that typing it does not show it.
+// Tab completes flags and their values in each installed shell. The prompt is
+// written in pieces, so that the echo of its definition does not contain it.
 func TestCompletionInShells(t *testing.T) {
 	for _, shell := range []struct {
 		name  string
@@ -40,7 +40,7 @@ func TestCompletionInShells(t *testing.T) {
 				t.Fatal(err)
 			}
 			master, slave := ptytest.New(t)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // reading from a shell that is gone fails
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // ends the shell, so that reads from it fail
 			defer cancel()
 			cmd := exec.CommandContext(ctx, program, shell.args...)
 			cmd.Dir = dir
@@ -56,7 +56,7 @@ func TestCompletionInShells(t *testing.T) {
 				_ = cmd.Wait()
 			})
 			const prompt = "ready> "
-			press := func(keys, result string) { // and wait for the prompt after the result
+			press := func(keys, result string) { // waits for the result and the next prompt
 				t.Helper()
 				if _, err := master.WriteString(keys); err != nil {
 					t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 )
 
-// libraries are the folders of packages that know nothing of the command line.
+// libraries are the folders of packages that do not depend on the command line.
 var libraries = []string{"signer", "keystore", "pkcs11", "tpm", "winstore", "keychain", "rolesanywhere", "internal"}
 
 var (
@@ -25,23 +25,23 @@ var (
 	fieldName = regexp.MustCompile(`\b[A-Z]\w*\.[A-Z]\w*`)
 )
 
-// A hint of a library serves callers that are no command line: it names a field
-// of a Go type, which package front turns into a flag.
+// Hints of libraries are for all callers, not only the command line. They name
+// fields of Go types, which package front replaces with flags.
 func TestLibrariesNameFields(t *testing.T) {
 	flags := flagNames()
 	texts, structFields := readLibraries(t)
 	if len(flags) < 40 || len(texts) < 1000 || len(structFields) < 100 {
 		t.Fatalf("%d flags, %d texts, %d fields", len(flags), len(texts), len(structFields))
 	}
-	table := make(map[string]bool) // whether the line is used
+	table := make(map[string]bool) // whether the entry is used
 	for _, f := range front.Fields {
 		if _, ok := table[f[0]]; ok {
-			t.Errorf("%s is twice in the table", f[0])
+			t.Errorf("%s is in the table twice", f[0])
 		}
 		table[f[0]] = false
 		for _, name := range fieldName.FindAllString(f[0], -1) {
 			if !structFields[name] {
-				t.Errorf("%s of the table does not exist", name)
+				t.Errorf("the field %s in the table does not exist", name)
 			}
 		}
 		for _, name := range flagName.FindAllStringSubmatch(f[1], -1) {
@@ -67,12 +67,12 @@ func TestLibrariesNameFields(t *testing.T) {
 	}
 	for name, used := range table {
 		if !used {
-			t.Errorf("no library says %s", name)
+			t.Errorf("no library uses %s", name)
 		}
 	}
 }
 
-// flagNames returns those of all commands.
+// flagNames returns the names of the flags of all commands.
 func flagNames() map[string]bool {
 	names := make(map[string]bool)
 	var add func(*cobra.Command)
@@ -89,8 +89,8 @@ func flagNames() map[string]bool {
 	return names
 }
 
-// readLibraries returns the strings in the sources of libraries by where they
-// stand, and the names TYPE.FIELD of exported structs.
+// readLibraries returns the strings in the sources of libraries by position,
+// and whether each field TYPE.FIELD of a struct is exported.
 func readLibraries(t *testing.T) (texts map[token.Position]string, structFields map[string]bool) {
 	t.Helper()
 	texts, structFields = make(map[token.Position]string), make(map[string]bool)

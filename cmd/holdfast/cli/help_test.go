@@ -19,7 +19,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// testApp is the program with its commands and without backends.
+// testApp returns the program with its commands and without backends.
 func testApp() (a front.App, stdout, stderr *bytes.Buffer) {
 	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
 	return front.App{
@@ -28,8 +28,8 @@ func testApp() (a front.App, stdout, stderr *bytes.Buffer) {
 	}, stdout, stderr
 }
 
-// TestHelp compares the help of every command with testdata/help. To write these
-// files anew: go test ./cmd/holdfast/cli -run TestHelp -update
+// TestHelp compares the help of every command with testdata/help. To update
+// these files: go test ./cmd/holdfast/cli -run TestHelp -update
 func TestHelp(t *testing.T) {
 	lines := commandLines(t)
 	if len(lines) < 20 {
@@ -50,10 +50,10 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%s --help: %d columns: %s", name, n, line)
 			}
 		}
-		// Of one command alone the help is the same as in the whole tree.
+		// The help is the same whether one command or the whole tree is built.
 		whole, other, _ := testApp()
 		if code := whole.Run(t.Context(), append([]string{"help"}, line...)); code != 0 || other.String() != stdout.String() {
-			t.Errorf("help %s: exit code %d, another text:\n%s\n%s", name, code, other, stdout)
+			t.Errorf("help %s: exit code %d, different text:\n%s\n%s", name, code, other, stdout)
 		}
 		file := strings.ReplaceAll(name, " ", "-") + ".txt"
 		wanted[file] = true
@@ -65,7 +65,7 @@ func TestHelp(t *testing.T) {
 	}
 	for _, f := range files {
 		if !wanted[f.Name()] {
-			t.Errorf("testdata/help/%s is of no command", f.Name())
+			t.Errorf("testdata/help/%s belongs to no command", f.Name())
 		}
 	}
 }
@@ -84,18 +84,19 @@ func compareGolden(t *testing.T, path string, got []byte) {
 		t.Fatal(err)
 	}
 	if string(want) != string(got) {
-		t.Errorf("%s differs (-update writes it):\n%s", path, got)
+		t.Errorf("%s differs (-update rewrites it):\n%s", path, got)
 	}
 }
 
-// tree returns all commands.
+// tree returns the root command with all commands.
 func tree(t *testing.T) *cobra.Command {
 	t.Helper()
 	a, _, _ := testApp()
 	return a.Tree()
 }
 
-// commandLines returns the names of every command, of the root none.
+// commandLines returns the path of every command. The path of the root is
+// empty.
 func commandLines(t *testing.T) (lines [][]string) {
 	var walk func(*cobra.Command, []string)
 	walk = func(cmd *cobra.Command, names []string) {
@@ -108,12 +109,13 @@ func commandLines(t *testing.T) (lines [][]string) {
 	return lines
 }
 
-// Each example is a command that a shell understands, with flags that are there.
-// Programs other than holdfast are not run.
+// Each example is a valid shell script with existing flags. Programs other than
+// holdfast are not run.
 func TestExamples(t *testing.T) {
 	shell := signertest.Require(t, "bash", "bash")
 	dir := t.TempDir()
-	// Each stands for a program and writes its arguments, each ended by NUL.
+	// These scripts replace the programs. The script for holdfast records its
+	// arguments, each terminated by NUL.
 	for _, name := range []string{"holdfast", "aws", "openssl", "terraform"} {
 		script := "#!/bin/sh\n[ " + name + " != holdfast ] || printf '%s\\0' \"$@\" '' >>\"$CALLS\"\n"
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
@@ -147,8 +149,7 @@ func TestExamples(t *testing.T) {
 		for call := range strings.SplitSeq(strings.TrimSuffix(string(recorded), "\x00\x00"), "\x00\x00") {
 			args := strings.Split(call, "\x00")
 			a, _, stderr := testApp()
-			// With --help before the other flags these are understood, and
-			// nothing is done.
+			// --help before the other flags parses them but runs nothing.
 			if code := a.Run(t.Context(), append([]string{args[0], "--help"}, args[1:]...)); code != 0 {
 				t.Errorf("the example of %q: holdfast %q: %s", name, args, stderr)
 			}
@@ -156,7 +157,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// Every flag and every variable is in docs/configuration.md.
+// docs/configuration.md contains every flag and every environment variable.
 func TestConfigurationPage(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/configuration.md")
 	if err != nil {
@@ -180,7 +181,7 @@ func TestConfigurationPage(t *testing.T) {
 	}
 }
 
-// Only what was asked for is built, unless the whole tree is wanted.
+// Only the requested command is built, unless the whole tree is needed.
 func TestCommandsAreBuiltLazily(t *testing.T) {
 	for _, test := range []struct {
 		args []string

@@ -16,8 +16,7 @@ import (
 
 func TestMain(m *testing.M) { clitest.Main(m) }
 
-// A program of another module, outside of this tree, links the command line with
-// a backend of its own.
+// A program in another module can link the command line with its own backend.
 func TestOutsideModule(t *testing.T) {
 	goTool := signertest.Require(t, "go", "go")
 	root, err := filepath.Abs("../../..")
@@ -28,8 +27,8 @@ func TestOutsideModule(t *testing.T) {
 	if err := os.CopyFS(dir, os.DirFS("testdata/outside")); err != nil {
 		t.Fatal(err)
 	}
-	// The sums of our dependencies are those of its own, too; so nothing is
-	// fetched that the tests do not have.
+	// The program has the same dependencies and checksums as this module, so
+	// nothing is downloaded.
 	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +70,7 @@ func TestOutsideModule(t *testing.T) {
 	if err != nil || json.Unmarshal([]byte(out), &doc) != nil || doc.Version != 1 || doc.AccessKeyID == "" {
 		t.Errorf("%s: %v\n%s", url, err, stderr)
 	}
-	// Its errors are explained as those of any other.
+	// Errors of the backend have hints, too.
 	args[2] += "/none"
 	if _, stderr, err = run(args...); err == nil || !strings.HasPrefix(stderr, "holdfast: shelf: open shelf:") || strings.Count(stderr, "\n") != 2 {
 		t.Errorf("%v\n%s", err, stderr)

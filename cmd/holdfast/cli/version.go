@@ -14,7 +14,7 @@ func version(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
-		Long:    "Prints the version of Holdfast, of Go and of the platform.",
+		Long:    "Prints the versions of Holdfast and Go, and the platform.",
 		Example: "  holdfast version --json",
 		RunE: func(*cobra.Command, []string) error {
 			b := front.ReadBuild()

@@ -89,7 +89,7 @@ func argumentCases(p *pki) (all []badInput) {
 	usage("extra", "--help", "extra")
 	usage("--role-arn", "--help", "--role-arn")
 	for flag, hint := range map[string]string{
-		"--cert-selector=Key=x509Subject,Value=CN=app": "PKCS#11", "--system-store-name=MY": "PKCS#11",
+		"--cert-selector=Key=x509Subject,Value=CN=app": "PKCS #11", "--system-store-name=MY": "PKCS #11",
 	} {
 		name, _, _ := strings.Cut(flag, "=")
 		all = append(all, badInput{name: flag, bare: true, args: []string{"credential-process", flag}, code: front.ExitUnavailable, culprit: name, hint: hint})
@@ -110,7 +110,7 @@ func argumentCases(p *pki) (all []badInput) {
 	selector(front.ExitUsage, "/dev/zero", "--help", "file:///dev/zero", nil)
 	selector(front.ExitUsage, "huge.json", "--help", "file://huge.json", steps(write("huge.json"), func(s *scene) { s.must(os.Truncate(s.path("huge.json"), 3<<30)) }))
 	selector(front.ExitUsage, "fifo", "--help", "file://fifo", func(s *scene) { s.must(syscall.Mkfifo(s.path("fifo"), 0o600)) })
-	selector(front.ExitUnavailable, "--cert-selector", "PKCS#11", "file://good.json", write("good.json", []byte(`[{"Key":"x509Subject","Value":"CN=a"}]`)))
+	selector(front.ExitUnavailable, "--cert-selector", "PKCS #11", "file://good.json", write("good.json", []byte(`[{"Key":"x509Subject","Value":"CN=a"}]`)))
 	all = append(all, badInput{name: "newest of nothing", bare: true, args: []string{"credential-process", "--use-latest-expiring-certificate"}, code: front.ExitUsage, culprit: "--private-key", hint: "--certificate"})
 	usage("cert-selector", "one of", "--cert-selector", "x")
 	for ref, culprit := range map[string]string{

@@ -73,7 +73,7 @@ func otherCommandCases(p *pki) (all []badInput) {
 	emulate("error rate NaN", front.ExitUsage, "error rate", "--help", good, with("--error-rate", "NaN")...)
 	emulate("error rate is text", front.ExitUsage, "--error-rate", "0 to 1", good, with("--error-rate", "much")...)
 	emulate("negative latency", front.ExitUsage, "latency", "--help", good, with("--latency", "-1s")...)
-	emulate("latency is text", front.ExitUsage, "300ms", "answer", good, with("--latency", "long")...)
+	emulate("latency is text", front.ExitUsage, "300ms", "response", good, with("--latency", "long")...)
 	emulate("negative lifetime", front.ExitUsage, "lifetime", "--help", good, with("--session-lifetime", "-1s")...)
 	emulate("unknown error status", front.ExitUsage, "599", "--help", good, with("--error-status", "599")...)
 	emulate("bad region", front.ExitUsage, "nowhere", "--help", good, with("--region", "nowhere")...)

@@ -65,7 +65,7 @@ func BenchmarkCredentialProcess(b *testing.B) {
 	dir, args, _ := benchSession(b)
 	a := front.App{
 		Stdout: io.Discard, Stderr: os.Stderr, LookupEnv: os.LookupEnv, Now: time.Now, OpenTTY: front.OpenTTY, Store: all.New(),
-		Commands: []front.Command{{Name: "credential-process", New: vending.CredentialProcess, Brief: true}},
+		Commands: []front.Command{{Name: "credential-process", New: vending.CredentialProcess, DefaultSignals: true}},
 	}
 	for _, kind := range []string{"p256", "rsa2048"} {
 		line := withKey(args, dir, kind)

@@ -1,6 +1,6 @@
-// Package flags has the groups of flags that commands of several packages share,
-// and turns them into values: which key with which PIN, which session, which
-// connection. Of Holdfast it imports the front and the libraries.
+// Package flags defines the groups of flags that commands of several packages
+// share. It converts them to values: the key and its PIN source, the session,
+// the connection. Within Holdfast it imports front and the libraries.
 package flags
 
 import (
@@ -12,8 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Identity are the flags that name a key and its certificate, in every command
-// that signs.
+// Identity is the group of flags that name a key and its certificate. All
+// commands that sign have it.
 type Identity struct {
 	certificate, privateKey, intermediates string
 
@@ -25,16 +25,17 @@ type Identity struct {
 // Add adds the flags to a command.
 func (f *Identity) Add(cmd *cobra.Command) {
 	front.KeyFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.certificate, "certificate", "", "certificate, with or without its chain: a file, -, env:NAME, pkcs11:…, winstore:… or another `reference`; see docs/references.md")
-		fs.StringVar(&f.privateKey, "private-key", "", "private key, a `reference` (default: the one of --certificate)")
-		fs.StringVar(&f.intermediates, "intermediates", "", "intermediate certificates in any order, a `reference`")
+		fs.StringVar(&f.certificate, "certificate", "", "`reference` to the certificate, with or without its chain: a file, -, env:NAME, pkcs11:…, winstore:… or another scheme; see docs/references.md")
+		fs.StringVar(&f.privateKey, "private-key", "", "`reference` to the private key (default: the value of --certificate)")
+		fs.StringVar(&f.intermediates, "intermediates", "", "`reference` to intermediate certificates, in any order")
 		f.device.Add(fs)
 		f.pins.add(fs)
 		f.osStore.add(fs)
 	})
 }
 
-// exclusive are the pairs that aws_signing_helper does not take together.
+// exclusive lists the pairs of flags that cannot be used together, as in
+// aws_signing_helper.
 var exclusive = [][2]string{
 	{"certificate", "cert-selector"},
 	{"certificate", "system-store-name"},
@@ -53,20 +54,20 @@ var exclusive = [][2]string{
 	{"pkcs8-password", "tpm-key-password"},
 }
 
-// Key returns what the flags say. It opens nothing, and may name nothing:
-// [Key.Check] tells.
+// Key returns the Key that the flags describe, without opening it. It may be
+// empty: see [Key.Check].
 func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
 	given := func(name string) bool { return cmd.Flags().Changed(name) }
 	for _, pair := range exclusive {
 		if given(pair[0]) && given(pair[1]) {
-			return Key{}, signer.WithHint(front.Usagef("--%s excludes --%s", pair[0], pair[1]), "give one of them")
+			return Key{}, signer.WithHint(front.Usagef("--%s cannot be used with --%s", pair[0], pair[1]), "use only one of them")
 		}
 	}
 	k := Key{pins: f.pins, module: f.device.Module, newest: f.osStore.newest}
 	certificate := f.certificate
-	nothingElse := f.privateKey == "" && f.certificate == ""
+	unnamed := f.privateKey == "" && f.certificate == ""
 	selected := given("cert-selector") || given("system-store-name")
-	k.implied = !selected && f.osStore.newest && nothingElse && hasOSStore()
+	k.implied = !selected && f.osStore.newest && unnamed && hasOSStore()
 	if selected || k.implied {
 		var err error
 		if certificate, err = f.osStore.reference(thisOS); err != nil {
@@ -81,7 +82,7 @@ func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
 	return k, err
 }
 
-// parseIdentity parses what is given.
+// parseIdentity parses references. An empty text is the zero Ref.
 func parseIdentity(certificate, key, intermediates string) (keystore.Identity, error) {
 	id, err := keystore.ParseIdentity(certificate, key)
 	if err == nil && intermediates != "" {
@@ -90,21 +91,20 @@ func parseIdentity(certificate, key, intermediates string) (keystore.Identity, e
 	return id, err
 }
 
-// Device are the flags of every command that opens a device, also those that
-// aws_signing_helper does not know.
+// Device is the group of flags that all commands that open a device have.
 type Device struct {
 	PINSource string
-	Module    string // for PKCS#11 references that name none
+	Module    string // module of PKCS #11 references that do not name one
 }
 
-// Add adds the flags.
+// Add adds the flags to fs.
 func (f *Device) Add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.PINSource, "pin-source", "", "`where` the PIN or password is: file:PATH, env:NAME, tpm:path=PATH or prompt (default: prompt, if there is a terminal)")
+	fs.StringVar(&f.PINSource, "pin-source", "", "`source` of the PIN or password: file:PATH, env:NAME, tpm:path=PATH or prompt (default: prompt, if there is a terminal)")
 	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt")
-	fs.StringVar(&f.Module, "pkcs11-lib", "", "PKCS#11 module, the path of a `file`, for references that name none (default: p11-kit-proxy)")
+	fs.StringVar(&f.Module, "pkcs11-lib", "", "`file` of the PKCS #11 module, for references that do not name one (default: p11-kit-proxy)")
 }
 
-// Options are what backends get from these flags.
+// Options returns the options for backends that the flags describe.
 func (f *Device) Options(a front.App) (keystore.Options, error) {
 	source, err := ParsePINSource(f.PINSource)
 	if err != nil {
@@ -113,7 +113,7 @@ func (f *Device) Options(a front.App) (keystore.Options, error) {
 	return Key{PINSource: source}.Options(a, a.Logger(false))
 }
 
-// Complete adds to a reference what these flags say and it does not say itself.
+// Complete returns ref with the attributes that the flags set and ref does not.
 func (f *Device) Complete(a front.App, ref keystore.Ref) (keystore.Ref, error) {
 	return complete(a.Store, ref, f.Module, false)
 }

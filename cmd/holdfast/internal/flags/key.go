@@ -10,19 +10,20 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Key is a key with its certificates and where its PIN is, as flags say it,
-// or a table of a configuration over them. It is a value, and changed as such.
+// A Key describes a key, its certificates and the source of its PIN. It comes
+// from flags, from a configuration file or from both. It is a value: methods
+// return a changed copy.
 type Key struct {
-	Identity  keystore.Identity // as it was given
+	Identity  keystore.Identity // as parsed, before complete
 	PINSource PINSource
 
 	pins    pins
-	module  string // for references that name none
-	newest  bool   // of several certificates the one that ends last
-	implied bool   // the Identity is what newest alone stands for
+	module  string // for PKCS #11 references that do not name one
+	newest  bool   // use the certificate that expires last
+	implied bool   // only newest was given, and Identity is the key store of the system
 }
 
-// Check refuses a Key that names nothing.
+// Check returns an error if k names neither a key nor a certificate.
 func (k Key) Check() error {
 	if k.IsZero() {
 		return signer.WithHint(front.Usagef("neither --certificate nor --private-key is given"),
@@ -31,13 +32,13 @@ func (k Key) Check() error {
 	return nil
 }
 
-// IsZero reports whether neither a key nor a certificate is named.
+// IsZero reports whether k names neither a key nor a certificate.
 func (k Key) IsZero() bool { return k.Identity.Key.IsZero() && k.Identity.Certificate.IsZero() }
 
-// OrElse returns k with what it leaves open taken from other. A key, its
-// certificates and its PIN belong together: nothing of other's is taken if k
-// names a key or a certificate. A PIN source, password or intermediates of k
-// stand in the place of other's.
+// OrElse returns k if it names a key or a certificate, and otherwise other with
+// the intermediates, PIN source and password of k, where these are set. A key,
+// its certificates and its PIN belong together, so a k that names a key uses
+// nothing from other. An implied key does not replace the key of other.
 func (k Key) OrElse(other Key) Key {
 	if !k.IsZero() && !(k.implied && !other.IsZero()) {
 		return k
@@ -53,7 +54,7 @@ func (k Key) OrElse(other Key) Key {
 	return k
 }
 
-// Open opens the key; the caller closes it. A device may hang in it: see
+// Open opens the key. The caller closes it. The call may block in a device: see
 // [front.Interruptible].
 func (k Key) Open(ctx context.Context, a front.App, logger *slog.Logger) (signer.Signer, error) {
 	opts, err := k.Options(a, logger)
@@ -63,7 +64,7 @@ func (k Key) Open(ctx context.Context, a front.App, logger *slog.Logger) (signer
 	return k.OpenWith(ctx, a, opts)
 }
 
-// OpenWith is Open with options that serve for more than to open the key.
+// OpenWith is Open with the options that the caller got from [Key.Options].
 func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (signer.Signer, error) {
 	store := a.Store
 	id, err := k.complete(store)
@@ -73,8 +74,8 @@ func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (
 	return store.OpenIdentity(ctx, id, opts)
 }
 
-// Digest names the key and its certificate without opening them; see
-// [keystore.Store.Digest].
+// Digest returns an identifier of the key and its certificate without opening
+// them; see [keystore.Store.Digest].
 func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (string, error) {
 	store := a.Store
 	id, err := k.complete(store)
@@ -84,14 +85,14 @@ func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (st
 	return store.Digest(ctx, id, opts)
 }
 
-// Options are what backends get for this key.
+// Options returns the options for backends to open this key.
 func (k Key) Options(a front.App, logger *slog.Logger) (opts keystore.Options, err error) {
 	opts = a.Options(logger)
 	opts.PIN, err = k.pinFunc(a, opts)
 	return opts, err
 }
 
-// Files returns the files whose change means another key or certificate.
+// Files returns the files that contain the key and its certificates.
 func (k Key) Files(a front.App) []string {
 	return a.Store.Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates).Files
 }
@@ -101,20 +102,20 @@ func (k Key) Variables(a front.App) []string {
 	return a.Store.Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates, k.PINSource.Ref).Variables
 }
 
-// Name is what errors call the key.
-func (k Key) Name() string { return firstOf(k.Identity.Key, k.Identity.Certificate) }
+// Name returns the name of the key in errors.
+func (k Key) Name() string { return firstRef(k.Identity.Key, k.Identity.Certificate) }
 
-// CertificateName is what errors call the certificate.
-func (k Key) CertificateName() string { return firstOf(k.Identity.Certificate, k.Identity.Key) }
+// CertificateName returns the name of the certificate in errors.
+func (k Key) CertificateName() string { return firstRef(k.Identity.Certificate, k.Identity.Key) }
 
-func firstOf(a, b keystore.Ref) string {
+func firstRef(a, b keystore.Ref) string {
 	if a.IsZero() {
 		a = b
 	}
 	return a.String()
 }
 
-// complete returns the references with what the flags add to them.
+// complete returns the references with the attributes that the flags set.
 func (k Key) complete(store *keystore.Store) (id keystore.Identity, err error) {
 	id = k.Identity
 	for _, c := range []struct {
@@ -128,7 +129,8 @@ func (k Key) complete(store *keystore.Store) (id keystore.Identity, err error) {
 	return id, nil
 }
 
-// complete adds to a reference what it does not say itself, if it can say that.
+// complete sets the attributes module-path and newest of ref, unless ref sets
+// them itself or its scheme does not have them.
 func complete(store *keystore.Store, ref keystore.Ref, module string, newest bool) (keystore.Ref, error) {
 	if ref.IsZero() {
 		return ref, nil
@@ -143,7 +145,7 @@ func complete(store *keystore.Store, ref keystore.Ref, module string, newest boo
 		}
 		completed, err := store.SetAttribute(ref, a.name, a.value)
 		switch {
-		case errors.Is(err, errors.ErrUnsupported): // a kind of key that has no such
+		case errors.Is(err, errors.ErrUnsupported): // the scheme has no such attribute
 		case err != nil:
 			return ref, err
 		default:

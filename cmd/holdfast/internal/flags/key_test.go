@@ -14,8 +14,8 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore/all"
 )
 
-// What a key is made of is known by its references alone: what is watched, and
-// what exec keeps from the command that it runs.
+// Files and Variables depend only on the references of a key. serve watches the
+// files, and exec removes the variables from the environment of its command.
 func TestKeyUses(t *testing.T) {
 	a := front.App{Store: all.New()}
 	for _, test := range []struct {
@@ -47,8 +47,8 @@ func TestKeyUses(t *testing.T) {
 	}
 }
 
-// Flags complete a reference that leaves open what they say.
-func TestKeyIsCompleted(t *testing.T) {
+// Flags set only attributes that a reference does not set itself.
+func TestKeyComplete(t *testing.T) {
 	store := all.New()
 	for _, test := range []struct {
 		certificate, key, module string
@@ -80,9 +80,9 @@ func TestKeyIsCompleted(t *testing.T) {
 	}
 }
 
-// A reference that is none is refused before anything is opened, and without
-// the PIN that it may hold.
-func TestKeyIsRefused(t *testing.T) {
+// An invalid reference is rejected before anything is opened, and the error
+// does not contain the PIN of the reference.
+func TestInvalidKey(t *testing.T) {
 	for _, test := range []struct{ certificate, key, intermediates, module string }{
 		{"", "env:", "", ""},
 		{"env:", "key.pem", "", ""},
@@ -103,7 +103,7 @@ func TestKeyIsRefused(t *testing.T) {
 	}
 }
 
-// A Key that is printed, by itself or within another value, tells no password.
+// A printed Key, alone or within another value, does not show a password.
 func TestKeyPrintsNoPassword(t *testing.T) {
 	cmd := &cobra.Command{}
 	var f Identity
@@ -127,8 +127,8 @@ func TestKeyPrintsNoPassword(t *testing.T) {
 	}
 }
 
-// What --use-latest-expiring-certificate alone stands for comes after a key that
-// a file names.
+// A key that --use-latest-expiring-certificate implies does not override the
+// key of a configuration file.
 func TestOrElseOfImpliedKey(t *testing.T) {
 	ref := func(text string) keystore.Ref {
 		r, err := keystore.ParseRef(text)
@@ -139,15 +139,15 @@ func TestOrElseOfImpliedKey(t *testing.T) {
 	}
 	implied := Key{Identity: keystore.Identity{Certificate: ref("winstore:newest=yes")}, newest: true, implied: true}
 	if got := implied.OrElse(Key{}); got.Identity != implied.Identity {
-		t.Errorf("beside nothing: %+v", got.Identity)
+		t.Errorf("without another key: %+v", got.Identity)
 	}
 	file := Key{Identity: keystore.Identity{Key: ref("key.pem")}}
 	if got := implied.OrElse(file); got.Identity != file.Identity || !got.newest {
-		t.Errorf("beside a key: %+v", got)
+		t.Errorf("with another key: %+v", got)
 	}
 	named := implied
 	named.implied = false
 	if got := named.OrElse(file); got.Identity != named.Identity {
-		t.Errorf("a certificate that is named: %+v", got.Identity)
+		t.Errorf("named certificate: %+v", got.Identity)
 	}
 }

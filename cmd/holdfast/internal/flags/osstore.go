@@ -14,8 +14,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// osStore are those of aws_signing_helper for the operating system's key
-// store. Together they say what one reference says.
+// osStore is the group of flags of aws_signing_helper for the key store of the
+// operating system. Together they are equivalent to one reference.
 type osStore struct {
 	selector  string
 	storeName string
@@ -23,20 +23,20 @@ type osStore struct {
 }
 
 func (f *osStore) add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.selector, "cert-selector", "", "certificate in the key store of Windows or macOS: a `selector` such as Key=x509Subject,Value=CN=app, or file://PATH with JSON")
-	fs.StringVar(&f.storeName, "system-store-name", "", "`name` of a Windows certificate store of the user; LocalMachine\\NAME is one of the machine (default: MY)")
+	fs.StringVar(&f.selector, "cert-selector", "", "`selector` of a certificate in the key store of Windows or macOS, such as Key=x509Subject,Value=CN=app, or file://PATH of a JSON file")
+	fs.StringVar(&f.storeName, "system-store-name", "", "`name` of a Windows certificate store of the current user, or LocalMachine\\NAME for a store of the machine (default: MY)")
 	fs.BoolVar(&f.newest, "use-latest-expiring-certificate", false, "if several certificates match, use the one that expires last")
 }
 
-// osStores are the schemes of the key stores that operating systems have.
+// osStores maps operating systems to the schemes of their key stores.
 var osStores = map[string]string{"windows": "winstore", "darwin": "keychain"}
 
 const thisOS = runtime.GOOS
 
 func hasOSStore() bool { return osStores[thisOS] != "" }
 
-// IsOfOtherSystem reports whether err is that of a key store of another operating
-// system than this one.
+// IsOfOtherSystem reports whether err comes from the key store of another
+// operating system.
 func IsOfOtherSystem(err error) bool {
 	var e *signer.Error
 	if !errors.As(err, &e) || !errors.Is(err, errors.ErrUnsupported) {
@@ -50,11 +50,11 @@ func IsOfOtherSystem(err error) bool {
 	return false
 }
 
-// maxSelectorFile bounds the file of --cert-selector, in bytes.
+// maxSelectorFile limits the size of the file of --cert-selector, in bytes.
 const maxSelectorFile = 256 << 10
 
-// reference returns the reference that the flags stand for on an operating
-// system.
+// reference returns the reference that is equivalent to the flags on the
+// operating system goos.
 func (f *osStore) reference(goos string) (string, error) {
 	var parts []string
 	if f.storeName != "" {
@@ -76,11 +76,11 @@ func (f *osStore) reference(goos string) (string, error) {
 		if f.selector == "" {
 			name = "--system-store-name"
 		}
-		return "", signer.WithHint(fmt.Errorf("%s needs the key store of Windows or macOS: %w", name, errors.ErrUnsupported),
-			"name a file or a PKCS#11 token with --certificate and --private-key")
+		return "", signer.WithHint(fmt.Errorf("%s requires the key store of Windows or macOS: %w", name, errors.ErrUnsupported),
+			"name files or a PKCS #11 token with --certificate and --private-key")
 	}
 	if f.storeName != "" && goos != "windows" {
-		return "", signer.WithHint(fmt.Errorf("--system-store-name needs Windows: %w", errors.ErrUnsupported), "leave it out")
+		return "", signer.WithHint(fmt.Errorf("--system-store-name requires Windows: %w", errors.ErrUnsupported), "remove --system-store-name")
 	}
 	return scheme + ":" + strings.Join(parts, ";"), nil
 }
@@ -97,7 +97,8 @@ func (f *osStore) parseSelector() (selector.Selector, error) {
 	return selector.ParseSigningHelper(text)
 }
 
-// storeAttributes takes the names of PowerShell's drive Cert:, too.
+// storeAttributes returns the attributes for the name of a certificate store.
+// It also accepts paths of PowerShell's Cert: drive, such as LocalMachine\My.
 func storeAttributes(name string) string {
 	for prefix, location := range map[string]string{`localmachine\`: "machine", `currentuser\`: "user"} {
 		if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {

@@ -13,27 +13,28 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// pins are the flags of aws_signing_helper that hold a password, and --reuse-pin.
-// Their help says not to use passwords on a command line: others can read it.
+// pins is the group of flags of aws_signing_helper that contain a password, and
+// --reuse-pin. Their help advises against passwords on the command line, which
+// other users can read.
 type pins struct {
-	password *string // pointers, so that fmt shows no secret; nil: not given
+	password *string // pointers, so that fmt prints no secret; nil: not given
 	tpm      *string
 	noTPM    bool
 	reuse    bool
 }
 
 func (f *pins) add(fs *pflag.FlagSet) {
-	fs.BoolVar(&f.reuse, "reuse-pin", false, "use a typed PIN again for keys that ask at each signature")
-	f.password = fs.String("pkcs8-password", "", "`password` of the key file. Do not use it: every local user can read a command line; use --pin-source")
-	f.tpm = fs.String("tpm-key-password", "", "`password` of the TPM key. Do not use it: every local user can read a command line; use --pin-source")
-	fs.BoolVar(&f.noTPM, "no-tpm-key-password", false, "do not ask for a password of the TPM key, even if its file says that it has one")
+	fs.BoolVar(&f.reuse, "reuse-pin", false, "reuse a typed PIN for keys that ask for it at each signature")
+	f.password = fs.String("pkcs8-password", "", "`password` of the key file. Avoid this flag: every local user can read a command line; use --pin-source instead")
+	f.tpm = fs.String("tpm-key-password", "", "`password` of the TPM key. Avoid this flag: every local user can read a command line; use --pin-source instead")
+	fs.BoolVar(&f.noTPM, "no-tpm-key-password", false, "do not ask for the password of the TPM key, even if its file says that it has one")
 	for _, name := range []string{"pkcs8-password", "tpm-key-password"} {
 		front.MarkSecret(fs.Lookup(name))
 	}
 }
 
-// pinFunc returns the PINFunc of --pin-source and of the password flags of
-// aws_signing_helper. Without any it asks if there is a terminal.
+// pinFunc returns the PINFunc for --pin-source and the password flags of
+// aws_signing_helper. If none is set, it prompts at the terminal.
 func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, error) {
 	ask := a.Prompt
 	if a.Typed != nil {
@@ -42,13 +43,13 @@ func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, erro
 	if k.pins.reuse {
 		ask = reuseTyped(ask)
 	}
-	for _, given := range k.pins.passwords() {
+	for _, p := range k.pins.passwords() {
 		switch {
-		case !given.set:
+		case !p.set:
 		case k.PINSource != (PINSource{}):
-			return nil, signer.WithHint(front.Usagef("--pin-source excludes --%s", given.flag), "give --pin-source alone")
+			return nil, signer.WithHint(front.Usagef("--pin-source cannot be used with --%s", p.flag), "use only --pin-source")
 		default:
-			return given.before(ask), nil
+			return p.orElse(ask), nil
 		}
 	}
 	switch {
@@ -61,16 +62,17 @@ func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, erro
 	return read, signer.WithHint(err, pinSourceForms)
 }
 
-// A PINSource says where a PIN or password is. The zero value has a person
-// asked, if there is a terminal and seems to be something to ask for.
+// A PINSource is the source of a PIN or password. The zero value prompts if
+// there is a terminal and the PIN is not optional.
 type PINSource struct {
-	Prompt bool         // always ask a person
-	Ref    keystore.Ref // a file, a variable or a sealed secret
+	Prompt bool         // prompt even if the PIN is optional
+	Ref    keystore.Ref // a file, an environment variable or a sealed secret
 }
 
-const pinSourceForms = "--pin-source is file:PATH, env:NAME, prompt or a sealed secret: tpm:path=PATH"
+const pinSourceForms = "--pin-source accepts file:PATH, env:NAME, prompt or, for a sealed secret, tpm:path=PATH"
 
-// ParsePINSource parses the value of --pin-source; "": it is not given.
+// ParsePINSource parses the value of --pin-source. An empty text returns the
+// zero value.
 func ParsePINSource(text string) (s PINSource, err error) {
 	switch text {
 	case "":
@@ -82,8 +84,7 @@ func ParsePINSource(text string) (s PINSource, err error) {
 	return s, signer.WithHint(err, pinSourceForms)
 }
 
-// alwaysAsk asks a person who wants to be asked, also where there seems to be
-// nothing to ask for.
+// alwaysAsk returns a PINFunc that calls ask even for an optional PIN.
 func alwaysAsk(ask keystore.PINFunc) keystore.PINFunc {
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		p.Optional = false
@@ -91,16 +92,16 @@ func alwaysAsk(ask keystore.PINFunc) keystore.PINFunc {
 	}
 }
 
-// A givenPassword is one from the command line. It is for one kind of prompt:
-// elsewhere it would use up a try of some device.
-type givenPassword struct {
+// A passwordFlag is a password from the command line. It answers only one kind
+// of prompt: with another it could use up a PIN try of a device.
+type passwordFlag struct {
 	flag  string
 	set   bool
-	what  string
-	value string // "": there is none
+	what  string // the kind of prompt
+	value string // "": no password
 }
 
-func (f pins) passwords() []givenPassword {
+func (f pins) passwords() []passwordFlag {
 	value := func(p *string) string {
 		if p == nil {
 			return ""
@@ -108,19 +109,21 @@ func (f pins) passwords() []givenPassword {
 		return *p
 	}
 	password, tpm := value(f.password), value(f.tpm)
-	return []givenPassword{
+	return []passwordFlag{
 		{"pkcs8-password", password != "", keystore.AskPassword, password},
 		{"tpm-key-password", tpm != "", keystore.AskTPMKey, tpm},
 		{"no-tpm-key-password", f.noTPM, keystore.AskTPMKey, ""},
 	}
 }
 
-// given reports whether a flag says what the password is.
+// given reports whether a password flag is set.
 func (f pins) given() bool {
-	return slices.ContainsFunc(f.passwords(), func(g givenPassword) bool { return g.set })
+	return slices.ContainsFunc(f.passwords(), func(g passwordFlag) bool { return g.set })
 }
 
-func (g givenPassword) before(ask keystore.PINFunc) keystore.PINFunc {
+// orElse returns a PINFunc that answers prompts of the kind g.what with the
+// password and passes other prompts to ask.
+func (g passwordFlag) orElse(ask keystore.PINFunc) keystore.PINFunc {
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		if p.What != g.what {
 			return ask(ctx, p)
@@ -129,8 +132,8 @@ func (g givenPassword) before(ask keystore.PINFunc) keystore.PINFunc {
 	}
 }
 
-// reuseTyped gives the PIN that was typed for a login again for the signatures
-// of keys that ask each time.
+// reuseTyped returns a PINFunc that answers the prompts for each signature
+// (CKA_ALWAYS_AUTHENTICATE) with the PIN that was typed last.
 func reuseTyped(ask keystore.PINFunc) keystore.PINFunc {
 	var mu sync.Mutex
 	var last []byte

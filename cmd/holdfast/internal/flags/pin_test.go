@@ -13,21 +13,21 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A terminalDouble is a person who answers every prompt.
-type terminalDouble struct {
+// fakeTTY gives the same answer to every prompt and counts the prompts.
+type fakeTTY struct {
 	answer string
 	asked  *int
 }
 
-func (d terminalDouble) ReadPassword(context.Context, string) ([]byte, error) {
+func (d fakeTTY) ReadPassword(context.Context, string) ([]byte, error) {
 	*d.asked++
 	return []byte(d.answer), nil
 }
 
-func (terminalDouble) Close() error { return nil }
+func (fakeTTY) Close() error { return nil }
 
-// A key that seems to have no password bothers nobody. What was given for it is
-// given all the same, since its file may be wrong.
+// A key that seems to have no password causes no prompt. A password that was
+// set is used nevertheless, since the key file may be wrong.
 func TestOptionalPassword(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pin")
 	if err := os.WriteFile(path, []byte("from file\n"), 0o600); err != nil {
@@ -71,7 +71,7 @@ func TestOptionalPassword(t *testing.T) {
 			a := front.App{
 				Store:     keystore.New(file.Backend{}),
 				LookupEnv: func(string) (string, bool) { return "from env", true },
-				OpenTTY:   func() (front.TTY, error) { return terminalDouble{"typed", &asked}, nil },
+				OpenTTY:   func() (front.TTY, error) { return fakeTTY{"typed", &asked}, nil },
 			}
 			ask, err := c.key.pinFunc(a, keystore.Options{LookupEnv: a.LookupEnv})
 			if err != nil {

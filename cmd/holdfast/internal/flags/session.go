@@ -16,8 +16,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Session are the flags that say which session to create and how to reach the
-// service, in every command that creates sessions.
+// Session is the group of flags for the session and the connection to the
+// service. All commands that create sessions have it.
 type Session struct {
 	config    rolesanywhere.Config
 	fips      environmentBool
@@ -28,8 +28,8 @@ type Session struct {
 	Debug     bool
 }
 
-// An environmentBool is a flag that an environment variable sets if the flag is
-// not given.
+// An environmentBool is a flag whose default is the value of an environment
+// variable.
 type environmentBool struct {
 	value          bool
 	flag, variable string
@@ -45,25 +45,25 @@ func (f *Session) Add(cmd *cobra.Command) {
 		fs.StringVar(&c.ProfileARN, "profile-arn", "", "`ARN` of the Roles Anywhere profile")
 		fs.StringVar(&c.RoleARN, "role-arn", "", "`ARN` of the role to assume")
 		fs.IntVar(&f.seconds, "session-duration", 0, "duration of the session in `seconds`, 900 to 43200 (default: the profile's)")
-		fs.StringVar(&c.SessionName, "role-session-name", "", "`name` of the session, if the profile accepts one (default: the certificate's serial number)")
+		fs.StringVar(&c.SessionName, "role-session-name", "", "`name` of the role session, if the profile accepts custom names (default: the serial number of the certificate)")
 	})
 	front.ServiceFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringVar(&c.Region, "region", "", "`region` to sign for (default: the trust anchor's)")
-		fs.StringVar(&c.Endpoint, "endpoint", "", "`URL` of the service (default: the region's)")
-		fs.BoolVar(&f.fips.value, f.fips.flag, false, "use the FIPS endpoint; also "+f.fips.variable+"=true")
-		fs.BoolVar(&f.dualStack.value, f.dualStack.flag, false, "use the dual-stack endpoint; also "+f.dualStack.variable+"=true")
-		fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CAs to trust instead of the system's; also AWS_CA_BUNDLE")
+		fs.StringVar(&c.Region, "region", "", "AWS `region` to sign for (default: the region of the trust anchor)")
+		fs.StringVar(&c.Endpoint, "endpoint", "", "`URL` of the Roles Anywhere endpoint (default: the endpoint of the region)")
+		fs.BoolVar(&f.fips.value, f.fips.flag, false, "use the FIPS endpoint; the same as "+f.fips.variable+"=true")
+		fs.BoolVar(&f.dualStack.value, f.dualStack.flag, false, "use the dual-stack endpoint; the same as "+f.dualStack.variable+"=true")
+		fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CA certificates to trust instead of the system's (default: AWS_CA_BUNDLE)")
 		fs.BoolVar(&c.Insecure, "no-verify-ssl", false, "do not verify the server certificate, and allow plain http")
-		fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy of HTTPS_PROXY and NO_PROXY")
-		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "give up after this `duration`, all attempts included")
+		fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy settings in HTTPS_PROXY and NO_PROXY")
+		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "give up after this `duration`, including retries")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&f.Debug, "debug", false, "log each step to standard error, without secrets")
 	})
 }
 
-// Config returns what the flags and the environment say. The caller checks it,
-// after a table of a configuration filled in what they leave open, and adds the
+// Config returns the configuration from the flags and the environment. The
+// caller completes it from a configuration file, checks it, and adds the
 // Transport and the Signer.
 func (f *Session) Config(cmd *cobra.Command, a front.App) (rolesanywhere.Config, error) {
 	c := f.config
@@ -76,7 +76,7 @@ func (f *Session) Config(cmd *cobra.Command, a front.App) (rolesanywhere.Config,
 	}
 	if cmd.Flags().Changed("session-duration") {
 		if lo, hi := int(rolesanywhere.MinDuration/time.Second), int(rolesanywhere.MaxDuration/time.Second); f.seconds < lo || f.seconds > hi {
-			return c, front.Usagef("--session-duration %d is not from %d to %d seconds", f.seconds, lo, hi)
+			return c, front.Usagef("--session-duration %d is not between %d and %d seconds", f.seconds, lo, hi)
 		}
 		c.Duration = time.Duration(f.seconds) * time.Second
 	}
@@ -96,21 +96,21 @@ func (e environmentBool) get(cmd *cobra.Command, a front.App) (bool, error) {
 	}
 	on, err := strconv.ParseBool(text)
 	if err != nil {
-		err = signer.WithHint(front.Usagef("environment variable %s is %q", e.variable, text), "set it to true or false")
+		err = signer.WithHint(front.Usagef("environment variable %s: %q is not a boolean", e.variable, text), "set it to true or false")
 	}
 	return on, err
 }
 
-// A Connection is how the service is reached, and whom it has to prove to be.
+// A Connection has the proxy and TLS settings for the service.
 type Connection struct {
 	bundle   []byte
-	name     string // of the bundle's file; "": the system's CAs
-	from     string // what named it
+	name     string // file name of the bundle; "": use the CAs of the system
+	from     string // flag or variable that set the name
 	noProxy  bool
 	insecure bool
 }
 
-// Connection reads the CA bundle, and so comes after what needs no file.
+// Connection returns the connection settings. It reads the CA bundle.
 func (f *Session) Connection(a front.App) (Connection, error) {
 	c := Connection{name: f.caBundle, from: "--ca-bundle", noProxy: !f.proxy, insecure: f.config.Insecure}
 	if c.name == "" {
@@ -124,7 +124,8 @@ func (f *Session) Connection(a front.App) (Connection, error) {
 	return c, c.explain(err)
 }
 
-// Transport parses the bundle, which takes its time.
+// Transport returns a transport with these settings. It parses the CA bundle,
+// which is slow.
 func (c Connection) Transport() (http.RoundTripper, error) {
 	t, err := rolesanywhere.NewTransport(rolesanywhere.TransportConfig{
 		CABundle: c.bundle, NoProxy: c.noProxy, InsecureSkipVerify: c.insecure,
@@ -132,8 +133,8 @@ func (c Connection) Transport() (http.RoundTripper, error) {
 	return t, c.explain(err)
 }
 
-// Trust stands for the CAs that the transport trusts, in the name of a cache
-// entry.
+// Trust identifies the CAs that the transport trusts. It is part of the key of
+// a cache entry.
 func (c Connection) Trust() string {
 	if c.name == "" {
 		return "system"
@@ -146,5 +147,5 @@ func (c Connection) explain(err error) error {
 		return nil
 	}
 	return signer.WithHint(fmt.Errorf("%s %s: %w", c.from, c.name, err),
-		"check the name; it must be a regular file with certificates in PEM")
+		"check the name; the CA bundle must be a regular file of PEM certificates")
 }

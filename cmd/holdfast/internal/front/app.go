@@ -1,11 +1,11 @@
-// Package front is what every command stands behind: the streams, the
+// Package front contains the parts that all commands share: the streams, the
 // environment and the terminal of the process, prompts for PINs, the log, the
-// tree of commands, help texts, and the table from errors to exit codes and
+// command tree, help texts, and the table that maps errors to exit codes and
 // hints.
 //
-// A line belongs here if commands of several packages need it and it is no flag;
-// groups of flags are in package flags. Of Holdfast, front imports the
-// libraries whose errors it explains, and no package of commands.
+// Code belongs here if commands of several packages need it and it does not
+// define flags. Groups of flags are in package flags. Within Holdfast, front
+// imports the libraries whose errors it explains, and no package of commands.
 package front
 
 import (
@@ -17,25 +17,25 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// An App is everything outside of the process that a command touches. Commands
-// get a copy of their own, which they may change.
+// An App is the interface of a command to everything outside of the process.
+// Each command gets its own copy and may change it.
 type App struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	LookupEnv      func(string) (string, bool)
-	Environ        func() []string // for programs that are run
+	Environ        func() []string // for child processes
 	Now            func() time.Time
 	OpenTTY        func() (TTY, error)
-	OnSignal       func(end func()) (stop func()) // nil: signals do what they do
+	OnSignal       func(end func()) (stop func()) // nil: signals have their default action
 
-	Store    *keystore.Store // opens references with the backends that this program has
+	Store    *keystore.Store // opens references with the backends of this program
 	Commands []Command
 
-	Log   *slog.Logger // nil: for people, to Stderr
-	Typed *TypedPINs   // nil: a person is asked each time
+	Log   *slog.Logger // nil: text to Stderr
+	Typed *TypedPINs   // nil: each PIN request prompts
 }
 
-// Catch has signals end what the command does, until stop is called.
+// Catch calls end on a signal that ends the process, until stop is called.
 func (a App) Catch(end func()) (stop func()) {
 	if a.OnSignal == nil {
 		return func() {}
@@ -43,7 +43,8 @@ func (a App) Catch(end func()) (stop func()) {
 	return a.OnSignal(end)
 }
 
-// Logger returns the log of the command.
+// Logger returns the logger of the command. Unless Log is set, it logs to
+// Stderr, from level debug if debug is set and from level warning otherwise.
 func (a App) Logger(debug bool) *slog.Logger {
 	if a.Log != nil {
 		return a.Log
@@ -55,20 +56,20 @@ func (a App) Logger(debug bool) *slog.Logger {
 	return slog.New(&LogHandler{W: a.Stderr, Level: level})
 }
 
-// Env returns the value of a variable, "" if it is not set.
+// Env returns the value of an environment variable, or "" if it is not set.
 func (a App) Env(name string) string {
 	v, _ := a.LookupEnv(name)
 	return v
 }
 
-// Options are what backends get from this program. Whoever knows of a source of
-// PINs adds it.
+// Options returns the options for backends, without a PIN source. The caller
+// adds one.
 func (a App) Options(logger *slog.Logger) keystore.Options {
 	return keystore.Options{Logger: logger, Stdin: a.Stdin, LookupEnv: a.LookupEnv}
 }
 
-// Run executes one command line and returns the exit code. Standard output has
-// the result and nothing else.
+// Run executes one command line and returns the exit code. It writes only the
+// result to standard output.
 func (a App) Run(ctx context.Context, args []string) int {
 	started := false
 	root := a.tree(args, &started)

@@ -7,12 +7,12 @@ import (
 	"runtime/debug"
 )
 
-// version names the release where the toolchain cannot: it is built from an
-// archive of the sources, without their repository. The Makefile and
+// version is the version of a release that is built from a source archive,
+// where the toolchain has no repository to read it from. The Makefile and
 // script/build-all set it from HOLDFAST_VERSION.
 var version string
 
-// A Build is what a binary knows of itself, from the Go toolchain.
+// A Build describes the running binary. The Go toolchain records the data.
 type Build struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision,omitempty"`
@@ -22,7 +22,7 @@ type Build struct {
 	Arch     string `json:"arch"`
 }
 
-// ReadBuild returns what this binary knows.
+// ReadBuild returns the description of the running binary.
 func ReadBuild() Build {
 	b := Build{Version: "(devel)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
@@ -41,7 +41,8 @@ func ReadBuild() Build {
 	return b
 }
 
-// UserAgent follows RFC 9110, section 10.1.5.
+// UserAgent returns the value of the User-Agent header (RFC 9110, section
+// 10.1.5).
 func (b Build) UserAgent() string {
 	return fmt.Sprintf("Holdfast/%s (%s; %s; %s)", b.Version, b.Go, b.OS, b.Arch)
 }

@@ -19,7 +19,7 @@ func TestReadBuild(t *testing.T) {
 	}
 }
 
-// The linker sets no variable that does not exist, and does not say so.
+// The linker silently ignores -X for a variable that does not exist.
 func TestVersionIsSet(t *testing.T) {
 	flag := "-X=" + reflect.TypeFor[Build]().PkgPath() + ".version="
 	for _, name := range []string{"Makefile", "script/build-all"} {

@@ -11,21 +11,20 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A Command is one line in the table of commands. New builds it, which is done
-// for the command that was asked for alone, unless help or completions want all
-// of them.
+// A Command is one line in the table of commands. Only the requested command is
+// built, unless help or completion needs all of them.
 type Command struct {
 	Name  string
-	Group string // its heading in the help; "": others
+	Group string // heading in the help; "": "Other commands"
 	New   func(App) *cobra.Command
 
-	// Brief commands let signals do what they do. Of the others, signals end
-	// the context. To catch them takes most of a millisecond.
-	Brief bool
+	// DefaultSignals leaves signals at their default action, because catching
+	// them takes almost a millisecond. Otherwise signals cancel the context.
+	DefaultSignals bool
 }
 
-// tree builds the commands that args need. It sets started once a command line
-// was understood.
+// tree builds the commands that args require. A command sets started when it
+// begins to run, that is, after its command line was parsed.
 func (a App) tree(args []string, started *bool) *cobra.Command {
 	root := a.root(started)
 	for _, c := range a.Commands {
@@ -48,18 +47,18 @@ func (a App) tree(args []string, started *bool) *cobra.Command {
 	return root
 }
 
-// Tree returns the program with all its commands.
+// Tree returns the root command with all commands.
 func (a App) Tree() *cobra.Command { return a.tree(nil, new(bool)) }
 
-// root returns the command without a name.
+// root returns the root command without subcommands.
 func (a App) root(started *bool) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdfast",
-		Short: "AWS credentials with hardware-backed keys, through IAM Roles Anywhere",
+		Short: "Get AWS credentials with hardware-backed keys through IAM Roles Anywhere",
 		Long: `Holdfast obtains temporary AWS credentials through IAM Roles Anywhere. It signs
-with private keys that never leave their device, or with key files. It takes the
-flags of aws_signing_helper.`,
-		Example: `  # see it work, without AWS and without hardware:
+requests with private keys that never leave their device, or with key files. It
+accepts the flags of aws_signing_helper.`,
+		Example: `  # try it without AWS and without hardware:
   holdfast demo
 
   # with AWS:
@@ -89,12 +88,12 @@ flags of aws_signing_helper.`,
 	return root
 }
 
-// build builds one command with what all of them have.
+// build builds one command and adds the parts that all commands share.
 func (a App) build(c Command, started *bool) *cobra.Command {
 	built := c.New(a)
 	built.GroupID = c.Group
 	for _, part := range append(built.Commands(), built) {
-		part.Flags().SortFlags = false // related flags stand together
+		part.Flags().SortFlags = false // keep related flags together
 		addHelpFlag(part)
 		if part.Args == nil {
 			part.Args, part.ValidArgsFunction = noArgs, cobra.NoFileCompletions
@@ -102,7 +101,7 @@ func (a App) build(c Command, started *bool) *cobra.Command {
 		run := part.RunE
 		part.RunE = func(cmd *cobra.Command, args []string) error {
 			*started = true
-			if c.Brief {
+			if c.DefaultSignals {
 				return run(cmd, args)
 			}
 			ctx, cancel := context.WithCancel(cmd.Context())
@@ -115,8 +114,9 @@ func (a App) build(c Command, started *bool) *cobra.Command {
 	return built
 }
 
-// noArgs refuses what is not a flag, among it unknown commands. It is not
-// shown beside a password, of which it may be the second half.
+// noArgs rejects positional arguments, including unknown commands. If a
+// password flag is set, the error does not quote the argument: it may be the
+// second half of a password with a space.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -128,22 +128,22 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		}
 		return signer.WithHint(fmt.Errorf("unknown command %q", args[0]), hint)
 	}
-	what := fmt.Sprintf("argument %q", args[0])
-	hint := "put quotes around values with blanks; see " + cmd.CommandPath() + " --help"
+	argument := fmt.Sprintf("argument %q", args[0])
+	hint := "put quotes around values that contain spaces; see " + cmd.CommandPath() + " --help"
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if _, secret := f.Annotations[secretFlag]; secret {
-			what = "argument beside its flags"
+			argument = "argument"
 		}
-		// Of a flag whose value is optional, only --name=value gives one.
+		// A flag with an optional value accepts it only as --name=value.
 		if slices.Contains(f.Annotations[optionalValues], args[0]) {
 			hint = "write --" + f.Name + "=" + args[0]
 		}
 	})
-	return signer.WithHint(fmt.Errorf("%s takes no %s", cmd.Name(), what), hint)
+	return signer.WithHint(fmt.Errorf("%s: unexpected %s", cmd.Name(), argument), hint)
 }
 
-// isTopic wants the names of a command.
-func isTopic(help *cobra.Command, args []string) error {
+// commandNames accepts the name of a command and its subcommands as arguments.
+func commandNames(help *cobra.Command, args []string) error {
 	cmd, rest, err := help.Root().Find(args)
 	if err != nil {
 		return err

@@ -2,48 +2,48 @@ package front
 
 import "github.com/spf13/cobra"
 
-// shells says of each shell how its completions are turned on.
+// shells has the help texts of the completion command for each shell.
 var shells = map[string]struct{ long, example string }{
-	"bash": {`Prints completions for bash. They need the package bash-completion.`,
-		`  # in this shell:
+	"bash": {`Prints completions for bash. They require the bash-completion package.`,
+		`  # in the current shell:
   source <(holdfast completion bash)
 
-  # in every new one:
+  # in every new shell:
   mkdir -p ~/.local/share/bash-completion/completions
   holdfast completion bash \
       > ~/.local/share/bash-completion/completions/holdfast`},
 	"zsh": {`Prints completions for zsh.`,
-		`  # in this shell:
+		`  # in the current shell:
   autoload -U compinit && compinit
   source <(holdfast completion zsh)
 
-  # in every new one, if ~/.zshrc calls compinit:
+  # in every new shell, if ~/.zshrc calls compinit:
   holdfast completion zsh > "${fpath[1]}/_holdfast"`},
 	"fish": {`Prints completions for fish.`,
-		`  # in this shell:
+		`  # in the current shell:
   holdfast completion fish | source
 
-  # in every new one:
+  # in every new shell:
   mkdir -p ~/.config/fish/completions
   holdfast completion fish > ~/.config/fish/completions/holdfast.fish`},
 	"powershell": {`Prints completions for PowerShell.`,
-		`  # in this shell; for every new one put it into $PROFILE:
+		`  # in the current shell; for every new shell, add this line to $PROFILE:
   holdfast completion powershell | Out-String | Invoke-Expression`},
 }
 
-// addDefaults adds the commands that cobra brings.
+// addDefaults adds cobra's help and completion commands with our texts.
 func addDefaults(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		switch c.Name() {
 		case "help":
-			c.Short, c.Long = "Show the help of a command", "Shows the help of a command."
+			c.Short, c.Long = "Show the help for a command", "Shows the help for a command."
 			c.Example = "  holdfast help serve"
-			c.Args = isTopic
+			c.Args = commandNames
 			addHelpFlag(c)
 		case "completion":
-			c.Short, c.Long = "Print completions for a shell", "Prints a script that has a shell complete Holdfast's commands and flags."
+			c.Short, c.Long = "Print completions for a shell", "Prints a script that lets a shell complete the commands and flags of holdfast."
 			c.Example = "  source <(holdfast completion bash)"
 			c.Args, c.RunE = noArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			addHelpFlag(c)
@@ -57,8 +57,9 @@ func addDefaults(root *cobra.Command) {
 	}
 }
 
-// addHelpFlag takes the place of cobra's flag, whose text names the command.
+// addHelpFlag replaces the help flag of cobra, whose text contains the name of
+// the command.
 func addHelpFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolP("help", "h", false, "show this help")
-	_ = cmd.Flags().SetAnnotation("help", cobra.FlagSetByCobraAnnotation, []string{"true"}) // the flag is there
+	_ = cmd.Flags().SetAnnotation("help", cobra.FlagSetByCobraAnnotation, []string{"true"}) // the flag exists
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// The exit codes. docs/errors.md has them for people.
+// Exit codes, documented in docs/errors.md.
 const (
 	ExitOther       = 1
 	ExitUsage       = 2
@@ -28,65 +28,65 @@ const (
 	ExitUnreachable = 7
 )
 
-// exits is the one table from errors to exit codes. The first entry that an
-// error matches is taken; its hint serves if the error brings none of its own.
-// What wraps the operating system's errors comes before these.
+// exits maps errors to exit codes and hints. The first entry that matches an
+// error applies. Its hint is used only if the error has no hint. Errors that
+// may wrap errors of the operating system precede those errors.
 var exits = []struct {
 	matches func(error) bool
 	code    int
 	hint    string
 }{
-	{is(context.Canceled), ExitOther, "interrupted; run it again"},
-	{is(signer.ErrPINRequired), ExitPIN, "give it by --pin-source file:PATH, env:NAME or prompt"},
-	{is(signer.ErrPINIncorrect), ExitPIN, "check the password or PIN; one line end after it in a file is ignored"},
-	{is(signer.ErrPINLocked), ExitPIN, "unblock it with the tools of the device's vendor"},
+	{is(context.Canceled), ExitOther, "interrupted; run the command again"},
+	{is(signer.ErrPINRequired), ExitPIN, "give the PIN or password with --pin-source file:PATH, env:NAME or prompt"},
+	{is(signer.ErrPINIncorrect), ExitPIN, "check the PIN or password; in a file, a single line end after it is ignored"},
+	{is(signer.ErrPINLocked), ExitPIN, "unblock the PIN with the tools of the device vendor"},
 	{is(rolesanywhere.ErrUnreachable), ExitUnreachable, "check the network, the endpoint and the proxy"},
 	{as[*rolesanywhere.APIError], ExitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
-	{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is there and that nothing else holds it"},
+	{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is connected and that no other program is using it"},
 	{is(sharedfile.ErrProfile), ExitUsage, "choose another name with --profile"},
-	{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md says what is refused"},
-	{is(sharedfile.ErrLocked), ExitUnavailable, "another update is writing, or hangs; try again"},
-	{as[*net.AddrError], ExitUsage, "an address is HOST:PORT, such as 127.0.0.1:9911"},
-	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 takes a free one"},
-	{is(exec.ErrNotFound), ExitNotFound, "check the command's name and PATH"},
+	{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md lists the unsupported contents"},
+	{is(sharedfile.ErrLocked), ExitUnavailable, "another holdfast update is writing the file or hangs; try again"},
+	{as[*net.AddrError], ExitUsage, "write the address as HOST:PORT, such as 127.0.0.1:9911"},
+	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 picks a free port"},
+	{is(exec.ErrNotFound), ExitNotFound, "check the command name and PATH"},
 	{absolutePathNotFound, ExitNotFound, "check the name"},
-	{is(fs.ErrNotExist), ExitNotFound, "check the name; a relative path begins at the current folder"},
+	{is(fs.ErrNotExist), ExitNotFound, "check the name; a relative path starts in the current directory"},
 	{is(fs.ErrExist), ExitOther, "choose another name"},
-	{is(fs.ErrPermission), ExitUnavailable, "run as a user who may read it, or change its mode"},
+	{is(fs.ErrPermission), ExitUnavailable, "run as a user who can read the file, or change its permissions"},
 	{as[*UsageError], ExitUsage, "see holdfast --help"},
 	{as[*keystore.RefError], ExitUsage, "a reference is a path, -, env:NAME or SCHEME:…; see docs/references.md"},
 	{is(rolesanywhere.ErrConfig), ExitUsage, "see holdfast --help"},
 	{is(signer.ErrNotFound), ExitNotFound, "check the reference"},
-	{is(signer.ErrAmbiguous), ExitNotFound, "name one of them more precisely"},
-	{is(signer.ErrNoCertificate), ExitNotFound, "name the certificate's file with --certificate"},
-	{is(errors.ErrUnsupported), ExitUnavailable, "see docs/references.md for what this version opens"},
+	{is(signer.ErrAmbiguous), ExitNotFound, "use a more specific reference"},
+	{is(signer.ErrNoCertificate), ExitNotFound, "name the certificate file with --certificate"},
+	{is(errors.ErrUnsupported), ExitUnavailable, "docs/references.md lists the supported references"},
 	{as[*rolesanywhere.CertificateError], ExitOther, "use another certificate"},
-	{fromFileBackend, ExitOther, "check the name, and that the file holds a key or a certificate in PEM, DER or PKCS #12; openssl pkey -in FILE -noout and openssl x509 -in FILE -noout tell"},
-	{func(error) bool { return true }, ExitOther, "run again with --debug to see more"},
+	{fromFileBackend, ExitOther, "check the name; the file must contain a key or certificate in PEM, DER or PKCS #12; check it with openssl pkey -in FILE -noout or openssl x509 -in FILE -noout"},
+	{func(error) bool { return true }, ExitOther, "run again with --debug for details"},
 }
 
-// A UsageError is a command line that cannot be understood.
+// A UsageError reports an invalid command line.
 type UsageError struct{ Err error }
 
 // Error implements error.
 func (e *UsageError) Error() string { return e.Err.Error() }
 
-// Unwrap returns the reason.
+// Unwrap returns e.Err.
 func (e *UsageError) Unwrap() error { return e.Err }
 
-// Usagef returns a [UsageError].
+// Usagef returns a [UsageError] with a formatted error.
 func Usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
 
-// A StatusError is a command that was run for the caller and ended with an exit
-// code, which becomes that of this program without a word.
+// A StatusError is the exit code of a child process. The program exits with the
+// same code and prints no error.
 type StatusError struct{ Code int }
 
 // Error implements error.
 func (e *StatusError) Error() string {
-	return fmt.Sprintf("the command ended with exit code %d", e.Code)
+	return fmt.Sprintf("the command exited with code %d", e.Code)
 }
 
-// fail tells an error of a command with its hint, and returns the exit code.
+// fail prints the error of a command with a hint and returns the exit code.
 func (a App) fail(cmd *cobra.Command, err error) int {
 	var status *StatusError
 	if errors.As(err, &status) {
@@ -100,7 +100,7 @@ func (a App) fail(cmd *cobra.Command, err error) int {
 	return code
 }
 
-// Explain returns the exit code of an error and one line that says the way out.
+// Explain returns the exit code of an error and a hint of one line.
 func Explain(err error) (code int, hint string) {
 	for _, e := range exits {
 		if !e.matches(err) {
@@ -114,13 +114,14 @@ func Explain(err error) (code int, hint string) {
 	panic("unreachable: the last entry matches every error")
 }
 
-// absolutePathNotFound matches errors of files whose absolute path was given.
+// absolutePathNotFound reports whether a file with an absolute path does not
+// exist.
 func absolutePathNotFound(err error) bool {
 	var target *fs.PathError
 	return errors.As(err, &target) && errors.Is(target, fs.ErrNotExist) && filepath.IsAbs(target.Path)
 }
 
-// fromFileBackend matches errors of keys and certificates in files.
+// fromFileBackend reports whether err is an error of the file backend.
 func fromFileBackend(err error) bool {
 	var target *signer.Error
 	return errors.As(err, &target) && target.Backend == "file"

@@ -60,7 +60,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// Hints of libraries name fields of Go types, those of the command its flags.
+// Hints of libraries name fields of Go types. The command line replaces them
+// with its flags.
 func TestHintsNameFlags(t *testing.T) {
 	const own, want = "it is Config.Region, or let Options.PIN ask for TransportConfig.NoProxy", "it is --region, or --pin-source prompt for --with-proxy=false"
 	if _, hint := Explain(signer.WithHint(errors.New("x"), own)); hint != want {
@@ -80,7 +81,7 @@ func TestHintsNameFlags(t *testing.T) {
 	}
 }
 
-// Only who gave a relative path is told where it begins.
+// Only the hint for a relative path explains where it starts.
 func TestHintOfAbsentFile(t *testing.T) {
 	for path, relative := range map[string]bool{"a.so": true, "./a/b.so": true, t.TempDir() + "/a.so": false} {
 		err := fmt.Errorf("module: %w", &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist})

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// Fields is the one table from fields of Go types, by which the hints of
-// libraries name a setting, to the flags of the command line. A phrase comes
-// before the names in it.
+// Fields maps the fields of Go types in the hints of libraries to flags of the
+// command line. A phrase precedes the field names that it contains.
 var Fields = [][2]string{
 	{"let Options.PIN ask", "--pin-source prompt"},
 	{"Identity.Certificate FILE, Identity.Key", "--certificate FILE --private-key"},
@@ -44,8 +43,8 @@ func withFlags(hint string) string {
 	return strings.NewReplacer(pairs...).Replace(hint)
 }
 
-// HintAttr makes the hints in a log name flags, as those of errors do. It is for
-// [slog.HandlerOptions.ReplaceAttr].
+// HintAttr replaces the field names in the hints of a log with flags, as in the
+// hints of errors. It is a function for [slog.HandlerOptions.ReplaceAttr].
 func HintAttr(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "hint" {
 		return slog.String(a.Key, withFlags(a.Value.String()))

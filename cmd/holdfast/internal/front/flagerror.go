@@ -19,14 +19,16 @@ const (
 	groupAnnotation = "holdfast_group"
 )
 
-// MarkSecret has errors not show arguments beside a flag whose value is secret:
-// they may be the second half of it.
+// MarkSecret marks a flag whose value is secret. If it is set, errors do not
+// quote positional arguments, which may be the second half of a value with a
+// space.
 func MarkSecret(f *pflag.Flag) { annotate(f, secretFlag, nil) }
 
-// MarkOptionalValue says that a flag may stand without a value, and then means
-// none. One of values after it as an argument is met with a hint.
-func MarkOptionalValue(f *pflag.Flag, none string, values ...string) {
-	f.NoOptDefVal = none
+// MarkOptionalValue makes the value of a flag optional. Without a value, the
+// flag has the value implied. If one of values follows the flag as a separate
+// argument, the hint of the error shows the form --name=value.
+func MarkOptionalValue(f *pflag.Flag, implied string, values ...string) {
+	f.NoOptDefVal = implied
 	annotate(f, optionalValues, values)
 }
 
@@ -37,14 +39,15 @@ func annotate(f *pflag.Flag, name string, values []string) {
 	f.Annotations[name] = values
 }
 
-// flagError says what a flag wants where its parser speaks of Go.
+// flagError replaces parse errors of flag values, which name Go functions, with
+// a description of valid values.
 func flagError(_ *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if !errors.As(err, &invalid) {
 		return err
 	}
 	f := invalid.GetFlag()
-	err = fmt.Errorf("--%s %q is not %s", f.Name, invalid.GetValue(),
+	err = fmt.Errorf("--%s %q: must be %s", f.Name, invalid.GetValue(),
 		cmp.Or(valueForms[f.Value.Type()], "a "+f.Value.Type()))
 	_, usage := pflag.UnquoteUsage(f)
 	return signer.WithHint(err, "--"+f.Name+": "+usage)

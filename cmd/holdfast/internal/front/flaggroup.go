@@ -7,10 +7,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A FlagGroup is a heading for flags in the help.
+// A FlagGroup is the heading of a group of flags in the help.
 type FlagGroup string
 
-// The groups of flags, in the order of the help.
+// The headings, in the order of the help.
 const (
 	ConfigFlags     FlagGroup = "Configuration"
 	KeyFlags        FlagGroup = "Key and certificate"
@@ -26,10 +26,11 @@ var flagGroups = []FlagGroup{
 	ConfigFlags, KeyFlags, SessionFlags, ServiceFlags, CredentialFlags, ListenFlags, FaultFlags, OutputFlags,
 }
 
-// Define adds to fs the flags that define defines, under the heading g.
+// Define calls define with an empty flag set and adds its flags to fs under the
+// heading g.
 func (g FlagGroup) Define(fs *pflag.FlagSet, define func(*pflag.FlagSet)) {
 	group := pflag.NewFlagSet(string(g), pflag.ContinueOnError)
-	group.SortFlags = false // related flags stand together
+	group.SortFlags = false // keep related flags together
 	define(group)
 	group.VisitAll(func(f *pflag.Flag) {
 		annotate(f, groupAnnotation, []string{string(g)})
@@ -37,7 +38,7 @@ func (g FlagGroup) Define(fs *pflag.FlagSet, define func(*pflag.FlagSet)) {
 	})
 }
 
-// groupOf returns the group of a flag, "" if it has none.
+// groupOf returns the group of a flag, or "" if it has none.
 func groupOf(f *pflag.Flag) FlagGroup {
 	if names := f.Annotations[groupAnnotation]; len(names) > 0 {
 		return FlagGroup(names[0])
@@ -45,15 +46,15 @@ func groupOf(f *pflag.Flag) FlagGroup {
 	return ""
 }
 
-// MarkValues has shells offer values for a flag. One that ends in : or = is the
-// beginning of a value.
+// MarkValues sets the values that shells offer for a flag. A value that ends in
+// ":" or "=" is a prefix.
 func MarkValues(f *pflag.Flag, values ...string) { annotate(f, flagValues, values) }
 
-// fileNames are the names of values in help texts that are paths, or may be.
-var fileNames = []string{"file", "reference", "where", "selector"}
+// pathNames are the value names in help texts whose values can be paths.
+var pathNames = []string{"file", "reference", "source", "selector"}
 
-// completeFlags tells shells what the values of cmd's flags are: those that are
-// marked, else files if a value may be one, else nothing.
+// completeFlags registers the completion of the flag values of cmd: the marked
+// values, or files if the value can be a path, or nothing.
 func completeFlags(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		values := f.Annotations[flagValues]
@@ -63,18 +64,18 @@ func completeFlags(cmd *cobra.Command) {
 		directive := cobra.ShellCompDirectiveNoFileComp
 		name, _ := pflag.UnquoteUsage(f)
 		switch {
-		case slices.ContainsFunc(values, isBeginning):
+		case slices.ContainsFunc(values, isPrefix):
 			directive |= cobra.ShellCompDirectiveNoSpace
-		case values == nil && slices.Contains(fileNames, name):
+		case values == nil && slices.Contains(pathNames, name):
 			directive = cobra.ShellCompDirectiveDefault
 		}
 		if err := cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(values, directive)); err != nil {
-			panic(err) // the flag is there, and registered once
+			panic(err) // fails only for unknown and already registered flags
 		}
 	})
 }
 
-func isBeginning(value string) bool {
+func isPrefix(value string) bool {
 	last := value[len(value)-1]
 	return last == ':' || last == '='
 }

@@ -9,27 +9,28 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// HangTimeout is how long the end of a command waits for a call that is stuck
+// HangTimeout is how long an interrupted command waits for a call that is stuck
 // in a device.
 const HangTimeout = time.Second
 
-// Interruptible is [InterruptibleValue] for a call without a value.
+// Interruptible is [InterruptibleValue] for a call that returns only an error.
 func Interruptible(ctx context.Context, what string, call func() error) error {
 	_, err := InterruptibleValue(ctx, what, func() (struct{}, error) { return struct{}{}, call() })
 	return err
 }
 
-// InterruptibleValue returns what call does, or leaves it behind if it has not
-// returned a [HangTimeout] after ctx ended: modules for devices know no context.
-// The process is to end then. The error is of what, such as a key, and wraps
-// that of ctx.
+// InterruptibleValue returns the result of call. If call has not returned a
+// [HangTimeout] after the end of ctx, it returns an error that names what, such
+// as a key, and wraps the error of ctx. The call continues in its goroutine,
+// since modules for devices do not support contexts; the process should exit
+// then.
 func InterruptibleValue[T any](ctx context.Context, what string, call func() (T, error)) (T, error) {
 	later, cancel := await.WithGrace(ctx, HangTimeout)
 	defer cancel()
 	value, inTime, err := await.InTime(later, call, nil)
 	if !inTime {
 		err = signer.WithHint(fmt.Errorf("%s: the device hangs: %w", what, ctx.Err()),
-			"interrupted; before you run it again, reconnect the device or restart the service that it is behind, such as pcscd")
+			"interrupted; before you run the command again, reconnect the device or restart its service, such as pcscd")
 	}
 	return value, err
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// What heeds no context is left behind soon after that ends, and what ends by
-// itself is waited for.
+// A call that ignores its context is abandoned soon after the context ends. The
+// result of a call that returns is passed on.
 func TestInterruptible(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	never := make(chan struct{})

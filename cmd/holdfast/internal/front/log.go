@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// A LogHandler writes records for people: "holdfast: warning: text key=value".
-// Each is one Write, so that lines do not mix.
+// A LogHandler writes records as lines of text, such as
+// "holdfast: warning: text key=value". It writes each line with a single Write,
+// so that concurrent lines are not interleaved.
 type LogHandler struct {
 	W     io.Writer
 	Level slog.Level
@@ -45,5 +46,5 @@ func (h *LogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &LogHandler{h.W, h.Level, append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
 }
 
-// WithGroup leaves keys as they are: no line has so many that groups would help.
+// WithGroup returns h: lines have too few keys to need groups.
 func (h *LogHandler) WithGroup(string) slog.Handler { return h }

@@ -11,27 +11,29 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// promptTimeout is how long a prompt waits: the AWS SDK for Go ends a
-// credential process after 60 s, and the answer still has to travel.
+// promptTimeout limits how long a prompt waits. The AWS SDK for Go kills a
+// credential process after 60 s, and the request to the service follows the
+// prompt.
 const promptTimeout = 50 * time.Second
 
-// A TTY is the terminal of the person, not standard input or error, which an
-// AWS client holds.
+// A TTY is the terminal of the user. It is independent of the standard streams,
+// which an AWS client may redirect.
 type TTY interface {
-	// ReadPassword prints a prompt and reads a line without echo. It
-	// restores the terminal before it returns, also if ctx ends first.
+	// ReadPassword prints a prompt and reads a line without echo. It restores
+	// the terminal before it returns, also when ctx ends.
 	ReadPassword(ctx context.Context, prompt string) ([]byte, error)
 	Close() error
 }
 
-// Prompt asks the person at the terminal. It is a [keystore.PINFunc].
+// Prompt asks for a PIN at the terminal. It is a [keystore.PINFunc]. It does
+// not ask for an optional PIN.
 func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	if p.Optional {
 		return nil, nil
 	}
 	t, err := a.OpenTTY()
 	if err != nil {
-		return nil, &PromptError{errors.New("no terminal to ask on")}
+		return nil, &PromptError{errors.New("no terminal is available")}
 	}
 	defer t.Close()
 	ctx, cancel := context.WithTimeout(ctx, promptTimeout)
@@ -39,30 +41,31 @@ func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	text := fmt.Sprintf("%s for %s: ", p.What, OneLine(p.Ref.String()))
 	switch {
 	case p.LastTry:
-		text = "LAST TRY: a wrong " + p.What + " locks it now.\r\n" + text
+		text = "LAST TRY: another wrong " + p.What + " locks the device.\r\n" + text
 	case p.FewTries:
-		text = "A wrong " + p.What + " was given before.\r\n" + text
+		text = "A wrong " + p.What + " was entered before.\r\n" + text
 	}
 	pin, err := t.ReadPassword(ctx, text)
 	if err != nil {
 		return nil, &PromptError{err}
 	}
 	if len(bytes.TrimSpace(pin)) == 0 {
-		return nil, &PromptError{errors.New("nothing was typed")}
+		return nil, &PromptError{errors.New("the input is empty")}
 	}
 	return pin, nil
 }
 
-// A PromptError is a prompt that gives no PIN.
+// A PromptError reports that a prompt returned no PIN.
 type PromptError struct{ Err error }
 
 // Error implements error.
 func (e *PromptError) Error() string { return "prompt: " + e.Err.Error() }
 
-// Unwrap also says that a PIN is required.
+// Unwrap returns e.Err and [signer.ErrPINRequired].
 func (e *PromptError) Unwrap() []error { return []error{e.Err, signer.ErrPINRequired} }
 
-// PromptNew asks twice for what is not known to be right by any device.
+// PromptNew is Prompt for a new PIN or password, which p marks as optional. It
+// asks twice, because no device can verify a new PIN.
 func (a App) PromptNew(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	if !p.Optional {
 		return a.Prompt(ctx, p)
@@ -74,11 +77,11 @@ func (a App) PromptNew(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.What = "again, " + what
+	p.What = "repeat " + what
 	second, err := a.Prompt(ctx, p)
 	defer clear(second)
 	if err == nil && !bytes.Equal(first, second) {
-		err = &PromptError{errors.New("not the same twice")}
+		err = &PromptError{errors.New("the two inputs differ")}
 	}
 	if err != nil {
 		clear(first)

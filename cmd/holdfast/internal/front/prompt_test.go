@@ -10,23 +10,23 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An answers is a terminal whose person types these lines, one for each prompt.
-type answers struct {
+// fakeTTY answers each prompt with the next of lines and records the prompts.
+type fakeTTY struct {
 	lines []string
 	asked *[]string
 }
 
-func (p *answers) ReadPassword(_ context.Context, prompt string) ([]byte, error) {
+func (p *fakeTTY) ReadPassword(_ context.Context, prompt string) ([]byte, error) {
 	*p.asked = append(*p.asked, prompt)
 	if len(p.lines) == 0 {
-		return nil, errors.New("nobody types")
+		return nil, errors.New("no more input")
 	}
 	line := p.lines[0]
 	p.lines = p.lines[1:]
 	return []byte(line), nil
 }
 
-func (*answers) Close() error { return nil }
+func (*fakeTTY) Close() error { return nil }
 
 func TestPrompts(t *testing.T) {
 	key := keystore.Ref{Scheme: "tpm", Rest: "path=key.pem"}
@@ -37,7 +37,7 @@ func TestPrompts(t *testing.T) {
 		types []string
 		pin   string
 		err   error
-		asked []string // what each prompt contains
+		asked []string // substrings of the prompts
 	}{
 		{"needed", func(a App) keystore.PINFunc { return a.Prompt }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key},
 			[]string{"open"}, "open", nil, []string{"TPM key password for tpm:path=key.pem: "}},
@@ -46,17 +46,17 @@ func TestPrompts(t *testing.T) {
 		{"last try", func(a App) keystore.PINFunc { return a.Prompt }, keystore.Prompt{What: keystore.AskPIN, Ref: key, LastTry: true},
 			[]string{"open"}, "open", nil, []string{"LAST TRY"}},
 		{"new", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
-			[]string{"open", "open"}, "open", nil, []string{"new TPM key password", "again, TPM key password"}},
+			[]string{"open", "open"}, "open", nil, []string{"new TPM key password", "repeat TPM key password"}},
 		{"new, mistyped", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
-			[]string{"open", "close"}, "", signer.ErrPINRequired, []string{"new", "again"}},
-		{"new, given up", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
-			[]string{"open"}, "", signer.ErrPINRequired, []string{"new", "again"}},
-		{"a token's beside a new key", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskPIN, Ref: key},
+			[]string{"open", "close"}, "", signer.ErrPINRequired, []string{"new", "repeat"}},
+		{"new, second input fails", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
+			[]string{"open"}, "", signer.ErrPINRequired, []string{"new", "repeat"}},
+		{"PIN of the token of a new key", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskPIN, Ref: key},
 			[]string{"open"}, "open", nil, []string{"PIN for"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var asked []string
-			terminal := &answers{test.types, &asked}
+			terminal := &fakeTTY{test.types, &asked}
 			a := App{OpenTTY: func() (TTY, error) { return terminal, nil }}
 			pin, err := test.ask(a)(t.Context(), test.p)
 			if string(pin) != test.pin || !errors.Is(err, test.err) {

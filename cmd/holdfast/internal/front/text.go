@@ -5,8 +5,8 @@ import (
 	"unicode"
 )
 
-// OneLine makes one line of s. It also keeps what stands in a file name from
-// steering the terminal.
+// OneLine returns s as one line of printable characters, so that file names and
+// messages of servers cannot contain control sequences of terminals.
 func OneLine(s string) string {
 	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
 	return strings.Map(func(r rune) rune {
@@ -17,8 +17,8 @@ func OneLine(s string) string {
 	}, s)
 }
 
-// ShellQuote returns s as one word of a POSIX shell. It leaves alone what no
-// shell would change.
+// ShellQuote returns s as one word for a POSIX shell. It adds quotes only if s
+// needs them.
 func ShellQuote(s string) string {
 	plain := func(r rune) bool {
 		return 'a' <= r|0x20 && r|0x20 <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+=:@%,", r)

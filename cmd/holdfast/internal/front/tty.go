@@ -12,11 +12,11 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/await"
 )
 
-// terminal is a TTY on the files of the controlling terminal.
+// terminal is the TTY of the controlling terminal. It owns both files.
 type terminal struct{ in, out *os.File }
 
-// ReadPassword turns the echo off before it prints the prompt, so that what a
-// program types at once does not show either.
+// ReadPassword turns the echo off before it prints the prompt, so that input
+// that arrives immediately after the prompt is not shown.
 func (t terminal) ReadPassword(ctx context.Context, prompt string) ([]byte, error) {
 	fd := int(t.in.Fd())
 	state, err := term.MakeRaw(fd)

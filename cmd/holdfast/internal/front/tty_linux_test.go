@@ -54,7 +54,7 @@ func TestReadPassword(t *testing.T) {
 	}
 }
 
-func TestReadPasswordGivesUp(t *testing.T) {
+func TestReadPasswordCanceled(t *testing.T) {
 	master, slave := ptytest.New(t)
 	defer slave.Close()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -71,7 +71,7 @@ func TestReadPasswordGivesUp(t *testing.T) {
 	}
 }
 
-// A terminal that vanishes ends the prompt.
+// A hangup of the terminal ends the prompt.
 func TestReadPasswordHangup(t *testing.T) {
 	master, slave := ptytest.New(t)
 	defer slave.Close()

@@ -2,7 +2,8 @@ package front
 
 import "os"
 
-// OpenTTY opens the console, also if the standard handles are redirected.
+// OpenTTY opens the console of the process, even if the standard handles are
+// redirected.
 func OpenTTY() (TTY, error) {
 	in, err := os.OpenFile("CONIN$", os.O_RDWR, 0)
 	if err != nil {

@@ -10,10 +10,10 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// TypedPINs are for commands that outlive the person at the terminal. They ask
-// until Stop is called; later they give what was typed again, for a key that
-// has to be reopened, and never a PIN that a device may have refused. They are
-// safe for concurrent use.
+// TypedPINs stores the PINs that were typed during startup. It prompts
+// until Stop is called. After that it returns a stored PIN when a key is
+// reopened, but never a PIN that a device may have rejected. It is safe for
+// concurrent use.
 type TypedPINs struct {
 	mu      sync.Mutex
 	stopped bool
@@ -25,18 +25,19 @@ type typedKey struct {
 	ref  keystore.Ref
 }
 
-// Stop ends the asking.
+// Stop disables prompts.
 func (t *TypedPINs) Stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stopped = true
 }
 
-// Before returns a PINFunc that asks by ask while that is allowed.
+// Before returns a PINFunc that calls ask until Stop is called, and returns
+// stored PINs after that.
 func (t *TypedPINs) Before(ask keystore.PINFunc) keystore.PINFunc {
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		t.mu.Lock()
-		defer t.mu.Unlock() // also: one prompt at a time
+		defer t.mu.Unlock() // held during ask: one prompt at a time
 		key := typedKey{p.What, p.Ref}
 		if t.stopped {
 			if pin, ok := t.pins[key]; ok && !p.PerSignature && !p.FewTries && !p.LastTry {
@@ -45,8 +46,8 @@ func (t *TypedPINs) Before(ask keystore.PINFunc) keystore.PINFunc {
 			if p.Optional {
 				return nil, nil
 			}
-			return nil, signer.WithHint(&PromptError{errors.New("nobody is asked once the program is running")},
-				"give it by --pin-source file:PATH or env:NAME, or with --reuse-pin, or start again")
+			return nil, signer.WithHint(&PromptError{errors.New("prompts are disabled after startup")},
+				"give the PIN with --pin-source file:PATH or env:NAME, use --reuse-pin, or restart the program")
 		}
 		pin, err := ask(ctx, p)
 		if err == nil && !p.Optional {

@@ -24,18 +24,18 @@ func TestTypedPINs(t *testing.T) {
 	if got, err := pin(t.Context(), login); err != nil || string(got) != "1234" || asked != 1 {
 		t.Fatalf("%q, %v", got, err)
 	} else {
-		clear(got) // as its owner does
+		clear(got) // as the caller does
 	}
 	typed.Stop()
 	if got, err := pin(t.Context(), login); err != nil || string(got) != "1234" || asked != 1 {
 		t.Errorf("again: %q, %v, asked %d times", got, err, asked)
 	}
 	for name, change := range map[string]func(*keystore.Prompt){
-		"another token":   func(p *keystore.Prompt) { p.Ref.Rest = "token=b" },
-		"another kind":    func(p *keystore.Prompt) { p.What = keystore.AskPassword },
-		"a wrong one was": func(p *keystore.Prompt) { p.FewTries = true },
-		"the last try":    func(p *keystore.Prompt) { p.LastTry = true },
-		"each signature":  func(p *keystore.Prompt) { p.PerSignature = true },
+		"another token":    func(p *keystore.Prompt) { p.Ref.Rest = "token=b" },
+		"another kind":     func(p *keystore.Prompt) { p.What = keystore.AskPassword },
+		"wrong PIN before": func(p *keystore.Prompt) { p.FewTries = true },
+		"the last try":     func(p *keystore.Prompt) { p.LastTry = true },
+		"each signature":   func(p *keystore.Prompt) { p.PerSignature = true },
 	} {
 		p := login
 		change(&p)

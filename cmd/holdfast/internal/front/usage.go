@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	columns    = 80 // of help texts: a terminal's usual width
-	textColumn = 28 // where the descriptions of flags begin
+	columns    = 80 // width of help texts
+	textColumn = 28 // first column of the descriptions of flags
 )
 
-// usage prints how a command is called. Cobra's own neither wraps flags nor
-// groups them.
+// usage prints the usage of a command. It replaces the usage of cobra, which
+// neither wraps nor groups flags.
 func usage(cmd *cobra.Command) error {
 	var b strings.Builder
 	b.WriteString("Usage:\n")
@@ -35,7 +35,8 @@ func usage(cmd *cobra.Command) error {
 	return err
 }
 
-// writeCommands lists the subcommands by group, those without one at the end.
+// writeCommands lists the subcommands by group. Subcommands without a group are
+// at the end.
 func writeCommands(b *strings.Builder, cmd *cobra.Command) {
 	width := 0
 	byGroup := make(map[string][]*cobra.Command)
@@ -45,11 +46,11 @@ func writeCommands(b *strings.Builder, cmd *cobra.Command) {
 			width = max(width, len(c.Name()))
 		}
 	}
-	rest := "Commands"
+	ungrouped := "Commands"
 	if len(cmd.Groups()) > 0 {
-		rest = "Other commands"
+		ungrouped = "Other commands"
 	}
-	for _, g := range append(slices.Clone(cmd.Groups()), &cobra.Group{Title: rest}) {
+	for _, g := range append(slices.Clone(cmd.Groups()), &cobra.Group{Title: ungrouped}) {
 		if len(byGroup[g.ID]) == 0 {
 			continue
 		}
@@ -60,7 +61,7 @@ func writeCommands(b *strings.Builder, cmd *cobra.Command) {
 	}
 }
 
-// writeFlags lists the flags by group, those without one at the end.
+// writeFlags lists the flags by group. Flags without a group are at the end.
 func writeFlags(b *strings.Builder, fs *pflag.FlagSet) {
 	byGroup := make(map[FlagGroup][]*pflag.Flag)
 	fs.VisitAll(func(f *pflag.Flag) {
@@ -86,7 +87,8 @@ func writeFlags(b *strings.Builder, fs *pflag.FlagSet) {
 	}
 }
 
-// writeFlag writes a flag and, beside it or below it, its description.
+// writeFlag writes a flag and its description, to the right if there is space
+// or below.
 func writeFlag(b *strings.Builder, f *pflag.Flag) {
 	name, text := pflag.UnquoteUsage(f)
 	left := "  --" + f.Name
@@ -114,7 +116,8 @@ func writeFlag(b *strings.Builder, f *pflag.Flag) {
 	}
 }
 
-// wrap breaks text between words into lines of at most width characters.
+// wrap breaks text between words into lines of at most width characters. A
+// longer word has a line of its own.
 func wrap(text string, width int) (lines []string) {
 	line := ""
 	for word := range strings.FieldsSeq(text) {

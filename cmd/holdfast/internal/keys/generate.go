@@ -1,6 +1,6 @@
-// Package keys has the commands that make, list and keep what is in devices:
-// generate, list, seal. They know no AWS. Of Holdfast the package imports the
-// front, the flags and keystore.
+// Package keys implements the commands generate, list and seal, which manage
+// keys and secrets in devices and do not use AWS. Within Holdfast it imports
+// front, flags, keystore and signer.
 package keys
 
 import (
@@ -21,22 +21,22 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Generate returns the command that makes a key.
+// Generate returns the command that generates a key.
 func Generate(a front.App) *cobra.Command {
 	var device flags.Device
-	var reference, kind string
+	var reference, keyType string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "generate",
-		Short: "Make a key in a token or a TPM",
-		Long: `Makes a key pair whose private half never leaves the device. The command prints
-the public key in PEM on standard output, and on standard error a reference for
---private-key that names the new key. With --json it prints one object with both
-on standard output. It never overwrites a key.
+		Short: "Generate a key in a PKCS #11 token or a TPM",
+		Long: `Generates a key pair whose private key never leaves the device. The command
+prints the public key in PEM to standard output, and a reference to the new key
+for --private-key to standard error. With --json it prints both to standard
+output, in one object. It never overwrites a key.
 
-A new TPM key is kept in a file, or with handle= in the TPM itself. It has a
-password if --pin-source names one; --pin-source prompt asks for it. For a token
---pin-source is the token's PIN.`,
+A new TPM key is stored in a file or, with handle=, in the TPM itself. It has a
+password if --pin-source provides one; --pin-source prompt asks for it. For a
+token, --pin-source provides the PIN of the token.`,
 		Example: `  holdfast generate --private-key tpm:path=app.pem
   holdfast generate --private-key 'tpm:path=app.pem;pcrs=sha256:7'
   holdfast generate --private-key tpm:handle=0x81010002 --key-type rsa2048
@@ -46,12 +46,12 @@ password if --pin-source names one; --pin-source prompt asks for it. For a token
   openssl req -new -provider tpm2 -provider default \
       -key app.pem -subj /CN=app -out app.csr`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return generate(cmd.Context(), a, device, reference, kind, asJSON)
+			return generate(cmd.Context(), a, device, reference, keyType, asJSON)
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&reference, "private-key", "", "`reference` of the new key: tpm:path=FILE, tpm:handle=HANDLE or pkcs11:token=…;object=…")
-	fs.StringVar(&kind, "key-type", string(keystore.P256), "`type` of the new key: "+strings.Join(keyTypes(), ", "))
+	fs.StringVar(&reference, "private-key", "", "`reference` for the new key: tpm:path=FILE, tpm:handle=HANDLE or pkcs11:token=…;object=…")
+	fs.StringVar(&keyType, "key-type", string(keystore.P256), "`type` of the new key: "+strings.Join(keyTypes(), ", "))
 	front.MarkValues(fs.Lookup("key-type"), keyTypes()...)
 	fs.BoolVar(&asJSON, "json", false, "print a JSON object: reference, key, public_key")
 	device.Add(fs)
@@ -66,12 +66,12 @@ func keyTypes() []string {
 	return names
 }
 
-func generate(ctx context.Context, a front.App, device flags.Device, reference, kind string, asJSON bool) error {
+func generate(ctx context.Context, a front.App, device flags.Device, reference, keyType string, asJSON bool) error {
 	if reference == "" {
-		return front.Usagef("--private-key is not given: it names the new key")
+		return signer.WithHint(front.Usagef("--private-key is not given"), "name the new key, as in --private-key tpm:path=app.pem; see holdfast generate --help")
 	}
-	if !slices.Contains(keyTypes(), kind) {
-		return front.Usagef("--key-type %q is not one of %s", kind, strings.Join(keyTypes(), ", "))
+	if !slices.Contains(keyTypes(), keyType) {
+		return front.Usagef("--key-type %q is not one of %s", keyType, strings.Join(keyTypes(), ", "))
 	}
 	opts, err := device.Options(a)
 	if err != nil {
@@ -88,36 +88,36 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 		return err
 	}
 	key, err := front.InterruptibleValue(ctx, ref.String(), func() (keystore.Key, error) {
-		return a.Store.Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(kind)}, opts)
+		return a.Store.Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(keyType)}, opts)
 	})
 	if err != nil {
 		return err
 	}
-	return errors.Join(tellMade(a, key, asJSON), key.Close())
+	return errors.Join(printKey(a, key, asJSON), key.Close())
 }
 
-// A madeKey is a new key for scripts.
-type madeKey struct {
+// newKey is the output of --json.
+type newKey struct {
 	Reference string `json:"reference"`
-	Key       string `json:"key"`        // its type, as in a listing
+	Key       string `json:"key"`        // its type, as in the output of list
 	PublicKey string `json:"public_key"` // PEM
 }
 
-// tellMade keeps standard output to the public key alone, as scripts redirect it
-// to a file.
-func tellMade(a front.App, key keystore.Key, asJSON bool) error {
+// printKey prints a new key. Without asJSON it prints only the public key to
+// standard output, because scripts redirect standard output to a file.
+func printKey(a front.App, key keystore.Key, asJSON bool) error {
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return err
 	}
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	if asJSON {
-		return json.NewEncoder(a.Stdout).Encode(madeKey{key.Ref().String(), signer.DescribeKey(key.Public()), string(public)})
+		return json.NewEncoder(a.Stdout).Encode(newKey{key.Ref().String(), signer.DescribeKey(key.Public()), string(public)})
 	}
 	if _, err := a.Stdout.Write(public); err != nil {
 		return err
 	}
-	made := front.OneLine(front.ShellQuote(key.Ref().String()))
-	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: have a CA issue a certificate for it (docs/tpm.md and docs/pkcs11.md show how), then give --certificate cert.pem --private-key %s\n", made, made)
+	ref := front.OneLine(front.ShellQuote(key.Ref().String()))
+	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: have a CA issue a certificate for it (see docs/tpm.md and docs/pkcs11.md), then use --certificate cert.pem --private-key %s\n", ref, ref)
 	return err
 }

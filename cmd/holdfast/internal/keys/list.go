@@ -19,35 +19,36 @@ import (
 // List returns the command that lists keys and certificates.
 func List(a front.App) *cobra.Command {
 	var device flags.Device
-	var below string
+	var reference string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List keys and certificates, as references to paste",
+		Short: "List keys and certificates with their references",
 		Long: `Lists tokens, keys and certificates, each with a reference for --private-key or
---certificate. Without --in it lists the stores of this machine: PKCS #11
+--certificate. Without --in it lists the key stores of this machine: PKCS #11
 tokens, the TPM, and the certificate stores of Windows or the macOS Keychain.
-Some tokens show their keys only if --pin-source gives the PIN.
+Some tokens show their keys only after a login with the PIN of --pin-source.
 
 If an entry or a store cannot be read, the command prints the others, reports
-the error and fails. A store that does not exist is only reported.`,
+the error and fails. A store that does not exist is reported but is not an
+error, unless none exists.`,
 		Example: `  holdfast list
   holdfast list --in cert.pem
   holdfast list --in pkcs11:token=prod --pin-source prompt
   holdfast list --in tpm: --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return list(cmd.Context(), a, device, below, asJSON)
+			return list(cmd.Context(), a, device, reference, asJSON)
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&below, "in", "", "what to list, a `reference` such as pkcs11:token=prod, tpm: or a file (default: all stores of this machine)")
+	fs.StringVar(&reference, "in", "", "list what this `reference` names, such as pkcs11:token=prod, tpm: or a file (default: all key stores of this machine)")
 	fs.BoolVar(&asJSON, "json", false, "print a JSON array")
 	device.Add(fs)
-	fs.Lookup("pin-source").Usage = "`where` the PIN or password is: file:PATH, env:NAME, tpm:path=PATH or prompt (default: none; nobody is asked)"
+	fs.Lookup("pin-source").Usage = "`source` of the PIN or password: file:PATH, env:NAME, tpm:path=PATH or prompt (default: none, and no prompt)"
 	return cmd
 }
 
-// A listing is an entry for people and for scripts.
+// A listing is the printed form of an entry. With --json it is an object.
 type listing struct {
 	Kind      keystore.EntryKind `json:"kind"`
 	Reference string             `json:"reference"`
@@ -56,17 +57,17 @@ type listing struct {
 	NotAfter  string             `json:"not_after,omitempty"`
 }
 
-func list(ctx context.Context, a front.App, device flags.Device, below string, asJSON bool) error {
+func list(ctx context.Context, a front.App, device flags.Device, reference string, asJSON bool) error {
 	opts, err := device.Options(a)
 	if err != nil {
 		return err
 	}
 	if device.PINSource == "" {
-		opts.PIN = nil // nobody is asked only to see
+		opts.PIN = nil // list does not prompt by default
 	}
 	refs, what := a.Store.Listers(), "list"
-	if below != "" {
-		ref, err := keystore.ParseRef(below)
+	if reference != "" {
+		ref, err := keystore.ParseRef(reference)
 		if err != nil {
 			return err
 		}
@@ -81,7 +82,7 @@ func list(ctx context.Context, a front.App, device flags.Device, below string, a
 }
 
 func listAll(ctx context.Context, a front.App, refs []keystore.Ref, opts keystore.Options, asJSON bool) error {
-	found := []listing{} // an array in JSON, also if it is empty
+	found := []listing{} // not nil: [] in JSON
 	var absent, failed []error
 	for _, ref := range refs {
 		entries, err := a.Store.List(ctx, ref, opts)
@@ -102,7 +103,7 @@ func listAll(ctx context.Context, a front.App, refs []keystore.Ref, opts keystor
 	if len(refs) > 0 && len(absent) == len(refs) {
 		return errors.Join(absent...)
 	}
-	for _, err := range absent { // of some kinds of stores there is often none
+	for _, err := range absent { // most machines lack some kind of store
 		fmt.Fprintf(a.Stderr, "holdfast: not listed: %s\n", front.OneLine(err.Error()))
 	}
 	if len(found) == 0 && len(failed) > 0 {
@@ -111,8 +112,8 @@ func listAll(ctx context.Context, a front.App, refs []keystore.Ref, opts keystor
 	return errors.Join(printAll(a, found, asJSON), errors.Join(failed...))
 }
 
-// isAbsent reports whether there seems to be no store of a kind, rather than one
-// that hides something.
+// isAbsent reports whether err means that a store does not exist, rather than
+// that it cannot be read.
 func isAbsent(err error) bool {
 	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, signer.ErrUnavailable)
 }
@@ -140,8 +141,8 @@ func newListing(e keystore.Entry) listing {
 	return l
 }
 
-// print writes what it is, and below it the reference alone, which is often
-// longer than a terminal is wide.
+// print writes a description of the entry on one line and its reference, which
+// is often longer than a line of a terminal, on the next.
 func (l listing) print(b *strings.Builder) {
 	fmt.Fprintf(b, "%-12s", l.Kind)
 	for _, s := range []string{l.Key, l.Subject} {

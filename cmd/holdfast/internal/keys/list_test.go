@@ -13,27 +13,27 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// shelf is a Backend that lists what it is made of.
-type shelf struct {
+// fakeBackend is a Backend that lists entries and returns err.
+type fakeBackend struct {
 	name    string
 	entries []keystore.Entry
 	err     error
 }
 
-func (s shelf) Name() string      { return s.name }
-func (s shelf) Schemes() []string { return []string{s.name} }
-func (s shelf) Open(context.Context, keystore.Ref, keystore.Call) (signer.Signer, error) {
+func (s fakeBackend) Name() string      { return s.name }
+func (s fakeBackend) Schemes() []string { return []string{s.name} }
+func (s fakeBackend) Open(context.Context, keystore.Ref, keystore.Call) (signer.Signer, error) {
 	return nil, errors.ErrUnsupported
 }
-func (s shelf) List(context.Context, keystore.Ref, keystore.Call) ([]keystore.Entry, error) {
+func (s fakeBackend) List(context.Context, keystore.Ref, keystore.Call) ([]keystore.Entry, error) {
 	return s.entries, s.err
 }
 
-// With --json there is an array, and what one kind of store hides does not hide
-// the others. A script learns by the exit code that something is hidden.
+// --json always prints an array. A store that fails does not hide the entries of
+// the others, and the exit code reports the failure to scripts.
 func TestListJSON(t *testing.T) {
 	broken, away := errors.New("is broken"), fmt.Errorf("is away: %w", signer.ErrUnavailable)
-	full := shelf{name: "full", entries: []keystore.Entry{{Ref: keystore.Ref{Scheme: "full", Rest: "a"}, Kind: keystore.KeyEntry}}}
+	full := fakeBackend{name: "full", entries: []keystore.Entry{{Ref: keystore.Ref{Scheme: "full", Rest: "a"}, Kind: keystore.KeyEntry}}}
 	for _, test := range []struct {
 		name           string
 		backends       []keystore.Backend
@@ -41,22 +41,22 @@ func TestListJSON(t *testing.T) {
 		stdout, stderr string
 	}{
 		{"no kind of store", nil, 0, "[]\n", ""},
-		{"nothing", []keystore.Backend{shelf{name: "empty"}}, 0, "[]\n", ""},
-		{"something", []keystore.Backend{shelf{name: "empty"}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n", ""},
-		{"one is not there", []keystore.Backend{shelf{name: "away", err: away}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n",
+		{"nothing", []keystore.Backend{fakeBackend{name: "empty"}}, 0, "[]\n", ""},
+		{"something", []keystore.Backend{fakeBackend{name: "empty"}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n", ""},
+		{"one is not there", []keystore.Backend{fakeBackend{name: "away", err: away}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n",
 			"holdfast: not listed: away: list away:: is away: device is not available\n"},
-		{"one fails", []keystore.Backend{shelf{name: "broken", err: broken}, full}, front.ExitOther, `[{"kind":"key","reference":"full:a"}]` + "\n",
-			"holdfast: broken: list broken:: is broken\nhint: run again with --debug to see more\n"},
-		{"one fails and the other is empty", []keystore.Backend{shelf{name: "broken", err: broken}, shelf{name: "empty"}}, front.ExitOther, "",
-			"holdfast: broken: list broken:: is broken\nhint: run again with --debug to see more\n"},
-		{"one lists a part", []keystore.Backend{shelf{name: "empty"}, shelf{"part", full.entries, away}}, front.ExitUnavailable, `[{"kind":"key","reference":"full:a"}]` + "\n",
-			"holdfast: part: list part:: is away: device is not available\nhint: check that the device is there and that nothing else holds it\n"},
-		{"one lists a part, one is not there", []keystore.Backend{shelf{name: "away", err: away}, shelf{"part", full.entries, broken}}, front.ExitOther, `[{"kind":"key","reference":"full:a"}]` + "\n",
-			"holdfast: not listed: away: list away:: is away: device is not available\nholdfast: part: list part:: is broken\nhint: run again with --debug to see more\n"},
-		{"all fail", []keystore.Backend{shelf{name: "broken", err: broken}}, front.ExitOther, "",
-			"holdfast: broken: list broken:: is broken\nhint: run again with --debug to see more\n"},
-		{"none is there", []keystore.Backend{shelf{name: "away", err: away}}, front.ExitUnavailable, "",
-			"holdfast: away: list away:: is away: device is not available\nhint: check that the device is there and that nothing else holds it\n"},
+		{"one fails", []keystore.Backend{fakeBackend{name: "broken", err: broken}, full}, front.ExitOther, `[{"kind":"key","reference":"full:a"}]` + "\n",
+			"holdfast: broken: list broken:: is broken\nhint: run again with --debug for details\n"},
+		{"one fails and the other is empty", []keystore.Backend{fakeBackend{name: "broken", err: broken}, fakeBackend{name: "empty"}}, front.ExitOther, "",
+			"holdfast: broken: list broken:: is broken\nhint: run again with --debug for details\n"},
+		{"one lists a part", []keystore.Backend{fakeBackend{name: "empty"}, fakeBackend{"part", full.entries, away}}, front.ExitUnavailable, `[{"kind":"key","reference":"full:a"}]` + "\n",
+			"holdfast: part: list part:: is away: device is not available\nhint: check that the device is connected and that no other program is using it\n"},
+		{"one lists a part, one is not there", []keystore.Backend{fakeBackend{name: "away", err: away}, fakeBackend{"part", full.entries, broken}}, front.ExitOther, `[{"kind":"key","reference":"full:a"}]` + "\n",
+			"holdfast: not listed: away: list away:: is away: device is not available\nholdfast: part: list part:: is broken\nhint: run again with --debug for details\n"},
+		{"all fail", []keystore.Backend{fakeBackend{name: "broken", err: broken}}, front.ExitOther, "",
+			"holdfast: broken: list broken:: is broken\nhint: run again with --debug for details\n"},
+		{"none is there", []keystore.Backend{fakeBackend{name: "away", err: away}}, front.ExitUnavailable, "",
+			"holdfast: away: list away:: is away: device is not available\nhint: check that the device is connected and that no other program is using it\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		a := front.App{
@@ -70,9 +70,9 @@ func TestListJSON(t *testing.T) {
 	}
 }
 
-// So it is for people.
+// Without --json, the entries that were read are printed, too.
 func TestListPart(t *testing.T) {
-	part := shelf{"part", []keystore.Entry{{Ref: keystore.Ref{Scheme: "part", Rest: "a"}, Kind: keystore.KeyEntry}}, fmt.Errorf("token b: %w", signer.ErrPINIncorrect)}
+	part := fakeBackend{"part", []keystore.Entry{{Ref: keystore.Ref{Scheme: "part", Rest: "a"}, Kind: keystore.KeyEntry}}, fmt.Errorf("token b: %w", signer.ErrPINIncorrect)}
 	var stdout, stderr bytes.Buffer
 	a := front.App{
 		Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return "", false },
@@ -84,27 +84,27 @@ func TestListPart(t *testing.T) {
 	}
 }
 
-// moduleShelf is a shelf with the attribute module-path.
-type moduleShelf struct{ shelf }
+// moduleBackend is a fakeBackend with the attribute module-path.
+type moduleBackend struct{ fakeBackend }
 
-func (moduleShelf) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
+func (moduleBackend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
 	if name != "module-path" {
 		return ref, errors.ErrUnsupported
 	}
 	return keystore.WithAttribute(ref, name, value), nil
 }
 
-func (moduleShelf) List(_ context.Context, ref keystore.Ref, _ keystore.Call) ([]keystore.Entry, error) {
+func (moduleBackend) List(_ context.Context, ref keystore.Ref, _ keystore.Call) ([]keystore.Entry, error) {
 	return []keystore.Entry{{Ref: ref, Kind: keystore.TokenEntry}}, nil
 }
 
-// --pkcs11-lib counts with and without --in.
+// --pkcs11-lib applies with and without --in.
 func TestListOfAModule(t *testing.T) {
 	for _, args := range [][]string{{"list"}, {"list", "--in", "mo:"}, {"list", "--in", ""}} {
 		var stdout, stderr bytes.Buffer
 		a := front.App{
 			Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return "", false },
-			Store: keystore.New(moduleShelf{shelf{name: "mo"}}), Commands: []front.Command{{Name: "list", New: List}},
+			Store: keystore.New(moduleBackend{fakeBackend{name: "mo"}}), Commands: []front.Command{{Name: "list", New: List}},
 		}
 		code := a.Run(t.Context(), append(args, "--pkcs11-lib", "/m.so"))
 		if code != 0 || !strings.Contains(stdout.String(), "module-path=/m.so") {

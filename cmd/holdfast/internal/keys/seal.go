@@ -8,24 +8,25 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Seal returns the command that has the TPM keep a PIN.
+// Seal returns the command that seals a PIN or password with the TPM.
 func Seal(a front.App) *cobra.Command {
 	var to, source string
 	cmd := &cobra.Command{
 		Use:   "seal",
 		Short: "Seal a PIN or password with this machine's TPM",
-		Long: `Asks for a secret and writes it to a file, encrypted by the TPM. Only this
-machine's TPM can decrypt it. As --pin-source tpm:path=FILE it gives the PIN of
-a token or the password of a key, so that an unattended machine needs no PIN in
-the clear.
+		Long: `Asks for a secret and writes it to a file, encrypted by the TPM. Only the TPM of
+this machine can decrypt it. With --pin-source tpm:path=FILE, other commands use
+it as the PIN of a token or the password of a key, so that an unattended machine
+stores no PIN in plaintext.
 
-With pcrs= the TPM decrypts it only while the machine's PCRs have the values
-that they have now; sha256:7 is the state of Secure Boot.`,
+With pcrs= the TPM decrypts it only while its PCRs have the values that they
+have now; sha256:7 reflects the state of Secure Boot.`,
 		Example: `  holdfast seal --to 'tpm:path=/etc/holdfast/pin.pem;pcrs=sha256:7'
 
-  # a token whose PIN it is:
+  # use it as the PIN of a token:
   holdfast list --in pkcs11:token=prod \
       --pin-source tpm:path=/etc/holdfast/pin.pem`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,15 +34,15 @@ that they have now; sha256:7 is the state of Secure Boot.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&to, "to", "", "`reference` of the new file: tpm:path=FILE, with pcrs= to bind it to PCRs")
-	fs.StringVar(&source, "secret-source", "prompt", "`where` the secret is: file:PATH, env:NAME or prompt")
+	fs.StringVar(&to, "to", "", "`reference` for the new file: tpm:path=FILE, with pcrs= to bind it to PCRs")
+	fs.StringVar(&source, "secret-source", "prompt", "`source` of the secret: file:PATH, env:NAME or prompt")
 	front.MarkValues(fs.Lookup("secret-source"), "file:", "env:", "prompt")
 	return cmd
 }
 
 func seal(ctx context.Context, a front.App, to, source string) error {
 	if to == "" {
-		return front.Usagef("--to is not given: it names the new file, as in --to tpm:path=pin.pem")
+		return signer.WithHint(front.Usagef("--to is not given"), "name the new file, as in --to tpm:path=pin.pem; see holdfast seal --help")
 	}
 	var device flags.Device
 	opts, err := device.Options(a)

@@ -13,10 +13,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
-
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -24,8 +22,8 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// TestTPM gets credentials with keys of a TPM, and with a key on a token whose
-// PIN a TPM has sealed.
+// TestTPM obtains credentials with TPM keys, and with a key on a token whose
+// PIN is sealed by a TPM.
 func TestTPM(t *testing.T) {
 	extend := signertest.Require(t, "tpm2-tools", "tpm2_pcrextend")
 	signertest.Require(t, "swtpm", "swtpm")
@@ -42,13 +40,13 @@ func TestTPM(t *testing.T) {
 		}
 	}
 	const password = "key-7531"
-	gives := func(pin string) keystore.PINFunc {
+	givePIN := func(pin string) keystore.PINFunc {
 		return func(context.Context, keystore.Prompt) ([]byte, error) { return []byte(pin), nil }
 	}
 	generate := func(rest, pin string) {
 		t.Helper()
 		key, err := tpm.Backend{}.Generate(t.Context(), keystore.Ref{Scheme: "tpm", Rest: rest + ";device=" + emulator.Path},
-			keystore.KeySpec{Type: keystore.P256}, keystore.Call{Options: keystore.Options{PIN: gives(pin)}})
+			keystore.KeySpec{Type: keystore.P256}, keystore.Call{Options: keystore.Options{PIN: givePIN(pin)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +96,7 @@ func TestTPM(t *testing.T) {
 		name, session string
 		args          []string
 		code          int
-		after         int // its code after the PCR changed
+		after         int // exit code after the PCR changed
 	}
 	key := func(name, cert, key string, code, after int, more ...string) command {
 		return command{name, session, append([]string{"--certificate", cert, "--private-key", key}, more...), code, after}

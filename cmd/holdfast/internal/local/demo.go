@@ -19,15 +19,15 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
 )
 
-// Demo returns the command that shows the whole way.
+// Demo returns the command that demonstrates Holdfast with an emulator.
 func Demo(a front.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Show how it works, on this machine alone",
-		Long: `Makes a CA and a client certificate, runs the emulator on a free port of
-127.0.0.1, runs credential-process against it, and calls the emulator's STS with
-the credentials. All files are in a temporary folder, which demo removes at the
-end.`,
+		Short: "Show how Holdfast works, on this machine only",
+		Long: `Creates a CA and a client certificate, runs the emulator on a free port of
+127.0.0.1, runs credential-process against it, and calls the STS of the emulator
+with the credentials. All files are in a temporary folder, which is removed at
+the end.`,
 		Example: "  holdfast demo",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), a) },
 	}
@@ -47,7 +47,7 @@ func runDemo(ctx context.Context, a front.App) (err error) {
 	if err := pki.write(dir); err != nil {
 		return err
 	}
-	say("1. Made a CA and a client certificate: ca.pem, cert.pem and key.pem in %s", dir)
+	say("1. Created a CA and a client certificate: ca.pem, cert.pem and key.pem in %s", dir)
 
 	server, err := emulator.New(emulator.Config{
 		TrustAnchors: []emulator.TrustAnchor{{CertificateFiles: []string{filepath.Join(dir, "ca.pem")}}},
@@ -65,7 +65,7 @@ func runDemo(ctx context.Context, a front.App) (err error) {
 	go func() { served <- server.Serve(serving, l) }()
 	defer func() { stop(); err = errors.Join(err, <-served) }()
 	url := "http://" + l.Addr().String()
-	say("2. Started a local Roles Anywhere that verifies every signature: %s", url)
+	say("2. Started a local Roles Anywhere, which verifies every signature: %s", url)
 
 	args := []string{
 		"credential-process", "--endpoint", url,
@@ -82,27 +82,27 @@ func runDemo(ctx context.Context, a front.App) (err error) {
 	b := a
 	b.Stdout = &out
 	if code := b.Run(ctx, args); code != 0 {
-		return fmt.Errorf("credential-process ended with exit code %d", code)
+		return fmt.Errorf("credential-process exited with code %d", code)
 	}
-	say("   which printed, for the credential_process of an AWS client:")
+	say("   Its output, in the format of credential_process:")
 	creds, err := parseDocument(out.Bytes())
 	if err != nil {
 		return err
 	}
 	say("%s", strings.Replace(strings.TrimSpace(out.String()), creds.SessionToken, shorten(creds.SessionToken), 1))
-	who, err := emulator.GetCallerIdentity(ctx, http.DefaultClient, url, creds, a.Now())
+	identity, err := emulator.GetCallerIdentity(ctx, http.DefaultClient, url, creds, a.Now())
 	if err != nil {
 		return err
 	}
-	say("4. Asked STS with these credentials who we are: %s", who.ARN)
+	say("4. Called GetCallerIdentity of STS with these credentials: %s", identity.ARN)
 	say("")
-	say("The credentials work. Next: docs/quickstart.md does the same with your own CA,")
-	say("first against the emulator and then against AWS. In the code, begin at")
+	say("The credentials work. Next, docs/quickstart.md does the same with your own CA,")
+	say("first with the emulator and then with AWS. To read the code, start with")
 	say("cmd/holdfast/internal/vending/credential_process.go.")
 	return nil
 }
 
-// parseDocument reads credentials as an AWS client reads them.
+// parseDocument parses the output of credential-process, as an AWS client does.
 func parseDocument(document []byte) (credentials.Credentials, error) {
 	var doc struct {
 		AccessKeyID     string `json:"AccessKeyId"`
@@ -117,7 +117,7 @@ func parseDocument(document []byte) (credentials.Credentials, error) {
 	}, err
 }
 
-// shorten returns the beginning of a session token and how long it is.
+// shorten returns the beginning of a session token and its length.
 func shorten(token string) string {
 	const shown = 16
 	if len(token) <= shown {

@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// demoPKI holds, by file name, what the quick start makes with OpenSSL.
+// demoPKI maps file names to contents: the CA, certificate and key that the
+// quick start creates with OpenSSL.
 type demoPKI map[string][]byte
 
-// newDemoPKI makes a CA and a client certificate as Roles Anywhere wants them,
-// valid for a day.
+// newDemoPKI creates a CA and a client certificate that meet the requirements
+// of Roles Anywhere. They are valid for one day from now.
 func newDemoPKI(now time.Time) (demoPKI, error) {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 
 var block = regexp.MustCompile("(?s)```([a-z]+)\n(.*?)```")
 
-// What docs/emulator.md shows runs as it is pasted.
+// The examples in docs/emulator.md run unchanged.
 func TestEmulatorPage(t *testing.T) {
 	signertest.Require(t, "openssl", "openssl")
 	page, err := os.ReadFile("../../../../docs/emulator.md")
@@ -36,7 +36,7 @@ func TestEmulatorPage(t *testing.T) {
 		case kind == "sh":
 			scripts = append(scripts, text)
 		case strings.HasPrefix(text, "[faults]"):
-			// Tests of the emulator's configuration have these.
+			// The configuration tests of the emulator cover these.
 		case names[kind] != "":
 			if err := os.WriteFile(filepath.Join(dir, names[kind]), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
@@ -44,7 +44,7 @@ func TestEmulatorPage(t *testing.T) {
 		}
 	}
 	for _, script := range scripts {
-		// A free port is all that is changed: others may have that of the page.
+		// Only the port is changed: the port of the page may be in use.
 		script = strings.ReplaceAll(script, "holdfast emulator", "exec holdfast emulator --listen 127.0.0.1:0")
 		ctx, cancel := context.WithCancel(t.Context())
 		cmd := exec.CommandContext(ctx, "sh", "-euc", script)

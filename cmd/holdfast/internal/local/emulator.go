@@ -1,6 +1,6 @@
-// Package local has the commands that stand in for AWS on this machine:
-// emulator and demo. Of Holdfast it imports the front and
-// rolesanywhere/emulator with what that serves on.
+// Package local implements the commands emulator and demo, which replace AWS on
+// this machine. Within Holdfast it imports front, the credentials and emulator
+// packages below rolesanywhere, and signer.
 package local
 
 import (
@@ -22,13 +22,13 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// listenEmulator is where the emulator listens unless --listen says otherwise.
-// serve has another port, so that both run on one machine.
-const listenEmulator = "127.0.0.1:9910"
+// defaultListen is the default of --listen. It differs from the port of serve,
+// so that both can run on one machine.
+const defaultListen = "127.0.0.1:9910"
 
 type emulatorFlags struct {
 	configFile  string
-	config      emulator.Config // what the flags say
+	config      emulator.Config // values of the flags
 	anchors     []string
 	crls        []string
 	policyFile  string
@@ -44,10 +44,10 @@ func Emulator(a front.App) *cobra.Command {
 		Use:   "emulator",
 		Short: "Run a local Roles Anywhere and STS that verify requests",
 		Long: `Runs a local IAM Roles Anywhere (CreateSession) and STS (GetCallerIdentity) for
-tests and trials, without an AWS account. It verifies certificates, signatures
-and trust policies as AWS does. The credentials that it issues are valid for
-itself alone. It prints the ARNs to use and logs each request on standard error,
-until it is interrupted.
+testing without an AWS account. It verifies certificates, signatures and trust
+policies as AWS does. The credentials that it issues are valid only for the
+emulator. It prints the ARNs to use, logs each request to standard error, and
+runs until it is interrupted.
 
 Without --config it trusts the CA of --trust-anchor, has one profile and one
 role, and lets every certificate of that CA assume the role.`,
@@ -63,26 +63,26 @@ role, and lets every certificate of that CA assume the role.`,
 func (f *emulatorFlags) add(all *pflag.FlagSet) {
 	faults := &f.config.Faults
 	front.ConfigFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.configFile, "config", "", "TOML `file`; flags come before it; see docs/emulator.md")
-		fs.StringArrayVar(&f.anchors, "trust-anchor", nil, "PEM `file` with the certificate of a CA to trust; repeatable")
+		fs.StringVar(&f.configFile, "config", "", "TOML `file`; flags override it; see docs/emulator.md")
+		fs.StringArrayVar(&f.anchors, "trust-anchor", nil, "PEM `file` with a CA certificate to trust; repeatable")
 		fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the first trust anchor; repeatable")
 		fs.StringVar(&f.policyFile, "trust-policy", "", "JSON `file` with the trust policy of the role")
 		fs.StringVar(&f.config.Region, "region", "", "AWS `region` (default: "+emulator.DefaultRegion+")")
 		fs.StringVar(&f.config.Account, "account", "", "AWS `account` (default: "+emulator.DefaultAccount+")")
 	})
 	front.ListenFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.listen, "listen", listenEmulator, "`address` to listen on, HOST:PORT; port 0 takes a free one")
-		fs.BoolVar(&f.allowRemote, "allow-remote", false, "listen also on an address that other machines reach")
+		fs.StringVar(&f.listen, "listen", defaultListen, "`address` to listen on, HOST:PORT; port 0 picks a free port")
+		fs.BoolVar(&f.allowRemote, "allow-remote", false, "allow an address that other machines can reach")
 	})
 	front.FaultFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.DurationVar(&faults.Latency, "latency", 0, "wait for this `duration` before each answer")
-		fs.Float64Var(&faults.ErrorRate, "error-rate", 0, "`share` of requests that fail, 0 to 1")
+		fs.DurationVar(&faults.Latency, "latency", 0, "delay each response by this `duration`")
+		fs.Float64Var(&faults.ErrorRate, "error-rate", 0, "`fraction` of requests that fail, 0 to 1")
 		fs.IntVar(&faults.ErrorStatus, "error-status", 0, "HTTP `status` of requests that fail (default: 500)")
-		fs.BoolVar(&faults.Hang, "hang", false, "never answer CreateSession")
-		fs.DurationVar(&faults.SessionLifetime, "session-lifetime", 0, "`lifetime` of credentials, whatever the client asks for")
+		fs.BoolVar(&faults.Hang, "hang", false, "never respond to CreateSession")
+		fs.DurationVar(&faults.SessionLifetime, "session-lifetime", 0, "`lifetime` of the credentials, regardless of the requested duration")
 	})
 	front.OutputFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.events, "events", "", "`file` to append events to, in CloudTrail's form, one JSON object per line; - writes them to standard error instead of the log")
+		fs.StringVar(&f.events, "events", "", "append CloudTrail-style events to this `file`, one JSON object per line; - writes them to standard error instead of the log")
 	})
 }
 
@@ -93,7 +93,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	}
 	cfg.Now = a.Now
 	if f.events == "-" {
-		cfg.Events = a.Stderr // which has JSON lines and nothing else
+		cfg.Events = a.Stderr // only JSON lines: no log
 	} else {
 		cfg.Logger = slog.New(&front.LogHandler{W: a.Stderr, Level: slog.LevelInfo})
 	}
@@ -112,7 +112,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	l, err := loopback.Listen(cmd.Context(), f.listen, f.allowRemote)
 	if errors.Is(err, loopback.ErrNotLoopback) {
 		return signer.WithHint(front.Usagef("--listen: %w", err),
-			"other machines could send it requests, unencrypted; for this machine alone use 127.0.0.1; --allow-remote lets others in")
+			"listen on 127.0.0.1; or use --allow-remote to accept unencrypted requests from other machines")
 	}
 	if err != nil {
 		return err
@@ -123,11 +123,11 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	return server.Serve(cmd.Context(), l)
 }
 
-// openEvents opens a file to append to. Opening a FIFO could wait for a reader,
-// which no signal ends.
+// openEvents opens a file for appending. It rejects a FIFO: to open one blocks
+// until there is a reader, and signals do not interrupt it.
 func openEvents(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
-		return nil, signer.WithHint(front.Usagef("--events %s is a FIFO", path), "name a file, or - for standard error")
+		return nil, signer.WithHint(front.Usagef("--events %s: is a FIFO", path), "name a regular file, or use - for standard error")
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -136,19 +136,20 @@ func openEvents(path string) (*os.File, error) {
 	return file, nil
 }
 
-// configError is wrong usage, unless a file is not there or not readable.
+// configError returns err as a usage error, unless a file does not exist or is
+// not readable.
 func configError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		return err
 	case errors.Is(err, emulator.ErrBasicConstraints):
-		err = signer.WithHint(err, "a trust anchor is the certificate of a CA, with CA:TRUE and keyCertSign")
+		err = signer.WithHint(err, "a trust anchor is a CA certificate with basic constraints CA:TRUE and key usage keyCertSign")
 	}
 	return &front.UsageError{Err: err}
 }
 
-// resolve returns the configuration of the file with what the flags say in its
-// place.
+// resolve returns the configuration of the file with the settings that flags
+// override.
 func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, error) {
 	var cfg emulator.Config
 	if f.configFile != "" {
@@ -173,12 +174,12 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 	}
 	for _, file := range f.anchors {
 		if file == "" {
-			return cfg, signer.WithHint(front.Usagef("--trust-anchor is empty"), "give the CA's certificate, as in --trust-anchor ca.pem")
+			return cfg, signer.WithHint(front.Usagef("--trust-anchor is empty"), "name the file of the CA certificate: --trust-anchor ca.pem")
 		}
 		cfg.TrustAnchors = append(cfg.TrustAnchors, emulator.TrustAnchor{CertificateFiles: []string{file}})
 	}
 	if len(cfg.TrustAnchors) == 0 {
-		return cfg, signer.WithHint(front.Usagef("no trust anchor"), "give the CA's certificate with --trust-anchor ca.pem")
+		return cfg, signer.WithHint(front.Usagef("no trust anchor"), "name the file of the CA certificate: --trust-anchor ca.pem")
 	}
 	if given("crl") {
 		cfg.TrustAnchors[0].CRLFiles = f.crls
@@ -189,16 +190,17 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 			cfg.Roles = []emulator.Role{{}}
 		case 1:
 		default:
-			return cfg, signer.WithHint(front.Usagef("--trust-policy would be the policy of all %d roles of %s", len(cfg.Roles), f.configFile),
-				"set trust_policy_file of a role there")
+			return cfg, signer.WithHint(front.Usagef("--trust-policy cannot apply to all %d roles of %s", len(cfg.Roles), f.configFile),
+				"set trust_policy_file of a role in that file")
 		}
 		cfg.Roles[0].TrustPolicy, cfg.Roles[0].TrustPolicyFile = "", f.policyFile
 	}
 	return cfg, nil
 }
 
-// announce prints what a person has to copy, in one write, once connections
-// are accepted; a script waits for the first line.
+// announce prints the address and the ARNs to use, in a single write. The
+// listener must already accept connections, because scripts wait for the first
+// line.
 func announce(w io.Writer, addr net.Addr, s *emulator.Server) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listening on http://%s\n", addr)

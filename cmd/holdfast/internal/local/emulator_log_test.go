@@ -13,8 +13,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// The emulator logs each request with its outcome, and no secret. With
-// --events - standard error has the events and nothing else.
+// The emulator logs each request with its result and without secrets. With
+// --events -, standard error contains only the events.
 func TestEmulatorLog(t *testing.T) {
 	dir := t.TempDir()
 	clitest.WriteFiles(t, dir, "p256")

@@ -13,7 +13,7 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
 )
 
-// A flag comes before the file, also if it is the zero value.
+// A flag overrides the file, even with the zero value.
 func TestEmulatorPrecedence(t *testing.T) {
 	const anchors = "[[trust_anchors]]\ncertificate_files = [\"/file.pem\"]\n"
 	for _, test := range []struct {
@@ -52,7 +52,7 @@ func TestEmulatorPrecedence(t *testing.T) {
 				args, want = append(args, "--"+test.flag+"="+test.byFlag), test.fromFlag
 			}
 			if test.flag == "trust-anchor" && n == 0 {
-				continue // one is needed
+				continue // a trust anchor is required
 			}
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)

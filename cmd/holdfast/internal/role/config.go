@@ -15,8 +15,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A table is a [[role]] of the configuration. Flags and environment variables
-// come before it.
+// A table is a [[role]] of the configuration file. Flags and environment
+// variables override it.
 type table struct {
 	Name            string `toml:"name"`
 	Certificate     string `toml:"certificate"`
@@ -33,11 +33,11 @@ type table struct {
 	Port            int    `toml:"port"`
 }
 
-// maxConfig bounds a configuration, in bytes; the decoder takes a KiB of
-// memory for each array in an array.
+// maxConfig limits the size of a configuration file, in bytes. The decoder
+// needs 1 KiB of memory for each nested array.
 const maxConfig = 64 << 10
 
-// readTables reads a configuration.
+// readTables reads a configuration file.
 func readTables(path string) ([]table, error) {
 	data, err := keystore.ReadFile(path, maxConfig)
 	if err != nil {
@@ -51,16 +51,17 @@ func readTables(path string) ([]table, error) {
 		return nil, front.Usagef("--config %s: %w", path, err)
 	}
 	if keys := meta.Undecoded(); len(keys) > 0 {
-		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keys[0]), "see docs/configuration.md for the keys")
+		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keys[0]), "docs/configuration.md lists the keys")
 	}
 	if len(doc.Roles) == 0 {
-		return nil, signer.WithHint(front.Usagef("--config %s: no [[role]]", path), "see docs/serve.md for an example")
+		return nil, signer.WithHint(front.Usagef("--config %s: no [[role]] table", path), "see docs/serve.md for an example")
 	}
 	return doc.Roles, nil
 }
 
-// fill returns s with what the flags and the environment leave open taken from a
-// table; see [flags.Key.OrElse] for its key. Relative paths are relative to dir.
+// fill returns s, which has the settings from flags and environment, with the
+// missing settings from the table. [flags.Key.OrElse] has the rule for keys.
+// Relative paths are relative to dir.
 func (t table) fill(s Setup, store *keystore.Store, dir string) (Setup, error) {
 	key, err := t.key(store, dir)
 	if err != nil {
@@ -68,10 +69,10 @@ func (t table) fill(s Setup, store *keystore.Store, dir string) (Setup, error) {
 	}
 	shortest, longest := int(rolesanywhere.MinDuration/time.Second), int(rolesanywhere.MaxDuration/time.Second)
 	if t.SessionDuration != 0 && (t.SessionDuration < shortest || t.SessionDuration > longest) {
-		return s, fmt.Errorf("session_duration %d is not from %d to %d seconds", t.SessionDuration, shortest, longest)
+		return s, fmt.Errorf("session_duration %d is not between %d and %d seconds", t.SessionDuration, shortest, longest)
 	}
 	if t.Port < 0 || t.Port > 65535 {
-		return s, fmt.Errorf("port %d is not from 1 to 65535", t.Port)
+		return s, fmt.Errorf("port %d is not between 1 and 65535", t.Port)
 	}
 	s.Name, s.Port, s.Key = t.Name, t.Port, s.Key.OrElse(key)
 	c := &s.Config
@@ -92,7 +93,7 @@ func (t table) fill(s Setup, store *keystore.Store, dir string) (Setup, error) {
 	return s, nil
 }
 
-// key returns the key that a table names, which may be none.
+// key returns the key of the table. It may be empty.
 func (t table) key(store *keystore.Store, dir string) (k flags.Key, err error) {
 	for _, f := range []struct {
 		dst  *keystore.Ref
@@ -116,8 +117,8 @@ func (t table) key(store *keystore.Store, dir string) (k flags.Key, err error) {
 	return k, err
 }
 
-// isRoleName follows the names of IAM roles, which are parts of a path as they
-// stand.
+// isRoleName reports whether s is a valid name of an IAM role. Such a name is
+// also a valid part of a URL path without escapes.
 func isRoleName(s string) bool {
 	for _, c := range []byte(s) {
 		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && strings.IndexByte("_+=,.@-", c) < 0 {

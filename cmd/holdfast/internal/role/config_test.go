@@ -25,7 +25,7 @@ role_arn = "arn:aws:iam::111122223333:role/app"
 
 func TestConfig(t *testing.T) {
 	for _, test := range []struct {
-		name, text, culprit string // "": it is good
+		name, text, culprit string // "": the text is valid
 	}{
 		{"good", goodTable, ""},
 		{"two", goodTable + strings.Replace(goodTable, `"app"`, `"other"`, 1), ""},
@@ -67,8 +67,9 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// What a table names is relative to its folder, and so is its PIN's file.
-func TestConfigIsRelativeToItsFolder(t *testing.T) {
+// Paths in a configuration file, including PIN files, are relative to its
+// folder.
+func TestConfigRelativePaths(t *testing.T) {
 	for text, want := range map[string]string{
 		"-": "-", "env:X": "env:X", "/k.pem": "/k.pem", "k.pem": "/etc/k.pem", "file:k.pem": "/etc/k.pem",
 		"../k.pem": "/k.pem", "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=k.pem",

@@ -17,25 +17,26 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Flags are those of a command that keeps roles.
+// Flags is the group of flags for roles.
 type Flags struct {
 	identity   flags.Identity
 	Session    flags.Session
 	configFile string
-	name       string // of the role to take from the configuration file
+	name       string // of the only role to use from the configuration file
 }
 
 // Add adds the flags to a command.
 func (f *Flags) Add(cmd *cobra.Command) {
 	front.ConfigFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.configFile, "config", "", "TOML `file` with roles; flags and environment variables come before it; see docs/configuration.md")
-		fs.StringVar(&f.name, "role", "", "`name` of the only role to take from the file of --config")
+		fs.StringVar(&f.configFile, "config", "", "TOML `file` with roles; flags and environment variables override it; see docs/configuration.md")
+		fs.StringVar(&f.name, "role", "", "use only the role with this `name` from the --config file")
 	})
 	f.identity.Add(cmd)
 	f.Session.Add(cmd)
 }
 
-// Setup returns the one role that the flags name, as [Flags.Setups] does.
+// Setup is [Flags.Setups] for a single role. It returns an error if there are
+// several.
 func (f *Flags) Setup(cmd *cobra.Command, a front.App) (Setup, error) {
 	setups, err := f.Setups(cmd, a)
 	switch {
@@ -46,15 +47,16 @@ func (f *Flags) Setup(cmd *cobra.Command, a front.App) (Setup, error) {
 		for _, s := range setups {
 			names = append(names, s.Name)
 		}
-		return Setup{}, signer.WithHint(front.Usagef("--config %s: has %d roles, and %s takes one", f.configFile, len(setups), cmd.Name()),
+		return Setup{}, signer.WithHint(front.Usagef("--config %s: the file has %d roles, but %s uses only one", f.configFile, len(setups), cmd.Name()),
 			"choose one with --role: "+strings.Join(names, ", "))
 	}
 	return setups[0], nil
 }
 
-// Setups returns the roles of the configuration file, after the flags and the
-// environment; without a file, the one that the flags name. It checks first
-// what costs nothing, so that a person is not asked for a PIN in vain.
+// Setups returns the roles of the configuration file with the settings that the
+// flags and the environment override. Without a file, it returns the role that
+// the flags describe. It checks all settings, so that errors in them occur
+// before a prompt for a PIN.
 func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err error) {
 	var flagged Setup
 	if flagged.Config, err = f.Session.Config(cmd, a); err != nil {
@@ -67,7 +69,7 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	case f.configFile != "":
 		setups, err = flagged.fromConfig(a, f.configFile, f.name)
 	case f.name != "":
-		err = signer.WithHint(front.Usagef("--role %s: there is no --config", f.name), "name the file that has the role: --config FILE; the ARN of a role is for --role-arn")
+		err = signer.WithHint(front.Usagef("--role %s requires --config", f.name), "name the file that contains the role: --config FILE; to give the ARN of a role, use --role-arn")
 	default:
 		setups, err = flagged.fromFlags()
 	}
@@ -85,7 +87,7 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	return setups, err
 }
 
-// fromFlags returns a role without a configuration.
+// fromFlags checks s and returns it as the only role.
 func (s Setup) fromFlags() ([]Setup, error) {
 	if err := s.Key.Check(); err != nil {
 		return nil, err
@@ -97,8 +99,8 @@ func (s Setup) fromFlags() ([]Setup, error) {
 	return []Setup{s}, nil
 }
 
-// fromConfig returns the roles of a configuration, or if name is not empty the one of
-// that name, behind what s says of all of them.
+// fromConfig returns the roles of a configuration file, or only the role with
+// this name if name is not empty. The settings of s override all of them.
 func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err error) {
 	tables, err := readTables(path)
 	if err != nil {
@@ -110,13 +112,13 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 		switch {
 		case err != nil:
 		case r.Name == "":
-			err = errors.New("has no name")
+			err = errors.New("name is missing")
 		case seen[r.Name]:
-			err = errors.New("is there twice")
+			err = errors.New("name is used twice")
 		case !isRoleName(r.Name):
-			err = errors.New("its name is not 1 to 64 letters, digits or any of _+=,.@-")
+			err = errors.New("name is not 1 to 64 letters, digits or characters from _+=,.@-")
 		case r.Key.IsZero():
-			err = errors.New("has neither certificate nor private_key")
+			err = errors.New("neither certificate nor private_key is set")
 		default:
 			err = r.Config.Check()
 		}
@@ -124,7 +126,7 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 			var ref *keystore.RefError
 			isRef := errors.As(err, &ref)
 			err = &front.UsageError{Err: fmt.Errorf("--config %s: role %d %q: %w", path, i+1, t.Name, err)}
-			if !isRef { // what is wrong with a reference has a hint of its own
+			if !isRef { // errors of references have their own hint
 				err = signer.WithHint(err, "see docs/configuration.md for the keys of a role")
 			}
 			return nil, err
@@ -136,11 +138,11 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 	}
 	switch {
 	case len(setups) == 0:
-		return nil, signer.WithHint(front.Usagef("--role %s: %s has no such role", name, path),
+		return nil, signer.WithHint(front.Usagef("--role %s: %s has no role with this name", name, path),
 			"choose one of: "+strings.Join(slices.Sorted(maps.Keys(seen)), ", "))
 	case len(setups) > 1 && s.Config.RoleARN != "":
-		return nil, signer.WithHint(front.Usagef("--role-arn would be the role of all %d tables of %s", len(setups), path),
-			"leave it out, or choose one table with --role")
+		return nil, signer.WithHint(front.Usagef("--role-arn cannot apply to all %d roles of %s", len(setups), path),
+			"leave it out, or choose one role with --role")
 	}
 	return setups, nil
 }

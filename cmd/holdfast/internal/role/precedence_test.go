@@ -26,7 +26,8 @@ const (
 	arn     = "arn:aws:iam::111122223333:role/app"
 )
 
-// A source is what a command line, an environment and a file say.
+// A source has the settings from the command line, the environment and the
+// file.
 type source struct{ flags, env, keys map[string]string }
 
 // setups reads the roles of these sources. The tables of the file are named a,
@@ -62,7 +63,7 @@ func (s source) setups(t *testing.T, tables int, args ...string) ([]Setup, error
 	})
 }
 
-// base is what a role needs; a test changes one setting of it.
+// base returns the required settings of a role. Each test changes one setting.
 func base() source {
 	return source{flags: make(map[string]string), env: make(map[string]string), keys: map[string]string{
 		"private_key": `"/table.key"`, "certificate": `"/table.pem"`,
@@ -70,16 +71,16 @@ func base() source {
 	}}
 }
 
-// A setting has a value from each of its sources.
+// A setting of a role with a value from each of its sources.
 type setting struct {
 	name                  string
-	flag, variable, key   string // "": there is no such source
+	flag, variable, key   string // "": no such source
 	byFlag, byEnv, byFile string
 	byDefault             string
 	get                   func(Setup) string
 }
 
-// settings are those of a role with more than one source.
+// settings lists the settings of a role that have more than one source.
 var settings = []setting{
 	{"certificate", "certificate", "", "certificate", "/flag.pem", "", `"/table.pem"`, "", func(s Setup) string { return s.Key.Identity.Certificate.String() }},
 	{"private key", "private-key", "", "private_key", "/flag.key", "", `"/table.key"`, "", func(s Setup) string { return s.Key.Identity.Key.String() }},
@@ -96,10 +97,11 @@ var settings = []setting{
 	{"dual stack", "dual-stack", "AWS_USE_DUALSTACK_ENDPOINT", "", "false", "true", "", "false", func(s Setup) string { return fmt.Sprint(s.Config.DualStack) }},
 }
 
-// For every setting of a role a flag comes before a variable, that before the
-// file, and that before the default. AWS_CA_BUNDLE has a test of its own below.
+// For every setting, a flag overrides the environment variable, which overrides
+// the file, which overrides the default. TestPrecedenceOfCABundle tests
+// AWS_CA_BUNDLE.
 func TestPrecedence(t *testing.T) {
-	form := map[string]func(string) string{ // what a setting's value is read as
+	form := map[string]func(string) string{ // parsed form of a value
 		"PIN source": func(s string) string { return strings.TrimPrefix(s, "file:") },
 		"duration":   func(s string) string { return map[string]string{"901": "15m1s", "902": "15m2s"}[s] },
 	}
@@ -127,7 +129,7 @@ func TestPrecedence(t *testing.T) {
 			setups, err := src.setups(t, 1)
 			if needed := want == "" && slices.Contains([]string{"trust anchor", "profile", "role"}, s.name); needed || want == "us-west-2" {
 				if err == nil {
-					t.Errorf("%s: nothing names it, and it is not missed", s.name)
+					t.Errorf("%s: no error for a missing value", s.name)
 				}
 				continue
 			}
@@ -140,8 +142,8 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// The table of settings has every key of a [[role]] that also has a flag, and
-// docs/configuration.md has every key.
+// The table of settings contains every key of a [[role]] that also has a flag,
+// and docs/configuration.md contains every key.
 func TestSettingsAreComplete(t *testing.T) {
 	page, err := os.ReadFile("../../../../docs/configuration.md")
 	if err != nil {
@@ -150,7 +152,7 @@ func TestSettingsAreComplete(t *testing.T) {
 	for field := range reflect.TypeFor[table]().Fields() {
 		key := field.Tag.Get("toml")
 		if key == "name" || key == "port" {
-			// They have no flag: --role and --port are others.
+			// --role and --port have another meaning.
 		} else if !slices.ContainsFunc(settings, func(s setting) bool { return s.key == key }) {
 			t.Errorf("the table of settings does not have %s", key)
 		}
@@ -160,7 +162,8 @@ func TestSettingsAreComplete(t *testing.T) {
 	}
 }
 
-// A key is one setting: nothing of the file's key is used beside the flags'.
+// A key is a single setting: with a key from flags, nothing of the key of the
+// file is used.
 func TestPrecedenceOfKeys(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -193,7 +196,7 @@ func TestPrecedenceOfKeys(t *testing.T) {
 	}
 }
 
-// A flag holds for all roles of a file, but for the ARN of a role.
+// A flag applies to all roles of a file, except for --role-arn.
 func TestPrecedenceForSeveralRoles(t *testing.T) {
 	src := base()
 	src.flags["endpoint"] = "https://flag.example"
@@ -225,7 +228,7 @@ func TestPrecedenceForSeveralRoles(t *testing.T) {
 	}
 }
 
-// --ca-bundle comes before AWS_CA_BUNDLE, which comes before the system's CAs.
+// --ca-bundle overrides AWS_CA_BUNDLE, which overrides the CAs of the system.
 func TestPrecedenceOfCABundle(t *testing.T) {
 	dir := t.TempDir()
 	good := filepath.Join(dir, "good.pem")
@@ -235,7 +238,7 @@ func TestPrecedenceOfCABundle(t *testing.T) {
 	none := filepath.Join(dir, "none.pem")
 	for _, test := range []struct {
 		flag, variable string
-		culprit        string // of an error; "": there is none
+		culprit        string // in the error; "": no error
 	}{
 		{"", "", ""},
 		{good, "", ""},

@@ -1,6 +1,6 @@
-// Package role has what a role is: from flags and tables of a configuration to
-// credentials that are always there. Of Holdfast it imports the front, the
-// flags and the libraries.
+// Package role turns flags and the tables of a configuration file into roles,
+// whose credentials are renewed before they expire. Within Holdfast it imports
+// front, flags and the libraries.
 package role
 
 import (
@@ -15,32 +15,31 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
-// A Setup is what a role is opened with.
+// A Setup is the configuration of a role.
 type Setup struct {
 	Name   string
-	Port   int // of its own; 0: none
+	Port   int // port of this role only; 0: none
 	Key    flags.Key
-	Config rolesanywhere.Config // but for the Signer
+	Config rolesanywhere.Config // without the Signer
 }
 
-// A Role has credentials that are always there while Keep runs. Its fields are
-// not changed; it is safe for concurrent use.
+// A Role is an open role. Its credentials are renewed while Keep runs. Its
+// fields must not be changed. It is safe for concurrent use.
 type Role struct {
 	Name   string
-	Port   int // of its own; 0: none
+	Port   int // port of this role only; 0: none
 	ARN    string
 	Region string
 
-	Identity *rotate.Identity // its key and certificate
+	Identity *rotate.Identity // key and certificate
 	Cache    *credentials.Cache
 
-	// Tried is closed after the first attempt of the Cache to obtain
-	// credentials.
+	// Tried is closed after the first attempt to obtain credentials.
 	Tried <-chan struct{}
 }
 
-// Open opens the key of a role. Each of the credentials that its Cache obtains
-// goes to renewed, unless that is nil. The caller closes the Role.
+// Open opens the key of a role. Unless renewed is nil, the Cache passes all new
+// credentials to it. The caller closes the Role.
 func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.Credentials)) (*Role, error) {
 	config := s.Config
 	config.Logger = s.Config.Logger.With("role", s.Name)
@@ -77,13 +76,14 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 	return r, nil
 }
 
-// Keep has credentials renewed and key and certificate reloaded until ctx ends.
+// Keep renews the credentials and reloads the key and certificate until ctx
+// ends.
 func (r *Role) Keep(ctx context.Context) {
 	var both sync.WaitGroup
-	both.Go(func() { _ = r.Cache.Run(ctx) }) // both return ctx's error, soon after its end
+	both.Go(func() { _ = r.Cache.Run(ctx) }) // both return only the error of ctx
 	both.Go(func() { _ = r.Identity.Run(ctx) })
 	both.Wait()
 }
 
-// Close closes the key, also in the middle of a signature.
+// Close closes the key, even during a signature.
 func (r *Role) Close() { _ = r.Identity.Close() }

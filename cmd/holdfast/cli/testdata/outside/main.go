@@ -1,5 +1,5 @@
-// Command outside is Holdfast's command line with one more backend, as a program
-// of another module links it.
+// Command outside is the command line of Holdfast with an additional backend,
+// in a program of another module.
 package main
 
 import (
@@ -57,7 +57,7 @@ func readPEM(path string) ([]byte, error) {
 	}
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return nil, fmt.Errorf("%s holds no PEM", path)
+		return nil, fmt.Errorf("%s contains no PEM block", path)
 	}
 	return block.Bytes, nil
 }
