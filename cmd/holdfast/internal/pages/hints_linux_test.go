@@ -1,0 +1,197 @@
+package pages
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
+)
+
+// A hintCommand is a command of another program in a hint or a message. Its
+// words in upper case are variables of its script, which sets them and runs the
+// command as $RUN, in a folder of its own. A command of another system has no
+// script.
+type hintCommand struct{ command, script string }
+
+const files = `
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem
+openssl req -x509 -new -key key.pem -subj /CN=app -days 1 -out cert.pem
+yes secret | head -9 > stdin
+`
+
+const token11 = `
+mkdir tokens && echo "directories.tokendir = $PWD/tokens" > conf && export SOFTHSM2_CONF=$PWD/conf
+softhsm2-util --init-token --free --label t --so-pin 13579 --pin 24680 > /dev/null
+set -- /usr/lib/*/softhsm/libsofthsm2.so /usr/lib/softhsm/libsofthsm2.so; PATH11=$1
+`
+
+var hintCommands = []hintCommand{
+	{"openssl pkey -in FILE -noout -text_pub", files + `FILE=key.pem; $RUN < stdin | grep prime256v1`},
+	{"openssl pkey -in FILE -noout", files + `FILE=key.pem; $RUN < stdin`},
+	{"openssl x509 -in FILE -noout -text", files + `FILE=cert.pem; $RUN | grep CN`},
+	{"openssl x509 -in FILE -noout", files + `FILE=cert.pem; $RUN`},
+	{"openssl x509 -in FILE -out cert.pem", files + `openssl x509 -in cert.pem -trustout -out trusted; FILE=trusted; $RUN; grep -- '-BEGIN CERTIFICATE' cert.pem`},
+	{"openssl x509 -in cert.pem -noout -subject -nameopt RFC2253", files + `$RUN | grep 'CN=app'`},
+	{"openssl pkcs7 -in FILE -print_certs -out certs.pem", files + `openssl crl2pkcs7 -nocrl -certfile cert.pem -out p7; FILE=p7; $RUN; grep -- '-BEGIN CERTIFICATE' certs.pem`},
+	{"openssl pkcs8 -topk8 -in FILE -out key.pem", files + `openssl ec -in key.pem -aes128 -passout pass:secret -out old 2>/dev/null; grep Proc-Type old; rm key.pem; FILE=old; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' key.pem`},
+	{"openssl pkcs12 -in FILE -info -noout", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin`},
+	{"openssl pkcs12 -in FILE -out all.pem && openssl pkcs12 -export -in all.pem -out new.p12", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; test -s new.p12`},
+	{"openssl pkcs12 -in FILE -out all.pem", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' all.pem`},
+	{"openssl x509 -req needs -extfile", ""}, // a fact, not a command
+	{"ssh-keygen -p -m PKCS8 -f COPY", `ssh-keygen -q -t ecdsa -N '' -f COPY; grep OPENSSH COPY
+printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASKPASS_REQUIRE=force
+COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
+
+	{"chmod 600", `touch f; RUN="$RUN f"; chmod 644 f; $RUN; test $(stat -c %a f) = 600`},
+	{"chmod 700", `mkdir d; RUN="$RUN d"; chmod 755 d; $RUN; test $(stat -c %a d) = 700`},
+	{"usermod -aG softhsm USER", ""}, // it would change this machine
+
+	{"pkcs11-tool -L --module PATH", token11 + `$RUN | grep SoftHSM`},
+	{"pkcs11-tool --module PATH --login --login-type so --init-pin", token11 + `RUN="$RUN --so-pin 13579 --new-pin 97531"; $RUN`},
+	{"pkcs11-tool --module PATH --login --keypairgen --key-type EC:prime256v1 --usage-sign --label NAME", token11 + `NAME=app; RUN="$RUN --pin 24680"; $RUN`},
+
+	{"tpm2_getcap handles-persistent", `$RUN`},
+	{"tpm2_evictcontrol -c ", `tpm2_createprimary -Q -c p.ctx; tpm2_evictcontrol -Q -c p.ctx 0x81010001; tpm2_flushcontext -t; RUN="$RUN 0x81010001"; $RUN; tpm2_getcap handles-persistent | { ! grep 81010001; }`},
+	{"tpm2_dictionarylockout --clear-lockout", `$RUN`},
+	{"tpm2_flushcontext -t -l -s", `tpm2_createprimary -Q -c p.ctx; $RUN; tpm2_getcap handles-transient | { ! grep 0x8; }`},
+
+	{"certutil -user -repairstore MY SERIAL", ""}, // Windows
+	{"certutil -user -csp PROVIDER -delkey NAME", ""},
+	{"certutil -user -enumstore", ""},
+	{"certutil -enumstore", ""},
+	{"certutil -csplist", ""},
+	{"certutil -scinfo", ""},
+	{"sc start SCardSvr", ""},
+	{"sc start KeyIso", ""},
+
+	{"sc_auth create-ctk-identity", ""}, // macOS
+	{"sc_auth import-ctk-certificate", ""},
+	{"security import", ""},
+	{"security unlock-keychain", ""},
+	{"security list-keychains", ""},
+	{"security list-smartcards", ""},
+	{"security set-key-partition-list", ""},
+}
+
+// TestHintCommands runs every command that has a script.
+func TestHintCommands(t *testing.T) {
+	programs := map[string]string{
+		"openssl": "openssl", "ssh-keygen": "ssh-keygen", "chmod": "chmod",
+		"pkcs11-tool": "pkcs11-tool", "tpm2_getcap": "tpm2_getcap", "tpm2_evictcontrol": "tpm2_getcap",
+		"tpm2_dictionarylockout": "tpm2_getcap", "tpm2_flushcontext": "tpm2_getcap",
+	}
+	requirements := map[string]string{"pkcs11-tool": "opensc", "tpm2_getcap": "tpm2-tools"}
+	for _, c := range hintCommands {
+		if c.script == "" {
+			continue
+		}
+		t.Run(c.command, func(t *testing.T) {
+			t.Parallel()
+			program := programs[strings.Fields(c.command)[0]]
+			name := program
+			if r := requirements[program]; r != "" {
+				name = r
+			}
+			signertest.Require(t, name, program)
+			env := os.Environ()
+			switch program {
+			case "pkcs11-tool":
+				signertest.Require(t, "softhsm", "softhsm2-util")
+			case "tpm2_getcap":
+				signertest.Require(t, "swtpm", "swtpm")
+				env = append(env, "TPM2TOOLS_TCTI="+tpmtest.Start(t).TCTI())
+			}
+			words := regexp.MustCompile(`\b(FILE|COPY|NAME|PATH)\b`).ReplaceAllString(c.command, "$$$1")
+			words = strings.ReplaceAll(words, "$PATH", "$PATH11")
+			// A terminal would be asked for passwords instead of standard input.
+			cmd := exec.Command("sh", "-ec", "RUN='eval "+words+"'\n"+c.script)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			cmd.Dir, cmd.Env = t.TempDir(), env
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// program is a word with which a command begins.
+var program = regexp.MustCompile(`\b(openssl|ssh-keygen|pkcs11-tool|softhsm2-util|p11tool|tpm2_[a-z]+|chmod|chown|usermod|certutil|security [a-z]+-|security import|sc_auth|sc start|keyctl|systemctl)\b`)
+
+// TestHintCommandsAreKnown fails if a text of the program has a command that is
+// not among hintCommands, or if one of these is in no text.
+func TestHintCommandsAreKnown(t *testing.T) {
+	used := make(map[string]bool)
+	texts := 0
+	for place, text := range literals(t) {
+		texts++
+		if strings.Contains(text, "\n") {
+			continue // help, whose examples have a test of their own
+		}
+		left := text
+		for _, c := range hintCommands {
+			if strings.Contains(left, c.command) {
+				used[c.command] = true
+				left = strings.ReplaceAll(left, c.command, "")
+			}
+		}
+		if found := program.FindString(left); found != "" {
+			t.Errorf("%s: a command that begins with %q is not in the table: %s", place, found, text)
+		}
+	}
+	if texts < 1000 {
+		t.Errorf("only %d texts", texts)
+	}
+	for _, c := range hintCommands {
+		if !used[c.command] {
+			t.Errorf("%q is in no text", c.command)
+		}
+	}
+}
+
+// literals returns the string literals of the module without its tests and
+// programs for development, by their place.
+func literals(t *testing.T) map[string]string {
+	const root = "../../../.."
+	found := make(map[string]string)
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		name := d.Name()
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && (strings.HasPrefix(name, ".") || strings.HasSuffix(name, "test") || name == "testdata" || name == "script" || name == "tools" || name == "bin"):
+			return fs.SkipDir
+		case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		file, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+				if text, err := strconv.Unquote(literal.Value); err == nil {
+					found[fmt.Sprint(fset.Position(literal.Pos()))] = text
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
