@@ -47,7 +47,7 @@ var exits = []struct {
 	{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md lists the unsupported contents"},
 	{is(sharedfile.ErrLocked), ExitUnavailable, "another holdfast update is writing the file or hangs; try again"},
 	{as[*net.AddrError], ExitUsage, "write the address as HOST:PORT, such as 127.0.0.1:9911"},
-	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 picks a free port"},
+	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 selects a free port"},
 	{is(exec.ErrNotFound), ExitNotFound, "check the command name and PATH"},
 	{absolutePathNotFound, ExitNotFound, "check the name"},
 	{is(fs.ErrNotExist), ExitNotFound, "check the name; a relative path starts in the current directory"},

@@ -71,7 +71,7 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 		fs.StringVar(&f.config.Account, "account", "", "AWS `account` (default: "+emulator.DefaultAccount+")")
 	})
 	front.ListenFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.listen, "listen", defaultListen, "`address` to listen on, HOST:PORT; port 0 picks a free port")
+		fs.StringVar(&f.listen, "listen", defaultListen, "`address` to listen on, HOST:PORT; port 0 selects a free port")
 		fs.BoolVar(&f.allowRemote, "allow-remote", false, "allow an address that other machines can reach")
 	})
 	front.FaultFlags.Define(all, func(fs *pflag.FlagSet) {
