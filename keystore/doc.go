@@ -7,8 +7,8 @@
 //	tpm:handle=0x81010002
 //
 // [ParseRef] only splits off the scheme; the [Backend] of the scheme parses the
-// rest. To get information from a reference or to change it, ask the [Store],
-// which asks the backend.
+// rest. To get information from a reference or to change it, use the [Store],
+// which calls the backend.
 //
 // [New] makes a Store from a list of backends; package keystore/all lists all
 // backends. [Store.Open] opens a key. [Store.OpenIdentity] opens a key together

@@ -1,30 +1,31 @@
 // Package pkcs11 signs with private keys in HSMs, smart cards, YubiKeys and other
 // tokens that have a PKCS #11 (Cryptoki) module.
 //
-// [Open] takes a [Config], whose URI (RFC 7512) names token and object; [Backend]
-// opens references of the form pkcs11:… for package keystore.
+// [Open] accepts a [Config] whose URI (RFC 7512) names a token and an object.
+// [Backend] opens references of the form pkcs11:… for package keystore.
 //
 // # Modules
 //
 // A module is a shared library that runs with all permissions of the process.
 // It is initialized once per process, for all its keys, and finalized when its
-// last key is closed. The package needs cgo; without it everything fails with
+// last key is closed. The package needs cgo; without it all operations fail with
 // [errors.ErrUnsupported].
 //
 // # PINs
 //
-// The token reports how many tries are left. An open key does not try a refused
-// PIN again, and the last try is used only if a person typed the PIN. A key
-// with CKA_ALWAYS_AUTHENTICATE needs the PIN for each signature.
+// The token reports when few attempts or only one attempt is left. An open key
+// does not retry a rejected PIN, and the last attempt is used only if a person
+// typed the PIN. A key with CKA_ALWAYS_AUTHENTICATE needs the PIN for each
+// signature.
 //
 // # Lost tokens
 //
-// When a token was removed, reset or logged out, the next signature finds it
-// again in any slot, checks that the key is the same, and continues. Until then
-// Sign fails with signer.ErrUnavailable.
+// After a token was removed, reset or logged out, the next signature finds it in
+// any slot, checks that the key is the same, and continues. While the token is
+// away, Sign fails with signer.ErrUnavailable.
 //
-// Sessions are pooled, so that signatures run concurrently as far as the token
-// allows. Errors wrap the return value of the module as an [Error].
+// Sessions are pooled, so signatures run concurrently if the token allows it.
+// Errors wrap the return value of the module as an [Error].
 //
 // docs/pkcs11.md is the guide for users. Package pkcs11test creates tokens for
 // tests.

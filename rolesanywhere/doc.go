@@ -1,11 +1,11 @@
 // Package rolesanywhere obtains temporary AWS credentials from IAM Roles Anywhere
 // with a private key and its certificate.
 //
-// [New] takes a [Config]: a signer.Signer with its chain, and the ARNs of a
+// [New] accepts a [Config]: a signer.Signer with its chain, and the ARNs of a
 // trust anchor, a profile and a role. A [Client] is a credentials.Source: each
 // call of [Client.Credentials] creates a session. A program that needs
 // credentials more than once uses a credentials.Cache with the Client as its
-// Source. [NewRotating] takes a key that is replaced while the program runs.
+// Source. [NewRotating] accepts a key that is replaced while the program runs.
 //
 // A request that the service would refuse is not sent if that can be checked
 // locally: [CheckChain] checks certificates against the rules of the service,

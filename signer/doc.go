@@ -1,10 +1,10 @@
 // Package signer defines the interface of a private key: a [Signer] is a
-// [crypto.Signer] with certificates and a Close method, wherever the key is
-// stored. The package imports only the standard library, so that any program
-// can accept a Signer without linking a backend.
+// [crypto.Signer] with certificates and a Close method, independent of where the
+// key is stored. The package imports only the standard library, so that any
+// program can accept a Signer without linking a backend.
 //
 // A Signer comes from package keystore, which opens references, from a backend
-// such as package pkcs11, or from [FromKey], which takes any crypto.Signer.
+// such as package pkcs11, or from [FromKey], which wraps any crypto.Signer.
 // [Bind] adds certificates from another source, [TLSCertificate] converts a
 // Signer for crypto/tls, and [Chain] sorts certificates.
 //

@@ -1,8 +1,8 @@
 // Package tpm signs with private keys of a TPM 2.0: keys in TSS2 PRIVATE KEY
-// files, which the TPM loads, and persistent keys. It also makes both, and seals
-// secrets so that only one TPM gives them back.
+// files, which the TPM loads, and persistent keys. It also creates both, and seals
+// secrets that only the same TPM can unseal.
 //
-// [Open] takes a [Config]; [Backend] opens references of the form tpm:… and
+// [Open] accepts a [Config]. [Backend] opens references of the form tpm:… and
 // handle:… for package keystore, and files with a TSS2 PRIVATE KEY block.
 // [Create], [Seal] and [Unseal] work on the bytes of such files.
 //
@@ -16,11 +16,11 @@
 //
 // # Passwords
 //
-// A password is never sent to the TPM in the clear: an HMAC session that is
-// salted with the parent key proves it. Sealed and unsealed secrets are
-// encrypted on the bus. A TPM counts incorrect passwords for all its keys
-// together, so an open key does not try a refused password again, and the last
-// try is used only if a person typed the password.
+// A password is never sent to the TPM in the clear: the package proves it with
+// an HMAC session that is salted with the parent key. Sealed and unsealed secrets
+// are encrypted on the bus. A TPM counts incorrect passwords for all its keys
+// together, so an open key does not retry a rejected password, and the last
+// attempt is used only if a person typed the password.
 //
 // The package needs no cgo. docs/tpm.md is the guide for users. Package tpmtest
 // runs a software TPM for tests.

@@ -8,13 +8,13 @@
 //     renewal fails. Use it in a daemon or a server.
 //   - [Shared] shares credentials between the processes of one user, through a
 //     [Folder] of files or the [Keyring] of the Linux kernel. Use it in a
-//     command that is started again and again.
+//     command that runs often and for a short time.
 //
 // If several goroutines or processes need new credentials at once, one of them
 // creates the credentials, and the others wait for them.
 //
-// [Credentials] print without their secret parts, with packages fmt, log/slog
-// and encoding/json alike. Blank or expired credentials are never returned.
+// [Credentials] print without their secret parts, whether with fmt, log/slog or
+// encoding/json. Blank or expired credentials are never returned.
 //
 // The packages below provide credentials in the forms that AWS clients read:
 // process (credential_process), container (the endpoint of ECS and EKS), imds (the
