@@ -99,7 +99,7 @@ type generation struct {
 // of ctx if Open does not return.
 func New(ctx context.Context, config Config) (*Identity, error) {
 	if config.Open == nil {
-		return nil, errors.New("rotate: Config.Open is nil")
+		return nil, errors.New("rotate: the Config has no Open function")
 	}
 	if config.Timeout <= 0 {
 		config.Timeout = defaultTimeout
