@@ -15,10 +15,10 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// A password gets a password from a PIN source when it is needed, and keeps it
-// until the TPM refuses it. It does not retry a password that the TPM refused,
-// because a PIN source that always returns the same incorrect password would
-// lock the TPM. A password is not safe for concurrent use.
+// A password is the password of a key or its parent. It comes from a PIN source
+// when it is needed, and is kept until the TPM refuses it. A refused password
+// is not retried, because a PIN source that always returns the same incorrect
+// password would lock the TPM. A password is not safe for concurrent use.
 type password struct {
 	ask  keystore.PINFunc
 	what string
