@@ -124,7 +124,7 @@ func listenAddress(listen string, port int, portGiven bool) (string, error) {
 		if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 			host = host[1 : len(host)-1]
 		}
-		if strings.ContainsAny(host, ":[]") && net.ParseIP(host) == nil {
+		if strings.ContainsAny(listen, ":[]") && net.ParseIP(host) == nil {
 			return "", signer.WithHint(front.Usagef("--listen: %w", err), listenForms)
 		}
 	} else if portGiven {
