@@ -18,9 +18,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// ErrUnreachable is wrapped by errors about a missing response from the
-// service: the network failed, or another server responded instead.
-var ErrUnreachable = errors.New("no response from Roles Anywhere")
+// ErrUnreachable is wrapped by errors about a missing or invalid response of
+// the service: the network failed, or another server responded instead.
+var ErrUnreachable = errors.New("no valid response from Roles Anywhere")
 
 // An APIError is an error response of the service. If another server sent the
 // response, only StatusCode is set and the error also wraps [ErrUnreachable].

@@ -140,7 +140,7 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 		return none, unexpected(c.endpoint, err)
 	}
 	if err := creds.Check(c.cfg.Now()); err != nil {
-		err = unexpected(c.endpoint, fmt.Errorf("responded, but the %w", err))
+		err = unexpected(c.endpoint, fmt.Errorf("returned a session, but the %w", err))
 		if !creds.Expires.IsZero() {
 			err = signer.WithHint(err, "check this machine's clock and the endpoint")
 		}
