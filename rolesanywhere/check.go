@@ -116,10 +116,10 @@ func checkValidity(c *x509.Certificate, now time.Time) error {
 	const layout = time.RFC3339
 	switch {
 	case now.Before(c.NotBefore):
-		return signer.WithHint(fmt.Errorf("certificate %s: not valid before %s; the local time is %s",
+		return signer.WithHint(fmt.Errorf("certificate %s: not valid before %s; the local clock shows %s",
 			subject(c), c.NotBefore.UTC().Format(layout), now.UTC().Format(layout)), "correct the clock, or wait")
 	case now.After(c.NotAfter):
-		return signer.WithHint(fmt.Errorf("certificate %s: expired at %s; the local time is %s",
+		return signer.WithHint(fmt.Errorf("certificate %s: expired at %s; the local clock shows %s",
 			subject(c), c.NotAfter.UTC().Format(layout), now.UTC().Format(layout)), "renew the certificate, or correct the clock")
 	}
 	return nil

@@ -34,7 +34,7 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate) ([]*x509.Certificate
 		}
 	}
 	if leaf == nil {
-		return nil, fmt.Errorf("%w: the key is %s, certificate %q is for %s",
+		return nil, fmt.Errorf("%w: the key is %s, the key of certificate %q is %s",
 			ErrMismatch, DescribeKey(pub), certs[0].Subject, DescribeKey(certs[0].PublicKey))
 	}
 	chain := []*x509.Certificate{leaf}
