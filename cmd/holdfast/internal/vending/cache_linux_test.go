@@ -47,7 +47,7 @@ func TestWithoutKeyring(t *testing.T) {
 			within := []string{"nokeyring", strconv.Itoa(int(errno))}
 			for i := range 2 {
 				_, stderr := s.run(t, within, "--cache=keyring")
-				if !strings.HasPrefix(stderr, "holdfast: warning: going on without the cache") || strings.Count(stderr, "\n") != 1 {
+				if !strings.HasPrefix(stderr, "holdfast: warning: continuing without the cache") || strings.Count(stderr, "\n") != 1 {
 					t.Errorf("standard error: %s", stderr)
 				}
 				if n := s.sessions.Load(); n != int64(i+1) {

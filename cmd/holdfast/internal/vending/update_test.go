@@ -138,7 +138,7 @@ func TestUpdaterWritesAgain(t *testing.T) {
 		}
 	}, map[time.Duration]string{time.Minute: "", 7 * time.Minute: "ASIA1", 41 * time.Minute: "ASIA2"})
 	// After pauses of 1, 2, 4, 8, 16 and 32 seconds there is one each minute.
-	if n := strings.Count(log, "credentials were not written"); n < 9 || n > 12 {
+	if n := strings.Count(log, "could not write the credentials"); n < 9 || n > 12 {
 		t.Errorf("tried to write %d times in 5 minutes", n)
 	}
 }
