@@ -124,7 +124,7 @@ type sourceFunc func(context.Context) (credentials.Credentials, error)
 
 func (f sourceFunc) Credentials(ctx context.Context) (credentials.Credentials, error) { return f(ctx) }
 
-// A session contains everything that is needed to create a session.
+// A session contains the inputs for a session with IAM Roles Anywhere.
 type session struct {
 	app        front.App
 	key        flags.Key

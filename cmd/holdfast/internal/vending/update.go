@@ -90,7 +90,7 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 		}
 		return file.Write(ctx, c)
 	}
-	go func() { // after the first attempt, do not prompt on the terminal
+	go func() { // do not prompt on the terminal after the first attempt
 		select {
 		case <-r.Tried:
 			a.Typed.Stop()
@@ -101,7 +101,7 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 	return nil
 }
 
-// progressLog returns a log that also shows messages of level info.
+// progressLog returns a log that also reports successful writes.
 func progressLog(a front.App, debug bool) *slog.Logger {
 	level := slog.LevelInfo
 	if debug {
