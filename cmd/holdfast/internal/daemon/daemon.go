@@ -1,7 +1,7 @@
 // Package daemon implements the server of holdfast serve. It listens, opens the
-// roles, serves their credentials to AWS clients, and reports its state to users,
-// systemd and Prometheus. Of Holdfast's packages, it imports front, role, the
-// packages that serve credentials, signer and keystore.
+// roles, serves their credentials to AWS clients, and reports its state to
+// users, systemd and Prometheus. Of Holdfast's packages, it imports front,
+// role, the packages that serve credentials, signer and keystore.
 package daemon
 
 import (
@@ -77,8 +77,8 @@ func (s *startupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // run serves until ctx ends or a listener fails. It opens the listeners first,
-// because that is fast and needs no PIN. Then it opens the keys, which may prompt
-// for PINs; meanwhile, clients receive status 503.
+// because that is fast and needs no PIN. Then it opens the keys, which may
+// prompt for PINs; meanwhile, clients receive status 503.
 func (d *daemon) run(ctx context.Context) error {
 	if err := d.openListeners(ctx); err != nil {
 		return err

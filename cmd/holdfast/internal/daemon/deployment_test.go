@@ -13,8 +13,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// TestSystemdUnits verifies the units with systemd-analyze. It replaces the path
-// of the program by an existing one.
+// TestSystemdUnits verifies the units with systemd-analyze. It replaces the
+// path of the program by an existing one.
 func TestSystemdUnits(t *testing.T) {
 	analyze := signertest.Require(t, "systemd", "systemd-analyze")
 	program, err := exec.LookPath("holdfast")

@@ -27,8 +27,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// While AWS fails, serve returns valid credentials until they expire, then status
-// 503, and new credentials when AWS is available again.
+// While AWS fails, serve returns valid credentials until they expire, then
+// status 503, and new credentials when AWS is available again.
 func TestServeWhileAWSFails(t *testing.T) {
 	t.Parallel()
 	hang := func(_ http.ResponseWriter, r *http.Request) {
@@ -117,8 +117,8 @@ func TestServeWhileAWSFails(t *testing.T) {
 	})
 }
 
-// While keys are opened, clients receive status 503, and SIGTERM ends serve even
-// if a key is never available.
+// While keys are opened, clients receive status 503, and SIGTERM ends serve
+// even if a key is never available.
 func TestServeWhileKeysAreOpened(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())

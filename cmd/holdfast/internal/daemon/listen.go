@@ -60,8 +60,8 @@ func (d *daemon) openListeners(ctx context.Context) error {
 }
 
 // takeSockets uses the sockets from systemd. It refuses a flag for the same
-// purpose: clients would connect to the socket, which systemd has already opened,
-// and wait forever.
+// purpose: clients would connect to the socket, which systemd has already
+// opened, and wait forever.
 func (d *daemon) takeSockets() error {
 	given, err := systemd{d.app.Env}.listeners()
 	if err != nil {
@@ -91,7 +91,8 @@ const (
 )
 
 // listen opens an address and appends the listener to *to. The parameter what
-// names the address in errors, and exposed completes the hint about --allow-remote.
+// names the address in errors, and exposed completes the hint about
+// --allow-remote.
 func (d *daemon) listen(ctx context.Context, to *[]net.Listener, what, addr, exposed string) error {
 	l, err := loopback.Listen(ctx, addr, d.cfg.AllowRemote)
 	if err != nil {

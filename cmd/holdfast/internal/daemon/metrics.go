@@ -25,8 +25,9 @@ type monitor struct {
 
 const maxStatus = 600
 
-// endpoints are the endpoint labels of the request counters. A request counts for
-// the first endpoint that matches its path. The last endpoint matches all paths.
+// endpoints are the endpoint labels of the request counters. A request counts
+// for the first endpoint that matches its path. The last endpoint matches all
+// paths.
 var endpoints = [...]struct {
 	name  string
 	match func(path string) bool
@@ -60,8 +61,8 @@ func (m *monitor) handler() http.Handler {
 	return mux
 }
 
-// alive returns when it has read the status of all roles. It blocks if a lock is
-// stuck, so that the watchdog and /healthz detect a deadlock.
+// alive returns when it has read the status of all roles. It blocks if a lock
+// is stuck, so that the watchdog and /healthz detect a deadlock.
 func (m *monitor) alive() {
 	for _, r := range m.roles {
 		r.Cache.Status()

@@ -100,8 +100,8 @@ func (d *daemon) announce() error {
 	return err
 }
 
-// baseURL returns the URL of a listener for clients on this machine. It replaces
-// an unspecified address by 127.0.0.1.
+// baseURL returns the URL of a listener for clients on this machine. It
+// replaces an unspecified address by 127.0.0.1.
 func baseURL(addr net.Addr) string {
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {

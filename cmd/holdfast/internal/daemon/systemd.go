@@ -58,8 +58,8 @@ type namedListener struct {
 	net.Listener
 }
 
-// listeners returns the sockets from systemd, in the order of systemd. The caller
-// closes them.
+// listeners returns the sockets from systemd, in the order of systemd. The
+// caller closes them.
 func (s systemd) listeners() (all []namedListener, err error) {
 	n, _ := strconv.Atoi(s.env("LISTEN_FDS"))
 	if n <= 0 || s.env("LISTEN_PID") == "" || s.isOther("LISTEN_PID") {

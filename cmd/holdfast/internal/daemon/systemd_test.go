@@ -21,7 +21,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
-// serve uses a socket from systemd, and sends READY=1, WATCHDOG=1 and STOPPING=1.
+// serve uses a socket from systemd, and sends READY=1, WATCHDOG=1 and
+// STOPPING=1.
 func TestServeUnderSystemd(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())
@@ -80,8 +81,8 @@ func TestServeUnderSystemd(t *testing.T) {
 	}
 }
 
-// systemdSocket returns a listener and a duplicate of its file descriptor to pass
-// to serve. Like a socket from systemd, it does not use multipath TCP.
+// systemdSocket returns a listener and a duplicate of its file descriptor to
+// pass to serve. Like a socket from systemd, it does not use multipath TCP.
 func systemdSocket(t *testing.T) (net.Listener, *os.File) {
 	t.Helper()
 	l, err := loopback.Listen(t.Context(), "127.0.0.1:0", false)

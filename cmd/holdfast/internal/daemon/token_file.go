@@ -17,8 +17,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An authToken is the authorization token of the container endpoint, and the file
-// from which clients read it. It is safe for concurrent use.
+// An authToken is the authorization token of the container endpoint, and the
+// file from which clients read it. It is safe for concurrent use.
 type authToken struct {
 	path   string
 	log    *slog.Logger
@@ -32,9 +32,9 @@ type authToken struct {
 const maxAuthToken = 4 << 10 // bytes
 
 // newAuthToken reads the token from the file at path if it exists. Otherwise it
-// writes a random token to path. If path is empty, it writes the token to a file
-// whose name contains port, in a folder that only this user can read. The caller
-// closes the result, which removes a file that newAuthToken wrote.
+// writes a random token to path. If path is empty, it writes the token to a
+// file whose name contains port, in a folder that only this user can read. The
+// caller closes the result, which removes a file that newAuthToken wrote.
 func newAuthToken(env func(string) string, path, port string, log *slog.Logger) (*authToken, error) {
 	if path != "" {
 		path, err := filepath.Abs(path) // other shells may have other working directories
@@ -122,8 +122,8 @@ func readAuthToken(path string) (string, error) {
 	return string(token), nil
 }
 
-// warnIfNewline logs a warning if the file ends with a newline, which is not part
-// of value.
+// warnIfNewline logs a warning if the file ends with a newline, which is not
+// part of value.
 func (t *authToken) warnIfNewline(value string) {
 	if info, err := os.Stat(t.path); err == nil && info.Size() > int64(len(value)) {
 		t.log.Warn("the token file ends with a newline; the AWS SDKs for Go and JavaScript reject such a token", "file", t.path)

@@ -23,7 +23,8 @@ const (
 	cacheKeyring = "keyring"
 )
 
-// A cacheFlag is the storage in which processes share credentials; "": no cache.
+// A cacheFlag is the storage in which processes share credentials; "": no
+// cache.
 type cacheFlag string
 
 func (f *cacheFlag) add(fs *pflag.FlagSet) {
@@ -46,10 +47,10 @@ func (f cacheFlag) check(cmd *cobra.Command) error {
 // the certificate chain, after which a cache must not return them.
 type createFunc func(context.Context) (credentials.Credentials, time.Time, error)
 
-// openShared returns a source that caches the credentials from create under key.
-// If no cache is available, it logs a warning and returns nil without an error.
-// It fails only if the cache folder is unsafe, see [credentials.UnsafeError]. The
-// caller calls close after the last use.
+// openShared returns a source that caches the credentials from create under
+// key. If no cache is available, it logs a warning and returns nil without an
+// error. It fails only if the cache folder is unsafe, see
+// [credentials.UnsafeError]. The caller calls close after the last use.
 func openShared(a front.App, f cacheFlag, key string, create createFunc, logger *slog.Logger) (_ *credentials.Shared, close func(), err error) {
 	s := &credentials.Shared{Key: key, Make: create, Logger: logger, Now: a.Now}
 	close = func() {}

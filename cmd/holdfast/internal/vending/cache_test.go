@@ -30,7 +30,8 @@ import (
 )
 
 // A cacheScene consists of an emulator in the test process, which counts
-// sessions, and of a folder with a key and a certificate that the emulator trusts.
+// sessions, and of a folder with a key and a certificate that the emulator
+// trusts.
 type cacheScene struct {
 	dir      string
 	args     []string // of credential-process, without --cache
@@ -92,8 +93,8 @@ func (s *cacheScene) run(t *testing.T, program []string, more ...string) (stdout
 	return string(out), errs.String()
 }
 
-// hold starts a process whose request to the service never completes. It returns
-// when the process holds the lock and has sent the request.
+// hold starts a process whose request to the service never completes. It
+// returns when the process holds the lock and has sent the request.
 func (s *cacheScene) hold(t *testing.T, flag string) *exec.Cmd {
 	t.Helper()
 	arrived := make(chan struct{})
@@ -120,9 +121,9 @@ func (s *cacheScene) hold(t *testing.T, flag string) *exec.Cmd {
 	return holder
 }
 
-// runGated is like run for a process that waits until all processes are ready. So
-// they run concurrently, however long it takes to start them. It reports output
-// on standard error as an error.
+// runGated is like run for a process that waits until all processes are ready.
+// So they run concurrently, however long it takes to start them. It reports
+// output on standard error as an error.
 func (s *cacheScene) runGated(t *testing.T, ready *sync.WaitGroup, more ...string) (stdout string) {
 	t.Helper()
 	arrive := sync.OnceFunc(ready.Done)
@@ -247,8 +248,8 @@ func TestCacheHitOpensNothing(t *testing.T) {
 	}
 }
 
-// A reference denotes different keys in different PKCS #11 modules, so they have
-// separate cache entries.
+// A reference denotes different keys in different PKCS #11 modules, so they
+// have separate cache entries.
 func TestCacheKeepsModulesApart(t *testing.T) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 	identities := clitest.TokenIdentities(t, ca)
@@ -274,8 +275,8 @@ func TestCacheKeepsModulesApart(t *testing.T) {
 	}
 }
 
-// Cached credentials are not used after the certificate has expired, even if the
-// session is still valid.
+// Cached credentials are not used after the certificate has expired, even if
+// the session is still valid.
 func TestCacheEndsWithCertificate(t *testing.T) {
 	dir := t.TempDir()
 	ca := signertest.NewCA(t, "root")

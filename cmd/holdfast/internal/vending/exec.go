@@ -92,8 +92,8 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	return execServed(cmd.Context(), a, r, child)
 }
 
-// execServed runs child with its own credentials endpoint. It adds the variables
-// of the endpoint to the environment of child.
+// execServed runs child with its own credentials endpoint. It adds the
+// variables of the endpoint to the environment of child.
 func execServed(ctx context.Context, a front.App, r *role.Role, child *exec.Cmd) (err error) {
 	token := rand.Text()
 	mux := http.NewServeMux()

@@ -11,8 +11,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// A variable is an environment variable that contains AWS credentials or selects
-// their source.
+// A variable is an environment variable that contains AWS credentials or
+// selects their source.
 type variable struct {
 	name   string // a final * matches any suffix
 	static bool   // also removed with --env
@@ -51,8 +51,8 @@ var removed = []variable{
 
 // endpointVariables returns the variables for a container credentials endpoint.
 // It hides the credentials file, because keys in its [default] profile have
-// precedence over the endpoint. It hides the configuration files of boto for the
-// same reason.
+// precedence over the endpoint. It hides the configuration files of boto for
+// the same reason.
 func endpointVariables(uri, token string) []string {
 	return []string{
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI=" + uri,

@@ -204,8 +204,8 @@ echo ready; while :; do sleep 0.05; done`
 	}
 }
 
-// The command receives Ctrl-C exactly once, from the terminal, which sends it to
-// the whole foreground process group.
+// The command receives Ctrl-C exactly once, from the terminal, which sends it
+// to the whole foreground process group.
 func TestExecOnATerminal(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())

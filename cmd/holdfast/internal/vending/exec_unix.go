@@ -9,17 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwardedSignals are the signals that exec forwards to its child. Signals that
-// stop or continue a job are sent to the process group, which contains both.
+// forwardedSignals are the signals that exec forwards to its child. Signals
+// that stop or continue a job are sent to the process group, which contains
+// both.
 var forwardedSignals = []os.Signal{
 	syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP,
 	syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM,
 }
 
-// sentByTerminal reports whether the terminal has probably sent the signal to the
-// child too. A terminal sends Ctrl-C and Ctrl-\ to the whole foreground process
-// group (POSIX, General Terminal Interface). The child must not receive the
-// signal twice: some programs abort their cleanup at the second Ctrl-C.
+// sentByTerminal reports whether the terminal has probably sent the signal to
+// the child too. A terminal sends Ctrl-C and Ctrl-\ to the whole foreground
+// process group (POSIX, General Terminal Interface). The child must not receive
+// the signal twice: some programs abort their cleanup at the second Ctrl-C.
 func sentByTerminal(s os.Signal) bool {
 	if s != syscall.SIGINT && s != syscall.SIGQUIT {
 		return false

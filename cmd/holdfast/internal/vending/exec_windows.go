@@ -2,7 +2,8 @@ package vending
 
 import "os"
 
-// forwardedSignals are the signals that exec catches, so that they do not end it.
+// forwardedSignals are the signals that exec catches, so that they do not end
+// it.
 var forwardedSignals = []os.Signal{os.Interrupt}
 
 // sentByTerminal reports whether the child received the signal too. A console

@@ -110,8 +110,8 @@ func progressLog(a front.App, debug bool) *slog.Logger {
 	return slog.New(&front.LogHandler{W: a.Stderr, Level: level})
 }
 
-// credentialsFile returns the path at which AWS clients look for the credentials
-// file.
+// credentialsFile returns the path at which AWS clients look for the
+// credentials file.
 func credentialsFile(a front.App) (string, error) {
 	path := a.Env("AWS_SHARED_CREDENTIALS_FILE")
 	if path != "" && !strings.HasPrefix(path, "~/") {
@@ -141,8 +141,8 @@ func newUpdater(file sharedfile.File, now func() time.Time) *updater {
 	return &updater{file: file, now: now, pending: make(chan credentials.Credentials, 1)}
 }
 
-// replace passes c to run, and discards earlier credentials that run has not yet
-// received. It does not block. Calls must not be concurrent.
+// replace passes c to run, and discards earlier credentials that run has not
+// yet received. It does not block. Calls must not be concurrent.
 func (u *updater) replace(c credentials.Credentials) {
 	select {
 	case <-u.pending:

@@ -108,7 +108,8 @@ func TestUpdaterRenewsAheadOfNeed(t *testing.T) {
 	}
 }
 
-// The updater continues if the service fails at the start and from time to time.
+// The updater continues if the service fails at the start and from time to
+// time.
 func TestUpdaterRetriesRenewals(t *testing.T) {
 	source := &fakeSource{err: func(call int) error {
 		if call < 5 || call%3 == 0 {
