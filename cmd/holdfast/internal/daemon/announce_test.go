@@ -15,8 +15,8 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 )
 
-// A shell takes what serve prints. Of several roles it gets none, but the line of
-// each is there as a comment.
+// A shell can execute the lines that serve prints. If there are several roles,
+// their lines are comments.
 func TestAnnouncementIsPasted(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())
@@ -32,14 +32,14 @@ func TestAnnouncementIsPasted(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		args []string
-		want string // what a shell has for the variable, after the URL
+		want string // value of the variable in the shell, without the base URL
 	}{
 		{"one role", append(pair[:4:4], s.Up.Args...), "/credentials"},
 		{"several roles", append(append(pair[:4:4], withoutARN...), "--config", "roles.toml"), "unset"},
 		{"one of several", append(append(pair[:4:4], withoutARN...), "--config", "roles.toml", "--role", "app"), "/credentials"},
 	} {
 		served := clitest.StartServe(t, s.Dir, nil, test.args...)
-		clitest.Eventually(t, "all is printed", func() bool {
+		clitest.Eventually(t, "all lines are printed", func() bool {
 			return strings.Count(served.Out.String(), "AWS_EC2_METADATA_SERVICE_ENDPOINT") == max(1, strings.Count(served.Out.String(), "# role "))
 		})
 		out, err := exec.Command("sh", "-euc", served.Out.String()+`
@@ -58,7 +58,7 @@ func TestAnnouncementIsPasted(t *testing.T) {
 	}
 }
 
-// A socket of systemd and a flag for the same address exclude each other.
+// A socket from systemd and a flag for the same address are mutually exclusive.
 func TestSocketExcludesFlags(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())

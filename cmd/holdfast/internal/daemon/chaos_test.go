@@ -16,18 +16,18 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 )
 
-// often returns how many rounds a test makes: a few, or with script/chaos many.
-func often(few, many int) int {
+// rounds returns the number of rounds of a test: many if HOLDFAST_CHAOS is set.
+func rounds(few, many int) int {
 	if os.Getenv("HOLDFAST_CHAOS") != "" {
 		return many
 	}
 	return few
 }
 
-// serve is killed at random moments; the next one takes over its port, its
-// files and its clients.
+// serve is killed at random times. The next process can use the same port, and
+// its clients receive credentials.
 func TestChaosServeIsKilled(t *testing.T) {
-	rounds := often(3, 200)
+	kills := rounds(3, 200)
 	s := clitest.NewFiles(t, t.TempDir())
 	s.Up = clitest.NewUpstream(t, s.CA.Cert, 3*time.Second)
 	port := strconv.Itoa(clitest.FreePort(t))
@@ -36,9 +36,9 @@ func TestChaosServeIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := append([]string{"--certificate", "cert.pem", "--private-key", "key.pem", "--port", port}, s.Up.Args...)
-	for range rounds {
+	for range kills {
 		s.Served = clitest.StartServe(t, s.Dir, nil, args...)
-		time.Sleep(rand.N(300 * time.Millisecond)) // a random moment is the point
+		time.Sleep(rand.N(300 * time.Millisecond)) // the test needs a random time
 		s.Process.Kill()
 		s.End()
 	}
@@ -53,15 +53,15 @@ func TestChaosServeIsKilled(t *testing.T) {
 		t.Errorf("the key's file changed: %v", err)
 	}
 	left, _ := filepath.Glob(s.Path("holdfast/*"))
-	t.Logf("%d kills; left behind: %q", rounds, left)
-	if len(left) > rounds/10 {
+	t.Logf("%d kills; left behind: %q", kills, left)
+	if len(left) > kills/10 {
 		t.Errorf("left behind: %q", left)
 	}
 }
 
-// Session tokens, however many, take no memory.
+// IMDSv2 session tokens use no memory in serve.
 func TestChaosServeManyTokens(t *testing.T) {
-	n := often(2000, 100_000)
+	n := rounds(2000, 100_000)
 	s := clitest.NewSite(t, time.Hour)
 	clitest.WaitReady(t, s.Served)
 	client := &http.Client{Timeout: 10 * time.Second}
@@ -99,16 +99,16 @@ func TestChaosServeManyTokens(t *testing.T) {
 	}
 }
 
-// Key and certificate are exchanged again and again, never at the same time, in
-// the middle of requests and renewals.
+// Key and certificate are replaced repeatedly, one after the other, during
+// requests and renewals.
 func TestChaosServeRotates(t *testing.T) {
 	t.Parallel()
-	rounds := often(3, 100)
-	s := clitest.NewSite(t, 15*time.Second) // a renewal has the last five
+	rotations := rounds(3, 100)
+	s := clitest.NewSite(t, 15*time.Second) // the renewal window is the last five seconds
 	clitest.WaitReady(t, s.Served)
 	var expires time.Time
 	kinds := []string{"p256", "p384", "rsa2048"}
-	for i := 0; (i < rounds || s.Up.Sessions.Load() < 3) && !t.Failed(); i++ {
+	for i := 0; (i < rotations || s.Up.Sessions.Load() < 3) && !t.Failed(); i++ {
 		s.WriteKeyAndCertificate(t, kinds[i%len(kinds)])
 		for begin := time.Now(); time.Since(begin) < time.Second; time.Sleep(5 * time.Millisecond) {
 			if status := s.Check(t, &expires); status != http.StatusOK {

@@ -1,6 +1,7 @@
-// Package daemon is what serve runs: it listens, opens the roles, gives their
-// credentials to AWS clients, and tells people, systemd and Prometheus how it is
-// doing. Of Holdfast it imports the front, roles and what hands out credentials.
+// Package daemon implements the server of holdfast serve. It listens, opens the
+// roles, serves their credentials to AWS clients, and reports its state to
+// users, systemd and Prometheus. Of Holdfast's packages, it imports front,
+// role, the packages that serve credentials, signer and keystore.
 package daemon
 
 import (
@@ -20,23 +21,24 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
-// A Config says what a daemon serves and where.
+// A Config selects the roles that a daemon serves and the addresses on which it
+// listens.
 type Config struct {
 	Roles []role.Setup // at least one
 
-	Listen       string // HOST:PORT; port 0: a free one; "": a socket of systemd, else DefaultListen
-	HopLimit     int    // of responses, 1 to 255
-	AllowRemote  bool   // also an address that other machines reach
-	Hosts        []string
-	TokenFile    string // "": one of its own, removed at the end
-	StatusListen string // an address with a port; "": no status
+	Listen       string   // HOST:PORT; port 0: any free port; "": a socket from systemd, otherwise DefaultListen
+	HopLimit     int      // IP hop limit of responses, 1 to 255
+	AllowRemote  bool     // allows addresses that other machines can reach
+	Hosts        []string // additional host names in requests
+	TokenFile    string   // "": a new file, which is removed on shutdown
+	StatusListen string   // HOST:PORT; "": no status endpoints
 
 	Log    *slog.Logger
-	Reload <-chan os.Signal // each has keys and certificates opened again
+	Reload <-chan os.Signal // each signal reloads keys and certificates
 }
 
-// Run serves until ctx ends or a listener breaks. It asks a person for PINs only
-// until every role was tried once.
+// Run serves until ctx ends or a listener fails. It prompts for PINs only until
+// the first attempt to obtain credentials has ended for each role.
 func Run(ctx context.Context, a front.App, cfg Config) error {
 	d := &daemon{app: a, cfg: cfg, log: cfg.Log}
 	defer d.close()
@@ -53,19 +55,19 @@ type daemon struct {
 	token                  *authToken
 	roles                  []*role.Role
 	http, statusHTTP       *loopback.Server
-	handler, statusHandler lateHandler
+	handler, statusHandler startupHandler
 	monitor                *monitor
 }
 
-// A lateHandler answers that credentials are not available until it is set. It
-// is safe for concurrent use.
-type lateHandler struct{ handler atomic.Pointer[http.Handler] }
+// A startupHandler responds with status 503 until set is called, and then calls
+// the handler that was set. It is safe for concurrent use.
+type startupHandler struct{ handler atomic.Pointer[http.Handler] }
 
-func (l *lateHandler) set(h http.Handler) { l.handler.Store(&h) }
+func (s *startupHandler) set(h http.Handler) { s.handler.Store(&h) }
 
 // ServeHTTP implements [http.Handler].
-func (l *lateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h := l.handler.Load(); h != nil {
+func (s *startupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := s.handler.Load(); h != nil {
 		(*h).ServeHTTP(w, r)
 		return
 	}
@@ -74,9 +76,9 @@ func (l *lateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// run serves until ctx ends or a listener breaks. What fails soon and costs
-// nobody anything comes first; while keys are opened, which may ask a person,
-// clients are told so.
+// run serves until ctx ends or a listener fails. It opens the listeners first,
+// because that is fast and needs no PIN. Then it opens the keys, which may
+// prompt for PINs; meanwhile, clients receive status 503.
 func (d *daemon) run(ctx context.Context) error {
 	if err := d.openListeners(ctx); err != nil {
 		return err
@@ -93,7 +95,7 @@ func (d *daemon) run(ctx context.Context) error {
 	served := make(chan error, 2)
 	servers := 1
 	serve := func(s *loopback.Server, ls []net.Listener) {
-		defer stop() // also if a listener breaks
+		defer stop() // a failed listener also ends the daemon
 		served <- s.Serve(serving, ls...)
 	}
 	go serve(d.http, d.listeners)
@@ -109,17 +111,17 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		stop()
 	}
-	var broken error
+	var serveErr error
 	for range servers {
-		broken = errors.Join(broken, <-served)
+		serveErr = errors.Join(serveErr, <-served)
 	}
-	if broken != nil {
-		return broken // err is of the end that this brought
+	if serveErr != nil {
+		return serveErr // the cause; err only reports the shutdown that followed
 	}
 	return err
 }
 
-// openRoles opens the keys and what goes with them.
+// openRoles opens the roles and the token file.
 func (d *daemon) openRoles(ctx context.Context) error {
 	for _, setup := range d.cfg.Roles {
 		r, err := setup.Open(ctx, d.app, nil)
@@ -139,7 +141,8 @@ func (d *daemon) openRoles(ctx context.Context) error {
 	return err
 }
 
-// begin lets clients in and has the background do what it does until ctx ends.
+// begin starts to serve credentials, prints the instructions for clients, and
+// starts the background tasks, which run until ctx ends.
 func (d *daemon) begin(ctx context.Context, background *sync.WaitGroup) error {
 	d.monitor.roles = d.roles
 	d.handler.set(d.routes())
@@ -173,7 +176,7 @@ func (d *daemon) begin(ctx context.Context, background *sync.WaitGroup) error {
 	return nil
 }
 
-// reload has all keys and certificates opened again with each SIGHUP.
+// reload requests a reload of all keys and certificates on each SIGHUP.
 func (d *daemon) reload(ctx context.Context) {
 	for {
 		select {
@@ -191,7 +194,7 @@ func (d *daemon) reload(ctx context.Context) {
 // close releases what run opened.
 func (d *daemon) close() {
 	for _, l := range append(d.listeners, d.status...) {
-		l.Close() // again, if it was served on
+		l.Close() // a server may already have closed it
 	}
 	for _, r := range d.roles {
 		r.Close()

@@ -15,14 +15,14 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
-// A manager that reads nothing holds nobody up.
-func TestNotifyDeaf(t *testing.T) {
+// notify returns even if systemd does not read its socket.
+func TestNotifyDoesNotBlock(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "notify")
-	deaf, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	receiver, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer deaf.Close()
+	defer receiver.Close()
 	full, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func TestHopLimit(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
 		l, err := loopback.Listen(t.Context(), addr, false)
 		if err != nil {
-			t.Logf("%s: %v", addr, err) // no IPv6 here
+			t.Logf("%s: %v", addr, err) // no IPv6 on this machine
 			continue
 		}
 		defer l.Close()

@@ -13,7 +13,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// TestSystemdUnits has systemd read the units, with a program that is there.
+// TestSystemdUnits verifies the units with systemd-analyze. It replaces the
+// path of the program by an existing one.
 func TestSystemdUnits(t *testing.T) {
 	analyze := signertest.Require(t, "systemd", "systemd-analyze")
 	program, err := exec.LookPath("holdfast")
@@ -42,7 +43,7 @@ func TestSystemdUnits(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	// Its flags are ones that serve has.
+	// serve has all flags of ExecStart=.
 	text, err := os.ReadFile(units[0])
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +53,7 @@ func TestSystemdUnits(t *testing.T) {
 	cmd := vending.Serve(front.App{})
 	for _, word := range strings.Fields(line) {
 		if flag, ok := strings.CutPrefix(word, "--"); ok && cmd.Flags().Lookup(flag) == nil {
-			t.Errorf("serve has no %s", word)
+			t.Errorf("serve has no flag %s", word)
 		}
 	}
 }

@@ -27,8 +27,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// While AWS does not answer as it should, what is valid is given out, then
-// nothing; and afterwards new credentials.
+// While AWS fails, serve returns valid credentials until they expire, then
+// status 503, and new credentials when AWS is available again.
 func TestServeWhileAWSFails(t *testing.T) {
 	t.Parallel()
 	hang := func(_ http.ResponseWriter, r *http.Request) {
@@ -62,13 +62,13 @@ func TestServeWhileAWSFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// Nobody waits as long as a renewal does.
+			// A renewal takes longer than clients wait.
 			s := clitest.NewSite(t, 5*time.Second, "--timeout", (2 * clitest.AnswerTimeout).String())
 			clitest.WaitReady(t, s.Served)
 			s.Up.Break(fault)
 			var expires time.Time
 			gone := false
-			clitest.Eventually(t, "nothing is left", func() bool {
+			clitest.Eventually(t, "the credentials expire", func() bool {
 				gone = s.Check(t, &expires) == http.StatusServiceUnavailable
 				return gone
 			})
@@ -91,7 +91,8 @@ func TestServeWhileAWSFails(t *testing.T) {
 		clitest.WaitReady(t, s.Served)
 		var expires time.Time
 		for range 2 {
-			// As slow as the questions are: all of them come while it is under way.
+			// The renewal takes as long as the requests: all of them are sent
+			// while it is in progress.
 			var begun atomic.Bool
 			answered := make(chan struct{})
 			answer := sync.OnceFunc(func() { close(answered) })
@@ -116,8 +117,8 @@ func TestServeWhileAWSFails(t *testing.T) {
 	})
 }
 
-// While keys are opened clients are told so, and the end does not wait for a key
-// that does not come.
+// While keys are opened, clients receive status 503, and SIGTERM ends serve
+// even if a key is never available.
 func TestServeWhileKeysAreOpened(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())
@@ -126,7 +127,7 @@ func TestServeWhileKeysAreOpened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, comes := range []bool{true, false} {
+	for _, keyArrives := range []bool{true, false} {
 		port := strconv.Itoa(clitest.FreePort(t))
 		cmd := exec.Command("holdfast", append([]string{"serve", "--port", port, "--certificate", s.Path("cert.pem"), "--private-key", "-"}, s.Up.Args...)...)
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=" + clitest.QuickExit, "XDG_RUNTIME_DIR=" + s.Dir}
@@ -151,7 +152,7 @@ func TestServeWhileKeysAreOpened(t *testing.T) {
 		if resp, body := clitest.Ask(t, "GET", url); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, `"Message":"holdfast is still opening`) {
 			t.Errorf("status %d, %s", resp.StatusCode, body)
 		}
-		if comes {
+		if keyArrives {
 			if _, err := stdin.Write(key); err != nil {
 				t.Fatal(err)
 			}
@@ -170,13 +171,14 @@ func TestServeWhileKeysAreOpened(t *testing.T) {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Wait(); (err == nil) != comes || time.Since(begin) > 30*time.Second {
+		if err := cmd.Wait(); (err == nil) != keyArrives || time.Since(begin) > 30*time.Second {
 			t.Errorf("it ended with %v after %v\n%s", err, time.Since(begin), &log)
 		}
 	}
 }
 
-// AWS is down at the start: nothing is given out until it is there.
+// If AWS is unavailable at the start, serve returns status 503 until it is
+// available.
 func TestServeStartsWithoutAWS(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())
@@ -199,9 +201,9 @@ func TestServeStartsWithoutAWS(t *testing.T) {
 	clitest.Eventually(t, "credentials", func() bool { return s.Check(t, &expires) == http.StatusOK })
 }
 
-// Whatever happens to the files, the pair that works stays in use until a
-// better one is whole.
-func TestServeKeepsAGoodPair(t *testing.T) {
+// If a file is missing, truncated or invalid, the current key and certificate
+// remain in use until both files are valid.
+func TestServeKeepsValidIdentity(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewSite(t, 5*time.Second)
 	clitest.WaitReady(t, s.Served)
@@ -229,12 +231,12 @@ func TestServeKeepsAGoodPair(t *testing.T) {
 		do   func()
 	}{
 		{"certificate removed", func() { os.Remove(s.Path("cert.pem")) }},
-		{"certificate torn", func() { s.Write(t, "cert.pem", cert[:len(cert)/2]) }},
+		{"certificate truncated", func() { s.Write(t, "cert.pem", cert[:len(cert)/2]) }},
 		{"certificate empty", func() { s.Write(t, "cert.pem", nil) }},
 		{"certificate of another key", func() { s.Write(t, "cert.pem", signertest.CertPEM(s.CA.Issue(t, other, nil))) }},
 		{"certificate expired", func() { s.Write(t, "cert.pem", signertest.CertPEM(expired)) }},
 		{"key removed", func() { os.Remove(s.Path("key.pem")); s.Write(t, "cert.pem", cert) }},
-		{"key torn", func() { s.Write(t, "key.pem", key[:len(key)/2]) }},
+		{"key truncated", func() { s.Write(t, "key.pem", key[:len(key)/2]) }},
 		{"key empty", func() { s.Write(t, "key.pem", nil) }},
 		{"key is another", func() { s.Write(t, "key.pem", signertest.KeyPEM(t, other)) }},
 	} {
@@ -248,33 +250,33 @@ func TestServeKeepsAGoodPair(t *testing.T) {
 		s.Check(t, &expires)
 	}
 	calls := s.Up.Sessions.Load()
-	clitest.Eventually(t, "a renewal with the old pair", func() bool {
+	clitest.Eventually(t, "a renewal with the old key", func() bool {
 		s.Check(t, &expires)
 		return s.Up.Sessions.Load() > calls
 	})
-	// From ECDSA to RSA, in two steps, and noticed without a signal.
+	// From ECDSA to RSA: serve notices the replaced files without a signal.
 	s.WriteKeyAndCertificate(t, "rsa2048")
-	clitest.Eventually(t, "the new pair is in use", func() bool { return reloads() != "0" })
+	clitest.Eventually(t, "the new key and certificate are in use", func() bool { return reloads() != "0" })
 	calls = s.Up.Sessions.Load()
-	clitest.Eventually(t, "a renewal with the new pair", func() bool { return s.Up.Sessions.Load() > calls+1 })
+	clitest.Eventually(t, "a renewal with the new key", func() bool { return s.Up.Sessions.Load() > calls+1 })
 	if n := clitest.Metric(t, s.Served, `holdfast_renewal_failures_total{role="demo"}`); n != "0" {
 		t.Errorf("%s renewals failed", n)
 	}
 	if events := s.Up.Events.String(); strings.Contains(events, "algorithmKeyMismatch") || strings.Contains(events, "errorCode") {
-		t.Errorf("the service found fault:\n%s", events)
+		t.Errorf("the service refused a request:\n%s", events)
 	}
 	s.Check(t, &expires)
 }
 
-// A certificate that expired while serve ran is looked for again before the
-// next renewal; nobody has to say so.
-func TestServeTakesARenewedCertificate(t *testing.T) {
+// If the certificate has expired, serve reloads it before the next renewal,
+// without a signal.
+func TestServeReloadsExpiredCertificate(t *testing.T) {
 	t.Parallel()
 	s := &clitest.Site{Dir: t.TempDir(), CA: signertest.NewCA(t, "root")}
 	s.Up = clitest.NewUpstream(t, s.CA.Cert, 4*time.Second)
 	key := signertest.NewKey(t, "p256")
 	s.Write(t, "key.pem", signertest.KeyPEM(t, key))
-	end := time.Now().Add(10 * time.Second) // serve has to be ready before
+	end := time.Now().Add(10 * time.Second) // serve must be ready before this time
 	s.Write(t, "cert.pem", signertest.CertPEM(s.CA.Issue(t, key, func(c *x509.Certificate) { c.NotAfter = end })))
 	s.Served = clitest.StartServe(t, s.Dir, nil, append([]string{"--certificate", "cert.pem", "--private-key", "key.pem", "--status-listen", "127.0.0.1:0"}, s.Up.Args...)...)
 	clitest.WaitReady(t, s.Served)
@@ -288,8 +290,7 @@ func TestServeTakesARenewedCertificate(t *testing.T) {
 	clitest.Eventually(t, "credentials", func() bool { return s.Check(t, &expires) == http.StatusOK })
 }
 
-// What is under way is answered after SIGTERM, and the end comes soon though
-// others hold connections.
+// After SIGTERM, serve ends quickly even if clients hold connections open.
 func TestServeDrains(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewSite(t, time.Hour)
@@ -306,8 +307,8 @@ func TestServeDrains(t *testing.T) {
 	s.Check(t, &expires)
 	begin := time.Now()
 	s.Signal(t, syscall.SIGTERM)
-	time.Sleep(20 * time.Millisecond) // lest the two become one
-	// It may be gone already.
+	time.Sleep(20 * time.Millisecond) // otherwise the kernel may merge the two signals
+	// The process may have ended already.
 	if err := s.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatal(err)
 	}
@@ -325,8 +326,8 @@ func TestServeDrains(t *testing.T) {
 	}
 }
 
-// No secret is printed or logged, whatever is asked for.
-func TestServeTellsNoSecret(t *testing.T) {
+// Secrets are never printed or logged.
+func TestServeLogsNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"text", "json"} {
 		s := clitest.NewSite(t, time.Hour, "--debug", "--log-format", format)
@@ -347,10 +348,10 @@ func TestServeTellsNoSecret(t *testing.T) {
 		token := s.TokenValue()
 		s.Signal(t, syscall.SIGTERM)
 		s.End()
-		told := s.Out.String() + s.Log.String() + status + metrics
+		output := s.Out.String() + s.Log.String() + status + metrics
 		for name, secret := range map[string]string{"secret key": doc.SecretAccessKey, "session token": doc.Token, "token": token, "metadata token": session} {
-			if len(secret) < 20 || strings.Contains(told, secret) {
-				t.Errorf("%s: the %s, of %d bytes, is told", format, name, len(secret))
+			if len(secret) < 20 || strings.Contains(output, secret) {
+				t.Errorf("%s: the %s, of %d bytes, is in the output or too short", format, name, len(secret))
 			}
 		}
 		if !strings.Contains(s.Log.String(), doc.AccessKeyId) {
@@ -359,7 +360,7 @@ func TestServeTellsNoSecret(t *testing.T) {
 	}
 }
 
-// One request is counted once, under what it was and how it ended.
+// Each request is counted once, by its endpoint and status code.
 func TestServeCounts(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewSite(t, time.Hour)
@@ -387,11 +388,11 @@ func TestServeCounts(t *testing.T) {
 	}
 	_, text := clitest.Ask(t, "GET", s.Status+"/metrics")
 	help := make(map[string]bool)
-	for line := range strings.Lines(text) { // each value stands below its type
+	for line := range strings.Lines(text) { // the TYPE line precedes the values
 		name, _, _ := strings.Cut(strings.TrimPrefix(line, "# TYPE "), " ")
 		if strings.HasPrefix(line, "# TYPE ") {
 			if help[name] {
-				t.Errorf("%s is there twice", name)
+				t.Errorf("%s has two TYPE lines", name)
 			}
 			help[name] = true
 		}

@@ -13,16 +13,16 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Where a daemon listens unless it is told otherwise. The port is that of
-// aws_signing_helper.
+// The default address of a daemon. aws_signing_helper uses the same default
+// port.
 const (
 	DefaultHost   = "127.0.0.1"
 	DefaultPort   = 9911
 	DefaultListen = "127.0.0.1:9911"
 )
 
-// openListeners opens the addresses that the flags name, or takes the sockets
-// of systemd.
+// openListeners uses the sockets from systemd or opens the addresses that the
+// flags specify. It sets the hop limit of all listeners.
 func (d *daemon) openListeners(ctx context.Context) error {
 	if err := d.takeSockets(); err != nil {
 		return err
@@ -59,8 +59,9 @@ func (d *daemon) openListeners(ctx context.Context) error {
 	return nil
 }
 
-// takeSockets takes the sockets of systemd. A flag for the same address is
-// refused: clients would wait at the socket, which is open already.
+// takeSockets uses the sockets from systemd. It refuses a flag for the same
+// purpose: clients would connect to the socket, which systemd has already
+// opened, and wait forever.
 func (d *daemon) takeSockets() error {
 	given, err := systemd{d.app.Env}.listeners()
 	if err != nil {
@@ -73,23 +74,25 @@ func (d *daemon) takeSockets() error {
 		}
 		*to = append(*to, l.Listener)
 		if value != "" {
-			return signer.WithHint(front.Usagef("%s: systemd has opened the socket %s already", flag, l.Addr()),
-				"leave the flag out, or disable the socket unit")
+			return signer.WithHint(front.Usagef("%s: systemd has already opened the socket %s", flag, l.Addr()),
+				"remove the flag or disable the systemd socket unit")
 		}
 		if err := loopback.CheckLoopback(l); err != nil && !d.cfg.AllowRemote {
-			return listenError("a socket of systemd", err, exposed)
+			return listenError("socket from systemd", err, exposed)
 		}
 	}
 	return nil
 }
 
-// What other machines get at an address that they reach.
+// What --allow-remote permits other machines to do.
 const (
-	exposesCredentials = "other machines could get credentials there, unencrypted: the instance metadata service asks for no secret"
-	exposesStatus      = "other machines could read there the names of roles and the state of their credentials"
+	exposesCredentials = "obtain credentials: the instance metadata service requires no secret, and nothing is encrypted"
+	exposesStatus      = "read the names of the roles and the state of their credentials"
 )
 
-// listen adds a listener to those of to. exposed says what others find there.
+// listen opens an address and appends the listener to *to. The parameter what
+// names the address in errors, and exposed completes the hint about
+// --allow-remote.
 func (d *daemon) listen(ctx context.Context, to *[]net.Listener, what, addr, exposed string) error {
 	l, err := loopback.Listen(ctx, addr, d.cfg.AllowRemote)
 	if err != nil {
@@ -102,11 +105,12 @@ func (d *daemon) listen(ctx context.Context, to *[]net.Listener, what, addr, exp
 func listenError(what string, err error, exposed string) error {
 	if errors.Is(err, loopback.ErrNotLoopback) {
 		return signer.WithHint(front.Usagef("%s: %w", what, err),
-			exposed+"; for this machine alone use 127.0.0.1; --allow-remote lets others in")
+			"use 127.0.0.1, or add --allow-remote, which lets other machines "+exposed)
 	}
-	return signer.WithHint(fmt.Errorf("%s: %w", what, err), "choose another address or port; port 0 takes a free one")
+	return signer.WithHint(fmt.Errorf("%s: %w", what, err), "choose another address or port; port 0 selects a free port")
 }
 
+// limitHops sets the IP hop limit of responses to clients of l.
 func limitHops(l net.Listener, limit int) error {
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {

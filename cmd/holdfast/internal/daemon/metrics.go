@@ -13,8 +13,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
-// A monitor tells how serve is doing: /healthz, /readyz and /metrics. It is
-// safe for concurrent use.
+// A monitor implements the status endpoints /healthz, /readyz and /metrics. It
+// is safe for concurrent use after roles is set.
 type monitor struct {
 	roles   []*role.Role
 	server  *loopback.Server
@@ -25,11 +25,12 @@ type monitor struct {
 
 const maxStatus = 600
 
-// endpoints are what requests are counted by. The first that a path ends in, or
-// has inside, counts; the last stands for all others.
+// endpoints are the endpoint labels of the request counters. A request counts
+// for the first endpoint that matches its path. The last endpoint matches all
+// paths.
 var endpoints = [...]struct {
-	name string
-	is   func(path string) bool
+	name  string
+	match func(path string) bool
 }{
 	{"token", func(p string) bool { return strings.HasSuffix(p, "/latest/api/token") }},
 	{"imds-credentials", func(p string) bool { return strings.Contains(p, "/latest/meta-data/iam/security-credentials/") }},
@@ -40,7 +41,7 @@ var endpoints = [...]struct {
 
 func (m *monitor) observe(r *http.Request, status int) {
 	for i, e := range endpoints {
-		if e.is(r.URL.Path) {
+		if e.match(r.URL.Path) {
 			if status >= 0 && status < maxStatus {
 				m.requests[i][status].Add(1)
 			}
@@ -60,7 +61,8 @@ func (m *monitor) handler() http.Handler {
 	return mux
 }
 
-// alive returns if the credentials of all roles can be had: no lock is stuck.
+// alive returns when it has read the status of all roles. It blocks if a lock
+// is stuck, so that the watchdog and /healthz detect a deadlock.
 func (m *monitor) alive() {
 	for _, r := range m.roles {
 		r.Cache.Status()
@@ -107,8 +109,8 @@ func writeStatus(w http.ResponseWriter, code int, v any) {
 	_ = json.NewEncoder(w).Encode(v) // the client may be gone
 }
 
-// metrics writes the text format of Prometheus, version 0.0.4. Labels are names
-// of roles, which need no escapes.
+// metrics writes the Prometheus text format, version 0.0.4. The role names in
+// labels contain no characters that need escapes.
 func (m *monitor) metrics(w http.ResponseWriter, _ *http.Request) {
 	var b strings.Builder
 	family := func(name, kind, help string) {
@@ -120,20 +122,20 @@ func (m *monitor) metrics(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(&b, "holdfast_%s{role=%q} %s\n", name, r.Name, number(value(r)))
 		}
 	}
-	perRole("credentials_expiry_timestamp_seconds", "gauge", "When the credentials that are given out end; 0 if there are none.", func(r *role.Role) float64 {
+	perRole("credentials_expiry_timestamp_seconds", "gauge", "Expiry of the credentials that are served; 0 if there are none.", func(r *role.Role) float64 {
 		if e := r.Cache.Status().Expires; !e.IsZero() {
 			return float64(e.Unix())
 		}
 		return 0
 	})
-	perRole("certificate_expiry_timestamp_seconds", "gauge", "When the certificate in use ends.", func(r *role.Role) float64 { return float64(r.Identity.Chain()[0].NotAfter.Unix()) })
+	perRole("certificate_expiry_timestamp_seconds", "gauge", "Expiry of the certificate in use.", func(r *role.Role) float64 { return float64(r.Identity.Chain()[0].NotAfter.Unix()) })
 	perRole("renewals_total", "counter", "Attempts to obtain credentials.", func(r *role.Role) float64 { return float64(r.Cache.Status().Renewals) })
-	perRole("renewal_failures_total", "counter", "Attempts to obtain credentials that failed.", func(r *role.Role) float64 { return float64(r.Cache.Status().FailedRenewals) })
-	perRole("renewal_failures_in_a_row", "gauge", "Attempts that failed since the last that did not.", func(r *role.Role) float64 { return float64(r.Cache.Status().Failures) })
-	perRole("renewal_running_seconds", "gauge", "How long the attempt that is under way takes so far.", func(r *role.Role) float64 { return r.Cache.Status().Renewing.Seconds() })
-	perRole("reloads_total", "counter", "Times that key and certificate were reloaded.", func(r *role.Role) float64 { return float64(r.Identity.Stats().Reloads) })
-	perRole("reload_failures_total", "counter", "Times that key and certificate could not be reloaded.", func(r *role.Role) float64 { return float64(r.Identity.Stats().FailedReloads) })
-	family("requests_total", "counter", "Requests that were answered.")
+	perRole("renewal_failures_total", "counter", "Failed attempts to obtain credentials.", func(r *role.Role) float64 { return float64(r.Cache.Status().FailedRenewals) })
+	perRole("renewal_failures_in_a_row", "gauge", "Failed attempts to obtain credentials since the last successful one.", func(r *role.Role) float64 { return float64(r.Cache.Status().Failures) })
+	perRole("renewal_running_seconds", "gauge", "Duration of the current attempt to obtain credentials; 0 if there is none.", func(r *role.Role) float64 { return r.Cache.Status().Renewing.Seconds() })
+	perRole("reloads_total", "counter", "Successful reloads of the key and certificate.", func(r *role.Role) float64 { return float64(r.Identity.Stats().Reloads) })
+	perRole("reload_failures_total", "counter", "Failed reloads of the key and certificate.", func(r *role.Role) float64 { return float64(r.Identity.Stats().FailedReloads) })
+	family("requests_total", "counter", "Requests answered, by endpoint and HTTP status code.")
 	for i := range m.requests {
 		for code := range m.requests[i] {
 			if n := m.requests[i][code].Load(); n > 0 {
@@ -142,13 +144,13 @@ func (m *monitor) metrics(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	open, dropped := m.server.Conns()
-	family("connections_open", "gauge", "Connections that are open.")
+	family("connections_open", "gauge", "Open connections.")
 	fmt.Fprintf(&b, "holdfast_connections_open %d\n", open)
-	family("connections_dropped_total", "counter", "Connections without a request that made room for others.")
+	family("connections_dropped_total", "counter", "Connections without a request that were closed to make room for new ones.")
 	fmt.Fprintf(&b, "holdfast_connections_dropped_total %d\n", dropped)
-	family("start_timestamp_seconds", "gauge", "When the process started.")
+	family("start_timestamp_seconds", "gauge", "Start time of the process.")
 	fmt.Fprintf(&b, "holdfast_start_timestamp_seconds %d\n", m.started.Unix())
-	family("build_info", "gauge", "The version, as a label.")
+	family("build_info", "gauge", "Version of Holdfast and of Go, as labels.")
 	build := front.ReadBuild()
 	fmt.Fprintf(&b, "holdfast_build_info{version=%q,go=%q} 1\n", build.Version, build.Go)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")

@@ -15,9 +15,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// A token that is pulled leaves the credentials that are there; when it is back
-// they are renewed by it, and nobody is asked for anything.
-func TestServeWhileTheTokenIsAway(t *testing.T) {
+// While the token is removed, serve returns the current credentials. When the
+// token is back, serve renews them without a prompt.
+func TestServeWhileTokenIsRemoved(t *testing.T) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 	id := clitest.TokenIdentities(t, ca)[0]
 	s := &clitest.Site{Dir: id.Dir, CA: ca, Up: clitest.NewUpstream(t, ca.Root(), 6*time.Second)}

@@ -12,11 +12,12 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/imds"
 )
 
-// routes answers for every role below a path of its own and, if it has one, at
-// its port. The container endpoint is also there for the first role without a
-// path. The metadata service is so for a single role only: the AWS SDKs for Go
-// and JavaScript leave out the path of AWS_EC2_METADATA_SERVICE_ENDPOINT, and
-// would take the first role's credentials for another's.
+// routes returns the handler for all roles. Each role has a path and, if it is
+// configured, a port. The container endpoint of the first role is also at the
+// root. The metadata service is at the root only if there is a single role: the
+// AWS SDKs for Go and JavaScript ignore the path of
+// AWS_EC2_METADATA_SERVICE_ENDPOINT, so a client of another role would receive
+// the credentials of the first role.
 func (d *daemon) routes() http.Handler {
 	mux := http.NewServeMux()
 	ports := make(map[int]http.Handler)
@@ -52,8 +53,8 @@ func (d *daemon) routes() http.Handler {
 	})
 }
 
-// stripPrefix hands requests to next without the prefix of their path. Unlike
-// [http.StripPrefix] it takes a path with characters that need not be escaped.
+// stripPrefix passes requests to next with the prefix removed from their path.
+// Unlike [http.StripPrefix], it also accepts a path with unnecessary escapes.
 func stripPrefix(prefix string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner, u := *r, *r.URL
@@ -63,9 +64,10 @@ func stripPrefix(prefix string, next http.Handler) http.Handler {
 	})
 }
 
-// announce prints what a person has to paste, in one write, once connections
-// are accepted; a program waits for the first line. Of several roles the lines
-// are comments: all of them set the same variables.
+// announce prints the lines that configure the shell of a client. It is called
+// when credentials are served, and writes all lines at once, because a program
+// may wait for the first line. If there are several roles, their lines are
+// comments, because all of them set the same variables.
 func (d *daemon) announce() error {
 	base := baseURL(d.listeners[0].Addr())
 	var b strings.Builder
@@ -76,21 +78,21 @@ func (d *daemon) announce() error {
 	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=%s\n", front.ShellQuote(d.token.path))
 	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN=\"$(cat %s)\"\n", front.ShellQuote(d.token.path))
 	metadata := func(note, url string) {
-		fmt.Fprintf(&b, "# or, for programs that know the instance metadata service only%s:\n", note)
+		fmt.Fprintf(&b, "# or, for programs that support only the instance metadata service%s:\n", note)
 		fmt.Fprintf(&b, "# export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s/\n", url)
 	}
 	if len(d.roles) == 1 {
 		fmt.Fprintf(&b, "export AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", base)
 		metadata("", base)
 	} else {
-		fmt.Fprintf(&b, "# and one line of the role that the client is to have:\n")
+		fmt.Fprintf(&b, "# and one line for the role that the client uses:\n")
 		for _, r := range d.roles {
 			path := base + "/roles/" + r.Name
 			fmt.Fprintf(&b, "\n# role %s\n# export AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", r.Name, path)
 			if r.Port != 0 {
 				metadata("", baseURL(&net.TCPAddr{IP: d.listeners[0].Addr().(*net.TCPAddr).IP, Port: r.Port}))
 			} else {
-				metadata(" (AWS CLI and boto3; others need a port for the role)", path)
+				metadata(" (AWS CLI and boto3; other clients need a port for the role)", path)
 			}
 		}
 	}
@@ -98,7 +100,8 @@ func (d *daemon) announce() error {
 	return err
 }
 
-// baseURL names an address as a client of this machine may.
+// baseURL returns the URL of a listener for clients on this machine. It
+// replaces an unspecified address by 127.0.0.1.
 func baseURL(addr net.Addr) string {
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {

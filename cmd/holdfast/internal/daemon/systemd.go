@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// systemd is what that manager is told, and what it hands over, by the
-// environment (sd_notify(3), sd_listen_fds(3)). Its methods do nothing where
-// systemd did not ask.
+// systemd implements sd_notify(3) and sd_listen_fds(3), which pass their
+// parameters in the environment. Its methods do nothing if systemd has not set
+// the variables.
 type systemd struct{ env func(name string) string }
 
-// notify sends states such as READY=1. Nothing depends on who hears it.
+// notify sends states such as READY=1. It ignores errors.
 func (s systemd) notify(states ...string) {
 	name := s.env("NOTIFY_SOCKET")
 	if name == "" {
@@ -26,14 +26,14 @@ func (s systemd) notify(states ...string) {
 		return
 	}
 	defer conn.Close()
-	if conn.SetWriteDeadline(time.Now().Add(time.Second)) != nil { // who hears it may have stopped to
+	if conn.SetWriteDeadline(time.Now().Add(time.Second)) != nil { // do not block if the receiver does not read
 		return
 	}
 	_, _ = conn.Write([]byte(strings.Join(states, "\n")))
 }
 
-// watchdog says every half of the time that systemd allows that alive returned,
-// until ctx ends.
+// watchdog calls alive and then sends WATCHDOG=1, twice per watchdog interval,
+// until ctx ends. If alive does not return, systemd restarts the service.
 func (s systemd) watchdog(ctx context.Context, alive func()) {
 	usec, err := strconv.ParseInt(s.env("WATCHDOG_USEC"), 10, 64)
 	if err != nil || usec <= 0 || s.isOther("WATCHDOG_PID") {
@@ -52,22 +52,22 @@ func (s systemd) watchdog(ctx context.Context, alive func()) {
 	}
 }
 
-// A namedListener is a socket that systemd opened, with the name that
-// FileDescriptorName= gives.
+// A namedListener is a socket from systemd with its FileDescriptorName=.
 type namedListener struct {
 	name string
 	net.Listener
 }
 
-// listeners returns the sockets that systemd opened, in its order.
+// listeners returns the sockets from systemd, in the order of systemd. The
+// caller closes them.
 func (s systemd) listeners() (all []namedListener, err error) {
 	n, _ := strconv.Atoi(s.env("LISTEN_FDS"))
 	if n <= 0 || s.env("LISTEN_PID") == "" || s.isOther("LISTEN_PID") {
 		return nil, nil
 	}
-	const first, most = 3, 16
-	if n > most {
-		return nil, fmt.Errorf("LISTEN_FDS: %d sockets, at most %d make sense", n, most)
+	const firstFD, maxSockets = 3, 16
+	if n > maxSockets {
+		return nil, fmt.Errorf("LISTEN_FDS: %d sockets exceed the limit of %d", n, maxSockets)
 	}
 	names := strings.Split(s.env("LISTEN_FDNAMES"), ":")
 	for i := range n {
@@ -75,18 +75,18 @@ func (s systemd) listeners() (all []namedListener, err error) {
 		if i < len(names) {
 			name = names[i]
 		}
-		f := os.NewFile(uintptr(first+i), name)
-		l, err := net.FileListener(f) // a copy
+		f := os.NewFile(uintptr(firstFD+i), name)
+		l, err := net.FileListener(f) // duplicates the file descriptor
 		f.Close()
 		if err != nil {
-			return nil, fmt.Errorf("socket %d of systemd: %w", i+1, err)
+			return nil, fmt.Errorf("socket %d from systemd: %w", i+1, err)
 		}
 		all = append(all, namedListener{name, l})
 	}
 	return all, nil
 }
 
-// isOther reports whether a variable names another process than this one.
+// isOther reports whether a variable contains the ID of another process.
 func (s systemd) isOther(name string) bool {
 	pid := s.env(name)
 	return pid != "" && pid != strconv.Itoa(os.Getpid())

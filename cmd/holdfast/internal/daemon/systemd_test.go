@@ -21,8 +21,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
-// systemd hands over the socket, is told when serve is ready and ends, and
-// hears from it in between.
+// serve uses a socket from systemd, and sends READY=1, WATCHDOG=1 and
+// STOPPING=1.
 func TestServeUnderSystemd(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())
@@ -33,7 +33,8 @@ func TestServeUnderSystemd(t *testing.T) {
 	}
 	defer manager.Close()
 	l, file := systemdSocket(t)
-	// The shell's exec keeps the process ID, which systemd puts there.
+	// LISTEN_PID must be the process ID of holdfast. exec keeps the ID of the
+	// shell.
 	cmd := exec.Command("sh", append([]string{"-c", `export LISTEN_PID=$$; exec holdfast "$@"`, "sh", "serve", "--certificate", "cert.pem", "--private-key", "key.pem"}, s.Up.Args...)...)
 	cmd.Dir = s.Dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=" + clitest.QuickExit, "RUNTIME_DIRECTORY=" + s.Dir,
@@ -46,7 +47,7 @@ func TestServeUnderSystemd(t *testing.T) {
 	}
 	t.Cleanup(func() { cmd.Process.Kill() })
 	file.Close()
-	said := func(want string) {
+	expectState := func(want string) {
 		t.Helper()
 		if err := manager.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			t.Fatal(err)
@@ -61,9 +62,9 @@ func TestServeUnderSystemd(t *testing.T) {
 			}
 		}
 	}
-	said("READY=1")
-	said("WATCHDOG=1")
-	said("WATCHDOG=1")
+	expectState("READY=1")
+	expectState("WATCHDOG=1")
+	expectState("WATCHDOG=1")
 	token, err := os.ReadFile(filepath.Join(s.Dir, "serve-"+strconv.Itoa(l.Addr().(*net.TCPAddr).Port)+".token"))
 	if err != nil {
 		t.Fatal(err)
@@ -74,14 +75,14 @@ func TestServeUnderSystemd(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	said("STOPPING=1")
+	expectState("STOPPING=1")
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, log)
 	}
 }
 
-// systemdSocket returns a listener and a copy of it to hand over. As systemd's it
-// is not for multipath TCP.
+// systemdSocket returns a listener and a duplicate of its file descriptor to
+// pass to serve. Like a socket from systemd, it does not use multipath TCP.
 func systemdSocket(t *testing.T) (net.Listener, *os.File) {
 	t.Helper()
 	l, err := loopback.Listen(t.Context(), "127.0.0.1:0", false)
@@ -97,8 +98,9 @@ func systemdSocket(t *testing.T) (net.Listener, *os.File) {
 	return l, file
 }
 
-// Half-open connections, however many, do not keep a client from an answer.
-func TestServeWithHalfOpenConnections(t *testing.T) {
+// serve answers clients while there are many connections without a complete
+// request.
+func TestServeWithIdleConnections(t *testing.T) {
 	t.Parallel()
 	const want = 10_000
 	var limit syscall.Rlimit
@@ -120,7 +122,7 @@ func TestServeWithHalfOpenConnections(t *testing.T) {
 				}
 				conns[i] = c
 				if i%2 == 0 {
-					_, _ = io.WriteString(c, "GET /credentials HT") // it may be closed again
+					_, _ = io.WriteString(c, "GET /credentials HT") // serve may already have closed it
 				}
 			}
 		})

@@ -17,26 +17,27 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An authToken is what clients of the container endpoint send, and the file
-// that they have it from. It is safe for concurrent use.
+// An authToken is the authorization token of the container endpoint, and the
+// file from which clients read it. It is safe for concurrent use.
 type authToken struct {
 	path   string
 	log    *slog.Logger
-	remove func() // the file, and the folder made for it; nil: it is somebody else's
+	remove func() // removes what newAuthToken created; nil: the file existed before
 
 	mu    sync.Mutex
 	value string
-	seen  filestate.State // of a file that is somebody else's
+	seen  filestate.State // of an existing file, when value was read
 }
 
 const maxAuthToken = 4 << 10 // bytes
 
-// newAuthToken reads the file at path if there is one. If not, it writes a
-// random token there, or if path is blank into a folder that only this user
-// reads, under a name with the port. The caller closes the result.
+// newAuthToken reads the token from the file at path if it exists. Otherwise it
+// writes a random token to path. If path is empty, it writes the token to a
+// file whose name contains port, in a folder that only this user can read. The
+// caller closes the result, which removes a file that newAuthToken wrote.
 func newAuthToken(env func(string) string, path, port string, log *slog.Logger) (*authToken, error) {
 	if path != "" {
-		path, err := filepath.Abs(path) // as it is printed for other shells
+		path, err := filepath.Abs(path) // other shells may have other working directories
 		if err != nil {
 			return nil, fmt.Errorf("--token-file: %w", err)
 		}
@@ -46,9 +47,9 @@ func newAuthToken(env func(string) string, path, port string, log *slog.Logger) 
 			t := &authToken{path: path, log: log, seen: filestate.Of(path)}
 			if t.value, err = readAuthToken(path); err != nil {
 				return nil, signer.WithHint(fmt.Errorf("--token-file %s: %w", path, err),
-					"it must be a regular file that holds the token alone, on one line; remove it to have one made")
+					"the file must be a regular file that contains only the token, on one line; if you remove it, serve creates a new one")
 			}
-			t.warnOfLineEnd(t.value)
+			t.warnIfNewline(t.value)
 			return t, nil
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("--token-file: %w", err)
@@ -60,7 +61,7 @@ func newAuthToken(env func(string) string, path, port string, log *slog.Logger) 
 		}
 		return t, nil
 	}
-	dir, made, err := runtimeDir(env)
+	dir, temporary, err := runtimeDir(env)
 	if err != nil {
 		return nil, err
 	}
@@ -68,12 +69,12 @@ func newAuthToken(env func(string) string, path, port string, log *slog.Logger) 
 	t := &authToken{path: path, log: log, value: rand.Text()}
 	t.remove = func() {
 		t.removeFile()
-		if made {
+		if temporary {
 			_ = os.Remove(dir)
 		}
 	}
 	if err := (atomicfile.File{Name: path}).Replace([]byte(t.value)); err != nil {
-		if made {
+		if temporary {
 			_ = os.Remove(dir)
 		}
 		return nil, err
@@ -81,10 +82,10 @@ func newAuthToken(env func(string) string, path, port string, log *slog.Logger) 
 	return t, nil
 }
 
-// runtimeDir returns a folder for files that live as long as this process, and
-// whether it was made for it alone: systemd's RuntimeDirectory=, that of the
-// XDG Base Directory Specification, or a temporary one.
-func runtimeDir(env func(string) string) (dir string, made bool, err error) {
+// runtimeDir returns a folder for runtime files: systemd's RuntimeDirectory=, a
+// folder in $XDG_RUNTIME_DIR (XDG Base Directory Specification), or a new
+// temporary folder, which the caller removes.
+func runtimeDir(env func(string) string) (dir string, temporary bool, err error) {
 	if dir := env("RUNTIME_DIRECTORY"); filepath.IsAbs(dir) {
 		return filepath.SplitList(dir)[0], false, nil
 	}
@@ -100,7 +101,7 @@ func runtimeDir(env func(string) string) (dir string, made bool, err error) {
 		case !info.IsDir():
 			return "", false, fmt.Errorf("%s: not a directory", dir)
 		}
-		return dir, false, os.Chmod(dir, 0o700) // fails for one that is somebody else's, but for root
+		return dir, false, os.Chmod(dir, 0o700) // fails if the folder belongs to another user, except for root
 	}
 	dir, err = os.MkdirTemp("", "holdfast-")
 	return dir, true, err
@@ -116,20 +117,22 @@ func readAuthToken(path string) (string, error) {
 	case len(token) == 0:
 		return "", errors.New("is empty")
 	case bytes.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
-		return "", errors.New("holds a character that cannot be sent as a token")
+		return "", errors.New("contains a space, a control character or a non-ASCII character")
 	}
 	return string(token), nil
 }
 
-// warnOfLineEnd tells of a line end that was cut off.
-func (t *authToken) warnOfLineEnd(value string) {
+// warnIfNewline logs a warning if the file ends with a newline, which is not
+// part of value.
+func (t *authToken) warnIfNewline(value string) {
 	if info, err := os.Stat(t.path); err == nil && info.Size() > int64(len(value)) {
-		t.log.Warn("the token file ends with a line end, which the AWS SDKs for Go and JavaScript refuse", "file", t.path)
+		t.log.Warn("the token file ends with a newline; the AWS SDKs for Go and JavaScript reject such a token", "file", t.path)
 	}
 }
 
-// Value returns the token as it is now. Of a file that is somebody else's it
-// looks whether it changed; one that cannot be read leaves what was there.
+// Value returns the current token. If the file existed before, Value reads it
+// again when it has changed. If it cannot be read, the previous token remains
+// valid.
 func (t *authToken) Value() string {
 	if t.remove != nil {
 		return t.value
@@ -143,28 +146,29 @@ func (t *authToken) Value() string {
 		if err == nil {
 			t.value = value
 		}
-		go t.tell(value, err) // not with the lock: who reads the log may be slow
+		go t.logReload(value, err) // without the lock, because writing to the log may block
 	}
 	return t.value
 }
 
-func (t *authToken) tell(value string, err error) {
+func (t *authToken) logReload(value string, err error) {
 	if err == nil {
-		t.log.Info("the token file was read again", "file", t.path)
-		t.warnOfLineEnd(value)
+		t.log.Info("reloaded the token file", "file", t.path)
+		t.warnIfNewline(value)
 	} else {
-		t.log.Warn("the token file was not read again; the token from before stays", "file", t.path, "error", err)
+		t.log.Warn("could not reload the token file; the previous token remains valid", "file", t.path, "error", err)
 	}
 }
 
-// removeFile leaves the file alone that a successor has put there meanwhile.
+// removeFile removes the file unless another process has replaced it.
 func (t *authToken) removeFile() {
 	if data, err := keystore.ReadFile(t.path, maxAuthToken); err == nil && string(data) == t.value {
 		_ = os.Remove(t.path)
 	}
 }
 
-// Close removes what newAuthToken wrote.
+// Close removes the file and the temporary folder that newAuthToken created. A
+// file that existed before stays.
 func (t *authToken) Close() {
 	if t.remove != nil {
 		t.remove()

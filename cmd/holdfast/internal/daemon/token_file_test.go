@@ -28,7 +28,7 @@ func TestAuthToken(t *testing.T) {
 		return info.Mode().Perm()
 	}
 
-	// In the runtime folder, over what was left there.
+	// In the runtime folder, replacing a stale file.
 	stale := filepath.Join(dir, "holdfast", "serve-1.token")
 	if err := errors.Join(os.Mkdir(filepath.Dir(stale), 0o755), os.WriteFile(stale, []byte("stale"), 0o644)); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestAuthToken(t *testing.T) {
 		t.Errorf("left behind: %q", left)
 	}
 
-	// A successor's stays.
+	// Close does not remove the file of a successor.
 	made, err = newAuthToken(lookup, "", "1", log)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestAuthToken(t *testing.T) {
 	}
 	next.Close()
 
-	// At a path where there is none, and in a folder that is made.
+	// At a path without a file, and in a new temporary folder.
 	path := filepath.Join(dir, "token")
 	one, err := newAuthToken(lookup, path, "1", log)
 	if err != nil || one.path != path || mode(path) != 0o600 {
@@ -82,7 +82,7 @@ func TestAuthToken(t *testing.T) {
 		}
 	}
 
-	// Somebody else's file is read again when it changes, and is left alone.
+	// An existing file is read again when it changes, and is not removed.
 	write := func(text string) {
 		t.Helper()
 		if err := (atomicfile.File{Name: path}).Replace([]byte(text)); err != nil {
@@ -90,7 +90,7 @@ func TestAuthToken(t *testing.T) {
 		}
 	}
 	write("first\n")
-	theirs, err := newAuthToken(lookup, path, "1", log)
+	existing, err := newAuthToken(lookup, path, "1", log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,31 +98,31 @@ func TestAuthToken(t *testing.T) {
 		{"first", "first"}, {"second", "second"}, {"", "second"}, {"two\nlines", "second"}, {"third\r\n", "third"}, {strings.Repeat("x", 5<<10), "third"}, {"naïve", "third"},
 	} {
 		write(test.text)
-		if got := theirs.Value(); got != test.want {
+		if got := existing.Value(); got != test.want {
 			t.Errorf("after %.10q: %q, want %q", test.text, got, test.want)
 		}
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if got := theirs.Value(); got != "third" {
+	if got := existing.Value(); got != "third" {
 		t.Errorf("without a file: %q", got)
 	}
 	write("fourth")
-	theirs.Close()
+	existing.Close()
 	if _, err := os.Stat(path); err != nil {
-		t.Errorf("somebody else's file: %v", err)
+		t.Errorf("the existing file: %v", err)
 	}
 	for _, bad := range []string{"", "\n", "a b", "a\x00"} {
 		write(bad)
 		if _, err := newAuthToken(lookup, path, "1", log); err == nil {
-			t.Errorf("%q was taken", bad)
+			t.Errorf("%q was accepted", bad)
 		}
 	}
 	if _, err := newAuthToken(lookup, filepath.Join(dir, "no", "token"), "1", log); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no folder: %v", err)
 	}
 	if _, err := newAuthToken(lookup, dir, "1", log); err == nil {
-		t.Error("a folder was taken")
+		t.Error("a folder was accepted")
 	}
 }

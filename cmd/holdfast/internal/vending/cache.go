@@ -14,13 +14,13 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// Cache returns the commands for what credential-process --cache keeps.
+// Cache returns the commands for the cache of credential-process --cache.
 func Cache(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
-		Short: "Show or clear what credential-process --cache keeps",
-		Long: `Shows or clears the credentials that credential-process --cache keeps, in files
-and in the keyring of the Linux kernel. docs/cache.md says where these are.`,
+		Short: "Show or clear the cache of credential-process --cache",
+		Long: `Shows or clears the credentials that credential-process --cache stores in files
+and in the keyring of the Linux kernel. docs/cache.md describes the locations.`,
 		Example: `  holdfast cache show
   holdfast cache clear`,
 		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -28,21 +28,22 @@ and in the keyring of the Linux kernel. docs/cache.md says where these are.`,
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:     "show",
-		Short:   "Show which credentials are kept, without their secrets",
+		Short:   "List the cached credentials without their secrets",
 		Example: "  holdfast cache show",
 		RunE:    func(*cobra.Command, []string) error { return showCache(a) },
 	}, &cobra.Command{
 		Use:   "clear",
-		Short: "Remove all credentials that are kept",
-		Long: `Removes all credentials that are kept. AWS does not hear of it: a copy of them
-is valid until it expires.`,
+		Short: "Remove all cached credentials",
+		Long: `Removes all cached credentials. This does not revoke them: a copy remains valid
+until it expires.`,
 		Example: "  holdfast cache clear",
 		RunE:    func(*cobra.Command, []string) error { return clearCache(a) },
 	})
 	return cmd
 }
 
-// eachCache calls f with what there is of caches.
+// eachCache calls f with each cache that exists. It ignores a missing cache
+// folder and an unavailable keyring.
 func eachCache(a front.App, f func(kind string, s credentials.Storage) error) error {
 	folder, err := openFolder(a, credentials.OpenFolder)
 	switch {

@@ -23,36 +23,39 @@ const (
 	cacheKeyring = "keyring"
 )
 
-// A cacheFlag says where processes share credentials; "": nowhere.
+// A cacheFlag is the storage in which processes share credentials; "": no
+// cache.
 type cacheFlag string
 
 func (f *cacheFlag) add(fs *pflag.FlagSet) {
 	const name = "cache"
-	fs.StringVar((*string)(f), name, "", "keep credentials for other processes, in files (--cache) or in the Linux kernel (--cache=keyring); `where` is file or keyring; see docs/cache.md (default: nowhere)")
+	fs.StringVar((*string)(f), name, "", "share credentials with other processes, in files (--cache) or in the Linux kernel keyring (--cache=keyring); `where` is file or keyring; see docs/cache.md (default: no cache)")
 	front.MarkOptionalValue(fs.Lookup(name), cacheFile, cacheKeyring)
 }
 
 func (f cacheFlag) check(cmd *cobra.Command) error {
 	if cmd.Flags().Changed("cache") && f != cacheFile && f != cacheKeyring {
-		return signer.WithHint(front.Usagef("--cache=%s is neither %s nor %s", f, cacheFile, cacheKeyring), "write --cache or --cache=keyring")
+		return signer.WithHint(front.Usagef("--cache=%s is neither %s nor %s", f, cacheFile, cacheKeyring), "use --cache or --cache=keyring")
 	}
 	if f == cacheKeyring && runtime.GOOS != "linux" {
-		return signer.WithHint(fmt.Errorf("--cache=keyring: only Linux has such a keyring: %w", errors.ErrUnsupported), "use --cache, which keeps files")
+		return signer.WithHint(fmt.Errorf("--cache=keyring: the keyring is available only on Linux: %w", errors.ErrUnsupported), "use --cache to store the credentials in files")
 	}
 	return nil
 }
 
-// A createFunc makes credentials, good for as long as the certificate is.
+// A createFunc creates a session. It returns the credentials and the expiry of
+// the certificate chain, after which a cache must not return them.
 type createFunc func(context.Context) (credentials.Credentials, time.Time, error)
 
-// openShared returns the source that keeps in the cache what create makes under
-// a key; nil if there is no cache to be had, which is told. The caller calls
-// close after the last use.
+// openShared returns a source that caches the credentials from create under
+// key. If no cache is available, it logs a warning and returns nil without an
+// error. It fails only if the cache folder is unsafe, see
+// [credentials.UnsafeError]. The caller calls close after the last use.
 func openShared(a front.App, f cacheFlag, key string, create createFunc, logger *slog.Logger) (_ *credentials.Shared, close func(), err error) {
 	s := &credentials.Shared{Key: key, Make: create, Logger: logger, Now: a.Now}
 	close = func() {}
 	without := func(err error) (*credentials.Shared, func(), error) {
-		logger.Warn("going on without the cache", "error", err)
+		logger.Warn("continuing without the cache", "error", err)
 		return nil, close, nil
 	}
 	if f == cacheKeyring {
@@ -70,7 +73,7 @@ func openShared(a front.App, f cacheFlag, key string, create createFunc, logger 
 	case err != nil && s.Storage == nil:
 		return without(err)
 	case err != nil:
-		logger.Warn("processes that start at once make credentials each", "error", err)
+		logger.Warn("cannot lock the cache; processes that start at the same time each create a session", "error", err)
 		return s, close, nil
 	}
 	s.Locks = folder
@@ -88,8 +91,9 @@ func openFolder(a front.App, open func(path string) (*credentials.Folder, error)
 	return open(path)
 }
 
-// openKeyring opens the keyring that goes with the folder: what other folders keep
-// apart, such as those of tests, the keyring keeps apart too.
+// openKeyring opens the keyring. Its entries have a prefix that is derived from
+// the path of the cache folder. So different folders, for example those of
+// tests, also have separate entries in the keyring.
 func openKeyring(a front.App) (*credentials.Keyring, error) {
 	path, err := cachePath(runtime.GOOS, a.Env)
 	if err != nil {
@@ -98,8 +102,9 @@ func openKeyring(a front.App) (*credentials.Keyring, error) {
 	return credentials.OpenKeyring("holdfast:" + credentials.Key(path)[:16] + ":")
 }
 
-// cachePath follows the XDG Base Directory Specification, which has relative
-// paths ignored, and the other systems' customs.
+// cachePath returns the path of the cache folder. On Linux it follows the XDG
+// Base Directory Specification, which requires that relative paths are ignored.
+// On Windows and macOS it follows the conventions of the system.
 func cachePath(goos string, env func(string) string) (string, error) {
 	home := func(elements ...string) string {
 		h := env("HOME")
@@ -121,7 +126,7 @@ func cachePath(goos string, env func(string) string) (string, error) {
 		}
 	}
 	if !filepath.IsAbs(base) {
-		return "", signer.WithHint(errors.New("there is no folder for a cache"), "set the environment variable "+from)
+		return "", signer.WithHint(errors.New("no path is known for the cache folder"), "set the environment variable "+from)
 	}
 	return filepath.Join(base, "holdfast"), nil
 }

@@ -7,7 +7,7 @@ import (
 
 func TestCachePath(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("paths are those of other systems")
+		t.Skip("the paths in this test are not Windows paths")
 	}
 	for _, test := range []struct {
 		goos string

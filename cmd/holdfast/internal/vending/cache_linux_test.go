@@ -13,10 +13,10 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 )
 
-// With the keyring nothing gets to a disk.
+// With the keyring, no credentials are written to a file.
 func TestKeyringLeavesNoFile(t *testing.T) {
 	if len(clitest.Caches(t)) < 2 {
-		t.Skip("no keyring")
+		t.Skip("the kernel keyring is not available")
 	}
 	s := newCacheScene(t, 0)
 	first, stderr := s.run(t, nil, "--cache=keyring")
@@ -27,19 +27,19 @@ func TestKeyringLeavesNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if second, _ := s.run(t, nil, "--cache=keyring"); second != first {
-		t.Error("the second process prints others")
+		t.Error("the second process prints other credentials")
 	}
 	files, err := os.ReadDir(s.folder())
 	if err != nil || len(files) != 1 || !strings.HasSuffix(files[0].Name(), ".lock") {
 		t.Errorf("files %v, %v", files, err)
 	}
 	if info, err := files[0].Info(); err != nil || info.Size() != 0 {
-		t.Errorf("the lock holds %d bytes, %v", info.Size(), err)
+		t.Errorf("the lock file has %d bytes, %v", info.Size(), err)
 	}
 }
 
-// Where the kernel has no keyring, or keeps a container from it, there is no
-// cache, and nothing goes to a disk in its stead.
+// If the keyring is not available, for example in a container, there is no
+// cache, and nothing is written to a file instead.
 func TestWithoutKeyring(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.ENOSYS, unix.EPERM, unix.EACCES} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestWithoutKeyring(t *testing.T) {
 			within := []string{"nokeyring", strconv.Itoa(int(errno))}
 			for i := range 2 {
 				_, stderr := s.run(t, within, "--cache=keyring")
-				if !strings.HasPrefix(stderr, "holdfast: warning: going on without the cache") || strings.Count(stderr, "\n") != 1 {
+				if !strings.HasPrefix(stderr, "holdfast: warning: continuing without the cache") || strings.Count(stderr, "\n") != 1 {
 					t.Errorf("standard error: %s", stderr)
 				}
 				if n := s.sessions.Load(); n != int64(i+1) {
@@ -55,14 +55,15 @@ func TestWithoutKeyring(t *testing.T) {
 				}
 			}
 			if _, err := os.Stat(s.folder()); err == nil {
-				t.Error("there is a folder")
+				t.Error("the cache folder exists")
 			}
-			s.run(t, within, "--cache") // which needs no keyring
+			s.run(t, within, "--cache") // this cache needs no keyring
 		})
 	}
 }
 
-// A lock that never comes free costs some seconds, once.
+// If another process never releases the lock, the first process waits for a
+// limited time. Later processes do not wait.
 func TestChaosCacheLock(t *testing.T) {
 	if os.Getenv("HOLDFAST_CHAOS") == "" {
 		t.Skip("takes 20 s; make chaos runs it")
@@ -80,7 +81,7 @@ func TestChaosCacheLock(t *testing.T) {
 	begin = time.Now()
 	again, stderr := s.run(t, nil, "--cache")
 	if took := time.Since(begin); took > 5*time.Second || again != out || stderr != "" {
-		t.Errorf("took %v, the same: %t, standard error: %s", took, again == out, stderr)
+		t.Errorf("took %v, same credentials: %t, standard error: %s", took, again == out, stderr)
 	}
 }
 

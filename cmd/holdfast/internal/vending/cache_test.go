@@ -29,8 +29,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// A cacheScene is an emulator in this process that counts sessions, and a
-// folder with a key that it trusts.
+// A cacheScene consists of an emulator in the test process, which counts
+// sessions, and of a folder with a key and a certificate that the emulator
+// trusts.
 type cacheScene struct {
 	dir      string
 	args     []string // of credential-process, without --cache
@@ -79,7 +80,7 @@ func (s *cacheScene) command(program []string, more ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs credential-process, which must succeed.
+// run runs credential-process and reports an error if it fails.
 func (s *cacheScene) run(t *testing.T, program []string, more ...string) (stdout, stderr string) {
 	t.Helper()
 	cmd := s.command(program, more...)
@@ -92,14 +93,14 @@ func (s *cacheScene) run(t *testing.T, program []string, more ...string) (stdout
 	return string(out), errs.String()
 }
 
-// hold starts a process and returns once it holds the lock and waits for the
-// service, for ever.
+// hold starts a process whose request to the service never completes. It
+// returns when the process holds the lock and has sent the request.
 func (s *cacheScene) hold(t *testing.T, flag string) *exec.Cmd {
 	t.Helper()
 	arrived := make(chan struct{})
 	hang := func(r *http.Request) {
 		s.before.Store(nil)
-		_, _ = io.Copy(io.Discard, r.Body) // or the end of the client is not seen
+		_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client has gone
 		close(arrived)
 		<-r.Context().Done()
 	}
@@ -115,18 +116,18 @@ func (s *cacheScene) hold(t *testing.T, flag string) *exec.Cmd {
 	select {
 	case <-arrived:
 	case <-time.After(30 * time.Second):
-		t.Fatal("nothing arrives")
+		t.Fatal("the process sends no request")
 	}
 	return holder
 }
 
-// runGated is run, without anything on standard error, of a process that begins
-// when all are ready: so what they do at once is no matter of how long it takes
-// to start them.
+// runGated is like run for a process that waits until all processes are ready.
+// So they run concurrently, however long it takes to start them. It reports
+// output on standard error as an error.
 func (s *cacheScene) runGated(t *testing.T, ready *sync.WaitGroup, more ...string) (stdout string) {
 	t.Helper()
 	arrive := sync.OnceFunc(ready.Done)
-	defer arrive() // or others wait for one that failed
+	defer arrive() // otherwise the others wait for a process that failed
 	cmd := exec.Command("holdfast-held", slices.Concat(s.args, more)...)
 	cmd.Env = s.env
 	var errs bytes.Buffer
@@ -157,8 +158,8 @@ func (s *cacheScene) runGated(t *testing.T, ready *sync.WaitGroup, more ...strin
 	return string(rest)
 }
 
-// However many processes start at once: one session, and the same credentials
-// for all.
+// If many processes start at the same time, one session is created, and all
+// processes print its credentials.
 func TestCacheMakesOneSession(t *testing.T) {
 	for _, flag := range clitest.Caches(t) {
 		t.Run(flag, func(t *testing.T) {
@@ -181,7 +182,7 @@ func TestCacheMakesOneSession(t *testing.T) {
 	}
 }
 
-// A process that is killed while others wait for it holds nobody up.
+// If a process is killed while it holds the lock, waiting processes continue.
 func TestCacheAfterKill(t *testing.T) {
 	for _, flag := range clitest.Caches(t) {
 		t.Run(flag, func(t *testing.T) {
@@ -202,7 +203,7 @@ func TestCacheAfterKill(t *testing.T) {
 	}
 }
 
-// A hit needs no token, module, TPM or PIN.
+// A cache hit uses no token, PKCS #11 module, TPM or PIN.
 func TestCacheHitOpensNothing(t *testing.T) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 	for _, id := range append(clitest.TokenIdentities(t, ca), clitest.TPMIdentities(t, ca)...) {
@@ -222,11 +223,11 @@ func TestCacheHitOpensNothing(t *testing.T) {
 			}
 			s.env = append(s.env, "SOFTHSM2_CONF=/nonexistent", "TPM_DEVICE=/nonexistent")
 			if out, _ := s.command(nil).Output(); len(out) > 0 {
-				t.Error("without the cache the device is reached all the same")
+				t.Error("the device is still available without the cache")
 			}
 			second, stderr := s.run(t, nil, "--cache")
 			if second != first || stderr != "" || s.sessions.Load() != 1 {
-				t.Errorf("%d sessions, the same: %t, standard error: %s", s.sessions.Load(), first == second, stderr)
+				t.Errorf("%d sessions, same credentials: %t, standard error: %s", s.sessions.Load(), first == second, stderr)
 			}
 			if runtime.GOOS != "linux" {
 				return
@@ -240,19 +241,20 @@ func TestCacheHitOpensNothing(t *testing.T) {
 			}
 			for _, no := range []string{".so\"", "tpm", "softhsm", "key.pem", "connect("} {
 				if strings.Contains(strings.ReplaceAll(string(text), id.Dir, ""), no) {
-					t.Errorf("a hit opens %s:\n%s", no, text)
+					t.Errorf("a cache hit opens %s:\n%s", no, text)
 				}
 			}
 		})
 	}
 }
 
-// The same reference in another module names another key.
+// A reference denotes different keys in different PKCS #11 modules, so they
+// have separate cache entries.
 func TestCacheKeepsModulesApart(t *testing.T) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 	identities := clitest.TokenIdentities(t, ca)
 	if len(identities) == 0 {
-		t.Skip("a build without cgo has no PKCS#11")
+		t.Skip("PKCS #11 requires cgo")
 	}
 	id := identities[0]
 	ref, module, ok := strings.Cut(id.Flags[1], "?module-path=")
@@ -269,12 +271,12 @@ func TestCacheKeepsModulesApart(t *testing.T) {
 		t.Errorf("%d sessions, want 1", n)
 	}
 	if out, err := s.command(nil, "--pkcs11-lib", "/nonexistent.so").Output(); err == nil {
-		t.Errorf("another module, and %d bytes", len(out))
+		t.Errorf("with another module, the command succeeds and prints %d bytes", len(out))
 	}
 }
 
-// Nothing is given out after the end of the certificate, though the session
-// would go on.
+// Cached credentials are not used after the certificate has expired, even if
+// the session is still valid.
 func TestCacheEndsWithCertificate(t *testing.T) {
 	dir := t.TempDir()
 	ca := signertest.NewCA(t, "root")
@@ -311,11 +313,11 @@ func TestCacheEndsWithCertificate(t *testing.T) {
 	}
 	offset = 9 * time.Minute
 	if code, out := do(); code != 0 || out != first {
-		t.Errorf("before its end: exit code %d, the same: %t", code, out == first)
+		t.Errorf("before the expiry: exit code %d, same credentials: %t", code, out == first)
 	}
 	offset = 11 * time.Minute
 	if code, out := do(); code != front.ExitOther || out != "" {
-		t.Errorf("after its end: exit code %d, %d bytes", code, len(out))
+		t.Errorf("after the expiry: exit code %d, %d bytes", code, len(out))
 	}
 	if n := s.sessions.Load(); n != 1 {
 		t.Errorf("%d sessions", n)

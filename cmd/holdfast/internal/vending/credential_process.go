@@ -1,7 +1,8 @@
-// Package vending has the commands that give credentials to other programs:
-// credential-process, serve, exec, update, and cache for what the first keeps.
-// Each does so in its own way; a role and its renewal are in package role. Of
-// Holdfast it imports the front, the flags, role, daemon and the libraries.
+// Package vending contains the commands that provide credentials to other
+// programs: credential-process with its cache command, serve, exec and update.
+// Renewal is in package role, and the server of serve is in package daemon. Of
+// Holdfast's packages, vending imports front, flags, role, daemon and the
+// libraries.
 package vending
 
 import (
@@ -31,28 +32,30 @@ func CredentialProcess(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "credential-process",
 		Short: "Print credentials for an AWS client's credential_process",
-		Long: `Creates a session with IAM Roles Anywhere and prints its credentials as one JSON
-document, as the AWS CLI and SDKs read it from a credential_process. It prints
-nothing else. Errors go to standard error, as one line and a hint.
+		Long: `Creates a session with IAM Roles Anywhere and prints its credentials in the JSON
+format that the AWS CLI and SDKs expect from a credential_process. Standard
+output contains nothing else. Errors are printed to standard error, as one line
+and a hint.
 
-With --cache all processes share the credentials. Nobody is asked for a PIN or a
-touch, and no key is opened, until new credentials are due: 20 minutes before
-their end, or after two thirds of their life.
+With --cache, all processes of the user share the credentials. Until their
+renewal is due, no key is opened, and no PIN or touch is needed. The renewal is
+due 20 minutes before they expire, or, if they are valid for less than an hour,
+after two thirds of that time.
 
-Exit codes: 0 done, 1 other, 2 usage, 3 key or file not found or ambiguous,
-4 PIN or password, 5 device unavailable or not supported, 6 refused by AWS,
-7 AWS unreachable.`,
+Exit codes: 0 success, 1 other error, 2 usage error, 3 key or file not found or
+ambiguous, 4 PIN or password error, 5 device unavailable or not supported,
+6 refused by AWS, 7 AWS unreachable.`,
 		Example: `  holdfast credential-process --certificate cert.pem --private-key key.pem \
       --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
       --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"
 
-  # a key on a token; one session for all processes:
+  # use a key on a token, with one session for all processes:
   holdfast credential-process --cache --certificate cert.pem \
       --private-key 'pkcs11:token=prod;object=app' \
       --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
       --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"
 
-  # have the AWS CLI and SDKs run it for a profile:
+  # configure the AWS CLI and SDKs to run it for a profile:
   aws configure set profile.app.credential_process \
       "holdfast credential-process \
       --certificate $PWD/cert.pem --private-key $PWD/key.pem \
@@ -69,8 +72,8 @@ Exit codes: 0 done, 1 other, 2 usage, 3 key or file not found or ambiguous,
 	return cmd
 }
 
-// run checks first what costs nothing, so that a person is not asked for a PIN
-// in vain.
+// run checks the flags before it opens the key, so that the user is not asked
+// for a PIN if the command cannot succeed.
 func (f *credentialProcessFlags) run(cmd *cobra.Command, a front.App) error {
 	s := session{app: a}
 	var err error
@@ -121,14 +124,14 @@ type sourceFunc func(context.Context) (credentials.Credentials, error)
 
 func (f sourceFunc) Credentials(ctx context.Context) (credentials.Credentials, error) { return f(ctx) }
 
-// A session is all that it takes to create one.
+// A session contains the inputs for a session with IAM Roles Anywhere.
 type session struct {
 	app        front.App
 	key        flags.Key
 	options    keystore.Options
-	config     rolesanywhere.Config // but for Transport and Signer
+	config     rolesanywhere.Config // without Transport and Signer
 	connection flags.Connection
-	interrupt  func() // ends the command
+	interrupt  func() // cancels the command
 }
 
 func (s session) credentials(ctx context.Context) (credentials.Credentials, error) {
@@ -136,15 +139,16 @@ func (s session) credentials(ctx context.Context) (credentials.Credentials, erro
 	return c, err
 }
 
-// create makes credentials and tells how long the certificates are good. Only
-// now signals are caught, so that devices are not left as they are.
+// create creates a session and returns its credentials and the time when the
+// first certificate of the chain expires. It catches signals, so that devices
+// are closed properly. Signals that arrive earlier end the process at once.
 func (s session) create(ctx context.Context) (credentials.Credentials, time.Time, error) {
 	defer s.app.Catch(s.interrupt)()
-	type made struct {
+	type result struct {
 		creds credentials.Credentials
 		until time.Time
 	}
-	m, err := front.InterruptibleValue(ctx, s.key.Name(), func() (m made, err error) {
+	m, err := front.InterruptibleValue(ctx, s.key.Name(), func() (m result, err error) {
 		config := s.config
 		if config.Transport, err = s.connection.Transport(); err != nil {
 			return m, err
@@ -167,7 +171,7 @@ func (s session) create(ctx context.Context) (credentials.Credentials, time.Time
 	return m.creds, m.until, err
 }
 
-// validUntil returns when the first certificate of a chain ends.
+// validUntil returns the earliest expiry of the certificates in a chain.
 func validUntil(chain []*x509.Certificate) (end time.Time) {
 	for _, c := range chain {
 		if end.IsZero() || c.NotAfter.Before(end) {
@@ -177,9 +181,9 @@ func validUntil(chain []*x509.Certificate) (end time.Time) {
 	return end
 }
 
-// cached returns a source that opens neither key nor device for what is in the
-// cache; nil if there is no cache to be had. The caller calls done after its
-// last use.
+// cached returns a source that opens neither the key nor a device if the cache
+// has credentials. It returns nil if no cache is available. The caller calls
+// done after the last use.
 func (s session) cached(ctx context.Context, where cacheFlag) (_ *credentials.Shared, done func(), err error) {
 	identity, err := s.key.Digest(ctx, s.app, s.options)
 	if err != nil {

@@ -20,44 +20,46 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// Exec returns the command that runs another one with credentials.
+// Exec returns the command that runs another command with credentials.
 func Exec(a front.App) *cobra.Command {
 	var f role.Flags
 	var static bool
 	cmd := &cobra.Command{
 		Use:   "exec [flags] -- COMMAND [ARGUMENT]...",
-		Short: "Run a command that has credentials for as long as it runs",
-		Long: `Obtains credentials and runs a command with them. The command gets them, and
-new ones in time, from a container credentials endpoint on this machine, with a
-token of its own. All other sources of AWS credentials are removed from its
-environment. Nothing is written to disk. The exit code is the command's, or 128
-plus the number of the signal that ended it.
+		Short: "Run a command with automatically renewed credentials",
+		Long: `Obtains credentials and runs a command with them. The command reads them from a
+container credentials endpoint on this machine, which requires a token and
+serves renewed credentials while the command runs. All other sources of AWS
+credentials are removed from the command's environment. Nothing is written to
+disk. The exit code is the exit code of the command, or 128 plus the number of
+the signal that terminated it.
 
-With --env the command gets the credentials themselves in its environment. This
-is for programs that know no endpoint, and lasts as long as the session.`,
+With --env, the credentials themselves are put into the environment of the
+command. Use it for programs that do not support the endpoint. These credentials
+are not renewed and expire with the session.`,
 		Example: `  holdfast exec --certificate cert.pem --private-key key.pem \
       --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
       --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN" -- aws s3 ls
 
-  # a role of a configuration file:
+  # use a role from a configuration file:
   holdfast exec --config roles.toml --role app -- aws s3 ls
 
-  # credentials in the environment:
+  # put the credentials into the environment:
   holdfast exec --env --config roles.toml --role app -- terraform plan`,
 		Args: func(*cobra.Command, []string) error { return nil },
 		RunE: func(cmd *cobra.Command, args []string) error { return runExec(cmd, a, &f, static, args) },
 	}
 	f.Add(cmd)
 	front.CredentialFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.BoolVar(&static, "env", false, "put the credentials into the environment; they are not renewed there")
+		fs.BoolVar(&static, "env", false, "put the credentials into the environment of the command; they are not renewed")
 	})
-	cmd.Flags().SetInterspersed(false) // what follows the command is its own
+	cmd.Flags().SetInterspersed(false) // flags after the command belong to it
 	return cmd
 }
 
 func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args []string) error {
 	if len(args) == 0 {
-		return signer.WithHint(front.Usagef("no command is given"), "name it after the flags: holdfast exec … -- aws s3 ls")
+		return signer.WithHint(front.Usagef("no command specified"), "add the command after the flags: holdfast exec … -- aws s3 ls")
 	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {
@@ -90,7 +92,8 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	return execServed(cmd.Context(), a, r, child)
 }
 
-// execServed runs child with an endpoint of its own, besides its environment.
+// execServed runs child with its own credentials endpoint. It adds the
+// variables of the endpoint to the environment of child.
 func execServed(ctx context.Context, a front.App, r *role.Role, child *exec.Cmd) (err error) {
 	token := rand.Text()
 	mux := http.NewServeMux()
@@ -99,7 +102,8 @@ func execServed(ctx context.Context, a front.App, r *role.Role, child *exec.Cmd)
 	if err != nil {
 		return err
 	}
-	// Signals are the child's from now on.
+	// From here on, runChild passes signals to the child; they do not cancel
+	// the server.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
 	server := &loopback.Server{Handler: mux, Logger: a.Logger(false)}
@@ -114,21 +118,21 @@ func execServed(ctx context.Context, a front.App, r *role.Role, child *exec.Cmd)
 	stop()
 	<-kept
 	select {
-	case broken := <-served:
-		if broken != nil {
-			a.Logger(false).Warn("the endpoint broke", "error", broken)
+	case serveErr := <-served:
+		if serveErr != nil {
+			a.Logger(false).Warn("the credentials endpoint failed", "error", serveErr)
 		}
-	case <-time.After(time.Second): // whoever still asks is no child
+	case <-time.After(time.Second): // the command has ended and needs no more responses
 	}
 	return err
 }
 
-// runChild runs a command and passes signals on to it. The end of ctx counts
-// only before the command starts.
+// runChild runs a command and forwards signals to it. If ctx is already done,
+// the command is not started. Later, the end of ctx has no effect.
 func runChild(ctx context.Context, child *exec.Cmd) error {
 	signals := make(chan os.Signal, 16)
 	for _, s := range forwardedSignals {
-		if !signal.Ignored(s) { // as nohup has it: the child inherits that
+		if !signal.Ignored(s) { // the child inherits ignored signals, for example from nohup
 			signal.Notify(signals, s)
 		}
 	}
@@ -137,7 +141,7 @@ func runChild(ctx context.Context, child *exec.Cmd) error {
 		return err
 	}
 	if err := child.Start(); err != nil {
-		return signer.WithHint(err, "check that the command is a program that this user may run")
+		return signer.WithHint(err, "check that the command is a program that you can execute")
 	}
 	ended := make(chan struct{})
 	passed := make(chan struct{})
@@ -147,7 +151,7 @@ func runChild(ctx context.Context, child *exec.Cmd) error {
 			select {
 			case s := <-signals:
 				if !sentByTerminal(s) {
-					_ = child.Process.Signal(s) // it may have ended
+					_ = child.Process.Signal(s) // the child may have exited
 				}
 			case <-ended:
 				return

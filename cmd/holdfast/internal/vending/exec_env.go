@@ -11,17 +11,18 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// A variable is one of the environment that says where AWS clients find
-// credentials, or which.
+// A variable is an environment variable that contains AWS credentials or
+// selects their source.
 type variable struct {
-	name   string // a * at the end stands for anything
-	static bool   // with --env it is removed too
+	name   string // a final * matches any suffix
+	static bool   // also removed with --env
 }
 
-// removed are the variables that the child does not get from us. Precedence in
-// the SDKs: keys in the environment, a profile, a web identity, the shared
-// files, the container endpoint, the instance's metadata. With --env what comes
-// after the keys does no harm and may be of use for calls with another profile.
+// removed lists the variables that the child does not inherit. The SDKs search
+// for credentials in this order: keys in the environment, a profile, a web
+// identity, the shared files, the container endpoint, the instance metadata
+// service. With --env, sources after the keys are harmless, and the command may
+// need them for calls with another profile.
 var removed = []variable{
 	{"AWS_ACCESS_KEY_ID", true},
 	{"AWS_SECRET_ACCESS_KEY", true},
@@ -32,30 +33,31 @@ var removed = []variable{
 	{"AWS_ACCOUNT_ID", true},
 	{"AWS_ACCESS_KEY", true}, // old names of the SDK for Java
 	{"AWS_SECRET_KEY", true},
-	{"AMAZON_ACCESS_KEY_ID", true}, // older ones, which the SDKs for Ruby know
+	{"AMAZON_ACCESS_KEY_ID", true}, // older names that the SDKs for Ruby support
 	{"AMAZON_SECRET_ACCESS_KEY", true},
 	{"AMAZON_SESSION_TOKEN", true},
-	{"AWS_CREDENTIAL_FILE", true}, // botocore asks it before the endpoint
-	{"AWS_BEARER_TOKEN_*", true},  // comes before any signature
-	{"AWS_PROFILE", true},         // the AWS CLI prefers a profile that is named
+	{"AWS_CREDENTIAL_FILE", true}, // has precedence over the endpoint in botocore
+	{"AWS_BEARER_TOKEN_*", true},  // has precedence over signatures
+	{"AWS_PROFILE", true},         // a named profile has precedence in the AWS CLI
 	{"AWS_DEFAULT_PROFILE", true},
 	{"AWS_ROLE_ARN", true},
 	{"AWS_ROLE_SESSION_NAME", true},
 	{"AWS_WEB_IDENTITY_TOKEN_FILE", true},
 	{"AWS_CONTAINER_*", true},
-	{"AWS_EC2_METADATA_*", false}, // our endpoint comes before it
+	{"AWS_EC2_METADATA_*", false}, // the container endpoint has precedence
 	{"AWS_SHARED_CREDENTIALS_FILE", false},
 	{"BOTO_CONFIG", false},
 }
 
-// endpointVariables lead to an endpoint. The credentials file is hidden: keys of
-// a [default] profile there would come first; so would those that botocore finds
-// in the files of its predecessor.
+// endpointVariables returns the variables for a container credentials endpoint.
+// It hides the credentials file, because keys in its [default] profile have
+// precedence over the endpoint. It hides the configuration files of boto for
+// the same reason.
 func endpointVariables(uri, token string) []string {
 	return []string{
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI=" + uri,
 		"AWS_CONTAINER_AUTHORIZATION_TOKEN=" + token,
-		"AWS_EC2_METADATA_DISABLED=true", // nobody else's role if ours fails
+		"AWS_EC2_METADATA_DISABLED=true", // no other role if the endpoint fails
 		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
 		"BOTO_CONFIG=" + os.DevNull,
 	}
@@ -70,8 +72,8 @@ func staticVariables(c credentials.Credentials) []string {
 	}
 }
 
-// withoutVariables returns env without variables, such as those that hold the key or its
-// PIN.
+// withoutVariables returns env without the named variables, such as those that
+// contain the key or its PIN. It modifies env.
 func withoutVariables(env, names []string) []string {
 	return slices.DeleteFunc(env, func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
@@ -79,7 +81,8 @@ func withoutVariables(env, names []string) []string {
 	})
 }
 
-// childEnv returns env without what is removed, with added, and with a region.
+// childEnv returns env without the removed variables, with the added ones, and
+// with a region.
 func childEnv(env, added []string, region string, static bool) []string {
 	var out []string
 	regions := make(map[string]string)
@@ -91,9 +94,9 @@ func childEnv(env, added []string, region string, static bool) []string {
 		regions[name] = value
 	}
 	out = append(out, added...)
-	for _, pair := range [][2]string{{"AWS_REGION", "AWS_DEFAULT_REGION"}, {"AWS_DEFAULT_REGION", "AWS_REGION"}} {
-		if regions[pair[0]] == "" {
-			out = append(out, pair[0]+"="+cmp.Or(regions[pair[1]], region))
+	for _, name := range [][2]string{{"AWS_REGION", "AWS_DEFAULT_REGION"}, {"AWS_DEFAULT_REGION", "AWS_REGION"}} {
+		if regions[name[0]] == "" {
+			out = append(out, name[0]+"="+cmp.Or(regions[name[1]], region))
 		}
 	}
 	return out
@@ -113,7 +116,8 @@ func isRemoved(name string, static bool) bool {
 	return false
 }
 
-// sameVariable compares names as the operating system does.
+// sameVariable reports whether two names denote the same variable. On Windows,
+// names are case-insensitive.
 func sameVariable(a, b string) bool {
 	return a == b || runtime.GOOS == "windows" && strings.EqualFold(a, b)
 }

@@ -48,7 +48,7 @@ func TestChildEnv(t *testing.T) {
 	}
 }
 
-func TestWithout(t *testing.T) {
+func TestWithoutVariables(t *testing.T) {
 	env := []string{"PATH=/bin", "KEY=k", "KEYS=x", "CERT=c", "PIN=p", "FILE=f"}
 	for _, test := range []struct {
 		names, want []string

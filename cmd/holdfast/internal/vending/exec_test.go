@@ -24,13 +24,13 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/ptytest"
 )
 
-// A ran is a process of holdfast exec.
-type ran struct {
+// A result is the exit code and the output of holdfast exec.
+type result struct {
 	code           int
 	stdout, stderr string
 }
 
-// execArgs returns a command line up to the command.
+// execArgs returns the arguments of holdfast up to and including --.
 func execArgs(s *clitest.Site, flags ...string) []string {
 	return slices.Concat([]string{"exec", "--certificate", s.Path("cert.pem"), "--private-key", s.Path("key.pem")}, s.Up.Args, flags, []string{"--"})
 }
@@ -44,20 +44,20 @@ func execCommand(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer, *bytes
 	return cmd, &stdout, &stderr
 }
 
-func runExec(t *testing.T, args ...string) ran {
+func runExec(t *testing.T, args ...string) result {
 	t.Helper()
 	cmd, stdout, stderr := execCommand(t, args...)
 	return runCommand(t, cmd, stdout, stderr)
 }
 
-func runCommand(t *testing.T, cmd *exec.Cmd, stdout, stderr *bytes.Buffer) ran {
+func runCommand(t *testing.T, cmd *exec.Cmd, stdout, stderr *bytes.Buffer) result {
 	t.Helper()
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
 func TestExec(t *testing.T) {
@@ -84,12 +84,13 @@ func TestExec(t *testing.T) {
 			t.Errorf("%s: got %+v", test.name, got)
 		}
 	}
-	// Flags behind the command are its own, with and without --.
+	// Flags after the command belong to the command, with and without --.
 	args := execArgs(s)
 	if got := runExec(t, append(args[:len(args)-1], "echo", "--env", "-x", "--", "y")...); got.stdout != "--env -x -- y\n" {
 		t.Errorf("got %+v", got)
 	}
-	// The first credentials are there before the command is, and nothing is on disk.
+	// Credentials are available when the command starts, and nothing is written
+	// to disk.
 	empty := t.TempDir()
 	cmd, stdout, stderr := execCommand(t, append(execArgs(s, "--pin-source", "env:PIN"), "sh", "-c", `ls -A "$HOME"; env`)...)
 	for _, name := range []string{"HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"} {
@@ -102,7 +103,7 @@ func TestExec(t *testing.T) {
 		if strings.Contains(name, "SECRET") || strings.Contains(value, "wrong") {
 			t.Errorf("the command sees %s", name)
 		}
-		if name == "TSS2_LOG" || name == "TPM2_PKCS11_LOG_LEVEL" { // for modules in holdfast itself
+		if name == "TSS2_LOG" || name == "TPM2_PKCS11_LOG_LEVEL" { // set only for modules that holdfast loads
 			t.Errorf("the command sees %s=%s", name, value)
 		}
 	}
@@ -114,7 +115,7 @@ func TestExec(t *testing.T) {
 	}
 }
 
-// If there are no credentials there is no command.
+// If no credentials can be obtained, the command is not started.
 func TestExecFails(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())
@@ -149,8 +150,8 @@ func TestExecFails(t *testing.T) {
 	}
 }
 
-// defaultSignals lets the programs that the test starts have these signals also
-// if the tests themselves run under nohup or in the background of a script.
+// defaultSignals ensures that programs that the test starts do not ignore these
+// signals, even if the test itself runs under nohup or in the background.
 func defaultSignals(t *testing.T, signals ...os.Signal) {
 	t.Helper()
 	for _, s := range signals {
@@ -161,7 +162,7 @@ func defaultSignals(t *testing.T, signals ...os.Signal) {
 	}
 }
 
-// Signals reach the command, once each.
+// The command receives each signal exactly once.
 func TestExecPassesSignals(t *testing.T) {
 	t.Parallel()
 	defaultSignals(t, syscall.SIGHUP, syscall.SIGINT)
@@ -203,8 +204,8 @@ echo ready; while :; do sleep 0.05; done`
 	}
 }
 
-// Ctrl-C on a terminal reaches the command once: from the terminal, which
-// gives it to the whole process group.
+// The command receives Ctrl-C exactly once, from the terminal, which sends it
+// to the whole foreground process group.
 func TestExecOnATerminal(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())
@@ -232,7 +233,8 @@ func TestExecOnATerminal(t *testing.T) {
 	}
 }
 
-// What whoever started exec ignores, the command ignores too, as with nohup.
+// The command ignores the signals that were ignored when exec started, as with
+// nohup.
 func TestExecInheritsIgnoredSignals(t *testing.T) {
 	t.Parallel()
 	s := clitest.NewFiles(t, t.TempDir())

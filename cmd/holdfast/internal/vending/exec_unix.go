@@ -9,17 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwardedSignals are the signals that exec hands to its child. Those that stop and
-// continue a job act on both, which are one process group.
+// forwardedSignals are the signals that exec forwards to its child. Signals
+// that stop or continue a job are sent to the process group, which contains
+// both.
 var forwardedSignals = []os.Signal{
 	syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP,
 	syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM,
 }
 
-// sentByTerminal reports whether the child was given a signal, too. What is typed
-// on a terminal goes to the whole process group in its foreground (POSIX,
-// General Terminal Interface); twice, Ctrl-C makes some programs give up their
-// work in the middle.
+// sentByTerminal reports whether the terminal has probably sent the signal to
+// the child too. A terminal sends Ctrl-C and Ctrl-\ to the whole foreground
+// process group (POSIX, General Terminal Interface). The child must not receive
+// the signal twice: some programs abort their cleanup at the second Ctrl-C.
 func sentByTerminal(s os.Signal) bool {
 	if s != syscall.SIGINT && s != syscall.SIGQUIT {
 		return false
@@ -33,7 +34,7 @@ func sentByTerminal(s os.Signal) bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// exitCode is what a shell says of how a process ended.
+// exitCode returns the exit status that a shell reports for a process.
 func exitCode(s *os.ProcessState) int {
 	if status, ok := s.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		return 128 + int(status.Signal())

@@ -2,11 +2,12 @@ package vending
 
 import "os"
 
-// forwardedSignals are the signals that exec keeps from ending itself.
+// forwardedSignals are the signals that exec catches, so that they do not end
+// it.
 var forwardedSignals = []os.Signal{os.Interrupt}
 
-// sentByTerminal reports whether the child was given a signal, too: a console
-// gives Ctrl-C to all its processes.
+// sentByTerminal reports whether the child received the signal too. A console
+// sends Ctrl-C to all its processes.
 func sentByTerminal(os.Signal) bool { return true }
 
 func exitCode(s *os.ProcessState) int { return s.ExitCode() }

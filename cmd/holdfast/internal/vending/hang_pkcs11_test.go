@@ -19,8 +19,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// A module that never returns neither keeps valid credentials back nor the end
-// off.
+// If a PKCS #11 module hangs, serve still returns valid credentials, and every
+// command ends on SIGTERM.
 func TestWhileAModuleHangs(t *testing.T) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 	id := clitest.TokenIdentities(t, ca)[0]
@@ -45,11 +45,11 @@ func TestWhileAModuleHangs(t *testing.T) {
 	}
 	waitUntilHung := func(t *testing.T) {
 		t.Helper()
-		clitest.Eventually(t, "it hangs", func() bool {
+		clitest.Eventually(t, "a function that hangs", func() bool {
 			return os.Remove(rules+".hangs") == nil
 		})
 	}
-	// ends terminates a process and returns what it ended with.
+	// ends sends SIGTERM to a process and returns the error of its exit.
 	ends := func(t *testing.T, p *os.Process, done <-chan error) error {
 		t.Helper()
 		if err := p.Signal(syscall.SIGTERM); err != nil {
@@ -59,7 +59,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 		case err := <-done:
 			return err
 		case <-time.After(30 * time.Second):
-			t.Fatal("SIGTERM does not end it")
+			t.Fatal("the process does not end on SIGTERM")
 			return nil
 		}
 	}
@@ -69,8 +69,8 @@ func TestWhileAModuleHangs(t *testing.T) {
 	names, waits := uri.ModulePath+": the device hangs", "waiting for credentials"
 	for _, test := range []struct {
 		args  []string
-		key   bool              // takes the flags of a key and a session
-		calls map[string]string // that hang, and what is said of it; "": it is the end that is expected
+		key   bool              // the command has flags for a key and a session
+		calls map[string]string // functions that hang, and the expected log; "": the command succeeds
 	}{
 		{[]string{"credential-process"}, true, map[string]string{"C_OpenSession": names, "C_Login": names, "C_Sign": names}},
 		{[]string{"serve", "--port", "0"}, true, map[string]string{"C_OpenSession": names, "C_Sign": ""}},
@@ -80,7 +80,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 		{[]string{"exec"}, true, map[string]string{"C_OpenSession": names, "C_Sign": waits}},
 		{[]string{"list", "--in", "pkcs11:?module-path=" + uri.ModulePath}, false, map[string]string{"C_FindObjects": names}},
 	} {
-		for call, says := range test.calls {
+		for call, want := range test.calls {
 			t.Run(strings.Join(test.args[:min(2, len(test.args))], " ")+" "+call, func(t *testing.T) {
 				up := clitest.NewUpstream(t, ca.Root(), time.Hour)
 				set("1 " + call + " 1 0 hang 0")
@@ -104,7 +104,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 				t.Cleanup(func() { cmd.Process.Kill() })
 				waitUntilHung(t)
 				err := ends(t, cmd.Process, done)
-				if (err == nil) != (says == "") || !strings.Contains(log.String(), says) || strings.Contains(log.String(), "panic") {
+				if (err == nil) != (want == "") || !strings.Contains(log.String(), want) || strings.Contains(log.String(), "panic") {
 					t.Errorf("it ended with %v\n%s", err, &log)
 				}
 				if n := up.Sessions.Load(); n > 0 {
@@ -144,7 +144,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 			if err := ends(t, s.Process, s.Done); err != nil {
 				t.Errorf("it ended with %v", err)
 			}
-			s.Done <- nil // for what comes after the test
+			s.Done <- nil // the cleanup of the test receives it again
 			if log := s.Log.String(); strings.Contains(log, "panic") {
 				t.Errorf("the log:\n%s", log)
 			}

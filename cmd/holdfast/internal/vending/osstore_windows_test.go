@@ -22,9 +22,8 @@ import (
 	"github.com/holdfast-dev/holdfast/winstore/winstoretest"
 )
 
-// The whole program, as processes: keys and certificates that one has put into
-// the stores of Windows are found by others, and an emulator takes what they
-// sign.
+// credential-process, as a separate process, finds keys and certificates in the
+// Windows certificate stores, and an emulator accepts its signatures.
 func TestCredentialProcessWithWindowsStores(t *testing.T) {
 	dir := t.TempDir()
 	ca := signertest.NewCA(t, "root").Intermediate(t, "issuer")

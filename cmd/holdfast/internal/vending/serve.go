@@ -27,19 +27,20 @@ type serveFlags struct {
 	daemon    daemon.Config
 }
 
-// Serve returns the command that keeps credentials ready for other programs.
+// Serve returns the command that serves credentials to other programs.
 func Serve(a front.App) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Keep credentials ready for the AWS clients of this machine",
-		Long: `Obtains credentials, renews them ahead of need, and gives them to AWS clients in
-two ways: as the container credentials endpoint, which wants a token, and as the
-instance metadata service (IMDSv2). It answers from memory. It prints the
-variables to set for the clients, and runs until it is interrupted.
+		Short: "Serve credentials to the AWS clients on this machine",
+		Long: `Obtains credentials, renews them before they expire, and serves them to AWS
+clients in two ways: as a container credentials endpoint, which requires a
+token, and as an instance metadata service (IMDSv2). It answers from memory. It
+prints the environment variables that the clients need, and runs until it is
+interrupted.
 
-With --config it serves several roles; see docs/serve.md. It reads key and
-certificate again after SIGHUP and when their files change.`,
+With --config, it serves several roles; see docs/serve.md. It reloads the keys
+and certificates on SIGHUP and when their files change.`,
 		Example: `  holdfast serve --certificate cert.pem --private-key key.pem \
       --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
       --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"
@@ -47,7 +48,7 @@ certificate again after SIGHUP and when their files change.`,
   holdfast serve --config /etc/holdfast/roles.toml \
       --status-listen 127.0.0.1:9912 --log-format json
 
-  # in another shell, as serve prints it:
+  # in another shell, with the lines that serve prints:
   export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:9911/credentials
   export AWS_CONTAINER_AUTHORIZATION_TOKEN="$(cat "$TOKEN_FILE")"
   aws sts get-caller-identity`,
@@ -63,18 +64,18 @@ certificate again after SIGHUP and when their files change.`,
 }
 
 func (f *serveFlags) addListening(fs *pflag.FlagSet) {
-	fs.StringVar(&f.listen, "listen", daemon.DefaultListen, "`address` to listen on, HOST:PORT; port 0 takes a free one")
-	fs.IntVar(&f.port, "port", daemon.DefaultPort, "`port` to listen on, if --listen names none")
-	fs.BoolVar(&f.daemon.AllowRemote, "allow-remote", false, "listen also on an address that other machines reach, which then can get the credentials")
-	fs.StringArrayVar(&f.daemon.Hosts, "host", nil, "further `name` by which clients may call this server; repeatable")
+	fs.StringVar(&f.listen, "listen", daemon.DefaultListen, "`address` to listen on, HOST:PORT; port 0 selects a free port")
+	fs.IntVar(&f.port, "port", daemon.DefaultPort, "`port` to listen on if --listen contains none")
+	fs.BoolVar(&f.daemon.AllowRemote, "allow-remote", false, "allow addresses that other machines can reach; those machines can then obtain the credentials")
+	fs.StringArrayVar(&f.daemon.Hosts, "host", nil, "additional host `name` that clients may use for this server; repeatable")
 	fs.IntVar(&f.daemon.HopLimit, "hop-limit", 64, "IP hop `limit` of responses, 1 to 255")
-	fs.StringVar(&f.daemon.TokenFile, "token-file", "", "`file` with the token of the container endpoint; serve makes it if it is not there (default: one in $XDG_RUNTIME_DIR/holdfast)")
+	fs.StringVar(&f.daemon.TokenFile, "token-file", "", "`file` with the token of the container endpoint; serve creates it if it does not exist (default: a file in $XDG_RUNTIME_DIR/holdfast)")
 	fs.StringVar(&f.daemon.StatusListen, "status-listen", "", "`address` for /healthz, /readyz and /metrics, such as 127.0.0.1:9912 (default: none)")
 }
 
 func (f *serveFlags) run(cmd *cobra.Command, a front.App) error {
 	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP) // before anything takes time
+	signal.Notify(hangup, syscall.SIGHUP) // before slow calls: an early SIGHUP must not be lost
 	defer signal.Stop(hangup)
 
 	if err := f.check(cmd.Flags().Changed); err != nil {
@@ -94,9 +95,9 @@ func (f *serveFlags) run(cmd *cobra.Command, a front.App) error {
 func (f *serveFlags) check(given func(flag string) bool) (err error) {
 	switch {
 	case f.port < 0 || f.port > 65535:
-		return front.Usagef("--port %d is not from 0 to 65535", f.port)
+		return front.Usagef("--port %d is not in the range 0 to 65535", f.port)
 	case f.daemon.HopLimit < 1 || f.daemon.HopLimit > 255:
-		return front.Usagef("--hop-limit %d is not from 1 to 255", f.daemon.HopLimit)
+		return front.Usagef("--hop-limit %d is not in the range 1 to 255", f.daemon.HopLimit)
 	case f.logFormat != "text" && f.logFormat != "json":
 		return front.Usagef("--log-format %q is neither text nor json", f.logFormat)
 	}
@@ -109,17 +110,17 @@ func (f *serveFlags) check(given func(flag string) bool) (err error) {
 	return err
 }
 
-const listenForms = "write HOST:PORT, such as " + daemon.DefaultListen + " or [::1]:9911"
+const listenForms = "use HOST:PORT, for example " + daemon.DefaultListen + " or [::1]:9911"
 
-// listenAddress returns HOST:PORT of --listen, whose port --port gives if it is
-// not there.
+// listenAddress returns the value of --listen as HOST:PORT. If it contains no
+// port, the result has the port of --port.
 func listenAddress(listen string, port int, portGiven bool) (string, error) {
 	if strings.Contains(listen, "/") {
-		return "", signer.WithHint(front.Usagef("--listen %s: not an address and a port", listen),
-			"AWS clients ask over TCP alone; write an address such as "+daemon.DefaultListen)
+		return "", signer.WithHint(front.Usagef("--listen %s: not of the form HOST:PORT", listen),
+			"AWS clients connect only over TCP; use an address such as "+daemon.DefaultListen)
 	}
 	host, own, err := net.SplitHostPort(listen)
-	if err != nil { // as an address alone is
+	if err != nil { // for example an address without a port
 		host, own = listen, strconv.Itoa(port)
 		if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 			host = host[1 : len(host)-1]
@@ -128,15 +129,16 @@ func listenAddress(listen string, port int, portGiven bool) (string, error) {
 			return "", signer.WithHint(front.Usagef("--listen: %w", err), listenForms)
 		}
 	} else if portGiven {
-		return "", signer.WithHint(front.Usagef("--listen %s has a port, and --port %d is given", listen, port), "give the port once")
+		return "", signer.WithHint(front.Usagef("--listen %s contains a port, and --port %d is also set", listen, port), "specify the port only once")
 	}
 	if n, err := strconv.Atoi(own); err != nil || n < 0 || n > 65535 {
-		return "", signer.WithHint(front.Usagef("--listen %s: the port is not from 0 to 65535", listen), listenForms)
+		return "", signer.WithHint(front.Usagef("--listen %s: the port is not in the range 0 to 65535", listen), listenForms)
 	}
 	return net.JoinHostPort(host, own), nil
 }
 
-// newLog returns a log for programs and for people who read what programs wrote.
+// newLog returns a structured log. Its hints name flags instead of Go fields,
+// as the error messages of commands do.
 func newLog(w io.Writer, format string, debug bool) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: front.HintAttr}
 	if debug {

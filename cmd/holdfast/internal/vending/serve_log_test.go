@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The log of serve says hints as the command does.
+// Hints in the log of serve name flags instead of Go fields.
 func TestLogNamesFlags(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		var b strings.Builder

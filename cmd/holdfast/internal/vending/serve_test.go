@@ -14,7 +14,7 @@ func TestListenAddress(t *testing.T) {
 		listen    string
 		port      int
 		portGiven bool
-		want      string // "": it is refused
+		want      string // "": an error
 	}{
 		{"127.0.0.1:9921", daemon.DefaultPort, false, "127.0.0.1:9921"},
 		{"127.0.0.1:0", daemon.DefaultPort, false, "127.0.0.1:0"},

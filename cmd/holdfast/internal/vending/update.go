@@ -25,26 +25,27 @@ type updateFlags struct {
 	once    bool
 }
 
-// Update returns the command that keeps a profile of the credentials file current.
+// Update returns the command that writes credentials to a profile of the AWS
+// credentials file and renews them.
 func Update(a front.App) *cobra.Command {
 	var f updateFlags
 	cmd := &cobra.Command{
 		Use:   "update",
-		Short: "Keep credentials in the AWS credentials file",
-		Long: `Creates a session with IAM Roles Anywhere and writes its credentials into one
-profile of the AWS credentials file, again and again before they expire, until
-it is interrupted. It reports failures on standard error and tries again. The
-file is $AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/credentials.
+		Short: "Keep a profile of the AWS credentials file up to date",
+		Long: `Creates sessions with IAM Roles Anywhere and writes their credentials to one
+profile of the AWS credentials file. It renews them before they expire, until it
+is interrupted. It reports failures on standard error and retries. The file is
+$AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/credentials.
 
 Only aws_access_key_id, aws_secret_access_key and aws_session_token of the
-profile change. The rest of the file stays byte for byte. Prefer
-credential-process where a client supports it: it writes no secret to disk.`,
+profile are changed. The rest of the file is preserved byte for byte. Prefer
+credential-process if the client supports it: it writes no secret to disk.`,
 		Example: `  holdfast update --once --profile app \
       --certificate cert.pem --private-key key.pem \
       --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
       --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"
 
-  # a role of a configuration file, until it is interrupted:
+  # use a role from a configuration file and run until interrupted:
   holdfast update --profile app --config roles.toml --role app`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
 	}
@@ -56,7 +57,8 @@ credential-process where a client supports it: it writes no secret to disk.`,
 	return cmd
 }
 
-// run checks first what costs nothing, as credential-process does.
+// run checks the file and the flags before it opens the key, as
+// credential-process does.
 func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 	a.Log = progressLog(a, f.role.Session.Debug)
 	a.Typed = new(front.TypedPINs)
@@ -88,7 +90,7 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 		}
 		return file.Write(ctx, c)
 	}
-	go func() { // nobody waits at the terminal any more
+	go func() { // do not prompt on the terminal after the first attempt
 		select {
 		case <-r.Tried:
 			a.Typed.Stop()
@@ -99,7 +101,7 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 	return nil
 }
 
-// progressLog logs also what succeeds.
+// progressLog returns a log that also reports successful writes.
 func progressLog(a front.App, debug bool) *slog.Logger {
 	level := slog.LevelInfo
 	if debug {
@@ -108,7 +110,8 @@ func progressLog(a front.App, debug bool) *slog.Logger {
 	return slog.New(&front.LogHandler{W: a.Stderr, Level: level})
 }
 
-// credentialsFile returns the path by which the AWS clients find the file.
+// credentialsFile returns the path at which AWS clients look for the
+// credentials file.
 func credentialsFile(a front.App) (string, error) {
 	path := a.Env("AWS_SHARED_CREDENTIALS_FILE")
 	if path != "" && !strings.HasPrefix(path, "~/") {
@@ -127,19 +130,19 @@ func credentialsFile(a front.App) (string, error) {
 	return filepath.Join(home, path), nil
 }
 
-// An updater writes each of the credentials that a cache obtains.
+// An updater writes the credentials that a cache obtains to a file.
 type updater struct {
 	file    sharedfile.File
 	now     func() time.Time
-	pending chan credentials.Credentials // to be written: the latest, or none
+	pending chan credentials.Credentials // capacity 1: the latest credentials that run has not yet received
 }
 
 func newUpdater(file sharedfile.File, now func() time.Time) *updater {
 	return &updater{file: file, now: now, pending: make(chan credentials.Credentials, 1)}
 }
 
-// replace has run write c, in the place of what it did not come to yet. It does not
-// wait. Calls must not overlap.
+// replace passes c to run, and discards earlier credentials that run has not
+// yet received. It does not block. Calls must not be concurrent.
 func (u *updater) replace(c credentials.Credentials) {
 	select {
 	case <-u.pending:
@@ -148,13 +151,15 @@ func (u *updater) replace(c credentials.Credentials) {
 	u.pending <- c
 }
 
-// The pauses between two tries to write; each is twice as long as the last.
+// The pauses between attempts to write double from minRetryPause to
+// maxRetryPause.
 const (
 	minRetryPause = time.Second
 	maxRetryPause = time.Minute
 )
 
-// run writes until ctx ends; so long keep has the cache renew.
+// run writes credentials until ctx ends. Meanwhile it runs keep, which renews
+// the credentials.
 func (u *updater) run(ctx context.Context, keep func(context.Context)) {
 	renewals := make(chan struct{})
 	go func() {
@@ -162,24 +167,24 @@ func (u *updater) run(ctx context.Context, keep func(context.Context)) {
 		keep(ctx)
 	}()
 	var c credentials.Credentials
-	var again <-chan time.Time
+	var retry <-chan time.Time
 	pause := minRetryPause
 	for {
 		select {
 		case c = <-u.pending:
 			pause = minRetryPause
-		case <-again:
+		case <-retry:
 		case <-ctx.Done():
 			<-renewals
 			return
 		}
-		again = nil
+		retry = nil
 		if c.Check(u.now()) != nil {
-			continue // they ended while they could not be written
+			continue // expired before they could be written
 		}
 		if err := u.file.Write(ctx, c); err != nil && ctx.Err() == nil {
-			u.file.Logger.Warn("credentials were not written", "error", err, "retry_in", pause)
-			again = time.After(pause)
+			u.file.Logger.Warn("could not write the credentials", "error", err, "retry_in", pause)
+			retry = time.After(pause)
 			pause = min(2*pause, maxRetryPause)
 		}
 	}

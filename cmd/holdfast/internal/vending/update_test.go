@@ -20,7 +20,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/sharedfile"
 )
 
-// A fakeSource makes credentials for an hour, unless err says not to.
+// A fakeSource returns credentials that are valid for one hour, or the error of
+// err.
 type fakeSource struct {
 	mu    sync.Mutex
 	calls int
@@ -40,7 +41,7 @@ func (s *fakeSource) Credentials(ctx context.Context) (credentials.Credentials, 
 	}, nil
 }
 
-// runUpdater writes what a cache of source obtains until ctx ends.
+// runUpdater runs an updater with a cache of source until ctx ends.
 func runUpdater(ctx context.Context, file sharedfile.File, source credentials.Source, logger *slog.Logger) {
 	u := newUpdater(file, time.Now)
 	cache := credentials.Cache{Source: source, Logger: logger, Renewed: func(c credentials.Credentials, err error) {
@@ -51,9 +52,9 @@ func runUpdater(ctx context.Context, file sharedfile.File, source credentials.So
 	u.run(ctx, func(ctx context.Context) { _ = cache.Run(ctx) })
 }
 
-// wantUpdates runs an updater for a day and compares the access key in the file
-// at each of the times given. After five minutes it calls late.
-func wantUpdates(t *testing.T, source *fakeSource, path string, late func(), want map[time.Duration]string) (log string) {
+// wantUpdates runs an updater for a day. At each time in want, it compares the
+// access key in the file. After five minutes it calls repair.
+func wantUpdates(t *testing.T, source *fakeSource, path string, repair func(), want map[time.Duration]string) (log string) {
 	t.Helper()
 	var b bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
@@ -69,10 +70,10 @@ func wantUpdates(t *testing.T, source *fakeSource, path string, late func(), wan
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			if time.Since(begin) == 5*time.Minute {
-				late()
+				repair()
 			}
-			key, look := want[time.Since(begin)]
-			if !look {
+			key, ok := want[time.Since(begin)]
+			if !ok {
 				continue
 			}
 			data, _ := os.ReadFile(path)
@@ -98,7 +99,7 @@ func TestUpdaterRenewsAheadOfNeed(t *testing.T) {
 	log := wantUpdates(t, source, path, func() {}, map[time.Duration]string{
 		time.Minute: "ASIA1", 34 * time.Minute: "ASIA1", 41 * time.Minute: "ASIA2", 69 * time.Minute: "ASIA2",
 	})
-	// A session is renewed when 35 to 40 of its 60 minutes are over.
+	// A session is renewed 35 to 40 minutes after it was created.
 	if lo, hi := 24*60/40, 24*60/35+1; source.calls < lo || source.calls > hi {
 		t.Errorf("%d sessions in a day, want %d to %d", source.calls, lo, hi)
 	}
@@ -107,8 +108,9 @@ func TestUpdaterRenewsAheadOfNeed(t *testing.T) {
 	}
 }
 
-// A service that fails at first and then now and again stops nothing.
-func TestUpdaterOutlivesFailures(t *testing.T) {
+// The updater continues if the service fails at the start and from time to
+// time.
+func TestUpdaterRetriesRenewals(t *testing.T) {
 	source := &fakeSource{err: func(call int) error {
 		if call < 5 || call%3 == 0 {
 			return errors.New("not now")
@@ -124,9 +126,8 @@ func TestUpdaterOutlivesFailures(t *testing.T) {
 	}
 }
 
-// Credentials that could not be written are written later, without a new
-// session.
-func TestUpdaterWritesAgain(t *testing.T) {
+// If credentials cannot be written, the updater retries without a new session.
+func TestUpdaterRetriesWrites(t *testing.T) {
 	source := &fakeSource{err: func(int) error { return nil }}
 	path := filepath.Join(t.TempDir(), "folder", "credentials")
 	if err := os.WriteFile(filepath.Dir(path), nil, 0o600); err != nil {
@@ -137,13 +138,14 @@ func TestUpdaterWritesAgain(t *testing.T) {
 			t.Error(err)
 		}
 	}, map[time.Duration]string{time.Minute: "", 7 * time.Minute: "ASIA1", 41 * time.Minute: "ASIA2"})
-	// After pauses of 1, 2, 4, 8, 16 and 32 seconds there is one each minute.
-	if n := strings.Count(log, "credentials were not written"); n < 9 || n > 12 {
-		t.Errorf("tried to write %d times in 5 minutes", n)
+	// After pauses of 1, 2, 4, 8, 16 and 32 seconds, there is one attempt per
+	// minute.
+	if n := strings.Count(log, "could not write the credentials"); n < 9 || n > 12 {
+		t.Errorf("%d attempts to write in 5 minutes", n)
 	}
 }
 
-// Credentials that have ended meanwhile are not written any more.
+// Credentials that expired before they could be written are not written.
 func TestUpdaterWritesNothingExpired(t *testing.T) {
 	source := &fakeSource{err: func(call int) error {
 		if call > 1 {
@@ -175,8 +177,8 @@ func TestUpdaterWritesNothingExpired(t *testing.T) {
 	}
 }
 
-// A renewal that is under way does not keep the command from ending.
-func TestUpdaterEndsRenewals(t *testing.T) {
+// When the context ends, a renewal in progress is canceled.
+func TestUpdaterCancelsRenewal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -229,7 +231,7 @@ func TestCredentialsFile(t *testing.T) {
 			t.Errorf("%v: got %q, %v, want %q", test.env, got, err, test.want)
 		}
 		if err != nil && !isUsage(err) {
-			t.Errorf("%v: error %v is not of usage", test.env, err)
+			t.Errorf("%v: error %v is not a usage error", test.env, err)
 		}
 	}
 }
