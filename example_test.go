@@ -89,7 +89,7 @@ func Example_tls() {
 }
 
 // Obtain AWS credentials. The emulator stands in for AWS here: without Endpoint
-// and Insecure the request goes to IAM Roles Anywhere.
+// the request goes to IAM Roles Anywhere.
 func Example_credentials() {
 	key, files := open()
 	defer files.remove()

@@ -93,7 +93,7 @@ func parsePublic(kind uint, values map[uint][]byte) (crypto.PublicKey, error) {
 	case ckkECEdwards:
 		point := octetString(values[ckaECPoint], ed25519.PublicKeySize)
 		if len(point) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("Edwards-curve public key of %d bytes: %w", len(point), errors.ErrUnsupported)
+			return nil, fmt.Errorf("public key of %d bytes on an Edwards curve: %w", len(point), errors.ErrUnsupported)
 		}
 		return ed25519.PublicKey(point), nil
 	}

@@ -22,11 +22,11 @@ var arnResource = map[string]func(string) bool{
 	"role":         isRolePath,
 }
 
-// arnForm holds the expected form of each ARN, for hints.
-var arnForm = map[string]string{
-	"trust-anchor": "arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID",
-	"profile":      "arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID",
-	"role":         "arn:aws:iam::ACCOUNT:role/NAME",
+// arnHint names the field and the expected form of each ARN.
+var arnHint = map[string]string{
+	"trust-anchor": "set Config.TrustAnchorARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID",
+	"profile":      "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID",
+	"role":         "set Config.RoleARN to an ARN of the form arn:aws:iam::ACCOUNT:role/NAME",
 }
 
 const maxARN = 1011 // IAM Roles Anywhere API Reference, CreateSession and ImportCrl
@@ -36,10 +36,10 @@ const maxARN = 1011 // IAM Roles Anywhere API Reference, CreateSession and Impor
 func parseARN(what, s, service, kind string) (arn, error) {
 	fail := func(format string, args ...any) (arn, error) {
 		return arn{}, signer.WithHint(fmt.Errorf("%s ARN %q %w", what, clip(s), fmt.Errorf(format, args...)),
-			"use the form "+arnForm[kind])
+			arnHint[kind])
 	}
 	if s == "" {
-		return arn{}, signer.WithHint(fmt.Errorf("no %s ARN is given", what), "use the form "+arnForm[kind])
+		return arn{}, signer.WithHint(fmt.Errorf("no %s ARN is given", what), arnHint[kind])
 	}
 	if len(s) > maxARN {
 		return fail("is longer than %d characters", maxARN)

@@ -34,8 +34,13 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate) ([]*x509.Certificate
 		}
 	}
 	if leaf == nil {
+		is, other := DescribeKey(pub), DescribeKey(certs[0].PublicKey)
+		if is == other {
+			return nil, fmt.Errorf("%w: both keys are %s, but certificate %q has another public key",
+				ErrMismatch, is, certs[0].Subject)
+		}
 		return nil, fmt.Errorf("%w: the key is %s, the key of certificate %q is %s",
-			ErrMismatch, DescribeKey(pub), certs[0].Subject, DescribeKey(certs[0].PublicKey))
+			ErrMismatch, is, certs[0].Subject, other)
 	}
 	chain := []*x509.Certificate{leaf}
 	for c := leaf; len(chain) < maxChain; {

@@ -44,7 +44,7 @@ func TestOnlyBackendsParseReferences(t *testing.T) {
 // keystore also a field Scheme.
 func refAccesses(fset *token.FileSet, file *ast.File) (violations []string) {
 	report := func(n ast.Node, format string, args ...any) {
-		violations = append(violations, fmt.Sprintf("%s: %s; call a method of the Store instead", fset.Position(n.Pos()), fmt.Sprintf(format, args...)))
+		violations = append(violations, fmt.Sprintf("%s: %s; call a method of the Store instead, or, if this is a backend, add its folder to parsers", fset.Position(n.Pos()), fmt.Sprintf(format, args...)))
 	}
 	pkg := importName(file, module+"/keystore")
 	ast.Inspect(file, func(n ast.Node) bool {

@@ -22,6 +22,7 @@ func otherCommandCases(p *pki) (all []badInput) {
 		all = append(all, badInput{name: "holdfast " + line, args: strings.Fields(line), code: front.ExitUsage, culprit: culprit, hint: hint})
 	}
 	usage("demmo", "demmo", "demo")
+	usage("serv --endpoint http://127.0.0.1:1 --profile-arn=x", "unknown command \"serv\"", "holdfast serve?")
 	usage("--no-such-flag", "--no-such-flag", "help")
 	usage("-5", "-5", "help")
 	usage("help nosuch", "nosuch", "help")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -39,9 +40,20 @@ func (a App) tree(args []string, started *bool) *cobra.Command {
 		root.AddCommand(a.build(c, started))
 	}
 	addDefaults(root)
+	completing := len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd)
 	for _, c := range root.Commands() {
 		for _, part := range append(c.Commands(), c) {
 			completeFlags(part)
+			if completing { // cobra prints Usage with the quotes around the name of the value
+				part.Flags().VisitAll(func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) })
+			}
+		}
+	}
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		if c, _, err := root.Find(args[:1]); err == nil && c == root {
+			// The command is unknown, so its flags are unknown too. Report the
+			// command.
+			root.FParseErrWhitelist.UnknownFlags = true
 		}
 	}
 	return root
@@ -124,7 +136,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if cmd.HasAvailableSubCommands() {
 		hint := "see " + cmd.CommandPath() + " --help"
 		if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
-			hint = "did you mean " + cmd.CommandPath() + " " + similar[0] + "?"
+			i := max(0, slices.IndexFunc(similar, func(s string) bool { return strings.HasPrefix(s, args[0]) }))
+			hint = "did you mean " + cmd.CommandPath() + " " + similar[i] + "?"
 		}
 		return signer.WithHint(fmt.Errorf("unknown command %q", args[0]), hint)
 	}

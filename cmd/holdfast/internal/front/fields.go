@@ -22,6 +22,9 @@ var Fields = [][2]string{
 	{"Config.Module", "--pkcs11-lib"},
 	{"Config.PIN", "--pin-source file:PATH"},
 
+	{"Config.ProfileARN", "--profile-arn"},
+	{"Config.RoleARN", "--role-arn"},
+	{"Config.TrustAnchorARN", "--trust-anchor-arn"},
 	{"Config.DualStack", "--dual-stack (AWS_USE_DUALSTACK_ENDPOINT)"},
 	{"Config.Duration", "--session-duration"},
 	{"Config.Endpoint", "--endpoint"},
