@@ -320,7 +320,7 @@ func TestSharedLeavesNewerEntries(t *testing.T) {
 	for name, store := range stores(t) {
 		t.Run(name, func(t *testing.T) {
 			s := &scene{forge: &forge{life: time.Hour}, store: store}
-			newer := []byte(`{"version":2,"anything":["else"]}`)
+			newer := []byte(`{"version":"2","anything":["else"]}`)
 			for _, name := range []string{"a", "other"} {
 				if err := store.Save(Key(name), newer, time.Now().Add(time.Hour)); err != nil {
 					t.Fatal(err)
