@@ -32,8 +32,11 @@ func TestEmulatorLog(t *testing.T) {
 	}{
 		{nil, []string{
 			`^holdfast: info: answered method=POST path=/sessions status=201$`,
-			`^holdfast: info: refused method=POST path=/sessions status=403 reason=AccessDeniedException: Untrusted signing certificate`,
-			`^holdfast: info: refused method=GET path=/nosuch status=404 reason=UnknownOperationException: `,
+			`^holdfast: info: refused method=POST path=/sessions status=403 reason="AccessDeniedException: Untrusted signing certificate`,
+			`^holdfast: info: refused method=GET path=/nosuch status=404 reason="UnknownOperationException: `,
+			`^holdfast: info: refused method=GET path="/sessions status=201" status=404 reason="`,
+			`^holdfast: info: refused method=GET path="/a\\nb\\u009b" status=404 reason="`,
+			`^holdfast: info: refused method=GET path=/é{127}… status=404 reason=".{10,300}…"$`,
 		}},
 		{[]string{"--events", "-"}, []string{
 			`^{.*"eventName":"CreateSession".*"accessKeyId":`,
@@ -53,6 +56,9 @@ func TestEmulatorLog(t *testing.T) {
 			}
 		}
 		clitest.Ask(t, "GET", url+"/nosuch?X-Amz-Security-Token=secret")
+		clitest.Ask(t, "GET", url+"/sessions%20status=201")
+		clitest.Ask(t, "GET", url+"/a%0Ab%C2%9B")
+		clitest.Ask(t, "GET", url+"/"+strings.Repeat("%C3%A9", 200))
 		end()
 		text := log.String()
 		if n := strings.Count(text, "\n"); n != len(test.want) {
