@@ -8,7 +8,7 @@ FUZZTIME ?= 60s
 .PHONY: build demo test test-wine check vulncheck static fuzz bench bench-serve mutate-keychain chaos
 
 build: ## builds bin/holdfast, with PKCS #11 if a C compiler is installed
-	$(GO) build -trimpath -tags netgo,osusergo $(if $(HOLDFAST_VERSION),-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$(HOLDFAST_VERSION)) -o bin/ ./cmd/holdfast
+	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast
 
 demo: ## demonstrates Holdfast on this machine, without AWS or hardware
 	@echo "building; the first time, this takes about a minute" >&2

@@ -1,12 +1,14 @@
 package credentials
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -78,8 +80,8 @@ var errCorrupt = errors.New("cache entry is damaged")
 // errOlder is an entry of a version that is not read any more.
 var errOlder = errors.New("cache entry was written by an older version of Holdfast")
 
-// A newerError is an entry of a version that is not known yet. Of that nothing
-// is known but that it says its version.
+// A newerError is an entry of a version that is not known yet. Nothing else is
+// known about such an entry, not even its size or the type of its version.
 type newerError struct{ key string }
 
 func (e *newerError) Error() string {
@@ -91,17 +93,33 @@ func isNewer(err error) bool {
 	return errors.As(err, &newer)
 }
 
-func decodeEntry(key string, data []byte) (Entry, error) {
-	var of struct {
-		Version int `json:"version"`
+// isNewerVersion reports whether the version of an entry, if it has one, is not a
+// number up to entryVersion. The data may be cut off after the version.
+func isNewerVersion(data []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('{') {
+		return false
 	}
+	for d.More() {
+		var value json.RawMessage
+		name, err := d.Token()
+		if err != nil || d.Decode(&value) != nil {
+			return false
+		}
+		if name == "version" {
+			n, err := strconv.ParseFloat(string(value), 64)
+			return err != nil || n > entryVersion
+		}
+	}
+	return false
+}
+
+func decodeEntry(key string, data []byte) (Entry, error) {
 	var d entryDocument
 	switch {
-	case len(data) > maxEntry || json.Unmarshal(data, &of) != nil:
-		return Entry{}, errCorrupt
-	case of.Version > entryVersion:
+	case isNewerVersion(data):
 		return Entry{}, &newerError{key}
-	case json.Unmarshal(data, &d) != nil || d.Key != key || d.Issued.IsZero():
+	case len(data) > maxEntry || json.Unmarshal(data, &d) != nil || d.Key != key || d.Issued.IsZero() || d.Version > entryVersion:
 		return Entry{}, errCorrupt
 	case d.Version < entryVersion:
 		return Entry{}, errOlder

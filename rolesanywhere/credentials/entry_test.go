@@ -109,16 +109,21 @@ func TestDecodeEntryVersions(t *testing.T) {
 		string(good): nil,
 		strings.Replace(string(good), version, "", 1):               errOlder,
 		strings.Replace(string(good), version, `"version":0,`, 1):   errOlder,
-		strings.Replace(string(good), version, `"version":"1",`, 1): errCorrupt,
-		strings.Replace(string(good), version, `"version":1.5,`, 1): errCorrupt,
+		strings.Replace(string(good), version, `"version":0.5,`, 1): errCorrupt,
 		"{}": errCorrupt,
 	} {
 		if _, err := decodeEntry(Key("a"), []byte(data)); !errors.Is(err, want) {
 			t.Errorf("%.40s: error %v, want %v", data, err, want)
 		}
 	}
-	// Nothing else is known of what comes later.
-	for _, data := range []string{`{"version":2}`, `{"version":2,"issued":7,"key":[]}`, strings.Replace(string(good), version, `"version":99,`, 1)} {
+	// Nothing else is known about newer versions.
+	large := `"token":"` + strings.Repeat("t", maxEntry) + `"}`
+	for _, data := range []string{
+		`{"version":2}`, `{"version":2,"issued":7,"key":[]}`, strings.Replace(string(good), version, `"version":99,`, 1),
+		strings.Replace(string(good), version, `"version":"1",`, 1), `{"version":"2"}`, `{"version":null}`, `{"version":{"major":2}}`,
+		strings.Replace(string(good), version, `"version":1.5,`, 1), `{"version":2.5}`,
+		`{"version":2,` + large, `{"format":{"name":"x"},"version":2,` + large[:maxEntry], `{"version":"2",` + large,
+	} {
 		if e, err := decodeEntry(Key("a"), []byte(data)); !isNewer(err) || e != (Entry{}) || errors.Is(err, errCorrupt) {
 			t.Errorf("%.40s: %v, error %v", data, e.Credentials, err)
 		}

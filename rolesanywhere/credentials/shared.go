@@ -65,6 +65,9 @@ func (s *Shared) Credentials(ctx context.Context) (Credentials, error) {
 			s.logger().Debug("using credentials from the cache", "credentials", f.Credentials)
 			return f.Credentials, nil
 		}
+		if isNewer(f.err) { // the result is not saved: others need not wait for it
+			return s.renew(ctx, f)
+		}
 		unlock, err := s.lock()
 		switch {
 		case err == nil:

@@ -320,7 +320,7 @@ func TestSharedLeavesNewerEntries(t *testing.T) {
 	for name, store := range stores(t) {
 		t.Run(name, func(t *testing.T) {
 			s := &scene{forge: &forge{life: time.Hour}, store: store}
-			newer := []byte(`{"version":2,"anything":["else"]}`)
+			newer := []byte(`{"version":"2","anything":["else"]}`)
 			for _, name := range []string{"a", "other"} {
 				if err := store.Save(Key(name), newer, time.Now().Add(time.Hour)); err != nil {
 					t.Fatal(err)
@@ -342,6 +342,30 @@ func TestSharedLeavesNewerEntries(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Processes do not wait for each other if a newer entry prevents them from
+// saving their credentials.
+func TestSharedWithNewerEntryTakesNoLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, time.Hour)
+		if err := s.store.Save(Key("a"), []byte(`{"version":2}`), time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				if _, err := s.process().Credentials(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(begin); took != s.takes {
+			t.Errorf("took %v, want %v", took, s.takes)
+		}
+	})
 }
 
 // An entry of an older version is ignored.

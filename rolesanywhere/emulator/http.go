@@ -11,12 +11,14 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
 const (
 	maxBody       = 64 << 10
 	maxHeader     = 128 << 10
+	maxLogged     = 256 // bytes of a value in the log
 	shutdownGrace = 2 * time.Second
 )
 
@@ -54,15 +56,23 @@ func (rec *recorder) WriteHeader(status int) {
 // log logs one request. It leaves out the query, because the query of a request to
 // STS may be signed.
 func (s *Server) log(r *http.Request, a *recorder) {
-	attrs := []any{"method", r.Method, "path", r.URL.Path}
+	attrs := []any{"method", clip(r.Method), "path", clip(r.URL.Path)}
 	switch {
 	case a.status == 0:
 		s.logger.Info("not answered", attrs...)
 	case a.refused != nil:
-		s.logger.Info("refused", append(attrs, "status", a.status, "reason", a.refused)...)
+		s.logger.Info("refused", append(attrs, "status", a.status, "reason", clip(a.refused.Error()))...)
 	default:
 		s.logger.Info("answered", append(attrs, "status", a.status)...)
 	}
+}
+
+// clip limits a value of the log that a client can choose.
+func clip(s string) string {
+	if len(s) <= maxLogged {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxLogged], "") + "…"
 }
 
 func (s *Server) serveCreateSession(w *recorder, r *http.Request, id string) {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -19,7 +18,7 @@ func version(a front.App) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			b := front.ReadBuild()
 			if asJSON {
-				return json.NewEncoder(a.Stdout).Encode(b)
+				return front.WriteJSON(a.Stdout, b)
 			}
 			_, err := fmt.Fprintf(a.Stdout, "holdfast %s (%s, %s/%s)\n", b.Version, b.Go, b.OS, b.Arch)
 			return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,16 +26,26 @@ func RunEmulator(dir string, args ...string) (url, flags string, stop func(), er
 // RunEmulatorLog is RunEmulator that also returns what the emulator writes to
 // standard error. stop may be called again.
 func RunEmulatorLog(dir string, args ...string) (url, flags string, log *LockedBuffer, stop func(), err error) {
+	log = new(LockedBuffer)
+	url, flags, stop, err = RunEmulatorTo(log, dir, args...)
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, log)
+	}
+	return url, flags, log, stop, err
+}
+
+// RunEmulatorTo is RunEmulator with a writer for the standard error of the
+// emulator. stop may be called again.
+func RunEmulatorTo(stderr io.Writer, dir string, args ...string) (url, flags string, stop func(), err error) {
 	cmd := exec.Command("holdfast", append([]string{"emulator", "--listen", "127.0.0.1:0"}, args...)...)
 	cmd.Dir = dir
-	log = new(LockedBuffer)
-	cmd.Stderr = log
+	cmd.Stderr = stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", "", log, nil, err
+		return "", "", nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return "", "", log, nil, err
+		return "", "", nil, err
 	}
 	stop = sync.OnceFunc(func() {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil { // as on Windows
@@ -51,11 +62,11 @@ func RunEmulatorLog(dir string, args ...string) (url, flags string, log *LockedB
 		case strings.HasPrefix(line, "--"):
 			flags += line + " "
 		case strings.HasPrefix(line, "use with"):
-			return url, "--endpoint " + url + " " + strings.TrimSpace(flags), log, stop, nil
+			return url, "--endpoint " + url + " " + strings.TrimSpace(flags), stop, nil
 		}
 	}
 	stop()
-	return "", "", log, nil, errors.Join(fmt.Errorf("the emulator ended: %s", log), lines.Err())
+	return "", "", nil, errors.Join(errors.New("the emulator ended"), lines.Err())
 }
 
 // WriteFiles makes in a folder ca.pem, intermediate.pem, cert.pem and key.pem, of

@@ -2,10 +2,14 @@ package front
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 func TestReadBuild(t *testing.T) {
@@ -29,6 +33,32 @@ func TestVersionIsSet(t *testing.T) {
 		}
 		if !strings.Contains(string(text), flag) {
 			t.Errorf("%s has no %s", name, flag)
+		}
+	}
+}
+
+// The shell neither executes nor splits the version.
+func TestVersionIsQuoted(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the builds need a POSIX shell")
+	}
+	bin := t.TempDir()
+	if err := os.WriteFile(bin+"/go", []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const version = `v1 "x"; exit 1`
+	for want, args := range map[string][]string{
+		"-ldflags=-X=":    {"make", "build"},
+		"-ldflags=-s -X=": {"sh", "script/build-all"},
+	} {
+		signertest.Require(t, args[0], args[0])
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = "../../../.."
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "GO=go", "MAKEFLAGS=", "HOLDFAST_VERSION="+version)
+		out, err := cmd.CombinedOutput()
+		line := "\n" + want + reflect.TypeFor[Build]().PkgPath() + ".version=" + version + "\n"
+		if err != nil || !strings.Contains(string(out), line) {
+			t.Errorf("%s: %v, no %q in\n%s", args, err, line, out)
 		}
 	}
 }

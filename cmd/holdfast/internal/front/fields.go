@@ -2,6 +2,7 @@ package front
 
 import (
 	"log/slog"
+	"regexp"
 	"strings"
 )
 
@@ -37,13 +38,30 @@ var Fields = [][2]string{
 	{"TransportConfig.NoProxy", "--with-proxy=false"},
 }
 
-// withFlags returns a hint with the fields in it replaced by flags.
+// afterField matches the text after a field name or the end of the hint.
+var afterField = regexp.MustCompile(`^[,;:.)]*( |$)`)
+
+// withFlags returns a hint with the fields in it replaced by flags. It replaces
+// only whole words, because a reference or a file name may contain the same
+// text.
 func withFlags(hint string) string {
-	pairs := make([]string, 0, 2*len(Fields))
-	for _, f := range Fields {
-		pairs = append(pairs, f[0], f[1])
+	var b strings.Builder
+	for hint != "" {
+		word := len(hint)
+		if i := strings.IndexAny(hint, " ("); i >= 0 {
+			word = i + 1
+		}
+		text := hint[:word]
+		for _, f := range Fields {
+			if after, ok := strings.CutPrefix(hint, f[0]); ok && afterField.MatchString(after) {
+				text, word = f[1], len(f[0])
+				break
+			}
+		}
+		b.WriteString(text)
+		hint = hint[word:]
 	}
-	return strings.NewReplacer(pairs...).Replace(hint)
+	return b.String()
 }
 
 // HintAttr replaces the field names in the hints of a log with flags, as in the

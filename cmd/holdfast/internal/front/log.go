@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // A LogHandler writes records as lines of text, such as
-// "holdfast: warning: text key=value". It writes each line with a single Write,
-// so that concurrent lines are not interleaved.
+// "holdfast: warning: text key=value". It quotes values like
+// [slog.TextHandler], so that a value cannot look like another key. It writes
+// each line with a single Write, so that concurrent lines are not interleaved.
 type LogHandler struct {
 	W     io.Writer
 	Level slog.Level
@@ -30,7 +33,7 @@ func (h *LogHandler) Handle(_ context.Context, r slog.Record) error {
 	fmt.Fprintf(&b, "holdfast: %s: %s", level, r.Message)
 	write := func(a slog.Attr) bool {
 		a = HintAttr(nil, a)
-		fmt.Fprintf(&b, " %s=%v", a.Key, a.Value.Resolve())
+		fmt.Fprintf(&b, " %s=%s", a.Key, quoted(a.Value.Resolve().String()))
 		return true
 	}
 	for _, a := range h.attrs {
@@ -39,6 +42,17 @@ func (h *LogHandler) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(write)
 	_, err := io.WriteString(h.W, OneLine(b.String())+"\n")
 	return err
+}
+
+// quoted returns a value with quotes if it needs them.
+func quoted(s string) string {
+	plain := func(r rune) bool {
+		return unicode.IsPrint(r) && !strings.ContainsRune(" \"=\uFFFD", r) // U+FFFD: also invalid UTF-8
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return strconv.Quote(s)
 }
 
 // WithAttrs implements [slog.Handler].

@@ -6,7 +6,6 @@ package keys
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -112,7 +111,7 @@ func printKey(a front.App, key keystore.Key, asJSON bool) error {
 	}
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	if asJSON {
-		return json.NewEncoder(a.Stdout).Encode(newKey{key.Ref().String(), signer.DescribeKey(key.Public()), string(public)})
+		return front.WriteJSON(a.Stdout, newKey{key.Ref().String(), signer.DescribeKey(key.Public()), string(public)})
 	}
 	if _, err := a.Stdout.Write(public); err != nil {
 		return err

@@ -2,7 +2,6 @@ package keys
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -120,7 +119,7 @@ func isAbsent(err error) bool {
 
 func printAll(a front.App, found []listing, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(a.Stdout).Encode(found)
+		return front.WriteJSON(a.Stdout, found)
 	}
 	var b strings.Builder
 	for _, l := range found {

@@ -3,6 +3,8 @@ package keys
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // fakeBackend is a Backend that lists entries and returns err.
@@ -43,6 +46,10 @@ func TestListJSON(t *testing.T) {
 		{"no kind of store", nil, 0, "[]\n", ""},
 		{"nothing", []keystore.Backend{fakeBackend{name: "empty"}}, 0, "[]\n", ""},
 		{"something", []keystore.Backend{fakeBackend{name: "empty"}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n", ""},
+		{"control characters", []keystore.Backend{fakeBackend{name: "full", entries: []keystore.Entry{{
+			Ref: full.entries[0].Ref, Kind: keystore.CertificateEntry,
+			Certificate: &x509.Certificate{PublicKey: signertest.Key(t, "p256").Public(), Subject: pkix.Name{CommonName: "é\u202e\u009b"}},
+		}}}}, 0, `[{"kind":"certificate","reference":"full:a","key":"ECDSA P-256","subject":"CN=é\u202e\u009b","not_after":"0001-01-01T00:00:00Z"}]` + "\n", ""},
 		{"one is not there", []keystore.Backend{fakeBackend{name: "away", err: away}, full}, 0, `[{"kind":"key","reference":"full:a"}]` + "\n",
 			"holdfast: not listed: away: list away:: is away: device is not available\n"},
 		{"one fails", []keystore.Backend{fakeBackend{name: "broken", err: broken}, full}, front.ExitOther, `[{"kind":"key","reference":"full:a"}]` + "\n",

@@ -92,10 +92,17 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 		return err
 	}
 	cfg.Now = a.Now
+	report := func(int) {}
+	if f.events != "-" {
+		direct := slog.New(&front.LogHandler{W: a.Stderr})
+		report = func(n int) { direct.Warn("log lines were dropped, because nobody read them", "count", n) }
+	}
+	stderr := front.NewLogWriter(a.Stderr, report)
+	defer stderr.Close()
 	if f.events == "-" {
-		cfg.Events = a.Stderr // only JSON lines: no log
+		cfg.Events = stderr // only JSON lines: no log
 	} else {
-		cfg.Logger = slog.New(&front.LogHandler{W: a.Stderr, Level: slog.LevelInfo})
+		cfg.Logger = slog.New(&front.LogHandler{W: stderr, Level: slog.LevelInfo})
 	}
 	if f.events != "" && f.events != "-" {
 		file, err := openEvents(f.events)

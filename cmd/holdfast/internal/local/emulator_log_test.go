@@ -3,6 +3,9 @@
 package local_test
 
 import (
+	"bytes"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -29,8 +32,11 @@ func TestEmulatorLog(t *testing.T) {
 	}{
 		{nil, []string{
 			`^holdfast: info: answered method=POST path=/sessions status=201$`,
-			`^holdfast: info: refused method=POST path=/sessions status=403 reason=AccessDeniedException: Untrusted signing certificate`,
-			`^holdfast: info: refused method=GET path=/nosuch status=404 reason=UnknownOperationException: `,
+			`^holdfast: info: refused method=POST path=/sessions status=403 reason="AccessDeniedException: Untrusted signing certificate`,
+			`^holdfast: info: refused method=GET path=/nosuch status=404 reason="UnknownOperationException: `,
+			`^holdfast: info: refused method=GET path="/sessions status=201" status=404 reason="`,
+			`^holdfast: info: refused method=GET path="/a\\nb\\u009b" status=404 reason="`,
+			`^holdfast: info: refused method=GET path=/é{127}… status=404 reason=".{10,300}…"$`,
 		}},
 		{[]string{"--events", "-"}, []string{
 			`^{.*"eventName":"CreateSession".*"accessKeyId":`,
@@ -50,6 +56,9 @@ func TestEmulatorLog(t *testing.T) {
 			}
 		}
 		clitest.Ask(t, "GET", url+"/nosuch?X-Amz-Security-Token=secret")
+		clitest.Ask(t, "GET", url+"/sessions%20status=201")
+		clitest.Ask(t, "GET", url+"/a%0Ab%C2%9B")
+		clitest.Ask(t, "GET", url+"/"+strings.Repeat("%C3%A9", 200))
 		end()
 		text := log.String()
 		if n := strings.Count(text, "\n"); n != len(test.want) {
@@ -63,5 +72,62 @@ func TestEmulatorLog(t *testing.T) {
 		if strings.Contains(text, "secret") && test.flags == nil {
 			t.Errorf("a secret is logged: %s", text)
 		}
+	}
+}
+
+// The emulator answers and ends on SIGTERM if nobody reads its log or if the
+// reader is gone. It counts the lines that it drops.
+func TestEmulatorLogUnread(t *testing.T) {
+	dir := t.TempDir()
+	clitest.WriteFiles(t, dir, "p256")
+	const requests = 600
+	for _, test := range []struct {
+		name, events string
+		gone, late   bool // the reader is gone; it reads at the end
+	}{
+		{name: "unread"}, {name: "unread events", events: "-"}, {name: "late", late: true}, {name: "gone", gone: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			url, _, end, err := clitest.RunEmulatorTo(w, dir, "--trust-anchor", "ca.pem", "--events", test.events)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer end()
+			w.Close()
+			if test.gone {
+				r.Close()
+			}
+			for range requests {
+				if test.events == "" {
+					clitest.Ask(t, "GET", url+"/"+strings.Repeat("a", 200))
+				} else {
+					clitest.Ask(t, "POST", url+"/sessions")
+				}
+			}
+			if !test.late {
+				return
+			}
+			text := make(chan []byte)
+			go func() {
+				all, _ := io.ReadAll(r)
+				text <- all
+			}()
+			end()
+			all := <-text
+			lines, dropped := bytes.Count(all, []byte(" refused ")), 0
+			for _, m := range regexp.MustCompile(`(?m)^holdfast: warning: log lines were dropped.* count=(\d+)$`).FindAllSubmatch(all, -1) {
+				var n int
+				fmt.Sscan(string(m[1]), &n)
+				dropped += n
+			}
+			if dropped == 0 || lines+dropped != requests {
+				t.Errorf("%d lines and %d dropped, want %d in all", lines, dropped, requests)
+			}
+		})
 	}
 }

@@ -81,7 +81,10 @@ func (f *serveFlags) run(cmd *cobra.Command, a front.App) error {
 	if err := f.check(cmd.Flags().Changed); err != nil {
 		return err
 	}
-	a.Log = newLog(a.Stderr, f.logFormat, f.role.Session.Debug)
+	direct := newLog(a.Stderr, f.logFormat, f.role.Session.Debug)
+	stderr := front.NewLogWriter(a.Stderr, func(n int) { direct.Warn("log lines were dropped, because nobody read them", "count", n) })
+	defer stderr.Close()
+	a.Log = newLog(stderr, f.logFormat, f.role.Session.Debug)
 	a.Typed = new(front.TypedPINs)
 	cfg := f.daemon
 	cfg.Log, cfg.Reload = a.Log, hangup
