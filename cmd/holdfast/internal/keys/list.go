@@ -27,7 +27,8 @@ func List(a front.App) *cobra.Command {
 		Long: `Lists tokens, keys and certificates, each with a reference for --private-key or
 --certificate. Without --in it lists the key stores of this machine: PKCS #11
 tokens, the TPM, and the certificate stores of Windows or the macOS Keychain.
-Some tokens show their keys only after a login with the PIN of --pin-source.
+Some tokens show their keys only after a login with the PIN of --pin-source. The
+PIN is used only if exactly one token matches; select it with token=….
 
 If an entry or a store cannot be read, the command prints the others, reports
 the error and fails. A store that does not exist is reported but is not an
