@@ -169,11 +169,17 @@ func (r Ref) String() string {
 	case SchemeStdin:
 		return SchemeStdin
 	case SchemeFile:
-		if plain, err := parseRef(r.Rest); err != nil || plain != r {
-			// Without "file:" the path would have another meaning.
-			return redact(SchemeFile + ":" + strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23").Replace(r.Rest))
+		plain, err := parseRef(r.Rest)
+		if err == nil && plain == r && percentEncode(r.Rest, "") == r.Rest {
+			return redact(r.Rest)
 		}
-		return redact(r.Rest)
+		// Without "file:" the path would have another meaning or could not be
+		// printed.
+		prefix := SchemeFile + ":"
+		if strings.HasPrefix(r.Rest, "//") {
+			prefix += "//" // otherwise it would name a host
+		}
+		return redact(prefix + percentEncode(r.Rest, "%?#"))
 	case "":
 		return redact(r.Rest)
 	}
@@ -189,13 +195,34 @@ func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 // hasPINValue reports whether r has a pin-value attribute.
 func (r Ref) hasPINValue() bool { return redact(r.Rest) != r.Rest }
 
+// nameStarts are the characters before the name of an attribute: the separators
+// of references, and those that a user could mistake for one.
+const nameStarts = "?;&,# \t"
+
 // redact cuts s off after the name of a pin-value attribute in any encoding.
 // The attributes after it are lost, because a PIN can contain their separator.
+// The same text in the value of another attribute is not a name, except in a
+// PIN source, which is itself a reference.
 func redact(s string) string {
-	for i := range len(s) {
-		if n := encodedPrefixLen(s[i:], "pin-value="); n > 0 {
-			return s[:i+n] + "…"
+	for i := 0; i < len(s); {
+		part := s[i:]
+		if n := strings.IndexAny(part, nameStarts); n >= 0 {
+			part = part[:n]
 		}
+		name, _, _ := strings.Cut(part, "=")
+		end := len(name)
+		if decoded, err := url.PathUnescape(name); err == nil && strings.HasSuffix(strings.ToLower(decoded), "-source") {
+			end = len(part)
+		}
+		for j := range end {
+			if j > 0 && j < len(name) && name[j-1] != ':' { // after a scheme
+				continue
+			}
+			if n := encodedPrefixLen(s[i+j:], "pin-value="); n > 0 {
+				return s[:i+j+n] + "…"
+			}
+		}
+		i += len(part) + 1
 	}
 	return s
 }

@@ -174,5 +174,5 @@ func (l listing) print(b *strings.Builder) {
 	if day, _, ok := strings.Cut(l.NotAfter, "T"); ok {
 		fmt.Fprintf(b, " until %s", day)
 	}
-	fmt.Fprintf(b, "\n  %s\n", front.OneLine(l.Reference))
+	fmt.Fprintf(b, "\n  %s\n", front.OneLine(front.ShellQuote(l.Reference)))
 }
