@@ -87,7 +87,7 @@ func UsesOfAttributes(rest, separators string, fileNames ...string) (u Uses) {
 // [ParseAttributes]. The result consists of printable characters.
 func FormatAttribute(name, value string) string {
 	special := ";%"
-	if text := name + "=" + value; redact(text) != text {
+	if text := "x-ref:" + name + "=" + value; redact(text) != text {
 		special += nameStarts // so that no part of the value looks like pin-value
 	}
 	return name + "=" + percentEncode(value, special)

@@ -203,6 +203,16 @@ func TestPINValueIsNeverShown(t *testing.T) {
 		"pkcs_11:token=t?pin-value=" + pin, // a path
 		"file:pkcs11:token=t;pin-value=" + pin,
 		"tpm:handle=1?pin-value=" + pin,
+		// Attributes that do not exist.
+		"pkcs11:token=t?pin=" + pin,
+		"pkcs11:pin=" + pin,
+		"pkcs11:token=t?pin_value=" + pin,
+		"pkcs11:token=t;PIN=" + pin + "?module-path=/m",
+		"pkcs11:token=t?p%69n=" + pin,
+		"pkcs11:token=t?pinsource=12&" + pin,
+		"tpm:path=a;password=" + pin,
+		"tpm:path=a;key-passphrase=" + pin,
+		"winstore:client_secret=" + pin,
 	}
 	store := keystore.New()
 	for _, in := range refs {
@@ -250,7 +260,8 @@ func TestPINValueInAValue(t *testing.T) {
 		"pkcs11:object=pin-value%3Dx", "pkcs11:object=my%20pin-value%3Dx", "pkcs11:object=a%3Bpin-value=x?module-path=/m",
 		"pkcs11:object=a:pin-value%3Dx", "/keys/pin-value=x.pem", "./pin-value=x.pem", "my-pin-value=x.pem",
 		"tpm:" + keystore.FormatAttribute("path", "a pin-value=x,pin-value=y;pin-value=z&pin-value=?pin-value=#pin-value=\tpin-value="),
-		"tpm:path=pin-value=x",
+		"tpm:path=pin-value=x", "/keys/a;password=x.pem", "file:env:x;pin=x", "winstore:subject=CN=a, pin=b", "pkcs11:token=pin%3D1;object=secret?pin-source=file:/pin",
+		"tpm:" + keystore.FormatAttribute("path", "a pin=b,password=c"), "tpm:path=/secret/passwords/pin.pem;pin-source=env:PASS",
 	} {
 		ref, err := keystore.ParseRef(in)
 		if err != nil || ref.String() != in {
