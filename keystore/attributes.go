@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -82,16 +84,30 @@ func UsesOfAttributes(rest, separators string, fileNames ...string) (u Uses) {
 }
 
 // FormatAttribute returns NAME=VALUE, with the value encoded for
-// [ParseAttributes].
+// [ParseAttributes]. The result consists of printable characters.
 func FormatAttribute(name, value string) string {
+	special := ";%"
+	if text := "x-ref:" + name + "=" + value; redact(text) != text {
+		special += nameStarts // so that no part of the value looks like pin-value
+	}
+	return name + "=" + percentEncode(value, special)
+}
+
+// percentEncode percent-encodes the characters in special and all that are not
+// printable: control characters, those that change the direction of text, and
+// invalid UTF-8.
+func percentEncode(s, special string) string {
 	var b strings.Builder
-	b.WriteString(name + "=")
-	for i := range len(value) {
-		if c := value[i]; c == '%' || c == ';' || c < 0x20 || c == 0x7f {
-			fmt.Fprintf(&b, "%%%02X", c)
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && n == 1 || !unicode.IsPrint(r) || strings.ContainsRune(special, r) {
+			for _, c := range []byte(s[:n]) {
+				fmt.Fprintf(&b, "%%%02X", c)
+			}
 		} else {
-			b.WriteByte(c)
+			b.WriteString(s[:n])
 		}
+		s = s[n:]
 	}
 	return b.String()
 }

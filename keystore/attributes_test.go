@@ -83,10 +83,14 @@ func TestParseAttributesShowsNoValue(t *testing.T) {
 
 func TestFormatAttribute(t *testing.T) {
 	for value, want := range map[string]string{
-		"/dev/tpmrm0":    "path=/dev/tpmrm0",
-		"a;b%c=d é":      "path=a%3Bb%25c=d é",
-		"%3B":            "path=%253B",
-		"tpm:path=a;b=c": "path=tpm:path=a%3Bb=c",
+		"/dev/tpmrm0":      "path=/dev/tpmrm0",
+		"a;b%c=d é":        "path=a%3Bb%25c=d é",
+		"%3B":              "path=%253B",
+		"tpm:path=a;b=c":   "path=tpm:path=a%3Bb=c",
+		"\x1b\x7f\u0085":   "path=%1B%7F%C2%85", // control characters
+		"a\xff\xc3b\ufffd": "path=a%FF%C3b\ufffd",
+		"a\u202eb\u200f":   "path=a%E2%80%AEb%E2%80%8F", // the direction of text
+		"a pin-value=b":    "path=a%20pin-value=b",
 	} {
 		if got := keystore.FormatAttribute("path", value); got != want {
 			t.Errorf("%q: got %s, want %s", value, got, want)

@@ -81,12 +81,14 @@ func (s *Store) List(ctx context.Context, ref Ref, opts Options) ([]Entry, error
 	return entries, wrap(b, op, ref, err)
 }
 
-// Listers returns one reference for each kind of store that List supports.
+// Listers returns one reference for each kind of store that List supports. Files
+// are not among them, because there is no list of all files.
 func (s *Store) Listers() []Ref {
 	var refs []Ref
 	for _, b := range s.backends {
-		if _, ok := b.(Lister); ok {
-			refs = append(refs, Ref{Scheme: b.Schemes()[0]})
+		ref := Ref{Scheme: b.Schemes()[0]}
+		if _, ok := b.(Lister); ok && !ref.isInput() {
+			refs = append(refs, ref)
 		}
 	}
 	return refs

@@ -169,11 +169,17 @@ func (r Ref) String() string {
 	case SchemeStdin:
 		return SchemeStdin
 	case SchemeFile:
-		if plain, err := parseRef(r.Rest); err != nil || plain != r {
-			// Without "file:" the path would have another meaning.
-			return redact(SchemeFile + ":" + strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23").Replace(r.Rest))
+		plain, err := parseRef(r.Rest)
+		if err == nil && plain == r && percentEncode(r.Rest, "") == r.Rest {
+			return redact(r.Rest)
 		}
-		return redact(r.Rest)
+		// Without "file:" the path would have another meaning or could not be
+		// printed.
+		prefix := SchemeFile + ":"
+		if strings.HasPrefix(r.Rest, "//") {
+			prefix += "//" // otherwise it would name a host
+		}
+		return redact(prefix + percentEncode(r.Rest, "%?#"))
 	case "":
 		return redact(r.Rest)
 	}
@@ -186,18 +192,61 @@ func (r Ref) GoString() string { return fmt.Sprintf("%q", r) }
 // MarshalText keeps a PIN out of logs and JSON.
 func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// hasPINValue reports whether r has a pin-value attribute.
-func (r Ref) hasPINValue() bool { return redact(r.Rest) != r.Rest }
+// hasPINValue reports whether r has a pin-value attribute, or another one that
+// could contain a PIN.
+func (r Ref) hasPINValue() bool { s := r.Scheme + ":" + r.Rest; return redact(s) != s }
+
+// nameStarts are the characters before the name of an attribute: the separators
+// of references, and those that a user could mistake for one.
+const nameStarts = "?;&,# \t"
 
 // redact cuts s off after the name of a pin-value attribute in any encoding.
 // The attributes after it are lost, because a PIN can contain their separator.
+// The same text in the value of another attribute is not a name, except in a
+// PIN source, which is itself a reference. Except in a path, redact also cuts
+// off the value of an attribute that does not exist, but whose name suggests a
+// secret, such as pin=.
 func redact(s string) string {
-	for i := range len(s) {
-		if n := encodedPrefixLen(s[i:], "pin-value="); n > 0 {
-			return s[:i+n] + "…"
+	scheme, _, ok := cutScheme(s)
+	path := !ok || scheme == SchemeFile
+	for i := 0; i < len(s); {
+		part := s[i:]
+		if n := strings.IndexAny(part, nameStarts); n >= 0 {
+			part = part[:n]
 		}
+		name, _, _ := strings.Cut(part, "=")
+		end := len(name)
+		switch bare := attributeName(name); {
+		case strings.HasSuffix(bare, "-source"):
+			end = len(part)
+		case !path && (i == 0 || strings.IndexByte("?;&", s[i-1]) >= 0) && end < len(part) && suggestsSecret(bare):
+			return s[:i+end+1] + "…"
+		}
+		for j := range end {
+			if j > 0 && j < len(name) && name[j-1] != ':' { // after a scheme
+				continue
+			}
+			if n := encodedPrefixLen(s[i+j:], "pin-value="); n > 0 {
+				return s[:i+j+n] + "…"
+			}
+		}
+		i += len(part) + 1
 	}
 	return s
+}
+
+// attributeName decodes the name of an attribute, without the scheme before it.
+func attributeName(s string) string {
+	if decoded, err := url.PathUnescape(s); err == nil {
+		s = decoded
+	}
+	return strings.ToLower(s[strings.LastIndexByte(s, ':')+1:])
+}
+
+// suggestsSecret reports whether a user could take name for the attribute of a
+// PIN or password.
+func suggestsSecret(name string) bool {
+	return strings.HasPrefix(name, "pin") || strings.Contains(name, "pass") || strings.Contains(name, "secret")
 }
 
 // encodedPrefixLen returns the length of the prefix of s that is equal to name

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -24,7 +25,8 @@ func TestParseRef(t *testing.T) {
 		{" key.pem ", "file", " key.pem ", ""},
 		{"/100%/k?#.pem", "file", "/100%/k?#.pem", ""},
 		{"ключ.pem", "file", "ключ.pem", ""},
-		{"\xff\xfe.pem", "file", "\xff\xfe.pem", ""},
+		{"\xff\xfe.pem", "file", "\xff\xfe.pem", "file:%FF%FE.pem"},
+		{"//srv/\u0085\u202e%.pem", "file", "//srv/\u0085\u202e%.pem", "file:////srv/%C2%85%E2%80%AE%25.pem"},
 		{"/a:b", "file", "/a:b", ""},
 		{"./a:b", "file", "./a:b", ""},
 		{"dir/pkcs11:x", "file", "dir/pkcs11:x", ""},
@@ -201,6 +203,16 @@ func TestPINValueIsNeverShown(t *testing.T) {
 		"pkcs_11:token=t?pin-value=" + pin, // a path
 		"file:pkcs11:token=t;pin-value=" + pin,
 		"tpm:handle=1?pin-value=" + pin,
+		// Attributes that do not exist.
+		"pkcs11:token=t?pin=" + pin,
+		"pkcs11:pin=" + pin,
+		"pkcs11:token=t?pin_value=" + pin,
+		"pkcs11:token=t;PIN=" + pin + "?module-path=/m",
+		"pkcs11:token=t?p%69n=" + pin,
+		"pkcs11:token=t?pinsource=12&" + pin,
+		"tpm:path=a;password=" + pin,
+		"tpm:path=a;key-passphrase=" + pin,
+		"winstore:client_secret=" + pin,
 	}
 	store := keystore.New()
 	for _, in := range refs {
@@ -232,10 +244,38 @@ func TestPINValueIsNeverShown(t *testing.T) {
 	}
 }
 
+// shownPIN matches an attribute with the name pin-value that has a value.
+var shownPIN = regexp.MustCompile(`(?i)(^|[?;&,# \t])([^=?;&,# \t]*:)?pin-value=[^…]`)
+
 func checkNoPIN(t *testing.T, shown string) {
 	t.Helper()
-	if _, pin, _ := strings.Cut(strings.ToLower(shown), "pin-value="); strings.Trim(pin, "…") != "" {
+	if shownPIN.MatchString(shown) {
 		t.Errorf("%q shows a PIN", shown)
+	}
+}
+
+// Only the name of an attribute counts, not the same text in a value.
+func TestPINValueInAValue(t *testing.T) {
+	for _, in := range []string{
+		"pkcs11:object=pin-value%3Dx", "pkcs11:object=my%20pin-value%3Dx", "pkcs11:object=a%3Bpin-value=x?module-path=/m",
+		"pkcs11:object=a:pin-value%3Dx", "/keys/pin-value=x.pem", "./pin-value=x.pem", "my-pin-value=x.pem",
+		"tpm:" + keystore.FormatAttribute("path", "a pin-value=x,pin-value=y;pin-value=z&pin-value=?pin-value=#pin-value=\tpin-value="),
+		"tpm:path=pin-value=x", "/keys/a;password=x.pem", "file:env:x;pin=x", "winstore:subject=CN=a, pin=b", "pkcs11:token=pin%3D1;object=secret?pin-source=file:/pin",
+		"tpm:" + keystore.FormatAttribute("path", "a pin=b,password=c"), "tpm:path=/secret/passwords/pin.pem;pin-source=env:PASS",
+	} {
+		ref, err := keystore.ParseRef(in)
+		if err != nil || ref.String() != in {
+			t.Errorf("%s: String is %s, error %v", in, ref, err)
+		}
+	}
+	const pin = "s3cret"
+	for _, in := range []string{
+		"pkcs11:token=t?pin-source=tpm:path=a%3Bpin-value=" + pin, "pkcs11:token=t?pin-source=tpm:path=a%3Bpin-value%3D" + pin,
+		"tpm:handle=1;parent-auth-source=tpm:path=a%3Bpin%2Dvalue=" + pin, "pkcs11:pin-value%3D12:" + pin,
+	} {
+		if ref, err := keystore.ParseRef(in); err != nil || strings.Contains(ref.String(), pin) {
+			t.Errorf("%s: String is %s, error %v", in, ref, err)
+		}
 	}
 }
 

@@ -3,14 +3,18 @@ package pkcs11
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
 // List implements [keystore.Lister]. It lists tokens, private keys and
-// certificates. To see private keys, it logs in if ref or call has a PIN. If
-// the login fails, it lists the objects that are visible without a login.
+// certificates. To see private keys, it logs in if ref or call has a PIN and
+// exactly one token matches ref: each other token would count the PIN as a
+// wrong one. If several tokens match, it logs a warning. Without a login, or if
+// it fails, List returns the objects that are visible without one.
 func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -30,8 +34,12 @@ func list(ctx context.Context, cfg Config, table *modules) (entries []keystore.E
 		return nil, err
 	}
 	unread = slices.DeleteFunc(unread, removed) // a removed token is not an error
+	if cfg.PIN != nil && len(all) > 1 {
+		cfg.PIN = nil
+		logging.OrDiscard(cfg.Logger).Warn(fmt.Sprintf("the PIN was not used, because %d tokens match %s; select one with token=…", len(all), cfg.name()))
+	}
 	for _, t := range all {
-		if err := ctx.Err(); err != nil { // each token can prompt for its PIN
+		if err := ctx.Err(); err != nil { // a token can take long
 			return entries, errors.Join(append(unread, err)...)
 		}
 		some, err := listToken(ctx, cfg, t)
@@ -93,8 +101,7 @@ func loginToList(ctx context.Context, cfg Config, t token, session uint) (err er
 	if cfg.PIN == nil {
 		return nil
 	}
-	// The flags may be outdated: the prompt for the previous token may have
-	// taken long.
+	// Another process may have used tries since the flags were read.
 	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
 		return t.wrap(err)
 	}

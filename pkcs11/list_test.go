@@ -3,7 +3,7 @@ package pkcs11
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -38,8 +38,10 @@ func kindsByToken(t *testing.T, entries []keystore.Entry) map[string]string {
 }
 
 // If a token fails, the others are still listed, and the error names the token.
+// Private keys are listed only if the URI matches one token.
 func TestListWithErrors(t *testing.T) {
-	const all = "token key certificate"
+	const every, one = "pkcs11:", "pkcs11:token=second"
+	const all, public = "token key certificate", "token certificate"
 	nth := func(call string, n int, e Error) func(*fixture, *fakeToken) {
 		return func(b *fixture, _ *fakeToken) {
 			b.before = func(c string, i int, _ []byte) Error {
@@ -52,27 +54,29 @@ func TestListWithErrors(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name  string
+		uri   string
 		spoil func(b *fixture, second *fakeToken)
 		want  string // entries of the second token; the others are complete
 		err   error  // nil: none
 		names string // the culprit in the text of err
 	}{
-		{"nothing", func(*fixture, *fakeToken) {}, all, nil, ""},
-		{"slot", nth("tokenInfo", 2, ckrDeviceError), "", ckrDeviceError, "slot 1"},
-		{"removed before it was asked", nth("tokenInfo", 2, ckrTokenNotPresent), "", nil, ""},
-		{"session", nth("openSession", 2, ckrDeviceError), "token", ckrDeviceError, `"second"`},
-		{"wrong PIN", func(_ *fixture, second *fakeToken) { second.pin = "another" }, "token certificate", signer.ErrPINIncorrect, `"second"`},
-		{"PIN locked", func(_ *fixture, second *fakeToken) { second.wrong = second.tries }, "token certificate", signer.ErrPINLocked, `"second"`},
-		{"removed before the login", nth("loggedIn", 2, ckrDeviceRemoved), "token", ckrDeviceRemoved, `"second"`},
-		{"keys", nth("find", 4, ckrFunctionFailed), "token", ckrFunctionFailed, `"second"`},
-		{"one key", func(_ *fixture, second *fakeToken) {
+		{"nothing", every, func(*fixture, *fakeToken) {}, public, nil, ""},
+		{"nothing, and one token", one, func(*fixture, *fakeToken) {}, all, nil, ""},
+		{"slot", every, nth("tokenInfo", 2, ckrDeviceError), "", ckrDeviceError, "slot 1"},
+		{"removed before it was asked", every, nth("tokenInfo", 2, ckrTokenNotPresent), "", nil, ""},
+		{"session", every, nth("openSession", 2, ckrDeviceError), "token", ckrDeviceError, `"second"`},
+		{"wrong PIN", one, func(_ *fixture, second *fakeToken) { second.pin = "another" }, "token certificate", signer.ErrPINIncorrect, `"second"`},
+		{"PIN locked", one, func(_ *fixture, second *fakeToken) { second.wrong = second.tries }, "token certificate", signer.ErrPINLocked, `"second"`},
+		{"removed before the login", one, nth("loggedIn", 1, ckrDeviceRemoved), "token", ckrDeviceRemoved, `"second"`},
+		{"keys", every, nth("find", 3, ckrFunctionFailed), "token", ckrFunctionFailed, `"second"`},
+		{"one key", one, func(_ *fixture, second *fakeToken) {
 			second.addPrivate(signertest.Key(t, "p384"), "x", "\x02").broken = ckrGeneralError
 		}, all, ckrGeneralError, `"second": a private key`},
-		{"one certificate", func(_ *fixture, second *fakeToken) { second.addCertificate([]byte("x"), "odd", "\x02") }, all, errAny, "object=odd"},
-		{"an attribute certificate", func(_ *fixture, second *fakeToken) {
+		{"one certificate", every, func(_ *fixture, second *fakeToken) { second.addCertificate([]byte("x"), "odd", "\x02") }, public, errAny, "object=odd"},
+		{"an attribute certificate", every, func(_ *fixture, second *fakeToken) {
 			second.addCertificate([]byte("x"), "odd", "\x02").values[ckaCertificateType] = ulongBytes(1)
-		}, all, nil, ""},
-		{"closing the session", nth("closeSession", 2, ckrFunctionFailed), all, ckrFunctionFailed, `"second"`},
+		}, public, nil, ""},
+		{"closing the session", every, nth("closeSession", 2, ckrFunctionFailed), public, ckrFunctionFailed, `"second"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			second := newListedToken(t, "second")
@@ -80,9 +84,12 @@ func TestListWithErrors(t *testing.T) {
 			test.spoil(b, second)
 			b.renumber(second)
 			p := person{pin: fakePIN}
-			entries, err := list(t.Context(), b.configOf(t, "pkcs11:", &p), b.table)
-			got := kindsByToken(t, entries)
-			for token, want := range map[string]string{"first": all, "second": test.want, "third": all} {
+			entries, err := list(t.Context(), b.configOf(t, test.uri, &p), b.table)
+			got, others := kindsByToken(t, entries), public
+			if test.uri == one {
+				others = ""
+			}
+			for token, want := range map[string]string{"first": others, "second": test.want, "third": others} {
 				if got[token] != want {
 					t.Errorf("%s: listed %q, want %q", token, got[token], want)
 				}
@@ -106,19 +113,54 @@ func TestListWithErrors(t *testing.T) {
 
 var errAny = errors.New("any")
 
-// After an interrupt there is no prompt for the PIN of the next token.
+// After an interrupt the next token is not read.
 func TestListStopsWhenCanceled(t *testing.T) {
 	b := newFixture(t, newListedToken(t, "first"), newListedToken(t, "second"))
 	ctx, cancel := context.WithCancel(t.Context())
-	prompts := 0
-	cfg := b.configOf(t, "pkcs11:", &person{})
-	cfg.PIN = func(ctx context.Context, _ keystore.Prompt) ([]byte, error) {
-		prompts++
-		cancel()
-		return nil, fmt.Errorf("%w: %w", ctx.Err(), signer.ErrPINRequired)
+	b.before = func(call string, _ int, _ []byte) Error {
+		if call == "openSession" {
+			cancel()
+		}
+		return 0
 	}
-	entries, err := list(ctx, cfg, b.table)
-	if prompts != 1 || !errors.Is(err, context.Canceled) || kindsByToken(t, entries)["second"] != "" || !b.finalized {
+	p := person{pin: fakePIN}
+	entries, err := list(ctx, b.configOf(t, "pkcs11:", &p), b.table)
+	if prompts, _ := p.takePrompts(t); prompts != 0 || !errors.Is(err, context.Canceled) || kindsByToken(t, entries)["second"] != "" || !b.finalized {
 		t.Errorf("%d prompts, %v, error %v", prompts, entries, err)
+	}
+}
+
+// A PIN goes to a token only if no other token matches, because each token
+// would count it as a try.
+func TestListSendsThePINToOneToken(t *testing.T) {
+	for uri, logins := range map[string]int{
+		"pkcs11:": 0, "pkcs11:model=Fake": 0, "pkcs11:?pin-value=bad": 0, "pkcs11:token=first": 1, "pkcs11:token=first?pin-value=bad": 1,
+	} {
+		first, second := newListedToken(t, "first"), newListedToken(t, "second")
+		b := newFixture(t, first, second)
+		ref, err := keystore.ParseRef(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log strings.Builder
+		cfg, err := configFor(ref, keystore.Call{Options: keystore.Options{
+			PIN:    func(context.Context, keystore.Prompt) ([]byte, error) { return []byte("bad"), nil },
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Module = b.path
+		entries, err := list(t.Context(), cfg, b.table)
+		if first.wrong != logins || second.wrong != 0 || b.called("login") != logins {
+			t.Errorf("%s: %d and %d tries, %d logins, want %d", uri, first.wrong, second.wrong, b.called("login"), logins)
+		}
+		warned := strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "2 tokens match "+uri[:len("pkcs11:")]) && strings.Contains(log.String(), "select one with token=")
+		if warned != (logins == 0) || strings.Contains(log.String(), "bad") {
+			t.Errorf("%s: log %q", uri, &log)
+		}
+		if logins == 0 && (err != nil || kindsByToken(t, entries)["second"] != "token certificate") || logins == 1 && !errors.Is(err, signer.ErrPINIncorrect) {
+			t.Errorf("%s: %v, error %v", uri, entries, err)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,11 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	if err := checkAbsent(path); err != nil { // before creating the key
 		return nil, err
 	}
+	if cfg.PIN != nil {
+		p := &newPassword{ask: cfg.PIN}
+		defer p.forget()
+		create.PIN, cfg.PIN = p.choose, p.get
+	}
 	pem, err := Create(ctx, create, spec.Type)
 	if err != nil {
 		return nil, err
@@ -45,6 +51,38 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 		return nil, err
 	}
 	return k, nil
+}
+
+// A newPassword keeps the password of a new key, so that opening this key does
+// not ask for it again.
+type newPassword struct {
+	ask   keystore.PINFunc
+	value []byte
+	known bool // value is the password, which can be empty
+}
+
+// choose asks for the password of the new key.
+func (p *newPassword) choose(ctx context.Context, prompt keystore.Prompt) ([]byte, error) {
+	value, err := p.ask(ctx, prompt)
+	if err == nil {
+		p.value, p.known = bytes.Clone(value), true
+	}
+	return value, err
+}
+
+// get returns the chosen password once, and then asks.
+func (p *newPassword) get(ctx context.Context, prompt keystore.Prompt) ([]byte, error) {
+	if !p.known {
+		return p.ask(ctx, prompt)
+	}
+	value := p.value
+	p.value, p.known = nil, false
+	return value, nil
+}
+
+func (p *newPassword) forget() {
+	clear(p.value)
+	p.value, p.known = nil, false
 }
 
 // createConfigFor converts a reference to the CreateConfig that creates a key

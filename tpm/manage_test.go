@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/sha256"
 	"encoding/asn1"
@@ -163,6 +164,36 @@ func TestGenerate(t *testing.T) {
 				t.Errorf("left in the TPM: %x", left)
 			}
 		})
+	}
+}
+
+// Generate opens the new key with the password that was chosen for it. The key
+// asks again when it needs the password later.
+func TestGenerateAsksOnce(t *testing.T) {
+	m := newMaker(t, newTPM(t))
+	for rest, pin := range map[string]string{
+		"handle=0x81010002": keyPassword, "handle=0x81010003": "", "path=" + filepath.Join(t.TempDir(), "key.pem"): keyPassword,
+	} {
+		var answers [][]byte
+		k, err := m.generate(rest, keystore.P256, keystore.Call{Options: keystore.Options{PIN: func(_ context.Context, p keystore.Prompt) ([]byte, error) {
+			if !p.Optional {
+				t.Errorf("%s: %+v", rest, p)
+			}
+			answers = append(answers, []byte(pin))
+			return answers[len(answers)-1], nil
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.sign(k); err != nil || len(answers) != 1 {
+			t.Errorf("%s: %d prompts, error %v", rest, len(answers), err)
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+		if slices.ContainsFunc(answers, func(b []byte) bool { return string(b) == pin && pin != "" }) {
+			t.Errorf("%s: the password was not cleared", rest)
+		}
 	}
 }
 

@@ -80,7 +80,11 @@ func read(ctx context.Context, ref keystore.Ref, call keystore.Call) (*contents,
 	if err != nil {
 		return nil, err
 	}
-	return parse(data)
+	c, err := parse(data)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.check()
 }
 
 // A passwordFunc asks for the password. It is called only if the password is

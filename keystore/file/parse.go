@@ -21,9 +21,11 @@ const maxKey = 16 << 10
 
 // contents are the parts of a file, before they are decoded.
 type contents struct {
-	keys  [][]byte // DER
-	certs []byte   // concatenated DER
-	pfx   []byte   // PKCS #12; the file has no other parts
+	keys    [][]byte // DER
+	certs   [][]byte // DER, each of one certificate or more
+	pfx     []byte   // PKCS #12; the file has no other parts
+	tpmKeys int      // number of keys of a TPM, which only that TPM can use
+	bad     []error  // of the parts that cannot be used
 }
 
 // pemHandlers has a function for each supported type of PEM block (RFC 7468,
@@ -39,6 +41,7 @@ var pemHandlers = map[string]func(*contents, []byte){
 	"EC PARAMETERS":         func(*contents, []byte) {}, // repeated inside the key
 	"PUBLIC KEY":            func(*contents, []byte) {}, // repeated inside the key
 	"X509 CRL":              func(*contents, []byte) {},
+	"TSS2 PRIVATE KEY":      func(c *contents, _ []byte) { c.tpmKeys++ },
 }
 
 // pemHints has the hints for PEM blocks that are not supported.
@@ -50,10 +53,9 @@ var pemHints = map[string]string{
 	"CMS":                     "convert it with: openssl pkcs7 -in FILE -print_certs -out certs.pem",
 	"OPENSSH PRIVATE KEY":     "convert a copy with: ssh-keygen -p -m PKCS8 -f COPY",
 	"DSA PRIVATE KEY":         "use an RSA or ECDSA key",
-	"TSS2 PRIVATE KEY":        "this is a TPM key, and this build has no TPM backend",
 }
 
-func addCertificate(c *contents, der []byte) { c.certs = append(c.certs, der...) }
+func addCertificate(c *contents, der []byte) { c.certs = append(c.certs, der) }
 
 func addKey(c *contents, der []byte) { c.keys = append(c.keys, der) }
 
@@ -67,6 +69,7 @@ const (
 var pemBegin = []byte("-----BEGIN ")
 
 // parse splits data into its parts. It does not decode them, which can be slow.
+// Its error is about data as a whole; see also [contents.check].
 func parse(data []byte) (*contents, error) {
 	c := new(contents)
 	data = bytes.TrimPrefix(data, []byte("\ufeff")) // editors on Windows write it
@@ -76,36 +79,55 @@ func parse(data []byte) (*contents, error) {
 	case bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}):
 		return nil, signer.WithHint(errors.New("is UTF-16 text"), "save it as plain ASCII or UTF-8")
 	case bytes.Contains(data, pemBegin):
-		return c, c.addPEM(data)
+		c.addPEM(data)
+		return c, nil
 	case data[0] == 0x30:
 		return c, c.addDER(data)
 	}
 	return nil, signer.WithHint(errors.New("is neither PEM nor DER"), hintPEM)
 }
 
-func (c *contents) addPEM(data []byte) error {
+// addPEM adds all blocks that it can read, so that List can show them.
+func (c *contents) addPEM(data []byte) {
 	n := 1
 	for ; bytes.Contains(data, pemBegin); n++ {
 		b, rest := pem.Decode(data)
 		// Decode skips damaged blocks.
-		if b == nil || len(b.Bytes) == 0 || bytes.Count(data[:len(data)-len(rest)], pemBegin) > 1 {
-			return signer.WithHint(fmt.Errorf("PEM block %d is damaged or truncated", n), hintDamaged)
+		skipped := bytes.Count(data[:len(data)-len(rest)], pemBegin) - 1
+		if b == nil || len(b.Bytes) == 0 || skipped > 0 {
+			c.bad = append(c.bad, signer.WithHint(fmt.Errorf("PEM block %d is damaged or truncated", n), hintDamaged))
 		}
+		if b == nil {
+			return
+		}
+		n += max(skipped, 0)
 		data = rest
-		if b.Headers["DEK-Info"] != "" {
-			return signer.WithHint(
+		switch add, ok := pemHandlers[b.Type]; {
+		case len(b.Bytes) == 0:
+		case b.Headers["DEK-Info"] != "":
+			c.bad = append(c.bad, signer.WithHint(
 				fmt.Errorf("PEM block %q uses the legacy PEM encryption, which is too weak: %w", b.Type, errors.ErrUnsupported),
-				"convert it with: openssl pkcs8 -topk8 -in FILE -out key.pem")
+				"convert it with: openssl pkcs8 -topk8 -in FILE -out key.pem"))
+		case !ok:
+			c.bad = append(c.bad, signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported),
+				cmp.Or(pemHints[b.Type], hintPEM)))
+		default:
+			add(c, b.Bytes)
 		}
-		add, ok := pemHandlers[b.Type]
-		if !ok {
-			return signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported),
-				cmp.Or(pemHints[b.Type], hintPEM))
-		}
-		add(c, b.Bytes)
 	}
 	if c.pfx != nil && n > 2 {
-		return errors.New("contains PKCS #12 together with other PEM blocks")
+		c.bad = append(c.bad, errors.New("contains PKCS #12 together with other PEM blocks"))
+	}
+}
+
+// check returns an error if a part of the file cannot be used.
+func (c *contents) check() error {
+	switch {
+	case len(c.bad) > 0:
+		return c.bad[0]
+	case c.tpmKeys > 0: // the Store passes such a file to the TPM backend
+		return signer.WithHint(fmt.Errorf("PEM block %q: %w", "TSS2 PRIVATE KEY", errors.ErrUnsupported),
+			"this is a TPM key, and this build has no TPM backend")
 	}
 	return nil
 }
@@ -128,7 +150,7 @@ func (c *contents) identity(ctx context.Context, pw passwordFunc) (crypto.Signer
 		return nil, nil, signer.WithHint(&fileError{fmt.Sprintf("contains %d private keys", len(c.keys)), signer.ErrAmbiguous},
 			"store each key in its own file")
 	}
-	certs, err := parseCertificates(c.certs)
+	certs, err := c.certificates(ctx, pw)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,16 +168,25 @@ func (c *contents) certificates(ctx context.Context, pw passwordFunc) ([]*x509.C
 		_, certs, err := decodePFX(ctx, c.pfx, pw)
 		return certs, err
 	}
-	return parseCertificates(c.certs)
-}
-
-func parseCertificates(der []byte) ([]*x509.Certificate, error) {
-	certs, err := x509.ParseCertificates(der)
-	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("certificate: %w", err),
-			"show the certificate with openssl x509 -in FILE -noout -text; its key must be RSA, or ECDSA on P-256, P-384 or P-521")
+	certs, bad := parseCertificates(c.certs)
+	if len(bad) > 0 {
+		return nil, bad[0]
 	}
 	return certs, nil
+}
+
+// parseCertificates returns the certificates that it can parse, and an error for
+// each other part.
+func parseCertificates(parts [][]byte) (certs []*x509.Certificate, bad []error) {
+	for _, der := range parts {
+		some, err := x509.ParseCertificates(der)
+		if err != nil {
+			bad = append(bad, signer.WithHint(fmt.Errorf("certificate: %w", err),
+				"show the certificate with openssl x509 -in FILE -noout -text; its key must be RSA, or ECDSA on P-256, P-384 or P-521"))
+		}
+		certs = append(certs, some...)
+	}
+	return certs, bad
 }
 
 func parseKey(der []byte, pw passwordFunc) (any, error) {

@@ -26,11 +26,12 @@ func List(a front.App) *cobra.Command {
 		Long: `Lists tokens, keys and certificates, each with a reference for --private-key or
 --certificate. Without --in it lists the key stores of this machine: PKCS #11
 tokens, the TPM, and the certificate stores of Windows or the macOS Keychain.
-Some tokens show their keys only after a login with the PIN of --pin-source.
+Some tokens show their keys only after a login with the PIN of --pin-source. The
+PIN is used only if exactly one token matches; select it with token=….
 
 If an entry or a store cannot be read, the command prints the others, reports
 the error and fails. A store that does not exist is reported but is not an
-error, unless none exists.`,
+error, unless none exists or --pkcs11-lib or TPM_DEVICE names it.`,
 		Example: `  holdfast list
   holdfast list --in cert.pem
   holdfast list --in pkcs11:token=prod --pin-source prompt
@@ -64,33 +65,53 @@ func list(ctx context.Context, a front.App, device flags.Device, reference strin
 	if device.PINSource == "" {
 		opts.PIN = nil // list does not prompt by default
 	}
-	refs, what := a.Store.Listers(), "list"
+	what := "list"
+	var stores []store
 	if reference != "" {
 		ref, err := keystore.ParseRef(reference)
 		if err != nil {
 			return err
 		}
-		refs, what = []keystore.Ref{ref}, ref.String()
-	}
-	for i := range refs {
-		if refs[i], err = device.Complete(a, refs[i]); err != nil {
-			return err
+		what, stores = ref.String(), []store{{ref, true}}
+	} else {
+		for _, ref := range a.Store.Listers() {
+			stores = append(stores, store{ref: ref})
 		}
 	}
-	return front.Interruptible(ctx, what, func() error { return listAll(ctx, a, refs, opts, asJSON) })
+	for i, s := range stores {
+		if stores[i].ref, err = device.Complete(a, s.ref); err != nil {
+			return err
+		}
+		stores[i].named = s.named || stores[i].ref != s.ref // by --pkcs11-lib
+	}
+	return front.Interruptible(ctx, what, func() error { return listAll(ctx, a, stores, opts, asJSON) })
 }
 
-func listAll(ctx context.Context, a front.App, refs []keystore.Ref, opts keystore.Options, asJSON bool) error {
+// A store is what one call of [keystore.Store.List] lists.
+type store struct {
+	ref   keystore.Ref
+	named bool // the user named it, so it must exist
+}
+
+func listAll(ctx context.Context, a front.App, stores []store, opts keystore.Options, asJSON bool) error {
 	found := []listing{} // not nil: [] in JSON
 	var absent, failed []error
-	for _, ref := range refs {
-		entries, err := a.Store.List(ctx, ref, opts)
-		if len(refs) > 1 && flags.IsOfOtherSystem(err) {
+	read := 0
+	for _, s := range stores {
+		opts := opts
+		opts.LookupEnv = func(name string) (string, bool) {
+			v, ok := a.LookupEnv(name)
+			s.named = s.named || v != "" // by a variable such as TPM_DEVICE
+			return v, ok
+		}
+		entries, err := a.Store.List(ctx, s.ref, opts)
+		if !s.named && flags.IsOfOtherSystem(err) {
 			continue
 		}
 		switch {
 		case err == nil:
-		case len(entries) == 0 && isAbsent(err):
+			read++
+		case !s.named && len(entries) == 0 && isAbsent(err):
 			absent = append(absent, err)
 		default:
 			failed = append(failed, err)
@@ -99,7 +120,7 @@ func listAll(ctx context.Context, a front.App, refs []keystore.Ref, opts keystor
 			found = append(found, newListing(e))
 		}
 	}
-	if len(refs) > 0 && len(absent) == len(refs) {
+	if read == 0 && len(failed) == 0 && len(absent) > 0 {
 		return errors.Join(absent...)
 	}
 	for _, err := range absent { // most machines lack some kind of store
@@ -152,5 +173,5 @@ func (l listing) print(b *strings.Builder) {
 	if day, _, ok := strings.Cut(l.NotAfter, "T"); ok {
 		fmt.Fprintf(b, " until %s", day)
 	}
-	fmt.Fprintf(b, "\n  %s\n", front.OneLine(l.Reference))
+	fmt.Fprintf(b, "\n  %s\n", front.OneLine(front.ShellQuote(l.Reference)))
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -118,4 +119,60 @@ func TestListOfAModule(t *testing.T) {
 			t.Errorf("%q: exit code %d, %s%s", args, code, &stdout, &stderr)
 		}
 	}
+}
+
+// If no store can be read, or the user named the store, the error is not only a
+// note. Files and the stores of other systems do not count as read.
+func TestListOfAnAbsentStore(t *testing.T) {
+	away := fmt.Errorf("is away: %w", signer.ErrUnavailable)
+	files, full := fakeBackend{name: "file"}, fakeBackend{name: "full", entries: []keystore.Entry{{Ref: keystore.Ref{Scheme: "full", Rest: "a"}, Kind: keystore.KeyEntry}}}
+	module := absentModule{moduleBackend{fakeBackend{name: "pkcs11", err: away}}}
+	for _, test := range []struct {
+		name     string
+		backends []keystore.Backend
+		device   string
+		args     []string
+		code     int
+	}{
+		{"files", []keystore.Backend{files, module}, "", nil, front.ExitUnavailable},
+		{"another system", []keystore.Backend{otherSystem(), module}, "", nil, front.ExitUnavailable},
+		{"a default module", []keystore.Backend{module, full}, "", nil, 0},
+		{"a named module", []keystore.Backend{module, full}, "", []string{"--pkcs11-lib", "/m.so"}, front.ExitUnavailable},
+		{"a default TPM", []keystore.Backend{absentTPM{fakeBackend{name: "tpm", err: away}}, full}, "", nil, 0},
+		{"a named TPM", []keystore.Backend{absentTPM{fakeBackend{name: "tpm", err: away}}, full}, "/dev/none", nil, front.ExitUnavailable},
+		{"another store than the named TPM", []keystore.Backend{module, full}, "/dev/none", nil, 0},
+	} {
+		var stdout, stderr bytes.Buffer
+		a := front.App{
+			Stdout: &stdout, Stderr: &stderr, LookupEnv: func(name string) (string, bool) { return test.device, name == "TPM_DEVICE" },
+			Store: keystore.New(test.backends...), Commands: []front.Command{{Name: "list", New: List}},
+		}
+		code := a.Run(t.Context(), append([]string{"list", "--json"}, test.args...))
+		if code != test.code || !strings.Contains(stderr.String(), "is away") || strings.Contains(stdout.String(), "full:a") != (test.backends[1].Name() == "full") {
+			t.Errorf("%s: exit code %d, %q, %q", test.name, code, &stdout, &stderr)
+		}
+	}
+}
+
+type absentModule struct{ moduleBackend }
+
+func (m absentModule) List(context.Context, keystore.Ref, keystore.Call) ([]keystore.Entry, error) {
+	return nil, m.err
+}
+
+// absentTPM is a fakeBackend whose device a variable can name.
+type absentTPM struct{ fakeBackend }
+
+func (d absentTPM) List(_ context.Context, _ keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
+	call.LookupEnv("TPM_DEVICE")
+	return nil, d.err
+}
+
+// otherSystem returns a backend for the key store of another system.
+func otherSystem() fakeBackend {
+	name := "winstore"
+	if runtime.GOOS == "windows" {
+		name = "keychain"
+	}
+	return fakeBackend{name: name, err: errors.ErrUnsupported}
 }
