@@ -2,7 +2,6 @@ package front
 
 import (
 	"log/slog"
-	"regexp"
 	"strings"
 )
 
@@ -38,8 +37,12 @@ var Fields = [][2]string{
 	{"TransportConfig.NoProxy", "--with-proxy=false"},
 }
 
-// afterField matches the text after a field name or the end of the hint.
-var afterField = regexp.MustCompile(`^[,;:.)]*( |$)`)
+// endsWord reports whether a word ends before text: it is followed by
+// punctuation and a space or the end of the hint.
+func endsWord(text string) bool {
+	text = strings.TrimLeft(text, ",;:.)")
+	return text == "" || text[0] == ' '
+}
 
 // withFlags returns a hint with the fields in it replaced by flags. It replaces
 // only whole words, because a reference or a file name may contain the same
@@ -53,7 +56,7 @@ func withFlags(hint string) string {
 		}
 		text := hint[:word]
 		for _, f := range Fields {
-			if after, ok := strings.CutPrefix(hint, f[0]); ok && afterField.MatchString(after) {
+			if after, ok := strings.CutPrefix(hint, f[0]); ok && endsWord(after) {
 				text, word = f[1], len(f[0])
 				break
 			}
