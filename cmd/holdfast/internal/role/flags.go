@@ -100,7 +100,8 @@ func (s Setup) fromFlags() ([]Setup, error) {
 }
 
 // fromConfig returns the roles of a configuration file, or only the role with
-// this name if name is not empty. The settings of s override all of them.
+// this name if name is not empty. The settings of s override all of them. A PIN
+// is not sent to the keys of several roles: one that is wrong uses up tries.
 func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err error) {
 	tables, err := readTables(path)
 	if err != nil {
@@ -143,6 +144,9 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 	case len(setups) > 1 && s.Config.RoleARN != "":
 		return nil, signer.WithHint(front.Usagef("--role-arn cannot apply to all %d roles of %s", len(setups), path),
 			"leave it out, or choose one role with --role")
+	case len(setups) > 1 && s.Key.PINFlag() != "":
+		return nil, signer.WithHint(front.Usagef("--%s cannot apply to the keys of all %d roles of %s", s.Key.PINFlag(), len(setups), path),
+			"choose one role with --role, or set pin_source of each role in the file")
 	}
 	return setups, nil
 }

@@ -3,6 +3,7 @@
 package role
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore/all"
+	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -196,7 +198,7 @@ func TestPrecedenceOfKeys(t *testing.T) {
 	}
 }
 
-// A flag applies to all roles of a file, except for --role-arn.
+// A flag applies to all roles of a file, except for --role-arn and a PIN.
 func TestPrecedenceForSeveralRoles(t *testing.T) {
 	src := base()
 	src.flags["endpoint"] = "https://flag.example"
@@ -225,6 +227,29 @@ func TestPrecedenceForSeveralRoles(t *testing.T) {
 	}
 	if _, err = src.setups(t, 0, "--role", "a"); err == nil || !strings.Contains(err.Error(), "--config") {
 		t.Errorf("--role without a file: %v", err)
+	}
+}
+
+// A flag with a PIN does not apply to the keys of several roles. With a key from
+// flags, all roles have the same key, and the PIN belongs to it.
+func TestPINForSeveralRoles(t *testing.T) {
+	for _, flag := range []string{"--pin-source=file:pin", "--pin-source=prompt", "--pkcs8-password=x", "--tpm-key-password=x", "--no-tpm-key-password"} {
+		name, _, _ := strings.Cut(flag, "=")
+		for _, extra := range []string{"", "--intermediates=/flag.ca"} {
+			_, err := base().setups(t, 2, strings.Fields(flag+" "+extra)...)
+			var usage *front.UsageError
+			if !errors.As(err, &usage) || !strings.Contains(err.Error(), name+" ") || !strings.Contains(signer.Hint(err), "pin_source") {
+				t.Errorf("%s %s: %v, hint %q", flag, extra, err, signer.Hint(err))
+			}
+		}
+		for _, one := range []string{"--role=b", "--certificate=/flag.p12", "--private-key=/flag.key"} {
+			if _, err := base().setups(t, 2, flag, one); err != nil {
+				t.Errorf("%s %s: %v", flag, one, err)
+			}
+		}
+	}
+	if _, err := base().setups(t, 2, "--pin-source=", "--pkcs8-password=", "--no-tpm-key-password=false"); err != nil {
+		t.Errorf("no PIN: %v", err)
 	}
 }
 
