@@ -65,6 +65,7 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	if flagged.Key, err = f.identity.Key(cmd); err != nil {
 		return nil, err
 	}
+	flagged.Variables = flagged.Key.Variables(a)
 	switch {
 	case f.configFile != "":
 		setups, err = flagged.fromConfig(a, f.configFile, f.name)
@@ -109,7 +110,7 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 	}
 	seen := make(map[string]bool)
 	for i, t := range tables {
-		r, err := t.fill(s, a.Store, filepath.Dir(path))
+		r, err := t.fill(s, a, filepath.Dir(path))
 		switch {
 		case err != nil:
 		case r.Name == "":
@@ -133,6 +134,7 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 			return nil, err
 		}
 		seen[r.Name] = true
+		s.Variables = r.Variables
 		if name == "" || r.Name == name {
 			setups = append(setups, r)
 		}
@@ -147,6 +149,9 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 	case len(setups) > 1 && s.Key.PINFlag() != "":
 		return nil, signer.WithHint(front.Usagef("--%s cannot apply to the keys of all %d roles of %s", s.Key.PINFlag(), len(setups), path),
 			"choose one role with --role, or set pin_source of each role in the file")
+	}
+	for i := range setups {
+		setups[i].Variables = s.Variables // of all roles
 	}
 	return setups, nil
 }

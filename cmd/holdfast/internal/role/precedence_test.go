@@ -253,6 +253,40 @@ func TestPINForSeveralRoles(t *testing.T) {
 	}
 }
 
+// Variables has the variables of all roles and flags, also of those that are not
+// used.
+func TestVariables(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "roles.toml")
+	text := goodTable + "pin_source = \"env:FIRST\"\n" +
+		strings.NewReplacer(`"app"`, `"other"`, `"cert.pem"`, `"pkcs11:object=a?pin-source=env:ATTRIBUTE"`, `"/keys/key.pem"`, `"env:KEY"`).Replace(goodTable) + "pin_source = \"env:SECOND\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	of := []string{"ATTRIBUTE", "FIRST", "KEY", "SECOND"}
+	for _, test := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--config", file}, of},
+		{[]string{"--config", file, "--role", "app"}, of},
+		{[]string{"--config", file, "--role", "app", "--pin-source", "env:THIRD"}, append(of, "THIRD")},
+		{[]string{"--config", file, "--role", "other", "--certificate", "env:CERT"}, append([]string{"ATTRIBUTE", "CERT"}, of[1:]...)},
+		{[]string{"--private-key", "env:KEY", "--pin-source", "env:PIN", "--trust-anchor-arn", anchor + "1", "--profile-arn", profile + "1", "--role-arn", arn}, []string{"KEY", "PIN"}},
+	} {
+		setups, err := source{}.setups(t, 0, test.args...)
+		if err != nil {
+			t.Errorf("%q: %v", test.args, err)
+			continue
+		}
+		for _, s := range setups {
+			if slices.Sort(s.Variables); !slices.Equal(slices.Compact(s.Variables), test.want) {
+				t.Errorf("%q: role %s: %q, want %q", test.args, s.Name, s.Variables, test.want)
+			}
+		}
+	}
+}
+
 // --ca-bundle overrides AWS_CA_BUNDLE, which overrides the CAs of the system.
 func TestPrecedenceOfCABundle(t *testing.T) {
 	dir := t.TempDir()

@@ -21,6 +21,11 @@ type Setup struct {
 	Port   int // port of this role only; 0: none
 	Key    flags.Key
 	Config rolesanywhere.Config // without the Signer
+
+	// Variables are the environment variables that flags or any role of the
+	// configuration file name for a key or a PIN, used or not. They hold
+	// secrets, so child processes must not inherit them.
+	Variables []string
 }
 
 // A Role is an open role. Its credentials are renewed while Keep runs. Its
