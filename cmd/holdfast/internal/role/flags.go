@@ -125,13 +125,15 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 			err = r.Config.Check()
 		}
 		if err != nil {
+			err = fmt.Errorf("--config %s: role %d %q: %w", path, i+1, t.Name, err)
 			var ref *keystore.RefError
-			isRef := errors.As(err, &ref)
-			err = &front.UsageError{Err: fmt.Errorf("--config %s: role %d %q: %w", path, i+1, t.Name, err)}
-			if !isRef { // errors of references have their own hint
+			if errors.As(err, &ref) {
+				return nil, err // front has a hint for references
+			}
+			if signer.Hint(err) == "" { // otherwise it names the flag or the variable at fault
 				err = signer.WithHint(err, "see docs/configuration.md for the keys of a role")
 			}
-			return nil, err
+			return nil, &front.UsageError{Err: err}
 		}
 		seen[r.Name] = true
 		s.Variables = r.Variables

@@ -287,6 +287,34 @@ func TestVariables(t *testing.T) {
 	}
 }
 
+// With a file, an error keeps its own hint, which can name a flag or a variable.
+func TestHintsWithAFile(t *testing.T) {
+	for _, test := range []struct {
+		flags, env, keys map[string]string
+		hint             string
+	}{
+		{map[string]string{"region": "eu-west-1"}, nil, nil, "--region"},
+		{map[string]string{"endpoint": "https://flag.example", "fips": "true"}, nil, nil, "--fips"},
+		{nil, map[string]string{"AWS_USE_FIPS_ENDPOINT": "true"}, map[string]string{"endpoint": `"https://table.example"`}, "AWS_USE_FIPS_ENDPOINT"},
+		{map[string]string{"role-arn": "app"}, nil, nil, ":role/"},
+		{nil, nil, map[string]string{"session_duration": "1"}, "docs/configuration.md"},
+		{nil, nil, map[string]string{"private_key": `"env:"`}, "docs/references.md"},
+		{nil, nil, map[string]string{"pin_source": `"file:%zz"`}, "file:PATH"},
+	} {
+		src := base()
+		src.flags, src.env = test.flags, test.env
+		maps.Copy(src.keys, test.keys)
+		_, err := src.setups(t, 1)
+		if err == nil {
+			t.Errorf("%+v: no error", test)
+			continue
+		}
+		if code, hint := front.Explain(err); code != front.ExitUsage || !strings.Contains(hint, test.hint) || !strings.Contains(err.Error(), `role 1 "a"`) {
+			t.Errorf("%+v: exit code %d, %v, hint %q", test, code, err, hint)
+		}
+	}
+}
+
 // --ca-bundle overrides AWS_CA_BUNDLE, which overrides the CAs of the system.
 func TestPrecedenceOfCABundle(t *testing.T) {
 	dir := t.TempDir()
