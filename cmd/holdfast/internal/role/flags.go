@@ -65,6 +65,9 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	if flagged.Key, err = f.identity.Key(cmd); err != nil {
 		return nil, err
 	}
+	if _, err = flagged.Key.Options(a, flagged.Config.Logger); err != nil { // --pin-source
+		return nil, err
+	}
 	flagged.Variables = flagged.Key.Variables(a)
 	switch {
 	case f.configFile != "":
@@ -111,6 +114,7 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 	seen := make(map[string]bool)
 	for i, t := range tables {
 		r, err := t.fill(s, a, filepath.Dir(path))
+		table := fmt.Sprintf("--config %s: role %d %q", path, i+1, t.Name)
 		switch {
 		case err != nil:
 		case r.Name == "":
@@ -122,10 +126,12 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 		case r.Key.IsZero():
 			err = errors.New("neither certificate nor private_key is set")
 		default:
-			err = r.Config.Check()
+			if _, err = r.Key.Options(a, r.Config.Logger); err == nil { // pin_source
+				err = r.Config.Check()
+			}
 		}
 		if err != nil {
-			err = fmt.Errorf("--config %s: role %d %q: %w", path, i+1, t.Name, err)
+			err = fmt.Errorf("%s: %w", table, err)
 			var ref *keystore.RefError
 			if errors.As(err, &ref) {
 				return nil, err // front has a hint for references
@@ -134,6 +140,9 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 				err = signer.WithHint(err, "see docs/configuration.md for the keys of a role")
 			}
 			return nil, &front.UsageError{Err: err}
+		}
+		if s.Key.IsZero() && s.Key.Identity.Intermediates.IsZero() {
+			r.table = table
 		}
 		seen[r.Name] = true
 		s.Variables = r.Variables
