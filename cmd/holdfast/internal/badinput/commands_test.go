@@ -32,14 +32,14 @@ func otherCommandCases(p *pki) (all []badInput) {
 	usage("version --json=maybe", "true or false", "JSON")
 	usage("update extra", "extra", "update --help")
 	usage("update --once --profile app", "--certificate", "--certificate cert.pem")
-	usage("update --certificate cert.pem --profile=", "profile", "--profile")
+	usage("update --certificate cert.pem --profile=", "trust anchor", ":trust-anchor/")
 	usage("update --certificate cert.pem --profile a#b", "a#b", "--profile")
 	usage("demo extra", "extra", "demo --help")
 	usage("demo --listen :1", "--listen", "demo --help")
 	usage("completion ksh", "ksh", "completion")
 	usage("completion bash extra", "extra", "completion bash --help")
 	usage("emulator", "trust anchor", "--trust-anchor")
-	usage("emulator --trust-anchor=", "--trust-anchor", "--trust-anchor")
+	usage("emulator --trust-anchor=", "no trust anchor", "--trust-anchor")
 	all = append(all, badInput{name: "demo without a temporary folder", args: []string{"demo"}, env: []string{"TMPDIR=/nowhere"}, code: front.ExitNotFound, culprit: "/nowhere", hint: "name"})
 
 	good := write("ca.pem", p.caPEM)
@@ -107,6 +107,17 @@ func otherCommandCases(p *pki) (all []badInput) {
 	} {
 		emulate("config "+c.name, front.ExitUsage, c.culprit, "", steps(good, write("emulator.toml", []byte(c.text))), config...)
 	}
+	for _, c := range []struct {
+		flag, text, culprit string
+		code                int
+	}{
+		{"--region=", "region = \"nowhere\"\n[[trust_anchors]]\ncertificate_files = [\"ca.pem\"]\n", "nowhere", front.ExitUsage},
+		{"--account=", "account = \"12\"\n[[trust_anchors]]\ncertificate_files = [\"ca.pem\"]\n", "12", front.ExitUsage},
+		{"--crl=", "[[trust_anchors]]\ncertificate_files = [\"ca.pem\"]\ncrl_files = [\"no.crl\"]\n", "no.crl", front.ExitNotFound},
+		{"--trust-anchor=", "[[trust_anchors]]\ncertificate_files = [\"no.pem\"]\n", "no.pem", front.ExitNotFound},
+	} { // an empty flag does not replace the value of the file
+		emulate("config and "+c.flag, c.code, c.culprit, "", steps(good, write("emulator.toml", []byte(c.text))), append(config, c.flag)...)
+	}
 	emulate("config missing", front.ExitNotFound, "emulator.toml", "name", nil, config...)
 	emulate("config names a missing file", front.ExitNotFound, "no.pem", "name", write("emulator.toml", []byte("[[trust_anchors]]\ncertificate_files = [\"no.pem\"]\n")), config...)
 	all = append(all, serveCases(p)...)
@@ -131,7 +142,7 @@ func serveCases(p *pki) (all []badInput) {
 	serve("hop limit 256", front.ExitUsage, "--hop-limit", "serve --help", nil, "--hop-limit", "256")
 	serve("log format", front.ExitUsage, "xml", "serve --help", nil, "--log-format", "xml")
 	serve("every address", front.ExitUsage, "0.0.0.0", "--allow-remote", nil, "--listen", "0.0.0.0")
-	serve("no address", front.ExitUsage, "--listen", "--allow-remote", nil, "--listen", "")
+	serve("every IPv6 address", front.ExitUsage, "--listen", "--allow-remote", nil, "--listen", "[::]")
 	serve("a port twice", front.ExitUsage, "127.0.0.1:1", "once", nil, "--listen", "127.0.0.1:1")
 	serve("an address with a bad port", front.ExitUsage, "127.0.0.1:x", "once", nil, "--listen", "127.0.0.1:x")
 	serve("a Unix socket", front.ExitUsage, "/run/holdfast.sock", "TCP", nil, "--listen", "/run/holdfast.sock")

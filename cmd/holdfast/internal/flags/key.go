@@ -35,6 +35,18 @@ func (k Key) Check() error {
 // IsZero reports whether k names neither a key nor a certificate.
 func (k Key) IsZero() bool { return k.Identity.Key.IsZero() && k.Identity.Certificate.IsZero() }
 
+// PINFlag returns the flag of k that gives a PIN if k names no key of its own, so
+// that the PIN is for the keys of a configuration file. It returns "" otherwise.
+func (k Key) PINFlag() string {
+	if !k.IsZero() && !k.implied {
+		return ""
+	}
+	if k.PINSource != (PINSource{}) {
+		return "pin-source"
+	}
+	return k.pins.given()
+}
+
 // OrElse returns k if it names a key or a certificate, and otherwise other with
 // the intermediates, PIN source and password of k, where these are set. A key,
 // its certificates and its PIN belong together, so a k that names a key uses
@@ -48,7 +60,7 @@ func (k Key) OrElse(other Key) Key {
 	if !intermediates.IsZero() {
 		k.Identity.Intermediates = intermediates
 	}
-	if k.PINSource == (PINSource{}) && !k.pins.given() {
+	if k.PINSource == (PINSource{}) && k.pins.given() == "" {
 		k.PINSource = other.PINSource
 	}
 	return k

@@ -3,7 +3,6 @@ package flags
 import (
 	"bytes"
 	"context"
-	"slices"
 	"sync"
 
 	"github.com/spf13/pflag"
@@ -116,9 +115,14 @@ func (f pins) passwords() []passwordFlag {
 	}
 }
 
-// given reports whether a password flag is set.
-func (f pins) given() bool {
-	return slices.ContainsFunc(f.passwords(), func(g passwordFlag) bool { return g.set })
+// given returns the name of a password flag that is set, or "".
+func (f pins) given() string {
+	for _, p := range f.passwords() {
+		if p.set {
+			return p.flag
+		}
+	}
+	return ""
 }
 
 // orElse returns a PINFunc that answers prompts of the kind g.what with the

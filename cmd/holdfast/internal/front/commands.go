@@ -113,6 +113,7 @@ func (a App) build(c Command, started *bool) *cobra.Command {
 		run := part.RunE
 		part.RunE = func(cmd *cobra.Command, args []string) error {
 			*started = true
+			dropEmpty(cmd.Flags())
 			if c.DefaultSignals {
 				return run(cmd, args)
 			}
@@ -124,6 +125,21 @@ func (a App) build(c Command, started *bool) *cobra.Command {
 		}
 	}
 	return built
+}
+
+// dropEmpty makes flags whose value is an empty text equal to flags that are not
+// given. A script can then pass a flag with a variable that may be empty.
+func dropEmpty(fs *pflag.FlagSet) {
+	fs.Visit(func(f *pflag.Flag) {
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values := slices.DeleteFunc(list.GetSlice(), func(s string) bool { return s == "" })
+			_ = list.Replace(values) // lists of texts accept every value
+			f.Changed = len(values) > 0
+		} else if f.Value.String() == "" {
+			_ = f.Value.Set(f.DefValue) // the default is valid
+			f.Changed = false
+		}
+	})
 }
 
 // noArgs rejects positional arguments, including unknown commands. If a

@@ -3,6 +3,7 @@ package role
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,9 +62,9 @@ func readTables(path string) ([]table, error) {
 
 // fill returns s, which has the settings from flags and environment, with the
 // missing settings from the table. [flags.Key.OrElse] has the rule for keys.
-// Relative paths are relative to dir.
-func (t table) fill(s Setup, store *keystore.Store, dir string) (Setup, error) {
-	key, err := t.key(store, dir)
+// Relative paths are relative to dir. It adds the variables of the table to those of s.
+func (t table) fill(s Setup, a front.App, dir string) (Setup, error) {
+	key, err := t.key(a.Store, dir)
 	if err != nil {
 		return s, err
 	}
@@ -75,6 +76,7 @@ func (t table) fill(s Setup, store *keystore.Store, dir string) (Setup, error) {
 		return s, fmt.Errorf("port %d is not between 1 and 65535", t.Port)
 	}
 	s.Name, s.Port, s.Key = t.Name, t.Port, s.Key.OrElse(key)
+	s.Variables = slices.Concat(s.Variables, key.Variables(a))
 	c := &s.Config
 	c.Duration = cmp.Or(c.Duration, time.Duration(t.SessionDuration)*time.Second)
 	for _, f := range []struct {

@@ -74,7 +74,7 @@ func TestConfigRelativePaths(t *testing.T) {
 		"-": "-", "env:X": "env:X", "/k.pem": "/k.pem", "k.pem": "/etc/k.pem", "file:k.pem": "/etc/k.pem",
 		"../k.pem": "/k.pem", "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=k.pem",
 	} {
-		got, err := table{Certificate: text, PrivateKey: text, Intermediates: text}.fill(Setup{}, all.New(), "/etc")
+		got, err := table{Certificate: text, PrivateKey: text, Intermediates: text}.fill(Setup{}, front.App{Store: all.New()}, "/etc")
 		if id := got.Key.Identity; err != nil || id.Certificate.String() != want || id.Key.String() != want || id.Intermediates.String() != want {
 			t.Errorf("%q: got %v, %v, want %q", text, id, err, want)
 		}
@@ -83,7 +83,7 @@ func TestConfigRelativePaths(t *testing.T) {
 		"": {}, "prompt": {Prompt: true}, "file:pin": {Ref: keystore.Ref{Scheme: keystore.SchemeFile, Rest: "/etc/pin"}},
 		"env:PIN": {Ref: keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "PIN"}},
 	} {
-		if got, err := (table{PINSource: text}).fill(Setup{}, all.New(), "/etc"); err != nil || got.Key.PINSource != want {
+		if got, err := (table{PINSource: text}).fill(Setup{}, front.App{Store: all.New()}, "/etc"); err != nil || got.Key.PINSource != want {
 			t.Errorf("%q: got %v, %v, want %v", text, got.Key.PINSource, err, want)
 		}
 	}

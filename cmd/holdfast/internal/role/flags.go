@@ -65,6 +65,10 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	if flagged.Key, err = f.identity.Key(cmd); err != nil {
 		return nil, err
 	}
+	if _, err = flagged.Key.Options(a, flagged.Config.Logger); err != nil { // --pin-source
+		return nil, err
+	}
+	flagged.Variables = flagged.Key.Variables(a)
 	switch {
 	case f.configFile != "":
 		setups, err = flagged.fromConfig(a, f.configFile, f.name)
@@ -100,7 +104,8 @@ func (s Setup) fromFlags() ([]Setup, error) {
 }
 
 // fromConfig returns the roles of a configuration file, or only the role with
-// this name if name is not empty. The settings of s override all of them.
+// this name if name is not empty. The settings of s override all of them. A PIN
+// is not sent to the keys of several roles: one that is wrong uses up tries.
 func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err error) {
 	tables, err := readTables(path)
 	if err != nil {
@@ -108,7 +113,8 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 	}
 	seen := make(map[string]bool)
 	for i, t := range tables {
-		r, err := t.fill(s, a.Store, filepath.Dir(path))
+		r, err := t.fill(s, a, filepath.Dir(path))
+		table := fmt.Sprintf("--config %s: role %d %q", path, i+1, t.Name)
 		switch {
 		case err != nil:
 		case r.Name == "":
@@ -120,18 +126,26 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 		case r.Key.IsZero():
 			err = errors.New("neither certificate nor private_key is set")
 		default:
-			err = r.Config.Check()
+			if _, err = r.Key.Options(a, r.Config.Logger); err == nil { // pin_source
+				err = r.Config.Check()
+			}
 		}
 		if err != nil {
+			err = fmt.Errorf("%s: %w", table, err)
 			var ref *keystore.RefError
-			isRef := errors.As(err, &ref)
-			err = &front.UsageError{Err: fmt.Errorf("--config %s: role %d %q: %w", path, i+1, t.Name, err)}
-			if !isRef { // errors of references have their own hint
+			if errors.As(err, &ref) {
+				return nil, err // front has a hint for references
+			}
+			if signer.Hint(err) == "" { // otherwise it names the flag or the variable at fault
 				err = signer.WithHint(err, "see docs/configuration.md for the keys of a role")
 			}
-			return nil, err
+			return nil, &front.UsageError{Err: err}
+		}
+		if s.Key.IsZero() && s.Key.Identity.Intermediates.IsZero() {
+			r.table = table
 		}
 		seen[r.Name] = true
+		s.Variables = r.Variables
 		if name == "" || r.Name == name {
 			setups = append(setups, r)
 		}
@@ -143,6 +157,12 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 	case len(setups) > 1 && s.Config.RoleARN != "":
 		return nil, signer.WithHint(front.Usagef("--role-arn cannot apply to all %d roles of %s", len(setups), path),
 			"leave it out, or choose one role with --role")
+	case len(setups) > 1 && s.Key.PINFlag() != "":
+		return nil, signer.WithHint(front.Usagef("--%s cannot apply to the keys of all %d roles of %s", s.Key.PINFlag(), len(setups), path),
+			"choose one role with --role, or set pin_source of each role in the file")
+	}
+	for i := range setups {
+		setups[i].Variables = s.Variables // of all roles
 	}
 	return setups, nil
 }

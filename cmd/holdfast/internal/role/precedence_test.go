@@ -196,7 +196,7 @@ func TestPrecedenceOfKeys(t *testing.T) {
 	}
 }
 
-// A flag applies to all roles of a file, except for --role-arn.
+// A flag applies to all roles of a file, except for --role-arn and a PIN.
 func TestPrecedenceForSeveralRoles(t *testing.T) {
 	src := base()
 	src.flags["endpoint"] = "https://flag.example"

@@ -5,10 +5,13 @@ package role
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -21,6 +24,13 @@ type Setup struct {
 	Port   int // port of this role only; 0: none
 	Key    flags.Key
 	Config rolesanywhere.Config // without the Signer
+
+	// Variables are the environment variables that flags or any role of the
+	// configuration file name for a key or a PIN, used or not. They hold
+	// secrets, so child processes must not inherit them.
+	Variables []string
+
+	table string // file and role whose references name the key; "": flags name it
 }
 
 // A Role is an open role. Its credentials are renewed while Keep runs. Its
@@ -66,6 +76,10 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 		Logger:   config.Logger,
 		Now:      a.Now,
 	})
+	var ref *keystore.RefError
+	if s.table != "" && errors.As(err, &ref) {
+		return nil, fmt.Errorf("%s: %w", s.table, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -33,8 +32,8 @@ func (f *cacheFlag) add(fs *pflag.FlagSet) {
 	front.MarkOptionalValue(fs.Lookup(name), cacheFile, cacheKeyring)
 }
 
-func (f cacheFlag) check(cmd *cobra.Command) error {
-	if cmd.Flags().Changed("cache") && f != cacheFile && f != cacheKeyring {
+func (f cacheFlag) check() error {
+	if f != "" && f != cacheFile && f != cacheKeyring {
 		return signer.WithHint(front.Usagef("--cache=%s is neither %s nor %s", f, cacheFile, cacheKeyring), "use --cache or --cache=keyring")
 	}
 	if f == cacheKeyring && runtime.GOOS != "linux" {

@@ -83,7 +83,7 @@ func (f *credentialProcessFlags) run(cmd *cobra.Command, a front.App) error {
 	if err := s.key.Check(); err != nil {
 		return err
 	}
-	if err := f.cache.check(cmd); err != nil {
+	if err := f.cache.check(); err != nil {
 		return err
 	}
 	if s.config, err = f.session.Config(cmd, a); err != nil {

@@ -84,7 +84,7 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	child := exec.Command(path, args[1:]...)
 	child.Args[0] = args[0]
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
-	child.Env = withoutVariables(a.Environ(), setup.Key.Variables(a))
+	child.Env = withoutVariables(a.Environ(), setup.Variables)
 	if static {
 		child.Env = childEnv(child.Env, staticVariables(first), r.Region, true)
 		return runChild(cmd.Context(), child)

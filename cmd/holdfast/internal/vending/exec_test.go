@@ -115,6 +115,26 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// The command does not get the variables that flags or any role of the file
+// name for a secret.
+func TestExecHidesVariablesOfAllRoles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := clitest.NewFiles(t, dir)
+	s.Up = clitest.NewUpstream(t, s.CA.Cert, time.Hour)
+	const table = "[[role]]\nname = %q\ncertificate = \"cert.pem\"\nprivate_key = \"key.pem\"\npin_source = %q\n"
+	file := filepath.Join(dir, "roles.toml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, table+table, "app", "env:FIRST", "other", "env:SECOND"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := slices.Concat([]string{"exec", "--config", file, "--role", "app", "--pin-source", "env:THIRD"}, s.Up.Args, []string{"--", "env"})
+	cmd, stdout, stderr := execCommand(t, args...)
+	cmd.Env = append(cmd.Env, "FIRST=hidden", "SECOND=hidden", "THIRD=hidden", "FOURTH=visible")
+	if got := runCommand(t, cmd, stdout, stderr); got.code != 0 || strings.Contains(got.stdout, "hidden") || !strings.Contains(got.stdout, "FOURTH=visible\n") {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // If no credentials can be obtained, the command is not started.
 func TestExecFails(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,46 @@
+package front
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// A flag with an empty text counts as not given: it has its default, and
+// Changed is false. Empty elements of a list are removed.
+func TestEmptyFlags(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "listen 127.0.0.1:1 [] false false false false"},
+		{[]string{"--listen", "", "--name=", "--list", ""}, "listen 127.0.0.1:1 [] false false false false"},
+		{[]string{"--list=", "--list", "a b", "--list", "", "--list", "c,d"}, "listen 127.0.0.1:1 [a b c,d] false false true false"},
+		{[]string{"--listen", "x", "--listen="}, "listen 127.0.0.1:1 [] false false false false"},
+		{[]string{"--listen=", "--listen", "x", "--name", " "}, "listen x  [] true true false false"},
+		{[]string{"--on=false"}, "listen 127.0.0.1:1 [] false false false true"},
+	} {
+		var got string
+		a := App{Stdout: io.Discard, Stderr: t.Output(), Commands: []Command{{Name: "listen", New: func(App) *cobra.Command {
+			cmd := &cobra.Command{Use: "listen"}
+			fs := cmd.Flags()
+			listen, name, list := fs.String("listen", "127.0.0.1:1", ""), fs.String("name", "", ""), fs.StringArray("list", nil, "")
+			fs.Bool("on", true, "")
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+				got = fmt.Sprintf("listen %s%s %s", *listen, *name, *list)
+				for _, flag := range []string{"listen", "name", "list", "on"} {
+					got += fmt.Sprint(" ", fs.Changed(flag))
+				}
+				return nil
+			}
+			return cmd
+		}}}}
+		if code := a.Run(context.Background(), slices.Concat([]string{"listen"}, test.args)); code != 0 || got != test.want {
+			t.Errorf("%q: exit code %d, %q, want %q", test.args, code, got, test.want)
+		}
+	}
+}
