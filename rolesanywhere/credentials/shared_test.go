@@ -47,8 +47,20 @@ type scene struct {
 	*forge
 	store Storage
 	locks *Folder
-	log   bytes.Buffer
+	log   logBuffer
 	now   func() time.Time
+}
+
+// A logBuffer is the standard error of several processes.
+type logBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
 }
 
 func newScene(t *testing.T, life time.Duration) *scene {
