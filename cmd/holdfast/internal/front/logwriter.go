@@ -77,11 +77,11 @@ func (l *LogWriter) Write(p []byte) (int, error) {
 // Close waits until everything is written, at most one second.
 func (l *LogWriter) Close() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if !l.closed {
 		l.closed = true
 		close(l.queue)
 	}
+	l.mu.Unlock()
 	select {
 	case <-l.done:
 	case <-time.After(flushTime):
