@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -30,6 +31,11 @@ type bound struct {
 }
 
 func (b bound) Chain() []*x509.Certificate { return b.chain }
+func (b bound) NeedsPerson() bool          { return NeedsPerson(b.Signer) }
+
+func (b bound) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return SignContext(ctx, b.Signer, rand, digest, opts)
+}
 
 type limitedBound struct {
 	bound
@@ -64,6 +70,15 @@ func (m *memory) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 		return nil, ErrClosed
 	}
 	return m.key.Sign(rand, digest, opts)
+}
+
+// SignContext implements [ContextSigner]. A signature in memory is not
+// interrupted.
+func (m *memory) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return m.Sign(rand, digest, opts)
 }
 
 func (m *memory) Close() error {

@@ -14,6 +14,13 @@ var (
 	ErrPINIncorrect  = errors.New("PIN incorrect")
 	ErrPINLocked     = errors.New("PIN locked")
 	ErrClosed        = errors.New("signer is closed")
+
+	// ErrTryCounted means that the device counted a failed try for a PIN
+	// or a password. Another try with the same one can lock the device: do
+	// not repeat the call unless a person or a changed source gives
+	// another one. An error that wraps it also wraps ErrPINIncorrect,
+	// ErrPINRequired or ErrPINLocked.
+	ErrTryCounted = errors.New("the device counted a failed try")
 )
 
 // An Error reports the backend, the operation and the key that an error

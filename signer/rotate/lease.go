@@ -74,9 +74,19 @@ type limitedLease struct {
 	signer.SchemeLimiter
 }
 
-// Sign counts as a use of its own: the key stays open until Sign returns, even
-// if the lease is closed in the meantime.
+func (l *lease) NeedsPerson() bool { return signer.NeedsPerson(l.Signer) }
+
 func (l *lease) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return l.sign(func() ([]byte, error) { return l.Signer.Sign(rand, digest, opts) })
+}
+
+func (l *lease) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return l.sign(func() ([]byte, error) { return signer.SignContext(ctx, l.Signer, rand, digest, opts) })
+}
+
+// sign counts as a use of its own: the key stays open until the signature is
+// made, even if the lease is closed in the meantime.
+func (l *lease) sign(make func() ([]byte, error)) ([]byte, error) {
 	i := l.identity
 	i.mu.Lock()
 	closed := l.closed
@@ -88,7 +98,7 @@ func (l *lease) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]b
 		return nil, signer.ErrClosed
 	}
 	defer i.release(l.generation)
-	signature, err := l.Signer.Sign(rand, digest, opts)
+	signature, err := make()
 	if errors.Is(err, signer.ErrUnavailable) {
 		i.markUnavailable(l.generation)
 	}
