@@ -62,6 +62,7 @@ func TestCacheKey(t *testing.T) {
 		"CertificateName": func(c *Config) { c.CertificateName = "cert.pem" },
 		"Transport":       func(c *Config) { c.Transport = http.DefaultTransport },
 		"Timeout":         func(c *Config) { c.Timeout = time.Second },
+		"TouchTimeout":    func(c *Config) { c.TouchTimeout = time.Second },
 		"UserAgent":       func(c *Config) { c.UserAgent = "other" },
 		"Now":             func(c *Config) { c.Now = time.Now },
 		"Logger":          func(c *Config) { c.Logger = slog.Default() },

@@ -24,8 +24,12 @@ const (
 )
 
 // DefaultTimeout is the default time limit for one call of
-// [Client.Credentials], including all retries.
+// [Client.Credentials], including all signatures and retries.
 const DefaultTimeout = 8 * time.Second
+
+// MaxTouchTimeout is the longest time that a signature may wait for a person.
+// The AWS SDK for Go ends a credential process after 60 seconds.
+const MaxTouchTimeout = 55 * time.Second
 
 // ErrConfig is wrapped by the errors of [New] about an invalid [Config]. No
 // request was sent.
@@ -53,9 +57,17 @@ type Config struct {
 
 	Transport http.RoundTripper // nil: NewTransport(TransportConfig{})
 	Timeout   time.Duration     // 0: DefaultTimeout
-	UserAgent string            // "": "Holdfast"
-	Now       func() time.Time  // nil: time.Now
-	Logger    *slog.Logger      // nil: discard; the Client never logs secrets
+
+	// TouchTimeout is how long a signature may wait for a person who touches
+	// the device or enters a PIN there, at most MaxTouchTimeout. This time
+	// does not count towards Timeout. 0: a signature has to be made within
+	// Timeout, or within MaxTouchTimeout if signer.NeedsPerson reports that
+	// the Signer waits for a person.
+	TouchTimeout time.Duration
+
+	UserAgent string           // "": "Holdfast"
+	Now       func() time.Time // nil: time.Now
+	Logger    *slog.Logger     // nil: discard; the Client never logs secrets
 }
 
 // A Client obtains credentials with CreateSession. It is a [credentials.Source]
@@ -168,6 +180,9 @@ func (c *Client) checkNames() (err error) {
 	if cfg.Timeout < 0 {
 		return fmt.Errorf("timeout %v is negative", cfg.Timeout)
 	}
+	if t := cfg.TouchTimeout; t < 0 || t > MaxTouchTimeout {
+		return fmt.Errorf("touch timeout %v is not between 0 and %v", t, MaxTouchTimeout)
+	}
 	return nil
 }
 
@@ -204,7 +219,7 @@ func (c *Client) Credentials(ctx context.Context) (credentials.Credentials, erro
 	if err := c.cfg.CheckSigner(c.cfg.Signer); err != nil {
 		return credentials.Credentials{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	ctx, cancel := await.Limit(ctx, c.cfg.Timeout)
 	defer cancel()
 	return c.createSession(ctx)
 }

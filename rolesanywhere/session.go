@@ -3,6 +3,7 @@ package rolesanywhere
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -60,7 +62,7 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 			return credentials.Credentials{}, err
 		}
 		wait := max(t.after, jitter(attempt))
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+minAttemptTime {
+		if left, ok := timeLeft(ctx); ok && left < wait+minAttemptTime {
 			return credentials.Credentials{}, err
 		}
 		c.cfg.Logger.Debug("retrying", "attempt", attempt, "wait", wait.Round(time.Millisecond), "error", err)
@@ -68,6 +70,15 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 			return credentials.Credentials{}, err
 		}
 	}
+}
+
+// timeLeft returns how much time the Timeout and the caller's deadline leave.
+func timeLeft(ctx context.Context) (left time.Duration, ok bool) {
+	left, ok = await.Left(ctx)
+	if deadline, has := ctx.Deadline(); has && (!ok || time.Until(deadline) < left) {
+		return time.Until(deadline), true
+	}
+	return left, ok
 }
 
 // jitter returns a random delay from a range that doubles with each attempt, so
@@ -109,11 +120,10 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
-	s := c.cfg.Signer
-	if err := sigv4x509.Sign(req, body, s, s.Chain(), c.cfg.Region, c.cfg.Now().Add(offset)); err != nil {
-		return none, fmt.Errorf("sign request: %w", err)
+	if err := c.sign(req, body, c.cfg.Now().Add(offset)); err != nil {
+		return none, err
 	}
-	c.cfg.Logger.Debug("sending CreateSession", "url", c.endpoint.String(), "certificate_serial", s.Chain()[0].SerialNumber.Text(16))
+	c.cfg.Logger.Debug("sending CreateSession", "url", c.endpoint.String(), "certificate_serial", c.cfg.Signer.Chain()[0].SerialNumber.Text(16))
 
 	resp, err := c.cfg.Transport.RoundTrip(req)
 	if err != nil {
@@ -148,6 +158,42 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	}
 	creds.AccountID = c.role.account
 	return creds, nil
+}
+
+// sign signs req. A signature that waits for a person has a time limit of its
+// own. If no signature was made in time, the device gets no second request: it
+// may still be busy with the first.
+func (c *Client) sign(req *http.Request, body []byte, t time.Time) error {
+	ctx, s, limit := req.Context(), c.cfg.Signer, c.cfg.TouchTimeout
+	if limit == 0 && signer.NeedsPerson(s) {
+		limit = MaxTouchTimeout
+	}
+	hint := "check the device; if a person has to touch it for each signature, Config.TouchTimeout gives that person more time"
+	if limit > 0 {
+		var done func()
+		ctx, done = await.Person(ctx, limit)
+		defer done()
+		hint = "touch the device, or enter the PIN on it, when it asks"
+	}
+	err := sigv4x509.Sign(req, body, boundSigner{s, ctx}, s.Chain(), c.cfg.Region, t)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("sign request: %w", err)
+	if ctx.Err() != nil && signer.Hint(err) == "" {
+		err = signer.WithHint(err, hint)
+	}
+	return err
+}
+
+// A boundSigner signs until ctx ends.
+type boundSigner struct {
+	signer.Signer
+	ctx context.Context
+}
+
+func (s boundSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return signer.SignContext(s.ctx, s.Signer, rand, digest, opts)
 }
 
 func parseResponse(body []byte) (credentials.Credentials, error) {

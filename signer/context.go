@@ -3,30 +3,54 @@ package signer
 import (
 	"context"
 	"crypto"
+	"errors"
+	"fmt"
 	"io"
 )
 
 // A ContextSigner is a Signer that stops waiting for its device when a context
-// ends. Every Signer of this module is one.
+// ends.
 type ContextSigner interface {
 	Signer
 
 	// SignContext is Sign, but returns an error that wraps the cause of ctx
-	// soon after ctx ends. The device may still be busy then, and Close
-	// does not wait for it.
+	// soon after ctx ends. If the cause is [context.DeadlineExceeded], the
+	// error also wraps [ErrUnavailable]. The device may still be busy then,
+	// and Close does not wait for it.
 	SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error)
 }
 
-// SignContext signs with s until ctx ends. If s is not a [ContextSigner], it
-// only checks ctx before it calls Sign.
+// SignContext signs with s until ctx ends, as [ContextSigner] describes. If s
+// is not a ContextSigner, its Sign continues in the background after ctx has
+// ended, and Close of s may wait for it.
 func SignContext(ctx context.Context, s Signer, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if c, ok := s.(ContextSigner); ok {
+	switch c, ok := s.(ContextSigner); {
+	case ok:
 		return c.SignContext(ctx, rand, digest, opts)
-	}
-	if ctx.Err() != nil {
+	case ctx.Done() == nil:
+		return s.Sign(rand, digest, opts)
+	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	return s.Sign(rand, digest, opts)
+	type result struct {
+		signature []byte
+		err       error
+	}
+	done := make(chan result, 1)
+	go func() {
+		signature, err := s.Sign(rand, digest, opts)
+		done <- result{signature, err}
+	}()
+	select {
+	case r := <-done:
+		return r.signature, r.err
+	case <-ctx.Done():
+	}
+	err := context.Cause(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: it made no signature in time: %w", ErrUnavailable, err)
+	}
+	return nil, err
 }
 
 // An Attended is a Signer whose signatures may wait for a person at the device,

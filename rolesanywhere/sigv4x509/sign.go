@@ -7,7 +7,6 @@
 package sigv4x509
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -18,7 +17,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -64,9 +62,7 @@ func Algorithm(pub crypto.PublicKey) (string, error) {
 //
 // Sign sets the headers X-Amz-Date, X-Amz-X509, X-Amz-X509-Chain if there are
 // intermediates, and Authorization. The signature covers the first three, Host
-// and Content-Type. Sign borrows its arguments. On error r is unchanged. If key
-// has a method SignContext as signer.ContextSigner has it, the context of r
-// limits the signature.
+// and Content-Type. Sign borrows its arguments. On error r is unchanged.
 func Sign(r *http.Request, body []byte, key crypto.Signer, chain []*x509.Certificate, region string, t time.Time) error {
 	if len(chain) == 0 {
 		return errors.New("sigv4x509: no certificate")
@@ -110,7 +106,7 @@ func Sign(r *http.Request, body []byte, key crypto.Signer, chain []*x509.Certifi
 	}
 	scope := strings.Join([]string{date[:8], region, service, terminator}, "/")
 	digest := sha256.Sum256([]byte(StringToSign(algorithm, date, scope, canonical)))
-	signature, err := signContext(r.Context(), key, digest[:])
+	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		return err
 	}
@@ -118,13 +114,4 @@ func Sign(r *http.Request, body []byte, key crypto.Signer, chain []*x509.Certifi
 		algorithm, chain[0].SerialNumber, scope, strings.Join(signed, ";"), hex.EncodeToString(signature)))
 	r.Header = header
 	return nil
-}
-
-func signContext(ctx context.Context, key crypto.Signer, digest []byte) ([]byte, error) {
-	if s, ok := key.(interface {
-		SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error)
-	}); ok {
-		return s.SignContext(ctx, rand.Reader, digest, crypto.SHA256)
-	}
-	return key.Sign(rand.Reader, digest, crypto.SHA256)
 }

@@ -1,0 +1,136 @@
+package await
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Limit returns a context that ends with [context.DeadlineExceeded] when d has
+// passed since the call. The times in which a person is awaited do not count;
+// see [Person]. The caller must call cancel.
+//
+// The context has no fixed deadline; see [Left].
+func Limit(ctx context.Context, d time.Duration) (_ context.Context, cancel context.CancelFunc) {
+	l := &limit{Context: ctx, done: make(chan struct{}), left: d}
+	l.mu.Lock()
+	l.run()
+	l.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { l.end(ctx.Err()) })
+	return l, func() {
+		stop()
+		l.end(context.Canceled)
+	}
+}
+
+// Person stops the clocks of all [Limit] contexts of ctx until done is called,
+// because a person is awaited. The returned context ends when atMost has
+// passed, or with ctx.
+func Person(ctx context.Context, atMost time.Duration) (_ context.Context, done func()) {
+	outer, _ := ctx.Value(limitKey{}).(*limit)
+	for l := outer; l != nil; l = l.outer() {
+		l.pause()
+	}
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	return ctx, sync.OnceFunc(func() {
+		cancel()
+		for l := outer; l != nil; l = l.outer() {
+			l.resume()
+		}
+	})
+}
+
+// Left returns how long the innermost [Limit] of ctx still allows. ok is false
+// if there is none.
+func Left(ctx context.Context) (_ time.Duration, ok bool) {
+	l, ok := ctx.Value(limitKey{}).(*limit)
+	if !ok {
+		return 0, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.persons > 0 {
+		return l.left, true
+	}
+	return l.left - time.Since(l.since), true
+}
+
+type limitKey struct{}
+
+// A limit is the context that [Limit] returns.
+type limit struct {
+	context.Context // the parent
+	done            chan struct{}
+
+	mu      sync.Mutex
+	err     error
+	timer   *time.Timer
+	left    time.Duration // when the clock was started or stopped last
+	since   time.Time     // when the clock was started last
+	persons int           // the clock is stopped while this is not 0
+}
+
+func (l *limit) Done() <-chan struct{}       { return l.done }
+func (l *limit) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+func (l *limit) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+func (l *limit) Value(key any) any {
+	if key == (limitKey{}) {
+		return l
+	}
+	return l.Context.Value(key)
+}
+
+func (l *limit) outer() *limit {
+	outer, _ := l.Context.Value(limitKey{}).(*limit)
+	return outer
+}
+
+func (l *limit) end(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+		l.timer.Stop()
+		close(l.done)
+	}
+}
+
+// run starts the clock. The caller holds mu.
+func (l *limit) run() {
+	l.since = time.Now()
+	l.timer = time.AfterFunc(l.left, l.expire)
+}
+
+// expire ends the context, unless the clock was stopped or started again after
+// the timer fired.
+func (l *limit) expire() {
+	l.mu.Lock()
+	over := l.persons == 0 && time.Since(l.since) >= l.left
+	l.mu.Unlock()
+	if over {
+		l.end(context.DeadlineExceeded)
+	}
+}
+
+func (l *limit) pause() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.persons++; l.persons == 1 {
+		l.timer.Stop()
+		l.left -= time.Since(l.since)
+	}
+}
+
+func (l *limit) resume() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.persons--; l.persons == 0 && l.err == nil {
+		l.run()
+	}
+}
