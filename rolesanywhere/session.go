@@ -180,7 +180,7 @@ func (c *Client) sign(req *http.Request, body []byte, t time.Time) error {
 		return nil
 	}
 	err = fmt.Errorf("sign request: %w", err)
-	if ctx.Err() != nil && signer.Hint(err) == "" {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && signer.Hint(err) == "" {
 		err = signer.WithHint(err, hint)
 	}
 	return err

@@ -48,9 +48,9 @@ func SignContext(ctx context.Context, s Signer, rand io.Reader, digest []byte, o
 	}
 	err := context.Cause(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("%w: it made no signature in time: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: it made no signature in time: %w", ErrUnavailable, err)
 	}
-	return nil, err
+	return nil, fmt.Errorf("the device has made no signature: %w", err)
 }
 
 // An Attended is a Signer whose signatures may wait for a person at the device,

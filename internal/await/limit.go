@@ -16,6 +16,9 @@ func Limit(ctx context.Context, d time.Duration) (_ context.Context, cancel cont
 	l.mu.Lock()
 	l.run()
 	l.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		l.end(err)
+	}
 	stop := context.AfterFunc(ctx, func() { l.end(ctx.Err()) })
 	return l, func() {
 		stop()

@@ -66,6 +66,11 @@ func TestLimitEndsWithItsParent(t *testing.T) {
 		if ctx.Err() != context.Canceled || context.Cause(ctx) != why || context.Cause(person) != why {
 			t.Errorf("%v, %v, %v", ctx.Err(), context.Cause(ctx), context.Cause(person))
 		}
+		late, cancelLate := Limit(parent, time.Hour)
+		defer cancelLate()
+		if late.Err() != context.Canceled {
+			t.Errorf("a limit of a context that has ended: %v", late.Err())
+		}
 		done() // does not start the clock of a context that has ended
 		cancel()
 	})

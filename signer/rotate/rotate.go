@@ -36,8 +36,9 @@ type Config struct {
 	Name  string   // identifies the key in errors; may be empty
 	Files []string // Run reloads the key when one of these files changes
 
-	// Timeout limits one reload, including the wait for a reload in
-	// progress. 0: 30 seconds. It does not apply to New.
+	// Timeout limits New and each reload, including the wait for a reload
+	// in progress. The times in which a backend waits for a person do not
+	// count. 0: 30 seconds.
 	Timeout time.Duration
 
 	// Reloaded, unless nil, is called by Run with Run's context after each
@@ -94,9 +95,10 @@ type generation struct {
 }
 
 // New records the state of the files and opens the key for the first time. ctx
-// limits the call of Open. The caller closes the Identity. The error is the
-// error of Open or Check, wraps [signer.ErrNoCertificate], or wraps the cause
-// of ctx if Open does not return.
+// and Config.Timeout limit the call of Open. The caller closes the Identity. The
+// error is the error of Open or Check, wraps [signer.ErrNoCertificate], or, if
+// Open does not return, wraps the cause of ctx, and [signer.ErrUnavailable]
+// after the timeout.
 func New(ctx context.Context, config Config) (*Identity, error) {
 	if config.Open == nil {
 		return nil, errors.New("rotate: the Config has no Open function")
@@ -114,6 +116,8 @@ func New(ctx context.Context, config Config) (*Identity, error) {
 	}
 	i.done, i.cancel = context.WithCancel(context.Background())
 	i.opening <- struct{}{}
+	ctx, cancel := await.Limit(ctx, config.Timeout)
+	defer cancel()
 	g, inTime, err := i.openNext(ctx)
 	if err != nil {
 		return nil, err
@@ -194,7 +198,7 @@ func (i *Identity) Reload(ctx context.Context) error { return i.reload(ctx, nil)
 // attempt has ended since the caller read it, and reload returns the error of
 // that attempt instead.
 func (i *Identity) reload(callerCtx context.Context, seenAttempts *int) error {
-	ctx, cancel := context.WithTimeout(callerCtx, i.config.Timeout)
+	ctx, cancel := await.Limit(callerCtx, i.config.Timeout)
 	defer cancel()
 	defer context.AfterFunc(i.done, cancel)()
 	select {
@@ -333,7 +337,12 @@ func (i *Identity) Stats() Stats {
 }
 
 func (i *Identity) hangError(err error) error {
-	return signer.WithHint(i.withName(fmt.Errorf("the device hangs: %w", err)),
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: it hangs: %w", signer.ErrUnavailable, err)
+	} else {
+		err = fmt.Errorf("the device hangs: %w", err)
+	}
+	return signer.WithHint(i.withName(err),
 		"reconnect the device or restart the service that manages it, such as pcscd")
 }
 

@@ -473,7 +473,7 @@ func TestCloseHangs(t *testing.T) {
 		if took := time.Since(begin); took > 10*time.Second {
 			t.Errorf("Close took %v", took)
 		}
-		if !errors.Is(err, context.DeadlineExceeded) || err.Error() != "the key: the device hangs: context deadline exceeded" || signer.Hint(err) == "" {
+		if !errors.Is(err, context.DeadlineExceeded) || err.Error() != "the key: device is not available: it hangs: context deadline exceeded" || !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -514,7 +514,7 @@ func TestOpenHangs(t *testing.T) {
 		running, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- id.Run(running) }()
-		for _, want := range []string{"the key: the device hangs: context deadline exceeded", "the key: another attempt to open the key is still in progress: context deadline exceeded"} {
+		for _, want := range []string{"the key: device is not available: it hangs: context deadline exceeded", "the key: another attempt to open the key is still in progress: context deadline exceeded"} {
 			begin := time.Now()
 			err := id.Reload(t.Context())
 			if took := time.Since(begin); took > 11*time.Second || !errors.Is(err, context.DeadlineExceeded) || err.Error() != want {
@@ -550,26 +550,38 @@ func TestOpenHangs(t *testing.T) {
 	})
 }
 
-// New returns after ctx has ended even if the device hangs.
+// New returns at the timeout, or after ctx has ended, even if the device hangs.
 func TestNewHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		o := newOpener(t)
-		release := make(chan struct{})
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(time.Minute, cancel)
-		_, err := rotate.New(ctx, rotate.Config{Name: "the key", Open: func(context.Context) (signer.Signer, error) {
-			<-release
-			return o.key, nil
-		}})
-		if !errors.Is(err, context.Canceled) || err.Error() != "the key: the device hangs: context canceled" {
-			t.Errorf("error %v", err)
-		}
-		close(release)
-		synctest.Wait()
-		if n := o.key.closed.Load(); n != 1 {
-			t.Errorf("closed %d times", n)
-		}
-	})
+	for _, c := range []struct {
+		timeout, after time.Duration // after this time New returns
+		err            error
+		text           string
+	}{
+		{0, 31 * time.Second, signer.ErrUnavailable, "the key: device is not available: it hangs: context deadline exceeded"},
+		{5 * time.Second, 6 * time.Second, signer.ErrUnavailable, "the key: device is not available: it hangs: context deadline exceeded"},
+		{time.Hour, 61 * time.Second, context.Canceled, "the key: the device hangs: context canceled"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			o := newOpener(t)
+			release := make(chan struct{})
+			ctx, cancel := context.WithCancel(t.Context())
+			begin := time.Now()
+			stop := time.AfterFunc(time.Minute, cancel)
+			defer stop.Stop()
+			_, err := rotate.New(ctx, rotate.Config{Name: "the key", Timeout: c.timeout, Open: func(context.Context) (signer.Signer, error) {
+				<-release
+				return o.key, nil
+			}})
+			if after := time.Since(begin); !errors.Is(err, c.err) || err.Error() != c.text || after != c.after {
+				t.Errorf("error %v after %v", err, after)
+			}
+			close(release)
+			synctest.Wait()
+			if n := o.key.closed.Load(); n != 1 {
+				t.Errorf("closed %d times", n)
+			}
+		})
+	}
 }
 
 // Close ends a reload whose Open respects its context.

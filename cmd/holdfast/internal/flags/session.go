@@ -55,7 +55,8 @@ func (f *Session) Add(cmd *cobra.Command) {
 		fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CA certificates to trust instead of the system's (default: AWS_CA_BUNDLE)")
 		fs.BoolVar(&c.Insecure, "no-verify-ssl", false, "do not verify the server certificate, and allow plain http")
 		fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy settings in HTTPS_PROXY and NO_PROXY")
-		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "give up after this `duration`, including retries")
+		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "give up after this `duration`, including the device and retries")
+		fs.DurationVar(&c.TouchTimeout, "touch-timeout", 0, "let a signature wait this `duration` for a person who touches the device or enters a PIN on it, at most 55s, in addition to --timeout (default: 55s for a device with its own keypad, otherwise --timeout)")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&f.Debug, "debug", false, "log each step to standard error, without secrets")
@@ -82,6 +83,9 @@ func (f *Session) Config(cmd *cobra.Command, a front.App) (rolesanywhere.Config,
 	}
 	if c.Timeout <= 0 {
 		return c, front.Usagef("--timeout %v is not positive", c.Timeout)
+	}
+	if t := c.TouchTimeout; t < 0 || t > rolesanywhere.MaxTouchTimeout {
+		return c, front.Usagef("--touch-timeout %v is not between 0s and %v", t, rolesanywhere.MaxTouchTimeout)
 	}
 	c.UserAgent = front.ReadBuild().UserAgent()
 	c.Now = a.Now

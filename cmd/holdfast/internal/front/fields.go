@@ -33,6 +33,7 @@ var Fields = [][2]string{
 	{"Config.Region", "--region"},
 	{"Config.SessionName", "--role-session-name"},
 	{"Config.Timeout", "--timeout"},
+	{"Config.TouchTimeout", "--touch-timeout"},
 	{"TransportConfig.CABundle", "--ca-bundle or AWS_CA_BUNDLE"},
 	{"TransportConfig.NoProxy", "--with-proxy=false"},
 }

@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,7 +30,11 @@ func InterruptibleValue[T any](ctx context.Context, what string, call func() (T,
 	defer cancel()
 	value, inTime, err := await.InTime(later, call, nil)
 	if !inTime {
-		err = signer.WithHint(fmt.Errorf("%s: the device hangs: %w", what, ctx.Err()),
+		if err = context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) {
+			return value, signer.WithHint(fmt.Errorf("%s: %w: it hangs: %w", what, signer.ErrUnavailable, err),
+				"reconnect the device or restart its service, such as pcscd; --timeout allows more time")
+		}
+		err = signer.WithHint(fmt.Errorf("%s: the device hangs: %w", what, err),
 			"interrupted; before you run the command again, reconnect the device or restart its service, such as pcscd")
 	}
 	return value, err

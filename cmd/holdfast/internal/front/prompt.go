@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -36,8 +37,8 @@ func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		return nil, &PromptError{errors.New("no terminal is available")}
 	}
 	defer t.Close()
-	ctx, cancel := context.WithTimeout(ctx, promptTimeout)
-	defer cancel()
+	ctx, done := await.Person(ctx, promptTimeout)
+	defer done()
 	text := fmt.Sprintf("%s for %s: ", p.What, OneLine(p.Ref.String()))
 	switch {
 	case p.LastTry:

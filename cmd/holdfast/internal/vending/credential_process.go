@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -144,6 +145,8 @@ func (s session) credentials(ctx context.Context) (credentials.Credentials, erro
 // are closed properly. Signals that arrive earlier end the process at once.
 func (s session) create(ctx context.Context) (credentials.Credentials, time.Time, error) {
 	defer s.app.Catch(s.interrupt)()
+	ctx, cancel := await.Limit(ctx, s.config.Timeout)
+	defer cancel()
 	type result struct {
 		creds credentials.Credentials
 		until time.Time

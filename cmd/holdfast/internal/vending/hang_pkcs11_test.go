@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 
 	"github.com/holdfast-dev/holdfast/pkcs11"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -75,7 +76,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 		{[]string{"credential-process"}, true, map[string]string{"C_OpenSession": names, "C_Login": names, "C_Sign": names}},
 		{[]string{"serve", "--port", "0"}, true, map[string]string{"C_OpenSession": names, "C_Sign": ""}},
 		{[]string{"update", "--profile", "p"}, true, map[string]string{"C_Login": names, "C_Sign": ""}},
-		{[]string{"update", "--once", "--profile", "p"}, true, map[string]string{"C_Sign": names}},
+		{[]string{"update", "--once", "--profile", "p"}, true, map[string]string{"C_Sign": "the device has made no signature"}},
 		{[]string{"generate", "--private-key", another.String(), "--pin-source", "file:" + filepath.Join(id.Dir, "pin")}, false, map[string]string{"C_Login": names}},
 		{[]string{"exec"}, true, map[string]string{"C_OpenSession": names, "C_Sign": waits}},
 		{[]string{"list", "--in", "pkcs11:?module-path=" + uri.ModulePath}, false, map[string]string{"C_FindObjects": names}},
@@ -86,7 +87,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 				set("1 " + call + " 1 0 hang 0")
 				args := test.args
 				if test.key {
-					args = slices.Concat(args, id.Flags, up.Args)
+					args = slices.Concat(args, id.Flags, up.Args, []string{"--timeout", "1h"})
 				}
 				if args[0] == "exec" {
 					args = append(args, "--", "true")
@@ -110,6 +111,39 @@ func TestWhileAModuleHangs(t *testing.T) {
 				if n := up.Sessions.Load(); n > 0 {
 					t.Errorf("%d sessions were made", n)
 				}
+			})
+		}
+	}
+
+	for _, test := range []struct {
+		args  []string
+		calls []string
+	}{
+		{[]string{"credential-process"}, []string{"C_OpenSession", "C_Login", "C_Sign"}},
+		{[]string{"serve", "--port", "0"}, []string{"C_OpenSession"}},
+		{[]string{"update", "--profile", "p"}, []string{"C_Login"}},
+		{[]string{"update", "--once", "--profile", "p"}, []string{"C_Sign"}},
+		{[]string{"exec"}, []string{"C_OpenSession", "C_Sign"}},
+	} {
+		for _, call := range test.calls {
+			t.Run("timeout "+strings.Join(test.args[:min(2, len(test.args))], " ")+" "+call, func(t *testing.T) {
+				up := clitest.NewUpstream(t, ca.Root(), time.Hour)
+				set("1 " + call + " 1 0 hang 0")
+				args := slices.Concat(test.args, id.Flags, up.Args, []string{"--timeout", "2s"})
+				if args[0] == "exec" {
+					args = append(args, "--", "true")
+				}
+				cmd := exec.Command("holdfast", args...)
+				dir := t.TempDir()
+				cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=" + clitest.QuickExit, "HOME=" + dir, "XDG_RUNTIME_DIR=" + dir}, id.Env...)
+				out, err := cmd.CombinedOutput()
+				if code := cmd.ProcessState.ExitCode(); code != front.ExitUnavailable || !strings.Contains(string(out), "hint: ") || strings.Contains(string(out), "panic") {
+					t.Errorf("it ended with %v\n%s", err, out)
+				}
+				if n := up.Sessions.Load(); n > 0 {
+					t.Errorf("%d sessions were made", n)
+				}
+				_ = os.Remove(rules + ".hangs")
 			})
 		}
 	}
