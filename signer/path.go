@@ -168,7 +168,7 @@ func (at *step) path() (path []*x509.Certificate) {
 // isSound reports whether the path obeys RFC 5280 apart from times, if its last
 // certificate is the trust anchor.
 func (s *search) isSound(at *step) bool {
-	if !at.cert.BasicConstraintsValid || !at.cert.IsCA || hugeKey(at.cert) {
+	if !at.cert.BasicConstraintsValid || !at.cert.IsCA || certpath.Weak(at.cert.SignatureAlgorithm) || hugeKey(at.cert) {
 		return false
 	}
 	path := at.path()

@@ -1,5 +1,6 @@
 // Package certpath checks what crypto/x509 does not: constraints on directory
-// names, and path lengths that do not count self-issued certificates.
+// names, path lengths that do not count self-issued certificates, and weak
+// signatures.
 //
 // Source: RFC 5280, sections 4.2.1.9, 4.2.1.10 and 6.1. All functions are safe
 // for concurrent use.
@@ -13,6 +14,15 @@ import (
 	"fmt"
 	"slices"
 )
+
+// Weak reports whether a signature algorithm is based on MD2, MD5 or SHA-1.
+func Weak(a x509.SignatureAlgorithm) bool {
+	switch a {
+	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
+		return true
+	}
+	return false
+}
 
 var oidNameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
 
