@@ -109,11 +109,14 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
-	s := c.cfg.Signer
-	if err := sigv4x509.Sign(req, body, s, s.Chain(), c.cfg.Region, c.cfg.Now().Add(offset)); err != nil {
+	s, now := c.cfg.Signer, c.cfg.Now().Add(offset)
+	certs := signer.CertificatesOf(s)
+	chain := fitting(usable(certs, now))
+	if err := sigv4x509.Sign(req, body, s, chain, c.cfg.Region, now); err != nil {
 		return none, fmt.Errorf("sign request: %w", err)
 	}
-	c.cfg.Logger.Debug("sending CreateSession", "url", c.endpoint.String(), "certificate_serial", s.Chain()[0].SerialNumber.Text(16))
+	c.cfg.Logger.Debug("sending CreateSession", "url", c.endpoint.String(), "certificate_serial", chain[0].SerialNumber.Text(16),
+		"intermediates", len(chain)-1)
 
 	resp, err := c.cfg.Transport.RoundTrip(req)
 	if err != nil {
@@ -129,7 +132,7 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	case len(respBody) > maxResponse:
 		return none, unexpected(c.endpoint, fmt.Errorf("returned more than %d KiB", maxResponse>>10))
 	case resp.StatusCode >= 400:
-		return none, apiError(c.endpoint, resp, respBody, c.cfg.Now())
+		return none, apiError(c.endpoint, resp, respBody, c.cfg.Now(), certs)
 	case resp.StatusCode >= 300:
 		return none, unexpected(c.endpoint, fmt.Errorf("returned a redirect to %q with status %d", clip(resp.Header.Get("Location")), resp.StatusCode))
 	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:

@@ -154,7 +154,7 @@ func mismatch(pub crypto.PublicKey, certs []*x509.Certificate) error {
 		of = fmt.Sprintf("the first of %d certificates, %%q,", n)
 	}
 	of = fmt.Sprintf(of, certs[0].Subject)
-	is, other := DescribeKey(pub), DescribeKey(certs[0].PublicKey)
+	is, other := DescribeKey(pub), DescribeKeyOf(certs[0])
 	if is == other {
 		is, other = is+" with fingerprint "+Fingerprint(pub), other+" with fingerprint "+Fingerprint(certs[0].PublicKey)
 	}
