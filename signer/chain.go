@@ -107,7 +107,6 @@ func compareLeaves(a, b *x509.Certificate, now time.Time) int {
 		trueLast(namedAsIssuer(a, a), namedAsIssuer(b, b)),
 		cmp.Compare(outside(a, now), outside(b, now)),
 		b.NotAfter.Compare(a.NotAfter),
-		b.NotBefore.Compare(a.NotBefore),
 	)
 }
 
