@@ -155,7 +155,7 @@ func mismatch(pub crypto.PublicKey, certs []*x509.Certificate) error {
 	of = fmt.Sprintf(of, certs[0].Subject)
 	is, other := DescribeKey(pub), DescribeKeyOf(certs[0])
 	if is == other {
-		is, other = is+" with fingerprint "+Fingerprint(pub), other+" with fingerprint "+Fingerprint(certs[0].PublicKey)
+		is, other = is+" with the SHA-256 fingerprint "+Fingerprint(pub), other+" with the SHA-256 fingerprint "+Fingerprint(certs[0].PublicKey)
 	}
 	return fmt.Errorf("%w: the key is %s, the key of %s is %s", ErrMismatch, is, of, other)
 }
