@@ -23,7 +23,7 @@ type Key struct {
 	ref        keystore.Ref // opens the key again
 	name       keystore.Ref // names the key in errors
 	pub        crypto.PublicKey
-	chain      []*x509.Certificate
+	certs      signer.Certificates
 	algorithms []algorithm
 
 	mu  sync.Mutex
@@ -66,7 +66,7 @@ func openBlocking(cfg Config, sys native.System) (*Key, error) {
 		return nil, signer.WithHint(fmt.Errorf("%s cannot sign: %w", id.ref, errors.ErrUnsupported),
 			"use an identity for signing; some cards have other identities for decryption")
 	}
-	k.chain = chainOf(id.cert, cfg, sys)
+	k.certs = chainOf(id.cert, cfg, sys)
 	return k, nil
 }
 
@@ -84,7 +84,10 @@ func withContext[T any](ctx context.Context, f func() (T, error), drop func(T)) 
 func (k *Key) Public() crypto.PublicKey { return k.pub }
 
 // Chain implements [signer.Signer] with the certificates in the keychains.
-func (k *Key) Chain() []*x509.Certificate { return k.chain }
+func (k *Key) Chain() []*x509.Certificate { return k.certs.Chain }
+
+// Certificates returns the certificates from the same places.
+func (k *Key) Certificates() signer.Certificates { return k.certs }
 
 // Ref returns a reference that opens this key again.
 func (k *Key) Ref() keystore.Ref { return k.ref }

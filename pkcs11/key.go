@@ -30,7 +30,7 @@ type Key struct {
 	log    *slog.Logger
 	mod    *sharedModule
 	pub    crypto.PublicKey
-	chain  []*x509.Certificate
+	certs  signer.Certificates
 
 	schemes func() []tls.SignatureScheme
 
@@ -81,9 +81,7 @@ func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	k.conn.Store(conn)
 	k.pub = conn.key.pub
-	if k.chain, err = signer.Chain(k.pub, certs); err != nil { // the key has no certificate
-		k.chain = nil
-	}
+	k.certs, _ = signer.SelectCertificates(k.pub, certs, cfg.now()) // without a Chain on error: the key has no certificate
 	k.schemes = sync.OnceValue(k.findSchemes)
 	return k, nil
 }
@@ -173,7 +171,11 @@ func (k *Key) Public() crypto.PublicKey { return k.pub }
 
 // Chain implements [signer.Signer]. The certificates come from the token and
 // from Config.Certificates.
-func (k *Key) Chain() []*x509.Certificate { return k.chain }
+func (k *Key) Chain() []*x509.Certificate { return k.certs.Chain }
+
+// Certificates returns the certificates on the token and those of
+// Config.Certificates.
+func (k *Key) Certificates() signer.Certificates { return k.certs }
 
 // Ref returns a reference that opens this key again, in any slot, provided that
 // its label and ID are unique on the token. The reference contains the module

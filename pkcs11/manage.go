@@ -152,7 +152,7 @@ func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, ta
 		if err != nil {
 			return err
 		}
-		taken, err := signer.Chain(key.pub, append(present[:len(present):len(present)], chain[0]))
+		taken, err := signer.Chain(key.pub, append(present[:len(present):len(present)], chain[0]), cfg.now())
 		if err != nil {
 			return err
 		}

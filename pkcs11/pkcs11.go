@@ -91,7 +91,7 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	if err != nil {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg := Config{URI: u, PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger}
+	cfg := Config{URI: u, PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger, Now: call.Now}
 	pin, err := pinOf(u, call)
 	if err != nil {
 		return Config{}, err

@@ -219,7 +219,20 @@ func (c *Client) Credentials(ctx context.Context) (credentials.Credentials, erro
 	if err := c.cfg.CheckSigner(c.cfg.Signer); err != nil {
 		return credentials.Credentials{}, err
 	}
+	c.warnSoon()
 	ctx, cancel := await.Limit(ctx, c.cfg.Timeout)
 	defer cancel()
 	return c.createSession(ctx)
+}
+
+// warnSoon logs certificates that are sent although they are not yet valid by
+// the local clock.
+func (c *Client) warnSoon() {
+	now := c.cfg.Now()
+	for _, cert := range fitting(usable(signer.CertificatesOf(c.cfg.Signer), now)) {
+		if soon(cert, now) {
+			c.cfg.Logger.Warn("a certificate is not yet valid by the local clock; asking the service, whose clock decides",
+				"subject", clip(cert.Subject.String()), "not_before", cert.NotBefore.UTC().Format(time.RFC3339), "clock", now.UTC().Format(time.RFC3339))
+		}
+	}
 }

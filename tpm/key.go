@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -38,7 +39,11 @@ type Config struct {
 
 	Ref    keystore.Ref // name of the key in prompts and errors; zero: its handle, or "tpm:path=…"
 	Logger *slog.Logger // nil: no log
+
+	Now func() time.Time // decides which certificates are valid; nil: time.Now
 }
+
+func (c Config) now() time.Time { return keystore.Options{Now: c.Now}.Time() }
 
 // A dialer opens a TPM. Tests replace it.
 type dialer func(ctx context.Context, path string) (*device, error)
@@ -52,7 +57,7 @@ type Key struct {
 	object object
 	ctx    context.Context // for password prompts after Open; canceled by Close
 	cancel context.CancelFunc
-	chain  []*x509.Certificate
+	certs  signer.Certificates
 	closed bool // guarded by loader.mu
 
 	schemes func() []tls.SignatureScheme
@@ -89,10 +94,7 @@ func (k *Key) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	k.chain, err = signer.Chain(k.object.pub, slices.Concat(certs, k.cfg.Certificates))
-	if err != nil && len(certs) > 0 { // without certificates in PEM, the chain is optional
-		return err
-	}
+	k.certs, _ = signer.SelectCertificates(k.object.pub, slices.Concat(certs, k.cfg.Certificates), k.cfg.now()) // without a Chain on error: the key has no certificate
 	err = k.use(ctx, func(*loadedObject) error { return nil })
 	return k.explainLockout(ctx, err)
 }
@@ -102,7 +104,10 @@ func (k *Key) Public() crypto.PublicKey { return k.object.pub }
 
 // Chain implements [signer.Signer]. The certificates come from Config.PEM and
 // Config.Certificates.
-func (k *Key) Chain() []*x509.Certificate { return k.chain }
+func (k *Key) Chain() []*x509.Certificate { return k.certs.Chain }
+
+// Certificates returns the certificates of Config.PEM and Config.Certificates.
+func (k *Key) Certificates() signer.Certificates { return k.certs }
 
 // Ref returns a reference that opens this key again. It contains the PIN
 // sources, but no PIN. For a key in a file it is based on Config.Ref, and zero

@@ -23,7 +23,7 @@ type Key struct {
 	ref        keystore.Ref // opens the key again
 	name       keystore.Ref // names the key in errors
 	pub        crypto.PublicKey
-	chain      []*x509.Certificate
+	certs      signer.Certificates
 	silentFlag uint32 // silent, or 0
 
 	mu       sync.Mutex // held during calls: a CryptoAPI context supports one thread at a time
@@ -79,7 +79,7 @@ func (s *certStore) open(cfg Config) (*Key, error) {
 	if k.key, err = acquire(s.sys, chosen.handle, k.silentFlag); err != nil {
 		return nil, fmt.Errorf("%s: %w", chosen.Ref, err)
 	}
-	k.chain = s.chain(chosen, cfg)
+	k.certs = s.chain(chosen, cfg)
 	s.detach(chosen.handle)
 	return k, nil
 }
@@ -99,11 +99,11 @@ func newNamedKey(sys system, cfg Config, h keyHandle) (_ *Key, err error) {
 	if k.pub, err = exportPublic(sys, h); err != nil {
 		return nil, errors.Join(fmt.Errorf("key %q: %w", cfg.Key, err), sys.freeObject(h))
 	}
-	if k.chain, err = chainOfKey(sys, cfg, k.pub); err != nil {
+	if k.certs, err = chainOfKey(sys, cfg, k.pub); err != nil {
 		return nil, errors.Join(err, sys.freeObject(h))
 	}
-	if k.chain == nil {
-		k.chain, _ = signer.Chain(k.pub, cfg.Certificates) // nil on error: the key needs no certificate
+	if k.certs.Chain == nil {
+		k.certs, _ = signer.SelectCertificates(k.pub, cfg.Certificates, cfg.now()) // without a Chain on error: the key needs no certificate
 	}
 	return k, nil
 }
@@ -113,7 +113,10 @@ func (k *Key) Public() crypto.PublicKey { return k.pub }
 
 // Chain implements [signer.Signer]. The certificates are from the stores of
 // Windows, or from Config.Certificates if the store has none for Config.Key.
-func (k *Key) Chain() []*x509.Certificate { return k.chain }
+func (k *Key) Chain() []*x509.Certificate { return k.certs.Chain }
+
+// Certificates returns the certificates from the same places.
+func (k *Key) Certificates() signer.Certificates { return k.certs }
 
 // Ref returns a reference that opens this key again.
 func (k *Key) Ref() keystore.Ref { return k.ref }

@@ -24,13 +24,14 @@ var mayImport = map[string][]string{
 	// must list them, because some of these import golang.org/x/sys.
 	"internal/atomicfile": {},
 	"internal/await":      {},
+	"internal/certpath":   {},
 	"internal/filelock":   {},
 	"internal/filestate":  {},
 	"internal/logging":    {},
 
 	module: {}, // only documentation
 
-	"signer":            {},
+	"signer":            {"internal/certpath"},
 	"signer/signertest": {"signer"},
 	"signer/rotate":     {"signer", "internal/await", "internal/filestate", "internal/logging"},
 

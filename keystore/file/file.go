@@ -25,7 +25,8 @@ func (Backend) Schemes() []string {
 }
 
 // Open implements [keystore.Backend]. The file must contain exactly one private
-// key. The certificates in the file, if any, become the chain.
+// key. The certificates in the file become the chain if one of them is for the
+// key.
 func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
 	c, err := read(ctx, ref, call)
 	if err != nil {
@@ -39,7 +40,11 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	if len(certs) == 0 {
 		return s, nil
 	}
-	return signer.Bind(s, certs)
+	selected, err := signer.SelectCertificates(s.Public(), certs, call.Time())
+	if err != nil && !errors.Is(err, signer.ErrMismatch) {
+		return nil, err
+	}
+	return signer.WithCertificates(s, selected), nil
 }
 
 // Certificates implements [keystore.CertificateReader]. It asks for a password

@@ -74,6 +74,8 @@ type limitedLease struct {
 	signer.SchemeLimiter
 }
 
+func (l *lease) Certificates() signer.Certificates { return signer.CertificatesOf(l.Signer) }
+
 func (l *lease) NeedsPerson() bool { return signer.NeedsPerson(l.Signer) }
 
 func (l *lease) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {

@@ -69,7 +69,7 @@ func (o *opener) new(kind string) *failingKey {
 			c.NotAfter = o.notAfter
 		}
 	})
-	bound, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf})
+	bound, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf}, time.Now())
 	if err != nil {
 		o.t.Fatal(err)
 	}

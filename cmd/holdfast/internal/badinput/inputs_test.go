@@ -55,6 +55,8 @@ func inputCases(p *pki) (all []badInput) {
 }
 
 // certificateCases are certificates of the right key that the service refuses.
+// Holdfast refuses most of them itself. Those that only the service can judge
+// are sent.
 func certificateCases(*pki) []badInput {
 	day := 24 * time.Hour
 	more := []string{"--intermediates", "more.pem"}
@@ -80,6 +82,12 @@ func certificateCases(*pki) []badInput {
 		{name: "certificate for secp256k1", setup: steps(
 			openssl("ecparam", "-name", "secp256k1", "-genkey", "-noout", "-out", "other.pem"),
 			openssl("req", "-new", "-x509", "-key", "other.pem", "-subj", "/CN=x", "-out", "cert.pem")), hint: "P-256"},
+	}
+	for i := range all {
+		all[i].code, all[i].culprit = front.ExitOther, "cert.pem"
+	}
+	untrusted := refused{status: 403, code: "AccessDeniedException", message: "Untrusted signing certificate"}
+	for _, c := range []badInput{
 		{name: "intermediate expired", args: more, setup: intermediate(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), hint: "renew"},
 		{name: "intermediate signed with SHA-1", args: more, setup: intermediate(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 }), hint: "SHA-256"},
 		{name: "six intermediates", args: more, setup: func(s *scene) {
@@ -90,9 +98,10 @@ func certificateCases(*pki) []badInput {
 			s.write("cert.pem", signertest.CertPEM(ca.Issue(s, s.key, nil)))
 			s.write("more.pem", signertest.CertPEM(ca.Chain()...))
 		}, hint: "trust anchor"},
-	}
-	for i := range all {
-		all[i].code, all[i].culprit = front.ExitOther, "cert.pem"
+		{name: "certificate valid in two minutes", setup: issued(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(2 * time.Minute) }), hint: "the service's clock", warning: "not yet valid"},
+	} {
+		c.serve, c.code, c.culprit, c.sent = answer(untrusted.ServeHTTP), front.ExitRefused, "403", 1
+		all = append(all, c)
 	}
 	return all
 }

@@ -305,7 +305,7 @@ func tpmKeyCases() []tpmInput {
 			data, err := os.ReadFile(s.path("key.pem"))
 			s.must(err)
 			s.write("key.pem", append(data, s.certPEM...))
-		}, args: []string{"--certificate="}, code: front.ExitOther, hint: ""},
+		}, args: []string{"--certificate="}, code: front.ExitNotFound, hint: "--certificate"},
 		{name: "no certificate", args: []string{"--certificate="}, code: front.ExitNotFound, hint: "certificate"},
 		{name: "key file as certificate", args: []string{"--certificate", "key.pem"}, code: front.ExitNotFound, hint: "certificate"},
 	})
