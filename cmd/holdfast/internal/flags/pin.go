@@ -27,9 +27,6 @@ func (f *pins) add(fs *pflag.FlagSet) {
 	f.password = fs.String("pkcs8-password", "", "`password` of the key file. Avoid this flag: every local user can read a command line; use --pin-source instead")
 	f.tpm = fs.String("tpm-key-password", "", "`password` of the TPM key. Avoid this flag: every local user can read a command line; use --pin-source instead")
 	fs.BoolVar(&f.noTPM, "no-tpm-key-password", false, "do not ask for the password of the TPM key, even if its file says that it has one")
-	for _, name := range []string{"pkcs8-password", "tpm-key-password"} {
-		front.MarkSecret(fs.Lookup(name))
-	}
 }
 
 // pinFunc returns the PINFunc for --pin-source and the password flags of

@@ -81,5 +81,5 @@ func (a App) Run(ctx context.Context, args []string) int {
 	if !started {
 		err = &UsageError{err}
 	}
-	return a.fail(cmd, err)
+	return a.fail(cmd, args, err)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -142,9 +143,9 @@ func dropEmpty(fs *pflag.FlagSet) {
 	})
 }
 
-// noArgs rejects positional arguments, including unknown commands. If a
-// password flag is set, the error does not quote the argument: it may be the
-// second half of a password with a space.
+// noArgs rejects positional arguments, including unknown commands. If a flag for
+// a PIN or password is set, the error does not quote the argument: it may be the
+// PIN, or the second half of a password with a space.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -155,17 +156,25 @@ func noArgs(cmd *cobra.Command, args []string) error {
 			i := max(0, slices.IndexFunc(similar, func(s string) bool { return strings.HasPrefix(s, args[0]) }))
 			hint = "did you mean " + cmd.CommandPath() + " " + similar[i] + "?"
 		}
-		return signer.WithHint(fmt.Errorf("unknown command %q", args[0]), hint)
+		return signer.WithHint(fmt.Errorf("unknown command %q", keystore.Excerpt(args[0])), hint)
 	}
-	argument := fmt.Sprintf("argument %q", args[0])
+	return strayArgument(cmd, args[0])
+}
+
+// strayArgument returns the error for an argument that no command accepts.
+func strayArgument(cmd *cobra.Command, arg string) error {
+	argument := fmt.Sprintf("argument %q", keystore.Excerpt(arg))
 	hint := "put quotes around values that contain spaces; see " + cmd.CommandPath() + " --help"
+	if arg == `\` || strings.Contains(arg, "\n") {
+		hint = "write the command on one line: in the configuration file of AWS, a backslash does not continue a line"
+	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if _, secret := f.Annotations[secretFlag]; secret {
+		if isAboutSecret(f) {
 			argument = "argument"
 		}
 		// A flag with an optional value accepts it only as --name=value.
-		if slices.Contains(f.Annotations[optionalValues], args[0]) {
-			hint = "write --" + f.Name + "=" + args[0]
+		if slices.Contains(f.Annotations[optionalValues], arg) {
+			hint = "write --" + f.Name + "=" + arg
 		}
 	})
 	return signer.WithHint(fmt.Errorf("%s: unexpected %s", cmd.Name(), argument), hint)

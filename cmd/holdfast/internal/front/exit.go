@@ -87,7 +87,7 @@ func (e *StatusError) Error() string {
 }
 
 // fail prints the error of a command with a hint and returns the exit code.
-func (a App) fail(cmd *cobra.Command, err error) int {
+func (a App) fail(cmd *cobra.Command, args []string, err error) int {
 	var status *StatusError
 	if errors.As(err, &status) {
 		return status.Code
@@ -96,7 +96,7 @@ func (a App) fail(cmd *cobra.Command, err error) int {
 	if (as[*UsageError](err) || errors.Is(err, rolesanywhere.ErrConfig)) && code == ExitUsage && signer.Hint(err) == "" {
 		hint = "see " + cmd.CommandPath() + " --help"
 	}
-	fmt.Fprintf(a.Stderr, "holdfast: %s\nhint: %s\n", OneLine(err.Error()), OneLine(hint))
+	fmt.Fprintf(a.Stderr, "holdfast: %s\nhint: %s\n", redact(err.Error(), args), redact(hint, args))
 	return code
 }
 
