@@ -152,7 +152,7 @@ func (c Call) readPIN(ctx context.Context, ref Ref) ([]byte, error) {
 		}
 		pin = secret
 	} else if ref.Scheme == SchemeFile {
-		data, mode, err := readFile(ref.Rest, maxPIN)
+		data, mode, err := readFile(ctx, ref.Rest, maxPIN)
 		if err != nil {
 			return nil, err
 		}
