@@ -16,15 +16,6 @@ import (
 // prompt.
 const promptTimeout = 50 * time.Second
 
-// A TTY is the terminal of the user. It is independent of the standard streams,
-// which an AWS client may redirect.
-type TTY interface {
-	// ReadPassword prints a prompt and reads a line without echo. It restores
-	// the terminal before it returns, also when ctx ends.
-	ReadPassword(ctx context.Context, prompt string) ([]byte, error)
-	Close() error
-}
-
 // Prompt asks for a PIN at the terminal. It is a [keystore.PINFunc]. It does
 // not ask for an optional PIN.
 func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
