@@ -13,6 +13,13 @@ const (
 	setTermios = unix.TIOCSETA
 )
 
+// raiseStop stops the process. It uses SIGTTOU, which has the same default action
+// as SIGTSTP: the Go runtime keeps its handler for a signal that was caught.
+func raiseStop() (undo func()) {
+	_ = unix.Kill(unix.Getpid(), unix.SIGTTOU)
+	return func() {}
+}
+
 // lockTerminal does nothing: this system does not say which device the
 // controlling terminal is.
 func lockTerminal(context.Context) (unlock func(), err error) { return func() {}, nil }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +18,20 @@ const (
 	getTermios = unix.TCGETS
 	setTermios = unix.TCSETS
 )
+
+// raiseStop stops the process with the default action of SIGTSTP. The Go runtime
+// keeps its handler for a signal that was caught, so raiseStop replaces it until
+// undo is called.
+func raiseStop() (undo func()) {
+	const sigsetSize = 8            // of the kernel's sigset_t, except on mips
+	var byDefault, handler [64]byte // at least a struct sigaction; zero is SIG_DFL
+	set := func(action, old *[64]byte) {
+		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGTSTP), uintptr(unsafe.Pointer(action)), uintptr(unsafe.Pointer(old)), sigsetSize, 0, 0)
+	}
+	set(&byDefault, &handler)
+	_ = unix.Kill(unix.Getpid(), unix.SIGTSTP)
+	return func() { set(&handler, nil) }
+}
 
 // lockPoll is how often a process tries to lock a terminal that is in use.
 const lockPoll = 50 * time.Millisecond

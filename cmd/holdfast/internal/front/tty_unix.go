@@ -59,7 +59,7 @@ func (t *terminal) Close() error { return t.f.Close() }
 func (t *terminal) ReadPassword(ctx context.Context, prompt string) ([]byte, error) {
 	signals := make(chan os.Signal, 16)
 	defer signal.Stop(signals)
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTSTP, syscall.SIGALRM, syscall.SIGPIPE, syscall.SIGUSR1, syscall.SIGUSR2} {
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTSTP} {
 		if !signal.Ignored(s) { // for example by nohup
 			signal.Notify(signals, s)
 		}
@@ -89,19 +89,17 @@ func (t *terminal) ReadPassword(ctx context.Context, prompt string) ([]byte, err
 
 // stop stops the process, as the default action of SIGTSTP does, until another
 // process continues it.
-func stop(signals chan os.Signal) {
-	signal.Reset(syscall.SIGTSTP)
-	_ = unix.Kill(unix.Getpid(), syscall.SIGTSTP)
+func stop(signals <-chan os.Signal) {
+	defer raiseStop()()
 	for timeout := time.After(resumeTimeout); ; {
 		select {
 		case s := <-signals:
-			if s != syscall.SIGCONT {
-				continue
+			if s == syscall.SIGCONT {
+				return
 			}
 		case <-timeout:
+			return
 		}
-		signal.Notify(signals, syscall.SIGTSTP)
-		return
 	}
 }
 
@@ -199,13 +197,25 @@ func (t *terminal) restore() {
 	if state, err := t.get(); err != nil || !t.isSet || *state != t.silent {
 		return
 	}
-	// A process in the background may change the terminal if it ignores SIGTTOU.
-	if !signal.Ignored(syscall.SIGTTOU) {
-		signal.Ignore(syscall.SIGTTOU)
-		defer signal.Reset(syscall.SIGTTOU)
+	if !t.inForeground() { // for example because the parent was killed
+		signal.Ignore(syscall.SIGTTOU) // permits the change
 	}
 	_ = t.set(t.before)
 	t.isSet = false
+}
+
+// inForeground reports whether the process group of this process is in the
+// foreground.
+func (t *terminal) inForeground() (foreground bool) {
+	raw, err := t.f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = raw.Control(func(fd uintptr) {
+		group, err := unix.IoctlGetInt(int(fd), unix.TIOCGPGRP)
+		foreground = err == nil && group == unix.Getpgrp()
+	})
+	return foreground
 }
 
 // get and set do not use Fd, which would make the reads of the file block.
