@@ -68,7 +68,8 @@ var mayImport = map[string][]string{
 	// another.
 	"cmd/holdfast":                   {"cmd/holdfast/cli", "keystore/all"},
 	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", "cmd/holdfast/internal/local", "keystore", "rolesanywhere/credentials/loopback"},
-	"cmd/holdfast/internal/front":    {"signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
+	"cmd/holdfast/internal/pinentry": {},
+	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere"},
 	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "keystore", "rolesanywhere", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},

@@ -4,6 +4,7 @@ package front
 
 import (
 	"context"
+	"errors"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,8 @@ func raiseStop() (undo func()) {
 	_ = unix.Kill(unix.Getpid(), unix.SIGTTOU)
 	return func() {}
 }
+
+func deviceName() (string, error) { return "", errors.ErrUnsupported }
 
 // lockTerminal does nothing: this system does not say which device the
 // controlling terminal is.

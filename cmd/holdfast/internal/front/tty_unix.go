@@ -218,6 +218,30 @@ func (t *terminal) inForeground() (foreground bool) {
 	return foreground
 }
 
+// saveTerminal returns the path of the controlling terminal, and a function that
+// restores its present state. The path is empty if there is no terminal.
+func saveTerminal() (restore func(), name string) {
+	f, err := os.OpenFile("/dev/tty", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return func() {}, ""
+	}
+	t := &terminal{f: f}
+	state, err := t.get()
+	if err != nil {
+		f.Close()
+		return func() {}, ""
+	}
+	if name, err = deviceName(); err != nil {
+		name = f.Name()
+	}
+	return func() {
+		if now, err := t.get(); err == nil && *now != *state && t.inForeground() {
+			_ = t.set(*state)
+		}
+		f.Close()
+	}, name
+}
+
 // get and set do not use Fd, which would make the reads of the file block.
 func (t *terminal) get() (state *unix.Termios, err error) {
 	raw, err := t.f.SyscallConn()

@@ -57,6 +57,9 @@ func (c console) Read(p []byte) (int, error)  { return c.in.Read(p) }
 func (c console) Write(p []byte) (int, error) { return c.out.Write(p) }
 func (c console) Close() error                { return errors.Join(c.in.Close(), c.out.Close()) }
 
+// saveTerminal does nothing: pinentry programs of Windows have windows.
+func saveTerminal() (restore func(), name string) { return func() {}, "" }
+
 // lockTerminal does nothing: a console is not shared by programs that ask at the
 // same time.
 func lockTerminal(context.Context) (unlock func(), err error) { return func() {}, nil }

@@ -76,8 +76,8 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	if err != nil {
 		return err
 	}
-	if device.PINSource == "prompt" {
-		opts.PIN = a.PromptNew
+	if source, err := flags.ParsePINSource(device.PINSource); err == nil && source.Asks() {
+		opts.PIN = front.Twice(source.Ask(a))
 	}
 	ref, err := keystore.ParseRef(reference)
 	if err != nil {
