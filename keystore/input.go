@@ -33,10 +33,7 @@ func (r Ref) isInput() bool {
 func (o Options) read(ctx context.Context, ref Ref) ([]byte, error) {
 	switch ref.Scheme {
 	case SchemeFile:
-		data, mode, err := readFile(ref.Rest, MaxInput)
-		if errors.Is(err, errFIFO) {
-			err = signer.WithHint(err, "to read from a pipe, connect it to standard input and give - as the reference")
-		}
+		data, mode, err := readFile(ctx, ref.Rest, MaxInput)
 		if err == nil && worldAccessible(mode) && containsPrivateKey(data) {
 			o.warnWorldAccessible(ref.Rest, "a private key")
 		}
@@ -82,12 +79,13 @@ func (o Options) warnWorldAccessible(path, content string) {
 	o.logger().Warn(fmt.Sprintf("%s contains %s, and every local user can read or change it; protect it with chmod 600", path, content))
 }
 
-var errFIFO = errors.New("is a FIFO, not a regular file")
+var errFIFO = signer.WithHint(errors.New("is a FIFO, not a regular file"),
+	"to read from a pipe, connect it to standard input and give - as the reference, or let the shell open it: <(COMMAND)")
 
 // readFile opens the file without blocking, so that a FIFO without a writer is
 // refused at once. It checks the type of the open file, because the path could
-// name another file in the meantime.
-func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
+// name another file in the meantime. It reads pipes that the process inherited.
+func readFile(ctx context.Context, path string, limit int64) ([]byte, fs.FileMode, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, 0, withoutPath(err)
@@ -101,6 +99,9 @@ func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	case mode.IsDir():
 		return nil, 0, errors.New("is a directory")
 	case mode.IsRegular():
+	case mode&fs.ModeNamedPipe != 0 && isInherited(path):
+		data, err := readPipe(ctx, f, path, limit)
+		return data, 0o600, err
 	case mode&fs.ModeNamedPipe != 0:
 		return nil, 0, errFIFO
 	default:
@@ -113,10 +114,11 @@ func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	return data, info.Mode(), err
 }
 
-// ReadFile reads a regular file of at most limit bytes. It refuses the same
-// file types as [Call.Read] and logs nothing. Errors do not contain the path.
+// ReadFile reads a regular file, or a pipe that the process inherited, of at most
+// limit bytes. It refuses the same file types as [Call.Read] and logs nothing.
+// Errors do not contain the path.
 func ReadFile(path string, limit int64) ([]byte, error) {
-	data, _, err := readFile(path, limit)
+	data, _, err := readFile(context.Background(), path, limit)
 	return data, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -53,8 +54,13 @@ func (s *Store) PINSource(source Ref, opts Options) (PINFunc, error) {
 }
 
 // ParsePINSource is [ParseRef] for a pin-source. Its errors begin with
-// "pin-source".
+// "pin-source". It refuses a number, which is more likely the PIN itself than the
+// name of a file, and does not quote it.
 func ParsePINSource(text string) (Ref, error) {
+	if text != "" && strings.Trim(text, "0123456789") == "" {
+		return Ref{}, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{"…", errors.New("is a number, not the name of a file")}),
+			"store the PIN in a file or a variable, and give its name; for a file whose name is a number, write file:NUMBER")
+	}
 	ref, err := ParseRef(text)
 	if err != nil {
 		return Ref{}, fmt.Errorf("pin-source: %w", err)
@@ -146,7 +152,7 @@ func (c Call) readPIN(ctx context.Context, ref Ref) ([]byte, error) {
 		}
 		pin = secret
 	} else if ref.Scheme == SchemeFile {
-		data, mode, err := readFile(ref.Rest, maxPIN)
+		data, mode, err := readFile(ctx, ref.Rest, maxPIN)
 		if err != nil {
 			return nil, err
 		}

@@ -59,6 +59,14 @@ func (Backend) Uses(ref keystore.Ref) keystore.Uses {
 	return keystore.UsesOfAttributes(ref.Rest, ";", "path")
 }
 
+// Rebase implements [keystore.Rebaser] for the path of a "tpm:" reference.
+func (Backend) Rebase(ref keystore.Ref, dir string) keystore.Ref {
+	if ref.Scheme != "tpm" {
+		return ref
+	}
+	return keystore.RebaseAttributes(ref, dir, "path")
+}
+
 // SetAttribute implements [keystore.AttributeSetter] for the pin-source of a
 // "tpm:" reference. It does not add pin-source to a reference with a pin-value.
 // A "handle:" reference has no attributes.

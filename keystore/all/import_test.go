@@ -68,8 +68,9 @@ var mayImport = map[string][]string{
 	// The command packages vending, keys and local do not import one
 	// another.
 	"cmd/holdfast":                   {"cmd/holdfast/cli", "keystore/all"},
-	"cmd/holdfast/cli":               {front, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", "cmd/holdfast/internal/local", "keystore", "rolesanywhere/credentials/loopback"},
-	"cmd/holdfast/internal/front":    {"signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
+	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", "cmd/holdfast/internal/local", "keystore", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/internal/pinentry": {},
+	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere"},
 	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "keystore", "rolesanywhere", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},

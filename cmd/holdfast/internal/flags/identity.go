@@ -99,8 +99,8 @@ type Device struct {
 
 // Add adds the flags to fs.
 func (f *Device) Add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.PINSource, "pin-source", "", "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH or prompt (default: prompt, if there is a terminal)")
-	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt")
+	fs.StringVar(&f.PINSource, "pin-source", "", "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH, prompt or pinentry (default: prompt, if there is a terminal)")
+	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt", "pinentry")
 	fs.StringVar(&f.Module, "pkcs11-lib", "", "`file` of the PKCS #11 module, for references that do not name one (default: p11-kit-proxy)")
 }
 

@@ -100,7 +100,7 @@ func (e environmentBool) get(cmd *cobra.Command, a front.App) (bool, error) {
 	}
 	on, err := strconv.ParseBool(text)
 	if err != nil {
-		err = signer.WithHint(front.Usagef("environment variable %s: %q is not a boolean", e.variable, text), "set it to true or false")
+		err = signer.WithHint(front.Usagef("environment variable %s: %q is not a boolean", e.variable, keystore.Excerpt(text)), "set it to true or false")
 	}
 	return on, err
 }

@@ -3,6 +3,8 @@ package front
 import (
 	"log/slog"
 	"strings"
+
+	"github.com/holdfast-dev/holdfast/keystore"
 )
 
 // Fields maps the fields of Go types in the hints of libraries to flags of the
@@ -69,10 +71,17 @@ func withFlags(hint string) string {
 }
 
 // HintAttr replaces the field names in the hints of a log with flags, as in the
-// hints of errors. It is a function for [slog.HandlerOptions.ReplaceAttr].
+// hints of errors, and removes PINs that a text quotes. It is a function for
+// [slog.HandlerOptions.ReplaceAttr].
 func HintAttr(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "hint" {
 		return slog.String(a.Key, withFlags(a.Value.String()))
+	}
+	if k := a.Value.Kind(); k == slog.KindString || k == slog.KindAny {
+		text := a.Value.Resolve().String()
+		if redacted := keystore.Redact(text); redacted != text {
+			return slog.String(a.Key, redacted)
+		}
 	}
 	return a
 }

@@ -70,14 +70,14 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 		return signer.WithHint(front.Usagef("--private-key is not given"), "name the new key, as in --private-key tpm:path=app.pem; see holdfast generate --help")
 	}
 	if !slices.Contains(keyTypes(), keyType) {
-		return front.Usagef("--key-type %q is not one of %s", keyType, strings.Join(keyTypes(), ", "))
+		return front.Usagef("--key-type %q is not one of %s", keystore.Excerpt(keyType), strings.Join(keyTypes(), ", "))
 	}
 	opts, err := device.Options(a)
 	if err != nil {
 		return err
 	}
-	if device.PINSource == "prompt" {
-		opts.PIN = a.PromptNew
+	if source, err := flags.ParsePINSource(device.PINSource); err == nil && source.Asks() {
+		opts.PIN = front.Twice(source.Ask(a))
 	}
 	ref, err := keystore.ParseRef(reference)
 	if err != nil {

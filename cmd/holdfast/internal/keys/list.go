@@ -44,7 +44,7 @@ error, unless none exists or --pkcs11-lib or TPM_DEVICE names it.`,
 	fs.StringVar(&reference, "in", "", "list what this `reference` names, such as pkcs11:token=prod, tpm: or a file (default: all key stores of this machine)")
 	fs.BoolVar(&asJSON, "json", false, "print a JSON array")
 	device.Add(fs)
-	fs.Lookup("pin-source").Usage = "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH or prompt (default: none, and no prompt)"
+	fs.Lookup("pin-source").Usage = "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH, prompt or pinentry (default: none, and no prompt)"
 	return cmd
 }
 

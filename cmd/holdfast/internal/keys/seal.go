@@ -35,8 +35,8 @@ have now; sha256:7 reflects the state of Secure Boot.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&to, "to", "", "`reference` for the new file: tpm:path=FILE, with pcrs= to bind it to PCRs")
-	fs.StringVar(&source, "secret-source", "prompt", "`source` of the secret: file:PATH, env:NAME or prompt")
-	front.MarkValues(fs.Lookup("secret-source"), "file:", "env:", "prompt")
+	fs.StringVar(&source, "secret-source", "prompt", "`source` of the secret: file:PATH, env:NAME, prompt or pinentry")
+	front.MarkValues(fs.Lookup("secret-source"), "file:", "env:", "prompt", "pinentry")
 	return cmd
 }
 
@@ -49,13 +49,13 @@ func seal(ctx context.Context, a front.App, to, source string) error {
 	if err != nil {
 		return err
 	}
-	ask := a.PromptNew
-	if source != "prompt" {
-		from, err := keystore.ParsePINSource(source)
-		if err != nil {
-			return err
-		}
-		if ask, err = (keystore.Call{Options: opts}).PINSource(from); err != nil {
+	from, err := flags.ParsePINSource(source)
+	if err != nil {
+		return signer.WithHint(err, "--secret-source accepts file:PATH, env:NAME, prompt or pinentry")
+	}
+	ask := front.Twice(from.Ask(a))
+	if !from.Asks() {
+		if ask, err = (keystore.Call{Options: opts}).PINSource(from.Ref); err != nil {
 			return err
 		}
 	}

@@ -114,8 +114,9 @@ func (t table) key(store *keystore.Store, dir string) (k flags.Key, err error) {
 		}
 		*f.dst = store.Rebase(ref, dir)
 	}
-	k.PINSource, err = flags.ParsePINSource(t.PINSource)
-	k.PINSource.Ref = store.Rebase(k.PINSource.Ref, dir)
+	if k.PINSource, err = flags.ParsePINSource(t.PINSource); err == nil {
+		k.PINSource.Ref = store.Rebase(k.PINSource.Ref, dir)
+	}
 	return k, err
 }
 

@@ -72,7 +72,8 @@ func TestConfig(t *testing.T) {
 func TestConfigRelativePaths(t *testing.T) {
 	for text, want := range map[string]string{
 		"-": "-", "env:X": "env:X", "/k.pem": "/k.pem", "k.pem": "/etc/k.pem", "file:k.pem": "/etc/k.pem",
-		"../k.pem": "/k.pem", "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=k.pem",
+		"../k.pem": "/k.pem", "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=/etc/k.pem",
+		"pkcs11:token=x?pin-source=file:pin": "pkcs11:token=x?pin-source=/etc/pin", "tpm:path=k;parent-auth-source=pin": "tpm:path=/etc/k;parent-auth-source=/etc/pin",
 	} {
 		got, err := table{Certificate: text, PrivateKey: text, Intermediates: text}.fill(Setup{}, front.App{Store: all.New()}, "/etc")
 		if id := got.Key.Identity; err != nil || id.Certificate.String() != want || id.Key.String() != want || id.Intermediates.String() != want {

@@ -111,9 +111,13 @@ func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err e
 	if err != nil {
 		return nil, err
 	}
+	dir := filepath.Dir(path)
+	if dir == "/dev/fd" { // a process substitution of a shell
+		dir = "."
+	}
 	seen := make(map[string]bool)
 	for i, t := range tables {
-		r, err := t.fill(s, a, filepath.Dir(path))
+		r, err := t.fill(s, a, dir)
 		table := fmt.Sprintf("--config %s: role %d %q", path, i+1, t.Name)
 		switch {
 		case err != nil:

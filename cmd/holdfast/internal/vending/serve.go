@@ -123,6 +123,10 @@ func listenAddress(listen string, port int, portGiven bool) (string, error) {
 			"AWS clients connect only over TCP; use an address such as "+daemon.DefaultListen)
 	}
 	host, own, err := net.SplitHostPort(listen)
+	if i := strings.LastIndexByte(listen, ':'); i > 0 && net.ParseIP(listen) != nil && net.ParseIP(listen[:i]) != nil {
+		return "", signer.WithHint(front.Usagef("--listen %s: the port cannot be told from the IPv6 address", listen),
+			"put brackets around the address: ["+listen[:i]+"]"+listen[i:])
+	}
 	if err != nil { // for example an address without a port
 		host, own = listen, strconv.Itoa(port)
 		if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
