@@ -25,6 +25,8 @@ type device struct {
 	// other connections. A connection that is not managed has exclusive use
 	// of the TPM until it is closed.
 	managed bool
+
+	parent storageKey // the parent that was read last
 }
 
 // open opens a TPM. The device retries commands as retrier does.

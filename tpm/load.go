@@ -22,6 +22,9 @@ type loadedObject struct {
 	policy     policy
 	toFlush    []tpm2.TPMHandle // objects and sessions of this package; flushed from the last to the first
 	loadedAt   time.Time
+
+	password   *password // of the object
+	authorized bool      // the password was used
 }
 
 // A storageKey is a parent of other objects. Sessions are salted with it.
@@ -62,6 +65,19 @@ func (l *loadedObject) primary(hierarchy tpm2.TPMHandle, isRSA bool, auth tpm2.S
 		return storageKey{}, explain("TPM2_CreatePrimary", err)
 	}
 	return storageKey{p.ObjectHandle, p.Name, *public}, nil
+}
+
+// readParent is readPublic for a persistent parent. It reads once for each
+// connection.
+func (d *device) readParent(h tpm2.TPMHandle) (storageKey, error) {
+	if d.parent.handle == h {
+		return d.parent, nil
+	}
+	o, err := readPublic(d, h)
+	if err == nil {
+		d.parent = o
+	}
+	return o, err
 }
 
 // readPublic returns the public area and the name of an object.
@@ -115,6 +131,9 @@ func (l *loadedObject) close() {
 func (ld *loader) prepareParent(l *loadedObject, salted bool) (storageKey, tpm2.Session, error) {
 	none := tpm2.PasswordAuth(nil)
 	parent := tpm2.TPMHandle(ld.file.parent)
+	if err := ld.parentPassword.guard(l.device); err != nil {
+		return storageKey{}, nil, err
+	}
 	if isHierarchy(ld.file.parent) {
 		auth := tpm2.Session(none)
 		if len(ld.parentPassword.value) > 0 {
@@ -133,7 +152,7 @@ func (ld *loader) prepareParent(l *loadedObject, salted bool) (storageKey, tpm2.
 	if !salted && len(ld.parentPassword.value) == 0 {
 		return p, none, nil
 	}
-	p, err := readPublic(l.device, parent)
+	p, err := l.device.readParent(parent)
 	if err != nil || len(ld.parentPassword.value) == 0 {
 		return p, none, err
 	}
@@ -143,7 +162,7 @@ func (ld *loader) prepareParent(l *loadedObject, salted bool) (storageKey, tpm2.
 // load loads the object, and starts a session if the object has a password or a
 // policy. On error it leaves nothing in the TPM.
 func (ld *loader) load(d *device) (_ *loadedObject, err error) {
-	l := &loadedObject{device: d, policy: ld.policy}
+	l := &loadedObject{device: d, policy: ld.policy, password: &ld.password}
 	defer func() {
 		if err != nil {
 			l.flush(err)
@@ -163,6 +182,7 @@ func (ld *loader) load(d *device) (_ *loadedObject, err error) {
 		if err := ld.loadFile(l, tpm2.AuthHandle{Handle: parent.handle, Name: parent.name, Auth: auth}); err != nil {
 			return nil, ld.parentError(err)
 		}
+		ld.parentPassword.accepted = true
 		salt = parent
 	}
 	if err := ld.startSessions(l, salt); err != nil {
@@ -240,8 +260,9 @@ func (ld *loader) parentError(err error) error {
 	if !errors.Is(err, signer.ErrPINIncorrect) {
 		return err
 	}
-	if len(ld.parentPassword.value) > 0 {
-		return ld.parentPassword.noteRefusal(err)
+	given := len(ld.parentPassword.value) > 0
+	if refused := ld.parentPassword.noteRefusal(err); given {
+		return refused
 	}
 	return signer.WithHint(fmt.Errorf("no password was given for the parent, which has one: %w", missingPassword(err)),
 		"give the source of the parent password in the reference, such as tpm:path=key.pem;parent-auth-source=file:PATH")
@@ -288,6 +309,10 @@ func (ld *loader) startSessions(l *loadedObject, salt storageKey) error {
 // authHandle returns the handle of the object for one command, after satisfying
 // its policy.
 func (l *loadedObject) authHandle() (tpm2.AuthHandle, error) {
+	if err := l.password.guard(l.device); err != nil {
+		return tpm2.AuthHandle{}, err
+	}
+	l.authorized = true
 	if len(l.policy) > 0 {
 		if err := l.policy.satisfy(l, l.session.Handle()); err != nil {
 			return tpm2.AuthHandle{}, err

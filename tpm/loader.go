@@ -68,8 +68,15 @@ func newLoader(ctx context.Context, cfg Config, dial dialer) (*loader, error) {
 	if h, err := ld.area.NameAlg.Hash(); err == nil {
 		size = h.Size()
 	}
-	ld.password = password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.name(), size: size}
-	ld.parentPassword = password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cfg.name(), size: maxDigest}
+	ld.password = password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.name(), size: size, exempt: ld.area.ObjectAttributes.NoDA}
+	parent := OwnerHierarchy // a persistent key needs no parent
+	if ld.file != nil {
+		parent = ld.file.parent
+	}
+	ld.parentPassword = newParentPassword(cfg.ParentPIN, cfg.name(), parent)
+	if ld.file == nil {
+		ld.parentPassword.ask = nil
+	}
 	return ld, nil
 }
 
@@ -97,6 +104,7 @@ func (ld *loader) use(ctx context.Context, f func(*loadedObject) error) error {
 		err := ld.ensureLoaded(ctx)
 		if err == nil {
 			if err = f(ld.current); err == nil {
+				ld.password.accepted = ld.password.accepted || ld.current.authorized
 				ld.afterUse()
 				return nil
 			}
@@ -104,7 +112,7 @@ func (ld *loader) use(ctx context.Context, f func(*loadedObject) error) error {
 		}
 		ld.unload()
 		ld.needsFlush = ld.needsFlush || errors.Is(err, errBus)
-		if !lost(err) || n == maxAttempts || ctx.Err() != nil {
+		if !lost(err) && !forgetLast(err) || n == maxAttempts || ctx.Err() != nil {
 			return err
 		}
 		ld.log.Debug("loading the key again", "cause", err)
@@ -191,19 +199,27 @@ func flushAll(d *device) int {
 // readPersistent reads the public area of a persistent object. It leaves the
 // TPM open.
 func (ld *loader) readPersistent(ctx context.Context) error {
+	return ld.with(ctx, func(d *device) error {
+		o, err := readPublic(d, ld.handle)
+		ld.area, ld.name, ld.checkedDevice = o.public, o.name, d
+		return err
+	})
+}
+
+// with calls f with an open TPM, and again after a repair. It leaves the TPM
+// open unless f fails.
+func (ld *loader) with(ctx context.Context, f func(*device) error) error {
 	d, err := ld.open(ctx)
 	if err != nil {
 		return err
 	}
-	o, err := readPublic(d, ld.handle)
-	if err != nil && ld.repair(d, err) {
-		o, err = readPublic(d, ld.handle)
+	if err = f(d); err != nil && ld.repair(d, err) {
+		err = f(d)
 	}
 	if err != nil {
 		return errors.Join(err, d.close())
 	}
-	ld.area, ld.name = o.public, o.name
-	ld.openDevice, ld.checkedDevice = d, d
+	ld.openDevice = d
 	return nil
 }
 

@@ -33,7 +33,7 @@ func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	}
 	t, err := a.OpenTTY()
 	if err != nil {
-		return nil, &PromptError{errors.New("no terminal is available")}
+		return nil, &PromptError{fmt.Errorf("no terminal is available to ask for the %s of %s", p.What, OneLine(p.Ref.String()))}
 	}
 	defer t.Close()
 	ctx, cancel := context.WithTimeout(ctx, promptTimeout)
