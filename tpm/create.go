@@ -93,7 +93,7 @@ func create(ctx context.Context, cfg CreateConfig, template tpm2.TPMTPublic, dat
 		return nil, fmt.Errorf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f.parent))
 	}
 	ld := &loader{
-		cfg: Config{Device: cfg.Device}, dial: dial, log: logging.OrDiscard(cfg.Logger), file: f, area: template,
+		cfg: Config{Device: cfg.Device}, dial: dial, log: logging.OrDiscard(cfg.Logger), file: f, area: template, mu: newMutex(), caller: ctx,
 		password:       password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cmp.Or(cfg.Ref, unnamedRef), size: maxDigest / 2},
 		parentPassword: newParentPassword(cfg.ParentPIN, cmp.Or(cfg.Ref, unnamedRef), f.parent),
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -30,7 +29,8 @@ type loader struct {
 	secretResponse bool // responses must be encrypted on the bus
 
 	// A TPM executes one command at a time. mu guards the following fields.
-	mu             sync.Mutex
+	mu             mutex
+	caller         context.Context // of the current use; bounds the commands of it
 	password       password
 	parentPassword password
 	private        *tpm2.TPM2BPrivate // private area for TPM2_Load; nil: not parsed or imported yet
@@ -54,7 +54,7 @@ const (
 )
 
 func newLoader(ctx context.Context, cfg Config, dial dialer) (*loader, error) {
-	ld := &loader{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: tpm2.TPMHandle(cfg.Handle)}
+	ld := &loader{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: tpm2.TPMHandle(cfg.Handle), mu: newMutex(), caller: ctx}
 	var err error
 	if cfg.Handle != 0 {
 		err = ld.readPersistent(ctx)
@@ -142,6 +142,17 @@ func (ld *loader) ensureLoaded(ctx context.Context) error {
 	return errors.Join(err, d.close())
 }
 
+// bind makes ctx the caller. Commands end soon after ctx ends.
+func (ld *loader) bind(ctx context.Context) {
+	ld.caller = ctx
+	if ld.openDevice != nil {
+		ld.openDevice.bind(ctx)
+	}
+	if ld.current != nil {
+		ld.current.bind(ctx)
+	}
+}
+
 // open opens the TPM, but not before yieldUntil.
 func (ld *loader) open(ctx context.Context) (*device, error) {
 	if d := ld.openDevice; d != nil {
@@ -152,6 +163,9 @@ func (ld *loader) open(ctx context.Context) (*device, error) {
 		return nil, err
 	}
 	d, err := ld.dial.open(ctx, ld.cfg.Device)
+	if err == nil {
+		d.bind(ld.caller)
+	}
 	if err == nil && ld.needsFlush && !d.managed {
 		if n := flushAll(d); n > 0 {
 			ld.log.Warn("the connection to the TPM was interrupted before; flushed all objects and sessions", "count", n)
@@ -245,6 +259,7 @@ func (ld *loader) closeIdle() {
 		return
 	}
 	defer ld.mu.Unlock()
+	ld.bind(context.Background())
 	ld.unload()
 }
 
