@@ -284,17 +284,3 @@ func (ld *loader) wipe() {
 	ld.password.wipe()
 	ld.parentPassword.wipe()
 }
-
-// handles returns the handles in the TPM that have the type of first, beginning
-// with first.
-func handles(d *device, first tpm2.TPMHandle) ([]tpm2.TPMHandle, error) {
-	answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: uint32(first), PropertyCount: 256}.Execute(d)
-	if err != nil {
-		return nil, explain("TPM2_GetCapability", err)
-	}
-	list, err := answer.CapabilityData.Data.Handles()
-	if err != nil {
-		return nil, err
-	}
-	return list.Handle, nil
-}
