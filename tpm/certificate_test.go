@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
-	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 

@@ -20,7 +20,9 @@ func (Backend) Name() string { return "tpm" }
 func (Backend) Schemes() []string { return []string{"tpm", "handle"} }
 
 // ClaimsPEM implements [keystore.PEMClaimer].
-func (Backend) ClaimsPEM(blockType string) bool { return blockType == pemType }
+func (Backend) ClaimsPEM(blockType string) bool {
+	return blockType == pemType || blockType == oldPEMType
+}
 
 // Open implements [keystore.Backend].
 func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
