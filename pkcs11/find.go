@@ -38,7 +38,31 @@ func objects(mod module, session uint, u URI, class uint, types ...uint) ([]obje
 
 // readObjects is like objects, but returns the error of an object that cannot
 // be read as unread.
+//
+// If no object has exactly the label of u, readObjects returns those whose label
+// differs only in padding: some tools write labels with a NUL at the end.
 func readObjects(mod module, session uint, u URI, class uint, types ...uint) (found []object, unread, err error) {
+	found, unread, err = readExact(mod, session, u, class, types...)
+	if err != nil || unread != nil || len(found) > 0 || u.Object == "" {
+		return found, unread, err
+	}
+	label := u.Object
+	u.Object = ""
+	all, unread, err := readExact(mod, session, u, class, types...)
+	for _, o := range all {
+		if sameLabel(o.label, label) {
+			found = append(found, o)
+		}
+	}
+	if len(found) == 0 {
+		unread = nil // it is not about the object of u
+	}
+	return found, unread, err
+}
+
+func sameLabel(a, b string) bool { return trim(a) == trim(b) }
+
+func readExact(mod module, session uint, u URI, class uint, types ...uint) (found []object, unread, err error) {
 	template := []attribute{{ckaClass, class}}
 	if u.Object != "" {
 		template = append(template, attribute{ckaLabel, u.Object})
@@ -71,7 +95,7 @@ func readObjects(mod module, session uint, u URI, class uint, types ...uint) (fo
 func (o object) uri(t token) URI {
 	u := t.uri()
 	u.Object, u.ID = o.label, string(o.id)
-	if checkText(u.Object) != nil {
+	if u.Object = strings.TrimRight(u.Object, "\x00"); checkText(u.Object) != nil {
 		u.Object = ""
 	}
 	u.Type = map[uint]string{ckoPrivateKey: "private", ckoPublicKey: "public", ckoCertificate: "cert"}[o.class]
@@ -171,7 +195,7 @@ func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject
 func keysOfCertificates(mod module, session uint, u URI, certs []object) ([]object, error) {
 	var all []object
 	for _, c := range certs {
-		if u.Object != "" && u.Object != c.label || u.ID != "" && u.ID != string(c.id) {
+		if u.Object != "" && !sameLabel(u.Object, c.label) || u.ID != "" && u.ID != string(c.id) {
 			continue
 		}
 		keys, err := keysOfCertificate(mod, session, c)

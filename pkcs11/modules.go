@@ -1,6 +1,7 @@
 package pkcs11
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -85,10 +86,20 @@ func (s *sharedModule) forget() {
 	}
 }
 
+// release ends one use of s. The last one finalizes the module, for which it
+// waits at most closeTimeout.
 func (s *sharedModule) release() error {
 	if !s.leave() {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_, err := bounded(ctx, func() string { return "module " + s.path }, func() (struct{}, error) { return struct{}{}, s.finalizeUnused() }, nil)
+	return err
+}
+
+// finalizeUnused finalizes the module unless it has users again.
+func (s *sharedModule) finalizeUnused() error {
 	s.initMu.Lock()
 	defer s.initMu.Unlock()
 	s.owner.mu.Lock()
