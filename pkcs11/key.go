@@ -64,8 +64,11 @@ const maxAttempts = 10
 // example when the token is back, get a context with the values of ctx that is
 // canceled by Close or when the context of the signature ends. Open logs a
 // warning if Config.Certificates contains no certificate of the key.
-func Open(ctx context.Context, cfg Config) (*Key, error) {
-	k, err := open(ctx, cfg, &loaded)
+func Open(ctx context.Context, cfg Config) (*Key, error) { return openGiven(ctx, cfg, &loaded) }
+
+// openGiven is open for a Config whose certificates are not just candidates.
+func openGiven(ctx context.Context, cfg Config, table *modules) (*Key, error) {
+	k, err := open(ctx, cfg, table)
 	if err == nil && len(cfg.Certificates) > 0 && !certifies(cfg.Certificates, k.pub) {
 		k.log.Warn("none of the given certificates is for the key", "key", k.auth.ref.String())
 	}
