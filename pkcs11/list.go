@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -23,15 +24,40 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	return list(ctx, cfg, &loaded)
 }
 
-func list(ctx context.Context, cfg Config, table *modules) (entries []keystore.Entry, err error) {
+func list(ctx context.Context, cfg Config, table *modules) ([]keystore.Entry, error) {
+	var found collector
+	_, err := bounded(ctx, cfg.what, func() (struct{}, error) { return struct{}{}, listNow(ctx, cfg, table, &found) }, nil)
+	return found.all(), err
+}
+
+// A collector collects entries while the module may stop to answer.
+type collector struct {
+	mu      sync.Mutex
+	entries []keystore.Entry
+}
+
+func (c *collector) add(some []keystore.Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries = append(c.entries, some...)
+}
+
+func (c *collector) all() []keystore.Entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.entries)
+}
+
+// listNow is list, but waits for the module without a limit.
+func listNow(ctx context.Context, cfg Config, table *modules, found *collector) (err error) {
 	mod, err := table.find(cfg)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, mod.release()) }()
 	all, unread, err := readTokens(mod, cfg.URI)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	unread = slices.DeleteFunc(unread, removed) // a removed token is not an error
 	if cfg.PIN != nil && len(all) > 1 {
@@ -40,12 +66,13 @@ func list(ctx context.Context, cfg Config, table *modules) (entries []keystore.E
 	}
 	for _, t := range all {
 		if err := ctx.Err(); err != nil { // a token can take long
-			return entries, errors.Join(append(unread, err)...)
+			return errors.Join(append(unread, err)...)
 		}
 		some, err := listToken(ctx, cfg, t)
-		entries, unread = append(entries, some...), append(unread, err)
+		found.add(some)
+		unread = append(unread, err)
 	}
-	return entries, errors.Join(unread...)
+	return errors.Join(unread...)
 }
 
 // listToken lists t and its objects. It can return entries together with an
@@ -105,7 +132,7 @@ func loginToList(ctx context.Context, cfg Config, t token, session uint) (err er
 	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
 		return t.wrap(err)
 	}
-	d := newAuthenticator(cfg).begin()
+	d := newAuthenticator(cfg).begin(ctx)
 	defer d.end()
-	return d.login(ctx, t, session)
+	return d.login(t, session)
 }

@@ -1,6 +1,7 @@
 package winstore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto"
@@ -10,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -26,11 +29,13 @@ type Key struct {
 	certs      signer.Certificates
 	silentFlag uint32 // silent, or 0
 
-	mu       sync.Mutex // held during calls: a CryptoAPI context supports one thread at a time
-	key      privateKey
-	cert     certHandle // the context that may own key; nil: none
-	closed   bool
-	verified bool // pub has verified a signature
+	proof signer.Proof // that key is the private key of pub
+	hung  atomic.Bool  // a call did not return before its context ended
+
+	mu     sync.Mutex // held during calls: a CryptoAPI context supports one thread at a time
+	key    privateKey
+	cert   certHandle // the context that may own key; nil: none
+	closed bool
 }
 
 // Open opens the key that cfg names. The caller closes it. Open checks ctx only
@@ -135,22 +140,46 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 		return nil, signer.ErrClosed
 	}
 	sig, err := k.sign(m, digest)
-	if err == nil && !k.verified {
-		err = verify(k.pub, m, digest, sig)
+	if err == nil {
+		err = signer.WithHint(k.proof.Check(k.pub, m, digest, sig), mismatchHint)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sign with %s: %w", k.name, err)
 	}
-	k.verified = true
 	return sig, nil
 }
+
+// SignContext implements [signer.ContextSigner].
+func (k *Key) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	digest = bytes.Clone(digest) // the call may outlive ctx
+	sig, inTime, err := await.InTime(ctx, func() ([]byte, error) { return k.Sign(rand, digest, opts) }, nil)
+	if !inTime {
+		k.hung.Store(true)
+		err = fmt.Errorf("sign with %s: Windows did not respond: %w", k.name, err)
+	}
+	return sig, err
+}
+
+// NeedsPerson implements [signer.Attended]: only with Config.AllowUI does Windows
+// show a dialog.
+func (k *Key) NeedsPerson() bool { return k.silentFlag == 0 }
 
 // SignatureSchemes implements [signer.SchemeLimiter]. CryptoAPI does not support
 // PSS.
 func (k *Key) SignatureSchemes() []tls.SignatureScheme { return schemesFor(k.pub, k.key.isCNG()) }
 
-// Close implements [signer.Signer]. It waits for a signature in progress.
+// Close implements [signer.Signer]. It waits for a signature in progress. But if
+// the context of a signature has ended before Windows responded, Close releases
+// the key in the background.
 func (k *Key) Close() error {
+	if k.hung.Load() {
+		go func() { _ = k.free() }()
+		return nil
+	}
+	return k.free()
+}
+
+func (k *Key) free() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.closed {
