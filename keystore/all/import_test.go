@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"internal/atomicfile": {},
 	"internal/await":      {},
 	"internal/filelock":   {},
+	"internal/fileowner":  {},
 	"internal/filestate":  {},
 	"internal/logging":    {},
 

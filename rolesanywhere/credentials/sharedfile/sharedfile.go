@@ -18,6 +18,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
@@ -60,6 +61,9 @@ type File struct {
 //
 // Write fails with [ErrFormat] if it cannot change the file such that the AWS
 // clients read the new values and read all other profiles as before.
+//
+// If this process runs as root and the file is below a folder of another user,
+// Write fails with an error that wraps [fs.ErrPermission].
 //
 // Calls of Write, in this and other processes, exclude each other with a lock
 // on a separate file in the same folder. Other programs ignore this lock.
@@ -134,10 +138,14 @@ func (f File) edit(path string, data []byte, settings []setting) (old, changed t
 	return old, changed, unreadable, err
 }
 
-// Probe returns the error that Write would return because of the profile's name
-// or the current content of the file. It changes nothing.
+// Probe returns the error that Write would return because of the profile's name,
+// the owner of the folder or the current content of the file. It changes
+// nothing.
 func (f File) Probe() error {
 	if err := f.Check(); err != nil {
+		return err
+	}
+	if err := fileowner.Check(f.Path); err != nil {
 		return err
 	}
 	path, err := filepath.EvalSymlinks(f.Path)
