@@ -45,10 +45,9 @@ func (e *ForeignError) Hint() string {
 
 // Check fails with a [*ForeignError] if this process runs as root and path is
 // below a folder that belongs to another user, even through symbolic links.
-// Neither path nor its folder has to exist. Other users than root need no such
-// check, because they cannot create files that belong to somebody else than
-// themselves in folders where the owner did not allow it. On Windows, Check
-// does nothing.
+// Neither path nor its folder has to exist. For other users Check returns nil:
+// they can only write where the owner of the folder allows it. On Windows, it
+// always returns nil.
 func Check(path string) error {
 	if !isRoot() {
 		return nil
@@ -63,7 +62,7 @@ func check(path string, owner func(folder string) (uid int, known bool)) error {
 	if err != nil {
 		return err
 	}
-	for _, start := range append(places(abs), abs) {
+	for _, start := range append([]string{abs}, places(abs)...) {
 		for folder := start; ; folder = filepath.Dir(folder) {
 			if info, err := os.Stat(folder); err == nil && info.IsDir() {
 				if uid, known := owner(folder); known && uid != 0 {
