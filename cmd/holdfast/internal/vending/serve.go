@@ -78,11 +78,12 @@ func (f *serveFlags) run(cmd *cobra.Command, a front.App) error {
 	signal.Notify(hangup, syscall.SIGHUP) // before slow calls: an early SIGHUP must not be lost
 	defer signal.Stop(hangup)
 
+	front.HideMemory()
 	if err := f.check(cmd.Flags().Changed); err != nil {
 		return err
 	}
 	direct := newLog(a.Stderr, f.logFormat, f.role.Session.Debug)
-	stderr := front.NewLogWriter(a.Stderr, func(n int) { direct.Warn("log lines were dropped, because nobody read them", "count", n) })
+	stderr := front.NewLogWriter(a.Stderr, func(n int) { direct.Warn(front.DroppedLines, "count", n) })
 	defer stderr.Close()
 	a.Log = newLog(stderr, f.logFormat, f.role.Session.Debug)
 	a.Typed = new(front.TypedPINs)
