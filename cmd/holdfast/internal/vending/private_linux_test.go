@@ -65,7 +65,9 @@ func TestEnvironmentIsHidden(t *testing.T) {
 			}
 			t.Cleanup(func() { cmd.Process.Kill() })
 			if args[0] != "exec" {
-				clitest.Eventually(t, "it runs", func() bool { return strings.Contains(out.String()+log.String(), "listening") || strings.Contains(log.String(), "wrote") })
+				clitest.Eventually(t, "it runs", func() bool {
+					return strings.Contains(out.String()+log.String(), "listening") || strings.Contains(log.String(), "wrote")
+				})
 				environ := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "environ")
 				text, err := asOther(exec.Command("cat", environ)).CombinedOutput()
 				if err == nil || bytes.Contains(text, []byte("THE_PIN")) {
