@@ -22,12 +22,14 @@ const module = "github.com/holdfast-dev/holdfast"
 var mayImport = map[string][]string{
 	// Every package may import these, except that standardOnly packages
 	// must list them, because some of these import golang.org/x/sys.
-	"internal/atomicfile": {},
-	"internal/await":      {},
-	"internal/certpath":   {},
-	"internal/filelock":   {},
-	"internal/filestate":  {},
-	"internal/logging":    {},
+	"internal/atomicfile":  {},
+	"internal/await":       {},
+	"internal/boundedtoml": {},
+	"internal/certpath":    {},
+	"internal/filelock":    {},
+	"internal/fileowner":   {},
+	"internal/filestate":   {},
+	"internal/logging":     {},
 
 	module: {}, // only documentation
 

@@ -3,8 +3,10 @@ package front
 import (
 	"context"
 	"fmt"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -116,8 +118,10 @@ func (a App) build(c Command, started *bool) *cobra.Command {
 			*started = true
 			dropEmpty(cmd.Flags())
 			if c.DefaultSignals {
+				signal.Ignore(syscall.SIGPIPE) // as keepOnClosedPipe, but fast
 				return run(cmd, args)
 			}
+			keepOnClosedPipe()
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			defer a.Catch(cancel)()

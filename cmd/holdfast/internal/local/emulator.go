@@ -95,7 +95,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	report := func(int) {}
 	if f.events != "-" {
 		direct := slog.New(&front.LogHandler{W: a.Stderr})
-		report = func(n int) { direct.Warn("log lines were dropped, because nobody read them", "count", n) }
+		report = func(n int) { direct.Warn(front.DroppedLines, "count", n) }
 	}
 	stderr := front.NewLogWriter(a.Stderr, report)
 	defer stderr.Close()

@@ -2,15 +2,15 @@ package role
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/BurntSushi/toml"
-
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/boundedtoml"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -38,20 +38,20 @@ type table struct {
 // needs 1 KiB of memory for each nested array.
 const maxConfig = 64 << 10
 
-// readTables reads a configuration file.
-func readTables(path string) ([]table, error) {
+// readTables reads a configuration file, at most until ctx ends.
+func readTables(ctx context.Context, path string) ([]table, error) {
 	data, err := keystore.ReadFile(path, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("--config %s: %w", path, err)
 	}
-	var doc struct {
+	type document struct {
 		Roles []table `toml:"role"`
 	}
-	meta, err := toml.Decode(string(data), &doc)
+	doc, keys, err := boundedtoml.Decode[document](ctx, string(data))
 	if err != nil {
 		return nil, front.Usagef("--config %s: %w", path, err)
 	}
-	if keys := meta.Undecoded(); len(keys) > 0 {
+	if len(keys) > 0 {
 		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keys[0]), "docs/configuration.md lists the keys")
 	}
 	if len(doc.Roles) == 0 {

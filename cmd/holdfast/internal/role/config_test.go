@@ -52,7 +52,7 @@ func TestConfig(t *testing.T) {
 		if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		roles, err := Setup{}.fromConfig(front.App{Store: all.New()}, path, "")
+		roles, err := Setup{}.fromConfig(t.Context(), front.App{Store: all.New()}, path, "")
 		if test.culprit == "" {
 			if err != nil {
 				t.Errorf("%s: %v", test.name, err)

@@ -196,7 +196,7 @@ func (s session) cached(ctx context.Context, where cacheFlag) (_ *credentials.Sh
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := s.config.CacheKey(identity, s.connection.Trust())
+	key, err := s.config.CacheKey(identity, s.connection.Trust(s.app))
 	if err != nil {
 		return nil, nil, err
 	}

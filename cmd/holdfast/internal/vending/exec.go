@@ -67,6 +67,9 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	if err != nil {
 		return notRun(err, "check the command's name and PATH")
 	}
+	front.HideMemory()
+	a, flush := a.WithLogWriter()
+	defer flush()
 	a.Typed = new(front.TypedPINs)
 	setup, err := f.Setup(cmd, a)
 	if err != nil {
@@ -176,15 +179,21 @@ func runChild(ctx context.Context, child *exec.Cmd) error {
 			}
 		}
 	}()
-	err := child.Wait()
+	code, err := wait(child)
 	close(ended)
 	<-passed
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &exit):
-		return &front.StatusError{Code: exitCode(exit.ProcessState)}
+	if err == nil && code != 0 {
+		err = &front.StatusError{Code: code}
 	}
 	return err
+}
+
+// waitAlone waits for a child and returns its exit code.
+func waitAlone(child *exec.Cmd) (code int, err error) {
+	err = child.Wait()
+	var exit *exec.ExitError
+	if err == nil || errors.As(err, &exit) {
+		return exitCode(child.ProcessState), nil
+	}
+	return 0, err
 }

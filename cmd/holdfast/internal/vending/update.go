@@ -60,6 +60,9 @@ credential-process if the client supports it: it writes no secret to disk.`,
 // run checks the file and the flags before it opens the key, as
 // credential-process does.
 func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
+	front.HideMemory()
+	a, flush := a.WithLogWriter()
+	defer flush()
 	a.Log = progressLog(a, f.role.Session.Debug)
 	a.Typed = new(front.TypedPINs)
 	path, err := credentialsFile(a)
