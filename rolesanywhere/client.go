@@ -29,7 +29,7 @@ const DefaultTimeout = 8 * time.Second
 
 // MaxTouchTimeout is the longest time that a signature may wait for a person.
 // The AWS SDK for Go ends a credential process after 60 seconds.
-const MaxTouchTimeout = 55 * time.Second
+const MaxTouchTimeout = await.PersonTimeout
 
 // ErrConfig is wrapped by the errors of [New] about an invalid [Config]. No
 // request was sent.
