@@ -22,6 +22,10 @@ const (
 	maxChecks     = 1000
 	maxCandidates = 100
 
+	// minRSABits is the size of an RSA key below which crypto/rsa verifies
+	// no signature.
+	minRSABits = 1024
+
 	// maxRSABits limits the size of an issuer's RSA key. The time to verify
 	// a signature grows with its square.
 	maxRSABits = 16384
@@ -57,7 +61,9 @@ type link struct {
 	key   string // SubjectPublicKeyInfo of the issuer
 }
 
-func newSearch(certs []*x509.Certificate, now time.Time) *search {
+// newSearch finds the paths from leaf, the shortest first, until the limits are
+// reached. A self-signed leaf has no issuers.
+func newSearch(leaf *x509.Certificate, certs []*x509.Certificate, now time.Time) *search {
 	s := &search{
 		bySubject: make(map[string][]*x509.Certificate), now: now, checks: maxChecks,
 		issued: make(map[link]bool), roots: make(map[*step]bool), byParent: make(map[*step][]*step),
@@ -69,29 +75,31 @@ func newSearch(certs []*x509.Certificate, now time.Time) *search {
 			s.bySubject[string(c.RawSubject)] = append(s.bySubject[string(c.RawSubject)], c)
 		}
 	}
+	s.steps = []*step{{cert: leaf, length: 1, sound: true, fit: true, open: true}}
+	if selfSigned(leaf) {
+		return s
+	}
+	for i := 0; i < len(s.steps); i++ {
+		s.extend(s.steps[i])
+	}
 	return s
 }
 
-// find finds the paths from leaf, the shortest first, until the limits are
-// reached.
-func (s *search) find(leaf *x509.Certificate) {
-	s.steps = []*step{{cert: leaf, length: 1, sound: true, fit: true}}
-	for i := 0; i < len(s.steps); i++ {
-		at := s.steps[i]
-		issuers, known := s.issuers(at.cert)
-		circular := false
-		for _, c := range issuers {
-			switch next := (&step{cert: c, before: at, length: at.length + 1}); {
-			case selfSigned(c):
-				s.roots[at] = s.roots[at] || outside(c, s.now) == 0
-			case s.isCircular(next):
-				circular = true
-			case next.length <= maxPath && s.checks > 0:
-				s.add(next)
-			}
+// extend adds the paths with one more certificate.
+func (s *search) extend(at *step) {
+	issuers, known := s.issuers(at.cert)
+	circular := false
+	for _, c := range issuers {
+		switch next := (&step{cert: c, before: at, length: at.length + 1}); {
+		case selfSigned(c):
+			s.roots[at] = s.roots[at] || outside(c, s.now) == 0
+		case s.isCircular(next):
+			circular = true
+		case next.length <= maxPath && s.checks > 0:
+			s.add(next)
 		}
-		at.open = !known || s.roots[at] || circular && len(s.byParent[at]) == 0
 	}
+	at.open = !known || s.roots[at] || circular && len(s.byParent[at]) == 0
 }
 
 func (s *search) add(next *step) {
@@ -191,11 +199,9 @@ func (s *search) isSound(at *step) bool {
 	return err == nil && certpath.Check(path) == nil
 }
 
-// chain returns the likeliest path: it is fit and cannot be continued by a fit
-// certificate. If the bundle has no such path whose end is open, the path
-// continues with certificates that a verifier will refuse, so that the caller
-// can name them.
-func (s *search) chain() []*x509.Certificate {
+// end returns the end of the likeliest path: it is fit and cannot be continued by
+// a fit certificate.
+func (s *search) end() *step {
 	var best *step
 	for _, at := range s.steps {
 		if at.fit && !slices.ContainsFunc(s.byParent[at], func(next *step) bool { return next.fit }) &&
@@ -203,6 +209,13 @@ func (s *search) chain() []*x509.Certificate {
 			best = at
 		}
 	}
+	return best
+}
+
+// chain returns the likeliest path. If its end is not open, it continues with
+// certificates that a verifier will refuse, so that the caller can name them.
+func (s *search) chain() []*x509.Certificate {
+	best := s.end()
 	for !best.open && len(s.byParent[best]) > 0 {
 		further := s.byParent[best]
 		i := slices.IndexFunc(further, func(next *step) bool { return next.sound })
@@ -238,13 +251,13 @@ func (s *search) alternatives(chain []*x509.Certificate) (found []*x509.Certific
 func selfSigned(c *x509.Certificate) bool { return namedAsIssuer(c, c) && signed(c, c) }
 
 // signed reports whether the key of issuer made the signature of c. If this
-// cannot be verified, because crypto/x509 does not have the algorithm, names and
+// cannot be verified, because crypto/x509 refuses the algorithm, names and
 // key identifiers decide.
 func signed(issuer, c *x509.Certificate) bool {
 	if hugeKey(issuer) {
 		return false
 	}
-	if c.SignatureAlgorithm == x509.UnknownSignatureAlgorithm || c.SignatureAlgorithm == x509.MD5WithRSA || issuer.PublicKey == nil {
+	if pub, ok := issuer.PublicKey.(*rsa.PublicKey); ok && pub.N.BitLen() < minRSABits || c.SignatureAlgorithm == x509.UnknownSignatureAlgorithm || c.SignatureAlgorithm == x509.MD5WithRSA || issuer.PublicKey == nil {
 		return namedAsIssuer(c, issuer)
 	}
 	return issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
