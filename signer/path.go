@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// maxPath limits the length of a path.
-	maxPath = 16
+	// maxPath limits the length of a path, and maxSteps the number of paths.
+	maxPath  = 16
+	maxSteps = 1000
 
 	// maxChecks limits the number of signatures that one search verifies,
 	// and maxCandidates those that it verifies to find the issuer of one
@@ -38,11 +39,12 @@ const (
 type search struct {
 	bySubject map[string][]*x509.Certificate
 	now       time.Time
-	checks    int               // signatures that may still be verified
-	issued    map[link]bool     // results of signature checks
-	steps     []*step           // the shortest paths first
-	roots     map[*step]bool    // paths whose last certificate a root of certs issued
-	byParent  map[*step][]*step // in order of preference
+	checks    int                                       // signatures that may still be verified
+	issued    map[link]bool                             // results of signature checks
+	ordered   map[*x509.Certificate][]*x509.Certificate // results of issuers
+	steps     []*step                                   // the shortest paths first
+	roots     map[*step]bool                            // paths whose last certificate a root of certs issued
+	byParent  map[*step][]*step                         // in order of preference
 }
 
 // A step is the last certificate of a path.
@@ -66,7 +68,7 @@ type link struct {
 func newSearch(leaf *x509.Certificate, certs []*x509.Certificate, now time.Time) *search {
 	s := &search{
 		bySubject: make(map[string][]*x509.Certificate), now: now, checks: maxChecks,
-		issued: make(map[link]bool), roots: make(map[*step]bool), byParent: make(map[*step][]*step),
+		issued: make(map[link]bool), ordered: make(map[*x509.Certificate][]*x509.Certificate), roots: make(map[*step]bool), byParent: make(map[*step][]*step),
 	}
 	seen := make(map[string]bool, len(certs))
 	for _, c := range certs {
@@ -87,29 +89,26 @@ func newSearch(leaf *x509.Certificate, certs []*x509.Certificate, now time.Time)
 
 // extend adds the paths with one more certificate.
 func (s *search) extend(at *step) {
-	issuers, known := s.issuers(at.cert)
 	circular := false
-	for _, c := range issuers {
+	for _, c := range s.issuers(at.cert) {
 		switch next := (&step{cert: c, before: at, length: at.length + 1}); {
-		case selfSigned(c):
+		case namedAsIssuer(c, c) && s.isIssuer(c, c):
 			s.roots[at] = s.roots[at] || outside(c, s.now) == 0
 		case s.isCircular(next):
 			circular = true
-		case next.length <= maxPath && s.checks > 0:
+		case next.length <= maxPath && len(s.steps) < maxSteps && s.checks > 0:
 			s.add(next)
 		}
 	}
-	at.open = !known || s.roots[at] || circular && len(s.byParent[at]) == 0
+	at.open = len(s.bySubject[string(at.cert.RawIssuer)]) == 0 || s.roots[at] || circular && len(s.byParent[at]) == 0
 }
 
 func (s *search) add(next *step) {
 	at := next.before
-	next.sound = s.isSound(next)
+	next.sound = at.sound && s.isSound(next)
 	next.fit = next.sound && at.fit && outside(next.cert, s.now) == 0 && issuesForClients(next.cert)
 	s.byParent[at] = append(s.byParent[at], next)
-	if next.sound {
-		s.steps = append(s.steps, next)
-	}
+	s.steps = append(s.steps, next)
 }
 
 // isCircular reports whether the last certificate of the path has the name and
@@ -129,9 +128,11 @@ func sameEntity(a, b *x509.Certificate) bool {
 	return bytes.Equal(a.RawSubject, b.RawSubject) && bytes.Equal(a.RawSubjectPublicKeyInfo, b.RawSubjectPublicKeyInfo)
 }
 
-// issuers returns the certificates that issued c, in order of preference. known
-// reports whether there is a certificate with the name of the issuer at all.
-func (s *search) issuers(c *x509.Certificate) (issuers []*x509.Certificate, known bool) {
+// issuers returns the certificates that issued c, in order of preference.
+func (s *search) issuers(c *x509.Certificate) []*x509.Certificate {
+	if issuers, ok := s.ordered[c]; ok {
+		return issuers
+	}
 	candidates := slices.Clone(s.bySubject[string(c.RawIssuer)])
 	slices.SortStableFunc(candidates, func(a, b *x509.Certificate) int {
 		return cmp.Or(
@@ -143,12 +144,9 @@ func (s *search) issuers(c *x509.Certificate) (issuers []*x509.Certificate, know
 		)
 	})
 	limit := s.checks - maxCandidates
-	for _, i := range candidates {
-		if s.checks > limit && s.isIssuer(i, c) {
-			issuers = append(issuers, i)
-		}
-	}
-	return issuers, len(candidates) > 0
+	issuers := slices.DeleteFunc(candidates, func(i *x509.Certificate) bool { return s.checks <= limit || !s.isIssuer(i, c) })
+	s.ordered[c] = issuers
+	return issuers
 }
 
 // isIssuer reports whether the key of issuer made the signature of c. It
@@ -174,7 +172,7 @@ func (at *step) path() (path []*x509.Certificate) {
 }
 
 // isSound reports whether the path obeys RFC 5280 apart from times, if its last
-// certificate is the trust anchor.
+// certificate is the trust anchor. It does not judge extensions of the leaf.
 func (s *search) isSound(at *step) bool {
 	if !at.cert.BasicConstraintsValid || !at.cert.IsCA || certpath.Weak(at.cert.SignatureAlgorithm) || hugeKey(at.cert) {
 		return false
@@ -187,6 +185,7 @@ func (s *search) isSound(at *step) bool {
 		path[i].NotBefore, path[i].NotAfter = s.now, s.now
 		switch i {
 		case 0:
+			path[i].UnhandledCriticalExtensions = nil
 		case len(path) - 1:
 			roots.AddCert(path[i])
 		default:
@@ -196,6 +195,9 @@ func (s *search) isSound(at *step) bool {
 	_, err := path[0].Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: others, CurrentTime: s.now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
+	if slices.ContainsFunc(path, unknownAlgorithm) {
+		err = nil // crypto/x509 cannot verify such a path
+	}
 	return err == nil && certpath.Check(path) == nil
 }
 
@@ -236,7 +238,7 @@ func (s *search) alternatives(chain []*x509.Certificate) (found []*x509.Certific
 	for _, rank := range []func(*step) bool{
 		func(at *step) bool { return at.fit && (at.open || len(s.byParent[at]) > 0) },
 		func(at *step) bool { return at.fit },
-		func(at *step) bool { return true },
+		func(at *step) bool { return at.sound },
 	} {
 		for _, at := range s.steps {
 			if rank(at) && !slices.Contains(chain, at.cert) && !slices.Contains(found, at.cert) {
@@ -257,10 +259,17 @@ func signed(issuer, c *x509.Certificate) bool {
 	if hugeKey(issuer) {
 		return false
 	}
-	if pub, ok := issuer.PublicKey.(*rsa.PublicKey); ok && pub.N.BitLen() < minRSABits || c.SignatureAlgorithm == x509.UnknownSignatureAlgorithm || c.SignatureAlgorithm == x509.MD5WithRSA || issuer.PublicKey == nil {
+	pub, ok := issuer.PublicKey.(*rsa.PublicKey)
+	if ok && pub.N.BitLen() < minRSABits || unknownAlgorithm(c) || c.SignatureAlgorithm == x509.MD5WithRSA || issuer.PublicKey == nil {
 		return namedAsIssuer(c, issuer)
 	}
 	return issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+}
+
+// unknownAlgorithm reports whether crypto/x509 has no name for the algorithm of
+// the signature of c, such as ML-DSA.
+func unknownAlgorithm(c *x509.Certificate) bool {
+	return c.SignatureAlgorithm == x509.UnknownSignatureAlgorithm
 }
 
 func hugeKey(c *x509.Certificate) bool {

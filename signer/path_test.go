@@ -432,3 +432,25 @@ func TestTLSCertificateHasOnlyThePath(t *testing.T) {
 		t.Errorf("%d certificates for TLS of %d", len(tls.Certificate), len(signer.CertificatesOf(s).Issued()))
 	}
 }
+
+// Paths of CAs whose algorithm crypto/x509 does not have, such as ML-DSA, are
+// built by names and key identifiers.
+func TestPathOfUnknownAlgorithm(t *testing.T) {
+	root, outer, inner, other := newAuthority(t, "root"), newAuthority(t, "outer"), newAuthority(t, "inner"), newAuthority(t, "other")
+	certs := []*x509.Certificate{
+		inner.client(t), outer.certify(t, inner, nil), root.certify(t, outer, nil), outer.certify(t, inner, wrongs["expired"]), other.certify(t, outer, nil),
+	}
+	for _, c := range certs {
+		c.SignatureAlgorithm = x509.UnknownSignatureAlgorithm
+		if c.IsCA {
+			c.PublicKey = nil
+		}
+	}
+	leaf := certs[0]
+	permutations(certs, func(order []*x509.Certificate) {
+		got, err := signer.SelectCertificates(leaf.PublicKey, order, pathNow)
+		if err != nil || len(got.Chain) != 3 || len(valid(got.Issued()[1:])) != 3 || len(valid(got.Chain)) != 3 {
+			t.Errorf("chain %q, alternatives %q, error %v", names(got.Chain), names(got.Alternatives), err)
+		}
+	})
+}
