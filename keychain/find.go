@@ -216,6 +216,7 @@ func chainOf(leaf *x509.Certificate, cfg Config, sys native.System) signer.Certi
 	if err != nil { // the type of the public key has no Equal
 		return signer.Certificates{Chain: certs[:1]}
 	}
+	selected.Others = nil // nobody gave them for this key
 	return selected
 }
 

@@ -108,6 +108,9 @@ func openNow(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	k.conn.Store(conn)
 	k.pub = conn.key.pub
 	k.certs, _ = signer.SelectCertificates(k.pub, certs, cfg.now()) // without a Chain on error: the key has no certificate
+	if k.certs.Chain != nil {
+		k.certs.Others = nil // nobody gave them for this key
+	}
 	k.schemes = sync.OnceValue(k.findSchemes)
 	return k, nil
 }

@@ -225,11 +225,11 @@ func (c *Client) Credentials(ctx context.Context) (credentials.Credentials, erro
 	return c.createSession(ctx)
 }
 
-// warnSoon logs certificates that are sent although they are not yet valid by
-// the local clock.
+// warnSoon logs certificates of the likeliest path that are sent although they
+// are not yet valid by the local clock.
 func (c *Client) warnSoon() {
 	now := c.cfg.Now()
-	for _, cert := range fitting(usable(signer.CertificatesOf(c.cfg.Signer), now)) {
+	for _, cert := range c.cfg.Signer.Chain() {
 		if soon(cert, now) {
 			c.cfg.Logger.Warn("a certificate is not yet valid by the local clock; asking the service, whose clock decides",
 				"subject", clip(cert.Subject.String()), "not_before", cert.NotBefore.UTC().Format(time.RFC3339), "clock", now.UTC().Format(time.RFC3339))

@@ -60,7 +60,8 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate, now time.Time) ([]*x
 //
 // If several certificates are for pub, such as an old one and its renewal, it
 // uses one that is valid at the time now, and of these the one that expires
-// last. If none is valid, it uses the one whose validity is nearest. It uses a
+// last, but rather one whose issuers are valid. If none is valid, it uses the one
+// whose validity is nearest. It uses a
 // self-signed certificate only if there is no other, because some devices store
 // one with the key as a placeholder.
 //
@@ -76,28 +77,47 @@ func SelectCertificates(pub crypto.PublicKey, certs []*x509.Certificate, now tim
 	if len(certs) == 0 {
 		return Certificates{}, ErrNoCertificate
 	}
-	var leaf *x509.Certificate
+	var leaves []*x509.Certificate
 	for _, c := range certs {
-		if SamePublicKey(c.PublicKey, pub) && (leaf == nil || compareLeaves(c, leaf, now) < 0) {
-			leaf = c
+		if SamePublicKey(c.PublicKey, pub) {
+			leaves = append(leaves, c)
 		}
 	}
-	if leaf == nil {
+	if len(leaves) == 0 {
 		return Certificates{Others: certs}, mismatch(pub, certs)
 	}
-	found := Certificates{Chain: []*x509.Certificate{leaf}}
-	if !selfSigned(leaf) {
-		s := newSearch(certs, now)
-		s.find(leaf)
-		found.Chain = s.chain()
-		found.Alternatives = s.alternatives(found.Chain)
-	}
+	slices.SortStableFunc(leaves, func(a, b *x509.Certificate) int { return compareLeaves(a, b, now) })
+	paths := likeliest(leaves, certs, now)
+	found := Certificates{Chain: paths.chain()}
+	found.Alternatives = paths.alternatives(found.Chain)
 	for _, c := range certs {
 		if !slices.ContainsFunc(slices.Concat(found.Chain, found.Alternatives, found.Others), c.Equal) {
 			found.Others = append(found.Others, c)
 		}
 	}
 	return found, nil
+}
+
+// maxLeaves limits the number of certificates for a key whose paths are searched.
+const maxLeaves = 8
+
+// likeliest returns the paths from the first of the valid leaves that has a path
+// with an open end, or else the paths from the first of leaves.
+func likeliest(leaves, certs []*x509.Certificate, now time.Time) *search {
+	var first *search
+	for _, leaf := range leaves[:min(len(leaves), maxLeaves)] {
+		if first != nil && (outside(leaf, now) > 0 || namedAsIssuer(leaf, leaf)) {
+			break
+		}
+		s := newSearch(leaf, certs, now)
+		if s.end().open {
+			return s
+		}
+		if first == nil {
+			first = s
+		}
+	}
+	return first
 }
 
 // compareLeaves returns a negative number if a is preferred to b as the

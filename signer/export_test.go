@@ -11,7 +11,5 @@ const MaxChecks = maxChecks + maxPath
 
 // Checks returns the number of signatures that the search from leaf verifies.
 func Checks(leaf *x509.Certificate, certs []*x509.Certificate, now time.Time) int {
-	s := newSearch(certs, now)
-	s.find(leaf)
-	return maxChecks - s.checks
+	return maxChecks - newSearch(leaf, certs, now).checks
 }

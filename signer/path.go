@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// maxPath limits the length of a path.
-	maxPath = 16
+	// maxPath limits the length of a path, and maxSteps the number of paths.
+	maxPath  = 16
+	maxSteps = 1000
 
 	// maxChecks limits the number of signatures that one search verifies,
 	// and maxCandidates those that it verifies to find the issuer of one
@@ -21,6 +22,10 @@ const (
 	// with the same name.
 	maxChecks     = 1000
 	maxCandidates = 100
+
+	// minRSABits is the size of an RSA key below which crypto/rsa verifies
+	// no signature.
+	minRSABits = 1024
 
 	// maxRSABits limits the size of an issuer's RSA key. The time to verify
 	// a signature grows with its square.
@@ -34,11 +39,12 @@ const (
 type search struct {
 	bySubject map[string][]*x509.Certificate
 	now       time.Time
-	checks    int               // signatures that may still be verified
-	issued    map[link]bool     // results of signature checks
-	steps     []*step           // the shortest paths first
-	roots     map[*step]bool    // paths whose last certificate a root of certs issued
-	byParent  map[*step][]*step // in order of preference
+	checks    int                                       // signatures that may still be verified
+	issued    map[link]bool                             // results of signature checks
+	ordered   map[*x509.Certificate][]*x509.Certificate // results of issuers
+	steps     []*step                                   // the shortest paths first
+	roots     map[*step]bool                            // paths whose last certificate a root of certs issued
+	byParent  map[*step][]*step                         // in order of preference
 }
 
 // A step is the last certificate of a path.
@@ -57,10 +63,12 @@ type link struct {
 	key   string // SubjectPublicKeyInfo of the issuer
 }
 
-func newSearch(certs []*x509.Certificate, now time.Time) *search {
+// newSearch finds the paths from leaf, the shortest first, until the limits are
+// reached. A self-signed leaf has no issuers.
+func newSearch(leaf *x509.Certificate, certs []*x509.Certificate, now time.Time) *search {
 	s := &search{
 		bySubject: make(map[string][]*x509.Certificate), now: now, checks: maxChecks,
-		issued: make(map[link]bool), roots: make(map[*step]bool), byParent: make(map[*step][]*step),
+		issued: make(map[link]bool), ordered: make(map[*x509.Certificate][]*x509.Certificate), roots: make(map[*step]bool), byParent: make(map[*step][]*step),
 	}
 	seen := make(map[string]bool, len(certs))
 	for _, c := range certs {
@@ -69,39 +77,38 @@ func newSearch(certs []*x509.Certificate, now time.Time) *search {
 			s.bySubject[string(c.RawSubject)] = append(s.bySubject[string(c.RawSubject)], c)
 		}
 	}
+	s.steps = []*step{{cert: leaf, length: 1, sound: true, fit: true, open: true}}
+	if selfSigned(leaf) {
+		return s
+	}
+	for i := 0; i < len(s.steps); i++ {
+		s.extend(s.steps[i])
+	}
 	return s
 }
 
-// find finds the paths from leaf, the shortest first, until the limits are
-// reached.
-func (s *search) find(leaf *x509.Certificate) {
-	s.steps = []*step{{cert: leaf, length: 1, sound: true, fit: true}}
-	for i := 0; i < len(s.steps); i++ {
-		at := s.steps[i]
-		issuers, known := s.issuers(at.cert)
-		circular := false
-		for _, c := range issuers {
-			switch next := (&step{cert: c, before: at, length: at.length + 1}); {
-			case selfSigned(c):
-				s.roots[at] = s.roots[at] || outside(c, s.now) == 0
-			case s.isCircular(next):
-				circular = true
-			case next.length <= maxPath && s.checks > 0:
-				s.add(next)
-			}
+// extend adds the paths with one more certificate.
+func (s *search) extend(at *step) {
+	circular := false
+	for _, c := range s.issuers(at.cert) {
+		switch next := (&step{cert: c, before: at, length: at.length + 1}); {
+		case namedAsIssuer(c, c) && s.isIssuer(c, c):
+			s.roots[at] = s.roots[at] || outside(c, s.now) == 0
+		case s.isCircular(next):
+			circular = true
+		case next.length <= maxPath && len(s.steps) < maxSteps && s.checks > 0:
+			s.add(next)
 		}
-		at.open = !known || s.roots[at] || circular && len(s.byParent[at]) == 0
 	}
+	at.open = len(s.bySubject[string(at.cert.RawIssuer)]) == 0 || s.roots[at] || circular && len(s.byParent[at]) == 0
 }
 
 func (s *search) add(next *step) {
 	at := next.before
-	next.sound = s.isSound(next)
+	next.sound = at.sound && s.isSound(next)
 	next.fit = next.sound && at.fit && outside(next.cert, s.now) == 0 && issuesForClients(next.cert)
 	s.byParent[at] = append(s.byParent[at], next)
-	if next.sound {
-		s.steps = append(s.steps, next)
-	}
+	s.steps = append(s.steps, next)
 }
 
 // isCircular reports whether the last certificate of the path has the name and
@@ -121,9 +128,11 @@ func sameEntity(a, b *x509.Certificate) bool {
 	return bytes.Equal(a.RawSubject, b.RawSubject) && bytes.Equal(a.RawSubjectPublicKeyInfo, b.RawSubjectPublicKeyInfo)
 }
 
-// issuers returns the certificates that issued c, in order of preference. known
-// reports whether there is a certificate with the name of the issuer at all.
-func (s *search) issuers(c *x509.Certificate) (issuers []*x509.Certificate, known bool) {
+// issuers returns the certificates that issued c, in order of preference.
+func (s *search) issuers(c *x509.Certificate) []*x509.Certificate {
+	if issuers, ok := s.ordered[c]; ok {
+		return issuers
+	}
 	candidates := slices.Clone(s.bySubject[string(c.RawIssuer)])
 	slices.SortStableFunc(candidates, func(a, b *x509.Certificate) int {
 		return cmp.Or(
@@ -135,12 +144,9 @@ func (s *search) issuers(c *x509.Certificate) (issuers []*x509.Certificate, know
 		)
 	})
 	limit := s.checks - maxCandidates
-	for _, i := range candidates {
-		if s.checks > limit && s.isIssuer(i, c) {
-			issuers = append(issuers, i)
-		}
-	}
-	return issuers, len(candidates) > 0
+	issuers := slices.DeleteFunc(candidates, func(i *x509.Certificate) bool { return s.checks <= limit || !s.isIssuer(i, c) })
+	s.ordered[c] = issuers
+	return issuers
 }
 
 // isIssuer reports whether the key of issuer made the signature of c. It
@@ -166,7 +172,7 @@ func (at *step) path() (path []*x509.Certificate) {
 }
 
 // isSound reports whether the path obeys RFC 5280 apart from times, if its last
-// certificate is the trust anchor.
+// certificate is the trust anchor. It does not judge extensions of the leaf.
 func (s *search) isSound(at *step) bool {
 	if !at.cert.BasicConstraintsValid || !at.cert.IsCA || certpath.Weak(at.cert.SignatureAlgorithm) || hugeKey(at.cert) {
 		return false
@@ -179,6 +185,7 @@ func (s *search) isSound(at *step) bool {
 		path[i].NotBefore, path[i].NotAfter = s.now, s.now
 		switch i {
 		case 0:
+			path[i].UnhandledCriticalExtensions = nil
 		case len(path) - 1:
 			roots.AddCert(path[i])
 		default:
@@ -188,14 +195,15 @@ func (s *search) isSound(at *step) bool {
 	_, err := path[0].Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: others, CurrentTime: s.now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
+	if slices.ContainsFunc(path, unknownAlgorithm) {
+		err = nil // crypto/x509 cannot verify such a path
+	}
 	return err == nil && certpath.Check(path) == nil
 }
 
-// chain returns the likeliest path: it is fit and cannot be continued by a fit
-// certificate. If the bundle has no such path whose end is open, the path
-// continues with certificates that a verifier will refuse, so that the caller
-// can name them.
-func (s *search) chain() []*x509.Certificate {
+// end returns the end of the likeliest path: it is fit and cannot be continued by
+// a fit certificate.
+func (s *search) end() *step {
 	var best *step
 	for _, at := range s.steps {
 		if at.fit && !slices.ContainsFunc(s.byParent[at], func(next *step) bool { return next.fit }) &&
@@ -203,6 +211,13 @@ func (s *search) chain() []*x509.Certificate {
 			best = at
 		}
 	}
+	return best
+}
+
+// chain returns the likeliest path. If its end is not open, it continues with
+// certificates that a verifier will refuse, so that the caller can name them.
+func (s *search) chain() []*x509.Certificate {
+	best := s.end()
 	for !best.open && len(s.byParent[best]) > 0 {
 		further := s.byParent[best]
 		i := slices.IndexFunc(further, func(next *step) bool { return next.sound })
@@ -223,7 +238,7 @@ func (s *search) alternatives(chain []*x509.Certificate) (found []*x509.Certific
 	for _, rank := range []func(*step) bool{
 		func(at *step) bool { return at.fit && (at.open || len(s.byParent[at]) > 0) },
 		func(at *step) bool { return at.fit },
-		func(at *step) bool { return true },
+		func(at *step) bool { return at.sound },
 	} {
 		for _, at := range s.steps {
 			if rank(at) && !slices.Contains(chain, at.cert) && !slices.Contains(found, at.cert) {
@@ -238,16 +253,23 @@ func (s *search) alternatives(chain []*x509.Certificate) (found []*x509.Certific
 func selfSigned(c *x509.Certificate) bool { return namedAsIssuer(c, c) && signed(c, c) }
 
 // signed reports whether the key of issuer made the signature of c. If this
-// cannot be verified, because crypto/x509 does not have the algorithm, names and
+// cannot be verified, because crypto/x509 refuses the algorithm, names and
 // key identifiers decide.
 func signed(issuer, c *x509.Certificate) bool {
 	if hugeKey(issuer) {
 		return false
 	}
-	if c.SignatureAlgorithm == x509.UnknownSignatureAlgorithm || c.SignatureAlgorithm == x509.MD5WithRSA || issuer.PublicKey == nil {
+	pub, ok := issuer.PublicKey.(*rsa.PublicKey)
+	if ok && pub.N.BitLen() < minRSABits || unknownAlgorithm(c) || c.SignatureAlgorithm == x509.MD5WithRSA || issuer.PublicKey == nil {
 		return namedAsIssuer(c, issuer)
 	}
 	return issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+}
+
+// unknownAlgorithm reports whether crypto/x509 has no name for the algorithm of
+// the signature of c, such as ML-DSA.
+func unknownAlgorithm(c *x509.Certificate) bool {
+	return c.SignatureAlgorithm == x509.UnknownSignatureAlgorithm
 }
 
 func hugeKey(c *x509.Certificate) bool {

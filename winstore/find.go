@@ -155,6 +155,7 @@ func (s *certStore) chain(c candidate, cfg Config) signer.Certificates {
 	if err != nil { // the type of the public key has no Equal
 		return signer.Certificates{Chain: certs[:1]}
 	}
+	selected.Others = nil // nobody gave them for this key
 	return selected
 }
 
