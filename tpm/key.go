@@ -129,7 +129,7 @@ func (k *Key) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 }
 
 // SignContext implements [signer.ContextSigner]. After ctx ends, a command that
-// the TPM executes has one second to complete. Then the connection is given up,
+// the TPM executes has 0.7 seconds to complete. Then the connection is given up,
 // and the next signature loads the key again.
 func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(k.object.pub, digest, opts)
