@@ -103,7 +103,7 @@ func (p *password) noteRefusal(err error) error {
 	}
 	if none {
 		return signer.WithHint(fmt.Errorf("%s: required but not given: %w", p.what, missingPassword(err)),
-			"give the source of the password: Config.PIN, or pin-source= in the reference")
+			"give the source of the password: --pin-source, pin-source= in the reference, or Config.PIN")
 	}
 	return fmt.Errorf("%s: %w", p.what, err)
 }
