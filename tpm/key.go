@@ -117,7 +117,7 @@ func (k *Key) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.closed = true
-	k.bind(context.Background())
+	defer k.bindFlush()()
 	k.wipe()
 	return nil
 }
