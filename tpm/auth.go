@@ -53,7 +53,7 @@ func (p *password) get(ctx context.Context, optional bool, l lockout) error {
 		What: p.what, Ref: p.ref, Optional: optional,
 		FewTries: l.tries > 0, LastTry: l.triesLeft() == 1,
 	})
-	if err != nil && l.triesLeft() == 1 {
+	if err != nil && l.triesLeft() == 1 && p.what == keystore.AskTPMParent { // no prompt asks for it
 		err = signer.WithHint(err, l.hint())
 	}
 	if err != nil {
