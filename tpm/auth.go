@@ -53,7 +53,7 @@ func (p *password) get(ctx context.Context, optional bool, l lockout) error {
 		What: p.what, Ref: p.ref, Optional: optional,
 		FewTries: l.tries > 0, LastTry: l.triesLeft() == 1,
 	})
-	if err != nil && l.triesLeft() == 1 {
+	if err != nil && l.triesLeft() == 1 && p.what == keystore.AskTPMParent { // no prompt asks for it
 		err = signer.WithHint(err, l.hint())
 	}
 	if err != nil {
@@ -103,7 +103,7 @@ func (p *password) noteRefusal(err error) error {
 	}
 	if none {
 		return signer.WithHint(fmt.Errorf("%s: required but not given: %w", p.what, missingPassword(err)),
-			"give the source of the password: Config.PIN, or pin-source= in the reference")
+			"give the source of the password: --pin-source, pin-source= in the reference, or Config.PIN")
 	}
 	return fmt.Errorf("%s: %w", p.what, err)
 }

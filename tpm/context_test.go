@@ -178,6 +178,22 @@ func TestContextEndsWaits(t *testing.T) {
 		}
 		mustSign(t, k)
 	})
+	t.Run("Close of a mute TPM", inBubble(func(t *testing.T) {
+		m := newMute(tpm2.TPMCCFlushContext)
+		m.on.Store(false)
+		b := &bus{intercept: m.intercept}
+		k := mustOpen(t, cfg, b.dial)
+		m.on.Store(true)
+		begin := time.Now()
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(begin); d > flushTime+cancelGrace {
+			t.Errorf("Close took %v", d)
+		}
+		m.on.Store(false)
+		close(m.end)
+	}))
 	t.Run("Close", inBubble(func(t *testing.T) {
 		one := newExclusiveTPM()
 		k := mustOpen(t, cfg, one.dial)

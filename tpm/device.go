@@ -89,8 +89,10 @@ func (t timeouts) forCommand(command []byte) time.Duration {
 }
 
 // cancelGrace is how long a connection waits for a response after its context
-// is canceled. A command that completes leaves fewer objects in the TPM.
-const cancelGrace = time.Second
+// ends. A command that completes leaves fewer objects in the TPM. The callers of
+// this package that are bound by the same context wait for a second, so this is
+// less.
+const cancelGrace = 700 * time.Millisecond
 
 // errBusy means that another program uses the TPM.
 var errBusy = errors.New("is in use by another program")
@@ -139,9 +141,9 @@ var errNotTPM = errors.New("the device did not respond like a TPM 2.0")
 
 // A sender retries commands that the TPM could not start yet, for example
 // during its self-test (part 2, section 6.6.3, warnings). It stops waiting for a
-// response cancelGrace after ctx ends. After an error or an invalid response it
-// sends nothing more, because a late response could be mistaken for the response
-// to another command.
+// response cancelGrace after ctx ends, and then only flushes. After an error or
+// an invalid response it sends nothing more, because a late response could be
+// mistaken for the response to another command.
 type sender struct {
 	transport.TPM
 	ctx       context.Context
@@ -153,6 +155,9 @@ type sender struct {
 func (p *sender) Send(command []byte) ([]byte, error) {
 	if p.failed != nil {
 		return nil, p.failed
+	}
+	if cause := context.Cause(p.ctx); cause != nil && !isFlush(command) {
+		return nil, fmt.Errorf("%s: %w: %w", p.name, errNotSent, cause)
 	}
 	deadline := time.Now().Add(defaultTimeouts.response)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
@@ -172,6 +177,13 @@ func (p *sender) Send(command []byte) ([]byte, error) {
 		}
 		return response, nil
 	}
+}
+
+// errNotSent means that the context ended before a command.
+var errNotSent = errors.New("the command was not sent in time")
+
+func isFlush(command []byte) bool {
+	return len(command) >= headerSize && tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) == tpm2.TPMCCFlushContext
 }
 
 func (p *sender) exchange(command []byte) ([]byte, error) {

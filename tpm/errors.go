@@ -146,7 +146,7 @@ func explain(command string, err error) error {
 		return nil
 	case errors.As(err, &code):
 		return fmt.Errorf("%s: %w", command, Error(code))
-	case errors.Is(err, errBus):
+	case errors.Is(err, errBus), errors.Is(err, errNotSent):
 		return fmt.Errorf("%s: %w", command, err)
 	}
 	// The response could not be parsed.

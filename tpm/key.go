@@ -122,7 +122,7 @@ func (k *Key) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.closed = true
-	k.bind(context.Background())
+	defer k.bindFlush()()
 	k.wipe()
 	return nil
 }
@@ -134,7 +134,7 @@ func (k *Key) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 }
 
 // SignContext implements [signer.ContextSigner]. After ctx ends, a command that
-// the TPM executes has one second to complete. Then the connection is given up,
+// the TPM executes has 0.7 seconds to complete. Then the connection is given up,
 // and the next signature loads the key again.
 func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(k.object.pub, digest, opts)

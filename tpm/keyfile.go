@@ -94,7 +94,7 @@ func parseKeyPEM(data []byte) (*keyFile, error) {
 		return nil, signer.WithHint(fmt.Errorf("contains %d private keys: %w", len(all), signer.ErrAmbiguous), "put each key into a separate file")
 	case len(all) == 1 && all[0].Type == oldPEMType:
 		return nil, signer.WithHint(fmt.Errorf("is a %s, the format of old versions of openssl_tpm2_engine: %w", oldPEMType, errors.ErrUnsupported),
-			"make a new key; current versions of openssl_tpm2_engine and of the tpm2 provider of OpenSSL write a TSS2 PRIVATE KEY")
+			"make a new key; current versions of openssl_tpm2_engine and of the tpm2 provider of OpenSSL write the PEM type TSS2 PRIVATE KEY")
 	case len(all) == 0 || all[0].Type != pemType:
 		return nil, signer.WithHint(fmt.Errorf("contains no TSS2 PRIVATE KEY: %w", signer.ErrNotFound), "use a TPM key file, which contains the line -----BEGIN TSS2 PRIVATE KEY-----")
 	}

@@ -153,6 +153,16 @@ func (ld *loader) bind(ctx context.Context) {
 	}
 }
 
+// flushTime is how long flushing may take when no caller waits for it.
+const flushTime = 2 * time.Second
+
+// bindFlush is bind with flushTime. The caller calls the result in the end.
+func (ld *loader) bindFlush() context.CancelFunc {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	ld.bind(ctx)
+	return cancel
+}
+
 // open opens the TPM, but not before yieldUntil.
 func (ld *loader) open(ctx context.Context) (*device, error) {
 	if d := ld.openDevice; d != nil {
@@ -259,7 +269,7 @@ func (ld *loader) closeIdle() {
 		return
 	}
 	defer ld.mu.Unlock()
-	ld.bind(context.Background())
+	defer ld.bindFlush()()
 	ld.unload()
 }
 
