@@ -108,21 +108,25 @@ func TestCountedTryOfSignature(t *testing.T) {
 // counted meanwhile is remembered.
 func TestCanceledReloadIsNotAFailure(t *testing.T) {
 	o := newOpener(t)
-	var cancel context.CancelFunc
+	cancel := func() {}
 	pins := filepath.Join(t.TempDir(), "pin")
 	id := identity(t, rotate.Config{Open: o.open, PINFiles: []string{pins}})
 	o.onOpen = func() { cancel() }
+	canceledByOpen := func() context.Context {
+		ctx, end := context.WithCancel(t.Context())
+		t.Cleanup(end)
+		cancel = end
+		return ctx
+	}
 	for _, err := range []error{context.Canceled, signer.ErrUnavailable, signer.ErrPINIncorrect} {
-		var ctx context.Context
-		ctx, cancel = context.WithCancel(t.Context())
+		ctx := canceledByOpen()
 		o.fail(err)
 		if got := id.Reload(ctx); !errors.Is(got, err) {
 			t.Errorf("error %v, want %v", got, err)
 		}
 		wantStats(t, id, 0, 0)
 	}
-	var ctx context.Context
-	ctx, cancel = context.WithCancel(t.Context())
+	ctx := canceledByOpen()
 	o.fail(counted[0])
 	if err := id.Reload(ctx); !errors.Is(err, signer.ErrTryCounted) {
 		t.Errorf("error %v", err)
