@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
@@ -15,7 +16,8 @@ import (
 // certificates. To see private keys, it logs in if ref or call has a PIN and
 // exactly one token matches ref: each other token would count the PIN as a
 // wrong one. If several tokens match, it logs a warning. Without a login, or if
-// it fails, List returns the objects that are visible without one.
+// it fails, List returns the objects that are visible without one. Without a PIN
+// it logs a warning if a token shows no keys until a login.
 func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -60,10 +62,12 @@ func listNow(ctx context.Context, cfg Config, table *modules, found *collector) 
 		return err
 	}
 	unread = slices.DeleteFunc(unread, removed) // a removed token is not an error
+	log, noPIN := logging.OrDiscard(cfg.Logger), cfg.PIN == nil
 	if cfg.PIN != nil && len(all) > 1 {
 		cfg.PIN = nil
-		logging.OrDiscard(cfg.Logger).Warn(fmt.Sprintf("the PIN was not used, because %d tokens match %s; select one with token=…", len(all), cfg.name()))
+		log.Warn(fmt.Sprintf("the PIN was not used, because %d tokens match %s; select one with token=…", len(all), cfg.name()))
 	}
+	var hiding []token
 	for _, t := range all {
 		if err := ctx.Err(); err != nil { // a token can take long
 			return errors.Join(append(unread, err)...)
@@ -71,8 +75,30 @@ func listNow(ctx context.Context, cfg Config, table *modules, found *collector) 
 		some, err := listToken(ctx, cfg, t)
 		found.add(some)
 		unread = append(unread, err)
+		if noPIN && err == nil && t.info.flags&cktFlagLoginRequired != 0 && !hasKey(some) {
+			hiding = append(hiding, t)
+		}
+	}
+	if len(hiding) > 0 {
+		log.Warn("without a PIN, keys may be hidden; this shows them: holdfast list --pin-source prompt '" + hiding[0].uri().withModuleOf(cfg.URI).String() + "'" + others(hiding[1:]))
 	}
 	return errors.Join(unread...)
+}
+
+func hasKey(entries []keystore.Entry) bool {
+	return slices.ContainsFunc(entries, func(e keystore.Entry) bool { return e.Kind == keystore.KeyEntry })
+}
+
+// others names more tokens that may hide keys.
+func others(all []token) string {
+	if len(all) == 0 {
+		return ""
+	}
+	labels := make([]string, len(all))
+	for i, t := range all {
+		labels[i] = quote(trim(t.info.label))
+	}
+	return "; the same is true of " + strings.Join(labels, ", ")
 }
 
 // listToken lists t and its objects. It can return entries together with an

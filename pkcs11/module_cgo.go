@@ -31,20 +31,14 @@ func load(path string) (module, error) {
 	if ctx == nil {
 		return nil, signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w", path, signer.ErrUnavailable), moduleHint)
 	}
-	entry, err := openLogin(path)
-	if err != nil {
-		ctx.Destroy()
-		return nil, signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), moduleHint)
-	}
 	err = convertError(ctx.Initialize())
 	if err == nil {
-		return library{ctx, entry, true}, nil
+		return library{ctx, true}, nil
 	}
 	if errors.Is(err, ckrCryptokiAlreadyInit) {
 		// Other code in this process initialized the module and finalizes it.
-		return library{ctx, entry, false}, nil
+		return library{ctx, false}, nil
 	}
-	entry.close()
 	ctx.Destroy()
 	hint := ""
 	if strings.Contains(filepath.Base(path), "softhsm") {
@@ -56,7 +50,6 @@ func load(path string) (module, error) {
 
 type library struct {
 	ctx         *p11.Ctx
-	entry       loginEntry
 	initialized bool
 }
 
@@ -137,7 +130,7 @@ func (l library) loggedIn(session uint) (bool, error) {
 }
 
 func (l library) login(session, user uint, pin []byte) error {
-	return l.entry.login(session, user, pin)
+	return login(l.ctx, session, user, pin)
 }
 
 func (l library) find(session uint, template []attribute, limit int) ([]uint, error) {
@@ -225,7 +218,6 @@ func (l library) finalize() error {
 	if l.initialized {
 		err = convertError(l.ctx.Finalize())
 	}
-	l.entry.close()
 	l.ctx.Destroy()
 	return err
 }

@@ -109,6 +109,16 @@ func (k Key) Files(a front.App) []string {
 	return a.Store.Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates).Files
 }
 
+// PINFiles returns the files with the PIN of the key.
+func (k Key) PINFiles(a front.App) []string {
+	sources := a.Store.Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates).PINSources
+	if !k.PINSource.Ref.IsZero() {
+		sources = append(sources, k.PINSource.Ref)
+	}
+	all := a.Store.Uses(sources...)
+	return a.Store.Uses(append(sources, all.PINSources...)...).Files
+}
+
 // Variables returns the environment variables that hold the key or its PIN.
 func (k Key) Variables(a front.App) []string {
 	return a.Store.Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates, k.PINSource.Ref).Variables
