@@ -34,6 +34,9 @@ func (o Options) read(ctx context.Context, ref Ref) ([]byte, error) {
 	switch ref.Scheme {
 	case SchemeFile:
 		data, mode, err := readFile(ctx, ref.Rest, MaxInput)
+		if errors.Is(err, errFIFO) {
+			err = signer.WithHint(err, "to read from a pipe, connect it to standard input and give - as the reference, or let the shell open it: <(COMMAND)")
+		}
 		if err == nil && worldAccessible(mode) && containsPrivateKey(data) {
 			o.warnWorldAccessible(ref.Rest, "a private key")
 		}
@@ -79,8 +82,7 @@ func (o Options) warnWorldAccessible(path, content string) {
 	o.logger().Warn(fmt.Sprintf("%s contains %s, and every local user can read or change it; protect it with chmod 600", path, content))
 }
 
-var errFIFO = signer.WithHint(errors.New("is a FIFO, not a regular file"),
-	"to read from a pipe, connect it to standard input and give - as the reference, or let the shell open it: <(COMMAND)")
+var errFIFO = errors.New("is a FIFO, not a regular file")
 
 // readFile opens the file without blocking, so that a FIFO without a writer is
 // refused at once. It checks the type of the open file, because the path could

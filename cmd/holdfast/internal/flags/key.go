@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -83,7 +84,13 @@ func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (
 	if err != nil {
 		return nil, err
 	}
-	return store.OpenIdentity(ctx, id, opts)
+	watcher := &front.Watcher{App: a, Pinentry: k.PINSource.Pinentry, Logger: logging.OrDiscard(opts.Logger)}
+	opts.PIN = watcher.PIN(opts.PIN)
+	s, err := store.OpenIdentity(ctx, id, opts)
+	if err != nil {
+		return nil, err
+	}
+	return watcher.Watch(s, k.Name()), nil
 }
 
 // Digest returns an identifier of the key and its certificate without opening

@@ -26,6 +26,11 @@ func (p *fakeTTY) ReadPassword(_ context.Context, prompt string) ([]byte, error)
 	return []byte(line), nil
 }
 
+func (p *fakeTTY) Print(line string) error {
+	*p.asked = append(*p.asked, line)
+	return nil
+}
+
 func (*fakeTTY) Close() error { return nil }
 
 func TestPrompts(t *testing.T) {

@@ -11,6 +11,9 @@ type TTY interface {
 	// ReadPassword prints a prompt and reads a line without echo. It restores
 	// the terminal before it returns, also when ctx ends.
 	ReadPassword(ctx context.Context, prompt string) ([]byte, error)
+
+	// Print prints a line.
+	Print(line string) error
 	Close() error
 }
 

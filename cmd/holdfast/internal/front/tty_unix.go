@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-dev/holdfast/internal/await"
 )
 
 // maxTyped is the maximum length of a line from a terminal, in bytes. Terminals
@@ -23,6 +25,10 @@ const maxTyped = 4 << 10
 // passes only if the process was not stopped, because no shell could resume it
 // (POSIX, orphaned process groups).
 const resumeTimeout = time.Second
+
+// caughtTimeout is how long a command that catches a signal may take to end the
+// context of its prompt.
+const caughtTimeout = 100 * time.Millisecond
 
 // OpenTTY opens the controlling terminal of the process (POSIX, /dev/tty).
 func OpenTTY() (TTY, error) {
@@ -51,6 +57,11 @@ type typed struct {
 
 func (t *terminal) Close() error { return t.f.Close() }
 
+func (t *terminal) Print(line string) error {
+	_, err := io.WriteString(t.f, line+"\r\n")
+	return err
+}
+
 // ReadPassword turns the echo off before it prints the prompt, so that input
 // that arrives immediately after the prompt is not shown. A signal that stops or
 // ends the process takes its effect after the terminal is as before. When the
@@ -76,12 +87,12 @@ func (t *terminal) ReadPassword(ctx context.Context, prompt string) ([]byte, err
 		case syscall.SIGTSTP:
 			stop(signals)
 		default:
-			signal.Stop(signals)
-			_ = unix.Kill(unix.Getpid(), s) // the default action, or that of the command
-			select {
-			case <-ctx.Done():
-			case <-time.After(resumeTimeout):
+			if await.Pause(ctx, caughtTimeout) != nil {
+				return nil, ctx.Err()
 			}
+			signal.Stop(signals)
+			_ = unix.Kill(unix.Getpid(), s) // the default action
+			_ = await.Pause(ctx, resumeTimeout)
 			return nil, context.Canceled
 		}
 	}

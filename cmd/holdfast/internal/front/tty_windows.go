@@ -53,6 +53,12 @@ func (c console) ReadPassword(ctx context.Context, prompt string) ([]byte, error
 	return []byte(pin), err
 }
 
+// Print implements [TTY].
+func (c console) Print(line string) error {
+	_, err := fmt.Fprintln(c.out, line)
+	return err
+}
+
 func (c console) Read(p []byte) (int, error)  { return c.in.Read(p) }
 func (c console) Write(p []byte) (int, error) { return c.out.Write(p) }
 func (c console) Close() error                { return errors.Join(c.in.Close(), c.out.Close()) }

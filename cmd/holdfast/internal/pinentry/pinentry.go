@@ -75,6 +75,9 @@ func (p Program) Tell(ctx context.Context, d Dialog) error {
 	return err
 }
 
+// greetingTimeout bounds the wait for the first line of a program.
+const greetingTimeout = 5 * time.Second
+
 // killDelay is how long a program may take to end by itself.
 const killDelay = time.Second
 
@@ -83,6 +86,8 @@ func (p Program) run(ctx context.Context, d Dialog, command string) (answer []by
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = windowEnvironment(p.Environ)
 	cmd.Cancel = func() error { return terminate(cmd.Process) }
@@ -102,7 +107,10 @@ func (p Program) run(ctx context.Context, d Dialog, command string) (answer []by
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(2*killDelay, func() { _ = out.Close() }) })
 	defer stop()
 	c := &conn{in: in, out: out}
-	answer, err = c.dialog(p.options(), d, command)
+	mute := time.AfterFunc(greetingTimeout, func() { cancel(fmt.Errorf("%w: it does not greet", ErrProtocol)) })
+	if _, err = c.answer(); mute.Stop() && err == nil {
+		answer, err = c.dialog(p.options(), d, command)
+	}
 	c.clear()
 	_ = in.Close() // ends the program
 	stopKill := time.AfterFunc(killDelay, func() { _ = cmd.Process.Kill() })
@@ -113,8 +121,11 @@ func (p Program) run(ctx context.Context, d Dialog, command string) (answer []by
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		if errors.Is(err, context.DeadlineExceeded) {
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
 			err = ErrTimedOut
+		case errors.Is(err, ErrProtocol) && wasInterrupted(cmd.ProcessState):
+			err = ErrCanceled
 		}
 		return nil, err
 	}
@@ -148,9 +159,6 @@ func (p Program) variable(names ...string) string {
 
 // dialog sets the texts and sends the command that shows the window.
 func (c *conn) dialog(options []string, d Dialog, command string) ([]byte, error) {
-	if _, err := c.answer(); err != nil { // the greeting
-		return nil, err
-	}
 	// Not every program knows all of these.
 	optional := append(options, "SETTITLE "+escape(d.Title))
 	if d.Timeout > 0 {

@@ -53,6 +53,7 @@ func TestAsk(t *testing.T) {
 		{"canceled", `echo "ERR 83886179 Operation cancelled <Pinentry>"`, "", ErrCanceled},
 		{"fully canceled", `echo "ERR 83886278 Operation fully cancelled"`, "", ErrCanceled},
 		{"not confirmed", `printf 'D 12\nERR 83886194 Not confirmed\n'`, "", ErrCanceled},
+		{"interrupted", `kill -INT $$`, "", ErrCanceled},
 		{"timeout", `echo "ERR 83886142 Timeout <Pinentry>"`, "", ErrTimedOut},
 		{"ends", `exit 1`, "", ErrProtocol},
 		{"ends after data", `echo "D 1234"; exit 0`, "", ErrProtocol},

@@ -162,3 +162,89 @@ func TestPromptsTakeTurns(t *testing.T) {
 		}
 	}
 }
+
+// pinentry-curses asks on the terminal. Its answers have their own errors, and the
+// terminal is as before.
+func TestPinentryOnTerminal(t *testing.T) {
+	t.Parallel()
+	signertest.Require(t, "pinentry-curses", "pinentry-curses")
+	s := clitest.NewFiles(t, t.TempDir())
+	s.Up = clitest.NewUpstream(t, s.CA.Cert, time.Hour)
+	encrypt(t, s, "enc.pem", "opensesame")
+	args := append(askingArgs(s, "enc.pem"), "--pin-source", "pinentry")
+	for _, c := range []struct {
+		typed string
+		want  []string
+	}{
+		{"opensesame\r", []string{`{"Version":1`, "code=0, sane=true."}},
+		{"opensesame\t\t\r", []string{"the dialog was canceled", "run the command again", "code=4, sane=true."}},
+		{"closesesame\r", []string{"password incorrect", "code=4, sane=true."}},
+		{"\r", []string{"the input is empty", "code=4, sane=true."}},
+	} {
+		master, _ := onTerminal(t, "job", append([]string{"env", "HOLDFAST_PINENTRY=pinentry-curses", "holdfast"}, args...)...)
+		ptytest.ReadUntil(t, master, "enc.pem", "Password:", "<OK>", "<Cancel>")
+		typeIn(t, master, c.typed)
+		if shown := ptytest.ReadUntil(t, master, c.want...); bytes.Contains(shown, []byte("sesame")) {
+			t.Errorf("the terminal shows %q", shown)
+		}
+	}
+}
+
+// Without a terminal, a program of the desktop asks. A missing one is named.
+func TestPinentryWithoutTerminal(t *testing.T) {
+	t.Parallel()
+	s := clitest.NewFiles(t, t.TempDir())
+	s.Up = clitest.NewUpstream(t, s.CA.Cert, time.Hour)
+	encrypt(t, s, "enc.pem", "opensesame")
+	for name, answer := range map[string]string{"right": "printf 'D opensesame\\nOK\\n'", "canceled": "echo ERR 83886179 canceled", "late": "echo ERR 83886142 timeout"} {
+		script := "#!/bin/sh\necho OK\nwhile read -r line; do case $line in GETPIN) " + answer + ";; *) echo OK;; esac; done\n"
+		if err := os.WriteFile(s.Path(name), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		program string
+		code    int
+		want    []string
+	}{
+		{s.Path("right"), 0, nil},
+		{s.Path("canceled"), 4, []string{"the dialog was canceled", "enc.pem"}},
+		{s.Path("late"), 4, []string{"nobody answered the dialog in time", "enc.pem"}},
+		{s.Path("none"), 4, []string{"no pinentry program was found", "HOLDFAST_PINENTRY"}},
+		{"/bin/false", 4, []string{"does not answer like a pinentry", "HOLDFAST_PINENTRY"}},
+	} {
+		cmd := exec.Command("holdfast", append(askingArgs(s, "enc.pem"), "--pin-source", "pinentry")...)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=" + clitest.QuickExit, "HOLDFAST_PINENTRY=" + c.program}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		r := runCommand(t, cmd, &stdout, &stderr)
+		if r.code != c.code || strings.Contains(r.stderr, "opensesame") {
+			t.Errorf("%s: %+v", c.program, r)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(r.stderr, want) {
+				t.Errorf("%s: %q is not in %q", c.program, want, r.stderr)
+			}
+		}
+	}
+}
+
+// A prompt that cannot be shown says whose password was wanted.
+func TestPromptWithoutTerminal(t *testing.T) {
+	t.Parallel()
+	s := clitest.NewFiles(t, t.TempDir())
+	s.Up = clitest.NewUpstream(t, s.CA.Cert, time.Hour)
+	encrypt(t, s, "enc.pem", "opensesame")
+	for env, hint := range map[string]string{"X=": "env:NAME", "DISPLAY=:0": "pinentry", "WAYLAND_DISPLAY=w": "pinentry"} {
+		cmd := exec.Command("holdfast", askingArgs(s, "enc.pem")...)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=" + clitest.QuickExit, env}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		r := runCommand(t, cmd, &stdout, &stderr)
+		if r.code != 4 || !strings.Contains(r.stderr, "no terminal is available to ask for the password for "+s.Path("enc.pem")) || !strings.Contains(r.stderr, hint) {
+			t.Errorf("%s: %+v", env, r)
+		}
+	}
+}
