@@ -170,8 +170,11 @@ func (f File) Probe() error {
 		return err
 	}
 	path, err := filepath.EvalSymlinks(f.Path)
-	if err != nil {
-		return ignoreError(err, fs.ErrNotExist)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	data, _, err := read(path)
 	if err != nil {

@@ -100,7 +100,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	stderr := front.NewLogWriter(a.Stderr, report)
 	defer stderr.Close()
 	if f.events == "-" {
-		cfg.Events = stderr // only JSON lines: no log
+		cfg.Events = front.JSONWriter{W: stderr} // only JSON lines: no log
 	} else {
 		cfg.Logger = slog.New(&front.LogHandler{W: stderr, Level: slog.LevelInfo})
 	}
@@ -110,7 +110,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 			return err
 		}
 		defer file.Close()
-		cfg.Events = file
+		cfg.Events = front.JSONWriter{W: file}
 	}
 	server, err := emulator.New(cfg)
 	if err != nil {

@@ -100,7 +100,10 @@ func (s Setup) fromFlags() ([]Setup, error) {
 	if err := s.Config.Check(); err != nil {
 		return nil, err
 	}
-	s.Name = s.Config.RoleName()
+	if s.Name = s.Config.RoleName(); !isRoleName(s.Name) {
+		return nil, signer.WithHint(front.Usagef("--role-arn %s: %q is not the name of an IAM role", s.Config.RoleARN, s.Name),
+			"copy the ARN from the IAM console, or print it: aws iam get-role --role-name NAME --query Role.Arn")
+	}
 	return []Setup{s}, nil
 }
 
