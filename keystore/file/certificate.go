@@ -16,7 +16,7 @@ import (
 // is both signer.ErrNoCertificate and errors.ErrUnsupported.
 type unusableError struct{ reason, hint string }
 
-func (e *unusableError) Error() string { return "certificate " + e.reason }
+func (e *unusableError) Error() string { return "certificate: " + e.reason }
 func (e *unusableError) Hint() string  { return e.hint }
 func (e *unusableError) Unwrap() []error {
 	return []error{signer.ErrNoCertificate, errors.ErrUnsupported}
@@ -25,17 +25,17 @@ func (e *unusableError) Unwrap() []error {
 // certificateReasons has the reasons why crypto/x509 refuses a certificate, by a
 // part of the text of its error.
 var certificateReasons = []struct{ text, reason, hint string }{
-	{"negative serial", "has a negative serial number, which RFC 5280 forbids", hintReissue},
-	{"serial number", "has an invalid serial number", hintReissue},
-	{"elliptic curve", "is for a key on a curve that is not supported", hintCertificateKey},
-	{"ECDSA", "is for a key on a curve that is not supported", hintCertificateKey},
-	{"RSA", "has a damaged RSA public key", hintReissue},
-	{"DSA", "is for a DSA key, which is not supported", hintCertificateKey},
-	{"version", "has an invalid version", hintReissue},
-	{"duplicate extension", "contains an extension twice, which RFC 5280 forbids", hintReissue},
-	{"String", "has a name with a character that its string type forbids (RFC 5280, section 4.1.2.4)", hintReissue},
-	{"time", "has an invalid date", hintReissue},
-	{"validity", "has an invalid date", hintReissue},
+	{"negative serial", "it has a negative serial number, which RFC 5280 forbids", hintReissue},
+	{"serial number", "it has an invalid serial number", hintReissue},
+	{"elliptic curve", "it is for a key on a curve that is not supported", hintCertificateKey},
+	{"ECDSA", "it is for a key on a curve that is not supported", hintCertificateKey},
+	{"RSA", "it has a damaged RSA public key", hintReissue},
+	{"DSA", "it is for a DSA key, which is not supported", hintCertificateKey},
+	{"version", "it has an invalid version", hintReissue},
+	{"duplicate extension", "it contains an extension twice, which RFC 5280 forbids", hintReissue},
+	{"String", "it has a name with a character that its string type forbids (RFC 5280, section 4.1.2.4)", hintReissue},
+	{"time", "it has an invalid date", hintReissue},
+	{"validity", "it has an invalid date", hintReissue},
 }
 
 const (
@@ -50,7 +50,7 @@ func unusable(err error) error {
 			return &unusableError{r.reason, r.hint}
 		}
 	}
-	return &unusableError{"is not encoded as RFC 5280 requires", hintReissue}
+	return &unusableError{"it is not encoded as RFC 5280 requires", hintReissue}
 }
 
 // parseCertificates returns the certificates in parts, each of which has one or
@@ -77,7 +77,7 @@ func parseCertificates(parts [][]byte) (certs []*x509.Certificate, bad []error) 
 				if found > 0 {
 					bad = append(bad, fmt.Errorf("%d bytes follow the certificate", rest))
 				} else {
-					bad = append(bad, signer.WithHint(&unusableError{reason: "is damaged or not DER"}, hintDamaged))
+					bad = append(bad, signer.WithHint(&unusableError{reason: "it is damaged or not DER"}, hintDamaged))
 				}
 				break
 			}

@@ -66,20 +66,16 @@ func unencrypted(parse func([]byte) (crypto.Signer, error)) func(context.Context
 
 // parsePKCS8 parses a PrivateKeyInfo (RFC 5958, section 2).
 func parsePKCS8(der []byte) (crypto.Signer, error) {
-	var info struct {
-		Version   int
-		Algorithm pkix.AlgorithmIdentifier
-		Key       []byte
-		Rest      []asn1.RawValue `asn1:"optional,omitempty"`
-	}
 	in := cryptobyte.String(der)
 	var seq, algorithm, key cryptobyte.String
-	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !seq.ReadASN1Integer(&info.Version) ||
+	var version int
+	var id pkix.AlgorithmIdentifier
+	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !seq.ReadASN1Integer(&version) ||
 		!seq.ReadASN1Element(&algorithm, cbasn1.SEQUENCE) || !seq.ReadASN1(&key, cbasn1.OCTET_STRING) ||
-		unmarshal(algorithm, &info.Algorithm) != nil {
+		unmarshal(algorithm, &id) != nil {
 		return nil, errKeyDamaged
 	}
-	switch id := info.Algorithm; {
+	switch {
 	case id.Algorithm.Equal(oidRSA):
 		inner, _, err := toDER(key)
 		if err != nil {
@@ -223,7 +219,10 @@ func parseEC(der, parameters []byte) (crypto.Signer, error) {
 func parseCurve(der []byte) (elliptic.Curve, error) {
 	in := cryptobyte.String(der)
 	var oid asn1.ObjectIdentifier
-	if in.ReadASN1ObjectIdentifier(&oid) {
+	if in.PeekASN1Tag(cbasn1.OBJECT_IDENTIFIER) {
+		if !in.ReadASN1ObjectIdentifier(&oid) {
+			return nil, errKeyDamaged
+		}
 		if curve, ok := curves[oid.String()]; ok {
 			return curve, nil
 		}

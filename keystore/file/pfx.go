@@ -271,16 +271,19 @@ func (p *pfx) readEncryptedData(in cryptobyte.String) (ciphertext, error) {
 		return nil, errPFXDamaged
 	}
 	var body cryptobyte.String
-	if tag := cbasn1.Tag(0).ContextSpecific(); !info.ReadASN1(&body, tag) {
+	tag := cbasn1.Tag(0).ContextSpecific()
+	if parts := tag.Constructed(); info.PeekASN1Tag(parts) {
 		// In BER the implicitly tagged OCTET STRING can consist of parts.
-		if !info.ReadASN1(&body, tag.Constructed()) {
-			return nil, errPFXDamaged
+		joined, err := []byte(nil), error(nil)
+		if info.ReadASN1(&body, parts) {
+			joined, err = joinOctets(body)
 		}
-		joined, err := joinOctets(body)
-		if err != nil {
+		if err != nil || joined == nil {
 			return nil, errPFXDamaged
 		}
 		body = joined
+	} else if !info.ReadASN1(&body, tag) {
+		return nil, errPFXDamaged
 	}
 	return p.newCiphertext(algorithm, body)
 }
