@@ -66,7 +66,11 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 		call.Certificates = certs
 	}
 	if !id.Intermediates.IsZero() {
-		if more, err = s.certificates(ctx, id.Intermediates, call); err != nil {
+		more, err = s.certificates(ctx, id.Intermediates, call)
+		if errors.Is(err, signer.ErrNoCertificate) && errors.Is(err, errors.ErrUnsupported) {
+			// The path may not need them. If it does, the service says so.
+			call.logger().Warn(fmt.Sprintf("intermediate certificates are not used: %v", err))
+		} else if err != nil {
 			return nil, err
 		}
 	}

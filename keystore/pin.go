@@ -30,6 +30,13 @@ type Prompt struct {
 	PerSignature bool // the key needs the PIN before every signature
 	FewTries     bool // an incorrect PIN was entered before
 	LastTry      bool // an incorrect PIN now locks the token
+
+	// Exact, if not nil, is set by the PINFunc of a pin-source to a copy of
+	// all bytes of the source, if the result lacks its line end. The caller
+	// owns and clears it. Without a count of tries it is a second guess: some
+	// programs take the line end of a password file for a part of the
+	// password.
+	Exact *[]byte
 }
 
 // RefuseLastTry returns an error if an incorrect PIN would lock the token. A
@@ -90,9 +97,12 @@ func (c Call) PINSource(source Ref) (PINFunc, error) {
 		if err := p.RefuseLastTry(); err != nil {
 			return nil, err
 		}
-		pin, err := c.readPIN(ctx, source)
+		pin, exact, err := c.readPIN(ctx, source)
 		if err != nil {
 			return nil, &sourceError{p.What, source, err}
+		}
+		if p.Exact != nil && len(exact) != len(pin) {
+			*p.Exact = bytes.Clone(exact)
 		}
 		return pin, nil
 	}, nil
@@ -143,18 +153,18 @@ func (c Call) unsealer(ref Ref) (func(context.Context) ([]byte, error), bool) {
 	return func(ctx context.Context) ([]byte, error) { return u.Unseal(ctx, ref, inner) }, ok
 }
 
-func (c Call) readPIN(ctx context.Context, ref Ref) ([]byte, error) {
-	var pin []byte
+// readPIN returns the PIN, and all bytes of the source, which share its memory.
+func (c Call) readPIN(ctx context.Context, ref Ref) (pin, exact []byte, err error) {
 	if unseal, ok := c.unsealer(ref); ok {
 		secret, err := unseal(ctx)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		pin = secret
 	} else if ref.Scheme == SchemeFile {
 		data, mode, err := readFile(ctx, ref.Rest, maxPIN)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if worldAccessible(mode) {
 			c.warnWorldAccessible(ref.Rest, "a PIN")
@@ -163,21 +173,22 @@ func (c Call) readPIN(ctx context.Context, ref Ref) ([]byte, error) {
 	} else {
 		v, err := c.lookupEnv(ref.Rest)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		pin = []byte(v)
 	}
+	exact = pin
 	pin = bytes.TrimPrefix(pin, []byte("\ufeff"))
 	if line, ok := bytes.CutSuffix(pin, []byte("\n")); ok {
 		pin = bytes.TrimSuffix(line, []byte("\r"))
 	}
 	switch {
 	case len(pin) == 0:
-		return nil, errors.New("is empty")
+		return nil, nil, errors.New("is empty")
 	case len(pin) > maxPIN:
-		return nil, tooLarge(maxPIN)
+		return nil, nil, tooLarge(maxPIN)
 	case bytes.ContainsAny(pin, "\x00\n"):
-		return nil, errors.New("is not a single line of text")
+		return nil, nil, errors.New("is not a single line of text")
 	}
-	return pin, nil
+	return pin, exact, nil
 }

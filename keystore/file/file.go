@@ -2,12 +2,12 @@ package file
 
 import (
 	"context"
-	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"path/filepath"
 
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -24,18 +24,20 @@ func (Backend) Schemes() []string {
 	return []string{keystore.SchemeFile, keystore.SchemeEnv, keystore.SchemeStdin}
 }
 
-// Open implements [keystore.Backend]. The file must contain exactly one private
-// key. The certificates in the file become the chain if one of them is for the
+// Open implements [keystore.Backend]. If the file contains several private keys,
+// the certificates of call, or those in the file, must be for exactly one of
+// them. The certificates in the file become the chain if one of them is for the
 // key.
 func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
 	c, err := read(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
-	key, certs, err := c.identity(ctx, password(ctx, ref, call))
+	key, certs, err := c.identity(ctx, password(ctx, ref, call), call.Certificates)
 	if err != nil {
 		return nil, err
 	}
+	c.warn(ref, call)
 	s := signer.FromKey(key)
 	if len(certs) == 0 {
 		return s, nil
@@ -55,10 +57,21 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 		return nil, err
 	}
 	certs, err := c.certificates(ctx, password(ctx, ref, call))
-	if err == nil && len(certs) == 0 {
-		err = signer.WithHint(errNoCertificate, "give a file that contains a certificate; this may be the key file")
+	if err != nil {
+		return nil, err
 	}
-	return certs, err
+	if len(certs) == 0 {
+		return nil, signer.WithHint(errNoCertificate, "give a file that contains a certificate; this may be the key file")
+	}
+	c.warn(ref, call)
+	return certs, nil
+}
+
+// warn logs the parts of the file that are not used.
+func (c *contents) warn(ref keystore.Ref, call keystore.Call) {
+	for _, err := range c.ignored {
+		logging.OrDiscard(call.Logger).Warn(fmt.Sprintf("%s: a part of the file is not used: %v", ref, err))
+	}
 }
 
 // Uses implements [keystore.Dependent].
@@ -93,19 +106,39 @@ func read(ctx context.Context, ref keystore.Ref, call keystore.Call) (*contents,
 }
 
 // A passwordFunc asks for the password. It is called only if the password is
-// needed.
-type passwordFunc func() ([]byte, error)
+// needed. It returns the passwords to try, in this order.
+type passwordFunc func() (passwords, error)
 
+type passwords [][]byte
+
+func (p passwords) clear() {
+	for _, b := range p {
+		clear(b)
+	}
+}
+
+// password returns a passwordFunc. If the source of the password ends with a
+// line end, the line end can be part of the password, as for a file that was
+// given to another program as it is. A file does not count tries, so both are
+// tried.
 func password(ctx context.Context, ref keystore.Ref, call keystore.Call) passwordFunc {
-	return func() ([]byte, error) {
+	return func() (passwords, error) {
 		if call.PIN == nil {
 			return nil, errPasswordRequired
 		}
-		p, err := call.PIN(ctx, keystore.Prompt{What: keystore.AskPassword, Ref: ref})
+		var exact []byte
+		p, err := call.PIN(ctx, keystore.Prompt{What: keystore.AskPassword, Ref: ref, Exact: &exact})
 		if errors.Is(err, signer.ErrPINRequired) && signer.Hint(err) == "" {
 			err = fmt.Errorf("%w: %w", errPasswordRequired, err)
 		}
-		return p, err
+		if err != nil {
+			clear(exact)
+			return nil, err
+		}
+		if exact == nil {
+			return passwords{p}, nil
+		}
+		return passwords{p, exact}, nil
 	}
 }
 
@@ -125,12 +158,3 @@ var (
 	errNoKey             = &fileError{"contains no private key", signer.ErrNotFound}
 	errNoCertificate     = &fileError{"contains no certificate", signer.ErrNoCertificate}
 )
-
-// asSigner returns key as a crypto.Signer, or an error if its type cannot sign.
-func asSigner(key any) (crypto.Signer, error) {
-	s, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, signer.WithHint(fmt.Errorf("private key is of a type that cannot sign: %w", errors.ErrUnsupported), hintKeyTypes)
-	}
-	return s, nil
-}

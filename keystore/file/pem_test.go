@@ -2,6 +2,7 @@ package file_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"slices"
@@ -34,6 +35,8 @@ func TestOpenPEMVariants(t *testing.T) {
 	keyPEM, certPEM := signertest.KeyPEM(t, key), signertest.CertPEM(leaf)
 	crlf := func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")) }
 	bom := []byte("\ufeff")
+	keyDER, _ := pem.Decode(keyPEM)
+	lines := func(s string) string { return s[:76] + "\n" + s[76:] + "\n" }
 	block := func(blockType string, b []byte) []byte {
 		return pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: b})
 	}
@@ -54,6 +57,22 @@ func TestOpenPEMVariants(t *testing.T) {
 		{"headers", slices.Concat(bytes.Replace(keyPEM, []byte("KEY-----\n"), []byte("KEY-----\nName: value\n\n"), 1)), 0},
 		{"certificate first", slices.Concat(certPEM, keyPEM), 1},
 		{"certificate with the old block type", slices.Concat(block("X509 CERTIFICATE", leaf.Raw), keyPEM), 1},
+		{"indented", bytes.ReplaceAll(keyPEM, []byte("\n"), []byte("\n  ")), 0},
+		{"line ends written as \\n", bytes.ReplaceAll(slices.Concat(certPEM, keyPEM), []byte("\n"), []byte(`\n`)), 1},
+		{"line ends written as \\r\\n", bytes.ReplaceAll(keyPEM, []byte("\n"), []byte(`\r\n`)), 0},
+		{"line ends that became spaces", bytes.ReplaceAll(slices.Concat(certPEM, keyPEM), []byte("\n"), []byte(" ")), 1},
+		{"lost line ends", bytes.ReplaceAll(slices.Concat(certPEM, keyPEM), []byte("\n"), nil), 1},
+		{"lost line end between blocks", slices.Concat(bytes.TrimSpace(certPEM), keyPEM), 1},
+		{"base64 of PEM", []byte(base64.StdEncoding.EncodeToString(slices.Concat(certPEM, keyPEM))), 1},
+		{"base64 of PEM in lines", []byte(lines(base64.StdEncoding.EncodeToString(slices.Concat(certPEM, keyPEM)))), 1},
+		{"base64 of DER", []byte(base64.StdEncoding.EncodeToString(keyDER.Bytes)), 0},
+		{"base64 of PEM with lost line ends", []byte(base64.StdEncoding.EncodeToString(bytes.ReplaceAll(keyPEM, []byte("\n"), nil))), 0},
+		{"line end after DER", append(bytes.Clone(keyDER.Bytes), '\n'), 0},
+		{"DH parameters", slices.Concat(certPEM, keyPEM, block("DH PARAMETERS", []byte("x"))), 1},
+		{"an unknown block", slices.Concat(certPEM, keyPEM, block("HOUSE KEY", []byte("x"))), 1},
+		{"PKCS #7", slices.Concat(keyPEM, block("PKCS7", []byte("x"))), 0},
+		{"a certificate that cannot be read", slices.Concat(certPEM, block("CERTIFICATE", []byte{0x30, 0}), keyPEM), 1},
+		{"bytes after a certificate", slices.Concat(block("CERTIFICATE", append(bytes.Clone(leaf.Raw), "text"...)), keyPEM), 1},
 		{"CRL and public key in the same file", slices.Concat(keyPEM, block("X509 CRL", []byte("x")), block("PUBLIC KEY", []byte("x")), certPEM), 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -109,7 +128,7 @@ func TestOpenPEMRefuses(t *testing.T) {
 		{"DSA", block("DSA PRIVATE KEY"), errors.ErrUnsupported, "ECDSA"},
 		{"unknown", block("HOUSE KEY"), errors.ErrUnsupported, "PEM"},
 		{"no type", block(""), errors.ErrUnsupported, "PEM"},
-		{"good key and a block of something else", slices.Concat(keyPEM, block("PKCS7")), errors.ErrUnsupported, ""},
+		{"good key and a key of another format", slices.Concat(keyPEM, block("OPENSSH PRIVATE KEY")), errors.ErrUnsupported, "ssh-keygen"},
 
 		{"empty", nil, nil, ""},
 		{"whitespace", []byte(" \r\n\t"), nil, ""},
@@ -133,8 +152,6 @@ func TestOpenPEMRefuses(t *testing.T) {
 		{"damaged block between", slices.Concat(certPEM, half, []byte("\n"), keyPEM), nil, ""},
 		{"damaged second block, not base64", slices.Concat(keyPEM, bytes.Replace(certPEM, []byte("MII"), []byte("!!!"), 1)), nil, ""},
 		{"block in a block", slices.Concat([]byte("-----BEGIN PRIVATE KEY-----\n"), keyPEM, []byte("-----END PRIVATE KEY-----\n")), nil, ""},
-		{"indented", bytes.ReplaceAll(keyPEM, []byte("\n"), []byte("\n  ")), nil, ""},
-		{"line endings written as \\n", bytes.ReplaceAll(keyPEM, []byte("\n"), []byte(`\n`)), nil, ""},
 		{"different type in the END line", bytes.Replace(keyPEM, []byte("END PRIVATE"), []byte("END PUBLIC"), 1), nil, ""},
 		{"empty key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY"}), nil, ""},
 		{"empty certificate", slices.Concat(keyPEM, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{0x30, 0}})), nil, ""},
