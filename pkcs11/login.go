@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -96,6 +97,8 @@ func (d *dialog) authenticate(t token, session, user uint) error {
 			return fmt.Errorf("%w: the device has already asked for the PIN %d times: %w", errLogin, d.padPrompts, d.loss)
 		}
 		d.padPrompts++
+		_, done := await.Person(d.ctx, await.PersonTimeout)
+		defer done()
 		return loginError(t.mod.login(session, user, nil)) // the device asks for the PIN
 	}
 	asked := time.Now()

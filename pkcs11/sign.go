@@ -99,7 +99,7 @@ func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts 
 	}
 	prompts, done := k.ctx, func() {}
 	if ctx.Done() != nil {
-		prompts, done = endsWithBoth(k.ctx, ctx)
+		prompts, done = endsWithBoth(ctx, k.ctx)
 	}
 	sig, err := bounded(ctx, k.what, func() ([]byte, error) {
 		defer use.end()
