@@ -48,7 +48,7 @@ func Redact(message string) string {
 		if i == 0 || strings.IndexByte(nameStarts+`:="'(`, message[i-1]) >= 0 {
 			n = max(encodedPrefixLen(message[i:], "pin-value="), encodedPrefixLen(message[i:], "pass:"))
 		}
-		if rest := message[i+n:]; n > 0 && rest != "" && !strings.HasPrefix(rest, "…") && strings.IndexAny(rest[:1], " \t\"'") < 0 {
+		if rest := message[i+n:]; n > 0 && rest != "" && !strings.HasPrefix(rest, "…") && !strings.ContainsAny(rest[:1], " \t\"'") {
 			b.WriteString(message[i:i+n] + "…")
 			i += n
 			for i < len(message) && !(quoted && message[i] == '"') {
