@@ -259,7 +259,7 @@ func parseEncryptedPKCS8(ctx context.Context, der []byte, pw passwordFunc) (cryp
 	if err != nil {
 		hint := "encrypt it again with: openssl pkcs8 -topk8 -in FILE -out key.pem"
 		if scheme := new(schemeError); errors.As(err, &scheme) { // OpenSSL 3 has most of these in its legacy provider
-			hint += " -provider legacy -provider default"
+			hint = "encrypt it again with: openssl pkcs8 -topk8 -in FILE -out key.pem -provider legacy -provider default"
 		}
 		return nil, signer.WithHint(fmt.Errorf("encrypted private key: %w", err), hint)
 	}

@@ -32,7 +32,7 @@ var matrixPasswords = []string{"secret", "§ é", "pass 🔑 word", strings.Repe
 // matrixKinds are the kinds of keys, with the reason why one is refused.
 var matrixKinds = []struct{ kind, generate, refusal string }{
 	{"rsa2048", "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048", ""},
-	{"rsa3primes", "genrsa -primes 3 2048", ""},
+	{"rsa3primes", "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_primes:3", ""},
 	{"p256", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256", ""},
 	{"p384", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384", ""},
 	{"p521", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521", ""},

@@ -19,8 +19,9 @@ import (
 
 const (
 	// maxPFXIterations bounds the sum of the iteration counts in a PKCS #12
-	// file. OpenSSL writes 2048 for each key derivation.
-	maxPFXIterations = 5_000_000
+	// file. OpenSSL writes 2048 for each key derivation, GnuTLS 600,000 for each
+	// certificate, the key and the MAC.
+	maxPFXIterations = 10_000_000
 	// pfxTimeout bounds the time of an attempt to decode the file with one
 	// password.
 	pfxTimeout = 20 * time.Second

@@ -18,7 +18,7 @@ var foreignFormats = []struct{ magic, name, hint string }{
 	{"\xce\xce\xce\xce", "a Java key store (JCEKS)", hintKeytool},
 	{"\x1e\xf1\xb5\xb0", "a private key in PVK format", "convert it with: openssl rsa -inform PVK -in FILE -out key.pem"},
 	{"\x07\x02\x00\x00", "a private key in MSBLOB format", "convert it with: openssl rsa -inform MSBLOB -in FILE -out key.pem"},
-	{"PuTTY-User-Key-File-", "a PuTTY private key", "convert it with: puttygen FILE -O private-openssh-new -o COPY && ssh-keygen -p -m PKCS8 -f COPY"},
+	{"PuTTY-User-Key-File-", "a PuTTY private key", "export it from PuTTYgen as an OpenSSH key, and convert a copy with: ssh-keygen -p -m PKCS8 -f COPY"},
 	{"ssh-", "an SSH public key", hintPEM},
 	{"ecdsa-sha2-", "an SSH public key", hintPEM},
 	{`{"kty"`, "a JSON Web Key", hintPEM},

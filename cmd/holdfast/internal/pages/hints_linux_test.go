@@ -44,10 +44,16 @@ var hintCommands = []hintCommand{
 	{"openssl x509 -in FILE -noout", files + `FILE=cert.pem; $RUN`},
 	{"openssl x509 -in FILE -out cert.pem", files + `openssl x509 -in cert.pem -trustout -out trusted; FILE=trusted; $RUN; grep -- '-BEGIN CERTIFICATE' cert.pem`},
 	{"openssl x509 -in cert.pem -noout -subject -nameopt RFC2253", files + `$RUN | grep 'CN=app'`},
+	{"openssl pkcs7 -inform DER -in FILE -print_certs -out certs.pem", files + `openssl crl2pkcs7 -nocrl -certfile cert.pem -outform DER -out p7; FILE=p7; $RUN; grep -- '-BEGIN CERTIFICATE' certs.pem`},
+	{"openssl rsa -inform PVK -in FILE -out key.pem", `openssl genrsa -out rsa 2048; openssl rsa -in rsa -outform PVK -pvk-none -out FILE; FILE=FILE; $RUN; grep -- '-BEGIN PRIVATE KEY' key.pem`},
+	{"openssl rsa -inform MSBLOB -in FILE -out key.pem", `openssl genrsa -out rsa 2048; openssl rsa -in rsa -outform MSBLOB -out FILE; FILE=FILE; $RUN; grep -- '-BEGIN PRIVATE KEY' key.pem`},
+	{"keytool -importkeystore -srckeystore FILE -destkeystore new.p12 -deststoretype PKCS12", ""}, // needs Java
+	{"iconv -f UTF-16 -t UTF-8 FILE > new.pem", files + `iconv -f UTF-8 -t UTF-16 cert.pem > FILE; FILE=FILE; $RUN; openssl x509 -in new.pem -noout`},
 	{"openssl pkcs7 -in FILE -print_certs -out certs.pem", files + `openssl crl2pkcs7 -nocrl -certfile cert.pem -out p7; FILE=p7; $RUN; grep -- '-BEGIN CERTIFICATE' certs.pem`},
+	{"openssl pkcs8 -topk8 -in FILE -out key.pem -provider legacy -provider default", files + `openssl pkcs8 -topk8 -in key.pem -v1 PBE-SHA1-RC2-40 -passout pass:secret -provider legacy -provider default -out old; rm key.pem; FILE=old; $RUN < stdin; openssl pkey -in key.pem -passin pass:secret -noout`},
 	{"openssl pkcs8 -topk8 -in FILE -out key.pem", files + `openssl ec -in key.pem -aes128 -passout pass:secret -out old 2>/dev/null; grep Proc-Type old; rm key.pem; FILE=old; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' key.pem`},
 	{"openssl pkcs12 -in FILE -info -noout", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin`},
-	{"openssl pkcs12 -in FILE -out all.pem && openssl pkcs12 -export -in all.pem -out new.p12", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; test -s new.p12`},
+	{"openssl pkcs12 -legacy -in FILE -out all.pem", files + `openssl pkcs12 -export -legacy -keypbe PBE-SHA1-RC4-40 -certpbe PBE-SHA1-RC4-40 -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' all.pem`},
 	{"openssl pkcs12 -in FILE -out all.pem", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' all.pem`},
 	{"openssl x509 -req needs -extfile", ""}, // a fact, not a command
 	{"ssh-keygen -p -m PKCS8 -f COPY", `ssh-keygen -q -t ecdsa -N '' -f COPY; grep OPENSSH COPY
@@ -88,7 +94,7 @@ COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 // TestHintCommands runs every command that has a script.
 func TestHintCommands(t *testing.T) {
 	programs := map[string]string{
-		"openssl": "openssl", "ssh-keygen": "ssh-keygen", "chmod": "chmod",
+		"openssl": "openssl", "iconv": "iconv", "ssh-keygen": "ssh-keygen", "chmod": "chmod",
 		"pkcs11-tool": "pkcs11-tool", "tpm2_getcap": "tpm2_getcap", "tpm2_evictcontrol": "tpm2_getcap",
 		"tpm2_dictionarylockout": "tpm2_getcap", "tpm2_flushcontext": "tpm2_getcap",
 	}
@@ -127,7 +133,7 @@ func TestHintCommands(t *testing.T) {
 }
 
 // program is a word with which a command begins.
-var program = regexp.MustCompile(`\b(openssl|ssh-keygen|pkcs11-tool|softhsm2-util|p11tool|tpm2_[a-z]+|chmod|chown|usermod|certutil|security [a-z]+-|security import|sc_auth|sc start|keyctl|systemctl)\b`)
+var program = regexp.MustCompile(`\b(openssl|keytool|iconv|ssh-keygen|pkcs11-tool|softhsm2-util|p11tool|tpm2_[a-z]+|chmod|chown|usermod|certutil|security [a-z]+-|security import|sc_auth|sc start|keyctl|systemctl)\b`)
 
 // TestHintCommandsAreKnown fails if a text of the program has a command that is
 // not among hintCommands, or if one of these is in no text.
