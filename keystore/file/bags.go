@@ -3,6 +3,7 @@ package file
 import (
 	"encoding/asn1"
 	"fmt"
+	"unicode/utf16"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -105,4 +106,13 @@ func nameOfBag(bag cryptobyte.String) string {
 		}
 	}
 	return ""
+}
+
+// friendlyName decodes a BMPString, in UTF-16.
+func friendlyName(b []byte) string {
+	var units []uint16
+	for ; len(b) >= 2; b = b[2:] {
+		units = append(units, uint16(b[0])<<8|uint16(b[1]))
+	}
+	return string(utf16.Decode(units[:min(len(units), 64)]))
 }

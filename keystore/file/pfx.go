@@ -3,12 +3,10 @@ package file
 import (
 	"context"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"time"
-	"unicode/utf16"
-
-	"encoding/asn1"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -299,13 +297,4 @@ func (p *pfx) newCiphertext(algorithm, data []byte) (ciphertext, error) {
 		return nil, err
 	}
 	return c, p.spend(c.work())
-}
-
-// friendlyName decodes a BMPString, in UTF-16.
-func friendlyName(b []byte) string {
-	var units []uint16
-	for ; len(b) >= 2; b = b[2:] {
-		units = append(units, uint16(b[0])<<8|uint16(b[1]))
-	}
-	return string(utf16.Decode(units[:min(len(units), 64)]))
 }
