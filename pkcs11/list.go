@@ -79,26 +79,14 @@ func listNow(ctx context.Context, cfg Config, table *modules, found *collector) 
 			hiding = append(hiding, t)
 		}
 	}
-	if len(hiding) > 0 {
-		log.Warn("without a PIN, keys may be hidden; this shows them: holdfast list --pin-source prompt '" + hiding[0].uri().withModuleOf(cfg.URI).String() + "'" + others(hiding[1:]))
+	for _, t := range hiding {
+		log.Warn("without a PIN, keys may be hidden", "token", t.uri().withModuleOf(cfg.URI).String(), "hint", "list this token, and let Options.PIN ask")
 	}
 	return errors.Join(unread...)
 }
 
 func hasKey(entries []keystore.Entry) bool {
 	return slices.ContainsFunc(entries, func(e keystore.Entry) bool { return e.Kind == keystore.KeyEntry })
-}
-
-// others names more tokens that may hide keys.
-func others(all []token) string {
-	if len(all) == 0 {
-		return ""
-	}
-	labels := make([]string, len(all))
-	for i, t := range all {
-		labels[i] = quote(trim(t.info.label))
-	}
-	return "; the same is true of " + strings.Join(labels, ", ")
 }
 
 // listToken lists t and its objects. It can return entries together with an

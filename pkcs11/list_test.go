@@ -180,8 +180,8 @@ func TestListSaysThatKeysMayBeHidden(t *testing.T) {
 		pin    bool
 		want   []string // parts of the warning; none: no warning
 	}{
-		{[]*fakeToken{first}, false, []string{"keys may be hidden", "holdfast list --pin-source prompt 'pkcs11:token=first;"}},
-		{[]*fakeToken{visible, first, second}, false, []string{"'pkcs11:token=first;", `the same is true of "second"`}},
+		{[]*fakeToken{first}, false, []string{"keys may be hidden", "pkcs11:token=first;", "let Options.PIN ask"}},
+		{[]*fakeToken{visible, first, second}, false, []string{"pkcs11:token=first;", "pkcs11:token=second;"}},
 		{[]*fakeToken{visible}, false, nil},
 		{[]*fakeToken{free}, false, nil},
 		{[]*fakeToken{first}, true, nil},

@@ -3,7 +3,7 @@ package signer
 import (
 	"cmp"
 	"crypto"
-	"crypto/dsa"
+	"crypto/dsa" //lint:ignore SA1019 only to name it
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"

@@ -103,7 +103,7 @@ func (p *password) noteRefusal(err error) error {
 	}
 	if none {
 		return signer.WithHint(fmt.Errorf("%s: required but not given: %w", p.what, missingPassword(err)),
-			"give the source of the password: --pin-source, pin-source= in the reference, or Config.PIN")
+			"give the password with Config.PIN, or its source with pin-source= in the reference")
 	}
 	return fmt.Errorf("%s: %w", p.what, err)
 }
@@ -164,7 +164,7 @@ func (ld *loader) sourceHint() string {
 	if ld.secretResponse {
 		return "add the source of the password to the reference of the sealed data: pin-source=file:PATH or env:NAME"
 	}
-	return "give the password with --pin-source file:PATH, env:NAME or prompt; if the key has none, although its file says so, add --no-tpm-key-password"
+	return "give the password with Config.PIN; if the key has none, although its file says so, use a Config.PIN that returns nothing"
 }
 
 // getParentPassword gets the password of the parent, unless it is known. Most

@@ -11,6 +11,7 @@ import (
 // command line. A phrase precedes the field names that it contains.
 var Fields = [][2]string{
 	{"let Options.PIN ask", "--pin-source prompt"},
+	{"a Config.PIN that returns nothing", "--no-tpm-key-password"},
 	{"Identity.Certificate FILE, Identity.Key", "--certificate FILE --private-key"},
 
 	{"Identity.Certificate", "--certificate"},
