@@ -54,7 +54,11 @@ func untrusted(certs signer.Certificates, now time.Time, clock string) string {
 			return fmt.Sprintf("the intermediate certificate %s %s", subject(c), problem)
 		}
 	}
-	if n := len(usable(certs, now)) - 1; n > sigv4x509.MaxChain {
+	switch n := len(usable(certs, now)) - 1; {
+	case n > sigv4x509.MaxChain && len(certs.Chain)-1 <= sigv4x509.MaxChain:
+		return fmt.Sprintf("%d certificates of issuers were given, and Roles Anywhere accepts at most %d: give only those that lead to the trust anchor",
+			n, sigv4x509.MaxChain)
+	case n > sigv4x509.MaxChain:
 		return fmt.Sprintf("there are %d intermediate certificates, and Roles Anywhere accepts at most %d: use an intermediate CA closer to the leaf as the trust anchor",
 			n, sigv4x509.MaxChain)
 	}

@@ -193,12 +193,14 @@ func (c *Client) sign(req *http.Request, body []byte, chain []*x509.Certificate,
 
 // A boundSigner signs until ctx ends.
 type boundSigner struct {
-	signer.Signer
+	key signer.Signer
 	ctx context.Context
 }
 
+func (s boundSigner) Public() crypto.PublicKey { return s.key.Public() }
+
 func (s boundSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return signer.SignContext(s.ctx, s.Signer, rand, digest, opts)
+	return signer.SignContext(s.ctx, s.key, rand, digest, opts)
 }
 
 func parseResponse(body []byte) (credentials.Credentials, error) {

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 )
 
 // Certificates are the certificates that were found for a key.
@@ -59,11 +61,10 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate, now time.Time) ([]*x
 // because the verifier has it, but keeps a self-signed leaf.
 //
 // If several certificates are for pub, such as an old one and its renewal, it
-// uses one that is valid at the time now, and of these the one that expires
-// last, but rather one whose issuers are valid. If none is valid, it uses the one
-// whose validity is nearest. It uses a
-// self-signed certificate only if there is no other, because some devices store
-// one with the key as a placeholder.
+// prefers in this order: one that is not self-signed, because some devices store
+// a placeholder with the key; one that is valid at the time now, or else the one
+// whose validity is nearest; one that verifiers accept for a client; one whose
+// issuers are valid; and the one that expires last.
 //
 // The path never contains two certificates of the same name and key. Each
 // certificate signs the one before it. If there is such a path, all its
@@ -120,12 +121,21 @@ func likeliest(leaves, certs []*x509.Certificate, now time.Time) *search {
 	return first
 }
 
+// unfit reports whether verifiers may refuse c as the certificate of a client:
+// its signature is weak, it is one of a CA or older than version 3, or its key
+// usage does not allow signatures.
+func unfit(c *x509.Certificate) bool {
+	return certpath.Weak(c.SignatureAlgorithm) || c.IsCA || c.Version < 3 ||
+		c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageDigitalSignature == 0
+}
+
 // compareLeaves returns a negative number if a is preferred to b as the
 // certificate of a key.
 func compareLeaves(a, b *x509.Certificate, now time.Time) int {
 	return cmp.Or(
 		trueLast(namedAsIssuer(a, a), namedAsIssuer(b, b)),
 		cmp.Compare(outside(a, now), outside(b, now)),
+		trueLast(unfit(a), unfit(b)),
 		b.NotAfter.Compare(a.NotAfter),
 	)
 }

@@ -55,6 +55,34 @@ func TestChainInAnyOrder(t *testing.T) {
 	wantChain(t, key.Public(), []*x509.Certificate{leaf}, []*x509.Certificate{leaf})
 }
 
+// A certificate that verifiers refuse is used only if there is no other, also if
+// it ends later.
+func TestChainPrefersFitCertificates(t *testing.T) {
+	key := signertest.Key(t, "p256")
+	ca := signertest.NewCA(t, "CA")
+	good := ca.Issue(t, key, nil)
+	for name, change := range map[string]func(*x509.Certificate){
+		"a CA":                 func(c *x509.Certificate) { c.IsCA = true },
+		"no digital signature": func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement },
+	} {
+		later := ca.Issue(t, key, func(c *x509.Certificate) { change(c); c.NotAfter = good.NotAfter.Add(time.Hour) })
+		for _, certs := range [][]*x509.Certificate{{good, later}, {later, good}} {
+			if got, err := signer.Chain(key.Public(), certs, time.Now()); err != nil || got[0] != good {
+				t.Errorf("%s: %v, %v", name, got, err)
+			}
+		}
+		wantChain(t, key.Public(), []*x509.Certificate{later}, []*x509.Certificate{later})
+	}
+	weak, old := *good, *good
+	weak.SignatureAlgorithm, weak.NotAfter, weak.Raw = x509.SHA1WithRSA, good.NotAfter.Add(time.Hour), []byte("weak")
+	old.Version, old.NotAfter, old.Raw = 1, good.NotAfter.Add(time.Hour), []byte("old")
+	for _, bad := range []*x509.Certificate{&weak, &old} {
+		if got, err := signer.Chain(key.Public(), []*x509.Certificate{bad, good}, time.Now()); err != nil || got[0] != good {
+			t.Errorf("%s: %v, %v", bad.Raw, got, err)
+		}
+	}
+}
+
 func TestChainErrors(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	if _, err := signer.Chain(key.Public(), nil, time.Now()); !errors.Is(err, signer.ErrNoCertificate) {

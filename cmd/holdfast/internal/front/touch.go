@@ -66,7 +66,8 @@ type limitedWatchedSigner struct {
 	signer.SchemeLimiter
 }
 
-func (s *watchedSigner) NeedsPerson() bool { return signer.NeedsPerson(s.Signer) }
+func (s *watchedSigner) Certificates() signer.Certificates { return signer.CertificatesOf(s.Signer) }
+func (s *watchedSigner) NeedsPerson() bool                 { return signer.NeedsPerson(s.Signer) }
 
 func (s *watchedSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	defer s.watcher.begin(context.Background(), s.name)()
