@@ -1,5 +1,5 @@
 // Package certpath checks what crypto/x509 does not: constraints on directory
-// names, path lengths that do not count self-issued certificates, and weak
+// names and on email addresses in subjects, path lengths that do not count self-issued certificates, and weak
 // signatures.
 //
 // Source: RFC 5280, sections 4.2.1.9, 4.2.1.10 and 6.1. All functions are safe
@@ -8,6 +8,7 @@ package certpath
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -63,7 +64,7 @@ func Check(path []*x509.Certificate) error {
 			if j > 0 && selfIssued(subject) {
 				continue // RFC 5280, section 6.1.3 (b)
 			}
-			if err := limits.check(subject); err != nil {
+			if err := cmp.Or(limits.check(subject), checkEmail(c, subject)); err != nil {
 				return fmt.Errorf("certificate of %q: %w", c.Subject, err)
 			}
 		}

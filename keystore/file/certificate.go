@@ -12,15 +12,12 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An unusableError is for a certificate that is there, but cannot be used. It
-// is both signer.ErrNoCertificate and errors.ErrUnsupported.
+// An unusableError is for a certificate that is there, but cannot be used.
 type unusableError struct{ reason, hint string }
 
 func (e *unusableError) Error() string { return "certificate: " + e.reason }
 func (e *unusableError) Hint() string  { return e.hint }
-func (e *unusableError) Unwrap() []error {
-	return []error{signer.ErrNoCertificate, errors.ErrUnsupported}
-}
+func (e *unusableError) Unwrap() error { return errors.ErrUnsupported }
 
 // certificateReasons has the reasons why crypto/x509 refuses a certificate, by a
 // part of the text of its error.
@@ -77,7 +74,7 @@ func parseCertificates(parts [][]byte) (certs []*x509.Certificate, bad []error) 
 				if found > 0 {
 					bad = append(bad, fmt.Errorf("%d bytes follow the certificate", rest))
 				} else {
-					bad = append(bad, signer.WithHint(&unusableError{reason: "it is damaged or not DER"}, hintDamaged))
+					bad = append(bad, signer.WithHint(errors.New("certificate: it is damaged or not DER"), hintDamaged))
 				}
 				break
 			}

@@ -108,8 +108,8 @@ func keyCases(p *pki) []badInput {
 		{name: "public key", setup: openssl("pkey", "-in", "plain.pem", "-pubout", "-out", "key.pem"),
 			code: front.ExitNotFound, culprit: "key.pem", hint: "--private-key"},
 		{name: "two keys", setup: func(s *scene) {
-			s.write("key.pem", append(signertest.KeyPEM(s, signertest.NewKey(s, "p256")), s.keyPEM...))
-		}, code: front.ExitNotFound, culprit: "key.pem", hint: "each key"},
+			s.write("key.pem", append(signertest.KeyPEM(s, signertest.NewKey(s, "p256")), signertest.KeyPEM(s, signertest.NewKey(s, "p256"))...))
+		}, code: front.ExitNotFound, culprit: "key.pem", hint: "--certificate"},
 		{name: "key of another pair", setup: func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.NewKey(s, "p256"))) },
 			code: front.ExitOther, culprit: "key.pem", hint: "other certificate"},
 		{name: "key of another type", setup: func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.Key(s, "rsa2048"))) },
@@ -127,9 +127,9 @@ func keyCases(p *pki) []badInput {
 		{name: "RSA key of 512 bits", setup: steps(
 			openssl("genrsa", "-out", "key.pem", "512"),
 			openssl("req", "-new", "-x509", "-key", "key.pem", "-subj", "/CN=x", "-out", "cert.pem", "-addext", "keyUsage=digitalSignature", "-addext", "basicConstraints=CA:FALSE")),
-			code: front.ExitOther, culprit: "cert.pem", hint: "2048"},
+			code: front.ExitUnavailable, culprit: "key.pem", hint: "RSA"},
 		{name: "key on secp256k1", setup: openssl("ecparam", "-name", "secp256k1", "-genkey", "-noout", "-out", "key.pem"),
-			code: front.ExitOther, culprit: "key.pem", hint: "P-256"},
+			code: front.ExitUnavailable, culprit: "key.pem", hint: "P-256"},
 		{name: "intermediates missing", args: []string{"--intermediates", "more.pem"}, code: front.ExitNotFound, culprit: "more.pem", hint: "name"},
 		{name: "intermediates empty", args: []string{"--intermediates", "more.pem"}, setup: write("more.pem"), code: front.ExitOther, culprit: "more.pem", hint: "PEM"},
 		{name: "intermediates are text", args: []string{"--intermediates", "more.pem"}, setup: write("more.pem", []byte("none")), code: front.ExitOther, culprit: "more.pem", hint: "PEM"},

@@ -3,7 +3,6 @@
 package badinput
 
 import (
-	"bytes"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"os"
@@ -184,16 +183,10 @@ func pkcs12Cases() []badInput {
 			s.must(err)
 			return d
 		}), args: with(testPassword), code: front.ExitOther, culprit: "id.p12", hint: "openssl"},
-		{name: "PKCS #12 in BER", setup: changed(func(s *scene, d []byte) []byte {
-			var outer asn1.RawValue
-			_, err := asn1.Unmarshal(d, &outer)
-			s.must(err)
-			return bytes.Join([][]byte{{0x30, 0x80}, outer.Bytes, {0, 0}}, nil)
-		}), args: with(testPassword), code: front.ExitUnavailable, culprit: "id.p12", hint: "openssl pkcs12"},
 		{name: "PKCS #12 without a key", setup: openssl("pkcs12", "-export", "-nokeys", "-in", "cert.pem", "-out", "id.p12", "-passout", "env:PW"),
-			args: with(testPassword), code: front.ExitOther, culprit: "lacks the key", hint: "openssl pkcs12"},
+			args: with(testPassword), code: front.ExitNotFound, culprit: "id.p12", hint: "--private-key"},
 		{name: "PKCS #12 without a certificate", setup: openssl("pkcs12", "-export", "-nocerts", "-inkey", "key.pem", "-out", "id.p12", "-passout", "env:PW"),
-			args: with(testPassword), code: front.ExitOther, culprit: "id.p12", hint: "openssl pkcs12"},
+			args: with(testPassword), code: front.ExitNotFound, culprit: "id.p12", hint: "--certificate"},
 		{name: "PKCS #12 as intermediates without password", setup: pfx, args: []string{"--intermediates", "id.p12"}, code: front.ExitPIN, culprit: "id.p12", hint: "--pin-source"},
 	}
 }
