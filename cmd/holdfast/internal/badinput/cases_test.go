@@ -109,7 +109,7 @@ func keyCases(p *pki) []badInput {
 			code: front.ExitNotFound, culprit: "key.pem", hint: "--private-key"},
 		{name: "two keys", setup: func(s *scene) {
 			s.write("key.pem", append(signertest.KeyPEM(s, signertest.NewKey(s, "p256")), signertest.KeyPEM(s, signertest.NewKey(s, "p256"))...))
-		}, code: front.ExitNotFound, culprit: "key.pem", hint: "--certificate"},
+		}, code: front.ExitOther, culprit: "key.pem", hint: "--certificate"},
 		{name: "key of another pair", setup: func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.NewKey(s, "p256"))) },
 			code: front.ExitOther, culprit: "key.pem", hint: "other certificate"},
 		{name: "key of another type", setup: func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.Key(s, "rsa2048"))) },

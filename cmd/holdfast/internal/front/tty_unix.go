@@ -70,7 +70,7 @@ func (t *terminal) Print(line string) error {
 func (t *terminal) ReadPassword(ctx context.Context, prompt string) ([]byte, error) {
 	signals := make(chan os.Signal, 16)
 	defer signal.Stop(signals)
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTSTP} {
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGTRAP, syscall.SIGSYS, syscall.SIGTSTP} {
 		if !signal.Ignored(s) { // for example by nohup
 			signal.Notify(signals, s)
 		}
