@@ -109,8 +109,11 @@ func (t timeouts) retryWhileBusy(ctx context.Context, open func() (*device, erro
 			return d, err
 		}
 		if err := await.Pause(ctx, pause/2+rand.N(pause)); err != nil {
-			if caller.Err() == nil {
+			switch {
+			case caller.Err() == nil:
 				err = fmt.Errorf("waited %v: %w", t.busy, signer.ErrUnavailable)
+			case errors.Is(err, context.DeadlineExceeded):
+				err = fmt.Errorf("%w: %w", signer.ErrUnavailable, err)
 			}
 			return nil, signer.WithHint(fmt.Errorf("%w: %w", errBusy, err), "use /dev/tpmrm0: its resource manager lets several programs share the TPM")
 		}
