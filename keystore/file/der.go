@@ -31,8 +31,10 @@ var keyFormats = []keyFormat{
 	// PrivateKeyInfo ::= SEQUENCE { version, AlgorithmIdentifier, OCTET STRING, … } (RFC 5958, section 2)
 	{isPKCS8, unencrypted(parsePKCS8)},
 	// EncryptedPrivateKeyInfo ::= SEQUENCE { AlgorithmIdentifier, OCTET STRING } (RFC 5958, section 3)
-	{sequenceWith(asn1.SEQUENCE, -1, asn1.OCTET_STRING), parseEncryptedPKCS8},
+	{isEncrypted, parseEncryptedPKCS8},
 }
+
+var isEncrypted = sequenceWith(asn1.SEQUENCE, -1, asn1.OCTET_STRING)
 
 func isPKCS8(der []byte) bool {
 	return sequenceWith(asn1.INTEGER, 0, asn1.SEQUENCE, asn1.OCTET_STRING)(der) ||

@@ -56,6 +56,9 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	if err != nil {
 		return nil, err
 	}
+	if err := c.check(); err != nil && (len(c.bad) > 0 || c.tpmKeys > 0 || len(c.certs) == 0) {
+		return nil, err
+	}
 	certs, err := c.certificates(ctx, password(ctx, ref, call))
 	if err != nil {
 		return nil, err
@@ -102,7 +105,7 @@ func read(ctx context.Context, ref keystore.Ref, call keystore.Call) (*contents,
 	if err != nil {
 		return nil, err
 	}
-	return c, c.check()
+	return c, nil
 }
 
 // A passwordFunc asks for the password. It is called only if the password is

@@ -59,6 +59,12 @@ func parseKey(ctx context.Context, data []byte, pw passwordFunc) (crypto.Signer,
 	return keyFormats[i].parse(ctx, der, pw)
 }
 
+// encrypted reports whether the key needs a password.
+func (k keyPart) encrypted() bool {
+	der, _, err := toDER(k.der)
+	return err == nil && isEncrypted(der)
+}
+
 // unencrypted returns the parser of a format without a password.
 func unencrypted(parse func([]byte) (crypto.Signer, error)) func(context.Context, []byte, passwordFunc) (crypto.Signer, error) {
 	return func(_ context.Context, der []byte, _ passwordFunc) (crypto.Signer, error) { return parse(der) }

@@ -5,9 +5,9 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/keystore"
-	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // List implements [keystore.Lister]: the private keys and certificates in the
@@ -28,7 +28,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 		return nil, err
 	}
 	pw := password(ctx, ref, call)
-	entries, bad := make([]keystore.Entry, c.tpmKeys), append(c.bad, c.ignored...)
+	entries, bad := make([]keystore.Entry, c.tpmKeys), slices.Concat(c.bad, c.otherKeys, c.ignored)
 	for i := range entries {
 		entries[i] = keystore.Entry{Ref: ref, Kind: keystore.KeyEntry}
 	}
@@ -46,7 +46,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	defer forget()
 	for _, part := range keys {
 		key, err := parseKey(ctx, part.der, pw)
-		locked := errors.Is(err, signer.ErrPINRequired) || errors.Is(err, signer.ErrPINIncorrect)
+		locked := isLocked(err)
 		if err != nil && !(call.PIN == nil && locked) {
 			bad = append(bad, err)
 		}

@@ -18,12 +18,13 @@ const maxKey = 16 << 10
 
 // contents are the parts of a file, before they are decoded.
 type contents struct {
-	keys    []keyPart
-	certs   [][]byte // DER, each of one certificate or more
-	pfx     []byte   // PKCS #12; the file has no other parts
-	tpmKeys int      // number of keys of a TPM, which only that TPM can use
-	bad     []error  // of parts without which the file is not used
-	ignored []error  // of parts without which the file is used
+	keys      []keyPart
+	certs     [][]byte // DER, each of one certificate or more
+	pfx       []byte   // PKCS #12; the file has no other parts
+	tpmKeys   int      // number of keys of a TPM, which only that TPM can use
+	bad       []error  // of damaged parts: only a key with its certificate is used without them
+	otherKeys []error  // of private keys in other formats: likewise, but certificates are used
+	ignored   []error  // of parts without which the file is used
 }
 
 // A keyPart is a private key in DER or BER.
@@ -49,6 +50,7 @@ var pemHandlers = map[string]func(*contents, []byte){
 	"PUBLIC KEY":            ignore, // repeated inside the key
 	"RSA PUBLIC KEY":        ignore,
 	"X509 CRL":              ignore,
+	"DSA PRIVATE KEY":       func(c *contents, _ []byte) { c.otherKeys = append(c.otherKeys, unsupportedKey("DSA")) },
 	"TSS2 PRIVATE KEY":      func(c *contents, _ []byte) { c.tpmKeys++ },
 }
 
@@ -60,7 +62,6 @@ var pemHints = map[string]string{
 	"PKCS7":                   "convert it with: openssl pkcs7 -in FILE -print_certs -out certs.pem",
 	"CMS":                     "convert it with: openssl pkcs7 -in FILE -print_certs -out certs.pem",
 	"OPENSSH PRIVATE KEY":     "convert a copy with: ssh-keygen -p -m PKCS8 -f COPY",
-	"DSA PRIVATE KEY":         "use an RSA or ECDSA key",
 }
 
 func addCertificate(c *contents, der []byte) { c.certs = append(c.certs, der) }
@@ -111,13 +112,13 @@ func (c *contents) addPEM(data []byte) {
 		switch add, ok := pemHandlers[b.Type]; {
 		case len(b.Bytes) == 0:
 		case b.Headers["DEK-Info"] != "":
-			c.bad = append(c.bad, signer.WithHint(
+			c.otherKeys = append(c.otherKeys, signer.WithHint(
 				fmt.Errorf("PEM block %q uses the legacy PEM encryption, which is too weak: %w", b.Type, errors.ErrUnsupported),
 				"convert it with: openssl pkcs8 -topk8 -in FILE -out key.pem"))
 		case !ok:
 			err := signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported), cmp.Or(pemHints[b.Type], hintPEM))
 			if strings.HasSuffix(b.Type, "PRIVATE KEY") {
-				c.bad = append(c.bad, err)
+				c.otherKeys = append(c.otherKeys, err)
 			} else {
 				c.ignored = append(c.ignored, err)
 			}
@@ -130,11 +131,14 @@ func (c *contents) addPEM(data []byte) {
 	}
 }
 
-// check returns an error if a part of the file cannot be used.
+// check returns an error if a part of the file cannot be used. For the certificates
+// alone, private keys in other formats do not matter.
 func (c *contents) check() error {
 	switch {
 	case len(c.bad) > 0:
 		return c.bad[0]
+	case len(c.otherKeys) > 0:
+		return c.otherKeys[0]
 	case c.tpmKeys > 0: // the Store passes such a file to the TPM backend
 		return signer.WithHint(fmt.Errorf("PEM block %q: %w", "TSS2 PRIVATE KEY", errors.ErrUnsupported),
 			"this is a TPM key, and this build has no TPM backend")

@@ -164,6 +164,9 @@ func TestOpenPEMRefuses(t *testing.T) {
 			if test.hint != "" && !strings.Contains(signer.Hint(err), test.hint) {
 				t.Errorf("hint %q does not contain %q", signer.Hint(err), test.hint)
 			}
+			if errors.Is(err, signer.ErrAmbiguous) && !strings.Contains(err.Error(), "key 2 (") {
+				t.Errorf("error %q does not count the keys", err)
+			}
 			if strings.Contains(err.Error()+signer.Hint(err), "MIG") {
 				t.Errorf("error %q shows the key", err)
 			}
