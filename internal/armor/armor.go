@@ -29,11 +29,11 @@ var (
 // Decode returns PEM, DER or a Java key store without the encodings around it:
 // UTF-16, UTF-32, base64, a data URL (RFC 2397) and percent-encoding. It removes a
 // byte order mark and restores the line ends of PEM. It returns other data as they
-// are. The result can share memory with data. Decoded reports whether an encoding
-// was removed.
-func Decode(data []byte) (result []byte, decoded bool) {
+// are. The result can share memory with data. IsBase64 reports whether data were
+// base64 that base64 -d decodes.
+func Decode(data []byte) (result []byte, isBase64 bool) {
 	data = trimMark(data)
-	inner := data
+	inner, decoded := data, false
 	for range maxLayers {
 		next, ok := layer(inner)
 		if !ok {
@@ -47,7 +47,8 @@ func Decode(data []byte) (result []byte, decoded bool) {
 	if bytes.Contains(inner, pemBegin) {
 		inner = restoreLineEnds(inner)
 	}
-	return inner, decoded
+	_, isBase64 = decodeBase64(data)
+	return inner, decoded && isBase64 && !bytes.ContainsAny(data, "-_")
 }
 
 // trimMark removes byte order marks, which editors on Windows write.

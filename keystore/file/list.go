@@ -19,11 +19,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	if ref == (keystore.Ref{Scheme: keystore.SchemeFile}) {
 		return nil, nil
 	}
-	data, err := call.Read(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	c, err := parse(data)
+	c, err := read(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +55,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	for _, cert := range certs {
 		entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.CertificateEntry, Certificate: cert})
 	}
-	return entries, errors.Join(bad...)
+	return entries, withName(errors.Join(bad...), ref, c.isBase64)
 }
 
 // public returns the public half of a private key, nil for none.

@@ -21,6 +21,7 @@ type contents struct {
 	keys      []keyPart
 	certs     [][]byte // DER, each of one certificate or more
 	pfx       []byte   // PKCS #12; the file has no other parts
+	isBase64  bool     // the file is base64 of what is here
 	tpmKeys   int      // number of keys of a TPM, which only that TPM can use
 	bad       []error  // of damaged parts: only a key with its certificate is used without them
 	otherKeys []error  // of private keys in other formats: likewise, but certificates are used
@@ -58,10 +59,11 @@ var pemHandlers = map[string]func(*contents, []byte){
 var pemHints = map[string]string{
 	"CERTIFICATE REQUEST":     "this is a certificate request; use the certificate that the CA issued for it",
 	"NEW CERTIFICATE REQUEST": "this is a certificate request; use the certificate that the CA issued for it",
-	"TRUSTED CERTIFICATE":     "convert it with: openssl x509 -in FILE -out cert.pem",
-	"PKCS7":                   "convert it with: openssl pkcs7 -in FILE -print_certs -out certs.pem",
-	"CMS":                     "convert it with: openssl pkcs7 -in FILE -print_certs -out certs.pem",
-	"OPENSSH PRIVATE KEY":     "convert a copy with: ssh-keygen -p -m PKCS8 -f COPY",
+	"TRUSTED CERTIFICATE":     "convert it with: openssl x509 -in FILE -out FILE.converted.pem",
+	"PKCS7":                   "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem",
+	"PKCS #7 SIGNED DATA":     "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem",
+	"CMS":                     "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem",
+	"OPENSSH PRIVATE KEY":     "convert a copy with: cp FILE FILE.converted.pem && ssh-keygen -p -m PKCS8 -f FILE.converted.pem",
 }
 
 func addCertificate(c *contents, der []byte) { c.certs = append(c.certs, der) }
@@ -79,13 +81,15 @@ const (
 
 var pemBegin = []byte("-----BEGIN ")
 
-// parse splits data into its parts. It does not decode them, which can be slow.
+// parse splits data into its parts. It does not decode them, which can be slow. The
+// result is never nil.
 // Its error is about data as a whole; see also [contents.check].
 func parse(data []byte) (*contents, error) {
 	c := new(contents)
-	data, err := unwrap(data)
+	data, isBase64, err := unwrap(data)
+	c.isBase64 = isBase64
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	if bytes.Contains(data, pemBegin) {
 		c.addPEM(data)
@@ -109,25 +113,46 @@ func (c *contents) addPEM(data []byte) {
 		}
 		n += max(skipped, 0)
 		data = rest
-		switch add, ok := pemHandlers[b.Type]; {
-		case len(b.Bytes) == 0:
-		case b.Headers["DEK-Info"] != "":
-			c.otherKeys = append(c.otherKeys, signer.WithHint(
-				fmt.Errorf("PEM block %q uses the legacy PEM encryption, which is too weak: %w", b.Type, errors.ErrUnsupported),
-				"convert it with: openssl pkcs8 -topk8 -in FILE -out key.pem"))
-		case !ok:
-			err := signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported), cmp.Or(pemHints[b.Type], hintPEM))
-			if strings.HasSuffix(b.Type, "PRIVATE KEY") {
-				c.otherKeys = append(c.otherKeys, err)
-			} else {
-				c.ignored = append(c.ignored, err)
-			}
-		default:
-			add(c, b.Bytes)
+		if len(b.Bytes) > 0 {
+			c.addBlock(b)
 		}
 	}
 	if c.pfx != nil && n > 2 {
 		c.bad = append(c.bad, errors.New("contains PKCS #12 together with other PEM blocks"))
+	}
+}
+
+// addBlock adds a PEM block. Some programs write any file as a CERTIFICATE, so its
+// structure decides.
+func (c *contents) addBlock(b *pem.Block) {
+	add, ok := pemHandlers[b.Type]
+	isKeyType, isCertificateType := strings.HasSuffix(b.Type, "PRIVATE KEY"), strings.HasSuffix(b.Type, "CERTIFICATE")
+	der, rest, err := toDER(b.Bytes)
+	if err != nil {
+		der = nil
+	}
+	unsupported := func() error {
+		return signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported), cmp.Or(pemHints[b.Type], hintPEM))
+	}
+	switch {
+	case b.Headers["DEK-Info"] != "":
+		c.otherKeys = append(c.otherKeys, signer.WithHint(
+			fmt.Errorf("PEM block %q uses the legacy PEM encryption, which is too weak: %w", b.Type, errors.ErrUnsupported),
+			"convert it with: openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem"))
+	case isPFX(der):
+		c.addPFX(b.Bytes, rest)
+	case ok && isCertificateType && isContentInfo(der):
+		c.ignored = append(c.ignored, signer.WithHint(fmt.Errorf("PEM block %q contains PKCS #7: %w", b.Type, errors.ErrUnsupported), pemHints["PKCS7"]))
+	case ok && isCertificateType && isKey(der):
+		addKey(c, b.Bytes)
+	case ok && isKeyType && isSigned(der):
+		addCertificate(c, b.Bytes)
+	case !ok && isKeyType:
+		c.otherKeys = append(c.otherKeys, unsupported())
+	case !ok:
+		c.ignored = append(c.ignored, unsupported())
+	default:
+		add(c, b.Bytes)
 	}
 }
 

@@ -38,6 +38,10 @@ func TestOpenPEMVariants(t *testing.T) {
 	crlf := func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")) }
 	bom := []byte("\ufeff")
 	keyDER, _ := pem.Decode(keyPEM)
+	pfx, err := pkcs12.Passwordless.Encode(key, leaf, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	lines := func(s string) string { return s[:76] + "\n" + s[76:] + "\n" }
 	wide := func(mark string, size int, order binary.ByteOrder) []byte {
 		b := []byte(mark)
@@ -106,6 +110,11 @@ func TestOpenPEMVariants(t *testing.T) {
 		{"PKCS #7", slices.Concat(keyPEM, block("PKCS7", []byte("x"))), 0},
 		{"a certificate that cannot be read", slices.Concat(certPEM, block("CERTIFICATE", []byte{0x30, 0}), keyPEM), 1},
 		{"bytes after a certificate", slices.Concat(block("CERTIFICATE", append(bytes.Clone(leaf.Raw), "text"...)), keyPEM), 1},
+		{"PKCS #8 as a certificate", slices.Concat(certPEM, block("CERTIFICATE", keyDER.Bytes)), 1},
+		{"certificate as a key", slices.Concat(block("PRIVATE KEY", leaf.Raw), keyPEM), 1},
+		{"PKCS #12 as a certificate", block("CERTIFICATE", pfx), 1},
+		{"PKCS #12 as a key", block("PRIVATE KEY", pfx), 1},
+		{"bytes after PKCS #12", slices.Concat(pfx, []byte("more")), 1},
 		{"CRL and public key in the same file", slices.Concat(keyPEM, block("X509 CRL", []byte("x")), block("PUBLIC KEY", []byte("x")), certPEM), 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -146,6 +155,8 @@ func TestOpenPEMRefuses(t *testing.T) {
 	}{
 		{"OpenSSH", block("OPENSSH PRIVATE KEY"), errors.ErrUnsupported, "ssh-keygen"},
 		{"trusted certificate", block("TRUSTED CERTIFICATE"), errors.ErrUnsupported, "openssl x509"},
+		{"PKCS #7 with the label of OpenSSL", block("PKCS #7 SIGNED DATA"), errors.ErrUnsupported, "openssl pkcs7"},
+		{"PKCS #7 as a certificate", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0\x00")}), errors.ErrUnsupported, "openssl pkcs7 -in"},
 		{"PKCS #7", block("PKCS7"), errors.ErrUnsupported, "openssl pkcs7"},
 		{"CMS", block("CMS"), errors.ErrUnsupported, "openssl pkcs7"},
 		{"request", block("CERTIFICATE REQUEST"), errors.ErrUnsupported, "request"},
@@ -161,7 +172,7 @@ func TestOpenPEMRefuses(t *testing.T) {
 		{"byte order mark alone", []byte("\ufeff"), nil, ""},
 		{"text", []byte("a key"), nil, "PEM"},
 		{"base64 of text", []byte("YSBrZXkgb2YgYSBrZXk="), nil, "PEM"},
-		{"base64 of a Java key store", []byte(base64.StdEncoding.EncodeToString([]byte("\xfe\xed\xfe\xed\x00\x00\x00\x02"))), errors.ErrUnsupported, "base64 -d FILE > FILE.decoded; convert it with: keytool -importkeystore -srckeystore FILE.decoded "},
+		{"base64 of a Java key store", []byte(base64.StdEncoding.EncodeToString([]byte("\xfe\xed\xfe\xed\x00\x00\x00\x02"))), errors.ErrUnsupported, "base64 -d FILE > FILE.decoded); convert it with: keytool -importkeystore -srckeystore FILE.decoded "},
 
 		{"certificate alone", certPEM, signer.ErrNotFound, "file"},
 		{"two keys", slices.Concat(keyPEM, other), signer.ErrAmbiguous, ""},

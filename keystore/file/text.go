@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
+	"runtime"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -15,38 +18,68 @@ import (
 var foreignFormats = []struct{ magic, name, hint string }{
 	{"\xfe\xed\xfe\xed", "a Java key store (JKS)", hintKeytool},
 	{"\xce\xce\xce\xce", "a Java key store (JCEKS)", hintKeytool},
-	{"\x1e\xf1\xb5\xb0", "a private key in PVK format", "convert it with: openssl rsa -inform PVK -in FILE -out key.pem"},
-	{"\x07\x02\x00\x00", "a private key in MSBLOB format", "convert it with: openssl rsa -inform MSBLOB -in FILE -out key.pem"},
+	{"\x1e\xf1\xb5\xb0", "a private key in PVK format", "convert it with: openssl rsa -inform PVK -in FILE -out FILE.converted.pem"},
+	{"\x07\x02\x00\x00", "a private key in MSBLOB format", "convert it with: openssl rsa -inform MSBLOB -in FILE -out FILE.converted.pem"},
 	{"PuTTY-User-Key-File-", "a PuTTY private key", "export it from PuTTYgen as an OpenSSH key, and convert a copy with: ssh-keygen -p -m PKCS8 -f COPY"},
 	{"ssh-", "an SSH public key", hintPEM},
 	{"ecdsa-sha2-", "an SSH public key", hintPEM},
 	{`{"kty"`, "a JSON Web Key", hintPEM},
 }
 
-const hintKeytool = "convert it with: keytool -importkeystore -srckeystore FILE -destkeystore new.p12 -deststoretype PKCS12"
+const hintKeytool = "convert it with: keytool -importkeystore -srckeystore FILE -destkeystore FILE.converted.p12 -deststoretype PKCS12"
 
 // unwrap returns PEM or DER without the encodings around it; see [armor.Decode].
-func unwrap(data []byte) ([]byte, error) {
-	data, decoded := armor.Decode(data)
+func unwrap(data []byte) (inner []byte, isBase64 bool, err error) {
+	data, isBase64 = armor.Decode(data)
 	trimmed := bytes.TrimSpace(data)
 	switch {
 	case len(trimmed) == 0:
-		return nil, errors.New("is empty")
+		return nil, false, errors.New("is empty")
 	case bytes.Contains(data, pemBegin), data[0] == 0x30:
-		return data, nil
+		return data, isBase64, nil
 	}
 	for _, f := range foreignFormats {
-		if !bytes.HasPrefix(trimmed, []byte(f.magic)) {
-			continue
+		if bytes.HasPrefix(trimmed, []byte(f.magic)) {
+			return nil, isBase64, signer.WithHint(fmt.Errorf("is %s: %w", f.name, errors.ErrUnsupported), f.hint)
 		}
-		name, hint := f.name, f.hint
-		if decoded {
-			name = "base64 of " + name
-			hint = "decode it with: base64 -d FILE > FILE.decoded; " + strings.Replace(hint, " FILE ", " FILE.decoded ", 1)
-		}
-		return nil, signer.WithHint(fmt.Errorf("is %s: %w", name, errors.ErrUnsupported), hint)
 	}
-	return nil, signer.WithHint(errors.New("is neither PEM nor DER"), hintPEM)
+	return nil, false, signer.WithHint(errors.New("is neither PEM nor DER"), hintPEM)
+}
+
+// fileWord stands for the name of the file in the commands of hints.
+var fileWord = regexp.MustCompile(`\bFILE\b`)
+
+// withName returns err with a hint whose commands have the name of the file, if it
+// is known. They first decode the file, if it is base64.
+func withName(err error, ref keystore.Ref, isBase64 bool) error {
+	hint := signer.Hint(err)
+	named := hint
+	if isBase64 && fileWord.MatchString(hint) {
+		named = "decode it with: (umask 077; base64 -d FILE > FILE.decoded); " + fileWord.ReplaceAllString(hint, "FILE.decoded")
+	}
+	if ref.Scheme == keystore.SchemeFile {
+		named = fileWord.ReplaceAllLiteralString(named, quote(ref.Rest))
+	}
+	if named == hint {
+		return err
+	}
+	return signer.WithHint(err, named)
+}
+
+// quote returns a path as a word of a command in a shell.
+func quote(path string) string {
+	if strings.HasPrefix(path, "-") {
+		path = "./" + path
+	}
+	switch {
+	case !strings.ContainsFunc(path, func(c rune) bool {
+		return !strings.ContainsRune("_-./:@%+=,", c) && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z')
+	}):
+		return path
+	case runtime.GOOS == "windows":
+		return `"` + path + `"`
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 // trimLineEnd removes white space that an editor added to a DER file.
