@@ -8,9 +8,9 @@ import (
 	"encoding/binary"
 	"encoding/pem"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -158,31 +158,56 @@ const (
 	maxBlock = 1 << 20 // bytes
 )
 
-// escaped matches a character as JSON, HTML or a URL writes it, also if it was
-// escaped more than once.
-var escaped = regexp.MustCompile(`\\+u00([[:xdigit:]]{2})|%([[:xdigit:]]{2})|&#[xX]([[:xdigit:]]{1,2});|&#([0-9]{2});|\\+([rn/])`)
-
-// unescape decodes the body of a PEM block. It drops line ends.
+// unescape decodes the characters in the body of a PEM block that JSON, HTML or a
+// URL escapes, also if they were escaped more than once.
 func unescape(body []byte) []byte {
-	return escaped.ReplaceAllFunc(body, func(text []byte) []byte {
-		m := escaped.FindSubmatch(text)
-		base := 16
-		switch number := slices.Concat(m[1:5]...); {
-		case string(m[5]) == "/":
-			return m[5]
-		case len(m[5]) > 0:
-			return nil
-		default:
-			if len(m[4]) > 0 {
+	if !bytes.ContainsAny(body, `\%&`) {
+		return body
+	}
+	out := make([]byte, 0, len(body))
+	for len(body) > 0 {
+		c, n := character(body)
+		out, body = append(out, c), body[n:]
+	}
+	return out
+}
+
+// character returns the first character of text, and its length in text, in bytes.
+func character(text []byte) (c byte, n int) {
+	number, base := "", 16
+	switch text[0] {
+	case '\\':
+		rest := bytes.TrimLeft(text, `\`)
+		n = len(text) - len(rest)
+		switch {
+		case bytes.HasPrefix(rest, []byte("r")), bytes.HasPrefix(rest, []byte("n")):
+			return '\n', n + 1
+		case bytes.HasPrefix(rest, []byte("/")):
+			return '/', n + 1
+		case bytes.HasPrefix(rest, []byte("u00")) && len(rest) >= 5:
+			if value, err := strconv.ParseUint(string(rest[3:5]), 16, 8); err == nil {
+				return byte(value), n + 5
+			}
+		}
+		return '\\', n // at once, because there can be many
+	case '%':
+		if n = 3; len(text) >= n {
+			number = string(text[1:n])
+		}
+	case '&':
+		const longest = len("&#x0A;")
+		entity, _, ok := bytes.Cut(text[:min(len(text), longest)], []byte(";"))
+		if digits, isNumber := strings.CutPrefix(string(entity), "&#"); ok && isNumber {
+			number, n = strings.TrimLeft(digits, "xX"), len(entity)+1
+			if number == digits {
 				base = 10
 			}
-			c, err := strconv.ParseUint(string(number), base, 8)
-			if err != nil {
-				return text
-			}
-			return []byte{byte(c)}
 		}
-	})
+	}
+	if value, err := strconv.ParseUint(number, base, 8); err == nil {
+		return byte(value), n
+	}
+	return text[0], 1
 }
 
 // restoreLineEnds returns PEM whose line ends became spaces, escaped characters such

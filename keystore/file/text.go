@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"runtime"
 	"strings"
 
@@ -47,18 +46,18 @@ func unwrap(data []byte) (inner []byte, isBase64 bool, err error) {
 }
 
 // fileWord stands for the name of the file in the commands of hints.
-var fileWord = regexp.MustCompile(`\bFILE\b`)
+const fileWord = "FILE"
 
 // withName returns err with a hint whose commands have the name of the file, if it
 // is known. They first decode the file, if it is base64.
 func withName(err error, ref keystore.Ref, isBase64 bool) error {
 	hint := signer.Hint(err)
 	named := hint
-	if isBase64 && fileWord.MatchString(hint) {
-		named = "decode it with: (umask 077; base64 -d FILE > FILE.decoded); " + fileWord.ReplaceAllString(hint, "FILE.decoded")
+	if isBase64 && strings.Contains(hint, fileWord) {
+		named = "decode it with: (umask 077; base64 -d FILE > FILE.decoded); " + strings.ReplaceAll(hint, fileWord, "FILE.decoded")
 	}
 	if ref.Scheme == keystore.SchemeFile {
-		named = fileWord.ReplaceAllLiteralString(named, quote(ref.Rest))
+		named = strings.ReplaceAll(named, fileWord, quote(ref.Rest))
 	}
 	if named == hint {
 		return err
