@@ -3,7 +3,7 @@ package keystore
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -167,34 +171,61 @@ func worldAccessible(mode fs.FileMode) bool {
 }
 
 // containsPrivateKey reports whether data contains a private key. It assumes so
-// for any DER that is not a certificate.
+// for PKCS #12, whose parts are encrypted.
 func containsPrivateKey(data []byte) bool {
-	types := pemTypes(data)
-	if len(types) == 0 && bytes.HasPrefix(data, []byte{0x30}) {
-		_, err := x509.ParseCertificates(data)
-		return err != nil
+	data, _ = armor.Decode(data)
+	if !bytes.Contains(data, []byte(pemBegin)) {
+		return isPrivateKey(data)
 	}
-	return slices.ContainsFunc(types, func(t string) bool {
-		return t == "PKCS12" || strings.HasSuffix(t, "PRIVATE KEY")
+	return slices.ContainsFunc(pemBlocks(data), func(b pemBlock) bool {
+		return b.label == "PKCS12" || strings.HasSuffix(b.label, "PRIVATE KEY") || isPrivateKey(b.start)
 	})
+}
+
+// isPrivateKey reports whether data begin like a private key or PKCS #12 in DER or
+// BER: SEQUENCE { version INTEGER, … }, or like an encrypted private key:
+// SEQUENCE { SEQUENCE, OCTET STRING } (RFC 5958, section 3).
+func isPrivateKey(data []byte) bool {
+	header := 2
+	if len(data) < header || data[0] != 0x30 {
+		return false
+	}
+	if n := data[1]; n > 0x80 {
+		header += int(n & 0x7f)
+	}
+	in := cryptobyte.String(data[min(header, len(data)):])
+	if len(in) > 2 && in[0] == 2 && in[1] == 1 {
+		return in[2] == 0 || in[2] == 1 || in[2] == 3 // a larger number is that of a public key or of parameters
+	}
+	return in.SkipASN1(asn1.SEQUENCE) && in.PeekASN1Tag(asn1.OCTET_STRING)
 }
 
 // maxPEMType bounds the length of a PEM block's type, in bytes. Without it,
 // pemTypes takes quadratic time for a long line of BEGIN markers.
 const maxPEMType = 64
 
-// pemTypes returns the types of the PEM blocks in data. It reads only their
-// first lines (RFC 7468, section 3).
-func pemTypes(data []byte) []string {
-	var types []string
+// A pemBlock is the label of a PEM block and the bytes at the start of its contents.
+type pemBlock struct {
+	label string
+	start []byte
+}
+
+// pemBlocks returns the PEM blocks in data. It reads only their first lines
+// (RFC 7468, section 3).
+func pemBlocks(data []byte) (blocks []pemBlock) {
+	const enough = 256 // characters, for the header of an encrypted key
 	for {
-		_, rest, ok := bytes.Cut(data, []byte("-----BEGIN "))
+		_, rest, ok := bytes.Cut(data, []byte(pemBegin+" "))
 		if !ok {
-			return types
+			return blocks
 		}
 		line, _, _ := strings.Cut(string(rest[:min(len(rest), maxPEMType)]), "\n")
-		if t, _, ok := strings.Cut(line, "-----"); ok {
-			types = append(types, t)
+		if label, _, ok := strings.Cut(line, "-----"); ok {
+			body := rest[len(label)+len("-----"):]
+			body, _, _ = bytes.Cut(body[:min(len(body), enough)], []byte("-"))
+			text := bytes.Join(bytes.Fields(body), nil)
+			start, _ := base64.StdEncoding.AppendDecode(nil, text[:len(text)/4*4])
+			blocks = append(blocks, pemBlock{label, start})
 		}
 		data = rest
 	}

@@ -142,9 +142,9 @@ func (s *Store) backend(ctx context.Context, ref Ref, call Call) (Backend, error
 	if err != nil {
 		return nil, wrap(b, "open", ref, err)
 	}
-	types := pemTypes(data)
+	blocks := pemBlocks(data)
 	for _, other := range s.backends {
-		if c, ok := other.(PEMClaimer); ok && slices.ContainsFunc(types, c.ClaimsPEM) {
+		if c, ok := other.(PEMClaimer); ok && slices.ContainsFunc(blocks, func(b pemBlock) bool { return c.ClaimsPEM(b.label) }) {
 			return other, nil
 		}
 	}

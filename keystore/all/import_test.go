@@ -22,6 +22,7 @@ const module = "github.com/holdfast-dev/holdfast"
 var mayImport = map[string][]string{
 	// Every package may import these, except that standardOnly packages
 	// must list them, because some of these import golang.org/x/sys.
+	"internal/armor":       {},
 	"internal/atomicfile":  {},
 	"internal/await":       {},
 	"internal/boundedtoml": {},

@@ -31,7 +31,29 @@ var keyFormats = []keyFormat{
 	// PrivateKeyInfo ::= SEQUENCE { version, AlgorithmIdentifier, OCTET STRING, … } (RFC 5958, section 2)
 	{isPKCS8, unencrypted(parsePKCS8)},
 	// EncryptedPrivateKeyInfo ::= SEQUENCE { AlgorithmIdentifier, OCTET STRING } (RFC 5958, section 3)
-	{sequenceWith(asn1.SEQUENCE, -1, asn1.OCTET_STRING), parseEncryptedPKCS8},
+	{isEncrypted, parseEncryptedPKCS8},
+}
+
+var (
+	isEncrypted = sequenceWith(asn1.SEQUENCE, -1, asn1.OCTET_STRING)
+	// PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, … } (RFC 7292, section 4)
+	isPFX = sequenceWith(asn1.INTEGER, 3, asn1.SEQUENCE)
+	// ContentInfo ::= SEQUENCE { contentType OBJECT IDENTIFIER, … } (RFC 5652, section 3)
+	isContentInfo = sequenceWith(asn1.OBJECT_IDENTIFIER, -1)
+	// Certificate ::= SEQUENCE { SEQUENCE, AlgorithmIdentifier, BIT STRING } (RFC 5280, section 4.1)
+	isSigned = sequenceWith(asn1.SEQUENCE, -1, asn1.SEQUENCE, asn1.BIT_STRING)
+)
+
+func isKey(der []byte) bool {
+	return slices.ContainsFunc(keyFormats, func(f keyFormat) bool { return f.matches(der) })
+}
+
+// addPFX adds a PKCS #12 file. OpenSSL ignores the bytes after it.
+func (c *contents) addPFX(data, rest []byte) {
+	c.pfx = data
+	if n := len(rest); len(trimLineEnd(rest)) > 0 {
+		c.ignored = append(c.ignored, fmt.Errorf("%d bytes follow PKCS #12", n))
+	}
 }
 
 func isPKCS8(der []byte) bool {
@@ -46,20 +68,17 @@ func (c *contents) addDER(data []byte) error {
 		return signer.WithHint(errors.New("is damaged or truncated DER"), hintDamaged)
 	}
 	switch {
-	// PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, … } (RFC 7292, section 4)
-	case sequenceWith(asn1.INTEGER, 3, asn1.SEQUENCE)(der):
-		c.pfx = data
-	// ContentInfo ::= SEQUENCE { contentType OBJECT IDENTIFIER, … } (RFC 5652, section 3)
-	case sequenceWith(asn1.OBJECT_IDENTIFIER, -1)(der):
+	case isPFX(der):
+		c.addPFX(data, rest)
+	case isContentInfo(der):
 		return signer.WithHint(fmt.Errorf("is PKCS #7: %w", errors.ErrUnsupported),
-			"convert it with: openssl pkcs7 -inform DER -in FILE -print_certs -out certs.pem")
-	// Certificate ::= SEQUENCE { SEQUENCE, AlgorithmIdentifier, BIT STRING } (RFC 5280, section 4.1)
-	case sequenceWith(asn1.SEQUENCE, -1, asn1.SEQUENCE, asn1.BIT_STRING)(der):
+			"convert it with: openssl pkcs7 -inform DER -in FILE -print_certs -out FILE.converted.pem")
+	case isSigned(der):
 		return c.addSigned(data)
 	// SubjectPublicKeyInfo ::= SEQUENCE { AlgorithmIdentifier, BIT STRING } (RFC 5280, section 4.1)
 	case sequenceWith(asn1.SEQUENCE, -1, asn1.BIT_STRING)(der):
 		return signer.WithHint(&fileError{"is a public key", signer.ErrNotFound}, "give the private key's file with Identity.Key")
-	case slices.ContainsFunc(keyFormats, func(f keyFormat) bool { return f.matches(der) }):
+	case isKey(der):
 		if len(trimLineEnd(rest)) > 0 {
 			return signer.WithHint(fmt.Errorf("has %d bytes after the private key", len(rest)), hintDamaged)
 		}

@@ -35,7 +35,7 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	}
 	key, certs, err := c.identity(ctx, password(ctx, ref, call), call.Certificates)
 	if err != nil {
-		return nil, err
+		return nil, withName(err, ref, c.isBase64)
 	}
 	c.warn(ref, call)
 	s := signer.FromKey(key)
@@ -56,9 +56,12 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	if err != nil {
 		return nil, err
 	}
+	if err := c.check(); err != nil && (len(c.bad) > 0 || c.tpmKeys > 0 || len(c.certs) == 0) {
+		return nil, withName(err, ref, c.isBase64)
+	}
 	certs, err := c.certificates(ctx, password(ctx, ref, call))
 	if err != nil {
-		return nil, err
+		return nil, withName(err, ref, c.isBase64)
 	}
 	if len(certs) == 0 {
 		return nil, signer.WithHint(errNoCertificate, "give a file that contains a certificate; this may be the key file")
@@ -93,16 +96,14 @@ func (Backend) Rebase(ref keystore.Ref, dir string) keystore.Ref {
 	return ref
 }
 
+// read returns the parts of the file that ref names.
 func read(ctx context.Context, ref keystore.Ref, call keystore.Call) (*contents, error) {
 	data, err := call.Read(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	c, err := parse(data)
-	if err != nil {
-		return nil, err
-	}
-	return c, c.check()
+	return c, withName(err, ref, c.isBase64)
 }
 
 // A passwordFunc asks for the password. It is called only if the password is

@@ -101,7 +101,7 @@ func TestOpenForeignPKCS12(t *testing.T) {
 	k.write("trailing", good, []byte("x"))
 	k.write("signed", []byte("\x30\x12\x02\x01\x03\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0\x00"))
 
-	for _, name := range []string{"BER", "MAC", "no-MAC", "alone"} {
+	for _, name := range []string{"BER", "MAC", "no-MAC", "alone", "trailing"} {
 		checkOpens(t, k.ref(name), key.Public(), withPassword(testPassword))
 		if _, err := store.Open(t.Context(), k.ref(name), withPassword("wrong")); !errors.Is(err, signer.ErrPINIncorrect) {
 			t.Errorf("%s with a wrong password: error %v", name, err)
@@ -112,7 +112,7 @@ func TestOpenForeignPKCS12(t *testing.T) {
 		text string
 	}{
 		"cipher": {errors.ErrUnsupported, "Camellia-256"}, "sha3": {errors.ErrUnsupported, "SHA3-256"},
-		"signed": {errors.ErrUnsupported, "signature"}, "certificate": {signer.ErrNotFound, "no private key"}, "trailing": {nil, "damaged"},
+		"signed": {errors.ErrUnsupported, "signature"}, "certificate": {signer.ErrNotFound, "no private key"},
 	} {
 		_, err := store.Open(t.Context(), k.ref(name), withPassword(testPassword))
 		if err == nil || errors.Is(err, signer.ErrPINIncorrect) || want.err != nil && !errors.Is(err, want.err) || !strings.Contains(err.Error(), want.text) {
@@ -176,6 +176,9 @@ func TestOpenFilesOfOtherPrograms(t *testing.T) {
 		_, err := store.OpenIdentity(t.Context(), keystore.Identity{Key: k.ref("key"), Certificate: k.ref(name)}, keystore.Options{})
 		if err == nil || !strings.Contains(err.Error(), want[0]) || !strings.Contains(signer.Hint(err), want[1]) {
 			t.Errorf("%s: error %v, hint %q", name, err, signer.Hint(err))
+		}
+		if strings.Contains(signer.Hint(err), "FILE") || strings.Contains(want[1], " ") && !strings.Contains(signer.Hint(err), k.path(name)) {
+			t.Errorf("%s: hint %q lacks the path", name, signer.Hint(err))
 		}
 	}
 }

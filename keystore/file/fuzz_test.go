@@ -127,11 +127,11 @@ func FuzzUnwrap(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		inTime(t, func() {
-			text, err := unwrap(data)
+			text, _, err := unwrap(data)
 			if err != nil {
 				return
 			}
-			if again, err := unwrap(text); err != nil || !bytes.Equal(again, text) {
+			if again, _, err := unwrap(text); err != nil || !bytes.Equal(again, text) {
 				t.Errorf("%q becomes %q, and then %q with error %v", data, text, again, err)
 			}
 		})

@@ -59,6 +59,12 @@ func parseKey(ctx context.Context, data []byte, pw passwordFunc) (crypto.Signer,
 	return keyFormats[i].parse(ctx, der, pw)
 }
 
+// encrypted reports whether the key needs a password.
+func (k keyPart) encrypted() bool {
+	der, _, err := toDER(k.der)
+	return err == nil && isEncrypted(der)
+}
+
 // unencrypted returns the parser of a format without a password.
 func unencrypted(parse func([]byte) (crypto.Signer, error)) func(context.Context, []byte, passwordFunc) (crypto.Signer, error) {
 	return func(_ context.Context, der []byte, _ passwordFunc) (crypto.Signer, error) { return parse(der) }
@@ -257,9 +263,9 @@ func parseCurve(der []byte) (elliptic.Curve, error) {
 func parseEncryptedPKCS8(ctx context.Context, der []byte, pw passwordFunc) (crypto.Signer, error) {
 	e, err := parsePBES2(der)
 	if err != nil {
-		hint := "encrypt it again with: openssl pkcs8 -topk8 -in FILE -out key.pem"
+		hint := "encrypt it again with: openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem"
 		if scheme := new(schemeError); errors.As(err, &scheme) { // OpenSSL 3 has most of these in its legacy provider
-			hint = "encrypt it again with: openssl pkcs8 -topk8 -in FILE -out key.pem -provider legacy -provider default"
+			hint = "encrypt it again with: openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem -provider legacy -provider default"
 		}
 		return nil, signer.WithHint(fmt.Errorf("encrypted private key: %w", err), hint)
 	}

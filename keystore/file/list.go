@@ -5,9 +5,9 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/keystore"
-	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // List implements [keystore.Lister]: the private keys and certificates in the
@@ -19,16 +19,12 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	if ref == (keystore.Ref{Scheme: keystore.SchemeFile}) {
 		return nil, nil
 	}
-	data, err := call.Read(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	c, err := parse(data)
+	c, err := read(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
 	pw := password(ctx, ref, call)
-	entries, bad := make([]keystore.Entry, c.tpmKeys), append(c.bad, c.ignored...)
+	entries, bad := make([]keystore.Entry, c.tpmKeys), slices.Concat(c.bad, c.otherKeys, c.ignored)
 	for i := range entries {
 		entries[i] = keystore.Entry{Ref: ref, Kind: keystore.KeyEntry}
 	}
@@ -46,7 +42,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	defer forget()
 	for _, part := range keys {
 		key, err := parseKey(ctx, part.der, pw)
-		locked := errors.Is(err, signer.ErrPINRequired) || errors.Is(err, signer.ErrPINIncorrect)
+		locked := isLocked(err)
 		if err != nil && !(call.PIN == nil && locked) {
 			bad = append(bad, err)
 		}
@@ -59,7 +55,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	for _, cert := range certs {
 		entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.CertificateEntry, Certificate: cert})
 	}
-	return entries, errors.Join(bad...)
+	return entries, withName(errors.Join(bad...), ref, c.isBase64)
 }
 
 // public returns the public half of a private key, nil for none.

@@ -18,12 +18,14 @@ const maxKey = 16 << 10
 
 // contents are the parts of a file, before they are decoded.
 type contents struct {
-	keys    []keyPart
-	certs   [][]byte // DER, each of one certificate or more
-	pfx     []byte   // PKCS #12; the file has no other parts
-	tpmKeys int      // number of keys of a TPM, which only that TPM can use
-	bad     []error  // of parts without which the file is not used
-	ignored []error  // of parts without which the file is used
+	keys      []keyPart
+	certs     [][]byte // DER, each of one certificate or more
+	pfx       []byte   // PKCS #12; the file has no other parts
+	isBase64  bool     // the file is base64 of what is here
+	tpmKeys   int      // number of keys of a TPM, which only that TPM can use
+	bad       []error  // of damaged parts: only a key with its certificate is used without them
+	otherKeys []error  // of private keys in other formats: likewise, but certificates are used
+	ignored   []error  // of parts without which the file is used
 }
 
 // A keyPart is a private key in DER or BER.
@@ -49,6 +51,7 @@ var pemHandlers = map[string]func(*contents, []byte){
 	"PUBLIC KEY":            ignore, // repeated inside the key
 	"RSA PUBLIC KEY":        ignore,
 	"X509 CRL":              ignore,
+	"DSA PRIVATE KEY":       func(c *contents, _ []byte) { c.otherKeys = append(c.otherKeys, unsupportedKey("DSA")) },
 	"TSS2 PRIVATE KEY":      func(c *contents, _ []byte) { c.tpmKeys++ },
 }
 
@@ -56,11 +59,11 @@ var pemHandlers = map[string]func(*contents, []byte){
 var pemHints = map[string]string{
 	"CERTIFICATE REQUEST":     "this is a certificate request; use the certificate that the CA issued for it",
 	"NEW CERTIFICATE REQUEST": "this is a certificate request; use the certificate that the CA issued for it",
-	"TRUSTED CERTIFICATE":     "convert it with: openssl x509 -in FILE -out cert.pem",
-	"PKCS7":                   "convert it with: openssl pkcs7 -in FILE -print_certs -out certs.pem",
-	"CMS":                     "convert it with: openssl pkcs7 -in FILE -print_certs -out certs.pem",
-	"OPENSSH PRIVATE KEY":     "convert a copy with: ssh-keygen -p -m PKCS8 -f COPY",
-	"DSA PRIVATE KEY":         "use an RSA or ECDSA key",
+	"TRUSTED CERTIFICATE":     "convert it with: openssl x509 -in FILE -out FILE.converted.pem",
+	"PKCS7":                   "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem",
+	"PKCS #7 SIGNED DATA":     "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem",
+	"CMS":                     "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem",
+	"OPENSSH PRIVATE KEY":     "convert a copy with: cp FILE FILE.converted.pem && ssh-keygen -p -m PKCS8 -f FILE.converted.pem",
 }
 
 func addCertificate(c *contents, der []byte) { c.certs = append(c.certs, der) }
@@ -78,13 +81,15 @@ const (
 
 var pemBegin = []byte("-----BEGIN ")
 
-// parse splits data into its parts. It does not decode them, which can be slow.
+// parse splits data into its parts. It does not decode them, which can be slow. The
+// result is never nil.
 // Its error is about data as a whole; see also [contents.check].
 func parse(data []byte) (*contents, error) {
 	c := new(contents)
-	data, err := unwrap(data)
+	data, isBase64, err := unwrap(data)
+	c.isBase64 = isBase64
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	if bytes.Contains(data, pemBegin) {
 		c.addPEM(data)
@@ -108,21 +113,8 @@ func (c *contents) addPEM(data []byte) {
 		}
 		n += max(skipped, 0)
 		data = rest
-		switch add, ok := pemHandlers[b.Type]; {
-		case len(b.Bytes) == 0:
-		case b.Headers["DEK-Info"] != "":
-			c.bad = append(c.bad, signer.WithHint(
-				fmt.Errorf("PEM block %q uses the legacy PEM encryption, which is too weak: %w", b.Type, errors.ErrUnsupported),
-				"convert it with: openssl pkcs8 -topk8 -in FILE -out key.pem"))
-		case !ok:
-			err := signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported), cmp.Or(pemHints[b.Type], hintPEM))
-			if strings.HasSuffix(b.Type, "PRIVATE KEY") {
-				c.bad = append(c.bad, err)
-			} else {
-				c.ignored = append(c.ignored, err)
-			}
-		default:
-			add(c, b.Bytes)
+		if len(b.Bytes) > 0 {
+			c.addBlock(b)
 		}
 	}
 	if c.pfx != nil && n > 2 {
@@ -130,11 +122,48 @@ func (c *contents) addPEM(data []byte) {
 	}
 }
 
-// check returns an error if a part of the file cannot be used.
+// addBlock adds a PEM block. Some programs write any file as a CERTIFICATE, so its
+// structure decides.
+func (c *contents) addBlock(b *pem.Block) {
+	add, ok := pemHandlers[b.Type]
+	isKeyType, isCertificateType := strings.HasSuffix(b.Type, "PRIVATE KEY"), strings.HasSuffix(b.Type, "CERTIFICATE")
+	der, rest, err := toDER(b.Bytes)
+	if err != nil {
+		der = nil
+	}
+	unsupported := func() error {
+		return signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported), cmp.Or(pemHints[b.Type], hintPEM))
+	}
+	switch {
+	case b.Headers["DEK-Info"] != "":
+		c.otherKeys = append(c.otherKeys, signer.WithHint(
+			fmt.Errorf("PEM block %q uses the legacy PEM encryption, which is too weak: %w", b.Type, errors.ErrUnsupported),
+			"convert it with: openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem"))
+	case isPFX(der):
+		c.addPFX(b.Bytes, rest)
+	case ok && isCertificateType && isContentInfo(der):
+		c.ignored = append(c.ignored, signer.WithHint(fmt.Errorf("PEM block %q contains PKCS #7: %w", b.Type, errors.ErrUnsupported), pemHints["PKCS7"]))
+	case ok && isCertificateType && isKey(der):
+		addKey(c, b.Bytes)
+	case ok && isKeyType && isSigned(der):
+		addCertificate(c, b.Bytes)
+	case !ok && isKeyType:
+		c.otherKeys = append(c.otherKeys, unsupported())
+	case !ok:
+		c.ignored = append(c.ignored, unsupported())
+	default:
+		add(c, b.Bytes)
+	}
+}
+
+// check returns an error if a part of the file cannot be used. For the certificates
+// alone, private keys in other formats do not matter.
 func (c *contents) check() error {
 	switch {
 	case len(c.bad) > 0:
 		return c.bad[0]
+	case len(c.otherKeys) > 0:
+		return c.otherKeys[0]
 	case c.tpmKeys > 0: // the Store passes such a file to the TPM backend
 		return signer.WithHint(fmt.Errorf("PEM block %q: %w", "TSS2 PRIVATE KEY", errors.ErrUnsupported),
 			"this is a TPM key, and this build has no TPM backend")

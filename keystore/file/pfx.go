@@ -28,10 +28,10 @@ const (
 	maxKeys = 32
 )
 
-const hintPFX = "show the contents with openssl pkcs12 -in FILE -info -noout; convert the file with openssl pkcs12 -in FILE -out all.pem"
+const hintPFX = "show the contents with openssl pkcs12 -in FILE -info -noout; convert the file with openssl pkcs12 -in FILE -out FILE.converted.pem"
 
 // hintPFXLegacy is for encryptions that OpenSSL 3 has in its legacy provider.
-const hintPFXLegacy = "convert the file with openssl pkcs12 -legacy -in FILE -out all.pem"
+const hintPFXLegacy = "convert the file with openssl pkcs12 -legacy -in FILE -out FILE.converted.pem"
 
 var (
 	errPFXTimeout  = fmt.Errorf("PKCS #12 takes longer than %v to decode", pfxTimeout)
@@ -172,12 +172,12 @@ func (p *pfx) open(ctx context.Context, password passphrase, withKeys bool) (*pf
 	return out, nil
 }
 
-// readPFX reads the parts that are not encrypted.
+// readPFX reads the parts that are not encrypted. More bytes can follow.
 //
 //	PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, macData MacData OPTIONAL }
 func readPFX(data []byte, budget int64) (*pfx, error) {
-	der, rest, err := toDER(data)
-	if err != nil || len(trimLineEnd(rest)) > 0 {
+	der, _, err := toDER(data)
+	if err != nil {
 		return nil, errPFXDamaged
 	}
 	p := &pfx{budget: budget}

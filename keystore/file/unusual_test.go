@@ -2,11 +2,14 @@ package file
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"encoding/asn1"
+	"encoding/pem"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -164,16 +167,20 @@ func TestUnsupportedAlgorithmsAreNamed(t *testing.T) {
 	}
 }
 
-func TestPFXWithSeveralKeys(t *testing.T) {
+func TestSeveralKeys(t *testing.T) {
 	ca := signertest.NewCA(t, "root")
 	key, other := signertest.Key(t, "p256"), signertest.Key(t, "p384")
 	cert, otherCert := ca.Issue(t, key, nil), ca.Issue(t, other, nil)
 	keyBag, otherBag := bag(t, 1, keyDER(t, "p256"), "first"), bag(t, 1, keyDER(t, "p384"), "second")
 	nested := bag(t, 6, der(t, seq{bag(t, 6, der(t, seq{keyBag, certBag(t, cert.Raw)}), "inner")}), "outer")
 	crl, secret := bag(t, 4, der(t, seq{pkcs12OID(9, 23, 1), explicitly(der(t, []byte("crl")))}), "crl"), bag(t, 5, der(t, seq{1}), "secret")
+	block := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	pair := slices.Concat(signertest.KeyPEM(t, key), signertest.CertPEM(cert))
+	rightKey, wrongKey := block("ENCRYPTED PRIVATE KEY", encrypt(t, keyDER(t, "p256"), "x").der(t)), block("ENCRYPTED PRIVATE KEY", encrypt(t, keyDER(t, "p384"), "y").der(t))
+	legacy := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"DEK-Info": "AES-128-CBC,00"}, Bytes: []byte("0")})
 	for _, test := range []struct {
 		name   string
-		pfx    []byte
+		file   []byte
 		wanted []byte // certificate
 		err    error
 	}{
@@ -187,9 +194,25 @@ func TestPFXWithSeveralKeys(t *testing.T) {
 		{"two keys", plainPFX(t, otherBag, keyBag), nil, signer.ErrAmbiguous},
 		{"two other keys", plainPFX(t, otherBag, otherBag), cert.Raw, signer.ErrMismatch},
 		{"no key", plainPFX(t, certBag(t, cert.Raw)), nil, signer.ErrNotFound},
+
+		{"a DSA key", slices.Concat(pair, block("DSA PRIVATE KEY", der(t, seq{0, 1, 1, 1, 1, 1}))), nil, nil},
+		{"an OpenSSH key before it", slices.Concat(block("OPENSSH PRIVATE KEY", []byte("x")), pair), nil, nil},
+		{"an OpenSSH key and no certificate for the other", slices.Concat(block("OPENSSH PRIVATE KEY", []byte("x")), signertest.KeyPEM(t, key)), otherCert.Raw, errors.ErrUnsupported},
+		{"a key with the legacy encryption", slices.Concat(pair, legacy), nil, nil},
+		{"a key that is damaged", slices.Concat(pair, block("PRIVATE KEY", []byte("x"))), nil, nil},
+		{"a key with another password", slices.Concat(wrongKey, pair), nil, nil},
+		{"two keys with two passwords", slices.Concat(rightKey, wrongKey), cert.Raw, nil},
+		{"two keys with two passwords in the other order", slices.Concat(wrongKey, rightKey), cert.Raw, nil},
+		{"two keys with two passwords and the wrong one", slices.Concat(wrongKey, rightKey), otherCert.Raw, signer.ErrPINIncorrect},
+		{"a truncated block", slices.Concat(pair, []byte("-----BEGIN CERTIFICATE-----\n!\n")), nil, nil},
+		{"an empty block", slices.Concat(block("CERTIFICATE", nil), pair), nil, nil},
+		{"a comment like a block", slices.Concat(pair, []byte("# -----BEGIN nothing\n")), nil, nil},
 	} {
-		env := map[string]string{"KEY": string(test.pfx), "CERT": string(test.wanted)}
-		opts := keystore.Options{LookupEnv: func(name string) (string, bool) { return env[name], true }}
+		env := map[string]string{"KEY": string(test.file), "CERT": string(test.wanted)}
+		opts := keystore.Options{
+			LookupEnv: func(name string) (string, bool) { return env[name], true },
+			PIN:       func(context.Context, keystore.Prompt) ([]byte, error) { return []byte("x"), nil },
+		}
 		id := keystore.Identity{Key: keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "KEY"}}
 		if test.wanted != nil {
 			id.Certificate = keystore.Ref{Scheme: keystore.SchemeEnv, Rest: "CERT"}
