@@ -117,8 +117,9 @@ func (c Call) PINSource(source Ref) (PINFunc, error) {
 	}, nil
 }
 
-// foreignSources are the schemes of the sources of secrets that other programs have.
-var foreignSources = append([]string{"cmd", "exec", "fd", "stdin", "vault"}, secretSchemes...)
+// foreignSources are the schemes of the sources of secrets that other programs have,
+// and words that are sources only without a colon.
+var foreignSources = append([]string{"cmd", "exec", "fd", "stdin", "vault", "prompt", "pinentry"}, secretSchemes...)
 
 // isPINSource reports whether a PIN can be read from a reference of this
 // scheme: from a file, a variable or, unless s is nil, an [Unsealer] of s.
