@@ -35,6 +35,14 @@ func (r Ref) isInput() bool {
 }
 
 func (o Options) read(ctx context.Context, ref Ref) ([]byte, error) {
+	data, err := o.readInput(ctx, ref)
+	if err != nil && looksLikeKey(ref.Rest) {
+		err = signer.WithHint(err, hintForText)
+	}
+	return data, err
+}
+
+func (o Options) readInput(ctx context.Context, ref Ref) ([]byte, error) {
 	switch ref.Scheme {
 	case SchemeFile:
 		data, mode, err := readFile(ctx, ref.Rest, MaxInput)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -61,14 +62,18 @@ func (s *Store) PINSource(source Ref, opts Options) (PINFunc, error) {
 }
 
 // ParsePINSource is [ParseRef] for a pin-source. Its errors begin with
-// "pin-source". It refuses a number, which is more likely the PIN itself than the
-// name of a file, and does not quote it.
+// "pin-source". They quote the text only if it begins with file: or env:, because
+// it can be the PIN itself. A number is refused for that reason.
 func ParsePINSource(text string) (Ref, error) {
 	if text != "" && strings.Trim(text, "0123456789") == "" {
 		return Ref{}, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{"…", errors.New("is a number, not the name of a file")}),
 			"store the PIN in a file or a variable, and give its name; for a file whose name is a number, write file:NUMBER")
 	}
 	ref, err := ParseRef(text)
+	var refErr *RefError
+	if scheme, _, _ := cutScheme(text); errors.As(err, &refErr) && text != "" && scheme != SchemeFile && scheme != SchemeEnv {
+		err = &RefError{"…", refErr.Err}
+	}
 	if err != nil {
 		return Ref{}, fmt.Errorf("pin-source: %w", err)
 	}
@@ -89,8 +94,12 @@ func (c Call) PINSource(source Ref) (PINFunc, error) {
 	switch {
 	case source.IsZero():
 		return nil, fmt.Errorf("pin-source: %w", &RefError{"", errEmpty})
-	case !c.store.isPINSource(source): // show only the scheme: other programs support pass:PIN
-		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{source.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")}),
+	case !c.store.isPINSource(source): // shown is only a scheme that cannot be the start of the PIN
+		shown := "…"
+		if slices.Contains(foreignSources, source.Scheme) {
+			shown = source.Scheme + ":…"
+		}
+		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{shown, errors.New("is neither file:PATH nor env:NAME")}),
 			"store only the PIN in a file or a variable, and give its name")
 	}
 	return func(ctx context.Context, p Prompt) ([]byte, error) {
@@ -107,6 +116,10 @@ func (c Call) PINSource(source Ref) (PINFunc, error) {
 		return pin, nil
 	}, nil
 }
+
+// foreignSources are the schemes of the sources of secrets that other programs have,
+// and words that are sources only without a colon.
+var foreignSources = append([]string{"cmd", "exec", "fd", "stdin", "vault", "prompt", "pinentry"}, secretSchemes...)
 
 // isPINSource reports whether a PIN can be read from a reference of this
 // scheme: from a file, a variable or, unless s is nil, an [Unsealer] of s.

@@ -16,7 +16,7 @@ func Excerpt(s string) string {
 		return pemBegin + " …"
 	}
 	const singleLine, multiLine = 256, 8 // bytes
-	s, limit := redact(strings.TrimRight(s, "\r\n")), singleLine
+	s, limit := withoutKey(redact(strings.TrimRight(s, "\r\n"))), singleLine
 	if i := strings.IndexAny(s, "\x00\r\n"); i >= 0 {
 		s, limit = s[:i]+"…", multiLine
 	}
@@ -36,11 +36,30 @@ func hidesValue(name string) bool {
 	return scheme == SchemeEnv || !strings.ContainsAny(name, `/\:`) && suggestsSecret(attributeName(name))
 }
 
-// Redact returns a message without the PINs in the references that it quotes: it
-// cuts off the values of pin-value attributes and the passwords after pass:, up to
-// the end of the quotation. It is a last resort: a [Ref] prints without a PIN, and
-// [Excerpt] shortens other texts.
+// withoutKey cuts s off before a key as text. Before such text it keeps a scheme
+// or the name of an attribute.
+func withoutKey(s string) string {
+	if start, _ := keyText(s); start >= 0 {
+		return s[:start] + "…"
+	}
+	scheme, rest, _ := cutScheme(s)
+	if _, known := attributeNames[scheme]; !known && looksLikeKey(rest) {
+		return scheme + ":…"
+	}
+	if looksLikeKey(s) {
+		return "…"
+	}
+	return s
+}
+
+// Redact returns a message without the keys as text that it contains, and without
+// the PINs in the references that it quotes: it cuts off the values of pin-value
+// attributes and the passwords after pass:, up to the end of the quotation. It is a
+// last resort: a [Ref] prints without a PIN, and [Excerpt] shortens other texts.
 func Redact(message string) string {
+	for start, end := keyText(message); start >= 0; start, end = keyText(message) {
+		message = message[:start] + "…" + message[end:]
+	}
 	var b strings.Builder
 	quoted := false
 	for i := 0; i < len(message); {
@@ -82,8 +101,7 @@ const nameStarts = "?;&,# \t"
 // The attributes after it are lost, because a PIN can contain their separator.
 // The same text in the value of another attribute is not a name, except in a
 // PIN source, which is itself a reference. Except in a path, redact also cuts
-// off the value of an attribute that does not exist, but whose name suggests a
-// secret, such as pin=.
+// off the value of an attribute that does not exist, such as user-pin=.
 func redact(s string) string {
 	scheme, _, ok := cutScheme(s)
 	path := !ok || scheme == SchemeFile
@@ -100,7 +118,7 @@ func redact(s string) string {
 		switch bare := attributeName(name); {
 		case strings.HasSuffix(bare, "-source"):
 			end = len(part)
-		case !path && (i == 0 || strings.IndexByte("?;&", s[i-1]) >= 0) && end < len(part) && suggestsSecret(bare):
+		case !path && (i == 0 || strings.IndexByte("?;&", s[i-1]) >= 0) && end < len(part) && !isAttribute(scheme, bare):
 			return s[:i+end+1] + "…"
 		}
 		for j := range end {
@@ -128,10 +146,40 @@ func attributeName(s string) string {
 	return strings.ToLower(s[strings.LastIndexByte(s, ':')+1:])
 }
 
-// suggestsSecret reports whether a user could take name for the attribute of a
-// PIN or password.
+// suggestsSecret reports whether a user could take name for that of a PIN, a
+// password or a key.
 func suggestsSecret(name string) bool {
-	return strings.HasPrefix(name, "pin") || strings.Contains(name, "pass") || strings.Contains(name, "secret")
+	return slices.ContainsFunc([]string{"pin", "pass", "secret", "key", "token", "auth", "code", "credential"}, func(word string) bool {
+		return strings.Contains(name, word)
+	})
+}
+
+// attributeNames has the attributes of the schemes whose references consist of
+// attributes. The value of any other attribute can be a secret under the name that
+// another program gives it.
+var attributeNames = map[string][]string{
+	"pkcs11": {
+		"token", "manufacturer", "serial", "model", "library-manufacturer", "library-description", "library-version", "slot-description", "slot-manufacturer", "slot-id",
+		"object", "type", "id", "pin-source", "pin-value", "module-name", "module-path",
+	},
+	"tpm":      {"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "parent", "pcrs"},
+	"winstore": {"subject", "issuer", "serial", "sha256", "sha1", "newest", "location", "store", "ui", "key", "provider"},
+	"keychain": {"subject", "issuer", "serial", "sha256", "sha1", "newest", "label", "token"},
+}
+
+// isAttribute reports whether references of a scheme have an attribute. For the
+// schemes that are not in [attributeNames], it assumes so unless the name suggests
+// a secret and no other scheme has it.
+func isAttribute(scheme, name string) bool {
+	if known, ok := attributeNames[scheme]; ok {
+		return slices.Contains(known, name)
+	}
+	for _, known := range attributeNames {
+		if slices.Contains(known, name) {
+			return true
+		}
+	}
+	return !suggestsSecret(name)
 }
 
 // encodedPrefixLen returns the length of the prefix of s that is equal to name

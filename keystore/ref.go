@@ -95,6 +95,9 @@ func parseRef(s string) (r Ref, err error) {
 
 const pemBegin = "-----BEGIN"
 
+// hintForText is for a key that was given instead of its name.
+const hintForText = "every local user can read the command line; pass the text in a file, through standard input (-) or in a variable (env:NAME)"
+
 var errEmpty = errors.New("is empty")
 
 // checkText refuses text that cannot be a reference or a path.
@@ -104,7 +107,9 @@ func checkText(s string) error {
 		return errEmpty
 	case strings.Contains(s, pemBegin):
 		return signer.WithHint(errors.New("is PEM text, not the name of a file"),
-			"every local user can read the command line; pass the text in a file, through standard input (-) or in a variable (env:NAME)")
+			hintForText)
+	case containsKey(s):
+		return signer.WithHint(errors.New("is a key or certificate in base64, not its name"), hintForText)
 	case len(s) > maxRef:
 		return fmt.Errorf("is longer than %d bytes", maxRef)
 	case strings.ContainsAny(s, "\x00\r\n"):
@@ -140,12 +145,16 @@ func filePath(s string) (string, error) {
 }
 
 // String returns the reference in the form that [ParseRef] parses. It cuts the
-// reference off after the name of a pin-value attribute.
+// reference off after the name of a pin-value attribute or of an attribute that does
+// not exist, and replaces a name that can be a key as text.
 func (r Ref) String() string {
 	switch r.Scheme {
 	case SchemeStdin:
 		return SchemeStdin
 	case SchemeFile:
+		if looksLikeKey(r.Rest) {
+			return "…"
+		}
 		plain, err := parseRef(r.Rest)
 		if err == nil && plain == r && percentEncode(r.Rest, "") == r.Rest {
 			return redact(r.Rest)
@@ -160,7 +169,7 @@ func (r Ref) String() string {
 	case "":
 		return redact(r.Rest)
 	}
-	return redact(r.Scheme + ":" + r.Rest)
+	return withoutKey(redact(r.Scheme + ":" + r.Rest))
 }
 
 // GoString keeps a PIN out of %#v.

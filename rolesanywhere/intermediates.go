@@ -1,6 +1,7 @@
 package rolesanywhere
 
 import (
+	"bytes"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -68,6 +69,12 @@ func untrusted(certs signer.Certificates, now time.Time, clock string) string {
 	}) {
 		return fmt.Sprintf("none of the other certificates given, %d in number, issued the certificate: its issuer is %s; give the certificate of this CA with Identity.Intermediates, unless it is the trust anchor",
 			n, issuer(leaf))
+	}
+	if bytes.Equal(top.RawIssuer, top.RawSubject) {
+		if len(certs.Chain) == 1 {
+			return fmt.Sprintf("the certificate %s is self-signed: use one that a CA issued, with this CA as the trust anchor", subject(top))
+		}
+		return fmt.Sprintf("the trust anchor must contain the CA %s, or one below it that is in the chain", subject(top))
 	}
 	return fmt.Sprintf("the trust anchor must contain the CA %s, which issued %s; if it contains a CA above that one, give the certificates in between with Identity.Intermediates",
 		issuer(top), subject(top))

@@ -26,6 +26,8 @@ var inWrongPlaces = []string{
 	"pin-value=" + secret,
 	"pass:" + secret,
 	"x:pin%2Dvalue=" + secret,
+	"pkcs11:token=t;user-pin=" + secret,
+	"tpm:path=x;parent-auth=" + secret,
 }
 
 // runWithSecret runs a command line with an environment and returns what it
@@ -95,6 +97,7 @@ func TestArgumentAfterPINFlag(t *testing.T) {
 		{"--reuse-pin", secret}, {"--no-tpm-key-password", secret}, {"--pin-source", "prompt", secret}, {"--pkcs8-password", "open", secret},
 		{"--reuse-pin=" + secret}, {"--no-tpm-key-password=" + secret}, {"-p" + secret}, {"-pkcs8-password=" + secret}, {"--pkcs8-pasword=" + secret},
 		{"--private-key=pin=" + secret}, {"password=" + secret}, {"pin=" + secret}, {"env:PIN=" + secret},
+		{"HOLDFAST_PIN=" + secret}, {"x-auth-code=" + secret}, {"--private-key=pkcs11:token=t?code=" + secret},
 	} {
 		if out := runWithSecret(t, nil, append([]string{"credential-process"}, args...)...); strings.Contains(out, secret) || out == "" {
 			t.Errorf("%q: %s", args, out)

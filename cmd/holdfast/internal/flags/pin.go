@@ -3,6 +3,10 @@ package flags
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/spf13/pflag"
@@ -55,7 +59,7 @@ func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, erro
 		return ask, nil
 	}
 	read, err := a.Store.PINSource(k.PINSource.Ref, opts)
-	return read, signer.WithHint(err, pinSourceForms)
+	return k.PINSource.Quiet(read), signer.WithHint(err, pinSourceForms)
 }
 
 // A PINSource is the source of a PIN or password. The zero value prompts if
@@ -64,6 +68,27 @@ type PINSource struct {
 	Prompt   bool         // prompt even if the PIN is optional
 	Pinentry bool         // ask through a pinentry program, even if the PIN is optional
 	Ref      keystore.Ref // a file, an environment variable or a sealed secret
+
+	word bool // Ref was a word without a scheme, which can be the PIN itself
+}
+
+// Quiet returns read, the function of s.Ref, with errors that do not quote a word
+// that is not the name of a file.
+func (s PINSource) Quiet(read keystore.PINFunc) keystore.PINFunc {
+	if !s.word || read == nil {
+		return read
+	}
+	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+		pin, err := read(ctx, p)
+		if err == nil || p.LastTry {
+			return pin, err
+		}
+		if _, absent := os.Stat(s.Ref.Rest); absent == nil {
+			return nil, err
+		}
+		return nil, signer.WithHint(fmt.Errorf("%w: pin-source is neither the name of a file nor env:NAME", signer.ErrPINRequired),
+			"store only the "+p.What+" in a file or a variable, and give its name, as file:PATH or env:NAME")
+	}
 }
 
 // Ask returns the function of a that asks a person.
@@ -90,6 +115,8 @@ func ParsePINSource(text string) (s PINSource, err error) {
 		s.Pinentry = true
 	default:
 		s.Ref, err = keystore.ParsePINSource(text)
+		path := strings.HasPrefix(text, ".") || strings.HasPrefix(text, "~") || filepath.IsAbs(text)
+		s.word = s.Ref.Scheme == keystore.SchemeFile && !path && !strings.HasPrefix(strings.ToLower(text), "file:")
 	}
 	return s, signer.WithHint(err, pinSourceForms)
 }

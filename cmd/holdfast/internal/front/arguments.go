@@ -28,6 +28,9 @@ func checkCommand(root *cobra.Command, args []string) error {
 			return noArgs(cmd, args[i:])
 		}
 		cmd, args = cmd.Commands()[named], args[i+1:]
+		if cmd.Name() == "help" {
+			cmd = root // names of commands follow
+		}
 	}
 	return nil
 }

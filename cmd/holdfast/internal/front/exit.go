@@ -53,7 +53,7 @@ var exits = []struct {
 	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 selects a free port"},
 	{is(exec.ErrNotFound), ExitNotFound, "check the command name and PATH"},
 	{absolutePathNotFound, ExitNotFound, "check the name"},
-	{is(fs.ErrNotExist), ExitNotFound, "check the name; a relative path starts in the current directory"},
+	{is(fs.ErrNotExist), ExitNotFound, hintRelative},
 	{is(fs.ErrExist), ExitOther, "choose another name"},
 	{is(fs.ErrPermission), ExitUnavailable, "run as a user who can read the file, or change its permissions"},
 	{as[*UsageError], ExitUsage, "see holdfast --help"},
@@ -67,6 +67,11 @@ var exits = []struct {
 	{fromFileBackend, ExitOther, "check the name; the file must contain a key or certificate in PEM, DER or PKCS #12; check it with openssl pkey -in FILE -noout or openssl x509 -in FILE -noout"},
 	{func(error) bool { return true }, ExitOther, "run again with --debug for details"},
 }
+
+const (
+	hintRelative       = "check the name; a relative path starts in the current directory"
+	hintRelativeConfig = "check the name; a relative path in a configuration file starts in the folder of that file, and elsewhere in the current directory"
+)
 
 // A UsageError reports an invalid command line.
 type UsageError struct{ Err error }
@@ -111,6 +116,9 @@ func (a App) fail(cmd *cobra.Command, args []string, err error) int {
 	if (as[*UsageError](err) || errors.Is(err, rolesanywhere.ErrConfig)) && code == ExitUsage && signer.Hint(err) == "" {
 		hint = "see " + cmd.CommandPath() + " --help"
 	}
+	if config := cmd.Flags().Lookup("config"); hint == hintRelative && config != nil && config.Changed {
+		hint = hintRelativeConfig
+	}
 	if strings.Contains(hint, debugFlag) && cmd.Flags().Lookup("debug") == nil {
 		hint = "docs/errors.md lists the kinds of errors and their causes"
 	}
@@ -149,8 +157,14 @@ func unexpanded(err error) string {
 		return ""
 	}
 	for _, word := range strings.FieldsFunc(err.Error(), func(r rune) bool { return strings.ContainsRune(` "'=:;`, r) }) {
+		if name, ok := strings.CutPrefix(word, "$"); ok && !strings.ContainsAny(name, "/{") {
+			return "only a shell replaces variables, and not in single quotes; if the variable contains the key or certificate itself, write env:" + name
+		}
+		if i := strings.Index(word, "/~/"); i >= 0 { // a relative path in a configuration file
+			word = word[i+1:]
+		}
 		if strings.HasPrefix(word, "~") || strings.HasPrefix(word, "$") || strings.Contains(word, "/$") || strings.HasPrefix(word, "%") && strings.Count(word, "%") == 2 {
-			return "only a shell replaces ~ and variables, and none reads credential_process or a configuration file; write the whole path, such as " + wholePath(word)
+			return "only a shell replaces ~ and variables, and AWS clients run credential_process without a shell; write the whole path, such as " + wholePath(word)
 		}
 	}
 	return ""

@@ -83,11 +83,15 @@ func unknownFlag(cmd *cobra.Command, e *pflag.NotExistError) error {
 		shown = "-" + group[:1]              // a secret may follow, as in -pSECRET
 	}
 	err := fmt.Errorf("unknown flag: %s", shown)
+	if name == "version" || shown == "-v" || shown == "-V" {
+		return signer.WithHint(err, "to print the version, run holdfast --version")
+	}
 	if similar := similarFlag(cmd, name); similar != "" {
 		return signer.WithHint(err, "did you mean --"+similar+"?")
 	}
+	version := cmd.Flags().Changed("version") // holdfast --version --json means holdfast version --json
 	for _, c := range cmd.Commands() {
-		if cmd.HasParent() || c.Flags().Lookup(name) == nil {
+		if cmd.HasParent() || c.Flags().Lookup(name) == nil || version && c.Name() != "version" {
 			continue
 		}
 		return signer.WithHint(err, "write the command before its flags, as in holdfast "+c.Name()+" --"+name)

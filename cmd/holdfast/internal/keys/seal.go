@@ -58,6 +58,7 @@ func seal(ctx context.Context, a front.App, to, source string) error {
 		if ask, err = (keystore.Call{Options: opts}).PINSource(from.Ref); err != nil {
 			return err
 		}
+		ask = from.Quiet(ask)
 	}
 	ref, err := keystore.ParseRef(to)
 	if err != nil {

@@ -42,11 +42,14 @@ func (r *refusal) Error() string { return fmt.Sprintf("pinentry: %s (error %d)",
 // the error, the others its source (libgpg-error, err-codes.h).
 func (r *refusal) meaning() error {
 	const timeout, canceled, notConfirmed, fullyCanceled = 62, 99, 114, 198
+	const notTerminal = 1<<15 | 102 // ENOTTY
 	switch r.code & 0xffff {
 	case timeout:
 		return ErrTimedOut
 	case canceled, notConfirmed, fullyCanceled:
 		return ErrCanceled
+	case notTerminal:
+		return fmt.Errorf("%w: %s", ErrNoTerminal, r.text)
 	}
 	return r
 }

@@ -19,10 +19,11 @@ import (
 
 // Errors of [Program.Ask].
 var (
-	ErrNotFound = errors.New("no pinentry program was found")
-	ErrCanceled = errors.New("the dialog was canceled")
-	ErrTimedOut = errors.New("nobody answered the dialog in time")
-	ErrProtocol = errors.New("the program does not answer like a pinentry")
+	ErrNotFound   = errors.New("no pinentry program was found")
+	ErrCanceled   = errors.New("the dialog was canceled")
+	ErrTimedOut   = errors.New("nobody answered the dialog in time")
+	ErrNoTerminal = errors.New("the pinentry program found neither a desktop nor a terminal")
+	ErrProtocol   = errors.New("the program does not answer like a pinentry")
 )
 
 // A Dialog is the content of a window.

@@ -78,7 +78,7 @@ func TestAsk(t *testing.T) {
 // Another refusal is an error that says what the program says.
 func TestAskRefused(t *testing.T) {
 	_, err := program(t, `echo "ERR 83918950 Inappropriate ioctl for device <Pinentry>"`).Ask(t.Context(), Dialog{})
-	if err == nil || errors.Is(err, ErrCanceled) || errors.Is(err, ErrTimedOut) || !strings.Contains(err.Error(), "Inappropriate ioctl") {
+	if !errors.Is(err, ErrNoTerminal) || errors.Is(err, ErrCanceled) || errors.Is(err, ErrTimedOut) || !strings.Contains(err.Error(), "Inappropriate ioctl") {
 		t.Errorf("%v", err)
 	}
 }
