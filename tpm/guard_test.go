@@ -267,7 +267,7 @@ func TestDeniedEmptyPassword(t *testing.T) {
 	for _, pin := range []keystore.PINFunc{nil, noTerminal} {
 		_, err := Open(t.Context(), Config{PEM: counted.pem(t), Device: emulator.Path, PIN: pin})
 		wantError(t, "counted", err, signer.ErrPINRequired)
-		if !strings.Contains(signer.Hint(err), "--no-tpm-key-password") {
+		if !strings.Contains(signer.Hint(err), "a Config.PIN that returns nothing") {
 			t.Errorf("hint %q", signer.Hint(err))
 		}
 	}
