@@ -131,7 +131,8 @@ func (c *contents) choose(ctx context.Context, parts []keyPart, pw passwordFunc,
 	case len(matching) == 0 && locked != nil:
 		return nil, locked
 	case len(matching) == 0 && wanted:
-		return nil, fmt.Errorf("%w: it is for none of the %s", signer.ErrMismatch, all)
+		return nil, signer.WithHint(fmt.Errorf("%w: it is for none of the %s", signer.ErrMismatch, all),
+			"give the certificate of one of these keys with Identity.Certificate")
 	}
 	return nil, ambiguous("contains " + all)
 }

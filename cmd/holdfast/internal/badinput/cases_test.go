@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"unicode/utf16"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 
@@ -18,10 +17,6 @@ import (
 // fileCases are what can stand where the file of the key or of the certificate
 // should.
 func fileCases(p *pki) (all []badInput) {
-	utf16le := []byte{0xff, 0xfe}
-	for _, u := range utf16.Encode([]rune(string(p.keyPEM))) {
-		utf16le = append(utf16le, byte(u), byte(u>>8))
-	}
 	for _, file := range []struct {
 		name, flag string
 		good       []byte
@@ -43,7 +38,6 @@ func fileCases(p *pki) (all []badInput) {
 			{name: "DER of nothing", setup: write(name, []byte{0x30, 0x03, 0x02, 0x01, 0x05}), code: front.ExitOther, hint: "openssl"},
 			{name: "DER too short", setup: write(name, block.Bytes[:40]), code: front.ExitOther, hint: "openssl"},
 			{name: "DER with a length of 2 GiB", setup: write(name, []byte{0x30, 0x84, 0x7f, 0xff, 0xff, 0xff, 0x02, 0x01, 0x00}), code: front.ExitOther, hint: "openssl"},
-			{name: "UTF-16", setup: write(name, utf16le), code: front.ExitOther, hint: "UTF-8"},
 			{name: "first line cut", setup: write(name, good[:14]), code: front.ExitOther, hint: "again"},
 			{name: "first line alone", setup: write(name, good[:firstLine]), code: front.ExitOther, hint: "again"},
 			{name: "cut in the middle", setup: write(name, good[:len(good)/2]), code: front.ExitOther, hint: "again"},

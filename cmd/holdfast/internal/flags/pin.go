@@ -69,13 +69,13 @@ type PINSource struct {
 	Pinentry bool         // ask through a pinentry program, even if the PIN is optional
 	Ref      keystore.Ref // a file, an environment variable or a sealed secret
 
-	word bool // Ref was a word without a scheme, which can be the PIN itself
+	word string // Ref as a word without a scheme, which can be the PIN itself; "": it was no such word
 }
 
 // Quiet returns read, the function of s.Ref, with errors that do not quote a word
 // that is not the name of a file.
 func (s PINSource) Quiet(read keystore.PINFunc) keystore.PINFunc {
-	if !s.word || read == nil {
+	if s.word == "" || read == nil {
 		return read
 	}
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
@@ -83,7 +83,7 @@ func (s PINSource) Quiet(read keystore.PINFunc) keystore.PINFunc {
 		if err == nil || p.LastTry {
 			return pin, err
 		}
-		if _, absent := os.Stat(s.Ref.Rest); absent == nil {
+		if _, absent := os.Stat(s.word); absent == nil {
 			return nil, err
 		}
 		return nil, signer.WithHint(fmt.Errorf("%w: pin-source is neither the name of a file nor env:NAME", signer.ErrPINRequired),
@@ -115,8 +115,9 @@ func ParsePINSource(text string) (s PINSource, err error) {
 		s.Pinentry = true
 	default:
 		s.Ref, err = keystore.ParsePINSource(text)
-		path := strings.HasPrefix(text, ".") || strings.HasPrefix(text, "~") || filepath.IsAbs(text)
-		s.word = s.Ref.Scheme == keystore.SchemeFile && !path && !strings.HasPrefix(strings.ToLower(text), "file:")
+		if !strings.HasPrefix(text, ".") && !strings.HasPrefix(text, "~") && !filepath.IsAbs(text) && !strings.Contains(text, ":") {
+			s.word = text
+		}
 	}
 	return s, signer.WithHint(err, pinSourceForms)
 }
