@@ -48,6 +48,7 @@ func TestLimit(t *testing.T) {
 		if after := ended(outer, begin); after != 50*time.Second || context.Cause(outer) != context.DeadlineExceeded {
 			t.Errorf("the outer limit ended after %v with %v", after, context.Cause(outer))
 		}
+		<-between.Done() // a child ends a moment later
 		if between.Err() != context.DeadlineExceeded || context.Cause(between) != context.DeadlineExceeded {
 			t.Errorf("a child ended with %v, %v", between.Err(), context.Cause(between))
 		}

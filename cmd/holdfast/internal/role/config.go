@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/BurntSushi/toml"
+
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/boundedtoml"
@@ -38,6 +40,16 @@ type table struct {
 // needs 1 KiB of memory for each nested array.
 const maxConfig = 64 << 10
 
+// keyName returns a key for messages. Its parts are texts from a user, who may have
+// put anything there.
+func keyName(key toml.Key) string {
+	parts := make(toml.Key, len(key))
+	for i, part := range key {
+		parts[i] = keystore.Excerpt(part)
+	}
+	return parts.String()
+}
+
 // readTables reads a configuration file, at most until ctx ends.
 func readTables(ctx context.Context, path string) ([]table, error) {
 	data, err := keystore.ReadFile(path, maxConfig)
@@ -52,7 +64,7 @@ func readTables(ctx context.Context, path string) ([]table, error) {
 		return nil, front.Usagef("--config %s: %w", path, err)
 	}
 	if len(keys) > 0 {
-		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keys[0]), "docs/configuration.md lists the keys")
+		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keyName(keys[0])), "docs/configuration.md lists the keys")
 	}
 	if len(doc.Roles) == 0 {
 		return nil, signer.WithHint(front.Usagef("--config %s: no [[role]] table", path), "see docs/serve.md for an example")
