@@ -152,6 +152,8 @@ func (o *opener) use(id *rotate.Identity, want error, opens int) {
 	if err := use(o.t.Context(), id); !errors.Is(err, want) {
 		o.t.Errorf("error %v, want %v", err, want)
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.opens != opens {
 		o.t.Errorf("opened %d times, want %d", o.opens, opens)
 	}
