@@ -36,7 +36,7 @@ func TestCommandLines(t *testing.T) {
 		{"-V", front.ExitUsage, []string{"run holdfast --version"}},
 		{"credential-process --private-key $APP_KEY" + arns, front.ExitNotFound, []string{"write env:APP_KEY"}},
 		{"credential-process --certificate x --intermediates a --intermediates b" + arns, front.ExitUsage, []string{"--intermediates is given twice", "in one file"}},
-		{"credential-process --certificate x --intermediates= --intermediates b" + arns, front.ExitNotFound, []string{"open x: "}},
+		{"credential-process --certificate x --intermediates= --intermediates b" + arns, front.ExitNotFound, []string{"holdfast: file: "}},
 		{"frob --certificate x", front.ExitUsage, []string{`unknown command "frob"`}},
 		{"--certificate x frob", front.ExitUsage, []string{`unknown command "frob"`}},
 		{"--debug frob --help", front.ExitUsage, []string{`unknown command "frob"`}},
