@@ -12,12 +12,16 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An unusableError is for a certificate that is there, but cannot be used.
+// An unusableError is for a certificate that is there, but cannot be used. It
+// is both signer.ErrNoCertificate and errors.ErrUnsupported, so that one beside
+// others can be left out.
 type unusableError struct{ reason, hint string }
 
 func (e *unusableError) Error() string { return "certificate: " + e.reason }
 func (e *unusableError) Hint() string  { return e.hint }
-func (e *unusableError) Unwrap() error { return errors.ErrUnsupported }
+func (e *unusableError) Unwrap() []error {
+	return []error{signer.ErrNoCertificate, errors.ErrUnsupported}
+}
 
 // certificateReasons has the reasons why crypto/x509 refuses a certificate, by a
 // part of the text of its error.

@@ -81,7 +81,7 @@ func certificateCases(*pki) []badInput {
 		}, code: front.ExitUnavailable, culprit: "key.pem", hint: "P-256"},
 		{name: "certificate for secp256k1", setup: steps(
 			openssl("ecparam", "-name", "secp256k1", "-genkey", "-noout", "-out", "other.pem"),
-			openssl("req", "-new", "-x509", "-key", "other.pem", "-subj", "/CN=x", "-out", "cert.pem")), code: front.ExitUnavailable, hint: "P-256"},
+			openssl("req", "-new", "-x509", "-key", "other.pem", "-subj", "/CN=x", "-out", "cert.pem")), code: front.ExitNotFound, hint: "P-256"},
 	}
 	for i := range all {
 		all[i].code, all[i].culprit = cmp.Or(all[i].code, front.ExitOther), cmp.Or(all[i].culprit, "cert.pem")
