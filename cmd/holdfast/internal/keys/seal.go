@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -66,6 +67,10 @@ func seal(ctx context.Context, a front.App, to, source string) error {
 	}
 	return front.Interruptible(ctx, ref.String(), func() error {
 		secret, err := ask(ctx, keystore.Prompt{What: "secret", Ref: ref, Optional: true})
+		var prompt *front.PromptError
+		if source == "prompt" && errors.As(err, &prompt) {
+			err = signer.WithHint(err, "run the command in a terminal, or give the secret with --secret-source file:PATH or env:NAME")
+		}
 		if err != nil {
 			return err
 		}

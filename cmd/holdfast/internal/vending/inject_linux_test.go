@@ -120,7 +120,7 @@ func TestChaosSystemCallsFail(t *testing.T) {
 	s := clitest.NewFiles(t, t.TempDir())
 	s.Up = clitest.NewUpstream(t, s.CA.Cert, time.Hour)
 	if r := newScene(t, s, strace).run(t, []string{"update", "--once", "--profile", "p"}, "-o", os.DevNull); r.code != 0 {
-		t.Skipf("strace cannot be used here: %s", r.stderr)
+		signertest.Skip(t, "strace", errors.New(r.stderr))
 	}
 	for _, test := range []struct {
 		args  []string

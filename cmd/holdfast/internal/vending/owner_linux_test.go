@@ -1,6 +1,7 @@
 package vending_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // With the HOME of another user, as under sudo -E, root creates nothing there:
@@ -15,7 +17,7 @@ import (
 func TestRootInAnothersHome(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can use the home of another user")
+		signertest.Skip(t, "root", errors.New("only root can use the home of another user"))
 	}
 	const other = 4242
 	s := clitest.NewFiles(t, t.TempDir())

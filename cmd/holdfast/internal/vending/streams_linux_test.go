@@ -2,6 +2,7 @@ package vending_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // readers returns standard errors that nobody reads: the reader is gone, or
@@ -124,7 +126,7 @@ func TestExecPassesDefaultSIGPIPE(t *testing.T) {
 func TestExecAsFirstProcess(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can create a PID namespace here")
+		signertest.Skip(t, "root", errors.New("only root can create a PID namespace here"))
 	}
 	s := clitest.NewFiles(t, t.TempDir())
 	s.Up = clitest.NewUpstream(t, s.CA.Cert, time.Hour)
@@ -143,7 +145,7 @@ func TestExecAsFirstProcess(t *testing.T) {
 			var stdout clitest.LockedBuffer
 			cmd.Stdout = &stdout
 			if err := cmd.Start(); err != nil {
-				t.Skip(err)
+				signertest.Skip(t, "root", err)
 			}
 			if strings.Contains(test.script, "ready") {
 				clitest.Eventually(t, "the command runs", func() bool { return strings.Contains(stdout.String(), "ready") })
