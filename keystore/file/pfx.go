@@ -6,7 +6,6 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -20,9 +19,6 @@ const (
 	// file. OpenSSL writes 2048 for each key derivation, GnuTLS 600,000 for each
 	// certificate, the key and the MAC.
 	maxPFXIterations = 10_000_000
-	// pfxTimeout bounds the time of an attempt to decode the file with one
-	// password.
-	pfxTimeout = 20 * time.Second
 	// maxKeys bounds the number of keys in a file, because the check of a
 	// key takes time.
 	maxKeys = 32
@@ -34,7 +30,6 @@ const hintPFX = "show the contents with openssl pkcs12 -in FILE -info -noout; co
 const hintPFXLegacy = "convert the file with openssl pkcs12 -legacy -in FILE -out FILE.converted.pem"
 
 var (
-	errPFXTimeout  = fmt.Errorf("PKCS #12 takes longer than %v to decode", pfxTimeout)
 	errPFXDamaged  = errors.New("PKCS #12 is damaged")
 	errPFXTooMuch  = fmt.Errorf("PKCS #12 iteration counts exceed %d in total", maxPFXIterations)
 	errPFXPassword = errors.New("PKCS #12 is damaged, or its parts are encrypted with different passwords")
@@ -82,7 +77,7 @@ func decodePFX(ctx context.Context, der []byte, pw passwordFunc, withKeys bool) 
 	if err != nil {
 		return nil, nil, hintForPFX(err)
 	}
-	opened, err := p.openInTime(ctx, nil, withKeys)
+	opened, err := p.openUnlessDone(ctx, nil, withKeys)
 	if errors.Is(err, errPasswordIncorrect) {
 		passwords, perr := pw()
 		if perr != nil {
@@ -90,7 +85,7 @@ func decodePFX(ctx context.Context, der []byte, pw passwordFunc, withKeys bool) 
 		}
 		defer passwords.clear()
 		for _, password := range passwords {
-			if opened, err = p.openInTime(ctx, password, withKeys); !errors.Is(err, errPasswordIncorrect) {
+			if opened, err = p.openUnlessDone(ctx, password, withKeys); !errors.Is(err, errPasswordIncorrect) {
 				break
 			}
 		}
@@ -118,11 +113,10 @@ func hintForPFX(err error) error {
 	return signer.WithHint(err, hintPFX)
 }
 
-// openInTime abandons its goroutine at the timeout. The goroutine ends after
-// its key derivation.
-func (p *pfx) openInTime(ctx context.Context, password passphrase, withKeys bool) (*pfx, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, pfxTimeout, errPFXTimeout)
-	defer cancel()
+// openUnlessDone abandons its goroutine when ctx ends. The goroutine ends after
+// its key derivation, whose iterations are bounded. A time of its own would
+// refuse good files on a slow or busy machine.
+func (p *pfx) openUnlessDone(ctx context.Context, password passphrase, withKeys bool) (*pfx, error) {
 	password = append(passphrase(nil), password...) // the caller clears its copy
 	return await.Result(ctx, func() (*pfx, error) {
 		defer clear(password)
