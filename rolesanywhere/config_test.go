@@ -182,7 +182,7 @@ func TestCheckConfig(t *testing.T) {
 func TestARNHintsShowTheForm(t *testing.T) {
 	cfg := validConfig()
 	cfg.ProfileARN = "x"
-	if got := signer.Hint(cfg.Check()); got != "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID" {
+	if got := signer.Hint(cfg.Check()); got != "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID, or with :alias/profile/NAME at the end" {
 		t.Errorf("hint %q does not show the form", got)
 	}
 }

@@ -139,7 +139,11 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	case len(respBody) > maxResponse:
 		return none, unexpected(c.endpoint, fmt.Errorf("returned more than %d KiB", maxResponse>>10))
 	case resp.StatusCode >= 400:
-		return none, apiError(c.endpoint, resp, respBody, c.cfg.Now())
+		err := apiError(c.endpoint, resp, respBody, c.cfg.Now())
+		if api, ok := errors.AsType[*APIError](err); ok {
+			api.alias = c.anchor.alias
+		}
+		return none, err
 	case resp.StatusCode >= 300:
 		return none, unexpected(c.endpoint, fmt.Errorf("returned a redirect to %q with status %d", clip(resp.Header.Get("Location")), resp.StatusCode))
 	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
