@@ -165,6 +165,7 @@ func TestCheckConfig(t *testing.T) {
 		{"session name with a slash", func(c *Config) { c.SessionName = "a/b" }, false},
 		{"session name not in ASCII", func(c *Config) { c.SessionName = "häuser" }, false},
 		{"negative timeout", func(c *Config) { c.Timeout = -1 }, false},
+		{"negative attempts", func(c *Config) { c.MaxAttempts = -1 }, false},
 		{"endpoint and FIPS", func(c *Config) { c.Endpoint, c.FIPS = "https://host", true }, false},
 		{"endpoint and dual-stack", func(c *Config) { c.Endpoint, c.DualStack = "https://host", true }, false},
 	} {

@@ -21,7 +21,6 @@ import (
 )
 
 const (
-	maxAttempts  = 4
 	maxResponse  = 1 << 20 // bytes; a regular response has about 2 KiB
 	initialDelay = 200 * time.Millisecond
 	maxDelay     = 3 * time.Second
@@ -52,13 +51,13 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 			return creds, nil
 		}
 		var api *APIError
-		if errors.As(err, &api) && offset == 0 && api.refusesTime() {
+		if errors.As(err, &api) && offset == 0 && api.refusesTime() && attempt < c.cfg.MaxAttempts {
 			offset = api.skew
 			c.cfg.Logger.Debug("signing again with the service's time", "offset", offset.Round(time.Second))
 			continue
 		}
 		var t *transient
-		if attempt >= maxAttempts || !errors.As(err, &t) {
+		if attempt >= c.cfg.MaxAttempts || !errors.As(err, &t) {
 			return credentials.Credentials{}, err
 		}
 		wait := max(t.after, jitter(attempt))
@@ -84,7 +83,7 @@ func timeLeft(ctx context.Context) (left time.Duration, ok bool) {
 // jitter returns a random delay from a range that doubles with each attempt, so
 // that many machines do not retry at the same time.
 func jitter(attempt int) time.Duration {
-	limit := min(initialDelay<<(attempt-1), maxDelay)
+	limit := min(initialDelay<<min(attempt-1, 10), maxDelay) // a larger shift could overflow
 	return limit/2 + rand.N(limit)
 }
 

@@ -101,7 +101,7 @@ type Device struct {
 func (f *Device) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.PINSource, "pin-source", "", "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH or prompt (default: prompt, if there is a terminal)")
 	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt")
-	fs.StringVar(&f.Module, "pkcs11-lib", "", "`file` of the PKCS #11 module, for references that do not name one (default: p11-kit-proxy)")
+	fs.StringVar(&f.Module, "pkcs11-lib", "", "`file` of the PKCS #11 module, for references that do not name one (default: PKCS11_MODULE_PATH, or p11-kit-proxy)")
 }
 
 // Options returns the options for backends that the flags describe.
@@ -115,5 +115,5 @@ func (f *Device) Options(a front.App) (keystore.Options, error) {
 
 // Complete returns ref with the attributes that the flags set and ref does not.
 func (f *Device) Complete(a front.App, ref keystore.Ref) (keystore.Ref, error) {
-	return complete(a.Store, ref, f.Module, false)
+	return complete(a, ref, f.Module, false)
 }

@@ -22,7 +22,7 @@ import (
 type App struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	LookupEnv      func(string) (string, bool)
+	LookupEnv      func(string) (string, bool) // nil: no variable is set
 	Environ        func() []string // for child processes
 	Now            func() time.Time
 	OpenTTY        func() (TTY, error)
@@ -58,6 +58,9 @@ func (a App) Logger(debug bool) *slog.Logger {
 
 // Env returns the value of an environment variable, or "" if it is not set.
 func (a App) Env(name string) string {
+	if a.LookupEnv == nil {
+		return ""
+	}
 	v, _ := a.LookupEnv(name)
 	return v
 }
