@@ -58,10 +58,8 @@ var exclusive = [][2]string{
 // empty: see [Key.Check].
 func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
 	given := func(name string) bool { return cmd.Flags().Changed(name) }
-	for _, pair := range exclusive {
-		if given(pair[0]) && given(pair[1]) {
-			return Key{}, signer.WithHint(front.Usagef("--%s cannot be used with --%s", pair[0], pair[1]), "use only one of them")
-		}
+	if err := refuseBoth(cmd, exclusive); err != nil {
+		return Key{}, err
 	}
 	k := Key{pins: f.pins, module: f.device.Module, newest: f.osStore.newest}
 	certificate := f.certificate
@@ -80,6 +78,16 @@ func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
 	}
 	k.PINSource, err = ParsePINSource(f.device.PINSource)
 	return k, err
+}
+
+// refuseBoth returns an error if both flags of a pair are given.
+func refuseBoth(cmd *cobra.Command, pairs [][2]string) error {
+	for _, pair := range pairs {
+		if cmd.Flags().Changed(pair[0]) && cmd.Flags().Changed(pair[1]) {
+			return signer.WithHint(front.Usagef("--%s cannot be used with --%s", pair[0], pair[1]), "use only one of them")
+		}
+	}
+	return nil
 }
 
 // parseIdentity parses references. An empty text is the zero Ref.

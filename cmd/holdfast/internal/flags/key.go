@@ -86,6 +86,22 @@ func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (
 	return a.Store.OpenIdentity(ctx, id, opts)
 }
 
+// OpenKey is [Key.Open], but the key needs no certificate if k does not name one.
+func (k Key) OpenKey(ctx context.Context, a front.App, logger *slog.Logger) (signer.Signer, error) {
+	if !k.Identity.Certificate.IsZero() {
+		return k.Open(ctx, a, logger)
+	}
+	opts, err := k.Options(a, logger)
+	if err != nil {
+		return nil, err
+	}
+	id, err := k.complete(a)
+	if err != nil {
+		return nil, err
+	}
+	return a.Store.Open(ctx, id.Key, opts)
+}
+
 // Digest returns an identifier of the key and its certificate without opening
 // them; see [keystore.Store.Digest].
 func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (string, error) {

@@ -1,0 +1,182 @@
+package keys
+
+import (
+	"context"
+	"crypto/sha1"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// ReadCertificateData returns the command that shows certificates.
+func ReadCertificateData(a front.App) *cobra.Command {
+	var f flags.Certificate
+	var debug bool
+	cmd := &cobra.Command{
+		Use:   "read-certificate-data",
+		Short: "Show the certificates of a file, a token or a key store",
+		Long: `Shows certificates, as aws_signing_helper read-certificate-data does. It needs no
+private key and does not use AWS.
+
+For a file, it prints the first certificate as JSON: the type of its key, the
+certificate in base64, its serial number in decimal, and the algorithms with
+which the key can sign. No line end follows.
+
+For a PKCS #11 token and for the key store of Windows or macOS, it prints a
+numbered list of the matching certificates: fingerprint (SHA-1), subject, issuer,
+serial number in hexadecimal and, for tokens, the URI. Without flags, it lists
+the personal certificate store of the user on Windows, and the keychains on
+macOS. In these stores, it lists only certificates with a private key.`,
+		Example: `  holdfast read-certificate-data --certificate cert.pem
+  holdfast read-certificate-data --certificate pkcs11:token=prod
+  holdfast read-certificate-data --cert-selector Key=x509Subject,Value=CN=app`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ref, err := f.Ref(cmd, a)
+			if err != nil {
+				return err
+			}
+			opts, err := f.Options(a, debug)
+			if err != nil {
+				return err
+			}
+			ctx := cmd.Context()
+			return front.Interruptible(ctx, ref.String(), func() error { return readCertificateData(ctx, a, ref, opts) })
+		},
+	}
+	f.Add(cmd)
+	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.BoolVar(&debug, "debug", false, "log each step to standard error, without secrets")
+	})
+	return cmd
+}
+
+func readCertificateData(ctx context.Context, a front.App, ref keystore.Ref, opts keystore.Options) error {
+	switch ref.Scheme {
+	case "pkcs11", "winstore", "keychain":
+		return listMatching(ctx, a, ref, opts)
+	}
+	certs, err := a.Store.Certificates(ctx, ref, opts)
+	if err != nil {
+		return err
+	}
+	data, err := newCertificateData(certs[0])
+	if err != nil {
+		return fmt.Errorf("%s: %w", ref, err)
+	}
+	text, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	_, err = a.Stdout.Write(text)
+	return err
+}
+
+// certificateData is the output for the certificate of a file.
+type certificateData struct {
+	KeyType         string   `json:"keyType"`
+	CertificateData string   `json:"certificateData"` // base64 of DER
+	SerialNumber    string   `json:"serialNumber"`    // decimal
+	Algorithms      []string `json:"supportedAlgorithms"`
+}
+
+func newCertificateData(c *x509.Certificate) (certificateData, error) {
+	d := certificateData{CertificateData: base64.StdEncoding.EncodeToString(c.Raw), SerialNumber: c.SerialNumber.String()}
+	switch c.PublicKeyAlgorithm {
+	case x509.RSA:
+		d.KeyType = "RSA"
+	case x509.ECDSA:
+		d.KeyType = "EC"
+	default:
+		oid := algorithmOf(c)
+		name, ok := mldsaNames[oid]
+		if !ok {
+			return d, signer.WithHint(fmt.Errorf("the key of the certificate has the algorithm %s: %w", oid, errors.ErrUnsupported),
+				"IAM Roles Anywhere accepts RSA, ECDSA and ML-DSA; show the certificate with openssl x509 -in FILE -noout -text")
+		}
+		d.KeyType, d.Algorithms = name, []string{name}
+		return d, nil
+	}
+	for _, hash := range digests {
+		d.Algorithms = append(d.Algorithms, d.KeyType+hash)
+	}
+	return d, nil
+}
+
+// mldsaNames has the ML-DSA parameter sets (RFC 9881, section 2), which package
+// x509 does not know.
+var mldsaNames = map[string]string{
+	"2.16.840.1.101.3.4.3.17": "ML-DSA-44",
+	"2.16.840.1.101.3.4.3.18": "ML-DSA-65",
+	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
+}
+
+// algorithmOf returns the object identifier of the algorithm of a public key (RFC
+// 5280, section 4.1.2.7).
+func algorithmOf(c *x509.Certificate) string {
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(c.RawSubjectPublicKeyInfo, &info); err != nil {
+		return "that is malformed" // x509 parsed it
+	}
+	return info.Algorithm.Algorithm.String()
+}
+
+// listMatching prints the matching certificates of a store. If some cannot be
+// read, it prints the others and fails.
+func listMatching(ctx context.Context, a front.App, ref keystore.Ref, opts keystore.Options) error {
+	entries, failed := a.Store.List(ctx, ref, opts)
+	if ref.Scheme == "pkcs11" && len(entries) == 0 && failed == nil {
+		return signer.WithHint(noToken{ref}, "list the tokens: holdfast list")
+	}
+	var b strings.Builder
+	n := 0
+	for _, e := range entries {
+		if e.Certificate == nil || ref.Scheme == "winstore" && e.Kind != keystore.KeyEntry {
+			continue
+		}
+		n++
+		writeMatching(&b, n, e, ref.Scheme == "pkcs11")
+	}
+	if n == 0 && failed != nil {
+		return failed
+	}
+	text := "No matching identities\n"
+	if n > 0 {
+		text = "Matching identities\n" + b.String()
+	}
+	_, err := a.Stdout.Write([]byte(text))
+	return errors.Join(err, failed)
+}
+
+// A noToken is the error for a URI that no token matches.
+type noToken struct{ ref keystore.Ref }
+
+func (e noToken) Error() string        { return e.ref.String() + ": no token matches" }
+func (e noToken) Is(target error) bool { return target == signer.ErrNotFound }
+
+func writeMatching(b *strings.Builder, n int, e keystore.Entry, withURI bool) {
+	c := e.Certificate
+	fmt.Fprintf(b, "%d) Hex Fingerprint: %x\n", n, sha1.Sum(c.Raw))
+	fmt.Fprintf(b, "Subject: %s\n", front.OneLine(c.Subject.String()))
+	fmt.Fprintf(b, "Issuer: %s\n", front.OneLine(c.Issuer.String()))
+	fmt.Fprintf(b, "Serial Number: %X\n", c.SerialNumber)
+	if withURI {
+		fmt.Fprintf(b, "URI: %s\n", front.OneLine(e.Ref.String()))
+	}
+	b.WriteString("\n")
+}
