@@ -28,18 +28,18 @@ func ReadCertificateData(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "read-certificate-data",
 		Short: "Show the certificates of a file, a token or a key store",
-		Long: `Shows certificates, as aws_signing_helper read-certificate-data does. It needs no
-private key and does not use AWS.
+		Long: `Shows certificates, as aws_signing_helper read-certificate-data does. It needs
+no private key and does not use AWS.
 
 For a file, it prints the first certificate as JSON: the type of its key, the
 certificate in base64, its serial number in decimal, and the algorithms with
 which the key can sign. No line end follows.
 
 For a PKCS #11 token and for the key store of Windows or macOS, it prints a
-numbered list of the matching certificates: fingerprint (SHA-1), subject, issuer,
-serial number in hexadecimal and, for tokens, the URI. Without flags, it lists
-the personal certificate store of the user on Windows, and the keychains on
-macOS. In these stores, it lists only certificates with a private key.`,
+numbered list of the matching certificates: fingerprint (SHA-1), subject,
+issuer, serial number in hexadecimal and, for tokens, the URI. Without flags, it
+lists the personal certificate store of the user on Windows, and the keychains
+on macOS. In these stores, it lists only certificates with a private key.`,
 		Example: `  holdfast read-certificate-data --certificate cert.pem
   holdfast read-certificate-data --certificate pkcs11:token=prod
   holdfast read-certificate-data --cert-selector Key=x509Subject,Value=CN=app`,

@@ -48,9 +48,10 @@ signs, without AWS. With --certificate, it also tests whether the certificate is
 for the key.
 
 The text is "AWS Roles Anywhere Credential Helper Signing Test1", followed by
-the 32 bytes of the SHA-256 hash of "IAM RA" and the public key: the uncompressed
-point of an EC key, or the PKCS #1 form of an RSA key. The signature is in ASN.1
-DER for EC keys and PKCS #1 v1.5 for RSA keys. No line end follows it.`,
+the 32 bytes of the SHA-256 hash of "IAM RA" and the public key: the
+uncompressed point of an EC key, or the PKCS #1 form of an RSA key. The
+signature is in ASN.1 DER for EC keys and PKCS #1 v1.5 for RSA keys. No line end
+follows it.`,
 		Example: `  holdfast sign-string --private-key key.pem
 
   holdfast sign-string --certificate cert.pem \
