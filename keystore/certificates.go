@@ -14,3 +14,7 @@ func (s *Store) Certificates(ctx context.Context, ref Ref, opts Options) ([]*x50
 	defer call.end()
 	return s.certificates(ctx, ref, call)
 }
+
+// IsInput reports whether ref names a file, standard input or an environment
+// variable, which the Store reads by itself, and not a device or a key store.
+func (s *Store) IsInput(ref Ref) bool { return ref.isInput() }

@@ -46,7 +46,7 @@ func signStringCases(p *pki) (all []badInput) {
 		add("key is "+kind, front.ExitUnavailable, "key.pem", "ECDSA", openssl("genpkey", "-algorithm", kind, "-out", "key.pem"), key()...)
 	}
 	add("key on secp256k1", front.ExitOther, "key.pem", "P-256", openssl("ecparam", "-name", "secp256k1", "-genkey", "-noout", "-out", "key.pem"), key()...)
-	add("RSA key too short", front.ExitOther, "key.pem", "", openssl("genrsa", "-out", "key.pem", "512"), key("--digest", "SHA512")...)
+	add("RSA key too short", front.ExitOther, "key.pem", "2048", openssl("genrsa", "-out", "key.pem", "512"), key("--digest", "SHA512")...)
 	add("certificate missing", front.ExitNotFound, "none.pem", "name", nil, key("--certificate", "none.pem")...)
 	add("certificate of another key", front.ExitOther, "other.pem", "other certificate", func(s *scene) { s.write("other.pem", signertest.CertPEM(s.ca.Cert)) }, key("--certificate", "other.pem")...)
 	add("certificate alone", front.ExitNotFound, "cert.pem", "--private-key", nil, "--certificate", "cert.pem")
@@ -127,7 +127,7 @@ func environmentCases(*pki) (all []badInput) {
 	}
 	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ROLESANYWHERE"} {
 		for _, url := range []string{"ftp://{addr}", "{url}/sessions", "http://192.0.2.1", "https://", "https://%zz", "https://h\x1b[2J", "https://user:" + testPassword + "@localhost"} {
-			add("environment variable "+name+": ", "unset it", name+"="+url)
+			add("environment variable "+name+": ", "unset the variable", name+"="+url)
 		}
 		add("environment variable "+name+" sets an endpoint", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true", name+"={url}", "AWS_USE_FIPS_ENDPOINT=true")
 	}

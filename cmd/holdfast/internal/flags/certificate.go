@@ -33,32 +33,30 @@ func (f *Certificate) Add(cmd *cobra.Command) {
 // default.
 const withoutPrompt = "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH or prompt (default: none, and no prompt)"
 
-// Ref returns the reference that the flags describe, without opening it.
-// Without flags, it is the personal certificate store of the user where the
-// operating system has one.
-func (f *Certificate) Ref(cmd *cobra.Command, a front.App) (keystore.Ref, error) {
+// Ref returns the reference that the flags describe, without opening it, and
+// whether --certificate names it. Without flags, it is the personal certificate
+// store of the user where the operating system has one.
+func (f *Certificate) Ref(cmd *cobra.Command, a front.App) (ref keystore.Ref, named bool, err error) {
 	if err := refuseBoth(cmd, [][2]string{{"certificate", "cert-selector"}, {"certificate", "system-store-name"}}); err != nil {
-		return keystore.Ref{}, err
+		return ref, false, err
 	}
 	text := f.certificate
 	if text == "" {
 		if !hasOSStore() && f.osStore == (osStore{}) {
-			return keystore.Ref{}, signer.WithHint(front.Usagef("--certificate is not given"), "name a file or a token: --certificate cert.pem or --certificate pkcs11:token=NAME")
+			return ref, false, signer.WithHint(front.Usagef("--certificate is not given"), "name a file or a token: --certificate cert.pem or --certificate pkcs11:token=NAME")
 		}
 		store := f.osStore
 		if thisOS == "windows" && !strings.Contains(store.storeName, `\`) {
 			store.storeName = `CurrentUser\` + cmp.Or(store.storeName, "MY") // not also the store of the machine
 		}
-		var err error
 		if text, err = store.reference(thisOS); err != nil {
-			return keystore.Ref{}, err
+			return ref, false, err
 		}
 	}
-	ref, err := keystore.ParseRef(text)
-	if err != nil {
-		return ref, err
+	if ref, err = keystore.ParseRef(text); err == nil {
+		ref, err = f.Complete(a, ref)
 	}
-	return f.Complete(a, ref)
+	return ref, f.certificate != "", err
 }
 
 // Options returns the options for backends. They do not prompt unless

@@ -3,7 +3,6 @@ package flags
 import (
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
@@ -56,8 +55,8 @@ func applyEnvironment(a front.App, c *rolesanywhere.Config) error {
 	}
 	n, err := strconv.ParseUint(text, 10, 31)
 	if err != nil || n == 0 {
-		return signer.WithHint(front.Usagef("environment variable %s: %q is not a whole number from 1", maxAttemptsVariable, text),
-			fmt.Sprintf("unset it; the default is %d", rolesanywhere.DefaultMaxAttempts))
+		return signer.WithHint(front.Usagef("environment variable %s: %q is not a positive whole number", maxAttemptsVariable, text),
+			fmt.Sprintf("set it to a number from 1, or unset it; the default is %d", rolesanywhere.DefaultMaxAttempts))
 	}
 	c.MaxAttempts = int(n)
 	return nil
@@ -69,13 +68,12 @@ func checkEnvironmentEndpoint(url, variable string, c rolesanywhere.Config) erro
 	if url == "" {
 		return nil
 	}
-	unset := "unset it, or set " + ignoreEndpointsVariable + "=true"
+	unset := "to use the endpoint of the region, unset the variable or set " + ignoreEndpointsVariable + "=true"
 	if c.FIPS || c.DualStack {
 		return signer.WithHint(fmt.Errorf("environment variable %s sets an endpoint, which cannot be combined with a FIPS or dual-stack endpoint", variable), unset)
 	}
 	if err := rolesanywhere.CheckEndpoint(url, c.Insecure); err != nil {
-		hint := signer.Hint(err)
-		return signer.WithHint(fmt.Errorf("environment variable %s: %w", variable, err), strings.Join([]string{hint, unset}, "; or "))
+		return signer.WithHint(fmt.Errorf("environment variable %s: %w", variable, err), signer.Hint(err)+"; "+unset)
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func TestRefusedEnvironment(t *testing.T) {
 		env := map[string]string{test.variable: test.value}
 		_, err := config(t, env, test.args...)
 		var usage *front.UsageError
-		if !errors.As(err, &usage) || !strings.Contains(err.Error(), test.variable) || !strings.Contains(signer.Hint(err), "set it") {
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), test.variable) || !strings.Contains(signer.Hint(err), "set ") {
 			t.Errorf("%s=%s: %v, hint %q", test.variable, test.value, err, signer.Hint(err))
 		}
 		if err != nil && strings.Contains(err.Error()+signer.Hint(err), "s3same") {

@@ -114,7 +114,7 @@ func TestReadCertificateDataOfToken(t *testing.T) {
 				t.Errorf("no such object: %q", got)
 			}
 			_, err := run(t, other, "holdfast", "read-certificate-data", "--certificate", "pkcs11:token=none")
-			if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), ": no token matches\nhint: list the tokens: holdfast list") {
+			if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), ": no token or key store matches\nhint: list the tokens and key stores: holdfast list") {
 				t.Errorf("no such token: %v", err)
 			}
 		})

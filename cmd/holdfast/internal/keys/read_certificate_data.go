@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,7 @@ on macOS. In these stores, it lists only certificates with a private key.`,
   holdfast read-certificate-data --certificate pkcs11:token=prod
   holdfast read-certificate-data --cert-selector Key=x509Subject,Value=CN=app`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ref, err := f.Ref(cmd, a)
+			ref, named, err := f.Ref(cmd, a)
 			if err != nil {
 				return err
 			}
@@ -53,7 +54,7 @@ on macOS. In these stores, it lists only certificates with a private key.`,
 				return err
 			}
 			ctx := cmd.Context()
-			return front.Interruptible(ctx, ref.String(), func() error { return readCertificateData(ctx, a, ref, opts) })
+			return front.Interruptible(ctx, ref.String(), func() error { return readCertificateData(ctx, a, ref, named, opts) })
 		},
 	}
 	f.Add(cmd)
@@ -63,11 +64,33 @@ on macOS. In these stores, it lists only certificates with a private key.`,
 	return cmd
 }
 
-func readCertificateData(ctx context.Context, a front.App, ref keystore.Ref, opts keystore.Options) error {
-	switch ref.Scheme {
-	case "pkcs11", "winstore", "keychain":
-		return listMatching(ctx, a, ref, opts)
+// readCertificateData prints the certificates behind ref. If named is set, the
+// user named the token or the store, so it must exist.
+func readCertificateData(ctx context.Context, a front.App, ref keystore.Ref, named bool, opts keystore.Options) error {
+	if a.Store.IsInput(ref) {
+		return printCertificateData(ctx, a, ref, opts)
 	}
+	entries, failed := a.Store.List(ctx, ref, opts)
+	has := func(kind keystore.EntryKind, withCertificate bool) bool {
+		return slices.ContainsFunc(entries, func(e keystore.Entry) bool { return e.Kind == kind && (e.Certificate != nil) == withCertificate })
+	}
+	inToken := has(keystore.TokenEntry, false)
+	switch {
+	case !inToken && has(keystore.KeyEntry, false): // a key whose certificates are in a file, as of a TPM
+		return printCertificateData(ctx, a, ref, opts)
+	case len(entries) == 0 && failed == nil && named:
+		return signer.WithHint(nothing{ref}, "list the tokens and key stores: holdfast list")
+	}
+	return printMatching(a, entries, inToken, failed)
+}
+
+// A nothing is the error for a reference that no token or key store matches.
+type nothing struct{ ref keystore.Ref }
+
+func (e nothing) Error() string        { return e.ref.String() + ": no token or key store matches" }
+func (e nothing) Is(target error) bool { return target == signer.ErrNotFound }
+
+func printCertificateData(ctx context.Context, a front.App, ref keystore.Ref, opts keystore.Options) error {
 	certs, err := a.Store.Certificates(ctx, ref, opts)
 	if err != nil {
 		return err
@@ -136,21 +159,20 @@ func algorithmOf(c *x509.Certificate) string {
 	return info.Algorithm.Algorithm.String()
 }
 
-// listMatching prints the matching certificates of a store. If some cannot be
-// read, it prints the others and fails.
-func listMatching(ctx context.Context, a front.App, ref keystore.Ref, opts keystore.Options) error {
-	entries, failed := a.Store.List(ctx, ref, opts)
-	if ref.Scheme == "pkcs11" && len(entries) == 0 && failed == nil {
-		return signer.WithHint(noToken{ref}, "list the tokens: holdfast list")
+// printMatching prints the certificates of a token, or those with a private key
+// of another store. If some could not be read, it prints the others and fails.
+func printMatching(a front.App, entries []keystore.Entry, inToken bool, failed error) error {
+	kind := keystore.KeyEntry
+	if inToken {
+		kind = keystore.CertificateEntry
 	}
 	var b strings.Builder
 	n := 0
 	for _, e := range entries {
-		if e.Certificate == nil || ref.Scheme == "winstore" && e.Kind != keystore.KeyEntry {
-			continue
+		if e.Kind == kind && e.Certificate != nil {
+			n++
+			writeMatching(&b, n, e, inToken)
 		}
-		n++
-		writeMatching(&b, n, e, ref.Scheme == "pkcs11")
 	}
 	if n == 0 && failed != nil {
 		return failed
@@ -162,12 +184,6 @@ func listMatching(ctx context.Context, a front.App, ref keystore.Ref, opts keyst
 	_, err := a.Stdout.Write([]byte(text))
 	return errors.Join(err, failed)
 }
-
-// A noToken is the error for a URI that no token matches.
-type noToken struct{ ref keystore.Ref }
-
-func (e noToken) Error() string        { return e.ref.String() + ": no token matches" }
-func (e noToken) Is(target error) bool { return target == signer.ErrNotFound }
 
 func writeMatching(b *strings.Builder, n int, e keystore.Entry, withURI bool) {
 	c := e.Certificate

@@ -90,7 +90,7 @@ func TestReadCertificateDataMatchesRecordedOutput(t *testing.T) {
 		var stdout bytes.Buffer
 		a := front.App{Stdout: &stdout, Store: all.New()}
 		ref := keystore.Ref{Scheme: keystore.SchemeFile, Rest: filepath.Join(recorded, name+".pem")}
-		if err := readCertificateData(t.Context(), a, ref, keystore.Options{}); err != nil {
+		if err := readCertificateData(t.Context(), a, ref, true, keystore.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		if want := readRecorded(t, name+".json"); !bytes.Equal(stdout.Bytes(), want) {
