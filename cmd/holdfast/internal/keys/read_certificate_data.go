@@ -75,8 +75,9 @@ func readCertificateData(ctx context.Context, a front.App, ref keystore.Ref, nam
 		return slices.ContainsFunc(entries, func(e keystore.Entry) bool { return e.Kind == kind && (e.Certificate != nil) == withCertificate })
 	}
 	inToken := has(keystore.TokenEntry, false)
+	_, single := errors.AsType[*keystore.RefError](failed) // such as the file of a TPM key, which cannot be listed
 	switch {
-	case !inToken && has(keystore.KeyEntry, false): // a key whose certificates are in a file, as of a TPM
+	case single, errors.Is(failed, errors.ErrUnsupported), !inToken && has(keystore.KeyEntry, false):
 		return printCertificateData(ctx, a, ref, opts)
 	case len(entries) == 0 && failed == nil && named:
 		return signer.WithHint(nothing{ref}, "list the tokens and key stores: holdfast list")
