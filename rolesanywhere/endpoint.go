@@ -65,6 +65,13 @@ func endpoint(cfg Config, partitionName string) (*url.URL, error) {
 	return &url.URL{Scheme: "https", Host: host + "." + cfg.Region + "." + suffix, Path: "/sessions"}, nil
 }
 
+// CheckEndpoint returns an error if s is not a valid [Config.Endpoint]. insecure
+// is [Config.Insecure]. The error does not contain a password in s.
+func CheckEndpoint(s string, insecure bool) error {
+	_, err := customEndpoint(s, insecure)
+	return err
+}
+
 func customEndpoint(s string, insecure bool) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
 		s = "https://" + s // aws_signing_helper also accepts a bare host

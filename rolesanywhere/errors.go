@@ -32,6 +32,7 @@ type APIError struct {
 
 	skew      time.Duration // the service's time minus the local time
 	untrusted string        // the hint if the service does not trust the certificate
+	alias     bool          // the request named the trust anchor by its alias
 }
 
 func (e *APIError) Error() string {
@@ -66,6 +67,9 @@ func (e *APIError) Hint() string {
 	}
 	for _, c := range causes {
 		if (c.code == "" || c.code == e.Code) && (c.status == 0 || c.status == e.StatusCode) && strings.Contains(e.Message, c.message) {
+			if e.alias && c.message == refusedByPolicy {
+				return c.hint + aliasInPolicy
+			}
 			return c.hint
 		}
 	}
@@ -94,13 +98,13 @@ var causes = []struct {
 		hint: "leave out Config.SessionName, or let the profile accept it (acceptRoleSessionName)"},
 	{message: "failed to be mapped into session tags",
 		hint: "a name in the certificate contains characters that session tags do not allow; change the name or the profile's attribute mappings"},
-	{message: "Unable to assume role",
+	{message: refusedByPolicy,
 		hint: "the profile must contain the role, and the role's trust policy must allow sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity for rolesanywhere.amazonaws.com, with conditions that this certificate meets"},
 	{code: "ValidationException",
 		hint: "the message names what is refused: compare the ARNs, Config.Duration and Config.SessionName with what is configured"},
 	{code: "ThrottlingException", hint: throttled},
 	{code: "ResourceNotFoundException",
-		hint: "check the IDs in the trust anchor, profile and role ARNs, and that the trust anchor and the profile exist in this region"},
+		hint: "check the IDs and the aliases, which are case-sensitive, in the trust anchor, profile and role ARNs, and that the trust anchor and the profile exist in this region"},
 	{status: http.StatusNotFound,
 		hint: "check the endpoint, and the IDs in the ARNs"},
 	{status: http.StatusTooManyRequests, hint: throttled},
@@ -118,6 +122,13 @@ const (
 	trouble     = "the service has a problem; try again later, and check the AWS Health Dashboard"
 	otherServer = "a server other than Roles Anywhere responds at this address: check the endpoint and the proxy"
 	proxyLogin  = "set HTTPS_PROXY to a URL with the user name and password for the proxy"
+)
+
+// A role that a policy protects, and the hint for a request with an alias. The
+// service resolves the alias before IAM evaluates the policy.
+const (
+	refusedByPolicy = "Unable to assume role"
+	aliasInPolicy   = "; a condition on aws:SourceArn needs the trust anchor's ARN with its ID, not with its alias"
 )
 
 // refusesTime reports whether a wrong local clock can explain the error.

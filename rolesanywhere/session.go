@@ -22,7 +22,6 @@ import (
 )
 
 const (
-	maxAttempts  = 4
 	maxResponse  = 1 << 20 // bytes; a regular response has about 2 KiB
 	initialDelay = 200 * time.Millisecond
 	maxDelay     = 3 * time.Second
@@ -53,13 +52,13 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 			return creds, nil
 		}
 		var api *APIError
-		if errors.As(err, &api) && offset == 0 && api.refusesTime() {
+		if errors.As(err, &api) && offset == 0 && api.refusesTime() && attempt < c.cfg.MaxAttempts {
 			offset = api.skew
 			c.cfg.Logger.Debug("signing again with the service's time", "offset", offset.Round(time.Second))
 			continue
 		}
 		var t *transient
-		if attempt >= maxAttempts || !errors.As(err, &t) {
+		if attempt >= c.cfg.MaxAttempts || !errors.As(err, &t) {
 			return credentials.Credentials{}, err
 		}
 		wait := max(t.after, jitter(attempt))
@@ -85,7 +84,7 @@ func timeLeft(ctx context.Context) (left time.Duration, ok bool) {
 // jitter returns a random delay from a range that doubles with each attempt, so
 // that many machines do not retry at the same time.
 func jitter(attempt int) time.Duration {
-	limit := min(initialDelay<<(attempt-1), maxDelay)
+	limit := min(initialDelay<<min(attempt-1, 10), maxDelay) // a larger shift could overflow
 	return limit/2 + rand.N(limit)
 }
 
@@ -144,7 +143,11 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	case len(respBody) > maxResponse:
 		return none, unexpected(c.endpoint, fmt.Errorf("returned more than %d KiB", maxResponse>>10))
 	case resp.StatusCode >= 400:
-		return none, apiError(c.endpoint, resp, respBody, c.cfg.Now(), certs)
+		err := apiError(c.endpoint, resp, respBody, c.cfg.Now(), certs)
+		if api, ok := errors.AsType[*APIError](err); ok {
+			api.alias = c.anchor.alias
+		}
+		return none, err
 	case resp.StatusCode >= 300:
 		return none, unexpected(c.endpoint, fmt.Errorf("returned a redirect to %q with status %d", clip(resp.Header.Get("Location")), resp.StatusCode))
 	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:

@@ -53,8 +53,9 @@ type Config struct {
 // A TrustAnchor is one or two CA certificates with their revocation lists. A
 // CRL of another issuer applies if that issuer is in a client's chain.
 type TrustAnchor struct {
-	ARN              string   `toml:"arn"` // default: DefaultTrustAnchorARN
-	Certificates     []byte   `toml:"-"`   // PEM
+	ARN              string   `toml:"arn"`   // default: DefaultTrustAnchorARN
+	Alias            string   `toml:"alias"` // clients can use the alias ARN too
+	Certificates     []byte   `toml:"-"`     // PEM
 	CertificateFiles []string `toml:"certificate_files"`
 	CRLs             [][]byte `toml:"-"` // PEM or DER; at most two including CRLFiles
 	CRLFiles         []string `toml:"crl_files"`
@@ -63,6 +64,7 @@ type TrustAnchor struct {
 // A Profile lists the roles that may be assumed with it.
 type Profile struct {
 	ARN                   string   `toml:"arn"`              // default: DefaultProfileARN
+	Alias                 string   `toml:"alias"`            // clients can use the alias ARN too
 	RoleARNs              []string `toml:"role_arns"`        // default: every role
 	DurationSeconds       int      `toml:"duration_seconds"` // 900 to 43200; default: 3600
 	AcceptRoleSessionName bool     `toml:"accept_role_session_name"`
@@ -137,6 +139,7 @@ type Server struct {
 	anchors  map[string]*anchor
 	profiles map[string]Profile
 	roles    map[string]role
+	aliases  map[string]string                           // alias ARNs of trust anchors and profiles to their ARNs
 	arns     struct{ anchors, profiles, roles []string } // in configured order
 
 	faults   Faults
@@ -170,6 +173,7 @@ func New(cfg Config) (*Server, error) {
 		anchors:  make(map[string]*anchor),
 		profiles: make(map[string]Profile),
 		roles:    make(map[string]role),
+		aliases:  make(map[string]string),
 		now:      cfg.Now,
 		logger:   logging.OrDiscard(cfg.Logger),
 		events:   eventLog{w: cfg.Events},

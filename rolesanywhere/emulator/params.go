@@ -95,7 +95,7 @@ func (p params) check() error {
 		if a.value == "" {
 			return refuse(codeValidation, msgParameter, a.name, "is missing")
 		}
-		if _, err := parseARN(a.value, a.kind); err != nil {
+		if err := checkResourceARN(a.value, a.kind); err != nil {
 			return refuse(codeValidation, msgParameter, a.name, err)
 		}
 	}

@@ -59,6 +59,8 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	if err := p.check(); err != nil {
 		return nil, err
 	}
+	// Policies see only the ARN with the ID.
+	p.TrustAnchorARN, p.ProfileARN = s.canonical(p.TrustAnchorARN), s.canonical(p.ProfileARN)
 	anchor, ok := s.anchors[p.TrustAnchorARN]
 	if !ok {
 		return nil, refuse(codeNotFound, msgNotFound, p.TrustAnchorARN)

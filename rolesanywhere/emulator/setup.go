@@ -23,7 +23,7 @@ func (s *Server) addAnchor(cfg TrustAnchor, i int) error {
 	a.account = id.account
 	s.anchors[cfg.ARN] = a
 	s.arns.anchors = append(s.arns.anchors, cfg.ARN)
-	return nil
+	return s.addAlias(cfg.ARN, cfg.Alias)
 }
 
 func (s *Server) addRole(cfg Role, i int) error {
@@ -79,7 +79,7 @@ func (s *Server) addProfile(p Profile, i int) error {
 	}
 	s.profiles[p.ARN] = p
 	s.arns.profiles = append(s.arns.profiles, p.ARN)
-	return nil
+	return s.addAlias(p.ARN, p.Alias)
 }
 
 // ownARN parses an ARN. It refuses ARNs outside the emulator's partition and,

@@ -78,6 +78,7 @@ func TestBadInput(t *testing.T) {
 	for _, group := range []func(*pki) []badInput{
 		fileCases, keyCases, encryptedKeyCases, inputCases, certificateCases,
 		arnCases, argumentCases, networkCases, answerCases, refusalCases, otherCommandCases,
+		signStringCases, certificateDataCases, environmentCases,
 	} {
 		cases = append(cases, group(p)...)
 	}

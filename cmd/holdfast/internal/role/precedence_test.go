@@ -93,7 +93,8 @@ var settings = []setting{
 	{"duration", "session-duration", "", "session_duration", "901", "", "902", "0s", func(s Setup) string { return s.Config.Duration.String() }},
 	{"session name", "role-session-name", "", "role_session_name", "flag", "", `"table"`, "", func(s Setup) string { return s.Config.SessionName }},
 	{"region", "region", "", "region", "us-east-1", "", `"us-west-2"`, "", func(s Setup) string { return s.Config.Region }},
-	{"endpoint", "endpoint", "", "endpoint", "https://flag.example", "", `"https://table.example"`, "", func(s Setup) string { return s.Config.Endpoint }},
+	{"endpoint", "endpoint", "AWS_ENDPOINT_URL_ROLESANYWHERE", "endpoint", "https://flag.example", "https://env.example", `"https://table.example"`, "", func(s Setup) string { return s.Config.Endpoint }},
+	{"endpoint for all services", "endpoint", "AWS_ENDPOINT_URL", "endpoint", "https://flag.example", "https://env.example", `"https://table.example"`, "", func(s Setup) string { return s.Config.Endpoint }},
 	{"FIPS", "fips", "AWS_USE_FIPS_ENDPOINT", "", "false", "true", "", "false", func(s Setup) string { return fmt.Sprint(s.Config.FIPS) }},
 	{"dual stack", "dual-stack", "AWS_USE_DUALSTACK_ENDPOINT", "", "false", "true", "", "false", func(s Setup) string { return fmt.Sprint(s.Config.DualStack) }},
 }

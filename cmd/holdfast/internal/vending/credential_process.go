@@ -32,7 +32,7 @@ func CredentialProcess(a front.App) *cobra.Command {
 	var f credentialProcessFlags
 	cmd := &cobra.Command{
 		Use:   "credential-process",
-		Short: "Print credentials for an AWS client's credential_process",
+		Short: "Print credentials for an AWS credential_process",
 		Long: `Creates a session with IAM Roles Anywhere and prints its credentials in the JSON
 format that the AWS CLI and SDKs expect from a credential_process. Standard
 output contains nothing else. Errors are printed to standard error, as one line
