@@ -54,13 +54,14 @@ var mayImport = map[string][]string{
 
 	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/sigv4x509":              {},
+	"rolesanywhere/sigv4":                  {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/credentials":            {},
 	"rolesanywhere/credentials/process":    {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/imds":       {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/container":  {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/loopback":   {},
 	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials"},
-	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
+	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/sigv4", "rolesanywhere/credentials"},
 	"rolesanywhere/awssdk":                 {"rolesanywhere/credentials"},
 
 	// The program. cmd/holdfast links all backends and passes them to cli.

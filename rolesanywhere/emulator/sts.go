@@ -1,20 +1,22 @@
 package emulator
 
 import (
-	"crypto/hmac"
 	"crypto/subtle"
 	"encoding/xml"
+	"errors"
 	"net/http"
 	"net/url"
-	"time"
 
-	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4"
 )
 
 const (
 	stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
 	stsVersion   = "2011-06-15"
 	stsAction    = "GetCallerIdentity"
+	stsService   = "sts"
+
+	headerToken = "X-Amz-Security-Token"
 )
 
 type callerIdentityResponse struct {
@@ -101,43 +103,32 @@ func (s *Server) caller(r *http.Request, body []byte) (*session, error) {
 	if r.Header.Get("Authorization") == "" {
 		return nil, refuse(codeMissingToken, msgSTSNoToken)
 	}
-	for _, name := range []string{"Authorization", headerDate, headerToken} {
-		if n := len(r.Header.Values(name)); n > 1 || n == 0 && name == headerDate {
-			return nil, refuse(codeIncomplete, msgSTSIncomplete, "missing or repeated header "+name)
-		}
-	}
 	if r.Header.Get(headerToken) == "" { // only long-term keys have none, and the emulator issues no such keys
 		return nil, refuse(codeInvalidToken, msgSTSInvalid)
 	}
-	auth, fault := parseAuthorization(r.Header.Get("Authorization"))
-	if fault != "" {
-		return nil, refuse(codeIncomplete, msgSTSIncomplete, fault)
+	signed, err := sigv4.Parse(r)
+	if err != nil {
+		return nil, refuse(codeIncomplete, msgSTSIncomplete, err)
 	}
-	date := r.Header.Get(headerDate)
-	signed, err := time.Parse(sigv4x509.TimeFormat, date)
-	if err != nil || signed.Format(sigv4x509.TimeFormat) != date || date[:8] != auth.date {
-		return nil, refuse(codeIncomplete, msgSTSIncomplete, headerDate+" does not match the credential scope")
-	}
-	if auth.service != sigV4Service {
-		return nil, refuse(codeSignatureNoMatch, msgSTSScope, auth.service)
+	if signed.Service != stsService {
+		return nil, refuse(codeSignatureNoMatch, msgSTSScope, signed.Service)
 	}
 
 	now := s.now()
-	caller := s.sessions.get(auth.accessKeyID)
+	caller := s.sessions.get(signed.AccessKeyID)
 	if caller == nil || subtle.ConstantTimeCompare([]byte(r.Header.Get(headerToken)), []byte(caller.token)) != 1 {
 		return nil, refuse(codeInvalidToken, msgSTSInvalid)
 	}
 	if !caller.expires.After(now) {
 		return nil, refuse(codeExpiredToken, msgSTSExpired)
 	}
-	want, err := auth.sign(r, body, caller.secret)
-	if err != nil {
+	switch err := signed.Verify(r, body, caller.secret); {
+	case errors.Is(err, sigv4.ErrSignature):
+		return nil, refuse(codeSignatureNoMatch, msgSTSSignature)
+	case err != nil:
 		return nil, refuse(codeIncomplete, msgSTSIncomplete, err)
 	}
-	if !hmac.Equal(want, auth.signature) {
-		return nil, refuse(codeSignatureNoMatch, msgSTSSignature)
-	}
-	if err := checkSkew(codeSignatureNoMatch, signed, now); err != nil {
+	if err := checkSkew(codeSignatureNoMatch, signed.Time, now); err != nil {
 		return nil, err
 	}
 	return caller, nil

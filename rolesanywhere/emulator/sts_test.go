@@ -59,13 +59,19 @@ func TestGetCallerIdentityErrors(t *testing.T) {
 		{"another session's token", func(c *credentials.Credentials) { c.SessionToken = other.SessionToken }, testNow, codeInvalidToken},
 		{"truncated token", func(c *credentials.Credentials) { c.SessionToken = c.SessionToken[:100] }, testNow, codeInvalidToken},
 		{"another session's secret", func(c *credentials.Credentials) { c.SecretAccessKey = other.SecretAccessKey }, testNow, codeSignatureNoMatch},
-		{"empty secret", func(c *credentials.Credentials) { c.SecretAccessKey = "" }, testNow, codeSignatureNoMatch},
+		{"wrong secret", func(c *credentials.Credentials) { c.SecretAccessKey = "x" }, testNow, codeSignatureNoMatch},
 		{"late", func(*credentials.Credentials) {}, testNow.Add(-maxSkew - time.Second), codeSignatureNoMatch},
 		{"early", func(*credentials.Credentials) {}, testNow.Add(maxSkew + time.Second), codeSignatureNoMatch},
 	} {
 		c := issued
 		tt.change(&c)
 		checkSTSError(t, tt.name, w, c, tt.at, http.StatusForbidden, tt.code)
+	}
+	empty := issued
+	empty.SecretAccessKey = ""
+	var refused *STSError
+	if _, err := GetCallerIdentity(t.Context(), nil, w.url, empty, testNow); err == nil || errors.As(err, &refused) {
+		t.Errorf("empty secret: %v, want an error without a request", err)
 	}
 	if _, err := GetCallerIdentity(t.Context(), nil, w.url, issued, testNow.Add(maxSkew)); err != nil {
 		t.Errorf("five minutes early: %v", err)
