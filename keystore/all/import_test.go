@@ -52,7 +52,9 @@ var mayImport = map[string][]string{
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
-	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
+	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
+	"rolesanywhere/internal/service":       {"signer", "rolesanywhere/credentials"},
+	"rolesanywhere/assume":                 {"signer", "rolesanywhere", "rolesanywhere/sigv4", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
 	"rolesanywhere/sigv4x509":              {},
 	"rolesanywhere/sigv4":                  {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/credentials":            {},
