@@ -63,7 +63,9 @@ var mayImport = map[string][]string{
 	"rolesanywhere/credentials/container":  {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/loopback":   {},
 	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials"},
-	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/sigv4", "rolesanywhere/credentials"},
+	"rolesanywhere/internal/strictjson":    {},
+	"rolesanywhere/trustpolicy":            {"rolesanywhere/internal/strictjson"},
+	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/sigv4", "rolesanywhere/credentials", "rolesanywhere/trustpolicy", "rolesanywhere/internal/strictjson"},
 	"rolesanywhere/awssdk":                 {"rolesanywhere/credentials"},
 
 	// The program. cmd/holdfast links all backends and passes them to cli.

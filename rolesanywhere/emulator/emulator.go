@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
 // Defaults of an empty [Config], and the limits of durations.
@@ -158,8 +159,8 @@ func (s *Server) RoleARNs() []string { return slices.Clone(s.arns.roles) }
 
 type role struct {
 	arn    arn
-	max    int     // seconds
-	policy *policy // nil: trusts every session
+	max    int                 // seconds
+	policy *trustpolicy.Policy // nil: trusts every session
 }
 
 // New checks cfg, reads the files that it names, and returns a Server for it.
