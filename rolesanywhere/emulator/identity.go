@@ -33,7 +33,7 @@ func (e *STSError) Error() string {
 // c works. It borrows client; nil means [http.DefaultClient]. It follows no
 // redirect. An error response is returned as a [*STSError].
 func GetCallerIdentity(ctx context.Context, client *http.Client, endpoint string, c credentials.Credentials, now time.Time) (Identity, error) {
-	body := []byte(url.Values{"Action": {stsAction}, "Version": {stsVersion}}.Encode())
+	body := []byte(url.Values{"Action": {actionGetCallerIdentity}, "Version": {stsVersion}}.Encode())
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
 		return Identity{}, err

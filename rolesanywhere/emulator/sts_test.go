@@ -217,7 +217,7 @@ func TestSTSRefuses(t *testing.T) {
 	}{
 		{"no action", stsCall{body: "Version=2011-06-15"}, 400, codeMissingAction},
 		{"two actions", stsCall{body: stsQuery, query: stsQuery}, 400, codeMissingAction},
-		{"other action", stsCall{body: "Action=AssumeRole&Version=2011-06-15"}, 400, codeInvalidAction},
+		{"other action", stsCall{body: "Action=GetSessionToken&Version=2011-06-15"}, 400, codeInvalidAction},
 		{"other version", stsCall{body: "Action=GetCallerIdentity&Version=2011-06-16"}, 400, codeInvalidAction},
 		{"no version", stsCall{body: "Action=GetCallerIdentity"}, 400, codeInvalidAction},
 		{"not a form", stsCall{body: "%zz"}, 400, codeSTSValidation},
