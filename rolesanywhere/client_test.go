@@ -164,12 +164,12 @@ func TestRetries(t *testing.T) {
 		{http.StatusBadRequest, nil, 1},
 		{http.StatusForbidden, nil, 1},
 		{http.StatusNotFound, nil, 1},
-		{http.StatusTooManyRequests, nil, service.MaxAttempts},
-		{http.StatusInternalServerError, nil, service.MaxAttempts},
-		{http.StatusServiceUnavailable, nil, service.MaxAttempts},
-		{http.StatusBadRequest, []string{"x-amzn-errortype", "ThrottlingException:http://x"}, service.MaxAttempts},
+		{http.StatusTooManyRequests, nil, service.DefaultMaxAttempts},
+		{http.StatusInternalServerError, nil, service.DefaultMaxAttempts},
+		{http.StatusServiceUnavailable, nil, service.DefaultMaxAttempts},
+		{http.StatusBadRequest, []string{"x-amzn-errortype", "ThrottlingException:http://x"}, service.DefaultMaxAttempts},
 		{http.StatusServiceUnavailable, []string{"Retry-After", "60"}, 1}, // longer than the timeout
-		{http.StatusServiceUnavailable, []string{"Retry-After", "1"}, service.MaxAttempts},
+		{http.StatusServiceUnavailable, []string{"Retry-After", "1"}, service.DefaultMaxAttempts},
 		{http.StatusMovedPermanently, []string{"Location", "/elsewhere"}, 1},
 	} {
 		client, sent, pauses := scripted(t, respond(c.status, `{"message":"no"}`, c.header...))

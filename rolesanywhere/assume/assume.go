@@ -22,8 +22,8 @@
 //
 // # Time
 //
-// Transient errors, such as throttling, are retried, with at most four attempts
-// within Config.Timeout. If a response shows that the local clock is wrong, the
+// Transient errors, such as throttling, are retried within
+// Config.Timeout, with at most Config.MaxAttempts attempts. If a response shows that the local clock is wrong, the
 // request is signed once more with the time of STS.
 package assume
 
@@ -81,9 +81,12 @@ type Config struct {
 
 	Transport http.RoundTripper // nil: rolesanywhere.NewTransport with its defaults
 	Timeout   time.Duration     // of AssumeRole, without Source; 0: rolesanywhere.DefaultTimeout
-	UserAgent string            // "": "Holdfast"
-	Now       func() time.Time  // nil: time.Now
-	Logger    *slog.Logger      // nil: discard; the Client never logs secrets
+	// MaxAttempts is the maximum number of requests. Fewer are sent if the
+	// Timeout leaves no time for them. 0: 4.
+	MaxAttempts int
+	UserAgent   string           // "": "Holdfast"
+	Now         func() time.Time // nil: time.Now
+	Logger      *slog.Logger     // nil: discard; the Client never logs secrets
 }
 
 // A Client assumes a role. It is a [credentials.Source] and safe for concurrent
@@ -136,7 +139,7 @@ func (c *Client) Credentials(ctx context.Context) (credentials.Credentials, erro
 	}
 	ctx, cancel := await.Limit(ctx, c.cfg.Timeout)
 	defer cancel()
-	repeat := service.Repeat{Logger: c.cfg.Logger, Pause: c.pause}
+	repeat := service.Repeat{MaxAttempts: c.cfg.MaxAttempts, Logger: c.cfg.Logger, Pause: c.pause}
 	creds, err := repeat.Do(ctx, func(offset time.Duration) (credentials.Credentials, error) {
 		return c.attempt(ctx, source, offset)
 	})

@@ -85,6 +85,9 @@ func (c *Client) check() (err error) {
 	if cfg.Timeout < 0 {
 		return fmt.Errorf("timeout %v is negative", cfg.Timeout)
 	}
+	if cfg.MaxAttempts < 0 {
+		return fmt.Errorf("maximum number of attempts %d is negative", cfg.MaxAttempts)
+	}
 	for _, name := range []struct{ what, value string }{
 		{"role session name", cfg.SessionName}, {"source identity", cfg.SourceIdentity},
 	} {

@@ -48,6 +48,7 @@ func TestCheck(t *testing.T) {
 		{"too short", func(c *Config) { c.Duration = time.Minute }, "900 to 3600", "assume.Config.Duration"},
 		{"half a second", func(c *Config) { c.Duration = 15*time.Minute + time.Second/2 }, "whole number", ""},
 		{"negative timeout", func(c *Config) { c.Timeout = -1 }, "timeout", ""},
+		{"negative attempts", func(c *Config) { c.MaxAttempts = -1 }, "attempts", ""},
 		{"no role", func(c *Config) { c.RoleARN = "" }, "no ARN", "assume.Config.RoleARN"},
 		{"no ARN", func(c *Config) { c.RoleARN = "other" }, "arn:", "assume.Config.RoleARN"},
 		{"user", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:user/app" }, "not the ARN of a role", ""},

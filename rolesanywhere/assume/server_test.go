@@ -72,6 +72,20 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+func TestMaxAttempts(t *testing.T) {
+	for _, limit := range []int{1, 2, 9} {
+		var calls atomic.Int32
+		cfg := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			calls.Add(1)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		cfg.MaxAttempts = limit
+		if _, err := newClient(t, cfg).Credentials(t.Context()); err == nil || int(calls.Load()) != limit {
+			t.Errorf("%v after %d calls, want %d", err, calls.Load(), limit)
+		}
+	}
+}
+
 // With a wrong clock, the request is signed again with the time of STS.
 func TestWrongClock(t *testing.T) {
 	for _, off := range []time.Duration{-3 * time.Hour, 3 * time.Hour} {

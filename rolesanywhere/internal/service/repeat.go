@@ -4,6 +4,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -17,8 +18,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// MaxAttempts is the maximum number of attempts of a call.
-const MaxAttempts = 4
+// DefaultMaxAttempts is the default maximum number of attempts of a call.
+const DefaultMaxAttempts = 4
 
 // The delay before an attempt doubles from InitialDelay to at most MaxDelay.
 const (
@@ -38,8 +39,9 @@ const (
 
 // A Repeat repeats a call.
 type Repeat struct {
-	Logger *slog.Logger
-	Pause  func(ctx context.Context, d time.Duration) error
+	MaxAttempts int // 0: DefaultMaxAttempts
+	Logger      *slog.Logger
+	Pause       func(ctx context.Context, d time.Duration) error
 }
 
 // A clockError is an error response that a wrong local clock can explain, if
@@ -54,6 +56,7 @@ type clockError interface {
 // no time or attempt is left. offset is the service's time minus the local time,
 // as far as it is known.
 func (r Repeat) Do(ctx context.Context, attempt func(offset time.Duration) (credentials.Credentials, error)) (credentials.Credentials, error) {
+	limit := cmp.Or(r.MaxAttempts, DefaultMaxAttempts)
 	var offset time.Duration
 	for n := 1; ; n++ {
 		creds, err := attempt(offset)
@@ -64,13 +67,13 @@ func (r Repeat) Do(ctx context.Context, attempt func(offset time.Duration) (cred
 			return creds, nil
 		}
 		var clock clockError
-		if errors.As(err, &clock) && offset == 0 && clock.ClockSkew() != 0 {
+		if errors.As(err, &clock) && offset == 0 && clock.ClockSkew() != 0 && n < limit {
 			offset = clock.ClockSkew()
 			r.Logger.Debug("signing again with the service's time", "offset", offset.Round(time.Second))
 			continue
 		}
 		var t *transient
-		if n >= MaxAttempts || !errors.As(err, &t) {
+		if n >= limit || !errors.As(err, &t) {
 			return credentials.Credentials{}, err
 		}
 		wait := max(t.after, jitter(n))
@@ -96,7 +99,7 @@ func timeLeft(ctx context.Context) (left time.Duration, ok bool) {
 // jitter returns a random delay from a range that doubles with each attempt, so
 // that many machines do not retry at the same time.
 func jitter(attempt int) time.Duration {
-	limit := min(InitialDelay<<(attempt-1), MaxDelay)
+	limit := min(InitialDelay<<min(attempt-1, 10), MaxDelay) // a larger shift could overflow
 	return limit/2 + rand.N(limit)
 }
 
