@@ -21,7 +21,7 @@ import (
 var libraries = []string{"signer", "keystore", "pkcs11", "tpm", "winstore", "keychain", "rolesanywhere", "internal"}
 
 var (
-	flagName  = regexp.MustCompile(`--([a-z][a-z0-9-]*)`)
+	flagName = regexp.MustCompile(`--([a-z][a-z0-9-]*)`)
 	// fieldName is TYPE.FIELD, with the package if several have the type.
 	fieldName = regexp.MustCompile(`\b(?:[a-z]+\.)?([A-Z]\w*\.[A-Z]\w*)`)
 	// otherCommand is a command of another program, to its end in a hint.

@@ -89,9 +89,10 @@ func (c Chain) OrElse(other Chain) Chain {
 	return c
 }
 
-// isZero reports whether no setting of the second role is set.
+// isZero reports whether no setting of the second role is set. The endpoint does
+// not count: it is a setting of STS.
 func (c Chain) isZero() bool {
-	return c.RoleARN == "" && c.SessionName == "" && c.ExternalID == "" && c.Endpoint == "" && c.Duration == 0 &&
+	return c.RoleARN == "" && c.SessionName == "" && c.ExternalID == "" && c.Duration == 0 &&
 		len(c.Tags) == 0 && len(c.TransitiveTagKeys) == 0
 }
 

@@ -80,7 +80,7 @@ func TestChainErrors(t *testing.T) {
 
 // Settings of a second role without its ARN are an error.
 func TestChainWithoutRole(t *testing.T) {
-	for _, flag := range []string{"--assume-role-session-name=me", "--assume-role-session-duration=900", "--assume-role-external-id=e1", "--assume-role-tag=a=b", "--sts-endpoint=https://a.example"} {
+	for _, flag := range []string{"--assume-role-session-name=me", "--assume-role-session-duration=900", "--assume-role-external-id=e1", "--assume-role-tag=a=b", "--assume-role-transitive-tag-key=a"} {
 		src := base()
 		delete(src.keys, "assume.role_arn")
 		_, err := src.setups(t, 1, flag)
@@ -88,6 +88,15 @@ func TestChainWithoutRole(t *testing.T) {
 		if !errors.As(err, &usage) || !strings.Contains(signer.Hint(err), "assume.Config.RoleARN") {
 			t.Errorf("%s: %v, hint %q", flag, err, signer.Hint(err))
 		}
+	}
+}
+
+// The STS endpoint alone is not an error: no request is sent to it.
+func TestEndpointWithoutRole(t *testing.T) {
+	src := base()
+	delete(src.keys, "assume.role_arn")
+	if setups, err := src.setups(t, 1, "--sts-endpoint=https://a.example"); err != nil || setups[0].Chain.RoleARN != "" {
+		t.Errorf("%v, %v", setups, err)
 	}
 }
 
