@@ -245,6 +245,9 @@ func (p *assumeRoleParams) parseTags(form url.Values) error {
 		if key == "" {
 			return nil
 		}
+		if i > maxTags {
+			return invalid("transitiveTagKeys", fmt.Sprintf("Member must have length less than or equal to %d", maxTags))
+		}
 		tags := slices.Collect(maps.Keys(p.Tags))
 		j := slices.IndexFunc(tags, func(tag string) bool { return strings.EqualFold(tag, key) })
 		if j < 0 {

@@ -145,8 +145,9 @@ func TestAssumeRolePolicies(t *testing.T) {
 
 func TestAssumeRoleErrors(t *testing.T) {
 	w, base := newChain(t, "", nil)
-	manyTags := ""
+	manyTags, manyKeys := "", "Tags.member.1.Key=a&Tags.member.1.Value=x&"
 	for i := range maxTags + 1 {
+		manyKeys += fmt.Sprintf("TransitiveTagKeys.member.%d=a&", i+1)
 		manyTags += fmt.Sprintf("Tags.member.%d.Key=k%d&Tags.member.%d.Value=v&", i+1, i, i+1)
 	}
 	tag := func(key, value string) string {
@@ -177,6 +178,7 @@ func TestAssumeRoleErrors(t *testing.T) {
 		{"reserved tag key", tag("AWS:x", "x"), codeSTSParameter, msgSTSTagReserved},
 		{"tag twice", "Tags.member.1.Key=a&Tags.member.1.Value=x&Tags.member.2.Key=A&Tags.member.2.Value=x", codeSTSParameter, msgSTSTagTwice},
 		{"transitive key", tag("a", "x") + "&TransitiveTagKeys.member.1=b", codeSTSParameter, msgSTSTransitive},
+		{"51 transitive keys", manyKeys, codeSTSValidation, "transitiveTagKeys"},
 		{"session policy", "Policy={}", codeSTSValidation, "does not support Policy"},
 		{"managed session policy", "PolicyArns.member.1.arn=x", codeSTSValidation, "does not support PolicyArns"},
 		{"parameter twice", "RoleSessionName=aa&RoleSessionName=bb", codeSTSValidation, "twice"},
