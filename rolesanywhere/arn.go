@@ -74,16 +74,9 @@ func parseARN(what, s, service, kind string) (arn, error) {
 		return fail("ends in %q, which does not identify a %s", clip(id), kind)
 	}
 	if service != "iam" {
-		if want := partitionOf(a.region).name; want != a.partition {
+		if want := partitionOf(a.region).Name; want != a.partition {
 			return fail("has partition %s, but its region belongs to partition %s", a.partition, want)
 		}
 	}
 	return a, nil
-}
-
-func clip(s string) string {
-	if len(s) > 128 {
-		return s[:128] + "…"
-	}
-	return s
 }

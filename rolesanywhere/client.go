@@ -27,7 +27,8 @@ const (
 // [Client.Credentials], including all signatures and retries.
 const DefaultTimeout = 8 * time.Second
 
-// DefaultMaxAttempts is the default maximum number of requests for one session.
+// DefaultMaxAttempts is the default maximum number of requests for one session,
+// and for one call of AssumeRole in package assume.
 const DefaultMaxAttempts = 4
 
 // MaxTouchTimeout is the longest time that a signature may wait for a person.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -184,7 +185,7 @@ func TestRetries(t *testing.T) {
 			t.Errorf("%d %v: %d requests, want %d", c.status, c.header, got, c.sent)
 		}
 		for i, p := range *pauses {
-			if p < initialDelay/2 || p > 2*maxDelay {
+			if p < service.InitialDelay/2 || p > 2*service.MaxDelay {
 				t.Errorf("%d: pause %d is %v", c.status, i, p)
 			}
 		}

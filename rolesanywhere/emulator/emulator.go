@@ -1,8 +1,8 @@
 // Package emulator is a local emulator of IAM Roles Anywhere and STS for tests
-// and demonstrations. It implements CreateSession and GetCallerIdentity, and it
-// verifies what AWS verifies: the certificate's chain and revocation, the
-// signature of the request, the role's trust policy, and the signature made
-// with the issued credentials.
+// and demonstrations. It implements CreateSession, AssumeRole and
+// GetCallerIdentity, and it verifies what AWS verifies: the certificate's chain
+// and revocation, the signature of the request, the role's trust policy, and
+// the signature made with the issued credentials.
 //
 // Its decisions follow the rules of the IAM Roles Anywhere User Guide. It
 // shares none of these rules with the client, so tests can use it as an oracle.
@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
 // Defaults of an empty [Config], and the limits of durations.
@@ -44,6 +45,9 @@ type Config struct {
 	Profiles     []Profile     `toml:"profiles"` // default: one profile with every role
 	Roles        []Role        `toml:"roles"`    // default: one role that trusts every session
 	Faults       Faults        `toml:"faults"`
+	// Rates limits the requests per second by the name of the action, such as
+	// AssumeRole. Requests above the rate are throttled. Default: no limit.
+	Rates map[string]float64 `toml:"rates"`
 
 	Now    func() time.Time `toml:"-"` // safe for concurrent use; nil: time.Now
 	Events io.Writer        `toml:"-"` // receives CloudTrail records as JSON lines, one line per Write, never concurrently; nil: none
@@ -80,7 +84,8 @@ type Role struct {
 	TrustPolicyFile    string `toml:"trust_policy_file"`
 }
 
-// Faults configures faults of CreateSession, for tests of clients.
+// Faults configures faults of CreateSession, for tests of clients. SessionLifetime
+// also applies to AssumeRole.
 type Faults struct {
 	Latency     time.Duration `toml:"latency"`      // before each response
 	ErrorRate   float64       `toml:"error_rate"`   // fraction of requests that fail, 0 to 1
@@ -146,6 +151,7 @@ type Server struct {
 	now      func() time.Time
 	logger   *slog.Logger
 	events   eventLog
+	limiters map[string]*limiter // by action
 	sessions store
 }
 
@@ -161,8 +167,8 @@ func (s *Server) RoleARNs() []string { return slices.Clone(s.arns.roles) }
 
 type role struct {
 	arn    arn
-	max    int     // seconds
-	policy *policy // nil: trusts every session
+	max    int                 // seconds
+	policy *trustpolicy.Policy // nil: trusts every session
 }
 
 // New checks cfg, reads the files that it names, and returns a Server for it.
@@ -217,6 +223,10 @@ func (s *Server) configure(cfg Config) error {
 		if err := s.addProfile(p, i); err != nil {
 			return err
 		}
+	}
+	var err error
+	if s.limiters, err = newLimiters(cfg.Rates); err != nil {
+		return err
 	}
 	return s.setFaults(cfg.Faults)
 }

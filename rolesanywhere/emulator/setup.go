@@ -2,9 +2,12 @@ package emulator
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
 func (s *Server) addAnchor(cfg TrustAnchor, i int) error {
@@ -112,4 +115,24 @@ func (s *Server) setFaults(f Faults) error {
 	}
 	s.faults = f
 	return nil
+}
+
+func loadPolicy(cfg Role) (*trustpolicy.Policy, error) {
+	switch {
+	case cfg.TrustPolicy != "" && cfg.TrustPolicyFile != "":
+		return nil, errors.New("given both inline and as a file")
+	case cfg.TrustPolicy != "":
+		return trustpolicy.Parse([]byte(cfg.TrustPolicy))
+	case cfg.TrustPolicyFile != "":
+		b, err := readFile(cfg.TrustPolicyFile, maxFile)
+		if err != nil {
+			return nil, err
+		}
+		p, err := trustpolicy.Parse(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", cfg.TrustPolicyFile, err)
+		}
+		return p, nil
+	}
+	return nil, nil
 }

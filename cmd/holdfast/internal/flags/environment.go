@@ -45,7 +45,7 @@ func applyEnvironment(a front.App, c *rolesanywhere.Config) error {
 			return err
 		}
 		if err := checkEnvironmentEndpoint(url, variable, *c); err != nil {
-			return &front.UsageError{Err: err}
+			return err
 		}
 		c.Endpoint = url
 	}
@@ -62,7 +62,8 @@ func applyEnvironment(a front.App, c *rolesanywhere.Config) error {
 	return nil
 }
 
-// checkEnvironmentEndpoint returns an error that names the variable at fault.
+// checkEnvironmentEndpoint checks the endpoint that a variable sets for a session
+// with the configuration c. The error names the variable at fault.
 // Otherwise the user would look for the fault in the flags.
 func checkEnvironmentEndpoint(url, variable string, c rolesanywhere.Config) error {
 	if url == "" {
@@ -70,10 +71,10 @@ func checkEnvironmentEndpoint(url, variable string, c rolesanywhere.Config) erro
 	}
 	unset := "to use the endpoint of the region, unset the variable or set " + ignoreEndpointsVariable + "=true"
 	if c.FIPS || c.DualStack {
-		return signer.WithHint(fmt.Errorf("environment variable %s sets an endpoint, which cannot be combined with a FIPS or dual-stack endpoint", variable), unset)
+		return signer.WithHint(front.Usagef("environment variable %s sets an endpoint, which cannot be combined with a FIPS or dual-stack endpoint", variable), unset)
 	}
 	if err := rolesanywhere.CheckEndpoint(url, c.Insecure); err != nil {
-		return signer.WithHint(fmt.Errorf("environment variable %s: %w", variable, err), signer.Hint(err)+"; "+unset)
+		return signer.WithHint(front.Usagef("environment variable %s: %w", variable, err), signer.Hint(err)+"; "+unset)
 	}
 	return nil
 }
