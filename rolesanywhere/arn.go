@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -20,7 +21,7 @@ type arn struct {
 var arnResource = map[string]func(string) bool{
 	"trust-anchor": isUUID,
 	"profile":      isUUID,
-	"role":         isRolePath,
+	"role":         service.IsRolePath,
 }
 
 // arnHint names the field and the expected form of each ARN.

@@ -140,6 +140,7 @@ func TestCheckConfig(t *testing.T) {
 		{"role with empty path", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role//app" }, false},
 		{"role with a space", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/a b" }, false},
 		{"role with a brace", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/{x" }, false},
+		{"role that is ..", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/.." }, false},
 		{"role name of 65", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/" + strings.Repeat("r", 65) }, false},
 		{"account of 11", func(c *Config) { c.RoleARN = "arn:aws:iam::11112222333:role/app" }, false},
 		{"account of letters", func(c *Config) { c.RoleARN = "arn:aws:iam::1111222233aa:role/app" }, false},

@@ -1,6 +1,10 @@
 package rolesanywhere
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
+)
 
 // These functions check the syntax of names by hand, because compiling regular
 // expressions would take a tenth of the program's start time.
@@ -16,13 +20,8 @@ func all(s string, ok func(byte) bool) bool {
 
 func digit(c byte) bool   { return '0' <= c && c <= '9' }
 func lower(c byte) bool   { return 'a' <= c && c <= 'z' }
-func visible(c byte) bool { return '!' <= c && c <= '~' }
 
-// nameChar reports whether STS and IAM allow c in the names of sessions and
-// roles.
-func nameChar(c byte) bool {
-	return digit(c) || lower(c) || 'A' <= c && c <= 'Z' || strings.IndexByte("_+=,.@-", c) >= 0
-}
+func nameChar(c byte) bool { return service.IsNameChar(rune(c)) }
 
 // isSessionName checks the syntax of RoleSessionName (AWS STS API Reference,
 // AssumeRole).
@@ -72,10 +71,4 @@ func isAlias(s string) bool {
 		}
 	}
 	return true
-}
-
-// isRolePath accepts a role's name after any path of visible ASCII characters.
-func isRolePath(s string) bool {
-	name := s[strings.LastIndexByte(s, '/')+1:]
-	return len(name) <= 64 && all(name, nameChar) && all(s, visible) && !strings.HasPrefix(s, "/") && !strings.Contains(s, "//")
 }

@@ -91,11 +91,11 @@ func (c *Client) check() (err error) {
 	for _, name := range []struct{ what, value string }{
 		{"role session name", cfg.SessionName}, {"source identity", cfg.SourceIdentity},
 	} {
-		if n := name.value; n != "" && (len(n) < 2 || len(n) > 64 || !consistsOf(n, nameRune)) {
+		if n := name.value; n != "" && (len(n) < 2 || len(n) > 64 || !consistsOf(n, service.IsNameChar)) {
 			return fmt.Errorf("%s %q must consist of 2 to 64 letters, digits and characters from _+=,.@-", name.what, service.Clip(n))
 		}
 	}
-	if id := cfg.ExternalID; id != "" && (len(id) < 2 || len(id) > maxExternalID || !consistsOf(id, func(r rune) bool { return nameRune(r) || r == ':' || r == '/' })) {
+	if id := cfg.ExternalID; id != "" && (len(id) < 2 || len(id) > maxExternalID || !consistsOf(id, func(r rune) bool { return service.IsNameChar(r) || r == ':' || r == '/' })) {
 		return fmt.Errorf("the external ID must consist of 2 to %d letters, digits and characters from _+=,.@:/-", maxExternalID)
 	}
 	return checkTags(cfg.Tags, cfg.TransitiveTagKeys)
@@ -120,14 +120,12 @@ func checkRoleARN(arn, region string) (account string, err error) {
 	}
 	account = parts[4]
 	name, isRole := strings.CutPrefix(parts[5], "role/")
-	last := path.Base(name)
 	switch want := service.PartitionOf(region).Name; {
 	case parts[2] != "iam" || parts[3] != "" || !isRole:
 		return fail("is not the ARN of a role")
 	case len(account) != 12 || !consistsOf(account, func(r rune) bool { return '0' <= r && r <= '9' }):
 		return fail("has the invalid account ID %q; account IDs have 12 digits", service.Clip(account))
-	case len(arn) > maxARN, len(last) > 64, !consistsOf(last, nameRune),
-		name != path.Clean(name), strings.HasPrefix(name, "/"), !consistsOf(name, func(r rune) bool { return '!' <= r && r <= '~' }):
+	case len(arn) > maxARN, !service.IsRolePath(name):
 		return fail("ends in %q, which does not identify a role", service.Clip(name))
 	case parts[1] != want:
 		return fail("has partition %s, but region %s belongs to partition %s", service.Clip(parts[1]), region, want)
@@ -182,11 +180,6 @@ func checkTags(tags map[string]string, transitive []string) error {
 
 func consistsOf(s string, class func(rune) bool) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !class(r) })
-}
-
-// nameRune reports whether STS allows r in the names of sessions.
-func nameRune(r rune) bool {
-	return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.ContainsRune("_+=,.@-", r)
 }
 
 // tagRune reports whether STS allows r in tags.

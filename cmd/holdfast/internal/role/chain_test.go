@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -110,9 +111,10 @@ func TestNameOfChain(t *testing.T) {
 		}
 	}
 	// The name becomes a part of a path.
-	_, err := (source{}).setups(t, 0, append(slices.Clone(args), "--assume-role-arn=arn:aws:iam::444455556666:role/..")...)
-	var usage *front.UsageError
-	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "--assume-role-arn") {
-		t.Errorf("role/..: %v", err)
+	for _, flag := range []string{"--assume-role-arn=arn:aws:iam::444455556666:role/..", "--role-arn=arn:aws:iam::111122223333:role/.."} {
+		_, err := (source{}).setups(t, 0, append(slices.Clone(args), flag)...)
+		if !errors.Is(err, rolesanywhere.ErrConfig) || !strings.Contains(err.Error(), `ends in ".."`) {
+			t.Errorf("%s: %v", flag, err)
+		}
 	}
 }

@@ -108,16 +108,7 @@ func (s Setup) fromFlags() ([]Setup, error) {
 	if err := s.Chain.Check(s.Config); err != nil {
 		return nil, err
 	}
-	arn, name := s.Chain.Role(s.Config)
-	if !isRoleName(name) {
-		flag := "role-arn"
-		if s.Chain.RoleARN != "" {
-			flag = "assume-role-arn"
-		}
-		return nil, signer.WithHint(front.Usagef("--%s %s: %q is not the name of an IAM role", flag, arn, name),
-			"copy the ARN from the IAM console, or print it: aws iam get-role --role-name NAME --query Role.Arn")
-	}
-	s.Name = name
+	_, s.Name = s.Chain.Role(s.Config)
 	return []Setup{s}, nil
 }
 
