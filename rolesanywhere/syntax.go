@@ -18,8 +18,8 @@ func all(s string, ok func(byte) bool) bool {
 	return s != ""
 }
 
-func digit(c byte) bool   { return '0' <= c && c <= '9' }
-func lower(c byte) bool   { return 'a' <= c && c <= 'z' }
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+func lower(c byte) bool { return 'a' <= c && c <= 'z' }
 
 func nameChar(c byte) bool { return service.IsNameChar(rune(c)) }
 
