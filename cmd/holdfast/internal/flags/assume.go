@@ -2,6 +2,7 @@ package flags
 
 import (
 	"cmp"
+	"context"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/assume"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -41,6 +43,7 @@ func (f *Assume) Add(cmd *cobra.Command) {
 // caller completes it from a configuration file, and checks it.
 func (f *Assume) Chain(cmd *cobra.Command, a front.App) (Chain, error) {
 	c := f.chain
+	c.wanted = cmd.Flags().Changed("assume-role-arn")
 	if c.Endpoint == "" {
 		var err error
 		if c.Endpoint, c.variable, err = EndpointFromEnvironment(a, "STS"); err != nil {
@@ -75,6 +78,7 @@ func (f *Assume) Chain(cmd *cobra.Command, a front.App) (Chain, error) {
 type Chain struct {
 	assume.Config
 
+	wanted   bool   // the flag for the ARN is given; it may be empty
 	variable string // environment variable that sets the Endpoint; "": none does
 }
 
@@ -99,10 +103,10 @@ func (c Chain) OrElse(other Chain) Chain {
 	return c
 }
 
-// isZero reports whether no setting of the second role is set. The endpoint does
-// not count: it is a setting of STS.
+// isZero reports whether no setting of the second role is given. The endpoint
+// does not count: it is a setting of STS.
 func (c Chain) isZero() bool {
-	return c.RoleARN == "" && c.SessionName == "" && c.ExternalID == "" && c.Duration == 0 &&
+	return !c.wanted && c.RoleARN == "" && c.SessionName == "" && c.ExternalID == "" && c.Duration == 0 &&
 		len(c.Tags) == 0 && len(c.TransitiveTagKeys) == 0
 }
 
@@ -112,6 +116,8 @@ func (c Chain) Check(session rolesanywhere.Config) error {
 	switch {
 	case c.isZero():
 		return nil
+	case c.RoleARN == "" && c.wanted:
+		return signer.WithHint(front.Usagef("--assume-role-arn is empty"), "give the ARN of the second role, or leave out the flag")
 	case c.RoleARN == "":
 		return signer.WithHint(front.Usagef("settings of a second role are given, but not its ARN"), "add assume.Config.RoleARN")
 	case c.variable != "":
@@ -132,14 +138,32 @@ func (c Chain) CacheKey(session rolesanywhere.Config, key string) (string, error
 }
 
 // Source returns a source of the second role's credentials, if first is one of
-// the first role's. Without a second role it returns first.
+// the first role's. Without a second role it returns first. The timeout of the
+// session is that of both roles together.
 func (c Chain) Source(session rolesanywhere.Config, first credentials.Source) (credentials.Source, error) {
 	if c.RoleARN == "" {
 		return first, nil
 	}
 	cfg := c.config(session)
 	cfg.Source = first
-	return assume.New(cfg)
+	client, err := assume.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return limited{client, cmp.Or(session.Timeout, rolesanywhere.DefaultTimeout)}, nil
+}
+
+// A limited is a source with one timeout for all that it does.
+type limited struct {
+	source  credentials.Source
+	timeout time.Duration
+}
+
+// Credentials implements [credentials.Source].
+func (l limited) Credentials(ctx context.Context) (credentials.Credentials, error) {
+	ctx, cancel := await.Limit(ctx, l.timeout)
+	defer cancel()
+	return l.source.Credentials(ctx)
 }
 
 // Role returns the ARN and the name of the role whose credentials Source

@@ -58,6 +58,9 @@ func TestChainErrors(t *testing.T) {
 		{1, nil, map[string]string{"assume.session_duration": "-1"}, "assume.session_duration -1", "one hour"},
 		{1, []string{"--assume-role-tag=Team"}, nil, `"Team"`, "--assume-role-tag Team=blue"},
 		{1, []string{"--assume-role-tag=a=b", "--assume-role-tag=a=c"}, nil, "twice", ""},
+		{1, nil, map[string]string{"assume.tags": `"Team=blue"`}, "role.assume.tags is not a table", ""},
+		{1, nil, map[string]string{"assume.role_arn": `""`}, "[role.assume] has no role_arn", "role_arn ="},
+		{1, nil, map[string]string{"assume.role_arn": `""`, "assume.endpoint": `"https://a.example"`}, "[role.assume] has no role_arn", "role_arn ="},
 		{1, []string{"--assume-role-tag==b"}, nil, "key", ""},
 		{1, []string{"--assume-role-transitive-tag-key=a"}, nil, `"a"`, ""},
 		{1, nil, map[string]string{"assume.tags": `{ "aws:a" = "b" }`}, "aws:", ""},
@@ -89,6 +92,22 @@ func TestChainWithoutRole(t *testing.T) {
 		if !errors.As(err, &usage) || !strings.Contains(signer.Hint(err), "assume.Config.RoleARN") {
 			t.Errorf("%s: %v, hint %q", flag, err, signer.Hint(err))
 		}
+	}
+}
+
+// An empty ARN, for example of an unset variable, must not lead to credentials of
+// the first role.
+func TestEmptySecondRole(t *testing.T) {
+	src := base()
+	delete(src.keys, "assume.role_arn")
+	_, err := src.setups(t, 1, "--assume-role-arn=")
+	var usage *front.UsageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "--assume-role-arn is empty") {
+		t.Errorf("error %v", err)
+	}
+	src = base()
+	if setups, err := src.setups(t, 1, "--assume-role-arn="); err != nil || setups[0].Chain.RoleARN != arn+"-second" {
+		t.Errorf("with the ARN in the file: %v, %v", setups, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package role
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ type table struct {
 	RoleSessionName string `toml:"role_session_name"`
 	Port            int    `toml:"port"`
 
-	Assume assumeTable `toml:"assume"`
+	Assume *assumeTable `toml:"assume"`
 }
 
 // An assumeTable is the [role.assume] of a role.
@@ -50,7 +51,11 @@ type assumeTable struct {
 	Endpoint          string            `toml:"endpoint"`
 }
 
-func (t assumeTable) chain() (flags.Chain, error) {
+// chain returns the settings of the table. A nil table has none.
+func (t *assumeTable) chain() (flags.Chain, error) {
+	if t == nil {
+		return flags.Chain{}, nil
+	}
 	if t.SessionDuration != 0 {
 		if err := flags.CheckChainSeconds(t.SessionDuration); err != nil {
 			return flags.Chain{}, fmt.Errorf("assume.session_duration %w", err)
@@ -117,7 +122,11 @@ func (t table) fill(s Setup, a front.App, dir string) (Setup, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Name, s.Port, s.Key, s.Chain = t.Name, t.Port, s.Key.OrElse(key), s.Chain.OrElse(chain)
+	chain = s.Chain.OrElse(chain)
+	if t.Assume != nil && chain.RoleARN == "" {
+		return s, signer.WithHint(errors.New("[role.assume] has no role_arn"), `add the ARN of the second role: role_arn = "arn:aws:iam::ACCOUNT:role/NAME"`)
+	}
+	s.Name, s.Port, s.Key, s.Chain = t.Name, t.Port, s.Key.OrElse(key), chain
 	s.Variables = slices.Concat(s.Variables, key.Variables(a))
 	c := &s.Config
 	c.Duration = cmp.Or(c.Duration, time.Duration(t.SessionDuration)*time.Second)

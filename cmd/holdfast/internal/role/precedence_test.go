@@ -166,11 +166,11 @@ func TestSettingsAreComplete(t *testing.T) {
 	var keys []string
 	for field := range reflect.TypeFor[table]().Fields() {
 		key := field.Tag.Get("toml")
-		if field.Type.Kind() != reflect.Struct {
+		if field.Type.Kind() != reflect.Pointer {
 			keys = append(keys, key)
 			continue
 		}
-		for inner := range field.Type.Fields() {
+		for inner := range field.Type.Elem().Fields() {
 			keys = append(keys, key+"."+inner.Tag.Get("toml"))
 		}
 	}
