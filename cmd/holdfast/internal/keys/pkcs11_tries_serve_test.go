@@ -47,13 +47,6 @@ func newTokenService(t *testing.T, shared *tokenScene, ca *signertest.CA, shown 
 	return s
 }
 
-// removeToken closes all sessions of the token at the next signature.
-func (s *tokenService) removeToken() {
-	s.Helper()
-	s.generation++
-	s.write("rules", fmt.Sprintf("%d C_Sign 1 1 remove 0\n", s.generation))
-}
-
 // metric returns a number for each role.
 func (s *tokenService) metric(name string) (all []int) {
 	s.Helper()
@@ -111,61 +104,59 @@ func (s *tokenService) wantTries(used, all int) {
 	}
 }
 
-// After the PIN file has become wrong and the token was removed, serve uses one
-// try, whatever it does after that, and with several keys. When the file is
-// corrected, it continues without a signal. A second wrong PIN in the file uses a
-// second try, and nothing but a person uses the third.
-func TestSoakTokenTriesServe(t *testing.T) {
-	length, _ := soakTime(t)
-	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
-	shared := newTokenScene(t, ca)
-	for _, m := range tryModules {
-		t.Run(m.name, func(t *testing.T) {
-			t.Parallel()
-			s := newTokenService(t, shared, ca, m.shown)
-			round := 0
-			for end := time.Now().Add(length); round == 0 || time.Now().Before(end); round++ {
-				s.write("pin", fmt.Sprintln(wrongPIN, round))
-				before := s.metric("renewal_failures_total")
-				s.removeToken()
-				s.increases("renewal_failures_total", before)
-				s.wantTries(1, round+1)
-				for range 3 {
-					before := s.metric("renewal_failures_total")
-					s.hangup()
-					s.increases("renewal_failures_total", before)
-				}
-				s.wantTries(1, round+1)
-				s.write("pin", pkcs11test.PIN+"\n")
-				s.recovers()
-				s.wantTries(0, round+1)
-			}
-			t.Logf("%d rounds, %v renewals, %v of them failed", round, s.metric("renewals_total"), s.metric("renewal_failures_total"))
-
-			s.write("pin", "1"+wrongPIN)
+// soak changes the PIN file for some time. After it has become wrong and the token
+// was removed, serve uses one try, whatever it does after that, and with several
+// keys. When the file is corrected, it continues without a signal. A second wrong
+// PIN in the file uses a second try, and nothing but a person uses the third.
+// shows says whether the token shows that there were wrong PINs.
+func (s *tokenService) soak(length time.Duration, shows bool) {
+	round := 0
+	for end := time.Now().Add(length); round == 0 || time.Now().Before(end); round++ {
+		s.write("pin", fmt.Sprintln(wrongPIN, round))
+		s.loseToken()
+		s.wantTries(1, round+1)
+		for range 3 {
 			before := s.metric("renewal_failures_total")
-			s.removeToken()
-			s.increases("renewal_failures_total", before)
-			s.wantTries(1, round+1)
-			for i := range 3 {
-				s.write("pin", fmt.Sprint(wrongPIN, i))
-				s.hangup()
-				s.wantTries(2, round+2)
-			}
-			s.write("pin", pkcs11test.PIN+"\n")
 			s.hangup()
-			s.wantTries(2, round+2)
-			if m.shown == 0 { // it does not show that a person has logged in
-				return
-			}
-			cmd := exec.Command(signertest.Require(t, "opensc", "pkcs11-tool"), "--module", s.module, "--token-label", s.label, "--login", "--pin", pkcs11test.PIN, "--list-objects")
-			cmd.Env = s.env
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			s.signal()
-			s.recovers()
-			s.wantTries(0, round+2)
-		})
+			s.increases("renewal_failures_total", before)
+		}
+		s.wantTries(1, round+1)
+		s.write("pin", pkcs11test.PIN+"\n")
+		s.recovers()
+		s.wantTries(0, round+1)
 	}
+	s.Logf("%d wrong PINs, %v renewals, %v of them failed", round, s.metric("renewals_total"), s.metric("renewal_failures_total"))
+
+	s.write("pin", "1"+wrongPIN)
+	s.loseToken()
+	s.wantTries(1, round+1)
+	for i := range 3 {
+		s.write("pin", fmt.Sprint(wrongPIN, i))
+		s.hangup()
+		s.wantTries(2, round+2)
+	}
+	s.write("pin", pkcs11test.PIN+"\n")
+	s.hangup()
+	s.wantTries(2, round+2)
+	if !shows { // nor that a person has logged in
+		return
+	}
+	cmd := exec.Command(signertest.Require(s, "opensc", "pkcs11-tool"), "--module", s.module, "--token-label", s.label, "--login", "--pin", pkcs11test.PIN, "--list-objects")
+	cmd.Env = s.env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.Fatalf("%v\n%s", err, out)
+	}
+	s.signal()
+	s.recovers()
+	s.wantTries(0, round+2)
+}
+
+// loseToken waits until a signature of each role has failed because the token was
+// removed.
+func (s *tokenService) loseToken() {
+	s.Helper()
+	before := s.metric("renewal_failures_total")
+	s.generation++
+	s.write("rules", fmt.Sprintf("%d C_Sign 1 1 remove 0\n", s.generation))
+	s.increases("renewal_failures_total", before)
 }

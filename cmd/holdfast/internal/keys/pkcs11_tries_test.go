@@ -134,48 +134,54 @@ func (s *tokenScene) holdfast(args ...string) (code int, stderr string) {
 	return cmd.ProcessState.ExitCode(), errs.String()
 }
 
-// soakTime returns HOLDFAST_SOAK, such as 10m, and how often each command is
-// started then. Without it, both are small.
-func soakTime(t testing.TB) (length time.Duration, starts int) {
-	t.Helper()
-	text := os.Getenv("HOLDFAST_SOAK")
-	if text == "" {
-		return time.Second, 3
-	}
-	length, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return length, 20
-}
-
 // TestSoakTokenTries starts every command again and again with wrong, forgotten
-// and missing PINs of a token. A wrong PIN uses one try, and no start after that
-// uses another one, if the token shows that a try was used. Each start says what
-// is wrong.
+// and missing PINs of a token, while serve runs with PINs that change. With
+// HOLDFAST_SOAK, such as 10m, each command is started 20 times, and serve runs for
+// that time.
 func TestSoakTokenTries(t *testing.T) {
-	_, starts := soakTime(t)
+	length, starts, soak := time.Second, 2, os.Getenv("HOLDFAST_SOAK")
+	if soak != "" {
+		var err error
+		if length, err = time.ParseDuration(soak); err != nil {
+			t.Fatal(err)
+		}
+		starts = 20
+	}
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 	s := newTokenScene(t, ca)
-	up := clitest.NewUpstream(t, ca.Root(), time.Hour)
-	generated := 0
-	for _, c := range []struct {
-		name string
-		args func(ref string) []string
-	}{
-		{"credential-process", func(ref string) []string {
-			return append([]string{"credential-process", "--certificate", ref}, up.Args...)
-		}},
-		{"update", func(ref string) []string {
-			return append([]string{"update", "--once", "--profile", "app", "--certificate", ref}, up.Args...)
-		}},
-		{"exec", func(ref string) []string { return append([]string{"exec", "--certificate", ref}, up.Args...) }},
-		{"list", func(ref string) []string { return []string{"list", "--in", ref} }},
-		{"generate", func(ref string) []string {
-			generated++
-			return []string{"generate", "--private-key", strings.Replace(ref, "object=p256", fmt.Sprint("object=new", generated), 1)}
-		}},
-	} {
+	for _, m := range tryModules {
+		t.Run("serve/"+m.name, func(t *testing.T) {
+			t.Parallel()
+			newTokenService(t, s, ca, m.shown).soak(length, m.shown != 0)
+		})
+	}
+	t.Run("starts", func(t *testing.T) {
+		t.Parallel()
+		s.copy(t).restart(t, clitest.NewUpstream(t, ca.Root(), time.Hour).Args, starts, soak != "")
+	})
+}
+
+// triesCommands are the commands that use a PIN. The flags follow the first
+// argument.
+var triesCommands = []struct {
+	name, ref string
+	session   bool // the command creates a session
+	last      []string
+}{
+	{"credential-process", "--certificate", true, nil},
+	{"update", "--certificate", true, []string{"--once", "--profile", "app"}},
+	{"exec", "--certificate", true, []string{"--", "true"}},
+	{"list", "--in", false, nil},
+	{"generate", "--private-key", false, nil},
+}
+
+// restart starts each command several times. A wrong PIN uses one try, and no
+// start after that uses another one, if the token shows that a try was used. Each
+// start says what is wrong. Unless all is set, only the first module gets PINs of
+// all kinds.
+func (s *tokenScene) restart(t *testing.T, session []string, starts int, all bool) {
+	generated, count := 0, 0
+	for _, c := range triesCommands {
 		for _, pin := range []struct {
 			name  string
 			query string // of the reference
@@ -191,7 +197,10 @@ func TestSoakTokenTries(t *testing.T) {
 			{"forgotten", "", nil, false, false},
 			{"missing", "", []string{"--pin-source", "file:absent"}, false, false},
 		} {
-			for _, m := range tryModules {
+			for i, m := range tryModules {
+				if i > 0 && (!pin.wrong || !all && pin.name != "wrong") {
+					continue
+				}
 				t.Run(c.name+"/"+pin.name+"/"+m.name, func(t *testing.T) {
 					s.reset(starts+3, m.shown)
 					want := 0
@@ -200,11 +209,17 @@ func TestSoakTokenTries(t *testing.T) {
 					}
 					succeeds := pin.right || pin.name == "forgotten" && c.name == "list" // it lists what needs no PIN
 					for range starts {
-						args := append(c.args(s.refs[0]+pin.query), pin.flags...)
-						if c.name == "exec" {
-							args = append(args, "--", "true")
+						ref := s.refs[0]
+						if c.name == "generate" {
+							generated++
+							ref = strings.Replace(ref, "object=p256", fmt.Sprint("object=new", generated), 1)
 						}
-						code, stderr := s.holdfast(args...)
+						args := append([]string{c.name, c.ref, ref + pin.query}, pin.flags...)
+						if c.session {
+							args = append(args, session...)
+						}
+						code, stderr := s.holdfast(append(args, c.last...)...)
+						count++
 						if succeeds != (code == 0) {
 							t.Fatalf("exit code %d\n%s", code, stderr)
 						}
@@ -219,4 +234,5 @@ func TestSoakTokenTries(t *testing.T) {
 			}
 		}
 	}
+	t.Logf("%d starts", count)
 }
