@@ -4,6 +4,7 @@ package keys_test
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -30,7 +31,6 @@ var tokenRoles = []string{"a", "b"}
 
 func newTokenService(t *testing.T, shared *tokenScene, ca *signertest.CA, shown int) *tokenService {
 	t.Helper()
-	const most = 3
 	s := &tokenService{tokenScene: shared.copy(t), up: clitest.NewUpstream(t, ca.Root(), 6*time.Second)}
 	var roles strings.Builder
 	for i, name := range tokenRoles {
@@ -41,10 +41,44 @@ func newTokenService(t *testing.T, shared *tokenScene, ca *signertest.CA, shown 
 	}
 	s.write("roles.toml", roles.String())
 	s.write("pin", pkcs11test.PIN+"\n")
+	const most = 3
 	s.reset(most, shown)
-	s.served = clitest.StartServe(t, s.dir, s.env, "--config", "roles.toml", "--status-listen", "127.0.0.1:0")
-	clitest.WaitReady(t, s.served)
 	return s
+}
+
+func (s *tokenService) serve() {
+	s.Helper()
+	s.served = clitest.StartServe(s, s.dir, s.env, "--config", "roles.toml", "--status-listen", "127.0.0.1:0")
+	clitest.WaitReady(s, s.served)
+}
+
+// alone tests another long-running command with the first role: it uses one try
+// after its PIN file has become wrong, and continues when the file is corrected.
+func (s *tokenService) alone(args ...string) {
+	cmd := exec.CommandContext(s.Context(), "holdfast", append([]string{args[0], "--config", "roles.toml", "--role", tokenRoles[0]}, args[1:]...)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = s.dir, append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=" + clitest.QuickExit}, s.env...), ownSession
+	log := new(clitest.LockedBuffer)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() {
+		_ = cmd.Wait()
+		if s.Failed() {
+			s.Logf("the log:\n%s", log)
+		}
+	})
+	sessions := func() int64 { return s.up.Sessions.Load() }
+	clitest.Eventually(s, "a session", func() bool { return sessions() > 0 })
+	s.write("pin", wrongPIN)
+	s.write("rules", "1 C_Sign 1 1 remove 0\n")
+	clitest.Eventually(s, "failed renewals", func() bool { return strings.Count(log.String(), "credentials were not renewed") > 2 })
+	s.wantTries(1, 1)
+	before := sessions()
+	s.write("pin", pkcs11test.PIN)
+	clitest.Eventually(s, "a session with the corrected PIN", func() bool { return sessions() > before })
+	s.wantTries(0, 1)
 }
 
 // metric returns a number for each role.

@@ -152,7 +152,15 @@ func TestSoakTokenTries(t *testing.T) {
 	for _, m := range tryModules {
 		t.Run("serve/"+m.name, func(t *testing.T) {
 			t.Parallel()
-			newTokenService(t, s, ca, m.shown).soak(length, m.shown != 0)
+			service := newTokenService(t, s, ca, m.shown)
+			service.serve()
+			service.soak(length, m.shown != 0)
+		})
+	}
+	for _, args := range [][]string{{"update", "--profile", "app"}, {"exec", "--", "sleep", "1000"}} {
+		t.Run(args[0], func(t *testing.T) {
+			t.Parallel()
+			newTokenService(t, s, ca, tryModules[0].shown).alone(args...)
 		})
 	}
 	t.Run("starts", func(t *testing.T) {
