@@ -32,6 +32,10 @@ type Prompt struct {
 	FewTries     bool // an incorrect PIN was entered before
 	LastTry      bool // an incorrect PIN now locks the token
 
+	// TriesUnknown means that an incorrect PIN now may lock the token: one
+	// was entered before, and the token does not say how many tries are left.
+	TriesUnknown bool
+
 	// Exact, if not nil, is set by the PINFunc of a pin-source to a copy of
 	// all bytes of the source, if the result lacks its line end. The caller
 	// owns and clears it. Without a count of tries it is a second guess: some
@@ -40,14 +44,18 @@ type Prompt struct {
 	Exact *[]byte
 }
 
-// RefuseLastTry returns an error if an incorrect PIN would lock the token. A
-// PINFunc that does not ask a person must return this error.
+// RefuseLastTry returns an error if an incorrect PIN would or may lock the token.
+// A PINFunc that does not ask a person must return this error.
 func (p Prompt) RefuseLastTry() error {
-	if !p.LastTry {
-		return nil
+	switch {
+	case p.LastTry:
+		return signer.WithHint(fmt.Errorf("only one try is left before the %s is locked: %w", p.What, signer.ErrPINRequired),
+			"it is spent only when a person gives the PIN: let Options.PIN ask")
+	case p.TriesUnknown:
+		return signer.WithHint(fmt.Errorf("an incorrect %s was entered before, and the device does not say how many tries are left: %w", p.What, signer.ErrPINRequired),
+			"a person must log in once: let Options.PIN ask")
 	}
-	return signer.WithHint(fmt.Errorf("only one try is left before the %s is locked: %w", p.What, signer.ErrPINRequired),
-		"it is spent only when a person gives the PIN: let Options.PIN ask")
+	return nil
 }
 
 // A PINFunc returns the PIN or password of a key. The caller owns the result

@@ -186,6 +186,8 @@ func pinCases(*testing.T, *pki) (all []tokenInput) {
 			s.tool("pkcs11-tool", "--module", s.path("softhsm.so"), "--init-token", "--slot-index", "1", "--label", "new", "--so-pin", pkcs11test.SOPIN)
 		}, args: []string{"--certificate", "pkcs11:token=new;object=app"}, hint: "user PIN"},
 		{name: "PIN at its last try", setup: tokenFlag(flagPINFinalTry, 0), hint: "--pin-source prompt"},
+		{name: "one wrong PIN before", setup: tokenFlag(flagPINCountLow, 0), hint: "--pin-source prompt"},
+		{name: "pin-value after one wrong PIN", setup: tokenFlag(flagPINCountLow, 0), args: ref(value + wrongPIN), secret: wrongPIN, hint: "--pin-source prompt"},
 		{name: "pin-value at its last try", setup: tokenFlag(flagPINFinalTry, 0), args: ref(value + wrongPIN), secret: wrongPIN, hint: "--pin-source prompt"},
 	}
 	missing := []badInput{
@@ -288,7 +290,6 @@ func goodTokenCases(t *testing.T, p *pki) (all []tokenInput) {
 		{name: "token shows no public half", setup: dropObject("pubkey")},
 		{name: "RSA key of 1024 bits", setup: steps(initToken("rsa"), importKey("rsa", "app", "01", small), importCert("rsa", "app", "01", p.ca.Issue(t, small, nil).Raw)),
 			args: []string{"--certificate", "pkcs11:token=rsa"}},
-		{name: "one wrong PIN before", setup: tokenFlag(flagPINCountLow, 0)},
 	} {
 		all = append(all, tokenInput{badInput: c, logins: 1})
 	}

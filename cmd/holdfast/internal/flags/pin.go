@@ -80,7 +80,7 @@ func (s PINSource) Quiet(read keystore.PINFunc) keystore.PINFunc {
 	}
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		pin, err := read(ctx, p)
-		if err == nil || p.LastTry {
+		if err == nil || p.RefuseLastTry() != nil {
 			return pin, err
 		}
 		if _, absent := os.Stat(s.word); absent == nil {
@@ -183,7 +183,7 @@ func reuseTyped(ask keystore.PINFunc) keystore.PINFunc {
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if p.PerSignature && last != nil && !p.LastTry {
+		if p.PerSignature && last != nil && p.RefuseLastTry() == nil {
 			return bytes.Clone(last), nil
 		}
 		pin, err := ask(ctx, p)

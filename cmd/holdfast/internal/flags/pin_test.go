@@ -39,6 +39,8 @@ func TestOptionalPassword(t *testing.T) {
 	optional.Optional, last.LastTry = true, true
 	both := optional
 	both.LastTry = true
+	unknown := tpmKey
+	unknown.TriesUnknown = true
 	for _, c := range []struct {
 		name  string
 		key   Key
@@ -57,6 +59,8 @@ func TestOptionalPassword(t *testing.T) {
 		{"file", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, tpmKey, "from file", nil, 0},
 		{"file, optional", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, optional, "from file", nil, 0},
 		{"file, last try", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, last, "", signer.ErrPINRequired, 0},
+		{"file, unknown tries", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, unknown, "", signer.ErrPINRequired, 0},
+		{"nothing, unknown tries", Key{}, unknown, "typed", nil, 1},
 		{"variable, optional", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "env", Rest: "PIN"}}}, optional, "from env", nil, 0},
 		{"flag", Key{pins: pins{tpm: new("flag")}}, tpmKey, "flag", nil, 0},
 		{"flag, optional", Key{pins: pins{tpm: new("flag")}}, optional, "flag", nil, 0},

@@ -45,6 +45,8 @@ func warningOf(p keystore.Prompt) string {
 	switch {
 	case p.LastTry:
 		return "LAST TRY: another wrong " + p.What + " locks the device."
+	case p.TriesUnknown:
+		return "A wrong " + p.What + " was entered before. Another one may lock the device."
 	case p.FewTries:
 		return "A wrong " + p.What + " was entered before."
 	}

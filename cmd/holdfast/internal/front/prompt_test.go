@@ -50,6 +50,8 @@ func TestPrompts(t *testing.T) {
 			[]string{"open"}, "", nil, nil},
 		{"last try", func(a App) keystore.PINFunc { return a.Prompt }, keystore.Prompt{What: keystore.AskPIN, Ref: key, LastTry: true},
 			[]string{"open"}, "open", nil, []string{"LAST TRY"}},
+		{"unknown number of tries", func(a App) keystore.PINFunc { return a.Prompt }, keystore.Prompt{What: keystore.AskPIN, Ref: key, FewTries: true, TriesUnknown: true},
+			[]string{"open"}, "open", nil, []string{"A wrong PIN was entered before. Another one may lock the device."}},
 		{"new", func(a App) keystore.PINFunc { return Twice(a.Prompt) }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
 			[]string{"open", "open"}, "open", nil, []string{"new TPM key password", "repeat TPM key password"}},
 		{"new, mistyped", func(a App) keystore.PINFunc { return Twice(a.Prompt) }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
