@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -32,6 +34,10 @@ type Prompt struct {
 	FewTries     bool // an incorrect PIN was entered before
 	LastTry      bool // an incorrect PIN now locks the token
 
+	// NextTry is the time within which the token allows another try, if it
+	// is known and LastTry is set.
+	NextTry time.Duration
+
 	// Exact, if not nil, is set by the PINFunc of a pin-source to a copy of
 	// all bytes of the source, if the result lacks its line end. The caller
 	// owns and clears it. Without a count of tries it is a second guess: some
@@ -46,8 +52,11 @@ func (p Prompt) RefuseLastTry() error {
 	if !p.LastTry {
 		return nil
 	}
-	return signer.WithHint(fmt.Errorf("only one try is left before the %s is locked: %w", p.What, signer.ErrPINRequired),
-		"it is spent only when a person gives the PIN: let Options.PIN ask")
+	text := p.What + ": not used, because only one try is left before the device locks"
+	if p.NextTry > 0 {
+		text += fmt.Sprintf(" (it allows another try within %v)", p.NextTry)
+	}
+	return signer.WithHint(fmt.Errorf("%s: %w", text, signer.ErrPINRequired), "type the "+p.What+": let Options.PIN ask")
 }
 
 // A PINFunc returns the PIN or password of a key. The caller owns the result
@@ -151,7 +160,11 @@ func (e *sourceError) Hint() string {
 	if h := signer.Hint(e.err); h != "" {
 		return h
 	}
-	return "the source must be a regular file or a variable that contains only the " + e.what + ", on one line"
+	hint := "the source must be a regular file or a variable that contains only the " + e.what + ", on one line"
+	if errors.Is(e.err, fs.ErrNotExist) {
+		hint = "check the name; " + hint
+	}
+	return hint
 }
 
 // unsealer returns a function that unseals the secret of ref, and whether ref
