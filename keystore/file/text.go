@@ -34,7 +34,7 @@ func unwrap(data []byte) (inner []byte, isBase64 bool, err error) {
 	trimmed := bytes.TrimSpace(data)
 	switch {
 	case len(trimmed) == 0:
-		return nil, false, errors.New("is empty")
+		return nil, false, signer.WithHint(errors.New("is empty"), "it must contain a key or certificate in PEM, DER or PKCS #12")
 	case bytes.Contains(data, pemBegin), data[0] == 0x30:
 		return data, isBase64, nil
 	}

@@ -68,6 +68,7 @@ printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASK
 COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 
 	{"chmod 600", `touch f; RUN="$RUN f"; chmod 644 f; $RUN; test $(stat -c %a f) = 600`},
+	{"chmod +x", `printf '#!/bin/sh\n' > f; RUN="$RUN f"; $RUN; ./f`},
 	{"chmod 700", `mkdir d; RUN="$RUN d"; chmod 755 d; $RUN; test $(stat -c %a d) = 700`},
 	{"usermod -aG softhsm USER", ""}, // it would change this machine
 
