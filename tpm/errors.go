@@ -34,7 +34,7 @@ var errorKinds = map[Error]errorKind{
 	Error(tpm2.TPMRCAuthUnavailable): {"the key requires a policy that its file does not contain", errors.ErrUnsupported, false, "use the original key file from the tool that made the key"},
 	Error(tpm2.TPMRCIntegrity):       {"the key belongs to another TPM or another parent, or its file is damaged", signer.ErrNotFound, false, "use the TPM and the parent with which the key was made; clearing a TPM makes its keys unusable"},
 	Error(tpm2.TPMRCInitialize):      {"the TPM was reset", signer.ErrUnavailable, true, ""},
-	Error(tpm2.TPMRCHandle):          {"no object with this handle in the TPM", signer.ErrNotFound, true, "this shows the persistent keys: List with the reference tpm:"},
+	Error(tpm2.TPMRCHandle):          {"no object with this handle in the TPM", signer.ErrNotFound, true, "list the persistent handles with tpm2_getcap handles-persistent"},
 	Error(tpm2.TPMRCReferenceH0):     {"the key is no longer loaded", signer.ErrUnavailable, true, ""},
 	Error(tpm2.TPMRCReferenceH1):     {"an object is no longer loaded", signer.ErrUnavailable, true, ""},
 	Error(tpm2.TPMRCReferenceS0):     {"the session is no longer loaded", signer.ErrUnavailable, true, ""},

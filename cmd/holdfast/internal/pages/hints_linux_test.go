@@ -76,6 +76,7 @@ COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 	{"pkcs11-tool --module PATH --login --login-type so --init-pin", token11 + `RUN="$RUN --so-pin 13579 --new-pin 97531"; $RUN`},
 	{"pkcs11-tool --module PATH --login --keypairgen --key-type EC:prime256v1 --usage-sign --label NAME", token11 + `NAME=app; RUN="$RUN --pin 24680"; $RUN`},
 
+	{"tpm2_getcap handles-persistent", `$RUN`},
 	{"tpm2_evictcontrol -c ", `tpm2_createprimary -Q -c p.ctx; tpm2_evictcontrol -Q -c p.ctx 0x81010001; tpm2_flushcontext -t; RUN="$RUN 0x81010001"; $RUN; tpm2_getcap handles-persistent | { ! grep 81010001; }`},
 	{"tpm2_dictionarylockout --clear-lockout", `$RUN`},
 	{"tpm2_flushcontext -t -l -s", `tpm2_createprimary -Q -c p.ctx; $RUN; tpm2_getcap handles-transient | { ! grep 0x8; }`},
