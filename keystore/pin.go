@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -36,6 +38,10 @@ type Prompt struct {
 	// was entered before, and the token does not say how many tries are left.
 	TriesUnknown bool
 
+	// NextTry is the time within which the token allows another try, if it
+	// is known and LastTry is set.
+	NextTry time.Duration
+
 	// Exact, if not nil, is set by the PINFunc of a pin-source to a copy of
 	// all bytes of the source, if the result lacks its line end. The caller
 	// owns and clears it. Without a count of tries it is a second guess: some
@@ -47,13 +53,16 @@ type Prompt struct {
 // RefuseLastTry returns an error if an incorrect PIN would or may lock the token.
 // A PINFunc that does not ask a person must return this error.
 func (p Prompt) RefuseLastTry() error {
+	hint := "type the " + p.What + ": let Options.PIN ask"
 	switch {
+	case p.LastTry && p.NextTry > 0:
+		return signer.WithHint(fmt.Errorf("%s: not used, because only one try is left before the device locks (it allows another try within %v): %w",
+			p.What, p.NextTry, signer.ErrPINRequired), hint)
 	case p.LastTry:
-		return signer.WithHint(fmt.Errorf("only one try is left before the %s is locked: %w", p.What, signer.ErrPINRequired),
-			"it is spent only when a person gives the PIN: let Options.PIN ask")
+		return signer.WithHint(fmt.Errorf("%s: not used, because only one try is left before the device locks: %w", p.What, signer.ErrPINRequired), hint)
 	case p.TriesUnknown:
-		return signer.WithHint(fmt.Errorf("an incorrect %s was entered before, and the device does not say how many tries are left: %w", p.What, signer.ErrPINRequired),
-			"a person must log in once: let Options.PIN ask")
+		return signer.WithHint(fmt.Errorf("%s: not used, because an incorrect one was entered before, and the device does not say how many tries are left: %w",
+			p.What, signer.ErrPINRequired), "log in once with a typed PIN: let Options.PIN ask")
 	}
 	return nil
 }
@@ -159,7 +168,11 @@ func (e *sourceError) Hint() string {
 	if h := signer.Hint(e.err); h != "" {
 		return h
 	}
-	return "the source must be a regular file or a variable that contains only the " + e.what + ", on one line"
+	hint := "the source must be a regular file or a variable that contains only the " + e.what + ", on one line"
+	if errors.Is(e.err, fs.ErrNotExist) {
+		hint = "check the name; " + hint
+	}
+	return hint
 }
 
 // unsealer returns a function that unseals the secret of ref, and whether ref

@@ -2,6 +2,7 @@ package file
 
 import (
 	"context"
+	"crypto/fips140"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
@@ -61,17 +62,19 @@ type pfx struct {
 	certs  [][]byte // DER
 }
 
-// A pfxKey is a private key of a PKCS #12 file. One of der and encrypted is
-// nil.
+// A pfxKey is a private key of a PKCS #12 file. Only one of der, encrypted and err
+// is not nil.
 type pfxKey struct {
 	name      string // its friendly name, "" if it has none
 	der       []byte // PKCS #8
 	encrypted ciphertext
+	err       error // it cannot be decrypted
 }
 
 // decodePFX decodes the private keys, in PKCS #8, and the certificates of a
 // PKCS #12 file, of which it can have any number. It tries the empty password
-// before it calls pw. Without withKeys it leaves out the keys.
+// before it calls pw. Without withKeys it leaves out the keys. It fails if it can
+// decrypt none of the keys.
 func decodePFX(ctx context.Context, der []byte, pw passwordFunc, withKeys bool) (keys []keyPart, certs [][]byte, err error) {
 	p, err := readPFX(der, maxPFXIterations)
 	if err != nil {
@@ -97,7 +100,7 @@ func decodePFX(ctx context.Context, der []byte, pw passwordFunc, withKeys bool) 
 		return nil, nil, hintForPFX(err)
 	}
 	for _, k := range opened.keys {
-		keys = append(keys, keyPart{k.der, k.name})
+		keys = append(keys, keyPart{k.der, k.name, k.err})
 	}
 	return keys, opened.certs, nil
 }
@@ -107,7 +110,10 @@ func hintForPFX(err error) error {
 		return err
 	}
 	var scheme *schemeError
-	if errors.As(err, &scheme) {
+	switch {
+	case fips140.Enforced() && errors.Is(err, errors.ErrUnsupported):
+		return signer.WithHint(err, "store the key without encryption: openssl pkcs12 -legacy -in FILE -nodes -out FILE.converted.pem")
+	case errors.As(err, &scheme):
 		return signer.WithHint(fmt.Errorf("PKCS #12: %w", err), hintPFXLegacy)
 	}
 	return signer.WithHint(err, hintPFX)
@@ -154,16 +160,7 @@ func (p *pfx) open(ctx context.Context, password passphrase, withKeys bool) (*pf
 	if !withKeys {
 		out.keys = nil
 	}
-	for i, k := range out.keys {
-		if k.encrypted == nil {
-			continue
-		}
-		var err error
-		if out.keys[i].der, err = decrypt(k.encrypted); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return out, out.decryptKeys(ctx, len(password) == 0, decrypt)
 }
 
 // readPFX reads the parts that are not encrypted. More bytes can follow.

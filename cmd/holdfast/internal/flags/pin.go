@@ -86,8 +86,11 @@ func (s PINSource) Quiet(read keystore.PINFunc) keystore.PINFunc {
 		if _, absent := os.Stat(s.word); absent == nil {
 			return nil, err
 		}
-		return nil, signer.WithHint(fmt.Errorf("%w: pin-source is neither the name of a file nor env:NAME", signer.ErrPINRequired),
-			"store only the "+p.What+" in a file or a variable, and give its name, as file:PATH or env:NAME")
+		hint := "store only the " + p.What + " in a file or a variable, and give its name, as file:PATH or env:NAME"
+		if similar := front.Similar(strings.ToLower(s.word), "prompt", "pinentry"); similar != "" {
+			hint = "did you mean --pin-source " + similar + "?"
+		}
+		return nil, signer.WithHint(fmt.Errorf("%w: pin-source is neither the name of a file nor env:NAME", signer.ErrPINRequired), hint)
 	}
 }
 

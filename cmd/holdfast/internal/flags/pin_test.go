@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -26,6 +27,25 @@ func (d fakeTTY) ReadPassword(context.Context, string) ([]byte, error) {
 
 func (fakeTTY) Print(string) error { return nil }
 func (fakeTTY) Close() error       { return nil }
+
+// A word that is similar to prompt or pinentry is a typing error, and is not quoted.
+func TestWordAsPINSource(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for word, want := range map[string]string{"promt": "did you mean --pin-source prompt?", "PROMPT": "--pin-source prompt", "pinentri": "--pin-source pinentry", "secret": "file:PATH"} {
+		source, err := ParsePINSource(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := keystore.New(file.Backend{}).PINSource(source.Ref, keystore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = source.Quiet(read)(t.Context(), keystore.Prompt{What: keystore.AskPIN})
+		if !errors.Is(err, signer.ErrPINRequired) || !strings.Contains(signer.Hint(err), want) || strings.Contains(err.Error(), word) {
+			t.Errorf("%s: error %v, hint %q", word, err, signer.Hint(err))
+		}
+	}
+}
 
 // A key that seems to have no password causes no prompt. A password that was
 // set is used nevertheless, since the key file may be wrong.

@@ -59,8 +59,8 @@ func (f *Session) Add(cmd *cobra.Command) {
 		fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CA certificates to trust instead of the system's (default: AWS_CA_BUNDLE)")
 		fs.BoolVar(&c.Insecure, "no-verify-ssl", false, "do not verify the server certificate, and allow plain http")
 		fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy settings in HTTPS_PROXY and NO_PROXY")
-		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "give up after this `duration`, including the device and retries")
-		fs.DurationVar(&c.TouchTimeout, "touch-timeout", 0, "let a signature wait this `duration` for a person who touches the device or enters a PIN on it, at most 55s, in addition to --timeout (default: 55s for a device with its own keypad, otherwise --timeout)")
+		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "time limit for the device and all attempts")
+		fs.DurationVar(&c.TouchTimeout, "touch-timeout", 0, "extra time for a person to touch the device or to enter a PIN on it, at most 55s (default: 55s for a device with a keypad, otherwise none)")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&f.Debug, "debug", false, "log each step to standard error, without secrets")

@@ -3,6 +3,7 @@ package front
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -32,6 +33,19 @@ func (p *fakeTTY) Print(line string) error {
 }
 
 func (*fakeTTY) Close() error { return nil }
+
+// The text of an error does not name the Go context.
+func TestPromptErrors(t *testing.T) {
+	for err, want := range map[error]string{
+		context.Canceled: "prompt: interrupted", errors.New("the input is empty"): "prompt: the input is empty",
+		fmt.Errorf("nobody answered within 50s: %w", context.DeadlineExceeded): "prompt: nobody answered within 50s",
+	} {
+		p := &PromptError{err}
+		if p.Error() != want || !errors.Is(p, err) || !errors.Is(p, signer.ErrPINRequired) {
+			t.Errorf("%v, want %s", p, want)
+		}
+	}
+}
 
 func TestPrompts(t *testing.T) {
 	key := keystore.Ref{Scheme: "tpm", Rest: "path=key.pem"}
