@@ -69,7 +69,7 @@ func (c *Client) attempt(ctx context.Context, source credentials.Credentials, of
 	if err := sigv4.Sign(r, body, source, "sts", c.cfg.Region, c.cfg.Now().Add(offset)); err != nil {
 		return none, err
 	}
-	c.cfg.Logger.Debug("sending AssumeRole", "url", c.endpoint.String(), "role", c.cfg.RoleARN, "access_key_id", source.AccessKeyID)
+	c.cfg.Logger.Debug("sending AssumeRole", "url", c.endpoint.String(), "role_arn", c.cfg.RoleARN, "access_key_id", source.AccessKeyID)
 	server := service.Server{Name: "STS", URL: c.endpoint, Unreachable: errUnreachable, Transport: c.cfg.Transport, Logger: c.cfg.Logger}
 	resp, respBody, err := server.Exchange(r)
 	if err != nil {
