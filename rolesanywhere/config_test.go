@@ -165,6 +165,7 @@ func TestCheckConfig(t *testing.T) {
 		{"session name with a slash", func(c *Config) { c.SessionName = "a/b" }, false},
 		{"session name not in ASCII", func(c *Config) { c.SessionName = "häuser" }, false},
 		{"negative timeout", func(c *Config) { c.Timeout = -1 }, false},
+		{"negative attempts", func(c *Config) { c.MaxAttempts = -1 }, false},
 		{"endpoint and FIPS", func(c *Config) { c.Endpoint, c.FIPS = "https://host", true }, false},
 		{"endpoint and dual-stack", func(c *Config) { c.Endpoint, c.DualStack = "https://host", true }, false},
 	} {
@@ -182,7 +183,7 @@ func TestCheckConfig(t *testing.T) {
 func TestARNHintsShowTheForm(t *testing.T) {
 	cfg := validConfig()
 	cfg.ProfileARN = "x"
-	if got := signer.Hint(cfg.Check()); got != "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID" {
+	if got := signer.Hint(cfg.Check()); got != "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID, or with :alias/profile/NAME at the end" {
 		t.Errorf("hint %q does not show the form", got)
 	}
 }

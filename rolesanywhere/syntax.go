@@ -57,6 +57,23 @@ func isUUID(s string) bool {
 	return true
 }
 
+const maxAlias = 256 // characters
+
+// isAlias checks the alias of a trust anchor or a profile (IAM Roles Anywhere
+// API Reference, CreateTrustAnchor, aliasName). Aliases are case-sensitive.
+func isAlias(s string) bool {
+	letter := func(c byte) bool { return lower(c) || 'A' <= c && c <= 'Z' }
+	if len(s) > maxAlias || s == "" || !letter(s[0]) || len(s) >= 4 && strings.EqualFold(s[:4], "aws/") {
+		return false
+	}
+	for part := range strings.SplitSeq(s, "/") {
+		if !all(part, func(c byte) bool { return letter(c) || digit(c) || c == '_' || c == '-' }) {
+			return false
+		}
+	}
+	return true
+}
+
 // isRolePath accepts a role's name after any path of visible ASCII characters.
 func isRolePath(s string) bool {
 	name := s[strings.LastIndexByte(s, '/')+1:]

@@ -43,6 +43,8 @@ var commands = []front.Command{
 	{Name: "generate", Group: keyCommands, New: keys.Generate},
 	{Name: "list", Group: keyCommands, New: keys.List},
 	{Name: "seal", Group: keyCommands, New: keys.Seal},
+	{Name: "sign-string", Group: keyCommands, New: keys.SignString},
+	{Name: "read-certificate-data", Group: keyCommands, New: keys.ReadCertificateData},
 	{Name: "emulator", Group: localCommands, New: local.Emulator},
 	{Name: "demo", Group: localCommands, New: local.Demo},
 	{Name: "version", New: version, DefaultSignals: true},

@@ -25,6 +25,11 @@ var Fields = [][2]string{
 	{"Config.Module", "--pkcs11-lib"},
 	{"Config.PIN", "--pin-source file:PATH"},
 
+	{"assume.Config.Duration", "--assume-role-session-duration"},
+	{"assume.Config.Endpoint", "--sts-endpoint"},
+	{"assume.Config.RoleARN", "--assume-role-arn"},
+	{"assume.Config.Tags", "--assume-role-tag"},
+
 	{"Config.ProfileARN", "--profile-arn"},
 	{"Config.RoleARN", "--role-arn"},
 	{"Config.TrustAnchorARN", "--trust-anchor-arn"},

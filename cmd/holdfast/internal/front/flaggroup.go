@@ -15,6 +15,7 @@ const (
 	ConfigFlags     FlagGroup = "Configuration"
 	KeyFlags        FlagGroup = "Key and certificate"
 	SessionFlags    FlagGroup = "Session"
+	AssumeFlags     FlagGroup = "Second role"
 	ServiceFlags    FlagGroup = "Connection to the service"
 	CredentialFlags FlagGroup = "Credentials"
 	ListenFlags     FlagGroup = "Listening"
@@ -23,7 +24,7 @@ const (
 )
 
 var flagGroups = []FlagGroup{
-	ConfigFlags, KeyFlags, SessionFlags, ServiceFlags, CredentialFlags, ListenFlags, FaultFlags, OutputFlags,
+	ConfigFlags, KeyFlags, SessionFlags, AssumeFlags, ServiceFlags, CredentialFlags, ListenFlags, FaultFlags, OutputFlags,
 }
 
 // Define calls define with an empty flag set and adds its flags to fs under the
