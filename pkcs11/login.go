@@ -17,8 +17,9 @@ import (
 // retry a PIN that the token refused: a PIN source that always returns the same
 // incorrect PIN would lock the token. It is safe for concurrent use.
 type authenticator struct {
-	ask keystore.PINFunc
-	ref keystore.Ref
+	ask    keystore.PINFunc
+	permit func(keystore.Prompt) error // before the device itself asks; nil: permitted
+	ref    keystore.Ref
 
 	mu      sync.Mutex
 	refused [sha256.Size]byte // hash of the PIN that the token refused last
@@ -95,6 +96,11 @@ func (d *dialog) authenticate(t token, session, user uint) error {
 	case t.info.flags&cktFlagProtectedPath != 0:
 		if d.padPrompts == maxPadPrompts {
 			return fmt.Errorf("%w: the device has already asked for the PIN %d times: %w", errLogin, d.padPrompts, d.loss)
+		}
+		if d.permit != nil {
+			if err := d.permit(d.prompt(t.info, user)); err != nil {
+				return err
+			}
 		}
 		d.padPrompts++
 		_, done := await.Person(d.ctx, await.PersonTimeout)
@@ -173,13 +179,7 @@ func (d *dialog) pin(info tokenInfo, user uint) ([]byte, error) {
 	if d.ask == nil {
 		return nil, signer.ErrPINRequired
 	}
-	pin, err := d.ask(d.ctx, keystore.Prompt{
-		What:         keystore.AskPIN,
-		Ref:          d.ref,
-		PerSignature: user == ckuContextSpecific,
-		FewTries:     info.flags&cktFlagUserPINCountLow != 0,
-		LastTry:      info.flags&cktFlagUserPINFinalTry != 0,
-	})
+	pin, err := d.ask(d.ctx, d.prompt(info, user))
 	if err == nil && len(pin) == 0 {
 		// In Cryptoki an empty PIN selects the protected authentication path.
 		err = fmt.Errorf("empty PIN: %w", signer.ErrPINRequired)
@@ -189,6 +189,16 @@ func (d *dialog) pin(info tokenInfo, user uint) ([]byte, error) {
 		return nil, err
 	}
 	return pin, nil
+}
+
+func (a *authenticator) prompt(info tokenInfo, user uint) keystore.Prompt {
+	return keystore.Prompt{
+		What:         keystore.AskPIN,
+		Ref:          a.ref,
+		PerSignature: user == ckuContextSpecific,
+		FewTries:     info.flags&cktFlagUserPINCountLow != 0,
+		LastTry:      info.flags&cktFlagUserPINFinalTry != 0,
+	}
 }
 
 func (i tokenInfo) loginTarget(user uint) loginTarget {

@@ -115,6 +115,7 @@ func parsePython(lines []string) ([]Section, error) {
 			return nil, err
 		}
 	}
+	b.applyDefaults()
 	for _, s := range b.sections {
 		for key, v := range s.Settings {
 			v.Value = strings.TrimRight(v.Value, "\n")
@@ -125,6 +126,27 @@ func parsePython(lines []string) ([]Section, error) {
 		}
 	}
 	return b.sections, nil
+}
+
+// defaults is the section whose settings Python adds to all others.
+const defaults = "DEFAULT"
+
+// applyDefaults removes the section with the defaults and adds its settings to
+// the other sections.
+func (b *builder) applyDefaults() {
+	i := b.index(defaults)
+	if i < 0 {
+		return
+	}
+	from := b.sections[i].Settings
+	b.sections = slices.Delete(b.sections, i, i+1)
+	for _, s := range b.sections {
+		for key, v := range from {
+			if _, set := s.Settings[key]; !set {
+				s.Settings[key] = v
+			}
+		}
+	}
 }
 
 // checkNested returns an error if a value that begins on the line below its key
@@ -146,7 +168,7 @@ func (b *builder) line(text string, number int) error {
 	refuse := func(format string, args ...any) error { return &SyntaxError{number, fmt.Sprintf(format, args...)} }
 	if end := strings.LastIndex(text, "]"); strings.HasPrefix(text, "[") && end > 1 {
 		name := text[1:end]
-		if i := b.index(name); i >= 0 {
+		if i := b.index(name); i >= 0 && name != defaults {
 			return refuse("section [%s] occurs twice; it began at line %d", name, b.sections[i].Line)
 		}
 		b.header(name, number)

@@ -1,0 +1,45 @@
+package tpm
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+// Tries implements [keystore.TryCounter]. A TPM counts the tries for all its keys
+// together, also for keys of other programs.
+func (Backend) Tries(ctx context.Context, ref keystore.Ref, call keystore.Call) (tries []keystore.Tries, err error) {
+	cfg := Config{}
+	if ref.Scheme == "tpm" || ref.Scheme == "handle" {
+		if cfg, _, err = parse(ref, call); err != nil {
+			return nil, err
+		}
+	} else if call.LookupEnv != nil { // a key file
+		cfg.Device, _ = call.LookupEnv(deviceVariable)
+	}
+	d, err := dialer(dial).open(ctx, cfg.Device)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	l, err := readLockout(d)
+	if errors.Is(err, Error(tpm2.TPMRCInitialize)) && !d.managed {
+		if _, err = (tpm2.Startup{StartupType: tpm2.TPMSUClear}).Execute(d); err == nil {
+			l, err = readLockout(d)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	name := cfg.Device
+	if name == "" {
+		name = d.path
+	}
+	if name == "" {
+		name = "the TPM of the machine"
+	}
+	return []keystore.Tries{{Device: name, Left: l.triesLeft(), Used: l.tries > 0, Recovers: l.interval}}, nil
+}
