@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
 )
 
 // A TryCounter reports how many tries for a PIN or password its devices leave.
@@ -24,6 +23,14 @@ type Tries struct {
 	// the device only says that there is more than one.
 	Left int
 	Used bool // an incorrect PIN was entered, and no correct one since then
+
+	// Shared means that the device counts the tries for all its keys together,
+	// also those of other programs, as a TPM does.
+	Shared bool
+
+	// Unblock is a command line that makes more tries possible, for a person
+	// who has the secret that it asks for. "": none is known.
+	Unblock string
 
 	// Recovers is the time after which a TPM allows one more try. 0: the count
 	// does not recover by itself.
@@ -103,4 +110,3 @@ func (s *Store) Modules(ref Ref) ([]Module, error) {
 	modules, err := b.Modules(ref)
 	return modules, wrap(b, "find the modules of", ref, err)
 }
-

@@ -105,7 +105,9 @@ func (k p11kit) enabled() ([]keystore.Module, error) {
 			found = append(found, moduleAt(path, from[name]))
 		}
 	}
-	slices.SortFunc(found, func(a, b keystore.Module) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.Path, b.Path)) })
+	slices.SortFunc(found, func(a, b keystore.Module) int {
+		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.Path, b.Path))
+	})
 	return found, nil
 }
 

@@ -33,6 +33,7 @@ func triesNow(cfg Config, table *modules) (tries []keystore.Tries, err error) {
 			continue
 		}
 		n := keystore.Tries{Device: "token " + quote(trim(t.info.label)), Left: -1, Used: t.info.flags&cktFlagUserPINCountLow != 0}
+		n.Unblock = "pkcs11-tool --module " + mod.path + " --login --login-type so --init-pin"
 		switch {
 		case t.info.flags&cktFlagUserPINLocked != 0:
 			n.Left = 0

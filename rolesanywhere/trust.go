@@ -67,6 +67,7 @@ func checkAnchor(c *x509.Certificate, now time.Time) error {
 func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now time.Time, err error) error {
 	top := certs.Chain[len(certs.Chain)-1]
 	var names []string
+	leads := false
 	for _, c := range anchor {
 		names = append(names, subject(c))
 		named := bytes.Equal(c.RawSubject, top.RawIssuer)
@@ -75,7 +76,7 @@ func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now tim
 			return signer.WithHint(fmt.Errorf("the trust anchor has a CA named %s, but another key of it issued %s", subject(c), subject(top)),
 				"use the certificate of the CA that issued it in the trust anchor, or a certificate of the CA that is there")
 		case named:
-			names = nil
+			leads = true
 		}
 	}
 	for _, c := range certs.Chain[1:] {
@@ -84,7 +85,7 @@ func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now tim
 			return signer.WithHint(fmt.Errorf("the intermediate certificate %s %s", subject(c), what), fix)
 		}
 	}
-	if names == nil && err != nil { // there is a path, but a rule forbids it
+	if leads { // there is a path, but a rule forbids it
 		var unknown x509.UnknownAuthorityError
 		if !errors.As(err, &unknown) {
 			return signer.WithHint(fmt.Errorf("the certificates do not lead to the trust anchor: %w", err), "use certificates that obey the constraints of their issuers")

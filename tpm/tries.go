@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -34,12 +35,16 @@ func (Backend) Tries(ctx context.Context, ref keystore.Ref, call keystore.Call) 
 	if err != nil {
 		return nil, err
 	}
-	name := cfg.Device
-	if name == "" {
-		name = d.path
+	name := cmp.Or(cfg.Device, d.path, "the TPM of the machine")
+	return []keystore.Tries{{Device: name, Left: l.triesLeft(), Used: l.tries > 0, Shared: true, Recovers: l.interval, Unblock: unblock(cfg.Device)}}, nil
+}
+
+// unblock returns the command that resets the count. It needs the lockout
+// password.
+func unblock(device string) string {
+	const line = "tpm2_dictionarylockout --clear-lockout"
+	if device == "" {
+		return line
 	}
-	if name == "" {
-		name = "the TPM of the machine"
-	}
-	return []keystore.Tries{{Device: name, Left: l.triesLeft(), Used: l.tries > 0, Recovers: l.interval}}, nil
+	return line + " --tcti device:" + device
 }
