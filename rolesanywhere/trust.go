@@ -91,6 +91,6 @@ func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now tim
 			return signer.WithHint(fmt.Errorf("the certificates do not lead to the trust anchor: %w", err), "use certificates that obey the constraints of their issuers")
 		}
 	}
-	return signer.WithHint(fmt.Errorf("the chain ends with a certificate of %s, but the trust anchor contains %s", issuer(top), strings.Join(names, " and ")),
+	return signer.WithHint(fmt.Errorf("the certificate %s was issued by %s, but the trust anchor contains %s", subject(top), issuer(top), strings.Join(names, " and ")),
 		untrusted(certs, now, "local"))
 }

@@ -51,7 +51,7 @@ func checkChain(_ context.Context, p *patient) []result {
 func readAnchor(name string) (certs []*x509.Certificate, err error) {
 	data, err := keystore.ReadFile(name, keystore.MaxInput)
 	if err != nil {
-		return nil, fmt.Errorf("--trust-anchor: %w", err)
+		return nil, fmt.Errorf("--trust-anchor %s: %w", name, err)
 	}
 	for rest := data; ; {
 		var block *pem.Block
@@ -141,7 +141,7 @@ func (p *patient) unmapCommand(field string, names []string) string {
 func checkPolicy(_ context.Context, p *patient) (results []result) {
 	data, err := keystore.ReadFile(p.trustPolicy, keystore.MaxInput)
 	if err != nil {
-		return []result{failure(fmt.Errorf("--trust-policy: %w", err)).with("aws", "iam", "get-role", "--role-name", p.config.RoleName(), "--query", "Role.AssumeRolePolicyDocument")}
+		return []result{failure(fmt.Errorf("--trust-policy %s: %w", p.trustPolicy, err)).with("aws", "iam", "get-role", "--role-name", p.config.RoleName(), "--query", "Role.AssumeRolePolicyDocument")}
 	}
 	policy, err := trustpolicy.Parse(data)
 	if err != nil {

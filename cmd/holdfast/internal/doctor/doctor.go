@@ -201,7 +201,7 @@ func (p *patient) again(words ...string) string {
 	line := []string{"holdfast", "doctor"}
 	p.cmd.Flags().Visit(func(f *pflag.Flag) {
 		switch {
-		case f.Name == "pkcs8-password" || f.Name == "tpm-key-password":
+		case f.Name == "json" || f.Name == "pkcs8-password" || f.Name == "tpm-key-password":
 		case f.Value.Type() == "bool" && f.Value.String() == "true":
 			line = append(line, "--"+f.Name)
 		case f.Value.Type() == "bool" || f.NoOptDefVal != "":

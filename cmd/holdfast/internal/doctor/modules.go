@@ -170,4 +170,3 @@ func ProbeModule(a front.App) *cobra.Command {
 	cmd.Flags().StringVar(&in, "in", "", "`reference` that names the module")
 	return cmd
 }
-

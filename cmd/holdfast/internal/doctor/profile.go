@@ -163,7 +163,9 @@ func (p *patient) split(paths awsconfig.Paths) (results []result) {
 		}
 		return []result{p.aws.editing(failed(front.ExitUsage, "credential_process cannot be split into words: %v", err))}
 	}
-	p.args = append(p.args, words...)
+	for _, w := range words {
+		p.args = append(p.args, strings.TrimSpace(w))
+	}
 	if r, bad := p.badWords(words); bad {
 		return []result{r}
 	}

@@ -90,7 +90,7 @@ const usesShell = "the SDKs for Go, Java and JavaScript run credential_process w
 func goReason(text string) string {
 	switch {
 	case strings.Contains(text, "\n"):
-		return "it takes an indented line with an equals sign for a setting of its own; write the whole command on one line"
+		return "it takes an indented line with an equals sign or a colon for a setting of its own; write the whole command on one line"
 	case strings.Contains(text, " #") || strings.Contains(text, " ;") || strings.Contains(text, "\t#") || strings.Contains(text, "\t;"):
 		return "it takes a # or ; after a space for the beginning of a comment"
 	}
