@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -47,6 +48,24 @@ func CheckTrust(certs signer.Certificates, anchor []*x509.Certificate, now time.
 		}
 	}
 	return explainTrust(certs, anchor, now, err)
+}
+
+// UnusedIssuers returns, for each certificate of an issuer that a [Client] does not
+// send at the time now, the reason. The trust anchor decides whether it is needed.
+func UnusedIssuers(certs signer.Certificates, now time.Time) (reasons []error) {
+	for i, c := range certs.Issued() {
+		if i == 0 {
+			continue
+		}
+		if what, fix, found := strings.Cut(issuerProblem(c, now), ": "); found {
+			reasons = append(reasons, signer.WithHint(fmt.Errorf("the intermediate certificate %s %s", subject(c), what), fix))
+		}
+	}
+	if all := usable(certs, now); len(all) > len(fitting(all)) {
+		reasons = append(reasons, signer.WithHint(fmt.Errorf("there are %d certificates of issuers, and Roles Anywhere accepts at most %d", len(all)-1, sigv4x509.MaxChain),
+			"give only those that lead to the trust anchor"))
+	}
+	return reasons
 }
 
 // checkAnchor checks the rules for the certificate of a trust anchor.

@@ -26,7 +26,7 @@ func (p *password) guard(d *device) error {
 		err = l.err()
 	}
 	if err == nil && l.counts && p.permit != nil {
-		err = p.permit(p.prompt(len(p.value) == 0, l))
+		err = p.permit(p.prompt(false, l))
 	}
 	switch {
 	case err != nil:

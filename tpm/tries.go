@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -45,6 +47,9 @@ func unblock(device string) string {
 	const line = "tpm2_dictionarylockout --clear-lockout"
 	if device == "" {
 		return line
+	}
+	if info, err := os.Stat(device); err == nil && info.Mode()&fs.ModeSocket != 0 {
+		return line + " --tcti swtpm:path=" + device
 	}
 	return line + " --tcti device:" + device
 }

@@ -19,7 +19,12 @@ import (
 
 // checkChain compares the chain with the trust anchor, if its certificates are
 // given.
-func checkChain(_ context.Context, p *patient) []result {
+func checkChain(_ context.Context, p *patient) (results []result) {
+	for _, reason := range rolesanywhere.UnusedIssuers(p.certs, p.Now()) {
+		r := failure(reason)
+		r.State, r.code = warning, 0
+		results = append(results, r.with("holdfast", "list", "--in", p.key.CertificateName()))
+	}
 	chain := p.certs.Chain
 	var names []string
 	for _, c := range chain {
@@ -27,14 +32,14 @@ func checkChain(_ context.Context, p *patient) []result {
 	}
 	top := fmt.Sprintf("%q", chain[len(chain)-1].Issuer)
 	if p.trustAnchor == "" {
-		return []result{fine("%s; the trust anchor must contain its issuer %s, or one above it if AWS needs no certificate in between; --trust-anchor FILE compares it", strings.Join(names, " ← "), top)}
+		return append(results, fine("%s; the trust anchor must contain its issuer %s, or one above it if AWS needs no certificate in between; --trust-anchor FILE compares it", strings.Join(names, " ← "), top))
 	}
 	anchor, err := readAnchor(p.trustAnchor)
 	if err == nil {
 		err = rolesanywhere.CheckTrust(p.certs, anchor, p.Now())
 	}
 	if err == nil {
-		return []result{fine("%s ← %s, which %s contains", strings.Join(names, " ← "), top, p.trustAnchor)}
+		return append(results, fine("%s ← %s, which %s contains", strings.Join(names, " ← "), top, p.trustAnchor))
 	}
 	r := failure(err)
 	if url := slices.Concat(chain[len(chain)-1].IssuingCertificateURL, []string{""})[0]; url != "" && anchor != nil {

@@ -172,9 +172,11 @@ func command(words ...string) string {
 var errHeld = errors.New("the PIN is not used without --use-pin")
 
 // permit is [keystore.Options.Permit]. A password of a file is permitted unless a
-// person would have to type it: a file counts no tries.
+// person would have to type it: a file counts no tries. For an optional password,
+// nobody is asked, and the key is opened without one.
 func (p *patient) permit(prompt keystore.Prompt) error {
-	if p.usePIN || prompt.What == keystore.AskPassword && !p.key.AsksPerson() {
+	asks := p.key.AsksPerson()
+	if p.usePIN || prompt.What == keystore.AskPassword && !asks || prompt.Optional && asks && !p.key.PINSource.Asks() {
 		return nil
 	}
 	p.mu.Lock()

@@ -6,6 +6,7 @@ package doctor
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -177,14 +178,7 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	return err
 }
 
-func isOwn(name string) bool {
-	for _, o := range own {
-		if o == name {
-			return true
-		}
-	}
-	return false
-}
+func isOwn(name string) bool { return slices.Contains(own, name) }
 
 // close closes the key. A device that hangs does not keep the command.
 func (p *patient) close() {
@@ -196,12 +190,13 @@ func (p *patient) close() {
 	_ = front.Interruptible(ctx, p.key.Name(), p.signer.Close)
 }
 
-// again returns the command line of the user with further words.
+// again returns the command line of the user with further flags, which replace
+// those of the same name.
 func (p *patient) again(words ...string) string {
-	line := []string{"holdfast", "doctor"}
+	line := append([]string{"holdfast", "doctor"}, words...)
 	p.cmd.Flags().Visit(func(f *pflag.Flag) {
 		switch {
-		case f.Name == "json" || f.Name == "pkcs8-password" || f.Name == "tpm-key-password":
+		case f.Name == "json" || f.Name == "pkcs8-password" || f.Name == "tpm-key-password" || slices.Contains(words, "--"+f.Name):
 		case f.Value.Type() == "bool" && f.Value.String() == "true":
 			line = append(line, "--"+f.Name)
 		case f.Value.Type() == "bool" || f.NoOptDefVal != "":
@@ -215,5 +210,5 @@ func (p *patient) again(words ...string) string {
 			line = append(line, "--"+f.Name, f.Value.String())
 		}
 	})
-	return command(append(line, words...)...)
+	return command(line...)
 }

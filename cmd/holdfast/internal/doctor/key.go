@@ -33,10 +33,8 @@ func (p *patient) keyOptions() (keystore.Options, error) {
 
 // checkKey opens the key.
 func checkKey(ctx context.Context, p *patient) (results []result) {
-	for _, m := range p.modules() {
-		if r := m.fault(); r.State == fault {
-			return []result{r} // loading it here would take doctor along
-		}
+	if m, bad := p.badModule(); bad {
+		return []result{m.fault()}
 	}
 	opts, err := p.keyOptions()
 	if err != nil {
@@ -50,7 +48,7 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	}
 	p.openErr = err
 	p.readCertificates(ctx, opts)
-	tries, count := p.countTries(ctx, opts)
+	tries, count, countErr := p.countTries(ctx, opts)
 	switch {
 	case err == nil:
 		r := fine("%s opens %s: %s", backend, p.key.Name(), signer.DescribeKey(p.signer.Public()))
@@ -58,6 +56,8 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 			r.Seen += "; " + tries
 		}
 		return append([]result{r}, p.sign(ctx)...)
+	case errors.Is(err, errHeld) && countErr != nil: // the device is not there
+		return []result{p.keyCommand(failure(countErr), countErr)}
 	case errors.Is(err, errHeld):
 		return []result{p.heldResult(backend, tries, count)}
 	case errors.Is(err, signer.ErrMismatch) && !errors.Is(err, signer.ErrNoCertificate):
@@ -139,10 +139,13 @@ func (p *patient) sign(ctx context.Context) []result {
 
 // countTries reads how many tries for a PIN are left. It returns the device with
 // the fewest, and a text, which is "" if nothing is counted.
-func (p *patient) countTries(ctx context.Context, opts keystore.Options) (text string, least keystore.Tries) {
+func (p *patient) countTries(ctx context.Context, opts keystore.Options) (text string, least keystore.Tries, err error) {
 	all, err := front.InterruptibleValue(ctx, p.key.Name(), func() ([]keystore.Tries, error) { return p.key.Tries(ctx, p.App, opts) })
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = nil
+	}
 	if err != nil || len(all) == 0 {
-		return "", keystore.Tries{Left: -1}
+		return "", keystore.Tries{Left: -1}, err
 	}
 	least = all[0]
 	var texts []string
@@ -152,7 +155,7 @@ func (p *patient) countTries(ctx context.Context, opts keystore.Options) (text s
 			least = t
 		}
 	}
-	return strings.Join(texts[:min(len(texts), 4)], "; "), least
+	return strings.Join(texts[:min(len(texts), 4)], "; "), least, nil
 }
 
 // readCertificates sets the certificates: those of the open key, or those that

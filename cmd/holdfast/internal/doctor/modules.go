@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A probed module was loaded in a process of its own.
@@ -69,7 +70,7 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 	case errors.As(err, &exit) && exit.ExitCode() == goCrash && !stderr.isOurs():
 		result.died, result.problem = true, "crashes when it is loaded"
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
-		result.problem = stderr.message(err)
+		result.problem = strings.TrimPrefix(stderr.message(err), "module "+m.Path+": ")
 	}
 	return result
 }
@@ -125,6 +126,16 @@ func (m probed) fault() result {
 	return r.with("pkcs11-tool", "--module", m.Path, "--list-slots")
 }
 
+// badModule returns a module that would take doctor along if it were loaded here.
+func (p *patient) badModule() (probed, bool) {
+	for _, m := range p.modules() {
+		if m.fault().State == fault {
+			return m, true
+		}
+	}
+	return probed{}, false
+}
+
 // checkModules tells which modules work.
 func checkModules(_ context.Context, p *patient) (results []result) {
 	modules := p.modules()
@@ -164,6 +175,10 @@ func ProbeModule(a front.App) *cobra.Command {
 				return err
 			}
 			_, err = a.Store.Tries(cmd.Context(), ref, a.Options(nil))
+			var own *signer.Error
+			if errors.As(err, &own) { // doctor names the module
+				err = own.Err
+			}
 			return err
 		},
 	}

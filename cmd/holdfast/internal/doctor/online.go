@@ -49,11 +49,11 @@ func checkClock(ctx context.Context, p *patient) []result {
 	case p.reached.Date.IsZero():
 		return []result{warn("%s sends no time, so the clock was not compared", p.reached.URL.Host)}
 	}
-	// The time of the response is in whole seconds, and between the request and
-	// now.
-	skew := p.reached.Date.Sub(before)
-	if skew > 0 {
-		skew = max(0, p.reached.Date.Sub(p.Now()))
+	// The time of the response is between before and now. Its fraction of a
+	// second is cut off.
+	skew := min(0, p.reached.Date.Add(time.Second).Sub(before))
+	if ahead := p.reached.Date.Sub(p.Now()); ahead > 0 {
+		skew = ahead
 	}
 	text := fmt.Sprintf("this machine's clock is %v off that of %s", skew.Abs().Round(time.Second), p.reached.URL.Host)
 	switch {

@@ -25,7 +25,9 @@ func checkTPM(ctx context.Context, p *patient) (results []result) {
 			}
 		}
 	}
-	count(func() ([]keystore.Tries, error) { return p.key.Tries(ctx, p.App, opts) })
+	if _, bad := p.badModule(); !bad {
+		count(func() ([]keystore.Tries, error) { return p.key.Tries(ctx, p.App, opts) })
+	}
 	for _, source := range p.key.PINSources(p.App) {
 		count(func() ([]keystore.Tries, error) { return p.Store.Tries(ctx, source, opts) })
 	}
@@ -46,7 +48,7 @@ func lockout(t keystore.Tries) result {
 	switch {
 	case t.Left == 0:
 		return failed(front.ExitPIN, "%s", t).because(hint).paste(t.Unblock)
-	case t.Left > 0 && t.Left <= fewTries:
+	case t.Used && t.Left > 0 && t.Left <= fewTries:
 		return warn("%s", t).because(hint).paste(t.Unblock)
 	}
 	return fine("%s", t)
