@@ -167,7 +167,7 @@ func ProbeModule(a front.App) *cobra.Command {
 		Use:     ProbeName,
 		Short:   "Load a PKCS #11 module, for doctor",
 		Long:    "Loads a PKCS #11 module and looks for tokens. doctor runs it for each module.",
-		Example: "  holdfast probe-module --in 'pkcs11:?module-path=/usr/lib/softhsm/libsofthsm2.so'",
+		Example: "  holdfast probe-module --in 'pkcs11:?module-path=/usr/lib/opensc-pkcs11.so'",
 		Hidden:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ref, err := keystore.ParseRef(in)
