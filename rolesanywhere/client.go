@@ -175,7 +175,7 @@ func (c *Client) checkNames() (err error) {
 		return signer.WithHint(fmt.Errorf("region %q is not the trust anchor's region %s", cfg.Region, anchor.region),
 			"leave Config.Region out; the trust anchor's ARN says it")
 	}
-	if c.endpoint, err = endpoint(*cfg, anchor.partition); err != nil {
+	if c.endpoint, err = endpoint(*cfg); err != nil {
 		return err
 	}
 	if d := cfg.Duration; d != 0 && (d < MinDuration || d > MaxDuration || d%time.Second != 0) {

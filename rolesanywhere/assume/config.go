@@ -139,24 +139,14 @@ func checkRoleARN(arn, region string) (account string, err error) {
 //
 // Source: endpoint rules of STS in aws-sdk-go-v2 (service/sts v1.51.8).
 func endpoint(cfg Config) (*url.URL, error) {
-	if cfg.Endpoint != "" {
-		if cfg.FIPS || cfg.DualStack {
-			return nil, signer.WithHint(errors.New("a custom STS endpoint cannot be combined with a FIPS or dual-stack endpoint"),
-				"leave out assume.Config.Endpoint, or Config.FIPS and Config.DualStack")
-		}
-		return service.CustomEndpoint("STS endpoint", cfg.Endpoint, "/", cfg.Insecure)
+	fipsHost := "sts-fips"
+	if service.PartitionOf(cfg.Region).Name == "aws-us-gov" && !cfg.DualStack {
+		fipsHost = "sts" // the regular endpoint is the FIPS endpoint
 	}
-	p := service.PartitionOf(cfg.Region)
-	host, suffix := "sts", p.Suffix
-	if cfg.FIPS && (p.Name != "aws-us-gov" || cfg.DualStack) { // in GovCloud, the regular endpoint is the FIPS endpoint
-		host += "-fips"
-	}
-	if cfg.DualStack {
-		if suffix = p.DualStack; suffix == "" {
-			return nil, signer.WithHint(fmt.Errorf("partition %s has no dual-stack endpoints", p.Name), "leave out Config.DualStack")
-		}
-	}
-	return &url.URL{Scheme: "https", Host: host + "." + cfg.Region + "." + suffix, Path: "/"}, nil
+	return service.Endpoint{
+		Name: "STS endpoint", Field: "assume.Config.Endpoint", Host: "sts", FIPSHost: fipsHost, Region: cfg.Region, Path: "/",
+		Custom: cfg.Endpoint, FIPS: cfg.FIPS, DualStack: cfg.DualStack, Insecure: cfg.Insecure,
+	}.URL()
 }
 
 func checkTags(tags map[string]string, transitive []string) error {

@@ -15,8 +15,8 @@ import (
 type Partition struct {
 	Name      string
 	prefix    string // of its regions
-	Suffix    string // of the domains of its regions
-	DualStack string // of dual-stack endpoints; "": none
+	suffix    string // of the domains of its regions
+	dualStack string // of dual-stack endpoints; "": none
 }
 
 // partitions lists the partitions in the order in which a region is matched. As
@@ -41,6 +41,42 @@ func PartitionOf(region string) Partition {
 		}
 	}
 	panic("unreachable: the last partition matches every region")
+}
+
+// An Endpoint selects the endpoint of an API.
+type Endpoint struct {
+	Name      string // in errors, such as "STS endpoint"
+	Field     string // that sets Custom, in hints
+	Host      string // first label of the domain
+	FIPSHost  string // the same of FIPS endpoints
+	Region    string
+	Path      string
+	Custom    string // a URL; "": the endpoint of the region
+	FIPS      bool
+	DualStack bool
+	Insecure  bool // allow plain HTTP to hosts other than the local one
+}
+
+// URL returns the URL of the API.
+func (e Endpoint) URL() (*url.URL, error) {
+	if e.Custom != "" {
+		if e.FIPS || e.DualStack {
+			return nil, signer.WithHint(fmt.Errorf("a custom %s cannot be combined with a FIPS or dual-stack endpoint", e.Name),
+				"leave out "+e.Field+", or Config.FIPS and Config.DualStack")
+		}
+		return CustomEndpoint(e.Name, e.Custom, e.Path, e.Insecure)
+	}
+	p := PartitionOf(e.Region)
+	host, suffix := e.Host, p.suffix
+	if e.FIPS {
+		host = e.FIPSHost
+	}
+	if e.DualStack {
+		if suffix = p.dualStack; suffix == "" {
+			return nil, signer.WithHint(fmt.Errorf("partition %s has no dual-stack endpoints", p.Name), "leave out Config.DualStack")
+		}
+	}
+	return &url.URL{Scheme: "https", Host: host + "." + e.Region + "." + suffix, Path: e.Path}, nil
 }
 
 // CustomEndpoint returns the URL of a user with the path of an API. what names

@@ -11,13 +11,16 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 )
 
+// testSecond is the ARN of the second role.
+const testSecond = "arn:aws:iam::444455556666:role/second"
+
 const testAssumed = `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
 	<AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>x</SecretAccessKey><SessionToken>x</SessionToken><Expiration>%s</Expiration>
 	</Credentials></AssumeRoleResult></AssumeRoleResponse>`
 
 // chainCases are those of a second role.
 func chainCases(*pki) (all []badInput) {
-	const second = "arn:aws:iam::444455556666:role/second"
+	const second = testSecond
 	chain := []string{"--assume-role-arn", second, "--sts-endpoint", "{url}"}
 	usage := func(name, culprit, hint string, args ...string) {
 		all = append(all, badInput{name: "second role: " + name, args: args, code: front.ExitUsage, culprit: culprit, hint: hint})
@@ -36,6 +39,7 @@ func chainCases(*pki) (all []badInput) {
 	usage("transitive key", `"Team"`, "session tag", "--assume-role-arn="+second, "--assume-role-transitive-tag-key=Team")
 	usage("settings without a role", "not its ARN", "--assume-role-arn", "--assume-role-tag=Team=blue")
 	usage("STS endpoint", "STS endpoint", "https://HOST", "--assume-role-arn="+second, "--sts-endpoint=ftp://example.com")
+	usage("STS endpoint without brackets", "STS endpoint", "in brackets", "--assume-role-arn="+second, "--sts-endpoint=http://::1:9911")
 	usage("STS endpoint over the network", "unencrypted", "--no-verify-ssl", "--assume-role-arn="+second, "--sts-endpoint=http://192.0.2.1")
 
 	sts := func(status int, body string) server {
@@ -81,5 +85,6 @@ func chainCases(*pki) (all []badInput) {
 		all = append(all, badInput{name: "second role: STS: " + c.name, args: chain, serve: sts(c.status, c.body), code: c.code,
 			culprit: second, hint: c.hint, secret: testPassword, sent: 1 + c.sent})
 	}
-	return all
+	return append(all, badInput{name: "second role: STS is down, AWS_MAX_ATTEMPTS=2", args: chain, env: []string{"AWS_MAX_ATTEMPTS=2"}, serve: sts(503, ""),
+		code: front.ExitUnreachable, culprit: second, hint: "endpoint", sent: 3})
 }

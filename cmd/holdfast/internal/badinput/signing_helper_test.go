@@ -45,8 +45,8 @@ func signStringCases(p *pki) (all []badInput) {
 	for _, kind := range []string{"ed25519", "X25519"} {
 		add("key is "+kind, front.ExitUnavailable, "key.pem", "ECDSA", openssl("genpkey", "-algorithm", kind, "-out", "key.pem"), key()...)
 	}
-	add("key on secp256k1", front.ExitOther, "key.pem", "P-256", openssl("ecparam", "-name", "secp256k1", "-genkey", "-noout", "-out", "key.pem"), key()...)
-	add("RSA key too short", front.ExitOther, "key.pem", "2048", openssl("genrsa", "-out", "key.pem", "512"), key("--digest", "SHA512")...)
+	add("key on secp256k1", front.ExitUnavailable, "secp256k1", "P-256", openssl("ecparam", "-name", "secp256k1", "-genkey", "-noout", "-out", "key.pem"), key()...)
+	add("RSA key too short", front.ExitUnavailable, "512 bits", "openssl pkey", openssl("genrsa", "-out", "key.pem", "512"), key("--digest", "SHA512")...)
 	add("certificate missing", front.ExitNotFound, "none.pem", "name", nil, key("--certificate", "none.pem")...)
 	add("certificate of another key", front.ExitOther, "other.pem", "other certificate", func(s *scene) { s.write("other.pem", signertest.CertPEM(s.ca.Cert)) }, key("--certificate", "other.pem")...)
 	add("certificate alone", front.ExitNotFound, "cert.pem", "--private-key", nil, "--certificate", "cert.pem")
@@ -130,6 +130,10 @@ func environmentCases(*pki) (all []badInput) {
 			add("environment variable "+name+": ", "unset the variable", name+"="+url)
 		}
 		add("environment variable "+name+" sets an endpoint", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true", name+"={url}", "AWS_USE_FIPS_ENDPOINT=true")
+	}
+	for _, url := range []string{"ftp://{addr}", "{url}/path", "http://192.0.2.1", "http://::1:9911", "https://user:" + testPassword + "@localhost"} {
+		all = append(all, badInput{name: "AWS_ENDPOINT_URL_STS=" + url, args: []string{"--assume-role-arn=" + testSecond}, env: []string{"AWS_ENDPOINT_URL_STS=" + url},
+			code: front.ExitUsage, culprit: "environment variable AWS_ENDPOINT_URL_STS: ", hint: "unset the variable", secret: testPassword})
 	}
 	add("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true or false", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=maybe", "AWS_ENDPOINT_URL={url}")
 	for _, n := range []string{"0", "-1", "1.5", "many", "99999999999999999999"} {

@@ -93,9 +93,6 @@ func (f *signString) run(cmd *cobra.Command, a front.App) error {
 		defer func() { err = errors.Join(err, k.Close()) }()
 		logger.Debug("signing", "key", signer.DescribeKey(k.Public()), "digest", f.digest)
 		signature, err := signFixed(ctx, k, digestHash[f.digest])
-		if pub, ok := k.Public().(*rsa.PublicKey); ok && pub.N.BitLen() < 2048 {
-			err = signer.WithHint(err, "IAM Roles Anywhere requires RSA keys of 2048 bits or more")
-		}
 		if err != nil {
 			err = fmt.Errorf("%s: %w", key.Name(), err)
 		}

@@ -109,4 +109,10 @@ func TestNameOfChain(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %s", test.flag, setups, err, test.want)
 		}
 	}
+	// The name becomes a part of a path.
+	_, err := (source{}).setups(t, 0, append(slices.Clone(args), "--assume-role-arn=arn:aws:iam::444455556666:role/..")...)
+	var usage *front.UsageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "--assume-role-arn") {
+		t.Errorf("role/..: %v", err)
+	}
 }
