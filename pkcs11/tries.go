@@ -3,6 +3,7 @@ package pkcs11
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 )
@@ -33,7 +34,7 @@ func triesNow(cfg Config, table *modules) (tries []keystore.Tries, err error) {
 			continue
 		}
 		n := keystore.Tries{Device: "token " + quote(trim(t.info.label)), Left: -1, Used: t.info.flags&cktFlagUserPINCountLow != 0}
-		n.Unblock = "pkcs11-tool --module " + mod.path + " --login --login-type so --init-pin"
+		n.Unblock = strings.Replace("pkcs11-tool --module PATH --login --login-type so --init-pin", "PATH", mod.path, 1)
 		switch {
 		case t.info.flags&cktFlagUserPINLocked != 0:
 			n.Left = 0

@@ -49,7 +49,7 @@ func checkChain(_ context.Context, p *patient) (results []result) {
 		return []result{r.with("aws", "rolesanywhere", "get-trust-anchor", "--region", p.config.TrustAnchorRegion(), "--trust-anchor-id", id,
 			"--query", "trustAnchor.source.sourceData.x509CertificateData", "--output", "text")}
 	}
-	return []result{r.with("openssl", "x509", "-in", p.trustAnchor, "-noout", "-subject", "-issuer", "-dates")}
+	return []result{r.tool("openssl x509 -in FILE -noout -subject -issuer -dates", p.trustAnchor)}
 }
 
 // readAnchor reads the CA certificates of a trust anchor.
@@ -100,7 +100,7 @@ func (p *patient) reissue(r result, leaf *x509.Certificate) result {
 	if len(files) == 0 {
 		return r.with("holdfast", "list", "--in", p.key.CertificateName())
 	}
-	return r.with("openssl", "req", "-new", "-key", files[0], "-subj", subject, "-addext", "keyUsage=critical,digitalSignature", "-out", "new.csr")
+	return r.tool("openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out new.csr", files[0], subject)
 }
 
 // opensslSubject returns the subject of a certificate in the form of -subj.

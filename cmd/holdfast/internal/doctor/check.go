@@ -153,6 +153,18 @@ func (r result) paste(text string) result {
 	return r
 }
 
+// tool returns r with a command of another program: a template whose words FILE,
+// NAME and PATH are replaced by the values, in this order.
+func (r result) tool(template string, values ...string) result {
+	words := strings.Fields(template)
+	for i, w := range words {
+		if (w == "FILE" || w == "NAME" || w == "PATH") && len(values) > 0 {
+			words[i], values = front.ShellQuote(values[0]), values[1:]
+		}
+	}
+	return r.paste(strings.Join(words, " "))
+}
+
 // because returns r with a hint.
 func (r result) because(hint string) result {
 	r.Hint = hint

@@ -85,7 +85,7 @@ func (p *patient) checkFile(f usedFile) result {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return failed(front.ExitUnavailable, "%s: the user %s may not read it (%s)", f.path, userName(), info.Mode()).
-			with("sudo", "chown", userName(), f.path)
+			tool("sudo chown NAME FILE", userName(), f.path)
 	case err != nil:
 		return failure(fmt.Errorf("%s: %w", f.path, err)).with("ls", "-l", f.path)
 	case len(data) == 0:
@@ -96,11 +96,11 @@ func (p *patient) checkFile(f usedFile) result {
 	mode := info.Mode().Perm()
 	switch folder, err := os.Stat(filepath.Dir(f.path)); {
 	case f.secret != "" && mode&0o004 != 0:
-		return warn("%s can be read by every local user (mode %04o), and contains %s", f.path, mode, f.secret).with("chmod", "600", f.path)
+		return warn("%s can be read by every local user (mode %04o), and contains %s", f.path, mode, f.secret).tool("chmod 600 FILE", f.path)
 	case mode&0o002 != 0:
-		return warn("%s can be changed by every local user (mode %04o)", f.path, mode).with("chmod", "o-w", f.path)
+		return warn("%s can be changed by every local user (mode %04o)", f.path, mode).tool("chmod o-w FILE", f.path)
 	case err == nil && folder.Mode().Perm()&0o002 != 0 && folder.Mode()&fs.ModeSticky == 0:
-		return warn("every local user can replace %s: its folder has mode %04o", f.path, folder.Mode().Perm()).with("chmod", "o-w", filepath.Dir(f.path))
+		return warn("every local user can replace %s: its folder has mode %04o", f.path, folder.Mode().Perm()).tool("chmod o-w FILE", filepath.Dir(f.path))
 	}
 	return fine("")
 }

@@ -196,5 +196,5 @@ func (p *patient) compareCommand() string {
 	if len(files) < 2 {
 		return command("holdfast", "list", "--in", p.key.CertificateName())
 	}
-	return command("openssl", "pkey", "-in", files[0], "-pubout") + "; " + command("openssl", "x509", "-in", files[1], "-noout", "-pubkey")
+	return result{}.tool("openssl pkey -in FILE -pubout ; openssl x509 -in FILE -noout -pubkey", files[0], files[1]).Command
 }

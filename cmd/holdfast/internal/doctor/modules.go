@@ -116,14 +116,14 @@ func (m probed) fault() result {
 	switch {
 	case !m.slow && !m.died && m.From != "":
 		r.State, r.code = warning, 0
-		return r.with("pkcs11-tool", "--module", m.Path, "--list-slots")
+		return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 	case m.From != "":
 		return r.because("p11-kit loads it because of " + m.From + "; if you do not need it, disable it for the proxy").
 			paste("echo 'disable-in: p11-kit-proxy' | sudo tee -a " + front.ShellQuote(m.From))
 	case m.slow:
 		r.Hint = "reconnect the device or restart its service; a slow device may need --module-timeout"
 	}
-	return r.with("pkcs11-tool", "--module", m.Path, "--list-slots")
+	return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 }
 
 // badModule returns a module that would take doctor along if it were loaded here.

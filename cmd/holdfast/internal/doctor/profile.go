@@ -239,7 +239,7 @@ func (p *patient) badProgram(words []string) (result, bool) {
 	case info.IsDir():
 		return p.aws.set(failed(front.ExitUsage, "the program %s of credential_process is a folder", name), fixed), true
 	case runtime.GOOS != "windows" && info.Mode()&0o111 == 0:
-		return failed(front.ExitUnavailable, "the program %s of credential_process is not executable", name).with("chmod", "+x", name), true
+		return failed(front.ExitUnavailable, "the program %s of credential_process is not executable", name).tool("chmod +x FILE", name), true
 	}
 	return result{}, false
 }
