@@ -95,10 +95,10 @@ func checkRules(_ context.Context, p *patient) (results []result) {
 // reissue returns r with a command that requests a new certificate for the key,
 // if it is in a file.
 func (p *patient) reissue(r result, leaf *x509.Certificate) result {
-	files := p.key.Files(p.App)
+	files := p.key.KeyFiles(p.App)
 	subject := opensslSubject(leaf)
 	if len(files) == 0 {
-		return r.with("holdfast", "list", "--in", p.key.CertificateName())
+		return r.with("holdfast", "list")
 	}
 	return r.tool("openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out new.csr", files[0], subject)
 }

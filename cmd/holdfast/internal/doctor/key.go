@@ -100,19 +100,16 @@ func (p *patient) heldResult(backend, tries string, count keystore.Tries) result
 
 // keyCommand returns r, the fault of opening the key, with a command.
 func (p *patient) keyCommand(r result, err error) result {
-	switch name := p.key.Name(); {
+	files := p.key.KeyFiles(p.App)
+	switch {
 	case errors.Is(err, signer.ErrPINIncorrect), errors.Is(err, signer.ErrPINRequired):
 		return r.paste(p.again("--use-pin", "--pin-source", "prompt"))
-	case errors.Is(err, signer.ErrNotFound), errors.Is(err, signer.ErrAmbiguous), errors.Is(err, signer.ErrUnavailable), errors.Is(err, signer.ErrNoCertificate):
-		if files := p.key.Files(p.App); len(files) > 0 {
-			return r.with("holdfast", "list", "--in", files[0])
-		}
-		return r.with("holdfast", "list")
-	case len(p.key.Files(p.App)) > 0:
-		return r.with("holdfast", "list", "--in", p.key.Files(p.App)[0])
-	default:
-		return r.with("holdfast", "list", "--in", name)
+	case errors.Is(err, signer.ErrNoCertificate) && len(p.key.CertificateFiles(p.App)) > 0:
+		return r.with("holdfast", "list", "--in", p.key.CertificateFiles(p.App)[0])
+	case len(files) > 0:
+		return r.with("holdfast", "list", "--in", files[0])
 	}
+	return r.with("holdfast", "list")
 }
 
 // sign makes a signature with a key whose PIN may be used, to find faults that
@@ -192,9 +189,9 @@ func checkMatch(_ context.Context, p *patient) []result {
 
 // compareCommand returns a command that shows both public keys.
 func (p *patient) compareCommand() string {
-	files := p.key.Files(p.App)
-	if len(files) < 2 {
-		return command("holdfast", "list", "--in", p.key.CertificateName())
+	keys, certs := p.key.KeyFiles(p.App), p.key.CertificateFiles(p.App)
+	if len(keys) == 0 || len(certs) == 0 {
+		return command("holdfast", "list")
 	}
-	return result{}.tool("openssl pkey -in FILE -pubout ; openssl x509 -in FILE -noout -pubkey", files[0], files[1]).Command
+	return result{}.tool("openssl pkey -in FILE -pubout ; openssl x509 -in FILE -noout -pubkey", keys[0], certs[0]).Command
 }

@@ -70,7 +70,10 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 	case errors.As(err, &exit) && exit.ExitCode() == goCrash && !stderr.isOurs():
 		result.died, result.problem = true, "crashes when it is loaded"
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
-		result.problem = strings.TrimPrefix(stderr.message(err), "module "+m.Path+": ")
+		result.problem = stderr.message(err)
+		if rest, found := strings.CutPrefix(result.problem, "module "); found { // the report has the path
+			_, result.problem, _ = strings.Cut(rest, ": ")
+		}
 	}
 	return result
 }

@@ -73,6 +73,22 @@ func (k Key) Modules(a front.App) (modules []keystore.Module, err error) {
 	return modules, nil
 }
 
+// KeyFiles returns the files that contain the key.
+func (k Key) KeyFiles(a front.App) []string {
+	if k.Identity.Key.IsZero() {
+		return k.CertificateFiles(a)
+	}
+	return a.Store.Uses(k.Identity.Key).Files
+}
+
+// CertificateFiles returns the files that contain the certificate.
+func (k Key) CertificateFiles(a front.App) []string {
+	if k.Identity.Certificate.IsZero() {
+		return a.Store.Uses(k.Identity.Key).Files
+	}
+	return a.Store.Uses(k.Identity.Certificate).Files
+}
+
 // PINSources returns the references of the sources of the PIN.
 func (k Key) PINSources(a front.App) []keystore.Ref {
 	sources := a.Store.Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates).PINSources
