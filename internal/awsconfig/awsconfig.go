@@ -173,12 +173,14 @@ var (
 // of those before. The error wraps [ErrNoProfile] or [ErrLoop]. The profiles
 // before the error are returned with it.
 func (s *Shared) Chain(name string) (chain []Profile, err error) {
+	seen := make(map[string]bool)
 	for {
 		p, ok := s.Profiles[name]
 		if !ok {
 			return chain, fmt.Errorf("%w: %q", ErrNoProfile, name)
 		}
 		chain = append(chain, p)
+		seen[name] = true
 		next := p.Get(SourceProfile)
 		if next == "" || p.Get(RoleARN) == "" {
 			return chain, nil
@@ -186,7 +188,7 @@ func (s *Shared) Chain(name string) (chain []Profile, err error) {
 		if next == name && (p.Get(AccessKeyID) != "" || p.Get(CredentialProcess) != "") {
 			return chain, nil // the role is assumed with the profile's own credentials
 		}
-		if slices.ContainsFunc(chain, func(p Profile) bool { return p.Name == next }) {
+		if seen[next] {
 			return chain, fmt.Errorf("%w: %q", ErrLoop, next)
 		}
 		name = next

@@ -2,8 +2,10 @@ package awsconfig
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -150,6 +152,30 @@ func TestSyntaxErrors(t *testing.T) {
 	refused := errors.New("refused")
 	if _, err := Read(paths, Python, func(string) ([]byte, error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A large file takes no longer than its size demands.
+func TestLargeFiles(t *testing.T) {
+	var sections, circle strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&sections, "[profile p%d]\nrole_arn = r\nsource_profile = p%d\n", i, i+1)
+	}
+	circle.WriteString("[profile p0]\nk = v\n")
+	for range 1_000_000 {
+		circle.WriteString("  x\n")
+	}
+	for _, client := range []Client{Python, Go} {
+		s, err := Read(paths, client, readFrom(map[string]string{"config": sections.String()}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if chain, err := s.Chain("p0"); !errors.Is(err, ErrNoProfile) || len(chain) != 100_000 {
+			t.Errorf("%d, %v", len(chain), err)
+		}
+		if s, err = Read(paths, client, readFrom(map[string]string{"config": circle.String()})); err != nil || len(s.Profiles["p0"].Get("k")) != 2_000_001 {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

@@ -50,44 +50,59 @@ func firstInvalid(data []byte) int {
 	return len(data)
 }
 
-// A builder collects sections.
+// A builder collects sections. It takes a time proportional to the file.
 type builder struct {
-	sections []Section
-	key      string // of the last setting; "": none
+	sections []*Section
+	named    map[string]*Section
+	current  *Section // nil: before the first header
+	key      string   // of the last setting; "": none
+	lines    []string // of its value
 }
 
-func (b *builder) section() *Section {
-	if len(b.sections) == 0 {
-		return nil
-	}
-	return &b.sections[len(b.sections)-1]
-}
-
-func (b *builder) index(name string) int {
-	return slices.IndexFunc(b.sections, func(s Section) bool { return s.Name == name })
-}
-
-// header begins a section. It continues an earlier section of the same name.
+// header begins a section, or continues an earlier one of the same name.
 func (b *builder) header(name string, line int) {
-	b.key = ""
-	if i := b.index(name); i >= 0 {
-		s := b.sections[i]
-		b.sections = append(slices.Delete(b.sections, i, i+1), s)
+	b.endValue()
+	b.current = b.named[name]
+	if b.current != nil {
 		return
 	}
-	b.sections = append(b.sections, Section{name, line, make(map[string]Setting)})
+	b.current = &Section{name, line, make(map[string]Setting)}
+	b.sections = append(b.sections, b.current)
+	if b.named == nil {
+		b.named = make(map[string]*Section)
+	}
+	b.named[name] = b.current
 }
 
+// set begins a setting.
 func (b *builder) set(key, value string, line int) {
-	b.key = key
-	b.section().Settings[key] = Setting{Value: value, Line: line}
+	b.endValue()
+	b.key, b.lines = key, []string{value}
+	b.current.Settings[key] = Setting{Line: line}
 }
 
 // extend adds a line to the value of the last setting.
-func (b *builder) extend(text string) {
-	v := b.section().Settings[b.key]
-	v.Value += "\n" + text
-	b.section().Settings[b.key] = v
+func (b *builder) extend(text string) { b.lines = append(b.lines, text) }
+
+// endValue ends the last setting.
+func (b *builder) endValue() {
+	if b.key == "" {
+		return
+	}
+	v := b.current.Settings[b.key]
+	v.Value = strings.Join(b.lines, "\n")
+	b.current.Settings[b.key] = v
+	b.key, b.lines = "", nil
+}
+
+// end returns the sections.
+func (b *builder) end() []Section {
+	b.endValue()
+	all := make([]Section, len(b.sections))
+	for i, s := range b.sections {
+		all[i] = *s
+	}
+	return all
 }
 
 // parsePython parses lines like RawConfigParser of Python.
@@ -115,6 +130,7 @@ func parsePython(lines []string) ([]Section, error) {
 			return nil, err
 		}
 	}
+	b.endValue()
 	b.applyDefaults()
 	for _, s := range b.sections {
 		for key, v := range s.Settings {
@@ -125,7 +141,7 @@ func parsePython(lines []string) ([]Section, error) {
 			}
 		}
 	}
-	return b.sections, nil
+	return b.end(), nil
 }
 
 // defaults is the section whose settings Python adds to all others.
@@ -134,14 +150,13 @@ const defaults = "DEFAULT"
 // applyDefaults removes the section with the defaults and adds its settings to
 // the other sections.
 func (b *builder) applyDefaults() {
-	i := b.index(defaults)
-	if i < 0 {
+	from := b.named[defaults]
+	if from == nil {
 		return
 	}
-	from := b.sections[i].Settings
-	b.sections = slices.Delete(b.sections, i, i+1)
+	b.sections = slices.DeleteFunc(b.sections, func(s *Section) bool { return s == from })
 	for _, s := range b.sections {
-		for key, v := range from {
+		for key, v := range from.Settings {
 			if _, set := s.Settings[key]; !set {
 				s.Settings[key] = v
 			}
@@ -168,13 +183,13 @@ func (b *builder) line(text string, number int) error {
 	refuse := func(format string, args ...any) error { return &SyntaxError{number, fmt.Sprintf(format, args...)} }
 	if end := strings.LastIndex(text, "]"); strings.HasPrefix(text, "[") && end > 1 {
 		name := text[1:end]
-		if i := b.index(name); i >= 0 && name != defaults {
-			return refuse("section [%s] occurs twice; it began at line %d", name, b.sections[i].Line)
+		if first := b.named[name]; first != nil && name != defaults {
+			return refuse("section [%s] occurs twice; it began at line %d", name, first.Line)
 		}
 		b.header(name, number)
 		return nil
 	}
-	if b.section() == nil {
+	if b.current == nil {
 		if strings.HasPrefix(text, "\ufeff") {
 			return refuse("the file begins with a byte order mark")
 		}
@@ -188,8 +203,8 @@ func (b *builder) line(text string, number int) error {
 	if key == "" {
 		return refuse("has no key before %q", text[at])
 	}
-	if v, again := b.section().Settings[key]; again {
-		return refuse("%s occurs twice in section [%s]; it was set at line %d", key, b.section().Name, v.Line)
+	if v, again := b.current.Settings[key]; again {
+		return refuse("%s occurs twice in section [%s]; it was set at line %d", key, b.current.Name, v.Line)
 	}
 	b.set(key, strings.TrimSpace(text[at+1:]), number)
 	return nil
@@ -216,17 +231,17 @@ func parseGo(lines []string) []Section {
 		}
 		key, value, isSetting := goSetting(text)
 		switch {
-		case b.section() == nil:
-		case isSetting && indented && b.key != "" && b.section().Settings[b.key].Value == "": // part of a nested setting
+		case b.current == nil:
+		case isSetting && indented && b.key != "" && b.lines[0] == "": // part of a nested setting
 		case isSetting && indented:
 			b.set(key, strings.TrimSpace(trimComment(value)), i+1)
 		case isSetting:
 			b.set(key, value, i+1)
-		case indented && b.key != "" && b.section().Settings[b.key].Value != "":
+		case indented && b.key != "" && b.lines[0] != "":
 			b.extend(text)
 		}
 	}
-	return b.sections
+	return b.end()
 }
 
 // goHeader returns the name of a section.
