@@ -165,6 +165,9 @@ func TestLargeFiles(t *testing.T) {
 	for range 1_000_000 {
 		circle.WriteString("  x\n")
 	}
+	if shell, err := SplitShell(strings.Repeat("$", 1_000_000)); err != nil || len(shell.Words) != 1 {
+		t.Errorf("%v", err)
+	}
 	for _, client := range []Client{Python, Go} {
 		s, err := Read(paths, client, readFrom(map[string]string{"config": sections.String()}))
 		if err != nil {

@@ -153,12 +153,16 @@ func SplitShell(s string) (Shell, error) {
 	return sh, nil
 }
 
+// maxPart limits the length of a special part in bytes.
+const maxPart = 60
+
 // part returns the beginning of a special part: up to the next white space or
 // quotation mark.
 func part(s string) string {
 	if s[0] == '\n' {
 		return "a line end"
 	}
+	s = strings.ToValidUTF8(s[:min(len(s), maxPart)], "")
 	if at := strings.IndexAny(s[1:], " \t\r\n\"'"); at >= 0 {
 		s = s[:1+at]
 	}
