@@ -179,8 +179,12 @@ func TestOnline(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", check, lines, want)
 		}
 	}
-	// Without --online the emulator sees nothing.
-	s.checkGood(setup{args: goodFlags + " --endpoint {url}"})
+	s.check(setup{args: goodFlags + " --online --endpoint {url} --sts-endpoint {url} --assume-role-arn arn:aws:iam::111122223333:role/other",
+		check: "identity", seen: "role/other", command: "aws iam get-role --role-name other", code: 6})
+	r = s.examine(setup{args: goodFlags + " --online --endpoint {url}"})
+	if lines := r.of("identity"); len(lines) != 1 || lines[0].State != "skipped" || !strings.Contains(lines[0].Seen, "--sts-endpoint") {
+		t.Errorf("%+v", lines)
+	}
 
 	s.write("other.pem", string(signertest.CertPEM(signertest.NewCA(t, "other").Cert)))
 	otherURL, _, stopOther, err := clitest.RunEmulator(s.dir, "--trust-anchor", "other.pem")
