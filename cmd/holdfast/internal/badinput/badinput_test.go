@@ -78,7 +78,7 @@ func TestBadInput(t *testing.T) {
 	for _, group := range []func(*pki) []badInput{
 		fileCases, keyCases, encryptedKeyCases, inputCases, certificateCases,
 		arnCases, argumentCases, networkCases, answerCases, refusalCases, chainCases, otherCommandCases,
-		signStringCases, certificateDataCases, environmentCases,
+		signStringCases, certificateDataCases, environmentCases, doctorCases,
 	} {
 		cases = append(cases, group(p)...)
 	}

@@ -144,6 +144,12 @@ func (f *Session) Connection(a front.App) (Connection, error) {
 	return c, c.explain(err)
 }
 
+// Bundle returns the file name of the CA bundle, or "".
+func (c Connection) Bundle() string { return c.name }
+
+// NoProxy reports whether proxies are ignored.
+func (c Connection) NoProxy() bool { return c.noProxy }
+
 // Transport returns a transport with these settings. It parses the CA bundle,
 // which is slow.
 func (c Connection) Transport() (http.RoundTripper, error) {

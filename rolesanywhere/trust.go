@@ -1,0 +1,115 @@
+package rolesanywhere
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// maxAnchorCertificates is the service's quota of certificates in a trust anchor.
+const maxAnchorCertificates = 2
+
+// CheckTrust returns an error if a trust anchor with the certificates anchor would
+// not trust the certificates of a key at the time now. It considers only those
+// that a [Client] sends. It does not check revocation, nor the rules of
+// [CheckChain].
+func CheckTrust(certs signer.Certificates, anchor []*x509.Certificate, now time.Time) error {
+	if len(certs.Chain) == 0 {
+		return signer.ErrNoCertificate
+	}
+	if n := len(anchor); n == 0 || n > maxAnchorCertificates {
+		return fmt.Errorf("the trust anchor has %d certificates; Roles Anywhere allows 1 to %d", n, maxAnchorCertificates)
+	}
+	roots := x509.NewCertPool()
+	for _, c := range anchor {
+		if err := checkAnchor(c, now); err != nil {
+			return err
+		}
+		roots.AddCert(certpath.Relaxed(c))
+	}
+	sent := fitting(usable(certs, now))
+	others := x509.NewCertPool()
+	for _, c := range sent[1:] {
+		others.AddCert(certpath.Relaxed(c))
+	}
+	leaf := *certpath.Relaxed(sent[0])
+	leaf.NotBefore, leaf.NotAfter = now, now // Problems judges it
+	paths, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: others, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	for _, path := range paths {
+		if err = certpath.Check(path); err == nil {
+			return nil
+		}
+	}
+	return explainTrust(certs, anchor, now, err)
+}
+
+// UnusedIssuers returns, for each certificate of an issuer that a [Client] does not
+// send at the time now, the reason. The trust anchor decides whether it is needed.
+func UnusedIssuers(certs signer.Certificates, now time.Time) (reasons []error) {
+	for i, c := range certs.Issued() {
+		if i == 0 {
+			continue
+		}
+		if what, fix, found := strings.Cut(issuerProblem(c, now), ": "); found {
+			reasons = append(reasons, signer.WithHint(fmt.Errorf("the intermediate certificate %s %s", subject(c), what), fix))
+		}
+	}
+	if all := usable(certs, now); len(all) > len(fitting(all)) {
+		reasons = append(reasons, signer.WithHint(fmt.Errorf("there are %d certificates of issuers, and Roles Anywhere accepts at most %d", len(all)-1, sigv4x509.MaxChain),
+			"give only those that lead to the trust anchor"))
+	}
+	return reasons
+}
+
+// checkAnchor checks the rules for the certificate of a trust anchor.
+func checkAnchor(c *x509.Certificate, now time.Time) error {
+	problem := issuerProblem(c, now)
+	if problem == "" && c.KeyUsage&x509.KeyUsageCertSign == 0 {
+		problem = "lacks the key usage keyCertSign: reissue it with that"
+	}
+	what, fix, found := strings.Cut(problem, ": ")
+	if !found {
+		return nil
+	}
+	return signer.WithHint(fmt.Errorf("the certificate %s of the trust anchor %s", subject(c), what), fix)
+}
+
+// explainTrust returns the likeliest reason why no path leads to the trust
+// anchor. err is the error of the verification.
+func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now time.Time, err error) error {
+	top := certs.Chain[len(certs.Chain)-1]
+	var names []string
+	leads := false
+	for _, c := range anchor {
+		names = append(names, subject(c))
+		named := bytes.Equal(c.RawSubject, top.RawIssuer)
+		switch {
+		case named && top.CheckSignatureFrom(c) != nil:
+			return signer.WithHint(fmt.Errorf("the trust anchor has a CA named %s, but another key of it issued %s", subject(c), subject(top)),
+				"use the certificate of the CA that issued it in the trust anchor, or a certificate of the CA that is there")
+		case named:
+			leads = true
+		}
+	}
+	for _, c := range certs.Chain[1:] {
+		if problem := issuerProblem(c, now); problem != "" {
+			what, fix, _ := strings.Cut(problem, ": ")
+			return signer.WithHint(fmt.Errorf("the intermediate certificate %s %s", subject(c), what), fix)
+		}
+	}
+	if leads { // there is a path, but a rule forbids it
+		var unknown x509.UnknownAuthorityError
+		if !errors.As(err, &unknown) {
+			return signer.WithHint(fmt.Errorf("the certificates do not lead to the trust anchor: %w", err), "use certificates that obey the constraints of their issuers")
+		}
+	}
+	return signer.WithHint(fmt.Errorf("the certificate %s was issued by %s, but the trust anchor contains %s", subject(top), issuer(top), strings.Join(names, " and ")),
+		untrusted(certs, now, "local"))
+}
