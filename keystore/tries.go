@@ -20,7 +20,7 @@ type Tries struct {
 	Device string // such as the label of a token or the path of a TPM
 
 	// Left is how many tries are left before the device locks. It is -1 if
-	// the device only says that there is more than one.
+	// the device does not say so.
 	Left int
 	Used bool // an incorrect PIN was entered, and no correct one since then
 
@@ -47,7 +47,7 @@ func (t Tries) String() string {
 	case t.Left > 0:
 		return fmt.Sprintf("%s: %d tries are left", t.Device, t.Left)
 	case t.Used:
-		return t.Device + ": an incorrect PIN was entered before; more than one try is left"
+		return t.Device + ": an incorrect PIN was entered since the last login"
 	}
 	return t.Device + ": no incorrect PIN was entered"
 }

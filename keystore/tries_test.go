@@ -58,7 +58,7 @@ func TestTriesText(t *testing.T) {
 		{keystore.Tries{Device: "d", Left: 0, Used: true}, "d: locked, no try is left"},
 		{keystore.Tries{Device: "d", Left: 1}, "d: one try is left"},
 		{keystore.Tries{Device: "d", Left: 31, Recovers: time.Minute}, "d: 31 tries are left"},
-		{keystore.Tries{Device: "d", Left: -1, Used: true}, "d: an incorrect PIN was entered before; more than one try is left"},
+		{keystore.Tries{Device: "d", Left: -1, Used: true}, "d: an incorrect PIN was entered since the last login"},
 		{keystore.Tries{Device: "d", Left: -1}, "d: no incorrect PIN was entered"},
 	} {
 		if got := test.tries.String(); got != test.want {

@@ -1,6 +1,8 @@
 package doctor_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,6 +29,28 @@ func counted(t *testing.T, reference string) keystore.Tries {
 		t.Fatalf("%v, %v", tries, err)
 	}
 	return tries[0]
+}
+
+// login logs in as a person who types the PIN of a source.
+func login(t *testing.T, reference, source string) {
+	t.Helper()
+	ref, err := keystore.ParseRef(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin, err := os.ReadFile(strings.TrimPrefix(source, "file:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := all.New().Open(t.Context(), ref, keystore.Options{LookupEnv: os.LookupEnv, PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
+		return bytes.TrimSpace(pin), nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // with replaces the value of a flag.
@@ -90,6 +114,10 @@ func TestToken(t *testing.T) {
 		if n := counted(t, ref); !n.Used {
 			t.Errorf("%s: the device counted no try: %v", id.Name, n)
 		}
+		for _, args := range []string{right, right + " --use-pin"} {
+			s.check(setup{args: args, check: "key", seen: "an incorrect", command: "--use-pin --pin-source prompt", code: 4})
+		}
+		login(t, ref, valueOf(id.Flags, "--pin-source"))
 		s.checkGood(setup{args: right + " --use-pin"})
 
 		s.check(setup{args: strings.Replace(right, "object=", "object=no-", 1) + " --use-pin", check: "key", seen: "no", command: "holdfast list", code: 3})
@@ -177,7 +205,7 @@ func TestLockedTPM(t *testing.T) {
 			t.Errorf("%+v", l)
 		}
 		run("--setup-parameters", "--max-tries", "2", "--recovery-time", "10000", "--lockout-recovery-time", "10000")
-		s.check(setup{args: with(id.Flags, "", ""), check: "key", seen: "incorrect passwords", command: "tpm2_dictionarylockout --clear-lockout", code: 4})
+		s.check(setup{args: with(id.Flags, "", ""), check: "key", seen: "counted 2 tries", command: "tpm2_dictionarylockout --clear-lockout", code: 4})
 		r = s.examine(setup{args: with(id.Flags, "", "")})
 		if l := r.of("tpm"); len(l) != 1 || l[0].State != "fault" || !strings.Contains(l[0].Seen, "locked") || !strings.Contains(l[0].Command, "--clear-lockout") {
 			t.Errorf("%+v", l)

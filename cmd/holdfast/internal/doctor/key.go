@@ -88,6 +88,10 @@ func (p *patient) heldResult(backend, tries string, count keystore.Tries) result
 		r.State = warning
 		r.Hint = "Holdfast uses the last try only if a person types the PIN"
 		r.Command = p.again("--use-pin", "--pin-source", "prompt")
+	case tries != "" && count.Used && count.Left < 0:
+		r.State, r.code = fault, front.ExitPIN
+		r.Hint = "after an incorrect PIN, a process that starts uses only one that a person types; log in once"
+		r.Command = p.again("--use-pin", "--pin-source", "prompt")
 	case p.held == keystore.AskPassword:
 		r.State = fault
 		r.code = front.ExitPIN
