@@ -2,6 +2,7 @@ package assume
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -25,19 +26,22 @@ import (
 // nevertheless, as the AWS SDKs do.
 const defaultDuration = time.Hour
 
+// maxDifference is how far the clock that set the Date of a response may be from
+// the one that set the expiration.
+const maxDifference = 5 * time.Minute
+
+// duration returns the session duration that a request asks for.
+func (c *Client) duration() time.Duration { return cmp.Or(c.cfg.Duration, defaultDuration) }
+
 // form returns the parameters of the request, in the query protocol of AWS.
 func (c *Client) form() url.Values {
 	cfg := c.cfg
-	duration := cfg.Duration
-	if duration == 0 {
-		duration = defaultDuration
-	}
 	v := url.Values{
 		"Action":          {"AssumeRole"},
 		"Version":         {"2011-06-15"},
 		"RoleArn":         {cfg.RoleARN},
 		"RoleSessionName": {cfg.SessionName},
-		"DurationSeconds": {strconv.Itoa(int(duration / time.Second))},
+		"DurationSeconds": {strconv.Itoa(int(c.duration() / time.Second))},
 	}
 	if cfg.ExternalID != "" {
 		v.Set("ExternalId", cfg.ExternalID)
@@ -79,16 +83,28 @@ func (c *Client) attempt(ctx context.Context, source credentials.Credentials, of
 		return none, apiError(server, resp, respBody, c.cfg.Now())
 	}
 	creds, err := parseResponse(respBody)
-	if err == nil {
-		err = server.Check(creds, c.cfg.Now())
-	} else {
-		err = server.Unexpected(err)
-	}
 	if err != nil {
+		return none, server.Unexpected(err)
+	}
+	if err := server.Check(creds, c.cfg.Now()); err != nil {
 		return none, err
+	}
+	if err := checkLifetime(resp, creds.Expires, c.duration()); err != nil {
+		return none, server.Unexpected(err)
 	}
 	creds.AccountID = c.account
 	return creds, nil
+}
+
+// checkLifetime returns an error if a session lasts longer than STS allows. It
+// compares the expiration with the Date of the response, because the local clock
+// may be wrong. Without a Date, it returns nil.
+func checkLifetime(resp *http.Response, expires time.Time, requested time.Duration) error {
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil || expires.Sub(date) <= requested+maxDifference {
+		return nil
+	}
+	return fmt.Errorf("returned a session that lasts until %s, longer than the %v that were requested", expires.UTC().Format(time.RFC3339), requested)
 }
 
 func parseResponse(body []byte) (credentials.Credentials, error) {
