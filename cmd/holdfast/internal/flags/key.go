@@ -166,7 +166,8 @@ func firstRef(a, b keystore.Ref) string {
 }
 
 // complete returns the references with the attributes that the flags and the
-// environment set.
+// environment set. Without a PIN source, the PIN in the reference to a certificate
+// is also for the key in the same token, as in aws_signing_helper.
 func (k Key) complete(a front.App) (id keystore.Identity, err error) {
 	id = k.Identity
 	for _, c := range []struct {
@@ -176,6 +177,9 @@ func (k Key) complete(a front.App) (id keystore.Identity, err error) {
 		if *c.ref, err = complete(a, *c.ref, k.module, c.newest); err != nil {
 			return id, err
 		}
+	}
+	if k.PINSource == (PINSource{}) {
+		id.Key = a.Store.SharePIN(id.Key, id.Certificate)
 	}
 	return id, nil
 }
