@@ -170,7 +170,7 @@ func TestOnline(t *testing.T) {
 	c := setup{args: goodFlags + " --online --endpoint {url} --sts-endpoint {url} --trust-anchor {dir}/ca.pem"}
 	r := s.checkGood(c)
 	for check, want := range map[string]string{
-		"clock":    "0s off",
+		"clock":    "agrees with",
 		"network":  strings.TrimPrefix(url, "http://"),
 		"session":  "a session of " + roleARN,
 		"identity": "arn:aws:sts::111122223333:assumed-role/demo/",

@@ -55,14 +55,22 @@ func checkClock(ctx context.Context, p *patient) []result {
 	if ahead := p.reached.Date.Sub(p.Now()); ahead > 0 {
 		skew = ahead
 	}
-	text := fmt.Sprintf("this machine's clock is %v off that of %s", skew.Abs().Round(time.Second), p.reached.URL.Host)
+	text := fmt.Sprintf("this machine's clock is %v %s that of %s", skew.Abs().Round(time.Second), direction(skew), p.reached.URL.Host)
 	switch {
 	case skew.Abs() >= skewFault:
 		return []result{failed(front.ExitOther, "%s; AWS tolerates %v", text, skewFault).paste(clockCommand())}
 	case skew.Abs() >= skewWarning:
 		return []result{warn("%s; AWS tolerates %v", text, skewFault).paste(clockCommand())}
 	}
-	return []result{fine("%s", text)}
+	return []result{fine("this machine's clock agrees with that of %s", p.reached.URL.Host)}
+}
+
+// direction is that of the local clock, if skew is the other's minus the local time.
+func direction(skew time.Duration) string {
+	if skew > 0 {
+		return "behind"
+	}
+	return "ahead of"
 }
 
 // clockCommand returns the command that sets the clock.
