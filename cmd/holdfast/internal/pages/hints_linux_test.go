@@ -72,9 +72,9 @@ printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASK
 COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 
 	{"chmod 600", `touch f; RUN="$RUN f"; chmod 644 f; $RUN; test $(stat -c %a f) = 600`},
-	{"chmod +x", `printf '#!/bin/sh\n' > f; RUN="$RUN f"; $RUN; ./f`},
 	{"chmod o-w FILE", `touch f; chmod 666 f; FILE=f; $RUN; test $(stat -c %a f) = 664`},
 	{"chmod +x FILE", `touch f; chmod 600 f; FILE=f; $RUN; test -x f`},
+	{"chmod +x", `printf '#!/bin/sh\n' > f; RUN="$RUN f"; $RUN; ./f`},
 	{"sudo chown NAME FILE", ""}, // it needs another user
 	{"chmod 700", `mkdir d; RUN="$RUN d"; chmod 755 d; $RUN; test $(stat -c %a d) = 700`},
 	{"usermod -aG softhsm USER", ""}, // it would change this machine
