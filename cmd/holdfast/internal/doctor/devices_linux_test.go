@@ -17,6 +17,9 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
+// The module timeout of tests is long: no test depends on being fast.
+const patient = " --module-timeout 60s"
+
 // counted returns the counts of the devices of a reference.
 func counted(t *testing.T, reference string) keystore.Tries {
 	t.Helper()

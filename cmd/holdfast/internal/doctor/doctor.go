@@ -145,7 +145,7 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	p := &patient{App: a, options: o, cmd: cmd, given: s}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		p.args = append(p.args, "--"+f.Name+"="+f.Value.String())
-		if !isOwn(f.Name) {
+		if !isOwn(f.Name) && f.Name != "debug" {
 			p.settings = append(p.settings, f.Name)
 		}
 	})

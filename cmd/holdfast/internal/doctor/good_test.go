@@ -12,9 +12,6 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// The module timeout of tests is long: no test depends on being fast.
-const patient = " --module-timeout 60s"
-
 var good = []setup{
 	{name: "flags", args: goodFlags},
 	{name: "trust anchor", args: goodFlags + " --trust-anchor {dir}/ca.pem"},
