@@ -1,7 +1,6 @@
 package pkcs11
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -33,7 +32,8 @@ var operations = map[string]func(t *testing.T, b *fixture, cfg Config) error{
 		return err
 	},
 	"install": func(t *testing.T, b *fixture, cfg Config) error {
-		return installChain(t.Context(), cfg, []*x509.Certificate{issue(t, signertest.Key(t, "p256"))}, b.table)
+		_, err := install(t.Context(), cfg, only(issue(t, signertest.Key(t, "p256"))), b.table)
+		return err
 	},
 }
 

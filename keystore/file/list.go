@@ -53,7 +53,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	certs, badCerts := parseCertificates(parts)
 	bad = append(bad, badCerts...)
 	for _, cert := range certs {
-		entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.CertificateEntry, Certificate: cert})
+		entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.KindOf(cert), Certificate: cert})
 	}
 	return entries, withName(errors.Join(bad...), ref, c.isBase64)
 }
