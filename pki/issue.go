@@ -93,17 +93,24 @@ func Issue(rand io.Reader, issuer Issuer, t Template) (*x509.Certificate, error)
 	if err := issuer.Check(t.NotBefore); err != nil {
 		return nil, err
 	}
-	parent := issuer.Certificate
+	if err := t.Check(issuer.Certificate); err != nil {
+		return nil, err
+	}
+	return create(rand, t, issuer.Certificate, issuer.Key)
+}
+
+// Check returns an error if a CA with the certificate parent must not issue t.
+func (t Template) Check(parent *x509.Certificate) error {
 	switch {
 	case t.NotAfter.After(parent.NotAfter):
-		return nil, fmt.Errorf("the certificate would be valid longer than its issuer, which ends at %s", parent.NotAfter.UTC().Format(time.RFC3339))
+		return fmt.Errorf("the certificate would be valid longer than its issuer, which ends at %s", parent.NotAfter.UTC().Format(time.RFC3339))
 	case t.Profile.IsCA && (parent.MaxPathLenZero || parent.MaxPathLen > 0 && (t.Profile.PathLength < 0 || t.Profile.PathLength >= parent.MaxPathLen)):
-		return nil, signer.WithHint(fmt.Errorf("the CA %q may not issue a CA certificate with this path length", parent.Subject),
+		return signer.WithHint(fmt.Errorf("the CA %q may not issue a CA certificate with this path length", parent.Subject),
 			"the path length of a CA must be less than that of its issuer")
 	case bytes.Equal(parent.RawSubject, t.Names.rawSubject()):
-		return nil, fmt.Errorf("the certificate would have the name of its issuer, %q", parent.Subject)
+		return fmt.Errorf("the certificate would have the name of its issuer, %q", parent.Subject)
 	}
-	return create(rand, t, parent, issuer.Key)
+	return t.check()
 }
 
 // SelfSign returns a certificate that key signed for itself, such as a root. It

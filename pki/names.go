@@ -56,6 +56,16 @@ func namesOf(subject []byte, r x509.CertificateRequest) Names {
 	return n
 }
 
+// SubjectText returns the subject in the form of RFC 4514, or "" if it is empty
+// or invalid.
+func (n Names) SubjectText() string {
+	subject, err := n.subject()
+	if err != nil {
+		return ""
+	}
+	return subject.String()
+}
+
 // maxNames bounds the alternative names of a certificate, and maxName the bytes
 // of one name.
 const (

@@ -3,7 +3,6 @@ package rolesanywhere
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -175,7 +174,7 @@ func (c *Client) sign(req *http.Request, body []byte, t time.Time) error {
 		defer done()
 		hint = "touch the device, or enter the PIN on it, when it asks"
 	}
-	err := sigv4x509.Sign(req, body, boundSigner{s, ctx}, s.Chain(), c.cfg.Region, t)
+	err := sigv4x509.Sign(req, body, signer.WithContext(ctx, s), s.Chain(), c.cfg.Region, t)
 	if err == nil {
 		return nil
 	}
@@ -184,16 +183,6 @@ func (c *Client) sign(req *http.Request, body []byte, t time.Time) error {
 		err = signer.WithHint(err, hint)
 	}
 	return err
-}
-
-// A boundSigner signs until ctx ends.
-type boundSigner struct {
-	signer.Signer
-	ctx context.Context
-}
-
-func (s boundSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return signer.SignContext(s.ctx, s.Signer, rand, digest, opts)
 }
 
 func parseResponse(body []byte) (credentials.Credentials, error) {
