@@ -4,8 +4,9 @@
 
 GO ?= go
 FUZZTIME ?= 60s
+SOAKTIME ?= 10m
 
-.PHONY: build demo test test-wine check vulncheck static fuzz bench bench-serve mutate-keychain chaos
+.PHONY: build demo test test-wine check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
 
 build: ## builds bin/holdfast, with PKCS #11 if a C compiler is installed
 	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast
@@ -47,3 +48,6 @@ bench-serve: ## runs the load benchmark of serve; see docs/performance.md
 
 chaos: ## runs the fault tests for several minutes; see docs/reliability.md
 	@script/chaos
+
+soak: ## runs the tests that use wrong and forgotten passwords for SOAKTIME
+	@HOLDFAST_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 2h -v -run Soak ./tpm ./cmd/holdfast/internal/keys

@@ -28,7 +28,7 @@ type Config struct {
 
 	Ref    keystore.Ref     // the key's name in errors; zero: the result of [Key.Ref]
 	Logger *slog.Logger     // nil: discard
-	Now    func() time.Time // nil: time.Now; for Selector.UseLatestExpiring
+	Now    func() time.Time // decides which certificates are valid; nil: time.Now
 }
 
 // configFor returns the Config of a reference.
@@ -44,6 +44,7 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 		Certificates: call.Certificates,
 		Ref:          ref,
 		Logger:       call.Logger,
+		Now:          call.Now,
 	}, nil
 }
 

@@ -192,13 +192,13 @@ func certificates(ctx context.Context, cfg Config, sys native.System) ([]*x509.C
 		if err != nil {
 			return nil, err
 		}
-		return chainOf(id.cert, cfg, sys), nil
+		return chainOf(id.cert, cfg, sys).Issued(), nil
 	}, nil)
 }
 
 // chainOf returns leaf and its issuers in the keychains. It does not use the
 // network. If a scope cannot be searched, it logs the error and continues.
-func chainOf(leaf *x509.Certificate, cfg Config, sys native.System) []*x509.Certificate {
+func chainOf(leaf *x509.Certificate, cfg Config, sys native.System) signer.Certificates {
 	certs := []*x509.Certificate{leaf}
 	for _, scope := range []native.Scope{native.Files, native.DataProtection, native.Tokens} {
 		some, err := sys.Certificates(scope)
@@ -212,11 +212,12 @@ func chainOf(leaf *x509.Certificate, cfg Config, sys native.System) []*x509.Cert
 			}
 		}
 	}
-	chain, err := signer.Chain(leaf.PublicKey, certs)
-	if err != nil {
-		return []*x509.Certificate{leaf}
+	selected, err := signer.SelectCertificates(leaf.PublicKey, certs, cfg.now())
+	if err != nil { // the type of the public key has no Equal
+		return signer.Certificates{Chain: certs[:1]}
 	}
-	return chain
+	selected.Others = nil // nobody gave them for this key
+	return selected
 }
 
 // list returns the identities that match cfg. It can return entries together with

@@ -1,6 +1,7 @@
 package keychain
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto"
@@ -23,8 +24,9 @@ type Key struct {
 	ref        keystore.Ref // opens the key again
 	name       keystore.Ref // names the key in errors
 	pub        crypto.PublicKey
-	chain      []*x509.Certificate
+	certs      signer.Certificates
 	algorithms []algorithm
+	proof      signer.Proof // that key is the private key of pub
 
 	mu  sync.Mutex
 	key native.Key // nil after Close
@@ -66,7 +68,7 @@ func openBlocking(cfg Config, sys native.System) (*Key, error) {
 		return nil, signer.WithHint(fmt.Errorf("%s cannot sign: %w", id.ref, errors.ErrUnsupported),
 			"use an identity for signing; some cards have other identities for decryption")
 	}
-	k.chain = chainOf(id.cert, cfg, sys)
+	k.certs = chainOf(id.cert, cfg, sys)
 	return k, nil
 }
 
@@ -75,7 +77,7 @@ func openBlocking(cfg Config, sys native.System) (*Key, error) {
 func withContext[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
 	value, inTime, err := await.InTime(ctx, f, drop)
 	if !inTime {
-		err = fmt.Errorf("macOS did not respond: %w", ctx.Err())
+		err = fmt.Errorf("macOS did not respond: %w", err)
 	}
 	return value, err
 }
@@ -84,7 +86,10 @@ func withContext[T any](ctx context.Context, f func() (T, error), drop func(T)) 
 func (k *Key) Public() crypto.PublicKey { return k.pub }
 
 // Chain implements [signer.Signer] with the certificates in the keychains.
-func (k *Key) Chain() []*x509.Certificate { return k.chain }
+func (k *Key) Chain() []*x509.Certificate { return k.certs.Chain }
+
+// Certificates returns the certificates from the same places.
+func (k *Key) Certificates() signer.Certificates { return k.certs }
 
 // Ref returns a reference that opens this key again.
 func (k *Key) Ref() keystore.Ref { return k.ref }
@@ -102,6 +107,8 @@ func (k *Key) SignatureSchemes() []tls.SignatureScheme {
 // Sign implements [crypto.Signer]. It waits while macOS asks the user. It does
 // not use the random source. A PSS salt is as long as the digest: any other
 // length, including rsa.PSSSaltLengthAuto, fails with [errors.ErrUnsupported].
+// Sign verifies the first signature; if another key made it, Sign fails with
+// [signer.ErrMismatch].
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(k.pub, digest, opts)
 	if err != nil {
@@ -120,8 +127,22 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("sign with %s: %w", k.name, asError(err))
 	}
+	if err := k.proof.Check(k.pub, m, digest, sig); err != nil {
+		return nil, signer.WithHint(fmt.Errorf("sign with %s: %w", k.name, err),
+			"import the certificate again, together with its private key")
+	}
 	return sig, nil
 }
+
+// SignContext implements [signer.ContextSigner].
+func (k *Key) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	digest = bytes.Clone(digest) // the call may outlive ctx
+	return withContext(ctx, func() ([]byte, error) { return k.Sign(rand, digest, opts) }, nil)
+}
+
+// NeedsPerson implements [signer.Attended]: macOS may ask the user for permission
+// or for a fingerprint before any signature.
+func (k *Key) NeedsPerson() bool { return true }
 
 // retain returns the key with a reference that the caller releases, or nil if k
 // is closed.

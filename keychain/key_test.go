@@ -8,6 +8,7 @@ import (
 	"crypto/sha512"
 	"crypto/tls"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -231,3 +232,44 @@ type watchedKey struct {
 }
 
 func (k watchedKey) Release() { k.Key.Release(); k.watcher.check() }
+
+// A certificate that is linked to another private key never gets a signature.
+func TestKeyOfAnotherCertificate(t *testing.T) {
+	for _, kind := range []string{"rsa2048", "p256"} {
+		f := newFake(t)
+		cert := f.add(t, native.Files, kind, "app", "", nil)
+		f.items[0].key = signertest.NewKey(t, kind)
+		k, err := open(t.Context(), Config{}, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if sig, err := k.Sign(nil, digest[:], crypto.SHA256); sig != nil || !errors.Is(err, signer.ErrMismatch) || signer.Hint(err) == "" {
+				t.Errorf("%s: %x, error %v, want signer.ErrMismatch with a hint", kind, sig, err)
+			}
+		}
+		if !signer.SamePublicKey(k.Public(), cert.PublicKey) {
+			t.Errorf("%s: the public key is not that of the certificate", kind)
+		}
+		k.Close()
+	}
+}
+
+// A dialog that nobody answers holds neither SignContext nor Close.
+func TestSignContext(t *testing.T) {
+	f := newFake(t)
+	k := openOne(t, f, "p256")
+	why, answered := errors.New("too late"), make(chan struct{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	f.onSign = func() error { cancel(why); <-answered; return nil }
+	if sig, err := k.SignContext(ctx, nil, digest[:], crypto.SHA256); sig != nil || !errors.Is(err, why) {
+		t.Errorf("%x, error %v, want %v", sig, err, why)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	close(answered)
+	for f.live.Load() > 0 { // until the call has returned
+		runtime.Gosched()
+	}
+}

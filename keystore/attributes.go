@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -62,6 +63,49 @@ func WithAttribute(ref Ref, name, value string, excludedBy ...string) Ref {
 	return ref
 }
 
+// sourceSuffix ends the names of the attributes that are PIN sources.
+const sourceSuffix = "-source"
+
+// RebaseAttributes returns ref with the relative paths in the attributes fileNames
+// resolved against dir. It is for a [Rebaser] whose references consist of
+// attributes NAME=VALUE.
+func RebaseAttributes(ref Ref, dir string, fileNames ...string) Ref {
+	return mapAttributes(ref, func(name, value string) string {
+		if !slices.Contains(fileNames, name) || value == "" || filepath.IsAbs(value) {
+			return value
+		}
+		return filepath.Join(dir, value)
+	})
+}
+
+// mapAttributes returns ref with change applied to each decoded value of its
+// attributes NAME=VALUE, which any of ?, ; and & separate. It keeps the text of
+// the others, also if it is malformed.
+func mapAttributes(ref Ref, change func(name, value string) string) Ref {
+	const separators = "?;&"
+	var b strings.Builder
+	for rest := ref.Rest; rest != ""; {
+		part := rest
+		if i := strings.IndexAny(rest, separators); i >= 0 {
+			part = rest[:i]
+		}
+		name, raw, _ := strings.Cut(part, "=")
+		value, err := url.PathUnescape(raw)
+		if changed := change(name, value); err == nil && changed != value {
+			b.WriteString(name + "=" + percentEncode(changed, separators+"%# \t,"))
+		} else {
+			b.WriteString(part)
+		}
+		rest = rest[len(part):]
+		if rest != "" {
+			b.WriteByte(rest[0])
+			rest = rest[1:]
+		}
+	}
+	ref.Rest = b.String()
+	return ref
+}
+
 // UsesOfAttributes returns the [Uses] of a reference whose rest consists of
 // attributes NAME=VALUE, separated by any character in separators. The
 // attributes in fileNames name files. Attributes whose name ends in "-source"
@@ -74,7 +118,7 @@ func UsesOfAttributes(rest, separators string, fileNames ...string) (u Uses) {
 		case err != nil || value == "":
 		case slices.Contains(fileNames, name):
 			u.Files = append(u.Files, value)
-		case strings.HasSuffix(name, "-source"):
+		case strings.HasSuffix(name, sourceSuffix):
 			if source, err := ParseRef(value); err == nil {
 				u.PINSources = append(u.PINSources, source)
 			}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -41,7 +42,8 @@ func ParseIdentity(certificate, key string) (id Identity, err error) {
 //
 // An error is one of [Store.Open], wraps [signer.ErrNoCertificate] if there is
 // no certificate, or wraps [signer.ErrMismatch] if no certificate is for the
-// key.
+// key. It wraps both if Key names both, and what it names has only certificates
+// of other keys.
 func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ signer.Signer, err error) {
 	call := s.begin(opts)
 	defer call.end()
@@ -64,7 +66,11 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 		call.Certificates = certs
 	}
 	if !id.Intermediates.IsZero() {
-		if more, err = s.certificates(ctx, id.Intermediates, call); err != nil {
+		more, err = s.certificates(ctx, id.Intermediates, call)
+		if errors.Is(err, signer.ErrNoCertificate) && errors.Is(err, errors.ErrUnsupported) {
+			// The path may not need them. If it does, the service says so.
+			call.logger().Warn(fmt.Sprintf("intermediate certificates are not used: %v", err))
+		} else if err != nil {
 			return nil, err
 		}
 	}
@@ -78,14 +84,17 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 		}
 	}()
 	if certRef == keyRef {
-		certs = key.Chain()
+		certs = signer.CertificatesOf(key).All()
 	}
+	const hint = "give the certificate's file with Identity.Certificate"
 	if len(certs) == 0 {
-		return nil, signer.WithHint(fmt.Errorf("%s: %w", certRef, signer.ErrNoCertificate),
-			"give the certificate's file with Identity.Certificate")
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", certRef, signer.ErrNoCertificate), hint)
 	}
-	bound, err := signer.Bind(key, append(certs[:len(certs):len(certs)], more...))
-	if errors.Is(err, signer.ErrMismatch) {
+	bound, err := signer.Bind(key, slices.Concat(certs, more), opts.Time())
+	switch {
+	case errors.Is(err, signer.ErrMismatch) && certRef == keyRef && len(key.Chain()) == 0:
+		return nil, signer.WithHint(fmt.Errorf("%s: %w: %w", certRef, signer.ErrNoCertificate, err), hint)
+	case errors.Is(err, signer.ErrMismatch):
 		return nil, signer.WithHint(fmt.Errorf("%s and %s: %w", keyRef, certRef, err),
 			"use the private key that the certificate was issued for, or another certificate")
 	}

@@ -3,7 +3,7 @@ package keystore
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -31,11 +35,19 @@ func (r Ref) isInput() bool {
 }
 
 func (o Options) read(ctx context.Context, ref Ref) ([]byte, error) {
+	data, err := o.readInput(ctx, ref)
+	if err != nil && looksLikeKey(ref.Rest) {
+		err = signer.WithHint(err, hintForText)
+	}
+	return data, err
+}
+
+func (o Options) readInput(ctx context.Context, ref Ref) ([]byte, error) {
 	switch ref.Scheme {
 	case SchemeFile:
-		data, mode, err := readFile(ref.Rest, MaxInput)
+		data, mode, err := readFile(ctx, ref.Rest, MaxInput)
 		if errors.Is(err, errFIFO) {
-			err = signer.WithHint(err, "to read from a pipe, connect it to standard input and give - as the reference")
+			err = signer.WithHint(err, "to read from a pipe, connect it to standard input and give - as the reference, or let the shell open it: <(COMMAND)")
 		}
 		if err == nil && worldAccessible(mode) && containsPrivateKey(data) {
 			o.warnWorldAccessible(ref.Rest, "a private key")
@@ -86,8 +98,8 @@ var errFIFO = errors.New("is a FIFO, not a regular file")
 
 // readFile opens the file without blocking, so that a FIFO without a writer is
 // refused at once. It checks the type of the open file, because the path could
-// name another file in the meantime.
-func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
+// name another file in the meantime. It reads pipes that the process inherited.
+func readFile(ctx context.Context, path string, limit int64) ([]byte, fs.FileMode, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, 0, withoutPath(err)
@@ -101,6 +113,9 @@ func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	case mode.IsDir():
 		return nil, 0, errors.New("is a directory")
 	case mode.IsRegular():
+	case mode&fs.ModeNamedPipe != 0 && isInherited(path):
+		data, err := readPipe(ctx, f, path, limit)
+		return data, 0o600, err
 	case mode&fs.ModeNamedPipe != 0:
 		return nil, 0, errFIFO
 	default:
@@ -113,10 +128,11 @@ func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	return data, info.Mode(), err
 }
 
-// ReadFile reads a regular file of at most limit bytes. It refuses the same
-// file types as [Call.Read] and logs nothing. Errors do not contain the path.
+// ReadFile reads a regular file, or a pipe that the process inherited, of at most
+// limit bytes. It refuses the same file types as [Call.Read] and logs nothing.
+// Errors do not contain the path.
 func ReadFile(path string, limit int64) ([]byte, error) {
-	data, _, err := readFile(path, limit)
+	data, _, err := readFile(context.Background(), path, limit)
 	return data, err
 }
 
@@ -163,34 +179,61 @@ func worldAccessible(mode fs.FileMode) bool {
 }
 
 // containsPrivateKey reports whether data contains a private key. It assumes so
-// for any DER that is not a certificate.
+// for PKCS #12, whose parts are encrypted.
 func containsPrivateKey(data []byte) bool {
-	types := pemTypes(data)
-	if len(types) == 0 && bytes.HasPrefix(data, []byte{0x30}) {
-		_, err := x509.ParseCertificates(data)
-		return err != nil
+	data, _ = armor.Decode(data)
+	if !bytes.Contains(data, []byte(pemBegin)) {
+		return isPrivateKey(data)
 	}
-	return slices.ContainsFunc(types, func(t string) bool {
-		return t == "PKCS12" || strings.HasSuffix(t, "PRIVATE KEY")
+	return slices.ContainsFunc(pemBlocks(data), func(b pemBlock) bool {
+		return b.label == "PKCS12" || strings.HasSuffix(b.label, "PRIVATE KEY") || isPrivateKey(b.start)
 	})
+}
+
+// isPrivateKey reports whether data begin like a private key or PKCS #12 in DER or
+// BER: SEQUENCE { version INTEGER, … }, or like an encrypted private key:
+// SEQUENCE { SEQUENCE, OCTET STRING } (RFC 5958, section 3).
+func isPrivateKey(data []byte) bool {
+	header := 2
+	if len(data) < header || data[0] != 0x30 {
+		return false
+	}
+	if n := data[1]; n > 0x80 {
+		header += int(n & 0x7f)
+	}
+	in := cryptobyte.String(data[min(header, len(data)):])
+	if len(in) > 2 && in[0] == 2 && in[1] == 1 {
+		return in[2] == 0 || in[2] == 1 || in[2] == 3 // a larger number is that of a public key or of parameters
+	}
+	return in.SkipASN1(asn1.SEQUENCE) && in.PeekASN1Tag(asn1.OCTET_STRING)
 }
 
 // maxPEMType bounds the length of a PEM block's type, in bytes. Without it,
 // pemTypes takes quadratic time for a long line of BEGIN markers.
 const maxPEMType = 64
 
-// pemTypes returns the types of the PEM blocks in data. It reads only their
-// first lines (RFC 7468, section 3).
-func pemTypes(data []byte) []string {
-	var types []string
+// A pemBlock is the label of a PEM block and the bytes at the start of its contents.
+type pemBlock struct {
+	label string
+	start []byte
+}
+
+// pemBlocks returns the PEM blocks in data. It reads only their first lines
+// (RFC 7468, section 3).
+func pemBlocks(data []byte) (blocks []pemBlock) {
+	const enough = 256 // characters, for the header of an encrypted key
 	for {
-		_, rest, ok := bytes.Cut(data, []byte("-----BEGIN "))
+		_, rest, ok := bytes.Cut(data, []byte(pemBegin+" "))
 		if !ok {
-			return types
+			return blocks
 		}
 		line, _, _ := strings.Cut(string(rest[:min(len(rest), maxPEMType)]), "\n")
-		if t, _, ok := strings.Cut(line, "-----"); ok {
-			types = append(types, t)
+		if label, _, ok := strings.Cut(line, "-----"); ok {
+			body := rest[len(label)+len("-----"):]
+			body, _, _ = bytes.Cut(body[:min(len(body), enough)], []byte("-"))
+			text := bytes.Join(bytes.Fields(body), nil)
+			start, _ := base64.StdEncoding.AppendDecode(nil, text[:len(text)/4*4])
+			blocks = append(blocks, pemBlock{label, start})
 		}
 		data = rest
 	}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -57,11 +58,20 @@ type Options struct {
 	Logger    *slog.Logger                     // nil: discard
 	Stdin     io.Reader                        // read for "-"; nil: refuse
 	LookupEnv func(name string) (string, bool) // read for env:NAME; nil: refuse
+	Now       func() time.Time                 // decides which certificates are valid; nil: time.Now
 
 	cache *inputCache // set by Once; nil: each call of the Store has its own
 }
 
 func (o Options) logger() *slog.Logger { return logging.OrDiscard(o.Logger) }
+
+// Time returns the time of Now.
+func (o Options) Time() time.Time {
+	if o.Now == nil {
+		return time.Now()
+	}
+	return o.Now()
+}
 
 // A Store opens references with a fixed list of backends. It is safe for
 // concurrent use.
@@ -132,9 +142,9 @@ func (s *Store) backend(ctx context.Context, ref Ref, call Call) (Backend, error
 	if err != nil {
 		return nil, wrap(b, "open", ref, err)
 	}
-	types := pemTypes(data)
+	blocks := pemBlocks(data)
 	for _, other := range s.backends {
-		if c, ok := other.(PEMClaimer); ok && slices.ContainsFunc(types, c.ClaimsPEM) {
+		if c, ok := other.(PEMClaimer); ok && slices.ContainsFunc(blocks, func(b pemBlock) bool { return c.ClaimsPEM(b.label) }) {
 			return other, nil
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -29,6 +31,13 @@ type Prompt struct {
 	PerSignature bool // the key needs the PIN before every signature
 	FewTries     bool // an incorrect PIN was entered before
 	LastTry      bool // an incorrect PIN now locks the token
+
+	// Exact, if not nil, is set by the PINFunc of a pin-source to a copy of
+	// all bytes of the source, if the result lacks its line end. The caller
+	// owns and clears it. Without a count of tries it is a second guess: some
+	// programs take the line end of a password file for a part of the
+	// password.
+	Exact *[]byte
 }
 
 // RefuseLastTry returns an error if an incorrect PIN would lock the token. A
@@ -53,9 +62,18 @@ func (s *Store) PINSource(source Ref, opts Options) (PINFunc, error) {
 }
 
 // ParsePINSource is [ParseRef] for a pin-source. Its errors begin with
-// "pin-source".
+// "pin-source". They quote the text only if it begins with file: or env:, because
+// it can be the PIN itself. A number is refused for that reason.
 func ParsePINSource(text string) (Ref, error) {
+	if text != "" && strings.Trim(text, "0123456789") == "" {
+		return Ref{}, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{"…", errors.New("is a number, not the name of a file")}),
+			"store the PIN in a file or a variable, and give its name; for a file whose name is a number, write file:NUMBER")
+	}
 	ref, err := ParseRef(text)
+	var refErr *RefError
+	if scheme, _, _ := cutScheme(text); errors.As(err, &refErr) && text != "" && scheme != SchemeFile && scheme != SchemeEnv {
+		err = &RefError{"…", refErr.Err}
+	}
 	if err != nil {
 		return Ref{}, fmt.Errorf("pin-source: %w", err)
 	}
@@ -76,21 +94,32 @@ func (c Call) PINSource(source Ref) (PINFunc, error) {
 	switch {
 	case source.IsZero():
 		return nil, fmt.Errorf("pin-source: %w", &RefError{"", errEmpty})
-	case !c.store.isPINSource(source): // show only the scheme: other programs support pass:PIN
-		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{source.Scheme + "…", errors.New("is neither file:PATH nor env:NAME")}),
+	case !c.store.isPINSource(source): // shown is only a scheme that cannot be the start of the PIN
+		shown := "…"
+		if slices.Contains(foreignSources, source.Scheme) {
+			shown = source.Scheme + ":…"
+		}
+		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{shown, errors.New("is neither file:PATH nor env:NAME")}),
 			"store only the PIN in a file or a variable, and give its name")
 	}
 	return func(ctx context.Context, p Prompt) ([]byte, error) {
 		if err := p.RefuseLastTry(); err != nil {
 			return nil, err
 		}
-		pin, err := c.readPIN(ctx, source)
+		pin, exact, err := c.readPIN(ctx, source)
 		if err != nil {
 			return nil, &sourceError{p.What, source, err}
+		}
+		if p.Exact != nil && len(exact) != len(pin) {
+			*p.Exact = bytes.Clone(exact)
 		}
 		return pin, nil
 	}, nil
 }
+
+// foreignSources are the schemes of the sources of secrets that other programs have,
+// and words that are sources only without a colon.
+var foreignSources = append([]string{"cmd", "exec", "fd", "stdin", "vault", "prompt", "pinentry"}, secretSchemes...)
 
 // isPINSource reports whether a PIN can be read from a reference of this
 // scheme: from a file, a variable or, unless s is nil, an [Unsealer] of s.
@@ -137,18 +166,18 @@ func (c Call) unsealer(ref Ref) (func(context.Context) ([]byte, error), bool) {
 	return func(ctx context.Context) ([]byte, error) { return u.Unseal(ctx, ref, inner) }, ok
 }
 
-func (c Call) readPIN(ctx context.Context, ref Ref) ([]byte, error) {
-	var pin []byte
+// readPIN returns the PIN, and all bytes of the source, which share its memory.
+func (c Call) readPIN(ctx context.Context, ref Ref) (pin, exact []byte, err error) {
 	if unseal, ok := c.unsealer(ref); ok {
 		secret, err := unseal(ctx)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		pin = secret
 	} else if ref.Scheme == SchemeFile {
-		data, mode, err := readFile(ref.Rest, maxPIN)
+		data, mode, err := readFile(ctx, ref.Rest, maxPIN)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if worldAccessible(mode) {
 			c.warnWorldAccessible(ref.Rest, "a PIN")
@@ -157,21 +186,22 @@ func (c Call) readPIN(ctx context.Context, ref Ref) ([]byte, error) {
 	} else {
 		v, err := c.lookupEnv(ref.Rest)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		pin = []byte(v)
 	}
+	exact = pin
 	pin = bytes.TrimPrefix(pin, []byte("\ufeff"))
 	if line, ok := bytes.CutSuffix(pin, []byte("\n")); ok {
 		pin = bytes.TrimSuffix(line, []byte("\r"))
 	}
 	switch {
 	case len(pin) == 0:
-		return nil, errors.New("is empty")
+		return nil, nil, errors.New("is empty")
 	case len(pin) > maxPIN:
-		return nil, tooLarge(maxPIN)
+		return nil, nil, tooLarge(maxPIN)
 	case bytes.ContainsAny(pin, "\x00\n"):
-		return nil, errors.New("is not a single line of text")
+		return nil, nil, errors.New("is not a single line of text")
 	}
-	return pin, nil
+	return pin, exact, nil
 }

@@ -129,3 +129,21 @@ func TestPINSourceIsReadEachTime(t *testing.T) {
 		}
 	}
 }
+
+// A file does not count tries, so the password with its line end is a second
+// guess.
+func TestPINSourceExact(t *testing.T) {
+	for content, exact := range map[string]string{
+		"sword": "", "sword\n": "sword\n", "sword\r\n": "sword\r\n", "\ufeffsword": "\ufeffsword", "\ufeffsword\n": "\ufeffsword\n",
+	} {
+		pinFunc, err := pinSource(write(t, []byte(content), 0o600), keystore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		pin, err := pinFunc(t.Context(), keystore.Prompt{What: keystore.AskPassword, Exact: &got})
+		if err != nil || string(pin) != "sword" || string(got) != exact {
+			t.Errorf("%q: got %q, exactly %q, error %v", content, pin, got, err)
+		}
+	}
+}

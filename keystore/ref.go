@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -64,7 +63,7 @@ func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 func ParseRef(s string) (Ref, error) {
 	r, err := parseRef(s)
 	if err != nil {
-		return Ref{}, &RefError{excerpt(s), err}
+		return Ref{}, &RefError{Excerpt(s), err}
 	}
 	return r, nil
 }
@@ -96,6 +95,9 @@ func parseRef(s string) (r Ref, err error) {
 
 const pemBegin = "-----BEGIN"
 
+// hintForText is for a key that was given instead of its name.
+const hintForText = "every local user can read the command line; pass the text in a file, through standard input (-) or in a variable (env:NAME)"
+
 var errEmpty = errors.New("is empty")
 
 // checkText refuses text that cannot be a reference or a path.
@@ -105,35 +107,15 @@ func checkText(s string) error {
 		return errEmpty
 	case strings.Contains(s, pemBegin):
 		return signer.WithHint(errors.New("is PEM text, not the name of a file"),
-			"every local user can read the command line; pass the text in a file, through standard input (-) or in a variable (env:NAME)")
+			hintForText)
+	case containsKey(s):
+		return signer.WithHint(errors.New("is a key or certificate in base64, not its name"), hintForText)
 	case len(s) > maxRef:
 		return fmt.Errorf("is longer than %d bytes", maxRef)
 	case strings.ContainsAny(s, "\x00\r\n"):
 		return errors.New("contains a control character")
 	}
 	return nil
-}
-
-// excerpt returns the part of an invalid reference that an error shows. Text of
-// several lines can be the inside of a PEM block, so little of it is shown.
-func excerpt(s string) string {
-	if strings.Contains(s, pemBegin) {
-		return pemBegin + " …"
-	}
-	const singleLine, multiLine = 256, 8 // bytes
-	s, limit := redact(strings.TrimRight(s, "\r\n")), singleLine
-	if i := strings.IndexAny(s, "\x00\r\n"); i >= 0 {
-		s, limit = s[:i]+"…", multiLine
-	}
-	if scheme, _, _ := cutScheme(s); scheme == SchemeEnv {
-		if name, _, ok := strings.Cut(s, "="); ok {
-			s = name + "=…" // the value can be a secret
-		}
-	}
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return s
 }
 
 // filePath decodes the part after "file:" (RFC 8089, section 2 and appendix
@@ -163,12 +145,16 @@ func filePath(s string) (string, error) {
 }
 
 // String returns the reference in the form that [ParseRef] parses. It cuts the
-// reference off after the name of a pin-value attribute.
+// reference off after the name of a pin-value attribute or of an attribute that does
+// not exist, and replaces a name that can be a key as text.
 func (r Ref) String() string {
 	switch r.Scheme {
 	case SchemeStdin:
 		return SchemeStdin
 	case SchemeFile:
+		if looksLikeKey(r.Rest) {
+			return "…"
+		}
 		plain, err := parseRef(r.Rest)
 		if err == nil && plain == r && percentEncode(r.Rest, "") == r.Rest {
 			return redact(r.Rest)
@@ -183,7 +169,7 @@ func (r Ref) String() string {
 	case "":
 		return redact(r.Rest)
 	}
-	return redact(r.Scheme + ":" + r.Rest)
+	return withoutKey(redact(r.Scheme + ":" + r.Rest))
 }
 
 // GoString keeps a PIN out of %#v.
@@ -195,83 +181,3 @@ func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 // hasPINValue reports whether r has a pin-value attribute, or another one that
 // could contain a PIN.
 func (r Ref) hasPINValue() bool { s := r.Scheme + ":" + r.Rest; return redact(s) != s }
-
-// nameStarts are the characters before the name of an attribute: the separators
-// of references, and those that a user could mistake for one.
-const nameStarts = "?;&,# \t"
-
-// redact cuts s off after the name of a pin-value attribute in any encoding.
-// The attributes after it are lost, because a PIN can contain their separator.
-// The same text in the value of another attribute is not a name, except in a
-// PIN source, which is itself a reference. Except in a path, redact also cuts
-// off the value of an attribute that does not exist, but whose name suggests a
-// secret, such as pin=.
-func redact(s string) string {
-	scheme, _, ok := cutScheme(s)
-	path := !ok || scheme == SchemeFile
-	for i := 0; i < len(s); {
-		part := s[i:]
-		if n := strings.IndexAny(part, nameStarts); n >= 0 {
-			part = part[:n]
-		}
-		name, _, _ := strings.Cut(part, "=")
-		end := len(name)
-		switch bare := attributeName(name); {
-		case strings.HasSuffix(bare, "-source"):
-			end = len(part)
-		case !path && (i == 0 || strings.IndexByte("?;&", s[i-1]) >= 0) && end < len(part) && suggestsSecret(bare):
-			return s[:i+end+1] + "…"
-		}
-		for j := range end {
-			if j > 0 && j < len(name) && name[j-1] != ':' { // after a scheme
-				continue
-			}
-			if n := encodedPrefixLen(s[i+j:], "pin-value="); n > 0 {
-				return s[:i+j+n] + "…"
-			}
-		}
-		i += len(part) + 1
-	}
-	return s
-}
-
-// attributeName decodes the name of an attribute, without the scheme before it.
-func attributeName(s string) string {
-	if decoded, err := url.PathUnescape(s); err == nil {
-		s = decoded
-	}
-	return strings.ToLower(s[strings.LastIndexByte(s, ':')+1:])
-}
-
-// suggestsSecret reports whether a user could take name for the attribute of a
-// PIN or password.
-func suggestsSecret(name string) bool {
-	return strings.HasPrefix(name, "pin") || strings.Contains(name, "pass") || strings.Contains(name, "secret")
-}
-
-// encodedPrefixLen returns the length of the prefix of s that is equal to name
-// in any case, with any percent-encoding, and with spaces or tabs before "=".
-// It returns 0 if s does not begin with name.
-func encodedPrefixLen(s, name string) int {
-	n := 0
-	for name != "" && n < len(s) {
-		c := s[n]
-		n++
-		if c == '%' && len(s) >= n+2 {
-			if v, err := strconv.ParseUint(s[n:n+2], 16, 8); err == nil {
-				c = byte(v)
-				n += 2
-			}
-		}
-		switch {
-		case c|0x20 == name[0]:
-			name = name[1:]
-		case name != "=" || c != ' ' && c != '\t':
-			return 0
-		}
-	}
-	if name != "" {
-		return 0
-	}
-	return n
-}

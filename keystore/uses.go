@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -102,11 +103,26 @@ func (s *Store) SetAttribute(ref Ref, name, value string) (Ref, error) {
 	return set, nil
 }
 
-// Rebase resolves a relative path in ref against dir; see [Rebaser]. It returns
-// any other ref unchanged.
-func (s *Store) Rebase(ref Ref, dir string) Ref {
+// Rebase resolves the relative paths in ref and in its PIN sources against dir; see
+// [Rebaser]. It returns any other ref unchanged.
+func (s *Store) Rebase(ref Ref, dir string) Ref { return s.rebase(ref, dir, maxSources) }
+
+func (s *Store) rebase(ref Ref, dir string, depth int) Ref {
 	if r, ok := s.scheme[ref.Scheme].(Rebaser); ok {
-		return r.Rebase(ref, dir)
+		ref = r.Rebase(ref, dir)
 	}
-	return ref
+	sources := s.usesOf(ref).PINSources
+	if len(sources) == 0 || depth == 0 {
+		return ref
+	}
+	return mapAttributes(ref, func(name, value string) string {
+		source, err := ParseRef(value)
+		if err != nil || !strings.HasSuffix(name, sourceSuffix) || !slices.Contains(sources, source) || source.hasPINValue() {
+			return value
+		}
+		if rebased := s.rebase(source, dir, depth-1); rebased != source {
+			return rebased.String()
+		}
+		return value
+	})
 }

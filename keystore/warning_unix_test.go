@@ -4,6 +4,10 @@ package keystore_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"log/slog"
 	"os"
@@ -27,6 +31,16 @@ func TestWarnsOfWorldAccessibleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	spki, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := x509.CreateCertificateRequest(rand.Reader, new(x509.CertificateRequest), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// EncryptedPrivateKeyInfo with PBES2 and without contents.
+	encrypted := []byte("\x30\x0f\x30\x0b\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0d\x04\x00")
 	for _, test := range []struct {
 		name string
 		data []byte
@@ -44,6 +58,11 @@ func TestWarnsOfWorldAccessibleFile(t *testing.T) {
 		// The first bytes of RSA keys whose lengths have an octet 0xA0.
 		{"PKCS #1 of 1188 bytes", []byte{0x30, 0x82, 0x04, 0xa0, 0x02, 0x01, 0x00, 0x02, 0x82, 0x01, 0x01, 0x00, 0xc5}, 0o644, 1},
 		{"PKCS #12 of 2724 bytes", []byte{0x30, 0x82, 0x0a, 0xa0, 0x02, 0x01, 0x03, 0x30, 0x82, 0x0a, 0x56, 0x06, 0x09}, 0o644, 1},
+		{"base64 of a key in PEM", []byte(base64.StdEncoding.EncodeToString(keyPEM)), 0o644, 1},
+		{"base64 of a key in DER", []byte(base64.StdEncoding.EncodeToString(block.Bytes)), 0o644, 1},
+		{"encrypted key", encrypted, 0o644, 1},
+		{"encrypted key in PEM with another label", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: encrypted}), 0o644, 1},
+		{"PKCS #12 with another label", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pfx}), 0o644, 1},
 
 		{"key that the group can read", keyPEM, 0o640, 0},
 		{"key that the owner can read", keyPEM, 0o400, 0},
@@ -51,6 +70,12 @@ func TestWarnsOfWorldAccessibleFile(t *testing.T) {
 		{"certificate", certPEM, 0o644, 0},
 		{"certificate in DER", leaf.Raw, 0o644, 0},
 		{"public key", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte{0x30, 0}}), 0o644, 0},
+		{"public key in DER", spki, 0o644, 0},
+		{"public key in PKCS #1", x509.MarshalPKCS1PublicKey(&signertest.Key(t, "rsa2048").(*rsa.PrivateKey).PublicKey), 0o644, 0},
+		{"request in DER", request, 0o644, 0},
+		{"PKCS #7", []byte("\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0\x00"), 0o644, 0},
+		{"damaged certificate in DER", leaf.Raw[:len(leaf.Raw)/2], 0o644, 0},
+		{"base64 of a certificate", []byte(base64.StdEncoding.EncodeToString(leaf.Raw)), 0o644, 0},
 		{"text", []byte("PRIVATE KEY"), 0o644, 0},
 		{"nothing", nil, 0o644, 0},
 	} {

@@ -3,6 +3,7 @@ package pkcs11
 import (
 	"crypto/x509"
 	"log/slog"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 )
@@ -35,7 +36,11 @@ type Config struct {
 
 	Ref    keystore.Ref // name of the key in prompts and errors; zero: the URI without its PIN
 	Logger *slog.Logger // nil: no log
+
+	Now func() time.Time // decides which certificates are valid; nil: time.Now
 }
+
+func (c Config) now() time.Time { return keystore.Options{Now: c.Now}.Time() }
 
 // name returns the name of the key for prompts and errors.
 func (c Config) name() keystore.Ref {

@@ -200,15 +200,15 @@ func TestKeptPINNotUsedForAnotherToken(t *testing.T) {
 		var p person
 		info := newFakeToken("card").tokenInfo
 		use := info.loginTarget(ckuUser)
-		d := newAuthenticator(Config{PIN: p.ask}).begin()
+		d := newAuthenticator(Config{PIN: p.ask}).begin(t.Context())
 		d.pins = map[loginTarget][]byte{use: []byte(fakePIN)}
 		change(&info)
 		p.pin = "typed"
-		pin, err := d.pin(t.Context(), info, ckuUser)
+		pin, err := d.pin(info, ckuUser)
 		if err != nil || string(pin) != "typed" {
 			t.Errorf("PIN for another token: %q, error %v", pin, err)
 		}
-		if pin, err = d.pin(t.Context(), newFakeToken("card").tokenInfo, ckuUser); err != nil || string(pin) != fakePIN {
+		if pin, err = d.pin(newFakeToken("card").tokenInfo, ckuUser); err != nil || string(pin) != fakePIN {
 			t.Errorf("PIN for the same token: %q, error %v", pin, err)
 		}
 	}

@@ -1,10 +1,8 @@
 package pkcs11
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,7 +38,31 @@ func objects(mod module, session uint, u URI, class uint, types ...uint) ([]obje
 
 // readObjects is like objects, but returns the error of an object that cannot
 // be read as unread.
+//
+// If no object has exactly the label of u, readObjects returns those whose label
+// differs only in padding: some tools write labels with a NUL at the end.
 func readObjects(mod module, session uint, u URI, class uint, types ...uint) (found []object, unread, err error) {
+	found, unread, err = readExact(mod, session, u, class, types...)
+	if err != nil || unread != nil || len(found) > 0 || u.Object == "" {
+		return found, unread, err
+	}
+	label := u.Object
+	u.Object = ""
+	all, unread, err := readExact(mod, session, u, class, types...)
+	for _, o := range all {
+		if sameLabel(o.label, label) {
+			found = append(found, o)
+		}
+	}
+	if len(found) == 0 {
+		unread = nil // it is not about the object of u
+	}
+	return found, unread, err
+}
+
+func sameLabel(a, b string) bool { return trim(a) == trim(b) }
+
+func readExact(mod module, session uint, u URI, class uint, types ...uint) (found []object, unread, err error) {
 	template := []attribute{{ckaClass, class}}
 	if u.Object != "" {
 		template = append(template, attribute{ckaLabel, u.Object})
@@ -73,7 +95,7 @@ func readObjects(mod module, session uint, u URI, class uint, types ...uint) (fo
 func (o object) uri(t token) URI {
 	u := t.uri()
 	u.Object, u.ID = o.label, string(o.id)
-	if checkText(u.Object) != nil {
+	if u.Object = strings.TrimRight(u.Object, "\x00"); checkText(u.Object) != nil {
 		u.Object = ""
 	}
 	u.Type = map[uint]string{ckoPrivateKey: "private", ckoPublicKey: "public", ckoCertificate: "cert"}[o.class]
@@ -109,6 +131,7 @@ func (o object) certificate() (*x509.Certificate, error) {
 type keyObject struct {
 	object
 	pub                crypto.PublicKey
+	own                bool // pub was read from the private key or has verified a signature
 	alwaysAuthenticate bool // CKA_ALWAYS_AUTHENTICATE
 }
 
@@ -146,19 +169,25 @@ func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject
 			keys = one
 		}
 	}
-	switch len(keys) {
-	case 0:
+	if len(keys) == 0 {
 		return keyObject{}, nil, notFound(t, session, u)
-	case 1:
-	default:
-		return keyObject{}, nil, signer.WithHint(fmt.Errorf("%d private keys: %w", len(keys), signer.ErrAmbiguous),
-			"use one of: "+listObjects(t, keys, u))
 	}
-	key, err := resolvePublicKey(t.mod, session, keys[0], certs, certObjects, known)
+	candidates, err := candidatesOf(t.mod, session, keys, certs, certObjects, known)
 	if err != nil {
 		return keyObject{}, nil, err
 	}
-	return key, allCerts, nil
+	if len(keys) == 1 && len(candidates[0].pubs) == 1 {
+		return candidates[0].key(0), allCerts, nil
+	}
+	if key, ok := prove(t.mod, session, candidates, len(keys) > 1, known); ok {
+		return key, allCerts, nil
+	}
+	if len(keys) > 1 {
+		return keyObject{}, nil, signer.WithHint(fmt.Errorf("%d private keys: %w", len(keys), signer.ErrAmbiguous),
+			"use one of: "+listObjects(t, keys, u))
+	}
+	return keyObject{}, nil, signer.WithHint(fmt.Errorf("%d public keys could belong to the private key: %w", len(candidates[0].pubs), signer.ErrAmbiguous),
+		"give only the certificate of this key")
 }
 
 // keysOfCertificates returns the private keys of the certificates that have the
@@ -166,7 +195,7 @@ func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject
 func keysOfCertificates(mod module, session uint, u URI, certs []object) ([]object, error) {
 	var all []object
 	for _, c := range certs {
-		if u.Object != "" && u.Object != c.label || u.ID != "" && u.ID != string(c.id) {
+		if u.Object != "" && !sameLabel(u.Object, c.label) || u.ID != "" && u.ID != string(c.id) {
 			continue
 		}
 		keys, err := keysOfCertificate(mod, session, c)
@@ -220,36 +249,6 @@ func keysWithCertificate(mod module, session uint, keys []object, certs []*x509.
 		}
 	}
 	return found
-}
-
-// resolvePublicKey finds the public key of o: in the objects of the token, in a
-// certificate on the token with the ID of the key, or in the first certificate
-// of known that can belong to the key. certs and certObjects are the
-// certificates on the token and their objects.
-func resolvePublicKey(mod module, session uint, o object, certs []*x509.Certificate, certObjects []object, known []*x509.Certificate) (keyObject, error) {
-	key := keyObject{object: o, alwaysAuthenticate: isTrue(o.values[ckaAlwaysAuthenticate])}
-	pub, err := publicFromToken(mod, session, o)
-	if err != nil {
-		return key, err
-	}
-	if pub != nil {
-		key.pub = pub
-		return key, nil
-	}
-	for i, c := range certObjects {
-		if len(o.id) > 0 && bytes.Equal(c.id, o.id) && mayMatch(o, certs[i].PublicKey) {
-			key.pub = certs[i].PublicKey
-			return key, nil
-		}
-	}
-	for _, c := range known {
-		if !c.IsCA && mayMatch(o, c.PublicKey) {
-			key.pub = c.PublicKey
-			return key, nil
-		}
-	}
-	return key, signer.WithHint(errors.New("the token does not provide the public key of the private key"),
-		"write the certificate to the token with the ID of the key, or give it with Config.Certificates")
 }
 
 func notFound(t token, session uint, u URI) error {

@@ -6,9 +6,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -30,15 +29,19 @@ type Key struct {
 	log    *slog.Logger
 	mod    *sharedModule
 	pub    crypto.PublicKey
-	chain  []*x509.Certificate
+	certs  signer.Certificates
 
 	schemes func() []tls.SignatureScheme
 
-	closeMu sync.RWMutex // held for reading during calls of the module, for writing by Close
-	closed  bool
+	mu        sync.Mutex
+	idle      sync.Cond // uses mu; signals that uses or abandoned has changed
+	uses      int       // calls that use the module
+	abandoned int       // those that nobody waits for
+	closed    bool
+	release   func() error // releases the resources once, after the last use
 
-	reconnectMu sync.Mutex // held while reconnecting
-	conn        atomic.Pointer[connection]
+	reconnecting *lock
+	conn         atomic.Pointer[connection]
 }
 
 // A connection contains the handle of a key and its sessions, from the login to
@@ -47,8 +50,9 @@ type connection struct {
 	token        token
 	key          keyObject
 	pool         *pool
-	firstSession uint // the first session of pool
-	card         bool // a card in a reader: only one card of the module signs at a time
+	firstSession uint         // the first session of pool
+	card         bool         // a card in a reader: only one card of the module signs at a time
+	proof        signer.Proof // that key is the private key of its public key
 }
 
 // maxAttempts limits how often one signature is attempted if the token is lost
@@ -56,11 +60,31 @@ type connection struct {
 const maxAttempts = 10
 
 // Open opens the only key that matches cfg. The caller closes it. ctx is used
-// until Open returns. Later PIN prompts, for example when the token is back,
-// get a context with the values of ctx that is canceled by Close.
-func Open(ctx context.Context, cfg Config) (*Key, error) { return open(ctx, cfg, &loaded) }
+// until Open returns, also if the module does not answer. Later PIN prompts, for
+// example when the token is back, get a context with the values of ctx that is
+// canceled by Close or when the context of the signature ends. Open logs a
+// warning if Config.Certificates contains no certificate of the key.
+func Open(ctx context.Context, cfg Config) (*Key, error) { return openGiven(ctx, cfg, &loaded) }
+
+// openGiven is open for a Config whose certificates are not just candidates.
+func openGiven(ctx context.Context, cfg Config, table *modules) (*Key, error) {
+	k, err := open(ctx, cfg, table)
+	if err == nil && len(cfg.Certificates) > 0 && !certifies(cfg.Certificates, k.pub) {
+		k.log.Warn("none of the given certificates is for the key", "key", k.auth.ref.String())
+	}
+	return k, err
+}
+
+func certifies(certs []*x509.Certificate, pub crypto.PublicKey) bool {
+	return slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return signer.SamePublicKey(c.PublicKey, pub) })
+}
 
 func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
+	return bounded(ctx, cfg.what, func() (*Key, error) { return openNow(ctx, cfg, table) }, func(k *Key) { _ = k.Close() })
+}
+
+// openNow is open, but waits for the module without a limit.
+func openNow(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	if cfg.PIN == nil {
 		var err error
 		if cfg.PIN, err = pinOf(cfg.URI, keystore.Call{}); err != nil {
@@ -71,8 +95,10 @@ func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Key{cfg: cfg, auth: newAuthenticator(cfg), log: logging.OrDiscard(cfg.Logger), mod: mod}
-	d := k.auth.begin()
+	k := &Key{cfg: cfg, auth: newAuthenticator(cfg), log: logging.OrDiscard(cfg.Logger), mod: mod, reconnecting: newLock()}
+	k.idle.L = &k.mu
+	k.release = sync.OnceValue(k.releaseNow)
+	d := k.auth.begin(ctx)
 	defer d.end()
 	conn, certs, err := k.connect(ctx, cfg.URI, d)
 	if err != nil {
@@ -81,8 +107,9 @@ func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	k.conn.Store(conn)
 	k.pub = conn.key.pub
-	if k.chain, err = signer.Chain(k.pub, certs); err != nil { // the key has no certificate
-		k.chain = nil
+	k.certs, _ = signer.SelectCertificates(k.pub, certs, cfg.now()) // without a Chain on error: the key has no certificate
+	if k.certs.Chain != nil {
+		k.certs.Others = nil // nobody gave them for this key
 	}
 	k.schemes = sync.OnceValue(k.findSchemes)
 	return k, nil
@@ -114,8 +141,10 @@ func newAuthenticator(cfg Config) *authenticator {
 func (k *Key) connect(ctx context.Context, u URI, d *dialog) (_ *connection, _ []*x509.Certificate, err error) {
 	// OpenSC 0.23 crashes if one thread detects the removal of a card while
 	// another thread signs with the card, even with a different key.
-	k.mod.cardMu.Lock()
-	defer k.mod.cardMu.Unlock()
+	if err := k.mod.card.lock(ctx); err != nil {
+		return nil, nil, err
+	}
+	defer k.mod.card.unlock()
 	t, err := oneToken(k.mod, u)
 	if err != nil {
 		return nil, nil, err
@@ -129,7 +158,7 @@ func (k *Key) connect(ctx context.Context, u URI, d *dialog) (_ *connection, _ [
 			_ = k.mod.closeSession(session)
 		}
 	}()
-	if err := d.login(ctx, t, session); err != nil {
+	if err := d.login(t, session); err != nil {
 		return nil, nil, err
 	}
 	key, certs, err := findKey(t, session, u, k.cfg.Certificates)
@@ -173,7 +202,11 @@ func (k *Key) Public() crypto.PublicKey { return k.pub }
 
 // Chain implements [signer.Signer]. The certificates come from the token and
 // from Config.Certificates.
-func (k *Key) Chain() []*x509.Certificate { return k.chain }
+func (k *Key) Chain() []*x509.Certificate { return k.certs.Chain }
+
+// Certificates returns the certificates on the token and those of
+// Config.Certificates.
+func (k *Key) Certificates() signer.Certificates { return k.certs }
 
 // Ref returns a reference that opens this key again, in any slot, provided that
 // its label and ID are unique on the token. The reference contains the module
@@ -186,93 +219,4 @@ func (k *Key) Ref() keystore.Ref {
 	}
 	u.PINSource = k.cfg.URI.PINSource
 	return u.ref()
-}
-
-// Close implements [signer.Signer]. It finalizes the module if this is the last
-// open key of the module. It waits for calls of Sign. A Sign that waits for a
-// PIN returns [signer.ErrClosed] if Config.PIN respects its context.
-func (k *Key) Close() error {
-	k.cancel()
-	k.closeMu.Lock()
-	defer k.closeMu.Unlock()
-	if k.closed {
-		return nil
-	}
-	k.closed = true
-	// Sessions of a removed token are already closed.
-	if err := k.conn.Load().pool.drain(0); err != nil && !lost(err) {
-		return errors.Join(err, k.mod.release())
-	}
-	return k.mod.release()
-}
-
-// Sign implements [crypto.Signer]. It ignores the random source.
-func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	m, err := signer.MechanismFor(k.pub, digest, opts)
-	if err != nil {
-		return nil, err
-	}
-	op, err := operationFor(k.pub, m, digest)
-	if err != nil {
-		return nil, err
-	}
-	k.closeMu.RLock()
-	defer k.closeMu.RUnlock()
-	if k.closed {
-		return nil, signer.ErrClosed
-	}
-	sig, err := k.attempt(op)
-	switch {
-	case err == nil:
-		return op.finish(sig)
-	case k.ctx.Err() != nil && errors.Is(err, k.ctx.Err()):
-		return nil, fmt.Errorf("sign: %w: %w", signer.ErrClosed, err)
-	}
-	return nil, fmt.Errorf("sign with %s: %w", k.auth.ref, err)
-}
-
-// attempt signs. After a loss of the connection it reconnects and tries again,
-// at most maxAttempts times in all.
-func (k *Key) attempt(op operation) ([]byte, error) {
-	d := k.auth.begin()
-	defer d.end()
-	for n := 1; ; {
-		conn := k.conn.Load()
-		sig, err := k.sign(conn, op, d)
-		switch {
-		case err == nil:
-			return sig, nil
-		case errors.Is(err, errRetired): // another goroutine noticed the loss, or reconnecting failed before
-		case !lost(err) || n == maxAttempts:
-			return nil, err
-		default:
-			n++
-		}
-		d.loss = err
-		if err = k.reconnect(conn, err, d); err != nil {
-			if !lost(err) || n == maxAttempts {
-				return nil, err
-			}
-			n++
-			d.loss = err
-		}
-	}
-}
-
-func (k *Key) sign(conn *connection, op operation, d *dialog) ([]byte, error) {
-	session, err := conn.pool.get()
-	if err != nil {
-		return nil, err
-	}
-	var authenticate func() error
-	if conn.key.alwaysAuthenticate {
-		authenticate = func() error { return d.loginForSignature(k.ctx, conn.token, session) }
-	}
-	if conn.card {
-		k.mod.cardMu.Lock()
-		defer k.mod.cardMu.Unlock()
-	}
-	sig, err := k.mod.sign(session, conn.key.handle, op.mechanism, op.input, authenticate)
-	conn.pool.put(session, err)
-	return sig, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -14,7 +15,8 @@ import (
 // certificates. To see private keys, it logs in if ref or call has a PIN and
 // exactly one token matches ref: each other token would count the PIN as a
 // wrong one. If several tokens match, it logs a warning. Without a login, or if
-// it fails, List returns the objects that are visible without one.
+// it fails, List returns the objects that are visible without one. Without a PIN
+// it logs a warning if a token shows no keys until a login.
 func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
@@ -23,29 +25,67 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	return list(ctx, cfg, &loaded)
 }
 
-func list(ctx context.Context, cfg Config, table *modules) (entries []keystore.Entry, err error) {
+func list(ctx context.Context, cfg Config, table *modules) ([]keystore.Entry, error) {
+	var found collector
+	_, err := bounded(ctx, cfg.what, func() (struct{}, error) { return struct{}{}, listNow(ctx, cfg, table, &found) }, nil)
+	return found.all(), err
+}
+
+// A collector collects entries while the module may stop to answer.
+type collector struct {
+	mu      sync.Mutex
+	entries []keystore.Entry
+}
+
+func (c *collector) add(some []keystore.Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries = append(c.entries, some...)
+}
+
+func (c *collector) all() []keystore.Entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.entries)
+}
+
+// listNow is list, but waits for the module without a limit.
+func listNow(ctx context.Context, cfg Config, table *modules, found *collector) (err error) {
 	mod, err := table.find(cfg)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, mod.release()) }()
 	all, unread, err := readTokens(mod, cfg.URI)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	unread = slices.DeleteFunc(unread, removed) // a removed token is not an error
+	log, noPIN := logging.OrDiscard(cfg.Logger), cfg.PIN == nil
 	if cfg.PIN != nil && len(all) > 1 {
 		cfg.PIN = nil
-		logging.OrDiscard(cfg.Logger).Warn(fmt.Sprintf("the PIN was not used, because %d tokens match %s; select one with token=…", len(all), cfg.name()))
+		log.Warn(fmt.Sprintf("the PIN was not used, because %d tokens match %s; select one with token=…", len(all), cfg.name()))
 	}
+	var hiding []token
 	for _, t := range all {
 		if err := ctx.Err(); err != nil { // a token can take long
-			return entries, errors.Join(append(unread, err)...)
+			return errors.Join(append(unread, err)...)
 		}
 		some, err := listToken(ctx, cfg, t)
-		entries, unread = append(entries, some...), append(unread, err)
+		found.add(some)
+		unread = append(unread, err)
+		if noPIN && err == nil && t.info.flags&cktFlagLoginRequired != 0 && !hasKey(some) {
+			hiding = append(hiding, t)
+		}
 	}
-	return entries, errors.Join(unread...)
+	for _, t := range hiding {
+		log.Warn("without a PIN, keys may be hidden", "token", t.uri().withModuleOf(cfg.URI).String(), "hint", "list this token, and let Options.PIN ask")
+	}
+	return errors.Join(unread...)
+}
+
+func hasKey(entries []keystore.Entry) bool {
+	return slices.ContainsFunc(entries, func(e keystore.Entry) bool { return e.Kind == keystore.KeyEntry })
 }
 
 // listToken lists t and its objects. It can return entries together with an
@@ -105,7 +145,7 @@ func loginToList(ctx context.Context, cfg Config, t token, session uint) (err er
 	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
 		return t.wrap(err)
 	}
-	d := newAuthenticator(cfg).begin()
+	d := newAuthenticator(cfg).begin(ctx)
 	defer d.end()
-	return d.login(ctx, t, session)
+	return d.login(t, session)
 }

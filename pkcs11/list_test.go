@@ -164,3 +164,44 @@ func TestListSendsThePINToOneToken(t *testing.T) {
 		}
 	}
 }
+
+// Without a PIN, List says that keys may be hidden, but only if a token shows
+// none until a login.
+func TestListSaysThatKeysMayBeHidden(t *testing.T) {
+	visible := newListedToken(t, "visible")
+	for _, o := range visible.objects {
+		o.private = false
+	}
+	free := newListedToken(t, "free")
+	free.flags &^= cktFlagLoginRequired
+	first, second := newListedToken(t, "first"), newListedToken(t, "second")
+	for _, test := range []struct {
+		tokens []*fakeToken
+		pin    bool
+		want   []string // parts of the warning; none: no warning
+	}{
+		{[]*fakeToken{first}, false, []string{"keys may be hidden", "pkcs11:token=first;", "let Options.PIN ask"}},
+		{[]*fakeToken{visible, first, second}, false, []string{"pkcs11:token=first;", "pkcs11:token=second;"}},
+		{[]*fakeToken{visible}, false, nil},
+		{[]*fakeToken{free}, false, nil},
+		{[]*fakeToken{first}, true, nil},
+	} {
+		b := newFixture(t, test.tokens...)
+		var log strings.Builder
+		cfg := Config{Module: b.path, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		if test.pin {
+			cfg.PIN = fixedPIN(fakePIN)
+		}
+		if _, err := list(t.Context(), cfg, b.table); err != nil {
+			t.Error(err)
+		}
+		for _, part := range test.want {
+			if !strings.Contains(strings.ReplaceAll(log.String(), `\"`, `"`), part) {
+				t.Errorf("%q is not in the log: %s", part, &log)
+			}
+		}
+		if len(test.want) == 0 && log.Len() > 0 {
+			t.Errorf("unexpected log: %s", &log)
+		}
+	}
+}

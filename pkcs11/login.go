@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -28,6 +30,7 @@ type authenticator struct {
 // received it. A dialog is used by one goroutine. The caller calls end.
 type dialog struct {
 	*authenticator
+	ctx        context.Context // for prompts; after its end no PIN is sent
 	pins       map[loginTarget][]byte
 	padPrompts int   // how often the device itself has asked for the PIN
 	loss       error // the last loss of the token; nil if there was none
@@ -43,7 +46,9 @@ type loginTarget struct {
 // for a login and once for a signature.
 const maxPadPrompts = 2
 
-func (a *authenticator) begin() *dialog { return &dialog{authenticator: a} }
+func (a *authenticator) begin(ctx context.Context) *dialog {
+	return &dialog{authenticator: a, ctx: ctx}
+}
 
 // end clears the PINs.
 func (d *dialog) end() {
@@ -55,13 +60,13 @@ func (d *dialog) end() {
 // login logs in as the normal user, unless the token requires no login or the
 // process is already logged in. The caller has just read the flags of t, which
 // show whether few tries are left.
-func (d *dialog) login(ctx context.Context, t token, session uint) error {
+func (d *dialog) login(t token, session uint) error {
 	if t.info.flags&cktFlagLoginRequired == 0 {
 		return nil
 	}
 	in, err := t.mod.loggedIn(session)
 	if err == nil && !in {
-		err = d.authenticate(ctx, t, session, ckuUser)
+		err = d.authenticate(t, session, ckuUser)
 	}
 	if errors.Is(err, ckrUserAlreadyLoggedIn) {
 		return nil
@@ -71,16 +76,16 @@ func (d *dialog) login(ctx context.Context, t token, session uint) error {
 
 // loginForSignature logs in for the signature that was just started in session,
 // as a key with CKA_ALWAYS_AUTHENTICATE requires (PKCS #11 v3.1, section 4.9).
-func (d *dialog) loginForSignature(ctx context.Context, t token, session uint) (err error) {
+func (d *dialog) loginForSignature(t token, session uint) (err error) {
 	// Another process may have used tries since the flags were read.
 	if t.info, err = t.mod.tokenInfo(t.slot); err != nil {
 		return t.wrap(err)
 	}
-	return t.wrap(d.authenticate(ctx, t, session, ckuContextSpecific))
+	return t.wrap(d.authenticate(t, session, ckuContextSpecific))
 }
 
 // authenticate calls C_Login at most once.
-func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) error {
+func (d *dialog) authenticate(t token, session, user uint) error {
 	switch {
 	case t.info.flags&cktFlagUserPINLocked != 0:
 		return signer.WithHint(signer.ErrPINLocked,
@@ -92,9 +97,12 @@ func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) 
 			return fmt.Errorf("%w: the device has already asked for the PIN %d times: %w", errLogin, d.padPrompts, d.loss)
 		}
 		d.padPrompts++
+		_, done := await.Person(d.ctx, await.PersonTimeout)
+		defer done()
 		return loginError(t.mod.login(session, user, nil)) // the device asks for the PIN
 	}
-	pin, err := d.pin(ctx, t.info, user)
+	asked := time.Now()
+	pin, err := d.pin(t.info, user)
 	if err != nil {
 		return err
 	}
@@ -103,9 +111,9 @@ func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) 
 	defer d.mu.Unlock()
 	if d.refused == hash {
 		clear(pin)
-		return fmt.Errorf("PIN not retried because the token refused it before: %w", signer.ErrPINIncorrect)
+		return fmt.Errorf("PIN not retried because the token refused it before: %w: %w", signer.ErrPINIncorrect, signer.ErrTryCounted)
 	}
-	err = loginError(t.mod.login(session, user, pin))
+	err = d.send(t, session, user, pin, time.Since(asked) > flagsAge)
 	if errors.Is(err, signer.ErrPINIncorrect) {
 		d.refused = hash
 	}
@@ -120,9 +128,41 @@ func (d *dialog) authenticate(ctx context.Context, t token, session, user uint) 
 	return err
 }
 
+// flagsAge is how long the flags of a token count as current.
+const flagsAge = time.Second
+
+// send sends the PIN to the token, unless other logins have used all tries but
+// one since the flags in t were read: the PIN can be from a source that must not
+// use the last one. It reads the flags again if that can have happened: if they
+// are old, a try was used before, or this process has used one.
+func (d *dialog) send(t token, session, user uint, pin []byte, old bool) error {
+	used := new(bool)
+	if s, ok := t.mod.(*sharedModule); ok {
+		s.tries.Lock()
+		defer s.tries.Unlock()
+		used = &s.used
+	}
+	if old || *used || t.info.flags&cktFlagUserPINCountLow != 0 {
+		now, err := t.mod.tokenInfo(t.slot)
+		switch {
+		case err != nil:
+			return err
+		case now.flags&^t.info.flags&(cktFlagUserPINFinalTry|cktFlagUserPINLocked) != 0:
+			return signer.WithHint(fmt.Errorf("%w: other logins have used all tries but one meanwhile", signer.ErrPINRequired),
+				"stop the program that uses a wrong PIN, then try again")
+		}
+	}
+	if d.ctx.Err() != nil { // nobody waits for the login any more
+		return context.Cause(d.ctx)
+	}
+	err := loginError(t.mod.login(session, user, pin))
+	*used = *used || errors.Is(err, errLogin)
+	return err
+}
+
 // pin removes the PIN for the target from d and returns it. If there is none,
 // or the token reports an incorrect PIN since then, pin asks for the PIN.
-func (d *dialog) pin(ctx context.Context, info tokenInfo, user uint) ([]byte, error) {
+func (d *dialog) pin(info tokenInfo, user uint) ([]byte, error) {
 	use := info.loginTarget(user)
 	before := d.pins[use]
 	delete(d.pins, use)
@@ -133,7 +173,7 @@ func (d *dialog) pin(ctx context.Context, info tokenInfo, user uint) ([]byte, er
 	if d.ask == nil {
 		return nil, signer.ErrPINRequired
 	}
-	pin, err := d.ask(ctx, keystore.Prompt{
+	pin, err := d.ask(d.ctx, keystore.Prompt{
 		What:         keystore.AskPIN,
 		Ref:          d.ref,
 		PerSignature: user == ckuContextSpecific,
@@ -156,13 +196,22 @@ func (i tokenInfo) loginTarget(user uint) loginTarget {
 }
 
 // loginError adds errLogin to an error of C_Login, unless the PIN cannot have
-// reached the token.
+// reached the token, and signer.ErrTryCounted if the token has counted a try.
 func loginError(err error) error {
-	if err == nil || errors.Is(err, ckrSessionHandleInvalid) {
+	switch {
+	case err == nil || errors.Is(err, ckrSessionHandleInvalid):
 		return err
+	case errors.Is(err, ckrPINIncorrect), errors.Is(err, ckrPINLocked):
+		return &countedError{err}
 	}
 	return fmt.Errorf("%w: %w", errLogin, err)
 }
+
+// A countedError is an error of C_Login after the token has counted a try.
+type countedError struct{ err error }
+
+func (e *countedError) Error() string   { return errLogin.Error() + ": " + e.err.Error() }
+func (e *countedError) Unwrap() []error { return []error{errLogin, e.err, signer.ErrTryCounted} }
 
 // quote escapes control characters in text from a token.
 func quote(s string) string { return fmt.Sprintf("%q", s) }

@@ -62,7 +62,12 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	return key, nil
 }
 
-func generate(ctx context.Context, cfg Config, gen keyGenerator, table *modules) (key *Key, err error) {
+func generate(ctx context.Context, cfg Config, gen keyGenerator, table *modules) (*Key, error) {
+	return bounded(ctx, cfg.what, func() (*Key, error) { return generateNow(ctx, cfg, gen, table) }, func(k *Key) { _ = k.Close() })
+}
+
+// generateNow is generate, but waits for the module without a limit.
+func generateNow(ctx context.Context, cfg Config, gen keyGenerator, table *modules) (key *Key, err error) {
 	err = withSession(ctx, cfg, table, func(t token, session uint) error {
 		existing, err := objects(t.mod, session, URI{Object: cfg.URI.Object, ID: cfg.URI.ID}, ckoPrivateKey)
 		if err != nil {
@@ -81,7 +86,7 @@ func generate(ctx context.Context, cfg Config, gen keyGenerator, table *modules)
 		}
 		// While this session is open, the user stays logged in, so open does
 		// not ask for the PIN again.
-		key, err = open(ctx, cfg, table)
+		key, err = openNow(ctx, cfg, table)
 		if errors.Is(err, ckrSessionCount) { // the token has only this session
 			return nil
 		}
@@ -93,7 +98,7 @@ func generate(ctx context.Context, cfg Config, gen keyGenerator, table *modules)
 	case err != nil:
 		return nil, err
 	case key == nil:
-		return open(ctx, cfg, table)
+		return openNow(ctx, cfg, table)
 	}
 	return key, nil
 }
@@ -136,6 +141,12 @@ func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Cert
 }
 
 func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, table *modules) error {
+	_, err := bounded(ctx, cfg.what, func() (struct{}, error) { return struct{}{}, installNow(ctx, cfg, chain, table) }, nil)
+	return err
+}
+
+// installNow is installChain, but waits for the module without a limit.
+func installNow(ctx context.Context, cfg Config, chain []*x509.Certificate, table *modules) error {
 	if len(chain) == 0 {
 		return signer.ErrNoCertificate
 	}
@@ -152,7 +163,7 @@ func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, ta
 		if err != nil {
 			return err
 		}
-		taken, err := signer.Chain(key.pub, append(present[:len(present):len(present)], chain[0]))
+		taken, err := signer.Chain(key.pub, append(present[:len(present):len(present)], chain[0]), cfg.now())
 		if err != nil {
 			return err
 		}
@@ -223,9 +234,9 @@ func withSession(ctx context.Context, cfg Config, table *modules, f func(t token
 		return err
 	}
 	defer func() { err = errors.Join(err, mod.closeSession(session)) }()
-	d := newAuthenticator(cfg).begin()
+	d := newAuthenticator(cfg).begin(ctx)
 	defer d.end()
-	if err := d.login(ctx, t, session); err != nil {
+	if err := d.login(t, session); err != nil {
 		return err
 	}
 	return f(t, session)

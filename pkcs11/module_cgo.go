@@ -130,7 +130,7 @@ func (l library) loggedIn(session uint) (bool, error) {
 }
 
 func (l library) login(session, user uint, pin []byte) error {
-	return convertError(l.ctx.Login(p11.SessionHandle(session), user, string(pin))) // "" is passed as NULL
+	return login(l.ctx, session, user, pin)
 }
 
 func (l library) find(session uint, template []attribute, limit int) ([]uint, error) {

@@ -1,6 +1,7 @@
 package pkcs11
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -27,10 +28,14 @@ type modules struct {
 // A sharedModule is finalized when its last user releases it.
 type sharedModule struct {
 	module
-	path   string
-	cardMu sync.Mutex // held while a card signs or the tokens are enumerated
-	users  int
-	owner  *modules
+	path  string
+	card  *lock      // held while a card signs or the tokens are enumerated
+	tries sync.Mutex // held between reading the number of tries and using one
+	used  bool       // a login of this process failed; guarded by tries
+	users int        // guarded by owner.mu
+	owner *modules
+
+	initMu sync.Mutex // held while module is initialized or finalized, which may never end
 }
 
 // open returns the module at path. The caller releases it.
@@ -39,29 +44,76 @@ func (m *modules) open(path string) (*sharedModule, error) {
 		path = real // a library with two names is one module
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	s := m.byPath[path]
 	if s == nil {
-		mod, err := m.load(path)
-		if err != nil {
-			return nil, err
-		}
-		s = &sharedModule{module: mod, path: path, owner: m}
+		s = &sharedModule{path: path, owner: m, card: newLock()}
 		m.byPath[path] = s
 	}
 	s.users++
+	m.mu.Unlock()
+	s.initMu.Lock()
+	defer s.initMu.Unlock()
+	if s.module != nil {
+		return s, nil
+	}
+	mod, err := m.load(path)
+	if err != nil {
+		s.leave()
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.module = mod
 	return s, nil
 }
 
+// leave ends one use of s and reports whether it was the last one. s then stays
+// in the table until forget, so that nobody initializes the module before it is
+// finalized.
+func (s *sharedModule) leave() (last bool) {
+	s.owner.mu.Lock()
+	defer s.owner.mu.Unlock()
+	s.users--
+	s.forget()
+	return s.users == 0
+}
+
+// forget removes s from the table if it has neither users nor an initialized
+// module. The caller holds s.owner.mu.
+func (s *sharedModule) forget() {
+	if s.users == 0 && s.module == nil {
+		delete(s.owner.byPath, s.path)
+	}
+}
+
+// release ends one use of s. The last one finalizes the module, for which it
+// waits at most closeTimeout.
 func (s *sharedModule) release() error {
-	m := s.owner
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if s.users--; s.users > 0 {
+	if !s.leave() {
 		return nil
 	}
-	delete(m.byPath, s.path)
-	return s.finalize()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_, err := bounded(ctx, func() string { return "module " + s.path }, func() (struct{}, error) { return struct{}{}, s.finalizeUnused() }, nil)
+	return err
+}
+
+// finalizeUnused finalizes the module unless it has users again.
+func (s *sharedModule) finalizeUnused() error {
+	s.initMu.Lock()
+	defer s.initMu.Unlock()
+	s.owner.mu.Lock()
+	users := s.users
+	s.owner.mu.Unlock()
+	if users > 0 || s.module == nil { // another user came, or has already finalized it
+		return nil
+	}
+	err := s.finalize()
+	s.owner.mu.Lock()
+	defer s.owner.mu.Unlock()
+	s.module = nil
+	s.forget()
+	return err
 }
 
 // proxyPaths lists, by operating system, where p11-kit installs its proxy

@@ -24,7 +24,7 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	if err != nil {
 		return nil, err
 	}
-	k, err := Open(ctx, cfg)
+	k, err := open(ctx, cfg, &loaded)
 	if err != nil {
 		return nil, err
 	}
@@ -34,17 +34,32 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 // Certificates implements [keystore.CertificateReader]. It returns the
 // certificates that the reference names and all CA certificates on the token,
 // which may be their issuers. It does not ask for a PIN.
-func (Backend) Certificates(_ context.Context, ref keystore.Ref, call keystore.Call) (_ []*x509.Certificate, err error) {
+func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore.Call) (_ []*x509.Certificate, err error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
 		return nil, err
 	}
-	mod, err := openModule(cfg)
+	mod, err := bounded(ctx, cfg.what, func() (*sharedModule, error) { return openModule(cfg) }, func(late *sharedModule) { _ = late.release() })
 	if err != nil {
 		return nil, err
 	}
-	// The caller usually opens the key next, with the same module.
-	defer func() { err = errors.Join(err, call.Defer(mod.release)) }()
+	returned := make(chan struct{}) // by the module
+	certs, err := bounded(ctx, cfg.what, func() ([]*x509.Certificate, error) {
+		defer close(returned)
+		return readCertificates(mod, cfg)
+	}, nil)
+	select {
+	case <-returned:
+		// The caller usually opens the key next, with the same module.
+		return certs, errors.Join(err, call.Defer(mod.release))
+	default:
+		go func() { <-returned; _ = mod.release() }()
+		return certs, err
+	}
+}
+
+// readCertificates implements Certificates.
+func readCertificates(mod *sharedModule, cfg Config) (_ []*x509.Certificate, err error) {
 	t, err := oneToken(mod, cfg.URI)
 	if err != nil {
 		return nil, err
@@ -91,7 +106,7 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	if err != nil {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg := Config{URI: u, PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger}
+	cfg := Config{URI: u, PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger, Now: call.Now}
 	pin, err := pinOf(u, call)
 	if err != nil {
 		return Config{}, err

@@ -1,6 +1,7 @@
 package pkcs11
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -43,8 +44,8 @@ func newPool(first uint, limit int, open func() (uint, error), close func(uint) 
 }
 
 // get returns a session that only the caller uses. It waits if the limit is
-// reached or the token does not open more sessions.
-func (p *pool) get() (uint, error) {
+// reached or the token does not open more sessions, until ctx ends.
+func (p *pool) get(ctx context.Context) (uint, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
@@ -56,8 +57,10 @@ func (p *pool) get() (uint, error) {
 			s := p.free[n-1]
 			p.free = p.free[:n-1]
 			return s, nil
+		case p.count >= p.limit && ctx.Err() != nil:
+			return 0, fmt.Errorf("wait for other signatures: %w", context.Cause(ctx))
 		case p.count >= p.limit:
-			p.changed.Wait()
+			waitFor(ctx, &p.changed)
 			continue
 		}
 		p.count++
@@ -125,6 +128,13 @@ func (p *pool) discard(s uint, err error) {
 // has crashed OpenSC.
 func removed(err error) bool {
 	return errors.Is(err, ckrDeviceRemoved) || errors.Is(err, ckrTokenNotPresent) || errors.Is(err, ckrSlotIDInvalid)
+}
+
+// isRetired reports whether the connection was lost.
+func (p *pool) isRetired() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.retired
 }
 
 // retire makes get return errRetired, also in calls that are waiting.

@@ -1,6 +1,7 @@
 package pkcs11
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -53,6 +54,9 @@ func (s *sessions) pool(t *testing.T, limit int) *pool {
 	return newPool(mustGet(t, s.open), limit, s.open, s.close)
 }
 
+// getAny is get without a limit of time.
+func (p *pool) getAny() (uint, error) { return p.get(context.Background()) }
+
 func mustGet(t *testing.T, get func() (uint, error)) uint {
 	t.Helper()
 	h, err := get()
@@ -71,7 +75,7 @@ func TestPoolGrowsToItsLimit(t *testing.T) {
 		held, release := make(chan uint, callers), make(chan struct{})
 		for range callers {
 			wg.Go(func() {
-				h, err := p.get()
+				h, err := p.getAny()
 				if err != nil {
 					t.Error(err)
 					return
@@ -110,15 +114,15 @@ func TestPoolReplacesLastSession(t *testing.T) {
 		return err
 	}
 	for range 5 {
-		h := mustGet(t, p.get)
+		h := mustGet(t, p.getAny)
 		p.put(h, ckrFunctionFailed)
-		if again := mustGet(t, p.get); again == h {
+		if again := mustGet(t, p.getAny); again == h {
 			t.Error("a session was used again after an error")
 		} else {
 			p.put(again, nil)
 		}
 	}
-	a, b := mustGet(t, p.get), mustGet(t, p.get)
+	a, b := mustGet(t, p.getAny), mustGet(t, p.getAny)
 	p.put(a, ckrFunctionFailed)
 	p.put(b, ckrFunctionFailed)
 	if n := s.count(); n != 1 {
@@ -129,11 +133,11 @@ func TestPoolReplacesLastSession(t *testing.T) {
 func TestPoolOfOneSession(t *testing.T) {
 	s := newSessions(1)
 	p := s.pool(t, 8)
-	p.put(mustGet(t, p.get), ckrFunctionFailed) // no other session can be opened first
+	p.put(mustGet(t, p.getAny), ckrFunctionFailed) // no other session can be opened first
 	if s.count() != 0 {
 		t.Error("the session is still open after an error")
 	}
-	p.put(mustGet(t, p.get), nil)
+	p.put(mustGet(t, p.getAny), nil)
 	if s.count() != 1 {
 		t.Errorf("%d sessions, want 1", s.count())
 	}
@@ -144,7 +148,7 @@ func TestPoolDoesNotCloseInvalidHandles(t *testing.T) {
 	for _, e := range []Error{ckrSessionHandleInvalid, ckrSessionClosed, ckrDeviceRemoved, ckrTokenNotPresent} {
 		s := newSessions(0)
 		p := s.pool(t, 2)
-		h := mustGet(t, p.get)
+		h := mustGet(t, p.getAny)
 		p.put(h, e)
 		if !s.isOpen[h] {
 			t.Errorf("%v: the handle was closed", e)
@@ -155,9 +159,9 @@ func TestPoolDoesNotCloseInvalidHandles(t *testing.T) {
 func TestPoolError(t *testing.T) {
 	s := newSessions(0)
 	p := s.pool(t, 2)
-	h := mustGet(t, p.get)
+	h := mustGet(t, p.getAny)
 	s.fail = ckrTokenNotPresent
-	if _, err := p.get(); !errors.Is(err, ckrTokenNotPresent) {
+	if _, err := p.getAny(); !errors.Is(err, ckrTokenNotPresent) {
 		t.Errorf("error %v, want the error of opening", err)
 	}
 	p.put(h, ckrDeviceError)
@@ -165,20 +169,20 @@ func TestPoolError(t *testing.T) {
 		t.Error("a session is left open")
 	}
 	s.fail = ckrSessionCount // other programs use all sessions
-	if _, err := p.get(); !errors.Is(err, ckrSessionCount) {
+	if _, err := p.getAny(); !errors.Is(err, ckrSessionCount) {
 		t.Errorf("error %v, want ckrSessionCount, because no session can become free", err)
 	}
 	s.fail = nil
-	p.put(mustGet(t, p.get), nil)
+	p.put(mustGet(t, p.getAny), nil)
 }
 
 func TestPoolDrain(t *testing.T) {
 	s := newSessions(0)
 	p := s.pool(t, 3)
-	used, broken, free := mustGet(t, p.get), mustGet(t, p.get), mustGet(t, p.get)
+	used, broken, free := mustGet(t, p.getAny), mustGet(t, p.getAny), mustGet(t, p.getAny)
 	waiter := make(chan error)
 	go func() {
-		_, err := p.get()
+		_, err := p.getAny()
 		waiter <- err
 	}()
 	p.put(free, nil)
@@ -186,7 +190,7 @@ func TestPoolDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.retire()
-	if _, err := p.get(); !errors.Is(err, errRetired) {
+	if _, err := p.getAny(); !errors.Is(err, errRetired) {
 		t.Errorf("get after retire: %v", err)
 	}
 	if n := s.count(); n != 3 {
@@ -229,12 +233,12 @@ func TestPoolDrainKeepsSession(t *testing.T) {
 func TestPoolRetireWakesAll(t *testing.T) {
 	s := newSessions(0)
 	p := s.pool(t, 1)
-	mustGet(t, p.get)
+	mustGet(t, p.getAny)
 	const waiters = 4
 	errs := make(chan error, waiters)
 	for range waiters {
 		go func() {
-			_, err := p.get()
+			_, err := p.getAny()
 			errs <- err
 		}()
 	}
@@ -249,7 +253,7 @@ func TestPoolRetireWakesAll(t *testing.T) {
 func TestPoolDrainedWhileReplacing(t *testing.T) {
 	s := newSessions(0)
 	p := s.pool(t, 1)
-	h := mustGet(t, p.get)
+	h := mustGet(t, p.getAny)
 	p.open = func() (uint, error) {
 		if err := p.drain(0); err != nil {
 			t.Error(err)
@@ -266,7 +270,7 @@ func TestPoolDrainedWhileReplacing(t *testing.T) {
 func TestPoolReplacesLastSessionWhileOpening(t *testing.T) {
 	s := newSessions(0)
 	p := s.pool(t, 2)
-	h := mustGet(t, p.get)
+	h := mustGet(t, p.getAny)
 	opening, goOn := make(chan struct{}), make(chan struct{})
 	first := true
 	p.open = func() (uint, error) {
@@ -286,7 +290,7 @@ func TestPoolReplacesLastSessionWhileOpening(t *testing.T) {
 	}
 	got := make(chan error)
 	go func() {
-		_, err := p.get()
+		_, err := p.getAny()
 		got <- err
 	}()
 	<-opening

@@ -15,52 +15,98 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // maxRSABits is the largest supported size of an RSA modulus, in bits.
 const maxRSABits = 16384
 
 // publicFromToken returns the public key of a private key, or nil if the token
-// does not provide it.
+// does not provide it. If several public keys have the name of the private key,
+// it is the first one.
 func publicFromToken(mod module, session uint, key object) (crypto.PublicKey, error) {
+	pubs, _, err := publicsFromToken(mod, session, key)
+	if err != nil || len(pubs) == 0 {
+		return nil, err
+	}
+	return pubs[0], nil
+}
+
+// publicsFromToken returns the public keys that the token provides for a private
+// key. own reports that the only one is an attribute of the private key itself.
+// Otherwise they are objects with its ID or, without an ID, its label, which can
+// belong to another private key.
+func publicsFromToken(mod module, session uint, key object) (_ []crypto.PublicKey, own bool, _ error) {
 	kind, err := ulong(key.values[ckaKeyType])
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if kind == ckkRSA {
 		if err := key.load(mod, session, publicParts[ckkRSA]); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if len(key.values[ckaModulus]) > 0 && len(key.values[ckaPublicExponent]) > 0 {
-			return rsaKey(key.values)
+			pub, err := rsaKey(key.values)
+			return []crypto.PublicKey{pub}, true, err
 		}
 	}
+	named, err := namedPublics(mod, session, key, kind)
+	if err != nil || len(named) > 0 {
+		return named, false, err
+	}
+	if err := key.load(mod, session, []uint{ckaPublicKeyInfo}); err != nil {
+		return nil, false, err
+	}
+	if pub, err := x509.ParsePKIXPublicKey(key.values[ckaPublicKeyInfo]); err == nil && mayMatch(key, pub) {
+		return []crypto.PublicKey{pub}, true, nil
+	}
+	return nil, false, nil
+}
+
+// namedPublics returns the different public keys in objects with the name of a
+// private key. It returns the error of an object that cannot be used only if no
+// other can.
+func namedPublics(mod module, session uint, key object, kind uint) ([]crypto.PublicKey, error) {
 	u := URI{ID: string(key.id)}
 	if u.ID == "" {
 		u.Object = key.label
 	}
-	if u != (URI{}) {
-		found, err := objects(mod, session, u, ckoPublicKey, ckaKeyType)
-		if err != nil {
-			return nil, err
-		}
-		for _, o := range found {
-			if k, err := ulong(o.values[ckaKeyType]); err != nil || k != kind {
-				continue
-			}
-			if err := o.load(mod, session, publicParts[kind]); err != nil {
-				return nil, err
-			}
-			return parsePublic(kind, o.values)
-		}
+	if u == (URI{}) {
+		return nil, nil
 	}
-	if err := key.load(mod, session, []uint{ckaPublicKeyInfo}); err != nil {
+	found, err := objects(mod, session, u, ckoPublicKey, ckaKeyType)
+	if err != nil {
 		return nil, err
 	}
-	if pub, err := x509.ParsePKIXPublicKey(key.values[ckaPublicKeyInfo]); err == nil && mayMatch(key, pub) {
-		return pub, nil
+	var pubs []crypto.PublicKey
+	var broken error
+	for _, o := range found {
+		if k, err := ulong(o.values[ckaKeyType]); err != nil || k != kind {
+			continue
+		}
+		if err := o.load(mod, session, publicParts[kind]); err != nil {
+			return nil, err
+		}
+		pub, err := parsePublic(kind, o.values)
+		if err != nil {
+			broken = err
+			continue
+		}
+		pubs = addPublic(pubs, pub)
 	}
-	return nil, nil
+	if len(pubs) > 0 {
+		return pubs, nil
+	}
+	return nil, broken
+}
+
+// addPublic adds pub to pubs unless they contain it.
+func addPublic(pubs []crypto.PublicKey, pub crypto.PublicKey) []crypto.PublicKey {
+	if slices.ContainsFunc(pubs, func(p crypto.PublicKey) bool { return signer.SamePublicKey(p, pub) }) {
+		return pubs
+	}
+	return append(pubs, pub)
 }
 
 // publicParts maps a key type to the attributes of its public key.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"math/big"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -244,7 +245,7 @@ func FuzzAttributes(f *testing.F) {
 				continue
 			}
 			checkPublic(t, key.pub)
-			if chain, err := signer.Chain(key.pub, certs); err == nil && !signer.SamePublicKey(chain[0].PublicKey, key.pub) {
+			if chain, err := signer.Chain(key.pub, certs, time.Now()); err == nil && !signer.SamePublicKey(chain[0].PublicKey, key.pub) {
 				t.Error("the chain belongs to another key")
 			}
 		}

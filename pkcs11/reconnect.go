@@ -1,6 +1,7 @@
 package pkcs11
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -11,9 +12,11 @@ import (
 // goroutines notice the loss, one of them reconnects and the others use the new
 // connection. The returned error wraps the error of reconnecting, but not
 // cause.
-func (k *Key) reconnect(old *connection, cause error, d *dialog) error {
-	k.reconnectMu.Lock()
-	defer k.reconnectMu.Unlock()
+func (k *Key) reconnect(ctx context.Context, old *connection, cause error, d *dialog) error {
+	if err := k.reconnecting.lock(ctx); err != nil {
+		return err
+	}
+	defer k.reconnecting.unlock()
 	if k.conn.Load() != old {
 		return nil
 	}
@@ -25,11 +28,11 @@ func (k *Key) reconnect(old *connection, cause error, d *dialog) error {
 	if removed(cause) {
 		old.pool.forget()
 	}
-	conn, _, err := k.connect(k.ctx, old.narrow(k.cfg.URI), d)
+	conn, _, err := k.connect(ctx, old.narrow(k.cfg.URI), d)
 	if errors.Is(err, ckrSessionCount) {
 		_ = old.pool.drain(0)
 		old.pool.wait()
-		conn, _, err = k.connect(k.ctx, old.narrow(k.cfg.URI), d)
+		conn, _, err = k.connect(ctx, old.narrow(k.cfg.URI), d)
 	}
 	if err != nil {
 		_ = old.pool.drain(0)

@@ -1,6 +1,8 @@
 package pkcs11
 
 import (
+	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -8,6 +10,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -19,6 +22,10 @@ type operation struct {
 	mechanism mechanism
 	input     []byte
 	finish    func(sig []byte) ([]byte, error)
+
+	// what the caller asked for
+	request signer.Mechanism
+	digest  []byte
 }
 
 // pssHashes maps hash functions to CKM_ and CKG_ values for PSS.
@@ -35,13 +42,13 @@ func operationFor(pub crypto.PublicKey, m signer.Mechanism, digest []byte) (oper
 	case *rsa.PublicKey:
 		if m.Padding == signer.PSS {
 			kind := pssHashes[m.Hash]
-			return operation{mechanism{ckmRSAPSS, &pssParams{kind.ckm, kind.ckg, uint(m.SaltLen)}}, digest, unchanged}, nil
+			return operation{mechanism{ckmRSAPSS, &pssParams{kind.ckm, kind.ckg, uint(m.SaltLen)}}, digest, unchanged, m, digest}, nil
 		}
-		return operation{mechanism{kind: ckmRSA}, append(signer.DigestInfo(m.Hash), digest...), unchanged}, nil
+		return operation{mechanism{kind: ckmRSA}, append(signer.DigestInfo(m.Hash), digest...), unchanged, m, digest}, nil
 	case *ecdsa.PublicKey:
-		return operation{mechanism{kind: ckmECDSA}, truncate(pub, digest), derSignature}, nil
+		return operation{mechanism{kind: ckmECDSA}, truncate(pub, digest), derSignature, m, digest}, nil
 	case ed25519.PublicKey:
-		return operation{mechanism{kind: ckmEdDSA}, digest, unchanged}, nil
+		return operation{mechanism{kind: ckmEdDSA}, digest, unchanged, m, digest}, nil
 	}
 	return operation{}, fmt.Errorf("public key type %T: %w", pub, errors.ErrUnsupported)
 }
@@ -64,6 +71,137 @@ func derSignature(sig []byte) ([]byte, error) {
 	return der, nil
 }
 
+// Sign implements [crypto.Signer]. It ignores the random source. If the public
+// key was not read from the private key itself, Sign verifies the first signature
+// after each connection to the token, and fails with [signer.ErrMismatch] if
+// another key made it.
+func (k *Key) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return k.SignContext(context.Background(), rand, digest, opts)
+}
+
+// SignContext implements [signer.ContextSigner]. The session of a signature
+// that did not end in time is not used again.
+func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	m, err := signer.MechanismFor(k.pub, digest, opts)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Done() != nil {
+		digest = bytes.Clone(digest) // the call may outlive ctx
+	}
+	op, err := operationFor(k.pub, m, digest)
+	if err != nil {
+		return nil, err
+	}
+	use, err := k.begin()
+	if err != nil {
+		return nil, err
+	}
+	prompts, done := k.ctx, func() {}
+	if ctx.Done() != nil {
+		prompts, done = endsWithBoth(ctx, k.ctx)
+	}
+	sig, err := bounded(ctx, k.what, func() ([]byte, error) {
+		defer use.end()
+		defer done()
+		return k.attempt(ctx, op, k.auth.begin(prompts))
+	}, nil)
+	use.abandon() // no effect if it has ended
+	switch {
+	case err == nil:
+		return sig, nil
+	case k.ctx.Err() != nil && errors.Is(err, k.ctx.Err()):
+		return nil, fmt.Errorf("sign: %w: %w", signer.ErrClosed, err)
+	}
+	return nil, fmt.Errorf("sign with %s: %w", k.auth.ref, err)
+}
+
+// endsWithBoth returns a context with the values of a that ends when a or b
+// ends. The caller calls done.
+func endsWithBoth(a, b context.Context) (_ context.Context, done func()) {
+	both, end := context.WithCancelCause(a)
+	stop := context.AfterFunc(b, func() { end(context.Cause(b)) })
+	return both, func() {
+		stop()
+		end(nil)
+	}
+}
+
+// NeedsPerson implements [signer.Attended]: the device asks for the PIN itself
+// for each signature, or because the login was lost.
+func (k *Key) NeedsPerson() bool {
+	conn := k.conn.Load()
+	return conn.token.info.flags&cktFlagProtectedPath != 0 &&
+		(conn.key.alwaysAuthenticate || conn.token.info.flags&cktFlagLoginRequired != 0 && conn.pool.isRetired())
+}
+
+// attempt signs. After a loss of the connection it reconnects and tries again,
+// at most maxAttempts times in all, until ctx ends.
+func (k *Key) attempt(ctx context.Context, op operation, d *dialog) ([]byte, error) {
+	defer d.end()
+	for n := 1; ; {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		conn := k.conn.Load()
+		sig, err := k.sign(ctx, conn, op, d)
+		switch {
+		case err == nil:
+			return sig, nil
+		case errors.Is(err, errRetired): // another goroutine noticed the loss, or reconnecting failed before
+		case !lost(err) || n == maxAttempts:
+			return nil, err
+		default:
+			n++
+		}
+		d.loss = err
+		if err = k.reconnect(ctx, conn, err, d); err != nil {
+			if !lost(err) || n == maxAttempts {
+				return nil, err
+			}
+			n++
+			d.loss = err
+		}
+	}
+}
+
+func (k *Key) sign(ctx context.Context, conn *connection, op operation, d *dialog) ([]byte, error) {
+	session, err := conn.pool.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := k.signIn(ctx, conn, session, op, d)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // nobody waits any more
+	}
+	conn.pool.put(session, err)
+	if err != nil {
+		return nil, err
+	}
+	if sig, err = op.finish(sig); err != nil || conn.key.own {
+		return sig, err
+	}
+	if err := conn.proof.Check(k.pub, op.request, op.digest, sig); err != nil {
+		return nil, signer.WithHint(err, "use the reference of the key that the certificate was issued for; this lists the keys: holdfast list '"+conn.token.uri().withModuleOf(k.cfg.URI).String()+"'")
+	}
+	return sig, nil
+}
+
+// signIn signs in a session.
+func (k *Key) signIn(ctx context.Context, conn *connection, session uint, op operation, d *dialog) ([]byte, error) {
+	var authenticate func() error
+	if conn.key.alwaysAuthenticate {
+		authenticate = func() error { return d.loginForSignature(conn.token, session) }
+	}
+	if conn.card {
+		if err := k.mod.card.lock(ctx); err != nil {
+			return nil, err
+		}
+		defer k.mod.card.unlock()
+	}
+	return k.mod.sign(session, conn.key.handle, op.mechanism, op.input, authenticate)
+}
+
 // schemes maps mechanisms to the signature schemes of crypto/tls.
 var schemes = map[uint][]tls.SignatureScheme{
 	ckmRSAPSS: {tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512},
@@ -77,12 +215,16 @@ var schemes = map[uint][]tls.SignatureScheme{
 func (k *Key) SignatureSchemes() []tls.SignatureScheme { return k.schemes() }
 
 func (k *Key) findSchemes() []tls.SignatureScheme {
-	k.closeMu.RLock()
-	defer k.closeMu.RUnlock()
 	var listed []uint
-	err := signer.ErrClosed
-	if !k.closed { // after Close the module may be finalized
-		listed, err = k.mod.mechanisms(k.conn.Load().token.slot)
+	use, err := k.begin()
+	if err == nil { // after Close the module may be finalized
+		ctx, cancel := context.WithTimeout(k.ctx, closeTimeout)
+		defer cancel()
+		listed, err = bounded(ctx, k.what, func() ([]uint, error) {
+			defer use.end()
+			return k.mod.mechanisms(k.conn.Load().token.slot)
+		}, nil)
+		use.abandon() // no effect if it has ended
 	}
 	var all []tls.SignatureScheme
 	for _, kind := range mechanismsOf(k.pub) {

@@ -96,7 +96,7 @@ func TestTokenByURI(t *testing.T) {
 	empty := newFakeToken("empty")
 	empty.flags &^= cktFlagTokenInitialized
 	for uri, ok := range map[string]bool{
-		"pkcs11:token=card": true, "pkcs11:token=car": false, "pkcs11:token=CARD": false, "pkcs11:token=card%20": false,
+		"pkcs11:token=card": true, "pkcs11:token=car": false, "pkcs11:token=CARD": false, "pkcs11:token=card%20": true, "pkcs11:token=card%20%20%00%00": true, "pkcs11:token=card%20x": false,
 		"pkcs11:serial=serial%20of%20card": true, "pkcs11:model=Fake": true, "pkcs11:manufacturer=Test": true, "pkcs11:model=Other": false,
 		"pkcs11:slot-id=0": true, "pkcs11:slot-id=1": false, "pkcs11:slot-id=9": false, "pkcs11:slot-id=00": true,
 		"pkcs11:slot-description=slot": true, "pkcs11:slot-description=x": false, "pkcs11:slot-manufacturer=Test": true, "pkcs11:slot-manufacturer=x": false,

@@ -75,10 +75,10 @@ func ParseURI(s string) (URI, error) {
 
 func parseURI(rest string) (u URI, err error) {
 	path, query, _ := strings.Cut(rest, "?")
-	if err := u.parse(path, ";", pathAttributes, "&"); err != nil {
+	if err := u.parse(path, inPath); err != nil {
 		return URI{}, err
 	}
-	if err := u.parse(query, "&", queryAttributes, "/?|"); err != nil {
+	if err := u.parse(query, inQuery); err != nil {
 		return URI{}, err
 	}
 	switch {
@@ -90,35 +90,56 @@ func parseURI(rest string) (u URI, err error) {
 	return u, nil
 }
 
-// parse parses the path or the query component. extra contains the characters
-// that are allowed only in values of this component (RFC 7512, section 2.3:
+// A uriComponent is the path or the query of a URI. extra contains the
+// characters that are allowed only in its values (RFC 7512, section 2.3:
 // pk11-pchar and pk11-qchar).
-func (u *URI) parse(component, separator string, known []uriAttribute, extra string) error {
+type uriComponent struct {
+	attributes       []uriAttribute
+	separator, extra string
+	place            string // where the component stands
+}
+
+var (
+	inPath  = uriComponent{pathAttributes, ";", "&", `before "?", where ";" separates attributes`}
+	inQuery = uriComponent{queryAttributes, "&", "/?|", `after "?", where "&" separates attributes`}
+)
+
+func (c uriComponent) find(name string) int {
+	return slices.IndexFunc(c.attributes, func(a uriAttribute) bool { return a.name == name })
+}
+
+// parse parses the path or the query component.
+func (u *URI) parse(component string, in uriComponent) error {
 	if component == "" {
 		return nil
 	}
 	seen := make(map[string]bool)
-	for _, part := range strings.Split(component, separator) {
+	for _, part := range strings.Split(component, in.separator) {
 		name, raw, ok := strings.Cut(part, "=")
 		if !ok || name == "" {
 			return errors.New("contains a part that is not NAME=VALUE")
 		}
-		i := slices.IndexFunc(known, func(a uriAttribute) bool { return a.name == name })
+		i := in.find(name)
 		if i < 0 {
-			return fmt.Errorf("attribute %q is not one of %s", clip(name), names(known))
+			return misplaced(name, in)
 		}
 		if seen[name] {
 			return fmt.Errorf("attribute %q occurs twice", name)
 		}
 		seen[name] = true
-		value, err := decode(raw, extra)
+		if err := wrongSeparator(raw, in); err != nil {
+			return err
+		}
+		known := in.attributes[i]
+		value, err := decode(raw, in.extra)
 		if err == nil {
-			err = known[i].validate(value)
+			value = known.unpad(value)
+			err = known.validate(value)
 		}
 		if err != nil {
 			return fmt.Errorf("attribute %q %w", name, err)
 		}
-		*known[i].field(u) = value
+		*known.field(u) = value
 	}
 	return nil
 }

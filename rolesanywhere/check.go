@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -46,53 +46,55 @@ func (cfg Config) CheckSigner(key signer.Signer) error {
 	return nil
 }
 
-// CheckChain returns an error if Roles Anywhere would reject a chain, leaf
-// first, at the time now. It checks everything that can be checked without the
-// trust anchor.
+// clockTolerance is how long before the start of its validity a certificate is
+// sent. The local clock may be behind the clock of a CA that has just issued the
+// certificate, and only the service's clock matters.
+const clockTolerance = 5 * time.Minute
+
+// CheckChain returns an error if Roles Anywhere would reject the first
+// certificate of a chain at the time now, whatever the trust anchor is. It
+// accepts a certificate that becomes valid within five minutes, because the
+// local clock may be wrong. It does not check the other certificates: the trust
+// anchor decides which of them are needed.
 //
 // Source: IAM Roles Anywhere User Guide, "The IAM Roles Anywhere trust model".
 func CheckChain(chain []*x509.Certificate, now time.Time) error {
 	if len(chain) == 0 {
 		return signer.ErrNoCertificate
 	}
+	leaf := chain[0]
+	if !keySupported(leaf) {
+		return signer.WithHint(fmt.Errorf("certificate %s: its key is %s, which is not supported", subject(leaf), signer.DescribeKeyOf(leaf)),
+			"use an RSA key of at least 2048 bits, or an ECDSA key on P-256, P-384 or P-521")
+	}
 	for _, r := range leafRules {
-		if r.broken(chain[0]) {
-			return signer.WithHint(fmt.Errorf("certificate %s: %s", subject(chain[0]), r.problem), r.hint)
+		if r.broken(leaf) {
+			return signer.WithHint(fmt.Errorf("certificate %s: %s", subject(leaf), r.problem), r.hint)
 		}
 	}
-	if n := len(chain) - 1; n > sigv4x509.MaxChain {
-		return signer.WithHint(fmt.Errorf("certificate %s: the chain has %d intermediate certificates; Roles Anywhere accepts at most %d",
-			subject(chain[0]), n, sigv4x509.MaxChain), "use an intermediate CA closer to the leaf as the trust anchor")
+	if soon(leaf, now) {
+		return nil
 	}
-	for i, c := range chain {
-		if err := checkValidity(c, now); err != nil {
-			return err
-		}
-		if i > 0 && weak[c.SignatureAlgorithm] {
-			return signer.WithHint(fmt.Errorf("intermediate certificate %s: signed with %v", subject(c), c.SignatureAlgorithm),
-				"reissue it with SHA-256 or stronger")
-		}
-	}
-	return nil
+	return checkValidity(leaf, now, "local")
 }
 
-var weak = map[x509.SignatureAlgorithm]bool{
-	x509.MD2WithRSA: true, x509.MD5WithRSA: true, x509.SHA1WithRSA: true, x509.DSAWithSHA1: true, x509.ECDSAWithSHA1: true,
+// soon reports whether c becomes valid within the tolerance.
+func soon(c *x509.Certificate, now time.Time) bool {
+	wait := c.NotBefore.Sub(now)
+	return wait > 0 && wait <= clockTolerance
 }
 
 var leafRules = []struct {
 	broken        func(*x509.Certificate) bool
 	problem, hint string
 }{
-	{func(c *x509.Certificate) bool { return !keySupported(c) },
-		"Roles Anywhere does not support its key type or size", "use an RSA key of at least 2048 bits, or an ECDSA key on P-256, P-384 or P-521"},
 	{func(c *x509.Certificate) bool { return c.Version != 3 },
 		"it is not an X.509 version 3 certificate", "reissue it with extensions; openssl x509 -req needs -extfile for that"},
 	{func(c *x509.Certificate) bool { return c.IsCA },
 		"it is a CA certificate", "use an end-entity certificate with basicConstraints CA:FALSE"},
 	{func(c *x509.Certificate) bool { return c.KeyUsage&x509.KeyUsageDigitalSignature == 0 },
 		"its key usage lacks digitalSignature", "reissue it with keyUsage = digitalSignature"},
-	{func(c *x509.Certificate) bool { return weak[c.SignatureAlgorithm] },
+	{func(c *x509.Certificate) bool { return certpath.Weak(c.SignatureAlgorithm) },
 		"it is signed with MD5 or SHA-1", "reissue it with SHA-256 or stronger"},
 	{func(c *x509.Certificate) bool { return len(c.Subject.Names) == 0 },
 		"its subject is empty", "reissue it with a subject, such as CN=name"},
@@ -112,15 +114,17 @@ func keySupported(c *x509.Certificate) bool {
 	return false
 }
 
-func checkValidity(c *x509.Certificate, now time.Time) error {
+// checkValidity returns an error if c is not valid at the time now, which is that
+// of the clock with the given name.
+func checkValidity(c *x509.Certificate, now time.Time, clock string) error {
 	const layout = time.RFC3339
 	switch {
 	case now.Before(c.NotBefore):
-		return signer.WithHint(fmt.Errorf("certificate %s: not valid before %s; the local clock shows %s",
-			subject(c), c.NotBefore.UTC().Format(layout), now.UTC().Format(layout)), "correct the clock, or wait")
+		return signer.WithHint(fmt.Errorf("certificate %s: not valid before %s; the %s clock shows %s",
+			subject(c), c.NotBefore.UTC().Format(layout), clock, now.UTC().Format(layout)), "correct the clock, or wait")
 	case now.After(c.NotAfter):
-		return signer.WithHint(fmt.Errorf("certificate %s: expired at %s; the local clock shows %s",
-			subject(c), c.NotAfter.UTC().Format(layout), now.UTC().Format(layout)), "renew the certificate, or correct the clock")
+		return signer.WithHint(fmt.Errorf("certificate %s: expired at %s; the %s clock shows %s",
+			subject(c), c.NotAfter.UTC().Format(layout), clock, now.UTC().Format(layout)), "renew the certificate, or correct the clock")
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func TestCheckChain(t *testing.T) {
 		{"no extended key usage", leaf(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), true},
 		{"five intermediates", append(leaf(nil)[:1], long.Chain()[:5]...), true},
 		{"no certificate", nil, false},
-		{"six intermediates", append(leaf(nil)[:1], long.Chain()[:6]...), false},
+		{"six intermediates, of which the trust anchor may be one", append(leaf(nil)[:1], long.Chain()[:6]...), true},
 		{"Ed25519", []*x509.Certificate{ca.Issue(t, signertest.Key(t, "ed25519"), nil)}, false},
 		{"P-224", []*x509.Certificate{ca.Issue(t, p224, nil)}, false},
 		{"version 1", changed(func(c *x509.Certificate) { c.Version = 1 }), false},
@@ -61,11 +61,13 @@ func TestCheckChain(t *testing.T) {
 		{"only key encipherment", leaf(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }), false},
 		{"SHA-1", changed(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA }), false},
 		{"MD5", changed(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.MD5WithRSA }), false},
-		{"SHA-1 intermediate", []*x509.Certificate{leaf(nil)[0], &sha1CA}, false},
+		{"SHA-1 intermediate, which may not be needed", []*x509.Certificate{leaf(nil)[0], &sha1CA}, true},
 		{"no subject", leaf(func(c *x509.Certificate) { c.Subject = pkix.Name{} }), false},
 		{"expired", leaf(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) }), false},
-		{"not yet valid", leaf(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Minute) }), false},
-		{"expired intermediate", []*x509.Certificate{leaf(nil)[0], &oldCA}, false},
+		{"valid in a minute", leaf(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Minute) }), true},
+		{"valid in five minutes", leaf(func(c *x509.Certificate) { c.NotBefore = now.Add(5 * time.Minute) }), true},
+		{"not yet valid", leaf(func(c *x509.Certificate) { c.NotBefore = now.Add(5*time.Minute + 2*time.Second) }), false},
+		{"expired intermediate, which may not be needed", []*x509.Certificate{leaf(nil)[0], &oldCA}, true},
 	} {
 		err := CheckChain(c.chain, now)
 		if c.ok && err != nil {

@@ -29,7 +29,7 @@ const DefaultTimeout = 8 * time.Second
 
 // MaxTouchTimeout is the longest time that a signature may wait for a person.
 // The AWS SDK for Go ends a credential process after 60 seconds.
-const MaxTouchTimeout = 55 * time.Second
+const MaxTouchTimeout = await.PersonTimeout
 
 // ErrConfig is wrapped by the errors of [New] about an invalid [Config]. No
 // request was sent.
@@ -219,7 +219,20 @@ func (c *Client) Credentials(ctx context.Context) (credentials.Credentials, erro
 	if err := c.cfg.CheckSigner(c.cfg.Signer); err != nil {
 		return credentials.Credentials{}, err
 	}
+	c.warnSoon()
 	ctx, cancel := await.Limit(ctx, c.cfg.Timeout)
 	defer cancel()
 	return c.createSession(ctx)
+}
+
+// warnSoon logs certificates of the likeliest path that are sent although they
+// are not yet valid by the local clock.
+func (c *Client) warnSoon() {
+	now := c.cfg.Now()
+	for _, cert := range c.cfg.Signer.Chain() {
+		if soon(cert, now) {
+			c.cfg.Logger.Warn("a certificate is not yet valid by the local clock; asking the service, whose clock decides",
+				"subject", clip(cert.Subject.String()), "not_before", cert.NotBefore.UTC().Format(time.RFC3339), "clock", now.UTC().Format(time.RFC3339))
+		}
+	}
 }

@@ -25,7 +25,7 @@ import (
 func identity(t testing.TB, ca *signertest.CA, kind string) signer.Signer {
 	t.Helper()
 	key := signertest.Key(t, kind)
-	s, err := signer.Bind(signer.FromKey(key), append(ca.Chain(), ca.Issue(t, key, nil)))
+	s, err := signer.Bind(signer.FromKey(key), append(ca.Chain(), ca.Issue(t, key, nil)), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestWrongClock(t *testing.T) {
 		cfg := startEmulator(t, ca, func(c *emulator.Config) { c.Now = now; c.Events = countWrites{&requests} })
 		key := signertest.Key(t, "p256")
 		leaf := ca.Issue(t, key, func(c *x509.Certificate) { c.NotBefore = c.NotBefore.Add(-24 * time.Hour) })
-		s, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf})
+		s, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf}, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

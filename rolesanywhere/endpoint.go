@@ -73,7 +73,11 @@ func customEndpoint(s string, insecure bool) (*url.URL, error) {
 		return nil, signer.WithHint(fmt.Errorf("endpoint %q %w", clip(s), why), "use the form https://HOST or http://127.0.0.1:PORT")
 	}
 	u, err := url.Parse(s)
+	host, _, _ := strings.Cut(s[strings.Index(s, "://")+3:], "/")
 	switch {
+	case strings.Count(host, ":") > 1 && !strings.ContainsAny(host, "[]@"):
+		return nil, signer.WithHint(fmt.Errorf("endpoint %q contains an IPv6 address without brackets", clip(s)),
+			"write the address in brackets, as in http://[::1]:9911")
 	case strings.Contains(s, "@"):
 		return nil, signer.WithHint(errors.New("endpoint contains a user name or password"), "use the form https://HOST")
 	case err != nil:

@@ -30,7 +30,8 @@ type APIError struct {
 	Message    string // as sent by the service; may be empty
 	RequestID  string // for AWS Support; may be empty
 
-	skew time.Duration // the service's time minus the local time
+	skew      time.Duration // the service's time minus the local time
+	untrusted string        // the hint if the service does not trust the certificate
 }
 
 func (e *APIError) Error() string {
@@ -60,6 +61,8 @@ func (e *APIError) Hint() string {
 		return fmt.Sprintf("the local clock is off by %v; correct it, for example with NTP", e.skew.Abs().Round(time.Second))
 	case e.foreign() && e.StatusCode != http.StatusProxyAuthRequired:
 		return otherServer
+	case e.untrusted != "" && strings.Contains(e.Message, "Untrusted") && !strings.Contains(e.Message, "Insufficient") && !strings.Contains(e.Message, "revoked"):
+		return e.untrusted
 	}
 	for _, c := range causes {
 		if (c.code == "" || c.code == e.Code) && (c.status == 0 || c.status == e.StatusCode) && strings.Contains(e.Message, c.message) {
@@ -125,7 +128,7 @@ func (e *APIError) refusesTime() bool {
 
 // apiError parses an error response of AWS's restJson1 protocol. The error code
 // is in a header or in the body, where the field names vary.
-func apiError(u *url.URL, resp *http.Response, body []byte, now time.Time) error {
+func apiError(u *url.URL, resp *http.Response, body []byte, now time.Time, certs signer.Certificates) error {
 	var doc struct {
 		Code    string `json:"code"`
 		Type    string `json:"__type"`
@@ -147,9 +150,11 @@ func apiError(u *url.URL, resp *http.Response, body []byte, now time.Time) error
 		Message:    printable(doc.Message),
 		RequestID:  printable(resp.Header.Get("x-amzn-requestid")),
 	}
+	clock := "local"
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		e.skew = date.Sub(now)
+		e.skew, clock = date.Sub(now), "service's"
 	}
+	e.untrusted = untrusted(certs, now.Add(e.skew), clock)
 	var err error = e
 	if e.foreign() {
 		err = fmt.Errorf("%w: %s %w", ErrUnreachable, u.Host, e)

@@ -57,7 +57,7 @@ func (r *rotating) new(kind string) *failingKey {
 		if !r.notAfter.IsZero() {
 			c.NotAfter = r.notAfter
 		}
-	})})
+	})}, time.Now())
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package rolesanywhere
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,10 +120,14 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
-	if err := c.sign(req, body, c.cfg.Now().Add(offset)); err != nil {
+	now := c.cfg.Now().Add(offset)
+	certs := signer.CertificatesOf(c.cfg.Signer)
+	chain := fitting(usable(certs, now))
+	if err := c.sign(req, body, chain, now); err != nil {
 		return none, err
 	}
-	c.cfg.Logger.Debug("sending CreateSession", "url", c.endpoint.String(), "certificate_serial", c.cfg.Signer.Chain()[0].SerialNumber.Text(16))
+	c.cfg.Logger.Debug("sending CreateSession", "url", c.endpoint.String(), "certificate_serial", chain[0].SerialNumber.Text(16),
+		"intermediates", len(chain)-1)
 
 	resp, err := c.cfg.Transport.RoundTrip(req)
 	if err != nil {
@@ -138,7 +143,7 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	case len(respBody) > maxResponse:
 		return none, unexpected(c.endpoint, fmt.Errorf("returned more than %d KiB", maxResponse>>10))
 	case resp.StatusCode >= 400:
-		return none, apiError(c.endpoint, resp, respBody, c.cfg.Now())
+		return none, apiError(c.endpoint, resp, respBody, c.cfg.Now(), certs)
 	case resp.StatusCode >= 300:
 		return none, unexpected(c.endpoint, fmt.Errorf("returned a redirect to %q with status %d", clip(resp.Header.Get("Location")), resp.StatusCode))
 	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
@@ -162,7 +167,7 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 // sign signs req. A signature that waits for a person has a time limit of its
 // own. If no signature was made in time, the device gets no second request: it
 // may still be busy with the first.
-func (c *Client) sign(req *http.Request, body []byte, t time.Time) error {
+func (c *Client) sign(req *http.Request, body []byte, chain []*x509.Certificate, t time.Time) error {
 	ctx, s, limit := req.Context(), c.cfg.Signer, c.cfg.TouchTimeout
 	if limit == 0 && signer.NeedsPerson(s) {
 		limit = MaxTouchTimeout
@@ -174,7 +179,7 @@ func (c *Client) sign(req *http.Request, body []byte, t time.Time) error {
 		defer done()
 		hint = "touch the device, or enter the PIN on it, when it asks"
 	}
-	err := sigv4x509.Sign(req, body, signer.WithContext(ctx, s), s.Chain(), c.cfg.Region, t)
+	err := sigv4x509.Sign(req, body, signer.WithContext(ctx, s), chain, c.cfg.Region, t)
 	if err == nil {
 		return nil
 	}

@@ -7,30 +7,38 @@ import (
 	"crypto/x509"
 	"io"
 	"sync"
+	"time"
 )
 
-// Bind returns a Signer with the key of s and a chain from certs. The
-// certificates may be in any order and may include unrelated ones: [Chain]
-// selects and orders them, and Bind returns its errors. The result owns s: its
-// Close closes s. If Bind fails, the caller still owns s.
-func Bind(s Signer, certs []*x509.Certificate) (Signer, error) {
-	chain, err := Chain(s.Public(), certs)
+// Bind returns a Signer with the key of s and the certificates that
+// [SelectCertificates] selects from certs at the time now. It returns the errors
+// of SelectCertificates. The result owns s: its Close closes s. If Bind fails,
+// the caller still owns s.
+func Bind(s Signer, certs []*x509.Certificate, now time.Time) (Signer, error) {
+	selected, err := SelectCertificates(s.Public(), certs, now)
 	if err != nil {
 		return nil, err
 	}
-	b := bound{s, chain}
+	return WithCertificates(s, selected), nil
+}
+
+// WithCertificates returns a Signer with the key of s and the given
+// certificates. It does not check that they are for the key. The result owns s.
+func WithCertificates(s Signer, certs Certificates) Signer {
+	b := bound{s, certs}
 	if l, ok := s.(SchemeLimiter); ok {
-		return limitedBound{b, l}, nil
+		return limitedBound{b, l}
 	}
-	return b, nil
+	return b
 }
 
 type bound struct {
 	Signer
-	chain []*x509.Certificate
+	certs Certificates
 }
 
-func (b bound) Chain() []*x509.Certificate { return b.chain }
+func (b bound) Chain() []*x509.Certificate { return b.certs.Chain }
+func (b bound) Certificates() Certificates { return b.certs }
 func (b bound) NeedsPerson() bool          { return NeedsPerson(b.Signer) }
 
 func (b bound) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -32,7 +33,7 @@ func TestBind(t *testing.T) {
 			t.Parallel()
 			signertest.Run(t, func(t *testing.T) signer.Signer {
 				key := signertest.Key(t, kind)
-				s, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{ca.Root(), ca.Cert, ca.Issue(t, key, nil)})
+				s, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{ca.Root(), ca.Cert, ca.Issue(t, key, nil)}, time.Now())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -51,7 +52,7 @@ func TestBindForwardsSchemes(t *testing.T) {
 	certs := []*x509.Certificate{ca.Issue(t, key, nil)}
 	schemes := []tls.SignatureScheme{tls.PKCS1WithSHA256}
 	open := func(t *testing.T) signer.Signer {
-		s, err := signer.Bind(&signertest.LimitedFake{Fake: signertest.Fake{Key: key}, Schemes: schemes}, certs)
+		s, err := signer.Bind(&signertest.LimitedFake{Fake: signertest.Fake{Key: key}, Schemes: schemes}, certs, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +62,7 @@ func TestBindForwardsSchemes(t *testing.T) {
 	if l, ok := open(t).(signer.SchemeLimiter); !ok || !slices.Equal(l.SignatureSchemes(), schemes) {
 		t.Error("a bound SchemeLimiter lost its schemes")
 	}
-	unlimited, err := signer.Bind(&signertest.Fake{Key: key}, certs)
+	unlimited, err := signer.Bind(&signertest.Fake{Key: key}, certs, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func TestBindOwnsSigner(t *testing.T) {
 		{nil, signer.ErrNoCertificate},
 		{[]*x509.Certificate{ca.Cert}, signer.ErrMismatch},
 	} {
-		if s, err := signer.Bind(fake, test.certs); s != nil || !errors.Is(err, test.want) {
+		if s, err := signer.Bind(fake, test.certs, time.Now()); s != nil || !errors.Is(err, test.want) {
 			t.Errorf("Bind to %q: %v, error %v; want %v", names(test.certs), s, err, test.want)
 		}
 	}
@@ -90,7 +91,7 @@ func TestBindOwnsSigner(t *testing.T) {
 	if _, err := fake.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err != nil {
 		t.Error(err)
 	}
-	s, err := signer.Bind(fake, []*x509.Certificate{ca.Issue(t, fake.Key, nil)})
+	s, err := signer.Bind(fake, []*x509.Certificate{ca.Issue(t, fake.Key, nil)}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,16 +149,19 @@ func TestDescribeKey(t *testing.T) {
 
 // A program can accept a Signer without linking a backend.
 func TestImportsStandardLibraryOnly(t *testing.T) {
-	pkg, err := build.ImportDir(".", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(pkg.Imports) == 0 {
-		t.Fatal("no imports found")
-	}
-	for _, path := range pkg.Imports {
-		if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") {
-			t.Errorf("package signer imports %s", path)
+	const own = "github.com/holdfast-dev/holdfast/internal/certpath"
+	for _, dir := range []string{".", "../internal/certpath"} {
+		pkg, err := build.ImportDir(dir, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(pkg.Imports) == 0 {
+			t.Fatalf("no imports found in %s", dir)
+		}
+		for _, path := range pkg.Imports {
+			if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") && path != own {
+				t.Errorf("package %s imports %s", pkg.Name, path)
+			}
 		}
 	}
 }

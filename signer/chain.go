@@ -2,62 +2,157 @@ package signer
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 )
 
-// maxChain limits the length of a chain, because certificates that are not
-// self-signed can issue each other in a loop.
-const maxChain = 16
+// Certificates are the certificates that were found for a key.
+type Certificates struct {
+	// Chain is the certificate of the key and the likeliest path of its
+	// issuers, leaf first. It is nil if there is no certificate for the
+	// key.
+	Chain []*x509.Certificate
 
-// Chain selects from certs, which may be in any order, the certificate for pub
-// and the path of its issuers, leaf first, as far as certs contains them. It
-// omits the root, because the verifier has it, but keeps a self-signed leaf. It
-// drops certificates that are not on the path.
-//
-// If several certificates are for pub, such as an old one and its renewal,
-// Chain uses the one that expires last. It uses a self-signed certificate only
-// if there is no other, because some devices store one with the key as a
-// placeholder.
-//
-// Chain fails with [ErrNoCertificate] if certs is empty and with [ErrMismatch]
-// if no certificate is for pub.
-func Chain(pub crypto.PublicKey, certs []*x509.Certificate) ([]*x509.Certificate, error) {
-	if len(certs) == 0 {
-		return nil, ErrNoCertificate
-	}
-	var leaf *x509.Certificate
-	for _, c := range certs {
-		if SamePublicKey(c.PublicKey, pub) && (leaf == nil || better(c, leaf)) {
-			leaf = c
-		}
-	}
-	if leaf == nil {
-		is, other := DescribeKey(pub), DescribeKey(certs[0].PublicKey)
-		if is == other {
-			return nil, fmt.Errorf("%w: both keys are %s, but certificate %q has another public key",
-				ErrMismatch, is, certs[0].Subject)
-		}
-		return nil, fmt.Errorf("%w: the key is %s, the key of certificate %q is %s",
-			ErrMismatch, is, certs[0].Subject, other)
-	}
-	chain := []*x509.Certificate{leaf}
-	for c := leaf; len(chain) < maxChain; {
-		if c = findIssuer(c, certs); c == nil {
-			break
-		}
-		chain = append(chain, c)
-	}
-	return chain, nil
+	// Alternatives are the issuer certificates of other paths, the likeliest
+	// first: of a CA that several CAs certified, or whose certificate was
+	// renewed. A verifier that looks for a path itself (RFC 4158) may need
+	// one of them, depending on its trust anchor. They may be out of date.
+	Alternatives []*x509.Certificate
+
+	// Others are the rest, such as roots and certificates of other keys.
+	Others []*x509.Certificate
 }
 
-// better reports whether a is preferred to b as the certificate of a key.
-func better(a, b *x509.Certificate) bool {
-	if selfSigned(a) != selfSigned(b) {
-		return selfSigned(b)
+// Issued returns the certificate of the key and those of all its issuers.
+func (c Certificates) Issued() []*x509.Certificate {
+	return slices.Concat(c.Chain, c.Alternatives)
+}
+
+// All returns the certificates of all fields.
+func (c Certificates) All() []*x509.Certificate {
+	return slices.Concat(c.Chain, c.Alternatives, c.Others)
+}
+
+// CertificatesOf returns the certificates that were found for s. If s does not
+// have the method Certificates, they are those of its Chain.
+func CertificatesOf(s Signer) Certificates {
+	if c, ok := s.(interface{ Certificates() Certificates }); ok {
+		return c.Certificates()
 	}
-	return a.NotAfter.After(b.NotAfter)
+	return Certificates{Chain: s.Chain()}
+}
+
+// Chain returns the Chain of [SelectCertificates].
+func Chain(pub crypto.PublicKey, certs []*x509.Certificate, now time.Time) ([]*x509.Certificate, error) {
+	c, err := SelectCertificates(pub, certs, now)
+	return c.Chain, err
+}
+
+// SelectCertificates selects from certs, which may be in any order, the
+// certificate for pub and the certificates of its issuers. It omits the root,
+// because the verifier has it, but keeps a self-signed leaf.
+//
+// If several certificates are for pub, such as an old one and its renewal, it
+// prefers in this order: one that is not self-signed, because some devices store
+// a placeholder with the key; one that is valid at the time now, or else the one
+// whose validity is nearest; one that verifiers accept for a client; one whose
+// issuers are valid; and the one that expires last.
+//
+// The path never contains two certificates of the same name and key. Each
+// certificate signs the one before it. If there is such a path, all its
+// certificates are valid at the time now and the path obeys RFC 5280. The trust
+// anchor is unknown, so the path is as long as possible. The search is bounded
+// and may miss paths among hundreds of certificates with the same names.
+//
+// The error is [ErrNoCertificate] if certs is empty, and wraps [ErrMismatch] if
+// no certificate is for pub. The certificates are then in Others.
+func SelectCertificates(pub crypto.PublicKey, certs []*x509.Certificate, now time.Time) (Certificates, error) {
+	if len(certs) == 0 {
+		return Certificates{}, ErrNoCertificate
+	}
+	var leaves []*x509.Certificate
+	for _, c := range certs {
+		if SamePublicKey(c.PublicKey, pub) {
+			leaves = append(leaves, c)
+		}
+	}
+	if len(leaves) == 0 {
+		return Certificates{Others: certs}, mismatch(pub, certs)
+	}
+	slices.SortStableFunc(leaves, func(a, b *x509.Certificate) int { return compareLeaves(a, b, now) })
+	paths := likeliest(leaves, certs, now)
+	found := Certificates{Chain: paths.chain()}
+	found.Alternatives = paths.alternatives(found.Chain)
+	for _, c := range certs {
+		if !slices.ContainsFunc(slices.Concat(found.Chain, found.Alternatives, found.Others), c.Equal) {
+			found.Others = append(found.Others, c)
+		}
+	}
+	return found, nil
+}
+
+// maxLeaves limits the number of certificates for a key whose paths are searched.
+const maxLeaves = 8
+
+// likeliest returns the paths from the first of the valid leaves that has a path
+// with an open end, or else the paths from the first of leaves.
+func likeliest(leaves, certs []*x509.Certificate, now time.Time) *search {
+	var first *search
+	for _, leaf := range leaves[:min(len(leaves), maxLeaves)] {
+		if first != nil && (outside(leaf, now) > 0 || namedAsIssuer(leaf, leaf)) {
+			break
+		}
+		s := newSearch(leaf, certs, now)
+		if s.end().open {
+			return s
+		}
+		if first == nil {
+			first = s
+		}
+	}
+	return first
+}
+
+// unfit reports whether verifiers may refuse c as the certificate of a client:
+// its signature is weak, it is one of a CA or older than version 3, or its key
+// usage does not allow signatures.
+func unfit(c *x509.Certificate) bool {
+	return certpath.Weak(c.SignatureAlgorithm) || c.IsCA || c.Version < 3 ||
+		c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageDigitalSignature == 0
+}
+
+// compareLeaves returns a negative number if a is preferred to b as the
+// certificate of a key.
+func compareLeaves(a, b *x509.Certificate, now time.Time) int {
+	return cmp.Or(
+		trueLast(namedAsIssuer(a, a), namedAsIssuer(b, b)),
+		cmp.Compare(outside(a, now), outside(b, now)),
+		trueLast(unfit(a), unfit(b)),
+		b.NotAfter.Compare(a.NotAfter),
+	)
+}
+
+func trueLast(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// outside returns how far now is from the validity of c, or 0 if c is valid.
+func outside(c *x509.Certificate, now time.Time) time.Duration {
+	return max(c.NotBefore.Sub(now), now.Sub(c.NotAfter), 0)
 }
 
 // SamePublicKey reports whether two public keys of the standard library's
@@ -67,36 +162,40 @@ func SamePublicKey(a, b crypto.PublicKey) bool {
 	return ok && e.Equal(b)
 }
 
-// findIssuer returns the issuer of c from certs, or nil. It compares names and
-// key identifiers (RFC 4158, section 3.5). It checks signatures only if there
-// are several candidates, such as the old and the new certificate of a CA that
-// changed its key but not its name. It never returns a root: if both a root and
-// its cross-certificate match, it returns the cross-certificate.
-func findIssuer(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
-	if selfSigned(c) {
-		return nil
+// Fingerprint returns the SHA-256 digest of a public key as a
+// SubjectPublicKeyInfo, in hexadecimal digits, or "" if the type of the key is
+// unknown. For a key file, the same is printed by:
+//
+//	openssl pkey -in FILE -pubout -outform DER | sha256sum
+func Fingerprint(pub crypto.PublicKey) string {
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return ""
 	}
-	var found []*x509.Certificate
-	for _, i := range certs {
-		if bytes.Equal(i.RawSubject, c.RawIssuer) && !differ(c.AuthorityKeyId, i.SubjectKeyId) {
-			found = append(found, i)
-		}
-	}
-	for _, i := range found {
-		if !selfSigned(i) && (len(found) == 1 || c.CheckSignatureFrom(i) == nil) {
-			return i
-		}
-	}
-	return nil
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
 }
 
-// selfSigned compares names and key identifiers. Names alone are not enough,
-// because a CA that changes its key keeps its name and certifies the new key
-// with the old one (RFC 4210, section 4.4).
-func selfSigned(c *x509.Certificate) bool {
-	return bytes.Equal(c.RawSubject, c.RawIssuer) && !differ(c.AuthorityKeyId, c.SubjectKeyId)
+// mismatch returns the error for certs, none of which is for pub.
+func mismatch(pub crypto.PublicKey, certs []*x509.Certificate) error {
+	of := "certificate %q"
+	if n := len(certs); n > 1 {
+		of = fmt.Sprintf("the first of %d certificates, %%q,", n)
+	}
+	of = fmt.Sprintf(of, certs[0].Subject)
+	is, other := DescribeKey(pub), DescribeKeyOf(certs[0])
+	if is == other {
+		is, other = is+" with the SHA-256 fingerprint "+Fingerprint(pub), other+" with the SHA-256 fingerprint "+Fingerprint(certs[0].PublicKey)
+	}
+	return fmt.Errorf("%w: the key is %s, the key of %s is %s", ErrMismatch, is, of, other)
 }
 
-// differ reports whether a and b identify different keys. An absent identifier
-// matches any key (RFC 5280, section 4.2.1.1).
-func differ(a, b []byte) bool { return len(a) > 0 && len(b) > 0 && !bytes.Equal(a, b) }
+// namedAsIssuer reports whether the names and key identifiers allow issuer to
+// be the issuer of c. Names alone are not enough, because a CA that changes its
+// key keeps its name and certifies the new key with the old one (RFC 4210,
+// section 4.4). An absent identifier matches any key (RFC 5280, section
+// 4.2.1.1).
+func namedAsIssuer(c, issuer *x509.Certificate) bool {
+	a, b := c.AuthorityKeyId, issuer.SubjectKeyId
+	return bytes.Equal(issuer.RawSubject, c.RawIssuer) && (len(a) == 0 || len(b) == 0 || bytes.Equal(a, b))
+}

@@ -27,7 +27,7 @@ func names(chain []*x509.Certificate) (s []string) {
 
 func wantChain(t *testing.T, pub crypto.PublicKey, certs, want []*x509.Certificate) {
 	t.Helper()
-	got, err := signer.Chain(pub, certs)
+	got, err := signer.Chain(pub, certs, time.Now())
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("Chain of %q is %q, error %v; want %q", names(certs), names(got), err, names(want))
 	}
@@ -55,21 +55,49 @@ func TestChainInAnyOrder(t *testing.T) {
 	wantChain(t, key.Public(), []*x509.Certificate{leaf}, []*x509.Certificate{leaf})
 }
 
+// A certificate that verifiers refuse is used only if there is no other, also if
+// it ends later.
+func TestChainPrefersFitCertificates(t *testing.T) {
+	key := signertest.Key(t, "p256")
+	ca := signertest.NewCA(t, "CA")
+	good := ca.Issue(t, key, nil)
+	for name, change := range map[string]func(*x509.Certificate){
+		"a CA":                 func(c *x509.Certificate) { c.IsCA = true },
+		"no digital signature": func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement },
+	} {
+		later := ca.Issue(t, key, func(c *x509.Certificate) { change(c); c.NotAfter = good.NotAfter.Add(time.Hour) })
+		for _, certs := range [][]*x509.Certificate{{good, later}, {later, good}} {
+			if got, err := signer.Chain(key.Public(), certs, time.Now()); err != nil || got[0] != good {
+				t.Errorf("%s: %v, %v", name, got, err)
+			}
+		}
+		wantChain(t, key.Public(), []*x509.Certificate{later}, []*x509.Certificate{later})
+	}
+	weak, old := *good, *good
+	weak.SignatureAlgorithm, weak.NotAfter, weak.Raw = x509.SHA1WithRSA, good.NotAfter.Add(time.Hour), []byte("weak")
+	old.Version, old.NotAfter, old.Raw = 1, good.NotAfter.Add(time.Hour), []byte("old")
+	for _, bad := range []*x509.Certificate{&weak, &old} {
+		if got, err := signer.Chain(key.Public(), []*x509.Certificate{bad, good}, time.Now()); err != nil || got[0] != good {
+			t.Errorf("%s: %v, %v", bad.Raw, got, err)
+		}
+	}
+}
+
 func TestChainErrors(t *testing.T) {
 	key := signertest.Key(t, "p256")
-	if _, err := signer.Chain(key.Public(), nil); !errors.Is(err, signer.ErrNoCertificate) {
+	if _, err := signer.Chain(key.Public(), nil, time.Now()); !errors.Is(err, signer.ErrNoCertificate) {
 		t.Errorf("no certificates: error %v, want ErrNoCertificate", err)
 	}
 	ca := signertest.NewCA(t, "root")
 	for _, kind := range []string{"rsa2048", "p384", "ed25519"} {
 		leaf := ca.Issue(t, signertest.Key(t, kind), nil)
-		if _, err := signer.Chain(key.Public(), []*x509.Certificate{leaf, ca.Cert}); !errors.Is(err, signer.ErrMismatch) {
+		if _, err := signer.Chain(key.Public(), []*x509.Certificate{leaf, ca.Cert}, time.Now()); !errors.Is(err, signer.ErrMismatch) {
 			t.Errorf("%s: error %v, want ErrMismatch", kind, err)
 		}
 	}
 	unknown := *ca.Issue(t, key, nil)
 	unknown.PublicKey = nil // crypto/x509 leaves it nil for unknown algorithms
-	if _, err := signer.Chain(key.Public(), []*x509.Certificate{&unknown}); !errors.Is(err, signer.ErrMismatch) {
+	if _, err := signer.Chain(key.Public(), []*x509.Certificate{&unknown}, time.Now()); !errors.Is(err, signer.ErrMismatch) {
 		t.Errorf("unknown algorithm: error %v, want ErrMismatch", err)
 	}
 }
@@ -189,15 +217,16 @@ func TestChainWithSameName(t *testing.T) {
 	wantChain(t, key.Public(), []*x509.Certificate{issuer.Cert, leaf}, []*x509.Certificate{leaf, issuer.Cert})
 }
 
+// A verifier that trusts a needs no certificate of a, so the one that a issued
+// for b is of no use.
 func TestChainOfLoop(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	a, b := signertest.NewCA(t, "a"), signertest.NewCA(t, "b")
 	leaf := a.Issue(t, key, nil)
 	aByB, bByA := certify(t, b, a), certify(t, a, b)
-	got, err := signer.Chain(key.Public(), []*x509.Certificate{bByA, aByB, leaf})
-	if err != nil || len(got) < 3 || !slices.Equal(got[:3], []*x509.Certificate{leaf, aByB, bByA}) {
-		t.Errorf("chain %q, error %v", names(got), err)
-	}
+	wantChain(t, key.Public(), []*x509.Certificate{bByA, aByB, leaf}, []*x509.Certificate{leaf, aByB})
+	wantChain(t, key.Public(), []*x509.Certificate{aByB, bByA, a.Cert, leaf}, []*x509.Certificate{leaf, aByB})
+	wantChain(t, key.Public(), []*x509.Certificate{bByA, leaf}, []*x509.Certificate{leaf})
 }
 
 func TestSamePublicKey(t *testing.T) {

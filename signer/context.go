@@ -92,8 +92,9 @@ func (c contextBound) SignContext(ctx context.Context, rand io.Reader, digest []
 	return SignContext(ctx, c.Signer, rand, digest, opts)
 }
 
-func (c contextBound) NeedsPerson() bool { return NeedsPerson(c.Signer) }
-func (c contextBound) Close() error      { return nil }
+func (c contextBound) Certificates() Certificates { return CertificatesOf(c.Signer) }
+func (c contextBound) NeedsPerson() bool          { return NeedsPerson(c.Signer) }
+func (c contextBound) Close() error               { return nil }
 
 type limitedContextBound struct {
 	contextBound

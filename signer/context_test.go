@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -26,7 +27,7 @@ func (mute) SignContext(ctx context.Context, _ io.Reader, _ []byte, _ crypto.Sig
 func TestBindForwardsTheContext(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	ca := signertest.NewCA(t, "CA")
-	b, err := signer.Bind(mute{signer.FromKey(key)}, []*x509.Certificate{ca.Issue(t, key, nil)})
+	b, err := signer.Bind(mute{signer.FromKey(key)}, []*x509.Certificate{ca.Issue(t, key, nil)}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

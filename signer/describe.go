@@ -1,10 +1,16 @@
 package signer
 
 import (
+	"cmp"
 	"crypto"
+	"crypto/dsa" //lint:ignore SA1019 only to name it
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 )
 
@@ -18,6 +24,39 @@ func DescribeKey(pub crypto.PublicKey) string {
 		return "ECDSA " + pub.Curve.Params().Name
 	case ed25519.PublicKey:
 		return "Ed25519"
+	case *dsa.PublicKey:
+		return "DSA"
+	case *ecdh.PublicKey:
+		return "X25519"
 	}
-	return fmt.Sprintf("a key of type %T", pub)
+	return "a key of unknown type"
+}
+
+// algorithms has the names of public key algorithms that crypto/x509 does not
+// have, by object identifier.
+var algorithms = map[string]string{
+	"1.2.840.113549.1.1.10":   "RSA-PSS",
+	"1.2.840.10046.2.1":       "DH",
+	"1.3.101.111":             "X448",
+	"1.3.101.113":             "Ed448",
+	"2.16.840.1.101.3.4.3.17": "ML-DSA-44",
+	"2.16.840.1.101.3.4.3.18": "ML-DSA-65",
+	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
+}
+
+// DescribeKeyOf is [DescribeKey] for the key of a certificate. It also names
+// algorithms whose keys crypto/x509 does not read.
+func DescribeKeyOf(c *x509.Certificate) string {
+	if c.PublicKey != nil {
+		return DescribeKey(c.PublicKey)
+	}
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(c.RawSubjectPublicKeyInfo, &info); err != nil {
+		return DescribeKey(nil)
+	}
+	oid := info.Algorithm.Algorithm.String()
+	return cmp.Or(algorithms[oid], "a key of the algorithm "+oid)
 }

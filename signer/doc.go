@@ -1,12 +1,13 @@
 // Package signer defines the interface of a private key: a [Signer] is a
 // [crypto.Signer] with certificates and a Close method, independent of where the
-// key is stored. The package imports only the standard library, so that any
+// key is stored. The package imports no third-party module, so that any
 // program can accept a Signer without linking a backend.
 //
 // A Signer comes from package keystore, which opens references, from a backend
 // such as package pkcs11, or from [FromKey], which wraps any crypto.Signer.
 // [Bind] adds certificates from another source, [TLSCertificate] converts a
-// Signer for crypto/tls, and [Chain] sorts certificates.
+// Signer for crypto/tls, and [SelectCertificates] selects certificates and the
+// paths of their issuers.
 //
 // The code that opens a Signer closes it. The comment of a function that keeps
 // a Signer says whether it borrows or owns it. All methods of a Signer are safe

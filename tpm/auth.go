@@ -6,10 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/go-tpm/tpm2"
-	"github.com/google/go-tpm/tpm2/transport"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -25,9 +23,17 @@ type password struct {
 	ref  keystore.Ref
 	size int // maximum length in bytes: the digest size of the name algorithm
 
-	known   bool
-	value   []byte // empty: no password
-	refused []byte // hash of the password that the TPM refused last
+	// The TPM does not count incorrect passwords of an exempt object. If the
+	// handle entity is not 0, the object is also exempt if its public area in
+	// the TPM says so.
+	exempt bool
+	entity tpm2.TPMHandle
+
+	known    bool
+	value    []byte // empty: no password
+	lastTry  bool   // a person gave the value for the last try
+	accepted bool   // the TPM accepted the value
+	refused  []byte // hash of the password that the TPM refused last
 }
 
 // get gets the password from the PIN source, unless it is known. If optional,
@@ -37,7 +43,8 @@ func (p *password) get(ctx context.Context, optional bool, l lockout) error {
 		return nil
 	}
 	if p.ask == nil {
-		if !optional {
+		// Without a count, a try without a password is harmless.
+		if !optional && !p.exempt {
 			return fmt.Errorf("%s: %w", p.what, signer.ErrPINRequired)
 		}
 		return p.set(nil, l)
@@ -46,6 +53,9 @@ func (p *password) get(ctx context.Context, optional bool, l lockout) error {
 		What: p.what, Ref: p.ref, Optional: optional,
 		FewTries: l.tries > 0, LastTry: l.triesLeft() == 1,
 	})
+	if err != nil && l.triesLeft() == 1 && p.what == keystore.AskTPMParent { // no prompt asks for it
+		err = signer.WithHint(err, l.hint())
+	}
 	if err != nil {
 		return err
 	}
@@ -68,14 +78,13 @@ func (p *password) set(value []byte, l lockout) error {
 	case bytes.Equal(p.refused, hash[:]):
 		clear(value)
 		if len(value) == 0 {
-			return fmt.Errorf("%s: %w", p.what, signer.ErrPINRequired)
+			return fmt.Errorf("%s: not given, and the TPM refused a try without one before: %w", p.what, signer.ErrPINRequired)
 		}
 		return fmt.Errorf("%s: not retried because the TPM refused it before: %w", p.what, signer.ErrPINIncorrect)
 	case len(value) == 0 && l.triesLeft() == 1:
-		// If the object has a password, a try without one would lock the TPM.
-		return signer.WithHint(fmt.Errorf("%s: not given, and only one try is left before the TPM locks: %w", p.what, signer.ErrPINRequired), hintLockout)
+		return p.lastTryError(l)
 	}
-	p.value, p.known = value, true
+	p.value, p.known, p.accepted, p.lastTry = value, true, false, l.triesLeft() == 1
 	return nil
 }
 
@@ -89,75 +98,19 @@ func (p *password) noteRefusal(err error) error {
 	none := len(p.value) == 0
 	hash := sha256.Sum256(p.value)
 	p.wipe()
-	p.refused = hash[:]
+	if !none || errors.Is(err, signer.ErrTryCounted) {
+		p.refused = hash[:]
+	}
 	if none {
 		return signer.WithHint(fmt.Errorf("%s: required but not given: %w", p.what, missingPassword(err)),
-			"give the source of the password: Config.PIN, or pin-source= in the reference")
+			"give the password with Config.PIN, or its source with pin-source= in the reference")
 	}
 	return fmt.Errorf("%s: %w", p.what, err)
 }
 
 func (p *password) wipe() {
 	clear(p.value)
-	p.value, p.known = nil, false
-}
-
-// A lockout is the state of the dictionary attack protection of the TPM (TPM
-// 2.0 Library, part 1, section 19.8). The zero value is for objects without
-// this protection.
-type lockout struct {
-	tries, max uint32
-	interval   time.Duration // after which tries decreases by one
-}
-
-// triesLeft returns how many tries are left: a large number if there is no
-// limit.
-func (l lockout) triesLeft() int {
-	if l.max == 0 {
-		return 1 << 30
-	}
-	return max(0, int(l.max)-int(l.tries))
-}
-
-// err returns an error if no try is left.
-func (l lockout) err() error {
-	if l.triesLeft() > 0 {
-		return nil
-	}
-	err := fmt.Errorf("the TPM counted %d incorrect passwords: %w", l.tries, signer.ErrPINLocked)
-	if l.interval > 0 {
-		err = fmt.Errorf("the TPM counted %d incorrect passwords and allows one more try every %v: %w", l.tries, l.interval, signer.ErrPINLocked)
-	}
-	return signer.WithHint(err, hintLockout)
-}
-
-// readLockout reads the lockout state from the TPM.
-func readLockout(t transport.TPM) (lockout, error) {
-	// Four properties with consecutive numbers (part 2, section 6.13).
-	answer, err := tpm2.GetCapability{
-		Capability:    tpm2.TPMCapTPMProperties,
-		Property:      uint32(tpm2.TPMPTLockoutCounter),
-		PropertyCount: 4,
-	}.Execute(t)
-	if err != nil {
-		return lockout{}, explain("TPM2_GetCapability", err)
-	}
-	properties, err := answer.CapabilityData.Data.TPMProperties()
-	if err != nil {
-		return lockout{}, explain("TPM2_GetCapability", err)
-	}
-	var l lockout
-	for _, p := range properties.TPMProperty {
-		switch p.Property {
-		case tpm2.TPMPTLockoutCounter:
-			l.tries = p.Value
-		case tpm2.TPMPTMaxAuthFail:
-			l.max = p.Value
-		case tpm2.TPMPTLockoutInterval:
-			l.interval = time.Duration(p.Value) * time.Second
-		}
-	}
-	return l, nil
+	p.value, p.known, p.accepted, p.lastTry = nil, false, false, false
 }
 
 // Options that make a session encrypt the first parameter of a command or of
@@ -179,76 +132,63 @@ func sessionOptions(value []byte, salt storageKey, encryption ...tpm2.AuthOption
 // nonceSize is the size of session nonces, in bytes.
 const nonceSize = 16
 
+// newParentPassword returns the password of the parent with the given handle.
+// The TPM counts no tries for hierarchies (part 1, section 19.8.1).
+func newParentPassword(ask keystore.PINFunc, ref keystore.Ref, parent Handle) password {
+	return password{ask: ask, what: keystore.AskTPMParent, ref: ref, size: maxDigest,
+		exempt: isHierarchy(parent), entity: tpm2.TPMHandle(parent)}
+}
+
 // getPasswords gets the passwords that are not known yet.
 func (ld *loader) getPasswords(ctx context.Context) error {
-	if !ld.parentPassword.known {
-		// Most parents have no password.
-		ld.parentPassword.known = ld.parentPassword.ask == nil
-		if err := ld.parentPassword.get(ctx, false, lockout{}); err != nil {
-			return err
-		}
+	if err := ld.getParentPassword(ctx); err != nil {
+		return err
 	}
-	if ld.password.known {
-		return nil
-	}
-	optional := ld.file == nil || ld.file.emptyAuth
 	if len(ld.policy) > 0 && !ld.policy.wantsPassword() {
+		if ld.password.known {
+			return nil
+		}
 		return ld.password.set(nil, lockout{})
 	}
-	if optional && ld.file != nil {
-		// The file says that the key has no password. Still use a password that
-		// is given: tpm2_encodeobject 5.4 writes this for keys with a password.
-		if err := ld.password.get(ctx, true, lockout{}); err != nil || len(ld.password.value) == 0 {
-			return err
-		}
+	// Use a password that is given even if the file says that the key has
+	// none: tpm2_encodeobject 5.4 writes this for keys with a password.
+	err := ld.getPassword(ctx, &ld.password, ld.file == nil || ld.file.emptyAuth)
+	if ld.file != nil && errors.Is(err, signer.ErrPINRequired) && signer.Hint(err) == "" {
+		err = signer.WithHint(err, ld.sourceHint())
+	}
+	return err
+}
+
+// sourceHint says how to give the password that the file demands.
+func (ld *loader) sourceHint() string {
+	if ld.secretResponse {
+		return "add the source of the password to the reference of the sealed data: pin-source=file:PATH or env:NAME"
+	}
+	return "give the password with Config.PIN; if the key has none, although its file says so, use a Config.PIN that returns nothing"
+}
+
+// getParentPassword gets the password of the parent, unless it is known. Most
+// parents have none.
+func (ld *loader) getParentPassword(ctx context.Context) error {
+	return ld.getPassword(ctx, &ld.parentPassword, ld.parentPassword.ask == nil)
+}
+
+func (ld *loader) getPassword(ctx context.Context, p *password, optional bool) error {
+	if p.known {
+		return nil
 	}
 	var l lockout
-	if !ld.area.ObjectAttributes.NoDA {
+	if p.ask != nil { // the prompt says how many tries are left
 		var err error
-		if l, err = ld.lockout(ctx); err == nil {
+		if l, err = ld.tries(ctx, p); err == nil {
 			err = l.err()
 		}
 		if err != nil {
-			ld.password.wipe()
 			return err
 		}
+		if ld.openDevice != nil && !ld.openDevice.managed {
+			ld.unload() // let other programs use the TPM during the prompt
+		}
 	}
-	if ld.password.known && l.triesLeft() > 1 {
-		return nil
-	}
-	ld.password.wipe()
-	if ld.password.ask != nil && ld.openDevice != nil && !ld.openDevice.managed {
-		ld.unload() // let other programs use the TPM during the prompt
-	}
-	return ld.password.get(ctx, optional, l)
-}
-
-// lockout returns the lockout state of the TPM. It leaves the TPM open.
-func (ld *loader) lockout(ctx context.Context) (lockout, error) {
-	d, err := ld.open(ctx)
-	if err != nil {
-		return lockout{}, err
-	}
-	l, err := readLockout(d)
-	if err != nil && ld.repair(d, err) {
-		l, err = readLockout(d)
-	}
-	if err != nil {
-		return lockout{}, errors.Join(err, d.close())
-	}
-	ld.openDevice = d
-	return l, nil
-}
-
-// explainLockout adds the lockout state of the TPM to err if err is
-// TPM_RC_LOCKOUT.
-func (ld *loader) explainLockout(ctx context.Context, err error) error {
-	if !errors.Is(err, signer.ErrPINLocked) || !errors.Is(err, Error(tpm2.TPMRCLockout)) {
-		return err
-	}
-	defer ld.unload()
-	if l, readErr := ld.lockout(ctx); readErr == nil && l.err() != nil {
-		return fmt.Errorf("%w: %w", l.err(), err)
-	}
-	return err
+	return p.get(ctx, optional, l)
 }

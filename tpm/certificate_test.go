@@ -2,12 +2,10 @@ package tpm
 
 import (
 	"crypto/x509"
-	"errors"
 	"slices"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
-	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -31,27 +29,20 @@ func TestCertificates(t *testing.T) {
 		pem   []byte
 		known []*x509.Certificate // Config.Certificates
 		want  []*x509.Certificate
-		err   error
 	}{
-		{"none", file, nil, nil, nil},
-		{"leaf", slices.Concat(file, signertest.CertPEM(leaf)), nil, []*x509.Certificate{leaf}, nil},
-		{"before the key, in another order, with others", slices.Concat(signertest.CertPEM(other, ca.Cert, leaf, ca.Root()), file), nil, []*x509.Certificate{leaf, ca.Cert}, nil},
-		{"of another key", slices.Concat(file, signertest.CertPEM(other)), nil, nil, signer.ErrMismatch},
-		{"from outside", file, []*x509.Certificate{other, ca.Cert, leaf}, []*x509.Certificate{leaf, ca.Cert}, nil},
-		{"issuer from outside", slices.Concat(file, signertest.CertPEM(leaf)), []*x509.Certificate{other, ca.Cert}, []*x509.Certificate{leaf, ca.Cert}, nil},
-		{"of another key, from outside", file, []*x509.Certificate{other}, nil, nil},
+		{"none", file, nil, nil},
+		{"leaf", slices.Concat(file, signertest.CertPEM(leaf)), nil, []*x509.Certificate{leaf}},
+		{"before the key, in another order, with others", slices.Concat(signertest.CertPEM(other, ca.Cert, leaf, ca.Root()), file), nil, []*x509.Certificate{leaf, ca.Cert}},
+		{"of another key", slices.Concat(file, signertest.CertPEM(other)), nil, nil},
+		{"from outside", file, []*x509.Certificate{other, ca.Cert, leaf}, []*x509.Certificate{leaf, ca.Cert}},
+		{"issuer from outside", slices.Concat(file, signertest.CertPEM(leaf)), []*x509.Certificate{other, ca.Cert}, []*x509.Certificate{leaf, ca.Cert}},
+		{"of another key, from outside", file, []*x509.Certificate{other}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := Config{PEM: c.pem, Device: m.emulator.Path, Certificates: c.known}
-			if c.err != nil {
-				cfg.Device = "/dev/none" // the error comes before the TPM is opened
-			}
 			key, err := Open(t.Context(), cfg)
-			if !errors.Is(err, c.err) {
-				t.Fatalf("%v, want %v", err, c.err)
-			}
 			if err != nil {
-				return
+				t.Fatal(err)
 			}
 			defer key.Close()
 			if !slices.EqualFunc(key.Chain(), c.want, (*x509.Certificate).Equal) {

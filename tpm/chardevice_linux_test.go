@@ -11,12 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
@@ -352,5 +354,54 @@ func TestNoTPM(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A mute device ends each call soon after its context.
+func TestMuteDevice(t *testing.T) {
+	silent, stopped := newTerminal(t), newTerminal(t)
+	if err := unix.IoctlSetInt(int(stopped.device.Fd()), unix.TCXONC, unix.TCOOFF); err != nil {
+		t.Fatal(err)
+	}
+	emulator := newTPM(t)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path})
+	for name, path := range map[string]string{
+		"terminal that never answers":   silent.path,
+		"terminal that accepts no data": stopped.path,
+		"socket":                        listen(t, once(nil)),
+		"socket with half a response":   listen(t, once([]byte{0x80, 0x01, 0, 0, 0, 0xff, 0, 0, 0, 0})),
+	} {
+		calls := map[string]func(context.Context) error{
+			"file": func(ctx context.Context) error { _, err := Open(ctx, Config{PEM: pem, Device: path}); return err },
+			"handle": func(ctx context.Context) error {
+				_, err := Open(ctx, Config{Handle: 0x81010001, Device: path})
+				return err
+			},
+			"create": func(ctx context.Context) error {
+				_, err := Create(ctx, CreateConfig{Device: path}, keystore.P256)
+				return err
+			},
+			"list": func(ctx context.Context) error {
+				_, err := Backend{}.List(ctx, keystore.Ref{Scheme: "tpm", Rest: "device=" + path}, keystore.Call{})
+				return err
+			},
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for what, call := range calls {
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				begin := time.Now()
+				err := call(ctx)
+				cancel()
+				wantUnavailable(t, err)
+				wantError(t, what, err, context.DeadlineExceeded)
+				if d := time.Since(begin); d > 10*time.Second { // less than the default timeouts
+					t.Errorf("took %v", d)
+				}
+				if !strings.Contains(err.Error(), path) || strings.Count(err.Error(), path) > 1 || signer.Hint(err) == "" {
+					t.Errorf("%v, hint %q: want the path once, and a hint", err, signer.Hint(err))
+				}
+			}
+		})
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"crypto"
 	"slices"
 	"testing"
+
+	"github.com/holdfast-dev/holdfast/keystore"
 )
 
 // TestCommands pins the commands of each operation, because a command takes
@@ -29,6 +31,7 @@ func TestCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	makePersistent(t, emulator, 0x81010001, plain)
+	newMaker(t, emulator).persistent(0x81010003, signingTemplate(keystore.P256), "")
 	makePersistent(t, emulator, 0x81010002, secret)
 	pcrs := []PCRs{{crypto.SHA256, []uint{7}}}
 	const flush = "FlushContext"
@@ -37,60 +40,78 @@ func TestCommands(t *testing.T) {
 		name               string
 		cfg                Config
 		open, sign, finish []string
+		guard              []string // before the first Sign
 	}{
 		{
 			"file", Config{PEM: plain},
 			[]string{"CreatePrimary", "Load", flush},
 			[]string{"Sign"},
 			[]string{flush},
+			nil,
 		},
 		{
 			"file that says it has no password, and a source", Config{PEM: plain, PIN: fixedPIN("")},
 			[]string{"CreatePrimary", "Load", flush},
 			[]string{"Sign"},
 			[]string{flush},
+			nil,
 		},
 		{
 			"file with a password", Config{PEM: secret, PIN: fixedPIN(keyPassword)},
 			[]string{"GetCapability", "CreatePrimary", "Load", "StartAuthSession", flush},
 			[]string{"Sign"},
 			[]string{flush, flush},
+			[]string{"GetCapability"},
 		},
 		{
 			"file under a persistent parent", Config{PEM: with(func(c *CreateConfig) { c.Parent = 0x81000001 })},
-			[]string{"Load"},
+			[]string{"ReadPublic", "Load"},
 			[]string{"Sign"},
 			[]string{flush},
+			nil,
 		},
 		{
 			"file with a password under a persistent parent", Config{PEM: with(func(c *CreateConfig) { c.Parent, c.PIN = 0x81000001, fixedPIN(keyPassword) }), PIN: fixedPIN(keyPassword)},
 			[]string{"GetCapability", "ReadPublic", "Load", "StartAuthSession"},
 			[]string{"Sign"},
 			[]string{flush, flush},
+			[]string{"GetCapability"},
 		},
 		{
 			"file under a parent with a password", Config{PEM: with(func(c *CreateConfig) { c.Parent, c.ParentPIN = 0x81000002, fixedPIN(parentPassword) }), ParentPIN: fixedPIN(parentPassword)},
-			[]string{"ReadPublic", "StartAuthSession", "Load"},
+			// The TPM is closed during the prompt.
+			[]string{"ReadPublic", "ReadPublic", "StartAuthSession", "Load"},
 			[]string{"Sign"},
 			[]string{flush},
+			nil,
 		},
 		{
 			"file bound to PCRs", Config{PEM: with(func(c *CreateConfig) { c.PCRs = pcrs })},
 			[]string{"CreatePrimary", "Load", "StartAuthSession", flush},
 			[]string{"PolicyPCR", "Sign"},
 			[]string{flush, flush},
+			nil,
 		},
 		{
 			"file bound to PCRs and a password", Config{PEM: with(func(c *CreateConfig) { c.PCRs, c.PIN = pcrs, fixedPIN(keyPassword) }), PIN: fixedPIN(keyPassword)},
 			[]string{"GetCapability", "CreatePrimary", "Load", "StartAuthSession", flush},
 			[]string{"PolicyPCR", "PolicyAuthValue", "Sign"},
 			[]string{flush, flush},
+			[]string{"GetCapability"},
 		},
 		{
 			"handle", Config{Handle: 0x81010001},
 			[]string{"ReadPublic"},
 			[]string{"Sign"},
 			nil,
+			nil,
+		},
+		{
+			"handle of a key without a password that the TPM would count", Config{Handle: 0x81010003},
+			[]string{"ReadPublic"},
+			[]string{"Sign"},
+			nil,
+			[]string{"GetCapability"},
 		},
 		{
 			"handle with a password", Config{Handle: 0x81010002, PIN: fixedPIN(keyPassword)},
@@ -99,6 +120,7 @@ func TestCommands(t *testing.T) {
 			[]string{"ReadPublic", "GetCapability", "ReadPublic", "CreatePrimary", "StartAuthSession", flush},
 			[]string{"Sign"},
 			[]string{flush},
+			[]string{"GetCapability"},
 		},
 	} {
 		t.Run(test.name, inBubble(func(t *testing.T) {
@@ -113,7 +135,7 @@ func TestCommands(t *testing.T) {
 			}
 			check("Open", test.open)
 			mustSign(t, k)
-			check("the first Sign", test.sign)
+			check("the first Sign", slices.Concat(test.guard, test.sign))
 			mustSign(t, k)
 			check("the second Sign", test.sign)
 			if err := k.Close(); err != nil {

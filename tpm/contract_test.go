@@ -3,6 +3,7 @@ package tpm
 import (
 	"crypto"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -176,6 +177,24 @@ func TestContractKeyKinds(t *testing.T) {
 			// An empty digest means the current PCR values.
 			f.Policy = []tss2Policy{{int64(tpm2.TPMCCPolicyPCR), append(tpm2.Marshal(selection), 0, 0)}}
 			return Config{PEM: f.pem(m)}
+		}},
+		{"PCRs, selection first and digest without its size", ecc, func(m *maker, kind keystore.KeyType) Config {
+			cfg := below(OwnerHierarchy, "", "", pcrs...)(m, kind)
+			cfg.PEM = rewrite(m, cfg.PEM, func(f *tss2) {
+				p := f.Policy[0].Parameters
+				f.Policy[0].Parameters = slices.Concat(p[2+32:], p[2:2+32])
+			})
+			return cfg
+		}},
+		{"parent as a negative number", ecc, func(m *maker, kind keystore.KeyType) Config {
+			cfg := below(eccParent, "", "")(m, kind)
+			cfg.PEM = rewrite(m, cfg.PEM, func(f *tss2) { f.Parent -= 1 << 32 })
+			return cfg
+		}},
+		{"parent 0", ecc, func(m *maker, kind keystore.KeyType) Config {
+			cfg := below(OwnerHierarchy, "", "")(m, kind)
+			cfg.PEM = rewrite(m, cfg.PEM, func(f *tss2) { f.Parent = 0 })
+			return cfg
 		}},
 		{"PCRs and password", both, below(OwnerHierarchy, keyPassword, "", pcrs...)},
 		{"PCRs and password, RSA parent with password", ecc, below(rsaAuth, keyPassword, parentPassword, pcrs...)},

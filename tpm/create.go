@@ -93,27 +93,27 @@ func create(ctx context.Context, cfg CreateConfig, template tpm2.TPMTPublic, dat
 		return nil, fmt.Errorf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f.parent))
 	}
 	ld := &loader{
-		cfg: Config{Device: cfg.Device}, dial: dial, log: logging.OrDiscard(cfg.Logger), file: f, area: template,
+		cfg: Config{Device: cfg.Device}, dial: dial, log: logging.OrDiscard(cfg.Logger), file: f, area: template, mu: newMutex(), caller: ctx,
 		password:       password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cmp.Or(cfg.Ref, unnamedRef), size: maxDigest / 2},
-		parentPassword: password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cmp.Or(cfg.Ref, unnamedRef), size: maxDigest},
+		parentPassword: newParentPassword(cfg.ParentPIN, cmp.Or(cfg.Ref, unnamedRef), f.parent),
 	}
 	ld.mu.Lock()
 	defer ld.mu.Unlock()
 	defer ld.wipe()
-	ld.parentPassword.known = cfg.ParentPIN == nil
-	if err := errors.Join(ld.parentPassword.get(ctx, false, lockout{}), ld.password.get(ctx, true, lockout{})); err != nil {
-		return nil, err
+	for {
+		if err := ld.getParentPassword(ctx); err != nil {
+			return nil, err
+		}
+		if err := ld.password.get(ctx, true, lockout{}); err != nil {
+			return nil, err
+		}
+		f.emptyAuth = len(ld.password.value) == 0
+		err := ld.with(ctx, func(d *device) error { return ld.createOn(d, cfg.PCRs, template, data) })
+		ld.unload()
+		if !forgetLast(err) {
+			return f, err
+		}
 	}
-	f.emptyAuth = len(ld.password.value) == 0
-	d, err := ld.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	err = ld.createOn(d, cfg.PCRs, template, data)
-	if err != nil && ld.repair(d, err) {
-		err = ld.createOn(d, cfg.PCRs, template, data)
-	}
-	return f, errors.Join(err, d.close())
 }
 
 func (ld *loader) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, data []byte) (err error) {

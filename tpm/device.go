@@ -2,11 +2,13 @@ package tpm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -20,21 +22,43 @@ import (
 type device struct {
 	transport.TPM
 	close func() error
+	path  string // "": the TPM of the machine
 
 	// managed means that a resource manager isolates this connection from
 	// other connections. A connection that is not managed has exclusive use
 	// of the TPM until it is closed.
 	managed bool
+
+	parent storageKey // the parent that was read last
 }
 
-// open opens a TPM. The device retries commands as retrier does.
+// open opens a TPM. The device sends commands as sender does, bound by ctx.
 func (dial dialer) open(ctx context.Context, path string) (*device, error) {
 	d, err := dial(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	d.TPM = &retrier{TPM: d.TPM}
+	s := &sender{TPM: d.TPM, ctx: ctx, name: cmp.Or(d.path, path, "the TPM of the machine")}
+	d.TPM = s
+	end := d.close
+	d.close = func() error {
+		if !s.abandoned {
+			return end()
+		}
+		// The system may wait for the command before it closes the device.
+		ctx, cancel := context.WithTimeout(context.Background(), cancelGrace)
+		defer cancel()
+		_, err := await.Result(ctx, func() (struct{}, error) { return struct{}{}, end() }, nil)
+		return err
+	}
 	return d, nil
+}
+
+// bind makes ctx bound the commands from now on.
+func (d *device) bind(ctx context.Context) {
+	if s, ok := d.TPM.(*sender); ok {
+		s.ctx = ctx
+	}
 }
 
 // timeouts limit how long this package waits for a TPM.
@@ -65,8 +89,10 @@ func (t timeouts) forCommand(command []byte) time.Duration {
 }
 
 // cancelGrace is how long a connection waits for a response after its context
-// is canceled. A command that completes leaves fewer objects in the TPM.
-const cancelGrace = time.Second
+// ends. A command that completes leaves fewer objects in the TPM. The callers of
+// this package that are bound by the same context wait for a second, so this is
+// less.
+const cancelGrace = 700 * time.Millisecond
 
 // errBusy means that another program uses the TPM.
 var errBusy = errors.New("is in use by another program")
@@ -83,8 +109,11 @@ func (t timeouts) retryWhileBusy(ctx context.Context, open func() (*device, erro
 			return d, err
 		}
 		if err := await.Pause(ctx, pause/2+rand.N(pause)); err != nil {
-			if caller.Err() == nil {
+			switch {
+			case caller.Err() == nil:
 				err = fmt.Errorf("waited %v: %w", t.busy, signer.ErrUnavailable)
+			case errors.Is(err, context.DeadlineExceeded):
+				err = fmt.Errorf("%w: %w", signer.ErrUnavailable, err)
 			}
 			return nil, signer.WithHint(fmt.Errorf("%w: %w", errBusy, err), "use /dev/tpmrm0: its resource manager lets several programs share the TPM")
 		}
@@ -113,22 +142,29 @@ func responseSize(header []byte) int {
 
 var errNotTPM = errors.New("the device did not respond like a TPM 2.0")
 
-// A retrier retries commands that the TPM could not start yet, for example
-// during its self-test (part 2, section 6.6.3, warnings). After an error or an
-// invalid response it sends nothing more, because a late response could be
+// A sender retries commands that the TPM could not start yet, for example
+// during its self-test (part 2, section 6.6.3, warnings). It stops waiting for a
+// response cancelGrace after ctx ends, and then only flushes. After an error or
+// an invalid response it sends nothing more, because a late response could be
 // mistaken for the response to another command.
-type retrier struct {
+type sender struct {
 	transport.TPM
-	failed error // the error of all further commands; nil: none
+	ctx       context.Context
+	name      string
+	failed    error // the error of all further commands; nil: none
+	abandoned bool  // the device is still busy with a command
 }
 
-func (p *retrier) Send(command []byte) ([]byte, error) {
+func (p *sender) Send(command []byte) ([]byte, error) {
 	if p.failed != nil {
 		return nil, p.failed
 	}
+	if cause := context.Cause(p.ctx); cause != nil && !isFlush(command) {
+		return nil, fmt.Errorf("%s: %w: %w", p.name, errNotSent, cause)
+	}
 	deadline := time.Now().Add(defaultTimeouts.response)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		response, err := p.TPM.Send(command)
+		response, err := p.exchange(command)
 		if err == nil && (len(response) < headerSize || responseSize(response) != len(response)) {
 			err = errNotTPM
 		}
@@ -138,11 +174,53 @@ func (p *retrier) Send(command []byte) ([]byte, error) {
 		}
 		switch tpm2.TPMRC(binary.BigEndian.Uint32(response[6:])) {
 		case tpm2.TPMRCRetry, tpm2.TPMRCYielded, tpm2.TPMRCTesting, tpm2.TPMRCNVRate:
-			if time.Now().Before(deadline) {
-				time.Sleep(pause)
+			if time.Now().Before(deadline) && await.Pause(p.ctx, pause) == nil {
 				continue
 			}
 		}
 		return response, nil
 	}
+}
+
+// errNotSent means that the context ended before a command.
+var errNotSent = errors.New("the command was not sent in time")
+
+func isFlush(command []byte) bool {
+	return len(command) >= headerSize && tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) == tpm2.TPMCCFlushContext
+}
+
+func (p *sender) exchange(command []byte) ([]byte, error) {
+	send := func() ([]byte, error) { return p.TPM.Send(command) }
+	inTime := true
+	var response []byte
+	var err error
+	if p.ctx.Done() == nil {
+		response, err = send()
+	} else {
+		ctx, cancel := await.WithGrace(p.ctx, cancelGrace)
+		defer cancel()
+		response, inTime, err = await.InTime(ctx, send, nil)
+	}
+	if !inTime {
+		p.abandoned = true
+		err = fmt.Errorf("%s: gave no response in time: %w", p.name, err)
+	}
+	if !inTime || errors.Is(err, os.ErrDeadlineExceeded) {
+		err = signer.WithHint(err, "restart the program or the machine that "+p.name+" belongs to; device= in the reference or "+deviceVariable+" selects another TPM")
+	}
+	return response, err
+}
+
+// handles returns the handles in the TPM that have the type of first, beginning
+// with first.
+func handles(d *device, first tpm2.TPMHandle) ([]tpm2.TPMHandle, error) {
+	answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: uint32(first), PropertyCount: 256}.Execute(d)
+	if err != nil {
+		return nil, explain("TPM2_GetCapability", err)
+	}
+	list, err := answer.CapabilityData.Data.Handles()
+	if err != nil {
+		return nil, err
+	}
+	return list.Handle, nil
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-tpm/tpm2/transport"
@@ -56,7 +57,7 @@ func (t timeouts) dial(ctx context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	d.TPM = namedTPM{d.TPM, path}
+	d.TPM, d.path = namedTPM{d.TPM, path}, path
 	return d, nil
 }
 
@@ -69,21 +70,28 @@ type namedTPM struct {
 func (n namedTPM) Send(command []byte) ([]byte, error) {
 	response, err := n.TPM.Send(command)
 	if err != nil {
-		err = fmt.Errorf("%s: %w", n.path, err)
+		err = fmt.Errorf("%s: %w", n.path, withoutPath(err))
 	}
 	return response, err
 }
 
-// openError adds the path of the device, once, and a hint to an error of dial.
-func openError(path string, err error) error {
+// withoutPath returns the error inside an error of package os or net, which
+// names the device.
+func withoutPath(err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
-		err = pathErr.Err
+		return pathErr.Err
 	}
 	var opErr *net.OpError
 	if errors.As(err, &opErr) {
-		err = opErr.Err
+		return opErr.Err
 	}
+	return err
+}
+
+// openError adds the path of the device, once, and a hint to an error of dial.
+func openError(path string, err error) error {
+	err = withoutPath(err)
 	hint := signer.Hint(err)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -130,7 +138,7 @@ func (s *socket) Send(command []byte) ([]byte, error) {
 	defer stop()
 	response, err := s.exchange(command)
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), withoutPath(err))
 	}
 	return response, err
 }
@@ -174,17 +182,27 @@ func (t timeouts) openCharDevice(_ context.Context, path string) (*device, error
 			return nil, errors.Join(cmp.Or(err, errBusy), f.Close())
 		}
 	}
-	return &device{TPM: &charDevice{f: f, timeouts: t}, close: f.Close, managed: managed}, nil
+	d := &charDevice{f: f, fd: int32(fd), timeouts: t}
+	return &device{TPM: d, close: d.close, managed: managed}, nil
 }
 
 type charDevice struct {
 	f        *os.File
+	fd       int32 // of f
 	timeouts timeouts
+	closed   atomic.Bool
+}
+
+// close also ends a Send that waits. Otherwise its poll would keep the device
+// open, and the lock of the file.
+func (d *charDevice) close() error {
+	d.closed.Store(true)
+	return d.f.Close()
 }
 
 func (d *charDevice) Send(command []byte) ([]byte, error) {
 	deadline := time.Now().Add(d.timeouts.forCommand(command))
-	if err := ready(int(d.f.Fd()), unix.POLLOUT, deadline); err != nil {
+	if err := d.ready(unix.POLLOUT, deadline); err != nil {
 		return nil, err
 	}
 	if _, err := d.f.Write(command); err != nil {
@@ -192,7 +210,7 @@ func (d *charDevice) Send(command []byte) ([]byte, error) {
 	}
 	response, n := make([]byte, maxResponse), 0
 	for size := headerSize; n < size; {
-		if err := ready(int(d.f.Fd()), unix.POLLIN, deadline); err != nil {
+		if err := d.ready(unix.POLLIN, deadline); err != nil {
 			return nil, err
 		}
 		m, err := d.f.Read(response[n:])
@@ -208,15 +226,21 @@ func (d *charDevice) Send(command []byte) ([]byte, error) {
 	return response[:n], nil
 }
 
-// ready waits until fd is ready for event.
-func ready(fd int, event int16, deadline time.Time) error {
+// maxPoll is how long a poll lasts, so that close can end it.
+const maxPoll = 50 * time.Millisecond
+
+// ready waits until the device is ready for event.
+func (d *charDevice) ready(event int16, deadline time.Time) error {
 	for {
 		left := time.Until(deadline)
 		if left <= 0 {
 			return os.ErrDeadlineExceeded
 		}
-		fds := []unix.PollFd{{Fd: int32(fd), Events: event}}
-		n, err := unix.Poll(fds, int(left.Milliseconds())+1)
+		if d.closed.Load() {
+			return os.ErrClosed
+		}
+		fds := []unix.PollFd{{Fd: d.fd, Events: event}}
+		n, err := unix.Poll(fds, int(min(left, maxPoll).Milliseconds())+1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}

@@ -20,7 +20,8 @@
 // an HMAC session that is salted with the parent key. Sealed and unsealed secrets
 // are encrypted on the bus. A TPM counts incorrect passwords for all its keys
 // together, so an open key does not retry a rejected password, and the last
-// attempt is used only if a person typed the password.
+// attempt is used only if a person typed the password. An error after an attempt
+// that the TPM counted wraps [signer.ErrTryCounted].
 //
 // The package needs no cgo. docs/tpm.md is the guide for users. Package tpmtest
 // runs a software TPM for tests.

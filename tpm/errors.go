@@ -98,6 +98,9 @@ func (e Error) Is(target error) bool {
 	if other, ok := target.(Error); ok {
 		return e.canonical() == other.canonical()
 	}
+	if target == signer.ErrTryCounted {
+		return e.canonical() == Error(tpm2.TPMRCAuthFail)
+	}
 	k, _ := e.kind()
 	return k.is != nil && k.is == target
 }
@@ -121,8 +124,8 @@ func (e *commandError) Error() string { return e.text }
 func (e *commandError) Hint() string  { return e.hint }
 
 func (e *commandError) Is(target error) bool {
-	if other, ok := target.(Error); ok {
-		return e.code.Is(other)
+	if _, ok := target.(Error); ok || target == signer.ErrTryCounted {
+		return e.code.Is(target)
 	}
 	return e.is == target
 }
@@ -143,7 +146,7 @@ func explain(command string, err error) error {
 		return nil
 	case errors.As(err, &code):
 		return fmt.Errorf("%s: %w", command, Error(code))
-	case errors.Is(err, errBus):
+	case errors.Is(err, errBus), errors.Is(err, errNotSent):
 		return fmt.Errorf("%s: %w", command, err)
 	}
 	// The response could not be parsed.

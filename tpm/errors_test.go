@@ -112,6 +112,12 @@ func TestSimilarCodes(t *testing.T) {
 			t.Errorf("0x%03x: %v", uint32(code), err)
 		}
 	}
+	for code, counted := range map[tpm2.TPMRC]bool{0x98e: true, 0xa8e: true, 0x98e - 0x800: true, 0x9a2: false, 0x921: false, 0x99d: false} {
+		err := explain("TPM2_Test", code)
+		if errors.Is(err, signer.ErrTryCounted) != counted || errors.Is(missingPassword(err), signer.ErrTryCounted) != counted {
+			t.Errorf("0x%03x: %v, want ErrTryCounted %t", uint32(code), err, counted)
+		}
+	}
 	// A response that go-tpm cannot parse is not a response of a TPM.
 	junk := errors.New("junk")
 	if err := explain("TPM2_Test", junk); !errors.Is(err, junk) || !errors.Is(err, signer.ErrUnavailable) || lost(err) {

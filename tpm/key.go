@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -38,12 +39,16 @@ type Config struct {
 
 	Ref    keystore.Ref // name of the key in prompts and errors; zero: its handle, or "tpm:path=…"
 	Logger *slog.Logger // nil: no log
+
+	Now func() time.Time // decides which certificates are valid; nil: time.Now
 }
+
+func (c Config) now() time.Time { return keystore.Options{Now: c.Now}.Time() }
 
 // A dialer opens a TPM. Tests replace it.
 type dialer func(ctx context.Context, path string) (*device, error)
 
-// A Key is a private key in a TPM. It implements [signer.Signer] and
+// A Key is a private key in a TPM. It implements [signer.ContextSigner] and
 // [signer.SchemeLimiter], and is safe for concurrent use.
 //
 // After a reset of the TPM, the next signature loads the key again.
@@ -52,7 +57,7 @@ type Key struct {
 	object object
 	ctx    context.Context // for password prompts after Open; canceled by Close
 	cancel context.CancelFunc
-	chain  []*x509.Certificate
+	certs  signer.Certificates
 	closed bool // guarded by loader.mu
 
 	schemes func() []tls.SignatureScheme
@@ -89,10 +94,7 @@ func (k *Key) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	k.chain, err = signer.Chain(k.object.pub, slices.Concat(certs, k.cfg.Certificates))
-	if err != nil && len(certs) > 0 { // without certificates in PEM, the chain is optional
-		return err
-	}
+	k.certs, _ = signer.SelectCertificates(k.object.pub, slices.Concat(certs, k.cfg.Certificates), k.cfg.now()) // without a Chain on error: the key has no certificate
 	err = k.use(ctx, func(*loadedObject) error { return nil })
 	return k.explainLockout(ctx, err)
 }
@@ -102,7 +104,10 @@ func (k *Key) Public() crypto.PublicKey { return k.object.pub }
 
 // Chain implements [signer.Signer]. The certificates come from Config.PEM and
 // Config.Certificates.
-func (k *Key) Chain() []*x509.Certificate { return k.chain }
+func (k *Key) Chain() []*x509.Certificate { return k.certs.Chain }
+
+// Certificates returns the certificates of Config.PEM and Config.Certificates.
+func (k *Key) Certificates() signer.Certificates { return k.certs }
 
 // Ref returns a reference that opens this key again. It contains the PIN
 // sources, but no PIN. For a key in a file it is based on Config.Ref, and zero
@@ -117,13 +122,21 @@ func (k *Key) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.closed = true
+	defer k.bindFlush()()
 	k.wipe()
 	return nil
 }
 
 // Sign implements [crypto.Signer]. It ignores the random source, because the
-// TPM has its own.
-func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+// TPM has its own. It waits at most 15 seconds for the response to a command.
+func (k *Key) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return k.SignContext(context.Background(), rand, digest, opts)
+}
+
+// SignContext implements [signer.ContextSigner]. After ctx ends, a command that
+// the TPM executes has 0.7 seconds to complete. Then the connection is given up,
+// and the next signature loads the key again.
+func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(k.object.pub, digest, opts)
 	if err != nil {
 		return nil, err
@@ -132,13 +145,18 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	k.mu.Lock()
+	if err := k.mu.LockContext(ctx); err != nil {
+		return nil, fmt.Errorf("sign with %s: waited for another use of the key: %w", k.cfg.name(), err)
+	}
 	defer k.mu.Unlock()
 	if k.closed {
 		return nil, signer.ErrClosed
 	}
+	k.bind(ctx)
+	both, cancel := k.until(ctx)
+	defer cancel()
 	var sig []byte
-	err = k.use(k.ctx, func(l *loadedObject) (err error) {
+	err = k.use(both, func(l *loadedObject) (err error) {
 		sig, err = op(l)
 		// With a resource manager, another program can have assigned the handle
 		// to a different key since Open.
@@ -153,5 +171,16 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	if k.ctx.Err() != nil && errors.Is(err, k.ctx.Err()) {
 		return nil, fmt.Errorf("sign: %w: %w", signer.ErrClosed, err)
 	}
-	return nil, fmt.Errorf("sign with %s: %w", k.cfg.name(), k.explainLockout(k.ctx, err))
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	return nil, fmt.Errorf("sign with %s: %w", k.cfg.name(), k.explainLockout(both, err))
+}
+
+// until returns a context that has the values of the context of Open and ends
+// with Close or ctx.
+func (k *Key) until(ctx context.Context) (context.Context, context.CancelFunc) {
+	both, cancel := context.WithCancelCause(k.ctx)
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	return both, func() { stop(); cancel(nil) }
 }

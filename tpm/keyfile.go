@@ -7,6 +7,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math"
+	"math/big"
 	"slices"
 	"strings"
 
@@ -18,8 +20,11 @@ import (
 )
 
 // pemType is the PEM type of TPM key files (draft-bottomley-tpm2-keys-00,
-// section 3).
-const pemType = "TSS2 PRIVATE KEY"
+// section 3). oldPEMType is that of a structure from before the draft.
+const (
+	pemType    = "TSS2 PRIVATE KEY"
+	oldPEMType = "TSS2 KEY BLOB"
+)
 
 var (
 	oidLoadable   = asn1.ObjectIdentifier{2, 23, 133, 10, 1, 3}
@@ -83,10 +88,13 @@ func parseKeyPEM(data []byte) (*keyFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(b *pem.Block) bool { return !strings.HasSuffix(b.Type, "PRIVATE KEY") })
+	all = slices.DeleteFunc(all, func(b *pem.Block) bool { return !strings.HasSuffix(b.Type, "PRIVATE KEY") && b.Type != oldPEMType })
 	switch {
 	case len(all) > 1:
 		return nil, signer.WithHint(fmt.Errorf("contains %d private keys: %w", len(all), signer.ErrAmbiguous), "put each key into a separate file")
+	case len(all) == 1 && all[0].Type == oldPEMType:
+		return nil, signer.WithHint(fmt.Errorf("is a %s, the format of old versions of openssl_tpm2_engine: %w", oldPEMType, errors.ErrUnsupported),
+			"make a new key; current versions of openssl_tpm2_engine and of the tpm2 provider of OpenSSL write the PEM type TSS2 PRIVATE KEY")
 	case len(all) == 0 || all[0].Type != pemType:
 		return nil, signer.WithHint(fmt.Errorf("contains no TSS2 PRIVATE KEY: %w", signer.ErrNotFound), "use a TPM key file, which contains the line -----BEGIN TSS2 PRIVATE KEY-----")
 	}
@@ -114,78 +122,117 @@ func certificates(data []byte) ([]*x509.Certificate, error) {
 }
 
 // parseKey parses a TPMKey structure. It is lenient for files of other
-// programs: as in BER, any nonzero byte is a BOOLEAN with the value true, and
-// unknown optional fields are ignored.
+// programs: as in BER, any nonzero byte is a BOOLEAN with the value true; tags
+// may be implicit; and unknown optional fields are ignored.
 func parseKey(data []byte) (*keyFile, error) {
 	var f keyFile
 	input := cryptobyte.String(data)
 	var s cryptobyte.String
-	if !input.ReadASN1(&s, der.SEQUENCE) || !input.Empty() {
-		return nil, malformed("is not a SEQUENCE")
-	}
-	if !s.ReadASN1ObjectIdentifier(&f.kind) {
+	switch {
+	case !input.ReadASN1(&s, der.SEQUENCE):
+		return nil, malformed("is not a SEQUENCE, or is cut off")
+	case !input.Empty():
+		return nil, malformed(fmt.Sprintf("has %d bytes after the key", len(input)))
+	case !s.ReadASN1ObjectIdentifier(&f.kind):
 		return nil, malformed("type is missing")
 	}
-	var had uint32
-	for s.PeekASN1Tag(contextTag(tagNumber(s))) {
-		tag := tagNumber(s)
-		var v cryptobyte.String
-		if !s.ReadASN1(&v, contextTag(tag)) || had&(1<<tag) != 0 || !f.parseOption(tag, v) {
-			return nil, malformed(fmt.Sprintf("field [%d] is invalid", tag))
-		}
-		had |= 1 << tag
+	if err := f.parseOptions(&s); err != nil {
+		return nil, err
 	}
-	var parent uint32
-	if !s.ReadASN1Integer(&parent) {
+	if !readHandle(&s, &f.parent) {
 		return nil, malformed("parent is missing or invalid")
 	}
-	f.parent = Handle(parent)
-	if !s.ReadASN1Bytes(&f.public, der.OCTET_STRING) || !s.ReadASN1Bytes(&f.private, der.OCTET_STRING) || !s.Empty() {
+	if !s.ReadASN1Bytes(&f.public, der.OCTET_STRING) || !s.ReadASN1Bytes(&f.private, der.OCTET_STRING) {
 		return nil, malformed("public or private part is missing or invalid")
+	}
+	if !s.Empty() {
+		return nil, malformed(fmt.Sprintf("has an unknown field with the tag 0x%02x after the private part", s[0]))
 	}
 	return &f, nil
 }
 
-func contextTag(n uint8) der.Tag { return der.Tag(n).ContextSpecific().Constructed() }
+// The class of a tag is in the first two bits (X.690, section 8.1.2.2).
+const classMask, classContext = 0xc0, 0x80
 
-// tagNumber returns the number of the tag at the beginning of s.
-func tagNumber(s cryptobyte.String) uint8 {
-	if len(s) == 0 {
-		return 0
+// parseOptions parses the optional fields. DER requires them in ascending order
+// (X.690, section 8.9); parseOptions accepts any order.
+func (f *keyFile) parseOptions(s *cryptobyte.String) error {
+	var had uint32
+	for len(*s) > 0 && (*s)[0]&classMask == classContext {
+		n := (*s)[0] & 0x1f
+		var v cryptobyte.String
+		var tag der.Tag
+		if !s.ReadAnyASN1(&v, &tag) || had&(1<<n) != 0 || !f.parseOption(n, v, tag != contextTag(n)) {
+			return malformed(fmt.Sprintf("field [%d] is invalid", n))
+		}
+		had |= 1 << n
 	}
-	return s[0] & 0x1f
+	return nil
 }
 
-// parseOption parses the optional field with tag n. DER requires the fields in
-// ascending order (X.690, section 8.9); parseKey accepts any order.
-func (f *keyFile) parseOption(n uint8, v cryptobyte.String) bool {
-	switch n {
-	case 0:
-		return readBool(&v, &f.emptyAuth) && v.Empty()
-	case 1:
-		return f.readPolicy(&v) && v.Empty()
-	case 2:
+func contextTag(n uint8) der.Tag { return der.Tag(n).ContextSpecific().Constructed() }
+
+// parseOption parses the optional field with tag n. A primitive tag is implicit:
+// v is then the contents of the field, without another tag.
+func (f *keyFile) parseOption(n uint8, v cryptobyte.String, primitive bool) bool {
+	switch {
+	case n == 0:
+		return readBool(&v, &f.emptyAuth, primitive)
+	case n == 1:
+		return !primitive && f.readPolicy(&v)
+	case n == 2 && primitive:
+		f.secret = v
+	case n == 2:
 		return v.ReadASN1Bytes(&f.secret, der.OCTET_STRING) && v.Empty()
-	case 3:
+	case n == 3:
 		f.signed = true
-	case 5:
-		return readBool(&v, &f.rsaParent) && v.Empty()
+	case n == 5:
+		return readBool(&v, &f.rsaParent, primitive)
 	}
 	return true
 }
 
-func readBool(s *cryptobyte.String, b *bool) bool {
-	var v cryptobyte.String
-	if !s.ReadASN1(&v, der.BOOLEAN) || len(v) != 1 {
+// readHandle reads a handle, which is a number of 32 bits without a sign. Some
+// programs write it as a negative number of 32 bits, or extend the sign of that
+// to 64 bits.
+func readHandle(s *cryptobyte.String, h *Handle) bool {
+	var n big.Int
+	if !s.ReadASN1Integer(&n) || !n.IsInt64() && !n.IsUint64() {
+		return false
+	}
+	v := n.Uint64()
+	if n.Sign() < 0 {
+		v = uint64(n.Int64())
+	}
+	if v > math.MaxUint32 && v < 1<<64-1<<31 {
+		return false
+	}
+	*h = Handle(uint32(v))
+	if *h == 0 { // as tpm2-tss-engine reads and writes it
+		*h = OwnerHierarchy
+	}
+	return true
+}
+
+func readBool(s *cryptobyte.String, b *bool, implicit bool) bool {
+	v := *s
+	if !implicit && (!s.ReadASN1(&v, der.BOOLEAN) || !s.Empty()) || len(v) != 1 {
 		return false
 	}
 	*b = v[0] != 0
 	return true
 }
 
+// readPolicy reads a SEQUENCE OF TPMPolicy. With an implicit tag, s begins with
+// the first TPMPolicy, which begins with its field [0].
 func (f *keyFile) readPolicy(s *cryptobyte.String) bool {
-	var steps cryptobyte.String
+	steps, all := *s, *s
 	if !s.ReadASN1(&steps, der.SEQUENCE) {
+		return false
+	}
+	if steps.PeekASN1Tag(contextTag(0)) {
+		steps = all
+	} else if !s.Empty() {
 		return false
 	}
 	for !steps.Empty() {

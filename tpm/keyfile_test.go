@@ -130,12 +130,29 @@ func TestParseKey(t *testing.T) {
 		{"field [31], with a tag in long form", keyOf(t, []byte{0xbf, 0x1f, 0}), nil},
 		{"truncated field", keyOf(t, []byte{0xa0, 0x7f}), nil},
 
+		{"implicit emptyAuth", keyOf(t, tlv(0x80, []byte{0xff})), emptyAuth},
+		{"implicit emptyAuth that is false", keyOf(t, tlv(0x80, []byte{0})), key(nil)},
+		{"implicit emptyAuth of two bytes", keyOf(t, tlv(0x80, []byte{1, 1})), nil},
+		{"implicit policy", keyOf(t, field(1, stepOf(0x17f, []byte("pcrs")), stepOf(0x16b, nil))),
+			key(func(f *keyFile) { f.policy = []policyStep{{tpm2.TPMCCPolicyPCR, []byte("pcrs")}, authValue} })},
+		{"primitive policy", keyOf(t, tlv(0x81, []byte("junk"))), nil},
+		{"implicit secret", keyOf(t, tlv(0x82, []byte("secret"))), key(func(f *keyFile) { f.secret = []byte("secret") })},
+		{"implicit description", keyOf(t, tlv(0x84, []byte("a key"))), key(nil)},
+		{"implicit RSA parent", keyOf(t, tlv(0x85, []byte{1})), key(func(f *keyFile) { f.rsaParent = true })},
+		{"a field implicit and explicit", keyOf(t, tlv(0x80, []byte{0xff}), field(0, isTrue)), nil},
+
 		{"importable", tlv(0x30, oid(t, oidImportable), ownerParent, publicPart, privatePart), key(func(f *keyFile) { f.kind = oidImportable })},
 		{"sealed", tlv(0x30, oid(t, oidSealed), ownerParent, publicPart, privatePart), key(func(f *keyFile) { f.kind = oidSealed })},
 		{"persistent parent", tlv(0x30, loadable, []byte{2, 5, 0, 0x81, 0, 0, 1}, publicPart, privatePart), key(func(f *keyFile) { f.parent = 0x81000001 })},
 		{"parent 0xffffffff", tlv(0x30, loadable, []byte{2, 5, 0, 0xff, 0xff, 0xff, 0xff}, publicPart, privatePart), key(func(f *keyFile) { f.parent = 0xffffffff })},
 		{"parent of 33 bits", tlv(0x30, loadable, []byte{2, 5, 1, 0x40, 0, 0, 1}, publicPart, privatePart), nil},
-		{"parent negative, as a signed number", tlv(0x30, loadable, []byte{2, 4, 0x81, 0, 0, 1}, publicPart, privatePart), nil},
+		{"persistent parent as a negative number", tlv(0x30, loadable, []byte{2, 4, 0x81, 0, 0, 1}, publicPart, privatePart), key(func(f *keyFile) { f.parent = 0x81000001 })},
+		{"parent 0xffffffff as a negative number", tlv(0x30, loadable, []byte{2, 1, 0xff}, publicPart, privatePart), key(func(f *keyFile) { f.parent = 0xffffffff })},
+		{"persistent parent, its sign extended to 64 bits", tlv(0x30, loadable, []byte{2, 9, 0, 0xff, 0xff, 0xff, 0xff, 0x81, 0, 0, 1}, publicPart, privatePart), key(func(f *keyFile) { f.parent = 0x81000001 })},
+		{"owner with a sign extended to 64 bits", tlv(0x30, loadable, []byte{2, 9, 0, 0xff, 0xff, 0xff, 0xff, 0x40, 0, 0, 1}, publicPart, privatePart), nil},
+		{"negative parent of 33 bits", tlv(0x30, loadable, []byte{2, 5, 0xff, 0x40, 0, 0, 1}, publicPart, privatePart), nil},
+		{"parent of 65 bits", tlv(0x30, loadable, []byte{2, 9, 1, 0, 0, 0, 0, 0x81, 0, 0, 1}, publicPart, privatePart), nil},
+		{"parent 0, which means the owner", tlv(0x30, loadable, []byte{2, 1, 0}, publicPart, privatePart), key(nil)},
 		{"empty parent", tlv(0x30, loadable, []byte{2, 0}, publicPart, privatePart), nil},
 		{"parent with leading zeros", tlv(0x30, loadable, []byte{2, 5, 0, 0x40, 0, 0, 1}, publicPart, privatePart), nil},
 		{"no parent", tlv(0x30, loadable, publicPart, privatePart), nil},
@@ -270,6 +287,8 @@ func TestPolicyOf(t *testing.T) {
 	sized := tpm2.Marshal(tpm2.TPM2BDigest{Buffer: digest[:]})
 	pcrs := policyStep{tpm2.TPMCCPolicyPCR, append(sized[:len(sized):len(sized)], selection...)}
 	swapped := policyStep{tpm2.TPMCCPolicyPCR, append(selection[:len(selection):len(selection)], sized...)}
+	bare := policyStep{tpm2.TPMCCPolicyPCR, append(selection[:len(selection):len(selection)], digest[:]...)}
+	short := policyStep{tpm2.TPMCCPolicyPCR, bare.parameters[:len(bare.parameters)-1]}
 	auth, password := policyStep{command: tpm2.TPMCCPolicyAuthValue}, policyStep{command: ccPolicyPassword}
 	for name, c := range map[string]struct {
 		file     keyFile
@@ -279,6 +298,8 @@ func TestPolicyOf(t *testing.T) {
 		"none":                       {keyFile{}, nil, false},
 		"PCRs":                       {keyFile{policy: []policyStep{pcrs}}, nil, false},
 		"PCRs, selection first":      {keyFile{policy: []policyStep{swapped}}, nil, false},
+		"PCRs, bare digest last":     {keyFile{policy: []policyStep{bare}}, nil, false},
+		"bare digest that is cut":    {keyFile{policy: []policyStep{short}}, errMalformed, false},
 		"password":                   {keyFile{policy: []policyStep{auth}}, nil, true},
 		"password in clear":          {keyFile{policy: []policyStep{password}}, nil, true},
 		"PCRs and password":          {keyFile{policy: []policyStep{pcrs, auth}}, nil, true},

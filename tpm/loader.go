@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -30,7 +29,8 @@ type loader struct {
 	secretResponse bool // responses must be encrypted on the bus
 
 	// A TPM executes one command at a time. mu guards the following fields.
-	mu             sync.Mutex
+	mu             mutex
+	caller         context.Context // of the current use; bounds the commands of it
 	password       password
 	parentPassword password
 	private        *tpm2.TPM2BPrivate // private area for TPM2_Load; nil: not parsed or imported yet
@@ -54,7 +54,7 @@ const (
 )
 
 func newLoader(ctx context.Context, cfg Config, dial dialer) (*loader, error) {
-	ld := &loader{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: tpm2.TPMHandle(cfg.Handle)}
+	ld := &loader{cfg: cfg, dial: dial, log: logging.OrDiscard(cfg.Logger), handle: tpm2.TPMHandle(cfg.Handle), mu: newMutex(), caller: ctx}
 	var err error
 	if cfg.Handle != 0 {
 		err = ld.readPersistent(ctx)
@@ -68,8 +68,15 @@ func newLoader(ctx context.Context, cfg Config, dial dialer) (*loader, error) {
 	if h, err := ld.area.NameAlg.Hash(); err == nil {
 		size = h.Size()
 	}
-	ld.password = password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.name(), size: size}
-	ld.parentPassword = password{ask: cfg.ParentPIN, what: keystore.AskTPMParent, ref: cfg.name(), size: maxDigest}
+	ld.password = password{ask: cfg.PIN, what: keystore.AskTPMKey, ref: cfg.name(), size: size, exempt: ld.area.ObjectAttributes.NoDA}
+	parent := OwnerHierarchy // a persistent key needs no parent
+	if ld.file != nil {
+		parent = ld.file.parent
+	}
+	ld.parentPassword = newParentPassword(cfg.ParentPIN, cfg.name(), parent)
+	if ld.file == nil {
+		ld.parentPassword.ask = nil
+	}
 	return ld, nil
 }
 
@@ -97,6 +104,7 @@ func (ld *loader) use(ctx context.Context, f func(*loadedObject) error) error {
 		err := ld.ensureLoaded(ctx)
 		if err == nil {
 			if err = f(ld.current); err == nil {
+				ld.password.accepted = ld.password.accepted || ld.current.authorized
 				ld.afterUse()
 				return nil
 			}
@@ -104,7 +112,7 @@ func (ld *loader) use(ctx context.Context, f func(*loadedObject) error) error {
 		}
 		ld.unload()
 		ld.needsFlush = ld.needsFlush || errors.Is(err, errBus)
-		if !lost(err) || n == maxAttempts || ctx.Err() != nil {
+		if !lost(err) && !forgetLast(err) || n == maxAttempts || ctx.Err() != nil {
 			return err
 		}
 		ld.log.Debug("loading the key again", "cause", err)
@@ -134,6 +142,27 @@ func (ld *loader) ensureLoaded(ctx context.Context) error {
 	return errors.Join(err, d.close())
 }
 
+// bind makes ctx the caller. Commands end soon after ctx ends.
+func (ld *loader) bind(ctx context.Context) {
+	ld.caller = ctx
+	if ld.openDevice != nil {
+		ld.openDevice.bind(ctx)
+	}
+	if ld.current != nil {
+		ld.current.bind(ctx)
+	}
+}
+
+// flushTime is how long flushing may take when no caller waits for it.
+const flushTime = 2 * time.Second
+
+// bindFlush is bind with flushTime. The caller calls the result in the end.
+func (ld *loader) bindFlush() context.CancelFunc {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	ld.bind(ctx)
+	return cancel
+}
+
 // open opens the TPM, but not before yieldUntil.
 func (ld *loader) open(ctx context.Context) (*device, error) {
 	if d := ld.openDevice; d != nil {
@@ -144,6 +173,9 @@ func (ld *loader) open(ctx context.Context) (*device, error) {
 		return nil, err
 	}
 	d, err := ld.dial.open(ctx, ld.cfg.Device)
+	if err == nil {
+		d.bind(ld.caller)
+	}
 	if err == nil && ld.needsFlush && !d.managed {
 		if n := flushAll(d); n > 0 {
 			ld.log.Warn("the connection to the TPM was interrupted before; flushed all objects and sessions", "count", n)
@@ -191,19 +223,27 @@ func flushAll(d *device) int {
 // readPersistent reads the public area of a persistent object. It leaves the
 // TPM open.
 func (ld *loader) readPersistent(ctx context.Context) error {
+	return ld.with(ctx, func(d *device) error {
+		o, err := readPublic(d, ld.handle)
+		ld.area, ld.name, ld.checkedDevice = o.public, o.name, d
+		return err
+	})
+}
+
+// with calls f with an open TPM, and again after a repair. It leaves the TPM
+// open unless f fails.
+func (ld *loader) with(ctx context.Context, f func(*device) error) error {
 	d, err := ld.open(ctx)
 	if err != nil {
 		return err
 	}
-	o, err := readPublic(d, ld.handle)
-	if err != nil && ld.repair(d, err) {
-		o, err = readPublic(d, ld.handle)
+	if err = f(d); err != nil && ld.repair(d, err) {
+		err = f(d)
 	}
 	if err != nil {
 		return errors.Join(err, d.close())
 	}
-	ld.area, ld.name = o.public, o.name
-	ld.openDevice, ld.checkedDevice = d, d
+	ld.openDevice = d
 	return nil
 }
 
@@ -229,6 +269,7 @@ func (ld *loader) closeIdle() {
 		return
 	}
 	defer ld.mu.Unlock()
+	defer ld.bindFlush()()
 	ld.unload()
 }
 
@@ -252,18 +293,4 @@ func (ld *loader) wipe() {
 	ld.unload()
 	ld.password.wipe()
 	ld.parentPassword.wipe()
-}
-
-// handles returns the handles in the TPM that have the type of first, beginning
-// with first.
-func handles(d *device, first tpm2.TPMHandle) ([]tpm2.TPMHandle, error) {
-	answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: uint32(first), PropertyCount: 256}.Execute(d)
-	if err != nil {
-		return nil, explain("TPM2_GetCapability", err)
-	}
-	list, err := answer.CapabilityData.Data.Handles()
-	if err != nil {
-		return nil, err
-	}
-	return list.Handle, nil
 }

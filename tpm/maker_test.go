@@ -48,6 +48,18 @@ func (f tss2) pem(tb testing.TB) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "TSS2 PRIVATE KEY", Bytes: der})
 }
 
+// rewrite changes a key file.
+func rewrite(tb testing.TB, data []byte, change func(*tss2)) []byte {
+	tb.Helper()
+	block, _ := pem.Decode(data)
+	var f tss2
+	if _, err := asn1.Unmarshal(block.Bytes, &f); err != nil {
+		tb.Fatal(err)
+	}
+	change(&f)
+	return f.pem(tb)
+}
+
 // A maker creates keys with bare commands, as other programs do.
 type maker struct {
 	testing.TB

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -78,52 +79,62 @@ func (p policy) satisfy(t transport.TPM, session tpm2.TPMHandle) error {
 	return nil
 }
 
-// parsePCRs parses the parameters of TPM2_PolicyPCR: the digest followed by the
-// selection, as in the command, or in the reverse order, as some tools write
-// them.
+// parsePCRs parses the parameters of TPM2_PolicyPCR in one of three layouts: the
+// digest followed by the selection, as in the command; the reverse order, as
+// some tools write them; or the selection followed by the bytes of the digest,
+// as go-tpm-keyfiles writes them.
 func parsePCRs(data []byte) (tpm2.PolicyPCR, error) {
-	for _, digestFirst := range []bool{true, false} {
-		digest, selection, ok := cutPCRs(data, digestFirst)
-		if !ok {
-			continue
-		}
-		d, err := unmarshal[tpm2.TPM2BDigest](digest)
-		if err != nil {
-			continue
-		}
-		s, err := unmarshal[tpm2.TPMLPCRSelection](selection)
-		if err != nil {
-			continue
-		}
-		return tpm2.PolicyPCR{PcrDigest: *d, Pcrs: *s}, nil
+	n := selectionSize(data)
+	var digest, selection []byte
+	switch size := sizedBuffer(data); {
+	case size > 0 && selectionSize(data[size:]) == len(data)-size:
+		digest, selection = data[2:size], data[size:]
+	case n < 0:
+		return tpm2.PolicyPCR{}, errPolicyPCR
+	case sizedBuffer(data[n:]) == len(data)-n:
+		digest, selection = data[n+2:], data[:n]
+	case slices.Contains(digestSizes, len(data)-n):
+		digest, selection = data[n:], data[:n]
 	}
-	return tpm2.PolicyPCR{}, malformed("invalid parameters of TPM2_PolicyPCR")
+	s, err := unmarshal[tpm2.TPMLPCRSelection](selection)
+	if err != nil {
+		return tpm2.PolicyPCR{}, errPolicyPCR
+	}
+	return tpm2.PolicyPCR{PcrDigest: tpm2.TPM2BDigest{Buffer: digest}, Pcrs: *s}, nil
 }
 
-// maxDigest is the size of the largest digest, in bytes.
+var errPolicyPCR = malformed("invalid parameters of TPM2_PolicyPCR")
+
+// The sizes of SHA-1, SHA-256, SHA-384 and SHA-512 digests, in bytes.
+var digestSizes = []int{20, 32, 48, maxDigest}
+
 const maxDigest = 64
 
-// cutPCRs splits data into a TPM2B_DIGEST and a TPML_PCR_SELECTION.
-func cutPCRs(data []byte, digestFirst bool) (digest, selection []byte, ok bool) {
-	if digestFirst {
-		if len(data) < 2 {
-			return nil, nil, false
-		}
-		n := 2 + int(binary.BigEndian.Uint16(data))
-		if n > 2+maxDigest || n > len(data) {
-			return nil, nil, false
-		}
-		return data[:n], data[n:], true
+// sizedBuffer returns the size of the TPM2B_DIGEST at the beginning of data, or
+// -1 if there is none.
+func sizedBuffer(data []byte) int {
+	if len(data) < 2 {
+		return -1
 	}
+	n := 2 + int(binary.BigEndian.Uint16(data))
+	if n > 2+maxDigest || n > len(data) {
+		return -1
+	}
+	return n
+}
+
+// selectionSize returns the size of the TPML_PCR_SELECTION at the beginning of
+// data, or -1 if there is none.
+func selectionSize(data []byte) int {
 	if len(data) < 4 || binary.BigEndian.Uint32(data) > 16 {
-		return nil, nil, false
+		return -1
 	}
 	n := 4
 	for range binary.BigEndian.Uint32(data) {
 		if len(data) < n+3 || len(data) < n+3+int(data[n+2]) {
-			return nil, nil, false
+			return -1
 		}
 		n += 3 + int(data[n+2])
 	}
-	return data[n:], data[:n], true
+	return n
 }

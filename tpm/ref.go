@@ -46,7 +46,7 @@ func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]strin
 	refuse := func(err error) (Config, map[string]string, error) {
 		return Config{}, nil, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg = Config{PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger}
+	cfg = Config{PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger, Now: call.Now}
 	switch ref.Scheme {
 	case "handle": // as in aws_signing_helper: hexadecimal, with or without 0x
 		a = map[string]string{"handle": "0x" + strings.TrimPrefix(strings.ToLower(ref.Rest), "0x")}

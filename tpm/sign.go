@@ -197,6 +197,7 @@ func (k *Key) algorithms() (ids []tpm2.TPMAlgID) {
 	if k.closed {
 		return nil
 	}
+	k.bind(k.ctx)
 	_ = k.use(k.ctx, func(l *loadedObject) error {
 		answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapAlgs, PropertyCount: 256}.Execute(l)
 		if err != nil {

@@ -20,7 +20,9 @@ func (Backend) Name() string { return "tpm" }
 func (Backend) Schemes() []string { return []string{"tpm", "handle"} }
 
 // ClaimsPEM implements [keystore.PEMClaimer].
-func (Backend) ClaimsPEM(blockType string) bool { return blockType == pemType }
+func (Backend) ClaimsPEM(blockType string) bool {
+	return blockType == pemType || blockType == oldPEMType
+}
 
 // Open implements [keystore.Backend].
 func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
@@ -57,6 +59,14 @@ func (Backend) Uses(ref keystore.Ref) keystore.Uses {
 		return keystore.Uses{}
 	}
 	return keystore.UsesOfAttributes(ref.Rest, ";", "path")
+}
+
+// Rebase implements [keystore.Rebaser] for the path of a "tpm:" reference.
+func (Backend) Rebase(ref keystore.Ref, dir string) keystore.Ref {
+	if ref.Scheme != "tpm" {
+		return ref
+	}
+	return keystore.RebaseAttributes(ref, dir, "path")
 }
 
 // SetAttribute implements [keystore.AttributeSetter] for the pin-source of a

@@ -127,7 +127,7 @@ func (s *certStore) close() error {
 // chain returns the certificate of c and its issuers. If Windows does not find a
 // path to a root, chain also uses the CA certificates in the same store and in
 // the store CA.
-func (s *certStore) chain(c candidate, cfg Config) []*x509.Certificate {
+func (s *certStore) chain(c candidate, cfg Config) signer.Certificates {
 	certs := []*x509.Certificate{c.Certificate}
 	ders, err := s.sys.issuers(c.handle, s.store, cfg.location())
 	if err != nil {
@@ -151,11 +151,12 @@ func (s *certStore) chain(c candidate, cfg Config) []*x509.Certificate {
 			_ = more.close() // the store was only read
 		}
 	}
-	chain, err := signer.Chain(c.Certificate.PublicKey, certs)
-	if err != nil {
-		return certs[:1]
+	selected, err := signer.SelectCertificates(c.Certificate.PublicKey, certs, cfg.now())
+	if err != nil { // the type of the public key has no Equal
+		return signer.Certificates{Chain: certs[:1]}
 	}
-	return chain
+	selected.Others = nil // nobody gave them for this key
+	return selected
 }
 
 // caCertificates returns the CA certificates in the store.
@@ -178,7 +179,7 @@ func certificates(ctx context.Context, sys system, cfg Config) (_ []*x509.Certif
 		if err != nil {
 			return nil, err
 		}
-		return k.chain, k.Close()
+		return k.certs.Issued(), k.Close()
 	}
 	s, err := readStore(sys, cfg)
 	if err != nil {
@@ -194,18 +195,18 @@ func certificates(ctx context.Context, sys system, cfg Config) (_ []*x509.Certif
 	if err != nil {
 		return nil, err
 	}
-	return s.chain(chosen, cfg), nil
+	return s.chain(chosen, cfg).Issued(), nil
 }
 
-// chainOfKey returns the chain for pub from the store of cfg, or nil if the store
-// has no certificate for pub.
-func chainOfKey(sys system, cfg Config, pub crypto.PublicKey) (_ []*x509.Certificate, err error) {
+// chainOfKey returns the certificates for pub from the store of cfg. They have no
+// Chain if the store has no certificate for pub.
+func chainOfKey(sys system, cfg Config, pub crypto.PublicKey) (found signer.Certificates, err error) {
 	s, err := readStore(sys, cfg)
 	if errors.Is(err, errFileNotFound) {
-		return nil, nil
+		return found, nil
 	}
 	if err != nil {
-		return nil, err
+		return found, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	var own []*x509.Certificate
@@ -214,9 +215,9 @@ func chainOfKey(sys system, cfg Config, pub crypto.PublicKey) (_ []*x509.Certifi
 			own = append(own, c.Certificate)
 		}
 	}
-	best, err := signer.Chain(pub, own)
+	best, err := signer.Chain(pub, own, cfg.now())
 	if err != nil {
-		return nil, nil
+		return found, nil
 	}
 	i := slices.IndexFunc(s.all, func(c candidate) bool { return c.Certificate == best[0] })
 	return s.chain(s.all[i], cfg), nil

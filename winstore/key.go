@@ -1,6 +1,7 @@
 package winstore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto"
@@ -10,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -23,14 +26,16 @@ type Key struct {
 	ref        keystore.Ref // opens the key again
 	name       keystore.Ref // names the key in errors
 	pub        crypto.PublicKey
-	chain      []*x509.Certificate
+	certs      signer.Certificates
 	silentFlag uint32 // silent, or 0
 
-	mu       sync.Mutex // held during calls: a CryptoAPI context supports one thread at a time
-	key      privateKey
-	cert     certHandle // the context that may own key; nil: none
-	closed   bool
-	verified bool // pub has verified a signature
+	proof signer.Proof // that key is the private key of pub
+	hung  atomic.Bool  // a call did not return before its context ended
+
+	mu     sync.Mutex // held during calls: a CryptoAPI context supports one thread at a time
+	key    privateKey
+	cert   certHandle // the context that may own key; nil: none
+	closed bool
 }
 
 // Open opens the key that cfg names. The caller closes it. Open checks ctx only
@@ -79,7 +84,7 @@ func (s *certStore) open(cfg Config) (*Key, error) {
 	if k.key, err = acquire(s.sys, chosen.handle, k.silentFlag); err != nil {
 		return nil, fmt.Errorf("%s: %w", chosen.Ref, err)
 	}
-	k.chain = s.chain(chosen, cfg)
+	k.certs = s.chain(chosen, cfg)
 	s.detach(chosen.handle)
 	return k, nil
 }
@@ -99,11 +104,11 @@ func newNamedKey(sys system, cfg Config, h keyHandle) (_ *Key, err error) {
 	if k.pub, err = exportPublic(sys, h); err != nil {
 		return nil, errors.Join(fmt.Errorf("key %q: %w", cfg.Key, err), sys.freeObject(h))
 	}
-	if k.chain, err = chainOfKey(sys, cfg, k.pub); err != nil {
+	if k.certs, err = chainOfKey(sys, cfg, k.pub); err != nil {
 		return nil, errors.Join(err, sys.freeObject(h))
 	}
-	if k.chain == nil {
-		k.chain, _ = signer.Chain(k.pub, cfg.Certificates) // nil on error: the key needs no certificate
+	if k.certs.Chain == nil {
+		k.certs, _ = signer.SelectCertificates(k.pub, cfg.Certificates, cfg.now()) // without a Chain on error: the key needs no certificate
 	}
 	return k, nil
 }
@@ -113,7 +118,10 @@ func (k *Key) Public() crypto.PublicKey { return k.pub }
 
 // Chain implements [signer.Signer]. The certificates are from the stores of
 // Windows, or from Config.Certificates if the store has none for Config.Key.
-func (k *Key) Chain() []*x509.Certificate { return k.chain }
+func (k *Key) Chain() []*x509.Certificate { return k.certs.Chain }
+
+// Certificates returns the certificates from the same places.
+func (k *Key) Certificates() signer.Certificates { return k.certs }
 
 // Ref returns a reference that opens this key again.
 func (k *Key) Ref() keystore.Ref { return k.ref }
@@ -132,22 +140,46 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 		return nil, signer.ErrClosed
 	}
 	sig, err := k.sign(m, digest)
-	if err == nil && !k.verified {
-		err = verify(k.pub, m, digest, sig)
+	if err == nil {
+		err = signer.WithHint(k.proof.Check(k.pub, m, digest, sig), mismatchHint)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sign with %s: %w", k.name, err)
 	}
-	k.verified = true
 	return sig, nil
 }
+
+// SignContext implements [signer.ContextSigner].
+func (k *Key) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	digest = bytes.Clone(digest) // the call may outlive ctx
+	sig, inTime, err := await.InTime(ctx, func() ([]byte, error) { return k.Sign(rand, digest, opts) }, nil)
+	if !inTime {
+		k.hung.Store(true)
+		err = fmt.Errorf("sign with %s: Windows did not respond: %w", k.name, err)
+	}
+	return sig, err
+}
+
+// NeedsPerson implements [signer.Attended]: only with Config.AllowUI does Windows
+// show a dialog.
+func (k *Key) NeedsPerson() bool { return k.silentFlag == 0 }
 
 // SignatureSchemes implements [signer.SchemeLimiter]. CryptoAPI does not support
 // PSS.
 func (k *Key) SignatureSchemes() []tls.SignatureScheme { return schemesFor(k.pub, k.key.isCNG()) }
 
-// Close implements [signer.Signer]. It waits for a signature in progress.
+// Close implements [signer.Signer]. It waits for a signature in progress. But if
+// the context of a signature has ended before Windows responded, Close releases
+// the key in the background.
 func (k *Key) Close() error {
+	if k.hung.Load() {
+		go func() { _ = k.free() }()
+		return nil
+	}
+	return k.free()
+}
+
+func (k *Key) free() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.closed {

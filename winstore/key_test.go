@@ -1,6 +1,7 @@
 package winstore
 
 import (
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -8,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -452,5 +454,34 @@ func TestNoUpgradeOfVendorProviders(t *testing.T) {
 	}
 	if f.calls["acquireContext"] != 0 {
 		t.Error("the container was opened with another provider")
+	}
+}
+
+// A dialog that nobody answers holds neither SignContext nor Close.
+func TestSignContext(t *testing.T) {
+	f := newFake(t)
+	key := signertest.Key(t, "p256")
+	f.add(User, "MY", signertest.NewCA(t, "root").Issue(t, key, nil), key, &providerCases[0].info)
+	k, err := open(t.Context(), f, Config{AllowUI: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !k.NeedsPerson() {
+		t.Error("NeedsPerson is false although Windows may show a dialog")
+	}
+	why, answered := errors.New("too late"), make(chan struct{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	f.onSign = func() { cancel(why); <-answered }
+	if sig, err := k.SignContext(ctx, nil, make([]byte, 32), crypto.SHA256); sig != nil || !errors.Is(err, why) {
+		t.Errorf("%x, error %v, want %v", sig, err, why)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	close(answered)
+	for closed := false; !closed; runtime.Gosched() { // until the call has returned
+		k.mu.Lock()
+		closed = k.closed
+		k.mu.Unlock()
 	}
 }

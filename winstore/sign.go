@@ -77,13 +77,8 @@ func derSignature(sig []byte, size int) ([]byte, error) {
 	return signer.ECDSASignature(sig[:size], sig[size:]), nil
 }
 
-func verify(pub crypto.PublicKey, m signer.Mechanism, digest, sig []byte) error {
-	if signer.Verifies(pub, m, digest, sig) {
-		return nil
-	}
-	return signer.WithHint(fmt.Errorf("%w: its public key does not verify the signature", signer.ErrMismatch),
-		"link the certificate to its key again: certutil -user -repairstore MY SERIAL (without -user for the store of the machine)")
-}
+// mismatchHint is the hint if a certificate is linked to another key.
+const mismatchHint = "link the certificate to its key again: certutil -user -repairstore MY SERIAL (without -user for the store of the machine)"
 
 // curves are the CNG curves that Roles Anywhere and TLS support.
 var curves = []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}

@@ -57,7 +57,7 @@ type Config struct {
 
 	Ref    keystore.Ref     // the key's name in errors; zero: the result of [Key.Ref]
 	Logger *slog.Logger     // nil: discard
-	Now    func() time.Time // nil: time.Now; for Selector.UseLatestExpiring
+	Now    func() time.Time // decides which certificates are valid; nil: time.Now
 }
 
 const scheme = "winstore"
@@ -118,7 +118,7 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	if err != nil {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg.Certificates, cfg.Ref, cfg.Logger = call.Certificates, ref, call.Logger
+	cfg.Certificates, cfg.Ref, cfg.Logger, cfg.Now = call.Certificates, ref, call.Logger, call.Now
 	return cfg, nil
 }
 

@@ -20,6 +20,12 @@ func Result[T any](ctx context.Context, f func() (T, error), discard func(T)) (T
 // InTime is like [Result] and also reports whether f returned before ctx ended.
 // If inTime is true, err is the error of f.
 func InTime[T any](ctx context.Context, f func() (T, error), discard func(T)) (value T, inTime bool, err error) {
+	return InGrace(ctx, 0, f, discard)
+}
+
+// InGrace is like [InTime], but f, which is bound to ctx itself, has grace more
+// time after ctx ends.
+func InGrace[T any](ctx context.Context, grace time.Duration, f func() (T, error), discard func(T)) (value T, inTime bool, err error) {
 	type result struct {
 		value T
 		err   error
@@ -33,6 +39,15 @@ func InTime[T any](ctx context.Context, f func() (T, error), discard func(T)) (v
 	case r := <-done:
 		return r.value, true, r.err
 	case <-ctx.Done():
+	}
+	if grace > 0 {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case r := <-done:
+			return r.value, true, r.err
+		case <-timer.C:
+		}
 	}
 	if discard != nil {
 		go func() {

@@ -119,3 +119,29 @@ func TestPause(t *testing.T) {
 		})
 	}
 }
+
+func TestInGrace(t *testing.T) {
+	for _, c := range []struct {
+		takes, grace time.Duration
+		inTime       bool
+		after        time.Duration
+	}{
+		{time.Second, time.Second, true, time.Second},
+		{5 * time.Second, 4 * time.Second, true, 5 * time.Second},
+		{5 * time.Second, time.Second, false, 3 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			begin := time.Now()
+			got, inTime, err := InGrace(ctx, c.grace, func() (int, error) {
+				time.Sleep(c.takes)
+				return 7, nil
+			}, nil)
+			if inTime != c.inTime || (got == 7) != inTime || (err == nil) != inTime || time.Since(begin) != c.after {
+				t.Errorf("%+v: %d, %t, %v after %v", c, got, inTime, err, time.Since(begin))
+			}
+			time.Sleep(c.takes)
+		})
+	}
+}

@@ -26,21 +26,25 @@ func Limit(ctx context.Context, d time.Duration) (_ context.Context, cancel cont
 	}
 }
 
-// Person stops the clocks of all [Limit] contexts of ctx until done is called,
-// because a person is awaited. The returned context ends when atMost has
-// passed, or with ctx.
+// PersonTimeout is how long to wait for a person at a device. The AWS SDK for Go
+// ends a credential process after 60 seconds.
+const PersonTimeout = 55 * time.Second
+
+// Person stops the clocks of all [Limit] contexts of ctx, because a person is
+// awaited, until done is called or atMost has passed. The returned context ends
+// at the same time, or with ctx.
 func Person(ctx context.Context, atMost time.Duration) (_ context.Context, done func()) {
 	outer, _ := ctx.Value(limitKey{}).(*limit)
 	for l := outer; l != nil; l = l.outer() {
 		l.pause()
 	}
 	ctx, cancel := context.WithTimeout(ctx, atMost)
-	return ctx, sync.OnceFunc(func() {
-		cancel()
+	context.AfterFunc(ctx, func() {
 		for l := outer; l != nil; l = l.outer() {
 			l.resume()
 		}
 	})
+	return ctx, cancel
 }
 
 // Left returns how long the innermost [Limit] of ctx still allows. ok is false

@@ -48,6 +48,7 @@ func TestLimit(t *testing.T) {
 		if after := ended(outer, begin); after != 50*time.Second || context.Cause(outer) != context.DeadlineExceeded {
 			t.Errorf("the outer limit ended after %v with %v", after, context.Cause(outer))
 		}
+		<-between.Done() // a child ends a moment later
 		if between.Err() != context.DeadlineExceeded || context.Cause(between) != context.DeadlineExceeded {
 			t.Errorf("a child ended with %v, %v", between.Err(), context.Cause(between))
 		}
@@ -85,10 +86,10 @@ func TestPersonIsBounded(t *testing.T) {
 		if after := ended(person, begin); after != 5*time.Second || person.Err() != context.DeadlineExceeded {
 			t.Errorf("the prompt ended after %v with %v", after, person.Err())
 		}
-		done()
-		if after := ended(ctx, begin); after != 6*time.Second {
+		if after := ended(ctx, begin); after != 6*time.Second { // also without done
 			t.Errorf("the limit ended after %v", after)
 		}
+		done()
 	})
 }
 

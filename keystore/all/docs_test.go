@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/selector"
 )
 
 // tables returns the rows of all tables in docs/references.md, by the first
@@ -82,13 +83,13 @@ func TestSchemesInDocs(t *testing.T) {
 
 func TestPEMBlocksInDocs(t *testing.T) {
 	rows := tables(t)["PEM blocks"]
-	if len(rows) != 3 {
-		t.Fatalf("%d rows, want 3: read, ignored, refused", len(rows))
+	if len(rows) != 4 {
+		t.Fatalf("%d rows, want 4: read, ignored, refused, and refused if nothing else is there", len(rows))
 	}
 	for i, row := range rows {
-		wantRefused := i == 2
+		wantRefused := i >= 2
 		types := spans(row[0])
-		if len(types) < 3 {
+		if len(types) < 2 {
 			t.Errorf("%q: %d types", row[1], len(types))
 		}
 		for _, blockType := range types {
@@ -96,6 +97,28 @@ func TestPEMBlocksInDocs(t *testing.T) {
 			_, err := New().Open(t.Context(), refOf(t, "env:X"), keystore.Options{LookupEnv: func(string) (string, bool) { return text, true }})
 			if errors.Is(err, errors.ErrUnsupported) != wantRefused {
 				t.Errorf("block %s: error %v, but the table says %q", blockType, err, row[1])
+			}
+		}
+	}
+}
+
+// References print the values of their own attributes only.
+func TestRefsPrintAttributes(t *testing.T) {
+	for text, hidden := range map[string]bool{
+		"pkcs11:token=a;manufacturer=a;serial=a;model=a;library-manufacturer=a;library-description=a;library-version=1;slot-description=a;slot-manufacturer=a;slot-id=1;object=a;type=cert;id=a?pin-source=a&module-name=a&module-path=/a": false,
+		"tpm:path=a;handle=0x81010002;device=a;pin-source=a;parent-auth-source=a;parent=a;pcrs=sha256:7":                                                                                                                                   false,
+		"winstore:subject=CN=a;issuer=CN=a;serial=1;sha256=a;sha1=a;newest=yes;location=user;store=MY;ui=no;key=a;provider=a":                                                                                                              false,
+		"keychain:subject=CN=a;issuer=CN=a;serial=1;sha256=a;sha1=a;newest=yes;label=a;token=a":                                                                                                                                            false,
+		"pkcs11:color=a": true, "tpm:color=a": true, "winstore:color=a": true, "keychain:color=a": true, "x:color=a": false,
+	} {
+		if ref := refOf(t, text); (ref.String() != text) != hidden {
+			t.Errorf("%s: String is %s", text, ref)
+		}
+	}
+	for _, name := range selector.Attributes() {
+		for _, scheme := range []string{"winstore", "keychain"} {
+			if ref := refOf(t, scheme+":"+name+"=a"); !strings.HasSuffix(ref.String(), "a") {
+				t.Errorf("String is %s", ref)
 			}
 		}
 	}

@@ -22,15 +22,19 @@ const module = "github.com/holdfast-dev/holdfast"
 var mayImport = map[string][]string{
 	// Every package may import these, except that standardOnly packages
 	// must list them, because some of these import golang.org/x/sys.
-	"internal/atomicfile": {},
-	"internal/await":      {},
-	"internal/filelock":   {},
-	"internal/filestate":  {},
-	"internal/logging":    {},
+	"internal/armor":       {},
+	"internal/atomicfile":  {},
+	"internal/await":       {},
+	"internal/boundedtoml": {},
+	"internal/certpath":    {},
+	"internal/filelock":    {},
+	"internal/fileowner":   {},
+	"internal/filestate":   {},
+	"internal/logging":     {},
 
 	module: {}, // only documentation
 
-	"signer":            {},
+	"signer":            {"internal/certpath"},
 	"signer/signertest": {"signer"},
 	"signer/rotate":     {"signer", "internal/await", "internal/filestate", "internal/logging"},
 
@@ -70,8 +74,9 @@ var mayImport = map[string][]string{
 	// The command packages vending, keys and local do not import one
 	// another.
 	"cmd/holdfast":                   {"cmd/holdfast/cli", "keystore/all"},
-	"cmd/holdfast/cli":               {front, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", "cmd/holdfast/internal/local", "keystore", "rolesanywhere/credentials/loopback"},
-	"cmd/holdfast/internal/front":    {"signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
+	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", "cmd/holdfast/internal/local", "keystore", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/internal/pinentry": {},
+	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere"},
 	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "keystore", "rolesanywhere", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},

@@ -275,10 +275,27 @@ func TestRebase(t *testing.T) {
 		t.Fatal(err)
 	}
 	abs := filepath.Join(filepath.Dir(dir), "k.pem")
+	sep := string(filepath.Separator)
 	for text, want := range map[string]string{
 		"-": "-", "env:X": "env:X", abs: abs, "k.pem": filepath.Join(dir, "k.pem"),
-		"file:k.pem": filepath.Join(dir, "k.pem"), "../k.pem": abs, "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=k.pem",
-		"./a:b;pin-value=s3cret": filepath.Join(dir, "a:b;pin-value=s3cret"),
+		"file:k.pem": filepath.Join(dir, "k.pem"), "../k.pem": abs, "pkcs11:token=x": "pkcs11:token=x",
+		"tpm:path=k.pem":                                             "tpm:path=" + dir + sep + "k.pem",
+		"tpm:path=" + abs:                                            "tpm:path=" + abs,
+		"tpm:path=a%3Bb.pem;pcrs=sha256:7":                           "tpm:path=" + dir + sep + "a%3Bb.pem;pcrs=sha256:7",
+		"tpm:handle=0x81010001;device=/dev/tpm0":                     "tpm:handle=0x81010001;device=/dev/tpm0",
+		"handle:0x81010001":                                          "handle:0x81010001",
+		"tpm:path=k;pin-source=pin":                                  "tpm:path=" + dir + sep + "k;pin-source=" + dir + sep + "pin",
+		"tpm:path=k;parent-auth-source=file:a%20b":                   "tpm:path=" + dir + sep + "k;parent-auth-source=" + dir + sep + "a%20b",
+		"tpm:path=k;pin-source=env:PIN":                              "tpm:path=" + dir + sep + "k;pin-source=env:PIN",
+		"pkcs11:token=x?pin-source=file:pin":                         "pkcs11:token=x?pin-source=" + dir + sep + "pin",
+		"pkcs11:token=x?pin-source=" + abs:                           "pkcs11:token=x?pin-source=" + abs,
+		"pkcs11:token=x?pin-source=pin&module-path=/m.so":            "pkcs11:token=x?pin-source=" + dir + sep + "pin&module-path=/m.so",
+		"pkcs11:object=pin-source;token=x?module-path=m.so":          "pkcs11:object=pin-source;token=x?module-path=m.so",
+		"pkcs11:token=x?pin-source=tpm:path=s.pem":                   "pkcs11:token=x?pin-source=tpm:path=" + dir + sep + "s.pem",
+		"pkcs11:token=x?pin-source=tpm:path=s%3Bpin-source=file:pin": "pkcs11:token=x?pin-source=tpm:path=" + dir + sep + "s%3Bpin-source=" + dir + sep + "pin",
+		"pkcs11:token=x?pin-value=a&pin-source=env:A":                "pkcs11:token=x?pin-value=a&pin-source=env:A",
+		"pkcs11:token=x?pin-source=%zz&a=%":                          "pkcs11:token=x?pin-source=%zz&a=%",
+		"./a:b;pin-value=s3cret":                                     filepath.Join(dir, "a:b;pin-value=s3cret"),
 	} {
 		if got := New().Rebase(refOf(t, text), dir); got != refOf(t, want) {
 			t.Errorf("%q: got %q, want %q", text, got, want)

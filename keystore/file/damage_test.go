@@ -127,7 +127,7 @@ func TestOpenRefusesOversizeKeys(t *testing.T) {
 			t.Errorf("%s: opened", name)
 		}
 	}
-	if _, err := parseKey(make([]byte, maxKey+1), nil); err == nil {
+	if _, err := parseKey(t.Context(), make([]byte, maxKey+1), nil); err == nil {
 		t.Error("parsed a key of one byte more than allowed")
 	}
 }

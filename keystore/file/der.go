@@ -1,7 +1,8 @@
 package file
 
 import (
-	"bytes"
+	"context"
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -16,46 +17,87 @@ import (
 // A keyFormat is an encoding of a private key.
 type keyFormat struct {
 	matches func(der []byte) bool
-	parse   func([]byte, passwordFunc) (any, error)
+	parse   func(context.Context, []byte, passwordFunc) (crypto.Signer, error)
 }
 
 // keyFormats distinguishes the formats of a private key by the tags at its
 // start, and not by the type of the PEM block, which some programs get wrong.
 var keyFormats = []keyFormat{
 	// ECPrivateKey ::= SEQUENCE { version INTEGER {1}, privateKey OCTET STRING, … } (RFC 5915, section 3)
-	{sequenceWith(asn1.INTEGER, 1, asn1.OCTET_STRING), unencrypted(x509.ParseECPrivateKey)},
-	// RSAPrivateKey ::= SEQUENCE { version, modulus INTEGER, … } (RFC 8017, appendix A.1.2)
-	{sequenceWith(asn1.INTEGER, 0, asn1.INTEGER), unencrypted(x509.ParsePKCS1PrivateKey)},
+	{sequenceWith(asn1.INTEGER, 1, asn1.OCTET_STRING), unencrypted(parseSEC1)},
+	// RSAPrivateKey ::= SEQUENCE { version, modulus INTEGER, publicExponent INTEGER, … } (RFC 8017, appendix A.1.2)
+	{sequenceWith(asn1.INTEGER, 0, asn1.INTEGER, asn1.INTEGER, asn1.INTEGER), unencrypted(parseRSA)},
+	{sequenceWith(asn1.INTEGER, 1, asn1.INTEGER, asn1.INTEGER, asn1.INTEGER), unencrypted(parseRSA)}, // more than two primes
 	// PrivateKeyInfo ::= SEQUENCE { version, AlgorithmIdentifier, OCTET STRING, … } (RFC 5958, section 2)
-	{isPKCS8, parsePKCS8},
+	{isPKCS8, unencrypted(parsePKCS8)},
 	// EncryptedPrivateKeyInfo ::= SEQUENCE { AlgorithmIdentifier, OCTET STRING } (RFC 5958, section 3)
-	{sequenceWith(asn1.SEQUENCE, -1, asn1.OCTET_STRING), parseEncryptedPKCS8},
+	{isEncrypted, parseEncryptedPKCS8},
 }
 
-var parsePKCS8 = unencrypted(x509.ParsePKCS8PrivateKey)
+var (
+	isEncrypted = sequenceWith(asn1.SEQUENCE, -1, asn1.OCTET_STRING)
+	// PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, … } (RFC 7292, section 4)
+	isPFX = sequenceWith(asn1.INTEGER, 3, asn1.SEQUENCE)
+	// ContentInfo ::= SEQUENCE { contentType OBJECT IDENTIFIER, … } (RFC 5652, section 3)
+	isContentInfo = sequenceWith(asn1.OBJECT_IDENTIFIER, -1)
+	// Certificate ::= SEQUENCE { SEQUENCE, AlgorithmIdentifier, BIT STRING } (RFC 5280, section 4.1)
+	isSigned = sequenceWith(asn1.SEQUENCE, -1, asn1.SEQUENCE, asn1.BIT_STRING)
+)
+
+func isKey(der []byte) bool {
+	return slices.ContainsFunc(keyFormats, func(f keyFormat) bool { return f.matches(der) })
+}
+
+// addPFX adds a PKCS #12 file. OpenSSL ignores the bytes after it.
+func (c *contents) addPFX(data, rest []byte) {
+	c.pfx = data
+	if n := len(rest); len(trimLineEnd(rest)) > 0 {
+		c.ignored = append(c.ignored, fmt.Errorf("%d bytes follow PKCS #12", n))
+	}
+}
 
 func isPKCS8(der []byte) bool {
 	return sequenceWith(asn1.INTEGER, 0, asn1.SEQUENCE, asn1.OCTET_STRING)(der) ||
 		sequenceWith(asn1.INTEGER, 1, asn1.SEQUENCE, asn1.OCTET_STRING)(der)
 }
 
-// addDER adds a DER file. It recognizes the format by the structure.
-func (c *contents) addDER(der []byte) error {
+// addDER adds a DER or BER file. It recognizes the format by the structure.
+func (c *contents) addDER(data []byte) error {
+	der, rest, err := toDER(data)
+	if err != nil {
+		return signer.WithHint(errors.New("is damaged or truncated DER"), hintDamaged)
+	}
 	switch {
-	case bytes.HasPrefix(der, []byte{0x30, 0x80}):
-		return signer.WithHint(fmt.Errorf("is BER with indefinite lengths: %w", errors.ErrUnsupported),
-			"if it is PKCS #12, convert it with: openssl pkcs12 -in FILE -out all.pem && openssl pkcs12 -export -in all.pem -out new.p12")
-	// PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, … } (RFC 7292, section 4)
-	case sequenceWith(asn1.INTEGER, 3)(der):
-		c.pfx = der
-	// Certificate ::= SEQUENCE { SEQUENCE, AlgorithmIdentifier, BIT STRING } (RFC 5280, section 4.1)
-	case sequenceWith(asn1.SEQUENCE, -1, asn1.SEQUENCE, asn1.BIT_STRING)(der):
-		addCertificate(c, der)
-	case slices.ContainsFunc(keyFormats, func(f keyFormat) bool { return f.matches(der) }):
-		addKey(c, der)
+	case isPFX(der):
+		c.addPFX(data, rest)
+	case isContentInfo(der):
+		return signer.WithHint(fmt.Errorf("is PKCS #7: %w", errors.ErrUnsupported),
+			"convert it with: openssl pkcs7 -inform DER -in FILE -print_certs -out FILE.converted.pem")
+	case isSigned(der):
+		return c.addSigned(data)
+	// SubjectPublicKeyInfo ::= SEQUENCE { AlgorithmIdentifier, BIT STRING } (RFC 5280, section 4.1)
+	case sequenceWith(asn1.SEQUENCE, -1, asn1.BIT_STRING)(der):
+		return signer.WithHint(&fileError{"is a public key", signer.ErrNotFound}, "give the private key's file with Identity.Key")
+	case isKey(der):
+		if len(trimLineEnd(rest)) > 0 {
+			return signer.WithHint(fmt.Errorf("has %d bytes after the private key", len(rest)), hintDamaged)
+		}
+		addKey(c, data)
 	default:
 		return signer.WithHint(errors.New("is DER, but not a private key, a certificate or PKCS #12"), hintDamaged)
 	}
+	return nil
+}
+
+// addSigned adds certificates. A request and a CRL have the same structure.
+func (c *contents) addSigned(data []byte) error {
+	if _, err := x509.ParseCertificateRequest(data); err == nil {
+		return signer.WithHint(fmt.Errorf("is a certificate request: %w", errors.ErrUnsupported), pemHints["CERTIFICATE REQUEST"])
+	}
+	if _, err := x509.ParseRevocationList(data); err == nil {
+		return signer.WithHint(&fileError{"is a CRL, not a certificate", signer.ErrNoCertificate}, "give the certificate's file with Identity.Certificate")
+	}
+	addCertificate(c, data)
 	return nil
 }
 

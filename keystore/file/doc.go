@@ -3,13 +3,14 @@
 //
 // A key is PEM or DER: PKCS #8, PKCS #1 (RSA), SEC 1 (EC), encrypted PKCS #8
 // (PBES2), or PKCS #12. The format is recognized by the content, not by the
-// name of the file. Another backend opens the files with a PEM block that it
+// name of the file or the label of a PEM block. Another backend opens the files with a PEM block that it
 // claims, such as TSS2 PRIVATE KEY; see keystore.PEMClaimer.
 //
 // Input is not trusted. Sizes and the work of key derivation are bounded before
 // anything is decoded; docs/references.md lists the limits. A file that is
-// damaged, contains two keys, or needs a conversion is refused. If a command
-// can convert the file, the hint of the error contains it.
+// damaged, contains two keys, or needs a conversion is refused, unless a
+// certificate is for one key that can be opened. If a command can convert the file,
+// the hint of the error contains it.
 //
 // The package has one exported type, [Backend], which package keystore uses. A
 // program that already has a key in memory uses signer.FromKey.

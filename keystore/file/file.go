@@ -2,12 +2,12 @@ package file
 
 import (
 	"context"
-	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"path/filepath"
 
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -24,22 +24,29 @@ func (Backend) Schemes() []string {
 	return []string{keystore.SchemeFile, keystore.SchemeEnv, keystore.SchemeStdin}
 }
 
-// Open implements [keystore.Backend]. The file must contain exactly one private
-// key. The certificates in the file, if any, become the chain.
+// Open implements [keystore.Backend]. If the file contains several private keys,
+// the certificates of call, or those in the file, must be for exactly one of
+// them. The certificates in the file become the chain if one of them is for the
+// key.
 func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
 	c, err := read(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
-	key, certs, err := c.identity(ctx, password(ctx, ref, call))
+	key, certs, err := c.identity(ctx, password(ctx, ref, call), call.Certificates)
 	if err != nil {
-		return nil, err
+		return nil, withName(err, ref, c.isBase64)
 	}
+	c.warn(ref, call)
 	s := signer.FromKey(key)
 	if len(certs) == 0 {
 		return s, nil
 	}
-	return signer.Bind(s, certs)
+	selected, err := signer.SelectCertificates(s.Public(), certs, call.Time())
+	if err != nil && !errors.Is(err, signer.ErrMismatch) {
+		return nil, err
+	}
+	return signer.WithCertificates(s, selected), nil
 }
 
 // Certificates implements [keystore.CertificateReader]. It asks for a password
@@ -49,11 +56,25 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	if err != nil {
 		return nil, err
 	}
-	certs, err := c.certificates(ctx, password(ctx, ref, call))
-	if err == nil && len(certs) == 0 {
-		err = signer.WithHint(errNoCertificate, "give a file that contains a certificate; this may be the key file")
+	if err := c.check(); err != nil && (len(c.bad) > 0 || c.tpmKeys > 0 || len(c.certs) == 0) {
+		return nil, withName(err, ref, c.isBase64)
 	}
-	return certs, err
+	certs, err := c.certificates(ctx, password(ctx, ref, call))
+	if err != nil {
+		return nil, withName(err, ref, c.isBase64)
+	}
+	if len(certs) == 0 {
+		return nil, signer.WithHint(errNoCertificate, "give a file that contains a certificate; this may be the key file")
+	}
+	c.warn(ref, call)
+	return certs, nil
+}
+
+// warn logs the parts of the file that are not used.
+func (c *contents) warn(ref keystore.Ref, call keystore.Call) {
+	for _, err := range c.ignored {
+		logging.OrDiscard(call.Logger).Warn(fmt.Sprintf("%s: a part of the file is not used: %v", ref, err))
+	}
 }
 
 // Uses implements [keystore.Dependent].
@@ -75,32 +96,50 @@ func (Backend) Rebase(ref keystore.Ref, dir string) keystore.Ref {
 	return ref
 }
 
+// read returns the parts of the file that ref names.
 func read(ctx context.Context, ref keystore.Ref, call keystore.Call) (*contents, error) {
 	data, err := call.Read(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	c, err := parse(data)
-	if err != nil {
-		return nil, err
-	}
-	return c, c.check()
+	return c, withName(err, ref, c.isBase64)
 }
 
 // A passwordFunc asks for the password. It is called only if the password is
-// needed.
-type passwordFunc func() ([]byte, error)
+// needed. It returns the passwords to try, in this order.
+type passwordFunc func() (passwords, error)
 
+type passwords [][]byte
+
+func (p passwords) clear() {
+	for _, b := range p {
+		clear(b)
+	}
+}
+
+// password returns a passwordFunc. If the source of the password ends with a
+// line end, the line end can be part of the password, as for a file that was
+// given to another program as it is. A file does not count tries, so both are
+// tried.
 func password(ctx context.Context, ref keystore.Ref, call keystore.Call) passwordFunc {
-	return func() ([]byte, error) {
+	return func() (passwords, error) {
 		if call.PIN == nil {
 			return nil, errPasswordRequired
 		}
-		p, err := call.PIN(ctx, keystore.Prompt{What: keystore.AskPassword, Ref: ref})
+		var exact []byte
+		p, err := call.PIN(ctx, keystore.Prompt{What: keystore.AskPassword, Ref: ref, Exact: &exact})
 		if errors.Is(err, signer.ErrPINRequired) && signer.Hint(err) == "" {
 			err = fmt.Errorf("%w: %w", errPasswordRequired, err)
 		}
-		return p, err
+		if err != nil {
+			clear(exact)
+			return nil, err
+		}
+		if exact == nil {
+			return passwords{p}, nil
+		}
+		return passwords{p, exact}, nil
 	}
 }
 
@@ -120,12 +159,3 @@ var (
 	errNoKey             = &fileError{"contains no private key", signer.ErrNotFound}
 	errNoCertificate     = &fileError{"contains no certificate", signer.ErrNoCertificate}
 )
-
-// asSigner returns key as a crypto.Signer, or an error if its type cannot sign.
-func asSigner(key any) (crypto.Signer, error) {
-	s, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, signer.WithHint(fmt.Errorf("private key is of a type that cannot sign: %w", errors.ErrUnsupported), hintKeyTypes)
-	}
-	return s, nil
-}

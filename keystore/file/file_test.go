@@ -323,3 +323,43 @@ func TestContract(t *testing.T) {
 		})
 	}
 }
+
+// Another program took the whole password file for the password.
+func TestPasswordWithLineEnd(t *testing.T) {
+	k := newKit(t)
+	key := signertest.Key(t, "p256")
+	k.write("key", signertest.KeyPEM(t, key))
+	k.write("cert", signertest.CertPEM(signertest.NewCA(t, "root").Issue(t, key, nil)))
+	for name, end := range map[string]string{"none": "", "Unix": "\n", "Windows": "\r\n"} {
+		for _, encrypted := range []string{
+			"pkcs8 -topk8 -in {key} -passout env:LINE -out {out}", "pkcs8 -topk8 -in {key} -scrypt -passout env:LINE -out {out}",
+			"pkcs12 -export -inkey {key} -in {cert} -nomac -passout env:LINE -out {out}",
+		} {
+			for _, withEnd := range []bool{false, true} {
+				password := "secret"
+				if withEnd {
+					password += end
+				}
+				t.Setenv("LINE", password)
+				k.openssl(encrypted)
+				for _, source := range []string{"secret" + end, "wrong" + end} {
+					k.write("pin", []byte(source))
+					pin, err := store.PINSource(k.ref("pin"), keystore.Options{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					s, err := store.Open(t.Context(), k.ref("out"), keystore.Options{PIN: pin})
+					if source[0] == 'w' {
+						if !errors.Is(err, signer.ErrPINIncorrect) {
+							t.Errorf("%s, %s: error %v for a wrong password", name, encrypted, err)
+						}
+					} else if err != nil {
+						t.Errorf("%s, %s, with its line end: %t: %v", name, encrypted, withEnd, err)
+					} else {
+						s.Close()
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,7 +1,9 @@
 package file
 
 import (
+	"bytes"
 	"crypto/x509/pkix"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -22,12 +24,12 @@ func isExpensive(data []byte) bool {
 	if err != nil {
 		return false
 	}
-	return c.pfx != nil && isExpensivePFX(c.pfx) || slices.ContainsFunc(c.keys, isExpensiveKey)
+	return c.pfx != nil && isExpensivePFX(c.pfx) || slices.ContainsFunc(c.keys, func(k keyPart) bool { return isExpensiveKey(k.der) })
 }
 
 func isExpensivePFX(der []byte) bool {
-	budget := int64(fuzzWork)
-	return checkPFX(der, &budget, 0, false) != nil
+	_, err := readPFX(der, fuzzWork)
+	return errors.Is(err, errPFXTooMuch)
 }
 
 func isExpensiveKey(der []byte) bool {
@@ -90,10 +92,47 @@ func FuzzPFX(f *testing.F) {
 			return
 		}
 		inTime(t, func() {
-			password := func() ([]byte, error) { return []byte("x"), nil }
-			key, certs, err := decodePFX(t.Context(), der, password)
-			if err == nil && (key == nil || len(certs) == 0 || slices.Contains(certs, nil)) {
-				t.Errorf("key %v and %d certificates without an error", key, len(certs))
+			password := func() (passwords, error) { return passwords{[]byte("x")}, nil }
+			keys, certs, err := decodePFX(t.Context(), der, password, true)
+			if err != nil && len(keys)+len(certs) > 0 || len(keys) > maxKeys {
+				t.Errorf("%d keys and %d certificates with error %v", len(keys), len(certs), err)
+			}
+		})
+	})
+}
+
+// FuzzDER checks that a second conversion changes nothing.
+func FuzzDER(f *testing.F) {
+	for _, data := range formats(f) {
+		f.Add(data)
+	}
+	f.Add([]byte{0x30, 0x80, 0x24, 0x80, 4, 1, 'a', 4, 1, 'b', 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		inTime(t, func() {
+			der, rest, err := toDER(data)
+			if err != nil {
+				return
+			}
+			again, none, err := toDER(der)
+			if err != nil || !bytes.Equal(again, der) || len(none) > 0 || len(rest) > len(data)-2 {
+				t.Errorf("%x becomes %x, and then %x with error %v", data, der, again, err)
+			}
+		})
+	})
+}
+
+func FuzzUnwrap(f *testing.F) {
+	for _, data := range formats(f) {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		inTime(t, func() {
+			text, _, err := unwrap(data)
+			if err != nil {
+				return
+			}
+			if again, _, err := unwrap(text); err != nil || !bytes.Equal(again, text) {
+				t.Errorf("%q becomes %q, and then %q with error %v", data, text, again, err)
 			}
 		})
 	})

@@ -4,9 +4,10 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/keystore"
-	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // List implements [keystore.Lister]: the private keys and certificates in the
@@ -18,22 +19,30 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	if ref == (keystore.Ref{Scheme: keystore.SchemeFile}) {
 		return nil, nil
 	}
-	data, err := call.Read(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	c, err := parse(data)
+	c, err := read(ctx, ref, call)
 	if err != nil {
 		return nil, err
 	}
 	pw := password(ctx, ref, call)
-	entries, bad := make([]keystore.Entry, c.tpmKeys), c.bad
+	entries, bad := make([]keystore.Entry, c.tpmKeys), slices.Concat(c.bad, c.otherKeys, c.ignored)
 	for i := range entries {
 		entries[i] = keystore.Entry{Ref: ref, Kind: keystore.KeyEntry}
 	}
-	for _, der := range c.keys {
-		key, err := parseKey(der, pw)
-		locked := errors.Is(err, signer.ErrPINRequired) || errors.Is(err, signer.ErrPINIncorrect)
+	keys, parts := c.keys, c.certs
+	if c.pfx != nil {
+		if keys, parts, err = decodePFX(ctx, c.pfx, pw, true); err != nil {
+			bad = append(bad, err)
+		}
+	}
+	if len(keys) > maxKeys || workOf(keys) > maxIterations {
+		bad = append(bad, fmt.Errorf("contains %d private keys, which would take too long to decode", len(keys)))
+		keys = nil
+	}
+	pw, forget := remember(pw)
+	defer forget()
+	for _, part := range keys {
+		key, err := parseKey(ctx, part.der, pw)
+		locked := isLocked(err)
 		if err != nil && !(call.PIN == nil && locked) {
 			bad = append(bad, err)
 		}
@@ -41,28 +50,18 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 			entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.KeyEntry, Public: public(key)})
 		}
 	}
-	certs, badCerts := parseCertificates(c.certs)
+	certs, badCerts := parseCertificates(parts)
 	bad = append(bad, badCerts...)
-	if c.pfx != nil {
-		key, chain, err := decodePFX(ctx, c.pfx, pw)
-		if err != nil {
-			bad = append(bad, err)
-		} else {
-			entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.KeyEntry, Public: public(key)})
-			certs = append(certs, chain...)
-		}
-	}
 	for _, cert := range certs {
 		entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.CertificateEntry, Certificate: cert})
 	}
-	return entries, errors.Join(bad...)
+	return entries, withName(errors.Join(bad...), ref, c.isBase64)
 }
 
-// public returns the public half of a private key, nil for one of a type that
-// cannot sign.
-func public(key any) crypto.PublicKey {
-	if s, ok := key.(crypto.Signer); ok {
-		return s.Public()
+// public returns the public half of a private key, nil for none.
+func public(key crypto.Signer) crypto.PublicKey {
+	if key == nil {
+		return nil
 	}
-	return nil
+	return key.Public()
 }

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des"
@@ -31,9 +32,11 @@ var (
 	oidScrypt = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11591, 4, 11}
 )
 
+const oidHMACSHA1 = "1.2.840.113549.2.7"
+
 // prfs are the pseudo-random functions of PBKDF2 (RFC 8018, appendix B.1).
 var prfs = map[string]func() hash.Hash{
-	"1.2.840.113549.2.7":  sha1.New,
+	oidHMACSHA1:           sha1.New,
 	"1.2.840.113549.2.8":  sha256.New224,
 	"1.2.840.113549.2.9":  sha256.New,
 	"1.2.840.113549.2.10": sha512.New384,
@@ -59,12 +62,12 @@ var cbcCiphers = map[string]cbcCipher{
 type pbes2 struct {
 	cbcCipher
 	derive     func(password []byte, size int) ([]byte, error)
+	cost       int64 // of derive, in iterations
 	iv         []byte
 	ciphertext []byte
 }
 
-// parsePBES2 parses an EncryptedPrivateKeyInfo (RFC 5958, section 3) with PBES2
-// (RFC 8018, section 6.2). It refuses parameters above the limits.
+// parsePBES2 parses an EncryptedPrivateKeyInfo (RFC 5958, section 3) with PBES2.
 func parsePBES2(der []byte) (*pbes2, error) {
 	var info struct {
 		Algorithm pkix.AlgorithmIdentifier
@@ -73,67 +76,111 @@ func parsePBES2(der []byte) (*pbes2, error) {
 	if err := unmarshal(der, &info); err != nil {
 		return nil, err
 	}
-	if !info.Algorithm.Algorithm.Equal(oidPBES2) {
-		return nil, fmt.Errorf("scheme %v is not PBES2: %w", info.Algorithm.Algorithm, errors.ErrUnsupported)
+	return newPBES2(info.Algorithm, info.Data)
+}
+
+// newPBES2 parses the parameters of PBES2 (RFC 8018, section 6.2). It refuses
+// parameters above the limits.
+func newPBES2(algorithm pkix.AlgorithmIdentifier, data []byte) (*pbes2, error) {
+	if !algorithm.Algorithm.Equal(oidPBES2) {
+		return nil, &schemeError{algorithm.Algorithm}
 	}
 	var params struct{ KDF, Scheme pkix.AlgorithmIdentifier }
-	if err := unmarshal(info.Algorithm.Parameters.FullBytes, &params); err != nil {
+	if err := unmarshal(algorithm.Parameters.FullBytes, &params); err != nil {
 		return nil, err
 	}
 	scheme, ok := cbcCiphers[params.Scheme.Algorithm.String()]
 	if !ok {
-		return nil, fmt.Errorf("cipher %v: %w", params.Scheme.Algorithm, errors.ErrUnsupported)
+		return nil, &schemeError{params.Scheme.Algorithm}
 	}
-	e := &pbes2{cbcCipher: scheme, ciphertext: info.Data}
+	if scheme.blockSize == des.BlockSize {
+		if err := inFIPSMode("triple DES"); err != nil {
+			return nil, err
+		}
+	}
+	e := &pbes2{cbcCipher: scheme, ciphertext: data}
 	if err := unmarshal(params.Scheme.Parameters.FullBytes, &e.iv); err != nil {
 		return nil, fmt.Errorf("initialization vector: %w", err)
 	}
 	if len(e.iv) != scheme.blockSize {
 		return nil, fmt.Errorf("initialization vector has %d bytes, but the cipher needs %d", len(e.iv), scheme.blockSize)
 	}
-	if n := len(e.ciphertext); n == 0 || n%scheme.blockSize != 0 {
-		return nil, fmt.Errorf("ciphertext has %d bytes, not a positive multiple of the block size", n)
+	if err := scheme.checkSize(data); err != nil {
+		return nil, err
 	}
 	var err error
-	if e.derive, err = parseKDF(params.KDF, scheme.keySize); err != nil {
+	if e.derive, e.cost, err = parseKDF(params.KDF, scheme.keySize); err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-func parseKDF(kdf pkix.AlgorithmIdentifier, keySize int) (func([]byte, int) ([]byte, error), error) {
+// A schemeError reports an encryption that is not supported.
+type schemeError struct{ oid asn1.ObjectIdentifier }
+
+func (e *schemeError) Error() string { return nameOf(e.oid) + " is not supported" }
+func (e *schemeError) Unwrap() error { return errors.ErrUnsupported }
+
+func (c cbcCipher) checkSize(ciphertext []byte) error {
+	if n := len(ciphertext); n == 0 || n%c.blockSize != 0 {
+		return fmt.Errorf("ciphertext has %d bytes, not a positive multiple of the block size", n)
+	}
+	return nil
+}
+
+// parseKDF returns the function of a key derivation and its work, in
+// iterations.
+func parseKDF(kdf pkix.AlgorithmIdentifier, keySize int) (func([]byte, int) ([]byte, error), int64, error) {
 	switch {
 	case kdf.Algorithm.Equal(oidPBKDF2):
-		var p pbkdf2Params
-		if err := unmarshal(kdf.Parameters.FullBytes, &p); err != nil {
-			return nil, fmt.Errorf("PBKDF2: %w", err)
-		}
-		prf := sha1.New // the default
-		if len(p.PRF.Algorithm) > 0 {
-			var ok bool
-			if prf, ok = prfs[p.PRF.Algorithm.String()]; !ok {
-				return nil, fmt.Errorf("PBKDF2 with %v: %w", p.PRF.Algorithm, errors.ErrUnsupported)
-			}
+		p, prf, err := parsePBKDF2(kdf)
+		if err != nil {
+			return nil, 0, err
 		}
 		if err := p.check(keySize); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		return func(password []byte, size int) ([]byte, error) {
 			return pbkdf2.Key(prf, string(password), p.Salt, p.Iterations, size)
-		}, nil
+		}, int64(p.Iterations), nil
 	case kdf.Algorithm.Equal(oidScrypt):
+		if err := inFIPSMode("scrypt"); err != nil {
+			return nil, 0, err
+		}
 		var p scryptParams
 		if err := unmarshal(kdf.Parameters.FullBytes, &p); err != nil {
-			return nil, fmt.Errorf("scrypt: %w", err)
+			return nil, 0, fmt.Errorf("scrypt: %w", err)
 		}
 		if err := p.check(keySize); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		return func(password []byte, size int) ([]byte, error) {
 			return scrypt.Key(password, p.Salt, p.N, p.R, p.P, size)
-		}, nil
+		}, int64(p.N) * int64(p.R) * int64(p.P), nil
 	}
-	return nil, fmt.Errorf("key derivation %v: %w", kdf.Algorithm, errors.ErrUnsupported)
+	return nil, 0, fmt.Errorf("key derivation: %w", &schemeError{kdf.Algorithm})
+}
+
+func parsePBKDF2(kdf pkix.AlgorithmIdentifier) (p pbkdf2Params, prf func() hash.Hash, err error) {
+	if err := unmarshal(kdf.Parameters.FullBytes, &p); err != nil {
+		return p, nil, fmt.Errorf("PBKDF2: %w", err)
+	}
+	prf = sha1.New // the default
+	name := oidHMACSHA1
+	if len(p.PRF.Algorithm) > 0 {
+		var ok bool
+		name = p.PRF.Algorithm.String()
+		if prf, ok = prfs[name]; !ok {
+			return p, nil, fmt.Errorf("PBKDF2: %w", &schemeError{p.PRF.Algorithm})
+		}
+	}
+	// SP 800-132, section 5.1, requires 128 bits of salt.
+	if name == oidHMACSHA1 {
+		err = inFIPSMode("PBKDF2 with SHA-1")
+	} else if len(p.Salt) < 16 {
+		err = inFIPSMode(fmt.Sprintf("PBKDF2 with a salt of %d bytes instead of 16", len(p.Salt)))
+	}
+	return p, prf, err
 }
 
 // pbkdf2Params is PBKDF2-params (RFC 8018, appendix A.2).
@@ -175,22 +222,31 @@ func (p *scryptParams) check(keySize int) error {
 	return nil
 }
 
-// decrypt returns the PrivateKeyInfo. It checks the padding (RFC 8018, section
-// 6.1.1, step 4).
-func (e *pbes2) decrypt(password []byte) ([]byte, error) {
+func (e *pbes2) work() int64 { return e.cost }
+
+// decrypt implements ciphertext. The derivation is not interrupted.
+func (e *pbes2) decrypt(ctx context.Context, password passphrase) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	key, err := e.derive(password, e.keySize)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(key)
-	block, err := e.newBlock(key)
+	return e.cbcCipher.decrypt(key, e.iv, e.ciphertext)
+}
+
+// decrypt checks the padding (RFC 8018, section 6.1.1, step 4).
+func (c cbcCipher) decrypt(key, iv, ciphertext []byte) ([]byte, error) {
+	block, err := c.newBlock(key)
 	if err != nil {
 		return nil, err
 	}
-	plain := make([]byte, len(e.ciphertext))
-	cipher.NewCBCDecrypter(block, e.iv).CryptBlocks(plain, e.ciphertext)
+	plain := make([]byte, len(ciphertext))
+	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, ciphertext)
 	pad := int(plain[len(plain)-1])
-	if pad < 1 || pad > e.blockSize {
+	if pad < 1 || pad > c.blockSize {
 		return nil, errPasswordIncorrect
 	}
 	for _, b := range plain[len(plain)-pad:] {
@@ -204,7 +260,7 @@ func (e *pbes2) decrypt(password []byte) ([]byte, error) {
 // unmarshal hides the text of the decoder's error, which contains Go values.
 func unmarshal(der []byte, v any) error {
 	if rest, err := asn1.Unmarshal(der, v); err != nil || len(rest) > 0 {
-		return errors.New("malformed ASN.1")
+		return errASN1
 	}
 	return nil
 }

@@ -2,119 +2,299 @@ package file
 
 import (
 	"context"
-	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
-	"software.sslmate.com/src/go-pkcs12"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// maxPFXIterations bounds the sum of the iteration counts in a PKCS #12 file.
-// OpenSSL writes 2048 for each key derivation.
-const maxPFXIterations = 5_000_000
+const (
+	// maxPFXIterations bounds the sum of the iteration counts in a PKCS #12
+	// file. OpenSSL writes 2048 for each key derivation, GnuTLS 600,000 for each
+	// certificate, the key and the MAC.
+	maxPFXIterations = 10_000_000
+	// pfxTimeout bounds the time of an attempt to decode the file with one
+	// password.
+	pfxTimeout = 20 * time.Second
+	// maxKeys bounds the number of keys in a file, because the check of a
+	// key takes time.
+	maxKeys = 32
+)
 
-// maxPFXDepth bounds the recursion of checkPFX. Valid files have 14 levels.
-const maxPFXDepth = 32
+const hintPFX = "show the contents with openssl pkcs12 -in FILE -info -noout; convert the file with openssl pkcs12 -in FILE -out FILE.converted.pem"
 
-const hintPFX = "show the contents with openssl pkcs12 -in FILE -info -noout; convert the file with openssl pkcs12 -in FILE -out all.pem"
+// hintPFXLegacy is for encryptions that OpenSSL 3 has in its legacy provider.
+const hintPFXLegacy = "convert the file with openssl pkcs12 -legacy -in FILE -out FILE.converted.pem"
 
-// pfxTimeout bounds the time of the decoder. The encrypted parts, which
-// checkPFX does not see, can contain large iteration counts and large keys.
-const pfxTimeout = 20 * time.Second
+var (
+	errPFXTimeout  = fmt.Errorf("PKCS #12 takes longer than %v to decode", pfxTimeout)
+	errPFXDamaged  = errors.New("PKCS #12 is damaged")
+	errPFXTooMuch  = fmt.Errorf("PKCS #12 iteration counts exceed %d in total", maxPFXIterations)
+	errPFXPassword = errors.New("PKCS #12 is damaged, or its parts are encrypted with different passwords")
+)
 
-var errPFXTimeout = fmt.Errorf("PKCS #12 takes longer than %v to decode", pfxTimeout)
+// Object identifiers of PKCS #12 (RFC 7292, sections 4.1 and 4.2) and of
+// attributes (RFC 2985, section 5.5).
+var (
+	oidData          = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
+	oidSignedData    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
+	oidEnvelopedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 3}
+	oidEncryptedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 6}
+	oidFriendlyName  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 20}
+	oidX509          = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 22, 1}
+	oidKeyBag        = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 12, 10, 1, 1}
+	oidShroudedKey   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 12, 10, 1, 2}
+	oidCertBag       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 12, 10, 1, 3}
+	oidSafeContents  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 12, 10, 1, 6}
+)
 
-// decodePFX decodes the key and all certificates of a PKCS #12 file. It tries
-// the empty password before it calls pw.
-func decodePFX(ctx context.Context, der []byte, pw passwordFunc) (any, []*x509.Certificate, error) {
-	budget := int64(maxPFXIterations)
-	if err := checkPFX(der, &budget, 0, false); err != nil {
-		return nil, nil, signer.WithHint(err, hintPFX)
+// A pfx is a PKCS #12 file whose parts are not decrypted yet, or the contents
+// of one of its parts.
+type pfx struct {
+	budget int64   // iterations that the parts still to be found may have
+	mac    *pfxMAC // nil: none
+	signed []byte  // what the MAC protects
+	safes  []ciphertext
+	keys   []pfxKey
+	certs  [][]byte // DER
+}
+
+// A pfxKey is a private key of a PKCS #12 file. One of der and encrypted is
+// nil.
+type pfxKey struct {
+	name      string // its friendly name, "" if it has none
+	der       []byte // PKCS #8
+	encrypted ciphertext
+}
+
+// decodePFX decodes the private keys, in PKCS #8, and the certificates of a
+// PKCS #12 file, of which it can have any number. It tries the empty password
+// before it calls pw. Without withKeys it leaves out the keys.
+func decodePFX(ctx context.Context, der []byte, pw passwordFunc, withKeys bool) (keys []keyPart, certs [][]byte, err error) {
+	p, err := readPFX(der, maxPFXIterations)
+	if err != nil {
+		return nil, nil, hintForPFX(err)
 	}
-	key, certs, err := decodeChain(ctx, der, "")
-	if errors.Is(err, pkcs12.ErrIncorrectPassword) || errors.Is(err, pkcs12.ErrDecryption) {
-		p, perr := pw()
+	opened, err := p.openInTime(ctx, nil, withKeys)
+	if errors.Is(err, errPasswordIncorrect) {
+		passwords, perr := pw()
 		if perr != nil {
 			return nil, nil, perr
 		}
-		key, certs, err = decodeChain(ctx, der, string(p))
-		clear(p)
+		defer passwords.clear()
+		for _, password := range passwords {
+			if opened, err = p.openInTime(ctx, password, withKeys); !errors.Is(err, errPasswordIncorrect) {
+				break
+			}
+		}
 	}
-	var notImplemented pkcs12.NotImplementedError
 	switch {
-	case errors.Is(err, pkcs12.ErrIncorrectPassword), errors.Is(err, pkcs12.ErrDecryption):
+	case errors.Is(err, errPasswordIncorrect):
 		return nil, nil, errPasswordIncorrect
-	case errors.As(err, &notImplemented):
-		return nil, nil, signer.WithHint(fmt.Errorf("PKCS #12: %w: %w", notImplemented, errors.ErrUnsupported), hintPFX)
-	case errors.Is(err, errPFXTimeout), ctx.Err() != nil:
-		return nil, nil, signer.WithHint(err, hintPFX)
-	case err != nil: // its text contains Go values
-		return nil, nil, signer.WithHint(&fileError{"PKCS #12 is damaged, lacks the key or the certificate, or has an unsupported format", err}, hintPFX)
+	case err != nil:
+		return nil, nil, hintForPFX(err)
 	}
-	return key, certs, nil
+	for _, k := range opened.keys {
+		keys = append(keys, keyPart{k.der, k.name})
+	}
+	return keys, opened.certs, nil
 }
 
-// decodeChain abandons its goroutine at the timeout, because the decoder cannot
-// be interrupted.
-func decodeChain(ctx context.Context, der []byte, password string) (any, []*x509.Certificate, error) {
+func hintForPFX(err error) error {
+	if signer.Hint(err) != "" {
+		return err
+	}
+	var scheme *schemeError
+	if errors.As(err, &scheme) {
+		return signer.WithHint(fmt.Errorf("PKCS #12: %w", err), hintPFXLegacy)
+	}
+	return signer.WithHint(err, hintPFX)
+}
+
+// openInTime abandons its goroutine at the timeout. The goroutine ends after
+// its key derivation.
+func (p *pfx) openInTime(ctx context.Context, password passphrase, withKeys bool) (*pfx, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, pfxTimeout, errPFXTimeout)
 	defer cancel()
-	type chain struct {
-		key   any
-		certs []*x509.Certificate
-	}
-	decoded, err := await.Result(ctx, func() (chain, error) {
-		key, leaf, others, err := pkcs12.DecodeChain(der, password)
-		return chain{key, append([]*x509.Certificate{leaf}, others...)}, err
+	password = append(passphrase(nil), password...) // the caller clears its copy
+	return await.Result(ctx, func() (*pfx, error) {
+		defer clear(password)
+		return p.open(ctx, password, withKeys)
 	}, nil)
-	return decoded.key, decoded.certs, err
 }
 
-// checkPFX adds up the iteration counts that are not encrypted, before the
-// decoder uses them. In PKCS #12, a count is an INTEGER right after a salt,
-// which is an OCTET STRING: in MacData, pkcs-12PbeParams (RFC 7292, section 4
-// and appendix C) and PBKDF2-params (RFC 8018, appendix A.2). With PBMAC1, the
-// count in MacData is not used and can be 0.
-//
-// The decoder also accepts other types. So checkPFX treats every element with
-// the tag number of OCTET STRING as a salt, and searches a sequence inside of
-// any primitive type. inOctets means that der is the content of a primitive
-// type, which need not be DER.
-func checkPFX(der cryptobyte.String, budget *int64, depth int, inOctets bool) error {
-	const number, constructed = 0x1f, 0x20 // parts of a tag (X.690, section 8.1.2)
-	if depth > maxPFXDepth {
-		return errors.New("PKCS #12 is nested too deeply")
-	}
-	var previous asn1.Tag
-	for !der.Empty() {
-		var element, body cryptobyte.String
-		var tag asn1.Tag
-		if !der.ReadAnyASN1Element(&element, &tag) {
-			if inOctets {
-				return nil
-			}
-			return errors.New("PKCS #12 is not DER")
+// open verifies the MAC and decrypts all parts. It does not change p.
+func (p *pfx) open(ctx context.Context, password passphrase, withKeys bool) (*pfx, error) {
+	out := &pfx{budget: p.budget, keys: append([]pfxKey(nil), p.keys...), certs: append([][]byte(nil), p.certs...)}
+	if p.mac != nil {
+		if err := p.mac.verify(ctx, password, p.signed); err != nil {
+			return nil, err
 		}
-		if tag == asn1.INTEGER && previous&number == asn1.OCTET_STRING {
-			var count int64
-			if !element.ReadASN1Integer(&count) || count < 0 || count > *budget {
-				return fmt.Errorf("PKCS #12 iteration counts are negative or exceed %d in total", maxPFXIterations)
+	}
+	decrypt := func(c ciphertext) ([]byte, error) {
+		plain, err := c.decrypt(ctx, password)
+		if der, rest, derr := toDER(plain); err == nil && (derr != nil || len(rest) > 0 || der[0] != 0x30) {
+			err = errPasswordIncorrect // 1 of 256 wrong passwords results in valid padding
+		}
+		if errors.Is(err, errPasswordIncorrect) && p.mac != nil {
+			err = errPFXPassword
+		}
+		return plain, err
+	}
+	for _, safe := range p.safes {
+		plain, err := decrypt(safe)
+		if err != nil {
+			return nil, err
+		}
+		if err := out.addBags(plain, 0); err != nil {
+			return nil, err
+		}
+	}
+	if !withKeys {
+		out.keys = nil
+	}
+	for i, k := range out.keys {
+		if k.encrypted == nil {
+			continue
+		}
+		var err error
+		if out.keys[i].der, err = decrypt(k.encrypted); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// readPFX reads the parts that are not encrypted. More bytes can follow.
+//
+//	PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, macData MacData OPTIONAL }
+func readPFX(data []byte, budget int64) (*pfx, error) {
+	der, _, err := toDER(data)
+	if err != nil {
+		return nil, errPFXDamaged
+	}
+	p := &pfx{budget: budget}
+	var seq cryptobyte.String
+	var version int
+	in := cryptobyte.String(der)
+	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !seq.ReadASN1Integer(&version) || version != 3 {
+		return nil, errPFXDamaged
+	}
+	oid, content, ok := readContentInfo(&seq)
+	switch {
+	case !ok:
+		return nil, errPFXDamaged
+	case oid.Equal(oidSignedData):
+		return nil, fmt.Errorf("PKCS #12 has a signature instead of a MAC: %w", errors.ErrUnsupported)
+	case !oid.Equal(oidData) || !content.ReadASN1(&content, cbasn1.OCTET_STRING):
+		return nil, errPFXDamaged
+	}
+	p.signed = content
+	if !seq.Empty() {
+		if p.mac, err = parseMAC(seq); err != nil {
+			return nil, err
+		}
+		if err := p.spend(p.mac.work); err != nil {
+			return nil, err
+		}
+	}
+	return p, p.addSafes(content)
+}
+
+// addSafes reads an AuthenticatedSafe, a SEQUENCE OF ContentInfo.
+func (p *pfx) addSafes(data []byte) error {
+	der, _, err := toDER(data)
+	in := cryptobyte.String(der)
+	if err != nil || !in.ReadASN1(&in, cbasn1.SEQUENCE) {
+		return errPFXDamaged
+	}
+	for !in.Empty() {
+		oid, content, ok := readContentInfo(&in)
+		switch {
+		case !ok:
+			return errPFXDamaged
+		case oid.Equal(oidData):
+			if !content.ReadASN1(&content, cbasn1.OCTET_STRING) {
+				return errPFXDamaged
 			}
-			*budget -= count
-		} else if octets := tag&constructed == 0; element.ReadAnyASN1(&body, &tag) && (!octets || isSequence(body)) {
-			if err := checkPFX(body, budget, depth+1, inOctets || octets); err != nil {
+			if err := p.addBags(content, 0); err != nil {
 				return err
 			}
+		case oid.Equal(oidEncryptedData):
+			c, err := p.readEncryptedData(content)
+			if err != nil {
+				return err
+			}
+			p.safes = append(p.safes, c)
+		case oid.Equal(oidEnvelopedData):
+			return fmt.Errorf("PKCS #12 is encrypted for a certificate, not with a password: %w", errors.ErrUnsupported)
+		default:
+			return errPFXDamaged
 		}
-		previous = tag
 	}
 	return nil
 }
 
-func isSequence(body cryptobyte.String) bool { return body.SkipASN1(asn1.SEQUENCE) && body.Empty() }
+// spend subtracts the work of a part that was found from the budget.
+func (p *pfx) spend(work int64) error {
+	if work > p.budget {
+		return errPFXTooMuch
+	}
+	p.budget -= work
+	return nil
+}
+
+// readContentInfo reads a ContentInfo (RFC 5652, section 3). The content is
+// that of the explicit tag.
+func readContentInfo(in *cryptobyte.String) (oid asn1.ObjectIdentifier, content cryptobyte.String, ok bool) {
+	var seq cryptobyte.String
+	ok = in.ReadASN1(&seq, cbasn1.SEQUENCE) && seq.ReadASN1ObjectIdentifier(&oid) &&
+		seq.ReadASN1(&content, cbasn1.Tag(0).Constructed().ContextSpecific())
+	return oid, content, ok
+}
+
+// readEncryptedData reads an EncryptedData (RFC 5652, sections 6.1 and 8).
+func (p *pfx) readEncryptedData(in cryptobyte.String) (ciphertext, error) {
+	var data, info, algorithm cryptobyte.String
+	var version int
+	var oid asn1.ObjectIdentifier
+	if !in.ReadASN1(&data, cbasn1.SEQUENCE) || !data.ReadASN1Integer(&version) || !data.ReadASN1(&info, cbasn1.SEQUENCE) ||
+		!info.ReadASN1ObjectIdentifier(&oid) || !info.ReadASN1Element(&algorithm, cbasn1.SEQUENCE) {
+		return nil, errPFXDamaged
+	}
+	var body cryptobyte.String
+	tag := cbasn1.Tag(0).ContextSpecific()
+	if parts := tag.Constructed(); info.PeekASN1Tag(parts) {
+		// In BER the implicitly tagged OCTET STRING can consist of parts.
+		joined, err := []byte(nil), error(nil)
+		if info.ReadASN1(&body, parts) {
+			joined, err = joinOctets(body)
+		}
+		if err != nil || joined == nil {
+			return nil, errPFXDamaged
+		}
+		body = joined
+	} else if !info.ReadASN1(&body, tag) {
+		return nil, errPFXDamaged
+	}
+	return p.newCiphertext(algorithm, body)
+}
+
+func (p *pfx) newCiphertext(algorithm, data []byte) (ciphertext, error) {
+	var id pkix.AlgorithmIdentifier
+	if err := unmarshal(algorithm, &id); err != nil {
+		return nil, errPFXDamaged
+	}
+	c, err := newCiphertext(id, data)
+	if err != nil {
+		return nil, err
+	}
+	return c, p.spend(c.work())
+}

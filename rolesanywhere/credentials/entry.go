@@ -33,7 +33,7 @@ const maxSkew = time.Minute
 // who guesses them.
 func Key(parts ...string) string {
 	h := sha256.New()
-	for _, p := range append([]string{"holdfast cache 1"}, parts...) {
+	for _, p := range append([]string{"holdfast cache 2"}, parts...) {
 		_ = binary.Write(h, binary.BigEndian, uint64(len(p)))
 		h.Write([]byte(p))
 	}
@@ -61,13 +61,29 @@ type entryDocument struct {
 	SecretAccessKey string    `json:"secret_access_key"`
 	SessionToken    string    `json:"session_token"`
 	AccountID       string    `json:"account_id,omitempty"`
+
+	// Checksum is the SHA-256 of the JSON form without it. It detects a
+	// damaged disk, not a forger.
+	Checksum string `json:"checksum,omitempty"`
+}
+
+// sum returns the checksum of d.
+func (d entryDocument) sum() string {
+	d.Checksum = ""
+	data, err := json.Marshal(d)
+	if err != nil { // a time outside of the years 0 to 9999
+		return ""
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(data))
 }
 
 func (e Entry) encode(key string) ([]byte, error) {
 	c := e.Credentials
-	data, err := json.Marshal(entryDocument{
-		entryVersion, key, e.Issued.UTC(), e.Until.UTC(), c.Expires.UTC(), c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.AccountID,
-	})
+	d := entryDocument{
+		entryVersion, key, e.Issued.UTC(), e.Until.UTC(), c.Expires.UTC(), c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.AccountID, "",
+	}
+	d.Checksum = d.sum()
+	data, err := json.Marshal(d)
 	if err == nil && len(data) > maxEntry {
 		err = fmt.Errorf("credentials of %d bytes are too large for the cache", len(data))
 	}
@@ -123,6 +139,8 @@ func decodeEntry(key string, data []byte) (Entry, error) {
 		return Entry{}, errCorrupt
 	case d.Version < entryVersion:
 		return Entry{}, errOlder
+	case d.Checksum == "" || d.Checksum != d.sum():
+		return Entry{}, errCorrupt
 	}
 	e := Entry{
 		Credentials: Credentials{d.AccessKeyID, d.SecretAccessKey, d.SessionToken, d.Expires, d.AccountID},

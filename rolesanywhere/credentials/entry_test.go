@@ -68,6 +68,24 @@ func TestEntryRoundTrip(t *testing.T) {
 	}
 }
 
+// An entry of which any bit was flipped is not used, unless its meaning is the
+// same, as for the case of a JSON name.
+func TestDecodeEntryFlipped(t *testing.T) {
+	good, err := sample.encode(Key("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		for bit := range 8 {
+			data := slices.Clone(good)
+			data[i] ^= 1 << bit
+			if e, err := decodeEntry(Key("a"), data); err == nil && e != sample {
+				t.Errorf("bit %d of byte %d is flipped: %v was accepted", bit, i, e.Credentials)
+			}
+		}
+	}
+}
+
 func TestDecodeEntryRefuses(t *testing.T) {
 	good, err := sample.encode(Key("a"))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 	"github.com/holdfast-dev/holdfast/internal/filelock"
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 )
 
 // A Folder is a [Storage] of files. It also has locks for processes that obtain
@@ -36,8 +37,12 @@ const (
 // maxFiles is the maximum number of files read from a folder.
 const maxFiles = 4096
 
-// MakeFolder is [OpenFolder], but creates the folder if it does not exist.
+// MakeFolder is [OpenFolder], but creates the folder if it does not exist. For
+// root, it creates nothing below a folder of another user.
 func MakeFolder(path string) (*Folder, error) {
+	if err := fileowner.Check(path); err != nil {
+		return nil, fmt.Errorf("cache folder %w", err)
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("cache folder: %w", err)
 	}
@@ -49,8 +54,12 @@ func MakeFolder(path string) (*Folder, error) {
 
 // OpenFolder opens a folder. The caller closes it. It fails with an
 // [*UnsafeError] if path is a symbolic link, if the folder belongs to another
-// user, or if other users have access to it.
+// user, or if other users have access to it. For root, it fails with another
+// error that wraps [fs.ErrPermission] if path is below a folder of another user.
 func OpenFolder(path string) (*Folder, error) {
+	if err := fileowner.Check(path); err != nil {
+		return nil, fmt.Errorf("cache folder %w", err)
+	}
 	before, err := os.Lstat(path)
 	if err != nil {
 		return nil, fmt.Errorf("cache folder: %w", err)

@@ -70,6 +70,53 @@ func TestFolderIsPrivate(t *testing.T) {
 	again.Close()
 }
 
+// Root creates nothing below the folder of another user: that user could not
+// use it.
+func TestFolderOfAnotherUser(t *testing.T) {
+	asRoot(t)
+	for name, folder := range map[string]string{
+		"the folder itself":           ".cache/holdfast",
+		"the folder above":            ".cache",
+		"the home folder":             ".",
+		"a folder of root in between": ".",
+	} {
+		t.Run(name, func(t *testing.T) {
+			home := t.TempDir()
+			if err := os.MkdirAll(filepath.Join(home, folder), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chown(filepath.Join(home, folder), otherUser, -1); err != nil {
+				t.Fatal(err)
+			}
+			if name == "a folder of root in between" {
+				if err := os.MkdirAll(filepath.Join(home, ".cache", "holdfast"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := countFiles(t, home)
+			for _, open := range []func(string) (*Folder, error){MakeFolder, OpenFolder} {
+				_, err := open(filepath.Join(home, ".cache", "holdfast"))
+				var hint interface{ Hint() string }
+				if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "sudo -H -u '#12345' holdfast") {
+					t.Errorf("error %v, want ErrPermission with a hint about sudo", err)
+				}
+			}
+			if after := countFiles(t, home); after != before {
+				t.Errorf("%d files, want %d as before", after, before)
+			}
+		})
+	}
+}
+
+func countFiles(t *testing.T, dir string) (n int) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(string, fs.DirEntry, error) error { n++; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func TestFolderRefused(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, path string) error{
 		"group may look":    func(_ *testing.T, path string) error { return os.Chmod(path, 0o750) },
@@ -78,10 +125,6 @@ func TestFolderRefused(t *testing.T) {
 		"others may look":   func(_ *testing.T, path string) error { return os.Chmod(path, 0o704) },
 		"others may search": func(_ *testing.T, path string) error { return os.Chmod(path, 0o701) },
 		"others may write":  func(_ *testing.T, path string) error { return os.Chmod(path, 0o777|fs.ModeSticky) },
-		"another's": func(t *testing.T, path string) error {
-			asRoot(t)
-			return os.Chown(path, otherUser, -1)
-		},
 		"link": func(_ *testing.T, path string) error {
 			return errors.Join(os.Rename(path, path+".there"), os.Symlink(path+".there", path))
 		},

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/BurntSushi/toml"
+	"github.com/holdfast-dev/holdfast/internal/boundedtoml"
 )
 
 // maxFile is the maximum size of a file that a configuration names, in bytes.
@@ -25,12 +26,11 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("emulator: %w", err)
 	}
-	var cfg Config
-	meta, err := toml.Decode(string(b), &cfg)
+	cfg, keys, err := boundedtoml.Decode[Config](context.Background(), string(b))
 	if err != nil {
 		return Config{}, fmt.Errorf("emulator: %s: %w", path, err)
 	}
-	if keys := meta.Undecoded(); len(keys) > 0 {
+	if len(keys) > 0 {
 		names := make([]string, len(keys))
 		for i, k := range keys {
 			names[i] = k.String()

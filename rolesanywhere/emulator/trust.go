@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 )
 
 // The limits of one trust anchor, from the service's quotas.
@@ -63,7 +65,7 @@ func newAnchor(cfg TrustAnchor) (*anchor, error) {
 		if err := checkCA(c); err != nil {
 			return nil, fmt.Errorf("certificate of %s: %w", c.Subject, err)
 		}
-		a.roots.AddCert(c)
+		a.roots.AddCert(certpath.Relaxed(c))
 	}
 	if a.crls, err = loadCRLs(cfg.CRLs, cfg.CRLFiles); err != nil {
 		return nil, err
@@ -149,10 +151,10 @@ func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificat
 	pool := x509.NewCertPool()
 	for _, c := range intermediates {
 		if checkAlgorithms(c) == nil { // before any signature is checked with its key
-			pool.AddCert(c)
+			pool.AddCert(certpath.Relaxed(c))
 		}
 	}
-	chains, err := leaf.Verify(x509.VerifyOptions{
+	chains, err := certpath.Relaxed(leaf).Verify(x509.VerifyOptions{
 		Roots:         a.roots,
 		Intermediates: pool,
 		CurrentTime:   now,
@@ -164,6 +166,12 @@ func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificat
 	// One valid path is enough (RFC 5280, section 6). A CA remains trusted
 	// if another CA has certified it too.
 	for _, chain := range chains {
+		if violation := certpath.Check(chain); violation != nil {
+			if err == nil {
+				err = refuse(codeAccessDenied, msgUntrusted).because(violation)
+			}
+			continue
+		}
 		revoked := a.revoked(chain)
 		if revoked == nil {
 			return nil

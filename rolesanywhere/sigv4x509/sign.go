@@ -53,7 +53,7 @@ func Algorithm(pub crypto.PublicKey) (string, error) {
 	case *ecdsa.PublicKey:
 		return ECDSA, nil
 	}
-	return "", fmt.Errorf("sigv4x509: key of type %T: %w", pub, errors.ErrUnsupported)
+	return "", fmt.Errorf("sigv4x509: the key is neither RSA nor ECDSA: %w", errors.ErrUnsupported)
 }
 
 // Sign signs r for a region at the time t. body is the body of r. key must be

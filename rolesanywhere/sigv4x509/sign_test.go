@@ -220,7 +220,7 @@ func TestSignErrors(t *testing.T) {
 
 func TestSignWithSigner(t *testing.T) {
 	key := signertest.Key(t, "rsa2048")
-	s, err := signer.Bind(signer.FromKey(key), newChain(t, key, 1))
+	s, err := signer.Bind(signer.FromKey(key), newChain(t, key, 1), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

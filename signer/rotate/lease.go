@@ -20,8 +20,9 @@ import (
 //
 // If Sign fails with [signer.ErrUnavailable], the key is closed and the next
 // Acquire opens it again, because some modules do not detect a reinserted token
-// otherwise. If that attempt fails because of the PIN, Acquire does not try the
-// PIN again before the next reload, so that it does not lock the token. If the
+// otherwise. If that attempt or the signature failed because of the PIN, Acquire
+// does not try the PIN again before a reload or before one of Config.PINFiles has
+// changed, so that it does not lock the token. If the
 // certificate has expired, each Acquire tries a reload first. If that fails, it
 // lends the expired certificate.
 //
@@ -29,9 +30,10 @@ import (
 func (i *Identity) Acquire(ctx context.Context) (signer.Signer, error) {
 	now := i.config.Now()
 	i.mu.Lock()
-	closed, unavailable, pinErr, attempts := i.closed, i.unavailable, i.pinErr, i.attempts
+	closed, unavailable, attempts := i.closed, i.unavailable, i.attempts
 	expired := now.After(i.current.key.Chain()[0].NotAfter)
 	i.mu.Unlock()
+	pinErr := i.standingRefusal()
 	switch {
 	case closed:
 		return nil, signer.ErrClosed
@@ -74,6 +76,8 @@ type limitedLease struct {
 	signer.SchemeLimiter
 }
 
+func (l *lease) Certificates() signer.Certificates { return signer.CertificatesOf(l.Signer) }
+
 func (l *lease) NeedsPerson() bool { return signer.NeedsPerson(l.Signer) }
 
 func (l *lease) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
@@ -99,6 +103,7 @@ func (l *lease) sign(make func() ([]byte, error)) ([]byte, error) {
 	}
 	defer i.release(l.generation)
 	signature, err := make()
+	i.signed(l.generation, err)
 	if errors.Is(err, signer.ErrUnavailable) {
 		i.markUnavailable(l.generation)
 	}

@@ -36,6 +36,11 @@ type Config struct {
 	Name  string   // identifies the key in errors; may be empty
 	Files []string // Run reloads the key when one of these files changes
 
+	// PINFiles are the files with the PIN. After the device has counted a
+	// wrong PIN as a try, the Identity uses the PIN again only when one of
+	// these files changes, or when RequestReload or Reload is called.
+	PINFiles []string
+
 	// Timeout limits New and each reload, including the wait for a reload
 	// in progress. The times in which a backend waits for a person do not
 	// count. 0: 30 seconds.
@@ -73,7 +78,8 @@ type Identity struct {
 	open        map[*generation]bool // current, and older ones still in use
 	unavailable bool                 // the device of current was unavailable; current is retired
 	closed      bool
-	pinErr      error // of the last attempt, if it failed because of the PIN
+	refused     refusal
+	failed      failure
 	attempts    int   // attempts to open the key again, without canceled ones
 	lastErr     error // of the last of these attempts
 	stats       Stats
@@ -154,11 +160,28 @@ func (i *Identity) openNext(ctx context.Context) (_ *generation, inTime bool, _ 
 	return r.generation, true, r.err
 }
 
-func (i *Identity) openNow(ctx context.Context) (_ *generation, err error) {
+// openNow opens and checks a key and records why that failed, even if the caller
+// does not wait for the result any more.
+func (i *Identity) openNow(ctx context.Context) (*generation, error) {
 	if ctx.Err() != nil { // do not try a PIN if nobody waits for the key
 		return nil, context.Cause(ctx)
 	}
-	files := filestate.Of(i.config.Files...)
+	files, pins := filestate.Of(i.config.Files...), filestate.Of(i.config.PINFiles...)
+	g, err := i.openChecked(ctx, files)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	// An attempt that was canceled says nothing about the key or its PIN,
+	// unless the device has counted it.
+	if refused := refusalOf(err, pins); ctx.Err() == nil || refused.counted() {
+		i.refused, i.failed = refused, failure{}
+		if err != nil {
+			i.failed = failure{files, time.Now()}
+		}
+	}
+	return g, err
+}
+
+func (i *Identity) openChecked(ctx context.Context, files filestate.State) (_ *generation, err error) {
 	key, err := i.config.Open(ctx)
 	if err == nil && key == nil {
 		err = errors.New("rotate: Open returned no key")
@@ -207,7 +230,7 @@ func (i *Identity) reload(callerCtx context.Context, seenAttempts *int) error {
 		select {
 		case i.opening <- struct{}{}:
 		case <-ctx.Done():
-			return i.reloadFailed(i.withName(fmt.Errorf("another attempt to open the key is still in progress: %w", context.Cause(ctx))))
+			return i.reloadFailed(callerCtx, i.withName(fmt.Errorf("another attempt to open the key is still in progress: %w", context.Cause(ctx))))
 		}
 	}
 	i.mu.Lock()
@@ -237,16 +260,13 @@ func (i *Identity) install(callerCtx context.Context, next *generation, err erro
 		}
 		return signer.ErrClosed
 	}
-	if err == nil || callerCtx.Err() == nil { // a canceled attempt says nothing about the key or its PIN
+	if err == nil || callerCtx.Err() == nil { // a canceled attempt is not that of other callers
 		i.attempts++
-		i.lastErr, i.pinErr = err, nil
-		if errors.Is(err, signer.ErrPINIncorrect) || errors.Is(err, signer.ErrPINLocked) {
-			i.pinErr = err
-		}
+		i.lastErr = err
 	}
 	if err != nil {
 		i.mu.Unlock()
-		return i.reloadFailed(err)
+		return i.reloadFailed(callerCtx, err)
 	}
 	old := i.current
 	i.current, i.open[next] = next, true
@@ -263,16 +283,21 @@ func (i *Identity) install(callerCtx context.Context, next *generation, err erro
 }
 
 // reloadFailed counts and logs a failed reload and returns err. After Close it
-// only returns [signer.ErrClosed].
-func (i *Identity) reloadFailed(err error) error {
+// only returns [signer.ErrClosed]. A reload whose caller gave up has not failed,
+// unless the device has counted a try.
+func (i *Identity) reloadFailed(callerCtx context.Context, err error) error {
+	canceled := callerCtx.Err() != nil && !errors.Is(err, signer.ErrTryCounted)
 	i.mu.Lock()
 	closed := i.closed
-	if !closed {
+	if !closed && !canceled {
 		i.stats.FailedReloads++
 	}
 	i.mu.Unlock()
-	if closed {
+	switch {
+	case closed:
 		return signer.ErrClosed
+	case canceled:
+		return err
 	}
 	i.config.Logger.Warn("could not reload key and certificate", "error", err, "hint", signer.Hint(err))
 	return err

@@ -69,7 +69,7 @@ func (o *opener) new(kind string) *failingKey {
 			c.NotAfter = o.notAfter
 		}
 	})
-	bound, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf})
+	bound, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf}, time.Now())
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -152,6 +152,8 @@ func (o *opener) use(id *rotate.Identity, want error, opens int) {
 	if err := use(o.t.Context(), id); !errors.Is(err, want) {
 		o.t.Errorf("error %v, want %v", err, want)
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.opens != opens {
 		o.t.Errorf("opened %d times, want %d", o.opens, opens)
 	}

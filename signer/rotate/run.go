@@ -30,11 +30,7 @@ func (i *Identity) RequestReload() {
 // ctx.Err() when ctx ends and [signer.ErrClosed] when the Identity is closed.
 // Run must not be called concurrently.
 func (i *Identity) Run(ctx context.Context) error {
-	var seen filestate.State
-	var failed struct { // the last attempt, if it failed
-		files filestate.State
-		at    time.Time
-	}
+	var seen, seenPINs filestate.State
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
@@ -49,20 +45,20 @@ func (i *Identity) Run(ctx context.Context) error {
 			return signer.ErrClosed
 		}
 		now := filestate.Of(i.config.Files...)
-		stable := now.Equal(seen)
-		seen = now
+		pins := filestate.Of(i.config.PINFiles...)
+		stable := now.Equal(seen) && pins.Equal(seenPINs)
+		seen, seenPINs = now, pins
 		switch {
 		case requested:
 		case !stable || now.Equal(i.files()):
 			continue
-		case !failed.at.IsZero() && now.Equal(failed.files) && (time.Since(failed.at) < watchRetryInterval || i.hasPINError()):
+		case !i.mayReload(now):
 			continue
 		}
 		if i.Reload(ctx) != nil {
-			failed.files, failed.at = now, time.Now()
+			i.setFailed(now)
 			continue
 		}
-		failed.at = time.Time{}
 		if i.config.Reloaded != nil {
 			i.config.Reloaded(ctx)
 		}
@@ -74,10 +70,4 @@ func (i *Identity) files() filestate.State {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.current.files
-}
-
-func (i *Identity) hasPINError() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.pinErr != nil
 }

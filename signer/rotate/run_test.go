@@ -146,6 +146,8 @@ func watch(t *testing.T, dir string, test func(w *watched)) {
 		id, err := rotate.New(t.Context(), rotate.Config{
 			Open:  w.open,
 			Files: []string{filepath.Join(dir, "key.pem"), w.file},
+
+			PINFiles: []string{filepath.Join(dir, "pin")},
 			Reloaded: func(ctx context.Context) {
 				if ctx != running {
 					t.Error("Reloaded is not called with the context of Run")

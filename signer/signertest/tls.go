@@ -35,12 +35,12 @@ func checkTLS(version uint16, side tlsSide) func(testing.TB, signer.Signer) erro
 
 		ca := NewCA(tb, "root")
 		if len(s.Chain()) == 0 {
-			if s, err = signer.Bind(s, []*x509.Certificate{ca.Issue(tb, s, nil)}); err != nil {
+			if s, err = signer.Bind(s, []*x509.Certificate{ca.Issue(tb, s, nil)}, time.Now()); err != nil {
 				return err
 			}
 		}
 		other := Key(tb, "p256")
-		peer, err := signer.Bind(signer.FromKey(other), []*x509.Certificate{ca.Issue(tb, other, nil)})
+		peer, err := signer.Bind(signer.FromKey(other), []*x509.Certificate{ca.Issue(tb, other, nil)}, time.Now())
 		if err != nil {
 			return err
 		}

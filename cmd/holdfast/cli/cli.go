@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/keys"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/local"
@@ -35,7 +36,7 @@ const (
 // commands lists the commands of the program. The help sorts them by name.
 var commands = []front.Command{
 	{Name: "credential-process", Group: credentialCommands, New: vending.CredentialProcess, DefaultSignals: true}, // catches signals only while it creates a session
-	{Name: "serve", Group: credentialCommands, New: vending.Serve},
+	{Name: "serve", Group: credentialCommands, New: vending.Serve, Serves: true},
 	{Name: "exec", Group: credentialCommands, New: vending.Exec},
 	{Name: "update", Group: credentialCommands, New: vending.Update},
 	{Name: "cache", Group: credentialCommands, New: vending.Cache},
@@ -59,7 +60,7 @@ func Main(backends ...keystore.Backend) int {
 	setModuleLogging()
 	return front.App{
 		Stdin:     os.Stdin,
-		Stdout:    os.Stdout,
+		Stdout:    front.Stdout(),
 		Stderr:    os.Stderr,
 		LookupEnv: os.LookupEnv,
 		Environ:   func() []string { return slices.Clone(environ) },
@@ -68,7 +69,7 @@ func Main(backends ...keystore.Backend) int {
 		OnSignal:  onSignal,
 		Store:     keystore.New(backends...),
 		Commands:  commands,
-	}.Run(context.Background(), os.Args[1:])
+	}.Run(context.Background(), flags.JoinSelector(os.Args[1:]))
 }
 
 // setModuleLogging stops tpm2-tss (TSS2_LOG) and tpm2-pkcs11

@@ -20,7 +20,7 @@ func version(a front.App) *cobra.Command {
 			if asJSON {
 				return front.WriteJSON(a.Stdout, b)
 			}
-			_, err := fmt.Fprintf(a.Stdout, "holdfast %s (%s, %s/%s)\n", b.Version, b.Go, b.OS, b.Arch)
+			_, err := fmt.Fprintln(a.Stdout, b)
 			return err
 		},
 	}

@@ -90,7 +90,10 @@ func TestTokenIsRequired(t *testing.T) {
 	flipped := []byte(valid)
 	flipped[0] ^= 1
 	for name, token := range map[string]string{
-		"none": "", "flipped": string(flipped), "truncated": valid[:len(valid)-1], "longer": valid + "A",
+		"other unused bits": valid[:len(valid)-1] + string(rune(valid[len(valid)-1]+1)),
+		"padding":           valid[:len(valid)-2] + "==",
+		"line end":          valid[:len(valid)-1] + "\n",
+		"none":              "", "flipped": string(flipped), "truncated": valid[:len(valid)-1], "longer": valid + "A",
 		"other process's": newTestHandler().token(t, "60"), "blanks": strings.Repeat(" ", len(valid)), "zeros": strings.Repeat("A", len(valid)),
 	} {
 		if got := status(token); got != http.StatusUnauthorized {

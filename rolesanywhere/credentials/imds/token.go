@@ -54,7 +54,7 @@ func (t *Tokens) valid(token string) bool {
 	if len(token) != base64.RawURLEncoding.EncodedLen(tokenSize) {
 		return false
 	}
-	b, err := base64.RawURLEncoding.DecodeString(token)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(b) != tokenSize {
 		return false
 	}

@@ -29,8 +29,9 @@ type Server struct {
 	// rebinding).
 	Hosts []string
 
-	// MaxConns is the maximum number of open connections; 0: 512. If it is
-	// reached, a new connection replaces the one that has been idle
+	// MaxConns is the maximum number of open connections; 0: 512, but at
+	// most half of the file descriptors that the process may open. If it
+	// is reached, a new connection replaces the one that has been idle
 	// longest.
 	MaxConns int
 
@@ -44,7 +45,7 @@ type Server struct {
 }
 
 const (
-	defaultMaxConns = 512     // below the limit of 1024 file descriptors on some systems
+	defaultMaxConns = 512
 	maxHeader       = 8 << 10 // bytes; net/http adds 4 KiB
 	headerTimeout   = 5 * time.Second
 	requestTimeout  = 10 * time.Second
@@ -106,7 +107,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	log := logging.OrDiscard(s.Logger)
 	s.conns.mu.Lock()
 	if s.conns.limit = s.MaxConns; s.conns.limit <= 0 {
-		s.conns.limit = defaultMaxConns
+		s.conns.limit = maxConns(maxFiles())
 	}
 	s.conns.mu.Unlock()
 	server := &http.Server{
@@ -142,6 +143,10 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	return err
 }
+
+// maxConns returns the default of MaxConns for a process that may open this many
+// files. The other half is for keys, their devices, files and the service.
+func maxConns(files uint64) int { return int(max(1, min(defaultMaxConns, files/2))) }
 
 // Conns returns the number of open connections, and how many connections were
 // closed so far because of MaxConns.

@@ -161,6 +161,9 @@ func verify(old, changed text, profile string, settings []setting) (unreadable, 
 	if err := checkHeaders(changed, meanings, profile); err != nil {
 		return nil, err
 	}
+	if err := checkKeys(changed, meanings); err != nil {
+		return nil, err
+	}
 	before, unreadable := pythonMeanings(old)
 	if unreadable != nil {
 		return unreadable, nil
@@ -188,6 +191,28 @@ func checkHeaders(t text, meanings []meaning, profile string) error {
 		}
 	}
 	return nil
+}
+
+// checkKeys refuses keys of which clients make different lower-case keys.
+func checkKeys(t text, meanings []meaning) error {
+	for i, p := range meanings {
+		if p.kind != property {
+			continue
+		}
+		name, _, _ := strings.Cut(t.lines[i].body, "=")
+		name, _, _ = strings.Cut(name, ":")
+		if strings.ContainsFunc(name, foldsDifferently) {
+			return fmt.Errorf("%w: clients read the key in line %d differently: it contains a capital letter that only some of them change to lower case", ErrFormat, i+1)
+		}
+	}
+	return nil
+}
+
+// foldsDifferently reports whether clients change r to different lower-case
+// letters: ASCII letters that some of them do not recognize, such as the Kelvin
+// sign, or several letters, or letters that depend on those around them.
+func foldsDifferently(r rune) bool {
+	return r >= utf8.RuneSelf && (unicode.ToLower(r) < utf8.RuneSelf || r == 'Σ')
 }
 
 // checkDefaults refuses settings in the section DEFAULT that profile does not

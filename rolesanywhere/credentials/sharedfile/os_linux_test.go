@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -115,6 +116,70 @@ func owner(t *testing.T, path string) (uid, gid uint32) {
 	}
 	stat := info.Sys().(*syscall.Stat_t)
 	return stat.Uid, stat.Gid
+}
+
+// Root creates nothing below a folder of another user, not even through a link
+// to a file that does not exist yet.
+func TestWriteBelowFolderOfAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can create folders of another user")
+	}
+	for name, path := range map[string]string{
+		"no folder":         "home/.aws/credentials",
+		"a folder":          "home/own/credentials",
+		"a folder of root":  "home/root/credentials",
+		"an existing file":  "home/own/existing",
+		"a link to a file":  "link",
+		"a dangling link":   "dangling",
+		"a link to a home":  "homelink/.aws/credentials",
+		"a link from there": "home/back/credentials",
+	} {
+		t.Run(name, func(t *testing.T) {
+			top := t.TempDir()
+			for _, dir := range []string{"home/own", "home/root", "srv"} {
+				if err := os.MkdirAll(filepath.Join(top, dir), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			writeFile(t, filepath.Join(top, "home/own/existing"), "[p]\n"+old)
+			for link, target := range map[string]string{
+				"link": "home/own/existing", "dangling": "home/own/new", "homelink": "home", "home/back": "../srv",
+			} {
+				if err := os.Symlink(target, filepath.Join(top, link)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, theirs := range []string{"home", "home/own", "home/own/existing"} {
+				if err := os.Chown(filepath.Join(top, theirs), 4242, 4242); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := tree(t, top)
+			f := File{Path: filepath.Join(top, path), Profile: "p"}
+			for what, err := range map[string]error{"Write": f.Write(t.Context(), fresh), "Probe": f.Probe()} {
+				var hint interface{ Hint() string }
+				if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "sudo -H -u '#4242' holdfast") {
+					t.Errorf("%s: error %v, want ErrPermission with a hint about sudo", what, err)
+				}
+			}
+			if after := tree(t, top); after != before {
+				t.Errorf("files after:\n%s\nbefore:\n%s", after, before)
+			}
+		})
+	}
+}
+
+func tree(t *testing.T, dir string) string {
+	t.Helper()
+	var names []string
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		names = append(names, path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(names, "\n")
 }
 
 // If root writes the file of a user, the file and the lock file belong to the

@@ -11,16 +11,21 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/atomicfile"
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 )
 
 // maxLinks is the maximum number of symbolic links to follow, as in Linux.
 const maxLinks = 40
 
 // resolve follows symbolic links, even to a file that does not exist, and
-// returns the resulting path. It creates the folder of path.
+// returns the resulting path. It creates the folder of path, but for root not
+// below a folder of another user.
 func resolve(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("path of the credentials file is empty")
+	}
+	if err := fileowner.Check(path); err != nil {
+		return "", err
 	}
 	folder, _ := filepath.Split(path)
 	if err := os.MkdirAll(cmp.Or(folder, "."), 0o700); err != nil {
@@ -37,7 +42,7 @@ func resolve(path string) (string, error) {
 		name = filepath.Join(folder, base)
 		info, err := os.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode()&fs.ModeSymlink == 0 {
-			return name, nil
+			return name, fileowner.Check(name)
 		}
 		if err != nil {
 			return "", err

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -279,6 +280,42 @@ func equalJSON(t *testing.T, a, b any) bool {
 		t.Fatal(err)
 	}
 	return bytes.Equal(x, y)
+}
+
+// Keys that clients change to different lower-case keys are refused.
+func TestKeysThatFoldDifferently(t *testing.T) {
+	for _, key := range []string{"aws_access_key_\u0130d", "aws_access_\u212aey_id", "AWS_SECRET_ACCESS_\u212aEY", "\u039f\u0394\u039f\u03a3", "reg\u0130on"} {
+		for _, before := range []string{"[p]\n" + key + " = x\n", "[other]\n" + key + ": x\n[p]\n", "[p]\n" + key + "=\n" + old} {
+			if got, _, err := setBytes([]byte(before), "p", fresh); !errors.Is(err, ErrFormat) {
+				t.Errorf("%q: error %v, want ErrFormat; wrote %q", before, err, got)
+			}
+		}
+	}
+	for _, key := range []string{"\u00c4RGER", "\u212b", "reg\u0131on", "\u017fecret"} {
+		if _, _, err := setBytes([]byte("[p]\n"+key+" = \u212a\n"), "p", fresh); err != nil {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
+
+	// Python's configparser changes keys with str.lower.
+	python := signertest.Require(t, "boto3", "/usr/bin/python3")
+	out, err := exec.Command(python, "-c", `
+import sys
+for c in map(chr, range(128, sys.maxunicode + 1)):
+    if any(l < "\x80" for l in c.lower()) or c.lower() != ("x" + c).lower()[1:]:
+        print(ord(c))
+`).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for word := range strings.FieldsSeq(string(out)) {
+		if n, err := strconv.Atoi(word); err != nil || !foldsDifferently(rune(n)) {
+			t.Errorf("Python changes %U to ASCII or depending on its place", n)
+		}
+	}
+	if n := len(strings.Fields(string(out))); n < 3 {
+		t.Errorf("Python changes only %d letters", n)
+	}
 }
 
 // verify detects changes that set never makes.

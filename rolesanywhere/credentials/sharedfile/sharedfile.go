@@ -18,6 +18,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
@@ -29,7 +30,8 @@ var (
 	ErrLocked  = errors.New("file is locked by another process")
 )
 
-// MaxSize is the maximum size of the file in bytes.
+// MaxSize is the maximum size of the file in bytes. A file that is almost as
+// large is refused, too, because later credentials may be longer.
 const MaxSize = 4 << 20
 
 // DefaultWait is how long [File.Write] waits for other writers by default.
@@ -59,7 +61,11 @@ type File struct {
 // byte for byte, as well as the file's mode and owner.
 //
 // Write fails with [ErrFormat] if it cannot change the file such that the AWS
-// clients read the new values and read all other profiles as before.
+// clients read the new values and read all other profiles as before, or if it
+// could not change the result again.
+//
+// If this process runs as root and the file is below a folder of another user,
+// Write fails with an error that wraps [fs.ErrPermission].
 //
 // Calls of Write, in this and other processes, exclude each other with a lock
 // on a separate file in the same folder. Other programs ignore this lock.
@@ -125,8 +131,8 @@ func (f File) edit(path string, data []byte, settings []setting) (old, changed t
 		changed = old.set(f.Profile, settings)
 		unreadable, err = verify(old, changed, f.Profile, settings)
 	}
-	if err == nil && len(changed.bytes()) > MaxSize {
-		err = fmt.Errorf("%w: the changed file would have more than %d bytes", ErrFormat, MaxSize)
+	if err == nil {
+		err = changed.renewable(f.Profile, settings)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", path, err)
@@ -134,15 +140,41 @@ func (f File) edit(path string, data []byte, settings []setting) (old, changed t
 	return old, changed, unreadable, err
 }
 
-// Probe returns the error that Write would return because of the profile's name
-// or the current content of the file. It changes nothing.
+// renewable checks that the next Write accepts t, the text that this one writes.
+// The values of settings may be shorter than those of later credentials.
+func (t text) renewable(profile string, settings []setting) error {
+	data := t.bytes()
+	if len(data) > MaxSize-maxGrowth {
+		return fmt.Errorf("%w: with new credentials, it would have more than %d bytes", ErrFormat, MaxSize)
+	}
+	next, err := parse(data)
+	if err != nil {
+		return err
+	}
+	_, err = verify(next, next.set(profile, settings), profile, settings)
+	return err
+}
+
+// maxGrowth is how much longer later credentials may be, in bytes. AWS does not
+// limit the size of session tokens, which have about 1 KiB.
+const maxGrowth = 64 << 10
+
+// Probe returns the error that Write would return because of the profile's name,
+// the owner of the folder or the current content of the file. It changes
+// nothing.
 func (f File) Probe() error {
 	if err := f.Check(); err != nil {
 		return err
 	}
+	if err := fileowner.Check(f.Path); err != nil {
+		return err
+	}
 	path, err := filepath.EvalSymlinks(f.Path)
-	if err != nil {
-		return ignoreError(err, fs.ErrNotExist)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	data, _, err := read(path)
 	if err != nil {

@@ -226,6 +226,39 @@ func TestWriteRefusesPaths(t *testing.T) {
 	}
 }
 
+// Write refuses a file that the next Write would refuse, instead of changing it
+// once.
+func TestWriteIsRepeatable(t *testing.T) {
+	for name, test := range map[string]struct {
+		before string
+		ok     bool
+	}{
+		"lines are left":                {strings.Repeat("#\n", maxLines-5) + "[p]\n", true},
+		"the profile adds a line":       {strings.Repeat("#\n", maxLines-3), false},
+		"a key adds a line":             {strings.Repeat("#\n", maxLines-3) + "[p]\n", false},
+		"bytes are left":                {"[p]\n" + strings.Repeat("#"+strings.Repeat("x", 126)+"\n", (MaxSize-2*maxGrowth)/128), true},
+		"a longer token is too large":   {"[p]\n" + strings.Repeat("#"+strings.Repeat("x", 126)+"\n", (MaxSize-maxGrowth)/128), false},
+		"the same without a line break": {"#" + strings.Repeat("x", MaxSize-maxGrowth), false},
+	} {
+		path := filepath.Join(t.TempDir(), "credentials")
+		writeFile(t, path, test.before)
+		f := File{Path: path, Profile: "p"}
+		probed, err := f.Probe(), f.Write(t.Context(), fresh)
+		if !test.ok {
+			if !errors.Is(probed, ErrFormat) || !errors.Is(err, ErrFormat) {
+				t.Errorf("%s: Probe %v, Write %v; want ErrFormat", name, probed, err)
+			}
+			wantFile(t, path, test.before)
+			continue
+		}
+		longer := fresh
+		longer.SessionToken = strings.Repeat("t", maxGrowth/2)
+		if again := f.Write(t.Context(), longer); probed != nil || err != nil || again != nil {
+			t.Errorf("%s: Probe %v, Write %v, again %v", name, probed, err, again)
+		}
+	}
+}
+
 // With quadratic time, this test would not end.
 func TestWriteLarge(t *testing.T) {
 	for name, line := range map[string]string{

@@ -84,7 +84,7 @@ func argumentCases(p *pki) (all []badInput) {
 	usage("9s", "give up", "--timeout", "99999999999999999999h")
 	usage("true or false", "endpoint", "--fips=maybe")
 	usage("--no-such-flag", "credential-process --help", "--no-such-flag")
-	usage("--private-keys", "--help", "--private-keys", "x")
+	usage("--private-keys", "did you mean --private-key?", "--private-keys", "x")
 	usage("-x", "--help", "-x")
 	usage("extra", "--help", "extra")
 	usage("--role-arn", "--help", "--role-arn")

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"unicode/utf16"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 
@@ -18,10 +17,6 @@ import (
 // fileCases are what can stand where the file of the key or of the certificate
 // should.
 func fileCases(p *pki) (all []badInput) {
-	utf16le := []byte{0xff, 0xfe}
-	for _, u := range utf16.Encode([]rune(string(p.keyPEM))) {
-		utf16le = append(utf16le, byte(u), byte(u>>8))
-	}
 	for _, file := range []struct {
 		name, flag string
 		good       []byte
@@ -43,7 +38,6 @@ func fileCases(p *pki) (all []badInput) {
 			{name: "DER of nothing", setup: write(name, []byte{0x30, 0x03, 0x02, 0x01, 0x05}), code: front.ExitOther, hint: "openssl"},
 			{name: "DER too short", setup: write(name, block.Bytes[:40]), code: front.ExitOther, hint: "openssl"},
 			{name: "DER with a length of 2 GiB", setup: write(name, []byte{0x30, 0x84, 0x7f, 0xff, 0xff, 0xff, 0x02, 0x01, 0x00}), code: front.ExitOther, hint: "openssl"},
-			{name: "UTF-16", setup: write(name, utf16le), code: front.ExitOther, hint: "UTF-8"},
 			{name: "first line cut", setup: write(name, good[:14]), code: front.ExitOther, hint: "again"},
 			{name: "first line alone", setup: write(name, good[:firstLine]), code: front.ExitOther, hint: "again"},
 			{name: "cut in the middle", setup: write(name, good[:len(good)/2]), code: front.ExitOther, hint: "again"},
@@ -108,8 +102,8 @@ func keyCases(p *pki) []badInput {
 		{name: "public key", setup: openssl("pkey", "-in", "plain.pem", "-pubout", "-out", "key.pem"),
 			code: front.ExitNotFound, culprit: "key.pem", hint: "--private-key"},
 		{name: "two keys", setup: func(s *scene) {
-			s.write("key.pem", append(signertest.KeyPEM(s, signertest.NewKey(s, "p256")), s.keyPEM...))
-		}, code: front.ExitNotFound, culprit: "key.pem", hint: "each key"},
+			s.write("key.pem", append(signertest.KeyPEM(s, signertest.NewKey(s, "p256")), signertest.KeyPEM(s, signertest.NewKey(s, "p256"))...))
+		}, code: front.ExitOther, culprit: "key.pem", hint: "--certificate"},
 		{name: "key of another pair", setup: func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.NewKey(s, "p256"))) },
 			code: front.ExitOther, culprit: "key.pem", hint: "other certificate"},
 		{name: "key of another type", setup: func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.Key(s, "rsa2048"))) },
@@ -127,9 +121,9 @@ func keyCases(p *pki) []badInput {
 		{name: "RSA key of 512 bits", setup: steps(
 			openssl("genrsa", "-out", "key.pem", "512"),
 			openssl("req", "-new", "-x509", "-key", "key.pem", "-subj", "/CN=x", "-out", "cert.pem", "-addext", "keyUsage=digitalSignature", "-addext", "basicConstraints=CA:FALSE")),
-			code: front.ExitOther, culprit: "cert.pem", hint: "2048"},
+			code: front.ExitUnavailable, culprit: "key.pem", hint: "RSA"},
 		{name: "key on secp256k1", setup: openssl("ecparam", "-name", "secp256k1", "-genkey", "-noout", "-out", "key.pem"),
-			code: front.ExitOther, culprit: "key.pem", hint: "P-256"},
+			code: front.ExitUnavailable, culprit: "key.pem", hint: "P-256"},
 		{name: "intermediates missing", args: []string{"--intermediates", "more.pem"}, code: front.ExitNotFound, culprit: "more.pem", hint: "name"},
 		{name: "intermediates empty", args: []string{"--intermediates", "more.pem"}, setup: write("more.pem"), code: front.ExitOther, culprit: "more.pem", hint: "PEM"},
 		{name: "intermediates are text", args: []string{"--intermediates", "more.pem"}, setup: write("more.pem", []byte("none")), code: front.ExitOther, culprit: "more.pem", hint: "PEM"},

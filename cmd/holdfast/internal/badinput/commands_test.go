@@ -180,9 +180,9 @@ func serveCases(p *pki) (all []badInput) {
 	}
 	run("no command", front.ExitUsage, "command", "after the flags")
 	run("only --", front.ExitUsage, "command", "after the flags", "--")
-	run("no such command", front.ExitNotFound, "no-such-command", "PATH", "--", "no-such-command")
-	run("a file that is no program", front.ExitUnavailable, "cert.pem", "PATH", "--", "./cert.pem")
-	run("a folder", front.ExitOther, "/", "PATH", "--", "/")
+	run("no such command", 127, "no-such-command", "PATH", "--", "no-such-command")
+	run("a file that is no program", 126, "cert.pem", "PATH", "--", "./cert.pem")
+	run("a folder", 126, "/", "PATH", "--", "/")
 	run("certificate missing", front.ExitNotFound, "none.pem", "name", "--certificate", "none.pem", "--", "true")
 	run("several roles", front.ExitUsage, "2 roles", "--role: a, b", "--config", "roles.toml", "--role-arn=", "--", "true")
 	all[len(all)-1].setup = write("roles.toml", []byte("[[role]]\nname = \"a\"\nrole_arn = \""+roleARN+"\"\n[[role]]\nname = \"b\"\nrole_arn = \""+roleARN+"\"\n"))

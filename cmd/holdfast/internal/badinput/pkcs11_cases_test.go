@@ -86,7 +86,7 @@ func slotCases(_ *testing.T, p *pki) (all []tokenInput) {
 	for _, c := range []badInput{
 		{name: "token absent", args: ref("pkcs11:token=other;object=app"), code: front.ExitUnavailable, culprit: "token=other", hint: "pkcs11:token=app;"},
 		{name: "token in another case", args: ref("pkcs11:token=App;object=app"), code: front.ExitUnavailable, culprit: "token=App", hint: "pkcs11:token=app;"},
-		{name: "separator of a query", args: ref("pkcs11:token=app&object=app"), code: front.ExitUnavailable, culprit: "token=app&object=app", hint: "pkcs11:token=app;"},
+		{name: "separator of a query", args: ref("pkcs11:token=app&object=app"), code: front.ExitUsage, culprit: "token=app&object=app", hint: "docs/references.md"},
 		{name: "serial absent", args: ref("pkcs11:token=app;serial=0000"), code: front.ExitUnavailable, culprit: "serial=0000", hint: "pkcs11:token=app;"},
 		{name: "no token at all", setup: noTokens, code: front.ExitUnavailable, culprit: "no token", hint: "module-path"},
 		{name: "token not initialized", setup: noTokens, args: ref("pkcs11:slot-id=0"), code: front.ExitUnavailable, culprit: "no token", hint: "module-path"},
@@ -210,7 +210,7 @@ func pinCases(*testing.T, *pki) (all []tokenInput) {
 		{name: "pin-value twice", args: ref(value + wrongPIN + "&pin-value=" + wrongPIN), secret: wrongPIN, culprit: "pin-value", hint: "reference"},
 		{name: "pin-value with a wrong percent-encoding", args: ref(value + wrongPIN + "%zz"), secret: wrongPIN, culprit: "pin-value", hint: "reference"},
 		{name: "pin-value before the question mark", args: ref("pkcs11:token=app;pin-value=" + wrongPIN), secret: wrongPIN, culprit: "pin-value", hint: "reference"},
-		{name: "pin-value in capitals", args: ref("pkcs11:token=app?PIN-VALUE=" + wrongPIN), secret: wrongPIN, culprit: "PIN-VALUE", hint: "reference"},
+		{name: "pin-value in capitals", args: ref("pkcs11:token=app?PIN-VALUE=" + wrongPIN), secret: wrongPIN, culprit: "PIN-VALUE", hint: "pin-value"},
 		{name: "pin-source is the PIN of a program", args: ref("pkcs11:token=app?pin-source=pass:" + wrongPIN), secret: wrongPIN, culprit: "pass", hint: "a file or a variable"},
 		{name: "pin-source is a command", args: ref("pkcs11:token=app?pin-source=exec:" + wrongPIN), secret: wrongPIN, culprit: "exec", hint: "a file or a variable"},
 		{name: "--pin-source and --pkcs8-password", args: []string{"--pkcs8-password", wrongPIN}, secret: wrongPIN, culprit: "--pkcs8-password", hint: "--pin-source"},
@@ -230,7 +230,6 @@ func uriCases(*testing.T, *pki) (all []tokenInput) {
 		{"unknown attribute", "pkcs11:token=app;objekt=app", "objekt"},
 		{"vendor's attribute", "pkcs11:token=app;x-vendor=app", "x-vendor"},
 		{"vendor's attribute in the query", "pkcs11:token=app?x-vendor=app", "x-vendor"},
-		{"attribute in capitals", "pkcs11:Token=app", "Token"},
 		{"attribute twice", "pkcs11:token=app;token=app", "token"},
 		{"attribute in the wrong half", "pkcs11:token=app?object=app", "object"},
 		{"module-path in the wrong half", "pkcs11:token=app;module-path={module}", "module-path"},
@@ -257,6 +256,7 @@ func uriCases(*testing.T, *pki) (all []tokenInput) {
 		all = append(all, tokenInput{badInput: badInput{name: "URI: " + ref, args: []string{"--certificate", ref}, code: front.ExitUsage, culprit: "token", hint: "%20"}})
 	}
 	return append(all,
+		tokenInput{badInput: badInput{name: "URI: attribute in capitals", args: []string{"--certificate", "pkcs11:Token=app"}, code: front.ExitUsage, culprit: "Token", hint: `"token"`}},
 		tokenInput{badInput: badInput{name: "URI of a key: unknown attribute", args: []string{"--private-key", "pkcs11:objekt=app"}, code: front.ExitUsage, culprit: "objekt", hint: "reference"}},
 		tokenInput{badInput: badInput{name: "URI of intermediates: unknown attribute", args: []string{"--intermediates", "pkcs11:objekt=app"}, code: front.ExitUsage, culprit: "objekt", hint: "reference"}},
 	)

@@ -283,7 +283,7 @@ func tpmKeyCases() []tpmInput {
 		{name: "private part: of 64 KiB", setup: changed("key.pem", func(k *tssKey) { k.Private = append([]byte{0xff, 0xff}, make([]byte, 0xffff)...) }), code: front.ExitOther, hint: ""},
 		{name: "parent: a bit flipped", setup: parent(0x40000011), code: front.ExitOther, hint: "again"},
 		{name: "parent: a transient object", setup: parent(0x80000000), code: front.ExitOther, hint: "again"},
-		{name: "parent: a PCR", setup: parent(0), code: front.ExitOther, hint: "again"},
+		{name: "parent: a PCR", setup: parent(1), code: front.ExitOther, hint: "again"},
 		{name: "parent: of 40 bits", setup: parent(0x4040000001), code: front.ExitOther, hint: "again"},
 		{name: "parent: negative", setup: parent(-1), code: front.ExitOther, hint: "again"},
 		{name: "parent: another hierarchy", setup: parent(0x40000007), code: front.ExitNotFound, hint: "made"},
@@ -305,7 +305,7 @@ func tpmKeyCases() []tpmInput {
 			data, err := os.ReadFile(s.path("key.pem"))
 			s.must(err)
 			s.write("key.pem", append(data, s.certPEM...))
-		}, args: []string{"--certificate="}, code: front.ExitOther, hint: ""},
+		}, args: []string{"--certificate="}, code: front.ExitNotFound, hint: "--certificate"},
 		{name: "no certificate", args: []string{"--certificate="}, code: front.ExitNotFound, hint: "certificate"},
 		{name: "key file as certificate", args: []string{"--certificate", "key.pem"}, code: front.ExitNotFound, hint: "certificate"},
 	})

@@ -20,7 +20,7 @@ func commands() map[string]func() {
 	return map[string]func(){"nokeyring": func() {
 		fmt.Fprintln(os.Stderr, "nokeyring:", withoutKeyring(os.Args[1], os.Args[2:]))
 		os.Exit(99)
-	}, "count-interrupts": countInterrupts}
+	}, "count-interrupts": countInterrupts, "job": runJob}
 }
 
 // countInterrupts counts each delivery of SIGINT, which a shell does not, and
@@ -39,6 +39,37 @@ func countInterrupts() {
 			fmt.Printf("count=%d, sane=%t.\n", n, err == nil && state.Lflag&unix.ECHO != 0)
 			os.Exit(5)
 		}
+	}
+}
+
+// runJob runs a command as a foreground job of a shell would. It prints the
+// process ID of the command, and how the command stopped or ended with the state
+// of the terminal. It continues the command when it has stopped.
+func runJob() {
+	signal.Ignore(unix.SIGTTOU)
+	cmd := exec.Command(os.Args[1], os.Args[2:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Foreground: true, Ctty: 0}
+	if err := cmd.Start(); err != nil {
+		fmt.Println(err)
+		os.Exit(99)
+	}
+	fmt.Printf("pid=%d.\n", cmd.Process.Pid)
+	for {
+		var status unix.WaitStatus
+		if _, err := unix.Wait4(cmd.Process.Pid, &status, unix.WUNTRACED, nil); err != nil {
+			continue
+		}
+		_ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, unix.Getpgrp())
+		state, err := unix.IoctlGetTermios(0, unix.TCGETS)
+		sane := err == nil && state.Lflag&unix.ECHO != 0
+		if !status.Stopped() {
+			fmt.Printf("signal=%d, code=%d, sane=%t.\n", status.Signal(), status.ExitStatus(), sane)
+			os.Exit(0)
+		}
+		fmt.Printf("stopped=%d, sane=%t.\n", status.StopSignal(), sane)
+		_ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, cmd.Process.Pid)
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGCONT)
 	}
 }
 

@@ -24,8 +24,8 @@ func rounds(few, many int) int {
 	return few
 }
 
-// serve is killed at random times. The next process can use the same port, and
-// its clients receive credentials.
+// serve is killed at random times. The next process can use the same port and
+// the same token, and its clients receive credentials.
 func TestChaosServeIsKilled(t *testing.T) {
 	kills := rounds(3, 200)
 	s := clitest.NewFiles(t, t.TempDir())
@@ -36,8 +36,14 @@ func TestChaosServeIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := append([]string{"--certificate", "cert.pem", "--private-key", "key.pem", "--port", port}, s.Up.Args...)
+	token := ""
 	for range kills {
 		s.Served = clitest.StartServe(t, s.Dir, nil, args...)
+		if value := s.TokenValue(); token == "" {
+			token = value
+		} else if value != token {
+			t.Errorf("the token changed after a kill: %s after %s", value, token)
+		}
 		time.Sleep(rand.N(300 * time.Millisecond)) // the test needs a random time
 		s.Process.Kill()
 		s.End()

@@ -30,7 +30,7 @@ type Config struct {
 	HopLimit     int      // IP hop limit of responses, 1 to 255
 	AllowRemote  bool     // allows addresses that other machines can reach
 	Hosts        []string // additional host names in requests
-	TokenFile    string   // "": a new file, which is removed on shutdown
+	TokenFile    string   // "": a file in the runtime folder, which is removed on shutdown
 	StatusListen string   // HOST:PORT; "": no status endpoints
 
 	Log    *slog.Logger
@@ -133,12 +133,12 @@ func (d *daemon) openRoles(ctx context.Context) error {
 		}
 		d.roles = append(d.roles, r)
 	}
-	_, port, err := net.SplitHostPort(d.listeners[0].Addr().String())
+	token, err := newAuthToken(d.app.Env, d.cfg.TokenFile, d.listeners[0].Addr(), d.log)
 	if err != nil {
 		return err
 	}
-	d.token, err = newAuthToken(d.app.Env, d.cfg.TokenFile, port, d.log)
-	return err
+	d.token = token
+	return nil
 }
 
 // begin starts to serve credentials, prints the instructions for clients, and
@@ -151,6 +151,7 @@ func (d *daemon) begin(ctx context.Context, background *sync.WaitGroup) error {
 		background.Go(func() { r.Keep(ctx) })
 	}
 	background.Go(func() { d.reload(ctx) })
+	background.Go(func() { d.token.keep(ctx) })
 	if err := d.announce(); err != nil {
 		return err
 	}

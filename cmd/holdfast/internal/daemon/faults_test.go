@@ -157,7 +157,7 @@ func TestServeWhileKeysAreOpened(t *testing.T) {
 				t.Fatal(err)
 			}
 			stdin.Close()
-			token := filepath.Join(s.Dir, "holdfast", "serve-"+port+".token")
+			token := filepath.Join(s.Dir, "holdfast", "serve-127.0.0.1-"+port+".token")
 			clitest.Eventually(t, "credentials", func() bool {
 				value, err := os.ReadFile(token)
 				if err != nil {

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -106,7 +105,7 @@ func (m *monitor) ready(w http.ResponseWriter, _ *http.Request) {
 func writeStatus(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(v) // the client may be gone
+	_ = front.WriteJSON(w, v) // the client may be gone
 }
 
 // metrics writes the Prometheus text format, version 0.0.4. The role names in

@@ -65,7 +65,7 @@ func TestServeUnderSystemd(t *testing.T) {
 	expectState("READY=1")
 	expectState("WATCHDOG=1")
 	expectState("WATCHDOG=1")
-	token, err := os.ReadFile(filepath.Join(s.Dir, "serve-"+strconv.Itoa(l.Addr().(*net.TCPAddr).Port)+".token"))
+	token, err := os.ReadFile(filepath.Join(s.Dir, "serve-127.0.0.1-"+strconv.Itoa(l.Addr().(*net.TCPAddr).Port)+".token"))
 	if err != nil {
 		t.Fatal(err)
 	}

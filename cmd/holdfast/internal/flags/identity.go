@@ -15,7 +15,8 @@ import (
 // Identity is the group of flags that name a key and its certificate. All
 // commands that sign have it.
 type Identity struct {
-	certificate, privateKey, intermediates string
+	certificate, privateKey string
+	intermediates           onlyOnce
 
 	device  Device
 	pins    pins
@@ -27,7 +28,7 @@ func (f *Identity) Add(cmd *cobra.Command) {
 	front.KeyFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.certificate, "certificate", "", "`reference` to the certificate, with or without its chain: a file, -, env:NAME, pkcs11:…, winstore:… or another scheme; see docs/references.md")
 		fs.StringVar(&f.privateKey, "private-key", "", "`reference` to the private key (default: the value of --certificate)")
-		fs.StringVar(&f.intermediates, "intermediates", "", "`reference` to intermediate certificates, in any order")
+		fs.Var(&f.intermediates, "intermediates", "`reference` to intermediate certificates, in any order")
 		f.device.Add(fs)
 		f.pins.add(fs)
 		f.osStore.add(fs)
@@ -74,8 +75,11 @@ func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
 			return Key{}, err
 		}
 	}
+	if f.intermediates.again {
+		return k, signer.WithHint(front.Usagef("--intermediates is given twice"), "give all intermediate certificates in one file, in any order")
+	}
 	var err error
-	if k.Identity, err = parseIdentity(certificate, f.privateKey, f.intermediates); err != nil {
+	if k.Identity, err = parseIdentity(certificate, f.privateKey, f.intermediates.text); err != nil {
 		return k, err
 	}
 	k.PINSource, err = ParsePINSource(f.device.PINSource)
@@ -91,6 +95,21 @@ func parseIdentity(certificate, key, intermediates string) (keystore.Identity, e
 	return id, err
 }
 
+// onlyOnce is a [pflag.Value] that records whether it was set to two texts.
+type onlyOnce struct {
+	text  string
+	again bool
+}
+
+func (o *onlyOnce) String() string { return o.text }
+func (o *onlyOnce) Type() string   { return "string" }
+
+func (o *onlyOnce) Set(text string) error {
+	o.again = o.again || o.text != "" && text != "" && text != o.text
+	o.text = text
+	return nil
+}
+
 // Device is the group of flags that all commands that open a device have.
 type Device struct {
 	PINSource string
@@ -99,8 +118,8 @@ type Device struct {
 
 // Add adds the flags to fs.
 func (f *Device) Add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.PINSource, "pin-source", "", "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH or prompt (default: prompt, if there is a terminal)")
-	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt")
+	fs.StringVar(&f.PINSource, "pin-source", "", "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH, prompt or pinentry (default: prompt, if there is a terminal)")
+	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt", "pinentry")
 	fs.StringVar(&f.Module, "pkcs11-lib", "", "`file` of the PKCS #11 module, for references that do not name one (default: p11-kit-proxy)")
 }
 

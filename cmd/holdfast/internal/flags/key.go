@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -83,7 +84,13 @@ func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (
 	if err != nil {
 		return nil, err
 	}
-	return store.OpenIdentity(ctx, id, opts)
+	watcher := &front.Watcher{App: a, Pinentry: k.PINSource.Pinentry, Logger: logging.OrDiscard(opts.Logger)}
+	opts.PIN = watcher.PIN(opts.PIN)
+	s, err := store.OpenIdentity(ctx, id, opts)
+	if err != nil {
+		return nil, err
+	}
+	return watcher.Watch(s, k.Name()), nil
 }
 
 // Digest returns an identifier of the key and its certificate without opening
@@ -107,6 +114,16 @@ func (k Key) Options(a front.App, logger *slog.Logger) (opts keystore.Options, e
 // Files returns the files that contain the key and its certificates.
 func (k Key) Files(a front.App) []string {
 	return a.Store.Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates).Files
+}
+
+// PINFiles returns the files with the PIN of the key.
+func (k Key) PINFiles(a front.App) []string {
+	sources := a.Store.Uses(k.Identity.Key, k.Identity.Certificate, k.Identity.Intermediates).PINSources
+	if !k.PINSource.Ref.IsZero() {
+		sources = append(sources, k.PINSource.Ref)
+	}
+	all := a.Store.Uses(sources...)
+	return a.Store.Uses(append(sources, all.PINSources...)...).Files
 }
 
 // Variables returns the environment variables that hold the key or its PIN.

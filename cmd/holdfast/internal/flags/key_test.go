@@ -47,6 +47,36 @@ func TestKeyUses(t *testing.T) {
 	}
 }
 
+// The files of all PINs are found, also that of the PIN of a sealed PIN.
+func TestKeyPINFiles(t *testing.T) {
+	a := front.App{Store: all.New()}
+	for _, test := range []struct {
+		key, pinSource string
+		want           []string
+	}{
+		{"pkcs11:object=o?pin-source=file:/etc/pin", "", []string{"/etc/pin"}},
+		{"pkcs11:object=o", "file:/etc/pin", []string{"/etc/pin"}},
+		{"pkcs11:object=o", "/etc/pin", []string{"/etc/pin"}},
+		{"pkcs11:object=o", "tpm:path=/etc/sealed.pem", []string{"/etc/sealed.pem"}},
+		{"tpm:path=key.pem;parent-auth-source=file:%2Fetc%2Fparent", "file:/etc/pin", []string{"/etc/parent", "/etc/pin"}},
+		{"pkcs11:object=o?pin-source=env:PIN", "", nil},
+		{"pkcs11:object=o?pin-value=1", "prompt", nil},
+		{"key.pem", "", nil},
+	} {
+		var k Key
+		var err error
+		if k.Identity, err = parseIdentity("cert.pem", test.key, ""); err != nil {
+			t.Fatal(err)
+		}
+		if k.PINSource, err = ParsePINSource(test.pinSource); err != nil {
+			t.Fatal(err)
+		}
+		if got := k.PINFiles(a); !slices.Equal(got, test.want) {
+			t.Errorf("%s, %s: files %q, want %q", test.key, test.pinSource, got, test.want)
+		}
+	}
+}
+
 // Flags set only attributes that a reference does not set itself.
 func TestKeyComplete(t *testing.T) {
 	store := all.New()

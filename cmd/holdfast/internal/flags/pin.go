@@ -3,6 +3,10 @@ package flags
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/spf13/pflag"
@@ -27,15 +31,12 @@ func (f *pins) add(fs *pflag.FlagSet) {
 	f.password = fs.String("pkcs8-password", "", "`password` of the key file. Avoid this flag: every local user can read a command line; use --pin-source instead")
 	f.tpm = fs.String("tpm-key-password", "", "`password` of the TPM key. Avoid this flag: every local user can read a command line; use --pin-source instead")
 	fs.BoolVar(&f.noTPM, "no-tpm-key-password", false, "do not ask for the password of the TPM key, even if its file says that it has one")
-	for _, name := range []string{"pkcs8-password", "tpm-key-password"} {
-		front.MarkSecret(fs.Lookup(name))
-	}
 }
 
 // pinFunc returns the PINFunc for --pin-source and the password flags of
 // aws_signing_helper. If none is set, it prompts at the terminal.
 func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, error) {
-	ask := a.Prompt
+	ask := k.PINSource.Ask(a)
 	if a.Typed != nil {
 		ask = a.Typed.Before(ask)
 	}
@@ -52,23 +53,56 @@ func (k Key) pinFunc(a front.App, opts keystore.Options) (keystore.PINFunc, erro
 		}
 	}
 	switch {
-	case k.PINSource.Prompt:
+	case k.PINSource.Asks():
 		return alwaysAsk(ask), nil
 	case k.PINSource.Ref.IsZero():
 		return ask, nil
 	}
 	read, err := a.Store.PINSource(k.PINSource.Ref, opts)
-	return read, signer.WithHint(err, pinSourceForms)
+	return k.PINSource.Quiet(read), signer.WithHint(err, pinSourceForms)
 }
 
 // A PINSource is the source of a PIN or password. The zero value prompts if
 // there is a terminal and the PIN is not optional.
 type PINSource struct {
-	Prompt bool         // prompt even if the PIN is optional
-	Ref    keystore.Ref // a file, an environment variable or a sealed secret
+	Prompt   bool         // prompt even if the PIN is optional
+	Pinentry bool         // ask through a pinentry program, even if the PIN is optional
+	Ref      keystore.Ref // a file, an environment variable or a sealed secret
+
+	word string // Ref as a word without a scheme, which can be the PIN itself; "": it was no such word
 }
 
-const pinSourceForms = "--pin-source accepts file:PATH, env:NAME, prompt or, for a sealed secret, tpm:path=PATH"
+// Quiet returns read, the function of s.Ref, with errors that do not quote a word
+// that is not the name of a file.
+func (s PINSource) Quiet(read keystore.PINFunc) keystore.PINFunc {
+	if s.word == "" || read == nil {
+		return read
+	}
+	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+		pin, err := read(ctx, p)
+		if err == nil || p.LastTry {
+			return pin, err
+		}
+		if _, absent := os.Stat(s.word); absent == nil {
+			return nil, err
+		}
+		return nil, signer.WithHint(fmt.Errorf("%w: pin-source is neither the name of a file nor env:NAME", signer.ErrPINRequired),
+			"store only the "+p.What+" in a file or a variable, and give its name, as file:PATH or env:NAME")
+	}
+}
+
+// Ask returns the function of a that asks a person.
+func (s PINSource) Ask(a front.App) keystore.PINFunc {
+	if s.Pinentry {
+		return a.Pinentry
+	}
+	return a.Prompt
+}
+
+// Asks reports whether s names a way to ask a person.
+func (s PINSource) Asks() bool { return s.Prompt || s.Pinentry }
+
+const pinSourceForms = "--pin-source accepts file:PATH, env:NAME, prompt, pinentry or, for a sealed secret, tpm:path=PATH"
 
 // ParsePINSource parses the value of --pin-source. An empty text returns the
 // zero value.
@@ -77,8 +111,13 @@ func ParsePINSource(text string) (s PINSource, err error) {
 	case "":
 	case "prompt":
 		s.Prompt = true
+	case "pinentry":
+		s.Pinentry = true
 	default:
 		s.Ref, err = keystore.ParsePINSource(text)
+		if !strings.HasPrefix(text, ".") && !strings.HasPrefix(text, "~") && !filepath.IsAbs(text) && !strings.Contains(text, ":") {
+			s.word = text
+		}
 	}
 	return s, signer.WithHint(err, pinSourceForms)
 }

@@ -24,7 +24,8 @@ func (d fakeTTY) ReadPassword(context.Context, string) ([]byte, error) {
 	return []byte(d.answer), nil
 }
 
-func (fakeTTY) Close() error { return nil }
+func (fakeTTY) Print(string) error { return nil }
+func (fakeTTY) Close() error       { return nil }
 
 // A key that seems to have no password causes no prompt. A password that was
 // set is used nevertheless, since the key file may be wrong.

@@ -1,10 +1,14 @@
 package flags
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -100,7 +104,7 @@ func (e environmentBool) get(cmd *cobra.Command, a front.App) (bool, error) {
 	}
 	on, err := strconv.ParseBool(text)
 	if err != nil {
-		err = signer.WithHint(front.Usagef("environment variable %s: %q is not a boolean", e.variable, text), "set it to true or false")
+		err = signer.WithHint(front.Usagef("environment variable %s: %q is not a boolean", e.variable, keystore.Excerpt(text)), "set it to true or false")
 	}
 	return on, err
 }
@@ -137,13 +141,45 @@ func (c Connection) Transport() (http.RoundTripper, error) {
 	return t, c.explain(err)
 }
 
-// Trust identifies the CAs that the transport trusts. It is part of the key of
-// a cache entry.
-func (c Connection) Trust() string {
+// Trust identifies the servers that the transport trusts. It is part of the key
+// of a cache entry.
+func (c Connection) Trust(a front.App) string {
+	trust := "system"
 	if c.name == "" {
-		return "system"
+		trust += systemTrust(a)
+	} else {
+		trust = fmt.Sprintf("%x", sha256.Sum256(c.bundle))
 	}
-	return fmt.Sprintf("%x", sha256.Sum256(c.bundle))
+	if c.insecure { // then a proxy can be the impostor
+		trust += fmt.Sprintf(" %t", c.noProxy)
+		for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"} {
+			trust += fmt.Sprintf(" %q", cmp.Or(a.Env(name), a.Env(strings.ToLower(name))))
+		}
+	}
+	return trust
+}
+
+// systemTrust identifies the certificates in the files that crypto/x509 reads
+// instead of the system's: the content of SSL_CERT_FILE, and the names, sizes
+// and times of the files in SSL_CERT_DIR.
+func systemTrust(a front.App) (id string) {
+	if name := a.Env("SSL_CERT_FILE"); name != "" {
+		data, err := keystore.ReadFile(name, keystore.MaxInput)
+		id += fmt.Sprintf(" file %q %x %t", name, sha256.Sum256(data), err == nil)
+	}
+	for _, dir := range filepath.SplitList(a.Env("SSL_CERT_DIR")) {
+		id += fmt.Sprintf(" folder %q", dir)
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, f := range files {
+			if info, err := os.Stat(filepath.Join(dir, f.Name())); err == nil {
+				id += fmt.Sprintf(" %q %d %d", f.Name(), info.Size(), info.ModTime().UnixNano())
+			}
+		}
+	}
+	return id
 }
 
 func (c Connection) explain(err error) error {

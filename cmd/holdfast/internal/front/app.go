@@ -65,21 +65,29 @@ func (a App) Env(name string) string {
 // Options returns the options for backends, without a PIN source. The caller
 // adds one.
 func (a App) Options(logger *slog.Logger) keystore.Options {
-	return keystore.Options{Logger: logger, Stdin: a.Stdin, LookupEnv: a.LookupEnv}
+	return keystore.Options{Logger: logger, Stdin: a.Stdin, LookupEnv: a.LookupEnv, Now: a.Now}
 }
 
 // Run executes one command line and returns the exit code. It writes only the
 // result to standard output.
 func (a App) Run(ctx context.Context, args []string) int {
 	started := false
+	out := &output{w: a.Stdout}
+	a.Stdout = out
 	root := a.tree(args, &started)
 	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd, err := root, checkCommand(root, args)
+	if err == nil {
+		cmd, err = root.ExecuteContextC(ctx)
+	}
+	if err == nil && !a.serves(cmd) {
+		err = out.err
+	}
 	if err == nil {
 		return 0
 	}
-	if !started {
+	if !started && out.err == nil {
 		err = &UsageError{err}
 	}
-	return a.fail(cmd, err)
+	return a.fail(cmd, args, err)
 }

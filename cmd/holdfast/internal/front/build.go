@@ -41,6 +41,11 @@ func ReadBuild() Build {
 	return b
 }
 
+// String returns the description in one line.
+func (b Build) String() string {
+	return fmt.Sprintf("holdfast %s (%s, %s/%s)", b.Version, b.Go, b.OS, b.Arch)
+}
+
 // UserAgent returns the value of the User-Agent header (RFC 9110, section
 // 10.1.5).
 func (b Build) UserAgent() string {

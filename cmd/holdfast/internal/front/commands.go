@@ -3,13 +3,13 @@ package front
 import (
 	"context"
 	"fmt"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A Command is one line in the table of commands. Only the requested command is
@@ -18,6 +18,10 @@ type Command struct {
 	Name  string
 	Group string // heading in the help; "": "Other commands"
 	New   func(App) *cobra.Command
+
+	// Serves marks a command that does not fail because its standard output
+	// does: others use it in another way.
+	Serves bool
 
 	// DefaultSignals leaves signals at their default action, because catching
 	// them takes almost a millisecond. Otherwise signals cancel the context.
@@ -49,13 +53,6 @@ func (a App) tree(args []string, started *bool) *cobra.Command {
 			}
 		}
 	}
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		if c, _, err := root.Find(args[:1]); err == nil && c == root {
-			// The command is unknown, so its flags are unknown too. Report the
-			// command.
-			root.FParseErrWhitelist.UnknownFlags = true
-		}
-	}
 	return root
 }
 
@@ -64,6 +61,7 @@ func (a App) Tree() *cobra.Command { return a.tree(nil, new(bool)) }
 
 // root returns the root command without subcommands.
 func (a App) root(started *bool) *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:   "holdfast",
 		Short: "Get AWS credentials with hardware-backed keys through IAM Roles Anywhere",
@@ -82,6 +80,10 @@ accepts the flags of aws_signing_helper.`,
 		Args:          noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			*started = true
+			if version {
+				_, err := fmt.Fprintln(a.Stdout, ReadBuild())
+				return err
+			}
 			return cmd.Help()
 		},
 		SuggestionsMinimumDistance: 2,
@@ -92,6 +94,7 @@ accepts the flags of aws_signing_helper.`,
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageFunc(usage)
 	addHelpFlag(root)
+	root.Flags().BoolVar(&version, "version", false, "print the version, as holdfast version does")
 	for _, c := range a.Commands {
 		if c.Group != "" && !root.ContainsGroup(c.Group) {
 			root.AddGroup(&cobra.Group{ID: c.Group, Title: c.Group})
@@ -115,8 +118,10 @@ func (a App) build(c Command, started *bool) *cobra.Command {
 			*started = true
 			dropEmpty(cmd.Flags())
 			if c.DefaultSignals {
+				signal.Ignore(syscall.SIGPIPE) // as keepOnClosedPipe, but fast
 				return run(cmd, args)
 			}
+			keepOnClosedPipe()
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			defer a.Catch(cancel)()
@@ -140,35 +145,6 @@ func dropEmpty(fs *pflag.FlagSet) {
 			f.Changed = false
 		}
 	})
-}
-
-// noArgs rejects positional arguments, including unknown commands. If a
-// password flag is set, the error does not quote the argument: it may be the
-// second half of a password with a space.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	if cmd.HasAvailableSubCommands() {
-		hint := "see " + cmd.CommandPath() + " --help"
-		if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
-			i := max(0, slices.IndexFunc(similar, func(s string) bool { return strings.HasPrefix(s, args[0]) }))
-			hint = "did you mean " + cmd.CommandPath() + " " + similar[i] + "?"
-		}
-		return signer.WithHint(fmt.Errorf("unknown command %q", args[0]), hint)
-	}
-	argument := fmt.Sprintf("argument %q", args[0])
-	hint := "put quotes around values that contain spaces; see " + cmd.CommandPath() + " --help"
-	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if _, secret := f.Annotations[secretFlag]; secret {
-			argument = "argument"
-		}
-		// A flag with an optional value accepts it only as --name=value.
-		if slices.Contains(f.Annotations[optionalValues], args[0]) {
-			hint = "write --" + f.Name + "=" + args[0]
-		}
-	})
-	return signer.WithHint(fmt.Errorf("%s: unexpected %s", cmd.Name(), argument), hint)
 }
 
 // commandNames accepts the name of a command and its subcommands as arguments.

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,8 +38,9 @@ var exits = []struct {
 	code    int
 	hint    string
 }{
+	{is(ErrOutput), ExitOther, "the result is lost; run the command again"},
 	{is(context.Canceled), ExitOther, "interrupted; run the command again"},
-	{is(signer.ErrPINRequired), ExitPIN, "give the PIN or password with --pin-source file:PATH, env:NAME or prompt"},
+	{is(signer.ErrPINRequired), ExitPIN, "give the PIN or password with --pin-source file:PATH, env:NAME, prompt or pinentry"},
 	{is(signer.ErrPINIncorrect), ExitPIN, "check the PIN or password; in a file, a single line end after it is ignored"},
 	{is(signer.ErrPINLocked), ExitPIN, "unblock the PIN with the tools of the device vendor"},
 	{is(rolesanywhere.ErrUnreachable), ExitUnreachable, "check the network, the endpoint and the proxy"},
@@ -46,11 +49,11 @@ var exits = []struct {
 	{is(sharedfile.ErrProfile), ExitUsage, "choose another name with --profile"},
 	{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md lists the unsupported contents"},
 	{is(sharedfile.ErrLocked), ExitUnavailable, "another holdfast update is writing the file or hangs; try again"},
-	{as[*net.AddrError], ExitUsage, "write the address as HOST:PORT, such as 127.0.0.1:9911"},
+	{as[*net.AddrError], ExitUsage, "write the address as HOST:PORT, such as 127.0.0.1:9911 or, with brackets, [::1]:9911"},
 	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 selects a free port"},
 	{is(exec.ErrNotFound), ExitNotFound, "check the command name and PATH"},
 	{absolutePathNotFound, ExitNotFound, "check the name"},
-	{is(fs.ErrNotExist), ExitNotFound, "check the name; a relative path starts in the current directory"},
+	{is(fs.ErrNotExist), ExitNotFound, hintRelative},
 	{is(fs.ErrExist), ExitOther, "choose another name"},
 	{is(fs.ErrPermission), ExitUnavailable, "run as a user who can read the file, or change its permissions"},
 	{as[*UsageError], ExitUsage, "see holdfast --help"},
@@ -64,6 +67,11 @@ var exits = []struct {
 	{fromFileBackend, ExitOther, "check the name; the file must contain a key or certificate in PEM, DER or PKCS #12; check it with openssl pkey -in FILE -noout or openssl x509 -in FILE -noout"},
 	{func(error) bool { return true }, ExitOther, "run again with --debug for details"},
 }
+
+const (
+	hintRelative       = "check the name; a relative path starts in the current directory"
+	hintRelativeConfig = "check the name; a relative path in a configuration file starts in the folder of that file, and elsewhere in the current directory"
+)
 
 // A UsageError reports an invalid command line.
 type UsageError struct{ Err error }
@@ -86,8 +94,20 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("the command exited with code %d", e.Code)
 }
 
+// A CodeError is an error with an exit code of its own.
+type CodeError struct {
+	Code int
+	Err  error
+}
+
+// Error implements error.
+func (e *CodeError) Error() string { return e.Err.Error() }
+
+// Unwrap returns e.Err.
+func (e *CodeError) Unwrap() error { return e.Err }
+
 // fail prints the error of a command with a hint and returns the exit code.
-func (a App) fail(cmd *cobra.Command, err error) int {
+func (a App) fail(cmd *cobra.Command, args []string, err error) int {
 	var status *StatusError
 	if errors.As(err, &status) {
 		return status.Code
@@ -96,7 +116,17 @@ func (a App) fail(cmd *cobra.Command, err error) int {
 	if (as[*UsageError](err) || errors.Is(err, rolesanywhere.ErrConfig)) && code == ExitUsage && signer.Hint(err) == "" {
 		hint = "see " + cmd.CommandPath() + " --help"
 	}
-	fmt.Fprintf(a.Stderr, "holdfast: %s\nhint: %s\n", OneLine(err.Error()), OneLine(hint))
+	if config := cmd.Flags().Lookup("config"); hint == hintRelative && config != nil && config.Changed {
+		hint = hintRelativeConfig
+	}
+	if strings.Contains(hint, debugFlag) && cmd.Flags().Lookup("debug") == nil {
+		hint = "docs/errors.md lists the kinds of errors and their causes"
+	}
+	var own *CodeError
+	if errors.As(err, &own) {
+		code = own.Code
+	}
+	fmt.Fprintf(a.Stderr, "holdfast: %s\nhint: %s\n", redact(err.Error(), args), redact(hint, args))
 	return code
 }
 
@@ -106,12 +136,50 @@ func Explain(err error) (code int, hint string) {
 		if !e.matches(err) {
 			continue
 		}
+		if shellPath := unexpanded(err); shellPath != "" {
+			return e.code, shellPath
+		}
 		if own := signer.Hint(err); own != "" {
 			return e.code, withFlags(own)
 		}
 		return e.code, e.hint
 	}
 	panic("unreachable: the last entry matches every error")
+}
+
+const debugFlag = "--debug"
+
+// unexpanded returns the hint for a file that does not exist because its name
+// contains ~ or a variable, which only a shell replaces. It returns "" for any
+// other error.
+func unexpanded(err error) string {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	for _, word := range strings.FieldsFunc(err.Error(), func(r rune) bool { return strings.ContainsRune(` "'=:;`, r) }) {
+		if name, ok := strings.CutPrefix(word, "$"); ok && !strings.ContainsAny(name, "/{") {
+			return "only a shell replaces variables, and not in single quotes; if the variable contains the key or certificate itself, write env:" + name
+		}
+		if i := strings.Index(word, "/~/"); i >= 0 { // a relative path in a configuration file
+			word = word[i+1:]
+		}
+		if strings.HasPrefix(word, "~") || strings.HasPrefix(word, "$") || strings.Contains(word, "/$") || strings.HasPrefix(word, "%") && strings.Count(word, "%") == 2 {
+			return "only a shell replaces ~ and variables, and AWS clients run credential_process without a shell; write the whole path, such as " + wholePath(word)
+		}
+	}
+	return ""
+}
+
+// wholePath returns an example of a path without ~ and variables.
+func wholePath(word string) string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "/home/app"
+	}
+	if rest, ok := strings.CutPrefix(word, "~/"); ok {
+		return filepath.Join(home, rest)
+	}
+	return filepath.Join(home, filepath.Base(word))
 }
 
 // absolutePathNotFound reports whether a file with an absolute path does not

@@ -113,3 +113,27 @@ func TestHintOfAbsentFile(t *testing.T) {
 		}
 	}
 }
+
+// A word of letters is replaced only where a message has the text of a user.
+func TestRedactKeepsProse(t *testing.T) {
+	args := []string{"--pin-source", "pass:secret", "APP_PIN=S3cret", "--pkcs8-password=open"}
+	for message, want := range map[string]string{
+		"or, for a sealed secret, tpm:path=PATH": "or, for a sealed secret, tpm:path=PATH",
+		`open secret: no such file`:              `open …: no such file`,
+		`exec: "secret" or S3cret`:               `exec: "…" or …`,
+		`role "open": open it`:                   `role "…": open it`,
+	} {
+		if got := redact(message, args); got != want {
+			t.Errorf("%s: got %s, want %s", message, got, want)
+		}
+	}
+}
+
+func TestHintOfUnexpandedPath(t *testing.T) {
+	for path, want := range map[string]string{"/cfg/~/a.crt": "such as", "$KEY": "env:KEY", "~/a.crt": "such as", "a.crt": "relative path"} {
+		_, hint := Explain(fmt.Errorf("open %s: %w", path, fs.ErrNotExist))
+		if !strings.Contains(hint, want) || strings.Contains(hint, "/~/") {
+			t.Errorf("%s: hint %q", path, hint)
+		}
+	}
+}

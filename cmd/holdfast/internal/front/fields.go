@@ -3,12 +3,15 @@ package front
 import (
 	"log/slog"
 	"strings"
+
+	"github.com/holdfast-dev/holdfast/keystore"
 )
 
 // Fields maps the fields of Go types in the hints of libraries to flags of the
 // command line. A phrase precedes the field names that it contains.
 var Fields = [][2]string{
 	{"let Options.PIN ask", "--pin-source prompt"},
+	{"a Config.PIN that returns nothing", "--no-tpm-key-password"},
 	{"Identity.Certificate FILE, Identity.Key", "--certificate FILE --private-key"},
 
 	{"Identity.Certificate", "--certificate"},
@@ -69,10 +72,17 @@ func withFlags(hint string) string {
 }
 
 // HintAttr replaces the field names in the hints of a log with flags, as in the
-// hints of errors. It is a function for [slog.HandlerOptions.ReplaceAttr].
+// hints of errors, and removes PINs that a text quotes. It is a function for
+// [slog.HandlerOptions.ReplaceAttr].
 func HintAttr(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "hint" {
 		return slog.String(a.Key, withFlags(a.Value.String()))
+	}
+	if k := a.Value.Kind(); k == slog.KindString || k == slog.KindAny {
+		text := a.Value.Resolve().String()
+		if redacted := keystore.Redact(text); redacted != text {
+			return slog.String(a.Key, redacted)
+		}
 	}
 	return a
 }

@@ -4,25 +4,30 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // Annotations of flags.
 const (
-	secretFlag      = "holdfast_secret"
 	optionalValues  = "holdfast_optional_values"
 	flagValues      = "holdfast_values"
 	groupAnnotation = "holdfast_group"
 )
 
-// MarkSecret marks a flag whose value is secret. If it is set, errors do not
-// quote positional arguments, which may be the second half of a value with a
-// space.
-func MarkSecret(f *pflag.Flag) { annotate(f, secretFlag, nil) }
+// isAboutSecret reports whether a flag concerns PINs or passwords, by its name. A
+// value that it does not accept may be a secret.
+func isAboutSecret(f *pflag.Flag) bool {
+	return slices.ContainsFunc(strings.Split(f.Name, "-"), func(word string) bool {
+		return word == "pin" || word == "password" || word == "secret"
+	})
+}
 
 // MarkOptionalValue makes the value of a flag optional. Without a value, the
 // flag has the value implied. If one of values follows the flag as a separate
@@ -39,18 +44,78 @@ func annotate(f *pflag.Flag, name string, values []string) {
 	f.Annotations[name] = values
 }
 
-// flagError replaces parse errors of flag values, which name Go functions, with
-// a description of valid values.
-func flagError(_ *cobra.Command, err error) error {
+// flagError replaces the errors of package pflag, some of which name Go functions
+// or quote secrets.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	var missing *pflag.ValueRequiredError
+	var syntax *pflag.InvalidSyntaxError
 	var invalid *pflag.InvalidValueError
-	if !errors.As(err, &invalid) {
-		return err
+	switch {
+	case errors.As(err, &unknown):
+		return unknownFlag(cmd, unknown)
+	case errors.As(err, &missing):
+		return fmt.Errorf("--%s needs a value", missing.GetFlag().Name)
+	case errors.As(err, &syntax):
+		return fmt.Errorf("argument %q is not a flag", keystore.Excerpt(syntax.GetSpecifiedFlag()))
+	case errors.As(err, &invalid):
+		return invalidValue(invalid.GetFlag(), invalid.GetValue())
 	}
-	f := invalid.GetFlag()
-	err = fmt.Errorf("--%s %q: must be %s", f.Name, invalid.GetValue(),
-		cmp.Or(valueForms[f.Value.Type()], "a "+f.Value.Type()))
+	return err
+}
+
+func invalidValue(f *pflag.Flag, value string) error {
+	quoted := fmt.Sprintf(" %q", keystore.Excerpt(value))
+	if isAboutSecret(f) {
+		quoted = ""
+	}
+	err := fmt.Errorf("--%s%s: must be %s", f.Name, quoted, cmp.Or(valueForms[f.Value.Type()], "a "+f.Value.Type()))
 	_, usage := pflag.UnquoteUsage(f)
 	return signer.WithHint(err, "--"+f.Name+": "+usage)
+}
+
+// unknownFlag returns the error for a flag that cmd does not have, with the name
+// of a similar flag. It quotes no value.
+func unknownFlag(cmd *cobra.Command, e *pflag.NotExistError) error {
+	name, shown := e.GetSpecifiedName(), "--"+keystore.Excerpt(e.GetSpecifiedName())
+	if group := e.GetSpecifiedShortnames(); group != "" {
+		name, _, _ = strings.Cut(group, "=") // -name is meant, but pflag reads -n -a -m -e
+		shown = "-" + group[:1]              // a secret may follow, as in -pSECRET
+	}
+	err := fmt.Errorf("unknown flag: %s", shown)
+	if name == "version" || shown == "-v" || shown == "-V" {
+		return signer.WithHint(err, "to print the version, run holdfast --version")
+	}
+	if similar := similarFlag(cmd, name); similar != "" {
+		return signer.WithHint(err, "did you mean --"+similar+"?")
+	}
+	version := cmd.Flags().Changed("version") // holdfast --version --json means holdfast version --json
+	for _, c := range cmd.Commands() {
+		if cmd.HasParent() || c.Flags().Lookup(name) == nil || version && c.Name() != "version" {
+			continue
+		}
+		return signer.WithHint(err, "write the command before its flags, as in holdfast "+c.Name()+" --"+name)
+	}
+	return err
+}
+
+// similarFlag returns the name of a flag of cmd that is similar to name, or "".
+func similarFlag(cmd *cobra.Command, name string) string {
+	const shortest = 4 // shorter names are similar to everything
+	if len(name) < shortest {
+		return ""
+	}
+	names := &cobra.Command{SuggestionsMinimumDistance: 2}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+		}
+	})
+	similar := names.SuggestionsFor(name)
+	if len(similar) == 0 {
+		return ""
+	}
+	return similar[max(0, slices.Index(similar, name))]
 }
 
 var valueForms = map[string]string{

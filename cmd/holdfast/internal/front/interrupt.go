@@ -32,7 +32,7 @@ func InterruptibleValue[T any](ctx context.Context, what string, call func() (T,
 	if !inTime {
 		if err = context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) {
 			return value, signer.WithHint(fmt.Errorf("%s: %w: it hangs: %w", what, signer.ErrUnavailable, err),
-				"reconnect the device or restart its service, such as pcscd; --timeout allows more time")
+				"reconnect the device or restart its service, such as pcscd")
 		}
 		err = signer.WithHint(fmt.Errorf("%s: the device hangs: %w", what, err),
 			"interrupted; before you run the command again, reconnect the device or restart its service, such as pcscd")

@@ -17,9 +17,19 @@ func WriteJSON(w io.Writer, v any) error {
 	if err != nil {
 		return err
 	}
+	_, err = JSONWriter{w}.Write(append(data, '\n'))
+	return err
+}
+
+// A JSONWriter writes lines of JSON with those characters escaped that are not
+// printable. Each Write must consist of whole lines.
+type JSONWriter struct{ W io.Writer }
+
+// Write implements [io.Writer].
+func (j JSONWriter) Write(p []byte) (int, error) {
 	var b strings.Builder
-	for _, r := range string(data) { // only strings contain such characters
-		if unicode.IsPrint(r) {
+	for _, r := range string(p) { // only strings contain such characters, except line ends
+		if unicode.IsPrint(r) || r == '\n' {
 			b.WriteRune(r)
 			continue
 		}
@@ -27,6 +37,8 @@ func WriteJSON(w io.Writer, v any) error {
 			fmt.Fprintf(&b, `\u%04x`, unit)
 		}
 	}
-	_, err = io.WriteString(w, b.String()+"\n")
-	return err
+	if _, err := io.WriteString(j.W, b.String()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

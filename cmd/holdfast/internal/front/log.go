@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/holdfast-dev/holdfast/keystore"
 )
 
 // A LogHandler writes records as lines of text, such as
@@ -40,7 +42,7 @@ func (h *LogHandler) Handle(_ context.Context, r slog.Record) error {
 		write(a)
 	}
 	r.Attrs(write)
-	_, err := io.WriteString(h.W, OneLine(b.String())+"\n")
+	_, err := io.WriteString(h.W, keystore.Redact(OneLine(b.String()))+"\n")
 	return err
 }
 

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -37,10 +35,10 @@ type queued struct {
 
 // NewLogWriter returns a LogWriter for w, which the caller closes. It calls
 // report with the number of dropped writes, in the place of those; report may
-// write to w. The process then ignores SIGPIPE, which would end it when the
-// reader of its standard error is gone.
+// write to w. From then on, SIGPIPE does not end the process when the reader of
+// its standard error is gone.
 func NewLogWriter(w io.Writer, report func(dropped int)) *LogWriter {
-	signal.Ignore(syscall.SIGPIPE)
+	keepOnClosedPipe()
 	l := &LogWriter{queue: make(chan queued, maxQueued), done: make(chan struct{})}
 	go func() {
 		defer close(l.done)

@@ -17,15 +17,6 @@ import (
 // prompt.
 const promptTimeout = 50 * time.Second
 
-// A TTY is the terminal of the user. It is independent of the standard streams,
-// which an AWS client may redirect.
-type TTY interface {
-	// ReadPassword prints a prompt and reads a line without echo. It restores
-	// the terminal before it returns, also when ctx ends.
-	ReadPassword(ctx context.Context, prompt string) ([]byte, error)
-	Close() error
-}
-
 // Prompt asks for a PIN at the terminal. It is a [keystore.PINFunc]. It does
 // not ask for an optional PIN.
 func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
@@ -34,19 +25,40 @@ func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	}
 	t, err := a.OpenTTY()
 	if err != nil {
-		return nil, &PromptError{errors.New("no terminal is available")}
+		return nil, a.noTerminal(p)
 	}
 	defer t.Close()
-	ctx, done := await.Person(ctx, promptTimeout)
-	defer done()
-	text := fmt.Sprintf("%s for %s: ", p.What, OneLine(p.Ref.String()))
+	text := wanted(p) + ": "
+	if warning := warningOf(p); warning != "" {
+		text = warning + "\r\n" + text
+	}
+	return answered(ctx, func(ctx context.Context) ([]byte, error) { return t.ReadPassword(ctx, text) })
+}
+
+// wanted describes the PIN of a prompt.
+func wanted(p keystore.Prompt) string {
+	return fmt.Sprintf("%s for %s", p.What, OneLine(p.Ref.String()))
+}
+
+// warningOf returns the warning about previous tries, or "".
+func warningOf(p keystore.Prompt) string {
 	switch {
 	case p.LastTry:
-		text = "LAST TRY: another wrong " + p.What + " locks the device.\r\n" + text
+		return "LAST TRY: another wrong " + p.What + " locks the device."
 	case p.FewTries:
-		text = "A wrong " + p.What + " was entered before.\r\n" + text
+		return "A wrong " + p.What + " was entered before."
 	}
-	pin, err := t.ReadPassword(ctx, text)
+	return ""
+}
+
+// answered calls ask within the time for a prompt and checks the result.
+func answered(ctx context.Context, ask func(context.Context) ([]byte, error)) ([]byte, error) {
+	ctx, done := await.Person(ctx, promptTimeout)
+	defer done()
+	pin, err := ask(ctx)
+	if errors.Is(err, context.DeadlineExceeded) && signer.Hint(err) == "" {
+		err = fmt.Errorf("nobody answered within %v: %w", promptTimeout, context.DeadlineExceeded)
+	}
 	if err != nil {
 		return nil, &PromptError{err}
 	}
@@ -54,6 +66,19 @@ func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		return nil, &PromptError{errors.New("the input is empty")}
 	}
 	return pin, nil
+}
+
+// noTerminal returns the error for a prompt that cannot be shown. It says what was
+// wanted, because the caller may have given a PIN for something else.
+func (a App) noTerminal(p keystore.Prompt) error {
+	hint := "give the " + p.What + " with --pin-source file:PATH or env:NAME"
+	if a.Env("DISPLAY") != "" || a.Env("WAYLAND_DISPLAY") != "" {
+		hint += ", or use --pin-source pinentry, which opens a window"
+	}
+	if p.What == keystore.AskTPMKey {
+		hint += "; if the key has no password, use --no-tpm-key-password"
+	}
+	return signer.WithHint(&PromptError{fmt.Errorf("no terminal is available to ask for the %s", wanted(p))}, hint)
 }
 
 // A PromptError reports that a prompt returned no PIN.
@@ -65,28 +90,30 @@ func (e *PromptError) Error() string { return "prompt: " + e.Err.Error() }
 // Unwrap returns e.Err and [signer.ErrPINRequired].
 func (e *PromptError) Unwrap() []error { return []error{e.Err, signer.ErrPINRequired} }
 
-// PromptNew is Prompt for a new PIN or password, which p marks as optional. It
-// asks twice, because no device can verify a new PIN.
-func (a App) PromptNew(ctx context.Context, p keystore.Prompt) ([]byte, error) {
-	if !p.Optional {
-		return a.Prompt(ctx, p)
+// Twice returns a PINFunc like ask that asks twice for a new PIN or password, which
+// its prompt marks as optional. No device can verify a new PIN.
+func Twice(ask keystore.PINFunc) keystore.PINFunc {
+	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
+		if !p.Optional {
+			return ask(ctx, p)
+		}
+		p.Optional = false
+		what := p.What
+		p.What = "new " + what
+		first, err := ask(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		p.What = "repeat " + what
+		second, err := ask(ctx, p)
+		defer clear(second)
+		if err == nil && !bytes.Equal(first, second) {
+			err = &PromptError{errors.New("the two inputs differ")}
+		}
+		if err != nil {
+			clear(first)
+			return nil, err
+		}
+		return first, nil
 	}
-	p.Optional = false
-	what := p.What
-	p.What = "new " + what
-	first, err := a.Prompt(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	p.What = "repeat " + what
-	second, err := a.Prompt(ctx, p)
-	defer clear(second)
-	if err == nil && !bytes.Equal(first, second) {
-		err = &PromptError{errors.New("the two inputs differ")}
-	}
-	if err != nil {
-		clear(first)
-		return nil, err
-	}
-	return first, nil
 }

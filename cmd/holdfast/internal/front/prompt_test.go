@@ -26,6 +26,11 @@ func (p *fakeTTY) ReadPassword(_ context.Context, prompt string) ([]byte, error)
 	return []byte(line), nil
 }
 
+func (p *fakeTTY) Print(line string) error {
+	*p.asked = append(*p.asked, line)
+	return nil
+}
+
 func (*fakeTTY) Close() error { return nil }
 
 func TestPrompts(t *testing.T) {
@@ -45,13 +50,13 @@ func TestPrompts(t *testing.T) {
 			[]string{"open"}, "", nil, nil},
 		{"last try", func(a App) keystore.PINFunc { return a.Prompt }, keystore.Prompt{What: keystore.AskPIN, Ref: key, LastTry: true},
 			[]string{"open"}, "open", nil, []string{"LAST TRY"}},
-		{"new", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
+		{"new", func(a App) keystore.PINFunc { return Twice(a.Prompt) }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
 			[]string{"open", "open"}, "open", nil, []string{"new TPM key password", "repeat TPM key password"}},
-		{"new, mistyped", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
+		{"new, mistyped", func(a App) keystore.PINFunc { return Twice(a.Prompt) }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
 			[]string{"open", "close"}, "", signer.ErrPINRequired, []string{"new", "repeat"}},
-		{"new, second input fails", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
+		{"new, second input fails", func(a App) keystore.PINFunc { return Twice(a.Prompt) }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
 			[]string{"open"}, "", signer.ErrPINRequired, []string{"new", "repeat"}},
-		{"PIN of the token of a new key", func(a App) keystore.PINFunc { return a.PromptNew }, keystore.Prompt{What: keystore.AskPIN, Ref: key},
+		{"PIN of the token of a new key", func(a App) keystore.PINFunc { return Twice(a.Prompt) }, keystore.Prompt{What: keystore.AskPIN, Ref: key},
 			[]string{"open"}, "open", nil, []string{"PIN for"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,8 +20,13 @@ func TestReadPassword(t *testing.T) {
 		{"opensesame\n", "opensesame", true},
 		{"opem\x7fnsesame\r", "opensesame", true}, // backspace
 		{"Schlüssel\r", "Schlüssel", true},
-		{"open\x03", "", false}, // Ctrl-C
-		{"\x04", "", false},     // Ctrl-D
+		{"open\xff\xc3sesame\r", "open\xff\xc3sesame", true}, // not UTF-8
+		{"\xff\xfe\r", "\xff\xfe", true},
+		{"Schl\xfcssel\n", "Schl\xfcssel", true},  // Latin-1
+		{"x\x15opensesame\r", "opensesame", true}, // Ctrl-U deletes the line
+		{"open\x04sesame\r", "opensesame", true},  // Ctrl-D in a line
+		{"\x04", "", false},                       // Ctrl-D
+		{strings.Repeat("open", 1000) + "\r", strings.Repeat("open", 1000), true},
 	} {
 		master, slave := ptytest.New(t)
 		type result struct {
@@ -28,7 +34,7 @@ func TestReadPassword(t *testing.T) {
 			err error
 		}
 		done := make(chan result, 1)
-		tty := terminal{slave, slave}
+		tty := &terminal{f: slave}
 		go func() {
 			pin, err := tty.ReadPassword(t.Context(), "password: ")
 			done <- result{pin, err}
@@ -62,7 +68,7 @@ func TestReadPasswordCanceled(t *testing.T) {
 		ptytest.ReadUntil(t, master, "password: ")
 		cancel()
 	}()
-	_, err := terminal{slave, slave}.ReadPassword(ctx, "password: ")
+	_, err := (&terminal{f: slave}).ReadPassword(ctx, "password: ")
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
@@ -81,7 +87,7 @@ func TestReadPasswordHangup(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if _, err := (terminal{slave, slave}).ReadPassword(ctx, "password: "); err == nil || errors.Is(err, context.DeadlineExceeded) {
+	if _, err := (&terminal{f: slave}).ReadPassword(ctx, "password: "); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 }

@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -70,14 +72,14 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 		return signer.WithHint(front.Usagef("--private-key is not given"), "name the new key, as in --private-key tpm:path=app.pem; see holdfast generate --help")
 	}
 	if !slices.Contains(keyTypes(), keyType) {
-		return front.Usagef("--key-type %q is not one of %s", keyType, strings.Join(keyTypes(), ", "))
+		return front.Usagef("--key-type %q is not one of %s", keystore.Excerpt(keyType), strings.Join(keyTypes(), ", "))
 	}
 	opts, err := device.Options(a)
 	if err != nil {
 		return err
 	}
-	if device.PINSource == "prompt" {
-		opts.PIN = a.PromptNew
+	if source, err := flags.ParsePINSource(device.PINSource); err == nil && source.Asks() {
+		opts.PIN = front.Twice(source.Ask(a))
 	}
 	ref, err := keystore.ParseRef(reference)
 	if err != nil {
@@ -86,6 +88,8 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	if ref, err = device.Complete(a, ref); err != nil {
 		return err
 	}
+	ctx, cancel := await.Limit(ctx, generateTimeout)
+	defer cancel()
 	key, err := front.InterruptibleValue(ctx, ref.String(), func() (keystore.Key, error) {
 		return a.Store.Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(keyType)}, opts)
 	})
@@ -94,6 +98,10 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	}
 	return errors.Join(printKey(a, key, asJSON), key.Close())
 }
+
+// generateTimeout is how long a device may take, without the time of prompts. Some
+// TPMs need more than a minute for an RSA key.
+const generateTimeout = 4 * time.Minute
 
 // newKey is the output of --json.
 type newKey struct {

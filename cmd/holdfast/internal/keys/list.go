@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -44,7 +45,7 @@ error, unless none exists or --pkcs11-lib or TPM_DEVICE names it.`,
 	fs.StringVar(&reference, "in", "", "list what this `reference` names, such as pkcs11:token=prod, tpm: or a file (default: all key stores of this machine)")
 	fs.BoolVar(&asJSON, "json", false, "print a JSON array")
 	device.Add(fs)
-	fs.Lookup("pin-source").Usage = "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH or prompt (default: none, and no prompt)"
+	fs.Lookup("pin-source").Usage = "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH, prompt or pinentry (default: none, and no prompt)"
 	return cmd
 }
 
@@ -104,7 +105,7 @@ func listAll(ctx context.Context, a front.App, stores []store, opts keystore.Opt
 			s.named = s.named || v != "" // by a variable such as TPM_DEVICE
 			return v, ok
 		}
-		entries, err := a.Store.List(ctx, s.ref, opts)
+		entries, err := listStore(ctx, a, s.ref, opts)
 		if !s.named && flags.IsOfOtherSystem(err) {
 			continue
 		}
@@ -130,6 +131,16 @@ func listAll(ctx context.Context, a front.App, stores []store, opts keystore.Opt
 		return errors.Join(failed...)
 	}
 	return errors.Join(printAll(a, found, asJSON), errors.Join(failed...))
+}
+
+// listTimeout is how long a store may take, without the time of prompts. A store
+// that does not answer does not hide the others.
+const listTimeout = 15 * time.Second
+
+func listStore(ctx context.Context, a front.App, ref keystore.Ref, opts keystore.Options) ([]keystore.Entry, error) {
+	ctx, cancel := await.Limit(ctx, listTimeout)
+	defer cancel()
+	return front.InterruptibleValue(ctx, ref.String(), func() ([]keystore.Entry, error) { return a.Store.List(ctx, ref, opts) })
 }
 
 // isAbsent reports whether err means that a store does not exist, rather than

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -35,8 +36,8 @@ have now; sha256:7 reflects the state of Secure Boot.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&to, "to", "", "`reference` for the new file: tpm:path=FILE, with pcrs= to bind it to PCRs")
-	fs.StringVar(&source, "secret-source", "prompt", "`source` of the secret: file:PATH, env:NAME or prompt")
-	front.MarkValues(fs.Lookup("secret-source"), "file:", "env:", "prompt")
+	fs.StringVar(&source, "secret-source", "prompt", "`source` of the secret: file:PATH, env:NAME, prompt or pinentry")
+	front.MarkValues(fs.Lookup("secret-source"), "file:", "env:", "prompt", "pinentry")
 	return cmd
 }
 
@@ -49,15 +50,16 @@ func seal(ctx context.Context, a front.App, to, source string) error {
 	if err != nil {
 		return err
 	}
-	ask := a.PromptNew
-	if source != "prompt" {
-		from, err := keystore.ParsePINSource(source)
-		if err != nil {
+	from, err := flags.ParsePINSource(source)
+	if err != nil {
+		return signer.WithHint(err, "--secret-source accepts file:PATH, env:NAME, prompt or pinentry")
+	}
+	ask := front.Twice(from.Ask(a))
+	if !from.Asks() {
+		if ask, err = (keystore.Call{Options: opts}).PINSource(from.Ref); err != nil {
 			return err
 		}
-		if ask, err = (keystore.Call{Options: opts}).PINSource(from); err != nil {
-			return err
-		}
+		ask = from.Quiet(ask)
 	}
 	ref, err := keystore.ParseRef(to)
 	if err != nil {
@@ -65,6 +67,10 @@ func seal(ctx context.Context, a front.App, to, source string) error {
 	}
 	return front.Interruptible(ctx, ref.String(), func() error {
 		secret, err := ask(ctx, keystore.Prompt{What: "secret", Ref: ref, Optional: true})
+		var prompt *front.PromptError
+		if source == "prompt" && errors.As(err, &prompt) {
+			err = signer.WithHint(err, "run the command in a terminal, or give the secret with --secret-source file:PATH or env:NAME")
+		}
 		if err != nil {
 			return err
 		}

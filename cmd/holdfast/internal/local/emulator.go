@@ -95,12 +95,12 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	report := func(int) {}
 	if f.events != "-" {
 		direct := slog.New(&front.LogHandler{W: a.Stderr})
-		report = func(n int) { direct.Warn("log lines were dropped, because nobody read them", "count", n) }
+		report = func(n int) { direct.Warn(front.DroppedLines, "count", n) }
 	}
 	stderr := front.NewLogWriter(a.Stderr, report)
 	defer stderr.Close()
 	if f.events == "-" {
-		cfg.Events = stderr // only JSON lines: no log
+		cfg.Events = front.JSONWriter{W: stderr} // only JSON lines: no log
 	} else {
 		cfg.Logger = slog.New(&front.LogHandler{W: stderr, Level: slog.LevelInfo})
 	}
@@ -110,7 +110,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 			return err
 		}
 		defer file.Close()
-		cfg.Events = file
+		cfg.Events = front.JSONWriter{W: file}
 	}
 	server, err := emulator.New(cfg)
 	if err != nil {

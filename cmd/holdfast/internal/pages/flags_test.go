@@ -35,6 +35,9 @@ func TestFlags(t *testing.T) {
 	seen := 0
 	for page, text := range documents(t) {
 		for _, b := range anyBlock.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(b[2], "cobra.Command{") { // the source of a command that does not exist yet
+				continue
+			}
 			for _, m := range command.FindAllStringSubmatch(strings.ReplaceAll(b[2], "\\\n", " "), -1) {
 				seen++
 				check(page, m[1], m[2])

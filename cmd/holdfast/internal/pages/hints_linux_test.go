@@ -42,14 +42,22 @@ var hintCommands = []hintCommand{
 	{"openssl pkey -in FILE -noout", files + `FILE=key.pem; $RUN < stdin`},
 	{"openssl x509 -in FILE -noout -text", files + `FILE=cert.pem; $RUN | grep CN`},
 	{"openssl x509 -in FILE -noout", files + `FILE=cert.pem; $RUN`},
-	{"openssl x509 -in FILE -out cert.pem", files + `openssl x509 -in cert.pem -trustout -out trusted; FILE=trusted; $RUN; grep -- '-BEGIN CERTIFICATE' cert.pem`},
+	{"openssl x509 -in FILE -out FILE.converted.pem", files + `openssl x509 -in cert.pem -trustout -out trusted; FILE=trusted; $RUN; grep -- '-BEGIN CERTIFICATE' $FILE.converted.pem`},
 	{"openssl x509 -in cert.pem -noout -subject -nameopt RFC2253", files + `$RUN | grep 'CN=app'`},
-	{"openssl pkcs7 -in FILE -print_certs -out certs.pem", files + `openssl crl2pkcs7 -nocrl -certfile cert.pem -out p7; FILE=p7; $RUN; grep -- '-BEGIN CERTIFICATE' certs.pem`},
-	{"openssl pkcs8 -topk8 -in FILE -out key.pem", files + `openssl ec -in key.pem -aes128 -passout pass:secret -out old 2>/dev/null; grep Proc-Type old; rm key.pem; FILE=old; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' key.pem`},
+	{"openssl pkcs7 -inform DER -in FILE -print_certs -out FILE.converted.pem", files + `openssl crl2pkcs7 -nocrl -certfile cert.pem -outform DER -out p7; FILE=p7; $RUN; grep -- '-BEGIN CERTIFICATE' $FILE.converted.pem`},
+	{"openssl rsa -inform PVK -in FILE -out FILE.converted.pem", `openssl genrsa -out rsa 2048; openssl rsa -in rsa -outform PVK -pvk-none -out FILE; FILE=FILE; $RUN; grep -- '-BEGIN PRIVATE KEY' $FILE.converted.pem`},
+	{"openssl rsa -inform MSBLOB -in FILE -out FILE.converted.pem", `openssl genrsa -out rsa 2048; openssl rsa -in rsa -outform MSBLOB -out FILE; FILE=FILE; $RUN; grep -- '-BEGIN PRIVATE KEY' $FILE.converted.pem`},
+	{"keytool -importkeystore -srckeystore FILE -destkeystore FILE.converted.p12 -deststoretype PKCS12", ""}, // needs Java
+	{"openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem", files + `openssl crl2pkcs7 -nocrl -certfile cert.pem -out p7; FILE=p7; $RUN; grep -- '-BEGIN CERTIFICATE' $FILE.converted.pem`},
+	{"openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem -provider legacy -provider default", files + `openssl pkcs8 -topk8 -in key.pem -v1 PBE-SHA1-RC2-40 -passout pass:secret -provider legacy -provider default -out old; FILE=old; $RUN < stdin; openssl pkey -in $FILE.converted.pem -passin pass:secret -noout`},
+	{"openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem", files + `openssl ec -in key.pem -aes128 -passout pass:secret -out old 2>/dev/null; grep Proc-Type old; FILE=old; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem`},
 	{"openssl pkcs12 -in FILE -info -noout", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin`},
-	{"openssl pkcs12 -in FILE -out all.pem && openssl pkcs12 -export -in all.pem -out new.p12", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; test -s new.p12`},
-	{"openssl pkcs12 -in FILE -out all.pem", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' all.pem`},
+	{"openssl pkcs12 -legacy -in FILE -out FILE.converted.pem", files + `openssl pkcs12 -export -legacy -keypbe PBE-SHA1-RC4-40 -certpbe PBE-SHA1-RC4-40 -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem`},
+	{"openssl pkcs12 -in FILE -out FILE.converted.pem", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem`},
 	{"openssl x509 -req needs -extfile", ""}, // a fact, not a command
+	{"cp FILE FILE.converted.pem && ssh-keygen -p -m PKCS8 -f FILE.converted.pem", `ssh-keygen -q -t ecdsa -N '' -f old; grep OPENSSH old
+printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASKPASS_REQUIRE=force
+FILE=old; $RUN; grep -- '-BEGIN PRIVATE KEY' old.converted.pem`},
 	{"ssh-keygen -p -m PKCS8 -f COPY", `ssh-keygen -q -t ecdsa -N '' -f COPY; grep OPENSSH COPY
 printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASKPASS_REQUIRE=force
 COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
@@ -88,7 +96,7 @@ COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 // TestHintCommands runs every command that has a script.
 func TestHintCommands(t *testing.T) {
 	programs := map[string]string{
-		"openssl": "openssl", "ssh-keygen": "ssh-keygen", "chmod": "chmod",
+		"openssl": "openssl", "cp": "ssh-keygen", "ssh-keygen": "ssh-keygen", "chmod": "chmod",
 		"pkcs11-tool": "pkcs11-tool", "tpm2_getcap": "tpm2_getcap", "tpm2_evictcontrol": "tpm2_getcap",
 		"tpm2_dictionarylockout": "tpm2_getcap", "tpm2_flushcontext": "tpm2_getcap",
 	}
@@ -127,7 +135,7 @@ func TestHintCommands(t *testing.T) {
 }
 
 // program is a word with which a command begins.
-var program = regexp.MustCompile(`\b(openssl|ssh-keygen|pkcs11-tool|softhsm2-util|p11tool|tpm2_[a-z]+|chmod|chown|usermod|certutil|security [a-z]+-|security import|sc_auth|sc start|keyctl|systemctl)\b`)
+var program = regexp.MustCompile(`\b(openssl|keytool|iconv|ssh-keygen|pkcs11-tool|softhsm2-util|p11tool|tpm2_[a-z]+|chmod|chown|usermod|certutil|security [a-z]+-|security import|sc_auth|sc start|keyctl|systemctl)\b`)
 
 // TestHintCommandsAreKnown fails if a text of the program has a command that is
 // not among hintCommands, or if one of these is in no text.

@@ -2,6 +2,7 @@ package role
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/boundedtoml"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -38,21 +40,31 @@ type table struct {
 // needs 1 KiB of memory for each nested array.
 const maxConfig = 64 << 10
 
-// readTables reads a configuration file.
-func readTables(path string) ([]table, error) {
+// keyName returns a key for messages. Its parts are texts from a user, who may have
+// put anything there.
+func keyName(key toml.Key) string {
+	parts := make(toml.Key, len(key))
+	for i, part := range key {
+		parts[i] = keystore.Excerpt(part)
+	}
+	return parts.String()
+}
+
+// readTables reads a configuration file, at most until ctx ends.
+func readTables(ctx context.Context, path string) ([]table, error) {
 	data, err := keystore.ReadFile(path, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("--config %s: %w", path, err)
 	}
-	var doc struct {
+	type document struct {
 		Roles []table `toml:"role"`
 	}
-	meta, err := toml.Decode(string(data), &doc)
+	doc, keys, err := boundedtoml.Decode[document](ctx, string(data))
 	if err != nil {
 		return nil, front.Usagef("--config %s: %w", path, err)
 	}
-	if keys := meta.Undecoded(); len(keys) > 0 {
-		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keys[0]), "docs/configuration.md lists the keys")
+	if len(keys) > 0 {
+		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keyName(keys[0])), "docs/configuration.md lists the keys")
 	}
 	if len(doc.Roles) == 0 {
 		return nil, signer.WithHint(front.Usagef("--config %s: no [[role]] table", path), "see docs/serve.md for an example")
@@ -114,8 +126,9 @@ func (t table) key(store *keystore.Store, dir string) (k flags.Key, err error) {
 		}
 		*f.dst = store.Rebase(ref, dir)
 	}
-	k.PINSource, err = flags.ParsePINSource(t.PINSource)
-	k.PINSource.Ref = store.Rebase(k.PINSource.Ref, dir)
+	if k.PINSource, err = flags.ParsePINSource(t.PINSource); err == nil {
+		k.PINSource.Ref = store.Rebase(k.PINSource.Ref, dir)
+	}
 	return k, err
 }
 

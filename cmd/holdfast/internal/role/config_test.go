@@ -52,7 +52,7 @@ func TestConfig(t *testing.T) {
 		if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		roles, err := Setup{}.fromConfig(front.App{Store: all.New()}, path, "")
+		roles, err := Setup{}.fromConfig(t.Context(), front.App{Store: all.New()}, path, "")
 		if test.culprit == "" {
 			if err != nil {
 				t.Errorf("%s: %v", test.name, err)
@@ -72,7 +72,8 @@ func TestConfig(t *testing.T) {
 func TestConfigRelativePaths(t *testing.T) {
 	for text, want := range map[string]string{
 		"-": "-", "env:X": "env:X", "/k.pem": "/k.pem", "k.pem": "/etc/k.pem", "file:k.pem": "/etc/k.pem",
-		"../k.pem": "/k.pem", "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=k.pem",
+		"../k.pem": "/k.pem", "pkcs11:token=x": "pkcs11:token=x", "tpm:path=k.pem": "tpm:path=/etc/k.pem",
+		"pkcs11:token=x?pin-source=file:pin": "pkcs11:token=x?pin-source=/etc/pin", "tpm:path=k;parent-auth-source=pin": "tpm:path=/etc/k;parent-auth-source=/etc/pin",
 	} {
 		got, err := table{Certificate: text, PrivateKey: text, Intermediates: text}.fill(Setup{}, front.App{Store: all.New()}, "/etc")
 		if id := got.Key.Identity; err != nil || id.Certificate.String() != want || id.Key.String() != want || id.Intermediates.String() != want {

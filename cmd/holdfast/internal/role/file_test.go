@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/all"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -151,4 +152,24 @@ func keyFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// The name of a role is part of a path, so the ARN in a flag must end with one.
+func TestRoleNameOfFlag(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"role/app": true, "role/path/to/app_+=,.@-": true, "role/..": false, "role/.": false, "role/path/..": false,
+		"role/a b": false, "role/a%2fb": false, "role/a?b": false, "role/" + strings.Repeat("x", 65): false,
+	} {
+		source := base()
+		for flag, value := range map[string]string{
+			"role-arn": "arn:aws:iam::111122223333:" + name, "trust-anchor-arn": anchor + "1", "profile-arn": profile + "1", "private-key": "/key.pem",
+		} {
+			source.flags[flag] = value
+		}
+		setups, err := source.setups(t, 0)
+		var usage *front.UsageError
+		if ok && (err != nil || len(setups) != 1) || !ok && !errors.As(err, &usage) && !errors.Is(err, rolesanywhere.ErrConfig) {
+			t.Errorf("%s: %d roles, %v", name, len(setups), err)
+		}
+	}
 }

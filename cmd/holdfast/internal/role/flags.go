@@ -1,6 +1,7 @@
 package role
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -71,7 +72,7 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	flagged.Variables = flagged.Key.Variables(a)
 	switch {
 	case f.configFile != "":
-		setups, err = flagged.fromConfig(a, f.configFile, f.name)
+		setups, err = flagged.fromConfig(cmd.Context(), a, f.configFile, f.name)
 	case f.name != "":
 		err = signer.WithHint(front.Usagef("--role %s requires --config", f.name), "name the file that contains the role: --config FILE; to give the ARN of a role, use --role-arn")
 	default:
@@ -99,21 +100,28 @@ func (s Setup) fromFlags() ([]Setup, error) {
 	if err := s.Config.Check(); err != nil {
 		return nil, err
 	}
-	s.Name = s.Config.RoleName()
+	if s.Name = s.Config.RoleName(); !isRoleName(s.Name) {
+		return nil, signer.WithHint(front.Usagef("--role-arn %s: %q is not the name of an IAM role", s.Config.RoleARN, s.Name),
+			"copy the ARN from the IAM console, or print it: aws iam get-role --role-name NAME --query Role.Arn")
+	}
 	return []Setup{s}, nil
 }
 
 // fromConfig returns the roles of a configuration file, or only the role with
 // this name if name is not empty. The settings of s override all of them. A PIN
 // is not sent to the keys of several roles: one that is wrong uses up tries.
-func (s Setup) fromConfig(a front.App, path, name string) (setups []Setup, err error) {
-	tables, err := readTables(path)
+func (s Setup) fromConfig(ctx context.Context, a front.App, path, name string) (setups []Setup, err error) {
+	tables, err := readTables(ctx, path)
 	if err != nil {
 		return nil, err
 	}
+	dir := filepath.Dir(path)
+	if dir == "/dev/fd" { // a process substitution of a shell
+		dir = "."
+	}
 	seen := make(map[string]bool)
 	for i, t := range tables {
-		r, err := t.fill(s, a, filepath.Dir(path))
+		r, err := t.fill(s, a, dir)
 		table := fmt.Sprintf("--config %s: role %d %q", path, i+1, t.Name)
 		switch {
 		case err != nil:

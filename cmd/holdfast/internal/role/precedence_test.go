@@ -53,6 +53,7 @@ func (s source) setups(t *testing.T, tables int, args ...string) ([]Setup, error
 	}
 	var f Flags
 	cmd := new(cobra.Command)
+	cmd.SetContext(t.Context())
 	f.Add(cmd)
 	if err := cmd.ParseFlags(args); err != nil {
 		t.Fatal(err)

@@ -72,6 +72,7 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 		Check:    config.CheckSigner,
 		Name:     s.Key.Name(),
 		Files:    s.Key.Files(a),
+		PINFiles: s.Key.PINFiles(a),
 		Timeout:  config.Timeout,
 		Reloaded: r.Cache.Retry,
 		Logger:   config.Logger,

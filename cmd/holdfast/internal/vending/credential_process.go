@@ -167,16 +167,20 @@ func (s session) create(ctx context.Context) (credentials.Credentials, time.Time
 		if err != nil {
 			return m, err
 		}
-		m.until = validUntil(key.Chain())
+		m.until = validUntil(key.Chain(), s.app.Now())
 		m.creds, err = client.Credentials(ctx)
 		return m, err
 	})
 	return m.creds, m.until, err
 }
 
-// validUntil returns the earliest expiry of the certificates in a chain.
-func validUntil(chain []*x509.Certificate) (end time.Time) {
-	for _, c := range chain {
+// validUntil returns the earliest expiry of the certificates in a chain. It
+// ignores intermediate certificates that have expired, which are not sent.
+func validUntil(chain []*x509.Certificate, now time.Time) (end time.Time) {
+	for i, c := range chain {
+		if i > 0 && now.After(c.NotAfter) {
+			continue
+		}
 		if end.IsZero() || c.NotAfter.Before(end) {
 			end = c.NotAfter
 		}
@@ -192,7 +196,7 @@ func (s session) cached(ctx context.Context, where cacheFlag) (_ *credentials.Sh
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := s.config.CacheKey(identity, s.connection.Trust())
+	key, err := s.config.CacheKey(identity, s.connection.Trust(s.app))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -32,7 +33,8 @@ container credentials endpoint on this machine, which requires a token and
 serves renewed credentials while the command runs. All other sources of AWS
 credentials are removed from the command's environment. Nothing is written to
 disk. The exit code is the exit code of the command, or 128 plus the number of
-the signal that terminated it.
+the signal that terminated it. It is 127 if the command is not found, and 126 if
+it cannot be executed.
 
 With --env, the credentials themselves are put into the environment of the
 command. Use it for programs that do not support the endpoint. These credentials
@@ -63,8 +65,11 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {
-		return signer.WithHint(err, "check the command's name and PATH")
+		return notRun(err, "check the command's name and PATH")
 	}
+	front.HideMemory()
+	a, flush := a.WithLogWriter()
+	defer flush()
 	a.Typed = new(front.TypedPINs)
 	setup, err := f.Setup(cmd, a)
 	if err != nil {
@@ -90,6 +95,22 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 		return runChild(cmd.Context(), child)
 	}
 	return execServed(cmd.Context(), a, r, child)
+}
+
+// The exit codes for a command that did not run (POSIX, Shell Command Language,
+// section 2.8.2).
+const (
+	exitNotExecutable = 126
+	exitNotFound      = 127
+)
+
+// notRun returns err with the exit code of a shell that cannot run a command.
+func notRun(err error, hint string) error {
+	code := exitNotExecutable
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		code = exitNotFound
+	}
+	return &front.CodeError{Code: code, Err: signer.WithHint(err, hint)}
 }
 
 // execServed runs child with its own credentials endpoint. It adds the
@@ -141,7 +162,7 @@ func runChild(ctx context.Context, child *exec.Cmd) error {
 		return err
 	}
 	if err := child.Start(); err != nil {
-		return signer.WithHint(err, "check that the command is a program that you can execute")
+		return notRun(err, "check that the command is a program that you can execute")
 	}
 	ended := make(chan struct{})
 	passed := make(chan struct{})
@@ -158,15 +179,21 @@ func runChild(ctx context.Context, child *exec.Cmd) error {
 			}
 		}
 	}()
-	err := child.Wait()
+	code, err := wait(child)
 	close(ended)
 	<-passed
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &exit):
-		return &front.StatusError{Code: exitCode(exit.ProcessState)}
+	if err == nil && code != 0 {
+		err = &front.StatusError{Code: code}
 	}
 	return err
+}
+
+// waitAlone waits for a child and returns its exit code.
+func waitAlone(child *exec.Cmd) (code int, err error) {
+	err = child.Wait()
+	var exit *exec.ExitError
+	if err == nil || errors.As(err, &exit) {
+		return exitCode(child.ProcessState), nil
+	}
+	return 0, err
 }

@@ -152,8 +152,8 @@ func TestExecFails(t *testing.T) {
 		code int
 	}{
 		{"no command", execArgs(s), front.ExitUsage},
-		{"no such command", append(execArgs(s), "no-such-command"), front.ExitNotFound},
-		{"not a program", append(execArgs(s), s.Path("key.pem")), front.ExitUnavailable},
+		{"no such command", append(execArgs(s), "no-such-command"), 127},
+		{"not a program", append(execArgs(s), s.Path("key.pem")), 126},
 		{"no certificate", append(execArgs(s, "--certificate", "none.pem"), "touch", mark), front.ExitNotFound},
 		{"bad ARN", append(execArgs(s, "--role-arn", "x"), "touch", mark), front.ExitUsage},
 		{"refused", append(execArgs(s, "--role-arn", "arn:aws:iam::111122223333:role/other"), "touch", mark), front.ExitRefused},

@@ -3,7 +3,9 @@
 package vending
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -34,10 +36,37 @@ func sentByTerminal(s os.Signal) bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
+// wait waits for a child and returns its exit code. As the first process of a
+// container (PID 1), it also collects the processes that the child left behind,
+// as nothing else does (wait(2)).
+func wait(child *exec.Cmd) (code int, err error) {
+	if os.Getpid() != 1 {
+		return waitAlone(child)
+	}
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return 0, os.NewSyscallError("wait4", err)
+		case pid == child.Process.Pid:
+			return statusCode(status), child.Process.Release()
+		}
+	}
+}
+
 // exitCode returns the exit status that a shell reports for a process.
 func exitCode(s *os.ProcessState) int {
-	if status, ok := s.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal())
+	if status, ok := s.Sys().(syscall.WaitStatus); ok {
+		return statusCode(status)
 	}
 	return s.ExitCode()
+}
+
+func statusCode(s syscall.WaitStatus) int {
+	if s.Signaled() {
+		return 128 + int(s.Signal())
+	}
+	return s.ExitStatus()
 }

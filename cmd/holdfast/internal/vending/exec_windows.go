@@ -1,6 +1,9 @@
 package vending
 
-import "os"
+import (
+	"os"
+	"os/exec"
+)
 
 // forwardedSignals are the signals that exec catches, so that they do not end
 // it.
@@ -11,3 +14,5 @@ var forwardedSignals = []os.Signal{os.Interrupt}
 func sentByTerminal(os.Signal) bool { return true }
 
 func exitCode(s *os.ProcessState) int { return s.ExitCode() }
+
+func wait(child *exec.Cmd) (code int, err error) { return waitAlone(child) }

@@ -67,7 +67,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 
 	another := uri
 	another.Object = "another"
-	names, waits := uri.ModulePath+": the device hangs", "waiting for credentials"
+	names, waits := uri.ModulePath+" does not answer", "waiting for credentials"
 	for _, test := range []struct {
 		args  []string
 		key   bool              // the command has flags for a key and a session
@@ -76,7 +76,7 @@ func TestWhileAModuleHangs(t *testing.T) {
 		{[]string{"credential-process"}, true, map[string]string{"C_OpenSession": names, "C_Login": names, "C_Sign": names}},
 		{[]string{"serve", "--port", "0"}, true, map[string]string{"C_OpenSession": names, "C_Sign": ""}},
 		{[]string{"update", "--profile", "p"}, true, map[string]string{"C_Login": names, "C_Sign": ""}},
-		{[]string{"update", "--once", "--profile", "p"}, true, map[string]string{"C_Sign": "the device has made no signature"}},
+		{[]string{"update", "--once", "--profile", "p"}, true, map[string]string{"C_Sign": names}},
 		{[]string{"generate", "--private-key", another.String(), "--pin-source", "file:" + filepath.Join(id.Dir, "pin")}, false, map[string]string{"C_Login": names}},
 		{[]string{"exec"}, true, map[string]string{"C_OpenSession": names, "C_Sign": waits}},
 		{[]string{"list", "--in", "pkcs11:?module-path=" + uri.ModulePath}, false, map[string]string{"C_FindObjects": names}},

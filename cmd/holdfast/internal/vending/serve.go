@@ -69,7 +69,7 @@ func (f *serveFlags) addListening(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.daemon.AllowRemote, "allow-remote", false, "allow addresses that other machines can reach; those machines can then obtain the credentials")
 	fs.StringArrayVar(&f.daemon.Hosts, "host", nil, "additional host `name` that clients may use for this server; repeatable")
 	fs.IntVar(&f.daemon.HopLimit, "hop-limit", 64, "IP hop `limit` of responses, 1 to 255")
-	fs.StringVar(&f.daemon.TokenFile, "token-file", "", "`file` with the token of the container endpoint; serve creates it if it does not exist (default: a file in $XDG_RUNTIME_DIR/holdfast)")
+	fs.StringVar(&f.daemon.TokenFile, "token-file", "", "`file` with the token of the container endpoint; serve creates it if it does not exist (default: a file in $XDG_RUNTIME_DIR/holdfast or in the folder for temporary files)")
 	fs.StringVar(&f.daemon.StatusListen, "status-listen", "", "`address` for /healthz, /readyz and /metrics, such as 127.0.0.1:9912 (default: none)")
 }
 
@@ -78,11 +78,12 @@ func (f *serveFlags) run(cmd *cobra.Command, a front.App) error {
 	signal.Notify(hangup, syscall.SIGHUP) // before slow calls: an early SIGHUP must not be lost
 	defer signal.Stop(hangup)
 
+	front.HideMemory()
 	if err := f.check(cmd.Flags().Changed); err != nil {
 		return err
 	}
 	direct := newLog(a.Stderr, f.logFormat, f.role.Session.Debug)
-	stderr := front.NewLogWriter(a.Stderr, func(n int) { direct.Warn("log lines were dropped, because nobody read them", "count", n) })
+	stderr := front.NewLogWriter(a.Stderr, func(n int) { direct.Warn(front.DroppedLines, "count", n) })
 	defer stderr.Close()
 	a.Log = newLog(stderr, f.logFormat, f.role.Session.Debug)
 	a.Typed = new(front.TypedPINs)
@@ -123,6 +124,10 @@ func listenAddress(listen string, port int, portGiven bool) (string, error) {
 			"AWS clients connect only over TCP; use an address such as "+daemon.DefaultListen)
 	}
 	host, own, err := net.SplitHostPort(listen)
+	if i := strings.LastIndexByte(listen, ':'); i > 0 && net.ParseIP(listen) != nil && net.ParseIP(listen[:i]) != nil {
+		return "", signer.WithHint(front.Usagef("--listen %s: the port cannot be told from the IPv6 address", listen),
+			"put brackets around the address: ["+listen[:i]+"]"+listen[i:])
+	}
 	if err != nil { // for example an address without a port
 		host, own = listen, strconv.Itoa(port)
 		if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
@@ -148,7 +153,7 @@ func newLog(w io.Writer, format string, debug bool) *slog.Logger {
 		opts.Level = slog.LevelDebug
 	}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.New(slog.NewJSONHandler(front.JSONWriter{W: w}, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
 }

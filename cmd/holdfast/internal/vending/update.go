@@ -3,10 +3,13 @@ package vending
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,6 +63,9 @@ credential-process if the client supports it: it writes no secret to disk.`,
 // run checks the file and the flags before it opens the key, as
 // credential-process does.
 func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
+	front.HideMemory()
+	a, flush := a.WithLogWriter()
+	defer flush()
 	a.Log = progressLog(a, f.role.Session.Debug)
 	a.Typed = new(front.TypedPINs)
 	path, err := credentialsFile(a)
@@ -67,7 +73,7 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 		return err
 	}
 	file := sharedfile.File{Path: path, Profile: f.profile, Logger: a.Log}
-	if err := file.Probe(); err != nil {
+	if err := explainPlace(path, file.Probe()); err != nil {
 		return err
 	}
 	setup, err := f.role.Setup(cmd, a)
@@ -88,7 +94,7 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 		if err != nil {
 			return err
 		}
-		return file.Write(ctx, c)
+		return explainPlace(file.Path, file.Write(ctx, c))
 	}
 	go func() { // do not prompt on the terminal after the first attempt
 		select {
@@ -128,6 +134,17 @@ func credentialsFile(a front.App) (string, error) {
 	}
 	path = cmp.Or(strings.TrimPrefix(path, "~/"), filepath.Join(".aws", "credentials"))
 	return filepath.Join(home, path), nil
+}
+
+// explainPlace names the credentials file in an error of the operating system,
+// which is about its folder or a temporary file, and says how to move it.
+func explainPlace(path string, err error) error {
+	var system syscall.Errno
+	if !errors.As(err, &system) || signer.Hint(err) != "" {
+		return err
+	}
+	return signer.WithHint(fmt.Errorf("cannot write the credentials file %s: %w", path, err),
+		"make the file and its folder writable, or set AWS_SHARED_CREDENTIALS_FILE to the path of a file elsewhere, for update and for its clients")
 }
 
 // An updater writes the credentials that a cache obtains to a file.
@@ -182,8 +199,8 @@ func (u *updater) run(ctx context.Context, keep func(context.Context)) {
 		if c.Check(u.now()) != nil {
 			continue // expired before they could be written
 		}
-		if err := u.file.Write(ctx, c); err != nil && ctx.Err() == nil {
-			u.file.Logger.Warn("could not write the credentials", "error", err, "retry_in", pause)
+		if err := explainPlace(u.file.Path, u.file.Write(ctx, c)); err != nil && ctx.Err() == nil {
+			u.file.Logger.Warn("could not write the credentials", "error", err, "hint", signer.Hint(err), "retry_in", pause)
 			retry = time.After(pause)
 			pause = min(2*pause, maxRetryPause)
 		}

@@ -1,0 +1,99 @@
+package front
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// checkCommand returns an error if args name an unknown command. The flags of
+// such a command are unknown, too, and package cobra would report them first.
+func checkCommand(root *cobra.Command, args []string) error {
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		return nil
+	}
+	for cmd := root; cmd.HasAvailableSubCommands(); {
+		i := firstWord(cmd, args)
+		if i < 0 {
+			return nil
+		}
+		named := slices.IndexFunc(cmd.Commands(), func(c *cobra.Command) bool { return c.Name() == args[i] })
+		if named < 0 {
+			return noArgs(cmd, args[i:])
+		}
+		cmd, args = cmd.Commands()[named], args[i+1:]
+		if cmd.Name() == "help" {
+			cmd = root // names of commands follow
+		}
+	}
+	return nil
+}
+
+// firstWord returns the index of the first argument that is neither a flag of cmd
+// or its subcommands nor its value. It returns -1 if there is none, or if it is
+// unclear because a flag before it is unknown.
+func firstWord(cmd *cobra.Command, args []string) int {
+	for i := 0; i < len(args); i++ {
+		name, isFlag := strings.CutPrefix(args[i], "--")
+		if !isFlag && !strings.HasPrefix(args[i], "-") {
+			return i
+		}
+		name, _, attached := strings.Cut(name, "=")
+		var flag *pflag.Flag
+		for _, c := range append(cmd.Commands(), cmd) {
+			if f := c.Flags().Lookup(name); f != nil {
+				flag = f
+			}
+		}
+		if flag == nil || name == "help" {
+			return -1
+		}
+		if !attached && flag.NoOptDefVal == "" {
+			i++
+		}
+	}
+	return -1
+}
+
+// noArgs rejects positional arguments, including unknown commands. If a flag for
+// a PIN or password is set, the error does not quote the argument: it may be the
+// PIN, or the second half of a password with a space.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if cmd.HasAvailableSubCommands() {
+		hint := "see " + cmd.CommandPath() + " --help"
+		if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+			i := max(0, slices.IndexFunc(similar, func(s string) bool { return strings.HasPrefix(s, args[0]) }))
+			hint = "did you mean " + cmd.CommandPath() + " " + similar[i] + "?"
+		}
+		return signer.WithHint(fmt.Errorf("unknown command %q", keystore.Excerpt(args[0])), hint)
+	}
+	return strayArgument(cmd, args[0])
+}
+
+// strayArgument returns the error for an argument that no command accepts.
+func strayArgument(cmd *cobra.Command, arg string) error {
+	argument := fmt.Sprintf("argument %q", keystore.Excerpt(arg))
+	hint := "put quotes around values that contain spaces; see " + cmd.CommandPath() + " --help"
+	if arg == `\` || strings.Contains(arg, "\n") {
+		hint = "write the command on one line: in the configuration file of AWS, a backslash does not continue a line"
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if isAboutSecret(f) {
+			argument = "argument"
+		}
+		// A flag with an optional value accepts it only as --name=value.
+		if slices.Contains(f.Annotations[optionalValues], arg) {
+			hint = "write --" + f.Name + "=" + arg
+		}
+	})
+	return signer.WithHint(fmt.Errorf("%s: unexpected %s", cmd.Name(), argument), hint)
+}

@@ -1,0 +1,5 @@
+//go:build !cgo || !unix
+
+package front
+
+func stdoutWasClosed() bool { return false }

@@ -1,0 +1,62 @@
+package boundedtoml
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+type document struct {
+	Name string   `toml:"name"`
+	List []string `toml:"list"`
+}
+
+func TestDecode(t *testing.T) {
+	d, unknown, err := Decode[document](t.Context(), "name = \"a\"\nlist = [\"b\"]\nother = 1\nt.x = 2\n")
+	if err != nil || d.Name != "a" || len(d.List) != 1 || len(unknown) != 2 || unknown[0].String() != "other" {
+		t.Errorf("%+v, %v, %v", d, unknown, err)
+	}
+	if _, _, err := Decode[document](t.Context(), "name = 1"); err == nil || !strings.Contains(err.Error(), "name") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Texts within the size limit that take the decoder minutes are refused soon,
+// and at once when the command is interrupted. The test runs in a process of
+// its own, because the decoder continues.
+func TestDecodeIsBounded(t *testing.T) {
+	const size = 64 << 10
+	texts := map[string]string{
+		"keys with dots":      strings.Repeat("a.", size/2-8) + "a = 1",
+		"headers with dots":   "[[" + strings.Repeat("a.", size/2-8) + "a]]",
+		"nested tables":       "a = " + strings.Repeat("{a = ", size/6) + "1" + strings.Repeat("}", size/6),
+		"an inline table":     "a = {" + strings.Repeat("a.", size/2-8) + "a = 1}",
+		"many keys with dots": strings.Repeat(strings.Repeat("a.", 1000)+"a = 1\n", size/2006),
+	}
+	if name := os.Getenv("HOLDFAST_TEST_TEXT"); name != "" {
+		begin := time.Now()
+		if _, _, err := Decode[document](t.Context(), texts[name]); !errors.Is(err, ErrTooComplex) && time.Since(begin) > Limit {
+			t.Errorf("error %v, want ErrTooComplex", err)
+		}
+		if took := time.Since(begin); took > 10*Limit {
+			t.Errorf("it took %v", took)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, _, err := Decode[document](ctx, texts[name]); !errors.Is(err, context.Canceled) {
+			t.Errorf("interrupted: error %v", err)
+		}
+		return
+	}
+	for name := range texts {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestDecodeIsBounded$", "-test.v")
+		cmd.Env = append(os.Environ(), "HOLDFAST_TEST_TEXT="+name)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}

@@ -1,0 +1,277 @@
+package pkcs11
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// soon is far longer than a bounded call may take after its context ends.
+const soon = 20 * time.Second
+
+// A muteModule stops to answer in one function, and ends a context then.
+type muteModule struct {
+	*fixture
+	token  *fakeToken
+	ctx    context.Context
+	answer func() // lets the module answer again
+}
+
+// newMute returns a module that is mute in the nth call of a function.
+func newMute(t *testing.T, function string, nth int, cause error) muteModule {
+	t.Helper()
+	token := newFakeToken("card")
+	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
+	m := muteModule{fixture: newFixture(t, token), token: token}
+	ctx, end := context.WithCancelCause(t.Context())
+	m.ctx = ctx
+	answered := make(chan struct{})
+	m.answer = sync.OnceFunc(func() { close(answered) })
+	t.Cleanup(m.answer)
+	mute := func() { end(cause); <-answered }
+	calls := 0
+	switch function {
+	case "load":
+		load := m.table.load
+		m.table.load = func(path string) (module, error) { mute(); return load(path) }
+	default:
+		m.before = func(call string, _ int, _ []byte) Error {
+			if call == function {
+				if calls++; calls == nth {
+					mute()
+				}
+			}
+			return 0
+		}
+	}
+	return m
+}
+
+// waitUntil waits for the end of calls in the background.
+func (m muteModule) waitUntilFinalized(t *testing.T) {
+	t.Helper()
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		m.table.mu.Lock()
+		left := len(m.table.byPath)
+		m.table.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		if time.Since(begin) > soon {
+			t.Fatal("the module is still in use after it has answered")
+		}
+	}
+}
+
+func (m muteModule) config(t *testing.T, uri string) Config {
+	t.Helper()
+	u, err := ParseURI(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{URI: u, Module: m.path, PIN: fixedPIN(fakePIN)}
+}
+
+// A module that does not answer holds no operation for longer than its context.
+func TestMuteModule(t *testing.T) {
+	gen := keyGenerators[keystore.P256]
+	for _, test := range []struct {
+		function string
+		nth      int
+		run      func(m muteModule, cfg Config) error
+	}{
+		{"load", 1, openMute}, {"slots", 1, openMute}, {"tokenInfo", 1, openMute}, {"openSession", 1, openMute},
+		{"login", 1, openMute}, {"find", 1, openMute}, {"attributes", 2, openMute},
+		{"load", 1, listMute}, {"login", 1, listMute}, {"attributes", 1, listMute}, {"closeSession", 1, listMute},
+		{"generateKeyPair", 1, func(m muteModule, cfg Config) error {
+			cfg.URI.Object = "new"
+			_, err := generate(m.ctx, cfg, gen, m.table)
+			return err
+		}},
+		{"createObject", 1, func(m muteModule, cfg Config) error {
+			return installChain(m.ctx, cfg, []*x509.Certificate{issue(t, signertest.Key(t, "p256"))}, m.table)
+		}},
+	} {
+		t.Run(test.function, func(t *testing.T) {
+			t.Parallel()
+			m := newMute(t, test.function, test.nth, context.DeadlineExceeded)
+			begin := time.Now()
+			err := test.run(m, m.config(t, "pkcs11:token=card"))
+			if took := time.Since(begin); took > soon {
+				t.Errorf("it took %v", took)
+			}
+			if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, signer.ErrUnavailable) ||
+				!strings.Contains(err.Error(), m.path) || !strings.Contains(err.Error(), "does not answer") || signer.Hint(err) == "" {
+				t.Errorf("error %v, hint %q", err, signer.Hint(err))
+			}
+			m.answer()
+			m.waitUntilFinalized(t)
+			if test.function != "login" && m.token.wrong != 0 {
+				t.Errorf("%d tries were used", m.token.wrong)
+			}
+		})
+	}
+}
+
+func openMute(m muteModule, cfg Config) error { _, err := open(m.ctx, cfg, m.table); return err }
+func listMute(m muteModule, cfg Config) error { _, err := list(m.ctx, cfg, m.table); return err }
+
+// A PIN is not sent once nobody waits for the login any more.
+func TestMuteModuleGetsNoPINLate(t *testing.T) {
+	for _, function := range []string{"slots", "openSession", "loggedIn"} {
+		m := newMute(t, function, 1, context.Canceled)
+		if err := openMute(m, m.config(t, "pkcs11:")); !errors.Is(err, context.Canceled) || errors.Is(err, signer.ErrUnavailable) {
+			t.Errorf("%s: error %v", function, err)
+		}
+		m.answer()
+		m.waitUntilFinalized(t)
+		if n := m.called("login"); n != 0 {
+			t.Errorf("%s: %d logins after the caller gave up", function, n)
+		}
+	}
+}
+
+// Neither a signature nor Close waits for a module that does not answer, nor do
+// the signatures that wait for the session or for the card.
+func TestMuteSignature(t *testing.T) {
+	for _, card := range []bool{false, true} {
+		token := newFakeToken("card")
+		token.addKey(signertest.Key(t, "p256"), "key", "\x01")
+		token.removable = card
+		b := newFixture(t, token)
+		k, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN), MaxSessions: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, end := context.WithCancelCause(t.Context())
+		answer := make(chan struct{})
+		var signatures int
+		token.onSign = func() { signatures++; end(context.DeadlineExceeded); <-answer }
+		errs := make(chan error)
+		for range 3 {
+			go func() {
+				sig, err := k.SignContext(ctx, nil, digestOf(0), crypto.SHA256)
+				if sig != nil {
+					err = errors.New("it signed")
+				}
+				errs <- err
+			}()
+		}
+		mute := 0
+		for range 3 {
+			err := <-errs
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("card %t: error %v", card, err)
+			}
+			if strings.Contains(err.Error(), "does not answer") {
+				mute++
+				for _, part := range []string{`"card"`, "slot 0", b.path} {
+					if !strings.Contains(err.Error(), part) {
+						t.Errorf("card %t: error %v does not name %s", card, err, part)
+					}
+				}
+				if !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
+					t.Errorf("card %t: error %v, hint %q", card, err, signer.Hint(err))
+				}
+			}
+		}
+		if mute != 1 {
+			t.Errorf("card %t: %d signatures were in the module, want 1", card, mute)
+		}
+		if err := k.Close(); err != nil {
+			t.Errorf("card %t: Close: %v", card, err)
+		}
+		if _, err := k.SignContext(t.Context(), nil, digestOf(0), crypto.SHA256); !errors.Is(err, signer.ErrClosed) {
+			t.Errorf("card %t: after Close: error %v", card, err)
+		}
+		b.mu.Lock()
+		if b.finalized {
+			t.Errorf("card %t: the module was finalized during a call", card)
+		}
+		b.mu.Unlock()
+		close(answer)
+		muteModule{fixture: b}.waitUntilFinalized(t)
+		if signatures != 1 || b.opened != b.closed {
+			t.Errorf("card %t: %d signatures, %d sessions opened, %d closed", card, signatures, b.opened, b.closed)
+		}
+	}
+}
+
+// After the module has answered, the key signs again, but not in the session of
+// the signature that nobody waited for.
+func TestSessionAfterMuteSignature(t *testing.T) {
+	token := newFakeToken("card")
+	token.addKey(signertest.Key(t, "p256"), "key", "\x01")
+	b := newFixture(t, token)
+	k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN), MaxSessions: 1})
+	used := k.conn.Load().firstSession
+	ctx, end := context.WithCancel(t.Context())
+	answer := make(chan struct{})
+	token.onSign = func() { end(); <-answer }
+	if _, err := k.SignContext(ctx, nil, digestOf(0), crypto.SHA256); !errors.Is(err, context.Canceled) || errors.Is(err, signer.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+	close(answer)
+	token.onSign = nil
+	if err := signOnce(k); err != nil {
+		t.Error(err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sessions[used] != nil || len(b.sessions) != 1 || token.logins != 1 {
+		t.Errorf("sessions %v after %d logins; session %d must be closed", b.sessions, token.logins, used)
+	}
+}
+
+// If the module stops to answer in Close itself, Close returns an error.
+func TestMuteClose(t *testing.T) {
+	for _, function := range []string{"closeSession", "finalize"} {
+		t.Run(function, func(t *testing.T) {
+			t.Parallel()
+			m := newMute(t, function, 1, nil)
+			k, err := open(t.Context(), m.config(t, "pkcs11:"), m.table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := k.Close(); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), m.path) {
+				t.Errorf("Close: error %v", err)
+			}
+			m.answer()
+			m.waitUntilFinalized(t)
+		})
+	}
+}
+
+func TestNeedsPerson(t *testing.T) {
+	for _, test := range []struct{ pad, always, lost, want bool }{
+		{}, {always: true}, {lost: true}, {pad: true}, {pad: true, always: true, want: true}, {pad: true, lost: true, want: true},
+	} {
+		token := newCard(t)
+		if test.pad {
+			token.flags |= cktFlagProtectedPath
+		}
+		if test.always {
+			token.objects[1].values[ckaAlwaysAuthenticate] = []byte{1}
+		}
+		b := newFixture(t, token)
+		k := b.mustOpen(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
+		if test.lost {
+			b.remove(0)
+			if err := signOnce(k); !errors.Is(err, signer.ErrUnavailable) {
+				t.Errorf("%+v: error %v", test, err)
+			}
+		}
+		if got := signer.NeedsPerson(k); got != test.want {
+			t.Errorf("%+v: NeedsPerson is %t", test, got)
+		}
+	}
+}
