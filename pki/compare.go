@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,20 +70,14 @@ func joined[T fmt.Stringer](values []T) string {
 	return strings.Join(texts, " ")
 }
 
-var keyUsages = map[x509.KeyUsage]string{
-	x509.KeyUsageDigitalSignature: "digitalSignature", x509.KeyUsageContentCommitment: "nonRepudiation",
-	x509.KeyUsageKeyEncipherment: "keyEncipherment", x509.KeyUsageDataEncipherment: "dataEncipherment",
-	x509.KeyUsageKeyAgreement: "keyAgreement", x509.KeyUsageCertSign: "keyCertSign", x509.KeyUsageCRLSign: "cRLSign",
-	x509.KeyUsageEncipherOnly: "encipherOnly", x509.KeyUsageDecipherOnly: "decipherOnly",
-}
-
 func keyUsageText(usage x509.KeyUsage) string {
 	var names []string
-	for _, u := range slices.Sorted(maps.Keys(keyUsages)) {
+	for name, u := range KeyUsages {
 		if usage&u != 0 {
-			names = append(names, keyUsages[u])
+			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return strings.Join(names, " ")
 }
 

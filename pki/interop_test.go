@@ -25,7 +25,7 @@ import (
 func newCA(t *testing.T, kind string, pathLength int, now time.Time) (pki.Issuer, string) {
 	t.Helper()
 	profile := pki.Root
-	profile.PathLength = pathLength
+	profile.PathLength, profile.RolesAnywhere = pathLength, kind != "ed25519"
 	key := signer.FromKey(signertest.Key(t, kind))
 	serial, err := pki.NewSerial(rand.Reader)
 	if err != nil {
@@ -84,50 +84,98 @@ func namesCases(t *testing.T) map[string]pki.Names {
 	}
 }
 
-// OpenSSL and GnuTLS verify every certificate, and read the same from it.
+// A combination is a certificate with what it was made from.
+type combination struct {
+	kind, label, path string
+	profile           pki.Profile
+	names             pki.Names
+	cert              *x509.Certificate
+}
+
+// OpenSSL and GnuTLS verify every certificate, and OpenSSL reads the same from
+// it. Each program gets as many files at once as it accepts.
 func TestOtherImplementationsAgree(t *testing.T) {
 	signertest.Require(t, "openssl", "openssl")
 	signertest.Require(t, "certtool", "certtool")
 	now := time.Now()
 	kinds := signertest.KeyKinds()
-	issuers, roots := make([]pki.Issuer, len(kinds)), make([]string, len(kinds))
+	issuers := make([]pki.Issuer, len(kinds))
+	var roots []byte
 	for i, kind := range kinds {
-		issuers[i], roots[i] = newCA(t, kind, 1, now)
+		issuers[i], _ = newCA(t, kind, 1, now)
+		roots = append(roots, signertest.CertPEM(issuers[i].Certificate)...)
 	}
-	n := 0
+	dir := t.TempDir()
+	anchors := filepath.Join(dir, "roots.pem")
+	if err := os.WriteFile(anchors, roots, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var all []combination
 	for _, kind := range kinds {
-		for _, profile := range []pki.Profile{pki.Client, pki.Server, pki.Intermediate} {
-			for name, names := range namesCases(t) {
+		for name, names := range namesCases(t) {
+			request := checkRequest(t, dir, kind, names)
+			for _, profile := range []pki.Profile{pki.Client, pki.Server, pki.Intermediate} {
+				profile.RolesAnywhere = false // for names and keys that it lacks
 				for life, lifetime := range map[string]time.Duration{"short": time.Hour, "too long": 100 * 365 * 24 * time.Hour} {
-					ca := n % len(kinds)
-					n++
-					t.Run(fmt.Sprintf("%s %s %s %s %s", kind, profile.Name, name, life, kinds[ca]), func(t *testing.T) {
-						checkIssued(t, issuers[ca], roots[ca], kind, profile, names, now, lifetime)
-					})
+					n := len(all)
+					c := combination{kind: kind, profile: profile, names: names, path: filepath.Join(dir, fmt.Sprintf("%d.pem", n)),
+						label: fmt.Sprintf("%s %s %s %s, issued with %s", kind, profile.Name, name, life, kinds[n%len(kinds)])}
+					c.cert = issue(t, issuers[n%len(kinds)], request, profile, now, lifetime)
+					writePEM(t, c.path, "CERTIFICATE", c.cert.Raw)
+					all = append(all, c)
 				}
 			}
 		}
 	}
-	if n < 200 {
-		t.Errorf("only %d combinations", n)
+	if len(all) < 200 {
+		t.Errorf("only %d combinations", len(all))
+	}
+	for profile, purpose := range map[string]string{"client": "sslclient", "server": "sslserver", "intermediate": "any"} {
+		args := []string{"verify", "-x509_strict", "-purpose", purpose, "-CAfile", anchors}
+		for _, c := range all {
+			if c.profile.Name == profile {
+				args = append(args, c.path)
+			}
+		}
+		run(t, "openssl", args...)
+	}
+	var bundle []byte
+	for _, c := range all {
+		run(t, "certtool", "--verify", "--load-ca-certificate", anchors, "--infile", c.path)
+		bundle = append(bundle, signertest.CertPEM(c.cert)...)
+	}
+	certs := filepath.Join(dir, "all.pem")
+	if err := os.WriteFile(certs, bundle, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	texts := strings.Split(run(t, "openssl", "storeutl", "-noout", "-text", "-certs", certs), ": Certificate\n")[1:]
+	if len(texts) != len(all) {
+		t.Fatalf("openssl shows %d of %d certificates", len(texts), len(all))
+	}
+	for i, c := range all {
+		c.checkText(t, texts[i])
 	}
 }
 
-func checkIssued(t *testing.T, issuer pki.Issuer, root, kind string, profile pki.Profile, names pki.Names, now time.Time, lifetime time.Duration) {
-	key := signer.FromKey(signertest.Key(t, kind))
-	der, err := pki.NewRequest(rand.Reader, key, names)
+// checkRequest makes a request that OpenSSL verifies, and parses it.
+func checkRequest(t *testing.T, dir, kind string, names pki.Names) *x509.CertificateRequest {
+	t.Helper()
+	der, err := pki.NewRequest(rand.Reader, signer.FromKey(signertest.Key(t, kind)), names)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	csr, cert := filepath.Join(dir, "csr.pem"), filepath.Join(dir, "cert.pem")
+	csr := filepath.Join(dir, "csr.pem")
 	writePEM(t, csr, "CERTIFICATE REQUEST", der)
 	run(t, "openssl", "req", "-in", csr, "-noout", "-verify")
-
 	request, err := pki.ParseRequest(der)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return request
+}
+
+func issue(t *testing.T, issuer pki.Issuer, request *x509.CertificateRequest, profile pki.Profile, now time.Time, lifetime time.Duration) *x509.Certificate {
+	t.Helper()
 	serial, err := pki.NewSerial(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -143,30 +191,30 @@ func checkIssued(t *testing.T, issuer pki.Issuer, root, kind string, profile pki
 	if c.NotAfter.After(issuer.Certificate.NotAfter) || !bytes.Equal(c.AuthorityKeyId, issuer.Certificate.SubjectKeyId) || len(c.SubjectKeyId) != 20 {
 		t.Errorf("ends at %v, key identifiers %x, %x", c.NotAfter, c.AuthorityKeyId, c.SubjectKeyId)
 	}
-	writePEM(t, cert, "CERTIFICATE", c.Raw)
-	purpose := map[string]string{"client": "sslclient", "server": "sslserver", "intermediate": "any"}[profile.Name]
-	run(t, "openssl", "verify", "-x509_strict", "-purpose", purpose, "-CAfile", root, cert)
-	run(t, "certtool", "--verify", "--load-ca-certificate", root, "--infile", cert)
+	return c
+}
 
-	text := run(t, "openssl", "x509", "-in", cert, "-noout", "-text", "-nameopt", "utf8,-esc_msb,sep_comma_plus_space")
-	want := []string{"CA:" + strings.ToUpper(fmt.Sprint(profile.IsCA)), "URI:http://ca.example.com/crl"}
-	for _, name := range names.DNSNames {
+// checkText compares the certificate with what OpenSSL shows.
+func (c combination) checkText(t *testing.T, text string) {
+	t.Helper()
+	want := []string{"CA:" + strings.ToUpper(fmt.Sprint(c.profile.IsCA)), "URI:http://ca.example.com/crl"}
+	for _, name := range c.names.DNSNames {
 		want = append(want, "DNS:"+name)
 	}
-	for _, u := range names.URIs {
+	for _, u := range c.names.URIs {
 		want = append(want, "URI:"+u.String())
 	}
-	for _, e := range names.EmailAddresses {
+	for _, e := range c.names.EmailAddresses {
 		want = append(want, "email:"+e)
 	}
-	if profile.IsCA {
+	if c.profile.IsCA {
 		want = append(want, "pathlen:0", "Certificate Sign, CRL Sign")
 	} else {
-		want = append(want, "Digital Signature", map[string]string{"client": "TLS Web Client Authentication", "server": "TLS Web Server Authentication"}[profile.Name])
+		want = append(want, "Digital Signature", map[string]string{"client": "TLS Web Client Authentication", "server": "TLS Web Server Authentication"}[c.profile.Name])
 	}
 	for _, w := range want {
 		if !strings.Contains(text, w) {
-			t.Errorf("openssl does not show %q:\n%s", w, text)
+			t.Errorf("%s: openssl does not show %q:\n%s", c.label, w, text)
 		}
 	}
 }

@@ -182,6 +182,9 @@ func (t Template) check() error {
 	if len(t.Names.rawSubject()) <= 2 {
 		return signer.WithHint(errors.New("the subject is empty"), "IAM Roles Anywhere and CAs need a subject, such as CN=app")
 	}
+	if t.Profile.RolesAnywhere {
+		return checkRolesAnywhere(t.Names, t.PublicKey)
+	}
 	return nil
 }
 

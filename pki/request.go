@@ -90,7 +90,10 @@ func parseRequest(data []byte) (*x509.CertificateRequest, error) {
 	if err := checkKey(r.PublicKey); err != nil {
 		return nil, err
 	}
-	if err := r.CheckSignature(); err != nil {
+	var insecure x509.InsecureAlgorithmError
+	if err := r.CheckSignature(); errors.As(err, &insecure) {
+		return nil, signer.WithHint(fmt.Errorf("its signature algorithm (%v) is not secure", r.SignatureAlgorithm), "make the request again with SHA-256")
+	} else if err != nil {
 		return nil, signer.WithHint(fmt.Errorf("its signature (%v) is not one of its key", r.SignatureAlgorithm),
 			"make the request again with the key that it is for")
 	}
