@@ -44,17 +44,28 @@ var Reasons = map[string]Reason{
 	"superseded": Superseded, "cessationOfOperation": CessationOfOperation, "privilegeWithdrawn": PrivilegeWithdrawn,
 }
 
+// CheckCRL returns an error if the issuer cannot sign revocation lists at the
+// time now.
+func (i Issuer) CheckCRL(now time.Time) error {
+	if err := i.Check(now); err != nil {
+		return err
+	}
+	switch c := i.Certificate; {
+	case c.KeyUsage&x509.KeyUsageCRLSign == 0:
+		return signer.WithHint(fmt.Errorf("the key usage of the CA certificate %q lacks cRLSign", c.Subject), "reissue it with keyUsage = keyCertSign, cRLSign")
+	case len(c.SubjectKeyId) == 0:
+		return fmt.Errorf("the CA certificate %q has no subject key identifier", c.Subject)
+	}
+	return nil
+}
+
 // NewCRL returns a revocation list in DER (RFC 5280, section 5). number must be
 // larger than that of every earlier list of the issuer.
 func NewCRL(rand io.Reader, issuer Issuer, number *big.Int, revoked []Revocation, thisUpdate, nextUpdate time.Time) ([]byte, error) {
-	if err := issuer.Check(thisUpdate); err != nil {
+	if err := issuer.CheckCRL(thisUpdate); err != nil {
 		return nil, err
 	}
-	switch c := issuer.Certificate; {
-	case c.KeyUsage&x509.KeyUsageCRLSign == 0:
-		return nil, signer.WithHint(fmt.Errorf("the key usage of the CA certificate %q lacks cRLSign", c.Subject), "reissue it with keyUsage = keyCertSign, cRLSign")
-	case len(c.SubjectKeyId) == 0:
-		return nil, fmt.Errorf("the CA certificate %q has no subject key identifier", c.Subject)
+	switch {
 	case number == nil || number.Sign() <= 0 || number.BitLen() > 159:
 		return nil, errors.New("the CRL number is not a positive number of at most 20 octets")
 	case !thisUpdate.Before(nextUpdate):

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 // issueForever prints "issued SERIAL" for each certificate that it got, and
 // "crl NUMBER" for each revocation list.
 func issueForever(dir string) error {
-	a, err := authority.Open(dir, nil)
+	a, err := authority.Open(dir, authority.Options{})
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func newCA(t *testing.T) (*authority.Authority, signer.Signer, string) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "ca")
-	a, err := authority.Create(dir, []*x509.Certificate{root}, nil)
+	a, err := authority.Create(dir, []*x509.Certificate{root}, authority.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,14 +167,23 @@ func template(t *testing.T, a *authority.Authority, name string) pki.Template {
 
 func wantSound(t *testing.T, dir string) *authority.Authority {
 	t.Helper()
-	a, err := authority.Open(dir, nil)
+	a, err := authority.Open(dir, authority.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, problem := range a.Check() {
+	for _, problem := range check(t, a) {
 		t.Error(problem)
 	}
 	return a
+}
+
+func check(t *testing.T, a *authority.Authority) []*authority.Problem {
+	t.Helper()
+	problems, err := a.Check()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return problems
 }
 
 func TestLifeOfACertificate(t *testing.T) {
@@ -219,7 +228,7 @@ func TestLifeOfACertificate(t *testing.T) {
 
 func TestCreateRefusesAFolderInUse(t *testing.T) {
 	a, _, dir := newCA(t)
-	if _, err := authority.Create(dir, a.Chain(), nil); !errors.Is(err, fs.ErrExist) {
+	if _, err := authority.Create(dir, a.Chain(), authority.Options{}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("%v", err)
 	}
 	wantSound(t, dir)
@@ -231,7 +240,7 @@ func TestWriters(t *testing.T) {
 	const writers, each = 4, 25
 	var all sync.WaitGroup
 	for w := range writers {
-		a, err := authority.Open(dir, nil)
+		a, err := authority.Open(dir, authority.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -289,10 +298,13 @@ func TestAlteredIndex(t *testing.T) {
 			if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			b, err := authority.Open(dir, nil)
+			b, err := authority.Open(dir, authority.Options{})
 			if name == "another folder's" { // the certificates are there, but not the events
-				if err != nil || len(b.Check()) != 3 {
-					t.Errorf("%v, %v", err, b.Check())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if problems := check(t, b); len(problems) != 3 {
+					t.Errorf("%v", problems)
 				}
 				return
 			}

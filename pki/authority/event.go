@@ -2,7 +2,6 @@ package authority
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -48,6 +47,7 @@ type kind string
 const (
 	created kind = "create"
 	issued  kind = "issue"
+	adopted kind = "adopt" // of a certificate that the index did not contain
 	revoked kind = "revoke"
 	listed  kind = "crl"
 )
@@ -55,8 +55,26 @@ const (
 // maxLine bounds a line of the index, in bytes.
 const maxLine = 64 << 10
 
-// An index is the state that the events result in.
-type index struct {
+// A Certificate is an entry of the index.
+type Certificate struct {
+	Serial   string // in hexadecimal
+	Subject  string // RFC 4514
+	Issued   time.Time
+	NotAfter time.Time
+	Key      string // SHA-256 of the SubjectPublicKeyInfo, in hexadecimal; "": unknown
+	Profile  string // "": it was adopted
+	Evidence string // SHA-256 of the evidence of an attestation; "": none
+
+	Revoked time.Time // zero: not revoked
+	Reason  pki.Reason
+
+	// Unfinished means that there is no certificate: the signature was
+	// interrupted, or is being made.
+	Unfinished bool
+}
+
+// A state is what the events of an index result in.
+type state struct {
 	events   int
 	previous string // hash of the last line
 	size     int64  // of the lines read, in bytes
@@ -65,13 +83,14 @@ type index struct {
 	certificates map[string]*Certificate // by serial
 	serials      []string                // in the order of issue
 	number       big.Int                 // of the last revocation list
+	listedAt     time.Time
 	nextUpdate   time.Time
 }
 
-func newIndex() *index { return &index{certificates: make(map[string]*Certificate)} }
+func newState() *state { return &state{certificates: make(map[string]*Certificate)} }
 
 // add applies complete lines. Its errors wrap [ErrIndex].
-func (x *index) add(lines []byte) error {
+func (x *state) add(lines []byte) error {
 	for len(lines) > 0 {
 		end := bytes.IndexByte(lines, '\n')
 		if end < 0 {
@@ -85,7 +104,7 @@ func (x *index) add(lines []byte) error {
 	return nil
 }
 
-func (x *index) addLine(line []byte) error {
+func (x *state) addLine(line []byte) error {
 	var e event
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
@@ -102,13 +121,12 @@ func (x *index) addLine(line []byte) error {
 	if err := x.apply(e); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(line)
-	x.events, x.previous, x.size = e.N, hex.EncodeToString(sum[:]), x.size+int64(len(line))+1
+	x.events, x.previous, x.size = e.N, hashOf(line), x.size+int64(len(line))+1
 	return nil
 }
 
 // apply changes the state, unless it returns an error.
-func (x *index) apply(e event) error {
+func (x *state) apply(e event) error {
 	if (e.Kind == created) != (x.events == 0) {
 		return fmt.Errorf("has the event %q", e.Kind)
 	}
@@ -118,7 +136,7 @@ func (x *index) apply(e event) error {
 			return fmt.Errorf("has version %d of the format; this program supports version %d", e.Version, Version)
 		}
 		x.ca = e.CA
-	case issued:
+	case issued, adopted:
 		if _, ok := x.certificates[e.Serial]; ok || !isSerial(e.Serial) {
 			return fmt.Errorf("has the serial number %q, which is invalid or was used before", e.Serial)
 		}
@@ -137,7 +155,7 @@ func (x *index) apply(e event) error {
 		if _, ok := n.SetString(e.Number, 10); !ok || n.Cmp(&x.number) <= 0 {
 			return fmt.Errorf("has the CRL number %q, which does not follow %v", e.Number, &x.number)
 		}
-		x.number, x.nextUpdate = n, e.NextUpdate
+		x.number, x.listedAt, x.nextUpdate = n, e.Time, e.NextUpdate
 	default:
 		return fmt.Errorf("has the unknown event %q", e.Kind)
 	}

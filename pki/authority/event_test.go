@@ -9,7 +9,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add([]byte(`{"n":1,"previous":"","time":"2026-01-01T00:00:00Z","event":"create","version":1,"ca":"00"}` + "\n"))
 	f.Add([]byte("{}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		x := newIndex()
+		x := newState()
 		err := x.add(data)
 		if err != nil && !errors.Is(err, ErrIndex) {
 			t.Fatal(err)
