@@ -11,7 +11,7 @@ import (
 // Optional capabilities of a Backend.
 type (
 	// A Generator generates key pairs. The private key never leaves the
-	// device.
+	// device; a key in a file is only as safe as the file.
 	Generator interface {
 		Backend
 		// Generate generates a key pair with the name in ref and
@@ -142,6 +142,10 @@ type Entry struct {
 	Kind        EntryKind
 	Public      crypto.PublicKey  // of a KeyEntry, unless the store does not reveal it
 	Certificate *x509.Certificate // of a CertificateEntry
+
+	// Plaintext means that the private key of a KeyEntry can be read
+	// without a password.
+	Plaintext bool
 }
 
 // An EntryKind is the kind of an Entry.
