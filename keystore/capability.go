@@ -11,7 +11,7 @@ import (
 // Optional capabilities of a Backend.
 type (
 	// A Generator generates key pairs. The private key never leaves the
-	// device.
+	// device; a key in a file is only as safe as the file.
 	Generator interface {
 		Backend
 		// Generate generates a key pair with the name in ref and
@@ -145,6 +145,10 @@ type Entry struct {
 	Kind        EntryKind
 	Public      crypto.PublicKey  // of a KeyEntry, unless the store does not reveal it
 	Certificate *x509.Certificate // of a CertificateEntry or an AttestationEntry
+
+	// Plaintext means that the private key of a KeyEntry can be read
+	// without a password.
+	Plaintext bool
 }
 
 // KindOf returns the kind of the entry of a certificate.

@@ -40,6 +40,10 @@ type File struct {
 	// close the file. If it returns an error, no data is written and that
 	// error is returned.
 	Prepare func(*os.File) error // nil: no preparation
+
+	// NoSync does not flush the data to disk. After a power failure the file
+	// may be empty.
+	NoSync bool
 }
 
 // Replace atomically replaces the content of the file with data, or creates the
@@ -76,7 +80,7 @@ func (f File) fill(file *os.File, data []byte) error {
 			return err
 		}
 	}
-	if _, err := file.Write(data); err != nil {
+	if _, err := file.Write(data); err != nil || f.NoSync {
 		return err
 	}
 	return file.Sync()

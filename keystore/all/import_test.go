@@ -54,6 +54,9 @@ var mayImport = map[string][]string{
 	"keychain/internal/secfw":   {"keychain/internal/native"},
 	"keychain/internal/fakesec": {"keychain/internal/native", "keychain/internal/secfw", "signer/signertest"}, // for tests
 
+	"pki":           {"signer"},
+	"pki/authority": {"signer", "pki"},
+
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
