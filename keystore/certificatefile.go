@@ -168,9 +168,9 @@ func sameFile(a, b string) bool {
 
 var (
 	errOtherContents = signer.WithHint(fmt.Errorf("contains something other than certificates and is not replaced: %w", fs.ErrExist),
-		"choose another name with Installation.File")
+		"choose another file with Installation.File")
 	errOtherKey = signer.WithHint(fmt.Errorf("contains the certificate of another key and is not replaced: %w", fs.ErrExist),
-		"choose another name with Installation.File, or replace it with Installation.Replace")
+		"choose another file with Installation.File, or replace it with Installation.Replace")
 )
 
 // mayReplace refuses to replace a file that contains anything but certificates,
@@ -209,7 +209,7 @@ func mayReplace(data []byte, leaf *x509.Certificate, replace bool) error {
 // belongs to the other blocks remains.
 func replaceCertificates(data, text []byte) ([]byte, error) {
 	refused := func(reason string) ([]byte, error) {
-		return nil, signer.WithHint(fmt.Errorf("%s: %w", reason, errors.ErrUnsupported), "name another file for the certificates with Installation.File")
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", reason, errors.ErrUnsupported), "write the certificates to another file with Installation.File")
 	}
 	var out bytes.Buffer
 	keys, placed := 0, false

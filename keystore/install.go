@@ -155,7 +155,7 @@ func (s *Store) certificateFile(ctx context.Context, b Backend, ref Ref, in Inst
 }
 
 func hintForFile(b Backend) string {
-	const hint = "name a file for the certificates with Installation.File"
+	const hint = "write the certificates to a file with Installation.File"
 	if a, ok := b.(Adviser); ok {
 		return hint + "; or " + a.Advice()
 	}

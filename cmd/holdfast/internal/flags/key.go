@@ -2,6 +2,7 @@ package flags
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 
@@ -91,6 +92,18 @@ func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (
 		return nil, err
 	}
 	return watcher.Watch(s, k.Name()), nil
+}
+
+// Certificates reads the certificates of the key without opening it.
+func (k Key) Certificates(ctx context.Context, a front.App, opts keystore.Options) ([]*x509.Certificate, error) {
+	id, err := k.complete(a.Store)
+	if err != nil {
+		return nil, err
+	}
+	if id.Certificate.IsZero() {
+		id.Certificate = id.Key
+	}
+	return a.Store.Certificates(ctx, id.Certificate, opts)
 }
 
 // Digest returns an identifier of the key and its certificate without opening

@@ -20,6 +20,9 @@ var Fields = [][2]string{
 	{"Options.PIN", "--pin-source"},
 	{"Selector.UseLatestExpiring", "--use-latest-expiring-certificate"},
 
+	{"Installation.File", "--to FILE"},
+	{"Installation.Replace", "--replace"},
+
 	{"Config.Certificates", "--certificate FILE"},
 	{"Config.Logger", "--debug"},
 	{"Config.Module", "--pkcs11-lib"},
