@@ -155,7 +155,7 @@ func ParseCRL(data []byte) (*x509.RevocationList, error) {
 	}
 	list, err := x509.ParseRevocationList(der)
 	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("the CRL is damaged: %s", strings.TrimPrefix(err.Error(), "x509: ")), hintCRL)
+		return nil, signer.WithHint(fmt.Errorf("the CRL cannot be read: %s", strings.TrimPrefix(err.Error(), "x509: ")), hintCRL)
 	}
 	if certpath.Weak(list.SignatureAlgorithm) {
 		return nil, signer.WithHint(fmt.Errorf("the CRL is signed with %v", list.SignatureAlgorithm), "have the CA sign it with SHA-256 or stronger")

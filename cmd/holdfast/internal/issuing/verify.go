@@ -1,6 +1,7 @@
 package issuing
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -241,7 +242,7 @@ func (v *verification) checkCRLs() {
 	}
 	for _, crl := range v.crls {
 		c, entry, err := rolesanywhere.Revoked(v.paths, crl.list)
-		if err != nil && v.anchor == nil && len(v.paths[0]) == len(v.certs.Chain) {
+		if top := v.certs.Chain[len(v.certs.Chain)-1]; err != nil && v.anchor == nil && bytes.Equal(crl.list.RawIssuer, top.RawIssuer) {
 			err = signer.WithHint(err, "give the certificate of the CA with --trust-anchor FILE")
 		}
 		if entry != nil {
