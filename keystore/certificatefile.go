@@ -36,7 +36,7 @@ func (f certificateFile) write(chain []*x509.Certificate, replace bool) error {
 	case errors.Is(err, fs.ErrNotExist) && !isLink(f.path):
 		path = f.path
 	case err != nil:
-		return err
+		return fmt.Errorf("%s: the link leads nowhere: %w", f.path, withoutPath(err))
 	}
 	if err := fileowner.Check(path); err != nil {
 		return err

@@ -59,7 +59,7 @@ func installNow(ctx context.Context, cfg Config, in keystore.Installation, table
 		for _, c := range chain {
 			if !slices.ContainsFunc(present, c.Equal) {
 				return signer.WithHint(fmt.Errorf("certificate %s: the token does not return it after it was written", quote(c.Subject.String())),
-					"write the certificate with a tool of the vendor, such as ykman piv certificates import")
+					"check that the token has space, or store the certificates in a file with Installation.File")
 			}
 		}
 		var removed []*x509.Certificate

@@ -236,7 +236,7 @@ func crlOf(data []byte) ([]byte, error) {
 		return nil, signer.WithHint(fmt.Errorf("PEM block %q is not an X509 CRL", block.Type), hintCRL)
 	}
 	if more, _ := pem.Decode(rest); more != nil {
-		return nil, signer.WithHint(errors.New("the file has more than one PEM block"), "give each CRL in a file of its own")
+		return nil, signer.WithHint(errors.New("the file has more than one PEM block"), "give each CRL in its own file")
 	}
 	return block.Bytes, nil
 }

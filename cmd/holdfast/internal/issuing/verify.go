@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -109,8 +110,11 @@ func (f *verifyFlags) readFiles(ctx context.Context, a front.App, v *verificatio
 	for _, name := range f.crls {
 		data, err := keystore.ReadFile(name, keystore.MaxInput)
 		var list *x509.RevocationList
-		if err == nil {
+		switch {
+		case err == nil:
 			list, err = rolesanywhere.ParseCRL(data)
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission):
+			err = signer.WithHint(err, "give a CRL in PEM or DER; show it with openssl crl -in FILE -noout -text")
 		}
 		if err != nil {
 			return fmt.Errorf("--crl %s: %w", name, err)
