@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/issuing"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/keys"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/local"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"
@@ -30,6 +31,7 @@ import (
 const (
 	credentialCommands = "Credentials for AWS clients"
 	keyCommands        = "Keys"
+	certCommands       = "Certificates"
 	localCommands      = "Local testing without AWS"
 )
 
@@ -43,6 +45,8 @@ var commands = []front.Command{
 	{Name: "generate", Group: keyCommands, New: keys.Generate},
 	{Name: "list", Group: keyCommands, New: keys.List},
 	{Name: "seal", Group: keyCommands, New: keys.Seal},
+	{Name: "csr", Group: certCommands, New: issuing.CSR},
+	{Name: "ca", Group: certCommands, New: issuing.CA},
 	{Name: "emulator", Group: localCommands, New: local.Emulator},
 	{Name: "demo", Group: localCommands, New: local.Demo},
 	{Name: "version", New: version, DefaultSignals: true},
