@@ -3,6 +3,7 @@ package issuing
 import (
 	"cmp"
 	"context"
+	"errors"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,16 @@ func (f *folder) add(cmd *cobra.Command, printed string) {
 }
 
 func (f *folder) open(a front.App) (*authority.Authority, error) {
-	return authority.Open(f.dir, authority.Options{Now: a.Now})
+	ca, err := authority.Open(f.dir, authority.Options{Now: a.Now})
+	return ca, hintOf(err)
+}
+
+// hintOf adds a hint to an error of the folder of a CA that has none.
+func hintOf(err error) error {
+	if errors.Is(err, authority.ErrIndex) && signer.Hint(err) == "" {
+		return signer.WithHint(err, "restore the folder from a backup; docs/ca.md says how")
+	}
+	return err
 }
 
 // A caKey is the group of flags for the key of a CA and its settings.

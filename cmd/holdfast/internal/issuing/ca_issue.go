@@ -116,6 +116,9 @@ func (f *issueFlags) request(ctx context.Context, a front.App) (*x509.Certificat
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	request, err := pki.ParseRequest(data)
+	if err != nil && signer.Hint(err) == "" {
+		err = signer.WithHint(err, "make another request, such as with holdfast csr")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
