@@ -145,11 +145,11 @@ func requestedNames(*pki) (all []badInput) {
 		all = append(all, badInput{name: "csr: " + name, args: append([]string{"csr", "--private-key", "key.pem"}, args...), code: code, culprit: culprit, hint: hint})
 	}
 	for _, c := range []struct{ name, culprit, hint, flag, value string }{
-		{"a comma", `","`, "letters, digits", "--subject", `CN=a\,b`},
+		{"a comma", `','`, "letters, digits", "--subject", `CN=a\,b`},
 		{"a quotation mark", "contains", "letters, digits", "--subject", `CN=a\"b`},
 		{"an asterisk", `"*"`, "letters, digits", "--subject", "CN=*"},
 		{"a tag that is too long", "session tag", "", "--uri", "urn:" + strings.Repeat("x", 300)},
-		{"a URI with a query", `"?"`, "letters, digits", "--uri", "https://example.com/?a"},
+		{"a URI with a query", `'?'`, "letters, digits", "--uri", "https://example.com/?a"},
 	} {
 		args := []string{c.flag, c.value}
 		if c.flag != "--subject" {
@@ -190,7 +190,7 @@ func requestedNames(*pki) (all []badInput) {
 	refuse("lifetime without a unit", front.ExitUsage, "--lifetime", "90d", "--subject", "CN=x", "--lifetime", "90")
 	refuse("CRL in a file", front.ExitUsage, "file:///crl.pem", "http://", "--subject", "CN=x", "--crl-url", "file:///crl.pem")
 	refuse("no folder", front.ExitNotFound, "nowhere", "ca init", "--dir", "nowhere", "--subject", "CN=x")
-	refuse("key of another CA", front.ExitOther, "key.pem", "", "--subject", "CN=x", "--private-key", "key.pem")
+	refuse("key of another CA", front.ExitOther, "key.pem", "the key of the CA", "--subject", "CN=x", "--private-key", "key.pem")
 	refuse("key missing", front.ExitNotFound, "none.pem", "name", "--subject", "CN=x", "--private-key", "none.pem")
 	csr("no subject", front.ExitUsage, "--subject", "CN=app")
 	csr("names from nowhere", front.ExitNotFound, "none.pem", "name", "--names-from", "none.pem")
@@ -308,7 +308,7 @@ func initCases(*pki) (all []badInput) {
 		s.write("ca/mine", nil)
 	}, good...)
 	add("folder is a file", front.ExitOther, "cert.pem", "", nil, with("--dir", "cert.pem")...)
-	add("folder below nothing it may write", front.ExitUnavailable, "/proc", "", nil, with("--dir", "/proc/nowhere/ca")...)
+	add("folder below nothing it may write", front.ExitNotFound, "/proc", "", nil, with("--dir", "/proc/nowhere/ca")...)
 	add("subject that is no tag", front.ExitUsage, "session tag", "letters", nil, with("--subject", `CN=Example\, Inc.`)...)
 	add("negative path length", front.ExitUsage, "--path-length", "0", nil, with("--path-length", "-1")...)
 	add("after the year 9999", front.ExitUsage, "--lifetime", "90d", nil, with("--lifetime", "9999999d")...)

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -51,7 +52,11 @@ func withOptions(ctx context.Context, a front.App, k flags.Key, opts keystore.Op
 			return err
 		}
 		defer s.Close()
-		return use(ctx, s)
+		err = use(ctx, s)
+		if errors.Is(err, signer.ErrMismatch) && signer.Hint(err) == "" {
+			err = signer.WithHint(fmt.Errorf("%s: %w", k.Name(), err), "name the key of the CA with --private-key, or another folder with --dir")
+		}
+		return err
 	})
 }
 
