@@ -227,8 +227,11 @@ func (t *turn) sweep() error {
 // it can be revoked. It returns its serial number. A certificate that the index
 // contains already is no error.
 func (a *Authority) Adopt(ctx context.Context, c *x509.Certificate) (serial string, err error) {
-	if c.CheckSignatureFrom(a.chain[0]) != nil {
-		return "", errors.New("this CA did not sign the certificate")
+	switch {
+	case c.Equal(a.chain[0]):
+		return "", errors.New("it is the certificate of the CA itself")
+	case c.CheckSignatureFrom(a.chain[0]) != nil:
+		return "", errors.New("this CA did not sign it")
 	}
 	t, err := a.begin(ctx)
 	if err != nil {

@@ -77,7 +77,7 @@ func TestBadInput(t *testing.T) {
 	var cases []badInput
 	for _, group := range []func(*pki) []badInput{
 		fileCases, keyCases, encryptedKeyCases, inputCases, certificateCases,
-		arnCases, argumentCases, networkCases, answerCases, refusalCases, otherCommandCases, installCases,
+		arnCases, argumentCases, networkCases, answerCases, refusalCases, otherCommandCases, issuingCases, installCases,
 	} {
 		cases = append(cases, group(p)...)
 	}

@@ -14,6 +14,7 @@ type FlagGroup string
 const (
 	ConfigFlags     FlagGroup = "Configuration"
 	KeyFlags        FlagGroup = "Key and certificate"
+	NameFlags       FlagGroup = "Names in the certificate"
 	SessionFlags    FlagGroup = "Session"
 	ServiceFlags    FlagGroup = "Connection to the service"
 	CredentialFlags FlagGroup = "Credentials"
@@ -23,7 +24,7 @@ const (
 )
 
 var flagGroups = []FlagGroup{
-	ConfigFlags, KeyFlags, SessionFlags, ServiceFlags, CredentialFlags, ListenFlags, FaultFlags, OutputFlags,
+	ConfigFlags, KeyFlags, NameFlags, SessionFlags, ServiceFlags, CredentialFlags, ListenFlags, FaultFlags, OutputFlags,
 }
 
 // Define calls define with an empty flag set and adds its flags to fs under the

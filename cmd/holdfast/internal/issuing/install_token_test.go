@@ -4,7 +4,9 @@ package issuing_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
@@ -162,4 +164,26 @@ func (s *tokenScene) move(dir string) {
 		s.Fatal(err)
 	}
 	s.env = []string{"SOFTHSM2_CONF=" + conf}
+}
+
+// A publicKey is a key to certify, which is elsewhere.
+type publicKey struct {
+	crypto.Signer
+	pub crypto.PublicKey
+}
+
+func (k publicKey) Public() crypto.PublicKey { return k.pub }
+
+// publicKeyOf returns the public key in PEM, for a CA.
+func publicKeyOf(t *testing.T, data []byte) crypto.Signer {
+	t.Helper()
+	block, _ := pem.Decode(data)
+	if block == nil {
+		t.Fatalf("no PEM block in %s", data)
+	}
+	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return publicKey{pub: pub}
 }

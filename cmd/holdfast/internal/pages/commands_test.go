@@ -49,6 +49,14 @@ func require(t *testing.T, name, program string) {
 	}
 }
 
+// TestCommandsOfCA runs the page about a CA, which begins with an empty folder.
+func TestCommandsOfCA(t *testing.T) {
+	t.Parallel()
+	r := newReader(t)
+	r.sendTo("http://127.0.0.1:1") // nothing is sent
+	r.run(script(t, "ca.md", ""))
+}
+
 func TestCommands(t *testing.T) {
 	for _, w := range walks {
 		t.Run(w.page, func(t *testing.T) {
