@@ -174,7 +174,7 @@ func ParseCRL(data []byte) (*x509.RevocationList, error) {
 	return list, nil
 }
 
-const hintCRL = "give a CRL in PEM (-----BEGIN X509 CRL-----) or DER; show it with openssl crl -in FILE -noout -text"
+const hintCRL = "give a CRL in PEM, which begins with -----BEGIN X509 CRL-----, or in DER"
 
 // Revoked returns the first certificate that is revoked by list in each of paths,
 // with its entry, or nil. The error says why list cannot be applied to paths. A

@@ -95,7 +95,7 @@ func settle(sys system, cfg Config, key keyInfo, leaf *x509.Certificate, replace
 			if err := sys.deleteCertificate(c.handle); err != nil {
 				return nil, nil, signer.WithHint(
 					fmt.Errorf("the new certificate is installed, but the one with the serial number %x cannot be removed: %w", c.Certificate.SerialNumber, err),
-					"remove it with certutil -user -delstore MY SERIAL (without -user for the store of the machine)")
+					"remove it in the certificate manager of Windows, certmgr.msc for the user and certlm.msc for the machine")
 			}
 			removed = append(removed, c.Certificate)
 		}

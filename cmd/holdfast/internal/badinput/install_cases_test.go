@@ -65,14 +65,14 @@ func installCases(p *pki) (all []badInput) {
 	crl := []string{"--crl", "ca.crl"}
 	verify("no flags", front.ExitUsage, "--certificate", "cert.pem", nil, "--certificate=", "--private-key=")
 	verify("CRL missing", front.ExitNotFound, "ca.crl", "name", nil, crl...)
-	verify("CRL empty", front.ExitOther, "ca.crl", "openssl crl", write("ca.crl"), crl...)
-	verify("CRL is a certificate", front.ExitOther, "ca.crl", "openssl crl", write("ca.crl", p.certPEM), crl...)
+	verify("CRL empty", front.ExitOther, "ca.crl", "X509 CRL", write("ca.crl"), crl...)
+	verify("CRL is a certificate", front.ExitOther, "ca.crl", "X509 CRL", write("ca.crl", p.certPEM), crl...)
 	verify("CRL too large", front.ExitOther, "ca.crl", "expired", write("ca.crl", make([]byte, 300_001)), crl...)
 	verify("CRL twice in a file", front.ExitOther, "ca.crl", "its own", func(s *scene) {
 		list := pemOf("X509 CRL", s.ca.Revoke(s))
 		s.write("ca.crl", append(list, list...))
 	}, crl...)
-	verify("CRL is a folder", front.ExitOther, "ca.crl", "openssl crl", func(s *scene) { s.must(os.Mkdir(s.path("ca.crl"), 0o700)) }, crl...)
+	verify("CRL is a folder", front.ExitOther, "ca.crl", "X509 CRL", func(s *scene) { s.must(os.Mkdir(s.path("ca.crl"), 0o700)) }, crl...)
 	verify("trust anchor missing", front.ExitNotFound, "ca.pem", "name", nil, "--trust-anchor", "ca.pem")
 	verify("trust anchor is text", front.ExitOther, "ca.pem", "PEM", write("ca.pem", []byte("none")), "--trust-anchor", "ca.pem")
 	verify("trust anchor is a key", front.ExitNotFound, "key.pem", "certificate", nil, "--trust-anchor", "key.pem")

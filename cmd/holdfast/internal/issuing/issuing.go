@@ -1,6 +1,7 @@
-// Package issuing implements the commands csr and ca: certificate requests, and
-// a small certification authority. Within Holdfast it imports front, flags,
-// keystore, pki and signer.
+// Package issuing implements the commands csr, ca, install and verify:
+// certificate requests, a small certification authority, and the way of a
+// certificate to its key. Within Holdfast it imports front, flags and the
+// libraries keystore, pki, rolesanywhere and signer.
 package issuing
 
 import (

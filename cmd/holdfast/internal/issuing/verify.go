@@ -114,7 +114,7 @@ func (f *verifyFlags) readFiles(ctx context.Context, a front.App, v *verificatio
 		case err == nil:
 			list, err = rolesanywhere.ParseCRL(data)
 		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission):
-			err = signer.WithHint(err, "give a CRL in PEM or DER; show it with openssl crl -in FILE -noout -text")
+			err = signer.WithHint(err, "give a CRL in PEM, which begins with -----BEGIN X509 CRL-----, or in DER")
 		}
 		if err != nil {
 			return fmt.Errorf("--crl %s: %w", name, err)

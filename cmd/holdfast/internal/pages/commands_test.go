@@ -57,6 +57,47 @@ func TestCommandsOfCA(t *testing.T) {
 	r.run(script(t, "ca.md", ""))
 }
 
+// wholeWalks are the pages and sections that need nothing but Holdfast and a device:
+// the CA is Holdfast's own, and the page starts the emulator itself.
+var wholeWalks = []struct {
+	page, section string
+	needs         map[string]string
+}{
+	{"quickstart.md", "A CA and a certificate", nil},
+	{"from-hsm.md", "", map[string]string{"awscli": "/usr/bin/aws", "softhsm": "softhsm2-util"}},
+	{"from-tpm.md", "", map[string]string{"awscli": "/usr/bin/aws", "swtpm": "swtpm"}},
+}
+
+func TestCommandsFromNothing(t *testing.T) {
+	for _, w := range wholeWalks {
+		t.Run(w.page, func(t *testing.T) {
+			t.Parallel()
+			for _, name := range slices.Sorted(maps.Keys(w.needs)) {
+				require(t, name, w.needs[name])
+			}
+			r := newReader(t)
+			r.sendTo("http://127.0.0.1:1") // every command names its endpoint
+			t.Cleanup(func() { r.end("holdfast-tpm/tpm.pid") })
+			text := script(t, w.page, w.section)
+			if strings.Contains(text, "openssl") {
+				t.Error("it uses OpenSSL")
+			}
+			r.run(text)
+		})
+	}
+}
+
+// end ends a process in the background that the page would have ended.
+func (r *reader) end(pidFile string) {
+	text, err := os.ReadFile(filepath.Join(r.dir, pidFile))
+	if err != nil {
+		return // it has ended
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
 func TestCommands(t *testing.T) {
 	for _, w := range walks {
 		t.Run(w.page, func(t *testing.T) {
@@ -66,7 +107,7 @@ func TestCommands(t *testing.T) {
 				require(t, name, w.needs[name])
 			}
 			r := newReader(t)
-			r.run(script(t, "quickstart.md", "A CA and a certificate"))
+			r.run(script(t, "quickstart.md", "With OpenSSL instead"))
 			r.dir = filepath.Join(r.dir, "holdfast-try")
 			url, _, stop, err := clitest.RunEmulator(r.dir, "--trust-anchor", "ca.pem")
 			if err != nil {
