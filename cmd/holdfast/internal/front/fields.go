@@ -12,7 +12,6 @@ import (
 var Fields = [][2]string{
 	{"let Options.PIN ask", "--pin-source prompt"},
 	{"a Config.PIN that returns nothing", "--no-tpm-key-password"},
-	{"Identity.Certificate FILE, Identity.Key", "--certificate FILE --private-key"},
 
 	{"Identity.Certificate", "--certificate"},
 	{"Identity.Intermediates", "--intermediates"},

@@ -32,15 +32,15 @@ func Install(a front.App) *cobra.Command {
 		Use:   "install",
 		Short: "Store a certificate beside its key",
 		Long: `Stores a certificate and those of its issuers where Holdfast finds them with the
-key. Before it writes anything, it makes a signature with the key and verifies it
-with the certificate. It prints the reference for --certificate.
+key. Before it writes anything, it makes a signature with the key and verifies
+it with the certificate. It prints the reference for --certificate.
 
-In a PKCS #11 token and in a certificate store of Windows, the new certificate is
-added and read back. With --replace, the others of the key are then removed. For
-any other key, the certificates are written to a file, which is replaced
-atomically: the file of the key if it contains certificates as PEM, and otherwise
-the file with the same name and the extension .crt. --to names another file, also
-for a token. A root certificate is left out.
+In a PKCS #11 token and in a certificate store of Windows, the new certificate
+is added and read back. With --replace, the others of the key are then removed.
+For any other key, the certificates are written to a file, which is replaced
+atomically: the file of the key if it contains certificates as PEM, and
+otherwise the file with the same name and the extension .crt. --to names another
+file, also for a token. A root certificate is left out.
 
 If the command is interrupted or killed, the old certificate or the new one is
 there, or both.`,

@@ -47,6 +47,9 @@ type killScene struct {
 	install []string // the command line of install
 	verify  []string // and of verify
 	at      string   // where install was killed
+
+	// lost reports whether the device has destroyed itself, if not nil.
+	lost func() bool
 }
 
 func (s *killScene) command(program string, args ...string) *exec.Cmd {
@@ -113,6 +116,7 @@ func runKills(t *testing.T, prepare func(t *testing.T) *killScene) {
 	strace := signertest.Require(t, "strace", "strace")
 	kills := make(map[string]int)
 	var old, renewed string // serial numbers
+	lost := 0
 	for _, call := range killed {
 		for _, n := range killPoints(call) {
 			s := prepare(t)
@@ -124,6 +128,10 @@ func runKills(t *testing.T, prepare func(t *testing.T) *killScene) {
 			}
 			kills[call]++
 			s.at = fmt.Sprintf("killed before %s %d", call, n)
+			if s.lost != nil && s.lost() {
+				lost++
+				continue
+			}
 			after := s.serial()
 			if renewed == "" || after == old {
 				s.holdfast(s.install...)
@@ -146,7 +154,7 @@ func runKills(t *testing.T, prepare func(t *testing.T) *killScene) {
 			}
 		}
 	}
-	t.Logf("killed before: %v", kills)
+	t.Logf("killed before: %v; lost: %d", kills, lost)
 	if kills["openat"] == 0 || kills["write"] == 0 {
 		t.Error("no kills")
 	}
@@ -190,6 +198,16 @@ func TestChaosInstallOnToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.move(s.dir)
+		// SoftHSM rewrites the file of the token at each login, of any program,
+		// and a kill at that moment leaves an empty file.
+		s.lost = func() bool {
+			files, err := filepath.Glob(filepath.Join(s.dir, "tokens", "*", "token.object"))
+			if err != nil || len(files) != 1 {
+				t.Fatalf("%q, %v", files, err)
+			}
+			info, err := os.Stat(files[0])
+			return err == nil && info.Size() == 0
+		}
 		return s.killScene
 	})
 }

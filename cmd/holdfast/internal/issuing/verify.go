@@ -35,7 +35,7 @@ func Verify(a front.App) *cobra.Command {
 	var f verifyFlags
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Check that a key and its certificate work with Roles Anywhere",
+		Short: "Check a key and its certificate, without AWS",
 		Long: `Checks a key and its certificate without AWS, and prints a line for each check:
 
   key           the key is that of the certificate
