@@ -50,4 +50,4 @@ chaos: ## runs the fault tests for several minutes; see docs/reliability.md
 	@script/chaos
 
 soak: ## runs the tests that use wrong and forgotten passwords for SOAKTIME
-	@HOLDFAST_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 2h -v -run Soak ./tpm ./cmd/holdfast/internal/keys
+	@HOLDFAST_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 2h -parallel 8 -v -run Soak ./tpm ./cmd/holdfast/internal/keys

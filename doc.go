@@ -48,7 +48,10 @@
 //	pkcs11, tpm                 keys in tokens and in a TPM 2.0
 //	winstore, keychain          keys of Windows and of macOS
 //	rolesanywhere               the client of IAM Roles Anywhere
-//	rolesanywhere/sigv4x509     signs requests, and verifies signatures
+//	rolesanywhere/assume        assumes a role with the credentials of another
+//	rolesanywhere/sigv4x509     signs requests with a certificate's key, and verifies them
+//	rolesanywhere/sigv4         the same with AWS credentials
+//	rolesanywhere/trustpolicy   evaluates trust policies; the tags of a certificate
 //	rolesanywhere/credentials   AWS credentials, and caches for them
 //	rolesanywhere/credentials/… provide credentials to AWS clients
 //	rolesanywhere/emulator      a local Roles Anywhere and STS for tests

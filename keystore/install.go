@@ -161,11 +161,3 @@ func hintForFile(b Backend) string {
 	}
 	return hint
 }
-
-// Certificates returns all certificates behind ref, in no particular order. An
-// error is a [*RefError] or a [*signer.Error].
-func (s *Store) Certificates(ctx context.Context, ref Ref, opts Options) ([]*x509.Certificate, error) {
-	call := s.begin(opts)
-	defer call.end()
-	return s.certificates(ctx, ref, call)
-}

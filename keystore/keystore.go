@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -129,7 +130,7 @@ func (s *Store) certificates(ctx context.Context, ref Ref, call Call) ([]*x509.C
 
 // backend selects a backend by the scheme of ref. If ref names a file, a
 // variable or standard input, a [PEMClaimer] of one of its PEM blocks comes
-// first.
+// first, also if they are encoded once more, as in base64.
 func (s *Store) backend(ctx context.Context, ref Ref, call Call) (Backend, error) {
 	b, ok := s.scheme[ref.Scheme]
 	if !ok {
@@ -142,6 +143,7 @@ func (s *Store) backend(ctx context.Context, ref Ref, call Call) (Backend, error
 	if err != nil {
 		return nil, wrap(b, "open", ref, err)
 	}
+	data, _ = armor.Decode(data)
 	blocks := pemBlocks(data)
 	for _, other := range s.backends {
 		if c, ok := other.(PEMClaimer); ok && slices.ContainsFunc(blocks, func(b pemBlock) bool { return c.ClaimsPEM(b.label) }) {

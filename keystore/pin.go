@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -32,6 +34,14 @@ type Prompt struct {
 	FewTries     bool // an incorrect PIN was entered before
 	LastTry      bool // an incorrect PIN now locks the token
 
+	// TriesUnknown means that an incorrect PIN now may lock the token: one
+	// was entered before, and the token does not say how many tries are left.
+	TriesUnknown bool
+
+	// NextTry is the time within which the token allows another try, if it
+	// is known and LastTry is set.
+	NextTry time.Duration
+
 	// Exact, if not nil, is set by the PINFunc of a pin-source to a copy of
 	// all bytes of the source, if the result lacks its line end. The caller
 	// owns and clears it. Without a count of tries it is a second guess: some
@@ -40,14 +50,21 @@ type Prompt struct {
 	Exact *[]byte
 }
 
-// RefuseLastTry returns an error if an incorrect PIN would lock the token. A
-// PINFunc that does not ask a person must return this error.
+// RefuseLastTry returns an error if an incorrect PIN would or may lock the token.
+// A PINFunc that does not ask a person must return this error.
 func (p Prompt) RefuseLastTry() error {
-	if !p.LastTry {
-		return nil
+	hint := "type the " + p.What + ": let Options.PIN ask"
+	switch {
+	case p.LastTry && p.NextTry > 0:
+		return signer.WithHint(fmt.Errorf("%s: not used, because only one try is left before the device locks (it allows another try within %v): %w",
+			p.What, p.NextTry, signer.ErrPINRequired), hint)
+	case p.LastTry:
+		return signer.WithHint(fmt.Errorf("%s: not used, because only one try is left before the device locks: %w", p.What, signer.ErrPINRequired), hint)
+	case p.TriesUnknown:
+		return signer.WithHint(fmt.Errorf("%s: not used, because an incorrect one was entered before, and the device does not say how many tries are left: %w",
+			p.What, signer.ErrPINRequired), "log in once with a typed PIN: let Options.PIN ask")
 	}
-	return signer.WithHint(fmt.Errorf("only one try is left before the %s is locked: %w", p.What, signer.ErrPINRequired),
-		"it is spent only when a person gives the PIN: let Options.PIN ask")
+	return nil
 }
 
 // A PINFunc returns the PIN or password of a key. The caller owns the result
@@ -151,7 +168,11 @@ func (e *sourceError) Hint() string {
 	if h := signer.Hint(e.err); h != "" {
 		return h
 	}
-	return "the source must be a regular file or a variable that contains only the " + e.what + ", on one line"
+	hint := "the source must be a regular file or a variable that contains only the " + e.what + ", on one line"
+	if errors.Is(e.err, fs.ErrNotExist) {
+		hint = "check the name; " + hint
+	}
+	return hint
 }
 
 // unsealer returns a function that unseals the secret of ref, and whether ref

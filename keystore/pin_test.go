@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -144,6 +145,25 @@ func TestPINSourceExact(t *testing.T) {
 		pin, err := pinFunc(t.Context(), keystore.Prompt{What: keystore.AskPassword, Exact: &got})
 		if err != nil || string(pin) != "sword" || string(got) != exact {
 			t.Errorf("%q: got %q, exactly %q, error %v", content, pin, got, err)
+		}
+	}
+}
+
+// The error for the last try says what was not used, and when the device allows
+// another try, if that is known.
+func TestRefuseLastTry(t *testing.T) {
+	for prompt, want := range map[*keystore.Prompt]string{
+		{What: keystore.AskPIN}:                                                 "",
+		{What: keystore.AskPIN, LastTry: true}:                                  "PIN: not used, because only one try is left before the device locks: PIN required",
+		{What: keystore.AskTPMKey, LastTry: true, NextTry: 1000 * time.Second}:  "TPM key password: not used, because only one try is left before the device locks (it allows another try within 16m40s): PIN required",
+		{What: keystore.AskTPMKey, LastTry: false, NextTry: 1000 * time.Second}: "",
+	} {
+		err := prompt.RefuseLastTry()
+		if err == nil && want == "" {
+			continue
+		}
+		if err == nil || err.Error() != want || !errors.Is(err, signer.ErrPINRequired) || signer.Hint(err) != "type the "+prompt.What+": let Options.PIN ask" {
+			t.Errorf("%+v: error %v, hint %q", *prompt, err, signer.Hint(err))
 		}
 	}
 }

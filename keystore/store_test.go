@@ -2,6 +2,7 @@ package keystore_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -87,6 +88,8 @@ func TestStoreChoosesByPEM(t *testing.T) {
 		{block("TSS2 PRIVATE KEY"), "tpm"},
 		{block("CERTIFICATE") + block("TSS2 PRIVATE KEY"), "tpm"},
 		{block("OTHER"), "other"},
+		{base64.StdEncoding.EncodeToString([]byte(block("TSS2 PRIVATE KEY"))), "tpm"},
+		{strings.ReplaceAll(block("TSS2 PRIVATE KEY"), "\n", `\n`), "tpm"},
 		{strings.ReplaceAll(block("TSS2 PRIVATE KEY"), "\n", "\r\n"), "tpm"},
 		{"a comment\n" + block("OTHER"), "other"},
 		{strings.TrimSuffix(block("OTHER"), "\n"), "other"},

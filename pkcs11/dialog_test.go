@@ -204,11 +204,11 @@ func TestKeptPINNotUsedForAnotherToken(t *testing.T) {
 		d.pins = map[loginTarget][]byte{use: []byte(fakePIN)}
 		change(&info)
 		p.pin = "typed"
-		pin, err := d.pin(info, ckuUser)
+		pin, err := d.pin(info, ckuUser, false)
 		if err != nil || string(pin) != "typed" {
 			t.Errorf("PIN for another token: %q, error %v", pin, err)
 		}
-		if pin, err = d.pin(newFakeToken("card").tokenInfo, ckuUser); err != nil || string(pin) != fakePIN {
+		if pin, err = d.pin(newFakeToken("card").tokenInfo, ckuUser, false); err != nil || string(pin) != fakePIN {
 			t.Errorf("PIN for the same token: %q, error %v", pin, err)
 		}
 	}

@@ -13,10 +13,12 @@
 //
 // # PINs
 //
-// The token reports when few attempts or only one attempt is left. An open key
-// does not retry a rejected PIN, and the last attempt is used only if a person
-// typed the PIN. A key with CKA_ALWAYS_AUTHENTICATE needs the PIN for each
-// signature.
+// A process does not send a PIN again that the token has rejected. After a wrong
+// PIN, the PINFunc is told (see [keystore.Prompt]) that only a PIN that a person
+// gives may be used, unless this process has logged in before, or has used the
+// only try and now has another PIN. Most tokens report that a wrong PIN was
+// entered; of the others only this process's own tries are known. A key with
+// CKA_ALWAYS_AUTHENTICATE needs the PIN for each signature.
 //
 // # Lost tokens
 //

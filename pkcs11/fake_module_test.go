@@ -49,15 +49,21 @@ func (f *fakeModule) tokenInfo(slot uint) (tokenInfo, error) {
 		return tokenInfo{}, err
 	}
 	info := t.tokenInfo
+	info.flags |= t.pinFlags() &^ t.hidden
+	return info, nil
+}
+
+// pinFlags returns the flags that show how many tries were used.
+func (t *fakeToken) pinFlags() uint {
 	switch left := t.tries - t.wrong; {
 	case left <= 0:
-		info.flags |= cktFlagUserPINLocked
+		return cktFlagUserPINLocked
 	case left == 1:
-		info.flags |= cktFlagUserPINFinalTry | cktFlagUserPINCountLow
+		return cktFlagUserPINFinalTry | cktFlagUserPINCountLow
 	case t.wrong > 0:
-		info.flags |= cktFlagUserPINCountLow
+		return cktFlagUserPINCountLow
 	}
-	return info, nil
+	return 0
 }
 
 func (f *fakeModule) mechanisms(slot uint) ([]uint, error) {

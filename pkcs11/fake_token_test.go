@@ -20,10 +20,11 @@ type fakeToken struct {
 	tokenInfo
 	slotInfo
 	pin          string
-	tries        int // wrong PINs before it is locked
-	wrong        int // wrong PINs so far
-	logins       int // successful logins
-	limit        int // maximum number of sessions; 0: no limit
+	tries        int  // wrong PINs before it is locked
+	wrong        int  // wrong PINs so far
+	hidden       uint // flags about tries that it does not set
+	logins       int  // successful logins
+	limit        int  // maximum number of sessions; 0: no limit
 	mechs        []uint
 	objects      []*fakeObject
 	loggedIn     bool

@@ -3,6 +3,7 @@ package pkcs11
 import (
 	"crypto"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -257,7 +258,11 @@ func notFound(t token, session uint, u URI) error {
 	if listErr != nil || len(all) == 0 {
 		return signer.WithHint(err, "the token has no private key that is visible to this user")
 	}
-	return signer.WithHint(err, "use one of: "+listObjects(t, all, u))
+	hint := "use one of: " + listObjects(t, all, u)
+	if id, err := hex.DecodeString(strings.TrimPrefix(u.ID, "0x")); err == nil && slices.ContainsFunc(all, func(o object) bool { return string(o.id) == string(id) }) {
+		hint = "in a reference, each byte of an ID has a % before it; " + hint
+	}
+	return signer.WithHint(err, hint)
 }
 
 // listObjects returns the URIs of objects on t, with the module of u.

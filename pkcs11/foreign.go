@@ -46,7 +46,7 @@ func misplaced(name string, in uriComponent) error {
 		case foreign:
 			return signer.WithHint(fmt.Errorf("attribute %q is not one of %s", clip(name), names(in.attributes)), fmt.Sprintf("use the attribute %q, %s", right, c.place))
 		default:
-			return fmt.Errorf("attribute %q belongs %s", right, c.place)
+			return signer.WithHint(fmt.Errorf("attribute %q belongs %s", right, c.place), "write pkcs11:token=TOKEN;object=LABEL?pin-source=PATH&module-path=PATH, with only the attributes that you need")
 		}
 	}
 	return fmt.Errorf("attribute %q is not one of %s", clip(name), names(in.attributes))

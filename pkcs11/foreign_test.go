@@ -30,6 +30,9 @@ func TestForeignReference(t *testing.T) {
 		"pkcs11:token=prod;pin=9876":                                  `use the attribute "pin-source", after "?"`,
 		"pkcs11:token=prod?library_path=9876":                         `use the attribute "module-path"`,
 		"pkcs11:token=prod;module=9876":                               `use the attribute "module-path", after "?"`,
+		"pkcs11:token=prod;object=app;pin-source=9876":                `write pkcs11:token=TOKEN;object=LABEL?pin-source=PATH`,
+		"pkcs11:Private Key Object; 9876":                             `as in pkcs11:token=TOKEN;object=LABEL`,
+		"pkcs11://token=prod;object=9876":                             `write pkcs11: without // after it`,
 	} {
 		_, err := ParseURI(uri)
 		if err == nil {
@@ -68,6 +71,20 @@ func TestPadding(t *testing.T) {
 	for _, uri := range []string{"pkcs11:token=%20%20", "pkcs11:object=%00", "pkcs11:object=a%00b", "pkcs11:serial=%00%20"} {
 		if u, err := ParseURI(uri); err == nil {
 			t.Errorf("%s is %+v, want an error", uri, u)
+		}
+	}
+}
+
+// An ID in the notation of other tools is explained if the token has it.
+func TestIDOfOtherTools(t *testing.T) {
+	token := newFakeToken("card")
+	token.addKey(signertest.Key(t, "p256"), "app", "\x01\xab")
+	b := newFixture(t, token)
+	for uri, explained := range map[string]bool{"pkcs11:id=01ab": true, "pkcs11:id=0x01AB": true, "pkcs11:id=02ab": false, "pkcs11:id=app": false, "pkcs11:object=01ab": false} {
+		_, err := b.open(t, uri, Config{PIN: fixedPIN(fakePIN)})
+		hint := signer.Hint(err)
+		if strings.Contains(hint, "each byte of an ID has a % before it") != explained || !strings.Contains(hint, "id=%01%AB") {
+			t.Errorf("%s: error %v, hint %q", uri, err, hint)
 		}
 	}
 }

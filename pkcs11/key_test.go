@@ -36,6 +36,11 @@ func newFixture(t *testing.T, tokens ...*fakeToken) *fixture {
 	return &fixture{f, table, path}
 }
 
+// restart forgets everything that a process knows.
+func (b *fixture) restart() {
+	b.table = &modules{load: b.initialize, byPath: make(map[string]*sharedModule)}
+}
+
 func (b *fixture) open(t *testing.T, uri string, cfg Config) (*Key, error) {
 	t.Helper()
 	u, err := ParseURI(uri)

@@ -2,10 +2,8 @@ package pkcs11
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
@@ -19,9 +17,6 @@ import (
 type authenticator struct {
 	ask keystore.PINFunc
 	ref keystore.Ref
-
-	mu      sync.Mutex
-	refused [sha256.Size]byte // hash of the PIN that the token refused last
 }
 
 // A dialog contains the PINs that a user enters to open a key or to make one
@@ -102,22 +97,13 @@ func (d *dialog) authenticate(t token, session, user uint) error {
 		return loginError(t.mod.login(session, user, nil)) // the device asks for the PIN
 	}
 	asked := time.Now()
-	pin, err := d.pin(t.info, user)
+	risky := t.tally().risky(t.info.flags)
+	pin, err := d.pin(t.info, user, risky)
 	if err != nil {
 		return err
 	}
-	hash := sha256.Sum256(pin)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.refused == hash {
-		clear(pin)
-		return fmt.Errorf("PIN not retried because the token refused it before: %w: %w", signer.ErrPINIncorrect, signer.ErrTryCounted)
-	}
-	err = d.send(t, session, user, pin, time.Since(asked) > flagsAge)
-	if errors.Is(err, signer.ErrPINIncorrect) {
-		d.refused = hash
-	}
-	if errors.Is(err, errLogin) {
+	err = d.send(t, session, user, pin, risky, time.Since(asked) > flagsAge)
+	if errors.Is(err, errLogin) || errors.Is(err, signer.ErrPINIncorrect) {
 		clear(pin)
 		return err
 	}
@@ -131,38 +117,57 @@ func (d *dialog) authenticate(t token, session, user uint) error {
 // flagsAge is how long the flags of a token count as current.
 const flagsAge = time.Second
 
-// send sends the PIN to the token, unless other logins have used all tries but
-// one since the flags in t were read: the PIN can be from a source that must not
-// use the last one. It reads the flags again if that can have happened: if they
-// are old, a try was used before, or this process has used one.
-func (d *dialog) send(t token, session, user uint, pin []byte, old bool) error {
+// send sends the PIN to the token, unless other logins have used tries since the
+// flags in t were read, and the next one may be the last: the PIN can be from a
+// source that must not use it. risky says that the PINFunc knows of that. send
+// reads the flags again if they can have changed: if they are old, a try was used
+// before, or this process has used one.
+func (d *dialog) send(t token, session, user uint, pin []byte, risky, old bool) error {
 	used := new(bool)
 	if s, ok := t.mod.(*sharedModule); ok {
 		s.tries.Lock()
 		defer s.tries.Unlock()
 		used = &s.used
 	}
-	if old || *used || t.info.flags&cktFlagUserPINCountLow != 0 {
+	y, flags := t.tally(), t.info.flags
+	if old || *used || flags&cktFlagUserPINCountLow != 0 {
 		now, err := t.mod.tokenInfo(t.slot)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case now.flags&^t.info.flags&(cktFlagUserPINFinalTry|cktFlagUserPINLocked) != 0:
-			return signer.WithHint(fmt.Errorf("%w: other logins have used all tries but one meanwhile", signer.ErrPINRequired),
-				"stop the program that uses a wrong PIN, then try again")
 		}
+		flags = now.flags
 	}
-	if d.ctx.Err() != nil { // nobody waits for the login any more
+	switch {
+	case flags&^t.info.flags&(cktFlagUserPINFinalTry|cktFlagUserPINLocked) != 0:
+		return usedMeanwhile("other logins have used all tries but one meanwhile")
+	case y.risky(flags) && !risky && t.info.flags&cktFlagUserPINFinalTry == 0:
+		return usedMeanwhile("other logins have used a try meanwhile")
+	case y.refuses(pin):
+		return notRetriedError{}
+	case d.ctx.Err() != nil: // nobody waits for the login any more
 		return context.Cause(d.ctx)
 	}
 	err := loginError(t.mod.login(session, user, pin))
 	*used = *used || errors.Is(err, errLogin)
+	if err == nil {
+		y.accept()
+	}
+	if errors.Is(err, signer.ErrPINIncorrect) {
+		after, _ := t.mod.tokenInfo(t.slot) // without flags on error
+		y.refuse(pin, errors.Is(err, signer.ErrTryCounted), after.flags)
+	}
 	return err
+}
+
+func usedMeanwhile(text string) error {
+	return signer.WithHint(fmt.Errorf("%w: %s", signer.ErrPINRequired, text),
+		"stop the program that uses a wrong PIN, then try again")
 }
 
 // pin removes the PIN for the target from d and returns it. If there is none,
 // or the token reports an incorrect PIN since then, pin asks for the PIN.
-func (d *dialog) pin(info tokenInfo, user uint) ([]byte, error) {
+// risky says that the next incorrect PIN may lock the token.
+func (d *dialog) pin(info tokenInfo, user uint, risky bool) ([]byte, error) {
 	use := info.loginTarget(user)
 	before := d.pins[use]
 	delete(d.pins, use)
@@ -179,6 +184,7 @@ func (d *dialog) pin(info tokenInfo, user uint) ([]byte, error) {
 		PerSignature: user == ckuContextSpecific,
 		FewTries:     info.flags&cktFlagUserPINCountLow != 0,
 		LastTry:      info.flags&cktFlagUserPINFinalTry != 0,
+		TriesUnknown: risky && info.flags&cktFlagUserPINFinalTry == 0,
 	})
 	if err == nil && len(pin) == 0 {
 		// In Cryptoki an empty PIN selects the protected authentication path.

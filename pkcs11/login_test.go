@@ -130,7 +130,7 @@ func TestLockedPIN(t *testing.T) {
 }
 
 func TestPromptReportsTries(t *testing.T) {
-	for wrong, want := range []keystore.Prompt{{}, {FewTries: true}, {FewTries: true, LastTry: true}} {
+	for wrong, want := range []keystore.Prompt{{}, {FewTries: true, TriesUnknown: true}, {FewTries: true, LastTry: true}} {
 		token := newCard(t)
 		token.wrong = wrong
 		var prompts []keystore.Prompt

@@ -23,6 +23,8 @@ type modules struct {
 	mu     sync.Mutex
 	load   func(path string) (module, error)
 	byPath map[string]*sharedModule
+
+	tallies tallies
 }
 
 // A sharedModule is finalized when its last user releases it.

@@ -47,7 +47,7 @@ func TestAnotherKeyNeverSigns(t *testing.T) {
 				t.Fatalf("%s, %s: the public key is not that of the certificate", kind, from)
 			}
 			for range 2 {
-				if sig, err := signAny(k); sig != nil || !errors.Is(err, signer.ErrMismatch) || !strings.Contains(signer.Hint(err), "holdfast list") {
+				if sig, err := signAny(k); sig != nil || !errors.Is(err, signer.ErrMismatch) || !strings.Contains(signer.Hint(err), "List with the reference 'pkcs11:") {
 					t.Errorf("%s, %s: %x, error %v, hint %q, want signer.ErrMismatch", kind, from, sig, err, signer.Hint(err))
 				}
 			}

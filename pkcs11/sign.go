@@ -182,7 +182,7 @@ func (k *Key) sign(ctx context.Context, conn *connection, op operation, d *dialo
 		return sig, err
 	}
 	if err := conn.proof.Check(k.pub, op.request, op.digest, sig); err != nil {
-		return nil, signer.WithHint(err, "use the reference of the key that the certificate was issued for; this lists the keys: holdfast list '"+conn.token.uri().withModuleOf(k.cfg.URI).String()+"'")
+		return nil, signer.WithHint(err, "use the reference of the key that the certificate was issued for; this shows the keys: List with the reference '"+conn.token.uri().withModuleOf(k.cfg.URI).String()+"'")
 	}
 	return sig, nil
 }

@@ -75,6 +75,9 @@ func ParseURI(s string) (URI, error) {
 
 func parseURI(rest string) (u URI, err error) {
 	path, query, _ := strings.Cut(rest, "?")
+	if after, ok := strings.CutPrefix(path, "//"); ok && after != "" {
+		return URI{}, signer.WithHint(errors.New("begins with //"), "write pkcs11: without // after it")
+	}
 	if err := u.parse(path, inPath); err != nil {
 		return URI{}, err
 	}
@@ -117,7 +120,8 @@ func (u *URI) parse(component string, in uriComponent) error {
 	for _, part := range strings.Split(component, in.separator) {
 		name, raw, ok := strings.Cut(part, "=")
 		if !ok || name == "" {
-			return errors.New("contains a part that is not NAME=VALUE")
+			return signer.WithHint(errors.New("contains a part that is not NAME=VALUE"),
+				"write the label or the ID of the key, as in pkcs11:token=TOKEN;object=LABEL or pkcs11:token=TOKEN;id=%01")
 		}
 		i := in.find(name)
 		if i < 0 {

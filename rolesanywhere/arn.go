@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -11,6 +12,7 @@ import (
 type arn struct {
 	text, partition, region, account string
 	id                               string // after the resource type; for a role, its path and name
+	alias                            bool   // id is the type of a resource and its alias
 }
 
 // arnResource checks the part of an ARN after the resource type and a slash.
@@ -19,13 +21,13 @@ type arn struct {
 var arnResource = map[string]func(string) bool{
 	"trust-anchor": isUUID,
 	"profile":      isUUID,
-	"role":         isRolePath,
+	"role":         service.IsRolePath,
 }
 
 // arnHint names the field and the expected form of each ARN.
 var arnHint = map[string]string{
-	"trust-anchor": "set Config.TrustAnchorARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID",
-	"profile":      "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID",
+	"trust-anchor": "set Config.TrustAnchorARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID, or with :alias/trust-anchor/NAME at the end",
+	"profile":      "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID, or with :alias/profile/NAME at the end",
 	"role":         "set Config.RoleARN to an ARN of the form arn:aws:iam::ACCOUNT:role/NAME",
 }
 
@@ -50,7 +52,12 @@ func parseARN(what, s, service, kind string) (arn, error) {
 	}
 	a := arn{text: s, partition: parts[1], region: parts[3], account: parts[4]}
 	gotKind, id, _ := strings.Cut(parts[5], "/")
-	a.id = id
+	a.id, a.alias = id, service == "rolesanywhere" && gotKind == "alias"
+	validID := arnResource[kind]
+	if a.alias {
+		gotKind, id, _ = strings.Cut(id, "/")
+		validID = isAlias
+	}
 	switch {
 	case !isPartition(a.partition):
 		return fail("has the invalid partition %q; a valid one is, for example, aws or aws-cn", a.partition)
@@ -62,20 +69,15 @@ func parseARN(what, s, service, kind string) (arn, error) {
 		return fail("has the invalid region %q; a valid one is, for example, us-east-1", a.region)
 	case len(a.account) != 12 || !all(a.account, digit):
 		return fail("has the invalid account ID %q; account IDs have 12 digits", a.account)
-	case !arnResource[kind](id):
+	case a.alias && !validID(id):
+		return fail("ends in %q, which is not an alias: 1 to 256 letters, digits and characters from _-/, with a letter first and single slashes in between, not aws/ at the start", clip(id))
+	case !validID(id):
 		return fail("ends in %q, which does not identify a %s", clip(id), kind)
 	}
 	if service != "iam" {
-		if want := partitionOf(a.region).name; want != a.partition {
+		if want := partitionOf(a.region).Name; want != a.partition {
 			return fail("has partition %s, but its region belongs to partition %s", a.partition, want)
 		}
 	}
 	return a, nil
-}
-
-func clip(s string) string {
-	if len(s) > 128 {
-		return s[:128] + "…"
-	}
-	return s
 }

@@ -63,6 +63,7 @@ func TestCacheKey(t *testing.T) {
 		"Transport":       func(c *Config) { c.Transport = http.DefaultTransport },
 		"Timeout":         func(c *Config) { c.Timeout = time.Second },
 		"TouchTimeout":    func(c *Config) { c.TouchTimeout = time.Second },
+		"MaxAttempts":     func(c *Config) { c.MaxAttempts = 1 },
 		"UserAgent":       func(c *Config) { c.UserAgent = "other" },
 		"Now":             func(c *Config) { c.Now = time.Now },
 		"Logger":          func(c *Config) { c.Logger = slog.Default() },

@@ -27,6 +27,10 @@ const (
 // [Client.Credentials], including all signatures and retries.
 const DefaultTimeout = 8 * time.Second
 
+// DefaultMaxAttempts is the default maximum number of requests for one session,
+// and for one call of AssumeRole in package assume.
+const DefaultMaxAttempts = 4
+
 // MaxTouchTimeout is the longest time that a signature may wait for a person.
 // The AWS SDK for Go ends a credential process after 60 seconds.
 const MaxTouchTimeout = await.PersonTimeout
@@ -57,6 +61,10 @@ type Config struct {
 
 	Transport http.RoundTripper // nil: NewTransport(TransportConfig{})
 	Timeout   time.Duration     // 0: DefaultTimeout
+
+	// MaxAttempts is the maximum number of requests for one session. Fewer
+	// are sent if the Timeout leaves no time for them. 0: DefaultMaxAttempts.
+	MaxAttempts int
 
 	// TouchTimeout is how long a signature may wait for a person who touches
 	// the device or enters a PIN there, at most MaxTouchTimeout. This time
@@ -167,7 +175,7 @@ func (c *Client) checkNames() (err error) {
 		return signer.WithHint(fmt.Errorf("region %q is not the trust anchor's region %s", cfg.Region, anchor.region),
 			"leave Config.Region out; the trust anchor's ARN says it")
 	}
-	if c.endpoint, err = endpoint(*cfg, anchor.partition); err != nil {
+	if c.endpoint, err = endpoint(*cfg); err != nil {
 		return err
 	}
 	if d := cfg.Duration; d != 0 && (d < MinDuration || d > MaxDuration || d%time.Second != 0) {
@@ -179,6 +187,9 @@ func (c *Client) checkNames() (err error) {
 	}
 	if cfg.Timeout < 0 {
 		return fmt.Errorf("timeout %v is negative", cfg.Timeout)
+	}
+	if cfg.MaxAttempts < 0 {
+		return fmt.Errorf("maximum number of attempts %d is negative", cfg.MaxAttempts)
 	}
 	if t := cfg.TouchTimeout; t < 0 || t > MaxTouchTimeout {
 		return fmt.Errorf("touch timeout %v is not between 0 and %v", t, MaxTouchTimeout)
@@ -195,6 +206,9 @@ func (c *Client) setDefaults() (err error) {
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.MaxAttempts == 0 {
+		cfg.MaxAttempts = DefaultMaxAttempts
 	}
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "Holdfast"

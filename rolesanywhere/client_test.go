@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -163,12 +164,12 @@ func TestRetries(t *testing.T) {
 		{http.StatusBadRequest, nil, 1},
 		{http.StatusForbidden, nil, 1},
 		{http.StatusNotFound, nil, 1},
-		{http.StatusTooManyRequests, nil, maxAttempts},
-		{http.StatusInternalServerError, nil, maxAttempts},
-		{http.StatusServiceUnavailable, nil, maxAttempts},
-		{http.StatusBadRequest, []string{"x-amzn-errortype", "ThrottlingException:http://x"}, maxAttempts},
+		{http.StatusTooManyRequests, nil, DefaultMaxAttempts},
+		{http.StatusInternalServerError, nil, DefaultMaxAttempts},
+		{http.StatusServiceUnavailable, nil, DefaultMaxAttempts},
+		{http.StatusBadRequest, []string{"x-amzn-errortype", "ThrottlingException:http://x"}, DefaultMaxAttempts},
 		{http.StatusServiceUnavailable, []string{"Retry-After", "60"}, 1}, // longer than the timeout
-		{http.StatusServiceUnavailable, []string{"Retry-After", "1"}, maxAttempts},
+		{http.StatusServiceUnavailable, []string{"Retry-After", "1"}, DefaultMaxAttempts},
 		{http.StatusMovedPermanently, []string{"Location", "/elsewhere"}, 1},
 	} {
 		client, sent, pauses := scripted(t, respond(c.status, `{"message":"no"}`, c.header...))
@@ -184,8 +185,23 @@ func TestRetries(t *testing.T) {
 			t.Errorf("%d %v: %d requests, want %d", c.status, c.header, got, c.sent)
 		}
 		for i, p := range *pauses {
-			if p < initialDelay/2 || p > 2*maxDelay {
+			if p < service.InitialDelay/2 || p > 2*service.MaxDelay {
 				t.Errorf("%d: pause %d is %v", c.status, i, p)
+			}
+		}
+	}
+}
+
+func TestMaxAttempts(t *testing.T) {
+	for _, limit := range []int{1, 2, 100} {
+		for status, want := range map[int]int{http.StatusServiceUnavailable: limit, http.StatusForbidden: min(limit, 2)} {
+			client, sent, _ := scripted(t, respond(status, `{"message":"no"}`, "Date", "Mon, 01 Jan 2001 00:00:00 GMT"))
+			client.cfg.MaxAttempts = limit
+			if _, err := client.Credentials(t.Context()); err == nil {
+				t.Errorf("%d, %d attempts: no error", status, limit)
+			}
+			if got := int(sent.Load()); got != want {
+				t.Errorf("%d, %d attempts: %d requests, want %d", status, limit, got, want)
 			}
 		}
 	}

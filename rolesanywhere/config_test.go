@@ -140,6 +140,7 @@ func TestCheckConfig(t *testing.T) {
 		{"role with empty path", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role//app" }, false},
 		{"role with a space", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/a b" }, false},
 		{"role with a brace", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/{x" }, false},
+		{"role that is ..", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/.." }, false},
 		{"role name of 65", func(c *Config) { c.RoleARN = "arn:aws:iam::111122223333:role/" + strings.Repeat("r", 65) }, false},
 		{"account of 11", func(c *Config) { c.RoleARN = "arn:aws:iam::11112222333:role/app" }, false},
 		{"account of letters", func(c *Config) { c.RoleARN = "arn:aws:iam::1111222233aa:role/app" }, false},
@@ -165,6 +166,7 @@ func TestCheckConfig(t *testing.T) {
 		{"session name with a slash", func(c *Config) { c.SessionName = "a/b" }, false},
 		{"session name not in ASCII", func(c *Config) { c.SessionName = "häuser" }, false},
 		{"negative timeout", func(c *Config) { c.Timeout = -1 }, false},
+		{"negative attempts", func(c *Config) { c.MaxAttempts = -1 }, false},
 		{"endpoint and FIPS", func(c *Config) { c.Endpoint, c.FIPS = "https://host", true }, false},
 		{"endpoint and dual-stack", func(c *Config) { c.Endpoint, c.DualStack = "https://host", true }, false},
 	} {
@@ -182,7 +184,7 @@ func TestCheckConfig(t *testing.T) {
 func TestARNHintsShowTheForm(t *testing.T) {
 	cfg := validConfig()
 	cfg.ProfileARN = "x"
-	if got := signer.Hint(cfg.Check()); got != "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID" {
+	if got := signer.Hint(cfg.Check()); got != "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID, or with :alias/profile/NAME at the end" {
 		t.Errorf("hint %q does not show the form", got)
 	}
 }

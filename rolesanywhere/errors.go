@@ -1,26 +1,22 @@
 package rolesanywhere
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // ErrUnreachable is wrapped by errors about a missing or invalid response of
 // the service: the network failed, or another server responded instead.
-var ErrUnreachable = errors.New("no valid response from Roles Anywhere")
+var ErrUnreachable = errors.New("no valid response from " + serviceName)
 
 // An APIError is an error response of the service. If another server sent the
 // response, only StatusCode is set and the error also wraps [ErrUnreachable].
@@ -32,6 +28,7 @@ type APIError struct {
 
 	skew      time.Duration // the service's time minus the local time
 	untrusted string        // the hint if the service does not trust the certificate
+	alias     bool          // the request named the trust anchor by its alias
 }
 
 func (e *APIError) Error() string {
@@ -60,12 +57,15 @@ func (e *APIError) Hint() string {
 	case e.refusesTime():
 		return fmt.Sprintf("the local clock is off by %v; correct it, for example with NTP", e.skew.Abs().Round(time.Second))
 	case e.foreign() && e.StatusCode != http.StatusProxyAuthRequired:
-		return otherServer
+		return service.OtherServer(serviceName)
 	case e.untrusted != "" && strings.Contains(e.Message, "Untrusted") && !strings.Contains(e.Message, "Insufficient") && !strings.Contains(e.Message, "revoked"):
 		return e.untrusted
 	}
 	for _, c := range causes {
 		if (c.code == "" || c.code == e.Code) && (c.status == 0 || c.status == e.StatusCode) && strings.Contains(e.Message, c.message) {
+			if e.alias && c.message == refusedByPolicy {
+				return c.hint + aliasInPolicy
+			}
 			return c.hint
 		}
 	}
@@ -94,18 +94,18 @@ var causes = []struct {
 		hint: "leave out Config.SessionName, or let the profile accept it (acceptRoleSessionName)"},
 	{message: "failed to be mapped into session tags",
 		hint: "a name in the certificate contains characters that session tags do not allow; change the name or the profile's attribute mappings"},
-	{message: "Unable to assume role",
+	{message: refusedByPolicy,
 		hint: "the profile must contain the role, and the role's trust policy must allow sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity for rolesanywhere.amazonaws.com, with conditions that this certificate meets"},
 	{code: "ValidationException",
 		hint: "the message names what is refused: compare the ARNs, Config.Duration and Config.SessionName with what is configured"},
 	{code: "ThrottlingException", hint: throttled},
 	{code: "ResourceNotFoundException",
-		hint: "check the IDs in the trust anchor, profile and role ARNs, and that the trust anchor and the profile exist in this region"},
+		hint: "check the IDs and the aliases, which are case-sensitive, in the trust anchor, profile and role ARNs, and that the trust anchor and the profile exist in this region"},
 	{status: http.StatusNotFound,
 		hint: "check the endpoint, and the IDs in the ARNs"},
 	{status: http.StatusTooManyRequests, hint: throttled},
 	{status: http.StatusProxyAuthRequired,
-		hint: proxyLogin},
+		hint: service.ProxyLogin},
 	{status: http.StatusForbidden,
 		hint: "see the CreateSession event in CloudTrail for the reason"},
 	{status: http.StatusInternalServerError, hint: trouble},
@@ -114,16 +114,27 @@ var causes = []struct {
 
 // Hints that are used in several places.
 const (
-	throttled   = "the account exceeds its rate of sessions in this region (10 per second by default); spread the calls or request a higher quota"
-	trouble     = "the service has a problem; try again later, and check the AWS Health Dashboard"
-	otherServer = "a server other than Roles Anywhere responds at this address: check the endpoint and the proxy"
-	proxyLogin  = "set HTTPS_PROXY to a URL with the user name and password for the proxy"
+	throttled = "the account exceeds its rate of sessions in this region (10 per second by default); spread the calls or request a higher quota"
+	trouble   = "the service has a problem; try again later, and check the AWS Health Dashboard"
+)
+
+// A role that a policy protects, and the hint for a request with an alias. The
+// service resolves the alias before IAM evaluates the policy.
+const (
+	refusedByPolicy = "Unable to assume role"
+	aliasInPolicy   = "; a condition on aws:SourceArn needs the trust anchor's ARN with its ID, not with its alias"
 )
 
 // refusesTime reports whether a wrong local clock can explain the error.
-func (e *APIError) refusesTime() bool {
-	return (e.StatusCode == http.StatusForbidden || e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnauthorized) &&
-		e.skew.Abs() > maxSkew
+func (e *APIError) refusesTime() bool { return service.RefusesTime(e.StatusCode, e.skew) }
+
+// ClockSkew returns the service's time minus the local time if that difference
+// can explain the error, and 0 otherwise.
+func (e *APIError) ClockSkew() time.Duration {
+	if e.refusesTime() {
+		return e.skew
+	}
+	return 0
 }
 
 // apiError parses an error response of AWS's restJson1 protocol. The error code
@@ -146,108 +157,17 @@ func apiError(u *url.URL, resp *http.Response, body []byte, now time.Time, certs
 	code = code[strings.LastIndex(code, "#")+1:]
 	e := &APIError{
 		StatusCode: resp.StatusCode,
-		Code:       printable(code),
-		Message:    printable(doc.Message),
-		RequestID:  printable(resp.Header.Get("x-amzn-requestid")),
+		Code:       service.Printable(code),
+		Message:    service.Printable(doc.Message),
+		RequestID:  service.Printable(resp.Header.Get("x-amzn-requestid")),
 	}
 	clock := "local"
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		e.skew, clock = date.Sub(now), "service's"
+	if skew, ok := service.Skew(resp, now); ok {
+		e.skew, clock = skew, "service's"
 	}
 	e.untrusted = untrusted(certs, now.Add(e.skew), clock)
-	var err error = e
 	if e.foreign() {
-		err = fmt.Errorf("%w: %s %w", ErrUnreachable, u.Host, e)
+		return service.MayRetry(resp, e.Code, fmt.Errorf("%w: %s %w", ErrUnreachable, u.Host, e))
 	}
-	if e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500 || strings.HasPrefix(e.Code, "Throttling") {
-		var after time.Duration
-		if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-			after = time.Duration(min(s, 3600)) * time.Second
-		}
-		return &transient{err, after}
-	}
-	return err
-}
-
-// printable replaces control characters, which a terminal would interpret, and
-// limits the length.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
-	if r := []rune(s); len(r) > 500 {
-		s = string(r[:500]) + "…"
-	}
-	return strings.TrimSpace(s)
-}
-
-// unexpected wraps an error about a response that the service would not send.
-func unexpected(u *url.URL, err error) error {
-	return signer.WithHint(fmt.Errorf("%w: %s %w", ErrUnreachable, u.Host, err), otherServer)
-}
-
-// unreachable wraps an error of the transport. An error that may go away by
-// itself is transient.
-func unreachable(u *url.URL, err error) error {
-	err = fmt.Errorf("%w: %s: %w", ErrUnreachable, u.Host, withoutURL(err))
-	hint, final := networkHint(err)
-	err = signer.WithHint(err, hint)
-	if final {
-		return err
-	}
-	return &transient{err: err}
-}
-
-func withoutURL(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		return ue.Err
-	}
-	return err
-}
-
-// networkHint returns a hint for a network error and whether a retry is
-// pointless.
-func networkHint(err error) (hint string, final bool) {
-	var (
-		proxy   *proxyError
-		op      *net.OpError
-		verify  *tls.CertificateVerificationError
-		invalid x509.CertificateInvalidError
-		header  tls.RecordHeaderError
-		dns     *net.DNSError
-		host    x509.HostnameError
-		timeout interface {
-			error
-			Timeout() bool
-		}
-	)
-	switch {
-	case errors.Is(err, context.Canceled):
-		return "", true
-	case errors.As(err, &proxy) && proxy.status == http.StatusProxyAuthRequired:
-		return proxyLogin, true
-	case errors.As(err, &proxy):
-		return "the proxy that HTTPS_PROXY names does not let this host pass; NO_PROXY or TransportConfig.NoProxy avoids it", proxy.status < 500
-	case errors.As(err, &op) && op.Op == "proxyconnect":
-		return "check the proxy that HTTPS_PROXY names; NO_PROXY or TransportConfig.NoProxy avoids it", false
-	case errors.As(err, &host):
-		return "the server's certificate is for another host: check the endpoint and the proxy", true
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "the server's certificate is not valid at this time: check this machine's clock, the endpoint and the proxy", true
-	case errors.As(err, &verify):
-		return "if a proxy or a private CA stands in between, give its certificate with TransportConfig.CABundle", true
-	case errors.As(err, &header):
-		return "the server does not use TLS: check the scheme and port of the endpoint", true
-	case errors.As(err, &op) && op.Op == "remote error": // an alert
-		return "the server rejected the TLS handshake; it must support TLS 1.2 or 1.3: check the endpoint and the proxy", true
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return "check the region in the ARNs, the endpoint, and the DNS servers", false
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return "check the network, the endpoint and the proxy (HTTPS_PROXY, NO_PROXY); Config.Timeout allows more time", false
-	}
-	return "check the network, the endpoint and the proxy (HTTPS_PROXY, NO_PROXY)", false
+	return service.MayRetry(resp, e.Code, e)
 }

@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,24 +14,13 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-const (
-	maxAttempts  = 4
-	maxResponse  = 1 << 20 // bytes; a regular response has about 2 KiB
-	initialDelay = 200 * time.Millisecond
-	maxDelay     = 3 * time.Second
-
-	// minAttemptTime is the minimum time that must be left for another
-	// attempt.
-	minAttemptTime = 2 * time.Second
-
-	// maxSkew is the difference of the clocks above which an error response
-	// is attributed to it. The service tolerates some minutes.
-	maxSkew = time.Minute
-)
+// serviceName names the service in errors.
+const serviceName = "Roles Anywhere"
 
 // createSession calls the service until it returns credentials or a permanent
 // error, or until no time or attempt is left.
@@ -42,60 +29,9 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 	if err != nil {
 		return credentials.Credentials{}, err
 	}
-	var offset time.Duration // the service's time minus the local time
-	for attempt := 1; ; attempt++ {
-		creds, err := c.attempt(ctx, body, offset)
-		if err == nil {
-			// If the local clock is behind, credentials must not
-			// look valid after they have expired.
-			creds.Expires = creds.Expires.Add(-max(offset, 0))
-			return creds, nil
-		}
-		var api *APIError
-		if errors.As(err, &api) && offset == 0 && api.refusesTime() {
-			offset = api.skew
-			c.cfg.Logger.Debug("signing again with the service's time", "offset", offset.Round(time.Second))
-			continue
-		}
-		var t *transient
-		if attempt >= maxAttempts || !errors.As(err, &t) {
-			return credentials.Credentials{}, err
-		}
-		wait := max(t.after, jitter(attempt))
-		if left, ok := timeLeft(ctx); ok && left < wait+minAttemptTime {
-			return credentials.Credentials{}, err
-		}
-		c.cfg.Logger.Debug("retrying", "attempt", attempt, "wait", wait.Round(time.Millisecond), "error", err)
-		if c.pause(ctx, wait) != nil {
-			return credentials.Credentials{}, err
-		}
-	}
+	repeat := service.Repeat{MaxAttempts: c.cfg.MaxAttempts, Logger: c.cfg.Logger, Pause: c.pause}
+	return repeat.Do(ctx, func(offset time.Duration) (credentials.Credentials, error) { return c.attempt(ctx, body, offset) })
 }
-
-// timeLeft returns how much time the Timeout and the caller's deadline leave.
-func timeLeft(ctx context.Context) (left time.Duration, ok bool) {
-	left, ok = await.Left(ctx)
-	if deadline, has := ctx.Deadline(); has && (!ok || time.Until(deadline) < left) {
-		return time.Until(deadline), true
-	}
-	return left, ok
-}
-
-// jitter returns a random delay from a range that doubles with each attempt, so
-// that many machines do not retry at the same time.
-func jitter(attempt int) time.Duration {
-	limit := min(initialDelay<<(attempt-1), maxDelay)
-	return limit/2 + rand.N(limit)
-}
-
-// A transient error may go away by itself.
-type transient struct {
-	err   error
-	after time.Duration // from Retry-After; 0 if the service did not set it
-}
-
-func (t *transient) Error() string { return t.err.Error() }
-func (t *transient) Unwrap() error { return t.err }
 
 func (c *Client) body() ([]byte, error) {
 	return json.Marshal(struct {
@@ -129,39 +65,33 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	c.cfg.Logger.Debug("sending CreateSession", "url", c.endpoint.String(), "certificate_serial", chain[0].SerialNumber.Text(16),
 		"intermediates", len(chain)-1)
 
-	resp, err := c.cfg.Transport.RoundTrip(req)
+	server := c.server()
+	resp, respBody, err := server.Exchange(req)
 	if err != nil {
-		return none, unreachable(c.endpoint, err)
+		return none, err
 	}
-	defer resp.Body.Close()
-	respBody, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
-	if err != nil {
-		return none, unreachable(c.endpoint, err)
-	}
-	c.cfg.Logger.Debug("received response", "status", resp.StatusCode, "bytes", len(respBody), "request_id", printable(resp.Header.Get("x-amzn-requestid")))
-	switch {
-	case len(respBody) > maxResponse:
-		return none, unexpected(c.endpoint, fmt.Errorf("returned more than %d KiB", maxResponse>>10))
-	case resp.StatusCode >= 400:
-		return none, apiError(c.endpoint, resp, respBody, c.cfg.Now(), certs)
-	case resp.StatusCode >= 300:
-		return none, unexpected(c.endpoint, fmt.Errorf("returned a redirect to %q with status %d", clip(resp.Header.Get("Location")), resp.StatusCode))
-	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
-		return none, unexpected(c.endpoint, fmt.Errorf("returned status %d", resp.StatusCode))
+	if resp.StatusCode >= 400 {
+		err := apiError(c.endpoint, resp, respBody, c.cfg.Now(), certs)
+		if api, ok := errors.AsType[*APIError](err); ok {
+			api.alias = c.anchor.alias
+		}
+		return none, err
 	}
 	creds, err := parseResponse(respBody)
-	if err != nil {
-		return none, unexpected(c.endpoint, err)
+	if err == nil {
+		err = server.Check(creds, c.cfg.Now())
+	} else {
+		err = server.Unexpected(err)
 	}
-	if err := creds.Check(c.cfg.Now()); err != nil {
-		err = unexpected(c.endpoint, fmt.Errorf("returned a session, but the %w", err))
-		if !creds.Expires.IsZero() {
-			err = signer.WithHint(err, "check this machine's clock and the endpoint")
-		}
+	if err != nil {
 		return none, err
 	}
 	creds.AccountID = c.role.account
 	return creds, nil
+}
+
+func (c *Client) server() service.Server {
+	return service.Server{Name: serviceName, URL: c.endpoint, Unreachable: ErrUnreachable, Transport: c.cfg.Transport, Logger: c.cfg.Logger}
 }
 
 // sign signs req. A signature that waits for a person has a time limit of its

@@ -1,6 +1,10 @@
 package rolesanywhere
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
+)
 
 // These functions check the syntax of names by hand, because compiling regular
 // expressions would take a tenth of the program's start time.
@@ -14,15 +18,10 @@ func all(s string, ok func(byte) bool) bool {
 	return s != ""
 }
 
-func digit(c byte) bool   { return '0' <= c && c <= '9' }
-func lower(c byte) bool   { return 'a' <= c && c <= 'z' }
-func visible(c byte) bool { return '!' <= c && c <= '~' }
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+func lower(c byte) bool { return 'a' <= c && c <= 'z' }
 
-// nameChar reports whether STS and IAM allow c in the names of sessions and
-// roles.
-func nameChar(c byte) bool {
-	return digit(c) || lower(c) || 'A' <= c && c <= 'Z' || strings.IndexByte("_+=,.@-", c) >= 0
-}
+func nameChar(c byte) bool { return service.IsNameChar(rune(c)) }
 
 // isSessionName checks the syntax of RoleSessionName (AWS STS API Reference,
 // AssumeRole).
@@ -57,8 +56,19 @@ func isUUID(s string) bool {
 	return true
 }
 
-// isRolePath accepts a role's name after any path of visible ASCII characters.
-func isRolePath(s string) bool {
-	name := s[strings.LastIndexByte(s, '/')+1:]
-	return len(name) <= 64 && all(name, nameChar) && all(s, visible) && !strings.HasPrefix(s, "/") && !strings.Contains(s, "//")
+const maxAlias = 256 // characters
+
+// isAlias checks the alias of a trust anchor or a profile (IAM Roles Anywhere
+// API Reference, CreateTrustAnchor, aliasName). Aliases are case-sensitive.
+func isAlias(s string) bool {
+	letter := func(c byte) bool { return lower(c) || 'A' <= c && c <= 'Z' }
+	if len(s) > maxAlias || s == "" || !letter(s[0]) || len(s) >= 4 && strings.EqualFold(s[:4], "aws/") {
+		return false
+	}
+	for part := range strings.SplitSeq(s, "/") {
+		if !all(part, func(c byte) bool { return letter(c) || digit(c) || c == '_' || c == '-' }) {
+			return false
+		}
+	}
+	return true
 }

@@ -5,11 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 )
 
 // Time limits for the parts of one attempt. Connecting includes the DNS lookup,
@@ -49,7 +50,7 @@ func NewTransport(cfg TransportConfig) (http.RoundTripper, error) {
 			if resp.StatusCode == http.StatusOK {
 				return nil
 			}
-			return &proxyError{proxy.Host, resp.StatusCode}
+			return &service.ProxyError{Host: proxy.Host, Status: resp.StatusCode}
 		}
 	}
 	if cfg.CABundle != nil {
@@ -60,14 +61,4 @@ func NewTransport(cfg TransportConfig) (http.RoundTripper, error) {
 		t.TLSClientConfig.RootCAs = pool
 	}
 	return t, nil
-}
-
-// A proxyError is the response of a proxy that refuses to open a tunnel.
-type proxyError struct {
-	host   string
-	status int
-}
-
-func (e *proxyError) Error() string {
-	return fmt.Sprintf("proxy %s returned status %d", e.host, e.status)
 }

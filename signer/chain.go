@@ -161,9 +161,17 @@ func trueLast(a, b bool) int {
 	return -1
 }
 
+// tolerance is how much nearer a certificate that becomes valid is than one that
+// has expired: a service may accept the former within this time, because the
+// clock of its CA may be ahead of the local clock.
+const tolerance = 5 * time.Minute
+
 // outside returns how far now is from the validity of c, or 0 if c is valid.
 func outside(c *x509.Certificate, now time.Time) time.Duration {
-	return max(c.NotBefore.Sub(now), now.Sub(c.NotAfter), 0)
+	if now.After(c.NotAfter) {
+		return now.Sub(c.NotAfter) + tolerance
+	}
+	return max(c.NotBefore.Sub(now), 0)
 }
 
 // SamePublicKey reports whether two public keys of the standard library's

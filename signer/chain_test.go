@@ -83,6 +83,31 @@ func TestChainPrefersFitCertificates(t *testing.T) {
 	}
 }
 
+// A service may accept a certificate that becomes valid soon, but none that has
+// expired.
+func TestChainPrefersSoonValid(t *testing.T) {
+	key := signertest.Key(t, "p256")
+	ca := signertest.NewCA(t, "CA")
+	now := time.Now()
+	within := func(from, to time.Duration) *x509.Certificate {
+		return ca.Issue(t, key, func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now.Add(from), now.Add(to) })
+	}
+	expired, soon, later := within(-time.Hour, -30*time.Second), within(2*time.Minute, time.Hour), within(24*time.Hour, 48*time.Hour)
+	for _, c := range []struct {
+		name  string
+		certs []*x509.Certificate
+		want  *x509.Certificate
+	}{
+		{"just expired and soon valid", []*x509.Certificate{expired, soon}, soon},
+		{"soon valid and just expired", []*x509.Certificate{soon, expired}, soon},
+		{"just expired and valid tomorrow", []*x509.Certificate{later, expired}, expired},
+	} {
+		if got, err := signer.Chain(key.Public(), c.certs, now); err != nil || got[0] != c.want {
+			t.Errorf("%s: %v, %v", c.name, got, err)
+		}
+	}
+}
+
 func TestChainErrors(t *testing.T) {
 	key := signertest.Key(t, "p256")
 	if _, err := signer.Chain(key.Public(), nil, time.Now()); !errors.Is(err, signer.ErrNoCertificate) {

@@ -51,7 +51,7 @@ func (p *password) get(ctx context.Context, optional bool, l lockout) error {
 	}
 	value, err := p.ask(ctx, keystore.Prompt{
 		What: p.what, Ref: p.ref, Optional: optional,
-		FewTries: l.tries > 0, LastTry: l.triesLeft() == 1,
+		FewTries: l.tries > 0, LastTry: l.triesLeft() == 1, NextTry: l.interval,
 	})
 	if err != nil && l.triesLeft() == 1 && p.what == keystore.AskTPMParent { // no prompt asks for it
 		err = signer.WithHint(err, l.hint())

@@ -203,7 +203,7 @@ func (p *sender) exchange(command []byte) ([]byte, error) {
 	}
 	if !inTime {
 		p.abandoned = true
-		err = fmt.Errorf("%s: gave no response in time: %w", p.name, err)
+		err = &noResponseError{p.name, err}
 	}
 	if !inTime || errors.Is(err, os.ErrDeadlineExceeded) {
 		err = signer.WithHint(err, "restart the program or the machine that "+p.name+" belongs to; device= in the reference or "+deviceVariable+" selects another TPM")

@@ -166,6 +166,16 @@ func missingPassword(err error) error {
 // errBus marks an error of the communication with the TPM.
 var errBus = errors.New("the TPM does not answer")
 
+// A noResponseError reports that a command did not end before its context. Its
+// text does not repeat that of the context.
+type noResponseError struct {
+	device string
+	err    error
+}
+
+func (e *noResponseError) Error() string { return e.device + " gave no response in time" }
+func (e *noResponseError) Unwrap() error { return e.err }
+
 func busError(err error) error {
 	return fmt.Errorf("%w: %w: %w", errBus, err, signer.ErrUnavailable)
 }

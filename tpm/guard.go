@@ -107,9 +107,9 @@ func (l lockout) err() error {
 	if l.triesLeft() > 0 {
 		return nil
 	}
-	err := fmt.Errorf("the TPM counted %d incorrect passwords: %w", l.tries, signer.ErrPINLocked)
+	err := fmt.Errorf("the TPM counted %d tries: %w", l.tries, signer.ErrPINLocked) // an unclean restart is also counted
 	if l.interval > 0 {
-		err = fmt.Errorf("the TPM counted %d incorrect passwords and allows one more try every %v: %w", l.tries, l.interval, signer.ErrPINLocked)
+		err = fmt.Errorf("the TPM counted %d tries and allows one more every %v: %w", l.tries, l.interval, signer.ErrPINLocked)
 	}
 	return signer.WithHint(err, hintLockout)
 }

@@ -94,7 +94,7 @@ func TestWrongPassword(t *testing.T) {
 			a.person = true
 			a.answers = []string{keyPassword}
 			mustSign(t, k)
-			if p := a.prompts[len(a.prompts)-1]; !p.LastTry {
+			if p := a.prompts[len(a.prompts)-1]; !p.LastTry || p.NextTry == 0 {
 				t.Errorf("the prompt for the last try is %+v", p)
 			}
 			n := len(a.prompts)

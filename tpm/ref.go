@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -38,6 +39,7 @@ func configFor(ctx context.Context, ref keystore.Ref, call keystore.Call) (Confi
 	default:
 		cfg.PEM, err = call.Read(ctx, ref)
 	}
+	cfg.PEM, _ = armor.Decode(cfg.PEM)
 	return cfg, err
 }
 
@@ -61,8 +63,11 @@ func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]strin
 	}
 	if h := a["handle"]; h != "" {
 		if cfg.Handle, err = parseHandle(h); err != nil || !isPersistent(cfg.Handle) {
+			if hex, err := parseHandle("0x" + h); err == nil && isPersistent(hex) {
+				return refuse(signer.WithHint(fmt.Errorf("%q is a hexadecimal number without 0x", h), "write tpm:handle=0x"+h))
+			}
 			return refuse(signer.WithHint(fmt.Errorf("%q is not a handle of a persistent object", h),
-				"use a handle from 0x81000000 to 0x81ffffff; tpm2_getcap handles-persistent lists them"))
+				"use a handle from 0x81000000 to 0x81ffffff; this shows the persistent keys: List with the reference tpm:"))
 		}
 	}
 	if cfg.Device = a["device"]; cfg.Device == "" && call.LookupEnv != nil {

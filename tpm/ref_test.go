@@ -3,6 +3,7 @@ package tpm
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"log/slog"
 	"os"
@@ -44,11 +45,12 @@ func TestConfigFor(t *testing.T) {
 	}
 	key, odd, pin := write("key.pem", "key"), write("a;b%c.pem", "odd"), write("pin", "from file\n")
 	log := slog.New(slog.DiscardHandler)
+	const block = "-----BEGIN TSS2 PRIVATE KEY-----\nMAA=\n-----END TSS2 PRIVATE KEY-----\n"
 	call := keystore.Call{Options: keystore.Options{
 		PIN:    func(context.Context, keystore.Prompt) ([]byte, error) { return []byte("asked"), nil },
 		Logger: log,
 		LookupEnv: func(name string) (string, bool) {
-			v, ok := map[string]string{"TPM_DEVICE": "/dev/env", "PIN": "from env", "KEY": "in env"}[name]
+			v, ok := map[string]string{"TPM_DEVICE": "/dev/env", "PIN": "from env", "KEY": "in env", "BASE64": base64.StdEncoding.EncodeToString([]byte(block))}[name]
 			return v, ok
 		},
 	}}
@@ -66,6 +68,7 @@ func TestConfigFor(t *testing.T) {
 		{key, file},
 		{"file:" + key, file},
 		{"env:KEY", with(file, func(w *want) { w.pem = "in env" })},
+		{"env:BASE64", with(file, func(w *want) { w.pem = block })},
 		{"tpm:path=" + key, file},
 		{"TPM:path=" + key, file},
 		{"tpm:" + keystore.FormatAttribute("path", odd), with(file, func(w *want) { w.pem = "odd" })},
@@ -173,7 +176,8 @@ func TestConfigForErrors(t *testing.T) {
 		{"tpm:path=key.pem;parent=0x81000001", "parent"},
 		{"tpm:path=key.pem;pcrs=sha256:7", "pcrs"},
 		{"tpm:handle=0x81010002;pcrs=sha256:7", "pcrs"},
-		{"tpm:handle=81010002", "81010002"},
+		{"tpm:handle=81010002", "without 0x"},
+		{"tpm:handle=8101000a", "without 0x"},
 		{"tpm:handle=key", "key"},
 		{"tpm:handle=-1", "-1"},
 		{"tpm:handle=0", "0"},

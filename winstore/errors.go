@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -12,7 +13,8 @@ import (
 // An Error is a Windows error code: a SECURITY_STATUS, an HRESULT, or a code of
 // GetLastError, which is the number of a windows.Errno. errors.Is compares the
 // code. It also matches the error of package signer, [errors.ErrUnsupported],
-// [fs.ErrPermission] or [context.Canceled] that the code stands for.
+// [fs.ErrPermission] or [context.Canceled] that the code stands for, and
+// [signer.ErrTryCounted] if the device has counted an incorrect PIN.
 type Error uint32
 
 // The codes that this package tests for, and those that are likely to occur.
@@ -79,6 +81,7 @@ const (
 	scardNoCard          Error = 0x8010000c
 	scardNotReady        Error = 0x80100010
 	scardReaderGone      Error = 0x80100017
+	scardInvalidPIN      Error = 0x8010002a
 	scardNoService       Error = 0x8010001d
 	scardServiceStopped  Error = 0x8010001e
 	scardNoReaders       Error = 0x8010002e
@@ -97,6 +100,7 @@ const (
 	tbsTPMNotFound Error = 0x8028400f
 	tpmLockout     Error = 0x80280921
 	tpmAuthFail    Error = 0x8028008e
+	tpmBadAuth     Error = 0x802800a2 // TPM_20_E_BAD_AUTH
 	tpmNotReady    Error = 0x80290401 // TPM_E_PCP_DEVICE_NOT_READY
 	tpmUnsupported Error = 0x80290404 // TPM_E_PCP_FLAG_NOT_SUPPORTED
 )
@@ -195,6 +199,7 @@ var errorKinds = map[Error]errorKind{
 	scardReset:           {"the smart card was reset", signer.ErrUnavailable, hintCard},
 	scardRemoved:         {"the smart card was removed", signer.ErrUnavailable, hintCard},
 	scardSecurity:        {"the smart card denied access", signer.ErrPINRequired, hintAllowUI},
+	scardInvalidPIN:      {"the PIN is not valid for the smart card", signer.ErrPINIncorrect, hintPIN},
 	scardWrongPIN:        {"incorrect PIN", signer.ErrPINIncorrect, hintPIN},
 	scardPINBlocked:      {"the PIN is blocked", signer.ErrPINLocked, hintUnblock},
 	scardCancelledByUser: {"canceled by the user", context.Canceled, hintCancel},
@@ -202,7 +207,8 @@ var errorKinds = map[Error]errorKind{
 
 	tbsTPMNotFound: {"no TPM found", signer.ErrUnavailable, hintTPM},
 	tpmLockout:     {"the TPM is locked after incorrect PINs", signer.ErrPINLocked, "wait and try again, or see tpm.msc"},
-	tpmAuthFail:    {"incorrect PIN", signer.ErrPINIncorrect, hintPIN},
+	tpmAuthFail:    {"incorrect PIN, and the TPM counted the try", signer.ErrPINIncorrect, "check the PIN; after several incorrect ones, the TPM locks for some time"},
+	tpmBadAuth:     {"incorrect PIN", signer.ErrPINIncorrect, "check the PIN"},
 	tpmNotReady:    {"the TPM is not ready", signer.ErrUnavailable, hintTPM},
 	tpmUnsupported: {"the TPM does not support the operation", errors.ErrUnsupported, hintTPM},
 }
@@ -218,8 +224,15 @@ func (e Error) Error() string {
 	return "Windows error " + code
 }
 
+// counted are the codes after which a device has counted an incorrect PIN. A
+// locked TPM and a PIN of the wrong length or form are not counted.
+var counted = []Error{scardWrongPIN, scardPINBlocked, nteBadPassword, tpmAuthFail}
+
 // Is reports whether e stands for target, in addition to equal codes.
 func (e Error) Is(target error) bool {
+	if target == signer.ErrTryCounted {
+		return slices.Contains(counted, e)
+	}
 	k, ok := errorKinds[e]
 	return ok && k.is != nil && k.is == target
 }

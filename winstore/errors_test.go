@@ -39,15 +39,16 @@ func TestErrors(t *testing.T) {
 		{0x80090030, unavailable}, {0x80090033, signer.ErrPINIncorrect}, {0x80090035, unavailable}, {0x80090036, canceled},
 		{0x80092004, notFound}, {0x80092005, nil}, {0x80092009, notFound}, {0x8009200b, notFound},
 		{0x80100002, canceled}, {0x8010000a, unavailable}, {0x8010000b, unavailable}, {0x8010000c, unavailable}, {0x80100010, unavailable}, {0x80100017, unavailable},
-		{0x8010001d, unavailable}, {0x8010001e, unavailable}, {0x8010002e, unavailable}, {0x8010002f, unavailable}, {0x80100030, notFound},
+		{0x8010001d, unavailable}, {0x8010001e, unavailable}, {0x8010002a, signer.ErrPINIncorrect}, {0x8010002e, unavailable}, {0x8010002f, unavailable}, {0x80100030, notFound},
 		{0x80100066, unavailable}, {0x80100067, unavailable}, {0x80100068, unavailable}, {0x80100069, unavailable}, {0x8010006a, signer.ErrPINRequired},
 		{0x8010006b, signer.ErrPINIncorrect}, {0x8010006c, signer.ErrPINLocked}, {0x8010006e, canceled}, {0x8010006f, signer.ErrPINRequired},
-		{0x8028400f, unavailable}, {0x80280921, signer.ErrPINLocked}, {0x8028008e, signer.ErrPINIncorrect}, {0x80290401, unavailable}, {0x80290404, unsupported},
+		{0x8028400f, unavailable}, {0x80280921, signer.ErrPINLocked}, {0x8028008e, signer.ErrPINIncorrect}, {0x802800a2, signer.ErrPINIncorrect}, {0x80290401, unavailable}, {0x80290404, unsupported},
 	}
 	sentinels := []error{
 		notFound, unavailable, unsupported, canceled, permission, signer.ErrMismatch, signer.ErrPINRequired, signer.ErrPINIncorrect, signer.ErrPINLocked,
 		signer.ErrAmbiguous, signer.ErrNoCertificate, signer.ErrClosed,
 	}
+	counted := map[uint32]bool{0x80090033: true, 0x8010006b: true, 0x8010006c: true, 0x8028008e: true}
 	known := make(map[Error]bool)
 	for _, test := range tests {
 		err := fmt.Errorf("sign: %w", Error(test.code))
@@ -56,6 +57,9 @@ func TestErrors(t *testing.T) {
 			if errors.Is(err, s) != (s == test.want) {
 				t.Errorf("errors.Is(%q, %q) is %t", err, s, errors.Is(err, s))
 			}
+		}
+		if errors.Is(err, signer.ErrTryCounted) != counted[test.code] {
+			t.Errorf("%v: a counted try: %t", err, !counted[test.code])
 		}
 		if test.want != nil && signer.Hint(err) == "" {
 			t.Errorf("%v: no hint", err)

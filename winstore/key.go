@@ -36,6 +36,11 @@ type Key struct {
 	key    privateKey
 	cert   certHandle // the context that may own key; nil: none
 	closed bool
+
+	// refused is the error of a signature without dialogs for which the
+	// device has counted an incorrect PIN: the one that Windows remembers.
+	// Another signature would send it again.
+	refused error
 }
 
 // Open opens the key that cfg names. The caller closes it. Open checks ctx only
@@ -128,7 +133,9 @@ func (k *Key) Ref() keystore.Ref { return k.ref }
 
 // Sign implements [crypto.Signer]. It does not use the random source. It verifies
 // the first signature. If the verification fails, because the certificate is
-// linked to another key, Sign fails with [signer.ErrMismatch].
+// linked to another key, Sign fails with [signer.ErrMismatch]. After the device has
+// counted an incorrect PIN, Sign fails until the key is opened again, unless Windows
+// can ask for another PIN.
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(k.pub, digest, opts)
 	if err != nil {
@@ -139,7 +146,13 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	if k.closed {
 		return nil, signer.ErrClosed
 	}
+	if k.refused != nil {
+		return nil, fmt.Errorf("sign with %s: PIN not retried because the device refused it before: %w", k.name, k.refused)
+	}
 	sig, err := k.sign(m, digest)
+	if k.silentFlag != 0 && errors.Is(err, signer.ErrTryCounted) {
+		k.refused = err
+	}
 	if err == nil {
 		err = signer.WithHint(k.proof.Check(k.pub, m, digest, sig), mismatchHint)
 	}

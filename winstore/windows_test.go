@@ -304,6 +304,7 @@ func TestWindowsErrorNumbers(t *testing.T) {
 		{scardSecurity, windows.SCARD_W_SECURITY_VIOLATION}, {scardWrongPIN, windows.SCARD_W_WRONG_CHV}, {scardPINBlocked, windows.SCARD_W_CHV_BLOCKED},
 		{scardCancelledByUser, windows.SCARD_W_CANCELLED_BY_USER}, {scardNotAuthed, windows.SCARD_W_CARD_NOT_AUTHENTICATED},
 		{tbsTPMNotFound, windows.TBS_E_TPM_NOT_FOUND}, {tpmLockout, windows.TPM_20_E_LOCKOUT}, {tpmAuthFail, windows.TPM_20_E_AUTH_FAIL},
+		{tpmBadAuth, windows.TPM_20_E_BAD_AUTH}, {scardInvalidPIN, windows.SCARD_E_INVALID_CHV},
 		{tpmNotReady, windows.TPM_E_PCP_DEVICE_NOT_READY}, {tpmUnsupported, windows.TPM_E_PCP_FLAG_NOT_SUPPORTED},
 		{errFileNotFound, windows.Handle(windows.ERROR_FILE_NOT_FOUND)}, {errAccessDenied, windows.Handle(windows.ERROR_ACCESS_DENIED)}, {errInvalidHandle, windows.Handle(windows.ERROR_INVALID_HANDLE)},
 		{errNotEnoughRAM, windows.Handle(windows.ERROR_NOT_ENOUGH_MEMORY)}, {errNotSupported, windows.Handle(windows.ERROR_NOT_SUPPORTED)}, {errInvalidParam, windows.Handle(windows.ERROR_INVALID_PARAMETER)},

@@ -47,19 +47,15 @@ func Person(ctx context.Context, atMost time.Duration) (_ context.Context, done 
 	return ctx, cancel
 }
 
-// Left returns how long the innermost [Limit] of ctx still allows. ok is false
-// if there is none.
-func Left(ctx context.Context) (_ time.Duration, ok bool) {
-	l, ok := ctx.Value(limitKey{}).(*limit)
-	if !ok {
-		return 0, false
+// Left returns how long all [Limit] contexts of ctx still allow. ok is false if
+// there is none.
+func Left(ctx context.Context) (left time.Duration, ok bool) {
+	for l, _ := ctx.Value(limitKey{}).(*limit); l != nil; l = l.outer() {
+		if n := l.remaining(); !ok || n < left {
+			left, ok = n, true
+		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.persons > 0 {
-		return l.left, true
-	}
-	return l.left - time.Since(l.since), true
+	return left, ok
 }
 
 type limitKey struct{}
@@ -96,6 +92,15 @@ func (l *limit) Value(key any) any {
 func (l *limit) outer() *limit {
 	outer, _ := l.Context.Value(limitKey{}).(*limit)
 	return outer
+}
+
+func (l *limit) remaining() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.persons > 0 {
+		return l.left
+	}
+	return l.left - time.Since(l.since)
 }
 
 func (l *limit) end(err error) {

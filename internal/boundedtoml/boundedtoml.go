@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -20,7 +21,8 @@ const Limit = time.Second
 // ErrTooComplex is the error of [Decode] after its time limit.
 var ErrTooComplex = errors.New("is too complex")
 
-// Decode decodes text and returns the keys that T does not have. It fails with
+// Decode decodes text and returns the keys that T, a struct whose fields have
+// tags, does not have. It fails with
 // [ErrTooComplex] after [Limit], and with the cause of ctx when ctx ends. The
 // decoder then continues in its goroutine, so the process should exit.
 func Decode[T any](ctx context.Context, text string) (value T, unknown []toml.Key, err error) {
@@ -33,10 +35,15 @@ func Decode[T any](ctx context.Context, text string) (value T, unknown []toml.Ke
 	defer cancel()
 	r, err := await.Result(ctx, func() (r result, err error) {
 		meta, err := toml.Decode(text, &r.value)
-		if err == nil {
-			r.unknown = meta.Undecoded()
+		if err != nil {
+			return r, err
 		}
-		return r, err
+		r.unknown = meta.Undecoded()
+		var raw map[string]any
+		if _, err := toml.Decode(text, &raw); err != nil {
+			return r, err
+		}
+		return r, checkTables(reflect.TypeFor[T](), raw, "")
 	}, nil)
 	return r.value, r.unknown, err
 }

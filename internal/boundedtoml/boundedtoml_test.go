@@ -25,6 +25,37 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// A value of another type in the place of a table is an error wherever it is.
+func TestDecodeTables(t *testing.T) {
+	type part struct {
+		Tags  map[string]string  `toml:"tags"`
+		Rates map[string]float64 `toml:"rates"`
+	}
+	type whole struct {
+		part
+		One  part   `toml:"one"`
+		Ptr  *part  `toml:"ptr"`
+		Many []part `toml:"many"`
+	}
+	for text, culprit := range map[string]string{
+		"tags = 'a=b'":              "tags",
+		"tags = ['a']":              "tags",
+		"one = { rates = 1 }":       "one.rates",
+		"[one]\nTAGS = true":        "one.TAGS",
+		"[ptr]\nrates = 2026-11-29": "ptr.rates",
+		"[[many]]\ntags = {a = 'b'}\n[[many]]\ntags = ''": "many.tags",
+		"many = [{ tags = [] }]":                          "many.tags",
+		"":                                                "",
+		"tags = {a = 'b'}\nrates = {}\n[one.tags]\na = 'b'": "",
+		"[[many]]\ntags.a = 'b'":                            "",
+	} {
+		_, _, err := Decode[whole](t.Context(), text)
+		if culprit == "" && err != nil || culprit != "" && (err == nil || !strings.Contains(err.Error(), culprit+" is not a table")) {
+			t.Errorf("%q: error %v, want one about %q", text, err, culprit)
+		}
+	}
+}
+
 // Texts within the size limit that take the decoder minutes are refused soon,
 // and at once when the command is interrupted. The test runs in a process of
 // its own, because the decoder continues.

@@ -22,7 +22,7 @@ type ForeignError struct {
 
 // Error implements error.
 func (e *ForeignError) Error() string {
-	return fmt.Sprintf("%s: the folder %s belongs to %s, and root creates nothing there", e.Path, e.Folder, e.User())
+	return fmt.Sprintf("%s: the folder %s belongs to %s, so root does not use it", e.Path, e.Folder, e.User())
 }
 
 // Unwrap returns [fs.ErrPermission].

@@ -59,15 +59,20 @@ var mayImport = map[string][]string{
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
-	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
+	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
+	"rolesanywhere/internal/service":       {"signer", "rolesanywhere/credentials"},
+	"rolesanywhere/assume":                 {"signer", "rolesanywhere", "rolesanywhere/sigv4", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
 	"rolesanywhere/sigv4x509":              {},
+	"rolesanywhere/sigv4":                  {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
 	"rolesanywhere/credentials":            {},
 	"rolesanywhere/credentials/process":    {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/imds":       {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/container":  {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/loopback":   {},
 	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials"},
-	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/credentials"},
+	"rolesanywhere/internal/strictjson":    {},
+	"rolesanywhere/trustpolicy":            {"rolesanywhere/internal/strictjson"},
+	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/sigv4", "rolesanywhere/credentials", "rolesanywhere/trustpolicy", "rolesanywhere/internal/strictjson"},
 	"rolesanywhere/awssdk":                 {"rolesanywhere/credentials"},
 
 	// The program. cmd/holdfast links all backends and passes them to cli.
@@ -77,8 +82,8 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/local", "keystore", "rolesanywhere/credentials/loopback"},
 	"cmd/holdfast/internal/pinentry": {},
 	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
-	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere"},
-	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "keystore", "rolesanywhere", "rolesanywhere/credentials"},
+	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
+	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},

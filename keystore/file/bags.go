@@ -1,7 +1,9 @@
 package file
 
 import (
+	"context"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"unicode/utf16"
 
@@ -51,6 +53,33 @@ func (p *pfx) addKey(k pfxKey) error {
 	return nil
 }
 
+// decryptKeys returns an error if there are keys, and it can decrypt none of them.
+// If all is true, the password must be the one of all keys.
+func (p *pfx) decryptKeys(ctx context.Context, all bool, decrypt func(ciphertext) ([]byte, error)) (err error) {
+	opened := 0
+	for i := range p.keys {
+		k := &p.keys[i]
+		if k.encrypted != nil {
+			if k.der, k.err = decrypt(k.encrypted); k.err != nil {
+				k.der = nil
+			}
+			k.encrypted = nil
+		}
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case k.err == nil:
+			opened++
+		case err == nil || errors.Is(k.err, errPasswordIncorrect): // another password may open it
+			err = k.err
+		}
+	}
+	if opened > 0 && !(all && errors.Is(err, errPasswordIncorrect)) {
+		return nil
+	}
+	return err
+}
+
 // addShroudedKey adds an EncryptedPrivateKeyInfo.
 func (p *pfx) addShroudedKey(name string, value cryptobyte.String) error {
 	var info, algorithm, data cryptobyte.String
@@ -59,7 +88,10 @@ func (p *pfx) addShroudedKey(name string, value cryptobyte.String) error {
 		return errPFXDamaged
 	}
 	c, err := p.newCiphertext(algorithm, data)
-	if err != nil {
+	switch {
+	case errors.Is(err, errors.ErrUnsupported): // other keys may be encrypted otherwise
+		return p.addKey(pfxKey{name: name, err: fmt.Errorf("private key: %w", err)})
+	case err != nil:
 		return fmt.Errorf("private key: %w", err)
 	}
 	return p.addKey(pfxKey{name: name, encrypted: c})

@@ -2,6 +2,7 @@ package file
 
 import (
 	"crypto/x509"
+	encoding "encoding/asn1"
 	"errors"
 	"fmt"
 	"strings"
@@ -28,7 +29,7 @@ func (e *unusableError) Unwrap() []error {
 var certificateReasons = []struct{ text, reason, hint string }{
 	{"negative serial", "it has a negative serial number, which RFC 5280 forbids", hintReissue},
 	{"serial number", "it has an invalid serial number", hintReissue},
-	{"elliptic curve", "it is for a key on a curve that is not supported", hintCertificateKey},
+	{"curve", "it is for a key on a curve that is not supported", hintCertificateKey},
 	{"ECDSA", "it is for a key on a curve that is not supported", hintCertificateKey},
 	{"RSA", "it has a damaged RSA public key", hintReissue},
 	{"DSA", "it is for a DSA key, which is not supported", hintCertificateKey},
@@ -44,7 +45,11 @@ const (
 	hintCertificateKey = "show the certificate with openssl x509 -in FILE -noout -text; its key must be RSA, or ECDSA on P-256, P-384 or P-521"
 )
 
-func unusable(err error) error {
+// unusable returns the reason why crypto/x509 refuses the certificate der.
+func unusable(der cryptobyte.String, err error) error {
+	if e := unusableCurve(der); e != nil {
+		return e
+	}
 	text := err.Error()
 	for _, r := range certificateReasons {
 		if strings.Contains(text, r.text) {
@@ -52,6 +57,37 @@ func unusable(err error) error {
 		}
 	}
 	return &unusableError{"it is not encoded as RFC 5280 requires", hintReissue}
+}
+
+// unusableCurve returns why crypto/x509 does not read the elliptic curve key of a
+// certificate (RFC 5280, section 4.1, and RFC 5480, section 2), or nil.
+func unusableCurve(der cryptobyte.String) error {
+	const compressedEven, compressedOdd = 2, 3 // SEC 1, section 2.3.3
+	var tbs, key, algorithm cryptobyte.String
+	var oid, curve encoding.ObjectIdentifier
+	var point encoding.BitString
+	if !der.ReadASN1(&der, asn1.SEQUENCE) || !der.ReadASN1(&tbs, asn1.SEQUENCE) ||
+		!tbs.SkipOptionalASN1(asn1.Tag(0).Constructed().ContextSpecific()) || !tbs.SkipASN1(asn1.INTEGER) {
+		return nil
+	}
+	for range 4 { // signature algorithm, issuer, validity and subject
+		if !tbs.SkipASN1(asn1.SEQUENCE) {
+			return nil
+		}
+	}
+	if !tbs.ReadASN1(&key, asn1.SEQUENCE) || !key.ReadASN1(&algorithm, asn1.SEQUENCE) || !key.ReadASN1BitString(&point) ||
+		!algorithm.ReadASN1ObjectIdentifier(&oid) || !oid.Equal(oidEC) || len(point.Bytes) == 0 {
+		return nil
+	}
+	switch named := algorithm.ReadASN1ObjectIdentifier(&curve); {
+	case !named:
+		return &unusableError{"its public key specifies its curve by parameters instead of a name", "ask the CA to issue it for a key with a named curve (RFC 5480, section 2.1.1)"}
+	case curves[curve.String()] == nil:
+		return &unusableError{"it is for a key on " + nameOf(curve) + ", which is not supported", hintCertificateKey}
+	case point.Bytes[0] == compressedEven || point.Bytes[0] == compressedOdd:
+		return &unusableError{"its public key is a compressed point, which is not supported", "ask the CA to issue it with the key as an uncompressed point (RFC 5480, section 2.2)"}
+	}
+	return nil
 }
 
 // parseCertificates returns the certificates in parts, each of which has one or
@@ -84,7 +120,7 @@ func parseCertificates(parts [][]byte) (certs []*x509.Certificate, bad []error) 
 			}
 			cert, err := x509.ParseCertificate(der)
 			if err != nil {
-				bad = append(bad, unusable(err))
+				bad = append(bad, unusable(der, err))
 				continue
 			}
 			certs = append(certs, cert)

@@ -49,7 +49,7 @@ func (c *contents) identity(ctx context.Context, pw passwordFunc, wanted []*x509
 	}
 	var key crypto.Signer
 	if len(keys) == 1 {
-		key, err = parseKey(ctx, keys[0].der, pw)
+		key, err = keys[0].open(ctx, pw)
 	} else {
 		key, err = c.choose(ctx, keys, pw, candidates, len(wanted) > 0)
 	}
@@ -91,7 +91,7 @@ func (c *contents) choose(ctx context.Context, parts []keyPart, pw passwordFunc,
 	texts := make([]string, len(parts))
 	try := func(i int) error {
 		name := parts[i].describe(i)
-		key, err := parseKey(ctx, parts[i].der, pw)
+		key, err := parts[i].open(ctx, pw)
 		if err != nil {
 			texts[i] = fmt.Sprintf("%s (%v)", name, err)
 			unopened = append(unopened, fmt.Errorf("%s: %w", name, err))
@@ -135,6 +135,14 @@ func (c *contents) choose(ctx context.Context, parts []keyPart, pw passwordFunc,
 			"give the certificate of one of these keys with Identity.Certificate")
 	}
 	return nil, ambiguous("contains " + all)
+}
+
+// open decodes the key.
+func (k keyPart) open(ctx context.Context, pw passwordFunc) (crypto.Signer, error) {
+	if k.err != nil {
+		return nil, k.err
+	}
+	return parseKey(ctx, k.der, pw)
 }
 
 // describe returns the friendly name of the i-th key of a file, or its position.

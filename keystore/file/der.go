@@ -71,7 +71,7 @@ func (c *contents) addDER(data []byte) error {
 	case isPFX(der):
 		c.addPFX(data, rest)
 	case isContentInfo(der):
-		return signer.WithHint(fmt.Errorf("is PKCS #7: %w", errors.ErrUnsupported),
+		return signer.WithHint(unsupported("is PKCS #7, which is not supported"),
 			"convert it with: openssl pkcs7 -inform DER -in FILE -print_certs -out FILE.converted.pem")
 	case isSigned(der):
 		return c.addSigned(data)
@@ -92,7 +92,7 @@ func (c *contents) addDER(data []byte) error {
 // addSigned adds certificates. A request and a CRL have the same structure.
 func (c *contents) addSigned(data []byte) error {
 	if _, err := x509.ParseCertificateRequest(data); err == nil {
-		return signer.WithHint(fmt.Errorf("is a certificate request: %w", errors.ErrUnsupported), pemHints["CERTIFICATE REQUEST"])
+		return signer.WithHint(unsupported("is a certificate request, not a certificate"), pemHints["CERTIFICATE REQUEST"])
 	}
 	if _, err := x509.ParseRevocationList(data); err == nil {
 		return signer.WithHint(&fileError{"is a CRL, not a certificate", signer.ErrNoCertificate}, "give the certificate's file with Identity.Certificate")

@@ -153,6 +153,11 @@ type fileError struct {
 func (e *fileError) Error() string { return e.text }
 func (e *fileError) Unwrap() error { return e.err }
 
+// unsupported returns an error for contents that are recognized but not supported.
+func unsupported(format string, args ...any) error {
+	return &fileError{fmt.Sprintf(format, args...), errors.ErrUnsupported}
+}
+
 var (
 	errPasswordRequired  = &fileError{"is encrypted and needs a password", signer.ErrPINRequired}
 	errPasswordIncorrect = &fileError{"password incorrect, or the file is damaged", signer.ErrPINIncorrect}

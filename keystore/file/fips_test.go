@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 const fipsVariable = "HOLDFAST_TEST_FIPS_FILES"
@@ -58,6 +60,9 @@ func TestFIPSMode(t *testing.T) {
 		}
 		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "FIPS") {
 			t.Errorf("%s: error %v", name, err)
+		}
+		if !strings.Contains(signer.Hint(err), "without encryption") { // what OpenSSL 3.0 encrypts is refused, too
+			t.Errorf("%s: hint %q", name, signer.Hint(err))
 		}
 	}
 }

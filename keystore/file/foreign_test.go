@@ -2,6 +2,8 @@ package file_test
 
 import (
 	"errors"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,7 +18,11 @@ func TestOpenLegacyEncryption(t *testing.T) {
 	k.openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {ec}")
 	k.openssl("rsa -traditional -aes128 -passout env:PW -in {rsa} -out {rsa.old}")
 	k.openssl("ec -aes256 -passout env:PW -in {ec} -out {ec.old}")
-	for _, name := range []string{"rsa.old", "ec.old"} {
+	k.openssl("ec -des3 -passout env:PW -in {ec} -out {des3.old}")
+	for _, cipher := range []string{"des", "rc2", "seed"} {
+		k.openssl("ec -" + cipher + " -passout env:PW -in {ec} -out {" + cipher + ".old} -provider legacy -provider default")
+	}
+	for _, name := range []string{"rsa.old", "ec.old", "des3.old", "des.old", "rc2.old", "seed.old"} {
 		if !strings.Contains(string(k.read(name)), "Proc-Type: 4,ENCRYPTED") {
 			t.Fatalf("%s: openssl did not use the legacy PEM encryption", name)
 		}
@@ -24,6 +30,17 @@ func TestOpenLegacyEncryption(t *testing.T) {
 		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(signer.Hint(err), "openssl pkcs8") {
 			t.Errorf("%s: error %v, hint %q", name, err, signer.Hint(err))
 		}
+		// The command of the hint works, with the legacy provider only where it is needed.
+		_, command, _ := strings.Cut(signer.Hint(err), "openssl ")
+		if strings.Contains(command, "-provider legacy") != slices.Contains([]string{"des.old", "rc2.old", "seed.old"}, name) {
+			t.Errorf("%s: hint %q", name, signer.Hint(err))
+		}
+		k.openssl(command + " -passin env:PW -passout env:PW")
+		s, err := store.Open(t.Context(), k.ref(name+".converted.pem"), withPassword(testPassword))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
 	}
 }
 
@@ -169,7 +186,20 @@ func TestOpenFilesOfOtherPrograms(t *testing.T) {
 	k.openssl("pkey -in {key} -pubout -outform DER -out {public}")
 	k.write("jks", []byte("\xfe\xed\xfe\xed\x00\x00\x00\x02"))
 	k.write("jceks", []byte("\xce\xce\xce\xce\x00\x00\x00\x02"))
+	ec := func(name, options string) {
+		k.openssl("genpkey -algorithm EC -out {" + name + ".key} " + options)
+		k.openssl("req -x509 -new -key {" + name + ".key} -subj /CN=a -days 2 -out {" + name + "}")
+	}
+	ec("explicit", "-pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit")
+	for _, curve := range []string{"secp256k1", "brainpoolP256r1", "sect283k1"} {
+		ec(curve, "-pkeyopt ec_paramgen_curve:"+curve)
+	}
+	k.openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {named}")
+	k.openssl("ec -in {named} -conv_form compressed -out {compressed.key}")
+	k.openssl("req -x509 -new -key {compressed.key} -subj /CN=a -days 2 -out {compressed}")
 	for name, want := range map[string][2]string{
+		"explicit": {"by parameters instead of a name", "5480"}, "compressed": {"compressed point", "uncompressed"},
+		"secp256k1": {"secp256k1", "P-256"}, "brainpoolP256r1": {"brainpoolP256r1", "P-256"}, "sect283k1": {"sect283k1", "P-256"},
 		"blob": {"MSBLOB", "openssl rsa -inform MSBLOB"}, "request": {"request", "certificate"}, "p7": {"PKCS #7", "openssl pkcs7 -inform DER"},
 		"public": {"public key", "Identity.Key"}, "jks": {"JKS", "keytool"}, "jceks": {"JCEKS", "keytool"}, "negative": {"negative serial", "CA"},
 	} {
@@ -179,6 +209,27 @@ func TestOpenFilesOfOtherPrograms(t *testing.T) {
 		}
 		if strings.Contains(signer.Hint(err), "FILE") || strings.Contains(want[1], " ") && !strings.Contains(signer.Hint(err), k.path(name)) {
 			t.Errorf("%s: hint %q lacks the path", name, signer.Hint(err))
+		}
+	}
+}
+
+// ssh-keygen converts only some keys.
+func TestOpenOpenSSHKeys(t *testing.T) {
+	signertest.Require(t, "ssh-keygen", "ssh-keygen")
+	k := newKit(t)
+	for kind, want := range map[string][2]string{
+		"rsa": {"OPENSSH PRIVATE KEY", "ssh-keygen -p -m PKCS8"}, "ecdsa": {"OPENSSH PRIVATE KEY", "ssh-keygen -p -m PKCS8"},
+		"ed25519": {"ssh-ed25519", "RSA or ECDSA"},
+	} {
+		for _, password := range []string{"", testPassword} {
+			path := k.path(kind + password)
+			if out, err := exec.Command("ssh-keygen", "-q", "-t", kind, "-N", password, "-f", path).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			_, err := store.Open(t.Context(), k.ref(kind+password), withPassword(testPassword))
+			if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), want[0]) || !strings.Contains(signer.Hint(err), want[1]) {
+				t.Errorf("%s: error %v, hint %q", kind, err, signer.Hint(err))
+			}
 		}
 	}
 }

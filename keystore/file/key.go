@@ -40,7 +40,7 @@ var curves = map[string]elliptic.Curve{
 var errKeyDamaged = signer.WithHint(errors.New("private key is damaged"), hintDamaged)
 
 func unsupportedKey(name string) error {
-	return signer.WithHint(fmt.Errorf("private key is for %s: %w", name, errors.ErrUnsupported), hintKeyTypes)
+	return signer.WithHint(unsupported("private key is for %s, which is not supported", name), hintKeyTypes)
 }
 
 // parseKey decodes a private key in DER or BER.
@@ -132,9 +132,9 @@ func parseRSA(der []byte) (crypto.Signer, error) {
 	const minBits, maxExponent = 1024, 31
 	switch bits := n.BitLen(); {
 	case bits < minBits:
-		return nil, unsupportedKey(fmt.Sprintf("RSA with %d bits, which is too weak", bits))
+		return nil, signer.WithHint(unsupported("private key is for RSA with %d bits, which is too weak", bits), hintNewRSA)
 	case e.BitLen() > maxExponent:
-		return nil, unsupportedKey(fmt.Sprintf("RSA with a public exponent of %d bits", e.BitLen()))
+		return nil, signer.WithHint(unsupported("private key is for RSA with a public exponent of %d bits, but at most %d are supported", e.BitLen(), maxExponent), hintNewRSA)
 	case bits < 2*minBits:
 		if err := inFIPSMode(fmt.Sprintf("RSA with %d bits", bits)); err != nil {
 			return nil, err
@@ -266,6 +266,8 @@ func parseEncryptedPKCS8(ctx context.Context, der []byte, pw passwordFunc) (cryp
 		hint := "encrypt it again with: openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem"
 		if scheme := new(schemeError); errors.As(err, &scheme) { // OpenSSL 3 has most of these in its legacy provider
 			hint = "encrypt it again with: openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem -provider legacy -provider default"
+		} else if fips140.Enforced() { // what OpenSSL before version 3.2 encrypts has a salt of 8 bytes
+			hint = "store the key without encryption: openssl pkey -in FILE -out FILE.converted.pem; to keep the encryption, use OpenSSL 3.2 or later with the option -saltlen 16"
 		}
 		return nil, signer.WithHint(fmt.Errorf("encrypted private key: %w", err), hint)
 	}

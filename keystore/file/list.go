@@ -41,7 +41,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	pw, forget := remember(pw)
 	defer forget()
 	for _, part := range keys {
-		key, err := parseKey(ctx, part.der, pw)
+		key, err := part.open(ctx, pw)
 		locked := isLocked(err)
 		if err != nil && !(call.PIN == nil && locked) {
 			bad = append(bad, err)

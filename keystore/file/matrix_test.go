@@ -125,7 +125,7 @@ func pkcs12Combinations() (all []combination) {
 
 // TestFilesOfOpenSSLAndGnuTLS opens every file that the programs can write: the
 // key is the one that the program was given, or the reason for the refusal is
-// true. It takes each eighth file, or all with HOLDFAST_SOAK=1.
+// true. It takes each sixteenth file, or all with HOLDFAST_SOAK=1.
 func TestFilesOfOpenSSLAndGnuTLS(t *testing.T) {
 	signertest.Require(t, "gnutls", "certtool")
 	k := newKit(t)
@@ -152,7 +152,7 @@ func TestFilesOfOpenSSLAndGnuTLS(t *testing.T) {
 	k.write("chain.crt", k.read("p256.crt"), k.read("rsa2048.crt"), k.read("ed25519.crt"))
 
 	all := append(keyFileCombinations(), pkcs12Combinations()...)
-	step := 8
+	step := 16
 	if os.Getenv("HOLDFAST_SOAK") != "" {
 		step = 1
 	}

@@ -3,8 +3,6 @@ package file
 import (
 	"crypto/fips140"
 	"encoding/asn1"
-	"errors"
-	"fmt"
 )
 
 // algorithmNames has the names of algorithms and curves that are not supported.
@@ -136,5 +134,5 @@ func inFIPSMode(name string) error {
 	if !fips140.Enforced() {
 		return nil
 	}
-	return fmt.Errorf("%s is not allowed in FIPS mode: %w", name, errors.ErrUnsupported)
+	return unsupported("%s is not allowed in FIPS mode", name)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -32,6 +33,7 @@ type contents struct {
 type keyPart struct {
 	der  []byte
 	name string // its friendly name in PKCS #12
+	err  error  // PKCS #12 contains the key, but it cannot be decrypted
 }
 
 // pemHandlers has a function for each supported type of PEM block (RFC 7468,
@@ -66,6 +68,10 @@ var pemHints = map[string]string{
 	"OPENSSH PRIVATE KEY":     "convert a copy with: cp FILE FILE.converted.pem && ssh-keygen -p -m PKCS8 -f FILE.converted.pem",
 }
 
+// legacyCiphers are the starts of the names of ciphers in the legacy PEM encryption
+// that OpenSSL 3 has in its legacy provider.
+var legacyCiphers = []string{"DES-CBC", "DES-CFB", "DES-OFB", "DES-ECB", "RC2-", "SEED-", "BF-", "CAST5-", "IDEA-"}
+
 func addCertificate(c *contents, der []byte) { c.certs = append(c.certs, der) }
 
 func addKey(c *contents, der []byte) { c.keys = append(c.keys, keyPart{der: der}) }
@@ -76,6 +82,7 @@ func ignore(*contents, []byte) {}
 const (
 	hintPEM      = "PEM begins with a line like -----BEGIN PRIVATE KEY----- or -----BEGIN CERTIFICATE-----"
 	hintDamaged  = "copy the file again, and check it with openssl pkey -in FILE -noout or openssl x509 -in FILE -noout"
+	hintNewRSA   = "make a new key: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out FILE.new.pem"
 	hintKeyTypes = "supported keys are RSA, ECDSA on P-256, P-384 and P-521, and Ed25519; show the type with openssl pkey -in FILE -noout -text_pub"
 )
 
@@ -131,26 +138,31 @@ func (c *contents) addBlock(b *pem.Block) {
 	if err != nil {
 		der = nil
 	}
-	unsupported := func() error {
-		return signer.WithHint(fmt.Errorf("PEM block %q: %w", b.Type, errors.ErrUnsupported), cmp.Or(pemHints[b.Type], hintPEM))
+	unknown := func() error {
+		return signer.WithHint(unsupported("PEM block %q is not supported", b.Type), cmp.Or(pemHints[b.Type], hintPEM))
 	}
-	switch {
-	case b.Headers["DEK-Info"] != "":
-		c.otherKeys = append(c.otherKeys, signer.WithHint(
-			fmt.Errorf("PEM block %q uses the legacy PEM encryption, which is too weak: %w", b.Type, errors.ErrUnsupported),
-			"convert it with: openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem"))
+	switch cipher := b.Headers["DEK-Info"]; {
+	case cipher != "":
+		hint := "convert it with: openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem"
+		if slices.ContainsFunc(legacyCiphers, func(start string) bool { return strings.HasPrefix(cipher, start) }) {
+			hint = "convert it with: openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem -provider legacy -provider default"
+		}
+		c.otherKeys = append(c.otherKeys, signer.WithHint(unsupported("PEM block %q uses the legacy PEM encryption, which is too weak", b.Type), hint))
+	case b.Type == "OPENSSH PRIVATE KEY" && !isConvertible(b.Bytes):
+		c.otherKeys = append(c.otherKeys, signer.WithHint(unsupported("OpenSSH private key is for %q, which is not supported", openSSHType(b.Bytes)),
+			"use an RSA or ECDSA key, because OpenSSH converts no other key to PKCS #8"))
 	case isPFX(der):
 		c.addPFX(b.Bytes, rest)
 	case ok && isCertificateType && isContentInfo(der):
-		c.ignored = append(c.ignored, signer.WithHint(fmt.Errorf("PEM block %q contains PKCS #7: %w", b.Type, errors.ErrUnsupported), pemHints["PKCS7"]))
+		c.ignored = append(c.ignored, signer.WithHint(unsupported("PEM block %q contains PKCS #7, which is not supported", b.Type), pemHints["PKCS7"]))
 	case ok && isCertificateType && isKey(der):
 		addKey(c, b.Bytes)
 	case ok && isKeyType && isSigned(der):
 		addCertificate(c, b.Bytes)
 	case !ok && isKeyType:
-		c.otherKeys = append(c.otherKeys, unsupported())
+		c.otherKeys = append(c.otherKeys, unknown())
 	case !ok:
-		c.ignored = append(c.ignored, unsupported())
+		c.ignored = append(c.ignored, unknown())
 	default:
 		add(c, b.Bytes)
 	}
@@ -165,7 +177,7 @@ func (c *contents) check() error {
 	case len(c.otherKeys) > 0:
 		return c.otherKeys[0]
 	case c.tpmKeys > 0: // the Store passes such a file to the TPM backend
-		return signer.WithHint(fmt.Errorf("PEM block %q: %w", "TSS2 PRIVATE KEY", errors.ErrUnsupported),
+		return signer.WithHint(unsupported("PEM block %q is not supported", "TSS2 PRIVATE KEY"),
 			"this is a TPM key, and this build has no TPM backend")
 	}
 	if len(c.keys) == 0 && len(c.certs) == 0 && c.pfx == nil && len(c.ignored) > 0 {

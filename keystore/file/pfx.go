@@ -2,11 +2,11 @@ package file
 
 import (
 	"context"
+	"crypto/fips140"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -20,9 +20,6 @@ const (
 	// file. OpenSSL writes 2048 for each key derivation, GnuTLS 600,000 for each
 	// certificate, the key and the MAC.
 	maxPFXIterations = 10_000_000
-	// pfxTimeout bounds the time of an attempt to decode the file with one
-	// password.
-	pfxTimeout = 20 * time.Second
 	// maxKeys bounds the number of keys in a file, because the check of a
 	// key takes time.
 	maxKeys = 32
@@ -34,7 +31,6 @@ const hintPFX = "show the contents with openssl pkcs12 -in FILE -info -noout; co
 const hintPFXLegacy = "convert the file with openssl pkcs12 -legacy -in FILE -out FILE.converted.pem"
 
 var (
-	errPFXTimeout  = fmt.Errorf("PKCS #12 takes longer than %v to decode", pfxTimeout)
 	errPFXDamaged  = errors.New("PKCS #12 is damaged")
 	errPFXTooMuch  = fmt.Errorf("PKCS #12 iteration counts exceed %d in total", maxPFXIterations)
 	errPFXPassword = errors.New("PKCS #12 is damaged, or its parts are encrypted with different passwords")
@@ -66,23 +62,25 @@ type pfx struct {
 	certs  [][]byte // DER
 }
 
-// A pfxKey is a private key of a PKCS #12 file. One of der and encrypted is
-// nil.
+// A pfxKey is a private key of a PKCS #12 file. Only one of der, encrypted and err
+// is not nil.
 type pfxKey struct {
 	name      string // its friendly name, "" if it has none
 	der       []byte // PKCS #8
 	encrypted ciphertext
+	err       error // it cannot be decrypted
 }
 
 // decodePFX decodes the private keys, in PKCS #8, and the certificates of a
 // PKCS #12 file, of which it can have any number. It tries the empty password
-// before it calls pw. Without withKeys it leaves out the keys.
+// before it calls pw. Without withKeys it leaves out the keys. It fails if it can
+// decrypt none of the keys.
 func decodePFX(ctx context.Context, der []byte, pw passwordFunc, withKeys bool) (keys []keyPart, certs [][]byte, err error) {
 	p, err := readPFX(der, maxPFXIterations)
 	if err != nil {
 		return nil, nil, hintForPFX(err)
 	}
-	opened, err := p.openInTime(ctx, nil, withKeys)
+	opened, err := p.openUnlessDone(ctx, nil, withKeys)
 	if errors.Is(err, errPasswordIncorrect) {
 		passwords, perr := pw()
 		if perr != nil {
@@ -90,7 +88,7 @@ func decodePFX(ctx context.Context, der []byte, pw passwordFunc, withKeys bool) 
 		}
 		defer passwords.clear()
 		for _, password := range passwords {
-			if opened, err = p.openInTime(ctx, password, withKeys); !errors.Is(err, errPasswordIncorrect) {
+			if opened, err = p.openUnlessDone(ctx, password, withKeys); !errors.Is(err, errPasswordIncorrect) {
 				break
 			}
 		}
@@ -102,7 +100,7 @@ func decodePFX(ctx context.Context, der []byte, pw passwordFunc, withKeys bool) 
 		return nil, nil, hintForPFX(err)
 	}
 	for _, k := range opened.keys {
-		keys = append(keys, keyPart{k.der, k.name})
+		keys = append(keys, keyPart{k.der, k.name, k.err})
 	}
 	return keys, opened.certs, nil
 }
@@ -112,17 +110,19 @@ func hintForPFX(err error) error {
 		return err
 	}
 	var scheme *schemeError
-	if errors.As(err, &scheme) {
+	switch {
+	case fips140.Enforced() && errors.Is(err, errors.ErrUnsupported):
+		return signer.WithHint(err, "store the key without encryption: openssl pkcs12 -legacy -in FILE -nodes -out FILE.converted.pem")
+	case errors.As(err, &scheme):
 		return signer.WithHint(fmt.Errorf("PKCS #12: %w", err), hintPFXLegacy)
 	}
 	return signer.WithHint(err, hintPFX)
 }
 
-// openInTime abandons its goroutine at the timeout. The goroutine ends after
-// its key derivation.
-func (p *pfx) openInTime(ctx context.Context, password passphrase, withKeys bool) (*pfx, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, pfxTimeout, errPFXTimeout)
-	defer cancel()
+// openUnlessDone abandons its goroutine when ctx ends. The goroutine ends after
+// its key derivation, whose iterations are bounded. A time of its own would
+// refuse good files on a slow or busy machine.
+func (p *pfx) openUnlessDone(ctx context.Context, password passphrase, withKeys bool) (*pfx, error) {
 	password = append(passphrase(nil), password...) // the caller clears its copy
 	return await.Result(ctx, func() (*pfx, error) {
 		defer clear(password)
@@ -160,16 +160,7 @@ func (p *pfx) open(ctx context.Context, password passphrase, withKeys bool) (*pf
 	if !withKeys {
 		out.keys = nil
 	}
-	for i, k := range out.keys {
-		if k.encrypted == nil {
-			continue
-		}
-		var err error
-		if out.keys[i].der, err = decrypt(k.encrypted); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return out, out.decryptKeys(ctx, len(password) == 0, decrypt)
 }
 
 // readPFX reads the parts that are not encrypted. More bytes can follow.

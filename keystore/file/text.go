@@ -3,9 +3,10 @@ package file
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"runtime"
 	"strings"
+
+	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -17,7 +18,7 @@ import (
 var foreignFormats = []struct{ magic, name, hint string }{
 	{"\xfe\xed\xfe\xed", "a Java key store (JKS)", hintKeytool},
 	{"\xce\xce\xce\xce", "a Java key store (JCEKS)", hintKeytool},
-	{"\x1e\xf1\xb5\xb0", "a private key in PVK format", "convert it with: openssl rsa -inform PVK -in FILE -out FILE.converted.pem"},
+	{"\x1e\xf1\xb5\xb0", "a private key in PVK format", "convert it with: openssl rsa -inform PVK -in FILE -out FILE.converted.pem -provider legacy -provider default"},
 	{"\x07\x02\x00\x00", "a private key in MSBLOB format", "convert it with: openssl rsa -inform MSBLOB -in FILE -out FILE.converted.pem"},
 	{"PuTTY-User-Key-File-", "a PuTTY private key", "export it from PuTTYgen as an OpenSSH key, and convert a copy with: ssh-keygen -p -m PKCS8 -f COPY"},
 	{"ssh-", "an SSH public key", hintPEM},
@@ -33,13 +34,13 @@ func unwrap(data []byte) (inner []byte, isBase64 bool, err error) {
 	trimmed := bytes.TrimSpace(data)
 	switch {
 	case len(trimmed) == 0:
-		return nil, false, errors.New("is empty")
+		return nil, false, signer.WithHint(errors.New("is empty"), "it must contain a key or certificate in PEM, DER or PKCS #12")
 	case bytes.Contains(data, pemBegin), data[0] == 0x30:
 		return data, isBase64, nil
 	}
 	for _, f := range foreignFormats {
 		if bytes.HasPrefix(trimmed, []byte(f.magic)) {
-			return nil, isBase64, signer.WithHint(fmt.Errorf("is %s: %w", f.name, errors.ErrUnsupported), f.hint)
+			return nil, isBase64, signer.WithHint(unsupported("is %s, which is not supported", f.name), f.hint)
 		}
 	}
 	return nil, false, signer.WithHint(errors.New("is neither PEM nor DER"), hintPEM)
@@ -79,6 +80,35 @@ func quote(path string) string {
 		return `"` + path + `"`
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+// openSSHType returns the type of the key in an "openssh-key-v1" file (OpenSSH,
+// PROTOCOL.key), or "". It is not encrypted.
+func openSSHType(data []byte) string {
+	data, ok := bytes.CutPrefix(data, []byte("openssh-key-v1\x00"))
+	in := cryptobyte.String(data)
+	var count uint32
+	next := func() (s cryptobyte.String) {
+		var n uint32
+		ok = ok && in.ReadUint32(&n) && n <= uint32(len(in)) && in.ReadBytes((*[]byte)(&s), int(n))
+		return s
+	}
+	next() // cipher
+	next() // key derivation
+	next() // its parameters
+	ok = ok && in.ReadUint32(&count)
+	in = next() // the first public key
+	kind := next()
+	if !ok {
+		return ""
+	}
+	return string(kind)
+}
+
+// isConvertible reports whether ssh-keygen may convert an OpenSSH key to PKCS #8.
+func isConvertible(data []byte) bool {
+	kind := openSSHType(data)
+	return kind == "" || kind == "ssh-rsa" || strings.HasPrefix(kind, "ecdsa-sha2-nistp")
 }
 
 // trimLineEnd removes white space that an editor added to a DER file.

@@ -177,6 +177,9 @@ func TestSeveralKeys(t *testing.T) {
 	block := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
 	pair := slices.Concat(signertest.KeyPEM(t, key), signertest.CertPEM(cert))
 	rightKey, wrongKey := block("ENCRYPTED PRIVATE KEY", encrypt(t, keyDER(t, "p256"), "x").der(t)), block("ENCRYPTED PRIVATE KEY", encrypt(t, keyDER(t, "p384"), "y").der(t))
+	foreign := encrypt(t, keyDER(t, "p384"), "x")
+	foreign.cipher = oidUnknown
+	rightBag, wrongBag, foreignBag := bag(t, 2, encrypt(t, keyDER(t, "p256"), "x").der(t), "right"), bag(t, 2, encrypt(t, keyDER(t, "p384"), "y").der(t), "wrong"), bag(t, 2, foreign.der(t), "foreign")
 	legacy := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"DEK-Info": "AES-128-CBC,00"}, Bytes: []byte("0")})
 	for _, test := range []struct {
 		name   string
@@ -194,6 +197,12 @@ func TestSeveralKeys(t *testing.T) {
 		{"two keys", plainPFX(t, otherBag, keyBag), nil, signer.ErrAmbiguous},
 		{"two other keys", plainPFX(t, otherBag, otherBag), cert.Raw, signer.ErrMismatch},
 		{"no key", plainPFX(t, certBag(t, cert.Raw)), nil, signer.ErrNotFound},
+		{"two keys with two passwords in PKCS #12", plainPFX(t, rightBag, wrongBag), cert.Raw, nil},
+		{"two keys with two passwords in PKCS #12 in the other order", plainPFX(t, wrongBag, rightBag, certBag(t, cert.Raw)), nil, nil},
+		{"two keys with two passwords in PKCS #12 and the wrong one", plainPFX(t, wrongBag, rightBag), otherCert.Raw, signer.ErrPINIncorrect},
+		{"a key with another cipher in PKCS #12", plainPFX(t, foreignBag, rightBag, certBag(t, cert.Raw)), nil, nil},
+		{"a key that is not encrypted beside one that is", plainPFX(t, otherBag, rightBag, certBag(t, cert.Raw)), nil, nil},
+		{"a key with another cipher in PKCS #12 alone", plainPFX(t, foreignBag), nil, errors.ErrUnsupported},
 
 		{"a DSA key", slices.Concat(pair, block("DSA PRIVATE KEY", der(t, seq{0, 1, 1, 1, 1, 1}))), nil, nil},
 		{"an OpenSSH key before it", slices.Concat(block("OPENSSH PRIVATE KEY", []byte("x")), pair), nil, nil},

@@ -313,6 +313,7 @@ func (s pivTest) lockedPIN(t *testing.T) {
 	card := s.insert(t, map[pkcs11test.PIVSlot]string{slot: "p256"})
 	tok := s.token("999999")
 	for n := card.Tries(); n > 0; n-- {
+		tok.pin = fmt.Sprint(999990 + n) // the same one would not be sent again
 		if _, err := backend.Open(t.Context(), tok.ref("", slot.ID()), tok.call()); !errors.Is(err, signer.ErrPINIncorrect) && n > 1 {
 			t.Errorf("with %d tries: error %v, want ErrPINIncorrect", n, err)
 		}

@@ -65,15 +65,6 @@ func isWord(s string) bool {
 	})
 }
 
-// isService accepts names such as rolesanywhere.amazonaws.com.
-func isService(s string) bool {
-	name, ok := strings.CutSuffix(strings.TrimSuffix(s, ".cn"), ".amazonaws.com")
-	for label := range strings.SplitSeq(name, ".") {
-		ok = ok && consistsOf(label, func(c rune) bool { return isLower(c) || isDigit(c) || c == '-' })
-	}
-	return ok
-}
-
 func isLower(c rune) bool { return 'a' <= c && c <= 'z' }
 func isDigit(c rune) bool { return '0' <= c && c <= '9' }
 

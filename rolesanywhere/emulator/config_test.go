@@ -57,6 +57,10 @@ duration_seconds = 900
 accept_role_session_name = true
 disabled = true
 
+[rates]
+AssumeRole = 600
+CreateSession = 1.5
+
 [faults]
 latency = "50ms"
 error_rate = 0.25
@@ -72,6 +76,9 @@ session_lifetime = "2s"
 		t.Errorf("faults are %+v, want %+v", cfg.Faults, want)
 	}
 	s := newServer(t, cfg)
+	if s.limiters["AssumeRole"].rate != 600 || s.limiters["CreateSession"].rate != 1.5 || len(s.limiters) != 2 {
+		t.Errorf("rates are %v", cfg.Rates)
+	}
 	for _, tt := range []struct{ got, want []string }{
 		{s.TrustAnchorARNs(), []string{
 			"arn:aws:rolesanywhere:eu-west-1:444455556666:trust-anchor/00000000-0000-0000-0000-000000000001",

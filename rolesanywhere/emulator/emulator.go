@@ -1,8 +1,8 @@
 // Package emulator is a local emulator of IAM Roles Anywhere and STS for tests
-// and demonstrations. It implements CreateSession and GetCallerIdentity, and it
-// verifies what AWS verifies: the certificate's chain and revocation, the
-// signature of the request, the role's trust policy, and the signature made
-// with the issued credentials.
+// and demonstrations. It implements CreateSession, AssumeRole and
+// GetCallerIdentity, and it verifies what AWS verifies: the certificate's chain
+// and revocation, the signature of the request, the role's trust policy, and
+// the signature made with the issued credentials.
 //
 // Its decisions follow the rules of the IAM Roles Anywhere User Guide. It
 // shares none of these rules with the client, so tests can use it as an oracle.
@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
 // Defaults of an empty [Config], and the limits of durations.
@@ -44,6 +45,9 @@ type Config struct {
 	Profiles     []Profile     `toml:"profiles"` // default: one profile with every role
 	Roles        []Role        `toml:"roles"`    // default: one role that trusts every session
 	Faults       Faults        `toml:"faults"`
+	// Rates limits the requests per second by the name of the action, such as
+	// AssumeRole. Requests above the rate are throttled. Default: no limit.
+	Rates map[string]float64 `toml:"rates"`
 
 	Now    func() time.Time `toml:"-"` // safe for concurrent use; nil: time.Now
 	Events io.Writer        `toml:"-"` // receives CloudTrail records as JSON lines, one line per Write, never concurrently; nil: none
@@ -53,8 +57,9 @@ type Config struct {
 // A TrustAnchor is one or two CA certificates with their revocation lists. A
 // CRL of another issuer applies if that issuer is in a client's chain.
 type TrustAnchor struct {
-	ARN              string   `toml:"arn"` // default: DefaultTrustAnchorARN
-	Certificates     []byte   `toml:"-"`   // PEM
+	ARN              string   `toml:"arn"`   // default: DefaultTrustAnchorARN
+	Alias            string   `toml:"alias"` // clients can use the alias ARN too
+	Certificates     []byte   `toml:"-"`     // PEM
 	CertificateFiles []string `toml:"certificate_files"`
 	CRLs             [][]byte `toml:"-"` // PEM or DER; at most two including CRLFiles
 	CRLFiles         []string `toml:"crl_files"`
@@ -63,6 +68,7 @@ type TrustAnchor struct {
 // A Profile lists the roles that may be assumed with it.
 type Profile struct {
 	ARN                   string   `toml:"arn"`              // default: DefaultProfileARN
+	Alias                 string   `toml:"alias"`            // clients can use the alias ARN too
 	RoleARNs              []string `toml:"role_arns"`        // default: every role
 	DurationSeconds       int      `toml:"duration_seconds"` // 900 to 43200; default: 3600
 	AcceptRoleSessionName bool     `toml:"accept_role_session_name"`
@@ -78,7 +84,8 @@ type Role struct {
 	TrustPolicyFile    string `toml:"trust_policy_file"`
 }
 
-// Faults configures faults of CreateSession, for tests of clients.
+// Faults configures faults of CreateSession, for tests of clients. SessionLifetime
+// also applies to AssumeRole.
 type Faults struct {
 	Latency     time.Duration `toml:"latency"`      // before each response
 	ErrorRate   float64       `toml:"error_rate"`   // fraction of requests that fail, 0 to 1
@@ -137,12 +144,14 @@ type Server struct {
 	anchors  map[string]*anchor
 	profiles map[string]Profile
 	roles    map[string]role
+	aliases  map[string]string                           // alias ARNs of trust anchors and profiles to their ARNs
 	arns     struct{ anchors, profiles, roles []string } // in configured order
 
 	faults   Faults
 	now      func() time.Time
 	logger   *slog.Logger
 	events   eventLog
+	limiters map[string]*limiter // by action
 	sessions store
 }
 
@@ -158,8 +167,8 @@ func (s *Server) RoleARNs() []string { return slices.Clone(s.arns.roles) }
 
 type role struct {
 	arn    arn
-	max    int     // seconds
-	policy *policy // nil: trusts every session
+	max    int                 // seconds
+	policy *trustpolicy.Policy // nil: trusts every session
 }
 
 // New checks cfg, reads the files that it names, and returns a Server for it.
@@ -170,6 +179,7 @@ func New(cfg Config) (*Server, error) {
 		anchors:  make(map[string]*anchor),
 		profiles: make(map[string]Profile),
 		roles:    make(map[string]role),
+		aliases:  make(map[string]string),
 		now:      cfg.Now,
 		logger:   logging.OrDiscard(cfg.Logger),
 		events:   eventLog{w: cfg.Events},
@@ -213,6 +223,10 @@ func (s *Server) configure(cfg Config) error {
 		if err := s.addProfile(p, i); err != nil {
 			return err
 		}
+	}
+	var err error
+	if s.limiters, err = newLimiters(cfg.Rates); err != nil {
+		return err
 	}
 	return s.setFaults(cfg.Faults)
 }

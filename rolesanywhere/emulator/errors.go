@@ -48,6 +48,24 @@ const (
 	msgSTSSignature   = "The request signature we calculated does not match the signature you provided."
 	msgSTSScope       = "Credential should be scoped to service sts, not to %s."
 	msgSTSInvalidForm = "Request parameters: %v"
+	msgSTSConstraint  = "1 validation error detected: Value at '%s' failed to satisfy constraint: %s"
+	msgSTSARN         = "%s is invalid"
+	msgSTSTagReserved = "Tag keys must not begin with aws:"
+)
+
+// STS's own messages about AssumeRole, verbatim. For the last one the code is not
+// known.
+//
+// Source: messages that users of STS have received.
+const (
+	msgSTSDenied      = "User: %s is not authorized to perform: %s on resource: %s"
+	msgSTSChained     = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
+	msgSTSTagTwice    = "Duplicate tag keys found. Please note that Tag keys are case insensitive."
+	msgSTSTransitive  = "The specified transitive tag key must be included in the requested tags."
+	msgSTSTagConflict = "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."
+	msgSTSSource      = "The source identity is already set for this assume role session"
+
+	msgRate = "Rate exceeded"
 )
 
 // The codes of restJson1 errors. The service model has only the first three;
@@ -72,6 +90,9 @@ const (
 	codeInvalidToken     = "InvalidClientTokenId"
 	codeExpiredToken     = "ExpiredToken"
 	codeSignatureNoMatch = "SignatureDoesNotMatch"
+	codeSTSDenied        = "AccessDenied"
+	codeSTSParameter     = "InvalidParameterValue"
+	codeSTSThrottling    = "Throttling"
 )
 
 var statuses = map[string]int{
@@ -91,6 +112,9 @@ var statuses = map[string]int{
 	codeInvalidToken:     http.StatusForbidden,
 	codeExpiredToken:     http.StatusForbidden,
 	codeSignatureNoMatch: http.StatusForbidden,
+	codeSTSDenied:        http.StatusForbidden,
+	codeSTSParameter:     http.StatusBadRequest,
+	codeSTSThrottling:    http.StatusBadRequest,
 }
 
 // codeOf returns the error code for the status of an injected fault, or "".

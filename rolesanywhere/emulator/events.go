@@ -24,22 +24,22 @@ const (
 // An event is one line of the event log, in the form of a CloudTrail record. It
 // never contains a secret access key or a session token.
 type event struct {
-	EventVersion        string             `json:"eventVersion"`
-	UserIdentity        *userIdentity      `json:"userIdentity,omitempty"` // the verified caller of STS
-	EventTime           string             `json:"eventTime"`
-	EventSource         string             `json:"eventSource"`
-	EventName           string             `json:"eventName"`
-	AWSRegion           string             `json:"awsRegion"`
-	SourceIPAddress     string             `json:"sourceIPAddress"`
-	UserAgent           string             `json:"userAgent"`
-	ErrorCode           string             `json:"errorCode,omitempty"`
-	ErrorMessage        string             `json:"errorMessage,omitempty"`
-	RequestParameters   *sessionParameters `json:"requestParameters"`
-	ResponseElements    *sessionElements   `json:"responseElements"`
-	AdditionalEventData *findings          `json:"additionalEventData,omitempty"`
-	RequestID           string             `json:"requestID"`
-	EventID             string             `json:"eventID"`
-	RecipientAccountID  string             `json:"recipientAccountId"`
+	EventVersion        string        `json:"eventVersion"`
+	UserIdentity        *userIdentity `json:"userIdentity,omitempty"` // the verified caller of STS
+	EventTime           string        `json:"eventTime"`
+	EventSource         string        `json:"eventSource"`
+	EventName           string        `json:"eventName"`
+	AWSRegion           string        `json:"awsRegion"`
+	SourceIPAddress     string        `json:"sourceIPAddress"`
+	UserAgent           string        `json:"userAgent"`
+	ErrorCode           string        `json:"errorCode,omitempty"`
+	ErrorMessage        string        `json:"errorMessage,omitempty"`
+	RequestParameters   any           `json:"requestParameters"`
+	ResponseElements    any           `json:"responseElements"`
+	AdditionalEventData *findings     `json:"additionalEventData,omitempty"`
+	RequestID           string        `json:"requestID"`
+	EventID             string        `json:"eventID"`
+	RecipientAccountID  string        `json:"recipientAccountId"`
 }
 
 type userIdentity struct {

@@ -81,10 +81,10 @@ func (s *Server) serveCreateSession(w *recorder, r *http.Request, id string) {
 	body, err := readBody(w.ResponseWriter, r)
 	if err != nil {
 		err = refuse(codeValidation, msgBody, err)
-	} else {
-		err = s.inject(r)
+	} else if err = s.inject(r); err == nil && !s.limiters[actionCreateSession].allow(s.now()) {
+		err = refuse(codeThrottling, msgRate)
 	}
-	ev := s.newEvent(r, id, sourceRolesAnywhere, "CreateSession")
+	ev := s.newEvent(r, id, sourceRolesAnywhere, actionCreateSession)
 	var out *createSessionOutput
 	if err == nil {
 		out, err = s.createSession(r, body, &ev)

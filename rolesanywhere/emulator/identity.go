@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4"
 )
 
 // maxResponse limits the response that GetCallerIdentity reads, in bytes.
@@ -33,26 +33,15 @@ func (e *STSError) Error() string {
 // c works. It borrows client; nil means [http.DefaultClient]. It follows no
 // redirect. An error response is returned as a [*STSError].
 func GetCallerIdentity(ctx context.Context, client *http.Client, endpoint string, c credentials.Credentials, now time.Time) (Identity, error) {
-	body := []byte(url.Values{"Action": {stsAction}, "Version": {stsVersion}}.Encode())
+	body := []byte(url.Values{"Action": {actionGetCallerIdentity}, "Version": {stsVersion}}.Encode())
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
 		return Identity{}, err
 	}
-	date := now.UTC().Format(sigv4x509.TimeFormat)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-	r.Header.Set(headerDate, date)
-	r.Header.Set(headerToken, c.SessionToken)
-	auth := authorization{
-		accessKeyID:   c.AccessKeyID,
-		date:          date[:8],
-		region:        DefaultRegion, // the region of the global endpoint
-		service:       sigV4Service,
-		signedHeaders: []string{"content-type", "host", "x-amz-date", "x-amz-security-token"},
-	}
-	if auth.signature, err = auth.sign(r, body, c.SecretAccessKey); err != nil {
+	if err := sigv4.Sign(r, body, c, stsService, DefaultRegion, now); err != nil { // the region of the global endpoint
 		return Identity{}, err
 	}
-	r.Header.Set("Authorization", auth.String())
 
 	if client == nil {
 		client = http.DefaultClient

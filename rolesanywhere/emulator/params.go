@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/strictjson"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
 // params are the parameters of a CreateSession request.
@@ -41,32 +44,32 @@ func parseParams(query string, body []byte) (params, error) {
 	if len(body) == 0 {
 		return p, nil
 	}
-	all, err := members(body)
+	all, err := strictjson.Members(body)
 	if err != nil {
 		return params{}, refuse(codeValidation, msgBody, err)
 	}
 	for _, m := range all {
-		if bytes.Equal(m.value, []byte("null")) {
+		if bytes.Equal(m.Value, []byte("null")) {
 			continue
 		}
 		var err error
-		switch m.name {
+		switch m.Name {
 		case "durationSeconds":
-			err = json.Unmarshal(m.value, &p.DurationSeconds)
+			err = json.Unmarshal(m.Value, &p.DurationSeconds)
 		case "roleSessionName":
-			err = json.Unmarshal(m.value, &p.RoleSessionName)
+			err = json.Unmarshal(m.Value, &p.RoleSessionName)
 			if err == nil && p.RoleSessionName == "" {
 				err = errors.New("is empty")
 			}
 		default:
 			for _, a := range arns {
-				if a.name == m.name {
-					err = setOnce(a.dest, m.value)
+				if a.name == m.Name {
+					err = setOnce(a.dest, m.Value)
 				}
 			}
 		}
 		if err != nil {
-			return params{}, refuse(codeValidation, msgParameter, m.name, err)
+			return params{}, refuse(codeValidation, msgParameter, m.Name, err)
 		}
 	}
 	return p, nil
@@ -95,7 +98,7 @@ func (p params) check() error {
 		if a.value == "" {
 			return refuse(codeValidation, msgParameter, a.name, "is missing")
 		}
-		if _, err := parseARN(a.value, a.kind); err != nil {
+		if err := checkResourceARN(a.value, a.kind); err != nil {
 			return refuse(codeValidation, msgParameter, a.name, err)
 		}
 	}
@@ -103,8 +106,8 @@ func (p params) check() error {
 		return refuse(codeValidation, msgParameter, "durationSeconds",
 			fmt.Sprintf("%d is not between %d and %d", *d, minDuration, maxDuration))
 	}
-	if n := p.RoleSessionName; n != "" && (len(n) < 2 || len(n) > maxIdentity || !isWord(n)) {
-		return refuse(codeValidation, msgParameter, "roleSessionName", fmt.Sprintf(`does not match [\w+=,.@-]{2,%d}`, maxIdentity))
+	if n := p.RoleSessionName; n != "" && (len(n) < 2 || len(n) > trustpolicy.MaxIdentity || !isWord(n)) {
+		return refuse(codeValidation, msgParameter, "roleSessionName", fmt.Sprintf(`does not match [\w+=,.@-]{2,%d}`, trustpolicy.MaxIdentity))
 	}
 	return nil
 }

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
 // maxSkew is the maximum difference between the clocks of client and emulator.
@@ -34,8 +36,8 @@ type credentialSet struct {
 }
 
 type assumedRoleUser struct {
-	ARN string `json:"arn"`
-	ID  string `json:"assumedRoleId"`
+	ARN string `json:"arn" xml:"Arn"`
+	ID  string `json:"assumedRoleId" xml:"AssumedRoleId"`
 }
 
 type credentialsOutput struct {
@@ -59,6 +61,8 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	if err := p.check(); err != nil {
 		return nil, err
 	}
+	// Policies see only the ARN with the ID.
+	p.TrustAnchorARN, p.ProfileARN = s.canonical(p.TrustAnchorARN), s.canonical(p.ProfileARN)
 	anchor, ok := s.anchors[p.TrustAnchorARN]
 	if !ok {
 		return nil, refuse(codeNotFound, msgNotFound, p.TrustAnchorARN)
@@ -87,23 +91,21 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	if err != nil {
 		return nil, err
 	}
-	name := serialHex(cert)
+	name := trustpolicy.SerialNumber(cert)
 	if p.RoleSessionName != "" {
 		if !profile.AcceptRoleSessionName {
 			return nil, refuse(codeAccessDenied, msgSessionName)
 		}
 		name = p.RoleSessionName
 	}
-	source, err := authorize(p, role, anchor, cert, name)
+	source, tags, err := authorize(p, role, anchor, cert, name)
 	if err != nil {
 		return nil, err
 	}
 
-	user := assumedRoleUser{
-		ARN: fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", role.arn.partition, role.arn.account, role.arn.name, name),
-		ID:  roleID(p.RoleARN) + ":" + name,
-	}
+	user := role.user(p.RoleARN, name)
 	issued := newSession(user, role.arn.account, now.Add(lifetime))
+	issued.roleARN, issued.source, issued.tags = p.RoleARN, source, tags // not transitive
 	s.sessions.add(issued, now)
 	out := &createSessionOutput{
 		CredentialSet: []credentialSet{{
@@ -135,7 +137,7 @@ func authenticate(r *http.Request, body []byte, anchor *anchor, logged *sessionP
 		return nil, refuse(codeAccessDenied, msgMalformed, err)
 	}
 	cert := signed.Certificate
-	logged.SerialNumber, logged.Subject = serialHex(cert), cert.Subject.String()
+	logged.SerialNumber, logged.Subject = trustpolicy.SerialNumber(cert), cert.Subject.String()
 
 	if err := anchor.verify(cert, signed.Chain, now); err != nil {
 		return nil, err
@@ -178,23 +180,33 @@ func (s *Server) lifetime(p params, profile Profile, role role) (time.Duration, 
 }
 
 // authorize checks the tags and the role's trust policy, as AssumeRole does,
-// and returns the source identity.
-func authorize(p params, role role, anchor *anchor, cert *x509.Certificate, name string) (string, error) {
-	tags, unmapped := sessionTags(cert)
-	if !unmapped.empty() {
-		return "", refuse(codeAccessDenied, msgTags, p.RoleARN, unmapped.list(fieldIssuer), unmapped.list(fieldSubject), unmapped.list(fieldSAN))
+// and returns the source identity and the tags.
+func authorize(p params, role role, anchor *anchor, cert *x509.Certificate, name string) (source string, tags map[string]string, err error) {
+	tags, unmapped := trustpolicy.SessionTags(cert)
+	if len(unmapped) > 0 {
+		return "", nil, refuse(codeAccessDenied, msgTags, p.RoleARN, list(unmapped[trustpolicy.Issuer]), list(unmapped[trustpolicy.Subject]), list(unmapped[trustpolicy.SAN]))
 	}
-	source := sourceIdentity(cert)
-	if len(name) > maxIdentity || len([]rune(source)) > maxIdentity {
-		return "", refuse(codeAccessDenied, msgAssume, p.RoleARN).because(
-			fmt.Errorf("session name or source identity is longer than %d characters", maxIdentity))
+	source = trustpolicy.SourceIdentity(cert)
+	if len(name) > trustpolicy.MaxIdentity || len([]rune(source)) > trustpolicy.MaxIdentity {
+		return "", nil, refuse(codeAccessDenied, msgAssume, p.RoleARN).because(
+			fmt.Errorf("session name or source identity is longer than %d characters", trustpolicy.MaxIdentity))
 	}
 	if role.policy != nil {
-		if err := role.policy.allows(requestContext(p.TrustAnchorARN, anchor.account, source, name, tags)); err != nil {
-			return "", refuse(codeAccessDenied, msgAssume, p.RoleARN).because(err)
+		if err := role.policy.Allows(trustpolicy.CreateSession(p.TrustAnchorARN, anchor.account, source, name, tags)); err != nil {
+			return "", nil, refuse(codeAccessDenied, msgAssume, p.RoleARN).because(err)
 		}
 	}
-	return source, nil
+	return source, tags, nil
+}
+
+func list(names []string) string { return strings.Join(names, ", ") }
+
+// user returns the user of a session with this name.
+func (r role) user(roleARN, name string) assumedRoleUser {
+	return assumedRoleUser{
+		ARN: fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", r.arn.partition, r.arn.account, r.arn.name, name),
+		ID:  roleID(roleARN) + ":" + name,
+	}
 }
 
 // roleID returns the unique ID of a role, which STS puts before the session

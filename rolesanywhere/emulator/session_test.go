@@ -3,12 +3,9 @@ package emulator
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"fmt"
-	"maps"
 	"math/big"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -100,73 +97,6 @@ func TestRoleNameIsLastElement(t *testing.T) {
 	got := w.do(t, call{body: body("roleArn", arn)}).session(t)
 	if want := "arn:aws:sts::444455556666:assumed-role/worker/0abc"; got.AssumedRoleUser.ARN != want {
 		t.Errorf("assumed role is %s, want %s", got.AssumedRoleUser.ARN, want)
-	}
-}
-
-func TestSessionTags(t *testing.T) {
-	ca := newRoot(t, caTemplate("Root"))
-	directory, err := asn1.Marshal(pkix.Name{CommonName: "Dir", Country: []string{"DE"}}.ToRDNSequence())
-	if err != nil {
-		t.Fatal(err)
-	}
-	san := func(names ...asn1.RawValue) pkix.Extension {
-		b, err := asn1.Marshal(names)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return pkix.Extension{Id: oidSubjectAltName, Value: b}
-	}
-	general := func(tag int, compound bool, b []byte) asn1.RawValue {
-		return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, IsCompound: compound, Bytes: b}
-	}
-	template := leafTemplate("")
-	template.Subject = pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{
-		{Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "Security"},
-		{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "alice"},
-		{Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "Engineering"},
-		{Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "Research"},
-		{Type: asn1.ObjectIdentifier{0, 9, 2342, 19200300, 100, 1, 25}, Value: "example"},
-		{Type: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: "unknown (not refused)"},
-	}}
-	template.ExtraExtensions = []pkix.Extension{san(
-		asn1.RawValue{Class: asn1.ClassUniversal, Tag: asn1.TagInteger, Bytes: []byte{1}},
-		general(1, false, []byte("mail@example.com")),
-		general(2, false, []byte("first.example.com")),
-		general(2, false, []byte("*.example.com")),
-		general(6, false, []byte("spiffe://example.com/a")),
-		general(6, false, []byte("spiffe://example.com/b")),
-		general(4, true, directory),
-		general(7, false, []byte{127, 0, 0, 1}),
-	)}
-	got, bad := sessionTags(ca.issue(t, template).cert)
-	want := map[string]string{
-		"x509Subject/CN":  "alice",
-		"x509Subject/OU":  "Security/Engineering/Research",
-		"x509Subject/DC":  "example",
-		"x509Issuer/CN":   "Root",
-		"x509Issuer/O":    "Test",
-		"x509SAN/DNS":     "first.example.com",
-		"x509SAN/URI":     "spiffe://example.com/a",
-		"x509SAN/Name/CN": "Dir",
-		"x509SAN/Name/C":  "DE",
-	}
-	if !maps.Equal(got, want) || !bad.empty() {
-		t.Errorf("tags are %v, unmapped %v\nwant     %v", got, bad, want)
-	}
-	for name := range want {
-		if !knownTag(name) || !knownTag(strings.ToLower(name)) {
-			t.Errorf("policies do not support %s", name)
-		}
-	}
-
-	template.ExtraExtensions = []pkix.Extension{san(general(4, true, []byte{0x30, 0x03, 1, 2, 3}))}
-	if _, bad := sessionTags(ca.issue(t, template).cert); bad.list(fieldSAN) != "Name/4" {
-		t.Errorf("malformed directory name: unmapped attributes are %v", bad)
-	}
-	plain := leafTemplate("x")
-	plain.URIs = []*url.URL{{Scheme: "spiffe", Host: "x"}}
-	if tags, _ := sessionTags(ca.issue(t, plain).cert); tags["x509SAN/URI"] != "spiffe://x" {
-		t.Errorf("URI is %q", tags["x509SAN/URI"])
 	}
 }
 

@@ -2,9 +2,12 @@ package emulator
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
 func (s *Server) addAnchor(cfg TrustAnchor, i int) error {
@@ -23,7 +26,7 @@ func (s *Server) addAnchor(cfg TrustAnchor, i int) error {
 	a.account = id.account
 	s.anchors[cfg.ARN] = a
 	s.arns.anchors = append(s.arns.anchors, cfg.ARN)
-	return nil
+	return s.addAlias(cfg.ARN, cfg.Alias)
 }
 
 func (s *Server) addRole(cfg Role, i int) error {
@@ -79,7 +82,7 @@ func (s *Server) addProfile(p Profile, i int) error {
 	}
 	s.profiles[p.ARN] = p
 	s.arns.profiles = append(s.arns.profiles, p.ARN)
-	return nil
+	return s.addAlias(p.ARN, p.Alias)
 }
 
 // ownARN parses an ARN. It refuses ARNs outside the emulator's partition and,
@@ -112,4 +115,24 @@ func (s *Server) setFaults(f Faults) error {
 	}
 	s.faults = f
 	return nil
+}
+
+func loadPolicy(cfg Role) (*trustpolicy.Policy, error) {
+	switch {
+	case cfg.TrustPolicy != "" && cfg.TrustPolicyFile != "":
+		return nil, errors.New("given both inline and as a file")
+	case cfg.TrustPolicy != "":
+		return trustpolicy.Parse([]byte(cfg.TrustPolicy))
+	case cfg.TrustPolicyFile != "":
+		b, err := readFile(cfg.TrustPolicyFile, maxFile)
+		if err != nil {
+			return nil, err
+		}
+		p, err := trustpolicy.Parse(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", cfg.TrustPolicyFile, err)
+		}
+		return p, nil
+	}
+	return nil, nil
 }

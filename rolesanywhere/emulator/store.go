@@ -11,12 +11,18 @@ import (
 // maxSessions limits the memory for issued sessions.
 const maxSessions = 10_000
 
-// A session is the record of issued credentials. It is immutable.
+// A session is the record of issued credentials. It is immutable once it is in the
+// store.
 type session struct {
 	accessKeyID, secret, token string
 	expires                    time.Time
 	user                       assumedRoleUser
 	account                    string
+
+	roleARN    string
+	source     string            // source identity
+	tags       map[string]string // session tags, with those passed on by earlier sessions
+	transitive []string          // the keys of the tags that are passed on
 }
 
 // newSession creates credentials with the lengths and alphabets that STS uses.

@@ -1,20 +1,21 @@
 package emulator
 
 import (
-	"crypto/hmac"
 	"crypto/subtle"
 	"encoding/xml"
+	"errors"
 	"net/http"
 	"net/url"
-	"time"
 
-	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4"
 )
 
 const (
 	stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
 	stsVersion   = "2011-06-15"
-	stsAction    = "GetCallerIdentity"
+	stsService   = "sts"
+
+	headerToken = "X-Amz-Security-Token"
 )
 
 type callerIdentityResponse struct {
@@ -40,23 +41,34 @@ type errorResponse struct {
 
 func (s *Server) serveSTS(w *recorder, r *http.Request, id string) {
 	body, err := readBody(w.ResponseWriter, r)
+	var form url.Values
 	if err != nil {
 		err = refuse(codeSTSValidation, msgBody, err)
 	} else {
-		err = checkAction(r.URL.RawQuery, body)
+		form, err = parseForm(r.URL.RawQuery, body)
 	}
 	if err != nil {
 		s.writeXMLRefusal(w, asRefusal(err), id)
 		return
 	}
-	ev := s.newEvent(r, id, sourceSTS, stsAction)
-	caller, err := s.caller(r, body)
+	ev := s.newEvent(r, id, sourceSTS, form.Get("Action"))
+	out, err := s.answerSTS(r, body, form, id, &ev)
 	if err != nil {
 		refused := asRefusal(err)
 		ev.fail(refused)
 		s.record(ev)
 		s.writeXMLRefusal(w, refused, id)
 		return
+	}
+	s.record(ev)
+	s.writeXML(w, http.StatusOK, out)
+}
+
+// answerSTS authenticates a request and returns the response of its action.
+func (s *Server) answerSTS(r *http.Request, body []byte, form url.Values, id string, ev *event) (any, error) {
+	caller, err := s.caller(r, body)
+	if err != nil {
+		return nil, err
 	}
 	ev.UserIdentity = &userIdentity{
 		Type:        "AssumedRole",
@@ -65,34 +77,41 @@ func (s *Server) serveSTS(w *recorder, r *http.Request, id string) {
 		AccountID:   caller.account,
 		AccessKeyID: caller.accessKeyID,
 	}
-	s.record(ev)
-	s.writeXML(w, http.StatusOK, callerIdentityResponse{
+	action := form.Get("Action")
+	if !s.limiters[action].allow(s.now()) {
+		return nil, refuse(codeSTSThrottling, msgRate)
+	}
+	if action == actionAssumeRole {
+		return s.assumeRole(caller, form, id, ev)
+	}
+	return callerIdentityResponse{
 		Result:    Identity{ARN: caller.user.ARN, UserID: caller.user.ID, Account: caller.account},
 		RequestID: id,
-	})
+	}, nil
 }
 
-// checkAction checks the parameters Action and Version of the query protocol,
-// which may be in the query or in the body.
-func checkAction(query string, body []byte) error {
+// parseForm returns the parameters of the query protocol, which may be in the
+// query or in the body. It checks the parameters Action and Version.
+func parseForm(query string, body []byte) (url.Values, error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return refuse(codeSTSValidation, msgSTSInvalidForm, err)
+		return nil, refuse(codeSTSValidation, msgSTSInvalidForm, err)
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
-		return refuse(codeSTSValidation, msgSTSInvalidForm, err)
+		return nil, refuse(codeSTSValidation, msgSTSInvalidForm, err)
 	}
 	for k, vs := range form {
 		values[k] = append(values[k], vs...)
 	}
 	if len(values["Action"]) != 1 {
-		return refuse(codeMissingAction, msgSTSMissing)
+		return nil, refuse(codeMissingAction, msgSTSMissing)
 	}
-	if len(values["Version"]) != 1 || values.Get("Version") != stsVersion || values.Get("Action") != stsAction {
-		return refuse(codeInvalidAction, msgSTSAction, values.Get("Action"), values.Get("Version"))
+	known := values.Get("Action") == actionGetCallerIdentity || values.Get("Action") == actionAssumeRole
+	if len(values["Version"]) != 1 || values.Get("Version") != stsVersion || !known {
+		return nil, refuse(codeInvalidAction, msgSTSAction, values.Get("Action"), values.Get("Version"))
 	}
-	return nil
+	return values, nil
 }
 
 // caller returns the session whose credentials signed r. It accepts any region,
@@ -101,43 +120,32 @@ func (s *Server) caller(r *http.Request, body []byte) (*session, error) {
 	if r.Header.Get("Authorization") == "" {
 		return nil, refuse(codeMissingToken, msgSTSNoToken)
 	}
-	for _, name := range []string{"Authorization", headerDate, headerToken} {
-		if n := len(r.Header.Values(name)); n > 1 || n == 0 && name == headerDate {
-			return nil, refuse(codeIncomplete, msgSTSIncomplete, "missing or repeated header "+name)
-		}
-	}
 	if r.Header.Get(headerToken) == "" { // only long-term keys have none, and the emulator issues no such keys
 		return nil, refuse(codeInvalidToken, msgSTSInvalid)
 	}
-	auth, fault := parseAuthorization(r.Header.Get("Authorization"))
-	if fault != "" {
-		return nil, refuse(codeIncomplete, msgSTSIncomplete, fault)
+	signed, err := sigv4.Parse(r)
+	if err != nil {
+		return nil, refuse(codeIncomplete, msgSTSIncomplete, err)
 	}
-	date := r.Header.Get(headerDate)
-	signed, err := time.Parse(sigv4x509.TimeFormat, date)
-	if err != nil || signed.Format(sigv4x509.TimeFormat) != date || date[:8] != auth.date {
-		return nil, refuse(codeIncomplete, msgSTSIncomplete, headerDate+" does not match the credential scope")
-	}
-	if auth.service != sigV4Service {
-		return nil, refuse(codeSignatureNoMatch, msgSTSScope, auth.service)
+	if signed.Service != stsService {
+		return nil, refuse(codeSignatureNoMatch, msgSTSScope, signed.Service)
 	}
 
 	now := s.now()
-	caller := s.sessions.get(auth.accessKeyID)
+	caller := s.sessions.get(signed.AccessKeyID)
 	if caller == nil || subtle.ConstantTimeCompare([]byte(r.Header.Get(headerToken)), []byte(caller.token)) != 1 {
 		return nil, refuse(codeInvalidToken, msgSTSInvalid)
 	}
 	if !caller.expires.After(now) {
 		return nil, refuse(codeExpiredToken, msgSTSExpired)
 	}
-	want, err := auth.sign(r, body, caller.secret)
-	if err != nil {
+	switch err := signed.Verify(r, body, caller.secret); {
+	case errors.Is(err, sigv4.ErrSignature):
+		return nil, refuse(codeSignatureNoMatch, msgSTSSignature)
+	case err != nil:
 		return nil, refuse(codeIncomplete, msgSTSIncomplete, err)
 	}
-	if !hmac.Equal(want, auth.signature) {
-		return nil, refuse(codeSignatureNoMatch, msgSTSSignature)
-	}
-	if err := checkSkew(codeSignatureNoMatch, signed, now); err != nil {
+	if err := checkSkew(codeSignatureNoMatch, signed.Time, now); err != nil {
 		return nil, err
 	}
 	return caller, nil

@@ -59,13 +59,19 @@ func TestGetCallerIdentityErrors(t *testing.T) {
 		{"another session's token", func(c *credentials.Credentials) { c.SessionToken = other.SessionToken }, testNow, codeInvalidToken},
 		{"truncated token", func(c *credentials.Credentials) { c.SessionToken = c.SessionToken[:100] }, testNow, codeInvalidToken},
 		{"another session's secret", func(c *credentials.Credentials) { c.SecretAccessKey = other.SecretAccessKey }, testNow, codeSignatureNoMatch},
-		{"empty secret", func(c *credentials.Credentials) { c.SecretAccessKey = "" }, testNow, codeSignatureNoMatch},
+		{"wrong secret", func(c *credentials.Credentials) { c.SecretAccessKey = "x" }, testNow, codeSignatureNoMatch},
 		{"late", func(*credentials.Credentials) {}, testNow.Add(-maxSkew - time.Second), codeSignatureNoMatch},
 		{"early", func(*credentials.Credentials) {}, testNow.Add(maxSkew + time.Second), codeSignatureNoMatch},
 	} {
 		c := issued
 		tt.change(&c)
 		checkSTSError(t, tt.name, w, c, tt.at, http.StatusForbidden, tt.code)
+	}
+	empty := issued
+	empty.SecretAccessKey = ""
+	var refused *STSError
+	if _, err := GetCallerIdentity(t.Context(), nil, w.url, empty, testNow); err == nil || errors.As(err, &refused) {
+		t.Errorf("empty secret: %v, want an error without a request", err)
 	}
 	if _, err := GetCallerIdentity(t.Context(), nil, w.url, issued, testNow.Add(maxSkew)); err != nil {
 		t.Errorf("five minutes early: %v", err)
@@ -211,7 +217,7 @@ func TestSTSRefuses(t *testing.T) {
 	}{
 		{"no action", stsCall{body: "Version=2011-06-15"}, 400, codeMissingAction},
 		{"two actions", stsCall{body: stsQuery, query: stsQuery}, 400, codeMissingAction},
-		{"other action", stsCall{body: "Action=AssumeRole&Version=2011-06-15"}, 400, codeInvalidAction},
+		{"other action", stsCall{body: "Action=GetSessionToken&Version=2011-06-15"}, 400, codeInvalidAction},
 		{"other version", stsCall{body: "Action=GetCallerIdentity&Version=2011-06-16"}, 400, codeInvalidAction},
 		{"no version", stsCall{body: "Action=GetCallerIdentity"}, 400, codeInvalidAction},
 		{"not a form", stsCall{body: "%zz"}, 400, codeSTSValidation},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
 // The limits of one trust anchor, from the service's quotas.
@@ -176,7 +177,7 @@ func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificat
 		if revoked == nil {
 			return nil
 		}
-		err = refuse(codeAccessDenied, msgRevoked, serialHex(revoked), revoked.Issuer)
+		err = refuse(codeAccessDenied, msgRevoked, trustpolicy.SerialNumber(revoked), revoked.Issuer)
 	}
 	return err
 }

@@ -42,6 +42,15 @@ func (i *Identity) standingRefusal() error {
 	return r.err
 }
 
+// pinCorrected reports whether the PIN was refused and its files have changed
+// since then.
+func (i *Identity) pinCorrected() bool {
+	i.mu.Lock()
+	refused := i.refused.err != nil
+	i.mu.Unlock()
+	return refused && i.standingRefusal() == nil
+}
+
 // signed records the result of a signature with g. A PIN that a device refused
 // for a signature must not be tried again by opening the key.
 func (i *Identity) signed(g *generation, err error) {

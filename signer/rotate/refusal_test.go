@@ -104,6 +104,58 @@ func TestCountedTryOfSignature(t *testing.T) {
 	}
 }
 
+// Run uses a corrected PIN some seconds after its file has changed: once, and
+// only if the PIN before was refused.
+func TestCorrectedPIN(t *testing.T) {
+	const soon = 5 * time.Second
+	for _, refused := range append(counted, signer.ErrPINIncorrect, signer.ErrPINLocked) {
+		watch(t, t.TempDir(), func(w *watched) { // refused when the device is back
+			w.writePIN("1")
+			w.after(time.Hour, 1, 0)
+			w.key.err = signer.ErrUnavailable
+			w.use(w.Identity, signer.ErrUnavailable, 1)
+			w.fail(refused)
+			w.use(w.Identity, refused, 2)
+			w.after(time.Hour, 2, 0)
+			w.writePIN("22") // wrong, too
+			w.after(soon, 3, 0)
+			w.after(time.Hour, 3, 0)
+			w.use(w.Identity, refused, 3)
+			for n := range 5 { // still being written
+				w.writePIN(fmt.Sprintf("33333%0*d", n+1, n))
+				w.after(2*time.Second, 3, 0)
+			}
+			w.new("p256")
+			w.after(soon, 4, 1)
+			w.use(w.Identity, nil, 4)
+			w.writePIN("55555555555")
+			w.after(time.Hour, 4, 1)
+		})
+		watch(t, t.TempDir(), func(w *watched) { // the device is away when the PIN is corrected
+			w.key.err = signer.ErrUnavailable
+			w.use(w.Identity, signer.ErrUnavailable, 1)
+			w.fail(refused)
+			w.use(w.Identity, refused, 2)
+			w.fail(signer.ErrUnavailable)
+			w.writePIN("1")
+			w.after(time.Hour, 3, 0)
+			w.new("p256")
+			w.use(w.Identity, nil, 4)
+		})
+	}
+	for _, refused := range counted { // refused for a signature
+		watch(t, t.TempDir(), func(w *watched) {
+			w.key.err = refused
+			w.use(w.Identity, refused, 1)
+			w.after(time.Hour, 1, 0)
+			w.new("p256")
+			w.writePIN("1")
+			w.after(soon, 2, 1)
+			w.use(w.Identity, nil, 2)
+		})
+	}
+}
+
 // A reload whose caller gives up is no failed reload, but a try that the device
 // counted meanwhile is remembered.
 func TestCanceledReloadIsNotAFailure(t *testing.T) {

@@ -38,7 +38,8 @@ type Config struct {
 
 	// PINFiles are the files with the PIN. After the device has counted a
 	// wrong PIN as a try, the Identity uses the PIN again only when one of
-	// these files changes, or when RequestReload or Reload is called.
+	// these files changes, which Run notices within some seconds, or when
+	// RequestReload or Reload is called.
 	PINFiles []string
 
 	// Timeout limits New and each reload, including the wait for a reload

@@ -26,11 +26,12 @@ func (i *Identity) RequestReload() {
 }
 
 // Run reloads the key on request, and when a file differs from its state at the
-// time the key was opened and has then not changed for some seconds. It returns
+// time the key was opened and has then not changed for some seconds. If the PIN
+// was refused, it does the same when one of Config.PINFiles changes. It returns
 // ctx.Err() when ctx ends and [signer.ErrClosed] when the Identity is closed.
 // Run must not be called concurrently.
 func (i *Identity) Run(ctx context.Context) error {
-	var seen, seenPINs filestate.State
+	var seen, seenPINs, triedPINs filestate.State
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
@@ -50,9 +51,11 @@ func (i *Identity) Run(ctx context.Context) error {
 		seen, seenPINs = now, pins
 		switch {
 		case requested:
-		case !stable || now.Equal(i.files()):
+		case !stable:
 			continue
-		case !i.mayReload(now):
+		case i.pinCorrected() && !pins.Equal(triedPINs):
+			triedPINs = pins
+		case now.Equal(i.files()) || !i.mayReload(now):
 			continue
 		}
 		if i.Reload(ctx) != nil {

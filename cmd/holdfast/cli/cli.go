@@ -45,6 +45,8 @@ var commands = []front.Command{
 	{Name: "generate", Group: keyCommands, New: keys.Generate},
 	{Name: "list", Group: keyCommands, New: keys.List},
 	{Name: "seal", Group: keyCommands, New: keys.Seal},
+	{Name: "sign-string", Group: keyCommands, New: keys.SignString},
+	{Name: "read-certificate-data", Group: keyCommands, New: keys.ReadCertificateData},
 	{Name: "csr", Group: certCommands, New: issuing.CSR},
 	{Name: "ca", Group: certCommands, New: issuing.CA},
 	{Name: "install", Group: certCommands, New: issuing.Install},

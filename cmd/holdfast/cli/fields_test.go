@@ -21,8 +21,9 @@ import (
 var libraries = []string{"signer", "keystore", "pkcs11", "tpm", "winstore", "keychain", "pki", "rolesanywhere", "internal"}
 
 var (
-	flagName  = regexp.MustCompile(`--([a-z][a-z0-9-]*)`)
-	fieldName = regexp.MustCompile(`\b[A-Z]\w*\.[A-Z]\w*`)
+	flagName = regexp.MustCompile(`--([a-z][a-z0-9-]*)`)
+	// fieldName is TYPE.FIELD, with the package if several have the type.
+	fieldName = regexp.MustCompile(`\b(?:[a-z]+\.)?([A-Z]\w*\.[A-Z]\w*)`)
 	// otherCommand is a command of another program, to its end in a hint.
 	otherCommand = regexp.MustCompile(`\b(pkcs11-tool|tpm2_[a-z]+) [^;,]*`)
 )
@@ -41,9 +42,9 @@ func TestLibrariesNameFields(t *testing.T) {
 			t.Errorf("%s is in the table twice", f[0])
 		}
 		table[f[0]] = false
-		for _, name := range fieldName.FindAllString(f[0], -1) {
-			if !structFields[name] {
-				t.Errorf("the field %s in the table does not exist", name)
+		for _, name := range fieldName.FindAllStringSubmatch(f[0], -1) {
+			if !structFields[name[1]] {
+				t.Errorf("the field %s in the table does not exist", name[0])
 			}
 		}
 		for _, name := range flagName.FindAllStringSubmatch(f[1], -1) {

@@ -7,6 +7,11 @@
  *
  * Since the last change of the generation, every EVERYth call of the function
  * fails, at most TIMES times (0: no limit).
+ *
+ * If FAULT_TRIES is set, the tokens count incorrect PINs together in this file,
+ * which contains "WRONG MOST ALL SHOWN": WRONG of MOST tries are used, ALL
+ * incorrect PINs were entered so far, and SHOWN is the mask of the flags about
+ * tries that the tokens set (CKF_USER_PIN_COUNT_LOW, _FINAL_TRY and _LOCKED).
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -14,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 typedef unsigned long ulong;
@@ -37,6 +43,12 @@ static struct list {
 } *module, faulty;
 
 #define DEVICE_REMOVED 0x32
+#define PIN_INCORRECT 0xa0
+#define PIN_LOCKED 0xa4
+#define COUNT_LOW 0x10000
+#define FINAL_TRY 0x20000
+#define LOCKED 0x40000
+#define TOKEN_FLAGS 96 /* their offset in CK_TOKEN_INFO */
 
 struct rule {
 	int generation, every, times;
@@ -51,7 +63,8 @@ static struct count { int calls, faults; } counts[FUNCTIONS];
 /* Reports whether this call of the function fails, and sets *r to the rule. */
 static int fails(int number, const char *name, struct rule *r)
 {
-	FILE *file = fopen(getenv("FAULT_RULES"), "r");
+	const char *rules = getenv("FAULT_RULES");
+	FILE *file = rules ? fopen(rules, "r") : NULL;
 	char function[32];
 	int hit = 0;
 
@@ -121,6 +134,64 @@ static void await_rules(int current)
 	}
 }
 
+struct tries { int wrong, most, all; ulong shown; };
+
+/* Opens the count and locks it until it is closed. NULL: nothing is counted. */
+static FILE *open_tries(struct tries *t)
+{
+	const char *name = getenv("FAULT_TRIES");
+	FILE *file = name ? fopen(name, "r+") : NULL;
+
+	if (!file)
+		return NULL;
+	if (flock(fileno(file), LOCK_EX) == 0 && fscanf(file, "%d %d %d %li", &t->wrong, &t->most, &t->all, (long *)&t->shown) == 4)
+		return file;
+	fclose(file);
+	return NULL;
+}
+
+/* Counts the result of a login, during which no other process logs in. */
+static ulong counted_login(ulong session, ulong user, ulong pin, ulong length)
+{
+	struct tries t;
+	FILE *file = open_tries(&t);
+	ulong rv = file && t.wrong >= t.most ? PIN_LOCKED : module->f[LOGIN](session, user, pin, length, 0);
+
+	if (!file)
+		return rv;
+	if (rv == PIN_INCORRECT) {
+		t.all++;
+		if (++t.wrong >= t.most)
+			rv = PIN_LOCKED;
+	} else if (rv == 0) {
+		t.wrong = 0;
+	}
+	rewind(file);
+	fprintf(file, "%d %d %d 0x%lx%20s\n", t.wrong, t.most, t.all, t.shown, "");
+	fclose(file);
+	return rv;
+}
+
+static void show_tries(unsigned char *info)
+{
+	struct tries t;
+	FILE *file = open_tries(&t);
+	ulong flags;
+
+	if (!file)
+		return;
+	fclose(file);
+	memcpy(&flags, info + TOKEN_FLAGS, sizeof flags);
+	flags &= ~(ulong)(COUNT_LOW | FINAL_TRY | LOCKED);
+	if (t.wrong > 0)
+		flags |= COUNT_LOW & t.shown;
+	if (t.wrong == t.most - 1)
+		flags |= FINAL_TRY & t.shown;
+	if (t.wrong >= t.most)
+		flags |= LOCKED & t.shown;
+	memcpy(info + TOKEN_FLAGS, &flags, sizeof flags);
+}
+
 struct attribute { ulong type; void *value; ulong length; };
 
 static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong d, ulong e)
@@ -146,7 +217,9 @@ static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong
 	pthread_rwlock_rdlock(&in_use);
 	if (hit && !strcmp(r.action, "close"))
 		module->f[CLOSE_SESSION](a, 0, 0, 0, 0);
-	rv = module->f[number](a, b, c, d, e);
+	rv = number == LOGIN ? counted_login(a, b, c, d) : module->f[number](a, b, c, d, e);
+	if (number == GET_TOKEN_INFO && rv == 0)
+		show_tries((unsigned char *)b);
 	pthread_rwlock_unlock(&in_use);
 	if (wrong_length && number == SIGN && d)
 		*(ulong *)e = r.value;

@@ -1,7 +1,10 @@
 package loopback
 
 import (
+	"bytes"
+	"log/slog"
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -12,6 +15,16 @@ func TestMaxConns(t *testing.T) {
 	} {
 		if got := maxConns(files); got != want {
 			t.Errorf("%d files: %d connections, want %d", files, got, want)
+		}
+	}
+}
+
+func TestWarnFewFiles(t *testing.T) {
+	for limit, warns := range map[uint64]bool{16: true, fewFiles - 1: true, fewFiles: false, math.MaxUint64: false} {
+		var log bytes.Buffer
+		warnFewFiles(slog.New(slog.NewTextHandler(&log, nil)), limit)
+		if got := strings.Contains(log.String(), "LimitNOFILE"); got != warns {
+			t.Errorf("%d files: %q, want a warning: %t", limit, log.String(), warns)
 		}
 	}
 }

@@ -108,6 +108,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	s.conns.mu.Lock()
 	if s.conns.limit = s.MaxConns; s.conns.limit <= 0 {
 		s.conns.limit = maxConns(maxFiles())
+		warnFewFiles(log, maxFiles())
 	}
 	s.conns.mu.Unlock()
 	server := &http.Server{
@@ -142,6 +143,17 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		_ = server.Close() // an error would only concern a connection being closed
 	}
 	return err
+}
+
+// fewFiles is the number of open files below which clients may have to wait for
+// connections of others to end.
+const fewFiles = 64
+
+func warnFewFiles(log *slog.Logger, limit uint64) {
+	if limit < fewFiles {
+		log.Warn("this process may open so few files that clients may have to wait; raise the limit with ulimit -n, or with LimitNOFILE= of systemd",
+			"limit", limit)
+	}
 }
 
 // maxConns returns the default of MaxConns for a process that may open this many

@@ -80,8 +80,8 @@ func argumentCases(p *pki) (all []badInput) {
 	}
 	usage("--timeout", "--help", "--timeout", "0")
 	usage("--timeout", "--help", "--timeout", "-1s")
-	usage("9s", "give up", "--timeout", "abc")
-	usage("9s", "give up", "--timeout", "99999999999999999999h")
+	usage("9s", "time limit", "--timeout", "abc")
+	usage("9s", "time limit", "--timeout", "99999999999999999999h")
 	usage("true or false", "endpoint", "--fips=maybe")
 	usage("--no-such-flag", "credential-process --help", "--no-such-flag")
 	usage("--private-keys", "did you mean --private-key?", "--private-keys", "x")

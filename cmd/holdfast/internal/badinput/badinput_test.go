@@ -77,7 +77,8 @@ func TestBadInput(t *testing.T) {
 	var cases []badInput
 	for _, group := range []func(*pki) []badInput{
 		fileCases, keyCases, encryptedKeyCases, inputCases, certificateCases,
-		arnCases, argumentCases, networkCases, answerCases, refusalCases, otherCommandCases, issuingCases, installCases,
+		arnCases, argumentCases, networkCases, answerCases, refusalCases, chainCases, otherCommandCases,
+		signStringCases, certificateDataCases, environmentCases, issuingCases, installCases,
 	} {
 		cases = append(cases, group(p)...)
 	}

@@ -186,6 +186,8 @@ func pinCases(*testing.T, *pki) (all []tokenInput) {
 			s.tool("pkcs11-tool", "--module", s.path("softhsm.so"), "--init-token", "--slot-index", "1", "--label", "new", "--so-pin", pkcs11test.SOPIN)
 		}, args: []string{"--certificate", "pkcs11:token=new;object=app"}, hint: "user PIN"},
 		{name: "PIN at its last try", setup: tokenFlag(flagPINFinalTry, 0), hint: "--pin-source prompt"},
+		{name: "one wrong PIN before", setup: tokenFlag(flagPINCountLow, 0), hint: "--pin-source prompt"},
+		{name: "pin-value after one wrong PIN", setup: tokenFlag(flagPINCountLow, 0), args: ref(value + wrongPIN), secret: wrongPIN, hint: "--pin-source prompt"},
 		{name: "pin-value at its last try", setup: tokenFlag(flagPINFinalTry, 0), args: ref(value + wrongPIN), secret: wrongPIN, hint: "--pin-source prompt"},
 	}
 	missing := []badInput{
@@ -209,7 +211,7 @@ func pinCases(*testing.T, *pki) (all []tokenInput) {
 		{name: "pin-value empty", args: ref(value), culprit: "pin-value", hint: "reference"},
 		{name: "pin-value twice", args: ref(value + wrongPIN + "&pin-value=" + wrongPIN), secret: wrongPIN, culprit: "pin-value", hint: "reference"},
 		{name: "pin-value with a wrong percent-encoding", args: ref(value + wrongPIN + "%zz"), secret: wrongPIN, culprit: "pin-value", hint: "reference"},
-		{name: "pin-value before the question mark", args: ref("pkcs11:token=app;pin-value=" + wrongPIN), secret: wrongPIN, culprit: "pin-value", hint: "reference"},
+		{name: "pin-value before the question mark", args: ref("pkcs11:token=app;pin-value=" + wrongPIN), secret: wrongPIN, culprit: "pin-value", hint: "pkcs11:token=TOKEN;object=LABEL"},
 		{name: "pin-value in capitals", args: ref("pkcs11:token=app?PIN-VALUE=" + wrongPIN), secret: wrongPIN, culprit: "PIN-VALUE", hint: "pin-value"},
 		{name: "pin-source is the PIN of a program", args: ref("pkcs11:token=app?pin-source=pass:" + wrongPIN), secret: wrongPIN, culprit: "pass", hint: "a file or a variable"},
 		{name: "pin-source is a command", args: ref("pkcs11:token=app?pin-source=exec:" + wrongPIN), secret: wrongPIN, culprit: "exec", hint: "a file or a variable"},
@@ -231,26 +233,30 @@ func uriCases(*testing.T, *pki) (all []tokenInput) {
 		{"vendor's attribute", "pkcs11:token=app;x-vendor=app", "x-vendor"},
 		{"vendor's attribute in the query", "pkcs11:token=app?x-vendor=app", "x-vendor"},
 		{"attribute twice", "pkcs11:token=app;token=app", "token"},
-		{"attribute in the wrong half", "pkcs11:token=app?object=app", "object"},
-		{"module-path in the wrong half", "pkcs11:token=app;module-path={module}", "module-path"},
 		{"wrong percent-encoding", "pkcs11:token=app;object=%zz", "object"},
 		{"percent at the end", "pkcs11:token=app;id=%0", "id"},
 		{"type of data", "pkcs11:token=app;type=data", "type"},
 		{"fragment", "pkcs11:token=app#x", "token"},
 		{"empty value", "pkcs11:token=app;object=", "object"},
-		{"no value", "pkcs11:token=app;object", "NAME=VALUE"},
-		{"no name", "pkcs11:token=app;=app", "NAME=VALUE"},
-		{"separator at the end", "pkcs11:token=app;", "NAME=VALUE"},
 		{"slot-id of letters", "pkcs11:slot-id=one", "slot-id"},
 		{"slot-id of 30 digits", "pkcs11:slot-id=" + strings.Repeat("9", 30), "slot-id"},
 		{"library-version of letters", "pkcs11:library-version=new", "library-version"},
 		{"NUL in a label", "pkcs11:object=%00", "object"},
 		{"label that is not UTF-8", "pkcs11:object=%FF", "object"},
 		{"label that steers the terminal", "pkcs11:object=\x1b[2J\u202e", "object"},
-		{"URI of a web page", "pkcs11://token=app", "token"},
 		{"attribute of 10 KiB", "pkcs11:" + strings.Repeat("x", 10<<10) + "=app", "xxx"},
 	} {
 		all = append(all, tokenInput{badInput: badInput{name: "URI: " + c.name, args: []string{"--certificate", c.ref}, code: front.ExitUsage, culprit: c.culprit, hint: "reference"}})
+	}
+	for _, c := range []struct{ name, ref, culprit, hint string }{
+		{"attribute in the wrong half", "pkcs11:token=app?object=app", "object", "pkcs11:token=TOKEN;object=LABEL"},
+		{"module-path in the wrong half", "pkcs11:token=app;module-path={module}", "module-path", "pkcs11:token=TOKEN;object=LABEL"},
+		{"no value", "pkcs11:token=app;object", "NAME=VALUE", "pkcs11:token=TOKEN;object=LABEL"},
+		{"no name", "pkcs11:token=app;=app", "NAME=VALUE", "pkcs11:token=TOKEN;object=LABEL"},
+		{"separator at the end", "pkcs11:token=app;", "NAME=VALUE", "pkcs11:token=TOKEN;object=LABEL"},
+		{"URI of a web page", "pkcs11://token=app", "//", "without //"},
+	} {
+		all = append(all, tokenInput{badInput: badInput{name: "URI: " + c.name, args: []string{"--certificate", c.ref}, code: front.ExitUsage, culprit: c.culprit, hint: c.hint}})
 	}
 	for _, ref := range []string{"pkcs11:token=my app", "pkcs11:token=app "} {
 		all = append(all, tokenInput{badInput: badInput{name: "URI: " + ref, args: []string{"--certificate", ref}, code: front.ExitUsage, culprit: "token", hint: "%20"}})
@@ -288,7 +294,6 @@ func goodTokenCases(t *testing.T, p *pki) (all []tokenInput) {
 		{name: "token shows no public half", setup: dropObject("pubkey")},
 		{name: "RSA key of 1024 bits", setup: steps(initToken("rsa"), importKey("rsa", "app", "01", small), importCert("rsa", "app", "01", p.ca.Issue(t, small, nil).Raw)),
 			args: []string{"--certificate", "pkcs11:token=rsa"}},
-		{name: "one wrong PIN before", setup: tokenFlag(flagPINCountLow, 0)},
 	} {
 		all = append(all, tokenInput{badInput: c, logins: 1})
 	}

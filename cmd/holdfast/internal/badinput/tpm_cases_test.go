@@ -140,7 +140,7 @@ func tpmReferenceCases() (cases []tpmInput) {
 		{"pin-source is a prompt with a scheme", "tpm:path=key.pem;pin-source=prompt:", "prompt", "a file or a variable"},
 		{"parent-auth-source is the password", "tpm:path=key.pem;parent-auth-source=pass:" + wrongPassword, "pass", "a file or a variable"},
 		{"handle is no number", "tpm:handle=key", "handle", "0x81000000"},
-		{"handle without 0x", "tpm:handle=81010002", "81010002", "0x81000000"},
+		{"handle without 0x", "tpm:handle=81010002", "81010002", "tpm:handle=0x81010002"},
 		{"handle of a transient object", "tpm:handle=0x80000000", "0x80000000", "0x81000000"},
 		{"handle of a hierarchy", "tpm:handle=0x40000001", "0x40000001", "0x81000000"},
 		{"handle of NV memory", "tpm:handle=0x01c00002", "0x01c00002", "0x81000000"},

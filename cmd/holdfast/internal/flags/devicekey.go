@@ -24,7 +24,7 @@ func (f *Device) Key(reference string) (k Key, err error) {
 
 // OpenBare is [Key.OpenWith] for a key that needs no certificate.
 func (k Key) OpenBare(ctx context.Context, a front.App, opts keystore.Options) (signer.Signer, error) {
-	id, err := k.complete(a.Store)
+	id, err := k.complete(a)
 	if err != nil {
 		return nil, err
 	}

@@ -59,10 +59,8 @@ var exclusive = [][2]string{
 // empty: see [Key.Check].
 func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
 	given := func(name string) bool { return cmd.Flags().Changed(name) }
-	for _, pair := range exclusive {
-		if given(pair[0]) && given(pair[1]) {
-			return Key{}, signer.WithHint(front.Usagef("--%s cannot be used with --%s", pair[0], pair[1]), "use only one of them")
-		}
+	if err := refuseBoth(cmd, exclusive); err != nil {
+		return Key{}, err
 	}
 	k := Key{pins: f.pins, module: f.device.Module, newest: f.osStore.newest}
 	certificate := f.certificate
@@ -84,6 +82,16 @@ func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
 	}
 	k.PINSource, err = ParsePINSource(f.device.PINSource)
 	return k, err
+}
+
+// refuseBoth returns an error if both flags of a pair are given.
+func refuseBoth(cmd *cobra.Command, pairs [][2]string) error {
+	for _, pair := range pairs {
+		if cmd.Flags().Changed(pair[0]) && cmd.Flags().Changed(pair[1]) {
+			return signer.WithHint(front.Usagef("--%s cannot be used with --%s", pair[0], pair[1]), "use only one of them")
+		}
+	}
+	return nil
 }
 
 // parseIdentity parses references. An empty text is the zero Ref.
@@ -120,7 +128,7 @@ type Device struct {
 func (f *Device) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.PINSource, "pin-source", "", "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH, prompt or pinentry (default: prompt, if there is a terminal)")
 	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt", "pinentry")
-	fs.StringVar(&f.Module, "pkcs11-lib", "", "`file` of the PKCS #11 module, for references that do not name one (default: p11-kit-proxy)")
+	fs.StringVar(&f.Module, "pkcs11-lib", "", "`file` of the PKCS #11 module, for references that do not name one (default: PKCS11_MODULE_PATH, or p11-kit-proxy)")
 }
 
 // Options returns the options for backends that the flags describe.
@@ -134,5 +142,5 @@ func (f *Device) Options(a front.App) (keystore.Options, error) {
 
 // Complete returns ref with the attributes that the flags set and ref does not.
 func (f *Device) Complete(a front.App, ref keystore.Ref) (keystore.Ref, error) {
-	return complete(a.Store, ref, f.Module, false)
+	return complete(a, ref, f.Module, false)
 }

@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -80,14 +81,35 @@ func (k Key) Open(ctx context.Context, a front.App, logger *slog.Logger) (signer
 
 // OpenWith is Open with the options that the caller got from [Key.Options].
 func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (signer.Signer, error) {
-	store := a.Store
-	id, err := k.complete(store)
+	return k.watch(a, opts, func(id keystore.Identity, opts keystore.Options) (signer.Signer, error) {
+		return a.Store.OpenIdentity(ctx, id, opts)
+	})
+}
+
+// OpenKey is [Key.Open], but the key needs no certificate if k does not name one.
+func (k Key) OpenKey(ctx context.Context, a front.App, logger *slog.Logger) (signer.Signer, error) {
+	if !k.Identity.Certificate.IsZero() {
+		return k.Open(ctx, a, logger)
+	}
+	opts, err := k.Options(a, logger)
+	if err != nil {
+		return nil, err
+	}
+	return k.watch(a, opts, func(id keystore.Identity, opts keystore.Options) (signer.Signer, error) {
+		return a.Store.Open(ctx, id.Key, opts)
+	})
+}
+
+// watch opens the key with open. A watcher tells the person at the terminal what
+// the device waits for.
+func (k Key) watch(a front.App, opts keystore.Options, open func(keystore.Identity, keystore.Options) (signer.Signer, error)) (signer.Signer, error) {
+	id, err := k.complete(a)
 	if err != nil {
 		return nil, err
 	}
 	watcher := &front.Watcher{App: a, Pinentry: k.PINSource.Pinentry, Logger: logging.OrDiscard(opts.Logger)}
 	opts.PIN = watcher.PIN(opts.PIN)
-	s, err := store.OpenIdentity(ctx, id, opts)
+	s, err := open(id, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +118,7 @@ func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (
 
 // Certificates reads the certificates of the key without opening it.
 func (k Key) Certificates(ctx context.Context, a front.App, opts keystore.Options) ([]*x509.Certificate, error) {
-	id, err := k.complete(a.Store)
+	id, err := k.complete(a)
 	if err != nil {
 		return nil, err
 	}
@@ -109,12 +131,11 @@ func (k Key) Certificates(ctx context.Context, a front.App, opts keystore.Option
 // Digest returns an identifier of the key and its certificate without opening
 // them; see [keystore.Store.Digest].
 func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (string, error) {
-	store := a.Store
-	id, err := k.complete(store)
+	id, err := k.complete(a)
 	if err != nil {
 		return "", err
 	}
-	return store.Digest(ctx, id, opts)
+	return a.Store.Digest(ctx, id, opts)
 }
 
 // Options returns the options for backends to open this key.
@@ -157,14 +178,15 @@ func firstRef(a, b keystore.Ref) string {
 	return a.String()
 }
 
-// complete returns the references with the attributes that the flags set.
-func (k Key) complete(store *keystore.Store) (id keystore.Identity, err error) {
+// complete returns the references with the attributes that the flags and the
+// environment set.
+func (k Key) complete(a front.App) (id keystore.Identity, err error) {
 	id = k.Identity
 	for _, c := range []struct {
 		ref    *keystore.Ref
 		newest bool
 	}{{&id.Key, false}, {&id.Certificate, k.newest}, {&id.Intermediates, false}} {
-		if *c.ref, err = complete(store, *c.ref, k.module, c.newest); err != nil {
+		if *c.ref, err = complete(a, *c.ref, k.module, c.newest); err != nil {
 			return id, err
 		}
 	}
@@ -172,20 +194,21 @@ func (k Key) complete(store *keystore.Store) (id keystore.Identity, err error) {
 }
 
 // complete sets the attributes module-path and newest of ref, unless ref sets
-// them itself or its scheme does not have them.
-func complete(store *keystore.Store, ref keystore.Ref, module string, newest bool) (keystore.Ref, error) {
+// them itself or its scheme does not have them. Without a module, it uses that
+// of PKCS11_MODULE_PATH.
+func complete(a front.App, ref keystore.Ref, module string, newest bool) (keystore.Ref, error) {
 	if ref.IsZero() {
 		return ref, nil
 	}
-	attributes := []struct{ name, value string }{{"module-path", module}, {"newest", ""}}
+	attributes := []struct{ name, value string }{{"module-path", cmp.Or(module, a.Env(moduleVariable))}, {"newest", ""}}
 	if newest {
 		attributes[1].value = "yes"
 	}
-	for _, a := range attributes {
-		if a.value == "" {
+	for _, attribute := range attributes {
+		if attribute.value == "" {
 			continue
 		}
-		completed, err := store.SetAttribute(ref, a.name, a.value)
+		completed, err := a.Store.SetAttribute(ref, attribute.name, attribute.value)
 		switch {
 		case errors.Is(err, errors.ErrUnsupported): // the scheme has no such attribute
 		case err != nil:

@@ -77,9 +77,13 @@ func TestKeyPINFiles(t *testing.T) {
 	}
 }
 
+// app returns an App with these environment variables.
+func app(env map[string]string) front.App {
+	return front.App{Store: all.New(), LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok }}
+}
+
 // Flags set only attributes that a reference does not set itself.
 func TestKeyComplete(t *testing.T) {
-	store := all.New()
 	for _, test := range []struct {
 		certificate, key, module string
 		newest                   bool
@@ -103,7 +107,7 @@ func TestKeyComplete(t *testing.T) {
 		if k.Identity, err = parseIdentity(test.certificate, test.key, ""); err != nil {
 			t.Fatal(err)
 		}
-		got, err := k.complete(store)
+		got, err := k.complete(app(nil))
 		if err != nil || got.Certificate.String() != test.wantCertificate || got.Key.String() != test.wantKey {
 			t.Errorf("%+v: %v, %v", test, got, err)
 		}
@@ -124,7 +128,7 @@ func TestInvalidKey(t *testing.T) {
 		k := Key{module: test.module}
 		var err error
 		if k.Identity, err = parseIdentity(test.certificate, test.key, test.intermediates); err == nil {
-			_, err = k.complete(all.New())
+			_, err = k.complete(app(nil))
 		}
 		var refErr *keystore.RefError
 		if !errors.As(err, &refErr) || strings.Contains(err.Error(), "s3cret") {

@@ -23,9 +23,14 @@ type osStore struct {
 }
 
 func (f *osStore) add(fs *pflag.FlagSet) {
+	f.addSelector(fs)
+	fs.BoolVar(&f.newest, "use-latest-expiring-certificate", false, "if several certificates match, use the one that expires last")
+}
+
+// addSelector adds the flags that can select several certificates.
+func (f *osStore) addSelector(fs *pflag.FlagSet) {
 	fs.StringVar(&f.selector, "cert-selector", "", "`selector` of a certificate in the key store of Windows or macOS, such as Key=x509Subject,Value=CN=app, or file://PATH of a JSON file")
 	fs.StringVar(&f.storeName, "system-store-name", "", "`name` of a Windows certificate store of the current user, or LocalMachine\\NAME for a store of the machine (default: MY)")
-	fs.BoolVar(&f.newest, "use-latest-expiring-certificate", false, "if several certificates match, use the one that expires last")
 }
 
 // osStores maps operating systems to the schemes of their key stores.

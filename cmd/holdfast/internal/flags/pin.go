@@ -80,14 +80,17 @@ func (s PINSource) Quiet(read keystore.PINFunc) keystore.PINFunc {
 	}
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		pin, err := read(ctx, p)
-		if err == nil || p.LastTry {
+		if err == nil || p.RefuseLastTry() != nil {
 			return pin, err
 		}
 		if _, absent := os.Stat(s.word); absent == nil {
 			return nil, err
 		}
-		return nil, signer.WithHint(fmt.Errorf("%w: pin-source is neither the name of a file nor env:NAME", signer.ErrPINRequired),
-			"store only the "+p.What+" in a file or a variable, and give its name, as file:PATH or env:NAME")
+		hint := "store only the " + p.What + " in a file or a variable, and give its name, as file:PATH or env:NAME"
+		if similar := front.Similar(strings.ToLower(s.word), "prompt", "pinentry"); similar != "" {
+			hint = "did you mean --pin-source " + similar + "?"
+		}
+		return nil, signer.WithHint(fmt.Errorf("%w: pin-source is neither the name of a file nor env:NAME", signer.ErrPINRequired), hint)
 	}
 }
 
@@ -183,7 +186,7 @@ func reuseTyped(ask keystore.PINFunc) keystore.PINFunc {
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if p.PerSignature && last != nil && !p.LastTry {
+		if p.PerSignature && last != nil && p.RefuseLastTry() == nil {
 			return bytes.Clone(last), nil
 		}
 		pin, err := ask(ctx, p)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -27,6 +28,25 @@ func (d fakeTTY) ReadPassword(context.Context, string) ([]byte, error) {
 func (fakeTTY) Print(string) error { return nil }
 func (fakeTTY) Close() error       { return nil }
 
+// A word that is similar to prompt or pinentry is a typing error, and is not quoted.
+func TestWordAsPINSource(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for word, want := range map[string]string{"promt": "did you mean --pin-source prompt?", "PROMPT": "--pin-source prompt", "pinentri": "--pin-source pinentry", "secret": "file:PATH"} {
+		source, err := ParsePINSource(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := keystore.New(file.Backend{}).PINSource(source.Ref, keystore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = source.Quiet(read)(t.Context(), keystore.Prompt{What: keystore.AskPIN})
+		if !errors.Is(err, signer.ErrPINRequired) || !strings.Contains(signer.Hint(err), want) || strings.Contains(err.Error(), word) {
+			t.Errorf("%s: error %v, hint %q", word, err, signer.Hint(err))
+		}
+	}
+}
+
 // A key that seems to have no password causes no prompt. A password that was
 // set is used nevertheless, since the key file may be wrong.
 func TestOptionalPassword(t *testing.T) {
@@ -39,6 +59,8 @@ func TestOptionalPassword(t *testing.T) {
 	optional.Optional, last.LastTry = true, true
 	both := optional
 	both.LastTry = true
+	unknown := tpmKey
+	unknown.TriesUnknown = true
 	for _, c := range []struct {
 		name  string
 		key   Key
@@ -57,6 +79,8 @@ func TestOptionalPassword(t *testing.T) {
 		{"file", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, tpmKey, "from file", nil, 0},
 		{"file, optional", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, optional, "from file", nil, 0},
 		{"file, last try", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, last, "", signer.ErrPINRequired, 0},
+		{"file, unknown tries", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "file", Rest: path}}}, unknown, "", signer.ErrPINRequired, 0},
+		{"nothing, unknown tries", Key{}, unknown, "typed", nil, 1},
 		{"variable, optional", Key{PINSource: PINSource{Ref: keystore.Ref{Scheme: "env", Rest: "PIN"}}}, optional, "from env", nil, 0},
 		{"flag", Key{pins: pins{tpm: new("flag")}}, tpmKey, "flag", nil, 0},
 		{"flag, optional", Key{pins: pins{tpm: new("flag")}}, optional, "flag", nil, 0},

@@ -53,14 +53,14 @@ func (f *Session) Add(cmd *cobra.Command) {
 	})
 	front.ServiceFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&c.Region, "region", "", "AWS `region` to sign for (default: the region of the trust anchor)")
-		fs.StringVar(&c.Endpoint, "endpoint", "", "`URL` of the Roles Anywhere endpoint (default: the endpoint of the region)")
+		fs.StringVar(&c.Endpoint, "endpoint", "", "`URL` of the Roles Anywhere endpoint (default: AWS_ENDPOINT_URL_ROLESANYWHERE, AWS_ENDPOINT_URL, or the endpoint of the region)")
 		fs.BoolVar(&f.fips.value, f.fips.flag, false, "use the FIPS endpoint; the same as "+f.fips.variable+"=true")
 		fs.BoolVar(&f.dualStack.value, f.dualStack.flag, false, "use the dual-stack endpoint; the same as "+f.dualStack.variable+"=true")
 		fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CA certificates to trust instead of the system's (default: AWS_CA_BUNDLE)")
 		fs.BoolVar(&c.Insecure, "no-verify-ssl", false, "do not verify the server certificate, and allow plain http")
 		fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy settings in HTTPS_PROXY and NO_PROXY")
-		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "give up after this `duration`, including the device and retries")
-		fs.DurationVar(&c.TouchTimeout, "touch-timeout", 0, "let a signature wait this `duration` for a person who touches the device or enters a PIN on it, at most 55s, in addition to --timeout (default: 55s for a device with its own keypad, otherwise --timeout)")
+		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "time limit for the device and all attempts")
+		fs.DurationVar(&c.TouchTimeout, "touch-timeout", 0, "extra time for a person to touch the device or to enter a PIN on it, at most 55s (default: 55s for a device with a keypad, otherwise none)")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&f.Debug, "debug", false, "log each step to standard error, without secrets")
@@ -85,6 +85,9 @@ func (f *Session) Config(cmd *cobra.Command, a front.App) (rolesanywhere.Config,
 		}
 		c.Duration = time.Duration(f.seconds) * time.Second
 	}
+	if err := applyEnvironment(a, &c); err != nil {
+		return c, err
+	}
 	if c.Timeout <= 0 {
 		return c, front.Usagef("--timeout %v is not positive", c.Timeout)
 	}
@@ -98,8 +101,17 @@ func (f *Session) Config(cmd *cobra.Command, a front.App) (rolesanywhere.Config,
 }
 
 func (e environmentBool) get(cmd *cobra.Command, a front.App) (bool, error) {
+	if cmd.Flags().Changed(e.flag) {
+		return e.value, nil
+	}
+	return e.fromEnvironment(a)
+}
+
+// fromEnvironment returns the value of the variable, or e.value if it is not
+// set.
+func (e environmentBool) fromEnvironment(a front.App) (bool, error) {
 	text := a.Env(e.variable)
-	if text == "" || cmd.Flags().Changed(e.flag) {
+	if text == "" {
 		return e.value, nil
 	}
 	on, err := strconv.ParseBool(text)

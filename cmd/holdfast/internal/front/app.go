@@ -22,8 +22,8 @@ import (
 type App struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	LookupEnv      func(string) (string, bool)
-	Environ        func() []string // for child processes
+	LookupEnv      func(string) (string, bool) // nil: no variable is set
+	Environ        func() []string             // for child processes
 	Now            func() time.Time
 	OpenTTY        func() (TTY, error)
 	OnSignal       func(end func()) (stop func()) // nil: signals have their default action
@@ -58,8 +58,12 @@ func (a App) Logger(debug bool) *slog.Logger {
 
 // Env returns the value of an environment variable, or "" if it is not set.
 func (a App) Env(name string) string {
-	v, _ := a.LookupEnv(name)
-	return v
+	if a.LookupEnv != nil {
+		if v, ok := a.LookupEnv(name); ok {
+			return v
+		}
+	}
+	return ""
 }
 
 // Options returns the options for backends, without a PIN source. The caller

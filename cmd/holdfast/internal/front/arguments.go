@@ -84,7 +84,7 @@ func strayArgument(cmd *cobra.Command, arg string) error {
 	argument := fmt.Sprintf("argument %q", keystore.Excerpt(arg))
 	hint := "put quotes around values that contain spaces; see " + cmd.CommandPath() + " --help"
 	if arg == `\` || strings.Contains(arg, "\n") {
-		hint = "write the command on one line: in the configuration file of AWS, a backslash does not continue a line"
+		hint = hintOneLine
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if isAboutSecret(f) {

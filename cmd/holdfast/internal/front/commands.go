@@ -94,7 +94,7 @@ accepts the flags of aws_signing_helper.`,
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageFunc(usage)
 	addHelpFlag(root)
-	root.Flags().BoolVar(&version, "version", false, "print the version, as holdfast version does")
+	root.Flags().BoolVar(&version, "version", false, "print the version, like holdfast version")
 	for _, c := range a.Commands {
 		if c.Group != "" && !root.ContainsGroup(c.Group) {
 			root.AddGroup(&cobra.Group{ID: c.Group, Title: c.Group})

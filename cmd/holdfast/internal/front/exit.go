@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -136,8 +135,8 @@ func Explain(err error) (code int, hint string) {
 		if !e.matches(err) {
 			continue
 		}
-		if shellPath := unexpanded(err); shellPath != "" {
-			return e.code, shellPath
+		if hint := hintOfName(err); hint != "" {
+			return e.code, hint
 		}
 		if own := signer.Hint(err); own != "" {
 			return e.code, withFlags(own)
@@ -148,39 +147,6 @@ func Explain(err error) (code int, hint string) {
 }
 
 const debugFlag = "--debug"
-
-// unexpanded returns the hint for a file that does not exist because its name
-// contains ~ or a variable, which only a shell replaces. It returns "" for any
-// other error.
-func unexpanded(err error) string {
-	if !errors.Is(err, fs.ErrNotExist) {
-		return ""
-	}
-	for _, word := range strings.FieldsFunc(err.Error(), func(r rune) bool { return strings.ContainsRune(` "'=:;`, r) }) {
-		if name, ok := strings.CutPrefix(word, "$"); ok && !strings.ContainsAny(name, "/{") {
-			return "only a shell replaces variables, and not in single quotes; if the variable contains the key or certificate itself, write env:" + name
-		}
-		if i := strings.Index(word, "/~/"); i >= 0 { // a relative path in a configuration file
-			word = word[i+1:]
-		}
-		if strings.HasPrefix(word, "~") || strings.HasPrefix(word, "$") || strings.Contains(word, "/$") || strings.HasPrefix(word, "%") && strings.Count(word, "%") == 2 {
-			return "only a shell replaces ~ and variables, and AWS clients run credential_process without a shell; write the whole path, such as " + wholePath(word)
-		}
-	}
-	return ""
-}
-
-// wholePath returns an example of a path without ~ and variables.
-func wholePath(word string) string {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		home = "/home/app"
-	}
-	if rest, ok := strings.CutPrefix(word, "~/"); ok {
-		return filepath.Join(home, rest)
-	}
-	return filepath.Join(home, filepath.Base(word))
-}
 
 // absolutePathNotFound reports whether a file with an absolute path does not
 // exist.

@@ -116,9 +116,10 @@ func TestHintOfAbsentFile(t *testing.T) {
 
 // A word of letters is replaced only where a message has the text of a user.
 func TestRedactKeepsProse(t *testing.T) {
-	args := []string{"--pin-source", "pass:secret", "APP_PIN=S3cret", "--pkcs8-password=open"}
+	args := []string{"--pin-source", "pass:secret", "pass:file", "APP_PIN=S3cret", "--pkcs8-password=open"}
 	for message, want := range map[string]string{
 		"or, for a sealed secret, tpm:path=PATH": "or, for a sealed secret, tpm:path=PATH",
+		"neither file:PATH nor env:NAME":         "neither file:PATH nor env:NAME",
 		`open secret: no such file`:              `open …: no such file`,
 		`exec: "secret" or S3cret`:               `exec: "…" or …`,
 		`role "open": open it`:                   `role "…": open it`,
@@ -130,10 +131,16 @@ func TestRedactKeepsProse(t *testing.T) {
 }
 
 func TestHintOfUnexpandedPath(t *testing.T) {
-	for path, want := range map[string]string{"/cfg/~/a.crt": "such as", "$KEY": "env:KEY", "~/a.crt": "such as", "a.crt": "relative path"} {
+	for path, want := range map[string]string{"/cfg/~/a.crt": "such as", "$KEY": "env:KEY", "~/a.crt": "such as", "a.crt": "relative path", "$HOME/a.crt": "such as",
+		"${KEY}": "whole path", `%USERPROFILE%\a.crt`: "whole path", `a.key\`: "one line", "slot_0-id_01": "pkcs11:token="} {
 		_, hint := Explain(fmt.Errorf("open %s: %w", path, fs.ErrNotExist))
-		if !strings.Contains(hint, want) || strings.Contains(hint, "/~/") {
+		if !strings.Contains(hint, want) || strings.Contains(hint, "/~/") || want == "whole path" && strings.Contains(hint, path) {
 			t.Errorf("%s: hint %q", path, hint)
+		}
+	}
+	for ref, want := range map[string]string{"'a.crt'": "quotes", `"a.crt"`: "quotes", "object=app": "pkcs11:object=app", "label=app;id=%01": "pkcs11:object=app;id=%01"} {
+		if _, hint := Explain(&signer.Error{Backend: "file", Op: "open", Ref: ref, Err: fs.ErrNotExist}); !strings.Contains(hint, want) {
+			t.Errorf("%s: hint %q", ref, hint)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 var Fields = [][2]string{
 	{"let Options.PIN ask", "--pin-source prompt"},
 	{"a Config.PIN that returns nothing", "--no-tpm-key-password"},
+	{"List with the reference", "holdfast list --in"},
 
 	{"Identity.Certificate", "--certificate"},
 	{"Identity.Intermediates", "--intermediates"},
@@ -26,6 +27,11 @@ var Fields = [][2]string{
 	{"Config.Logger", "--debug"},
 	{"Config.Module", "--pkcs11-lib"},
 	{"Config.PIN", "--pin-source file:PATH"},
+
+	{"assume.Config.Duration", "--assume-role-session-duration"},
+	{"assume.Config.Endpoint", "--sts-endpoint"},
+	{"assume.Config.RoleARN", "--assume-role-arn"},
+	{"assume.Config.Tags", "--assume-role-tag"},
 
 	{"Config.ProfileARN", "--profile-arn"},
 	{"Config.RoleARN", "--role-arn"},

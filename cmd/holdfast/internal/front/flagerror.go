@@ -101,17 +101,26 @@ func unknownFlag(cmd *cobra.Command, e *pflag.NotExistError) error {
 
 // similarFlag returns the name of a flag of cmd that is similar to name, or "".
 func similarFlag(cmd *cobra.Command, name string) string {
-	const shortest = 4 // shorter names are similar to everything
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	return Similar(name, names...)
+}
+
+// Similar returns the one of names that is similar to name, or "".
+func Similar(name string, names ...string) string {
+	const shortest = 3 // shorter names are similar to everything
 	if len(name) < shortest {
 		return ""
 	}
-	names := &cobra.Command{SuggestionsMinimumDistance: 2}
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if !f.Hidden {
-			names.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
-		}
-	})
-	similar := names.SuggestionsFor(name)
+	all := &cobra.Command{SuggestionsMinimumDistance: min(len(name)-shortest+1, 2)}
+	for _, n := range names {
+		all.AddCommand(&cobra.Command{Use: n, Run: func(*cobra.Command, []string) {}})
+	}
+	similar := all.SuggestionsFor(name)
 	if len(similar) == 0 {
 		return ""
 	}

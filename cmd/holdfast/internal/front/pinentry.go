@@ -38,6 +38,7 @@ func (a App) Pinentry(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		{pinentry.ErrCanceled, "run the command again, and enter the " + p.What},
 		{pinentry.ErrTimedOut, "run the command again, and answer the dialog; or give the " + p.What + " with --pin-source file:PATH or env:NAME"},
 		{pinentry.ErrNoTerminal, "on a machine without a desktop or terminal, give the " + p.What + " with --pin-source file:PATH or env:NAME"},
+		{pinentry.ErrRefused, "the program needs a desktop or a terminal; without these, give the " + p.What + " with --pin-source file:PATH or env:NAME"},
 		{pinentry.ErrProtocol, "the program needs a desktop or a terminal; name another pinentry program in the variable " + pinentryVariable},
 	} {
 		if errors.Is(err, h.err) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
@@ -45,6 +46,8 @@ func warningOf(p keystore.Prompt) string {
 	switch {
 	case p.LastTry:
 		return "LAST TRY: another wrong " + p.What + " locks the device."
+	case p.TriesUnknown:
+		return "A wrong " + p.What + " was entered before. Another one may lock the device."
 	case p.FewTries:
 		return "A wrong " + p.What + " was entered before."
 	}
@@ -85,7 +88,12 @@ func (a App) noTerminal(p keystore.Prompt) error {
 type PromptError struct{ Err error }
 
 // Error implements error.
-func (e *PromptError) Error() string { return "prompt: " + e.Err.Error() }
+func (e *PromptError) Error() string {
+	if errors.Is(e.Err, context.Canceled) {
+		return "prompt: interrupted"
+	}
+	return "prompt: " + strings.TrimSuffix(e.Err.Error(), ": "+context.DeadlineExceeded.Error())
+}
 
 // Unwrap returns e.Err and [signer.ErrPINRequired].
 func (e *PromptError) Unwrap() []error { return []error{e.Err, signer.ErrPINRequired} }

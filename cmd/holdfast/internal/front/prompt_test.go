@@ -3,6 +3,7 @@ package front
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -33,6 +34,19 @@ func (p *fakeTTY) Print(line string) error {
 
 func (*fakeTTY) Close() error { return nil }
 
+// The text of an error does not name the Go context.
+func TestPromptErrors(t *testing.T) {
+	for err, want := range map[error]string{
+		context.Canceled: "prompt: interrupted", errors.New("the input is empty"): "prompt: the input is empty",
+		fmt.Errorf("nobody answered within 50s: %w", context.DeadlineExceeded): "prompt: nobody answered within 50s",
+	} {
+		p := &PromptError{err}
+		if p.Error() != want || !errors.Is(p, err) || !errors.Is(p, signer.ErrPINRequired) {
+			t.Errorf("%v, want %s", p, want)
+		}
+	}
+}
+
 func TestPrompts(t *testing.T) {
 	key := keystore.Ref{Scheme: "tpm", Rest: "path=key.pem"}
 	for _, test := range []struct {
@@ -50,6 +64,8 @@ func TestPrompts(t *testing.T) {
 			[]string{"open"}, "", nil, nil},
 		{"last try", func(a App) keystore.PINFunc { return a.Prompt }, keystore.Prompt{What: keystore.AskPIN, Ref: key, LastTry: true},
 			[]string{"open"}, "open", nil, []string{"LAST TRY"}},
+		{"unknown number of tries", func(a App) keystore.PINFunc { return a.Prompt }, keystore.Prompt{What: keystore.AskPIN, Ref: key, FewTries: true, TriesUnknown: true},
+			[]string{"open"}, "open", nil, []string{"A wrong PIN was entered before. Another one may lock the device."}},
 		{"new", func(a App) keystore.PINFunc { return Twice(a.Prompt) }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},
 			[]string{"open", "open"}, "open", nil, []string{"new TPM key password", "repeat TPM key password"}},
 		{"new, mistyped", func(a App) keystore.PINFunc { return Twice(a.Prompt) }, keystore.Prompt{What: keystore.AskTPMKey, Ref: key, Optional: true},

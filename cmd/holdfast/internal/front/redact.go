@@ -48,7 +48,7 @@ func remove(message, secret string) string {
 	var b strings.Builder
 	for i := 0; i < len(message); {
 		rest, found := strings.CutPrefix(message[i:], secret)
-		if found && i > 0 && (strings.IndexByte(`"'=:/`, message[i-1]) >= 0 || message[i-1] == ' ' && strings.HasPrefix(rest, ":")) {
+		if found && i > 0 && !isFixedText(rest) && (strings.IndexByte(`"'=:/`, message[i-1]) >= 0 || message[i-1] == ' ' && strings.HasPrefix(rest, ":")) {
 			b.WriteString("…")
 			i += len(secret)
 			continue
@@ -57,6 +57,12 @@ func remove(message, secret string) string {
 		i++
 	}
 	return b.String()
+}
+
+// isFixedText reports whether rest continues the name of a PIN source as messages of
+// Holdfast do, such as file:PATH.
+func isFixedText(rest string) bool {
+	return strings.HasPrefix(rest, ":PATH") || strings.HasPrefix(rest, ":NAME") || strings.HasPrefix(rest, "=PATH")
 }
 
 // hidden returns the part of a text that an excerpt does not show, in the forms

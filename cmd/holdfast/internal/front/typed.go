@@ -40,7 +40,7 @@ func (t *TypedPINs) Before(ask keystore.PINFunc) keystore.PINFunc {
 		defer t.mu.Unlock() // held during ask: one prompt at a time
 		key := typedKey{p.What, p.Ref}
 		if t.stopped {
-			if pin, ok := t.pins[key]; ok && !p.PerSignature && !p.FewTries && !p.LastTry {
+			if pin, ok := t.pins[key]; ok && !p.PerSignature && !p.FewTries && p.RefuseLastTry() == nil {
 				return bytes.Clone(pin), nil
 			}
 			if p.Optional {

@@ -35,6 +35,7 @@ func TestTypedPINs(t *testing.T) {
 		"another kind":     func(p *keystore.Prompt) { p.What = keystore.AskPassword },
 		"wrong PIN before": func(p *keystore.Prompt) { p.FewTries = true },
 		"the last try":     func(p *keystore.Prompt) { p.LastTry = true },
+		"unknown tries":    func(p *keystore.Prompt) { p.TriesUnknown = true },
 		"each signature":   func(p *keystore.Prompt) { p.PerSignature = true },
 	} {
 		p := login

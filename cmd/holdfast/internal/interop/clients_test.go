@@ -39,6 +39,11 @@ type awsClient struct {
 	args      func(t *testing.T, url string) []string
 }
 
+var awsCLI = awsClient{"awscli", false, true, func(t *testing.T, url string) []string {
+	aws := signertest.Require(t, "awscli", "/usr/bin/aws")
+	return []string{aws, "sts", "get-caller-identity", "--endpoint-url", url, "--query", "Arn", "--output", "text"}
+}}
+
 // awsClients are AWS's own.
 func awsClients(t *testing.T) []awsClient {
 	t.Helper()
@@ -53,10 +58,7 @@ func awsClients(t *testing.T) []awsClient {
 		t.Fatal(err)
 	}
 	return []awsClient{
-		{"awscli", false, true, func(t *testing.T, url string) []string {
-			aws := signertest.Require(t, "awscli", "/usr/bin/aws")
-			return []string{aws, "sts", "get-caller-identity", "--endpoint-url", url, "--query", "Arn", "--output", "text"}
-		}},
+		awsCLI,
 		{"boto3", false, true, func(t *testing.T, url string) []string {
 			return []string{signertest.Require(t, "boto3", "/usr/bin/python3"), "-c", boto3Script, url}
 		}},

@@ -1,6 +1,7 @@
 // Package keys implements the commands generate, list and seal, which manage
-// keys and secrets in devices and do not use AWS. Within Holdfast it imports
-// front, flags, keystore and signer.
+// keys and secrets in devices, and sign-string and read-certificate-data, which
+// test keys and show certificates as aws_signing_helper does. None of them uses
+// AWS. Within Holdfast it imports front, flags, keystore and signer.
 package keys
 
 import (

@@ -32,7 +32,8 @@ PIN is used only if exactly one token matches; select it with token=….
 
 If an entry or a store cannot be read, the command prints the others, reports
 the error and fails. A store that does not exist is reported but is not an
-error, unless none exists or --pkcs11-lib or TPM_DEVICE names it.`,
+error, unless none exists or --pkcs11-lib, PKCS11_MODULE_PATH or TPM_DEVICE
+names it.`,
 		Example: `  holdfast list
   holdfast list --in cert.pem
   holdfast list --in pkcs11:token=prod --pin-source prompt

@@ -35,7 +35,7 @@ func TestEmulatorPage(t *testing.T) {
 		switch {
 		case kind == "sh":
 			scripts = append(scripts, text)
-		case strings.HasPrefix(text, "[faults]"):
+		case strings.HasPrefix(text, "[faults]"), strings.HasPrefix(text, "[rates]"):
 			// The configuration tests of the emulator cover these.
 		case names[kind] != "":
 			if err := os.WriteFile(filepath.Join(dir, names[kind]), []byte(text), 0o600); err != nil {

@@ -43,11 +43,11 @@ func Emulator(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "emulator",
 		Short: "Run a local Roles Anywhere and STS that verify requests",
-		Long: `Runs a local IAM Roles Anywhere (CreateSession) and STS (GetCallerIdentity) for
-testing without an AWS account. It verifies certificates, signatures and trust
-policies as AWS does. The credentials that it issues are valid only for the
-emulator. It prints the ARNs to use, logs each request to standard error, and
-runs until it is interrupted.
+		Long: `Runs a local IAM Roles Anywhere (CreateSession) and STS (AssumeRole and
+GetCallerIdentity) for testing without an AWS account. It verifies certificates,
+signatures and trust policies as AWS does. The credentials that it issues are
+valid only for the emulator. It prints the ARNs to use, logs each request to
+standard error, and runs until it is interrupted.
 
 Without --config it trusts the CA of --trust-anchor, has one profile and one
 role, and lets every certificate of that CA assume the role.`,

@@ -36,6 +36,7 @@ var walks = []struct {
 }{
 	{"ci.md", "", false, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "softhsm": "softhsm2-util"}},
 	{"containers.md", "", true, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl"}},
+	{"role-chaining.md", "Try it with the emulator", false, map[string]string{"awscli": "/usr/bin/aws"}},
 	{"pkcs11.md", "From nothing to credentials", false, map[string]string{"softhsm": "softhsm2-util", "opensc": "pkcs11-tool", "openssl-pkcs11": "/usr/lib/*/engines-3/pkcs11.so"}},
 }
 
@@ -179,7 +180,7 @@ func newReader(t *testing.T) *reader {
 	t.Cleanup(func() { os.RemoveAll(base) })
 	port := func() string { return strconv.Itoa(clitest.FreePort(t)) }
 	r := &reader{TB: t, bin: filepath.Join(base, "bin"), dir: filepath.Join(base, "work"),
-		ports: strings.NewReplacer("9911", port(), "9912", port())}
+		ports: strings.NewReplacer("9910", port(), "9911", port(), "9912", port())}
 	for _, dir := range []string{base, r.bin, r.dir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)

@@ -45,11 +45,16 @@ var hintCommands = []hintCommand{
 	{"openssl x509 -in FILE -out FILE.converted.pem", files + `openssl x509 -in cert.pem -trustout -out trusted; FILE=trusted; $RUN; grep -- '-BEGIN CERTIFICATE' $FILE.converted.pem`},
 	{"openssl x509 -in cert.pem -noout -subject -nameopt RFC2253", files + `$RUN | grep 'CN=app'`},
 	{"openssl pkcs7 -inform DER -in FILE -print_certs -out FILE.converted.pem", files + `openssl crl2pkcs7 -nocrl -certfile cert.pem -outform DER -out p7; FILE=p7; $RUN; grep -- '-BEGIN CERTIFICATE' $FILE.converted.pem`},
-	{"openssl rsa -inform PVK -in FILE -out FILE.converted.pem", `openssl genrsa -out rsa 2048; openssl rsa -in rsa -outform PVK -pvk-none -out FILE; FILE=FILE; $RUN; grep -- '-BEGIN PRIVATE KEY' $FILE.converted.pem`},
+	{"openssl rsa -inform PVK -in FILE -out FILE.converted.pem -provider legacy -provider default", `openssl genrsa -out rsa 2048; yes secret | head -9 > stdin
+for FILE in none strong; do openssl rsa -in rsa -outform PVK -pvk-$FILE -passout pass:secret -provider legacy -provider default -out $FILE; $RUN < stdin; grep -- '-BEGIN PRIVATE KEY' $FILE.converted.pem; done`},
 	{"openssl rsa -inform MSBLOB -in FILE -out FILE.converted.pem", `openssl genrsa -out rsa 2048; openssl rsa -in rsa -outform MSBLOB -out FILE; FILE=FILE; $RUN; grep -- '-BEGIN PRIVATE KEY' $FILE.converted.pem`},
 	{"keytool -importkeystore -srckeystore FILE -destkeystore FILE.converted.p12 -deststoretype PKCS12", ""}, // needs Java
 	{"openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem", files + `openssl crl2pkcs7 -nocrl -certfile cert.pem -out p7; FILE=p7; $RUN; grep -- '-BEGIN CERTIFICATE' $FILE.converted.pem`},
-	{"openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem -provider legacy -provider default", files + `openssl pkcs8 -topk8 -in key.pem -v1 PBE-SHA1-RC2-40 -passout pass:secret -provider legacy -provider default -out old; FILE=old; $RUN < stdin; openssl pkey -in $FILE.converted.pem -passin pass:secret -noout`},
+	{"openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem -provider legacy -provider default", files + `openssl pkcs8 -topk8 -in key.pem -v1 PBE-SHA1-RC2-40 -passout pass:secret -provider legacy -provider default -out old; FILE=old; $RUN < stdin; openssl pkey -in $FILE.converted.pem -passin pass:secret -noout
+for c in des rc2 seed; do openssl ec -in key.pem -$c -passout pass:secret -provider legacy -provider default -out $c; FILE=$c; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem; done`},
+	{"openssl pkey -in FILE -out FILE.converted.pem", files + `openssl pkcs8 -topk8 -in key.pem -passout pass:secret -out p8; FILE=p8; $RUN < stdin; grep -- '-BEGIN PRIVATE KEY' $FILE.converted.pem; test $(stat -c %a $FILE.converted.pem) = 600`},
+	{"openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out FILE.new.pem", `FILE=f; $RUN; openssl pkey -in f.new.pem -noout`},
+	{"openssl pkcs12 -legacy -in FILE -nodes -out FILE.converted.pem", files + `for o in '' '-legacy -keypbe PBE-SHA1-RC4-40 -certpbe PBE-SHA1-RC4-40'; do openssl pkcs12 -export $o -inkey key.pem -in cert.pem -passout pass:secret -out p12; rm -f p12.converted.pem; FILE=p12; $RUN < stdin; grep -- '-BEGIN PRIVATE KEY' $FILE.converted.pem; test $(stat -c %a $FILE.converted.pem) = 600; done`},
 	{"openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem", files + `openssl ec -in key.pem -aes128 -passout pass:secret -out old 2>/dev/null; grep Proc-Type old; FILE=old; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem`},
 	{"openssl pkcs12 -in FILE -info -noout", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin`},
 	{"openssl pkcs12 -legacy -in FILE -out FILE.converted.pem", files + `openssl pkcs12 -export -legacy -keypbe PBE-SHA1-RC4-40 -certpbe PBE-SHA1-RC4-40 -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem`},
@@ -64,6 +69,7 @@ printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASK
 COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 
 	{"chmod 600", `touch f; RUN="$RUN f"; chmod 644 f; $RUN; test $(stat -c %a f) = 600`},
+	{"chmod +x", `printf '#!/bin/sh\n' > f; RUN="$RUN f"; $RUN; ./f`},
 	{"chmod 700", `mkdir d; RUN="$RUN d"; chmod 755 d; $RUN; test $(stat -c %a d) = 700`},
 	{"usermod -aG softhsm USER", ""}, // it would change this machine
 

@@ -51,7 +51,7 @@ func (r *refusal) meaning() error {
 	case notTerminal:
 		return fmt.Errorf("%w: %s", ErrNoTerminal, r.text)
 	}
-	return r
+	return fmt.Errorf("%w: %s (error %d)", ErrRefused, r.text, r.code)
 }
 
 // call sends a command and returns the data of its answer.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -23,6 +24,7 @@ var (
 	ErrCanceled   = errors.New("the dialog was canceled")
 	ErrTimedOut   = errors.New("nobody answered the dialog in time")
 	ErrNoTerminal = errors.New("the pinentry program found neither a desktop nor a terminal")
+	ErrRefused    = errors.New("the pinentry program shows no dialog")
 	ErrProtocol   = errors.New("the program does not answer like a pinentry")
 )
 
@@ -56,10 +58,16 @@ func (p Program) find() (string, error) {
 	if p.Path != "" {
 		names = []string{p.Path}
 	}
+	var reason error
 	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
+		path, err := exec.LookPath(name)
+		if err == nil {
 			return path, nil
 		}
+		reason = err
+	}
+	if errors.Is(reason, fs.ErrPermission) {
+		return "", fmt.Errorf("%w that can be executed: %s", ErrNotFound, names[len(names)-1])
 	}
 	return "", fmt.Errorf("%w: %s", ErrNotFound, names[len(names)-1])
 }

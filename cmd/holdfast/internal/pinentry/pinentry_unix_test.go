@@ -81,6 +81,11 @@ func TestAskRefused(t *testing.T) {
 	if !errors.Is(err, ErrNoTerminal) || errors.Is(err, ErrCanceled) || errors.Is(err, ErrTimedOut) || !strings.Contains(err.Error(), "Inappropriate ioctl") {
 		t.Errorf("%v", err)
 	}
+	for _, answer := range []string{"ERR 83886340 No pinentry", "ERR 1 General"} {
+		if _, err := program(t, "echo '"+answer+"'").Ask(t.Context(), Dialog{}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), answer[len(answer)-7:]) {
+			t.Errorf("%s: %v", answer, err)
+		}
+	}
 }
 
 func TestAskWithoutProgram(t *testing.T) {
@@ -91,7 +96,7 @@ func TestAskWithoutProgram(t *testing.T) {
 	}
 	t.Setenv("PATH", dir)
 	for _, path := range []string{"", "pinentry-none", plain, dir, filepath.Join(dir, "none")} {
-		if _, err := (Program{Path: path}).Ask(t.Context(), Dialog{}); !errors.Is(err, ErrNotFound) {
+		if _, err := (Program{Path: path}).Ask(t.Context(), Dialog{}); !errors.Is(err, ErrNotFound) || (path == plain) != strings.Contains(err.Error(), "executed") && path != dir {
 			t.Errorf("%q: %v", path, err)
 		}
 	}

@@ -3,6 +3,7 @@ package role
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/boundedtoml"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/assume"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -34,6 +36,35 @@ type table struct {
 	SessionDuration int    `toml:"session_duration"` // seconds
 	RoleSessionName string `toml:"role_session_name"`
 	Port            int    `toml:"port"`
+
+	Assume *assumeTable `toml:"assume"`
+}
+
+// An assumeTable is the [role.assume] of a role.
+type assumeTable struct {
+	RoleARN           string            `toml:"role_arn"`
+	RoleSessionName   string            `toml:"role_session_name"`
+	SessionDuration   int               `toml:"session_duration"` // seconds
+	ExternalID        string            `toml:"external_id"`
+	Tags              map[string]string `toml:"tags"`
+	TransitiveTagKeys []string          `toml:"transitive_tag_keys"`
+	Endpoint          string            `toml:"endpoint"`
+}
+
+// chain returns the settings of the table. A nil table has none.
+func (t *assumeTable) chain() (flags.Chain, error) {
+	if t == nil {
+		return flags.Chain{}, nil
+	}
+	if t.SessionDuration != 0 {
+		if err := flags.CheckChainSeconds(t.SessionDuration); err != nil {
+			return flags.Chain{}, fmt.Errorf("assume.session_duration %w", err)
+		}
+	}
+	return flags.Chain{Config: assume.Config{
+		RoleARN: t.RoleARN, SessionName: t.RoleSessionName, Duration: time.Duration(t.SessionDuration) * time.Second,
+		ExternalID: t.ExternalID, Tags: t.Tags, TransitiveTagKeys: t.TransitiveTagKeys, Endpoint: t.Endpoint,
+	}}, nil
 }
 
 // maxConfig limits the size of a configuration file, in bytes. The decoder
@@ -87,7 +118,15 @@ func (t table) fill(s Setup, a front.App, dir string) (Setup, error) {
 	if t.Port < 0 || t.Port > 65535 {
 		return s, fmt.Errorf("port %d is not between 1 and 65535", t.Port)
 	}
-	s.Name, s.Port, s.Key = t.Name, t.Port, s.Key.OrElse(key)
+	chain, err := t.Assume.chain()
+	if err != nil {
+		return s, err
+	}
+	chain = s.Chain.OrElse(chain)
+	if t.Assume != nil && chain.RoleARN == "" {
+		return s, signer.WithHint(errors.New("[role.assume] has no role_arn"), `add the ARN of the second role: role_arn = "arn:aws:iam::ACCOUNT:role/NAME"`)
+	}
+	s.Name, s.Port, s.Key, s.Chain = t.Name, t.Port, s.Key.OrElse(key), chain
 	s.Variables = slices.Concat(s.Variables, key.Variables(a))
 	c := &s.Config
 	c.Duration = cmp.Or(c.Duration, time.Duration(t.SessionDuration)*time.Second)

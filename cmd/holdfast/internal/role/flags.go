@@ -22,6 +22,7 @@ import (
 type Flags struct {
 	identity   flags.Identity
 	Session    flags.Session
+	assume     flags.Assume
 	configFile string
 	name       string // of the only role to use from the configuration file
 }
@@ -34,6 +35,7 @@ func (f *Flags) Add(cmd *cobra.Command) {
 	})
 	f.identity.Add(cmd)
 	f.Session.Add(cmd)
+	f.assume.Add(cmd)
 }
 
 // Setup is [Flags.Setups] for a single role. It returns an error if there are
@@ -61,6 +63,9 @@ func (f *Flags) Setup(cmd *cobra.Command, a front.App) (Setup, error) {
 func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err error) {
 	var flagged Setup
 	if flagged.Config, err = f.Session.Config(cmd, a); err != nil {
+		return nil, err
+	}
+	if flagged.Chain, err = f.assume.Chain(cmd, a); err != nil {
 		return nil, err
 	}
 	if flagged.Key, err = f.identity.Key(cmd); err != nil {
@@ -100,10 +105,10 @@ func (s Setup) fromFlags() ([]Setup, error) {
 	if err := s.Config.Check(); err != nil {
 		return nil, err
 	}
-	if s.Name = s.Config.RoleName(); !isRoleName(s.Name) {
-		return nil, signer.WithHint(front.Usagef("--role-arn %s: %q is not the name of an IAM role", s.Config.RoleARN, s.Name),
-			"copy the ARN from the IAM console, or print it: aws iam get-role --role-name NAME --query Role.Arn")
+	if err := s.Chain.Check(s.Config); err != nil {
+		return nil, err
 	}
+	_, s.Name = s.Chain.Role(s.Config)
 	return []Setup{s}, nil
 }
 
@@ -137,6 +142,9 @@ func (s Setup) fromConfig(ctx context.Context, a front.App, path, name string) (
 			if _, err = r.Key.Options(a, r.Config.Logger); err == nil { // pin_source
 				err = r.Config.Check()
 			}
+			if err == nil {
+				err = r.Chain.Check(r.Config)
+			}
 		}
 		if err != nil {
 			err = fmt.Errorf("%s: %w", table, err)
@@ -164,6 +172,9 @@ func (s Setup) fromConfig(ctx context.Context, a front.App, path, name string) (
 			"choose one of: "+strings.Join(slices.Sorted(maps.Keys(seen)), ", "))
 	case len(setups) > 1 && s.Config.RoleARN != "":
 		return nil, signer.WithHint(front.Usagef("--role-arn cannot apply to all %d roles of %s", len(setups), path),
+			"leave it out, or choose one role with --role")
+	case len(setups) > 1 && s.Chain.RoleARN != "":
+		return nil, signer.WithHint(front.Usagef("--assume-role-arn cannot apply to all %d roles of %s", len(setups), path),
 			"leave it out, or choose one role with --role")
 	case len(setups) > 1 && s.Key.PINFlag() != "":
 		return nil, signer.WithHint(front.Usagef("--%s cannot apply to the keys of all %d roles of %s", s.Key.PINFlag(), len(setups), path),

@@ -69,6 +69,7 @@ func base() source {
 	return source{flags: make(map[string]string), env: make(map[string]string), keys: map[string]string{
 		"private_key": `"/table.key"`, "certificate": `"/table.pem"`,
 		"trust_anchor_arn": fmt.Sprintf("%q", anchor+"1"), "profile_arn": fmt.Sprintf("%q", profile+"1"), "role_arn": fmt.Sprintf("%q", arn),
+		"assume.role_arn": fmt.Sprintf("%q", arn+"-second"),
 	}}
 }
 
@@ -93,7 +94,15 @@ var settings = []setting{
 	{"duration", "session-duration", "", "session_duration", "901", "", "902", "0s", func(s Setup) string { return s.Config.Duration.String() }},
 	{"session name", "role-session-name", "", "role_session_name", "flag", "", `"table"`, "", func(s Setup) string { return s.Config.SessionName }},
 	{"region", "region", "", "region", "us-east-1", "", `"us-west-2"`, "", func(s Setup) string { return s.Config.Region }},
-	{"endpoint", "endpoint", "", "endpoint", "https://flag.example", "", `"https://table.example"`, "", func(s Setup) string { return s.Config.Endpoint }},
+	{"endpoint", "endpoint", "AWS_ENDPOINT_URL_ROLESANYWHERE", "endpoint", "https://flag.example", "https://env.example", `"https://table.example"`, "", func(s Setup) string { return s.Config.Endpoint }},
+	{"endpoint for all services", "endpoint", "AWS_ENDPOINT_URL", "endpoint", "https://flag.example", "https://env.example", `"https://table.example"`, "", func(s Setup) string { return s.Config.Endpoint }},
+	{"second role", "assume-role-arn", "", "assume.role_arn", arn + "2", "", `"` + arn + `"`, "", func(s Setup) string { return s.Chain.RoleARN }},
+	{"name of the second session", "assume-role-session-name", "", "assume.role_session_name", "flag", "", `"table"`, "", func(s Setup) string { return s.Chain.SessionName }},
+	{"duration of the second session", "assume-role-session-duration", "", "assume.session_duration", "901", "", "902", "0s", func(s Setup) string { return s.Chain.Duration.String() }},
+	{"external ID", "assume-role-external-id", "", "assume.external_id", "flag", "", `"table"`, "", func(s Setup) string { return s.Chain.ExternalID }},
+	{"tags", "assume-role-tag", "", "assume.tags", "Team=flag", "", `{ Team = "table" }`, "map[]", func(s Setup) string { return fmt.Sprint(s.Chain.Tags) }},
+	{"STS endpoint", "sts-endpoint", "AWS_ENDPOINT_URL_STS", "assume.endpoint", "https://flag.example", "https://env.example", `"https://table.example"`, "", func(s Setup) string { return s.Chain.Endpoint }},
+	{"STS endpoint for all services", "sts-endpoint", "AWS_ENDPOINT_URL", "assume.endpoint", "https://flag.example", "https://env.example", `"https://table.example"`, "", func(s Setup) string { return s.Chain.Endpoint }},
 	{"FIPS", "fips", "AWS_USE_FIPS_ENDPOINT", "", "false", "true", "", "false", func(s Setup) string { return fmt.Sprint(s.Config.FIPS) }},
 	{"dual stack", "dual-stack", "AWS_USE_DUALSTACK_ENDPOINT", "", "false", "true", "", "false", func(s Setup) string { return fmt.Sprint(s.Config.DualStack) }},
 }
@@ -104,8 +113,12 @@ var settings = []setting{
 func TestPrecedence(t *testing.T) {
 	form := map[string]func(string) string{ // parsed form of a value
 		"PIN source": func(s string) string { return strings.TrimPrefix(s, "file:") },
-		"duration":   func(s string) string { return map[string]string{"901": "15m1s", "902": "15m2s"}[s] },
+		"tags": func(s string) string {
+			return map[string]string{"Team=flag": "map[Team:flag]", `{ Team = "table" }`: "map[Team:table]"}[s]
+		},
+		"duration": func(s string) string { return map[string]string{"901": "15m1s", "902": "15m2s"}[s] },
 	}
+	form["duration of the second session"] = form["duration"]
 	for _, s := range settings {
 		for n := range 8 {
 			byFlag, byEnv, byFile := n&4 != 0 && s.flag != "", n&2 != 0 && s.variable != "", n&1 != 0 && s.key != ""
@@ -150,10 +163,21 @@ func TestSettingsAreComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var keys []string
 	for field := range reflect.TypeFor[table]().Fields() {
 		key := field.Tag.Get("toml")
-		if key == "name" || key == "port" {
-			// --role and --port have another meaning.
+		if field.Type.Kind() != reflect.Pointer {
+			keys = append(keys, key)
+			continue
+		}
+		for inner := range field.Type.Elem().Fields() {
+			keys = append(keys, key+"."+inner.Tag.Get("toml"))
+		}
+	}
+	for _, key := range keys {
+		if slices.Contains([]string{"name", "port", "assume.transitive_tag_keys"}, key) {
+			// --role and --port have another meaning. The keys of
+			// transitive tags are one setting with the tags.
 		} else if !slices.ContainsFunc(settings, func(s setting) bool { return s.key == key }) {
 			t.Errorf("the table of settings does not have %s", key)
 		}

@@ -24,6 +24,7 @@ type Setup struct {
 	Port   int // port of this role only; 0: none
 	Key    flags.Key
 	Config rolesanywhere.Config // without the Signer
+	Chain  flags.Chain
 
 	// Variables are the environment variables that flags or any role of the
 	// configuration file name for a key or a PIN, used or not. They hold
@@ -56,9 +57,10 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 	config.CertificateName = s.Key.CertificateName()
 	tried := make(chan struct{})
 	r := &Role{
-		Name: s.Name, Port: s.Port, ARN: config.RoleARN, Region: config.TrustAnchorRegion(),
+		Name: s.Name, Port: s.Port, Region: config.TrustAnchorRegion(),
 		Cache: &credentials.Cache{Logger: config.Logger, Now: a.Now}, Tried: tried,
 	}
+	r.ARN, _ = s.Chain.Role(config)
 	first := sync.OnceFunc(func() { close(tried) })
 	r.Cache.Renewed = func(c credentials.Credentials, err error) {
 		first()
@@ -85,11 +87,20 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 	if err != nil {
 		return nil, err
 	}
-	if r.Cache.Source, err = rolesanywhere.NewRotating(config, r.Identity); err != nil {
+	if r.Cache.Source, err = s.source(config, r.Identity); err != nil {
 		r.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// source returns the source of the role's credentials.
+func (s Setup) source(config rolesanywhere.Config, identity *rotate.Identity) (credentials.Source, error) {
+	first, err := rolesanywhere.NewRotating(config, identity)
+	if err != nil {
+		return nil, err
+	}
+	return s.Chain.Source(config, first)
 }
 
 // Keep renews the credentials and reloads the key and certificate until ctx

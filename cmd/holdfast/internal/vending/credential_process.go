@@ -24,6 +24,7 @@ import (
 type credentialProcessFlags struct {
 	identity flags.Identity
 	session  flags.Session
+	assume   flags.Assume
 	cache    cacheFlag
 }
 
@@ -32,7 +33,7 @@ func CredentialProcess(a front.App) *cobra.Command {
 	var f credentialProcessFlags
 	cmd := &cobra.Command{
 		Use:   "credential-process",
-		Short: "Print credentials for an AWS client's credential_process",
+		Short: "Print credentials for an AWS credential_process",
 		Long: `Creates a session with IAM Roles Anywhere and prints its credentials in the JSON
 format that the AWS CLI and SDKs expect from a credential_process. Standard
 output contains nothing else. Errors are printed to standard error, as one line
@@ -69,6 +70,7 @@ ambiguous, 4 PIN or password error, 5 device unavailable or not supported,
 	}
 	f.identity.Add(cmd)
 	f.session.Add(cmd)
+	f.assume.Add(cmd)
 	front.CredentialFlags.Define(cmd.Flags(), f.cache.add)
 	return cmd
 }
@@ -91,6 +93,12 @@ func (f *credentialProcessFlags) run(cmd *cobra.Command, a front.App) error {
 		return err
 	}
 	if err := s.config.Check(); err != nil {
+		return err
+	}
+	if s.chain, err = f.assume.Chain(cmd, a); err != nil {
+		return err
+	}
+	if err := s.chain.Check(s.config); err != nil {
 		return err
 	}
 	if s.connection, err = f.session.Connection(a); err != nil {
@@ -131,6 +139,7 @@ type session struct {
 	key        flags.Key
 	options    keystore.Options
 	config     rolesanywhere.Config // without Transport and Signer
+	chain      flags.Chain
 	connection flags.Connection
 	interrupt  func() // cancels the command
 }
@@ -167,8 +176,12 @@ func (s session) create(ctx context.Context) (credentials.Credentials, time.Time
 		if err != nil {
 			return m, err
 		}
+		source, err := s.chain.Source(config, client)
+		if err != nil {
+			return m, err
+		}
 		m.until = validUntil(key.Chain(), s.app.Now())
-		m.creds, err = client.Credentials(ctx)
+		m.creds, err = source.Credentials(ctx)
 		return m, err
 	})
 	return m.creds, m.until, err
@@ -198,6 +211,9 @@ func (s session) cached(ctx context.Context, where cacheFlag) (_ *credentials.Sh
 	}
 	key, err := s.config.CacheKey(identity, s.connection.Trust(s.app))
 	if err != nil {
+		return nil, nil, err
+	}
+	if key, err = s.chain.CacheKey(s.config, key); err != nil {
 		return nil, nil, err
 	}
 	return openShared(s.app, where, key, s.create, s.config.Logger)

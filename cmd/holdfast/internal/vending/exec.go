@@ -65,7 +65,7 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {
-		return notRun(err, "check the command's name and PATH")
+		return notRun(err)
 	}
 	front.HideMemory()
 	a, flush := a.WithLogWriter()
@@ -105,10 +105,18 @@ const (
 )
 
 // notRun returns err with the exit code of a shell that cannot run a command.
-func notRun(err error, hint string) error {
-	code := exitNotExecutable
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		code = exitNotFound
+func notRun(err error) error {
+	code, hint := exitNotExecutable, "check that the command is a program for this system, or a script whose first line names its interpreter, such as #!/bin/sh"
+	var start *fs.PathError
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		code, hint = exitNotFound, "check the command's name and PATH"
+	case errors.Is(err, fs.ErrNotExist) && errors.As(err, &start) && start.Op == "fork/exec": // of a file that exists
+		code, hint = exitNotFound, "check the first line of the script: its interpreter does not exist"
+	case errors.Is(err, fs.ErrNotExist):
+		code, hint = exitNotFound, "check the command's name"
+	case errors.Is(err, fs.ErrPermission):
+		hint = "check the command's name, and make the file executable with chmod +x"
 	}
 	return &front.CodeError{Code: code, Err: signer.WithHint(err, hint)}
 }
@@ -162,7 +170,7 @@ func runChild(ctx context.Context, child *exec.Cmd) error {
 		return err
 	}
 	if err := child.Start(); err != nil {
-		return notRun(err, "check that the command is a program that you can execute")
+		return notRun(err)
 	}
 	ended := make(chan struct{})
 	passed := make(chan struct{})

@@ -142,15 +142,27 @@ func TestExecFails(t *testing.T) {
 	s.Up = clitest.NewUpstream(t, s.CA.Cert, time.Hour)
 	mark := s.Path("mark")
 	s.Write(t, "other.pem", []byte("none"))
-	s.Write(t, "script", []byte("#!/bin/sh\n"))
-	if err := os.Chmod(s.Path("script"), 0o700); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"bad-interpreter": "#!/none/sh\n", "no-interpreter": "touch mark\n"} {
+		s.Write(t, name, []byte(text))
+		if err := os.Chmod(s.Path(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for command, hint := range map[string]string{
+		"no-such-command": "PATH", s.Path("none"): "name", s.Path("key.pem"): "chmod +x",
+		s.Path("bad-interpreter"): "its interpreter does not exist", s.Path("no-interpreter"): "#!/bin/sh",
+	} {
+		if got := runExec(t, append(execArgs(s), command)...); !strings.Contains(got.stderr, hint) {
+			t.Errorf("%s: %s, want a hint with %q", command, got.stderr, hint)
+		}
 	}
 	for _, test := range []struct {
 		name string
 		args []string
 		code int
 	}{
+		{"no interpreter", append(execArgs(s), s.Path("no-interpreter")), 126},
+		{"bad interpreter", append(execArgs(s), s.Path("bad-interpreter")), 127},
 		{"no command", execArgs(s), front.ExitUsage},
 		{"no such command", append(execArgs(s), "no-such-command"), 127},
 		{"not a program", append(execArgs(s), s.Path("key.pem")), 126},

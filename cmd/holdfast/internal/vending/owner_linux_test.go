@@ -53,7 +53,7 @@ func TestRootInAnothersHome(t *testing.T) {
 			stdout, text string
 		}{
 			"credential-process --cache": {0, `"AccessKeyId"`, "continuing without the cache"},
-			"update --once":              {5, "", "hint: run the command as that user: sudo -H -u '#4242' holdfast"},
+			"update --once":              {5, "", "hint: run the command as that user: sudo -H -u '#4242' holdfast …; if only root can read the key, set AWS_SHARED_CREDENTIALS_FILE"},
 			"cache show":                 {5, "", "hint: run the command as that user: sudo -H -u '#4242' holdfast"},
 		} {
 			args := strings.Fields(command)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/sharedfile"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -139,6 +140,10 @@ func credentialsFile(a front.App) (string, error) {
 // explainPlace names the credentials file in an error of the operating system,
 // which is about its folder or a temporary file, and says how to move it.
 func explainPlace(path string, err error) error {
+	var foreign *fileowner.ForeignError
+	if errors.As(err, &foreign) {
+		return signer.WithHint(err, foreign.Hint()+"; if only root can read the key, set AWS_SHARED_CREDENTIALS_FILE to the path of a file elsewhere")
+	}
 	var system syscall.Errno
 	if !errors.As(err, &system) || signer.Hint(err) != "" {
 		return err

@@ -1,53 +1,9 @@
-package emulator
+package trustpolicy
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 )
-
-type member struct {
-	name  string
-	value json.RawMessage
-}
-
-// members returns the members of a JSON object. Unlike [json.Unmarshal] into a
-// struct, it treats names as case-sensitive and refuses duplicate names, so
-// that two parsers cannot interpret a document differently.
-func members(b []byte) ([]member, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	if t, err := d.Token(); err != nil {
-		return nil, fmt.Errorf("not a JSON object: %w", err)
-	} else if t != json.Delim('{') {
-		return nil, errors.New("not a JSON object")
-	}
-	var all []member
-	seen := make(map[string]bool)
-	for d.More() {
-		t, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		m := member{name: t.(string)} // Token guarantees a string here
-		if seen[m.name] {
-			return nil, fmt.Errorf("%q occurs twice", m.name)
-		}
-		seen[m.name] = true
-		if err := d.Decode(&m.value); err != nil {
-			return nil, err
-		}
-		all = append(all, m)
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("data after the JSON object")
-	}
-	return all, nil
-}
 
 // stringOrList parses a JSON string or a non-empty list of strings, which are
 // interchangeable in IAM policies.

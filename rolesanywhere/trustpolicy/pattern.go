@@ -1,4 +1,4 @@
-package emulator
+package trustpolicy
 
 import (
 	"errors"
@@ -76,19 +76,19 @@ func (p pattern) checkARN() error {
 }
 
 // resolve replaces variables with their values. It returns false if a variable
-// has no value.
-func (p pattern) resolve(ctx map[string]string) ([]token, bool) {
+// does not have exactly one value.
+func (p pattern) resolve(ctx Context) ([]token, bool) {
 	var out []token
 	for _, t := range p {
 		if t.variable == "" {
 			out = append(out, t)
 			continue
 		}
-		value, ok := ctx[t.variable]
-		if !ok {
+		values := ctx[t.variable]
+		if len(values) != 1 {
 			return nil, false
 		}
-		for _, c := range value {
+		for _, c := range values[0] {
 			out = append(out, token{char: c})
 		}
 	}

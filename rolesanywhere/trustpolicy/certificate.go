@@ -1,4 +1,4 @@
-package emulator
+package trustpolicy
 
 import (
 	"crypto/x509"
@@ -11,15 +11,15 @@ import (
 	"unicode/utf8"
 )
 
-// maxIdentity is the maximum length of role session names and source identities
-// in STS.
-const maxIdentity = 64
+// MaxIdentity is the maximum length of role session names and source identities
+// in STS, in characters.
+const MaxIdentity = 64
 
 // The parts of a certificate that become session tags.
 const (
-	fieldSubject = "x509Subject"
-	fieldIssuer  = "x509Issuer"
-	fieldSAN     = "x509SAN"
+	Subject = "x509Subject"
+	Issuer  = "x509Issuer"
+	SAN     = "x509SAN"
 )
 
 // attributeNames holds the last parts of tag names. The user guide lists the
@@ -43,17 +43,21 @@ var attributeNames = map[string]string{
 	"1.2.840.113549.1.9.1":       "EMAILADDRESS",
 }
 
-// knownTag reports whether a certificate can have a tag with this name.
+// knownTag reports whether name can be the key of a tag. If it begins like that
+// of a tag of a certificate, a certificate must be able to have this tag.
 func knownTag(name string) bool {
 	field, rest, _ := strings.Cut(name, "/")
-	if strings.EqualFold(field, fieldSAN) {
+	if !strings.HasPrefix(strings.ToLower(field), "x509") {
+		return IsTagKey(name)
+	}
+	if strings.EqualFold(field, SAN) {
 		if strings.EqualFold(rest, "DNS") || strings.EqualFold(rest, "URI") {
 			return true
 		}
 		dir, attribute, _ := strings.Cut(rest, "/")
 		return strings.EqualFold(dir, "Name") && knownAttribute(attribute)
 	}
-	return (strings.EqualFold(field, fieldSubject) || strings.EqualFold(field, fieldIssuer)) && knownAttribute(rest)
+	return (strings.EqualFold(field, Subject) || strings.EqualFold(field, Issuer)) && knownAttribute(rest)
 }
 
 func knownAttribute(name string) bool {
@@ -65,27 +69,30 @@ func knownAttribute(name string) bool {
 	return false
 }
 
-// isTagValue checks the syntax of Tag.Value in the STS API reference.
-func isTagValue(s string) bool {
-	return utf8.RuneCountInString(s) <= 256 && !strings.ContainsFunc(s, func(r rune) bool {
+// IsTagValue checks the syntax of Tag.Value in the STS API reference.
+func IsTagValue(s string) bool { return isTag(s, 256) }
+
+// IsTagKey checks the syntax of Tag.Key in the STS API reference.
+func IsTagKey(s string) bool { return s != "" && isTag(s, 128) }
+
+func isTag(s string, length int) bool {
+	return utf8.RuneCountInString(s) <= length && !strings.ContainsFunc(s, func(r rune) bool {
 		return !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune("_.:/=+-@", r)
 	})
 }
 
-// unmapped holds, for each field, the attributes that STS would refuse as tags.
-type unmapped map[string][]string
+// Unmapped holds, for [Subject], [Issuer] and [SAN], the names of the attributes
+// that STS would refuse as tags.
+type Unmapped map[string][]string
 
-func (u unmapped) empty() bool              { return len(u) == 0 }
-func (u unmapped) list(field string) string { return strings.Join(u[field], ", ") }
-
-// sessionTags maps a certificate to session tags with the default attribute
+// SessionTags maps a certificate to session tags with the default attribute
 // mapping of a profile: all known attributes of subject and issuer, and the
 // first DNS name, URI and directory name of the subject alternative names. bad
 // holds the attributes that cannot be mapped.
-func sessionTags(cert *x509.Certificate) (tags map[string]string, bad unmapped) {
-	tags, bad = make(map[string]string), make(unmapped)
+func SessionTags(cert *x509.Certificate) (tags map[string]string, bad Unmapped) {
+	tags, bad = make(map[string]string), make(Unmapped)
 	set := func(field, name, value, shown string) {
-		if !isTagValue(value) {
+		if !IsTagValue(value) {
 			bad[field] = append(bad[field], shown)
 			return
 		}
@@ -96,26 +103,26 @@ func sessionTags(cert *x509.Certificate) (tags map[string]string, bad unmapped) 
 			set(field, prefix+a.name, a.value, prefix+a.name)
 		}
 	}
-	setAll(fieldSubject, "", cert.Subject.Names)
-	setAll(fieldIssuer, "", cert.Issuer.Names)
+	setAll(Subject, "", cert.Subject.Names)
+	setAll(Issuer, "", cert.Issuer.Names)
 
 	san := firstNames(cert)
 	// The numbers are the tags of GeneralName (RFC 5280, section 4.2.1.6),
 	// as in the only known message of the service.
 	if v, ok := san[tagDNSName]; ok {
-		set(fieldSAN, "DNS", string(v), "DNS/2")
+		set(SAN, "DNS", string(v), "DNS/2")
 	}
 	if v, ok := san[tagURI]; ok {
-		set(fieldSAN, "URI", string(v), "URI/6")
+		set(SAN, "URI", string(v), "URI/6")
 	}
 	if v, ok := san[tagDirectoryName]; ok {
 		var rdns pkix.RDNSequence
 		if rest, err := asn1.Unmarshal(v, &rdns); err != nil || len(rest) > 0 {
-			bad[fieldSAN] = append(bad[fieldSAN], "Name/4")
+			bad[SAN] = append(bad[SAN], "Name/4")
 		} else {
 			var name pkix.Name
 			name.FillFromRDNSequence(&rdns)
-			setAll(fieldSAN, "Name/", name.Names)
+			setAll(SAN, "Name/", name.Names)
 		}
 	}
 	return tags, bad
@@ -178,24 +185,24 @@ func firstNames(cert *x509.Certificate) map[int][]byte {
 	return first
 }
 
-// sourceIdentity returns the source identity according to the user guide.
+// SourceIdentity returns the source identity according to the user guide.
 // Multiple common names are joined as in the tag.
-func sourceIdentity(cert *x509.Certificate) string {
+func SourceIdentity(cert *x509.Certificate) string {
 	for _, a := range joinAttributes(cert.Subject.Names) {
 		if a.name != "CN" || a.value == "" {
 			continue
 		}
-		if len([]rune(a.value)) <= maxIdentity-len("CN=") {
+		if len([]rune(a.value)) <= MaxIdentity-len("CN=") {
 			return "CN=" + a.value
 		}
 		return a.value
 	}
-	return "ID=" + serialHex(cert)
+	return "ID=" + SerialNumber(cert)
 }
 
-// serialHex returns the serial number with an even number of hexadecimal
-// digits.
-func serialHex(cert *x509.Certificate) string {
+// SerialNumber returns the serial number of a certificate with an even number of
+// hexadecimal digits. It is the default name of a session.
+func SerialNumber(cert *x509.Certificate) string {
 	if cert.SerialNumber.Sign() == 0 {
 		return "00"
 	}

@@ -1,0 +1,152 @@
+package trustpolicy
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+)
+
+// chained returns the request of a session that assumes another role.
+func chained() Request {
+	ctx := make(Context)
+	ctx.Set(KeyPrincipalArn, "arn:aws:iam::111122223333:role/base")
+	ctx.Set(KeyPrincipalAccount, "111122223333")
+	ctx.Set(KeyOwnSourceIdentity, "CN=app")
+	ctx.Set(KeyRoleSessionName, "holdfast")
+	ctx.Set(KeyExternalID, "e-1")
+	ctx.SetTags(KeyPrincipalTag, map[string]string{"x509Subject/CN": "app"})
+	ctx.SetTags(KeyRequestTag, map[string]string{"Team": "blue", "Stage": "prod"})
+	ctx.Set(KeyTagKeys, "Team", "Stage")
+	ctx.Set(KeyTransitiveTagKeys, "Team")
+	return Request{
+		Principal: Principal{Account: "111122223333", RoleARN: "arn:aws:iam::111122223333:role/base",
+			SessionARN: "arn:aws:sts::111122223333:assumed-role/base/01"},
+		Actions: []string{AssumeRole, TagSession},
+		Context: ctx,
+	}
+}
+
+func TestPrincipals(t *testing.T) {
+	service := CreateSession(testAnchor, "111122223333", "CN=app", "01", nil)
+	for _, tt := range []struct {
+		principal     string
+		role, service bool
+	}{
+		{`"*"`, true, true},
+		{`{"AWS":"*"}`, true, true},
+		{`{"Service":"*"}`, false, true},
+		{`{"Service":"rolesanywhere.amazonaws.com"}`, false, true},
+		{`{"AWS":"111122223333"}`, true, false},
+		{`{"AWS":"444455556666"}`, false, false},
+		{`{"AWS":"arn:aws:iam::111122223333:root"}`, true, false},
+		{`{"AWS":"arn:aws:iam::444455556666:root"}`, false, false},
+		{`{"AWS":"arn:aws:iam::111122223333:role/base"}`, true, false},
+		{`{"AWS":"arn:aws:iam::111122223333:role/Base"}`, false, false},
+		{`{"AWS":["arn:aws:iam::444455556666:root","arn:aws:iam::111122223333:role/base"]}`, true, false},
+		{`{"AWS":"arn:aws:sts::111122223333:assumed-role/base/01"}`, true, false},
+		{`{"AWS":"arn:aws:sts::111122223333:assumed-role/base/02"}`, false, false},
+		{`{"AWS":"arn:aws:iam::111122223333:user/app"}`, false, false},
+		{`{"AWS":"AROAEXAMPLE"}`, false, false},
+		{`{"Service":"rolesanywhere.amazonaws.com","AWS":"arn:aws:iam::111122223333:role/base"}`, true, true},
+	} {
+		p, err := Parse([]byte(`{"Statement":{"Effect":"Allow","Principal":` + tt.principal + `,"Action":"sts:*"}}`))
+		if err != nil {
+			t.Errorf("%s: %v", tt.principal, err)
+			continue
+		}
+		if got := p.Allows(chained()) == nil; got != tt.role {
+			t.Errorf("%s: allows the role: %t", tt.principal, got)
+		}
+		if got := p.Allows(service) == nil; got != tt.service {
+			t.Errorf("%s: allows Roles Anywhere: %t", tt.principal, got)
+		}
+	}
+}
+
+func TestConditionsOfChains(t *testing.T) {
+	for _, tt := range []struct {
+		condition string
+		want      bool
+	}{
+		{`{"StringEquals":{"sts:ExternalId":"e-1"}}`, true},
+		{`{"StringEquals":{"sts:ExternalId":"e-2"}}`, false},
+		{`{"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::111122223333:role/*"}}`, true},
+		{`{"StringEquals":{"aws:PrincipalAccount":"444455556666"}}`, false},
+		{`{"StringLike":{"aws:SourceIdentity":"CN=*"}}`, true},
+		{`{"StringLike":{"sts:SourceIdentity":"CN=*"}}`, false}, // the request sets none
+		{`{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"app"}}`, true},
+		{`{"StringEquals":{"aws:RequestTag/x509Subject/CN":"app"}}`, false},
+		{`{"StringEquals":{"aws:RequestTag/team":"blue"}}`, true}, // keys are not case-sensitive
+		{`{"StringEquals":{"aws:RequestTag/Team":"Blue"}}`, false},
+		{`{"StringEquals":{"aws:RequestTag/Stage":"prod","aws:RequestTag/Team":"blue"}}`, true},
+		{`{"ForAllValues:StringEquals":{"aws:TagKeys":["Team","Stage","Cost"]}}`, true},
+		{`{"ForAllValues:StringEquals":{"aws:TagKeys":["Team"]}}`, false},
+		{`{"ForAnyValue:StringEquals":{"aws:TagKeys":["Team"]}}`, true},
+		{`{"ForAnyValue:StringEquals":{"aws:TagKeys":["Cost"]}}`, false},
+		{`{"StringEquals":{"aws:TagKeys":"Stage"}}`, true},
+		{`{"ForAllValues:StringEquals":{"sts:TransitiveTagKeys":["Team"]}}`, true},
+		{`{"ForAllValues:StringNotEquals":{"aws:TagKeys":["Cost"]}}`, true},
+		{`{"ForAllValues:StringNotEquals":{"aws:TagKeys":["Team"]}}`, false},
+		{`{"ForAnyValue:StringNotEquals":{"aws:TagKeys":["Team"]}}`, true},
+		// A missing key.
+		{`{"ForAllValues:StringEquals":{"aws:PrincipalTag/none":["a"]}}`, true},
+		{`{"ForAnyValue:StringEquals":{"aws:PrincipalTag/none":["a"]}}`, false},
+		{`{"ForAnyValue:StringNotEquals":{"aws:PrincipalTag/none":["a"]}}`, false},
+		{`{"ForAnyValue:StringEqualsIfExists":{"aws:PrincipalTag/none":["a"]}}`, true},
+		// A variable with several values has no value.
+		{`{"StringEquals":{"sts:ExternalId":"${aws:TagKeys}"}}`, false},
+	} {
+		p, err := Parse([]byte(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"sts:*","Condition":` + tt.condition + `}}`))
+		if err != nil {
+			t.Errorf("%s: %v", tt.condition, err)
+			continue
+		}
+		if err := p.Allows(chained()); (err == nil) != tt.want {
+			t.Errorf("%s: %v, want allowed %v", tt.condition, err, tt.want)
+		}
+	}
+}
+
+func TestDenied(t *testing.T) {
+	for _, tt := range []struct {
+		statements string
+		want       DeniedError
+	}{
+		{`{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}`, DeniedError{TagSession, false}},
+		{`{"Effect":"Allow","Principal":"*","Action":"sts:TagSession"}`, DeniedError{AssumeRole, false}},
+		{`[{"Effect":"Allow","Principal":"*","Action":"*"},{"Effect":"Deny","Principal":"*","Action":"sts:TagSession"}]`, DeniedError{TagSession, true}},
+	} {
+		p, err := Parse([]byte(`{"Statement":` + tt.statements + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var denied *DeniedError
+		if err := p.Allows(chained()); !errors.As(err, &denied) || *denied != tt.want {
+			t.Errorf("%s: %v, want %v", tt.statements, err, &tt.want)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	p, err := Parse([]byte(`{"Version":"2012-10-17","Statement":[
+		{"Sid":"other","Effect":"Allow","Principal":{"Service":"rolesanywhere.amazonaws.com"},"Action":"*"},
+		{"Effect":"Deny","Principal":"*","Action":["sts:TagSession","sts:SetSourceIdentity"],"Condition":{
+			"StringEquals":{"aws:RequestTag/Team":["blue","red"],"aws:PrincipalTag/none":"x"}}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := p.Explain(chained())
+	want := []StatementResult{
+		{Number: 1, Sid: "other", Actions: []string{AssumeRole, TagSession}},
+		{Number: 2, Deny: true, Principal: true, Actions: []string{TagSession}, Conditions: []ConditionResult{
+			{Operator: "StringEquals", Key: "aws:RequestTag/Team", Want: []string{"blue", "red"}, Got: []string{"blue"}, Met: true},
+			{Operator: "StringEquals", Key: "aws:PrincipalTag/none", Want: []string{"x"}},
+		}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v\nwant %+v", got, want)
+	}
+	if got[0].Applies() || got[1].Applies() {
+		t.Error("a statement applies")
+	}
+}
