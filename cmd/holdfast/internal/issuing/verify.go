@@ -101,7 +101,11 @@ func (f *verifyFlags) run(cmd *cobra.Command, a front.App) error {
 // readFiles reads the trust anchor and the CRLs.
 func (f *verifyFlags) readFiles(ctx context.Context, a front.App, v *verification) error {
 	if f.trustAnchor != "" {
-		certs, err := a.Store.Certificates(ctx, keystore.Ref{Scheme: keystore.SchemeFile, Rest: f.trustAnchor}, a.Options(a.Logger(false)))
+		ref, err := keystore.ParseRef(f.trustAnchor)
+		var certs []*x509.Certificate
+		if err == nil {
+			certs, err = a.Store.Certificates(ctx, ref, a.Options(a.Logger(false)))
+		}
 		if err != nil {
 			return fmt.Errorf("--trust-anchor: %w", err)
 		}
