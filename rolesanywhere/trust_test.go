@@ -1,0 +1,134 @@
+package rolesanywhere
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+func TestTrustAnchor(t *testing.T) {
+	now := time.Now()
+	root := signertest.NewCA(t, "root")
+	ca := root.Intermediate(t, "issuer")
+	key := signertest.Key(t, "p256")
+	leaf := ca.Issue(t, key, nil)
+	all, bare := certificatesOf(t, leaf, ca.Cert), certificatesOf(t, leaf)
+	expired := ca.Issue(t, key, func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) })
+	former := *root.Cert
+	former.NotAfter = now.Add(-time.Minute)
+	for _, test := range []struct {
+		name    string
+		anchors []*x509.Certificate
+		certs   signer.Certificates
+		length  int    // of the path
+		err     string // or a part of the error
+	}{
+		{"root", []*x509.Certificate{root.Cert}, all, 3, ""},
+		{"two roots", []*x509.Certificate{signertest.NewCA(t, "other").Cert, root.Cert}, all, 3, ""},
+		{"intermediate as the anchor", []*x509.Certificate{ca.Cert}, bare, 2, ""},
+		{"an expired leaf is no matter of trust", []*x509.Certificate{root.Cert}, certificatesOf(t, expired, ca.Cert), 3, ""},
+		{"intermediate missing", []*x509.Certificate{root.Cert}, bare, 0, "does not lead to the trust anchor"},
+		{"another root", []*x509.Certificate{signertest.NewCA(t, "other").Cert}, all, 0, "does not lead to the trust anchor"},
+		{"another key of the root", []*x509.Certificate{signertest.NewCA(t, "root").Cert}, all, 0, "another key"},
+		{"no anchor", nil, all, 0, "0 certificates"},
+		{"three anchors", []*x509.Certificate{root.Cert, root.Cert, root.Cert}, all, 0, "3 certificates"},
+		{"no CA", []*x509.Certificate{leaf}, all, 0, "not the certificate of a CA"},
+		{"expired anchor", []*x509.Certificate{&former}, all, 0, "expired"},
+	} {
+		a := TrustAnchor{test.anchors}
+		err := a.Check(now)
+		var paths [][]*x509.Certificate
+		if err == nil {
+			paths, err = a.Paths(test.certs, now)
+		}
+		switch {
+		case test.err == "" && (err != nil || len(paths) != 1 || len(paths[0]) != test.length):
+			t.Errorf("%s: %d paths, error %v", test.name, len(paths), err)
+		case test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err) || signer.Hint(err) == ""):
+			t.Errorf("%s: error %v, hint %q", test.name, err, signer.Hint(err))
+		}
+	}
+	if _, err := (TrustAnchor{[]*x509.Certificate{root.Cert}}).Paths(signer.Certificates{}, now); err == nil {
+		t.Error("no certificates: no error")
+	}
+}
+
+func certificatesOf(t *testing.T, certs ...*x509.Certificate) signer.Certificates {
+	t.Helper()
+	found, err := signer.SelectCertificates(certs[0].PublicKey, certs, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestRevoked(t *testing.T) {
+	root := signertest.NewCA(t, "root")
+	ca := root.Intermediate(t, "issuer")
+	leaf := ca.Issue(t, signertest.Key(t, "p256"), nil)
+	path := []*x509.Certificate{leaf, ca.Cert, root.Cert}
+	parse := func(der []byte) *x509.RevocationList {
+		list, err := ParseCRL(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	for _, test := range []struct {
+		name    string
+		list    *x509.RevocationList
+		revoked *x509.Certificate
+		err     string
+	}{
+		{"nothing", parse(ca.Revoke(t)), nil, ""},
+		{"another certificate", parse(ca.Revoke(t, root.Cert)), nil, ""},
+		{"the leaf", parse(ca.Revoke(t, leaf)), leaf, ""},
+		{"the issuer", parse(root.Revoke(t, ca.Cert)), ca.Cert, ""},
+		{"the leaf by another CA", parse(signertest.NewCA(t, "else").Revoke(t, leaf)), nil, "issued none"},
+		{"forged", parse(root.Intermediate(t, "issuer").Revoke(t, leaf)), nil, "signature is not from"},
+	} {
+		c, entry, err := Revoked([][]*x509.Certificate{path}, test.list)
+		if c != test.revoked || (entry != nil) != (test.revoked != nil) || (err != nil) != (test.err != "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: %v, %v, error %v", test.name, c, entry, err)
+		}
+	}
+	// One path that is not revoked is enough.
+	other := []*x509.Certificate{leaf, signertest.NewCA(t, "other").Cert}
+	if c, _, err := Revoked([][]*x509.Certificate{path, other}, parse(ca.Revoke(t, leaf))); c != nil || err != nil {
+		t.Errorf("two paths: %v, error %v", c, err)
+	}
+}
+
+func TestParseCRL(t *testing.T) {
+	ca := signertest.NewCA(t, "root")
+	list := ca.Revoke(t)
+	text := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list})
+	delta, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(2), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour),
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}},
+	}, ca.Cert, ca.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		data []byte
+		ok   bool
+	}{
+		"DER": {list, true}, "PEM": {text, true}, "empty": {nil, false}, "text": {[]byte("none"), false}, "cut": {list[:40], false},
+		"a certificate": {signertest.CertPEM(ca.Cert), false}, "two": {append(text, text...), false}, "delta": {delta, false},
+		"large": {make([]byte, maxCRLSize+1), false},
+	} {
+		if _, err := ParseCRL(test.data); (err == nil) != test.ok || err != nil && signer.Hint(err) == "" {
+			t.Errorf("%s: error %v, hint %q", name, err, signer.Hint(err))
+		}
+	}
+}
