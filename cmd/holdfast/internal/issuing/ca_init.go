@@ -1,6 +1,7 @@
 package issuing
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -11,10 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -288,23 +289,16 @@ func (f *initFlags) writeConfig(a front.App, key flags.Key) (stored string, err 
 		return "", err
 	}
 	ref := a.Store.Rebase(key.Identity.Key, wd)
-	var b strings.Builder
-	b.WriteString("# Settings of the CA; see docs/ca.md.\n")
+	var text bytes.Buffer
+	text.WriteString("# Settings of the CA; see docs/ca.md.\n")
+	c := config{CRLURLs: f.crlURLs}
 	if again, err := keystore.ParseRef(ref.String()); err == nil && again == ref && len(a.Store.Uses(ref).Variables) == 0 {
-		stored = ref.String()
-		fmt.Fprintf(&b, "private_key = %s\n", strconv.Quote(stored))
-		if source := f.pinSource(a, key, wd); source != "" {
-			fmt.Fprintf(&b, "pin_source = %s\n", strconv.Quote(source))
-		}
+		c.PrivateKey, c.PINSource = ref.String(), f.pinSource(a, key, wd)
 	}
-	if len(f.crlURLs) > 0 {
-		quoted := make([]string, len(f.crlURLs))
-		for i, u := range f.crlURLs {
-			quoted[i] = strconv.Quote(u)
-		}
-		fmt.Fprintf(&b, "crl_distribution_points = [%s]\n", strings.Join(quoted, ", "))
+	if err := toml.NewEncoder(&text).Encode(c); err != nil {
+		return "", err
 	}
-	return stored, atomicfile.File{Name: filepath.Join(f.dir, configFile)}.Replace([]byte(b.String()))
+	return c.PrivateKey, atomicfile.File{Name: filepath.Join(f.dir, configFile)}.Replace(text.Bytes())
 }
 
 // pinSource returns --pin-source for the settings, "" if it was not given.
