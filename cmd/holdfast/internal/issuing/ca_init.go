@@ -292,7 +292,7 @@ func (f *initFlags) writeConfig(a front.App, key flags.Key) (stored string, err 
 	var text bytes.Buffer
 	text.WriteString("# Settings of the CA; see docs/ca.md.\n")
 	c := config{CRLURLs: f.crlURLs}
-	if again, err := keystore.ParseRef(ref.String()); err == nil && again == ref && len(a.Store.Uses(ref).Variables) == 0 {
+	if again, err := keystore.ParseRef(ref.String()); err == nil && again == ref {
 		c.PrivateKey, c.PINSource = ref.String(), f.pinSource(a, key, wd)
 	}
 	if err := toml.NewEncoder(&text).Encode(c); err != nil {
