@@ -47,6 +47,8 @@
 //	keystore/all                the list of backends
 //	pkcs11, tpm                 keys in tokens and in a TPM 2.0
 //	winstore, keychain          keys of Windows and of macOS
+//	pki                         requests, certificates and revocation lists
+//	pki/authority               the folder of a small CA
 //	rolesanywhere               the client of IAM Roles Anywhere
 //	rolesanywhere/sigv4x509     signs requests, and verifies signatures
 //	rolesanywhere/credentials   AWS credentials, and caches for them
