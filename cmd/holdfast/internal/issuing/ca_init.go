@@ -145,9 +145,11 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 		return err
 	}
 	if !f.request {
-		if err := checkNewFolder(f.dir); err != nil {
+		remove, err := newFolder(f.dir)
+		if err != nil {
 			return err
 		}
+		defer remove()
 	}
 	opts, err := f.options(a, key)
 	if err != nil {
@@ -177,16 +179,20 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 	})
 }
 
-// checkNewFolder fails early if authority.Create would.
-func checkNewFolder(dir string) error {
+// newFolder makes a folder before the key is generated, so that no key is left
+// over if there can be no folder. remove removes it if it is still empty and did
+// not exist before.
+func newFolder(dir string) (remove func(), err error) {
 	entries, err := os.ReadDir(dir)
-	if err == nil && len(entries) > 0 {
-		return signer.WithHint(fmt.Errorf("%s: %w: the folder is not empty", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
+	switch {
+	case err == nil && len(entries) > 0:
+		return nil, signer.WithHint(fmt.Errorf("%s: %w: the folder is not empty", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
+	case err == nil:
+		return func() {}, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return func() { _ = os.Remove(dir) }, os.MkdirAll(dir, 0o700) // Remove keeps a folder with files
 }
 
 // options returns the options to open or generate the key. A new key in a file
@@ -230,6 +236,9 @@ func (f *initFlags) newKey(ctx context.Context, a front.App, key flags.Key, opts
 	made, err := front.InterruptibleValue(ctx, ref.String(), func() (keystore.Key, error) {
 		return a.Store.Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(f.generate)}, opts)
 	})
+	if errors.Is(err, fs.ErrExist) {
+		err = signer.WithHint(err, "to use the key that exists, leave out --generate; to make another one, choose a new name")
+	}
 	if err != nil {
 		return key, err
 	}

@@ -52,6 +52,11 @@ func withOptions(ctx context.Context, a front.App, k flags.Key, opts keystore.Op
 			return err
 		}
 		defer s.Close()
+		if signer.NeedsPerson(s) {
+			var done func()
+			ctx, done = await.Person(ctx, await.PersonTimeout)
+			defer done()
+		}
 		err = use(ctx, s)
 		if errors.Is(err, signer.ErrMismatch) && signer.Hint(err) == "" {
 			err = signer.WithHint(fmt.Errorf("%s: %w", k.Name(), err), "name the key of the CA with --private-key, or another folder with --dir")
