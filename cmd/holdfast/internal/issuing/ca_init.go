@@ -260,7 +260,7 @@ func (f *initFlags) checkProtection(ctx context.Context, a front.App, key flags.
 	})
 	if slices.ContainsFunc(entries, func(e keystore.Entry) bool { return e.Plaintext }) {
 		return signer.WithHint(fmt.Errorf("%s: the key of the CA has no password", key.Name()),
-			"whoever reads the file can issue certificates: encrypt it, use a key in a device, or accept it with --plaintext-key")
+			"every program that can read the file can issue certificates: encrypt it, use a key in a device, or accept it with --plaintext-key")
 	}
 	return nil
 }

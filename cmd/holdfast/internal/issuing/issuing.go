@@ -32,7 +32,7 @@ import (
 
 // signTimeout is how long a device may take to open a key and to sign, without
 // the time in which a person is awaited.
-const signTimeout = 30 * time.Second
+const signTimeout = 2 * time.Minute
 
 // withKey opens a key and calls use with it, within signTimeout.
 func withKey(ctx context.Context, a front.App, k flags.Key, use func(context.Context, signer.Signer) error) error {
