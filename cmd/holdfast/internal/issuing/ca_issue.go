@@ -80,6 +80,10 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	if err != nil {
 		return err
 	}
+	if c := ca.Chain()[0]; a.Now().After(c.NotAfter) {
+		return signer.WithHint(fmt.Errorf("the CA %s has expired, at %s", pki.NamesOf(c).SubjectText(), day(c.NotAfter)),
+			"make a new CA; docs/ca.md says how to replace a root")
+	}
 	settings, err := f.key.settings(ctx, f.dir)
 	if err != nil {
 		return err
