@@ -105,7 +105,7 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 		if err != nil {
 			return err
 		}
-		return f.print(a, ca, c, t.Profile)
+		return stored(f.print(a, ca, c, t.Profile), "the certificate was issued; print it with: holdfast ca show --dir "+front.ShellQuote(f.dir)+" --serial "+serialOf(c))
 	})
 }
 

@@ -148,6 +148,14 @@ func keyHash(pub crypto.PublicKey) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// stored adds a hint to an error of standard output: the result exists.
+func stored(err error, hint string) error {
+	if errors.Is(err, front.ErrOutput) {
+		return signer.WithHint(err, hint)
+	}
+	return err
+}
+
 // day returns a time as people read it, in UTC.
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
 
