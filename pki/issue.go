@@ -117,10 +117,14 @@ func (t Template) Check(parent *x509.Certificate) error {
 // ignores t.PublicKey.
 func SelfSign(rand io.Reader, key signer.Signer, t Template) (*x509.Certificate, error) {
 	t.PublicKey = key.Public()
+	if err := t.check(); err != nil {
+		return nil, err
+	}
 	return create(rand, t, nil, key)
 }
 
-// create makes a certificate. parent is nil for a self-signed one.
+// create makes a certificate of a template that was checked. parent is nil for a
+// self-signed one.
 func create(rand io.Reader, t Template, parent *x509.Certificate, key signer.Signer) (*x509.Certificate, error) {
 	template, err := t.certificate()
 	if err != nil {
@@ -142,9 +146,6 @@ func create(rand io.Reader, t Template, parent *x509.Certificate, key signer.Sig
 }
 
 func (t Template) certificate() (*x509.Certificate, error) {
-	if err := t.check(); err != nil {
-		return nil, err
-	}
 	id, err := keyID(t.PublicKey)
 	if err != nil {
 		return nil, err

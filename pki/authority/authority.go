@@ -178,7 +178,10 @@ func (a *Authority) Issue(ctx context.Context, key signer.Signer, t pki.Template
 	if err != nil {
 		return nil, err
 	}
-	return c, a.store(c)
+	if err := a.store(c); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // record appends one event.

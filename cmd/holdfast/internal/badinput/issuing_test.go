@@ -13,6 +13,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"strings"
 	"syscall"
@@ -238,6 +239,14 @@ func folderCases(*pki) (all []badInput) {
 	add("certificate of the CA is text", front.ExitNotFound, "ca.pem", "", write("ca/ca.pem", []byte("none")))
 	add("certificate of the CA is damaged", front.ExitOther, "ca.pem", "", write("ca/ca.pem", blockOf("CERTIFICATE", []byte{0x30, 0})))
 	add("folder is a file", front.ExitOther, "app.csr", "", unchanged, "ca", "list", "--dir", "app.csr")
+	add("expired", front.ExitOther, "has expired", "new CA", func(s *scene) {
+		now := time.Now().UTC().Truncate(time.Second)
+		old, err := issue.SelfSign(rand.Reader, signer.FromKey(s.ca.Key), issue.Template{Profile: issue.Root, Names: issue.CommonName("old"),
+			Serial: big.NewInt(1), NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)})
+		s.must(err)
+		_, err = authority.Create(s.path("old"), []*x509.Certificate{old}, authority.Options{})
+		s.must(err)
+	}, append(issueApp[:len(issueApp):len(issueApp)], "--dir", "old")...)
 	add("unknown serial number", front.ExitNotFound, "ffff", "ca list", unchanged, "ca", "revoke", "--serial", "ffff")
 	add("serial number that is none", front.ExitNotFound, "../..", "ca list", unchanged, "ca", "show", "--serial", "../../ca")
 	add("no serial number", front.ExitUsage, "--serial", "ca list", unchanged, "ca", "revoke")
@@ -299,7 +308,7 @@ func initCases(*pki) (all []badInput) {
 	add("no subject", front.ExitUsage, "--subject", "CN=", nil, "--private-key", "key.pem")
 	add("key without a password", front.ExitOther, "key.pem", "--plaintext-key", nil, "--private-key", "key.pem", "--subject", "CN=CA")
 	add("new key without a password", front.ExitPIN, "new.pem", "--plaintext-key", nil, "--private-key", "new.pem", "--generate", "p256", "--subject", "CN=CA")
-	add("key exists", front.ExitOther, "key.pem", "overwritten", nil, with("--generate", "p256")...)
+	add("key exists", front.ExitOther, "key.pem", "leave out --generate", nil, with("--generate", "p256")...)
 	add("unknown type", front.ExitUsage, "ed25519", "ca init --help", nil, with("--generate", "ed25519")...)
 	add("Ed25519 key", front.ExitOther, "Ed25519", "RSA or ECDSA", func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.Key(s, "ed25519"))) }, good...)
 	add("folder in use", front.ExitOther, "ca:", "--dir", authorityFolder, good...)

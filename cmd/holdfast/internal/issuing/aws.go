@@ -46,9 +46,10 @@ func awsCommands(c *x509.Certificate, path string) string {
 	}
 	name := anchorName(c.Subject.CommonName)
 	return fmt.Sprintf(`# Make a trust anchor of the CA:
+CERTIFICATE="x509CertificateData=$(cat %s)"
 TRUST_ANCHOR_ARN=$(aws rolesanywhere create-trust-anchor --enabled \
-    --name %s --source \
-    "sourceType=CERTIFICATE_BUNDLE,sourceData={x509CertificateData=$(cat %s)}" \
+    --name %s \
+    --source "sourceType=CERTIFICATE_BUNDLE,sourceData={$CERTIFICATE}" \
     --query trustAnchor.trustAnchorArn --output text)
 
 # Make a role for the machine whose certificate has this common name:
@@ -62,7 +63,7 @@ ROLE_ARN=$(aws iam create-role --role-name "$COMMON_NAME" \
 PROFILE_ARN=$(aws rolesanywhere create-profile --enabled \
     --name "$COMMON_NAME" --role-arns "$ROLE_ARN" \
     --query profile.profileArn --output text)
-`, front.ShellQuote(name), front.ShellQuote(path), document)
+`, front.ShellQuote(path), front.ShellQuote(name), document)
 }
 
 // anchorName returns the name of a trust anchor: at most 255 letters, digits,

@@ -80,7 +80,7 @@ func check(ctx context.Context, a front.App, f folder, repair bool) error {
 			hint = "add what the files prove with: holdfast ca check --repair --dir " + front.ShellQuote(f.dir)
 		}
 	}
-	return signer.WithHint(fmt.Errorf("%s: the folder has %d problems", f.dir, len(problems)), hint)
+	return signer.WithHint(fmt.Errorf("%s: the folder contradicts the index; problems: %d", f.dir, len(problems)), hint)
 }
 
 func printCheck(a front.App, f folder, result checked, problems []*authority.Problem) error {
@@ -92,10 +92,10 @@ func printCheck(a front.App, f folder, result checked, problems []*authority.Pro
 		fmt.Fprintln(&b, front.OneLine(p.Error()))
 	}
 	if result.Repaired > 0 {
-		fmt.Fprintf(&b, "added %d events to the index\n", result.Repaired)
+		fmt.Fprintf(&b, "events added to the index: %d\n", result.Repaired)
 	}
 	if len(problems) == 0 {
-		fmt.Fprintf(&b, "the folder is sound; the index has %d certificates\n", result.Certificates)
+		fmt.Fprintf(&b, "the folder is sound; certificates in the index: %d\n", result.Certificates)
 	}
 	_, err := a.Stdout.Write([]byte(b.String()))
 	return err

@@ -1,6 +1,7 @@
 package issuing
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -11,10 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -144,9 +145,11 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 		return err
 	}
 	if !f.request {
-		if err := checkNewFolder(f.dir); err != nil {
+		remove, err := newFolder(f.dir)
+		if err != nil {
 			return err
 		}
+		defer remove()
 	}
 	opts, err := f.options(a, key)
 	if err != nil {
@@ -176,16 +179,20 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 	})
 }
 
-// checkNewFolder fails early if authority.Create would.
-func checkNewFolder(dir string) error {
+// newFolder makes a folder before the key is generated, so that no key is left
+// over if there can be no folder. remove removes it if it is still empty and did
+// not exist before.
+func newFolder(dir string) (remove func(), err error) {
 	entries, err := os.ReadDir(dir)
-	if err == nil && len(entries) > 0 {
-		return signer.WithHint(fmt.Errorf("%s: %w: the folder is not empty", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
+	switch {
+	case err == nil && len(entries) > 0:
+		return nil, signer.WithHint(fmt.Errorf("%s: %w: the folder is not empty", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
+	case err == nil:
+		return func() {}, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return func() { _ = os.Remove(dir) }, os.MkdirAll(dir, 0o700) // Remove keeps a folder with files
 }
 
 // options returns the options to open or generate the key. A new key in a file
@@ -229,6 +236,9 @@ func (f *initFlags) newKey(ctx context.Context, a front.App, key flags.Key, opts
 	made, err := front.InterruptibleValue(ctx, ref.String(), func() (keystore.Key, error) {
 		return a.Store.Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(f.generate)}, opts)
 	})
+	if errors.Is(err, fs.ErrExist) {
+		err = signer.WithHint(err, "to use the key that exists, leave out --generate; to make another one, choose a new name")
+	}
 	if err != nil {
 		return key, err
 	}
@@ -250,7 +260,7 @@ func (f *initFlags) checkProtection(ctx context.Context, a front.App, key flags.
 	})
 	if slices.ContainsFunc(entries, func(e keystore.Entry) bool { return e.Plaintext }) {
 		return signer.WithHint(fmt.Errorf("%s: the key of the CA has no password", key.Name()),
-			"whoever reads the file can issue certificates: encrypt it, use a key in a device, or accept it with --plaintext-key")
+			"every program that can read the file can issue certificates: encrypt it, use a key in a device, or accept it with --plaintext-key")
 	}
 	return nil
 }
@@ -288,23 +298,16 @@ func (f *initFlags) writeConfig(a front.App, key flags.Key) (stored string, err 
 		return "", err
 	}
 	ref := a.Store.Rebase(key.Identity.Key, wd)
-	var b strings.Builder
-	b.WriteString("# Settings of the CA; see docs/ca.md.\n")
-	if again, err := keystore.ParseRef(ref.String()); err == nil && again == ref && len(a.Store.Uses(ref).Variables) == 0 {
-		stored = ref.String()
-		fmt.Fprintf(&b, "private_key = %s\n", strconv.Quote(stored))
-		if source := f.pinSource(a, key, wd); source != "" {
-			fmt.Fprintf(&b, "pin_source = %s\n", strconv.Quote(source))
-		}
+	var text bytes.Buffer
+	text.WriteString("# Settings of the CA; see docs/ca.md.\n")
+	c := config{CRLURLs: f.crlURLs}
+	if again, err := keystore.ParseRef(ref.String()); err == nil && again == ref {
+		c.PrivateKey, c.PINSource = ref.String(), f.pinSource(a, key, wd)
 	}
-	if len(f.crlURLs) > 0 {
-		quoted := make([]string, len(f.crlURLs))
-		for i, u := range f.crlURLs {
-			quoted[i] = strconv.Quote(u)
-		}
-		fmt.Fprintf(&b, "crl_distribution_points = [%s]\n", strings.Join(quoted, ", "))
+	if err := toml.NewEncoder(&text).Encode(c); err != nil {
+		return "", err
 	}
-	return stored, atomicfile.File{Name: filepath.Join(f.dir, configFile)}.Replace([]byte(b.String()))
+	return c.PrivateKey, atomicfile.File{Name: filepath.Join(f.dir, configFile)}.Replace(text.Bytes())
 }
 
 // pinSource returns --pin-source for the settings, "" if it was not given.

@@ -80,6 +80,10 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	if err != nil {
 		return err
 	}
+	if c := ca.Chain()[0]; a.Now().After(c.NotAfter) {
+		return signer.WithHint(fmt.Errorf("the CA %s has expired, at %s", pki.NamesOf(c).SubjectText(), day(c.NotAfter)),
+			"make a new CA; docs/ca.md says how to replace a root")
+	}
 	settings, err := f.key.settings(ctx, f.dir)
 	if err != nil {
 		return err
@@ -101,7 +105,7 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 		if err != nil {
 			return err
 		}
-		return f.print(a, ca, c, t.Profile)
+		return stored(f.print(a, ca, c, t.Profile), "the certificate was issued; print it with: holdfast ca show --dir "+front.ShellQuote(f.dir)+" --serial "+serialOf(c))
 	})
 }
 

@@ -176,10 +176,10 @@ func showCertificate(a front.App, f folder, serial string) error {
 		for _, ip := range names.IPAddresses {
 			row("IP address", ip.String())
 		}
-		row("email addresses", strings.Join(names.EmailAddresses, " "))
+		row("emails", strings.Join(names.EmailAddresses, " "))
 		row("key", signer.DescribeKey(c.PublicKey))
 	}
-	row("SHA-256 of its key", l.KeyHash)
+	row("key SHA-256", l.KeyHash)
 	if l.Revoked != "" {
 		row("revoked", day(entry.Revoked)+", "+l.Reason)
 	}

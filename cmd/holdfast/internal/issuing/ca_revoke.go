@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -181,7 +182,7 @@ func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime st
 		if err != nil {
 			return err
 		}
-		return printCRL(a, f, text)
+		return stored(printCRL(a, f, text), "the list was made; it is in "+filepath.Join(f.dir, "crl.pem"))
 	})
 }
 

@@ -26,12 +26,12 @@ const configFile = "ca.toml"
 
 // A config is the settings of a CA. Flags override them.
 type config struct {
-	PrivateKey  string                  `toml:"private_key"`
-	PINSource   string                  `toml:"pin_source"`
-	CRLURLs     []string                `toml:"crl_distribution_points"`
-	CRLLifetime string                  `toml:"crl_lifetime"`
-	Profiles    map[string]profileTable `toml:"profile"`
-	Allow       []allowance             `toml:"allow"`
+	PrivateKey  string                  `toml:"private_key,omitempty"`
+	PINSource   string                  `toml:"pin_source,omitempty"`
+	CRLURLs     []string                `toml:"crl_distribution_points,omitempty"`
+	CRLLifetime string                  `toml:"crl_lifetime,omitempty"`
+	Profiles    map[string]profileTable `toml:"profile,omitempty"`
+	Allow       []allowance             `toml:"allow,omitempty"`
 
 	profiles    []pki.Profile
 	crlLifetime time.Duration

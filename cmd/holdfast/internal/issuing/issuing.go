@@ -33,7 +33,7 @@ import (
 
 // signTimeout is how long a device may take to open a key and to sign, without
 // the time in which a person is awaited.
-const signTimeout = 30 * time.Second
+const signTimeout = 2 * time.Minute
 
 // withKey opens a key and calls use with it, within signTimeout.
 func withKey(ctx context.Context, a front.App, k flags.Key, use func(context.Context, signer.Signer) error) error {
@@ -53,6 +53,11 @@ func withOptions(ctx context.Context, a front.App, k flags.Key, opts keystore.Op
 			return err
 		}
 		defer s.Close()
+		if signer.NeedsPerson(s) {
+			var done func()
+			ctx, done = await.Person(ctx, await.PersonTimeout)
+			defer done()
+		}
 		err = use(ctx, s)
 		if errors.Is(err, signer.ErrMismatch) && signer.Hint(err) == "" {
 			err = signer.WithHint(fmt.Errorf("%s: %w", k.Name(), err), "name the key of the CA with --private-key, or another folder with --dir")
@@ -142,6 +147,14 @@ func keyHash(pub crypto.PublicKey) (string, error) {
 	}
 	sum := sha256.Sum256(der)
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// stored adds a hint to an error of standard output: the result exists.
+func stored(err error, hint string) error {
+	if errors.Is(err, front.ErrOutput) {
+		return signer.WithHint(err, hint)
+	}
+	return err
 }
 
 // day returns a time as people read it, in UTC.

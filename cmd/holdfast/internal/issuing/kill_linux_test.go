@@ -1,9 +1,7 @@
 package issuing_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,58 +10,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 )
-
-// runIn runs holdfast in dir and returns its standard output. It kills the
-// process after a delay, unless that is zero.
-func runIn(dir string, killAfter time.Duration, args ...string) (stdout string, killed bool, err error) {
-	cmd := exec.Command("holdfast", args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GORACE="+clitest.QuickExit)
-	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	if err := cmd.Start(); err != nil {
-		return "", false, err
-	}
-	if killAfter > 0 {
-		defer time.AfterFunc(killAfter, func() { _ = cmd.Process.Kill() }).Stop()
-	}
-	err = cmd.Wait()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
-		return "", true, nil
-	}
-	if err != nil {
-		err = fmt.Errorf("holdfast %q: %w: %s", args, err, errOut.String())
-	}
-	return out.String(), false, err
-}
-
-func mustRun(t *testing.T, dir string, args ...string) string {
-	t.Helper()
-	out, _, err := runIn(dir, 0, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func newCA(t *testing.T) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	mustRun(t, dir, "ca", "init", "--private-key", "ca-key.pem", "--generate", "p256", "--plaintext-key", "--subject", "CN=CA")
-	mustRun(t, dir, "generate", "--private-key", "app.pem")
-	csr := mustRun(t, dir, "csr", "--private-key", "app.pem", "--subject", "CN=app")
-	if err := os.WriteFile(filepath.Join(dir, "app.csr"), []byte(csr), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
 
 // A ledger is what the commands printed: no number may be in it twice.
 type ledger struct {

@@ -45,9 +45,8 @@ asks for it. For a token, --pin-source provides the PIN of the token.`,
   holdfast generate --private-key tpm:handle=0x81010002 --key-type rsa2048
   holdfast generate --private-key 'pkcs11:token=prod;object=app'
 
-  # a certificate request with OpenSSL's TPM provider:
-  openssl req -new -provider tpm2 -provider default \
-      -key app.pem -subj /CN=app -out app.csr`,
+  # a certificate request for the new key:
+  holdfast csr --private-key app.pem --subject CN=app > app.csr`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return generate(cmd.Context(), a, device, reference, keyType, asJSON)
 		},
@@ -127,6 +126,6 @@ func printKey(a front.App, key keystore.Key, asJSON bool) error {
 		return err
 	}
 	ref := front.OneLine(front.ShellQuote(key.Ref().String()))
-	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: have a CA issue a certificate for it (see docs/tpm.md and docs/pkcs11.md), then use --certificate cert.pem --private-key %s\n", ref, ref)
+	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: holdfast csr --private-key %s --subject CN=NAME\n", ref, ref)
 	return err
 }

@@ -56,6 +56,27 @@ func TestCommandsOfCA(t *testing.T) {
 	r := newReader(t)
 	r.sendTo("http://127.0.0.1:1") // nothing is sent
 	r.run(script(t, "ca.md", ""))
+
+	// While the root is replaced, certificates of both roots are accepted, and
+	// afterwards only those of the new one. A revoked one never is.
+	for _, c := range []struct{ anchors, crl, accepted, refused string }{
+		{"both.pem", "", "app-2.pem cert2.pem", ""},
+		{"both.pem", "next.pem", "cert2.pem", "app-2.pem"},
+		{"ca2/ca.pem", "", "cert2.pem", "app-2.pem"},
+	} {
+		args := []string{"--trust-anchor", c.anchors}
+		if c.crl != "" {
+			args = append(args, "--crl", c.crl)
+		}
+		_, flags, stop, err := clitest.RunEmulator(r.dir, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop()
+		r.run(fmt.Sprintf(`
+for cert in %s; do holdfast credential-process --certificate $cert --private-key key.pem %s; done
+for cert in %s; do if holdfast credential-process --certificate $cert --private-key key.pem %[2]s; then exit 1; fi; done`, c.accepted, flags, c.refused))
+	}
 }
 
 // wholeWalks are the pages and sections that need nothing but Holdfast and a device:
