@@ -30,6 +30,7 @@ func (s *Store) begin(opts Options) Call {
 	if opts.cache == nil {
 		opts = opts.Once()
 	}
+	opts.PIN = opts.permitted(opts.PIN)
 	return Call{Options: opts, store: s, deferred: new(deferredFuncs)}
 }
 

@@ -82,6 +82,17 @@ type (
 		SetAttribute(ref Ref, name, value string) (Ref, error)
 	}
 
+	// A PINSharer has devices with keys and certificates, of which only the
+	// keys need a PIN.
+	PINSharer interface {
+		Backend
+		// SharePIN returns key with the PIN or the PIN source in
+		// certificate. It returns key unchanged if key has one itself,
+		// if certificate has none, or unless both name the same device
+		// in the same words: no other device may receive the PIN.
+		SharePIN(key, certificate Ref) Ref
+	}
+
 	// A Rebaser has references that can contain relative paths.
 	Rebaser interface {
 		Backend

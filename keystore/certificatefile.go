@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 	"github.com/holdfast-dev/holdfast/internal/filelock"
@@ -97,7 +98,8 @@ func writeFile(path string, text []byte, info fs.FileInfo) error {
 	}
 	removeLeftovers(path)
 	err := f.Replace(text)
-	for n := 1; errors.Is(err, errRemoved) && n < maxAttempts; n++ {
+	for n := 1; (errors.Is(err, errRemoved) || isInUse(err)) && n < maxAttempts; n++ {
+		time.Sleep(time.Duration(n) * attemptPause)
 		err = f.Replace(text)
 	}
 	if err != nil {
@@ -111,8 +113,12 @@ func writeFile(path string, text []byte, info fs.FileInfo) error {
 var errRemoved = fs.ErrNotExist
 
 // maxAttempts is how often a file is written if other processes remove its
-// temporary file.
-const maxAttempts = 8
+// temporary file, or on Windows have the file open. The pause before each further
+// attempt is longer by attemptPause.
+const (
+	maxAttempts  = 8
+	attemptPause = 5 * time.Millisecond
+)
 
 // removeLeftovers removes temporary files that no living process has locked. Its
 // errors do not matter for the new file.

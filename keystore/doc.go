@@ -22,9 +22,9 @@
 // Every backend opens keys. Each optional capability is a small interface.
 // [Lister], [Generator], [Installer], [Sealer] and [Unsealer] work on the
 // contents of a store; [CertificateReader], [PEMClaimer], [Dependent],
-// [AttributeSetter] and [Rebaser] work on references. The methods of the Store
-// that list, generate, install and seal fail with [errors.ErrUnsupported] if
-// the backend lacks the capability.
+// [AttributeSetter], [PINSharer] and [Rebaser] work on references. The methods
+// of the Store that list, generate, install and seal fail with
+// [errors.ErrUnsupported] if the backend lacks the capability.
 //
 // # Secrets
 //

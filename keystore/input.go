@@ -178,6 +178,10 @@ func worldAccessible(mode fs.FileMode) bool {
 	return runtime.GOOS != "windows" && mode.Perm()&0o006 != 0
 }
 
+// ContainsPrivateKey reports whether the contents of a file contain a private key,
+// or are PKCS #12 in DER, whose parts are encrypted.
+func ContainsPrivateKey(data []byte) bool { return containsPrivateKey(data) }
+
 // containsPrivateKey reports whether data contains a private key. It assumes so
 // for PKCS #12, whose parts are encrypted.
 func containsPrivateKey(data []byte) bool {

@@ -61,6 +61,13 @@ type Options struct {
 	LookupEnv func(name string) (string, bool) // read for env:NAME; nil: refuse
 	Now       func() time.Time                 // decides which certificates are valid; nil: time.Now
 
+	// Permit is called before a PIN or password is asked for, read or sent to a
+	// device, and before a device with a keypad asks for it. It is also called
+	// before an authorization without a password that a TPM can count as a
+	// failed try. An error refuses it, and is in the tree of the result's
+	// error. nil permits all.
+	Permit func(Prompt) error
+
 	cache *inputCache // set by Once; nil: each call of the Store has its own
 }
 

@@ -119,7 +119,7 @@ func (c Call) PINSource(source Ref) (PINFunc, error) {
 		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{shown, errors.New("is neither file:PATH nor env:NAME")}),
 			"store only the PIN in a file or a variable, and give its name")
 	}
-	return func(ctx context.Context, p Prompt) ([]byte, error) {
+	return c.permitted(func(ctx context.Context, p Prompt) ([]byte, error) {
 		if err := p.RefuseLastTry(); err != nil {
 			return nil, err
 		}
@@ -131,7 +131,25 @@ func (c Call) PINSource(source Ref) (PINFunc, error) {
 			*p.Exact = bytes.Clone(exact)
 		}
 		return pin, nil
-	}, nil
+	}), nil
+}
+
+// PINValue returns the PINFunc of a pin-value attribute.
+func (c Call) PINValue(pin string) PINFunc {
+	return c.permitted(func(_ context.Context, p Prompt) ([]byte, error) { return []byte(pin), p.RefuseLastTry() })
+}
+
+// permitted returns a PINFunc that calls o.Permit before ask.
+func (o Options) permitted(ask PINFunc) PINFunc {
+	if ask == nil || o.Permit == nil {
+		return ask
+	}
+	return func(ctx context.Context, p Prompt) ([]byte, error) {
+		if err := o.Permit(p); err != nil {
+			return nil, err
+		}
+		return ask(ctx, p)
+	}
 }
 
 // foreignSources are the schemes of the sources of secrets that other programs have,
@@ -183,7 +201,7 @@ func (c Call) unsealer(ref Ref) (func(context.Context) ([]byte, error), bool) {
 		return nil, false
 	}
 	u, ok := c.store.scheme[ref.Scheme].(Unsealer)
-	inner := Call{Options: Options{Logger: c.Logger, Stdin: c.Stdin, LookupEnv: c.LookupEnv}}
+	inner := Call{Options: Options{Logger: c.Logger, Stdin: c.Stdin, LookupEnv: c.LookupEnv, Permit: c.Permit}}
 	return func(ctx context.Context) ([]byte, error) { return u.Unseal(ctx, ref, inner) }, ok
 }
 

@@ -103,6 +103,16 @@ func (s *Store) SetAttribute(ref Ref, name, value string) (Ref, error) {
 	return set, nil
 }
 
+// SharePIN returns key with the PIN or the PIN source in certificate, unless key
+// has one itself, or the two do not name the same device; see [PINSharer].
+func (s *Store) SharePIN(key, certificate Ref) Ref {
+	b, ok := s.scheme[key.Scheme].(PINSharer)
+	if !ok || certificate.Scheme != key.Scheme {
+		return key
+	}
+	return b.SharePIN(key, certificate)
+}
+
 // Rebase resolves the relative paths in ref and in its PIN sources against dir; see
 // [Rebaser]. It returns any other ref unchanged.
 func (s *Store) Rebase(ref Ref, dir string) Ref { return s.rebase(ref, dir, maxSources) }

@@ -15,8 +15,9 @@ import (
 // retry a PIN that the token refused: a PIN source that always returns the same
 // incorrect PIN would lock the token. It is safe for concurrent use.
 type authenticator struct {
-	ask keystore.PINFunc
-	ref keystore.Ref
+	ask    keystore.PINFunc
+	permit func(keystore.Prompt) error // before the device itself asks; nil: permitted
+	ref    keystore.Ref
 }
 
 // A dialog contains the PINs that a user enters to open a key or to make one
@@ -90,6 +91,11 @@ func (d *dialog) authenticate(t token, session, user uint) error {
 	case t.info.flags&cktFlagProtectedPath != 0:
 		if d.padPrompts == maxPadPrompts {
 			return fmt.Errorf("%w: the device has already asked for the PIN %d times: %w", errLogin, d.padPrompts, d.loss)
+		}
+		if d.permit != nil {
+			if err := d.permit(d.prompt(t.info, user, false)); err != nil {
+				return err
+			}
 		}
 		d.padPrompts++
 		_, done := await.Person(d.ctx, await.PersonTimeout)
@@ -178,14 +184,7 @@ func (d *dialog) pin(info tokenInfo, user uint, risky bool) ([]byte, error) {
 	if d.ask == nil {
 		return nil, signer.ErrPINRequired
 	}
-	pin, err := d.ask(d.ctx, keystore.Prompt{
-		What:         keystore.AskPIN,
-		Ref:          d.ref,
-		PerSignature: user == ckuContextSpecific,
-		FewTries:     info.flags&cktFlagUserPINCountLow != 0,
-		LastTry:      info.flags&cktFlagUserPINFinalTry != 0,
-		TriesUnknown: risky && info.flags&cktFlagUserPINFinalTry == 0,
-	})
+	pin, err := d.ask(d.ctx, d.prompt(info, user, risky))
 	if err == nil && len(pin) == 0 {
 		// In Cryptoki an empty PIN selects the protected authentication path.
 		err = fmt.Errorf("empty PIN: %w", signer.ErrPINRequired)
@@ -195,6 +194,19 @@ func (d *dialog) pin(info tokenInfo, user uint, risky bool) ([]byte, error) {
 		return nil, err
 	}
 	return pin, nil
+}
+
+// prompt returns the question for the PIN. risky says that the next incorrect PIN
+// may lock the token.
+func (a *authenticator) prompt(info tokenInfo, user uint, risky bool) keystore.Prompt {
+	return keystore.Prompt{
+		What:         keystore.AskPIN,
+		Ref:          a.ref,
+		PerSignature: user == ckuContextSpecific,
+		FewTries:     info.flags&cktFlagUserPINCountLow != 0,
+		LastTry:      info.flags&cktFlagUserPINFinalTry != 0,
+		TriesUnknown: risky && info.flags&cktFlagUserPINFinalTry == 0,
+	}
 }
 
 func (i tokenInfo) loginTarget(user uint) loginTarget {

@@ -213,3 +213,20 @@ func TestProtectedPath(t *testing.T) {
 		t.Errorf("%d logins without PIN, %d prompts; want 2 and 0", token.nilPINLogins, len(prompts))
 	}
 }
+
+// Without permission the device does not ask for the PIN.
+func TestProtectedPathNotPermitted(t *testing.T) {
+	token := newCard(t)
+	token.flags |= cktFlagProtectedPath
+	b := newFixture(t, token)
+	refused := errors.New("refused")
+	_, err := b.open(t, "pkcs11:", Config{permit: func(p keystore.Prompt) error {
+		if p.What != keystore.AskPIN {
+			t.Errorf("%+v", p)
+		}
+		return refused
+	}})
+	if !errors.Is(err, refused) || token.nilPINLogins != 0 {
+		t.Errorf("error %v after %d logins", err, token.nilPINLogins)
+	}
+}

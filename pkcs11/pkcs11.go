@@ -106,7 +106,7 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	if err != nil {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg := Config{URI: u, PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger, Now: call.Now}
+	cfg := Config{URI: u, PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger, Now: call.Now, permit: call.Permit}
 	pin, err := pinOf(u, call)
 	if err != nil {
 		return Config{}, err
@@ -122,9 +122,7 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 func pinOf(u URI, call keystore.Call) (keystore.PINFunc, error) {
 	switch {
 	case u.PINValue != "":
-		return func(_ context.Context, p keystore.Prompt) ([]byte, error) {
-			return []byte(u.PINValue), p.RefuseLastTry()
-		}, nil
+		return call.PINValue(u.PINValue), nil
 	case u.PINSource != "":
 		source, err := keystore.ParsePINSource(u.PINSource)
 		if err != nil {

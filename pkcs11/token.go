@@ -101,10 +101,33 @@ func oneToken(mod module, u URI) (token, error) {
 			return token{}, signer.WithHint(fmt.Errorf("no token is present: %w", signer.ErrUnavailable), hint)
 		}
 		return token{}, signer.WithHint(fmt.Errorf("no token that is present matches: %w", signer.ErrUnavailable),
-			"use one of the tokens that are present: "+listTokens(all, u))
+			mismatch(mod, u)+"use one of the tokens that are present: "+listTokens(all, u))
 	}
 	return token{}, signer.WithHint(fmt.Errorf("%d tokens match: %w", len(found), signer.ErrAmbiguous),
 		"use one of: "+listTokens(found, u))
+}
+
+// mismatch returns the start of a hint, which names the attributes of u without
+// one of which a token would match. It returns "" if there are none.
+func mismatch(mod module, u URI) string {
+	var wrong []string
+	for _, a := range pathAttributes {
+		without := u
+		*a.field(&without) = ""
+		if without == u {
+			continue
+		}
+		if found, err := tokens(mod, without); err == nil && len(found) > 0 {
+			wrong = append(wrong, a.name)
+		}
+	}
+	switch len(wrong) {
+	case 0:
+		return ""
+	case 1:
+		return "the attribute " + wrong[0] + " does not match; "
+	}
+	return "no token matches all of the attributes " + strings.Join(wrong, ", ") + "; "
 }
 
 // listTokens returns the URIs of tokens, with the module of u.

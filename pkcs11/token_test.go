@@ -90,6 +90,25 @@ func TestHintURIsOpen(t *testing.T) {
 	}
 }
 
+// A hint names the attributes that keep a token from matching.
+func TestHintNamesTheAttribute(t *testing.T) {
+	for uri, want := range map[string]string{
+		"pkcs11:token=a;slot-id=7":                          "the attribute slot-id does not match; ",
+		"pkcs11:token=a;slot-id=7;object=key;id=%01":        "the attribute slot-id does not match; ",
+		"pkcs11:token=c":                                    "the attribute token does not match; ",
+		"pkcs11:token=a;slot-description=x":                 "the attribute slot-description does not match; ",
+		"pkcs11:token=a;library-version=9.9":                "the attribute library-version does not match; ",
+		"pkcs11:token=a;slot-id=1":                          "no token matches all of the attributes token, slot-id; ",
+		"pkcs11:token=a;serial=serial%20of%20b;slot-id=1":   "the attribute token does not match; ",
+		"pkcs11:token=c;serial=serial%20of%20d;model=Other": "",
+	} {
+		_, err := newFixture(t, newFakeToken("a"), newFakeToken("b")).open(t, uri, Config{})
+		if got := signer.Hint(err); !errors.Is(err, signer.ErrUnavailable) || !strings.HasPrefix(got, want+"use one of the tokens that are present: pkcs11:token=a;") {
+			t.Errorf("%s: error %v, hint %q, want %q", uri, err, got, want)
+		}
+	}
+}
+
 func TestTokenByURI(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")

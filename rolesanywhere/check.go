@@ -62,20 +62,28 @@ func CheckChain(chain []*x509.Certificate, now time.Time) error {
 	if len(chain) == 0 {
 		return signer.ErrNoCertificate
 	}
-	leaf := chain[0]
+	if problems := Problems(chain[0], now); len(problems) > 0 {
+		return problems[0]
+	}
+	return nil
+}
+
+// Problems returns every reason why Roles Anywhere would reject a certificate at
+// the time now, whatever the trust anchor is; see [CheckChain].
+func Problems(leaf *x509.Certificate, now time.Time) (problems []error) {
 	if !keySupported(leaf) {
-		return signer.WithHint(fmt.Errorf("certificate %s: its key is %s, which is not supported", subject(leaf), signer.DescribeKeyOf(leaf)),
-			"use an RSA key of at least 2048 bits, or an ECDSA key on P-256, P-384 or P-521")
+		problems = append(problems, signer.WithHint(fmt.Errorf("certificate %s: its key is %s, which is not supported", subject(leaf), signer.DescribeKeyOf(leaf)),
+			"use an RSA key of at least 2048 bits, or an ECDSA key on P-256, P-384 or P-521"))
 	}
 	for _, r := range leafRules {
 		if r.broken(leaf) {
-			return signer.WithHint(fmt.Errorf("certificate %s: %s", subject(leaf), r.problem), r.hint)
+			problems = append(problems, signer.WithHint(fmt.Errorf("certificate %s: %s", subject(leaf), r.problem), r.hint))
 		}
 	}
-	if soon(leaf, now) {
-		return nil
+	if err := checkValidity(leaf, now, "local"); err != nil && !soon(leaf, now) {
+		problems = append(problems, err)
 	}
-	return checkValidity(leaf, now, "local")
+	return problems
 }
 
 // soon reports whether c becomes valid within the tolerance.

@@ -2,241 +2,140 @@ package rolesanywhere
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// The limits of a trust anchor, from the quotas of the service.
-const (
-	maxAnchorCertificates = 2
-	maxCRLSize            = 300_000 // bytes
-)
+// maxAnchorCertificates is the service's quota of certificates in a trust anchor.
+const maxAnchorCertificates = 2
 
-// A TrustAnchor is what Roles Anywhere knows about the CA of a trust anchor. It
-// tells without the service whether a certificate is trusted.
-type TrustAnchor struct {
-	Certificates []*x509.Certificate // one or two
+// CheckTrust returns an error if a trust anchor with the certificates anchor would
+// not trust the certificates of a key at the time now. It considers only those
+// that a [Client] sends. It does not check revocation, nor the rules of
+// [CheckChain].
+func CheckTrust(certs signer.Certificates, anchor []*x509.Certificate, now time.Time) error {
+	_, err := TrustPaths(certs, anchor, now)
+	return err
 }
 
-// Check returns an error if the service would refuse a as a trust anchor at the
-// time now.
-func (a TrustAnchor) Check(now time.Time) error {
-	if n := len(a.Certificates); n == 0 || n > maxAnchorCertificates {
-		return signer.WithHint(fmt.Errorf("the trust anchor has %d certificates; 1 to %d are allowed", n, maxAnchorCertificates),
-			"give only the certificates that the trust anchor contains")
-	}
-	for _, c := range a.Certificates {
-		if !keySupported(c) {
-			return signer.WithHint(fmt.Errorf("trust anchor %s: its key is %s, which is not supported", subject(c), signer.DescribeKeyOf(c)),
-				"use a CA with an RSA key of at least 2048 bits, or an ECDSA key on P-256, P-384 or P-521")
-		}
-		for _, r := range anchorRules {
-			if r.broken(c) {
-				return signer.WithHint(fmt.Errorf("trust anchor %s: %s", subject(c), r.problem), r.hint)
-			}
-		}
-		if err := checkValidity(c, now, "local"); err != nil {
-			return fmt.Errorf("trust anchor: %w", err)
-		}
-	}
-	return nil
-}
-
-var anchorRules = []struct {
-	broken        func(*x509.Certificate) bool
-	problem, hint string
-}{
-	{func(c *x509.Certificate) bool { return c.Version != 3 },
-		"it is not an X.509 version 3 certificate", "make the certificate of the CA with extensions"},
-	{func(c *x509.Certificate) bool { return !c.BasicConstraintsValid || !c.IsCA },
-		"it is not the certificate of a CA", "give the certificate of the CA, which has basicConstraints CA:TRUE"},
-	{func(c *x509.Certificate) bool { return c.KeyUsage&x509.KeyUsageCertSign == 0 },
-		"its key usage lacks keyCertSign", "make the certificate of the CA with keyUsage = keyCertSign"},
-	{func(c *x509.Certificate) bool { return certpath.Weak(c.SignatureAlgorithm) },
-		"it is signed with MD5 or SHA-1", "make the certificate of the CA with SHA-256 or stronger"},
-}
-
-// Paths returns the paths from the certificate of a key to a, leaf first, with the
-// certificate of the trust anchor. It uses the certificates that a Client would
-// send. It does not check the leaf itself; see [CheckChain].
-func (a TrustAnchor) Paths(certs signer.Certificates, now time.Time) ([][]*x509.Certificate, error) {
+// TrustPaths is [CheckTrust], but returns the paths from the certificate of the key
+// to the trust anchor, leaf first. There is at least one if the error is nil.
+func TrustPaths(certs signer.Certificates, anchor []*x509.Certificate, now time.Time) (trusted [][]*x509.Certificate, err error) {
 	if len(certs.Chain) == 0 {
 		return nil, signer.ErrNoCertificate
 	}
-	originals := make(map[string]*x509.Certificate)
-	relaxed := func(c *x509.Certificate) *x509.Certificate {
-		originals[string(c.Raw)] = c
-		return certpath.Relaxed(c)
+	if n := len(anchor); n == 0 || n > maxAnchorCertificates {
+		return nil, signer.WithHint(fmt.Errorf("the trust anchor has %d certificates; Roles Anywhere allows 1 to %d", n, maxAnchorCertificates),
+			"give only the certificates that the trust anchor contains")
 	}
-	roots, others := x509.NewCertPool(), x509.NewCertPool()
-	for _, c := range a.Certificates {
-		roots.AddCert(relaxed(c))
+	roots := x509.NewCertPool()
+	for _, c := range anchor {
+		if err := checkAnchor(c, now); err != nil {
+			return nil, err
+		}
+		roots.AddCert(certpath.Relaxed(c))
 	}
 	sent := fitting(usable(certs, now))
+	others := x509.NewCertPool()
 	for _, c := range sent[1:] {
-		others.AddCert(relaxed(c))
+		others.AddCert(certpath.Relaxed(c))
 	}
-	leaf := relaxed(sent[0])
-	found, err := leaf.Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: others, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-		CurrentTime: within(now, sent[0]),
-	})
-	if err != nil {
-		return nil, a.untrusted(certs, now, err)
-	}
-	var paths [][]*x509.Certificate
-	var violation error
-	for _, path := range found {
-		if err := certpath.Check(path); err != nil {
-			violation = cmp.Or(violation, err)
-			continue
-		}
-		for i, c := range path {
-			path[i] = originals[string(c.Raw)]
-		}
-		paths = append(paths, path)
-	}
-	if len(paths) == 0 {
-		return nil, signer.WithHint(fmt.Errorf("certificate %s: %w", subject(sent[0]), violation),
-			"have the CA issue the certificate with names and a path that its own certificate allows")
-	}
-	return paths, nil
-}
-
-// within returns now, or the nearest time at which c is valid: CheckChain reports
-// an expired leaf.
-func within(now time.Time, c *x509.Certificate) time.Time {
-	switch {
-	case now.Before(c.NotBefore):
-		return c.NotBefore
-	case now.After(c.NotAfter):
-		return c.NotAfter
-	}
-	return now
-}
-
-// untrusted returns the error for certificates that do not lead to a.
-func (a TrustAnchor) untrusted(certs signer.Certificates, now time.Time, cause error) error {
-	var names []string
-	top := certs.Chain[len(certs.Chain)-1]
-	for _, c := range a.Certificates {
-		names = append(names, subject(c))
-		if bytes.Equal(c.RawSubject, top.RawIssuer) && top.CheckSignatureFrom(c) != nil {
-			return signer.WithHint(fmt.Errorf("certificate %s: the trust anchor %s has the name of its issuer, but another key made its signature", subject(top), subject(c)),
-				"give the present certificate of the CA, and update the trust anchor with it")
-		}
-	}
-	err := fmt.Errorf("certificate %s: it does not lead to the trust anchor %s", subject(certs.Chain[0]), strings.Join(names, " or "))
-	if errors.As(cause, new(x509.CertificateInvalidError)) || errors.As(cause, new(x509.UnhandledCriticalExtension)) {
-		err = fmt.Errorf("%w: %s", err, strings.TrimPrefix(cause.Error(), "x509: "))
-	}
-	return signer.WithHint(err, untrusted(certs, now, "local"))
-}
-
-// ParseCRL parses a certificate revocation list in PEM or DER, and refuses what
-// the service would not import.
-func ParseCRL(data []byte) (*x509.RevocationList, error) {
-	if len(data) > maxCRLSize {
-		return nil, signer.WithHint(fmt.Errorf("the CRL has %d bytes, and Roles Anywhere accepts at most %d", len(data), maxCRLSize),
-			"have the CA leave expired certificates out of the CRL")
-	}
-	der, err := crlOf(data)
-	if err != nil {
-		return nil, err
-	}
-	list, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("the CRL cannot be read: %s", strings.TrimPrefix(err.Error(), "x509: ")), hintCRL)
-	}
-	if certpath.Weak(list.SignatureAlgorithm) {
-		return nil, signer.WithHint(fmt.Errorf("the CRL is signed with %v", list.SignatureAlgorithm), "have the CA sign it with SHA-256 or stronger")
-	}
-	extensions := slices.Clone(list.Extensions)
-	for _, e := range list.RevokedCertificateEntries {
-		extensions = append(extensions, e.Extensions...)
-	}
-	for _, e := range extensions {
-		// Delta and indirect CRLs have such extensions (RFC 5280, section 5.2).
-		if e.Critical {
-			return nil, signer.WithHint(fmt.Errorf("the CRL has the critical extension %v, which changes its meaning", e.Id),
-				"use a complete CRL of one CA, neither a delta CRL nor an indirect one")
-		}
-	}
-	return list, nil
-}
-
-const hintCRL = "give a CRL in PEM, which begins with -----BEGIN X509 CRL-----, or in DER"
-
-// Revoked returns the first certificate that is revoked by list in each of paths,
-// with its entry, or nil. The error says why list cannot be applied to paths. A
-// list that is out of date still applies.
-func Revoked(paths [][]*x509.Certificate, list *x509.RevocationList) (*x509.Certificate, *x509.RevocationListEntry, error) {
-	applies, forged := false, false
-	var first *x509.Certificate
-	var why *x509.RevocationListEntry
-	good := false
+	leaf := *certpath.Relaxed(sent[0])
+	leaf.NotBefore, leaf.NotAfter = now, now // Problems judges it
+	paths, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: others, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	for _, path := range paths {
-		c, entry := revokedIn(path, list, &applies, &forged)
-		if entry == nil {
-			good = true // one path is enough
-		} else if first == nil {
-			first, why = c, entry
-		}
-	}
-	name := fmt.Sprintf("%q", clip(list.Issuer.String()))
-	switch {
-	case !applies && forged:
-		return nil, nil, signer.WithHint(fmt.Errorf("the CRL of %s: its signature is not from the CA that issued the certificate", name),
-			"give the CRL that this CA signed with its present key")
-	case !applies:
-		return nil, nil, signer.WithHint(fmt.Errorf("the CRL is from %s, which issued none of the certificates", name),
-			"give the CRL of the CA that issued the certificate")
-	case good:
-		return nil, nil, nil
-	}
-	return first, why, nil
-}
-
-func revokedIn(path []*x509.Certificate, list *x509.RevocationList, applies, forged *bool) (*x509.Certificate, *x509.RevocationListEntry) {
-	for i, c := range path[:max(len(path)-1, 0)] {
-		issuer := path[i+1]
-		if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
+		if violation := certpath.Check(path); violation != nil {
+			err = violation
 			continue
 		}
-		if issuer.CheckSignature(list.SignatureAlgorithm, list.RawTBSRevocationList, list.Signature) != nil {
-			*forged = true
-			continue
+		for i, c := range path { // not the relaxed copies
+			path[i] = original(c, append(anchor[:len(anchor):len(anchor)], sent...))
 		}
-		*applies = true
-		for n, e := range list.RevokedCertificateEntries {
-			if e.SerialNumber.Cmp(c.SerialNumber) == 0 {
-				return c, &list.RevokedCertificateEntries[n]
-			}
-		}
+		trusted = append(trusted, path)
 	}
-	return nil, nil
+	if len(trusted) > 0 {
+		return trusted, nil
+	}
+	return nil, explainTrust(certs, anchor, now, err)
 }
 
-// crlOf returns the CRL in PEM or DER.
-func crlOf(data []byte) ([]byte, error) {
-	block, rest := pem.Decode(data)
-	if block == nil {
-		return data, nil
+// original returns the one of certs with the bytes of c.
+func original(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
+	for _, o := range certs {
+		if o.Equal(c) {
+			return o
+		}
 	}
-	if block.Type != "X509 CRL" {
-		return nil, signer.WithHint(fmt.Errorf("PEM block %q is not an X509 CRL", block.Type), hintCRL)
+	return c
+}
+
+// UnusedIssuers returns, for each certificate of an issuer that a [Client] does not
+// send at the time now, the reason. The trust anchor decides whether it is needed.
+func UnusedIssuers(certs signer.Certificates, now time.Time) (reasons []error) {
+	for i, c := range certs.Issued() {
+		if i == 0 {
+			continue
+		}
+		if what, fix, found := strings.Cut(issuerProblem(c, now), ": "); found {
+			reasons = append(reasons, signer.WithHint(fmt.Errorf("the intermediate certificate %s %s", subject(c), what), fix))
+		}
 	}
-	if more, _ := pem.Decode(rest); more != nil {
-		return nil, signer.WithHint(errors.New("the file has more than one PEM block"), "give each CRL in its own file")
+	if all := usable(certs, now); len(all) > len(fitting(all)) {
+		reasons = append(reasons, signer.WithHint(fmt.Errorf("there are %d certificates of issuers, and Roles Anywhere accepts at most %d", len(all)-1, sigv4x509.MaxChain),
+			"give only those that lead to the trust anchor"))
 	}
-	return block.Bytes, nil
+	return reasons
+}
+
+// checkAnchor checks the rules for the certificate of a trust anchor.
+func checkAnchor(c *x509.Certificate, now time.Time) error {
+	problem := issuerProblem(c, now)
+	if problem == "" && c.KeyUsage&x509.KeyUsageCertSign == 0 {
+		problem = "lacks the key usage keyCertSign: reissue it with that"
+	}
+	what, fix, found := strings.Cut(problem, ": ")
+	if !found {
+		return nil
+	}
+	return signer.WithHint(fmt.Errorf("the certificate %s of the trust anchor %s", subject(c), what), fix)
+}
+
+// explainTrust returns the likeliest reason why no path leads to the trust
+// anchor. err is the error of the verification.
+func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now time.Time, err error) error {
+	top := certs.Chain[len(certs.Chain)-1]
+	var names []string
+	leads := false
+	for _, c := range anchor {
+		names = append(names, subject(c))
+		named := bytes.Equal(c.RawSubject, top.RawIssuer)
+		switch {
+		case named && top.CheckSignatureFrom(c) != nil:
+			return signer.WithHint(fmt.Errorf("the trust anchor has a CA named %s, but another key of it issued %s", subject(c), subject(top)),
+				"use the certificate of the CA that issued it in the trust anchor, or a certificate of the CA that is there")
+		case named:
+			leads = true
+		}
+	}
+	for _, c := range certs.Chain[1:] {
+		if problem := issuerProblem(c, now); problem != "" {
+			what, fix, _ := strings.Cut(problem, ": ")
+			return signer.WithHint(fmt.Errorf("the intermediate certificate %s %s", subject(c), what), fix)
+		}
+	}
+	if leads { // there is a path, but a rule forbids it
+		var unknown x509.UnknownAuthorityError
+		if !errors.As(err, &unknown) {
+			return signer.WithHint(fmt.Errorf("the certificates do not lead to the trust anchor: %w", err), "use certificates that obey the constraints of their issuers")
+		}
+	}
+	return signer.WithHint(fmt.Errorf("the certificate %s was issued by %s, but the trust anchor contains %s", subject(top), issuer(top), strings.Join(names, " and ")),
+		untrusted(certs, now, "local"))
 }

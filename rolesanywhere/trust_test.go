@@ -1,12 +1,8 @@
 package rolesanywhere
 
 import (
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
-	"encoding/pem"
-	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -15,120 +11,68 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-func TestTrustAnchor(t *testing.T) {
+func TestCheckTrust(t *testing.T) {
+	root := signertest.NewCA(t, "root")
+	upper := root.Intermediate(t, "upper")
+	lower := upper.Intermediate(t, "lower")
+	other, sameName := signertest.NewCA(t, "other"), signertest.NewCA(t, "root")
+	key := signertest.NewKey(t, "p256")
+	leaf := lower.Issue(t, key, nil)
 	now := time.Now()
-	root := signertest.NewCA(t, "root")
-	ca := root.Intermediate(t, "issuer")
-	key := signertest.Key(t, "p256")
-	leaf := ca.Issue(t, key, nil)
-	all, bare := certificatesOf(t, leaf, ca.Cert), certificatesOf(t, leaf)
-	expired := ca.Issue(t, key, func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) })
-	former := *root.Cert
-	former.NotAfter = now.Add(-time.Minute)
-	for _, test := range []struct {
-		name    string
-		anchors []*x509.Certificate
-		certs   signer.Certificates
-		length  int    // of the path
-		err     string // or a part of the error
-	}{
-		{"root", []*x509.Certificate{root.Cert}, all, 3, ""},
-		{"two roots", []*x509.Certificate{signertest.NewCA(t, "other").Cert, root.Cert}, all, 3, ""},
-		{"intermediate as the anchor", []*x509.Certificate{ca.Cert}, bare, 2, ""},
-		{"an expired leaf is no matter of trust", []*x509.Certificate{root.Cert}, certificatesOf(t, expired, ca.Cert), 3, ""},
-		{"intermediate missing", []*x509.Certificate{root.Cert}, bare, 0, "does not lead to the trust anchor"},
-		{"another root", []*x509.Certificate{signertest.NewCA(t, "other").Cert}, all, 0, "does not lead to the trust anchor"},
-		{"another key of the root", []*x509.Certificate{signertest.NewCA(t, "root").Cert}, all, 0, "another key"},
-		{"no anchor", nil, all, 0, "0 certificates"},
-		{"three anchors", []*x509.Certificate{root.Cert, root.Cert, root.Cert}, all, 0, "3 certificates"},
-		{"no CA", []*x509.Certificate{leaf}, all, 0, "not the certificate of a CA"},
-		{"expired anchor", []*x509.Certificate{&former}, all, 0, "expired"},
-	} {
-		a := TrustAnchor{test.anchors}
-		err := a.Check(now)
-		var paths [][]*x509.Certificate
-		if err == nil {
-			paths, err = a.Paths(test.certs, now)
-		}
-		switch {
-		case test.err == "" && (err != nil || len(paths) != 1 || len(paths[0]) != test.length):
-			t.Errorf("%s: %d paths, error %v", test.name, len(paths), err)
-		case test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err) || signer.Hint(err) == ""):
-			t.Errorf("%s: error %v, hint %q", test.name, err, signer.Hint(err))
-		}
-	}
-	if _, err := (TrustAnchor{[]*x509.Certificate{root.Cert}}).Paths(signer.Certificates{}, now); err == nil {
-		t.Error("no certificates: no error")
-	}
-}
-
-func certificatesOf(t *testing.T, certs ...*x509.Certificate) signer.Certificates {
-	t.Helper()
-	found, err := signer.SelectCertificates(certs[0].PublicKey, certs, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
-
-func TestRevoked(t *testing.T) {
-	root := signertest.NewCA(t, "root")
-	ca := root.Intermediate(t, "issuer")
-	leaf := ca.Issue(t, signertest.Key(t, "p256"), nil)
-	path := []*x509.Certificate{leaf, ca.Cert, root.Cert}
-	parse := func(der []byte) *x509.RevocationList {
-		list, err := ParseCRL(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
+	select1 := func(certs ...*x509.Certificate) signer.Certificates {
+		c, err := signer.SelectCertificates(key.Public(), certs, now)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return list
+		return c
 	}
+	full := select1(leaf, lower.Cert, upper.Cert)
 	for _, test := range []struct {
-		name    string
-		list    *x509.RevocationList
-		revoked *x509.Certificate
-		err     string
+		name   string
+		certs  signer.Certificates
+		anchor []*x509.Certificate
+		now    time.Time
+		want   string // part of the error; "": none
 	}{
-		{"nothing", parse(ca.Revoke(t)), nil, ""},
-		{"another certificate", parse(ca.Revoke(t, root.Cert)), nil, ""},
-		{"the leaf", parse(ca.Revoke(t, leaf)), leaf, ""},
-		{"the issuer", parse(root.Revoke(t, ca.Cert)), ca.Cert, ""},
-		{"the leaf by another CA", parse(signertest.NewCA(t, "else").Revoke(t, leaf)), nil, "issued none"},
-		{"forged", parse(root.Intermediate(t, "issuer").Revoke(t, leaf)), nil, "signature is not from"},
+		{"root", full, []*x509.Certificate{root.Cert}, now, ""},
+		{"intermediate", full, []*x509.Certificate{upper.Cert}, now, ""},
+		{"issuer", select1(leaf), []*x509.Certificate{lower.Cert}, now, ""},
+		{"two", full, []*x509.Certificate{other.Cert, root.Cert}, now, ""},
+		{"none", full, nil, now, "0 certificates"},
+		{"three", full, []*x509.Certificate{other.Cert, root.Cert, upper.Cert}, now, "3 certificates"},
+		{"leaf", full, []*x509.Certificate{leaf}, now, "is not the certificate of a CA"},
+		{"other", full, []*x509.Certificate{other.Cert}, now, `"CN=upper" was issued by "CN=root", but the trust anchor contains "CN=other"`},
+		{"same name", full, []*x509.Certificate{sameName.Cert}, now, "another key of it"},
+		{"intermediate missing", select1(leaf, lower.Cert), []*x509.Certificate{root.Cert}, now, `"CN=lower" was issued by "CN=upper"`},
+		{"anchor expired", full, []*x509.Certificate{root.Cert}, now.AddDate(11, 0, 0), "of the trust anchor expired"},
+		{"no certificate", signer.Certificates{}, []*x509.Certificate{root.Cert}, now, "no certificate"},
 	} {
-		c, entry, err := Revoked([][]*x509.Certificate{path}, test.list)
-		if c != test.revoked || (entry != nil) != (test.revoked != nil) || (err != nil) != (test.err != "") || err != nil && !strings.Contains(err.Error(), test.err) {
-			t.Errorf("%s: %v, %v, error %v", test.name, c, entry, err)
+		err := CheckTrust(test.certs, test.anchor, test.now)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
-	}
-	// One path that is not revoked is enough.
-	other := []*x509.Certificate{leaf, signertest.NewCA(t, "other").Cert}
-	if c, _, err := Revoked([][]*x509.Certificate{path, other}, parse(ca.Revoke(t, leaf))); c != nil || err != nil {
-		t.Errorf("two paths: %v, error %v", c, err)
+		if err != nil && len(test.certs.Chain) > 0 && len(test.anchor) == 1 && signer.Hint(err) == "" {
+			t.Errorf("%s: no hint: %v", test.name, err)
+		}
 	}
 }
 
-func TestParseCRL(t *testing.T) {
-	ca := signertest.NewCA(t, "root")
-	list := ca.Revoke(t)
-	text := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list})
-	delta, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
-		Number: big.NewInt(2), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour),
-		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}},
-	}, ca.Cert, ca.Key)
-	if err != nil {
-		t.Fatal(err)
+// Problems returns all that is wrong.
+func TestProblems(t *testing.T) {
+	ca := signertest.NewCA(t, "ca")
+	leaf := ca.Issue(t, signertest.NewKey(t, "ed25519"), func(c *x509.Certificate) {
+		c.KeyUsage, c.Subject, c.NotAfter = 0, pkix.Name{}, time.Now().Add(-time.Minute)
+	})
+	problems := Problems(leaf, time.Now())
+	if len(problems) != 4 {
+		t.Errorf("%d problems: %v", len(problems), problems)
 	}
-	for name, test := range map[string]struct {
-		data []byte
-		ok   bool
-	}{
-		"DER": {list, true}, "PEM": {text, true}, "empty": {nil, false}, "text": {[]byte("none"), false}, "cut": {list[:40], false},
-		"a certificate": {signertest.CertPEM(ca.Cert), false}, "two": {append(text, text...), false}, "delta": {delta, false},
-		"large": {make([]byte, maxCRLSize+1), false},
-	} {
-		if _, err := ParseCRL(test.data); (err == nil) != test.ok || err != nil && signer.Hint(err) == "" {
-			t.Errorf("%s: error %v, hint %q", name, err, signer.Hint(err))
+	for _, p := range problems {
+		if signer.Hint(p) == "" {
+			t.Errorf("no hint: %v", p)
 		}
+	}
+	if problems := Problems(ca.Issue(t, signertest.NewKey(t, "p256"), nil), time.Now()); len(problems) != 0 {
+		t.Errorf("%v", problems)
 	}
 }

@@ -18,10 +18,11 @@ import (
 // is not retried, because a PIN source that always returns the same incorrect
 // password would lock the TPM. A password is not safe for concurrent use.
 type password struct {
-	ask  keystore.PINFunc
-	what string
-	ref  keystore.Ref
-	size int // maximum length in bytes: the digest size of the name algorithm
+	ask    keystore.PINFunc
+	permit func(keystore.Prompt) error // before the TPM can count a try; nil: permitted
+	what   string
+	ref    keystore.Ref
+	size   int // maximum length in bytes: the digest size of the name algorithm
 
 	// The TPM does not count incorrect passwords of an exempt object. If the
 	// handle entity is not 0, the object is also exempt if its public area in
@@ -49,10 +50,7 @@ func (p *password) get(ctx context.Context, optional bool, l lockout) error {
 		}
 		return p.set(nil, l)
 	}
-	value, err := p.ask(ctx, keystore.Prompt{
-		What: p.what, Ref: p.ref, Optional: optional,
-		FewTries: l.tries > 0, LastTry: l.triesLeft() == 1, NextTry: l.interval,
-	})
+	value, err := p.ask(ctx, p.prompt(optional, l))
 	if err != nil && l.triesLeft() == 1 && p.what == keystore.AskTPMParent { // no prompt asks for it
 		err = signer.WithHint(err, l.hint())
 	}

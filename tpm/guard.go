@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
 
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -24,6 +25,9 @@ func (p *password) guard(d *device) error {
 	if err == nil {
 		err = l.err()
 	}
+	if err == nil && l.counts && p.permit != nil {
+		err = p.permit(p.prompt(false, l))
+	}
 	switch {
 	case err != nil:
 		return err
@@ -33,6 +37,10 @@ func (p *password) guard(d *device) error {
 		return p.lastTryError(l)
 	}
 	return &askAgain{p, l}
+}
+
+func (p *password) prompt(optional bool, l lockout) keystore.Prompt {
+	return keystore.Prompt{What: p.what, Ref: p.ref, Optional: optional, FewTries: l.tries > 0, LastTry: l.triesLeft() == 1, NextTry: l.interval}
 }
 
 // tries returns the lockout state of d if the TPM counts incorrect values of p,

@@ -277,3 +277,24 @@ func TestDeniedEmptyPassword(t *testing.T) {
 	wantError(t, "a password is missing", err, signer.ErrPINRequired)
 	wantTries(t, emulator, "at the end", 0)
 }
+
+// Without permission nothing is tried that the TPM could count.
+func TestPermit(t *testing.T) {
+	emulator := newTPM(t)
+	m := newMaker(t, emulator)
+	m.persistent(guardHandle, signingTemplate(keystore.P256), keyPassword)
+	resetLockout(t, emulator)
+	refused := errors.New("refused")
+	for name, pin := range map[string]keystore.PINFunc{"none": nil, "wrong": fixedPIN("wrong"), "right": fixedPIN(keyPassword)} {
+		k, err := Open(t.Context(), Config{Handle: guardHandle, Device: emulator.Path, PIN: pin, permit: func(keystore.Prompt) error { return refused }})
+		if err == nil {
+			err = errors.Join(trySign(k, "permit"), k.Close())
+		}
+		if !errors.Is(err, refused) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := triesUsed(t, emulator); n != 0 {
+			t.Fatalf("%s: %d tries used", name, n)
+		}
+	}
+}

@@ -41,6 +41,8 @@ type Config struct {
 	Logger *slog.Logger // nil: no log
 
 	Now func() time.Time // decides which certificates are valid; nil: time.Now
+
+	permit func(keystore.Prompt) error // see keystore.Options
 }
 
 func (c Config) now() time.Time { return keystore.Options{Now: c.Now}.Time() }

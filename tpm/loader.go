@@ -77,6 +77,7 @@ func newLoader(ctx context.Context, cfg Config, dial dialer) (*loader, error) {
 	if ld.file == nil {
 		ld.parentPassword.ask = nil
 	}
+	ld.password.permit, ld.parentPassword.permit = cfg.permit, cfg.permit
 	return ld, nil
 }
 

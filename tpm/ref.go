@@ -48,7 +48,7 @@ func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]strin
 	refuse := func(err error) (Config, map[string]string, error) {
 		return Config{}, nil, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg = Config{PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger, Now: call.Now}
+	cfg = Config{PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger, Now: call.Now, permit: call.Permit}
 	switch ref.Scheme {
 	case "handle": // as in aws_signing_helper: hexadecimal, with or without 0x
 		a = map[string]string{"handle": "0x" + strings.TrimPrefix(strings.ToLower(ref.Rest), "0x")}
@@ -78,7 +78,7 @@ func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]strin
 	case pin != "" && source != "":
 		return refuse(errors.New("contains both pin-source and pin-value"))
 	case pin != "":
-		cfg.PIN = func(_ context.Context, p keystore.Prompt) ([]byte, error) { return []byte(pin), p.RefuseLastTry() }
+		cfg.PIN = call.PINValue(pin)
 	case source != "":
 		if cfg.PIN, err = pinSource(source, call); err != nil {
 			return Config{}, nil, err

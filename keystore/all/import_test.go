@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	// must list them, because some of these import golang.org/x/sys.
 	"internal/armor":       {},
 	"internal/atomicfile":  {},
+	"internal/awsconfig":   {},
 	"internal/await":       {},
 	"internal/boundedtoml": {},
 	"internal/certpath":    {},
@@ -79,7 +80,7 @@ var mayImport = map[string][]string{
 	// The command packages vending, keys and local do not import one
 	// another.
 	"cmd/holdfast":                   {"cmd/holdfast/cli", "keystore/all"},
-	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/local", "keystore", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "keystore", "rolesanywhere/credentials/loopback"},
 	"cmd/holdfast/internal/pinentry": {},
 	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
@@ -88,6 +89,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
 	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "rolesanywhere"},
+	"cmd/holdfast/internal/doctor":   {front, flags, "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/local":    {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},
 	"cmd/holdfast/internal/interop":  {}, // only tests, like the next three
 	"cmd/holdfast/internal/badinput": {},

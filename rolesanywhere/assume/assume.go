@@ -111,9 +111,14 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c, c.setDefaults()
+}
+
+// setDefaults sets the fields of the connection that are not set.
+func (c *Client) setDefaults() (err error) {
 	if c.cfg.Transport == nil {
 		if c.cfg.Transport, err = rolesanywhere.NewTransport(rolesanywhere.TransportConfig{}); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if c.cfg.Timeout == 0 {
@@ -129,7 +134,7 @@ func New(cfg Config) (*Client, error) {
 		c.cfg.Now = time.Now
 	}
 	c.cfg.Logger = logging.OrDiscard(c.cfg.Logger)
-	return c, nil
+	return nil
 }
 
 // Credentials obtains credentials from the Source and assumes the role with

@@ -2,6 +2,7 @@ package assume
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -25,19 +26,22 @@ import (
 // nevertheless, as the AWS SDKs do.
 const defaultDuration = time.Hour
 
+// maxDifference is how far the clock that set the Date of a response may be from
+// the one that set the expiration.
+const maxDifference = 5 * time.Minute
+
+// duration returns the session duration that a request asks for.
+func (c *Client) duration() time.Duration { return cmp.Or(c.cfg.Duration, defaultDuration) }
+
 // form returns the parameters of the request, in the query protocol of AWS.
 func (c *Client) form() url.Values {
 	cfg := c.cfg
-	duration := cfg.Duration
-	if duration == 0 {
-		duration = defaultDuration
-	}
 	v := url.Values{
 		"Action":          {"AssumeRole"},
 		"Version":         {"2011-06-15"},
 		"RoleArn":         {cfg.RoleARN},
 		"RoleSessionName": {cfg.SessionName},
-		"DurationSeconds": {strconv.Itoa(int(duration / time.Second))},
+		"DurationSeconds": {strconv.Itoa(int(c.duration() / time.Second))},
 	}
 	if cfg.ExternalID != "" {
 		v.Set("ExternalId", cfg.ExternalID)
@@ -69,7 +73,7 @@ func (c *Client) attempt(ctx context.Context, source credentials.Credentials, of
 	if err := sigv4.Sign(r, body, source, "sts", c.cfg.Region, c.cfg.Now().Add(offset)); err != nil {
 		return none, err
 	}
-	c.cfg.Logger.Debug("sending AssumeRole", "url", c.endpoint.String(), "role", c.cfg.RoleARN, "access_key_id", source.AccessKeyID)
+	c.cfg.Logger.Debug("sending AssumeRole", "url", c.endpoint.String(), "role_arn", c.cfg.RoleARN, "access_key_id", source.AccessKeyID)
 	server := service.Server{Name: "STS", URL: c.endpoint, Unreachable: errUnreachable, Transport: c.cfg.Transport, Logger: c.cfg.Logger}
 	resp, respBody, err := server.Exchange(r)
 	if err != nil {
@@ -79,16 +83,28 @@ func (c *Client) attempt(ctx context.Context, source credentials.Credentials, of
 		return none, apiError(server, resp, respBody, c.cfg.Now())
 	}
 	creds, err := parseResponse(respBody)
-	if err == nil {
-		err = server.Check(creds, c.cfg.Now())
-	} else {
-		err = server.Unexpected(err)
-	}
 	if err != nil {
+		return none, server.Unexpected(err)
+	}
+	if err := server.Check(creds, c.cfg.Now()); err != nil {
 		return none, err
+	}
+	if err := checkLifetime(resp, creds.Expires, c.duration()); err != nil {
+		return none, server.Unexpected(err)
 	}
 	creds.AccountID = c.account
 	return creds, nil
+}
+
+// checkLifetime returns an error if a session lasts longer than STS allows. It
+// compares the expiration with the Date of the response, because the local clock
+// may be wrong. Without a Date, it returns nil.
+func checkLifetime(resp *http.Response, expires time.Time, requested time.Duration) error {
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil || expires.Sub(date) <= requested+maxDifference {
+		return nil
+	}
+	return fmt.Errorf("returned a session that lasts until %s, longer than the %v that were requested", expires.UTC().Format(time.RFC3339), requested)
 }
 
 func parseResponse(body []byte) (credentials.Credentials, error) {

@@ -168,6 +168,8 @@ func checkTags(tags map[string]string, transitive []string) error {
 	seen := make(map[string]bool, len(transitive))
 	for _, key := range transitive {
 		switch _, ok := tags[key]; {
+		case !ok && folded[strings.ToLower(key)]:
+			return fmt.Errorf("transitive tag key %q differs in upper and lower case from the key of the session tag", service.Clip(key))
 		case !ok:
 			return signer.WithHint(fmt.Errorf("transitive tag key %q is not the key of a session tag", service.Clip(key)), "set a session tag with this key")
 		case seen[key]:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -115,6 +116,47 @@ func TestWrongClock(t *testing.T) {
 	}
 }
 
+// A session that lasts longer than requested is refused by the time of the
+// response, whatever the local clock says.
+func TestLifetime(t *testing.T) {
+	const none = time.Duration(math.MinInt64)
+	now := time.Now().Truncate(time.Second)
+	for _, tt := range []struct {
+		name                string
+		local               time.Duration // of the clock, compared with now
+		date                time.Duration // of the response, likewise; none: no Date
+		requested, lifetime time.Duration
+		refused             bool
+	}{
+		{"as requested", 0, 0, 15 * time.Minute, 15 * time.Minute, false},
+		{"shorter", 0, 0, 0, 15 * time.Minute, false},
+		{"within the tolerance", 0, 0, 15 * time.Minute, 20 * time.Minute, false},
+		{"too long", 0, 0, 15 * time.Minute, 20*time.Minute + time.Second, true},
+		{"too long for the default", 0, 0, 0, 65*time.Minute + time.Second, true},
+		{"local clock behind", -24 * time.Hour, 0, 0, time.Hour, false},
+		{"local clock ahead", 30 * time.Minute, 0, 0, 2 * time.Hour, true},
+		{"clock of STS behind", 0, -5 * time.Minute, 0, time.Hour, false},
+		{"no Date", 0, none, 0, 24 * time.Hour, false},
+	} {
+		cfg := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Date"] = nil
+			if tt.date != none {
+				w.Header().Set("Date", now.Add(tt.date).UTC().Format(http.TimeFormat))
+			}
+			_, _ = io.WriteString(w, success(now.Add(tt.lifetime)))
+		})
+		cfg.Duration = tt.requested
+		cfg.Now = func() time.Time { return now.Add(tt.local) }
+		_, err := newClient(t, cfg).Credentials(t.Context())
+		if (err != nil) != tt.refused {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if tt.refused && (!errors.Is(err, rolesanywhere.ErrUnreachable) || !strings.Contains(err.Error(), "lasts until") || !strings.Contains(signer.Hint(err), "server other than STS")) {
+			t.Errorf("%s: %v, hint %q", tt.name, err, signer.Hint(err))
+		}
+	}
+}
+
 func TestOtherServers(t *testing.T) {
 	redirect := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/elsewhere")
@@ -136,6 +178,8 @@ func TestOtherServers(t *testing.T) {
 		"no expiration":    answer(200, strings.Replace(success(time.Now()), "Expiration", "X", 2)),
 		"bad expiration":   answer(200, strings.Replace(success(time.Now()), "<Expiration>", "<Expiration>second-secret", 1)),
 		"expired":          answer(200, success(time.Now().Add(-time.Hour))),
+		"expires late":     answer(200, success(time.Now().Add(time.Hour+6*time.Minute))),
+		"expires never":    answer(200, success(time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC))),
 		"no secret":        answer(200, strings.ReplaceAll(success(time.Now().Add(time.Hour)), "second-secret", "")),
 		"large":            answer(200, success(time.Now().Add(time.Hour))+strings.Repeat(" ", 1<<20)),
 		"not found":        answer(404, "404 page not found"),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -31,7 +32,8 @@ type Source interface {
 var ErrIncomplete = errors.New("credentials are not usable")
 
 // Check returns an error that wraps [ErrIncomplete] if a client cannot use c at
-// the time now, because a field other than AccountID is empty or c has expired.
+// the time now, because a field other than AccountID is empty, a value contains
+// white space or control characters, or c has expired.
 func (c Credentials) Check(now time.Time) error {
 	switch {
 	case c.AccessKeyID == "":
@@ -40,12 +42,18 @@ func (c Credentials) Check(now time.Time) error {
 		return fmt.Errorf("%w: no secret access key", ErrIncomplete)
 	case c.SessionToken == "":
 		return fmt.Errorf("%w: no session token", ErrIncomplete)
+	case !visible(c.AccessKeyID) || !visible(c.SecretAccessKey) || !visible(c.SessionToken):
+		return fmt.Errorf("%w: a value contains white space, control characters or characters outside ASCII", ErrIncomplete)
 	case c.Expires.IsZero():
 		return fmt.Errorf("%w: no expiration", ErrIncomplete)
 	case !c.Expires.After(now):
 		return fmt.Errorf("%w: expired at %s", ErrIncomplete, c.Expires.UTC().Format(time.RFC3339))
 	}
 	return nil
+}
+
+func visible(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < '!' || r > '~' })
 }
 
 // Format implements [fmt.Formatter] for every verb.

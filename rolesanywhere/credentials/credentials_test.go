@@ -135,6 +135,9 @@ func TestCheck(t *testing.T) {
 		{"no access key ID", func(c *credentials.Credentials) { c.AccessKeyID = "" }, time.Hour, false},
 		{"no secret access key", func(c *credentials.Credentials) { c.SecretAccessKey = "" }, time.Hour, false},
 		{"no session token", func(c *credentials.Credentials) { c.SessionToken = "" }, time.Hour, false},
+		{"white space", func(c *credentials.Credentials) { c.SessionToken += " " }, time.Hour, false},
+		{"a line end", func(c *credentials.Credentials) { c.SecretAccessKey += "\n" }, time.Hour, false},
+		{"a letter outside ASCII", func(c *credentials.Credentials) { c.AccessKeyID = "ÄSIA" }, time.Hour, false},
 		{"no expiration", func(c *credentials.Credentials) { c.Expires = time.Time{} }, time.Hour, false},
 	} {
 		c := complete

@@ -21,7 +21,7 @@ const (
 )
 
 // assume calls AssumeRole with parameters, which override the default ones. A
-// parameter without a value is not sent.
+// parameter with the value none is not sent.
 func (w *testEnv) assume(t *testing.T, c credentials.Credentials, parameters string) (out assumeRoleResponse, refused errorResponse) {
 	t.Helper()
 	form := url.Values{"Action": {"AssumeRole"}, "Version": {stsVersion}, "RoleArn": {otherRole}, "RoleSessionName": {"me"}}
@@ -30,7 +30,7 @@ func (w *testEnv) assume(t *testing.T, c credentials.Credentials, parameters str
 		t.Fatal(err)
 	}
 	for k, v := range values {
-		if form[k] = v; v[0] == "" {
+		if form[k] = v; v[0] == "none" {
 			delete(form, k)
 		}
 	}
@@ -159,10 +159,10 @@ func TestAssumeRoleErrors(t *testing.T) {
 		{"13 hours", "DurationSeconds=46800", codeSTSValidation, "durationSeconds"},
 		{"too short", "DurationSeconds=899", codeSTSValidation, "durationSeconds"},
 		{"no number", "DurationSeconds=1h", codeSTSValidation, "durationSeconds"},
-		{"no role", "RoleArn=", codeSTSValidation, "is invalid"},
+		{"no role", "RoleArn=none", codeSTSValidation, "is invalid"},
 		{"no ARN", "RoleArn=role/x", codeSTSValidation, "role/x is invalid"},
 		{"ARN of a user", "RoleArn=arn:aws:iam::111122223333:user/x", codeSTSValidation, "is invalid"},
-		{"no session name", "RoleSessionName=", codeSTSValidation, "roleSessionName"},
+		{"no session name", "RoleSessionName=none", codeSTSValidation, "roleSessionName"},
 		{"short session name", "RoleSessionName=x", codeSTSValidation, "roleSessionName"},
 		{"session name with a space", "RoleSessionName=a+b", codeSTSValidation, "roleSessionName"},
 		{"external ID", "ExternalId=a b", codeSTSValidation, "externalId"},
@@ -181,11 +181,38 @@ func TestAssumeRoleErrors(t *testing.T) {
 		{"51 transitive keys", manyKeys, codeSTSValidation, "transitiveTagKeys"},
 		{"session policy", "Policy={}", codeSTSValidation, "does not support Policy"},
 		{"managed session policy", "PolicyArns.member.1.arn=x", codeSTSValidation, "does not support PolicyArns"},
+		{"no session policy", "PolicyArns=", codeSTSValidation, "PolicyArns is empty"},
+		{"MFA", "SerialNumber=x", codeSTSValidation, "does not support SerialNumber"},
+		{"unknown parameter", "Foo=bar", codeSTSValidation, "does not support Foo"},
+		{"name in lower case", "externalId=e1", codeSTSValidation, "does not support externalId"},
+		{"empty role", "RoleArn=", codeSTSValidation, "RoleArn is empty"},
+		{"empty session name", "RoleSessionName=", codeSTSValidation, "RoleSessionName is empty"},
+		{"empty duration", "DurationSeconds=", codeSTSValidation, "DurationSeconds is empty"},
+		{"empty external ID", "ExternalId=", codeSTSValidation, "ExternalId is empty"},
+		{"empty source identity", "SourceIdentity=", codeSTSValidation, "SourceIdentity is empty"},
+		{"tag without its predecessor", "Tags.member.2.Key=a&Tags.member.2.Value=x", codeSTSValidation, "does not support Tags.member.2.Key; the members of a list have the numbers 1, 2"},
+		{"gap in tags", tag("a", "x") + "&Tags.member.3.Key=b&Tags.member.3.Value=x", codeSTSValidation, "Tags.member.3.Key"},
+		{"tag 0", tag("a", "x") + "&Tags.member.0.Key=b", codeSTSValidation, "Tags.member.0.Key"},
+		{"number of a tag with a zero", "Tags.member.01.Key=a&Tags.member.01.Value=x", codeSTSValidation, "Tags.member.01.Key"},
+		{"number of a tag with a sign", "Tags.member.+1.Value=x", codeSTSValidation, "Tags.member. 1.Value"},
+		{"tag without member", "Tags.1.Key=a&Tags.1.Value=x", codeSTSValidation, "Tags.1.Key"},
+		{"unknown member of a tag", tag("a", "x") + "&Tags.member.1.Name=b", codeSTSValidation, "Tags.member.1.Name"},
+		{"tags as text", "Tags=a", codeSTSValidation, "does not support Tags;"},
+		{"transitive key without its predecessor", tag("a", "x") + "&TransitiveTagKeys.member.2=a", codeSTSValidation, "TransitiveTagKeys.member.2"},
+		{"empty transitive key", tag("a", "x") + "&TransitiveTagKeys.member.1=&TransitiveTagKeys.member.2=zz", codeSTSValidation, "TransitiveTagKeys.member.1 is empty"},
+		{"number of a transitive key with a zero", tag("a", "x") + "&TransitiveTagKeys.member.01=a", codeSTSValidation, "TransitiveTagKeys.member.01"},
+		{"transitive key without member", tag("a", "x") + "&TransitiveTagKeys.1=a", codeSTSValidation, "TransitiveTagKeys.1"},
+		{"packed size", longTags(8) + "Tags.member.9.Key=a", codeSTSPacked, "Packed size of session tags consumes 101% of allotted space."},
 		{"parameter twice", "RoleSessionName=aa&RoleSessionName=bb", codeSTSValidation, "twice"},
 	} {
 		out, refused := w.assume(t, base, tt.parameters)
 		if refused.Code != tt.code || !strings.Contains(refused.Message, tt.message) || out.Credentials.AccessKeyID != "" {
 			t.Errorf("%s: %s: %q, want %s: %s", tt.name, refused.Code, refused.Message, tt.code, tt.message)
+		}
+	}
+	for _, parameters := range []string{"Tags=&TransitiveTagKeys=", longTags(8), tag("a", ""), "Tags=&" + tag("a", "x")} {
+		if _, refused := w.assume(t, base, parameters); refused.Code != "" {
+			t.Errorf("%.40s: %s: %s", parameters, refused.Code, refused.Message)
 		}
 	}
 	if out, refused := w.assume(t, base, "SourceIdentity=CN%3Dclient&DurationSeconds=900"); out.SourceIdentity != "CN=client" {
@@ -196,6 +223,15 @@ func TestAssumeRoleErrors(t *testing.T) {
 	if _, refused := w.assume(t, wrong, ""); refused.Code != codeSignatureNoMatch {
 		t.Errorf("a wrong signature: %s: %s", refused.Code, refused.Message)
 	}
+}
+
+// longTags returns n tags with 256 characters each, all of which are transitive.
+func longTags(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "Tags.member.%d.Key=k%d&Tags.member.%d.Value=%s&TransitiveTagKeys.member.%d=k%d&", i+1, i, i+1, strings.Repeat("ü", 254), i+1, i)
+	}
+	return b.String()
 }
 
 // Transitive tags, and the source identity, are passed on along a chain. Other
@@ -232,14 +268,19 @@ func TestTransitiveTags(t *testing.T) {
 	}
 }
 
-// Inherited tags also need sts:TagSession.
-func TestInheritedTagsNeedTagSession(t *testing.T) {
+// Inherited tags also need sts:TagSession, and space.
+func TestInheritedTags(t *testing.T) {
 	const third = "arn:aws:iam::111122223333:role/third"
 	w, base := newChain(t, "", func(c *Config) {
 		c.Roles = append(c.Roles, Role{ARN: third, TrustPolicy: `{"Statement":{"Effect":"Allow","Principal":"*","Action":["sts:AssumeRole","sts:SetSourceIdentity"]}}`})
 	})
 	out, _ := w.assume(t, base, "Tags.member.1.Key=Team&Tags.member.1.Value=blue&TransitiveTagKeys.member.1=Team")
 	if _, refused := w.assume(t, out.issued(t), "RoleArn="+third); refused.Code != codeSTSDenied || !strings.Contains(refused.Message, "sts:TagSession") {
+		t.Errorf("%s: %s", refused.Code, refused.Message)
+	}
+	// They also count for the packed size.
+	out, _ = w.assume(t, base, longTags(8))
+	if _, refused := w.assume(t, out.issued(t), "Tags.member.1.Key=a"); refused.Code != codeSTSPacked {
 		t.Errorf("%s: %s", refused.Code, refused.Message)
 	}
 }

@@ -157,6 +157,28 @@ func TestLoadConfigErrors(t *testing.T) {
 	}
 }
 
+// A profile without roles has all roles of its own account.
+func TestRolesOfProfiles(t *testing.T) {
+	const first, second = "arn:aws:iam::111122223333:role/first", "arn:aws:iam::111122223333:role/second"
+	other := strings.Replace(first, "111122223333", "444455556666", 1)
+	otherProfile := DefaultProfileARN(DefaultRegion, "444455556666", 1)
+	s := newServer(t, Config{
+		TrustAnchors: []TrustAnchor{{Certificates: newRoot(t, caTemplate("Root")).pem()}},
+		Roles:        []Role{{ARN: first}, {ARN: other}, {ARN: second}},
+		Profiles:     []Profile{{}, {RoleARNs: []string{second}}, {ARN: otherProfile}},
+	})
+	for arn, want := range map[string][]string{
+		testProfile: {first, second}, DefaultProfileARN(DefaultRegion, DefaultAccount, 2): {second}, otherProfile: {other},
+	} {
+		if got := s.profiles[arn].RoleARNs; !slices.Equal(got, want) {
+			t.Errorf("profile %s has roles %v, want %v", arn, got, want)
+		}
+	}
+	if want := []string{first, other, second}; !slices.Equal(s.RoleARNs(), want) {
+		t.Errorf("roles are %v", s.RoleARNs())
+	}
+}
+
 func TestNewErrors(t *testing.T) {
 	ca := newRoot(t, caTemplate("Root"))
 	change := func(f func(*Config)) Config {
@@ -168,7 +190,7 @@ func TestNewErrors(t *testing.T) {
 		return change(func(c *Config) { c.TrustAnchors[0].Certificates = b })
 	}
 	key := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: []byte{1}})
-	otherRole := "arn:aws:iam::111122223333:role/other"
+	missing := "arn:aws:iam::111122223333:role/other"
 	for name, cfg := range map[string]Config{
 		"empty":                  {},
 		"region":                 change(func(c *Config) { c.Region = "here" }),
@@ -202,12 +224,25 @@ func TestNewErrors(t *testing.T) {
 		"profile's region":    change(func(c *Config) { c.Profiles = []Profile{{ARN: DefaultProfileARN("eu-west-1", DefaultAccount, 1)}} }),
 		"profile twice":       change(func(c *Config) { c.Profiles = []Profile{{}, {ARN: testProfile}} }),
 		"profile duration":    change(func(c *Config) { c.Profiles = []Profile{{DurationSeconds: 899}} }),
-		"profile, no role":    change(func(c *Config) { c.Profiles = []Profile{{RoleARNs: []string{otherRole}}} }),
-		"rate":                change(func(c *Config) { c.Faults.ErrorRate = 1.1 }),
-		"negative rate":       change(func(c *Config) { c.Faults.ErrorRate = -0.1 }),
-		"status":              change(func(c *Config) { c.Faults.ErrorStatus = 200 }),
-		"latency":             change(func(c *Config) { c.Faults.Latency = -1 }),
-		"lifetime":            change(func(c *Config) { c.Faults.SessionLifetime = -1 }),
+		"profile, no role":    change(func(c *Config) { c.Profiles = []Profile{{RoleARNs: []string{missing}}} }),
+		"profile, other account": change(func(c *Config) {
+			c.Roles, c.Profiles = []Role{{}, {ARN: otherRole}}, []Profile{{RoleARNs: []string{testRole, otherRole}}}
+		}),
+		"profile without own roles": change(func(c *Config) { c.Roles = []Role{{ARN: otherRole}} }),
+		"role name twice": change(func(c *Config) {
+			c.Roles = []Role{{ARN: testRole}, {ARN: strings.Replace(testRole, "role/", "role/path/", 1)}}
+		}),
+		"role name twice, case": change(func(c *Config) {
+			c.Roles = []Role{{ARN: baseRole}, {ARN: strings.Replace(baseRole, "base", "BASE", 1)}}
+		}),
+		"principal's partition": change(func(c *Config) {
+			c.Roles = []Role{{TrustPolicy: strings.Replace(chainPolicy(allActions, "{}"), "arn:aws:", "arn:aws-cn:", 1)}}
+		}),
+		"rate":          change(func(c *Config) { c.Faults.ErrorRate = 1.1 }),
+		"negative rate": change(func(c *Config) { c.Faults.ErrorRate = -0.1 }),
+		"status":        change(func(c *Config) { c.Faults.ErrorStatus = 200 }),
+		"latency":       change(func(c *Config) { c.Faults.Latency = -1 }),
+		"lifetime":      change(func(c *Config) { c.Faults.SessionLifetime = -1 }),
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: no error", name)

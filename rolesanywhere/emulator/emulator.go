@@ -42,7 +42,7 @@ type Config struct {
 	Account string `toml:"account"` // twelve digits; default: DefaultAccount
 
 	TrustAnchors []TrustAnchor `toml:"trust_anchors"`
-	Profiles     []Profile     `toml:"profiles"` // default: one profile with every role
+	Profiles     []Profile     `toml:"profiles"` // default: one profile
 	Roles        []Role        `toml:"roles"`    // default: one role that trusts every session
 	Faults       Faults        `toml:"faults"`
 	// Rates limits the requests per second by the name of the action, such as
@@ -69,7 +69,7 @@ type TrustAnchor struct {
 type Profile struct {
 	ARN                   string   `toml:"arn"`              // default: DefaultProfileARN
 	Alias                 string   `toml:"alias"`            // clients can use the alias ARN too
-	RoleARNs              []string `toml:"role_arns"`        // default: every role
+	RoleARNs              []string `toml:"role_arns"`        // of the same account; default: every role of it
 	DurationSeconds       int      `toml:"duration_seconds"` // 900 to 43200; default: 3600
 	AcceptRoleSessionName bool     `toml:"accept_role_session_name"`
 	Disabled              bool     `toml:"disabled"`

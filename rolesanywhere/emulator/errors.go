@@ -63,6 +63,7 @@ const (
 	msgSTSTagTwice    = "Duplicate tag keys found. Please note that Tag keys are case insensitive."
 	msgSTSTransitive  = "The specified transitive tag key must be included in the requested tags."
 	msgSTSTagConflict = "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."
+	msgSTSPacked      = "Packed size of session tags consumes %d%% of allotted space."
 	msgSTSSource      = "The source identity is already set for this assume role session"
 
 	msgRate = "Rate exceeded"
@@ -93,6 +94,7 @@ const (
 	codeSTSDenied        = "AccessDenied"
 	codeSTSParameter     = "InvalidParameterValue"
 	codeSTSThrottling    = "Throttling"
+	codeSTSPacked        = "PackedPolicyTooLarge"
 )
 
 var statuses = map[string]int{
@@ -115,6 +117,7 @@ var statuses = map[string]int{
 	codeSTSDenied:        http.StatusForbidden,
 	codeSTSParameter:     http.StatusBadRequest,
 	codeSTSThrottling:    http.StatusBadRequest,
+	codeSTSPacked:        http.StatusBadRequest,
 }
 
 // codeOf returns the error code for the status of an injected fault, or "".

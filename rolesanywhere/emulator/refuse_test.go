@@ -144,7 +144,7 @@ func TestRefusedByProfileAndRole(t *testing.T) {
 	arn := func(n int) string { return DefaultProfileARN(DefaultRegion, DefaultAccount, n) }
 	other := "arn:aws:iam::111122223333:role/path/other"
 	w := newTestEnv(t, Config{
-		Roles: []Role{{}, {ARN: other, TrustPolicy: ec2Policy}},
+		Roles: []Role{{}, {ARN: other, TrustPolicy: ec2Policy}, {ARN: otherRole}},
 		Profiles: []Profile{
 			{DurationSeconds: 7200},
 			{Disabled: true},
@@ -167,6 +167,7 @@ func TestRefusedByProfileAndRole(t *testing.T) {
 		message string
 	}{
 		{"profile disabled", call{body: body("profileArn", arn(2))}, fmt.Sprintf(msgDisabled, arn(2))},
+		{"role of another account", call{body: body("durationSeconds", 900, "roleArn", otherRole)}, "Unable to assume role for " + otherRole},
 		{"role not in profile", call{body: body("profileArn", arn(3))}, assume},
 		{"duration exceeds the role's maximum", call{}, assume + ". The requested DurationSeconds exceeds the MaxSessionDuration set for this role."},
 		{"session name", call{body: body("durationSeconds", 900, "roleSessionName", "me")}, "Not authorized to set roleSessionName."},

@@ -16,6 +16,9 @@ import (
 )
 
 // maxSkew is the maximum difference between the clocks of client and emulator.
+//
+// Source: AWS IAM User Guide, "AWS Signature Version 4 for API requests", for most
+// requests. Messages of STS name 15 minutes.
 const maxSkew = 5 * time.Minute
 
 // packedPolicySize is a percentage of the size that STS allows. No client reads

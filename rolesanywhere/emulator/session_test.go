@@ -92,10 +92,10 @@ func TestSessionNameAndSourceIdentity(t *testing.T) {
 }
 
 func TestRoleNameIsLastElement(t *testing.T) {
-	arn := "arn:aws:iam::444455556666:role/teams/blue/worker"
+	arn := "arn:aws:iam::111122223333:role/teams/blue/worker"
 	w := newTestEnv(t, Config{Roles: []Role{{ARN: arn}}})
 	got := w.do(t, call{body: body("roleArn", arn)}).session(t)
-	if want := "arn:aws:sts::444455556666:assumed-role/worker/0abc"; got.AssumedRoleUser.ARN != want {
+	if want := "arn:aws:sts::111122223333:assumed-role/worker/0abc"; got.AssumedRoleUser.ARN != want {
 		t.Errorf("assumed role is %s, want %s", got.AssumedRoleUser.ARN, want)
 	}
 }

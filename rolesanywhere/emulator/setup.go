@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
@@ -43,6 +44,13 @@ func (s *Server) addRole(cfg Role, i int) error {
 	if _, duplicate := s.roles[cfg.ARN]; duplicate {
 		return fmt.Errorf("role %s is configured twice", cfg.ARN)
 	}
+	// Source: AWS IAM API Reference, CreateRole: names are unique in an account,
+	// whatever their paths are, and are not distinguished by case.
+	for _, other := range s.arns.roles {
+		if o := s.roles[other].arn; o.account == id.account && strings.EqualFold(o.name, id.name) {
+			return fmt.Errorf("%s and %s have the same role name; IAM allows a name once in an account", other, cfg.ARN)
+		}
+	}
 	r := role{arn: id, max: cmp.Or(cfg.MaxSessionDuration, defaultDuration)}
 	if r.max < defaultDuration || r.max > maxDuration {
 		return fmt.Errorf("role %s: maximum session duration of %d s is not between %d and %d",
@@ -50,6 +58,11 @@ func (s *Server) addRole(cfg Role, i int) error {
 	}
 	if r.policy, err = loadPolicy(cfg); err != nil {
 		return fmt.Errorf("trust policy of role %s: %w", cfg.ARN, err)
+	}
+	if r.policy != nil {
+		if err := r.policy.CheckPartition(id.partition); err != nil {
+			return fmt.Errorf("trust policy of role %s: %w", cfg.ARN, err)
+		}
 	}
 	s.roles[cfg.ARN] = r
 	s.arns.roles = append(s.arns.roles, cfg.ARN)
@@ -60,7 +73,8 @@ func (s *Server) addRole(cfg Role, i int) error {
 // to roles.
 func (s *Server) addProfile(p Profile, i int) error {
 	p.ARN = cmp.Or(p.ARN, DefaultProfileARN(s.region, s.account, i+1))
-	if _, err := s.ownARN(p.ARN, "profile"); err != nil {
+	id, err := s.ownARN(p.ARN, "profile")
+	if err != nil {
 		return err
 	}
 	if _, duplicate := s.profiles[p.ARN]; duplicate {
@@ -71,18 +85,33 @@ func (s *Server) addProfile(p Profile, i int) error {
 		return fmt.Errorf("profile %s: duration of %d s is not between %d and %d",
 			p.ARN, p.DurationSeconds, minDuration, maxDuration)
 	}
-	for _, arn := range p.RoleARNs {
-		if _, ok := s.roles[arn]; !ok {
-			return fmt.Errorf("profile %s: role %s is not configured", p.ARN, arn)
-		}
-	}
-	p.RoleARNs = slices.Clone(p.RoleARNs)
-	if len(p.RoleARNs) == 0 {
-		p.RoleARNs = s.RoleARNs()
+	if p.RoleARNs, err = s.profileRoles(p.RoleARNs, id.account); err != nil {
+		return fmt.Errorf("profile %s: %w", p.ARN, err)
 	}
 	s.profiles[p.ARN] = p
 	s.arns.profiles = append(s.arns.profiles, p.ARN)
 	return s.addAlias(p.ARN, p.Alias)
+}
+
+// profileRoles checks the roles of a profile, which must belong to the account of
+// the profile. Without any, it returns all roles of the account.
+func (s *Server) profileRoles(arns []string, account string) ([]string, error) {
+	for _, arn := range arns {
+		switch role, ok := s.roles[arn]; {
+		case !ok:
+			return nil, fmt.Errorf("role %s is not configured", arn)
+		case role.arn.account != account:
+			return nil, fmt.Errorf("role %s does not belong to account %s of the profile", arn, account)
+		}
+	}
+	if len(arns) > 0 {
+		return slices.Clone(arns), nil
+	}
+	own := slices.DeleteFunc(s.RoleARNs(), func(arn string) bool { return s.roles[arn].arn.account != account })
+	if len(own) == 0 {
+		return nil, fmt.Errorf("no role of its account %s is configured", account)
+	}
+	return own, nil
 }
 
 // ownARN parses an ARN. It refuses ARNs outside the emulator's partition and,

@@ -3,6 +3,7 @@ package trustpolicy
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -59,6 +60,31 @@ func TestPrincipals(t *testing.T) {
 		}
 		if got := p.Allows(service) == nil; got != tt.service {
 			t.Errorf("%s: allows Roles Anywhere: %t", tt.principal, got)
+		}
+	}
+}
+
+func TestCheckPartition(t *testing.T) {
+	for _, tt := range []struct {
+		principal, partition string
+		want                 string // in the error; "": none
+	}{
+		{`"*"`, "aws", ""},
+		{`{"AWS":["*","111122223333","AROAEXAMPLE"]}`, "aws-cn", ""},
+		{`{"AWS":"arn:aws:iam::111122223333:root"}`, "aws", ""},
+		{`{"AWS":"arn:aws-cn:iam::111122223333:role/app"}`, "aws-cn", ""},
+		{`{"Service":"rolesanywhere.amazonaws.com"}`, "aws-cn", ""},
+		{`{"AWS":"arn:aws-cn:iam::111122223333:root"}`, "aws", `statement 2: Principal: "arn:aws-cn:iam::111122223333:root" is not in partition aws`},
+		{`{"AWS":["*","arn:aws:sts::111122223333:assumed-role/base/01"]}`, "aws-us-gov", `assumed-role/base/01" is not in partition aws-us-gov`},
+		{`{"AWS":"arn:aws:iam::111122223333:root"}`, "aws-cn", "is not in partition aws-cn"},
+		{`{"AWS":"arn:AWS:iam::111122223333:root"}`, "aws", "is not in partition aws"},
+	} {
+		p, err := Parse([]byte(`{"Statement":[{"Effect":"Allow","Principal":"*","Action":"*"},{"Effect":"Deny","Principal":` + tt.principal + `,"Action":"*"}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.CheckPartition(tt.partition); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s in %s: %v, want %q", tt.principal, tt.partition, err, tt.want)
 		}
 	}
 }

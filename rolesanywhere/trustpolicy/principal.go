@@ -86,6 +86,19 @@ func (p principals) include(q Principal) bool {
 	})
 }
 
+// CheckPartition returns an error if a principal of the policy is an ARN of
+// another partition than this one, such as aws. AWS refuses such a policy.
+func (p *Policy) CheckPartition(partition string) error {
+	for i, st := range p.statements {
+		for _, v := range st.principals.aws {
+			if strings.HasPrefix(v, "arn:") && !strings.HasPrefix(v, "arn:"+partition+":") {
+				return fmt.Errorf("statement %d: Principal: %q is not in partition %s", i+1, v, partition)
+			}
+		}
+	}
+	return nil
+}
+
 // isAWSPrincipal accepts account IDs, the ARNs of IAM and STS, and unique IDs.
 func isAWSPrincipal(s string) bool {
 	parts := strings.SplitN(s, ":", 6)

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/doctor"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/issuing"
@@ -53,6 +54,8 @@ var commands = []front.Command{
 	{Name: "verify", Group: certCommands, New: issuing.Verify},
 	{Name: "emulator", Group: localCommands, New: local.Emulator},
 	{Name: "demo", Group: localCommands, New: local.Demo},
+	{Name: "doctor", Group: credentialCommands, New: doctor.Doctor},
+	{Name: doctor.ProbeName, New: doctor.ProbeModule},
 	{Name: "version", New: version, DefaultSignals: true},
 }
 

@@ -92,7 +92,7 @@ func CustomEndpoint(what, s, path string, insecure bool) (*url.URL, error) {
 	u, err := url.Parse(s)
 	host, _, _ := strings.Cut(s[strings.Index(s, "://")+3:], "/")
 	switch {
-	case strings.Count(host, ":") > 1 && !strings.ContainsAny(host, "[]@"):
+	case strings.Count(host, ":") > 1 && strings.Trim(host, "0123456789abcdefABCDEF:") == "":
 		return nil, signer.WithHint(fmt.Errorf("%s %q contains an IPv6 address without brackets", what, Clip(s)),
 			"write the address in brackets, as in http://[::1]:9911")
 	case strings.Contains(s, "@"):

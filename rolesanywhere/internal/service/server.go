@@ -39,9 +39,9 @@ type Server struct {
 // success or an error with a status of 400 or above. The error wraps
 // Unreachable.
 func (s Server) Exchange(r *http.Request) (*http.Response, []byte, error) {
-	resp, err := s.Transport.RoundTrip(r)
+	resp, err := s.RoundTrip(r)
 	if err != nil {
-		return nil, nil, s.unreachable(err)
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
@@ -62,6 +62,16 @@ func (s Server) Exchange(r *http.Request) (*http.Response, []byte, error) {
 		return nil, nil, s.Unexpected(err)
 	}
 	return resp, body, nil
+}
+
+// RoundTrip sends r and returns the response, whatever its status is. The caller
+// closes its body. The error wraps Unreachable.
+func (s Server) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := s.Transport.RoundTrip(r)
+	if err != nil {
+		return nil, s.unreachable(err)
+	}
+	return resp, nil
 }
 
 // Check returns an error about a session whose credentials are not usable.

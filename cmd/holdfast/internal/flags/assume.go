@@ -175,6 +175,9 @@ func (c Chain) Role(session rolesanywhere.Config) (arn, name string) {
 	return c.RoleARN, c.config(session).RoleName()
 }
 
+// Connection returns the configuration of STS for a request without a second role.
+func (c Chain) Connection(session rolesanywhere.Config) assume.Config { return c.config(session) }
+
 // config returns the configuration of AssumeRole, with the region and the
 // connection of the session.
 func (c Chain) config(session rolesanywhere.Config) assume.Config {

@@ -55,10 +55,21 @@ func TestPrecedenceOfEndpoints(t *testing.T) {
 			t.Errorf("STS, %v: %q, %v, want %q", env, got, err, wantSTS)
 		}
 	}
-	for value, want := range map[string]string{"": general, "false": general, "0": general, "False": general, "TRUE": "", "1": ""} {
+	for value, want := range map[string]string{"": general, "false": general, "False": general, "TRUE": "", "tRuE": ""} {
 		c, err := config(t, map[string]string{"AWS_ENDPOINT_URL": general, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": value, "AWS_ENDPOINT_URL_ROLESANYWHERE": ""})
 		if err != nil || c.Endpoint != want {
 			t.Errorf("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=%s: %q, %v, want %q", value, c.Endpoint, err, want)
+		}
+	}
+}
+
+// The AWS SDKs do not agree about these.
+func TestBooleansAreTrueOrFalse(t *testing.T) {
+	for _, name := range []string{"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"} {
+		for _, value := range []string{"1", "0", "t", "yes", "true "} {
+			if _, err := config(t, map[string]string{name: value}); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s=%s: error %v", name, value, err)
+			}
 		}
 	}
 }

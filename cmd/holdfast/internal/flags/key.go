@@ -3,7 +3,6 @@ package flags
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"log/slog"
 
@@ -116,18 +115,6 @@ func (k Key) watch(a front.App, opts keystore.Options, open func(keystore.Identi
 	return watcher.Watch(s, k.Name()), nil
 }
 
-// Certificates reads the certificates of the key without opening it.
-func (k Key) Certificates(ctx context.Context, a front.App, opts keystore.Options) ([]*x509.Certificate, error) {
-	id, err := k.complete(a)
-	if err != nil {
-		return nil, err
-	}
-	if id.Certificate.IsZero() {
-		id.Certificate = id.Key
-	}
-	return a.Store.Certificates(ctx, id.Certificate, opts)
-}
-
 // Digest returns an identifier of the key and its certificate without opening
 // them; see [keystore.Store.Digest].
 func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (string, error) {
@@ -179,7 +166,8 @@ func firstRef(a, b keystore.Ref) string {
 }
 
 // complete returns the references with the attributes that the flags and the
-// environment set.
+// environment set. Without a PIN source, the PIN in the reference to a certificate
+// is also for the key in the same token, as in aws_signing_helper.
 func (k Key) complete(a front.App) (id keystore.Identity, err error) {
 	id = k.Identity
 	for _, c := range []struct {
@@ -189,6 +177,9 @@ func (k Key) complete(a front.App) (id keystore.Identity, err error) {
 		if *c.ref, err = complete(a, *c.ref, k.module, c.newest); err != nil {
 			return id, err
 		}
+	}
+	if k.PINSource == (PINSource{}) {
+		id.Key = a.Store.SharePIN(id.Key, id.Certificate)
 	}
 	return id, nil
 }

@@ -47,6 +47,45 @@ func TestKeyUses(t *testing.T) {
 	}
 }
 
+// The PIN in --certificate is for --private-key only if nothing else names a PIN.
+func TestKeyWithThePINOfItsCertificate(t *testing.T) {
+	const certificate, key = "pkcs11:token=t;type=cert?pin-value=s3cret", "pkcs11:token=t;type=private"
+	for _, test := range []struct {
+		key, pinSource, module string
+		want                   string
+	}{
+		{key, "", "", key + "?pin-value=s3cret"},
+		{key, "", "/m.so", key + "?module-path=/m.so&pin-value=s3cret"},
+		{key, "prompt", "", key},
+		{key, "pinentry", "", key},
+		{key, "env:PIN", "/m.so", key + "?module-path=/m.so"},
+		{key + "?module-path=/n.so", "", "/m.so", key + "?module-path=/n.so"},
+		{"pkcs11:token=u", "", "", "pkcs11:token=u"},
+		{"key.pem", "", "", "key.pem"},
+		{"", "", "", ""},
+	} {
+		k := Key{module: test.module}
+		var err error
+		if k.Identity, err = parseIdentity(certificate, test.key, ""); err != nil {
+			t.Fatal(err)
+		}
+		if k.PINSource, err = ParsePINSource(test.pinSource); err != nil {
+			t.Fatal(err)
+		}
+		id, err := k.complete(app(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := parseIdentity("", test.want, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id.Key != want.Key {
+			t.Errorf("%+v: got %#v", test, id.Key)
+		}
+	}
+}
+
 // The files of all PINs are found, also that of the PIN of a sealed PIN.
 func TestKeyPINFiles(t *testing.T) {
 	a := front.App{Store: all.New()}

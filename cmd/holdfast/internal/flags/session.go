@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -108,17 +107,18 @@ func (e environmentBool) get(cmd *cobra.Command, a front.App) (bool, error) {
 }
 
 // fromEnvironment returns the value of the variable, or e.value if it is not
-// set.
+// set. It accepts only true and false, in any case: the AWS SDKs do not agree
+// about other texts, such as 1.
 func (e environmentBool) fromEnvironment(a front.App) (bool, error) {
 	text := a.Env(e.variable)
 	if text == "" {
 		return e.value, nil
 	}
-	on, err := strconv.ParseBool(text)
-	if err != nil {
-		err = signer.WithHint(front.Usagef("environment variable %s: %q is not a boolean", e.variable, keystore.Excerpt(text)), "set it to true or false")
+	on := strings.EqualFold(text, "true")
+	if !on && !strings.EqualFold(text, "false") {
+		return false, signer.WithHint(front.Usagef("environment variable %s: %q is neither true nor false", e.variable, keystore.Excerpt(text)), "set it to true or false")
 	}
-	return on, err
+	return on, nil
 }
 
 // A Connection has the proxy and TLS settings for the service.
@@ -143,6 +143,12 @@ func (f *Session) Connection(a front.App) (Connection, error) {
 	c.bundle, err = keystore.ReadFile(c.name, keystore.MaxInput)
 	return c, c.explain(err)
 }
+
+// Bundle returns the file name of the CA bundle, or "".
+func (c Connection) Bundle() string { return c.name }
+
+// NoProxy reports whether proxies are ignored.
+func (c Connection) NoProxy() bool { return c.noProxy }
 
 // Transport returns a transport with these settings. It parses the CA bundle,
 // which is slow.

@@ -109,7 +109,7 @@ func (f *verifyFlags) readFiles(ctx context.Context, a front.App, v *verificatio
 		if err != nil {
 			return fmt.Errorf("--trust-anchor: %w", err)
 		}
-		v.anchor = &rolesanywhere.TrustAnchor{Certificates: certs}
+		v.anchor = certs
 	}
 	for _, name := range f.crls {
 		data, err := keystore.ReadFile(name, keystore.MaxInput)
@@ -131,7 +131,7 @@ func (f *verifyFlags) readFiles(ctx context.Context, a front.App, v *verificatio
 // A verification collects the results of the checks.
 type verification struct {
 	now    time.Time
-	anchor *rolesanywhere.TrustAnchor // nil: not given
+	anchor []*x509.Certificate // nil: not given
 	crls   []crlFile
 
 	certs  signer.Certificates
@@ -212,11 +212,7 @@ func (v *verification) checkTrust() {
 		v.skip("trust-anchor", "--trust-anchor is not given")
 		return
 	}
-	err := v.anchor.Check(v.now)
-	var paths [][]*x509.Certificate
-	if err == nil {
-		paths, err = v.anchor.Paths(v.certs, v.now)
-	}
+	paths, err := rolesanywhere.TrustPaths(v.certs, v.anchor, v.now)
 	if err != nil {
 		v.add("trust-anchor", err, "")
 		return
@@ -232,11 +228,7 @@ func (v *verification) checkTrust() {
 // withIssuer returns the chain with the root, if it is among the certificates.
 func (v *verification) withIssuer() []*x509.Certificate {
 	top := v.certs.Chain[len(v.certs.Chain)-1]
-	others := v.certs.Others
-	if v.anchor != nil {
-		others = slices.Concat(others, v.anchor.Certificates)
-	}
-	for _, c := range others {
+	for _, c := range slices.Concat(v.certs.Others, v.anchor) {
 		if top.CheckSignatureFrom(c) == nil {
 			return append(slices.Clone(v.certs.Chain), c)
 		}

@@ -83,6 +83,34 @@ func TestSignStringWithDevices(t *testing.T) {
 	}
 }
 
+// A PIN in --certificate is also for --private-key in the same token.
+func TestSignStringWithThePINOfTheCertificate(t *testing.T) {
+	for _, id := range clitest.TokenIdentities(t, signertest.NewCA(t, "root")) {
+		t.Run(id.Name, func(t *testing.T) {
+			key := id.Flags[1]
+			pin := strings.TrimSpace(string(mustRun(t, id, "cat", "pin")))
+			for _, attribute := range []string{"pin-value=" + pin, "pin-source=file:" + filepath.Join(id.Dir, "pin")} {
+				mustRun(t, id, "holdfast", "sign-string", "--certificate", key+"&"+attribute, "--private-key", key)
+			}
+
+			// The PIN of --pin-source comes first, and no other token gets it.
+			wrong := filepath.Join(id.Dir, "wrong")
+			if err := os.WriteFile(wrong, []byte("wrong\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := run(t, id, "holdfast", "sign-string", "--certificate", key+"&pin-value="+pin, "--private-key", key, "--pin-source", "file:"+wrong)
+			if err == nil || !strings.Contains(err.Error(), "PIN incorrect") {
+				t.Errorf("with a wrong --pin-source: %v", err)
+			}
+			other := strings.Replace(key, "pkcs11:", "pkcs11:manufacturer=SoftHSM%20project;", 1)
+			_, err = run(t, id, "holdfast", "sign-string", "--certificate", key+"&pin-value="+pin, "--private-key", other)
+			if err == nil || !strings.Contains(err.Error(), "exit status 4") || !strings.Contains(err.Error(), "hint: give the PIN with --pin-source") {
+				t.Errorf("with another token: %v", err)
+			}
+		})
+	}
+}
+
 func TestReadCertificateDataOfToken(t *testing.T) {
 	signertest.Require(t, "openssl", "openssl")
 	for _, id := range clitest.TokenIdentities(t, signertest.NewCA(t, "root")) {
@@ -113,9 +141,11 @@ func TestReadCertificateDataOfToken(t *testing.T) {
 			if got := string(mustRun(t, other, "holdfast", "read-certificate-data", "--certificate", strings.Replace(uri, "object=", "object=no", 1))); got != "No matching identities\n" {
 				t.Errorf("no such object: %q", got)
 			}
-			_, err := run(t, other, "holdfast", "read-certificate-data", "--certificate", "pkcs11:token=none")
-			if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), ": no token or key store matches\nhint: list the tokens and key stores: holdfast list") {
-				t.Errorf("no such token: %v", err)
+			for reference, wrong := range map[string]string{"pkcs11:token=none": "token", strings.Replace(uri, ";", ";slot-id=987654;", 1): "slot-id"} {
+				_, err := run(t, other, "holdfast", "read-certificate-data", "--certificate", reference)
+				if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), ": no token or key store matches\nhint: the attribute "+wrong+" does not match; use one of the tokens that are present: pkcs11:") {
+					t.Errorf("%s: %v", reference, err)
+				}
 			}
 		})
 	}

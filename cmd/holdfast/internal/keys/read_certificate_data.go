@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/x509"
@@ -80,7 +81,8 @@ func readCertificateData(ctx context.Context, a front.App, ref keystore.Ref, nam
 	case single, errors.Is(failed, errors.ErrUnsupported), !inToken && has(keystore.KeyEntry, false):
 		return printCertificateData(ctx, a, ref, opts)
 	case len(entries) == 0 && failed == nil && named:
-		return signer.WithHint(nothing{ref}, "list the tokens and key stores: holdfast list")
+		_, why := a.Store.Certificates(ctx, ref, opts)
+		return signer.WithHint(nothing{ref}, cmp.Or(signer.Hint(why), "list the tokens and key stores: holdfast list"))
 	}
 	return printMatching(a, entries, inToken, failed)
 }

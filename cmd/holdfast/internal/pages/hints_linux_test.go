@@ -38,6 +38,10 @@ set -- /usr/lib/*/softhsm/libsofthsm2.so /usr/lib/softhsm/libsofthsm2.so; PATH11
 `
 
 var hintCommands = []hintCommand{
+	{"openssl x509 -in FILE -noout -pubkey", files + `FILE=cert.pem; $RUN | grep 'PUBLIC KEY'`},
+	{"openssl x509 -in FILE -noout -subject -issuer -dates", files + `FILE=cert.pem; $RUN | grep notAfter`},
+	{"openssl pkey -in FILE -pubout", files + `FILE=key.pem; $RUN | grep 'PUBLIC KEY'`},
+	{"openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out new.csr", files + `FILE=key.pem NAME=/CN=app; $RUN; openssl req -in new.csr -noout -text | grep 'Digital Signature'`},
 	{"openssl pkey -in FILE -noout -text_pub", files + `FILE=key.pem; $RUN < stdin | grep prime256v1`},
 	{"openssl pkey -in FILE -noout", files + `FILE=key.pem; $RUN < stdin`},
 	{"openssl x509 -in FILE -noout -text", files + `FILE=cert.pem; $RUN | grep CN`},
@@ -70,10 +74,14 @@ COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 
 	{"chmod 600", `touch f; RUN="$RUN f"; chmod 644 f; $RUN; test $(stat -c %a f) = 600`},
 	{"chmod +x", `printf '#!/bin/sh\n' > f; RUN="$RUN f"; $RUN; ./f`},
+	{"chmod o-w FILE", `touch f; chmod 666 f; FILE=f; $RUN; test $(stat -c %a f) = 664`},
+	{"chmod +x FILE", `touch f; chmod 600 f; FILE=f; $RUN; test -x f`},
+	{"sudo chown NAME FILE", ""}, // it needs another user
 	{"chmod 700", `mkdir d; RUN="$RUN d"; chmod 755 d; $RUN; test $(stat -c %a d) = 700`},
 	{"usermod -aG softhsm USER", ""}, // it would change this machine
 
 	{"pkcs11-tool -L --module PATH", token11 + `$RUN | grep SoftHSM`},
+	{"pkcs11-tool --module PATH --list-slots", token11 + `$RUN | grep SoftHSM`},
 	{"pkcs11-tool --module PATH --login --login-type so --init-pin", token11 + `RUN="$RUN --so-pin 13579 --new-pin 97531"; $RUN`},
 	{"pkcs11-tool --module PATH --login --keypairgen --key-type EC:prime256v1 --usage-sign --label NAME", token11 + `NAME=app; RUN="$RUN --pin 24680"; $RUN`},
 

@@ -1,0 +1,240 @@
+package doctor_test
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+func config(text string) func(*scene) {
+	return func(s *scene) { s.write(".aws/config", text) }
+}
+
+func profileWith(line string) func(*scene) {
+	return config("[profile app]\ncredential_process = " + line + "\n")
+}
+
+func remove(names ...string) func(*scene) {
+	return func(s *scene) {
+		for _, name := range names {
+			if err := os.RemoveAll(s.path(name)); err != nil {
+				s.Fatal(err)
+			}
+		}
+	}
+}
+
+func write(name, text string) func(*scene) { return func(s *scene) { s.write(name, text) } }
+
+func issue(mutate func(*x509.Certificate)) func(*scene) {
+	return func(s *scene) { s.issue(mutate) }
+}
+
+func steps(all ...func(*scene)) func(*scene) {
+	return func(s *scene) {
+		for _, f := range all {
+			f(s)
+		}
+	}
+}
+
+// encrypted replaces key.pem by an encrypted one with the password "secret".
+func encrypted(s *scene) {
+	s.tool(signertest.Require(s, "openssl", "openssl"), "pkcs8", "-topk8", "-in", "key.pem", "-out", "encrypted.pem", "-passout", "pass:secret")
+	if err := os.Rename(s.path("encrypted.pem"), s.path("key.pem")); err != nil {
+		s.Fatal(err)
+	}
+}
+
+const app = "--profile app"
+
+// brokenConfigurations are faults of the settings.
+var brokenConfigurations = []setup{
+	{name: "no files", args: app, check: "configuration", seen: `no such profile: "app"`, command: "aws configure set", code: 3},
+	{name: "another profile", args: "--profile ap", prepare: config(goodConfig), check: "configuration", seen: `no such profile: "ap"`, command: "--profile ap", code: 3},
+	{name: "section without profile", args: app, prepare: config("[app]\ncredential_process = x\n"),
+		check: "configuration", seen: "[profile app]", command: "sed -i '1s/.*/[profile app]/'", code: 2},
+	{name: "section with profile in credentials", args: app, prepare: write(".aws/credentials", "[profile app]\ncredential_process = x\n"),
+		check: "configuration", seen: "must be named [app]", command: "sed", code: 2},
+	{name: "no credential_process", args: app, prepare: config("[profile app]\nregion = us-east-1\n"),
+		check: "configuration", seen: "no credential_process", command: "aws configure set", code: 2},
+	{name: "section twice", args: app, prepare: config(goodConfig + "[profile app]\n"),
+		check: "configuration", seen: "line 4: section [profile app] occurs twice", command: "+4", code: 2},
+	{name: "nonsense line", args: app, prepare: config(goodConfig + "nonsense\n"),
+		check: "configuration", seen: "line 4", command: "+4", code: 2},
+	{name: "byte order mark", args: app, prepare: config("\ufeff" + goodConfig), check: "configuration", seen: "byte order mark", command: "sed -i", code: 2},
+	{name: "not UTF-8", args: app, prepare: config(goodConfig + "# \xff\n"), check: "configuration", seen: "line 4: is not UTF-8", command: "+4", code: 2},
+	{name: "indented key", args: app, prepare: config("[profile app]\nregion = us-east-1\n  credential_process = " + goodLine + "\n"),
+		check: "configuration", seen: "begins with a space", command: "+3", code: 2},
+	{name: "quote not closed", args: app, prepare: profileWith(`holdfast credential-process --certificate "{dir}/cert.pem`),
+		check: "configuration", seen: "quotation mark is not closed", command: "+2", code: 2},
+	{name: "empty line", args: app, prepare: profileWith(""), check: "configuration", seen: "empty", command: "+2", code: 2},
+	{name: "tilde", args: app, prepare: profileWith(strings.Replace(goodLine, "{dir}/key.pem", "~/key.pem", 1)),
+		check: "configuration", seen: "passes ~/key.pem unchanged", command: "{dir}/key.pem", code: 2},
+	{name: "variable", args: app, prepare: profileWith(strings.Replace(goodLine, "{dir}/key.pem", "$HOME/key.pem", 1)),
+		check: "configuration", seen: "passes $HOME/key.pem unchanged", command: "{dir}/key.pem", code: 2},
+	{name: "tilde in a PIN source", args: app, prepare: profileWith(goodLine + " --pin-source file:~/pin"),
+		check: "configuration", seen: "file:~/pin unchanged", command: "file:{dir}/pin", code: 2},
+	{name: "backslash at the end of a line", args: app, prepare: profileWith(strings.Replace(goodLine, " --trust", " \\\n  --trust", 1)),
+		check: "configuration", seen: "backslash at the end of a line", command: "--trust-anchor-arn", code: 2},
+	{name: "program not in PATH", args: app, prepare: profileWith(strings.Replace(goodLine, "holdfast", "holdfsat", 1)),
+		check: "configuration", seen: "holdfsat of credential_process is not in PATH", command: "holdfast credential-process", code: 3},
+	{name: "program does not exist", args: app, prepare: profileWith(strings.Replace(goodLine, "holdfast", "/opt/holdfast", 1)),
+		check: "configuration", seen: "/opt/holdfast of credential_process does not exist", command: "aws configure set", code: 3},
+	{name: "program not executable", args: app, prepare: steps(write("holdfast", ""), profileWith(strings.Replace(goodLine, "holdfast", "{dir}/holdfast", 1))),
+		check: "configuration", seen: "not executable", command: "chmod +x", code: 5},
+	{name: "command forgotten", args: app, prepare: profileWith("holdfast " + goodFlags),
+		check: "configuration", seen: "not credential-process", command: "holdfast credential-process", code: 2},
+	{name: "whole line quoted", args: app, prepare: profileWith("'" + goodLine + "'"),
+		check: "configuration", seen: "does not exist", command: "aws configure set", code: 3},
+	{name: "mistyped flag", args: app, prepare: profileWith(strings.Replace(goodLine, "--private-key", "--privat-key", 1)),
+		check: "configuration", seen: "--privat-key", command: "+2", code: 2},
+	{name: "source_profile does not exist", args: app, prepare: config("[profile app]\nrole_arn = " + roleARN + "\nsource_profile = bsae\n[profile base]\n"),
+		check: "configuration", seen: `"bsae"`, command: "+3", code: 2},
+	{name: "source_profile in a circle", args: app, prepare: config("[profile app]\nrole_arn = r\nsource_profile = b\n[profile b]\nrole_arn = r\nsource_profile = app\n"),
+		check: "configuration", seen: "leads back", command: "+6", code: 2},
+	{name: "role_arn without source", args: app, prepare: config(goodConfig + "role_arn = " + roleARN + "\n"),
+		check: "configuration", seen: "neither source_profile nor credential_source", command: "+4", code: 2},
+	{name: "no ARNs", args: keyFlags, check: "configuration", seen: "trust anchor", command: "aws rolesanywhere list-trust-anchors", code: 2},
+	{name: "no role", args: keyFlags + " --trust-anchor-arn " + anchorARN + " --profile-arn " + profileARN, check: "configuration", seen: "role", command: "aws iam list-roles", code: 2},
+	{name: "ARN of another region", args: goodFlags + " --region eu-west-1", check: "configuration", seen: "eu-west-1", command: "holdfast", code: 2},
+	{name: "no key", args: sessionFlags, check: "configuration", seen: "--certificate", command: "holdfast", code: 2},
+	{name: "CA bundle missing", args: goodFlags + " --ca-bundle {dir}/none.pem", check: "configuration", seen: "none.pem", command: "holdfast", code: 3},
+	{name: "keys in the environment", args: app, prepare: config(goodConfig), env: []string{"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=x"},
+		check: "environment", seen: "AWS_ACCESS_KEY_ID is set", command: "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN", code: 1},
+	{name: "web identity in the environment", args: app, prepare: config(goodConfig), env: []string{"AWS_WEB_IDENTITY_TOKEN_FILE=/x", "AWS_ROLE_ARN=" + roleARN},
+		check: "environment", seen: "AWS_WEB_IDENTITY_TOKEN_FILE is set", command: "unset AWS_WEB_IDENTITY_TOKEN_FILE", code: 1},
+	{name: "keys in the profile", args: app, prepare: steps(config(goodConfig), write(".aws/credentials", "[app]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = x\n")),
+		check: "environment", seen: "aws_access_key_id in line 2", command: "sed -i '2d;3d'", code: 1},
+	{name: "Identity Center in the profile", args: app, prepare: config(goodConfig + "sso_session = s\nsso_account_id = 111122223333\n"),
+		check: "environment", seen: "sso_session in line 4", command: "sed -i '4d;5d'", code: 1},
+}
+
+// brokenKeys are faults of files, keys and certificates.
+var brokenKeys = []setup{
+	{name: "key missing", args: goodFlags, prepare: remove("key.pem"), check: "files", seen: "key.pem does not exist", command: "ls", code: 3},
+	{name: "certificate missing", args: goodFlags, prepare: remove("cert.pem"), check: "files", seen: "cert.pem does not exist", command: "ls", code: 3},
+	{name: "key is a folder", args: goodFlags, prepare: steps(remove("key.pem"), write("key.pem/x", "")), check: "files", seen: "is a folder", command: "ls", code: 1},
+	{name: "key empty", args: goodFlags, prepare: write("key.pem", ""), check: "files", seen: "key.pem is empty", command: "ls", code: 1},
+	{name: "PIN file missing", args: goodFlags + " --pin-source file:{dir}/pin", check: "files", seen: "pin does not exist", command: "ls", code: 3},
+	{name: "variable of the key not set", args: "--private-key env:KEY --certificate {dir}/cert.pem " + sessionFlags, check: "files", seen: "KEY", command: "export KEY", code: 3},
+	{name: "key damaged", args: goodFlags, prepare: write("key.pem", "-----BEGIN PRIVATE KEY-----\nMIGH\n"), check: "key", seen: "key.pem", command: "holdfast list", code: 1},
+	{name: "certificate instead of the key", args: "--private-key {dir}/cert.pem --certificate {dir}/cert.pem " + sessionFlags, check: "key", seen: "cert.pem", command: "holdfast list", code: 3},
+	{name: "password missing", args: goodFlags, prepare: encrypted,
+		check: "key", seen: "needs a password", command: "--pin-source file:PATH", code: 4},
+	{name: "password wrong", args: goodFlags + " --pin-source file:{dir}/pin", prepare: steps(write("pin", "wrong\n"), encrypted),
+		check: "key", seen: "incorrect", command: "--use-pin", code: 4},
+	{name: "key of another certificate", args: "--private-key {dir}/other.key --certificate {dir}/cert.pem " + sessionFlags,
+		check: "match", seen: "certificate is for another key", command: "openssl pkey", code: 1},
+	{name: "module missing", args: "--private-key pkcs11:token=x?module-path=/none.so --certificate {dir}/cert.pem " + sessionFlags, check: "key", seen: "/none.so", command: "holdfast list", code: 3},
+	{name: "other CA in the trust anchor", args: goodFlags + " --trust-anchor {dir}/other.pem",
+		prepare: func(s *scene) { s.write("other.pem", string(signertest.CertPEM(signertest.NewCA(s, "other").Cert))) },
+		check:   "chain", seen: `the trust anchor contains "CN=other"`, command: "aws rolesanywhere get-trust-anchor", code: 1},
+	{name: "CA of the same name in the trust anchor", args: goodFlags + " --trust-anchor {dir}/other.pem",
+		prepare: func(s *scene) { s.write("other.pem", string(signertest.CertPEM(signertest.NewCA(s, "root").Cert))) },
+		check:   "chain", seen: "another key of it", command: "aws rolesanywhere get-trust-anchor", code: 1},
+	{name: "intermediate missing", args: goodFlags + " --trust-anchor {dir}/ca.pem",
+		prepare: func(s *scene) { s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, nil)))) },
+		check:   "chain", seen: `"CN=client" was issued by "CN=intermediate", but the trust anchor contains "CN=root"`, command: "get-trust-anchor", code: 1},
+	{name: "intermediate missing that has an address", args: goodFlags + " --trust-anchor {dir}/ca.pem",
+		prepare: func(s *scene) {
+			s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, func(c *x509.Certificate) { c.IssuingCertificateURL = []string{"http://ca.example/i.cer"} }))))
+		},
+		check: "chain", seen: `issued by "CN=intermediate"`, command: "curl -so issuer.cer http://ca.example/i.cer && holdfast doctor", code: 1},
+	{name: "leaf as trust anchor", args: goodFlags + " --trust-anchor {dir}/cert.pem", check: "chain", seen: "not the certificate of a CA", command: "get-trust-anchor", code: 1},
+	{name: "trust anchor missing", args: goodFlags + " --trust-anchor {dir}/none.pem", check: "chain", seen: "none.pem", command: "get-trust-anchor", code: 3},
+	{name: "expired", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
+		check: "rules", seen: "expired at", command: "openssl req -new", code: 1},
+	{name: "not yet valid", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }),
+		check: "rules", seen: "not valid before", command: "openssl req -new", code: 1},
+	{name: "CA certificate", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.IsCA = true }), check: "rules", seen: "CA certificate", command: "openssl req -new", code: 1},
+	{name: "no digitalSignature", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }),
+		check: "rules", seen: "digitalSignature", command: "keyUsage=critical,digitalSignature", code: 1},
+	{name: "SHA-1", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 }), check: "rules", seen: "SHA-1", command: "openssl req -new", code: 1},
+	{name: "empty subject", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.Subject = pkix.Name{} }), check: "rules", seen: "subject is empty", command: "openssl req -new", code: 1},
+	{name: "Ed25519", args: goodFlags, prepare: func(s *scene) {
+		s.key = signertest.NewKey(s, "ed25519")
+		s.write("key.pem", string(signertest.KeyPEM(s, s.key)))
+		s.issue(nil)
+	}, check: "rules", seen: "Ed25519", command: "openssl req -new", code: 1},
+	{name: "name that is no tag", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.Subject.OrganizationalUnit = []string{"R&D"} }),
+		check: "tags", seen: "x509Subject in the certificate: OU", command: "delete-attribute-mapping --profile-id 00000000-0000-0000-0000-000000000001 \\\n--certificate-field x509Subject --specifiers OU", code: 1},
+	{name: "name that is too long", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.DNSNames = []string{strings.Repeat("a", 250) + ".example"} }),
+		check: "tags", seen: "x509SAN in the certificate: DNS/2", command: "--certificate-field x509SAN --specifiers DNS", code: 1},
+}
+
+const trustRoles = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"rolesanywhere.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]%s}}`
+
+func trust(text string) func(*scene) { return write("trust.json", text) }
+
+const policy = goodFlags + " --trust-policy {dir}/trust.json"
+
+var brokenPolicies = []setup{
+	{name: "policy is not JSON", args: policy, prepare: trust("{"), check: "policy", seen: "trust.json", command: "+1", code: 1},
+	{name: "policy missing", args: policy, check: "policy", seen: "trust.json", command: "aws iam get-role --role-name demo", code: 3},
+	{name: "condition not met", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"server"}}`, 1)),
+		check: "policy", seen: "StringEquals aws:PrincipalTag/x509Subject/CN server: not met, it is client", command: "aws iam update-assume-role-policy --role-name demo", code: 1},
+	{name: "TagSession forgotten", args: policy, prepare: trust(strings.Replace(strings.Replace(trustRoles, `"sts:TagSession",`, "", 1), "%s", "", 1)),
+		check: "policy", seen: "does not allow sts:TagSession", command: "update-assume-role-policy", code: 1},
+	{name: "other service", args: policy, prepare: trust(strings.Replace(strings.Replace(trustRoles, "rolesanywhere", "ec2", 1), "%s", "", 1)),
+		check: "policy", seen: "the principal of statement 1 is not rolesanywhere.amazonaws.com", command: "update-assume-role-policy", code: 1},
+	{name: "condition on another trust anchor", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"ArnEquals":{"aws:SourceArn":"`+anchorARN[:len(anchorARN)-1]+`2"}}`, 1)),
+		check: "policy", seen: "ArnEquals aws:SourceArn", command: "update-assume-role-policy", code: 1},
+	{name: "denied", args: policy, prepare: trust(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*"},{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}]}`),
+		check: "policy", seen: "denies sts:AssumeRole for this certificate: statement 2 applies", command: "update-assume-role-policy", code: 1},
+}
+
+// TestDoctor examines broken configurations: the first fault names the cause, and
+// has a command.
+func TestDoctor(t *testing.T) {
+	var all []setup
+	for _, group := range [][]setup{brokenConfigurations, brokenKeys, brokenPolicies} {
+		all = append(all, group...)
+	}
+	if len(all) < 40 {
+		t.Errorf("%d configurations", len(all))
+	}
+	for _, c := range all {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			if c.prepare != nil {
+				c.prepare(s)
+			}
+			s.check(c)
+		})
+	}
+}
+
+// check examines a configuration and compares the first fault.
+func (s *scene) check(c setup) {
+	s.Helper()
+	r := s.examine(c)
+	first, found := r.first("fault")
+	switch {
+	case !found:
+		s.Fatalf("no fault: %s", r.raw)
+	case first.Check != c.check, !strings.Contains(first.Seen, s.expand(c.seen)):
+		s.Errorf("first fault %+v, want %s: %q", first, c.check, s.expand(c.seen))
+	case !strings.Contains(first.Command, strings.ReplaceAll(s.expand(c.command), "\\\n", "")):
+		s.Errorf("command %q, want %q", first.Command, c.command)
+	case r.Code != c.code:
+		s.Errorf("exit code %d, want %d: %+v", r.Code, c.code, first)
+	}
+	for _, l := range r.Checks {
+		if l.State == "fault" && l.Command == "" {
+			s.Errorf("a fault without a command: %+v", l)
+		}
+	}
+	// The text has the same first fault.
+	out, _ := s.run(c)
+	fault := out[strings.Index(out, "fault"):]
+	if !strings.HasPrefix(strings.Join(strings.Fields(fault), " "), "fault "+c.check) || !strings.Contains(fault, "→ ") {
+		s.Errorf("text: %s", out)
+	}
+}

@@ -1,0 +1,264 @@
+package doctor
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
+)
+
+// checkChain compares the chain with the trust anchor, if its certificates are
+// given.
+func checkChain(_ context.Context, p *patient) (results []result) {
+	for _, reason := range rolesanywhere.UnusedIssuers(p.certs, p.Now()) {
+		r := failure(reason)
+		r.State, r.code = warning, 0
+		results = append(results, r.with("holdfast", "list", "--in", p.key.CertificateName()))
+	}
+	chain := p.certs.Chain
+	var names []string
+	for _, c := range chain {
+		names = append(names, fmt.Sprintf("%q", c.Subject))
+	}
+	top := fmt.Sprintf("%q", chain[len(chain)-1].Issuer)
+	if p.trustAnchor == "" {
+		return append(results, fine("%s; the trust anchor must contain its issuer %s, or one above it if AWS needs no certificate in between; --trust-anchor FILE compares it", strings.Join(names, " ← "), top))
+	}
+	anchor, err := readAnchor(p.trustAnchor)
+	if err == nil {
+		err = rolesanywhere.CheckTrust(p.certs, anchor, p.Now())
+	}
+	if err == nil {
+		return append(results, fine("%s ← %s, which %s contains", strings.Join(names, " ← "), top, p.trustAnchor))
+	}
+	r := failure(err)
+	if url := slices.Concat(chain[len(chain)-1].IssuingCertificateURL, []string{""})[0]; url != "" && anchor != nil {
+		return []result{r.paste(command("curl", "-so", "issuer.cer", url) + " && " + p.again("--intermediates", "issuer.cer"))}
+	}
+	if id := path.Base(p.config.TrustAnchorARN); p.hasConfig {
+		return []result{r.with("aws", "rolesanywhere", "get-trust-anchor", "--region", p.config.TrustAnchorRegion(), "--trust-anchor-id", id,
+			"--query", "trustAnchor.source.sourceData.x509CertificateData", "--output", "text")}
+	}
+	return []result{r.tool("openssl x509 -in FILE -noout -subject -issuer -dates", p.trustAnchor)}
+}
+
+// readAnchor reads the CA certificates of a trust anchor.
+func readAnchor(name string) (certs []*x509.Certificate, err error) {
+	data, err := keystore.ReadFile(name, keystore.MaxInput)
+	if err != nil {
+		return nil, fmt.Errorf("--trust-anchor %s: %w", name, err)
+	}
+	for rest := data; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("--trust-anchor %s: %w", name, err)
+		}
+		certs = append(certs, c)
+	}
+	if len(certs) == 0 {
+		return nil, fmt.Errorf("--trust-anchor %s: contains no PEM certificate", name)
+	}
+	return certs, nil
+}
+
+// checkRules checks the rules of Roles Anywhere for the certificate.
+func checkRules(_ context.Context, p *patient) (results []result) {
+	leaf := p.certs.Chain[0]
+	for _, problem := range rolesanywhere.Problems(leaf, p.Now()) {
+		r := failure(problem)
+		r.code = front.ExitOther
+		results = append(results, p.reissue(r, leaf))
+	}
+	if len(results) == 0 {
+		results = append(results, fine("version 3, not a CA, digitalSignature, %s, subject %q, valid now", leaf.SignatureAlgorithm, leaf.Subject))
+	}
+	return results
+}
+
+// reissue returns r with a command that requests a new certificate for the key,
+// if it is in a file.
+func (p *patient) reissue(r result, leaf *x509.Certificate) result {
+	files := p.key.KeyFiles(p.App)
+	subject := opensslSubject(leaf)
+	if len(files) == 0 {
+		return r.with("holdfast", "list")
+	}
+	return r.tool("openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out new.csr", files[0], subject)
+}
+
+// opensslSubject returns the subject of a certificate in the form of -subj.
+func opensslSubject(c *x509.Certificate) string {
+	cn := c.Subject.CommonName
+	if cn == "" {
+		cn = "NAME"
+	}
+	return "/CN=" + strings.NewReplacer("/", `\/`, "+", `\+`).Replace(front.OneLine(cn))
+}
+
+// checkTags shows the session tags that the role's policies will see.
+func checkTags(_ context.Context, p *patient) (results []result) {
+	leaf := p.certs.Chain[0]
+	tags, bad := trustpolicy.SessionTags(leaf)
+	for _, field := range slices.Sorted(maps.Keys(bad)) {
+		r := failed(front.ExitOther, "STS accepts no tags with the characters or the length of %s in the certificate: %s", field, strings.Join(bad[field], ", ")).
+			because("tags may contain up to 256 letters, digits, spaces and _.:/=+-@; change the name, or remove the attribute from the profile's mapping")
+		results = append(results, r.paste(p.unmapCommand(field, bad[field])))
+	}
+	if len(results) > 0 {
+		return results
+	}
+	var shown []string
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		shown = append(shown, name+"="+tags[name])
+	}
+	return []result{fine("%s; source identity %s", strings.Join(shown, ", "), trustpolicy.SourceIdentity(leaf))}
+}
+
+// unmapCommand returns the command that removes attributes from the mapping of
+// the profile.
+func (p *patient) unmapCommand(field string, names []string) string {
+	line := []string{"aws", "rolesanywhere", "delete-attribute-mapping", "--profile-id", path.Base(p.config.ProfileARN), "--certificate-field", field, "--specifiers"}
+	for _, n := range names {
+		specifier, _, _ := strings.Cut(n, "/") // without the number of the kind of name
+		line = append(line, specifier)
+	}
+	return command(line...)
+}
+
+// checkPolicy evaluates the trust policy of the role.
+func checkPolicy(_ context.Context, p *patient) (results []result) {
+	data, err := keystore.ReadFile(p.trustPolicy, keystore.MaxInput)
+	if err != nil {
+		return []result{failure(fmt.Errorf("--trust-policy %s: %w", p.trustPolicy, err)).with("aws", "iam", "get-role", "--role-name", p.config.RoleName(), "--query", "Role.AssumeRolePolicyDocument")}
+	}
+	policy, err := trustpolicy.Parse(data)
+	if err != nil {
+		r := failed(front.ExitOther, "%s: %v", p.trustPolicy, err)
+		return []result{edit(r, p.trustPolicy, 1)}
+	}
+	request := p.createSession()
+	for _, s := range policy.Explain(request) {
+		results = append(results, fine("%s", describeStatement(s)))
+	}
+	if err := policy.Allows(request); err != nil {
+		r := failed(front.ExitOther, "%v for this certificate%s", err, unmet(policy.Explain(request)))
+		r = r.with("aws", "iam", "update-assume-role-policy", "--role-name", p.config.RoleName(), "--policy-document", "file://"+p.trustPolicy)
+		return append([]result{r.because("correct the policy, or use a certificate that meets it; then update the role")}, results...)
+	}
+	return append([]result{fine("%s allows sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity to this certificate", p.trustPolicy)}, results...)
+}
+
+// createSession returns the request to STS for a session with the certificate.
+func (p *patient) createSession() trustpolicy.Request {
+	leaf := p.certs.Chain[0]
+	tags, _ := trustpolicy.SessionTags(leaf)
+	name := p.config.SessionName
+	if name == "" {
+		name = trustpolicy.SerialNumber(leaf)
+	}
+	account := ""
+	if parts := strings.Split(p.config.TrustAnchorARN, ":"); len(parts) > 4 {
+		account = parts[4]
+	}
+	return trustpolicy.CreateSession(p.config.TrustAnchorARN, account, trustpolicy.SourceIdentity(leaf), name, tags)
+}
+
+// describeStatement describes how a statement applies, condition by condition.
+func describeStatement(s trustpolicy.StatementResult) string {
+	effect := "allows"
+	if s.Deny {
+		effect = "denies"
+	}
+	text := fmt.Sprintf("statement %d %s %s", s.Number, effect, strings.Join(s.Actions, ", "))
+	switch {
+	case !s.Principal:
+		return text + ": not for Roles Anywhere"
+	case len(s.Actions) == 0:
+		return fmt.Sprintf("statement %d: no action of Roles Anywhere", s.Number)
+	}
+	for _, c := range s.Conditions {
+		text += "; " + describeCondition(c)
+	}
+	return text
+}
+
+func describeCondition(c trustpolicy.ConditionResult) string {
+	got := "absent"
+	if len(c.Got) > 0 {
+		got = strings.Join(c.Got, ", ")
+	}
+	verdict := "met"
+	if !c.Met {
+		verdict = "not met"
+	}
+	return fmt.Sprintf("%s %s %s: %s, it is %s", c.Operator, c.Key, strings.Join(c.Want, ", "), verdict, got)
+}
+
+// unmet names the first reason why a statement that allows does not apply, or one
+// that denies does.
+func unmet(statements []trustpolicy.StatementResult) string {
+	for _, s := range statements {
+		if s.Deny && s.Applies() && len(s.Actions) > 0 {
+			return fmt.Sprintf(": statement %d applies", s.Number)
+		}
+	}
+	for _, s := range statements {
+		for _, c := range s.Conditions {
+			if !s.Deny && s.Principal && !c.Met {
+				return fmt.Sprintf(": statement %d, %s", s.Number, describeCondition(c))
+			}
+		}
+	}
+	for _, s := range statements {
+		if !s.Deny && !s.Principal {
+			return fmt.Sprintf(": the principal of statement %d is not %s", s.Number, trustpolicy.RolesAnywhere)
+		}
+	}
+	return ""
+}
+
+// renewalPart is the part of a certificate's lifetime that is usually left when it
+// is renewed.
+const renewalPart = 3
+
+// checkRenewal compares the end of the certificates with the usual time of a
+// renewal.
+func checkRenewal(_ context.Context, p *patient) []result {
+	now := p.Now()
+	for i, c := range p.certs.Chain {
+		what := "the certificate"
+		if i > 0 {
+			what = fmt.Sprintf("the intermediate certificate %q", c.Subject)
+		}
+		left, life := c.NotAfter.Sub(now), c.NotAfter.Sub(c.NotBefore)
+		end := c.NotAfter.UTC().Format(time.RFC3339)
+		switch {
+		case left <= 0 && i == 0:
+			return []result{skip("it expired at %s; see rules", end)}
+		case left <= 0:
+			return []result{p.reissue(warn("%s expired at %s, and is not sent", what, end), p.certs.Chain[0]).because("get its successor from the CA, unless the trust anchor contains the CA below it")}
+		case left < life/renewalPart:
+			return []result{p.reissue(warn("%s expires at %s: less than a third of its lifetime is left", what, end), p.certs.Chain[0]).because("renew it, or check that its renewal works")}
+		}
+	}
+	leaf := p.certs.Chain[0]
+	return []result{fine("the certificate expires at %s; renew it from %s on", leaf.NotAfter.UTC().Format(time.RFC3339),
+		leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore)/renewalPart).UTC().Format(time.RFC3339))}
+}

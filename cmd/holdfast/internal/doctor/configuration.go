@@ -1,0 +1,127 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+)
+
+// checkConfiguration reads the settings, from the flags or from a profile of the
+// AWS configuration.
+func checkConfiguration(_ context.Context, p *patient) []result {
+	if p.profile == "" && len(p.settings) > 0 {
+		return p.readSettings(p.cmd, p.given)
+	}
+	results := p.readProfile()
+	if p.aws.words == nil {
+		return results
+	}
+	line := &cobra.Command{Use: "credential-process"}
+	var s settings
+	s.add(line)
+	args := flags.JoinSelector(p.aws.words[2:])
+	p.args = append(p.args, args...)
+	p.cmd.Flags().Visit(func(f *pflag.Flag) {
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			for _, v := range list.GetSlice() {
+				args = append(args, "--"+f.Name+"="+v)
+			}
+		} else if !isOwn(f.Name) {
+			args = append(args, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	if err := front.ParseFlags(line, args); err != nil {
+		return append(results, p.aws.editing(failure(err)))
+	}
+	return append(results, p.readSettings(line, &s)...)
+}
+
+// readSettings converts the flags of a command to the settings of p.
+func (p *patient) readSettings(cmd *cobra.Command, s *settings) (results []result) {
+	key, err := s.identity.Key(cmd)
+	if err == nil {
+		err = key.Check()
+	}
+	if err == nil {
+		_, err = key.Options(p.App, nil) // --pin-source
+	}
+	if err != nil {
+		results = append(results, p.settingFault(err))
+	} else {
+		p.key, p.hasKey = key, true
+	}
+	if err := p.readSession(cmd, s); err != nil {
+		return append(results, p.settingFault(err))
+	}
+	if len(results) > 0 {
+		return results
+	}
+	c := p.config
+	text := fmt.Sprintf("the settings are valid: %s in %s", c.RoleARN, c.TrustAnchorRegion())
+	if p.second.RoleARN != "" {
+		text += ", and with its session " + p.second.RoleARN
+	}
+	return append(results, fine("%s", text))
+}
+
+// readSession converts the flags of the session and the connection.
+func (p *patient) readSession(cmd *cobra.Command, s *settings) (err error) {
+	if p.config, err = s.session.Config(cmd, p.App); err != nil {
+		return err
+	}
+	if err = p.config.Check(); err != nil {
+		return err
+	}
+	if p.second, err = s.assume.Chain(cmd, p.App); err != nil {
+		return err
+	}
+	if err = p.second.Check(p.config); err != nil {
+		return err
+	}
+	if p.connection, err = s.session.Connection(p.App); err != nil {
+		return err
+	}
+	if p.config.Transport, err = p.connection.Transport(); err != nil {
+		return err
+	}
+	p.hasConfig = true
+	return nil
+}
+
+// settingFault is the fault of a setting, with a command that shows valid values.
+func (p *patient) settingFault(err error) result {
+	r := failure(err)
+	c := p.config
+	switch {
+	case !p.hasKey || p.hasConfig:
+	case c.TrustAnchorARN == "":
+		return r.with("aws", "rolesanywhere", "list-trust-anchors", "--query", "trustAnchors[].trustAnchorArn")
+	case c.ProfileARN == "":
+		return r.with("aws", "rolesanywhere", "list-profiles", "--query", "profiles[].profileArn")
+	case c.RoleARN == "":
+		return r.with("aws", "iam", "list-roles", "--query", "Roles[].Arn")
+	}
+	if p.aws.words != nil {
+		return p.aws.editing(r)
+	}
+	return r.with("holdfast", "help", "credential-process")
+}
+
+// quoteForAll quotes words so that a shell and botocore split them in the same
+// way.
+func quoteForAll(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = front.ShellQuote(w)
+		if strings.Contains(w, "'") && !strings.ContainsAny(w, "\"\\$`") {
+			quoted[i] = `"` + w + `"`
+		}
+	}
+	return strings.Join(quoted, " ")
+}

@@ -1,0 +1,170 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/awsconfig"
+)
+
+// An override is a set of environment variables with which AWS clients find other
+// credentials, if all of them are set.
+type override struct {
+	variables []string
+	clear     []string // further variables to unset
+	what      string
+}
+
+// overrides have precedence over a profile that a client does not name itself, as
+// with --profile. Sources: credentials.py of botocore, resolve_credentials.go of
+// the AWS SDK for Go v2.
+var overrides = []override{
+	{[]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, []string{"AWS_SESSION_TOKEN"}, "the keys in the environment"},
+	{[]string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"}, nil, "the web identity in the environment"},
+}
+
+// stronger has the settings of a profile that have precedence over its
+// credential_process, with what clients use instead.
+var stronger = []struct{ key, what string }{
+	{"web_identity_token_file", "a web identity"},
+	{"sso_session", "IAM Identity Center"},
+	{"sso_account_id", "IAM Identity Center"},
+	{awsconfig.AccessKeyID, "fixed keys"},
+	{"login_session", "the session of aws login"},
+	{"credential_source", "another source of credentials"},
+}
+
+// checkEnvironment finds the variables and settings with which AWS clients do not
+// use the credentials of Holdfast.
+func checkEnvironment(_ context.Context, p *patient) (results []result) {
+	for _, o := range overrides {
+		if !slices.ContainsFunc(o.variables, func(name string) bool { return p.Env(name) == "" }) {
+			results = append(results, p.overridden(o))
+		}
+	}
+	if len(p.aws.chain) > 0 {
+		results = append(results, p.strongerSettings()...)
+	}
+	if name := p.Env("AWS_PROFILE"); p.profile != "" && name != "" && name != p.profile {
+		results = append(results, warn("AWS_PROFILE is %s: clients that do not name a profile use that one", name).with("export", "AWS_PROFILE="+p.profile))
+	}
+	results = append(results, p.endpoints()...)
+	if len(results) == 0 {
+		results = append(results, fine("no variable and no setting has precedence"))
+	}
+	return results
+}
+
+// overridden is the result for variables that are set. They matter only to
+// clients that use a profile.
+func (p *patient) overridden(o override) result {
+	unset := append(append([]string{"unset"}, o.variables...), o.clear...)
+	text := fmt.Sprintf("%s is set: AWS clients use %s", o.variables[0], o.what)
+	if p.aws.name == "" {
+		return warn("%s instead of a profile", text).with(unset...)
+	}
+	return failed(front.ExitOther, "%s instead of credential_process, unless they name the profile themselves, such as aws --profile %s", text, p.aws.name).with(unset...)
+}
+
+// strongerSettings returns the faults of settings beside the credential_process.
+func (p *patient) strongerSettings() (results []result) {
+	last := p.aws.last()
+	if _, has := last.Settings[awsconfig.CredentialProcess]; !has {
+		return nil
+	}
+	for _, s := range stronger {
+		setting, set := last.Settings[s.key]
+		if !set {
+			continue
+		}
+		text := fmt.Sprintf("%s in line %d of %s: AWS clients use %s instead of credential_process", s.key, setting.Line, setting.File, s.what)
+		r := failed(front.ExitOther, "%s", text)
+		if s.key == awsconfig.AccessKeyID && !strings.HasSuffix(setting.File, "credentials") {
+			r.Seen = fmt.Sprintf("%s in line %d of %s: the AWS SDK for Go uses fixed keys instead of credential_process; the AWS CLI does not", s.key, setting.Line, setting.File)
+		}
+		results = append(results, removeLines(r, last, setting.File))
+	}
+	return results
+}
+
+// removeLines returns r with a command that removes the settings of a profile in
+// a file that are in stronger, or that belong to them.
+func removeLines(r result, p awsconfig.Profile, file string) result {
+	var lines []int
+	for _, key := range slices.Sorted(maps.Keys(p.Settings)) {
+		s := p.Settings[key]
+		part := strings.HasPrefix(key, "aws_access") || strings.HasPrefix(key, "aws_se") || strings.HasPrefix(key, "sso_") ||
+			key == "web_identity_token_file" || key == "login_session" || key == "credential_source"
+		if part && s.File == file {
+			lines = append(lines, s.Line)
+		}
+	}
+	slices.Sort(lines)
+	if runtime.GOOS != "linux" {
+		return edit(r, file, lines[0])
+	}
+	var script []string
+	for _, n := range lines {
+		script = append(script, fmt.Sprintf("%dd", n))
+	}
+	return r.with("sed", "-i", strings.Join(script, ";"), file)
+}
+
+// endpoints returns what variables of endpoints mean for clients.
+func (p *patient) endpoints() (results []result) {
+	for _, name := range []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} {
+		if v := p.Env(name); v != "" {
+			results = append(results, fine("%s is set: clients ask this endpoint if they find no other credentials", name))
+		}
+	}
+	imds := p.Env("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+	switch {
+	case imds != "" && strings.EqualFold(p.Env("AWS_EC2_METADATA_DISABLED"), "true"):
+		results = append(results, warn("AWS_EC2_METADATA_SERVICE_ENDPOINT is set, but AWS_EC2_METADATA_DISABLED is true: clients do not ask it").with("unset", "AWS_EC2_METADATA_DISABLED"))
+	case imds != "" && inContainer() && !isLocal(imds):
+		results = append(results, warn("AWS_EC2_METADATA_SERVICE_ENDPOINT is %s, outside of this container: responses with an IP hop limit of 1 do not arrive", imds).
+			because("use a limit of 2 or more where the endpoint runs").paste("holdfast serve --hop-limit 2"))
+	case imds != "":
+		results = append(results, fine("AWS_EC2_METADATA_SERVICE_ENDPOINT is set: clients ask this endpoint if they find no other credentials"))
+	}
+	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ROLESANYWHERE", "AWS_ENDPOINT_URL_STS"} {
+		if v := p.Env(name); v != "" && !strings.EqualFold(p.Env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
+			results = append(results, fine("%s is set: requests go to %s", name, hostOf(v)))
+		}
+	}
+	return results
+}
+
+func hostOf(text string) string {
+	if u, err := url.Parse(text); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return "another address"
+}
+
+func isLocal(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// inContainer reports whether a container engine has left its mark.
+func inContainer() bool {
+	for _, mark := range []string{"/.dockerenv", "/run/.containerenv"} {
+		if _, err := os.Stat(mark); err == nil {
+			return true
+		}
+	}
+	return false
+}

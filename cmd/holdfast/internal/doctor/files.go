@@ -1,0 +1,143 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+// A usedFile is a file that the settings name.
+type usedFile struct {
+	path   string
+	secret string // what everybody could read in it; "": nothing secret
+}
+
+// checkFiles checks the files with the key, the certificates and the PIN.
+func checkFiles(_ context.Context, p *patient) (results []result) {
+	var used []usedFile
+	for _, path := range p.key.Files(p.App) {
+		f := usedFile{path: path}
+		if data, err := keystore.ReadFile(path, keystore.MaxInput); err == nil && keystore.ContainsPrivateKey(data) {
+			f.secret = "the private key"
+		}
+		used = append(used, f)
+	}
+	for _, path := range p.key.PINFiles(p.App) {
+		used = append(used, usedFile{path, "the PIN"})
+	}
+	if path := p.connection.Bundle(); path != "" {
+		used = append(used, usedFile{path: path})
+	}
+	for _, f := range used {
+		if r := p.checkFile(f); r.State != ok {
+			results = append(results, r)
+		}
+	}
+	for _, name := range p.key.Variables(p.App) {
+		if _, set := p.LookupEnv(name); !set {
+			results = append(results, failed(front.ExitNotFound, "the environment variable %s, which the settings name, is not set", name).
+				because("AWS clients pass their own environment to the program").paste("export "+name+"=…"))
+		}
+	}
+	switch {
+	case len(results) > 0:
+	case len(used) == 0:
+		results = append(results, fine("the settings name no files"))
+	default:
+		var names []string
+		for _, f := range used {
+			names = append(names, f.path)
+		}
+		results = append(results, fine("can be read: %s", strings.Join(names, ", ")))
+	}
+	return results
+}
+
+// checkFile checks that a file can be read, and who else can read or change it.
+func (p *patient) checkFile(f usedFile) result {
+	info, err := os.Stat(f.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p.missing(f.path)
+	case errors.Is(err, fs.ErrPermission):
+		return failed(front.ExitUnavailable, "%s: the user %s may not enter its folder", f.path, userName()).with("ls", "-ld", filepath.Dir(f.path))
+	case err != nil:
+		return failure(err).with("ls", "-ld", f.path)
+	case info.IsDir():
+		return failed(front.ExitOther, "%s is a folder, not a file", f.path).with("ls", f.path)
+	case p.profile != "" && !filepath.IsAbs(f.path):
+		abs, _ := filepath.Abs(f.path) // f.path was just found
+		return warn("%s is found only from the current folder, but AWS clients run in any folder", f.path).because("write " + abs)
+	}
+	if strings.HasPrefix(f.path, "/dev/") || strings.HasPrefix(f.path, "/proc/") { // an inherited pipe can be read once
+		return fine("")
+	}
+	data, err := keystore.ReadFile(f.path, keystore.MaxInput)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return failed(front.ExitUnavailable, "%s: the user %s may not read it (%s)", f.path, userName(), info.Mode()).
+			tool("sudo chown NAME FILE", userName(), f.path)
+	case err != nil:
+		return failure(fmt.Errorf("%s: %w", f.path, err)).with("ls", "-l", f.path)
+	case len(data) == 0:
+		return failed(front.ExitOther, "%s is empty", f.path).with("ls", "-l", f.path)
+	case runtime.GOOS == "windows":
+		return fine("")
+	}
+	mode := info.Mode().Perm()
+	switch folder, err := os.Stat(filepath.Dir(f.path)); {
+	case f.secret != "" && mode&0o004 != 0:
+		return warn("%s can be read by every local user (mode %04o), and contains %s", f.path, mode, f.secret).tool("chmod 600 FILE", f.path)
+	case mode&0o002 != 0:
+		return warn("%s can be changed by every local user (mode %04o)", f.path, mode).tool("chmod o-w FILE", f.path)
+	case err == nil && folder.Mode().Perm()&0o002 != 0 && folder.Mode()&fs.ModeSticky == 0:
+		return warn("every local user can replace %s: its folder has mode %04o", f.path, folder.Mode().Perm()).tool("chmod o-w FILE", filepath.Dir(f.path))
+	}
+	return fine("")
+}
+
+// missing is the fault of a file that does not exist.
+func (p *patient) missing(path string) result {
+	r := failed(front.ExitNotFound, "%s does not exist", path)
+	if !filepath.IsAbs(path) {
+		wd, _ := os.Getwd() // "": unknown
+		r = r.because("a relative path starts in the current folder, " + wd)
+	}
+	dir := filepath.Dir(path)
+	files, err := os.ReadDir(dir)
+	for err != nil && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		files, err = os.ReadDir(dir)
+	}
+	var similar []string
+	for _, f := range files {
+		if filepath.Ext(f.Name()) == filepath.Ext(path) && !f.IsDir() && dir == filepath.Dir(path) {
+			similar = append(similar, f.Name())
+		}
+	}
+	slices.Sort(similar)
+	if len(similar) > 0 && r.Hint == "" {
+		r = r.because("its folder contains " + strings.Join(similar[:min(len(similar), 5)], ", "))
+	}
+	return r.with("ls", "-l", dir)
+}
+
+// userName is the name of the user of this process for messages and commands.
+func userName() string {
+	if name := os.Getenv("USER"); name != "" && os.Getuid() != 0 {
+		return name
+	}
+	if uid := os.Getuid(); uid > 0 {
+		return fmt.Sprint(uid)
+	}
+	return "root"
+}

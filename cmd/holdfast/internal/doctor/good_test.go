@@ -1,0 +1,199 @@
+package doctor_test
+
+import (
+	"crypto/x509"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// The module timeout of tests is long: no test depends on being fast.
+const patient = " --module-timeout 60s"
+
+var good = []setup{
+	{name: "flags", args: goodFlags},
+	{name: "trust anchor", args: goodFlags + " --trust-anchor {dir}/ca.pem"},
+	{name: "intermediate as trust anchor", args: goodFlags + " --trust-anchor {dir}/intermediate.pem"},
+	{name: "trust policy", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"client"},"ArnEquals":{"aws:SourceArn":"`+anchorARN+`"}}`, 1))},
+	{name: "profile", args: app, prepare: config(goodConfig)},
+	{name: "default profile", prepare: config(strings.Replace(goodConfig, "profile app", "default", 1))},
+	{name: "profile of AWS_PROFILE", env: []string{"AWS_PROFILE=app"}, prepare: config(goodConfig)},
+	{name: "profile in another file", args: app, env: []string{"AWS_CONFIG_FILE={dir}/aws.ini"}, prepare: write("aws.ini", goodConfig)},
+	{name: "profile in the credentials file", args: app, prepare: write(".aws/credentials", strings.Replace(goodConfig, "profile ", "", 1))},
+	{name: "source_profile", args: "--profile other", prepare: config(goodConfig + "[profile other]\nrole_arn = " + roleARN + "\nsource_profile = app\n")},
+	{name: "aws_signing_helper", args: app, prepare: func(s *scene) {
+		s.write("bin/aws_signing_helper", "")
+		if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o700); err != nil {
+			s.Fatal(err)
+		}
+		s.write(".aws/config", strings.Replace(goodConfig, "holdfast", "{dir}/bin/aws_signing_helper", 1))
+	}},
+	{name: "quoted words", args: app, prepare: profileWith(strings.Replace(goodLine, "{dir}/key.pem", `"{dir}/key.pem"`, 1))},
+	{name: "flags beside the profile", args: app + " --session-duration 900", prepare: config(goodConfig)},
+	{name: "cache", args: app, prepare: config(strings.Replace(goodConfig, "credential-process", "credential-process --cache", 1))},
+	{name: "second role", args: goodFlags + " --assume-role-arn arn:aws:iam::444455556666:role/other"},
+	{name: "intermediates in a file", args: goodFlags + " --intermediates {dir}/intermediate.pem --trust-anchor {dir}/ca.pem",
+		prepare: func(s *scene) { s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, nil)))) }},
+	{name: "encrypted key", args: goodFlags + " --pin-source file:{dir}/pin", prepare: steps(write("pin", "secret\n"), encrypted)},
+	{name: "key in a variable", args: "--private-key env:KEY --certificate {dir}/cert.pem " + sessionFlags, prepare: func(s *scene) {
+		data, err := os.ReadFile(s.path("key.pem"))
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.env = append(s.env, "KEY="+string(data))
+	}},
+	{name: "RSA", args: goodFlags, prepare: func(s *scene) {
+		s.key = signertest.Key(s, "rsa2048")
+		s.write("key.pem", string(signertest.KeyPEM(s, s.key)))
+		s.issue(nil)
+	}},
+	{name: "PKCS12", args: "--certificate {dir}/app.p12 --pin-source file:{dir}/pin " + sessionFlags, prepare: func(s *scene) {
+		s.write("pin", "secret\n")
+		s.tool(signertest.Require(s, "openssl", "openssl"), "pkcs12", "-export", "-inkey", "key.pem", "-in", "cert.pem", "-out", "app.p12", "-passout", "file:pin")
+	}},
+}
+
+// Good configurations have neither faults nor warnings.
+func TestGood(t *testing.T) {
+	if len(good) < 10 {
+		t.Errorf("%d configurations", len(good))
+	}
+	for _, c := range good {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			if c.prepare != nil {
+				c.prepare(s)
+			}
+			s.checkGood(c)
+		})
+	}
+}
+
+// checkGood examines a configuration and returns the report.
+func (s *scene) checkGood(c setup) report {
+	s.Helper()
+	r := s.examine(c)
+	if l, found := r.first("fault", "warning"); found || r.Code != 0 || r.State != "ok" {
+		s.Errorf("%+v\n%s", l, r.raw)
+	}
+	names := []string{"configuration", "files", "key", "match", "chain", "rules", "tags", "policy", "clock", "network", "session", "identity", "environment", "modules", "tpm", "renewal"}
+	i := 0
+	for _, l := range r.Checks {
+		if i < len(names) && l.Check == names[i] {
+			i++
+		}
+	}
+	if i < len(names) {
+		s.Errorf("no check %s in its place: %s", names[i], r.raw)
+	}
+	out, _ := s.run(c)
+	for line := range strings.Lines(out) {
+		oneWord := len(strings.Fields(strings.TrimSuffix(line, " \\\n"))) == 1 // of a command
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 && !oneWord {
+			s.Errorf("%d columns: %s", n, line)
+		}
+		if strings.Contains(line, "\x1b") {
+			s.Errorf("colors in a pipe: %q", line)
+		}
+	}
+	return r
+}
+
+// Warnings do not fail the command.
+func TestWarnings(t *testing.T) {
+	for _, c := range []setup{
+		{name: "key that everybody can read", args: goodFlags, prepare: func(s *scene) {
+			if err := os.Chmod(s.path("key.pem"), 0o644); err != nil {
+				s.Fatal(err)
+			}
+		}, check: "files", seen: "can be read by every local user", command: "chmod 600"},
+		{name: "semicolon in a reference", args: app, prepare: profileWith("holdfast credential-process " + keyFlags + " " + sessionFlags + " --intermediates file:{dir}/a;b"),
+			check: "configuration", seen: "a shell does not pass ;b", command: "file:{dir}/a;b"},
+		{name: "several lines", args: app, prepare: profileWith(goodLine + "\n  --cache"),
+			check: "configuration", seen: "a shell does not pass a line end", command: "aws configure set"},
+		{name: "several lines with an equals sign", args: app, prepare: profileWith(strings.ReplaceAll(goodLine, " --trust-anchor-arn ", "\n  --trust-anchor-arn=")),
+			check: "configuration", seen: "the SDK for Go reads another command", command: "aws configure set"},
+		{name: "relative path", args: app, prepare: profileWith(strings.ReplaceAll(goodLine, "{dir}/key.pem", "key.pem")),
+			check: "files", seen: "only from the current folder"},
+		{name: "wrapper", args: app, prepare: profileWith("/bin/sh get-credentials"), check: "configuration", seen: "doctor does not know", command: "holdfast help doctor"},
+		{name: "soon expired", args: goodFlags, prepare: issue(func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Now().Add(-24*time.Hour), time.Now().Add(time.Hour)
+		}),
+			check: "renewal", seen: "less than a third", command: "openssl req -new"},
+		{name: "intermediate expired", args: goodFlags, prepare: func(s *scene) {
+			old := *s.ca
+			root := signertest.NewCA(s, "root of the old one")
+			old.Cert = root.Issue(s, s.ca.Key, func(c *x509.Certificate) {
+				c.Subject.CommonName, c.IsCA, c.KeyUsage, c.ExtKeyUsage, c.NotAfter = "intermediate", true, x509.KeyUsageCertSign, nil, time.Now().Add(-time.Minute)
+			})
+			s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, nil), old.Cert)))
+		}, check: "chain", seen: "expired", command: "holdfast list"},
+		{name: "another AWS_PROFILE", args: app, prepare: config(goodConfig), env: []string{"AWS_PROFILE=other"}, check: "environment", seen: "AWS_PROFILE is other", command: "export AWS_PROFILE=app"},
+		{name: "keys without a profile", args: goodFlags, env: []string{"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=x"},
+			check: "environment", seen: "AWS_ACCESS_KEY_ID is set", command: "unset"},
+		{name: "IMDS turned off", args: goodFlags, env: []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:9911", "AWS_EC2_METADATA_DISABLED=true"},
+			check: "environment", seen: "AWS_EC2_METADATA_DISABLED is true", command: "unset AWS_EC2_METADATA_DISABLED"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			if c.prepare != nil {
+				c.prepare(s)
+			}
+			r := s.examine(c)
+			l, _ := r.first("warning", "fault")
+			if l.State != "warning" || l.Check != c.check || !strings.Contains(l.Seen, s.expand(c.seen)) || !strings.Contains(l.Command, s.expand(c.command)) {
+				t.Errorf("%+v, want %s: %q, %q\n%s", l, c.check, s.expand(c.seen), s.expand(c.command), r.raw)
+			}
+			if c.name != "semicolon in a reference" && (r.Code != 0 || r.State != "warning") {
+				t.Errorf("state %s, exit code %d", r.State, r.Code)
+			}
+		})
+	}
+}
+
+// With an emulator, doctor creates a session, and says whose it is.
+func TestOnline(t *testing.T) {
+	s := newScene(t)
+	url, _, stop, err := clitest.RunEmulator(s.dir, "--trust-anchor", "ca.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	s.url = url
+	c := setup{args: goodFlags + " --online --endpoint {url} --sts-endpoint {url} --trust-anchor {dir}/ca.pem"}
+	r := s.checkGood(c)
+	for check, want := range map[string]string{
+		"clock":    "agrees with",
+		"network":  strings.TrimPrefix(url, "http://"),
+		"session":  "a session of " + roleARN,
+		"identity": "arn:aws:sts::111122223333:assumed-role/demo/",
+	} {
+		if lines := r.of(check); len(lines) != 1 || lines[0].State != "ok" || !strings.Contains(lines[0].Seen, want) {
+			t.Errorf("%s: %+v, want %q", check, lines, want)
+		}
+	}
+	s.check(setup{args: goodFlags + " --online --endpoint {url} --sts-endpoint {url} --assume-role-arn arn:aws:iam::111122223333:role/other",
+		check: "identity", seen: "role/other", command: "aws iam get-role --role-name other", code: 6})
+	r = s.examine(setup{args: goodFlags + " --online --endpoint {url}"})
+	if lines := r.of("identity"); len(lines) != 1 || lines[0].State != "skipped" || !strings.Contains(lines[0].Seen, "--sts-endpoint") {
+		t.Errorf("%+v", lines)
+	}
+
+	s.write("other.pem", string(signertest.CertPEM(signertest.NewCA(t, "other").Cert)))
+	otherURL, _, stopOther, err := clitest.RunEmulator(s.dir, "--trust-anchor", "other.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stopOther)
+	s.url = otherURL
+	s.check(setup{args: goodFlags + " --online --endpoint {url}", check: "session", seen: "Untrusted", command: "aws cloudtrail lookup-events", code: 6})
+	stopOther()
+	s.check(setup{args: goodFlags + " --online --endpoint {url}", check: "network", seen: "refused", command: "curl -vI", code: 7})
+}

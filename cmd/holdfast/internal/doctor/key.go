@@ -1,0 +1,201 @@
+package doctor
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// keyOptions returns the options to open the key. Without --use-pin nobody is asked.
+func (p *patient) keyOptions() (keystore.Options, error) {
+	a := p.App
+	if !p.usePIN {
+		a.OpenTTY = func() (front.TTY, error) { return nil, errHeld }
+	}
+	opts, err := p.key.Options(a, p.Logger(false))
+	if err != nil {
+		return opts, err
+	}
+	opts.Logger = nil // the checks tell what it would log
+	opts.Permit = p.permit
+	return opts.Once(), nil
+}
+
+// checkKey opens the key.
+func checkKey(ctx context.Context, p *patient) (results []result) {
+	if m, bad := p.badModule(); bad {
+		return []result{m.fault()}
+	}
+	opts, err := p.keyOptions()
+	if err != nil {
+		return []result{failure(err).paste(p.again())}
+	}
+	ctx, cancel := await.Limit(ctx, p.timeout())
+	defer cancel()
+	backend, err := p.key.Backend(ctx, p.App, opts)
+	if err == nil {
+		p.signer, err = front.InterruptibleValue(ctx, p.key.Name(), func() (signer.Signer, error) { return p.key.OpenWith(ctx, p.App, opts) })
+	}
+	p.openErr = err
+	p.readCertificates(ctx, opts)
+	tries, count, countErr := p.countTries(ctx, opts)
+	switch {
+	case err == nil:
+		r := fine("%s opens %s: %s", backend, p.key.Name(), signer.DescribeKey(p.signer.Public()))
+		if tries != "" {
+			r.Seen += "; " + tries
+		}
+		return append([]result{r}, p.sign(ctx)...)
+	case errors.Is(err, errHeld) && countErr != nil: // the device is not there
+		return []result{p.keyCommand(failure(countErr), countErr)}
+	case errors.Is(err, errHeld):
+		return []result{p.heldResult(backend, tries, count)}
+	case errors.Is(err, signer.ErrMismatch) && !errors.Is(err, signer.ErrNoCertificate):
+		return []result{fine("%s opens %s", backend, p.key.Name())} // match tells the fault
+	}
+	r := failure(err)
+	if tries != "" {
+		r.Seen += "; " + tries
+	}
+	if count.Unblock != "" && errors.Is(err, signer.ErrPINLocked) {
+		return []result{r.paste(count.Unblock)}
+	}
+	return []result{p.keyCommand(r, err)}
+}
+
+// heldResult is the result for a key that is not opened because it needs a PIN.
+func (p *patient) heldResult(backend, tries string, count keystore.Tries) result {
+	r := skip("%s finds %s, which needs its %s; it is not used without --use-pin", backend, p.key.Name(), p.held)
+	if tries != "" {
+		r.Seen += "; " + tries
+	}
+	r.Command = p.again("--use-pin")
+	switch {
+	case tries != "" && count.Left == 0:
+		r.State, r.code = fault, front.ExitPIN
+		r.Hint, r.Command = "unblock it with the tools of the vendor", count.Unblock
+	case tries != "" && count.Left == 1:
+		r.State = warning
+		r.Hint = "Holdfast uses the last try only if a person types the PIN"
+		r.Command = p.again("--use-pin", "--pin-source", "prompt")
+	case tries != "" && count.Used && count.Left < 0:
+		r.State, r.code = fault, front.ExitPIN
+		r.Hint = "after an incorrect PIN, a process that starts uses only one that a person types; log in once"
+		r.Command = p.again("--use-pin", "--pin-source", "prompt")
+	case p.held == keystore.AskPassword:
+		r.State = fault
+		r.code = front.ExitPIN
+		r.Seen = fmt.Sprintf("%s needs a password, which AWS clients cannot ask for", p.key.Name())
+		r.Hint = "store the password in a file, and give its name"
+		r.Command = p.again("--pin-source", "file:PATH")
+	}
+	return r
+}
+
+// keyCommand returns r, the fault of opening the key, with a command.
+func (p *patient) keyCommand(r result, err error) result {
+	files := p.key.KeyFiles(p.App)
+	switch {
+	case errors.Is(err, signer.ErrPINIncorrect), errors.Is(err, signer.ErrPINRequired):
+		return r.paste(p.again("--use-pin", "--pin-source", "prompt"))
+	case errors.Is(err, signer.ErrNoCertificate) && len(p.key.CertificateFiles(p.App)) > 0:
+		return r.with("holdfast", "list", "--in", p.key.CertificateFiles(p.App)[0])
+	case len(files) > 0:
+		return r.with("holdfast", "list", "--in", files[0])
+	}
+	return r.with("holdfast", "list")
+}
+
+// sign makes a signature with a key whose PIN may be used, to find faults that
+// opening does not show. A key in a file needs no such proof, and without
+// --use-pin a device is not used.
+func (p *patient) sign(ctx context.Context) []result {
+	if !p.usePIN {
+		return nil
+	}
+	digest := sha256.Sum256(fmt.Appendf(nil, "doctor %s", rand.Text()))
+	sig, err := front.InterruptibleValue(ctx, p.key.Name(), func() ([]byte, error) {
+		return signer.SignContext(ctx, p.signer, rand.Reader, digest[:], crypto.SHA256)
+	})
+	pub := p.signer.Public()
+	if err == nil {
+		m, mechanismErr := signer.MechanismFor(pub, digest[:], crypto.SHA256)
+		if mechanismErr != nil || !signer.Verifies(pub, m, digest[:], sig) {
+			return []result{failed(front.ExitOther, "a signature of %s does not verify with its public key", p.key.Name()).with("holdfast", "list")}
+		}
+		return []result{fine("it signs")}
+	}
+	return []result{p.keyCommand(failure(err), err)}
+}
+
+// countTries reads how many tries for a PIN are left. It returns the device with
+// the fewest, and a text, which is "" if nothing is counted.
+func (p *patient) countTries(ctx context.Context, opts keystore.Options) (text string, least keystore.Tries, err error) {
+	all, err := front.InterruptibleValue(ctx, p.key.Name(), func() ([]keystore.Tries, error) { return p.key.Tries(ctx, p.App, opts) })
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = nil
+	}
+	if err != nil || len(all) == 0 {
+		return "", keystore.Tries{Left: -1}, err
+	}
+	least = all[0]
+	var texts []string
+	for _, t := range all {
+		texts = append(texts, t.String())
+		if t.Left >= 0 && (least.Left < 0 || t.Left < least.Left) {
+			least = t
+		}
+	}
+	return strings.Join(texts[:min(len(texts), 4)], "; "), least, nil
+}
+
+// readCertificates sets the certificates: those of the open key, or those that
+// the references name.
+func (p *patient) readCertificates(ctx context.Context, opts keystore.Options) {
+	if p.signer != nil {
+		p.certs = signer.CertificatesOf(p.signer)
+		return
+	}
+	certs, err := front.InterruptibleValue(ctx, p.key.CertificateName(), func() ([]*x509.Certificate, error) { return p.key.Certificates(ctx, p.App, opts) })
+	p.certErr = err
+	for _, c := range certs {
+		if !c.IsCA || len(certs) == 1 {
+			if p.certs, err = signer.SelectCertificates(c.PublicKey, certs, p.Now()); err == nil {
+				return
+			}
+		}
+	}
+}
+
+// checkMatch checks that the key and the certificate belong together.
+func checkMatch(_ context.Context, p *patient) []result {
+	switch err := p.openErr; {
+	case p.signer != nil:
+		return []result{fine("the certificate %q is for this key", p.certs.Chain[0].Subject)}
+	case errors.Is(err, signer.ErrMismatch):
+		r := failure(err)
+		return []result{r.paste(p.compareCommand())}
+	case p.certErr != nil && len(p.certs.Chain) == 0 && !errors.Is(err, p.certErr):
+		return []result{p.keyCommand(failure(p.certErr), p.certErr)}
+	}
+	return []result{skip("%s", needOpen.why)}
+}
+
+// compareCommand returns a command that shows both public keys.
+func (p *patient) compareCommand() string {
+	keys, certs := p.key.KeyFiles(p.App), p.key.CertificateFiles(p.App)
+	if len(keys) == 0 || len(certs) == 0 {
+		return command("holdfast", "list")
+	}
+	return result{}.tool("openssl pkey -in FILE -pubout ; openssl x509 -in FILE -noout -pubkey", keys[0], certs[0]).Command
+}

@@ -1,0 +1,70 @@
+package doctor_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// mendable are the names of broken configurations whose command mends them without
+// a decision.
+var mendable = []string{
+	"section without profile", "section with profile in credentials", "byte order mark",
+	"tilde", "variable", "backslash at the end of a line", "program not in PATH", "program does not exist", "command forgotten",
+	"keys in the profile", "Identity Center in the profile",
+}
+
+// The commands of doctor mend what is broken: after the command of the first fault,
+// the fault is gone, until no fault is left.
+func TestMended(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("sed -i has another form")
+	}
+	aws := signertest.Require(t, "awscli", "/usr/bin/aws")
+	sh := signertest.Require(t, "sh", "sh")
+	mended := 0
+	for _, c := range brokenConfigurations {
+		if !slices.Contains(mendable, c.name) {
+			continue
+		}
+		mended++
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			c.prepare(s)
+			if c.name == "section without profile" { // with a command that works once it is found
+				s.write(".aws/config", "[app]\ncredential_process = "+goodLine+"\n")
+			}
+			if c.name == "section with profile in credentials" {
+				s.write(".aws/credentials", "[profile app]\ncredential_process = "+goodLine+"\n")
+			}
+			last := line{}
+			for range 3 {
+				l, found := s.examine(c).first("fault")
+				if !found {
+					return
+				}
+				if l == last {
+					t.Fatalf("the command did not help: %+v", l)
+				}
+				last = l
+				cmd := exec.Command(sh, "-c", l.Command)
+				cmd.Dir = s.dir
+				cmd.Env = []string{"PATH=" + os.Getenv("PATH") + ":" + filepath.Dir(aws), "HOME=" + s.dir, "GORACE=" + clitest.QuickExit}
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v\n%s", l.Command, err, out)
+				}
+			}
+			t.Errorf("still a fault: %+v", last)
+		})
+	}
+	if mended != len(mendable) {
+		t.Errorf("%d of %d configurations", mended, len(mendable))
+	}
+}

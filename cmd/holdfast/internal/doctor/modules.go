@@ -1,0 +1,190 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A probed module was loaded in a process of its own.
+type probed struct {
+	keystore.Module
+	problem string // "": it works
+	slow    bool   // it did not answer in time
+	died    bool   // the process was ended by a signal
+}
+
+// probeModules loads the modules that opening the key would load, each in a
+// process of its own, all at the same time.
+func (p *patient) probeModules(ctx context.Context) []probed {
+	if !p.hasKey {
+		return nil
+	}
+	modules, err := p.key.Modules(p.App)
+	if err != nil {
+		return nil // opening the key reports it
+	}
+	found := make([]probed, len(modules))
+	var all sync.WaitGroup
+	for i, m := range modules {
+		all.Go(func() { found[i] = p.probe(ctx, m) })
+	}
+	all.Wait()
+	return found
+}
+
+// probe runs probe-module for one module.
+func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
+	result := probed{Module: m}
+	exe, err := os.Executable()
+	if err != nil {
+		result.problem = err.Error()
+		return result
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.moduleTimeout)
+	defer cancel()
+	child := exec.CommandContext(ctx, exe, ProbeName, "--in", m.Ref.String())
+	child.Args[0] = os.Args[0]
+	child.Env = p.Environ()
+	child.WaitDelay = 100 * time.Millisecond // a module can leave processes that keep the pipe
+	var stderr limitedBuffer
+	child.Stderr = &stderr
+	err = child.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		result.slow, result.problem = true, "did not answer within "+p.moduleTimeout.String()
+	case errors.As(err, &exit) && exit.ExitCode() < 0:
+		result.died, result.problem = true, "crashes when it is loaded ("+exit.ProcessState.String()+")"
+	case errors.As(err, &exit) && exit.ExitCode() == goCrash && !stderr.isOurs():
+		result.died, result.problem = true, "crashes when it is loaded"
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
+		result.problem = stderr.message(err)
+		if rest, found := strings.CutPrefix(result.problem, "module "); found { // the report has the path
+			_, result.problem, _ = strings.Cut(rest, ": ")
+		}
+	}
+	return result
+}
+
+// goCrash is the exit code of a Go program after a signal such as SIGSEGV in C.
+const goCrash = 2
+
+// A limitedBuffer keeps the first bytes that are written to it.
+type limitedBuffer struct{ b bytes.Buffer }
+
+// Write implements [io.Writer].
+func (l *limitedBuffer) Write(data []byte) (int, error) {
+	if n := 64<<10 - l.b.Len(); n > 0 {
+		l.b.Write(data[:min(n, len(data))])
+	}
+	return len(data), nil
+}
+
+const ours = "holdfast: "
+
+// isOurs reports whether the program reported an error itself.
+func (l *limitedBuffer) isOurs() bool {
+	return strings.HasPrefix(l.b.String(), ours) || strings.Contains(l.b.String(), "\n"+ours)
+}
+
+// message returns the error that the program reported.
+func (l *limitedBuffer) message(err error) string {
+	for line := range strings.Lines(l.b.String()) {
+		if text, found := strings.CutPrefix(line, ours); found {
+			return strings.TrimSpace(text)
+		}
+	}
+	return err.Error()
+}
+
+// fault is the result for a module that cannot be loaded. A module that only
+// reports an error does not disturb others.
+func (m probed) fault() result {
+	if m.problem == "" {
+		return fine("")
+	}
+	r := failed(front.ExitUnavailable, "the PKCS #11 module %s %s", m.Path, m.problem)
+	switch {
+	case !m.slow && !m.died && m.From != "":
+		r.State, r.code = warning, 0
+		return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
+	case m.From != "":
+		return r.because("p11-kit loads it because of " + m.From + "; if you do not need it, disable it for the proxy").
+			paste("echo 'disable-in: p11-kit-proxy' | sudo tee -a " + front.ShellQuote(m.From))
+	case m.slow:
+		r.Hint = "reconnect the device or restart its service; a slow device may need --module-timeout"
+	}
+	return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
+}
+
+// badModule returns a module that would take doctor along if it were loaded here.
+func (p *patient) badModule() (probed, bool) {
+	for _, m := range p.modules() {
+		if m.fault().State == fault {
+			return m, true
+		}
+	}
+	return probed{}, false
+}
+
+// checkModules tells which modules work.
+func checkModules(_ context.Context, p *patient) (results []result) {
+	modules := p.modules()
+	if len(modules) == 0 {
+		return []result{skip("the key needs no PKCS #11 module")}
+	}
+	var works []string
+	for _, m := range modules {
+		if r := m.fault(); r.State != ok {
+			results = append(results, r)
+		} else {
+			works = append(works, m.Path)
+		}
+	}
+	if len(works) > 0 {
+		results = append(results, fine("can be loaded: %s", strings.Join(works, ", ")))
+	}
+	return results
+}
+
+// ProbeName is the name of the command that loads a module.
+const ProbeName = "probe-module"
+
+// ProbeModule returns the command that doctor runs for a module which may crash or
+// hang the process.
+func ProbeModule(a front.App) *cobra.Command {
+	var in string
+	cmd := &cobra.Command{
+		Use:     ProbeName,
+		Short:   "Load a PKCS #11 module, for doctor",
+		Long:    "Loads a PKCS #11 module and looks for tokens. doctor runs it for each module.",
+		Example: "  holdfast probe-module --in 'pkcs11:?module-path=/usr/lib/opensc-pkcs11.so'",
+		Hidden:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ref, err := keystore.ParseRef(in)
+			if err != nil {
+				return err
+			}
+			_, err = a.Store.Tries(cmd.Context(), ref, a.Options(nil))
+			var own *signer.Error
+			if errors.As(err, &own) { // doctor names the module
+				err = own.Err
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&in, "in", "", "`reference` that names the module")
+	return cmd
+}

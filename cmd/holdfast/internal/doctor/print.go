@@ -1,0 +1,120 @@
+package doctor
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	columns    = 80
+	nameColumn = 9  // after the state
+	textColumn = 24 // after the longest name
+)
+
+var colors = map[state]string{ok: "\x1b[32m", warning: "\x1b[33m", fault: "\x1b[31m", skipped: "\x1b[2m"}
+
+// write writes one result: the state, the name, what was seen, and below it the
+// hint and the command.
+func (r result) write(w io.Writer, colored bool) error {
+	var b strings.Builder
+	left := fmt.Sprintf("%-*s%-*s", nameColumn, r.State, textColumn-nameColumn, r.Check)
+	if colored {
+		left = colors[r.State] + string(r.State) + "\x1b[0m" + left[len(r.State):]
+	}
+	for i, line := range wrap(r.Seen, columns-textColumn) {
+		if i > 0 {
+			left = strings.Repeat(" ", textColumn)
+		}
+		b.WriteString(strings.TrimRight(left+line, " ") + "\n")
+	}
+	indent := strings.Repeat(" ", nameColumn)
+	if r.Hint != "" && r.State != ok {
+		for _, line := range wrap(r.Hint, columns-nameColumn) {
+			b.WriteString(indent + line + "\n")
+		}
+	}
+	if r.Command != "" {
+		mark := "→ "
+		for _, line := range breakCommand(r.Command, columns-nameColumn-2) {
+			b.WriteString(indent + mark + line + "\n")
+			mark = "  "
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// wrap breaks text between words into lines of at most width characters, and
+// words that are longer.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		for utf8.RuneCountInString(word) > width {
+			if line != "" {
+				lines, line = append(lines, line), ""
+			}
+			runes := []rune(word)
+			lines, word = append(lines, string(runes[:width])), string(runes[width:])
+		}
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line+" "+word) <= width:
+			line += " " + word
+		default:
+			lines, line = append(lines, line), word
+		}
+	}
+	return append(lines, line)
+}
+
+// breakCommand breaks a command for a shell between words into lines that end
+// with a backslash, so that all of them can be pasted together. A quoted word is
+// never broken, so a line can be longer than width.
+func breakCommand(text string, width int) (lines []string) {
+	line := ""
+	for _, word := range shellWords(text) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line+" "+word) <= width-2:
+			line += " " + word
+		default:
+			lines, line = append(lines, line+` \`), "  "+word
+		}
+	}
+	return append(lines, line)
+}
+
+// shellWords splits a command at spaces outside of quotation marks, and keeps the
+// marks.
+func shellWords(text string) (words []string) {
+	var quote rune
+	escaped := false
+	begin := 0
+	for i, c := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case c == '\\' && quote != '\'':
+			escaped = true
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '\'' || c == '"':
+			quote = c
+		case c == ' ':
+			if i > begin {
+				words = append(words, text[begin:i])
+			}
+			begin = i + 1
+		}
+	}
+	if begin < len(text) {
+		words = append(words, text[begin:])
+	}
+	return words
+}

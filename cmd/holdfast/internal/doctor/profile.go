@@ -1,0 +1,258 @@
+package doctor
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/awsconfig"
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+// An awsProfile is the profile of the AWS configuration whose credential_process
+// is examined.
+type awsProfile struct {
+	name  string              // that the user asked for; "": the settings are from flags
+	chain []awsconfig.Profile // the profile, and those that source_profile leads to
+	line  awsconfig.Setting   // the credential_process
+	words []string            // of the line, if its program is holdfast or one like it
+}
+
+// last is the profile whose credentials are used first.
+func (a awsProfile) last() awsconfig.Profile { return a.chain[len(a.chain)-1] }
+
+// editing returns r with a command that opens the line in an editor.
+func (a awsProfile) editing(r result) result { return edit(r, a.line.File, a.line.Line) }
+
+func edit(r result, file string, line int) result {
+	if runtime.GOOS == "windows" {
+		return r.with("notepad", file)
+	}
+	return r.paste(fmt.Sprintf("${EDITOR:-vi} +%d %s", line, front.ShellQuote(file)))
+}
+
+// set returns r with a command that replaces the credential_process.
+func (a awsProfile) set(r result, words []string) result {
+	paths := filepath.Base(a.line.File)
+	if strings.Contains(paths, "credentials") { // aws configure set writes only to the other file
+		return a.editing(r)
+	}
+	return r.with("aws", "configure", "set", awsconfig.CredentialProcess, quoteForAll(words), "--profile", a.last().Name)
+}
+
+// home is the home folder of the user.
+func (p *patient) home() string {
+	if home := p.Env("HOME"); home != "" {
+		return home
+	}
+	home, _ := os.UserHomeDir() // "": the files are then relative, and not found
+	return home
+}
+
+func readConfig(path string) ([]byte, error) { return keystore.ReadFile(path, keystore.MaxInput) }
+
+// readProfile finds the credential_process of the profile and examines it.
+func (p *patient) readProfile() (results []result) {
+	p.aws.name = cmp.Or(p.profile, p.Env("AWS_PROFILE"), "default")
+	paths := awsconfig.Find(p.LookupEnv, p.home())
+	shared, err := awsconfig.Read(paths, awsconfig.Python, readConfig)
+	var syntax *awsconfig.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return []result{p.syntaxFault(paths, err, syntax)}
+	case err != nil:
+		return []result{failure(err).with("ls", "-ld", filepath.Dir(paths.Config), paths.Config, paths.Credentials)}
+	}
+	p.aws.chain, err = shared.Chain(p.aws.name)
+	if err != nil {
+		return []result{p.chainFault(shared, err)}
+	}
+	first, last := p.aws.chain[0], p.aws.last()
+	line, set := last.Settings[awsconfig.CredentialProcess]
+	p.aws.line = line
+	switch {
+	case first.Get(awsconfig.RoleARN) != "" && len(p.aws.chain) == 1 && first.Get(awsconfig.SourceProfile) == "" && first.Get("credential_source") == "" && first.Get("web_identity_token_file") == "":
+		role := first.Settings[awsconfig.RoleARN]
+		return []result{edit(failed(front.ExitUsage, "profile %q has role_arn, but neither source_profile nor credential_source: AWS clients refuse it", first.Name), role.File, role.Line).
+			because("Holdfast takes the role from --role-arn in credential_process; remove role_arn, or move it with source_profile to another profile")}
+	case !set:
+		return []result{p.noProcess(paths, last)}
+	}
+	results = append(results, fine("profile %q: credential_process in line %d of %s", last.Name, line.Line, line.File))
+	if len(p.aws.chain) > 1 {
+		results = append(results, fine("its credentials are used to assume %s of profile %q", first.Get(awsconfig.RoleARN), first.Name))
+	}
+	return append(results, p.split(paths)...)
+}
+
+// syntaxFault is the fault of a file that botocore refuses.
+func (p *patient) syntaxFault(paths awsconfig.Paths, err error, syntax *awsconfig.SyntaxError) result {
+	file := paths.Config
+	if strings.HasPrefix(err.Error(), paths.Credentials+": ") {
+		file = paths.Credentials
+	}
+	r := failed(front.ExitUsage, "%v; the AWS CLI and the SDK for Python refuse the whole file", err)
+	if data, readErr := readConfig(file); readErr == nil && strings.HasPrefix(string(data), "\ufeff") && runtime.GOOS == "linux" {
+		return r.with("sed", "-i", `1s/^\xef\xbb\xbf//`, file)
+	}
+	return edit(r, file, syntax.Line)
+}
+
+// chainFault is the fault of a profile that does not exist or cannot be resolved.
+func (p *patient) chainFault(shared *awsconfig.Shared, err error) result {
+	r := failed(front.ExitUsage, "%v in %s and %s", err, shared.Paths.Config, shared.Paths.Credentials)
+	if n := len(p.aws.chain); n > 0 { // source_profile is wrong
+		s := p.aws.chain[n-1].Settings[awsconfig.SourceProfile]
+		r.Seen = fmt.Sprintf("profile %q, line %d of %s: %v", p.aws.chain[n-1].Name, s.Line, s.File, err)
+		return edit(r, s.File, s.Line).because(profileList(shared))
+	}
+	if m, found := shared.Misnamed[p.aws.name]; found {
+		r = failed(front.ExitUsage, "section [%s] in line %d of %s is not the profile: there it must be named [%s]", m.Has, m.Line, m.File, m.Want)
+		if runtime.GOOS == "linux" {
+			return r.with("sed", "-i", fmt.Sprintf("%ds/.*/[%s]/", m.Line, m.Want), m.File)
+		}
+		return edit(r, m.File, m.Line)
+	}
+	r.code = front.ExitNotFound
+	return p.suggestSet(r.because(profileList(shared)), p.aws.name)
+}
+
+func profileList(shared *awsconfig.Shared) string {
+	names := shared.Names()
+	if len(names) == 0 {
+		return "there are no profiles"
+	}
+	shown := names[:min(len(names), 8)]
+	return "the profiles are: " + strings.Join(shown, ", ")
+}
+
+// suggestSet returns r with a command that sets the credential_process of a
+// profile.
+func (p *patient) suggestSet(r result, profile string) result {
+	line := program() + ` credential-process --certificate CERTIFICATE --private-key KEY --trust-anchor-arn ARN --profile-arn ARN --role-arn ARN`
+	return r.with("aws", "configure", "set", awsconfig.CredentialProcess, line, "--profile", profile)
+}
+
+// noProcess is the fault of a profile without a credential_process.
+func (p *patient) noProcess(paths awsconfig.Paths, last awsconfig.Profile) result {
+	r := failed(front.ExitUsage, "profile %q has no credential_process", last.Name)
+	if golang, err := awsconfig.Read(paths, awsconfig.Go, readConfig); err == nil {
+		if s, has := golang.Profiles[last.Name].Settings[awsconfig.CredentialProcess]; has { // in a line that continues another
+			r = failed(front.ExitUsage, "line %d of %s begins with a space, so the AWS CLI takes credential_process for a part of the value above", s.Line, s.File)
+			return edit(r, s.File, s.Line)
+		}
+	}
+	return p.suggestSet(r, last.Name)
+}
+
+// split shows how AWS clients split the line, and finds the program.
+func (p *patient) split(paths awsconfig.Paths) (results []result) {
+	text := p.aws.line.Value
+	p.args = append(p.args, strings.Fields(text)...)
+	words, err := splitHere(text)
+	if err != nil || len(words) == 0 {
+		if err == nil {
+			err = errors.New("it is empty")
+		}
+		return []result{p.aws.editing(failed(front.ExitUsage, "credential_process cannot be split into words: %v", err))}
+	}
+	for _, w := range words {
+		p.args = append(p.args, strings.TrimSpace(w))
+	}
+	if r, bad := p.badWords(words); bad {
+		return []result{r}
+	}
+	if r, differs := p.shellDiffers(paths, words); differs {
+		results = append(results, r)
+	}
+	program := words[0]
+	if r, bad := p.badProgram(words); bad {
+		return append(results, r)
+	}
+	base := strings.TrimSuffix(filepath.Base(program), ".exe")
+	switch {
+	case base != "holdfast" && base != "aws_signing_helper":
+		return append(results, warn("credential_process runs %s, whose settings doctor does not know", program).
+			because("give doctor the flags that the program passes to holdfast").with("holdfast", "help", "doctor"))
+	case len(words) < 2 || words[1] != "credential-process":
+		fixed := slices.Insert(slices.Clone(words), 1, "credential-process")
+		return append(results, p.aws.set(failed(front.ExitUsage, "the word after %s is not credential-process", program), fixed))
+	}
+	p.aws.words = words
+	return append(results, fine("AWS clients run: %s", quoteForAll(p.hideSecrets(words))))
+}
+
+func splitHere(text string) ([]string, error) {
+	if runtime.GOOS == "windows" {
+		return awsconfig.SplitWindows(text)
+	}
+	return awsconfig.SplitPython(text)
+}
+
+// hideSecrets returns words without the passwords on the command line.
+func (p *patient) hideSecrets(words []string) []string {
+	shown := slices.Clone(words)
+	for i, w := range shown {
+		name, value, joined := strings.Cut(w, "=")
+		switch {
+		case !strings.HasPrefix(w, "-") || !strings.Contains(name, "password") || strings.HasPrefix(w, "--no-"):
+		case joined && value != "":
+			shown[i] = name + "=…"
+		case i+1 < len(shown):
+			shown[i+1] = "…"
+		}
+	}
+	return shown
+}
+
+// program is the name of the running program for a configuration.
+func program() string {
+	if exe, err := os.Executable(); err == nil && strings.HasPrefix(filepath.Base(exe), "holdfast") {
+		return exe
+	}
+	return "holdfast"
+}
+
+// badProgram returns the fault if the program cannot be started.
+func (p *patient) badProgram(words []string) (result, bool) {
+	name := words[0]
+	fixed := append([]string{program()}, words[1:]...)
+	if !strings.ContainsAny(name, `/\`) {
+		if p.lookPath(name) {
+			return result{}, false
+		}
+		return p.aws.set(failed(front.ExitNotFound, "the program %s of credential_process is not in PATH", name), fixed), true
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p.aws.set(failed(front.ExitNotFound, "the program %s of credential_process does not exist", name), fixed), true
+	case err != nil:
+		return failure(err).with("ls", "-ld", name), true
+	case info.IsDir():
+		return p.aws.set(failed(front.ExitUsage, "the program %s of credential_process is a folder", name), fixed), true
+	case runtime.GOOS != "windows" && info.Mode()&0o111 == 0:
+		return failed(front.ExitUnavailable, "the program %s of credential_process is not executable", name).tool("chmod +x FILE", name), true
+	}
+	return result{}, false
+}
+
+// lookPath reports whether a client finds the program in PATH.
+func (p *patient) lookPath(name string) bool {
+	for _, dir := range filepath.SplitList(p.Env("PATH")) {
+		for _, suffix := range []string{"", ".exe"} {
+			info, err := os.Stat(filepath.Join(dir, name+suffix))
+			if err == nil && !info.IsDir() && (runtime.GOOS == "windows" || info.Mode()&0o111 != 0) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,55 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+)
+
+// checkTPM shows the lockout state of the TPM, if the key or its PIN is in it.
+func checkTPM(ctx context.Context, p *patient) (results []result) {
+	opts, err := p.keyOptions()
+	if err != nil {
+		return []result{skip("%v", err)} // key tells the fault
+	}
+	count := func(call func() ([]keystore.Tries, error)) {
+		tries, err := front.InterruptibleValue(ctx, p.key.Name(), call)
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) && len(results) == 0 {
+			results = append(results, skip("the count of tries could not be read: %v", err)) // key tells the fault
+		}
+		for _, t := range tries {
+			if t.Shared {
+				results = append(results, lockout(t))
+			}
+		}
+	}
+	if _, bad := p.badModule(); !bad {
+		count(func() ([]keystore.Tries, error) { return p.key.Tries(ctx, p.App, opts) })
+	}
+	for _, source := range p.key.PINSources(p.App) {
+		count(func() ([]keystore.Tries, error) { return p.Store.Tries(ctx, source, opts) })
+	}
+	if len(results) == 0 {
+		return []result{skip("neither the key nor its PIN is in a TPM")}
+	}
+	return results[:1]
+}
+
+// fewTries is the number of tries from which on the report warns.
+const fewTries = 3
+
+func lockout(t keystore.Tries) result {
+	hint := "the lockout password resets the count"
+	if t.Recovers > 0 {
+		hint = "the TPM allows one more try every " + t.Recovers.String() + "; the lockout password resets the count at once"
+	}
+	switch {
+	case t.Left == 0:
+		return failed(front.ExitPIN, "%s", t).because(hint).paste(t.Unblock)
+	case t.Used && t.Left > 0 && t.Left <= fewTries:
+		return warn("%s", t).because(hint).paste(t.Unblock)
+	}
+	return fine("%s", t)
+}

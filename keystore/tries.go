@@ -1,0 +1,112 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A TryCounter reports how many tries for a PIN or password its devices leave.
+type TryCounter interface {
+	Backend
+	// Tries returns the counts of the devices that ref can be in. It uses no
+	// try and asks for no PIN.
+	Tries(ctx context.Context, ref Ref, call Call) ([]Tries, error)
+}
+
+// Tries is the count of incorrect PINs of a device.
+type Tries struct {
+	Device string // such as the label of a token or the path of a TPM
+
+	// Left is how many tries are left before the device locks. It is -1 if
+	// the device does not say so.
+	Left int
+	Used bool // an incorrect PIN was entered, and no correct one since then
+
+	// Shared means that the device counts the tries for all its keys together,
+	// also those of other programs, as a TPM does.
+	Shared bool
+
+	// Unblock is a command line that makes more tries possible, for a person
+	// who has the secret that it asks for. "": none is known.
+	Unblock string
+
+	// Recovers is the time after which a TPM allows one more try. 0: the count
+	// does not recover by itself.
+	Recovers time.Duration
+}
+
+// String describes the count in words.
+func (t Tries) String() string {
+	switch {
+	case t.Left == 0:
+		return t.Device + ": locked, no try is left"
+	case t.Left == 1:
+		return t.Device + ": one try is left"
+	case t.Left > 0:
+		return fmt.Sprintf("%s: %d tries are left", t.Device, t.Left)
+	case t.Used:
+		return t.Device + ": an incorrect PIN was entered since the last login"
+	}
+	return t.Device + ": no incorrect PIN was entered"
+}
+
+// Tries returns the counts of the devices that ref can be in; see [TryCounter].
+// It returns none, and an error that wraps [errors.ErrUnsupported], if the
+// backend counts no tries. An error is a [*RefError] or a [*signer.Error].
+func (s *Store) Tries(ctx context.Context, ref Ref, opts Options) ([]Tries, error) {
+	call := s.begin(opts)
+	defer call.end()
+	b, err := s.backend(ctx, ref, call)
+	if err != nil {
+		return nil, err
+	}
+	const op = "count tries of"
+	c, ok := b.(TryCounter)
+	if !ok {
+		return nil, wrap(b, op, ref, errors.ErrUnsupported)
+	}
+	tries, err := c.Tries(ctx, ref, call)
+	return tries, wrap(b, op, ref, err)
+}
+
+// BackendOf returns the name of the backend that opens ref. It reads the file or
+// the variable that ref names.
+func (s *Store) BackendOf(ctx context.Context, ref Ref, opts Options) (string, error) {
+	call := s.begin(opts)
+	defer call.end()
+	b, err := s.backend(ctx, ref, call)
+	if err != nil {
+		return "", err
+	}
+	return b.Name(), nil
+}
+
+// A ModuleLister loads shared libraries of other vendors.
+type ModuleLister interface {
+	Backend
+	// Modules returns the modules that opening ref loads. It loads none of
+	// them.
+	Modules(ref Ref) ([]Module, error)
+}
+
+// A Module is a shared library of another vendor, which can crash or hang the
+// program that loads it.
+type Module struct {
+	Path string
+	From string // the file that configures it; "": the reference does
+	Ref  Ref    // loads only this module
+}
+
+// Modules returns the modules that opening ref loads; see [ModuleLister]. A
+// reference of another kind loads none. An error is a [*RefError] or a
+// [*signer.Error].
+func (s *Store) Modules(ref Ref) ([]Module, error) {
+	b, ok := s.scheme[ref.Scheme].(ModuleLister)
+	if !ok {
+		return nil, nil
+	}
+	modules, err := b.Modules(ref)
+	return modules, wrap(b, "find the modules of", ref, err)
+}

@@ -1,0 +1,152 @@
+package emulator
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
+)
+
+// assumeRoleParams are the parameters of an AssumeRole request.
+type assumeRoleParams struct {
+	RoleARN           string            `json:"roleArn,omitempty"`
+	RoleSessionName   string            `json:"roleSessionName,omitempty"`
+	DurationSeconds   int               `json:"durationSeconds,omitempty"`
+	ExternalID        string            `json:"externalId,omitempty"`
+	SourceIdentity    string            `json:"sourceIdentity,omitempty"`
+	Tags              map[string]string `json:"principalTags,omitempty"`
+	TransitiveTagKeys []string          `json:"transitiveTagKeys,omitempty"`
+	// Incoming are the transitive tags of the session that calls.
+	Incoming map[string]string `json:"incomingTransitiveTags,omitempty"`
+}
+
+// parseAssumeRole parses and checks the parameters of a request. It refuses those
+// that it does not use, so that no tag or policy is lost without an error.
+func parseAssumeRole(form url.Values) (p assumeRoleParams, err error) {
+	for name, values := range form {
+		if len(values) > 1 {
+			return p, refuse(codeSTSValidation, msgSTSInvalidForm, name+" occurs twice")
+		}
+	}
+	form = maps.Clone(form)
+	take := func(name string) string {
+		value := form.Get(name)
+		if value != "" {
+			form.Del(name)
+		}
+		return value
+	}
+	form.Del("Action")
+	form.Del("Version")
+	p = assumeRoleParams{
+		RoleARN:         take("RoleArn"),
+		RoleSessionName: take("RoleSessionName"),
+		DurationSeconds: defaultDuration,
+		ExternalID:      take("ExternalId"),
+		SourceIdentity:  take("SourceIdentity"),
+	}
+	if d := take("DurationSeconds"); d != "" {
+		if p.DurationSeconds, err = strconv.Atoi(d); err != nil || p.DurationSeconds < minDuration || p.DurationSeconds > maxDuration {
+			return p, invalid("durationSeconds", fmt.Sprintf("Member must have value between %d and %d", minDuration, maxDuration))
+		}
+	}
+	if err := p.parseTags(form); err != nil {
+		return p, err
+	}
+	if err := unused(form); err != nil {
+		return p, err
+	}
+	return p, p.check()
+}
+
+// unused is the error about the first one of the parameters that no one has used.
+func unused(form url.Values) error {
+	if len(form) == 0 {
+		return nil
+	}
+	name := slices.Min(slices.Collect(maps.Keys(form)))
+	why := "the emulator does not support " + name
+	list, _, _ := strings.Cut(name, ".")
+	switch {
+	case form.Get(name) == "":
+		why = name + " is empty"
+	case list == "Tags" || list == "TransitiveTagKeys":
+		why += "; the members of a list have the numbers 1, 2, … without gaps, as in " + list + ".member.1"
+	}
+	return refuse(codeSTSValidation, msgSTSInvalidForm, why)
+}
+
+// invalid is the error about a parameter that violates the service model.
+func invalid(name, constraint string) *refusal {
+	return refuse(codeSTSValidation, msgSTSConstraint, name, constraint)
+}
+
+func (p *assumeRoleParams) check() error {
+	if _, err := parseARN(p.RoleARN, "role"); err != nil {
+		return refuse(codeSTSValidation, msgSTSARN, p.RoleARN)
+	}
+	isName := func(s string) bool { return len(s) >= 2 && len(s) <= trustpolicy.MaxIdentity && isWord(s) }
+	switch id := strings.NewReplacer(":", "", "/", "").Replace(p.ExternalID); {
+	case !isName(p.RoleSessionName):
+		return invalid("roleSessionName", fmt.Sprintf(`Member must satisfy regular expression pattern: [\w+=,.@-]{2,%d}`, trustpolicy.MaxIdentity))
+	case p.SourceIdentity != "" && !isName(p.SourceIdentity):
+		return invalid("sourceIdentity", fmt.Sprintf(`Member must satisfy regular expression pattern: [\w+=,.@-]{2,%d}`, trustpolicy.MaxIdentity))
+	case p.ExternalID != "" && (len(p.ExternalID) < 2 || len(p.ExternalID) > maxExternalID || id != "" && !isWord(id)):
+		return invalid("externalId", fmt.Sprintf(`Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,%d}`, maxExternalID))
+	}
+	return nil
+}
+
+// parseTags parses the lists Tags and TransitiveTagKeys and removes them from the
+// form. A list without members is a parameter without a value.
+func (p *assumeRoleParams) parseTags(form url.Values) error {
+	for _, list := range []string{"Tags", "TransitiveTagKeys"} {
+		if form.Get(list) == "" {
+			form.Del(list)
+		}
+	}
+	p.Tags = make(map[string]string)
+	for i := 1; ; i++ {
+		member := "Tags.member." + strconv.Itoa(i)
+		key, value := form.Get(member+".Key"), form.Get(member+".Value")
+		if !form.Has(member+".Key") && !form.Has(member+".Value") {
+			break
+		}
+		switch {
+		case i > maxTags:
+			return invalid("tags", fmt.Sprintf("Member must have length less than or equal to %d", maxTags))
+		case !trustpolicy.IsTagKey(key) || !trustpolicy.IsTagValue(value):
+			return invalid(fmt.Sprintf("tags.%d.member", i), `Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]*`)
+		case strings.HasPrefix(strings.ToLower(key), "aws:"):
+			return refuse(codeSTSParameter, msgSTSTagReserved)
+		case hasFold(slices.Collect(maps.Keys(p.Tags)), key):
+			return refuse(codeSTSParameter, msgSTSTagTwice)
+		}
+		p.Tags[key] = value
+		form.Del(member + ".Key")
+		form.Del(member + ".Value")
+	}
+	for i := 1; ; i++ {
+		member := "TransitiveTagKeys.member." + strconv.Itoa(i)
+		key := form.Get(member)
+		if key == "" {
+			return nil
+		}
+		if i > maxTags {
+			return invalid("transitiveTagKeys", fmt.Sprintf("Member must have length less than or equal to %d", maxTags))
+		}
+		tags := slices.Collect(maps.Keys(p.Tags))
+		j := slices.IndexFunc(tags, func(tag string) bool { return strings.EqualFold(tag, key) })
+		if j < 0 {
+			return refuse(codeSTSParameter, msgSTSTransitive)
+		}
+		form.Del(member)
+		if !slices.Contains(p.TransitiveTagKeys, tags[j]) {
+			p.TransitiveTagKeys = append(p.TransitiveTagKeys, tags[j])
+		}
+	}
+}
