@@ -47,6 +47,8 @@
 //	keystore/all                the list of backends
 //	pkcs11, tpm                 keys in tokens and in a TPM 2.0
 //	winstore, keychain          keys of Windows and of macOS
+//	pki                         requests, certificates and revocation lists
+//	pki/authority               the folder of a small CA
 //	rolesanywhere               the client of IAM Roles Anywhere
 //	rolesanywhere/assume        assumes a role with the credentials of another
 //	rolesanywhere/sigv4x509     signs requests with a certificate's key, and verifies them

@@ -256,7 +256,7 @@ func (f *identities) entries(cfg Config) (entries []keystore.Entry, unreadable [
 			unreadable = append(unreadable, fmt.Errorf("%s: %w", id.ref, id.err))
 		case !cfg.Selector.Matches(id.cert, cfg.now()):
 		case id.err != nil: // the key type is not supported
-			entries = append(entries, keystore.Entry{Ref: id.ref, Kind: keystore.CertificateEntry, Certificate: id.cert})
+			entries = append(entries, keystore.Entry{Ref: id.ref, Kind: keystore.KindOf(id.cert), Certificate: id.cert})
 		default:
 			entries = append(entries, keystore.Entry{Ref: id.ref, Kind: keystore.KeyEntry, Public: id.cert.PublicKey, Certificate: id.cert})
 		}

@@ -60,9 +60,10 @@ func TestBadReferences(t *testing.T) {
 func TestGenerateAndInstallAreUnsupported(t *testing.T) {
 	store, ref := keystore.New(Backend{}), keystore.Ref{Scheme: scheme, Rest: "label=app"}
 	_, generate := store.Generate(t.Context(), ref, keystore.KeySpec{Type: keystore.P256}, keystore.Options{})
+	_, install := store.Install(t.Context(), ref, keystore.Installation{}, keystore.Options{})
 	for name, err := range map[string]error{
 		"Generate": generate,
-		"Install":  store.Install(t.Context(), ref, nil, keystore.Options{}),
+		"Install":  install,
 	} {
 		var own *signer.Error
 		if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &own) || own.Backend != "keychain" || !strings.Contains(signer.Hint(err), "sc_auth") {

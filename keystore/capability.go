@@ -11,7 +11,7 @@ import (
 // Optional capabilities of a Backend.
 type (
 	// A Generator generates key pairs. The private key never leaves the
-	// device.
+	// device; a key in a file is only as safe as the file.
 	Generator interface {
 		Backend
 		// Generate generates a key pair with the name in ref and
@@ -33,16 +33,19 @@ type (
 		List(ctx context.Context, ref Ref, call Call) ([]Entry, error)
 	}
 
-	// An Installer stores certificates together with their key.
+	// An Installer stores certificates in the device of their key.
 	Installer interface {
 		Backend
-		// Install stores a chain, leaf first, for the key that ref
-		// names. It removes nothing and borrows chain. It fails with
-		// signer.ErrNoCertificate if chain is empty, and with
-		// signer.ErrMismatch if the leaf is for another key. If Open
-		// selects the certificate of the key by itself and would not
-		// select the new leaf, Install fails with fs.ErrExist.
-		Install(ctx context.Context, ref Ref, chain []*x509.Certificate, call Call) error
+		// Install stores certificates for the key that ref names, and
+		// ignores in.File. Before it writes anything, it verifies a
+		// signature of the key with the certificate. It stores the
+		// certificate of the key after those of the issuers and reads
+		// them back; only then, and only with in.Replace, it removes
+		// other certificates of the key. A process that is killed
+		// leaves the old certificate, the new one or both. Install
+		// fails with signer.ErrNoCertificate if there are none, and
+		// with signer.ErrMismatch if none is for the key.
+		Install(ctx context.Context, ref Ref, in Installation, call Call) (Installed, error)
 	}
 
 	// An Adviser names other programs that manage the keys of its
@@ -152,7 +155,19 @@ type Entry struct {
 	Ref         Ref // opens the entry; can be pasted into a command
 	Kind        EntryKind
 	Public      crypto.PublicKey  // of a KeyEntry, unless the store does not reveal it
-	Certificate *x509.Certificate // of a CertificateEntry
+	Certificate *x509.Certificate // of a CertificateEntry or an AttestationEntry
+
+	// Plaintext means that the private key of a KeyEntry can be read
+	// without a password.
+	Plaintext bool
+}
+
+// KindOf returns the kind of the entry of a certificate.
+func KindOf(c *x509.Certificate) EntryKind {
+	if signer.IsAttestation(c) {
+		return AttestationEntry
+	}
+	return CertificateEntry
 }
 
 // An EntryKind is the kind of an Entry.
@@ -163,4 +178,5 @@ const (
 	TokenEntry       EntryKind = "token"
 	KeyEntry         EntryKind = "key"
 	CertificateEntry EntryKind = "certificate"
+	AttestationEntry EntryKind = "attestation" // a certificate; see signer.IsAttestation
 )

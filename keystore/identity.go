@@ -94,6 +94,8 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 	switch {
 	case errors.Is(err, signer.ErrMismatch) && certRef == keyRef && len(key.Chain()) == 0:
 		return nil, signer.WithHint(fmt.Errorf("%s: %w: %w", certRef, signer.ErrNoCertificate, err), hint)
+	case errors.Is(err, signer.ErrNoCertificate):
+		return nil, fmt.Errorf("%s: %w", certRef, err)
 	case errors.Is(err, signer.ErrMismatch):
 		return nil, signer.WithHint(fmt.Errorf("%s and %s: %w", keyRef, certRef, err),
 			"use the private key that the certificate was issued for, or another certificate")

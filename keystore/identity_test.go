@@ -187,7 +187,10 @@ func TestZeroRef(t *testing.T) {
 			_, err := store.Generate(t.Context(), none, keystore.KeySpec{}, keystore.Options{})
 			return err
 		},
-		"Install":      func() error { return store.Install(t.Context(), none, nil, keystore.Options{}) },
+		"Install": func() error {
+			_, err := store.Install(t.Context(), none, keystore.Installation{}, keystore.Options{})
+			return err
+		},
 		"List":         func() error { _, err := store.List(t.Context(), none, keystore.Options{}); return err },
 		"Seal":         func() error { return store.Seal(t.Context(), none, nil, keystore.Options{}) },
 		"Digest":       func() error { _, err := store.Digest(t.Context(), keystore.Identity{}, keystore.Options{}); return err },

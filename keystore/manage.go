@@ -2,7 +2,6 @@ package keystore
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -37,21 +36,6 @@ func (s *Store) Generate(ctx context.Context, ref Ref, spec KeySpec, opts Option
 	defer call.end()
 	key, err := b.Generate(ctx, ref, spec, call)
 	return key, wrap(b, op, ref, err)
-}
-
-// Install stores a chain, leaf first, for the key that ref names; see
-// [Installer]. It removes nothing and borrows chain. An error is a [*RefError]
-// or a [*signer.Error]. It wraps the error of the Installer, or
-// [errors.ErrUnsupported] if the backend is not an Installer.
-func (s *Store) Install(ctx context.Context, ref Ref, chain []*x509.Certificate, opts Options) error {
-	const op = "install certificates for"
-	b, err := backendWith[Installer](s, op, ref)
-	if err != nil {
-		return err
-	}
-	call := s.begin(opts)
-	defer call.end()
-	return wrap(b, op, ref, b.Install(ctx, ref, chain, call))
 }
 
 // Seal stores a secret under the name in ref; see [Sealer]. It borrows secret.

@@ -24,9 +24,9 @@ func (k *keeper) List(context.Context, keystore.Ref, keystore.Call) ([]keystore.
 	return k.entries, k.err
 }
 
-func (k *keeper) Install(_ context.Context, _ keystore.Ref, chain []*x509.Certificate, _ keystore.Call) error {
-	k.installed = chain
-	return k.err
+func (k *keeper) Install(_ context.Context, _ keystore.Ref, in keystore.Installation, _ keystore.Call) (keystore.Installed, error) {
+	k.installed = in.Certificates
+	return keystore.Installed{}, k.err
 }
 
 // An adviser is a backend that has advice.
@@ -49,7 +49,7 @@ func TestStoreInstalls(t *testing.T) {
 		{&keystore.RefError{Ref: "shelf:", Err: errBroken}, "reference "},
 	} {
 		k.err, k.installed = test.err, nil
-		err := store.Install(t.Context(), ref, chain, keystore.Options{})
+		_, err := store.Install(t.Context(), ref, keystore.Installation{Certificates: chain}, keystore.Options{})
 		if !errors.Is(err, test.err) || err != nil && !strings.HasPrefix(err.Error(), test.want) || len(k.installed) != 2 {
 			t.Errorf("%d certificates, error %v, want %q", len(k.installed), err, test.want)
 		}
@@ -71,12 +71,17 @@ func TestStoreLacksCapabilities(t *testing.T) {
 	for text, hint := range map[string]string{"plain:x": "docs/references.md", "wise:x": "ask the locksmith"} {
 		ref := refOf(t, text)
 		_, generate := store.Generate(t.Context(), ref, keystore.KeySpec{}, keystore.Options{})
+		_, install := store.Install(t.Context(), ref, keystore.Installation{}, keystore.Options{})
 		_, list := store.List(t.Context(), ref, keystore.Options{})
 		for name, err := range map[string]error{
 			"Generate": generate, "List": list,
-			"Install": store.Install(t.Context(), ref, nil, keystore.Options{}),
+			"Install": install,
 			"Seal":    store.Seal(t.Context(), ref, nil, keystore.Options{}),
 		} {
+			hint := hint
+			if name == "Install" && text == "plain:x" { // any key can have its certificates in a file
+				hint = "Installation.File"
+			}
 			var own *signer.Error
 			if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &own) || own.Backend+":x" != text || !strings.Contains(signer.Hint(err), hint) {
 				t.Errorf("%s of %s: error %v, hint %q", name, text, err, signer.Hint(err))

@@ -3,7 +3,6 @@ package pkcs11
 import (
 	"context"
 	"crypto"
-	"crypto/x509"
 	"errors"
 	"strings"
 	"sync"
@@ -98,7 +97,8 @@ func TestMuteModule(t *testing.T) {
 			return err
 		}},
 		{"createObject", 1, func(m muteModule, cfg Config) error {
-			return installChain(m.ctx, cfg, []*x509.Certificate{issue(t, signertest.Key(t, "p256"))}, m.table)
+			_, err := install(m.ctx, cfg, only(issue(t, signertest.Key(t, "p256"))), m.table)
+			return err
 		}},
 	} {
 		t.Run(test.function, func(t *testing.T) {

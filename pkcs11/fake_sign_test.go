@@ -154,3 +154,19 @@ func (f *fakeModule) createObject(session uint, template []attribute) (uint, err
 	s.token.objects = append(s.token.objects, o)
 	return o.handle, nil
 }
+
+func (f *fakeModule) destroyObject(session, object uint) error {
+	s, done, err := f.session("destroyObject", session, nil)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := len(s.token.objects)
+	s.token.objects = slices.DeleteFunc(s.token.objects, func(o *fakeObject) bool { return o.handle == object })
+	if len(s.token.objects) == before {
+		return ckrObjectHandleInvalid
+	}
+	return nil
+}

@@ -130,7 +130,7 @@ func listToken(ctx context.Context, cfg Config, t token) (entries []keystore.Ent
 		if c, err := o.certificate(); err != nil {
 			failed = append(failed, withPrefix("certificate "+o.uri(t).String(), err))
 		} else {
-			add(o.uri(t), keystore.CertificateEntry).Certificate = c
+			add(o.uri(t), keystore.KindOf(c)).Certificate = c
 		}
 	}
 	return entries, errors.Join(loginErr, t.wrap(errors.Join(failed...)))

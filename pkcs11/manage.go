@@ -3,16 +3,11 @@ package pkcs11
 import (
 	"context"
 	"crypto/rand"
-	"crypto/x509"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/big"
-	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
-	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A keyGenerator contains the parameters of C_GenerateKeyPair for a key type.
@@ -68,7 +63,7 @@ func generate(ctx context.Context, cfg Config, gen keyGenerator, table *modules)
 
 // generateNow is generate, but waits for the module without a limit.
 func generateNow(ctx context.Context, cfg Config, gen keyGenerator, table *modules) (key *Key, err error) {
-	err = withSession(ctx, cfg, table, func(t token, session uint) error {
+	err = withSession(ctx, cfg, table, func(t token, session uint, _ *dialog) error {
 		existing, err := objects(t.mod, session, URI{Object: cfg.URI.Object, ID: cfg.URI.ID}, ckoPrivateKey)
 		if err != nil {
 			return err
@@ -126,100 +121,9 @@ func (g keyGenerator) generate(mod module, session uint, u URI) error {
 	return err
 }
 
-// Install implements [keystore.Installer]. The leaf certificate gets the ID and
-// the label of the key; the label of the other certificates is the common name
-// of their subject. Install removes nothing from the token, not even older
-// certificates of the key. If Open would still use an older certificate, by the
-// rule of [signer.Chain], Install writes nothing and the error is
-// [fs.ErrExist].
-func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, call keystore.Call) error {
-	cfg, err := configFor(ref, call)
-	if err != nil {
-		return err
-	}
-	return installChain(ctx, cfg, chain, &loaded)
-}
-
-func installChain(ctx context.Context, cfg Config, chain []*x509.Certificate, table *modules) error {
-	_, err := bounded(ctx, cfg.what, func() (struct{}, error) { return struct{}{}, installNow(ctx, cfg, chain, table) }, nil)
-	return err
-}
-
-// installNow is installChain, but waits for the module without a limit.
-func installNow(ctx context.Context, cfg Config, chain []*x509.Certificate, table *modules) error {
-	if len(chain) == 0 {
-		return signer.ErrNoCertificate
-	}
-	cfg.Certificates = chain
-	return withSession(ctx, cfg, table, func(t token, session uint) error {
-		key, _, err := findKey(t, session, cfg.URI, chain)
-		if err != nil {
-			return err
-		}
-		if !signer.SamePublicKey(key.pub, chain[0].PublicKey) {
-			return signer.ErrMismatch
-		}
-		present, _, err := certificates(t.mod, session, URI{})
-		if err != nil {
-			return err
-		}
-		taken, err := signer.Chain(key.pub, append(present[:len(present):len(present)], chain[0]), cfg.now())
-		if err != nil {
-			return err
-		}
-		if old := taken[0]; !old.Equal(chain[0]) {
-			return &laterCertError{old, key.uri(t).withModuleOf(cfg.URI)}
-		}
-		for i, cert := range chain {
-			label, id := cert.Subject.CommonName, cert.SubjectKeyId
-			if i == 0 {
-				label, id = key.label, key.id
-			}
-			if err := install(t.mod, session, cert, label, id, present); err != nil {
-				return fmt.Errorf("certificate %s: %w", quote(cert.Subject.String()), err)
-			}
-		}
-		return nil
-	})
-}
-
-// A laterCertError reports that a certificate on the token would be used
-// instead of the certificate to install, because it expires later. It wraps
-// [fs.ErrExist].
-type laterCertError struct {
-	cert *x509.Certificate
-	key  URI
-}
-
-func (e *laterCertError) Error() string {
-	return fmt.Sprintf("the key already has a certificate that is valid until %s and would still be used", e.cert.NotAfter.UTC().Format(time.RFC3339))
-}
-func (e *laterCertError) Unwrap() error { return fs.ErrExist }
-func (e *laterCertError) Hint() string {
-	return "delete the certificate with serial number " + e.cert.SerialNumber.Text(16) + " with a tool for the token, or use the new certificate from a file: Identity.Certificate FILE, Identity.Key " + e.key.String()
-}
-
-func install(mod module, session uint, cert *x509.Certificate, label string, id []byte, present []*x509.Certificate) error {
-	for _, c := range present {
-		if c.Equal(cert) {
-			return nil
-		}
-	}
-	serial, err := asn1.Marshal(new(big.Int).Set(cert.SerialNumber))
-	if err != nil {
-		return err
-	}
-	_, err = mod.createObject(session, []attribute{
-		{ckaClass, uint(ckoCertificate)}, {ckaCertificateType, uint(ckcX509)}, {ckaToken, true}, {ckaPrivate, false},
-		{ckaLabel, label}, {ckaID, id}, {ckaSubject, cert.RawSubject}, {ckaIssuer, cert.RawIssuer},
-		{ckaSerialNumber, serial}, {ckaValue, cert.Raw},
-	})
-	return err
-}
-
 // withSession calls f with a read/write session on the token of cfg, after
-// login.
-func withSession(ctx context.Context, cfg Config, table *modules, f func(t token, session uint) error) (err error) {
+// login, and the dialog of the login.
+func withSession(ctx context.Context, cfg Config, table *modules, f func(t token, session uint, d *dialog) error) (err error) {
 	mod, err := table.find(cfg)
 	if err != nil {
 		return err
@@ -239,5 +143,5 @@ func withSession(ctx context.Context, cfg Config, table *modules, f func(t token
 	if err := d.login(t, session); err != nil {
 		return err
 	}
-	return f(t, session)
+	return f(t, session, d)
 }

@@ -29,6 +29,7 @@ type module interface {
 
 	generateKeyPair(session uint, m mechanism, public, private []attribute) (pub, priv uint, err error)
 	createObject(session uint, template []attribute) (uint, error)
+	destroyObject(session, object uint) error
 
 	finalize() error
 }

@@ -213,6 +213,10 @@ func (l library) createObject(session uint, template []attribute) (uint, error) 
 	return uint(o), convertError(err)
 }
 
+func (l library) destroyObject(session, object uint) error {
+	return convertError(l.ctx.DestroyObject(p11.SessionHandle(session), p11.ObjectHandle(object)))
+}
+
 func (l library) finalize() error {
 	var err error
 	if l.initialized {

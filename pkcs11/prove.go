@@ -104,18 +104,8 @@ func prove(mod module, session uint, candidates []candidate, several bool, known
 
 // signsFor reports whether key signs for its public key.
 func signsFor(mod module, session uint, key keyObject) bool {
-	message := make([]byte, 32)
-	_, _ = rand.Read(message) // never fails
-	digest := sha256.Sum256(message)
-	request := signer.Mechanism{Hash: crypto.SHA256}
-	switch key.pub.(type) {
-	case ed25519.PublicKey:
-		request = signer.Mechanism{}
-	case *ecdsa.PublicKey:
-	default:
-		request.Padding = signer.PKCS1v15
-	}
-	op, err := operationFor(key.pub, request, slices.Clone(digest[:]))
+	digest, request := proofFor(key.pub)
+	op, err := operationFor(key.pub, request, slices.Clone(digest))
 	if err != nil {
 		return false
 	}
@@ -124,5 +114,20 @@ func signsFor(mod module, session uint, key keyObject) bool {
 		return false
 	}
 	sig, err = op.finish(sig)
-	return err == nil && signer.Verifies(key.pub, request, digest[:], sig)
+	return err == nil && signer.Verifies(key.pub, request, digest, sig)
+}
+
+// proofFor returns the digest of random data, and a signature of it that keys of
+// the type of pub make.
+func proofFor(pub crypto.PublicKey) (digest []byte, request signer.Mechanism) {
+	message := make([]byte, 32)
+	_, _ = rand.Read(message) // never fails
+	sum := sha256.Sum256(message)
+	switch pub.(type) {
+	case ed25519.PublicKey:
+		return sum[:], signer.Mechanism{}
+	case *ecdsa.PublicKey:
+		return sum[:], signer.Mechanism{Hash: crypto.SHA256}
+	}
+	return sum[:], signer.Mechanism{Padding: signer.PKCS1v15, Hash: crypto.SHA256}
 }

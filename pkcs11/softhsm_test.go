@@ -4,7 +4,6 @@ package pkcs11_test
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -101,10 +100,10 @@ func TestContract(t *testing.T) {
 			if err := again.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := b.Install(t.Context(), r, append(ca.Chain(), leaf)[1:], withPIN(pkcs11test.PIN)); err != nil {
+			if _, err := b.Install(t.Context(), r, only(append(ca.Chain(), leaf)[1:]...), withPIN(pkcs11test.PIN)); err != nil {
 				t.Fatal(err)
 			}
-			if err := b.Install(t.Context(), r, append([]*x509.Certificate{leaf}, ca.Chain()...), withPIN(pkcs11test.PIN)); err != nil {
+			if _, err := b.Install(t.Context(), r, only(append(ca.Chain(), leaf)...), withPIN(pkcs11test.PIN)); err != nil {
 				t.Fatal(err)
 			}
 			signertest.Run(t, func(t *testing.T) signer.Signer {
@@ -133,7 +132,7 @@ func TestList(t *testing.T) {
 	if err := key.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Install(t.Context(), r, []*x509.Certificate{leaf}, withPIN(pkcs11test.PIN)); err != nil {
+	if _, err := b.Install(t.Context(), r, only(leaf), withPIN(pkcs11test.PIN)); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -217,50 +216,6 @@ func TestGenerateTwice(t *testing.T) {
 			t.Errorf("%s: the hint names a different key, %s", name, r)
 		}
 		if err := again.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-// Install keeps the old certificate, and Open uses the renewed one.
-func TestInstallRenewed(t *testing.T) {
-	token := softHSM(t).Token(t)
-	var b pkcs11.Backend
-	r := ref(t, token, "object=a")
-	key, err := b.Generate(t.Context(), r, keystore.KeySpec{Type: keystore.P256}, withPIN(pkcs11test.PIN))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := signertest.NewCA(t, "root")
-	var leaves []*x509.Certificate
-	for _, days := range []int{1, 3, 2} {
-		leaves = append(leaves, ca.Issue(t, key, func(c *x509.Certificate) { c.NotAfter = c.NotBefore.AddDate(0, 0, days) }))
-	}
-	if err := key.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range []error{nil, nil, fs.ErrExist} {
-		if err := b.Install(t.Context(), r, leaves[i:i+1], withPIN(pkcs11test.PIN)); !errors.Is(err, want) {
-			t.Errorf("certificate %d: error %v, want %v", i, err, want)
-		}
-	}
-	entries, err := b.List(t.Context(), ref(t, token, ""), keystore.Call{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(entries) != 3 { // the token, and two certificates
-		t.Errorf("%d entries, want 3", len(entries))
-	}
-	for _, name := range []string{"object=a", "type=cert", "object=a;type=cert"} {
-		s, err := b.Open(t.Context(), ref(t, token, name), withPIN(pkcs11test.PIN))
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		if c := s.Chain(); len(c) != 1 || !c[0].Equal(leaves[1]) {
-			t.Errorf("%s: wrong chain of %d certificates", name, len(c))
-		}
-		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	}

@@ -2,7 +2,6 @@ package pkcs11
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -35,7 +34,8 @@ var operations = map[string]func(t *testing.T, b *fixture, cfg Config) error{
 		return err
 	},
 	"install": func(t *testing.T, b *fixture, cfg Config) error {
-		return installChain(t.Context(), cfg, []*x509.Certificate{issue(t, signertest.Key(t, "p256"))}, b.table)
+		_, err := install(t.Context(), cfg, only(issue(t, signertest.Key(t, "p256"))), b.table)
+		return err
 	},
 }
 

@@ -3,12 +3,10 @@ package rolesanywhere
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -111,7 +109,7 @@ func (c *Client) sign(req *http.Request, body []byte, chain []*x509.Certificate,
 		defer done()
 		hint = "touch the device, or enter the PIN on it, when it asks"
 	}
-	err := sigv4x509.Sign(req, body, boundSigner{s, ctx}, chain, c.cfg.Region, t)
+	err := sigv4x509.Sign(req, body, signer.WithContext(ctx, s), chain, c.cfg.Region, t)
 	if err == nil {
 		return nil
 	}
@@ -120,18 +118,6 @@ func (c *Client) sign(req *http.Request, body []byte, chain []*x509.Certificate,
 		err = signer.WithHint(err, hint)
 	}
 	return err
-}
-
-// A boundSigner signs until ctx ends.
-type boundSigner struct {
-	key signer.Signer
-	ctx context.Context
-}
-
-func (s boundSigner) Public() crypto.PublicKey { return s.key.Public() }
-
-func (s boundSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return signer.SignContext(s.ctx, s.key, rand, digest, opts)
 }
 
 func parseResponse(body []byte) (credentials.Credentials, error) {

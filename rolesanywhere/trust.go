@@ -21,16 +21,24 @@ const maxAnchorCertificates = 2
 // that a [Client] sends. It does not check revocation, nor the rules of
 // [CheckChain].
 func CheckTrust(certs signer.Certificates, anchor []*x509.Certificate, now time.Time) error {
+	_, err := TrustPaths(certs, anchor, now)
+	return err
+}
+
+// TrustPaths is [CheckTrust], but returns the paths from the certificate of the key
+// to the trust anchor, leaf first. There is at least one if the error is nil.
+func TrustPaths(certs signer.Certificates, anchor []*x509.Certificate, now time.Time) (trusted [][]*x509.Certificate, err error) {
 	if len(certs.Chain) == 0 {
-		return signer.ErrNoCertificate
+		return nil, signer.ErrNoCertificate
 	}
 	if n := len(anchor); n == 0 || n > maxAnchorCertificates {
-		return fmt.Errorf("the trust anchor has %d certificates; Roles Anywhere allows 1 to %d", n, maxAnchorCertificates)
+		return nil, signer.WithHint(fmt.Errorf("the trust anchor has %d certificates; Roles Anywhere allows 1 to %d", n, maxAnchorCertificates),
+			"give only the certificates that the trust anchor contains")
 	}
 	roots := x509.NewCertPool()
 	for _, c := range anchor {
 		if err := checkAnchor(c, now); err != nil {
-			return err
+			return nil, err
 		}
 		roots.AddCert(certpath.Relaxed(c))
 	}
@@ -43,11 +51,29 @@ func CheckTrust(certs signer.Certificates, anchor []*x509.Certificate, now time.
 	leaf.NotBefore, leaf.NotAfter = now, now // Problems judges it
 	paths, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: others, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	for _, path := range paths {
-		if err = certpath.Check(path); err == nil {
-			return nil
+		if violation := certpath.Check(path); violation != nil {
+			err = violation
+			continue
+		}
+		for i, c := range path { // not the relaxed copies
+			path[i] = original(c, append(anchor[:len(anchor):len(anchor)], sent...))
+		}
+		trusted = append(trusted, path)
+	}
+	if len(trusted) > 0 {
+		return trusted, nil
+	}
+	return nil, explainTrust(certs, anchor, now, err)
+}
+
+// original returns the one of certs with the bytes of c.
+func original(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
+	for _, o := range certs {
+		if o.Equal(c) {
+			return o
 		}
 	}
-	return explainTrust(certs, anchor, now, err)
+	return c
 }
 
 // UnusedIssuers returns, for each certificate of an issuer that a [Client] does not

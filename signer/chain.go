@@ -64,7 +64,8 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate, now time.Time) ([]*x
 // prefers in this order: one that is not self-signed, because some devices store
 // a placeholder with the key; one that is valid at the time now, or else the one
 // whose validity is nearest; one that verifiers accept for a client; one whose
-// issuers are valid; and the one that expires last.
+// issuers are valid; the one that expires last; and the one that was issued
+// last. Attestation certificates are for no key; see [IsAttestation].
 //
 // The path never contains two certificates of the same name and key. Each
 // certificate signs the one before it. If there is such a path, all its
@@ -72,17 +73,26 @@ func Chain(pub crypto.PublicKey, certs []*x509.Certificate, now time.Time) ([]*x
 // anchor is unknown, so the path is as long as possible. The search is bounded
 // and may miss paths among hundreds of certificates with the same names.
 //
-// The error is [ErrNoCertificate] if certs is empty, and wraps [ErrMismatch] if
+// The error is [ErrNoCertificate] if certs is empty, wraps it if the only
+// certificates for pub are attestation certificates, and wraps [ErrMismatch] if
 // no certificate is for pub. The certificates are then in Others.
 func SelectCertificates(pub crypto.PublicKey, certs []*x509.Certificate, now time.Time) (Certificates, error) {
 	if len(certs) == 0 {
 		return Certificates{}, ErrNoCertificate
 	}
 	var leaves []*x509.Certificate
+	attested := false
 	for _, c := range certs {
-		if SamePublicKey(c.PublicKey, pub) {
+		switch {
+		case !SamePublicKey(c.PublicKey, pub):
+		case IsAttestation(c):
+			attested = true
+		default:
 			leaves = append(leaves, c)
 		}
+	}
+	if len(leaves) == 0 && attested {
+		return Certificates{Others: certs}, errOnlyAttested
 	}
 	if len(leaves) == 0 {
 		return Certificates{Others: certs}, mismatch(pub, certs)
@@ -137,6 +147,7 @@ func compareLeaves(a, b *x509.Certificate, now time.Time) int {
 		cmp.Compare(outside(a, now), outside(b, now)),
 		trueLast(unfit(a), unfit(b)),
 		b.NotAfter.Compare(a.NotAfter),
+		b.NotBefore.Compare(a.NotBefore),
 	)
 }
 

@@ -67,3 +67,36 @@ func NeedsPerson(s Signer) bool {
 	a, ok := s.(Attended)
 	return ok && a.NeedsPerson()
 }
+
+// WithContext returns s with a Sign that is [SignContext] with ctx, for
+// functions that accept no context, such as those of crypto/x509. The result
+// borrows s; its Close does nothing.
+func WithContext(ctx context.Context, s Signer) Signer {
+	c := contextBound{s, ctx}
+	if l, ok := s.(SchemeLimiter); ok {
+		return limitedContextBound{c, l}
+	}
+	return c
+}
+
+type contextBound struct {
+	Signer
+	ctx context.Context
+}
+
+func (c contextBound) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return SignContext(c.ctx, c.Signer, rand, digest, opts)
+}
+
+func (c contextBound) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return SignContext(ctx, c.Signer, rand, digest, opts)
+}
+
+func (c contextBound) Certificates() Certificates { return CertificatesOf(c.Signer) }
+func (c contextBound) NeedsPerson() bool          { return NeedsPerson(c.Signer) }
+func (c contextBound) Close() error               { return nil }
+
+type limitedContextBound struct {
+	contextBound
+	SchemeLimiter
+}

@@ -211,6 +211,22 @@ func (f *fakeSystem) addCertificate(s storeHandle, der []byte, info *keyInfo) er
 	return nil
 }
 
+func (f *fakeSystem) deleteCertificate(c certHandle) error {
+	cert := c.(*fakeContext).cert
+	if err := f.freeCertificate(c); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.count("deleteCertificate"); err != nil {
+		return err
+	}
+	for name, certs := range f.stores {
+		f.stores[name] = slices.DeleteFunc(certs, func(other *fakeCert) bool { return other == cert })
+	}
+	return nil
+}
+
 func (f *fakeSystem) issuers(c certHandle, s storeHandle, _ Location) (ders [][]byte, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

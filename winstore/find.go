@@ -31,8 +31,11 @@ var errNoKey = signer.WithHint(errors.New("no associated private key"),
 // readStore opens the store of cfg and reads its certificates. A certificate
 // that cannot be parsed, or whose key cannot be used, is a candidate with an
 // error.
-func readStore(sys system, cfg Config) (_ *certStore, err error) {
-	store, err := sys.openStore(cfg.location(), cfg.store(), false)
+func readStore(sys system, cfg Config) (*certStore, error) { return openCertStore(sys, cfg, false) }
+
+// openCertStore is readStore, but can open the store for writing.
+func openCertStore(sys system, cfg Config, write bool) (_ *certStore, err error) {
+	store, err := sys.openStore(cfg.location(), cfg.store(), write)
 	if err != nil {
 		return nil, storeError(cfg, err)
 	}

@@ -212,7 +212,10 @@ func TestFaults(t *testing.T) {
 			return sign(generate(t.Context(), f, Config{Key: "new"}, keystore.KeySpec{Type: keystore.RSA2048}))
 		},
 		"install": func(t *testing.T, f *fakeSystem) error {
-			return install(t.Context(), f, Config{}, []*x509.Certificate{leaf, ca.Cert})
+			in := only(leaf, ca.Cert)
+			in.Replace = true
+			_, err := install(t.Context(), f, Config{}, in)
+			return err
 		},
 		"list": func(t *testing.T, f *fakeSystem) error {
 			_, err := list(t.Context(), f, Config{Location: User})

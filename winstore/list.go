@@ -79,8 +79,8 @@ func listStore(sys system, cfg Config, seen *[]link) (entries []keystore.Entry, 
 		if l := (link{c.Certificate.Raw, info}); !addNew(seen, l) {
 			continue
 		}
-		e := keystore.Entry{Ref: c.Ref, Kind: keystore.CertificateEntry, Certificate: c.Certificate}
-		if c.Err == nil {
+		e := keystore.Entry{Ref: c.Ref, Kind: keystore.KindOf(c.Certificate), Certificate: c.Certificate}
+		if c.Err == nil && e.Kind != keystore.AttestationEntry {
 			e.Kind, e.Public = keystore.KeyEntry, c.Certificate.PublicKey
 		}
 		entries = append(entries, e)

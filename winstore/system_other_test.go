@@ -18,7 +18,10 @@ func TestUnsupportedOnOtherSystems(t *testing.T) {
 		"Certificates": func() error { _, err := b.Certificates(t.Context(), ref, opts); return err },
 		"List":         func() error { _, err := b.List(t.Context(), ref, opts); return err },
 		"Generate":     func() error { _, err := b.Generate(t.Context(), ref, keystore.KeySpec{}, opts); return err },
-		"Install":      func() error { return b.Install(t.Context(), ref, []*x509.Certificate{{}}, opts) },
+		"Install": func() error {
+			_, err := b.Install(t.Context(), ref, keystore.Installation{Certificates: []*x509.Certificate{{}}}, opts)
+			return err
+		},
 	}
 	for name, call := range calls {
 		if err := call(); !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" {

@@ -228,6 +228,10 @@ func (windowsSystem) addCertificate(s storeHandle, der []byte, info *keyInfo) (e
 	return callBool(certControlStore, uintptr(s), 0, certStoreCtrlCommit, 0)
 }
 
+func (windowsSystem) deleteCertificate(c certHandle) error {
+	return toError(windows.CertDeleteCertificateFromStore(certContext(c)))
+}
+
 func (windowsSystem) issuers(c certHandle, s storeHandle, l Location) (ders [][]byte, _ error) {
 	const (
 		hcceLocalMachine = 1

@@ -166,7 +166,7 @@ func TestWindowsGenerate(t *testing.T) {
 				if _, err := b.Generate(t.Context(), ref, keystore.KeySpec{Type: typ}, keystore.Call{}); !errors.Is(err, nteExists) {
 					t.Errorf("second key with the same name: error %v", err)
 				}
-				if err := b.Install(t.Context(), ref, []*x509.Certificate{leaf, ca.Cert}, keystore.Call{}); err != nil {
+				if _, err := b.Install(t.Context(), ref, only(leaf, ca.Cert), keystore.Call{}); err != nil {
 					t.Fatal(err)
 				}
 				entries, err := b.List(t.Context(), keystore.Ref{Scheme: scheme, Rest: fmt.Sprintf("location=%s;store=%s", l, store)}, keystore.Call{})

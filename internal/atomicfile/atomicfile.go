@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // An FS is the file system in which a [File] is written. An [*os.Root] is one.
@@ -40,6 +41,10 @@ type File struct {
 	// close the file. If it returns an error, no data is written and that
 	// error is returned.
 	Prepare func(*os.File) error // nil: no preparation
+
+	// NoSync does not flush the data to disk. After a power failure the file
+	// may be empty.
+	NoSync bool
 }
 
 // Replace atomically replaces the content of the file with data, or creates the
@@ -61,13 +66,27 @@ func (f File) write(data []byte, place func(oldname, newname string) error) erro
 		return err
 	}
 	if err = errors.Join(f.fill(file, data), file.Close()); err == nil {
-		err = place(temporary, f.Name)
+		err = whileInUse(func() error { return place(temporary, f.Name) })
 	}
 	// After a rename the temporary name no longer exists.
-	if removeErr := f.fs().Remove(temporary); !errors.Is(removeErr, fs.ErrNotExist) {
+	if removeErr := whileInUse(func() error { return f.fs().Remove(temporary) }); !errors.Is(removeErr, fs.ErrNotExist) {
 		err = errors.Join(err, removeErr)
 	}
 	return err
+}
+
+// useTimeout is how long whileInUse repeats a call. Programs that scan or copy a
+// file have it open for a moment.
+const useTimeout = 2 * time.Second
+
+// whileInUse calls change again while it fails because another program has the
+// file open, which only Windows reports.
+func whileInUse(change func() error) error {
+	for end := time.Now().Add(useTimeout); ; time.Sleep(10 * time.Millisecond) {
+		if err := change(); err == nil || !isInUse(err) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 func (f File) fill(file *os.File, data []byte) error {
@@ -76,7 +95,7 @@ func (f File) fill(file *os.File, data []byte) error {
 			return err
 		}
 	}
-	if _, err := file.Write(data); err != nil {
+	if _, err := file.Write(data); err != nil || f.NoSync {
 		return err
 	}
 	return file.Sync()

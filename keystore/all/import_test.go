@@ -55,6 +55,9 @@ var mayImport = map[string][]string{
 	"keychain/internal/secfw":   {"keychain/internal/native"},
 	"keychain/internal/fakesec": {"keychain/internal/native", "keychain/internal/secfw", "signer/signertest"}, // for tests
 
+	"pki":           {"signer"},
+	"pki/authority": {"signer", "pki"},
+
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
@@ -77,7 +80,7 @@ var mayImport = map[string][]string{
 	// The command packages vending, keys and local do not import one
 	// another.
 	"cmd/holdfast":                   {"cmd/holdfast/cli", "keystore/all"},
-	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "keystore", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "keystore", "rolesanywhere/credentials/loopback"},
 	"cmd/holdfast/internal/pinentry": {},
 	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
@@ -85,6 +88,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
+	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "rolesanywhere"},
 	"cmd/holdfast/internal/doctor":   {front, flags, "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/local":    {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},
 	"cmd/holdfast/internal/interop":  {}, // only tests, like the next three
@@ -100,6 +104,8 @@ const (
 	front = "cmd/holdfast/internal/front"
 	flags = "cmd/holdfast/internal/flags"
 	role  = "cmd/holdfast/internal/role"
+
+	issuing = "cmd/holdfast/internal/issuing"
 )
 
 // onlyIn has the packages that may import a third-party module.

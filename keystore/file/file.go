@@ -43,7 +43,7 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 		return s, nil
 	}
 	selected, err := signer.SelectCertificates(s.Public(), certs, call.Time())
-	if err != nil && !errors.Is(err, signer.ErrMismatch) {
+	if err != nil && !errors.Is(err, signer.ErrMismatch) && !errors.Is(err, signer.ErrNoCertificate) {
 		return nil, err
 	}
 	return signer.WithCertificates(s, selected), nil

@@ -47,13 +47,13 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 			bad = append(bad, err)
 		}
 		if err == nil || locked {
-			entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.KeyEntry, Public: public(key)})
+			entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.KeyEntry, Public: public(key), Plaintext: c.pfx == nil && !part.encrypted()})
 		}
 	}
 	certs, badCerts := parseCertificates(parts)
 	bad = append(bad, badCerts...)
 	for _, cert := range certs {
-		entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.CertificateEntry, Certificate: cert})
+		entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.KindOf(cert), Certificate: cert})
 	}
 	return entries, withName(errors.Join(bad...), ref, c.isBase64)
 }

@@ -57,7 +57,7 @@ func newRDN(attributes []attribute) rdn {
 		canonical[i], text[i] = strconv.Quote(a.canonical()), a.String()
 	}
 	slices.Sort(canonical)
-	return rdn{strings.Join(canonical, "+"), strings.Join(text, "+")}
+	return rdn{strings.Join(canonical, "+"), strings.Join(text, "+"), attributes}
 }
 
 // escape escapes a value as in RFC 4514, section 2.4, and also control

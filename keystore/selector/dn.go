@@ -23,6 +23,8 @@ type DN struct{ rdns []rdn }
 type rdn struct {
 	canonical string // the same for equal RDNs
 	text      string // in the form of RFC 4514
+
+	attributes []attribute
 }
 
 // ParseDN parses a name in the form of RFC 4514. It also accepts the older

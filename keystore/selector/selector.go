@@ -59,6 +59,8 @@ func (s Selector) Matches(cert *x509.Certificate, now time.Time) bool {
 // now. If several candidates have the same certificate, Select considers only
 // the first one that can be used.
 //
+// Attestation certificates do not match; see [signer.IsAttestation].
+//
 // If no candidate matches, Select fails with [signer.ErrNotFound], and the hint
 // says why each candidate does not match. If several candidates match, it fails
 // with [signer.ErrAmbiguous], and the hint lists their references. If the only
@@ -67,7 +69,11 @@ func (s Selector) Select(candidates []Candidate, now time.Time) (int, error) {
 	var usable, unusable []int
 	reasons := make([]string, len(candidates))
 	for i, c := range candidates {
-		switch reasons[i] = s.mismatch(c, now); {
+		reasons[i] = s.mismatch(c, now)
+		if reasons[i] == "" && signer.IsAttestation(c.Certificate) {
+			reasons[i] = "it is an attestation certificate of a YubiKey"
+		}
+		switch {
 		case reasons[i] != "" || slices.ContainsFunc(usable, func(j int) bool { return sameCertificate(candidates[j], c) }):
 		case c.Err == nil:
 			usable = append(usable, i)

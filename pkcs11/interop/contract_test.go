@@ -54,7 +54,8 @@ func (tok token) generate(t *testing.T, ref keystore.Ref, kind keystore.KeyType)
 	if err := key.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := backend.Install(t.Context(), ref, append([]*x509.Certificate{leaf}, ca.Chain()...), tok.call()); err != nil {
+	in := keystore.Installation{Certificates: append([]*x509.Certificate{leaf}, ca.Chain()...)}
+	if _, err := backend.Install(t.Context(), ref, in, tok.call()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/doctor"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/issuing"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/keys"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/local"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"
@@ -31,6 +32,7 @@ import (
 const (
 	credentialCommands = "Credentials for AWS clients"
 	keyCommands        = "Keys"
+	certCommands       = "Certificates"
 	localCommands      = "Local testing without AWS"
 )
 
@@ -46,6 +48,10 @@ var commands = []front.Command{
 	{Name: "seal", Group: keyCommands, New: keys.Seal},
 	{Name: "sign-string", Group: keyCommands, New: keys.SignString},
 	{Name: "read-certificate-data", Group: keyCommands, New: keys.ReadCertificateData},
+	{Name: "csr", Group: certCommands, New: issuing.CSR},
+	{Name: "ca", Group: certCommands, New: issuing.CA},
+	{Name: "install", Group: certCommands, New: issuing.Install},
+	{Name: "verify", Group: certCommands, New: issuing.Verify},
 	{Name: "emulator", Group: localCommands, New: local.Emulator},
 	{Name: "demo", Group: localCommands, New: local.Demo},
 	{Name: "doctor", Group: credentialCommands, New: doctor.Doctor},

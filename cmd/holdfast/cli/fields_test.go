@@ -18,7 +18,7 @@ import (
 )
 
 // libraries are the folders of packages that do not depend on the command line.
-var libraries = []string{"signer", "keystore", "pkcs11", "tpm", "winstore", "keychain", "rolesanywhere", "internal"}
+var libraries = []string{"signer", "keystore", "pkcs11", "tpm", "winstore", "keychain", "pki", "rolesanywhere", "internal"}
 
 var (
 	flagName = regexp.MustCompile(`--([a-z][a-z0-9-]*)`)

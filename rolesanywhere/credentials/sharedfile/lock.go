@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 	"github.com/holdfast-dev/holdfast/internal/filelock"
 )
 
@@ -52,7 +53,7 @@ func openLock(name, path string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
 	if err == nil {
 		if info, statErr := os.Lstat(path); statErr == nil && info.Mode().IsRegular() {
-			if err := copyOwnerAndMode(f, info); err != nil {
+			if err := atomicfile.CopyOwnerAndMode(f, info); err != nil {
 				return nil, errors.Join(err, f.Close(), os.Remove(name))
 			}
 		}

@@ -109,20 +109,12 @@ func removeLeftovers(path string) error {
 func replace(path string, data []byte, old fs.FileInfo) (syncErr, err error) {
 	f := atomicfile.File{Name: path, Temporary: filepath.Base(path) + temporaryPrefix + "*" + temporarySuffix}
 	if old != nil {
-		f.Prepare = func(temporary *os.File) error { return copyOwnerAndMode(temporary, old) }
+		f.Prepare = func(temporary *os.File) error { return atomicfile.CopyOwnerAndMode(temporary, old) }
 	}
 	if err := f.Replace(data); err != nil {
 		return nil, err
 	}
 	return f.SyncFolder(), nil
-}
-
-// copyOwnerAndMode sets the owner, group and mode of f to those in from.
-func copyOwnerAndMode(f *os.File, from fs.FileInfo) error {
-	if err := copyOwner(f, from); err != nil {
-		return err
-	}
-	return f.Chmod(from.Mode().Perm())
 }
 
 func ignoreError(err, target error) error {

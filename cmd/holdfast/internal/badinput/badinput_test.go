@@ -78,7 +78,7 @@ func TestBadInput(t *testing.T) {
 	for _, group := range []func(*pki) []badInput{
 		fileCases, keyCases, encryptedKeyCases, inputCases, certificateCases,
 		arnCases, argumentCases, networkCases, answerCases, refusalCases, chainCases, otherCommandCases,
-		signStringCases, certificateDataCases, environmentCases, doctorCases,
+		signStringCases, certificateDataCases, environmentCases, doctorCases, issuingCases, installCases,
 	} {
 		cases = append(cases, group(p)...)
 	}

@@ -34,6 +34,7 @@ const QuickExit = "atexit_sleep_ms=0"
 //	emulator FLAG…  runs the emulator; $URL leads to it, $SESSION are the flags
 //	tpm             runs a TPM, which $TPM_DEVICE names
 //	certify KEY CERTIFICATE  issues a certificate of the CA for a public key
+//	revoke CRL CERTIFICATE…  writes a CRL of the CA that revokes certificates
 func Scripts(t *testing.T) {
 	openssl := filepath.Dir(signertest.Require(t, "openssl", "openssl"))
 	testscript.Run(t, testscript.Params{
@@ -50,6 +51,7 @@ func Scripts(t *testing.T) {
 			"pki":      writePKI,
 			"tpm":      startTPM,
 			"certify":  certify,
+			"revoke":   revoke,
 		},
 	})
 }
@@ -100,6 +102,25 @@ func certify(ts *testscript.TestScript, neg bool, args []string) {
 	ca := ts.Value(scriptKey{}).(*scriptState).ca
 	chain := []*x509.Certificate{ca.Issue(scriptTB{ts: ts}, publicKey{pub: pub}, nil), ca.Cert}
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), signertest.CertPEM(chain...), 0o600))
+}
+
+// revoke writes a CRL of the CA with the first certificate of each file.
+func revoke(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: revoke CRL CERTIFICATE…")
+	}
+	var certs []*x509.Certificate
+	for _, name := range args[1:] {
+		block, _ := pem.Decode([]byte(ts.ReadFile(name)))
+		if block == nil {
+			ts.Fatalf("%s has no PEM block", name)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		ts.Check(err)
+		certs = append(certs, cert)
+	}
+	der := ts.Value(scriptKey{}).(*scriptState).ca.Revoke(scriptTB{ts: ts}, certs...)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), 0o600))
 }
 
 // A publicKey is a key to certify, which is elsewhere.

@@ -40,7 +40,7 @@ func TokenIdentities(t testing.TB, ca *signertest.CA) []Identity {
 		if err := key.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := (pkcs11.Backend{}).Install(t.Context(), ref, append([]*x509.Certificate{leaf}, ca.Chain()...), call); err != nil {
+		if _, err := (pkcs11.Backend{}).Install(t.Context(), ref, keystore.Installation{Certificates: append([]*x509.Certificate{leaf}, ca.Chain()...)}, call); err != nil {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()

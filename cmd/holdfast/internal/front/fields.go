@@ -13,13 +13,15 @@ var Fields = [][2]string{
 	{"let Options.PIN ask", "--pin-source prompt"},
 	{"a Config.PIN that returns nothing", "--no-tpm-key-password"},
 	{"List with the reference", "holdfast list --in"},
-	{"Identity.Certificate FILE, Identity.Key", "--certificate FILE --private-key"},
 
 	{"Identity.Certificate", "--certificate"},
 	{"Identity.Intermediates", "--intermediates"},
 	{"Identity.Key", "--private-key"},
 	{"Options.PIN", "--pin-source"},
 	{"Selector.UseLatestExpiring", "--use-latest-expiring-certificate"},
+
+	{"Installation.File", "--to FILE"},
+	{"Installation.Replace", "--replace"},
 
 	{"Config.Certificates", "--certificate FILE"},
 	{"Config.Logger", "--debug"},

@@ -14,6 +14,7 @@ type FlagGroup string
 const (
 	ConfigFlags     FlagGroup = "Configuration"
 	KeyFlags        FlagGroup = "Key and certificate"
+	NameFlags       FlagGroup = "Names in the certificate"
 	SessionFlags    FlagGroup = "Session"
 	AssumeFlags     FlagGroup = "Second role"
 	ServiceFlags    FlagGroup = "Connection to the service"
@@ -24,7 +25,7 @@ const (
 )
 
 var flagGroups = []FlagGroup{
-	ConfigFlags, KeyFlags, SessionFlags, AssumeFlags, ServiceFlags, CredentialFlags, ListenFlags, FaultFlags, OutputFlags,
+	ConfigFlags, KeyFlags, NameFlags, SessionFlags, AssumeFlags, ServiceFlags, CredentialFlags, ListenFlags, FaultFlags, OutputFlags,
 }
 
 // Define calls define with an empty flag set and adds its flags to fs under the

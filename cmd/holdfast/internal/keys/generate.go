@@ -30,29 +30,29 @@ func Generate(a front.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "generate",
-		Short: "Generate a key in a PKCS #11 token or a TPM",
-		Long: `Generates a key pair whose private key never leaves the device. The command
+		Short: "Generate a key in a PKCS #11 token, a TPM or a file",
+		Long: `Generates a key pair. The private key never leaves the token or the TPM; a plain
+path makes a key in a file instead, for machines without hardware. The command
 prints the public key in PEM to standard output, and a reference to the new key
 for --private-key to standard error. With --json it prints both to standard
 output, in one object. It never overwrites a key.
 
 A new TPM key is stored in a file or, with handle=, in the TPM itself. It has a
-password if --pin-source provides one; --pin-source prompt asks for it. For a
-token, --pin-source provides the PIN of the token.`,
+password, as a key in a file, if --pin-source provides one; --pin-source prompt
+asks for it. For a token, --pin-source provides the PIN of the token.`,
 		Example: `  holdfast generate --private-key tpm:path=app.pem
   holdfast generate --private-key 'tpm:path=app.pem;pcrs=sha256:7'
   holdfast generate --private-key tpm:handle=0x81010002 --key-type rsa2048
   holdfast generate --private-key 'pkcs11:token=prod;object=app'
 
-  # a certificate request with OpenSSL's TPM provider:
-  openssl req -new -provider tpm2 -provider default \
-      -key app.pem -subj /CN=app -out app.csr`,
+  # a certificate request for the new key:
+  holdfast csr --private-key app.pem --subject CN=app > app.csr`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return generate(cmd.Context(), a, device, reference, keyType, asJSON)
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&reference, "private-key", "", "`reference` for the new key: tpm:path=FILE, tpm:handle=HANDLE or pkcs11:token=…;object=…")
+	fs.StringVar(&reference, "private-key", "", "`reference` for the new key: tpm:path=FILE, tpm:handle=HANDLE, pkcs11:token=…;object=… or a file")
 	fs.StringVar(&keyType, "key-type", string(keystore.P256), "`type` of the new key: "+strings.Join(keyTypes(), ", "))
 	front.MarkValues(fs.Lookup("key-type"), keyTypes()...)
 	fs.BoolVar(&asJSON, "json", false, "print a JSON object: reference, key, public_key")
@@ -126,6 +126,6 @@ func printKey(a front.App, key keystore.Key, asJSON bool) error {
 		return err
 	}
 	ref := front.OneLine(front.ShellQuote(key.Ref().String()))
-	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: have a CA issue a certificate for it (see docs/tpm.md and docs/pkcs11.md), then use --certificate cert.pem --private-key %s\n", ref, ref)
+	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: holdfast csr --private-key %s --subject CN=NAME\n", ref, ref)
 	return err
 }

@@ -50,6 +50,76 @@ func require(t *testing.T, name, program string) {
 	}
 }
 
+// TestCommandsOfCA runs the page about a CA, which begins with an empty folder.
+func TestCommandsOfCA(t *testing.T) {
+	t.Parallel()
+	r := newReader(t)
+	r.sendTo("http://127.0.0.1:1") // nothing is sent
+	r.run(script(t, "ca.md", ""))
+
+	// While the root is replaced, certificates of both roots are accepted, and
+	// afterwards only those of the new one. A revoked one never is.
+	for _, c := range []struct{ anchors, crl, accepted, refused string }{
+		{"both.pem", "", "app-2.pem cert2.pem", ""},
+		{"both.pem", "next.pem", "cert2.pem", "app-2.pem"},
+		{"ca2/ca.pem", "", "cert2.pem", "app-2.pem"},
+	} {
+		args := []string{"--trust-anchor", c.anchors}
+		if c.crl != "" {
+			args = append(args, "--crl", c.crl)
+		}
+		_, flags, stop, err := clitest.RunEmulator(r.dir, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop()
+		r.run(fmt.Sprintf(`
+for cert in %s; do holdfast credential-process --certificate $cert --private-key key.pem %s; done
+for cert in %s; do if holdfast credential-process --certificate $cert --private-key key.pem %[2]s; then exit 1; fi; done`, c.accepted, flags, c.refused))
+	}
+}
+
+// wholeWalks are the pages and sections that need nothing but Holdfast and a device:
+// the CA is Holdfast's own, and the page starts the emulator itself.
+var wholeWalks = []struct {
+	page, section string
+	needs         map[string]string
+}{
+	{"quickstart.md", "A CA and a certificate", nil},
+	{"from-hsm.md", "", map[string]string{"awscli": "/usr/bin/aws", "softhsm": "softhsm2-util"}},
+	{"from-tpm.md", "", map[string]string{"awscli": "/usr/bin/aws", "swtpm": "swtpm"}},
+}
+
+func TestCommandsFromNothing(t *testing.T) {
+	for _, w := range wholeWalks {
+		t.Run(w.page, func(t *testing.T) {
+			t.Parallel()
+			for _, name := range slices.Sorted(maps.Keys(w.needs)) {
+				require(t, name, w.needs[name])
+			}
+			r := newReader(t)
+			r.sendTo("http://127.0.0.1:1") // every command names its endpoint
+			t.Cleanup(func() { r.end("holdfast-tpm/tpm.pid") })
+			text := script(t, w.page, w.section)
+			if strings.Contains(text, "openssl") {
+				t.Error("it uses OpenSSL")
+			}
+			r.run(text)
+		})
+	}
+}
+
+// end ends a process in the background that the page would have ended.
+func (r *reader) end(pidFile string) {
+	text, err := os.ReadFile(filepath.Join(r.dir, pidFile))
+	if err != nil {
+		return // it has ended
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
 func TestCommands(t *testing.T) {
 	for _, w := range walks {
 		t.Run(w.page, func(t *testing.T) {
@@ -59,7 +129,7 @@ func TestCommands(t *testing.T) {
 				require(t, name, w.needs[name])
 			}
 			r := newReader(t)
-			r.run(script(t, "quickstart.md", "A CA and a certificate"))
+			r.run(script(t, "quickstart.md", "With OpenSSL instead"))
 			r.dir = filepath.Join(r.dir, "holdfast-try")
 			url, _, stop, err := clitest.RunEmulator(r.dir, "--trust-anchor", "ca.pem")
 			if err != nil {

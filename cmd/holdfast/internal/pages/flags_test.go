@@ -8,9 +8,10 @@ import (
 )
 
 var (
-	anyBlock = regexp.MustCompile("(?ms)^ *```(\\w*)\n(.*?)^ *```$")
-	command  = regexp.MustCompile(`\bholdfast(?:\.exe)? ([a-z][a-z-]+)( [^\n|&]*)`)
-	flagName = regexp.MustCompile(`(?:^|[\s"])--([a-z][a-z0-9-]*)`)
+	anyBlock   = regexp.MustCompile("(?ms)^ *```(\\w*)\n(.*?)^ *```$")
+	command    = regexp.MustCompile(`\bholdfast(?:\.exe)? ([a-z][a-z-]+)( [^\n|&]*)`)
+	subcommand = regexp.MustCompile(`^ ([a-z]+)\b`)
+	flagName   = regexp.MustCompile(`(?:^|[\s"])--([a-z][a-z0-9-]*)`)
 )
 
 // Commands of all pages have flags that exist, also those that no test runs.
@@ -19,9 +20,12 @@ func TestFlags(t *testing.T) {
 	check := func(page, name, text string) {
 		t.Helper()
 		text, _, _ = strings.Cut(text, " -- ") // what follows is another program's
+		if sub := subcommand.FindStringSubmatch(text); name == "ca" && sub != nil {
+			name += " " + sub[1]
+		}
 		for _, m := range flagName.FindAllStringSubmatch(text, -1) {
 			if helps[name] == "" {
-				out, err := exec.Command("holdfast", name, "--help").Output()
+				out, err := exec.Command("holdfast", append(strings.Fields(name), "--help")...).Output()
 				if err != nil {
 					t.Fatalf("%s: holdfast %s --help: %v", page, name, err)
 				}

@@ -1,0 +1,113 @@
+package issuing_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+const (
+	anchorARN  = "arn:aws:rolesanywhere:us-east-1:111122223333:trust-anchor/00000000-0000-0000-0000-000000000001"
+	profileARN = "arn:aws:rolesanywhere:us-east-1:111122223333:profile/00000000-0000-0000-0000-000000000001"
+	roleARN    = "arn:aws:iam::111122223333:role/app"
+)
+
+// controlPlane answers the calls of the commands, as far as the AWS CLI looks at
+// the answers, and keeps what was sent.
+func controlPlane(t *testing.T) (endpoint string, sent map[string]string) {
+	sent = make(map[string]string)
+	var mu sync.Mutex
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		sent[r.URL.Path] = string(body)
+		switch r.URL.Path {
+		case "/trustanchors":
+			w.WriteHeader(http.StatusCreated)
+			fmt.Fprintf(w, `{"trustAnchor":{"trustAnchorArn":%q}}`, anchorARN)
+		case "/profiles":
+			w.WriteHeader(http.StatusCreated)
+			fmt.Fprintf(w, `{"profile":{"profileArn":%q}}`, profileARN)
+		default: // IAM
+			w.Header().Set("Content-Type", "text/xml")
+			fmt.Fprintf(w, `<CreateRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><CreateRoleResult><Role><Arn>%s</Arn></Role></CreateRoleResult></CreateRoleResponse>`, roleARN)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, sent
+}
+
+// The AWS CLI runs the commands that ca init prints. With the trust policy in
+// them, only the machine that they name gets credentials.
+func TestAWSCommands(t *testing.T) {
+	aws := signertest.Require(t, "awscli", "/usr/bin/aws")
+	dir := newCA(t)
+	commands := mustRun(t, dir, "ca", "init", "--dir", "second CA", "--private-key", "second.pem", "--generate", "p256", "--plaintext-key", "--subject", "CN=Émile: CA")
+	endpoint, sent := controlPlane(t)
+	bin := t.TempDir()
+	wrapper := fmt.Sprintf("#!/bin/sh\nexec %s --endpoint-url %s \"$@\"\n", aws, endpoint)
+	if err := os.WriteFile(filepath.Join(bin, "aws"), []byte(wrapper), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run := exec.Command("sh", "-eu", "-c", commands+"\necho \"$TRUST_ANCHOR_ARN $ROLE_ARN $PROFILE_ARN\"\n")
+	run.Dir = dir
+	run.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret"}
+	if out, err := run.CombinedOutput(); err != nil || string(out) != anchorARN+" "+roleARN+" "+profileARN+"\n" {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var anchor struct {
+		Name    string
+		Enabled bool
+		Source  struct {
+			SourceType string
+			SourceData struct{ X509CertificateData string }
+		}
+	}
+	if err := json.Unmarshal([]byte(sent["/trustanchors"]), &anchor); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(filepath.Join(dir, "second CA", "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := anchor.Source.SourceData.X509CertificateData; strings.TrimSpace(got) != strings.TrimSpace(string(want)) || !anchor.Enabled || anchor.Name != "-mile- CA" {
+		t.Errorf("%+v", anchor)
+	}
+	form, err := url.ParseQuery(sent["/"])
+	if err != nil || form.Get("Action") != "CreateRole" || !strings.Contains(form.Get("AssumeRolePolicyDocument"), anchorARN) {
+		t.Errorf("%v, %v", form, err)
+	}
+
+	_, flags, stop, err := clitest.RunEmulator(dir, "--trust-anchor", filepath.Join("second CA", "ca.pem"), "--trust-policy", "trust-policy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	for name, ok := range map[string]bool{"app": true, "other": false} {
+		cert := mustRun(t, dir, "ca", "issue", "--dir", "second CA", "--csr", "app.csr", "--subject", "CN="+name)
+		if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte(cert), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args := append([]string{"credential-process", "--certificate", "cert.pem", "--private-key", "app.pem"}, strings.Fields(flags)...)
+		if out, _, err := runIn(dir, 0, args...); (err == nil) != ok {
+			t.Errorf("CN=%s: %v: %s", name, err, out)
+		}
+	}
+}

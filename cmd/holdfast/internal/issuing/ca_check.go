@@ -1,0 +1,102 @@
+package issuing
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/pki/authority"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+func caCheck(a front.App) *cobra.Command {
+	var f folder
+	var repair bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the folder of a CA",
+		Long: `Checks that the index has no gaps and was not changed, that each certificate in
+the folder is signed by the CA and agrees with the index, and that the index
+knows each entry of the last revocation list. It prints a line for each problem,
+and fails if there is one.
+
+--repair adds to the index what signed files prove, such as after the restore of
+a backup: certificates, and the entries and the number of crl.pem. It also
+removes temporary files of programs that were killed.`,
+		Example: `  holdfast ca check
+  holdfast ca check --dir restored --repair`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd.Context(), a, f, repair) },
+	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "add to the index what the files prove")
+	f.add(cmd, "object: certificates, repaired, problems")
+	return cmd
+}
+
+// A checked is the output of ca check --json.
+type checked struct {
+	Certificates int       `json:"certificates"` // in the index
+	Repaired     int       `json:"repaired"`     // events that were added
+	Problems     []problem `json:"problems"`
+}
+
+type problem struct {
+	File       string `json:"file"`
+	Problem    string `json:"problem"`
+	Repairable bool   `json:"repairable"`
+}
+
+func check(ctx context.Context, a front.App, f folder, repair bool) error {
+	ca, err := f.open(a)
+	if err != nil {
+		return err
+	}
+	result := checked{Problems: []problem{}}
+	if repair {
+		if result.Repaired, err = ca.Repair(ctx); err != nil {
+			return err
+		}
+	}
+	problems, err := ca.Check()
+	if err != nil {
+		return err
+	}
+	entries, err := ca.List()
+	if err != nil {
+		return err
+	}
+	result.Certificates = len(entries)
+	for _, p := range problems {
+		result.Problems = append(result.Problems, problem{p.Path, p.Err.Error(), p.Repairable})
+	}
+	if err := printCheck(a, f, result, problems); err != nil || len(problems) == 0 {
+		return err
+	}
+	hint := "compare the files with a backup; docs/ca.md describes the folder"
+	for _, p := range problems {
+		if p.Repairable {
+			hint = "add what the files prove with: holdfast ca check --repair --dir " + front.ShellQuote(f.dir)
+		}
+	}
+	return signer.WithHint(fmt.Errorf("%s: the folder contradicts the index; problems: %d", f.dir, len(problems)), hint)
+}
+
+func printCheck(a front.App, f folder, result checked, problems []*authority.Problem) error {
+	if f.json {
+		return front.WriteJSON(a.Stdout, result)
+	}
+	var b strings.Builder
+	for _, p := range problems {
+		fmt.Fprintln(&b, front.OneLine(p.Error()))
+	}
+	if result.Repaired > 0 {
+		fmt.Fprintf(&b, "events added to the index: %d\n", result.Repaired)
+	}
+	if len(problems) == 0 {
+		fmt.Fprintf(&b, "the folder is sound; certificates in the index: %d\n", result.Certificates)
+	}
+	_, err := a.Stdout.Write([]byte(b.String()))
+	return err
+}

@@ -1,0 +1,211 @@
+package issuing
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/pki/authority"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// issueFlags are the flags of ca issue.
+type issueFlags struct {
+	folder
+	key         caKey
+	names       nameFlags
+	csr         string
+	acceptNames bool
+	profile     string
+	lifetime    string
+	crlURLs     []string
+}
+
+func caIssue(a front.App) *cobra.Command {
+	var f issueFlags
+	cmd := &cobra.Command{
+		Use:   "issue",
+		Short: "Issue a certificate for a request",
+		Long: `Issues a certificate for the key of a request (PKCS #10, in PEM or DER) and
+prints it in PEM to standard output, followed by those of intermediate CAs.
+
+Only the public key of the request is used, after its signature was verified:
+the common name is the identity at AWS, and a requester can ask for every name.
+The names come from the flags, or from the [[allow]] list in the settings, which
+has them by the hash of the key. --accept-csr-names uses those of the request;
+check them before.
+
+The default profile, client, is what IAM Roles Anywhere requires. The others are
+server and intermediate, and those in the settings.`,
+		Example: `  holdfast ca issue --csr app.csr --subject CN=app > cert.pem
+  holdfast ca issue --csr app.csr --subject CN=app --dns app.example.com \
+      --lifetime 30d > cert.pem
+  holdfast ca issue --csr - --accept-csr-names < app.csr > cert.pem`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), a) },
+	}
+	f.key.add(cmd)
+	f.names.add(cmd)
+	front.NameFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.BoolVar(&f.acceptNames, "accept-csr-names", false, "use the names in the request, whatever they are")
+	})
+	fs := cmd.Flags()
+	fs.StringVar(&f.csr, "csr", "", "`file` of the request, - for standard input")
+	fs.StringVar(&f.profile, "profile", "", "`name` of the profile: client, server, intermediate or one of the settings (default: client)")
+	front.MarkValues(fs.Lookup("profile"), "client", "server", "intermediate")
+	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 90d or 12h (default: that of the profile); it never exceeds that of the CA")
+	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list (default: crl_distribution_points in the settings)")
+	f.add(cmd, "object: serial, subject, not_after, profile, certificate")
+	return cmd
+}
+
+func (f *issueFlags) run(ctx context.Context, a front.App) error {
+	if f.csr == "" {
+		return signer.WithHint(front.Usagef("--csr is not given"), "name the request, as in --csr app.csr")
+	}
+	if f.acceptNames && f.names.given() {
+		return signer.WithHint(front.Usagef("--accept-csr-names cannot be used with the flags for names"), "use only one of them")
+	}
+	ca, err := f.open(a)
+	if err != nil {
+		return err
+	}
+	if c := ca.Chain()[0]; a.Now().After(c.NotAfter) {
+		return signer.WithHint(fmt.Errorf("the CA %s has expired, at %s", pki.NamesOf(c).SubjectText(), day(c.NotAfter)),
+			"make a new CA; docs/ca.md says how to replace a root")
+	}
+	settings, err := f.key.settings(ctx, f.dir)
+	if err != nil {
+		return err
+	}
+	request, err := f.request(ctx, a)
+	if err != nil {
+		return err
+	}
+	t, err := f.template(a, ca.Chain()[0], settings, request)
+	if err != nil {
+		return err
+	}
+	key, err := f.key.key(a, settings, f.dir)
+	if err != nil {
+		return err
+	}
+	return withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
+		c, err := ca.Issue(ctx, s, t, "")
+		if err != nil {
+			return err
+		}
+		return stored(f.print(a, ca, c, t.Profile), "the certificate was issued; print it with: holdfast ca show --dir "+front.ShellQuote(f.dir)+" --serial "+serialOf(c))
+	})
+}
+
+// request reads the request.
+func (f *issueFlags) request(ctx context.Context, a front.App) (*x509.CertificateRequest, error) {
+	ref, err := keystore.ParseRef(f.csr)
+	if err != nil {
+		return nil, err
+	}
+	data, err := (keystore.Call{Options: a.Options(a.Logger(false))}).Read(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	request, err := pki.ParseRequest(data)
+	if err != nil && signer.Hint(err) == "" {
+		err = signer.WithHint(err, "make another request, such as with holdfast csr")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	return request, nil
+}
+
+// template returns the certificate to issue, which the CA may issue.
+func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, request *x509.CertificateRequest) (t pki.Template, err error) {
+	t.PublicKey, t.CRLDistributionPoints = request.PublicKey, c.CRLURLs
+	if len(f.crlURLs) > 0 {
+		t.CRLDistributionPoints = f.crlURLs
+		if err := checkURLs(f.crlURLs); err != nil {
+			return t, &front.UsageError{Err: err}
+		}
+	}
+	profile := cmp.Or(f.profile, pki.Client.Name)
+	switch {
+	case f.names.given():
+		if t.Names, err = f.names.names(); err != nil {
+			return t, &front.UsageError{Err: err}
+		}
+	case f.acceptNames:
+		t.Names = pki.NamesOfRequest(request)
+	case len(c.Allow) > 0:
+		w, err := c.allowed(request)
+		if err != nil {
+			return t, err
+		}
+		if f.profile != "" && f.profile != w.Profile {
+			return t, fmt.Errorf("the allow-list has the profile %q for this request, not %q", w.Profile, keystore.Excerpt(f.profile))
+		}
+		t.Names, profile = w.names, w.Profile
+	default:
+		asked := pki.NamesOfRequest(request).SubjectText()
+		return t, signer.WithHint(front.Usagef("no names are given; those of the request (%s) are not used", keystore.Excerpt(asked)),
+			"give the names, as in --subject "+front.ShellQuote(cmp.Or(asked, "CN=app"))+", or accept those of the request with --accept-csr-names")
+	}
+	if t.Profile, err = findProfile(c.profiles, profile); err != nil {
+		return t, &front.UsageError{Err: err}
+	}
+	lifetime := t.Profile.Lifetime
+	if f.lifetime != "" {
+		if lifetime, err = parseLifetime("--lifetime", f.lifetime); err != nil {
+			return t, err
+		}
+	}
+	now := a.Now()
+	t.NotBefore, t.NotAfter = pki.Validity(issuer, now, lifetime)
+	if t.NotAfter.Before(now.Add(lifetime).Add(-time.Second)) && f.lifetime != "" {
+		a.Logger(false).Warn("the certificate ends with that of its CA, at " + day(t.NotAfter))
+	}
+	checked := t
+	checked.Serial = big.NewInt(1) // the real one is made later
+	return t, checked.Check(issuer)
+}
+
+// An issuedCertificate is the output of ca issue --json.
+type issuedCertificate struct {
+	Serial      string `json:"serial"`
+	Subject     string `json:"subject"`
+	NotAfter    string `json:"not_after"`
+	Profile     string `json:"profile"`
+	Certificate string `json:"certificate"` // PEM, with its intermediate CAs
+}
+
+func (f *issueFlags) print(a front.App, ca *authority.Authority, c *x509.Certificate, profile pki.Profile) error {
+	text := chainPEM(c, ca.Chain())
+	subject := pki.NamesOf(c).SubjectText()
+	if f.json {
+		return front.WriteJSON(a.Stdout, issuedCertificate{serialOf(c), subject, stamp(c.NotAfter), profile.Name, string(text)})
+	}
+	_, err := a.Stdout.Write(text)
+	_, told := fmt.Fprintf(a.Stderr, "issued %s\nfor %s, until %s\n", serialOf(c), front.OneLine(subject), day(c.NotAfter))
+	return errors.Join(err, told)
+}
+
+// chainPEM returns a certificate and those of the intermediate CAs. A root is
+// not part of a chain, because a verifier has it.
+func chainPEM(c *x509.Certificate, issuers []*x509.Certificate) (text []byte) {
+	for _, c := range append([]*x509.Certificate{c}, issuers...) {
+		if c.CheckSignatureFrom(c) != nil {
+			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+		}
+	}
+	return text
+}

@@ -1,0 +1,253 @@
+package issuing
+
+import (
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/pki/authority"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+func caList(a front.App) *cobra.Command {
+	var f folder
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the certificates of a CA",
+		Long: `Lists the certificates that the CA issued, in their order: the state of each,
+the time until its end, the beginning of its serial number, and its subject. It
+is valid, expired, revoked or, if its signature was interrupted, unfinished.`,
+		Example: `  holdfast ca list
+  holdfast ca list --dir hsm-ca --json`,
+		RunE: func(*cobra.Command, []string) error { return list(a, f) },
+	}
+	f.add(cmd, "array of objects: serial, subject, state, issued, not_after, ends_in, profile, key_sha256, revoked, reason")
+	return cmd
+}
+
+// A listing is an entry in the output of ca list and ca show.
+type listing struct {
+	Serial   string `json:"serial"`
+	Subject  string `json:"subject"`
+	State    string `json:"state"`
+	Issued   string `json:"issued"`
+	NotAfter string `json:"not_after"`
+	EndsIn   int64  `json:"ends_in"` // seconds; negative: since the end
+	Profile  string `json:"profile,omitempty"`
+	KeyHash  string `json:"key_sha256,omitempty"`
+	Revoked  string `json:"revoked,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+
+	Certificate string `json:"certificate,omitempty"` // PEM; only of ca show
+}
+
+func newListing(c authority.Certificate, now time.Time) listing {
+	l := listing{Serial: c.Serial, Subject: c.Subject, State: "valid", Issued: stamp(c.Issued), NotAfter: stamp(c.NotAfter),
+		EndsIn: int64(c.NotAfter.Sub(now) / time.Second), Profile: c.Profile, KeyHash: c.Key}
+	switch {
+	case !c.Revoked.IsZero():
+		l.State, l.Revoked, l.Reason = "revoked", stamp(c.Revoked), reasonName(c.Reason)
+	case now.After(c.NotAfter):
+		l.State = "expired"
+	case c.Unfinished:
+		l.State = "unfinished"
+	}
+	return l
+}
+
+// shortSerial is how many digits of a serial number a table shows: enough to
+// name a certificate.
+const shortSerial = 12
+
+func list(a front.App, f folder) error {
+	ca, err := f.open(a)
+	if err != nil {
+		return err
+	}
+	entries, err := ca.List()
+	if err != nil {
+		return err
+	}
+	now, listings := a.Now(), []listing{} // not nil: [] in JSON
+	for _, c := range entries {
+		listings = append(listings, newListing(c, now))
+	}
+	if f.json {
+		return front.WriteJSON(a.Stdout, listings)
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "STATE\tENDS IN\tSERIAL\tSUBJECT")
+	for _, l := range listings {
+		fmt.Fprintf(w, "%s\t%s\t%.*s\t%s\n", l.State, remaining(l.EndsIn), shortSerial, l.Serial, front.OneLine(l.Subject))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err = a.Stdout.Write([]byte(b.String()))
+	return err
+}
+
+// remaining returns seconds in the largest unit that gives at least two.
+func remaining(seconds int64) string {
+	if seconds <= 0 {
+		return "-"
+	}
+	for _, u := range []struct {
+		name string
+		size int64
+	}{{"d", 86400}, {"h", 3600}, {"m", 60}} {
+		if seconds >= 2*u.size {
+			return fmt.Sprintf("%d%s", seconds/u.size, u.name)
+		}
+	}
+	return fmt.Sprintf("%ds", seconds)
+}
+
+func caShow(a front.App) *cobra.Command {
+	var f folder
+	var serial string
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Show a CA, or one of its certificates",
+		Long: `Shows the CA, with the number of its certificates and its last revocation list.
+With --serial it shows a certificate, and prints it in PEM.`,
+		Example: `  holdfast ca show
+  holdfast ca show --serial 4f1c22`,
+		RunE: func(*cobra.Command, []string) error {
+			if serial != "" {
+				return showCertificate(a, f, serial)
+			}
+			return showCA(a, f)
+		},
+	}
+	cmd.Flags().StringVar(&serial, "serial", "", "serial `number` in hexadecimal, or its beginning")
+	f.add(cmd, "object, of the CA or, as in ca list, of the certificate")
+	return cmd
+}
+
+func showCertificate(a front.App, f folder, serial string) error {
+	ca, err := f.open(a)
+	if err != nil {
+		return err
+	}
+	entry, err := ca.Find(serial)
+	if err != nil {
+		return err
+	}
+	l := newListing(entry, a.Now())
+	c, err := ca.Certificate(entry.Serial)
+	switch {
+	case err == nil:
+		l.Certificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if f.json {
+		return front.WriteJSON(a.Stdout, l)
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", name, front.OneLine(value))
+		}
+	}
+	row("subject", l.Subject)
+	row("serial", l.Serial)
+	row("state", l.State)
+	row("issued", day(entry.Issued))
+	row("ends", day(entry.NotAfter))
+	row("profile", l.Profile)
+	if c != nil {
+		names := pki.NamesOf(c)
+		row("DNS names", strings.Join(names.DNSNames, " "))
+		for _, u := range names.URIs {
+			row("URI", u.String())
+		}
+		for _, ip := range names.IPAddresses {
+			row("IP address", ip.String())
+		}
+		row("emails", strings.Join(names.EmailAddresses, " "))
+		row("key", signer.DescribeKey(c.PublicKey))
+	}
+	row("key SHA-256", l.KeyHash)
+	if l.Revoked != "" {
+		row("revoked", day(entry.Revoked)+", "+l.Reason)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	b.WriteString(l.Certificate)
+	_, err = a.Stdout.Write([]byte(b.String()))
+	return err
+}
+
+// A caListing is the output of ca show --json.
+type caListing struct {
+	Subject     string         `json:"subject"`
+	Issuer      string         `json:"issuer"`
+	Serial      string         `json:"serial"`
+	NotAfter    string         `json:"not_after"`
+	EndsIn      int64          `json:"ends_in"` // seconds
+	Key         string         `json:"key"`
+	States      map[string]int `json:"certificates"` // by state
+	CRLNumber   string         `json:"crl_number,omitempty"`
+	NextUpdate  string         `json:"next_update,omitempty"`
+	Certificate string         `json:"certificate"` // PEM
+}
+
+func showCA(a front.App, f folder) error {
+	ca, err := f.open(a)
+	if err != nil {
+		return err
+	}
+	entries, err := ca.List()
+	if err != nil {
+		return err
+	}
+	number, next, err := ca.LastCRL()
+	if err != nil {
+		return err
+	}
+	c, now := ca.Chain()[0], a.Now()
+	l := caListing{pki.NamesOf(c).SubjectText(), c.Issuer.String(), serialOf(c), stamp(c.NotAfter), int64(c.NotAfter.Sub(now) / time.Second),
+		signer.DescribeKey(c.PublicKey), map[string]int{}, "", "", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))}
+	for _, state := range []string{"valid", "expired", "revoked", "unfinished"} {
+		l.States[state] = 0
+	}
+	for _, e := range entries {
+		l.States[newListing(e, now).State]++
+	}
+	if number.Sign() > 0 {
+		l.CRLNumber, l.NextUpdate = number.String(), stamp(next)
+	}
+	if f.json {
+		return front.WriteJSON(a.Stdout, l)
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "subject\t%s\nissuer\t%s\nserial\t%s\nends\t%s\nkey\t%s\n", front.OneLine(l.Subject), front.OneLine(l.Issuer), l.Serial, day(c.NotAfter), l.Key)
+	fmt.Fprintf(w, "certificates\t%d valid, %d expired, %d revoked, %d unfinished\n", l.States["valid"], l.States["expired"], l.States["revoked"], l.States["unfinished"])
+	switch {
+	case l.CRLNumber == "":
+		fmt.Fprintf(w, "revocation list\tnone\n")
+	case isOverdue(next, now):
+		fmt.Fprintf(w, "revocation list\tnumber %s, ended %s\n", l.CRLNumber, day(next))
+	default:
+		fmt.Fprintf(w, "revocation list\tnumber %s, until %s\n", l.CRLNumber, day(next))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err = a.Stdout.Write([]byte(b.String()))
+	return err
+}

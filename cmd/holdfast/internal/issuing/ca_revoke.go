@@ -1,0 +1,211 @@
+package issuing
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/pki/authority"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+func caRevoke(a front.App) *cobra.Command {
+	var f folder
+	var serial, certificate, reason string
+	cmd := &cobra.Command{
+		Use:   "revoke",
+		Short: "Revoke a certificate",
+		Long: `Marks a certificate as revoked, which cannot be undone. It has an effect when
+the next revocation list is published: see holdfast ca crl.
+
+The certificate is named by its serial number, or its beginning, or by its file.
+A file can also be a certificate that the CA signed before it had this folder.`,
+		Example: `  holdfast ca revoke --serial 4f1c22 --reason keyCompromise
+  holdfast ca revoke --certificate cert.pem --reason superseded`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return revoke(cmd.Context(), a, f, serial, certificate, reason)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&serial, "serial", "", "serial `number` in hexadecimal, or its beginning")
+	fs.StringVar(&certificate, "certificate", "", "`file` of the certificate")
+	fs.StringVar(&reason, "reason", "unspecified", "`reason`: "+strings.Join(reasons(), ", "))
+	front.MarkValues(fs.Lookup("reason"), reasons()...)
+	f.add(cmd, "object: serial, subject, revoked, reason")
+	return cmd
+}
+
+func reasons() []string { return slices.Sorted(maps.Keys(pki.Reasons)) }
+
+// A revocation is the output of ca revoke --json.
+type revocation struct {
+	Serial  string `json:"serial"`
+	Subject string `json:"subject"`
+	Revoked string `json:"revoked"`
+	Reason  string `json:"reason"`
+}
+
+func revoke(ctx context.Context, a front.App, f folder, serial, certificate, reason string) error {
+	code, ok := pki.Reasons[reason]
+	switch {
+	case !ok:
+		return front.Usagef("--reason %q is not one of %s", keystore.Excerpt(reason), strings.Join(reasons(), ", "))
+	case (serial == "") == (certificate == ""):
+		return signer.WithHint(front.Usagef("either --serial or --certificate is required"), "show the serial numbers with: holdfast ca list")
+	}
+	ca, err := f.open(a)
+	if err != nil {
+		return err
+	}
+	if certificate != "" {
+		if serial, err = adopt(ctx, a, ca, certificate); err != nil {
+			return err
+		}
+	}
+	before, err := ca.Find(serial)
+	if err == nil && before.Revoked.IsZero() {
+		err = ca.Revoke(ctx, before.Serial, code)
+	}
+	if err != nil {
+		return err
+	}
+	c, err := ca.Find(before.Serial)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return front.WriteJSON(a.Stdout, revocation{c.Serial, c.Subject, stamp(c.Revoked), reasonName(c.Reason)})
+	}
+	text := fmt.Sprintf("revoked %s\nfor %s\n", c.Serial, front.OneLine(c.Subject))
+	if !before.Revoked.IsZero() {
+		text = fmt.Sprintf("%s\nfor %s was revoked before, at %s\n", c.Serial, front.OneLine(c.Subject), day(c.Revoked))
+	}
+	_, err = a.Stdout.Write([]byte(text))
+	_, told := fmt.Fprintf(a.Stderr, "next: publish a revocation list; see holdfast ca crl --help\n")
+	return errors.Join(err, told)
+}
+
+// adopt returns the serial number of the certificate in a file, which the CA
+// signed.
+func adopt(ctx context.Context, a front.App, ca *authority.Authority, file string) (serial string, err error) {
+	certs, err := certificatesOf(ctx, a, flags.Device{}, file)
+	if err != nil {
+		return "", err
+	}
+	serial, err = ca.Adopt(ctx, certs[0])
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", keystore.Excerpt(file), err)
+	}
+	return serial, nil
+}
+
+func reasonName(r pki.Reason) string {
+	for name, code := range pki.Reasons {
+		if code == r {
+			return name
+		}
+	}
+	return fmt.Sprintf("reason %d", r)
+}
+
+func caCRL(a front.App) *cobra.Command {
+	var f folder
+	var key caKey
+	var lifetime string
+	cmd := &cobra.Command{
+		Use:   "crl",
+		Short: "Make the next revocation list",
+		Long: `Signs the next revocation list and prints it in PEM to standard output. It has a
+higher number than all before it. Publish it before the last one ends: a machine
+that the list does not contain is refused only while IAM Roles Anywhere has a
+list. Standard error compares its size with the 300,000 bytes that IAM Roles
+Anywhere imports.`,
+		Example: `  holdfast ca crl > crl.pem
+  aws rolesanywhere import-crl --name ca --enabled \
+      --trust-anchor-arn "$TRUST_ANCHOR_ARN" --crl-data fileb://crl.pem
+
+  # every list after the first:
+  aws rolesanywhere update-crl --crl-id ID --crl-data fileb://crl.pem`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return makeCRL(cmd.Context(), a, f, key, lifetime)
+		},
+	}
+	key.add(cmd)
+	cmd.Flags().StringVar(&lifetime, "lifetime", "", "`duration` until the next list, such as 7d (default: crl_lifetime in the settings, or 7d)")
+	f.add(cmd, "object: number, entries, next_update, size, crl")
+	return cmd
+}
+
+// A newCRL is the output of ca crl --json.
+type newCRL struct {
+	Number     string `json:"number"`
+	Entries    int    `json:"entries"`
+	NextUpdate string `json:"next_update"`
+	Size       int    `json:"size"` // of the PEM, in bytes
+	CRL        string `json:"crl"`  // PEM
+}
+
+func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime string) error {
+	ca, err := f.open(a)
+	if err != nil {
+		return err
+	}
+	settings, err := flag.settings(ctx, f.dir)
+	if err != nil {
+		return err
+	}
+	period := settings.crlLifetime
+	if lifetime != "" {
+		if period, err = parseLifetime("--lifetime", lifetime); err != nil {
+			return err
+		}
+	}
+	key, err := flag.key(a, settings, f.dir)
+	if err != nil {
+		return err
+	}
+	return withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
+		text, err := ca.CRL(ctx, s, period)
+		if err != nil {
+			return err
+		}
+		return stored(printCRL(a, f, text), "the list was made; it is in "+filepath.Join(f.dir, "crl.pem"))
+	})
+}
+
+func printCRL(a front.App, f folder, text []byte) error {
+	block, _ := pem.Decode(text)
+	list, err := x509.ParseRevocationList(block.Bytes)
+	if err != nil {
+		return err
+	}
+	entries := len(list.RevokedCertificateEntries)
+	if len(text) > pki.MaxCRL*4/5 {
+		a.Logger(false).Warn(fmt.Sprintf("the revocation list has %d of the %d bytes that IAM Roles Anywhere imports; docs/ca.md says what to do", len(text), pki.MaxCRL))
+	}
+	if f.json {
+		return front.WriteJSON(a.Stdout, newCRL{list.Number.String(), entries, stamp(list.NextUpdate), len(text), string(text)})
+	}
+	_, err = a.Stdout.Write(text)
+	_, told := fmt.Fprintf(a.Stderr, "revocation list %v, until %s; revoked certificates: %d\n%d of the %d bytes that IAM Roles Anywhere imports\n",
+		list.Number, day(list.NextUpdate), entries, len(text), pki.MaxCRL)
+	return errors.Join(err, told)
+}
+
+// isOverdue reports whether a new revocation list is needed at the time now.
+func isOverdue(nextUpdate, now time.Time) bool {
+	return !nextUpdate.IsZero() && now.After(nextUpdate)
+}

@@ -1,0 +1,175 @@
+package issuing
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// CSR returns the command that makes a certificate request.
+func CSR(a front.App) *cobra.Command {
+	var device flags.Device
+	var names nameFlags
+	var reference, from string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "csr",
+		Short: "Make a certificate request for a key",
+		Long: `Makes a certificate request (PKCS #10) and prints it in PEM to standard output.
+The key signs it where it is: in a token, a TPM, the key store of Windows or
+macOS, or a file. The signature proves to the CA that the requester has the key.
+
+The names come from the flags, or with --names-from from a certificate, such as
+the one that is to be renewed. A CA may ignore them: holdfast ca issue does,
+unless it is told otherwise.
+
+For holdfast ca, standard error names the SHA-256 hash of the public key, by
+which an allow-list recognizes it.`,
+		Example: `  holdfast csr --private-key 'pkcs11:token=prod;object=app' --subject CN=app
+  holdfast csr --private-key tpm:path=app.pem --subject CN=app,O=Example \
+      --dns app.example.com > app.csr
+  holdfast csr --private-key app.pem --names-from cert.pem > renewal.csr`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return csr(cmd.Context(), a, device, names, reference, from, asJSON)
+		},
+	}
+	front.KeyFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.StringVar(&reference, "private-key", "", "`reference` to the private key: a file, pkcs11:…, tpm:…, winstore:… or another scheme; see docs/references.md")
+		device.Add(fs)
+	})
+	names.add(cmd)
+	front.NameFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.StringVar(&from, "names-from", "", "`reference` to a certificate whose subject and alternative names are used")
+	})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object: subject, key, key_sha256, request")
+	return cmd
+}
+
+// newRequest is the output of csr --json.
+type newRequest struct {
+	Subject string `json:"subject"`
+	Key     string `json:"key"`
+	KeyHash string `json:"key_sha256"` // of the SubjectPublicKeyInfo
+	Request string `json:"request"`    // PEM
+}
+
+func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags, reference, from string, asJSON bool) error {
+	key, err := device.Key(reference)
+	if err != nil {
+		return err
+	}
+	if key.IsZero() {
+		return signer.WithHint(front.Usagef("--private-key is not given"), "name the key, as in --private-key tpm:path=app.pem")
+	}
+	names, err := requestNames(ctx, a, device, wanted, from)
+	if err != nil {
+		return err
+	}
+	return withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
+		return printRequest(ctx, a, s, names, asJSON)
+	})
+}
+
+func requestNames(ctx context.Context, a front.App, device flags.Device, wanted nameFlags, from string) (pki.Names, error) {
+	switch {
+	case from != "" && wanted.given():
+		return pki.Names{}, signer.WithHint(front.Usagef("--names-from cannot be used with the flags for names"), "use only one of them")
+	case from != "":
+		return namesFrom(ctx, a, device, from)
+	case wanted.subject == "":
+		return pki.Names{}, signer.WithHint(front.Usagef("--subject is not given"), "name the subject, as in --subject CN=app; IAM Roles Anywhere requires one")
+	}
+	names, err := wanted.names()
+	if err != nil {
+		err = &front.UsageError{Err: err}
+	}
+	return names, err
+}
+
+// namesFrom returns the names of the only certificate in a reference that is not
+// one of a CA.
+func namesFrom(ctx context.Context, a front.App, device flags.Device, from string) (names pki.Names, err error) {
+	certs, err := certificatesOf(ctx, a, device, from)
+	if err != nil {
+		return names, err
+	}
+	var found []*x509.Certificate
+	for _, c := range certs {
+		if !c.IsCA && (len(found) == 0 || len(pki.Compare(found[0], c)) > 0) {
+			found = append(found, c)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return names, fmt.Errorf("%s: %w: it contains only certificates of CAs", keystore.Excerpt(from), signer.ErrNoCertificate)
+	case len(found) > 1:
+		return names, signer.WithHint(fmt.Errorf("%s contains certificates with different names: %s and %s", keystore.Excerpt(from), found[0].Subject, found[1].Subject),
+			"name a file with one of them")
+	}
+	names = pki.NamesOf(found[0])
+	return names, names.Check()
+}
+
+// certificatesOf returns the certificates in a reference.
+func certificatesOf(ctx context.Context, a front.App, device flags.Device, reference string) (certs []*x509.Certificate, err error) {
+	ref, err := keystore.ParseRef(reference)
+	if err != nil {
+		return nil, err
+	}
+	if ref, err = device.Complete(a, ref); err != nil {
+		return nil, err
+	}
+	opts, err := device.Options(a)
+	if err != nil {
+		return nil, err
+	}
+	if device.PINSource == "" {
+		opts.PIN = nil // certificates are rarely hidden
+	}
+	entries, err := front.InterruptibleValue(ctx, ref.String(), func() ([]keystore.Entry, error) { return a.Store.List(ctx, ref, opts) })
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Certificate != nil {
+			certs = append(certs, e.Certificate)
+		}
+	}
+	if len(certs) == 0 {
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", ref, signer.ErrNoCertificate), "name a file that contains a certificate")
+	}
+	return certs, nil
+}
+
+// printRequest makes and prints a request. On standard error it says what a CA
+// needs to know.
+func printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.Names, asJSON bool) error {
+	der, err := pki.NewRequest(rand.Reader, signer.WithContext(ctx, s), names)
+	if err != nil {
+		return err
+	}
+	hash, err := keyHash(s.Public())
+	if err != nil {
+		return err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	if asJSON {
+		return front.WriteJSON(a.Stdout, newRequest{names.SubjectText(), signer.DescribeKey(s.Public()), hash, string(text)})
+	}
+	_, err = a.Stdout.Write(text)
+	_, told := fmt.Fprintf(a.Stderr, "a request for %s\nSHA-256 of its public key: %s\nnext: send it to the CA; with holdfast: holdfast ca issue --csr FILE --subject %s\n",
+		front.OneLine(names.SubjectText()), hash, front.OneLine(front.ShellQuote(names.SubjectText())))
+	return errors.Join(err, told)
+}

@@ -1,0 +1,102 @@
+package issuing_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+)
+
+// runIn runs holdfast in dir and returns its standard output. It kills the
+// process after a delay, unless that is zero.
+func runIn(dir string, killAfter time.Duration, args ...string) (stdout string, killed bool, err error) {
+	cmd := exec.Command("holdfast", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GORACE="+clitest.QuickExit)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Start(); err != nil {
+		return "", false, err
+	}
+	var shot atomic.Bool
+	if killAfter > 0 {
+		defer time.AfterFunc(killAfter, func() { shot.Store(cmd.Process.Kill() == nil) }).Stop()
+	}
+	err = cmd.Wait()
+	if err != nil && shot.Load() {
+		return "", true, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("holdfast %q: %w: %s", args, err, errOut.String())
+	}
+	return out.String(), false, err
+}
+
+func mustRun(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	out, _, err := runIn(dir, 0, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func newCA(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	mustRun(t, dir, "ca", "init", "--private-key", "ca-key.pem", "--generate", "p256", "--plaintext-key", "--subject", "CN=CA")
+	mustRun(t, dir, "generate", "--private-key", "app.pem")
+	csr := mustRun(t, dir, "csr", "--private-key", "app.pem", "--subject", "CN=app")
+	if err := os.WriteFile(filepath.Join(dir, "app.csr"), []byte(csr), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Several programs use a folder at the same time, on every system.
+func TestConcurrentCommands(t *testing.T) {
+	const writers, each = 3, 4
+	dir := newCA(t)
+	var all sync.WaitGroup
+	for range writers {
+		all.Go(func() {
+			for range each {
+				out, _, err := runIn(dir, 0, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--json")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var c struct{ Serial string }
+				if err := json.Unmarshal([]byte(out), &c); err != nil {
+					t.Error(err)
+				}
+				for _, args := range [][]string{{"ca", "revoke", "--serial", c.Serial}, {"ca", "crl"}, {"ca", "list"}} {
+					if _, _, err := runIn(dir, 0, args...); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	if out := mustRun(t, dir, "ca", "check"); !strings.Contains(out, fmt.Sprintf("certificates in the index: %d", writers*each)) {
+		t.Error(out)
+	}
+	if out := mustRun(t, dir, "ca", "show", "--json"); !strings.Contains(out, fmt.Sprintf(`"revoked":%d`, writers*each)) || !strings.Contains(out, fmt.Sprintf(`"crl_number":"%d"`, writers*each)) {
+		t.Error(out)
+	}
+	cert := mustRun(t, dir, "ca", "issue", "--csr", "app.csr", "--subject", "CN=last")
+	if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte(cert), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, dir, "csr", "--private-key", "app.pem", "--names-from", "cert.pem")
+}

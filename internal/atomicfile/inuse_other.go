@@ -1,0 +1,5 @@
+//go:build !windows
+
+package atomicfile
+
+func isInUse(error) bool { return false }

@@ -1,0 +1,163 @@
+package keystore
+
+import (
+	"cmp"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// An Installation says which certificates are stored for a key.
+type Installation struct {
+	// Certificates contain the certificate of the key and its issuers, in
+	// any order. They are borrowed.
+	Certificates []*x509.Certificate
+
+	// File is the file to which the certificates are written. "" stores
+	// them where the backend keeps certificates, or else in a file beside
+	// the file of the key: see [Store.Install].
+	File string
+
+	// Replace removes the other certificates of the key from a device after
+	// the new one was stored and read back. In a file it permits to replace
+	// certificates of another key.
+	Replace bool
+}
+
+// Installed reports what Install has stored.
+type Installed struct {
+	Chain       []*x509.Certificate // the certificate of the key, and its issuers
+	Certificate Ref                 // names the certificate
+	Kept        []*x509.Certificate // other certificates of the key in the same device
+	Removed     []*x509.Certificate // certificates of the key that were removed
+
+	// Preferred is the certificate in Kept that Open selects instead of the
+	// new one, by the rule of [signer.SelectCertificates]; nil: none.
+	Preferred *x509.Certificate
+}
+
+// Select returns the certificate for pub and those of its issuers, as they are to
+// be stored. The error wraps [signer.ErrNoCertificate] or [signer.ErrMismatch].
+// An expired certificate is refused.
+func (in Installation) Select(pub crypto.PublicKey, now time.Time) ([]*x509.Certificate, error) {
+	found, err := signer.SelectCertificates(pub, in.Certificates, now)
+	switch {
+	case errors.Is(err, signer.ErrMismatch):
+		return nil, signer.WithHint(err, "give the certificate that the CA issued for this key, or the key of this certificate")
+	case err != nil:
+		return nil, err
+	}
+	if leaf := found.Chain[0]; now.After(leaf.NotAfter) {
+		return nil, signer.WithHint(fmt.Errorf("certificate %q expired on %s", leaf.Subject, leaf.NotAfter.UTC().Format(time.RFC3339)),
+			"have the CA issue a new certificate, and check the clock of this machine")
+	}
+	return found.Issued(), nil
+}
+
+// Report returns the result of an installation in a device, in which present are
+// the certificates after it.
+func (in Installation) Report(pub crypto.PublicKey, chain, present, removed []*x509.Certificate, now time.Time) Installed {
+	r := Installed{Chain: chain, Removed: removed}
+	for _, c := range present {
+		if signer.SamePublicKey(c.PublicKey, pub) && !c.Equal(chain[0]) && !signer.IsAttestation(c) {
+			r.Kept = append(r.Kept, c)
+		}
+	}
+	if taken, err := signer.Chain(pub, present, now); err == nil && !taken[0].Equal(chain[0]) {
+		r.Preferred = taken[0]
+	}
+	return r
+}
+
+// Install stores the certificates in for the key that ref names. Before it writes
+// anything, it opens the key and verifies a signature of it with the certificate.
+//
+// An [Installer] stores the certificates in its device. For any other key, and if
+// in.File is set, they are written to a file, which is replaced atomically. Without
+// in.File this is the file of the key itself if it contains certificates as PEM, and
+// else the file with the same name and the extension .crt.
+//
+// An error is a [*RefError] or a [*signer.Error]. It wraps [signer.ErrMismatch] if
+// the certificates are for another key, [errors.ErrUnsupported] if there is no
+// place for them, and [fs.ErrExist] if the file contains something else.
+func (s *Store) Install(ctx context.Context, ref Ref, in Installation, opts Options) (Installed, error) {
+	const op = "install certificates for"
+	call := s.begin(opts)
+	defer call.end()
+	call.Certificates = in.Certificates
+	b, err := s.backend(ctx, ref, call)
+	if err != nil {
+		return Installed{}, err
+	}
+	if i, ok := b.(Installer); ok && in.File == "" {
+		done, err := i.Install(ctx, ref, in, call)
+		return done, wrap(b, op, ref, err)
+	}
+	file, err := s.certificateFile(ctx, b, ref, in, call)
+	if err == nil && len(in.Certificates) == 0 {
+		err = signer.ErrNoCertificate
+	}
+	if err != nil {
+		return Installed{}, wrap(b, op, ref, err)
+	}
+	key, err := s.open(ctx, ref, call)
+	if err != nil {
+		return Installed{}, err
+	}
+	chain, err := in.Select(key.Public(), opts.Time())
+	if err == nil {
+		err = signer.Prove(ctx, key, chain[0].PublicKey)
+	}
+	if err = errors.Join(err, key.Close()); err == nil {
+		err = file.write(chain, in.Replace)
+	}
+	if err != nil {
+		return Installed{}, wrap(b, op, ref, err)
+	}
+	done := Installed{Chain: chain, Certificate: Ref{SchemeFile, file.path}}
+	if file.ofKey {
+		done.Certificate = ref
+	}
+	return done, nil
+}
+
+// certificateFile returns the file for the certificates of a key.
+func (s *Store) certificateFile(ctx context.Context, b Backend, ref Ref, in Installation, call Call) (f certificateFile, err error) {
+	var ofKey string
+	if files := s.usesOf(ref).Files; len(files) == 1 {
+		ofKey = files[0]
+	}
+	if f.path = in.File; f.path == "" {
+		if ofKey == "" {
+			return f, signer.WithHint(fmt.Errorf("there is no place for certificates beside the key: %w", errors.ErrUnsupported), hintForFile(b))
+		}
+		data, err := call.Read(ctx, Ref{SchemeFile, ofKey})
+		if err != nil {
+			return f, err
+		}
+		f.path = ofKey
+		if !hasCertificate(data) {
+			f.path = cmp.Or(strings.TrimSuffix(ofKey, filepath.Ext(ofKey)), ofKey) + ".crt"
+		}
+	}
+	f.ofKey = ofKey != "" && sameFile(f.path, ofKey)
+	if f.path == ofKey && !f.ofKey { // a pipe
+		return f, signer.WithHint(fmt.Errorf("%s is not a file that can be replaced: %w", ofKey, errors.ErrUnsupported), hintForFile(b))
+	}
+	return f, nil
+}
+
+func hintForFile(b Backend) string {
+	const hint = "write the certificates to a file with Installation.File"
+	if a, ok := b.(Adviser); ok {
+		return hint + "; or " + a.Advice()
+	}
+	return hint
+}

@@ -1,0 +1,101 @@
+package authority
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// CRL makes the next revocation list, which is valid for a period, stores it as
+// crl.pem and returns it in PEM. It lists the certificates that are revoked,
+// each until it has been in one list after its end (RFC 5280, section 3.3). Its
+// number is higher than that of every list in the index, and than that of
+// crl.pem, which can come from a newer copy of the folder. key is the key of the
+// CA.
+func (a *Authority) CRL(ctx context.Context, key signer.Signer, period time.Duration) ([]byte, error) {
+	issuer, now := a.Issuer(ctx, key), a.opts.now()
+	if err := issuer.CheckCRL(now); err != nil {
+		return nil, err
+	}
+	t, err := a.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer t.end()
+	last := &t.state.number
+	switch list, err := a.readCRL(); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, signer.WithHint(fmt.Errorf("%s %w", a.path(crlFile), err), "put the list that was published last there, or remove the file")
+	case list.Number.Cmp(last) > 0:
+		last = list.Number
+	}
+	number, next := new(big.Int).Add(last, big.NewInt(1)), now.Add(period).UTC().Truncate(time.Second)
+	entries := t.revocations()
+	if err := t.append(event{Kind: listed, Number: number.String(), NextUpdate: next}); err != nil {
+		return nil, err
+	}
+	der, err := pki.NewCRL(rand.Reader, issuer, number, entries, now, next)
+	if err != nil {
+		return nil, err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: pemCRL, Bytes: der})
+	return text, a.write(a.path(crlFile), text)
+}
+
+// revocations returns the entries of the next list.
+func (t *turn) revocations() (list []pki.Revocation) {
+	for _, serial := range t.state.serials {
+		c := t.state.certificates[serial]
+		if c.Revoked.IsZero() || c.NotAfter.Before(t.state.listedAt) {
+			continue
+		}
+		n, _ := new(big.Int).SetString(serial, 16) // a serial of the index is a number
+		list = append(list, pki.Revocation{Serial: n, Time: c.Revoked, Reason: c.Reason})
+	}
+	return list
+}
+
+// readCRL returns the list in crl.pem, which the CA signed. The error wraps
+// [fs.ErrNotExist] if there is none.
+func (a *Authority) readCRL() (*x509.RevocationList, error) {
+	data, err := readFile(a.path(crlFile))
+	if err != nil {
+		return nil, err
+	}
+	block, rest := pem.Decode(data)
+	if block == nil || block.Type != pemCRL || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("is not one revocation list in PEM")
+	}
+	list, err := x509.ParseRevocationList(block.Bytes)
+	switch {
+	case err != nil:
+		return nil, errors.New("is damaged")
+	case list.CheckSignatureFrom(a.chain[0]) != nil:
+		return nil, errors.New("is not signed by this CA")
+	case list.Number == nil:
+		return nil, errors.New("has no CRL number")
+	}
+	return list, nil
+}
+
+// LastCRL returns the number and the next update of the last revocation list
+// that was begun, or zero values.
+func (a *Authority) LastCRL() (number *big.Int, nextUpdate time.Time, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.read(); err != nil {
+		return nil, time.Time{}, err
+	}
+	return new(big.Int).Set(&a.state.number), a.state.nextUpdate, nil
+}

@@ -1,0 +1,26 @@
+package authority
+
+import (
+	"errors"
+	"testing"
+)
+
+func FuzzIndex(f *testing.F) {
+	f.Add([]byte(`{"n":1,"previous":"","time":"2026-01-01T00:00:00Z","event":"create","version":1,"ca":"00"}` + "\n"))
+	f.Add([]byte("{}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		x := newState()
+		err := x.add(data)
+		if err != nil && !errors.Is(err, ErrIndex) {
+			t.Fatal(err)
+		}
+		if err == nil && x.size != int64(len(data)) || len(x.serials) != len(x.certificates) {
+			t.Fatalf("%d of %d bytes, %d serial numbers, %d certificates", x.size, len(data), len(x.serials), len(x.certificates))
+		}
+		for _, c := range x.certificates {
+			if !isSerial(c.Serial) {
+				t.Fatalf("serial number %q", c.Serial)
+			}
+		}
+	})
+}

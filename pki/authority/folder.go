@@ -1,0 +1,211 @@
+package authority
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/atomicfile"
+	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/filelock"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// maxIndex bounds the index, in bytes. A line has some 400.
+const maxIndex = 1 << 30
+
+// A turn is the time in which one writer has the folder for itself. It has read
+// the whole index.
+type turn struct {
+	*Authority
+	lock  *os.File
+	index *os.File
+}
+
+// begin waits for the turn of this writer and reads what others added. On
+// success the caller calls end.
+func (a *Authority) begin(ctx context.Context) (*turn, error) {
+	a.mu.Lock()
+	lock, err := a.lock(ctx)
+	if err != nil {
+		a.mu.Unlock()
+		return nil, err
+	}
+	t := &turn{Authority: a, lock: lock}
+	if err := t.open(); err != nil {
+		t.end()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *turn) end() {
+	if t.index != nil {
+		t.index.Close()
+	}
+	t.lock.Close()
+	t.mu.Unlock()
+}
+
+// open opens the index, and removes a part of a line at its end.
+func (t *turn) open() (err error) {
+	if t.index, err = openRegular(t.path(indexFile), os.O_RDWR); err != nil {
+		return err
+	}
+	torn, err := t.refresh(t.index)
+	if err == nil && torn {
+		err = errors.Join(t.index.Truncate(t.state.size), t.sync(t.index))
+	}
+	return err
+}
+
+// lock excludes other writers. It waits for at most lockPeriod. The lock ends
+// when the file is closed.
+func (a *Authority) lock(ctx context.Context) (*os.File, error) {
+	path := a.path(lockFile)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	wait, cancel := context.WithTimeout(ctx, lockPeriod)
+	defer cancel()
+	for {
+		held, err := filelock.TryLock(f)
+		switch {
+		case held:
+			return f, nil
+		case err != nil:
+			return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+		}
+		if await.Pause(wait, time.Millisecond+rand.N(4*time.Millisecond)) != nil {
+			f.Close()
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			return nil, signer.WithHint(fmt.Errorf("%s: another program has held the lock for %v: %w", path, lockPeriod, signer.ErrUnavailable),
+				"wait until it is done, or end it")
+		}
+	}
+}
+
+// read is refresh for a caller that does not write. The caller holds a.mu.
+func (a *Authority) read() error {
+	f, err := openRegular(a.path(indexFile), os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = a.refresh(f)
+	return err
+}
+
+// refresh reads the lines that were added since the last time. torn means that
+// the file ends with a part of a line.
+func (a *Authority) refresh(f *os.File) (torn bool, err error) {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return false, err
+	case info.Size() < a.state.size:
+		return false, fmt.Errorf("%s: %w: it has become shorter", f.Name(), ErrIndex)
+	case info.Size() > maxIndex:
+		return false, fmt.Errorf("%s: %w: it is larger than %d MiB", f.Name(), ErrIndex, maxIndex>>20)
+	case info.Size() == a.state.size && info.Size() > 0:
+		return false, nil
+	}
+	data, err := io.ReadAll(io.NewSectionReader(f, a.state.size, info.Size()-a.state.size))
+	if err != nil {
+		return false, err
+	}
+	whole := data[:bytes.LastIndexByte(data, '\n')+1]
+	if err := a.state.add(whole); err != nil {
+		return false, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if a.state.events == 0 {
+		return false, fmt.Errorf("%s: %w: it is empty", f.Name(), ErrIndex)
+	}
+	return len(whole) < len(data), nil
+}
+
+// append writes an event to disk.
+func (t *turn) append(e event) error {
+	e.N, e.Previous, e.Time = t.state.events+1, t.state.previous, t.opts.now().UTC().Truncate(time.Second)
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	line = append(line, '\n')
+	_, err = t.index.WriteAt(line, t.state.size)
+	if err == nil {
+		err = t.sync(t.index)
+	}
+	if err != nil {
+		// If this fails too, the next writer removes the rest of the line.
+		_ = t.index.Truncate(t.state.size)
+		return fmt.Errorf("%s: %w", t.index.Name(), withoutPath(err))
+	}
+	return t.state.add(line)
+}
+
+func (a *Authority) sync(f *os.File) error {
+	if a.opts.NoSync {
+		return nil
+	}
+	return f.Sync()
+}
+
+// openRegular opens a file that exists. It does not wait for the writer of a FIFO.
+func openRegular(path string, flag int) (*os.File, error) {
+	if info, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is not a regular file", path)
+	}
+	return os.OpenFile(path, flag, 0)
+}
+
+// maxFile bounds the other files of the folder, in bytes. A revocation list with
+// a million entries has some 50 MB.
+const maxFile = 64 << 20
+
+func readFile(path string) ([]byte, error) {
+	f, err := openRegular(path, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s: is larger than %d MiB", path, maxFile>>20)
+	}
+	return data, err
+}
+
+func withoutPath(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func (a *Authority) path(name ...string) string {
+	return filepath.Join(append([]string{a.dir}, name...)...)
+}
+
+// write writes a file of the folder whole or not at all.
+func (a *Authority) write(path string, data []byte) error {
+	f := atomicfile.File{Name: path, NoSync: a.opts.NoSync}
+	if err := f.Replace(data); err != nil || a.opts.NoSync {
+		return err
+	}
+	return f.SyncFolder()
+}

@@ -1,0 +1,196 @@
+package pki
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// ErrRequest is wrapped by the errors of [ParseRequest].
+var ErrRequest = errors.New("invalid certificate request")
+
+// maxRequest is the maximum size of a request, in bytes. One with an RSA key of
+// 4096 bits and a hundred names has 6 KiB.
+const maxRequest = 64 << 10
+
+// NewRequest returns a certificate request (PKCS #10, RFC 2986) in DER for the
+// key, with the names. The signature is the key's proof of possession.
+func NewRequest(rand io.Reader, key signer.Signer, names Names) ([]byte, error) {
+	if err := names.Check(); err != nil {
+		return nil, err
+	}
+	algorithm, err := signatureAlgorithm(key)
+	if err != nil {
+		return nil, err
+	}
+	return x509.CreateCertificateRequest(rand, &x509.CertificateRequest{
+		SignatureAlgorithm: algorithm,
+		RawSubject:         names.rawSubject(),
+		DNSNames:           names.DNSNames,
+		URIs:               names.URIs,
+		IPAddresses:        names.ips(),
+		EmailAddresses:     names.EmailAddresses,
+	}, key)
+}
+
+// rawSubject returns the subject, which is an empty sequence if there is none.
+func (n Names) rawSubject() []byte {
+	if len(n.Subject) == 0 {
+		return []byte{0x30, 0}
+	}
+	return n.Subject
+}
+
+func (n Names) ips() (ips []net.IP) {
+	for _, a := range n.IPAddresses {
+		ips = append(ips, a.AsSlice())
+	}
+	return ips
+}
+
+// ParseRequest parses a certificate request in PEM or DER and verifies its
+// signature, so that the requester has the private key. The key must be one
+// that Check of a certificate accepts. All errors wrap [ErrRequest].
+//
+// The names in a request are only a wish. Use [NamesOfRequest] only if the
+// requester may have every name.
+func ParseRequest(data []byte) (*x509.CertificateRequest, error) {
+	r, err := parseRequest(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	return r, nil
+}
+
+func parseRequest(data []byte) (*x509.CertificateRequest, error) {
+	if len(data) > maxRequest {
+		return nil, fmt.Errorf("it has more than %d KiB", maxRequest>>10)
+	}
+	der, err := requestDER(data)
+	if err != nil {
+		return nil, err
+	}
+	r, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, signer.WithHint(errors.New("it is damaged"), "check it with: openssl req -in FILE -noout -verify")
+	}
+	if err := checkKey(r.PublicKey); err != nil {
+		return nil, err
+	}
+	var insecure x509.InsecureAlgorithmError
+	if err := r.CheckSignature(); errors.As(err, &insecure) {
+		return nil, signer.WithHint(fmt.Errorf("its signature algorithm (%v) is not secure", r.SignatureAlgorithm), "make the request again with SHA-256")
+	} else if err != nil {
+		return nil, signer.WithHint(fmt.Errorf("its signature (%v) is not one of its key", r.SignatureAlgorithm),
+			"make the request again with the key that it is for")
+	}
+	for _, e := range r.Extensions {
+		if e.Critical && !slices.ContainsFunc(requestExtensions, e.Id.Equal) {
+			return nil, fmt.Errorf("it asks for the critical extension %v, which is not supported", e.Id)
+		}
+	}
+	return r, nil
+}
+
+// requestDER returns the only request in data.
+func requestDER(data []byte) ([]byte, error) {
+	if !bytes.Contains(data, []byte("-----BEGIN")) {
+		return data, nil
+	}
+	var der []byte
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		switch block.Type {
+		case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
+			if der != nil {
+				return nil, errors.New("the file contains more than one request")
+			}
+			der = block.Bytes
+		case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
+			return nil, signer.WithHint(errors.New("the file contains a private key"),
+				"a key stays where it is: send only the request")
+		}
+	}
+	if der == nil {
+		return nil, signer.WithHint(errors.New("the file contains no PEM block CERTIFICATE REQUEST"), "make a request with holdfast csr")
+	}
+	return der, nil
+}
+
+// checkKey returns an error for a key that a certificate of this package must
+// not have.
+func checkKey(pub crypto.PublicKey) error {
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		if n := pub.N.BitLen(); n < minRSA || n > maxRSA {
+			return signer.WithHint(fmt.Errorf("an RSA key of %d bits is not supported", n), fmt.Sprintf("use one of %d to %d bits", minRSA, maxRSA))
+		}
+		return nil
+	case *ecdsa.PublicKey:
+		if slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, pub.Curve) {
+			return nil
+		}
+	case ed25519.PublicKey:
+		return nil
+	}
+	return fmt.Errorf("keys of the type %s are not supported: %w", signer.DescribeKey(pub), errors.ErrUnsupported)
+}
+
+// The limits of RSA keys in bits. Larger ones cost the verifier too much time.
+const (
+	minRSA = 2048
+	maxRSA = 8192
+)
+
+// signatureAlgorithm returns the algorithm for certificates, requests and
+// revocation lists that key signs.
+func signatureAlgorithm(key signer.Signer) (x509.SignatureAlgorithm, error) {
+	can := func(tls.SignatureScheme) bool { return true }
+	if l, ok := key.(signer.SchemeLimiter); ok {
+		schemes := l.SignatureSchemes()
+		can = func(s tls.SignatureScheme) bool { return slices.Contains(schemes, s) }
+	}
+	for _, a := range algorithms {
+		if a.fits(key.Public()) && can(a.scheme) {
+			return a.algorithm, nil
+		}
+	}
+	return 0, fmt.Errorf("the key (%s) makes no signatures for certificates: %w", signer.DescribeKey(key.Public()), errors.ErrUnsupported)
+}
+
+// algorithms are the signature algorithms, the most compatible one of each type
+// of key first. IAM Roles Anywhere requires SHA-256 or stronger.
+var algorithms = []struct {
+	fits      func(crypto.PublicKey) bool
+	scheme    tls.SignatureScheme
+	algorithm x509.SignatureAlgorithm
+}{
+	{isRSA, tls.PKCS1WithSHA256, x509.SHA256WithRSA},
+	{isRSA, tls.PSSWithSHA256, x509.SHA256WithRSAPSS},
+	{onCurve(elliptic.P256()), tls.ECDSAWithP256AndSHA256, x509.ECDSAWithSHA256},
+	{onCurve(elliptic.P384()), tls.ECDSAWithP384AndSHA384, x509.ECDSAWithSHA384},
+	{onCurve(elliptic.P521()), tls.ECDSAWithP521AndSHA512, x509.ECDSAWithSHA512},
+	{isEd25519, tls.Ed25519, x509.PureEd25519},
+}
+
+func isRSA(pub crypto.PublicKey) bool     { _, ok := pub.(*rsa.PublicKey); return ok }
+func isEd25519(pub crypto.PublicKey) bool { _, ok := pub.(ed25519.PublicKey); return ok }
+
+func onCurve(c elliptic.Curve) func(crypto.PublicKey) bool {
+	return func(pub crypto.PublicKey) bool {
+		k, ok := pub.(*ecdsa.PublicKey)
+		return ok && k.Curve == c
+	}
+}

@@ -1,0 +1,54 @@
+package signer
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"slices"
+)
+
+// Prove signs random data with s and verifies the signature with pub. The error
+// wraps [ErrMismatch] if s is another key, or is the error of the signature. The
+// device may ask for a PIN or a touch; see [SignContext].
+func Prove(ctx context.Context, s Signer, pub crypto.PublicKey) error {
+	if !SamePublicKey(s.Public(), pub) {
+		return fmt.Errorf("%w: the key is %s, the key of the certificate is %s", ErrMismatch, DescribeKey(s.Public()), DescribeKey(pub))
+	}
+	message := make([]byte, 32)
+	_, _ = rand.Read(message) // never fails
+	digest, opts := sha256.Sum256(message), proofOptions(s, pub)
+	m, err := MechanismFor(pub, digest[:], opts)
+	if err != nil {
+		return err
+	}
+	sig, err := SignContext(ctx, s, rand.Reader, slices.Clone(digest[:]), opts)
+	if err != nil {
+		return err
+	}
+	if !Verifies(pub, m, digest[:], sig) {
+		return fmt.Errorf("%w: its public key does not verify the signature", ErrMismatch)
+	}
+	return nil
+}
+
+// proofOptions returns a signature that s makes: with PSS only if an RSA key in
+// a device makes no others.
+func proofOptions(s Signer, pub crypto.PublicKey) crypto.SignerOpts {
+	switch pub.(type) {
+	case ed25519.PublicKey:
+		return crypto.Hash(0)
+	case *rsa.PublicKey:
+		if l, ok := s.(SchemeLimiter); ok {
+			schemes := l.SignatureSchemes()
+			if !slices.Contains(schemes, tls.PKCS1WithSHA256) && slices.Contains(schemes, tls.PSSWithSHA256) {
+				return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+			}
+		}
+	}
+	return crypto.SHA256
+}
