@@ -129,10 +129,10 @@ func caCRL(a front.App) *cobra.Command {
 		Use:   "crl",
 		Short: "Make the next revocation list",
 		Long: `Signs the next revocation list and prints it in PEM to standard output. It has a
-higher number than all before it. Publish it before the last one ends: a machine
-that the list does not contain is refused only while IAM Roles Anywhere has a
-list. Standard error compares its size with the 300,000 bytes that IAM Roles
-Anywhere imports.`,
+higher number than all before it. IAM Roles Anywhere refuses a revoked
+certificate only if the list that it has contains it: import each list, and make
+the next one before the last one ends. Standard error compares its size with the
+300,000 bytes that IAM Roles Anywhere imports.`,
 		Example: `  holdfast ca crl > crl.pem
   aws rolesanywhere import-crl --name ca --enabled \
       --trust-anchor-arn "$TRUST_ANCHOR_ARN" --crl-data fileb://crl.pem
