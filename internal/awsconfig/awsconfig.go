@@ -48,6 +48,7 @@ type Setting struct {
 	Value string // several lines are separated by line ends
 	File  string
 	Line  int
+	End   int // the last line of the value
 }
 
 // A Profile has the settings of a profile from both files. Those of the

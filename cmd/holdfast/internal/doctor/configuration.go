@@ -26,7 +26,7 @@ func checkConfiguration(_ context.Context, p *patient) []result {
 	var s settings
 	s.add(line)
 	args := flags.JoinSelector(p.aws.words[2:])
-	p.args = append(p.args, args...)
+	p.learn(args)
 	p.cmd.Flags().Visit(func(f *pflag.Flag) {
 		if list, ok := f.Value.(pflag.SliceValue); ok {
 			for _, v := range list.GetSlice() {

@@ -111,6 +111,7 @@ type patient struct {
 	cmd      *cobra.Command // with the flags of the user
 	given    *settings      // of cmd
 	args     []string       // all words that can contain secrets
+	secrets  []string       // of the credential_process
 	settings []string       // the names of the flags of credential-process that the user gave
 
 	aws awsProfile // if the settings come from an AWS configuration

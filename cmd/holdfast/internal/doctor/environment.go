@@ -3,11 +3,10 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"net/url"
 	"os"
-	"runtime"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -98,24 +97,20 @@ func (p *patient) strongerSettings() (results []result) {
 // removeLines returns r with a command that removes the settings of a profile in
 // a file that are in stronger, or that belong to them.
 func removeLines(r result, p awsconfig.Profile, file string) result {
-	var lines []int
-	for _, key := range slices.Sorted(maps.Keys(p.Settings)) {
-		s := p.Settings[key]
+	var removed []awsconfig.Setting
+	for key, s := range p.Settings {
 		part := strings.HasPrefix(key, "aws_access") || strings.HasPrefix(key, "aws_se") || strings.HasPrefix(key, "sso_") ||
-			key == "web_identity_token_file" || key == "login_session" || key == "credential_source"
+			key == "web_identity_token_file" || key == "login_session" || key == "credential_source" ||
+			key == awsconfig.RoleARN && p.Get(awsconfig.SourceProfile) == "" // belongs to credential_source or the web identity
 		if part && s.File == file {
-			lines = append(lines, s.Line)
+			removed = append(removed, s)
 		}
 	}
-	slices.Sort(lines)
-	if runtime.GOOS != "linux" {
-		return edit(r, file, lines[0])
+	text, known := deleteLines(file, removed)
+	if !known {
+		return edit(r, file, removed[0].Line)
 	}
-	var script []string
-	for _, n := range lines {
-		script = append(script, fmt.Sprintf("%dd", n))
-	}
-	return r.with("sed", "-i", strings.Join(script, ";"), file)
+	return r.paste(text).because(fmt.Sprintf("the command deletes these settings of profile %s; %s.bak keeps them", p.Name, filepath.Base(file)))
 }
 
 // endpoints returns what variables of endpoints mean for clients.
@@ -130,7 +125,7 @@ func (p *patient) endpoints() (results []result) {
 	case imds != "" && strings.EqualFold(p.Env("AWS_EC2_METADATA_DISABLED"), "true"):
 		results = append(results, warn("AWS_EC2_METADATA_SERVICE_ENDPOINT is set, but AWS_EC2_METADATA_DISABLED is true: clients do not ask it").with("unset", "AWS_EC2_METADATA_DISABLED"))
 	case imds != "" && inContainer() && !isLocal(imds):
-		results = append(results, warn("AWS_EC2_METADATA_SERVICE_ENDPOINT is %s, outside of this container: responses with an IP hop limit of 1 do not arrive", imds).
+		results = append(results, warn("AWS_EC2_METADATA_SERVICE_ENDPOINT is %s, outside of this container: responses with an IP hop limit of 1 do not arrive", hostOf(imds)).
 			because("use a limit of 2 or more where the endpoint runs").paste("holdfast serve --hop-limit 2"))
 	case imds != "":
 		results = append(results, fine("AWS_EC2_METADATA_SERVICE_ENDPOINT is set: clients ask this endpoint if they find no other credentials"))
