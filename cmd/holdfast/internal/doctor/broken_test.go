@@ -53,10 +53,38 @@ func encrypted(s *scene) {
 
 const app = "--profile app"
 
+// helperWith writes a program aws_signing_helper and a profile that runs it.
+func helperWith(flags string) func(*scene) {
+	return func(s *scene) {
+		s.write("bin/aws_signing_helper", "")
+		if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o700); err != nil {
+			s.Fatal(err)
+		}
+		s.write(".aws/config", "[profile app]\nregion = us-east-1\ncredential_process = {dir}/bin/aws_signing_helper credential-process "+flags+"\n")
+	}
+}
+
 // brokenConfigurations are faults of the settings.
 var brokenConfigurations = []setup{
 	{name: "no files", args: app, check: "configuration", seen: `no such profile: "app"`, command: "aws configure set", code: 3},
-	{name: "another profile", args: "--profile ap", prepare: config(goodConfig), check: "configuration", seen: `no such profile: "ap"`, command: "--profile ap", code: 3},
+	{name: "another profile", args: "--profile ops", prepare: config(goodConfig), check: "configuration", seen: `no such profile: "ops"`, command: "--profile ops", code: 3},
+	{name: "mistyped profile", args: "--profile apq", prepare: config(goodConfig), check: "configuration", seen: `no such profile: "apq"`, command: "holdfast doctor --profile app", code: 3},
+	{name: "configuration of a variable missing", args: app, env: []string{"AWS_CONFIG_FILE=/nope"},
+		check: "configuration", seen: "/nope, from AWS_CONFIG_FILE, does not exist", command: "unset AWS_CONFIG_FILE", code: 3},
+	{name: "dash in the key", args: app, prepare: config("[profile app]\ncredential-process = " + goodLine + "\n"),
+		check: "configuration", seen: "but credential-process in line 2", command: "sed -i.bak '2s/", code: 2},
+	{name: "space in a path", args: app, prepare: steps(func(s *scene) {
+		s.write("a b/cert.pem", string(signertest.CertPEM(append([]*x509.Certificate{s.ca.Issue(s, s.key, nil)}, s.ca.Chain()...)...)))
+	}, profileWith(strings.Replace(goodLine, "{dir}/cert.pem", "{dir}/a b/cert.pem", 1))),
+		check: "configuration", seen: "split at the spaces", command: "{dir}/a b/cert.pem", code: 2},
+	{name: "unexpected word", args: app, prepare: profileWith(goodLine + " extra"), check: "configuration", seen: `unexpected word "extra"`, command: "+2", code: 2},
+	{name: "help", args: app, prepare: profileWith(goodLine + " --help"), check: "configuration", seen: "contains --help", command: "+2", code: 2},
+	{name: "helper with a flag of holdfast", args: app, prepare: helperWith(goodFlags + " --pin-source file:/x"),
+		check: "configuration", seen: "aws_signing_helper does not know --pin-source", command: "holdfast credential-process --certificate", code: 2},
+	{name: "helper with a second role", args: app, prepare: helperWith(goodFlags + " --assume-role-arn arn:aws:iam::444455556666:role/other"),
+		check: "configuration", seen: "aws_signing_helper does not know --assume-role-arn", command: "holdfast credential-process --certificate", code: 2},
+	{name: "helper with a reference", args: app, prepare: helperWith(strings.Replace(goodFlags, "{dir}/key.pem", "env:KEY", 1)),
+		check: "configuration", seen: "references that begin with env:", command: "holdfast credential-process --certificate", code: 2},
 	{name: "section without profile", args: app, prepare: config("[app]\ncredential_process = x\n"),
 		check: "configuration", seen: "[profile app]", command: "sed -i.bak '1s|.*|[profile app]|'", code: 2},
 	{name: "section with profile in credentials", args: app, prepare: write(".aws/credentials", "[profile app]\ncredential_process = x\n"),
@@ -125,9 +153,13 @@ var brokenConfigurations = []setup{
 	{name: "ARN of another region", args: goodFlags + " --region eu-west-1", check: "configuration", seen: "eu-west-1", command: "holdfast", code: 2},
 	{name: "no key", args: sessionFlags, check: "configuration", seen: "--certificate", command: "holdfast", code: 2},
 	{name: "CA bundle missing", args: goodFlags + " --ca-bundle {dir}/none.pem", check: "configuration", seen: "none.pem", command: "holdfast", code: 3},
-	{name: "keys in the environment", args: app, prepare: config(goodConfig), env: []string{"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=x"},
+	{name: "keys in the environment", prepare: config(goodConfig), env: []string{"AWS_PROFILE=app", "AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=x"},
 		check: "environment", seen: "AWS_ACCESS_KEY_ID is set", command: "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN", code: 1},
-	{name: "web identity in the environment", args: app, prepare: config(goodConfig), env: []string{"AWS_WEB_IDENTITY_TOKEN_FILE=/x", "AWS_ROLE_ARN=" + roleARN},
+	{name: "key ID in the environment without a secret", prepare: config(goodConfig), env: []string{"AWS_PROFILE=app", "AWS_ACCESS_KEY_ID=AKIAEXAMPLE"},
+		check: "environment", seen: "AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY", command: "unset AWS_ACCESS_KEY_ID", code: 1},
+	{name: "web identity without a role", prepare: config(goodConfig), env: []string{"AWS_PROFILE=app", "AWS_WEB_IDENTITY_TOKEN_FILE=/x"},
+		check: "environment", seen: "without AWS_ROLE_ARN", command: "unset AWS_WEB_IDENTITY_TOKEN_FILE", code: 1},
+	{name: "web identity in the environment", prepare: config(goodConfig), env: []string{"AWS_PROFILE=app", "AWS_WEB_IDENTITY_TOKEN_FILE=/x", "AWS_ROLE_ARN=" + roleARN},
 		check: "environment", seen: "AWS_WEB_IDENTITY_TOKEN_FILE is set", command: "unset AWS_WEB_IDENTITY_TOKEN_FILE", code: 1},
 	{name: "keys in the profile", args: app, prepare: steps(config(goodConfig), write(".aws/credentials", "[app]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = x\n")),
 		check: "environment", seen: "aws_access_key_id in line 2", command: "sed -i.bak '2d;3d'", code: 1},
@@ -145,8 +177,6 @@ var brokenKeys = []setup{
 	{name: "variable of the key not set", args: "--private-key env:KEY --certificate {dir}/cert.pem " + sessionFlags, check: "files", seen: "KEY", command: "export KEY", code: 3},
 	{name: "key damaged", args: goodFlags, prepare: write("key.pem", "-----BEGIN PRIVATE KEY-----\nMIGH\n"), check: "key", seen: "key.pem", command: "holdfast list", code: 1},
 	{name: "certificate instead of the key", args: "--private-key {dir}/cert.pem --certificate {dir}/cert.pem " + sessionFlags, check: "key", seen: "cert.pem", command: "holdfast list", code: 3},
-	{name: "password missing", args: goodFlags, prepare: encrypted,
-		check: "key", seen: "needs a password", command: "--pin-source file:PATH", code: 4},
 	{name: "password wrong", args: goodFlags + " --pin-source file:{dir}/pin", prepare: steps(write("pin", "wrong\n"), encrypted),
 		check: "key", seen: "incorrect", command: "--use-pin", code: 4},
 	{name: "key of another certificate", args: "--private-key {dir}/other.key --certificate {dir}/cert.pem " + sessionFlags,

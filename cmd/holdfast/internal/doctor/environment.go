@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -15,19 +14,20 @@ import (
 )
 
 // An override is a set of environment variables with which AWS clients find other
-// credentials, if all of them are set.
+// credentials, if the first of them is set.
 type override struct {
 	variables []string
 	clear     []string // further variables to unset
 	what      string
+	refused   string // what happens if only the first one is set
 }
 
 // overrides have precedence over a profile that a client does not name itself, as
 // with --profile. Sources: credentials.py of botocore, resolve_credentials.go of
 // the AWS SDK for Go v2.
 var overrides = []override{
-	{[]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, []string{"AWS_SESSION_TOKEN"}, "the keys in the environment"},
-	{[]string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"}, nil, "the web identity in the environment"},
+	{[]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, []string{"AWS_SESSION_TOKEN"}, "the keys in the environment", "the AWS CLI and the SDK for Python refuse it"},
+	{[]string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"}, nil, "the web identity in the environment", "AWS clients refuse it"},
 }
 
 // stronger has the settings of a profile that have precedence over its
@@ -45,7 +45,7 @@ var stronger = []struct{ key, what string }{
 // use the credentials of Holdfast.
 func checkEnvironment(_ context.Context, p *patient) (results []result) {
 	for _, o := range overrides {
-		if !slices.ContainsFunc(o.variables, func(name string) bool { return p.Env(name) == "" }) {
+		if p.Env(o.variables[0]) != "" {
 			results = append(results, p.overridden(o))
 		}
 	}
@@ -55,9 +55,16 @@ func checkEnvironment(_ context.Context, p *patient) (results []result) {
 	if name := p.Env("AWS_PROFILE"); p.profile != "" && name != "" && name != p.profile {
 		results = append(results, warn("AWS_PROFILE is %s: clients that do not name a profile use that one", name).with("export", "AWS_PROFILE="+p.profile))
 	}
+	if python, golang := p.Env("AWS_DEFAULT_PROFILE"), p.Env("AWS_PROFILE"); p.profile == "" && python != "" && golang != "" && python != golang {
+		results = append(results, warn("the AWS CLI and the SDK for Python use profile %s of AWS_DEFAULT_PROFILE, other clients use %s of AWS_PROFILE", python, golang).with("unset", "AWS_DEFAULT_PROFILE"))
+	}
+	if len(p.aws.chain) > 0 && p.hasConfig && p.aws.chain[0].Get("region") == "" && p.Env("AWS_REGION") == "" && p.Env("AWS_DEFAULT_REGION") == "" {
+		results = append(results, warn("profile %q has no region, which clients of most services need", p.aws.name).
+			with("aws", "configure", "set", "region", p.config.TrustAnchorRegion(), "--profile", p.aws.name))
+	}
 	results = append(results, p.endpoints()...)
 	if len(results) == 0 {
-		results = append(results, fine("no variable and no setting has precedence"))
+		results = append(results, fine("nothing overrides credential_process"))
 	}
 	return results
 }
@@ -67,8 +74,13 @@ func checkEnvironment(_ context.Context, p *patient) (results []result) {
 func (p *patient) overridden(o override) result {
 	unset := append(append([]string{"unset"}, o.variables...), o.clear...)
 	text := fmt.Sprintf("%s is set: AWS clients use %s", o.variables[0], o.what)
-	if p.aws.name == "" {
+	switch {
+	case p.Env(o.variables[1]) == "" && p.profile == "" && p.aws.name != "":
+		return failed(front.ExitOther, "%s is set without %s: %s", o.variables[0], o.variables[1], o.refused).with("unset", o.variables[0])
+	case p.aws.name == "":
 		return warn("%s instead of a profile", text).with(unset...)
+	case p.profile != "":
+		return warn("%s, unless they name the profile themselves, such as aws --profile %s", text, p.aws.name).with(unset...)
 	}
 	return failed(front.ExitOther, "%s instead of credential_process, unless they name the profile themselves, such as aws --profile %s", text, p.aws.name).with(unset...)
 }

@@ -88,3 +88,11 @@ func replaceLine(r result, file string, line int, text string) result {
 	text = strings.NewReplacer(`\`, `\\`, "&", `\&`, "|", `\|`).Replace(text)
 	return r.with("sed", "-i.bak", fmt.Sprintf("%ds|.*|%s|", line, text), file)
 }
+
+// renameKey returns r with a command that replaces the name of a setting.
+func renameKey(r result, file string, line int, name string) result {
+	if runtime.GOOS != "linux" {
+		return edit(r, file, line)
+	}
+	return r.with("sed", "-i.bak", fmt.Sprintf(`%ds/^[^=:]*/%s /`, line, name), file)
+}

@@ -18,6 +18,7 @@ var mendable = []string{
 	"section without profile", "section with profile in credentials", "byte order mark",
 	"tilde", "variable", "backslash at the end of a line", "program not in PATH", "program does not exist", "command forgotten",
 	"whole line quoted", "comment at the end", "redirection", "redirection to the next word", "semicolon at the end", "exec of the shell",
+	"dash in the key", "space in a path",
 	"keys in the profile", "Identity Center in the profile",
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -41,7 +42,7 @@ func readConfig(path string) ([]byte, error) { return keystore.ReadFile(path, ke
 
 // readProfile finds the credential_process of the profile and examines it.
 func (p *patient) readProfile() (results []result) {
-	p.aws.name = cmp.Or(p.profile, p.Env("AWS_PROFILE"), "default")
+	p.aws.name = cmp.Or(p.profile, p.Env("AWS_PROFILE"), p.Env("AWS_DEFAULT_PROFILE"), "default")
 	paths := awsconfig.Find(p.LookupEnv, p.home())
 	shared, err := awsconfig.Read(paths, awsconfig.Python, readConfig)
 	var syntax *awsconfig.SyntaxError
@@ -99,7 +100,17 @@ func (p *patient) chainFault(shared *awsconfig.Shared, err error) result {
 		return replaceLine(r, m.File, m.Line, "["+m.Want+"]")
 	}
 	r.code = front.ExitNotFound
-	return p.suggestSet(r.because(profileList(shared)), p.aws.name)
+	for variable, path := range map[string]string{"AWS_CONFIG_FILE": shared.Paths.Config, "AWS_SHARED_CREDENTIALS_FILE": shared.Paths.Credentials} {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && p.Env(variable) != "" {
+			return failed(front.ExitNotFound, "%s, from %s, does not exist", path, variable).with("unset", variable)
+		}
+	}
+	r = r.because(profileList(shared))
+	if similar := front.Similar(p.aws.name, shared.Names()...); similar != "" {
+		r.Hint = fmt.Sprintf("did you mean %q?", similar)
+		return r.paste(p.again("--profile", similar))
+	}
+	return p.suggestSet(r, p.aws.name)
 }
 
 func profileList(shared *awsconfig.Shared) string {
@@ -125,6 +136,12 @@ func (p *patient) noProcess(paths awsconfig.Paths, last awsconfig.Profile) resul
 		if s, has := golang.Profiles[last.Name].Settings[awsconfig.CredentialProcess]; has { // in a line that continues another
 			r = failed(front.ExitUsage, "line %d of %s begins with a space, so the AWS CLI takes credential_process for a part of the value above", s.Line, s.File)
 			return edit(r, s.File, s.Line)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(last.Settings)) {
+		if s := last.Settings[key]; front.Similar(strings.ReplaceAll(key, "-", "_"), awsconfig.CredentialProcess) != "" {
+			r.Seen += fmt.Sprintf(", but %s in line %d of %s", p.hide(key), s.Line, s.File)
+			return renameKey(r.because("did you mean credential_process?"), s.File, s.Line, awsconfig.CredentialProcess)
 		}
 	}
 	return p.suggestSet(r, last.Name)
@@ -176,11 +193,6 @@ func (p *patient) split(paths awsconfig.Paths) (results []result) {
 	return append(results, fine("AWS clients run: %s", quoteForAll(mask(words))))
 }
 
-// helper is the name of the program of AWS, whose flags Holdfast understands.
-const helper = "aws_signing_helper"
-
-func programName(path string) string { return strings.TrimSuffix(filepath.Base(path), ".exe") }
-
 // quotedWhole returns the fault if the whole value is in quotation marks.
 func (p *patient) quotedWhole(words []string) (result, bool) {
 	inner, err := splitHere(words[0])
@@ -211,7 +223,7 @@ func program() string {
 func (p *patient) badProgram(words []string) (result, bool) {
 	name := mask(words)[0]
 	if !strings.ContainsAny(words[0], `/\`) {
-		if p.lookPath(words[0]) {
+		if p.findProgram(words[0]) != "" {
 			return result{}, false
 		}
 		return p.otherProgram(failed(front.ExitNotFound, "the program %s of credential_process is not in PATH", name), words), true
@@ -242,15 +254,16 @@ func (p *patient) otherProgram(r result, words []string) result {
 	return p.aws.editing(r)
 }
 
-// lookPath reports whether a client finds the program in PATH.
-func (p *patient) lookPath(name string) bool {
+// findProgram returns the file of a program that a client finds in PATH, or "".
+func (p *patient) findProgram(name string) string {
 	for _, dir := range filepath.SplitList(p.Env("PATH")) {
 		for _, suffix := range []string{"", ".exe"} {
-			info, err := os.Stat(filepath.Join(dir, name+suffix))
+			path := filepath.Join(dir, name+suffix)
+			info, err := os.Stat(path)
 			if err == nil && !info.IsDir() && (runtime.GOOS == "windows" || info.Mode()&0o111 != 0) {
-				return true
+				return path
 			}
 		}
 	}
-	return false
+	return ""
 }
