@@ -28,10 +28,10 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %s", e.Line,
 // Parse parses a file as a client does. Only Python refuses files; Go ignores
 // the lines that it does not understand. An error is a [*SyntaxError].
 func Parse(data []byte, client Client) ([]Section, error) {
-	lines := strings.Split(string(data), "\n")
 	if client == Go {
-		return parseGo(lines), nil
+		return parseGo(strings.Split(string(data), "\n")), nil
 	}
+	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data)), "\n")
 	if !utf8.Valid(data) {
 		n := 1 + bytes.Count(data[:firstInvalid(data)], []byte("\n"))
 		return nil, &SyntaxError{n, "is not UTF-8 text"}
@@ -164,6 +164,7 @@ func (b *builder) applyDefaults() {
 	for _, s := range b.sections {
 		for key, v := range from.Settings {
 			if _, set := s.Settings[key]; !set {
+				v.Inherited = true
 				s.Settings[key] = v
 			}
 		}

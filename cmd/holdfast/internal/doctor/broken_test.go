@@ -163,8 +163,21 @@ var brokenConfigurations = []setup{
 		check: "environment", seen: "AWS_WEB_IDENTITY_TOKEN_FILE is set", command: "unset AWS_WEB_IDENTITY_TOKEN_FILE", code: 1},
 	{name: "keys in the profile", args: app, prepare: steps(config(goodConfig), write(".aws/credentials", "[app]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = x\n")),
 		check: "environment", seen: "aws_access_key_id in line 2", command: "sed -i.bak '2d;3d'", code: 1},
+	{name: "only the role of Identity Center", args: app, prepare: config(goodConfig + "sso_role_name = x\n"),
+		check: "environment", seen: "sso_role_name in line 4", command: "sed -i.bak 4d", code: 1},
+	{name: "credential_source with a role", args: app, prepare: config(goodConfig + "role_arn = " + roleARN + "\ncredential_source = Environment\n"),
+		check: "environment", seen: "credential_source in line 5", command: "sed -i.bak '4d;5d'", code: 1},
+	{name: "keys of several lines", args: app, prepare: steps(config(goodConfig), write(".aws/credentials", "[app]\naws_access_key_id = A\n  B\naws_secret_access_key = x\n")),
+		check: "environment", seen: "aws_access_key_id in line 2", command: "sed -i.bak '2,3d;4d'", code: 1},
+	{name: "source_profile and credential_source", args: "--profile other", prepare: config(goodConfig + "[profile other]\nrole_arn = " + roleARN + "\nsource_profile = app\ncredential_source = Environment\n"),
+		check: "environment", seen: "credential_source in line 7", command: "+7", code: 1},
+	{name: "source_profile and a web identity", args: "--profile other", prepare: config(goodConfig + "[profile other]\nrole_arn = " + roleARN + "\nsource_profile = app\nweb_identity_token_file = /x\n"),
+		check: "environment", seen: "web_identity_token_file in line 7", command: "+7", code: 1},
+	{name: "profile twice with quotation marks", args: app, prepare: config(goodConfig + "[profile \"app\"]\nregion = us-east-1\n"),
+		check: "configuration", seen: "a later section replaces", command: "+3", code: 2},
+	{name: "configuration is a folder", args: app, prepare: write(".aws/config/x", ""), check: "configuration", seen: "/.aws/config", command: "ls -ld", code: 1},
 	{name: "Identity Center in the profile", args: app, prepare: config(goodConfig + "sso_session = s\nsso_account_id = 111122223333\n"),
-		check: "environment", seen: "sso_session in line 4", command: "sed -i.bak '4d;5d'", code: 1},
+		check: "environment", seen: "sso_account_id in line 5", command: "sed -i.bak '4d;5d'", code: 1},
 }
 
 // brokenKeys are faults of files, keys and certificates.

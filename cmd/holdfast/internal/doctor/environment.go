@@ -31,15 +31,26 @@ var overrides = []override{
 }
 
 // stronger has the settings of a profile that have precedence over its
-// credential_process, with what clients use instead.
-var stronger = []struct{ key, what string }{
-	{"web_identity_token_file", "a web identity"},
-	{"sso_session", "IAM Identity Center"},
-	{"sso_account_id", "IAM Identity Center"},
-	{awsconfig.AccessKeyID, "fixed keys"},
-	{"login_session", "the session of aws login"},
-	{"credential_source", "another source of credentials"},
+// credential_process, with what clients do instead. Those that only some clients
+// prefer are a warning. Sources: credentials.py of botocore, shared_config.go of
+// the AWS SDK for Go v2.
+var stronger = []struct {
+	key, what string
+	some      string // the only clients; "": all
+}{
+	{"web_identity_token_file", "use a web identity", ""},
+	{"sso_account_id", "use IAM Identity Center", ""},
+	{"sso_role_name", "use IAM Identity Center", ""},
+	{"sso_session", "uses IAM Identity Center", sdkForGo},
+	{"sso_start_url", "uses IAM Identity Center", sdkForGo},
+	{"sso_region", "uses IAM Identity Center", sdkForGo},
+	{awsconfig.AccessKeyID, "use fixed keys", ""},
+	{"aws_secret_access_key", "refuses fixed keys without aws_access_key_id", sdkForGo},
+	{"login_session", "use the session of aws login", ""},
+	{"credential_source", "use another source of credentials", ""},
 }
+
+const sdkForGo = "the SDK for Go"
 
 // checkEnvironment finds the variables and settings with which AWS clients do not
 // use the credentials of Holdfast.
@@ -85,23 +96,72 @@ func (p *patient) overridden(o override) result {
 	return failed(front.ExitOther, "%s instead of credential_process, unless they name the profile themselves, such as aws --profile %s", text, p.aws.name).with(unset...)
 }
 
-// strongerSettings returns the faults of settings beside the credential_process.
+// strongerSettings returns the results for settings beside the credential_process,
+// and beside the source_profile that leads to it.
 func (p *patient) strongerSettings() (results []result) {
 	last := p.aws.last()
 	if _, has := last.Settings[awsconfig.CredentialProcess]; !has {
 		return nil
 	}
+	reported := make(map[string]bool) // IAM Identity Center has several settings
 	for _, s := range stronger {
 		setting, set := last.Settings[s.key]
-		if !set {
+		inGo := s.some != "" || s.key == awsconfig.AccessKeyID && !isCredentials(setting.File)
+		switch _, keyID := last.Settings[awsconfig.AccessKeyID]; {
+		case !set, reported[verbless(s.what)],
+			inGo && setting.Inherited, // Go has no section [DEFAULT]
+			s.key == "aws_secret_access_key" && keyID:
 			continue
 		}
-		text := fmt.Sprintf("%s in line %d of %s: AWS clients use %s instead of credential_process", s.key, setting.Line, setting.File, s.what)
-		r := failed(front.ExitOther, "%s", text)
-		if s.key == awsconfig.AccessKeyID && !strings.HasSuffix(setting.File, "credentials") {
-			r.Seen = fmt.Sprintf("%s in line %d of %s: the AWS SDK for Go uses fixed keys instead of credential_process; the AWS CLI does not", s.key, setting.Line, setting.File)
+		reported[verbless(s.what)] = true
+		text := fmt.Sprintf("%s in line %d of %s: ", s.key, setting.Line, setting.File)
+		var r result
+		switch {
+		case s.key == "credential_source" && last.Get(awsconfig.RoleARN) == "":
+			r = warn("%s%s refuses it without role_arn", text, sdkForGo)
+		case s.key == awsconfig.AccessKeyID && inGo:
+			r = warn("%s%s uses fixed keys instead of credential_process; the AWS CLI does not", text, sdkForGo)
+		case s.some != "":
+			r = warn("%s%s %s instead of credential_process", text, s.some, s.what)
+		default:
+			r = failed(front.ExitOther, "%sAWS clients %s instead of credential_process", text, s.what)
+		}
+		if setting.Inherited { // other profiles have it, too
+			results = append(results, edit(r, setting.File, setting.Line))
+			continue
 		}
 		results = append(results, removeLines(r, last, setting.File))
+	}
+	return append(results, p.besideSource()...)
+}
+
+// verbless returns a description without its first word.
+func verbless(text string) string {
+	_, rest, _ := strings.Cut(text, " ")
+	return rest
+}
+
+// isCredentials reports whether a file is that with the credentials.
+func isCredentials(file string) bool { return strings.HasSuffix(file, "credentials") }
+
+// besideSource returns the results for profiles whose source_profile clients
+// ignore or refuse.
+func (p *patient) besideSource() (results []result) {
+	for i, profile := range p.aws.chain {
+		source, set := profile.Settings[awsconfig.SourceProfile]
+		if !set || source.Value == "" {
+			continue
+		}
+		if i == len(p.aws.chain)-1 && profile.Get(awsconfig.RoleARN) == "" {
+			results = append(results, edit(warn("source_profile in line %d of %s: %s refuses it without role_arn", source.Line, source.File, sdkForGo), source.File, source.Line))
+			continue
+		}
+		for _, key := range []string{"credential_source", "web_identity_token_file"} {
+			if s, has := profile.Settings[key]; has && i < len(p.aws.chain)-1 {
+				r := failed(front.ExitOther, "%s in line %d of %s: AWS clients refuse it beside source_profile", key, s.Line, s.File)
+				results = append(results, edit(r, s.File, s.Line))
+			}
+		}
 	}
 	return results
 }

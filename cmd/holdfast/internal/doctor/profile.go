@@ -135,6 +135,10 @@ func (p *patient) noProcess(paths awsconfig.Paths, last awsconfig.Profile) resul
 	if golang, err := awsconfig.Read(paths, awsconfig.Go, readConfig); err == nil {
 		if s, has := golang.Profiles[last.Name].Settings[awsconfig.CredentialProcess]; has { // in a line that continues another
 			r = failed(front.ExitUsage, "line %d of %s begins with a space, so the AWS CLI takes credential_process for a part of the value above", s.Line, s.File)
+			if !indented(s) {
+				r.Seen = fmt.Sprintf("the AWS CLI ignores credential_process in line %d of %s, because a later section replaces the one that contains it", s.Line, s.File)
+				r.Hint = "write all settings of the profile into one section"
+			}
 			return edit(r, s.File, s.Line)
 		}
 	}
@@ -149,6 +153,13 @@ func (p *patient) noProcess(paths awsconfig.Paths, last awsconfig.Profile) resul
 
 // longestLine limits the credential_process that is examined, in bytes.
 const longestLine = 16384
+
+// indented reports whether the line of a setting begins with a space.
+func indented(s awsconfig.Setting) bool {
+	data, err := readConfig(s.File)
+	lines := strings.Split(string(data), "\n")
+	return err == nil && s.Line <= len(lines) && strings.TrimLeft(lines[s.Line-1], " \t") != lines[s.Line-1]
+}
 
 // split shows how AWS clients split the line, and finds the program.
 func (p *patient) split(paths awsconfig.Paths) (results []result) {

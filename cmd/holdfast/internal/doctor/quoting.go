@@ -121,7 +121,7 @@ func (p *patient) shellDiffers(paths awsconfig.Paths, words []string) (result, b
 			return p.aws.editing(warn("the SDK for Go finds no credential_process in profile %q", p.aws.last().Name)), true
 		case other != text:
 			shell, _ := awsconfig.SplitShell(other) // its words up to an error
-			return p.set(warn("the SDK for Go reads another command than the AWS CLI: %s", p.firstDifference(words, shell.Words)).
+			return p.set(warn("the SDK for Go and the AWS CLI read different commands here: for Go, %s", p.firstDifference(words, shell.Words)).
 				because(goReason(text)), words), true
 		}
 	}
