@@ -174,11 +174,14 @@ func profileName(section string, client Client) (string, bool) {
 	if section == "default" {
 		return section, true
 	}
+	if client == Go { // which keeps quotation marks
+		return strings.CutPrefix(section, "profile ")
+	}
 	if !strings.HasPrefix(section, "profile") {
 		return "", false
 	}
 	words, err := SplitPython(section)
-	if err != nil || len(words) != 2 || words[0] != "profile" && client == Go {
+	if err != nil || len(words) != 2 {
 		return "", false
 	}
 	return words[1], true

@@ -74,6 +74,10 @@ func TestGoDefault(t *testing.T) {
 			t.Errorf("%q: %v, %v", text, s.Profiles, err)
 		}
 	}
+	s, err := Read(paths, Go, readFrom(map[string]string{"config": "[profile \"a\"]\nk = 1\n"}))
+	if _, found := s.Profiles["a"]; err != nil || found { // it keeps the quotation marks
+		t.Errorf("%v, %v", s.Profiles, err)
+	}
 }
 
 func TestMisnamed(t *testing.T) {

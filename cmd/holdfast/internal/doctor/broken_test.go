@@ -53,17 +53,6 @@ func encrypted(s *scene) {
 
 const app = "--profile app"
 
-// helperWith writes a program aws_signing_helper and a profile that runs it.
-func helperWith(flags string) func(*scene) {
-	return func(s *scene) {
-		s.write("bin/aws_signing_helper", "")
-		if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o700); err != nil {
-			s.Fatal(err)
-		}
-		s.write(".aws/config", "[profile app]\nregion = us-east-1\ncredential_process = {dir}/bin/aws_signing_helper credential-process "+flags+"\n")
-	}
-}
-
 // brokenConfigurations are faults of the settings.
 var brokenConfigurations = []setup{
 	{name: "no files", args: app, check: "configuration", seen: `no such profile: "app"`, command: "aws configure set", code: 3},

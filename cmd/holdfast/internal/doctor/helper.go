@@ -18,7 +18,7 @@ import (
 // helper is the name of the program of AWS, whose flags Holdfast understands.
 const helper = "aws_signing_helper"
 
-// helperFlags are the flags of aws_signing_helper credential-process, version 1.8.
+// helperFlags are the flags of aws_signing_helper credential-process, as its help lists them.
 var helperFlags = []string{
 	"cert-selector", "certificate", "debug", "endpoint", "intermediates", "no-tpm-key-password", "no-verify-ssl", "pkcs11-lib", "pkcs8-password",
 	"private-key", "profile-arn", "region", "reuse-pin", "role-arn", "role-session-name", "session-duration", "system-store-name",

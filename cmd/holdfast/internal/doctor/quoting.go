@@ -118,7 +118,8 @@ func (p *patient) shellDiffers(paths awsconfig.Paths, words []string) (result, b
 		other := profile.Get(awsconfig.CredentialProcess)
 		switch {
 		case !found || other == "":
-			return p.aws.editing(warn("the SDK for Go finds no credential_process in profile %q", p.aws.last().Name)), true
+			return p.aws.editing(warn("the SDK for Go finds no credential_process in profile %q", p.aws.last().Name).
+				because("write the header of its section as [profile NAME], without quotation marks or a text after it, and all its settings into one section")), true
 		case other != text:
 			shell, _ := awsconfig.SplitShell(other) // its words up to an error
 			return p.set(warn("the SDK for Go and the AWS CLI read different commands here: for Go, %s", p.firstDifference(words, shell.Words)).
