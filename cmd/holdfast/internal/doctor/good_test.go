@@ -169,6 +169,8 @@ func TestWarnings(t *testing.T) {
 		}, check: "files", seen: "aws_signing_helper can be changed by every local user", command: "chmod o-w"},
 		{name: "name of the profile in quotation marks", args: app, prepare: config(strings.Replace(goodConfig, "profile app", `profile "app"`, 1)),
 			check: "configuration", seen: `the SDK for Go finds no credential_process in profile "app"`, command: "+3"},
+		{name: "long line", args: app, prepare: profileWith(goodLine + strings.Repeat(" --x=pkcs11:pin-value=1", 10_000) + strings.Repeat("x", 500_000)),
+			check: "configuration", seen: "doctor examines no more than 16384", command: "+2"},
 		{name: "wrapper", args: app, prepare: profileWith("/bin/sh get-credentials"), check: "configuration", seen: "doctor does not know", command: "holdfast help doctor"},
 		{name: "soon expired", args: goodFlags, prepare: issue(func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().Add(-24*time.Hour), time.Now().Add(time.Hour)

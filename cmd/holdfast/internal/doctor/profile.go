@@ -164,10 +164,6 @@ func indented(s awsconfig.Setting) bool {
 // split shows how AWS clients split the line, and finds the program.
 func (p *patient) split(paths awsconfig.Paths) (results []result) {
 	text := p.aws.line.Value
-	if len(text) > longestLine {
-		return []result{p.aws.editing(warn("credential_process has %d bytes; doctor examines no more than %d", len(text), longestLine))}
-	}
-	p.learn(strings.Fields(text))
 	words, err := splitHere(text)
 	if err != nil || len(words) == 0 {
 		if err == nil {
@@ -175,6 +171,10 @@ func (p *patient) split(paths awsconfig.Paths) (results []result) {
 		}
 		return []result{p.aws.editing(failed(front.ExitUsage, "credential_process cannot be split into words: %v", err))}
 	}
+	if len(text) > longestLine {
+		return []result{p.aws.editing(warn("credential_process has %d bytes; doctor examines no more than %d", len(text), longestLine))}
+	}
+	p.learn(strings.Fields(text))
 	if r, bad := p.quotedWhole(words); bad {
 		return []result{r}
 	}

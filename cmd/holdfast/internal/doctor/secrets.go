@@ -97,7 +97,7 @@ func (p *patient) redact(r result) result {
 		}
 		*text = p.hide(*text)
 	}
-	if len(r.Command) > 2*longestText { // a part of a command is of no use
+	if len(r.Command) > 4*longestText { // a part of a command is of no use
 		r.Command = ""
 	}
 	r.Command = p.hide(r.Command)
