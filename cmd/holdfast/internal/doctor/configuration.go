@@ -136,8 +136,8 @@ func (p *patient) settingFault(err error) result {
 	case !p.hasKey || p.hasConfig:
 	case c.TrustAnchorARN == "":
 		return r.with("aws", "rolesanywhere", "list-trust-anchors", "--query", "trustAnchors[].trustAnchorArn")
-	case c.ProfileARN == "":
-		return r.with("aws", "rolesanywhere", "list-profiles", "--query", "profiles[].profileArn")
+	case c.ProfileARN == "" && strings.Count(c.TrustAnchorARN, ":") > 3: // its region is the fourth part
+		return r.with("aws", "rolesanywhere", "list-profiles", "--region", strings.Split(c.TrustAnchorARN, ":")[3], "--query", "profiles[].profileArn")
 	case c.RoleARN == "":
 		return r.with("aws", "iam", "list-roles", "--query", "Roles[].Arn")
 	}

@@ -106,7 +106,7 @@ func (p *patient) strongerSettings() (results []result) {
 	reported := make(map[string]bool) // IAM Identity Center has several settings
 	for _, s := range stronger {
 		setting, set := last.Settings[s.key]
-		inGo := s.some != "" || s.key == awsconfig.AccessKeyID && !isCredentials(setting.File)
+		inGo := s.some != "" || s.key == awsconfig.AccessKeyID && !isCredentials(setting.File) && len(p.aws.chain) == 1
 		switch _, keyID := last.Settings[awsconfig.AccessKeyID]; {
 		case !set, reported[verbless(s.what)],
 			inGo && setting.Inherited, // Go has no section [DEFAULT]

@@ -54,11 +54,14 @@ func (p *patient) badWords(words []string) (result, bool) {
 // shellSyntax returns the fault if word i begins a comment, or redirects output.
 // The command to paste is without it.
 func (p *patient) shellSyntax(words []string, i int) (result, bool) {
-	shell, err := awsconfig.SplitShell(p.aws.line.Value)
 	w := words[i]
 	if rest := strings.TrimLeft(w, "0123456789"); strings.HasPrefix(rest, ">") { // with the number of a file
 		w = rest
 	}
+	if w == "" || !strings.Contains("#><;|&", w[:1]) {
+		return result{}, false
+	}
+	shell, err := awsconfig.SplitShell(p.aws.line.Value)
 	begins := func(special string) bool { return strings.HasPrefix(special, w) || strings.HasPrefix(w, special) }
 	switch {
 	case i == 0 || err != nil || !slices.ContainsFunc(shell.Specials, begins):

@@ -47,8 +47,9 @@ func secretValues(words []string) map[int]string {
 // learn remembers the words of a command line, so that no text of the report
 // contains the secrets in them.
 func (p *patient) learn(words []string) {
+	const shortestKey = 16 // as text; shorter words are secret only as values
 	for _, w := range words {
-		if w = strings.TrimSpace(w); w != "" {
+		if w = strings.TrimSpace(w); len(w) >= shortestKey || strings.ContainsAny(w, "=:") {
 			p.args = append(p.args, w)
 		}
 	}
