@@ -85,9 +85,7 @@ func (p *patient) examine(ctx context.Context, report func(result)) (all []resul
 		}
 		for _, r := range c.results(ctx, p) {
 			r.Check = c.name
-			for _, text := range []*string{&r.Seen, &r.Hint, &r.Command} {
-				*text = front.Redact(*text, p.args)
-			}
+			r = p.redact(r)
 			all = append(all, r)
 			report(r)
 		}

@@ -111,7 +111,8 @@ type patient struct {
 	cmd      *cobra.Command // with the flags of the user
 	given    *settings      // of cmd
 	args     []string       // all words that can contain secrets
-	settings []string       // the names of the flags of credential-process that the user gave
+	secrets  []string       // of the credential_process
+	settings []string       // the names of the flags of credential-process that the user gave, except general ones
 
 	aws awsProfile // if the settings come from an AWS configuration
 
@@ -145,7 +146,7 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	p := &patient{App: a, options: o, cmd: cmd, given: s}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		p.args = append(p.args, "--"+f.Name+"="+f.Value.String())
-		if !isOwn(f.Name) && f.Name != "debug" {
+		if !isOwn(f.Name) && f.Name != "debug" && f.Name != "timeout" {
 			p.settings = append(p.settings, f.Name)
 		}
 	})

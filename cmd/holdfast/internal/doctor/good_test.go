@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"crypto/x509"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -22,15 +23,23 @@ var good = []setup{
 	{name: "profile of AWS_PROFILE", env: []string{"AWS_PROFILE=app"}, prepare: config(goodConfig)},
 	{name: "profile in another file", args: app, env: []string{"AWS_CONFIG_FILE={dir}/aws.ini"}, prepare: write("aws.ini", goodConfig)},
 	{name: "profile in the credentials file", args: app, prepare: write(".aws/credentials", strings.Replace(goodConfig, "profile ", "", 1))},
-	{name: "source_profile", args: "--profile other", prepare: config(goodConfig + "[profile other]\nrole_arn = " + roleARN + "\nsource_profile = app\n")},
-	{name: "aws_signing_helper", args: app, prepare: func(s *scene) {
-		s.write("bin/aws_signing_helper", "")
-		if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o700); err != nil {
+	{name: "source_profile", args: "--profile other", prepare: config(goodConfig + "[profile other]\nregion = us-east-1\nrole_arn = " + roleARN + "\nsource_profile = app\n")},
+	{name: "aws_signing_helper", args: app, prepare: steps(helperWith(goodFlags+" --intermediates {dir}/intermediate.pem"),
+		func(s *scene) { s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, nil)))) })},
+	{name: "link named aws_signing_helper", args: app, prepare: func(s *scene) {
+		program, err := exec.LookPath("holdfast")
+		if err != nil {
 			s.Fatal(err)
 		}
-		s.write(".aws/config", strings.Replace(goodConfig, "holdfast", "{dir}/bin/aws_signing_helper", 1))
+		if err := os.Symlink(program, s.path("aws_signing_helper")); err != nil {
+			s.Fatal(err)
+		}
+		s.write(".aws/config", strings.Replace(goodConfig, "holdfast", "{dir}/aws_signing_helper", 1))
 	}},
-	{name: "quoted words", args: app, prepare: profileWith(strings.Replace(goodLine, "{dir}/key.pem", `"{dir}/key.pem"`, 1))},
+	{name: "keys in the section DEFAULT", args: app, prepare: config("[DEFAULT]\naws_access_key_id = A\naws_secret_access_key = x\n" + goodConfig)},
+	{name: "only general flags", args: "--timeout 60s", prepare: config(strings.Replace(goodConfig, "profile app", "default", 1))},
+	{name: "profile of AWS_DEFAULT_PROFILE", env: []string{"AWS_DEFAULT_PROFILE=app"}, prepare: config(goodConfig)},
+	{name: "quoted words", args: app, env: []string{"AWS_REGION=us-east-1"}, prepare: profileWith(strings.Replace(goodLine, "{dir}/key.pem", `"{dir}/key.pem"`, 1))},
 	{name: "flags beside the profile", args: app + " --session-duration 900", prepare: config(goodConfig)},
 	{name: "cache", args: app, prepare: config(strings.Replace(goodConfig, "credential-process", "credential-process --cache", 1))},
 	{name: "second role", args: goodFlags + " --assume-role-arn arn:aws:iam::444455556666:role/other"},
@@ -111,13 +120,54 @@ func TestWarnings(t *testing.T) {
 			}
 		}, check: "files", seen: "can be read by every local user", command: "chmod 600"},
 		{name: "semicolon in a reference", args: app, prepare: profileWith("holdfast credential-process " + keyFlags + " " + sessionFlags + " --intermediates file:{dir}/a;b"),
-			check: "configuration", seen: "a shell does not pass ;b", command: "file:{dir}/a;b"},
+			check: "configuration", seen: "does not pass ;b", command: "file:{dir}/a;b"},
 		{name: "several lines", args: app, prepare: profileWith(goodLine + "\n  --cache"),
-			check: "configuration", seen: "a shell does not pass a line end", command: "aws configure set"},
+			check: "configuration", seen: "does not pass a line end", command: "sed -i.bak 3,3d"},
 		{name: "several lines with an equals sign", args: app, prepare: profileWith(strings.ReplaceAll(goodLine, " --trust-anchor-arn ", "\n  --trust-anchor-arn=")),
-			check: "configuration", seen: "the SDK for Go reads another command", command: "aws configure set"},
+			check: "configuration", seen: "the SDK for Go and the AWS CLI read different commands", command: "sed -i.bak 3,3d"},
 		{name: "relative path", args: app, prepare: profileWith(strings.ReplaceAll(goodLine, "{dir}/key.pem", "key.pem")),
-			check: "files", seen: "only from the current folder"},
+			check: "files", seen: "key.pem is a relative path", command: "--private-key {dir}/key.pem"},
+		{name: "password missing", args: goodFlags, prepare: encrypted, check: "key", seen: "only clients on a terminal", command: "--pin-source file:PATH"},
+		{name: "helper with intermediates in the certificate file", args: app, prepare: helperWith(goodFlags),
+			check: "configuration", seen: "ignores the intermediate certificates in {dir}/cert.pem", command: "holdfast credential-process --certificate"},
+		{name: "keys in the environment beside --profile", args: app, prepare: config(goodConfig), env: []string{"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=x"},
+			check: "environment", seen: "unless they name the profile themselves", command: "unset AWS_ACCESS_KEY_ID"},
+		{name: "only the session of Identity Center", args: app, prepare: config(goodConfig + "sso_session = x\n"),
+			check: "environment", seen: "the SDK for Go uses IAM Identity Center", command: "sed -i.bak 4d"},
+		{name: "only a secret key", args: app, prepare: steps(config(goodConfig), write(".aws/credentials", "[app]\naws_secret_access_key = x\n")),
+			check: "environment", seen: "aws_secret_access_key in line 2", command: "sed -i.bak 2d"},
+		{name: "keys in the configuration", args: app, prepare: config(goodConfig + "aws_access_key_id = A\naws_secret_access_key = x\n"),
+			check: "environment", seen: "the AWS CLI does not", command: "sed -i.bak '4d;5d'"},
+		{name: "credential_source without a role", args: app, prepare: config(goodConfig + "credential_source = Environment\n"),
+			check: "environment", seen: "the SDK for Go refuses it without role_arn", command: "sed -i.bak 4d"},
+		{name: "source_profile without a role", args: app, prepare: config(goodConfig + "source_profile = b\n[profile b]\nregion = x\n"),
+			check: "environment", seen: "the SDK for Go refuses it without role_arn", command: "+4"},
+		{name: "no region", args: app, prepare: profileWith(goodLine), check: "environment", seen: "has no region", command: "aws configure set region us-east-1 --profile app"},
+		{name: "two variables with a profile", prepare: config(goodConfig + "[profile b]\nregion = x\n"), env: []string{"AWS_PROFILE=app", "AWS_DEFAULT_PROFILE=b"},
+			check: "environment", seen: "use profile b of AWS_DEFAULT_PROFILE", command: "unset AWS_DEFAULT_PROFILE"},
+		{name: "configuration that everybody can change", args: app, prepare: func(s *scene) {
+			s.write(".aws/config", goodConfig)
+			if err := os.Chmod(s.path(".aws/config"), 0o666); err != nil {
+				s.Fatal(err)
+			}
+		}, check: "files", seen: "config can be changed by every local user", command: "chmod o-w {dir}/.aws/config"},
+		{name: "folder of the configuration that everybody can change", args: app, prepare: func(s *scene) {
+			s.write(".aws/config", goodConfig)
+			if err := os.Chmod(s.path(".aws"), 0o777); err != nil {
+				s.Fatal(err)
+			}
+		}, check: "files", seen: "every local user can replace {dir}/.aws/config", command: "chmod o-w {dir}/.aws"},
+		{name: "program that everybody can change", args: app, prepare: func(s *scene) {
+			helperWith(goodFlags + " --intermediates {dir}/intermediate.pem")(s)
+			s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, nil))))
+			if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o777); err != nil {
+				s.Fatal(err)
+			}
+		}, check: "files", seen: "aws_signing_helper can be changed by every local user", command: "chmod o-w"},
+		{name: "name of the profile in quotation marks", args: app, prepare: config(strings.Replace(goodConfig, "profile app", `profile "app"`, 1)),
+			check: "configuration", seen: `the SDK for Go finds no credential_process in profile "app"`, command: "+3"},
+		{name: "long line", args: app, prepare: profileWith(goodLine + strings.Repeat(" --x=pkcs11:pin-value=1", 10_000) + strings.Repeat("x", 500_000)),
+			check: "configuration", seen: "doctor examines no more than 16384", command: "+2"},
 		{name: "wrapper", args: app, prepare: profileWith("/bin/sh get-credentials"), check: "configuration", seen: "doctor does not know", command: "holdfast help doctor"},
 		{name: "soon expired", args: goodFlags, prepare: issue(func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().Add(-24*time.Hour), time.Now().Add(time.Hour)

@@ -93,10 +93,9 @@ func (p *patient) heldResult(backend, tries string, count keystore.Tries) result
 		r.Hint = "after an incorrect PIN, a process that starts uses only one that a person types; log in once"
 		r.Command = p.again("--use-pin", "--pin-source", "prompt")
 	case p.held == keystore.AskPassword:
-		r.State = fault
-		r.code = front.ExitPIN
-		r.Seen = fmt.Sprintf("%s needs a password, which AWS clients cannot ask for", p.key.Name())
-		r.Hint = "store the password in a file, and give its name"
+		r.State = warning
+		r.Seen = fmt.Sprintf("%s needs a password: only clients on a terminal can use this key", p.key.Name())
+		r.Hint = "for other clients, store the password in a file, and give its name"
 		r.Command = p.again("--pin-source", "file:PATH")
 	}
 	return r
