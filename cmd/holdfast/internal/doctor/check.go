@@ -72,19 +72,16 @@ var checks = []check{
 	{"session", []need{needOnline, needConfig, needOpen, needReached}, checkSession},
 	{"identity", []need{needOnline, needSession}, checkIdentity},
 	{"environment", nil, checkEnvironment},
-	{"modules", []need{needKey}, checkModules},
+	{modulesCheck, []need{needKey}, checkModules},
 	{"tpm", []need{needKey}, checkTPM},
 	{"renewal", []need{needCertificate}, checkRenewal},
 }
 
 // examine runs the checks and passes each result to report. It stops if ctx ends.
 func (p *patient) examine(ctx context.Context, report func(result)) (all []result, err error) {
-	for _, c := range checks {
-		if ctx.Err() != nil {
-			return all, context.Cause(ctx)
-		}
-		for _, r := range c.results(ctx, p) {
-			r.Check = c.name
+	add := func(name string, results []result) {
+		for _, r := range results {
+			r.Check = name
 			for _, text := range []*string{&r.Seen, &r.Hint, &r.Command} {
 				*text = front.Redact(*text, p.args)
 			}
@@ -92,7 +89,58 @@ func (p *patient) examine(ctx context.Context, report func(result)) (all []resul
 			report(r)
 		}
 	}
+	for i := 0; i < len(checks); i++ {
+		c := checks[i]
+		if ctx.Err() != nil {
+			return all, context.Cause(ctx)
+		}
+		if c.name == isolated && p.needsIsolation() {
+			died, err := p.isolate(ctx, func(s step) {
+				if s.Name == modulesCheck {
+					s.Results = checkModules(ctx, p) // only this process probed them
+				}
+				add(s.Name, s.Results)
+				i++
+			})
+			switch {
+			case err != nil:
+				return all, err
+			case died == "":
+				return all, nil
+			}
+			add(checks[i].name, []result{p.inUse(died)})
+			p.ended = true
+			continue
+		}
+		add(c.name, c.results(ctx, p))
+	}
 	return all, nil
+}
+
+// examineKey runs the checks from the key on for another process; see isolate.
+func (p *patient) examineKey(ctx context.Context) error {
+	sending := false
+	for _, c := range checks {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if sending = sending || c.name == isolated; !sending && c.name != "configuration" {
+			continue
+		}
+		results := c.results(ctx, p)
+		if !sending {
+			continue
+		}
+		for i := range results {
+			for _, text := range []*string{&results[i].Seen, &results[i].Hint, &results[i].Command} {
+				*text = front.Redact(*text, p.args)
+			}
+		}
+		if err := (step{Name: c.name, Results: results}).send(p.Stdout, p.mark); err != nil {
+			return err
+		}
+	}
+	return step{}.send(p.Stdout, p.mark)
 }
 
 func (c check) results(ctx context.Context, p *patient) []result {

@@ -47,6 +47,10 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 		p.signer, err = front.InterruptibleValue(ctx, p.key.Name(), func() (signer.Signer, error) { return p.key.OpenWith(ctx, p.App, opts) })
 	}
 	p.openErr = err
+	if errors.Is(err, context.DeadlineExceeded) {
+		p.hangs = true
+		return []result{p.keyCommand(failure(err), err)}
+	}
 	p.readCertificates(ctx, opts)
 	tries, count, countErr := p.countTries(ctx, opts)
 	switch {

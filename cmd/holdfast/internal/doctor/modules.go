@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -58,8 +59,8 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 	child.Args[0] = os.Args[0]
 	child.Env = p.Environ()
 	child.WaitDelay = 100 * time.Millisecond // a module can leave processes that keep the pipe
-	var stderr limitedBuffer
-	child.Stderr = &stderr
+	var stdout, stderr limitedBuffer
+	child.Stdout, child.Stderr = &stdout, &stderr
 	err = child.Run()
 	var exit *exec.ExitError
 	switch {
@@ -67,16 +68,22 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 		result.slow, result.problem = true, "did not answer within "+p.moduleTimeout.String()
 	case errors.As(err, &exit) && exit.ExitCode() < 0:
 		result.died, result.problem = true, "crashes when it is loaded ("+exit.ProcessState.String()+")"
-	case errors.As(err, &exit) && exit.ExitCode() == goCrash && !stderr.isOurs():
+	case errors.As(err, &exit) && exit.ExitCode() == goCrash && (!stderr.isOurs() || stderr.isCrash()):
 		result.died, result.problem = true, "crashes when it is loaded"
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 		result.problem = stderr.message(err)
 		if rest, found := strings.CutPrefix(result.problem, "module "); found { // the report has the path
 			_, result.problem, _ = strings.Cut(rest, ": ")
 		}
+	case !strings.Contains(stdout.b.String(), loadedMark):
+		result.died, result.problem = true, "ends the process when it is loaded"
 	}
 	return result
 }
+
+// loadedMark ends the output of probe-module: a module can end the process with
+// the exit code 0.
+const loadedMark = "\nthe module can be loaded\n"
 
 // goCrash is the exit code of a Go program after a signal such as SIGSEGV in C.
 const goCrash = 2
@@ -98,6 +105,9 @@ const ours = "holdfast: "
 func (l *limitedBuffer) isOurs() bool {
 	return strings.HasPrefix(l.b.String(), ours) || strings.Contains(l.b.String(), "\n"+ours)
 }
+
+// isCrash reports whether Go wrote a stack, as after a signal in C.
+func (l *limitedBuffer) isCrash() bool { return strings.Contains(l.b.String(), "\ngoroutine ") }
 
 // message returns the error that the program reported.
 func (l *limitedBuffer) message(err error) string {
@@ -132,12 +142,14 @@ func (m probed) fault() result {
 // badModule returns a module that would take doctor along if it were loaded here.
 func (p *patient) badModule() (probed, bool) {
 	for _, m := range p.modules() {
-		if m.fault().State == fault {
+		if m.fault().State == fault || p.ended {
 			return m, true
 		}
 	}
 	return probed{}, false
 }
+
+const modulesCheck = "modules"
 
 // checkModules tells which modules work.
 func checkModules(_ context.Context, p *patient) (results []result) {
@@ -181,6 +193,9 @@ func ProbeModule(a front.App) *cobra.Command {
 			var own *signer.Error
 			if errors.As(err, &own) { // doctor names the module
 				err = own.Err
+			}
+			if err == nil {
+				_, err = io.WriteString(a.Stdout, loadedMark)
 			}
 			return err
 		},

@@ -5,15 +5,21 @@ import (
 	"errors"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
 // checkTPM shows the lockout state of the TPM, if the key or its PIN is in it.
 func checkTPM(ctx context.Context, p *patient) (results []result) {
+	if p.hangs {
+		return []result{skip("the device did not answer; see key")}
+	}
 	opts, err := p.keyOptions()
 	if err != nil {
 		return []result{skip("%v", err)} // key tells the fault
 	}
+	ctx, cancel := await.Limit(ctx, p.timeout())
+	defer cancel()
 	count := func(call func() ([]keystore.Tries, error)) {
 		tries, err := front.InterruptibleValue(ctx, p.key.Name(), call)
 		if err != nil && !errors.Is(err, errors.ErrUnsupported) && len(results) == 0 {
