@@ -20,6 +20,8 @@ var good = []setup{
 	{name: "trust anchor", args: goodFlags + " --trust-anchor {dir}/ca.pem"},
 	{name: "intermediate as trust anchor", args: goodFlags + " --trust-anchor {dir}/intermediate.pem"},
 	{name: "trust policy", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"client"},"ArnEquals":{"aws:SourceArn":"`+anchorARN+`"}}`, 1))},
+	{name: "trust policy of the second role", args: policy + " --assume-role-arn arn:aws:iam::444455556666:role/second --assume-role-external-id e-1 --assume-role-tag Team=blue", prepare: trust(trustSecond)},
+	{name: "trust policy that doctor cannot evaluate", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`, 1))},
 	{name: "profile", args: app, prepare: config(goodConfig)},
 	{name: "default profile", prepare: config(strings.Replace(goodConfig, "profile app", "default", 1))},
 	{name: "profile of AWS_PROFILE", env: []string{"AWS_PROFILE=app"}, prepare: config(goodConfig)},
