@@ -32,7 +32,7 @@ func checkChain(_ context.Context, p *patient) (results []result) {
 	}
 	top := fmt.Sprintf("%q", chain[len(chain)-1].Issuer)
 	if p.trustAnchor == "" {
-		return append(results, fine("%s; the trust anchor must contain its issuer %s, or one above it if AWS needs no certificate in between; --trust-anchor FILE compares it", strings.Join(names, " ← "), top))
+		return append(results, fine("%s ← %s: the trust anchor must contain %[2]s, or a CA above it if you also send the certificates in between; to check, add --trust-anchor FILE", strings.Join(names, " ← "), top))
 	}
 	anchor, err := readAnchor(p.trustAnchor)
 	if err == nil {
@@ -45,11 +45,16 @@ func checkChain(_ context.Context, p *patient) (results []result) {
 	if url := slices.Concat(chain[len(chain)-1].IssuingCertificateURL, []string{""})[0]; url != "" && anchor != nil {
 		return []result{r.paste(command("curl", "-so", "issuer.cer", url) + " && " + p.again("--intermediates", "issuer.cer"))}
 	}
-	if id := path.Base(p.config.TrustAnchorARN); p.hasConfig {
-		return []result{r.with("aws", "rolesanywhere", "get-trust-anchor", "--region", p.config.TrustAnchorRegion(), "--trust-anchor-id", id,
-			"--query", "trustAnchor.source.sourceData.x509CertificateData", "--output", "text")}
+	if p.hasConfig {
+		return []result{r.with(getAnchor(p.config)...)}
 	}
 	return []result{r.tool("openssl x509 -in FILE -noout -subject -issuer -dates", p.trustAnchor)}
+}
+
+// getAnchor returns the command that shows the CA certificates of the trust anchor.
+func getAnchor(c rolesanywhere.Config) []string {
+	return []string{"aws", "rolesanywhere", "get-trust-anchor", "--region", c.TrustAnchorRegion(), "--trust-anchor-id", path.Base(c.TrustAnchorARN),
+		"--query", "trustAnchor.source.sourceData.x509CertificateData", "--output", "text"}
 }
 
 // readAnchor reads the CA certificates of a trust anchor.
@@ -84,6 +89,10 @@ func checkRules(_ context.Context, p *patient) (results []result) {
 	for _, problem := range rolesanywhere.Problems(leaf, p.Now()) {
 		r := failure(problem)
 		r.code = front.ExitOther
+		if leaf.NotBefore.After(p.Now()) && strings.Contains(r.Seen, "not valid before") {
+			results = append(results, r.paste(clockCommand()))
+			continue
+		}
 		results = append(results, p.reissue(r, leaf))
 	}
 	if len(results) == 0 {
@@ -97,6 +106,11 @@ func checkRules(_ context.Context, p *patient) (results []result) {
 func (p *patient) reissue(r result, leaf *x509.Certificate) result {
 	files := p.key.KeyFiles(p.App)
 	subject := opensslSubject(leaf)
+	if len(files) > 0 {
+		if data, err := keystore.ReadFile(files[0], keystore.MaxInput); err == nil && !keystore.ContainsPrivateKey(data) {
+			files = nil // the certificate, without a key
+		}
+	}
 	if len(files) == 0 {
 		return r.with("holdfast", "list")
 	}
@@ -117,8 +131,8 @@ func checkTags(_ context.Context, p *patient) (results []result) {
 	leaf := p.certs.Chain[0]
 	tags, bad := trustpolicy.SessionTags(leaf)
 	for _, field := range slices.Sorted(maps.Keys(bad)) {
-		r := failed(front.ExitOther, "STS accepts no tags with the characters or the length of %s in the certificate: %s", field, strings.Join(bad[field], ", ")).
-			because("tags may contain up to 256 letters, digits, spaces and _.:/=+-@; change the name, or remove the attribute from the profile's mapping")
+		r := failed(front.ExitOther, "%s of %s in the certificate: session tags do not allow its characters or its length", strings.Join(bad[field], ", "), field).
+			because("tags may contain up to 256 letters, digits, spaces and _.:/=+-@; change the name, or remove the attribute from the profile's mapping, which also removes it from the sessions of all other certificates of the profile: trust policies that require it then refuse them")
 		results = append(results, r.paste(p.unmapCommand(field, bad[field])))
 	}
 	if len(results) > 0 {
@@ -134,7 +148,7 @@ func checkTags(_ context.Context, p *patient) (results []result) {
 // unmapCommand returns the command that removes attributes from the mapping of
 // the profile.
 func (p *patient) unmapCommand(field string, names []string) string {
-	line := []string{"aws", "rolesanywhere", "delete-attribute-mapping", "--profile-id", path.Base(p.config.ProfileARN), "--certificate-field", field, "--specifiers"}
+	line := []string{"aws", "rolesanywhere", "delete-attribute-mapping", "--region", p.config.TrustAnchorRegion(), "--profile-id", path.Base(p.config.ProfileARN), "--certificate-field", field, "--specifiers"}
 	for _, n := range names {
 		specifier, _, _ := strings.Cut(n, "/") // without the number of the kind of name
 		line = append(line, specifier)
@@ -161,8 +175,11 @@ func checkRenewal(_ context.Context, p *patient) []result {
 		case left <= 0 && i == 0:
 			return []result{skip("it expired at %s; see rules", end)}
 		case left <= 0:
-			return []result{p.reissue(warn("%s expired at %s, and is not sent", what, end), p.certs.Chain[0]).because("get its successor from the CA, unless the trust anchor contains the CA below it")}
+			return []result{p.certificateCommand(warn("%s expired at %s, and is not sent", what, end)).because("get a new one from the CA; you do not need it if the trust anchor contains the CA that issued your certificate")}
 		case left < life/renewalPart:
+			if i > 0 {
+				return []result{p.certificateCommand(warn("%s expires at %s: less than a third of its lifetime is left", what, end)).because("get a new one from the CA")}
+			}
 			return []result{p.reissue(warn("%s expires at %s: less than a third of its lifetime is left", what, end), p.certs.Chain[0]).because("renew it, or check that its renewal works")}
 		}
 	}

@@ -54,7 +54,7 @@ var (
 	needOnline      = need{func(p *patient) bool { return p.online }, "needs --online: it sends requests to AWS"}
 	needReached     = need{func(p *patient) bool { return p.reachErr == nil }, "the service was not reached"}
 	needSession     = need{func(p *patient) bool { return p.session.AccessKeyID != "" }, "there is no session"}
-	needPolicy      = need{func(p *patient) bool { return p.trustPolicy != "" }, "needs --trust-policy FILE, the trust policy of the role"}
+	needPolicy      = need{func(p *patient) bool { return p.trustPolicy != "" }, "needs --trust-policy FILE, the trust policy of the role or of the second role"}
 )
 
 // checks are all checks, in the order of the report.
@@ -85,6 +85,7 @@ func (p *patient) examine(ctx context.Context, report func(result)) (all []resul
 			for _, text := range []*string{&r.Seen, &r.Hint, &r.Command} {
 				*text = front.Redact(*text, p.args)
 			}
+			p.remember(r)
 			all = append(all, r)
 			report(r)
 		}
@@ -117,6 +118,19 @@ func (p *patient) examine(ctx context.Context, report func(result)) (all []resul
 	return all, nil
 }
 
+// remember keeps the faults that later checks do not repeat.
+func (p *patient) remember(r result) {
+	switch {
+	case r.State != fault:
+	case r.Check == "files":
+		p.badFiles = append(p.badFiles, r.Seen)
+	case r.Check == "rules":
+		p.badRules = append(p.badRules, r.Seen)
+	case r.Check == "key":
+		p.badKey = true
+	}
+}
+
 // examineKey runs the checks from the key on for another process; see isolate.
 func (p *patient) examineKey(ctx context.Context) error {
 	sending := false
@@ -132,6 +146,8 @@ func (p *patient) examineKey(ctx context.Context) error {
 			continue
 		}
 		for i := range results {
+			results[i].Check = c.name
+			p.remember(results[i])
 			for _, text := range []*string{&results[i].Seen, &results[i].Hint, &results[i].Command} {
 				*text = front.Redact(*text, p.args)
 			}
@@ -189,7 +205,19 @@ func failure(err error) result {
 	if strings.Contains(hint, "--debug") && signer.Hint(err) == "" {
 		hint = "" // the report is the detail
 	}
-	return result{State: fault, Seen: err.Error(), Hint: hint, code: code}
+	return result{State: fault, Seen: err.Error(), Hint: quoteReferences(hint), code: code}
+}
+
+// quoteReferences quotes the references to keys in a text, so that a shell does not
+// interpret their semicolons.
+func quoteReferences(text string) string {
+	words := strings.Split(text, " ")
+	for i, w := range words {
+		if bare := strings.TrimRight(w, ",;"); strings.HasPrefix(bare, "pkcs11:") {
+			words[i] = front.ShellQuote(bare) + w[len(bare):]
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // with returns r with a command of these words.

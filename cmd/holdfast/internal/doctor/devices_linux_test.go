@@ -86,7 +86,7 @@ func TestToken(t *testing.T) {
 		wrong := with(id.Flags, "--pin-source", "file:{dir}/wrong") + patient
 
 		r := s.checkGood(setup{args: right + " --use-pin"})
-		if lines := r.of("key"); len(lines) != 2 || !strings.Contains(lines[0].Seen, "no incorrect PIN was entered") || lines[1].Seen != "it signs" {
+		if lines := r.of("key"); len(lines) != 2 || !strings.Contains(lines[0].Seen, "no incorrect PIN was entered") || lines[1].Seen != "the key made a signature" {
 			t.Errorf("%s: %+v", id.Name, lines)
 		}
 		if lines := r.of("modules"); len(lines) != 1 || lines[0].State != "ok" {
@@ -110,6 +110,8 @@ func TestToken(t *testing.T) {
 				t.Fatalf("%s, %s: a try was used: %v", id.Name, args, n)
 			}
 		}
+		s.write("sealed", "-----BEGIN TSS2 PRIVATE KEY-----\nMIGH\n-----END TSS2 PRIVATE KEY-----\n")
+		s.check(setup{args: with(id.Flags, "--pin-source", "tpm:path={dir}/sealed") + patient, check: "tpm", seen: "the PIN cannot be read", command: "--use-pin", code: 1})
 		s.check(setup{args: wrong + " --use-pin", check: "key", seen: "incorrect", command: "--pin-source prompt", code: 4})
 		if n := counted(t, ref); !n.Used {
 			t.Errorf("%s: the device counted no try: %v", id.Name, n)
@@ -207,8 +209,17 @@ func TestLockedTPM(t *testing.T) {
 		run("--setup-parameters", "--max-tries", "2", "--recovery-time", "10000", "--lockout-recovery-time", "10000")
 		s.check(setup{args: with(id.Flags, "", ""), check: "key", seen: "counted 2 tries", command: "tpm2_dictionarylockout --clear-lockout", code: 4})
 		r = s.examine(setup{args: with(id.Flags, "", "")})
-		if l := r.of("tpm"); len(l) != 1 || l[0].State != "fault" || !strings.Contains(l[0].Seen, "locked") || !strings.Contains(l[0].Command, "--clear-lockout") {
+		if l := r.of("tpm"); len(l) != 1 || l[0].State != "skipped" || !strings.Contains(l[0].Seen, "locked, no try is left; see key") {
 			t.Errorf("%+v", l)
+		}
+		for _, free := range ids { // keys without a password still work
+			if valueOf(free.Flags, "--pin-source") != "" {
+				continue
+			}
+			r := (&scene{TB: t, dir: free.Dir, env: free.Env}).examine(setup{args: with(free.Flags, "", "")})
+			if l := r.of("tpm"); r.Code != 0 || len(l) != 1 || l[0].State != "warning" || !strings.Contains(l[0].Seen, "locked") {
+				t.Errorf("%s: %+v", free.Name, l)
+			}
 		}
 	}
 }

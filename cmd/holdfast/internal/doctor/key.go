@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -67,6 +68,9 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	case errors.Is(err, signer.ErrMismatch) && !errors.Is(err, signer.ErrNoCertificate):
 		return []result{fine("%s opens %s", backend, p.key.Name())} // match tells the fault
 	}
+	if p.told(err) {
+		return []result{skip("%s was not opened; see files", p.key.Name())}
+	}
 	r := failure(err)
 	if tries != "" {
 		r.Seen += "; " + tries
@@ -79,7 +83,7 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 
 // heldResult is the result for a key that is not opened because it needs a PIN.
 func (p *patient) heldResult(backend, tries string, count keystore.Tries) result {
-	r := skip("%s finds %s, which needs its %s; it is not used without --use-pin", backend, p.key.Name(), p.held)
+	r := skip("%s finds %s, which needs its %s; --use-pin uses it", backend, p.key.Name(), p.held)
 	if tries != "" {
 		r.Seen += "; " + tries
 	}
@@ -120,6 +124,27 @@ func (p *patient) keyCommand(r result, err error) result {
 	return r.with("holdfast", "list")
 }
 
+// certificateCommand returns r, the fault of reading the certificates, with a command.
+func (p *patient) certificateCommand(r result) result {
+	if files := p.key.CertificateFiles(p.App); len(files) > 0 {
+		return r.with("holdfast", "list", "--in", files[0])
+	}
+	return r.with("holdfast", "list")
+}
+
+// told reports whether the check of the files has told the fault: err names a file
+// or a variable of one of its faults.
+func (p *patient) told(err error) bool {
+	for _, names := range [][]string{p.key.Files(p.App), p.key.PINFiles(p.App), p.key.Variables(p.App)} {
+		for _, name := range names {
+			if strings.Contains(err.Error(), name) && slices.ContainsFunc(p.badFiles, func(text string) bool { return strings.Contains(text, name) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // sign makes a signature with a key whose PIN may be used, to find faults that
 // opening does not show. A key in a file needs no such proof, and without
 // --use-pin a device is not used.
@@ -137,7 +162,7 @@ func (p *patient) sign(ctx context.Context) []result {
 		if mechanismErr != nil || !signer.Verifies(pub, m, digest[:], sig) {
 			return []result{failed(front.ExitOther, "a signature of %s does not verify with its public key", p.key.Name()).with("holdfast", "list")}
 		}
-		return []result{fine("it signs")}
+		return []result{fine("the key made a signature")}
 	}
 	return []result{p.keyCommand(failure(err), err)}
 }
@@ -189,8 +214,10 @@ func checkMatch(_ context.Context, p *patient) []result {
 	case errors.Is(err, signer.ErrMismatch):
 		r := failure(err)
 		return []result{r.paste(p.compareCommand())}
-	case p.certErr != nil && len(p.certs.Chain) == 0 && !errors.Is(err, p.certErr):
-		return []result{p.keyCommand(failure(p.certErr), p.certErr)}
+	case p.certErr != nil && p.told(p.certErr):
+		return []result{skip("the certificate was not read; see files")}
+	case p.certErr != nil && len(p.certs.Chain) == 0 && (err == nil || err.Error() != p.certErr.Error()):
+		return []result{p.certificateCommand(failure(p.certErr))}
 	}
 	return []result{skip("%s", needOpen.why)}
 }

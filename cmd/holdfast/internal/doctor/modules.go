@@ -72,6 +72,7 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 		result.died, result.problem = true, "crashes when it is loaded"
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 		result.problem = stderr.message(err)
+		result.problem = plainProblem.Replace(result.problem)
 		if rest, found := strings.CutPrefix(result.problem, "module "); found { // the report has the path
 			_, result.problem, _ = strings.Cut(rest, ": ")
 		}
@@ -84,6 +85,13 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 // loadedMark ends the output of probe-module: a module can end the process with
 // the exit code 0.
 const loadedMark = "\nthe module can be loaded\n"
+
+// plainProblem makes sentences of which the module is the subject.
+var plainProblem = strings.NewReplacer(
+	"initialize: "+signer.ErrUnavailable.Error()+": ", "fails to initialize: ",
+	"cannot be loaded: "+signer.ErrUnavailable.Error()+": it does not export C_GetFunctionList", "is not a PKCS #11 module: it has no C_GetFunctionList",
+	"cannot be loaded: "+signer.ErrUnavailable.Error()+": ", "cannot be loaded: ",
+)
 
 // goCrash is the exit code of a Go program after a signal such as SIGSEGV in C.
 const goCrash = 2
@@ -132,9 +140,11 @@ func (m probed) fault() result {
 		return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 	case m.From != "":
 		return r.because("p11-kit loads it because of " + m.From + "; if you do not need it, disable it for the proxy").
-			paste("echo 'disable-in: p11-kit-proxy' | sudo tee -a " + front.ShellQuote(m.From))
+			paste("printf '\\ndisable-in: p11-kit-proxy\\n' | sudo tee -a " + front.ShellQuote(m.From))
 	case m.slow:
 		r.Hint = "reconnect the device or restart its service; a slow device may need --module-timeout"
+	case m.died:
+		r.Hint = "if this command fails, too, install another version of the module, or ask its vendor"
 	}
 	return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 }
@@ -158,8 +168,12 @@ func checkModules(_ context.Context, p *patient) (results []result) {
 		return []result{skip("the key needs no PKCS #11 module")}
 	}
 	var works []string
+	told := false // by the check of the key
 	for _, m := range modules {
-		if r := m.fault(); r.State != ok {
+		if r := m.fault(); r.State == fault && !told && p.badKey {
+			told = true
+			results = append(results, skip("%s; see key", r.Seen))
+		} else if r.State != ok {
 			results = append(results, r)
 		} else {
 			works = append(works, m.Path)

@@ -46,18 +46,11 @@ func (r result) write(w io.Writer, colored bool) error {
 	return err
 }
 
-// wrap breaks text between words into lines of at most width characters, and
-// words that are longer.
+// wrap breaks text between words into lines of at most width characters. It never
+// breaks a word, which may be copied, so a line of one word can be longer.
 func wrap(text string, width int) (lines []string) {
 	line := ""
 	for word := range strings.FieldsSeq(text) {
-		for utf8.RuneCountInString(word) > width {
-			if line != "" {
-				lines, line = append(lines, line), ""
-			}
-			runes := []rune(word)
-			lines, word = append(lines, string(runes[:width])), string(runes[width:])
-		}
 		switch {
 		case line == "":
 			line = word

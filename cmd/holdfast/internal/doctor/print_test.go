@@ -23,9 +23,8 @@ func TestWrite(t *testing.T) {
 		{result{State: warning, Check: "key", Seen: "bad"}, true, "\x1b[33mwarning\x1b[0m  key            bad\n"},
 		{result{State: skipped, Check: "key", Seen: long}, false,
 			"skipped  key            the key is in\n" +
-				strings.Repeat(" ", 24) + strings.Repeat("a", 56) + "\n" +
-				strings.Repeat(" ", 24) + strings.Repeat("a", 44) + " and\n" +
-				strings.Repeat(" ", 24) + "elsewhere\n"},
+				strings.Repeat(" ", 24) + strings.Repeat("a", 100) + "\n" +
+				strings.Repeat(" ", 24) + "and elsewhere\n"},
 	} {
 		var b strings.Builder
 		if err := test.r.write(&b, test.colored); err != nil || b.String() != test.want {
@@ -76,5 +75,17 @@ func TestWorst(t *testing.T) {
 func TestTool(t *testing.T) {
 	if got := (result{}).tool("openssl x509 -in FILE -subj NAME", "a b", "/CN=x").Command; got != "openssl x509 -in 'a b' -subj /CN=x" {
 		t.Error(got)
+	}
+}
+
+func TestQuoteReferences(t *testing.T) {
+	for text, want := range map[string]string{
+		"check the token": "check the token",
+		"use one of: pkcs11:token=a;id=%01  pkcs11:token=b?module-path=/m.so": "use one of: 'pkcs11:token=a;id=%01'  'pkcs11:token=b?module-path=/m.so'",
+		"pkcs11:a, or not": "pkcs11:a, or not",
+	} {
+		if got := quoteReferences(text); got != want {
+			t.Errorf("%s", got)
+		}
 	}
 }
