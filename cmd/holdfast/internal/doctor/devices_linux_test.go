@@ -111,7 +111,7 @@ func TestToken(t *testing.T) {
 			}
 		}
 		s.write("sealed", "-----BEGIN TSS2 PRIVATE KEY-----\nMIGH\n-----END TSS2 PRIVATE KEY-----\n")
-		s.check(setup{args: with(id.Flags, "--pin-source", "tpm:path={dir}/sealed") + patient, check: "tpm", seen: "the PIN cannot be read", command: "--use-pin", code: 1})
+		s.check(setup{args: with(id.Flags, "--pin-source", "tpm:path={dir}/sealed;device={dir}/none") + patient, check: "tpm", seen: "the PIN cannot be read", command: "--use-pin", code: 5})
 		s.check(setup{args: wrong + " --use-pin", check: "key", seen: "incorrect", command: "--pin-source prompt", code: 4})
 		if n := counted(t, ref); !n.Used {
 			t.Errorf("%s: the device counted no try: %v", id.Name, n)
@@ -269,6 +269,7 @@ unsigned long C_GetFunctionList(void **list) { fprintf(stderr, "holdfast: fake\n
 	{"exit", `#include <unistd.h>
 unsigned long C_GetFunctionList(void **list) { _exit(0); }`, "ends the process when it is loaded"},
 	{"exit of C_Initialize", inUseWith("exit(0)", ""), "ends the process when it is loaded"},
+	{"exit with a code", inUseWith("exit(3)", ""), "ends the process when it is loaded (exit status 3)"},
 	{"exit of C_OpenSession", inUseWith("", "exit(0)"), "ends the process (exit status 0) when it is used"},
 	{"abort of C_OpenSession", inUseWith("", "abort()"), "crashes when it is used"},
 	{"hang", `#include <unistd.h>

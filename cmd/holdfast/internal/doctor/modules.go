@@ -70,6 +70,8 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 		result.died, result.problem = true, "crashes when it is loaded ("+exit.ProcessState.String()+")"
 	case errors.As(err, &exit) && exit.ExitCode() == goCrash && (!stderr.isOurs() || stderr.isCrash()):
 		result.died, result.problem = true, "crashes when it is loaded"
+	case errors.As(err, &exit) && !stderr.isOurs():
+		result.died, result.problem = true, "ends the process when it is loaded ("+exit.ProcessState.String()+")"
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 		result.problem = stderr.message(err)
 		result.problem = plainProblem.Replace(result.problem)

@@ -54,13 +54,26 @@ func wrap(text string, width int) (lines []string) {
 		switch {
 		case line == "":
 			line = word
-		case utf8.RuneCountInString(line+" "+word) <= width:
+		case columnsOf(line)+1+columnsOf(word) <= width:
 			line += " " + word
 		default:
 			lines, line = append(lines, line), word
 		}
 	}
 	return append(lines, line)
+}
+
+// columnsOf returns how many columns of a terminal a text takes. Most characters of
+// Chinese, Japanese and Korean take two (UAX #11).
+func columnsOf(text string) (n int) {
+	for _, c := range text {
+		n++
+		if c >= 0x1100 && c <= 0x115f || c >= 0x2e80 && c <= 0xa4cf || c >= 0xac00 && c <= 0xd7a3 || c >= 0xf900 && c <= 0xfaff ||
+			c >= 0xfe30 && c <= 0xfe6f || c >= 0xff00 && c <= 0xff60 || c >= 0x1f300 && c <= 0x1faff || c >= 0x20000 && c <= 0x3fffd {
+			n++
+		}
+	}
+	return n
 }
 
 // breakCommand breaks a command for a shell between words into lines that end

@@ -25,6 +25,8 @@ func TestWrite(t *testing.T) {
 			"skipped  key            the key is in\n" +
 				strings.Repeat(" ", 24) + strings.Repeat("a", 100) + "\n" +
 				strings.Repeat(" ", 24) + "and elsewhere\n"},
+		{result{State: ok, Check: "chain", Seen: strings.Repeat("証明書", 5) + " " + strings.Repeat("認証局", 5)}, false,
+			"ok       chain          " + strings.Repeat("証明書", 5) + "\n" + strings.Repeat(" ", 24) + strings.Repeat("認証局", 5) + "\n"},
 	} {
 		var b strings.Builder
 		if err := test.r.write(&b, test.colored); err != nil || b.String() != test.want {

@@ -40,7 +40,7 @@ func checkTPM(ctx context.Context, p *patient) (results []result) {
 	for _, source := range p.key.PINSources(p.App) {
 		err := count(func() ([]keystore.Tries, error) { return p.Store.Tries(ctx, source, opts) })
 		switch {
-		case err != nil && !p.badKey: // the PIN was not needed until here
+		case err != nil && p.signer == nil && !p.badKey && !p.told(err): // the PIN was not needed until here
 			r := failure(err)
 			r.Seen = "the PIN cannot be read: " + r.Seen
 			results = append([]result{r.paste(p.again("--use-pin"))}, results...)
