@@ -23,7 +23,7 @@ func (r result) write(w io.Writer, colored bool) error {
 	if colored {
 		left = colors[r.State] + string(r.State) + "\x1b[0m" + left[len(r.State):]
 	}
-	for i, line := range wrap(r.Seen, columns-textColumn) {
+	for i, line := range shorten(wrap(r.Seen, columns-textColumn)) {
 		if i > 0 {
 			left = strings.Repeat(" ", textColumn)
 		}
@@ -31,7 +31,7 @@ func (r result) write(w io.Writer, colored bool) error {
 	}
 	indent := strings.Repeat(" ", nameColumn)
 	if r.Hint != "" && r.State != ok {
-		for _, line := range wrap(r.Hint, columns-nameColumn) {
+		for _, line := range shorten(wrap(r.Hint, columns-nameColumn)) {
 			b.WriteString(indent + line + "\n")
 		}
 	}
@@ -44,6 +44,25 @@ func (r result) write(w io.Writer, colored bool) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// The report shows no more of a text than this. The JSON form has all of it.
+const (
+	maxLines = 50
+	maxLine  = 4096 // bytes
+)
+
+// shorten shortens lines that nobody reads, such as those of a very long setting.
+func shorten(lines []string) []string {
+	if len(lines) > maxLines {
+		lines = append(lines[:maxLines], "…")
+	}
+	for i, line := range lines {
+		if len(line) > maxLine {
+			lines[i] = strings.ToValidUTF8(line[:maxLine], "") + "…"
+		}
+	}
+	return lines
 }
 
 // wrap breaks text between words into lines of at most width characters. It never

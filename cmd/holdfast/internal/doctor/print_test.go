@@ -91,3 +91,16 @@ func TestQuoteReferences(t *testing.T) {
 		}
 	}
 }
+
+// A text of any length is written in time that is linear, and shortened.
+func TestLongText(t *testing.T) {
+	for _, text := range []string{strings.Repeat("x", 1<<20), strings.Repeat("x ", 1<<19), strings.Repeat("ä", 1<<19)} {
+		var b strings.Builder
+		if err := (result{State: fault, Check: "configuration", Seen: text, Hint: text}).write(&b, false); err != nil {
+			t.Fatal(err)
+		}
+		if n := b.Len(); n > 2*(maxLines+1)*columns && n > 2*(maxLine+100) || !utf8.ValidString(b.String()) || !strings.Contains(b.String(), "…") {
+			t.Errorf("%d bytes", n)
+		}
+	}
+}
