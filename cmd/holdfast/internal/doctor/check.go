@@ -111,6 +111,7 @@ func (p *patient) examine(ctx context.Context, report func(result)) (all []resul
 			}
 			add(checks[i].name, []result{p.inUse(died)})
 			p.ended = true
+			p.readFiles(ctx)
 			continue
 		}
 		add(c.name, c.results(ctx, p))

@@ -296,6 +296,9 @@ func TestModules(t *testing.T) {
 			}
 			args := fmt.Sprintf("--certificate {dir}/cert.pem --private-key pkcs11:token=x;object=k?module-path={dir}/m.so --module-timeout %s %s", timeout, sessionFlags)
 			s.check(setup{args: args, check: "key", seen: "m.so " + m.seen, command: "pkcs11-tool --module {dir}/m.so", code: 5})
+			if lines := s.examine(setup{args: args}).of("rules"); len(lines) != 1 || lines[0].State != "ok" {
+				t.Errorf("the certificate was not checked: %+v", lines)
+			}
 			seen := m.seen
 			if strings.Contains(seen, "is used") {
 				seen = "can be loaded"

@@ -35,6 +35,7 @@ func (p *patient) keyOptions() (keystore.Options, error) {
 // checkKey opens the key.
 func checkKey(ctx context.Context, p *patient) (results []result) {
 	if m, bad := p.badModule(); bad {
+		p.readFiles(ctx)
 		return []result{m.fault()}
 	}
 	opts, err := p.keyOptions()
@@ -50,6 +51,7 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	p.openErr = err
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.hangs = true
+		p.readFiles(context.WithoutCancel(ctx))
 		return []result{p.keyCommand(failure(err), err)}
 	}
 	p.readCertificates(ctx, opts)
@@ -203,6 +205,24 @@ func (p *patient) readCertificates(ctx context.Context, opts keystore.Options) {
 				return
 			}
 		}
+	}
+}
+
+// readFiles sets the certificates if they are in files, so that they can be
+// examined without the device.
+func (p *patient) readFiles(ctx context.Context) {
+	for _, ref := range []keystore.Ref{p.key.Identity.Certificate, p.key.Identity.Intermediates} {
+		if !ref.IsZero() && ref.Scheme != "file" {
+			return
+		}
+	}
+	if p.key.Identity.Certificate.IsZero() {
+		return
+	}
+	if opts, err := p.keyOptions(); err == nil {
+		ctx, cancel := await.Limit(ctx, p.timeout())
+		defer cancel()
+		p.readCertificates(ctx, opts)
 	}
 }
 
