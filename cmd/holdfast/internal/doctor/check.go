@@ -146,12 +146,9 @@ func (p *patient) examineKey(ctx context.Context) error {
 		if !sending {
 			continue
 		}
-		for i := range results {
+		for i := range results { // the other process redacts them
 			results[i].Check = c.name
 			p.remember(results[i])
-			for _, text := range []*string{&results[i].Seen, &results[i].Hint, &results[i].Command} {
-				*text = front.Redact(*text, p.args)
-			}
 		}
 		if err := (step{Name: c.name, Results: results}).send(p.Stdout, p.mark); err != nil {
 			return err
