@@ -256,7 +256,7 @@ func TestToldOnce(t *testing.T) {
 		{name: "key missing", args: goodFlags, prepare: remove("key.pem"), check: "key", seen: "see files"},
 		{name: "certificate missing", args: goodFlags, prepare: remove("cert.pem"), check: "match", seen: "see files"},
 		{name: "PIN file missing", args: goodFlags + " --pin-source file:{dir}/pin", prepare: encrypted, check: "key", seen: "see files"},
-		{name: "module that is no module", args: "--certificate {dir}/cert.pem --private-key pkcs11:token=x?module-path={dir}/key.pem " + sessionFlags + patient, check: "modules", seen: "see key"},
+		{name: "module that is no module", args: "--certificate {dir}/cert.pem --private-key pkcs11:token=x?module-path={dir}/key.pem --module-timeout 60s " + sessionFlags, check: "modules", seen: "see key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
