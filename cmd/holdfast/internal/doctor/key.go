@@ -52,6 +52,9 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.hangs = true
 		p.readFiles(context.WithoutCancel(ctx))
+		if modules, _ := p.key.Modules(p.App); len(modules) > 0 { // an error was told before
+			return []result{failure(err).tool("pkcs11-tool --module PATH --list-slots", modules[0].Path)}
+		}
 		return []result{p.keyCommand(failure(err), err)}
 	}
 	p.readCertificates(ctx, opts)
