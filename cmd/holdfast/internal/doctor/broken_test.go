@@ -192,7 +192,7 @@ var brokenKeys = []setup{
 		check:   "chain", seen: `the trust anchor contains "CN=other"`, command: "aws rolesanywhere get-trust-anchor", code: 1},
 	{name: "CA of the same name in the trust anchor", args: goodFlags + " --trust-anchor {dir}/other.pem",
 		prepare: func(s *scene) { s.write("other.pem", string(signertest.CertPEM(signertest.NewCA(s, "root").Cert))) },
-		check:   "chain", seen: "another key of it", command: "aws rolesanywhere get-trust-anchor", code: 1},
+		check:   "chain", seen: "with another key, issued", command: "aws rolesanywhere get-trust-anchor", code: 1},
 	{name: "intermediate missing", args: goodFlags + " --trust-anchor {dir}/ca.pem",
 		prepare: func(s *scene) { s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, nil)))) },
 		check:   "chain", seen: `"CN=client" was issued by "CN=intermediate", but the trust anchor contains "CN=root"`, command: "get-trust-anchor", code: 1},
@@ -201,12 +201,12 @@ var brokenKeys = []setup{
 			s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, func(c *x509.Certificate) { c.IssuingCertificateURL = []string{"http://ca.example/i.cer"} }))))
 		},
 		check: "chain", seen: `issued by "CN=intermediate"`, command: "curl -so issuer.cer http://ca.example/i.cer && holdfast doctor", code: 1},
-	{name: "leaf as trust anchor", args: goodFlags + " --trust-anchor {dir}/cert.pem", check: "chain", seen: "not the certificate of a CA", command: "get-trust-anchor", code: 1},
+	{name: "leaf as trust anchor", args: goodFlags + " --trust-anchor {dir}/cert.pem", check: "chain", seen: "not a CA certificate", command: "get-trust-anchor", code: 1},
 	{name: "trust anchor missing", args: goodFlags + " --trust-anchor {dir}/none.pem", check: "chain", seen: "none.pem", command: "get-trust-anchor", code: 3},
 	{name: "expired", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
 		check: "rules", seen: "expired at", command: "openssl req -new", code: 1},
 	{name: "not yet valid", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }),
-		check: "rules", seen: "not valid before", command: "openssl req -new", code: 1},
+		check: "rules", seen: "not valid before", command: "set-ntp", code: 1},
 	{name: "CA certificate", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.IsCA = true }), check: "rules", seen: "CA certificate", command: "openssl req -new", code: 1},
 	{name: "no digitalSignature", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }),
 		check: "rules", seen: "digitalSignature", command: "keyUsage=critical,digitalSignature", code: 1},
@@ -218,12 +218,16 @@ var brokenKeys = []setup{
 		s.issue(nil)
 	}, check: "rules", seen: "Ed25519", command: "openssl req -new", code: 1},
 	{name: "name that is no tag", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.Subject.OrganizationalUnit = []string{"R&D"} }),
-		check: "tags", seen: "x509Subject in the certificate: OU", command: "delete-attribute-mapping --profile-id 00000000-0000-0000-0000-000000000001 \\\n--certificate-field x509Subject --specifiers OU", code: 1},
+		check: "tags", seen: "OU of x509Subject in the certificate", command: "delete-attribute-mapping --region us-east-1 --profile-id 00000000-0000-0000-0000-000000000001 \\\n--certificate-field x509Subject --specifiers OU", code: 1},
 	{name: "name that is too long", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.DNSNames = []string{strings.Repeat("a", 250) + ".example"} }),
-		check: "tags", seen: "x509SAN in the certificate: DNS/2", command: "--certificate-field x509SAN --specifiers DNS", code: 1},
+		check: "tags", seen: "DNS/2 of x509SAN in the certificate", command: "--certificate-field x509SAN --specifiers DNS", code: 1},
 }
 
 const trustRoles = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"rolesanywhere.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]%s}}`
+
+// trustSecond is the trust policy of a role that the role of the session assumes.
+const trustSecond = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"` + roleARN + `"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"],
+"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"client","sts:ExternalId":"e-1"}}}}`
 
 func trust(text string) func(*scene) { return write("trust.json", text) }
 
@@ -231,17 +235,24 @@ const policy = goodFlags + " --trust-policy {dir}/trust.json"
 
 var brokenPolicies = []setup{
 	{name: "policy is not JSON", args: policy, prepare: trust("{"), check: "policy", seen: "trust.json", command: "+1", code: 1},
+	{name: "policy ends too early", args: policy, prepare: trust(`{"Statement":`), check: "policy", seen: "ends too early", command: "+1", code: 1},
+	{name: "name that the certificate does not have", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/OU":"ops"}}`, 1)),
+		check: "policy", seen: "requires x509Subject/OU = ops; the certificate has no OU", command: "${EDITOR:-vi}", code: 1},
+	{name: "second role for another role", args: policy + " --assume-role-arn arn:aws:iam::444455556666:role/second", prepare: trust(strings.Replace(trustSecond, "role/demo", "role/other", 1)),
+		check: "policy", seen: "does not allow sts:AssumeRole for the session of " + roleARN + ": the principal of statement 1 is not " + roleARN, command: "${EDITOR:-vi}", code: 1},
+	{name: "external ID of the second role", args: policy + " --assume-role-arn arn:aws:iam::444455556666:role/second --assume-role-external-id e-2", prepare: trust(trustSecond),
+		check: "policy", seen: "requires sts:ExternalId = e-1; the request has e-2", command: "${EDITOR:-vi}", code: 1},
 	{name: "policy missing", args: policy, check: "policy", seen: "trust.json", command: "aws iam get-role --role-name demo", code: 3},
 	{name: "condition not met", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"server"}}`, 1)),
-		check: "policy", seen: "StringEquals aws:PrincipalTag/x509Subject/CN server: not met, it is client", command: "aws iam update-assume-role-policy --role-name demo", code: 1},
+		check: "policy", seen: "statement 1 requires x509Subject/CN = server; the certificate has client", command: "${EDITOR:-vi} +1 {dir}/trust.json", code: 1},
 	{name: "TagSession forgotten", args: policy, prepare: trust(strings.Replace(strings.Replace(trustRoles, `"sts:TagSession",`, "", 1), "%s", "", 1)),
-		check: "policy", seen: "does not allow sts:TagSession", command: "update-assume-role-policy", code: 1},
+		check: "policy", seen: "does not allow sts:TagSession", command: "${EDITOR:-vi} +1 {dir}/trust.json", code: 1},
 	{name: "other service", args: policy, prepare: trust(strings.Replace(strings.Replace(trustRoles, "rolesanywhere", "ec2", 1), "%s", "", 1)),
-		check: "policy", seen: "the principal of statement 1 is not rolesanywhere.amazonaws.com", command: "update-assume-role-policy", code: 1},
+		check: "policy", seen: "the principal of statement 1 is not rolesanywhere.amazonaws.com", command: "${EDITOR:-vi} +1 {dir}/trust.json", code: 1},
 	{name: "condition on another trust anchor", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"ArnEquals":{"aws:SourceArn":"`+anchorARN[:len(anchorARN)-1]+`2"}}`, 1)),
-		check: "policy", seen: "ArnEquals aws:SourceArn", command: "update-assume-role-policy", code: 1},
+		check: "policy", seen: "requires aws:SourceArn ArnEquals arn:", command: "${EDITOR:-vi} +1 {dir}/trust.json", code: 1},
 	{name: "denied", args: policy, prepare: trust(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*"},{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}]}`),
-		check: "policy", seen: "denies sts:AssumeRole for this certificate: statement 2 applies", command: "update-assume-role-policy", code: 1},
+		check: "policy", seen: "denies sts:AssumeRole for this certificate: statement 2 applies", command: "${EDITOR:-vi} +1 {dir}/trust.json", code: 1},
 }
 
 // TestDoctor examines broken configurations: the first fault names the cause, and
@@ -291,5 +302,34 @@ func (s *scene) check(c setup) {
 	fault := out[strings.Index(out, "fault"):]
 	if !strings.HasPrefix(strings.Join(strings.Fields(fault), " "), "fault "+c.check) || !strings.Contains(fault, "→ ") {
 		s.Errorf("text: %s", out)
+	}
+}
+
+// A fault that one check has told is no fault of another.
+func TestToldOnce(t *testing.T) {
+	for _, c := range []setup{
+		{name: "key missing", args: goodFlags, prepare: remove("key.pem"), check: "key", seen: "see files"},
+		{name: "certificate missing", args: goodFlags, prepare: remove("cert.pem"), check: "match", seen: "see files"},
+		{name: "PIN file missing", args: goodFlags + " --pin-source file:{dir}/pin", prepare: encrypted, check: "key", seen: "see files"},
+		{name: "module that is no module", args: "--certificate {dir}/cert.pem --private-key pkcs11:token=x?module-path={dir}/key.pem --module-timeout 60s " + sessionFlags, check: "modules", seen: "see key"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			if c.prepare != nil {
+				c.prepare(s)
+			}
+			r := s.examine(c)
+			faults := 0
+			for _, l := range r.Checks {
+				if l.State == "fault" {
+					faults++
+				}
+			}
+			lines := r.of(c.check)
+			if faults != 1 || len(lines) != 1 || lines[0].State != "skipped" || !strings.Contains(lines[0].Seen, c.seen) {
+				t.Errorf("%d faults: %s", faults, r.raw)
+			}
+		})
 	}
 }

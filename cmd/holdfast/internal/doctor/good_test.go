@@ -18,6 +18,8 @@ var good = []setup{
 	{name: "trust anchor", args: goodFlags + " --trust-anchor {dir}/ca.pem"},
 	{name: "intermediate as trust anchor", args: goodFlags + " --trust-anchor {dir}/intermediate.pem"},
 	{name: "trust policy", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"client"},"ArnEquals":{"aws:SourceArn":"`+anchorARN+`"}}`, 1))},
+	{name: "trust policy of the second role", args: policy + " --assume-role-arn arn:aws:iam::444455556666:role/second --assume-role-external-id e-1 --assume-role-tag Team=blue", prepare: trust(trustSecond)},
+	{name: "trust policy that doctor cannot evaluate", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`, 1))},
 	{name: "profile", args: app, prepare: config(goodConfig)},
 	{name: "default profile", prepare: config(strings.Replace(goodConfig, "profile app", "default", 1))},
 	{name: "profile of AWS_PROFILE", env: []string{"AWS_PROFILE=app"}, prepare: config(goodConfig)},
@@ -100,7 +102,7 @@ func (s *scene) checkGood(c setup) report {
 	}
 	out, _ := s.run(c)
 	for line := range strings.Lines(out) {
-		oneWord := len(strings.Fields(strings.TrimSuffix(line, " \\\n"))) == 1 // of a command
+		oneWord := len(strings.Fields(strings.TrimSuffix(line[min(len(line), 24):], " \\\n"))) <= 1
 		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 && !oneWord {
 			s.Errorf("%d columns: %s", n, line)
 		}
@@ -219,7 +221,7 @@ func TestOnline(t *testing.T) {
 	for check, want := range map[string]string{
 		"clock":    "agrees with",
 		"network":  strings.TrimPrefix(url, "http://"),
-		"session":  "a session of " + roleARN,
+		"session":  "AWS created a session of " + roleARN,
 		"identity": "arn:aws:sts::111122223333:assumed-role/demo/",
 	} {
 		if lines := r.of(check); len(lines) != 1 || lines[0].State != "ok" || !strings.Contains(lines[0].Seen, want) {
@@ -233,6 +235,15 @@ func TestOnline(t *testing.T) {
 		t.Errorf("%+v", lines)
 	}
 
+	s.check(setup{args: goodFlags + " --online --endpoint {url} --assume-role-arn arn:aws:iam::111122223333:role/other",
+		check: "identity", seen: "--endpoint is not that of AWS", command: "--sts-endpoint " + url, code: 2})
+	s.write(".aws/config", strings.Replace(goodConfig, "credential-process", "credential-process --endpoint {url} --sts-endpoint {url}", 1)+
+		"[profile child]\nrole_arn = arn:aws:iam::111122223333:role/other\nsource_profile = app\n")
+	r = s.examine(setup{args: "--profile child --online"})
+	if lines := r.of("identity"); len(lines) != 2 || lines[1].State != "skipped" || !strings.Contains(lines[1].Seen, `does not assume arn:aws:iam::111122223333:role/other of profile "child"`) {
+		t.Errorf("%s", r.raw)
+	}
+
 	s.write("other.pem", string(signertest.CertPEM(signertest.NewCA(t, "other").Cert)))
 	otherURL, _, stopOther, err := clitest.RunEmulator(s.dir, "--trust-anchor", "other.pem")
 	if err != nil {
@@ -240,7 +251,7 @@ func TestOnline(t *testing.T) {
 	}
 	t.Cleanup(stopOther)
 	s.url = otherURL
-	s.check(setup{args: goodFlags + " --online --endpoint {url}", check: "session", seen: "Untrusted", command: "aws cloudtrail lookup-events", code: 6})
+	s.check(setup{args: goodFlags + " --online --endpoint {url}", check: "session", seen: "Untrusted", command: ">anchor.pem && holdfast doctor --trust-anchor anchor.pem", code: 6})
 	stopOther()
 	s.check(setup{args: goodFlags + " --online --endpoint {url}", check: "network", seen: "refused", command: "curl -vI", code: 7})
 }
