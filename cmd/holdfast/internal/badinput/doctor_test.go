@@ -30,7 +30,7 @@ func doctorCases(*pki) (all []badInput) {
 	usage("online is text", "--online", "", "--online=perhaps")
 	all = append(all,
 		badInput{name: "probe-module: nothing", bare: true, args: []string{"probe-module"}, code: front.ExitUsage, culprit: "empty", hint: "reference"},
-		badInput{name: "probe-module: no reference", bare: true, args: []string{"probe-module", "--in", "pkcs11:a;b"}, code: front.ExitUsage, culprit: "pkcs11", hint: "reference"},
+		badInput{name: "probe-module: no reference", bare: true, args: []string{"probe-module", "--in", "pkcs11:a;b"}, code: front.ExitUsage, culprit: "pkcs11", hint: "pkcs11:token"},
 		badInput{name: "probe-module: a file", bare: true, args: []string{"probe-module", "--in", "cert.pem"}, code: front.ExitUnavailable, culprit: "unsupported", hint: "references"},
 	)
 	return all
