@@ -100,7 +100,7 @@ var causes = []struct {
 		hint: "the message names what is refused: compare the ARNs, Config.Duration and Config.SessionName with what is configured"},
 	{code: "ThrottlingException", hint: throttled},
 	{code: "ResourceNotFoundException",
-		hint: "check the IDs and the aliases, which are case-sensitive, in the trust anchor, profile and role ARNs, and that the trust anchor and the profile exist in this region"},
+		hint: "the trust anchor, the profile or the role does not exist in this region; check the three ARNs: IDs and aliases are case-sensitive"},
 	{status: http.StatusNotFound,
 		hint: "check the endpoint, and the IDs in the ARNs"},
 	{status: http.StatusTooManyRequests, hint: throttled},

@@ -36,7 +36,7 @@ func issuerProblem(c *x509.Certificate, now time.Time) string {
 	case certpath.Weak(c.SignatureAlgorithm):
 		return fmt.Sprintf("is signed with %v: reissue it with SHA-256 or stronger", c.SignatureAlgorithm)
 	case !c.BasicConstraintsValid || !c.IsCA:
-		return "is not the certificate of a CA: give the certificate of the CA that issued the certificate"
+		return "is not a CA certificate: give the certificate of the CA"
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
 		return "lacks the key usage keyCertSign: reissue it with that"
 	}
@@ -67,7 +67,7 @@ func untrusted(certs signer.Certificates, now time.Time, clock string) string {
 	if n := len(certs.Others); len(certs.Chain) == 1 && n > 0 && !slices.ContainsFunc(certs.Others, func(c *x509.Certificate) bool {
 		return leaf.CheckSignatureFrom(c) == nil
 	}) {
-		return fmt.Sprintf("none of the other certificates given, %d in number, issued the certificate: its issuer is %s; give the certificate of this CA with Identity.Intermediates, unless it is the trust anchor",
+		return fmt.Sprintf("none of the other certificates (%d) is that of %s, which issued the certificate: add it with Identity.Intermediates, unless it is the trust anchor",
 			n, issuer(leaf))
 	}
 	if bytes.Equal(top.RawIssuer, top.RawSubject) {

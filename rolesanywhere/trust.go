@@ -118,8 +118,8 @@ func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now tim
 		named := bytes.Equal(c.RawSubject, top.RawIssuer)
 		switch {
 		case named && top.CheckSignatureFrom(c) != nil:
-			return signer.WithHint(fmt.Errorf("the trust anchor has a CA named %s, but another key of it issued %s", subject(c), subject(top)),
-				"use the certificate of the CA that issued it in the trust anchor, or a certificate of the CA that is there")
+			return signer.WithHint(fmt.Errorf("a CA of the same name as that of the trust anchor, %s, but with another key, issued %s", subject(c), subject(top)),
+				"put the new CA certificate into the trust anchor, or have the old CA issue a new certificate")
 		case named:
 			leads = true
 		}

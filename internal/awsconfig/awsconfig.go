@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,6 +34,12 @@ type Paths struct{ Config, Credentials string }
 func Find(lookup func(string) (string, bool), home string) Paths {
 	path := func(variable, name string) string {
 		if v, _ := lookup(variable); v != "" {
+			v = os.Expand(v, func(name string) string { // botocore replaces variables that are set
+				if value, set := lookup(name); set {
+					return value
+				}
+				return "$" + name
+			})
 			if rest, ok := strings.CutPrefix(v, "~/"); ok {
 				return filepath.Join(home, rest)
 			}
@@ -48,6 +55,11 @@ type Setting struct {
 	Value string // several lines are separated by line ends
 	File  string
 	Line  int
+	End   int // the last line of the value
+
+	// Inherited means that the setting is in the section [DEFAULT], with which
+	// Python completes all others.
+	Inherited bool
 }
 
 // A Profile has the settings of a profile from both files. Those of the
@@ -76,6 +88,8 @@ type Shared struct {
 	// Misnamed has the sections that clients do not take for a profile,
 	// although their name suggests one, by the name of that profile.
 	Misnamed map[string]Misnamed
+
+	prefixed map[string]bool // the profiles of sections that begin with "profile "
 }
 
 // A Misnamed is a section with the wrong kind of name for its file.
@@ -89,33 +103,33 @@ type Misnamed struct {
 // Read reads both files as a client does. read reads one file; files that do not
 // exist are empty. An error about the contents is a [*SyntaxError].
 func Read(paths Paths, client Client, read func(path string) ([]byte, error)) (*Shared, error) {
-	s := &Shared{Paths: paths, Profiles: make(map[string]Profile), Misnamed: make(map[string]Misnamed)}
+	s := &Shared{Paths: paths, Profiles: make(map[string]Profile), Misnamed: make(map[string]Misnamed), prefixed: make(map[string]bool)}
 	for _, path := range []string{paths.Config, paths.Credentials} {
 		data, err := read(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", path, withoutPath(err))
 		}
 		sections, err := Parse(data, client)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		for _, section := range sections {
-			s.add(path, section)
+			s.add(path, client, section)
 		}
 	}
 	return s, nil
 }
 
 // add adds a section to the profile that it belongs to.
-func (s *Shared) add(path string, section Section) {
+func (s *Shared) add(path string, client Client, section Section) {
 	name, ok := section.Name, true
 	other, prefixed := strings.CutPrefix(section.Name, "profile ")
 	other = strings.Trim(strings.TrimSpace(other), `"'`)
 	if path == s.Paths.Config {
-		name, ok = profileName(section.Name)
+		name, ok = profileName(section.Name, client)
 		if !ok && !strings.ContainsAny(section.Name, " \t") {
 			s.Misnamed[section.Name] = Misnamed{path, section.Line, section.Name, "profile " + section.Name}
 		}
@@ -126,6 +140,14 @@ func (s *Shared) add(path string, section Section) {
 		return
 	}
 	p, known := s.Profiles[name]
+	if path == s.Paths.Config {
+		if client == Go && known && s.prefixed[name] && !prefixed {
+			return // [profile default] has precedence over [default]
+		}
+		// In Python the last section with a name has precedence.
+		known = known && client == Go && s.prefixed[name] == prefixed
+		s.prefixed[name] = prefixed
+	}
 	if !known {
 		p = Profile{name, make(map[string]Setting)}
 		s.Profiles[name] = p
@@ -136,17 +158,30 @@ func (s *Shared) add(path string, section Section) {
 	}
 }
 
+// withoutPath returns the reason of an error about a file.
+func withoutPath(err error) error {
+	var target *fs.PathError
+	if errors.As(err, &target) {
+		return target.Err
+	}
+	return err
+}
+
 // profileName returns the name of the profile of a section in the configuration
-// file: "default", or a second word after "profile".
-func profileName(section string) (string, bool) {
+// file: "default", or a second word after "profile". Python also accepts another
+// first word that begins so.
+func profileName(section string, client Client) (string, bool) {
 	if section == "default" {
 		return section, true
+	}
+	if client == Go { // which keeps quotation marks
+		return strings.CutPrefix(section, "profile ")
 	}
 	if !strings.HasPrefix(section, "profile") {
 		return "", false
 	}
 	words, err := SplitPython(section)
-	if err != nil || len(words) != 2 || words[0] != "profile" {
+	if err != nil || len(words) != 2 {
 		return "", false
 	}
 	return words[1], true

@@ -29,6 +29,7 @@ func TestFind(t *testing.T) {
 		{nil, Paths{"/h/.aws/config", "/h/.aws/credentials"}},
 		{map[string]string{"AWS_CONFIG_FILE": "/c", "AWS_SHARED_CREDENTIALS_FILE": ""}, Paths{"/c", "/h/.aws/credentials"}},
 		{map[string]string{"AWS_CONFIG_FILE": "~/c", "AWS_SHARED_CREDENTIALS_FILE": "d"}, Paths{"/h/c", "d"}},
+		{map[string]string{"AWS_CONFIG_FILE": "$X/c", "X": "/x", "AWS_SHARED_CREDENTIALS_FILE": "$NONE/d"}, Paths{"/x/c", "$NONE/d"}},
 	} {
 		lookup := func(name string) (string, bool) { v, ok := test.env[name]; return v, ok }
 		if got := Find(lookup, "/h"); got != test.want {
@@ -61,6 +62,20 @@ func TestGoValues(t *testing.T) {
 	}
 	s, err := Read(paths, Go, readFrom(map[string]string{"config": "x\n[profile \t p]\nk = 1\n[profile p] ; comment\nnonsense\nk = 2\n s3 =\n  a = b\n"}))
 	if err != nil || s.Profiles["p"].Get("k") != "2" {
+		t.Errorf("%v, %v", s.Profiles, err)
+	}
+}
+
+// [profile default] has precedence over [default] in the SDK for Go.
+func TestGoDefault(t *testing.T) {
+	for _, text := range []string{"[default]\nk = 1\n[profile default]\nk = 2\n", "[profile default]\nk = 2\n[default]\nk = 1\n"} {
+		s, err := Read(paths, Go, readFrom(map[string]string{"config": text}))
+		if err != nil || s.Profiles["default"].Get("k") != "2" {
+			t.Errorf("%q: %v, %v", text, s.Profiles, err)
+		}
+	}
+	s, err := Read(paths, Go, readFrom(map[string]string{"config": "[profile \"a\"]\nk = 1\n"}))
+	if _, found := s.Profiles["a"]; err != nil || found { // it keeps the quotation marks
 		t.Errorf("%v, %v", s.Profiles, err)
 	}
 }

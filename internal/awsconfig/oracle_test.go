@@ -131,6 +131,11 @@ var files = []string{
 	"[a]\nk =\n",
 	"[profile  a]\nk = v\n",
 	"[DEFAULT]\nk = v\n[profile a]\n",
+	"[profile a]\nk = 1\n[profile \"a\"]\nl = 2\n",
+	"[default]\nk = 1\n[profile default]\nl = 2\n",
+	"[profile default]\nk = 1\n[default]\nl = 2\n",
+	"[profilex a]\nk = 1\n",
+	"[profile a]\rk = 1\rl = 2\r",
 }
 
 // Profiles are those of botocore, which refuses the same files.

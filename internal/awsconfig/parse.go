@@ -28,10 +28,10 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %s", e.Line,
 // Parse parses a file as a client does. Only Python refuses files; Go ignores
 // the lines that it does not understand. An error is a [*SyntaxError].
 func Parse(data []byte, client Client) ([]Section, error) {
-	lines := strings.Split(string(data), "\n")
 	if client == Go {
-		return parseGo(lines), nil
+		return parseGo(strings.Split(string(data), "\n")), nil
 	}
+	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data)), "\n")
 	if !utf8.Valid(data) {
 		n := 1 + bytes.Count(data[:firstInvalid(data)], []byte("\n"))
 		return nil, &SyntaxError{n, "is not UTF-8 text"}
@@ -57,6 +57,7 @@ type builder struct {
 	current  *Section // nil: before the first header
 	key      string   // of the last setting; "": none
 	lines    []string // of its value
+	last     int      // the number of the last line that is not empty
 }
 
 // header begins a section, or continues an earlier one of the same name.
@@ -77,12 +78,17 @@ func (b *builder) header(name string, line int) {
 // set begins a setting.
 func (b *builder) set(key, value string, line int) {
 	b.endValue()
-	b.key, b.lines = key, []string{value}
+	b.key, b.lines, b.last = key, []string{value}, line
 	b.current.Settings[key] = Setting{Line: line}
 }
 
 // extend adds a line to the value of the last setting.
-func (b *builder) extend(text string) { b.lines = append(b.lines, text) }
+func (b *builder) extend(text string, line int) {
+	b.lines = append(b.lines, text)
+	if text != "" {
+		b.last = line
+	}
+}
 
 // endValue ends the last setting.
 func (b *builder) endValue() {
@@ -90,7 +96,7 @@ func (b *builder) endValue() {
 		return
 	}
 	v := b.current.Settings[b.key]
-	v.Value = strings.Join(b.lines, "\n")
+	v.Value, v.End = strings.Join(b.lines, "\n"), b.last
 	b.current.Settings[b.key] = v
 	b.key, b.lines = "", nil
 }
@@ -116,13 +122,13 @@ func parsePython(lines []string) ([]Section, error) {
 		switch {
 		case text == "":
 			if b.key != "" {
-				b.extend("")
+				b.extend("", i+1)
 			}
 			continue
 		case isComment(text):
 			continue
 		case continues:
-			b.extend(text)
+			b.extend(text, i+1)
 			continue
 		}
 		indent = depth
@@ -158,6 +164,7 @@ func (b *builder) applyDefaults() {
 	for _, s := range b.sections {
 		for key, v := range from.Settings {
 			if _, set := s.Settings[key]; !set {
+				v.Inherited = true
 				s.Settings[key] = v
 			}
 		}
@@ -204,6 +211,9 @@ func (b *builder) line(text string, number int) error {
 		return refuse("has no key before %q", text[at])
 	}
 	if v, again := b.current.Settings[key]; again {
+		if strings.ContainsFunc(key, func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789_", r) }) {
+			key = "a key" // it can be a part of a command line with a secret
+		}
 		return refuse("%s occurs twice in section [%s]; it was set at line %d", key, b.current.Name, v.Line)
 	}
 	b.set(key, strings.TrimSpace(text[at+1:]), number)
@@ -238,7 +248,7 @@ func parseGo(lines []string) []Section {
 		case isSetting:
 			b.set(key, value, i+1)
 		case indented && b.key != "" && b.lines[0] != "":
-			b.extend(text)
+			b.extend(text, i+1)
 		}
 	}
 	return b.end()

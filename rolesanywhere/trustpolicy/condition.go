@@ -65,7 +65,7 @@ func parseOperator(name string) (operator, error) {
 	base, ifExists := strings.CutSuffix(name, "IfExists")
 	op, ok := operators[base]
 	if !ok {
-		return operator{}, errors.New("unknown operator")
+		return operator{}, unknownOperator(name, base)
 	}
 	op.ifExists, op.set = ifExists, s
 	return op, nil
@@ -138,7 +138,7 @@ func parseKey(name string) (string, error) {
 			return key, nil
 		}
 	}
-	return "", fmt.Errorf("unknown key %q", name)
+	return "", unknownKey(name)
 }
 
 func parseConditions(b []byte, variables bool) ([]condition, error) {

@@ -35,7 +35,8 @@ var policyVersions = []string{"2008-10-17", "2012-10-17"}
 //
 // Source: AWS IAM User Guide, "IAM JSON policy element reference". NotAction,
 // NotPrincipal and Resource are not supported. An unsupported or unknown element
-// is an error, so that a typo does not change the meaning of a policy.
+// is an error, so that a typo does not change the meaning of a policy; what AWS
+// accepts is an [*UnsupportedError].
 type Policy struct{ statements []statement }
 
 type statement struct {
@@ -85,6 +86,10 @@ func Parse(b []byte) (*Policy, error) {
 		// Only the newer version has policy variables.
 		st, err := parseStatement(raw, version != policyVersions[0])
 		if err != nil {
+			var unsupported *UnsupportedError
+			if errors.As(err, &unsupported) {
+				unsupported.Statement = i + 1
+			}
 			return nil, fmt.Errorf("statement %d: %w", i+1, err)
 		}
 		p.statements = append(p.statements, st)
@@ -120,6 +125,8 @@ func parseStatement(b []byte, variables bool) (statement, error) {
 			st.actions, err = parseActions(m.Value)
 		case "Condition":
 			st.conditions, err = parseConditions(m.Value, variables)
+		case "NotAction", "NotPrincipal":
+			err = &UnsupportedError{What: "the element " + m.Name}
 		default:
 			err = errors.New("unknown element")
 		}

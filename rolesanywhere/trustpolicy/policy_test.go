@@ -1,6 +1,7 @@
 package trustpolicy
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -252,5 +253,58 @@ func TestGlobIsBounded(t *testing.T) {
 	p := literalGlob(strings.Repeat("*a", 2000) + "b")
 	if glob(p, []rune(strings.Repeat("a", 4000))) {
 		t.Error("matched")
+	}
+}
+
+// What AWS accepts and this package does not evaluate is another error than a typo.
+func TestUnsupported(t *testing.T) {
+	const statement = `{"Effect":"Allow","Principal":"*","Action":"*"}`
+	for _, tt := range []struct{ document, what string }{ // "": another error
+		{policyWith(`{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`), "the operator IpAddress"},
+		{policyWith(`{"NotIpAddressIfExists":{"aws:SourceIp":"10.0.0.0/8"}}`), "the operator NotIpAddressIfExists"},
+		{policyWith(`{"Bool":{"aws:SecureTransport":"true"}}`), "the operator Bool"},
+		{policyWith(`{"Null":{"aws:PrincipalTag/x509Subject/CN":"false"}}`), "the operator Null"},
+		{policyWith(`{"ForAllValues:DateGreaterThan":{"aws:CurrentTime":"2020-01-01T00:00:00Z"}}`), "the operator DateGreaterThan"},
+		{policyWith(`{"NumericLessThanEquals":{"aws:MultiFactorAuthAge":"1"}}`), "the operator NumericLessThanEquals"},
+		{policyWith(`{"StringEquals":{"aws:SourceVpce":"vpce-1"}}`), "the key aws:SourceVpce"},
+		{policyWith(`{"StringEquals":{"aws:SourceOrgID":"o-1"}}`), "the key aws:SourceOrgID"},
+		{policyWith(`{"StringEquals":{"sts:SourceIdentity":"${aws:username}"}}`), "the key aws:username"},
+		{`{"Statement":{"Effect":"Deny","NotPrincipal":{"AWS":"*"},"Action":"*"}}`, "the element NotPrincipal"},
+		{`{"Statement":{"Effect":"Allow","Principal":"*","NotAction":"sts:TagSession"}}`, "the element NotAction"},
+		{policyWith(`{"StringEqual":{"aws:SourceArn":"1"}}`), ""},
+		{policyWith(`{"StringEquals":{"SourceArn":"1"}}`), ""},
+		{policyWith(`{"StringEquals":{"aws:PrincipalTag/x509Subjekt/CN":"1"}}`), ""},
+	} {
+		p, err := Parse([]byte(tt.document))
+		var unsupported *UnsupportedError
+		switch got := errors.As(err, &unsupported); {
+		case p != nil || err == nil || got != (tt.what != ""):
+			t.Errorf("%s: %v", tt.document, err)
+		case got && (unsupported.What != tt.what || unsupported.Statement != 1):
+			t.Errorf("%s: %+v, want %s", tt.document, unsupported, tt.what)
+		}
+	}
+	_, err := Parse([]byte(`{"Statement":[` + statement + `,{"Effect":"Deny","Principal":"*","NotAction":"*"}]}`))
+	var unsupported *UnsupportedError
+	if !errors.As(err, &unsupported) || unsupported.Statement != 2 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOnlyForRoles(t *testing.T) {
+	for principal, want := range map[string]bool{
+		`"*"`:                    false,
+		`{"AWS":"*"}`:            false,
+		`{"AWS":"111122223333"}`: true,
+		`{"AWS":"111122223333","Service":"rolesanywhere.amazonaws.com"}`: false,
+		`{"Service":"ec2.amazonaws.com"}`:                                false,
+	} {
+		p, err := Parse([]byte(`{"Statement":{"Effect":"Allow","Principal":` + principal + `,"Action":"*"}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.OnlyForRoles(); got != want {
+			t.Errorf("%s: %t", principal, got)
+		}
 	}
 }

@@ -30,7 +30,7 @@ func doctorCases(*pki) (all []badInput) {
 	usage("online is text", "--online", "", "--online=perhaps")
 	all = append(all,
 		badInput{name: "probe-module: nothing", bare: true, args: []string{"probe-module"}, code: front.ExitUsage, culprit: "empty", hint: "reference"},
-		badInput{name: "probe-module: no reference", bare: true, args: []string{"probe-module", "--in", "pkcs11:a;b"}, code: front.ExitUsage, culprit: "pkcs11", hint: "reference"},
+		badInput{name: "probe-module: no reference", bare: true, args: []string{"probe-module", "--in", "pkcs11:a;b"}, code: front.ExitUsage, culprit: "pkcs11", hint: "pkcs11:token"},
 		badInput{name: "probe-module: a file", bare: true, args: []string{"probe-module", "--in", "cert.pem"}, code: front.ExitUnavailable, culprit: "unsupported", hint: "references"},
 	)
 	return all
@@ -47,6 +47,8 @@ var configurations = map[string]string{
 	"deep indentation":   "[profile app]\n" + strings.Repeat(" ", 1<<20) + "credential_process = x\n",
 	"quotes":             "[profile app]\ncredential_process = " + strings.Repeat(`"`, 1<<16+1) + "\n",
 	"backslashes":        "[profile app]\ncredential_process = holdfast " + strings.Repeat(`\`, 1<<16+1) + "\n",
+	"long word":          "[profile app]\nsource_profile = none\nrole_arn = r\ncredential_process = holdfast credential-process " + strings.Repeat("x", 900_000) + "\n",
+	"many variables":     "[profile app]\ncredential_process = holdfast credential-process '" + strings.Repeat("$PATH", 100_000) + "\n",
 	"control characters": "[profile app]\ncredential_process = \x1b[2J\u202e\n",
 	"circle":             "[profile app]\nrole_arn = r\nsource_profile = app\n",
 	"many profiles":      manyProfiles(),

@@ -46,7 +46,7 @@ func signStringCases(p *pki) (all []badInput) {
 		add("key is "+kind, front.ExitUnavailable, "key.pem", "ECDSA", openssl("genpkey", "-algorithm", kind, "-out", "key.pem"), key()...)
 	}
 	add("key on secp256k1", front.ExitUnavailable, "secp256k1", "P-256", openssl("ecparam", "-name", "secp256k1", "-genkey", "-noout", "-out", "key.pem"), key()...)
-	add("RSA key too short", front.ExitUnavailable, "512 bits", "openssl pkey", openssl("genrsa", "-out", "key.pem", "512"), key("--digest", "SHA512")...)
+	add("RSA key too short", front.ExitUnavailable, "512 bits", "openssl genpkey", openssl("genrsa", "-out", "key.pem", "512"), key("--digest", "SHA512")...)
 	add("certificate missing", front.ExitNotFound, "none.pem", "name", nil, key("--certificate", "none.pem")...)
 	add("certificate of another key", front.ExitOther, "other.pem", "other certificate", func(s *scene) { s.write("other.pem", signertest.CertPEM(s.ca.Cert)) }, key("--certificate", "other.pem")...)
 	add("certificate alone", front.ExitNotFound, "cert.pem", "--private-key", nil, "--certificate", "cert.pem")

@@ -56,9 +56,26 @@ const app = "--profile app"
 // brokenConfigurations are faults of the settings.
 var brokenConfigurations = []setup{
 	{name: "no files", args: app, check: "configuration", seen: `no such profile: "app"`, command: "aws configure set", code: 3},
-	{name: "another profile", args: "--profile ap", prepare: config(goodConfig), check: "configuration", seen: `no such profile: "ap"`, command: "--profile ap", code: 3},
+	{name: "another profile", args: "--profile ops", prepare: config(goodConfig), check: "configuration", seen: `no such profile: "ops"`, command: "--profile ops", code: 3},
+	{name: "mistyped profile", args: "--profile apq", prepare: config(goodConfig), check: "configuration", seen: `no such profile: "apq"`, command: "holdfast doctor --profile app", code: 3},
+	{name: "configuration of a variable missing", args: app, env: []string{"AWS_CONFIG_FILE=/nope"},
+		check: "configuration", seen: "/nope, from AWS_CONFIG_FILE, does not exist", command: "unset AWS_CONFIG_FILE", code: 3},
+	{name: "dash in the key", args: app, prepare: config("[profile app]\ncredential-process = " + goodLine + "\n"),
+		check: "configuration", seen: "but credential-process in line 2", command: "sed -i.bak '2s/", code: 2},
+	{name: "space in a path", args: app, prepare: steps(func(s *scene) {
+		s.write("a b/cert.pem", string(signertest.CertPEM(append([]*x509.Certificate{s.ca.Issue(s, s.key, nil)}, s.ca.Chain()...)...)))
+	}, profileWith(strings.Replace(goodLine, "{dir}/cert.pem", "{dir}/a b/cert.pem", 1))),
+		check: "configuration", seen: "split at the spaces", command: "{dir}/a b/cert.pem", code: 2},
+	{name: "unexpected word", args: app, prepare: profileWith(goodLine + " extra"), check: "configuration", seen: `unexpected word "extra"`, command: "+2", code: 2},
+	{name: "help", args: app, prepare: profileWith(goodLine + " --help"), check: "configuration", seen: "contains --help", command: "+2", code: 2},
+	{name: "helper with a flag of holdfast", args: app, prepare: helperWith(goodFlags + " --pin-source file:/x"),
+		check: "configuration", seen: "aws_signing_helper does not know --pin-source", command: "holdfast credential-process --certificate", code: 2},
+	{name: "helper with a second role", args: app, prepare: helperWith(goodFlags + " --assume-role-arn arn:aws:iam::444455556666:role/other"),
+		check: "configuration", seen: "aws_signing_helper does not know --assume-role-arn", command: "holdfast credential-process --certificate", code: 2},
+	{name: "helper with a reference", args: app, prepare: helperWith(strings.Replace(goodFlags, "{dir}/key.pem", "env:KEY", 1)),
+		check: "configuration", seen: "references that begin with env:", command: "holdfast credential-process --certificate", code: 2},
 	{name: "section without profile", args: app, prepare: config("[app]\ncredential_process = x\n"),
-		check: "configuration", seen: "[profile app]", command: "sed -i '1s/.*/[profile app]/'", code: 2},
+		check: "configuration", seen: "[profile app]", command: "sed -i.bak '1s|.*|[profile app]|'", code: 2},
 	{name: "section with profile in credentials", args: app, prepare: write(".aws/credentials", "[profile app]\ncredential_process = x\n"),
 		check: "configuration", seen: "must be named [app]", command: "sed", code: 2},
 	{name: "no credential_process", args: app, prepare: config("[profile app]\nregion = us-east-1\n"),
@@ -91,7 +108,27 @@ var brokenConfigurations = []setup{
 	{name: "command forgotten", args: app, prepare: profileWith("holdfast " + goodFlags),
 		check: "configuration", seen: "not credential-process", command: "holdfast credential-process", code: 2},
 	{name: "whole line quoted", args: app, prepare: profileWith("'" + goodLine + "'"),
-		check: "configuration", seen: "does not exist", command: "aws configure set", code: 3},
+		check: "configuration", seen: "in quotation marks", command: "--role-arn " + roleARN + "' --profile app", code: 2},
+	{name: "comment at the end", args: app, prepare: profileWith(goodLine + " # prod"),
+		check: "configuration", seen: "cannot have a comment", command: "demo' --profile app", code: 2},
+	{name: "redirection", args: app, prepare: profileWith(goodLine + " 2>/dev/null"),
+		check: "configuration", seen: "cannot redirect output", command: "demo' --profile app", code: 2},
+	{name: "redirection to the next word", args: app, prepare: profileWith(goodLine + " > /dev/null"),
+		check: "configuration", seen: "cannot redirect output", command: "demo' --profile app", code: 2},
+	{name: "redirection in the middle", args: app, prepare: profileWith(strings.Replace(goodLine, " --trust", " > x --trust", 1)),
+		check: "configuration", seen: "cannot redirect output", command: "${EDITOR:-vi} +2", code: 2},
+	{name: "semicolon at the end", args: app, prepare: profileWith(goodLine + " ;"),
+		check: "configuration", seen: "only one program", command: "demo' --profile app", code: 2},
+	{name: "two programs", args: app, prepare: profileWith(goodLine + " | tee log"),
+		check: "configuration", seen: "only one program", command: "${EDITOR:-vi} +2", code: 2},
+	{name: "exec of the shell", args: app, prepare: profileWith("exec /opt/" + goodLine),
+		check: "configuration", seen: "exec of credential_process is not in PATH", command: "holdfast credential-process --certificate", code: 3},
+	{name: "other command", args: app, prepare: profileWith("holdfast exec -- aws s3 ls"),
+		check: "configuration", seen: "runs holdfast exec", command: "${EDITOR:-vi} +2", code: 2},
+	{name: "variable with another value", args: app, prepare: profileWith(strings.Replace(goodLine, "{dir}/key.pem", "$KEYS/key.pem", 1)), env: []string{"KEYS={dir}"},
+		check: "configuration", seen: "passes $KEYS/key.pem unchanged", command: "${EDITOR:-vi} +2", code: 2},
+	{name: "section with a slash", args: "--profile team/r&d", prepare: config("[team/r&d]\ncredential_process = x\n"),
+		check: "configuration", seen: "[profile team/r&d]", command: "sed -i.bak '1s|.*|[profile team/r\\&d]|'", code: 2},
 	{name: "mistyped flag", args: app, prepare: profileWith(strings.Replace(goodLine, "--private-key", "--privat-key", 1)),
 		check: "configuration", seen: "--privat-key", command: "+2", code: 2},
 	{name: "source_profile does not exist", args: app, prepare: config("[profile app]\nrole_arn = " + roleARN + "\nsource_profile = bsae\n[profile base]\n"),
@@ -101,18 +138,38 @@ var brokenConfigurations = []setup{
 	{name: "role_arn without source", args: app, prepare: config(goodConfig + "role_arn = " + roleARN + "\n"),
 		check: "configuration", seen: "neither source_profile nor credential_source", command: "+4", code: 2},
 	{name: "no ARNs", args: keyFlags, check: "configuration", seen: "trust anchor", command: "aws rolesanywhere list-trust-anchors", code: 2},
+	{name: "no profile ARN", args: keyFlags + " --trust-anchor-arn " + anchorARN + " --role-arn " + roleARN, check: "configuration", seen: "profile", command: "aws rolesanywhere list-profiles --region us-east-1", code: 2},
+	{name: "keys in the profile of a chain", args: "--profile other", prepare: config(goodConfig + "aws_access_key_id = A\naws_secret_access_key = x\n[profile other]\nrole_arn = " + roleARN + "\nsource_profile = app\n"),
+		check: "environment", seen: "AWS clients use fixed keys", command: "sed -i.bak '4d;5d'", code: 1},
 	{name: "no role", args: keyFlags + " --trust-anchor-arn " + anchorARN + " --profile-arn " + profileARN, check: "configuration", seen: "role", command: "aws iam list-roles", code: 2},
 	{name: "ARN of another region", args: goodFlags + " --region eu-west-1", check: "configuration", seen: "eu-west-1", command: "holdfast", code: 2},
 	{name: "no key", args: sessionFlags, check: "configuration", seen: "--certificate", command: "holdfast", code: 2},
 	{name: "CA bundle missing", args: goodFlags + " --ca-bundle {dir}/none.pem", check: "configuration", seen: "none.pem", command: "holdfast", code: 3},
-	{name: "keys in the environment", args: app, prepare: config(goodConfig), env: []string{"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=x"},
+	{name: "keys in the environment", prepare: config(goodConfig), env: []string{"AWS_PROFILE=app", "AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=x"},
 		check: "environment", seen: "AWS_ACCESS_KEY_ID is set", command: "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN", code: 1},
-	{name: "web identity in the environment", args: app, prepare: config(goodConfig), env: []string{"AWS_WEB_IDENTITY_TOKEN_FILE=/x", "AWS_ROLE_ARN=" + roleARN},
+	{name: "key ID in the environment without a secret", prepare: config(goodConfig), env: []string{"AWS_PROFILE=app", "AWS_ACCESS_KEY_ID=AKIAEXAMPLE"},
+		check: "environment", seen: "AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY", command: "unset AWS_ACCESS_KEY_ID", code: 1},
+	{name: "web identity without a role", prepare: config(goodConfig), env: []string{"AWS_PROFILE=app", "AWS_WEB_IDENTITY_TOKEN_FILE=/x"},
+		check: "environment", seen: "without AWS_ROLE_ARN", command: "unset AWS_WEB_IDENTITY_TOKEN_FILE", code: 1},
+	{name: "web identity in the environment", prepare: config(goodConfig), env: []string{"AWS_PROFILE=app", "AWS_WEB_IDENTITY_TOKEN_FILE=/x", "AWS_ROLE_ARN=" + roleARN},
 		check: "environment", seen: "AWS_WEB_IDENTITY_TOKEN_FILE is set", command: "unset AWS_WEB_IDENTITY_TOKEN_FILE", code: 1},
 	{name: "keys in the profile", args: app, prepare: steps(config(goodConfig), write(".aws/credentials", "[app]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = x\n")),
-		check: "environment", seen: "aws_access_key_id in line 2", command: "sed -i '2d;3d'", code: 1},
+		check: "environment", seen: "aws_access_key_id in line 2", command: "sed -i.bak '2d;3d'", code: 1},
+	{name: "only the role of Identity Center", args: app, prepare: config(goodConfig + "sso_role_name = x\n"),
+		check: "environment", seen: "sso_role_name in line 4", command: "sed -i.bak 4d", code: 1},
+	{name: "credential_source with a role", args: app, prepare: config(goodConfig + "role_arn = " + roleARN + "\ncredential_source = Environment\n"),
+		check: "environment", seen: "credential_source in line 5", command: "sed -i.bak '4d;5d'", code: 1},
+	{name: "keys of several lines", args: app, prepare: steps(config(goodConfig), write(".aws/credentials", "[app]\naws_access_key_id = A\n  B\naws_secret_access_key = x\n")),
+		check: "environment", seen: "aws_access_key_id in line 2", command: "sed -i.bak '2,3d;4d'", code: 1},
+	{name: "source_profile and credential_source", args: "--profile other", prepare: config(goodConfig + "[profile other]\nrole_arn = " + roleARN + "\nsource_profile = app\ncredential_source = Environment\n"),
+		check: "environment", seen: "credential_source in line 7", command: "+7", code: 1},
+	{name: "source_profile and a web identity", args: "--profile other", prepare: config(goodConfig + "[profile other]\nrole_arn = " + roleARN + "\nsource_profile = app\nweb_identity_token_file = /x\n"),
+		check: "environment", seen: "web_identity_token_file in line 7", command: "+7", code: 1},
+	{name: "profile twice with quotation marks", args: app, prepare: config(goodConfig + "[profile \"app\"]\nregion = us-east-1\n"),
+		check: "configuration", seen: "a later section replaces", command: "+3", code: 2},
+	{name: "configuration is a folder", args: app, prepare: write(".aws/config/x", ""), check: "configuration", seen: "/.aws/config", command: "ls -ld", code: 1},
 	{name: "Identity Center in the profile", args: app, prepare: config(goodConfig + "sso_session = s\nsso_account_id = 111122223333\n"),
-		check: "environment", seen: "sso_session in line 4", command: "sed -i '4d;5d'", code: 1},
+		check: "environment", seen: "sso_account_id in line 5", command: "sed -i.bak '4d;5d'", code: 1},
 }
 
 // brokenKeys are faults of files, keys and certificates.
@@ -125,8 +182,6 @@ var brokenKeys = []setup{
 	{name: "variable of the key not set", args: "--private-key env:KEY --certificate {dir}/cert.pem " + sessionFlags, check: "files", seen: "KEY", command: "export KEY", code: 3},
 	{name: "key damaged", args: goodFlags, prepare: write("key.pem", "-----BEGIN PRIVATE KEY-----\nMIGH\n"), check: "key", seen: "key.pem", command: "holdfast list", code: 1},
 	{name: "certificate instead of the key", args: "--private-key {dir}/cert.pem --certificate {dir}/cert.pem " + sessionFlags, check: "key", seen: "cert.pem", command: "holdfast list", code: 3},
-	{name: "password missing", args: goodFlags, prepare: encrypted,
-		check: "key", seen: "needs a password", command: "--pin-source file:PATH", code: 4},
 	{name: "password wrong", args: goodFlags + " --pin-source file:{dir}/pin", prepare: steps(write("pin", "wrong\n"), encrypted),
 		check: "key", seen: "incorrect", command: "--use-pin", code: 4},
 	{name: "key of another certificate", args: "--private-key {dir}/other.key --certificate {dir}/cert.pem " + sessionFlags,
@@ -137,7 +192,7 @@ var brokenKeys = []setup{
 		check:   "chain", seen: `the trust anchor contains "CN=other"`, command: "aws rolesanywhere get-trust-anchor", code: 1},
 	{name: "CA of the same name in the trust anchor", args: goodFlags + " --trust-anchor {dir}/other.pem",
 		prepare: func(s *scene) { s.write("other.pem", string(signertest.CertPEM(signertest.NewCA(s, "root").Cert))) },
-		check:   "chain", seen: "another key of it", command: "aws rolesanywhere get-trust-anchor", code: 1},
+		check:   "chain", seen: "with another key, issued", command: "aws rolesanywhere get-trust-anchor", code: 1},
 	{name: "intermediate missing", args: goodFlags + " --trust-anchor {dir}/ca.pem",
 		prepare: func(s *scene) { s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, nil)))) },
 		check:   "chain", seen: `"CN=client" was issued by "CN=intermediate", but the trust anchor contains "CN=root"`, command: "get-trust-anchor", code: 1},
@@ -146,12 +201,12 @@ var brokenKeys = []setup{
 			s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, func(c *x509.Certificate) { c.IssuingCertificateURL = []string{"http://ca.example/i.cer"} }))))
 		},
 		check: "chain", seen: `issued by "CN=intermediate"`, command: "curl -so issuer.cer http://ca.example/i.cer && holdfast doctor", code: 1},
-	{name: "leaf as trust anchor", args: goodFlags + " --trust-anchor {dir}/cert.pem", check: "chain", seen: "not the certificate of a CA", command: "get-trust-anchor", code: 1},
+	{name: "leaf as trust anchor", args: goodFlags + " --trust-anchor {dir}/cert.pem", check: "chain", seen: "not a CA certificate", command: "get-trust-anchor", code: 1},
 	{name: "trust anchor missing", args: goodFlags + " --trust-anchor {dir}/none.pem", check: "chain", seen: "none.pem", command: "get-trust-anchor", code: 3},
 	{name: "expired", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
 		check: "rules", seen: "expired at", command: "openssl req -new", code: 1},
 	{name: "not yet valid", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }),
-		check: "rules", seen: "not valid before", command: "openssl req -new", code: 1},
+		check: "rules", seen: "not valid before", command: "set-ntp", code: 1},
 	{name: "CA certificate", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.IsCA = true }), check: "rules", seen: "CA certificate", command: "openssl req -new", code: 1},
 	{name: "no digitalSignature", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }),
 		check: "rules", seen: "digitalSignature", command: "keyUsage=critical,digitalSignature", code: 1},
@@ -163,12 +218,16 @@ var brokenKeys = []setup{
 		s.issue(nil)
 	}, check: "rules", seen: "Ed25519", command: "openssl req -new", code: 1},
 	{name: "name that is no tag", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.Subject.OrganizationalUnit = []string{"R&D"} }),
-		check: "tags", seen: "x509Subject in the certificate: OU", command: "delete-attribute-mapping --profile-id 00000000-0000-0000-0000-000000000001 \\\n--certificate-field x509Subject --specifiers OU", code: 1},
+		check: "tags", seen: "OU of x509Subject in the certificate", command: "delete-attribute-mapping --region us-east-1 --profile-id 00000000-0000-0000-0000-000000000001 \\\n--certificate-field x509Subject --specifiers OU", code: 1},
 	{name: "name that is too long", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.DNSNames = []string{strings.Repeat("a", 250) + ".example"} }),
-		check: "tags", seen: "x509SAN in the certificate: DNS/2", command: "--certificate-field x509SAN --specifiers DNS", code: 1},
+		check: "tags", seen: "DNS/2 of x509SAN in the certificate", command: "--certificate-field x509SAN --specifiers DNS", code: 1},
 }
 
 const trustRoles = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"rolesanywhere.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]%s}}`
+
+// trustSecond is the trust policy of a role that the role of the session assumes.
+const trustSecond = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"` + roleARN + `"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"],
+"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"client","sts:ExternalId":"e-1"}}}}`
 
 func trust(text string) func(*scene) { return write("trust.json", text) }
 
@@ -176,17 +235,24 @@ const policy = goodFlags + " --trust-policy {dir}/trust.json"
 
 var brokenPolicies = []setup{
 	{name: "policy is not JSON", args: policy, prepare: trust("{"), check: "policy", seen: "trust.json", command: "+1", code: 1},
+	{name: "policy ends too early", args: policy, prepare: trust(`{"Statement":`), check: "policy", seen: "ends too early", command: "+1", code: 1},
+	{name: "name that the certificate does not have", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/OU":"ops"}}`, 1)),
+		check: "policy", seen: "requires x509Subject/OU = ops; the certificate has no OU", command: "${EDITOR:-vi}", code: 1},
+	{name: "second role for another role", args: policy + " --assume-role-arn arn:aws:iam::444455556666:role/second", prepare: trust(strings.Replace(trustSecond, "role/demo", "role/other", 1)),
+		check: "policy", seen: "does not allow sts:AssumeRole for the session of " + roleARN + ": the principal of statement 1 is not " + roleARN, command: "${EDITOR:-vi}", code: 1},
+	{name: "external ID of the second role", args: policy + " --assume-role-arn arn:aws:iam::444455556666:role/second --assume-role-external-id e-2", prepare: trust(trustSecond),
+		check: "policy", seen: "requires sts:ExternalId = e-1; the request has e-2", command: "${EDITOR:-vi}", code: 1},
 	{name: "policy missing", args: policy, check: "policy", seen: "trust.json", command: "aws iam get-role --role-name demo", code: 3},
 	{name: "condition not met", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"server"}}`, 1)),
-		check: "policy", seen: "StringEquals aws:PrincipalTag/x509Subject/CN server: not met, it is client", command: "aws iam update-assume-role-policy --role-name demo", code: 1},
+		check: "policy", seen: "statement 1 requires x509Subject/CN = server; the certificate has client", command: "${EDITOR:-vi} +1 {dir}/trust.json", code: 1},
 	{name: "TagSession forgotten", args: policy, prepare: trust(strings.Replace(strings.Replace(trustRoles, `"sts:TagSession",`, "", 1), "%s", "", 1)),
-		check: "policy", seen: "does not allow sts:TagSession", command: "update-assume-role-policy", code: 1},
+		check: "policy", seen: "does not allow sts:TagSession", command: "${EDITOR:-vi} +1 {dir}/trust.json", code: 1},
 	{name: "other service", args: policy, prepare: trust(strings.Replace(strings.Replace(trustRoles, "rolesanywhere", "ec2", 1), "%s", "", 1)),
-		check: "policy", seen: "the principal of statement 1 is not rolesanywhere.amazonaws.com", command: "update-assume-role-policy", code: 1},
+		check: "policy", seen: "the principal of statement 1 is not rolesanywhere.amazonaws.com", command: "${EDITOR:-vi} +1 {dir}/trust.json", code: 1},
 	{name: "condition on another trust anchor", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"ArnEquals":{"aws:SourceArn":"`+anchorARN[:len(anchorARN)-1]+`2"}}`, 1)),
-		check: "policy", seen: "ArnEquals aws:SourceArn", command: "update-assume-role-policy", code: 1},
+		check: "policy", seen: "requires aws:SourceArn ArnEquals arn:", command: "${EDITOR:-vi} +1 {dir}/trust.json", code: 1},
 	{name: "denied", args: policy, prepare: trust(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*"},{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}]}`),
-		check: "policy", seen: "denies sts:AssumeRole for this certificate: statement 2 applies", command: "update-assume-role-policy", code: 1},
+		check: "policy", seen: "denies sts:AssumeRole for this certificate: statement 2 applies", command: "${EDITOR:-vi} +1 {dir}/trust.json", code: 1},
 }
 
 // TestDoctor examines broken configurations: the first fault names the cause, and
@@ -236,5 +302,34 @@ func (s *scene) check(c setup) {
 	fault := out[strings.Index(out, "fault"):]
 	if !strings.HasPrefix(strings.Join(strings.Fields(fault), " "), "fault "+c.check) || !strings.Contains(fault, "→ ") {
 		s.Errorf("text: %s", out)
+	}
+}
+
+// A fault that one check has told is no fault of another.
+func TestToldOnce(t *testing.T) {
+	for _, c := range []setup{
+		{name: "key missing", args: goodFlags, prepare: remove("key.pem"), check: "key", seen: "see files"},
+		{name: "certificate missing", args: goodFlags, prepare: remove("cert.pem"), check: "match", seen: "see files"},
+		{name: "PIN file missing", args: goodFlags + " --pin-source file:{dir}/pin", prepare: encrypted, check: "key", seen: "see files"},
+		{name: "module that is no module", args: "--certificate {dir}/cert.pem --private-key pkcs11:token=x?module-path={dir}/key.pem --module-timeout 60s " + sessionFlags, check: "modules", seen: "see key"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			if c.prepare != nil {
+				c.prepare(s)
+			}
+			r := s.examine(c)
+			faults := 0
+			for _, l := range r.Checks {
+				if l.State == "fault" {
+					faults++
+				}
+			}
+			lines := r.of(c.check)
+			if faults != 1 || len(lines) != 1 || lines[0].State != "skipped" || !strings.Contains(lines[0].Seen, c.seen) {
+				t.Errorf("%d faults: %s", faults, r.raw)
+			}
+		})
 	}
 }

@@ -32,7 +32,7 @@ func checkChain(_ context.Context, p *patient) (results []result) {
 	}
 	top := fmt.Sprintf("%q", chain[len(chain)-1].Issuer)
 	if p.trustAnchor == "" {
-		return append(results, fine("%s; the trust anchor must contain its issuer %s, or one above it if AWS needs no certificate in between; --trust-anchor FILE compares it", strings.Join(names, " ← "), top))
+		return append(results, fine("%s ← %s: the trust anchor must contain %[2]s, or a CA above it if you also send the certificates in between; to check, add --trust-anchor FILE", strings.Join(names, " ← "), top))
 	}
 	anchor, err := readAnchor(p.trustAnchor)
 	if err == nil {
@@ -45,11 +45,16 @@ func checkChain(_ context.Context, p *patient) (results []result) {
 	if url := slices.Concat(chain[len(chain)-1].IssuingCertificateURL, []string{""})[0]; url != "" && anchor != nil {
 		return []result{r.paste(command("curl", "-so", "issuer.cer", url) + " && " + p.again("--intermediates", "issuer.cer"))}
 	}
-	if id := path.Base(p.config.TrustAnchorARN); p.hasConfig {
-		return []result{r.with("aws", "rolesanywhere", "get-trust-anchor", "--region", p.config.TrustAnchorRegion(), "--trust-anchor-id", id,
-			"--query", "trustAnchor.source.sourceData.x509CertificateData", "--output", "text")}
+	if p.hasConfig {
+		return []result{r.with(getAnchor(p.config)...)}
 	}
 	return []result{r.tool("openssl x509 -in FILE -noout -subject -issuer -dates", p.trustAnchor)}
+}
+
+// getAnchor returns the command that shows the CA certificates of the trust anchor.
+func getAnchor(c rolesanywhere.Config) []string {
+	return []string{"aws", "rolesanywhere", "get-trust-anchor", "--region", c.TrustAnchorRegion(), "--trust-anchor-id", path.Base(c.TrustAnchorARN),
+		"--query", "trustAnchor.source.sourceData.x509CertificateData", "--output", "text"}
 }
 
 // readAnchor reads the CA certificates of a trust anchor.
@@ -84,6 +89,10 @@ func checkRules(_ context.Context, p *patient) (results []result) {
 	for _, problem := range rolesanywhere.Problems(leaf, p.Now()) {
 		r := failure(problem)
 		r.code = front.ExitOther
+		if leaf.NotBefore.After(p.Now()) && strings.Contains(r.Seen, "not valid before") {
+			results = append(results, r.paste(clockCommand()))
+			continue
+		}
 		results = append(results, p.reissue(r, leaf))
 	}
 	if len(results) == 0 {
@@ -97,6 +106,11 @@ func checkRules(_ context.Context, p *patient) (results []result) {
 func (p *patient) reissue(r result, leaf *x509.Certificate) result {
 	files := p.key.KeyFiles(p.App)
 	subject := opensslSubject(leaf)
+	if len(files) > 0 {
+		if data, err := keystore.ReadFile(files[0], keystore.MaxInput); err == nil && !keystore.ContainsPrivateKey(data) {
+			files = nil // the certificate, without a key
+		}
+	}
 	if len(files) == 0 {
 		return r.with("holdfast", "list")
 	}
@@ -117,8 +131,8 @@ func checkTags(_ context.Context, p *patient) (results []result) {
 	leaf := p.certs.Chain[0]
 	tags, bad := trustpolicy.SessionTags(leaf)
 	for _, field := range slices.Sorted(maps.Keys(bad)) {
-		r := failed(front.ExitOther, "STS accepts no tags with the characters or the length of %s in the certificate: %s", field, strings.Join(bad[field], ", ")).
-			because("tags may contain up to 256 letters, digits, spaces and _.:/=+-@; change the name, or remove the attribute from the profile's mapping")
+		r := failed(front.ExitOther, "%s of %s in the certificate: session tags do not allow its characters or its length", strings.Join(bad[field], ", "), field).
+			because("tags may contain up to 256 letters, digits, spaces and _.:/=+-@; change the name, or remove the attribute from the profile's mapping, which also removes it from the sessions of all other certificates of the profile: trust policies that require it then refuse them")
 		results = append(results, r.paste(p.unmapCommand(field, bad[field])))
 	}
 	if len(results) > 0 {
@@ -134,104 +148,12 @@ func checkTags(_ context.Context, p *patient) (results []result) {
 // unmapCommand returns the command that removes attributes from the mapping of
 // the profile.
 func (p *patient) unmapCommand(field string, names []string) string {
-	line := []string{"aws", "rolesanywhere", "delete-attribute-mapping", "--profile-id", path.Base(p.config.ProfileARN), "--certificate-field", field, "--specifiers"}
+	line := []string{"aws", "rolesanywhere", "delete-attribute-mapping", "--region", p.config.TrustAnchorRegion(), "--profile-id", path.Base(p.config.ProfileARN), "--certificate-field", field, "--specifiers"}
 	for _, n := range names {
 		specifier, _, _ := strings.Cut(n, "/") // without the number of the kind of name
 		line = append(line, specifier)
 	}
 	return command(line...)
-}
-
-// checkPolicy evaluates the trust policy of the role.
-func checkPolicy(_ context.Context, p *patient) (results []result) {
-	data, err := keystore.ReadFile(p.trustPolicy, keystore.MaxInput)
-	if err != nil {
-		return []result{failure(fmt.Errorf("--trust-policy %s: %w", p.trustPolicy, err)).with("aws", "iam", "get-role", "--role-name", p.config.RoleName(), "--query", "Role.AssumeRolePolicyDocument")}
-	}
-	policy, err := trustpolicy.Parse(data)
-	if err != nil {
-		r := failed(front.ExitOther, "%s: %v", p.trustPolicy, err)
-		return []result{edit(r, p.trustPolicy, 1)}
-	}
-	request := p.createSession()
-	for _, s := range policy.Explain(request) {
-		results = append(results, fine("%s", describeStatement(s)))
-	}
-	if err := policy.Allows(request); err != nil {
-		r := failed(front.ExitOther, "%v for this certificate%s", err, unmet(policy.Explain(request)))
-		r = r.with("aws", "iam", "update-assume-role-policy", "--role-name", p.config.RoleName(), "--policy-document", "file://"+p.trustPolicy)
-		return append([]result{r.because("correct the policy, or use a certificate that meets it; then update the role")}, results...)
-	}
-	return append([]result{fine("%s allows sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity to this certificate", p.trustPolicy)}, results...)
-}
-
-// createSession returns the request to STS for a session with the certificate.
-func (p *patient) createSession() trustpolicy.Request {
-	leaf := p.certs.Chain[0]
-	tags, _ := trustpolicy.SessionTags(leaf)
-	name := p.config.SessionName
-	if name == "" {
-		name = trustpolicy.SerialNumber(leaf)
-	}
-	account := ""
-	if parts := strings.Split(p.config.TrustAnchorARN, ":"); len(parts) > 4 {
-		account = parts[4]
-	}
-	return trustpolicy.CreateSession(p.config.TrustAnchorARN, account, trustpolicy.SourceIdentity(leaf), name, tags)
-}
-
-// describeStatement describes how a statement applies, condition by condition.
-func describeStatement(s trustpolicy.StatementResult) string {
-	effect := "allows"
-	if s.Deny {
-		effect = "denies"
-	}
-	text := fmt.Sprintf("statement %d %s %s", s.Number, effect, strings.Join(s.Actions, ", "))
-	switch {
-	case !s.Principal:
-		return text + ": not for Roles Anywhere"
-	case len(s.Actions) == 0:
-		return fmt.Sprintf("statement %d: no action of Roles Anywhere", s.Number)
-	}
-	for _, c := range s.Conditions {
-		text += "; " + describeCondition(c)
-	}
-	return text
-}
-
-func describeCondition(c trustpolicy.ConditionResult) string {
-	got := "absent"
-	if len(c.Got) > 0 {
-		got = strings.Join(c.Got, ", ")
-	}
-	verdict := "met"
-	if !c.Met {
-		verdict = "not met"
-	}
-	return fmt.Sprintf("%s %s %s: %s, it is %s", c.Operator, c.Key, strings.Join(c.Want, ", "), verdict, got)
-}
-
-// unmet names the first reason why a statement that allows does not apply, or one
-// that denies does.
-func unmet(statements []trustpolicy.StatementResult) string {
-	for _, s := range statements {
-		if s.Deny && s.Applies() && len(s.Actions) > 0 {
-			return fmt.Sprintf(": statement %d applies", s.Number)
-		}
-	}
-	for _, s := range statements {
-		for _, c := range s.Conditions {
-			if !s.Deny && s.Principal && !c.Met {
-				return fmt.Sprintf(": statement %d, %s", s.Number, describeCondition(c))
-			}
-		}
-	}
-	for _, s := range statements {
-		if !s.Deny && !s.Principal {
-			return fmt.Sprintf(": the principal of statement %d is not %s", s.Number, trustpolicy.RolesAnywhere)
-		}
-	}
-	return ""
 }
 
 // renewalPart is the part of a certificate's lifetime that is usually left when it
@@ -253,8 +175,11 @@ func checkRenewal(_ context.Context, p *patient) []result {
 		case left <= 0 && i == 0:
 			return []result{skip("it expired at %s; see rules", end)}
 		case left <= 0:
-			return []result{p.reissue(warn("%s expired at %s, and is not sent", what, end), p.certs.Chain[0]).because("get its successor from the CA, unless the trust anchor contains the CA below it")}
+			return []result{p.certificateCommand(warn("%s expired at %s, and is not sent", what, end)).because("get a new one from the CA; you do not need it if the trust anchor contains the CA that issued your certificate")}
 		case left < life/renewalPart:
+			if i > 0 {
+				return []result{p.certificateCommand(warn("%s expires at %s: less than a third of its lifetime is left", what, end)).because("get a new one from the CA")}
+			}
 			return []result{p.reissue(warn("%s expires at %s: less than a third of its lifetime is left", what, end), p.certs.Chain[0]).because("renew it, or check that its renewal works")}
 		}
 	}

@@ -54,7 +54,7 @@ var (
 	needOnline      = need{func(p *patient) bool { return p.online }, "needs --online: it sends requests to AWS"}
 	needReached     = need{func(p *patient) bool { return p.reachErr == nil }, "the service was not reached"}
 	needSession     = need{func(p *patient) bool { return p.session.AccessKeyID != "" }, "there is no session"}
-	needPolicy      = need{func(p *patient) bool { return p.trustPolicy != "" }, "needs --trust-policy FILE, the trust policy of the role"}
+	needPolicy      = need{func(p *patient) bool { return p.trustPolicy != "" }, "needs --trust-policy FILE, the trust policy of the role or of the second role"}
 )
 
 // checks are all checks, in the order of the report.
@@ -72,27 +72,87 @@ var checks = []check{
 	{"session", []need{needOnline, needConfig, needOpen, needReached}, checkSession},
 	{"identity", []need{needOnline, needSession}, checkIdentity},
 	{"environment", nil, checkEnvironment},
-	{"modules", []need{needKey}, checkModules},
+	{modulesCheck, []need{needKey}, checkModules},
 	{"tpm", []need{needKey}, checkTPM},
 	{"renewal", []need{needCertificate}, checkRenewal},
 }
 
 // examine runs the checks and passes each result to report. It stops if ctx ends.
 func (p *patient) examine(ctx context.Context, report func(result)) (all []result, err error) {
-	for _, c := range checks {
-		if ctx.Err() != nil {
-			return all, context.Cause(ctx)
-		}
-		for _, r := range c.results(ctx, p) {
-			r.Check = c.name
-			for _, text := range []*string{&r.Seen, &r.Hint, &r.Command} {
-				*text = front.Redact(*text, p.args)
-			}
+	add := func(name string, results []result) {
+		for _, r := range results {
+			r.Check = name
+			p.remember(r) // before the redaction, which shortens texts
+			r = p.redact(r)
 			all = append(all, r)
 			report(r)
 		}
 	}
+	for i := 0; i < len(checks); i++ {
+		c := checks[i]
+		if ctx.Err() != nil {
+			return all, context.Cause(ctx)
+		}
+		if c.name == isolated && p.needsIsolation() {
+			died, err := p.isolate(ctx, func(s step) {
+				if s.Name == modulesCheck {
+					s.Results = checkModules(ctx, p) // only this process probed them
+				}
+				add(s.Name, s.Results)
+				i++
+			})
+			switch {
+			case err != nil:
+				return all, err
+			case died == "":
+				return all, nil
+			}
+			add(checks[i].name, []result{p.inUse(died)})
+			p.ended = true
+			p.readFiles(ctx)
+			continue
+		}
+		add(c.name, c.results(ctx, p))
+	}
 	return all, nil
+}
+
+// remember keeps the faults that later checks do not repeat.
+func (p *patient) remember(r result) {
+	switch {
+	case r.State != fault:
+	case r.Check == "files":
+		p.badFiles = append(p.badFiles, r.Seen)
+	case r.Check == "rules":
+		p.badRules = append(p.badRules, r.Seen)
+	case r.Check == "key":
+		p.badKey = true
+	}
+}
+
+// examineKey runs the checks from the key on for another process; see isolate.
+func (p *patient) examineKey(ctx context.Context) error {
+	sending := false
+	for _, c := range checks {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if sending = sending || c.name == isolated; !sending && c.name != "configuration" {
+			continue
+		}
+		results := c.results(ctx, p)
+		if !sending {
+			continue
+		}
+		for i := range results { // the other process redacts them
+			results[i].Check = c.name
+			p.remember(results[i])
+		}
+		if err := (step{Name: c.name, Results: results}).send(p.Stdout, p.mark); err != nil {
+			return err
+		}
+	}
+	return step{}.send(p.Stdout, p.mark)
 }
 
 func (c check) results(ctx context.Context, p *patient) []result {
@@ -141,7 +201,19 @@ func failure(err error) result {
 	if strings.Contains(hint, "--debug") && signer.Hint(err) == "" {
 		hint = "" // the report is the detail
 	}
-	return result{State: fault, Seen: err.Error(), Hint: hint, code: code}
+	return result{State: fault, Seen: err.Error(), Hint: quoteReferences(hint), code: code}
+}
+
+// quoteReferences quotes the references to keys in a text, so that a shell does not
+// interpret their semicolons.
+func quoteReferences(text string) string {
+	words := strings.Split(text, " ")
+	for i, w := range words {
+		if bare := strings.TrimRight(w, ",;"); strings.HasPrefix(bare, "pkcs11:") {
+			words[i] = front.ShellQuote(bare) + w[len(bare):]
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // with returns r with a command of these words.

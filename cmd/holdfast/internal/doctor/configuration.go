@@ -2,7 +2,11 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,6 +14,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
 )
 
 // checkConfiguration reads the settings, from the flags or from a profile of the
@@ -26,7 +31,7 @@ func checkConfiguration(_ context.Context, p *patient) []result {
 	var s settings
 	s.add(line)
 	args := flags.JoinSelector(p.aws.words[2:])
-	p.args = append(p.args, args...)
+	p.learn(args)
 	p.cmd.Flags().Visit(func(f *pflag.Flag) {
 		if list, ok := f.Value.(pflag.SliceValue); ok {
 			for _, v := range list.GetSlice() {
@@ -37,9 +42,38 @@ func checkConfiguration(_ context.Context, p *patient) []result {
 		}
 	})
 	if err := front.ParseFlags(line, args); err != nil {
-		return append(results, p.aws.editing(failure(err)))
+		return append(results, p.flagFault(line, err))
+	}
+	if p.isHelper(p.aws.words[0]) {
+		results = append(results, p.checkHelper(line)...)
 	}
 	return append(results, p.readSettings(line, &s)...)
+}
+
+// flagFault is the fault of flags in credential_process that cannot be parsed.
+func (p *patient) flagFault(line *cobra.Command, err error) result {
+	words := p.aws.words
+	for i := range words {
+		for end := i + 2; end <= min(len(words), i+8); end++ {
+			joined := strings.Join(words[i:end], " ")
+			path := joined
+			if name, value, ok := strings.Cut(joined, "="); ok && strings.HasPrefix(name, "-") {
+				path = value
+			}
+			if _, statErr := os.Stat(path); statErr == nil && filepath.IsAbs(path) {
+				fixed := slices.Concat(words[:i], []string{joined}, words[end:])
+				return p.set(failed(front.ExitUsage, "credential_process contains %s without quotation marks, so it is split at the spaces", path).because("put the path in single quotes"), fixed)
+			}
+		}
+	}
+	rest := line.Flags().Args()
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		return p.aws.editing(failed(front.ExitUsage, "credential_process contains --help, with which the program prints no credentials"))
+	case len(rest) > 0:
+		return p.aws.editing(failed(front.ExitUsage, "unexpected word %q in credential_process", p.part(keystore.Excerpt(rest[0]))).because("quote values that contain spaces"))
+	}
+	return p.aws.editing(failure(err))
 }
 
 // readSettings converts the flags of a command to the settings of p.
@@ -102,8 +136,8 @@ func (p *patient) settingFault(err error) result {
 	case !p.hasKey || p.hasConfig:
 	case c.TrustAnchorARN == "":
 		return r.with("aws", "rolesanywhere", "list-trust-anchors", "--query", "trustAnchors[].trustAnchorArn")
-	case c.ProfileARN == "":
-		return r.with("aws", "rolesanywhere", "list-profiles", "--query", "profiles[].profileArn")
+	case c.ProfileARN == "" && strings.Count(c.TrustAnchorARN, ":") > 3: // its region is the fourth part
+		return r.with("aws", "rolesanywhere", "list-profiles", "--region", strings.Split(c.TrustAnchorARN, ":")[3], "--query", "profiles[].profileArn")
 	case c.RoleARN == "":
 		return r.with("aws", "iam", "list-roles", "--query", "Roles[].Arn")
 	}

@@ -3,7 +3,6 @@ package doctor_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,7 +88,7 @@ func TestToken(t *testing.T) {
 		wrong := with(id.Flags, "--pin-source", "file:{dir}/wrong") + patient
 
 		r := s.checkGood(setup{args: right + " --use-pin"})
-		if lines := r.of("key"); len(lines) != 2 || !strings.Contains(lines[0].Seen, "no incorrect PIN was entered") || lines[1].Seen != "it signs" {
+		if lines := r.of("key"); len(lines) != 2 || !strings.Contains(lines[0].Seen, "no incorrect PIN was entered") || lines[1].Seen != "the key made a signature" {
 			t.Errorf("%s: %+v", id.Name, lines)
 		}
 		if lines := r.of("modules"); len(lines) != 1 || lines[0].State != "ok" {
@@ -113,6 +112,8 @@ func TestToken(t *testing.T) {
 				t.Fatalf("%s, %s: a try was used: %v", id.Name, args, n)
 			}
 		}
+		s.write("sealed", "-----BEGIN TSS2 PRIVATE KEY-----\nMIGH\n-----END TSS2 PRIVATE KEY-----\n")
+		s.check(setup{args: with(id.Flags, "--pin-source", "tpm:path={dir}/sealed;device={dir}/none") + patient, check: "tpm", seen: "the PIN cannot be read", command: "--use-pin", code: 5})
 		s.check(setup{args: wrong + " --use-pin", check: "key", seen: "incorrect", command: "--pin-source prompt", code: 4})
 		if n := counted(t, ref); !n.Used {
 			t.Errorf("%s: the device counted no try: %v", id.Name, n)
@@ -210,44 +211,17 @@ func TestLockedTPM(t *testing.T) {
 		run("--setup-parameters", "--max-tries", "2", "--recovery-time", "10000", "--lockout-recovery-time", "10000")
 		s.check(setup{args: with(id.Flags, "", ""), check: "key", seen: "counted 2 tries", command: "tpm2_dictionarylockout --clear-lockout", code: 4})
 		r = s.examine(setup{args: with(id.Flags, "", "")})
-		if l := r.of("tpm"); len(l) != 1 || l[0].State != "fault" || !strings.Contains(l[0].Seen, "locked") || !strings.Contains(l[0].Command, "--clear-lockout") {
+		if l := r.of("tpm"); len(l) != 1 || l[0].State != "skipped" || !strings.Contains(l[0].Seen, "locked, no try is left; see key") {
 			t.Errorf("%+v", l)
 		}
-	}
-}
-
-// modules are sources of PKCS #11 modules that do not work.
-var modules = []struct{ name, source, seen string }{
-	{"abort", `#include <stdlib.h>
-unsigned long C_GetFunctionList(void **list) { abort(); }`, "crashes when it is loaded"},
-	{"segv", `unsigned long C_GetFunctionList(void **list) { *(volatile int *)0 = 1; return 0; }`, "crashes when it is loaded"},
-	{"exit", `#include <unistd.h>
-unsigned long C_GetFunctionList(void **list) { _exit(0); }`, ""},
-	{"hang", `#include <unistd.h>
-unsigned long C_GetFunctionList(void **list) { for (;;) pause(); }`, "did not answer within"},
-	{"constructor", `#include <unistd.h>
-__attribute__((constructor)) static void hang(void) { for (;;) pause(); }
-unsigned long C_GetFunctionList(void **list) { return 5; }`, "did not answer within"},
-	{"refuse", `unsigned long C_GetFunctionList(void **list) { return 5; }`, "cannot be loaded"},
-}
-
-// A module that crashes or hangs does not take doctor along, which names it.
-func TestModules(t *testing.T) {
-	cc := signertest.Require(t, "cc", "cc")
-	for _, m := range modules {
-		if m.seen == "" {
-			continue
-		}
-		t.Run(m.name, func(t *testing.T) {
-			t.Parallel()
-			s := newScene(t)
-			s.write("m.c", m.source)
-			s.tool(cc, "-shared", "-fPIC", "-w", "-o", "m.so", "m.c")
-			args := fmt.Sprintf("--certificate {dir}/cert.pem --private-key pkcs11:token=x?module-path={dir}/m.so --module-timeout 2s %s", sessionFlags)
-			s.check(setup{args: args, check: "key", seen: "m.so " + m.seen, command: "pkcs11-tool --module {dir}/m.so", code: 5})
-			if lines := s.examine(setup{args: args}).of("modules"); len(lines) != 1 || !strings.Contains(lines[0].Seen, m.seen) {
-				t.Errorf("%+v", lines)
+		for _, free := range ids { // keys without a password still work
+			if valueOf(free.Flags, "--pin-source") != "" {
+				continue
 			}
-		})
+			r := (&scene{TB: t, dir: free.Dir, env: free.Env}).examine(setup{args: with(free.Flags, "", "")})
+			if l := r.of("tpm"); r.Code != 0 || len(l) != 1 || l[0].State != "warning" || !strings.Contains(l[0].Seen, "locked") {
+				t.Errorf("%s: %+v", free.Name, l)
+			}
+		}
 	}
 }

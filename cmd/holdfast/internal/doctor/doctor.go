@@ -61,8 +61,9 @@ func Doctor(a front.App) *cobra.Command {
 		Short: "Find out why a client gets no credentials",
 		Long: `Checks a configuration step by step, from the settings to the session, and
 prints a line for each check: ok, warning, fault or skipped, the name of the
-check, and what was seen. Below a fault is what helps, and after an arrow a
-command to paste. The first fault is usually the cause of the others.
+check, and what was seen. Below a fault, a sentence says what to do, and
+the line after the arrow is a command to paste. The first fault is usually the
+cause of the others.
 
 It accepts the flags of credential-process. With --profile it takes them from
 the credential_process of a profile in the AWS configuration, and shows how
@@ -94,7 +95,7 @@ unreachable.`,
 		fs.BoolVar(&o.online, "online", false, "also check the clock and the network, and create a session")
 		fs.BoolVar(&o.usePIN, "use-pin", false, "use the PIN: open a key that needs one, and make a signature; a wrong PIN costs a try")
 		fs.StringVar(&o.trustAnchor, "trust-anchor", "", "PEM `file` with the CA certificates of the trust anchor, to compare the chain with")
-		fs.StringVar(&o.trustPolicy, "trust-policy", "", "JSON `file` with the trust policy of the role, to compare the certificate with")
+		fs.StringVar(&o.trustPolicy, "trust-policy", "", "JSON `file` with the trust policy of the role, or of the second role, to compare the certificate with")
 		fs.DurationVar(&o.moduleTimeout, "module-timeout", 1500*time.Millisecond, "how long each PKCS #11 module may take to load, as a `duration`")
 	})
 	s.add(cmd)
@@ -111,7 +112,8 @@ type patient struct {
 	cmd      *cobra.Command // with the flags of the user
 	given    *settings      // of cmd
 	args     []string       // all words that can contain secrets
-	settings []string       // the names of the flags of credential-process that the user gave
+	secrets  []string       // of the credential_process
+	settings []string       // the names of the flags of credential-process that the user gave, except general ones
 
 	aws awsProfile // if the settings come from an AWS configuration
 
@@ -125,8 +127,14 @@ type patient struct {
 	mu      sync.Mutex
 	held    string // what the key needs and was not used; "": nothing
 	modules func() []probed
+	mark    string // of a process that runs the checks of the key for another; see isolate
+	ended   bool   // a module ended that process
 
 	signer signer.Signer // nil: not open
+	badKey bool          // the check of the key found a fault
+	hangs  bool          // the device did not answer
+	badFiles,
+	badRules []string // what was seen in the faults of these checks
 	openErr,
 	certErr error
 	certs signer.Certificates // of the key, or without it, of the first certificate
@@ -145,12 +153,16 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	p := &patient{App: a, options: o, cmd: cmd, given: s}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		p.args = append(p.args, "--"+f.Name+"="+f.Value.String())
-		if !isOwn(f.Name) && f.Name != "debug" {
+		if !isOwn(f.Name) && f.Name != "debug" && f.Name != "timeout" {
 			p.settings = append(p.settings, f.Name)
 		}
 	})
 	p.modules = sync.OnceValue(func() []probed { return p.probeModules(cmd.Context()) })
 	defer p.close()
+	if p.mark = a.Env(markVariable); p.mark != "" {
+		p.modules = func() []probed { return nil } // the other process probed them
+		return p.examineKey(cmd.Context())
+	}
 	var failedWrite error
 	report := func(r result) {
 		if !o.asJSON && failedWrite == nil {

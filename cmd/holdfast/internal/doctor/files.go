@@ -42,6 +42,18 @@ func checkFiles(_ context.Context, p *patient) (results []result) {
 			results = append(results, r)
 		}
 	}
+	for _, path := range p.commandFiles() {
+		if info, err := os.Stat(path); err == nil {
+			if r := writable(usedFile{path: path}, info); r.State != ok {
+				r.Seen += "; the file decides which program AWS clients run"
+				results = append(results, r)
+			}
+		}
+	}
+	if len(p.aws.words) > 0 && strings.ContainsAny(p.aws.words[0], `/\`) && !filepath.IsAbs(p.aws.words[0]) {
+		abs, _ := filepath.Abs(p.aws.words[0]) // it was just found
+		results = append(results, p.relative(p.aws.words[0], abs))
+	}
 	for _, name := range p.key.Variables(p.App) {
 		if _, set := p.LookupEnv(name); !set {
 			results = append(results, failed(front.ExitNotFound, "the environment variable %s, which the settings name, is not set", name).
@@ -62,6 +74,19 @@ func checkFiles(_ context.Context, p *patient) (results []result) {
 	return results
 }
 
+// commandFiles returns the files of which each decides what AWS clients run: that
+// with the credential_process, and its program.
+func (p *patient) commandFiles() (paths []string) {
+	if len(p.aws.words) == 0 {
+		return nil
+	}
+	program := p.aws.words[0]
+	if !strings.ContainsAny(program, `/\`) {
+		program = p.findProgram(program)
+	}
+	return []string{p.aws.line.File, program}
+}
+
 // checkFile checks that a file can be read, and who else can read or change it.
 func (p *patient) checkFile(f usedFile) result {
 	info, err := os.Stat(f.path)
@@ -69,14 +94,14 @@ func (p *patient) checkFile(f usedFile) result {
 	case errors.Is(err, fs.ErrNotExist):
 		return p.missing(f.path)
 	case errors.Is(err, fs.ErrPermission):
-		return failed(front.ExitUnavailable, "%s: the user %s may not enter its folder", f.path, userName()).with("ls", "-ld", filepath.Dir(f.path))
+		return failed(front.ExitUnavailable, "%s: user %s is not allowed to enter its folder", f.path, userName()).with("ls", "-ld", filepath.Dir(f.path))
 	case err != nil:
 		return failure(err).with("ls", "-ld", f.path)
 	case info.IsDir():
 		return failed(front.ExitOther, "%s is a folder, not a file", f.path).with("ls", f.path)
 	case p.profile != "" && !filepath.IsAbs(f.path):
 		abs, _ := filepath.Abs(f.path) // f.path was just found
-		return warn("%s is found only from the current folder, but AWS clients run in any folder", f.path).because("write " + abs)
+		return p.relative(f.path, abs)
 	}
 	if strings.HasPrefix(f.path, "/dev/") || strings.HasPrefix(f.path, "/proc/") { // an inherited pipe can be read once
 		return fine("")
@@ -84,13 +109,39 @@ func (p *patient) checkFile(f usedFile) result {
 	data, err := keystore.ReadFile(f.path, keystore.MaxInput)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return failed(front.ExitUnavailable, "%s: the user %s may not read it (%s)", f.path, userName(), info.Mode()).
+		return failed(front.ExitUnavailable, "%s: user %s is not allowed to read it (%s)", f.path, userName(), info.Mode()).
 			tool("sudo chown NAME FILE", userName(), f.path)
 	case err != nil:
 		return failure(fmt.Errorf("%s: %w", f.path, err)).with("ls", "-l", f.path)
 	case len(data) == 0:
 		return failed(front.ExitOther, "%s is empty", f.path).with("ls", "-l", f.path)
-	case runtime.GOOS == "windows":
+	}
+	return writable(f, info)
+}
+
+// relative is the warning about a relative path in credential_process.
+func (p *patient) relative(path, abs string) result {
+	r := warn("%s is a relative path: AWS clients find it only if they run in this folder", path).because("write the whole path, " + abs)
+	if p.aws.words == nil {
+		return r
+	}
+	fixed := slices.Clone(p.aws.words)
+	for i, w := range fixed {
+		name, value, joined := strings.Cut(w, "=")
+		switch {
+		case w == path:
+			fixed[i] = abs
+		case joined && value == path:
+			fixed[i] = name + "=" + abs
+		}
+	}
+	return p.set(r, fixed)
+}
+
+// writable returns a warning if somebody else can read a secret in a file, or
+// change the file.
+func writable(f usedFile, info fs.FileInfo) result {
+	if runtime.GOOS == "windows" {
 		return fine("")
 	}
 	mode := info.Mode().Perm()

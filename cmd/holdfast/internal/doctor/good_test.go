@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"crypto/x509"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -17,20 +18,30 @@ var good = []setup{
 	{name: "trust anchor", args: goodFlags + " --trust-anchor {dir}/ca.pem"},
 	{name: "intermediate as trust anchor", args: goodFlags + " --trust-anchor {dir}/intermediate.pem"},
 	{name: "trust policy", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"client"},"ArnEquals":{"aws:SourceArn":"`+anchorARN+`"}}`, 1))},
+	{name: "trust policy of the second role", args: policy + " --assume-role-arn arn:aws:iam::444455556666:role/second --assume-role-external-id e-1 --assume-role-tag Team=blue", prepare: trust(trustSecond)},
+	{name: "trust policy that doctor cannot evaluate", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`, 1))},
 	{name: "profile", args: app, prepare: config(goodConfig)},
 	{name: "default profile", prepare: config(strings.Replace(goodConfig, "profile app", "default", 1))},
 	{name: "profile of AWS_PROFILE", env: []string{"AWS_PROFILE=app"}, prepare: config(goodConfig)},
 	{name: "profile in another file", args: app, env: []string{"AWS_CONFIG_FILE={dir}/aws.ini"}, prepare: write("aws.ini", goodConfig)},
 	{name: "profile in the credentials file", args: app, prepare: write(".aws/credentials", strings.Replace(goodConfig, "profile ", "", 1))},
-	{name: "source_profile", args: "--profile other", prepare: config(goodConfig + "[profile other]\nrole_arn = " + roleARN + "\nsource_profile = app\n")},
-	{name: "aws_signing_helper", args: app, prepare: func(s *scene) {
-		s.write("bin/aws_signing_helper", "")
-		if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o700); err != nil {
+	{name: "source_profile", args: "--profile other", prepare: config(goodConfig + "[profile other]\nregion = us-east-1\nrole_arn = " + roleARN + "\nsource_profile = app\n")},
+	{name: "aws_signing_helper", args: app, prepare: steps(helperWith(goodFlags+" --intermediates {dir}/intermediate.pem"),
+		func(s *scene) { s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, nil)))) })},
+	{name: "link named aws_signing_helper", args: app, prepare: func(s *scene) {
+		program, err := exec.LookPath("holdfast")
+		if err != nil {
 			s.Fatal(err)
 		}
-		s.write(".aws/config", strings.Replace(goodConfig, "holdfast", "{dir}/bin/aws_signing_helper", 1))
+		if err := os.Symlink(program, s.path("aws_signing_helper")); err != nil {
+			s.Fatal(err)
+		}
+		s.write(".aws/config", strings.Replace(goodConfig, "holdfast", "{dir}/aws_signing_helper", 1))
 	}},
-	{name: "quoted words", args: app, prepare: profileWith(strings.Replace(goodLine, "{dir}/key.pem", `"{dir}/key.pem"`, 1))},
+	{name: "keys in the section DEFAULT", args: app, prepare: config("[DEFAULT]\naws_access_key_id = A\naws_secret_access_key = x\n" + goodConfig)},
+	{name: "only general flags", args: "--timeout 60s", prepare: config(strings.Replace(goodConfig, "profile app", "default", 1))},
+	{name: "profile of AWS_DEFAULT_PROFILE", env: []string{"AWS_DEFAULT_PROFILE=app"}, prepare: config(goodConfig)},
+	{name: "quoted words", args: app, env: []string{"AWS_REGION=us-east-1"}, prepare: profileWith(strings.Replace(goodLine, "{dir}/key.pem", `"{dir}/key.pem"`, 1))},
 	{name: "flags beside the profile", args: app + " --session-duration 900", prepare: config(goodConfig)},
 	{name: "cache", args: app, prepare: config(strings.Replace(goodConfig, "credential-process", "credential-process --cache", 1))},
 	{name: "second role", args: goodFlags + " --assume-role-arn arn:aws:iam::444455556666:role/other"},
@@ -91,7 +102,7 @@ func (s *scene) checkGood(c setup) report {
 	}
 	out, _ := s.run(c)
 	for line := range strings.Lines(out) {
-		oneWord := len(strings.Fields(strings.TrimSuffix(line, " \\\n"))) == 1 // of a command
+		oneWord := len(strings.Fields(strings.TrimSuffix(line[min(len(line), 24):], " \\\n"))) <= 1
 		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 && !oneWord {
 			s.Errorf("%d columns: %s", n, line)
 		}
@@ -111,13 +122,54 @@ func TestWarnings(t *testing.T) {
 			}
 		}, check: "files", seen: "can be read by every local user", command: "chmod 600"},
 		{name: "semicolon in a reference", args: app, prepare: profileWith("holdfast credential-process " + keyFlags + " " + sessionFlags + " --intermediates file:{dir}/a;b"),
-			check: "configuration", seen: "a shell does not pass ;b", command: "file:{dir}/a;b"},
+			check: "configuration", seen: "does not pass ;b", command: "file:{dir}/a;b"},
 		{name: "several lines", args: app, prepare: profileWith(goodLine + "\n  --cache"),
-			check: "configuration", seen: "a shell does not pass a line end", command: "aws configure set"},
+			check: "configuration", seen: "does not pass a line end", command: "sed -i.bak 3,3d"},
 		{name: "several lines with an equals sign", args: app, prepare: profileWith(strings.ReplaceAll(goodLine, " --trust-anchor-arn ", "\n  --trust-anchor-arn=")),
-			check: "configuration", seen: "the SDK for Go reads another command", command: "aws configure set"},
+			check: "configuration", seen: "the SDK for Go and the AWS CLI read different commands", command: "sed -i.bak 3,3d"},
 		{name: "relative path", args: app, prepare: profileWith(strings.ReplaceAll(goodLine, "{dir}/key.pem", "key.pem")),
-			check: "files", seen: "only from the current folder"},
+			check: "files", seen: "key.pem is a relative path", command: "--private-key {dir}/key.pem"},
+		{name: "password missing", args: goodFlags, prepare: encrypted, check: "key", seen: "only clients on a terminal", command: "--pin-source file:PATH"},
+		{name: "helper with intermediates in the certificate file", args: app, prepare: helperWith(goodFlags),
+			check: "configuration", seen: "ignores the intermediate certificates in {dir}/cert.pem", command: "holdfast credential-process --certificate"},
+		{name: "keys in the environment beside --profile", args: app, prepare: config(goodConfig), env: []string{"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=x"},
+			check: "environment", seen: "unless they name the profile themselves", command: "unset AWS_ACCESS_KEY_ID"},
+		{name: "only the session of Identity Center", args: app, prepare: config(goodConfig + "sso_session = x\n"),
+			check: "environment", seen: "the SDK for Go uses IAM Identity Center", command: "sed -i.bak 4d"},
+		{name: "only a secret key", args: app, prepare: steps(config(goodConfig), write(".aws/credentials", "[app]\naws_secret_access_key = x\n")),
+			check: "environment", seen: "aws_secret_access_key in line 2", command: "sed -i.bak 2d"},
+		{name: "keys in the configuration", args: app, prepare: config(goodConfig + "aws_access_key_id = A\naws_secret_access_key = x\n"),
+			check: "environment", seen: "the AWS CLI does not", command: "sed -i.bak '4d;5d'"},
+		{name: "credential_source without a role", args: app, prepare: config(goodConfig + "credential_source = Environment\n"),
+			check: "environment", seen: "the SDK for Go refuses it without role_arn", command: "sed -i.bak 4d"},
+		{name: "source_profile without a role", args: app, prepare: config(goodConfig + "source_profile = b\n[profile b]\nregion = x\n"),
+			check: "environment", seen: "the SDK for Go refuses it without role_arn", command: "+4"},
+		{name: "no region", args: app, prepare: profileWith(goodLine), check: "environment", seen: "has no region", command: "aws configure set region us-east-1 --profile app"},
+		{name: "two variables with a profile", prepare: config(goodConfig + "[profile b]\nregion = x\n"), env: []string{"AWS_PROFILE=app", "AWS_DEFAULT_PROFILE=b"},
+			check: "environment", seen: "use profile b of AWS_DEFAULT_PROFILE", command: "unset AWS_DEFAULT_PROFILE"},
+		{name: "configuration that everybody can change", args: app, prepare: func(s *scene) {
+			s.write(".aws/config", goodConfig)
+			if err := os.Chmod(s.path(".aws/config"), 0o666); err != nil {
+				s.Fatal(err)
+			}
+		}, check: "files", seen: "config can be changed by every local user", command: "chmod o-w {dir}/.aws/config"},
+		{name: "folder of the configuration that everybody can change", args: app, prepare: func(s *scene) {
+			s.write(".aws/config", goodConfig)
+			if err := os.Chmod(s.path(".aws"), 0o777); err != nil {
+				s.Fatal(err)
+			}
+		}, check: "files", seen: "every local user can replace {dir}/.aws/config", command: "chmod o-w {dir}/.aws"},
+		{name: "program that everybody can change", args: app, prepare: func(s *scene) {
+			helperWith(goodFlags + " --intermediates {dir}/intermediate.pem")(s)
+			s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, nil))))
+			if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o777); err != nil {
+				s.Fatal(err)
+			}
+		}, check: "files", seen: "aws_signing_helper can be changed by every local user", command: "chmod o-w"},
+		{name: "name of the profile in quotation marks", args: app, prepare: config(strings.Replace(goodConfig, "profile app", `profile "app"`, 1)),
+			check: "configuration", seen: `the SDK for Go finds no credential_process in profile "app"`, command: "+3"},
+		{name: "long line", args: app, prepare: profileWith(goodLine + strings.Repeat(" --x=pkcs11:pin-value=1", 10_000) + strings.Repeat("x", 500_000)),
+			check: "configuration", seen: "doctor examines no more than 16384", command: "+2"},
 		{name: "wrapper", args: app, prepare: profileWith("/bin/sh get-credentials"), check: "configuration", seen: "doctor does not know", command: "holdfast help doctor"},
 		{name: "soon expired", args: goodFlags, prepare: issue(func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().Add(-24*time.Hour), time.Now().Add(time.Hour)
@@ -169,7 +221,7 @@ func TestOnline(t *testing.T) {
 	for check, want := range map[string]string{
 		"clock":    "agrees with",
 		"network":  strings.TrimPrefix(url, "http://"),
-		"session":  "a session of " + roleARN,
+		"session":  "AWS created a session of " + roleARN,
 		"identity": "arn:aws:sts::111122223333:assumed-role/demo/",
 	} {
 		if lines := r.of(check); len(lines) != 1 || lines[0].State != "ok" || !strings.Contains(lines[0].Seen, want) {
@@ -183,6 +235,15 @@ func TestOnline(t *testing.T) {
 		t.Errorf("%+v", lines)
 	}
 
+	s.check(setup{args: goodFlags + " --online --endpoint {url} --assume-role-arn arn:aws:iam::111122223333:role/other",
+		check: "identity", seen: "--endpoint is not that of AWS", command: "--sts-endpoint " + url, code: 2})
+	s.write(".aws/config", strings.Replace(goodConfig, "credential-process", "credential-process --endpoint {url} --sts-endpoint {url}", 1)+
+		"[profile child]\nrole_arn = arn:aws:iam::111122223333:role/other\nsource_profile = app\n")
+	r = s.examine(setup{args: "--profile child --online"})
+	if lines := r.of("identity"); len(lines) != 2 || lines[1].State != "skipped" || !strings.Contains(lines[1].Seen, `does not assume arn:aws:iam::111122223333:role/other of profile "child"`) {
+		t.Errorf("%s", r.raw)
+	}
+
 	s.write("other.pem", string(signertest.CertPEM(signertest.NewCA(t, "other").Cert)))
 	otherURL, _, stopOther, err := clitest.RunEmulator(s.dir, "--trust-anchor", "other.pem")
 	if err != nil {
@@ -190,7 +251,7 @@ func TestOnline(t *testing.T) {
 	}
 	t.Cleanup(stopOther)
 	s.url = otherURL
-	s.check(setup{args: goodFlags + " --online --endpoint {url}", check: "session", seen: "Untrusted", command: "aws cloudtrail lookup-events", code: 6})
+	s.check(setup{args: goodFlags + " --online --endpoint {url}", check: "session", seen: "Untrusted", command: ">anchor.pem && holdfast doctor --trust-anchor anchor.pem", code: 6})
 	stopOther()
 	s.check(setup{args: goodFlags + " --online --endpoint {url}", check: "network", seen: "refused", command: "curl -vI", code: 7})
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -34,6 +35,7 @@ func (p *patient) keyOptions() (keystore.Options, error) {
 // checkKey opens the key.
 func checkKey(ctx context.Context, p *patient) (results []result) {
 	if m, bad := p.badModule(); bad {
+		p.readFiles(ctx)
 		return []result{m.fault()}
 	}
 	opts, err := p.keyOptions()
@@ -47,6 +49,14 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 		p.signer, err = front.InterruptibleValue(ctx, p.key.Name(), func() (signer.Signer, error) { return p.key.OpenWith(ctx, p.App, opts) })
 	}
 	p.openErr = err
+	if errors.Is(err, context.DeadlineExceeded) {
+		p.hangs = true
+		p.readFiles(context.WithoutCancel(ctx))
+		if modules, _ := p.key.Modules(p.App); len(modules) > 0 { // an error was told before
+			return []result{failure(err).tool("pkcs11-tool --module PATH --list-slots", modules[0].Path)}
+		}
+		return []result{p.keyCommand(failure(err), err)}
+	}
 	p.readCertificates(ctx, opts)
 	tries, count, countErr := p.countTries(ctx, opts)
 	switch {
@@ -63,6 +73,9 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	case errors.Is(err, signer.ErrMismatch) && !errors.Is(err, signer.ErrNoCertificate):
 		return []result{fine("%s opens %s", backend, p.key.Name())} // match tells the fault
 	}
+	if p.told(err) {
+		return []result{skip("%s was not opened; see files", p.key.Name())}
+	}
 	r := failure(err)
 	if tries != "" {
 		r.Seen += "; " + tries
@@ -75,7 +88,7 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 
 // heldResult is the result for a key that is not opened because it needs a PIN.
 func (p *patient) heldResult(backend, tries string, count keystore.Tries) result {
-	r := skip("%s finds %s, which needs its %s; it is not used without --use-pin", backend, p.key.Name(), p.held)
+	r := skip("%s finds %s, which needs its %s; --use-pin uses it", backend, p.key.Name(), p.held)
 	if tries != "" {
 		r.Seen += "; " + tries
 	}
@@ -93,10 +106,9 @@ func (p *patient) heldResult(backend, tries string, count keystore.Tries) result
 		r.Hint = "after an incorrect PIN, a process that starts uses only one that a person types; log in once"
 		r.Command = p.again("--use-pin", "--pin-source", "prompt")
 	case p.held == keystore.AskPassword:
-		r.State = fault
-		r.code = front.ExitPIN
-		r.Seen = fmt.Sprintf("%s needs a password, which AWS clients cannot ask for", p.key.Name())
-		r.Hint = "store the password in a file, and give its name"
+		r.State = warning
+		r.Seen = fmt.Sprintf("%s needs a password: only clients on a terminal can use this key", p.key.Name())
+		r.Hint = "for other clients, store the password in a file, and give its name"
 		r.Command = p.again("--pin-source", "file:PATH")
 	}
 	return r
@@ -116,6 +128,27 @@ func (p *patient) keyCommand(r result, err error) result {
 	return r.with("holdfast", "list")
 }
 
+// certificateCommand returns r, the fault of reading the certificates, with a command.
+func (p *patient) certificateCommand(r result) result {
+	if files := p.key.CertificateFiles(p.App); len(files) > 0 {
+		return r.with("holdfast", "list", "--in", files[0])
+	}
+	return r.with("holdfast", "list")
+}
+
+// told reports whether the check of the files has told the fault: err names a file
+// or a variable of one of its faults.
+func (p *patient) told(err error) bool {
+	for _, names := range [][]string{p.key.Files(p.App), p.key.PINFiles(p.App), p.key.Variables(p.App)} {
+		for _, name := range names {
+			if strings.Contains(err.Error(), name) && slices.ContainsFunc(p.badFiles, func(text string) bool { return strings.Contains(text, name) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // sign makes a signature with a key whose PIN may be used, to find faults that
 // opening does not show. A key in a file needs no such proof, and without
 // --use-pin a device is not used.
@@ -133,7 +166,7 @@ func (p *patient) sign(ctx context.Context) []result {
 		if mechanismErr != nil || !signer.Verifies(pub, m, digest[:], sig) {
 			return []result{failed(front.ExitOther, "a signature of %s does not verify with its public key", p.key.Name()).with("holdfast", "list")}
 		}
-		return []result{fine("it signs")}
+		return []result{fine("the key made a signature")}
 	}
 	return []result{p.keyCommand(failure(err), err)}
 }
@@ -177,6 +210,24 @@ func (p *patient) readCertificates(ctx context.Context, opts keystore.Options) {
 	}
 }
 
+// readFiles sets the certificates if they are in files, so that they can be
+// examined without the device.
+func (p *patient) readFiles(ctx context.Context) {
+	for _, ref := range []keystore.Ref{p.key.Identity.Certificate, p.key.Identity.Intermediates} {
+		if !ref.IsZero() && ref.Scheme != "file" {
+			return
+		}
+	}
+	if p.key.Identity.Certificate.IsZero() {
+		return
+	}
+	if opts, err := p.keyOptions(); err == nil {
+		ctx, cancel := await.Limit(ctx, p.timeout())
+		defer cancel()
+		p.readCertificates(ctx, opts)
+	}
+}
+
 // checkMatch checks that the key and the certificate belong together.
 func checkMatch(_ context.Context, p *patient) []result {
 	switch err := p.openErr; {
@@ -185,8 +236,10 @@ func checkMatch(_ context.Context, p *patient) []result {
 	case errors.Is(err, signer.ErrMismatch):
 		r := failure(err)
 		return []result{r.paste(p.compareCommand())}
-	case p.certErr != nil && len(p.certs.Chain) == 0 && !errors.Is(err, p.certErr):
-		return []result{p.keyCommand(failure(p.certErr), p.certErr)}
+	case p.certErr != nil && p.told(p.certErr):
+		return []result{skip("the certificate was not read; see files")}
+	case p.certErr != nil && len(p.certs.Chain) == 0 && (err == nil || err.Error() != p.certErr.Error()):
+		return []result{p.certificateCommand(failure(p.certErr))}
 	}
 	return []result{skip("%s", needOpen.why)}
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
@@ -17,6 +18,8 @@ import (
 var mendable = []string{
 	"section without profile", "section with profile in credentials", "byte order mark",
 	"tilde", "variable", "backslash at the end of a line", "program not in PATH", "program does not exist", "command forgotten",
+	"whole line quoted", "comment at the end", "redirection", "redirection to the next word", "semicolon at the end", "exec of the shell",
+	"dash in the key", "space in a path",
 	"keys in the profile", "Identity Center in the profile",
 }
 
@@ -54,17 +57,58 @@ func TestMended(t *testing.T) {
 					t.Fatalf("the command did not help: %+v", l)
 				}
 				last = l
-				cmd := exec.Command(sh, "-c", l.Command)
-				cmd.Dir = s.dir
-				cmd.Env = []string{"PATH=" + os.Getenv("PATH") + ":" + filepath.Dir(aws), "HOME=" + s.dir, "GORACE=" + clitest.QuickExit}
-				if out, err := cmd.CombinedOutput(); err != nil {
-					t.Fatalf("%s: %v\n%s", l.Command, err, out)
-				}
+				s.paste(sh, aws, l.Command)
 			}
 			t.Errorf("still a fault: %+v", last)
 		})
 	}
 	if mended != len(mendable) {
 		t.Errorf("%d of %d configurations", mended, len(mendable))
+	}
+}
+
+// paste runs a command of the report in a shell.
+func (s *scene) paste(sh, aws, command string) {
+	s.Helper()
+	cmd := exec.Command(sh, "-c", command)
+	cmd.Dir = s.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH") + ":" + filepath.Dir(aws), "HOME=" + s.dir, "GORACE=" + clitest.QuickExit}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.Fatalf("%s: %v\n%s", command, err, out)
+	}
+}
+
+// The commands below warnings of the configuration lose nothing: after them, the
+// AWS configuration has no fault and no warning.
+func TestMendedWarnings(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("sed -i has another form")
+	}
+	aws := signertest.Require(t, "awscli", "/usr/bin/aws")
+	sh := signertest.Require(t, "sh", "sh")
+	const region = "\nregion = us-east-1\n"
+	for name, prepare := range map[string]func(*scene){
+		"several lines":                     profileWith(goodLine + "\n  --session-duration\n\n  900" + region),
+		"several lines with an equals sign": profileWith(strings.ReplaceAll(goodLine, " --trust-anchor-arn ", "\n  --trust-anchor-arn=") + region),
+		"backslashes":                       profileWith(strings.ReplaceAll(goodLine, " --role", " \\\n  --role") + region),
+		"relative path":                     profileWith(strings.ReplaceAll(goodLine, "{dir}/key.pem", "key.pem") + region),
+		"no region":                         profileWith(goodLine),
+		"keys in the configuration":         config(goodConfig + "aws_access_key_id = A\n  B\naws_secret_access_key = x\n"),
+		"helper":                            helperWith(goodFlags),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			prepare(s)
+			c := setup{args: app}
+			for range 3 {
+				l, found := s.examine(c).first("fault", "warning")
+				if !found {
+					return
+				}
+				s.paste(sh, aws, l.Command)
+			}
+			t.Errorf("still not mended: %s", s.examine(c).raw)
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -58,8 +59,8 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 	child.Args[0] = os.Args[0]
 	child.Env = p.Environ()
 	child.WaitDelay = 100 * time.Millisecond // a module can leave processes that keep the pipe
-	var stderr limitedBuffer
-	child.Stderr = &stderr
+	var stdout, stderr limitedBuffer
+	child.Stdout, child.Stderr = &stdout, &stderr
 	err = child.Run()
 	var exit *exec.ExitError
 	switch {
@@ -67,16 +68,32 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 		result.slow, result.problem = true, "did not answer within "+p.moduleTimeout.String()
 	case errors.As(err, &exit) && exit.ExitCode() < 0:
 		result.died, result.problem = true, "crashes when it is loaded ("+exit.ProcessState.String()+")"
-	case errors.As(err, &exit) && exit.ExitCode() == goCrash && !stderr.isOurs():
+	case errors.As(err, &exit) && exit.ExitCode() == goCrash && (!stderr.isOurs() || stderr.isCrash()):
 		result.died, result.problem = true, "crashes when it is loaded"
+	case errors.As(err, &exit) && !stderr.isOurs():
+		result.died, result.problem = true, "ends the process when it is loaded ("+exit.ProcessState.String()+")"
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 		result.problem = stderr.message(err)
+		result.problem = plainProblem.Replace(result.problem)
 		if rest, found := strings.CutPrefix(result.problem, "module "); found { // the report has the path
 			_, result.problem, _ = strings.Cut(rest, ": ")
 		}
+	case !strings.Contains(stdout.b.String(), loadedMark):
+		result.died, result.problem = true, "ends the process when it is loaded"
 	}
 	return result
 }
+
+// loadedMark ends the output of probe-module: a module can end the process with
+// the exit code 0.
+const loadedMark = "\nthe module can be loaded\n"
+
+// plainProblem makes sentences of which the module is the subject.
+var plainProblem = strings.NewReplacer(
+	"initialize: "+signer.ErrUnavailable.Error()+": ", "fails to initialize: ",
+	"cannot be loaded: "+signer.ErrUnavailable.Error()+": it does not export C_GetFunctionList", "is not a PKCS #11 module: it has no C_GetFunctionList",
+	"cannot be loaded: "+signer.ErrUnavailable.Error()+": ", "cannot be loaded: ",
+)
 
 // goCrash is the exit code of a Go program after a signal such as SIGSEGV in C.
 const goCrash = 2
@@ -98,6 +115,9 @@ const ours = "holdfast: "
 func (l *limitedBuffer) isOurs() bool {
 	return strings.HasPrefix(l.b.String(), ours) || strings.Contains(l.b.String(), "\n"+ours)
 }
+
+// isCrash reports whether Go wrote a stack, as after a signal in C.
+func (l *limitedBuffer) isCrash() bool { return strings.Contains(l.b.String(), "\ngoroutine ") }
 
 // message returns the error that the program reported.
 func (l *limitedBuffer) message(err error) string {
@@ -122,9 +142,11 @@ func (m probed) fault() result {
 		return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 	case m.From != "":
 		return r.because("p11-kit loads it because of " + m.From + "; if you do not need it, disable it for the proxy").
-			paste("echo 'disable-in: p11-kit-proxy' | sudo tee -a " + front.ShellQuote(m.From))
+			paste("printf '\\ndisable-in: p11-kit-proxy\\n' | sudo tee -a " + front.ShellQuote(m.From))
 	case m.slow:
 		r.Hint = "reconnect the device or restart its service; a slow device may need --module-timeout"
+	case m.died:
+		r.Hint = "if this command fails, too, install another version of the module, or ask its vendor"
 	}
 	return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 }
@@ -132,12 +154,14 @@ func (m probed) fault() result {
 // badModule returns a module that would take doctor along if it were loaded here.
 func (p *patient) badModule() (probed, bool) {
 	for _, m := range p.modules() {
-		if m.fault().State == fault {
+		if m.fault().State == fault || p.ended {
 			return m, true
 		}
 	}
 	return probed{}, false
 }
+
+const modulesCheck = "modules"
 
 // checkModules tells which modules work.
 func checkModules(_ context.Context, p *patient) (results []result) {
@@ -146,8 +170,12 @@ func checkModules(_ context.Context, p *patient) (results []result) {
 		return []result{skip("the key needs no PKCS #11 module")}
 	}
 	var works []string
+	told := false // by the check of the key
 	for _, m := range modules {
-		if r := m.fault(); r.State != ok {
+		if r := m.fault(); r.State == fault && !told && p.badKey {
+			told = true
+			results = append(results, skip("%s; see key", r.Seen))
+		} else if r.State != ok {
 			results = append(results, r)
 		} else {
 			works = append(works, m.Path)
@@ -181,6 +209,9 @@ func ProbeModule(a front.App) *cobra.Command {
 			var own *signer.Error
 			if errors.As(err, &own) { // doctor names the module
 				err = own.Err
+			}
+			if err == nil {
+				_, err = io.WriteString(a.Stdout, loadedMark)
 			}
 			return err
 		},

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/awsconfig"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/assume"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -55,14 +57,22 @@ func checkClock(ctx context.Context, p *patient) []result {
 	if ahead := p.reached.Date.Sub(p.Now()); ahead > 0 {
 		skew = ahead
 	}
-	text := fmt.Sprintf("this machine's clock is %v %s that of %s", skew.Abs().Round(time.Second), direction(skew), p.reached.URL.Host)
+	text := fmt.Sprintf("this machine's clock is %s %s that of %s", span(skew.Abs()), direction(skew), p.reached.URL.Host)
 	switch {
 	case skew.Abs() >= skewFault:
-		return []result{failed(front.ExitOther, "%s; AWS tolerates %v", text, skewFault).paste(clockCommand())}
+		return []result{failed(front.ExitOther, "%s; AWS allows %d minutes", text, skewFault/time.Minute).because("set the clock").paste(clockCommand())}
 	case skew.Abs() >= skewWarning:
-		return []result{warn("%s; AWS tolerates %v", text, skewFault).paste(clockCommand())}
+		return []result{warn("%s; AWS allows %d minutes", text, skewFault/time.Minute).because("set the clock").paste(clockCommand())}
 	}
 	return []result{fine("this machine's clock agrees with that of %s", p.reached.URL.Host)}
+}
+
+// span is a duration in words.
+func span(d time.Duration) string {
+	if n := d.Round(time.Minute) / time.Minute; d >= 2*time.Minute {
+		return fmt.Sprintf("%d minutes", n)
+	}
+	return fmt.Sprintf("%d seconds", d.Round(time.Second)/time.Second)
 }
 
 // direction is that of the local clock, if skew is the other's minus the local time.
@@ -103,7 +113,10 @@ func checkNetwork(ctx context.Context, p *patient) (results []result) {
 		}
 		return []result{r.with(line...)}
 	}
-	text := u.Host + " at " + p.reached.Server
+	text := "connects to " + u.Host
+	if p.reached.Server != u.Host {
+		text += " at " + p.reached.Server
+	}
 	if len(p.reached.Addresses) > 1 {
 		text += fmt.Sprintf(" (%d addresses)", len(p.reached.Addresses))
 	}
@@ -112,7 +125,7 @@ func checkNetwork(ctx context.Context, p *patient) (results []result) {
 	}
 	state := p.reached.TLS
 	if state == nil {
-		return []result{fine("%s, without TLS", text)}
+		return []result{fine("%s without TLS", text)}
 	}
 	issuer := state.PeerCertificates[0].Issuer
 	text += fmt.Sprintf("; its certificate was issued by %q", issuer)
@@ -143,6 +156,9 @@ func (p *patient) proxy() string {
 
 // checkSession creates one session.
 func checkSession(ctx context.Context, p *patient) []result {
+	if len(p.badRules) > 0 {
+		return []result{skip("Roles Anywhere does not accept the certificate; see rules")}
+	}
 	c := p.config
 	c.Signer, c.CertificateName, c.MaxAttempts = p.signer, p.key.CertificateName(), 1
 	p.sessionOf = c
@@ -157,19 +173,29 @@ func checkSession(ctx context.Context, p *patient) []result {
 		r := failure(err)
 		var api *rolesanywhere.APIError
 		if errors.As(err, &api) {
+			switch {
+			case strings.Contains(api.Message, "Unable to assume role"):
+				return []result{r.paste(command(getPolicy(c.RoleName())...) + " >trust.json && " + p.again("--trust-policy", "trust.json"))}
+			case strings.Contains(api.Message, "Untrusted") && p.trustAnchor == "":
+				return []result{r.paste(command(getAnchor(c)...) + " >anchor.pem && " + p.again("--trust-anchor", "anchor.pem"))}
+			}
 			return []result{r.with("aws", "cloudtrail", "lookup-events", "--region", c.TrustAnchorRegion(),
 				"--lookup-attributes", "AttributeKey=EventName,AttributeValue=CreateSession", "--max-results", "5")}
 		}
 		return []result{r.paste(p.again("--debug"))}
 	}
-	return []result{fine("a session of %s until %s", c.RoleARN, p.session.Expires.UTC().Format(time.RFC3339))}
+	return []result{fine("AWS created a session of %s, valid until %s", c.RoleARN, p.session.Expires.UTC().Format(time.RFC3339))}
 }
 
 // checkIdentity asks STS who the caller is with the credentials, and with those
 // of the second role, if there is one.
 func checkIdentity(ctx context.Context, p *patient) []result {
 	c := p.config
-	if c.Endpoint != "" && p.second.Endpoint == "" {
+	if c.Endpoint != "" && p.second.Endpoint == "" && !ofAWS(c.Endpoint) {
+		if p.second.RoleARN != "" {
+			return []result{failed(front.ExitUsage, "--endpoint is not that of AWS, but the request for the second role goes to AWS").
+				because("give --sts-endpoint, too").paste(p.again("--sts-endpoint", c.Endpoint))}
+		}
 		return []result{skip("needs --sts-endpoint, because --endpoint is not that of AWS")}
 	}
 	final, err := p.session, error(nil)
@@ -186,11 +212,33 @@ func checkIdentity(ctx context.Context, p *patient) []result {
 	if err != nil {
 		r := failure(err)
 		if p.second.RoleARN != "" {
-			return []result{r.with("aws", "iam", "get-role", "--role-name", p.second.RoleARN[strings.LastIndex(p.second.RoleARN, "/")+1:], "--query", "Role.AssumeRolePolicyDocument")}
+			role := p.second.RoleARN[strings.LastIndex(p.second.RoleARN, "/")+1:]
+			r.Seen = "second role: " + r.Seen
+			return []result{r.paste(command(getPolicy(role)...) + " >second.json && " + p.again("--trust-policy", "second.json"))}
 		}
 		return []result{r.paste(p.again("--debug"))}
 	}
-	return []result{fine("%s", identity.ARN)}
+	results := []result{fine("%s", identity.ARN)}
+	if n := len(p.aws.chain); n > 1 { // the client assumes these roles itself
+		first := p.aws.chain[0]
+		results = append(results, skip("doctor does not assume %s of profile %q", first.Get(awsconfig.RoleARN), first.Name).
+			with("aws", "sts", "get-caller-identity", "--profile", first.Name))
+	}
+	return results
+}
+
+// ofAWS reports whether an endpoint is one of AWS, such as that of a VPC.
+func ofAWS(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	for _, domain := range []string{".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn"} {
+		if strings.HasSuffix(strings.ToLower(u.Hostname()), domain) {
+			return true
+		}
+	}
+	return false
 }
 
 // fixed is a source of credentials that exist.

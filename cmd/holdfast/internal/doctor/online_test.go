@@ -53,8 +53,8 @@ func TestNetwork(t *testing.T) {
 		trust  bool // the CA of the server
 	}{
 		{setup: setup{name: "unknown CA", args: online, check: "network", seen: "certificate signed by unknown authority", command: "curl -vI", code: 7}},
-		{setup: setup{name: "slow clock", args: online + " --ca-bundle {dir}/server.pem", check: "clock", seen: "s behind that of localhost", command: "set-ntp", code: 1}, trust: true, offset: 10 * time.Minute},
-		{setup: setup{name: "fast clock", args: online + " --ca-bundle {dir}/server.pem", check: "clock", seen: "s ahead of that of localhost", command: "set-ntp", code: 1}, trust: true, offset: -10 * time.Minute},
+		{setup: setup{name: "slow clock", args: online + " --ca-bundle {dir}/server.pem", check: "clock", seen: "10 minutes behind that of localhost", command: "set-ntp", code: 1}, trust: true, offset: 10 * time.Minute},
+		{setup: setup{name: "fast clock", args: online + " --ca-bundle {dir}/server.pem", check: "clock", seen: "10 minutes ahead of that of localhost", command: "set-ntp", code: 1}, trust: true, offset: -10 * time.Minute},
 		{setup: setup{name: "other server", args: online + " --ca-bundle {dir}/server.pem", check: "session", seen: "status 404", command: "", code: 7}, trust: true},
 		{setup: setup{name: "proxy that does not answer", args: online + " --ca-bundle {dir}/server.pem", env: []string{"HTTPS_PROXY=http://{closed}"},
 			check: "network", seen: "proxyconnect", command: "curl -vI", code: 7}, trust: true},

@@ -23,7 +23,7 @@ func (r result) write(w io.Writer, colored bool) error {
 	if colored {
 		left = colors[r.State] + string(r.State) + "\x1b[0m" + left[len(r.State):]
 	}
-	for i, line := range wrap(r.Seen, columns-textColumn) {
+	for i, line := range shorten(wrap(r.Seen, columns-textColumn)) {
 		if i > 0 {
 			left = strings.Repeat(" ", textColumn)
 		}
@@ -31,7 +31,7 @@ func (r result) write(w io.Writer, colored bool) error {
 	}
 	indent := strings.Repeat(" ", nameColumn)
 	if r.Hint != "" && r.State != ok {
-		for _, line := range wrap(r.Hint, columns-nameColumn) {
+		for _, line := range shorten(wrap(r.Hint, columns-nameColumn)) {
 			b.WriteString(indent + line + "\n")
 		}
 	}
@@ -46,28 +46,53 @@ func (r result) write(w io.Writer, colored bool) error {
 	return err
 }
 
-// wrap breaks text between words into lines of at most width characters, and
-// words that are longer.
+// The report shows no more of a text than this. The JSON form has all of it.
+const (
+	maxLines = 50
+	maxLine  = 4096 // bytes
+)
+
+// shorten shortens lines that nobody reads, such as those of a very long setting.
+func shorten(lines []string) []string {
+	if len(lines) > maxLines {
+		lines = append(lines[:maxLines], "…")
+	}
+	for i, line := range lines {
+		if len(line) > maxLine {
+			lines[i] = strings.ToValidUTF8(line[:maxLine], "") + "…"
+		}
+	}
+	return lines
+}
+
+// wrap breaks text between words into lines of at most width characters. It never
+// breaks a word, which may be copied, so a line of one word can be longer.
 func wrap(text string, width int) (lines []string) {
 	line := ""
 	for word := range strings.FieldsSeq(text) {
-		for utf8.RuneCountInString(word) > width {
-			if line != "" {
-				lines, line = append(lines, line), ""
-			}
-			runes := []rune(word)
-			lines, word = append(lines, string(runes[:width])), string(runes[width:])
-		}
 		switch {
 		case line == "":
 			line = word
-		case utf8.RuneCountInString(line+" "+word) <= width:
+		case columnsOf(line)+1+columnsOf(word) <= width:
 			line += " " + word
 		default:
 			lines, line = append(lines, line), word
 		}
 	}
 	return append(lines, line)
+}
+
+// columnsOf returns how many columns of a terminal a text takes. Most characters of
+// Chinese, Japanese and Korean take two (UAX #11).
+func columnsOf(text string) (n int) {
+	for _, c := range text {
+		n++
+		if c >= 0x1100 && c <= 0x115f || c >= 0x2e80 && c <= 0xa4cf || c >= 0xac00 && c <= 0xd7a3 || c >= 0xf900 && c <= 0xfaff ||
+			c >= 0xfe30 && c <= 0xfe6f || c >= 0xff00 && c <= 0xff60 || c >= 0x1f300 && c <= 0x1faff || c >= 0x20000 && c <= 0x3fffd {
+			n++
+		}
+	}
+	return n
 }
 
 // breakCommand breaks a command for a shell between words into lines that end

@@ -23,9 +23,10 @@ func TestWrite(t *testing.T) {
 		{result{State: warning, Check: "key", Seen: "bad"}, true, "\x1b[33mwarning\x1b[0m  key            bad\n"},
 		{result{State: skipped, Check: "key", Seen: long}, false,
 			"skipped  key            the key is in\n" +
-				strings.Repeat(" ", 24) + strings.Repeat("a", 56) + "\n" +
-				strings.Repeat(" ", 24) + strings.Repeat("a", 44) + " and\n" +
-				strings.Repeat(" ", 24) + "elsewhere\n"},
+				strings.Repeat(" ", 24) + strings.Repeat("a", 100) + "\n" +
+				strings.Repeat(" ", 24) + "and elsewhere\n"},
+		{result{State: ok, Check: "chain", Seen: strings.Repeat("証明書", 5) + " " + strings.Repeat("認証局", 5)}, false,
+			"ok       chain          " + strings.Repeat("証明書", 5) + "\n" + strings.Repeat(" ", 24) + strings.Repeat("認証局", 5) + "\n"},
 	} {
 		var b strings.Builder
 		if err := test.r.write(&b, test.colored); err != nil || b.String() != test.want {
@@ -76,5 +77,30 @@ func TestWorst(t *testing.T) {
 func TestTool(t *testing.T) {
 	if got := (result{}).tool("openssl x509 -in FILE -subj NAME", "a b", "/CN=x").Command; got != "openssl x509 -in 'a b' -subj /CN=x" {
 		t.Error(got)
+	}
+}
+
+func TestQuoteReferences(t *testing.T) {
+	for text, want := range map[string]string{
+		"check the token": "check the token",
+		"use one of: pkcs11:token=a;id=%01  pkcs11:token=b?module-path=/m.so": "use one of: 'pkcs11:token=a;id=%01'  'pkcs11:token=b?module-path=/m.so'",
+		"pkcs11:a, or not": "pkcs11:a, or not",
+	} {
+		if got := quoteReferences(text); got != want {
+			t.Errorf("%s", got)
+		}
+	}
+}
+
+// A text of any length is written in time that is linear, and shortened.
+func TestLongText(t *testing.T) {
+	for _, text := range []string{strings.Repeat("x", 1<<20), strings.Repeat("x ", 1<<19), strings.Repeat("ä", 1<<19)} {
+		var b strings.Builder
+		if err := (result{State: fault, Check: "configuration", Seen: text, Hint: text}).write(&b, false); err != nil {
+			t.Fatal(err)
+		}
+		if n := b.Len(); n > 2*(maxLines+1)*columns && n > 2*(maxLine+100) || !utf8.ValidString(b.String()) || !strings.Contains(b.String(), "…") {
+			t.Errorf("%d bytes", n)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,25 +29,6 @@ type awsProfile struct {
 // last is the profile whose credentials are used first.
 func (a awsProfile) last() awsconfig.Profile { return a.chain[len(a.chain)-1] }
 
-// editing returns r with a command that opens the line in an editor.
-func (a awsProfile) editing(r result) result { return edit(r, a.line.File, a.line.Line) }
-
-func edit(r result, file string, line int) result {
-	if runtime.GOOS == "windows" {
-		return r.with("notepad", file)
-	}
-	return r.paste(fmt.Sprintf("${EDITOR:-vi} +%d %s", line, front.ShellQuote(file)))
-}
-
-// set returns r with a command that replaces the credential_process.
-func (a awsProfile) set(r result, words []string) result {
-	paths := filepath.Base(a.line.File)
-	if strings.Contains(paths, "credentials") { // aws configure set writes only to the other file
-		return a.editing(r)
-	}
-	return r.with("aws", "configure", "set", awsconfig.CredentialProcess, quoteForAll(words), "--profile", a.last().Name)
-}
-
 // home is the home folder of the user.
 func (p *patient) home() string {
 	if home := p.Env("HOME"); home != "" {
@@ -60,7 +42,7 @@ func readConfig(path string) ([]byte, error) { return keystore.ReadFile(path, ke
 
 // readProfile finds the credential_process of the profile and examines it.
 func (p *patient) readProfile() (results []result) {
-	p.aws.name = cmp.Or(p.profile, p.Env("AWS_PROFILE"), "default")
+	p.aws.name = cmp.Or(p.profile, p.Env("AWS_PROFILE"), p.Env("AWS_DEFAULT_PROFILE"), "default")
 	paths := awsconfig.Find(p.LookupEnv, p.home())
 	shared, err := awsconfig.Read(paths, awsconfig.Python, readConfig)
 	var syntax *awsconfig.SyntaxError
@@ -100,7 +82,7 @@ func (p *patient) syntaxFault(paths awsconfig.Paths, err error, syntax *awsconfi
 	}
 	r := failed(front.ExitUsage, "%v; the AWS CLI and the SDK for Python refuse the whole file", err)
 	if data, readErr := readConfig(file); readErr == nil && strings.HasPrefix(string(data), "\ufeff") && runtime.GOOS == "linux" {
-		return r.with("sed", "-i", `1s/^\xef\xbb\xbf//`, file)
+		return r.with("sed", "-i.bak", `1s/^\xef\xbb\xbf//`, file)
 	}
 	return edit(r, file, syntax.Line)
 }
@@ -115,13 +97,20 @@ func (p *patient) chainFault(shared *awsconfig.Shared, err error) result {
 	}
 	if m, found := shared.Misnamed[p.aws.name]; found {
 		r = failed(front.ExitUsage, "section [%s] in line %d of %s is not the profile: there it must be named [%s]", m.Has, m.Line, m.File, m.Want)
-		if runtime.GOOS == "linux" {
-			return r.with("sed", "-i", fmt.Sprintf("%ds/.*/[%s]/", m.Line, m.Want), m.File)
-		}
-		return edit(r, m.File, m.Line)
+		return replaceLine(r, m.File, m.Line, "["+m.Want+"]")
 	}
 	r.code = front.ExitNotFound
-	return p.suggestSet(r.because(profileList(shared)), p.aws.name)
+	for variable, path := range map[string]string{"AWS_CONFIG_FILE": shared.Paths.Config, "AWS_SHARED_CREDENTIALS_FILE": shared.Paths.Credentials} {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && p.Env(variable) != "" {
+			return failed(front.ExitNotFound, "%s, from %s, does not exist", path, variable).with("unset", variable)
+		}
+	}
+	r = r.because(profileList(shared))
+	if similar := front.Similar(p.aws.name, shared.Names()...); similar != "" {
+		r.Hint = fmt.Sprintf("did you mean %q?", similar)
+		return r.paste(p.again("--profile", similar))
+	}
+	return p.suggestSet(r, p.aws.name)
 }
 
 func profileList(shared *awsconfig.Shared) string {
@@ -146,16 +135,35 @@ func (p *patient) noProcess(paths awsconfig.Paths, last awsconfig.Profile) resul
 	if golang, err := awsconfig.Read(paths, awsconfig.Go, readConfig); err == nil {
 		if s, has := golang.Profiles[last.Name].Settings[awsconfig.CredentialProcess]; has { // in a line that continues another
 			r = failed(front.ExitUsage, "line %d of %s begins with a space, so the AWS CLI takes credential_process for a part of the value above", s.Line, s.File)
+			if !indented(s) {
+				r.Seen = fmt.Sprintf("the AWS CLI ignores credential_process in line %d of %s, because a later section replaces the one that contains it", s.Line, s.File)
+				r.Hint = "write all settings of the profile into one section"
+			}
 			return edit(r, s.File, s.Line)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(last.Settings)) {
+		if s := last.Settings[key]; front.Similar(strings.ReplaceAll(key, "-", "_"), awsconfig.CredentialProcess) != "" {
+			r.Seen += fmt.Sprintf(", but %s in line %d of %s", p.hide(key), s.Line, s.File)
+			return renameKey(r.because("did you mean credential_process?"), s.File, s.Line, awsconfig.CredentialProcess)
 		}
 	}
 	return p.suggestSet(r, last.Name)
 }
 
+// longestLine limits the credential_process that is examined, in bytes.
+const longestLine = 16384
+
+// indented reports whether the line of a setting begins with a space.
+func indented(s awsconfig.Setting) bool {
+	data, err := readConfig(s.File)
+	lines := strings.Split(string(data), "\n")
+	return err == nil && s.Line <= len(lines) && strings.TrimLeft(lines[s.Line-1], " \t") != lines[s.Line-1]
+}
+
 // split shows how AWS clients split the line, and finds the program.
 func (p *patient) split(paths awsconfig.Paths) (results []result) {
 	text := p.aws.line.Value
-	p.args = append(p.args, strings.Fields(text)...)
 	words, err := splitHere(text)
 	if err != nil || len(words) == 0 {
 		if err == nil {
@@ -163,30 +171,48 @@ func (p *patient) split(paths awsconfig.Paths) (results []result) {
 		}
 		return []result{p.aws.editing(failed(front.ExitUsage, "credential_process cannot be split into words: %v", err))}
 	}
-	for _, w := range words {
-		p.args = append(p.args, strings.TrimSpace(w))
+	if len(text) > longestLine {
+		return []result{p.aws.editing(warn("credential_process has %d bytes; doctor examines no more than %d", len(text), longestLine))}
 	}
+	p.learn(strings.Fields(text))
+	if r, bad := p.quotedWhole(words); bad {
+		return []result{r}
+	}
+	p.learn(words)
 	if r, bad := p.badWords(words); bad {
 		return []result{r}
 	}
 	if r, differs := p.shellDiffers(paths, words); differs {
 		results = append(results, r)
 	}
-	program := words[0]
 	if r, bad := p.badProgram(words); bad {
 		return append(results, r)
 	}
-	base := strings.TrimSuffix(filepath.Base(program), ".exe")
+	name := programName(words[0])
 	switch {
-	case base != "holdfast" && base != "aws_signing_helper":
-		return append(results, warn("credential_process runs %s, whose settings doctor does not know", program).
+	case name != "holdfast" && name != helper:
+		return append(results, warn("credential_process runs %s, whose settings doctor does not know", words[0]).
 			because("give doctor the flags that the program passes to holdfast").with("holdfast", "help", "doctor"))
-	case len(words) < 2 || words[1] != "credential-process":
+	case len(words) > 1 && words[1] == "credential-process":
+	case len(words) < 2 || strings.HasPrefix(words[1], "-"):
 		fixed := slices.Insert(slices.Clone(words), 1, "credential-process")
-		return append(results, p.aws.set(failed(front.ExitUsage, "the word after %s is not credential-process", program), fixed))
+		return append(results, p.set(failed(front.ExitUsage, "the word after %s is not credential-process", words[0]), fixed))
+	default:
+		return append(results, p.aws.editing(failed(front.ExitUsage, "credential_process runs %s %s, but only credential-process prints what AWS clients read", words[0], words[1])))
 	}
 	p.aws.words = words
-	return append(results, fine("AWS clients run: %s", quoteForAll(p.hideSecrets(words))))
+	return append(results, fine("AWS clients run: %s", quoteForAll(mask(words))))
+}
+
+// quotedWhole returns the fault if the whole value is in quotation marks.
+func (p *patient) quotedWhole(words []string) (result, bool) {
+	inner, err := splitHere(words[0])
+	if _, statErr := os.Stat(words[0]); len(words) > 1 || err != nil || len(inner) < 2 || statErr == nil {
+		return result{}, false
+	}
+	p.learn(inner)
+	r := failed(front.ExitUsage, "the AWS CLI takes the whole value of credential_process for the name of the program, because it is in quotation marks")
+	return p.set(r.because("remove the first and the last quotation mark"), inner), true
 }
 
 func splitHere(text string) ([]string, error) {
@@ -194,22 +220,6 @@ func splitHere(text string) ([]string, error) {
 		return awsconfig.SplitWindows(text)
 	}
 	return awsconfig.SplitPython(text)
-}
-
-// hideSecrets returns words without the passwords on the command line.
-func (p *patient) hideSecrets(words []string) []string {
-	shown := slices.Clone(words)
-	for i, w := range shown {
-		name, value, joined := strings.Cut(w, "=")
-		switch {
-		case !strings.HasPrefix(w, "-") || !strings.Contains(name, "password") || strings.HasPrefix(w, "--no-"):
-		case joined && value != "":
-			shown[i] = name + "=…"
-		case i+1 < len(shown):
-			shown[i+1] = "…"
-		}
-	}
-	return shown
 }
 
 // program is the name of the running program for a configuration.
@@ -222,37 +232,49 @@ func program() string {
 
 // badProgram returns the fault if the program cannot be started.
 func (p *patient) badProgram(words []string) (result, bool) {
-	name := words[0]
-	fixed := append([]string{program()}, words[1:]...)
-	if !strings.ContainsAny(name, `/\`) {
-		if p.lookPath(name) {
+	name := mask(words)[0]
+	if !strings.ContainsAny(words[0], `/\`) {
+		if p.findProgram(words[0]) != "" {
 			return result{}, false
 		}
-		return p.aws.set(failed(front.ExitNotFound, "the program %s of credential_process is not in PATH", name), fixed), true
+		return p.otherProgram(failed(front.ExitNotFound, "the program %s of credential_process is not in PATH", name), words), true
 	}
-	info, err := os.Stat(name)
+	info, err := os.Stat(words[0])
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return p.aws.set(failed(front.ExitNotFound, "the program %s of credential_process does not exist", name), fixed), true
+		return p.otherProgram(failed(front.ExitNotFound, "the program %s of credential_process does not exist", name), words), true
 	case err != nil:
 		return failure(err).with("ls", "-ld", name), true
 	case info.IsDir():
-		return p.aws.set(failed(front.ExitUsage, "the program %s of credential_process is a folder", name), fixed), true
+		return p.otherProgram(failed(front.ExitUsage, "the program %s of credential_process is a folder", name), words), true
 	case runtime.GOOS != "windows" && info.Mode()&0o111 == 0:
 		return failed(front.ExitUnavailable, "the program %s of credential_process is not executable", name).tool("chmod +x FILE", name), true
 	}
 	return result{}, false
 }
 
-// lookPath reports whether a client finds the program in PATH.
-func (p *patient) lookPath(name string) bool {
+// otherProgram returns r with a command that replaces the words before
+// credential-process by the running program.
+func (p *patient) otherProgram(r result, words []string) result {
+	switch at := slices.Index(words, "credential-process"); {
+	case at > 0:
+		return p.set(r, append([]string{program()}, words[at:]...))
+	case len(words) > 1 && strings.HasPrefix(words[1], "-") && !strings.Contains(words[0], "="):
+		return p.set(r, append([]string{program(), "credential-process"}, words[1:]...))
+	}
+	return p.aws.editing(r)
+}
+
+// findProgram returns the file of a program that a client finds in PATH, or "".
+func (p *patient) findProgram(name string) string {
 	for _, dir := range filepath.SplitList(p.Env("PATH")) {
 		for _, suffix := range []string{"", ".exe"} {
-			info, err := os.Stat(filepath.Join(dir, name+suffix))
+			path := filepath.Join(dir, name+suffix)
+			info, err := os.Stat(path)
 			if err == nil && !info.IsDir() && (runtime.GOOS == "windows" || info.Mode()&0o111 != 0) {
-				return true
+				return path
 			}
 		}
 	}
-	return false
+	return ""
 }

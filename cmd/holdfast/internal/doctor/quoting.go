@@ -11,53 +11,105 @@ import (
 )
 
 // badWords returns the fault if the AWS CLI would pass a word to the program that
-// only a shell would replace, or that contains a line end.
+// only a shell would interpret, or that contains a line end.
 func (p *patient) badWords(words []string) (result, bool) {
-	fixed := slices.Clone(words)
-	bad := ""
 	for i, w := range words {
-		switch {
-		case strings.Contains(w, "\n"):
-			r := failed(front.ExitUsage, "the backslash at the end of a line of credential_process makes the line end a part of the word %q", strings.TrimSpace(w))
+		if strings.Contains(w, "\n") {
+			fixed := slices.Clone(words)
 			for i, w := range fixed {
 				fixed[i] = strings.TrimLeft(w, "\n")
 			}
-			return p.aws.set(r.because("write the whole command on one line"), slices.DeleteFunc(fixed, func(w string) bool { return w == "" })), true
-		case p.expanded(w) != w:
-			fixed[i] = p.expanded(w)
-			if bad == "" {
-				bad = w
-			}
+			r := failed(front.ExitUsage, "the backslash at the end of a line of credential_process makes the line end a part of the word %q", p.part(strings.TrimSpace(w)))
+			return p.set(r.because("write the whole command on one line"), slices.DeleteFunc(fixed, func(w string) bool { return w == "" })), true
+		}
+		if r, bad := p.shellSyntax(words, i); bad {
+			return r, true
 		}
 	}
-	if bad == "" {
+	fixed, bad, all := slices.Clone(words), -1, true
+	for i, w := range words {
+		switch path, complete := p.expanded(w); {
+		case path == w && complete:
+		case bad < 0:
+			bad = i
+			fallthrough
+		default:
+			fixed[i], all = path, all && complete
+		}
+	}
+	if bad < 0 {
 		return result{}, false
 	}
-	r := failed(front.ExitUsage, "the AWS CLI starts the program without a shell, so it passes %s unchanged", bad)
-	return p.aws.set(r.because("write the whole path"), fixed), true
+	shown := mask(words)[bad]
+	if shown == "…" && bad > 0 {
+		shown = "the word after " + words[bad-1]
+	}
+	r := failed(front.ExitUsage, "the AWS CLI starts the program without a shell, so it passes %s unchanged", shown)
+	if !all { // the values of other variables can be secret
+		return p.aws.editing(r.because("write the value instead of the variable")), true
+	}
+	return p.set(r.because("write the whole path"), fixed), true
 }
 
-// expanded returns a word with what a shell would make of ~ and variables, also in
-// the value of a flag or an attribute. A word that names an existing file stays as
-// it is.
-func (p *patient) expanded(w string) string {
+// shellSyntax returns the fault if word i begins a comment, or redirects output.
+// The command to paste is without it.
+func (p *patient) shellSyntax(words []string, i int) (result, bool) {
+	w := words[i]
+	if rest := strings.TrimLeft(w, "0123456789"); strings.HasPrefix(rest, ">") { // with the number of a file
+		w = rest
+	}
+	if w == "" || !strings.Contains("#><;|&", w[:1]) {
+		return result{}, false
+	}
+	shell, err := awsconfig.SplitShell(p.aws.line.Value)
+	begins := func(special string) bool { return strings.HasPrefix(special, w) || strings.HasPrefix(w, special) }
+	switch {
+	case i == 0 || err != nil || !slices.ContainsFunc(shell.Specials, begins):
+	case strings.HasPrefix(w, "#"):
+		r := failed(front.ExitUsage, "credential_process cannot have a comment: the AWS CLI passes %s to the program", p.part(w))
+		return p.set(r.because("write the comment on a line of its own"), words[:i]), true
+	case strings.HasPrefix(w, ">"), strings.HasPrefix(w, "<"):
+		end := i + 1
+		if strings.Trim(w, "<>") == "" { // the name of the file is the next word
+			end++
+		}
+		r := failed(front.ExitUsage, "credential_process cannot redirect output: the AWS CLI passes %s to the program", p.part(w))
+		if end < len(words) {
+			return p.aws.editing(r), true
+		}
+		return p.set(r.because("remove the redirection"), words[:i]), true
+	case slices.Contains([]string{";", "|", "||", "&", "&&"}, w):
+		r := failed(front.ExitUsage, "credential_process can run only one program: the AWS CLI passes %s to it", w)
+		if i+1 < len(words) {
+			return p.aws.editing(r.because("write a script that runs both programs, and name the script")), true
+		}
+		return p.set(r, words[:i]), true
+	}
+	return result{}, false
+}
+
+// expanded returns a word with what a shell would make of ~ and of the variables
+// with the home folder and the name of the user, also in the value of a flag or an
+// attribute. Values of other variables can be secret; complete reports whether the
+// word has none. A word that names an existing file stays as it is.
+func (p *patient) expanded(w string) (path string, complete bool) {
 	if _, err := os.Lstat(w); err == nil {
-		return w
+		return w, true
 	}
 	for _, before := range []string{"", "=", ":"} {
 		if i := strings.Index(w, before+"~/"); i == 0 || i > 0 && before != "" {
 			w = w[:i] + before + p.home() + w[i+len(before)+1:]
 		}
 	}
-	if !strings.Contains(w, "$") {
-		return w
-	}
+	complete = true
 	return os.Expand(w, func(name string) string {
-		if v := p.Env(name); v != "" {
+		values := map[string]string{"HOME": p.home(), "USER": p.Env("USER"), "LOGNAME": p.Env("LOGNAME")}
+		if v := values[name]; v != "" {
 			return v
 		}
-		return "VALUE_OF_" + name
-	})
+		complete = false
+		return "$" + name
+	}), complete
 }
 
 // shellDiffers returns a warning if the SDKs that use a shell, or read the file
@@ -65,9 +117,15 @@ func (p *patient) expanded(w string) string {
 func (p *patient) shellDiffers(paths awsconfig.Paths, words []string) (result, bool) {
 	text := p.aws.line.Value
 	if golang, err := awsconfig.Read(paths, awsconfig.Go, readConfig); err == nil {
-		other := golang.Profiles[p.aws.last().Name].Get(awsconfig.CredentialProcess)
-		if other != text {
-			return p.aws.set(warn("the SDK for Go reads another command than the AWS CLI: it ends in %q", tail(other)).
+		profile, found := golang.Profiles[p.aws.last().Name]
+		other := profile.Get(awsconfig.CredentialProcess)
+		switch {
+		case !found || other == "":
+			return p.aws.editing(warn("the SDK for Go finds no credential_process in profile %q", p.aws.last().Name).
+				because("write the header of its section as [profile NAME], without quotation marks or a text after it, and all its settings into one section")), true
+		case other != text:
+			shell, _ := awsconfig.SplitShell(other) // its words up to an error
+			return p.set(warn("the SDK for Go and the AWS CLI read different commands here: for Go, %s", p.firstDifference(words, shell.Words)).
 				because(goReason(text)), words), true
 		}
 	}
@@ -75,11 +133,12 @@ func (p *patient) shellDiffers(paths awsconfig.Paths, words []string) (result, b
 	specials := slices.DeleteFunc(shell.Specials, func(s string) bool { return strings.ContainsAny(s[:1], "*?[") }) // unless a file matches, they stay
 	switch {
 	case err != nil:
-		return p.aws.set(warn("a shell cannot split credential_process: %v", err).because(usesShell), words), true
+		return p.set(warn("a shell cannot split credential_process: %v", err).because(usesShell), words), true
 	case len(specials) > 0:
-		return p.aws.set(warn("a shell does not pass %s to the program, but interprets it", specials[0]).because(usesShell), words), true
+		return p.set(warn("the SDKs for Go, Java and JavaScript use a shell, which does not pass %s to the program", p.part(specials[0])).
+			because("put the value in single quotes, and the whole command on one line"), words), true
 	case !slices.Equal(shell.Words, words):
-		return p.aws.set(warn("a shell splits credential_process differently: %s", firstDifference(words, shell.Words)).because(usesShell), words), true
+		return p.set(warn("a shell splits credential_process differently: %s", p.firstDifference(words, shell.Words)).because(usesShell), words), true
 	}
 	return result{}, false
 }
@@ -92,24 +151,17 @@ func goReason(text string) string {
 	case strings.Contains(text, "\n"):
 		return "it takes an indented line with an equals sign or a colon for a setting of its own; write the whole command on one line"
 	case strings.Contains(text, " #") || strings.Contains(text, " ;") || strings.Contains(text, "\t#") || strings.Contains(text, "\t;"):
-		return "it takes a # or ; after a space for the beginning of a comment"
+		return "it ignores everything after a # or ; that follows a space"
 	}
 	return "it removes a quotation mark at the beginning and at the end of the value"
 }
 
-// tail returns the end of a text, which is not the program.
-func tail(s string) string {
-	if r := []rune(s); len(r) > 30 {
-		return "…" + string(r[len(r)-30:])
-	}
-	return s
-}
-
-func firstDifference(a, b []string) string {
+// firstDifference describes where b differs from a.
+func (p *patient) firstDifference(a, b []string) string {
 	for i := range min(len(a), len(b)) {
 		if a[i] != b[i] {
-			return fmt.Sprintf("word %d is %q, not %q", i+1, b[i], a[i])
+			return fmt.Sprintf("word %d is %q, not %q", i+1, p.part(b[i]), p.part(a[i]))
 		}
 	}
-	return fmt.Sprintf("into %d words, not %d", len(b), len(a))
+	return fmt.Sprintf("it has %d words, not %d", len(b), len(a))
 }

@@ -95,6 +95,17 @@ func (s *scene) tool(name string, args ...string) string {
 	return string(out)
 }
 
+// helperWith writes a program aws_signing_helper and a profile that runs it.
+func helperWith(flags string) func(*scene) {
+	return func(s *scene) {
+		s.write("bin/aws_signing_helper", "")
+		if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o700); err != nil {
+			s.Fatal(err)
+		}
+		s.write(".aws/config", "[profile app]\nregion = us-east-1\ncredential_process = {dir}/bin/aws_signing_helper credential-process "+flags+"\n")
+	}
+}
+
 // A line is a check of the JSON report.
 type line struct{ State, Check, Seen, Hint, Command string }
 

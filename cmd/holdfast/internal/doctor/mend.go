@@ -1,0 +1,98 @@
+package doctor
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/awsconfig"
+)
+
+// editing returns r with a command that opens the line in an editor.
+func (a awsProfile) editing(r result) result { return edit(r, a.line.File, a.line.Line) }
+
+func edit(r result, file string, line int) result {
+	if runtime.GOOS == "windows" {
+		return r.with("notepad", file)
+	}
+	return r.paste(fmt.Sprintf("${EDITOR:-vi} +%d %s", line, front.ShellQuote(file)))
+}
+
+// set returns r with a command that replaces the credential_process by words, or,
+// if that would lose or show a part of the value, with one that opens an editor.
+func (p *patient) set(r result, words []string) result {
+	a := p.aws
+	text := quoteForAll(words)
+	switch {
+	case strings.Contains(filepath.Base(a.line.File), "credentials"): // aws configure set writes only to the other file
+		return a.editing(r)
+	case len(secretValues(words)) > 0, len(text) > longestText, p.hide(text) != text, !readsBack(text, words):
+		return a.editing(r)
+	}
+	line := command("aws", "configure", "set", awsconfig.CredentialProcess, text, "--profile", a.last().Name)
+	if a.line.End > a.line.Line { // aws configure set replaces only the first line
+		if runtime.GOOS != "linux" {
+			return a.editing(r)
+		}
+		line = command("sed", "-i.bak", fmt.Sprintf("%d,%dd", a.line.Line+1, a.line.End), a.line.File) + " && " + line
+	}
+	return r.paste(line)
+}
+
+// readsBack reports whether all clients read the value text as these words.
+func readsBack(text string, words []string) bool {
+	for _, client := range []awsconfig.Client{awsconfig.Python, awsconfig.Go} {
+		sections, err := awsconfig.Parse([]byte("[default]\n"+awsconfig.CredentialProcess+" = "+text+"\n"), client)
+		if err != nil || len(sections) != 1 || sections[0].Settings[awsconfig.CredentialProcess].Value != text {
+			return false
+		}
+	}
+	back, err := splitHere(text)
+	if err != nil || !slices.Equal(back, words) {
+		return false
+	}
+	if runtime.GOOS == "windows" {
+		return true
+	}
+	shell, err := awsconfig.SplitShell(text)
+	return err == nil && len(shell.Specials) == 0 && slices.Equal(shell.Words, words)
+}
+
+// deleteLines returns a command that deletes lines of a file and keeps a copy, or
+// false if no such command is known. A setting of several lines is deleted whole.
+func deleteLines(file string, settings []awsconfig.Setting) (string, bool) {
+	if runtime.GOOS != "linux" || len(settings) == 0 {
+		return "", false
+	}
+	slices.SortFunc(settings, func(a, b awsconfig.Setting) int { return a.Line - b.Line })
+	var script []string
+	for _, s := range settings {
+		if s.End > s.Line {
+			script = append(script, fmt.Sprintf("%d,%dd", s.Line, s.End))
+		} else {
+			script = append(script, fmt.Sprintf("%dd", s.Line))
+		}
+	}
+	return command("sed", "-i.bak", strings.Join(script, ";"), file), true
+}
+
+// replaceLine returns r with a command that replaces a line of a file and keeps a
+// copy.
+func replaceLine(r result, file string, line int, text string) result {
+	if runtime.GOOS != "linux" || front.OneLine(text) != text {
+		return edit(r, file, line)
+	}
+	text = strings.NewReplacer(`\`, `\\`, "&", `\&`, "|", `\|`).Replace(text)
+	return r.with("sed", "-i.bak", fmt.Sprintf("%ds|.*|%s|", line, text), file)
+}
+
+// renameKey returns r with a command that replaces the name of a setting.
+func renameKey(r result, file string, line int, name string) result {
+	if runtime.GOOS != "linux" {
+		return edit(r, file, line)
+	}
+	return r.with("sed", "-i.bak", fmt.Sprintf(`%ds/^[^=:]*/%s /`, line, name), file)
+}

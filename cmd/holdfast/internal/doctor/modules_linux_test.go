@@ -1,0 +1,99 @@
+package doctor_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// inUse is the source of a module with a token, which does what is inserted when a
+// session is opened. It prints when it is loaded.
+const inUse = `#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+typedef unsigned long ul;
+__attribute__((constructor)) static void print(void) { printf("hello {\"state\":"); fflush(stdout); }
+static ul unsupported() { return 0x54; }
+static ul fine() { return 0; }
+static ul initialize() { INITIALIZE; return 0; }
+static ul info(unsigned char *p) { memset(p, 0, 76); p[0] = 2; p[1] = 40; return 0; }
+static ul slots(unsigned char present, ul *list, ul *n) { if (list) list[0] = 0; *n = 1; return 0; }
+static ul slot(ul s, unsigned char *p) { memset(p, ' ', 96); *(ul *)(p + 96) = 1; return 0; }
+static ul token(ul s, unsigned char *p) {
+	memset(p, ' ', 96); memcpy(p, "x", 1);
+	ul *q = (ul *)(p + 96); q[0] = 0x40c;
+	for (int i = 1; i < 11; i++) q[i] = 100;
+	return 0;
+}
+static ul session() { SESSION; return 5; }
+static struct { unsigned char version[2]; void *f[68]; } list;
+ul C_GetFunctionList(void **p) {
+	list.version[0] = 2; list.version[1] = 40;
+	for (int i = 0; i < 68; i++) list.f[i] = unsupported;
+	list.f[0] = initialize; list.f[1] = fine; list.f[2] = info; list.f[3] = C_GetFunctionList;
+	list.f[4] = slots; list.f[5] = slot; list.f[6] = token; list.f[12] = session;
+	*p = &list; return 0;
+}`
+
+func inUseWith(initialize, session string) string {
+	return strings.NewReplacer("INITIALIZE", initialize, "SESSION", session).Replace(inUse)
+}
+
+// modules are sources of PKCS #11 modules that do not work.
+var modules = []struct{ name, source, seen string }{
+	{"abort", `#include <stdlib.h>
+unsigned long C_GetFunctionList(void **list) { abort(); }`, "crashes when it is loaded"},
+	{"abort with a message", `#include <stdio.h>
+#include <stdlib.h>
+unsigned long C_GetFunctionList(void **list) { fprintf(stderr, "holdfast: fake\n"); abort(); }`, "crashes when it is loaded"},
+	{"segv", `unsigned long C_GetFunctionList(void **list) { *(volatile int *)0 = 1; return 0; }`, "crashes when it is loaded"},
+	{"exit", `#include <unistd.h>
+unsigned long C_GetFunctionList(void **list) { _exit(0); }`, "ends the process when it is loaded"},
+	{"exit of C_Initialize", inUseWith("exit(0)", ""), "ends the process when it is loaded"},
+	{"exit with a code", inUseWith("exit(3)", ""), "ends the process when it is loaded (exit status 3)"},
+	{"exit of C_OpenSession", inUseWith("", "exit(0)"), "ends the process (exit status 0) when it is used"},
+	{"abort of C_OpenSession", inUseWith("", "abort()"), "crashes when it is used"},
+	{"hang of C_OpenSession", inUseWith("", "for (;;) pause()"), "does not answer"},
+	{"hang", `#include <unistd.h>
+unsigned long C_GetFunctionList(void **list) { for (;;) pause(); }`, "did not answer within"},
+	{"constructor", `#include <unistd.h>
+__attribute__((constructor)) static void hang(void) { for (;;) pause(); }
+unsigned long C_GetFunctionList(void **list) { return 5; }`, "did not answer within"},
+	{"refuse", `unsigned long C_GetFunctionList(void **list) { return 5; }`, "cannot be loaded"},
+}
+
+// A module that crashes, hangs or ends the process does not take doctor along,
+// which names it.
+func TestModules(t *testing.T) {
+	cc := signertest.Require(t, "cc", "cc")
+	for _, m := range modules {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.write("m.c", m.source)
+			s.tool(cc, "-shared", "-fPIC", "-w", "-o", "m.so", "m.c")
+			timeout := "60s"
+			if strings.Contains(m.seen, "did not answer") {
+				timeout = "2s"
+			}
+			if strings.Contains(m.seen, "does not answer") {
+				timeout += " --timeout 2s"
+			}
+			args := fmt.Sprintf("--certificate {dir}/cert.pem --private-key pkcs11:token=x;object=k?module-path={dir}/m.so --module-timeout %s %s", timeout, sessionFlags)
+			s.check(setup{args: args, check: "key", seen: "m.so " + m.seen, command: "pkcs11-tool --module {dir}/m.so", code: 5})
+			if lines := s.examine(setup{args: args}).of("rules"); len(lines) != 1 || lines[0].State != "ok" {
+				t.Errorf("the certificate was not checked: %+v", lines)
+			}
+			seen := m.seen
+			if strings.Contains(seen, "is used") || strings.Contains(seen, "does not answer") {
+				seen = "can be loaded"
+			}
+			if lines := s.examine(setup{args: args}).of("modules"); len(lines) != 1 || !strings.Contains(lines[0].Seen, seen) {
+				t.Errorf("%+v", lines)
+			}
+		})
+	}
+}

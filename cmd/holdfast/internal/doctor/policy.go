@@ -1,0 +1,179 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/assume"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
+)
+
+// checkPolicy evaluates the trust policy of the role, or of the second role.
+func checkPolicy(_ context.Context, p *patient) (results []result) {
+	data, err := keystore.ReadFile(p.trustPolicy, keystore.MaxInput)
+	if err != nil {
+		return []result{failure(fmt.Errorf("--trust-policy %s: %w", p.trustPolicy, err)).with(getPolicy(p.config.RoleName())...)}
+	}
+	policy, err := trustpolicy.Parse(data)
+	var unsupported *trustpolicy.UnsupportedError
+	switch {
+	case errors.As(err, &unsupported):
+		return []result{skip("doctor cannot evaluate %s in statement %d of %s", unsupported.What, unsupported.Statement, p.trustPolicy)}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return []result{edit(failed(front.ExitOther, "%s ends too early: it is not a complete JSON document", p.trustPolicy), p.trustPolicy, 1)}
+	case err != nil:
+		return []result{edit(failed(front.ExitOther, "%s: %v", p.trustPolicy, err), p.trustPolicy, 1)}
+	}
+	request, caller := p.createSession(), "this certificate"
+	principal := trustpolicy.RolesAnywhere
+	if p.second.RoleARN != "" && policy.OnlyForRoles() {
+		request, principal = p.assumeSecond(), p.config.RoleARN
+		caller = "the session of " + principal
+	}
+	for _, s := range policy.Explain(request) {
+		results = append(results, fine("%s", describeStatement(s, principal)))
+	}
+	if err := policy.Allows(request); err != nil {
+		r := failed(front.ExitOther, "%v for %s%s", err, caller, unmet(policy.Explain(request), principal))
+		r = r.because("correct " + p.trustPolicy + ", or use another certificate; then run doctor again, and upload the file only if it has no fault")
+		return append([]result{edit(r, p.trustPolicy, 1)}, results...)
+	}
+	return append([]result{fine("%s allows %s to %s", p.trustPolicy, strings.Join(request.Actions, ", "), caller)}, results...)
+}
+
+// getPolicy returns the command that shows the trust policy of a role.
+func getPolicy(role string) []string {
+	return []string{"aws", "iam", "get-role", "--role-name", role, "--query", "Role.AssumeRolePolicyDocument"}
+}
+
+// createSession returns the request to STS for a session with the certificate.
+func (p *patient) createSession() trustpolicy.Request {
+	leaf := p.certs.Chain[0]
+	tags, _ := trustpolicy.SessionTags(leaf)
+	return trustpolicy.CreateSession(p.config.TrustAnchorARN, accountOf(p.config.TrustAnchorARN), trustpolicy.SourceIdentity(leaf), p.sessionName(), tags)
+}
+
+// sessionName is the name of the session of the first role.
+func (p *patient) sessionName() string {
+	if p.config.SessionName != "" {
+		return p.config.SessionName
+	}
+	return trustpolicy.SerialNumber(p.certs.Chain[0])
+}
+
+// accountOf returns the account in an ARN, or "".
+func accountOf(arn string) string {
+	if parts := strings.Split(arn, ":"); len(parts) > 4 {
+		return parts[4]
+	}
+	return ""
+}
+
+// assumeSecond returns the request to STS to assume the second role.
+func (p *patient) assumeSecond() trustpolicy.Request {
+	leaf := p.certs.Chain[0]
+	tags, _ := trustpolicy.SessionTags(leaf)
+	account, second := accountOf(p.config.RoleARN), p.second
+	name := second.SessionName
+	if name == "" {
+		name = assume.DefaultSessionName
+	}
+	ctx := make(trustpolicy.Context)
+	ctx.Set(trustpolicy.KeyPrincipalArn, p.config.RoleARN)
+	ctx.Set(trustpolicy.KeyPrincipalAccount, account)
+	ctx.Set(trustpolicy.KeyOwnSourceIdentity, trustpolicy.SourceIdentity(leaf))
+	ctx.Set(trustpolicy.KeyRoleSessionName, name)
+	if second.ExternalID != "" {
+		ctx.Set(trustpolicy.KeyExternalID, second.ExternalID)
+	}
+	ctx.SetTags(trustpolicy.KeyPrincipalTag, tags)
+	ctx.SetTags(trustpolicy.KeyRequestTag, second.Tags)
+	ctx.Set(trustpolicy.KeyTagKeys, slices.Sorted(maps.Keys(second.Tags))...)
+	ctx.Set(trustpolicy.KeyTransitiveTagKeys, second.TransitiveTagKeys...)
+	actions := []string{trustpolicy.AssumeRole, trustpolicy.SetSourceIdentity}
+	if len(second.Tags) > 0 {
+		actions = append(actions, trustpolicy.TagSession)
+	}
+	partition, _, _ := strings.Cut(strings.TrimPrefix(p.config.RoleARN, "arn:"), ":")
+	return trustpolicy.Request{
+		Principal: trustpolicy.Principal{Account: account, RoleARN: p.config.RoleARN,
+			SessionARN: fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", partition, account, p.config.RoleName(), p.sessionName())},
+		Actions: actions,
+		Context: ctx,
+	}
+}
+
+// describeStatement describes how a statement applies, condition by condition.
+func describeStatement(s trustpolicy.StatementResult, principal string) string {
+	effect := "allows"
+	if s.Deny {
+		effect = "denies"
+	}
+	switch {
+	case !s.Principal:
+		return fmt.Sprintf("statement %d is not for %s", s.Number, principal)
+	case len(s.Actions) == 0:
+		return fmt.Sprintf("statement %d has no action that is needed", s.Number)
+	}
+	text := fmt.Sprintf("statement %d %s %s", s.Number, effect, strings.Join(s.Actions, ", "))
+	for _, c := range s.Conditions {
+		text += "; it " + describeCondition(c)
+		if c.Met {
+			text += ", which is met"
+		}
+	}
+	return text
+}
+
+// describeCondition says what a condition requires, and if it is not met, what the
+// request has.
+func describeCondition(c trustpolicy.ConditionResult) string {
+	key, has := c.Key, "the request"
+	for _, prefix := range []string{trustpolicy.KeyPrincipalTag, trustpolicy.KeyRequestTag} {
+		if len(key) > len(prefix) && strings.EqualFold(key[:len(prefix)], prefix) && strings.HasPrefix(strings.ToLower(key[len(prefix):]), "x509") {
+			key, has = key[len(prefix):], "the certificate"
+		}
+	}
+	relation, known := map[string]string{"StringEquals": " = ", "StringNotEquals": " ≠ "}[c.Operator]
+	if !known {
+		relation = " " + c.Operator + " "
+	}
+	text := "requires " + key + relation + strings.Join(c.Want, " or ")
+	switch name := key[strings.LastIndex(key, "/")+1:]; {
+	case c.Met:
+		return text
+	case len(c.Got) == 0:
+		return text + "; " + has + " has no " + name
+	}
+	return text + "; " + has + " has " + strings.Join(c.Got, ", ")
+}
+
+// unmet names the first reason why a statement that allows does not apply, or one
+// that denies does.
+func unmet(statements []trustpolicy.StatementResult, principal string) string {
+	for _, s := range statements {
+		if s.Deny && s.Applies() && len(s.Actions) > 0 {
+			return fmt.Sprintf(": statement %d applies", s.Number)
+		}
+	}
+	for _, s := range statements {
+		for _, c := range s.Conditions {
+			if !s.Deny && s.Principal && !c.Met {
+				return fmt.Sprintf(": statement %d %s", s.Number, describeCondition(c))
+			}
+		}
+	}
+	for _, s := range statements {
+		if !s.Deny && !s.Principal {
+			return fmt.Sprintf(": the principal of statement %d is not %s", s.Number, principal)
+		}
+	}
+	return ""
+}
