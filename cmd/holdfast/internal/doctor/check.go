@@ -209,7 +209,7 @@ func failure(err error) result {
 func quoteReferences(text string) string {
 	words := strings.Split(text, " ")
 	for i, w := range words {
-		if bare := strings.TrimRight(w, ",;"); strings.HasPrefix(bare, "pkcs11:") {
+		if bare := strings.TrimRight(w, ",;"); strings.Contains(bare, ";") && strings.Contains(bare, "=") {
 			words[i] = front.ShellQuote(bare) + w[len(bare):]
 		}
 	}
