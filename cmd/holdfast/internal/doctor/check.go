@@ -107,7 +107,7 @@ func (p *patient) examine(ctx context.Context, report func(result)) (all []resul
 			case died == "":
 				return all, nil
 			}
-			add(checks[i].name, []result{p.inUse(died)})
+			add(checks[min(i, len(checks)-1)].name, []result{p.inUse(died)})
 			p.ended = true
 			p.readFiles(ctx)
 			continue
