@@ -62,6 +62,16 @@ func newScene(t testing.TB) *scene {
 	return s
 }
 
+// preparedScene returns a scene with the changes of a setup.
+func preparedScene(t *testing.T, c setup) *scene {
+	t.Helper()
+	s := newScene(t)
+	if c.prepare != nil {
+		c.prepare(s)
+	}
+	return s
+}
+
 func (s *scene) path(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *scene) write(name, text string) {
