@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path/filepath"
 	"strings"
+	"time"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -31,9 +32,13 @@ func load(path string) (module, error) {
 	if ctx == nil {
 		return nil, signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w", path, signer.ErrUnavailable), moduleHint)
 	}
+	l, soft := library{ctx, true}, strings.Contains(filepath.Base(path), "softhsm")
 	err = convertError(ctx.Initialize())
+	if err == nil && soft {
+		err = settleSoftHSM(l, l.again, func() { time.Sleep(settlePause) })
+	}
 	if err == nil {
-		return library{ctx, true}, nil
+		return l, nil
 	}
 	if errors.Is(err, ckrCryptokiAlreadyInit) {
 		// Other code in this process initialized the module and finalizes it.
@@ -41,7 +46,7 @@ func load(path string) (module, error) {
 	}
 	ctx.Destroy()
 	hint := ""
-	if strings.Contains(filepath.Base(path), "softhsm") {
+	if soft {
 		hint = softHSMHint()
 	}
 	return nil, signer.WithHint(fmt.Errorf("module %s: initialize: %w: %w", path, signer.ErrUnavailable, err),
@@ -51,6 +56,14 @@ func load(path string) (module, error) {
 type library struct {
 	ctx         *p11.Ctx
 	initialized bool
+}
+
+// again finalizes and initializes the module.
+func (l library) again() error {
+	if err := l.ctx.Finalize(); err != nil {
+		return convertError(err)
+	}
+	return convertError(l.ctx.Initialize())
 }
 
 // convertError converts an error of the binding to an [Error].

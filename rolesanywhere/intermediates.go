@@ -17,7 +17,7 @@ import (
 // trust anchor is unknown. It leaves out those that the service would refuse.
 func usable(certs signer.Certificates, now time.Time) []*x509.Certificate {
 	all := certs.Issued()
-	return slices.Concat(all[:1], slices.DeleteFunc(all[1:], func(c *x509.Certificate) bool { return issuerProblem(c, now) != "" }))
+	return slices.Concat(all[:1], slices.DeleteFunc(all[1:], func(c *x509.Certificate) bool { return issuerProblem(c, now) != nil }))
 }
 
 // fitting returns the certificates that fit into a request.
@@ -25,22 +25,30 @@ func fitting(all []*x509.Certificate) []*x509.Certificate {
 	return all[:min(len(all), 1+sigv4x509.MaxChain)]
 }
 
+// A problem is why the service would refuse the certificate of an issuer.
+type problem struct{ what, hint string }
+
+// of returns the problem of a certificate as an error. name describes it.
+func (p *problem) of(name string) error {
+	return signer.WithHint(fmt.Errorf("%s %s", name, p.what), p.hint)
+}
+
 // issuerProblem returns why the service would refuse c as an intermediate
-// certificate at the time now, with the way out, or "".
-func issuerProblem(c *x509.Certificate, now time.Time) string {
+// certificate at the time now, or nil.
+func issuerProblem(c *x509.Certificate, now time.Time) *problem {
 	switch {
 	case c.NotBefore.Sub(now) > clockTolerance:
-		return fmt.Sprintf("is not valid before %s: wait, or correct the clock", c.NotBefore.UTC().Format(time.RFC3339))
+		return &problem{"is not valid before " + c.NotBefore.UTC().Format(time.RFC3339), "wait, or correct the clock"}
 	case now.After(c.NotAfter):
-		return fmt.Sprintf("expired at %s: renew it", c.NotAfter.UTC().Format(time.RFC3339))
+		return &problem{"expired at " + c.NotAfter.UTC().Format(time.RFC3339), "renew it"}
 	case certpath.Weak(c.SignatureAlgorithm):
-		return fmt.Sprintf("is signed with %v: reissue it with SHA-256 or stronger", c.SignatureAlgorithm)
+		return &problem{fmt.Sprintf("is signed with %v", c.SignatureAlgorithm), "reissue it with SHA-256 or stronger"}
 	case !c.BasicConstraintsValid || !c.IsCA:
-		return "is not a CA certificate: give the certificate of the CA"
+		return &problem{"is not a CA certificate", "give the certificate of the CA"}
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
-		return "lacks the key usage keyCertSign: reissue it with that"
+		return &problem{"lacks the key usage keyCertSign", "reissue it with that"}
 	}
-	return ""
+	return nil
 }
 
 // untrusted returns the hint for a response that the service does not trust the
@@ -51,8 +59,8 @@ func untrusted(certs signer.Certificates, now time.Time, clock string) string {
 		return err.Error()
 	}
 	for _, c := range certs.Chain[1:] {
-		if problem := issuerProblem(c, now); problem != "" {
-			return fmt.Sprintf("the intermediate certificate %s %s", subject(c), problem)
+		if p := issuerProblem(c, now); p != nil {
+			return fmt.Sprintf("the intermediate certificate %s %s: %s", subject(c), p.what, p.hint)
 		}
 	}
 	switch n := len(usable(certs, now)) - 1; {

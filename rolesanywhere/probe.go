@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
@@ -37,7 +39,7 @@ type Reached struct {
 // response that has the form of HTTP is a success, whatever its status is. The
 // error wraps [ErrUnreachable], or [ErrConfig] if no request was sent. The result
 // is valid with an error too.
-func (cfg Config) Reach(ctx context.Context) (Reached, error) {
+func (cfg Config) Reach(ctx context.Context) (reached Reached, err error) {
 	c, err := newClient(cfg)
 	if err != nil {
 		return Reached{}, err
@@ -45,13 +47,26 @@ func (cfg Config) Reach(ctx context.Context) (Reached, error) {
 	ctx, cancel := await.Limit(ctx, c.cfg.Timeout)
 	defer cancel()
 	r := Reached{URL: c.endpoint}
+	var traced Reached
+	var mu sync.Mutex // a dial can go on after the end of ctx
+	defer func() {
+		mu.Lock()
+		defer mu.Unlock()
+		reached.Addresses, reached.Server = slices.Clone(traced.Addresses), traced.Server
+	}()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		DNSDone: func(info httptrace.DNSDoneInfo) {
+			mu.Lock()
+			defer mu.Unlock()
 			for _, a := range info.Addrs {
-				r.Addresses = append(r.Addresses, a.String())
+				traced.Addresses = append(traced.Addresses, a.String())
 			}
 		},
-		GotConn: func(info httptrace.GotConnInfo) { r.Server = info.Conn.RemoteAddr().String() },
+		GotConn: func(info httptrace.GotConnInfo) {
+			mu.Lock()
+			defer mu.Unlock()
+			traced.Server = info.Conn.RemoteAddr().String()
+		},
 	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, c.endpoint.String(), nil)
 	if err != nil {

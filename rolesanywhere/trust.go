@@ -83,8 +83,8 @@ func UnusedIssuers(certs signer.Certificates, now time.Time) (reasons []error) {
 		if i == 0 {
 			continue
 		}
-		if what, fix, found := strings.Cut(issuerProblem(c, now), ": "); found {
-			reasons = append(reasons, signer.WithHint(fmt.Errorf("the intermediate certificate %s %s", subject(c), what), fix))
+		if p := issuerProblem(c, now); p != nil {
+			reasons = append(reasons, p.of("the intermediate certificate "+subject(c)))
 		}
 	}
 	if all := usable(certs, now); len(all) > len(fitting(all)) {
@@ -96,15 +96,14 @@ func UnusedIssuers(certs signer.Certificates, now time.Time) (reasons []error) {
 
 // checkAnchor checks the rules for the certificate of a trust anchor.
 func checkAnchor(c *x509.Certificate, now time.Time) error {
-	problem := issuerProblem(c, now)
-	if problem == "" && c.KeyUsage&x509.KeyUsageCertSign == 0 {
-		problem = "lacks the key usage keyCertSign: reissue it with that"
+	p := issuerProblem(c, now)
+	if p == nil && c.KeyUsage&x509.KeyUsageCertSign == 0 {
+		p = &problem{"lacks the key usage keyCertSign", "reissue it with that"}
 	}
-	what, fix, found := strings.Cut(problem, ": ")
-	if !found {
+	if p == nil {
 		return nil
 	}
-	return signer.WithHint(fmt.Errorf("the certificate %s of the trust anchor %s", subject(c), what), fix)
+	return p.of(fmt.Sprintf("the certificate %s of the trust anchor", subject(c)))
 }
 
 // explainTrust returns the likeliest reason why no path leads to the trust
@@ -125,9 +124,8 @@ func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now tim
 		}
 	}
 	for _, c := range certs.Chain[1:] {
-		if problem := issuerProblem(c, now); problem != "" {
-			what, fix, _ := strings.Cut(problem, ": ")
-			return signer.WithHint(fmt.Errorf("the intermediate certificate %s %s", subject(c), what), fix)
+		if p := issuerProblem(c, now); p != nil {
+			return p.of("the intermediate certificate " + subject(c))
 		}
 	}
 	if leads { // there is a path, but a rule forbids it

@@ -162,7 +162,7 @@ func TestExclusiveFlagsOfSigningHelper(t *testing.T) {
 		first, second, _ := strings.Cut(test.pair, " ")
 		for _, name := range test.commands {
 			a, stdout, stderr := testApp()
-			a.LookupEnv = func(name string) (string, bool) { return "/nowhere", name == "HOME" }
+			a.LookupEnv = func(name string) (string, bool) { return "/nowhere", name == "HOME" || name == "USERPROFILE" }
 			code := a.Run(t.Context(), []string{name, value(first), value(second)})
 			if want := "--" + first + " cannot be used with --" + second; code != front.ExitUsage || stdout.Len() > 0 || !strings.Contains(stderr.String(), want) {
 				t.Errorf("%s with %s: exit code %d, %s%s", name, test.pair, code, stdout, stderr)

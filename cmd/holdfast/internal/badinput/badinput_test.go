@@ -60,18 +60,7 @@ type badInput struct {
 // TestBadInput runs the real program, as AWS's clients do.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	base := t.TempDir()
-	for _, dir := range []string{base, filepath.Dir(base)} {
-		if err := os.Chmod(dir, 0o755); err != nil { // for badInput.nobody
-			t.Fatal(err)
-		}
-	}
-	program := filepath.Join(base, "holdfast")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, clitest.Package)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	base, program := buildProgram(t)
 
 	p := newPKI(t)
 	var cases []badInput
@@ -105,6 +94,25 @@ func TestBadInput(t *testing.T) {
 		}
 	})
 	t.Logf("%d cases in %v, at most %d MiB", len(cases), time.Since(start).Round(time.Second), peak.Load()>>20)
+}
+
+// buildProgram builds the program without cgo in a new folder that everybody can
+// read, and returns both.
+func buildProgram(t *testing.T) (base, program string) {
+	t.Helper()
+	base = t.TempDir()
+	for _, dir := range []string{base, filepath.Dir(base)} {
+		if err := os.Chmod(dir, 0o755); err != nil { // for badInput.nobody
+			t.Fatal(err)
+		}
+	}
+	program = filepath.Join(base, "holdfast")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, clitest.Package)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return base, program
 }
 
 // A scene is a folder with the files of a good command line, and the place

@@ -6,14 +6,12 @@ import (
 	"cmp"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"unicode"
 
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 )
 
@@ -68,18 +66,7 @@ func manyProfiles() string {
 // with bad AWS configurations: it reports a fault, with the same exit code for files.
 func TestBadInputOfDoctor(t *testing.T) {
 	t.Parallel()
-	base := t.TempDir()
-	for _, dir := range []string{base, filepath.Dir(base)} {
-		if err := os.Chmod(dir, 0o755); err != nil { // for badInput.nobody
-			t.Fatal(err)
-		}
-	}
-	program := filepath.Join(base, "holdfast")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, clitest.Package)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	base, program := buildProgram(t)
 	p := newPKI(t)
 	var cases []badInput
 	for _, group := range []func(*pki) []badInput{fileCases, keyCases, certificateCases, arnCases} {

@@ -1,3 +1,5 @@
+//go:build unix
+
 package doctor_test
 
 import (
@@ -268,10 +270,7 @@ func TestDoctor(t *testing.T) {
 	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
-			if c.prepare != nil {
-				c.prepare(s)
-			}
+			s := preparedScene(t, c)
 			s.check(c)
 		})
 	}
@@ -315,10 +314,7 @@ func TestToldOnce(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
-			if c.prepare != nil {
-				c.prepare(s)
-			}
+			s := preparedScene(t, c)
 			r := s.examine(c)
 			faults := 0
 			for _, l := range r.Checks {

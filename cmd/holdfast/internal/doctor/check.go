@@ -107,7 +107,7 @@ func (p *patient) examine(ctx context.Context, report func(result)) (all []resul
 			case died == "":
 				return all, nil
 			}
-			add(checks[i].name, []result{p.inUse(died)})
+			add(checks[min(i, len(checks)-1)].name, []result{p.inUse(died)})
 			p.ended = true
 			p.readFiles(ctx)
 			continue
@@ -204,12 +204,12 @@ func failure(err error) result {
 	return result{State: fault, Seen: err.Error(), Hint: quoteReferences(hint), code: code}
 }
 
-// quoteReferences quotes the references to keys in a text, so that a shell does not
-// interpret their semicolons.
+// quoteReferences quotes the words of a text that are references with attributes, so
+// that a shell does not interpret their semicolons and question marks.
 func quoteReferences(text string) string {
 	words := strings.Split(text, " ")
 	for i, w := range words {
-		if bare := strings.TrimRight(w, ",;"); strings.HasPrefix(bare, "pkcs11:") {
+		if bare := strings.TrimRight(w, ",;"); strings.Contains(bare, "=") && strings.ContainsAny(bare, ";?") {
 			words[i] = front.ShellQuote(bare) + w[len(bare):]
 		}
 	}

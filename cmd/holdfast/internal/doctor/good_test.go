@@ -1,3 +1,5 @@
+//go:build unix
+
 package doctor_test
 
 import (
@@ -74,10 +76,7 @@ func TestGood(t *testing.T) {
 	for _, c := range good {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
-			if c.prepare != nil {
-				c.prepare(s)
-			}
+			s := preparedScene(t, c)
 			s.checkGood(c)
 		})
 	}
@@ -191,10 +190,7 @@ func TestWarnings(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
-			if c.prepare != nil {
-				c.prepare(s)
-			}
+			s := preparedScene(t, c)
 			r := s.examine(c)
 			l, _ := r.first("warning", "fault")
 			if l.State != "warning" || l.Check != c.check || !strings.Contains(l.Seen, s.expand(c.seen)) || !strings.Contains(l.Command, s.expand(c.command)) {

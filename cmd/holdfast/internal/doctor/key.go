@@ -214,7 +214,7 @@ func (p *patient) readCertificates(ctx context.Context, opts keystore.Options) {
 // examined without the device.
 func (p *patient) readFiles(ctx context.Context) {
 	for _, ref := range []keystore.Ref{p.key.Identity.Certificate, p.key.Identity.Intermediates} {
-		if !ref.IsZero() && ref.Scheme != "file" {
+		if modules, err := p.Store.Modules(ref); err != nil || len(modules) > 0 {
 			return
 		}
 	}

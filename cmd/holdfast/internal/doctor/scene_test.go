@@ -1,3 +1,5 @@
+//go:build unix
+
 package doctor_test
 
 import (
@@ -57,6 +59,16 @@ func newScene(t testing.TB) *scene {
 	s := &scene{TB: t, dir: t.TempDir()}
 	s.ca = clitest.WriteFiles(t, s.dir, "p256")
 	s.key = signertest.Key(t, "p256")
+	return s
+}
+
+// preparedScene returns a scene with the changes of a setup.
+func preparedScene(t *testing.T, c setup) *scene {
+	t.Helper()
+	s := newScene(t)
+	if c.prepare != nil {
+		c.prepare(s)
+	}
 	return s
 }
 

@@ -8,7 +8,8 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 )
 
-// longestText limits the texts of a result, in bytes.
+// longestText limits the texts of a result, in bytes. Much longer ones are cut
+// before the search for secrets, which takes time.
 const longestText = 4096
 
 // secretName matches the names of flags and variables whose values are secret.
@@ -89,14 +90,18 @@ func (p *patient) hide(text string) string {
 	return userInfo.ReplaceAllString(front.Redact(text, p.args), "://…@")
 }
 
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "…"
+}
+
 // redact removes the secrets from the texts of a result, and cuts long ones. It is
 // the last step before the report.
 func (p *patient) redact(r result) result {
 	for _, text := range []*string{&r.Seen, &r.Hint} {
-		if len(*text) > longestText {
-			*text = strings.ToValidUTF8((*text)[:longestText], "") + "…"
-		}
-		*text = p.hide(*text)
+		*text = cut(p.hide(cut(*text, 16*longestText)), longestText) // the first cut can be in a secret
 	}
 	if len(r.Command) > 4*longestText { // a part of a command is of no use
 		r.Command = ""

@@ -125,7 +125,7 @@ func (a App) fail(cmd *cobra.Command, args []string, err error) int {
 	if errors.As(err, &own) {
 		code = own.Code
 	}
-	fmt.Fprintf(a.Stderr, "holdfast: %s\nhint: %s\n", redact(err.Error(), args), redact(hint, args))
+	fmt.Fprintf(a.Stderr, "holdfast: %s\nhint: %s\n", Redact(err.Error(), args), Redact(hint, args))
 	return code
 }
 

@@ -124,7 +124,7 @@ func TestRedactKeepsProse(t *testing.T) {
 		`exec: "secret" or S3cret`:               `exec: "…" or …`,
 		`role "open": open it`:                   `role "…": open it`,
 	} {
-		if got := redact(message, args); got != want {
+		if got := Redact(message, args); got != want {
 			t.Errorf("%s: got %s, want %s", message, got, want)
 		}
 	}

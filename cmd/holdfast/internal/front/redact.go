@@ -13,15 +13,11 @@ import (
 // searched for in messages.
 const shortestSecret = 4
 
-// Redact returns a message as it may be printed: as one line, without the PINs,
-// passwords and keys in it. args is the command line that may contain them.
-func Redact(message string, args []string) string { return redact(message, args) }
-
-// redact returns a message as one line, without the PINs, passwords and keys in it.
-// It is the last step before every error is printed. It removes those that
-// [keystore.Redact] recognizes, and the parts of arguments that
-// [keystore.Excerpt] would not show, wherever they are.
-func redact(message string, args []string) string {
+// Redact returns a message as one line, without the PINs, passwords and keys in it.
+// It is the last step before a message is printed. args is the command line that
+// may contain them. Redact removes those that [keystore.Redact] recognizes, and the
+// parts of arguments that [keystore.Excerpt] would not show, wherever they are.
+func Redact(message string, args []string) string {
 	message = keystore.Redact(OneLine(message))
 	for _, arg := range args {
 		name, value, _ := strings.Cut(arg, "=")

@@ -1,3 +1,5 @@
+//go:build unix
+
 package interop
 
 import (
@@ -7,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -105,9 +106,6 @@ func (c chained) config(t *testing.T, flags []string, more string) []string {
 // The AWS CLI gets the credentials of a second role in each way that Holdfast
 // offers.
 func TestAWSCLIChained(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("the clients are Debian's")
-	}
 	client := awsCLI
 	c := newChained(t)
 	s := clitest.StartServe(t, t.TempDir(), nil, append(slices.Clone(c.second), "--status-listen", "127.0.0.1:0")...)

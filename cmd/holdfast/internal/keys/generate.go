@@ -12,13 +12,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -89,9 +87,7 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	if ref, err = device.Complete(a, ref); err != nil {
 		return err
 	}
-	ctx, cancel := await.Limit(ctx, generateTimeout)
-	defer cancel()
-	key, err := front.InterruptibleValue(ctx, ref.String(), func() (keystore.Key, error) {
+	key, err := onDevice(ctx, deviceTimeout, ref.String(), func(ctx context.Context) (keystore.Key, error) {
 		return a.Store.Generate(ctx, ref, keystore.KeySpec{Type: keystore.KeyType(keyType)}, opts)
 	})
 	if err != nil {
@@ -99,10 +95,6 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	}
 	return errors.Join(printKey(a, key, asJSON), key.Close())
 }
-
-// generateTimeout is how long a device may take, without the time of prompts. Some
-// TPMs need more than a minute for an RSA key.
-const generateTimeout = 4 * time.Minute
 
 // newKey is the output of --json.
 type newKey struct {

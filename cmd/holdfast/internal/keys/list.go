@@ -11,7 +11,6 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -139,9 +138,7 @@ func listAll(ctx context.Context, a front.App, stores []store, opts keystore.Opt
 const listTimeout = 15 * time.Second
 
 func listStore(ctx context.Context, a front.App, ref keystore.Ref, opts keystore.Options) ([]keystore.Entry, error) {
-	ctx, cancel := await.Limit(ctx, listTimeout)
-	defer cancel()
-	return front.InterruptibleValue(ctx, ref.String(), func() ([]keystore.Entry, error) { return a.Store.List(ctx, ref, opts) })
+	return onDevice(ctx, listTimeout, ref.String(), func(ctx context.Context) ([]keystore.Entry, error) { return a.Store.List(ctx, ref, opts) })
 }
 
 // isAbsent reports whether err means that a store does not exist, rather than

@@ -70,9 +70,23 @@ func newTokenScene(t testing.TB, ca *signertest.CA) *tokenScene {
 	return s
 }
 
-// copy returns a scene that counts the wrong PINs for the same token elsewhere.
+// copy returns a scene with a copy of the token, which no other test uses: each
+// login to SoftHSM writes the token's file, and another process that reads it at
+// that moment can find no token.
 func (s *tokenScene) copy(t testing.TB) *tokenScene {
-	another := &tokenScene{TB: t, dir: t.TempDir(), module: s.module, label: s.label, refs: s.refs, env: s.env}
+	t.Helper()
+	another := &tokenScene{TB: t, dir: t.TempDir(), module: s.module, label: s.label, refs: s.refs}
+	conf := os.Getenv("SOFTHSM2_CONF")
+	text, err := os.ReadFile(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, own := filepath.Dir(conf), another.path("softhsm")
+	if err := os.CopyFS(own, os.DirFS(shared)); err != nil {
+		t.Fatal(err)
+	}
+	another.write("softhsm2.conf", strings.ReplaceAll(string(text), shared, own))
+	another.env = append(slices.Clone(s.env), "SOFTHSM2_CONF="+another.path("softhsm2.conf"))
 	another.setPlace()
 	return another
 }

@@ -54,8 +54,10 @@ on macOS. In these stores, it lists only certificates with a private key.`,
 			if err != nil {
 				return err
 			}
-			ctx := cmd.Context()
-			return front.Interruptible(ctx, ref.String(), func() error { return readCertificateData(ctx, a, ref, named, opts) })
+			_, err = onDevice(cmd.Context(), deviceTimeout, ref.String(), func(ctx context.Context) (done struct{}, err error) {
+				return done, readCertificateData(ctx, a, ref, named, opts)
+			})
+			return err
 		},
 	}
 	f.Add(cmd)

@@ -65,16 +65,17 @@ func seal(ctx context.Context, a front.App, to, source string) error {
 	if err != nil {
 		return err
 	}
-	return front.Interruptible(ctx, ref.String(), func() error {
+	_, err = onDevice(ctx, deviceTimeout, ref.String(), func(ctx context.Context) (done struct{}, err error) {
 		secret, err := ask(ctx, keystore.Prompt{What: "secret", Ref: ref, Optional: true})
 		var prompt *front.PromptError
 		if source == "prompt" && errors.As(err, &prompt) {
 			err = signer.WithHint(err, "run the command in a terminal, or give the secret with --secret-source file:PATH or env:NAME")
 		}
 		if err != nil {
-			return err
+			return done, err
 		}
 		defer clear(secret)
-		return a.Store.Seal(ctx, ref, secret, opts)
+		return done, a.Store.Seal(ctx, ref, secret, opts)
 	})
+	return err
 }

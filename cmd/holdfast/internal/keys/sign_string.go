@@ -85,7 +85,7 @@ func (f *signString) run(cmd *cobra.Command, a front.App) error {
 		return err
 	}
 	ctx, logger := cmd.Context(), a.Logger(f.debug)
-	signature, err := front.InterruptibleValue(ctx, key.Name(), func() (_ []byte, err error) {
+	signature, err := onDevice(ctx, deviceTimeout, key.Name(), func(ctx context.Context) (_ []byte, err error) {
 		k, err := key.OpenKey(ctx, a, logger)
 		if err != nil {
 			return nil, err

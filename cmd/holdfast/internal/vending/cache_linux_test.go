@@ -1,6 +1,7 @@
 package vending_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // With the keyring, no credentials are written to a file.
 func TestKeyringLeavesNoFile(t *testing.T) {
 	if len(clitest.Caches(t)) < 2 {
-		t.Skip("the kernel keyring is not available")
+		signertest.Skip(t, "keyring", errors.New("the kernel keyring is not available"))
 	}
 	s := newCacheScene(t, 0)
 	first, stderr := s.run(t, nil, "--cache=keyring")

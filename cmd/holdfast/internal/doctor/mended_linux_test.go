@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -26,9 +25,6 @@ var mendable = []string{
 // The commands of doctor mend what is broken: after the command of the first fault,
 // the fault is gone, until no fault is left.
 func TestMended(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("sed -i has another form")
-	}
 	aws := signertest.Require(t, "awscli", "/usr/bin/aws")
 	sh := signertest.Require(t, "sh", "sh")
 	mended := 0
@@ -81,9 +77,6 @@ func (s *scene) paste(sh, aws, command string) {
 // The commands below warnings of the configuration lose nothing: after them, the
 // AWS configuration has no fault and no warning.
 func TestMendedWarnings(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("sed -i has another form")
-	}
 	aws := signertest.Require(t, "awscli", "/usr/bin/aws")
 	sh := signertest.Require(t, "sh", "sh")
 	const region = "\nregion = us-east-1\n"
