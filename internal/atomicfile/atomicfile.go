@@ -51,14 +51,15 @@ type File struct {
 // file. A concurrent reader, and any reader after a crash, sees either all of
 // the old data or all of the new data. On error the file is unchanged and the
 // temporary file is removed.
-func (f File) Replace(data []byte) error { return f.write(data, f.fs().Rename) }
+func (f File) Replace(data []byte) error { return f.write(data, f.fs().Rename, true) }
 
 // Create creates the file with data. If the name exists, even as a symbolic
 // link, the error wraps [fs.ErrExist]. After any other error the file may
 // exist, but then it is complete. The file system must support hard links.
-func (f File) Create(data []byte) error { return f.write(data, f.fs().Link) }
+func (f File) Create(data []byte) error { return f.write(data, f.fs().Link, false) }
 
-func (f File) write(data []byte, place func(oldname, newname string) error) error {
+// write places the temporary file; moved means that place leaves nothing behind.
+func (f File) write(data []byte, place func(oldname, newname string) error, moved bool) error {
 	folder, _ := filepath.Split(f.Name)
 	temporary := folder + f.temporary()
 	file, err := f.fs().OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -68,7 +69,10 @@ func (f File) write(data []byte, place func(oldname, newname string) error) erro
 	if err = errors.Join(f.fill(file, data), file.Close()); err == nil {
 		err = whileInUse(func() error { return place(temporary, f.Name) })
 	}
-	// After a rename the temporary name no longer exists.
+	if err == nil && moved {
+		return nil
+	}
+	// A rename that failed can have been made.
 	if removeErr := whileInUse(func() error { return f.fs().Remove(temporary) }); !errors.Is(removeErr, fs.ErrNotExist) {
 		err = errors.Join(err, removeErr)
 	}
