@@ -57,6 +57,13 @@ var aspects = []struct {
 	{"URIs", func(c *x509.Certificate) string { return joined(c.URIs) }},
 	{"IP addresses", func(c *x509.Certificate) string { return joined(c.IPAddresses) }},
 	{"email addresses", func(c *x509.Certificate) string { return strings.Join(c.EmailAddresses, " ") }},
+	{"other alternative names", func(c *x509.Certificate) string {
+		var names []string
+		for _, name := range otherNames(c.Extensions) {
+			names = append(names, nameTypes[name.Tag]+":"+hex.EncodeToString(name.Bytes))
+		}
+		return strings.Join(names, " ")
+	}},
 	{"key usage", func(c *x509.Certificate) string { return keyUsageText(c.KeyUsage) }},
 	{"extended key usage", extKeyUsageText},
 	{"CA", func(c *x509.Certificate) string { return strconv.FormatBool(c.IsCA) }},

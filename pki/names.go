@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // Names are the names in a certificate or in a request.
@@ -24,6 +26,10 @@ type Names struct {
 	URIs           []*url.URL
 	IPAddresses    []netip.Addr
 	EmailAddresses []string
+
+	// Unsupported are the types of other alternative names, such as
+	// "directoryName". Check refuses them.
+	Unsupported []string
 }
 
 // CommonName returns Names with the subject CN=name.
@@ -39,6 +45,7 @@ func CommonName(name string) Names {
 func NamesOf(cert *x509.Certificate) Names {
 	return namesOf(cert.RawSubject, x509.CertificateRequest{
 		DNSNames: cert.DNSNames, URIs: cert.URIs, IPAddresses: cert.IPAddresses, EmailAddresses: cert.EmailAddresses,
+		Extensions: cert.Extensions,
 	})
 }
 
@@ -53,7 +60,33 @@ func namesOf(subject []byte, r x509.CertificateRequest) Names {
 			n.IPAddresses = append(n.IPAddresses, addr.Unmap())
 		}
 	}
+	for _, name := range otherNames(r.Extensions) {
+		n.Unsupported = append(n.Unsupported, nameTypes[name.Tag])
+	}
 	return n
+}
+
+// nameTypes are the types of a GeneralName that are not issued, by their tags (RFC
+// 5280, section 4.2.1.6).
+var nameTypes = map[int]string{0: "otherName", 3: "x400Address", 4: "directoryName", 5: "ediPartyName", 8: "registeredID"}
+
+// otherNames returns the alternative names of the types in nameTypes.
+func otherNames(extensions []pkix.Extension) (other []asn1.RawValue) {
+	for _, e := range extensions {
+		var names []asn1.RawValue
+		if !e.Id.Equal(oidSubjectAltName) {
+			continue
+		}
+		if _, err := asn1.Unmarshal(e.Value, &names); err != nil {
+			continue // crypto/x509 has refused this
+		}
+		for _, name := range names {
+			if nameTypes[name.Tag] != "" {
+				other = append(other, name)
+			}
+		}
+	}
+	return other
 }
 
 // SubjectText returns the subject in the form of RFC 4514, or "" if it is empty
@@ -86,6 +119,10 @@ func (n Names) Check() error {
 				return fmt.Errorf("subject: the value of %v is longer than %d bytes", a.Type, maxName)
 			}
 		}
+	}
+	if len(n.Unsupported) > 0 {
+		return signer.WithHint(fmt.Errorf("an alternative name of the type %s is not supported: %w", n.Unsupported[0], errors.ErrUnsupported),
+			"only DNS names, URIs, IP addresses and email addresses are issued")
 	}
 	if len(n.DNSNames)+len(n.URIs)+len(n.IPAddresses)+len(n.EmailAddresses) > maxNames {
 		return fmt.Errorf("more than %d alternative names", maxNames)

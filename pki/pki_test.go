@@ -147,6 +147,42 @@ func TestRefusedNames(t *testing.T) {
 	}
 }
 
+// san returns an extension with the alternative names.
+func san(t *testing.T, names ...asn1.RawValue) pkix.Extension {
+	t.Helper()
+	der, err := asn1.Marshal(names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: der}
+}
+
+// Names of types that are not issued are not dropped without a word.
+func TestUnsupportedNames(t *testing.T) {
+	dns := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, Bytes: []byte("a.example")}
+	for tag, want := range map[int]string{0: "otherName", 4: "directoryName", 8: "registeredID"} {
+		other := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, IsCompound: tag < 8, Bytes: []byte{0x30, 0}}
+		key := signertest.Key(t, "p256")
+		r, err := pki.ParseRequest(request(t, key, func(r *x509.CertificateRequest) {
+			r.ExtraExtensions = []pkix.Extension{san(t, dns, other)}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert := signertest.NewCA(t, "CA").Issue(t, key, func(c *x509.Certificate) {
+			c.DNSNames, c.ExtraExtensions = nil, []pkix.Extension{san(t, other, dns)}
+		})
+		for kind, n := range map[string]pki.Names{"request": pki.NamesOfRequest(r), "certificate": pki.NamesOf(cert)} {
+			if len(n.DNSNames) != 1 || !slices.Equal(n.Unsupported, []string{want}) {
+				t.Errorf("%s: %q, %q", kind, n.DNSNames, n.Unsupported)
+			}
+			if err := n.Check(); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+	}
+}
+
 func TestRefusedCertificates(t *testing.T) {
 	now := time.Now().UTC().Truncate(time.Second)
 	issuer, _ := newCA(t, "p256", 0, now)
@@ -241,8 +277,11 @@ func TestCompare(t *testing.T) {
 		"encoded otherwise": {ca, func(c *x509.Certificate) { c.RawSubject = printable }, []string{"DER of the subject"}},
 		"issuer":            {other, nil, []string{"issuer"}},
 		"DNS name":          {ca, func(c *x509.Certificate) { c.DNSNames = []string{"a.example"} }, []string{"DNS names"}},
-		"key usage":         {ca, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }, []string{"key usage"}},
-		"extended usage":    {ca, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, []string{"extended key usage"}},
+		"directory name": {ca, func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{san(t, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 4, IsCompound: true, Bytes: []byte{0x30, 0}})}
+		}, []string{"other alternative names"}},
+		"key usage":      {ca, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }, []string{"key usage"}},
+		"extended usage": {ca, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, []string{"extended key usage"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string

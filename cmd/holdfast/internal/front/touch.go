@@ -70,17 +70,17 @@ func (s *watchedSigner) Certificates() signer.Certificates { return signer.Certi
 func (s *watchedSigner) NeedsPerson() bool                 { return signer.NeedsPerson(s.Signer) }
 
 func (s *watchedSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	defer s.watcher.begin(context.Background(), s.name)()
+	defer s.watcher.Begin(context.Background(), s.name)()
 	return s.Signer.Sign(rand, digest, opts)
 }
 
 func (s *watchedSigner) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	defer s.watcher.begin(ctx, s.name)()
+	defer s.watcher.Begin(ctx, s.name)()
 	return signer.SignContext(ctx, s.Signer, rand, digest, opts)
 }
 
-// begin starts to wait for a signature, which ends when done is called.
-func (w *Watcher) begin(ctx context.Context, name string) (done func()) {
+// Begin starts to wait for a device called name. The wait ends when done is called.
+func (w *Watcher) Begin(ctx context.Context, name string) (done func()) {
 	delay := w.Delay
 	if delay == 0 {
 		delay = touchDelay

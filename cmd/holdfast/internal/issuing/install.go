@@ -78,6 +78,8 @@ func (f installFlags) run(ctx context.Context, a front.App) error {
 		return err
 	}
 	opts = opts.Once()
+	watcher := &front.Watcher{App: a, Pinentry: f.device.PINSource == "pinentry", Logger: a.Logger(false)}
+	opts.PIN = watcher.PIN(opts.PIN)
 	key, err := f.reference(a, f.privateKey)
 	if err != nil {
 		return err
@@ -86,6 +88,7 @@ func (f installFlags) run(ctx context.Context, a front.App) error {
 	defer cancel()
 	done, err := front.InterruptibleValue(ctx, key.String(), func() (keystore.Installed, error) {
 		in := keystore.Installation{File: f.to, Replace: f.replace}
+		defer watcher.Begin(ctx, key.String())()
 		var err error
 		if in.Certificates, err = f.certificates(ctx, a, opts); err != nil {
 			return keystore.Installed{}, err
