@@ -46,7 +46,7 @@ func issuerProblem(c *x509.Certificate, now time.Time) *problem {
 	case !c.BasicConstraintsValid || !c.IsCA:
 		return &problem{"is not a CA certificate", "give the certificate of the CA"}
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
-		return &problem{"lacks the key usage keyCertSign", "reissue it with that"}
+		return &problem{"lacks the key usage keyCertSign", "make the certificate again with this key usage"}
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func UnusedIssuers(certs signer.Certificates, now time.Time) (reasons []error) {
 func checkAnchor(c *x509.Certificate, now time.Time) error {
 	p := issuerProblem(c, now)
 	if p == nil && c.KeyUsage&x509.KeyUsageCertSign == 0 {
-		p = &problem{"lacks the key usage keyCertSign", "reissue it with that"}
+		p = &problem{"lacks the key usage keyCertSign", "make the certificate again with this key usage"}
 	}
 	if p == nil {
 		return nil
