@@ -60,7 +60,7 @@ var aspects = []struct {
 	{"other alternative names", func(c *x509.Certificate) string {
 		var names []string
 		for _, name := range otherNames(c.Extensions) {
-			names = append(names, nameTypes[name.Tag]+":"+hex.EncodeToString(name.Bytes))
+			names = append(names, nameType(name)+":"+hex.EncodeToString(name.Bytes))
 		}
 		return strings.Join(names, " ")
 	}},

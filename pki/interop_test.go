@@ -234,7 +234,7 @@ func TestRevocationListsAreRead(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c, err := pki.Issue(rand.Reader, issuer, pki.Template{Profile: pki.Client, Names: pki.CommonName("app"),
+				c, err := pki.Issue(rand.Reader, issuer, pki.Template{Profile: pki.Server, Names: pki.CommonName("app"),
 					PublicKey: signertest.Key(t, "p256").Public(), Serial: serial, NotBefore: notBefore, NotAfter: notAfter})
 				if err != nil {
 					t.Fatal(err)

@@ -110,14 +110,17 @@ func (t Template) Check(parent *x509.Certificate) error {
 	case bytes.Equal(parent.RawSubject, t.Names.rawSubject()):
 		return fmt.Errorf("the certificate would have the name of its issuer, %q", parent.Subject)
 	}
-	return t.check()
+	if err := t.check(parent); err != nil {
+		return err
+	}
+	return t.checkConstraints(parent)
 }
 
 // SelfSign returns a certificate that key signed for itself, such as a root. It
 // ignores t.PublicKey.
 func SelfSign(rand io.Reader, key signer.Signer, t Template) (*x509.Certificate, error) {
 	t.PublicKey = key.Public()
-	if err := t.check(); err != nil {
+	if err := t.check(nil); err != nil {
 		return nil, err
 	}
 	return create(rand, t, nil, key)
@@ -165,7 +168,9 @@ func (t Template) certificate() (*x509.Certificate, error) {
 	return c, nil
 }
 
-func (t Template) check() error {
+// check is Check without the comparison with the issuer, which is nil for a
+// self-signed certificate.
+func (t Template) check(issuer *x509.Certificate) error {
 	switch {
 	case t.Serial == nil || t.Serial.Sign() <= 0 || t.Serial.BitLen() > 159:
 		return errors.New("the serial number is not a positive number of at most 20 octets")
@@ -184,7 +189,7 @@ func (t Template) check() error {
 		return signer.WithHint(errors.New("the subject is empty"), "IAM Roles Anywhere and CAs need a subject, such as CN=app")
 	}
 	if t.Profile.RolesAnywhere {
-		return checkRolesAnywhere(t.Names, t.PublicKey)
+		return t.checkRolesAnywhere(issuer)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -61,16 +62,26 @@ func namesOf(subject []byte, r x509.CertificateRequest) Names {
 		}
 	}
 	for _, name := range otherNames(r.Extensions) {
-		n.Unsupported = append(n.Unsupported, nameTypes[name.Tag])
+		n.Unsupported = append(n.Unsupported, nameType(name))
 	}
 	return n
 }
 
-// nameTypes are the types of a GeneralName that are not issued, by their tags (RFC
-// 5280, section 4.2.1.6).
-var nameTypes = map[int]string{0: "otherName", 3: "x400Address", 4: "directoryName", 5: "ediPartyName", 8: "registeredID"}
+// Types of a GeneralName, by their tags (RFC 5280, section 4.2.1.6): those that are
+// issued are rfc822Name, dNSName, uniformResourceIdentifier and iPAddress.
+var (
+	issuedTypes = []int{1, 2, 6, 7}
+	nameTypes   = map[int]string{0: "otherName", 3: "x400Address", 4: "directoryName", 5: "ediPartyName", 8: "registeredID"}
+)
 
-// otherNames returns the alternative names of the types in nameTypes.
+func nameType(name asn1.RawValue) string {
+	if text := nameTypes[name.Tag]; text != "" && name.Class == asn1.ClassContextSpecific {
+		return text
+	}
+	return fmt.Sprintf("with the tag %d", name.Tag)
+}
+
+// otherNames returns the alternative names of types that are not issued.
 func otherNames(extensions []pkix.Extension) (other []asn1.RawValue) {
 	for _, e := range extensions {
 		var names []asn1.RawValue
@@ -81,7 +92,7 @@ func otherNames(extensions []pkix.Extension) (other []asn1.RawValue) {
 			continue // crypto/x509 has refused this
 		}
 		for _, name := range names {
-			if nameTypes[name.Tag] != "" {
+			if name.Class != asn1.ClassContextSpecific || name.IsCompound || !slices.Contains(issuedTypes, name.Tag) {
 				other = append(other, name)
 			}
 		}
@@ -106,9 +117,18 @@ const (
 	maxName  = 1 << 10
 )
 
-// Check returns an error if the names cannot be in a certificate. An empty
+// Check returns an error if a new certificate must not have the names. An empty
 // subject is no error.
 func (n Names) Check() error {
+	if err := n.checkSubject(); err != nil {
+		return err
+	}
+	return n.checkForm()
+}
+
+// checkForm is Check without the rules for subjects: a request may repeat the
+// subject of an old certificate.
+func (n Names) checkForm() error {
 	subject, err := n.subject()
 	if err != nil {
 		return err
@@ -116,9 +136,12 @@ func (n Names) Check() error {
 	for _, set := range subject {
 		for _, a := range set {
 			if text, ok := a.Value.(string); ok && len(text) > maxName {
-				return fmt.Errorf("subject: the value of %v is longer than %d bytes", a.Type, maxName)
+				return fmt.Errorf("subject: the value of %s is longer than %d bytes", attributeName(a.Type.String()), maxName)
 			}
 		}
+	}
+	if len(n.Subject) > maxSubject {
+		return fmt.Errorf("subject: is longer than %d KiB", maxSubject>>10)
 	}
 	if len(n.Unsupported) > 0 {
 		return signer.WithHint(fmt.Errorf("an alternative name of the type %s is not supported: %w", n.Unsupported[0], errors.ErrUnsupported),
@@ -157,7 +180,7 @@ func (n Names) subject() (pkix.RDNSequence, error) {
 		return nil, nil
 	}
 	if rest, err := asn1.Unmarshal(n.Subject, &subject); err != nil || len(rest) > 0 {
-		return nil, errors.New("subject: is not the DER of a distinguished name")
+		return nil, errSubject
 	}
 	return subject, nil
 }

@@ -29,7 +29,7 @@ const maxRequest = 64 << 10
 // NewRequest returns a certificate request (PKCS #10, RFC 2986) in DER for the
 // key, with the names. The signature is the key's proof of possession.
 func NewRequest(rand io.Reader, key signer.Signer, names Names) ([]byte, error) {
-	if err := names.Check(); err != nil {
+	if err := names.checkForm(); err != nil {
 		return nil, err
 	}
 	algorithm, err := signatureAlgorithm(key)

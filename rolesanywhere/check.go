@@ -104,6 +104,8 @@ var leafRules = []struct {
 		"its key usage lacks digitalSignature", "reissue it with keyUsage = digitalSignature"},
 	{func(c *x509.Certificate) bool { return certpath.Weak(c.SignatureAlgorithm) },
 		"it is signed with MD5 or SHA-1", "reissue it with SHA-256 or stronger"},
+	{func(c *x509.Certificate) bool { return c.SignatureAlgorithm == x509.PureEd25519 },
+		"it was issued by a CA with an Ed25519 key, which is not supported", "use a CA with an RSA or ECDSA key"},
 	{func(c *x509.Certificate) bool { return len(c.Subject.Names) == 0 },
 		"its subject is empty", "reissue it with a subject, such as CN=name"},
 }

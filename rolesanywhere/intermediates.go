@@ -43,6 +43,8 @@ func issuerProblem(c *x509.Certificate, now time.Time) *problem {
 		return &problem{"expired at " + c.NotAfter.UTC().Format(time.RFC3339), "renew it"}
 	case certpath.Weak(c.SignatureAlgorithm):
 		return &problem{fmt.Sprintf("is signed with %v", c.SignatureAlgorithm), "reissue it with SHA-256 or stronger"}
+	case !keySupported(c):
+		return &problem{fmt.Sprintf("has an unsupported key: %s", signer.DescribeKeyOf(c)), "use a CA with an RSA or ECDSA key"}
 	case !c.BasicConstraintsValid || !c.IsCA:
 		return &problem{"is not a CA certificate", "give the certificate of the CA"}
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:

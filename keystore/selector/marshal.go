@@ -14,17 +14,9 @@ import (
 // section 4.1.2.4 and appendix A.1; RFC 4519, section 2.4).
 var ia5Types = []string{"0.9.2342.19200300.100.1.25", "1.2.840.113549.1.9.1"}
 
-// upperBounds are the maximum lengths of values in characters (RFC 5280,
-// appendix A.1). A country is exactly two letters.
-var upperBounds = map[string]int{
-	"2.5.4.3": 64, "2.5.4.5": 64, "2.5.4.6": 2, "2.5.4.7": 128, "2.5.4.8": 128, "2.5.4.10": 64, "2.5.4.11": 64,
-	"2.5.4.12": 64, "2.5.4.65": 128, "1.2.840.113549.1.9.1": 255,
-}
-
 // Marshal returns the DER of the name (RFC 5280, section 4.1.2.4). Text is
 // encoded as a PrintableString if it can be one, and as a UTF8String otherwise.
-// It returns an error for a name that a certificate must not have, such as one
-// with an empty or overlong value.
+// It does not check the rules for names in certificates.
 func (d DN) Marshal() ([]byte, error) {
 	var sets []rdnSET
 	for _, r := range slices.Backward(d.rdns) {
@@ -49,15 +41,7 @@ func (a attribute) marshal() ([]byte, error) {
 	if a.der != nil {
 		return a.der, nil
 	}
-	limit, bounded := upperBounds[a.oid]
-	switch n := utf8.RuneCountInString(a.text); {
-	case n == 0:
-		return nil, errors.New("is empty")
-	case a.oid == oidCountry && (n != 2 || strings.Trim(a.text, letters) != ""):
-		return nil, errors.New("is not a country code of two letters")
-	case bounded && n > limit:
-		return nil, fmt.Errorf("is longer than %d characters", limit)
-	case slices.Contains(ia5Types, a.oid):
+	if slices.Contains(ia5Types, a.oid) {
 		if strings.ContainsFunc(a.text, func(r rune) bool { return r >= utf8.RuneSelf }) {
 			return nil, errors.New("contains a character that is not ASCII")
 		}
@@ -65,11 +49,6 @@ func (a attribute) marshal() ([]byte, error) {
 	}
 	return asn1.Marshal(a.text)
 }
-
-const (
-	oidCountry = "2.5.4.6"
-	letters    = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-)
 
 func parseOID(dotted string) (oid asn1.ObjectIdentifier, err error) {
 	for part := range strings.SplitSeq(dotted, ".") {

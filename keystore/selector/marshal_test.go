@@ -37,15 +37,10 @@ func TestMarshal(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"CN=":                           "is empty",
-		"CN=app,O=":                     "is empty",
-		"C=Germany":                     "two letters",
-		"C=1D":                          "two letters",
-		"CN=" + strings.Repeat("é", 65): "longer than 64",
-		"DC=zürich":                     "not ASCII",
-		"3.1=x":                         "not an object identifier",
-		"1.40=x":                        "not an object identifier",
-		"1.99999999999999999999=x":      "too large",
+		"DC=zürich":                "not ASCII",
+		"3.1=x":                    "not an object identifier",
+		"1.40=x":                   "not an object identifier",
+		"1.99999999999999999999=x": "too large",
 	} {
 		d, err := ParseDN(text)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,7 +48,7 @@ func (a *Authority) Check() (problems []*Problem, err error) {
 	report := func(path string, repairable bool, err error) {
 		problems = append(problems, &Problem{path, err, repairable})
 	}
-	if err := checkChain(a.chain); err != nil {
+	if err := pki.CheckChain(a.chain); err != nil {
 		report(a.path(caFile), false, err)
 	}
 	for _, name := range files {
@@ -62,22 +63,13 @@ func (a *Authority) Check() (problems []*Problem, err error) {
 		}
 	}
 	if crlErr == nil {
-		for _, err := range a.state.missing(crl) {
-			report(a.path(crlFile), true, err)
+		for _, m := range a.state.missing(crl) {
+			report(a.path(crlFile), m.repairable, m.err)
 		}
 	} else if !errors.Is(crlErr, fs.ErrNotExist) {
 		report(a.path(crlFile), false, crlErr)
 	}
 	return problems, nil
-}
-
-func checkChain(chain []*x509.Certificate) error {
-	for i, c := range chain[1:] {
-		if chain[i].CheckSignatureFrom(c) != nil {
-			return fmt.Errorf("certificate %d (%s) did not issue the one before it", i+2, c.Subject)
-		}
-	}
-	return nil
 }
 
 // temporary is the beginning of the names of files that a writer left behind
@@ -126,18 +118,42 @@ func (entry *Certificate) check(c *x509.Certificate) error {
 	return nil
 }
 
-// missing returns what a revocation list says and the index does not.
-func (x *state) missing(list *x509.RevocationList) (problems []error) {
+// A missingEvent is what a revocation list says and the index does not.
+type missingEvent struct {
+	err        error
+	repairable bool
+}
+
+// missing compares a revocation list with the index.
+func (x *state) missing(list *x509.RevocationList) (events []missingEvent) {
 	if list.Number.Cmp(&x.number) > 0 {
-		problems = append(problems, fmt.Errorf("has the number %v, but the last one in the index is %v", list.Number, &x.number))
+		events = append(events, missingEvent{fmt.Errorf("has the number %s, but the last one in the index is %v", excerpt(list.Number), &x.number), isNumber(list.Number)})
 	}
 	for _, e := range list.RevokedCertificateEntries {
-		if c := x.certificates[serialText(e.SerialNumber)]; c == nil || c.Revoked.IsZero() {
-			problems = append(problems, fmt.Errorf("revokes the serial number %x, but the index does not", e.SerialNumber))
+		if c := x.certificates[serialText(e.SerialNumber)]; revokes(e) && (c == nil || c.Revoked.IsZero()) {
+			events = append(events, missingEvent{fmt.Errorf("revokes the serial number %s, but the index does not", excerpt(e.SerialNumber)), isNumber(e.SerialNumber)})
 		}
 	}
-	return problems
+	return events
 }
+
+// isNumber reports whether a serial number or a CRL number has at most 20 octets
+// and is positive (RFC 5280, sections 4.1.2.2 and 5.2.3). Others cannot be in the
+// index.
+func isNumber(n *big.Int) bool { return n.Sign() > 0 && n.BitLen() < 160 }
+
+func excerpt(n *big.Int) string {
+	if n.BitLen() > 256 {
+		return "with more than 32 octets"
+	}
+	return fmt.Sprintf("%x", n)
+}
+
+// revokes reports whether an entry revokes a certificate; removeFromCRL does the
+// opposite (RFC 5280, section 5.3.1).
+func revokes(e x509.RevocationListEntry) bool { return e.ReasonCode != removeFromCRL }
+
+const removeFromCRL = 8
 
 // leftover is the age at which a temporary file is one of a writer that was
 // killed.
@@ -153,16 +169,15 @@ func (a *Authority) Repair(ctx context.Context) (added int, err error) {
 		return 0, err
 	}
 	defer t.end()
-	before := t.state.events
 	if err := t.adoptFiles(); err != nil {
-		return t.state.events - before, err
+		return t.added, err
 	}
 	if list, err := a.readCRL(); err == nil {
 		if err := t.adoptCRL(list); err != nil {
-			return t.state.events - before, err
+			return t.added, err
 		}
 	}
-	return t.state.events - before, t.sweep()
+	return t.added, t.sweep()
 }
 
 func (t *turn) adoptFiles() error {
@@ -191,6 +206,9 @@ func adoption(c *x509.Certificate) event {
 func (t *turn) adoptCRL(list *x509.RevocationList) error {
 	for _, e := range list.RevokedCertificateEntries {
 		serial := serialText(e.SerialNumber)
+		if !revokes(e) || !isNumber(e.SerialNumber) {
+			continue // Check reports a number that cannot be in the index
+		}
 		if t.state.certificates[serial] == nil {
 			if err := t.append(event{Kind: adopted, Serial: serial, NotAfter: t.chain[0].NotAfter}); err != nil {
 				return err
@@ -202,7 +220,7 @@ func (t *turn) adoptCRL(list *x509.RevocationList) error {
 			}
 		}
 	}
-	if list.Number.Cmp(&t.state.number) > 0 {
+	if list.Number.Cmp(&t.state.number) > 0 && isNumber(list.Number) {
 		return t.append(event{Kind: listed, Number: list.Number.String(), NextUpdate: list.NextUpdate})
 	}
 	return nil

@@ -28,6 +28,7 @@ type turn struct {
 	*Authority
 	lock  *os.File
 	index *os.File
+	added int // events that were written
 }
 
 // begin waits for the turn of this writer and reads what others added. On
@@ -135,24 +136,30 @@ func (a *Authority) refresh(f *os.File) (torn bool, err error) {
 	return len(whole) < len(data), nil
 }
 
-// append writes an event to disk.
+// append writes an event to disk. An event that no reader of the index would
+// accept is not written.
 func (t *turn) append(e event) error {
 	e.N, e.Previous, e.Time = t.state.events+1, t.state.previous, t.opts.now().UTC().Truncate(time.Second)
 	line, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
-	line = append(line, '\n')
-	_, err = t.index.WriteAt(line, t.state.size)
+	before := t.state.size
+	if err := t.state.addLine(line); err != nil {
+		return fmt.Errorf("the next line of the index %w", err)
+	}
+	_, err = t.index.WriteAt(append(line, '\n'), before)
 	if err == nil {
 		err = t.sync(t.index)
 	}
 	if err != nil {
 		// If this fails too, the next writer removes the rest of the line.
-		_ = t.index.Truncate(t.state.size)
+		_ = t.index.Truncate(before)
+		t.Authority.state = newState() // read the index again: it lacks the event
 		return fmt.Errorf("%s: %w", t.index.Name(), withoutPath(err))
 	}
-	return t.state.add(line)
+	t.added++
+	return nil
 }
 
 func (a *Authority) sync(f *os.File) error {

@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -295,5 +296,56 @@ func TestSignatureOutsideOfTheLock(t *testing.T) {
 	}
 	if list, err := b.List(); err != nil || list[0].Unfinished {
 		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// Nothing is written to the index that its readers would refuse.
+func TestUnreadableEvents(t *testing.T) {
+	a, key, dir := newCA(t)
+	big64 := template(t, a, "app")
+	big64.Profile.Name = strings.Repeat("x", 70<<10) // its line would be too long
+	if c, err := a.Issue(t.Context(), key, big64, ""); err == nil || c != nil {
+		t.Fatalf("%v, %v", c, err)
+	}
+	wantSound(t, dir)
+
+	// A revocation list of this CA with what cannot be in the index.
+	c, err := a.Issue(t.Context(), key, template(t, a, "app"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(7), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour),
+		RevokedCertificateEntries: []x509.RevocationListEntry{
+			{SerialNumber: new(big.Int), RevocationTime: time.Now()},
+			{SerialNumber: new(big.Int).Lsh(big.NewInt(1), 159), RevocationTime: time.Now()},
+			{SerialNumber: big.NewInt(77), RevocationTime: time.Now()},
+			{SerialNumber: c.SerialNumber, RevocationTime: time.Now(), ReasonCode: 8}, // removeFromCRL
+		},
+	}, a.Chain()[0], key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "crl.pem"), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if added, err := a.Repair(t.Context()); err != nil || added != 3 { // the certificate 77, its revocation, and the list
+		t.Fatalf("%d events, %v", added, err)
+	}
+	again, err := authority.Open(dir, authority.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems := check(t, again)
+	if len(problems) != 2 {
+		t.Errorf("%v", problems)
+	}
+	for _, p := range problems {
+		if p.Repairable {
+			t.Errorf("%v can be repaired", p)
+		}
+	}
+	if entry, err := again.Find(serialOf(c)); err != nil || !entry.Revoked.IsZero() {
+		t.Errorf("%+v, %v", entry, err)
 	}
 }

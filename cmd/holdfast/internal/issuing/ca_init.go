@@ -273,8 +273,13 @@ func (f *initFlags) chain(ctx context.Context, a front.App, s signer.Signer, pro
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", keystore.Excerpt(f.certificate), err)
 		}
-		err = (pki.Issuer{Certificate: chain[0], Key: bound}).Check(a.Now())
-		return chain, err
+		if err := (pki.Issuer{Certificate: chain[0], Key: bound}).Check(a.Now()); err != nil {
+			return nil, err
+		}
+		if err := pki.CheckAnchor(chain[0]); err != nil {
+			a.Logger(false).Warn(err.Error(), "hint", signer.Hint(err))
+		}
+		return chain, pki.CheckChain(chain)
 	}
 	serial, err := pki.NewSerial(rand.Reader)
 	if err != nil {

@@ -118,8 +118,7 @@ func namesFrom(ctx context.Context, a front.App, device flags.Device, from strin
 		return names, signer.WithHint(fmt.Errorf("%s contains certificates with different names: %s and %s", keystore.Excerpt(from), found[0].Subject, found[1].Subject),
 			"name a file with one of them")
 	}
-	names = pki.NamesOf(found[0])
-	return names, names.Check()
+	return pki.NamesOf(found[0]), nil
 }
 
 // certificatesOf returns the certificates in a reference.

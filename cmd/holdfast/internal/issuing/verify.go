@@ -198,7 +198,7 @@ func (v *verification) checkCertificate() {
 	leaf := v.certs.Chain[0]
 	err := rolesanywhere.CheckChain(v.certs.Chain, v.now)
 	if err == nil {
-		if tags := pki.NamesOf(leaf).CheckTags(); tags != nil {
+		if tags := pki.NamesOf(leaf).CheckClient(leaf.RawIssuer); tags != nil {
 			err = signer.WithHint(fmt.Errorf("certificate %q: %w", leaf.Subject, tags),
 				"have the CA issue it with other names; session tags allow letters, digits, spaces and _.:/=+-@")
 		}

@@ -1,0 +1,76 @@
+package pki
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/asn1"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+var oidNameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
+
+// checkConstraints returns an error if the name constraints of the issuer, or a
+// critical extension of it that nobody knows, make verifiers refuse the
+// certificate. It finds out with a certificate of the same names that a key of no
+// value signs, before the key of the CA signs anything.
+func (t Template) checkConstraints(issuer *x509.Certificate) error {
+	constrained := func(c *x509.Certificate) bool {
+		for _, e := range c.Extensions {
+			if e.Id.Equal(oidNameConstraints) {
+				return true
+			}
+		}
+		return len(c.UnhandledCriticalExtensions) > 0
+	}
+	if !constrained(issuer) {
+		return nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	trial := *certpath.Relaxed(issuer)
+	trial.PublicKey, trial.PublicKeyAlgorithm = key.Public(), x509.ECDSA
+	leaf, err := create(rand.Reader, t, &trial, signer.FromKey(key))
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(&trial)
+	relaxed := certpath.Relaxed(leaf)
+	_, err = relaxed.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: t.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	if err == nil {
+		err = certpath.Check([]*x509.Certificate{leaf, issuer})
+	}
+	if err != nil {
+		return signer.WithHint(fmt.Errorf("verifiers would refuse the certificate because of an extension of its issuer: %w", err),
+			"use names that the name constraints of the CA permit, or another CA")
+	}
+	return nil
+}
+
+// CheckChain returns an error if the certificates, of which each one issued the
+// one before it, do not permit a CA with the first one: if one does not sign the
+// one before it, or if a path length is exceeded (RFC 5280, section 4.2.1.9).
+func CheckChain(chain []*x509.Certificate) error {
+	for i, c := range chain {
+		if i == 0 {
+			continue
+		}
+		if err := chain[i-1].CheckSignatureFrom(c); err != nil {
+			return fmt.Errorf("certificate %d (%s) did not issue the one before it", i+1, c.Subject)
+		}
+		below := len(slices.DeleteFunc(slices.Clone(chain[:i]), func(c *x509.Certificate) bool { return slices.Equal(c.RawSubject, c.RawIssuer) }))
+		if c.MaxPathLen >= 0 && (c.MaxPathLen > 0 || c.MaxPathLenZero) && below > c.MaxPathLen {
+			return signer.WithHint(fmt.Errorf("the path length of certificate %d (%s) permits %d CAs below it, and the chain has %d", i+1, c.Subject, c.MaxPathLen, below),
+				"have it issued again with a larger path length, or have another CA issue the certificate")
+		}
+	}
+	return nil
+}
