@@ -13,7 +13,6 @@ var Fields = [][2]string{
 	{"let Options.PIN ask", "--pin-source prompt"},
 	{"a Config.PIN that returns nothing", "--no-tpm-key-password"},
 	{"List with the reference", "holdfast list --in"},
-	{"Identity.Certificate FILE, Identity.Key", "--certificate FILE --private-key"},
 
 	{"Identity.Certificate", "--certificate"},
 	{"Identity.Intermediates", "--intermediates"},
