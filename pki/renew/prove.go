@@ -1,0 +1,46 @@
+package renew
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// prove returns the chain of the new certificate, or an error that wraps [ErrUnfit]
+// if the certificate must not replace that of old. It borrows both keys.
+func (r *Renewer) prove(ctx context.Context, old, key signer.Signer, obtained []*x509.Certificate, now time.Time) ([]*x509.Certificate, error) {
+	certs, err := signer.SelectCertificates(key.Public(), obtained, now)
+	if err != nil {
+		return nil, unfit(err)
+	}
+	leaf := certs.Chain[0]
+	before := old.Chain()
+	switch {
+	case now.Before(leaf.NotBefore):
+		return nil, unfit(fmt.Errorf("it is not valid before %s", leaf.NotBefore.UTC().Format(time.RFC3339)))
+	case !now.Before(leaf.NotAfter):
+		return nil, unfit(fmt.Errorf("it expired at %s", leaf.NotAfter.UTC().Format(time.RFC3339)))
+	case bytes.Equal(leaf.Raw, before[0].Raw):
+		return nil, unfit(fmt.Errorf("it is the certificate that is in use"))
+	}
+	if differences := pki.Compare(before[0], leaf); len(differences) > 0 && !r.config.AllowChange {
+		return nil, unfit(signer.WithHint(fmt.Errorf("it is another identity: %s", differences[0]), "if this is intended, use Config.AllowChange"))
+	}
+	if err := signer.Prove(ctx, key, leaf.PublicKey); err != nil {
+		return nil, err
+	}
+	if r.config.Check != nil {
+		if err := r.config.Check(ctx, old, signer.WithCertificates(key, certs)); err != nil {
+			return nil, unfit(err)
+		}
+	}
+	return certs.Issued(), nil
+}
+
+// unfit wraps a reason why a certificate is not used.
+func unfit(err error) error { return fmt.Errorf("%w: %w", ErrUnfit, err) }

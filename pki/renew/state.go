@@ -1,0 +1,106 @@
+package renew
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/atomicfile"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// stateVersion is the version of the format of the state file.
+const stateVersion = 1
+
+// maxState bounds the state file, in bytes. Its largest part is a chain of a few
+// certificates.
+const maxState = 1 << 20
+
+// A state is what survives the process: when the certificate was obtained, and
+// the renewal that was begun.
+type state struct {
+	Version     int       `json:"version"`
+	Certificate string    `json:"certificate"` // SHA-256 of the certificate in use, in hexadecimal
+	Obtained    time.Time `json:"obtained"`
+	Pending     *pending  `json:"pending,omitempty"`
+	Failures    int       `json:"failures,omitempty"` // tries in a row
+	Next        time.Time `json:"next,omitzero"`      // there is no try before
+	Problem     string    `json:"problem,omitempty"`  // of the last try
+}
+
+// A pending renewal was written down before the CA was asked.
+type pending struct {
+	CSR      []byte    `json:"csr"` // in DER
+	Token    string    `json:"token"`
+	Key      string    `json:"key,omitempty"` // names the new key; "": the key stays
+	Since    time.Time `json:"since"`
+	Attempts int       `json:"attempts"`
+
+	// Obtained are the certificates from the CA, in DER, which are not in use
+	// yet.
+	Obtained [][]byte `json:"obtained,omitempty"`
+}
+
+// newToken returns a token for a renewal.
+func newToken() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+func hashOf(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// load reads the state for the certificate in use. A state of another certificate
+// counts as none: somebody else has replaced it. When it was obtained is then
+// unknown, and the beginning of its validity is a time before that.
+func (r *Renewer) load(leaf *x509.Certificate) (s state, err error) {
+	s = state{Version: stateVersion, Certificate: hashOf(leaf), Obtained: leaf.NotBefore}
+	f, err := os.Open(r.config.StateFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	} else if err != nil {
+		return s, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxState+1))
+	if err != nil {
+		return s, err
+	}
+	var stored state
+	if len(data) > maxState || json.Unmarshal(data, &stored) != nil {
+		return s, signer.WithHint(fmt.Errorf("%s: the state of the renewal cannot be read", r.config.StateFile),
+			"remove the file; the renewal then begins anew")
+	}
+	if stored.Version != stateVersion {
+		return s, signer.WithHint(fmt.Errorf("%s: the state has version %d; this program supports version %d", r.config.StateFile, stored.Version, stateVersion),
+			"use a newer version of the program, or remove the file")
+	}
+	if stored.Certificate != s.Certificate {
+		return s, nil
+	}
+	return stored, nil
+}
+
+// save writes the state.
+func (r *Renewer) save(s state) error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	f := atomicfile.File{Name: r.config.StateFile}
+	if err := f.Replace(append(data, '\n')); err != nil {
+		return err
+	}
+	return f.SyncFolder()
+}
