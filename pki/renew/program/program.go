@@ -1,0 +1,176 @@
+// Package program obtains certificates with a program of the user, such as a
+// script for a CA that no other package knows.
+//
+// The program gets the certificate request as PEM on standard input, and writes
+// the certificate and those of its issuers as PEM to standard output. It is
+// started without a shell. These exit codes have a meaning:
+//
+//	0  the certificate was issued
+//	2  the CA refuses the request
+//	3  the CA cannot be reached
+//	5  the CA will issue the certificate later; the first line of standard output
+//	   can be the seconds to wait
+//
+// Any other one is a failure, after which the same request is sent again. The
+// variables HOLDFAST_SUBJECT, HOLDFAST_NOT_AFTER, HOLDFAST_TOKEN and
+// HOLDFAST_ATTEMPT describe the request. Standard error goes to the log.
+package program
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/pki/renew"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// The exit codes with a meaning.
+const (
+	exitRejected    = 2
+	exitUnreachable = 3
+	exitWait        = 5
+)
+
+// maxOutput bounds what a program may write, in bytes.
+const maxOutput = 1 << 20
+
+// DefaultTimeout is how long a program may run.
+const DefaultTimeout = 2 * time.Minute
+
+// A Program is a way to obtain certificates. It is safe for concurrent use if the
+// program is.
+type Program struct {
+	Args    []string      // the program and its arguments
+	Env     []string      // nil: none but the variables of the package comment
+	Timeout time.Duration // 0: DefaultTimeout
+	Logger  *slog.Logger  // nil: discard
+}
+
+// Renew implements [renew.Way].
+func (p Program) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificate, error) {
+	if len(p.Args) == 0 {
+		return nil, errors.New("no program is given")
+	}
+	timeout := p.Timeout
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the program did not end within %v", timeout))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, p.Args[0], p.Args[1:]...)
+	cmd.Env = append(p.Env[:len(p.Env):len(p.Env)], variables(r)...)
+	cmd.Stdin = bytes.NewReader(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: r.CSR}))
+	stdout, stderr := &limited{cancel: cancel}, &limited{cancel: cancel}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.WaitDelay = time.Second // its children can have the pipes open
+	bound(cmd)
+	err := cmd.Run()
+	p.log(string(stderr.text))
+	switch {
+	case stdout.full || stderr.full:
+		return nil, fmt.Errorf("%s: it writes more than %d KiB", p.Args[0], maxOutput>>10)
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("%s: %w", p.Args[0], context.Cause(ctx))
+	case err != nil:
+		return nil, p.explain(err, string(stdout.text), lastLine(string(stderr.text)))
+	}
+	certs, err := parse(stdout.text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Args[0], err)
+	}
+	return certs, nil
+}
+
+func variables(r renew.Request) []string {
+	env := []string{"HOLDFAST_TOKEN=" + r.Token, "HOLDFAST_ATTEMPT=" + strconv.Itoa(r.Attempt)}
+	if chain := r.Old.Chain(); len(chain) > 0 {
+		env = append(env, "HOLDFAST_SUBJECT="+chain[0].Subject.String(), "HOLDFAST_NOT_AFTER="+chain[0].NotAfter.UTC().Format(time.RFC3339))
+	}
+	return env
+}
+
+func (p Program) log(text string) {
+	if p.Logger == nil {
+		return
+	}
+	for line := range strings.Lines(text) {
+		p.Logger.Info("the program for renewals writes", "program", p.Args[0], "line", strings.TrimRight(line, "\r\n"))
+	}
+}
+
+// explain returns the error for an exit code.
+func (p Program) explain(err error, stdout, reason string) error {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return signer.WithHint(err, "check the name of the program, and that this user may run it")
+	}
+	if reason != "" {
+		reason = ": " + reason
+	}
+	switch exit.ExitCode() {
+	case exitRejected:
+		return fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrRejected, reason)
+	case exitUnreachable:
+		return fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrUnreachable, reason)
+	case exitWait:
+		first, _, _ := strings.Cut(stdout, "\n")
+		seconds, _ := strconv.ParseUint(strings.TrimSpace(first), 10, 31)
+		return &renew.WaitError{After: time.Duration(seconds) * time.Second}
+	}
+	return fmt.Errorf("%s: %w%s", p.Args[0], err, reason)
+}
+
+// lastLine returns the last line of text that is not empty, shortened.
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	const most = 200
+	if line := lines[len(lines)-1]; len(line) > most {
+		return line[:most] + "…"
+	}
+	return lines[len(lines)-1]
+}
+
+// parse returns the certificates in PEM.
+func parse(data []byte) (certs []*x509.Certificate, err error) {
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("it writes a PEM block %.40q, not a certificate", block.Type)
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, errors.New("it writes a certificate that is damaged")
+		}
+		certs = append(certs, c)
+	}
+	if len(certs) == 0 {
+		return nil, fmt.Errorf("it writes no certificate in PEM: %w", signer.ErrNoCertificate)
+	}
+	return certs, nil
+}
+
+// A limited buffer ends the program when it is full. It embeds no bytes.Buffer,
+// whose ReadFrom would have no limit.
+type limited struct {
+	text   []byte
+	full   bool
+	cancel func()
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	if len(l.text)+len(b) > maxOutput {
+		l.full = true
+		l.cancel()
+		return 0, errors.New("too much output")
+	}
+	l.text = append(l.text, b...)
+	return len(b), nil
+}
