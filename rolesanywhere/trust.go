@@ -103,6 +103,9 @@ func checkAnchor(c *x509.Certificate, now time.Time) error {
 	if p == nil {
 		return nil
 	}
+	if now.After(c.NotAfter) {
+		p.hint = "replace the CA certificate in the trust anchor"
+	}
 	return p.of(fmt.Sprintf("the certificate %s of the trust anchor", subject(c)))
 }
 

@@ -36,7 +36,7 @@ func Decode[T any](ctx context.Context, text string) (value T, unknown []toml.Ke
 	r, err := await.Result(ctx, func() (r result, err error) {
 		meta, err := toml.Decode(text, &r.value)
 		if err != nil {
-			return r, err
+			return r, &typeError{err}
 		}
 		r.unknown = meta.Undecoded()
 		var raw map[string]any

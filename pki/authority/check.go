@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A Problem is a part of the folder that contradicts the index.
@@ -100,7 +102,7 @@ func (a *Authority) checkFile(name string) (*x509.Certificate, error) {
 	case serialText(c.SerialNumber) != serial:
 		return nil, fmt.Errorf("its serial number is %x", c.SerialNumber)
 	case c.CheckSignatureFrom(a.chain[0]) != nil:
-		return nil, errors.New("this CA did not sign it")
+		return nil, errors.New("this CA did not issue it")
 	}
 	return c, nil
 }
@@ -127,11 +129,11 @@ type missingEvent struct {
 // missing compares a revocation list with the index.
 func (x *state) missing(list *x509.RevocationList) (events []missingEvent) {
 	if list.Number.Cmp(&x.number) > 0 {
-		events = append(events, missingEvent{fmt.Errorf("has the number %s, but the last one in the index is %v", excerpt(list.Number), &x.number), isNumber(list.Number)})
+		events = append(events, missingEvent{fmt.Errorf("it has the number %s, but the last one in the index is %v", excerpt(list.Number), &x.number), isNumber(list.Number)})
 	}
 	for _, e := range list.RevokedCertificateEntries {
 		if c := x.certificates[serialText(e.SerialNumber)]; revokes(e) && (c == nil || c.Revoked.IsZero()) {
-			events = append(events, missingEvent{fmt.Errorf("revokes the serial number %s, but the index does not", excerpt(e.SerialNumber)), isNumber(e.SerialNumber)})
+			events = append(events, missingEvent{fmt.Errorf("it revokes the serial number %s, which the index does not list as revoked", excerpt(e.SerialNumber)), isNumber(e.SerialNumber)})
 		}
 	}
 	return events
@@ -247,9 +249,11 @@ func (t *turn) sweep() error {
 func (a *Authority) Adopt(ctx context.Context, c *x509.Certificate) (serial string, err error) {
 	switch {
 	case c.Equal(a.chain[0]):
-		return "", errors.New("it is the certificate of the CA itself")
+		return "", signer.WithHint(errors.New("it is the certificate of the CA itself"), "revoke it at the CA that issued it; a root cannot be revoked")
+	case c.CheckSignatureFrom(a.chain[0]) != nil && bytes.Equal(c.RawIssuer, a.chain[0].RawSubject):
+		return "", fmt.Errorf("it was issued by another CA with the name %q; the CA in the folder %s has another key", c.Issuer, a.dir)
 	case c.CheckSignatureFrom(a.chain[0]) != nil:
-		return "", errors.New("this CA did not sign it")
+		return "", fmt.Errorf("it was issued by %q, not by the CA in the folder %s", c.Issuer, a.dir)
 	}
 	t, err := a.begin(ctx)
 	if err != nil {

@@ -36,7 +36,7 @@ func (a *Authority) CRL(ctx context.Context, key signer.Signer, period time.Dura
 	switch list, err := a.readCRL(); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return nil, signer.WithHint(fmt.Errorf("%s %w", a.path(crlFile), err), "put the list that was published last there, or remove the file")
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", a.path(crlFile), err), "put the list that was published last there, or remove the file")
 	case list.Number.Cmp(last) > 0:
 		last = list.Number
 	}
@@ -75,16 +75,16 @@ func (a *Authority) readCRL() (*x509.RevocationList, error) {
 	}
 	block, rest := pem.Decode(data)
 	if block == nil || block.Type != pemCRL || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, errors.New("is not one revocation list in PEM")
+		return nil, errors.New("it does not contain exactly one revocation list in PEM")
 	}
 	list, err := x509.ParseRevocationList(block.Bytes)
 	switch {
 	case err != nil:
-		return nil, errors.New("is damaged")
+		return nil, errors.New("the revocation list is damaged")
 	case list.CheckSignatureFrom(a.chain[0]) != nil:
-		return nil, errors.New("is not signed by this CA")
+		return nil, errors.New("the revocation list is not signed by this CA")
 	case list.Number == nil:
-		return nil, errors.New("has no CRL number")
+		return nil, errors.New("the revocation list has no CRL number")
 	}
 	return list, nil
 }

@@ -201,19 +201,7 @@ func failure(err error) result {
 	if strings.Contains(hint, "--debug") && signer.Hint(err) == "" {
 		hint = "" // the report is the detail
 	}
-	return result{State: fault, Seen: err.Error(), Hint: quoteReferences(hint), code: code}
-}
-
-// quoteReferences quotes the words of a text that are references with attributes, so
-// that a shell does not interpret their semicolons and question marks.
-func quoteReferences(text string) string {
-	words := strings.Split(text, " ")
-	for i, w := range words {
-		if bare := strings.TrimRight(w, ",;"); strings.Contains(bare, "=") && strings.ContainsAny(bare, ";?") {
-			words[i] = front.ShellQuote(bare) + w[len(bare):]
-		}
-	}
-	return strings.Join(words, " ")
+	return result{State: fault, Seen: err.Error(), Hint: hint, code: code}
 }
 
 // with returns r with a command of these words.

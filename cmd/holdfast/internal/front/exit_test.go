@@ -89,7 +89,7 @@ func TestHintsKeepReferences(t *testing.T) {
 		"Config.FIPS.":    "--fips (AWS_USE_FIPS_ENDPOINT).",
 		"Identity.Certificate FILE, Identity.Key tpm:path=Identity.Key": "--certificate FILE --private-key tpm:path=Identity.Key",
 		"use Config.PIN: or Config.PIN":                                 "use --pin-source file:PATH: or --pin-source file:PATH",
-		"name one of: pkcs11:object=Config.Region;token=Config.PIN":     "",
+		"name one of: pkcs11:object=Config.Region;token=Config.PIN":     "name one of: 'pkcs11:object=Config.Region;token=Config.PIN'",
 		"run holdfast list --in 'pkcs11:object=Config.Region'":          "",
 		"see Config.Region.pem, Config.Region/a, /a/Config.Region":      "",
 		"see Config.Regions, MyConfig.Region and file:Config.Region":    "",

@@ -43,17 +43,20 @@ type initFlags struct {
 func caInit(a front.App) *cobra.Command {
 	var f initFlags
 	cmd := &cobra.Command{
-		Use:   "init",
-		Short: "Make a CA",
-		Long: `Makes the folder of a CA and its self-signed certificate, and prints the AWS CLI
-commands that register it as a trust anchor, with the trust policy of a role.
+		Use:        "init",
+		SuggestFor: []string{"create", "new"},
+		Short:      "Create a CA",
+		Long: `Creates the folder of a CA and its self-signed certificate, and prints a script
+with AWS CLI commands: it creates a trust anchor, and a role and a profile for one
+machine. Run it with: sh FILE COMMON-NAME. holdfast ca show --commands prints it
+again.
 
-The key must exist, or --generate makes it. A key in a file must be encrypted,
-unless --plaintext-key says otherwise.
+The key must exist, or --generate creates it. A key in a file must be encrypted,
+unless you give --plaintext-key.
 
 An intermediate CA needs two steps: --request prints a certificate request for
-the CA above it, and --certificate makes the folder with the certificate that
-was issued. --certificate also takes over a CA that other software made.`,
+the CA above it, and --certificate creates the folder with the certificate that
+was issued. --certificate also takes over a CA that other software created.`,
 		Example: `  holdfast ca init --private-key ca-key.pem --generate p256 \
       --subject 'CN=Example CA,O=Example'
   holdfast ca init --dir hsm-ca --private-key 'pkcs11:token=ca;object=root' \
@@ -157,9 +160,9 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 	} else if err := f.checkProtection(ctx, a, key, opts); err != nil {
 		return err
 	}
-	return withOptions(ctx, a, key, opts, func(ctx context.Context, s signer.Signer) error {
+	err = withOptions(ctx, a, key, opts, func(ctx context.Context, s signer.Signer) error {
 		if f.request {
-			return printRequest(ctx, a, s, names, f.json)
+			return f.printRequest(ctx, a, s, names)
 		}
 		chain, err := f.chain(ctx, a, s, profile, names)
 		if err != nil {
@@ -172,6 +175,32 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 		stored, err := f.writeConfig(a, key)
 		return errors.Join(err, f.print(a, ca, stored))
 	})
+	if errors.Is(err, fs.ErrNotExist) && f.isFile(key) && !errors.Is(err, signer.ErrPINRequired) {
+		err = signer.WithHint(err, "check the name, or generate the key with --generate p256")
+	}
+	return err
+}
+
+func (f *initFlags) isFile(key flags.Key) bool {
+	return f.certificate == "" && key.Identity.Key.Scheme == keystore.SchemeFile
+}
+
+// printRequest prints the request of an intermediate CA.
+func (f *initFlags) printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.Names) error {
+	der, err := pki.NewCARequest(rand.Reader, signer.WithContext(ctx, s), names)
+	if err != nil {
+		return err
+	}
+	args := []string{"--private-key", f.reference, "--certificate", "CERTIFICATE"}
+	if f.device.PINSource != "" {
+		args = append(args, "--pin-source", f.device.PINSource)
+	}
+	if f.plaintextKey {
+		args = append(args, "--plaintext-key")
+	}
+	next := "next: send it to the CA above; with holdfast: " + issueCommand(names, "--profile", pki.Intermediate.Name) +
+		"\nthen: " + f.command("init", args...)
+	return printRequestDER(a, s, names, der, f.json, next)
 }
 
 // newFolder makes a folder before the key is generated, so that no key is left
@@ -181,7 +210,7 @@ func newFolder(dir string) (remove func(), err error) {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case err == nil && len(entries) > 0:
-		return nil, signer.WithHint(fmt.Errorf("%s: %w: the folder is not empty", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
+		return nil, signer.WithHint(fmt.Errorf("the folder %s is not empty: %w", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
 	case err == nil:
 		return func() {}, nil
 	case !errors.Is(err, fs.ErrNotExist):
@@ -247,7 +276,7 @@ func (f *initFlags) checkProtection(ctx context.Context, a front.App, key flags.
 	if f.plaintextKey {
 		return nil
 	}
-	opts.PIN = nil
+	opts.PIN, opts.Logger = nil, nil // that keys may be hidden does not matter here
 	ctx, cancel := await.Limit(ctx, signTimeout)
 	defer cancel()
 	entries, _ := front.InterruptibleValue(ctx, key.Name(), func() ([]keystore.Entry, error) {
@@ -275,6 +304,9 @@ func (f *initFlags) chain(ctx context.Context, a front.App, s signer.Signer, pro
 		}
 		if err := (pki.Issuer{Certificate: chain[0], Key: bound}).Check(a.Now()); err != nil {
 			return nil, err
+		}
+		if err := (pki.Issuer{Certificate: chain[0], Key: bound}).CheckCRL(a.Now()); err != nil {
+			a.Logger(false).Warn("holdfast ca crl will fail: "+err.Error(), "hint", signer.Hint(err))
 		}
 		if err := pki.CheckAnchor(chain[0]); err != nil {
 			a.Logger(false).Warn(err.Error(), "hint", signer.Hint(err))

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -33,10 +34,10 @@ macOS, or a file. The signature proves to the CA that the requester has the key.
 
 The names come from the flags, or with --names-from from a certificate, such as
 the one that is to be renewed. A CA may ignore them: holdfast ca issue does,
-unless it is told otherwise.
+unless you give --accept-csr-names.
 
-For holdfast ca, standard error names the SHA-256 hash of the public key, by
-which an allow-list recognizes it.`,
+The command prints the SHA-256 hash of the public key to standard error; the
+allow-list of holdfast ca identifies the key by it.`,
 		Example: `  holdfast csr --private-key 'pkcs11:token=prod;object=app' --subject CN=app
   holdfast csr --private-key tpm:path=app.pem --subject CN=app,O=Example \
       --dns app.example.com > app.csr
@@ -77,9 +78,13 @@ func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags
 	if err != nil {
 		return err
 	}
-	return withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
+	err = withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
 		return printRequest(ctx, a, s, names, asJSON)
 	})
+	if errors.Is(err, fs.ErrNotExist) && key.Identity.Key.Scheme == keystore.SchemeFile && !errors.Is(err, signer.ErrPINRequired) {
+		err = signer.WithHint(err, "check the name, or generate the key with: "+command("holdfast", "generate", "--private-key", reference))
+	}
+	return err
 }
 
 func requestNames(ctx context.Context, a front.App, device flags.Device, wanted nameFlags, from string) (pki.Names, error) {
@@ -152,13 +157,17 @@ func certificatesOf(ctx context.Context, a front.App, device flags.Device, refer
 	return certs, nil
 }
 
-// printRequest makes and prints a request. On standard error it says what a CA
-// needs to know.
+// printRequest makes and prints a request.
 func printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.Names, asJSON bool) error {
 	der, err := pki.NewRequest(rand.Reader, signer.WithContext(ctx, s), names)
 	if err != nil {
 		return err
 	}
+	return printRequestDER(a, s, names, der, asJSON, "next: send it to the CA; with holdfast: "+issueCommand(names))
+}
+
+// printRequestDER prints a request, and to standard error what a CA needs to know.
+func printRequestDER(a front.App, s signer.Signer, names pki.Names, der []byte, asJSON bool, next string) error {
 	hash, err := keyHash(s.Public())
 	if err != nil {
 		return err
@@ -168,7 +177,7 @@ func printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.N
 		return front.WriteJSON(a.Stdout, newRequest{names.SubjectText(), signer.DescribeKey(s.Public()), hash, string(text)})
 	}
 	_, err = a.Stdout.Write(text)
-	_, told := fmt.Fprintf(a.Stderr, "a request for %s\nSHA-256 of its public key: %s\nnext: send it to the CA; with holdfast: holdfast ca issue --csr FILE --subject %s\n",
-		front.OneLine(names.SubjectText()), hash, front.OneLine(front.ShellQuote(names.SubjectText())))
+	_, told := fmt.Fprintf(a.Stderr, "created a certificate request for %s\nSHA-256 of its public key: %s\n%s\n",
+		front.OneLine(names.SubjectText()), hash, next)
 	return errors.Join(err, told)
 }

@@ -60,13 +60,14 @@ func TestToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, c := range map[string]struct{ key, want string }{
-		"wrong PIN":      {object(token, "ca", "WRONG_PIN"), "exit status 4"},
-		"no PIN":         {object(token, "ca", "NO_PIN"), "exit status 4"},
-		"no such key":    {object(token, "none", "CA_PIN"), "exit status 3"},
-		"no such token":  {"pkcs11:token=none;object=ca?module-path=" + token[strings.LastIndex(token, "=")+1:], "exit status 5"},
-		"another key":    {object(token, "app", "CA_PIN"), "the key of the CA is not that of its certificate"},
-		"no such module": {"pkcs11:object=ca?module-path=/nowhere.so", "exit status 3"},
+	for _, c := range []struct{ name, key, want string }{
+		{"no PIN", object(token, "ca", "NO_PIN"), "exit status 4"},
+		{"no such key", object(token, "none", "CA_PIN"), "exit status 3"},
+		{"no such token", "pkcs11:token=none;object=ca?module-path=" + token[strings.LastIndex(token, "=")+1:], "exit status 5"},
+		{"another key", object(token, "app", "CA_PIN"), "the key of the CA is not that of its certificate"},
+		{"no such module", "pkcs11:object=ca?module-path=/nowhere.so", "exit status 3"},
+		{"wrong PIN", object(token, "ca", "WRONG_PIN"), "exit status 4"},
+		{"PIN after a wrong one", object(token, "ca", "CA_PIN"), "type it once on a terminal: holdfast list --in 'pkcs11:token="},
 	} {
 		for _, args := range [][]string{
 			{"ca", "issue", "--csr", "app.csr", "--subject", "CN=app"},
@@ -74,11 +75,11 @@ func TestToken(t *testing.T) {
 		} {
 			out, _, err := runIn(dir, 0, append(args, "--private-key", c.key)...)
 			if err == nil || out != "" || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "864201") {
-				t.Errorf("%s: %q, %v; want %q", name, out, err, c.want)
+				t.Errorf("%s: %q, %v; want %q", c.name, out, err, c.want)
 			}
 		}
-		if _, _, err := runIn(dir, 0, "csr", "--private-key", c.key, "--subject", "CN=app"); (err == nil) != (name == "another key") {
-			t.Errorf("%s: csr: %v", name, err)
+		if _, _, err := runIn(dir, 0, "csr", "--private-key", c.key, "--subject", "CN=app"); (err == nil) != (c.name == "another key") {
+			t.Errorf("%s: csr: %v", c.name, err)
 		}
 	}
 	after, err := os.ReadFile(filepath.Join(dir, "ca", "index.jsonl"))

@@ -55,7 +55,7 @@ unless the key itself could not be used; see docs/errors.md.`,
 	f.identity.Add(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&f.trustAnchor, "trust-anchor", "", "`file` with the certificate of the CA that the trust anchor contains")
-	fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the CA; give it again for another one")
+	fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the CA; can be repeated")
 	fs.BoolVar(&f.asJSON, "json", false, "print a JSON object: ok, certificate, checks")
 	return cmd
 }
@@ -203,7 +203,7 @@ func (v *verification) checkCertificate() {
 				"have the CA issue it with other names; session tags allow letters, digits, spaces and _.:/=+-@")
 		}
 	}
-	v.add("certificate", err, "Roles Anywhere accepts it until %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	v.add("certificate", err, "Roles Anywhere accepts it until %s", day(leaf.NotAfter))
 }
 
 func (v *verification) checkTrust() {
@@ -246,12 +246,12 @@ func (v *verification) checkCRLs() {
 			err = signer.WithHint(err, "give the certificate of the CA with --trust-anchor FILE")
 		}
 		if entry != nil {
-			err = signer.WithHint(fmt.Errorf("certificate %q with the serial number %x was revoked on %s", c.Subject, c.SerialNumber, entry.RevocationTime.UTC().Format(time.RFC3339)),
+			err = signer.WithHint(fmt.Errorf("certificate %q with the serial number %x was revoked at %s", c.Subject, c.SerialNumber, day(entry.RevocationTime)),
 				"have the CA issue a new certificate, for a new key if the key may be known to others")
 		}
 		detail := fmt.Sprintf("%s revokes none of the certificates", crl.name)
 		if next := crl.list.NextUpdate; !next.IsZero() && v.now.After(next) {
-			detail += fmt.Sprintf("; it is out of date since %s, and Roles Anywhere still applies it", next.UTC().Format(time.RFC3339))
+			detail += fmt.Sprintf("; it expired at %s, and Roles Anywhere still applies it", day(next))
 		}
 		v.add("crl", err, "%s", detail)
 	}
@@ -276,7 +276,7 @@ func (v *verification) print(a front.App, asJSON bool) error {
 	if asJSON {
 		c := v.certs.Chain[0]
 		return front.WriteJSON(a.Stdout, verified{v.fault == nil, verifiedCertificate{
-			c.Subject.String(), c.Issuer.String(), serials(c)[0], c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339),
+			c.Subject.String(), c.Issuer.String(), serials(c)[0], stamp(c.NotBefore), stamp(c.NotAfter),
 		}, v.checks})
 	}
 	var b strings.Builder
