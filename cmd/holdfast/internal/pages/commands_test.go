@@ -28,7 +28,8 @@ import (
 // What would go to AWS goes to an emulator: holdfast and aws are scripts that add
 // its URL. It knows the ARNs in $TRUST_ANCHOR_ARN, $PROFILE_ARN and $ROLE_ARN.
 // Ports are replaced by free ones. A block that begins with #! is a file, which
-// its next line names.
+// its next line names. A block that runs the emulator is for a second terminal. A
+// block of text after a command is the error with which the command fails.
 var walks = []struct {
 	page, section string
 	readOnly      bool // the root file system, if the test may
@@ -164,14 +165,20 @@ func script(t *testing.T, page, section string) string {
 		text, _, _ = strings.Cut(after, "\n## ")
 	}
 	var b strings.Builder
-	for _, m := range block.FindAllStringSubmatch(text, -1) {
+	blocks := append(block.FindAllStringSubmatch(text, -1), make([]string, 3))
+	for i, m := range blocks[:len(blocks)-1] {
 		kind, code := m[1], m[2]
+		next := blocks[i+1]
 		switch name := file.FindStringSubmatch(code); {
 		case kind == "console" || kind == "":
 			t.Errorf("%s: no test runs this block:\n%s", page, code)
 		case kind != "sh":
 		case name != nil:
 			fmt.Fprintf(&b, "mkdir -p $(dirname %s)\ncat >%[1]s <<'END OF FILE'\n%sEND OF FILE\n", name[1], code)
+		case inSecondTerminal(code):
+			b.WriteString(secondTerminal(code))
+		case isError(next[1], next[2]):
+			b.WriteString(failing(code, next[2]))
 		default:
 			b.WriteString(code)
 		}

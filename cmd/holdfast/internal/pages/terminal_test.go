@@ -1,0 +1,43 @@
+//go:build linux
+
+package pages
+
+import (
+	"fmt"
+	"strings"
+)
+
+// inSecondTerminal reports whether a block is for a second terminal: it runs the
+// emulator until the reader ends it.
+func inSecondTerminal(code string) bool {
+	return strings.HasPrefix(code, "holdfast emulator ") && strings.Count(code, "\n") == 1 && !strings.Contains(code, "&")
+}
+
+// secondTerminal returns a script that runs the emulator of a block in the
+// background, in the place of the one before it, and goes on when it is ready.
+func secondTerminal(code string) string {
+	return fmt.Sprintf(`
+if test -n "${emulator-}"; then kill "$emulator"; wait "$emulator" || true; fi
+rm -f second-terminal && mkfifo second-terminal
+%s --listen 127.0.0.1:9910 >second-terminal &
+emulator=$!
+exec 3<second-terminal
+read -r line <&3
+`, strings.TrimSpace(code))
+}
+
+// isError reports whether a block is the error of the block before it.
+func isError(kind, text string) bool { return kind == "text" && strings.HasPrefix(text, "holdfast: ") }
+
+// failing returns a script that runs a block, which must fail with an error. An
+// ellipsis in its text stands for anything.
+func failing(code, text string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "if {\n%s} 2>error; then exit 1; fi\ncat error >&2\n", code)
+	for line := range strings.Lines(text) {
+		for part := range strings.SplitSeq(strings.TrimSpace(line), "…") {
+			fmt.Fprintf(&b, "grep -q -F -e '%s' error\n", part)
+		}
+	}
+	return b.String()
+}
