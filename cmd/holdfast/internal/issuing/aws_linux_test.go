@@ -72,6 +72,14 @@ func TestAWSCommands(t *testing.T) {
 	if out, err := run.CombinedOutput(); err != nil || string(out) != "--trust-anchor-arn "+anchorARN+"\n--profile-arn "+profileARN+"\n--role-arn "+roleARN+"\n" {
 		t.Fatalf("%v: %s", err, out)
 	}
+	if out, err := exec.Command("sh", "-c", strings.ReplaceAll(commands, "aws ", "false "), "aws-commands.sh", "app").CombinedOutput(); err == nil || len(out) > 0 {
+		t.Errorf("without a trust anchor: %v: %s", err, out)
+	}
+	again := exec.Command("sh", "-c", commands, "aws-commands.sh", "app.example.com")
+	again.Dir, again.Env = t.TempDir(), run.Env
+	if out, err := again.CombinedOutput(); err != nil || !strings.Contains(sent["/profiles"], `"name": "app-example-com"`) {
+		t.Errorf("%v: %s; %s", err, out, sent["/profiles"])
+	}
 	var anchor struct {
 		Name    string
 		Enabled bool

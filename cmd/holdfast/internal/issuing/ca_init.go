@@ -89,7 +89,7 @@ was issued. --certificate also takes over a CA that other software created.`,
 	return cmd
 }
 
-// caKeyTypes returns the types of keys that IAM Roles Anywhere supports.
+// caKeyTypes returns the types that IAM Roles Anywhere supports.
 func caKeyTypes() (names []string) {
 	for _, t := range keystore.KeyTypes() {
 		if t != keystore.Ed25519 {
@@ -179,28 +179,6 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 		err = signer.WithHint(err, "check the name, or generate the key with --generate p256")
 	}
 	return err
-}
-
-func (f *initFlags) isFile(key flags.Key) bool {
-	return f.certificate == "" && key.Identity.Key.Scheme == keystore.SchemeFile
-}
-
-// printRequest prints the request of an intermediate CA.
-func (f *initFlags) printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.Names) error {
-	der, err := pki.NewCARequest(rand.Reader, signer.WithContext(ctx, s), names)
-	if err != nil {
-		return err
-	}
-	args := []string{"--private-key", f.reference, "--certificate", "CERTIFICATE"}
-	if f.device.PINSource != "" {
-		args = append(args, "--pin-source", f.device.PINSource)
-	}
-	if f.plaintextKey {
-		args = append(args, "--plaintext-key")
-	}
-	next := "next: send it to the CA above; with holdfast: " + issueCommand(names, "--profile", pki.Intermediate.Name) +
-		"\nthen: " + f.command("init", args...)
-	return printRequestDER(a, s, names, der, f.json, next)
 }
 
 // newFolder makes a folder before the key is generated, so that no key is left

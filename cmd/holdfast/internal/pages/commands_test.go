@@ -110,17 +110,6 @@ func TestCommandsFromNothing(t *testing.T) {
 	}
 }
 
-// end ends a process in the background that the page would have ended.
-func (r *reader) end(pidFile string) {
-	text, err := os.ReadFile(filepath.Join(r.dir, pidFile))
-	if err != nil {
-		return // it has ended
-	}
-	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-}
-
 func TestCommands(t *testing.T) {
 	for _, w := range walks {
 		t.Run(w.page, func(t *testing.T) {

@@ -4,7 +4,11 @@ package pages
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 // inSecondTerminal reports whether a block is for a second terminal: it runs the
@@ -36,8 +40,22 @@ func failing(code, text string) string {
 	fmt.Fprintf(&b, "if {\n%s} 2>error; then exit 1; fi\ncat error >&2\n", code)
 	for line := range strings.Lines(text) {
 		for part := range strings.SplitSeq(strings.TrimSpace(line), "…") {
+			if part == "" {
+				continue
+			}
 			fmt.Fprintf(&b, "grep -q -F -e '%s' error\n", part)
 		}
 	}
 	return b.String()
+}
+
+// end ends a process in the background that the page would have ended.
+func (r *reader) end(pidFile string) {
+	text, err := os.ReadFile(filepath.Join(r.dir, pidFile))
+	if err != nil {
+		return // it has ended
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 }
