@@ -22,10 +22,10 @@ func CA(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ca",
 		Short: "Run a small certification authority",
-		Long: `Runs a certification authority (CA) for up to a few thousand certificates, without
-a server. Its key is any reference: in a token, a TPM, the key store of Windows or
-macOS, or an encrypted file. Its state is a folder: the certificates that it
-issued, an index that only grows, and the last revocation list.
+		Long: `Runs a certification authority (CA) for up to a few thousand certificates,
+without a server. Its key is any reference: in a token, a TPM, the key store of
+Windows or macOS, or an encrypted file. Its state is a folder: the certificates
+that it issued, an index that only grows, and the last revocation list.
 
 docs/ca.md describes the folder, its backup, and how to replace a CA.`,
 		Example: `  holdfast ca init --private-key ca-key.pem --generate p256 \

@@ -47,9 +47,9 @@ func caInit(a front.App) *cobra.Command {
 		SuggestFor: []string{"create", "new"},
 		Short:      "Create a CA",
 		Long: `Creates the folder of a CA and its self-signed certificate, and prints a script
-with AWS CLI commands: it creates a trust anchor, and a role and a profile for one
-machine. Run it with: sh FILE COMMON-NAME. holdfast ca show --commands prints it
-again.
+with AWS CLI commands: it creates a trust anchor, and a role and a profile for
+one machine. Run it with: sh FILE COMMON-NAME. holdfast ca show --commands
+prints it again.
 
 The key must exist, or --generate creates it. A key in a file must be encrypted,
 unless you give --plaintext-key.

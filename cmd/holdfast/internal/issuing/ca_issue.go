@@ -43,8 +43,8 @@ func caIssue(a front.App) *cobra.Command {
 prints it in PEM to standard output, followed by those of intermediate CAs.
 
 Only the public key of the request is used, after its signature was verified:
-the common name is the identity at AWS, and a requester can ask for any name. The
-names come from the flags, or from the [[allow]] list in the settings, which
+the common name is the identity at AWS, and a requester can ask for any name.
+The names come from the flags, or from the [[allow]] list in the settings, which
 contains the names for each key. --accept-csr-names uses those of the request;
 check them first.
 

@@ -42,8 +42,8 @@ atomically: the file of the key if it contains certificates as PEM, and
 otherwise the file with the same name and the extension .crt. --to names another
 file, also for a token. A root certificate is left out.
 
-If the command is interrupted or killed, either the old or the new certificate is
-there; a token can have both.`,
+If the command is interrupted or killed, either the old or the new certificate
+is there; a token can have both.`,
 		Example: `  holdfast install --certificate issued.pem --private-key app.pem
   holdfast install --certificate issued.pem --private-key app.pem --to cert.pem
   holdfast install --certificate issued.pem --replace \

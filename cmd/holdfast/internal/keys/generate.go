@@ -35,9 +35,9 @@ prints the public key in PEM to standard output, and a reference to the new key
 for --private-key to standard error. With --json it prints both to standard
 output, in one object. It never overwrites a key.
 
-A new TPM key is stored in a file or, with handle=, in the TPM itself. Like a key
-in a file, it has a password if --pin-source provides one; --pin-source prompt
-asks for it. For a token, --pin-source provides the PIN of the token.`,
+A new TPM key is stored in a file or, with handle=, in the TPM itself. Like a
+key in a file, it has a password if --pin-source provides one; --pin-source
+prompt asks for it. For a token, --pin-source provides the PIN of the token.`,
 		Example: `  holdfast generate --private-key tpm:path=app.pem
   holdfast generate --private-key 'tpm:path=app.pem;pcrs=sha256:7'
   holdfast generate --private-key tpm:handle=0x81010002 --key-type rsa2048

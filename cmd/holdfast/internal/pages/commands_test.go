@@ -172,7 +172,8 @@ func script(t *testing.T, page, section string) string {
 			b.WriteString(code)
 		}
 	}
-	if b.Len() == 0 {
+	b.WriteString(endSecondTerminal)
+	if b.Len() == len(endSecondTerminal) {
 		t.Fatalf("%s, section %q: nothing to run", page, section)
 	}
 	return b.String()

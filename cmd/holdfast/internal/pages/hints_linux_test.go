@@ -63,7 +63,6 @@ for c in des rc2 seed; do openssl ec -in key.pem -$c -passout pass:secret -provi
 	{"openssl pkcs12 -in FILE -info -noout", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin`},
 	{"openssl pkcs12 -legacy -in FILE -out FILE.converted.pem", files + `openssl pkcs12 -export -legacy -keypbe PBE-SHA1-RC4-40 -certpbe PBE-SHA1-RC4-40 -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem`},
 	{"openssl pkcs12 -in FILE -out FILE.converted.pem", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem`},
-	{"openssl req -in FILE -noout -verify", files + `openssl req -new -key key.pem -subj /CN=app -out csr; FILE=csr; $RUN`},
 	{"openssl x509 -req needs -extfile", ""}, // a fact, not a command
 	{"cp FILE FILE.converted.pem && ssh-keygen -p -m PKCS8 -f FILE.converted.pem", `ssh-keygen -q -t ecdsa -N '' -f old; grep OPENSSH old
 printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASKPASS_REQUIRE=force

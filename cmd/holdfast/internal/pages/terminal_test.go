@@ -20,15 +20,18 @@ func inSecondTerminal(code string) bool {
 // secondTerminal returns a script that runs the emulator of a block in the
 // background, in the place of the one before it, and goes on when it is ready.
 func secondTerminal(code string) string {
-	return fmt.Sprintf(`
-if test -n "${emulator-}"; then kill "$emulator"; wait "$emulator" || true; fi
-rm -f second-terminal && mkfifo second-terminal
+	return endSecondTerminal + fmt.Sprintf(`rm -f second-terminal && mkfifo second-terminal
 %s --listen 127.0.0.1:9910 >second-terminal &
-emulator=$!
+second=$!
 exec 3<second-terminal
 read -r line <&3
 `, strings.TrimSpace(code))
 }
+
+// endSecondTerminal ends what runs in the second terminal, if anything.
+const endSecondTerminal = `
+if test -n "${second-}"; then kill "$second"; wait "$second" || true; fi
+`
 
 // isError reports whether a block is the error of the block before it.
 func isError(kind, text string) bool { return kind == "text" && strings.HasPrefix(text, "holdfast: ") }
