@@ -21,13 +21,13 @@ func caCheck(a front.App) *cobra.Command {
 		Long: `Checks that the index has no gaps and was not changed, that each certificate in
 the folder is signed by the CA and agrees with the index, and that the index
 contains each entry of the last revocation list. It also checks the settings,
-that the file with the key exists, and that neither the certificate of the CA nor
-the last revocation list has expired. It prints a line for each problem, and
+that the file with the key exists, and that neither the certificate of the CA
+nor the last revocation list has expired. It prints a line for each problem, and
 fails if there is one.
 
 --repair adds to the index what the signed files prove, such as after the
-restore of a backup: certificates, and the entries and the number of crl.pem. It also
-removes temporary files of programs that were killed.`,
+restore of a backup: certificates, and the entries and the number of crl.pem. It
+also removes temporary files of programs that were killed.`,
 		Example: `  holdfast ca check
   holdfast ca check --dir restored --repair`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd.Context(), a, f, repair) },
