@@ -111,7 +111,7 @@ func readFile(ctx context.Context, path string, limit int64) ([]byte, fs.FileMod
 	}
 	switch mode := info.Mode(); {
 	case mode.IsDir():
-		return nil, 0, errors.New("is a directory")
+		return nil, 0, signer.WithHint(errors.New("is a directory"), "name a file in it")
 	case mode.IsRegular():
 	case mode&fs.ModeNamedPipe != 0 && isInherited(path):
 		data, err := readPipe(ctx, f, path, limit)

@@ -55,7 +55,7 @@ func (in Installation) Select(pub crypto.PublicKey, now time.Time) ([]*x509.Cert
 		return nil, err
 	}
 	if leaf := found.Chain[0]; now.After(leaf.NotAfter) {
-		return nil, signer.WithHint(fmt.Errorf("certificate %q expired on %s", leaf.Subject, leaf.NotAfter.UTC().Format(time.RFC3339)),
+		return nil, signer.WithHint(fmt.Errorf("certificate %q expired at %s", leaf.Subject, leaf.NotAfter.UTC().Format(time.RFC3339)),
 			"have the CA issue a new certificate, and check the clock of this machine")
 	}
 	return found.Issued(), nil
