@@ -89,16 +89,6 @@ was issued. --certificate also takes over a CA that other software created.`,
 	return cmd
 }
 
-// caKeyTypes returns the types that IAM Roles Anywhere supports.
-func caKeyTypes() (names []string) {
-	for _, t := range keystore.KeyTypes() {
-		if t != keystore.Ed25519 {
-			names = append(names, string(t))
-		}
-	}
-	return names
-}
-
 func (f *initFlags) check() (key flags.Key, profile pki.Profile, names pki.Names, err error) {
 	profile = pki.Root
 	profile.PathLength = f.pathLength

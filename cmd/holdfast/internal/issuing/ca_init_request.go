@@ -32,3 +32,13 @@ func (f *initFlags) printRequest(ctx context.Context, a front.App, s signer.Sign
 		"\nthen: " + f.command("init", args...)
 	return printRequestDER(a, s, names, der, f.json, next)
 }
+
+// caKeyTypes returns the types that IAM Roles Anywhere supports.
+func caKeyTypes() (names []string) {
+	for _, t := range keystore.KeyTypes() {
+		if t != keystore.Ed25519 {
+			names = append(names, string(t))
+		}
+	}
+	return names
+}
