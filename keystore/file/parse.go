@@ -34,6 +34,7 @@ type keyPart struct {
 	der  []byte
 	name string // its friendly name in PKCS #12
 	err  error  // PKCS #12 contains the key, but it cannot be decrypted
+	bare bool   // PKCS #12 contains the key without encryption, or with the empty password
 }
 
 // pemHandlers has a function for each supported type of PEM block (RFC 7468,

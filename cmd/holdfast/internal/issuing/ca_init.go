@@ -159,7 +159,7 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 	}
 	return withOptions(ctx, a, key, opts, func(ctx context.Context, s signer.Signer) error {
 		if f.request {
-			return printRequest(ctx, a, s, names, f.json)
+			return printRequest(ctx, a, s, names, new(front.OutFile), f.json)
 		}
 		chain, err := f.chain(ctx, a, s, profile, names)
 		if err != nil {

@@ -30,6 +30,7 @@ type issueFlags struct {
 	profile     string
 	lifetime    string
 	crlURLs     []string
+	out         front.OutFile
 }
 
 func caIssue(a front.App) *cobra.Command {
@@ -65,6 +66,7 @@ server and intermediate, and those in the settings.`,
 	front.MarkValues(fs.Lookup("profile"), "client", "server", "intermediate")
 	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 90d or 12h (default: that of the profile); it never exceeds that of the CA")
 	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list (default: crl_distribution_points in the settings)")
+	f.out.Add(cmd, "certificate", "CERTIFICATE")
 	f.add(cmd, "object: serial, subject, not_after, profile, certificate")
 	return cmd
 }
@@ -75,6 +77,9 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	}
 	if f.acceptNames && f.names.given() {
 		return signer.WithHint(front.Usagef("--accept-csr-names cannot be used with the flags for names"), "use only one of them")
+	}
+	if err := f.out.Check(a); err != nil {
+		return err
 	}
 	ca, err := f.open(a)
 	if err != nil {
@@ -192,9 +197,9 @@ func (f *issueFlags) print(a front.App, ca *authority.Authority, c *x509.Certifi
 	text := chainPEM(c, ca.Chain())
 	subject := pki.NamesOf(c).SubjectText()
 	if f.json {
-		return front.WriteJSON(a.Stdout, issuedCertificate{serialOf(c), subject, stamp(c.NotAfter), profile.Name, string(text)})
+		return f.out.Write(a, text, issuedCertificate{serialOf(c), subject, stamp(c.NotAfter), profile.Name, string(text)})
 	}
-	_, err := a.Stdout.Write(text)
+	err := f.out.Write(a, text, nil)
 	_, told := fmt.Fprintf(a.Stderr, "issued %s\nfor %s, until %s\n", serialOf(c), front.OneLine(subject), day(c.NotAfter))
 	return errors.Join(err, told)
 }

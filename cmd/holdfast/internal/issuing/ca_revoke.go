@@ -125,6 +125,8 @@ func caCRL(a front.App) *cobra.Command {
 	var f folder
 	var key caKey
 	var lifetime string
+	var out front.OutFile
+	var der bool
 	cmd := &cobra.Command{
 		Use:   "crl",
 		Short: "Make the next revocation list",
@@ -140,11 +142,13 @@ the next one before the last one ends. Standard error compares its size with the
   # every list after the first:
   aws rolesanywhere update-crl --crl-id ID --crl-data fileb://crl.pem`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return makeCRL(cmd.Context(), a, f, key, lifetime)
+			return makeCRL(cmd.Context(), a, f, key, lifetime, &out, der)
 		},
 	}
 	key.add(cmd)
 	cmd.Flags().StringVar(&lifetime, "lifetime", "", "`duration` until the next list, such as 7d (default: crl_lifetime in the settings, or 7d)")
+	cmd.Flags().BoolVar(&der, "der", false, "write the list in DER, as for a place that --crl-url names (RFC 5280, section 4.2.1.13)")
+	out.Add(cmd, "list", "X509 CRL")
 	f.add(cmd, "object: number, entries, next_update, size, crl")
 	return cmd
 }
@@ -158,7 +162,10 @@ type newCRL struct {
 	CRL        string `json:"crl"`  // PEM
 }
 
-func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime string) error {
+func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime string, out *front.OutFile, der bool) error {
+	if err := out.Check(a); err != nil {
+		return err
+	}
 	ca, err := f.open(a)
 	if err != nil {
 		return err
@@ -182,11 +189,11 @@ func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime st
 		if err != nil {
 			return err
 		}
-		return stored(printCRL(a, f, text), "the list was made; it is in "+filepath.Join(f.dir, "crl.pem"))
+		return stored(printCRL(a, f, text, out, der), "the list was made; it is in "+filepath.Join(f.dir, "crl.pem"))
 	})
 }
 
-func printCRL(a front.App, f folder, text []byte) error {
+func printCRL(a front.App, f folder, text []byte, out *front.OutFile, der bool) error {
 	block, _ := pem.Decode(text)
 	list, err := x509.ParseRevocationList(block.Bytes)
 	if err != nil {
@@ -196,10 +203,14 @@ func printCRL(a front.App, f folder, text []byte) error {
 	if len(text) > pki.MaxCRL*4/5 {
 		a.Logger(false).Warn(fmt.Sprintf("the revocation list has %d of the %d bytes that IAM Roles Anywhere imports; docs/ca.md says what to do", len(text), pki.MaxCRL))
 	}
-	if f.json {
-		return front.WriteJSON(a.Stdout, newCRL{list.Number.String(), entries, stamp(list.NextUpdate), len(text), string(text)})
+	result := text
+	if der {
+		result = block.Bytes
 	}
-	_, err = a.Stdout.Write(text)
+	if f.json {
+		return out.Write(a, result, newCRL{list.Number.String(), entries, stamp(list.NextUpdate), len(text), string(text)})
+	}
+	err = out.Write(a, result, nil)
 	_, told := fmt.Fprintf(a.Stderr, "revocation list %v, until %s; revoked certificates: %d\n%d of the %d bytes that IAM Roles Anywhere imports\n",
 		list.Number, day(list.NextUpdate), entries, len(text), pki.MaxCRL)
 	return errors.Join(err, told)

@@ -24,6 +24,7 @@ func CSR(a front.App) *cobra.Command {
 	var names nameFlags
 	var reference, from string
 	var asJSON bool
+	var out front.OutFile
 	cmd := &cobra.Command{
 		Use:   "csr",
 		Short: "Make a certificate request for a key",
@@ -42,7 +43,7 @@ which an allow-list recognizes it.`,
       --dns app.example.com > app.csr
   holdfast csr --private-key app.pem --names-from cert.pem > renewal.csr`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return csr(cmd.Context(), a, device, names, reference, from, asJSON)
+			return csr(cmd.Context(), a, device, names, reference, from, &out, asJSON)
 		},
 	}
 	front.KeyFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
@@ -53,6 +54,7 @@ which an allow-list recognizes it.`,
 	front.NameFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&from, "names-from", "", "`reference` to a certificate whose subject and alternative names are used")
 	})
+	out.Add(cmd, "request", "CERTIFICATE REQUEST")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object: subject, key, key_sha256, request")
 	return cmd
 }
@@ -65,7 +67,10 @@ type newRequest struct {
 	Request string `json:"request"`    // PEM
 }
 
-func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags, reference, from string, asJSON bool) error {
+func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags, reference, from string, out *front.OutFile, asJSON bool) error {
+	if err := out.Check(a); err != nil {
+		return err
+	}
 	key, err := device.Key(reference)
 	if err != nil {
 		return err
@@ -78,7 +83,7 @@ func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags
 		return err
 	}
 	return withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
-		return printRequest(ctx, a, s, names, asJSON)
+		return printRequest(ctx, a, s, names, out, asJSON)
 	})
 }
 
@@ -152,9 +157,9 @@ func certificatesOf(ctx context.Context, a front.App, device flags.Device, refer
 	return certs, nil
 }
 
-// printRequest makes and prints a request. On standard error it says what a CA
+// printRequest makes a request and prints it, or writes it to out. On standard error it says what a CA
 // needs to know.
-func printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.Names, asJSON bool) error {
+func printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.Names, out *front.OutFile, asJSON bool) error {
 	der, err := pki.NewRequest(rand.Reader, signer.WithContext(ctx, s), names)
 	if err != nil {
 		return err
@@ -165,9 +170,9 @@ func printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.N
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 	if asJSON {
-		return front.WriteJSON(a.Stdout, newRequest{names.SubjectText(), signer.DescribeKey(s.Public()), hash, string(text)})
+		return out.Write(a, text, newRequest{names.SubjectText(), signer.DescribeKey(s.Public()), hash, string(text)})
 	}
-	_, err = a.Stdout.Write(text)
+	err = out.Write(a, text, nil)
 	_, told := fmt.Fprintf(a.Stderr, "a request for %s\nSHA-256 of its public key: %s\nnext: send it to the CA; with holdfast: holdfast ca issue --csr FILE --subject %s\n",
 		front.OneLine(names.SubjectText()), hash, front.OneLine(front.ShellQuote(names.SubjectText())))
 	return errors.Join(err, told)
