@@ -3,6 +3,7 @@ package issuing
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,9 +20,9 @@ func caCheck(a front.App) *cobra.Command {
 		Use:   "check",
 		Short: "Check the folder of a CA",
 		Long: `Checks that the index has no gaps and was not changed, that each certificate in
-the folder is signed by the CA and agrees with the index, and that the index
-knows each entry of the last revocation list. It prints a line for each problem,
-and fails if there is one.
+the folder is signed by the CA and agrees with the index, that the index knows
+each entry of the last revocation list, and that no file is missing. It prints a
+line for each problem, and fails if there is one.
 
 --repair adds to the index what signed files prove, such as after the restore of
 a backup: certificates, and the entries and the number of crl.pem. It also
@@ -71,14 +72,21 @@ func check(ctx context.Context, a front.App, f folder, repair bool) error {
 	for _, p := range problems {
 		result.Problems = append(result.Problems, problem{p.Path, p.Err.Error(), p.Repairable})
 	}
+	isUnlisted := func(c authority.Certificate) bool { return c.Unlisted && a.Now().Before(c.NotAfter) }
+	if slices.ContainsFunc(entries, isUnlisted) {
+		a.Logger(false).Warn("certificates were revoked after the last revocation list, so AWS still accepts them", "hint", "make and publish the next list: holdfast ca crl --dir "+front.ShellQuote(f.dir))
+	}
 	if err := printCheck(a, f, result, problems); err != nil || len(problems) == 0 {
 		return err
 	}
+	dir := " --dir " + front.ShellQuote(f.dir)
 	hint := "compare the files with a backup; docs/ca.md describes the folder"
-	for _, p := range problems {
-		if p.Repairable {
-			hint = "add what the files prove with: holdfast ca check --repair --dir " + front.ShellQuote(f.dir)
-		}
+	isMissing := func(p *authority.Problem) bool { return p.Missing }
+	isRepairable := func(p *authority.Problem) bool { return p.Repairable }
+	if slices.ContainsFunc(problems, isRepairable) {
+		hint = "add what the files prove with: holdfast ca check --repair" + dir
+	} else if slices.ContainsFunc(problems, isMissing) {
+		hint = "restore the files from a backup; if there are none, revoke such a certificate with: holdfast ca revoke" + dir + " --serial NUMBER; and make the next list with: holdfast ca crl" + dir
 	}
 	return signer.WithHint(fmt.Errorf("%s: the folder contradicts the index; problems: %d", f.dir, len(problems)), hint)
 }

@@ -98,14 +98,23 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 	return errors.Join(err, told)
 }
 
-// adopt returns the serial number of the certificate in a file, which the CA
+// adopt returns the serial number of the only certificate in a file that the CA
 // signed.
 func adopt(ctx context.Context, a front.App, ca *authority.Authority, file string) (serial string, err error) {
 	certs, err := certificatesOf(ctx, a, flags.Device{}, file)
 	if err != nil {
 		return "", err
 	}
-	serial, err = ca.Adopt(ctx, certs[0])
+	issuer, found := ca.Chain()[0], certs[:1]
+	if signed := slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool {
+		return c.Equal(issuer) || c.CheckSignatureFrom(issuer) != nil
+	}); len(signed) > 0 {
+		found = slices.CompactFunc(signed, (*x509.Certificate).Equal)
+	}
+	if len(found) > 1 {
+		return "", signer.WithHint(fmt.Errorf("%s contains %d certificates of this CA", keystore.Excerpt(file), len(found)), "name the one to revoke with --serial; show the serial numbers with: holdfast ca list")
+	}
+	serial, err = ca.Adopt(ctx, found[0])
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", keystore.Excerpt(file), err)
 	}
