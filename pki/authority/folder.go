@@ -247,6 +247,9 @@ func withoutPath(err error) error {
 	return err
 }
 
+// Dir returns the folder.
+func (a *Authority) Dir() string { return a.dir }
+
 func (a *Authority) path(name ...string) string {
 	return filepath.Join(append([]string{a.dir}, name...)...)
 }

@@ -167,6 +167,7 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 		if err != nil {
 			return err
 		}
+		warnSameCA(a, f.dir, key.Identity.Key, chain[0])
 		ca, err := authority.Create(f.dir, chain, authority.Options{Now: a.Now})
 		if err != nil {
 			return err

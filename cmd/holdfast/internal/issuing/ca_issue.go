@@ -101,6 +101,9 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	if err != nil {
 		return err
 	}
+	if err := warnSameName(a, ca, t); err != nil {
+		return err
+	}
 	key, err := f.key.key(a, settings, f.dir)
 	if err != nil {
 		return err
@@ -143,7 +146,7 @@ func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, r
 			return t, &front.UsageError{Err: err}
 		}
 	}
-	profile := cmp.Or(f.profile, pki.Client.Name)
+	profile, allowed := cmp.Or(f.profile, pki.Client.Name), false
 	switch {
 	case f.names.given():
 		if t.Names, err = f.names.names(); err != nil {
@@ -159,7 +162,7 @@ func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, r
 		if f.profile != "" && f.profile != w.Profile {
 			return t, fmt.Errorf("the allow-list has the profile %q for this request, not %q", w.Profile, keystore.Excerpt(f.profile))
 		}
-		t.Names, profile = w.names, w.Profile
+		t.Names, profile, allowed = w.names, w.Profile, true
 	default:
 		asked := pki.NamesOfRequest(request).SubjectText()
 		return t, signer.WithHint(front.Usagef("no names are given; those of the request (%s) are not used", keystore.Excerpt(asked)),
@@ -173,6 +176,10 @@ func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, r
 		if lifetime, err = parseLifetime("--lifetime", f.lifetime); err != nil {
 			return t, err
 		}
+	}
+	if allowed && lifetime > t.Profile.Lifetime {
+		return t, signer.WithHint(fmt.Errorf("the allow-list has the profile %q for this request, whose certificates are valid for %v at most", profile, t.Profile.Lifetime),
+			"leave out --lifetime, or give the names with --subject")
 	}
 	now := a.Now()
 	t.NotBefore, t.NotAfter = pki.Validity(issuer, now, lifetime)
