@@ -24,8 +24,8 @@ func caList(a front.App) *cobra.Command {
 		Short: "List the certificates of a CA",
 		Long: `Lists the certificates that the CA issued, in their order: the state of each,
 the time until its end, the beginning of its serial number, and its subject. It
-is valid, expired, revoked, or missing: then its signature was interrupted, or its
-file was lost.`,
+is valid, expired, revoked, or missing: then its signature was interrupted, or
+its file was lost.`,
 		Example: `  holdfast ca list
   holdfast ca list --dir hsm-ca --json`,
 		RunE: func(*cobra.Command, []string) error { return list(a, f) },
