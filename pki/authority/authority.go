@@ -59,8 +59,9 @@ type Authority struct {
 	chain []*x509.Certificate
 	opts  Options
 
-	mu    sync.Mutex // held while state is used
+	mu    sync.Mutex // held while state and owned are used
 	state *state
+	owned bool // checkOwner has succeeded
 }
 
 // Create makes the folder of a CA, whose certificate is chain[0]; the others
@@ -71,6 +72,9 @@ func Create(dir string, chain []*x509.Certificate, opts Options) (*Authority, er
 		return nil, signer.ErrNoCertificate
 	}
 	a := &Authority{dir: dir, chain: chain, opts: opts, state: newState()}
+	if err := a.checkOwner(); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(a.path(issuedDir), 0o700); err != nil {
 		return nil, err
 	}
@@ -81,7 +85,7 @@ func Create(dir string, chain []*x509.Certificate, opts Options) (*Authority, er
 	defer lock.Close()
 	if entries, err := os.ReadDir(dir); err != nil {
 		return nil, err
-	} else if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != issuedDir && e.Name() != lockFile }) {
+	} else if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !Begun(e.Name()) }) {
 		return nil, signer.WithHint(fmt.Errorf("the folder %s is not empty: %w", dir, fs.ErrExist), "name a new folder; if the folder is from an attempt that was interrupted, remove it")
 	}
 	var text bytes.Buffer
@@ -211,7 +215,7 @@ func (a *Authority) Issue(ctx context.Context, key signer.Signer, t pki.Template
 	if err != nil {
 		return nil, err
 	}
-	if err := a.record(ctx, event{Kind: issued, Serial: serialText(t.Serial), Subject: t.Names.SubjectText(), NotAfter: t.NotAfter,
+	if err := a.record(ctx, event{Kind: issued, Serial: serialText(t.Serial), Subject: validText(t.Names.SubjectText()), NotAfter: t.NotAfter,
 		Key: hashOf(spki), Profile: t.Profile.Name, Evidence: evidence}); err != nil {
 		return nil, err
 	}
@@ -283,7 +287,8 @@ func (a *Authority) List() ([]Certificate, error) {
 	list := make([]Certificate, len(a.state.serials))
 	for i, serial := range a.state.serials {
 		list[i] = *a.state.certificates[serial]
-		list[i].Unfinished = !exists[serial+".pem"]
+		list[i].Missing = !exists[serial+".pem"]
+		list[i].Unlisted = list[i].revokedBy > a.state.listedBy
 	}
 	return list, nil
 }

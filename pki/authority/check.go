@@ -24,6 +24,10 @@ type Problem struct {
 
 	// Repairable means that Repair adds to the index what the file proves.
 	Repairable bool
+
+	// Missing means that the index says more than the files: a signature was
+	// interrupted or is being made, or a file was lost.
+	Missing bool
 }
 
 // Error implements error.
@@ -48,7 +52,7 @@ func (a *Authority) Check() (problems []*Problem, err error) {
 		return nil, err
 	}
 	report := func(path string, repairable bool, err error) {
-		problems = append(problems, &Problem{path, err, repairable})
+		problems = append(problems, &Problem{Path: path, Err: err, Repairable: repairable})
 	}
 	if err := pki.CheckChain(a.chain); err != nil {
 		report(a.path(caFile), false, err)
@@ -64,6 +68,7 @@ func (a *Authority) Check() (problems []*Problem, err error) {
 			report(path, false, err)
 		}
 	}
+	problems = append(problems, a.missingFiles()...)
 	if crlErr == nil {
 		for _, m := range a.state.missing(crl) {
 			report(a.path(crlFile), m.repairable, m.err)
@@ -114,7 +119,7 @@ func (entry *Certificate) check(c *x509.Certificate) error {
 		return errors.New("it is for another key than the index says")
 	case entry.Key != "" && !c.NotAfter.Equal(entry.NotAfter):
 		return errors.New("it ends at another time than the index says")
-	case entry.Key != "" && pki.NamesOf(c).SubjectText() != entry.Subject:
+	case entry.Key != "" && validText(pki.NamesOf(c).SubjectText()) != entry.Subject:
 		return errors.New("it has another subject than the index says")
 	}
 	return nil
@@ -200,7 +205,7 @@ func (t *turn) adoptFiles() error {
 }
 
 func adoption(c *x509.Certificate) event {
-	return event{Kind: adopted, Serial: serialText(c.SerialNumber), Subject: pki.NamesOf(c).SubjectText(), NotAfter: c.NotAfter, Key: hashOf(c.RawSubjectPublicKeyInfo)}
+	return event{Kind: adopted, Serial: serialText(c.SerialNumber), Subject: validText(pki.NamesOf(c).SubjectText()), NotAfter: c.NotAfter, Key: hashOf(c.RawSubjectPublicKeyInfo)}
 }
 
 // adoptCRL adds the number and the entries of a list. Of a certificate that is
@@ -217,7 +222,11 @@ func (t *turn) adoptCRL(list *x509.RevocationList) error {
 			}
 		}
 		if t.state.certificates[serial].Revoked.IsZero() {
-			if err := t.append(event{Kind: revoked, Serial: serial, Reason: pki.Reason(e.ReasonCode)}); err != nil {
+			reason := pki.Reason(e.ReasonCode)
+			if !isReason(reason) {
+				reason = pki.Unspecified
+			}
+			if err := t.append(event{Kind: revoked, Serial: serial, Reason: reason}); err != nil {
 				return err
 			}
 		}

@@ -3,6 +3,7 @@ package issuing
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,11 +20,11 @@ func caCheck(a front.App) *cobra.Command {
 		Use:   "check",
 		Short: "Check the folder of a CA",
 		Long: `Checks that the index has no gaps and was not changed, that each certificate in
-the folder is signed by the CA and agrees with the index, and that the index
-contains each entry of the last revocation list. It also checks the settings,
-that the file with the key exists, and that neither the certificate of the CA
-nor the last revocation list has expired. It prints a line for each problem, and
-fails if there is one.
+the folder is signed by the CA and agrees with the index, that the index
+contains each entry of the last revocation list, and that no file is missing. It
+also checks the settings, that the file with the key exists, and that neither the
+certificate of the CA nor the last revocation list has expired. It prints a line
+for each problem, and fails if there is one.
 
 --repair adds to the index what the signed files prove, such as after the
 restore of a backup: certificates, and the entries and the number of crl.pem. It
@@ -77,6 +78,10 @@ func check(ctx context.Context, a front.App, f folder, repair bool) error {
 	result.Certificates = len(entries)
 	for _, p := range problems {
 		result.Problems = append(result.Problems, problem{p.Path, p.Err.Error(), p.Repairable})
+	}
+	isUnlisted := func(c authority.Certificate) bool { return c.Unlisted && a.Now().Before(c.NotAfter) }
+	if slices.ContainsFunc(entries, isUnlisted) {
+		a.Logger(false).Warn("certificates were revoked after the last revocation list, so AWS still accepts them", "hint", "create and publish the next list: "+f.command("crl"))
 	}
 	if err := printCheck(a, f, result, problems); err != nil || len(problems) == 0 {
 		return err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/pki/authority"
@@ -158,6 +160,7 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 		if err != nil {
 			return err
 		}
+		warnSameCA(a, f.dir, key.Identity.Key, chain[0])
 		ca, err := authority.Create(f.dir, chain, authority.Options{Now: a.Now})
 		if err != nil {
 			return err
@@ -175,9 +178,13 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 // over if there can be no folder. remove removes it if it is still empty and did
 // not exist before.
 func newFolder(dir string) (remove func(), err error) {
+	if err := fileowner.Check(filepath.Join(dir, configFile)); err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir(dir)
+	other := func(e fs.DirEntry) bool { return !authority.Begun(e.Name()) }
 	switch {
-	case err == nil && len(entries) > 0:
+	case err == nil && slices.ContainsFunc(entries, other):
 		return nil, signer.WithHint(fmt.Errorf("the folder %s is not empty: %w", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
 	case err == nil:
 		return func() {}, nil

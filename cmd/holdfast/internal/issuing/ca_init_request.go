@@ -30,7 +30,7 @@ func (f *initFlags) printRequest(ctx context.Context, a front.App, s signer.Sign
 	}
 	next := "next: send it to the CA above; with holdfast: " + issueCommand(names, "--profile", pki.Intermediate.Name) +
 		"\nthen: " + f.command("init", args...)
-	return printRequestDER(a, s, names, der, f.json, next)
+	return printRequestDER(a, s, names, der, new(front.OutFile), f.json, next)
 }
 
 // caKeyTypes returns the types that IAM Roles Anywhere supports.

@@ -31,6 +31,7 @@ type issueFlags struct {
 	profile     string
 	lifetime    string
 	crlURLs     []string
+	out         front.OutFile
 }
 
 func caIssue(a front.App) *cobra.Command {
@@ -68,6 +69,7 @@ server and intermediate, and those in the settings. A server certificate needs
 	front.MarkValues(fs.Lookup("profile"), "client", "server", "intermediate")
 	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 90d or 12h (default: that of the profile); it never exceeds that of the CA")
 	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list; can be repeated (default: crl_distribution_points in the settings)")
+	f.out.Add(cmd, "certificate", "CERTIFICATE")
 	f.add(cmd, "object: serial, subject, not_after, profile, certificate")
 	return cmd
 }
@@ -78,6 +80,9 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	}
 	if f.acceptNames && f.names.given() {
 		return signer.WithHint(front.Usagef("--accept-csr-names cannot be used with the flags for names"), "use only one of them")
+	}
+	if err := f.out.Check(a); err != nil {
+		return err
 	}
 	ca, err := f.open(a)
 	if err != nil {
@@ -97,6 +102,9 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	}
 	t, err := f.template(a, ca.Chain()[0], settings, request)
 	if err != nil {
+		return err
+	}
+	if err := warnSameName(a, ca, t); err != nil {
 		return err
 	}
 	return f.key.with(ctx, a, settings, f.dir, func(ctx context.Context, s signer.Signer) error {
@@ -137,7 +145,7 @@ func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, r
 			return t, &front.UsageError{Err: err}
 		}
 	}
-	profile := cmp.Or(f.profile, pki.Client.Name)
+	profile, allowed := cmp.Or(f.profile, pki.Client.Name), false
 	switch {
 	case f.names.given():
 		if t.Names, err = f.names.names(); err != nil {
@@ -154,7 +162,7 @@ func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, r
 			return t, signer.WithHint(fmt.Errorf("the [[allow]] entry for this request has the profile %q, not %q", w.Profile, keystore.Excerpt(f.profile)),
 				"leave out --profile, or also give the names, as in "+command(nameArguments(w.names)...))
 		}
-		t.Names, profile = w.names, w.Profile
+		t.Names, profile, allowed = w.names, w.Profile, true
 	default:
 		asked := pki.NamesOfRequest(request).SubjectText()
 		return t, signer.WithHint(front.Usagef("you gave no names, and the names in the request (%s) are not used automatically", keystore.Excerpt(asked)),
@@ -171,6 +179,10 @@ func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, r
 		if lifetime, err = parseLifetime("--lifetime", f.lifetime); err != nil {
 			return t, err
 		}
+	}
+	if allowed && lifetime > t.Profile.Lifetime {
+		return t, signer.WithHint(fmt.Errorf("the [[allow]] entry for this request has the profile %q, whose certificates are valid for at most %v", profile, t.Profile.Lifetime),
+			"leave out --lifetime, or give the names with --subject")
 	}
 	now := a.Now()
 	t.NotBefore, t.NotAfter = pki.Validity(issuer, now, lifetime)
@@ -217,9 +229,9 @@ func (f *issueFlags) print(a front.App, ca *authority.Authority, c *x509.Certifi
 	text := chainPEM(c, ca.Chain())
 	subject := pki.NamesOf(c).SubjectText()
 	if f.json {
-		return front.WriteJSON(a.Stdout, issuedCertificate{serialOf(c), subject, stamp(c.NotAfter), profile.Name, string(text)})
+		return f.out.Write(a, text, issuedCertificate{serialOf(c), subject, stamp(c.NotAfter), profile.Name, string(text)})
 	}
-	_, err := a.Stdout.Write(text)
+	err := f.out.Write(a, text, nil)
 	_, told := fmt.Fprintf(a.Stderr, "issued a certificate for %s (serial number %s); it expires at %s\n", front.OneLine(subject), serialOf(c), day(c.NotAfter))
 	return errors.Join(err, told)
 }

@@ -24,12 +24,13 @@ func caList(a front.App) *cobra.Command {
 		Short: "List the certificates of a CA",
 		Long: `Lists the certificates in the order in which they were issued, with state,
 remaining time, the first digits of the serial number, and subject. The state is
-valid, expired, revoked or, if the signature was interrupted, unfinished.`,
+valid, expired, revoked, or missing: then the signature was interrupted, or the
+file was lost.`,
 		Example: `  holdfast ca list
   holdfast ca list --dir hsm-ca --json`,
 		RunE: func(*cobra.Command, []string) error { return list(a, f) },
 	}
-	f.add(cmd, "array of objects: serial, subject, state, issued, not_after, ends_in, profile, key_sha256, revoked, reason")
+	f.add(cmd, "array of objects: serial, subject, state, issued, not_after, ends_in, profile, key_sha256, revoked, reason, unlisted")
 	return cmd
 }
 
@@ -45,6 +46,7 @@ type listing struct {
 	KeyHash  string `json:"key_sha256,omitempty"`
 	Revoked  string `json:"revoked,omitempty"`
 	Reason   string `json:"reason,omitempty"`
+	Unlisted bool   `json:"unlisted,omitempty"` // revoked after the last revocation list
 
 	Certificate string `json:"certificate,omitempty"` // PEM; only of ca show
 }
@@ -54,11 +56,11 @@ func newListing(c authority.Certificate, now time.Time) listing {
 		EndsIn: int64(c.NotAfter.Sub(now) / time.Second), Profile: c.Profile, KeyHash: c.Key}
 	switch {
 	case !c.Revoked.IsZero():
-		l.State, l.Revoked, l.Reason = "revoked", stamp(c.Revoked), reasonName(c.Reason)
+		l.State, l.Revoked, l.Reason, l.Unlisted = "revoked", stamp(c.Revoked), reasonName(c.Reason), c.Unlisted
 	case now.After(c.NotAfter):
 		l.State = "expired"
-	case c.Unfinished:
-		l.State = "unfinished"
+	case c.Missing:
+		l.State = "missing"
 	}
 	return l
 }
@@ -87,11 +89,14 @@ func list(a front.App, f folder) error {
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "STATE\tENDS IN\tSERIAL\tSUBJECT")
 	for _, l := range listings {
-		ends, subject := remaining(l.EndsIn), l.Subject
+		ends, subject, state := remaining(l.EndsIn), l.Subject, l.State
 		if l.KeyHash == "" && subject == "" { // known only from a revocation list
 			ends, subject = "-", "(unknown)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%.*s\t%s\n", l.State, ends, shortSerial, l.Serial, front.OneLine(subject))
+		if l.Unlisted {
+			state += ", not listed"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%.*s\t%s\n", state, ends, shortSerial, l.Serial, front.OneLine(subject))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -258,7 +263,7 @@ func showCA(a front.App, f folder) error {
 	c, now := ca.Chain()[0], a.Now()
 	l := caListing{pki.NamesOf(c).SubjectText(), c.Issuer.String(), serialOf(c), stamp(c.NotAfter), int64(c.NotAfter.Sub(now) / time.Second),
 		signer.DescribeKey(c.PublicKey), map[string]int{}, "", "", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))}
-	for _, state := range []string{"valid", "expired", "revoked", "unfinished"} {
+	for _, state := range []string{"valid", "expired", "revoked", "missing"} {
 		l.States[state] = 0
 	}
 	for _, e := range entries {
@@ -273,7 +278,7 @@ func showCA(a front.App, f folder) error {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "subject\t%s\nissuer\t%s\nserial\t%s\n%s\t%s\nkey\t%s\n", front.OneLine(l.Subject), front.OneLine(l.Issuer), l.Serial, expires(c.NotAfter, now), day(c.NotAfter), l.Key)
-	fmt.Fprintf(w, "certificates\t%d valid, %d expired, %d revoked, %d unfinished\n", l.States["valid"], l.States["expired"], l.States["revoked"], l.States["unfinished"])
+	fmt.Fprintf(w, "certificates\t%d valid, %d expired, %d revoked, %d missing\n", l.States["valid"], l.States["expired"], l.States["revoked"], l.States["missing"])
 	switch {
 	case l.CRLNumber == "":
 		fmt.Fprintf(w, "revocation list\tnone\n")

@@ -105,14 +105,23 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 	return errors.Join(err, told)
 }
 
-// adopt returns the serial number of the certificate in a file, which the CA
+// adopt returns the serial number of the only certificate in a file that the CA
 // signed.
 func adopt(ctx context.Context, a front.App, ca *authority.Authority, file string) (serial string, err error) {
 	certs, err := certificatesOf(ctx, a, flags.Device{}, file)
 	if err != nil {
 		return "", err
 	}
-	serial, err = ca.Adopt(ctx, certs[0])
+	issuer, found := ca.Chain()[0], certs[:1]
+	if signed := slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool {
+		return c.Equal(issuer) || c.CheckSignatureFrom(issuer) != nil
+	}); len(signed) > 0 {
+		found = slices.CompactFunc(signed, (*x509.Certificate).Equal)
+	}
+	if len(found) > 1 {
+		return "", signer.WithHint(fmt.Errorf("%s contains %d certificates of this CA", keystore.Excerpt(file), len(found)), "name the one to revoke with --serial; show the serial numbers with: holdfast ca list")
+	}
+	serial, err = ca.Adopt(ctx, found[0])
 	if err != nil {
 		err = fmt.Errorf("%s: %w", keystore.Excerpt(file), err)
 		if signer.Hint(err) == "" {
@@ -136,6 +145,8 @@ func caCRL(a front.App) *cobra.Command {
 	var f folder
 	var key caKey
 	var lifetime string
+	var out front.OutFile
+	var der bool
 	cmd := &cobra.Command{
 		Use:   "crl",
 		Short: "Create the next revocation list",
@@ -152,11 +163,13 @@ bytes.`,
   # every list after the first:
   aws rolesanywhere update-crl --crl-id ID --crl-data fileb://crl.pem`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return makeCRL(cmd.Context(), a, f, key, lifetime)
+			return makeCRL(cmd.Context(), a, f, key, lifetime, &out, der)
 		},
 	}
 	key.add(cmd)
 	cmd.Flags().StringVar(&lifetime, "lifetime", "", "`duration` until the next list, such as 7d (default: crl_lifetime in the settings, or 7d)")
+	cmd.Flags().BoolVar(&der, "der", false, "write the list in DER, as for a place that --crl-url names (RFC 5280, section 4.2.1.13)")
+	out.Add(cmd, "list", "X509 CRL")
 	f.add(cmd, "object: number, entries, next_update, size, crl")
 	return cmd
 }
@@ -170,7 +183,10 @@ type newCRL struct {
 	CRL        string `json:"crl"`  // PEM
 }
 
-func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime string) error {
+func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime string, out *front.OutFile, der bool) error {
+	if err := out.Check(a); err != nil {
+		return err
+	}
 	ca, err := f.open(a)
 	if err != nil {
 		return err
@@ -190,11 +206,11 @@ func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime st
 		if err != nil {
 			return err
 		}
-		return stored(printCRL(a, f, text), "the list was created; it is in "+filepath.Join(f.dir, "crl.pem"))
+		return stored(printCRL(a, f, text, out, der), "the list was created; it is in "+filepath.Join(f.dir, "crl.pem"))
 	})
 }
 
-func printCRL(a front.App, f folder, text []byte) error {
+func printCRL(a front.App, f folder, text []byte, out *front.OutFile, der bool) error {
 	block, _ := pem.Decode(text)
 	list, err := x509.ParseRevocationList(block.Bytes)
 	if err != nil {
@@ -204,10 +220,14 @@ func printCRL(a front.App, f folder, text []byte) error {
 	if len(text) > pki.MaxCRL*4/5 {
 		a.Logger(false).Warn(fmt.Sprintf("the revocation list has %d bytes, and IAM Roles Anywhere imports at most %d; docs/ca.md describes what to do", len(text), pki.MaxCRL))
 	}
-	if f.json {
-		return front.WriteJSON(a.Stdout, newCRL{list.Number.String(), entries, stamp(list.NextUpdate), len(text), string(text)})
+	result := text
+	if der {
+		result = block.Bytes
 	}
-	_, err = a.Stdout.Write(text)
+	if f.json {
+		return out.Write(a, result, newCRL{list.Number.String(), entries, stamp(list.NextUpdate), len(text), string(text)})
+	}
+	err = out.Write(a, result, nil)
 	_, told := fmt.Fprintf(a.Stderr, "revocation list number %v revokes %s and is valid until %s\nsize: %d bytes; IAM Roles Anywhere imports at most %d\n",
 		list.Number, count(entries, "certificate"), day(list.NextUpdate), len(text), pki.MaxCRL)
 	return errors.Join(err, told)

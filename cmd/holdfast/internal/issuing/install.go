@@ -73,6 +73,10 @@ func (f installFlags) run(ctx context.Context, a front.App) error {
 			return signer.WithHint(front.Usagef("--%s is not given", required.name), required.example)
 		}
 	}
+	var err error
+	if f.to, err = front.FilePath(a, "to", f.to); err != nil {
+		return err
+	}
 	opts, err := f.device.Options(a)
 	if err != nil {
 		return err
@@ -143,7 +147,10 @@ type installedCertificate struct {
 func (f installFlags) print(a front.App, key keystore.Ref, done keystore.Installed) error {
 	leaf := done.Chain[0]
 	log := a.Logger(false)
-	if c := done.Preferred; c != nil {
+	if c := done.Preferred; c != nil && a.Store.IsInput(done.Certificate) {
+		log.Warn(fmt.Sprintf("%s still contains the certificate with the serial number %s, which expires at %s and is used if --certificate names that file", key, serials(c)[0], day(c.NotAfter)),
+			"hint", "use --certificate "+front.ShellQuote(done.Certificate.String()))
+	} else if c != nil {
 		log.Warn(fmt.Sprintf("the key still has the certificate with the serial number %s, which is used instead: it expires at %s", serials(c)[0], day(c.NotAfter)),
 			"hint", "remove it with the same command and --replace")
 	}

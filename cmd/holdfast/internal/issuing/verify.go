@@ -185,7 +185,7 @@ func (v *verification) open(ctx context.Context, a front.App, key flags.Key, opt
 	}
 	v.certs = signer.CertificatesOf(s)
 	leaf := v.certs.Chain[0]
-	v.add("key", nil, "%s, the key of %s", signer.DescribeKey(s.Public()), leaf.Subject)
+	v.add("key", nil, "%s, the key of %s", signer.DescribeKey(s.Public()), holderOf(leaf))
 	err = signer.Prove(ctx, s, leaf.PublicKey)
 	v.add("signature", err, "the certificate verifies a signature of the key")
 	if err := s.Close(); err != nil {
@@ -220,7 +220,7 @@ func (v *verification) checkTrust() {
 	v.paths = paths
 	var names []string
 	for _, c := range paths[0] {
-		names = append(names, c.Subject.String())
+		names = append(names, holderOf(c))
 	}
 	v.add("trust-anchor", nil, "%s", strings.Join(names, ", issued by "))
 }
@@ -241,6 +241,10 @@ func (v *verification) checkCRLs() {
 		v.skip("crl", "--crl is not given")
 	}
 	for _, crl := range v.crls {
+		if ca := v.otherCA(crl.list); ca != nil {
+			v.add("crl", nil, "%s is from %s, another CA of the trust anchor, and does not concern the certificates", crl.name, holderOf(ca))
+			continue
+		}
 		c, entry, err := rolesanywhere.Revoked(v.paths, crl.list)
 		if top := v.certs.Chain[len(v.certs.Chain)-1]; err != nil && v.anchor == nil && bytes.Equal(crl.list.RawIssuer, top.RawIssuer) {
 			err = signer.WithHint(err, "give the certificate of the CA with --trust-anchor FILE")
