@@ -1,7 +1,7 @@
 // Package doctor contains the command that finds out why an AWS client does not
 // get credentials: doctor, and probe-module, which it runs for modules that may
 // crash. The checks are values in one table. Of Holdfast's packages, doctor
-// imports front, flags and the libraries.
+// imports front, flags, role and the libraries.
 package doctor
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -32,20 +33,17 @@ type options struct {
 }
 
 // own are the flags that credential-process does not have.
-var own = []string{"profile", "online", "use-pin", "json", "trust-anchor", "trust-policy", "module-timeout"}
+var own = []string{"profile", "config", "role", "online", "use-pin", "json", "trust-anchor", "trust-policy", "module-timeout"}
 
-// settings are the flags of credential-process.
+// settings are the flags of credential-process, and those for a configuration
+// file, which only doctor has.
 type settings struct {
-	identity flags.Identity
-	session  flags.Session
-	assume   flags.Assume
-	cache    string // accepted, but doctor uses no cache
+	role.Flags
+	cache string // accepted, but doctor uses no cache
 }
 
 func (s *settings) add(cmd *cobra.Command) {
-	s.identity.Add(cmd)
-	s.session.Add(cmd)
-	s.assume.Add(cmd)
+	s.AddSettings(cmd)
 	front.CredentialFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&s.cache, "cache", "", "`where` credential-process keeps credentials; doctor accepts the flag and does not use a cache")
 		front.MarkOptionalValue(fs.Lookup("cache"), "file", "keyring")
@@ -67,8 +65,10 @@ cause of the others.
 
 It accepts the flags of credential-process. With --profile it takes them from
 the credential_process of a profile in the AWS configuration, and shows how
-AWS clients split it; further flags override those of the profile. Without any
-of these flags, it uses the profile of AWS_PROFILE, or else "default".
+AWS clients split it. With --config it takes them from the file that serve,
+exec and update read. Further flags override those of the profile or the file.
+Without any of these flags, it uses the profile of AWS_PROFILE, or else
+"default".
 
 Without --online no packet is sent to AWS. Without --use-pin no PIN is used, so
 that no try is lost: a key that needs a PIN is then not opened. The password of
@@ -84,6 +84,9 @@ unreachable.`,
   # create a session, too, and compare with the trust policy of the role:
   holdfast doctor --profile app --online --trust-policy trust.json
 
+  # check a role of the file of serve, exec and update:
+  holdfast doctor --config /etc/holdfast/roles.toml --role app
+
   # check flags before they go into a configuration:
   holdfast doctor --certificate cert.pem --private-key key.pem \
       --trust-anchor ca.pem --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
@@ -98,6 +101,7 @@ unreachable.`,
 		fs.StringVar(&o.trustPolicy, "trust-policy", "", "JSON `file` with the trust policy of the role, or of the second role, to compare the certificate with")
 		fs.DurationVar(&o.moduleTimeout, "module-timeout", 1500*time.Millisecond, "how long each PKCS #11 module may take to load, as a `duration`")
 	})
+	s.AddFile(cmd)
 	s.add(cmd)
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&o.asJSON, "json", false, "print a JSON object")
@@ -149,6 +153,9 @@ type patient struct {
 func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	if o.moduleTimeout <= 0 {
 		return front.Usagef("--module-timeout %v is not positive", o.moduleTimeout)
+	}
+	if o.profile != "" && s.ConfigFile != "" {
+		return signer.WithHint(front.Usagef("--profile and --config exclude each other"), "give --config for a role of serve, exec or update, and --profile for an AWS configuration")
 	}
 	p := &patient{App: a, options: o, cmd: cmd, given: s}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
