@@ -131,8 +131,10 @@ type patient struct {
 	mu      sync.Mutex
 	held    string // what the key needs and was not used; "": nothing
 	modules func() []probed
-	mark    string // of a process that runs the checks of the key for another; see isolate
-	ended   bool   // a module ended that process
+
+	endOrphans func() // kills processes that modules left; nil: no module was loaded
+	mark       string // of a process that runs the checks of the key for another; see isolate
+	ended      bool   // a module ended that process
 
 	signer signer.Signer // nil: not open
 	badKey bool          // the check of the key found a fault
@@ -199,8 +201,12 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 
 func isOwn(name string) bool { return slices.Contains(own, name) }
 
-// close closes the key. A device that hangs does not keep the command.
+// close closes the key, and ends what modules started. A device that hangs does
+// not keep the command.
 func (p *patient) close() {
+	if p.endOrphans != nil {
+		defer p.endOrphans()
+	}
 	if p.signer == nil {
 		return
 	}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package doctor
+
+// adoptOrphans does nothing: only Linux gives this process the processes that
+// modules leave.
+func adoptOrphans() (end func()) { return func() {} }
