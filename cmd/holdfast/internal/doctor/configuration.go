@@ -20,6 +20,9 @@ import (
 // checkConfiguration reads the settings, from the flags or from a profile of the
 // AWS configuration.
 func checkConfiguration(_ context.Context, p *patient) []result {
+	if p.cmd.Flags().Changed("config") || p.cmd.Flags().Changed("role") {
+		return p.readRole()
+	}
 	if p.profile == "" && len(p.settings) > 0 {
 		return p.readSettings(p.cmd, p.given)
 	}
@@ -78,7 +81,7 @@ func (p *patient) flagFault(line *cobra.Command, err error) result {
 
 // readSettings converts the flags of a command to the settings of p.
 func (p *patient) readSettings(cmd *cobra.Command, s *settings) (results []result) {
-	key, err := s.identity.Key(cmd)
+	key, err := s.Identity.Key(cmd)
 	if err == nil {
 		err = key.Check()
 	}
@@ -96,29 +99,33 @@ func (p *patient) readSettings(cmd *cobra.Command, s *settings) (results []resul
 	if len(results) > 0 {
 		return results
 	}
-	c := p.config
-	text := fmt.Sprintf("the settings are valid: %s in %s", c.RoleARN, c.TrustAnchorRegion())
+	return append(results, p.validSettings())
+}
+
+// validSettings names the roles of the settings.
+func (p *patient) validSettings() result {
+	text := fmt.Sprintf("the settings are valid: %s in %s", p.config.RoleARN, p.config.TrustAnchorRegion())
 	if p.second.RoleARN != "" {
 		text += ", and with its session " + p.second.RoleARN
 	}
-	return append(results, fine("%s", text))
+	return fine("%s", text)
 }
 
 // readSession converts the flags of the session and the connection.
 func (p *patient) readSession(cmd *cobra.Command, s *settings) (err error) {
-	if p.config, err = s.session.Config(cmd, p.App); err != nil {
+	if p.config, err = s.Session.Config(cmd, p.App); err != nil {
 		return err
 	}
 	if err = p.config.Check(); err != nil {
 		return err
 	}
-	if p.second, err = s.assume.Chain(cmd, p.App); err != nil {
+	if p.second, err = s.Assume.Chain(cmd, p.App); err != nil {
 		return err
 	}
 	if err = p.second.Check(p.config); err != nil {
 		return err
 	}
-	if p.connection, err = s.session.Connection(p.App); err != nil {
+	if p.connection, err = s.Session.Connection(p.App); err != nil {
 		return err
 	}
 	if p.config.Transport, err = p.connection.Transport(); err != nil {

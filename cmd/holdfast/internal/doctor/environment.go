@@ -73,7 +73,7 @@ func checkEnvironment(_ context.Context, p *patient) (results []result) {
 		results = append(results, warn("profile %q has no region, which clients of most services need", p.aws.name).
 			with("aws", "configure", "set", "region", p.config.TrustAnchorRegion(), "--profile", p.aws.name))
 	}
-	results = append(results, p.endpoints()...)
+	results = append(results, p.endpoints(inContainer())...)
 	if len(results) == 0 {
 		results = append(results, fine("nothing overrides credential_process"))
 	}
@@ -186,7 +186,7 @@ func removeLines(r result, p awsconfig.Profile, file string) result {
 }
 
 // endpoints returns what variables of endpoints mean for clients.
-func (p *patient) endpoints() (results []result) {
+func (p *patient) endpoints(inContainer bool) (results []result) {
 	for _, name := range []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} {
 		if v := p.Env(name); v != "" {
 			results = append(results, fine("%s is set: clients ask this endpoint if they find no other credentials", name))
@@ -196,7 +196,7 @@ func (p *patient) endpoints() (results []result) {
 	switch {
 	case imds != "" && strings.EqualFold(p.Env("AWS_EC2_METADATA_DISABLED"), "true"):
 		results = append(results, warn("AWS_EC2_METADATA_SERVICE_ENDPOINT is set, but AWS_EC2_METADATA_DISABLED is true: clients do not ask it").with("unset", "AWS_EC2_METADATA_DISABLED"))
-	case imds != "" && inContainer() && !isLocal(imds):
+	case imds != "" && inContainer && !isLocal(imds):
 		results = append(results, warn("AWS_EC2_METADATA_SERVICE_ENDPOINT is %s, outside of this container: responses with an IP hop limit of 1 do not arrive", hostOf(imds)).
 			because("use a limit of 2 or more where the endpoint runs").paste("holdfast serve --hop-limit 2"))
 	case imds != "":

@@ -42,10 +42,14 @@ func checkFiles(_ context.Context, p *patient) (results []result) {
 			results = append(results, r)
 		}
 	}
-	for _, path := range p.commandFiles() {
+	deciding, what := p.commandFiles(), "program AWS clients run"
+	if p.given.ConfigFile != "" {
+		deciding, what = []string{p.given.ConfigFile}, "key and role holdfast uses"
+	}
+	for _, path := range deciding {
 		if info, err := os.Stat(path); err == nil {
 			if r := writable(usedFile{path: path}, info); r.State != ok {
-				r.Seen += "; the file decides which program AWS clients run"
+				r.Seen += "; the file decides which " + what
 				results = append(results, r)
 			}
 		}

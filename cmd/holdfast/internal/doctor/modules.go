@@ -27,7 +27,7 @@ type probed struct {
 }
 
 // probeModules loads the modules that opening the key would load, each in a
-// process of its own, all at the same time.
+// process of its own, all at the same time and with one time limit.
 func (p *patient) probeModules(ctx context.Context) []probed {
 	if !p.hasKey {
 		return nil
@@ -36,6 +36,13 @@ func (p *patient) probeModules(ctx context.Context) []probed {
 	if err != nil {
 		return nil // opening the key reports it
 	}
+	if len(modules) == 0 {
+		return nil
+	}
+	p.endOrphans = adoptOrphans()
+	defer p.endOrphans(0)
+	ctx, cancel := context.WithTimeout(ctx, p.moduleTimeout)
+	defer cancel()
 	found := make([]probed, len(modules))
 	var all sync.WaitGroup
 	for i, m := range modules {
@@ -45,7 +52,7 @@ func (p *patient) probeModules(ctx context.Context) []probed {
 	return found
 }
 
-// probe runs probe-module for one module.
+// probe runs probe-module for one module until ctx ends.
 func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 	result := probed{Module: m}
 	exe, err := os.Executable()
@@ -53,8 +60,6 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 		result.problem = err.Error()
 		return result
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.moduleTimeout)
-	defer cancel()
 	child := exec.CommandContext(ctx, exe, ProbeName, "--in", m.Ref.String())
 	child.Args[0] = os.Args[0]
 	child.Env = p.Environ()
@@ -141,7 +146,11 @@ func (m probed) fault() result {
 		r.State, r.code = warning, 0
 		return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 	case m.From != "":
-		return r.because("p11-kit loads it because of " + m.From + "; if you do not need it, disable it for the proxy").
+		r.Hint = "p11-kit loads it because of " + m.From + "; if you do not need it, disable it for the proxy"
+		if m.slow {
+			r.Hint += "; if it works, but is slow, give doctor more time with --module-timeout"
+		}
+		return r.
 			paste("printf '\\ndisable-in: p11-kit-proxy\\n' | sudo tee -a " + front.ShellQuote(m.From))
 	case m.slow:
 		r.Hint = "reconnect the device or restart its service; a slow device may need --module-timeout"

@@ -21,11 +21,8 @@ func checkPolicy(_ context.Context, p *patient) (results []result) {
 	if err != nil {
 		return []result{failure(fmt.Errorf("--trust-policy %s: %w", p.trustPolicy, err)).with(getPolicy(p.config.RoleName())...)}
 	}
-	policy, err := trustpolicy.Parse(data)
-	var unsupported *trustpolicy.UnsupportedError
+	policy, err := trustpolicy.ParsePartly(data)
 	switch {
-	case errors.As(err, &unsupported):
-		return []result{skip("doctor cannot evaluate %s in statement %d of %s", unsupported.What, unsupported.Statement, p.trustPolicy)}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return []result{edit(failed(front.ExitOther, "%s ends too early: it is not a complete JSON document", p.trustPolicy), p.trustPolicy, 1)}
 	case err != nil:
@@ -40,7 +37,12 @@ func checkPolicy(_ context.Context, p *patient) (results []result) {
 	for _, s := range policy.Explain(request) {
 		results = append(results, fine("%s", describeStatement(s, principal)))
 	}
-	if err := policy.Allows(request); err != nil {
+	var unsupported *trustpolicy.UnsupportedError
+	switch err := policy.Allows(request); {
+	case errors.As(err, &unsupported):
+		return append([]result{skip("doctor cannot evaluate %s in statement %d of %s; the rest of it allows %s to %s",
+			unsupported.What, unsupported.Statement, p.trustPolicy, strings.Join(request.Actions, ", "), caller)}, results...)
+	case err != nil:
 		r := failed(front.ExitOther, "%v for %s%s", err, caller, unmet(policy.Explain(request), principal))
 		r = r.because("correct " + p.trustPolicy + ", or use another certificate; then run doctor again, and upload the file only if it has no fault")
 		return append([]result{edit(r, p.trustPolicy, 1)}, results...)
@@ -123,10 +125,16 @@ func describeStatement(s trustpolicy.StatementResult, principal string) string {
 		return fmt.Sprintf("statement %d has no action that is needed", s.Number)
 	}
 	text := fmt.Sprintf("statement %d %s %s", s.Number, effect, strings.Join(s.Actions, ", "))
+	if s.Unsupported != "" {
+		text += "; doctor cannot evaluate " + s.Unsupported
+	}
 	for _, c := range s.Conditions {
 		text += "; it " + describeCondition(c)
 		if c.Met {
 			text += ", which is met"
+		}
+		if c.Unsupported != "" {
+			text += ", which doctor cannot evaluate"
 		}
 	}
 	return text
@@ -147,7 +155,7 @@ func describeCondition(c trustpolicy.ConditionResult) string {
 	}
 	text := "requires " + key + relation + strings.Join(c.Want, " or ")
 	switch name := key[strings.LastIndex(key, "/")+1:]; {
-	case c.Met:
+	case c.Met, c.Unsupported != "":
 		return text
 	case len(c.Got) == 0:
 		return text + "; " + has + " has no " + name
@@ -165,7 +173,7 @@ func unmet(statements []trustpolicy.StatementResult, principal string) string {
 	}
 	for _, s := range statements {
 		for _, c := range s.Conditions {
-			if !s.Deny && s.Principal && !c.Met {
+			if !s.Deny && s.Principal && !c.Met && c.Unsupported == "" {
 				return fmt.Sprintf(": statement %d %s", s.Number, describeCondition(c))
 			}
 		}

@@ -150,9 +150,8 @@ func (r report) of(check string) (lines []line) {
 	return lines
 }
 
-// run runs doctor and returns its standard output and exit code.
-func (s *scene) run(c setup, words ...string) (stdout string, code int) {
-	s.Helper()
+// command returns the command that runs doctor.
+func (s *scene) command(c setup, words ...string) *exec.Cmd {
 	args := append([]string{"doctor"}, strings.Fields(c.args)...)
 	args = append(append(args, c.words...), words...)
 	for i := range args {
@@ -164,6 +163,13 @@ func (s *scene) run(c setup, words ...string) (stdout string, code int) {
 	for _, v := range append(s.env, c.env...) {
 		cmd.Env = append(cmd.Env, s.expand(v))
 	}
+	return cmd
+}
+
+// run runs doctor and returns its standard output and exit code.
+func (s *scene) run(c setup, words ...string) (stdout string, code int) {
+	s.Helper()
+	cmd := s.command(c, words...)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {

@@ -84,7 +84,7 @@ func withFlags(hint string) string {
 // [slog.HandlerOptions.ReplaceAttr].
 func HintAttr(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "hint" {
-		return slog.String(a.Key, withFlags(a.Value.String()))
+		return slog.String(a.Key, keystore.Redact(withFlags(a.Value.String())))
 	}
 	if k := a.Value.Kind(); k == slog.KindString || k == slog.KindAny {
 		text := a.Value.Resolve().String()
