@@ -268,6 +268,8 @@ func TestUnsupported(t *testing.T) {
 		{policyWith(`{"NumericLessThanEquals":{"aws:MultiFactorAuthAge":"1"}}`), "the operator NumericLessThanEquals"},
 		{policyWith(`{"StringEquals":{"aws:SourceVpce":"vpce-1"}}`), "the key aws:SourceVpce"},
 		{policyWith(`{"StringEquals":{"aws:SourceOrgID":"o-1"}}`), "the key aws:SourceOrgID"},
+		{policyWith(`{"StringLike":{"token.actions.githubusercontent.com:sub":"repo:o/r:*"}}`), "the key token.actions.githubusercontent.com:sub"},
+		{policyWith(`{"StringEquals":{"oidc.eks.us-east-1.amazonaws.com/id/A1:aud":"sts.amazonaws.com"}}`), "the key oidc.eks.us-east-1.amazonaws.com/id/A1:aud"},
 		{policyWith(`{"StringEquals":{"sts:SourceIdentity":"${aws:username}"}}`), "the key aws:username"},
 		{`{"Statement":{"Effect":"Deny","NotPrincipal":{"AWS":"*"},"Action":"*"}}`, "the element NotPrincipal"},
 		{`{"Statement":{"Effect":"Allow","Principal":"*","NotAction":"sts:TagSession"}}`, "the element NotAction"},

@@ -6,7 +6,9 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/internal/awsconfig"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -91,6 +94,7 @@ unreachable.`,
   holdfast doctor --certificate cert.pem --private-key key.pem \
       --trust-anchor ca.pem --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
       --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"`,
+		Args: func(cmd *cobra.Command, args []string) error { return noArgs(cmd, a, args) },
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd, a, o, &s) },
 	}
 	front.ConfigFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
@@ -124,12 +128,16 @@ type patient struct {
 	hasKey     bool
 	key        flags.Key
 	hasConfig  bool // config and chain are valid
+	foreign    bool // credential_process runs a program whose settings are not known
 	config     rolesanywhere.Config
 	second     flags.Chain
 	connection flags.Connection
 
 	mu      sync.Mutex
 	held    string // what the key needs and was not used; "": nothing
+	what    string // the kind of PIN or password that was used last; "": none
+	stored  string // the file with the PIN of the profile, if --pin-source replaces it
+	differs bool   // a person typed another PIN than that in the file
 	modules func() []probed
 
 	endOrphans func() // kills processes that modules left; nil: no module was loaded
@@ -148,6 +156,8 @@ type patient struct {
 	reachOnce sync.Once
 	reached   rolesanywhere.Reached
 	reachErr  error
+	reachBegan,
+	reachEnded time.Time
 	sessionOf rolesanywhere.Config // with the signer
 	session   credentials.Credentials
 }
@@ -166,6 +176,7 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 			p.settings = append(p.settings, f.Name)
 		}
 	})
+	p.learnSecrets(p.args)
 	p.modules = sync.OnceValue(func() []probed { return p.probeModules(cmd.Context()) })
 	defer p.close()
 	if p.mark = a.Env(markVariable); p.mark != "" {
@@ -185,6 +196,11 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	if failedWrite != nil {
 		return failedWrite
 	}
+	if !o.asJSON {
+		if _, err := fmt.Fprintln(a.Stdout, summary(results, o.online)); err != nil {
+			return err
+		}
+	}
 	worstState, code := worst(results)
 	if o.asJSON {
 		err = front.WriteJSON(a.Stdout, struct {
@@ -195,6 +211,20 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	}
 	if err == nil && code != 0 {
 		err = &front.StatusError{Code: code}
+	}
+	return err
+}
+
+// noArgs is [front.NoArgs], with a hint for the name of a profile.
+func noArgs(cmd *cobra.Command, a front.App, args []string) error {
+	err := front.NoArgs(cmd, args)
+	if err == nil || len(args) != 1 {
+		return err
+	}
+	p := patient{App: a}
+	shared, readErr := awsconfig.Read(awsconfig.Find(p.LookupEnv, p.home()), awsconfig.Python, readConfig)
+	if readErr == nil && slices.Contains(shared.Names(), args[0]) {
+		return signer.WithHint(err, "did you mean --profile "+front.ShellQuote(args[0])+"?")
 	}
 	return err
 }
@@ -231,6 +261,8 @@ func (p *patient) again(words ...string) string {
 			for _, v := range values {
 				line = append(line, "--"+f.Name, v)
 			}
+		case p.hide(f.Value.String()) != f.Value.String(): // a part of a reference would be of no use
+			line = append(line, "--"+f.Name, strings.ToUpper(f.Name))
 		default:
 			line = append(line, "--"+f.Name, f.Value.String())
 		}

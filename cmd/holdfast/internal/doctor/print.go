@@ -143,3 +143,37 @@ func shellWords(text string) (words []string) {
 	}
 	return words
 }
+
+// summary is the last line of the report.
+func summary(results []result, online bool) string {
+	faults, warnings, first := 0, 0, ""
+	for _, r := range results {
+		switch {
+		case r.State == fault:
+			if faults++; faults == 1 {
+				first = r.Check
+			}
+		case r.State == warning:
+			if warnings++; first == "" {
+				first = r.Check
+			}
+		}
+	}
+	text := count(faults, "fault") + ", " + count(warnings, "warning")
+	switch {
+	case faults+warnings > 1:
+		return text + "; begin with " + first
+	case faults+warnings == 1:
+		return text
+	case online:
+		return "no fault found"
+	}
+	return "no fault found; to create a session, add --online"
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
