@@ -103,7 +103,7 @@ unreachable.`,
 		fs.BoolVar(&o.usePIN, "use-pin", false, "use the PIN: open a key that needs one, and make a signature; a wrong PIN costs a try")
 		fs.StringVar(&o.trustAnchor, "trust-anchor", "", "PEM `file` with the CA certificates of the trust anchor, to compare the chain with")
 		fs.StringVar(&o.trustPolicy, "trust-policy", "", "JSON `file` with the trust policy of the role, or of the second role, to compare the certificate with")
-		fs.DurationVar(&o.moduleTimeout, "module-timeout", 1500*time.Millisecond, "how long each PKCS #11 module may take to load, as a `duration`")
+		fs.DurationVar(&o.moduleTimeout, "module-timeout", 1500*time.Millisecond, "how long PKCS #11 modules may take to load, as a `duration`")
 	})
 	s.AddFile(cmd)
 	s.add(cmd)

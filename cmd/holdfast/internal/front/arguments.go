@@ -86,8 +86,11 @@ func noArgs(cmd *cobra.Command, args []string) error {
 func strayArgument(cmd *cobra.Command, arg string) error {
 	argument := fmt.Sprintf("argument %q", keystore.Excerpt(arg))
 	hint := "put quotes around values that contain spaces; see " + cmd.CommandPath() + " --help"
-	if arg == `\` || strings.Contains(arg, "\n") {
+	switch {
+	case arg == `\` || strings.Contains(arg, "\n"):
 		hint = hintOneLine
+	case cmd.Flags().NFlag() == 0 && cmd.Flags().Lookup("profile") != nil:
+		hint = "did you mean " + cmd.CommandPath() + " --profile " + ShellQuote(keystore.Excerpt(arg)) + "?"
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if isAboutSecret(f) {
