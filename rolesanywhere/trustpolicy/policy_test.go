@@ -293,19 +293,19 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
-func TestOnlyForRoles(t *testing.T) {
+func TestNames(t *testing.T) {
 	for principal, want := range map[string]bool{
 		`"*"`:                    false,
 		`{"AWS":"*"}`:            false,
-		`{"AWS":"111122223333"}`: true,
-		`{"AWS":"111122223333","Service":"rolesanywhere.amazonaws.com"}`: false,
+		`{"AWS":"111122223333"}`: false,
+		`{"AWS":"111122223333","Service":"rolesanywhere.amazonaws.com"}`: true,
 		`{"Service":"ec2.amazonaws.com"}`:                                false,
 	} {
 		p, err := Parse([]byte(`{"Statement":{"Effect":"Allow","Principal":` + principal + `,"Action":"*"}}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := p.OnlyForRoles(); got != want {
+		if got := p.Names(RolesAnywhere); got != want {
 			t.Errorf("%s: %t", principal, got)
 		}
 	}

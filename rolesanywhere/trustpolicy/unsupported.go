@@ -92,15 +92,7 @@ func unknownKey(name string) error {
 	return fmt.Errorf("unknown key %q", name)
 }
 
-// OnlyForRoles reports whether the policy names roles, accounts or users as
-// principals, and no service.
-func (p *Policy) OnlyForRoles() bool {
-	roles := false
-	for _, st := range p.statements {
-		if len(st.principals.services) > 0 {
-			return false
-		}
-		roles = roles || len(st.principals.aws) > 0 && !st.principals.any
-	}
-	return roles
+// Names reports whether a statement of the policy names a service as a principal.
+func (p *Policy) Names(service string) bool {
+	return slices.ContainsFunc(p.statements, func(st statement) bool { return slices.Contains(st.principals.services, service) })
 }

@@ -180,5 +180,5 @@ func (p *patient) inUse(died string) result {
 		paths = append(paths, m.Path)
 	}
 	r := failed(front.ExitUnavailable, "the PKCS #11 module %s %s when it is used", strings.Join(paths, " or "), died)
-	return r.because("if this command fails, too, install another version of the module, or ask its vendor").tool("pkcs11-tool --module PATH --list-slots", paths[0])
+	return r.because("if this command also fails, install another version of the module, or ask its vendor").tool("pkcs11-tool --module PATH --list-slots", paths[0])
 }

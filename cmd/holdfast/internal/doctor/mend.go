@@ -41,7 +41,7 @@ func (p *patient) set(r result, words []string) result {
 		if runtime.GOOS != "linux" {
 			return a.editing(r)
 		}
-		line = command("sed", "-i.bak", fmt.Sprintf("%d,%dd", a.line.Line+1, a.line.End), a.line.File) + " && " + line
+		line = sed(fmt.Sprintf("%d,%dd", a.line.Line+1, a.line.End), a.line.File) + " && " + line
 	}
 	return r.paste(line)
 }
@@ -135,6 +135,27 @@ func readsBack(text string, words []string) bool {
 	return err == nil && len(shell.Specials) == 0 && slices.Equal(shell.Words, words)
 }
 
+// sed returns the command of GNU sed that changes a file with a script, and keeps a
+// copy with a new name. sed would replace a symbolic link by a file, so the command
+// names the file that the link leads to.
+func sed(script, file string) string {
+	if target, err := filepath.EvalSymlinks(file); err == nil {
+		file = target
+	}
+	return command("sed", "-i"+backup(file), script, file)
+}
+
+// backup returns the ending of a copy of a file that does not exist.
+func backup(file string) string {
+	ending := ".bak"
+	for i := 2; ; i++ {
+		if _, err := os.Lstat(file + ending); err != nil {
+			return ending
+		}
+		ending = fmt.Sprintf(".bak%d", i)
+	}
+}
+
 // deleteLines returns a command that deletes lines of a file and keeps a copy, or
 // false if no such command is known. A setting of several lines is deleted whole.
 func deleteLines(file string, settings []awsconfig.Setting) (string, bool) {
@@ -150,7 +171,7 @@ func deleteLines(file string, settings []awsconfig.Setting) (string, bool) {
 			script = append(script, fmt.Sprintf("%dd", s.Line))
 		}
 	}
-	return command("sed", "-i.bak", strings.Join(script, ";"), file), true
+	return sed(strings.Join(script, ";"), file), true
 }
 
 // replaceLine returns r with a command that replaces a line of a file and keeps a
@@ -160,7 +181,7 @@ func replaceLine(r result, file string, line int, text string) result {
 		return edit(r, file, line)
 	}
 	text = strings.NewReplacer(`\`, `\\`, "&", `\&`, "|", `\|`).Replace(text)
-	return r.with("sed", "-i.bak", fmt.Sprintf("%ds|.*|%s|", line, text), file)
+	return r.paste(sed(fmt.Sprintf("%ds|.*|%s|", line, text), file))
 }
 
 // renameKey returns r with a command that replaces the name of a setting.
@@ -168,5 +189,5 @@ func renameKey(r result, file string, line int, name string) result {
 	if runtime.GOOS != "linux" {
 		return edit(r, file, line)
 	}
-	return r.with("sed", "-i.bak", fmt.Sprintf(`%ds/^[^=:]*/%s /`, line, name), file)
+	return r.paste(sed(fmt.Sprintf(`%ds/^[^=:]*/%s /`, line, name), file))
 }

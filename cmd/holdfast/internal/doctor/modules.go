@@ -156,7 +156,7 @@ func (m probed) fault() result {
 	case m.slow:
 		r.Hint = "reconnect the device or restart its service; a slow device may need --module-timeout"
 	case m.died:
-		r.Hint = "if this command fails, too, install another version of the module, or ask its vendor"
+		r.Hint = "if this command also fails, install another version of the module, or ask its vendor"
 	}
 	return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 }

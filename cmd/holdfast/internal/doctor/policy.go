@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +27,8 @@ func checkPolicy(_ context.Context, p *patient) (results []result) {
 		}
 		return []result{failure(fmt.Errorf("--trust-policy %s: %w", p.trustPolicy, err)).with(getPolicy(role)...)}
 	}
-	policy, err := trustpolicy.ParsePartly(data)
+	document := policyOf(data)
+	policy, err := trustpolicy.ParsePartly(document)
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return []result{edit(failed(front.ExitOther, "%s ends too early: it is not a complete JSON document", p.trustPolicy), p.trustPolicy, 1)}
@@ -34,7 +37,7 @@ func checkPolicy(_ context.Context, p *patient) (results []result) {
 	}
 	request, caller := p.createSession(), "this certificate"
 	principal := trustpolicy.RolesAnywhere
-	if p.second.RoleARN != "" && policy.OnlyForRoles() {
+	if p.second.RoleARN != "" && !policy.Names(trustpolicy.RolesAnywhere) {
 		request, principal = p.assumeSecond(), p.config.RoleARN
 		caller = "the session of " + principal
 	}
@@ -58,9 +61,22 @@ func checkPolicy(_ context.Context, p *patient) (results []result) {
 		why := p.unmet(statements, principal, err)
 		r := failed(front.ExitOther, "%v for %s%s", err, caller, why.text)
 		r = r.because(why.mend + "; then run doctor again, and upload the file only if it has no fault")
-		return append([]result{edit(r, p.trustPolicy, lineOf(data, why.statement))}, results...)
+		return append([]result{edit(r, p.trustPolicy, strings.Count(string(data[:max(0, bytes.Index(data, document))]), "\n")+lineOf(document, why.statement))}, results...)
 	}
 	return append([]result{fine("%s allows %s to %s", p.trustPolicy, strings.Join(request.Actions, ", "), caller)}, results...)
+}
+
+// policyOf returns the policy in a file, which can also be the whole response of
+// get-role, or begin with a byte order mark.
+func policyOf(data []byte) []byte {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	var response struct {
+		Role struct{ AssumeRolePolicyDocument json.RawMessage }
+	}
+	if json.Unmarshal(data, &response) == nil && len(response.Role.AssumeRolePolicyDocument) > 0 {
+		return response.Role.AssumeRolePolicyDocument
+	}
+	return data
 }
 
 // getPolicy returns the command that shows the trust policy of a role.

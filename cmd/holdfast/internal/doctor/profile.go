@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/awsconfig"
@@ -44,6 +45,11 @@ func readConfig(path string) ([]byte, error) { return keystore.ReadFile(path, ke
 func (p *patient) readProfile() (results []result) {
 	p.aws.name = cmp.Or(p.profile, p.Env("AWS_PROFILE"), p.Env("AWS_DEFAULT_PROFILE"), "default")
 	paths := awsconfig.Find(p.LookupEnv, p.home())
+	for variable, path := range variablesOf(paths) {
+		if isInherited(path) && path != os.DevNull { // another process could not read it again
+			return []result{failed(front.ExitUsage, "%s, from %s, is not a regular file", path, variable).because("write the configuration into a file").with("ls", "-l", path)}
+		}
+	}
 	shared, err := awsconfig.Read(paths, awsconfig.Python, readConfig)
 	var syntax *awsconfig.SyntaxError
 	switch {
@@ -90,7 +96,7 @@ func (p *patient) syntaxFault(paths awsconfig.Paths, err error, syntax *awsconfi
 		}
 	}
 	if data, readErr := readConfig(file); readErr == nil && strings.HasPrefix(string(data), "\ufeff") && runtime.GOOS == "linux" {
-		return r.with("sed", "-i.bak", `1s/^\xef\xbb\xbf//`, file)
+		return r.paste(sed(`1s/^\xef\xbb\xbf//`, file))
 	}
 	return edit(r, file, syntax.Line)
 }
@@ -199,7 +205,7 @@ const longestLine = 16384
 func indented(s awsconfig.Setting) bool {
 	data, err := readConfig(s.File)
 	lines := strings.Split(string(data), "\n")
-	return err == nil && s.Line <= len(lines) && strings.TrimLeft(lines[s.Line-1], " \t") != lines[s.Line-1]
+	return err == nil && s.Line <= len(lines) && strings.TrimLeftFunc(lines[s.Line-1], unicode.IsSpace) != lines[s.Line-1]
 }
 
 // split shows how AWS clients split the line, and finds the program.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -38,7 +39,7 @@ func (p *patient) badProgram(words []string) (result, bool) {
 		return failure(err).with("ls", "-ld", name), true
 	case info.IsDir():
 		return p.otherProgram(failed(front.ExitUsage, "the program %s of credential_process is a folder", name), words), true
-	case runtime.GOOS != "windows" && info.Mode()&0o111 == 0:
+	case !executable(words[0]):
 		return failed(front.ExitUnavailable, "the program %s of credential_process is not executable", name).tool("chmod +x FILE", name), true
 	case runtime.GOOS != "windows":
 		if why := notProgram(words[0]); why != "" {
@@ -46,6 +47,12 @@ func (p *patient) badProgram(words []string) (result, bool) {
 		}
 	}
 	return result{}, false
+}
+
+// executable reports whether this user may execute a file.
+func executable(path string) bool {
+	_, err := exec.LookPath(path)
+	return !errors.Is(err, fs.ErrPermission)
 }
 
 // notProgram says why the system cannot start a file, or returns "". A shell would
@@ -83,6 +90,7 @@ func notProgram(path string) string {
 // credential-process by the running program.
 func (p *patient) otherProgram(r result, words []string) result {
 	switch at := slices.Index(words, "credential-process"); {
+	case strings.ContainsAny(words[0], "(){};") || words[0] == "if" || words[0] == "while": // its end is not known
 	case at > 0:
 		return p.set(r, append([]string{program()}, words[at:]...))
 	case len(words) > 1 && strings.HasPrefix(words[1], "-") && !strings.Contains(words[0], "="):
@@ -96,8 +104,7 @@ func (p *patient) findProgram(name string) string {
 	for _, dir := range filepath.SplitList(p.Env("PATH")) {
 		for _, suffix := range []string{"", ".exe"} {
 			path := filepath.Join(dir, name+suffix)
-			info, err := os.Stat(path)
-			if err == nil && !info.IsDir() && (runtime.GOOS == "windows" || info.Mode()&0o111 != 0) {
+			if info, err := os.Stat(path); err == nil && !info.IsDir() && executable(path) {
 				return path
 			}
 		}

@@ -159,6 +159,12 @@ func (p *patient) shellDiffers(paths awsconfig.Paths, words []string) (result, b
 	switch {
 	case err != nil:
 		return p.set(warn("a shell cannot split credential_process: %v", err).because(usesShell), words), true
+	case len(specials) > 0 && strings.ContainsAny(specials[0][:1], "`~") || len(specials) > 0 && strings.HasPrefix(specials[0], "$("):
+		return p.aws.editing(warn("the SDKs for Go, Java and JavaScript use a shell, which replaces %s; the AWS CLI and the SDK for Python pass it unchanged", p.part(specials[0])).
+			because("write the value instead")), true
+	case len(specials) > 0 && specials[0][0] == ';':
+		return p.set(warn("the SDKs for Go, Java and JavaScript use a shell, which ends the command at the first ; and does not pass %s to the program", p.part(specials[0])).
+			because("put the value in single quotes, and the whole command on one line"), words), true
 	case len(specials) > 0:
 		return p.set(warn("the SDKs for Go, Java and JavaScript use a shell, which does not pass %s to the program", p.part(specials[0])).
 			because("put the value in single quotes, and the whole command on one line"), words), true
