@@ -126,7 +126,7 @@ func (p *patient) reissue(r result, leaf *x509.Certificate) result {
 	if r.Hint != "" {
 		told = r.Hint + "; " + told
 	}
-	return r.because(told).tool("openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out FILE", files[0], subject, name)
+	return r.because(told).tool("openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out PATH", files[0], subject, name)
 }
 
 // opensslSubject returns the subject of a certificate in the form of -subj.
