@@ -178,6 +178,9 @@ func (p *patient) settingFault(err error) result {
 	r := failure(err)
 	if flag := flagOf(err); flag != "" {
 		r.Seen = flag + ": " + strings.TrimPrefix(r.Seen, "invalid configuration: ")
+		if p.aws.words == nil {
+			return r.paste(p.again(flag, "NAME"))
+		}
 	}
 	if variable := p.variableIn(err); variable != "" {
 		return r.with("unset", variable)

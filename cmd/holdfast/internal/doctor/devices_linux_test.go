@@ -112,6 +112,7 @@ func TestToken(t *testing.T) {
 				t.Fatalf("%s, %s: a try was used: %v", id.Name, args, n)
 			}
 		}
+		s.checkPipe(setup{args: "--certificate /dev/fd/3 --private-key " + ref + " --pin-source " + valueOf(id.Flags, "--pin-source") + " " + sessionFlags + patient})
 		s.write("sealed", "-----BEGIN TSS2 PRIVATE KEY-----\nMIGH\n-----END TSS2 PRIVATE KEY-----\n")
 		s.check(setup{args: with(id.Flags, "--pin-source", "tpm:path={dir}/sealed;device={dir}/none") + patient, check: "tpm", seen: "the PIN cannot be read", command: "--use-pin", code: 5})
 		s.check(setup{args: wrong + " --use-pin", check: "key", seen: "the PIN in {dir}/wrong is incorrect", command: "${EDITOR:-vi} +1 {dir}/wrong", code: 4})
@@ -125,6 +126,32 @@ func TestToken(t *testing.T) {
 
 		s.check(setup{args: strings.Replace(right, "object=", "object=no-", 1) + " --use-pin", check: "key", seen: "no", command: "holdfast list", code: 3})
 		s.check(setup{args: strings.Replace(right, "token=", "token=no-", 1), check: "key", seen: "no token that is present matches", command: "holdfast list", code: 5})
+	}
+}
+
+// checkPipe examines a key in a token with a certificate from a pipe, which only one
+// process can read.
+func (s *scene) checkPipe(c setup) {
+	s.Helper()
+	cert, err := os.ReadFile(s.path("cert.pem"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.Write(cert); err != nil { // it fits into the buffer of the pipe
+		s.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		s.Fatal(err)
+	}
+	cmd := s.command(c)
+	cmd.ExtraFiles = []*os.File{r}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "ok       rules") {
+		s.Errorf("%v: %s", err, out)
 	}
 }
 

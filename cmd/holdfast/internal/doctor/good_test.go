@@ -129,6 +129,8 @@ func TestWarnings(t *testing.T) {
 			check: "configuration", seen: "the SDK for Go and the AWS CLI read different commands", command: "sed -i.bak 3,3d"},
 		{name: "relative path", args: app, prepare: profileWith(strings.ReplaceAll(goodLine, "{dir}/key.pem", "key.pem")),
 			check: "files", seen: "key.pem is a relative path", command: "--private-key {dir}/key.pem"},
+		{name: "PIN that everybody can read", args: goodFlags + " --pin-source file:{dir}/pin", prepare: steps(open, encrypted, write("pin", "secret\n"), mode("pin", 0o644)),
+			check: "files", seen: "mode 0644 lets every local user read {dir}/pin, which contains the PIN", command: "chmod 600 {dir}/pin"},
 		{name: "password in credential_process", args: app, prepare: steps(encrypted, profileWith(goodLine+" --pkcs8-password secret\nregion = us-east-1")),
 			check: "configuration", seen: "--pkcs8-password in credential_process contains a password", command: "${EDITOR:-vi} +2"},
 		{name: "PKCS12 without a password", args: "--certificate {dir}/app.p12 " + sessionFlags, prepare: func(s *scene) {

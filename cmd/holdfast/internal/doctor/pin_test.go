@@ -86,6 +86,7 @@ func TestSummary(t *testing.T) {
 	}{
 		{nil, false, "no fault found; to create a session, add --online"},
 		{nil, true, "no fault found"},
+		{[]result{{State: skipped, Check: "key", Command: "holdfast doctor --use-pin"}}, true, "no fault found; to open the key, add --use-pin"},
 		{[]result{{State: warning, Check: "files"}}, false, "0 faults, 1 warning"},
 		{[]result{{State: warning, Check: "files"}, {State: fault, Check: "key"}, {State: fault, Check: "rules"}}, false, "2 faults, 1 warning; begin with key"},
 	} {

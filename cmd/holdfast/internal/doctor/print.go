@@ -147,7 +147,11 @@ func shellWords(text string) (words []string) {
 // summary is the last line of the report.
 func summary(results []result, online bool) string {
 	faults, warnings, first := 0, 0, ""
+	text := "no fault found"
 	for _, r := range results {
+		if r.Check == "key" && r.State == skipped && strings.Contains(r.Command, "--use-pin") {
+			text += "; to open the key, add --use-pin"
+		}
 		switch {
 		case r.State == fault:
 			if faults++; faults == 1 {
@@ -159,16 +163,16 @@ func summary(results []result, online bool) string {
 			}
 		}
 	}
-	text := count(faults, "fault") + ", " + count(warnings, "warning")
+	counts := count(faults, "fault") + ", " + count(warnings, "warning")
 	switch {
 	case faults+warnings > 1:
-		return text + "; begin with " + first
+		return counts + "; begin with " + first
 	case faults+warnings == 1:
-		return text
-	case online:
-		return "no fault found"
+		return counts
+	case !online:
+		text += "; to create a session, add --online"
 	}
-	return "no fault found; to create a session, add --online"
+	return text
 }
 
 func count(n int, what string) string {

@@ -127,6 +127,9 @@ func (p *patient) chainFault(shared *awsconfig.Shared, err error) result {
 		r.Hint = fmt.Sprintf("did you mean %q?", similar)
 		return r.paste(p.again("--profile", similar))
 	}
+	if names := shared.Names(); len(names) == 1 && p.profile == "" && p.Env("AWS_PROFILE") == "" && p.Env("AWS_DEFAULT_PROFILE") == "" {
+		return r.paste(p.again("--profile", names[0]))
+	}
 	return p.suggestSet(r, p.aws.name)
 }
 
