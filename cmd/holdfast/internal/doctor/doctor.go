@@ -140,9 +140,9 @@ type patient struct {
 	differs bool   // a person typed another PIN than that in the file
 	modules func() []probed
 
-	endOrphans func() // kills processes that modules left; nil: no module was loaded
-	mark       string // of a process that runs the checks of the key for another; see isolate
-	ended      bool   // a module ended that process
+	endOrphans func(except int) // kills processes that modules left; nil: no module was loaded
+	mark       string           // of a process that runs the checks of the key for another; see isolate
+	ended      bool             // a module ended that process
 
 	signer signer.Signer // nil: not open
 	badKey bool          // the check of the key found a fault
@@ -235,7 +235,7 @@ func isOwn(name string) bool { return slices.Contains(own, name) }
 // not keep the command.
 func (p *patient) close() {
 	if p.endOrphans != nil {
-		defer p.endOrphans()
+		defer p.endOrphans(0)
 	}
 	if p.signer == nil {
 		return

@@ -103,6 +103,10 @@ func (p *patient) isolate(ctx context.Context, next func(step)) (died string, er
 	if err := child.Start(); err != nil {
 		return "", err
 	}
+	go func() { // they keep the pipes open
+		awaitExit(child.Process.Pid)
+		p.endOrphans(child.Process.Pid)
+	}()
 	exited := make(chan error, 1)
 	go func() {
 		err := child.Wait()

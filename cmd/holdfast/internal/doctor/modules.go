@@ -41,7 +41,7 @@ func (p *patient) probeModules(ctx context.Context) []probed {
 		return nil
 	}
 	p.endOrphans = adoptOrphans()
-	defer p.endOrphans()
+	defer p.endOrphans(0)
 	ctx, cancel := context.WithTimeout(ctx, p.moduleTimeout)
 	defer cancel()
 	found := make([]probed, len(modules))

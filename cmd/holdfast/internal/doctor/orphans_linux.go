@@ -12,22 +12,23 @@ import (
 
 // adoptOrphans makes this process the parent of processes that modules leave, also
 // in a session of their own; see PR_SET_CHILD_SUBREAPER(2const). end kills those
-// that were started since then. No other child may run during end.
-func adoptOrphans() (end func()) {
+// that were started since then, except a child that ended, but that somebody still
+// waits for; 0: none. No other child may run during end.
+func adoptOrphans() (end func(except int)) {
 	if unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
-		return func() {}
+		return func(int) {}
 	}
 	before := make(map[int]bool)
 	for pid, p := range processes() {
 		before[pid] = p.parent == os.Getpid()
 	}
-	return func() {
+	return func(except int) {
 		const rounds, pause = 20, 5 * time.Millisecond // a process can start others meanwhile; a hung driver keeps a killed one
 		for range rounds {
 			all := processes()
 			alive := false
 			for pid, p := range all {
-				if before[pid] || !descends(all, pid, before) {
+				if before[pid] || pid == except || !descends(all, pid, before) {
 					continue
 				}
 				if !p.ended {
@@ -41,6 +42,12 @@ func adoptOrphans() (end func()) {
 			}
 			time.Sleep(pause)
 		}
+	}
+}
+
+// awaitExit returns when a child ends, and leaves it to another call to wait for it.
+func awaitExit(pid int) {
+	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
 }
 
