@@ -13,7 +13,7 @@ import (
 func TestProfileAsArgument(t *testing.T) {
 	s := preparedScene(t, setup{prepare: config(goodConfig)})
 	out, err := s.command(setup{args: "app"}).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "hint: did you mean --profile app?") {
+	if err == nil || !strings.Contains(string(out), "hint: did you mean holdfast doctor --profile app?") {
 		t.Errorf("%v: %s", err, out)
 	}
 }

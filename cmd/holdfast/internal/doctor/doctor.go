@@ -18,7 +18,6 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
-	"github.com/holdfast-dev/holdfast/internal/awsconfig"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -94,7 +93,6 @@ unreachable.`,
   holdfast doctor --certificate cert.pem --private-key key.pem \
       --trust-anchor ca.pem --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
       --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"`,
-		Args: func(cmd *cobra.Command, args []string) error { return noArgs(cmd, a, args) },
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd, a, o, &s) },
 	}
 	front.ConfigFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
@@ -211,20 +209,6 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	}
 	if err == nil && code != 0 {
 		err = &front.StatusError{Code: code}
-	}
-	return err
-}
-
-// noArgs is [front.NoArgs], with a hint for the name of a profile.
-func noArgs(cmd *cobra.Command, a front.App, args []string) error {
-	err := front.NoArgs(cmd, args)
-	if err == nil || len(args) != 1 {
-		return err
-	}
-	p := patient{App: a}
-	shared, readErr := awsconfig.Read(awsconfig.Find(p.LookupEnv, p.home()), awsconfig.Python, readConfig)
-	if readErr == nil && slices.Contains(shared.Names(), args[0]) {
-		return signer.WithHint(err, "did you mean --profile "+front.ShellQuote(args[0])+"?")
 	}
 	return err
 }

@@ -61,9 +61,6 @@ func firstWord(cmd *cobra.Command, args []string) int {
 	return -1
 }
 
-// NoArgs is the check of the arguments of a command that has none.
-func NoArgs(cmd *cobra.Command, args []string) error { return noArgs(cmd, args) }
-
 // noArgs rejects positional arguments, including unknown commands. If a flag for
 // a PIN or password is set, the error does not quote the argument: it may be the
 // PIN, or the second half of a password with a space.
