@@ -84,9 +84,9 @@ func TestSummary(t *testing.T) {
 		online  bool
 		want    string
 	}{
-		{nil, false, "no fault found; to create a session, add --online"},
+		{nil, false, "no fault found; --online creates a session"},
 		{nil, true, "no fault found"},
-		{[]result{{State: skipped, Check: "key", Command: "holdfast doctor --use-pin"}}, true, "no fault found; to open the key, add --use-pin"},
+		{[]result{{State: skipped, Check: "key", Command: "holdfast doctor --use-pin"}}, true, "no fault found; --use-pin opens the key"},
 		{[]result{{State: warning, Check: "files"}}, false, "0 faults, 1 warning"},
 		{[]result{{State: warning, Check: "files"}, {State: fault, Check: "key"}, {State: fault, Check: "rules"}}, false, "2 faults, 1 warning; begin with key"},
 	} {

@@ -150,7 +150,7 @@ func summary(results []result, online bool) string {
 	text := "no fault found"
 	for _, r := range results {
 		if r.Check == "key" && r.State == skipped && strings.Contains(r.Command, "--use-pin") {
-			text += "; to open the key, add --use-pin"
+			text += "; --use-pin opens the key"
 		}
 		switch {
 		case r.State == fault:
@@ -170,7 +170,7 @@ func summary(results []result, online bool) string {
 	case faults+warnings == 1:
 		return counts
 	case !online:
-		text += "; to create a session, add --online"
+		text += "; --online creates a session"
 	}
 	return text
 }
