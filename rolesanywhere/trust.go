@@ -117,7 +117,7 @@ func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now tim
 		named := bytes.Equal(c.RawSubject, top.RawIssuer)
 		switch {
 		case named && top.CheckSignatureFrom(c) != nil:
-			return signer.WithHint(fmt.Errorf("a CA of the same name as that of the trust anchor, %s, but with another key, issued %s", subject(c), subject(top)),
+			return signer.WithHint(fmt.Errorf("the CA that issued %s is named %s, like the CA of the trust anchor, but has another key", subject(top), subject(c)),
 				"put the new CA certificate into the trust anchor, or have the old CA issue a new certificate")
 		case named:
 			leads = true

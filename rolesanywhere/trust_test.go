@@ -42,7 +42,7 @@ func TestCheckTrust(t *testing.T) {
 		{"three", full, []*x509.Certificate{other.Cert, root.Cert, upper.Cert}, now, "3 certificates"},
 		{"leaf", full, []*x509.Certificate{leaf}, now, "is not a CA certificate"},
 		{"other", full, []*x509.Certificate{other.Cert}, now, `"CN=upper" was issued by "CN=root", but the trust anchor contains "CN=other"`},
-		{"same name", full, []*x509.Certificate{sameName.Cert}, now, "with another key, issued"},
+		{"same name", full, []*x509.Certificate{sameName.Cert}, now, "but has another key"},
 		{"intermediate missing", select1(leaf, lower.Cert), []*x509.Certificate{root.Cert}, now, `"CN=lower" was issued by "CN=upper"`},
 		{"anchor expired", full, []*x509.Certificate{root.Cert}, now.AddDate(11, 0, 0), "of the trust anchor expired"},
 		{"no certificate", signer.Certificates{}, []*x509.Certificate{root.Cert}, now, "no certificate"},

@@ -82,6 +82,9 @@ var otherServices = []string{"aws:", "sts:", "iam:", "saml:", "ec2:", "lambda:",
 // unknownKey is the error for a condition key that this package does not evaluate.
 func unknownKey(name string) error {
 	lower := strings.ToLower(name)
+	if i := strings.LastIndex(name, ":"); i > 0 && i < len(name)-1 && strings.Contains(name[:i], ".") { // of an OpenID Connect provider, such as token.actions.githubusercontent.com:sub
+		return &UnsupportedError{What: "the key " + name}
+	}
 	isTag := strings.HasPrefix(lower, strings.ToLower(KeyPrincipalTag)) || strings.HasPrefix(lower, strings.ToLower(KeyRequestTag))
 	if !isTag && slices.ContainsFunc(otherServices, func(prefix string) bool { return strings.HasPrefix(lower, prefix) && len(lower) > len(prefix) }) {
 		return &UnsupportedError{What: "the key " + name}
@@ -89,15 +92,7 @@ func unknownKey(name string) error {
 	return fmt.Errorf("unknown key %q", name)
 }
 
-// OnlyForRoles reports whether the policy names roles, accounts or users as
-// principals, and no service.
-func (p *Policy) OnlyForRoles() bool {
-	roles := false
-	for _, st := range p.statements {
-		if len(st.principals.services) > 0 {
-			return false
-		}
-		roles = roles || len(st.principals.aws) > 0 && !st.principals.any
-	}
-	return roles
+// Names reports whether a statement of the policy names a service as a principal.
+func (p *Policy) Names(service string) bool {
+	return slices.ContainsFunc(p.statements, func(st statement) bool { return slices.Contains(st.principals.services, service) })
 }

@@ -6,7 +6,9 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,7 +100,7 @@ unreachable.`,
 		fs.BoolVar(&o.online, "online", false, "also check the clock and the network, and create a session")
 		fs.BoolVar(&o.usePIN, "use-pin", false, "use the PIN: open a key that needs one, and make a signature; a wrong PIN costs a try")
 		fs.StringVar(&o.trustAnchor, "trust-anchor", "", "PEM `file` with the CA certificates of the trust anchor, to compare the chain with")
-		fs.StringVar(&o.trustPolicy, "trust-policy", "", "JSON `file` with the trust policy of the role, or of the second role, to compare the certificate with")
+		fs.StringVar(&o.trustPolicy, "trust-policy", "", "JSON `file` with the trust policy of the role, to compare the certificate with; with --assume-role-arn usually that of the second role")
 		fs.DurationVar(&o.moduleTimeout, "module-timeout", 1500*time.Millisecond, "how long PKCS #11 modules may take to load, as a `duration`")
 	})
 	s.AddFile(cmd)
@@ -124,12 +126,16 @@ type patient struct {
 	hasKey     bool
 	key        flags.Key
 	hasConfig  bool // config and chain are valid
+	foreign    bool // credential_process runs a program whose settings are not known
 	config     rolesanywhere.Config
 	second     flags.Chain
 	connection flags.Connection
 
 	mu      sync.Mutex
 	held    string // what the key needs and was not used; "": nothing
+	what    string // the kind of PIN or password that was used last; "": none
+	stored  string // the file with the PIN of the profile, if --pin-source replaces it
+	differs bool   // a person typed another PIN than that in the file
 	modules func() []probed
 
 	endOrphans func(except int) // kills processes that modules left; nil: no module was loaded
@@ -148,6 +154,8 @@ type patient struct {
 	reachOnce sync.Once
 	reached   rolesanywhere.Reached
 	reachErr  error
+	reachBegan,
+	reachEnded time.Time
 	sessionOf rolesanywhere.Config // with the signer
 	session   credentials.Credentials
 }
@@ -166,6 +174,7 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 			p.settings = append(p.settings, f.Name)
 		}
 	})
+	p.learnSecrets(p.args)
 	p.modules = sync.OnceValue(func() []probed { return p.probeModules(cmd.Context()) })
 	defer p.close()
 	if p.mark = a.Env(markVariable); p.mark != "" {
@@ -184,6 +193,11 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	}
 	if failedWrite != nil {
 		return failedWrite
+	}
+	if !o.asJSON {
+		if _, err := fmt.Fprintln(a.Stdout, summary(results, o.online)); err != nil {
+			return err
+		}
 	}
 	worstState, code := worst(results)
 	if o.asJSON {
@@ -231,6 +245,8 @@ func (p *patient) again(words ...string) string {
 			for _, v := range values {
 				line = append(line, "--"+f.Name, v)
 			}
+		case p.hide(f.Value.String()) != f.Value.String(): // a part of a reference would be of no use
+			line = append(line, "--"+f.Name, strings.ToUpper(f.Name))
 		default:
 			line = append(line, "--"+f.Name, f.Value.String())
 		}

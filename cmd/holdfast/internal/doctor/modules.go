@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -155,7 +156,7 @@ func (m probed) fault() result {
 	case m.slow:
 		r.Hint = "reconnect the device or restart its service; a slow device may need --module-timeout"
 	case m.died:
-		r.Hint = "if this command fails, too, install another version of the module, or ask its vendor"
+		r.Hint = "if this command also fails, install another version of the module, or ask its vendor"
 	}
 	return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 }
@@ -175,6 +176,9 @@ const modulesCheck = "modules"
 // checkModules tells which modules work.
 func checkModules(_ context.Context, p *patient) (results []result) {
 	modules := p.modules()
+	if _, err := p.key.Modules(p.App); err != nil {
+		return []result{skip("no module was found; see key")}
+	}
 	if len(modules) == 0 {
 		return []result{skip("the key needs no PKCS #11 module")}
 	}
@@ -227,4 +231,21 @@ func ProbeModule(a front.App) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&in, "in", "", "`reference` that names the module")
 	return cmd
+}
+
+// moduleFolders are where distributions install PKCS #11 modules.
+var moduleFolders = []string{"/usr/lib/*/pkcs11", "/usr/lib/pkcs11", "/usr/lib64/pkcs11", "/usr/lib/softhsm", "/usr/lib64/softhsm", "/usr/lib/*/softhsm", "/opt/homebrew/lib/pkcs11", "/usr/local/lib/pkcs11"}
+
+// listModules returns r, the fault of a module that was not found, with a command
+// that shows the modules of this machine.
+func listModules(r result) result {
+	var folders []string
+	for _, pattern := range moduleFolders {
+		found, _ := filepath.Glob(pattern) // the patterns are well-formed
+		folders = append(folders, found...)
+	}
+	if len(folders) == 0 {
+		return r.with("holdfast", "list")
+	}
+	return r.with(append([]string{"ls"}, folders...)...)
 }

@@ -75,11 +75,9 @@ func TestRoleOfFile(t *testing.T) {
 // A user who can change the file can choose the key.
 func TestFileThatEverybodyCanChange(t *testing.T) {
 	s := preparedScene(t, setup{prepare: roles(rolesFile)})
-	if err := os.Chmod(s.path("etc/roles.toml"), 0o666); err != nil {
-		t.Fatal(err)
-	}
+	steps(open, mode("etc", 0o755), mode("etc/roles.toml", 0o666))(s)
 	r := s.examine(setup{args: fromFile})
-	if l, _ := r.first("warning"); l.Check != "files" || !strings.Contains(l.Seen, "which key and role holdfast uses") || !strings.Contains(l.Command, "chmod o-w") {
+	if l, _ := r.first("warning"); l.Check != "files" || !strings.Contains(l.Seen, "which key and role holdfast uses") || !strings.Contains(l.Command, "chmod go-w") {
 		t.Errorf("%s", r.raw)
 	}
 }

@@ -96,6 +96,24 @@ func (s *scene) issue(mutate func(*x509.Certificate)) {
 	s.write("cert.pem", string(signertest.CertPEM(chain...)))
 }
 
+// open lets every local user enter the folder of a scene.
+func open(s *scene) {
+	for _, dir := range []string{filepath.Dir(s.dir), s.dir} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			s.Fatal(err)
+		}
+	}
+}
+
+// mode changes the mode of a file or folder.
+func mode(name string, mode os.FileMode) func(*scene) {
+	return func(s *scene) {
+		if err := os.Chmod(s.path(name), mode); err != nil {
+			s.Fatal(err)
+		}
+	}
+}
+
 func (s *scene) tool(name string, args ...string) string {
 	s.Helper()
 	cmd := exec.Command(name, args...)
@@ -110,7 +128,7 @@ func (s *scene) tool(name string, args ...string) string {
 // helperWith writes a program aws_signing_helper and a profile that runs it.
 func helperWith(flags string) func(*scene) {
 	return func(s *scene) {
-		s.write("bin/aws_signing_helper", "")
+		s.write("bin/aws_signing_helper", "#!/bin/sh\n")
 		if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o700); err != nil {
 			s.Fatal(err)
 		}
