@@ -86,7 +86,7 @@ func misled(top, c *x509.Certificate, named bool) error {
 	case certpath.Weak(top.SignatureAlgorithm):
 		return signer.WithHint(fmt.Errorf("the certificate %s is signed with %v", subject(top), top.SignatureAlgorithm), "have the CA reissue it with SHA-256 or stronger")
 	case signature != nil:
-		return signer.WithHint(fmt.Errorf("a CA of the same name as that of the trust anchor, %s, but with another key, issued %s", subject(c), subject(top)),
+		return signer.WithHint(fmt.Errorf("the CA that issued %s is named %s, like the CA of the trust anchor, but has another key", subject(top), subject(c)),
 			fmt.Sprintf("put the CA certificate%s into the trust anchor, or have the CA%s issue a new certificate", withKeyID(top.AuthorityKeyId), withKeyID(c.SubjectKeyId)))
 	case !named:
 		return signer.WithHint(fmt.Errorf("the certificate %s was issued by %s, but with another encoding of this name than in the trust anchor", subject(top), issuer(top)),

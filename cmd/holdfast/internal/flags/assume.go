@@ -3,6 +3,7 @@ package flags
 import (
 	"cmp"
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -145,26 +146,50 @@ func (c Chain) Source(session rolesanywhere.Config, first credentials.Source) (c
 		return first, nil
 	}
 	cfg := c.config(session)
-	cfg.Source = first
+	cfg.Source = firstSource{first}
 	client, err := assume.New(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return limited{client, cmp.Or(session.Timeout, rolesanywhere.DefaultTimeout)}, nil
+	return limited{client, cmp.Or(session.Timeout, rolesanywhere.DefaultTimeout), session.Endpoint != "" && c.Endpoint == ""}, nil
 }
 
 // A limited is a source with one timeout for all that it does.
 type limited struct {
 	source  credentials.Source
 	timeout time.Duration
+	one     bool // only the first role has an endpoint
 }
 
 // Credentials implements [credentials.Source].
 func (l limited) Credentials(ctx context.Context) (credentials.Credentials, error) {
 	ctx, cancel := await.Limit(ctx, l.timeout)
 	defer cancel()
-	return l.source.Credentials(ctx)
+	c, err := l.source.Credentials(ctx)
+	var first *firstError
+	if l.one && errors.Is(err, rolesanywhere.ErrUnreachable) && !errors.As(err, &first) {
+		err = signer.WithHint(err, "check the network and the proxy; --endpoint applies only to the first role, and --sts-endpoint to the second one")
+	}
+	return c, err
 }
+
+// A firstSource is the source of the first role. Its errors are [*firstError].
+type firstSource struct{ credentials.Source }
+
+// Credentials implements [credentials.Source].
+func (s firstSource) Credentials(ctx context.Context) (credentials.Credentials, error) {
+	c, err := s.Source.Credentials(ctx)
+	if err != nil {
+		err = &firstError{err}
+	}
+	return c, err
+}
+
+// A firstError is an error of the first role.
+type firstError struct{ error }
+
+// Unwrap returns the error.
+func (e *firstError) Unwrap() error { return e.error }
 
 // Role returns the ARN and the name of the role whose credentials Source
 // provides.

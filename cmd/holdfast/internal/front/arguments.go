@@ -98,11 +98,13 @@ func flagForArgument(cmd *cobra.Command) string {
 func strayArgument(cmd *cobra.Command, arg string) error {
 	argument := fmt.Sprintf("argument %q", keystore.Excerpt(arg))
 	hint := "put quotes around values that contain spaces; see " + cmd.CommandPath() + " --help"
-	if name := flagForArgument(cmd); name != "" && !strings.HasPrefix(arg, "-") && strings.TrimSpace(arg) == arg && arg != "" {
-		hint = "did you mean --" + name + " " + OneLine(ShellQuote(keystore.Excerpt(arg))) + "? See " + cmd.CommandPath() + " --help"
-	}
-	if arg == `\` || strings.Contains(arg, "\n") {
+	switch name := flagForArgument(cmd); {
+	case arg == `\` || strings.Contains(arg, "\n"):
 		hint = hintOneLine
+	case cmd.Flags().NFlag() == 0 && cmd.Flags().Lookup("profile") != nil:
+		hint = "did you mean " + cmd.CommandPath() + " --profile " + OneLine(ShellQuote(keystore.Excerpt(arg))) + "?"
+	case name != "" && !strings.HasPrefix(arg, "-") && strings.TrimSpace(arg) == arg && arg != "":
+		hint = "did you mean --" + name + " " + OneLine(ShellQuote(keystore.Excerpt(arg))) + "? See " + cmd.CommandPath() + " --help"
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if isAboutSecret(f) {

@@ -84,15 +84,14 @@ func TestHintsNameFlags(t *testing.T) {
 // References and file names in hints are not changed.
 func TestHintsKeepReferences(t *testing.T) {
 	for own, want := range map[string]string{
-		"Config.Region":   "--region",
-		"(Config.Region)": "(--region)",
-		"Config.FIPS.":    "--fips (AWS_USE_FIPS_ENDPOINT).",
-		"Identity.Certificate FILE, Identity.Key tpm:path=Identity.Key": "--certificate FILE --private-key tpm:path=Identity.Key",
-		"use Config.PIN: or Config.PIN":                                 "use --pin-source file:PATH: or --pin-source file:PATH",
-		"name one of: pkcs11:object=Config.Region;token=Config.PIN":     "name one of: 'pkcs11:object=Config.Region;token=Config.PIN'",
-		"run holdfast list --in 'pkcs11:object=Config.Region'":          "",
-		"see Config.Region.pem, Config.Region/a, /a/Config.Region":      "",
-		"see Config.Regions, MyConfig.Region and file:Config.Region":    "",
+		"Config.Region":                 "--region",
+		"(Config.Region)":               "(--region)",
+		"Config.FIPS.":                  "--fips (AWS_USE_FIPS_ENDPOINT).",
+		"use Config.PIN: or Config.PIN": "use --pin-source file:PATH: or --pin-source file:PATH",
+		"name one of: pkcs11:object=Config.Region;token=Config.PIN":  "name one of: 'pkcs11:object=Config.Region;token=Config.PIN'",
+		"run holdfast list --in 'pkcs11:object=Config.Region'":       "",
+		"see Config.Region.pem, Config.Region/a, /a/Config.Region":   "",
+		"see Config.Regions, MyConfig.Region and file:Config.Region": "",
 		"( Config.": "",
 	} {
 		if want == "" {

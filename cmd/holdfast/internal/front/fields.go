@@ -15,7 +15,6 @@ var Fields = [][2]string{
 	{"let Options.PIN ask", "--pin-source prompt"},
 	{"a Config.PIN that returns nothing", "--no-tpm-key-password"},
 	{"List with the reference", "holdfast list --in"},
-	{"Identity.Certificate FILE, Identity.Key", "--certificate FILE --private-key"},
 
 	{"Identity.Certificate", "--certificate"},
 	{"Identity.Intermediates", "--intermediates"},
@@ -103,7 +102,7 @@ func quoteReferences(hint string) string {
 // [slog.HandlerOptions.ReplaceAttr].
 func HintAttr(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "hint" {
-		return slog.String(a.Key, quoteReferences(withFlags(a.Value.String())))
+		return slog.String(a.Key, keystore.Redact(quoteReferences(withFlags(a.Value.String()))))
 	}
 	if k := a.Value.Kind(); k == slog.KindString || k == slog.KindAny {
 		text := a.Value.Resolve().String()

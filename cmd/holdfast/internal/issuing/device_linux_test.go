@@ -66,6 +66,7 @@ func TestToken(t *testing.T) {
 		{"no such token", "pkcs11:token=none;object=ca?module-path=" + token[strings.LastIndex(token, "=")+1:], "exit status 5"},
 		{"another key", object(token, "app", "CA_PIN"), "the key of the CA is not that of its certificate"},
 		{"no such module", "pkcs11:object=ca?module-path=/nowhere.so", "exit status 3"},
+		// Afterwards only a person uses a try.
 		{"wrong PIN", object(token, "ca", "WRONG_PIN"), "exit status 4"},
 		{"PIN after a wrong one", object(token, "ca", "CA_PIN"), "type it once on a terminal: holdfast list --in 'pkcs11:token="},
 	} {

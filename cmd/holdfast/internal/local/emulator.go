@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -207,6 +208,7 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 // line.
 func announce(w io.Writer, addr net.Addr, s *emulator.Server) error {
 	var b strings.Builder
+	second := s.SecondRoleARNs()
 	fmt.Fprintf(&b, "listening on http://%s\n", addr)
 	for _, group := range []struct {
 		flag string
@@ -214,7 +216,8 @@ func announce(w io.Writer, addr net.Addr, s *emulator.Server) error {
 	}{
 		{"--trust-anchor-arn", s.TrustAnchorARNs()},
 		{"--profile-arn", s.ProfileARNs()},
-		{"--role-arn", s.RoleARNs()},
+		{"--role-arn", slices.DeleteFunc(s.RoleARNs(), func(arn string) bool { return slices.Contains(second, arn) })},
+		{"--assume-role-arn", second},
 	} {
 		for _, arn := range group.arns {
 			fmt.Fprintf(&b, "  %s %s\n", group.flag, arn)

@@ -27,6 +27,7 @@ import (
 //
 // What would go to AWS goes to an emulator: holdfast and aws are scripts that add
 // its URL. It knows the ARNs in $TRUST_ANCHOR_ARN, $PROFILE_ARN and $ROLE_ARN.
+// aws_signing_helper is a script that fails.
 // Ports are replaced by free ones. A block that begins with #! is a file, which
 // its next line names. A block that runs the emulator is for a second terminal. A
 // block of text after a command is the error with which the command fails.
@@ -37,6 +38,7 @@ var walks = []struct {
 }{
 	{"ci.md", "", false, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "softhsm": "softhsm2-util"}},
 	{"containers.md", "", true, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl"}},
+	{"migration.md", "Steps", false, map[string]string{"awscli": "/usr/bin/aws"}},
 	{"role-chaining.md", "Try it with the emulator", false, map[string]string{"awscli": "/usr/bin/aws"}},
 	{"pkcs11.md", "From nothing to credentials", false, map[string]string{"softhsm": "softhsm2-util", "opensc": "pkcs11-tool", "openssl-pkcs11": "/usr/lib/*/engines-3/pkcs11.so"}},
 }
@@ -240,7 +242,8 @@ exec %[1]s "$@"
 	for path, data := range map[string][]byte{
 		real:                             data,
 		filepath.Join(r.bin, "holdfast"): adding(real, "--endpoint", "credential-process|exec|serve|update"),
-		filepath.Join(r.bin, "aws"):      adding("/usr/bin/aws", "--endpoint-url", "sts"),
+		filepath.Join(r.bin, "aws_signing_helper"): []byte("#!/bin/sh\nexit 1\n"),
+		filepath.Join(r.bin, "aws"):                adding("/usr/bin/aws", "--endpoint-url", "sts"),
 	} {
 		if err := os.WriteFile(path, data, 0o755); err != nil {
 			r.Fatal(err)

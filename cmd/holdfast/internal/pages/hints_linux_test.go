@@ -41,7 +41,7 @@ var hintCommands = []hintCommand{
 	{"openssl x509 -in FILE -noout -pubkey", files + `FILE=cert.pem; $RUN | grep 'PUBLIC KEY'`},
 	{"openssl x509 -in FILE -noout -subject -issuer -dates", files + `FILE=cert.pem; $RUN | grep notAfter`},
 	{"openssl pkey -in FILE -pubout", files + `FILE=key.pem; $RUN | grep 'PUBLIC KEY'`},
-	{"openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out new.csr", files + `FILE=key.pem NAME=/CN=app; $RUN; openssl req -in new.csr -noout -text | grep 'Digital Signature'`},
+	{"openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out PATH", files + `FILE=key.pem NAME=/CN=app PATH11=new.csr; $RUN; openssl req -in new.csr -noout -text | grep 'Digital Signature'`},
 	{"openssl pkey -in FILE -noout -text_pub", files + `FILE=key.pem; $RUN < stdin | grep prime256v1`},
 	{"openssl pkey -in FILE -noout", files + `FILE=key.pem; $RUN < stdin`},
 	{"openssl x509 -in FILE -noout -text", files + `FILE=cert.pem; $RUN | grep CN`},
@@ -72,6 +72,8 @@ printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASK
 COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 
 	{"chmod 600", `touch f; RUN="$RUN f"; chmod 644 f; $RUN; test $(stat -c %a f) = 600`},
+	{"chmod go-w FILE", `touch f; chmod 666 f; FILE=f; $RUN; test $(stat -c %a f) = 644`},
+	{"chmod g-w FILE", `touch f; chmod 664 f; FILE=f; $RUN; test $(stat -c %a f) = 644`},
 	{"chmod o-w FILE", `touch f; chmod 666 f; FILE=f; $RUN; test $(stat -c %a f) = 664`},
 	{"chmod +x FILE", `touch f; chmod 600 f; FILE=f; $RUN; test -x f`},
 	{"chmod +x", `printf '#!/bin/sh\n' > f; RUN="$RUN f"; $RUN; ./f`},

@@ -2,6 +2,7 @@ package vending_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +39,14 @@ func injections() int {
 	}
 	return 1
 }
+
+// runTimeout is when a command counts as hanging.
+const runTimeout = 5 * time.Minute
+
+// unfit are the system calls that do not fail like this in a command: a close that
+// strace lets fail does not close, so that the Go runtime waits for itself when it
+// starts a process.
+var unfit = map[string]string{"exec": "close"}
 
 // A scene is a fresh folder for one run of a command.
 type scene struct {
@@ -67,11 +77,19 @@ func (c *scene) run(t *testing.T, args []string, trace ...string) result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(c.strace, slices.Concat([]string{"-f", "-qq"}, trace, []string{holdfast}, all)...)
+	ctx, cancel := context.WithTimeout(t.Context(), runTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.strace, slices.Concat([]string{"-f", "-qq"}, trace, []string{holdfast}, all)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=" + clitest.QuickExit, "HOME=" + c.home}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	return runCommand(t, cmd, &stdout, &stderr)
+	r := runCommand(t, cmd, &stdout, &stderr)
+	if ctx.Err() != nil {
+		t.Errorf("%s %q: hangs", name, trace)
+	}
+	return r
 }
 
 var (
@@ -148,6 +166,9 @@ func TestChaosSystemCallsFail(t *testing.T) {
 			t.Parallel()
 			runs, failed := 0, 0
 			for call, code := range injected {
+				if call == unfit[test.args[0]] {
+					continue
+				}
 				for n := range injections() {
 					c := newScene(t, s, strace)
 					log := filepath.Join(c.home, "log")

@@ -153,7 +153,7 @@ func newLog(w io.Writer, format string, debug bool) *slog.Logger {
 		opts.Level = slog.LevelDebug
 	}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(front.JSONWriter{W: w}, opts))
+		return slog.New(front.HintHandler{Handler: slog.NewJSONHandler(front.JSONWriter{W: w}, opts)})
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.New(front.HintHandler{Handler: slog.NewTextHandler(w, opts)})
 }
