@@ -127,6 +127,9 @@ func (p *patient) heldResult(tries string, count keystore.Tries) result {
 
 const enterOnce = "Enter the PIN yourself once."
 
+// deviceLists add a command that lists the devices of a backend, by its name.
+var deviceLists = map[string]func(*patient, result) result{"tpm": (*patient).listTPMs}
+
 // keyCommand returns r, the fault of opening the key, with a command.
 func (p *patient) keyCommand(r result, err error) result {
 	files := p.key.KeyFiles(p.App)
@@ -141,8 +144,8 @@ func (p *patient) keyCommand(r result, err error) result {
 	if modules, moduleErr := p.key.Modules(p.App); moduleErr != nil || len(modules) > 0 && errors.Is(err, fs.ErrNotExist) {
 		return listModules(r)
 	}
-	if errors.Is(err, signer.ErrUnavailable) && p.backend == "tpm" {
-		return p.listTPMs(r)
+	if list := deviceLists[p.backend]; list != nil && errors.Is(err, signer.ErrUnavailable) {
+		return list(p, r)
 	}
 	if len(files) > 0 {
 		return r.with("holdfast", "list", "--in", files[0])
