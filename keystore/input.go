@@ -242,3 +242,9 @@ func pemBlocks(data []byte) (blocks []pemBlock) {
 		data = rest
 	}
 }
+
+// File returns the path if r names a file, and not a key or secret in a device.
+func (r Ref) File() (path string, ok bool) { return r.Rest, r.Scheme == SchemeFile }
+
+// Variable returns the name if r names an environment variable.
+func (r Ref) Variable() (name string, ok bool) { return r.Rest, r.Scheme == SchemeEnv }

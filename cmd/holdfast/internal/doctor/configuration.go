@@ -74,8 +74,9 @@ func (p *patient) storedPIN(args []string) string {
 		return "" // reported with the flags of the user
 	}
 	key, err := s.Identity.Key(line)
-	if place, found := onlyPlace(key.PINSources(p.App)); err == nil && found && place.Scheme == keystore.SchemeFile {
-		return place.Rest
+	place, found := onlyPlace(key.PINSources(p.App))
+	if path, ok := place.File(); err == nil && found && ok {
+		return path
 	}
 	return ""
 }

@@ -142,9 +142,10 @@ type patient struct {
 	mark       string           // of a process that runs the checks of the key for another; see isolate
 	ended      bool             // a module ended that process
 
-	signer signer.Signer // nil: not open
-	badKey bool          // the check of the key found a fault
-	hangs  bool          // the device did not answer
+	signer  signer.Signer // nil: not open
+	badKey  bool          // the check of the key found a fault
+	backend string        // of the key; "": unknown
+	hangs   bool          // the device did not answer
 	badFiles,
 	badRules []string // what was seen in the faults of these checks
 	openErr,

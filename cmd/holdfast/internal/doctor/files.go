@@ -68,7 +68,7 @@ func checkFiles(_ context.Context, p *patient) (results []result) {
 	}
 	for _, name := range p.key.Variables(p.App) {
 		if _, set := p.LookupEnv(name); !set {
-			results = append(results, failed(p.absenceCode(keystore.SchemeEnv, name), "the environment variable %s, which the settings name, is not set", name).
+			results = append(results, failed(p.absenceCode(name, keystore.Ref.Variable), "the environment variable %s, which the settings name, is not set", name).
 				because("AWS clients pass their own environment to the program").paste("export "+name+"=…"))
 		}
 	}
@@ -114,7 +114,7 @@ func (p *patient) checkFile(f usedFile) result {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		r := p.missing(f.path)
-		r.code = p.absenceCode(keystore.SchemeFile, f.path)
+		r.code = p.absenceCode(f.path, keystore.Ref.File)
 		return r
 	case errors.Is(err, fs.ErrPermission):
 		return failed(front.ExitUnavailable, "%s: user %s is not allowed to enter its folder", f.path, userName()).with("ls", "-ld", filepath.Dir(f.path))
@@ -136,7 +136,7 @@ func (p *patient) checkFile(f usedFile) result {
 			tool("sudo chown NAME FILE", userName(), f.path)
 	case err != nil:
 		return failure(fmt.Errorf("%s: %w", f.path, err)).with("ls", "-l", f.path)
-	case len(data) == 0 && p.isPIN(keystore.Ref{Scheme: keystore.SchemeFile, Rest: f.path}):
+	case len(data) == 0 && p.isPINFile(f.path):
 		return edit(failed(front.ExitPIN, "%s is empty", f.path).because("write the PIN or password into the file"), f.path, 1)
 	case len(data) == 0:
 		return failed(front.ExitOther, "%s is empty", f.path).with("ls", "-l", f.path)

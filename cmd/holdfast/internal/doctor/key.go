@@ -45,7 +45,7 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	}
 	ctx, cancel := await.Limit(ctx, p.timeout())
 	defer cancel()
-	backend, err := p.key.Backend(ctx, p.App, opts)
+	p.backend, err = p.key.Backend(ctx, p.App, opts)
 	if err == nil {
 		p.signer, err = front.InterruptibleValue(ctx, p.key.Name(), func() (signer.Signer, error) { return p.key.OpenWith(ctx, p.App, opts) })
 	}
@@ -62,7 +62,7 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	tries, count, countErr := p.countTries(ctx, opts)
 	switch {
 	case err == nil:
-		r := fine("opened %s (backend %s): %s", p.key.Name(), backend, signer.DescribeKey(p.signer.Public()))
+		r := fine("opened %s (backend %s): %s", p.key.Name(), p.backend, signer.DescribeKey(p.signer.Public()))
 		if tries != "" {
 			r.Seen += "; " + tries
 		}
@@ -70,9 +70,9 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	case errors.Is(err, errHeld) && countErr != nil: // the device is not there
 		return []result{p.keyCommand(failure(countErr), countErr)}
 	case errors.Is(err, errHeld):
-		return []result{p.heldResult(backend, tries, count)}
+		return []result{p.heldResult(tries, count)}
 	case errors.Is(err, signer.ErrMismatch) && !errors.Is(err, signer.ErrNoCertificate):
-		return []result{fine("opened %s (backend %s)", p.key.Name(), backend)} // match tells the fault
+		return []result{fine("opened %s (backend %s)", p.key.Name(), p.backend)} // match tells the fault
 	}
 	if p.told(err) {
 		return []result{skip("%s was not opened; see files", p.key.Name())}
@@ -92,8 +92,8 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 }
 
 // heldResult is the result for a key that is not opened because it needs a PIN.
-func (p *patient) heldResult(backend, tries string, count keystore.Tries) result {
-	r := skip("%s (backend %s) needs its %s; --use-pin uses it", p.key.Name(), backend, p.held)
+func (p *patient) heldResult(tries string, count keystore.Tries) result {
+	r := skip("%s (backend %s) needs its %s; --use-pin uses it", p.key.Name(), p.backend, p.held)
 	if modules, _ := p.key.Modules(p.App); len(modules) > 0 { // key would report an error
 		r = skip("the token of %s is present; to look for the key in it, doctor needs its %s; --use-pin uses it", p.key.Name(), p.held)
 	}
@@ -112,8 +112,8 @@ func (p *patient) heldResult(backend, tries string, count keystore.Tries) result
 	case tries != "" && count.Used && count.Left < 0:
 		r.State, r.code = fault, front.ExitPIN
 		r.Hint = "A wrong PIN was entered before, so Holdfast does not use a stored PIN. " + enterOnce
-		if place, found := p.pinPlace(); found && place.Scheme == keystore.SchemeFile {
-			r.Hint += " Check the one in " + place.Rest + ", too."
+		if path, ok := p.pinFile(); ok {
+			r.Hint += " Check the one in " + path + ", too."
 		}
 		r.Command = p.again("--use-pin", "--pin-source", "prompt")
 	case p.held == keystore.AskPassword:
@@ -126,6 +126,9 @@ func (p *patient) heldResult(backend, tries string, count keystore.Tries) result
 }
 
 const enterOnce = "Enter the PIN yourself once."
+
+// deviceLists add a command that lists the devices of a backend, by its name.
+var deviceLists = map[string]func(*patient, result) result{"tpm": (*patient).listTPMs}
 
 // keyCommand returns r, the fault of opening the key, with a command.
 func (p *patient) keyCommand(r result, err error) result {
@@ -141,8 +144,8 @@ func (p *patient) keyCommand(r result, err error) result {
 	if modules, moduleErr := p.key.Modules(p.App); moduleErr != nil || len(modules) > 0 && errors.Is(err, fs.ErrNotExist) {
 		return listModules(r)
 	}
-	if errors.Is(err, signer.ErrUnavailable) && p.inTPM(files) {
-		return p.listTPMs(r)
+	if list := deviceLists[p.backend]; list != nil && errors.Is(err, signer.ErrUnavailable) {
+		return list(p, r)
 	}
 	if len(files) > 0 {
 		return r.with("holdfast", "list", "--in", files[0])

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -14,6 +15,13 @@ import (
 // editor.
 func (p *patient) pinPlace() (keystore.Ref, bool) { return onlyPlace(p.key.PINSources(p.App)) }
 
+// pinFile returns the file with the only stored PIN of the key.
+func (p *patient) pinFile() (path string, ok bool) {
+	place, found := p.pinPlace()
+	path, ok = place.File()
+	return path, found && ok
+}
+
 func onlyPlace(sources []keystore.Ref) (only keystore.Ref, found bool) {
 	for _, source := range sources {
 		if found && source != only {
@@ -21,7 +29,9 @@ func onlyPlace(sources []keystore.Ref) (only keystore.Ref, found bool) {
 		}
 		only, found = source, true
 	}
-	return only, found && (only.Scheme == keystore.SchemeFile || only.Scheme == keystore.SchemeEnv)
+	_, isFile := only.File()
+	_, isVariable := only.Variable()
+	return only, isFile || isVariable
 }
 
 // wrongPIN returns r, the fault of an incorrect PIN, with the place that holds it,
@@ -35,12 +45,13 @@ func (p *patient) wrongPIN(r result) result {
 	if what == "" {
 		what = "PIN"
 	}
-	if place.Scheme == keystore.SchemeEnv {
-		r.Seen = fmt.Sprintf("the %s in the environment variable %s is incorrect: %s", what, place.Rest, r.Seen)
-		return r.because("set the variable to the correct " + what).paste("export " + place.Rest + "=…")
+	if name, ok := place.Variable(); ok {
+		r.Seen = fmt.Sprintf("the %s in the environment variable %s is incorrect: %s", what, name, r.Seen)
+		return r.because("set the variable to the correct " + what).paste("export " + name + "=…")
 	}
-	r.Seen = fmt.Sprintf("the %s in %s is incorrect: %s", what, place.Rest, r.Seen)
-	return edit(r.because("write the correct "+what+" into the file"), place.Rest, 1)
+	path, _ := place.File()
+	r.Seen = fmt.Sprintf("the %s in %s is incorrect: %s", what, path, r.Seen)
+	return edit(r.because("write the correct "+what+" into the file"), path, 1)
 }
 
 // compareTyped returns ask, which remembers in p whether a PIN that a person typed
@@ -73,20 +84,21 @@ func (p *patient) checkTyped() []result {
 		because("write the PIN that you typed into the file"), p.stored, 1)}
 }
 
-// isPIN reports whether a file or variable that the settings name holds a PIN.
-func (p *patient) isPIN(ref keystore.Ref) bool {
-	for _, source := range p.key.PINSources(p.App) {
-		if source == ref {
-			return true
-		}
-	}
-	return false
+// isPINFile reports whether a file holds a PIN that the settings name.
+func (p *patient) isPINFile(path string) bool { return p.isPIN(path, keystore.Ref.File) }
+
+// isPIN reports whether a source of a PIN has a name of a kind.
+func (p *patient) isPIN(name string, of func(keystore.Ref) (string, bool)) bool {
+	return slices.ContainsFunc(p.key.PINSources(p.App), func(source keystore.Ref) bool {
+		found, ok := of(source)
+		return ok && found == name
+	})
 }
 
 // absenceCode is the exit code for a file or variable that does not exist, as that of
 // credential-process.
-func (p *patient) absenceCode(scheme, name string) int {
-	if p.isPIN(keystore.Ref{Scheme: scheme, Rest: name}) {
+func (p *patient) absenceCode(name string, of func(keystore.Ref) (string, bool)) int {
+	if p.isPIN(name, of) {
 		return front.ExitPIN
 	}
 	return front.ExitNotFound

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"runtime"
@@ -66,20 +65,6 @@ func (p *patient) countFailed(err error) result {
 
 // tpmVariable names the TPM, as of package tpm.
 const tpmVariable = "TPM_DEVICE"
-
-// inTPM reports whether the key is in a TPM, or in a file that only a TPM can use.
-func (p *patient) inTPM(files []string) bool {
-	if p.key.Identity.Key.Scheme == "tpm" || p.key.Identity.Key.IsZero() && p.key.Identity.Certificate.Scheme == "tpm" {
-		return true
-	}
-	for _, file := range files {
-		data, _ := keystore.ReadFile(file, keystore.MaxInput) // nil: files reports it
-		if bytes.Contains(data, []byte("BEGIN TSS2 PRIVATE KEY")) {
-			return true
-		}
-	}
-	return false
-}
 
 // listTPMs returns r, the fault of a TPM that cannot be used, with a command that
 // shows whether it is there.
