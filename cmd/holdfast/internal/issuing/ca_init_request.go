@@ -6,13 +6,13 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
 func (f *initFlags) isFile(key flags.Key) bool {
-	return f.certificate == "" && key.Identity.Key.Scheme == keystore.SchemeFile
+	_, isFile := key.Identity.Key.File()
+	return f.certificate == "" && isFile
 }
 
 // printRequest prints the request of an intermediate CA.

@@ -86,7 +86,7 @@ func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags
 	err = withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
 		return printRequest(ctx, a, s, names, out, asJSON)
 	})
-	if errors.Is(err, fs.ErrNotExist) && key.Identity.Key.Scheme == keystore.SchemeFile && !errors.Is(err, signer.ErrPINRequired) {
+	if _, isFile := key.Identity.Key.File(); isFile && errors.Is(err, fs.ErrNotExist) && !errors.Is(err, signer.ErrPINRequired) {
 		err = signer.WithHint(err, "check the name, or generate the key with: "+command("holdfast", "generate", "--private-key", reference))
 	}
 	return err
