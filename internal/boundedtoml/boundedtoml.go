@@ -16,7 +16,7 @@ import (
 // Limit is the time limit of [Decode]. A configuration of 64 KiB takes some
 // milliseconds, but the decoder needs quadratic time and more for nested tables
 // and for keys with many dots: minutes for a file of this size.
-const Limit = time.Second
+const Limit = 5 * time.Second
 
 // ErrTooComplex is the error of [Decode] after its time limit.
 var ErrTooComplex = errors.New("is too complex")

@@ -83,6 +83,9 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // argument, if only this flag is missing. Otherwise it returns "": the argument can
 // be a part of the value of another flag, which lacks quotes.
 func flagForArgument(cmd *cobra.Command) string {
+	if cmd.Flags().Lookup("profile") != nil {
+		return "" // the argument can also be its value
+	}
 	for _, name := range []string{"csr", "certificate", "in", "private-key"} {
 		if f := cmd.Flags().Lookup(name); f != nil {
 			if f.Changed || cmd.Flags().Changed("subject") {

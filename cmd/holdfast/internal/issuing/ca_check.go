@@ -22,9 +22,9 @@ func caCheck(a front.App) *cobra.Command {
 		Long: `Checks that the index has no gaps and was not changed, that each certificate in
 the folder is signed by the CA and agrees with the index, that the index
 contains each entry of the last revocation list, and that no file is missing. It
-also checks the settings, that the file with the key exists, and that neither the
-certificate of the CA nor the last revocation list has expired. It prints a line
-for each problem, and fails if there is one.
+also checks the settings, that the file with the key exists, and that neither
+the certificate of the CA nor the last revocation list has expired. It prints a
+line for each problem, and fails if there is one.
 
 --repair adds to the index what the signed files prove, such as after the
 restore of a backup: certificates, and the entries and the number of crl.pem. It
