@@ -198,12 +198,13 @@ func (v *verification) checkCertificate() {
 	leaf := v.certs.Chain[0]
 	err := rolesanywhere.CheckChain(v.certs.Chain, v.now)
 	if err == nil {
-		if tags := pki.NamesOf(leaf).CheckClient(leaf.RawIssuer); tags != nil {
-			err = signer.WithHint(fmt.Errorf("certificate %q: %w", leaf.Subject, tags),
-				"have the CA issue it with other names; session tags allow letters, digits, spaces and _.:/=+-@")
-		}
+		err = checkMapping(leaf)
 	}
-	v.add("certificate", err, "Roles Anywhere accepts it until %s", day(leaf.NotAfter))
+	from := ""
+	if leaf.NotBefore.After(v.now) {
+		from = "from " + day(leaf.NotBefore) + " "
+	}
+	v.add("certificate", err, "Roles Anywhere accepts it %suntil %s", from, day(leaf.NotAfter))
 }
 
 func (v *verification) checkTrust() {
