@@ -17,7 +17,6 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
-	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 )
