@@ -3,10 +3,13 @@
 package doctor_test
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // The name of a profile is not an argument.
@@ -21,7 +24,7 @@ func TestProfileAsArgument(t *testing.T) {
 // A group that is not that of the user can read or change a file.
 func TestForeignGroup(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can give a file to any group")
+		signertest.Skip(t, "root", errors.New("only root can give a file to any group"))
 	}
 	const group = 54321
 	s := preparedScene(t, setup{prepare: steps(config(goodConfig), open, mode(".aws", 0o755), mode("key.pem", 0o640))})

@@ -101,17 +101,17 @@ func (p *patient) strongerSettings() (results []result) {
 	if _, has := last.Settings[awsconfig.CredentialProcess]; !has {
 		return nil
 	}
-	reported := make(map[string]bool) // IAM Identity Center has several settings
+	identityCenter := false // is reported; it has several settings
 	for _, s := range stronger {
 		setting, set := last.Settings[s.key]
 		inGo := s.some != "" || s.key == awsconfig.AccessKeyID && !isCredentials(setting.File) && len(p.aws.chain) == 1
 		switch _, keyID := last.Settings[awsconfig.AccessKeyID]; {
-		case !set, reported[verbless(s.what)],
+		case !set, identityCenter && strings.HasPrefix(s.key, "sso_"),
 			inGo && setting.Inherited, // Go has no section [DEFAULT]
 			s.key == "aws_secret_access_key" && keyID:
 			continue
 		}
-		reported[verbless(s.what)] = true
+		identityCenter = identityCenter || strings.HasPrefix(s.key, "sso_")
 		text := fmt.Sprintf("%s in line %d of %s: ", s.key, setting.Line, setting.File)
 		var r result
 		switch {
@@ -155,12 +155,6 @@ func (p *patient) onlyInGo() (results []result) {
 		}
 	}
 	return results
-}
-
-// verbless returns a description without its first word.
-func verbless(text string) string {
-	_, rest, _ := strings.Cut(text, " ")
-	return rest
 }
 
 // isCredentials reports whether a file is that with the credentials.

@@ -104,11 +104,12 @@ func isFile(path string) bool {
 // writes to a file that exists.
 func newFile(name string) string {
 	ending := filepath.Ext(name)
+	base := strings.TrimSuffix(name, ending)
 	for i := 2; ; i++ {
 		if _, err := os.Lstat(name); err != nil {
 			return name
 		}
-		name = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(strings.TrimSuffix(name, ending), fmt.Sprintf("-%d", i-1)), i, ending)
+		name = fmt.Sprintf("%s-%d%s", base, i, ending)
 	}
 }
 

@@ -151,8 +151,7 @@ func (m probed) fault() result {
 		if m.slow {
 			r.Hint += "; if it works, but is slow, give doctor more time with --module-timeout"
 		}
-		return r.
-			paste("printf '\\ndisable-in: p11-kit-proxy\\n' | sudo tee -a " + front.ShellQuote(m.From))
+		return r.paste("printf '\\ndisable-in: p11-kit-proxy\\n' | sudo tee -a " + front.ShellQuote(m.From))
 	case m.slow:
 		r.Hint = "reconnect the device or restart its service; a slow device may need --module-timeout"
 	case m.died:

@@ -63,7 +63,9 @@ func (p *patient) compareTyped(ask keystore.PINFunc) keystore.PINFunc {
 	}
 	return func(ctx context.Context, prompt keystore.Prompt) ([]byte, error) {
 		pin, err := ask(ctx, prompt)
-		if data, readErr := keystore.ReadFile(p.stored, keystore.MaxInput); err == nil && readErr == nil {
+		data, readErr := keystore.ReadFile(p.stored, keystore.MaxInput)
+		defer clear(data)
+		if err == nil && readErr == nil {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.differs = !bytes.Equal(bytes.TrimRight(data, "\r\n"), pin)

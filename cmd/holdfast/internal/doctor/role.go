@@ -12,7 +12,7 @@ import (
 // readRole reads one role of the configuration file of serve, exec and update.
 func (p *patient) readRole() []result {
 	file := p.given.ConfigFile
-	if strings.HasPrefix(file, "/dev/") || strings.HasPrefix(file, "/proc/") { // another process could not read it again
+	if isInherited(file) { // another process could not read it again
 		return []result{failed(front.ExitUsage, "--config %s is not a regular file", file).because("write the roles into a file").with("ls", "-l", file)}
 	}
 	setups, err := p.given.Setups(p.cmd, p.App)
