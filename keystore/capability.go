@@ -48,6 +48,16 @@ type (
 		Install(ctx context.Context, ref Ref, in Installation, call Call) (Installed, error)
 	}
 
+	// A CertificateChecker recognizes certificates of other keys without a
+	// PIN.
+	CertificateChecker interface {
+		Backend
+		// CheckCertificates fails with signer.ErrMismatch if the device
+		// shows, before a login, that no certificate is for the key of
+		// ref. It returns nil if it cannot know that.
+		CheckCertificates(ctx context.Context, ref Ref, certs []*x509.Certificate, call Call) error
+	}
+
 	// An Adviser names other programs that manage the keys of its
 	// references.
 	Adviser interface {

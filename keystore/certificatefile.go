@@ -30,32 +30,45 @@ type certificateFile struct {
 const certificateMode = 0o644
 
 // write replaces the certificates in the file, atomically. Without replace, it
-// refuses a file with certificates of another key.
+// refuses a file with certificates of other keys only.
 func (f certificateFile) write(chain []*x509.Certificate, replace bool) error {
-	path, err := filepath.EvalSymlinks(f.path) // keep a symbolic link
+	path, text, info, err := f.prepare(chain, chain[:1], replace)
+	if err != nil {
+		return err
+	}
+	return writeFile(path, text, info)
+}
+
+// prepare returns the file to write, its new contents, and what it is now. It
+// refuses a file that must not be replaced with the certificate of one of leaves.
+func (f certificateFile) prepare(chain, leaves []*x509.Certificate, replace bool) (path string, text []byte, info fs.FileInfo, err error) {
+	path, err = filepath.EvalSymlinks(f.path) // keep a symbolic link
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !isLink(f.path):
 		path = f.path
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return "", nil, nil, fmt.Errorf("%s: %w", path, withoutPath(err))
+		}
 	case err != nil:
-		return fmt.Errorf("%s: the link leads nowhere: %w", f.path, withoutPath(err))
+		return "", nil, nil, fmt.Errorf("%s: the link leads nowhere: %w", f.path, withoutPath(err))
 	}
 	if err := fileowner.Check(path); err != nil {
-		return err
+		return "", nil, nil, err
 	}
 	data, info, err := readOld(path)
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.path, err)
+		return "", nil, nil, fmt.Errorf("%s: %w", f.path, err)
 	}
-	text := encodeCertificates(chain)
+	text = encodeCertificates(chain)
 	if f.ofKey {
 		text, err = replaceCertificates(data, text)
 	} else if info != nil {
-		err = mayReplace(data, chain[0], replace)
+		err = mayReplace(data, leaves, replace)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.path, err)
+		return "", nil, nil, fmt.Errorf("%s: %w", f.path, err)
 	}
-	return writeFile(path, text, info)
+	return path, text, info, nil
 }
 
 func isLink(path string) bool {
@@ -175,38 +188,52 @@ func sameFile(a, b string) bool {
 var (
 	errOtherContents = signer.WithHint(fmt.Errorf("contains something other than certificates and is not replaced: %w", fs.ErrExist),
 		"choose another file with Installation.File")
-	errOtherKey = signer.WithHint(fmt.Errorf("contains the certificate of another key and is not replaced: %w", fs.ErrExist),
+	errOtherKey = signer.WithHint(fmt.Errorf("contains only certificates of other keys and is not replaced: %w", fs.ErrExist),
 		"choose another file with Installation.File, or replace it with Installation.Replace")
 )
 
-// mayReplace refuses to replace a file that contains anything but certificates,
-// or without replace the certificate of another key.
-func mayReplace(data []byte, leaf *x509.Certificate, replace bool) error {
+// mayReplace refuses to replace a file that contains anything but certificates
+// and comments, such as text between them, or without replace a file with none for the key of
+// one of leaves.
+func mayReplace(data []byte, leaves []*x509.Certificate, replace bool) error {
 	var old []*x509.Certificate
-	for rest := bytes.TrimPrefix(data, []byte("\ufeff")); bytes.Contains(rest, []byte(pemBegin)); {
-		block, after := pem.Decode(rest)
-		if block == nil || bytes.Count(rest[:len(rest)-len(after)], []byte(pemBegin)) > 1 || !isCertificateLabel(block.Type) {
-			return errOtherContents
+	text := bytes.TrimPrefix(data, []byte("\ufeff"))
+	if bytes.Contains(text, []byte(pemBegin)) {
+		for text = withoutComments(text); len(text) > 0; text = withoutComments(text) {
+			block, after := pem.Decode(text)
+			if block == nil || !isCertificateLabel(block.Type) || !bytes.HasPrefix(text, []byte(pemBegin)) ||
+				bytes.Count(text[:len(text)-len(after)], []byte(pemBegin)) > 1 {
+				return errOtherContents
+			}
+			if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+				old = append(old, c)
+			} else if isPrivateKey(block.Bytes) {
+				return errOtherContents
+			}
+			text = after
 		}
-		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
-			old = append(old, c)
-		} else if isPrivateKey(block.Bytes) {
-			return errOtherContents
-		}
-		rest = after
-	}
-	if old == nil && len(bytes.TrimSpace(data)) > 0 {
+	} else if len(bytes.TrimSpace(data)) > 0 {
 		var err error
 		if old, err = x509.ParseCertificates(data); err != nil {
 			return errOtherContents
 		}
 	}
-	same := func(c *x509.Certificate) bool { return signer.SamePublicKey(c.PublicKey, leaf.PublicKey) }
-	isLeaf := func(c *x509.Certificate) bool { return !c.IsCA }
-	if !replace && slices.ContainsFunc(old, isLeaf) && !slices.ContainsFunc(old, same) {
+	same := func(c *x509.Certificate) bool {
+		return slices.ContainsFunc(leaves, func(leaf *x509.Certificate) bool { return signer.SamePublicKey(c.PublicKey, leaf.PublicKey) })
+	}
+	if !replace && len(old) > 0 && !slices.ContainsFunc(old, same) {
 		return errOtherKey
 	}
 	return nil
+}
+
+// withoutComments removes white space and lines that begin with # from the
+// beginning of text.
+func withoutComments(text []byte) []byte {
+	for text = bytes.TrimSpace(text); bytes.HasPrefix(text, []byte("#")); text = bytes.TrimSpace(text) {
+		_, text, _ = bytes.Cut(text, []byte("\n"))
+	}
+	return text
 }
 
 // replaceCertificates returns PEM data with the certificates replaced by those in

@@ -38,7 +38,7 @@ func FuzzReplaceCertificates(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_ = mayReplace(data, ca.Cert, false)
+		_ = mayReplace(data, []*x509.Certificate{ca.Cert}, false)
 		got, err := replaceCertificates(data, text)
 		if err != nil {
 			return

@@ -111,7 +111,7 @@ func readFile(ctx context.Context, path string, limit int64) ([]byte, fs.FileMod
 	}
 	switch mode := info.Mode(); {
 	case mode.IsDir():
-		return nil, 0, errors.New("is a directory")
+		return nil, 0, signer.WithHint(errors.New("is a directory"), "name a file in it")
 	case mode.IsRegular():
 	case mode&fs.ModeNamedPipe != 0 && isInherited(path):
 		data, err := readPipe(ctx, f, path, limit)
@@ -242,3 +242,9 @@ func pemBlocks(data []byte) (blocks []pemBlock) {
 		data = rest
 	}
 }
+
+// File returns the path if r names a file, and not a key or secret in a device.
+func (r Ref) File() (path string, ok bool) { return r.Rest, r.Scheme == SchemeFile }
+
+// Variable returns the name if r names an environment variable.
+func (r Ref) Variable() (name string, ok bool) { return r.Rest, r.Scheme == SchemeEnv }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,8 +40,40 @@ type Installed struct {
 	Removed     []*x509.Certificate // certificates of the key that were removed
 
 	// Preferred is the certificate in Kept that Open selects instead of the
-	// new one, by the rule of [signer.SelectCertificates]; nil: none.
+	// new one, by the rule of [signer.SelectCertificates]; nil: none. If
+	// Certificate names another file than the key, Open selects it where
+	// certificates are read from the reference of the key.
 	Preferred *x509.Certificate
+}
+
+// leaves returns the certificates that can be the one of the key: those that are
+// not of CAs, or else all.
+func (in Installation) leaves() []*x509.Certificate {
+	isCA := func(c *x509.Certificate) bool { return c.IsCA }
+	if leaves := slices.DeleteFunc(slices.Clone(in.Certificates), isCA); len(leaves) > 0 {
+		return leaves
+	}
+	return in.Certificates
+}
+
+// check returns an error for certificates that Select refuses for every key, so
+// that no PIN is asked for or used.
+func (in Installation) check(now time.Time) error {
+	leaves := in.leaves()
+	if len(leaves) == 0 {
+		return signer.ErrNoCertificate
+	}
+	for _, c := range leaves {
+		if !now.After(c.NotAfter) {
+			return nil
+		}
+	}
+	return errExpired(leaves[0])
+}
+
+func errExpired(c *x509.Certificate) error {
+	return signer.WithHint(fmt.Errorf("certificate %q expired at %s", c.Subject, c.NotAfter.UTC().Format(time.RFC3339)),
+		"have the CA issue a new certificate, and check the clock of this machine")
 }
 
 // Select returns the certificate for pub and those of its issuers, as they are to
@@ -55,8 +88,7 @@ func (in Installation) Select(pub crypto.PublicKey, now time.Time) ([]*x509.Cert
 		return nil, err
 	}
 	if leaf := found.Chain[0]; now.After(leaf.NotAfter) {
-		return nil, signer.WithHint(fmt.Errorf("certificate %q expired on %s", leaf.Subject, leaf.NotAfter.UTC().Format(time.RFC3339)),
-			"have the CA issue a new certificate, and check the clock of this machine")
+		return nil, errExpired(leaf)
 	}
 	return found.Issued(), nil
 }
@@ -78,6 +110,7 @@ func (in Installation) Report(pub crypto.PublicKey, chain, present, removed []*x
 
 // Install stores the certificates in for the key that ref names. Before it writes
 // anything, it opens the key and verifies a signature of it with the certificate.
+// Before it uses a PIN, it checks what needs none.
 //
 // An [Installer] stores the certificates in its device. For any other key, and if
 // in.File is set, they are written to a file, which is replaced atomically. Without
@@ -96,22 +129,40 @@ func (s *Store) Install(ctx context.Context, ref Ref, in Installation, opts Opti
 	if err != nil {
 		return Installed{}, err
 	}
-	if i, ok := b.(Installer); ok && in.File == "" {
-		done, err := i.Install(ctx, ref, in, call)
-		return done, wrap(b, op, ref, err)
+	i, ok := b.(Installer)
+	inDevice := ok && in.File == ""
+	var file certificateFile
+	if !inDevice {
+		file, err = s.certificateFile(ctx, b, ref, in, call)
 	}
-	file, err := s.certificateFile(ctx, b, ref, in, call)
-	if err == nil && len(in.Certificates) == 0 {
-		err = signer.ErrNoCertificate
+	if err == nil {
+		err = in.check(opts.Time())
+	}
+	if err == nil && !inDevice {
+		_, _, _, err = file.prepare(in.Certificates, in.leaves(), in.Replace)
+	}
+	if c, ok := b.(CertificateChecker); ok && err == nil {
+		err = c.CheckCertificates(ctx, ref, in.Certificates, call)
 	}
 	if err != nil {
 		return Installed{}, wrap(b, op, ref, err)
 	}
+	if inDevice {
+		done, err := i.Install(ctx, ref, in, call)
+		return done, wrap(b, op, ref, err)
+	}
+	done, err := s.installFile(ctx, ref, in, file, call)
+	return done, wrap(b, op, ref, err)
+}
+
+// installFile opens the key and writes the certificates to the file.
+func (s *Store) installFile(ctx context.Context, ref Ref, in Installation, file certificateFile, call Call) (Installed, error) {
 	key, err := s.open(ctx, ref, call)
 	if err != nil {
 		return Installed{}, err
 	}
-	chain, err := in.Select(key.Public(), opts.Time())
+	pub, now := key.Public(), call.Time()
+	chain, err := in.Select(pub, now)
 	if err == nil {
 		err = signer.Prove(ctx, key, chain[0].PublicKey)
 	}
@@ -119,12 +170,18 @@ func (s *Store) Install(ctx context.Context, ref Ref, in Installation, opts Opti
 		err = file.write(chain, in.Replace)
 	}
 	if err != nil {
-		return Installed{}, wrap(b, op, ref, err)
+		return Installed{}, err
 	}
-	done := Installed{Chain: chain, Certificate: Ref{SchemeFile, file.path}}
 	if file.ofKey {
-		done.Certificate = ref
+		return Installed{Chain: chain, Certificate: ref}, nil
 	}
+	// A file such as a PKCS #12 keeps its own certificate of the key.
+	var present []*x509.Certificate
+	if len(s.usesOf(ref).Files) > 0 {
+		present, _ = s.certificates(ctx, ref, call) // the installation is complete
+	}
+	done := in.Report(pub, chain, present, nil, now)
+	done.Certificate = Ref{SchemeFile, file.path}
 	return done, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -38,7 +39,7 @@ func TestStoreInstalls(t *testing.T) {
 	own := &signer.Error{Backend: "inner", Op: "load", Ref: "inner:1", Err: fs.ErrExist}
 	k := &keeper{backend: newBackend("shelf", "shelf")}
 	store := keystore.New(k)
-	ref, chain := refOf(t, "shelf:?pin-value=s3cret"), []*x509.Certificate{{}, {}}
+	ref, chain := refOf(t, "shelf:?pin-value=s3cret"), []*x509.Certificate{{NotAfter: time.Now().Add(time.Hour)}, {}}
 	for _, test := range []struct {
 		err  error
 		want string // what the error begins with

@@ -42,6 +42,10 @@ type Prompt struct {
 	// is known and LastTry is set.
 	NextTry time.Duration
 
+	// Device is the device of the key as a reference without a source of its
+	// PIN, or zero.
+	Device Ref
+
 	// Exact, if not nil, is set by the PINFunc of a pin-source to a copy of
 	// all bytes of the source, if the result lacks its line end. The caller
 	// owns and clears it. Without a count of tries it is a second guess: some
@@ -61,8 +65,11 @@ func (p Prompt) RefuseLastTry() error {
 	case p.LastTry:
 		return signer.WithHint(fmt.Errorf("%s: not used, because only one try is left before the device locks: %w", p.What, signer.ErrPINRequired), hint)
 	case p.TriesUnknown:
-		return signer.WithHint(fmt.Errorf("%s: not used, because an incorrect one was entered before, and the device does not say how many tries are left: %w",
-			p.What, signer.ErrPINRequired), "log in once with a typed PIN: let Options.PIN ask")
+		if !p.Device.IsZero() {
+			hint = "correct the " + p.What + ", then type it once on a terminal: List with the reference '" + p.Device.String() + "' and let Options.PIN ask"
+		}
+		return signer.WithHint(fmt.Errorf("a wrong %s was entered before, and the device does not say how many tries are left, so only a typed %[1]s is used: %w",
+			p.What, signer.ErrPINRequired), hint)
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func (t Tries) String() string {
 	case t.Used:
 		return t.Device + ": an incorrect PIN was entered since the last login"
 	}
-	return t.Device + ": no incorrect PIN was entered"
+	return t.Device + ": no failed tries"
 }
 
 // Tries returns the counts of the devices that ref can be in; see [TryCounter].

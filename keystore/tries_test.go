@@ -59,7 +59,7 @@ func TestTriesText(t *testing.T) {
 		{keystore.Tries{Device: "d", Left: 1}, "d: one try is left"},
 		{keystore.Tries{Device: "d", Left: 31, Recovers: time.Minute}, "d: 31 tries are left"},
 		{keystore.Tries{Device: "d", Left: -1, Used: true}, "d: an incorrect PIN was entered since the last login"},
-		{keystore.Tries{Device: "d", Left: -1}, "d: no incorrect PIN was entered"},
+		{keystore.Tries{Device: "d", Left: -1}, "d: no failed tries"},
 	} {
 		if got := test.tries.String(); got != test.want {
 			t.Errorf("%+v: %q, want %q", test.tries, got, test.want)

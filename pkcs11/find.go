@@ -265,11 +265,12 @@ func notFound(t token, session uint, u URI) error {
 	return signer.WithHint(err, hint)
 }
 
-// listObjects returns the URIs of objects on t, with the module of u.
+// listObjects returns the URIs of objects on t, with the module and the PIN source
+// of u.
 func listObjects(t token, all []object, u URI) string {
 	var uris []string
 	for _, o := range all {
-		uris = append(uris, o.uri(t).withModuleOf(u).String())
+		uris = append(uris, o.uri(t).toUse(u).String())
 	}
 	return strings.Join(uris, "  ")
 }

@@ -2,6 +2,7 @@ package pkcs11
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
@@ -300,5 +301,39 @@ func TestInstallProves(t *testing.T) {
 		if _, err := install(t.Context(), cfg, only(issue(t, claimed)), b.table); err != nil {
 			t.Errorf("always authenticate %t: %v", always, err)
 		}
+	}
+}
+
+// A certificate of another key is recognized without a login, unless the key cannot
+// be known without it.
+func TestCheckCertificates(t *testing.T) {
+	key, other := signertest.Key(t, "p256"), signertest.NewKey(t, "p256")
+	token := newFakeToken("hsm")
+	token.addKey(key, "key", "\x01")
+	token.addKey(key, "two", "\x02")
+	token.addKey(other, "two", "\x03")
+	token.addPrivate(key, "private", "\x04")
+	b := newFixture(t, token)
+	p := person{pin: "wrong"}
+	for _, test := range []struct {
+		uri  string
+		of   crypto.Signer
+		want error
+	}{
+		{"pkcs11:object=key", key, nil},
+		{"pkcs11:object=key", other, signer.ErrMismatch},
+		{"pkcs11:id=%01", other, signer.ErrMismatch},
+		{"pkcs11:object=two", signertest.NewKey(t, "p256"), nil},
+		{"pkcs11:object=private", other, nil},
+		{"pkcs11:token=hsm", other, nil},
+		{"pkcs11:token=none;object=key", other, nil}, // Install reports it
+	} {
+		err := checkCertificates(t.Context(), b.configOf(t, test.uri, &p), only(issue(t, test.of)).Certificates, b.table)
+		if !errors.Is(err, test.want) || test.want == nil && err != nil {
+			t.Errorf("%s: %v, want %v", test.uri, err, test.want)
+		}
+	}
+	if logins, signatures := p.takePrompts(t); logins+signatures > 0 {
+		t.Errorf("%d prompts", logins+signatures)
 	}
 }

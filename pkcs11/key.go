@@ -134,7 +134,7 @@ func (m *modules) find(cfg Config) (*sharedModule, error) {
 }
 
 func newAuthenticator(cfg Config) *authenticator {
-	return &authenticator{ask: cfg.PIN, permit: cfg.permit, ref: cfg.name()}
+	return &authenticator{ask: cfg.PIN, permit: cfg.permit, ref: cfg.name(), uri: cfg.URI}
 }
 
 // connect finds the token and the key of u, and logs in.

@@ -79,7 +79,8 @@ func listNow(ctx context.Context, cfg Config, table *modules, found *collector) 
 		}
 	}
 	for _, t := range hiding {
-		log.Warn("without a PIN, keys may be hidden", "token", t.uri().withModuleOf(cfg.URI).String(), "hint", "list this token, and let Options.PIN ask")
+		name := t.uri().withModuleOf(cfg.URI).String()
+		log.Warn("without a PIN, keys may be hidden", "token", name, "hint", "to see them: List with the reference '"+name+"' and let Options.PIN ask")
 	}
 	return errors.Join(unread...)
 }

@@ -180,7 +180,7 @@ func TestListSaysThatKeysMayBeHidden(t *testing.T) {
 		pin    bool
 		want   []string // parts of the warning; none: no warning
 	}{
-		{[]*fakeToken{first}, false, []string{"keys may be hidden", "pkcs11:token=first;", "let Options.PIN ask"}},
+		{[]*fakeToken{first}, false, []string{"keys may be hidden", "pkcs11:token=first;", "and let Options.PIN ask"}},
 		{[]*fakeToken{visible, first, second}, false, []string{"pkcs11:token=first;", "pkcs11:token=second;"}},
 		{[]*fakeToken{visible}, false, nil},
 		{[]*fakeToken{free}, false, nil},

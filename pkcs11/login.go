@@ -18,6 +18,7 @@ type authenticator struct {
 	ask    keystore.PINFunc
 	permit func(keystore.Prompt) error // before the device itself asks; nil: permitted
 	ref    keystore.Ref
+	uri    URI // for the module
 }
 
 // A dialog contains the PINs that a user enters to open a key or to make one
@@ -199,7 +200,7 @@ func (d *dialog) pin(info tokenInfo, user uint, risky bool) ([]byte, error) {
 // prompt returns the question for the PIN. risky says that the next incorrect PIN
 // may lock the token.
 func (a *authenticator) prompt(info tokenInfo, user uint, risky bool) keystore.Prompt {
-	return keystore.Prompt{
+	p := keystore.Prompt{
 		What:         keystore.AskPIN,
 		Ref:          a.ref,
 		PerSignature: user == ckuContextSpecific,
@@ -207,6 +208,11 @@ func (a *authenticator) prompt(info tokenInfo, user uint, risky bool) keystore.P
 		LastTry:      info.flags&cktFlagUserPINFinalTry != 0,
 		TriesUnknown: risky && info.flags&cktFlagUserPINFinalTry == 0,
 	}
+	if p.TriesUnknown {
+		device := URI{Token: uriText(info.label), Serial: uriText(info.serial)}.withModuleOf(a.uri).String()
+		p.Device = keystore.Ref{Scheme: "pkcs11", Rest: device[len("pkcs11:"):]}
+	}
+	return p
 }
 
 func (i tokenInfo) loginTarget(user uint) loginTarget {

@@ -134,7 +134,7 @@ func mismatch(mod module, u URI) string {
 func listTokens(all []token, u URI) string {
 	var uris []string
 	for _, t := range all {
-		uris = append(uris, t.uri().withModuleOf(u).String())
+		uris = append(uris, t.uri().toUse(u).String())
 	}
 	return strings.Join(uris, "  ")
 }
@@ -148,6 +148,16 @@ func (t token) uri() URI {
 func (u URI) withModuleOf(other URI) URI {
 	u.ModuleName, u.ModulePath = other.ModuleName, other.ModulePath
 	return u
+}
+
+// toUse returns u with the module and the PIN source of the URI that the caller
+// gave, so that it can be used instead of that one. A PIN source without a path or
+// a scheme can be the PIN itself.
+func (u URI) toUse(given URI) URI {
+	if strings.ContainsAny(given.PINSource, ":/") {
+		u.PINSource = given.PINSource
+	}
+	return u.withModuleOf(given)
 }
 
 // uriText returns a field of CK_TOKEN_INFO for use in a URI: without padding,

@@ -106,7 +106,7 @@ func checkValidity(c *x509.Certificate, now time.Time) error {
 	case now.Before(c.NotBefore):
 		return signer.WithHint(fmt.Errorf("certificate %q is not valid before %s", c.Subject, c.NotBefore.UTC().Format(time.RFC3339)), "correct the clock, or wait")
 	case now.After(c.NotAfter):
-		return fmt.Errorf("certificate %q expired at %s", c.Subject, c.NotAfter.UTC().Format(time.RFC3339))
+		return signer.WithHint(fmt.Errorf("certificate %q expired at %s", c.Subject, c.NotAfter.UTC().Format(time.RFC3339)), "use a CA whose certificate is valid; docs/ca.md describes how to replace a CA")
 	}
 	return nil
 }

@@ -33,7 +33,8 @@ func (i Issuer) Check(now time.Time) error {
 	case !signer.SamePublicKey(c.PublicKey, i.Key.Public()):
 		return fmt.Errorf("%w: the key of the CA is not that of its certificate %q", signer.ErrMismatch, c.Subject)
 	case !c.BasicConstraintsValid || !c.IsCA:
-		return fmt.Errorf("certificate %q is not one of a CA", c.Subject)
+		return signer.WithHint(fmt.Errorf("the certificate %q is not a CA certificate", c.Subject),
+			"issue it with the extensions basicConstraints=critical,CA:TRUE and keyUsage=critical,keyCertSign,cRLSign")
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
 		return fmt.Errorf("the key usage of the CA certificate %q lacks keyCertSign", c.Subject)
 	case len(c.RawSubject) <= 2:
@@ -103,10 +104,9 @@ func Issue(rand io.Reader, issuer Issuer, t Template) (*x509.Certificate, error)
 func (t Template) Check(parent *x509.Certificate) error {
 	switch {
 	case t.NotAfter.After(parent.NotAfter):
-		return fmt.Errorf("the certificate would be valid longer than its issuer, which ends at %s", parent.NotAfter.UTC().Format(time.RFC3339))
+		return fmt.Errorf("the certificate would be valid longer than that of its issuer, which expires at %s", parent.NotAfter.UTC().Format(time.RFC3339))
 	case t.Profile.IsCA && (parent.MaxPathLenZero || parent.MaxPathLen > 0 && (t.Profile.PathLength < 0 || t.Profile.PathLength >= parent.MaxPathLen)):
-		return signer.WithHint(fmt.Errorf("the CA %q may not issue a CA certificate with this path length", parent.Subject),
-			"the path length of a CA must be less than that of its issuer")
+		return errPathLength(parent)
 	case bytes.Equal(parent.RawSubject, t.Names.rawSubject()):
 		return fmt.Errorf("the certificate would have the name of its issuer, %q", parent.Subject)
 	}
@@ -114,6 +114,15 @@ func (t Template) Check(parent *x509.Certificate) error {
 		return err
 	}
 	return t.checkConstraints(parent)
+}
+
+func errPathLength(parent *x509.Certificate) error {
+	if parent.MaxPathLenZero {
+		return signer.WithHint(fmt.Errorf("the CA %q has the path length 0, so it cannot issue certificates of CAs", parent.Subject),
+			"make a root with a path length of 1 or more; that of an existing CA cannot be changed")
+	}
+	return signer.WithHint(fmt.Errorf("the CA %q has the path length %d, so that of the new CA must be less", parent.Subject, parent.MaxPathLen),
+		"choose a profile with a smaller path_length; that of an existing CA cannot be changed")
 }
 
 // SelfSign returns a certificate that key signed for itself, such as a root. It
@@ -186,7 +195,7 @@ func (t Template) check(issuer *x509.Certificate) error {
 		return err
 	}
 	if len(t.Names.rawSubject()) <= 2 {
-		return signer.WithHint(errors.New("the subject is empty"), "IAM Roles Anywhere and CAs need a subject, such as CN=app")
+		return signer.WithHint(errors.New("the subject is empty"), "give a subject, such as CN=app; no certificate is issued without one")
 	}
 	if t.Profile.RolesAnywhere {
 		return t.checkRolesAnywhere(issuer)

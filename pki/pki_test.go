@@ -66,7 +66,7 @@ func TestRefusedRequests(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"empty":                     {nil, "damaged"},
+		"empty":                     {nil, "the file is empty"},
 		"text":                      {[]byte("hello"), "damaged"},
 		"truncated":                 {good[:len(good)/2], "damaged"},
 		"bytes after the end":       {append(slices.Clone(good), 0), "damaged"},
@@ -196,7 +196,7 @@ func TestRefusedCertificates(t *testing.T) {
 		want   string
 	}{
 		"key of another CA":      {func(i *pki.Issuer, _ *pki.Template) { i.Key = other.Key }, "is not that of its certificate"},
-		"longer than its CA":     {func(_ *pki.Issuer, t *pki.Template) { t.NotAfter = issuer.Certificate.NotAfter.Add(time.Second) }, "longer than its issuer"},
+		"longer than its CA":     {func(_ *pki.Issuer, t *pki.Template) { t.NotAfter = issuer.Certificate.NotAfter.Add(time.Second) }, "longer than that of its issuer"},
 		"before its CA":          {func(_ *pki.Issuer, t *pki.Template) { t.NotBefore = issuer.Certificate.NotBefore.Add(-time.Second) }, "not valid before"},
 		"after its CA":           {func(_ *pki.Issuer, t *pki.Template) { t.NotBefore = issuer.Certificate.NotAfter.Add(time.Second) }, "expired"},
 		"ends before it begins":  {func(_ *pki.Issuer, t *pki.Template) { t.NotAfter = t.NotBefore }, "end before"},
@@ -214,7 +214,7 @@ func TestRefusedCertificates(t *testing.T) {
 				panic(err)
 			}
 			i.Certificate = c
-		}, "is not one of a CA"},
+		}, "is not a CA certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			i, template := issuer, good()

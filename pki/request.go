@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
+
+const hintAgain = "make the request again, such as with holdfast csr"
 
 // ErrRequest is wrapped by the errors of [ParseRequest].
 var ErrRequest = errors.New("invalid certificate request")
@@ -29,6 +32,22 @@ const maxRequest = 64 << 10
 // NewRequest returns a certificate request (PKCS #10, RFC 2986) in DER for the
 // key, with the names. The signature is the key's proof of possession.
 func NewRequest(rand io.Reader, key signer.Signer, names Names) ([]byte, error) {
+	return newRequest(rand, key, names, nil)
+}
+
+// NewCARequest is [NewRequest] for an intermediate CA. The request asks for the
+// extensions that the certificate of a CA needs, because software other than
+// this package may take them from the request.
+func NewCARequest(rand io.Reader, key signer.Signer, names Names) ([]byte, error) {
+	// The DER of BasicConstraints and KeyUsage (RFC 5280, sections 4.2.1.9 and
+	// 4.2.1.3): a CA with the path length 0; keyCertSign and cRLSign.
+	return newRequest(rand, key, names, []pkix.Extension{
+		{Id: oidBasicConstraints, Critical: true, Value: []byte{0x30, 0x06, 0x01, 0x01, 0xff, 0x02, 0x01, 0x00}},
+		{Id: oidKeyUsage, Critical: true, Value: []byte{0x03, 0x02, 0x01, 0x06}},
+	})
+}
+
+func newRequest(rand io.Reader, key signer.Signer, names Names, extensions []pkix.Extension) ([]byte, error) {
 	if err := names.checkForm(); err != nil {
 		return nil, err
 	}
@@ -43,6 +62,7 @@ func NewRequest(rand io.Reader, key signer.Signer, names Names) ([]byte, error) 
 		URIs:               names.URIs,
 		IPAddresses:        names.ips(),
 		EmailAddresses:     names.EmailAddresses,
+		ExtraExtensions:    extensions,
 	}, key)
 }
 
@@ -85,7 +105,7 @@ func parseRequest(data []byte) (*x509.CertificateRequest, error) {
 	}
 	r, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return nil, signer.WithHint(errors.New("it is damaged"), "check it with: openssl req -in FILE -noout -verify")
+		return nil, signer.WithHint(errors.New("it is damaged"), hintAgain)
 	}
 	if err := checkKey(r.PublicKey); err != nil {
 		return nil, err
@@ -107,10 +127,14 @@ func parseRequest(data []byte) (*x509.CertificateRequest, error) {
 
 // requestDER returns the only request in data.
 func requestDER(data []byte) ([]byte, error) {
-	if !bytes.Contains(data, []byte("-----BEGIN")) {
+	switch {
+	case len(bytes.TrimSpace(data)) == 0:
+		return nil, signer.WithHint(errors.New("the file is empty"), hintAgain)
+	case !bytes.Contains(data, []byte("-----BEGIN")):
 		return data, nil
 	}
 	var der []byte
+	other := ""
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		switch block.Type {
 		case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
@@ -120,13 +144,18 @@ func requestDER(data []byte) ([]byte, error) {
 			der = block.Bytes
 		case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
 			return nil, signer.WithHint(errors.New("the file contains a private key"),
-				"a key stays where it is: send only the request")
+				"give the certificate request, not the private key")
+		default:
+			other = block.Type
 		}
 	}
-	if der == nil {
-		return nil, signer.WithHint(errors.New("the file contains no PEM block CERTIFICATE REQUEST"), "make a request with holdfast csr")
+	switch {
+	case der != nil:
+		return der, nil
+	case other != "":
+		return nil, signer.WithHint(fmt.Errorf("the file contains a PEM block %.50q, not a CERTIFICATE REQUEST", other), "give the file that holdfast csr printed")
 	}
-	return der, nil
+	return nil, signer.WithHint(errors.New("the PEM block in the file is damaged"), hintAgain)
 }
 
 // checkKey returns an error for a key that a certificate of this package must

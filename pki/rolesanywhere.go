@@ -103,6 +103,16 @@ func (n Names) CheckClient(issuer []byte) error {
 	return nil
 }
 
+// CommonName returns the common name in the subject, several of them joined by "/",
+// which is the source identity of sessions; "": none.
+func (n Names) CommonName() string {
+	values, err := n.joined()
+	if err != nil {
+		return ""
+	}
+	return values[oidCommonName]
+}
+
 const oidCommonName = "2.5.4.3"
 
 // CheckAnchor returns an error if IAM Roles Anywhere does not accept

@@ -84,10 +84,10 @@ func untrusted(certs signer.Certificates, now time.Time, clock string) string {
 		if len(certs.Chain) == 1 {
 			return fmt.Sprintf("the certificate %s is self-signed: use one that a CA issued, with this CA as the trust anchor", subject(top))
 		}
-		return fmt.Sprintf("the trust anchor must contain the CA %s, or one below it that is in the chain", subject(top))
+		return fmt.Sprintf("the trust anchor must contain the CA %s%s, or one below it that is in the chain", subject(top), withKeyID(top.SubjectKeyId))
 	}
-	return fmt.Sprintf("the trust anchor must contain the CA %s, which issued %s; if it contains a CA above that one, give the certificates in between with Identity.Intermediates",
-		issuer(top), subject(top))
+	return fmt.Sprintf("the trust anchor must contain the CA %s%s, which issued %s; if it contains a CA above that one, give the certificates in between with Identity.Intermediates",
+		issuer(top), withKeyID(top.AuthorityKeyId), subject(top))
 }
 
 func issuer(c *x509.Certificate) string { return fmt.Sprintf("%q", clip(c.Issuer.String())) }

@@ -76,6 +76,33 @@ func original(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificate 
 	return c
 }
 
+// misled returns an error if the issuer of top only has the printed name of c, a
+// certificate of the trust anchor. named means that their names are the same.
+func misled(top, c *x509.Certificate, named bool) error {
+	signature := c.CheckSignature(top.SignatureAlgorithm, top.RawTBSCertificate, top.Signature)
+	switch {
+	case !named && subject(c) != issuer(top):
+		return nil
+	case certpath.Weak(top.SignatureAlgorithm):
+		return signer.WithHint(fmt.Errorf("the certificate %s is signed with %v", subject(top), top.SignatureAlgorithm), "have the CA reissue it with SHA-256 or stronger")
+	case signature != nil:
+		return signer.WithHint(fmt.Errorf("the CA that issued %s is named %s, like the CA of the trust anchor, but has another key", subject(top), subject(c)),
+			fmt.Sprintf("put the CA certificate%s into the trust anchor, or have the CA%s issue a new certificate", withKeyID(top.AuthorityKeyId), withKeyID(c.SubjectKeyId)))
+	case !named:
+		return signer.WithHint(fmt.Errorf("the certificate %s was issued by %s, but with another encoding of this name than in the trust anchor", subject(top), issuer(top)),
+			"put the certificate of the CA that issued it into the trust anchor")
+	}
+	return nil
+}
+
+// withKeyID returns text for a key identifier, as OpenSSL prints it.
+func withKeyID(id []byte) string {
+	if len(id) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" with the key identifier %s", clip(strings.ReplaceAll(fmt.Sprintf("% X", id), " ", ":")))
+}
+
 // UnusedIssuers returns, for each certificate of an issuer that a [Client] does not
 // send at the time now, the reason. The trust anchor decides whether it is needed.
 func UnusedIssuers(certs signer.Certificates, now time.Time) (reasons []error) {
@@ -103,6 +130,9 @@ func checkAnchor(c *x509.Certificate, now time.Time) error {
 	if p == nil {
 		return nil
 	}
+	if now.After(c.NotAfter) {
+		p.hint = "replace the CA certificate in the trust anchor"
+	}
 	return p.of(fmt.Sprintf("the certificate %s of the trust anchor", subject(c)))
 }
 
@@ -115,13 +145,10 @@ func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now tim
 	for _, c := range anchor {
 		names = append(names, subject(c))
 		named := bytes.Equal(c.RawSubject, top.RawIssuer)
-		switch {
-		case named && top.CheckSignatureFrom(c) != nil:
-			return signer.WithHint(fmt.Errorf("a CA of the same name as that of the trust anchor, %s, but with another key, issued %s", subject(c), subject(top)),
-				"put the new CA certificate into the trust anchor, or have the old CA issue a new certificate")
-		case named:
-			leads = true
+		if err := misled(top, c, named); err != nil {
+			return err
 		}
+		leads = leads || named
 	}
 	for _, c := range certs.Chain[1:] {
 		if p := issuerProblem(c, now); p != nil {

@@ -1,6 +1,9 @@
 package rolesanywhere
 
 import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"strings"
@@ -27,6 +30,9 @@ func TestCheckTrust(t *testing.T) {
 		return c
 	}
 	full := select1(leaf, lower.Cert, upper.Cert)
+	encoded := asUTF8(t, root.Cert, root.Key)
+	otherKey := signertest.NewKey(t, "p256")
+	printed := asUTF8(t, sameName.Cert, otherKey)
 	for _, test := range []struct {
 		name   string
 		certs  signer.Certificates
@@ -42,7 +48,9 @@ func TestCheckTrust(t *testing.T) {
 		{"three", full, []*x509.Certificate{other.Cert, root.Cert, upper.Cert}, now, "3 certificates"},
 		{"leaf", full, []*x509.Certificate{leaf}, now, "is not a CA certificate"},
 		{"other", full, []*x509.Certificate{other.Cert}, now, `"CN=upper" was issued by "CN=root", but the trust anchor contains "CN=other"`},
-		{"same name", full, []*x509.Certificate{sameName.Cert}, now, "with another key, issued"},
+		{"same name", full, []*x509.Certificate{sameName.Cert}, now, "but has another key"},
+		{"same printed name", full, []*x509.Certificate{printed}, now, "but has another key"},
+		{"other encoding", full, []*x509.Certificate{encoded}, now, "another encoding of this name"},
 		{"intermediate missing", select1(leaf, lower.Cert), []*x509.Certificate{root.Cert}, now, `"CN=lower" was issued by "CN=upper"`},
 		{"anchor expired", full, []*x509.Certificate{root.Cert}, now.AddDate(11, 0, 0), "of the trust anchor expired"},
 		{"no certificate", signer.Certificates{}, []*x509.Certificate{root.Cert}, now, "no certificate"},
@@ -55,6 +63,24 @@ func TestCheckTrust(t *testing.T) {
 			t.Errorf("%s: no hint: %v", test.name, err)
 		}
 	}
+}
+
+// asUTF8 returns a self-signed certificate like c, but for key, and with the common
+// name as a UTF8String.
+func asUTF8(t *testing.T, c *x509.Certificate, key crypto.Signer) *x509.Certificate {
+	t.Helper()
+	template := *c
+	template.PublicKey = key.Public()
+	template.RawSubject = bytes.Replace(c.RawSubject, []byte("\x13\x04root"), []byte("\x0c\x04root"), 1)
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
 }
 
 // Problems returns all that is wrong.

@@ -197,7 +197,7 @@ func Fingerprint(pub crypto.PublicKey) string {
 
 // mismatch returns the error for certs, none of which is for pub.
 func mismatch(pub crypto.PublicKey, certs []*x509.Certificate) error {
-	of := "certificate %q"
+	of := "the certificate %q"
 	if n := len(certs); n > 1 {
 		of = fmt.Sprintf("the first of %d certificates, %%q,", n)
 	}
@@ -206,7 +206,7 @@ func mismatch(pub crypto.PublicKey, certs []*x509.Certificate) error {
 	if is == other {
 		is, other = is+" with the SHA-256 fingerprint "+Fingerprint(pub), other+" with the SHA-256 fingerprint "+Fingerprint(certs[0].PublicKey)
 	}
-	return fmt.Errorf("%w: the key is %s, the key of %s is %s", ErrMismatch, is, of, other)
+	return fmt.Errorf("%w: your key is %s; %s contains %s", ErrMismatch, is, of, other)
 }
 
 // namedAsIssuer reports whether the names and key identifiers allow issuer to

@@ -17,7 +17,7 @@ import (
 // device may ask for a PIN or a touch; see [SignContext].
 func Prove(ctx context.Context, s Signer, pub crypto.PublicKey) error {
 	if !SamePublicKey(s.Public(), pub) {
-		return fmt.Errorf("%w: the key is %s, the key of the certificate is %s", ErrMismatch, DescribeKey(s.Public()), DescribeKey(pub))
+		return fmt.Errorf("%w: your key is %s; the certificate contains %s", ErrMismatch, DescribeKey(s.Public()), DescribeKey(pub))
 	}
 	message := make([]byte, 32)
 	_, _ = rand.Read(message) // never fails

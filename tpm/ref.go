@@ -54,6 +54,9 @@ func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]strin
 		a = map[string]string{"handle": "0x" + strings.TrimPrefix(strings.ToLower(ref.Rest), "0x")}
 	case "tpm":
 		if a, err = keystore.ParseAttributes(ref.Rest, attributes...); err != nil {
+			if ref.Rest != "" && !strings.ContainsAny(ref.Rest, "=;") {
+				err = signer.WithHint(err, "for a key file, write tpm:path="+ref.Rest)
+			}
 			return refuse(err)
 		}
 		if (a["path"] == "") == (a["handle"] == "") {

@@ -220,8 +220,8 @@ func (s *Shared) Chain(name string) (chain []Profile, err error) {
 		if next == "" || p.Get(RoleARN) == "" {
 			return chain, nil
 		}
-		if next == name && (p.Get(AccessKeyID) != "" || p.Get(CredentialProcess) != "") {
-			return chain, nil // the role is assumed with the profile's own credentials
+		if next == name && p.Get(AccessKeyID) != "" {
+			return chain, nil // the role is assumed with the profile's own keys; botocore accepts no other credentials
 		}
 		if seen[next] {
 			return chain, fmt.Errorf("%w: %q", ErrLoop, next)

@@ -116,6 +116,10 @@ source_profile = g
 role_arn = r
 source_profile = h
 credential_process = x
+[profile j]
+role_arn = r
+source_profile = j
+aws_access_key_id = x
 [profile i]
 source_profile = a
 `
@@ -133,7 +137,8 @@ source_profile = a
 		{"d", []string{"d"}, ErrNoProfile},
 		{"e", []string{"e", "f"}, ErrLoop},
 		{"g", []string{"g"}, ErrLoop},
-		{"h", []string{"h"}, nil},
+		{"h", []string{"h"}, ErrLoop}, // as botocore
+		{"j", []string{"j"}, nil},
 		{"i", []string{"i"}, nil},
 		{"none", nil, ErrNoProfile},
 	} {

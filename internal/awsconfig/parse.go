@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -117,7 +118,7 @@ func parsePython(lines []string) ([]Section, error) {
 	indent := 0 // of the line of the last header or setting
 	for i, line := range lines {
 		text := strings.TrimSpace(line)
-		depth := len(line) - len(strings.TrimLeft(line, " \t\r\f\v"))
+		depth := utf8.RuneCountInString(line) - utf8.RuneCountInString(strings.TrimLeftFunc(line, unicode.IsSpace))
 		continues := b.key != "" && depth > indent
 		switch {
 		case text == "":
@@ -200,7 +201,7 @@ func (b *builder) line(text string, number int) error {
 		if strings.HasPrefix(text, "\ufeff") {
 			return refuse("the file begins with a byte order mark")
 		}
-		return refuse("is before the first section")
+		return refuse("is not in a section; a section begins with [profile NAME]")
 	}
 	at := strings.IndexAny(text, "=:")
 	if at < 0 {

@@ -16,7 +16,7 @@ import (
 // Limit is the time limit of [Decode]. A configuration of 64 KiB takes some
 // milliseconds, but the decoder needs quadratic time and more for nested tables
 // and for keys with many dots: minutes for a file of this size.
-const Limit = time.Second
+const Limit = 5 * time.Second
 
 // ErrTooComplex is the error of [Decode] after its time limit.
 var ErrTooComplex = errors.New("is too complex")
@@ -36,7 +36,7 @@ func Decode[T any](ctx context.Context, text string) (value T, unknown []toml.Ke
 	r, err := await.Result(ctx, func() (r result, err error) {
 		meta, err := toml.Decode(text, &r.value)
 		if err != nil {
-			return r, err
+			return r, &typeError{err}
 		}
 		r.unknown = meta.Undecoded()
 		var raw map[string]any

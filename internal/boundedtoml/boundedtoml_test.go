@@ -20,8 +20,13 @@ func TestDecode(t *testing.T) {
 	if err != nil || d.Name != "a" || len(d.List) != 1 || len(unknown) != 2 || unknown[0].String() != "other" {
 		t.Errorf("%+v, %v, %v", d, unknown, err)
 	}
-	if _, _, err := Decode[document](t.Context(), "name = 1"); err == nil || !strings.Contains(err.Error(), "name") {
-		t.Errorf("error %v", err)
+	for text, want := range map[string]string{
+		"name = 1":     `(last key "name"): the value must be a text in quotation marks, such as "a"`,
+		"list = \"a\"": `(last key "list"): the value must be a list, such as ["a", "b"]`,
+	} {
+		if _, _, err := Decode[document](t.Context(), text); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: error %v, want %s", text, err, want)
+		}
 	}
 }
 

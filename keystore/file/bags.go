@@ -53,6 +53,16 @@ func (p *pfx) addKey(k pfxKey) error {
 	return nil
 }
 
+// bareKeys returns the keys that are not encrypted.
+func (p *pfx) bareKeys() (keys []keyPart) {
+	for _, k := range p.keys {
+		if k.der != nil {
+			keys = append(keys, keyPart{k.der, k.name, nil, true})
+		}
+	}
+	return keys
+}
+
 // decryptKeys returns an error if there are keys, and it can decrypt none of them.
 // If all is true, the password must be the one of all keys.
 func (p *pfx) decryptKeys(ctx context.Context, all bool, decrypt func(ciphertext) ([]byte, error)) (err error) {

@@ -34,6 +34,9 @@ func (c *contents) identity(ctx context.Context, pw passwordFunc, wanted []*x509
 		}
 	}
 	if len(keys) == 0 {
+		if c.hasPublic && len(parts) == 0 {
+			return nil, nil, signer.WithHint(errPublicKey, "give the file of the private key, of which this is the public half")
+		}
 		return nil, nil, signer.WithHint(errNoKey, "give the private key's file with Identity.Key")
 	}
 	certs, err := c.parseCertificates(parts)

@@ -161,6 +161,7 @@ func unsupported(format string, args ...any) error {
 var (
 	errPasswordRequired  = &fileError{"is encrypted and needs a password", signer.ErrPINRequired}
 	errPasswordIncorrect = &fileError{"password incorrect, or the file is damaged", signer.ErrPINIncorrect}
+	errPublicKey         = &fileError{"contains a public key, and no private key", signer.ErrNotFound}
 	errNoKey             = &fileError{"contains no private key", signer.ErrNotFound}
 	errNoCertificate     = &fileError{"contains no certificate", signer.ErrNoCertificate}
 )

@@ -66,3 +66,36 @@ func TestGenerateRefuses(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A key in PKCS #12 counts as plaintext if it has no encryption, whatever the
+// password of the MAC, or if the password is empty.
+func TestPlaintextInPKCS12(t *testing.T) {
+	openssl := signertest.Require(t, "openssl", "openssl")
+	dir := t.TempDir()
+	pemFile := filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(pemFile, signertest.KeyPEM(t, signertest.Key(t, "p256")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args      []string
+		plaintext bool
+	}{
+		{[]string{"-passout", "pass:x"}, false},
+		{[]string{"-passout", "pass:x", "-nomac"}, false},
+		{[]string{"-passout", "pass:"}, true},
+		{[]string{"-passout", "pass:", "-nomac"}, true},
+		{[]string{"-passout", "pass:x", "-keypbe", "NONE"}, true},
+		{[]string{"-passout", "pass:x", "-keypbe", "NONE", "-certpbe", "NONE", "-nomac"}, true},
+	} {
+		ref := keystore.Ref{Scheme: keystore.SchemeFile, Rest: filepath.Join(dir, "key.p12")}
+		args := append([]string{"pkcs12", "-export", "-nocerts", "-inkey", pemFile, "-out", ref.Rest}, test.args...)
+		if out, err := exec.Command(openssl, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		entries, err := Backend{}.List(t.Context(), ref, keystore.Call{})
+		plaintext := len(entries) == 1 && entries[0].Plaintext
+		if plaintext != test.plaintext || err != nil && !errors.Is(err, signer.ErrPINRequired) {
+			t.Errorf("%q: %+v, %v", test.args, entries, err)
+		}
+	}
+}

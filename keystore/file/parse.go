@@ -27,6 +27,7 @@ type contents struct {
 	bad       []error  // of damaged parts: only a key with its certificate is used without them
 	otherKeys []error  // of private keys in other formats: likewise, but certificates are used
 	ignored   []error  // of parts without which the file is used
+	hasPublic bool     // there is a public key
 }
 
 // A keyPart is a private key in DER or BER.
@@ -34,6 +35,7 @@ type keyPart struct {
 	der  []byte
 	name string // its friendly name in PKCS #12
 	err  error  // PKCS #12 contains the key, but it cannot be decrypted
+	bare bool   // PKCS #12 contains the key without encryption, or with the empty password
 }
 
 // pemHandlers has a function for each supported type of PEM block (RFC 7468,
@@ -50,8 +52,8 @@ var pemHandlers = map[string]func(*contents, []byte){
 	"DSA PARAMETERS":        ignore,
 	"DH PARAMETERS":         ignore, // for servers
 	"X9.42 DH PARAMETERS":   ignore,
-	"PUBLIC KEY":            ignore, // repeated inside the key
-	"RSA PUBLIC KEY":        ignore,
+	"PUBLIC KEY":            addPublic,
+	"RSA PUBLIC KEY":        addPublic,
 	"X509 CRL":              ignore,
 	"DSA PRIVATE KEY":       func(c *contents, _ []byte) { c.otherKeys = append(c.otherKeys, unsupportedKey("DSA")) },
 	"TSS2 PRIVATE KEY":      func(c *contents, _ []byte) { c.tpmKeys++ },
@@ -75,6 +77,9 @@ var legacyCiphers = []string{"DES-CBC", "DES-CFB", "DES-OFB", "DES-ECB", "RC2-",
 func addCertificate(c *contents, der []byte) { c.certs = append(c.certs, der) }
 
 func addKey(c *contents, der []byte) { c.keys = append(c.keys, keyPart{der: der}) }
+
+// addPublic ignores a public key, which is repeated inside the private key.
+func addPublic(c *contents, _ []byte) { c.hasPublic = true }
 
 func ignore(*contents, []byte) {}
 

@@ -153,6 +153,7 @@ func TestOpenPEMRefuses(t *testing.T) {
 		want error // nil: any
 		hint string
 	}{
+		{"public key", block("PUBLIC KEY"), signer.ErrNotFound, "of which this is the public half"},
 		{"OpenSSH", block("OPENSSH PRIVATE KEY"), errors.ErrUnsupported, "ssh-keygen"},
 		{"trusted certificate", block("TRUSTED CERTIFICATE"), errors.ErrUnsupported, "openssl x509"},
 		{"PKCS #7 with the label of OpenSSL", block("PKCS #7 SIGNED DATA"), errors.ErrUnsupported, "openssl pkcs7"},

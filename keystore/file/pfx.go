@@ -74,17 +74,22 @@ type pfxKey struct {
 // decodePFX decodes the private keys, in PKCS #8, and the certificates of a
 // PKCS #12 file, of which it can have any number. It tries the empty password
 // before it calls pw. Without withKeys it leaves out the keys. It fails if it can
-// decrypt none of the keys.
+// decrypt none of the keys. If the password is missing or wrong, it returns those
+// keys that are not encrypted together with the error.
 func decodePFX(ctx context.Context, der []byte, pw passwordFunc, withKeys bool) (keys []keyPart, certs [][]byte, err error) {
 	p, err := readPFX(der, maxPFXIterations)
 	if err != nil {
 		return nil, nil, hintForPFX(err)
 	}
+	if withKeys {
+		keys = p.bareKeys()
+	}
 	opened, err := p.openUnlessDone(ctx, nil, withKeys)
+	unprotected := err == nil
 	if errors.Is(err, errPasswordIncorrect) {
 		passwords, perr := pw()
 		if perr != nil {
-			return nil, nil, perr
+			return keys, nil, perr
 		}
 		defer passwords.clear()
 		for _, password := range passwords {
@@ -95,12 +100,13 @@ func decodePFX(ctx context.Context, der []byte, pw passwordFunc, withKeys bool) 
 	}
 	switch {
 	case errors.Is(err, errPasswordIncorrect):
-		return nil, nil, errPasswordIncorrect
+		return keys, nil, errPasswordIncorrect
 	case err != nil:
 		return nil, nil, hintForPFX(err)
 	}
-	for _, k := range opened.keys {
-		keys = append(keys, keyPart{k.der, k.name, k.err})
+	keys = nil
+	for i, k := range opened.keys { // those of p are the first
+		keys = append(keys, keyPart{k.der, k.name, k.err, unprotected || i < len(p.keys) && p.keys[i].der != nil})
 	}
 	return keys, opened.certs, nil
 }

@@ -44,7 +44,7 @@ func ParseDN(s string) (DN, error) {
 		return DN{}, signer.WithHint(errors.New("is not a distinguished name in the form of RFC 4514, such as CN=app,O=Example"),
 			"openssl x509 -in cert.pem -noout -subject -nameopt RFC2253 prints this form")
 	}
-	p := dnParser{rest: s}
+	p := dnParser{rest: s, comma: strings.Contains(s, ",")}
 	var d DN
 	for {
 		r, err := p.rdn()
@@ -64,7 +64,10 @@ const whitespace = " \t\r\n"
 var errNotUTF8 = errors.New("is not valid UTF-8")
 
 // A dnParser parses RDNs. Each method consumes a prefix of rest.
-type dnParser struct{ rest string }
+type dnParser struct {
+	rest  string
+	comma bool // the text contains one
+}
 
 func (p *dnParser) skipSpace() { p.rest = strings.TrimLeft(p.rest, whitespace) }
 
@@ -97,7 +100,11 @@ func firstRune(s string) string {
 func (p *dnParser) attribute() (a attribute, err error) {
 	end := strings.IndexAny(p.rest, "=,;+")
 	if end < 0 || p.rest[end] != '=' {
-		return a, errors.New("contains a part that is not TYPE=VALUE; write a comma in a value as \\,")
+		err = errors.New("contains a part that is not TYPE=VALUE")
+		if p.comma {
+			err = errors.New("contains a part that is not TYPE=VALUE; write a comma in a value as \\,")
+		}
+		return a, err
 	}
 	if a.oid, err = attributeType(strings.Trim(p.rest[:end], whitespace)); err != nil {
 		return a, err

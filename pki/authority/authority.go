@@ -59,8 +59,9 @@ type Authority struct {
 	chain []*x509.Certificate
 	opts  Options
 
-	mu    sync.Mutex // held while state is used
+	mu    sync.Mutex // held while state and owned are used
 	state *state
+	owned bool // checkOwner has succeeded
 }
 
 // Create makes the folder of a CA, whose certificate is chain[0]; the others
@@ -71,6 +72,9 @@ func Create(dir string, chain []*x509.Certificate, opts Options) (*Authority, er
 		return nil, signer.ErrNoCertificate
 	}
 	a := &Authority{dir: dir, chain: chain, opts: opts, state: newState()}
+	if err := a.checkOwner(); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(a.path(issuedDir), 0o700); err != nil {
 		return nil, err
 	}
@@ -81,8 +85,8 @@ func Create(dir string, chain []*x509.Certificate, opts Options) (*Authority, er
 	defer lock.Close()
 	if entries, err := os.ReadDir(dir); err != nil {
 		return nil, err
-	} else if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != issuedDir && e.Name() != lockFile }) {
-		return nil, signer.WithHint(fmt.Errorf("%s: %w: the folder is not empty", dir, fs.ErrExist), "name a new folder; if the folder is from an attempt that was interrupted, remove it")
+	} else if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !Begun(e.Name()) }) {
+		return nil, signer.WithHint(fmt.Errorf("the folder %s is not empty: %w", dir, fs.ErrExist), "name a new folder; if the folder is from an attempt that was interrupted, remove it")
 	}
 	var text bytes.Buffer
 	for _, c := range chain {
@@ -111,13 +115,54 @@ func hashOf(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Open opens the folder of a CA. If the index is damaged, the error wraps
-// [ErrIndex].
+// A FolderError reports that a folder is not that of a CA. It wraps
+// [fs.ErrNotExist].
+type FolderError struct {
+	Dir string
+
+	incomplete bool // it has an index, but not the certificate of the CA
+}
+
+// Error implements error.
+func (e *FolderError) Error() string {
+	if e.incomplete {
+		return filepath.Join(e.Dir, caFile) + ": the certificate of the CA is missing"
+	}
+	where := ""
+	if abs, err := filepath.Abs(e.Dir); err == nil && abs != e.Dir {
+		where = " (" + abs + ")"
+	}
+	return "there is no CA in the folder " + e.Dir + where
+}
+
+// Unwrap returns [fs.ErrNotExist].
+func (e *FolderError) Unwrap() error { return fs.ErrNotExist }
+
+// Hint returns what to do.
+func (e *FolderError) Hint() string {
+	if e.incomplete {
+		return hintBackup
+	}
+	return ""
+}
+
+const hintBackup = "restore the folder from a backup; docs/ca.md describes how"
+
+func isRegular(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Open opens the folder of a CA. If there is none, the error is a [*FolderError].
+// If the index is damaged, the error wraps [ErrIndex].
 func Open(dir string, opts Options) (*Authority, error) {
 	a := &Authority{dir: dir, opts: opts, state: newState()}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return nil, &FolderError{Dir: dir}
+	}
 	data, err := readFile(a.path(caFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, signer.WithHint(fmt.Errorf("%s: %w: it is not the folder of a CA", dir, fs.ErrNotExist), "name its folder, or make a CA with: holdfast ca init")
+		return nil, &FolderError{Dir: dir, incomplete: isRegular(a.path(indexFile))}
 	} else if err != nil {
 		return nil, err
 	}
@@ -170,7 +215,7 @@ func (a *Authority) Issue(ctx context.Context, key signer.Signer, t pki.Template
 	if err != nil {
 		return nil, err
 	}
-	if err := a.record(ctx, event{Kind: issued, Serial: serialText(t.Serial), Subject: t.Names.SubjectText(), NotAfter: t.NotAfter,
+	if err := a.record(ctx, event{Kind: issued, Serial: serialText(t.Serial), Subject: validText(t.Names.SubjectText()), NotAfter: t.NotAfter,
 		Key: hashOf(spki), Profile: t.Profile.Name, Evidence: evidence}); err != nil {
 		return nil, err
 	}
@@ -242,7 +287,8 @@ func (a *Authority) List() ([]Certificate, error) {
 	list := make([]Certificate, len(a.state.serials))
 	for i, serial := range a.state.serials {
 		list[i] = *a.state.certificates[serial]
-		list[i].Unfinished = !exists[serial+".pem"]
+		list[i].Missing = !exists[serial+".pem"]
+		list[i].Unlisted = list[i].revokedBy > a.state.listedBy
 	}
 	return list, nil
 }

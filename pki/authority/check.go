@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A Problem is a part of the folder that contradicts the index.
@@ -22,6 +24,10 @@ type Problem struct {
 
 	// Repairable means that Repair adds to the index what the file proves.
 	Repairable bool
+
+	// Missing means that the index says more than the files: a signature was
+	// interrupted or is being made, or a file was lost.
+	Missing bool
 }
 
 // Error implements error.
@@ -46,7 +52,7 @@ func (a *Authority) Check() (problems []*Problem, err error) {
 		return nil, err
 	}
 	report := func(path string, repairable bool, err error) {
-		problems = append(problems, &Problem{path, err, repairable})
+		problems = append(problems, &Problem{Path: path, Err: err, Repairable: repairable})
 	}
 	if err := pki.CheckChain(a.chain); err != nil {
 		report(a.path(caFile), false, err)
@@ -62,6 +68,7 @@ func (a *Authority) Check() (problems []*Problem, err error) {
 			report(path, false, err)
 		}
 	}
+	problems = append(problems, a.missingFiles()...)
 	if crlErr == nil {
 		for _, m := range a.state.missing(crl) {
 			report(a.path(crlFile), m.repairable, m.err)
@@ -100,7 +107,7 @@ func (a *Authority) checkFile(name string) (*x509.Certificate, error) {
 	case serialText(c.SerialNumber) != serial:
 		return nil, fmt.Errorf("its serial number is %x", c.SerialNumber)
 	case c.CheckSignatureFrom(a.chain[0]) != nil:
-		return nil, errors.New("this CA did not sign it")
+		return nil, errors.New("this CA did not issue it")
 	}
 	return c, nil
 }
@@ -112,7 +119,7 @@ func (entry *Certificate) check(c *x509.Certificate) error {
 		return errors.New("it is for another key than the index says")
 	case entry.Key != "" && !c.NotAfter.Equal(entry.NotAfter):
 		return errors.New("it ends at another time than the index says")
-	case entry.Key != "" && pki.NamesOf(c).SubjectText() != entry.Subject:
+	case entry.Key != "" && validText(pki.NamesOf(c).SubjectText()) != entry.Subject:
 		return errors.New("it has another subject than the index says")
 	}
 	return nil
@@ -127,11 +134,11 @@ type missingEvent struct {
 // missing compares a revocation list with the index.
 func (x *state) missing(list *x509.RevocationList) (events []missingEvent) {
 	if list.Number.Cmp(&x.number) > 0 {
-		events = append(events, missingEvent{fmt.Errorf("has the number %s, but the last one in the index is %v", excerpt(list.Number), &x.number), isNumber(list.Number)})
+		events = append(events, missingEvent{fmt.Errorf("it has the number %s, but the last one in the index is %v", excerpt(list.Number), &x.number), isNumber(list.Number)})
 	}
 	for _, e := range list.RevokedCertificateEntries {
 		if c := x.certificates[serialText(e.SerialNumber)]; revokes(e) && (c == nil || c.Revoked.IsZero()) {
-			events = append(events, missingEvent{fmt.Errorf("revokes the serial number %s, but the index does not", excerpt(e.SerialNumber)), isNumber(e.SerialNumber)})
+			events = append(events, missingEvent{fmt.Errorf("it revokes the serial number %s, which the index does not list as revoked", excerpt(e.SerialNumber)), isNumber(e.SerialNumber)})
 		}
 	}
 	return events
@@ -198,7 +205,7 @@ func (t *turn) adoptFiles() error {
 }
 
 func adoption(c *x509.Certificate) event {
-	return event{Kind: adopted, Serial: serialText(c.SerialNumber), Subject: pki.NamesOf(c).SubjectText(), NotAfter: c.NotAfter, Key: hashOf(c.RawSubjectPublicKeyInfo)}
+	return event{Kind: adopted, Serial: serialText(c.SerialNumber), Subject: validText(pki.NamesOf(c).SubjectText()), NotAfter: c.NotAfter, Key: hashOf(c.RawSubjectPublicKeyInfo)}
 }
 
 // adoptCRL adds the number and the entries of a list. Of a certificate that is
@@ -215,7 +222,11 @@ func (t *turn) adoptCRL(list *x509.RevocationList) error {
 			}
 		}
 		if t.state.certificates[serial].Revoked.IsZero() {
-			if err := t.append(event{Kind: revoked, Serial: serial, Reason: pki.Reason(e.ReasonCode)}); err != nil {
+			reason := pki.Reason(e.ReasonCode)
+			if !isReason(reason) {
+				reason = pki.Unspecified
+			}
+			if err := t.append(event{Kind: revoked, Serial: serial, Reason: reason}); err != nil {
 				return err
 			}
 		}
@@ -247,9 +258,11 @@ func (t *turn) sweep() error {
 func (a *Authority) Adopt(ctx context.Context, c *x509.Certificate) (serial string, err error) {
 	switch {
 	case c.Equal(a.chain[0]):
-		return "", errors.New("it is the certificate of the CA itself")
+		return "", signer.WithHint(errors.New("it is the certificate of the CA itself"), "revoke it at the CA that issued it; a root cannot be revoked")
+	case c.CheckSignatureFrom(a.chain[0]) != nil && bytes.Equal(c.RawIssuer, a.chain[0].RawSubject):
+		return "", fmt.Errorf("it was issued by another CA with the name %q; the CA in the folder %s has another key", c.Issuer, a.dir)
 	case c.CheckSignatureFrom(a.chain[0]) != nil:
-		return "", errors.New("this CA did not sign it")
+		return "", fmt.Errorf("it was issued by %q, not by the CA in the folder %s", c.Issuer, a.dir)
 	}
 	t, err := a.begin(ctx)
 	if err != nil {

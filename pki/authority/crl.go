@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ func (a *Authority) CRL(ctx context.Context, key signer.Signer, period time.Dura
 	switch list, err := a.readCRL(); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return nil, signer.WithHint(fmt.Errorf("%s %w", a.path(crlFile), err), "put the list that was published last there, or remove the file")
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", a.path(crlFile), err), "put the list that was published last there, or remove the file")
 	case list.Number.Cmp(last) > 0:
 		last = list.Number
 	}
@@ -73,18 +74,35 @@ func (a *Authority) readCRL() (*x509.RevocationList, error) {
 	if err != nil {
 		return nil, err
 	}
-	block, rest := pem.Decode(data)
-	if block == nil || block.Type != pemCRL || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, errors.New("is not one revocation list in PEM")
-	}
-	list, err := x509.ParseRevocationList(block.Bytes)
+	list, err := parseCRL(data)
 	switch {
 	case err != nil:
-		return nil, errors.New("is damaged")
+		return nil, err
 	case list.CheckSignatureFrom(a.chain[0]) != nil:
-		return nil, errors.New("is not signed by this CA")
+		return nil, errors.New("the revocation list is not signed by this CA")
 	case list.Number == nil:
-		return nil, errors.New("has no CRL number")
+		return nil, errors.New("the revocation list has no CRL number")
+	}
+	return list, nil
+}
+
+// parseCRL parses a revocation list in PEM or DER, or one of these in base64, as
+// the AWS CLI prints it.
+func parseCRL(data []byte) (*x509.RevocationList, error) {
+	if text, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(data))); err == nil {
+		data = text
+	}
+	der := data
+	if bytes.Contains(data, []byte("-----BEGIN")) {
+		block, rest := pem.Decode(data)
+		if block == nil || block.Type != pemCRL || len(bytes.TrimSpace(rest)) > 0 {
+			return nil, errors.New("it does not contain exactly one revocation list in PEM")
+		}
+		der = block.Bytes
+	}
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, errors.New("the revocation list is neither PEM nor DER, or is damaged")
 	}
 	return list, nil
 }

@@ -55,6 +55,12 @@ const (
 // maxLine bounds a line of the index, in bytes.
 const maxLine = 64 << 10
 
+var errTooLong = fmt.Errorf("is longer than %d KiB", maxLine>>10)
+
+// isReason reports whether r is a reason that RFC 5280, section 5.3.1, defines,
+// except removeFromCRL.
+func isReason(r pki.Reason) bool { return r >= 0 && r <= 10 && r != 7 && r != removeFromCRL }
+
 // A Certificate is an entry of the index.
 type Certificate struct {
 	Serial   string // in hexadecimal
@@ -68,9 +74,15 @@ type Certificate struct {
 	Revoked time.Time // zero: not revoked
 	Reason  pki.Reason
 
-	// Unfinished means that there is no certificate: the signature was
-	// interrupted, or is being made.
-	Unfinished bool
+	// Missing means that there is no file of the certificate: its signature
+	// was interrupted or is being made, or the file was lost.
+	Missing bool
+
+	// Unlisted means that no revocation list was made since the certificate
+	// was revoked.
+	Unlisted bool
+
+	revokedBy int // number of the event
 }
 
 // A state is what the events of an index result in.
@@ -83,6 +95,7 @@ type state struct {
 	certificates map[string]*Certificate // by serial
 	serials      []string                // in the order of issue
 	number       big.Int                 // of the last revocation list
+	listedBy     int                     // number of its event
 	listedAt     time.Time
 	nextUpdate   time.Time
 }
@@ -106,13 +119,11 @@ func (x *state) add(lines []byte) error {
 
 func (x *state) addLine(line []byte) error {
 	var e event
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
 	switch {
 	case len(line) > maxLine:
-		return fmt.Errorf("is longer than %d KiB", maxLine>>10)
-	case d.Decode(&e) != nil || d.More():
-		return errors.New("is not an event in JSON")
+		return errTooLong
+	case !e.parse(line):
+		return errors.New("is not an event in JSON as this program writes it")
 	case e.N != x.events+1:
 		return fmt.Errorf("has the number %d", e.N)
 	case e.Previous != x.previous:
@@ -123,6 +134,16 @@ func (x *state) addLine(line []byte) error {
 	}
 	x.events, x.previous, x.size = e.N, hashOf(line), x.size+int64(len(line))+1
 	return nil
+}
+
+// parse parses a line. It accepts only what json.Marshal writes, so that no other
+// text has the same meaning.
+func (e *event) parse(line []byte) bool {
+	if json.Unmarshal(line, e) != nil {
+		return false
+	}
+	same, err := json.Marshal(e)
+	return err == nil && bytes.Equal(same, line)
 }
 
 // apply changes the state, unless it returns an error.
@@ -149,13 +170,16 @@ func (x *state) apply(e event) error {
 		if !ok || !c.Revoked.IsZero() {
 			return fmt.Errorf("revokes the serial number %q, which was not issued or is revoked", e.Serial)
 		}
-		c.Revoked, c.Reason = e.Time, e.Reason
+		if !isReason(e.Reason) {
+			return fmt.Errorf("has the unknown reason %d", e.Reason)
+		}
+		c.Revoked, c.Reason, c.revokedBy = e.Time, e.Reason, e.N
 	case listed:
 		var n big.Int
 		if _, ok := n.SetString(e.Number, 10); !ok || n.Cmp(&x.number) <= 0 {
 			return fmt.Errorf("has the CRL number %q, which does not follow %v", e.Number, &x.number)
 		}
-		x.number, x.listedAt, x.nextUpdate = n, e.Time, e.NextUpdate
+		x.number, x.listedAt, x.nextUpdate, x.listedBy = n, e.Time, e.NextUpdate, e.N
 	default:
 		return fmt.Errorf("has the unknown event %q", e.Kind)
 	}

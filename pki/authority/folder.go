@@ -1,7 +1,7 @@
 package authority
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,11 +11,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/filelock"
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -35,7 +37,11 @@ type turn struct {
 // success the caller calls end.
 func (a *Authority) begin(ctx context.Context) (*turn, error) {
 	a.mu.Lock()
-	lock, err := a.lock(ctx)
+	var lock *os.File
+	err := a.checkOwner()
+	if err == nil {
+		lock, err = a.lock(ctx)
+	}
 	if err != nil {
 		a.mu.Unlock()
 		return nil, err
@@ -122,19 +128,56 @@ func (a *Authority) refresh(f *os.File) (torn bool, err error) {
 	case info.Size() == a.state.size && info.Size() > 0:
 		return false, nil
 	}
-	data, err := io.ReadAll(io.NewSectionReader(f, a.state.size, info.Size()-a.state.size))
+	added := info.Size() - a.state.size
+	torn, err = a.readLines(bufio.NewReaderSize(io.NewSectionReader(f, a.state.size, added), int(min(added+1, maxLine+2))))
 	if err != nil {
-		return false, err
-	}
-	whole := data[:bytes.LastIndexByte(data, '\n')+1]
-	if err := a.state.add(whole); err != nil {
-		return false, fmt.Errorf("%s: %w", f.Name(), err)
+		return false, fmt.Errorf("%s: %w", f.Name(), withoutPath(err))
 	}
 	if a.state.events == 0 {
 		return false, fmt.Errorf("%s: %w: it is empty", f.Name(), ErrIndex)
 	}
-	return len(whole) < len(data), nil
+	return torn, nil
 }
+
+// readLines applies whole lines. torn means that a part of a line follows them.
+func (a *Authority) readLines(r *bufio.Reader) (torn bool, err error) {
+	for {
+		line, err := r.ReadSlice('\n')
+		switch {
+		case errors.Is(err, io.EOF):
+			return len(line) > 0, nil
+		case errors.Is(err, bufio.ErrBufferFull):
+			return false, fmt.Errorf("%w: line %d %w", ErrIndex, a.state.events+1, errTooLong)
+		case err != nil:
+			return false, err
+		}
+		if err := a.state.add(line); err != nil {
+			return false, err
+		}
+	}
+}
+
+// checkOwner returns an error if root would write to the folder of another user,
+// who could lead it elsewhere with symbolic links.
+func (a *Authority) checkOwner() error {
+	if a.owned {
+		return nil
+	}
+	for _, path := range []string{a.path(lockFile), a.path(issuedDir, lockFile)} {
+		if err := fileowner.Check(path); err != nil {
+			return err
+		}
+	}
+	a.owned = true
+	return nil
+}
+
+// Begun reports whether a Create that was interrupted at its beginning can have left
+// an entry with this name in the folder. Create accepts it.
+func Begun(name string) bool { return name == issuedDir || name == lockFile }
+
+// validText returns text as JSON can store it.
+func validText(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 
 // append writes an event to disk. An event that no reader of the index would
 // accept is not written.
@@ -203,6 +246,9 @@ func withoutPath(err error) error {
 	}
 	return err
 }
+
+// Dir returns the folder.
+func (a *Authority) Dir() string { return a.dir }
 
 func (a *Authority) path(name ...string) string {
 	return filepath.Join(append([]string{a.dir}, name...)...)

@@ -287,14 +287,14 @@ func TestSignatureOutsideOfTheLock(t *testing.T) {
 	if _, err := b.Issue(t.Context(), key, template(t, a, "fast"), ""); err != nil {
 		t.Error(err)
 	}
-	if list, err := b.List(); err != nil || len(list) != 2 || !list[0].Unfinished || list[1].Unfinished {
+	if list, err := b.List(); err != nil || len(list) != 2 || !list[0].Missing || list[1].Missing {
 		t.Errorf("%+v, %v", list, err)
 	}
 	close(release)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if list, err := b.List(); err != nil || list[0].Unfinished {
+	if list, err := b.List(); err != nil || list[0].Missing {
 		t.Errorf("%+v, %v", list, err)
 	}
 }

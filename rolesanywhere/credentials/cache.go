@@ -266,7 +266,11 @@ func (c *Cache) recordFailure(err error) (log func()) {
 	if errors.Is(err, context.Canceled) { // the program is shutting down
 		level = slog.LevelDebug
 	}
-	return func() { c.logger().Log(context.Background(), level, "credentials were not renewed", args...) }
+	text := "credentials were not renewed"
+	if c.obtained.IsZero() {
+		text = "credentials were not obtained"
+	}
+	return func() { c.logger().Log(context.Background(), level, text, args...) }
 }
 
 // recordSuccess makes creds current. The caller holds c.mu and calls log after
@@ -274,6 +278,10 @@ func (c *Cache) recordFailure(err error) (log func()) {
 func (c *Cache) recordSuccess(creds Credentials, now time.Time) (log func()) {
 	creds.Expires = creds.Expires.Round(0) // remove the monotonic reading
 	life := creds.Expires.Sub(now)
+	text := "credentials were renewed"
+	if c.obtained.IsZero() {
+		text = "credentials were obtained"
+	}
 	window := renewalWindow(c.Window, life)
 	window += rand.N(window/4 + 1) // many machines may have started at the same time
 	c.current, c.obtained, c.lifetime = creds, time.Now(), life
@@ -283,7 +291,7 @@ func (c *Cache) recordSuccess(creds Credentials, now time.Time) (log func()) {
 		c.retryAt = c.obtained.Add(minRetryDelay)
 	}
 	next := c.due.UTC().Format(time.RFC3339)
-	return func() { c.logger().Info("credentials were renewed", "credentials", creds, "next", next) }
+	return func() { c.logger().Info(text, "credentials", creds, "next", next) }
 }
 
 // renewalWindow returns how long before their expiry credentials with the given

@@ -349,7 +349,7 @@ func TestCacheLogsFailures(t *testing.T) {
 			t.Fatal("no error")
 		}
 		synctest.Wait() // callers continue before the failure is logged
-		if s := log.String(); !strings.Contains(s, "level=WARN") || !strings.Contains(s, errSource.Error()) || strings.Contains(s, "0001-01-01") {
+		if s := log.String(); !strings.Contains(s, "level=WARN") || !strings.Contains(s, "were not obtained") || !strings.Contains(s, errSource.Error()) || strings.Contains(s, "0001-01-01") {
 			t.Errorf("logged %s", s)
 		}
 		log.Reset()
@@ -357,9 +357,23 @@ func TestCacheLogsFailures(t *testing.T) {
 		time.Sleep(time.Second)
 		wantKey(t, c, "ASIA2")
 		synctest.Wait()
-		if s := log.String(); !strings.Contains(s, "level=INFO") || !strings.Contains(s, "ASIA2") ||
+		if s := log.String(); !strings.Contains(s, "level=INFO") || !strings.Contains(s, "were obtained") || !strings.Contains(s, "ASIA2") ||
 			strings.Contains(s, "secret") || strings.Contains(s, "token") {
 			t.Errorf("logged %s", s)
+		}
+		for _, want := range []string{"were not renewed", "were renewed"} {
+			log.Reset()
+			if want == "were not renewed" {
+				m.fail.Store(&errSource)
+			} else {
+				m.fail.Store(nil)
+			}
+			time.Sleep(time.Hour)
+			_, _ = c.Credentials(t.Context()) // the log tells
+			synctest.Wait()
+			if s := log.String(); !strings.Contains(s, want) {
+				t.Errorf("logged %s, want %q", s, want)
+			}
 		}
 	})
 }

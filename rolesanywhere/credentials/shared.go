@@ -109,7 +109,8 @@ func (s *Shared) renew(ctx context.Context, f found) (Credentials, error) {
 	case isNewer(f.err):
 		s.logger().Warn(f.err.Error() + "; it is neither used nor replaced")
 	case f.err != nil:
-		s.logger().Warn("ignoring the cache entry and creating a new one", "error", f.err)
+		// As a text: the hint of the error is for a person, but the entry is replaced here.
+		s.logger().Warn("ignoring the cache entry and creating a new one", "error", f.err.Error())
 	}
 	c, until, err := s.Make(ctx)
 	now := s.now()

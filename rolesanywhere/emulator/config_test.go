@@ -174,6 +174,16 @@ func TestRolesOfProfiles(t *testing.T) {
 			t.Errorf("profile %s has roles %v, want %v", arn, got, want)
 		}
 	}
+	if got := s.SecondRoleARNs(); len(got) > 0 {
+		t.Errorf("second roles are %v", got)
+	}
+	without := newServer(t, Config{
+		TrustAnchors: []TrustAnchor{{Certificates: newRoot(t, caTemplate("Root")).pem()}},
+		Roles:        []Role{{ARN: first}, {ARN: other}},
+	})
+	if got := without.SecondRoleARNs(); !slices.Equal(got, []string{other}) {
+		t.Errorf("second roles are %v", got)
+	}
 	if want := []string{first, other, second}; !slices.Equal(s.RoleARNs(), want) {
 		t.Errorf("roles are %v", s.RoleARNs())
 	}

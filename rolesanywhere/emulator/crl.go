@@ -53,7 +53,7 @@ func parseCRL(b []byte) (*crl, error) {
 	}
 	if block, rest := pem.Decode(b); block != nil {
 		if block.Type != "X509 CRL" {
-			return nil, fmt.Errorf("PEM block is a %s, not an X509 CRL", block.Type)
+			return nil, fmt.Errorf("the PEM block is %q, not X509 CRL", block.Type)
 		}
 		if more, _ := pem.Decode(rest); more != nil {
 			return nil, errors.New("more than one PEM block")

@@ -165,6 +165,21 @@ func (s *Server) ProfileARNs() []string { return slices.Clone(s.arns.profiles) }
 // RoleARNs is like [Server.TrustAnchorARNs] for roles.
 func (s *Server) RoleARNs() []string { return slices.Clone(s.arns.roles) }
 
+// SecondRoleARNs is like [Server.TrustAnchorARNs] for the roles that no profile
+// contains: only a session of another role can assume them.
+func (s *Server) SecondRoleARNs() (arns []string) {
+	for _, arn := range s.arns.roles {
+		listed := false
+		for _, p := range s.profiles {
+			listed = listed || slices.Contains(p.RoleARNs, arn)
+		}
+		if !listed {
+			arns = append(arns, arn)
+		}
+	}
+	return arns
+}
+
 type role struct {
 	arn    arn
 	max    int                 // seconds

@@ -60,7 +60,7 @@ func (s *Server) log(r *http.Request, a *recorder) {
 	switch {
 	case a.status == 0:
 		s.logger.Info("not answered", attrs...)
-	case a.refused != nil:
+	case a.refused != nil && r.Method != http.MethodHead: // a client only looks whether the service answers
 		s.logger.Info("refused", append(attrs, "status", a.status, "reason", clip(a.refused.Error()))...)
 	default:
 		s.logger.Info("answered", append(attrs, "status", a.status)...)

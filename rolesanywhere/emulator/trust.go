@@ -82,7 +82,7 @@ func parseCertificates(b []byte) ([]*x509.Certificate, error) {
 			return certs, nil
 		}
 		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("PEM block is a %s, not a CERTIFICATE", block.Type)
+			return nil, fmt.Errorf("the PEM block is %q, not CERTIFICATE", block.Type)
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {

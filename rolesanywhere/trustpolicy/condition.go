@@ -17,6 +17,8 @@ type condition struct {
 	shown  string // the key as in the document
 	texts  []string
 	values []pattern
+
+	unsupported string // what is not evaluated; "": nothing
 }
 
 type operator struct {
@@ -141,15 +143,15 @@ func parseKey(name string) (string, error) {
 	return "", unknownKey(name)
 }
 
-func parseConditions(b []byte, variables bool) ([]condition, error) {
+func (p parser) conditions(b []byte) ([]condition, error) {
 	byOperator, err := strictjson.Members(b)
 	if err != nil {
 		return nil, err
 	}
 	var all []condition
 	for _, o := range byOperator {
-		op, err := parseOperator(o.Name)
-		if err != nil {
+		op, opErr := parseOperator(o.Name)
+		if err := opErr; err != nil && !p.keeps(err) {
 			return nil, fmt.Errorf("%s: %w", o.Name, err)
 		}
 		byKey, err := strictjson.Members(o.Value)
@@ -161,7 +163,15 @@ func parseConditions(b []byte, variables bool) ([]condition, error) {
 		}
 		for _, k := range byKey {
 			c := condition{operator: op, name: o.Name, shown: k.Name}
-			if err := c.parse(k, variables); err != nil {
+			if opErr == nil {
+				err = c.parse(k, p.variables)
+			} else if _, err = parseKey(k.Name); err == nil || p.keeps(err) { // its values can have other types
+				err = opErr
+			}
+			if p.keeps(err) {
+				err = c.keep(k, err)
+			}
+			if err != nil {
 				return nil, fmt.Errorf("%s: %w", o.Name, err)
 			}
 			all = append(all, c)
@@ -197,9 +207,14 @@ type ConditionResult struct {
 	Want          []string // the values in the document
 	Got           []string // the values of the key in the request; nil: it has none
 	Met           bool
+
+	Unsupported string // what is not evaluated, such as "the operator IpAddress"; then Met is false; "": nothing
 }
 
 func (c condition) evaluate(ctx Context) ConditionResult {
+	if c.unsupported != "" {
+		return ConditionResult{Operator: c.name, Key: c.shown, Want: slices.Clone(c.texts), Unsupported: c.unsupported}
+	}
 	return ConditionResult{Operator: c.name, Key: c.shown, Want: slices.Clone(c.texts), Got: slices.Clone(ctx[c.key]), Met: c.holds(ctx)}
 }
 

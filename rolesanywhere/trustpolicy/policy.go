@@ -5,6 +5,7 @@
 package trustpolicy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -35,8 +36,8 @@ var policyVersions = []string{"2008-10-17", "2012-10-17"}
 //
 // Source: AWS IAM User Guide, "IAM JSON policy element reference". NotAction,
 // NotPrincipal and Resource are not supported. An unsupported or unknown element
-// is an error, so that a typo does not change the meaning of a policy; what AWS
-// accepts is an [*UnsupportedError].
+// is an error, so that a typo does not change the meaning of a policy. For what AWS
+// accepts, see [ParsePartly].
 type Policy struct{ statements []statement }
 
 type statement struct {
@@ -45,6 +46,8 @@ type statement struct {
 	principals principals
 	actions    []string // a subset of knownActions
 	conditions []condition
+
+	unsupported string // an element that is not evaluated; "": none
 }
 
 // A Request is what a policy decides about: whether Principal may perform all
@@ -55,8 +58,11 @@ type Request struct {
 	Context   Context
 }
 
-// Parse parses a policy document in JSON.
-func Parse(b []byte) (*Policy, error) {
+// Parse parses a policy document in JSON. If AWS accepts the policy, but this
+// package does not evaluate a part of it, the error is an [*UnsupportedError].
+func Parse(b []byte) (*Policy, error) { return parse(b, false) }
+
+func parse(b []byte, partly bool) (*Policy, error) {
 	all, err := strictjson.Members(b)
 	if err != nil {
 		return nil, err
@@ -84,7 +90,7 @@ func Parse(b []byte) (*Policy, error) {
 	p := new(Policy)
 	for i, raw := range elements(statements) {
 		// Only the newer version has policy variables.
-		st, err := parseStatement(raw, version != policyVersions[0])
+		st, err := parser{version != policyVersions[0], partly}.statement(raw)
 		if err != nil {
 			var unsupported *UnsupportedError
 			if errors.As(err, &unsupported) {
@@ -100,7 +106,13 @@ func Parse(b []byte) (*Policy, error) {
 	return p, nil
 }
 
-func parseStatement(b []byte, variables bool) (statement, error) {
+// A parser has the properties of a document.
+type parser struct {
+	variables bool // it has policy variables
+	partly    bool // what is not evaluated is kept as such
+}
+
+func (p parser) statement(b []byte) (statement, error) {
 	all, err := strictjson.Members(b)
 	if err != nil {
 		return statement{}, err
@@ -124,9 +136,10 @@ func parseStatement(b []byte, variables bool) (statement, error) {
 		case "Action":
 			st.actions, err = parseActions(m.Value)
 		case "Condition":
-			st.conditions, err = parseConditions(m.Value, variables)
+			st.conditions, err = p.conditions(m.Value)
 		case "NotAction", "NotPrincipal":
-			err = &UnsupportedError{What: "the element " + m.Name}
+			delete(missing, strings.TrimPrefix(m.Name, "Not"))
+			err = p.not(&st, m.Name)
 		default:
 			err = errors.New("unknown element")
 		}
@@ -181,23 +194,38 @@ func (e *DeniedError) Error() string {
 }
 
 // Allows returns nil if the policy allows every action of r and denies none.
-// Otherwise it returns a [*DeniedError].
+// Otherwise it returns a [*DeniedError], or for a policy of [ParsePartly] an
+// [*UnsupportedError] if the answer depends on what is not evaluated.
 func (p *Policy) Allows(r Request) error {
 	results := p.Explain(r)
+	var open *UnsupportedError // decides about an action
 	for _, action := range r.Actions {
 		allowed := false
+		var may *UnsupportedError // decides whether a statement allows the action
 		for _, s := range results {
-			if !s.Applies() || !slices.Contains(s.Actions, action) {
-				continue
-			}
-			if s.Deny {
+			unsupported, applies := s.applies()
+			switch {
+			case !applies || !slices.Contains(s.Actions, action):
+			case s.Deny && unsupported == nil:
 				return &DeniedError{action, true}
+			case s.Deny:
+				open = cmp.Or(open, unsupported)
+			case unsupported == nil:
+				allowed = true
+			default:
+				may = cmp.Or(may, unsupported)
 			}
-			allowed = true
 		}
-		if !allowed {
+		switch {
+		case allowed:
+		case may == nil:
 			return &DeniedError{action, false}
+		default:
+			open = cmp.Or(open, may)
 		}
+	}
+	if open != nil {
+		return open
 	}
 	return nil
 }
@@ -211,19 +239,40 @@ type StatementResult struct {
 	Actions   []string // of the request that the statement includes
 
 	Conditions []ConditionResult // in the order of the document
+
+	Unsupported string // an element that is not evaluated, such as "the element NotAction"; "": none
 }
 
 // Applies reports whether the statement applies to the request: it includes the
-// principal, and all conditions are met.
+// principal, and all conditions are met. Of a policy of [ParsePartly], all parts
+// of the statement must be evaluated.
 func (s StatementResult) Applies() bool {
-	return s.Principal && !slices.ContainsFunc(s.Conditions, func(c ConditionResult) bool { return !c.Met })
+	unsupported, applies := s.applies()
+	return applies && unsupported == nil
+}
+
+// applies reports whether all parts of the statement that are evaluated apply, and
+// returns the first one that is not evaluated, if there is one.
+func (s StatementResult) applies() (unsupported *UnsupportedError, applies bool) {
+	if s.Unsupported != "" {
+		unsupported = &UnsupportedError{s.Number, s.Unsupported}
+	}
+	for _, c := range s.Conditions {
+		switch {
+		case c.Unsupported != "":
+			unsupported = cmp.Or(unsupported, &UnsupportedError{s.Number, c.Unsupported})
+		case !c.Met:
+			return nil, false
+		}
+	}
+	return unsupported, s.Principal
 }
 
 // Explain returns how each statement of the policy applies to r.
 func (p *Policy) Explain(r Request) []StatementResult {
 	results := make([]StatementResult, len(p.statements))
 	for i, st := range p.statements {
-		s := StatementResult{Number: i + 1, Sid: st.sid, Deny: st.deny, Principal: st.principals.include(r.Principal)}
+		s := StatementResult{Number: i + 1, Sid: st.sid, Deny: st.deny, Principal: st.principals.include(r.Principal), Unsupported: st.unsupported}
 		for _, action := range r.Actions {
 			if slices.Contains(st.actions, action) {
 				s.Actions = append(s.Actions, action)

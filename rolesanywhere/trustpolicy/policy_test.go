@@ -268,6 +268,8 @@ func TestUnsupported(t *testing.T) {
 		{policyWith(`{"NumericLessThanEquals":{"aws:MultiFactorAuthAge":"1"}}`), "the operator NumericLessThanEquals"},
 		{policyWith(`{"StringEquals":{"aws:SourceVpce":"vpce-1"}}`), "the key aws:SourceVpce"},
 		{policyWith(`{"StringEquals":{"aws:SourceOrgID":"o-1"}}`), "the key aws:SourceOrgID"},
+		{policyWith(`{"StringLike":{"token.actions.githubusercontent.com:sub":"repo:o/r:*"}}`), "the key token.actions.githubusercontent.com:sub"},
+		{policyWith(`{"StringEquals":{"oidc.eks.us-east-1.amazonaws.com/id/A1:aud":"sts.amazonaws.com"}}`), "the key oidc.eks.us-east-1.amazonaws.com/id/A1:aud"},
 		{policyWith(`{"StringEquals":{"sts:SourceIdentity":"${aws:username}"}}`), "the key aws:username"},
 		{`{"Statement":{"Effect":"Deny","NotPrincipal":{"AWS":"*"},"Action":"*"}}`, "the element NotPrincipal"},
 		{`{"Statement":{"Effect":"Allow","Principal":"*","NotAction":"sts:TagSession"}}`, "the element NotAction"},
@@ -291,19 +293,19 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
-func TestOnlyForRoles(t *testing.T) {
+func TestNames(t *testing.T) {
 	for principal, want := range map[string]bool{
 		`"*"`:                    false,
 		`{"AWS":"*"}`:            false,
-		`{"AWS":"111122223333"}`: true,
-		`{"AWS":"111122223333","Service":"rolesanywhere.amazonaws.com"}`: false,
+		`{"AWS":"111122223333"}`: false,
+		`{"AWS":"111122223333","Service":"rolesanywhere.amazonaws.com"}`: true,
 		`{"Service":"ec2.amazonaws.com"}`:                                false,
 	} {
 		p, err := Parse([]byte(`{"Statement":{"Effect":"Allow","Principal":` + principal + `,"Action":"*"}}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := p.OnlyForRoles(); got != want {
+		if got := p.Names(RolesAnywhere); got != want {
 			t.Errorf("%s: %t", principal, got)
 		}
 	}

@@ -100,7 +100,7 @@ func keyCases(p *pki) []badInput {
 		{name: "neither", args: []string{"--certificate=", "--private-key="}, code: front.ExitUsage, culprit: "--certificate", hint: "cert.pem"},
 		{name: "no flags at all", bare: true, args: []string{"credential-process"}, code: front.ExitUsage, culprit: "--certificate", hint: "cert.pem"},
 		{name: "public key", setup: openssl("pkey", "-in", "plain.pem", "-pubout", "-out", "key.pem"),
-			code: front.ExitNotFound, culprit: "key.pem", hint: "--private-key"},
+			code: front.ExitNotFound, culprit: "key.pem", hint: "the file of the private key"},
 		{name: "two keys", setup: func(s *scene) {
 			s.write("key.pem", append(signertest.KeyPEM(s, signertest.NewKey(s, "p256")), signertest.KeyPEM(s, signertest.NewKey(s, "p256"))...))
 		}, code: front.ExitOther, culprit: "key.pem", hint: "--certificate"},

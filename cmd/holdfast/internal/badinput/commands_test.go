@@ -30,7 +30,7 @@ func otherCommandCases(p *pki) (all []badInput) {
 	usage("version extra", "extra", "version --help")
 	usage("version --jsn", "--jsn", "did you mean --json?")
 	usage("version --json=maybe", "true or false", "JSON")
-	usage("update extra", "extra", "update --help")
+	usage("update extra", "extra", "update --profile extra")
 	usage("update --once --profile app", "--certificate", "--certificate cert.pem")
 	usage("update --certificate cert.pem --profile=", "trust anchor", ":trust-anchor/")
 	usage("update --certificate cert.pem --profile a#b", "a#b", "--profile")

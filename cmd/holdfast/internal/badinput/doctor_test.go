@@ -21,7 +21,7 @@ func doctorCases(*pki) (all []badInput) {
 		all = append(all, badInput{name: "doctor: " + name, bare: true, args: append([]string{"doctor"}, args...), code: front.ExitUsage, culprit: culprit, hint: hint})
 	}
 	usage("unknown flag", "--no-such-flag", "doctor --help", "--no-such-flag")
-	usage("an argument", "app", "doctor --help", "app")
+	usage("an argument", "app", "doctor --profile app", "app")
 	usage("profile without a value", "--profile", "doctor --help", "--profile")
 	usage("module timeout 0", "--module-timeout", "doctor --help", "--module-timeout", "0s")
 	usage("module timeout is text", "--module-timeout", "", "--module-timeout", "soon")

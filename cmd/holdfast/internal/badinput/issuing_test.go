@@ -90,13 +90,13 @@ func requestCases(*pki) (all []badInput) {
 		}
 	}
 	add("no request", front.ExitNotFound, "app.csr", "name", remove("app.csr"))
-	add("an empty request", front.ExitOther, "app.csr", "openssl req", write("app.csr"))
-	add("text", front.ExitOther, "app.csr", "openssl req", write("app.csr", []byte("please")))
+	add("an empty request", front.ExitOther, "app.csr", "holdfast csr", write("app.csr"))
+	add("text", front.ExitOther, "app.csr", "holdfast csr", write("app.csr", []byte("please")))
 	add("a folder", front.ExitOther, "app.csr", "", steps(remove("app.csr"), func(s *scene) { s.must(os.Mkdir(s.path("app.csr"), 0o700)) }))
 	add("a FIFO", front.ExitOther, "app.csr", "", steps(remove("app.csr"), func(s *scene) { s.must(syscall.Mkfifo(s.path("app.csr"), 0o600)) }))
 	add("a certificate", front.ExitOther, "CERTIFICATE REQUEST", "holdfast csr", func(s *scene) { s.write("app.csr", s.certPEM) })
-	add("a private key", front.ExitOther, "private key", "send only the request", func(s *scene) { s.write("app.csr", s.keyPEM) })
-	add("a request with its key", front.ExitOther, "private key", "send only the request", func(s *scene) {
+	add("a private key", front.ExitOther, "private key", "certificate request, not the private key", func(s *scene) { s.write("app.csr", s.keyPEM) })
+	add("a request with its key", front.ExitOther, "private key", "certificate request, not the private key", func(s *scene) {
 		s.write("app.csr", append(requestPEM(s, s.key, nil), s.keyPEM...))
 	})
 	add("two requests", front.ExitOther, "more than one request", "holdfast csr", func(s *scene) {
@@ -108,8 +108,8 @@ func requestCases(*pki) (all []badInput) {
 		}
 	}))
 	add("a request of 3 GiB", front.ExitOther, "app.csr", "", func(s *scene) { s.must(os.Truncate(s.path("app.csr"), 3<<30)) })
-	add("half a request", front.ExitOther, "damaged", "openssl req", altered(func(der []byte) []byte { return der[:len(der)/2] }))
-	add("a request with a tail", front.ExitOther, "damaged", "openssl req", altered(func(der []byte) []byte { return append(der, 0) }))
+	add("half a request", front.ExitOther, "damaged", "holdfast csr", altered(func(der []byte) []byte { return der[:len(der)/2] }))
+	add("a request with a tail", front.ExitOther, "damaged", "holdfast csr", altered(func(der []byte) []byte { return append(der, 0) }))
 	add("another signature", front.ExitOther, "is not one of its key", "again with the key", altered(func(der []byte) []byte { der[len(der)-1] ^= 1; return der }))
 	add("another subject", front.ExitOther, "is not one of its key", "again with the key", altered(func(der []byte) []byte { return bytes.Replace(der, []byte("app"), []byte("sys"), 1) }))
 	add("the key of somebody else", front.ExitOther, "is not one of its key", "again with the key", func(s *scene) {
@@ -181,7 +181,13 @@ func requestedNames(*pki) (all []badInput) {
 		refuse(c.name, front.ExitUsage, c.culprit, "", args...)
 		csr(c.name, front.ExitUsage, c.culprit, "", args...)
 	}
-	refuse("no names", front.ExitUsage, "no names are given", "--subject CN=app")
+	refuse("a server without a name", front.ExitUsage, "server certificate", "--dns", "--subject", "CN=web", "--profile", "server")
+	for _, c := range []struct{ culprit, hint, name string }{{"10.0.0.1", "--ip", "10.0.0.1"}, {"a comma", "for each name", "a,b"}} {
+		refuse("a DNS name that is none, "+c.name, front.ExitUsage, c.culprit, c.hint, "--subject", "CN=app", "--dns", c.name)
+	}
+	refuse("a file as an argument", front.ExitUsage, "other.csr", "--help", "other.csr")
+	refuse("a flag of OpenSSL", front.ExitUsage, "--days", "--lifetime 30d", "--days", "30")
+	refuse("no names", front.ExitUsage, "you gave no names", "--subject CN=app")
 	refuse("only a DNS name", front.ExitOther, "subject is empty", "CN=app", "--dns", "a.example")
 	refuse("names twice", front.ExitUsage, "--accept-csr-names", "only one", "--subject", "CN=x", "--accept-csr-names")
 	refuse("the name of the CA", front.ExitOther, "name of its issuer", "", "--subject", "CN=root")
@@ -190,7 +196,7 @@ func requestedNames(*pki) (all []badInput) {
 	refuse("endless lifetime", front.ExitUsage, "--lifetime", "90d", "--subject", "CN=x", "--lifetime", "99999999999999999999d")
 	refuse("lifetime without a unit", front.ExitUsage, "--lifetime", "90d", "--subject", "CN=x", "--lifetime", "90")
 	refuse("CRL in a file", front.ExitUsage, "file:///crl.pem", "http://", "--subject", "CN=x", "--crl-url", "file:///crl.pem")
-	refuse("no folder", front.ExitNotFound, "nowhere", "ca init", "--dir", "nowhere", "--subject", "CN=x")
+	refuse("no folder", front.ExitNotFound, "nowhere", "--dir", "--dir", "nowhere", "--subject", "CN=x")
 	refuse("key of another CA", front.ExitOther, "key.pem", "the key of the CA", "--subject", "CN=x", "--private-key", "key.pem")
 	refuse("key missing", front.ExitNotFound, "none.pem", "name", "--subject", "CN=x", "--private-key", "none.pem")
 	csr("no subject", front.ExitUsage, "--subject", "CN=app")
@@ -235,11 +241,11 @@ func folderCases(*pki) (all []badInput) {
 	add("index is a FIFO", front.ExitOther, "index.jsonl", "", steps(remove("ca/index.jsonl"), func(s *scene) { s.must(syscall.Mkfifo(s.path("ca/index.jsonl"), 0o600)) }))
 	add("index of 3 GiB", front.ExitOther, "larger than", "backup", func(s *scene) { s.must(os.Truncate(s.path("ca/index.jsonl"), 3<<30)) })
 	add("index of zeros", front.ExitOther, "line 1", "backup", func(s *scene) { s.write("ca/index.jsonl", append(make([]byte, 1<<20), '\n')) })
-	add("certificate of the CA missing", front.ExitNotFound, "ca:", "ca init", remove("ca/ca.pem"))
+	add("certificate of the CA missing", front.ExitNotFound, "ca.pem", "backup", remove("ca/ca.pem"))
 	add("certificate of the CA is text", front.ExitNotFound, "ca.pem", "", write("ca/ca.pem", []byte("none")))
 	add("certificate of the CA is damaged", front.ExitOther, "ca.pem", "", write("ca/ca.pem", blockOf("CERTIFICATE", []byte{0x30, 0})))
-	add("folder is a file", front.ExitOther, "app.csr", "", unchanged, "ca", "list", "--dir", "app.csr")
-	add("expired", front.ExitOther, "has expired", "new CA", func(s *scene) {
+	add("folder is a file", front.ExitNotFound, "app.csr", "--dir", unchanged, "ca", "list", "--dir", "app.csr")
+	add("expired", front.ExitOther, "expired at", "new CA", func(s *scene) {
 		now := time.Now().UTC().Truncate(time.Second)
 		old, err := issue.SelfSign(rand.Reader, signer.FromKey(s.ca.Key), issue.Template{Profile: issue.Root, Names: issue.CommonName("old"),
 			Serial: big.NewInt(1), NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)})
@@ -248,13 +254,14 @@ func folderCases(*pki) (all []badInput) {
 		s.must(err)
 	}, append(issueApp[:len(issueApp):len(issueApp)], "--dir", "old")...)
 	add("unknown serial number", front.ExitNotFound, "ffff", "ca list", unchanged, "ca", "revoke", "--serial", "ffff")
-	add("serial number that is none", front.ExitNotFound, "../..", "ca list", unchanged, "ca", "show", "--serial", "../../ca")
+	add("serial number that is none", front.ExitUsage, "../..", "ca list", unchanged, "ca", "show", "--serial", "../../ca")
+	add("two certificates", front.ExitUsage, "--certificate", "only one", unchanged, "ca", "revoke", "--serial", "00", "--certificate", "app.csr")
 	add("no serial number", front.ExitUsage, "--serial", "ca list", unchanged, "ca", "revoke")
 	add("unknown reason", front.ExitUsage, "whim", "ca revoke --help", unchanged, "ca", "revoke", "--serial", "00", "--reason", "whim")
-	add("certificate of another CA", front.ExitOther, "other.pem", "", func(s *scene) {
+	add("certificate of another CA", front.ExitOther, "CN=other", "--dir", func(s *scene) {
 		s.write("other.pem", signertest.CertPEM(signertest.NewCA(s, "other").Issue(s, s.key, nil)))
 	}, "ca", "revoke", "--certificate", "other.pem")
-	add("the CA itself", front.ExitOther, "CA itself", "", unchanged, "ca", "revoke", "--certificate", "ca/ca.pem")
+	add("the CA itself", front.ExitOther, "CA itself", "root cannot", unchanged, "ca", "revoke", "--certificate", "ca/ca.pem")
 	add("revocation list of another CA", front.ExitOther, "not signed by this CA", "published", func(s *scene) {
 		s.write("ca/crl.pem", blockOf("X509 CRL", signertest.NewCA(s, "other").Revoke(s)))
 	}, "ca", "crl")
@@ -289,10 +296,14 @@ func settingsCases(*pki) (all []badInput) {
 	add("allowance with both", "any_key", "", "[[allow]]\nany_key = true\n"+key+"subject = \"CN=app\"\n")
 	add("allowance with a bad name", "a b", "", "[[allow]]\n"+key+"subject = \"CN=app\"\ndns = [\"a b\"]\n")
 	add("allowance with a bad profile", "nosuch", "", "[[allow]]\n"+key+"subject = \"CN=app\"\nprofile = \"nosuch\"\n")
+	add("allowance twice", "numbers 1 and 2", "remove one", strings.Repeat("[[allow]]\n"+key+"subject = \"CN=app\"\n", 2))
+	add("a text for a list", "must be a list", "docs/ca.md", "[[allow]]\n"+key+"subject = \"CN=app\"\ndns = \"a\"\n")
+	add("a number for a duration", "in quotation marks", "docs/ca.md", "[profile.x]\nlifetime = 30\n")
+	add("a key below a section", "crl_lifetime", "above the first [section]", "[[allow]]\n"+key+"subject = \"CN=app\"\ncrl_lifetime = \"3d\"\n")
 	add("bad key", "scheme", "", "private_key = \"nosuch:x\"\n[[allow]]\nany_key = true\nsubject = \"CN=app\"\n")
 	add("no key", "--private-key", "--private-key", "[[allow]]\nany_key = true\nsubject = \"CN=app\"\n")
 	all = append(all, badInput{name: "ca.toml: key is not in the list", args: []string{"ca", "issue", "--csr", "app.csr"},
-		setup: steps(authorityFolder, write("ca/ca.toml", []byte("[[allow]]\n"+key+"subject = \"CN=app\"\n"))), code: front.ExitOther, culprit: "allow-list", hint: "[[allow]]"},
+		setup: steps(authorityFolder, write("ca/ca.toml", []byte("[[allow]]\n"+key+"subject = \"CN=app\"\n"))), code: front.ExitOther, culprit: "[[allow]]", hint: "[[allow]]"},
 		badInput{name: "ca issue: --config missing", args: append(issueApp[:len(issueApp):len(issueApp)], "--config", "none.toml"), setup: authorityFolder, code: front.ExitNotFound, culprit: "none.toml", hint: "name"})
 	return all
 }
@@ -311,8 +322,8 @@ func initCases(*pki) (all []badInput) {
 	add("key exists", front.ExitOther, "key.pem", "leave out --generate", nil, with("--generate", "p256")...)
 	add("unknown type", front.ExitUsage, "ed25519", "ca init --help", nil, with("--generate", "ed25519")...)
 	add("Ed25519 key", front.ExitOther, "Ed25519", "RSA or ECDSA", func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.Key(s, "ed25519"))) }, good...)
-	add("folder in use", front.ExitOther, "ca:", "--dir", authorityFolder, good...)
-	add("folder of other files", front.ExitOther, "ca:", "--dir", func(s *scene) {
+	add("folder in use", front.ExitOther, "folder ca ", "--dir", authorityFolder, good...)
+	add("folder of other files", front.ExitOther, "folder ca ", "--dir", func(s *scene) {
 		s.must(os.Mkdir(s.path("ca"), 0o700))
 		s.write("ca/mine", nil)
 	}, good...)

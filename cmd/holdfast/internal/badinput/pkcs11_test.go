@@ -114,7 +114,7 @@ func (s *scene) calls() map[string]int {
 }
 
 // pastable matches the references in a hint.
-var pastable = regexp.MustCompile(`pkcs11:\S+`)
+var pastable = regexp.MustCompile(`pkcs11:[^\s']+`)
 
 // TestBadInputPKCS11 runs the real program over SoftHSM.
 func TestBadInputPKCS11(t *testing.T) {

@@ -114,7 +114,7 @@ func tpmJail(s *scene) { s.imprison("holdfast", "key.pem", "cert.pem") }
 func tpmReferenceCases() (cases []tpmInput) {
 	for _, c := range []struct{ name, ref, culprit, hint string }{
 		{"nothing", "tpm:", "NAME=VALUE", "%3B"},
-		{"a path without its name", "tpm:key.pem", "NAME=VALUE", "%3B"},
+		{"a path without its name", "tpm:key.pem", "NAME=VALUE", "tpm:path=key.pem"},
 		{"unknown attribute", "tpm:path=key.pem;objekt=app", "objekt", "reference"},
 		{"attribute in capitals", "tpm:PATH=key.pem", "PATH", "reference"},
 		{"attribute twice", "tpm:path=key.pem;path=key.pem", "twice", "reference"},

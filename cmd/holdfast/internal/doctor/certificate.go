@@ -43,7 +43,8 @@ func checkChain(_ context.Context, p *patient) (results []result) {
 	}
 	r := failure(err)
 	if url := slices.Concat(chain[len(chain)-1].IssuingCertificateURL, []string{""})[0]; url != "" && anchor != nil {
-		return []result{r.paste(command("curl", "-so", "issuer.cer", url) + " && " + p.again("--intermediates", "issuer.cer"))}
+		name := newFile("issuer.cer")
+		return []result{r.paste(command("curl", "-so", name, url) + " && " + p.again("--intermediates", name))}
 	}
 	if p.hasConfig {
 		return []result{r.with(getAnchor(p.config)...)}
@@ -53,8 +54,8 @@ func checkChain(_ context.Context, p *patient) (results []result) {
 
 // getAnchor returns the command that shows the CA certificates of the trust anchor.
 func getAnchor(c rolesanywhere.Config) []string {
-	return []string{"aws", "rolesanywhere", "get-trust-anchor", "--region", c.TrustAnchorRegion(), "--trust-anchor-id", path.Base(c.TrustAnchorARN),
-		"--query", "trustAnchor.source.sourceData.x509CertificateData", "--output", "text"}
+	return asAdmin("aws", "rolesanywhere", "get-trust-anchor", "--region", c.TrustAnchorRegion(), "--trust-anchor-id", path.Base(c.TrustAnchorARN),
+		"--query", "trustAnchor.source.sourceData.x509CertificateData", "--output", "text")
 }
 
 // readAnchor reads the CA certificates of a trust anchor.
@@ -84,14 +85,20 @@ func readAnchor(name string) (certs []*x509.Certificate, err error) {
 }
 
 // checkRules checks the rules of Roles Anywhere for the certificate.
-func checkRules(_ context.Context, p *patient) (results []result) {
+func checkRules(ctx context.Context, p *patient) (results []result) {
 	leaf := p.certs.Chain[0]
 	for _, problem := range rolesanywhere.Problems(leaf, p.Now()) {
 		r := failure(problem)
 		r.code = front.ExitOther
-		if leaf.NotBefore.After(p.Now()) && strings.Contains(r.Seen, "not valid before") {
+		tooEarly := leaf.NotBefore.After(p.Now()) && strings.Contains(r.Seen, "not valid before")
+		switch agrees := (tooEarly || leaf.NotAfter.Before(p.Now())) && p.clockAgrees(ctx); {
+		case tooEarly && agrees:
+			r.Hint = "wait until " + leaf.NotBefore.UTC().Format(time.RFC3339) + ", or have a certificate issued that is valid now"
+		case tooEarly:
 			results = append(results, r.paste(clockCommand()))
 			continue
+		case agrees && strings.Contains(r.Seen, "expired at"):
+			r.Hint = ""
 		}
 		results = append(results, p.reissue(r, leaf))
 	}
@@ -114,7 +121,12 @@ func (p *patient) reissue(r result, leaf *x509.Certificate) result {
 	if len(files) == 0 {
 		return r.with("holdfast", "list")
 	}
-	return r.tool("openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out new.csr", files[0], subject)
+	name := newFile("new.csr")
+	told := "the command writes " + name + "; have your CA issue a certificate for it, with keyUsage digitalSignature"
+	if r.Hint != "" {
+		told = r.Hint + "; " + told
+	}
+	return r.because(told).tool("openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out PATH", files[0], subject, name)
 }
 
 // opensslSubject returns the subject of a certificate in the form of -subj.
@@ -153,7 +165,7 @@ func (p *patient) unmapCommand(field string, names []string) string {
 		specifier, _, _ := strings.Cut(n, "/") // without the number of the kind of name
 		line = append(line, specifier)
 	}
-	return command(line...)
+	return command(asAdmin(line...)...)
 }
 
 // renewalPart is the part of a certificate's lifetime that is usually left when it
@@ -180,7 +192,7 @@ func checkRenewal(_ context.Context, p *patient) []result {
 			if i > 0 {
 				return []result{p.certificateCommand(warn("%s expires at %s: less than a third of its lifetime is left", what, end)).because("get a new one from the CA")}
 			}
-			return []result{p.reissue(warn("%s expires at %s: less than a third of its lifetime is left", what, end), p.certs.Chain[0]).because("renew it, or check that its renewal works")}
+			return []result{p.reissue(warn("%s expires at %s: less than a third of its lifetime is left", what, end).because("renew it, or check that its renewal works"), p.certs.Chain[0])}
 		}
 	}
 	leaf := p.certs.Chain[0]

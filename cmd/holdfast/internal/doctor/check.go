@@ -48,10 +48,11 @@ type need struct {
 
 var (
 	needKey         = need{func(p *patient) bool { return p.hasKey }, "the configuration names no key"}
+	needKnown       = need{func(p *patient) bool { return !p.foreign }, "the settings of the session are not known"}
 	needConfig      = need{func(p *patient) bool { return p.hasConfig }, "the settings of the session are not valid"}
 	needOpen        = need{func(p *patient) bool { return p.signer != nil }, "the key is not open"}
 	needCertificate = need{func(p *patient) bool { return len(p.certs.Chain) > 0 }, "there is no certificate"}
-	needOnline      = need{func(p *patient) bool { return p.online }, "needs --online: it sends requests to AWS"}
+	needOnline      = need{func(p *patient) bool { return p.online }, "needs --online, which sends requests to AWS"}
 	needReached     = need{func(p *patient) bool { return p.reachErr == nil }, "the service was not reached"}
 	needSession     = need{func(p *patient) bool { return p.session.AccessKeyID != "" }, "there is no session"}
 	needPolicy      = need{func(p *patient) bool { return p.trustPolicy != "" }, "needs --trust-policy FILE, the trust policy of the role or of the second role"}
@@ -66,10 +67,10 @@ var checks = []check{
 	{"chain", []need{needCertificate}, checkChain},
 	{"rules", []need{needCertificate}, checkRules},
 	{"tags", []need{needCertificate}, checkTags},
-	{"policy", []need{needPolicy, needConfig, needCertificate}, checkPolicy},
-	{"clock", []need{needOnline, needConfig}, checkClock},
-	{"network", []need{needOnline, needConfig}, checkNetwork},
-	{"session", []need{needOnline, needConfig, needOpen, needReached}, checkSession},
+	{"policy", []need{needPolicy, needKnown, needConfig, needCertificate}, checkPolicy},
+	{"clock", []need{needOnline, needKnown, needConfig}, checkClock},
+	{"network", []need{needOnline, needKnown, needConfig}, checkNetwork},
+	{"session", []need{needOnline, needKnown, needConfig, needOpen, needReached}, checkSession},
 	{"identity", []need{needOnline, needSession}, checkIdentity},
 	{"environment", nil, checkEnvironment},
 	{modulesCheck, []need{needKey}, checkModules},
@@ -198,22 +199,10 @@ func failed(code int, format string, args ...any) result {
 // failure is the fault of an error, with its hint.
 func failure(err error) result {
 	code, hint := front.Explain(err)
-	if strings.Contains(hint, "--debug") && signer.Hint(err) == "" {
+	if strings.Contains(hint, "--debug") && signer.Hint(err) == "" || strings.HasPrefix(hint, "see holdfast") {
 		hint = "" // the report is the detail
 	}
-	return result{State: fault, Seen: err.Error(), Hint: quoteReferences(hint), code: code}
-}
-
-// quoteReferences quotes the words of a text that are references with attributes, so
-// that a shell does not interpret their semicolons and question marks.
-func quoteReferences(text string) string {
-	words := strings.Split(text, " ")
-	for i, w := range words {
-		if bare := strings.TrimRight(w, ",;"); strings.Contains(bare, "=") && strings.ContainsAny(bare, ";?") {
-			words[i] = front.ShellQuote(bare) + w[len(bare):]
-		}
-	}
-	return strings.Join(words, " ")
+	return result{State: fault, Seen: err.Error(), Hint: hint, code: code}
 }
 
 // with returns r with a command of these words.
@@ -260,11 +249,12 @@ var errHeld = errors.New("the PIN is not used without --use-pin")
 // nobody is asked, and the key is opened without one.
 func (p *patient) permit(prompt keystore.Prompt) error {
 	asks := p.key.AsksPerson()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.what = prompt.What
 	if p.usePIN || prompt.What == keystore.AskPassword && !asks || prompt.Optional && asks && !p.key.PINSource.Asks() {
 		return nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.held = prompt.What
 	return errHeld
 }

@@ -88,7 +88,7 @@ func TestToken(t *testing.T) {
 		wrong := with(id.Flags, "--pin-source", "file:{dir}/wrong") + patient
 
 		r := s.checkGood(setup{args: right + " --use-pin"})
-		if lines := r.of("key"); len(lines) != 2 || !strings.Contains(lines[0].Seen, "no incorrect PIN was entered") || lines[1].Seen != "the key made a signature" {
+		if lines := r.of("key"); len(lines) != 2 || !strings.Contains(lines[0].Seen, "no failed tries") || lines[1].Seen != "the key made a signature" {
 			t.Errorf("%s: %+v", id.Name, lines)
 		}
 		if lines := r.of("modules"); len(lines) != 1 || lines[0].State != "ok" {
@@ -112,20 +112,46 @@ func TestToken(t *testing.T) {
 				t.Fatalf("%s, %s: a try was used: %v", id.Name, args, n)
 			}
 		}
+		s.checkPipe(setup{args: "--certificate /dev/fd/3 --private-key " + ref + " --pin-source " + valueOf(id.Flags, "--pin-source") + " " + sessionFlags + patient})
 		s.write("sealed", "-----BEGIN TSS2 PRIVATE KEY-----\nMIGH\n-----END TSS2 PRIVATE KEY-----\n")
 		s.check(setup{args: with(id.Flags, "--pin-source", "tpm:path={dir}/sealed;device={dir}/none") + patient, check: "tpm", seen: "the PIN cannot be read", command: "--use-pin", code: 5})
-		s.check(setup{args: wrong + " --use-pin", check: "key", seen: "incorrect", command: "--pin-source prompt", code: 4})
+		s.check(setup{args: wrong + " --use-pin", check: "key", seen: "the PIN in {dir}/wrong is incorrect", command: "${EDITOR:-vi} +1 {dir}/wrong", code: 4})
 		if n := counted(t, ref); !n.Used {
 			t.Errorf("%s: the device counted no try: %v", id.Name, n)
 		}
-		for _, args := range []string{right, right + " --use-pin"} {
-			s.check(setup{args: args, check: "key", seen: "an incorrect", command: "--use-pin --pin-source prompt", code: 4})
-		}
+		s.check(setup{args: right, check: "key", seen: "an incorrect", command: "--use-pin --pin-source prompt", code: 4})
+		s.check(setup{args: right + " --use-pin", check: "key", seen: "the stored PIN was not used. A wrong PIN was entered before", command: "--use-pin --pin-source prompt", code: 4})
 		login(t, ref, valueOf(id.Flags, "--pin-source"))
 		s.checkGood(setup{args: right + " --use-pin"})
 
 		s.check(setup{args: strings.Replace(right, "object=", "object=no-", 1) + " --use-pin", check: "key", seen: "no", command: "holdfast list", code: 3})
 		s.check(setup{args: strings.Replace(right, "token=", "token=no-", 1), check: "key", seen: "no token that is present matches", command: "holdfast list", code: 5})
+	}
+}
+
+// checkPipe examines a key in a token with a certificate from a pipe, which only one
+// process can read.
+func (s *scene) checkPipe(c setup) {
+	s.Helper()
+	cert, err := os.ReadFile(s.path("cert.pem"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.Write(cert); err != nil { // it fits into the buffer of the pipe
+		s.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		s.Fatal(err)
+	}
+	cmd := s.command(c)
+	cmd.ExtraFiles = []*os.File{r}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "ok       rules") {
+		s.Errorf("%v: %s", err, out)
 	}
 }
 
@@ -146,7 +172,7 @@ func TestTPM(t *testing.T) {
 			s.check(setup{args: right + " --use-pin", check: "key", seen: "another TPM", command: "holdfast list", code: 3})
 		}
 		s.env = []string{"TPM_DEVICE=" + filepath.Join(id.Dir, "none")}
-		s.check(setup{args: right, check: "key", seen: "none", command: "holdfast list", code: 5})
+		s.check(setup{args: right, check: "key", seen: "none", command: "ls -l {dir}/none", code: 5})
 	}
 }
 
@@ -172,7 +198,7 @@ func TestTriesOfTPM(t *testing.T) {
 			t.Fatalf("%s: %d tries left, %d before", id.Name, n, before)
 		}
 		r = s.examine(setup{args: wrong + " --use-pin"})
-		if l, _ := r.first("fault"); l.Check != "key" || !strings.Contains(l.Seen, "authorization failed") || !strings.Contains(l.Command, "--pin-source prompt") || r.Code != 4 {
+		if l, _ := r.first("fault"); l.Check != "key" || !strings.Contains(l.Seen, "the TPM key password in "+s.path("wrong")+" is incorrect: ") || !strings.Contains(l.Seen, "authorization failed") || !strings.HasPrefix(l.Command, "${EDITOR:-vi}") || r.Code != 4 {
 			t.Errorf("%s: %+v", id.Name, l)
 		}
 		if n := left(); n != before-1 {

@@ -1,12 +1,14 @@
 // Package doctor contains the command that finds out why an AWS client does not
 // get credentials: doctor, and probe-module, which it runs for modules that may
 // crash. The checks are values in one table. Of Holdfast's packages, doctor
-// imports front, flags and the libraries.
+// imports front, flags, role and the libraries.
 package doctor
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -32,20 +35,17 @@ type options struct {
 }
 
 // own are the flags that credential-process does not have.
-var own = []string{"profile", "online", "use-pin", "json", "trust-anchor", "trust-policy", "module-timeout"}
+var own = []string{"profile", "config", "role", "online", "use-pin", "json", "trust-anchor", "trust-policy", "module-timeout"}
 
-// settings are the flags of credential-process.
+// settings are the flags of credential-process, and those for a configuration
+// file, which only doctor has.
 type settings struct {
-	identity flags.Identity
-	session  flags.Session
-	assume   flags.Assume
-	cache    string // accepted, but doctor uses no cache
+	role.Flags
+	cache string // accepted, but doctor uses no cache
 }
 
 func (s *settings) add(cmd *cobra.Command) {
-	s.identity.Add(cmd)
-	s.session.Add(cmd)
-	s.assume.Add(cmd)
+	s.AddSettings(cmd)
 	front.CredentialFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&s.cache, "cache", "", "`where` credential-process keeps credentials; doctor accepts the flag and does not use a cache")
 		front.MarkOptionalValue(fs.Lookup("cache"), "file", "keyring")
@@ -67,8 +67,10 @@ cause of the others.
 
 It accepts the flags of credential-process. With --profile it takes them from
 the credential_process of a profile in the AWS configuration, and shows how
-AWS clients split it; further flags override those of the profile. Without any
-of these flags, it uses the profile of AWS_PROFILE, or else "default".
+AWS clients split it. With --config it takes them from the file that serve,
+exec and update read. Further flags override those of the profile or the file.
+Without any of these flags, it uses the profile of AWS_PROFILE, or else
+"default".
 
 Without --online no packet is sent to AWS. Without --use-pin no PIN is used, so
 that no try is lost: a key that needs a PIN is then not opened. The password of
@@ -84,6 +86,9 @@ unreachable.`,
   # create a session, too, and compare with the trust policy of the role:
   holdfast doctor --profile app --online --trust-policy trust.json
 
+  # check a role of the file of serve, exec and update:
+  holdfast doctor --config /etc/holdfast/roles.toml --role app
+
   # check flags before they go into a configuration:
   holdfast doctor --certificate cert.pem --private-key key.pem \
       --trust-anchor ca.pem --trust-anchor-arn "$TRUST_ANCHOR_ARN" \
@@ -95,9 +100,10 @@ unreachable.`,
 		fs.BoolVar(&o.online, "online", false, "also check the clock and the network, and create a session")
 		fs.BoolVar(&o.usePIN, "use-pin", false, "use the PIN: open a key that needs one, and make a signature; a wrong PIN costs a try")
 		fs.StringVar(&o.trustAnchor, "trust-anchor", "", "PEM `file` with the CA certificates of the trust anchor, to compare the chain with")
-		fs.StringVar(&o.trustPolicy, "trust-policy", "", "JSON `file` with the trust policy of the role, or of the second role, to compare the certificate with")
-		fs.DurationVar(&o.moduleTimeout, "module-timeout", 1500*time.Millisecond, "how long each PKCS #11 module may take to load, as a `duration`")
+		fs.StringVar(&o.trustPolicy, "trust-policy", "", "JSON `file` with the trust policy of the role, to compare the certificate with; with --assume-role-arn usually that of the second role")
+		fs.DurationVar(&o.moduleTimeout, "module-timeout", 1500*time.Millisecond, "how long PKCS #11 modules may take to load, as a `duration`")
 	})
+	s.AddFile(cmd)
 	s.add(cmd)
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&o.asJSON, "json", false, "print a JSON object")
@@ -120,19 +126,26 @@ type patient struct {
 	hasKey     bool
 	key        flags.Key
 	hasConfig  bool // config and chain are valid
+	foreign    bool // credential_process runs a program whose settings are not known
 	config     rolesanywhere.Config
 	second     flags.Chain
 	connection flags.Connection
 
 	mu      sync.Mutex
 	held    string // what the key needs and was not used; "": nothing
+	what    string // the kind of PIN or password that was used last; "": none
+	stored  string // the file with the PIN of the profile, if --pin-source replaces it
+	differs bool   // a person typed another PIN than that in the file
 	modules func() []probed
-	mark    string // of a process that runs the checks of the key for another; see isolate
-	ended   bool   // a module ended that process
 
-	signer signer.Signer // nil: not open
-	badKey bool          // the check of the key found a fault
-	hangs  bool          // the device did not answer
+	endOrphans func(except int) // kills processes that modules left; nil: no module was loaded
+	mark       string           // of a process that runs the checks of the key for another; see isolate
+	ended      bool             // a module ended that process
+
+	signer  signer.Signer // nil: not open
+	badKey  bool          // the check of the key found a fault
+	backend string        // of the key; "": unknown
+	hangs   bool          // the device did not answer
 	badFiles,
 	badRules []string // what was seen in the faults of these checks
 	openErr,
@@ -142,6 +155,8 @@ type patient struct {
 	reachOnce sync.Once
 	reached   rolesanywhere.Reached
 	reachErr  error
+	reachBegan,
+	reachEnded time.Time
 	sessionOf rolesanywhere.Config // with the signer
 	session   credentials.Credentials
 }
@@ -150,6 +165,9 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	if o.moduleTimeout <= 0 {
 		return front.Usagef("--module-timeout %v is not positive", o.moduleTimeout)
 	}
+	if o.profile != "" && s.ConfigFile != "" {
+		return signer.WithHint(front.Usagef("--profile and --config exclude each other"), "give --config for a role of serve, exec or update, and --profile for an AWS configuration")
+	}
 	p := &patient{App: a, options: o, cmd: cmd, given: s}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		p.args = append(p.args, "--"+f.Name+"="+f.Value.String())
@@ -157,6 +175,7 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 			p.settings = append(p.settings, f.Name)
 		}
 	})
+	p.learnSecrets(p.args)
 	p.modules = sync.OnceValue(func() []probed { return p.probeModules(cmd.Context()) })
 	defer p.close()
 	if p.mark = a.Env(markVariable); p.mark != "" {
@@ -176,6 +195,11 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	if failedWrite != nil {
 		return failedWrite
 	}
+	if !o.asJSON {
+		if _, err := fmt.Fprintln(a.Stdout, summary(results, o.online)); err != nil {
+			return err
+		}
+	}
 	worstState, code := worst(results)
 	if o.asJSON {
 		err = front.WriteJSON(a.Stdout, struct {
@@ -192,8 +216,12 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 
 func isOwn(name string) bool { return slices.Contains(own, name) }
 
-// close closes the key. A device that hangs does not keep the command.
+// close closes the key, and ends what modules started. A device that hangs does
+// not keep the command.
 func (p *patient) close() {
+	if p.endOrphans != nil {
+		defer p.endOrphans(0)
+	}
 	if p.signer == nil {
 		return
 	}
@@ -218,6 +246,8 @@ func (p *patient) again(words ...string) string {
 			for _, v := range values {
 				line = append(line, "--"+f.Name, v)
 			}
+		case p.hide(f.Value.String()) != f.Value.String(): // a part of a reference would be of no use
+			line = append(line, "--"+f.Name, strings.ToUpper(f.Name))
 		default:
 			line = append(line, "--"+f.Name, f.Value.String())
 		}

@@ -3,10 +3,6 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -26,8 +22,8 @@ type override struct {
 // with --profile. Sources: credentials.py of botocore, resolve_credentials.go of
 // the AWS SDK for Go v2.
 var overrides = []override{
-	{[]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, []string{"AWS_SESSION_TOKEN"}, "the keys in the environment", "the AWS CLI and the SDK for Python refuse it"},
-	{[]string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"}, nil, "the web identity in the environment", "AWS clients refuse it"},
+	{[]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, []string{"AWS_SESSION_TOKEN"}, "the keys in the environment", "the AWS CLI and the SDK for Python fail"},
+	{[]string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"}, nil, "the web identity in the environment", "AWS clients fail"},
 }
 
 // stronger has the settings of a profile that have precedence over its
@@ -62,7 +58,9 @@ func checkEnvironment(_ context.Context, p *patient) (results []result) {
 	}
 	if len(p.aws.chain) > 0 {
 		results = append(results, p.strongerSettings()...)
+		results = append(results, p.emptyRole()...)
 	}
+	results = append(results, p.onlyInGo()...)
 	if name := p.Env("AWS_PROFILE"); p.profile != "" && name != "" && name != p.profile {
 		results = append(results, warn("AWS_PROFILE is %s: clients that do not name a profile use that one", name).with("export", "AWS_PROFILE="+p.profile))
 	}
@@ -73,7 +71,7 @@ func checkEnvironment(_ context.Context, p *patient) (results []result) {
 		results = append(results, warn("profile %q has no region, which clients of most services need", p.aws.name).
 			with("aws", "configure", "set", "region", p.config.TrustAnchorRegion(), "--profile", p.aws.name))
 	}
-	results = append(results, p.endpoints()...)
+	results = append(results, p.endpoints(inContainer())...)
 	if len(results) == 0 {
 		results = append(results, fine("nothing overrides credential_process"))
 	}
@@ -91,9 +89,9 @@ func (p *patient) overridden(o override) result {
 	case p.aws.name == "":
 		return warn("%s instead of a profile", text).with(unset...)
 	case p.profile != "":
-		return warn("%s, unless they name the profile themselves, such as aws --profile %s", text, p.aws.name).with(unset...)
+		return warn("%s, unless the command names the profile, as in aws --profile %s", text, p.aws.name).with(unset...)
 	}
-	return failed(front.ExitOther, "%s instead of credential_process, unless they name the profile themselves, such as aws --profile %s", text, p.aws.name).with(unset...)
+	return failed(front.ExitOther, "%s instead of credential_process, unless the command names the profile, as in aws --profile %s", text, p.aws.name).with(unset...)
 }
 
 // strongerSettings returns the results for settings beside the credential_process,
@@ -103,17 +101,17 @@ func (p *patient) strongerSettings() (results []result) {
 	if _, has := last.Settings[awsconfig.CredentialProcess]; !has {
 		return nil
 	}
-	reported := make(map[string]bool) // IAM Identity Center has several settings
+	identityCenter := false // is reported; it has several settings
 	for _, s := range stronger {
 		setting, set := last.Settings[s.key]
 		inGo := s.some != "" || s.key == awsconfig.AccessKeyID && !isCredentials(setting.File) && len(p.aws.chain) == 1
 		switch _, keyID := last.Settings[awsconfig.AccessKeyID]; {
-		case !set, reported[verbless(s.what)],
+		case !set, identityCenter && strings.HasPrefix(s.key, "sso_"),
 			inGo && setting.Inherited, // Go has no section [DEFAULT]
 			s.key == "aws_secret_access_key" && keyID:
 			continue
 		}
-		reported[verbless(s.what)] = true
+		identityCenter = identityCenter || strings.HasPrefix(s.key, "sso_")
 		text := fmt.Sprintf("%s in line %d of %s: ", s.key, setting.Line, setting.File)
 		var r result
 		switch {
@@ -135,10 +133,28 @@ func (p *patient) strongerSettings() (results []result) {
 	return append(results, p.besideSource()...)
 }
 
-// verbless returns a description without its first word.
-func verbless(text string) string {
-	_, rest, _ := strings.Cut(text, " ")
-	return rest
+// emptyRole returns the fault of a role_arn without a value, beside the
+// credential_process.
+func (p *patient) emptyRole() []result {
+	role, set := p.aws.last().Settings[awsconfig.RoleARN]
+	if !set || role.Value != "" {
+		return nil
+	}
+	r := failed(front.ExitOther, "role_arn in line %d of %s is empty: the AWS CLI and the SDK for Python refuse the profile", role.Line, role.File)
+	return []result{edit(r.because("remove the line"), role.File, role.Line)}
+}
+
+// onlyInGo returns warnings about variables that the SDK for Go reads differently.
+func (p *patient) onlyInGo() (results []result) {
+	if p.Env("AWS_ACCESS_KEY_ID") == "" && p.Env("AWS_ACCESS_KEY") != "" && p.Env("AWS_SECRET_KEY") != "" {
+		results = append(results, warn("AWS_ACCESS_KEY and AWS_SECRET_KEY are set: %s uses these keys; the AWS CLI does not", sdkForGo).with("unset", "AWS_ACCESS_KEY", "AWS_SECRET_KEY"))
+	}
+	for _, name := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
+		if v := p.Env(name); strings.HasPrefix(v, "~/") || strings.Contains(v, "$") {
+			results = append(results, warn("%s contains ~ or a variable, which %s does not replace", name, sdkForGo).because("set it to the whole path").paste("export "+name+"=PATH"))
+		}
+	}
+	return results
 }
 
 // isCredentials reports whether a file is that with the credentials.
@@ -151,6 +167,10 @@ func (p *patient) besideSource() (results []result) {
 		source, set := profile.Settings[awsconfig.SourceProfile]
 		if !set || source.Value == "" {
 			continue
+		}
+		if own, has := profile.Settings[awsconfig.CredentialProcess]; has && i < len(p.aws.chain)-1 {
+			r := warn("credential_process in line %d of %s: %s refuses it beside role_arn and source_profile, and the AWS CLI ignores it", own.Line, own.File, sdkForGo)
+			results = append(results, edit(r, own.File, own.Line))
 		}
 		if i == len(p.aws.chain)-1 && profile.Get(awsconfig.RoleARN) == "" {
 			results = append(results, edit(warn("source_profile in line %d of %s: %s refuses it without role_arn", source.Line, source.File, sdkForGo), source.File, source.Line))
@@ -182,56 +202,5 @@ func removeLines(r result, p awsconfig.Profile, file string) result {
 	if !known {
 		return edit(r, file, removed[0].Line)
 	}
-	return r.paste(text).because(fmt.Sprintf("the command deletes these settings of profile %s; %s.bak keeps them", p.Name, filepath.Base(file)))
-}
-
-// endpoints returns what variables of endpoints mean for clients.
-func (p *patient) endpoints() (results []result) {
-	for _, name := range []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} {
-		if v := p.Env(name); v != "" {
-			results = append(results, fine("%s is set: clients ask this endpoint if they find no other credentials", name))
-		}
-	}
-	imds := p.Env("AWS_EC2_METADATA_SERVICE_ENDPOINT")
-	switch {
-	case imds != "" && strings.EqualFold(p.Env("AWS_EC2_METADATA_DISABLED"), "true"):
-		results = append(results, warn("AWS_EC2_METADATA_SERVICE_ENDPOINT is set, but AWS_EC2_METADATA_DISABLED is true: clients do not ask it").with("unset", "AWS_EC2_METADATA_DISABLED"))
-	case imds != "" && inContainer() && !isLocal(imds):
-		results = append(results, warn("AWS_EC2_METADATA_SERVICE_ENDPOINT is %s, outside of this container: responses with an IP hop limit of 1 do not arrive", hostOf(imds)).
-			because("use a limit of 2 or more where the endpoint runs").paste("holdfast serve --hop-limit 2"))
-	case imds != "":
-		results = append(results, fine("AWS_EC2_METADATA_SERVICE_ENDPOINT is set: clients ask this endpoint if they find no other credentials"))
-	}
-	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ROLESANYWHERE", "AWS_ENDPOINT_URL_STS"} {
-		if v := p.Env(name); v != "" && !strings.EqualFold(p.Env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
-			results = append(results, fine("%s is set: requests go to %s", name, hostOf(v)))
-		}
-	}
-	return results
-}
-
-func hostOf(text string) string {
-	if u, err := url.Parse(text); err == nil && u.Host != "" {
-		return u.Host
-	}
-	return "another address"
-}
-
-func isLocal(text string) bool {
-	u, err := url.Parse(text)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// inContainer reports whether a container engine has left its mark.
-func inContainer() bool {
-	for _, mark := range []string{"/.dockerenv", "/run/.containerenv"} {
-		if _, err := os.Stat(mark); err == nil {
-			return true
-		}
-	}
-	return false
+	return r.paste(text).because(fmt.Sprintf("the command deletes these settings of profile %s; a copy of the file keeps them", p.Name))
 }

@@ -26,6 +26,10 @@ func checkFiles(_ context.Context, p *patient) (results []result) {
 	var used []usedFile
 	for _, path := range p.key.Files(p.App) {
 		f := usedFile{path: path}
+		if isInherited(path) { // it can be read once
+			used = append(used, f)
+			continue
+		}
 		if data, err := keystore.ReadFile(path, keystore.MaxInput); err == nil && keystore.ContainsPrivateKey(data) {
 			f.secret = "the private key"
 		}
@@ -37,15 +41,23 @@ func checkFiles(_ context.Context, p *patient) (results []result) {
 	if path := p.connection.Bundle(); path != "" {
 		used = append(used, usedFile{path: path})
 	}
+	var shared []string // what groups can read
 	for _, f := range used {
-		if r := p.checkFile(f); r.State != ok {
+		r := p.checkFile(f)
+		if r.State != ok {
 			results = append(results, r)
+		} else if r.Seen != "" {
+			shared = append(shared, r.Seen)
 		}
 	}
-	for _, path := range p.commandFiles() {
+	deciding, what := p.commandFiles(), "program AWS clients run"
+	if p.given.ConfigFile != "" {
+		deciding, what = []string{p.given.ConfigFile}, "key and role holdfast uses"
+	}
+	for _, path := range deciding {
 		if info, err := os.Stat(path); err == nil {
 			if r := writable(usedFile{path: path}, info); r.State != ok {
-				r.Seen += "; the file decides which program AWS clients run"
+				r.Seen += "; the file decides which " + what
 				results = append(results, r)
 			}
 		}
@@ -56,7 +68,7 @@ func checkFiles(_ context.Context, p *patient) (results []result) {
 	}
 	for _, name := range p.key.Variables(p.App) {
 		if _, set := p.LookupEnv(name); !set {
-			results = append(results, failed(front.ExitNotFound, "the environment variable %s, which the settings name, is not set", name).
+			results = append(results, failed(p.absenceCode(name, keystore.Ref.Variable), "the environment variable %s, which the settings name, is not set", name).
 				because("AWS clients pass their own environment to the program").paste("export "+name+"=…"))
 		}
 	}
@@ -71,7 +83,16 @@ func checkFiles(_ context.Context, p *patient) (results []result) {
 		}
 		results = append(results, fine("can be read: %s", strings.Join(names, ", ")))
 	}
+	for _, text := range shared {
+		results = append(results, fine("%s", text))
+	}
 	return results
+}
+
+// isInherited reports whether a path can be that of an open file of the process, such
+// as a pipe.
+func isInherited(path string) bool {
+	return strings.HasPrefix(path, "/dev/") || strings.HasPrefix(path, "/proc/")
 }
 
 // commandFiles returns the files of which each decides what AWS clients run: that
@@ -92,7 +113,9 @@ func (p *patient) checkFile(f usedFile) result {
 	info, err := os.Stat(f.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return p.missing(f.path)
+		r := p.missing(f.path)
+		r.code = p.absenceCode(f.path, keystore.Ref.File)
+		return r
 	case errors.Is(err, fs.ErrPermission):
 		return failed(front.ExitUnavailable, "%s: user %s is not allowed to enter its folder", f.path, userName()).with("ls", "-ld", filepath.Dir(f.path))
 	case err != nil:
@@ -103,7 +126,7 @@ func (p *patient) checkFile(f usedFile) result {
 		abs, _ := filepath.Abs(f.path) // f.path was just found
 		return p.relative(f.path, abs)
 	}
-	if strings.HasPrefix(f.path, "/dev/") || strings.HasPrefix(f.path, "/proc/") { // an inherited pipe can be read once
+	if isInherited(f.path) {
 		return fine("")
 	}
 	data, err := keystore.ReadFile(f.path, keystore.MaxInput)
@@ -113,6 +136,8 @@ func (p *patient) checkFile(f usedFile) result {
 			tool("sudo chown NAME FILE", userName(), f.path)
 	case err != nil:
 		return failure(fmt.Errorf("%s: %w", f.path, err)).with("ls", "-l", f.path)
+	case len(data) == 0 && p.isPINFile(f.path):
+		return edit(failed(front.ExitPIN, "%s is empty", f.path).because("write the PIN or password into the file"), f.path, 1)
 	case len(data) == 0:
 		return failed(front.ExitOther, "%s is empty", f.path).with("ls", "-l", f.path)
 	}
@@ -125,17 +150,7 @@ func (p *patient) relative(path, abs string) result {
 	if p.aws.words == nil {
 		return r
 	}
-	fixed := slices.Clone(p.aws.words)
-	for i, w := range fixed {
-		name, value, joined := strings.Cut(w, "=")
-		switch {
-		case w == path:
-			fixed[i] = abs
-		case joined && value == path:
-			fixed[i] = name + "=" + abs
-		}
-	}
-	return p.set(r, fixed)
+	return p.set(r, p.aws.words) // corrected makes all paths absolute
 }
 
 // writable returns a warning if somebody else can read a secret in a file, or
@@ -145,15 +160,40 @@ func writable(f usedFile, info fs.FileInfo) result {
 		return fine("")
 	}
 	mode := info.Mode().Perm()
+	group, foreign := foreignGroup(info)
 	switch folder, err := os.Stat(filepath.Dir(f.path)); {
+	case !reachable(f.path):
 	case f.secret != "" && mode&0o004 != 0:
-		return warn("%s can be read by every local user (mode %04o), and contains %s", f.path, mode, f.secret).tool("chmod 600 FILE", f.path)
+		return warn("mode %04o lets every local user read %s, which contains %s", mode, f.path, f.secret).tool("chmod 600 FILE", f.path)
 	case mode&0o002 != 0:
-		return warn("%s can be changed by every local user (mode %04o)", f.path, mode).tool("chmod o-w FILE", f.path)
+		return warn("mode %04o lets every local user change %s", mode, f.path).tool("chmod go-w FILE", f.path)
+	case mode&0o020 != 0 && foreign:
+		return warn("mode %04o lets the users of group %s change %s", mode, group, f.path).tool("chmod g-w FILE", f.path)
 	case err == nil && folder.Mode().Perm()&0o002 != 0 && folder.Mode()&fs.ModeSticky == 0:
 		return warn("every local user can replace %s: its folder has mode %04o", f.path, folder.Mode().Perm()).tool("chmod o-w FILE", filepath.Dir(f.path))
+	case f.secret != "" && mode&0o040 != 0 && foreign:
+		return result{State: ok, Seen: "the users of group " + group + " can read " + f.path}
 	}
 	return fine("")
+}
+
+// reachable reports whether all local users may enter the folders above a file.
+func reachable(path string) bool {
+	abs, err := filepath.Abs(path)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs)
+	}
+	if err != nil {
+		return true
+	}
+	for dir := filepath.Dir(abs); ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		if dir == filepath.Dir(dir) {
+			return true
+		}
+	}
 }
 
 // missing is the fault of a file that does not exist.
@@ -177,7 +217,7 @@ func (p *patient) missing(path string) result {
 	}
 	slices.Sort(similar)
 	if len(similar) > 0 && r.Hint == "" {
-		r = r.because("its folder contains " + strings.Join(similar[:min(len(similar), 5)], ", "))
+		r = r.because("Correct the name. The folder contains " + strings.Join(similar[:min(len(similar), 5)], ", ") + ".")
 	}
 	return r.with("ls", "-l", dir)
 }

@@ -21,6 +21,11 @@ var good = []setup{
 	{name: "intermediate as trust anchor", args: goodFlags + " --trust-anchor {dir}/intermediate.pem"},
 	{name: "trust policy", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"client"},"ArnEquals":{"aws:SourceArn":"`+anchorARN+`"}}`, 1))},
 	{name: "trust policy of the second role", args: policy + " --assume-role-arn arn:aws:iam::444455556666:role/second --assume-role-external-id e-1 --assume-role-tag Team=blue", prepare: trust(trustSecond)},
+	{name: "trust policy that also trusts a provider of OpenID Connect", args: policy, prepare: trust(`{"Version":"2012-10-17","Statement":[` +
+		`{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringLike":{"token.actions.githubusercontent.com:sub":"repo:o/r:*"}}},` +
+		`{"Effect":"Allow","Principal":{"Service":"rolesanywhere.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]}]}`)},
+	{name: "response of get-role", args: policy, prepare: trust("\ufeff{\"Role\":{\"AssumeRolePolicyDocument\":" + strings.Replace(trustRoles, "%s", "", 1) + "}}")},
+	{name: "key that a closed folder hides", args: goodFlags, prepare: mode("key.pem", 0o644)},
 	{name: "trust policy that doctor cannot evaluate", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`, 1))},
 	{name: "profile", args: app, prepare: config(goodConfig)},
 	{name: "default profile", prepare: config(strings.Replace(goodConfig, "profile app", "default", 1))},
@@ -115,11 +120,7 @@ func (s *scene) checkGood(c setup) report {
 // Warnings do not fail the command.
 func TestWarnings(t *testing.T) {
 	for _, c := range []setup{
-		{name: "key that everybody can read", args: goodFlags, prepare: func(s *scene) {
-			if err := os.Chmod(s.path("key.pem"), 0o644); err != nil {
-				s.Fatal(err)
-			}
-		}, check: "files", seen: "can be read by every local user", command: "chmod 600"},
+		{name: "key that everybody can read", args: goodFlags, prepare: steps(open, mode("key.pem", 0o644)), check: "files", seen: "mode 0644 lets every local user read {dir}/key.pem", command: "chmod 600"},
 		{name: "semicolon in a reference", args: app, prepare: profileWith("holdfast credential-process " + keyFlags + " " + sessionFlags + " --intermediates file:{dir}/a;b"),
 			check: "configuration", seen: "does not pass ;b", command: "file:{dir}/a;b"},
 		{name: "several lines", args: app, prepare: profileWith(goodLine + "\n  --cache"),
@@ -128,11 +129,19 @@ func TestWarnings(t *testing.T) {
 			check: "configuration", seen: "the SDK for Go and the AWS CLI read different commands", command: "sed -i.bak 3,3d"},
 		{name: "relative path", args: app, prepare: profileWith(strings.ReplaceAll(goodLine, "{dir}/key.pem", "key.pem")),
 			check: "files", seen: "key.pem is a relative path", command: "--private-key {dir}/key.pem"},
+		{name: "PIN that everybody can read", args: goodFlags + " --pin-source file:{dir}/pin", prepare: steps(open, encrypted, write("pin", "secret\n"), mode("pin", 0o644)),
+			check: "files", seen: "mode 0644 lets every local user read {dir}/pin, which contains the PIN", command: "chmod 600 {dir}/pin"},
+		{name: "password in credential_process", args: app, prepare: steps(encrypted, profileWith(goodLine+" --pkcs8-password secret\nregion = us-east-1")),
+			check: "configuration", seen: "--pkcs8-password in credential_process contains a password", command: "${EDITOR:-vi} +2"},
+		{name: "PKCS12 without a password", args: "--certificate {dir}/app.p12 " + sessionFlags, prepare: func(s *scene) {
+			s.write("pin", "secret\n")
+			s.tool(signertest.Require(s, "openssl", "openssl"), "pkcs12", "-export", "-inkey", "key.pem", "-in", "cert.pem", "-out", "app.p12", "-passout", "file:pin")
+		}, check: "key", seen: "needs a password", command: "--pin-source file:PATH"},
 		{name: "password missing", args: goodFlags, prepare: encrypted, check: "key", seen: "only clients on a terminal", command: "--pin-source file:PATH"},
 		{name: "helper with intermediates in the certificate file", args: app, prepare: helperWith(goodFlags),
 			check: "configuration", seen: "ignores the intermediate certificates in {dir}/cert.pem", command: "holdfast credential-process --certificate"},
 		{name: "keys in the environment beside --profile", args: app, prepare: config(goodConfig), env: []string{"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=x"},
-			check: "environment", seen: "unless they name the profile themselves", command: "unset AWS_ACCESS_KEY_ID"},
+			check: "environment", seen: "unless the command names the profile", command: "unset AWS_ACCESS_KEY_ID"},
 		{name: "only the session of Identity Center", args: app, prepare: config(goodConfig + "sso_session = x\n"),
 			check: "environment", seen: "the SDK for Go uses IAM Identity Center", command: "sed -i.bak 4d"},
 		{name: "only a secret key", args: app, prepare: steps(config(goodConfig), write(".aws/credentials", "[app]\naws_secret_access_key = x\n")),
@@ -143,28 +152,24 @@ func TestWarnings(t *testing.T) {
 			check: "environment", seen: "the SDK for Go refuses it without role_arn", command: "sed -i.bak 4d"},
 		{name: "source_profile without a role", args: app, prepare: config(goodConfig + "source_profile = b\n[profile b]\nregion = x\n"),
 			check: "environment", seen: "the SDK for Go refuses it without role_arn", command: "+4"},
+		{name: "process beside source_profile", args: "--profile other", prepare: config(goodConfig + "[profile other]\nregion = us-east-1\nrole_arn = " + roleARN + "\nsource_profile = app\ncredential_process = " + goodLine + "\n"),
+			check: "environment", seen: "the SDK for Go refuses it beside role_arn and source_profile", command: "+8"},
+		{name: "old names of variables", args: app, prepare: config(goodConfig), env: []string{"AWS_ACCESS_KEY=A", "AWS_SECRET_KEY=x"},
+			check: "environment", seen: "the SDK for Go uses these keys", command: "unset AWS_ACCESS_KEY AWS_SECRET_KEY"},
+		{name: "tilde in AWS_CONFIG_FILE", args: app, prepare: config(goodConfig), env: []string{"AWS_CONFIG_FILE=~/.aws/config"},
+			check: "environment", seen: "AWS_CONFIG_FILE contains ~ or a variable", command: "export AWS_CONFIG_FILE=PATH"},
 		{name: "no region", args: app, prepare: profileWith(goodLine), check: "environment", seen: "has no region", command: "aws configure set region us-east-1 --profile app"},
 		{name: "two variables with a profile", prepare: config(goodConfig + "[profile b]\nregion = x\n"), env: []string{"AWS_PROFILE=app", "AWS_DEFAULT_PROFILE=b"},
 			check: "environment", seen: "use profile b of AWS_DEFAULT_PROFILE", command: "unset AWS_DEFAULT_PROFILE"},
-		{name: "configuration that everybody can change", args: app, prepare: func(s *scene) {
-			s.write(".aws/config", goodConfig)
-			if err := os.Chmod(s.path(".aws/config"), 0o666); err != nil {
-				s.Fatal(err)
-			}
-		}, check: "files", seen: "config can be changed by every local user", command: "chmod o-w {dir}/.aws/config"},
-		{name: "folder of the configuration that everybody can change", args: app, prepare: func(s *scene) {
-			s.write(".aws/config", goodConfig)
-			if err := os.Chmod(s.path(".aws"), 0o777); err != nil {
-				s.Fatal(err)
-			}
-		}, check: "files", seen: "every local user can replace {dir}/.aws/config", command: "chmod o-w {dir}/.aws"},
+		{name: "configuration that everybody can change", args: app, prepare: steps(config(goodConfig), open, mode(".aws", 0o755), mode(".aws/config", 0o666)),
+			check: "files", seen: "mode 0666 lets every local user change {dir}/.aws/config", command: "chmod go-w {dir}/.aws/config"},
+		{name: "folder of the configuration that everybody can change", args: app, prepare: steps(config(goodConfig), open, mode(".aws", 0o777)),
+			check: "files", seen: "every local user can replace {dir}/.aws/config", command: "chmod o-w {dir}/.aws"},
 		{name: "program that everybody can change", args: app, prepare: func(s *scene) {
 			helperWith(goodFlags + " --intermediates {dir}/intermediate.pem")(s)
 			s.write("cert.pem", string(signertest.CertPEM(s.ca.Issue(s, s.key, nil))))
-			if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o777); err != nil {
-				s.Fatal(err)
-			}
-		}, check: "files", seen: "aws_signing_helper can be changed by every local user", command: "chmod o-w"},
+			steps(open, mode("bin", 0o755), mode("bin/aws_signing_helper", 0o777))(s)
+		}, check: "files", seen: "lets every local user change {dir}/bin/aws_signing_helper", command: "chmod go-w"},
 		{name: "name of the profile in quotation marks", args: app, prepare: config(strings.Replace(goodConfig, "profile app", `profile "app"`, 1)),
 			check: "configuration", seen: `the SDK for Go finds no credential_process in profile "app"`, command: "+3"},
 		{name: "long line", args: app, prepare: profileWith(goodLine + strings.Repeat(" --x=pkcs11:pin-value=1", 10_000) + strings.Repeat("x", 500_000)),
@@ -217,7 +222,7 @@ func TestOnline(t *testing.T) {
 	for check, want := range map[string]string{
 		"clock":    "agrees with",
 		"network":  strings.TrimPrefix(url, "http://"),
-		"session":  "AWS created a session of " + roleARN,
+		"session":  strings.TrimPrefix(url, "http://") + " created a session of " + roleARN,
 		"identity": "arn:aws:sts::111122223333:assumed-role/demo/",
 	} {
 		if lines := r.of(check); len(lines) != 1 || lines[0].State != "ok" || !strings.Contains(lines[0].Seen, want) {
@@ -225,7 +230,19 @@ func TestOnline(t *testing.T) {
 		}
 	}
 	s.check(setup{args: goodFlags + " --online --endpoint {url} --sts-endpoint {url} --assume-role-arn arn:aws:iam::111122223333:role/other",
-		check: "identity", seen: "role/other", command: "aws iam get-role --role-name other", code: 6})
+		check: "identity", seen: "role/other", command: "aws iam get-role --role-name other --query Role.AssumeRolePolicyDocument --output json --profile ADMIN >second.json && holdfast", code: 6})
+	s.write("second.json", "{}")
+	s.check(setup{args: goodFlags + " --online --endpoint {url} --sts-endpoint {url} --assume-role-arn arn:aws:iam::111122223333:role/other",
+		check: "identity", seen: "role/other", command: ">second-2.json && holdfast doctor --trust-policy second-2.json", code: 6})
+	s.check(setup{args: strings.Replace(goodFlags, profileARN, profileARN[:len(profileARN)-1]+"9", 1) + " --online --endpoint {url}",
+		check: "session", seen: "profile/00000000-0000-0000-0000-000000000009", command: "aws rolesanywhere list-profiles", code: 6})
+	s.issue(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })
+	s.check(setup{args: goodFlags + " --online --endpoint {url}", check: "rules", seen: "not valid before", command: "openssl req -new", code: 1})
+	s.issue(nil)
+	s.write(".aws/config", "[profile app]\ncredential_process = /bin/sh get-credentials\n")
+	if lines := s.examine(setup{args: app + " --online"}).of("session"); len(lines) != 1 || !strings.HasSuffix(lines[0].Seen, "are not known") {
+		t.Errorf("%+v", lines)
+	}
 	r = s.examine(setup{args: goodFlags + " --online --endpoint {url}"})
 	if lines := r.of("identity"); len(lines) != 1 || lines[0].State != "skipped" || !strings.Contains(lines[0].Seen, "--sts-endpoint") {
 		t.Errorf("%+v", lines)

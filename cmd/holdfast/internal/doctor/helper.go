@@ -71,7 +71,7 @@ func (p *patient) checkHelper(line *cobra.Command) (results []result) {
 				break
 			}
 		}
-		if err == nil && len(data) > 0 && data[0] == 0x30 && !line.Flags().Changed("private-key") { // DER: PKCS #12
+		if err == nil && len(data) > 0 && data[0] == 0x30 && (!line.Flags().Changed("private-key") || line.Flags().Lookup("private-key").Value.String() == path) { // DER: PKCS #12
 			add(warn("%s cannot read PKCS #12 files with a password, or of OpenSSL 3 and later", helper))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -48,11 +49,17 @@ func (s step) send(w io.Writer, mark string) error {
 	return err
 }
 
+// longestStep limits a line with a step, in bytes. A longer line is one of a module.
+const longestStep = 4 << 20
+
 // receive passes the steps of r to next. It reports whether the last one came.
 func receive(r io.Reader, mark string, next func(step)) bool {
-	lines := bufio.NewReader(r)
+	lines := bufio.NewReaderSize(r, longestStep)
 	for {
-		line, err := lines.ReadBytes('\n')
+		line, err := lines.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) { // what follows has no mark
+			continue
+		}
 		var s step
 		if text, found := bytes.CutPrefix(line, []byte(mark)); found && json.Unmarshal(text, &s) == nil {
 			for i := range s.Results {
@@ -96,6 +103,10 @@ func (p *patient) isolate(ctx context.Context, next func(step)) (died string, er
 	if err := child.Start(); err != nil {
 		return "", err
 	}
+	go func() { // they keep the pipes open
+		awaitExit(child.Process.Pid)
+		p.endOrphans(child.Process.Pid)
+	}()
 	exited := make(chan error, 1)
 	go func() {
 		err := child.Wait()
@@ -173,5 +184,5 @@ func (p *patient) inUse(died string) result {
 		paths = append(paths, m.Path)
 	}
 	r := failed(front.ExitUnavailable, "the PKCS #11 module %s %s when it is used", strings.Join(paths, " or "), died)
-	return r.because("if this command fails, too, install another version of the module, or ask its vendor").tool("pkcs11-tool --module PATH --list-slots", paths[0])
+	return r.because("if this command also fails, install another version of the module, or ask its vendor").tool("pkcs11-tool --module PATH --list-slots", paths[0])
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -23,12 +24,12 @@ func (p *patient) keyOptions() (keystore.Options, error) {
 	if !p.usePIN {
 		a.OpenTTY = func() (front.TTY, error) { return nil, errHeld }
 	}
-	opts, err := p.key.Options(a, p.Logger(false))
+	opts, err := p.key.Options(a, nil) // the checks tell what it would log
 	if err != nil {
 		return opts, err
 	}
-	opts.Logger = nil // the checks tell what it would log
 	opts.Permit = p.permit
+	opts.PIN = p.compareTyped(opts.PIN)
 	return opts.Once(), nil
 }
 
@@ -44,7 +45,7 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	}
 	ctx, cancel := await.Limit(ctx, p.timeout())
 	defer cancel()
-	backend, err := p.key.Backend(ctx, p.App, opts)
+	p.backend, err = p.key.Backend(ctx, p.App, opts)
 	if err == nil {
 		p.signer, err = front.InterruptibleValue(ctx, p.key.Name(), func() (signer.Signer, error) { return p.key.OpenWith(ctx, p.App, opts) })
 	}
@@ -61,23 +62,27 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	tries, count, countErr := p.countTries(ctx, opts)
 	switch {
 	case err == nil:
-		r := fine("%s opens %s: %s", backend, p.key.Name(), signer.DescribeKey(p.signer.Public()))
+		r := fine("opened %s (backend %s): %s", p.key.Name(), p.backend, signer.DescribeKey(p.signer.Public()))
 		if tries != "" {
 			r.Seen += "; " + tries
 		}
-		return append([]result{r}, p.sign(ctx)...)
+		return slices.Concat([]result{r}, p.sign(ctx), p.checkTyped())
 	case errors.Is(err, errHeld) && countErr != nil: // the device is not there
 		return []result{p.keyCommand(failure(countErr), countErr)}
 	case errors.Is(err, errHeld):
-		return []result{p.heldResult(backend, tries, count)}
+		return []result{p.heldResult(tries, count)}
 	case errors.Is(err, signer.ErrMismatch) && !errors.Is(err, signer.ErrNoCertificate):
-		return []result{fine("%s opens %s", backend, p.key.Name())} // match tells the fault
+		return []result{fine("opened %s (backend %s)", p.key.Name(), p.backend)} // match tells the fault
 	}
 	if p.told(err) {
 		return []result{skip("%s was not opened; see files", p.key.Name())}
 	}
 	r := failure(err)
-	if tries != "" {
+	switch {
+	case errors.Is(err, signer.ErrPINRequired) && count.Used && count.Left < 0:
+		r.Seen = count.Device + ": the stored PIN was not used. A wrong PIN was entered before, and the token does not say how many tries are left."
+		r.Hint = enterOnce
+	case tries != "":
 		r.Seen += "; " + tries
 	}
 	if count.Unblock != "" && errors.Is(err, signer.ErrPINLocked) {
@@ -87,8 +92,11 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 }
 
 // heldResult is the result for a key that is not opened because it needs a PIN.
-func (p *patient) heldResult(backend, tries string, count keystore.Tries) result {
-	r := skip("%s finds %s, which needs its %s; --use-pin uses it", backend, p.key.Name(), p.held)
+func (p *patient) heldResult(tries string, count keystore.Tries) result {
+	r := skip("%s (backend %s) needs its %s; --use-pin uses it", p.key.Name(), p.backend, p.held)
+	if modules, _ := p.key.Modules(p.App); len(modules) > 0 { // key would report an error
+		r = skip("the token of %s is present; to look for the key in it, doctor needs its %s; --use-pin uses it", p.key.Name(), p.held)
+	}
 	if tries != "" {
 		r.Seen += "; " + tries
 	}
@@ -103,7 +111,10 @@ func (p *patient) heldResult(backend, tries string, count keystore.Tries) result
 		r.Command = p.again("--use-pin", "--pin-source", "prompt")
 	case tries != "" && count.Used && count.Left < 0:
 		r.State, r.code = fault, front.ExitPIN
-		r.Hint = "after an incorrect PIN, a process that starts uses only one that a person types; log in once"
+		r.Hint = "A wrong PIN was entered before, so Holdfast does not use a stored PIN. " + enterOnce
+		if path, ok := p.pinFile(); ok {
+			r.Hint += " Check the one in " + path + ", too."
+		}
 		r.Command = p.again("--use-pin", "--pin-source", "prompt")
 	case p.held == keystore.AskPassword:
 		r.State = warning
@@ -114,15 +125,29 @@ func (p *patient) heldResult(backend, tries string, count keystore.Tries) result
 	return r
 }
 
+const enterOnce = "Enter the PIN yourself once."
+
+// deviceLists add a command that lists the devices of a backend, by its name.
+var deviceLists = map[string]func(*patient, result) result{"tpm": (*patient).listTPMs}
+
 // keyCommand returns r, the fault of opening the key, with a command.
 func (p *patient) keyCommand(r result, err error) result {
 	files := p.key.KeyFiles(p.App)
 	switch {
-	case errors.Is(err, signer.ErrPINIncorrect), errors.Is(err, signer.ErrPINRequired):
+	case errors.Is(err, signer.ErrPINIncorrect):
+		return p.wrongPIN(r)
+	case errors.Is(err, signer.ErrPINRequired):
 		return r.paste(p.again("--use-pin", "--pin-source", "prompt"))
 	case errors.Is(err, signer.ErrNoCertificate) && len(p.key.CertificateFiles(p.App)) > 0:
 		return r.with("holdfast", "list", "--in", p.key.CertificateFiles(p.App)[0])
-	case len(files) > 0:
+	}
+	if modules, moduleErr := p.key.Modules(p.App); moduleErr != nil || len(modules) > 0 && errors.Is(err, fs.ErrNotExist) {
+		return listModules(r)
+	}
+	if list := deviceLists[p.backend]; list != nil && errors.Is(err, signer.ErrUnavailable) {
+		return list(p, r)
+	}
+	if len(files) > 0 {
 		return r.with("holdfast", "list", "--in", files[0])
 	}
 	return r.with("holdfast", "list")
@@ -236,6 +261,8 @@ func checkMatch(_ context.Context, p *patient) []result {
 	case errors.Is(err, signer.ErrMismatch):
 		r := failure(err)
 		return []result{r.paste(p.compareCommand())}
+	case errors.Is(p.certErr, errHeld):
+		return []result{skip("the certificate is in %s, which was not opened; see key", p.key.CertificateName())}
 	case p.certErr != nil && p.told(p.certErr):
 		return []result{skip("the certificate was not read; see files")}
 	case p.certErr != nil && len(p.certs.Chain) == 0 && (err == nil || err.Error() != p.certErr.Error()):

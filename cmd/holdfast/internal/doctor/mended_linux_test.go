@@ -20,6 +20,7 @@ var mendable = []string{
 	"whole line quoted", "comment at the end", "redirection", "redirection to the next word", "semicolon at the end", "exec of the shell",
 	"dash in the key", "space in a path",
 	"keys in the profile", "Identity Center in the profile",
+	"typographic quotation marks", "en dash",
 }
 
 // The commands of doctor mend what is broken: after the command of the first fault,
@@ -85,6 +86,7 @@ func TestMendedWarnings(t *testing.T) {
 		"several lines with an equals sign": profileWith(strings.ReplaceAll(goodLine, " --trust-anchor-arn ", "\n  --trust-anchor-arn=") + region),
 		"backslashes":                       profileWith(strings.ReplaceAll(goodLine, " --role", " \\\n  --role") + region),
 		"relative path":                     profileWith(strings.ReplaceAll(goodLine, "{dir}/key.pem", "key.pem") + region),
+		"relative paths and a relative PIN": steps(write("pin", "x"), profileWith(strings.NewReplacer("{dir}/key.pem", "key.pem", "{dir}/cert.pem", "cert.pem").Replace(goodLine)+" --pin-source file:pin"+region)),
 		"no region":                         profileWith(goodLine),
 		"keys in the configuration":         config(goodConfig + "aws_access_key_id = A\n  B\naws_secret_access_key = x\n"),
 		"helper":                            helperWith(goodFlags),

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,7 @@ type probed struct {
 }
 
 // probeModules loads the modules that opening the key would load, each in a
-// process of its own, all at the same time.
+// process of its own, all at the same time and with one time limit.
 func (p *patient) probeModules(ctx context.Context) []probed {
 	if !p.hasKey {
 		return nil
@@ -36,6 +37,13 @@ func (p *patient) probeModules(ctx context.Context) []probed {
 	if err != nil {
 		return nil // opening the key reports it
 	}
+	if len(modules) == 0 {
+		return nil
+	}
+	p.endOrphans = adoptOrphans()
+	defer p.endOrphans(0)
+	ctx, cancel := context.WithTimeout(ctx, p.moduleTimeout)
+	defer cancel()
 	found := make([]probed, len(modules))
 	var all sync.WaitGroup
 	for i, m := range modules {
@@ -45,7 +53,7 @@ func (p *patient) probeModules(ctx context.Context) []probed {
 	return found
 }
 
-// probe runs probe-module for one module.
+// probe runs probe-module for one module until ctx ends.
 func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 	result := probed{Module: m}
 	exe, err := os.Executable()
@@ -53,8 +61,6 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 		result.problem = err.Error()
 		return result
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.moduleTimeout)
-	defer cancel()
 	child := exec.CommandContext(ctx, exe, ProbeName, "--in", m.Ref.String())
 	child.Args[0] = os.Args[0]
 	child.Env = p.Environ()
@@ -141,12 +147,15 @@ func (m probed) fault() result {
 		r.State, r.code = warning, 0
 		return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 	case m.From != "":
-		return r.because("p11-kit loads it because of " + m.From + "; if you do not need it, disable it for the proxy").
-			paste("printf '\\ndisable-in: p11-kit-proxy\\n' | sudo tee -a " + front.ShellQuote(m.From))
+		r.Hint = "p11-kit loads it because of " + m.From + "; if you do not need it, disable it for the proxy"
+		if m.slow {
+			r.Hint += "; if it works, but is slow, give doctor more time with --module-timeout"
+		}
+		return r.paste("printf '\\ndisable-in: p11-kit-proxy\\n' | sudo tee -a " + front.ShellQuote(m.From))
 	case m.slow:
 		r.Hint = "reconnect the device or restart its service; a slow device may need --module-timeout"
 	case m.died:
-		r.Hint = "if this command fails, too, install another version of the module, or ask its vendor"
+		r.Hint = "if this command also fails, install another version of the module, or ask its vendor"
 	}
 	return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 }
@@ -166,6 +175,9 @@ const modulesCheck = "modules"
 // checkModules tells which modules work.
 func checkModules(_ context.Context, p *patient) (results []result) {
 	modules := p.modules()
+	if _, err := p.key.Modules(p.App); err != nil {
+		return []result{skip("no module was found; see key")}
+	}
 	if len(modules) == 0 {
 		return []result{skip("the key needs no PKCS #11 module")}
 	}
@@ -218,4 +230,21 @@ func ProbeModule(a front.App) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&in, "in", "", "`reference` that names the module")
 	return cmd
+}
+
+// moduleFolders are where distributions install PKCS #11 modules.
+var moduleFolders = []string{"/usr/lib/*/pkcs11", "/usr/lib/pkcs11", "/usr/lib64/pkcs11", "/usr/lib/softhsm", "/usr/lib64/softhsm", "/usr/lib/*/softhsm", "/opt/homebrew/lib/pkcs11", "/usr/local/lib/pkcs11"}
+
+// listModules returns r, the fault of a module that was not found, with a command
+// that shows the modules of this machine.
+func listModules(r result) result {
+	var folders []string
+	for _, pattern := range moduleFolders {
+		found, _ := filepath.Glob(pattern) // the patterns are well-formed
+		folders = append(folders, found...)
+	}
+	if len(folders) == 0 {
+		return r.with("holdfast", "list")
+	}
+	return r.with(append([]string{"ls"}, folders...)...)
 }

@@ -5,16 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"runtime"
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
-	"github.com/holdfast-dev/holdfast/internal/awsconfig"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/assume"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
@@ -37,13 +35,14 @@ func (p *patient) reach(ctx context.Context) {
 	p.reachOnce.Do(func() {
 		ctx, cancel := await.Limit(ctx, p.timeout())
 		defer cancel()
+		p.reachBegan = p.Now()
 		p.reached, p.reachErr = p.config.Reach(ctx)
+		p.reachEnded = p.Now()
 	})
 }
 
 // checkClock compares the local clock with that of the service.
 func checkClock(ctx context.Context, p *patient) []result {
-	before := p.Now()
 	p.reach(ctx)
 	switch {
 	case p.reachErr != nil:
@@ -51,12 +50,7 @@ func checkClock(ctx context.Context, p *patient) []result {
 	case p.reached.Date.IsZero():
 		return []result{warn("%s sends no time, so the clock was not compared", p.reached.URL.Host)}
 	}
-	// The time of the response is between before and now. Its fraction of a
-	// second is cut off.
-	skew := min(0, p.reached.Date.Add(time.Second).Sub(before))
-	if ahead := p.reached.Date.Sub(p.Now()); ahead > 0 {
-		skew = ahead
-	}
+	skew := p.skew()
 	text := fmt.Sprintf("this machine's clock is %s %s that of %s", span(skew.Abs()), direction(skew), p.reached.URL.Host)
 	switch {
 	case skew.Abs() >= skewFault:
@@ -65,6 +59,25 @@ func checkClock(ctx context.Context, p *patient) []result {
 		return []result{warn("%s; AWS allows %d minutes", text, skewFault/time.Minute).because("set the clock").paste(clockCommand())}
 	}
 	return []result{fine("this machine's clock agrees with that of %s", p.reached.URL.Host)}
+}
+
+// skew is the time of the service minus the local time, when the service was reached.
+func (p *patient) skew() time.Duration {
+	// The time of the response is between the two local times. Its fraction of a
+	// second is cut off.
+	if ahead := p.reached.Date.Sub(p.reachEnded); ahead > 0 {
+		return ahead
+	}
+	return min(0, p.reached.Date.Add(time.Second).Sub(p.reachBegan))
+}
+
+// clockAgrees reports whether the local clock is known to be right.
+func (p *patient) clockAgrees(ctx context.Context) bool {
+	if !p.online || !p.hasConfig {
+		return false
+	}
+	p.reach(ctx)
+	return p.reachErr == nil && !p.reached.Date.IsZero() && p.skew().Abs() < skewWarning
 }
 
 // span is a duration in words.
@@ -106,6 +119,10 @@ func checkNetwork(ctx context.Context, p *patient) (results []result) {
 		r := failure(p.reachErr)
 		if proxy != "" {
 			r.Seen += "; the proxy is " + proxy
+		}
+		if endpoint, variable, err := flags.EndpointFromEnvironment(p.App, "ROLESANYWHERE"); err == nil && variable != "" && endpoint == p.config.Endpoint {
+			r.Seen += " (the endpoint is from " + variable + ")"
+			return []result{r.with("unset", variable)}
 		}
 		line := []string{"curl", "-vI", "--max-time", "10", "https://" + u.Host}
 		if u.Scheme == "http" {
@@ -171,80 +188,64 @@ func checkSession(ctx context.Context, p *patient) []result {
 	}
 	if err != nil {
 		r := failure(err)
+		r.Seen = p.naming(r.Seen)
 		var api *rolesanywhere.APIError
 		if errors.As(err, &api) {
 			switch {
 			case strings.Contains(api.Message, "Unable to assume role"):
-				return []result{r.paste(command(getPolicy(c.RoleName())...) + " >trust.json && " + p.again("--trust-policy", "trust.json"))}
+				return []result{r.paste(p.downloadPolicy(c.RoleName(), "trust.json"))}
 			case strings.Contains(api.Message, "Untrusted") && p.trustAnchor == "":
-				return []result{r.paste(command(getAnchor(c)...) + " >anchor.pem && " + p.again("--trust-anchor", "anchor.pem"))}
+				name := newFile("anchor.pem")
+				return []result{r.paste(command(getAnchor(c)...) + " >" + name + " && " + p.again("--trust-anchor", name))}
 			}
-			return []result{r.with("aws", "cloudtrail", "lookup-events", "--region", c.TrustAnchorRegion(),
-				"--lookup-attributes", "AttributeKey=EventName,AttributeValue=CreateSession", "--max-results", "5")}
+			if r, found := missingResource(r, api, c); found {
+				return []result{r}
+			}
+			return []result{r.with(asAdmin("aws", "cloudtrail", "lookup-events", "--region", c.TrustAnchorRegion(),
+				"--lookup-attributes", "AttributeKey=EventName,AttributeValue=CreateSession", "--max-results", "5")...)}
 		}
 		return []result{r.paste(p.again("--debug"))}
 	}
-	return []result{fine("AWS created a session of %s, valid until %s", c.RoleARN, p.session.Expires.UTC().Format(time.RFC3339))}
+	return []result{fine("%s created a session of %s, valid until %s", p.naming("AWS"), c.RoleARN, p.session.Expires.UTC().Format(time.RFC3339))}
 }
 
-// checkIdentity asks STS who the caller is with the credentials, and with those
-// of the second role, if there is one.
-func checkIdentity(ctx context.Context, p *patient) []result {
-	c := p.config
-	if c.Endpoint != "" && p.second.Endpoint == "" && !ofAWS(c.Endpoint) {
-		if p.second.RoleARN != "" {
-			return []result{failed(front.ExitUsage, "--endpoint is not that of AWS, but the request for the second role goes to AWS").
-				because("give --sts-endpoint, too").paste(p.again("--sts-endpoint", c.Endpoint))}
-		}
-		return []result{skip("needs --sts-endpoint, because --endpoint is not that of AWS")}
+// naming returns a text about AWS with the host that answers instead, if that is not
+// one of AWS.
+func (p *patient) naming(text string) string {
+	if p.config.Endpoint == "" || ofAWS(p.config.Endpoint) || p.reached.URL == nil {
+		return text
 	}
-	final, err := p.session, error(nil)
-	if p.second.RoleARN != "" {
-		source, sourceErr := p.second.Source(c, fixed(p.session))
-		if err = sourceErr; err == nil {
-			final, err = source.Credentials(ctx)
-		}
+	if rest, found := strings.CutPrefix(text, "AWS"); found {
+		return p.reached.URL.Host + rest
 	}
-	var identity assume.Identity
-	if err == nil {
-		identity, err = assume.CallerIdentity(ctx, p.second.Connection(c), final)
-	}
-	if err != nil {
-		r := failure(err)
-		if p.second.RoleARN != "" {
-			role := p.second.RoleARN[strings.LastIndex(p.second.RoleARN, "/")+1:]
-			r.Seen = "second role: " + r.Seen
-			return []result{r.paste(command(getPolicy(role)...) + " >second.json && " + p.again("--trust-policy", "second.json"))}
-		}
-		return []result{r.paste(p.again("--debug"))}
-	}
-	results := []result{fine("%s", identity.ARN)}
-	if n := len(p.aws.chain); n > 1 { // the client assumes these roles itself
-		first := p.aws.chain[0]
-		results = append(results, skip("doctor does not assume %s of profile %q", first.Get(awsconfig.RoleARN), first.Name).
-			with("aws", "sts", "get-caller-identity", "--profile", first.Name))
-	}
-	return results
+	return strings.Replace(text, "AWS returned", p.reached.URL.Host+" returned", 1)
 }
 
-// ofAWS reports whether an endpoint is one of AWS, such as that of a VPC.
-func ofAWS(endpoint string) bool {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return false
-	}
-	for _, domain := range []string{".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn"} {
-		if strings.HasSuffix(strings.ToLower(u.Hostname()), domain) {
-			return true
-		}
-	}
-	return false
+// downloadPolicy returns the command that stores the trust policy of a role in a new
+// file, and compares the certificate with it.
+func (p *patient) downloadPolicy(role, name string) string {
+	name = newFile(name)
+	return command(getPolicy(role)...) + " >" + name + " && " + p.again("--trust-policy", name)
 }
 
-// fixed is a source of credentials that exist.
-type fixed credentials.Credentials
-
-// Credentials implements [credentials.Source].
-func (f fixed) Credentials(context.Context) (credentials.Credentials, error) {
-	return credentials.Credentials(f), nil
+// missingResource returns the fault of an ARN that AWS does not know, if the
+// response names it.
+func missingResource(r result, api *rolesanywhere.APIError, c rolesanywhere.Config) (result, bool) {
+	for _, resource := range []struct {
+		arn, what, list string
+	}{
+		{c.TrustAnchorARN, "trust anchor", "rolesanywhere list-trust-anchors --query trustAnchors[].trustAnchorArn"},
+		{c.ProfileARN, "profile", "rolesanywhere list-profiles --query profiles[].profileArn"},
+		{c.RoleARN, "role", "iam list-roles --query Roles[].Arn"},
+	} {
+		if api.StatusCode != http.StatusNotFound || !strings.Contains(api.Message, resource.arn) {
+			continue
+		}
+		words := append([]string{"aws"}, strings.Fields(resource.list)...)
+		if words[1] == "rolesanywhere" {
+			words = append(words, "--region", c.TrustAnchorRegion())
+		}
+		return r.because("the " + resource.what + " " + resource.arn + " does not exist; IDs are case-sensitive").with(asAdmin(words...)...), true
+	}
+	return r, false
 }

@@ -60,6 +60,8 @@ func TestNetwork(t *testing.T) {
 		{setup: setup{name: "other server", args: online + " --ca-bundle {dir}/server.pem", check: "session", seen: "status 404", command: "", code: 7}, trust: true},
 		{setup: setup{name: "proxy that does not answer", args: online + " --ca-bundle {dir}/server.pem", env: []string{"HTTPS_PROXY=http://{closed}"},
 			check: "network", seen: "proxyconnect", command: "curl -vI", code: 7}, trust: true},
+		{setup: setup{name: "endpoint of a variable", args: goodFlags + " --online --timeout 60s", env: []string{"AWS_ENDPOINT_URL=http://{closed}"},
+			check: "network", seen: "the endpoint is from AWS_ENDPOINT_URL", command: "unset AWS_ENDPOINT_URL", code: 7}},
 		{setup: setup{name: "name that does not exist", args: strings.Replace(online, "{url}", "https://doctor.invalid", 1), check: "network", seen: "doctor.invalid", command: "curl -vI", code: 7}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

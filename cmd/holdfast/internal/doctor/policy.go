@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,13 +21,15 @@ import (
 func checkPolicy(_ context.Context, p *patient) (results []result) {
 	data, err := keystore.ReadFile(p.trustPolicy, keystore.MaxInput)
 	if err != nil {
-		return []result{failure(fmt.Errorf("--trust-policy %s: %w", p.trustPolicy, err)).with(getPolicy(p.config.RoleName())...)}
+		role := p.config.RoleName()
+		if p.second.RoleARN != "" {
+			role = p.second.RoleARN[strings.LastIndex(p.second.RoleARN, "/")+1:]
+		}
+		return []result{failure(fmt.Errorf("--trust-policy %s: %w", p.trustPolicy, err)).with(getPolicy(role)...)}
 	}
-	policy, err := trustpolicy.Parse(data)
-	var unsupported *trustpolicy.UnsupportedError
+	document := policyOf(data)
+	policy, err := trustpolicy.ParsePartly(document)
 	switch {
-	case errors.As(err, &unsupported):
-		return []result{skip("doctor cannot evaluate %s in statement %d of %s", unsupported.What, unsupported.Statement, p.trustPolicy)}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return []result{edit(failed(front.ExitOther, "%s ends too early: it is not a complete JSON document", p.trustPolicy), p.trustPolicy, 1)}
 	case err != nil:
@@ -33,24 +37,51 @@ func checkPolicy(_ context.Context, p *patient) (results []result) {
 	}
 	request, caller := p.createSession(), "this certificate"
 	principal := trustpolicy.RolesAnywhere
-	if p.second.RoleARN != "" && policy.OnlyForRoles() {
+	if p.second.RoleARN != "" && !policy.Names(trustpolicy.RolesAnywhere) {
 		request, principal = p.assumeSecond(), p.config.RoleARN
 		caller = "the session of " + principal
 	}
-	for _, s := range policy.Explain(request) {
-		results = append(results, fine("%s", describeStatement(s, principal)))
+	statements := policy.Explain(request)
+	denied := policy.Allows(request)
+	for _, s := range statements {
+		if denied == nil || !s.Deny && s.Applies() { // others are in the fault
+			results = append(results, fine("%s", describeStatement(s, principal)))
+		}
 	}
-	if err := policy.Allows(request); err != nil {
-		r := failed(front.ExitOther, "%v for %s%s", err, caller, unmet(policy.Explain(request), principal))
-		r = r.because("correct " + p.trustPolicy + ", or use another certificate; then run doctor again, and upload the file only if it has no fault")
-		return append([]result{edit(r, p.trustPolicy, 1)}, results...)
+	var unsupported *trustpolicy.UnsupportedError
+	switch err := denied; {
+	case errors.As(err, &unsupported):
+		results = nil
+		for _, s := range statements {
+			results = append(results, fine("%s", describeStatement(s, principal)))
+		}
+		return append([]result{skip("doctor cannot evaluate %s in statement %d of %s; the rest of it allows %s to %s",
+			unsupported.What, unsupported.Statement, p.trustPolicy, strings.Join(request.Actions, ", "), caller)}, results...)
+	case err != nil:
+		why := p.unmet(statements, principal, err)
+		r := failed(front.ExitOther, "%v for %s%s", err, caller, why.text)
+		r = r.because(why.mend + "; then run doctor again, and upload the file only if it has no fault")
+		return append([]result{edit(r, p.trustPolicy, strings.Count(string(data[:max(0, bytes.Index(data, document))]), "\n")+lineOf(document, why.statement))}, results...)
 	}
 	return append([]result{fine("%s allows %s to %s", p.trustPolicy, strings.Join(request.Actions, ", "), caller)}, results...)
 }
 
+// policyOf returns the policy in a file, which can also be the whole response of
+// get-role, or begin with a byte order mark.
+func policyOf(data []byte) []byte {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	var response struct {
+		Role struct{ AssumeRolePolicyDocument json.RawMessage }
+	}
+	if json.Unmarshal(data, &response) == nil && len(response.Role.AssumeRolePolicyDocument) > 0 {
+		return response.Role.AssumeRolePolicyDocument
+	}
+	return data
+}
+
 // getPolicy returns the command that shows the trust policy of a role.
 func getPolicy(role string) []string {
-	return []string{"aws", "iam", "get-role", "--role-name", role, "--query", "Role.AssumeRolePolicyDocument"}
+	return asAdmin("aws", "iam", "get-role", "--role-name", role, "--query", "Role.AssumeRolePolicyDocument", "--output", "json")
 }
 
 // createSession returns the request to STS for a session with the certificate.
@@ -123,10 +154,17 @@ func describeStatement(s trustpolicy.StatementResult, principal string) string {
 		return fmt.Sprintf("statement %d has no action that is needed", s.Number)
 	}
 	text := fmt.Sprintf("statement %d %s %s", s.Number, effect, strings.Join(s.Actions, ", "))
+	if s.Unsupported != "" {
+		text += "; doctor cannot evaluate " + s.Unsupported
+	}
 	for _, c := range s.Conditions {
-		text += "; it " + describeCondition(c)
 		if c.Met {
-			text += ", which is met"
+			text += "; condition met: " + strings.TrimPrefix(describeCondition(c), "requires ")
+			continue
+		}
+		text += "; it " + describeCondition(c)
+		if c.Unsupported != "" {
+			text += ", which doctor cannot evaluate"
 		}
 	}
 	return text
@@ -141,39 +179,16 @@ func describeCondition(c trustpolicy.ConditionResult) string {
 			key, has = key[len(prefix):], "the certificate"
 		}
 	}
-	relation, known := map[string]string{"StringEquals": " = ", "StringNotEquals": " ≠ "}[c.Operator]
+	relation, known := map[string]string{"StringEquals": " = ", "StringNotEquals": " ≠ ", "ArnEquals": " = ", "ArnNotEquals": " ≠ "}[c.Operator]
 	if !known {
 		relation = " " + c.Operator + " "
 	}
 	text := "requires " + key + relation + strings.Join(c.Want, " or ")
 	switch name := key[strings.LastIndex(key, "/")+1:]; {
-	case c.Met:
+	case c.Met, c.Unsupported != "":
 		return text
 	case len(c.Got) == 0:
 		return text + "; " + has + " has no " + name
 	}
 	return text + "; " + has + " has " + strings.Join(c.Got, ", ")
-}
-
-// unmet names the first reason why a statement that allows does not apply, or one
-// that denies does.
-func unmet(statements []trustpolicy.StatementResult, principal string) string {
-	for _, s := range statements {
-		if s.Deny && s.Applies() && len(s.Actions) > 0 {
-			return fmt.Sprintf(": statement %d applies", s.Number)
-		}
-	}
-	for _, s := range statements {
-		for _, c := range s.Conditions {
-			if !s.Deny && s.Principal && !c.Met {
-				return fmt.Sprintf(": statement %d %s", s.Number, describeCondition(c))
-			}
-		}
-	}
-	for _, s := range statements {
-		if !s.Deny && !s.Principal {
-			return fmt.Sprintf(": the principal of statement %d is not %s", s.Number, principal)
-		}
-	}
-	return ""
 }

@@ -143,3 +143,41 @@ func shellWords(text string) (words []string) {
 	}
 	return words
 }
+
+// summary is the last line of the report.
+func summary(results []result, online bool) string {
+	faults, warnings, first := 0, 0, ""
+	text := "no fault found"
+	for _, r := range results {
+		if r.Check == "key" && r.State == skipped && strings.Contains(r.Command, "--use-pin") {
+			text += "; --use-pin opens the key"
+		}
+		switch {
+		case r.State == fault:
+			if faults++; faults == 1 {
+				first = r.Check
+			}
+		case r.State == warning:
+			if warnings++; first == "" {
+				first = r.Check
+			}
+		}
+	}
+	counts := count(faults, "fault") + ", " + count(warnings, "warning")
+	switch {
+	case faults+warnings > 1:
+		return counts + "; begin with " + first
+	case faults+warnings == 1:
+		return counts
+	case !online:
+		text += "; --online creates a session"
+	}
+	return text
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

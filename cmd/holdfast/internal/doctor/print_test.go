@@ -82,18 +82,6 @@ func TestTool(t *testing.T) {
 	}
 }
 
-func TestQuoteReferences(t *testing.T) {
-	for text, want := range map[string]string{
-		"check the token": "check the token",
-		"use one of: pkcs11:token=a;id=%01  pkcs11:token=b?module-path=/m.so": "use one of: 'pkcs11:token=a;id=%01'  'pkcs11:token=b?module-path=/m.so'",
-		"pkcs11:a, or not": "pkcs11:a, or not",
-	} {
-		if got := quoteReferences(text); got != want {
-			t.Errorf("%s", got)
-		}
-	}
-}
-
 // A text of any length is written in time that is linear, and shortened.
 func TestLongText(t *testing.T) {
 	for _, text := range []string{strings.Repeat("x", 1<<20), strings.Repeat("x ", 1<<19), strings.Repeat("ä", 1<<19)} {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/awsconfig"
@@ -44,6 +45,11 @@ func readConfig(path string) ([]byte, error) { return keystore.ReadFile(path, ke
 func (p *patient) readProfile() (results []result) {
 	p.aws.name = cmp.Or(p.profile, p.Env("AWS_PROFILE"), p.Env("AWS_DEFAULT_PROFILE"), "default")
 	paths := awsconfig.Find(p.LookupEnv, p.home())
+	for variable, path := range variablesOf(paths) {
+		if isInherited(path) && path != os.DevNull { // another process could not read it again
+			return []result{failed(front.ExitUsage, "%s, from %s, is not a regular file", path, variable).because("write the configuration into a file").with("ls", "-l", path)}
+		}
+	}
 	shared, err := awsconfig.Read(paths, awsconfig.Python, readConfig)
 	var syntax *awsconfig.SyntaxError
 	switch {
@@ -81,8 +87,16 @@ func (p *patient) syntaxFault(paths awsconfig.Paths, err error, syntax *awsconfi
 		file = paths.Credentials
 	}
 	r := failed(front.ExitUsage, "%v; the AWS CLI and the SDK for Python refuse the whole file", err)
+	for variable, path := range variablesOf(paths) {
+		if path == file && p.Env(variable) != "" {
+			r.Seen += "; its name is from " + variable
+			if data, readErr := readConfig(file); readErr == nil && !hasSection(data) {
+				return r.because("the file has no section, so it is no AWS configuration").with("unset", variable)
+			}
+		}
+	}
 	if data, readErr := readConfig(file); readErr == nil && strings.HasPrefix(string(data), "\ufeff") && runtime.GOOS == "linux" {
-		return r.with("sed", "-i.bak", `1s/^\xef\xbb\xbf//`, file)
+		return r.paste(sed(`1s/^\xef\xbb\xbf//`, file))
 	}
 	return edit(r, file, syntax.Line)
 }
@@ -93,24 +107,60 @@ func (p *patient) chainFault(shared *awsconfig.Shared, err error) result {
 	if n := len(p.aws.chain); n > 0 { // source_profile is wrong
 		s := p.aws.chain[n-1].Settings[awsconfig.SourceProfile]
 		r.Seen = fmt.Sprintf("profile %q, line %d of %s: %v", p.aws.chain[n-1].Name, s.Line, s.File, err)
+		if s.Value == p.aws.chain[n-1].Name {
+			return edit(r, s.File, s.Line).because("AWS clients assume a role only with the credentials of another profile; move role_arn and source_profile into a profile of their own")
+		}
 		return edit(r, s.File, s.Line).because(profileList(shared))
 	}
 	if m, found := shared.Misnamed[p.aws.name]; found {
-		r = failed(front.ExitUsage, "section [%s] in line %d of %s is not the profile: there it must be named [%s]", m.Has, m.Line, m.File, m.Want)
+		r = failed(front.ExitUsage, "line %d of %s is [%s]. In this file it must be [%s].", m.Line, m.File, m.Has, m.Want)
 		return replaceLine(r, m.File, m.Line, "["+m.Want+"]")
 	}
 	r.code = front.ExitNotFound
-	for variable, path := range map[string]string{"AWS_CONFIG_FILE": shared.Paths.Config, "AWS_SHARED_CREDENTIALS_FILE": shared.Paths.Credentials} {
+	for variable, path := range variablesOf(shared.Paths) {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && p.Env(variable) != "" {
 			return failed(front.ExitNotFound, "%s, from %s, does not exist", path, variable).with("unset", variable)
 		}
 	}
 	r = r.because(profileList(shared))
-	if similar := front.Similar(p.aws.name, shared.Names()...); similar != "" {
+	if similar := similarProfile(p.aws.name, shared.Names()); similar != "" {
 		r.Hint = fmt.Sprintf("did you mean %q?", similar)
 		return r.paste(p.again("--profile", similar))
 	}
+	if names := shared.Names(); len(names) == 1 && p.profile == "" && p.Env("AWS_PROFILE") == "" && p.Env("AWS_DEFAULT_PROFILE") == "" {
+		return r.paste(p.again("--profile", names[0]))
+	}
 	return p.suggestSet(r, p.aws.name)
+}
+
+// variablesOf returns the files by the variables that can name them.
+func variablesOf(paths awsconfig.Paths) map[string]string {
+	return map[string]string{"AWS_CONFIG_FILE": paths.Config, "AWS_SHARED_CREDENTIALS_FILE": paths.Credentials}
+}
+
+// hasSection reports whether a line of a file begins a section.
+func hasSection(data []byte) bool {
+	return slices.ContainsFunc(strings.Split(string(data), "\n"), func(line string) bool { return strings.HasPrefix(line, "[") })
+}
+
+// similarProfile returns the name that is similar to that of a profile, or "". A
+// short name is similar if one character is missing, or one is too many.
+func similarProfile(name string, names []string) string {
+	if similar := front.Similar(name, names...); similar != "" {
+		return similar
+	}
+	for _, n := range names {
+		short, long := name, n
+		if len(short) > len(long) {
+			short, long = long, short
+		}
+		for i := range long {
+			if len(short) > 1 && len(short)+1 == len(long) && long[:i]+long[i+1:] == short {
+				return n
+			}
+		}
+	}
+	return ""
 }
 
 func profileList(shared *awsconfig.Shared) string {
@@ -158,7 +208,7 @@ const longestLine = 16384
 func indented(s awsconfig.Setting) bool {
 	data, err := readConfig(s.File)
 	lines := strings.Split(string(data), "\n")
-	return err == nil && s.Line <= len(lines) && strings.TrimLeft(lines[s.Line-1], " \t") != lines[s.Line-1]
+	return err == nil && s.Line <= len(lines) && strings.TrimLeftFunc(lines[s.Line-1], unicode.IsSpace) != lines[s.Line-1]
 }
 
 // split shows how AWS clients split the line, and finds the program.
@@ -191,12 +241,13 @@ func (p *patient) split(paths awsconfig.Paths) (results []result) {
 	name := programName(words[0])
 	switch {
 	case name != "holdfast" && name != helper:
+		p.foreign = true
 		return append(results, warn("credential_process runs %s, whose settings doctor does not know", words[0]).
 			because("give doctor the flags that the program passes to holdfast").with("holdfast", "help", "doctor"))
 	case len(words) > 1 && words[1] == "credential-process":
 	case len(words) < 2 || strings.HasPrefix(words[1], "-"):
 		fixed := slices.Insert(slices.Clone(words), 1, "credential-process")
-		return append(results, p.set(failed(front.ExitUsage, "the word after %s is not credential-process", words[0]), fixed))
+		return append(results, p.set(failed(front.ExitUsage, "credential_process runs %s without the command credential-process", words[0]), fixed))
 	default:
 		return append(results, p.aws.editing(failed(front.ExitUsage, "credential_process runs %s %s, but only credential-process prints what AWS clients read", words[0], words[1])))
 	}
@@ -220,61 +271,4 @@ func splitHere(text string) ([]string, error) {
 		return awsconfig.SplitWindows(text)
 	}
 	return awsconfig.SplitPython(text)
-}
-
-// program is the name of the running program for a configuration.
-func program() string {
-	if exe, err := os.Executable(); err == nil && strings.HasPrefix(filepath.Base(exe), "holdfast") {
-		return exe
-	}
-	return "holdfast"
-}
-
-// badProgram returns the fault if the program cannot be started.
-func (p *patient) badProgram(words []string) (result, bool) {
-	name := mask(words)[0]
-	if !strings.ContainsAny(words[0], `/\`) {
-		if p.findProgram(words[0]) != "" {
-			return result{}, false
-		}
-		return p.otherProgram(failed(front.ExitNotFound, "the program %s of credential_process is not in PATH", name), words), true
-	}
-	info, err := os.Stat(words[0])
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return p.otherProgram(failed(front.ExitNotFound, "the program %s of credential_process does not exist", name), words), true
-	case err != nil:
-		return failure(err).with("ls", "-ld", name), true
-	case info.IsDir():
-		return p.otherProgram(failed(front.ExitUsage, "the program %s of credential_process is a folder", name), words), true
-	case runtime.GOOS != "windows" && info.Mode()&0o111 == 0:
-		return failed(front.ExitUnavailable, "the program %s of credential_process is not executable", name).tool("chmod +x FILE", name), true
-	}
-	return result{}, false
-}
-
-// otherProgram returns r with a command that replaces the words before
-// credential-process by the running program.
-func (p *patient) otherProgram(r result, words []string) result {
-	switch at := slices.Index(words, "credential-process"); {
-	case at > 0:
-		return p.set(r, append([]string{program()}, words[at:]...))
-	case len(words) > 1 && strings.HasPrefix(words[1], "-") && !strings.Contains(words[0], "="):
-		return p.set(r, append([]string{program(), "credential-process"}, words[1:]...))
-	}
-	return p.aws.editing(r)
-}
-
-// findProgram returns the file of a program that a client finds in PATH, or "".
-func (p *patient) findProgram(name string) string {
-	for _, dir := range filepath.SplitList(p.Env("PATH")) {
-		for _, suffix := range []string{"", ".exe"} {
-			path := filepath.Join(dir, name+suffix)
-			info, err := os.Stat(path)
-			if err == nil && !info.IsDir() && (runtime.GOOS == "windows" || info.Mode()&0o111 != 0) {
-				return path
-			}
-		}
-	}
-	return ""
 }

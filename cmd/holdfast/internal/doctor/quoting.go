@@ -13,13 +13,16 @@ import (
 // badWords returns the fault if the AWS CLI would pass a word to the program that
 // only a shell would interpret, or that contains a line end.
 func (p *patient) badWords(words []string) (result, bool) {
+	if r, bad := p.typographic(words); bad {
+		return r, true
+	}
 	for i, w := range words {
 		if strings.Contains(w, "\n") {
 			fixed := slices.Clone(words)
 			for i, w := range fixed {
 				fixed[i] = strings.TrimLeft(w, "\n")
 			}
-			r := failed(front.ExitUsage, "the backslash at the end of a line of credential_process makes the line end a part of the word %q", p.part(strings.TrimSpace(w)))
+			r := failed(front.ExitUsage, "a line of credential_process ends with a backslash. AWS clients do not join lines there; they pass a line end before %s", p.part(strings.TrimSpace(w)))
 			return p.set(r.because("write the whole command on one line"), slices.DeleteFunc(fixed, func(w string) bool { return w == "" })), true
 		}
 		if r, bad := p.shellSyntax(words, i); bad {
@@ -49,6 +52,28 @@ func (p *patient) badWords(words []string) (result, bool) {
 		return p.aws.editing(r.because("write the value instead of the variable")), true
 	}
 	return p.set(r.because("write the whole path"), fixed), true
+}
+
+// plainText replaces the characters that text processors make of quotation marks,
+// spaces and dashes.
+var plainText = strings.NewReplacer("“", `"`, "”", `"`, "„", `"`, "‘", "'", "’", "'", "\u00a0", " ", " –", " --", " —", " --", " ‑", " -")
+
+// typographic returns the fault if a word contains characters of a text processor
+// instead of those of a command line.
+func (p *patient) typographic(words []string) (result, bool) {
+	text := p.aws.line.Value
+	plain := plainText.Replace(text)
+	fixed, err := splitHere(plain)
+	at := slices.IndexFunc(words, func(w string) bool {
+		_, statErr := os.Lstat(w)
+		return plainText.Replace(" "+w) != " "+w && statErr != nil
+	})
+	if plain == text || err != nil || at < 0 {
+		return result{}, false
+	}
+	p.learn(fixed)
+	r := failed(front.ExitUsage, "credential_process contains typographic characters instead of those of a command line: %s", p.part(mask(words)[at]))
+	return p.set(r.because("write quotation marks as \" or ', and the beginning of a flag as --"), fixed), true
 }
 
 // shellSyntax returns the fault if word i begins a comment, or redirects output.
@@ -134,6 +159,12 @@ func (p *patient) shellDiffers(paths awsconfig.Paths, words []string) (result, b
 	switch {
 	case err != nil:
 		return p.set(warn("a shell cannot split credential_process: %v", err).because(usesShell), words), true
+	case len(specials) > 0 && strings.ContainsAny(specials[0][:1], "`~") || len(specials) > 0 && strings.HasPrefix(specials[0], "$("):
+		return p.aws.editing(warn("the SDKs for Go, Java and JavaScript use a shell, which replaces %s; the AWS CLI and the SDK for Python pass it unchanged", p.part(specials[0])).
+			because("write the value instead")), true
+	case len(specials) > 0 && specials[0][0] == ';':
+		return p.set(warn("the SDKs for Go, Java and JavaScript use a shell, which ends the command at the first ; and does not pass %s to the program", p.part(specials[0])).
+			because("put the value in single quotes, and the whole command on one line"), words), true
 	case len(specials) > 0:
 		return p.set(warn("the SDKs for Go, Java and JavaScript use a shell, which does not pass %s to the program", p.part(specials[0])).
 			because("put the value in single quotes, and the whole command on one line"), words), true

@@ -96,6 +96,24 @@ func (s *scene) issue(mutate func(*x509.Certificate)) {
 	s.write("cert.pem", string(signertest.CertPEM(chain...)))
 }
 
+// open lets every local user enter the folder of a scene.
+func open(s *scene) {
+	for _, dir := range []string{filepath.Dir(s.dir), s.dir} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			s.Fatal(err)
+		}
+	}
+}
+
+// mode changes the mode of a file or folder.
+func mode(name string, mode os.FileMode) func(*scene) {
+	return func(s *scene) {
+		if err := os.Chmod(s.path(name), mode); err != nil {
+			s.Fatal(err)
+		}
+	}
+}
+
 func (s *scene) tool(name string, args ...string) string {
 	s.Helper()
 	cmd := exec.Command(name, args...)
@@ -110,7 +128,7 @@ func (s *scene) tool(name string, args ...string) string {
 // helperWith writes a program aws_signing_helper and a profile that runs it.
 func helperWith(flags string) func(*scene) {
 	return func(s *scene) {
-		s.write("bin/aws_signing_helper", "")
+		s.write("bin/aws_signing_helper", "#!/bin/sh\n")
 		if err := os.Chmod(s.path("bin/aws_signing_helper"), 0o700); err != nil {
 			s.Fatal(err)
 		}
@@ -150,9 +168,8 @@ func (r report) of(check string) (lines []line) {
 	return lines
 }
 
-// run runs doctor and returns its standard output and exit code.
-func (s *scene) run(c setup, words ...string) (stdout string, code int) {
-	s.Helper()
+// command returns the command that runs doctor.
+func (s *scene) command(c setup, words ...string) *exec.Cmd {
 	args := append([]string{"doctor"}, strings.Fields(c.args)...)
 	args = append(append(args, c.words...), words...)
 	for i := range args {
@@ -164,6 +181,13 @@ func (s *scene) run(c setup, words ...string) (stdout string, code int) {
 	for _, v := range append(s.env, c.env...) {
 		cmd.Env = append(cmd.Env, s.expand(v))
 	}
+	return cmd
+}
+
+// run runs doctor and returns its standard output and exit code.
+func (s *scene) run(c setup, words ...string) (stdout string, code int) {
+	s.Helper()
+	cmd := s.command(c, words...)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {

@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,7 +18,22 @@ const longestText = 4096
 var secretName = regexp.MustCompile(`(?i)(pass(word|wd|phrase|code)?|secret|token|(^|[-_])pin|api-?key)$|^AWS_SECRET|^AWS_SESSION`)
 
 // userInfo matches the name and the password in a URL.
-var userInfo = regexp.MustCompile(`://[^/\s'"@]+@`)
+var userInfo = regexp.MustCompile(`://[^\s@]+@`)
+
+// sourceAttribute matches the attributes of references that name the source of a
+// PIN.
+var sourceAttribute = regexp.MustCompile(`(?i)(?:pin|auth)-source=([^&;?'"\s]+)`)
+
+// sourcesThatArePINs returns the values of attributes for a source of a PIN that can
+// be the PIN itself.
+func sourcesThatArePINs(text string) (pins []string) {
+	for _, m := range sourceAttribute.FindAllStringSubmatch(text, -1) {
+		if _, err := os.Stat(m[1]); err != nil && !strings.ContainsAny(m[1], ":/") && m[1] != "prompt" && m[1] != "pinentry" {
+			pins = append(pins, m[1])
+		}
+	}
+	return pins
+}
 
 // isSecretName reports whether the value of a flag or variable is secret.
 func isSecretName(name string) bool {
@@ -54,7 +71,19 @@ func (p *patient) learn(words []string) {
 			p.args = append(p.args, w)
 		}
 	}
-	for _, secret := range secretValues(words) {
+	p.learnSecrets(words)
+}
+
+// learnSecrets remembers only the secrets in the words of a command line.
+func (p *patient) learnSecrets(words []string) {
+	secrets := slices.Collect(maps.Values(secretValues(words)))
+	for _, w := range words {
+		secrets = append(secrets, sourcesThatArePINs(w)...)
+	}
+	for _, secret := range secrets {
+		if slices.Contains(p.secrets, secret) {
+			continue
+		}
 		p.secrets = append(p.secrets, secret)
 		for _, form := range []string{secret, strings.Trim(secret, `'"`), front.ShellQuote(secret), quoteForAll([]string{secret})} {
 			p.args = append(p.args, "--password="+form, "--password="+strings.ToLower(form))

@@ -42,6 +42,8 @@ func TestSecrets(t *testing.T) {
 		{name: "lines that are not indented", prepare: profileWith(goodLine + "\n--pkcs8-password SECRET=1\n--pkcs8-password SECRET=1")},
 		{name: "backslash at the end of a line", prepare: profileWith(goodLine + flag + " \\\n  --cache")},
 		{name: "file in the password", prepare: profileWith(goodLine + flag + " extra")},
+		{name: "PIN as the source in a reference", prepare: profileWith(strings.Replace(goodLine, "{dir}/key.pem", "'pkcs11:token=x;object=y?module-path=/none.so&pin-source=SECRET1'", 1))},
+		{name: "apostrophe in a URL", prepare: profileWith(goodLine + ` --endpoint "https://u:SECRET'SECRET@example.com"`)},
 		{name: "proxy", prepare: profileWith(goodLine + " --endpoint https://u:SECRET@example.com")},
 		{name: "keys in the profile", prepare: config(goodConfig + "aws_access_key_id = A\naws_secret_access_key = SECRET\n")},
 		{name: "metadata endpoint", prepare: config(goodConfig), env: []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT=http://u:SECRET@10.0.0.1/"}},

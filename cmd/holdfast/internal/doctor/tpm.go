@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"runtime"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
@@ -34,7 +35,7 @@ func checkTPM(ctx context.Context, p *patient) (results []result) {
 	}
 	if _, bad := p.badModule(); !bad {
 		if err := count(func() ([]keystore.Tries, error) { return p.key.Tries(ctx, p.App, opts) }); err != nil {
-			results = append(results, skip("the count of tries could not be read: %v", err)) // key tells the fault
+			results = append(results, p.countFailed(err))
 		}
 	}
 	for _, source := range p.key.PINSources(p.App) {
@@ -45,7 +46,7 @@ func checkTPM(ctx context.Context, p *patient) (results []result) {
 			r.Seen = "the PIN cannot be read: " + r.Seen
 			results = append([]result{r.paste(p.again("--use-pin"))}, results...)
 		case err != nil && len(results) == 0:
-			results = append(results, skip("the count of tries could not be read: %v", err))
+			results = append(results, p.countFailed(err))
 		}
 	}
 	if len(results) == 0 {
@@ -54,13 +55,35 @@ func checkTPM(ctx context.Context, p *patient) (results []result) {
 	return results[:1]
 }
 
+// countFailed is the result for a count that could not be read, because of err.
+func (p *patient) countFailed(err error) result {
+	if p.badKey { // for the same reason
+		return skip("the count of tries was not read; see key")
+	}
+	return skip("the count of tries could not be read: %v", err)
+}
+
+// tpmVariable names the TPM, as of package tpm.
+const tpmVariable = "TPM_DEVICE"
+
+// listTPMs returns r, the fault of a TPM that cannot be used, with a command that
+// shows whether it is there.
+func (p *patient) listTPMs(r result) result {
+	device := p.Env(tpmVariable)
+	if device == "" || runtime.GOOS == "windows" {
+		return r.paste("ls -l /dev/tpm*")
+	}
+	r.Hint = tpmVariable + " must be the path of a TPM device, or of a Unix socket of an emulator"
+	return r.with("ls", "-l", device)
+}
+
 // fewTries is the number of tries from which on the report warns.
 const fewTries = 3
 
 func (p *patient) lockout(t keystore.Tries) result {
-	hint := "the lockout password resets the count"
+	hint := "the lockout password resets the count: if the TPM has one, add --auth file:PATH"
 	if t.Recovers > 0 {
-		hint = "the TPM allows one more try every " + t.Recovers.String() + "; the lockout password resets the count at once"
+		hint = "the TPM allows one more try every " + t.Recovers.String() + "; the lockout password resets the count at once: if the TPM has one, add --auth file:PATH"
 	}
 	switch {
 	case t.Left == 0 && p.badKey:

@@ -3,6 +3,7 @@ package flags
 import (
 	"cmp"
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -33,8 +34,8 @@ func (f *Assume) Add(cmd *cobra.Command) {
 		fs.StringVar(&c.SessionName, "assume-role-session-name", "", "`name` of the session of the second role (default: "+assume.DefaultSessionName+")")
 		fs.IntVar(&f.seconds, "assume-role-session-duration", 0, "duration of the session of the second role in `seconds`, 900 to 3600 (default: 3600)")
 		fs.StringVar(&c.ExternalID, "assume-role-external-id", "", "external `ID` that the trust policy of the second role requires")
-		fs.StringArrayVar(&f.tags, "assume-role-tag", nil, "session `tag` of the second role, KEY=VALUE; repeatable")
-		fs.StringArrayVar(&c.TransitiveTagKeys, "assume-role-transitive-tag-key", nil, "`key` of a session tag that is passed on to the roles that the second role assumes; repeatable")
+		fs.StringArrayVar(&f.tags, "assume-role-tag", nil, "session `tag` of the second role, KEY=VALUE; can be repeated")
+		fs.StringArrayVar(&c.TransitiveTagKeys, "assume-role-transitive-tag-key", nil, "`key` of a session tag that is passed on to the roles that the second role assumes; can be repeated")
 		fs.StringVar(&c.Endpoint, "sts-endpoint", "", "`URL` of the STS endpoint (default: AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL, or the endpoint of the region)")
 	})
 }
@@ -145,26 +146,50 @@ func (c Chain) Source(session rolesanywhere.Config, first credentials.Source) (c
 		return first, nil
 	}
 	cfg := c.config(session)
-	cfg.Source = first
+	cfg.Source = firstSource{first}
 	client, err := assume.New(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return limited{client, cmp.Or(session.Timeout, rolesanywhere.DefaultTimeout)}, nil
+	return limited{client, cmp.Or(session.Timeout, rolesanywhere.DefaultTimeout), session.Endpoint != "" && c.Endpoint == ""}, nil
 }
 
 // A limited is a source with one timeout for all that it does.
 type limited struct {
 	source  credentials.Source
 	timeout time.Duration
+	one     bool // only the first role has an endpoint
 }
 
 // Credentials implements [credentials.Source].
 func (l limited) Credentials(ctx context.Context) (credentials.Credentials, error) {
 	ctx, cancel := await.Limit(ctx, l.timeout)
 	defer cancel()
-	return l.source.Credentials(ctx)
+	c, err := l.source.Credentials(ctx)
+	var first *firstError
+	if l.one && errors.Is(err, rolesanywhere.ErrUnreachable) && !errors.As(err, &first) {
+		err = signer.WithHint(err, "check the network and the proxy; --endpoint applies only to the first role, and --sts-endpoint to the second one")
+	}
+	return c, err
 }
+
+// A firstSource is the source of the first role. Its errors are [*firstError].
+type firstSource struct{ credentials.Source }
+
+// Credentials implements [credentials.Source].
+func (s firstSource) Credentials(ctx context.Context) (credentials.Credentials, error) {
+	c, err := s.Source.Credentials(ctx)
+	if err != nil {
+		err = &firstError{err}
+	}
+	return c, err
+}
+
+// A firstError is an error of the first role.
+type firstError struct{ error }
+
+// Unwrap returns the error.
+func (e *firstError) Unwrap() error { return e.error }
 
 // Role returns the ARN and the name of the role whose credentials Source
 // provides.

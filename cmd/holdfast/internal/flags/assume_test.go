@@ -1,14 +1,18 @@
 package flags
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -34,6 +38,52 @@ func second(t *testing.T, env map[string]string, args ...string) (Chain, error) 
 		t.Fatal(err)
 	}
 	return f.Chain(cmd, app(env))
+}
+
+// If STS is not reached, and only the first role has an endpoint, the hint says
+// that the second one needs another flag.
+func TestHintForSTSEndpoint(t *testing.T) {
+	reached := source(func() (credentials.Credentials, error) {
+		return credentials.Credentials{AccessKeyID: "ASIA", SecretAccessKey: "s", SessionToken: "t", Expires: time.Now().Add(time.Hour)}, nil
+	})
+	refused := source(func() (credentials.Credentials, error) {
+		return credentials.Credentials{}, rolesanywhere.ErrUnreachable
+	})
+	for _, test := range []struct {
+		name, endpoint, sts string
+		first               source
+		want                bool
+	}{
+		{"only the first endpoint", "http://127.0.0.1:1", "", reached, true},
+		{"both endpoints", "http://127.0.0.1:1", "http://127.0.0.1:1", reached, false},
+		{"no endpoint", "", "", reached, false},
+		{"first role not reached", "http://127.0.0.1:1", "", refused, false},
+	} {
+		cfg := session()
+		cfg.Endpoint, cfg.MaxAttempts, cfg.Transport = test.endpoint, 1, unreachable{}
+		c, err := second(t, nil, "--assume-role-arn", testSecond, "--sts-endpoint="+test.sts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := c.Source(cfg, test.first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Credentials(t.Context())
+		if !errors.Is(err, rolesanywhere.ErrUnreachable) || strings.Contains(signer.Hint(err), "--sts-endpoint") != test.want {
+			t.Errorf("%s: %v, hint %q", test.name, err, signer.Hint(err))
+		}
+	}
+}
+
+type source func() (credentials.Credentials, error)
+
+func (s source) Credentials(context.Context) (credentials.Credentials, error) { return s() }
+
+type unreachable struct{}
+
+func (unreachable) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("unreachable")
 }
 
 // An endpoint of the environment that cannot be used is an error about the

@@ -79,16 +79,39 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return strayArgument(cmd, args[0])
 }
 
+// flagForArgument returns the flag of cmd for the file that people give as an
+// argument, if only this flag is missing. Otherwise it returns "": the argument can
+// be a part of the value of another flag, which lacks quotes.
+func flagForArgument(cmd *cobra.Command) string {
+	if cmd.Flags().Lookup("profile") != nil {
+		return "" // the argument can also be its value
+	}
+	for _, name := range []string{"csr", "certificate", "in", "private-key"} {
+		if f := cmd.Flags().Lookup(name); f != nil {
+			if f.Changed || cmd.Flags().Changed("subject") {
+				return ""
+			}
+			return name
+		}
+	}
+	return ""
+}
+
 // strayArgument returns the error for an argument that no command accepts.
 func strayArgument(cmd *cobra.Command, arg string) error {
 	argument := fmt.Sprintf("argument %q", keystore.Excerpt(arg))
 	hint := "put quotes around values that contain spaces; see " + cmd.CommandPath() + " --help"
-	if arg == `\` || strings.Contains(arg, "\n") {
+	switch name := flagForArgument(cmd); {
+	case arg == `\` || strings.Contains(arg, "\n"):
 		hint = hintOneLine
+	case cmd.Flags().NFlag() == 0 && cmd.Flags().Lookup("profile") != nil:
+		hint = "did you mean " + cmd.CommandPath() + " --profile " + OneLine(ShellQuote(keystore.Excerpt(arg))) + "?"
+	case name != "" && !strings.HasPrefix(arg, "-") && strings.TrimSpace(arg) == arg && arg != "":
+		hint = "did you mean --" + name + " " + OneLine(ShellQuote(keystore.Excerpt(arg))) + "? See " + cmd.CommandPath() + " --help"
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if isAboutSecret(f) {
-			argument = "argument"
+			argument, hint = "argument", "put quotes around values that contain spaces; see "+cmd.CommandPath()+" --help"
 		}
 		// A flag with an optional value accepts it only as --name=value.
 		if slices.Contains(f.Annotations[optionalValues], arg) {

@@ -40,7 +40,7 @@ var exits = []struct {
 	{is(ErrOutput), ExitOther, "the result is lost; run the command again"},
 	{is(context.Canceled), ExitOther, "interrupted; run the command again"},
 	{is(signer.ErrPINRequired), ExitPIN, "give the PIN or password with --pin-source file:PATH, env:NAME, prompt or pinentry"},
-	{is(signer.ErrPINIncorrect), ExitPIN, "check the PIN or password; in a file, a single line end after it is ignored"},
+	{is(signer.ErrPINIncorrect), ExitPIN, "check the PIN or password; one newline at the end of the file is ignored"},
 	{is(signer.ErrPINLocked), ExitPIN, "unblock the PIN with the tools of the device vendor"},
 	{is(rolesanywhere.ErrUnreachable), ExitUnreachable, "check the network, the endpoint and the proxy"},
 	{as[*rolesanywhere.APIError], ExitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
@@ -139,7 +139,7 @@ func Explain(err error) (code int, hint string) {
 			return e.code, hint
 		}
 		if own := signer.Hint(err); own != "" {
-			return e.code, withFlags(own)
+			return e.code, quoteReferences(withFlags(own))
 		}
 		return e.code, e.hint
 	}

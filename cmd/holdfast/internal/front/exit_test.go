@@ -88,7 +88,7 @@ func TestHintsKeepReferences(t *testing.T) {
 		"(Config.Region)":               "(--region)",
 		"Config.FIPS.":                  "--fips (AWS_USE_FIPS_ENDPOINT).",
 		"use Config.PIN: or Config.PIN": "use --pin-source file:PATH: or --pin-source file:PATH",
-		"name one of: pkcs11:object=Config.Region;token=Config.PIN":  "",
+		"name one of: pkcs11:object=Config.Region;token=Config.PIN":  "name one of: 'pkcs11:object=Config.Region;token=Config.PIN'",
 		"run holdfast list --in 'pkcs11:object=Config.Region'":       "",
 		"see Config.Region.pem, Config.Region/a, /a/Config.Region":   "",
 		"see Config.Regions, MyConfig.Region and file:Config.Region": "",

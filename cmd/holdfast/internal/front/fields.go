@@ -2,6 +2,7 @@ package front
 
 import (
 	"log/slog"
+	"regexp"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -10,6 +11,7 @@ import (
 // Fields maps the fields of Go types in the hints of libraries to flags of the
 // command line. A phrase precedes the field names that it contains.
 var Fields = [][2]string{
+	{"and let Options.PIN ask", "--pin-source prompt"},
 	{"let Options.PIN ask", "--pin-source prompt"},
 	{"a Config.PIN that returns nothing", "--no-tpm-key-password"},
 	{"List with the reference", "holdfast list --in"},
@@ -79,12 +81,28 @@ func withFlags(hint string) string {
 	return b.String()
 }
 
+// A word is a reference if a scheme and an attribute begin it.
+var reference = regexp.MustCompile(`^\(*[a-z][a-z0-9]*:[a-z][a-z-]*=[^']*[;?]`)
+
+// quoteReferences quotes the words of a hint that are references with several
+// attributes, so that they can be pasted into a shell.
+func quoteReferences(hint string) string {
+	words := strings.Split(hint, " ")
+	for i, w := range words {
+		bare := strings.TrimRight(strings.TrimLeft(w, "("), ",;:.)")
+		if reference.MatchString(bare) {
+			words[i] = strings.Replace(w, bare, ShellQuote(bare), 1)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 // HintAttr replaces the field names in the hints of a log with flags, as in the
 // hints of errors, and removes PINs that a text quotes. It is a function for
 // [slog.HandlerOptions.ReplaceAttr].
 func HintAttr(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "hint" {
-		return slog.String(a.Key, withFlags(a.Value.String()))
+		return slog.String(a.Key, keystore.Redact(quoteReferences(withFlags(a.Value.String()))))
 	}
 	if k := a.Value.Kind(); k == slog.KindString || k == slog.KindAny {
 		text := a.Value.Resolve().String()

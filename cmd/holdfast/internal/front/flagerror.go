@@ -86,6 +86,11 @@ func unknownFlag(cmd *cobra.Command, e *pflag.NotExistError) error {
 	if name == "version" || shown == "-v" || shown == "-V" {
 		return signer.WithHint(err, "to print the version, run holdfast --version")
 	}
+	for _, f := range foreignFlags {
+		if target, _, _ := strings.Cut(f[1], " "); f[0] == name && cmd.Flags().Lookup(target) != nil {
+			return signer.WithHint(err, "did you mean --"+f[1]+"?")
+		}
+	}
 	if similar := similarFlag(cmd, name); similar != "" {
 		return signer.WithHint(err, "did you mean --"+similar+"?")
 	}
@@ -97,6 +102,13 @@ func unknownFlag(cmd *cobra.Command, e *pflag.NotExistError) error {
 		return signer.WithHint(err, "write the command before its flags, as in holdfast "+c.Name()+" --"+name)
 	}
 	return err
+}
+
+// foreignFlags are flags of other programs for certificates, with what they are
+// here.
+var foreignFlags = [][2]string{
+	{"days", "lifetime 30d"}, {"validity", "lifetime 30d"}, {"not-after", "lifetime 30d"},
+	{"cn", "subject CN=NAME"}, {"subj", "subject CN=NAME"}, {"san", "dns NAME"},
 }
 
 // similarFlag returns the name of a flag of cmd that is similar to name, or "".

@@ -27,6 +27,7 @@ func (h *LogHandler) Enabled(_ context.Context, l slog.Level) bool { return l >=
 
 // Handle implements [slog.Handler].
 func (h *LogHandler) Handle(_ context.Context, r slog.Record) error {
+	r = withHint(r)
 	level := strings.ToLower(r.Level.String())
 	if r.Level == slog.LevelWarn {
 		level = "warning"

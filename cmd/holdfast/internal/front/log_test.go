@@ -2,10 +2,44 @@ package front
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer"
 )
+
+// The log has the hint that a command prints for the same error, once.
+func TestLogHasHint(t *testing.T) {
+	hinted := fmt.Errorf("role app: %w", signer.WithHint(errors.New("refused"), "give more time with Config.Timeout"))
+	for _, handler := range []func(io.Writer) slog.Handler{
+		func(w io.Writer) slog.Handler { return &LogHandler{W: w} },
+		func(w io.Writer) slog.Handler {
+			return HintHandler{slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: HintAttr})}
+		},
+	} {
+		for _, test := range []struct {
+			args []any
+			want string // "": no hint
+		}{
+			{[]any{"error", hinted}, `hint="give more time with --timeout"`},
+			{[]any{"error", hinted, "hint", "wait"}, `hint=wait`},
+			{[]any{"error", errors.New("refused")}, ""},
+			{[]any{"error", "refused"}, ""},
+			{[]any{"cause", hinted}, ""},
+		} {
+			var b strings.Builder
+			log := slog.New(handler(&b)).With("role", "app")
+			log.Warn("failed", test.args...)
+			text := b.String()
+			if !strings.Contains(text, "role=app") || !strings.Contains(text, test.want) || strings.Count(text, "hint=") != min(1, len(test.want)) {
+				t.Errorf("%v: %q", test.args, text)
+			}
+		}
+	}
+}
 
 // A value cannot look like another key or end the line.
 func TestLogQuotesValues(t *testing.T) {

@@ -116,7 +116,7 @@ func Twice(ask keystore.PINFunc) keystore.PINFunc {
 		second, err := ask(ctx, p)
 		defer clear(second)
 		if err == nil && !bytes.Equal(first, second) {
-			err = &PromptError{errors.New("the two inputs differ")}
+			err = signer.WithHint(&PromptError{errors.New("the two " + what + "s differ")}, "type the same "+what+" twice")
 		}
 		if err != nil {
 			clear(first)

@@ -3,6 +3,7 @@ package issuing
 import (
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"strings"
 
@@ -37,33 +38,48 @@ func trustPolicy(trustAnchor, commonName string) policy {
 	}}}
 }
 
-// awsCommands returns the commands for a shell that make a trust anchor of the
-// CA, and a role for one machine.
-func awsCommands(c *x509.Certificate, path string) string {
+// awsCommands returns a shell script that creates a trust anchor of the CA, and a
+// role and a profile for one machine. It contains the certificate of a root. The
+// certificate above an intermediate CA is a parameter: that root should be the
+// trust anchor. In parentheses, the script can also be pasted.
+func awsCommands(chain []*x509.Certificate) string {
 	document, err := json.MarshalIndent(trustPolicy("$TRUST_ANCHOR_ARN", "$COMMON_NAME"), "", "  ")
 	if err != nil {
 		panic(err) // a policy consists of texts
 	}
-	name := anchorName(c.Subject.CommonName)
-	return fmt.Sprintf(`# Make a trust anchor of the CA:
-CERTIFICATE="x509CertificateData=$(cat %s)"
+	top := chain[len(chain)-1]
+	name, usage := anchorName(top.Issuer.CommonName), "sh FILE COMMON-NAME"
+	certificate := "'" + strings.TrimSpace(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: top.Raw}))) + "'"
+	if top.CheckSignatureFrom(top) != nil {
+		usage += " ROOT-CERTIFICATE-FILE"
+		certificate = `$(cat "${2:?give the file with the certificate of the root CA}")`
+	}
+	return fmt.Sprintf(`# Creates a trust anchor of the CA, and a role and a profile for the machine whose
+# certificate has this common name. Run it with: %s
+(
+set -eu
+COMMON_NAME=${1:-${COMMON_NAME:?give the common name of the machine}}
+NAME=$(printf %%s "$COMMON_NAME" | LC_ALL=C tr -c 'A-Za-z0-9_-' - | cut -c1-64)
+CERTIFICATE=%s
+
 TRUST_ANCHOR_ARN=$(aws rolesanywhere create-trust-anchor --enabled \
     --name %s \
-    --source "sourceType=CERTIFICATE_BUNDLE,sourceData={$CERTIFICATE}" \
+    --source "sourceType=CERTIFICATE_BUNDLE,sourceData={x509CertificateData=$CERTIFICATE}" \
     --query trustAnchor.trustAnchorArn --output text)
-
-# Make a role for the machine whose certificate has this common name:
-COMMON_NAME=app
 cat > trust-policy.json <<END
 %s
 END
-ROLE_ARN=$(aws iam create-role --role-name "$COMMON_NAME" \
+ROLE_ARN=$(aws iam create-role --role-name "$NAME" \
     --assume-role-policy-document file://trust-policy.json \
     --query Role.Arn --output text)
 PROFILE_ARN=$(aws rolesanywhere create-profile --enabled \
-    --name "$COMMON_NAME" --role-arns "$ROLE_ARN" \
+    --name "$NAME" --role-arns "$ROLE_ARN" \
     --query profile.profileArn --output text)
-`, front.ShellQuote(path), front.ShellQuote(name), document)
+echo "--trust-anchor-arn $TRUST_ANCHOR_ARN"
+echo "--profile-arn $PROFILE_ARN"
+echo "--role-arn $ROLE_ARN"
+)
+`, usage, certificate, front.ShellQuote(name), document)
 }
 
 // anchorName returns the name of a trust anchor: at most 255 letters, digits,

@@ -65,12 +65,20 @@ func TestAWSCommands(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bin, "aws"), []byte(wrapper), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run := exec.Command("sh", "-eu", "-c", commands+"\necho \"$TRUST_ANCHOR_ARN $ROLE_ARN $PROFILE_ARN\"\n")
+	run := exec.Command("sh", "-c", commands, "aws-commands.sh", "app")
 	run.Dir = dir
 	run.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
 		"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret"}
-	if out, err := run.CombinedOutput(); err != nil || string(out) != anchorARN+" "+roleARN+" "+profileARN+"\n" {
+	if out, err := run.CombinedOutput(); err != nil || string(out) != "--trust-anchor-arn "+anchorARN+"\n--profile-arn "+profileARN+"\n--role-arn "+roleARN+"\n" {
 		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := exec.Command("sh", "-c", strings.ReplaceAll(commands, "aws ", "false "), "aws-commands.sh", "app").CombinedOutput(); err == nil || len(out) > 0 {
+		t.Errorf("without a trust anchor: %v: %s", err, out)
+	}
+	again := exec.Command("sh", "-c", commands, "aws-commands.sh", "app.example.com")
+	again.Dir, again.Env = t.TempDir(), run.Env
+	if out, err := again.CombinedOutput(); err != nil || !strings.Contains(sent["/profiles"], `"name": "app-example-com"`) {
+		t.Errorf("%v: %s; %s", err, out, sent["/profiles"])
 	}
 	var anchor struct {
 		Name    string

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -20,10 +22,10 @@ func CA(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ca",
 		Short: "Run a small certification authority",
-		Long: `Runs a certification authority (CA) for some thousand certificates, without a
-server. Its key is any reference: in a token, a TPM, the key store of Windows or
-macOS, or an encrypted file. Its state is a folder: the certificates that it
-issued, an index that only grows, and the last revocation list.
+		Long: `Runs a certification authority (CA) for up to a few thousand certificates,
+without a server. Its key is any reference: in a token, a TPM, the key store of
+Windows or macOS, or an encrypted file. Its state is a folder: the certificates
+that it issued, an index that only grows, and the last revocation list.
 
 docs/ca.md describes the folder, its backup, and how to replace a CA.`,
 		Example: `  holdfast ca init --private-key ca-key.pem --generate p256 \
@@ -52,15 +54,7 @@ func (f *folder) add(cmd *cobra.Command, printed string) {
 
 func (f *folder) open(a front.App) (*authority.Authority, error) {
 	ca, err := authority.Open(f.dir, authority.Options{Now: a.Now})
-	return ca, hintOf(err)
-}
-
-// hintOf adds a hint to an error of the folder of a CA that has none.
-func hintOf(err error) error {
-	if errors.Is(err, authority.ErrIndex) && signer.Hint(err) == "" {
-		return signer.WithHint(err, "restore the folder from a backup; docs/ca.md says how")
-	}
-	return err
+	return ca, hintOf(f.dir, err)
 }
 
 // A caKey is the group of flags for the key of a CA and its settings.
@@ -103,4 +97,28 @@ func (f *caKey) key(a front.App, c config, dir string) (flags.Key, error) {
 		return key, signer.WithHint(front.Usagef("--private-key is not given, and the settings have no private_key"), "name the key of the CA with --private-key")
 	}
 	return key, nil
+}
+
+// with opens the key of the CA in dir and calls use with it. If the key or the
+// source of its PIN comes from the settings and does not exist, the error names
+// the settings.
+func (f *caKey) with(ctx context.Context, a front.App, c config, dir string, use func(context.Context, signer.Signer) error) error {
+	key, err := f.key(a, c, dir)
+	if err != nil {
+		return err
+	}
+	opened := false
+	err = withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
+		opened = true
+		return use(ctx, s)
+	})
+	setting := "private_key"
+	if errors.Is(err, signer.ErrPINRequired) {
+		setting = "pin_source"
+	}
+	if opened || f.reference != "" || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file := cmp.Or(f.config, filepath.Join(dir, configFile))
+	return signer.WithHint(fmt.Errorf("%s in %s: %w", setting, file, err), "correct it in "+file+", or name the key with --private-key and --pin-source")
 }

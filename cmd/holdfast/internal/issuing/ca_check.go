@@ -3,6 +3,7 @@ package issuing
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,18 +20,20 @@ func caCheck(a front.App) *cobra.Command {
 		Use:   "check",
 		Short: "Check the folder of a CA",
 		Long: `Checks that the index has no gaps and was not changed, that each certificate in
-the folder is signed by the CA and agrees with the index, and that the index
-knows each entry of the last revocation list. It prints a line for each problem,
-and fails if there is one.
+the folder is signed by the CA and agrees with the index, that the index
+contains each entry of the last revocation list, and that no file is missing. It
+also checks the settings, that the file with the key exists, and that neither
+the certificate of the CA nor the last revocation list has expired. It prints a
+line for each problem, and fails if there is one.
 
---repair adds to the index what signed files prove, such as after the restore of
-a backup: certificates, and the entries and the number of crl.pem. It also
-removes temporary files of programs that were killed.`,
+--repair adds to the index what the signed files prove, such as after the
+restore of a backup: certificates, and the entries and the number of crl.pem. It
+also removes temporary files of programs that were killed.`,
 		Example: `  holdfast ca check
   holdfast ca check --dir restored --repair`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd.Context(), a, f, repair) },
 	}
-	cmd.Flags().BoolVar(&repair, "repair", false, "add to the index what the files prove")
+	cmd.Flags().BoolVar(&repair, "repair", false, "add to the index what the signed files prove")
 	f.add(cmd, "object: certificates, repaired, problems")
 	return cmd
 }
@@ -63,6 +66,11 @@ func check(ctx context.Context, a front.App, f folder, repair bool) error {
 	if err != nil {
 		return err
 	}
+	now, err := f.problemsNow(ctx, a, ca)
+	if err != nil {
+		return err
+	}
+	problems = append(problems, now...)
 	entries, err := ca.List()
 	if err != nil {
 		return err
@@ -71,16 +79,14 @@ func check(ctx context.Context, a front.App, f folder, repair bool) error {
 	for _, p := range problems {
 		result.Problems = append(result.Problems, problem{p.Path, p.Err.Error(), p.Repairable})
 	}
+	isUnlisted := func(c authority.Certificate) bool { return c.Unlisted && a.Now().Before(c.NotAfter) }
+	if slices.ContainsFunc(entries, isUnlisted) {
+		a.Logger(false).Warn("certificates were revoked after the last revocation list, so AWS still accepts them", "hint", "create and publish the next list: "+f.command("crl"))
+	}
 	if err := printCheck(a, f, result, problems); err != nil || len(problems) == 0 {
 		return err
 	}
-	hint := "compare the files with a backup; docs/ca.md describes the folder"
-	for _, p := range problems {
-		if p.Repairable {
-			hint = "add what the files prove with: holdfast ca check --repair --dir " + front.ShellQuote(f.dir)
-		}
-	}
-	return signer.WithHint(fmt.Errorf("%s: the folder contradicts the index; problems: %d", f.dir, len(problems)), hint)
+	return signer.WithHint(fmt.Errorf("the folder %s has %s", f.dir, count(len(problems), "problem")), f.hintOfProblems(problems))
 }
 
 func printCheck(a front.App, f folder, result checked, problems []*authority.Problem) error {
@@ -95,7 +101,7 @@ func printCheck(a front.App, f folder, result checked, problems []*authority.Pro
 		fmt.Fprintf(&b, "events added to the index: %d\n", result.Repaired)
 	}
 	if len(problems) == 0 {
-		fmt.Fprintf(&b, "the folder is sound; certificates in the index: %d\n", result.Certificates)
+		fmt.Fprintf(&b, "found no problems; the index lists %s\n", count(result.Certificates, "certificate"))
 	}
 	_, err := a.Stdout.Write([]byte(b.String()))
 	return err

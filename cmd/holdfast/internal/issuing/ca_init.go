@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/pki/authority"
@@ -43,17 +45,20 @@ type initFlags struct {
 func caInit(a front.App) *cobra.Command {
 	var f initFlags
 	cmd := &cobra.Command{
-		Use:   "init",
-		Short: "Make a CA",
-		Long: `Makes the folder of a CA and its self-signed certificate, and prints the AWS CLI
-commands that register it as a trust anchor, with the trust policy of a role.
+		Use:        "init",
+		SuggestFor: []string{"create", "new"},
+		Short:      "Create a CA",
+		Long: `Creates the folder of a CA and its self-signed certificate, and prints a script
+with AWS CLI commands: it creates a trust anchor, and a role and a profile for
+one machine. Run it with: sh FILE COMMON-NAME. holdfast ca show --commands
+prints it again.
 
-The key must exist, or --generate makes it. A key in a file must be encrypted,
-unless --plaintext-key says otherwise.
+The key must exist, or --generate creates it. A key in a file must be encrypted,
+unless you give --plaintext-key.
 
 An intermediate CA needs two steps: --request prints a certificate request for
-the CA above it, and --certificate makes the folder with the certificate that
-was issued. --certificate also takes over a CA that other software made.`,
+the CA above it, and --certificate creates the folder with the certificate that
+was issued. --certificate also takes over a CA that other software created.`,
 		Example: `  holdfast ca init --private-key ca-key.pem --generate p256 \
       --subject 'CN=Example CA,O=Example'
   holdfast ca init --dir hsm-ca --private-key 'pkcs11:token=ca;object=root' \
@@ -84,16 +89,6 @@ was issued. --certificate also takes over a CA that other software made.`,
 	fs.StringVar(&f.certificate, "certificate", "", "use the CA certificate in a `file`, with its issuers, instead of a new one")
 	f.add(cmd, "object: folder, subject, serial, not_after, private_key, certificate, commands, trust_policy")
 	return cmd
-}
-
-// caKeyTypes returns the types of keys that IAM Roles Anywhere supports.
-func caKeyTypes() (names []string) {
-	for _, t := range keystore.KeyTypes() {
-		if t != keystore.Ed25519 {
-			names = append(names, string(t))
-		}
-	}
-	return names
 }
 
 func (f *initFlags) check() (key flags.Key, profile pki.Profile, names pki.Names, err error) {
@@ -157,14 +152,15 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 	} else if err := f.checkProtection(ctx, a, key, opts); err != nil {
 		return err
 	}
-	return withOptions(ctx, a, key, opts, func(ctx context.Context, s signer.Signer) error {
+	err = withOptions(ctx, a, key, opts, func(ctx context.Context, s signer.Signer) error {
 		if f.request {
-			return printRequest(ctx, a, s, names, f.json)
+			return f.printRequest(ctx, a, s, names)
 		}
 		chain, err := f.chain(ctx, a, s, profile, names)
 		if err != nil {
 			return err
 		}
+		warnSameCA(a, f.dir, key.Identity.Key, chain[0])
 		ca, err := authority.Create(f.dir, chain, authority.Options{Now: a.Now})
 		if err != nil {
 			return err
@@ -172,16 +168,24 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 		stored, err := f.writeConfig(a, key)
 		return errors.Join(err, f.print(a, ca, stored))
 	})
+	if errors.Is(err, fs.ErrNotExist) && f.isFile(key) && !errors.Is(err, signer.ErrPINRequired) {
+		err = signer.WithHint(err, "check the name, or generate the key with --generate p256")
+	}
+	return err
 }
 
 // newFolder makes a folder before the key is generated, so that no key is left
 // over if there can be no folder. remove removes it if it is still empty and did
 // not exist before.
 func newFolder(dir string) (remove func(), err error) {
+	if err := fileowner.Check(filepath.Join(dir, configFile)); err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir(dir)
+	other := func(e fs.DirEntry) bool { return !authority.Begun(e.Name()) }
 	switch {
-	case err == nil && len(entries) > 0:
-		return nil, signer.WithHint(fmt.Errorf("%s: %w: the folder is not empty", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
+	case err == nil && slices.ContainsFunc(entries, other):
+		return nil, signer.WithHint(fmt.Errorf("the folder %s is not empty: %w", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
 	case err == nil:
 		return func() {}, nil
 	case !errors.Is(err, fs.ErrNotExist):
@@ -247,7 +251,7 @@ func (f *initFlags) checkProtection(ctx context.Context, a front.App, key flags.
 	if f.plaintextKey {
 		return nil
 	}
-	opts.PIN = nil
+	opts.PIN, opts.Logger = nil, nil // that keys may be hidden does not matter here
 	ctx, cancel := await.Limit(ctx, signTimeout)
 	defer cancel()
 	entries, _ := front.InterruptibleValue(ctx, key.Name(), func() ([]keystore.Entry, error) {
@@ -275,6 +279,9 @@ func (f *initFlags) chain(ctx context.Context, a front.App, s signer.Signer, pro
 		}
 		if err := (pki.Issuer{Certificate: chain[0], Key: bound}).Check(a.Now()); err != nil {
 			return nil, err
+		}
+		if err := (pki.Issuer{Certificate: chain[0], Key: bound}).CheckCRL(a.Now()); err != nil {
+			a.Logger(false).Warn("holdfast ca crl will fail: "+err.Error(), "hint", signer.Hint(err))
 		}
 		if err := pki.CheckAnchor(chain[0]); err != nil {
 			a.Logger(false).Warn(err.Error(), "hint", signer.Hint(err))

@@ -61,13 +61,13 @@ type newCA struct {
 func (f *initFlags) print(a front.App, ca *authority.Authority, stored string) error {
 	c := ca.Chain()[0]
 	subject := pki.NamesOf(c).SubjectText()
-	commands := awsCommands(c, filepath.Join(f.dir, "ca.pem"))
+	commands := awsCommands(ca.Chain())
 	if f.json {
 		return front.WriteJSON(a.Stdout, newCA{f.dir, subject, serialOf(c), stamp(c.NotAfter), stored,
 			string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})), commands, trustPolicy("TRUST_ANCHOR_ARN", "COMMON_NAME")})
 	}
-	fmt.Fprintf(a.Stderr, "the CA %s is in %s, until %s\nnext: make a trust anchor with these commands, then issue certificates: holdfast ca issue --help\n",
-		front.OneLine(subject), front.OneLine(f.dir), day(c.NotAfter))
+	fmt.Fprintf(a.Stderr, "created the CA %s in the folder %s; its certificate expires at %s\nnext: create a trust anchor with the script on standard output, and issue certificates with: %s\n",
+		front.OneLine(named(subject)), front.OneLine(f.dir), day(c.NotAfter), f.command("issue", "--csr", "FILE", "--subject", "CN=NAME"))
 	_, err := a.Stdout.Write([]byte(commands))
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,24 +31,27 @@ type issueFlags struct {
 	profile     string
 	lifetime    string
 	crlURLs     []string
+	out         front.OutFile
 }
 
 func caIssue(a front.App) *cobra.Command {
 	var f issueFlags
 	cmd := &cobra.Command{
-		Use:   "issue",
-		Short: "Issue a certificate for a request",
+		Use:        "issue",
+		SuggestFor: []string{"sign", "renew"},
+		Short:      "Issue a certificate for a request",
 		Long: `Issues a certificate for the key of a request (PKCS #10, in PEM or DER) and
 prints it in PEM to standard output, followed by those of intermediate CAs.
 
 Only the public key of the request is used, after its signature was verified:
-the common name is the identity at AWS, and a requester can ask for every name.
+the common name is the identity at AWS, and a requester can ask for any name.
 The names come from the flags, or from the [[allow]] list in the settings, which
-has them by the hash of the key. --accept-csr-names uses those of the request;
-check them before.
+contains the names for each key. --accept-csr-names uses those of the request;
+check them first.
 
 The default profile, client, is what IAM Roles Anywhere requires. The others are
-server and intermediate, and those in the settings.`,
+server and intermediate, and those in the settings. A server certificate needs
+--dns or --ip.`,
 		Example: `  holdfast ca issue --csr app.csr --subject CN=app > cert.pem
   holdfast ca issue --csr app.csr --subject CN=app --dns app.example.com \
       --lifetime 30d > cert.pem
@@ -61,10 +65,11 @@ server and intermediate, and those in the settings.`,
 	})
 	fs := cmd.Flags()
 	fs.StringVar(&f.csr, "csr", "", "`file` of the request, - for standard input")
-	fs.StringVar(&f.profile, "profile", "", "`name` of the profile: client, server, intermediate or one of the settings (default: client)")
+	fs.StringVar(&f.profile, "profile", "", "`name` of the profile: client, server, intermediate, or a profile in ca.toml (default: client)")
 	front.MarkValues(fs.Lookup("profile"), "client", "server", "intermediate")
 	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 90d or 12h (default: that of the profile); it never exceeds that of the CA")
-	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list (default: crl_distribution_points in the settings)")
+	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list; can be repeated (default: crl_distribution_points in the settings)")
+	f.out.Add(cmd, "certificate", "CERTIFICATE")
 	f.add(cmd, "object: serial, subject, not_after, profile, certificate")
 	return cmd
 }
@@ -76,13 +81,16 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	if f.acceptNames && f.names.given() {
 		return signer.WithHint(front.Usagef("--accept-csr-names cannot be used with the flags for names"), "use only one of them")
 	}
+	if err := f.out.Check(a); err != nil {
+		return err
+	}
 	ca, err := f.open(a)
 	if err != nil {
 		return err
 	}
 	if c := ca.Chain()[0]; a.Now().After(c.NotAfter) {
-		return signer.WithHint(fmt.Errorf("the CA %s has expired, at %s", pki.NamesOf(c).SubjectText(), day(c.NotAfter)),
-			"make a new CA; docs/ca.md says how to replace a root")
+		return signer.WithHint(fmt.Errorf("the certificate of the CA %s expired at %s", named(pki.NamesOf(c).SubjectText()), day(c.NotAfter)),
+			"create a new CA; docs/ca.md describes how to replace a root")
 	}
 	settings, err := f.key.settings(ctx, f.dir)
 	if err != nil {
@@ -96,16 +104,15 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	if err != nil {
 		return err
 	}
-	key, err := f.key.key(a, settings, f.dir)
-	if err != nil {
+	if err := warnSameName(a, ca, t); err != nil {
 		return err
 	}
-	return withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
+	return f.key.with(ctx, a, settings, f.dir, func(ctx context.Context, s signer.Signer) error {
 		c, err := ca.Issue(ctx, s, t, "")
 		if err != nil {
 			return err
 		}
-		return stored(f.print(a, ca, c, t.Profile), "the certificate was issued; print it with: holdfast ca show --dir "+front.ShellQuote(f.dir)+" --serial "+serialOf(c))
+		return stored(f.print(a, ca, c, t.Profile), "the certificate was issued; print it with: "+f.command("show", "--serial", serialOf(c)))
 	})
 }
 
@@ -138,7 +145,7 @@ func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, r
 			return t, &front.UsageError{Err: err}
 		}
 	}
-	profile := cmp.Or(f.profile, pki.Client.Name)
+	profile, allowed := cmp.Or(f.profile, pki.Client.Name), false
 	switch {
 	case f.names.given():
 		if t.Names, err = f.names.names(); err != nil {
@@ -152,16 +159,20 @@ func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, r
 			return t, err
 		}
 		if f.profile != "" && f.profile != w.Profile {
-			return t, fmt.Errorf("the allow-list has the profile %q for this request, not %q", w.Profile, keystore.Excerpt(f.profile))
+			return t, signer.WithHint(fmt.Errorf("the [[allow]] entry for this request has the profile %q, not %q", w.Profile, keystore.Excerpt(f.profile)),
+				"leave out --profile, or also give the names, as in "+command(nameArguments(w.names)...))
 		}
-		t.Names, profile = w.names, w.Profile
+		t.Names, profile, allowed = w.names, w.Profile, true
 	default:
 		asked := pki.NamesOfRequest(request).SubjectText()
-		return t, signer.WithHint(front.Usagef("no names are given; those of the request (%s) are not used", keystore.Excerpt(asked)),
-			"give the names, as in --subject "+front.ShellQuote(cmp.Or(asked, "CN=app"))+", or accept those of the request with --accept-csr-names")
+		return t, signer.WithHint(front.Usagef("you gave no names, and the names in the request (%s) are not used automatically", keystore.Excerpt(asked)),
+			"give the names, as in "+asking(request)+", or accept those of the request with --accept-csr-names")
 	}
 	if t.Profile, err = findProfile(c.profiles, profile); err != nil {
 		return t, &front.UsageError{Err: err}
+	}
+	if err := checkServer(t, request); err != nil {
+		return t, err
 	}
 	lifetime := t.Profile.Lifetime
 	if f.lifetime != "" {
@@ -169,14 +180,40 @@ func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, r
 			return t, err
 		}
 	}
+	if allowed && lifetime > t.Profile.Lifetime {
+		return t, signer.WithHint(fmt.Errorf("the [[allow]] entry for this request has the profile %q, whose certificates are valid for at most %v", profile, t.Profile.Lifetime),
+			"leave out --lifetime, or give the names with --subject")
+	}
 	now := a.Now()
 	t.NotBefore, t.NotAfter = pki.Validity(issuer, now, lifetime)
 	if t.NotAfter.Before(now.Add(lifetime).Add(-time.Second)) && f.lifetime != "" {
-		a.Logger(false).Warn("the certificate ends with that of its CA, at " + day(t.NotAfter))
+		a.Logger(false).Warn("the certificate expires together with that of its CA, at " + day(t.NotAfter))
 	}
 	checked := t
 	checked.Serial = big.NewInt(1) // the real one is made later
 	return t, checked.Check(issuer)
+}
+
+// asking returns the flags for the names that a request asks for.
+func asking(r *x509.CertificateRequest) string {
+	n := pki.NamesOfRequest(r)
+	if n.SubjectText() == "" {
+		n.Subject = pki.CommonName("app").Subject
+	}
+	return command(nameArguments(n)...)
+}
+
+// checkServer refuses a server certificate that no client accepts: clients look
+// only at the alternative names (RFC 9525, section 6.1).
+func checkServer(t pki.Template, request *x509.CertificateRequest) error {
+	if !slices.Contains(t.Profile.ExtKeyUsage, x509.ExtKeyUsageServerAuth) || len(t.Names.DNSNames)+len(t.Names.IPAddresses) > 0 {
+		return nil
+	}
+	hint := "give the names of the server with --dns or --ip"
+	if asked := pki.NamesOfRequest(request); len(asked.DNSNames)+len(asked.IPAddresses) > 0 {
+		hint += "; the request asks for " + command(nameArguments(asked)...)
+	}
+	return signer.WithHint(front.Usagef("a server certificate needs a DNS name or an IP address"), hint)
 }
 
 // An issuedCertificate is the output of ca issue --json.
@@ -192,10 +229,10 @@ func (f *issueFlags) print(a front.App, ca *authority.Authority, c *x509.Certifi
 	text := chainPEM(c, ca.Chain())
 	subject := pki.NamesOf(c).SubjectText()
 	if f.json {
-		return front.WriteJSON(a.Stdout, issuedCertificate{serialOf(c), subject, stamp(c.NotAfter), profile.Name, string(text)})
+		return f.out.Write(a, text, issuedCertificate{serialOf(c), subject, stamp(c.NotAfter), profile.Name, string(text)})
 	}
-	_, err := a.Stdout.Write(text)
-	_, told := fmt.Fprintf(a.Stderr, "issued %s\nfor %s, until %s\n", serialOf(c), front.OneLine(subject), day(c.NotAfter))
+	err := f.out.Write(a, text, nil)
+	_, told := fmt.Fprintf(a.Stderr, "issued a certificate for %s (serial number %s); it expires at %s\n", front.OneLine(subject), serialOf(c), day(c.NotAfter))
 	return errors.Join(err, told)
 }
 

@@ -22,14 +22,15 @@ func caList(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the certificates of a CA",
-		Long: `Lists the certificates that the CA issued, in their order: the state of each,
-the time until its end, the beginning of its serial number, and its subject. It
-is valid, expired, revoked or, if its signature was interrupted, unfinished.`,
+		Long: `Lists the certificates in the order in which they were issued, with state,
+remaining time, the first digits of the serial number, and subject. The state is
+valid, expired, revoked, or missing: then the signature was interrupted, or the
+file was lost.`,
 		Example: `  holdfast ca list
   holdfast ca list --dir hsm-ca --json`,
 		RunE: func(*cobra.Command, []string) error { return list(a, f) },
 	}
-	f.add(cmd, "array of objects: serial, subject, state, issued, not_after, ends_in, profile, key_sha256, revoked, reason")
+	f.add(cmd, "array of objects: serial, subject, state, issued, not_after, ends_in, profile, key_sha256, revoked, reason, unlisted")
 	return cmd
 }
 
@@ -45,6 +46,7 @@ type listing struct {
 	KeyHash  string `json:"key_sha256,omitempty"`
 	Revoked  string `json:"revoked,omitempty"`
 	Reason   string `json:"reason,omitempty"`
+	Unlisted bool   `json:"unlisted,omitempty"` // revoked after the last revocation list
 
 	Certificate string `json:"certificate,omitempty"` // PEM; only of ca show
 }
@@ -54,11 +56,11 @@ func newListing(c authority.Certificate, now time.Time) listing {
 		EndsIn: int64(c.NotAfter.Sub(now) / time.Second), Profile: c.Profile, KeyHash: c.Key}
 	switch {
 	case !c.Revoked.IsZero():
-		l.State, l.Revoked, l.Reason = "revoked", stamp(c.Revoked), reasonName(c.Reason)
+		l.State, l.Revoked, l.Reason, l.Unlisted = "revoked", stamp(c.Revoked), reasonName(c.Reason), c.Unlisted
 	case now.After(c.NotAfter):
 		l.State = "expired"
-	case c.Unfinished:
-		l.State = "unfinished"
+	case c.Missing:
+		l.State = "missing"
 	}
 	return l
 }
@@ -87,7 +89,14 @@ func list(a front.App, f folder) error {
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "STATE\tENDS IN\tSERIAL\tSUBJECT")
 	for _, l := range listings {
-		fmt.Fprintf(w, "%s\t%s\t%.*s\t%s\n", l.State, remaining(l.EndsIn), shortSerial, l.Serial, front.OneLine(l.Subject))
+		ends, subject, state := remaining(l.EndsIn), l.Subject, l.State
+		if l.KeyHash == "" && subject == "" { // known only from a revocation list
+			ends, subject = "-", "(unknown)"
+		}
+		if l.Unlisted {
+			state += ", not listed"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%.*s\t%s\n", state, ends, shortSerial, l.Serial, front.OneLine(subject))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -115,26 +124,39 @@ func remaining(seconds int64) string {
 func caShow(a front.App) *cobra.Command {
 	var f folder
 	var serial string
+	var commands bool
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show a CA, or one of its certificates",
 		Long: `Shows the CA, with the number of its certificates and its last revocation list.
-With --serial it shows a certificate, and prints it in PEM.`,
+With --serial it shows a certificate, and prints it in PEM. With --commands it
+prints the script of holdfast ca init again.`,
 		Example: `  holdfast ca show
-  holdfast ca show --serial 4f1c22`,
+  holdfast ca show --serial 4f1c22
+  holdfast ca show --commands > aws-commands.sh`,
 		RunE: func(*cobra.Command, []string) error {
-			if serial != "" {
+			switch {
+			case serial != "" && commands:
+				return signer.WithHint(front.Usagef("--commands cannot be used with --serial"), "give only one of them")
+			case commands:
+				return showCommands(a, f)
+			case serial != "":
 				return showCertificate(a, f, serial)
 			}
 			return showCA(a, f)
 		},
 	}
-	cmd.Flags().StringVar(&serial, "serial", "", "serial `number` in hexadecimal, or its beginning")
+	cmd.Flags().StringVar(&serial, "serial", "", "serial `number` in hexadecimal, or its first digits")
+	cmd.Flags().BoolVar(&commands, "commands", false, "print the script that creates a trust anchor, a role and a profile")
 	f.add(cmd, "object, of the CA or, as in ca list, of the certificate")
 	return cmd
 }
 
 func showCertificate(a front.App, f folder, serial string) error {
+	serial, err := f.parseSerial(serial)
+	if err != nil {
+		return err
+	}
 	ca, err := f.open(a)
 	if err != nil {
 		return err
@@ -161,11 +183,11 @@ func showCertificate(a front.App, f folder, serial string) error {
 			fmt.Fprintf(w, "%s\t%s\n", name, front.OneLine(value))
 		}
 	}
-	row("subject", l.Subject)
+	row("subject", subjectOf(entry))
 	row("serial", l.Serial)
 	row("state", l.State)
 	row("issued", day(entry.Issued))
-	row("ends", day(entry.NotAfter))
+	row("expires", day(entry.NotAfter))
 	row("profile", l.Profile)
 	if c != nil {
 		names := pki.NamesOf(c)
@@ -188,6 +210,26 @@ func showCertificate(a front.App, f folder, serial string) error {
 	}
 	b.WriteString(l.Certificate)
 	_, err = a.Stdout.Write([]byte(b.String()))
+	return err
+}
+
+func expires(notAfter, now time.Time) string {
+	if now.After(notAfter) {
+		return "EXPIRED"
+	}
+	return "expires"
+}
+
+func showCommands(a front.App, f folder) error {
+	ca, err := f.open(a)
+	if err != nil {
+		return err
+	}
+	commands := awsCommands(ca.Chain())
+	if f.json {
+		return front.WriteJSON(a.Stdout, map[string]string{"commands": commands})
+	}
+	_, err = a.Stdout.Write([]byte(commands))
 	return err
 }
 
@@ -221,7 +263,7 @@ func showCA(a front.App, f folder) error {
 	c, now := ca.Chain()[0], a.Now()
 	l := caListing{pki.NamesOf(c).SubjectText(), c.Issuer.String(), serialOf(c), stamp(c.NotAfter), int64(c.NotAfter.Sub(now) / time.Second),
 		signer.DescribeKey(c.PublicKey), map[string]int{}, "", "", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))}
-	for _, state := range []string{"valid", "expired", "revoked", "unfinished"} {
+	for _, state := range []string{"valid", "expired", "revoked", "missing"} {
 		l.States[state] = 0
 	}
 	for _, e := range entries {
@@ -235,15 +277,15 @@ func showCA(a front.App, f folder) error {
 	}
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(w, "subject\t%s\nissuer\t%s\nserial\t%s\nends\t%s\nkey\t%s\n", front.OneLine(l.Subject), front.OneLine(l.Issuer), l.Serial, day(c.NotAfter), l.Key)
-	fmt.Fprintf(w, "certificates\t%d valid, %d expired, %d revoked, %d unfinished\n", l.States["valid"], l.States["expired"], l.States["revoked"], l.States["unfinished"])
+	fmt.Fprintf(w, "subject\t%s\nissuer\t%s\nserial\t%s\n%s\t%s\nkey\t%s\n", front.OneLine(l.Subject), front.OneLine(l.Issuer), l.Serial, expires(c.NotAfter, now), day(c.NotAfter), l.Key)
+	fmt.Fprintf(w, "certificates\t%d valid, %d expired, %d revoked, %d missing\n", l.States["valid"], l.States["expired"], l.States["revoked"], l.States["missing"])
 	switch {
 	case l.CRLNumber == "":
 		fmt.Fprintf(w, "revocation list\tnone\n")
 	case isOverdue(next, now):
-		fmt.Fprintf(w, "revocation list\tnumber %s, ended %s\n", l.CRLNumber, day(next))
+		fmt.Fprintf(w, "revocation list\tnumber %s, OVERDUE since %s\n", l.CRLNumber, day(next))
 	default:
-		fmt.Fprintf(w, "revocation list\tnumber %s, until %s\n", l.CRLNumber, day(next))
+		fmt.Fprintf(w, "revocation list\tnumber %s, valid until %s\n", l.CRLNumber, day(next))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -31,8 +31,9 @@ func caRevoke(a front.App) *cobra.Command {
 		Long: `Marks a certificate as revoked, which cannot be undone. It has an effect when
 the next revocation list is published: see holdfast ca crl.
 
-The certificate is named by its serial number, or its beginning, or by its file.
-A file can also be a certificate that the CA signed before it had this folder.`,
+Name the certificate by its serial number, by the first digits of the number, or
+by its file. A file can also be a certificate that the CA signed before it had
+this folder.`,
 		Example: `  holdfast ca revoke --serial 4f1c22 --reason keyCompromise
   holdfast ca revoke --certificate cert.pem --reason superseded`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,7 +41,7 @@ A file can also be a certificate that the CA signed before it had this folder.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&serial, "serial", "", "serial `number` in hexadecimal, or its beginning")
+	fs.StringVar(&serial, "serial", "", "serial `number` in hexadecimal, or its first digits")
 	fs.StringVar(&certificate, "certificate", "", "`file` of the certificate")
 	fs.StringVar(&reason, "reason", "unspecified", "`reason`: "+strings.Join(reasons(), ", "))
 	front.MarkValues(fs.Lookup("reason"), reasons()...)
@@ -63,8 +64,14 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 	switch {
 	case !ok:
 		return front.Usagef("--reason %q is not one of %s", keystore.Excerpt(reason), strings.Join(reasons(), ", "))
-	case (serial == "") == (certificate == ""):
-		return signer.WithHint(front.Usagef("either --serial or --certificate is required"), "show the serial numbers with: holdfast ca list")
+	case serial != "" && certificate != "":
+		return signer.WithHint(front.Usagef("--serial cannot be used with --certificate"), "give only one of them")
+	case serial == "" && certificate == "":
+		return signer.WithHint(front.Usagef("neither --serial nor --certificate is given"), "show the serial numbers with: "+f.command("list"))
+	}
+	serial, err := f.parseSerial(serial)
+	if err != nil {
+		return err
 	}
 	ca, err := f.open(a)
 	if err != nil {
@@ -89,25 +96,38 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 	if f.json {
 		return front.WriteJSON(a.Stdout, revocation{c.Serial, c.Subject, stamp(c.Revoked), reasonName(c.Reason)})
 	}
-	text := fmt.Sprintf("revoked %s\nfor %s\n", c.Serial, front.OneLine(c.Subject))
+	text := fmt.Sprintf("revoked the certificate for %s (serial number %s)\n", front.OneLine(subjectOf(c)), c.Serial)
 	if !before.Revoked.IsZero() {
-		text = fmt.Sprintf("%s\nfor %s was revoked before, at %s\n", c.Serial, front.OneLine(c.Subject), day(c.Revoked))
+		text = fmt.Sprintf("the certificate for %s (serial number %s) was already revoked at %s\n", front.OneLine(subjectOf(c)), c.Serial, day(c.Revoked))
 	}
 	_, err = a.Stdout.Write([]byte(text))
-	_, told := fmt.Fprintf(a.Stderr, "next: publish a revocation list; see holdfast ca crl --help\n")
+	_, told := fmt.Fprintf(a.Stderr, "next: %s > crl.pem, and import the list at AWS; see holdfast ca crl --help\n", f.command("crl"))
 	return errors.Join(err, told)
 }
 
-// adopt returns the serial number of the certificate in a file, which the CA
+// adopt returns the serial number of the only certificate in a file that the CA
 // signed.
 func adopt(ctx context.Context, a front.App, ca *authority.Authority, file string) (serial string, err error) {
 	certs, err := certificatesOf(ctx, a, flags.Device{}, file)
 	if err != nil {
 		return "", err
 	}
-	serial, err = ca.Adopt(ctx, certs[0])
+	issuer, found := ca.Chain()[0], certs[:1]
+	if signed := slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool {
+		return c.Equal(issuer) || c.CheckSignatureFrom(issuer) != nil
+	}); len(signed) > 0 {
+		found = slices.CompactFunc(signed, (*x509.Certificate).Equal)
+	}
+	if len(found) > 1 {
+		return "", signer.WithHint(fmt.Errorf("%s contains %d certificates of this CA", keystore.Excerpt(file), len(found)), "name the one to revoke with --serial; show the serial numbers with: holdfast ca list")
+	}
+	serial, err = ca.Adopt(ctx, found[0])
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", keystore.Excerpt(file), err)
+		err = fmt.Errorf("%s: %w", keystore.Excerpt(file), err)
+		if signer.Hint(err) == "" {
+			err = signer.WithHint(err, "name the folder of the CA that issued it with --dir")
+		}
+		return "", err
 	}
 	return serial, nil
 }
@@ -125,14 +145,17 @@ func caCRL(a front.App) *cobra.Command {
 	var f folder
 	var key caKey
 	var lifetime string
+	var out front.OutFile
+	var der bool
 	cmd := &cobra.Command{
 		Use:   "crl",
-		Short: "Make the next revocation list",
-		Long: `Signs the next revocation list and prints it in PEM to standard output. It has a
-higher number than all before it. IAM Roles Anywhere refuses a revoked
-certificate only if the list that it has contains it: import each list, and make
-the next one before the last one ends. Standard error compares its size with the
-300,000 bytes that IAM Roles Anywhere imports.`,
+		Short: "Create the next revocation list",
+		Long: `Signs the next revocation list and prints it in PEM to standard output. Its
+number is higher than that of every earlier list. IAM Roles Anywhere refuses a
+revoked certificate only if the list that you imported contains the certificate:
+import each list, and create the next one before the previous one expires. The
+size is printed to standard error; IAM Roles Anywhere imports at most 300,000
+bytes.`,
 		Example: `  holdfast ca crl > crl.pem
   aws rolesanywhere import-crl --name ca --enabled \
       --trust-anchor-arn "$TRUST_ANCHOR_ARN" --crl-data fileb://crl.pem
@@ -140,11 +163,13 @@ the next one before the last one ends. Standard error compares its size with the
   # every list after the first:
   aws rolesanywhere update-crl --crl-id ID --crl-data fileb://crl.pem`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return makeCRL(cmd.Context(), a, f, key, lifetime)
+			return makeCRL(cmd.Context(), a, f, key, lifetime, &out, der)
 		},
 	}
 	key.add(cmd)
 	cmd.Flags().StringVar(&lifetime, "lifetime", "", "`duration` until the next list, such as 7d (default: crl_lifetime in the settings, or 7d)")
+	cmd.Flags().BoolVar(&der, "der", false, "write the list in DER, as for a place that --crl-url names (RFC 5280, section 4.2.1.13)")
+	out.Add(cmd, "list", "X509 CRL")
 	f.add(cmd, "object: number, entries, next_update, size, crl")
 	return cmd
 }
@@ -158,7 +183,10 @@ type newCRL struct {
 	CRL        string `json:"crl"`  // PEM
 }
 
-func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime string) error {
+func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime string, out *front.OutFile, der bool) error {
+	if err := out.Check(a); err != nil {
+		return err
+	}
 	ca, err := f.open(a)
 	if err != nil {
 		return err
@@ -173,20 +201,16 @@ func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime st
 			return err
 		}
 	}
-	key, err := flag.key(a, settings, f.dir)
-	if err != nil {
-		return err
-	}
-	return withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
+	return flag.with(ctx, a, settings, f.dir, func(ctx context.Context, s signer.Signer) error {
 		text, err := ca.CRL(ctx, s, period)
 		if err != nil {
 			return err
 		}
-		return stored(printCRL(a, f, text), "the list was made; it is in "+filepath.Join(f.dir, "crl.pem"))
+		return stored(printCRL(a, f, text, out, der), "the list was created; it is in "+filepath.Join(f.dir, "crl.pem"))
 	})
 }
 
-func printCRL(a front.App, f folder, text []byte) error {
+func printCRL(a front.App, f folder, text []byte, out *front.OutFile, der bool) error {
 	block, _ := pem.Decode(text)
 	list, err := x509.ParseRevocationList(block.Bytes)
 	if err != nil {
@@ -194,14 +218,18 @@ func printCRL(a front.App, f folder, text []byte) error {
 	}
 	entries := len(list.RevokedCertificateEntries)
 	if len(text) > pki.MaxCRL*4/5 {
-		a.Logger(false).Warn(fmt.Sprintf("the revocation list has %d of the %d bytes that IAM Roles Anywhere imports; docs/ca.md says what to do", len(text), pki.MaxCRL))
+		a.Logger(false).Warn(fmt.Sprintf("the revocation list has %d bytes, and IAM Roles Anywhere imports at most %d; docs/ca.md describes what to do", len(text), pki.MaxCRL))
+	}
+	result := text
+	if der {
+		result = block.Bytes
 	}
 	if f.json {
-		return front.WriteJSON(a.Stdout, newCRL{list.Number.String(), entries, stamp(list.NextUpdate), len(text), string(text)})
+		return out.Write(a, result, newCRL{list.Number.String(), entries, stamp(list.NextUpdate), len(text), string(text)})
 	}
-	_, err = a.Stdout.Write(text)
-	_, told := fmt.Fprintf(a.Stderr, "revocation list %v, until %s; revoked certificates: %d\n%d of the %d bytes that IAM Roles Anywhere imports\n",
-		list.Number, day(list.NextUpdate), entries, len(text), pki.MaxCRL)
+	err = out.Write(a, result, nil)
+	_, told := fmt.Fprintf(a.Stderr, "revocation list number %v revokes %s and is valid until %s\nsize: %d bytes; IAM Roles Anywhere imports at most %d\n",
+		list.Number, count(entries, "certificate"), day(list.NextUpdate), len(text), pki.MaxCRL)
 	return errors.Join(err, told)
 }
 

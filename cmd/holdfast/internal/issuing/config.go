@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/BurntSushi/toml"
+
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/boundedtoml"
@@ -85,16 +87,32 @@ func readConfig(ctx context.Context, dir, path string) (c config, err error) {
 	}
 	parsed, unknown, err := boundedtoml.Decode[config](ctx, string(data))
 	if err == nil && len(unknown) > 0 {
-		err = signer.WithHint(fmt.Errorf("unknown key %s", keystore.Excerpt(unknown[0].String())), "docs/ca.md lists the keys")
+		err = unknownKey(unknown[0])
 	}
 	if err == nil {
 		parsed.crlLifetime, parsed.profiles = c.crlLifetime, c.profiles
 		err = parsed.check()
 	}
 	if err != nil {
-		return c, front.Usagef("%s: %w", path, err)
+		err = front.Usagef("%s: %w", path, err)
+		if signer.Hint(err) == "" {
+			err = signer.WithHint(err, "docs/ca.md describes the file")
+		}
+		return c, err
 	}
 	return parsed, nil
+}
+
+// topKeys are the keys that are in no section. One that was appended to the file
+// belongs to its last section.
+var topKeys = []string{"private_key", "pin_source", "crl_distribution_points", "crl_lifetime"}
+
+func unknownKey(key toml.Key) error {
+	err := fmt.Errorf("unknown key %s", keystore.Excerpt(key.String()))
+	if last := key[len(key)-1]; len(key) > 1 && slices.Contains(topKeys, last) {
+		return signer.WithHint(err, last+" must be above the first [section]")
+	}
+	return signer.WithHint(err, "docs/ca.md lists the keys")
 }
 
 // check converts the texts of the file to values.
@@ -117,6 +135,9 @@ func (c *config) check() (err error) {
 	for i := range c.Allow {
 		if err := c.Allow[i].check(c.profiles); err != nil {
 			return fmt.Errorf("[[allow]] number %d: %w", i+1, err)
+		}
+		if j := slices.IndexFunc(c.Allow[:i], c.Allow[i].sameRequests); j >= 0 {
+			return signer.WithHint(fmt.Errorf("[[allow]] numbers %d and %d are for the same requests", j+1, i+1), "remove one of them")
 		}
 	}
 	return nil
@@ -199,11 +220,18 @@ func findProfile(profiles []pki.Profile, name string) (pki.Profile, error) {
 	return pki.Profile{}, fmt.Errorf("profile %q is not one of %s", keystore.Excerpt(name), strings.Join(names, ", "))
 }
 
+// sameRequests reports whether both entries are for the same requests.
+func (w allowance) sameRequests(other allowance) bool {
+	return w.Key == other.Key && w.AnyKey == other.AnyKey && (!w.AnyKey || w.names.SubjectText() == other.names.SubjectText())
+}
+
 func (w *allowance) check(profiles []pki.Profile) (err error) {
 	w.Key = strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(w.Key, "sha256:"), ":", ""))
 	switch sum, decodeErr := hex.DecodeString(w.Key); {
 	case w.AnyKey && w.Key != "":
-		return errors.New("has both key and any_key")
+		return signer.WithHint(errors.New("has both key and any_key"), "remove one of them")
+	case !w.AnyKey && w.Key == "":
+		return signer.WithHint(errors.New("has neither key nor any_key"), "key is the SHA-256 hash that holdfast csr prints; any_key = true accepts every key")
 	case !w.AnyKey && (decodeErr != nil || len(sum) != 32):
 		return signer.WithHint(errors.New("key is not a SHA-256 hash of a public key in hexadecimal"), "holdfast csr prints it; any_key = true accepts every key")
 	case w.Subject == "":
@@ -227,27 +255,16 @@ func (c config) allowed(request *x509.CertificateRequest) (w allowance, err erro
 		return w, err
 	}
 	subject := pki.NamesOfRequest(request).SubjectText()
-	var found []allowance
-	for _, w := range c.Allow {
-		if w.Key == hash {
-			found = append(found, w)
+	for _, matches := range []func(allowance) bool{
+		func(w allowance) bool { return w.Key == hash },
+		func(w allowance) bool { return w.AnyKey && w.names.SubjectText() == subject },
+	} {
+		if i := slices.IndexFunc(c.Allow, matches); i >= 0 { // check refuses a second one
+			return c.Allow[i], nil
 		}
 	}
-	if len(found) == 0 {
-		for _, w := range c.Allow {
-			if w.AnyKey && w.names.SubjectText() == subject {
-				found = append(found, w)
-			}
-		}
-	}
-	switch len(found) {
-	case 0:
-		return w, signer.WithHint(fmt.Errorf("the allow-list has neither the key of the request (%s) nor its subject %q with any_key", hash, keystore.Excerpt(subject)),
-			"add an [[allow]] for the key, or give the names with --subject")
-	case 1:
-		return found[0], nil
-	}
-	return w, fmt.Errorf("the allow-list has %d entries for the request", len(found))
+	return w, signer.WithHint(fmt.Errorf("no [[allow]] entry matches the request: none has its key %s, and none with any_key = true has its subject %q", hash, keystore.Excerpt(subject)),
+		"add an [[allow]] entry for the key, or give the names with --subject")
 }
 
 // key returns the key of the CA in the file. It may be empty.

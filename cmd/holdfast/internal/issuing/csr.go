@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -24,6 +25,7 @@ func CSR(a front.App) *cobra.Command {
 	var names nameFlags
 	var reference, from string
 	var asJSON bool
+	var out front.OutFile
 	cmd := &cobra.Command{
 		Use:   "csr",
 		Short: "Make a certificate request for a key",
@@ -33,16 +35,16 @@ macOS, or a file. The signature proves to the CA that the requester has the key.
 
 The names come from the flags, or with --names-from from a certificate, such as
 the one that is to be renewed. A CA may ignore them: holdfast ca issue does,
-unless it is told otherwise.
+unless you give --accept-csr-names.
 
-For holdfast ca, standard error names the SHA-256 hash of the public key, by
-which an allow-list recognizes it.`,
+The command prints the SHA-256 hash of the public key to standard error; the
+allow-list of holdfast ca identifies the key by it.`,
 		Example: `  holdfast csr --private-key 'pkcs11:token=prod;object=app' --subject CN=app
   holdfast csr --private-key tpm:path=app.pem --subject CN=app,O=Example \
       --dns app.example.com > app.csr
   holdfast csr --private-key app.pem --names-from cert.pem > renewal.csr`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return csr(cmd.Context(), a, device, names, reference, from, asJSON)
+			return csr(cmd.Context(), a, device, names, reference, from, &out, asJSON)
 		},
 	}
 	front.KeyFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
@@ -53,6 +55,7 @@ which an allow-list recognizes it.`,
 	front.NameFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&from, "names-from", "", "`reference` to a certificate whose subject and alternative names are used")
 	})
+	out.Add(cmd, "request", "CERTIFICATE REQUEST")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object: subject, key, key_sha256, request")
 	return cmd
 }
@@ -65,7 +68,10 @@ type newRequest struct {
 	Request string `json:"request"`    // PEM
 }
 
-func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags, reference, from string, asJSON bool) error {
+func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags, reference, from string, out *front.OutFile, asJSON bool) error {
+	if err := out.Check(a); err != nil {
+		return err
+	}
 	key, err := device.Key(reference)
 	if err != nil {
 		return err
@@ -77,9 +83,13 @@ func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags
 	if err != nil {
 		return err
 	}
-	return withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
-		return printRequest(ctx, a, s, names, asJSON)
+	err = withKey(ctx, a, key, func(ctx context.Context, s signer.Signer) error {
+		return printRequest(ctx, a, s, names, out, asJSON)
 	})
+	if _, isFile := key.Identity.Key.File(); isFile && errors.Is(err, fs.ErrNotExist) && !errors.Is(err, signer.ErrPINRequired) {
+		err = signer.WithHint(err, "check the name, or generate the key with: "+command("holdfast", "generate", "--private-key", reference))
+	}
+	return err
 }
 
 func requestNames(ctx context.Context, a front.App, device flags.Device, wanted nameFlags, from string) (pki.Names, error) {
@@ -152,23 +162,29 @@ func certificatesOf(ctx context.Context, a front.App, device flags.Device, refer
 	return certs, nil
 }
 
-// printRequest makes and prints a request. On standard error it says what a CA
-// needs to know.
-func printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.Names, asJSON bool) error {
+// printRequest makes a request and prints it, or writes it to out. On standard
+// error it says what a CA needs to know.
+func printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.Names, out *front.OutFile, asJSON bool) error {
 	der, err := pki.NewRequest(rand.Reader, signer.WithContext(ctx, s), names)
 	if err != nil {
 		return err
 	}
+	return printRequestDER(a, s, names, der, out, asJSON, "next: send it to the CA; with holdfast: "+issueCommand(names))
+}
+
+// printRequestDER prints a request or writes it to out, and prints to standard error
+// what a CA needs to know.
+func printRequestDER(a front.App, s signer.Signer, names pki.Names, der []byte, out *front.OutFile, asJSON bool, next string) error {
 	hash, err := keyHash(s.Public())
 	if err != nil {
 		return err
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 	if asJSON {
-		return front.WriteJSON(a.Stdout, newRequest{names.SubjectText(), signer.DescribeKey(s.Public()), hash, string(text)})
+		return out.Write(a, text, newRequest{names.SubjectText(), signer.DescribeKey(s.Public()), hash, string(text)})
 	}
-	_, err = a.Stdout.Write(text)
-	_, told := fmt.Fprintf(a.Stderr, "a request for %s\nSHA-256 of its public key: %s\nnext: send it to the CA; with holdfast: holdfast ca issue --csr FILE --subject %s\n",
-		front.OneLine(names.SubjectText()), hash, front.OneLine(front.ShellQuote(names.SubjectText())))
+	err = out.Write(a, text, nil)
+	_, told := fmt.Fprintf(a.Stderr, "created a certificate request for %s\nSHA-256 of its public key: %s\n%s\n",
+		front.OneLine(names.SubjectText()), hash, next)
 	return errors.Join(err, told)
 }

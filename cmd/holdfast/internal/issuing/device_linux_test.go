@@ -39,7 +39,7 @@ func lifeOf(t *testing.T, dir, caKey, key string) {
 	}
 	mustRun(t, dir, "ca", "revoke", "--certificate", "cert.pem")
 	mustRun(t, dir, "ca", "crl")
-	if got := mustRun(t, dir, "ca", "check"); !strings.Contains(got, "sound; certificates in the index: 1") {
+	if got := mustRun(t, dir, "ca", "check"); !strings.Contains(got, "the index lists 1 certificate") {
 		t.Error(got)
 	}
 }
@@ -68,6 +68,7 @@ func TestToken(t *testing.T) {
 		{"no such module", "pkcs11:object=ca?module-path=/nowhere.so", "exit status 3"},
 		// Afterwards only a person uses a try.
 		{"wrong PIN", object(token, "ca", "WRONG_PIN"), "exit status 4"},
+		{"PIN after a wrong one", object(token, "ca", "CA_PIN"), "type it once on a terminal: holdfast list --in 'pkcs11:token="},
 	} {
 		for _, args := range [][]string{
 			{"ca", "issue", "--csr", "app.csr", "--subject", "CN=app"},

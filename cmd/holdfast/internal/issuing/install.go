@@ -42,8 +42,8 @@ atomically: the file of the key if it contains certificates as PEM, and
 otherwise the file with the same name and the extension .crt. --to names another
 file, also for a token. A root certificate is left out.
 
-If the command is interrupted or killed, the old certificate or the new one is
-there, or both.`,
+If the command is interrupted or killed, either the old or the new certificate
+is there; a token can have both.`,
 		Example: `  holdfast install --certificate issued.pem --private-key app.pem
   holdfast install --certificate issued.pem --private-key app.pem --to cert.pem
   holdfast install --certificate issued.pem --replace \
@@ -55,7 +55,7 @@ there, or both.`,
 	fs.StringVar(&f.intermediates, "intermediates", "", "`reference` to more certificates of issuers, in any order")
 	fs.StringVar(&f.privateKey, "private-key", "", "`reference` to the private key")
 	fs.StringVar(&f.to, "to", "", "write the certificates to this `file` (default: see above)")
-	fs.BoolVar(&f.replace, "replace", false, "remove the other certificates of the key from its token or store; with --to, replace the certificate of another key, too")
+	fs.BoolVar(&f.replace, "replace", false, "remove the other certificates of the key from its token or store; with --to: also replace a certificate that is for another key")
 	fs.BoolVar(&f.asJSON, "json", false, "print a JSON object: certificate, private_key, subject, serial, not_after, used, kept, removed")
 	f.device.Add(fs)
 	return cmd
@@ -72,6 +72,10 @@ func (f installFlags) run(ctx context.Context, a front.App) error {
 		if required.value == "" {
 			return signer.WithHint(front.Usagef("--%s is not given", required.name), required.example)
 		}
+	}
+	var err error
+	if f.to, err = front.FilePath(a, "to", f.to); err != nil {
+		return err
 	}
 	opts, err := f.device.Options(a)
 	if err != nil {
@@ -143,8 +147,11 @@ type installedCertificate struct {
 func (f installFlags) print(a front.App, key keystore.Ref, done keystore.Installed) error {
 	leaf := done.Chain[0]
 	log := a.Logger(false)
-	if c := done.Preferred; c != nil {
-		log.Warn(fmt.Sprintf("the key still has the certificate with the serial number %s, which is used instead: it is valid until %s", serials(c)[0], c.NotAfter.UTC().Format(time.RFC3339)),
+	if c := done.Preferred; c != nil && a.Store.IsInput(done.Certificate) {
+		log.Warn(fmt.Sprintf("%s still contains the certificate with the serial number %s, which expires at %s and is used if --certificate names that file", key, serials(c)[0], day(c.NotAfter)),
+			"hint", "use --certificate "+front.ShellQuote(done.Certificate.String()))
+	} else if c != nil {
+		log.Warn(fmt.Sprintf("the key still has the certificate with the serial number %s, which is used instead: it expires at %s", serials(c)[0], day(c.NotAfter)),
 			"hint", "remove it with the same command and --replace")
 	}
 	if err := rolesanywhere.CheckChain(done.Chain, a.Now()); err != nil {
@@ -152,17 +159,21 @@ func (f installFlags) print(a front.App, key keystore.Ref, done keystore.Install
 	}
 	if f.asJSON {
 		return front.WriteJSON(a.Stdout, installedCertificate{
-			done.Certificate.String(), key.String(), leaf.Subject.String(), serials(leaf)[0], leaf.NotAfter.UTC().Format(time.RFC3339),
+			done.Certificate.String(), key.String(), leaf.Subject.String(), serials(leaf)[0], stamp(leaf.NotAfter),
 			done.Preferred == nil, serials(done.Kept...), serials(done.Removed...),
 		})
 	}
 	name := front.OneLine(front.ShellQuote(done.Certificate.String()))
 	_, err := fmt.Fprintln(a.Stdout, name)
-	text := fmt.Sprintf("installed %s, valid until %s\n", front.OneLine(leaf.Subject.String()), leaf.NotAfter.UTC().Format(time.RFC3339))
+	text := fmt.Sprintf("installed the certificate for %s; it expires at %s\n", front.OneLine(named(leaf.Subject.String())), day(leaf.NotAfter))
 	for _, number := range serials(done.Removed...) {
 		text += fmt.Sprintf("removed the certificate with the serial number %s\n", number)
 	}
-	_, noteErr := fmt.Fprintf(a.Stderr, "%snext: holdfast verify --certificate %s --private-key %s\n", text, name, front.OneLine(front.ShellQuote(key.String())))
+	next := []string{"holdfast", "verify", "--certificate", done.Certificate.String(), "--private-key", key.String()}
+	if f.device.PINSource != "" {
+		next = append(next, "--pin-source", f.device.PINSource)
+	}
+	_, noteErr := fmt.Fprintf(a.Stderr, "%snext: %s\n", text, command(next...))
 	return errors.Join(err, noteErr)
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +148,35 @@ func TestInstallOnFullOrReadOnlyToken(t *testing.T) {
 			s.holdfast(s.with("install", "--certificate", "new.pem", "--to", "app.crt")...)
 		})
 	}
+}
+
+// What needs no PIN is checked before a try is used.
+func TestInstallBeforePIN(t *testing.T) {
+	s := newTokenScene(t)
+	s.issue("cert.pem", time.Minute)
+	s.write("expired.pem", signertest.CertPEM(s.ca.Issue(s, publicKeyOf(s.T, s.public), func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+	}), s.ca.Cert))
+	s.write("other.pem", signertest.CertPEM(s.ca.Issue(s, signertest.NewKey(t, "p256"), nil), s.ca.Cert))
+	s.write("wrong", []byte("000000"))
+	for _, args := range [][]string{
+		{"--certificate", "expired.pem"},
+		{"--certificate", "expired.pem", "--to", "app.crt"},
+		{"--certificate", "other.pem"},
+		{"--certificate", "other.pem", "--to", "app.crt"},
+		{"--certificate", "cert.pem", "--to", "no/app.crt"},
+		{"--certificate", "cert.pem", "--to", "ca.pem"},
+		{"--certificate", "cert.pem", "--to", "pin"},
+	} {
+		var stderr bytes.Buffer
+		cmd := s.command("holdfast", append(args, "--private-key", s.uri, "--pin-source", "file:wrong")...)
+		cmd.Args = slices.Insert(cmd.Args, 1, "install")
+		cmd.Stderr = &stderr
+		if err := cmd.Run(); !errors.As(err, new(*exec.ExitError)) || strings.Contains(stderr.String(), "PIN") {
+			t.Errorf("%q: error %v\n%s", args, err, &stderr)
+		}
+	}
+	s.holdfast(s.with("install", "--certificate", "cert.pem")...)
 }
 
 // move copies the tokens to another folder.

@@ -75,7 +75,7 @@ type nameFlags struct {
 func (f *nameFlags) add(cmd *cobra.Command) {
 	front.NameFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.subject, "subject", "", "subject as a distinguished `name` (RFC 4514), such as CN=app,O=Example")
-		fs.StringArrayVar(&f.dns, "dns", nil, "DNS `name`; can be repeated, as the next three")
+		fs.StringArrayVar(&f.dns, "dns", nil, "DNS `name`; can be repeated, like --uri, --ip and --email")
 		fs.StringArrayVar(&f.uris, "uri", nil, "`URI`, such as spiffe://example.com/app")
 		fs.StringArrayVar(&f.ips, "ip", nil, "IP `address`")
 		fs.StringArrayVar(&f.emails, "email", nil, "email `address`")
@@ -90,6 +90,11 @@ func (f nameFlags) given() bool {
 func (f nameFlags) names() (n pki.Names, err error) {
 	if f.subject != "" {
 		if n.Subject, err = parseSubject(f.subject); err != nil {
+			return n, err
+		}
+	}
+	for _, name := range f.dns {
+		if err := checkDNS(name); err != nil {
 			return n, err
 		}
 	}
@@ -111,6 +116,20 @@ func (f nameFlags) names() (n pki.Names, err error) {
 	return n, n.Check()
 }
 
+// checkDNS refuses what is mistaken for a DNS name.
+func checkDNS(name string) error {
+	_, err := netip.ParseAddr(name)
+	switch {
+	case name == "":
+		return signer.WithHint(errors.New("a DNS name is empty"), "leave out --dns if there is none")
+	case err == nil:
+		return signer.WithHint(fmt.Errorf("DNS name %q is an IP address", name), "give it with --ip; in ca.toml, with ip")
+	case strings.Contains(name, ","):
+		return signer.WithHint(fmt.Errorf("DNS name %q contains a comma", keystore.Excerpt(name)), "give --dns once for each name")
+	}
+	return nil
+}
+
 // parseSubject returns the DER of a subject.
 func parseSubject(text string) ([]byte, error) {
 	dn, err := selector.ParseDN(text)
@@ -120,7 +139,14 @@ func parseSubject(text string) ([]byte, error) {
 			return der, nil
 		}
 	}
-	return nil, fmt.Errorf("subject %q %w", keystore.Excerpt(text), err)
+	err = fmt.Errorf("subject %q: %w", keystore.Excerpt(text), err)
+	switch {
+	case strings.HasPrefix(text, "/") && strings.Contains(text, "="): // the form of OpenSSL
+		return nil, signer.WithHint(err, "write "+front.ShellQuote(strings.ReplaceAll(strings.Trim(text, "/"), "/", ",")))
+	case text != "" && !strings.ContainsAny(text, `=,;+\"`):
+		return nil, signer.WithHint(err, "write "+front.ShellQuote("CN="+text))
+	}
+	return nil, err
 }
 
 // parseLifetime parses a duration; the unit d is a day.
@@ -133,8 +159,12 @@ func parseLifetime(name, text string) (time.Duration, error) {
 		}
 		d = time.Duration(n) * 24 * time.Hour
 	}
+	const hint = "write a duration as 90d, 12h or 45m"
+	if _, isNumber := strconv.Atoi(text); isNumber == nil && err != nil {
+		return 0, signer.WithHint(front.Usagef("%s %q has no unit", name, keystore.Excerpt(text)), hint)
+	}
 	if err != nil || d <= 0 {
-		return 0, signer.WithHint(front.Usagef("%s %q is not a positive duration", name, keystore.Excerpt(text)), "write a duration as 90d, 12h or 45m")
+		return 0, signer.WithHint(front.Usagef("%s %q is not a positive duration", name, keystore.Excerpt(text)), hint)
 	}
 	return d, nil
 }

@@ -88,7 +88,7 @@ func TestConcurrentCommands(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if out := mustRun(t, dir, "ca", "check"); !strings.Contains(out, fmt.Sprintf("certificates in the index: %d", writers*each)) {
+	if out := mustRun(t, dir, "ca", "check"); !strings.Contains(out, fmt.Sprintf("the index lists %d certificates", writers*each)) {
 		t.Error(out)
 	}
 	if out := mustRun(t, dir, "ca", "show", "--json"); !strings.Contains(out, fmt.Sprintf(`"revoked":%d`, writers*each)) || !strings.Contains(out, fmt.Sprintf(`"crl_number":"%d"`, writers*each)) {

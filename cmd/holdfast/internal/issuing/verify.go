@@ -17,7 +17,6 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
-	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -55,7 +54,7 @@ unless the key itself could not be used; see docs/errors.md.`,
 	f.identity.Add(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&f.trustAnchor, "trust-anchor", "", "`file` with the certificate of the CA that the trust anchor contains")
-	fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the CA; give it again for another one")
+	fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the CA; can be repeated")
 	fs.BoolVar(&f.asJSON, "json", false, "print a JSON object: ok, certificate, checks")
 	return cmd
 }
@@ -185,7 +184,7 @@ func (v *verification) open(ctx context.Context, a front.App, key flags.Key, opt
 	}
 	v.certs = signer.CertificatesOf(s)
 	leaf := v.certs.Chain[0]
-	v.add("key", nil, "%s, the key of %s", signer.DescribeKey(s.Public()), leaf.Subject)
+	v.add("key", nil, "%s, the key of %s", signer.DescribeKey(s.Public()), holderOf(leaf))
 	err = signer.Prove(ctx, s, leaf.PublicKey)
 	v.add("signature", err, "the certificate verifies a signature of the key")
 	if err := s.Close(); err != nil {
@@ -198,12 +197,13 @@ func (v *verification) checkCertificate() {
 	leaf := v.certs.Chain[0]
 	err := rolesanywhere.CheckChain(v.certs.Chain, v.now)
 	if err == nil {
-		if tags := pki.NamesOf(leaf).CheckClient(leaf.RawIssuer); tags != nil {
-			err = signer.WithHint(fmt.Errorf("certificate %q: %w", leaf.Subject, tags),
-				"have the CA issue it with other names; session tags allow letters, digits, spaces and _.:/=+-@")
-		}
+		err = checkMapping(leaf)
 	}
-	v.add("certificate", err, "Roles Anywhere accepts it until %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	from := ""
+	if leaf.NotBefore.After(v.now) {
+		from = "from " + day(leaf.NotBefore) + " "
+	}
+	v.add("certificate", err, "Roles Anywhere accepts it %suntil %s", from, day(leaf.NotAfter))
 }
 
 func (v *verification) checkTrust() {
@@ -220,7 +220,7 @@ func (v *verification) checkTrust() {
 	v.paths = paths
 	var names []string
 	for _, c := range paths[0] {
-		names = append(names, c.Subject.String())
+		names = append(names, holderOf(c))
 	}
 	v.add("trust-anchor", nil, "%s", strings.Join(names, ", issued by "))
 }
@@ -241,17 +241,21 @@ func (v *verification) checkCRLs() {
 		v.skip("crl", "--crl is not given")
 	}
 	for _, crl := range v.crls {
+		if ca := v.otherCA(crl.list); ca != nil {
+			v.add("crl", nil, "%s is from %s, another CA of the trust anchor, and does not concern the certificates", crl.name, holderOf(ca))
+			continue
+		}
 		c, entry, err := rolesanywhere.Revoked(v.paths, crl.list)
 		if top := v.certs.Chain[len(v.certs.Chain)-1]; err != nil && v.anchor == nil && bytes.Equal(crl.list.RawIssuer, top.RawIssuer) {
 			err = signer.WithHint(err, "give the certificate of the CA with --trust-anchor FILE")
 		}
 		if entry != nil {
-			err = signer.WithHint(fmt.Errorf("certificate %q with the serial number %x was revoked on %s", c.Subject, c.SerialNumber, entry.RevocationTime.UTC().Format(time.RFC3339)),
+			err = signer.WithHint(fmt.Errorf("certificate %q with the serial number %x was revoked at %s", c.Subject, c.SerialNumber, day(entry.RevocationTime)),
 				"have the CA issue a new certificate, for a new key if the key may be known to others")
 		}
 		detail := fmt.Sprintf("%s revokes none of the certificates", crl.name)
 		if next := crl.list.NextUpdate; !next.IsZero() && v.now.After(next) {
-			detail += fmt.Sprintf("; it is out of date since %s, and Roles Anywhere still applies it", next.UTC().Format(time.RFC3339))
+			detail += fmt.Sprintf("; it expired at %s, and Roles Anywhere still applies it", day(next))
 		}
 		v.add("crl", err, "%s", detail)
 	}
@@ -276,7 +280,7 @@ func (v *verification) print(a front.App, asJSON bool) error {
 	if asJSON {
 		c := v.certs.Chain[0]
 		return front.WriteJSON(a.Stdout, verified{v.fault == nil, verifiedCertificate{
-			c.Subject.String(), c.Issuer.String(), serials(c)[0], c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339),
+			c.Subject.String(), c.Issuer.String(), serials(c)[0], stamp(c.NotBefore), stamp(c.NotAfter),
 		}, v.checks})
 	}
 	var b strings.Builder

@@ -139,7 +139,7 @@ func TestReadCertificateDataOfToken(t *testing.T) {
 			}
 			for reference, wrong := range map[string]string{"pkcs11:token=none": "token", strings.Replace(uri, ";", ";slot-id=987654;", 1): "slot-id"} {
 				_, err := run(t, other, "holdfast", "read-certificate-data", "--certificate", reference)
-				if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), ": no token or key store matches\nhint: the attribute "+wrong+" does not match; use one of the tokens that are present: pkcs11:") {
+				if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), ": no token or key store matches\nhint: the attribute "+wrong+" does not match; use one of the tokens that are present: 'pkcs11:") {
 					t.Errorf("%s: %v", reference, err)
 				}
 			}

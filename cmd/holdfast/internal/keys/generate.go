@@ -26,6 +26,7 @@ func Generate(a front.App) *cobra.Command {
 	var device flags.Device
 	var reference, keyType string
 	var asJSON bool
+	var out front.OutFile
 	cmd := &cobra.Command{
 		Use:   "generate",
 		Short: "Generate a key in a PKCS #11 token, a TPM or a file",
@@ -35,9 +36,9 @@ prints the public key in PEM to standard output, and a reference to the new key
 for --private-key to standard error. With --json it prints both to standard
 output, in one object. It never overwrites a key.
 
-A new TPM key is stored in a file or, with handle=, in the TPM itself. It has a
-password, as a key in a file, if --pin-source provides one; --pin-source prompt
-asks for it. For a token, --pin-source provides the PIN of the token.`,
+A new TPM key is stored in a file or, with handle=, in the TPM itself. Like a
+key in a file, it has a password if --pin-source provides one; --pin-source
+prompt asks for it. For a token, --pin-source provides the PIN of the token.`,
 		Example: `  holdfast generate --private-key tpm:path=app.pem
   holdfast generate --private-key 'tpm:path=app.pem;pcrs=sha256:7'
   holdfast generate --private-key tpm:handle=0x81010002 --key-type rsa2048
@@ -46,7 +47,7 @@ asks for it. For a token, --pin-source provides the PIN of the token.`,
   # a certificate request for the new key:
   holdfast csr --private-key app.pem --subject CN=app > app.csr`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return generate(cmd.Context(), a, device, reference, keyType, asJSON)
+			return generate(cmd.Context(), a, device, reference, keyType, &out, asJSON)
 		},
 	}
 	fs := cmd.Flags()
@@ -54,6 +55,7 @@ asks for it. For a token, --pin-source provides the PIN of the token.`,
 	fs.StringVar(&keyType, "key-type", string(keystore.P256), "`type` of the new key: "+strings.Join(keyTypes(), ", "))
 	front.MarkValues(fs.Lookup("key-type"), keyTypes()...)
 	fs.BoolVar(&asJSON, "json", false, "print a JSON object: reference, key, public_key")
+	out.Add(cmd, "public key", "PUBLIC KEY")
 	device.Add(fs)
 	return cmd
 }
@@ -66,7 +68,10 @@ func keyTypes() []string {
 	return names
 }
 
-func generate(ctx context.Context, a front.App, device flags.Device, reference, keyType string, asJSON bool) error {
+func generate(ctx context.Context, a front.App, device flags.Device, reference, keyType string, out *front.OutFile, asJSON bool) error {
+	if err := out.Check(a); err != nil {
+		return err
+	}
 	if reference == "" {
 		return signer.WithHint(front.Usagef("--private-key is not given"), "name the new key, as in --private-key tpm:path=app.pem; see holdfast generate --help")
 	}
@@ -93,7 +98,7 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	if err != nil {
 		return err
 	}
-	return errors.Join(printKey(a, key, asJSON), key.Close())
+	return errors.Join(printKey(a, key, out, asJSON), key.Close())
 }
 
 // newKey is the output of --json.
@@ -105,16 +110,16 @@ type newKey struct {
 
 // printKey prints a new key. Without asJSON it prints only the public key to
 // standard output, because scripts redirect standard output to a file.
-func printKey(a front.App, key keystore.Key, asJSON bool) error {
+func printKey(a front.App, key keystore.Key, out *front.OutFile, asJSON bool) error {
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return err
 	}
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	if asJSON {
-		return front.WriteJSON(a.Stdout, newKey{key.Ref().String(), signer.DescribeKey(key.Public()), string(public)})
+		return out.Write(a, public, newKey{key.Ref().String(), signer.DescribeKey(key.Public()), string(public)})
 	}
-	if _, err := a.Stdout.Write(public); err != nil {
+	if err := out.Write(a, public, nil); err != nil {
 		return err
 	}
 	ref := front.OneLine(front.ShellQuote(key.Ref().String()))

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
+	_ "crypto/sha512" // for SHA-384 and SHA-512
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -36,10 +37,12 @@ func TestWindowsStores(t *testing.T) {
 		}
 		return out.String(), errs.String()
 	}
-	digest := func(public []byte) []byte {
+	digests := map[string]crypto.Hash{"SHA256": crypto.SHA256, "SHA384": crypto.SHA384, "SHA512": crypto.SHA512}
+	digest := func(name string, public []byte) []byte {
 		sum := sha256.Sum256(append([]byte("IAM RA"), public...))
-		hash := sha256.Sum256(append([]byte("AWS Roles Anywhere Credential Helper Signing Test1"), sum[:]...))
-		return hash[:]
+		h := digests[name].New()
+		h.Write(append([]byte("AWS Roles Anywhere Credential Helper Signing Test1"), sum[:]...))
+		return h.Sum(nil)
 	}
 	issue := func(t *testing.T, store, name string, machine bool, key crypto.Signer, info *winstoretest.KeyInfo) *x509.Certificate {
 		t.Helper()
@@ -57,14 +60,21 @@ func TestWindowsStores(t *testing.T) {
 		info := winstoretest.CryptoAPI(t, key, winstoretest.AES, winstoretest.Signature, false)
 		c := issue(t, store, "app", false, key, &info)
 		issue(t, store, "other", false, key, nil) // without a private key
-		want := digest(x509.MarshalPKCS1PublicKey(&key.PublicKey))
 		for _, flags := range [][]string{
 			{"--cert-selector", "Key=x509Subject,Value=CN=app", "--system-store-name", store},
 			{"--certificate", "winstore:store=" + store + ";subject=CN=app"},
 		} {
-			out, _ := run(t, 0, append([]string{"sign-string", "--format", "bin"}, flags...)...)
-			if err := rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, want, []byte(out)); err != nil {
-				t.Errorf("%q: %v", flags, err)
+			for name, hash := range digests {
+				out, _ := run(t, 0, append([]string{"sign-string", "--format", "bin", "--digest", name}, flags...)...)
+				if err := rsa.VerifyPKCS1v15(&key.PublicKey, hash, digest(name, x509.MarshalPKCS1PublicKey(&key.PublicKey)), []byte(out)); err != nil {
+					t.Errorf("%s, %q: %v", name, flags, err)
+				}
+				// The other formats have the same signature: RSA PKCS #1 is not random.
+				text, _ := run(t, 0, append([]string{"sign-string", "--format", "text", "--digest", name}, flags...)...)
+				document, _ := run(t, 0, append([]string{"sign-string", "--digest", name}, flags...)...)
+				if hex := fmt.Sprintf("%x", out); strings.TrimSpace(text) != hex || !strings.Contains(document, hex) {
+					t.Errorf("%s, %q: %s, %s, want %s", name, flags, text, document, hex)
+				}
 			}
 		}
 		for _, flags := range [][]string{
@@ -93,9 +103,11 @@ func TestWindowsStores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, _ := run(t, 0, "sign-string", "--format", "bin", "--cert-selector", "Key=x509Subject,Value=CN=app", "--system-store-name", `LocalMachine\`+store)
-		if !ecdsa.VerifyASN1(&key.PublicKey, digest(public), []byte(out)) {
-			t.Error("the signature is not valid")
+		for name := range digests {
+			out, _ := run(t, 0, "sign-string", "--format", "bin", "--digest", name, "--cert-selector", "Key=x509Subject,Value=CN=app", "--system-store-name", `LocalMachine\`+store)
+			if !ecdsa.VerifyASN1(&key.PublicKey, digest(name, public), []byte(out)) {
+				t.Errorf("%s: the signature is not valid", name)
+			}
 		}
 		if out, _ := run(t, 0, "read-certificate-data", "--system-store-name", `LocalMachine\`+store); out != "Matching identities\n"+entry(1, c) {
 			t.Error(out)

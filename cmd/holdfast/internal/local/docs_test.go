@@ -14,20 +14,18 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
-	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 var block = regexp.MustCompile("(?s)```([a-z]+)\n(.*?)```")
 
 // The examples in docs/emulator.md run unchanged.
 func TestEmulatorPage(t *testing.T) {
-	signertest.Require(t, "openssl", "openssl")
 	page, err := os.ReadFile("../../../../docs/emulator.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	names := map[string]string{"toml": "emulator.toml", "json": "trust.json"}
+	names := map[string]string{"toml": "emulator.toml", "json": "emulator-trust.json"}
 	ran := 0
 	var scripts []string
 	for _, m := range block.FindAllStringSubmatch(string(page), -1) {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,8 +65,8 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 	faults := &f.config.Faults
 	front.ConfigFlags.Define(all, func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.configFile, "config", "", "TOML `file`; flags override it; see docs/emulator.md")
-		fs.StringArrayVar(&f.anchors, "trust-anchor", nil, "PEM `file` with a CA certificate to trust; repeatable")
-		fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the first trust anchor; repeatable")
+		fs.StringArrayVar(&f.anchors, "trust-anchor", nil, "PEM `file` with a CA certificate to trust; can be repeated")
+		fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the first trust anchor; can be repeated")
 		fs.StringVar(&f.policyFile, "trust-policy", "", "JSON `file` with the trust policy of the role")
 		fs.StringVar(&f.config.Region, "region", "", "AWS `region` (default: "+emulator.DefaultRegion+")")
 		fs.StringVar(&f.config.Account, "account", "", "AWS `account` (default: "+emulator.DefaultAccount+")")
@@ -207,6 +208,7 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 // line.
 func announce(w io.Writer, addr net.Addr, s *emulator.Server) error {
 	var b strings.Builder
+	second := s.SecondRoleARNs()
 	fmt.Fprintf(&b, "listening on http://%s\n", addr)
 	for _, group := range []struct {
 		flag string
@@ -214,13 +216,15 @@ func announce(w io.Writer, addr net.Addr, s *emulator.Server) error {
 	}{
 		{"--trust-anchor-arn", s.TrustAnchorARNs()},
 		{"--profile-arn", s.ProfileARNs()},
-		{"--role-arn", s.RoleARNs()},
+		{"--role-arn", slices.DeleteFunc(s.RoleARNs(), func(arn string) bool { return slices.Contains(second, arn) })},
+		{"--assume-role-arn", second},
 	} {
 		for _, arn := range group.arns {
 			fmt.Fprintf(&b, "  %s %s\n", group.flag, arn)
 		}
 	}
-	fmt.Fprintf(&b, "use with: holdfast credential-process --endpoint http://%s …\n", addr)
+	fmt.Fprintf(&b, "use with: holdfast credential-process --endpoint http://%s --certificate FILE --private-key FILE --trust-anchor-arn %s --profile-arn %s --role-arn %s\n",
+		addr, s.TrustAnchorARNs()[0], s.ProfileARNs()[0], s.RoleARNs()[0])
 	_, err := io.WriteString(w, b.String())
 	return err
 }

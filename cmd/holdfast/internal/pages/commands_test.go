@@ -27,8 +27,10 @@ import (
 //
 // What would go to AWS goes to an emulator: holdfast and aws are scripts that add
 // its URL. It knows the ARNs in $TRUST_ANCHOR_ARN, $PROFILE_ARN and $ROLE_ARN.
+// aws_signing_helper is a script that fails.
 // Ports are replaced by free ones. A block that begins with #! is a file, which
-// its next line names.
+// its next line names. A block that runs the emulator is for a second terminal. A
+// block of text after a command is the error with which the command fails.
 var walks = []struct {
 	page, section string
 	readOnly      bool // the root file system, if the test may
@@ -36,6 +38,7 @@ var walks = []struct {
 }{
 	{"ci.md", "", false, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "softhsm": "softhsm2-util"}},
 	{"containers.md", "", true, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl"}},
+	{"migration.md", "Steps", false, map[string]string{"awscli": "/usr/bin/aws"}},
 	{"role-chaining.md", "Try it with the emulator", false, map[string]string{"awscli": "/usr/bin/aws"}},
 	{"pkcs11.md", "From nothing to credentials", false, map[string]string{"softhsm": "softhsm2-util", "opensc": "pkcs11-tool", "openssl-pkcs11": "/usr/lib/*/engines-3/pkcs11.so"}},
 }
@@ -109,17 +112,6 @@ func TestCommandsFromNothing(t *testing.T) {
 	}
 }
 
-// end ends a process in the background that the page would have ended.
-func (r *reader) end(pidFile string) {
-	text, err := os.ReadFile(filepath.Join(r.dir, pidFile))
-	if err != nil {
-		return // it has ended
-	}
-	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-}
-
 func TestCommands(t *testing.T) {
 	for _, w := range walks {
 		t.Run(w.page, func(t *testing.T) {
@@ -164,19 +156,26 @@ func script(t *testing.T, page, section string) string {
 		text, _, _ = strings.Cut(after, "\n## ")
 	}
 	var b strings.Builder
-	for _, m := range block.FindAllStringSubmatch(text, -1) {
+	blocks := append(block.FindAllStringSubmatch(text, -1), make([]string, 3))
+	for i, m := range blocks[:len(blocks)-1] {
 		kind, code := m[1], m[2]
+		next := blocks[i+1]
 		switch name := file.FindStringSubmatch(code); {
 		case kind == "console" || kind == "":
 			t.Errorf("%s: no test runs this block:\n%s", page, code)
 		case kind != "sh":
 		case name != nil:
 			fmt.Fprintf(&b, "mkdir -p $(dirname %s)\ncat >%[1]s <<'END OF FILE'\n%sEND OF FILE\n", name[1], code)
+		case inSecondTerminal(code):
+			b.WriteString(secondTerminal(code))
+		case isError(next[1], next[2]):
+			b.WriteString(failing(code, next[2]))
 		default:
 			b.WriteString(code)
 		}
 	}
-	if b.Len() == 0 {
+	b.WriteString(endSecondTerminal)
+	if b.Len() == len(endSecondTerminal) {
 		t.Fatalf("%s, section %q: nothing to run", page, section)
 	}
 	return b.String()
@@ -243,7 +242,8 @@ exec %[1]s "$@"
 	for path, data := range map[string][]byte{
 		real:                             data,
 		filepath.Join(r.bin, "holdfast"): adding(real, "--endpoint", "credential-process|exec|serve|update"),
-		filepath.Join(r.bin, "aws"):      adding("/usr/bin/aws", "--endpoint-url", "sts"),
+		filepath.Join(r.bin, "aws_signing_helper"): []byte("#!/bin/sh\nexit 1\n"),
+		filepath.Join(r.bin, "aws"):                adding("/usr/bin/aws", "--endpoint-url", "sts"),
 	} {
 		if err := os.WriteFile(path, data, 0o755); err != nil {
 			r.Fatal(err)

@@ -41,7 +41,7 @@ var hintCommands = []hintCommand{
 	{"openssl x509 -in FILE -noout -pubkey", files + `FILE=cert.pem; $RUN | grep 'PUBLIC KEY'`},
 	{"openssl x509 -in FILE -noout -subject -issuer -dates", files + `FILE=cert.pem; $RUN | grep notAfter`},
 	{"openssl pkey -in FILE -pubout", files + `FILE=key.pem; $RUN | grep 'PUBLIC KEY'`},
-	{"openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out new.csr", files + `FILE=key.pem NAME=/CN=app; $RUN; openssl req -in new.csr -noout -text | grep 'Digital Signature'`},
+	{"openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out PATH", files + `FILE=key.pem NAME=/CN=app PATH11=new.csr; $RUN; openssl req -in new.csr -noout -text | grep 'Digital Signature'`},
 	{"openssl pkey -in FILE -noout -text_pub", files + `FILE=key.pem; $RUN < stdin | grep prime256v1`},
 	{"openssl pkey -in FILE -noout", files + `FILE=key.pem; $RUN < stdin`},
 	{"openssl x509 -in FILE -noout -text", files + `FILE=cert.pem; $RUN | grep CN`},
@@ -63,7 +63,6 @@ for c in des rc2 seed; do openssl ec -in key.pem -$c -passout pass:secret -provi
 	{"openssl pkcs12 -in FILE -info -noout", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin`},
 	{"openssl pkcs12 -legacy -in FILE -out FILE.converted.pem", files + `openssl pkcs12 -export -legacy -keypbe PBE-SHA1-RC4-40 -certpbe PBE-SHA1-RC4-40 -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem`},
 	{"openssl pkcs12 -in FILE -out FILE.converted.pem", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem`},
-	{"openssl req -in FILE -noout -verify", files + `openssl req -new -key key.pem -subj /CN=app -out csr; FILE=csr; $RUN`},
 	{"openssl x509 -req needs -extfile", ""}, // a fact, not a command
 	{"cp FILE FILE.converted.pem && ssh-keygen -p -m PKCS8 -f FILE.converted.pem", `ssh-keygen -q -t ecdsa -N '' -f old; grep OPENSSH old
 printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASKPASS_REQUIRE=force
@@ -73,6 +72,8 @@ printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASK
 COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 
 	{"chmod 600", `touch f; RUN="$RUN f"; chmod 644 f; $RUN; test $(stat -c %a f) = 600`},
+	{"chmod go-w FILE", `touch f; chmod 666 f; FILE=f; $RUN; test $(stat -c %a f) = 644`},
+	{"chmod g-w FILE", `touch f; chmod 664 f; FILE=f; $RUN; test $(stat -c %a f) = 644`},
 	{"chmod o-w FILE", `touch f; chmod 666 f; FILE=f; $RUN; test $(stat -c %a f) = 664`},
 	{"chmod +x FILE", `touch f; chmod 600 f; FILE=f; $RUN; test -x f`},
 	{"chmod +x", `printf '#!/bin/sh\n' > f; RUN="$RUN f"; $RUN; ./f`},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -81,6 +82,25 @@ func keyName(key toml.Key) string {
 	return parts.String()
 }
 
+// meantKey returns the key of a role, or of its assume table, that is similar to an
+// unknown key, or "".
+func meantKey(unknown toml.Key) string {
+	all := reflect.TypeFor[table]()
+	if len(unknown) > 2 { // below role.assume
+		all = reflect.TypeFor[assumeTable]()
+	}
+	var names []string
+	last := unknown[len(unknown)-1]
+	for i := range all.NumField() {
+		name := all.Field(i).Tag.Get("toml")
+		if strings.HasSuffix(name, "_"+last) {
+			return name
+		}
+		names = append(names, name)
+	}
+	return front.Similar(last, names...)
+}
+
 // readTables reads a configuration file, at most until ctx ends.
 func readTables(ctx context.Context, path string) ([]table, error) {
 	data, err := keystore.ReadFile(path, maxConfig)
@@ -95,7 +115,11 @@ func readTables(ctx context.Context, path string) ([]table, error) {
 		return nil, front.Usagef("--config %s: %w", path, err)
 	}
 	if len(keys) > 0 {
-		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keyName(keys[0])), "docs/configuration.md lists the keys")
+		hint := "docs/configuration.md lists the keys"
+		if name := meantKey(keys[0]); name != "" {
+			hint = "did you mean " + name + "? " + hint
+		}
+		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keyName(keys[0])), hint)
 	}
 	if len(doc.Roles) == 0 {
 		return nil, signer.WithHint(front.Usagef("--config %s: no [[role]] table", path), "see docs/serve.md for an example")

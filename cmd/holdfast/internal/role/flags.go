@@ -20,22 +20,32 @@ import (
 
 // Flags is the group of flags for roles.
 type Flags struct {
-	identity   flags.Identity
+	Identity   flags.Identity
 	Session    flags.Session
-	assume     flags.Assume
-	configFile string
+	Assume     flags.Assume
+	ConfigFile string
 	name       string // of the only role to use from the configuration file
 }
 
 // Add adds the flags to a command.
 func (f *Flags) Add(cmd *cobra.Command) {
+	f.AddFile(cmd)
+	f.AddSettings(cmd)
+}
+
+// AddFile adds the flags for the configuration file.
+func (f *Flags) AddFile(cmd *cobra.Command) {
 	front.ConfigFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.configFile, "config", "", "TOML `file` with roles; flags and environment variables override it; see docs/configuration.md")
+		fs.StringVar(&f.ConfigFile, "config", "", "TOML `file` with roles; flags and environment variables override it; see docs/configuration.md")
 		fs.StringVar(&f.name, "role", "", "use only the role with this `name` from the --config file")
 	})
-	f.identity.Add(cmd)
+}
+
+// AddSettings adds the flags for the settings of a role.
+func (f *Flags) AddSettings(cmd *cobra.Command) {
+	f.Identity.Add(cmd)
 	f.Session.Add(cmd)
-	f.assume.Add(cmd)
+	f.Assume.Add(cmd)
 }
 
 // Setup is [Flags.Setups] for a single role. It returns an error if there are
@@ -50,7 +60,7 @@ func (f *Flags) Setup(cmd *cobra.Command, a front.App) (Setup, error) {
 		for _, s := range setups {
 			names = append(names, s.Name)
 		}
-		return Setup{}, signer.WithHint(front.Usagef("--config %s: the file has %d roles, but %s uses only one", f.configFile, len(setups), cmd.Name()),
+		return Setup{}, signer.WithHint(front.Usagef("--config %s: the file has %d roles, but %s uses only one", f.ConfigFile, len(setups), cmd.Name()),
 			"choose one with --role: "+strings.Join(names, ", "))
 	}
 	return setups[0], nil
@@ -65,10 +75,10 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	if flagged.Config, err = f.Session.Config(cmd, a); err != nil {
 		return nil, err
 	}
-	if flagged.Chain, err = f.assume.Chain(cmd, a); err != nil {
+	if flagged.Chain, err = f.Assume.Chain(cmd, a); err != nil {
 		return nil, err
 	}
-	if flagged.Key, err = f.identity.Key(cmd); err != nil {
+	if flagged.Key, err = f.Identity.Key(cmd); err != nil {
 		return nil, err
 	}
 	if _, err = flagged.Key.Options(a, flagged.Config.Logger); err != nil { // --pin-source
@@ -76,8 +86,8 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	}
 	flagged.Variables = flagged.Key.Variables(a)
 	switch {
-	case f.configFile != "":
-		setups, err = flagged.fromConfig(cmd.Context(), a, f.configFile, f.name)
+	case f.ConfigFile != "":
+		setups, err = flagged.fromConfig(cmd.Context(), a, f.ConfigFile, f.name)
 	case f.name != "":
 		err = signer.WithHint(front.Usagef("--role %s requires --config", f.name), "name the file that contains the role: --config FILE; to give the ARN of a role, use --role-arn")
 	default:

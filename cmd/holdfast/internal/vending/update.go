@@ -205,7 +205,7 @@ func (u *updater) run(ctx context.Context, keep func(context.Context)) {
 			continue // expired before they could be written
 		}
 		if err := explainPlace(u.file.Path, u.file.Write(ctx, c)); err != nil && ctx.Err() == nil {
-			u.file.Logger.Warn("could not write the credentials", "error", err, "hint", signer.Hint(err), "retry_in", pause)
+			u.file.Logger.Warn("could not write the credentials", "error", err, "retry_in", pause)
 			retry = time.After(pause)
 			pause = min(2*pause, maxRetryPause)
 		}

@@ -1,0 +1,174 @@
+package front
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/internal/atomicfile"
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// FilePath returns the path in the value of a flag that must name a file: a path
+// or file:PATH. "" is no error.
+func FilePath(a App, flag, value string) (string, error) {
+	if value == "" {
+		return "", nil
+	}
+	ref, err := keystore.ParseRef(value)
+	if err != nil {
+		return "", Usagef("--%s: %w", flag, err)
+	}
+	files := a.Store.Uses(ref).Files
+	if !a.Store.IsInput(ref) || len(files) != 1 {
+		return "", signer.WithHint(Usagef("--%s %s is not a file", flag, ref), "give the path of a file")
+	}
+	return files[0], nil
+}
+
+// An OutFile is the flag --out, with which a command writes its result, which is
+// public, to a file instead of standard output. Unlike a redirection of the shell,
+// it keeps the file if the command fails.
+type OutFile struct{ path, what, label string }
+
+// Add adds the flag for a result that consists of PEM blocks with a label. what
+// names it.
+func (o *OutFile) Add(cmd *cobra.Command, what, label string) {
+	o.what, o.label = what, label
+	cmd.Flags().StringVar(&o.path, "out", "", "write the "+what+" to this `file` instead of standard output; a file is replaced only when the "+what+" is complete")
+}
+
+// Check returns an error if the file cannot be written. It is called before the
+// command changes or signs anything.
+func (o *OutFile) Check(a App) (err error) {
+	if o.path == "" {
+		return nil
+	}
+	if o.path, err = FilePath(a, "out", o.path); err == nil {
+		_, _, err = o.target()
+	}
+	return err
+}
+
+// Write writes the result to the file, or to standard output without one. object,
+// unless it is nil, is the result for --json, which standard output gets in any
+// case.
+func (o *OutFile) Write(a App, data []byte, object any) error {
+	switch {
+	case o.path != "":
+		if err := o.replace(data); err != nil || object == nil {
+			return err
+		}
+		return WriteJSON(a.Stdout, object)
+	case object != nil:
+		return WriteJSON(a.Stdout, object)
+	}
+	_, err := a.Stdout.Write(data)
+	return err
+}
+
+func (o *OutFile) replace(data []byte) error {
+	path, info, err := o.target()
+	if err != nil {
+		return err
+	}
+	f := atomicfile.File{Name: path, Prepare: func(t *os.File) error {
+		if info == nil {
+			return t.Chmod(0o644) // the result is public
+		}
+		return atomicfile.CopyOwnerAndMode(t, info)
+	}}
+	if err := f.Replace(data); err != nil {
+		return signer.WithHint(fmt.Errorf("%w: --out %s: %w", ErrOutput, o.path, withoutPath(err)), "the result is lost; run the command again")
+	}
+	return f.SyncFolder()
+}
+
+// target returns the file to replace, at the end of symbolic links; info is nil if
+// it does not exist.
+func (o *OutFile) target() (path string, info fs.FileInfo, err error) {
+	failed := func(err error) (string, fs.FileInfo, error) {
+		return "", nil, fmt.Errorf("--out %s: %w", o.path, withoutPath(err))
+	}
+	if path, err = filepath.EvalSymlinks(o.path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(o.path); err == nil {
+			return failed(errors.New("the link leads nowhere"))
+		}
+		path = o.path
+		if folder, err := os.Stat(filepath.Dir(path)); err != nil || !folder.IsDir() {
+			return failed(cmp.Or(err, error(fs.ErrNotExist)))
+		}
+	} else if err != nil {
+		return failed(err)
+	}
+	if err := fileowner.Check(path); err != nil {
+		return failed(err)
+	}
+	if info, err = os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return path, nil, nil
+	} else if err != nil {
+		return failed(err)
+	}
+	if !info.Mode().IsRegular() {
+		return failed(errors.New("is not a regular file"))
+	}
+	data, err := keystore.ReadFile(path, maxPublic)
+	if err == nil && !o.mayReplace(data) {
+		err = signer.WithHint(fmt.Errorf("contains something other than a %s, and is not replaced: %w", o.what, fs.ErrExist), "choose another file")
+	}
+	if err != nil {
+		return failed(err)
+	}
+	return path, info, nil
+}
+
+// maxPublic bounds a file that is replaced, in bytes, as that of the lists of a CA.
+const maxPublic = 64 << 20
+
+// mayReplace reports whether data is empty or a result of the same kind. A file
+// with nothing but certificates of CAs is not the result of ca issue for a machine.
+func (o *OutFile) mayReplace(data []byte) bool {
+	if _, err := x509.ParseRevocationList(data); err == nil { // in DER
+		return o.label == "X509 CRL"
+	}
+	const begin = "-----BEGIN "
+	certificates, leaf := false, false
+	for text := bytes.TrimSpace(data); len(text) > 0; {
+		block, rest := pem.Decode(text)
+		if block == nil || block.Type != o.label || !bytes.HasPrefix(text, []byte(begin)) || bytes.Count(text[:len(text)-len(rest)], []byte(begin)) > 1 {
+			return false
+		}
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			certificates, leaf = true, leaf || !c.IsCA
+		}
+		if o.parses(block.Bytes) != nil {
+			return false // such as a key under a wrong label
+		}
+		text = bytes.TrimSpace(rest)
+	}
+	return leaf || !certificates
+}
+
+func (o *OutFile) parses(der []byte) (err error) {
+	switch o.label {
+	case "CERTIFICATE":
+		_, err = x509.ParseCertificate(der)
+	case "CERTIFICATE REQUEST":
+		_, err = x509.ParseCertificateRequest(der)
+	case "PUBLIC KEY":
+		_, err = x509.ParsePKIXPublicKey(der)
+	case "X509 CRL":
+		_, err = x509.ParseRevocationList(der)
+	}
+	return err
+}

@@ -1,0 +1,64 @@
+//go:build linux
+
+package pages
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// inSecondTerminal reports whether a block is for a second terminal: it runs the
+// emulator until the reader ends it.
+func inSecondTerminal(code string) bool {
+	return strings.HasPrefix(code, "holdfast emulator ") && strings.Count(code, "\n") == 1 && !strings.Contains(code, "&")
+}
+
+// secondTerminal returns a script that runs the emulator of a block in the
+// background, in the place of the one before it, and goes on when it is ready.
+func secondTerminal(code string) string {
+	return endSecondTerminal + fmt.Sprintf(`rm -f second-terminal && mkfifo second-terminal
+%s --listen 127.0.0.1:9910 >second-terminal &
+second=$!
+exec 3<second-terminal
+read -r line <&3
+`, strings.TrimSpace(code))
+}
+
+// endSecondTerminal ends what runs in the second terminal, if anything.
+const endSecondTerminal = `
+if test -n "${second-}"; then kill "$second"; wait "$second" || true; fi
+`
+
+// isError reports whether a block is the error of the block before it.
+func isError(kind, text string) bool { return kind == "text" && strings.HasPrefix(text, "holdfast: ") }
+
+// failing returns a script that runs a block, which must fail with an error. An
+// ellipsis in its text stands for anything.
+func failing(code, text string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "if {\n%s} 2>error; then exit 1; fi\ncat error >&2\n", code)
+	for line := range strings.Lines(text) {
+		for part := range strings.SplitSeq(strings.TrimSpace(line), "…") {
+			if part == "" {
+				continue
+			}
+			fmt.Fprintf(&b, "grep -q -F -e '%s' error\n", part)
+		}
+	}
+	return b.String()
+}
+
+// end ends a process in the background that the page would have ended.
+func (r *reader) end(pidFile string) {
+	text, err := os.ReadFile(filepath.Join(r.dir, pidFile))
+	if err != nil {
+		return // it has ended
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
