@@ -106,10 +106,16 @@ func (a *Authority) checkFile(name string) (*x509.Certificate, error) {
 		return nil, err
 	case serialText(c.SerialNumber) != serial:
 		return nil, fmt.Errorf("its serial number is %x", c.SerialNumber)
-	case c.CheckSignatureFrom(a.chain[0]) != nil:
+	case !a.Issued(c):
 		return nil, errors.New("this CA did not issue it")
 	}
 	return c, nil
+}
+
+// Issued reports whether the CA signed a certificate under its name. Other CAs can
+// have the same key.
+func (a *Authority) Issued(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, a.chain[0].RawSubject) && c.CheckSignatureFrom(a.chain[0]) == nil
 }
 
 // check compares a certificate with its entry.
@@ -259,9 +265,9 @@ func (a *Authority) Adopt(ctx context.Context, c *x509.Certificate) (serial stri
 	switch {
 	case c.Equal(a.chain[0]):
 		return "", signer.WithHint(errors.New("it is the certificate of the CA itself"), "revoke it at the CA that issued it; a root cannot be revoked")
-	case c.CheckSignatureFrom(a.chain[0]) != nil && bytes.Equal(c.RawIssuer, a.chain[0].RawSubject):
+	case !a.Issued(c) && bytes.Equal(c.RawIssuer, a.chain[0].RawSubject):
 		return "", fmt.Errorf("it was issued by another CA with the name %q; the CA in the folder %s has another key", c.Issuer, a.dir)
-	case c.CheckSignatureFrom(a.chain[0]) != nil:
+	case !a.Issued(c):
 		return "", fmt.Errorf("it was issued by %q, not by the CA in the folder %s", c.Issuer, a.dir)
 	}
 	t, err := a.begin(ctx)

@@ -22,28 +22,15 @@ import (
 // each until it has been in one list after its end (RFC 5280, section 3.3). Its
 // number is higher than that of every list in the index, and than that of
 // crl.pem, which can come from a newer copy of the folder. key is the key of the
-// CA.
+// CA; other writers do not wait for its signature.
 func (a *Authority) CRL(ctx context.Context, key signer.Signer, period time.Duration) ([]byte, error) {
 	issuer, now := a.Issuer(ctx, key), a.opts.now()
 	if err := issuer.CheckCRL(now); err != nil {
 		return nil, err
 	}
-	t, err := a.begin(ctx)
+	next := now.Add(period).UTC().Truncate(time.Second)
+	number, entries, err := a.beginCRL(ctx, next)
 	if err != nil {
-		return nil, err
-	}
-	defer t.end()
-	last := &t.state.number
-	switch list, err := a.readCRL(); {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, signer.WithHint(fmt.Errorf("%s: %w", a.path(crlFile), err), "put the list that was published last there, or remove the file")
-	case list.Number.Cmp(last) > 0:
-		last = list.Number
-	}
-	number, next := new(big.Int).Add(last, big.NewInt(1)), now.Add(period).UTC().Truncate(time.Second)
-	entries := t.revocations()
-	if err := t.append(event{Kind: listed, Number: number.String(), NextUpdate: next}); err != nil {
 		return nil, err
 	}
 	der, err := pki.NewCRL(rand.Reader, issuer, number, entries, now, next)
@@ -51,7 +38,51 @@ func (a *Authority) CRL(ctx context.Context, key signer.Signer, period time.Dura
 		return nil, err
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: pemCRL, Bytes: der})
-	return text, a.write(a.path(crlFile), text)
+	return text, a.storeCRL(ctx, number, text)
+}
+
+// beginCRL takes the number of the next list and returns it with the entries.
+func (a *Authority) beginCRL(ctx context.Context, next time.Time) (*big.Int, []pki.Revocation, error) {
+	t, err := a.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer t.end()
+	last := &t.state.number
+	stored, err := a.storedNumber()
+	if err != nil {
+		return nil, nil, err
+	}
+	if stored.Cmp(last) > 0 {
+		last = stored
+	}
+	number, entries := new(big.Int).Add(last, big.NewInt(1)), t.revocations()
+	return number, entries, t.append(event{Kind: listed, Number: number.String(), NextUpdate: next})
+}
+
+// storeCRL writes crl.pem, unless another writer has stored a later list since.
+func (a *Authority) storeCRL(ctx context.Context, number *big.Int, text []byte) error {
+	t, err := a.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.end()
+	if stored, err := a.storedNumber(); err != nil || stored.Cmp(number) > 0 {
+		return err
+	}
+	return a.write(a.path(crlFile), text)
+}
+
+// storedNumber returns the number of the list in crl.pem, or 0.
+func (a *Authority) storedNumber() (*big.Int, error) {
+	switch list, err := a.readCRL(); {
+	case errors.Is(err, fs.ErrNotExist):
+		return new(big.Int), nil
+	case err != nil:
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", a.path(crlFile), err), "put the list that was published last there, or remove the file")
+	default:
+		return list.Number, nil
+	}
 }
 
 // revocations returns the entries of the next list.
@@ -78,7 +109,7 @@ func (a *Authority) readCRL() (*x509.RevocationList, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case list.CheckSignatureFrom(a.chain[0]) != nil:
+	case !bytes.Equal(list.RawIssuer, a.chain[0].RawSubject) || list.CheckSignatureFrom(a.chain[0]) != nil:
 		return nil, errors.New("the revocation list is not signed by this CA")
 	case list.Number == nil:
 		return nil, errors.New("the revocation list has no CRL number")

@@ -114,7 +114,7 @@ func adopt(ctx context.Context, a front.App, ca *authority.Authority, file strin
 	}
 	issuer, found := ca.Chain()[0], certs[:1]
 	if signed := slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool {
-		return c.Equal(issuer) || c.CheckSignatureFrom(issuer) != nil
+		return c.Equal(issuer) || !ca.Issued(c)
 	}); len(signed) > 0 {
 		found = slices.CompactFunc(signed, (*x509.Certificate).Equal)
 	}
