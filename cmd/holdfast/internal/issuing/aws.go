@@ -63,17 +63,17 @@ NAME=$(printf %%s "$COMMON_NAME" | LC_ALL=C tr -c 'A-Za-z0-9_-' - | cut -c1-64)
 CERTIFICATE=%s
 
 TRUST_ANCHOR_ARN=$(aws rolesanywhere create-trust-anchor --enabled \
-    --name %s \
+    --name=%s \
     --source "sourceType=CERTIFICATE_BUNDLE,sourceData={x509CertificateData=$CERTIFICATE}" \
     --query trustAnchor.trustAnchorArn --output text)
 cat > trust-policy.json <<END
 %s
 END
-ROLE_ARN=$(aws iam create-role --role-name "$NAME" \
+ROLE_ARN=$(aws iam create-role --role-name="$NAME" \
     --assume-role-policy-document file://trust-policy.json \
     --query Role.Arn --output text)
 PROFILE_ARN=$(aws rolesanywhere create-profile --enabled \
-    --name "$NAME" --role-arns "$ROLE_ARN" \
+    --name="$NAME" --role-arns "$ROLE_ARN" \
     --query profile.profileArn --output text)
 echo "--trust-anchor-arn $TRUST_ANCHOR_ARN"
 echo "--profile-arn $PROFILE_ARN"
