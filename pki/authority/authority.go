@@ -304,6 +304,9 @@ func (a *Authority) Find(prefix string) (Certificate, error) {
 	}
 	var found []Certificate
 	for _, c := range list {
+		if c.Serial == wanted { // it can be the beginning of another one
+			return c, nil
+		}
 		if strings.HasPrefix(c.Serial, wanted) && wanted != "" {
 			found = append(found, c)
 		}

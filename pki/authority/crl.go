@@ -19,10 +19,10 @@ import (
 
 // CRL makes the next revocation list, which is valid for a period, stores it as
 // crl.pem and returns it in PEM. It lists the certificates that are revoked,
-// each until it has been in one list after its end (RFC 5280, section 3.3). Its
-// number is higher than that of every list in the index, and than that of
-// crl.pem, which can come from a newer copy of the folder. key is the key of the
-// CA; other writers do not wait for its signature.
+// each until it has been in one list after its end (RFC 5280, section 3.3), and
+// those in crl.pem, which can come from a newer copy of the folder. Its number is
+// higher than that of every list in the index, and than that of crl.pem. key is
+// the key of the CA; other writers do not wait for its signature.
 func (a *Authority) CRL(ctx context.Context, key signer.Signer, period time.Duration) ([]byte, error) {
 	issuer, now := a.Issuer(ctx, key), a.opts.now()
 	if err := issuer.CheckCRL(now); err != nil {
@@ -41,23 +41,40 @@ func (a *Authority) CRL(ctx context.Context, key signer.Signer, period time.Dura
 	return text, a.storeCRL(ctx, number, text)
 }
 
-// beginCRL takes the number of the next list and returns it with the entries.
+// beginCRL takes the number of the next list and returns it with the entries. The
+// index first gets what it lacks of the last list, so that no entry is lost.
 func (a *Authority) beginCRL(ctx context.Context, next time.Time) (*big.Int, []pki.Revocation, error) {
 	t, err := a.begin(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer t.end()
-	last := &t.state.number
-	stored, err := a.storedNumber()
+	last, err := t.lastCRL()
 	if err != nil {
 		return nil, nil, err
 	}
-	if stored.Cmp(last) > 0 {
-		last = stored
+	until := earlier(t.state.listedAt, a.opts.now()) // a clock can have been wrong
+	if last != nil {
+		err = t.adoptCRL(last)
 	}
-	number, entries := new(big.Int).Add(last, big.NewInt(1)), t.revocations()
+	if err != nil {
+		return nil, nil, err
+	}
+	number, entries := new(big.Int).Add(&t.state.number, big.NewInt(1)), t.revocations(until)
+	if !isNumber(number) {
+		return nil, nil, errLastNumber
+	}
 	return number, entries, t.append(event{Kind: listed, Number: number.String(), NextUpdate: next})
+}
+
+// errLastNumber is the error of a CA that can make no more lists.
+var errLastNumber = signer.WithHint(errors.New("the last revocation list has the highest possible CRL number"), "replace the CA; docs/ca.md describes how")
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // storeCRL writes crl.pem, unless another writer has stored a later list since.
@@ -67,29 +84,38 @@ func (a *Authority) storeCRL(ctx context.Context, number *big.Int, text []byte) 
 		return err
 	}
 	defer t.end()
-	if stored, err := a.storedNumber(); err != nil || stored.Cmp(number) > 0 {
+	if last, err := t.lastCRL(); err != nil || last != nil && last.Number.Cmp(number) > 0 {
 		return err
 	}
 	return a.write(a.path(crlFile), text)
 }
 
-// storedNumber returns the number of the list in crl.pem, or 0.
-func (a *Authority) storedNumber() (*big.Int, error) {
-	switch list, err := a.readCRL(); {
-	case errors.Is(err, fs.ErrNotExist):
-		return new(big.Int), nil
-	case err != nil:
-		return nil, signer.WithHint(fmt.Errorf("%s: %w", a.path(crlFile), err), "put the list that was published last there, or remove the file")
-	default:
-		return list.Number, nil
+// lastCRL returns the list in crl.pem, or nil if there is none. All that it
+// says can be in the index.
+func (t *turn) lastCRL() (*x509.RevocationList, error) {
+	list, err := t.readCRL()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
+	if err == nil {
+		for _, m := range t.state.missing(list) {
+			if !m.repairable {
+				err = m.err
+			}
+		}
+	}
+	if err != nil {
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", t.path(crlFile), err), "put the list that was published last there, or remove the file")
+	}
+	return list, nil
 }
 
-// revocations returns the entries of the next list.
-func (t *turn) revocations() (list []pki.Revocation) {
+// revocations returns the entries of the next list. It leaves out certificates that
+// had expired by then, which was when the last list was made.
+func (t *turn) revocations(then time.Time) (list []pki.Revocation) {
 	for _, serial := range t.state.serials {
 		c := t.state.certificates[serial]
-		if c.Revoked.IsZero() || c.NotAfter.Before(t.state.listedAt) {
+		if c.Revoked.IsZero() || c.NotAfter.Before(then) {
 			continue
 		}
 		n, _ := new(big.Int).SetString(serial, 16) // a serial of the index is a number
