@@ -24,6 +24,10 @@ type Problem struct {
 	// Missing means that the index says more than the files: a signature was
 	// interrupted or is being made, or a file was lost.
 	Missing bool
+
+	// Recent means that what is missing was begun less than two minutes ago,
+	// so that it is probably being made.
+	Recent bool
 }
 
 // Error implements error.
@@ -107,7 +111,7 @@ func (a *Authority) checkFile(name string) (*x509.Certificate, error) {
 	case err != nil:
 		return nil, err
 	case serialText(c.SerialNumber) != serial:
-		return nil, fmt.Errorf("its serial number is %x", c.SerialNumber)
+		return nil, fmt.Errorf("its serial number is %s", serialText(c.SerialNumber))
 	case !a.Issued(c):
 		return nil, errors.New("this CA did not issue it")
 	}
@@ -145,7 +149,7 @@ func (x *state) missing(list *x509.RevocationList) (events []missingEvent) {
 		events = append(events, missingEvent{fmt.Errorf(format, args...), repairable})
 	}
 	if list.Number.Cmp(&x.number) > 0 {
-		add(isNumber(list.Number), "it has the number %s, but the last one in the index is %v", excerpt(list.Number), &x.number)
+		add(isNumber(list.Number), "it has the number %s, but the last one in the index is %v", decimal(list.Number), &x.number)
 	}
 	for _, e := range list.RevokedCertificateEntries {
 		if c := x.certificates[serialText(e.SerialNumber)]; revokes(e) && (c == nil || c.Revoked.IsZero()) {
@@ -180,11 +184,24 @@ func (x *state) lacks(list *x509.RevocationList) (serials []string) {
 func isNumber(n *big.Int) bool { return n.Sign() > 0 && n.BitLen() < 160 }
 
 func excerpt(n *big.Int) string {
-	if n.BitLen() > 256 {
-		return "with more than 32 octets"
+	if n.BitLen() > maxShown {
+		return tooLong
 	}
-	return fmt.Sprintf("%x", n)
+	return serialText(n)
 }
+
+func decimal(n *big.Int) string {
+	if n.BitLen() > maxShown {
+		return tooLong
+	}
+	return n.String()
+}
+
+// Numbers with more bits than maxShown are not printed.
+const (
+	maxShown = 256
+	tooLong  = "with more than 32 octets"
+)
 
 // revokes reports whether an entry revokes a certificate; removeFromCRL does the
 // opposite (RFC 5280, section 5.3.1).
