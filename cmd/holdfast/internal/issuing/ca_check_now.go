@@ -49,6 +49,9 @@ func (f *folder) problemsNow(ctx context.Context, a front.App, ca *authority.Aut
 	}{{"private_key", key.Files(a)}, {"pin_source", key.PINFiles(a)}} {
 		for _, file := range setting.files {
 			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+				if setting.name == "pin_source" {
+					file = "that it names" // it can be a password in the wrong place
+				}
 				report(configFile, "correct "+filepath.Join(f.dir, configFile), "%s: the file %s does not exist", setting.name, file)
 			}
 		}
