@@ -1,22 +1,18 @@
 package keystore
 
 import (
-	"bytes"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/atomicfile"
 	"github.com/holdfast-dev/holdfast/internal/filelock"
 	"github.com/holdfast-dev/holdfast/internal/fileowner"
-	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A certificateFile is a file to which certificates are written.
@@ -61,7 +57,7 @@ func (f certificateFile) prepare(chain, leaves []*x509.Certificate, replace bool
 	}
 	text = encodeCertificates(chain)
 	if f.ofKey {
-		text, err = replaceCertificates(data, text)
+		text, err = replaceCertificates(data, chain)
 	} else if info != nil {
 		err = mayReplace(data, leaves, replace)
 	}
@@ -156,22 +152,6 @@ func removeLeftovers(path string) {
 	}
 }
 
-func encodeCertificates(chain []*x509.Certificate) []byte {
-	var b bytes.Buffer
-	for _, c := range chain {
-		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}) // a Buffer does not fail
-	}
-	return b.Bytes()
-}
-
-func isCertificateLabel(label string) bool {
-	return label == "CERTIFICATE" || label == "X509 CERTIFICATE" || label == "TRUSTED CERTIFICATE"
-}
-
-func hasCertificate(data []byte) bool {
-	return slices.ContainsFunc(pemBlocks(data), func(b pemBlock) bool { return isCertificateLabel(b.label) })
-}
-
 func sameFile(a, b string) bool {
 	if a == b {
 		info, err := os.Stat(a)
@@ -183,109 +163,4 @@ func sameFile(a, b string) bool {
 	}
 	y, err := os.Stat(b)
 	return err == nil && os.SameFile(x, y)
-}
-
-var (
-	errOtherContents = signer.WithHint(fmt.Errorf("contains something other than certificates and is not replaced: %w", fs.ErrExist),
-		"choose another file with Installation.File")
-	errOtherKey = signer.WithHint(fmt.Errorf("contains only certificates of other keys and is not replaced: %w", fs.ErrExist),
-		"choose another file with Installation.File, or replace it with Installation.Replace")
-)
-
-// mayReplace refuses to replace a file that contains anything but certificates
-// and comments, such as text between them, or without replace a file with none for the key of
-// one of leaves.
-func mayReplace(data []byte, leaves []*x509.Certificate, replace bool) error {
-	var old []*x509.Certificate
-	text := bytes.TrimPrefix(data, []byte("\ufeff"))
-	if bytes.Contains(text, []byte(pemBegin)) {
-		for text = withoutComments(text); len(text) > 0; text = withoutComments(text) {
-			block, after := pem.Decode(text)
-			if block == nil || !isCertificateLabel(block.Type) || !bytes.HasPrefix(text, []byte(pemBegin)) ||
-				bytes.Count(text[:len(text)-len(after)], []byte(pemBegin)) > 1 {
-				return errOtherContents
-			}
-			if c, err := x509.ParseCertificate(block.Bytes); err == nil {
-				old = append(old, c)
-			} else if isPrivateKey(block.Bytes) {
-				return errOtherContents
-			}
-			text = after
-		}
-	} else if len(bytes.TrimSpace(data)) > 0 {
-		var err error
-		if old, err = x509.ParseCertificates(data); err != nil {
-			return errOtherContents
-		}
-	}
-	same := func(c *x509.Certificate) bool {
-		return slices.ContainsFunc(leaves, func(leaf *x509.Certificate) bool { return signer.SamePublicKey(c.PublicKey, leaf.PublicKey) })
-	}
-	if !replace && len(old) > 0 && !slices.ContainsFunc(old, same) {
-		return errOtherKey
-	}
-	return nil
-}
-
-// withoutComments removes white space and lines that begin with # from the
-// beginning of text.
-func withoutComments(text []byte) []byte {
-	for text = bytes.TrimSpace(text); bytes.HasPrefix(text, []byte("#")); text = bytes.TrimSpace(text) {
-		_, text, _ = bytes.Cut(text, []byte("\n"))
-	}
-	return text
-}
-
-// replaceCertificates returns PEM data with the certificates replaced by those in
-// text, in the place of the first of them, or else at the end. All other blocks
-// keep their bytes. Of the text between blocks, only comments with # and what
-// belongs to the other blocks remains.
-func replaceCertificates(data, text []byte) ([]byte, error) {
-	refused := func(reason string) ([]byte, error) {
-		return nil, signer.WithHint(fmt.Errorf("%s: %w", reason, errors.ErrUnsupported), "write the certificates to another file with Installation.File")
-	}
-	var out bytes.Buffer
-	keys, placed := 0, false
-	rest := data
-	for bytes.Contains(rest, []byte(pemBegin)) {
-		block, after := pem.Decode(rest)
-		segment := rest[:len(rest)-len(after)]
-		if block == nil || bytes.Count(segment, []byte(pemBegin)) > 1 {
-			return refused("contains a damaged PEM block, so that its certificates cannot be replaced")
-		}
-		rest = after
-		switch {
-		case !isCertificateLabel(block.Type):
-			if strings.HasSuffix(block.Type, "PRIVATE KEY") {
-				keys++
-			}
-			out.Write(segment)
-			continue
-		case isPrivateKey(block.Bytes):
-			return refused("contains a private key that is labeled as a certificate, so that its certificates cannot be replaced")
-		}
-		for line := range bytes.Lines(segment[:bytes.Index(segment, []byte(pemBegin))]) {
-			if bytes.HasPrefix(line, []byte("#")) {
-				out.Write(line)
-			}
-		}
-		if !placed {
-			out.Write(text)
-			placed = true
-		}
-	}
-	switch {
-	case keys == 0:
-		return refused("is not PEM, so that certificates cannot be added to it")
-	case keys > 1:
-		return refused(fmt.Sprintf("contains %d private keys, whose certificates may be needed", keys))
-	}
-	out.Write(rest)
-	if !placed {
-		if b := out.Bytes(); b[len(b)-1] != '\n' {
-			out.WriteByte('\n')
-		}
-		out.Write(text)
-	}
-	return out.Bytes(), nil
 }

@@ -28,7 +28,8 @@ func privateBlocks(data []byte) (all [][]byte) {
 func FuzzReplaceCertificates(f *testing.F) {
 	key := signertest.Key(f, "p256")
 	ca := signertest.NewCA(f, "root")
-	text, old := encodeCertificates([]*x509.Certificate{ca.Issue(f, key, nil)}), signertest.CertPEM(ca.Issue(f, key, nil))
+	chain := []*x509.Certificate{ca.Issue(f, key, nil)}
+	text, old := encodeCertificates(chain), signertest.CertPEM(ca.Issue(f, key, nil))
 	private := signertest.KeyPEM(f, key)
 	for _, seed := range [][]byte{
 		private, append(private, old...), append(old, private...), bytes.TrimRight(private, "\n"), old, nil, private[:99],
@@ -38,8 +39,11 @@ func FuzzReplaceCertificates(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if mayReplace(data, chain, false) == nil && len(belonging(certificatesIn(data), chain)) != len(certificatesIn(data)) {
+			t.Fatal("certificates of others would be replaced")
+		}
 		_ = mayReplace(data, []*x509.Certificate{ca.Cert}, false)
-		got, err := replaceCertificates(data, text)
+		got, err := replaceCertificates(data, chain)
 		if err != nil {
 			return
 		}
@@ -55,7 +59,7 @@ func FuzzReplaceCertificates(f *testing.F) {
 		if bytes.Count(got, text) != 1 {
 			t.Fatalf("the certificate is there %d times", bytes.Count(got, text))
 		}
-		again, err := replaceCertificates(got, text)
+		again, err := replaceCertificates(got, chain)
 		if err != nil || bytes.Count(again, text) != 1 || len(privateBlocks(again)) != len(before) {
 			t.Fatalf("a second time: %v\n%s\n%s", err, got, again)
 		}

@@ -59,17 +59,26 @@ func (t Template) checkConstraints(issuer *x509.Certificate) error {
 // one before it, do not permit a CA with the first one: if one does not sign the
 // one before it, or if a path length is exceeded (RFC 5280, section 4.2.1.9).
 func CheckChain(chain []*x509.Certificate) error {
+	for i := 1; i < len(chain); i++ {
+		if err := chain[i-1].CheckSignatureFrom(chain[i]); err != nil {
+			return fmt.Errorf("certificate %d (%s) did not issue the one before it", i+1, chain[i].Subject)
+		}
+	}
+	return checkPathLengths(chain, 0)
+}
+
+// checkPathLengths returns an error if the path length of a certificate of the
+// chain, except the first, permits fewer CAs than the chain has below it, and more
+// further ones below the first.
+func checkPathLengths(chain []*x509.Certificate, more int) error {
+	below := more
 	for i, c := range chain {
-		if i == 0 {
-			continue
-		}
-		if err := chain[i-1].CheckSignatureFrom(c); err != nil {
-			return fmt.Errorf("certificate %d (%s) did not issue the one before it", i+1, c.Subject)
-		}
-		below := len(slices.DeleteFunc(slices.Clone(chain[:i]), func(c *x509.Certificate) bool { return slices.Equal(c.RawSubject, c.RawIssuer) }))
-		if c.MaxPathLen >= 0 && (c.MaxPathLen > 0 || c.MaxPathLenZero) && below > c.MaxPathLen {
-			return signer.WithHint(fmt.Errorf("the path length of certificate %d (%s) permits %d CAs below it, and the chain has %d", i+1, c.Subject, c.MaxPathLen, below),
+		if i > 0 && c.MaxPathLen >= 0 && (c.MaxPathLen > 0 || c.MaxPathLenZero) && below > c.MaxPathLen {
+			return signer.WithHint(fmt.Errorf("the path length of the CA %q permits %d CAs below it, and there would be %d", c.Subject, c.MaxPathLen, below),
 				"have it issued again with a larger path length, or have another CA issue the certificate")
+		}
+		if !slices.Equal(c.RawSubject, c.RawIssuer) { // self-issued ones do not count
+			below++
 		}
 	}
 	return nil

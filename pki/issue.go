@@ -21,6 +21,7 @@ const Backdating = time.Minute
 // An Issuer is a CA certificate with its key. It borrows the key.
 type Issuer struct {
 	Certificate *x509.Certificate
+	Above       []*x509.Certificate // its issuer, and so on, as far as they are known
 	Key         signer.Signer
 }
 
@@ -94,14 +95,15 @@ func Issue(rand io.Reader, issuer Issuer, t Template) (*x509.Certificate, error)
 	if err := issuer.Check(t.NotBefore); err != nil {
 		return nil, err
 	}
-	if err := t.Check(issuer.Certificate); err != nil {
+	if err := t.Check(issuer); err != nil {
 		return nil, err
 	}
 	return create(rand, t, issuer.Certificate, issuer.Key)
 }
 
-// Check returns an error if a CA with the certificate parent must not issue t.
-func (t Template) Check(parent *x509.Certificate) error {
+// Check returns an error if the issuer must not issue t. It does not use the key.
+func (t Template) Check(issuer Issuer) error {
+	parent := issuer.Certificate
 	switch {
 	case t.NotAfter.After(parent.NotAfter):
 		return fmt.Errorf("the certificate would be valid longer than that of its issuer, which expires at %s", parent.NotAfter.UTC().Format(time.RFC3339))
@@ -113,7 +115,18 @@ func (t Template) Check(parent *x509.Certificate) error {
 	if err := t.check(parent); err != nil {
 		return err
 	}
-	return t.checkConstraints(parent)
+	chain := append([]*x509.Certificate{parent}, issuer.Above...)
+	if t.Profile.IsCA {
+		if err := checkPathLengths(chain, 1); err != nil {
+			return err
+		}
+	}
+	for _, c := range chain {
+		if err := t.checkConstraints(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func errPathLength(parent *x509.Certificate) error {

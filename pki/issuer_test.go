@@ -168,6 +168,42 @@ func TestCheckChain(t *testing.T) {
 	}
 }
 
+// The constraints and path lengths of all CAs above hold for a certificate.
+func TestCheckAbove(t *testing.T) {
+	root := foreignCA(t, "p256", func(c *x509.Certificate) {
+		c.Subject.CommonName, c.MaxPathLen = "root", 1
+		c.PermittedDNSDomains, c.PermittedDNSDomainsCritical = []string{"example.com"}, true
+	})
+	subKey, leafKey := signertest.Key(t, "p384"), signertest.Key(t, "rsa2048")
+	notBefore, notAfter := pki.Validity(root.Certificate, time.Now(), time.Hour)
+	sub := &x509.Certificate{Subject: pkix.Name{CommonName: "sub"}, SerialNumber: big.NewInt(3), NotBefore: notBefore, NotAfter: notAfter,
+		BasicConstraintsValid: true, IsCA: true, MaxPathLen: -1, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, sub, root.Certificate, subKey.Public(), root.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sub, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	issuer := pki.Issuer{Certificate: sub, Above: []*x509.Certificate{root.Certificate}}
+	for name, c := range map[string]struct {
+		profile pki.Profile
+		dns     []string
+		want    string
+	}{
+		"permitted name": {pki.Server, []string{"app.example.com"}, ""},
+		"other name":     {pki.Server, []string{"app.example.org"}, "refuse the certificate"},
+		"another CA":     {pki.Intermediate, nil, "permits 1 CAs below it, and there would be 2"},
+	} {
+		names := pki.CommonName("app")
+		names.DNSNames = c.dns
+		template := pki.Template{Profile: c.profile, Names: names, PublicKey: leafKey.Public(), Serial: big.NewInt(5), NotBefore: notBefore, NotAfter: notAfter}
+		if err := template.Check(issuer); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v; want %q", name, err, c.want)
+		}
+	}
+}
+
 // A new certificate has no subject that RFC 5280 forbids, or that people cannot
 // tell from another one. A request may repeat the one of an old certificate.
 func TestSubjects(t *testing.T) {
@@ -200,6 +236,8 @@ func TestSubjects(t *testing.T) {
 		"no-break space":             {attribute("app\u00a0", 2, 5, 4, 3), "invisible"},
 		"line separator":             {attribute("app\u2028x", 2, 5, 4, 3), "invisible"},
 		"zero-width space":           {attribute("ap\u200bp", 2, 5, 4, 3), "invisible"},
+		"Hangul filler":              {attribute("app\u3164", 2, 5, 4, 3), "invisible"},
+		"variation selector":         {attribute("app\ufe0f", 2, 5, 4, 3), "invisible"},
 		"space at the end":           {attribute("app ", 2, 5, 4, 3), "a space"},
 		"country that is no code":    {attribute("Germany", 2, 5, 4, 6), "two letters"},
 		"digits as a country":        {attribute("1D", 2, 5, 4, 6), "two letters"},

@@ -85,7 +85,7 @@ func checkValue(oid string, v asn1.RawValue) error {
 		return fmt.Errorf("%q begins or ends with a space", text)
 	}
 	for _, r := range text {
-		if !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
 			return fmt.Errorf("%q contains an invisible character, U+%04X", text, r)
 		}
 	}

@@ -36,7 +36,8 @@ func newTexts(t *testing.T, key crypto.Signer) ([]*x509.Certificate, *strings.Re
 		"{old}": signertest.CertPEM(ca.Issue(t, key, nil), ca.Cert), "{new}": signertest.CertPEM(leaf, ca.Cert),
 		"{foreign}": signertest.CertPEM(ca.Issue(t, other, nil)), "{otherkey}": signertest.KeyPEM(t, other),
 		"{issuer}": signertest.CertPEM(ca.Cert), "{root}": signertest.CertPEM(ca.Root()),
-		"{der}": ca.Issue(t, key, nil).Raw, "{attestation}": signertest.CertPEM(signertest.Attestation(t, key)),
+		"{trusted}": pem.EncodeToMemory(&pem.Block{Type: "TRUSTED CERTIFICATE", Bytes: append(slices.Clone(ca.Root().Raw), 0x30, 0)}),
+		"{der}":     ca.Issue(t, key, nil).Raw, "{attestation}": signertest.CertPEM(signertest.Attestation(t, key)),
 	}
 	if private, err := x509.MarshalPKCS8PrivateKey(key); err == nil {
 		texts["{key}"] = signertest.KeyPEM(t, key)
@@ -91,7 +92,12 @@ var inFiles = []struct {
 	{"beside DER", "{keyder}", "", "", false, "app.crt", "{new}", nil},
 	{"into the file of the key", "{key}{old}", "", "", false, "app.pem", "{key}{new}", nil},
 	{"before the key", "# a\n{old}# b\n{key}# c\n", "", "", false, "app.pem", "# a\n{new}# b\n{key}# c\n", nil},
-	{"around the key", "subject=x\n{old}Key Attributes\n{key}{root}", "", "", false, "app.pem", "{new}Key Attributes\n{key}", nil},
+	{"around the key", "subject=x\n{old}Key Attributes\n{key}{root}", "", "", false, "app.pem", "subject=x\n{new}Key Attributes\n{key}", nil},
+	{"beside another certificate", "{key}note\n{old}{foreign}", "", "", false, "app.pem", "{key}note\n{new}{foreign}", nil},
+	{"beside a certificate with trust settings", "{key}{trusted}", "", "", false, "", "", errors.ErrUnsupported},
+	{"over a bundle", "{key}", "cert.pem", "{old}{foreign}", false, "", "", fs.ErrExist},
+	{"over a bundle with Replace", "{key}", "cert.pem", "{old}{foreign}", true, "cert.pem", "{new}", nil},
+	{"over a certificate with trust settings", "{key}", "cert.pem", "{old}{trusted}", true, "", "", fs.ErrExist},
 	{"into the file by its name", "{key}", "app.pem", "", false, "app.pem", "{key}{new}", nil},
 	{"without a line end", "KEY", "app.pem", "", false, "app.pem", "{key}{new}", nil},
 	{"into the file of one of two keys", "{key}{old}{otherkey}", "app.pem", "", false, "", "", errors.ErrUnsupported},

@@ -3,18 +3,15 @@ package authority
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,136 +61,13 @@ type Authority struct {
 	owned bool // checkOwner has succeeded
 }
 
-// Create makes the folder of a CA, whose certificate is chain[0]; the others
-// are its issuers. The folder must be empty or must not exist; otherwise the
-// error wraps [fs.ErrExist].
-func Create(dir string, chain []*x509.Certificate, opts Options) (*Authority, error) {
-	if len(chain) == 0 {
-		return nil, signer.ErrNoCertificate
-	}
-	a := &Authority{dir: dir, chain: chain, opts: opts, state: newState()}
-	if err := a.checkOwner(); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(a.path(issuedDir), 0o700); err != nil {
-		return nil, err
-	}
-	lock, err := a.lock(context.Background())
-	if err != nil {
-		return nil, err
-	}
-	defer lock.Close()
-	if entries, err := os.ReadDir(dir); err != nil {
-		return nil, err
-	} else if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !Begun(e.Name()) }) {
-		return nil, signer.WithHint(fmt.Errorf("the folder %s is not empty: %w", dir, fs.ErrExist), "name a new folder; if the folder is from an attempt that was interrupted, remove it")
-	}
-	var text bytes.Buffer
-	for _, c := range chain {
-		if err := pem.Encode(&text, &pem.Block{Type: pemCertificate, Bytes: c.Raw}); err != nil {
-			return nil, err
-		}
-	}
-	if err := a.write(a.path(caFile), text.Bytes()); err != nil {
-		return nil, err
-	}
-	first, err := json.Marshal(event{N: 1, Time: opts.now().UTC().Truncate(time.Second), Kind: created, Version: Version, CA: hashOf(chain[0].Raw)})
-	if err != nil {
-		return nil, err
-	}
-	// The index comes last: without it there is no CA.
-	first = append(first, '\n')
-	if err := a.write(a.path(indexFile), first); err != nil {
-		return nil, err
-	}
-	return a, a.state.add(first)
-}
-
-// hashOf returns the SHA-256 hash of data in hexadecimal.
-func hashOf(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
-}
-
-// A FolderError reports that a folder is not that of a CA. It wraps
-// [fs.ErrNotExist].
-type FolderError struct {
-	Dir string
-
-	incomplete bool // it has an index, but not the certificate of the CA
-}
-
-// Error implements error.
-func (e *FolderError) Error() string {
-	if e.incomplete {
-		return filepath.Join(e.Dir, caFile) + ": the certificate of the CA is missing"
-	}
-	where := ""
-	if abs, err := filepath.Abs(e.Dir); err == nil && abs != e.Dir {
-		where = " (" + abs + ")"
-	}
-	return "there is no CA in the folder " + e.Dir + where
-}
-
-// Unwrap returns [fs.ErrNotExist].
-func (e *FolderError) Unwrap() error { return fs.ErrNotExist }
-
-// Hint returns what to do.
-func (e *FolderError) Hint() string {
-	if e.incomplete {
-		return hintBackup
-	}
-	return ""
-}
-
-const hintBackup = "restore the folder from a backup; docs/ca.md describes how"
-
-func isRegular(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
-}
-
-// Open opens the folder of a CA. If there is none, the error is a [*FolderError].
-// If the index is damaged, the error wraps [ErrIndex].
-func Open(dir string, opts Options) (*Authority, error) {
-	a := &Authority{dir: dir, opts: opts, state: newState()}
-	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		return nil, &FolderError{Dir: dir}
-	}
-	data, err := readFile(a.path(caFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &FolderError{Dir: dir, incomplete: isRegular(a.path(indexFile))}
-	} else if err != nil {
-		return nil, err
-	}
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: the certificate is damaged", a.path(caFile))
-		}
-		a.chain = append(a.chain, c)
-	}
-	if len(a.chain) == 0 {
-		return nil, fmt.Errorf("%s: %w", a.path(caFile), signer.ErrNoCertificate)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err := a.read(); err != nil {
-		return nil, err
-	}
-	if a.state.ca != hashOf(a.chain[0].Raw) {
-		return nil, fmt.Errorf("%s: %w: it belongs to another CA certificate than %s", a.path(indexFile), ErrIndex, caFile)
-	}
-	return a, nil
-}
-
 // Chain returns the certificate of the CA, followed by its issuers. The caller
 // must not change them.
 func (a *Authority) Chain() []*x509.Certificate { return a.chain }
 
 // Issuer returns the CA with its key, which signs until ctx ends. It borrows key.
 func (a *Authority) Issuer(ctx context.Context, key signer.Signer) pki.Issuer {
-	return pki.Issuer{Certificate: a.chain[0], Key: signer.WithContext(ctx, key)}
+	return pki.Issuer{Certificate: a.chain[0], Above: a.chain[1:], Key: signer.WithContext(ctx, key)}
 }
 
 // Issue issues a certificate with a new serial number. key is the key of the
@@ -208,7 +82,7 @@ func (a *Authority) Issue(ctx context.Context, key signer.Signer, t pki.Template
 	if t.Serial, err = pki.NewSerial(rand.Reader); err != nil {
 		return nil, err
 	}
-	if err := t.Check(issuer.Certificate); err != nil {
+	if err := t.Check(issuer); err != nil {
 		return nil, err
 	}
 	spki, err := x509.MarshalPKIXPublicKey(t.PublicKey)
@@ -229,14 +103,40 @@ func (a *Authority) Issue(ctx context.Context, key signer.Signer, t pki.Template
 	return c, nil
 }
 
-// record appends one event.
+// record appends the event of a new certificate.
 func (a *Authority) record(ctx context.Context, e event) error {
 	t, err := a.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer t.end()
+	if err := t.state.checkKey(e.Key); err != nil {
+		return err
+	}
 	return t.append(e)
+}
+
+// CheckKey returns an error if a certificate for the key was revoked because others
+// may know the key. The CA issues no certificate for it.
+func (a *Authority) CheckKey(key crypto.PublicKey) error {
+	spki, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.read(); err != nil {
+		return err
+	}
+	return a.state.checkKey(hashOf(spki))
+}
+
+func (x *state) checkKey(hash string) error {
+	if serial, ok := x.compromised[hash]; ok {
+		return signer.WithHint(fmt.Errorf("the certificate with the serial number %s for the same key was revoked with the reason keyCompromise", serial),
+			"generate a new key, and make a request for it")
+	}
+	return nil
 }
 
 // store writes a certificate that the index contains.
@@ -304,6 +204,9 @@ func (a *Authority) Find(prefix string) (Certificate, error) {
 	}
 	var found []Certificate
 	for _, c := range list {
+		if strings.TrimLeft(c.Serial, "0") == strings.TrimLeft(wanted, "0") && wanted != "" { // it can be the beginning of another one
+			return c, nil
+		}
 		if strings.HasPrefix(c.Serial, wanted) && wanted != "" {
 			found = append(found, c)
 		}

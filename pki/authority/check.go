@@ -2,19 +2,15 @@ package authority
 
 import (
 	"bytes"
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/big"
 	"os"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/holdfast-dev/holdfast/pki"
-	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A Problem is a part of the folder that contradicts the index.
@@ -28,6 +24,10 @@ type Problem struct {
 	// Missing means that the index says more than the files: a signature was
 	// interrupted or is being made, or a file was lost.
 	Missing bool
+
+	// Recent means that what is missing was begun less than two minutes ago,
+	// so that it is probably being made.
+	Recent bool
 }
 
 // Error implements error.
@@ -57,6 +57,9 @@ func (a *Authority) Check() (problems []*Problem, err error) {
 	if err := pki.CheckChain(a.chain); err != nil {
 		report(a.path(caFile), false, err)
 	}
+	if a.state.number.BitLen() > 0 && !isNumber(new(big.Int).Add(&a.state.number, big.NewInt(1))) {
+		report(a.path(indexFile), false, errLastNumber)
+	}
 	for _, name := range files {
 		path, serial := a.path(issuedDir, name), strings.TrimSuffix(name, ".pem")
 		entry := a.state.certificates[serial]
@@ -72,6 +75,9 @@ func (a *Authority) Check() (problems []*Problem, err error) {
 	if crlErr == nil {
 		for _, m := range a.state.missing(crl) {
 			report(a.path(crlFile), m.repairable, m.err)
+		}
+		for _, serial := range a.state.lacks(crl) {
+			report(a.path(crlFile), false, fmt.Errorf("it does not revoke the serial number %s, although the list with this number in the index does", serial))
 		}
 	} else if !errors.Is(crlErr, fs.ErrNotExist) {
 		report(a.path(crlFile), false, crlErr)
@@ -105,11 +111,17 @@ func (a *Authority) checkFile(name string) (*x509.Certificate, error) {
 	case err != nil:
 		return nil, err
 	case serialText(c.SerialNumber) != serial:
-		return nil, fmt.Errorf("its serial number is %x", c.SerialNumber)
-	case c.CheckSignatureFrom(a.chain[0]) != nil:
+		return nil, fmt.Errorf("its serial number is %s", serialText(c.SerialNumber))
+	case !a.Issued(c):
 		return nil, errors.New("this CA did not issue it")
 	}
 	return c, nil
+}
+
+// Issued reports whether the CA signed a certificate under its name. Other CAs can
+// have the same key.
+func (a *Authority) Issued(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, a.chain[0].RawSubject) && c.CheckSignatureFrom(a.chain[0]) == nil
 }
 
 // check compares a certificate with its entry.
@@ -133,15 +145,37 @@ type missingEvent struct {
 
 // missing compares a revocation list with the index.
 func (x *state) missing(list *x509.RevocationList) (events []missingEvent) {
+	add := func(repairable bool, format string, args ...any) {
+		events = append(events, missingEvent{fmt.Errorf(format, args...), repairable})
+	}
 	if list.Number.Cmp(&x.number) > 0 {
-		events = append(events, missingEvent{fmt.Errorf("it has the number %s, but the last one in the index is %v", excerpt(list.Number), &x.number), isNumber(list.Number)})
+		add(isNumber(list.Number), "it has the number %s, but the last one in the index is %v", decimal(list.Number), &x.number)
 	}
 	for _, e := range list.RevokedCertificateEntries {
 		if c := x.certificates[serialText(e.SerialNumber)]; revokes(e) && (c == nil || c.Revoked.IsZero()) {
-			events = append(events, missingEvent{fmt.Errorf("it revokes the serial number %s, which the index does not list as revoked", excerpt(e.SerialNumber)), isNumber(e.SerialNumber)})
+			add(isNumber(e.SerialNumber), "it revokes the serial number %s, which the index does not list as revoked", excerpt(e.SerialNumber))
 		}
 	}
 	return events
+}
+
+// lacks returns the serial numbers that the last list of the index must contain, and
+// list, which has the same number, does not.
+func (x *state) lacks(list *x509.RevocationList) (serials []string) {
+	if list.Number.Cmp(&x.number) != 0 {
+		return nil
+	}
+	has := make(map[string]bool, len(list.RevokedCertificateEntries))
+	for _, e := range list.RevokedCertificateEntries {
+		has[serialText(e.SerialNumber)] = revokes(e)
+	}
+	for _, serial := range x.serials {
+		c := x.certificates[serial]
+		if !c.Revoked.IsZero() && c.revokedBy < x.listedBy && c.NotAfter.After(list.ThisUpdate) && !has[serial] {
+			serials = append(serials, serial)
+		}
+	}
+	return serials
 }
 
 // isNumber reports whether a serial number or a CRL number has at most 20 octets
@@ -150,134 +184,27 @@ func (x *state) missing(list *x509.RevocationList) (events []missingEvent) {
 func isNumber(n *big.Int) bool { return n.Sign() > 0 && n.BitLen() < 160 }
 
 func excerpt(n *big.Int) string {
-	if n.BitLen() > 256 {
-		return "with more than 32 octets"
+	if n.BitLen() > maxShown {
+		return tooLong
 	}
-	return fmt.Sprintf("%x", n)
+	return serialText(n)
 }
+
+func decimal(n *big.Int) string {
+	if n.BitLen() > maxShown {
+		return tooLong
+	}
+	return n.String()
+}
+
+// Numbers with more bits than maxShown are not printed.
+const (
+	maxShown = 256
+	tooLong  = "with more than 32 octets"
+)
 
 // revokes reports whether an entry revokes a certificate; removeFromCRL does the
 // opposite (RFC 5280, section 5.3.1).
 func revokes(e x509.RevocationListEntry) bool { return e.ReasonCode != removeFromCRL }
 
 const removeFromCRL = 8
-
-// leftover is the age at which a temporary file is one of a writer that was
-// killed.
-const leftover = time.Hour
-
-// Repair adds to the index what the files of the folder prove, as after the
-// restore of a copy that was made during a change: certificates that the CA
-// signed, and the number and the entries of crl.pem. It removes temporary files
-// of writers that were killed. It returns the number of events that it added.
-func (a *Authority) Repair(ctx context.Context) (added int, err error) {
-	t, err := a.begin(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer t.end()
-	if err := t.adoptFiles(); err != nil {
-		return t.added, err
-	}
-	if list, err := a.readCRL(); err == nil {
-		if err := t.adoptCRL(list); err != nil {
-			return t.added, err
-		}
-	}
-	return t.added, t.sweep()
-}
-
-func (t *turn) adoptFiles() error {
-	files, err := t.issuedFiles()
-	if err != nil {
-		return err
-	}
-	for _, name := range files {
-		c, err := t.checkFile(name)
-		if err != nil || t.state.certificates[serialText(c.SerialNumber)] != nil {
-			continue // Check reports it
-		}
-		if err := t.append(adoption(c)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func adoption(c *x509.Certificate) event {
-	return event{Kind: adopted, Serial: serialText(c.SerialNumber), Subject: validText(pki.NamesOf(c).SubjectText()), NotAfter: c.NotAfter, Key: hashOf(c.RawSubjectPublicKeyInfo)}
-}
-
-// adoptCRL adds the number and the entries of a list. Of a certificate that is
-// in no file only the serial number is known; it is listed until the CA ends.
-func (t *turn) adoptCRL(list *x509.RevocationList) error {
-	for _, e := range list.RevokedCertificateEntries {
-		serial := serialText(e.SerialNumber)
-		if !revokes(e) || !isNumber(e.SerialNumber) {
-			continue // Check reports a number that cannot be in the index
-		}
-		if t.state.certificates[serial] == nil {
-			if err := t.append(event{Kind: adopted, Serial: serial, NotAfter: t.chain[0].NotAfter}); err != nil {
-				return err
-			}
-		}
-		if t.state.certificates[serial].Revoked.IsZero() {
-			reason := pki.Reason(e.ReasonCode)
-			if !isReason(reason) {
-				reason = pki.Unspecified
-			}
-			if err := t.append(event{Kind: revoked, Serial: serial, Reason: reason}); err != nil {
-				return err
-			}
-		}
-	}
-	if list.Number.Cmp(&t.state.number) > 0 && isNumber(list.Number) {
-		return t.append(event{Kind: listed, Number: list.Number.String(), NextUpdate: list.NextUpdate})
-	}
-	return nil
-}
-
-func (t *turn) sweep() error {
-	var all []error
-	for _, dir := range []string{t.dir, t.path(issuedDir)} {
-		files, err := os.ReadDir(dir)
-		all = append(all, err)
-		for _, f := range files {
-			info, err := f.Info()
-			if err == nil && strings.HasPrefix(f.Name(), temporary) && time.Since(info.ModTime()) > leftover {
-				all = append(all, os.Remove(filepath.Join(dir, f.Name())))
-			}
-		}
-	}
-	return errors.Join(all...)
-}
-
-// Adopt adds a certificate to the folder that the CA signed elsewhere, so that
-// it can be revoked. It returns its serial number. A certificate that the index
-// contains already is no error.
-func (a *Authority) Adopt(ctx context.Context, c *x509.Certificate) (serial string, err error) {
-	switch {
-	case c.Equal(a.chain[0]):
-		return "", signer.WithHint(errors.New("it is the certificate of the CA itself"), "revoke it at the CA that issued it; a root cannot be revoked")
-	case c.CheckSignatureFrom(a.chain[0]) != nil && bytes.Equal(c.RawIssuer, a.chain[0].RawSubject):
-		return "", fmt.Errorf("it was issued by another CA with the name %q; the CA in the folder %s has another key", c.Issuer, a.dir)
-	case c.CheckSignatureFrom(a.chain[0]) != nil:
-		return "", fmt.Errorf("it was issued by %q, not by the CA in the folder %s", c.Issuer, a.dir)
-	}
-	t, err := a.begin(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer t.end()
-	serial = serialText(c.SerialNumber)
-	if t.state.certificates[serial] != nil {
-		return serial, nil
-	}
-	if !isSerial(serial) {
-		return "", fmt.Errorf("the serial number %v is not a positive number of at most 20 octets", c.SerialNumber)
-	}
-	if err := t.append(adoption(c)); err != nil {
-		return "", err
-	}
-	return serial, a.store(c)
-}

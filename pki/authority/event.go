@@ -94,13 +94,16 @@ type state struct {
 	ca           string
 	certificates map[string]*Certificate // by serial
 	serials      []string                // in the order of issue
+	compromised  map[string]string       // from the key of a certificate to its serial
 	number       big.Int                 // of the last revocation list
 	listedBy     int                     // number of its event
 	listedAt     time.Time
 	nextUpdate   time.Time
 }
 
-func newState() *state { return &state{certificates: make(map[string]*Certificate)} }
+func newState() *state {
+	return &state{certificates: make(map[string]*Certificate), compromised: make(map[string]string)}
+}
 
 // add applies complete lines. Its errors wrap [ErrIndex].
 func (x *state) add(lines []byte) error {
@@ -174,6 +177,9 @@ func (x *state) apply(e event) error {
 			return fmt.Errorf("has the unknown reason %d", e.Reason)
 		}
 		c.Revoked, c.Reason, c.revokedBy = e.Time, e.Reason, e.N
+		if c.Reason == pki.KeyCompromise && c.Key != "" {
+			x.compromised[c.Key] = c.Serial
+		}
 	case listed:
 		var n big.Int
 		if _, ok := n.SetString(e.Number, 10); !ok || n.Cmp(&x.number) <= 0 {

@@ -176,6 +176,9 @@ func (a *Authority) checkOwner() error {
 // an entry with this name in the folder. Create accepts it.
 func Begun(name string) bool { return name == issuedDir || name == lockFile }
 
+// Holds reports whether an entry with this name is in the folders of CAs only.
+func Holds(name string) bool { return name == caFile || name == indexFile }
+
 // validText returns text as JSON can store it.
 func validText(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 

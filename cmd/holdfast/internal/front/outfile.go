@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -88,6 +89,11 @@ func (o *OutFile) replace(data []byte) error {
 		}
 		return atomicfile.CopyOwnerAndMode(t, info)
 	}}
+	if objects := o.objects(data); len(objects) > 0 {
+		if err := o.CheckFor(objects[0]); err != nil {
+			return err
+		}
+	}
 	if err := f.Replace(data); err != nil {
 		return signer.WithHint(fmt.Errorf("%w: --out %s: %w", ErrOutput, o.path, withoutPath(err)), "the result is lost; run the command again")
 	}
@@ -171,4 +177,86 @@ func (o *OutFile) parses(der []byte) (err error) {
 		_, err = x509.ParseRevocationList(der)
 	}
 	return err
+}
+
+// An Object is what identifies a result: its key and its name, in DER.
+type Object struct {
+	Key, Name []byte
+	issuer    []byte
+}
+
+// CheckFor returns an error if the file contains the result for another object.
+func (o *OutFile) CheckFor(result Object) error {
+	if o.path == "" {
+		return nil
+	}
+	old, err := keystore.ReadFile(o.path, maxPublic)
+	if err == nil && !o.succeeds(old, result) {
+		return signer.WithHint(fmt.Errorf("--out %s: contains a %s for something else, and is not replaced: %w", o.path, o.what, fs.ErrExist), "choose another file")
+	}
+	return nil // Check has examined the file
+}
+
+// CheckOutside returns an error if the file is in a folder, or in a folder of
+// that folder.
+func (o *OutFile) CheckOutside(dir string) error {
+	folder, err := os.Stat(dir)
+	if o.path == "" || err != nil {
+		return nil
+	}
+	path, err := filepath.Abs(o.path)
+	for range 2 {
+		path = filepath.Dir(path)
+		if info, statErr := os.Stat(path); err == nil && statErr == nil && os.SameFile(info, folder) {
+			return signer.WithHint(Usagef("--out %s is in the folder %s", o.path, dir), "choose a file in another folder")
+		}
+	}
+	return nil
+}
+
+// objects returns the objects in PEM, or in DER, that have an identity.
+func (o *OutFile) objects(data []byte) (all []Object) {
+	add := func(der []byte) {
+		switch o.label {
+		case "CERTIFICATE":
+			if c, err := x509.ParseCertificate(der); err == nil {
+				all = append(all, Object{c.RawSubjectPublicKeyInfo, c.RawSubject, c.RawIssuer})
+			}
+		case "CERTIFICATE REQUEST":
+			if r, err := x509.ParseCertificateRequest(der); err == nil {
+				all = append(all, Object{Key: r.RawSubjectPublicKeyInfo, Name: r.RawSubject})
+			}
+		case "X509 CRL":
+			if l, err := x509.ParseRevocationList(der); err == nil {
+				all = append(all, Object{Name: l.RawIssuer})
+			}
+		}
+	}
+	block, rest := pem.Decode(data)
+	if block == nil {
+		add(data)
+	}
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		add(block.Bytes)
+	}
+	return all
+}
+
+// succeeds reports whether result may replace old: whether each object in old has
+// its key or its name, or issued such an object.
+func (o *OutFile) succeeds(old []byte, result Object) bool {
+	before := o.objects(old)
+	ours := []Object{result}
+	for more := true; more; {
+		more = false
+		before = slices.DeleteFunc(before, func(x Object) bool {
+			same := len(x.Key) > 0 && bytes.Equal(x.Key, result.Key) || bytes.Equal(x.Name, result.Name)
+			if !same && !slices.ContainsFunc(ours, func(below Object) bool { return bytes.Equal(below.issuer, x.Name) }) {
+				return false
+			}
+			ours, more = append(ours, x), true
+			return true
+		})
+	}
+	return len(before) == 0
 }

@@ -56,24 +56,27 @@ func awsCommands(chain []*x509.Certificate) string {
 	}
 	return fmt.Sprintf(`# Creates a trust anchor of the CA, and a role and a profile for the machine whose
 # certificate has this common name. Run it with: %s
+# For each further machine, set TRUST_ANCHOR_ARN to the ARN that the first run printed.
 (
 set -eu
 COMMON_NAME=${1:-${COMMON_NAME:?give the common name of the machine}}
+case $COMMON_NAME in *[\"\\]*) echo "the common name contains a quotation mark or a backslash" >&2; exit 1 ;; esac
 NAME=$(printf %%s "$COMMON_NAME" | LC_ALL=C tr -c 'A-Za-z0-9_-' - | cut -c1-64)
 CERTIFICATE=%s
 
-TRUST_ANCHOR_ARN=$(aws rolesanywhere create-trust-anchor --enabled \
-    --name %s \
+TRUST_ANCHOR_ARN=${TRUST_ANCHOR_ARN:-$(aws rolesanywhere create-trust-anchor --enabled \
+    --name=%s \
     --source "sourceType=CERTIFICATE_BUNDLE,sourceData={x509CertificateData=$CERTIFICATE}" \
-    --query trustAnchor.trustAnchorArn --output text)
-cat > trust-policy.json <<END
+    --query trustAnchor.trustAnchorArn --output text)}
+TRUST_POLICY=$(cat <<END
 %s
 END
-ROLE_ARN=$(aws iam create-role --role-name "$NAME" \
-    --assume-role-policy-document file://trust-policy.json \
+)
+ROLE_ARN=$(aws iam create-role --role-name="$NAME" \
+    --assume-role-policy-document "$TRUST_POLICY" \
     --query Role.Arn --output text)
 PROFILE_ARN=$(aws rolesanywhere create-profile --enabled \
-    --name "$NAME" --role-arns "$ROLE_ARN" \
+    --name="$NAME" --role-arns "$ROLE_ARN" \
     --query profile.profileArn --output text)
 echo "--trust-anchor-arn $TRUST_ANCHOR_ARN"
 echo "--profile-arn $PROFILE_ARN"

@@ -72,8 +72,20 @@ func TestAWSCommands(t *testing.T) {
 	if out, err := run.CombinedOutput(); err != nil || string(out) != "--trust-anchor-arn "+anchorARN+"\n--profile-arn "+profileARN+"\n--role-arn "+roleARN+"\n" {
 		t.Fatalf("%v: %s", err, out)
 	}
+	form, err := url.ParseQuery(sent["/"])
+	if err != nil || form.Get("Action") != "CreateRole" || !strings.Contains(form.Get("AssumeRolePolicyDocument"), anchorARN) {
+		t.Errorf("%v, %v", form, err)
+	}
 	if out, err := exec.Command("sh", "-c", strings.ReplaceAll(commands, "aws ", "false "), "aws-commands.sh", "app").CombinedOutput(); err == nil || len(out) > 0 {
 		t.Errorf("without a trust anchor: %v: %s", err, out)
+	}
+	if out, err := exec.Command("sh", "-c", commands, "aws-commands.sh", `a"b`).CombinedOutput(); err == nil || !strings.Contains(string(out), "quotation mark") {
+		t.Errorf("a quotation mark: %v: %s", err, out)
+	}
+	second := exec.Command("sh", "-c", strings.ReplaceAll(commands, "create-trust-anchor", "false"), "aws-commands.sh", "second")
+	second.Dir, second.Env = dir, append(run.Env, "TRUST_ANCHOR_ARN="+anchorARN)
+	if out, err := second.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "--trust-anchor-arn "+anchorARN+"\n") {
+		t.Errorf("a second machine: %v: %s", err, out)
 	}
 	again := exec.Command("sh", "-c", commands, "aws-commands.sh", "app.example.com")
 	again.Dir, again.Env = t.TempDir(), run.Env
@@ -98,11 +110,10 @@ func TestAWSCommands(t *testing.T) {
 	if got := anchor.Source.SourceData.X509CertificateData; strings.TrimSpace(got) != strings.TrimSpace(string(want)) || !anchor.Enabled || anchor.Name != "-mile- CA" {
 		t.Errorf("%+v", anchor)
 	}
-	form, err := url.ParseQuery(sent["/"])
-	if err != nil || form.Get("Action") != "CreateRole" || !strings.Contains(form.Get("AssumeRolePolicyDocument"), anchorARN) {
-		t.Errorf("%v, %v", form, err)
-	}
 
+	if err := os.WriteFile(filepath.Join(dir, "trust-policy.json"), []byte(form.Get("AssumeRolePolicyDocument")), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	_, flags, stop, err := clitest.RunEmulator(dir, "--trust-anchor", filepath.Join("second CA", "ca.pem"), "--trust-policy", "trust-policy.json")
 	if err != nil {
 		t.Fatal(err)

@@ -66,6 +66,12 @@ func check(ctx context.Context, a front.App, f folder, repair bool) error {
 	if err != nil {
 		return err
 	}
+	problems = slices.DeleteFunc(problems, func(p *authority.Problem) bool {
+		if p.Recent {
+			a.Logger(false).Warn(p.Error()+", or it is being made", "hint", "check again in two minutes")
+		}
+		return p.Recent
+	})
 	now, err := f.problemsNow(ctx, a, ca)
 	if err != nil {
 		return err

@@ -20,8 +20,13 @@ func (f *folder) problemsNow(ctx context.Context, a front.App, ca *authority.Aut
 	report := func(file, hint, format string, args ...any) {
 		problems = append(problems, &authority.Problem{Path: filepath.Join(f.dir, file), Err: signer.WithHint(fmt.Errorf(format, args...), hint)})
 	}
-	if c := ca.Chain()[0]; a.Now().After(c.NotAfter) {
-		report("ca.pem", "create a new CA; docs/ca.md describes how to replace a root", "the certificate of the CA expired at %s", day(c.NotAfter))
+	for i, c := range ca.Chain() {
+		switch expired := a.Now().After(c.NotAfter); {
+		case expired && i == 0:
+			report("ca.pem", "create a new CA; docs/ca.md describes how to replace a root", "the certificate of the CA expired at %s", day(c.NotAfter))
+		case expired:
+			report("ca.pem", "put the new certificate of that CA there", "the certificate of the CA above, %q, expired at %s", c.Subject, day(c.NotAfter))
+		}
 	}
 	_, next, err := ca.LastCRL()
 	if err != nil {
@@ -44,6 +49,9 @@ func (f *folder) problemsNow(ctx context.Context, a front.App, ca *authority.Aut
 	}{{"private_key", key.Files(a)}, {"pin_source", key.PINFiles(a)}} {
 		for _, file := range setting.files {
 			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+				if setting.name == "pin_source" {
+					file = "that it names" // it can be a password in the wrong place
+				}
 				report(configFile, "correct "+filepath.Join(f.dir, configFile), "%s: the file %s does not exist", setting.name, file)
 			}
 		}

@@ -116,7 +116,7 @@ func (f *initFlags) check() (key flags.Key, profile pki.Profile, names pki.Names
 	if f.subject != "" {
 		names.Subject, err = parseSubject(f.subject)
 		if err == nil {
-			err = names.CheckTags()
+			err = errors.Join(names.Check(), names.CheckTags())
 		}
 	}
 	if err == nil {
@@ -154,7 +154,7 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 	}
 	err = withOptions(ctx, a, key, opts, func(ctx context.Context, s signer.Signer) error {
 		if f.request {
-			return f.printRequest(ctx, a, s, names)
+			return f.printRequest(ctx, a, key.Identity.Key, s, names)
 		}
 		chain, err := f.chain(ctx, a, s, profile, names)
 		if err != nil {
@@ -184,6 +184,8 @@ func newFolder(dir string) (remove func(), err error) {
 	entries, err := os.ReadDir(dir)
 	other := func(e fs.DirEntry) bool { return !authority.Begun(e.Name()) }
 	switch {
+	case err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return authority.Holds(e.Name()) }):
+		return nil, signer.WithHint(fmt.Errorf("the folder %s contains a CA already: %w", dir, fs.ErrExist), "issue certificates with: "+(&folder{dir: dir}).command("issue", "--csr", "FILE", "--subject", "CN=NAME")+"; for another CA, name a new folder with --dir")
 	case err == nil && slices.ContainsFunc(entries, other):
 		return nil, signer.WithHint(fmt.Errorf("the folder %s is not empty: %w", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
 	case err == nil:
@@ -241,7 +243,7 @@ func (f *initFlags) newKey(ctx context.Context, a front.App, key flags.Key, opts
 	if err != nil {
 		return key, err
 	}
-	key.Identity.Key = made.Ref()
+	key.Identity.Key = a.Store.SharePIN(made.Ref(), ref)
 	fmt.Fprintf(a.Stderr, "the new key is %s\n", front.OneLine(front.ShellQuote(made.Ref().String())))
 	return key, made.Close()
 }
@@ -286,7 +288,12 @@ func (f *initFlags) chain(ctx context.Context, a front.App, s signer.Signer, pro
 		if err := pki.CheckAnchor(chain[0]); err != nil {
 			a.Logger(false).Warn(err.Error(), "hint", signer.Hint(err))
 		}
-		return chain, pki.CheckChain(chain)
+		for _, c := range chain[1:] {
+			if a.Now().After(c.NotAfter) {
+				return nil, signer.WithHint(fmt.Errorf("%s: the certificate of the CA above, %q, expired at %s", keystore.Excerpt(f.certificate), c.Subject, day(c.NotAfter)), "get its new certificate from that CA")
+			}
+		}
+		return chain, pki.CheckChain(withRoot(chain, certs))
 	}
 	serial, err := pki.NewSerial(rand.Reader)
 	if err != nil {
@@ -295,4 +302,16 @@ func (f *initFlags) chain(ctx context.Context, a front.App, s signer.Signer, pro
 	notBefore, notAfter := pki.Validity(nil, a.Now(), profile.Lifetime)
 	root, err := pki.SelfSign(rand.Reader, bound, pki.Template{Profile: profile, Names: names, Serial: serial, NotBefore: notBefore, NotAfter: notAfter})
 	return []*x509.Certificate{root}, err
+}
+
+// withRoot returns the chain with the root that issued the last certificate, if it
+// is among certs.
+func withRoot(chain, certs []*x509.Certificate) []*x509.Certificate {
+	top := chain[len(chain)-1]
+	for _, c := range certs {
+		if !c.Equal(top) && top.CheckSignatureFrom(c) == nil {
+			return append(slices.Clone(chain), c)
+		}
+	}
+	return chain
 }

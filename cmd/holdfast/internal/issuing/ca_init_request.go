@@ -17,12 +17,12 @@ func (f *initFlags) isFile(key flags.Key) bool {
 }
 
 // printRequest prints the request of an intermediate CA.
-func (f *initFlags) printRequest(ctx context.Context, a front.App, s signer.Signer, names pki.Names) error {
+func (f *initFlags) printRequest(ctx context.Context, a front.App, key keystore.Ref, s signer.Signer, names pki.Names) error {
 	der, err := pki.NewCARequest(rand.Reader, signer.WithContext(ctx, s), names)
 	if err != nil {
 		return err
 	}
-	args := []string{"--private-key", f.reference, "--certificate", "CERTIFICATE"}
+	args := []string{"--private-key", key.String(), "--certificate", "CERTIFICATE"}
 	if f.device.PINSource != "" {
 		args = append(args, "--pin-source", f.device.PINSource)
 	}

@@ -84,6 +84,9 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	if err := f.out.Check(a); err != nil {
 		return err
 	}
+	if err := f.out.CheckOutside(f.dir); err != nil {
+		return err
+	}
 	ca, err := f.open(a)
 	if err != nil {
 		return err
@@ -100,8 +103,11 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	if err != nil {
 		return err
 	}
-	t, err := f.template(a, ca.Chain()[0], settings, request)
+	t, err := f.template(a, ca.Chain(), settings, request)
 	if err != nil {
+		return err
+	}
+	if err := f.out.CheckFor(front.Object{Key: request.RawSubjectPublicKeyInfo, Name: t.Names.Subject}); err != nil {
 		return err
 	}
 	if err := warnSameName(a, ca, t); err != nil {
@@ -137,7 +143,7 @@ func (f *issueFlags) request(ctx context.Context, a front.App) (*x509.Certificat
 }
 
 // template returns the certificate to issue, which the CA may issue.
-func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, request *x509.CertificateRequest) (t pki.Template, err error) {
+func (f *issueFlags) template(a front.App, ca []*x509.Certificate, c config, request *x509.CertificateRequest) (t pki.Template, err error) {
 	t.PublicKey, t.CRLDistributionPoints = request.PublicKey, c.CRLURLs
 	if len(f.crlURLs) > 0 {
 		t.CRLDistributionPoints = f.crlURLs
@@ -185,13 +191,13 @@ func (f *issueFlags) template(a front.App, issuer *x509.Certificate, c config, r
 			"leave out --lifetime, or give the names with --subject")
 	}
 	now := a.Now()
-	t.NotBefore, t.NotAfter = pki.Validity(issuer, now, lifetime)
+	t.NotBefore, t.NotAfter = pki.Validity(ca[0], now, lifetime)
 	if t.NotAfter.Before(now.Add(lifetime).Add(-time.Second)) && f.lifetime != "" {
 		a.Logger(false).Warn("the certificate expires together with that of its CA, at " + day(t.NotAfter))
 	}
 	checked := t
 	checked.Serial = big.NewInt(1) // the real one is made later
-	return t, checked.Check(issuer)
+	return t, checked.Check(pki.Issuer{Certificate: ca[0], Above: ca[1:]})
 }
 
 // asking returns the flags for the names that a request asks for.

@@ -83,6 +83,9 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 		}
 	}
 	before, err := ca.Find(serial)
+	if n := len(serial); err == nil && n < minDigits && strings.TrimLeft(serial, "0") != strings.TrimLeft(before.Serial, "0") {
+		return signer.WithHint(front.Usagef("--serial %s has less than %d digits, and a revocation cannot be undone", serial, minDigits), "give more digits; show the serial numbers with: "+f.command("list"))
+	}
 	if err == nil && before.Revoked.IsZero() {
 		err = ca.Revoke(ctx, before.Serial, code)
 	}
@@ -105,6 +108,10 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 	return errors.Join(err, told)
 }
 
+// minDigits is the number of digits of a serial number that name a certificate to
+// revoke, unless they are the whole number.
+const minDigits = 6
+
 // adopt returns the serial number of the only certificate in a file that the CA
 // signed.
 func adopt(ctx context.Context, a front.App, ca *authority.Authority, file string) (serial string, err error) {
@@ -114,7 +121,7 @@ func adopt(ctx context.Context, a front.App, ca *authority.Authority, file strin
 	}
 	issuer, found := ca.Chain()[0], certs[:1]
 	if signed := slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool {
-		return c.Equal(issuer) || c.CheckSignatureFrom(issuer) != nil
+		return c.Equal(issuer) || !ca.Issued(c)
 	}); len(signed) > 0 {
 		found = slices.CompactFunc(signed, (*x509.Certificate).Equal)
 	}
@@ -185,6 +192,9 @@ type newCRL struct {
 
 func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime string, out *front.OutFile, der bool) error {
 	if err := out.Check(a); err != nil {
+		return err
+	}
+	if err := out.CheckOutside(f.dir); err != nil {
 		return err
 	}
 	ca, err := f.open(a)

@@ -26,6 +26,9 @@ func warnSameName(a front.App, ca *authority.Authority, t pki.Template) error {
 	if err != nil {
 		return err
 	}
+	if err := ca.CheckKey(t.PublicKey); err != nil {
+		return err
+	}
 	entries, err := ca.List()
 	if err != nil {
 		return err

@@ -179,7 +179,7 @@ func (f installFlags) print(a front.App, key keystore.Ref, done keystore.Install
 
 func serials(certs ...*x509.Certificate) (numbers []string) {
 	for _, c := range certs {
-		numbers = append(numbers, fmt.Sprintf("%x", c.SerialNumber))
+		numbers = append(numbers, serialOf(c))
 	}
 	return numbers
 }

@@ -250,7 +250,7 @@ func (v *verification) checkCRLs() {
 			err = signer.WithHint(err, "give the certificate of the CA with --trust-anchor FILE")
 		}
 		if entry != nil {
-			err = signer.WithHint(fmt.Errorf("certificate %q with the serial number %x was revoked at %s", c.Subject, c.SerialNumber, day(entry.RevocationTime)),
+			err = signer.WithHint(fmt.Errorf("certificate %q with the serial number %s was revoked at %s", c.Subject, serialOf(c), day(entry.RevocationTime)),
 				"have the CA issue a new certificate, for a new key if the key may be known to others")
 		}
 		detail := fmt.Sprintf("%s revokes none of the certificates", crl.name)

@@ -1,0 +1,78 @@
+package authority_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// While a device waits for a touch, others issue certificates.
+func TestSignatureOutsideOfTheLock(t *testing.T) {
+	a, key, dir := newCA(t)
+	waiting, release := make(chan struct{}), make(chan struct{})
+	slow := &signertest.Fake{Key: signertest.Key(t, "p256"), OnSign: func(int) error { close(waiting); <-release; return nil }}
+	done := make(chan error)
+	go func() {
+		_, err := a.Issue(t.Context(), slow, template(t, a, "slow"), "")
+		done <- err
+	}()
+	<-waiting
+	b := wantSound(t, dir)
+	if _, err := b.Issue(t.Context(), key, template(t, a, "fast"), ""); err != nil {
+		t.Error(err)
+	}
+	if list, err := b.List(); err != nil || len(list) != 2 || !list[0].Missing || list[1].Missing {
+		t.Errorf("%+v, %v", list, err)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if list, err := b.List(); err != nil || list[0].Missing {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// While a device waits for a touch for a revocation list, others revoke, and make
+// the list after it, which stays.
+func TestRevocationListOutsideOfTheLock(t *testing.T) {
+	a, key, dir := newCA(t)
+	waiting, release := make(chan struct{}), make(chan struct{})
+	slow := &signertest.Fake{Key: signertest.Key(t, "p256"), OnSign: func(int) error { close(waiting); <-release; return nil }}
+	type result struct {
+		text []byte
+		err  error
+	}
+	done := make(chan result)
+	go func() {
+		text, err := a.CRL(t.Context(), slow, time.Hour)
+		done <- result{text, err}
+	}()
+	<-waiting
+	b := wantSound(t, dir)
+	c, err := b.Issue(t.Context(), key, template(t, a, "app"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Revoke(t.Context(), serialOf(c), pki.KeyCompromise); err != nil {
+		t.Fatal(err)
+	}
+	second, err := b.CRL(t.Context(), key, time.Hour)
+	if err != nil || parseCRL(t, second).Number.Int64() != 2 {
+		t.Fatalf("%s, %v", second, err)
+	}
+	close(release)
+	first := <-done
+	if first.err != nil || parseCRL(t, first.text).Number.Int64() != 1 {
+		t.Errorf("%s, %v", first.text, first.err)
+	}
+	if stored, err := os.ReadFile(filepath.Join(dir, "crl.pem")); err != nil || !bytes.Equal(stored, second) {
+		t.Errorf("%s, %v", stored, err)
+	}
+	wantSound(t, dir)
+}
