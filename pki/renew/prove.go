@@ -36,7 +36,7 @@ func (r *Renewer) prove(ctx context.Context, old, key signer.Signer, obtained []
 	}
 	if r.config.Check != nil {
 		if err := r.config.Check(ctx, old, signer.WithCertificates(key, certs)); err != nil {
-			return nil, unfit(err)
+			return nil, err
 		}
 	}
 	return certs.Issued(), nil

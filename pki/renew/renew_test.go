@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -183,7 +184,7 @@ func TestUnfit(t *testing.T) {
 		if renewed.Chain()[0].Equal(b.chain[0]) {
 			t.Error("the old certificate is checked")
 		}
-		return errors.New("AWS refuses it")
+		return fmt.Errorf("%w: AWS refuses it", renew.ErrUnfit)
 	}
 	if err := b.renew(); !errors.Is(err, renew.ErrUnfit) || !strings.Contains(err.Error(), "AWS refuses it") {
 		t.Error(err)

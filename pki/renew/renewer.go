@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/filelock"
 	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -38,8 +38,13 @@ type Config struct {
 	Install func(ctx context.Context, name string, chain []*x509.Certificate) error
 
 	// Check makes the last checks of a new certificate, such as a session
-	// with it. It borrows both.
+	// with it. It borrows both. An error that wraps [ErrUnfit] discards the
+	// certificate; after any other the same certificate is checked again.
 	Check func(ctx context.Context, old, renewed signer.Signer) error // nil: none
+
+	// Deploy tells others of the new certificate, which is in use. It is
+	// called again if it fails or is interrupted. It borrows the certificate.
+	Deploy func(ctx context.Context, leaf *x509.Certificate) error // nil: nobody
 
 	AllowChange bool             // the new certificate may be another identity
 	StateFile   string           // a file in a folder that exists
@@ -49,7 +54,12 @@ type Config struct {
 
 // A Renewer renews one certificate. It is safe for concurrent use, also by several
 // processes with the same state file.
-type Renewer struct{ config Config }
+type Renewer struct {
+	config Config
+
+	mu   sync.Mutex
+	last Status
+}
 
 // New returns a Renewer.
 func New(config Config) *Renewer {
@@ -59,41 +69,55 @@ func New(config Config) *Renewer {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Renewer{config}
+	return &Renewer{config: config}
 }
 
 // A Status describes the certificate in use.
 type Status struct {
-	Certificate *x509.Certificate
+	Certificate *x509.Certificate // nil: not known yet
+	Obtained    time.Time
 	Due         time.Time
 	Overdue     time.Time // somebody must look if it was not renewed by then
 	Next        time.Time // of the next try, which is not before Due
 	Failures    int       // in a row
 	Problem     string    // of the last try; "": none
+	Undeployed  bool      // Config.Deploy has to be called
 }
 
-func (s state) status(leaf *x509.Certificate) Status {
+// status returns the status of the certificate at the time now. A next try that
+// is further away than any pause was planned with a clock that was wrong.
+func (s state) status(leaf *x509.Certificate, now time.Time) Status {
 	plan := Schedule{s.Obtained, leaf.NotAfter, leaf.PublicKey}
 	next := plan.Due()
-	if s.Next.After(next) {
+	if s.Next.After(next) && !s.Next.After(now.Add(plan.longestPause())) {
 		next = s.Next
 	}
-	return Status{leaf, plan.Due(), plan.Overdue(), next, s.Failures, s.Problem}
+	return Status{leaf, s.Obtained, plan.Due(), plan.Overdue(), next, s.Failures, s.Problem, s.Undeployed}
+}
+
+// Last returns the status when [Renewer.Run], [Renewer.Renew] or [Renewer.Status]
+// last read it. It opens nothing.
+func (r *Renewer) Last() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+func (r *Renewer) keep(s Status) Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = s
+	return s
 }
 
 // Status opens the key and returns the state of its certificate.
 func (r *Renewer) Status(ctx context.Context) (Status, error) {
-	old, err := r.config.Open(ctx)
+	old, leaf, s, err := r.open(ctx)
 	if err != nil {
 		return Status{}, err
 	}
 	defer old.Close()
-	leaf, err := leafOf(old)
-	if err != nil {
-		return Status{}, err
-	}
-	s, err := r.load(leaf)
-	return s.status(leaf), err
+	return r.keep(s.status(leaf, r.config.Now())), nil
 }
 
 func leafOf(s signer.Signer) (*x509.Certificate, error) {
@@ -106,42 +130,82 @@ func leafOf(s signer.Signer) (*x509.Certificate, error) {
 // Renew renews the certificate, whether it is due or not, and returns the new
 // one. After an error the certificate in use is still there, and the next Renew
 // continues what this one has begun. If another process renews it at this time,
-// the error wraps [signer.ErrUnavailable].
+// the error wraps [signer.ErrUnavailable]. If the certificate was renewed and
+// Config.Deploy fails, Renew returns both.
 func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 	lock, err := r.lock()
 	if err != nil {
 		return nil, err
 	}
 	defer lock.Close()
-	old, err := r.config.Open(ctx)
+	old, leaf, s, err := r.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer old.Close()
-	leaf, err := leafOf(old)
-	if err != nil {
-		return nil, err
-	}
-	s, err := r.load(leaf)
-	if err != nil {
-		return nil, err
-	}
 	renewed, err := r.attempt(ctx, old, &s)
-	if err == nil {
-		return renewed, nil
-	}
 	now := r.config.Now()
+	if err == nil {
+		err = r.deploy(ctx, renewed, &s)
+		r.keep(s.status(renewed, now))
+		return renewed, err
+	}
 	plan := Schedule{s.Obtained, leaf.NotAfter, leaf.PublicKey}
 	var wait *WaitError
 	switch {
 	case errors.As(err, &wait) && wait.After > 0:
-		s.Next = now.Add(min(wait.After, plan.Pause(1<<10)))
+		s.Next = now.Add(min(wait.After, plan.longestPause()))
 	default:
 		s.Failures++
 		s.Next = now.Add(plan.Pause(s.Failures))
 	}
 	s.Problem = err.Error()
+	r.keep(s.status(leaf, now))
 	return nil, errors.Join(err, r.save(s))
+}
+
+// open opens the key with the certificate in use and reads the state. The caller
+// closes the key.
+func (r *Renewer) open(ctx context.Context) (old signer.Signer, leaf *x509.Certificate, s state, err error) {
+	if old, err = r.config.Open(ctx); err != nil {
+		return nil, nil, s, err
+	}
+	if leaf, err = leafOf(old); err == nil {
+		s, err = r.load(leaf)
+	}
+	if err != nil {
+		return nil, nil, s, errors.Join(err, old.Close())
+	}
+	return old, leaf, s, nil
+}
+
+// Deploy calls Config.Deploy if it has not succeeded yet for the certificate in
+// use.
+func (r *Renewer) Deploy(ctx context.Context) error {
+	lock, err := r.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	old, leaf, s, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	err = r.deploy(ctx, leaf, &s)
+	r.keep(s.status(leaf, r.config.Now()))
+	return err
+}
+
+func (r *Renewer) deploy(ctx context.Context, leaf *x509.Certificate, s *state) error {
+	if !s.Undeployed || r.config.Deploy == nil {
+		return nil
+	}
+	if err := r.config.Deploy(ctx, leaf); err != nil {
+		return err
+	}
+	s.Undeployed = false
+	return r.save(*s)
 }
 
 func (r *Renewer) lock() (*os.File, error) {
@@ -183,6 +247,7 @@ func (r *Renewer) attempt(ctx context.Context, old signer.Signer, s *state) (*x5
 		for _, c := range certs {
 			p.Obtained = append(p.Obtained, c.Raw)
 		}
+		p.ObtainedAt = r.config.Now().UTC()
 		if err := r.save(*s); err != nil {
 			return nil, err
 		}
@@ -237,46 +302,6 @@ func (r *Renewer) finish(ctx context.Context, old, key signer.Signer, s *state) 
 	if err := r.config.Install(ctx, s.Pending.Key, chain); err != nil {
 		return nil, err
 	}
-	*s = state{Version: stateVersion, Certificate: hashOf(chain[0]), Obtained: now.UTC().Truncate(time.Second)}
+	*s = r.renewed(chain[0], s.Pending.ObtainedAt)
 	return chain[0], r.save(*s)
-}
-
-// Run renews the certificate whenever it is due, until ctx ends. It logs
-// failures, and warns when a certificate is overdue. It never gives up, also not
-// after the certificate has expired.
-func (r *Renewer) Run(ctx context.Context) error {
-	for {
-		status, err := r.Status(ctx)
-		wait := firstRetry // the key or the state cannot be read
-		switch now := r.config.Now(); {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case err != nil:
-			r.config.Logger.Error("the certificate cannot be examined", "error", err, "hint", signer.Hint(err))
-		case now.Before(status.Next):
-			wait = min(status.Next.Sub(now), time.Hour) // the clock can be set
-		default:
-			wait = r.once(ctx, status)
-		}
-		if err := await.Pause(ctx, wait); err != nil {
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// once renews the certificate and logs the result. It returns how long to wait at
-// least, which is not in the state if that could not be written.
-func (r *Renewer) once(ctx context.Context, before Status) time.Duration {
-	renewed, err := r.Renew(ctx)
-	log := r.config.Logger.With("subject", before.Certificate.Subject.String(), "not_after", before.Certificate.NotAfter)
-	switch {
-	case err == nil:
-		log.Info("the certificate was renewed", "until", renewed.NotAfter)
-		return 0
-	case r.config.Now().After(before.Overdue):
-		log.Error("the certificate is overdue and was not renewed", "error", err, "hint", signer.Hint(err))
-	default:
-		log.Warn("the certificate was not renewed", "error", err, "hint", signer.Hint(err))
-	}
-	return Schedule{before.Certificate.NotBefore, before.Certificate.NotAfter, nil}.Pause(1)
 }

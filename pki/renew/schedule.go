@@ -52,16 +52,17 @@ func (s Schedule) Overdue() time.Time { return s.NotAfter.Add(-s.life() / overdu
 // least 1. It doubles each time, and does not depend on whether the certificate
 // has expired.
 func (s Schedule) Pause(failures int) time.Duration {
-	first := min(firstRetry, s.life()/firstRetryShare)
-	most := min(mostRetry, s.life()/retryShare)
+	first, most := min(firstRetry, s.life()/firstRetryShare), s.longestPause()
 	pause := first
 	for range failures - 1 {
 		if pause *= 2; pause >= most {
-			return max(most, first)
+			return most
 		}
 	}
 	return pause
 }
+
+func (s Schedule) longestPause() time.Duration { return min(mostRetry, s.life()/retryShare) }
 
 // fraction returns a number from 0 to 1 that is the same for the same key.
 func (s Schedule) fraction() float64 {

@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/atomicfile"
@@ -31,9 +33,10 @@ type state struct {
 	Certificate string    `json:"certificate"` // SHA-256 of the certificate in use, in hexadecimal
 	Obtained    time.Time `json:"obtained"`
 	Pending     *pending  `json:"pending,omitempty"`
-	Failures    int       `json:"failures,omitempty"` // tries in a row
-	Next        time.Time `json:"next,omitzero"`      // there is no try before
-	Problem     string    `json:"problem,omitempty"`  // of the last try
+	Undeployed  bool      `json:"undeployed,omitempty"` // Config.Deploy has not succeeded for the certificate
+	Failures    int       `json:"failures,omitempty"`   // tries in a row
+	Next        time.Time `json:"next,omitzero"`        // there is no try before
+	Problem     string    `json:"problem,omitempty"`    // of the last try
 }
 
 // A pending renewal was written down before the CA was asked.
@@ -45,8 +48,9 @@ type pending struct {
 	Attempts int       `json:"attempts"`
 
 	// Obtained are the certificates from the CA, in DER, which are not in use
-	// yet.
-	Obtained [][]byte `json:"obtained,omitempty"`
+	// yet, and ObtainedAt is when it issued them.
+	Obtained   [][]byte  `json:"obtained,omitempty"`
+	ObtainedAt time.Time `json:"obtained_at,omitzero"`
 }
 
 // newToken returns a token for a renewal.
@@ -86,10 +90,18 @@ func (r *Renewer) load(leaf *x509.Certificate) (s state, err error) {
 		return s, signer.WithHint(fmt.Errorf("%s: the state has version %d; this program supports version %d", r.config.StateFile, stored.Version, stateVersion),
 			"use a newer version of the program, or remove the file")
 	}
-	if stored.Certificate != s.Certificate {
-		return s, nil
+	if stored.Certificate == s.Certificate {
+		return stored, nil
 	}
-	return stored, nil
+	if p := stored.Pending; p != nil && slices.ContainsFunc(p.Obtained, func(der []byte) bool { return bytes.Equal(der, leaf.Raw) }) {
+		return r.renewed(leaf, p.ObtainedAt), nil // the last renewal was interrupted after its installation
+	}
+	return s, nil
+}
+
+// renewed returns the state after a renewal.
+func (r *Renewer) renewed(leaf *x509.Certificate, obtained time.Time) state {
+	return state{Version: stateVersion, Certificate: hashOf(leaf), Obtained: obtained, Undeployed: r.config.Deploy != nil}
 }
 
 // save writes the state.

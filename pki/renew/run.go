@@ -1,0 +1,79 @@
+package renew
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// look is the longest time until Run looks at the certificate again: another
+// process can replace it, and the clock can be set.
+const look = time.Hour
+
+// Run renews the certificate whenever it is due, until ctx ends, and returns the
+// cause of that. It logs failures, and reports a certificate that is overdue as an
+// error. It never gives up, also not after the certificate has expired.
+func (r *Renewer) Run(ctx context.Context) error {
+	for {
+		wait := r.step(ctx)
+		if err := await.Pause(ctx, wait); err != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// step does what is due now, and returns how long to wait for the next step.
+func (r *Renewer) step(ctx context.Context) time.Duration {
+	status, err := r.Status(ctx)
+	switch now := r.config.Now(); {
+	case ctx.Err() != nil:
+		return 0
+	case err != nil:
+		r.config.Logger.Error("the certificate cannot be examined for its renewal", "error", err, "hint", signer.Hint(err))
+		return firstRetry
+	case !now.Before(status.Next):
+		return r.once(ctx, status)
+	case status.Undeployed:
+		if err := r.Deploy(ctx); err != nil {
+			r.logDeploy(err)
+		}
+		return min(status.Next.Sub(now), firstRetry)
+	default:
+		return min(status.Next.Sub(now), look)
+	}
+}
+
+// once renews the certificate and logs the result. It returns how long to wait at
+// least, which is not in the state if that could not be written.
+func (r *Renewer) once(ctx context.Context, before Status) time.Duration {
+	renewed, err := r.Renew(ctx)
+	log := r.config.Logger.With("subject", before.Certificate.Subject.String(), "not_after", before.Certificate.NotAfter)
+	switch {
+	case renewed != nil:
+		log.Info("the certificate was renewed", "until", renewed.NotAfter)
+		if err != nil {
+			r.logDeploy(err)
+		}
+		return 0
+	case ctx.Err() != nil:
+		return 0
+	case before.IsOverdue(r.config.Now()):
+		log.Error("the certificate is overdue and was not renewed", "error", err, "hint", signer.Hint(err))
+	default:
+		log.Warn("the certificate was not renewed", "error", err, "hint", signer.Hint(err))
+	}
+	return Schedule{before.Obtained, before.Certificate.NotAfter, nil}.Pause(1)
+}
+
+func (r *Renewer) logDeploy(err error) {
+	r.config.Logger.Error("the certificate was renewed, but others were not told", "error", err, "hint", signer.Hint(err))
+}
+
+// IsDue reports whether the renewal is due at the time now.
+func (s Status) IsDue(now time.Time) bool { return !now.Before(s.Due) }
+
+// IsOverdue reports whether the certificate should have been renewed long before
+// now.
+func (s Status) IsOverdue(now time.Time) bool { return now.After(s.Overdue) }
