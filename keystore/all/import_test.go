@@ -58,6 +58,9 @@ var mayImport = map[string][]string{
 	"pki":           {"signer"},
 	"pki/authority": {"signer", "pki"},
 
+	"pki/renew":         {"signer", "pki"},
+	"pki/renew/program": {"signer", "pki/renew"},
+
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
@@ -80,15 +83,16 @@ var mayImport = map[string][]string{
 	// The command packages vending, keys and local do not import one
 	// another.
 	"cmd/holdfast":                   {"cmd/holdfast/cli", "keystore/all"},
-	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "keystore", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "keystore", "rolesanywhere/credentials/loopback"},
 	"cmd/holdfast/internal/pinentry": {},
 	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
-	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
+	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/program", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
 	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "rolesanywhere", "rolesanywhere/trustpolicy"},
+	"cmd/holdfast/internal/renewing": {front, flags, role, "signer", "keystore", "pki/renew"},
 	"cmd/holdfast/internal/doctor":   {front, flags, role, "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/local":    {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},
 	"cmd/holdfast/internal/interop":  {}, // only tests, like the next three

@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/issuing"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/keys"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/local"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/renewing"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
@@ -52,6 +53,7 @@ var commands = []front.Command{
 	{Name: "ca", Group: certCommands, New: issuing.CA},
 	{Name: "install", Group: certCommands, New: issuing.Install},
 	{Name: "verify", Group: certCommands, New: issuing.Verify},
+	{Name: "renew", Group: certCommands, New: renewing.Renew},
 	{Name: "emulator", Group: localCommands, New: local.Emulator},
 	{Name: "demo", Group: localCommands, New: local.Demo},
 	{Name: "doctor", Group: credentialCommands, New: doctor.Doctor},

@@ -23,6 +23,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os/exec"
 	"strconv"
@@ -57,8 +58,36 @@ type Program struct {
 
 // Renew implements [renew.Way].
 func (p Program) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificate, error) {
+	stdin := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: r.CSR})
+	stdout, reason, err := p.run(ctx, stdin, variables(r))
+	if err != nil {
+		return nil, p.explain(err, string(stdout), reason)
+	}
+	certs, err := parse(stdout)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Args[0], err)
+	}
+	return certs, nil
+}
+
+// Run runs the program with further variables. Its output goes to the log.
+func (p Program) Run(ctx context.Context, env []string) error {
+	stdout, reason, err := p.run(ctx, nil, env)
+	p.log(string(stdout))
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && reason != "" {
+		return fmt.Errorf("%s: %w: %s", p.Args[0], err, reason)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Args[0], err)
+	}
+	return nil
+}
+
+// run runs the program. reason is the last line on standard error.
+func (p Program) run(ctx context.Context, stdin []byte, env []string) (output []byte, reason string, err error) {
 	if len(p.Args) == 0 {
-		return nil, errors.New("no program is given")
+		return nil, "", errors.New("no program is given")
 	}
 	timeout := p.Timeout
 	if timeout == 0 {
@@ -67,27 +96,21 @@ func (p Program) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificat
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the program did not end within %v", timeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.Args[0], p.Args[1:]...)
-	cmd.Env = append(p.Env[:len(p.Env):len(p.Env)], variables(r)...)
-	cmd.Stdin = bytes.NewReader(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: r.CSR}))
+	cmd.Env = append(p.Env[:len(p.Env):len(p.Env)], env...)
+	cmd.Stdin = bytes.NewReader(stdin)
 	stdout, stderr := &limited{cancel: cancel}, &limited{cancel: cancel}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.WaitDelay = time.Second // its children can have the pipes open
 	bound(cmd)
-	err := cmd.Run()
+	err = cmd.Run()
 	p.log(string(stderr.text))
 	switch {
 	case stdout.full || stderr.full:
-		return nil, fmt.Errorf("%s: it writes more than %d KiB", p.Args[0], maxOutput>>10)
+		err = fmt.Errorf("it writes more than %d KiB", maxOutput>>10)
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%s: %w", p.Args[0], context.Cause(ctx))
-	case err != nil:
-		return nil, p.explain(err, string(stdout.text), lastLine(string(stderr.text)))
+		err = context.Cause(ctx)
 	}
-	certs, err := parse(stdout.text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Args[0], err)
-	}
-	return certs, nil
+	return stdout.text, lastLine(string(stderr.text)), err
 }
 
 func variables(r renew.Request) []string {
@@ -110,8 +133,14 @@ func (p Program) log(text string) {
 // explain returns the error for an exit code.
 func (p Program) explain(err error, stdout, reason string) error {
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
+	var start *exec.Error
+	switch {
+	case len(p.Args) == 0:
+		return err
+	case errors.As(err, &start) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
 		return signer.WithHint(err, "check the name of the program, and that this user may run it")
+	case !errors.As(err, &exit):
+		return fmt.Errorf("%s: %w", p.Args[0], err)
 	}
 	if reason != "" {
 		reason = ": " + reason

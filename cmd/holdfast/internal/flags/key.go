@@ -3,6 +3,7 @@ package flags
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 
@@ -113,6 +114,25 @@ func (k Key) watch(a front.App, opts keystore.Options, open func(keystore.Identi
 		return nil, err
 	}
 	return watcher.Watch(s, k.Name()), nil
+}
+
+// Install stores certificates of the key where k reads them: in the file of the
+// certificate, or else with the key; see [keystore.Store.Install].
+func (k Key) Install(ctx context.Context, a front.App, certs []*x509.Certificate, opts keystore.Options) (keystore.Installed, error) {
+	id, err := k.complete(a)
+	if err != nil {
+		return keystore.Installed{}, err
+	}
+	in := keystore.Installation{Certificates: certs}
+	if id.Key.IsZero() {
+		id.Key = id.Certificate
+	}
+	if path, ok := id.Certificate.File(); ok && id.Certificate != id.Key {
+		in.File = path
+	} else {
+		in.Replace = true
+	}
+	return a.Store.Install(ctx, id.Key, in, opts)
 }
 
 // Digest returns an identifier of the key and its certificate without opening

@@ -27,6 +27,7 @@ const (
 	ExitUnavailable = 5
 	ExitRefused     = 6
 	ExitUnreachable = 7
+	ExitOverdue     = 8
 )
 
 // exits maps errors to exit codes and hints. The first entry that matches an

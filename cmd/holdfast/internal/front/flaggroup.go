@@ -19,13 +19,14 @@ const (
 	AssumeFlags     FlagGroup = "Second role"
 	ServiceFlags    FlagGroup = "Connection to the service"
 	CredentialFlags FlagGroup = "Credentials"
+	RenewalFlags    FlagGroup = "Renewal"
 	ListenFlags     FlagGroup = "Listening"
 	FaultFlags      FlagGroup = "Injected faults"
 	OutputFlags     FlagGroup = "Output"
 )
 
 var flagGroups = []FlagGroup{
-	ConfigFlags, KeyFlags, NameFlags, SessionFlags, AssumeFlags, ServiceFlags, CredentialFlags, ListenFlags, FaultFlags, OutputFlags,
+	ConfigFlags, KeyFlags, NameFlags, SessionFlags, AssumeFlags, ServiceFlags, CredentialFlags, RenewalFlags, ListenFlags, FaultFlags, OutputFlags,
 }
 
 // Define calls define with an empty flag set and adds its flags to fs under the

@@ -38,7 +38,8 @@ type table struct {
 	RoleSessionName string `toml:"role_session_name"`
 	Port            int    `toml:"port"`
 
-	Assume *assumeTable `toml:"assume"`
+	Assume *assumeTable   `toml:"assume"`
+	Renew  *flags.Renewal `toml:"renew"`
 }
 
 // An assumeTable is the [role.assume] of a role.
@@ -86,8 +87,11 @@ func keyName(key toml.Key) string {
 // unknown key, or "".
 func meantKey(unknown toml.Key) string {
 	all := reflect.TypeFor[table]()
-	if len(unknown) > 2 { // below role.assume
-		all = reflect.TypeFor[assumeTable]()
+	if len(unknown) > 2 { // below a table of the role
+		all = map[string]reflect.Type{"assume": reflect.TypeFor[assumeTable](), "renew": reflect.TypeFor[flags.Renewal]()}[unknown[1]]
+	}
+	if all == nil {
+		return ""
 	}
 	var names []string
 	last := unknown[len(unknown)-1]
@@ -149,6 +153,12 @@ func (t table) fill(s Setup, a front.App, dir string) (Setup, error) {
 	chain = s.Chain.OrElse(chain)
 	if t.Assume != nil && chain.RoleARN == "" {
 		return s, signer.WithHint(errors.New("[role.assume] has no role_arn"), `add the ARN of the second role: role_arn = "arn:aws:iam::ACCOUNT:role/NAME"`)
+	}
+	if t.Renew != nil {
+		s.Renewal = s.Renewal.OrElse(t.Renew.Rebase(dir))
+		if s.Renewal.Way == "" {
+			return s, signer.WithHint(errors.New("[role.renew] has no way"), `add the way of getting the certificate, such as way = "command"`)
+		}
 	}
 	s.Name, s.Port, s.Key, s.Chain = t.Name, t.Port, s.Key.OrElse(key), chain
 	s.Variables = slices.Concat(s.Variables, key.Variables(a))

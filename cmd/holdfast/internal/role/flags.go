@@ -25,6 +25,10 @@ type Flags struct {
 	Assume     flags.Assume
 	ConfigFile string
 	name       string // of the only role to use from the configuration file
+
+	// OnlyKey accepts flags without any ARN, which describe only a key.
+	OnlyKey bool
+	Renewal flags.Renewal // overrides that of the configuration file
 }
 
 // Add adds the flags to a command.
@@ -85,13 +89,14 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 		return nil, err
 	}
 	flagged.Variables = flagged.Key.Variables(a)
+	flagged.Renewal = f.Renewal
 	switch {
 	case f.ConfigFile != "":
 		setups, err = flagged.fromConfig(cmd.Context(), a, f.ConfigFile, f.name)
 	case f.name != "":
 		err = signer.WithHint(front.Usagef("--role %s requires --config", f.name), "name the file that contains the role: --config FILE; to give the ARN of a role, use --role-arn")
 	default:
-		setups, err = flagged.fromFlags()
+		setups, err = flagged.fromFlags(f.OnlyKey)
 	}
 	if err != nil {
 		return nil, err
@@ -107,10 +112,14 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	return setups, err
 }
 
-// fromFlags checks s and returns it as the only role.
-func (s Setup) fromFlags() ([]Setup, error) {
+// fromFlags checks s and returns it as the only role. With onlyKey, it may have no
+// ARN.
+func (s Setup) fromFlags(onlyKey bool) ([]Setup, error) {
 	if err := s.Key.Check(); err != nil {
 		return nil, err
+	}
+	if c := s.Config; onlyKey && c.TrustAnchorARN == "" && c.ProfileARN == "" && c.RoleARN == "" {
+		return []Setup{s}, nil
 	}
 	if err := s.Config.Check(); err != nil {
 		return nil, err
@@ -154,6 +163,9 @@ func (s Setup) fromConfig(ctx context.Context, a front.App, path, name string) (
 			}
 			if err == nil {
 				err = r.Chain.Check(r.Config)
+			}
+			if err == nil {
+				err = r.CheckRenewal(a)
 			}
 		}
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -25,6 +26,8 @@ type Setup struct {
 	Key    flags.Key
 	Config rolesanywhere.Config // without the Signer
 	Chain  flags.Chain
+
+	Renewal flags.Renewal
 
 	// Variables are the environment variables that flags or any role of the
 	// configuration file name for a key or a PIN, used or not. They hold
@@ -44,6 +47,7 @@ type Role struct {
 
 	Identity *rotate.Identity // key and certificate
 	Cache    *credentials.Cache
+	Renewer  *renew.Renewer // nil: the certificate is not renewed
 
 	// Tried is closed after the first attempt to obtain credentials.
 	Tried <-chan struct{}
@@ -69,17 +73,22 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 		}
 	}
 	var err error
-	r.Identity, err = rotate.New(ctx, rotate.Config{
-		Open:     func(ctx context.Context) (signer.Signer, error) { return s.Key.Open(ctx, a, s.Config.Logger) },
-		Check:    config.CheckSigner,
-		Name:     s.Key.Name(),
-		Files:    s.Key.Files(a),
-		PINFiles: s.Key.PINFiles(a),
-		Timeout:  config.Timeout,
-		Reloaded: r.Cache.Retry,
-		Logger:   config.Logger,
-		Now:      a.Now,
-	})
+	open := func() (*rotate.Identity, error) {
+		return rotate.New(ctx, rotate.Config{
+			Open:     func(ctx context.Context) (signer.Signer, error) { return s.Key.Open(ctx, a, s.Config.Logger) },
+			Check:    config.CheckSigner,
+			Name:     s.Key.Name(),
+			Files:    s.Key.Files(a),
+			PINFiles: s.Key.PINFiles(a),
+			Timeout:  config.Timeout,
+			Reloaded: r.Cache.Retry,
+			Logger:   config.Logger,
+			Now:      a.Now,
+		})
+	}
+	if r.Identity, err = open(); err != nil && s.renewExpired(ctx, a, err) {
+		r.Identity, err = open()
+	}
 	var ref *keystore.RefError
 	if s.table != "" && errors.As(err, &ref) {
 		return nil, fmt.Errorf("%s: %w", s.table, err)
@@ -87,7 +96,11 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 	if err != nil {
 		return nil, err
 	}
-	if r.Cache.Source, err = s.source(config, r.Identity); err != nil {
+	r.Cache.Source, err = s.source(config, r.Identity)
+	if err == nil && s.Renewal.Way != "" {
+		r.Renewer, err = s.Renewer(a, r.Identity.Acquire, r.Identity.Reload)
+	}
+	if err != nil {
 		r.Close()
 		return nil, err
 	}
@@ -103,13 +116,16 @@ func (s Setup) source(config rolesanywhere.Config, identity *rotate.Identity) (c
 	return s.Chain.Source(config, first)
 }
 
-// Keep renews the credentials and reloads the key and certificate until ctx
-// ends.
+// Keep renews the credentials and the certificate, and reloads the key and the
+// certificate, until ctx ends.
 func (r *Role) Keep(ctx context.Context) {
-	var both sync.WaitGroup
-	both.Go(func() { _ = r.Cache.Run(ctx) }) // both return only the error of ctx
-	both.Go(func() { _ = r.Identity.Run(ctx) })
-	both.Wait()
+	var all sync.WaitGroup
+	all.Go(func() { _ = r.Cache.Run(ctx) }) // they return only the error of ctx
+	all.Go(func() { _ = r.Identity.Run(ctx) })
+	if r.Renewer != nil {
+		all.Go(func() { _ = r.Renewer.Run(ctx) })
+	}
+	all.Wait()
 }
 
 // Close closes the key, even during a signature.

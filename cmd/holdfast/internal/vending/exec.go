@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/container"
@@ -75,6 +76,7 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	if err != nil {
 		return err
 	}
+	setup.Renewal = flags.Renewal{} // serve, update and renew do that
 	r, err := setup.Open(cmd.Context(), a, nil)
 	if err != nil {
 		return err

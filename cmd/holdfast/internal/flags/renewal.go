@@ -1,0 +1,92 @@
+package flags
+
+import (
+	"cmp"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+)
+
+// A Renewal says how a certificate is renewed. It comes from flags or from the
+// table [role.renew] of a configuration file.
+type Renewal struct {
+	Way           string   `toml:"way"` // "": the certificate is not renewed
+	CAURL         string   `toml:"ca_url"`
+	CARoots       string   `toml:"ca_roots"`
+	Requests      string   `toml:"requests"`
+	Command       []string `toml:"command"`
+	DeployCommand []string `toml:"deploy_command"`
+	AllowChange   bool     `toml:"allow_change"`
+	StateFile     string   `toml:"state_file"`
+}
+
+// RenewalFlags is the group of flags for the renewal of a certificate.
+type RenewalFlags struct {
+	settings Renewal
+	deploy   string
+}
+
+// Add adds the flags to a command. ways are the values of --way.
+func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
+	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.StringVar(&f.settings.Way, "way", "", "`way` of getting the certificate: "+strings.Join(ways, ", "))
+		front.MarkValues(fs.Lookup("way"), ways...)
+		fs.StringVar(&f.settings.CAURL, "ca-url", "", "`URL` of the CA")
+		fs.StringVar(&f.settings.CARoots, "ca-roots", "", "PEM `file` of the certificates that verify the server of the CA")
+		fs.StringVar(&f.settings.Requests, "requests", "", "`folder` for the requests to the CA and for its answers")
+		fs.StringVar(&f.deploy, "deploy-command", "", "`program` to run when the new certificate is in use; for arguments, use deploy_command in a configuration file")
+		fs.BoolVar(&f.settings.AllowChange, "allow-change", false, "accept a certificate with other names, usages or another issuer")
+		fs.StringVar(&f.settings.StateFile, "state-file", "", "`file` for the state of the renewal (default: a file beside the certificate)")
+	})
+}
+
+// Renewal returns the settings. args are the program of the way "command" and its
+// arguments.
+func (f *RenewalFlags) Renewal(args []string) Renewal {
+	r := f.settings
+	r.Command = args
+	if f.deploy != "" {
+		r.DeployCommand = []string{f.deploy}
+	}
+	return r
+}
+
+// OrElse returns r with the missing settings from other.
+func (r Renewal) OrElse(other Renewal) Renewal {
+	for _, s := range []struct {
+		dst   *string
+		value string
+	}{{&r.Way, other.Way}, {&r.CAURL, other.CAURL}, {&r.CARoots, other.CARoots}, {&r.Requests, other.Requests}, {&r.StateFile, other.StateFile}} {
+		*s.dst = cmp.Or(*s.dst, s.value)
+	}
+	if len(r.Command) == 0 {
+		r.Command = other.Command
+	}
+	if len(r.DeployCommand) == 0 {
+		r.DeployCommand = other.DeployCommand
+	}
+	r.AllowChange = r.AllowChange || other.AllowChange
+	return r
+}
+
+// Rebase returns r with relative paths resolved against dir. A program without a
+// separator in its name is looked for in PATH.
+func (r Renewal) Rebase(dir string) Renewal {
+	rebase := func(path string) string {
+		if path == "" || filepath.IsAbs(path) {
+			return path
+		}
+		return filepath.Join(dir, path)
+	}
+	r.CARoots, r.Requests, r.StateFile = rebase(r.CARoots), rebase(r.Requests), rebase(r.StateFile)
+	for _, args := range []*[]string{&r.Command, &r.DeployCommand} {
+		if len(*args) > 0 && strings.ContainsRune((*args)[0], '/') {
+			*args = append([]string{rebase((*args)[0])}, (*args)[1:]...)
+		}
+	}
+	return r
+}

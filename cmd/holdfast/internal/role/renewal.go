@@ -1,0 +1,279 @@
+package role
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
+	"github.com/holdfast-dev/holdfast/pki/renew"
+	"github.com/holdfast-dev/holdfast/pki/renew/program"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
+)
+
+// ways are the ways of getting a certificate, by their names in settings.
+var ways = map[string]func(Setup, front.App) (renew.Way, error){
+	"command": commandWay,
+}
+
+// Ways returns the names of the ways of getting a certificate.
+func Ways() []string { return slices.Sorted(maps.Keys(ways)) }
+
+func commandWay(s Setup, a front.App) (renew.Way, error) {
+	if len(s.Renewal.Command) == 0 {
+		return nil, signer.WithHint(front.Usagef("the way %q has no program", s.Renewal.Way),
+			"name it after the flags, as in: holdfast renew … -- /usr/local/bin/get-certificate; or as command in [role.renew]")
+	}
+	return program.Program{Args: s.Renewal.Command, Env: s.childEnv(a), Logger: s.Config.Logger}, nil
+}
+
+// childEnv returns the environment for programs of the user, without the variables
+// that hold a key or a PIN.
+func (s Setup) childEnv(a front.App) []string {
+	return slices.DeleteFunc(a.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.ContainsFunc(s.Variables, func(secret string) bool {
+			return name == secret || runtime.GOOS == "windows" && strings.EqualFold(name, secret)
+		})
+	})
+}
+
+// CheckRenewal returns an error if the settings of the renewal are invalid. Without
+// a way there is nothing to check.
+func (s Setup) CheckRenewal(a front.App) error {
+	if s.Renewal.Way == "" {
+		return nil
+	}
+	_, err := s.way(a)
+	return err
+}
+
+func (s Setup) way(a front.App) (renew.Way, error) {
+	open, ok := ways[s.Renewal.Way]
+	if !ok {
+		return nil, signer.WithHint(front.Usagef("the way %.40q of getting a certificate is unknown", s.Renewal.Way), "use one of: "+strings.Join(Ways(), ", "))
+	}
+	return open(s, a)
+}
+
+// Renewer returns what renews the certificate. open lends the key with the
+// certificate in use. reload, unless it is nil, is called when there is a new one.
+func (s Setup) Renewer(a front.App, open func(context.Context) (signer.Signer, error), reload func(context.Context) error) (*renew.Renewer, error) {
+	var way renew.Way
+	var err error
+	if s.Renewal.Way != "" { // otherwise the caller only asks for the status
+		if way, err = s.way(a); err != nil {
+			return nil, err
+		}
+	}
+	state, err := s.stateFile(a)
+	if err != nil {
+		return nil, err
+	}
+	config := renew.Config{
+		Way: way, Open: open, StateFile: state, AllowChange: s.Renewal.AllowChange, Now: a.Now,
+		Logger: s.Config.Logger.With("role", s.Name),
+		Check: func(ctx context.Context, old, renewed signer.Signer) error {
+			return s.checkRenewed(ctx, a, old, renewed)
+		},
+		Install: func(ctx context.Context, _ string, chain []*x509.Certificate) error {
+			return s.install(ctx, a, chain)
+		},
+	}
+	if reload != nil || len(s.Renewal.DeployCommand) > 0 {
+		config.Deploy = func(ctx context.Context, leaf *x509.Certificate) error { return s.deploy(ctx, a, leaf, reload) }
+	}
+	return renew.New(config), nil
+}
+
+// stateFile returns the file with the state of the renewal: beside the file of the
+// certificate, or else in the folder for the state of programs.
+func (s Setup) stateFile(a front.App) (path string, err error) {
+	id := s.Key.Identity
+	if path = s.Renewal.StateFile; path == "" {
+		ref := id.Certificate
+		if ref.IsZero() {
+			ref = id.Key
+		}
+		if files := a.Store.Uses(ref).Files; len(files) == 1 {
+			path = files[0] + ".renewal"
+		} else if path, err = stateFolder(a); err == nil {
+			path = filepath.Join(path, fmt.Sprintf("%x.renewal", sha256.Sum256([]byte(ref.String())))[:32])
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	return path, fileowner.Check(path)
+}
+
+// stateFolder returns the folder for the state of programs, and makes it: that of
+// systemd, or that of the XDG Base Directory Specification.
+func stateFolder(a front.App) (string, error) {
+	dir, _, _ := strings.Cut(a.Env("STATE_DIRECTORY"), ":")
+	if dir == "" {
+		base := a.Env("XDG_STATE_HOME")
+		switch home := a.Env("HOME"); {
+		case filepath.IsAbs(base):
+		case runtime.GOOS == "windows":
+			base = a.Env("LOCALAPPDATA")
+		case home != "":
+			base = filepath.Join(home, ".local", "state")
+		default:
+			base = ""
+		}
+		if base == "" {
+			return "", signer.WithHint(front.Usagef("there is no folder for the state of the renewal"), "name a file with --state-file")
+		}
+		dir = filepath.Join(base, "holdfast")
+	}
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// checkRenewed makes the checks of a new certificate that package renew does not:
+// Roles Anywhere accepts it, it leads to the same CA, and with ARNs it gets a
+// session.
+func (s Setup) checkRenewed(ctx context.Context, a front.App, old, renewed signer.Signer) error {
+	chain := renewed.Chain()
+	if err := rolesanywhere.CheckChain(chain, a.Now()); err != nil {
+		return fmt.Errorf("%w: %w", renew.ErrUnfit, err)
+	}
+	was, is := top(old.Chain()), top(chain)
+	if sameCA := bytes.Equal(was.RawIssuer, is.RawIssuer) && (len(was.AuthorityKeyId) == 0 || bytes.Equal(was.AuthorityKeyId, is.AuthorityKeyId)); !sameCA && !s.Renewal.AllowChange {
+		return signer.WithHint(fmt.Errorf("%w: it leads to another CA: %q instead of %q", renew.ErrUnfit, is.Issuer, was.Issuer),
+			"if the trust anchor contains that CA, accept it once with: holdfast renew --allow-change")
+	}
+	if s.Config.RoleARN == "" {
+		return nil
+	}
+	config := s.Config
+	config.Signer = renewed
+	client, err := rolesanywhere.New(config)
+	if err != nil {
+		return err
+	}
+	_, err = client.Credentials(ctx)
+	var refused *rolesanywhere.APIError
+	if errors.As(err, &refused) && !errors.Is(err, rolesanywhere.ErrUnreachable) && refused.StatusCode < 500 && refused.StatusCode != 429 {
+		return fmt.Errorf("%w: %w", renew.ErrUnfit, err)
+	}
+	return err
+}
+
+// top returns the last certificate of a chain that is not a root.
+func top(chain []*x509.Certificate) *x509.Certificate {
+	for i := len(chain) - 1; i > 0; i-- {
+		if c := chain[i]; !bytes.Equal(c.RawSubject, c.RawIssuer) {
+			return c
+		}
+	}
+	return chain[0]
+}
+
+// install stores the certificates where the settings name the certificate.
+func (s Setup) install(ctx context.Context, a front.App, chain []*x509.Certificate) error {
+	opts, err := s.Key.Options(a, s.Config.Logger)
+	if err != nil {
+		return err
+	}
+	done, err := s.Key.Install(ctx, a, chain, opts)
+	if err != nil {
+		return err
+	}
+	if c := done.Preferred; c != nil {
+		return signer.WithHint(fmt.Errorf("the new certificate is in %s, but %s still contains the old one, which is used", done.Certificate, s.Key.CertificateName()),
+			"use --certificate "+front.ShellQuote(done.Certificate.String()))
+	}
+	return nil
+}
+
+// deployTimeout is how long the command after a renewal may run.
+const deployTimeout = 2 * time.Minute
+
+// deploy tells this process and the user's program of a new certificate.
+func (s Setup) deploy(ctx context.Context, a front.App, leaf *x509.Certificate, reload func(context.Context) error) error {
+	if reload != nil {
+		if err := reload(ctx); err != nil {
+			return err
+		}
+	}
+	if len(s.Renewal.DeployCommand) == 0 {
+		return nil
+	}
+	p := program.Program{Args: s.Renewal.DeployCommand, Env: s.childEnv(a), Timeout: deployTimeout, Logger: s.Config.Logger}
+	return p.Run(ctx, []string{
+		"HOLDFAST_CERTIFICATE=" + s.Key.CertificateName(),
+		"HOLDFAST_PRIVATE_KEY=" + s.Key.Name(),
+		"HOLDFAST_SUBJECT=" + leaf.Subject.String(),
+		"HOLDFAST_NOT_AFTER=" + leaf.NotAfter.UTC().Format(time.RFC3339),
+		"HOLDFAST_ROLE=" + cmp.Or(s.Name, ""),
+	})
+}
+
+// KeepRenewed renews the certificate whenever it is due, until ctx ends.
+func (s Setup) KeepRenewed(ctx context.Context, a front.App) error {
+	identity, err := rotate.New(ctx, rotate.Config{
+		Open:     func(ctx context.Context) (signer.Signer, error) { return s.Key.Open(ctx, a, s.Config.Logger) },
+		Name:     s.Key.Name(),
+		Files:    s.Key.Files(a),
+		PINFiles: s.Key.PINFiles(a),
+		Timeout:  s.Config.Timeout,
+		Logger:   s.Config.Logger,
+		Now:      a.Now,
+	})
+	if err != nil {
+		return err
+	}
+	defer identity.Close()
+	if a.Typed != nil {
+		a.Typed.Stop()
+	}
+	r, err := s.Renewer(a, identity.Acquire, identity.Reload)
+	if err != nil {
+		return err
+	}
+	var both sync.WaitGroup
+	both.Go(func() { _ = identity.Run(ctx) }) // both return only the error of ctx
+	both.Go(func() { _ = r.Run(ctx) })
+	both.Wait()
+	return nil
+}
+
+// renewExpired renews a certificate that has expired, with which opening the role
+// failed because of cause. It reports whether there is a new one, and logs why not.
+func (s Setup) renewExpired(ctx context.Context, a front.App, cause error) bool {
+	var certificate *rolesanywhere.CertificateError
+	if s.Renewal.Way == "" || !errors.As(cause, &certificate) {
+		return false
+	}
+	r, err := s.Renewer(a, func(ctx context.Context) (signer.Signer, error) { return s.Key.Open(ctx, a, s.Config.Logger) }, nil)
+	var status renew.Status
+	if err == nil {
+		status, err = r.Status(ctx)
+	}
+	if err == nil && a.Now().Before(status.Certificate.NotAfter) {
+		return false
+	}
+	if err == nil {
+		_, err = r.Renew(ctx)
+	}
+	if err != nil {
+		s.Config.Logger.Error("the certificate has expired and could not be renewed", "error", err, "hint", signer.Hint(err))
+	}
+	return err == nil
+}
