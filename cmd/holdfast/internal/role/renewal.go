@@ -45,6 +45,9 @@ func commandWay(s Setup, a front.App) (renew.Way, error) {
 // childEnv returns the environment for programs of the user, without the variables
 // that hold a key or a PIN.
 func (s Setup) childEnv(a front.App) []string {
+	if a.Environ == nil {
+		return nil
+	}
 	return slices.DeleteFunc(a.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
 		return slices.ContainsFunc(s.Variables, func(secret string) bool {

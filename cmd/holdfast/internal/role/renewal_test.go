@@ -1,0 +1,72 @@
+package role
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+)
+
+// For every setting of a renewal, a flag overrides the file.
+func TestPrecedenceOfRenewal(t *testing.T) {
+	var f flags.RenewalFlags
+	cmd := new(cobra.Command)
+	f.Add(cmd, Ways())
+	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--requests=flag", "--deploy-command=flag", "--allow-change", "--state-file=flag"}); err != nil {
+		t.Fatal(err)
+	}
+	flagged := f.Renewal([]string{"flag", "x"})
+	table := flags.Renewal{Way: "table", CAURL: "table", CARoots: "table", Requests: "table", Command: []string{"table"}, DeployCommand: []string{"table", "y"}, StateFile: "table"}
+	for i := range reflect.TypeFor[flags.Renewal]().NumField() {
+		if reflect.ValueOf(flagged).Field(i).IsZero() {
+			t.Errorf("%s has no flag", reflect.TypeFor[flags.Renewal]().Field(i).Name)
+		}
+	}
+	if got := flagged.OrElse(table); !reflect.DeepEqual(got, flagged) {
+		t.Errorf("%+v", got)
+	}
+	if got := (flags.Renewal{}).OrElse(table); !reflect.DeepEqual(got, table) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Relative paths in a file are relative to its folder, also those of programs,
+// unless they are looked for in PATH.
+func TestRebaseOfRenewal(t *testing.T) {
+	got := flags.Renewal{CAURL: "https://ca", CARoots: "r.pem", Requests: "/abs", Command: []string{"bin/get", "arg/x"}, DeployCommand: []string{"systemctl", "reload"}}.Rebase("/etc")
+	want := flags.Renewal{CAURL: "https://ca", CARoots: "/etc/r.pem", Requests: "/abs", Command: []string{"/etc/bin/get", "arg/x"}, DeployCommand: []string{"systemctl", "reload"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestRenewalErrors(t *testing.T) {
+	for _, c := range []struct {
+		keys          map[string]string
+		culprit, hint string
+	}{
+		{map[string]string{"renew.allow_change": "true"}, "[role.renew] has no way", "way ="},
+		{map[string]string{"renew.way": `"magic"`}, `the way "magic" of getting a certificate is unknown`, "command"},
+		{map[string]string{"renew.way": `"command"`}, `the way "command" has no program`, "[role.renew]"},
+		{map[string]string{"renew.way": `"command"`, "renew.command": `"text"`}, "renew.command", ""},
+		{map[string]string{"renew.way": `"command"`, "renew.url": `"x"`}, "renew.url", "did you mean ca_url?"},
+	} {
+		src := base()
+		for key, value := range c.keys {
+			src.keys[key] = value
+		}
+		_, err := src.setups(t, 1)
+		if code, hint := front.Explain(err); err == nil || code != front.ExitUsage || !strings.Contains(err.Error(), c.culprit) || !strings.Contains(hint, c.hint) {
+			t.Errorf("%v: %v, exit code %d, hint %q", c.keys, err, code, hint)
+		}
+	}
+	src := base()
+	src.keys["renew.way"], src.keys["renew.command"] = `"command"`, `["get"]`
+	if setups, err := src.setups(t, 1); err != nil || setups[0].Renewal.Way != "command" {
+		t.Errorf("%v, %v", setups, err)
+	}
+}
