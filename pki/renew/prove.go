@@ -43,4 +43,10 @@ func (r *Renewer) prove(ctx context.Context, old, key signer.Signer, obtained []
 }
 
 // unfit wraps a reason why a certificate is not used.
-func unfit(err error) error { return fmt.Errorf("%w: %w", ErrUnfit, err) }
+func unfit(err error) error {
+	unfit := fmt.Errorf("%w: %w", ErrUnfit, err)
+	if signer.Hint(err) != "" {
+		return unfit
+	}
+	return signer.WithHint(unfit, "the CA must issue the certificate for the key and the names in the request, with a validity that includes now")
+}

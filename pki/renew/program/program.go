@@ -65,7 +65,7 @@ func (p Program) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificat
 	}
 	certs, err := parse(stdout)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Args[0], err)
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", p.Args[0], err), "the program must write only certificates in PEM to standard output")
 	}
 	return certs, nil
 }
@@ -147,9 +147,9 @@ func (p Program) explain(err error, stdout, reason string) error {
 	}
 	switch exit.ExitCode() {
 	case exitRejected:
-		return fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrRejected, reason)
+		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrRejected, reason), "the next try makes another request; the log of the CA can have the reason")
 	case exitUnreachable:
-		return fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrUnreachable, reason)
+		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrUnreachable, reason), "the next try sends the same request")
 	case exitWait:
 		first, _, _ := strings.Cut(stdout, "\n")
 		seconds, _ := strconv.ParseUint(strings.TrimSpace(first), 10, 31)

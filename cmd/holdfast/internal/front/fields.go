@@ -25,6 +25,7 @@ var Fields = [][2]string{
 	{"Installation.File", "--to FILE"},
 	{"Installation.Replace", "--replace"},
 
+	{"Config.AllowChange", "--allow-change"},
 	{"Config.Certificates", "--certificate FILE"},
 	{"Config.Logger", "--debug"},
 	{"Config.Module", "--pkcs11-lib"},

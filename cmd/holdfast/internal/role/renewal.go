@@ -159,7 +159,7 @@ func (s Setup) checkRenewed(ctx context.Context, a front.App, old, renewed signe
 	was, is := top(old.Chain()), top(chain)
 	if sameCA := bytes.Equal(was.RawIssuer, is.RawIssuer) && (len(was.AuthorityKeyId) == 0 || bytes.Equal(was.AuthorityKeyId, is.AuthorityKeyId)); !sameCA && !s.Renewal.AllowChange {
 		return signer.WithHint(fmt.Errorf("%w: it leads to another CA: %q instead of %q", renew.ErrUnfit, is.Issuer, was.Issuer),
-			"if the trust anchor contains that CA, accept it once with: holdfast renew --allow-change")
+			"if the trust anchor contains that CA, use Config.AllowChange once")
 	}
 	if s.Config.RoleARN == "" {
 		return nil
