@@ -88,7 +88,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/program", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
-	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
+	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "pki/renew", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
 	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "rolesanywhere", "rolesanywhere/trustpolicy"},

@@ -3,12 +3,14 @@ package daemon
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
@@ -17,6 +19,7 @@ import (
 type monitor struct {
 	roles   []*role.Role
 	server  *loopback.Server
+	now     func() time.Time
 	started time.Time
 
 	requests [len(endpoints)][maxStatus]atomic.Int64
@@ -134,6 +137,29 @@ func (m *monitor) metrics(w http.ResponseWriter, _ *http.Request) {
 	perRole("renewal_running_seconds", "gauge", "Duration of the current attempt to obtain credentials; 0 if there is none.", func(r *role.Role) float64 { return r.Cache.Status().Renewing.Seconds() })
 	perRole("reloads_total", "counter", "Successful reloads of the key and certificate.", func(r *role.Role) float64 { return float64(r.Identity.Stats().Reloads) })
 	perRole("reload_failures_total", "counter", "Failed reloads of the key and certificate.", func(r *role.Role) float64 { return float64(r.Identity.Stats().FailedReloads) })
+	perRenewer := func(name, help string, value func(renew.Status) float64) {
+		renews := func(r *role.Role) bool { return r.Renewer != nil }
+		if !slices.ContainsFunc(m.roles, renews) {
+			return
+		}
+		family(name, "gauge", help)
+		for _, r := range m.roles {
+			if !renews(r) {
+				continue
+			}
+			if s := r.Renewer.Last(); s.Certificate != nil {
+				fmt.Fprintf(&b, "holdfast_%s{role=%q} %s\n", name, r.Name, number(value(s)))
+			}
+		}
+	}
+	perRenewer("certificate_renewal_due_timestamp_seconds", "When the renewal of the certificate is due.", func(s renew.Status) float64 { return float64(s.Due.Unix()) })
+	perRenewer("certificate_renewal_failures_in_a_row", "Failed attempts to renew the certificate since the last successful one.", func(s renew.Status) float64 { return float64(s.Failures) })
+	perRenewer("certificate_renewal_overdue", "1 if less than a sixth of the life of the certificate is left.", func(s renew.Status) float64 {
+		if s.IsOverdue(m.now()) {
+			return 1
+		}
+		return 0
+	})
 	family("requests_total", "counter", "Requests answered, by endpoint and HTTP status code.")
 	for i := range m.requests {
 		for code := range m.requests[i] {

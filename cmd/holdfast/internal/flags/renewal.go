@@ -85,7 +85,11 @@ func (r Renewal) Rebase(dir string) Renewal {
 	r.CARoots, r.Requests, r.StateFile = rebase(r.CARoots), rebase(r.Requests), rebase(r.StateFile)
 	for _, args := range []*[]string{&r.Command, &r.DeployCommand} {
 		if len(*args) > 0 && strings.ContainsRune((*args)[0], '/') {
-			*args = append([]string{rebase((*args)[0])}, (*args)[1:]...)
+			program := rebase((*args)[0])
+			if abs, err := filepath.Abs(program); err == nil {
+				program = abs // without a separator it would be looked for in PATH
+			}
+			*args = append([]string{program}, (*args)[1:]...)
 		}
 	}
 	return r
