@@ -1,6 +1,7 @@
 package issuing
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/x509"
 	"fmt"
@@ -37,7 +38,7 @@ func holderOf(c *x509.Certificate) string { return cmp.Or(c.Subject.String(), "(
 func (v *verification) otherCA(list *x509.RevocationList) *x509.Certificate {
 	used := slices.Concat(v.paths...)
 	for _, c := range v.anchor {
-		if !slices.ContainsFunc(used, c.Equal) && list.CheckSignatureFrom(c) == nil {
+		if !slices.ContainsFunc(used, c.Equal) && bytes.Equal(list.RawIssuer, c.RawSubject) && list.CheckSignatureFrom(c) == nil {
 			return c
 		}
 	}
