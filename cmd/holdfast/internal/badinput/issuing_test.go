@@ -298,6 +298,8 @@ func settingsCases(*pki) (all []badInput) {
 	add("allowance with a bad profile", "nosuch", "", "[[allow]]\n"+key+"subject = \"CN=app\"\nprofile = \"nosuch\"\n")
 	add("allowance twice", "numbers 1 and 2", "remove one", strings.Repeat("[[allow]]\n"+key+"subject = \"CN=app\"\n", 2))
 	add("a text for a list", "must be a list", "docs/ca.md", "[[allow]]\n"+key+"subject = \"CN=app\"\ndns = \"a\"\n")
+	add("one bracket for two", "[[allow]], with two brackets", "docs/ca.md", "[allow]\n"+key+"subject = \"CN=app\"\n")
+	add("a key twice", "private_key is given twice", "docs/ca.md", "private_key = \"a\"\nprivate_key = \"b\"\n")
 	add("a number for a duration", "in quotation marks", "docs/ca.md", "[profile.x]\nlifetime = 30\n")
 	add("a key below a section", "crl_lifetime", "above the first [section]", "[[allow]]\n"+key+"subject = \"CN=app\"\ncrl_lifetime = \"3d\"\n")
 	add("bad key", "scheme", "", "private_key = \"nosuch:x\"\n[[allow]]\nany_key = true\nsubject = \"CN=app\"\n")
