@@ -112,13 +112,20 @@ func (f *caKey) with(ctx context.Context, a front.App, c config, dir string, use
 		opened = true
 		return use(ctx, s)
 	})
-	setting := "private_key"
-	if errors.Is(err, signer.ErrPINRequired) {
-		setting = "pin_source"
-	}
-	if opened || f.reference != "" || !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	file := cmp.Or(f.config, filepath.Join(dir, configFile))
-	return signer.WithHint(fmt.Errorf("%s in %s: %w", setting, file, err), "correct it in "+file+", or name the key with --private-key and --pin-source")
+	fromSettings := !opened && f.reference == ""
+	switch {
+	case fromSettings && errors.Is(err, signer.ErrPINIncorrect) && c.PINSource != "" && f.device.PINSource == "":
+		_, hint := front.Explain(err)
+		return signer.WithHint(fmt.Errorf("pin_source in %s: %w", file, err), hint+"; it is from pin_source in "+file)
+	case !fromSettings || !errors.Is(err, fs.ErrNotExist):
+		return err
+	case errors.Is(err, signer.ErrPINRequired):
+		return signer.WithHint(fmt.Errorf("pin_source in %s: %w", file, err), "correct it in "+file+", or name the key with --private-key and --pin-source")
+	}
+	return signer.WithHint(fmt.Errorf("private_key in %s: %w", file, err),
+		"correct it in "+file+", or name the key with --private-key and --pin-source; "+hintLostKey)
 }
+
+// hintLostKey is the end of a hint for a key of a CA that is not there.
+const hintLostKey = `if the key is lost, see "Replace a root" in docs/ca.md`

@@ -28,7 +28,7 @@ func (f *folder) problemsNow(ctx context.Context, a front.App, ca *authority.Aut
 		return nil, err
 	}
 	if isOverdue(next, a.Now()) {
-		report("crl.pem", "create the next one with: "+f.command("crl")+" > crl.pem", "the revocation list expired at %s", day(next))
+		report("crl.pem", "create the next one with: "+f.command("crl", "--out", "crl.pem"), "the revocation list expired at %s", day(next))
 	}
 	settings, err := readConfig(ctx, f.dir, "")
 	if err != nil {
@@ -38,13 +38,17 @@ func (f *folder) problemsNow(ctx context.Context, a front.App, ca *authority.Aut
 	if err != nil {
 		return nil, front.Usagef("%s: %w", filepath.Join(f.dir, configFile), err)
 	}
+	correct := "correct " + filepath.Join(f.dir, configFile)
 	for _, setting := range []struct {
-		name  string
-		files []string
-	}{{"private_key", key.Files(a)}, {"pin_source", key.PINFiles(a)}} {
+		name, hint string
+		files      []string
+	}{
+		{"private_key", correct + "; " + hintLostKey, key.Files(a)},
+		{"pin_source", correct, key.PINFiles(a)},
+	} {
 		for _, file := range setting.files {
 			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-				report(configFile, "correct "+filepath.Join(f.dir, configFile), "%s: the file %s does not exist", setting.name, file)
+				report(configFile, setting.hint, "%s: the file %s does not exist", setting.name, file)
 			}
 		}
 	}

@@ -170,6 +170,9 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 	})
 	if errors.Is(err, fs.ErrNotExist) && f.isFile(key) && !errors.Is(err, signer.ErrPINRequired) {
 		err = signer.WithHint(err, "check the name, or generate the key with --generate p256")
+	} else if errors.Is(err, signer.ErrNotFound) && f.generate == "" && f.certificate == "" {
+		hint := strings.Replace(signer.Hint(err), "use one of: ", "otherwise use one of: ", 1)
+		err = signer.WithHint(err, strings.TrimSuffix("to create this key, add --generate p256; "+hint, "; "))
 	}
 	return err
 }

@@ -101,7 +101,7 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 		text = fmt.Sprintf("the certificate for %s (serial number %s) was already revoked at %s\n", front.OneLine(subjectOf(c)), c.Serial, day(c.Revoked))
 	}
 	_, err = a.Stdout.Write([]byte(text))
-	_, told := fmt.Fprintf(a.Stderr, "next: %s > crl.pem, and import the list at AWS; see holdfast ca crl --help\n", f.command("crl"))
+	_, told := fmt.Fprintf(a.Stderr, "next: %s, and import the list at AWS; see holdfast ca crl --help\n", f.command("crl", "--out", "crl.pem"))
 	return errors.Join(err, told)
 }
 

@@ -60,6 +60,11 @@ func TestToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The first way out is a new key, not that of the application.
+	_, _, err = runIn(dir, 0, "ca", "init", "--dir", "other", "--private-key", object(token, "none", "CA_PIN"), "--subject", "CN=CA")
+	if err == nil || !strings.Contains(err.Error(), "hint: to create this key, add --generate p256; otherwise use one of: 'pkcs11:") {
+		t.Errorf("no such key for a new CA: %v", err)
+	}
 	for _, c := range []struct{ name, key, want string }{
 		{"no PIN", object(token, "ca", "NO_PIN"), "exit status 4"},
 		{"no such key", object(token, "none", "CA_PIN"), "exit status 3"},
