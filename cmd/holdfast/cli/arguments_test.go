@@ -58,6 +58,7 @@ func TestCommandLines(t *testing.T) {
 		{"install --certificate= --private-key x", front.ExitUsage, []string{"--certificate is not given", "hint: --certificate is an empty text, which counts as not given: check the variable; name the"}},
 		{"install --private-key= --certificate x", front.ExitUsage, []string{"hint: --private-key is an empty text"}},
 		{"ca issue web.csr --subject CN=web", front.ExitUsage, []string{`unexpected argument "web.csr"`, "did you mean --csr web.csr? See holdfast ca issue --help"}},
+		{"ca list .", front.ExitUsage, []string{`unexpected argument "."`, "did you mean --dir .? See holdfast ca list --help"}},
 		{"ca issue --csr a.csr web.csr", front.ExitUsage, []string{"put quotes around values"}},
 		{`update \ --once`, front.ExitUsage, []string{"one line"}},
 		{`credential-process \ --certificate cert.pem`, front.ExitUsage, []string{"one line"}},

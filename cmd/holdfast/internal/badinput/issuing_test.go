@@ -325,6 +325,7 @@ func initCases(*pki) (all []badInput) {
 	add("unknown type", front.ExitUsage, "ed25519", "ca init --help", nil, with("--generate", "ed25519")...)
 	add("Ed25519 key", front.ExitOther, "Ed25519", "RSA or ECDSA", func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.Key(s, "ed25519"))) }, good...)
 	add("folder in use", front.ExitOther, "folder ca ", "--dir", authorityFolder, good...)
+	add("a second time", front.ExitOther, "already contains a CA", "ca issue --dir ca", authorityFolder, good...)
 	add("folder of other files", front.ExitOther, "folder ca ", "--dir", func(s *scene) {
 		s.must(os.Mkdir(s.path("ca"), 0o700))
 		s.write("ca/mine", nil)

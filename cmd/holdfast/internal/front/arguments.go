@@ -2,6 +2,7 @@ package front
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,6 +91,11 @@ var requestExtensions = []string{".csr", ".req", ".p10"}
 func flagForArgument(cmd *cobra.Command, arg string) string {
 	if f := cmd.Flags().Lookup("csr"); f != nil && !f.Changed && slices.Contains(requestExtensions, filepath.Ext(arg)) {
 		return f.Name
+	}
+	if f := cmd.Flags().Lookup("dir"); f != nil && !f.Changed {
+		if info, err := os.Stat(arg); err == nil && info.IsDir() {
+			return f.Name
+		}
 	}
 	if cmd.Flags().Lookup("profile") != nil {
 		return "" // the argument can also be its value

@@ -62,6 +62,8 @@ func (f *folder) hintOfProblems(problems []*authority.Problem) string {
 		switch own := signer.Hint(p); {
 		case p.Repairable:
 			return "add what the signed files prove with: " + f.command("check", "--repair")
+		case p.Missing && filepath.Base(p.Path) == "crl.pem":
+			hint = "restore it from a backup, or create the next list with: " + f.command("crl", "--out", "crl.pem")
 		case p.Missing:
 			hint = "restore the files from a backup; if there are none, revoke such a certificate with: " + f.command("revoke", "--serial", "NUMBER") +
 				"; and create the next list with: " + f.command("crl")

@@ -186,7 +186,11 @@ func newFolder(dir string) (remove func(), err error) {
 	}
 	entries, err := os.ReadDir(dir)
 	other := func(e fs.DirEntry) bool { return !authority.Begun(e.Name()) }
+	isIndex := func(e fs.DirEntry) bool { return e.Name() == "index.jsonl" }
 	switch {
+	case err == nil && slices.ContainsFunc(entries, isIndex):
+		return nil, signer.WithHint(fmt.Errorf("the folder %s already contains a CA: %w", dir, fs.ErrExist),
+			"use it with "+command("holdfast", "ca", "issue", "--dir", dir)+"; for another CA, name a new folder with --dir")
 	case err == nil && slices.ContainsFunc(entries, other):
 		return nil, signer.WithHint(fmt.Errorf("the folder %s is not empty: %w", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
 	case err == nil:
@@ -213,8 +217,7 @@ func (f *initFlags) options(a front.App, key flags.Key) (keystore.Options, error
 		case p.Optional:
 			pin, err = twice(ctx, p)
 			answered = slices.Clone(pin)
-			var prompt *front.PromptError
-			if errors.As(err, &prompt) {
+			if errors.Is(err, front.ErrNoTerminal) {
 				err = signer.WithHint(err, "a key of a CA in a file needs a password: give it with --pin-source file:PATH, or do without it with --plaintext-key")
 			}
 			return pin, err
