@@ -32,8 +32,8 @@ func caRevoke(a front.App) *cobra.Command {
 the next revocation list is published: see holdfast ca crl.
 
 Name the certificate by its serial number, by at least six of its first digits,
-or by its file. A file can also be a certificate that the CA signed before it had
-this folder.`,
+or by its file. A file can also be a certificate that the CA signed before it
+had this folder.`,
 		Example: `  holdfast ca revoke --serial 4f1c22 --reason keyCompromise
   holdfast ca revoke --certificate cert.pem --reason superseded`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
