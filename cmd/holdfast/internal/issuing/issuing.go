@@ -160,10 +160,10 @@ func parseLifetime(name, text string) (time.Duration, error) {
 		}
 		d = time.Duration(n) * 24 * time.Hour
 	}
-	if err == nil && d > 0 {
+	if err == nil && d >= time.Second {
 		return d, nil
 	}
-	why, hint := "is not a positive duration", "write a duration as 90d, 12h or 45m"
+	why, hint := "is shorter than a second", "write a duration as 90d, 12h or 45m"
 	if err != nil {
 		why = "is not a duration"
 		if _, isNumber := strconv.Atoi(text); isNumber == nil {
