@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -65,6 +66,12 @@ func (f certificateFile) prepare(chain, leaves []*x509.Certificate, replace bool
 		return "", nil, nil, fmt.Errorf("%s: %w", f.path, err)
 	}
 	return path, text, info, nil
+}
+
+// replaces reports whether the file contains certificates.
+func (f certificateFile) replaces() bool {
+	data, err := ReadFile(f.path, MaxInput)
+	return err == nil && (hasCertificate(data) || !f.ofKey && len(bytes.TrimSpace(data)) > 0)
 }
 
 func isLink(path string) bool {

@@ -86,7 +86,10 @@ func (s *Store) OpenIdentity(ctx context.Context, id Identity, opts Options) (_ 
 	if certRef == keyRef {
 		certs = signer.CertificatesOf(key).All()
 	}
-	const hint = "give the certificate's file with Identity.Certificate"
+	hint := "give the certificate's file with Identity.Certificate"
+	if id.Key.IsZero() {
+		hint = "this is a private key without its certificate: name it with Identity.Key, and the file of the certificate with Identity.Certificate"
+	}
 	if len(certs) == 0 {
 		return nil, signer.WithHint(fmt.Errorf("%s: %w", certRef, signer.ErrNoCertificate), hint)
 	}

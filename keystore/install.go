@@ -71,6 +71,23 @@ func (in Installation) check(now time.Time) error {
 	return errExpired(leaves[0])
 }
 
+// checkBegun returns an error if none of the certificates is valid yet, so that it must
+// not take the place of another one. Clocks may differ by some minutes.
+func (in Installation) checkBegun(now time.Time) error {
+	leaves := in.leaves()
+	for _, c := range leaves {
+		if c.NotBefore.Before(now.Add(clockSkew)) {
+			return nil
+		}
+	}
+	c := leaves[0]
+	return signer.WithHint(fmt.Errorf("certificate %q is not valid before %s and does not replace another one", c.Subject, c.NotBefore.UTC().Format(time.RFC3339)),
+		"install it when it is valid, or store it elsewhere with Installation.File")
+}
+
+// clockSkew is how far the clocks of the CA and of this machine may differ.
+const clockSkew = 5 * time.Minute
+
 func errExpired(c *x509.Certificate) error {
 	return signer.WithHint(fmt.Errorf("certificate %q expired at %s", c.Subject, c.NotAfter.UTC().Format(time.RFC3339)),
 		"have the CA issue a new certificate, and check the clock of this machine")
@@ -140,6 +157,9 @@ func (s *Store) Install(ctx context.Context, ref Ref, in Installation, opts Opti
 	}
 	if err == nil && !inDevice {
 		_, _, _, err = file.prepare(in.Certificates, in.leaves(), in.Replace)
+	}
+	if err == nil && (inDevice && in.Replace || !inDevice && file.replaces()) {
+		err = in.checkBegun(opts.Time())
 	}
 	if c, ok := b.(CertificateChecker); ok && err == nil {
 		err = c.CheckCertificates(ctx, ref, in.Certificates, call)

@@ -70,7 +70,7 @@ func installNow(ctx context.Context, cfg Config, in keystore.Installation, table
 			present = slices.DeleteFunc(present, func(c *x509.Certificate) bool { return slices.Contains(removed, c) })
 		}
 		done = in.Report(key.pub, chain, present, removed, cfg.now())
-		u := object{class: ckoCertificate, label: key.label, id: key.id}.uri(t).withModuleOf(cfg.URI)
+		u := object{class: ckoCertificate, label: key.label, id: key.id}.uri(t).toUse(cfg.URI)
 		done.Certificate = keystore.Ref{Scheme: "pkcs11", Rest: u.String()[len("pkcs11:"):]}
 		return nil
 	})

@@ -22,6 +22,10 @@ func softHSMConfigs() []string {
 	return append(paths, "/etc/softhsm/softhsm2.conf", "/etc/softhsm2.conf")
 }
 
+// hintNoSoftToken is the hint for SoftHSM without a token: often the variable is
+// missing in a new shell or in a service.
+const hintNoSoftToken = "SoftHSM: check that SOFTHSM2_CONF names the configuration file, whose directories.tokendir is the folder of the tokens"
+
 // softHSMHint says the way out if this user may not read SoftHSM's configuration
 // or its folder of tokens, of which the module says nothing; otherwise it is "".
 func softHSMHint() string {

@@ -1,7 +1,9 @@
 package pkcs11
 
 import (
+	"cmp"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -95,7 +97,10 @@ func oneToken(mod module, u URI) (token, error) {
 		}
 		if len(all) == 0 {
 			hint := "insert the card or start the HSM; if there are several modules, select one with ?module-path=… in the reference"
-			if soft := softHSMHint(); soft != "" {
+			switch soft := softHSMHint(); {
+			case strings.Contains(filepath.Base(u.ModulePath), "softhsm"):
+				hint = cmp.Or(soft, hintNoSoftToken)
+			case soft != "":
 				hint += ". " + soft
 			}
 			return token{}, signer.WithHint(fmt.Errorf("no token is present: %w", signer.ErrUnavailable), hint)

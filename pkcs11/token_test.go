@@ -109,6 +109,18 @@ func TestHintNamesTheAttribute(t *testing.T) {
 	}
 }
 
+// SoftHSM without a token is most often one whose configuration was not found.
+func TestHintNoToken(t *testing.T) {
+	t.Setenv("SOFTHSM2_CONF", t.TempDir()+"/none") // and HOME has none
+	t.Setenv("HOME", t.TempDir())
+	for path, want := range map[string]string{"/usr/lib/softhsm/libsofthsm2.so": "SoftHSM: ", "/usr/lib/opensc-pkcs11.so": "insert the card", "": "insert the card"} {
+		_, err := oneToken(newFake(t), URI{ModulePath: path})
+		if !errors.Is(err, signer.ErrUnavailable) || !strings.HasPrefix(signer.Hint(err), want) {
+			t.Errorf("%q: error %v, hint %q, want %q", path, err, signer.Hint(err), want)
+		}
+	}
+}
+
 func TestTokenByURI(t *testing.T) {
 	token := newFakeToken("card")
 	token.addKey(signertest.Key(t, "p256"), "key", "\x01")

@@ -21,8 +21,10 @@ func TestDecode(t *testing.T) {
 		t.Errorf("%+v, %v, %v", d, unknown, err)
 	}
 	for text, want := range map[string]string{
-		"name = 1":     `(last key "name"): the value must be a text in quotation marks, such as "a"`,
-		"list = \"a\"": `(last key "list"): the value must be a list, such as ["a", "b"]`,
+		"name = 1":                   `(last key "name"): the value must be a text in quotation marks, such as "a"`,
+		"list = \"a\"":               `(last key "list"): the value must be a list, such as ["a", "b"]`,
+		"[list]\na=1":                `line 1 (last key "list"): the value must be a list: write sections as [[list]], with two brackets, and texts as ["a", "b"]`,
+		"name = \"a\"\nname = \"b\"": `line 2 (last key "name"): name is given twice`,
 	} {
 		if _, _, err := Decode[document](t.Context(), text); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: error %v, want %s", text, err, want)

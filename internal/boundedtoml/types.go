@@ -5,7 +5,11 @@ import (
 	"regexp"
 )
 
-var incompatible = regexp.MustCompile(`incompatible types: TOML value has type (\w+); destination has type (\w+)`)
+var (
+	incompatible = regexp.MustCompile(`incompatible types: TOML value has type (\S+); destination has type (\w+)`)
+	defined      = regexp.MustCompile(`Key '(.*)' has already been defined\.`)
+	lastKey      = regexp.MustCompile(`\(last key "(.*?)"\)`)
+)
 
 // forms describe the values of a Go type in TOML.
 var forms = map[string]string{
@@ -16,14 +20,19 @@ var forms = map[string]string{
 	"float":   "a number",
 }
 
-// A typeError is an error about the type of a value, in the words of TOML instead
-// of Go.
+// A typeError is an error of the decoder, about the type of a value in the words of
+// TOML instead of Go.
 type typeError struct{ err error }
 
 func (e *typeError) Error() string {
-	return incompatible.ReplaceAllStringFunc(e.err.Error(), func(text string) string {
-		to := incompatible.FindStringSubmatch(text)[2]
-		return "the value must be " + cmp.Or(forms[to], "a "+to)
+	text := defined.ReplaceAllString(e.err.Error(), "$1 is given twice")
+	key := lastKey.FindStringSubmatch(text)
+	return incompatible.ReplaceAllStringFunc(text, func(text string) string {
+		types := incompatible.FindStringSubmatch(text)
+		if from, to := types[1], types[2]; from == "map[string]any" && to == "slice" && key != nil {
+			return "the value must be a list: write sections as [[" + key[1] + `]], with two brackets, and texts as ["a", "b"]`
+		}
+		return "the value must be " + cmp.Or(forms[types[2]], "a "+types[2])
 	})
 }
 

@@ -199,6 +199,40 @@ func wantNames(t *testing.T, dir string, names ...string) {
 	}
 }
 
+// A certificate that is not valid yet does not take the place of another one.
+func TestInstallBeforeItIsValid(t *testing.T) {
+	store := New()
+	key := signertest.Key(t, "p256")
+	ca := signertest.NewCA(t, "root")
+	early := ca.Issue(t, key, func(c *x509.Certificate) {
+		c.NotBefore = time.Now().Add(72 * time.Hour)
+		c.NotAfter = c.NotBefore.Add(time.Hour)
+	})
+	soon := ca.Issue(t, key, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) })
+	now := signertest.CertPEM(ca.Issue(t, key, nil))
+	for name, test := range map[string]struct {
+		contents []byte // of cert.pem; nil: there is none
+		c        *x509.Certificate
+		ok       bool
+	}{
+		"no certificate": {nil, early, true}, "an empty file": {[]byte("\n"), early, true}, "another certificate": {now, early, false}, "in a minute": {now, soon, true},
+	} {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "app.pem"), string(signertest.KeyPEM(t, key)), 0o600)
+		file := filepath.Join(dir, "cert.pem")
+		if test.contents != nil {
+			writeFile(t, file, string(test.contents), 0o600)
+		}
+		_, err := store.Install(t.Context(), refOf(t, filepath.Join(dir, "app.pem")), keystore.Installation{Certificates: []*x509.Certificate{test.c}, File: file, Replace: true}, keystore.Options{})
+		if (err == nil) != test.ok || err != nil && (signer.Hint(err) == "" || !strings.Contains(err.Error(), "is not valid before")) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !test.ok {
+			wantContents(t, file, string(test.contents))
+		}
+	}
+}
+
 // A key without a file needs Installation.File.
 func TestInstallWithoutPlace(t *testing.T) {
 	store := New()

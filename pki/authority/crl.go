@@ -29,6 +29,9 @@ func (a *Authority) CRL(ctx context.Context, key signer.Signer, period time.Dura
 		return nil, err
 	}
 	next := now.Add(period).UTC().Truncate(time.Second)
+	if !next.After(now) {
+		return nil, errors.New("the revocation list would expire at once")
+	}
 	number, entries, err := a.beginCRL(ctx, next)
 	if err != nil {
 		return nil, err

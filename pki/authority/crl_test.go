@@ -128,6 +128,17 @@ func TestHighestNumber(t *testing.T) {
 	}
 }
 
+// A list that expires at once uses no number.
+func TestListWithoutALife(t *testing.T) {
+	a, key, _ := newCA(t)
+	if text, err := a.CRL(t.Context(), key, time.Nanosecond); err == nil {
+		t.Errorf("%s", text)
+	}
+	if number, _, err := a.LastCRL(); err != nil || number.Sign() != 0 {
+		t.Errorf("%v, %v", number, err)
+	}
+}
+
 // A list with the last number must revoke what the index says.
 func TestListWithoutAnEntry(t *testing.T) {
 	a, key, _ := newCA(t)

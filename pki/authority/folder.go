@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -47,7 +48,7 @@ func (a *Authority) begin(ctx context.Context) (*turn, error) {
 		return nil, err
 	}
 	t := &turn{Authority: a, lock: lock}
-	if err := t.open(); err != nil {
+	if err := t.open(ctx); err != nil {
 		t.end()
 		return nil, err
 	}
@@ -62,10 +63,17 @@ func (t *turn) end() {
 	t.mu.Unlock()
 }
 
-// open opens the index, and removes a part of a line at its end.
-func (t *turn) open() (err error) {
+// open opens the index, and removes a part of a line at its end. It locks the index
+// too: the file with the lock can be removed. On Windows it cannot, and a lock would
+// keep readers away.
+func (t *turn) open(ctx context.Context) (err error) {
 	if t.index, err = openRegular(t.path(indexFile), os.O_RDWR); err != nil {
 		return err
+	}
+	if runtime.GOOS != "windows" {
+		if err := acquire(ctx, t.index); err != nil {
+			return err
+		}
 	}
 	torn, err := t.refresh(t.index)
 	if err == nil && torn {
@@ -77,27 +85,33 @@ func (t *turn) open() (err error) {
 // lock excludes other writers. It waits for at most lockPeriod. The lock ends
 // when the file is closed.
 func (a *Authority) lock(ctx context.Context) (*os.File, error) {
-	path := a.path(lockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(a.path(lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
+	if err := acquire(ctx, f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// acquire locks a file. It waits for at most lockPeriod.
+func acquire(ctx context.Context, f *os.File) error {
 	wait, cancel := context.WithTimeout(ctx, lockPeriod)
 	defer cancel()
 	for {
 		held, err := filelock.TryLock(f)
 		switch {
 		case held:
-			return f, nil
+			return nil
 		case err != nil:
-			return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+			return fmt.Errorf("%s: %w", f.Name(), err)
 		}
 		if await.Pause(wait, time.Millisecond+rand.N(4*time.Millisecond)) != nil {
-			f.Close()
 			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
+				return context.Cause(ctx)
 			}
-			return nil, signer.WithHint(fmt.Errorf("%s: another program has held the lock for %v: %w", path, lockPeriod, signer.ErrUnavailable),
+			return signer.WithHint(fmt.Errorf("%s: another program has held the lock for %v: %w", f.Name(), lockPeriod, signer.ErrUnavailable),
 				"wait until it is done, or end it")
 		}
 	}
@@ -205,6 +219,19 @@ func (t *turn) append(e event) error {
 		return fmt.Errorf("%s: %w", t.index.Name(), withoutPath(err))
 	}
 	t.added++
+	return t.checkPlace()
+}
+
+// checkPlace returns an error if another file has taken the place of the index that
+// was written, as in the restore of a backup.
+func (t *turn) checkPlace() error {
+	written, err := t.index.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Stat(t.path(indexFile)); err != nil || !os.SameFile(written, now) {
+		return signer.WithHint(fmt.Errorf("%s: the file was replaced while this program used it, so that the last event is lost", t.index.Name()), "run the command again")
+	}
 	return nil
 }
 

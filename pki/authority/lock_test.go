@@ -2,12 +2,16 @@ package authority_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/pki/authority"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -75,4 +79,42 @@ func TestRevocationListOutsideOfTheLock(t *testing.T) {
 		t.Errorf("%s, %v", stored, err)
 	}
 	wantSound(t, dir)
+}
+
+// The file with the lock can be removed while a program writes: the index is locked,
+// too.
+func TestRemovedLock(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("on Windows an open file cannot be removed")
+	}
+	_, key, dir := newCA(t)
+	const writers, each = 4, 15
+	var all sync.WaitGroup
+	done := make(chan struct{})
+	for w := range writers {
+		a, err := authority.Open(dir, authority.Options{NoSync: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			for i := range each {
+				if _, err := a.Issue(t.Context(), key, template(t, a, fmt.Sprintf("app-%d-%d", w, i)), ""); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	go func() { all.Wait(); close(done) }()
+	for removed := false; !removed; {
+		select {
+		case <-done:
+			removed = true
+		default:
+			_ = os.Remove(filepath.Join(dir, "lock"))
+		}
+	}
+	a := wantSound(t, dir)
+	if list, err := a.List(); err != nil || len(list) != writers*each {
+		t.Errorf("%d entries, %v", len(list), err)
+	}
 }

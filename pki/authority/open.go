@@ -137,6 +137,9 @@ func Open(dir string, opts Options) (*Authority, error) {
 
 // parseChain returns the certificates in PEM data, which contains nothing else.
 func parseChain(data []byte) (chain []*x509.Certificate, err error) {
+	if !bytes.Contains(data, []byte("-----BEGIN")) {
+		return nil, signer.ErrNoCertificate
+	}
 	for text := bytes.TrimSpace(data); len(text) > 0; {
 		block, rest := pem.Decode(text)
 		if block == nil || block.Type != pemCertificate || !bytes.HasPrefix(text, []byte("-----BEGIN")) || bytes.Count(text[:len(text)-len(rest)], []byte("-----BEGIN")) > 1 {
@@ -147,9 +150,6 @@ func parseChain(data []byte) (chain []*x509.Certificate, err error) {
 			return nil, errors.New("the certificate is damaged")
 		}
 		chain, text = append(chain, c), bytes.TrimSpace(rest)
-	}
-	if len(chain) == 0 {
-		return nil, signer.ErrNoCertificate
 	}
 	return chain, nil
 }

@@ -298,6 +298,8 @@ func settingsCases(*pki) (all []badInput) {
 	add("allowance with a bad profile", "nosuch", "", "[[allow]]\n"+key+"subject = \"CN=app\"\nprofile = \"nosuch\"\n")
 	add("allowance twice", "numbers 1 and 2", "remove one", strings.Repeat("[[allow]]\n"+key+"subject = \"CN=app\"\n", 2))
 	add("a text for a list", "must be a list", "docs/ca.md", "[[allow]]\n"+key+"subject = \"CN=app\"\ndns = \"a\"\n")
+	add("one bracket for two", "[[allow]], with two brackets", "docs/ca.md", "[allow]\n"+key+"subject = \"CN=app\"\n")
+	add("a key twice", "private_key is given twice", "docs/ca.md", "private_key = \"a\"\nprivate_key = \"b\"\n")
 	add("a number for a duration", "in quotation marks", "docs/ca.md", "[profile.x]\nlifetime = 30\n")
 	add("a key below a section", "crl_lifetime", "above the first [section]", "[[allow]]\n"+key+"subject = \"CN=app\"\ncrl_lifetime = \"3d\"\n")
 	add("bad key", "scheme", "", "private_key = \"nosuch:x\"\n[[allow]]\nany_key = true\nsubject = \"CN=app\"\n")
@@ -323,6 +325,7 @@ func initCases(*pki) (all []badInput) {
 	add("unknown type", front.ExitUsage, "ed25519", "ca init --help", nil, with("--generate", "ed25519")...)
 	add("Ed25519 key", front.ExitOther, "Ed25519", "RSA or ECDSA", func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.Key(s, "ed25519"))) }, good...)
 	add("folder in use", front.ExitOther, "folder ca ", "--dir", authorityFolder, good...)
+	add("a second time", front.ExitOther, "already contains a CA", "ca issue --dir ca", authorityFolder, good...)
 	add("folder of other files", front.ExitOther, "folder ca ", "--dir", func(s *scene) {
 		s.must(os.Mkdir(s.path("ca"), 0o700))
 		s.write("ca/mine", nil)

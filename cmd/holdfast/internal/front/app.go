@@ -53,7 +53,7 @@ func (a App) Logger(debug bool) *slog.Logger {
 	if debug {
 		level = slog.LevelDebug
 	}
-	return slog.New(&LogHandler{W: a.Stderr, Level: level})
+	return slog.New(&LogHandler{W: a.Stderr, Level: level, HintLine: true})
 }
 
 // Env returns the value of an environment variable, or "" if it is not set.

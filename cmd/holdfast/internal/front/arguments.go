@@ -2,6 +2,8 @@ package front
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -79,10 +81,22 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return strayArgument(cmd, args[0])
 }
 
+// requestExtensions are the extensions of files that people give as an argument.
+var requestExtensions = []string{".csr", ".req", ".p10"}
+
 // flagForArgument returns the flag of cmd for the file that people give as an
 // argument, if only this flag is missing. Otherwise it returns "": the argument can
-// be a part of the value of another flag, which lacks quotes.
-func flagForArgument(cmd *cobra.Command) string {
+// be a part of the value of another flag, which lacks quotes. The name of a request
+// cannot.
+func flagForArgument(cmd *cobra.Command, arg string) string {
+	if f := cmd.Flags().Lookup("csr"); f != nil && !f.Changed && slices.Contains(requestExtensions, filepath.Ext(arg)) {
+		return f.Name
+	}
+	if f := cmd.Flags().Lookup("dir"); f != nil && !f.Changed {
+		if info, err := os.Stat(arg); err == nil && info.IsDir() {
+			return f.Name
+		}
+	}
 	if cmd.Flags().Lookup("profile") != nil {
 		return "" // the argument can also be its value
 	}
@@ -101,7 +115,7 @@ func flagForArgument(cmd *cobra.Command) string {
 func strayArgument(cmd *cobra.Command, arg string) error {
 	argument := fmt.Sprintf("argument %q", keystore.Excerpt(arg))
 	hint := "put quotes around values that contain spaces; see " + cmd.CommandPath() + " --help"
-	switch name := flagForArgument(cmd); {
+	switch name := flagForArgument(cmd, arg); {
 	case arg == `\` || strings.Contains(arg, "\n"):
 		hint = hintOneLine
 	case cmd.Flags().NFlag() == 0 && cmd.Flags().Lookup("profile") != nil:

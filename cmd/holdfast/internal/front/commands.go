@@ -143,8 +143,21 @@ func dropEmpty(fs *pflag.FlagSet) {
 		} else if f.Value.String() == "" {
 			_ = f.Value.Set(f.DefValue) // the default is valid
 			f.Changed = false
+			annotate(f, dropped, nil)
 		}
 	})
+}
+
+// droppedFlag returns the flag that the text of an error calls not given, and that
+// was given as an empty text, such as a variable that is not set; "": there is none.
+func droppedFlag(cmd *cobra.Command, text string) (name string) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		_, isDropped := f.Annotations[dropped]
+		if isDropped && strings.Contains(text, " given") && strings.Contains(text, "--"+f.Name+" ") {
+			name = f.Name
+		}
+	})
+	return name
 }
 
 // commandNames accepts the name of a command and its subcommands as arguments.

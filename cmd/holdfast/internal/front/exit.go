@@ -122,6 +122,9 @@ func (a App) fail(cmd *cobra.Command, args []string, err error) int {
 	if strings.Contains(hint, debugFlag) && cmd.Flags().Lookup("debug") == nil {
 		hint = "docs/errors.md lists the kinds of errors and their causes"
 	}
+	if name := droppedFlag(cmd, err.Error()); name != "" && code == ExitUsage {
+		hint = "--" + name + " is an empty text, which counts as not given: check the variable; " + hint
+	}
 	var own *CodeError
 	if errors.As(err, &own) {
 		code = own.Code

@@ -17,6 +17,7 @@ import (
 // Annotations of flags.
 const (
 	optionalValues  = "holdfast_optional_values"
+	dropped         = "holdfast_dropped" // it was given as an empty text
 	flagValues      = "holdfast_values"
 	groupAnnotation = "holdfast_group"
 )

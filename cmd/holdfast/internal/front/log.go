@@ -15,11 +15,12 @@ import (
 // A LogHandler writes records as lines of text, such as
 // "holdfast: warning: text key=value". It quotes values like
 // [slog.TextHandler], so that a value cannot look like another key. It writes
-// each line with a single Write, so that concurrent lines are not interleaved.
+// each record with a single Write, so that concurrent records are not interleaved.
 type LogHandler struct {
-	W     io.Writer
-	Level slog.Level
-	attrs []slog.Attr
+	W        io.Writer
+	Level    slog.Level
+	HintLine bool // write a hint as a line of its own, as after the error of a command
+	attrs    []slog.Attr
 }
 
 // Enabled implements [slog.Handler].
@@ -34,8 +35,13 @@ func (h *LogHandler) Handle(_ context.Context, r slog.Record) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "holdfast: %s: %s", level, r.Message)
+	hint := ""
 	write := func(a slog.Attr) bool {
 		a = HintAttr(nil, a)
+		if a.Key == "hint" && h.HintLine {
+			hint = "hint: " + keystore.Redact(OneLine(a.Value.String())) + "\n"
+			return true
+		}
 		fmt.Fprintf(&b, " %s=%s", a.Key, quoted(a.Value.Resolve().String()))
 		return true
 	}
@@ -43,7 +49,7 @@ func (h *LogHandler) Handle(_ context.Context, r slog.Record) error {
 		write(a)
 	}
 	r.Attrs(write)
-	_, err := io.WriteString(h.W, keystore.Redact(OneLine(b.String()))+"\n")
+	_, err := io.WriteString(h.W, keystore.Redact(OneLine(b.String()))+"\n"+hint)
 	return err
 }
 
@@ -60,7 +66,7 @@ func quoted(s string) string {
 
 // WithAttrs implements [slog.Handler].
 func (h *LogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &LogHandler{h.W, h.Level, append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
+	return &LogHandler{h.W, h.Level, h.HintLine, append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
 }
 
 // WithGroup returns h: lines have too few keys to need groups.

@@ -41,6 +41,15 @@ func TestLogHasHint(t *testing.T) {
 	}
 }
 
+// A command writes the hint of a warning as it writes that of its error.
+func TestLogHintLine(t *testing.T) {
+	var b strings.Builder
+	slog.New(&LogHandler{W: &b, HintLine: true}).Warn("failed", "role", "app", "hint", "give Config.Region or \x1bwait", "n", 1)
+	if text, want := b.String(), "holdfast: warning: failed role=app n=1\nhint: give --region or ?wait\n"; text != want {
+		t.Errorf("%q, want %q", text, want)
+	}
+}
+
 // A value cannot look like another key or end the line.
 func TestLogQuotesValues(t *testing.T) {
 	for value, want := range map[string]string{

@@ -81,8 +81,11 @@ func (a App) noTerminal(p keystore.Prompt) error {
 	if p.What == keystore.AskTPMKey {
 		hint += "; if the key has no password, use --no-tpm-key-password"
 	}
-	return signer.WithHint(&PromptError{fmt.Errorf("no terminal is available to ask for the %s", wanted(p))}, hint)
+	return signer.WithHint(&PromptError{fmt.Errorf("%w to ask for the %s", ErrNoTerminal, wanted(p))}, hint)
 }
+
+// ErrNoTerminal is in the [PromptError] of a prompt that could not be shown.
+var ErrNoTerminal = errors.New("no terminal is available")
 
 // A PromptError reports that a prompt returned no PIN.
 type PromptError struct{ Err error }

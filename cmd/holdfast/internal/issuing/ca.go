@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -112,13 +114,30 @@ func (f *caKey) with(ctx context.Context, a front.App, c config, dir string, use
 		opened = true
 		return use(ctx, s)
 	})
-	setting := "private_key"
-	if errors.Is(err, signer.ErrPINRequired) {
-		setting = "pin_source"
-	}
-	if opened || f.reference != "" || !errors.Is(err, fs.ErrNotExist) {
+	file := cmp.Or(f.config, filepath.Join(dir, configFile))
+	fromSettings := !opened && f.reference == ""
+	switch {
+	case fromSettings && errors.Is(err, signer.ErrPINIncorrect) && c.PINSource != "" && f.device.PINSource == "":
+		_, hint := front.Explain(err)
+		return signer.WithHint(fmt.Errorf("pin_source in %s: %w", file, err), hint+"; it is from pin_source in "+file)
+	case !fromSettings || !errors.Is(err, fs.ErrNotExist):
+		return err
+	case errors.Is(err, signer.ErrPINRequired) && isMissing(key.PINFiles(a)):
+		return signer.WithHint(fmt.Errorf("pin_source in %s: %w", file, err), "correct it in "+file+", or name the key with --private-key and --pin-source")
+	case !isMissing(key.Files(a)): // such as a device that is away
 		return err
 	}
-	file := cmp.Or(f.config, filepath.Join(dir, configFile))
-	return signer.WithHint(fmt.Errorf("%s in %s: %w", setting, file, err), "correct it in "+file+", or name the key with --private-key and --pin-source")
+	return signer.WithHint(fmt.Errorf("private_key in %s: %w", file, err),
+		"correct it in "+file+", or name the key with --private-key and --pin-source; "+hintLostKey)
 }
+
+// isMissing reports whether one of files does not exist.
+func isMissing(files []string) bool {
+	return slices.ContainsFunc(files, func(name string) bool {
+		_, err := os.Stat(name)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+}
+
+// hintLostKey is the end of a hint for a key of a CA that is not there.
+const hintLostKey = `if the key is lost, see "Replace a root" in docs/ca.md`

@@ -33,7 +33,7 @@ func (f *folder) problemsNow(ctx context.Context, a front.App, ca *authority.Aut
 		return nil, err
 	}
 	if isOverdue(next, a.Now()) {
-		report("crl.pem", "create the next one with: "+f.command("crl")+" > crl.pem", "the revocation list expired at %s", day(next))
+		report("crl.pem", "create the next one with: "+f.command("crl", "--out", "crl.pem"), "the revocation list expired at %s", day(next))
 	}
 	settings, err := readConfig(ctx, f.dir, "")
 	if err != nil {
@@ -43,16 +43,20 @@ func (f *folder) problemsNow(ctx context.Context, a front.App, ca *authority.Aut
 	if err != nil {
 		return nil, front.Usagef("%s: %w", filepath.Join(f.dir, configFile), err)
 	}
+	correct := "correct " + filepath.Join(f.dir, configFile)
 	for _, setting := range []struct {
-		name  string
-		files []string
-	}{{"private_key", key.Files(a)}, {"pin_source", key.PINFiles(a)}} {
+		name, hint string
+		files      []string
+	}{
+		{"private_key", correct + "; " + hintLostKey, key.Files(a)},
+		{"pin_source", correct, key.PINFiles(a)},
+	} {
 		for _, file := range setting.files {
 			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 				if setting.name == "pin_source" {
 					file = "that it names" // it can be a password in the wrong place
 				}
-				report(configFile, "correct "+filepath.Join(f.dir, configFile), "%s: the file %s does not exist", setting.name, file)
+				report(configFile, setting.hint, "%s: the file %s does not exist", setting.name, file)
 			}
 		}
 	}
@@ -66,6 +70,8 @@ func (f *folder) hintOfProblems(problems []*authority.Problem) string {
 		switch own := signer.Hint(p); {
 		case p.Repairable:
 			return "add what the signed files prove with: " + f.command("check", "--repair")
+		case p.Missing && filepath.Base(p.Path) == "crl.pem":
+			hint = "restore it from a backup, or create the next list with: " + f.command("crl", "--out", "crl.pem")
 		case p.Missing:
 			hint = "restore the files from a backup; if there are none, revoke such a certificate with: " + f.command("revoke", "--serial", "NUMBER") +
 				"; and create the next list with: " + f.command("crl")

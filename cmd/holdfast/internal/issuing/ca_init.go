@@ -170,6 +170,9 @@ func (f *initFlags) run(ctx context.Context, a front.App) error {
 	})
 	if errors.Is(err, fs.ErrNotExist) && f.isFile(key) && !errors.Is(err, signer.ErrPINRequired) {
 		err = signer.WithHint(err, "check the name, or generate the key with --generate p256")
+	} else if errors.Is(err, signer.ErrNotFound) && f.generate == "" && f.certificate == "" {
+		hint := strings.Replace(signer.Hint(err), "use one of: ", "otherwise use one of: ", 1)
+		err = signer.WithHint(err, strings.TrimSuffix("to create this key, add --generate p256; "+hint, "; "))
 	}
 	return err
 }
@@ -185,7 +188,8 @@ func newFolder(dir string) (remove func(), err error) {
 	other := func(e fs.DirEntry) bool { return !authority.Begun(e.Name()) }
 	switch {
 	case err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return authority.Holds(e.Name()) }):
-		return nil, signer.WithHint(fmt.Errorf("the folder %s contains a CA already: %w", dir, fs.ErrExist), "issue certificates with: "+(&folder{dir: dir}).command("issue", "--csr", "FILE", "--subject", "CN=NAME")+"; for another CA, name a new folder with --dir")
+		return nil, signer.WithHint(fmt.Errorf("the folder %s already contains a CA: %w", dir, fs.ErrExist),
+			"use it with "+command("holdfast", "ca", "issue", "--dir", dir)+"; for another CA, name a new folder with --dir")
 	case err == nil && slices.ContainsFunc(entries, other):
 		return nil, signer.WithHint(fmt.Errorf("the folder %s is not empty: %w", dir, fs.ErrExist), "name a new folder with --dir; if the folder is from an attempt that was interrupted, remove it")
 	case err == nil:
@@ -212,8 +216,7 @@ func (f *initFlags) options(a front.App, key flags.Key) (keystore.Options, error
 		case p.Optional:
 			pin, err = twice(ctx, p)
 			answered = slices.Clone(pin)
-			var prompt *front.PromptError
-			if errors.As(err, &prompt) {
+			if errors.Is(err, front.ErrNoTerminal) {
 				err = signer.WithHint(err, "a key of a CA in a file needs a password: give it with --pin-source file:PATH, or do without it with --plaintext-key")
 			}
 			return pin, err

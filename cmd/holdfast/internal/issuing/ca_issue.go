@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -180,6 +182,13 @@ func (f *issueFlags) template(a front.App, ca []*x509.Certificate, c config, req
 	if err := checkServer(t, request); err != nil {
 		return t, err
 	}
+	if asksForCA(request) && !t.Profile.IsCA {
+		hint := "for a CA, add --profile intermediate"
+		if allowed {
+			hint = `for a CA, write profile = "intermediate" in the [[allow]] entry of the request`
+		}
+		a.Logger(false).Warn(fmt.Sprintf("the request asks for the certificate of a CA, but the profile %s is not for CAs", profile), "hint", hint)
+	}
 	lifetime := t.Profile.Lifetime
 	if f.lifetime != "" {
 		if lifetime, err = parseLifetime("--lifetime", f.lifetime); err != nil {
@@ -187,13 +196,13 @@ func (f *issueFlags) template(a front.App, ca []*x509.Certificate, c config, req
 		}
 	}
 	if allowed && lifetime > t.Profile.Lifetime {
-		return t, signer.WithHint(fmt.Errorf("the [[allow]] entry for this request has the profile %q, whose certificates are valid for at most %v", profile, t.Profile.Lifetime),
+		return t, signer.WithHint(fmt.Errorf("the [[allow]] entry for this request has the profile %q, whose certificates are valid for at most %s", profile, span(t.Profile.Lifetime)),
 			"leave out --lifetime, or give the names with --subject")
 	}
 	now := a.Now()
 	t.NotBefore, t.NotAfter = pki.Validity(ca[0], now, lifetime)
 	if t.NotAfter.Before(now.Add(lifetime).Add(-time.Second)) && f.lifetime != "" {
-		a.Logger(false).Warn("the certificate expires together with that of its CA, at " + day(t.NotAfter))
+		a.Logger(false).Warn("the certificate expires when that of its CA expires, at " + day(t.NotAfter) + "; --lifetime asked for more")
 	}
 	checked := t
 	checked.Serial = big.NewInt(1) // the real one is made later
@@ -207,6 +216,19 @@ func asking(r *x509.CertificateRequest) string {
 		n.Subject = pki.CommonName("app").Subject
 	}
 	return command(nameArguments(n)...)
+}
+
+// asksForCA reports whether a request has the extension basicConstraints of a CA
+// (RFC 5280, section 4.2.1.9).
+func asksForCA(r *x509.CertificateRequest) bool {
+	return slices.ContainsFunc(r.Extensions, func(e pkix.Extension) bool {
+		var constraints struct {
+			IsCA       bool `asn1:"optional"`
+			PathLength int  `asn1:"optional,default:-1"`
+		}
+		_, err := asn1.Unmarshal(e.Value, &constraints)
+		return e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 19}) && err == nil && constraints.IsCA
+	})
 }
 
 // checkServer refuses a server certificate that no client accepts: clients look

@@ -161,7 +161,7 @@ func showCertificate(a front.App, f folder, serial string) error {
 	if err != nil {
 		return err
 	}
-	entry, err := ca.Find(serial)
+	entry, err := f.find(ca, serial)
 	if err != nil {
 		return err
 	}

@@ -31,9 +31,9 @@ func caRevoke(a front.App) *cobra.Command {
 		Long: `Marks a certificate as revoked, which cannot be undone. It has an effect when
 the next revocation list is published: see holdfast ca crl.
 
-Name the certificate by its serial number, by the first digits of the number, or
-by its file. A file can also be a certificate that the CA signed before it had
-this folder.`,
+Name the certificate by its serial number, by at least six of its first digits,
+or by its file. A file can also be a certificate that the CA signed before it
+had this folder.`,
 		Example: `  holdfast ca revoke --serial 4f1c22 --reason keyCompromise
   holdfast ca revoke --certificate cert.pem --reason superseded`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,7 +41,7 @@ this folder.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&serial, "serial", "", "serial `number` in hexadecimal, or its first digits")
+	fs.StringVar(&serial, "serial", "", "serial `number` in hexadecimal, or at least its first six digits")
 	fs.StringVar(&certificate, "certificate", "", "`file` of the certificate")
 	fs.StringVar(&reason, "reason", "unspecified", "`reason`: "+strings.Join(reasons(), ", "))
 	front.MarkValues(fs.Lookup("reason"), reasons()...)
@@ -50,6 +50,10 @@ this folder.`,
 }
 
 func reasons() []string { return slices.Sorted(maps.Keys(pki.Reasons)) }
+
+// minDigits is how many digits of a serial number name a certificate to revoke, unless
+// the number is shorter: one digit, typed by mistake, is often that of a certificate.
+const minDigits = 6
 
 // A revocation is the output of ca revoke --json.
 type revocation struct {
@@ -82,9 +86,10 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 			return err
 		}
 	}
-	before, err := ca.Find(serial)
-	if n := len(serial); err == nil && n < minDigits && strings.TrimLeft(serial, "0") != strings.TrimLeft(before.Serial, "0") {
-		return signer.WithHint(front.Usagef("--serial %s has less than %d digits, and a revocation cannot be undone", serial, minDigits), "give more digits; show the serial numbers with: "+f.command("list"))
+	before, err := f.find(ca, serial)
+	if err == nil && len(serial) < minDigits && strings.TrimLeft(serial, "0") != strings.TrimLeft(before.Serial, "0") {
+		return signer.WithHint(front.Usagef("--serial %q has fewer than %d digits, and a revocation cannot be undone", serial, minDigits),
+			"to revoke the certificate for "+subjectOf(before)+", give --serial "+before.Serial)
 	}
 	if err == nil && before.Revoked.IsZero() {
 		err = ca.Revoke(ctx, before.Serial, code)
@@ -104,13 +109,9 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 		text = fmt.Sprintf("the certificate for %s (serial number %s) was already revoked at %s\n", front.OneLine(subjectOf(c)), c.Serial, day(c.Revoked))
 	}
 	_, err = a.Stdout.Write([]byte(text))
-	_, told := fmt.Fprintf(a.Stderr, "next: %s > crl.pem, and import the list at AWS; see holdfast ca crl --help\n", f.command("crl"))
+	_, told := fmt.Fprintf(a.Stderr, "next: %s, and import the list at AWS; see holdfast ca crl --help\n", f.command("crl", "--out", "crl.pem"))
 	return errors.Join(err, told)
 }
-
-// minDigits is the number of digits of a serial number that name a certificate to
-// revoke, unless they are the whole number.
-const minDigits = 6
 
 // adopt returns the serial number of the only certificate in a file that the CA
 // signed.

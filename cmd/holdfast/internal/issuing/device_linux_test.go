@@ -60,6 +60,11 @@ func TestToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The first way out is a new key, not that of the application.
+	_, _, err = runIn(dir, 0, "ca", "init", "--dir", "other", "--private-key", object(token, "none", "CA_PIN"), "--subject", "CN=CA")
+	if err == nil || !strings.Contains(err.Error(), "hint: to create this key, add --generate p256; otherwise use one of: 'pkcs11:") {
+		t.Errorf("no such key for a new CA: %v", err)
+	}
 	for _, c := range []struct{ name, key, want string }{
 		{"no PIN", object(token, "ca", "NO_PIN"), "exit status 4"},
 		{"no such key", object(token, "none", "CA_PIN"), "exit status 3"},
@@ -102,4 +107,16 @@ func TestTPM(t *testing.T) {
 	dir := t.TempDir()
 	device := tpmtest.Start(t).Path
 	lifeOf(t, dir, fmt.Sprintf("tpm:path=%s;device=%s", filepath.Join(dir, "ca.tpm"), device), fmt.Sprintf("tpm:path=%s;device=%s", filepath.Join(dir, "app.tpm"), device))
+	// If the TPM is away, the settings are right.
+	file := filepath.Join(dir, "ca", "ca.toml")
+	settings, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, []byte(strings.ReplaceAll(string(settings), device, filepath.Join(dir, "away"))), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := runIn(dir, 0, "ca", "crl"); err == nil || !strings.Contains(err.Error(), "hint: ") || strings.Contains(err.Error(), "correct it in") {
+		t.Errorf("no TPM: %v", err)
+	}
 }

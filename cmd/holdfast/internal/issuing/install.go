@@ -163,8 +163,7 @@ func (f installFlags) print(a front.App, key keystore.Ref, done keystore.Install
 			done.Preferred == nil, serials(done.Kept...), serials(done.Removed...),
 		})
 	}
-	name := front.OneLine(front.ShellQuote(done.Certificate.String()))
-	_, err := fmt.Fprintln(a.Stdout, name)
+	_, err := fmt.Fprintln(a.Stdout, front.OneLine(done.Certificate.String())) // for a shell variable, so without quotes
 	text := fmt.Sprintf("installed the certificate for %s; it expires at %s\n", front.OneLine(named(leaf.Subject.String())), day(leaf.NotAfter))
 	for _, number := range serials(done.Removed...) {
 		text += fmt.Sprintf("removed the certificate with the serial number %s\n", number)

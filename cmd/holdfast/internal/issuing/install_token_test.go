@@ -68,11 +68,13 @@ func TestInstallOnToken(t *testing.T) {
 	s.issue("old.pem", time.Hour)
 	s.issue("new.pem", time.Minute)
 	ref := strings.TrimSpace(string(s.holdfast(s.with("install", "--certificate", "old.pem")...)))
-	if !strings.HasPrefix(ref, "pkcs11:token=") && !strings.HasPrefix(ref, "'pkcs11:") || !strings.Contains(ref, "type=cert") {
+	if !strings.HasPrefix(ref, "pkcs11:token=") || !strings.Contains(ref, "type=cert") {
 		t.Errorf("the reference is %s", ref)
 	}
-	ref = strings.Trim(ref, "'")
 	s.holdfast(s.with("verify", "--certificate", ref, "--trust-anchor", "ca.pem")...)
+	// A PIN source in the reference of the key is also in that of the certificate.
+	ref = strings.TrimSpace(string(s.holdfast("install", "--certificate", "old.pem", "--private-key", s.uri+"&pin-source=file:pin")))
+	s.holdfast("verify", "--certificate", ref, "--trust-anchor", "ca.pem")
 	out := s.holdfast(s.with("install", "--certificate", "new.pem", "--json")...)
 	if !bytes.Contains(out, []byte(`"used":true,"kept":["`)) {
 		t.Errorf("%s", out)

@@ -15,6 +15,7 @@ import (
 	"math"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -159,14 +160,47 @@ func parseLifetime(name, text string) (time.Duration, error) {
 		}
 		d = time.Duration(n) * 24 * time.Hour
 	}
-	const hint = "write a duration as 90d, 12h or 45m"
-	if _, isNumber := strconv.Atoi(text); isNumber == nil && err != nil {
-		return 0, signer.WithHint(front.Usagef("%s %q has no unit", name, keystore.Excerpt(text)), hint)
+	if err == nil && d >= time.Second {
+		return d, nil
 	}
-	if err != nil || d <= 0 {
-		return 0, signer.WithHint(front.Usagef("%s %q is not a positive duration", name, keystore.Excerpt(text)), hint)
+	why, hint := "is shorter than a second", "write a duration as 90d, 12h or 45m"
+	if err != nil {
+		why = "is not a duration"
+		if _, isNumber := strconv.Atoi(text); isNumber == nil {
+			why = "has no unit"
+		} else if _, notDate := time.Parse(time.DateOnly, text[:min(len(text), len(time.DateOnly))]); notDate == nil {
+			why, hint = "is a date, not a duration", "write the number of days, such as 33d"
+		} else if days := daysOf(text); days > 0 {
+			hint = fmt.Sprintf("write %dd; the units are d, h, m and s", days)
+		}
 	}
-	return d, nil
+	return 0, signer.WithHint(front.Usagef("%s %q %s", name, keystore.Excerpt(text), why), hint)
+}
+
+var longUnit = regexp.MustCompile(`^([0-9]{1,4}) ?(d|w|mo|y)[a-z]*$`)
+
+// daysOf returns the days in a duration with a unit that parseLifetime does not
+// accept, such as 2y or 30 days, and 0 for any other text.
+func daysOf(text string) int {
+	m := longUnit.FindStringSubmatch(strings.ToLower(text))
+	if m == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(m[1]) // digits
+	return n * map[string]int{"d": 1, "w": 7, "mo": 30, "y": 365}[m[2]]
+}
+
+// span returns a duration as people write it: without zeros.
+func span(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour && d%(24*time.Hour) == 0:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	case d >= time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d >= time.Minute && d%time.Minute == 0:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	return d.String()
 }
 
 // keyHash returns the SHA-256 hash of the SubjectPublicKeyInfo in hexadecimal.

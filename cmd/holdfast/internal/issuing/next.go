@@ -90,6 +90,15 @@ func (f *folder) parseSerial(text string) (string, error) {
 	return digits, nil
 }
 
+// find returns the entry whose serial number begins with digits.
+func (f *folder) find(ca *authority.Authority, digits string) (authority.Certificate, error) {
+	c, err := ca.Find(digits)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = signer.WithHint(err, "show the serial numbers with: "+f.command("list"))
+	}
+	return c, err
+}
+
 // subjectOf returns the subject of an entry. Of a certificate that is known only
 // from a revocation list it is unknown.
 func subjectOf(c authority.Certificate) string { return cmp.Or(c.Subject, "(unknown)") }

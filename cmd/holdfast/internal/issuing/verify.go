@@ -246,8 +246,9 @@ func (v *verification) checkCRLs() {
 			continue
 		}
 		c, entry, err := rolesanywhere.Revoked(v.paths, crl.list)
-		if top := v.certs.Chain[len(v.certs.Chain)-1]; err != nil && v.anchor == nil && bytes.Equal(crl.list.RawIssuer, top.RawIssuer) {
-			err = signer.WithHint(err, "give the certificate of the CA with --trust-anchor FILE")
+		if top := v.certs.Chain[len(v.certs.Chain)-1]; err != nil && v.anchor == nil && len(v.paths[0]) == len(v.certs.Chain) && bytes.Equal(crl.list.RawIssuer, top.RawIssuer) {
+			err = signer.WithHint(fmt.Errorf("the CRL of %q cannot be checked without the certificate of that CA", keystore.Excerpt(crl.list.Issuer.String())),
+				"give the certificate of the CA with --trust-anchor FILE")
 		}
 		if entry != nil {
 			err = signer.WithHint(fmt.Errorf("certificate %q with the serial number %s was revoked at %s", c.Subject, serialOf(c), day(entry.RevocationTime)),

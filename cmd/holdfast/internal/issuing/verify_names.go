@@ -1,6 +1,7 @@
 package issuing
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/x509"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -16,11 +18,23 @@ import (
 // session tags and the source identity of a session.
 func checkMapping(leaf *x509.Certificate) error {
 	_, bad := trustpolicy.SessionTags(leaf)
-	for _, field := range []string{trustpolicy.Subject, trustpolicy.Issuer, trustpolicy.SAN} {
-		if names := bad[field]; len(names) > 0 {
-			return signer.WithHint(fmt.Errorf("certificate %q: STS does not accept %s of %s as a session tag", leaf.Subject, strings.Join(names, ", "), field),
-				"have a CA issue it with other names; session tags allow letters, digits, spaces and _.:/=+-@, and 256 characters")
+	for _, part := range []struct {
+		field, prefix string
+		names         pki.Names
+	}{
+		{trustpolicy.Subject, "", pki.NamesOf(leaf)},
+		{trustpolicy.Issuer, "of its issuer, the ", pki.Names{Subject: leaf.RawIssuer}},
+		{trustpolicy.SAN, "", pki.NamesOf(leaf)},
+	} {
+		if len(bad[part.field]) == 0 {
+			continue
 		}
+		err := part.names.CheckTags()
+		if err == nil {
+			err = fmt.Errorf("%s of %s cannot be a session tag of IAM Roles Anywhere", strings.Join(bad[part.field], ", "), part.field)
+		}
+		return signer.WithHint(fmt.Errorf("certificate %q: %s%w", leaf.Subject, part.prefix, err),
+			"have a CA issue it with other names; session tags allow letters, digits, spaces and _.:/=+-@, and 256 characters")
 	}
 	if n := utf8.RuneCountInString(trustpolicy.SourceIdentity(leaf)); n > trustpolicy.MaxIdentity {
 		return signer.WithHint(fmt.Errorf("certificate %q: the common name has %d characters, and the source identity of a session at most %d", leaf.Subject, n, trustpolicy.MaxIdentity),
@@ -37,7 +51,7 @@ func holderOf(c *x509.Certificate) string { return cmp.Or(c.Subject.String(), "(
 func (v *verification) otherCA(list *x509.RevocationList) *x509.Certificate {
 	used := slices.Concat(v.paths...)
 	for _, c := range v.anchor {
-		if !slices.ContainsFunc(used, c.Equal) && list.CheckSignatureFrom(c) == nil {
+		if !slices.ContainsFunc(used, c.Equal) && bytes.Equal(list.RawIssuer, c.RawSubject) && list.CheckSignatureFrom(c) == nil {
 			return c
 		}
 	}

@@ -77,8 +77,9 @@ func TestCommandsOfCA(t *testing.T) {
 		}
 		defer stop()
 		r.run(fmt.Sprintf(`
-for cert in %s; do holdfast credential-process --certificate $cert --private-key key.pem %s; done
-for cert in %s; do if holdfast credential-process --certificate $cert --private-key key.pem %[2]s; then exit 1; fi; done`, c.accepted, flags, c.refused))
+key() { if [ $1 = app-2.pem ]; then echo key-2.pem; else echo key.pem; fi; }
+for cert in %s; do holdfast credential-process --certificate $cert --private-key $(key $cert) %s; done
+for cert in %s; do if holdfast credential-process --certificate $cert --private-key $(key $cert) %[2]s; then exit 1; fi; done`, c.accepted, flags, c.refused))
 	}
 }
 
