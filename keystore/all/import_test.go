@@ -58,6 +58,11 @@ var mayImport = map[string][]string{
 	"pki":           {"signer"},
 	"pki/authority": {"signer", "pki"},
 
+	"pki/renew":                   {"signer", "pki"},
+	"pki/renew/program":           {"signer", "pki/renew"},
+	"pki/renew/stepca":            {"signer", "pki/renew"},
+	"pki/renew/stepca/stepcatest": {"signer", "signer/signertest"}, // for tests
+
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
@@ -115,7 +120,7 @@ var onlyIn = map[string][]string{
 }
 
 // standardOnly are the packages that import no third-party module.
-var standardOnly = []string{"signer", "signer/signertest", "signer/rotate"}
+var standardOnly = []string{"signer", "signer/signertest", "signer/rotate", "pki/renew/stepca"}
 
 type goPackage struct {
 	ImportPath string
