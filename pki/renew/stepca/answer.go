@@ -21,7 +21,7 @@ const maxCertificates = 16
 // read returns the certificates of an answer to r, or the error that it means.
 func (c *CA) read(r request, resp *http.Response, body []byte) ([]*x509.Certificate, error) {
 	status := resp.StatusCode
-	message := withoutSecret(messageOf(body), r.secret, r.bearer)
+	message := r.clean(messageOf(body))
 	switch {
 	case len(body) > maxAnswer:
 		return nil, c.unexpected(fmt.Sprintf("the answer has more than %d KiB", maxAnswer>>10))
@@ -32,7 +32,7 @@ func (c *CA) read(r request, resp *http.Response, body []byte) ([]*x509.Certific
 		}
 		return certs, nil
 	case status >= 300 && status < 400:
-		return nil, c.unexpected(fmt.Sprintf("the answer is a redirect to %q", clip(resp.Header.Get("Location"), 128)))
+		return nil, c.unexpected(fmt.Sprintf("the answer is a redirect to %q", r.clean(resp.Header.Get("Location"))))
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusBadRequest && message != "":
 		return nil, c.refused(r, status, message)
 	case status >= 500, status == http.StatusTooManyRequests:
@@ -54,17 +54,16 @@ func messageOf(body []byte) string {
 	return answer.Message
 }
 
-// withoutSecret returns the message of a server as one line of limited length.
-// The server may have quoted a token, or the signature of one.
-func withoutSecret(message string, tokens ...string) string {
-	for _, t := range tokens {
-		if t == "" {
-			continue
+// clean returns a text that a server may have determined as one line of limited
+// length, without the tokens of r and their signatures, which it may have quoted.
+func (r request) clean(text string) string {
+	for _, token := range []string{r.secret, r.bearer} {
+		if token != "" {
+			text = strings.ReplaceAll(text, token, "(token)")
+			text = strings.ReplaceAll(text, token[strings.LastIndexByte(token, '.')+1:], "(token)")
 		}
-		message = strings.ReplaceAll(message, t, "(token)")
-		message = strings.ReplaceAll(message, t[strings.LastIndexByte(t, '.')+1:], "(token)")
 	}
-	return clip(message, 300)
+	return clip(text, 300)
 }
 
 // clip returns a text of others as one line without control characters, of at

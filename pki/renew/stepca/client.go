@@ -68,12 +68,12 @@ func (c *CA) post(ctx context.Context, r request) ([]*x509.Certificate, error) {
 		if err := device.failure(); err != nil {
 			return nil, err
 		}
-		return nil, c.unreachable(ctx, err)
+		return nil, c.unreachable(ctx, r, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
-		return nil, c.unreachable(ctx, err)
+		return nil, c.unreachable(ctx, r, err)
 	}
 	return c.read(r, resp, data)
 }
@@ -98,7 +98,7 @@ func (c *CA) transport(ctx context.Context, client signer.Signer, device *record
 	t := &http.Transport{
 		TLSClientConfig:        config,
 		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
-		TLSHandshakeTimeout:    c.config.Timeout,
+		TLSHandshakeTimeout:    2 * c.config.Timeout, // the context ends before
 		ResponseHeaderTimeout:  headerTimeout,
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableKeepAlives:      true, // a connection has the identity of one request

@@ -85,8 +85,8 @@ func (e *proxyError) Error() string {
 	return fmt.Sprintf("the proxy %s answers with status %d", e.host, e.status)
 }
 
-// unreachable returns the error for a request without an answer.
-func (c *CA) unreachable(ctx context.Context, err error) error {
+// unreachable returns the error for r, which got no answer.
+func (c *CA) unreachable(ctx context.Context, r request, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -95,16 +95,19 @@ func (c *CA) unreachable(ctx context.Context, err error) error {
 		return fmt.Errorf("%s: %w", c.url.Host, err)
 	case strings.Contains(text, "certificate"), strings.Contains(text, "access denied"):
 		// It is about the certificate of the client (RFC 8446, section 6.2).
-		return signer.WithHint(fmt.Errorf("%s refuses the certificate in use: %w", c.url.Host, classed{err, renew.ErrRejected}),
+		return signer.WithHint(fmt.Errorf("%s refuses the certificate in use: %w", c.url.Host, classed{r.clean(err.Error()), err, renew.ErrRejected}),
 			"check that this CA has issued the certificate; if so, "+hintEnroll)
 	}
-	return signer.WithHint(fmt.Errorf("%s: %w", c.url.Host, classed{err, renew.ErrUnreachable}), networkHint(err))
+	return signer.WithHint(fmt.Errorf("%s: %w", c.url.Host, classed{r.clean(err.Error()), err, renew.ErrUnreachable}), networkHint(err))
 }
 
-// A classed error has the text of err. It wraps err and an error of [renew.Way].
-type classed struct{ err, class error }
+// A classed error is err with another text, and an error of [renew.Way].
+type classed struct {
+	text       string
+	err, class error
+}
 
-func (e classed) Error() string   { return e.err.Error() }
+func (e classed) Error() string   { return e.text }
 func (e classed) Unwrap() []error { return []error{e.err, e.class} }
 
 // alert returns the text of the TLS alert that ended the connection, or "".

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/pki/renew/stepca"
 	"github.com/holdfast-dev/holdfast/pki/renew/stepca/stepcatest"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -114,6 +115,9 @@ func (s site) wantRenewed(old, key signer.Signer) signer.Signer {
 	}
 	if d := pki.Compare(before, after); len(d) > 0 {
 		s.Errorf("%v", d)
+	}
+	if err := rolesanywhere.CheckChain(renewed.Chain(), time.Now()); err != nil {
+		s.Error(err)
 	}
 	if _, err := after.Verify(x509.VerifyOptions{Roots: s.server.Roots, Intermediates: poolOf(renewed.Chain()[1:]), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
 		s.Error(err)
@@ -228,9 +232,11 @@ func TestRefused(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.text) || !strings.Contains(signer.Hint(err), c.hint) {
 				t.Errorf("%v\nhint: %s", err, signer.Hint(err))
 			}
-			t.Logf("%v\nhint: %s", err, signer.Hint(err))
 		})
 	}
+	s.server.Stop()
+	_, err := s.renew(old, key)
+	wantUnreachable(t, err, "refused", "check the network")
 }
 
 // A Renewer renews three times in a row, then changes the key, and recovers from

@@ -47,8 +47,8 @@ type CA struct {
 const startTime = 2 * time.Minute
 
 // Start starts a server that is stopped at the end of the test. Its certificates
-// are valid for life, and one minute before they are issued. If step-ca cannot be
-// built, the test is skipped, or fails as [signertest.Require] says.
+// are valid for life, and one minute before they are issued. Without the program,
+// the test is skipped; see [Build].
 func Start(tb testing.TB, life time.Duration) *CA {
 	tb.Helper()
 	program := Build(tb)
