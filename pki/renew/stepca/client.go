@@ -134,13 +134,15 @@ type recorder struct {
 }
 
 func (r *recorder) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	sig, err := r.Signer.Sign(rand, digest, opts)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	sig, err := r.Signer.Sign(rand, digest, opts)
 	r.err = err
 	return sig, err
 }
 
+// failure returns the error of the last signature. It waits for one that is being
+// made, which ends soon after the context of the request.
 func (r *recorder) failure() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -45,7 +45,8 @@ var hints = []struct{ text, hint string }{
 	{"(nbf)", hintClock},
 	{"(iat)", hintClock},
 	{"(exp)", hintClock},
-	{"(aud)", "use a host of the URL that the CA lists in dnsNames"},
+	{"(aud)", "use a URL with a host that the CA lists in dnsNames"},
+	{"error validating renew token", "check that this CA has issued the certificate, and that the certificate of the issuer follows it in the file"},
 }
 
 func hintFor(message, otherwise string) string {
@@ -72,7 +73,7 @@ func (c *CA) refused(r request, status int, message string) error {
 // A timeoutError is the cause of the end of a request.
 type timeoutError struct{ limit time.Duration }
 
-func (e *timeoutError) Error() string { return fmt.Sprintf("it did not answer within %v", e.limit) }
+func (e *timeoutError) Error() string { return fmt.Sprintf("the time limit of %v has passed", e.limit) }
 func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
 
 // A proxyError is the answer of a proxy that does not open a tunnel.

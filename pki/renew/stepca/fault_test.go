@@ -49,13 +49,13 @@ func TestFaults(t *testing.T) {
 		handler http.HandlerFunc
 		want    string
 	}{
-		"no answer": {block, "it did not answer within 200ms"},
+		"no answer": {block, "the time limit of 200ms has passed"},
 		"half an answer": {func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusCreated)
 			fmt.Fprint(w, `{"certChain":[`)
 			w.(http.Flusher).Flush()
 			block(w, r)
-		}, "it did not answer within 200ms"},
+		}, "the time limit of 200ms has passed"},
 		"a wrong length": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			w.WriteHeader(http.StatusCreated)
@@ -110,7 +110,7 @@ func TestNoServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	wantUnreachable(t, ask(stepca.Config{URL: "https://" + silent.Addr().String(), Roots: roots, Timeout: 200 * time.Millisecond}), "did not answer within 200ms", "check the network")
+	wantUnreachable(t, ask(stepca.Config{URL: "https://" + silent.Addr().String(), Roots: roots, Timeout: 200 * time.Millisecond}), "the time limit of 200ms has passed", "check the network")
 	plain := httptest.NewServer(nil)
 	defer plain.Close()
 	wantUnreachable(t, ask(stepca.Config{URL: strings.Replace(plain.URL, "http:", "https:", 1), Roots: roots}), "does not look like a TLS handshake", "does not use TLS")
@@ -146,7 +146,7 @@ func TestDevice(t *testing.T) {
 		wait := make(chan struct{})
 		r.Old = signer.WithCertificates(stuck{r.Old, wait}, signer.Certificates{Chain: chain})
 		way := newWay(t, stepca.Config{URL: c.server.URL, Roots: poolOf([]*x509.Certificate{c.server.Certificate()}), Timeout: 200 * time.Millisecond})
-		if _, err := way.Renew(t.Context(), r); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := way.Renew(t.Context(), r); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, signer.ErrUnavailable) || errors.Is(err, renew.ErrUnreachable) {
 			t.Errorf("%s, stuck: %v", name, err)
 		}
 		close(wait)

@@ -215,14 +215,15 @@ func TestRefused(t *testing.T) {
 		do         func() error
 		text, hint string
 	}{
-		"expired":               {renewal(s.expired(old)), "certificate expired on", "allowRenewalAfterExpiry"},
-		"revoked":               {renewal(revoked), "refuses the request", "enrol again"},
-		"renewal disabled":      {renewal(s.enrol(key, stepcatest.NoRenewal)), "refuses the request", "enrol again"},
-		"of another CA":         {renewal(foreign), "unknown certificate authority", "check that this CA has issued"},
-		"token used twice":      {enrol(used, names()), "refuses the request", "for one use"},
-		"token of another name": {enrol(s.server.Token(t, stepcatest.Provisioner, "other"), names()), "refuses the request", "one-time token"},
-		"token of nobody":       {enrol(s.server.Token(t, "nobody", "app-17"), names()), "refuses the request", "one-time token"},
-		"renewal token":         {enrol(strings.Repeat("x", 40)+".e30.AAAA", names()), "refuses the request", "one-time token"},
+		"expired":                     {renewal(s.expired(old)), "certificate expired on", "allowRenewalAfterExpiry"},
+		"revoked":                     {renewal(revoked), "refuses the request", "enrol again"},
+		"renewal disabled":            {renewal(s.enrol(key, stepcatest.NoRenewal)), "refuses the request", "enrol again"},
+		"of another CA":               {renewal(foreign), "unknown certificate authority", "check that this CA has issued"},
+		"expired, without its issuer": {renewal(s.bind(key, s.expired(old).Chain()[:1])), "error validating renew token", "certificate of the issuer"},
+		"token used twice":            {enrol(used, names()), "refuses the request", "for one use"},
+		"token of another name":       {enrol(s.server.Token(t, stepcatest.Provisioner, "other"), names()), "refuses the request", "one-time token"},
+		"token of nobody":             {enrol(s.server.Token(t, "nobody", "app-17"), names()), "refuses the request", "one-time token"},
+		"renewal token":               {enrol(strings.Repeat("x", 40)+".e30.AAAA", names()), "refuses the request", "one-time token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := c.do()
@@ -234,6 +235,7 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
+	s.wantRenewed(s.bind(key, old.Chain()[:1]), key) // the CA knows the issuer
 	s.server.Stop()
 	_, err := s.renew(old, key)
 	wantUnreachable(t, err, "refused", "check the network")
