@@ -77,6 +77,7 @@ func answers(good []string) map[string]answer {
 		"429":                         {429, `{"status":429,"message":"too many requests"}`, unreachable, "status 429: too many requests"},
 		"500":                         {500, ``, unreachable, "status 500"},
 		"500 with a reason":           {500, `{"status":500,"message":"The certificate authority encountered an Internal Server Error."}`, unreachable, "status 500: The certificate authority"},
+		"500, another host":           {500, `{"message":"error validating renew token: invalid audience claim (aud)"}`, unreachable, "(aud)"},
 		"502 of a proxy":              {502, `<html>Bad Gateway</html>`, unreachable, "status 502"},
 		"503, endless":                {503, strings.Repeat("x", 2<<20), unreachable, "more than 1024 KiB"},
 		"501":                         {501, `{"status":501,"message":"not implemented"}`, unreachable, "not implemented"},

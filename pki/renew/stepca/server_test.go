@@ -1,12 +1,14 @@
 package stepca_test
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"path/filepath"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -241,47 +243,22 @@ func TestRefused(t *testing.T) {
 	wantUnreachable(t, err, "refused", "check the network")
 }
 
-// A Renewer renews three times in a row, then changes the key, and recovers from
-// an outage of the CA that lasted longer than the certificate.
-func TestRenewer(t *testing.T) {
+// A proxy that ends TLS hides the certificate of the client, but not a token.
+func TestReverseProxy(t *testing.T) {
 	s := newSite(t)
-	for name, newStore := range stores {
-		t.Run(name, func(t *testing.T) {
-			s := site{t, s.server, s.way}
-			newKey := newStore(t)
-			keys := map[string]signer.Signer{"": newKey(), "next": newKey()}
-			current := s.enrol(keys[""], stepcatest.AfterExpiry)
-			config := renew.Config{
-				Way: s.way, StateFile: filepath.Join(t.TempDir(), "state"),
-				Open: func(context.Context) (signer.Signer, error) { return signer.WithContext(t.Context(), current), nil },
-				Install: func(_ context.Context, name string, chain []*x509.Certificate) error {
-					current = s.bind(keys[name], chain)
-					return nil
-				},
-			}
-			renewed := func() {
-				t.Helper()
-				before := current.Chain()[0]
-				cert, err := renew.New(config).Renew(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				if !cert.Equal(current.Chain()[0]) || cert.Equal(before) {
-					t.Error("the certificate in use is not the new one")
-				}
-			}
-			for range 3 {
-				renewed()
-			}
-			current = s.expired(current)
-			renewed()
-			config.Key = func(context.Context, string) (signer.Signer, string, error) {
-				return signer.WithContext(t.Context(), keys["next"]), "next", nil
-			}
-			renewed()
-			if !signer.SamePublicKey(current.Chain()[0].PublicKey, keys["next"].Public()) {
-				t.Error("the certificate is for the old key")
-			}
-		})
+	target, err := url.Parse(s.server.URL)
+	if err != nil {
+		t.Fatal(err)
 	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.server.Roots}}
+	front := httptest.NewTLSServer(proxy)
+	defer front.Close()
+	key := signer.FromKey(signertest.Key(t, "p256"))
+	old := s.enrol(key, stepcatest.AfterExpiry)
+	s.way = newWay(t, stepca.Config{URL: front.URL, Roots: poolOf([]*x509.Certificate{front.Certificate()})})
+	if _, err := s.renew(old, key); !errors.Is(err, renew.ErrRejected) || !strings.Contains(err.Error(), "missing client certificate") || !strings.Contains(signer.Hint(err), "ends TLS") {
+		t.Errorf("%v; hint: %s", err, signer.Hint(err))
+	}
+	s.wantRenewed(s.expired(old), key)
 }
