@@ -11,7 +11,6 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -36,11 +35,11 @@ func (c *CA) read(r request, resp *http.Response, body []byte) ([]*x509.Certific
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusBadRequest && message != "":
 		return nil, c.refused(r, status, message)
 	case status >= 500, status == http.StatusTooManyRequests:
-		text := fmt.Sprintf("%s answers with status %d", c.url.Host, status)
+		text := fmt.Sprintf("the answer has status %d", status)
 		if message != "" {
 			text += ": " + message
 		}
-		return nil, signer.WithHint(&failure{text, renew.ErrUnreachable}, hintFor(message, "the log of the CA can say more; the request can be sent again"))
+		return nil, signer.WithHint(c.failed(text), hintFor(message, "the log of the CA can say more; the request can be sent again"))
 	}
 	return nil, c.unexpected(fmt.Sprintf("the answer has status %d", status))
 }

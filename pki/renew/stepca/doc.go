@@ -16,7 +16,9 @@
 //
 // The variables HTTPS_PROXY and NO_PROXY count, as in
 // [net/http.ProxyFromEnvironment]. A proxy must open a tunnel to the server: if it
-// ends TLS, step-ca does not see the certificate of the client.
+// ends TLS, step-ca does not see the certificate of the client. Its own URL must
+// begin with http, because an https proxy would be verified with the roots of the
+// CA.
 //
 // The package was tested with step-ca 0.30.2.
 package stepca

@@ -24,18 +24,27 @@ const (
 	hintProxy  = "check the proxy that HTTPS_PROXY names; NO_PROXY with the host of the CA avoids it"
 )
 
-// A failure is an error about the CA, of one of the classes of [renew.Way].
+// A failure is an error with a text of its own. It wraps one of the errors of
+// [renew.Way], and its cause if there is one.
 type failure struct {
-	text  string
-	class error
+	text string
+	errs []error
 }
 
-func (f *failure) Error() string { return f.text }
-func (f *failure) Unwrap() error { return f.class }
+func (f *failure) Error() string   { return f.text }
+func (f *failure) Unwrap() []error { return f.errs }
+
+func (c *CA) rejected(what string, cause ...error) error {
+	return &failure{c.url.Host + " " + what, append(cause, renew.ErrRejected)}
+}
+
+func (c *CA) failed(what string, cause ...error) error {
+	return &failure{c.url.Host + ": " + what, append(cause, renew.ErrUnreachable)}
+}
 
 // unexpected returns the error for an answer that step-ca would not give.
 func (c *CA) unexpected(what string) error {
-	return signer.WithHint(&failure{c.url.Host + ": " + what, renew.ErrUnreachable}, hintServer)
+	return signer.WithHint(c.failed(what), hintServer)
 }
 
 // hints has the hint for a message of step-ca that contains a text.
@@ -67,7 +76,7 @@ func (c *CA) refused(r request, status int, message string) error {
 	if r.secret != "" {
 		otherwise = "a one-time token is for one use, within some minutes and with the names that it lists; an administrator of the CA can print another one with: step ca token NAME"
 	}
-	return signer.WithHint(&failure{c.url.Host + " refuses the request: " + message, renew.ErrRejected}, hintFor(message, otherwise))
+	return signer.WithHint(c.rejected("refuses the request: "+message), hintFor(message, otherwise))
 }
 
 // A timeoutError is the cause of the end of a request.
@@ -96,20 +105,11 @@ func (c *CA) unreachable(ctx context.Context, r request, err error) error {
 		return fmt.Errorf("%s: %w", c.url.Host, err)
 	case strings.Contains(text, "certificate"), strings.Contains(text, "access denied"):
 		// It is about the certificate of the client (RFC 8446, section 6.2).
-		return signer.WithHint(fmt.Errorf("%s refuses the certificate in use: %w", c.url.Host, classed{r.clean(err.Error()), err, renew.ErrRejected}),
+		return signer.WithHint(c.rejected("refuses the certificate in use: "+r.clean(err.Error()), err),
 			"check that this CA has issued the certificate; if so, "+hintEnroll)
 	}
-	return signer.WithHint(fmt.Errorf("%s: %w", c.url.Host, classed{r.clean(err.Error()), err, renew.ErrUnreachable}), networkHint(err))
+	return signer.WithHint(c.failed(r.clean(err.Error()), err), networkHint(err))
 }
-
-// A classed error is err with another text, and an error of [renew.Way].
-type classed struct {
-	text       string
-	err, class error
-}
-
-func (e classed) Error() string   { return e.text }
-func (e classed) Unwrap() []error { return []error{e.err, e.class} }
 
 // alert returns the text of the TLS alert that ended the connection, or "".
 func alert(err error) string {

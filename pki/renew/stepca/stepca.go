@@ -116,10 +116,10 @@ func (c *CA) renewByToken(ctx context.Context, old signer.Signer) ([]*x509.Certi
 }
 
 // Enroll obtains the first certificate for the key of a certificate request in
-// DER, with a one-time token of a provisioner. The token is a secret. The
-// certificate comes first, then those of its issuers without the root. It is for
-// the key of the request; its names are those that the CA allows. The errors wrap
-// those of [renew.Way].
+// DER, with a one-time token of a provisioner. The token is a secret, and it is
+// used up even if the answer is lost. The certificate comes first, then those of
+// its issuers without the root. It is for the key of the request; its names are
+// those that the CA allows. The errors wrap those of [renew.Way].
 func (c *CA) Enroll(ctx context.Context, csr []byte, token string) ([]*x509.Certificate, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
