@@ -222,8 +222,7 @@ func TestProxy(t *testing.T) {
 		}
 		return
 	}
-	var c client
-	c = newClient(t, func(w http.ResponseWriter, _ *http.Request) {
+	c := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprint(w, `{"message":"through the tunnel"}`)
 	})
