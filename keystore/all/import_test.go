@@ -58,12 +58,13 @@ var mayImport = map[string][]string{
 	"pki":           {"signer"},
 	"pki/authority": {"signer", "pki"},
 
-	"pki/renew":                   {"signer", "pki"},
-	"pki/renew/program":           {"signer", "pki/renew"},
-	"pki/renew/stepca":            {"signer", "pki/renew"},
-	"pki/renew/stepca/stepcatest": {"signer", "signer/signertest"}, // for tests
+	"pki/renew":         {"signer", "pki"},
+	"pki/renew/program": {"signer", "pki/renew"},
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
+
+	"pki/renew/stepca":            {"signer", "pki/renew"},
+	"pki/renew/stepca/stepcatest": {"signer", "signer/signertest"}, // for tests
 
 	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
 	"rolesanywhere/internal/service":       {"signer", "rolesanywhere/credentials"},
