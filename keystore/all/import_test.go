@@ -63,6 +63,9 @@ var mayImport = map[string][]string{
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
+	"pki/renew/stepca":            {"signer", "pki/renew"},
+	"pki/renew/stepca/stepcatest": {"signer", "signer/signertest"}, // for tests
+
 	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
 	"rolesanywhere/internal/service":       {"signer", "rolesanywhere/credentials"},
 	"rolesanywhere/assume":                 {"signer", "rolesanywhere", "rolesanywhere/sigv4", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
@@ -87,7 +90,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/pinentry": {},
 	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
-	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/program", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
+	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/program", "pki/renew/stepca", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "pki/renew", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
@@ -119,7 +122,7 @@ var onlyIn = map[string][]string{
 }
 
 // standardOnly are the packages that import no third-party module.
-var standardOnly = []string{"signer", "signer/signertest", "signer/rotate"}
+var standardOnly = []string{"signer", "signer/signertest", "signer/rotate", "pki/renew/stepca"}
 
 type goPackage struct {
 	ImportPath string
