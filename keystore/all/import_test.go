@@ -95,7 +95,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
 	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "rolesanywhere", "rolesanywhere/trustpolicy"},
-	"cmd/holdfast/internal/renewing": {front, flags, role, "signer", "keystore", "pki/renew"},
+	"cmd/holdfast/internal/renewing": {front, flags, role, "signer", "keystore", "pki", "pki/renew"},
 	"cmd/holdfast/internal/doctor":   {front, flags, role, "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/local":    {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},
 	"cmd/holdfast/internal/interop":  {}, // only tests, like the next three

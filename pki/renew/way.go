@@ -22,6 +22,14 @@ type Way interface {
 	Renew(ctx context.Context, r Request) ([]*x509.Certificate, error)
 }
 
+// An Enroller is a [Way] that also obtains a first certificate.
+type Enroller interface {
+	// Enroll returns the certificate for a certificate request in DER, and
+	// those of its issuers. The token is a secret. The errors are those of
+	// [Way].
+	Enroll(ctx context.Context, csr []byte, token string) ([]*x509.Certificate, error)
+}
+
 // A Request is what a [Way] asks for.
 type Request struct {
 	// Old is the certificate in use with its key, by which the renewal is

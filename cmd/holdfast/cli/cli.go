@@ -53,6 +53,7 @@ var commands = []front.Command{
 	{Name: "ca", Group: certCommands, New: issuing.CA},
 	{Name: "install", Group: certCommands, New: issuing.Install},
 	{Name: "verify", Group: certCommands, New: issuing.Verify},
+	{Name: "enroll", Group: certCommands, New: renewing.Enroll},
 	{Name: "renew", Group: certCommands, New: renewing.Renew},
 	{Name: "emulator", Group: localCommands, New: local.Emulator},
 	{Name: "demo", Group: localCommands, New: local.Demo},

@@ -30,13 +30,20 @@ type RenewalFlags struct {
 	deploy   string
 }
 
-// Add adds the flags to a command. ways are the values of --way.
-func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
+// AddCA adds the flags that name the CA. ways are the values of --way.
+func (f *RenewalFlags) AddCA(cmd *cobra.Command, ways []string) {
 	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.settings.Way, "way", "", "`way` of getting the certificate: "+strings.Join(ways, ", "))
 		front.MarkValues(fs.Lookup("way"), ways...)
 		fs.StringVar(&f.settings.CAURL, "ca-url", "", "`URL` of the CA")
 		fs.StringVar(&f.settings.CARoots, "ca-roots", "", "PEM `file` of the certificates that verify the server of the CA")
+	})
+}
+
+// Add adds the flags to a command. ways are the values of --way.
+func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
+	f.AddCA(cmd, ways)
+	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.settings.Requests, "requests", "", "`folder` for the requests to the CA and for its answers")
 		fs.StringVar(&f.deploy, "deploy-command", "", "`program` to run when the new certificate is in use; for arguments, use deploy_command in a configuration file")
 		fs.BoolVar(&f.settings.AllowChange, "allow-change", false, "accept a certificate with other names, usages or another issuer")

@@ -37,6 +37,21 @@ var ways = map[string]func(Setup, front.App) (renew.Way, error){
 // Ways returns the names of the ways of getting a certificate.
 func Ways() []string { return slices.Sorted(maps.Keys(ways)) }
 
+// EnrollmentWays returns the names of the ways of getting a first certificate.
+func EnrollmentWays() []string { return []string{"step-ca"} }
+
+// Enroller returns the way of getting a first certificate.
+func Enroller(s Setup, a front.App) (renew.Enroller, error) {
+	if !slices.Contains(EnrollmentWays(), s.Renewal.Way) {
+		return nil, signer.WithHint(front.Usagef("--way is not a way of getting a first certificate"), "use --way "+strings.Join(EnrollmentWays(), ", --way "))
+	}
+	way, err := s.way(a)
+	if err != nil {
+		return nil, err
+	}
+	return way.(renew.Enroller), nil
+}
+
 func commandWay(s Setup, a front.App) (renew.Way, error) {
 	if len(s.Renewal.Command) == 0 {
 		return nil, signer.WithHint(front.Usagef("the way %q has no program", s.Renewal.Way),
