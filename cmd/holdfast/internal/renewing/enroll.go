@@ -31,7 +31,7 @@ func Enroll(a front.App) *cobra.Command {
 	var f enrollFlags
 	cmd := &cobra.Command{
 		Use:   "enroll",
-		Short: "Get the first certificate from a CA, with a one-time token",
+		Short: "Get the first certificate from a CA",
 		Long: `Sends a certificate request to a CA, with a one-time token of its administrator,
 and prints the certificate and those of its issuers in PEM. holdfast csr makes
 the request, holdfast install stores the certificate beside its key, and
