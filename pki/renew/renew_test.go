@@ -285,3 +285,97 @@ func TestOneAtATime(t *testing.T) {
 		t.Errorf("the second renewal: %v", second)
 	}
 }
+
+// A clock that was wrong for some time does not keep the certificate from being
+// renewed afterwards, and costs no certificate.
+func TestWrongClock(t *testing.T) {
+	b := newBench(t)
+	if err := b.renew(); err != nil {
+		t.Fatal(err)
+	}
+	right, due := b.now, b.status().Due
+	b.now = right.Add(5 * 365 * 24 * time.Hour) // the CA issues with the right time
+	b.answer = func(renew.Request) ([]*x509.Certificate, error) {
+		return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotBefore, c.NotAfter = right, right.Add(b.life) })}, nil
+	}
+	for range 5 {
+		if err := b.renew(); !errors.Is(err, renew.ErrUnfit) {
+			t.Fatal(err)
+		}
+	}
+	b.answer, b.now = nil, due.Add(time.Hour)
+	if s := b.status(); s.Next.After(b.now) {
+		t.Errorf("the next try is at %v, %v after now", s.Next, s.Next.Sub(b.now))
+	}
+	if err := b.renew(); err != nil {
+		t.Error(err)
+	}
+	// A clock that is behind.
+	b.now = right.Add(-365 * 24 * time.Hour)
+	if s := b.status(); s.Next.Before(b.now) || s.IsOverdue(b.now) {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Config.Deploy is called until it succeeds, and again after an interruption
+// between the installation and the state.
+func TestDeploy(t *testing.T) {
+	b := newBench(t)
+	calls, fail := 0, true
+	b.config.Deploy = func(_ context.Context, c *x509.Certificate) error {
+		if calls++; fail {
+			return errors.New("reload failed")
+		}
+		if !c.Equal(b.chain[0]) {
+			t.Error("another certificate is deployed")
+		}
+		return nil
+	}
+	r := renew.New(b.config)
+	if c, err := r.Renew(t.Context()); c == nil || err == nil || !strings.Contains(err.Error(), "reload failed") {
+		t.Errorf("%v, %v", c, err)
+	}
+	if !b.status().Undeployed || !r.Last().Undeployed {
+		t.Error("the state does not say that nobody was told")
+	}
+	fail = false
+	for range 2 {
+		if err := renew.New(b.config).Deploy(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if calls != 2 || b.status().Undeployed {
+		t.Errorf("%d calls", calls)
+	}
+	// Killed after the installation.
+	install := b.config.Install
+	b.config.Install = func(ctx context.Context, name string, chain []*x509.Certificate) error {
+		return errors.Join(install(ctx, name, chain), errors.New("killed"))
+	}
+	if _, err := renew.New(b.config).Renew(t.Context()); err == nil {
+		t.Error("no error")
+	}
+	b.config.Install = install
+	if s := b.status(); !s.Undeployed || s.Obtained.Before(b.now.Add(-time.Minute)) || s.Failures != 0 {
+		t.Errorf("%+v", s)
+	}
+	if err := renew.New(b.config).Deploy(t.Context()); err != nil || calls != 3 || len(b.asked) != 2 {
+		t.Errorf("%v, %d calls, asked %d times", err, calls, len(b.asked))
+	}
+}
+
+// A check that could not be made is made again with the same certificate.
+func TestCheckAgain(t *testing.T) {
+	b := newBench(t)
+	down := errors.New("AWS is down")
+	b.config.Check = func(context.Context, signer.Signer, signer.Signer) error { return down }
+	for range 2 {
+		if err := b.renew(); !errors.Is(err, down) || errors.Is(err, renew.ErrUnfit) {
+			t.Error(err)
+		}
+	}
+	b.config.Check = nil
+	if err := b.renew(); err != nil || len(b.asked) != 1 {
+		t.Errorf("%v, asked %d times", err, len(b.asked))
+	}
+}
