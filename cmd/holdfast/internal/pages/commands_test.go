@@ -53,6 +53,14 @@ func require(t *testing.T, name, program string) {
 	}
 }
 
+// TestCommandsOfRenew runs the page about renewals, in the folder of a CA.
+func TestCommandsOfRenew(t *testing.T) {
+	t.Parallel()
+	r := newReader(t)
+	r.sendTo("http://127.0.0.1:1") // nothing is sent
+	r.run(script(t, "ca.md", "A CA and a certificate") + "\ncp cert.pem first.pem\n" + script(t, "renew.md", "") + "\n! cmp cert.pem first.pem\n")
+}
+
 // TestCommandsOfCA runs the page about a CA, which begins with an empty folder.
 func TestCommandsOfCA(t *testing.T) {
 	t.Parallel()
