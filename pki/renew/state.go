@@ -70,10 +70,17 @@ func hashOf(c *x509.Certificate) string {
 // unknown, and the beginning of its validity is a time before that.
 func (r *Renewer) load(leaf *x509.Certificate) (s state, err error) {
 	s = state{Version: stateVersion, Certificate: hashOf(leaf), Obtained: leaf.NotBefore}
-	f, err := os.Open(r.config.StateFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Stat(r.config.StateFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return s, nil
-	} else if err != nil {
+	case err != nil:
+		return s, err
+	case !info.Mode().IsRegular(): // a FIFO would wait for its writer
+		return s, signer.WithHint(fmt.Errorf("%s: the state of the renewal is not a regular file", r.config.StateFile), "name another file with Config.StateFile")
+	}
+	f, err := os.Open(r.config.StateFile)
+	if err != nil {
 		return s, err
 	}
 	defer f.Close()

@@ -181,7 +181,7 @@ func parse(data []byte) (certs []*x509.Certificate, err error) {
 		certs = append(certs, c)
 	}
 	if len(certs) == 0 {
-		return nil, fmt.Errorf("it writes no certificate in PEM: %w", signer.ErrNoCertificate)
+		return nil, errors.New("it writes no certificate in PEM")
 	}
 	return certs, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/sharedfile"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -45,6 +46,8 @@ var exits = []struct {
 	{is(signer.ErrPINLocked), ExitPIN, "unblock the PIN with the tools of the device vendor"},
 	{is(rolesanywhere.ErrUnreachable), ExitUnreachable, "check the network, the endpoint and the proxy"},
 	{as[*rolesanywhere.APIError], ExitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
+	{is(renew.ErrUnreachable), ExitUnreachable, "check the network and the CA; the next try sends the same request"},
+	{is(renew.ErrRejected), ExitRefused, "ask the operator of the CA; its log can have the reason"},
 	{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is connected and that no other program is using it"},
 	{is(sharedfile.ErrProfile), ExitUsage, "choose another name with --profile"},
 	{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md lists the unsupported contents"},
