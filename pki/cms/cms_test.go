@@ -125,7 +125,9 @@ func TestRefused(t *testing.T) {
 			d.DigestAlgorithms = append(d.DigestAlgorithms, pkix.AlgorithmIdentifier{Algorithm: sha2(2)})
 		}},
 		{"a digest that is not the signature's", "different digest", false, func(d *signedData, s *signerInfo) { d.DigestAlgorithms[0].Algorithm = sha2(2) }},
-		{"SHA-1", "is not SHA-256", false, func(d *signedData, s *signerInfo) { s.DigestAlgorithm.Algorithm = asn1.ObjectIdentifier{1, 3, 14, 3, 2, 26} }},
+		{"SHA-1", "is not SHA-256", false, func(d *signedData, s *signerInfo) {
+			s.DigestAlgorithm.Algorithm = asn1.ObjectIdentifier{1, 3, 14, 3, 2, 26}
+		}},
 		{"a digest with parameters", "is not SHA-256", false, func(d *signedData, s *signerInfo) { s.DigestAlgorithm.Parameters = der(t, 1) }},
 		{"ECDSA with SHA-1", "is not one of a key", false, func(d *signedData, s *signerInfo) {
 			s.SignatureAlgorithm.Algorithm = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1}
