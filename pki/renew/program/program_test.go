@@ -66,6 +66,22 @@ func TestOpenSSL(t *testing.T) {
 	}
 }
 
+// A program that wants the request signed gets it as CMS.
+func TestSigned(t *testing.T) {
+	signertest.Require(t, "openssl", "openssl")
+	r := request(t)
+	p := program.Program{Args: []string{"sh", "-c", "openssl cms -verify -noverify -inform PEM -out /dev/null >&2; exit 5"}, Env: []string{"PATH=" + os.Getenv("PATH")}, Signed: true}
+	var log bytes.Buffer
+	p.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	if _, err := p.Renew(t.Context(), r); !errors.As(err, new(*renew.WaitError)) || !strings.Contains(log.String(), "CMS Verification successful") {
+		t.Errorf("%v\n%s", err, &log)
+	}
+	r.Old = signer.FromKey(signertest.Key(t, "p256"))
+	if _, err := p.Renew(t.Context(), r); !errors.Is(err, signer.ErrNoCertificate) {
+		t.Error(err)
+	}
+}
+
 func TestAnswers(t *testing.T) {
 	r := request(t)
 	wait := func(seconds int) func(error) bool {
