@@ -80,11 +80,11 @@ exit code is 2 if a request was refused.`,
 	fs.StringVar(&f.csr, "csr", "", "`file` of the request, - for standard input")
 	fs.StringVar(&f.profile, "profile", "", "`name` of the profile: client, server, intermediate, or a profile in ca.toml (default: client)")
 	front.MarkValues(fs.Lookup("profile"), "client", "server", "intermediate")
-	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 90d or 12h (default: that of the profile); it never exceeds that of the CA")
+	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 90d or 12h (default: that of the profile, or of the certificate that is renewed); it never exceeds that of the CA")
 	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list; can be repeated (default: crl_distribution_points in the settings)")
 	f.renewal.add(fs)
 	f.out.Add(cmd, "certificate", "CERTIFICATE")
-	f.add(cmd, "object: serial, subject, not_after, profile, certificate")
+	f.add(cmd, "object: serial, subject, not_after, profile, certificate; with --renew-folder, an array of objects: request, with serial, subject and not_after, or with refused or failed")
 	return cmd
 }
 

@@ -115,13 +115,17 @@ func (d *desk) answer(token string, c *x509.Certificate, err error) {
 }
 
 func (d *desk) reject(token string, err error) {
-	reason := front.OneLine(strings.TrimPrefix(err.Error(), authority.ErrRefused.Error()+": "))
+	path, reason := d.folder.Path(token), err.Error()
+	for _, prefix := range []string{path, authority.ErrRefused.Error()} { // the reader knows both
+		reason = strings.TrimPrefix(reason, prefix+": ")
+	}
+	reason = front.OneLine(reason)
 	if err := d.folder.Reject(token, reason); err != nil {
-		d.fail(d.folder.Path(token), err)
+		d.fail(path, err)
 		return
 	}
 	d.refused++
-	d.answers = append(d.answers, answer{Request: d.folder.Path(token), Refused: reason})
+	d.answers = append(d.answers, answer{Request: path, Refused: reason})
 }
 
 func (d *desk) fail(path string, err error) {

@@ -37,8 +37,8 @@ The names come from the flags, or with --names-from from a certificate, such as
 the one that is to be renewed. A CA may ignore them: holdfast ca issue does,
 unless you give --accept-csr-names.
 
---renew makes a request to renew a certificate of holdfast ca: it has the names of
-the certificate, and the key signs it as CMS SignedData (RFC 5652), so that
+--renew makes a request to renew a certificate of holdfast ca. It has the names
+of the certificate, and the key signs it as CMS SignedData (RFC 5652), so that
 holdfast ca issue --renew needs no person.
 
 The command prints the SHA-256 hash of the public key to standard error; the
