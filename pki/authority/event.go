@@ -38,7 +38,7 @@ type event struct {
 	Evidence string    `json:"evidence,omitempty"`
 
 	Renews  string `json:"renews,omitempty"`  // serial number of the certificate that was renewed
-	Request string `json:"request,omitempty"` // SHA-256 of the certificate request, of a renewal
+	Request string `json:"request,omitempty"` // SHA-256 of the certificate request and the transaction, of a renewal
 
 	Reason pki.Reason `json:"reason,omitempty"`
 
@@ -75,7 +75,7 @@ type Certificate struct {
 	Profile  string // "": it was adopted
 	Evidence string // SHA-256 of the evidence of an attestation; "": none
 	Renews   string // serial number of the certificate that it renewed; "": none
-	Request  string // SHA-256 of the certificate request, of a renewal
+	Request  string // SHA-256 of the certificate request and the transaction, of a renewal
 
 	Revoked time.Time // zero: not revoked
 	Reason  pki.Reason

@@ -32,6 +32,10 @@ type Renewal struct {
 	// caller has verified its signature, such as with [pki.ParseRequest].
 	Request *x509.CertificateRequest
 
+	// Transaction distinguishes requests that are equal in all bytes, as RSA
+	// signatures make them; "": there is none.
+	Transaction string
+
 	// Profile returns the profile with a name.
 	Profile func(name string) (pki.Profile, error)
 
@@ -41,10 +45,12 @@ type Renewal struct {
 }
 
 // request returns what identifies the request: a repetition has the same.
-func (r Renewal) request() string { return hashOf(r.Request.Raw) }
+func (r Renewal) request() string {
+	return hashOf(append(slices.Clone(r.Request.Raw), r.Transaction...))
+}
 
-// FindRenewal returns the certificate that was issued for the same request before.
-// It is nil if [Authority.Renew] would issue one. The error wraps [ErrRefused] if
+// FindRenewal returns the certificate that was issued for the same request before and
+// has not expired. It is nil if [Authority.Renew] would issue one. The error wraps [ErrRefused] if
 // the CA does not grant the renewal.
 //
 // The certificates that renew each other are a line. The CA refuses a certificate
@@ -156,7 +162,7 @@ func (a *Authority) answered(entry *Certificate, r Renewal) (*x509.Certificate, 
 	newest, request := (*Certificate)(nil), r.request()
 	for _, serial := range slices.Backward(a.state.serials) {
 		c := a.state.certificates[serial]
-		same := c.Renews == entry.Serial && c.Request == request
+		same := c.Renews == entry.Serial && c.Request == request && a.opts.now().Before(c.NotAfter)
 		if c.root != entry.root || newest != nil && !same || !isRegular(a.certificatePath(serial)) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package authority_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -152,16 +154,42 @@ func TestRenew(t *testing.T) {
 
 func TestRenewExpired(t *testing.T) {
 	l := newLine(t)
+	l.now = l.now.Add(30 * time.Minute)
 	answered := l.request(l.key, l.first)
 	c := l.renew(answered)
-	l.now = l.first.NotAfter.Add(time.Hour - time.Second)
 	// A machine that was interrupted gets its answer also after the end.
+	l.now = l.first.NotAfter.Add(time.Minute)
 	if again := l.renew(answered); !again.Equal(c) {
 		t.Error("another certificate")
 	}
 	r := l.request(l.key, l.first)
 	r.AllowExpired = time.Hour
 	l.renew(r)
+	// An answer that has expired is of no use.
+	l.now = c.NotAfter.Add(time.Minute)
+	if _, err := l.FindRenewal(answered); !errors.Is(err, authority.ErrRefused) || !strings.Contains(err.Error(), "expired at") {
+		t.Error(err)
+	}
+	answered.AllowExpired = time.Hour
+	if again := l.renew(answered); again.Equal(c) || !again.NotAfter.After(l.now) {
+		t.Error("the answer has expired")
+	}
+}
+
+// Requests of an RSA key are equal in all bytes. The transaction distinguishes them.
+func TestRenewTransactions(t *testing.T) {
+	l := newLine(t)
+	l.key = signertest.Key(t, "rsa2048")
+	l.first = l.issue("app", l.key, pki.Client)
+	first, second := l.request(l.key, l.first), l.request(l.key, l.first)
+	if !bytes.Equal(first.Request.Raw, second.Request.Raw) {
+		t.Fatal("the requests differ")
+	}
+	first.Transaction, second.Transaction = "1", "2"
+	c := l.renew(first)
+	if d := l.renew(second); d.Equal(c) || !l.renew(first).Equal(c) || !l.renew(second).Equal(d) {
+		t.Error("each transaction gets one certificate")
+	}
 }
 
 // A signature that was interrupted is made again for the same request, with another

@@ -15,6 +15,10 @@ var (
 	oidSigningTime   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 5}
 )
 
+// oidTransaction is the attribute transactionID of SCEP (RFC 8894, section 3.2.1.1),
+// a PrintableString.
+var oidTransaction = asn1.ObjectIdentifier{2, 16, 840, 1, 113733, 1, 9, 7}
+
 // The versions of SignedData and SignerInfo if the content is data, all
 // certificates are those of X.509, and the signer is named by issuer and serial
 // number (RFC 5652, sections 5.1 and 5.3).

@@ -31,7 +31,7 @@ func newSigner(tb testing.TB, key crypto.Signer) *signertest.Fake {
 // message returns a good message in DER.
 func message(tb testing.TB, key signer.Signer) []byte {
 	tb.Helper()
-	text, err := Sign(tb.Context(), key, []byte(content), at)
+	text, err := Sign(tb.Context(), key, []byte(content), "0a-7F", at)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -53,8 +53,17 @@ func TestSignAndParse(t *testing.T) {
 		key := &signertest.LimitedFake{Fake: *newSigner(t, signertest.Key(t, "rsa2048")), Schemes: []tls.SignatureScheme{tls.PSSWithSHA256}}
 		want(t, message(t, key), key.Chain())
 	})
-	if _, err := Sign(t.Context(), signer.FromKey(signertest.Key(t, "p256")), []byte(content), at); !errors.Is(err, signer.ErrNoCertificate) {
+	if _, err := Sign(t.Context(), signer.FromKey(signertest.Key(t, "p256")), []byte(content), "", at); !errors.Is(err, signer.ErrNoCertificate) {
 		t.Error(err)
+	}
+	key := newSigner(t, signertest.Key(t, "p256"))
+	for _, transaction := range []string{"a b", "a_b", "ä", strings.Repeat("a", 65)} {
+		if _, err := Sign(t.Context(), key, []byte(content), transaction, at); err == nil || !strings.Contains(err.Error(), "transaction identifier") {
+			t.Errorf("%q: %v", transaction, err)
+		}
+	}
+	if key.Signs() != 0 {
+		t.Error("a signature was made")
 	}
 }
 
@@ -64,7 +73,7 @@ func want(t *testing.T, der []byte, chain []*x509.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(m.Content) != content || !m.Signer.Equal(chain[0]) || len(m.Certificates) != len(chain) || !m.Time.Equal(at) {
+	if string(m.Content) != content || !m.Signer.Equal(chain[0]) || len(m.Certificates) != len(chain) || !m.Time.Equal(at) || m.Transaction != "0a-7F" {
 		t.Errorf("%q by %v at %v, %d certificates", m.Content, m.Signer.Subject, m.Time, len(m.Certificates))
 	}
 }
@@ -156,6 +165,15 @@ func TestRefused(t *testing.T) {
 		{"an attribute without a value", "not one value", true, func(d *signedData, s *signerInfo) { attributeOf(s, oidMessageDigest).Values = nil }},
 		{"a signing time that is none", "signing time is damaged", true, func(d *signedData, s *signerInfo) {
 			attributeOf(s, oidSigningTime).Values[0] = der(t, "now")
+		}},
+		{"a transaction that is none", "transaction identifier is damaged", true, func(d *signedData, s *signerInfo) {
+			attributeOf(s, oidTransaction).Values[0] = der(t, 5)
+		}},
+		{"a transaction with a space", "transaction identifier is damaged", true, func(d *signedData, s *signerInfo) {
+			attributeOf(s, oidTransaction).Values[0] = der(t, "a b")
+		}},
+		{"a transaction in another type", "transaction identifier is damaged", true, func(d *signedData, s *signerInfo) {
+			attributeOf(s, oidTransaction).Values[0] = asn1.RawValue{FullBytes: []byte{asn1.TagUTF8String, 1, 'a'}}
 		}},
 		{"many attributes", "signed attributes", true, func(d *signedData, s *signerInfo) {
 			for i := range maxAttributes {

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -23,6 +24,7 @@ const (
 	MaxSize         = 128 << 10 // in bytes, also in PEM
 	maxCertificates = 16
 	maxAttributes   = 16
+	maxTransaction  = 64   // bytes
 	maxRSA          = 8192 // bits; larger keys cost too much time
 )
 
@@ -41,6 +43,10 @@ type Message struct {
 	// Time is when the message was signed, according to the signer; zero:
 	// unknown.
 	Time time.Time
+
+	// Transaction identifies the transaction of which the message is a part (RFC
+	// 8894, section 3.2.1.1); "": unknown.
+	Transaction string
 }
 
 // Parse reads a message in PEM or DER and verifies its signature with the
@@ -87,7 +93,7 @@ func parse(data []byte) (*Message, error) {
 	if err := m.addCertificates(d.Certificates, d.Signers[0].Name); err != nil {
 		return nil, err
 	}
-	if m.Time, err = checkAttributes(d.Signers[0].Attributes, digest(hash, m.Content)); err != nil {
+	if err := m.readAttributes(d.Signers[0].Attributes, digest(hash, m.Content)); err != nil {
 		return nil, err
 	}
 	return m, verify(m.Signer, hash, d.Signers[0])
@@ -162,17 +168,17 @@ func (m *Message) addCertificates(list []asn1.RawValue, name signerName) error {
 	return nil
 }
 
-// checkAttributes checks the attributes that RFC 5652, section 11, defines, and
-// returns the signing time. Other attributes have no meaning here.
-func checkAttributes(list []attribute, digest []byte) (at time.Time, err error) {
+// readAttributes checks the attributes that RFC 5652, section 11, requires, and reads
+// the signing time and the transaction. Other attributes have no meaning here.
+func (m *Message) readAttributes(list []attribute, digest []byte) error {
 	if len(list) > maxAttributes {
-		return at, fmt.Errorf("it has more than %d signed attributes", maxAttributes)
+		return fmt.Errorf("it has more than %d signed attributes", maxAttributes)
 	}
 	values := make(map[string][]byte, len(list))
 	for _, a := range list {
 		id := a.Type.String()
 		if _, ok := values[id]; ok || len(a.Values) != 1 {
-			return at, fmt.Errorf("its signed attribute %v has not one value", a.Type)
+			return fmt.Errorf("its signed attribute %v has not one value", a.Type)
 		}
 		values[id] = a.Values[0].FullBytes
 	}
@@ -180,16 +186,27 @@ func checkAttributes(list []attribute, digest []byte) (at time.Time, err error) 
 	var messageDigest []byte
 	switch {
 	case !exactly(values[oidContentType.String()], &contentType) || !contentType.Equal(oidData):
-		return at, errors.New("its signed attributes do not name the type of the content")
+		return errors.New("its signed attributes do not name the type of the content")
 	case !exactly(values[oidMessageDigest.String()], &messageDigest):
-		return at, errors.New("its signed attributes lack the digest of the content")
+		return errors.New("its signed attributes lack the digest of the content")
 	case subtle.ConstantTimeCompare(messageDigest, digest) != 1:
-		return at, errors.New("its content was changed after it was signed")
+		return errors.New("its content was changed after it was signed")
 	}
-	if value, ok := values[oidSigningTime.String()]; ok && !exactly(value, &at) {
-		return at, errors.New("its signing time is damaged")
+	if value, ok := values[oidSigningTime.String()]; ok && !exactly(value, &m.Time) {
+		return errors.New("its signing time is damaged")
 	}
-	return at, nil
+	if value, ok := values[oidTransaction.String()]; ok && (!exactly(value, &m.Transaction) || !isTransaction(m.Transaction)) {
+		return errors.New("its transaction identifier is damaged")
+	}
+	return nil
+}
+
+// isTransaction reports whether s can identify a transaction. Each such text is a
+// PrintableString.
+func isTransaction(s string) bool {
+	return s != "" && len(s) <= maxTransaction && strings.IndexFunc(s, func(r rune) bool {
+		return (r|0x20 < 'a' || r|0x20 > 'z') && (r < '0' || r > '9') && r != '-'
+	}) < 0
 }
 
 // verify verifies the signature over the attributes.

@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"fmt"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -16,18 +17,22 @@ import (
 const pemType = "CMS"
 
 // Sign returns a message in PEM with content, which key signs at the time now. The
-// message contains the certificates of key, of which there must be one. Sign borrows
+// message contains the certificates of key, of which there must be one. transaction
+// identifies the transaction of which the message is a part; "": none. Sign borrows
 // its arguments; ctx bounds the signature.
-func Sign(ctx context.Context, key signer.Signer, content []byte, now time.Time) ([]byte, error) {
+func Sign(ctx context.Context, key signer.Signer, content []byte, transaction string, now time.Time) ([]byte, error) {
 	chain := key.Chain()
 	if len(chain) == 0 {
 		return nil, signer.ErrNoCertificate
+	}
+	if transaction != "" && !isTransaction(transaction) {
+		return nil, fmt.Errorf("the transaction identifier %.70q does not consist of at most %d letters, digits and hyphens", transaction, maxTransaction)
 	}
 	c, err := choose(key)
 	if err != nil {
 		return nil, err
 	}
-	attributes, err := newAttributes(c.hash, content, now)
+	attributes, err := newAttributes(c.hash, content, transaction, now)
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +63,16 @@ func Sign(ctx context.Context, key signer.Signer, content []byte, now time.Time)
 	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), nil
 }
 
-func newAttributes(hash crypto.Hash, content []byte, now time.Time) (list []attribute, err error) {
-	for _, a := range []struct {
+func newAttributes(hash crypto.Hash, content []byte, transaction string, now time.Time) (list []attribute, err error) {
+	type pair struct {
 		id    asn1.ObjectIdentifier
 		value any
-	}{{oidContentType, oidData}, {oidSigningTime, now.UTC()}, {oidMessageDigest, digest(hash, content)}} {
+	}
+	pairs := []pair{{oidContentType, oidData}, {oidSigningTime, now.UTC()}, {oidMessageDigest, digest(hash, content)}}
+	if transaction != "" {
+		pairs = append(pairs, pair{oidTransaction, transaction})
+	}
+	for _, a := range pairs {
 		der, err := asn1.Marshal(a.value)
 		if err != nil {
 			return nil, err

@@ -13,10 +13,10 @@ import (
 )
 
 // Signed returns the request as CMS SignedData in PEM (RFC 5652): its content is the
-// CSR, and the key of the old certificate signs it, so that a CA can renew the
-// certificate without a person. See [cms.Sign].
+// CSR, its transaction the token, and the key of the old certificate signs it, so that a
+// CA can renew the certificate without a person. See [cms.Sign].
 func (r Request) Signed(ctx context.Context, now time.Time) ([]byte, error) {
-	return cms.Sign(ctx, r.Old, r.CSR, now)
+	return cms.Sign(ctx, r.Old, r.CSR, r.Token, now)
 }
 
 // ParsePEM returns the certificates in PEM. The errors are predicates, such as

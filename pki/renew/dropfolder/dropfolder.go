@@ -105,7 +105,7 @@ func (w Way) ask(ctx context.Context, f *Folder, r renew.Request) error {
 func isFor(message []byte, r renew.Request) bool {
 	m, err := cms.Parse(message)
 	chain := r.Old.Chain()
-	return err == nil && len(chain) > 0 && bytes.Equal(m.Content, r.CSR) && m.Signer.Equal(chain[0])
+	return err == nil && len(chain) > 0 && bytes.Equal(m.Content, r.CSR) && m.Transaction == r.Token && m.Signer.Equal(chain[0])
 }
 
 // answer returns the certificates, or an error that wraps [renew.ErrRejected], or

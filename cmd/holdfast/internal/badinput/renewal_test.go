@@ -46,7 +46,7 @@ func signedCSR(s *scene, cert *x509.Certificate, key, wanted crypto.Signer, name
 }
 
 func signedContent(s *scene, cert *x509.Certificate, key crypto.Signer, content []byte) []byte {
-	message, err := cms.Sign(s.Context(), signer.WithCertificates(signer.FromKey(key), signer.Certificates{Chain: []*x509.Certificate{cert}}), content, time.Now())
+	message, err := cms.Sign(s.Context(), signer.WithCertificates(signer.FromKey(key), signer.Certificates{Chain: []*x509.Certificate{cert}}), content, "", time.Now())
 	s.must(err)
 	return message
 }

@@ -145,7 +145,7 @@ func (f *issueFlags) find(ca *authority.Authority, terms authority.Renewal, data
 		return r, nil, signer.WithHint(err, "make the request again, such as with holdfast csr --renew")
 	}
 	r = terms
-	r.Old = m.Signer
+	r.Old, r.Transaction = m.Signer, m.Transaction
 	if r.Request, err = pki.ParseRequest(m.Content); err != nil {
 		return r, nil, err
 	}

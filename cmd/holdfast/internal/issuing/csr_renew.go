@@ -41,7 +41,7 @@ func renewal(ctx context.Context, a front.App, device flags.Device, wanted nameF
 		if err != nil {
 			return err
 		}
-		message, err := cms.Sign(ctx, s, csr, a.Now())
+		message, err := cms.Sign(ctx, s, csr, rand.Text(), a.Now())
 		if err != nil {
 			return err
 		}
