@@ -30,7 +30,7 @@ func TestKilledRenewals(t *testing.T) {
 	all := make([]renew.Request, requests)
 	asked := make(map[string]bool)
 	place := func(r renew.Request) {
-		asked[string(r.CSR)] = true
+		asked[string(r.CSR)+r.Token] = true
 		if _, err := way.Renew(t.Context(), r); !errors.As(err, new(*renew.WaitError)) {
 			t.Fatal(err)
 		}
