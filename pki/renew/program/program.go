@@ -172,9 +172,13 @@ func (p Program) explain(err error, stdout, reason string) error {
 	return fmt.Errorf("%s: %w%s", p.Args[0], err, reason)
 }
 
-// lastLine returns the last line of text that is not empty, shortened.
+// lastLine returns the last line of text that is not empty, shortened. Holdfast
+// prints a hint after its error, which is for the person at the CA.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if n := len(lines); n > 1 && strings.HasPrefix(lines[n-1], "hint: ") {
+		lines = lines[:n-1]
+	}
 	const most = 200
 	if line := lines[len(lines)-1]; len(line) > most {
 		return line[:most] + "…"

@@ -96,7 +96,7 @@ func TestRenewFile(t *testing.T) {
 	}
 	r := signedRequest(t, dir, "cert.pem", "app.pem")
 	p := program.Program{Args: []string{"holdfast", "ca", "issue", "--dir", filepath.Join(dir, "ca"), "--renew", "-"}, Env: append(os.Environ(), "GORACE="+clitest.QuickExit), Signed: true}
-	if _, err := p.Renew(t.Context(), r); !errors.Is(err, renew.ErrRejected) {
+	if _, err := p.Renew(t.Context(), r); !errors.Is(err, renew.ErrRejected) || !strings.Contains(err.Error(), "was revoked at") {
 		t.Error(err)
 	}
 }
