@@ -43,11 +43,11 @@ func TestRenewRefused(t *testing.T) {
 			l.revoke(l.renew(l.request(l.key, l.renew(l.request(l.key, l.first)))), pki.Superseded)
 			return l.request(l.key, l.first)
 		}},
-		"the key is compromised": {"the key is compromised", func(l *line) authority.Renewal {
+		"the key is compromised": {"keyCompromise", func(l *line) authority.Renewal {
 			l.revoke(l.issue("other", l.key, pki.Client), pki.KeyCompromise)
 			return l.request(l.key, l.first)
 		}},
-		"the new key is compromised": {"the key is compromised", func(l *line) authority.Renewal {
+		"the new key is compromised": {"keyCompromise", func(l *line) authority.Renewal {
 			l.revoke(l.issue("other", other(l), pki.Client), pki.KeyCompromise)
 			return l.request(other(l), l.first)
 		}},
