@@ -98,7 +98,7 @@ func refuse(err error) error { return fmt.Errorf("%w: %w", ErrRefused, err) }
 func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificate, err error) {
 	serial := serialText(r.Old.SerialNumber)
 	foreign := refuse(signer.WithHint(fmt.Errorf("this CA did not issue the certificate that signed the request (serial number %.40s)", serial),
-		"name the folder of the CA that issued it with --dir"))
+		"use the folder of the CA that issued it"))
 	if !isSerial(serial) {
 		return t, nil, foreign
 	}
@@ -116,7 +116,7 @@ func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificat
 	}
 	entry := a.state.certificates[serial]
 	if entry == nil {
-		return t, nil, signer.WithHint(fmt.Errorf("%s: the index does not contain it", a.certificatePath(serial)), "run: holdfast ca check --repair")
+		return t, nil, signer.WithHint(fmt.Errorf("%s: the index does not contain it", a.certificatePath(serial)), "examine the folder with: holdfast ca check")
 	}
 	if err := entry.check(stored); err != nil {
 		return t, nil, fmt.Errorf("%s: %w", a.certificatePath(serial), err)
@@ -126,14 +126,14 @@ func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificat
 	}
 	if asked, has := pki.NamesOfRequest(r.Request), pki.NamesOf(stored); !asked.Equal(has) {
 		return t, nil, refuse(signer.WithHint(fmt.Errorf("the request asks for other names than the certificate of %q has", has.SubjectText()),
-			"make the request with: holdfast csr --renew CERTIFICATE; a person can issue other names with: holdfast ca issue --csr"))
+			"make the request again with the names of the certificate"))
 	}
 	if earlier, err := a.answered(entry, r); earlier != nil || err != nil {
 		return t, earlier, err
 	}
 	if end := stored.NotAfter.Add(r.AllowExpired); a.opts.now().After(end) {
 		return t, nil, refuse(signer.WithHint(fmt.Errorf("the certificate of %q expired at %s", entry.Subject, stored.NotAfter.UTC().Format(time.RFC3339)),
-			"issue a certificate with: holdfast ca issue --csr; --allow-expired accepts certificates that expired recently"))
+			"Renewal.AllowExpired accepts certificates that expired recently"))
 	}
 	t, err = a.renewed(entry, stored, r)
 	if err != nil {
@@ -176,14 +176,13 @@ func (a *Authority) answered(entry *Certificate, r Renewal) (*x509.Certificate, 
 			return a.checkFile(serial + ".pem")
 		}
 	}
-	hint := "issue a certificate with: holdfast ca issue --csr"
 	switch {
 	case newest == nil: // the file of entry has just been removed
 		return nil, fmt.Errorf("%s: %w", a.certificatePath(entry.Serial), fs.ErrNotExist)
 	case newest.Key != entry.Key:
-		return nil, refuse(signer.WithHint(fmt.Errorf("the certificate of %q is superseded: it was renewed with another key (serial number %s)", entry.Subject, newest.Serial), hint))
+		return nil, refuse(fmt.Errorf("the certificate of %q is superseded: it was renewed with another key (serial number %s)", entry.Subject, newest.Serial))
 	case !newest.Revoked.IsZero():
-		return nil, refuse(signer.WithHint(fmt.Errorf("the renewed certificate of %q (serial number %s) was revoked at %s", entry.Subject, newest.Serial, newest.Revoked.UTC().Format(time.RFC3339)), hint))
+		return nil, refuse(fmt.Errorf("the renewed certificate of %q (serial number %s) was revoked at %s", entry.Subject, newest.Serial, newest.Revoked.UTC().Format(time.RFC3339)))
 	}
 	return nil, nil
 }
@@ -191,14 +190,13 @@ func (a *Authority) answered(entry *Certificate, r Renewal) (*x509.Certificate, 
 // renewed returns the certificate to issue. The caller holds a.mu.
 func (a *Authority) renewed(entry *Certificate, stored *x509.Certificate, r Renewal) (t pki.Template, err error) {
 	if entry.Profile == "" {
-		return t, signer.WithHint(fmt.Errorf("the profile of the certificate of %q is unknown, because the CA did not issue it with this folder", entry.Subject),
-			"issue a certificate with: holdfast ca issue --csr; that one can be renewed")
+		return t, fmt.Errorf("the profile of the certificate of %q is unknown, because the CA did not issue it with this folder", entry.Subject)
 	}
 	if t.Profile, err = r.Profile(entry.Profile); err != nil {
 		return t, err
 	}
 	if t.Profile.IsCA {
-		return t, signer.WithHint(errors.New("the certificate of a CA is not renewed without a person"), "issue it with: holdfast ca issue --csr")
+		return t, errors.New("the certificate of a CA is not renewed without a person")
 	}
 	lifetime := r.Lifetime
 	if lifetime == 0 {

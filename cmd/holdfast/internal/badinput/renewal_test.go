@@ -97,15 +97,15 @@ func renewalCases(*pki) (all []badInput) {
 		block.Bytes[len(block.Bytes)-1] ^= 1
 		return signedContent(s, old, s.key, block.Bytes)
 	}))
-	add("the name of another machine", front.ExitUsage, "other names", "ca issue --csr", message(func(s *scene, _ *authority.Authority, old *x509.Certificate) []byte {
+	add("the name of another machine", front.ExitUsage, "other names", "with the names of the certificate", message(func(s *scene, _ *authority.Authority, old *x509.Certificate) []byte {
 		return signedCSR(s, old, s.key, s.key, issue.CommonName("admin"))
 	}))
-	add("one more name", front.ExitUsage, "other names", "ca issue --csr", message(func(s *scene, _ *authority.Authority, old *x509.Certificate) []byte {
+	add("one more name", front.ExitUsage, "other names", "with the names of the certificate", message(func(s *scene, _ *authority.Authority, old *x509.Certificate) []byte {
 		names := issue.NamesOf(old)
 		names.DNSNames = []string{"admin.example.com"}
 		return signedCSR(s, old, s.key, s.key, names)
 	}))
-	add("a certificate of another CA", front.ExitUsage, "did not issue", "--dir", message(func(s *scene, _ *authority.Authority, old *x509.Certificate) []byte {
+	add("a certificate of another CA", front.ExitUsage, "did not issue", "folder of the CA", message(func(s *scene, _ *authority.Authority, old *x509.Certificate) []byte {
 		other := signertest.NewCA(s, "root").Issue(s, s.key, func(c *x509.Certificate) { c.SerialNumber, c.RawSubject = old.SerialNumber, old.RawSubject })
 		return signedCSR(s, other, s.key, s.key, issue.NamesOf(old))
 	}))

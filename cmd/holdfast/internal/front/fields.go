@@ -26,6 +26,7 @@ var Fields = [][2]string{
 	{"Installation.Replace", "--replace"},
 
 	{"Config.AllowChange", "--allow-change"},
+	{"Renewal.AllowExpired", "--allow-expired"},
 	{"Config.Certificates", "--certificate FILE"},
 	{"Config.Logger", "--debug"},
 	{"Config.Module", "--pkcs11-lib"},
