@@ -56,9 +56,9 @@ func (r Renewal) request() string {
 // The certificates that renew each other are a line. The CA refuses a certificate
 // of another CA, one that is revoked or has expired, other names than those of the
 // certificate, and every certificate of a line whose newest one is revoked or has
-// another key: once the line has a new key, the previous key vouches for nothing.
-// As long as the key stays, each certificate of the line can be renewed, so that a
-// machine that did not get its answer or could not use it can ask anew. If a
+// another key: once the line has a new key, the previous key vouches for nothing but
+// that key. As long as the key stays, each certificate of the line can be renewed. So
+// a machine that did not get its answer or could not use it can ask anew. If a
 // certificate was revoked because of a compromised key, no certificate of that key
 // is renewed.
 //
@@ -179,7 +179,7 @@ func (a *Authority) answered(entry *Certificate, r Renewal) (*x509.Certificate, 
 	switch {
 	case newest == nil: // the file of entry has just been removed
 		return nil, fmt.Errorf("%s: %w", a.certificatePath(entry.Serial), fs.ErrNotExist)
-	case newest.Key != entry.Key:
+	case newest.Key != entry.Key && newest.Key != hashOf(r.Request.RawSubjectPublicKeyInfo):
 		return nil, refuse(fmt.Errorf("the certificate of %q is superseded: it was renewed with another key (serial number %s)", entry.Subject, newest.Serial))
 	case !newest.Revoked.IsZero():
 		return nil, refuse(fmt.Errorf("the renewed certificate of %q (serial number %s) was revoked at %s", entry.Subject, newest.Serial, newest.Revoked.UTC().Format(time.RFC3339)))

@@ -150,6 +150,8 @@ func TestRenew(t *testing.T) {
 		t.Errorf("%v until %v, %q", c.PublicKey, c.NotAfter, c.CRLDistributionPoints)
 	}
 	l.renew(l.request(signertest.Key(t, "p256"), c))
+	// It still vouches for that one, if the machine could not use its answer.
+	l.renew(l.request(signertest.Key(t, "p256"), old))
 }
 
 func TestRenewExpired(t *testing.T) {
