@@ -21,8 +21,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// renewalOf returns the certificate of a name in the folder of the CA.
-func renewalOf(s *scene, name string) (*authority.Authority, *x509.Certificate) {
+// issuedTo returns the certificate of a name in the folder of the CA.
+func issuedTo(s *scene, name string) (*authority.Authority, *x509.Certificate) {
 	a, err := authority.Open(s.path("ca"), authority.Options{})
 	s.must(err)
 	list, err := a.List()
@@ -51,9 +51,9 @@ func signedContent(s *scene, cert *x509.Certificate, key crypto.Signer, content 
 	return message
 }
 
-// renewalCases are requests for renewal that ca issue refuses, and flags that do not
+// caRenewalCases are requests for renewal that ca issue refuses, and flags that do not
 // fit together.
-func renewalCases(*pki) (all []badInput) {
+func caRenewalCases(*pki) (all []badInput) {
 	args := []string{"ca", "issue", "--renew", "app.p7"}
 	add := func(name string, code int, culprit, hint string, change func(*scene), more ...string) {
 		all = append(all, badInput{name: "ca issue --renew: " + name, args: append(args[:len(args):len(args)], more...), setup: steps(authorityFolder, change), code: code, culprit: culprit, hint: hint})
@@ -61,7 +61,7 @@ func renewalCases(*pki) (all []badInput) {
 	// message writes a request to renew the certificate of one.
 	message := func(make func(s *scene, a *authority.Authority, old *x509.Certificate) []byte) func(*scene) {
 		return func(s *scene) {
-			a, old := renewalOf(s, "one")
+			a, old := issuedTo(s, "one")
 			s.write("app.p7", make(s, a, old))
 		}
 	}
