@@ -100,6 +100,15 @@ func extKeyUsageText(c *x509.Certificate) string {
 	return strings.Join(names, " ")
 }
 
+// Equal reports whether both have the same names. Subjects are compared in the form
+// of RFC 4514, because software differs in the string types of ASN.1.
+func (n Names) Equal(other Names) bool {
+	return n.SubjectText() == other.SubjectText() && (len(n.Subject) == 0) == (len(other.Subject) == 0) &&
+		slices.Equal(n.DNSNames, other.DNSNames) && joined(n.URIs) == joined(other.URIs) &&
+		slices.Equal(n.IPAddresses, other.IPAddresses) && slices.Equal(n.EmailAddresses, other.EmailAddresses) &&
+		slices.Equal(n.Unsupported, other.Unsupported)
+}
+
 // checkValidity returns an error if c is not valid at the time now.
 func checkValidity(c *x509.Certificate, now time.Time) error {
 	switch {

@@ -57,9 +57,11 @@ var mayImport = map[string][]string{
 
 	"pki":           {"signer"},
 	"pki/authority": {"signer", "pki"},
+	"pki/cms":       {"signer"},
 
-	"pki/renew":         {"signer", "pki"},
-	"pki/renew/program": {"signer", "pki/renew"},
+	"pki/renew":            {"signer", "pki", "pki/cms"},
+	"pki/renew/dropfolder": {"signer", "pki/cms", "pki/renew"},
+	"pki/renew/program":    {"signer", "pki/renew"},
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
@@ -90,11 +92,11 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/pinentry": {},
 	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "pki/renew", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
-	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/program", "pki/renew/stepca", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
+	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/dropfolder", "pki/renew/program", "pki/renew/stepca", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "pki/renew", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
-	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "rolesanywhere", "rolesanywhere/trustpolicy"},
+	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "pki/cms", "pki/renew/dropfolder", "rolesanywhere", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/renewing": {front, flags, role, "signer", "keystore", "pki", "pki/renew"},
 	"cmd/holdfast/internal/doctor":   {front, flags, role, "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/local":    {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},

@@ -74,6 +74,11 @@ func (a *Authority) Issuer(ctx context.Context, key signer.Signer) pki.Issuer {
 // CA; evidence may be empty. ctx bounds the wait for other writers and the
 // signature.
 func (a *Authority) Issue(ctx context.Context, key signer.Signer, t pki.Template, evidence string) (*x509.Certificate, error) {
+	return a.issue(ctx, key, t, event{Evidence: evidence})
+}
+
+// issue issues a certificate. e is the event, to which it adds what t says.
+func (a *Authority) issue(ctx context.Context, key signer.Signer, t pki.Template, e event) (*x509.Certificate, error) {
 	issuer := a.Issuer(ctx, key)
 	if err := issuer.Check(t.NotBefore); err != nil {
 		return nil, err
@@ -89,8 +94,9 @@ func (a *Authority) Issue(ctx context.Context, key signer.Signer, t pki.Template
 	if err != nil {
 		return nil, err
 	}
-	if err := a.record(ctx, event{Kind: issued, Serial: serialText(t.Serial), Subject: validText(t.Names.SubjectText()), NotAfter: t.NotAfter,
-		Key: hashOf(spki), Profile: t.Profile.Name, Evidence: evidence}); err != nil {
+	e.Kind, e.Serial, e.Subject, e.NotAfter = issued, serialText(t.Serial), validText(t.Names.SubjectText()), t.NotAfter
+	e.Key, e.Profile = hashOf(spki), t.Profile.Name
+	if err := a.record(ctx, e); err != nil {
 		return nil, err
 	}
 	c, err := pki.Issue(rand.Reader, issuer, t)

@@ -6,6 +6,7 @@
 //	index.jsonl             what it did, one event per line, append-only
 //	crl.pem                 the last revocation list
 //	lock                    excludes other writers
+//	renew.lock              excludes other renewals, also while a device signs
 //
 // An event is in the index, on disk, before its result exists: a certificate or
 // revocation list without an event cannot exist, and no serial number or CRL

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,9 @@ type event struct {
 	Key      string    `json:"key,omitempty"` // SHA-256 of the SubjectPublicKeyInfo
 	Profile  string    `json:"profile,omitempty"`
 	Evidence string    `json:"evidence,omitempty"`
+
+	Renews  string `json:"renews,omitempty"`  // serial number of the certificate that was renewed
+	Request string `json:"request,omitempty"` // SHA-256 of the certificate request and the transaction, of a renewal
 
 	Reason pki.Reason `json:"reason,omitempty"`
 
@@ -70,6 +74,8 @@ type Certificate struct {
 	Key      string // SHA-256 of the SubjectPublicKeyInfo, in hexadecimal; "": unknown
 	Profile  string // "": it was adopted
 	Evidence string // SHA-256 of the evidence of an attestation; "": none
+	Renews   string // serial number of the certificate that it renewed; "": none
+	Request  string // SHA-256 of the certificate request and the transaction, of a renewal
 
 	Revoked time.Time // zero: not revoked
 	Reason  pki.Reason
@@ -82,7 +88,8 @@ type Certificate struct {
 	// was revoked.
 	Unlisted bool
 
-	revokedBy int // number of the event
+	revokedBy int    // number of the event
+	root      string // serial number of the first certificate of the line of renewals
 }
 
 // A state is what the events of an index result in.
@@ -154,6 +161,9 @@ func (x *state) apply(e event) error {
 	if (e.Kind == created) != (x.events == 0) {
 		return fmt.Errorf("has the event %q", e.Kind)
 	}
+	if err := x.checkRenewal(e); err != nil {
+		return err
+	}
 	switch e.Kind {
 	case created:
 		if e.Version != Version {
@@ -166,6 +176,10 @@ func (x *state) apply(e event) error {
 		}
 		x.certificates[e.Serial] = &Certificate{
 			Serial: e.Serial, Subject: e.Subject, Issued: e.Time, NotAfter: e.NotAfter, Key: e.Key, Profile: e.Profile, Evidence: e.Evidence,
+			Renews: e.Renews, Request: e.Request, root: e.Serial,
+		}
+		if e.Renews != "" {
+			x.certificates[e.Serial].root = x.certificates[e.Renews].root
 		}
 		x.serials = append(x.serials, e.Serial)
 	case revoked:
@@ -188,6 +202,22 @@ func (x *state) apply(e event) error {
 		x.number, x.listedAt, x.nextUpdate, x.listedBy = n, e.Time, e.NextUpdate, e.N
 	default:
 		return fmt.Errorf("has the unknown event %q", e.Kind)
+	}
+	return nil
+}
+
+// checkRenewal checks the fields that only the issue of a renewed certificate has.
+func (x *state) checkRenewal(e event) error {
+	sum, err := hex.DecodeString(e.Request)
+	switch {
+	case e.Renews == "" && e.Request == "":
+		return nil
+	case e.Kind != issued:
+		return fmt.Errorf("has the event %q and renews a certificate", e.Kind)
+	case x.certificates[e.Renews] == nil:
+		return fmt.Errorf("renews the serial number %q, which was not issued", e.Renews)
+	case err != nil || len(sum) != sha256.Size || hex.EncodeToString(sum) != e.Request:
+		return errors.New("renews a certificate, but has no hash of the request")
 	}
 	return nil
 }

@@ -82,10 +82,13 @@ func (t *turn) open(ctx context.Context) (err error) {
 	return err
 }
 
-// lock excludes other writers. It waits for at most lockPeriod. The lock ends
-// when the file is closed.
-func (a *Authority) lock(ctx context.Context) (*os.File, error) {
-	f, err := os.OpenFile(a.path(lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+// lock excludes other writers.
+func (a *Authority) lock(ctx context.Context) (*os.File, error) { return a.lockOn(ctx, lockFile) }
+
+// lockOn excludes others that lock the file with this name. It waits for at most
+// lockPeriod. The lock ends when the file is closed.
+func (a *Authority) lockOn(ctx context.Context, name string) (*os.File, error) {
+	f, err := os.OpenFile(a.path(name), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -54,20 +54,34 @@ type Program struct {
 	Env     []string      // nil: none but the variables of the package comment
 	Timeout time.Duration // 0: DefaultTimeout
 	Logger  *slog.Logger  // nil: discard
+
+	// Signed sends the request as [renew.Request.Signed] returns it, such as to
+	// holdfast ca issue --renew - on another machine.
+	Signed bool
 }
 
 // Renew implements [renew.Way].
 func (p Program) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificate, error) {
-	stdin := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: r.CSR})
+	stdin, err := p.stdin(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	stdout, reason, err := p.run(ctx, stdin, variables(r))
 	if err != nil {
 		return nil, p.explain(err, string(stdout), reason)
 	}
-	certs, err := parse(stdout)
+	certs, err := renew.ParsePEM(stdout)
 	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("%s: %w", p.Args[0], err), "the program must write only certificates in PEM to standard output")
+		return nil, signer.WithHint(fmt.Errorf("%s: its output %w", p.Args[0], err), "the program must write only certificates in PEM to standard output")
 	}
 	return certs, nil
+}
+
+func (p Program) stdin(ctx context.Context, r renew.Request) ([]byte, error) {
+	if p.Signed {
+		return r.Signed(ctx, time.Now())
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: r.CSR}), nil
 }
 
 // Run runs the program with further variables. Its output goes to the log.
@@ -158,32 +172,18 @@ func (p Program) explain(err error, stdout, reason string) error {
 	return fmt.Errorf("%s: %w%s", p.Args[0], err, reason)
 }
 
-// lastLine returns the last line of text that is not empty, shortened.
+// lastLine returns the last line of text that is not empty, shortened. Holdfast
+// prints a hint after its error, which is for the person at the CA.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if n := len(lines); n > 1 && strings.HasPrefix(lines[n-1], "hint: ") {
+		lines = lines[:n-1]
+	}
 	const most = 200
 	if line := lines[len(lines)-1]; len(line) > most {
 		return line[:most] + "…"
 	}
 	return lines[len(lines)-1]
-}
-
-// parse returns the certificates in PEM.
-func parse(data []byte) (certs []*x509.Certificate, err error) {
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("it writes a PEM block %.40q, not a certificate", block.Type)
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, errors.New("it writes a certificate that is damaged")
-		}
-		certs = append(certs, c)
-	}
-	if len(certs) == 0 {
-		return nil, errors.New("it writes no certificate in PEM")
-	}
-	return certs, nil
 }
 
 // A limited buffer ends the program when it is full. It embeds no bytes.Buffer,

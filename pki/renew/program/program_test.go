@@ -66,6 +66,22 @@ func TestOpenSSL(t *testing.T) {
 	}
 }
 
+// A program that wants the request signed gets it as CMS.
+func TestSigned(t *testing.T) {
+	signertest.Require(t, "openssl", "openssl")
+	r := request(t)
+	p := program.Program{Args: []string{"sh", "-c", "openssl cms -verify -noverify -inform PEM -out /dev/null >&2; exit 5"}, Env: []string{"PATH=" + os.Getenv("PATH")}, Signed: true}
+	var log bytes.Buffer
+	p.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	if _, err := p.Renew(t.Context(), r); !errors.As(err, new(*renew.WaitError)) || !strings.Contains(log.String(), "CMS Verification successful") {
+		t.Errorf("%v\n%s", err, &log)
+	}
+	r.Old = signer.FromKey(signertest.Key(t, "p256"))
+	if _, err := p.Renew(t.Context(), r); !errors.Is(err, signer.ErrNoCertificate) {
+		t.Error(err)
+	}
+}
+
 func TestAnswers(t *testing.T) {
 	r := request(t)
 	wait := func(seconds int) func(error) bool {
@@ -84,6 +100,8 @@ func TestAnswers(t *testing.T) {
 	}{
 		"rejected":               {"echo unknown machine >&2; exit 2", is(renew.ErrRejected)},
 		"its reason":             {"echo first >&2; echo unknown machine >&2; exit 2", says("unknown machine")},
+		"its reason with a hint": {"echo unknown machine >&2; echo hint: ask >&2; exit 2", says("refuses to renew the certificate: unknown machine")},
+		"only a hint":            {"echo hint: ask >&2; exit 2", says("hint: ask")},
 		"unreachable":            {"exit 3", is(renew.ErrUnreachable)},
 		"wait":                   {"echo 90; exit 5", wait(90)},
 		"wait, time unknown":     {"exit 5", wait(0)},

@@ -28,7 +28,7 @@ import (
 
 // issuingCases are those of csr and ca.
 func issuingCases(p *pki) (all []badInput) {
-	for _, group := range []func(*pki) []badInput{requestCases, requestedNames, folderCases, settingsCases, initCases} {
+	for _, group := range []func(*pki) []badInput{requestCases, requestedNames, caRenewalCases, folderCases, settingsCases, initCases} {
 		all = append(all, group(p)...)
 	}
 	for i := range all {

@@ -19,6 +19,7 @@ type Renewal struct {
 	CARoots       string   `toml:"ca_roots"`
 	Requests      string   `toml:"requests"`
 	Command       []string `toml:"command"`
+	Signed        bool     `toml:"signed"`
 	DeployCommand []string `toml:"deploy_command"`
 	AllowChange   bool     `toml:"allow_change"`
 	StateFile     string   `toml:"state_file"`
@@ -45,6 +46,7 @@ func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
 	f.AddCA(cmd, ways)
 	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.settings.Requests, "requests", "", "`folder` for the requests to the CA and for its answers")
+		fs.BoolVar(&f.settings.Signed, "signed", false, "send the program the request signed by the key in use (CMS), as holdfast ca issue --renew - reads it")
 		fs.StringVar(&f.deploy, "deploy-command", "", "`program` to run when the new certificate is in use; for arguments, use deploy_command in a configuration file")
 		fs.BoolVar(&f.settings.AllowChange, "allow-change", false, "accept a certificate with other names, usages or another issuer")
 		fs.StringVar(&f.settings.StateFile, "state-file", "", "`file` for the state of the renewal (default: a file beside the certificate)")
@@ -77,6 +79,7 @@ func (r Renewal) OrElse(other Renewal) Renewal {
 		r.DeployCommand = other.DeployCommand
 	}
 	r.AllowChange = r.AllowChange || other.AllowChange
+	r.Signed = r.Signed || other.Signed
 	return r
 }
 

@@ -27,6 +27,7 @@ var Fields = [][2]string{
 
 	{"Config.AllowChange", "--allow-change"},
 	{"Config.StateFile", "--state-file"},
+	{"Renewal.AllowExpired", "--allow-expired"},
 	{"Config.Certificates", "--certificate FILE"},
 	{"Config.Logger", "--debug"},
 	{"Config.Module", "--pkcs11-lib"},

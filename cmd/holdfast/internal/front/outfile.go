@@ -49,6 +49,12 @@ func (o *OutFile) Add(cmd *cobra.Command, what, label string) {
 	cmd.Flags().StringVar(&o.path, "out", "", "write the "+what+" to this `file` instead of standard output; a file is replaced only when the "+what+" is complete")
 }
 
+// Given reports whether the flag was given.
+func (o *OutFile) Given() bool { return o.path != "" }
+
+// SetLabel changes the label, for a flag that changes what the result is.
+func (o *OutFile) SetLabel(label string) { o.label = label }
+
 // Check returns an error if the file cannot be written. It is called before the
 // command changes or signs anything.
 func (o *OutFile) Check(a App) (err error) {

@@ -33,6 +33,7 @@ type issueFlags struct {
 	profile     string
 	lifetime    string
 	crlURLs     []string
+	renewal     renewalFlags
 	out         front.OutFile
 }
 
@@ -53,11 +54,21 @@ check them first.
 
 The default profile, client, is what IAM Roles Anywhere requires. The others are
 server and intermediate, and those in the settings. A server certificate needs
---dns or --ip.`,
+--dns or --ip.
+
+--renew takes a request that the key of a certificate of this CA signed (CMS),
+such as that of holdfast csr --renew, and issues a certificate with the same
+names, profile and lifetime. --renew-folder does this once for all new requests
+in a folder: for TOKEN.p7 it writes TOKEN.pem or, with the reason,
+TOKEN.rejected. A certificate that is revoked, has expired, or was renewed with
+another key is refused. The same request always gets the same certificate. The
+exit code is 2 if a request was refused.`,
 		Example: `  holdfast ca issue --csr app.csr --subject CN=app > cert.pem
   holdfast ca issue --csr app.csr --subject CN=app --dns app.example.com \
       --lifetime 30d > cert.pem
-  holdfast ca issue --csr - --accept-csr-names < app.csr > cert.pem`,
+  holdfast ca issue --csr - --accept-csr-names < app.csr > cert.pem
+  holdfast ca issue --renew renewal.p7 > cert.pem
+  holdfast ca issue --renew-folder /srv/requests --allow-expired 7d`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), a) },
 	}
 	f.key.add(cmd)
@@ -69,14 +80,18 @@ server and intermediate, and those in the settings. A server certificate needs
 	fs.StringVar(&f.csr, "csr", "", "`file` of the request, - for standard input")
 	fs.StringVar(&f.profile, "profile", "", "`name` of the profile: client, server, intermediate, or a profile in ca.toml (default: client)")
 	front.MarkValues(fs.Lookup("profile"), "client", "server", "intermediate")
-	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 90d or 12h (default: that of the profile); it never exceeds that of the CA")
+	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 90d or 12h (default: that of the profile, or of the certificate that is renewed); it never exceeds that of the CA")
 	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list; can be repeated (default: crl_distribution_points in the settings)")
+	f.renewal.add(fs)
 	f.out.Add(cmd, "certificate", "CERTIFICATE")
-	f.add(cmd, "object: serial, subject, not_after, profile, certificate")
+	f.add(cmd, "object: serial, subject, not_after, profile, certificate; with --renew-folder, an array of objects: request, with serial, subject and not_after, or with refused or failed")
 	return cmd
 }
 
 func (f *issueFlags) run(ctx context.Context, a front.App) error {
+	if f.renewal.given() {
+		return f.renew(ctx, a)
+	}
 	if f.csr == "" {
 		return signer.WithHint(front.Usagef("--csr is not given"), "name the request, as in --csr app.csr")
 	}
@@ -89,15 +104,7 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	if err := f.out.CheckOutside(f.dir); err != nil {
 		return err
 	}
-	ca, err := f.open(a)
-	if err != nil {
-		return err
-	}
-	if c := ca.Chain()[0]; a.Now().After(c.NotAfter) {
-		return signer.WithHint(fmt.Errorf("the certificate of the CA %s expired at %s", named(pki.NamesOf(c).SubjectText()), day(c.NotAfter)),
-			"create a new CA; docs/ca.md describes how to replace a root")
-	}
-	settings, err := f.key.settings(ctx, f.dir)
+	ca, settings, err := f.issuer(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -124,15 +131,26 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	})
 }
 
+// issuer opens the folder of the CA, which can issue certificates now, and reads its
+// settings.
+func (f *issueFlags) issuer(ctx context.Context, a front.App) (*authority.Authority, config, error) {
+	ca, err := f.open(a)
+	if err != nil {
+		return nil, config{}, err
+	}
+	if c := ca.Chain()[0]; a.Now().After(c.NotAfter) {
+		return nil, config{}, signer.WithHint(fmt.Errorf("the certificate of the CA %s expired at %s", named(pki.NamesOf(c).SubjectText()), day(c.NotAfter)),
+			"create a new CA; docs/ca.md describes how to replace a root")
+	}
+	settings, err := f.key.settings(ctx, f.dir)
+	return ca, settings, err
+}
+
 // request reads the request.
 func (f *issueFlags) request(ctx context.Context, a front.App) (*x509.CertificateRequest, error) {
-	ref, err := keystore.ParseRef(f.csr)
+	ref, data, err := readInput(ctx, a, f.csr)
 	if err != nil {
 		return nil, err
-	}
-	data, err := (keystore.Call{Options: a.Options(a.Logger(false))}).Read(ctx, ref)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	request, err := pki.ParseRequest(data)
 	if err != nil && signer.Hint(err) == "" {
@@ -142,6 +160,18 @@ func (f *issueFlags) request(ctx context.Context, a front.App) (*x509.Certificat
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	return request, nil
+}
+
+// readInput reads a file, or standard input for -.
+func readInput(ctx context.Context, a front.App, name string) (ref keystore.Ref, data []byte, err error) {
+	if ref, err = keystore.ParseRef(name); err != nil {
+		return ref, nil, err
+	}
+	data, err = (keystore.Call{Options: a.Options(a.Logger(false))}).Read(ctx, ref)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", ref, err)
+	}
+	return ref, data, err
 }
 
 // template returns the certificate to issue, which the CA may issue.

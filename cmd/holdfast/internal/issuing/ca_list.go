@@ -30,7 +30,7 @@ file was lost.`,
   holdfast ca list --dir hsm-ca --json`,
 		RunE: func(*cobra.Command, []string) error { return list(a, f) },
 	}
-	f.add(cmd, "array of objects: serial, subject, state, issued, not_after, ends_in, profile, key_sha256, revoked, reason, unlisted")
+	f.add(cmd, "array of objects: serial, subject, state, issued, not_after, ends_in, profile, key_sha256, revoked, reason, unlisted, renews")
 	return cmd
 }
 
@@ -47,13 +47,14 @@ type listing struct {
 	Revoked  string `json:"revoked,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 	Unlisted bool   `json:"unlisted,omitempty"` // revoked after the last revocation list
+	Renews   string `json:"renews,omitempty"`   // serial number of the certificate that it renewed
 
 	Certificate string `json:"certificate,omitempty"` // PEM; only of ca show
 }
 
 func newListing(c authority.Certificate, now time.Time) listing {
 	l := listing{Serial: c.Serial, Subject: c.Subject, State: "valid", Issued: stamp(c.Issued), NotAfter: stamp(c.NotAfter),
-		EndsIn: int64(c.NotAfter.Sub(now) / time.Second), Profile: c.Profile, KeyHash: c.Key}
+		EndsIn: int64(c.NotAfter.Sub(now) / time.Second), Profile: c.Profile, KeyHash: c.Key, Renews: c.Renews}
 	switch {
 	case !c.Revoked.IsZero():
 		l.State, l.Revoked, l.Reason, l.Unlisted = "revoked", stamp(c.Revoked), reasonName(c.Reason), c.Unlisted
@@ -189,6 +190,7 @@ func showCertificate(a front.App, f folder, serial string) error {
 	row("issued", day(entry.Issued))
 	row("expires", day(entry.NotAfter))
 	row("profile", l.Profile)
+	row("renews", l.Renews)
 	if c != nil {
 		names := pki.NamesOf(c)
 		row("DNS names", strings.Join(names.DNSNames, " "))

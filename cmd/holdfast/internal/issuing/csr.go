@@ -23,7 +23,7 @@ import (
 func CSR(a front.App) *cobra.Command {
 	var device flags.Device
 	var names nameFlags
-	var reference, from string
+	var reference, from, old string
 	var asJSON bool
 	var out front.OutFile
 	cmd := &cobra.Command{
@@ -37,13 +37,21 @@ The names come from the flags, or with --names-from from a certificate, such as
 the one that is to be renewed. A CA may ignore them: holdfast ca issue does,
 unless you give --accept-csr-names.
 
+--renew makes a request to renew a certificate of holdfast ca. It has the names
+of the certificate, and the key signs it as CMS SignedData (RFC 5652), so that
+holdfast ca issue --renew needs no person.
+
 The command prints the SHA-256 hash of the public key to standard error; the
 allow-list of holdfast ca identifies the key by it.`,
 		Example: `  holdfast csr --private-key 'pkcs11:token=prod;object=app' --subject CN=app
   holdfast csr --private-key tpm:path=app.pem --subject CN=app,O=Example \
       --dns app.example.com > app.csr
-  holdfast csr --private-key app.pem --names-from cert.pem > renewal.csr`,
+  holdfast csr --private-key app.pem --names-from cert.pem > renewal.csr
+  holdfast csr --private-key app.pem --renew cert.pem > renewal.p7`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if old != "" {
+				return renewal(cmd.Context(), a, device, names, reference, from, old, &out, asJSON)
+			}
 			return csr(cmd.Context(), a, device, names, reference, from, &out, asJSON)
 		},
 	}
@@ -54,6 +62,7 @@ allow-list of holdfast ca identifies the key by it.`,
 	names.add(cmd)
 	front.NameFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&from, "names-from", "", "`reference` to a certificate whose subject and alternative names are used")
+		fs.StringVar(&old, "renew", "", "`reference` to the certificate of the key, which the request is to renew")
 	})
 	out.Add(cmd, "request", "CERTIFICATE REQUEST")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object: subject, key, key_sha256, request")
@@ -72,12 +81,9 @@ func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags
 	if err := out.Check(a); err != nil {
 		return err
 	}
-	key, err := device.Key(reference)
+	key, err := requestKey(device, reference)
 	if err != nil {
 		return err
-	}
-	if key.IsZero() {
-		return signer.WithHint(front.Usagef("--private-key is not given"), "name the key, as in --private-key tpm:path=app.pem")
 	}
 	names, err := requestNames(ctx, a, device, wanted, from)
 	if err != nil {
@@ -90,6 +96,14 @@ func csr(ctx context.Context, a front.App, device flags.Device, wanted nameFlags
 		err = signer.WithHint(err, "check the name, or generate the key with: "+command("holdfast", "generate", "--private-key", reference))
 	}
 	return err
+}
+
+func requestKey(device flags.Device, reference string) (flags.Key, error) {
+	key, err := device.Key(reference)
+	if err == nil && key.IsZero() {
+		err = signer.WithHint(front.Usagef("--private-key is not given"), "name the key, as in --private-key tpm:path=app.pem")
+	}
+	return key, err
 }
 
 func requestNames(ctx context.Context, a front.App, device flags.Device, wanted nameFlags, from string) (pki.Names, error) {

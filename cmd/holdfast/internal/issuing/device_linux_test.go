@@ -37,9 +37,12 @@ func lifeOf(t *testing.T, dir, caKey, key string) {
 	if !strings.Contains(again, "BEGIN CERTIFICATE REQUEST") {
 		t.Error(again)
 	}
+	mustRun(t, dir, "csr", "--private-key", key, "--renew", "cert.pem", "--out", "renewal.p7")
+	mustRun(t, dir, "ca", "issue", "--renew", "renewal.p7", "--out", "renewed.pem")
+	renewInLoop(t, dir, key, "renewed.pem")
 	mustRun(t, dir, "ca", "revoke", "--certificate", "cert.pem")
 	mustRun(t, dir, "ca", "crl")
-	if got := mustRun(t, dir, "ca", "check"); !strings.Contains(got, "the index lists 1 certificate") {
+	if got := mustRun(t, dir, "ca", "check"); !strings.Contains(got, "the index lists 6 certificates") {
 		t.Error(got)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki/renew"
+	"github.com/holdfast-dev/holdfast/pki/renew/dropfolder"
 	"github.com/holdfast-dev/holdfast/pki/renew/program"
 	"github.com/holdfast-dev/holdfast/pki/renew/stepca"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
@@ -31,6 +32,7 @@ import (
 // ways are the ways of getting a certificate, by their names in settings.
 var ways = map[string]func(Setup, front.App) (renew.Way, error){
 	"command": commandWay,
+	"folder":  folderWay,
 	"step-ca": stepWay,
 }
 
@@ -57,7 +59,20 @@ func commandWay(s Setup, a front.App) (renew.Way, error) {
 		return nil, signer.WithHint(front.Usagef("the way %q has no program", s.Renewal.Way),
 			"name it after the flags, as in: holdfast renew … -- /usr/local/bin/get-certificate; or as command in [role.renew]")
 	}
-	return program.Program{Args: s.Renewal.Command, Env: s.childEnv(a), Logger: s.Config.Logger}, nil
+	return program.Program{Args: s.Renewal.Command, Env: s.childEnv(a), Logger: s.Config.Logger, Signed: s.Renewal.Signed}, nil
+}
+
+func folderWay(s Setup, a front.App) (renew.Way, error) {
+	dir := s.Renewal.Requests
+	if dir == "" {
+		return nil, signer.WithHint(front.Usagef("the way %q has no requests", s.Renewal.Way), "set --requests, or requests in [role.renew], to the folder that the CA reads")
+	}
+	if info, err := os.Stat(dir); err != nil {
+		return nil, err
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("%s is not a folder", dir)
+	}
+	return dropfolder.Way{Dir: dir, Now: a.Now}, nil
 }
 
 func stepWay(s Setup, a front.App) (renew.Way, error) {

@@ -16,7 +16,7 @@ func TestPrecedenceOfRenewal(t *testing.T) {
 	var f flags.RenewalFlags
 	cmd := new(cobra.Command)
 	f.Add(cmd, Ways())
-	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--requests=flag", "--deploy-command=flag", "--allow-change", "--state-file=flag"}); err != nil {
+	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--requests=flag", "--deploy-command=flag", "--allow-change", "--signed", "--state-file=flag"}); err != nil {
 		t.Fatal(err)
 	}
 	flagged := f.Renewal([]string{"flag", "x"})
