@@ -63,7 +63,9 @@ var mayImport = map[string][]string{
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
-	"pki/renew/stepca":            {"signer", "pki/renew"},
+	"pki/renew/internal/caclient": {"signer", "pki/renew"},
+
+	"pki/renew/stepca":            {"signer", "pki/renew", "pki/renew/internal/caclient"},
 	"pki/renew/stepca/stepcatest": {"signer", "signer/signertest"}, // for tests
 
 	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
