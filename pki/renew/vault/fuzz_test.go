@@ -48,7 +48,7 @@ func FuzzAnswer(f *testing.F) {
 		if errors.Is(err, renew.ErrRejected) == errors.Is(err, renew.ErrUnreachable) || signer.Hint(err) == "" {
 			t.Errorf("%v; hint: %s", err, signer.Hint(err))
 		}
-		if text := err.Error(); strings.Contains(text, "secret-secret") || len(text) > 4*400 || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		if text := err.Error(); strings.Contains(text, "hvs.secret-secret") || len(text) > 4*400 || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("%q", text)
 		}
 	})
