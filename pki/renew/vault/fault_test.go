@@ -125,6 +125,29 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// A certificate is not lost because the server does not revoke the token.
+func TestRevocationFails(t *testing.T) {
+	var c client
+	c = newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case isLogin(r):
+			send(w, 200, loggedIn)
+		case strings.HasSuffix(r.URL.Path, "/revoke-self"):
+			panic(http.ErrAbortHandler)
+		default:
+			text, err := json.Marshal(string(signertest.CertPEM(c.request.Old.Chain()[0])))
+			if err != nil {
+				t.Error(err)
+			}
+			send(w, 200, `{"data":{"certificate":`+string(text)+`}}`)
+		}
+	})
+	way := newWay(t, vault.Config{URL: c.server.URL, Roots: rootsOf(c.server), Role: "app"})
+	if certs, err := way.Renew(t.Context(), c.request); err != nil || len(certs) != 1 {
+		t.Errorf("%d certificates, %v", len(certs), err)
+	}
+}
+
 // A redirect is not followed, least of all with a token.
 func TestRedirect(t *testing.T) {
 	requests := 0
