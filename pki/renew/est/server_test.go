@@ -165,8 +165,8 @@ func TestRefused(t *testing.T) {
 		do         func() error
 		text, hint string
 	}{
-		"another subject": {csrOf(pki.CommonName("root")), "Subject and SubjectAltName must be identical", "the same subject"},
-		"fewer names":     {csrOf(fewer), "Subject and SubjectAltName must be identical", "the same subject"},
+		"another subject": {csrOf(pki.CommonName("root")), "subject and SubjectAltName must be identical", "the same subject"},
+		"fewer names":     {csrOf(fewer), "subject and SubjectAltName must be identical", "the same subject"},
 		"revoked":         {renewal(revoked), "has been revoked", "must allow"},
 		"expired":         {renewal(s.issued(s.server.Issuer, key, expired)), "expired certificate", "has expired; enrol again"},
 		"of another CA":   {renewal(s.issued(other, key, nil)), "unknown certificate authority", "check that this CA has issued"},

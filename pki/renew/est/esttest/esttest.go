@@ -150,7 +150,7 @@ func (ca *CA) reenroll(w http.ResponseWriter, r *http.Request) {
 	}
 	ca.issue(w, r, func(csr *x509.CertificateRequest) error {
 		if !bytes.Equal(csr.RawSubject, current.RawSubject) || !bytes.Equal(altNames(csr.Extensions), altNames(current.Extensions)) {
-			return errors.New("Subject and SubjectAltName must be identical to those of the current certificate")
+			return errors.New("subject and SubjectAltName must be identical to those of the current certificate")
 		}
 		return nil
 	})
