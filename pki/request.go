@@ -35,6 +35,20 @@ func NewRequest(rand io.Reader, key signer.Signer, names Names) ([]byte, error) 
 	return newRequest(rand, key, names, nil)
 }
 
+// NewRenewalRequest is [NewRequest] with the names of a certificate, which has
+// them for another key or will be renewed. The DER of the subject and of the
+// alternative names, also of types that [Names] does not have, is that of the
+// certificate, because a CA may compare it (RFC 7030, section 4.2.2).
+func NewRenewalRequest(rand io.Reader, key signer.Signer, cert *x509.Certificate) ([]byte, error) {
+	var names []pkix.Extension
+	for _, e := range cert.Extensions {
+		if e.Id.Equal(oidSubjectAltName) {
+			names = append(names, e)
+		}
+	}
+	return newRequest(rand, key, Names{Subject: cert.RawSubject}, names)
+}
+
 // NewCARequest is [NewRequest] for an intermediate CA. The request asks for the
 // extensions that the certificate of a CA needs, because software other than
 // this package may take them from the request.

@@ -65,7 +65,13 @@ var mayImport = map[string][]string{
 
 	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
 
-	"pki/renew/stepca":            {"signer", "pki/renew"},
+	"pki/renew/internal/caclient": {"signer", "pki/renew"},
+
+	"pki/renew/est":               {"signer", "pki/renew", "pki/renew/internal/caclient"},
+	"pki/renew/est/esttest":       {"signer/signertest"}, // for tests
+	"pki/renew/vault":             {"signer", "pki/renew", "pki/renew/internal/caclient"},
+	"pki/renew/vault/vaulttest":   {"signer/signertest"}, // for tests
+	"pki/renew/stepca":            {"signer", "pki/renew", "pki/renew/internal/caclient"},
 	"pki/renew/stepca/stepcatest": {"signer", "signer/signertest"}, // for tests
 
 	"rolesanywhere":                        {"signer", "signer/rotate", "rolesanywhere/sigv4x509", "rolesanywhere/credentials", "rolesanywhere/internal/service"},
@@ -92,7 +98,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/pinentry": {},
 	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "pki/renew", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
-	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/dropfolder", "pki/renew/program", "pki/renew/stepca", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
+	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/dropfolder", "pki/renew/program", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "pki/renew", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
@@ -124,7 +130,7 @@ var onlyIn = map[string][]string{
 }
 
 // standardOnly are the packages that import no third-party module.
-var standardOnly = []string{"signer", "signer/signertest", "signer/rotate", "pki/renew/stepca"}
+var standardOnly = []string{"signer", "signer/signertest", "signer/rotate", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "pki/renew/internal/caclient"}
 
 type goPackage struct {
 	ImportPath string

@@ -273,7 +273,7 @@ func (r *Renewer) begin(ctx context.Context, old signer.Signer, s *state) (key s
 	if s.Pending != nil && s.Pending.Key == name {
 		return key, closeKey, nil
 	}
-	csr, err := pki.NewRequest(rand.Reader, signer.WithContext(ctx, key), pki.NamesOf(old.Chain()[0]))
+	csr, err := pki.NewRenewalRequest(rand.Reader, signer.WithContext(ctx, key), old.Chain()[0])
 	if err != nil {
 		return nil, closeKey, err
 	}

@@ -191,12 +191,12 @@ func TestSecrets(t *testing.T) {
 			fmt.Fprint(w, `{"message":`+quote("bad: "+quoted+" "+quoted[strings.LastIndexByte(quoted, '.')+1:])+`}`)
 		})
 		_, err := c.way.Enroll(t.Context(), c.request.CSR, token+"\n")
-		if err == nil || !strings.Contains(err.Error(), "bad: (token) (token)") || strings.Contains(err.Error()+signer.Hint(err), signature) {
+		if err == nil || !strings.Contains(err.Error(), "bad: (secret) (secret)") || strings.Contains(err.Error()+signer.Hint(err), signature) {
 			t.Errorf("%d: %v", status, err)
 		}
 		c.request.Old = signer.WithCertificates(c.request.Old, signer.Certificates{Chain: slices.Concat(c.lapsed(), c.ca.Chain())})
 		_, err = c.way.Renew(t.Context(), c.request)
-		if err == nil || bearer == "" || !strings.Contains(err.Error(), "bad: (token) (token)") || strings.Contains(err.Error(), bearer) {
+		if err == nil || bearer == "" || !strings.Contains(err.Error(), "bad: (secret) (secret)") || strings.Contains(err.Error(), bearer) {
 			t.Errorf("%d: %v", status, err)
 		}
 	}
@@ -226,7 +226,7 @@ func TestSecrets(t *testing.T) {
 			handler(w, body.OTT)
 		})
 		_, err := c.way.Enroll(t.Context(), c.request.CSR, token)
-		if !errors.Is(err, renew.ErrUnreachable) || !strings.Contains(err.Error(), "(token)") || strings.Contains(err.Error(), signature) || len(err.Error()) > 500 {
+		if !errors.Is(err, renew.ErrUnreachable) || !strings.Contains(err.Error(), "(secret)") || strings.Contains(err.Error(), signature) || len(err.Error()) > 500 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

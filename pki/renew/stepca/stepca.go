@@ -5,18 +5,17 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/pki/renew"
+	"github.com/holdfast-dev/holdfast/pki/renew/internal/caclient"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // DefaultTimeout is the default time limit for one call of [CA.Renew] or
 // [CA.Enroll], with all of its requests and signatures.
-const DefaultTimeout = 30 * time.Second
+const DefaultTimeout = caclient.DefaultTimeout
 
 // A Config describes a step-ca server.
 type Config struct {
@@ -31,41 +30,34 @@ type Config struct {
 // A CA is a [renew.Way] to obtain certificates from a step-ca server. It is safe
 // for concurrent use.
 type CA struct {
-	config Config
-	url    *url.URL
+	client *caclient.Client
+	now    func() time.Time
 }
 
 var _ renew.Way = (*CA)(nil)
 
 // New checks the configuration. It sends no request.
 func New(config Config) (*CA, error) {
-	u, err := url.Parse(config.URL)
-	switch {
-	case strings.Contains(config.URL, "@"):
-		return nil, errors.New("the URL of the CA contains a user name or password")
-	case err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
-		return nil, signer.WithHint(fmt.Errorf("the URL of the CA is %q", clip(config.URL, 128)), "use the form https://HOST or https://HOST:PORT")
-	case config.Roots == nil:
-		return nil, signer.WithHint(errors.New("no root certificate is given for the CA"), hintRoot)
-	case config.Timeout < 0:
-		return nil, fmt.Errorf("the timeout %v is negative", config.Timeout)
-	}
-	if config.Timeout == 0 {
-		config.Timeout = DefaultTimeout
+	client, err := caclient.New(caclient.Config{
+		URL: config.URL, Roots: config.Roots, Timeout: config.Timeout, NoProxy: config.NoProxy,
+		Hints: caclient.Hints{
+			Software: "step-ca",
+			Roots:    "give the root certificate of the CA; its administrator can print it with: step ca root",
+			Enroll:   hintEnroll,
+		},
+	})
+	if err != nil {
+		return nil, err
 	}
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	return &CA{config, &url.URL{Scheme: u.Scheme, Host: u.Host}}, nil
-}
-
-func (c *CA) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, c.config.Timeout, &timeoutError{c.config.Timeout})
+	return &CA{client, config.Now}, nil
 }
 
 // Renew implements [renew.Way].
 func (c *CA) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificate, error) {
-	ctx, cancel := c.bound(ctx)
+	ctx, cancel := c.client.Bound(ctx)
 	defer cancel()
 	chain := r.Old.Chain()
 	if len(chain) == 0 {
@@ -79,9 +71,9 @@ func (c *CA) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificate, e
 	if !signer.SamePublicKey(csr.PublicKey, r.Old.Public()) {
 		rekey = r.CSR
 	}
-	if !c.config.Now().After(chain[0].NotAfter) {
+	if !c.now().After(chain[0].NotAfter) {
 		certs, err := c.renewByTLS(ctx, r.Old, rekey)
-		if !saysExpired(err) { // it has expired by the clock of the CA
+		if !caclient.SaysExpired(err) { // it has expired by the clock of the CA
 			return certs, err
 		}
 	}
@@ -89,9 +81,9 @@ func (c *CA) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificate, e
 	if err != nil || rekey == nil {
 		return certs, err
 	}
-	renewed, err := signer.SelectCertificates(r.Old.Public(), certs, c.config.Now())
+	renewed, err := signer.SelectCertificates(r.Old.Public(), certs, c.now())
 	if err != nil {
-		return nil, c.unexpected(err.Error())
+		return nil, c.client.Unexpected(err.Error())
 	}
 	return c.renewByTLS(ctx, signer.WithCertificates(r.Old, renewed), rekey)
 }
@@ -108,7 +100,7 @@ func (c *CA) renewByTLS(ctx context.Context, old signer.Signer, rekey []byte) ([
 // renewByToken renews the expired certificate of old for its key.
 func (c *CA) renewByToken(ctx context.Context, old signer.Signer) ([]*x509.Certificate, error) {
 	const path = "/1.0/renew"
-	token, err := renewalToken(ctx, old, c.url.JoinPath(path).String(), c.config.Now())
+	token, err := renewalToken(ctx, old, c.client.URL(path), c.now())
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +113,7 @@ func (c *CA) renewByToken(ctx context.Context, old signer.Signer) ([]*x509.Certi
 // its issuers without the root. It is for the key of the request; its names are
 // those that the CA allows. The errors wrap those of [renew.Way].
 func (c *CA) Enroll(ctx context.Context, csr []byte, token string) ([]*x509.Certificate, error) {
-	ctx, cancel := c.bound(ctx)
+	ctx, cancel := c.client.Bound(ctx)
 	defer cancel()
 	r, err := x509.ParseCertificateRequest(csr)
 	if err != nil {
@@ -135,9 +127,9 @@ func (c *CA) Enroll(ctx context.Context, csr []byte, token string) ([]*x509.Cert
 	if err != nil {
 		return nil, err
 	}
-	selected, err := signer.SelectCertificates(r.PublicKey, certs, c.config.Now())
+	selected, err := signer.SelectCertificates(r.PublicKey, certs, c.now())
 	if err != nil {
-		return nil, c.unexpected(err.Error())
+		return nil, c.client.Unexpected(err.Error())
 	}
 	return selected.Issued(), nil
 }

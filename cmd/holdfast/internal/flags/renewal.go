@@ -17,6 +17,12 @@ type Renewal struct {
 	Way           string   `toml:"way"` // "": the certificate is not renewed
 	CAURL         string   `toml:"ca_url"`
 	CARoots       string   `toml:"ca_roots"`
+	CALabel       string   `toml:"ca_label"`
+	CARole        string   `toml:"ca_role"`
+	CAMount       string   `toml:"ca_mount"`
+	CANamespace   string   `toml:"ca_namespace"`
+	CALoginRole   string   `toml:"ca_login_role"`
+	CALoginMount  string   `toml:"ca_login_mount"`
 	Requests      string   `toml:"requests"`
 	Command       []string `toml:"command"`
 	Signed        bool     `toml:"signed"`
@@ -38,6 +44,10 @@ func (f *RenewalFlags) AddCA(cmd *cobra.Command, ways []string) {
 		front.MarkValues(fs.Lookup("way"), ways...)
 		fs.StringVar(&f.settings.CAURL, "ca-url", "", "`URL` of the CA")
 		fs.StringVar(&f.settings.CARoots, "ca-roots", "", "PEM `file` of the certificates that verify the server of the CA")
+		fs.StringVar(&f.settings.CALabel, "ca-label", "", "`label` of the CA at an EST server with several")
+		fs.StringVar(&f.settings.CARole, "ca-role", "", "`role` in Vault that signs the certificate")
+		fs.StringVar(&f.settings.CAMount, "ca-mount", "", "`path` of the PKI secrets engine in Vault (default: pki)")
+		fs.StringVar(&f.settings.CANamespace, "ca-namespace", "", "`namespace` in Vault")
 	})
 }
 
@@ -45,6 +55,8 @@ func (f *RenewalFlags) AddCA(cmd *cobra.Command, ways []string) {
 func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
 	f.AddCA(cmd, ways)
 	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
+		fs.StringVar(&f.settings.CALoginRole, "ca-login-role", "", "`role` of the auth method cert in Vault (default: that of --ca-role)")
+		fs.StringVar(&f.settings.CALoginMount, "ca-login-mount", "", "`path` of the auth method cert in Vault (default: cert)")
 		fs.StringVar(&f.settings.Requests, "requests", "", "`folder` for the requests to the CA and for its answers")
 		fs.BoolVar(&f.settings.Signed, "signed", false, "send the program the request signed by the key in use (CMS), as holdfast ca issue --renew - reads it")
 		fs.StringVar(&f.deploy, "deploy-command", "", "`program` to run when the new certificate is in use; for arguments, use deploy_command in a configuration file")
@@ -69,7 +81,12 @@ func (r Renewal) OrElse(other Renewal) Renewal {
 	for _, s := range []struct {
 		dst   *string
 		value string
-	}{{&r.Way, other.Way}, {&r.CAURL, other.CAURL}, {&r.CARoots, other.CARoots}, {&r.Requests, other.Requests}, {&r.StateFile, other.StateFile}} {
+	}{
+		{&r.Way, other.Way}, {&r.CAURL, other.CAURL}, {&r.CARoots, other.CARoots},
+		{&r.CALabel, other.CALabel}, {&r.CARole, other.CARole}, {&r.CAMount, other.CAMount}, {&r.CANamespace, other.CANamespace},
+		{&r.CALoginRole, other.CALoginRole}, {&r.CALoginMount, other.CALoginMount},
+		{&r.Requests, other.Requests}, {&r.StateFile, other.StateFile},
+	} {
 		*s.dst = cmp.Or(*s.dst, s.value)
 	}
 	if len(r.Command) == 0 {

@@ -32,10 +32,11 @@ func Enroll(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enroll",
 		Short: "Get the first certificate from a CA",
-		Long: `Sends a certificate request to a CA, with a one-time token of its administrator,
-and prints the certificate and those of its issuers in PEM. holdfast csr makes
-the request, holdfast install stores the certificate beside its key, and
-holdfast renew renews it without a token; see docs/renew-step-ca.md.`,
+		Long: `Sends a certificate request to a CA, with a secret of its administrator, and
+prints the certificate and those of its issuers in PEM. The secret is a one-time
+token for step-ca, a token for Vault, and USER:PASSWORD for EST. holdfast csr
+makes the request, holdfast install stores the certificate beside its key, and
+holdfast renew renews it without the secret; see docs/renew.md.`,
 		Example: `  holdfast csr --private-key key.pem --subject CN=app --out app.csr
   holdfast enroll --way step-ca --ca-url https://ca.example.com \
       --ca-roots root.pem --csr app.csr --token-source file:token --out cert.pem`,
@@ -44,7 +45,7 @@ holdfast renew renews it without a token; see docs/renew-step-ca.md.`,
 	f.renewal.AddCA(cmd, role.EnrollmentWays())
 	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.csr, "csr", "", "`file` of the request, - for standard input")
-		fs.StringVar(&f.token, "token-source", "", "`source` of the one-time token: file:PATH or env:NAME")
+		fs.StringVar(&f.token, "token-source", "", "`source` of the token, or of USER:PASSWORD for est: file:PATH or env:NAME")
 		front.MarkValues(fs.Lookup("token-source"), "file:", "env:")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(*pflag.FlagSet) {})

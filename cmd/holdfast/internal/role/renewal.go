@@ -19,11 +19,9 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/fileowner"
-	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/pki/renew/dropfolder"
 	"github.com/holdfast-dev/holdfast/pki/renew/program"
-	"github.com/holdfast-dev/holdfast/pki/renew/stepca"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/rotate"
@@ -32,15 +30,17 @@ import (
 // ways are the ways of getting a certificate, by their names in settings.
 var ways = map[string]func(Setup, front.App) (renew.Way, error){
 	"command": commandWay,
+	"est":     estWay,
 	"folder":  folderWay,
 	"step-ca": stepWay,
+	"vault":   vaultWay,
 }
 
 // Ways returns the names of the ways of getting a certificate.
 func Ways() []string { return slices.Sorted(maps.Keys(ways)) }
 
 // EnrollmentWays returns the names of the ways of getting a first certificate.
-func EnrollmentWays() []string { return []string{"step-ca"} }
+func EnrollmentWays() []string { return []string{"est", "step-ca", "vault"} }
 
 // Enroller returns the way of getting a first certificate.
 func Enroller(s Setup, a front.App) (renew.Enroller, error) {
@@ -73,29 +73,6 @@ func folderWay(s Setup, a front.App) (renew.Way, error) {
 		return nil, fmt.Errorf("%s is not a folder", dir)
 	}
 	return dropfolder.Way{Dir: dir, Now: a.Now}, nil
-}
-
-func stepWay(s Setup, a front.App) (renew.Way, error) {
-	r := s.Renewal
-	for _, required := range []struct{ value, flag, key string }{{r.CAURL, "ca-url", "ca_url"}, {r.CARoots, "ca-roots", "ca_roots"}} {
-		if required.value == "" {
-			return nil, signer.WithHint(front.Usagef("the way %q has no %s", r.Way, required.key),
-				"set --"+required.flag+", or "+required.key+" in [role.renew]")
-		}
-	}
-	data, err := keystore.ReadFile(r.CARoots, keystore.MaxInput)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.CARoots, err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(data) {
-		return nil, signer.WithHint(fmt.Errorf("%s: %w", r.CARoots, signer.ErrNoCertificate), "the file must contain the root certificate of the CA in PEM")
-	}
-	ca, err := stepca.New(stepca.Config{URL: r.CAURL, Roots: roots, Now: a.Now})
-	if err != nil {
-		return nil, &front.UsageError{Err: err}
-	}
-	return ca, nil
 }
 
 // childEnv returns the environment for programs of the user, without the variables

@@ -1,3 +1,5 @@
+//go:build unix
+
 package role
 
 import (
@@ -16,11 +18,11 @@ func TestPrecedenceOfRenewal(t *testing.T) {
 	var f flags.RenewalFlags
 	cmd := new(cobra.Command)
 	f.Add(cmd, Ways())
-	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--requests=flag", "--deploy-command=flag", "--allow-change", "--signed", "--state-file=flag"}); err != nil {
+	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--ca-label=flag", "--ca-role=flag", "--ca-mount=flag", "--ca-namespace=flag", "--ca-login-role=flag", "--ca-login-mount=flag", "--requests=flag", "--deploy-command=flag", "--allow-change", "--signed", "--state-file=flag"}); err != nil {
 		t.Fatal(err)
 	}
 	flagged := f.Renewal([]string{"flag", "x"})
-	table := flags.Renewal{Way: "table", CAURL: "table", CARoots: "table", Requests: "table", Command: []string{"table"}, DeployCommand: []string{"table", "y"}, StateFile: "table"}
+	table := flags.Renewal{Way: "table", CAURL: "table", CARoots: "table", CALabel: "table", CARole: "table", CAMount: "table", CANamespace: "table", CALoginRole: "table", CALoginMount: "table", Requests: "table", Command: []string{"table"}, DeployCommand: []string{"table", "y"}, StateFile: "table"}
 	for i := range reflect.TypeFor[flags.Renewal]().NumField() {
 		if reflect.ValueOf(flagged).Field(i).IsZero() {
 			t.Errorf("%s has no flag", reflect.TypeFor[flags.Renewal]().Field(i).Name)
@@ -52,6 +54,10 @@ func TestRenewalErrors(t *testing.T) {
 		{map[string]string{"renew.allow_change": "true"}, "[role.renew] has no way", "way ="},
 		{map[string]string{"renew.way": `"magic"`}, `the way "magic" of getting a certificate is unknown`, "command"},
 		{map[string]string{"renew.way": `"command"`}, `the way "command" has no program`, "[role.renew]"},
+		{map[string]string{"renew.way": `"est"`}, `the way "est" has no ca_url`, "--ca-url"},
+		{map[string]string{"renew.way": `"est"`, "renew.ca_url": `"https://ca"`}, `the way "est" has no ca_roots`, "--ca-roots"},
+		{map[string]string{"renew.way": `"vault"`}, `the way "vault" has no ca_role`, "--ca-role"},
+		{map[string]string{"renew.way": `"vault"`, "renew.ca_role": `"app"`}, `the way "vault" has no ca_url`, "--ca-url"},
 		{map[string]string{"renew.way": `"command"`, "renew.command": `"text"`}, "renew.command", ""},
 		{map[string]string{"renew.way": `"command"`, "renew.url": `"x"`}, "renew.url", "did you mean ca_url?"},
 	} {
