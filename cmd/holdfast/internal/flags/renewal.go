@@ -17,6 +17,10 @@ type Renewal struct {
 	Way           string   `toml:"way"` // "": the certificate is not renewed
 	CAURL         string   `toml:"ca_url"`
 	CARoots       string   `toml:"ca_roots"`
+	CAARN         string   `toml:"ca_arn"`
+	CATemplate    string   `toml:"ca_template"`
+	CAAlgorithm   string   `toml:"ca_algorithm"`
+	CADays        int      `toml:"ca_days"`
 	Requests      string   `toml:"requests"`
 	Command       []string `toml:"command"`
 	DeployCommand []string `toml:"deploy_command"`
@@ -40,9 +44,18 @@ func (f *RenewalFlags) AddCA(cmd *cobra.Command, ways []string) {
 	})
 }
 
+// addPrivateCA adds the flags about AWS Private CA.
+func (f *RenewalFlags) addPrivateCA(fs *pflag.FlagSet) {
+	fs.StringVar(&f.settings.CAARN, "ca-arn", "", "`ARN` of the CA of AWS Private CA")
+	fs.StringVar(&f.settings.CATemplate, "ca-template", "", "`ARN` of the template of AWS Private CA (default: the one for TLS clients)")
+	fs.StringVar(&f.settings.CAAlgorithm, "ca-algorithm", "", "`algorithm` by which AWS Private CA signs, such as SHA256WITHRSA (default: that of the certificate)")
+	fs.IntVar(&f.settings.CADays, "ca-days", 0, "`number` of days for which AWS Private CA issues the certificate (default: those of the certificate)")
+}
+
 // Add adds the flags to a command. ways are the values of --way.
 func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
 	f.AddCA(cmd, ways)
+	front.RenewalFlags.Define(cmd.Flags(), f.addPrivateCA)
 	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.settings.Requests, "requests", "", "`folder` for the requests to the CA and for its answers")
 		fs.StringVar(&f.deploy, "deploy-command", "", "`program` to run when the new certificate is in use; for arguments, use deploy_command in a configuration file")
@@ -67,9 +80,11 @@ func (r Renewal) OrElse(other Renewal) Renewal {
 	for _, s := range []struct {
 		dst   *string
 		value string
-	}{{&r.Way, other.Way}, {&r.CAURL, other.CAURL}, {&r.CARoots, other.CARoots}, {&r.Requests, other.Requests}, {&r.StateFile, other.StateFile}} {
+	}{{&r.Way, other.Way}, {&r.CAURL, other.CAURL}, {&r.CARoots, other.CARoots},
+		{&r.CAARN, other.CAARN}, {&r.CATemplate, other.CATemplate}, {&r.CAAlgorithm, other.CAAlgorithm}, {&r.Requests, other.Requests}, {&r.StateFile, other.StateFile}} {
 		*s.dst = cmp.Or(*s.dst, s.value)
 	}
+	r.CADays = cmp.Or(r.CADays, other.CADays)
 	if len(r.Command) == 0 {
 		r.Command = other.Command
 	}

@@ -30,8 +30,9 @@ import (
 
 // ways are the ways of getting a certificate, by their names in settings.
 var ways = map[string]func(Setup, front.App) (renew.Way, error){
-	"command": commandWay,
-	"step-ca": stepWay,
+	"command":    commandWay,
+	"private-ca": privateWay,
+	"step-ca":    stepWay,
 }
 
 // Ways returns the names of the ways of getting a certificate.
