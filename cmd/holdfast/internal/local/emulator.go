@@ -47,10 +47,10 @@ func Emulator(a front.App) *cobra.Command {
 		Short: "Run a local Roles Anywhere and STS that verify requests",
 		Long: `Runs a local IAM Roles Anywhere (CreateSession), STS (AssumeRole and
 GetCallerIdentity) and, with --private-ca-key, AWS Private CA (IssueCertificate
-and GetCertificate) for testing without an AWS account. It verifies certificates,
-signatures and trust policies as AWS does. The credentials that it issues are
-valid only for the emulator. It prints the ARNs to use, logs each request to
-standard error, and runs until it is interrupted.
+and GetCertificate) for testing without an AWS account. It verifies
+certificates, signatures and trust policies as AWS does. The credentials that it
+issues are valid only for the emulator. It prints the ARNs to use, logs each
+request to standard error, and runs until it is interrupted.
 
 Without --config it trusts the CA of --trust-anchor, has one profile and one
 role, and lets every certificate of that CA assume the role.`,
