@@ -206,7 +206,7 @@ func keyType(c *x509.Certificate) string {
 
 // end returns the end of a validity that begins now.
 func (v validity) end(now time.Time) (end time.Time, err error) {
-	const maxUnits = 10_000
+	const maxUnits = 36_500
 	relative := v.Value >= 1 && v.Value <= maxUnits
 	switch {
 	case v.Type == "DAYS" && relative:
