@@ -189,9 +189,6 @@ func algorithmNames(yield func(string) bool) {
 	}
 }
 
-// SigningAlgorithms returns the values of Config.SigningAlgorithm.
-func SigningAlgorithms() []string { return slices.Collect(algorithmNames) }
-
 // signingAlgorithm returns the algorithm to ask for.
 func (c *CA) signingAlgorithm(inUse *x509.Certificate) (string, error) {
 	if c.config.SigningAlgorithm != "" {
