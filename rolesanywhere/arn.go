@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -21,7 +21,7 @@ type arn struct {
 var arnResource = map[string]func(string) bool{
 	"trust-anchor": isUUID,
 	"profile":      isUUID,
-	"role":         service.IsRolePath,
+	"role":         awsservice.IsRolePath,
 }
 
 // arnHint names the field and the expected form of each ARN.

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -185,7 +185,7 @@ func TestRetries(t *testing.T) {
 			t.Errorf("%d %v: %d requests, want %d", c.status, c.header, got, c.sent)
 		}
 		for i, p := range *pauses {
-			if p < service.InitialDelay/2 || p > 2*service.MaxDelay {
+			if p < awsservice.InitialDelay/2 || p > 2*awsservice.MaxDelay {
 				t.Errorf("%d: pause %d is %v", c.status, i, p)
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -57,7 +57,7 @@ func (e *APIError) Hint() string {
 	case e.refusesTime():
 		return fmt.Sprintf("the local clock is off by %v; correct it, for example with NTP", e.skew.Abs().Round(time.Second))
 	case e.foreign() && e.StatusCode != http.StatusProxyAuthRequired:
-		return service.OtherServer(serviceName)
+		return awsservice.OtherServer(serviceName)
 	case e.untrusted != "" && strings.Contains(e.Message, "Untrusted") && !strings.Contains(e.Message, "Insufficient") && !strings.Contains(e.Message, "revoked"):
 		return e.untrusted
 	}
@@ -105,7 +105,7 @@ var causes = []struct {
 		hint: "check the endpoint, and the IDs in the ARNs"},
 	{status: http.StatusTooManyRequests, hint: throttled},
 	{status: http.StatusProxyAuthRequired,
-		hint: service.ProxyLogin},
+		hint: awsservice.ProxyLogin},
 	{status: http.StatusForbidden,
 		hint: "see the CreateSession event in CloudTrail for the reason"},
 	{status: http.StatusInternalServerError, hint: trouble},
@@ -126,7 +126,7 @@ const (
 )
 
 // refusesTime reports whether a wrong local clock can explain the error.
-func (e *APIError) refusesTime() bool { return service.RefusesTime(e.StatusCode, e.skew) }
+func (e *APIError) refusesTime() bool { return awsservice.RefusesTime(e.StatusCode, e.skew) }
 
 // ClockSkew returns the service's time minus the local time if that difference
 // can explain the error, and 0 otherwise.
@@ -157,17 +157,17 @@ func apiError(u *url.URL, resp *http.Response, body []byte, now time.Time, certs
 	code = code[strings.LastIndex(code, "#")+1:]
 	e := &APIError{
 		StatusCode: resp.StatusCode,
-		Code:       service.Printable(code),
-		Message:    service.Printable(doc.Message),
-		RequestID:  service.Printable(resp.Header.Get("x-amzn-requestid")),
+		Code:       awsservice.Printable(code),
+		Message:    awsservice.Printable(doc.Message),
+		RequestID:  awsservice.Printable(resp.Header.Get("x-amzn-requestid")),
 	}
 	clock := "local"
-	if skew, ok := service.Skew(resp, now); ok {
+	if skew, ok := awsservice.Skew(resp, now); ok {
 		e.skew, clock = skew, "service's"
 	}
 	e.untrusted = untrusted(certs, now.Add(e.skew), clock)
 	if e.foreign() {
-		return service.MayRetry(resp, e.Code, fmt.Errorf("%w: %s %w", ErrUnreachable, u.Host, e))
+		return awsservice.MayRetry(resp, e.Code, fmt.Errorf("%w: %s %w", ErrUnreachable, u.Host, e))
 	}
-	return service.MayRetry(resp, e.Code, e)
+	return awsservice.MayRetry(resp, e.Code, e)
 }

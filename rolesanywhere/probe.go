@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/internal/logging"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 )
 
 // EndpointURL returns the URL to which a Client with cfg sends its requests, or
@@ -73,7 +73,7 @@ func (cfg Config) Reach(ctx context.Context) (reached Reached, err error) {
 		return r, err
 	}
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
-	server := service.Server{Name: "Roles Anywhere", URL: c.endpoint, Unreachable: ErrUnreachable, Transport: c.cfg.Transport, Logger: logging.OrDiscard(c.cfg.Logger)}
+	server := awsservice.Server{Name: "Roles Anywhere", URL: c.endpoint, Unreachable: ErrUnreachable, Transport: c.cfg.Transport, Logger: logging.OrDiscard(c.cfg.Logger)}
 	resp, err := server.RoundTrip(req)
 	if err != nil {
 		return r, err

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -29,7 +29,7 @@ func (c *Client) createSession(ctx context.Context) (credentials.Credentials, er
 	if err != nil {
 		return credentials.Credentials{}, err
 	}
-	repeat := service.Repeat{MaxAttempts: c.cfg.MaxAttempts, Logger: c.cfg.Logger, Pause: c.pause}
+	repeat := awsservice.Repeat{MaxAttempts: c.cfg.MaxAttempts, Logger: c.cfg.Logger, Pause: c.pause}
 	return repeat.Do(ctx, func(offset time.Duration) (credentials.Credentials, error) { return c.attempt(ctx, body, offset) })
 }
 
@@ -90,8 +90,8 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	return creds, nil
 }
 
-func (c *Client) server() service.Server {
-	return service.Server{Name: serviceName, URL: c.endpoint, Unreachable: ErrUnreachable, Transport: c.cfg.Transport, Logger: c.cfg.Logger}
+func (c *Client) server() awsservice.Server {
+	return awsservice.Server{Name: serviceName, URL: c.endpoint, Unreachable: ErrUnreachable, Transport: c.cfg.Transport, Logger: c.cfg.Logger}
 }
 
 // sign signs req. A signature that waits for a person has a time limit of its

@@ -3,7 +3,7 @@ package rolesanywhere
 import (
 	"strings"
 
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 )
 
 // These functions check the syntax of names by hand, because compiling regular
@@ -21,7 +21,7 @@ func all(s string, ok func(byte) bool) bool {
 func digit(c byte) bool { return '0' <= c && c <= '9' }
 func lower(c byte) bool { return 'a' <= c && c <= 'z' }
 
-func nameChar(c byte) bool { return service.IsNameChar(rune(c)) }
+func nameChar(c byte) bool { return awsservice.IsNameChar(rune(c)) }
 
 // isSessionName checks the syntax of RoleSessionName (AWS STS API Reference,
 // AssumeRole).

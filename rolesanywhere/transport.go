@@ -10,7 +10,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 )
 
 // Time limits for the parts of one attempt. Connecting includes the DNS lookup,
@@ -50,7 +50,7 @@ func NewTransport(cfg TransportConfig) (http.RoundTripper, error) {
 			if resp.StatusCode == http.StatusOK {
 				return nil
 			}
-			return &service.ProxyError{Host: proxy.Host, Status: resp.StatusCode}
+			return &awsservice.ProxyError{Host: proxy.Host, Status: resp.StatusCode}
 		}
 	}
 	if cfg.CABundle != nil {

@@ -36,10 +36,10 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 )
 
 // The limits of a session's duration. AWS limits the sessions of roles that are
@@ -148,7 +148,7 @@ func (c *Client) Credentials(ctx context.Context) (credentials.Credentials, erro
 	}
 	ctx, cancel := await.Limit(ctx, c.cfg.Timeout)
 	defer cancel()
-	repeat := service.Repeat{MaxAttempts: c.cfg.MaxAttempts, Logger: c.cfg.Logger, Pause: c.pause}
+	repeat := awsservice.Repeat{MaxAttempts: c.cfg.MaxAttempts, Logger: c.cfg.Logger, Pause: c.pause}
 	creds, err := repeat.Do(ctx, func(offset time.Duration) (credentials.Credentials, error) {
 		return c.attempt(ctx, source, offset)
 	})

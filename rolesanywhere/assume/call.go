@@ -15,9 +15,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -74,7 +74,7 @@ func (c *Client) attempt(ctx context.Context, source credentials.Credentials, of
 		return none, err
 	}
 	c.cfg.Logger.Debug("sending AssumeRole", "url", c.endpoint.String(), "role_arn", c.cfg.RoleARN, "access_key_id", source.AccessKeyID)
-	server := service.Server{Name: "STS", URL: c.endpoint, Unreachable: errUnreachable, Transport: c.cfg.Transport, Logger: c.cfg.Logger}
+	server := awsservice.Server{Name: "STS", URL: c.endpoint, Unreachable: errUnreachable, Transport: c.cfg.Transport, Logger: c.cfg.Logger}
 	resp, respBody, err := server.Exchange(r)
 	if err != nil {
 		return none, err
@@ -138,7 +138,7 @@ func (unreachable) Error() string        { return "no valid response from STS" }
 func (unreachable) Is(target error) bool { return target == rolesanywhere.ErrUnreachable }
 
 // apiError parses an error response of AWS's query protocol.
-func apiError(server service.Server, resp *http.Response, body []byte, now time.Time) error {
+func apiError(server awsservice.Server, resp *http.Response, body []byte, now time.Time) error {
 	var doc struct {
 		Code      string `xml:"Error>Code"`
 		Message   string `xml:"Error>Message"`
@@ -150,22 +150,22 @@ func apiError(server service.Server, resp *http.Response, body []byte, now time.
 	}
 	e := &rolesanywhere.APIError{
 		StatusCode: resp.StatusCode,
-		Code:       service.Printable(doc.Code),
-		Message:    service.Printable(doc.Message),
-		RequestID:  service.Printable(doc.RequestID),
+		Code:       awsservice.Printable(doc.Code),
+		Message:    awsservice.Printable(doc.Message),
+		RequestID:  awsservice.Printable(doc.RequestID),
 	}
 	if e.Code == "" && e.Message == "" && e.RequestID == "" {
-		hint := service.OtherServer(server.Name)
+		hint := awsservice.OtherServer(server.Name)
 		if e.StatusCode == http.StatusProxyAuthRequired {
-			hint = service.ProxyLogin
+			hint = awsservice.ProxyLogin
 		}
-		return service.MayRetry(resp, "", signer.WithHint(fmt.Errorf("%w: %s %w", server.Unreachable, server.URL.Host, e), hint))
+		return awsservice.MayRetry(resp, "", signer.WithHint(fmt.Errorf("%w: %s %w", server.Unreachable, server.URL.Host, e), hint))
 	}
 	err := signer.WithHint(e, hint(e))
-	if skew, _ := service.Skew(resp, now); service.RefusesTime(resp.StatusCode, skew) && timeCodes[e.Code] {
+	if skew, _ := awsservice.Skew(resp, now); awsservice.RefusesTime(resp.StatusCode, skew) && timeCodes[e.Code] {
 		err = &clockError{err, skew}
 	}
-	return service.MayRetry(resp, e.Code, err)
+	return awsservice.MayRetry(resp, e.Code, err)
 }
 
 // timeCodes are the codes of errors that a wrong local clock can cause.

@@ -13,9 +13,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -91,11 +91,11 @@ func (c *Client) check() (err error) {
 	for _, name := range []struct{ what, value string }{
 		{"role session name", cfg.SessionName}, {"source identity", cfg.SourceIdentity},
 	} {
-		if n := name.value; n != "" && (len(n) < 2 || len(n) > 64 || !consistsOf(n, service.IsNameChar)) {
-			return fmt.Errorf("%s %q must consist of 2 to 64 letters, digits and characters from _+=,.@-", name.what, service.Clip(n))
+		if n := name.value; n != "" && (len(n) < 2 || len(n) > 64 || !consistsOf(n, awsservice.IsNameChar)) {
+			return fmt.Errorf("%s %q must consist of 2 to 64 letters, digits and characters from _+=,.@-", name.what, awsservice.Clip(n))
 		}
 	}
-	if id := cfg.ExternalID; id != "" && (len(id) < 2 || len(id) > maxExternalID || !consistsOf(id, func(r rune) bool { return service.IsNameChar(r) || r == ':' || r == '/' })) {
+	if id := cfg.ExternalID; id != "" && (len(id) < 2 || len(id) > maxExternalID || !consistsOf(id, func(r rune) bool { return awsservice.IsNameChar(r) || r == ':' || r == '/' })) {
 		return fmt.Errorf("the external ID must consist of 2 to %d letters, digits and characters from _+=,.@:/-", maxExternalID)
 	}
 	return checkTags(cfg.Tags, cfg.TransitiveTagKeys)
@@ -106,7 +106,7 @@ func (c *Client) check() (err error) {
 func checkRoleARN(arn, region string) (account string, err error) {
 	const form = "set assume.Config.RoleARN to an ARN of the form arn:aws:iam::ACCOUNT:role/NAME"
 	fail := func(format string, args ...any) (string, error) {
-		return "", signer.WithHint(fmt.Errorf("ARN %q of the role to assume %w", service.Clip(arn), fmt.Errorf(format, args...)), form)
+		return "", signer.WithHint(fmt.Errorf("ARN %q of the role to assume %w", awsservice.Clip(arn), fmt.Errorf(format, args...)), form)
 	}
 	if arn == "" {
 		return "", signer.WithHint(errors.New("no ARN of a role to assume is given"), form)
@@ -120,15 +120,15 @@ func checkRoleARN(arn, region string) (account string, err error) {
 	}
 	account = parts[4]
 	name, isRole := strings.CutPrefix(parts[5], "role/")
-	switch want := service.PartitionOf(region).Name; {
+	switch want := awsservice.PartitionOf(region).Name; {
 	case parts[2] != "iam" || parts[3] != "" || !isRole:
 		return fail("is not the ARN of a role")
 	case len(account) != 12 || !consistsOf(account, func(r rune) bool { return '0' <= r && r <= '9' }):
-		return fail("has the invalid account ID %q; account IDs have 12 digits", service.Clip(account))
-	case len(arn) > maxARN, !service.IsRolePath(name):
-		return fail("ends in %q, which does not identify a role", service.Clip(name))
+		return fail("has the invalid account ID %q; account IDs have 12 digits", awsservice.Clip(account))
+	case len(arn) > maxARN, !awsservice.IsRolePath(name):
+		return fail("ends in %q, which does not identify a role", awsservice.Clip(name))
 	case parts[1] != want:
-		return fail("has partition %s, but region %s belongs to partition %s", service.Clip(parts[1]), region, want)
+		return fail("has partition %s, but region %s belongs to partition %s", awsservice.Clip(parts[1]), region, want)
 	}
 	return account, nil
 }
@@ -138,10 +138,10 @@ func checkRoleARN(arn, region string) (account string, err error) {
 // Source: endpoint rules of STS in aws-sdk-go-v2 (service/sts v1.51.8).
 func endpoint(cfg Config) (*url.URL, error) {
 	fipsHost := "sts-fips"
-	if service.PartitionOf(cfg.Region).Name == "aws-us-gov" && !cfg.DualStack {
+	if awsservice.PartitionOf(cfg.Region).Name == "aws-us-gov" && !cfg.DualStack {
 		fipsHost = "sts" // the regular endpoint is the FIPS endpoint
 	}
-	return service.Endpoint{
+	return awsservice.Endpoint{
 		Name: "STS endpoint", Field: "assume.Config.Endpoint", Host: "sts", FIPSHost: fipsHost, Region: cfg.Region, Path: "/",
 		Custom: cfg.Endpoint, FIPS: cfg.FIPS, DualStack: cfg.DualStack, Insecure: cfg.Insecure,
 	}.URL()
@@ -155,13 +155,13 @@ func checkTags(tags map[string]string, transitive []string) error {
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		switch n := utf8.RuneCountInString(key); {
 		case n < 1 || n > maxTagKey || !consistsOf(key, tagRune):
-			return fmt.Errorf("the key of session tag %q must consist of 1 to %d letters, digits, spaces and characters from _.:/=+-@", service.Clip(key), maxTagKey)
+			return fmt.Errorf("the key of session tag %q must consist of 1 to %d letters, digits, spaces and characters from _.:/=+-@", awsservice.Clip(key), maxTagKey)
 		case strings.HasPrefix(strings.ToLower(key), "aws:"):
-			return fmt.Errorf("the key of session tag %q begins with aws:, which AWS reserves", service.Clip(key))
+			return fmt.Errorf("the key of session tag %q begins with aws:, which AWS reserves", awsservice.Clip(key))
 		case folded[strings.ToLower(key)]:
-			return fmt.Errorf("session tag %q is given twice; AWS does not distinguish upper and lower case in keys", service.Clip(key))
+			return fmt.Errorf("session tag %q is given twice; AWS does not distinguish upper and lower case in keys", awsservice.Clip(key))
 		case utf8.RuneCountInString(tags[key]) > maxTagValue || tags[key] != "" && !consistsOf(tags[key], tagRune):
-			return fmt.Errorf("the value of session tag %q must consist of at most %d letters, digits, spaces and characters from _.:/=+-@", service.Clip(key), maxTagValue)
+			return fmt.Errorf("the value of session tag %q must consist of at most %d letters, digits, spaces and characters from _.:/=+-@", awsservice.Clip(key), maxTagValue)
 		}
 		folded[strings.ToLower(key)] = true
 	}
@@ -169,11 +169,11 @@ func checkTags(tags map[string]string, transitive []string) error {
 	for _, key := range transitive {
 		switch _, ok := tags[key]; {
 		case !ok && folded[strings.ToLower(key)]:
-			return fmt.Errorf("transitive tag key %q differs in upper and lower case from the key of the session tag", service.Clip(key))
+			return fmt.Errorf("transitive tag key %q differs in upper and lower case from the key of the session tag", awsservice.Clip(key))
 		case !ok:
-			return signer.WithHint(fmt.Errorf("transitive tag key %q is not the key of a session tag", service.Clip(key)), "set a session tag with this key")
+			return signer.WithHint(fmt.Errorf("transitive tag key %q is not the key of a session tag", awsservice.Clip(key)), "set a session tag with this key")
 		case seen[key]:
-			return fmt.Errorf("transitive tag key %q is given twice", service.Clip(key))
+			return fmt.Errorf("transitive tag key %q is given twice", awsservice.Clip(key))
 		}
 		seen[key] = true
 	}

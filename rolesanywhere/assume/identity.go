@@ -10,9 +10,9 @@ import (
 	"net/url"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/service"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4"
 )
 
@@ -44,7 +44,7 @@ func CallerIdentity(ctx context.Context, cfg Config, c credentials.Credentials) 
 	if err := sigv4.Sign(r, body, c, "sts", cfg.Region, cfg.Now()); err != nil {
 		return Identity{}, err
 	}
-	server := service.Server{Name: "STS", URL: u, Unreachable: errUnreachable, Transport: cfg.Transport, Logger: cfg.Logger}
+	server := awsservice.Server{Name: "STS", URL: u, Unreachable: errUnreachable, Transport: cfg.Transport, Logger: cfg.Logger}
 	resp, respBody, err := server.Exchange(r)
 	if err != nil {
 		return Identity{}, err
@@ -62,5 +62,5 @@ func CallerIdentity(ctx context.Context, cfg Config, c credentials.Credentials) 
 	if xml.Unmarshal(respBody, &doc) != nil || doc.Result.Arn == "" {
 		return Identity{}, server.Unexpected(errors.New("returned a body that is not the XML of a GetCallerIdentity response"))
 	}
-	return Identity{service.Printable(doc.Result.Arn), service.Printable(doc.Result.Account), service.Printable(doc.Result.UserID)}, nil
+	return Identity{awsservice.Printable(doc.Result.Arn), awsservice.Printable(doc.Result.Account), awsservice.Printable(doc.Result.UserID)}, nil
 }

@@ -52,6 +52,7 @@ func LoadConfig(path string) (Config, error) {
 			resolve(&a.CRLFiles[j])
 		}
 	}
+	resolve(&cfg.PrivateCA.KeyFile)
 	for i := range cfg.Roles {
 		resolve(&cfg.Roles[i].TrustPolicyFile)
 	}

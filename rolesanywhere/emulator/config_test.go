@@ -67,12 +67,13 @@ error_rate = 0.25
 error_status = 429
 hang = true
 session_lifetime = "2s"
+in_progress = 3
 `))
 	cfg, err := LoadConfig(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Faults{50 * time.Millisecond, 0.25, 429, true, 2 * time.Second}); cfg.Faults != want {
+	if want := (Faults{50 * time.Millisecond, 0.25, 429, true, 2 * time.Second, 3}); cfg.Faults != want {
 		t.Errorf("faults are %+v, want %+v", cfg.Faults, want)
 	}
 	s := newServer(t, cfg)

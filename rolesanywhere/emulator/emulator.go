@@ -1,8 +1,8 @@
-// Package emulator is a local emulator of IAM Roles Anywhere and STS for tests
-// and demonstrations. It implements CreateSession, AssumeRole and
-// GetCallerIdentity, and it verifies what AWS verifies: the certificate's chain
-// and revocation, the signature of the request, the role's trust policy, and
-// the signature made with the issued credentials.
+// Package emulator is a local emulator of IAM Roles Anywhere, STS and AWS Private
+// CA for tests and demonstrations. It implements CreateSession, AssumeRole,
+// GetCallerIdentity, IssueCertificate and GetCertificate, and it verifies what AWS
+// verifies: the certificate's chain and revocation, the signature of the request,
+// the role's trust policy, and the signature made with the issued credentials.
 //
 // Its decisions follow the rules of the IAM Roles Anywhere User Guide. It
 // shares none of these rules with the client, so tests can use it as an oracle.
@@ -42,8 +42,9 @@ type Config struct {
 	Account string `toml:"account"` // twelve digits; default: DefaultAccount
 
 	TrustAnchors []TrustAnchor `toml:"trust_anchors"`
-	Profiles     []Profile     `toml:"profiles"` // default: one profile
-	Roles        []Role        `toml:"roles"`    // default: one role that trusts every session
+	Profiles     []Profile     `toml:"profiles"`   // default: one profile
+	Roles        []Role        `toml:"roles"`      // default: one role that trusts every session
+	PrivateCA    PrivateCA     `toml:"private_ca"` // default: none
 	Faults       Faults        `toml:"faults"`
 	// Rates limits the requests per second by the name of the action, such as
 	// AssumeRole. Requests above the rate are throttled. Default: no limit.
@@ -96,6 +97,9 @@ type Faults struct {
 	// SessionLifetime replaces the lifetime of issued credentials. It may
 	// be shorter than the service allows.
 	SessionLifetime time.Duration `toml:"session_lifetime"`
+	// InProgress is how often GetCertificate reports that a certificate is
+	// not issued yet.
+	InProgress int `toml:"in_progress"`
 }
 
 // DefaultTrustAnchorARN returns the default ARN of the n-th trust anchor,
@@ -147,6 +151,7 @@ type Server struct {
 	aliases  map[string]string                           // alias ARNs of trust anchors and profiles to their ARNs
 	arns     struct{ anchors, profiles, roles []string } // in configured order
 
+	ca       *privateCA // nil: none
 	faults   Faults
 	now      func() time.Time
 	logger   *slog.Logger
@@ -238,6 +243,9 @@ func (s *Server) configure(cfg Config) error {
 		if err := s.addProfile(p, i); err != nil {
 			return err
 		}
+	}
+	if err := s.addPrivateCA(cfg.PrivateCA); err != nil {
+		return err
 	}
 	var err error
 	if s.limiters, err = newLimiters(cfg.Rates); err != nil {

@@ -46,7 +46,8 @@ const (
 	msgSTSInvalid     = "The security token included in the request is invalid."
 	msgSTSExpired     = "The security token included in the request is expired"
 	msgSTSSignature   = "The request signature we calculated does not match the signature you provided."
-	msgSTSScope       = "Credential should be scoped to service sts, not to %s."
+	msgSTSScope       = "Credential should be scoped to service %s, not to %s."
+	msgSTSRegion      = "Credential should be scoped to region %s, not to %s."
 	msgSTSInvalidForm = "Request parameters: %v"
 	msgSTSConstraint  = "1 validation error detected: Value at '%s' failed to satisfy constraint: %s"
 	msgSTSARN         = "%s is invalid"
@@ -67,6 +68,24 @@ const (
 	msgSTSSource      = "The source identity is already set for this assume role session"
 
 	msgRate = "Rate exceeded"
+)
+
+// Messages about AWS Private CA. The first two come from AWS.
+//
+// Source: messages that users of AWS Private CA have received.
+const (
+	msgAlgorithm = "Signing algorithm %s cannot be used with key type %s. Valid signing algorithms are: %s."
+	msgCAState   = "The certificate authority is not in a valid state for issuing certificates"
+
+	msgPrivateCAUnknown = "No such operation, or no CA is configured"
+	msgInvalidARN       = "%s is not the ARN of such a resource"
+	msgTemplate         = "The emulator does not support the template %s"
+	msgValidity         = "The validity exceeds that of the certificate authority"
+	msgValidityPast     = "The validity ends in the past"
+	msgShortLived       = "A short-lived certificate is valid for at most 7 days"
+	msgCSR              = "The certificate signing request is invalid: %v"
+	msgLimit            = "The CA has issued too many certificates"
+	msgInProgress       = "The certificate is not issued yet"
 )
 
 // The codes of restJson1 errors. The service model has only the first three;
@@ -96,6 +115,28 @@ const (
 	codeSTSThrottling    = "Throttling"
 	codeSTSPacked        = "PackedPolicyTooLarge"
 )
+
+// The codes of errors of AWS Private CA, besides codes above. All of them have the
+// status 400 there, except for faults of the server.
+const (
+	codeInvalidARN    = "InvalidArnException"
+	codeInvalidArgs   = "InvalidArgsException"
+	codeInvalidState  = "InvalidStateException"
+	codeLimit         = "LimitExceededException"
+	codeMalformedCSR  = "MalformedCSRException"
+	codeInProgress    = "RequestInProgressException"
+	codeSerialization = "SerializationException"
+)
+
+// jsonCodes are the codes of errors of STS about a signature as AWS Private CA names
+// them.
+var jsonCodes = map[string]string{
+	codeMissingToken:     "MissingAuthenticationTokenException",
+	codeIncomplete:       "IncompleteSignatureException",
+	codeInvalidToken:     "UnrecognizedClientException",
+	codeExpiredToken:     "ExpiredTokenException",
+	codeSignatureNoMatch: "InvalidSignatureException",
+}
 
 var statuses = map[string]int{
 	codeAccessDenied: http.StatusForbidden,

@@ -50,6 +50,10 @@ type userIdentity struct {
 	AccessKeyID string `json:"accessKeyId"`
 }
 
+func (s *session) identity() *userIdentity {
+	return &userIdentity{Type: "AssumedRole", PrincipalID: s.user.ID, ARN: s.user.ARN, AccountID: s.account, AccessKeyID: s.accessKeyID}
+}
+
 // sessionParameters are the parameters of a request and fields of its
 // certificate. The certificate is verified only if the request succeeded.
 type sessionParameters struct {

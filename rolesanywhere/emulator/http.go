@@ -33,6 +33,8 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/sessions" && r.Method == http.MethodPost:
 		s.serveCreateSession(w, r, id)
+	case r.URL.Path == "/" && r.Header.Get(headerTarget) != "":
+		s.servePrivateCA(w, r, id)
 	case r.URL.Path == "/" && (r.Method == http.MethodPost || r.Method == http.MethodGet):
 		s.serveSTS(w, r, id)
 	default:

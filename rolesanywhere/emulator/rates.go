@@ -13,6 +13,8 @@ const (
 	actionCreateSession     = "CreateSession"
 	actionGetCallerIdentity = "GetCallerIdentity"
 	actionAssumeRole        = "AssumeRole"
+	actionIssueCertificate  = "IssueCertificate"
+	actionGetCertificate    = "GetCertificate"
 )
 
 // A limiter limits the rate of an action. Its token bucket holds the requests of
@@ -26,7 +28,7 @@ type limiter struct {
 }
 
 func newLimiters(rates map[string]float64) (map[string]*limiter, error) {
-	known := []string{actionCreateSession, actionGetCallerIdentity, actionAssumeRole}
+	known := []string{actionCreateSession, actionGetCallerIdentity, actionAssumeRole, actionIssueCertificate, actionGetCertificate}
 	limiters := make(map[string]*limiter)
 	for action, rate := range rates {
 		switch {

@@ -139,6 +139,8 @@ func (s *Server) setFaults(f Faults) error {
 		return fmt.Errorf("faults: latency %v is negative", f.Latency)
 	case f.SessionLifetime < 0:
 		return fmt.Errorf("faults: session lifetime %v is negative", f.SessionLifetime)
+	case f.InProgress < 0:
+		return fmt.Errorf("faults: %d times in progress is negative", f.InProgress)
 	case codeOf(f.ErrorStatus) == "":
 		return fmt.Errorf("faults: %d is not the status of a known error", f.ErrorStatus)
 	}

@@ -66,17 +66,11 @@ func (s *Server) serveSTS(w *recorder, r *http.Request, id string) {
 
 // answerSTS authenticates a request and returns the response of its action.
 func (s *Server) answerSTS(r *http.Request, body []byte, form url.Values, id string, ev *event) (any, error) {
-	caller, err := s.caller(r, body)
+	caller, err := s.caller(r, body, stsService, "")
 	if err != nil {
 		return nil, err
 	}
-	ev.UserIdentity = &userIdentity{
-		Type:        "AssumedRole",
-		PrincipalID: caller.user.ID,
-		ARN:         caller.user.ARN,
-		AccountID:   caller.account,
-		AccessKeyID: caller.accessKeyID,
-	}
+	ev.UserIdentity = caller.identity()
 	action := form.Get("Action")
 	if !s.limiters[action].allow(s.now()) {
 		return nil, refuse(codeSTSThrottling, msgRate)
@@ -114,9 +108,10 @@ func parseForm(query string, body []byte) (url.Values, error) {
 	return values, nil
 }
 
-// caller returns the session whose credentials signed r. It accepts any region,
-// because clients use different regions for the global endpoint.
-func (s *Server) caller(r *http.Request, body []byte) (*session, error) {
+// caller returns the session whose credentials signed r for a service in a region.
+// With the region "" it accepts any, because clients use different regions for the
+// global endpoint of STS.
+func (s *Server) caller(r *http.Request, body []byte, service, region string) (*session, error) {
 	if r.Header.Get("Authorization") == "" {
 		return nil, refuse(codeMissingToken, msgSTSNoToken)
 	}
@@ -127,8 +122,11 @@ func (s *Server) caller(r *http.Request, body []byte) (*session, error) {
 	if err != nil {
 		return nil, refuse(codeIncomplete, msgSTSIncomplete, err)
 	}
-	if signed.Service != stsService {
-		return nil, refuse(codeSignatureNoMatch, msgSTSScope, signed.Service)
+	if signed.Service != service {
+		return nil, refuse(codeSignatureNoMatch, msgSTSScope, service, signed.Service)
+	}
+	if region != "" && signed.Region != region {
+		return nil, refuse(codeSignatureNoMatch, msgSTSRegion, region, signed.Region)
 	}
 
 	now := s.now()

@@ -35,6 +35,7 @@ var signatureAlgorithms = []x509.SignatureAlgorithm{
 // An anchor is a configured trust anchor.
 type anchor struct {
 	account string
+	certs   []*x509.Certificate
 	roots   *x509.CertPool
 	crls    []*crl
 }
@@ -61,7 +62,7 @@ func newAnchor(cfg TrustAnchor) (*anchor, error) {
 	if n := len(certs); n == 0 || n > maxAnchorCertificates {
 		return nil, fmt.Errorf("%d certificates are configured; 1 to %d are allowed", n, maxAnchorCertificates)
 	}
-	a := &anchor{roots: x509.NewCertPool()}
+	a := &anchor{certs: certs, roots: x509.NewCertPool()}
 	for _, c := range certs {
 		if err := checkCA(c); err != nil {
 			return nil, fmt.Errorf("certificate of %s: %w", c.Subject, err)

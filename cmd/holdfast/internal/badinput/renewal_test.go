@@ -56,6 +56,9 @@ func renewArguments(*pki) []badInput {
 		renewCase("URL without a host", front.ExitUsage, "https://", "https", anchor, with("--ca-url", "https://")...),
 		renewCase("URL with a user", front.ExitUsage, "user name", "", anchor, with("--ca-url", "https://user@ca.example")...),
 		renewCase("URL is text", front.ExitUsage, "ca url", "https", anchor, with("--ca-url", "ca url")...),
+		renewCase("no CA", front.ExitUsage, "ca_arn", "--ca-arn", nil, way, "private-ca"),
+		renewCase("no session for the CA", front.ExitUsage, "no role is given", "--role-arn", nil, way, "private-ca", "--ca-arn", "x"),
+		renewCase("days are text", front.ExitUsage, "--ca-days", "", nil, way, "private-ca", "--ca-days", "many"),
 		renewCase("CA away", front.ExitUnreachable, "127.0.0.1:1", "network", anchor, step...),
 	}
 }
@@ -167,6 +170,9 @@ role_arn = "arn:aws:iam::111122223333:role/demo"
 		{"command is text", "way = \"command\"\ncommand = \"get\"", "roles.toml", ""},
 		{"command is empty", "way = \"command\"\ncommand = []", "no program", "[role.renew]"},
 		{"no URL", "way = \"step-ca\"", "ca_url", "ca_url"},
+		{"no CA", "way = \"private-ca\"", "ca_arn", "ca_arn"},
+		{"a CA without ARN", "way = \"private-ca\"\nca_arn = \"ca\"", "not the ARN of a CA", "list-certificate-authorities"},
+		{"days are text", "way = \"private-ca\"\nca_days = \"7\"", "ca_days", ""},
 	} {
 		for _, command := range []string{"renew", "serve", "update"} {
 			all = append(all, badInput{name: fmt.Sprintf("%s: the table: %s", command, c.name), setup: write("roles.toml", []byte(role+c.table+"\n")),

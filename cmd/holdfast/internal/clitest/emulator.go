@@ -59,7 +59,7 @@ func RunEmulatorTo(stderr io.Writer, dir string, args ...string) (url, flags str
 		switch {
 		case strings.HasPrefix(line, "listening on "):
 			url = strings.TrimPrefix(line, "listening on ")
-		case strings.HasPrefix(line, "--assume-role-arn "): // not all callers want a second role
+		case strings.HasPrefix(line, "--assume-role-arn "), strings.HasPrefix(line, "--ca-arn "): // not all callers want a second role or a CA
 		case strings.HasPrefix(line, "--"):
 			flags += line + " "
 		case strings.HasPrefix(line, "use with"):

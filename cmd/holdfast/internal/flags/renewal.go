@@ -23,6 +23,10 @@ type Renewal struct {
 	CANamespace   string   `toml:"ca_namespace"`
 	CALoginRole   string   `toml:"ca_login_role"`
 	CALoginMount  string   `toml:"ca_login_mount"`
+	CAARN         string   `toml:"ca_arn"`
+	CATemplate    string   `toml:"ca_template"`
+	CAAlgorithm   string   `toml:"ca_algorithm"`
+	CADays        int      `toml:"ca_days"`
 	Requests      string   `toml:"requests"`
 	Command       []string `toml:"command"`
 	Signed        bool     `toml:"signed"`
@@ -51,9 +55,18 @@ func (f *RenewalFlags) AddCA(cmd *cobra.Command, ways []string) {
 	})
 }
 
+// addPrivateCA adds the flags about AWS Private CA.
+func (f *RenewalFlags) addPrivateCA(fs *pflag.FlagSet) {
+	fs.StringVar(&f.settings.CAARN, "ca-arn", "", "`ARN` of the CA of AWS Private CA")
+	fs.StringVar(&f.settings.CATemplate, "ca-template", "", "`ARN` of the template of AWS Private CA (default: the one for TLS clients)")
+	fs.StringVar(&f.settings.CAAlgorithm, "ca-algorithm", "", "`algorithm` by which AWS Private CA signs, such as SHA256WITHRSA (default: that of the certificate)")
+	fs.IntVar(&f.settings.CADays, "ca-days", 0, "`number` of days for which AWS Private CA issues the certificate (default: those of the certificate)")
+}
+
 // Add adds the flags to a command. ways are the values of --way.
 func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
 	f.AddCA(cmd, ways)
+	front.RenewalFlags.Define(cmd.Flags(), f.addPrivateCA)
 	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.settings.CALoginRole, "ca-login-role", "", "`role` of the auth method cert in Vault (default: that of --ca-role)")
 		fs.StringVar(&f.settings.CALoginMount, "ca-login-mount", "", "`path` of the auth method cert in Vault (default: cert)")
@@ -85,10 +98,12 @@ func (r Renewal) OrElse(other Renewal) Renewal {
 		{&r.Way, other.Way}, {&r.CAURL, other.CAURL}, {&r.CARoots, other.CARoots},
 		{&r.CALabel, other.CALabel}, {&r.CARole, other.CARole}, {&r.CAMount, other.CAMount}, {&r.CANamespace, other.CANamespace},
 		{&r.CALoginRole, other.CALoginRole}, {&r.CALoginMount, other.CALoginMount},
+		{&r.CAARN, other.CAARN}, {&r.CATemplate, other.CATemplate}, {&r.CAAlgorithm, other.CAAlgorithm},
 		{&r.Requests, other.Requests}, {&r.StateFile, other.StateFile},
 	} {
 		*s.dst = cmp.Or(*s.dst, s.value)
 	}
+	r.CADays = cmp.Or(r.CADays, other.CADays)
 	if len(r.Command) == 0 {
 		r.Command = other.Command
 	}

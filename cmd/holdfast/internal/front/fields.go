@@ -38,6 +38,12 @@ var Fields = [][2]string{
 	{"assume.Config.RoleARN", "--assume-role-arn"},
 	{"assume.Config.Tags", "--assume-role-tag"},
 
+	{"privateca.Config.CAARN", "--ca-arn"},
+	{"privateca.Config.Days", "--ca-days"},
+	{"privateca.Config.Endpoint", "--ca-url"},
+	{"privateca.Config.SigningAlgorithm", "--ca-algorithm"},
+	{"privateca.Config.TemplateARN", "--ca-template"},
+
 	{"Config.ProfileARN", "--profile-arn"},
 	{"Config.RoleARN", "--role-arn"},
 	{"Config.TrustAnchorARN", "--trust-anchor-arn"},

@@ -33,6 +33,7 @@ type emulatorFlags struct {
 	anchors     []string
 	crls        []string
 	policyFile  string
+	caKey       string
 	listen      string
 	allowRemote bool
 	events      string
@@ -44,11 +45,12 @@ func Emulator(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "emulator",
 		Short: "Run a local Roles Anywhere and STS that verify requests",
-		Long: `Runs a local IAM Roles Anywhere (CreateSession) and STS (AssumeRole and
-GetCallerIdentity) for testing without an AWS account. It verifies certificates,
-signatures and trust policies as AWS does. The credentials that it issues are
-valid only for the emulator. It prints the ARNs to use, logs each request to
-standard error, and runs until it is interrupted.
+		Long: `Runs a local IAM Roles Anywhere (CreateSession), STS (AssumeRole and
+GetCallerIdentity) and, with --private-ca-key, AWS Private CA (IssueCertificate
+and GetCertificate) for testing without an AWS account. It verifies
+certificates, signatures and trust policies as AWS does. The credentials that it
+issues are valid only for the emulator. It prints the ARNs to use, logs each
+request to standard error, and runs until it is interrupted.
 
 Without --config it trusts the CA of --trust-anchor, has one profile and one
 role, and lets every certificate of that CA assume the role.`,
@@ -67,6 +69,7 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 		fs.StringVar(&f.configFile, "config", "", "TOML `file`; flags override it; see docs/emulator.md")
 		fs.StringArrayVar(&f.anchors, "trust-anchor", nil, "PEM `file` with a CA certificate to trust; can be repeated")
 		fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the first trust anchor; can be repeated")
+		fs.StringVar(&f.caKey, "private-ca-key", "", "`file` with the key of a trust anchor in PEM, not encrypted: issue certificates as AWS Private CA does")
 		fs.StringVar(&f.policyFile, "trust-policy", "", "JSON `file` with the trust policy of the role")
 		fs.StringVar(&f.config.Region, "region", "", "AWS `region` (default: "+emulator.DefaultRegion+")")
 		fs.StringVar(&f.config.Account, "account", "", "AWS `account` (default: "+emulator.DefaultAccount+")")
@@ -80,6 +83,7 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 		fs.Float64Var(&faults.ErrorRate, "error-rate", 0, "`fraction` of requests that fail, 0 to 1")
 		fs.IntVar(&faults.ErrorStatus, "error-status", 0, "HTTP `status` of requests that fail (default: 500)")
 		fs.BoolVar(&faults.Hang, "hang", false, "never respond to CreateSession")
+		fs.IntVar(&faults.InProgress, "in-progress", 0, "`number` of times that a certificate is requested before AWS Private CA has issued it")
 		fs.DurationVar(&faults.SessionLifetime, "session-lifetime", 0, "`lifetime` of the credentials, regardless of the requested duration")
 	})
 	front.OutputFlags.Define(all, func(fs *pflag.FlagSet) {
@@ -173,6 +177,8 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 		"error-rate":       func() { cfg.Faults.ErrorRate = f.config.Faults.ErrorRate },
 		"error-status":     func() { cfg.Faults.ErrorStatus = f.config.Faults.ErrorStatus },
 		"hang":             func() { cfg.Faults.Hang = f.config.Faults.Hang },
+		"in-progress":      func() { cfg.Faults.InProgress = f.config.Faults.InProgress },
+		"private-ca-key":   func() { cfg.PrivateCA.KeyFile = f.caKey },
 		"session-lifetime": func() { cfg.Faults.SessionLifetime = f.config.Faults.SessionLifetime },
 		"trust-anchor":     func() { cfg.TrustAnchors = nil },
 	} {
@@ -203,6 +209,14 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 	return cfg, nil
 }
 
+// privateCA returns the ARN of the CA, if there is one.
+func privateCA(s *emulator.Server) []string {
+	if arn := s.PrivateCAARN(); arn != "" {
+		return []string{arn}
+	}
+	return nil
+}
+
 // announce prints the address and the ARNs to use, in a single write. The
 // listener must already accept connections, because scripts wait for the first
 // line.
@@ -218,6 +232,7 @@ func announce(w io.Writer, addr net.Addr, s *emulator.Server) error {
 		{"--profile-arn", s.ProfileARNs()},
 		{"--role-arn", slices.DeleteFunc(s.RoleARNs(), func(arn string) bool { return slices.Contains(second, arn) })},
 		{"--assume-role-arn", second},
+		{"--ca-arn", privateCA(s)},
 	} {
 		for _, arn := range group.arns {
 			fmt.Fprintf(&b, "  %s %s\n", group.flag, arn)

@@ -29,11 +29,12 @@ import (
 
 // ways are the ways of getting a certificate, by their names in settings.
 var ways = map[string]func(Setup, front.App) (renew.Way, error){
-	"command": commandWay,
-	"est":     estWay,
-	"folder":  folderWay,
-	"step-ca": stepWay,
-	"vault":   vaultWay,
+	"command":    commandWay,
+	"est":        estWay,
+	"folder":     folderWay,
+	"private-ca": privateWay,
+	"step-ca":    stepWay,
+	"vault":      vaultWay,
 }
 
 // Ways returns the names of the ways of getting a certificate.

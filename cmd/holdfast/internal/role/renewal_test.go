@@ -18,11 +18,11 @@ func TestPrecedenceOfRenewal(t *testing.T) {
 	var f flags.RenewalFlags
 	cmd := new(cobra.Command)
 	f.Add(cmd, Ways())
-	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--ca-label=flag", "--ca-role=flag", "--ca-mount=flag", "--ca-namespace=flag", "--ca-login-role=flag", "--ca-login-mount=flag", "--requests=flag", "--deploy-command=flag", "--allow-change", "--signed", "--state-file=flag"}); err != nil {
+	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--ca-label=flag", "--ca-role=flag", "--ca-mount=flag", "--ca-namespace=flag", "--ca-login-role=flag", "--ca-login-mount=flag", "--ca-arn=flag", "--ca-template=flag", "--ca-algorithm=flag", "--ca-days=1", "--requests=flag", "--deploy-command=flag", "--allow-change", "--signed", "--state-file=flag"}); err != nil {
 		t.Fatal(err)
 	}
 	flagged := f.Renewal([]string{"flag", "x"})
-	table := flags.Renewal{Way: "table", CAURL: "table", CARoots: "table", CALabel: "table", CARole: "table", CAMount: "table", CANamespace: "table", CALoginRole: "table", CALoginMount: "table", Requests: "table", Command: []string{"table"}, DeployCommand: []string{"table", "y"}, StateFile: "table"}
+	table := flags.Renewal{Way: "table", CAURL: "table", CARoots: "table", CALabel: "table", CARole: "table", CAMount: "table", CANamespace: "table", CALoginRole: "table", CALoginMount: "table", CAARN: "table", CATemplate: "table", CAAlgorithm: "table", CADays: 2, Requests: "table", Command: []string{"table"}, DeployCommand: []string{"table", "y"}, StateFile: "table"}
 	for i := range reflect.TypeFor[flags.Renewal]().NumField() {
 		if reflect.ValueOf(flagged).Field(i).IsZero() {
 			t.Errorf("%s has no flag", reflect.TypeFor[flags.Renewal]().Field(i).Name)
@@ -46,6 +46,8 @@ func TestRebaseOfRenewal(t *testing.T) {
 	}
 }
 
+const caARN = "arn:aws:acm-pca:us-east-1:111122223333:certificate-authority/00000000-0000-0000-0000-000000000001"
+
 func TestRenewalErrors(t *testing.T) {
 	for _, c := range []struct {
 		keys          map[string]string
@@ -59,6 +61,13 @@ func TestRenewalErrors(t *testing.T) {
 		{map[string]string{"renew.way": `"vault"`}, `the way "vault" has no ca_role`, "--ca-role"},
 		{map[string]string{"renew.way": `"vault"`, "renew.ca_role": `"app"`}, `the way "vault" has no ca_url`, "--ca-url"},
 		{map[string]string{"renew.way": `"command"`, "renew.command": `"text"`}, "renew.command", ""},
+		{map[string]string{"renew.way": `"private-ca"`}, `the way "private-ca" has no ca_arn`, "[role.renew]"},
+		{map[string]string{"renew.way": `"private-ca"`, "renew.ca_arn": `"arn:aws:acm-pca:eu-west-1:1:x"`}, "is not the ARN of a CA", "list-certificate-authorities"},
+		{map[string]string{"renew.way": `"private-ca"`, "renew.ca_arn": `"` + caARN + `"`, "renew.ca_days": "-1"}, "-1 days", ""},
+		{map[string]string{"renew.way": `"private-ca"`, "renew.ca_arn": `"` + caARN + `"`, "renew.ca_days": `"7"`}, "renew.ca_days", ""},
+		{map[string]string{"renew.way": `"private-ca"`, "renew.ca_arn": `"` + caARN + `"`, "renew.ca_algorithm": `"SHA1"`}, `algorithm "SHA1" is unknown`, "SHA256WITHECDSA"},
+		{map[string]string{"renew.way": `"private-ca"`, "renew.ca_arn": `"` + caARN + `"`, "renew.ca_template": `"x"`}, `"x" is not the ARN of a template`, "EndEntityClientAuthCertificate"},
+		{map[string]string{"renew.way": `"private-ca"`, "renew.ca_arn": `"` + caARN + `"`, "renew.ca_url": `"http://ca.example.com"`}, "unencrypted", "https"},
 		{map[string]string{"renew.way": `"command"`, "renew.url": `"x"`}, "renew.url", "did you mean ca_url?"},
 	} {
 		src := base()

@@ -1,7 +1,7 @@
-// Package service has what the calls of CreateSession and AssumeRole have in
-// common: endpoints, retries, the treatment of a wrong clock, and errors about
-// responses that are missing or invalid.
-package service
+// Package awsservice has what the calls of the APIs of AWS have in common:
+// endpoints, retries, the treatment of a wrong clock, and errors about responses
+// that are missing or invalid.
+package awsservice
 
 import (
 	"context"

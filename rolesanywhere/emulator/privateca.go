@@ -1,0 +1,274 @@
+package emulator
+
+import (
+	"bytes"
+	"cmp"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxIssued limits the memory for issued certificates.
+const maxIssued = 10_000
+
+const (
+	privateCAService = "acm-pca"
+	privateCATarget  = "ACMPrivateCA."
+	privateCAType    = "application/x-amz-json-1.1"
+	headerTarget     = "X-Amz-Target"
+	sourcePrivateCA  = "acm-pca.amazonaws.com"
+)
+
+// A PrivateCA is a CA of AWS Private CA. Its certificate is that of a trust anchor
+// with its key. The zero value is none.
+type PrivateCA struct {
+	ARN     string        `toml:"arn"` // default: DefaultPrivateCAARN
+	Key     crypto.Signer `toml:"-"`   // borrowed; safe for concurrent use
+	KeyFile string        `toml:"key_file"`
+	// RoleARNs are the roles whose sessions may issue certificates. Default:
+	// every role of the CA's account.
+	RoleARNs []string `toml:"role_arns"`
+	// ShortLived limits the validity to seven days.
+	ShortLived bool `toml:"short_lived"`
+}
+
+// DefaultPrivateCAARN returns the default ARN of the CA.
+func DefaultPrivateCAARN(region, account string) string {
+	return fmt.Sprintf("arn:%s:acm-pca:%s:%s:certificate-authority/00000000-0000-0000-0000-000000000001", partition(region), region, account)
+}
+
+// PrivateCAARN returns the ARN of the CA, or "" if there is none.
+func (s *Server) PrivateCAARN() string {
+	if s.ca == nil {
+		return ""
+	}
+	return s.ca.arn
+}
+
+// A privateCA is the configured CA with its certificates.
+type privateCA struct {
+	arn, account string
+	cert         *x509.Certificate
+	key          crypto.Signer
+	roles        []string // that may use it; empty: all of the account
+	shortLived   bool
+
+	mu     sync.Mutex
+	issued map[string]*issuedCertificate // by ARN
+	tokens map[string]idempotent         // by role and token
+}
+
+type issuedCertificate struct {
+	der     []byte
+	pending int // calls of GetCertificate until it is ready
+}
+
+type idempotent struct {
+	arn   string
+	until time.Time
+}
+
+// addPrivateCA must be called after all trust anchors and roles are added.
+func (s *Server) addPrivateCA(cfg PrivateCA) error {
+	key := cfg.Key
+	if cfg.KeyFile != "" {
+		b, err := readFile(cfg.KeyFile, maxFile)
+		if err == nil {
+			key, err = parseKey(b)
+		}
+		if err != nil {
+			return fmt.Errorf("key of the private CA: %s: %w", cfg.KeyFile, err)
+		}
+	}
+	if key == nil {
+		if cfg.ARN != "" || len(cfg.RoleARNs) > 0 || cfg.ShortLived {
+			return errors.New("the private CA has no key")
+		}
+		return nil
+	}
+	ca := &privateCA{
+		arn: cmp.Or(cfg.ARN, DefaultPrivateCAARN(s.region, s.account)), key: key, roles: slices.Clone(cfg.RoleARNs), shortLived: cfg.ShortLived,
+		issued: make(map[string]*issuedCertificate), tokens: make(map[string]idempotent),
+	}
+	var ok bool
+	if ca.account, ok = s.parseCAARN(ca.arn); !ok {
+		return fmt.Errorf("%q is not the ARN of a private CA in region %s", ca.arn, s.region)
+	}
+	for _, arn := range ca.roles {
+		if _, ok := s.roles[arn]; !ok {
+			return fmt.Errorf("private CA: role %s is not configured", arn)
+		}
+	}
+	pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	for _, arn := range s.arns.anchors {
+		for _, c := range s.anchors[arn].certs {
+			if ok && pub.Equal(c.PublicKey) {
+				ca.cert = c
+			}
+		}
+	}
+	if ca.cert == nil {
+		return errors.New("the key of the private CA belongs to no certificate of a trust anchor")
+	}
+	s.ca = ca
+	return nil
+}
+
+// parseKey parses a private key in PEM that is not encrypted.
+func parseKey(b []byte) (crypto.Signer, error) {
+	for {
+		var block *pem.Block
+		if block, b = pem.Decode(b); block == nil {
+			return nil, errors.New("contains no private key in PEM")
+		}
+		var key any
+		var err error
+		switch {
+		case block.Type == "PRIVATE KEY":
+			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+		case block.Type == "EC PRIVATE KEY" && len(block.Headers) == 0:
+			key, err = x509.ParseECPrivateKey(block.Bytes)
+		case block.Type == "RSA PRIVATE KEY" && len(block.Headers) == 0:
+			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
+			return nil, errors.New("the private key is encrypted, which the emulator does not support")
+		default:
+			continue // such as EC PARAMETERS or a certificate
+		}
+		if err != nil {
+			return nil, errors.New("the private key is damaged")
+		}
+		switch key := key.(type) {
+		case *ecdsa.PrivateKey:
+			return key, nil
+		case *rsa.PrivateKey:
+			return key, nil
+		}
+		return nil, errors.New("the private key is neither an RSA nor an ECDSA key")
+	}
+}
+
+// parseCAARN returns the account in the ARN of a CA of the emulator's region. In a
+// request the region is that of the endpoint.
+func (s *Server) parseCAARN(v string) (account string, ok bool) {
+	parts := strings.Split(v, ":")
+	if len(v) > 200 || len(parts) != 6 || parts[0] != "arn" || parts[1] != partition(s.region) || parts[2] != privateCAService || parts[3] != s.region || !isAccount(parts[4]) {
+		return "", false
+	}
+	id, ok := strings.CutPrefix(parts[5], "certificate-authority/")
+	return parts[4], ok && isWord(id)
+}
+
+// servePrivateCA answers a request of the protocol JSON 1.1 of AWS.
+func (s *Server) servePrivateCA(w *recorder, r *http.Request, id string) {
+	action := strings.TrimPrefix(r.Header.Get(headerTarget), privateCATarget)
+	body, err := readBody(w.ResponseWriter, r)
+	if err != nil {
+		err = refuse(codeSerialization, msgBody, err)
+	}
+	ev := s.newEvent(r, id, sourcePrivateCA, action)
+	var out any
+	if err == nil {
+		out, err = s.answerPrivateCA(r, body, action, &ev)
+	}
+	status := http.StatusOK
+	if err != nil {
+		refused := asRefusal(err)
+		w.refused = refused
+		ev.fail(refused)
+		if status = statuses[refused.code]; status < 500 {
+			status = http.StatusBadRequest
+		}
+		out = struct {
+			Type    string `json:"__type"`
+			Message string `json:"message"`
+		}{refused.code, refused.message}
+	} else {
+		ev.ResponseElements = out
+	}
+	if _, isChain := out.(*getCertificateOutput); isChain {
+		ev.ResponseElements = nil // CloudTrail records none of a call that only reads
+	}
+	s.record(ev)
+	b, err := json.Marshal(out)
+	if err != nil { // impossible with the types in use
+		status, b = http.StatusInternalServerError, nil
+		s.logger.Error("could not encode response", "error", err)
+	}
+	s.write(w, status, privateCAType, b)
+}
+
+// answerPrivateCA authenticates a request and returns the response of its action.
+func (s *Server) answerPrivateCA(r *http.Request, body []byte, action string, ev *event) (any, error) {
+	known := action == actionIssueCertificate || action == actionGetCertificate
+	if s.ca == nil || !known || r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get(headerTarget), privateCATarget) || r.Header.Get("Content-Type") != privateCAType {
+		return nil, refuse(codeUnknown, msgPrivateCAUnknown)
+	}
+	caller, err := s.caller(r, body, privateCAService, s.region)
+	if err != nil {
+		refused := asRefusal(err)
+		if code, ok := jsonCodes[refused.code]; ok {
+			refused.code = code
+		}
+		return nil, refused
+	}
+	ev.UserIdentity = caller.identity()
+	if !s.limiters[action].allow(s.now()) {
+		return nil, refuse(codeThrottling, msgRate)
+	}
+	if action == actionGetCertificate {
+		var in getCertificateInput
+		if err := decodeInput(body, &in); err != nil {
+			return nil, err
+		}
+		ev.RequestParameters = in
+		return s.getCertificate(caller, in)
+	}
+	var in issueCertificateInput
+	if err := decodeInput(body, &in); err != nil {
+		return nil, err
+	}
+	ev.RequestParameters = in
+	return s.issueCertificate(caller, in)
+}
+
+// decodeInput decodes the parameters of a request. It refuses those that the
+// emulator does not use.
+func decodeInput(body []byte, in any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(in); err != nil {
+		return refuse(codeSerialization, msgBody, err)
+	}
+	if d.More() {
+		return refuse(codeSerialization, msgBody, "more than one JSON value")
+	}
+	return nil
+}
+
+// authorize returns an error if the caller may not use the CA with an ARN, or if
+// there is no such CA.
+func (s *Server) authorize(caller *session, action, arn string) error {
+	account, ok := s.parseCAARN(arn)
+	if !ok {
+		return refuse(codeInvalidARN, msgInvalidARN, arn)
+	}
+	permitted := len(s.ca.roles) == 0 || slices.Contains(s.ca.roles, caller.roleARN)
+	if account != caller.account || !permitted {
+		return refuse(codeAccessDenied, msgSTSDenied, caller.user.ARN, "acm-pca:"+action, arn)
+	}
+	if arn != s.ca.arn {
+		return refuse(codeNotFound, msgNotFound, arn)
+	}
+	return nil
+}
