@@ -233,6 +233,7 @@ func (t *turn) checkPlace() error {
 		return err
 	}
 	if now, err := os.Stat(t.path(indexFile)); err != nil || !os.SameFile(written, now) {
+		t.Authority.state = newState() // read the other file
 		return signer.WithHint(fmt.Errorf("%s: the file was replaced while this program used it, so that the last event is lost", t.index.Name()), "run the command again")
 	}
 	return nil

@@ -2,6 +2,7 @@ package authority_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/pki/authority"
+	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -116,5 +118,46 @@ func TestRemovedLock(t *testing.T) {
 	a := wantSound(t, dir)
 	if list, err := a.List(); err != nil || len(list) != writers*each {
 		t.Errorf("%d entries, %v", len(list), err)
+	}
+}
+
+// A program that wrote to an index that was replaced meanwhile says so, and then uses
+// the other one.
+func TestReplacedIndex(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("on Windows an open file cannot be replaced")
+	}
+	_, key, dir := newCA(t)
+	index := filepath.Join(dir, "index.jsonl")
+	replace := false
+	a, err := authority.Open(dir, authority.Options{Now: func() time.Time { // also called before an event is written
+		if replace {
+			replace = false
+			data, err := os.ReadFile(index)
+			if err := errors.Join(err, os.Remove(index), os.WriteFile(index, data, 0o600)); err != nil {
+				t.Error(err)
+			}
+		}
+		return time.Now()
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := a.Issue(t.Context(), key, template(t, a, "app"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace = true
+	if err := a.Revoke(t.Context(), serialOf(c), pki.KeyCompromise); err == nil || signer.Hint(err) == "" {
+		t.Errorf("a lost revocation: %v", err)
+	}
+	if found, err := a.Find(serialOf(c)); err != nil || !found.Revoked.IsZero() {
+		t.Errorf("%+v, %v", found, err)
+	}
+	if err := a.Revoke(t.Context(), serialOf(c), pki.KeyCompromise); err != nil {
+		t.Error(err)
+	}
+	if found, err := wantSound(t, dir).Find(serialOf(c)); err != nil || found.Revoked.IsZero() {
+		t.Errorf("%+v, %v", found, err)
 	}
 }

@@ -104,7 +104,8 @@ func TestServeWhileAWSFails(t *testing.T) {
 			})
 			clitest.Eventually(t, "a renewal begins", begun.Load)
 			for range 20 {
-				if status := s.Check(t, &expires); status != http.StatusOK {
+				// On a slow machine the credentials can expire meanwhile.
+				if status := s.Check(t, &expires); status != http.StatusOK && time.Now().Before(expires) {
 					t.Fatalf("status %d", status)
 				}
 			}

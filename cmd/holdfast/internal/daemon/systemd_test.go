@@ -109,6 +109,7 @@ func TestServeWithIdleConnections(t *testing.T) {
 	}
 	n := int(min(want, limit.Cur/2))
 	s := clitest.NewSite(t, time.Hour)
+	s.Patience = time.Minute // client and server share the machine
 	clitest.WaitReady(t, s.Served)
 	conns := make([]net.Conn, n)
 	var wg sync.WaitGroup

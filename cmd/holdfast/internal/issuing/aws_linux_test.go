@@ -25,9 +25,9 @@ const (
 )
 
 // controlPlane answers the calls of the commands, as far as the AWS CLI looks at
-// the answers, and keeps what was sent.
-func controlPlane(t *testing.T) (endpoint string, sent map[string]string) {
-	sent = make(map[string]string)
+// the answers. sent returns what was sent last to a path.
+func controlPlane(t *testing.T) (endpoint string, sent func(path string) string) {
+	bodies := make(map[string]string)
 	var mu sync.Mutex
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -36,7 +36,7 @@ func controlPlane(t *testing.T) (endpoint string, sent map[string]string) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		sent[r.URL.Path] = string(body)
+		bodies[r.URL.Path] = string(body)
 		switch r.URL.Path {
 		case "/trustanchors":
 			w.WriteHeader(http.StatusCreated)
@@ -50,7 +50,11 @@ func controlPlane(t *testing.T) (endpoint string, sent map[string]string) {
 		}
 	}))
 	t.Cleanup(server.Close)
-	return server.URL, sent
+	return server.URL, func(path string) string {
+		mu.Lock()
+		defer mu.Unlock()
+		return bodies[path]
+	}
 }
 
 // The AWS CLI runs the commands that ca init prints. With the trust policy in
@@ -72,7 +76,7 @@ func TestAWSCommands(t *testing.T) {
 	if out, err := run.CombinedOutput(); err != nil || string(out) != "--trust-anchor-arn "+anchorARN+"\n--profile-arn "+profileARN+"\n--role-arn "+roleARN+"\n" {
 		t.Fatalf("%v: %s", err, out)
 	}
-	form, err := url.ParseQuery(sent["/"])
+	form, err := url.ParseQuery(sent("/"))
 	if err != nil || form.Get("Action") != "CreateRole" || !strings.Contains(form.Get("AssumeRolePolicyDocument"), anchorARN) {
 		t.Errorf("%v, %v", form, err)
 	}
@@ -89,8 +93,8 @@ func TestAWSCommands(t *testing.T) {
 	}
 	again := exec.Command("sh", "-c", commands, "aws-commands.sh", "app.example.com")
 	again.Dir, again.Env = t.TempDir(), run.Env
-	if out, err := again.CombinedOutput(); err != nil || !strings.Contains(sent["/profiles"], `"name": "app-example-com"`) {
-		t.Errorf("%v: %s; %s", err, out, sent["/profiles"])
+	if out, err := again.CombinedOutput(); err != nil || !strings.Contains(sent("/profiles"), `"name": "app-example-com"`) {
+		t.Errorf("%v: %s; %s", err, out, sent("/profiles"))
 	}
 	var anchor struct {
 		Name    string
@@ -100,7 +104,7 @@ func TestAWSCommands(t *testing.T) {
 			SourceData struct{ X509CertificateData string }
 		}
 	}
-	if err := json.Unmarshal([]byte(sent["/trustanchors"]), &anchor); err != nil {
+	if err := json.Unmarshal([]byte(sent("/trustanchors")), &anchor); err != nil {
 		t.Fatal(err)
 	}
 	want, err := os.ReadFile(filepath.Join(dir, "second CA", "ca.pem"))

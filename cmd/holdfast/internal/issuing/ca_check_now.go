@@ -47,14 +47,15 @@ func (f *folder) problemsNow(ctx context.Context, a front.App, ca *authority.Aut
 	for _, setting := range []struct {
 		name, hint string
 		files      []string
+		secret     bool // the name can be a password in the wrong place
 	}{
-		{"private_key", correct + "; " + hintLostKey, key.Files(a)},
-		{"pin_source", correct, key.PINFiles(a)},
+		{"private_key", correct + "; " + hintLostKey, key.Files(a), false},
+		{"pin_source", correct, key.PINFiles(a), true},
 	} {
 		for _, file := range setting.files {
 			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-				if setting.name == "pin_source" {
-					file = "that it names" // it can be a password in the wrong place
+				if setting.secret {
+					file = "that it names"
 				}
 				report(configFile, setting.hint, "%s: the file %s does not exist", setting.name, file)
 			}

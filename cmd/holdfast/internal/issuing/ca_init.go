@@ -116,7 +116,10 @@ func (f *initFlags) check() (key flags.Key, profile pki.Profile, names pki.Names
 	if f.subject != "" {
 		names.Subject, err = parseSubject(f.subject)
 		if err == nil {
-			err = errors.Join(names.Check(), names.CheckTags())
+			err = names.Check()
+		}
+		if err == nil {
+			err = names.CheckTags()
 		}
 	}
 	if err == nil {
