@@ -20,6 +20,19 @@ type (
 		Generate(ctx context.Context, ref Ref, spec KeySpec, call Call) (Key, error)
 	}
 
+	// A Rekeyer generates keys that take the place of others.
+	Rekeyer interface {
+		Generator
+		// GenerateSuccessor generates a key beside the one that ref
+		// names, whose public key is old: with the same protection, in
+		// the same device with a name that ref also matches, or in a
+		// file with the suffix SuccessorSuffix. If the successor of this
+		// key exists, it returns that. It fails with
+		// errors.ErrUnsupported if no key can take the place of the
+		// one that ref names.
+		GenerateSuccessor(ctx context.Context, ref Ref, spec KeySpec, old crypto.PublicKey, call Call) (Key, error)
+	}
+
 	// A Lister lists the entries of its stores.
 	Lister interface {
 		Backend

@@ -39,22 +39,9 @@ func (f certificateFile) write(chain []*x509.Certificate, replace bool) error {
 // prepare returns the file to write, its new contents, and what it is now. It
 // refuses a file that must not be replaced with the certificate of one of leaves.
 func (f certificateFile) prepare(chain, leaves []*x509.Certificate, replace bool) (path string, text []byte, info fs.FileInfo, err error) {
-	path, err = filepath.EvalSymlinks(f.path) // keep a symbolic link
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && !isLink(f.path):
-		path = f.path
-		if _, err := os.Stat(filepath.Dir(path)); err != nil {
-			return "", nil, nil, fmt.Errorf("%s: %w", path, withoutPath(err))
-		}
-	case err != nil:
-		return "", nil, nil, fmt.Errorf("%s: the link leads nowhere: %w", f.path, withoutPath(err))
-	}
-	if err := fileowner.Check(path); err != nil {
-		return "", nil, nil, err
-	}
-	data, info, err := readOld(path)
+	data, path, info, err := f.read()
 	if err != nil {
-		return "", nil, nil, fmt.Errorf("%s: %w", f.path, err)
+		return "", nil, nil, err
 	}
 	text = encodeCertificates(chain)
 	if f.ofKey {
@@ -66,6 +53,32 @@ func (f certificateFile) prepare(chain, leaves []*x509.Certificate, replace bool
 		return "", nil, nil, fmt.Errorf("%s: %w", f.path, err)
 	}
 	return path, text, info, nil
+}
+
+// read returns the contents of the file and what [certificateFile.target] returns.
+func (f certificateFile) read() (data []byte, path string, info fs.FileInfo, err error) {
+	if path, err = f.target(); err != nil {
+		return nil, "", nil, err
+	}
+	if data, info, err = readOld(path); err != nil {
+		return nil, "", nil, fmt.Errorf("%s: %w", f.path, err)
+	}
+	return data, path, info, nil
+}
+
+// target returns the file to write: a symbolic link stays.
+func (f certificateFile) target() (path string, err error) {
+	path, err = filepath.EvalSymlinks(f.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !isLink(f.path):
+		path = f.path
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return "", fmt.Errorf("%s: %w", path, withoutPath(err))
+		}
+	case err != nil:
+		return "", fmt.Errorf("%s: the link leads nowhere: %w", f.path, withoutPath(err))
+	}
+	return path, fileowner.Check(path)
 }
 
 // replaces reports whether the file contains certificates.

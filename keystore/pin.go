@@ -80,6 +80,22 @@ func (p Prompt) RefuseLastTry() error {
 // safe for concurrent use.
 type PINFunc func(ctx context.Context, p Prompt) ([]byte, error)
 
+// Required returns f without the choice to give no PIN, for a key that must have one.
+// The result is nil if f is.
+func (f PINFunc) Required() PINFunc {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, p Prompt) ([]byte, error) {
+		p.Optional = false
+		pin, err := f(ctx, p)
+		if err == nil && len(pin) == 0 {
+			err = fmt.Errorf("the password is empty: %w", signer.ErrPINRequired)
+		}
+		return pin, err
+	}
+}
+
 // PINSource is [Call.PINSource] with the [Unsealer] backends of s.
 func (s *Store) PINSource(source Ref, opts Options) (PINFunc, error) {
 	return s.begin(opts).PINSource(source)

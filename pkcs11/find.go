@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -144,9 +145,10 @@ var keyAttributes = []uint{ckaKeyType, ckaAlwaysAuthenticate}
 // key if u has neither. If no key matches, or if u has type=cert, it looks for
 // a certificate that matches, and then for the key with the ID, the label or
 // the public key of this certificate. known are certificates from outside the
-// token, which select one of several keys. findKey also returns the
-// certificates of the token together with known.
-func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject, []*x509.Certificate, error) {
+// token, which select one of several keys; among keys with the label of u, so does
+// [successorOf]. findKey also returns the certificates of the token together with
+// known.
+func findKey(t token, session uint, u URI, known []*x509.Certificate, now time.Time) (keyObject, []*x509.Certificate, error) {
 	certs, certObjects, err := certificates(t.mod, session, URI{})
 	if lostWhileReading(err) { // after another error the key may still be readable
 		return keyObject{}, nil, err
@@ -168,6 +170,10 @@ func findKey(t token, session uint, u URI, known []*x509.Certificate) (keyObject
 	if len(keys) > 1 {
 		if one := keysWithCertificate(t.mod, session, keys, known); len(one) == 1 {
 			keys = one
+		} else if u.Object != "" {
+			if one := successorOf(t.mod, session, keys, allCerts, now); len(one) == 1 {
+				keys = one
+			}
 		}
 	}
 	if len(keys) == 0 {

@@ -1,9 +1,12 @@
 package pkcs11
 
 import (
+	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -14,6 +17,19 @@ import (
 func TestFindKey(t *testing.T) {
 	a, other := signertest.Key(t, "p256"), signertest.NewKey(t, "p256")
 	certA, certOther := issue(t, a), issue(t, other)
+	begin := certA.NotBefore
+	named := func(key crypto.Signer, cn string, issued time.Time) []byte {
+		return signertest.NewCA(t, "ca").Issue(t, key, func(c *x509.Certificate) {
+			c.Subject, c.NotBefore = pkix.Name{CommonName: cn}, issued
+		}).Raw
+	}
+	// renewal adds two keys with one label, and certificates of both.
+	renewal := func(token *fakeToken, certA, certOther []byte) {
+		token.addKey(other, "a", "\x02")
+		token.addKey(a, "a", "\x01")
+		token.addCertificate(certOther, "a", "\x02")
+		token.addCertificate(certA, "a", "\x01")
+	}
 	type build func(*fakeToken)
 	for _, test := range []struct {
 		name, uri string
@@ -92,6 +108,26 @@ func TestFindKey(t *testing.T) {
 		{"two keys, and certificates for both from outside", "pkcs11:", func(t *fakeToken) { t.addKey(a, "a", "\x01"); t.addKey(other, "b", "\x02") },
 			[]*x509.Certificate{certA, certOther}, signer.ErrAmbiguous},
 		{"two with the same label", "pkcs11:object=a", func(t *fakeToken) { t.addKey(a, "a", "\x01"); t.addKey(other, "a", "\x02") }, nil, signer.ErrAmbiguous},
+		{"a key and its successor", "pkcs11:object=a", func(token *fakeToken) {
+			renewal(token, named(a, "app", begin.Add(time.Second)), named(other, "app", begin))
+		}, nil, nil},
+		{"a successor that is not valid yet", "pkcs11:object=a", func(token *fakeToken) {
+			renewal(token, named(a, "app", begin), named(other, "app", time.Now().Add(time.Hour)))
+		}, nil, nil},
+		{"a successor without a certificate", "pkcs11:object=a", func(token *fakeToken) {
+			token.addKey(other, "a", "\x02")
+			token.addKey(a, "a", "\x01")
+			token.addCertificate(named(a, "app", begin), "a", "\x01")
+		}, nil, nil},
+		{"two keys of one second", "pkcs11:object=a", func(token *fakeToken) {
+			renewal(token, named(a, "app", begin), named(other, "app", begin))
+		}, nil, signer.ErrAmbiguous},
+		{"two keys with one label for two subjects", "pkcs11:object=a", func(token *fakeToken) {
+			renewal(token, named(a, "app", begin.Add(time.Second)), named(other, "db", begin))
+		}, nil, signer.ErrAmbiguous},
+		{"two keys for one subject, without a label", "pkcs11:", func(token *fakeToken) {
+			renewal(token, named(a, "app", begin.Add(time.Second)), named(other, "app", begin))
+		}, nil, signer.ErrAmbiguous},
 		{"two certificates, type=cert", "pkcs11:type=cert", func(t *fakeToken) {
 			t.addKey(a, "a", "\x01")
 			t.addKey(other, "b", "\x02")

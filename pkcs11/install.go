@@ -37,7 +37,7 @@ func installNow(ctx context.Context, cfg Config, in keystore.Installation, table
 	}
 	cfg.Certificates = in.Certificates
 	err = withSession(ctx, cfg, table, func(t token, session uint, d *dialog) error {
-		key, _, err := findKey(t, session, cfg.URI, in.Certificates)
+		key, _, err := findKey(t, session, cfg.URI, in.Certificates, cfg.now())
 		if err != nil {
 			return err
 		}

@@ -161,7 +161,7 @@ func (k *Key) connect(ctx context.Context, u URI, d *dialog) (_ *connection, _ [
 	if err := d.login(t, session); err != nil {
 		return nil, nil, err
 	}
-	key, certs, err := findKey(t, session, u, k.cfg.Certificates)
+	key, certs, err := findKey(t, session, u, k.cfg.Certificates, k.cfg.now())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -33,6 +33,9 @@ func rsaGenerator(bits uint) keyGenerator {
 	return keyGenerator{ckmRSAKeyPairGen, ckkRSA, []attribute{{ckaModulusBits, bits}, {ckaPublicExponent, []byte{1, 0, 1}}}}
 }
 
+// idSize is the size of the IDs of new keys, in bytes.
+const idSize = 8
+
 // Generate implements [keystore.Generator]. It generates a key pair on the
 // token with the label and ID of ref, which must contain at least one of them.
 // Without an ID it uses a random one. The private key is sensitive and not
@@ -72,7 +75,7 @@ func generateNow(ctx context.Context, cfg Config, gen keyGenerator, table *modul
 			return &existsError{listObjects(t, existing, cfg.URI)}
 		}
 		if cfg.URI.ID == "" {
-			id := make([]byte, 8)
+			id := make([]byte, idSize)
 			_, _ = rand.Read(id) // never fails
 			cfg.URI.ID = string(id)
 		}

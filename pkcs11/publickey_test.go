@@ -240,7 +240,7 @@ func FuzzAttributes(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, id := range []string{"\x01", "\x02"} {
-			key, certs, err := findKey(token{module, 0, fake.tokenInfo}, session, URI{ID: id}, nil)
+			key, certs, err := findKey(token{module, 0, fake.tokenInfo}, session, URI{ID: id}, nil, time.Now())
 			if err != nil {
 				continue
 			}

@@ -28,6 +28,11 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	if err := checkAbsent(path); err != nil { // before creating the key
 		return nil, err
 	}
+	return generate(ctx, cfg, create, path, spec)
+}
+
+// generate creates the key of createConfigFor and opens it.
+func generate(ctx context.Context, cfg Config, create CreateConfig, path string, spec keystore.KeySpec) (keystore.Key, error) {
 	if cfg.PIN != nil {
 		p := &newPassword{ask: cfg.PIN}
 		defer p.forget()

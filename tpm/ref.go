@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
@@ -130,9 +129,17 @@ func (c Config) reference() keystore.Ref {
 		return c.Ref
 	}
 	a["device"] = c.Device
+	for _, name := range []string{"pin-value", "parent", "pcrs"} {
+		delete(a, name)
+	}
+	return referenceOf(a)
+}
+
+// referenceOf returns the reference with these attributes.
+func referenceOf(a map[string]string) keystore.Ref {
 	var parts []string
 	for _, name := range attributes {
-		if value := a[name]; value != "" && !slices.Contains([]string{"pin-value", "parent", "pcrs"}, name) {
+		if value := a[name]; value != "" {
 			parts = append(parts, keystore.FormatAttribute(name, value))
 		}
 	}

@@ -11,6 +11,10 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
+// maxSkew bounds the time for which a new certificate is kept until it is valid: the
+// clock of the CA can be ahead of that of this machine.
+const maxSkew = time.Hour
+
 // prove returns the chain of the new certificate, or an error that wraps [ErrUnfit]
 // if the certificate must not replace that of old. It borrows both keys.
 func (r *Renewer) prove(ctx context.Context, old, key signer.Signer, obtained []*x509.Certificate, now time.Time) ([]*x509.Certificate, error) {
@@ -21,6 +25,9 @@ func (r *Renewer) prove(ctx context.Context, old, key signer.Signer, obtained []
 	leaf := certs.Chain[0]
 	before := old.Chain()
 	switch {
+	case now.Before(leaf.NotBefore) && leaf.NotBefore.Sub(now) < maxSkew:
+		return nil, signer.WithHint(fmt.Errorf("the new certificate is not valid before %s, and is used then", leaf.NotBefore.UTC().Format(time.RFC3339)),
+			"check the clocks of this machine and of the CA")
 	case now.Before(leaf.NotBefore):
 		return nil, unfit(fmt.Errorf("it is not valid before %s", leaf.NotBefore.UTC().Format(time.RFC3339)))
 	case !now.Before(leaf.NotAfter):

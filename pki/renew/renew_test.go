@@ -154,7 +154,7 @@ func TestUnfit(t *testing.T) {
 			return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotAfter = b.now.Add(-time.Minute) })}
 		}, "expired"},
 		"not valid yet": {func() []*x509.Certificate {
-			return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotBefore = b.now.Add(time.Minute) })}
+			return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotBefore = b.now.Add(2 * time.Hour) })}
 		}, "not valid before"},
 		"the same": {func() []*x509.Certificate { return b.chain }, "that is in use"},
 	} {
@@ -235,6 +235,85 @@ func TestInterrupted(t *testing.T) {
 	}
 	if n := len(b.asked); b.asked[n-1].Token == b.asked[n-2].Token {
 		t.Error("a refused request was sent again")
+	}
+}
+
+// A certificate of a CA whose clock is ahead is kept, and used when it is valid.
+func TestClockOfTheCA(t *testing.T) {
+	b := newBench(t)
+	b.answer = func(renew.Request) ([]*x509.Certificate, error) {
+		return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotBefore = b.now.Add(time.Minute) })}, nil
+	}
+	for range 2 {
+		if err := b.renew(); err == nil || errors.Is(err, renew.ErrUnfit) || !strings.Contains(err.Error(), "not valid before") || signer.Hint(err) == "" {
+			t.Fatalf("%v, hint %q", err, signer.Hint(err))
+		}
+	}
+	b.now = b.now.Add(time.Minute)
+	if err := b.renew(); err != nil || len(b.asked) != 1 {
+		t.Errorf("%d requests, %v", len(b.asked), err)
+	}
+}
+
+// A new key takes the place of the old one with its certificate. After an interruption
+// in the installation, it is repeated for the same key, and the CA is not asked again.
+func TestRekey(t *testing.T) {
+	b := newBench(t)
+	keys, made := []string{"p256", "p384"}, 1 // the key in use is keys[0]
+	open := func(kind string) signer.Signer { return signer.FromKey(signertest.Key(t, kind)) }
+	b.config.Open = func(context.Context) (signer.Signer, error) {
+		return signer.WithCertificates(open(keys[0]), signer.Certificates{Chain: b.chain}), nil
+	}
+	b.config.Key = func(_ context.Context, old signer.Signer) (signer.Signer, string, error) {
+		if !signer.SamePublicKey(old.Public(), b.chain[0].PublicKey) {
+			t.Error("another key is to be replaced")
+		}
+		if made >= len(keys) {
+			return nil, "", errors.New("no more keys")
+		}
+		return open(keys[made]), keys[made], nil
+	}
+	b.answer = func(r renew.Request) ([]*x509.Certificate, error) {
+		if !signer.SamePublicKey(r.Old.Public(), signertest.Key(t, "p256").Public()) {
+			t.Error("the old key does not vouch for the new one")
+		}
+		request, err := pki.ParseRequest(r.CSR)
+		if err != nil || !signer.SamePublicKey(request.PublicKey, signertest.Key(t, "p384").Public()) {
+			t.Errorf("the request is not for the new key, %v", err)
+		}
+		return []*x509.Certificate{b.ca.Issue(t, signertest.Key(t, "p384"), func(c *x509.Certificate) { c.NotAfter = b.now.Add(b.life) })}, nil
+	}
+	var installed []string
+	interrupt := errors.New("interrupted")
+	b.config.Install = func(_ context.Context, name string, chain []*x509.Certificate) error {
+		installed = append(installed, name)
+		if len(installed) == 1 {
+			return interrupt // before it has an effect
+		}
+		b.chain, keys[0] = chain, name
+		if len(installed) == 2 {
+			return interrupt // after that
+		}
+		return nil
+	}
+	r := renew.New(b.config)
+	for range 2 {
+		if _, err := r.Renew(t.Context()); !errors.Is(err, interrupt) {
+			t.Fatal(err)
+		}
+	}
+	s := b.status()
+	if !s.Undeployed || !s.Obtained.Equal(b.now) || s.IsDue(b.now) {
+		t.Errorf("%+v", s)
+	}
+	if err := r.Deploy(t.Context()); err != nil || len(installed) != 3 || len(b.asked) != 1 {
+		t.Errorf("installed %q, asked %d times, %v", installed, len(b.asked), err)
+	}
+	if s := b.status(); s.Undeployed || s.Failures != 0 {
+		t.Errorf("%+v", s)
+	}
+	if err := r.Deploy(t.Context()); err != nil || len(installed) != 3 {
+		t.Errorf("installed %q, %v", installed, err)
 	}
 }
 

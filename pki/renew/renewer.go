@@ -28,13 +28,15 @@ type Config struct {
 	Open func(ctx context.Context) (signer.Signer, error)
 
 	// Key returns the key for the new certificate and its name, which is
-	// written down. After an interruption it gets the name from before; at
-	// first it gets "". The Renewer closes the key.
-	Key func(ctx context.Context, name string) (signer.Signer, string, error) // nil: the key stays
+	// written down. It may be called again for the same old key, after an
+	// interruption or before the next try, and then returns the same key. It
+	// borrows old. The Renewer closes the key.
+	Key func(ctx context.Context, old signer.Signer) (key signer.Signer, name string, err error) // nil: the key stays
 
 	// Install replaces the certificate in use by the chain for the key with
-	// the name, which is "" if the key stays. It must be atomic, and may be
-	// called again with the same arguments.
+	// the name, which is "" if the key stays. Open then returns the new key
+	// and certificate, and at each time before, the old ones or the new ones.
+	// After an interruption Install is called again with the same arguments.
 	Install func(ctx context.Context, name string, chain []*x509.Certificate) error
 
 	// Check makes the last checks of a new certificate, such as a session
@@ -81,7 +83,7 @@ type Status struct {
 	Next        time.Time // of the next try, which is not before Due
 	Failures    int       // in a row
 	Problem     string    // of the last try; "": none
-	Undeployed  bool      // Config.Deploy has to be called
+	Undeployed  bool      // Renewer.Deploy has to be called
 }
 
 // status returns the status of the certificate at the time now. A next try that
@@ -92,7 +94,7 @@ func (s state) status(leaf *x509.Certificate, now time.Time) Status {
 	if s.Next.After(next) && !s.Next.After(now.Add(plan.longestPause())) {
 		next = s.Next
 	}
-	return Status{leaf, s.Obtained, plan.Due(), plan.Overdue(), next, s.Failures, s.Problem, s.Undeployed}
+	return Status{leaf, s.Obtained, plan.Due(), plan.Overdue(), next, s.Failures, s.Problem, s.Undeployed || s.isIncomplete(leaf)}
 }
 
 // Last returns the status when [Renewer.Run], [Renewer.Renew] or [Renewer.Status]
@@ -143,6 +145,9 @@ func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 		return nil, err
 	}
 	defer old.Close()
+	if err := r.complete(ctx, leaf, &s); err != nil {
+		return nil, err
+	}
 	renewed, err := r.attempt(ctx, old, &s)
 	now := r.config.Now()
 	if err == nil {
@@ -179,8 +184,8 @@ func (r *Renewer) open(ctx context.Context) (old signer.Signer, leaf *x509.Certi
 	return old, leaf, s, nil
 }
 
-// Deploy calls Config.Deploy if it has not succeeded yet for the certificate in
-// use.
+// Deploy completes an interrupted renewal whose certificate is in use, and calls
+// Config.Deploy if it has not succeeded yet for that certificate.
 func (r *Renewer) Deploy(ctx context.Context) error {
 	lock, err := r.lock()
 	if err != nil {
@@ -192,7 +197,9 @@ func (r *Renewer) Deploy(ctx context.Context) error {
 		return err
 	}
 	defer old.Close()
-	err = r.deploy(ctx, leaf, &s)
+	if err = r.complete(ctx, leaf, &s); err == nil {
+		err = r.deploy(ctx, leaf, &s)
+	}
 	r.keep(s.status(leaf, r.config.Now()))
 	return err
 }
@@ -259,18 +266,15 @@ func (r *Renewer) attempt(ctx context.Context, old signer.Signer, s *state) (*x5
 // and writes down what will be asked. The caller calls closeKey, also after an
 // error.
 func (r *Renewer) begin(ctx context.Context, old signer.Signer, s *state) (key signer.Signer, closeKey func(), err error) {
-	name := ""
-	if s.Pending != nil {
-		name = s.Pending.Key
-	}
 	key, closeKey = old, func() {}
+	name := ""
 	if r.config.Key != nil {
-		if key, name, err = r.config.Key(ctx, name); err != nil {
+		if key, name, err = r.config.Key(ctx, old); err != nil {
 			return nil, closeKey, err
 		}
 		closeKey = func() { _ = key.Close() }
 	}
-	if s.Pending != nil && s.Pending.Key == name {
+	if s.Pending.isFor(name, key.Public()) {
 		return key, closeKey, nil
 	}
 	csr, err := pki.NewRenewalRequest(rand.Reader, signer.WithContext(ctx, key), old.Chain()[0])
@@ -283,16 +287,11 @@ func (r *Renewer) begin(ctx context.Context, old signer.Signer, s *state) (key s
 
 // finish proves the certificate that was obtained and puts it in use.
 func (r *Renewer) finish(ctx context.Context, old, key signer.Signer, s *state) (*x509.Certificate, error) {
-	var certs []*x509.Certificate
-	for _, der := range s.Pending.Obtained {
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, unfit(err)
-		}
-		certs = append(certs, c)
+	certs, err := s.Pending.certificates()
+	if err != nil {
+		return nil, unfit(err)
 	}
-	now := r.config.Now()
-	chain, err := r.prove(ctx, old, key, certs, now)
+	chain, err := r.prove(ctx, old, key, certs, r.config.Now())
 	if err != nil {
 		if errors.Is(err, ErrUnfit) {
 			s.Pending = nil // ask for another one
@@ -302,6 +301,30 @@ func (r *Renewer) finish(ctx context.Context, old, key signer.Signer, s *state) 
 	if err := r.config.Install(ctx, s.Pending.Key, chain); err != nil {
 		return nil, err
 	}
+	if leaf := chain[0]; leaf.NotAfter.Before(old.Chain()[0].NotAfter) {
+		r.config.Logger.Warn("the new certificate expires before the old one", "until", leaf.NotAfter)
+	}
 	*s = r.renewed(chain[0], s.Pending.ObtainedAt)
 	return chain[0], r.save(*s)
+}
+
+// complete repeats the installation of a renewal that was interrupted in or after it.
+// leaf is the certificate in use.
+func (r *Renewer) complete(ctx context.Context, leaf *x509.Certificate, s *state) error {
+	if !s.isIncomplete(leaf) {
+		return nil
+	}
+	certs, err := s.Pending.certificates()
+	if err != nil {
+		return err
+	}
+	found, err := signer.SelectCertificates(leaf.PublicKey, certs, r.config.Now())
+	if err != nil {
+		return err
+	}
+	if err := r.config.Install(ctx, s.Pending.Key, found.Issued()); err != nil {
+		return err
+	}
+	*s = r.renewed(leaf, s.Pending.ObtainedAt)
+	return r.save(*s)
 }

@@ -2,6 +2,7 @@ package renew
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -53,6 +54,33 @@ type pending struct {
 	ObtainedAt time.Time `json:"obtained_at,omitzero"`
 }
 
+// isFor reports whether p is a renewal for the key with the name.
+func (p *pending) isFor(name string, key crypto.PublicKey) bool {
+	if p == nil || p.Key != name {
+		return false
+	}
+	csr, err := x509.ParseCertificateRequest(p.CSR)
+	return err == nil && signer.SamePublicKey(csr.PublicKey, key)
+}
+
+// certificates returns the certificates that were obtained.
+func (p *pending) certificates() (certs []*x509.Certificate, err error) {
+	for _, der := range p.Obtained {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, c)
+	}
+	return certs, nil
+}
+
+// isIncomplete reports whether the certificate in use is that of a renewal that was
+// interrupted in or after its installation.
+func (s state) isIncomplete(leaf *x509.Certificate) bool {
+	return s.Pending != nil && slices.ContainsFunc(s.Pending.Obtained, func(der []byte) bool { return bytes.Equal(der, leaf.Raw) })
+}
+
 // newToken returns a token for a renewal.
 func newToken() string {
 	b := make([]byte, 16)
@@ -100,8 +128,9 @@ func (r *Renewer) load(leaf *x509.Certificate) (s state, err error) {
 	if stored.Certificate == s.Certificate {
 		return stored, nil
 	}
-	if p := stored.Pending; p != nil && slices.ContainsFunc(p.Obtained, func(der []byte) bool { return bytes.Equal(der, leaf.Raw) }) {
-		return r.renewed(leaf, p.ObtainedAt), nil // the last renewal was interrupted after its installation
+	if stored.isIncomplete(leaf) {
+		s = r.renewed(leaf, stored.Pending.ObtainedAt)
+		s.Pending = stored.Pending
 	}
 	return s, nil
 }

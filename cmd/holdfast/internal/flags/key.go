@@ -135,6 +135,34 @@ func (k Key) Install(ctx context.Context, a front.App, certs []*x509.Certificate
 	return a.Store.Install(ctx, id.Key, in, opts)
 }
 
+// Successor returns a new key that is to take the place of the key of k, with its
+// reference; see [keystore.Store.GenerateSuccessor]. It borrows old.
+func (k Key) Successor(ctx context.Context, a front.App, old signer.Signer, opts keystore.Options) (signer.Signer, string, error) {
+	id, err := k.complete(a)
+	if err != nil {
+		return nil, "", err
+	}
+	key, err := a.Store.GenerateSuccessor(ctx, id, old.Public(), opts)
+	if err != nil {
+		return nil, "", err
+	}
+	return key, key.Ref().String(), nil
+}
+
+// Succeed puts the key of [Key.Successor] in the place of the key of k; see
+// [keystore.Store.Succeed].
+func (k Key) Succeed(ctx context.Context, a front.App, successor string, certs []*x509.Certificate, opts keystore.Options) error {
+	id, err := k.complete(a)
+	if err != nil {
+		return err
+	}
+	ref, err := keystore.ParseRef(successor)
+	if err != nil {
+		return err
+	}
+	return a.Store.Succeed(ctx, id, ref, certs, opts)
+}
+
 // Digest returns an identifier of the key and its certificate without opening
 // them; see [keystore.Store.Digest].
 func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (string, error) {

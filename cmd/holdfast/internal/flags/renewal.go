@@ -31,6 +31,7 @@ type Renewal struct {
 	Command       []string `toml:"command"`
 	Signed        bool     `toml:"signed"`
 	DeployCommand []string `toml:"deploy_command"`
+	Rekey         bool     `toml:"rekey"`
 	AllowChange   bool     `toml:"allow_change"`
 	StateFile     string   `toml:"state_file"`
 }
@@ -73,6 +74,7 @@ func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
 		fs.StringVar(&f.settings.Requests, "requests", "", "`folder` for the requests to the CA and for its answers")
 		fs.BoolVar(&f.settings.Signed, "signed", false, "send the program the request signed by the key in use (CMS), as holdfast ca issue --renew - reads it")
 		fs.StringVar(&f.deploy, "deploy-command", "", "`program` to run when the new certificate is in use; for arguments, use deploy_command in a configuration file")
+		fs.BoolVar(&f.settings.Rekey, "rekey", false, "renew with a new key in the same file, TPM or token, which replaces the old one")
 		fs.BoolVar(&f.settings.AllowChange, "allow-change", false, "accept a certificate with other names, usages or another issuer")
 		fs.StringVar(&f.settings.StateFile, "state-file", "", "`file` for the state of the renewal (default: a file beside the certificate)")
 	})
@@ -110,6 +112,7 @@ func (r Renewal) OrElse(other Renewal) Renewal {
 	if len(r.DeployCommand) == 0 {
 		r.DeployCommand = other.DeployCommand
 	}
+	r.Rekey = r.Rekey || other.Rekey
 	r.AllowChange = r.AllowChange || other.AllowChange
 	r.Signed = r.Signed || other.Signed
 	return r

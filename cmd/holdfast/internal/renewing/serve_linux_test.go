@@ -32,12 +32,21 @@ func serialOf(t *testing.T, file string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block, _ := pem.Decode(data)
-	c, err := x509.ParseCertificate(block.Bytes)
+	c, err := x509.ParseCertificate(decode(t, string(data)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c.SerialNumber.Text(16)
+}
+
+// decode returns the first block of PEM text.
+func decode(t *testing.T, text string) []byte {
+	t.Helper()
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		t.Fatalf("not PEM: %s", text)
+	}
+	return block.Bytes
 }
 
 // serve renews the certificate of a role, and gets credentials with the new one.

@@ -1,24 +1,18 @@
 package role
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/pki/renew/dropfolder"
 	"github.com/holdfast-dev/holdfast/pki/renew/program"
@@ -128,138 +122,23 @@ func (s Setup) Renewer(a front.App, open func(context.Context) (signer.Signer, e
 		Check: func(ctx context.Context, old, renewed signer.Signer) error {
 			return s.checkRenewed(ctx, a, old, renewed)
 		},
-		Install: func(ctx context.Context, _ string, chain []*x509.Certificate) error {
-			return s.install(ctx, a, chain)
+		Install: func(ctx context.Context, key string, chain []*x509.Certificate) error {
+			return s.install(ctx, a, key, chain)
 		},
+	}
+	if s.Renewal.Rekey {
+		config.Key = func(ctx context.Context, old signer.Signer) (signer.Signer, string, error) {
+			opts, err := s.Key.Options(a, s.Config.Logger)
+			if err != nil {
+				return nil, "", err
+			}
+			return s.Key.Successor(ctx, a, old, opts)
+		}
 	}
 	if reload != nil || len(s.Renewal.DeployCommand) > 0 {
 		config.Deploy = func(ctx context.Context, leaf *x509.Certificate) error { return s.deploy(ctx, a, leaf, reload) }
 	}
 	return renew.New(config), nil
-}
-
-// stateFile returns the file with the state of the renewal: beside the file of the
-// certificate, or else in the folder for the state of programs.
-func (s Setup) stateFile(a front.App) (path string, err error) {
-	id := s.Key.Identity
-	if path = s.Renewal.StateFile; path == "" {
-		ref := id.Certificate
-		if ref.IsZero() {
-			ref = id.Key
-		}
-		if files := a.Store.Uses(ref).Files; len(files) == 1 {
-			path = files[0] + ".renewal"
-		} else if path, err = stateFolder(a); err == nil {
-			path = filepath.Join(path, fmt.Sprintf("%x.renewal", sha256.Sum256([]byte(ref.String())))[:32])
-		}
-	}
-	if err != nil {
-		return "", err
-	}
-	return path, fileowner.Check(path)
-}
-
-// stateFolder returns the folder for the state of programs, and makes it: that of
-// systemd, or that of the XDG Base Directory Specification.
-func stateFolder(a front.App) (string, error) {
-	dir, _, _ := strings.Cut(a.Env("STATE_DIRECTORY"), ":")
-	if dir == "" {
-		base := a.Env("XDG_STATE_HOME")
-		switch home := a.Env("HOME"); {
-		case filepath.IsAbs(base):
-		case runtime.GOOS == "windows":
-			base = a.Env("LOCALAPPDATA")
-		case home != "":
-			base = filepath.Join(home, ".local", "state")
-		default:
-			base = ""
-		}
-		if base == "" {
-			return "", signer.WithHint(front.Usagef("there is no folder for the state of the renewal"), "name a file with --state-file")
-		}
-		dir = filepath.Join(base, "holdfast")
-	}
-	return dir, os.MkdirAll(dir, 0o700)
-}
-
-// checkRenewed makes the checks of a new certificate that package renew does not:
-// Roles Anywhere accepts it, it leads to the same CA, and with ARNs it gets a
-// session.
-func (s Setup) checkRenewed(ctx context.Context, a front.App, old, renewed signer.Signer) error {
-	chain := renewed.Chain()
-	if err := rolesanywhere.CheckChain(chain, a.Now()); err != nil {
-		return fmt.Errorf("%w: %w", renew.ErrUnfit, err)
-	}
-	was, is := top(old.Chain()), top(chain)
-	if sameCA := bytes.Equal(was.RawIssuer, is.RawIssuer) && (len(was.AuthorityKeyId) == 0 || bytes.Equal(was.AuthorityKeyId, is.AuthorityKeyId)); !sameCA && !s.Renewal.AllowChange {
-		return signer.WithHint(fmt.Errorf("%w: it leads to another CA: %q instead of %q", renew.ErrUnfit, is.Issuer, was.Issuer),
-			"if the trust anchor contains that CA, use Config.AllowChange once")
-	}
-	if s.Config.RoleARN == "" {
-		return nil
-	}
-	config := s.Config
-	config.Signer = renewed
-	client, err := rolesanywhere.New(config)
-	if err != nil {
-		return err
-	}
-	_, err = client.Credentials(ctx)
-	var refused *rolesanywhere.APIError
-	if errors.As(err, &refused) && !errors.Is(err, rolesanywhere.ErrUnreachable) && refused.StatusCode < 500 && refused.StatusCode != 429 {
-		return fmt.Errorf("%w: %w", renew.ErrUnfit, err)
-	}
-	return err
-}
-
-// top returns the last certificate of a chain that is not a root.
-func top(chain []*x509.Certificate) *x509.Certificate {
-	for i := len(chain) - 1; i > 0; i-- {
-		if c := chain[i]; !bytes.Equal(c.RawSubject, c.RawIssuer) {
-			return c
-		}
-	}
-	return chain[0]
-}
-
-// install stores the certificates where the settings name the certificate.
-func (s Setup) install(ctx context.Context, a front.App, chain []*x509.Certificate) error {
-	opts, err := s.Key.Options(a, s.Config.Logger)
-	if err != nil {
-		return err
-	}
-	done, err := s.Key.Install(ctx, a, chain, opts)
-	if err != nil {
-		return err
-	}
-	if c := done.Preferred; c != nil {
-		return signer.WithHint(fmt.Errorf("the new certificate is in %s, but %s still contains the old one, which is used", done.Certificate, s.Key.CertificateName()),
-			"use --certificate "+front.ShellQuote(done.Certificate.String()))
-	}
-	return nil
-}
-
-// deployTimeout is how long the command after a renewal may run.
-const deployTimeout = 2 * time.Minute
-
-// deploy tells this process and the user's program of a new certificate.
-func (s Setup) deploy(ctx context.Context, a front.App, leaf *x509.Certificate, reload func(context.Context) error) error {
-	if reload != nil {
-		if err := reload(ctx); err != nil {
-			return err
-		}
-	}
-	if len(s.Renewal.DeployCommand) == 0 {
-		return nil
-	}
-	p := program.Program{Args: s.Renewal.DeployCommand, Env: s.childEnv(a), Timeout: deployTimeout, Logger: s.Config.Logger}
-	return p.Run(ctx, []string{
-		"HOLDFAST_CERTIFICATE=" + s.Key.CertificateName(),
-		"HOLDFAST_PRIVATE_KEY=" + s.Key.Name(),
-		"HOLDFAST_SUBJECT=" + leaf.Subject.String(),
-		"HOLDFAST_NOT_AFTER=" + leaf.NotAfter.UTC().Format(time.RFC3339),
-		"HOLDFAST_ROLE=" + cmp.Or(s.Name, ""),
-	})
 }
 
 // KeepRenewed renews the certificate whenever it is due, until ctx ends.

@@ -18,7 +18,7 @@ func TestPrecedenceOfRenewal(t *testing.T) {
 	var f flags.RenewalFlags
 	cmd := new(cobra.Command)
 	f.Add(cmd, Ways())
-	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--ca-label=flag", "--ca-role=flag", "--ca-mount=flag", "--ca-namespace=flag", "--ca-login-role=flag", "--ca-login-mount=flag", "--ca-arn=flag", "--ca-template=flag", "--ca-algorithm=flag", "--ca-days=1", "--requests=flag", "--deploy-command=flag", "--allow-change", "--signed", "--state-file=flag"}); err != nil {
+	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--ca-label=flag", "--ca-role=flag", "--ca-mount=flag", "--ca-namespace=flag", "--ca-login-role=flag", "--ca-login-mount=flag", "--ca-arn=flag", "--ca-template=flag", "--ca-algorithm=flag", "--ca-days=1", "--requests=flag", "--deploy-command=flag", "--rekey", "--allow-change", "--signed", "--state-file=flag"}); err != nil {
 		t.Fatal(err)
 	}
 	flagged := f.Renewal([]string{"flag", "x"})

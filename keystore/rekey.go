@@ -1,0 +1,215 @@
+package keystore
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// SuccessorSuffix is appended to the name of a key file for the key that will take
+// its place.
+const SuccessorSuffix = ".next"
+
+// KeyTypeOf returns the type of a public key. ok is false if it is none of
+// [KeyTypes].
+func KeyTypeOf(pub crypto.PublicKey) (t KeyType, ok bool) {
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		t = KeyType(fmt.Sprintf("rsa%d", pub.N.BitLen()))
+	case *ecdsa.PublicKey:
+		t = map[elliptic.Curve]KeyType{elliptic.P256(): P256, elliptic.P384(): P384, elliptic.P521(): P521}[pub.Curve]
+	case ed25519.PublicKey:
+		t = Ed25519
+	}
+	return t, slices.Contains(KeyTypes(), t)
+}
+
+// keyRef returns the reference of the key.
+func (id Identity) keyRef() Ref {
+	if id.Key.IsZero() {
+		return id.Certificate
+	}
+	return id.Key
+}
+
+// certificateFile returns the file of the certificates. inKey means that they are in
+// the file or the device of the key.
+func (id Identity) certificateFile() (path string, inKey bool) {
+	if id.Certificate.IsZero() || id.Certificate == id.keyRef() {
+		return "", true
+	}
+	if path, ok := id.Certificate.File(); ok {
+		return path, false
+	}
+	return "", true
+}
+
+// GenerateSuccessor generates a key that is to take the place of the key of id,
+// whose public key is old: a key of the same type in the same device, or beside the
+// file of the key. If a key that it generated before is there, it returns that one,
+// so that it can be called again after an interruption. The old key is not changed.
+// The caller closes the Key. See [Rekeyer] and [Store.Succeed].
+//
+// An error is a [*RefError] or a [*signer.Error]. It wraps [errors.ErrUnsupported] if
+// no key can take the place of the old one, and [fs.ErrExist] if the file of the
+// certificates contains something else.
+func (s *Store) GenerateSuccessor(ctx context.Context, id Identity, old crypto.PublicKey, opts Options) (Key, error) {
+	const op = "generate the successor of"
+	call := s.begin(opts)
+	defer call.end()
+	ref := id.keyRef()
+	b, err := s.backend(ctx, ref, call)
+	if err != nil {
+		return nil, err
+	}
+	key, err := s.generateSuccessor(ctx, b, id, old, call)
+	return key, wrap(b, op, ref, err)
+}
+
+func (s *Store) generateSuccessor(ctx context.Context, b Backend, id Identity, old crypto.PublicKey, call Call) (Key, error) {
+	r, ok := b.(Rekeyer)
+	if !ok {
+		return nil, signer.WithHint(fmt.Errorf("a new key cannot take the place of this one: %w", errors.ErrUnsupported),
+			"renew the certificate for the same key, or generate a new key and install its first certificate")
+	}
+	if err := s.checkPlace(id); err != nil {
+		return nil, err
+	}
+	kind, ok := KeyTypeOf(old)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", signer.DescribeKey(old), errors.ErrUnsupported)
+	}
+	key, err := r.GenerateSuccessor(ctx, id.keyRef(), KeySpec{Type: kind}, old, call)
+	if err != nil {
+		return nil, err
+	}
+	if t, _ := KeyTypeOf(key.Public()); t != kind || signer.SamePublicKey(key.Public(), old) {
+		return nil, errors.Join(signer.WithHint(fmt.Errorf("%s is not a new key of type %s", key.Ref(), kind), "remove it, or move it to another name"), key.Close())
+	}
+	return key, nil
+}
+
+// checkPlace returns an error if Succeed could not replace the certificate of id.
+func (s *Store) checkPlace(id Identity) error {
+	ref := id.keyRef()
+	inDevice := len(s.usesOf(ref).Files) == 0 && id.Certificate.Scheme == ref.Scheme
+	switch path, inKey := id.certificateFile(); {
+	case !inKey:
+		return certificateFile{path: path}.checkCertificatesOnly()
+	case id.Certificate.IsZero(), id.Certificate == ref, inDevice:
+		return nil
+	}
+	return signer.WithHint(fmt.Errorf("the certificate %s is not in a file: %w", id.Certificate, errors.ErrUnsupported), "store the certificate in a file")
+}
+
+// checkCertificatesOnly returns an error if the file contains anything but
+// certificates.
+func (f certificateFile) checkCertificatesOnly() error {
+	_, _, _, err := f.prepare(nil, nil, true)
+	return err
+}
+
+// Succeed puts the key that [Store.GenerateSuccessor] has returned with the reference
+// successor in the place of the key of id, with the certificates chain, its own one
+// first. From then on id names the new key. The caller has proven that the chain
+// belongs to the key.
+//
+// At each time, id names a key with its certificate, the old or the new one. If
+// Succeed was interrupted, call it again. A file of the old key is replaced. In a
+// device the old key stays: other programs may use it.
+func (s *Store) Succeed(ctx context.Context, id Identity, successor Ref, chain []*x509.Certificate, opts Options) error {
+	const op = "put a new key in the place of"
+	next, old := s.usesOf(successor).Files, s.usesOf(id.keyRef()).Files
+	path, inKey := id.certificateFile()
+	if len(next) == 0 {
+		_, err := s.Install(ctx, successor, Installation{Certificates: chain, File: path, Replace: true}, opts)
+		return err
+	}
+	call := s.begin(opts)
+	defer call.end()
+	b, err := s.backend(ctx, id.keyRef(), call)
+	if err != nil {
+		return err
+	}
+	if len(next) != 1 || len(old) != 1 {
+		return wrap(b, op, id.keyRef(), errors.ErrUnsupported)
+	}
+	move := successorFile{old[0], next[0]}
+	if inKey {
+		return wrap(b, op, id.keyRef(), move.put(encodeCertificates(chain)))
+	}
+	// The file has both certificates while the key is replaced.
+	certs := certificateFile{path: path}
+	err = certs.add(chain)
+	if err == nil {
+		err = move.put(nil)
+	}
+	if err == nil {
+		err = certs.write(chain, true)
+	}
+	return wrap(b, op, id.keyRef(), err)
+}
+
+// add appends certificates that the file does not have.
+func (f certificateFile) add(chain []*x509.Certificate) error {
+	if err := f.checkCertificatesOnly(); err != nil {
+		return err
+	}
+	data, _, _, err := f.read()
+	if err != nil {
+		return err
+	}
+	certs, err := x509.ParseCertificates(data) // DER
+	if err != nil {
+		certs = certificatesIn(data)
+	}
+	if slices.ContainsFunc(certs, chain[0].Equal) {
+		return nil
+	}
+	return f.write(slices.Concat(certs, chain), true)
+}
+
+// A successorFile is the file of a key and that of the key which takes its place.
+type successorFile struct{ path, next string }
+
+// put replaces the file of the old key by that of the new one, followed by
+// certificates in PEM. If there is no new one, it was put there before.
+func (f successorFile) put(certificates []byte) error {
+	for _, name := range []string{f.path, f.next} {
+		if err := fileowner.Check(name); err != nil {
+			return err
+		}
+	}
+	key, err := ReadFile(f.next, MaxInput)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w", f.next, err)
+	}
+	text := slices.Concat(bytes.TrimRight(key, "\n"), []byte("\n"), certificates)
+	clear(key)
+	defer clear(text)
+	old, target, info, err := certificateFile{path: f.path}.read()
+	clear(old)
+	if err == nil {
+		err = writeFile(target, text, info)
+	}
+	if err == nil {
+		err = withoutPath(os.Remove(f.next))
+	}
+	return err
+}

@@ -1,0 +1,101 @@
+package pkcs11
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// GenerateSuccessor implements [keystore.Rekeyer]. The new key has the label of the
+// old one and an ID that is derived from the public key of the old one. ref must name
+// the old key by its label alone, so that it also names the new one: see
+// [successorOf].
+func (Backend) GenerateSuccessor(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, old crypto.PublicKey, call keystore.Call) (keystore.Key, error) {
+	cfg, err := configFor(ref, call)
+	if err != nil {
+		return nil, err
+	}
+	return generateSuccessor(ctx, cfg, spec, old, &loaded)
+}
+
+func generateSuccessor(ctx context.Context, cfg Config, spec keystore.KeySpec, old crypto.PublicKey, table *modules) (keystore.Key, error) {
+	gen, ok := keyGenerators[spec.Type]
+	if !ok {
+		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
+	}
+	if cfg.URI.Object == "" || cfg.URI.ID != "" {
+		return nil, signer.WithHint(fmt.Errorf("the reference does not name the key by its label alone, so it does not name a new key: %w", errors.ErrUnsupported),
+			"use a reference with object= and without id=, as in pkcs11:token=TOKEN;object=LABEL")
+	}
+	der, err := x509.MarshalPKIXPublicKey(old)
+	if err != nil {
+		return nil, err
+	}
+	id := sha256.Sum256(der)
+	cfg.URI.ID, cfg.URI.Type = string(id[:idSize]), ""
+	cfg.Certificates = nil // those of the old key
+	key, err := generate(ctx, cfg, gen, table)
+	if errors.Is(err, fs.ErrExist) {
+		key, err = open(ctx, cfg, table)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return key, nil
+}
+
+// successorOf returns the key that has taken the place of the others: if the
+// certificates of the keys have the same subject, the one whose certificate is valid
+// at the time now and was issued last. Keys without a certificate, such as one that is
+// to take the place later, do not count. It returns nil if there is no such key.
+func successorOf(mod module, session uint, keys []object, certs []*x509.Certificate, now time.Time) []object {
+	var newest *x509.Certificate
+	var found []object
+	for _, k := range keys {
+		pub, err := publicFromToken(mod, session, k)
+		if err != nil || pub == nil {
+			return nil
+		}
+		chain, err := signer.Chain(pub, certs, now)
+		if err != nil {
+			continue
+		}
+		leaf := chain[0]
+		switch {
+		case newest == nil:
+		case !bytes.Equal(leaf.RawSubject, newest.RawSubject):
+			return nil
+		default:
+			switch order := compareValidity(leaf, newest, now); {
+			case order < 0:
+				continue
+			case order == 0:
+				return nil
+			}
+		}
+		newest, found = leaf, []object{k}
+	}
+	return found
+}
+
+// compareValidity returns a positive number if a is valid at the time now and b is
+// not, or a was issued later, or at the same time and expires later.
+func compareValidity(a, b *x509.Certificate, now time.Time) int {
+	valid := func(c *x509.Certificate) int {
+		if now.Before(c.NotBefore) || now.After(c.NotAfter) {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(valid(a), valid(b)), a.NotBefore.Compare(b.NotBefore), a.NotAfter.Compare(b.NotAfter))
+}
