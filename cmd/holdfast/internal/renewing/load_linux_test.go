@@ -65,7 +65,17 @@ func stepCA(t *testing.T, dir string) machine {
 // serve renews the certificate of a key in hardware twice, while 64 clients ask for
 // credentials. No answer fails.
 func TestServeUnderLoad(t *testing.T) {
-	for name, newMachine := range map[string]func(*testing.T, string) machine{"SoftHSM and the own CA": ownCA, "swtpm and step-ca": stepCA} {
+	rekeyed := func(newMachine func(*testing.T, string) machine) func(*testing.T, string) machine {
+		return func(t *testing.T, dir string) machine {
+			m := newMachine(t, dir)
+			m.renew += "rekey = true\n"
+			return m
+		}
+	}
+	for name, newMachine := range map[string]func(*testing.T, string) machine{
+		"SoftHSM and the own CA": ownCA, "SoftHSM and the own CA, new keys": rekeyed(ownCA),
+		"swtpm and step-ca": stepCA, "swtpm and step-ca, new keys": rekeyed(stepCA),
+	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			m := newMachine(t, dir)
