@@ -2,6 +2,7 @@ package renew
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
@@ -59,6 +60,8 @@ func (r *Renewer) once(ctx context.Context, before Status) time.Duration {
 		return 0
 	case ctx.Err() != nil:
 		return 0
+	case errors.As(err, new(*WaitError)) && !before.IsOverdue(r.config.Now()):
+		log.Info("the renewal waits for the CA", "reason", err)
 	case before.IsOverdue(r.config.Now()):
 		log.Error("the certificate is overdue and was not renewed", "error", err, "hint", signer.Hint(err))
 	default:
