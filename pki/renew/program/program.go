@@ -120,7 +120,7 @@ func (p Program) run(ctx context.Context, stdin []byte, env []string) (output []
 	p.log(string(stderr.text))
 	switch {
 	case stdout.full || stderr.full:
-		err = fmt.Errorf("it writes more than %d KiB", maxOutput>>10)
+		err = signer.WithHint(fmt.Errorf("it writes more than %d KiB", maxOutput>>10), "correct the program; it must write only certificates in PEM to standard output, and some lines to standard error")
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}
