@@ -49,5 +49,5 @@ bench-serve: ## runs the load benchmark of serve; see docs/performance.md
 chaos: ## runs the fault tests for several minutes; see docs/reliability.md
 	@script/chaos
 
-soak: ## runs the tests that use wrong and forgotten passwords for SOAKTIME
-	@HOLDFAST_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 2h -parallel 8 -v -run Soak ./tpm ./cmd/holdfast/internal/keys
+soak: ## runs the tests that use wrong and forgotten passwords for SOAKTIME, and renews certificates 100 times
+	@HOLDFAST_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 2h -parallel 8 -v -run 'Soak|^TestYearWith' ./tpm ./cmd/holdfast/internal/keys ./cmd/holdfast/internal/renewing

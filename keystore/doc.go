@@ -20,7 +20,7 @@
 // # Capabilities
 //
 // Every backend opens keys. Each optional capability is a small interface.
-// [Lister], [Generator], [Installer], [Sealer] and [Unsealer] work on the
+// [Lister], [Generator], [Rekeyer], [Installer], [Sealer] and [Unsealer] work on the
 // contents of a store; [CertificateReader], [PEMClaimer], [Dependent],
 // [AttributeSetter], [PINSharer] and [Rebaser] work on references. The methods
 // of the Store that list, generate, install and seal fail with

@@ -50,7 +50,6 @@ func (r *Renewer) step(ctx context.Context) time.Duration {
 // least, which is not in the state if that could not be written.
 func (r *Renewer) once(ctx context.Context, before Status) time.Duration {
 	renewed, err := r.Renew(ctx)
-	var wait *WaitError
 	log := r.config.Logger.With("subject", before.Certificate.Subject.String(), "not_after", before.Certificate.NotAfter)
 	switch {
 	case renewed != nil:
@@ -61,10 +60,10 @@ func (r *Renewer) once(ctx context.Context, before Status) time.Duration {
 		return 0
 	case ctx.Err() != nil:
 		return 0
+	case errors.As(err, new(*WaitError)) && !before.IsOverdue(r.config.Now()):
+		log.Info("the renewal waits for the CA", "reason", err)
 	case before.IsOverdue(r.config.Now()):
 		log.Error("the certificate is overdue and was not renewed", "error", err, "hint", signer.Hint(err))
-	case errors.As(err, &wait):
-		log.Info("a new certificate is requested", "answer", err)
 	default:
 		log.Warn("the certificate was not renewed", "error", err, "hint", signer.Hint(err))
 	}

@@ -48,6 +48,17 @@ type Request struct {
 	Attempt int // from 1
 }
 
+// Expired reports whether the certificate in use has expired at the time now. A CA
+// that refuses to renew it can have this reason; see [HintExpired].
+func (r Request) Expired(now time.Time) bool {
+	chain := r.Old.Chain()
+	return len(chain) > 0 && now.After(chain[0].NotAfter)
+}
+
+// HintExpired is the hint for an expired certificate that a CA of Holdfast, or one
+// behind a program, refuses to renew.
+const HintExpired = "the certificate has expired: let the CA renew it, such as with holdfast ca issue --allow-expired 30d, or issue a new one, such as with holdfast ca issue --csr"
+
 // Errors of ways.
 var (
 	ErrRejected    = errors.New("the CA refuses to renew the certificate")

@@ -85,8 +85,8 @@ type Role struct {
 	TrustPolicyFile    string `toml:"trust_policy_file"`
 }
 
-// Faults configures faults of CreateSession, for tests of clients. SessionLifetime
-// also applies to AssumeRole.
+// Faults configures faults of CreateSession and of the actions of AWS Private CA, for
+// tests of clients. SessionLifetime also applies to AssumeRole.
 type Faults struct {
 	Latency     time.Duration `toml:"latency"`      // before each response
 	ErrorRate   float64       `toml:"error_rate"`   // fraction of requests that fail, 0 to 1

@@ -42,6 +42,31 @@ func TestFaultsDoNotAffectSTS(t *testing.T) {
 	}
 }
 
+// The actions of AWS Private CA fail with the codes and the statuses of their protocol.
+func TestFaultsOfPrivateCA(t *testing.T) {
+	w, c := newPrivateCA(t, nil)
+	for status, want := range map[int]struct {
+		status int
+		code   string
+	}{500: {500, codeInternal}, 503: {503, codeUnavailable}, 429: {400, codeThrottling}, 403: {400, codeAccessDenied}} {
+		w.server.faults = Faults{ErrorRate: 1, ErrorStatus: status}
+		for _, action := range []string{"IssueCertificate", "GetCertificate"} {
+			got := w.pca(t, c, action, map[string]any{}, stsCall{})
+			if got.status != want.status || got.Type != want.code || got.Message != msgInjected {
+				t.Errorf("%s, %d: %+v, want %+v", action, status, got, want)
+			}
+		}
+	}
+	w.server.faults = Faults{Latency: 30 * time.Millisecond}
+	start := time.Now()
+	if got := w.pca(t, c, "IssueCertificate", map[string]any{}, stsCall{}); got.Type == "" || got.Message == msgInjected {
+		t.Errorf("%+v", got)
+	}
+	if d := time.Since(start); d < 30*time.Millisecond {
+		t.Errorf("response after %v", d)
+	}
+}
+
 func TestLatency(t *testing.T) {
 	w := newTestEnv(t, Config{Faults: Faults{Latency: 30 * time.Millisecond}})
 	start := time.Now()

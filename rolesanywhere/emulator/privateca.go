@@ -175,6 +175,8 @@ func (s *Server) servePrivateCA(w *recorder, r *http.Request, id string) {
 	body, err := readBody(w.ResponseWriter, r)
 	if err != nil {
 		err = refuse(codeSerialization, msgBody, err)
+	} else {
+		err = s.inject(r)
 	}
 	ev := s.newEvent(r, id, sourcePrivateCA, action)
 	var out any

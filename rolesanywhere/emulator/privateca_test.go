@@ -37,6 +37,7 @@ func newPrivateCA(t *testing.T, change func(*Config)) (*testEnv, credentials.Cre
 
 // A pcaAnswer is the JSON of an answer.
 type pcaAnswer struct {
+	status                                        int
 	Type, Message                                 string
 	CertificateArn, Certificate, CertificateChain string
 }
@@ -71,8 +72,8 @@ func (w *testEnv) pca(t *testing.T, c credentials.Credentials, action string, in
 	if err := json.Unmarshal([]byte(response), &fields); err != nil {
 		t.Fatalf("%v: %s", err, response)
 	}
-	out = pcaAnswer{fields["__type"], fields["message"], fields["CertificateArn"], fields["Certificate"], fields["CertificateChain"]}
-	if (status == http.StatusOK) != (out.Type == "") || status != http.StatusOK && status != http.StatusBadRequest || header.Get("Content-Type") != "application/x-amz-json-1.1" {
+	out = pcaAnswer{status, fields["__type"], fields["message"], fields["CertificateArn"], fields["Certificate"], fields["CertificateChain"]}
+	if (status == http.StatusOK) != (out.Type == "") || status != http.StatusOK && status != http.StatusBadRequest && out.Message != msgInjected || header.Get("Content-Type") != "application/x-amz-json-1.1" {
 		t.Errorf("status %d: %s", status, response)
 	}
 	return out

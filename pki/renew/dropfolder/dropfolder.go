@@ -64,6 +64,9 @@ func (w Way) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificate, e
 	}
 	certs, err := f.answer(r.Token)
 	if err == nil || errors.Is(err, renew.ErrRejected) {
+		if err != nil && r.Expired(w.now()) {
+			err = signer.WithHint(err, renew.HintExpired)
+		}
 		_ = f.root.Remove(r.Token + requestSuffix) // the answer says that it is not needed
 		return certs, err
 	}
@@ -80,6 +83,13 @@ func (w Way) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificate, e
 	return nil, &renew.WaitError{After: wait}
 }
 
+func (w Way) now() time.Time {
+	if w.Now != nil {
+		return w.Now()
+	}
+	return time.Now()
+}
+
 func unreachable(err error) error { return fmt.Errorf("%w: %w", renew.ErrUnreachable, err) }
 
 // ask writes the request, unless it is there.
@@ -87,11 +97,7 @@ func (w Way) ask(ctx context.Context, f *Folder, r renew.Request) error {
 	if data, err := f.Request(r.Token); err == nil && isFor(data, r) {
 		return nil // without another signature, for which a device may want a touch
 	}
-	now := time.Now
-	if w.Now != nil {
-		now = w.Now
-	}
-	message, err := r.Signed(ctx, now())
+	message, err := r.Signed(ctx, w.now())
 	if err != nil {
 		return err
 	}

@@ -244,7 +244,7 @@ func TestRenewer(t *testing.T) {
 				t.Errorf("held: %v", err)
 			}
 			renewed()
-			config.Key = func(context.Context, string) (signer.Signer, string, error) {
+			config.Key = func(context.Context, signer.Signer) (signer.Signer, string, error) {
 				return signer.WithContext(t.Context(), keys["next"]), "next", nil
 			}
 			renewed()

@@ -68,7 +68,7 @@ func (p Program) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificat
 	}
 	stdout, reason, err := p.run(ctx, stdin, variables(r))
 	if err != nil {
-		return nil, p.explain(err, string(stdout), reason)
+		return nil, p.explain(r, err, string(stdout), reason)
 	}
 	certs, err := renew.ParsePEM(stdout)
 	if err != nil {
@@ -120,7 +120,7 @@ func (p Program) run(ctx context.Context, stdin []byte, env []string) (output []
 	p.log(string(stderr.text))
 	switch {
 	case stdout.full || stderr.full:
-		err = fmt.Errorf("it writes more than %d KiB", maxOutput>>10)
+		err = signer.WithHint(fmt.Errorf("it writes more than %d KiB", maxOutput>>10), "correct the program; it must write only certificates in PEM to standard output, and some lines to standard error")
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}
@@ -145,7 +145,7 @@ func (p Program) log(text string) {
 }
 
 // explain returns the error for an exit code.
-func (p Program) explain(err error, stdout, reason string) error {
+func (p Program) explain(r renew.Request, err error, stdout, reason string) error {
 	var exit *exec.ExitError
 	var start *exec.Error
 	switch {
@@ -161,7 +161,11 @@ func (p Program) explain(err error, stdout, reason string) error {
 	}
 	switch exit.ExitCode() {
 	case exitRejected:
-		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrRejected, reason), "the next try makes another request; the log of the CA can have the reason")
+		hint := "the next try makes another request; the log of the CA can have the reason"
+		if r.Expired(time.Now()) {
+			hint = renew.HintExpired
+		}
+		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrRejected, reason), hint)
 	case exitUnreachable:
 		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrUnreachable, reason), "the next try sends the same request")
 	case exitWait:
@@ -173,17 +177,19 @@ func (p Program) explain(err error, stdout, reason string) error {
 }
 
 // lastLine returns the last line of text that is not empty, shortened. Holdfast
-// prints a hint after its error, which is for the person at the CA.
+// prints its name before an error, and a hint after it, which is for the person at the
+// CA.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if n := len(lines); n > 1 && strings.HasPrefix(lines[n-1], "hint: ") {
 		lines = lines[:n-1]
 	}
 	const most = 200
-	if line := lines[len(lines)-1]; len(line) > most {
+	line := strings.TrimPrefix(lines[len(lines)-1], "holdfast: ")
+	if len(line) > most {
 		return line[:most] + "…"
 	}
-	return lines[len(lines)-1]
+	return line
 }
 
 // A limited buffer ends the program when it is full. It embeds no bytes.Buffer,

@@ -101,6 +101,7 @@ func TestAnswers(t *testing.T) {
 		"rejected":               {"echo unknown machine >&2; exit 2", is(renew.ErrRejected)},
 		"its reason":             {"echo first >&2; echo unknown machine >&2; exit 2", says("unknown machine")},
 		"its reason with a hint": {"echo unknown machine >&2; echo hint: ask >&2; exit 2", says("refuses to renew the certificate: unknown machine")},
+		"holdfast":               {"echo holdfast: unknown machine >&2; exit 2", says("refuses to renew the certificate: unknown machine")},
 		"only a hint":            {"echo hint: ask >&2; exit 2", says("hint: ask")},
 		"unreachable":            {"exit 3", is(renew.ErrUnreachable)},
 		"wait":                   {"echo 90; exit 5", wait(90)},

@@ -45,7 +45,7 @@ func TestRenewer(t *testing.T) {
 			}
 			current = s.expired(current)
 			renewed()
-			config.Key = func(context.Context, string) (signer.Signer, string, error) {
+			config.Key = func(context.Context, signer.Signer) (signer.Signer, string, error) {
 				return signer.WithContext(t.Context(), keys["next"]), "next", nil
 			}
 			renewed()

@@ -82,7 +82,7 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 		fs.DurationVar(&faults.Latency, "latency", 0, "delay each response by this `duration`")
 		fs.Float64Var(&faults.ErrorRate, "error-rate", 0, "`fraction` of requests that fail, 0 to 1")
 		fs.IntVar(&faults.ErrorStatus, "error-status", 0, "HTTP `status` of requests that fail (default: 500)")
-		fs.BoolVar(&faults.Hang, "hang", false, "never respond to CreateSession")
+		fs.BoolVar(&faults.Hang, "hang", false, "never respond to CreateSession and AWS Private CA")
 		fs.IntVar(&faults.InProgress, "in-progress", 0, "`number` of times that a certificate is requested before AWS Private CA has issued it")
 		fs.DurationVar(&faults.SessionLifetime, "session-lifetime", 0, "`lifetime` of the credentials, regardless of the requested duration")
 	})

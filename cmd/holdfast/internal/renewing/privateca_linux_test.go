@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -41,6 +42,10 @@ type eventOfPrivateCA struct {
 	RequestParameters    struct {
 		IdempotencyToken, SigningAlgorithm, SerialNumber string
 		Validity                                         struct{ Value int }
+	}
+	ResponseElements struct {
+		CredentialSet  []struct{ Credentials struct{ AccessKeyID string } }
+		CertificateArn string
 	}
 }
 
@@ -111,6 +116,7 @@ func TestPrivateCARefuses(t *testing.T) {
 	dir := t.TempDir()
 	url, arns := newPrivateCA(t, dir, "p256", "30d")
 	run(t, dir, "ca", "issue", "--csr", "app.csr", "--accept-csr-names", "--lifetime", "1s", "--out", "old.pem")
+	awaitEnd(t, filepath.Join(dir, "old.pem"))
 	before := serialOf(t, filepath.Join(dir, "cert.pem"))
 	for name, c := range map[string]struct {
 		args  []string
@@ -137,6 +143,52 @@ func TestPrivateCARefuses(t *testing.T) {
 	}
 	if serialOf(t, filepath.Join(dir, "cert.pem")) != before {
 		t.Error("the certificate has changed")
+	}
+}
+
+// Each call can fail at any time. The same request is sent again, and brings the same
+// certificate.
+func TestPrivateCAFails(t *testing.T) {
+	for status, code := range map[string]string{"503": "ServiceUnavailableException", "429": "ThrottlingException"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			url, arns := newPrivateCA(t, dir, "p256", "30d", "--error-rate", "0.3", "--error-status", status)
+			renew := append([]string{"renew", "--way", "private-ca", "--allow-change", "--ca-arn", privateCA, "--ca-url", url, "--certificate", "cert.pem", "--private-key", "key.pem"}, arns...)
+			before := serialOf(t, filepath.Join(dir, "cert.pem"))
+			failures := 0
+			for ; ; failures++ { // each call fails with a probability of 0.3
+				cmd := exec.Command("holdfast", renew...)
+				cmd.Dir = dir
+				out, err := cmd.CombinedOutput()
+				if err == nil {
+					break
+				}
+				want := front.ExitRefused // of the last session, as for other commands
+				if strings.Contains(string(out), "AWS Private CA") {
+					want = front.ExitUnreachable
+				}
+				if failures > 100 || cmd.ProcessState.ExitCode() != want || !strings.Contains(string(out), code) || strings.Count(string(out), "\nhint: ") != 1 {
+					t.Fatalf("%d failures, %v: %s", failures, err, out)
+				}
+				if serialOf(t, filepath.Join(dir, "cert.pem")) != before {
+					t.Fatalf("the certificate has changed: %s", out)
+				}
+			}
+			if serialOf(t, filepath.Join(dir, "cert.pem")) == before {
+				t.Error("the certificate is the old one")
+			}
+			issued := make(map[string]bool)
+			for _, e := range eventsOf(t, dir, "IssueCertificate") {
+				if e.ErrorCode == "" {
+					issued[e.ResponseElements.CertificateArn] = true
+				}
+			}
+			if len(issued) != 1 {
+				t.Errorf("%d certificates", len(issued))
+			}
+			t.Logf("%d renewals failed", failures)
+		})
 	}
 }
 

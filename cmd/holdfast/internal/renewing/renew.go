@@ -138,7 +138,11 @@ func (f *renewFlags) once(ctx context.Context, a front.App, r *renew.Renewer, ke
 		return errors.Join(f.print(a, s, true), err)
 	}
 	if s.Certificate != nil && s.IsOverdue(a.Now()) {
-		return &front.CodeError{Code: front.ExitOverdue, Err: signer.WithHint(fmt.Errorf("the renewal of the certificate is overdue; it expires at %s: %w", day(s.Certificate.NotAfter), err), hintOf(err))}
+		verb := "expires"
+		if a.Now().After(s.Certificate.NotAfter) {
+			verb = "expired"
+		}
+		return &front.CodeError{Code: front.ExitOverdue, Err: signer.WithHint(fmt.Errorf("the renewal of the certificate is overdue; it %s at %s: %w", verb, day(s.Certificate.NotAfter), err), hintOf(err))}
 	}
 	return err
 }

@@ -3,11 +3,13 @@ package renewing_test
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
@@ -28,6 +30,11 @@ func run(t *testing.T, dir string, args ...string) string {
 
 func serialOf(t *testing.T, file string) string {
 	t.Helper()
+	return fmt.Sprintf("%x", leafOf(t, file).SerialNumber.Bytes())
+}
+
+func leafOf(t *testing.T, file string) *x509.Certificate {
+	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +43,74 @@ func serialOf(t *testing.T, file string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.SerialNumber.Text(16)
+	return c
+}
+
+// writeRole writes a configuration file for cert.pem and key.pem and an emulator with
+// a URL.
+func writeRole(t *testing.T, dir, url, renew string) {
+	t.Helper()
+	config := fmt.Sprintf(`[[role]]
+name = "app"
+certificate = "cert.pem"
+private_key = "key.pem"
+trust_anchor_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:trust-anchor/00000000-0000-0000-0000-000000000001"
+profile_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:profile/00000000-0000-0000-0000-000000000001"
+role_arn = "arn:aws:iam::111122223333:role/demo"
+endpoint = %q
+
+[role.renew]
+%s`, url, renew)
+	if err := os.WriteFile(filepath.Join(dir, "roles.toml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// update renews the certificate of a role, and writes credentials of a session with
+// the new one to the credentials file.
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	newCA(t, dir)
+	url, _, stop, err := clitest.RunEmulator(dir, "--trust-anchor", "ca/ca.pem", "--events", "events.jsonl", "--session-lifetime", "3s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	script(t, dir, "get", "echo x >> asked; exec holdfast ca issue --csr - --accept-csr-names --lifetime 8s")
+	writeRole(t, dir, url, "way = \"command\"\ncommand = [\"./get\"]\n")
+	cmd := exec.Command("holdfast", "update", "--config", "roles.toml", "--profile", "app")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(dir, "credentials"))
+	log := new(clitest.LockedBuffer)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()); err != nil || t.Failed() {
+			t.Errorf("%v: %s", err, log)
+		}
+	}()
+	first := serialOf(t, filepath.Join(dir, "cert.pem"))
+	count := func() int { return strings.Count(log.String(), "the certificate was renewed") }
+	clitest.Eventually(t, "two renewals", func() bool { return count() >= 2 })
+	// A session that was not needed to examine the certificate is one of its use. Its
+	// credentials are those in the file.
+	clitest.Eventually(t, "credentials by a new certificate", func() bool {
+		data, _ := os.ReadFile(filepath.Join(dir, "credentials"))
+		sessions := make(map[string]int)
+		for _, e := range eventsOf(t, dir, "CreateSession") {
+			serial := e.RequestParameters.SerialNumber
+			if sessions[serial]++; serial != first && sessions[serial] > 1 && len(e.ResponseElements.CredentialSet) > 0 && strings.Contains(string(data), "= "+e.ResponseElements.CredentialSet[0].Credentials.AccessKeyID) {
+				return true
+			}
+		}
+		return false
+	})
+	if asked := len(fields(dir, "asked")); asked > count()+1 {
+		t.Errorf("%d requests for %d renewals", asked, count())
+	}
 }
 
 // decode returns the first block of PEM text.
@@ -66,23 +140,7 @@ func TestServe(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "get"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	config := fmt.Sprintf(`[[role]]
-name = "app"
-certificate = "cert.pem"
-private_key = "key.pem"
-trust_anchor_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:trust-anchor/00000000-0000-0000-0000-000000000001"
-profile_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:profile/00000000-0000-0000-0000-000000000001"
-role_arn = "arn:aws:iam::111122223333:role/demo"
-endpoint = %q
-
-[role.renew]
-way = "command"
-command = ["./get"]
-deploy_command = ["touch", %q]
-`, url, filepath.Join(dir, "deployed"))
-	if err := os.WriteFile(filepath.Join(dir, "roles.toml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeRole(t, dir, url, fmt.Sprintf("way = \"command\"\ncommand = [\"./get\"]\ndeploy_command = [\"touch\", %q]\n", filepath.Join(dir, "deployed")))
 	s := clitest.StartServe(t, dir, []string{"HOME=" + dir}, "--config", "roles.toml", "--status-listen", "127.0.0.1:0")
 	clitest.Eventually(t, "two renewals", func() bool { return strings.Count(s.Log.String(), "the certificate was renewed") >= 2 })
 	clitest.WaitReady(t, s)

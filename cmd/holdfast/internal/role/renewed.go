@@ -25,8 +25,15 @@ func (s Setup) checkRenewed(ctx context.Context, a front.App, old, renewed signe
 		return fmt.Errorf("%w: %w", renew.ErrUnfit, err)
 	}
 	was, is := top(old.Chain()), top(chain)
+	if len(chain) == 1 && was != old.Chain()[0] && chain[0].CheckSignatureFrom(old.Chain()[1]) == nil {
+		return signer.WithHint(fmt.Errorf("%w: it comes without the certificate of its issuer %q", renew.ErrUnfit, chain[0].Issuer), "the CA must send the certificates of the issuers, too")
+	}
 	if sameCA := bytes.Equal(was.RawIssuer, is.RawIssuer) && (len(was.AuthorityKeyId) == 0 || bytes.Equal(was.AuthorityKeyId, is.AuthorityKeyId)); !sameCA && !s.Renewal.AllowChange {
-		return signer.WithHint(fmt.Errorf("%w: it leads to another CA: %q instead of %q", renew.ErrUnfit, is.Issuer, was.Issuer),
+		reason := fmt.Sprintf("it leads to another CA: %q instead of %q", is.Issuer, was.Issuer)
+		if bytes.Equal(was.RawIssuer, is.RawIssuer) {
+			reason = fmt.Sprintf("it leads to another CA with the name %q", is.Issuer)
+		}
+		return signer.WithHint(fmt.Errorf("%w: %s", renew.ErrUnfit, reason),
 			"if the trust anchor contains that CA, use Config.AllowChange once")
 	}
 	if s.Config.RoleARN == "" {
