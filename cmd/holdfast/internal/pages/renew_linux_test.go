@@ -78,7 +78,14 @@ for name in device server; do
     holdfast ca issue --csr $name.csr --subject CN=$name --out $name.pem
 done
 sed 's|-ref "$4" -secret "file:$5"|-cert device.pem -key device-key.pem -trusted ca/ca.pem|' get-certificate-cmp >by-certificate
-grep -q device-key.pem by-certificate && chmod +x by-certificate`)
+grep -q device-key.pem by-certificate && chmod +x by-certificate
+# A certificate of an intermediate CA.
+new="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+printf 'basicConstraints=critical,CA:TRUE\n' >ca.ext
+openssl req -x509 $new -keyout root-key.pem -out root.pem -subj /CN=Root -days 1
+openssl req $new -keyout issuer-key.pem -out issuer.csr -subj /CN=Issuer
+openssl x509 -req -in issuer.csr -CA root.pem -CAkey root-key.pem -CAcreateserial -extfile ca.ext -out issuer.pem
+openssl x509 -req -in app.csr -CA issuer.pem -CAkey issuer-key.pem -CAcreateserial -out below.pem`)
 	const secret = "-srv_ref app -srv_secret file:cmp-secret"
 	for _, c := range []struct {
 		name, program, server, secret string
@@ -86,6 +93,7 @@ grep -q device-key.pem by-certificate && chmod +x by-certificate`)
 		text                          string // on standard error
 	}{
 		{"issued", "get-certificate-cmp", secret, "cmp-secret", 0, 1, ""},
+		{"issued with an issuer", "get-certificate-cmp", secret + " -rsp_cert below.pem -rsp_extracerts issuer.pem", "cmp-secret", 0, 2, ""},
 		{"issued after polls", "get-certificate-cmp", secret + " -poll_count 2 -check_after 1", "cmp-secret", 0, 1, ""},
 		{"issued to another certificate", "by-certificate", "-srv_cert server.pem -srv_key server-key.pem -srv_trusted ca/ca.pem", "none", 0, 1, ""},
 		{"refused", "get-certificate-cmp", secret + " -pkistatus 2 -failure 2 -statusstring 'not known here'", "cmp-secret", 2, 0, "not known here"},
