@@ -7,9 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"
+	"github.com/spf13/cobra"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/renewing"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -23,7 +25,7 @@ func TestSystemdUnits(t *testing.T) {
 	}
 	dir := t.TempDir()
 	var units []string
-	for _, name := range []string{"holdfast.service", "holdfast.socket"} {
+	for _, name := range []string{"holdfast.service", "holdfast.socket", "holdfast-renew.service", "holdfast-renew.timer"} {
 		text, err := os.ReadFile(filepath.Join("../../../../docs/deployment", name))
 		if err != nil {
 			t.Fatal(err)
@@ -36,24 +38,28 @@ func TestSystemdUnits(t *testing.T) {
 	}
 	out, err := exec.Command(analyze, append([]string{"verify", "--man=no"}, units...)...).CombinedOutput()
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, dir) || strings.HasPrefix(line, "holdfast.") {
+		if strings.Contains(line, dir) || strings.HasPrefix(line, "holdfast") {
 			t.Error(strings.TrimSpace(line))
 		}
 	}
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	// serve has all flags of ExecStart=.
-	text, err := os.ReadFile(units[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, line, _ := strings.Cut(string(text), "\nExecStart=")
-	line, _, _ = strings.Cut(line, "\n")
-	cmd := vending.Serve(front.App{})
-	for _, word := range strings.Fields(line) {
-		if flag, ok := strings.CutPrefix(word, "--"); ok && cmd.Flags().Lookup(flag) == nil {
-			t.Errorf("serve has no flag %s", word)
+	// The commands have all flags of ExecStart=.
+	for unit, cmd := range map[string]*cobra.Command{units[0]: vending.Serve(front.App{}), units[2]: renewing.Renew(front.App{})} {
+		text, err := os.ReadFile(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, line, _ := strings.Cut(string(text), "\nExecStart=")
+		line, _, _ = strings.Cut(line, "\n")
+		if !strings.HasPrefix(line, program+" "+cmd.Name()+" --") {
+			t.Errorf("ExecStart=%s", line)
+		}
+		for _, word := range strings.Fields(line) {
+			if flag, ok := strings.CutPrefix(word, "--"); ok && cmd.Flags().Lookup(flag) == nil {
+				t.Errorf("%s has no flag %s", cmd.Name(), word)
+			}
 		}
 	}
 }

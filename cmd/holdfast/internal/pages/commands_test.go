@@ -53,14 +53,6 @@ func require(t *testing.T, name, program string) {
 	}
 }
 
-// TestCommandsOfRenew runs the page about renewals, in the folder of a CA.
-func TestCommandsOfRenew(t *testing.T) {
-	t.Parallel()
-	r := newReader(t)
-	r.sendTo("http://127.0.0.1:1") // nothing is sent
-	r.run(script(t, "ca.md", "A CA and a certificate") + "\ncp cert.pem first.pem\n" + script(t, "renew.md", "") + "\n! cmp cert.pem first.pem\n")
-}
-
 // TestCommandsOfCA runs the page about a CA, which begins with an empty folder.
 func TestCommandsOfCA(t *testing.T) {
 	t.Parallel()
@@ -96,10 +88,12 @@ for cert in %s; do if holdfast credential-process --certificate $cert --private-
 var wholeWalks = []struct {
 	page, section string
 	needs         map[string]string
+	renewal       string // the command that renews the certificate, if there is one
 }{
-	{"quickstart.md", "A CA and a certificate", nil},
-	{"from-hsm.md", "", map[string]string{"awscli": "/usr/bin/aws", "softhsm": "softhsm2-util"}},
-	{"from-tpm.md", "", map[string]string{"awscli": "/usr/bin/aws", "swtpm": "swtpm"}},
+	{"quickstart.md", "A CA and a certificate", nil, ""},
+	{"from-hsm.md", "", map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "softhsm": "softhsm2-util"}, "holdfast renew --config roles.toml"},
+	{"from-tpm.md", "", map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "swtpm": "swtpm"}, "holdfast renew --config roles.toml"},
+	{"renew-private-ca.md", "Try it with the emulator", nil, "holdfast renew --config roles.toml"},
 }
 
 func TestCommandsFromNothing(t *testing.T) {
@@ -116,7 +110,7 @@ func TestCommandsFromNothing(t *testing.T) {
 			if strings.Contains(text, "openssl") {
 				t.Error("it uses OpenSSL")
 			}
-			r.run(text)
+			r.run(proveRenewal(t, text, w.renewal))
 		})
 	}
 }
@@ -175,7 +169,7 @@ func script(t *testing.T, page, section string) string {
 		case kind != "sh":
 		case name != nil:
 			fmt.Fprintf(&b, "mkdir -p $(dirname %s)\ncat >%[1]s <<'END OF FILE'\n%sEND OF FILE\n", name[1], code)
-		case inSecondTerminal(code):
+		case secondTerminal(code) != "":
 			b.WriteString(secondTerminal(code))
 		case isError(next[1], next[2]):
 			b.WriteString(failing(code, next[2]))
@@ -195,7 +189,7 @@ type reader struct {
 	testing.TB
 	bin, dir string
 	readOnly bool
-	ports    *strings.Replacer
+	replace  []string // texts of a page and what they are here: ports, and URLs of CAs
 }
 
 const nobody = 65534
@@ -209,7 +203,7 @@ func newReader(t *testing.T) *reader {
 	t.Cleanup(func() { os.RemoveAll(base) })
 	port := func() string { return strconv.Itoa(clitest.FreePort(t)) }
 	r := &reader{TB: t, bin: filepath.Join(base, "bin"), dir: filepath.Join(base, "work"),
-		ports: strings.NewReplacer("9910", port(), "9911", port(), "9912", port())}
+		replace: []string{"9910", port(), "9911", port(), "9912", port()}}
 	for _, dir := range []string{base, r.bin, r.dir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -226,7 +220,8 @@ func newReader(t *testing.T) *reader {
 	return r
 }
 
-// sendTo puts holdfast and aws into PATH, which ask an emulator.
+// sendTo puts holdfast and aws into PATH, which ask an emulator, unless a flag or a
+// configuration file says otherwise.
 func (r *reader) sendTo(url string) {
 	r.Helper()
 	program, err := exec.LookPath("holdfast")
@@ -243,7 +238,7 @@ func (r *reader) sendTo(url string) {
 	}
 	adding := func(program, flag, commands string) []byte {
 		return fmt.Appendf(nil, `#!/bin/sh
-case " $* " in *" %[2]s "*) exec %[1]s "$@" ;; esac
+case " $* " in *" %[2]s "* | *" --config "*) exec %[1]s "$@" ;; esac
 case $1 in %[3]s) command=$1 && shift && exec %[1]s $command %[2]s %[4]s "$@" ;; esac
 exec %[1]s "$@"
 `, program, flag, commands, url)
@@ -267,7 +262,7 @@ func (r *reader) run(script string) {
 	if strings.Contains(script, "\nTRUST_ANCHOR_ARN=") { // the page sets them
 		script = "unset TRUST_ANCHOR_ARN PROFILE_ARN\n" + script
 	}
-	args := []string{"sh", "-eu", "-c", r.ports.Replace(script)}
+	args := []string{"sh", "-eu", "-c", strings.NewReplacer(r.replace...).Replace(script)}
 	home := r.dir
 	if os.Geteuid() == 0 {
 		args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"}, args...)

@@ -11,21 +11,28 @@ import (
 	"syscall"
 )
 
-// inSecondTerminal reports whether a block is for a second terminal: it runs the
-// emulator until the reader ends it.
-func inSecondTerminal(code string) bool {
-	return strings.HasPrefix(code, "holdfast emulator ") && strings.Count(code, "\n") == 1 && !strings.Contains(code, "&")
+// servers are the commands that run until the reader ends them. Each is ready when
+// it has printed a line with a text, and gets further arguments here.
+var servers = []struct{ command, ready, args string }{
+	{"holdfast emulator ", "listening on ", "--listen 127.0.0.1:9910"},
+	{"openssl cmp -port ", "ACCEPT ", ""},
 }
 
-// secondTerminal returns a script that runs the emulator of a block in the
-// background, in the place of the one before it, and goes on when it is ready.
+// secondTerminal returns a script that runs the server of a block in the
+// background, in the place of the one before it, and goes on when it is ready. It
+// returns "" for any other block.
 func secondTerminal(code string) string {
-	return endSecondTerminal + fmt.Sprintf(`rm -f second-terminal && mkfifo second-terminal
-%s --listen 127.0.0.1:9910 >second-terminal &
+	for _, s := range servers {
+		if strings.HasPrefix(code, s.command) && strings.Count(code, "\n") == 1 && !strings.Contains(code, "&") {
+			return endSecondTerminal + fmt.Sprintf(`rm -f second-terminal && mkfifo second-terminal
+%s %s >second-terminal &
 second=$!
 exec 3<second-terminal
-read -r line <&3
-`, strings.TrimSpace(code))
+while read -r line <&3; do case $line in '%s'*) break ;; esac; done
+`, strings.TrimSpace(code), s.args, s.ready)
+		}
+	}
+	return ""
 }
 
 // endSecondTerminal ends what runs in the second terminal, if anything.
