@@ -44,6 +44,8 @@ const (
 // maxOutput bounds what a program may write, in bytes.
 const maxOutput = 1 << 20
 
+var errOutput = fmt.Errorf("it writes more than %d KiB", maxOutput>>10)
+
 // DefaultTimeout is how long a program may run.
 const DefaultTimeout = 2 * time.Minute
 
@@ -89,10 +91,12 @@ func (p Program) Run(ctx context.Context, env []string) error {
 	stdout, reason, err := p.run(ctx, nil, env)
 	p.log(string(stdout))
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && reason != "" {
+	switch {
+	case notStarted(err):
+		return signer.WithHint(err, hintStart)
+	case errors.As(err, &exit) && reason != "":
 		return fmt.Errorf("%s: %w: %s", p.Args[0], err, reason)
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("%s: %w", p.Args[0], err)
 	}
 	return nil
@@ -120,7 +124,7 @@ func (p Program) run(ctx context.Context, stdin []byte, env []string) (output []
 	p.log(string(stderr.text))
 	switch {
 	case stdout.full || stderr.full:
-		err = signer.WithHint(fmt.Errorf("it writes more than %d KiB", maxOutput>>10), "correct the program; it must write only certificates in PEM to standard output, and some lines to standard error")
+		err = errOutput
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}
@@ -144,15 +148,23 @@ func (p Program) log(text string) {
 	}
 }
 
+const hintStart = "check the name of the program, and that this user may run it"
+
+// notStarted reports whether the program could not be started.
+func notStarted(err error) bool {
+	return errors.As(err, new(*exec.Error)) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
+}
+
 // explain returns the error for an exit code.
 func (p Program) explain(r renew.Request, err error, stdout, reason string) error {
 	var exit *exec.ExitError
-	var start *exec.Error
 	switch {
 	case len(p.Args) == 0:
 		return err
-	case errors.As(err, &start) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
-		return signer.WithHint(err, "check the name of the program, and that this user may run it")
+	case notStarted(err):
+		return signer.WithHint(err, hintStart)
+	case errors.Is(err, errOutput):
+		return signer.WithHint(fmt.Errorf("%s: %w", p.Args[0], err), "correct the program; it must write only certificates in PEM to standard output, and some lines to standard error")
 	case !errors.As(err, &exit):
 		return fmt.Errorf("%s: %w", p.Args[0], err)
 	}

@@ -59,6 +59,12 @@ func renewArguments(*pki) []badInput {
 		renewCase("no CA", front.ExitUsage, "ca_arn", "--ca-arn", nil, way, "private-ca"),
 		renewCase("no session for the CA", front.ExitUsage, "no role is given", "--role-arn", nil, way, "private-ca", "--ca-arn", "x"),
 		renewCase("days are text", front.ExitUsage, "--ca-days", "", nil, way, "private-ca", "--ca-days", "many"),
+		renewCase("no folder of requests", front.ExitUsage, "no requests", "--requests", nil, way, "folder"),
+		renewCase("the folder of requests is missing", front.ExitNotFound, "none", "name", nil, way, "folder", "--requests", "none"),
+		renewCase("the folder of requests is a file", front.ExitOther, "key.pem is not a folder", "--requests", nil, way, "folder", "--requests", "key.pem"),
+		renewCase("no role of Vault", front.ExitUsage, "ca_role", "--ca-role", anchor, way, "vault", "--ca-url", "https://127.0.0.1:1", "--ca-roots", "ca.pem"),
+		renewCase("EST away", front.ExitUnreachable, "127.0.0.1:1", "network", anchor, way, "est", "--ca-url", "https://127.0.0.1:1", "--ca-roots", "ca.pem"),
+		renewCase("Vault away", front.ExitUnreachable, "127.0.0.1:1", "network", anchor, way, "vault", "--ca-url", "https://127.0.0.1:1", "--ca-roots", "ca.pem", "--ca-role", "app"),
 		renewCase("CA away", front.ExitUnreachable, "127.0.0.1:1", "network", anchor, step...),
 	}
 }
@@ -208,6 +214,7 @@ func enrollCases(p *pki) (all []badInput) {
 		s.write("other.pem", signertest.CertPEM(s.ca.Issue(s, signertest.NewKey(s, "p256"), func(c *x509.Certificate) { c.Subject.CommonName = "other" })))
 	}, "--out", "other.pem")
 	enroll("a token that is none", front.ExitOther, "JSON Web Token", "step ca token", nil)
+	enroll("no user name for EST", front.ExitOther, "a user name and a password", "USER:PASSWORD", nil, "--way", "est")
 	enroll("an argument", front.ExitUsage, `"app.csr"`, "", nil, "app.csr")
 	return all
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/pki/renew/dropfolder"
 	"github.com/holdfast-dev/holdfast/pki/renew/program"
@@ -40,7 +41,11 @@ func EnrollmentWays() []string { return []string{"est", "step-ca", "vault"} }
 // Enroller returns the way of getting a first certificate.
 func Enroller(s Setup, a front.App) (renew.Enroller, error) {
 	if !slices.Contains(EnrollmentWays(), s.Renewal.Way) {
-		return nil, signer.WithHint(front.Usagef("--way is not a way of getting a first certificate"), "use --way "+strings.Join(EnrollmentWays(), ", --way "))
+		reason := fmt.Sprintf("%q is not a way of getting a first certificate", keystore.Excerpt(s.Renewal.Way))
+		if s.Renewal.Way == "" {
+			reason = "the way of getting the certificate is not given"
+		}
+		return nil, signer.WithHint(front.Usagef("--way: %s", reason), "use --way "+strings.Join(EnrollmentWays(), ", --way "))
 	}
 	way, err := s.way(a)
 	if err != nil {
@@ -63,9 +68,9 @@ func folderWay(s Setup, a front.App) (renew.Way, error) {
 		return nil, signer.WithHint(front.Usagef("the way %q has no requests", s.Renewal.Way), "set --requests, or requests in [role.renew], to the folder that the CA reads")
 	}
 	if info, err := os.Stat(dir); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the folder of requests: %w", err)
 	} else if !info.IsDir() {
-		return nil, fmt.Errorf("%s is not a folder", dir)
+		return nil, signer.WithHint(fmt.Errorf("%s is not a folder", dir), "set --requests, or requests in [role.renew], to the folder that the CA reads")
 	}
 	return dropfolder.Way{Dir: dir, Now: a.Now}, nil
 }

@@ -79,7 +79,7 @@ func (s Setup) caRoots() (*x509.CertPool, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(data) {
-		return nil, signer.WithHint(fmt.Errorf("%s: %w", r.CARoots, signer.ErrNoCertificate), "the file must contain the root certificate of the CA in PEM")
+		return nil, &front.CodeError{Code: front.ExitNotFound, Err: signer.WithHint(fmt.Errorf("%s: it contains no certificate in PEM", r.CARoots), "the file must contain the root certificate of the CA in PEM")}
 	}
 	return roots, nil
 }

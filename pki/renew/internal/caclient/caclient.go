@@ -57,9 +57,9 @@ func New(config Config) (*Client, error) {
 	u, err := url.Parse(config.URL)
 	switch {
 	case strings.Contains(config.URL, "@"):
-		return nil, errors.New("the URL of the CA contains a user name or password")
+		return nil, signer.WithHint(errors.New("the URL of the CA contains a user name or password"), "use the form https://HOST or https://HOST:PORT")
 	case err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
-		return nil, signer.WithHint(fmt.Errorf("the URL of the CA is %q", Clip(config.URL, 128)), "use the form https://HOST or https://HOST:PORT")
+		return nil, signer.WithHint(fmt.Errorf("the URL of the CA is invalid: %q", Clip(config.URL, 128)), "use the form https://HOST or https://HOST:PORT")
 	case config.Roots == nil:
 		return nil, signer.WithHint(errors.New("no root certificate is given for the CA"), config.Hints.Roots)
 	case config.Timeout < 0:
