@@ -106,7 +106,7 @@ func slotCases(_ *testing.T, p *pki) (all []tokenInput) {
 // objectCases have not the one key and certificate that are meant.
 func objectCases(t *testing.T, p *pki) []tokenInput {
 	other := signertest.NewKey(t, "p256")
-	otherCert := p.ca.Issue(t, other, nil).Raw
+	otherCert := p.ca.Issue(t, other, func(c *x509.Certificate) { c.Subject.CommonName = "other" }).Raw
 	ed := signertest.NewKey(t, "ed25519")
 	expired := p.ca.Issue(t, p.key, func(c *x509.Certificate) {
 		c.NotBefore, c.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)

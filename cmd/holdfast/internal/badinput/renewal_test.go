@@ -99,8 +99,8 @@ func renewPrograms(*pki) (all []badInput) {
 		{"log without an end", "1024 KiB", "", program("exec yes >&2")},
 		{"exit code 2", "refuses", "another request", program("echo why >&2; exit 2")},
 		{"exit code 3", "cannot be reached", "same request", program("exit 3")},
-		{"exit code 5", "wait for 1h0m0s", "", program("echo 3600; exit 5")},
-		{"exit code 5 without a time", "not issued the certificate yet", "", program("exit 5")},
+		{"exit code 5", "wait for 1h0m0s", "later", program("echo 3600; exit 5")},
+		{"exit code 5 without a time", "not issued the certificate yet", "later", program("exit 5")},
 		{"exit code 1", "exit status 1: why", "", program("echo other; echo why >&2; exit 1")},
 		{"a signal", "killed", "", program("kill -KILL $$")},
 		{"control characters", "exit status 1", "", program(`printf '\033[31mred\n' >&2; exit 1`)},
@@ -115,7 +115,7 @@ func renewPrograms(*pki) (all []badInput) {
 		{"a CA certificate", "another identity", "--allow-change", printed(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true })},
 		{"another usage", "another identity: key usage", "--allow-change", printed(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement })},
 		{"expired", "expired", "validity", printed(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })},
-		{"not valid yet", "not valid before", "validity", printed(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })},
+		{"not valid yet", "not valid before", "clocks", printed(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })},
 		{"the old one", "in use", "", program("cat cert.pem")},
 		{"the CA alone", "certificate", "", steps(program("cat ca.pem"), func(s *scene) { s.write("ca.pem", s.caPEM) })},
 		{"another CA with the same name", "another CA", "--allow-change", steps(program("cat new.pem"), func(s *scene) {
@@ -130,7 +130,7 @@ func renewPrograms(*pki) (all []badInput) {
 			last.code = front.ExitUnreachable
 		case "no interpreter":
 			last.code = front.ExitNotFound
-		case "not executable", "a folder":
+		case "not executable", "a folder", "exit code 5", "exit code 5 without a time":
 			last.code = front.ExitUnavailable
 		}
 	}
