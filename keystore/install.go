@@ -30,6 +30,10 @@ type Installation struct {
 	// the new one was stored and read back. In a file it permits to replace
 	// certificates of another key.
 	Replace bool
+
+	// Predecessor is the public key in whose place the key is put; nil: none.
+	// With Replace, its certificates are removed from a device, too.
+	Predecessor crypto.PublicKey
 }
 
 // Installed reports what Install has stored.

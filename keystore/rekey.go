@@ -124,18 +124,22 @@ func (f certificateFile) checkCertificatesOnly() error {
 
 // Succeed puts the key that [Store.GenerateSuccessor] has returned with the reference
 // successor in the place of the key of id, with the certificates chain, its own one
-// first. From then on id names the new key. The caller has proven that the chain
-// belongs to the key.
+// first. From then on id names the new key. old is the certificate of the key of id. The
+// caller has proven that the chain belongs to the new key.
 //
 // At each time, id names a key with its certificate, the old or the new one. If
 // Succeed was interrupted, call it again. A file of the old key is replaced. In a
-// device the old key stays: other programs may use it.
-func (s *Store) Succeed(ctx context.Context, id Identity, successor Ref, chain []*x509.Certificate, opts Options) error {
+// device the old key stays, because other programs may use it, but its certificates are
+// removed. The error wraps [fs.ErrExist] if
+// id or successor names something else meanwhile, and then nothing is changed.
+func (s *Store) Succeed(ctx context.Context, id Identity, old *x509.Certificate, successor Ref, chain []*x509.Certificate, opts Options) error {
 	const op = "put a new key in the place of"
-	next, old := s.usesOf(successor).Files, s.usesOf(id.keyRef()).Files
-	path, inKey := id.certificateFile()
-	if len(next) == 0 {
-		_, err := s.Install(ctx, successor, Installation{Certificates: chain, File: path, Replace: true}, opts)
+	now, err := s.OpenIdentity(ctx, id, opts)
+	if err != nil {
+		return err
+	}
+	current := now.Chain()[0]
+	if err := now.Close(); err != nil {
 		return err
 	}
 	call := s.begin(opts)
@@ -144,18 +148,64 @@ func (s *Store) Succeed(ctx context.Context, id Identity, successor Ref, chain [
 	if err != nil {
 		return err
 	}
-	if len(next) != 1 || len(old) != 1 {
+	done := current.Equal(chain[0])
+	if !done && !current.Equal(old) {
+		return wrap(b, op, id.keyRef(), signer.WithHint(fmt.Errorf("the certificate was replaced meanwhile: %w", fs.ErrExist), "renew the certificate that is in use now"))
+	}
+	isNext := false
+	key, err := s.open(ctx, successor, call)
+	switch {
+	case err == nil:
+		isNext = signer.SamePublicKey(key.Public(), chain[0].PublicKey)
+		err = key.Close()
+	case done: // it was moved
+		err = nil
+	}
+	if err == nil && !done && !isNext {
+		err = signer.WithHint(fmt.Errorf("%s is not the key of the new certificate: %w", successor, fs.ErrExist), "renew again, and use only one program for that")
+	}
+	if err != nil {
+		return wrap(b, op, id.keyRef(), err)
+	}
+	if err := s.succeed(ctx, b, id, old, successor, isNext, chain, opts); err != nil {
+		return err
+	}
+	if now, err = s.OpenIdentity(ctx, id, opts); err != nil {
+		return err
+	}
+	current = now.Chain()[0]
+	if err := now.Close(); err != nil || current.Equal(chain[0]) {
+		return err
+	}
+	return wrap(b, op, id.keyRef(), signer.WithHint(fmt.Errorf("the reference still names the old key: %w", signer.ErrAmbiguous), "remove the certificate of the old key with a tool for the token"))
+}
+
+// succeed replaces the key, unless it was moved before, and the certificates.
+func (s *Store) succeed(ctx context.Context, b Backend, id Identity, old *x509.Certificate, successor Ref, isNext bool, chain []*x509.Certificate, opts Options) error {
+	const op = "put a new key in the place of"
+	next, place := s.usesOf(successor).Files, s.usesOf(id.keyRef()).Files
+	path, inKey := id.certificateFile()
+	if len(next) == 0 {
+		_, err := s.Install(ctx, successor, Installation{Certificates: chain, File: path, Replace: true, Predecessor: old.PublicKey}, opts)
+		return err
+	}
+	if len(next) != 1 || len(place) != 1 {
 		return wrap(b, op, id.keyRef(), errors.ErrUnsupported)
 	}
-	move := successorFile{old[0], next[0]}
+	move := successorFile{place[0], next[0]}
+	var err error
 	if inKey {
-		return wrap(b, op, id.keyRef(), move.put(encodeCertificates(chain)))
+		if isNext {
+			err = move.put(encodeCertificates(chain))
+		}
+		return wrap(b, op, id.keyRef(), err)
 	}
 	// The file has both certificates while the key is replaced.
 	certs := certificateFile{path: path}
-	err = certs.add(chain)
-	if err == nil {
-		err = move.put(nil)
+	if isNext {
+		if err = certs.add(chain); err == nil {
+			err = move.put(nil)
+		}
 	}
 	if err == nil {
 		err = certs.write(chain, true)
@@ -186,7 +236,7 @@ func (f certificateFile) add(chain []*x509.Certificate) error {
 type successorFile struct{ path, next string }
 
 // put replaces the file of the old key by that of the new one, followed by
-// certificates in PEM. If there is no new one, it was put there before.
+// certificates in PEM.
 func (f successorFile) put(certificates []byte) error {
 	for _, name := range []string{f.path, f.next} {
 		if err := fileowner.Check(name); err != nil {
@@ -194,10 +244,7 @@ func (f successorFile) put(certificates []byte) error {
 		}
 	}
 	key, err := ReadFile(f.next, MaxInput)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("%s: %w", f.next, err)
 	}
 	text := slices.Concat(bytes.TrimRight(key, "\n"), []byte("\n"), certificates)

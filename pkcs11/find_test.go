@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"math/big"
 	"testing"
 	"time"
 
@@ -20,7 +21,10 @@ func TestFindKey(t *testing.T) {
 	begin := certA.NotBefore
 	named := func(key crypto.Signer, cn string, issued time.Time) []byte {
 		return signertest.NewCA(t, "ca").Issue(t, key, func(c *x509.Certificate) {
-			c.Subject, c.NotBefore = pkix.Name{CommonName: cn}, issued
+			c.Subject, c.NotBefore, c.SerialNumber = pkix.Name{CommonName: cn}, issued, big.NewInt(1)
+			if key == a {
+				c.SerialNumber = big.NewInt(2)
+			}
 		}).Raw
 	}
 	// renewal adds two keys with one label, and certificates of both.
@@ -121,7 +125,7 @@ func TestFindKey(t *testing.T) {
 		}, nil, nil},
 		{"two keys of one second", "pkcs11:object=a", func(token *fakeToken) {
 			renewal(token, named(a, "app", begin), named(other, "app", begin))
-		}, nil, signer.ErrAmbiguous},
+		}, nil, nil},
 		{"two keys with one label for two subjects", "pkcs11:object=a", func(token *fakeToken) {
 			renewal(token, named(a, "app", begin.Add(time.Second)), named(other, "db", begin))
 		}, nil, signer.ErrAmbiguous},

@@ -64,7 +64,7 @@ func installNow(ctx context.Context, cfg Config, in keystore.Installation, table
 		}
 		var removed []*x509.Certificate
 		if in.Replace {
-			if removed, err = i.removeOthers(ctx, chain[0], present, objects); err != nil {
+			if removed, err = i.removeOthers(ctx, chain[0], in.Predecessor, present, objects); err != nil {
 				return err
 			}
 			present = slices.DeleteFunc(present, func(c *x509.Certificate) bool { return slices.Contains(removed, c) })
@@ -147,11 +147,12 @@ func (i installer) createOne(c *x509.Certificate, label string, id []byte) error
 	return err
 }
 
-// removeOthers removes the other certificates of the key, except attestation
-// certificates.
-func (i installer) removeOthers(ctx context.Context, leaf *x509.Certificate, present []*x509.Certificate, objects []object) (removed []*x509.Certificate, err error) {
+// removeOthers removes the other certificates of the key and those of its predecessor,
+// except attestation certificates.
+func (i installer) removeOthers(ctx context.Context, leaf *x509.Certificate, predecessor crypto.PublicKey, present []*x509.Certificate, objects []object) (removed []*x509.Certificate, err error) {
 	for n, c := range present {
-		if !signer.SamePublicKey(c.PublicKey, i.key.pub) || c.Equal(leaf) || signer.IsAttestation(c) {
+		isOther := signer.SamePublicKey(c.PublicKey, i.key.pub) || predecessor != nil && signer.SamePublicKey(c.PublicKey, predecessor)
+		if !isOther || c.Equal(leaf) || signer.IsAttestation(c) {
 			continue
 		}
 		if ctx.Err() != nil { // nobody waits any more

@@ -89,7 +89,8 @@ func successorOf(mod module, session uint, keys []object, certs []*x509.Certific
 }
 
 // compareValidity returns a positive number if a is valid at the time now and b is
-// not, or a was issued later, or at the same time and expires later.
+// not, or a was issued later, or at the same time and expires later. The serial numbers
+// only make the order complete.
 func compareValidity(a, b *x509.Certificate, now time.Time) int {
 	valid := func(c *x509.Certificate) int {
 		if now.Before(c.NotBefore) || now.After(c.NotAfter) {
@@ -97,5 +98,6 @@ func compareValidity(a, b *x509.Certificate, now time.Time) int {
 		}
 		return 1
 	}
-	return cmp.Or(cmp.Compare(valid(a), valid(b)), a.NotBefore.Compare(b.NotBefore), a.NotAfter.Compare(b.NotAfter))
+	return cmp.Or(cmp.Compare(valid(a), valid(b)), a.NotBefore.Compare(b.NotBefore), a.NotAfter.Compare(b.NotAfter),
+		a.SerialNumber.Cmp(b.SerialNumber))
 }

@@ -22,7 +22,8 @@ type pair struct {
 	id        keystore.Identity
 	key, cert string // paths; cert is key if both are in one file
 	old       crypto.PublicKey
-	first     []byte // PEM
+	inUse     *x509.Certificate
+	first     []byte // PEM of it and its issuer
 	ca        *signertest.CA
 }
 
@@ -32,7 +33,8 @@ func newPair(t *testing.T, inOneFile bool) pair {
 	p := pair{key: filepath.Join(dir, "key.pem"), cert: filepath.Join(dir, "cert.pem"), ca: signertest.NewCA(t, "root").Intermediate(t, "issuer")}
 	key := signertest.NewKey(t, "p256")
 	p.old = key.Public()
-	p.first = signertest.CertPEM(p.ca.Issue(t, key, nil), p.ca.Cert)
+	p.inUse = p.ca.Issue(t, key, nil)
+	p.first = signertest.CertPEM(p.inUse, p.ca.Cert)
 	text := string(signertest.KeyPEM(t, key))
 	if inOneFile {
 		p.cert = p.key
@@ -115,7 +117,7 @@ func TestInterruptedSucceed(t *testing.T) {
 				t.Errorf("the new key is in use: %t", !test.isNew)
 			}
 			for range 2 {
-				if err := s.Succeed(t.Context(), p.id, next.Ref(), chain, keystore.Options{}); err != nil {
+				if err := s.Succeed(t.Context(), p.id, p.inUse, next.Ref(), chain, keystore.Options{}); err != nil {
 					t.Fatal(err)
 				}
 				if !signer.SamePublicKey(p.publicKey(t), next.Public()) {

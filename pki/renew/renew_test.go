@@ -40,7 +40,7 @@ func newBench(t *testing.T) *bench {
 		Open: func(context.Context) (signer.Signer, error) {
 			return signer.WithCertificates(signer.FromKey(signertest.Key(t, "p256")), signer.Certificates{Chain: b.chain}), nil
 		},
-		Install: func(_ context.Context, _ string, chain []*x509.Certificate) error { b.chain = chain; return nil }}
+		Install: func(_ context.Context, _ *x509.Certificate, _ string, chain []*x509.Certificate) error { b.chain = chain; return nil }}
 	return b
 }
 
@@ -119,7 +119,7 @@ func TestDue(t *testing.T) {
 func TestPause(t *testing.T) {
 	now := time.Now()
 	for life, want := range map[time.Duration][2]time.Duration{ // first, and after many failures
-		90 * 24 * time.Hour: {time.Minute, 12 * time.Hour}, 24 * time.Hour: {time.Minute, 72 * time.Minute}, 100 * time.Second: {100 * time.Millisecond, 5 * time.Second},
+		90 * 24 * time.Hour: {time.Minute, 12 * time.Hour}, 24 * time.Hour: {time.Minute, 72 * time.Minute}, 100 * time.Second: {time.Second, 5 * time.Second}, time.Second: {time.Second, time.Second},
 	} {
 		s := renew.Schedule{Obtained: now, NotAfter: now.Add(life)}
 		if got := [2]time.Duration{s.Pause(1), s.Pause(1000)}; got != want {
@@ -157,6 +157,9 @@ func TestUnfit(t *testing.T) {
 			return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotBefore = b.now.Add(2 * time.Hour) })}
 		}, "not valid before"},
 		"the same": {func() []*x509.Certificate { return b.chain }, "that is in use"},
+		"an older one": {func() []*x509.Certificate {
+			return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotBefore = b.chain[0].NotBefore.Add(-time.Second) })}
+		}, "issued before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b.asked = nil
@@ -210,7 +213,7 @@ func TestInterrupted(t *testing.T) {
 	}
 	b.answer = nil
 	install := b.config.Install
-	b.config.Install = func(context.Context, string, []*x509.Certificate) error { return errors.New("disk full") }
+	b.config.Install = func(context.Context, *x509.Certificate, string, []*x509.Certificate) error { return errors.New("disk full") }
 	if err := b.renew(); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Fatal(err)
 	}
@@ -264,7 +267,7 @@ func TestRekey(t *testing.T) {
 	b.config.Open = func(context.Context) (signer.Signer, error) {
 		return signer.WithCertificates(open(keys[0]), signer.Certificates{Chain: b.chain}), nil
 	}
-	b.config.Key = func(_ context.Context, old signer.Signer) (signer.Signer, string, error) {
+	b.config.Key = func(_ context.Context, old signer.Signer, _ string) (signer.Signer, string, error) {
 		if !signer.SamePublicKey(old.Public(), b.chain[0].PublicKey) {
 			t.Error("another key is to be replaced")
 		}
@@ -285,7 +288,7 @@ func TestRekey(t *testing.T) {
 	}
 	var installed []string
 	interrupt := errors.New("interrupted")
-	b.config.Install = func(_ context.Context, name string, chain []*x509.Certificate) error {
+	b.config.Install = func(_ context.Context, _ *x509.Certificate, name string, chain []*x509.Certificate) error {
 		installed = append(installed, name)
 		if len(installed) == 1 {
 			return interrupt // before it has an effect
@@ -317,8 +320,8 @@ func TestRekey(t *testing.T) {
 	}
 }
 
-// Nothing is asked before it is written down, and a state that cannot be read is
-// not overwritten.
+// Nothing is asked before it is written down. A state that is damaged or of another
+// version counts as none.
 func TestState(t *testing.T) {
 	b := newBench(t)
 	for name, text := range map[string]string{
@@ -327,13 +330,17 @@ func TestState(t *testing.T) {
 		if err := os.WriteFile(b.state, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.renew(); err == nil || !strings.Contains(err.Error(), b.state) || signer.Hint(err) == "" {
+		if s := b.status(); !s.Obtained.Equal(b.chain[0].NotBefore) {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if err := b.renew(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if data, err := os.ReadFile(b.state); err != nil || string(data) != text {
-			t.Errorf("%s: the file was changed", name)
+		if s := b.status(); !s.Obtained.Equal(b.now) {
+			t.Errorf("%s: %+v", name, s)
 		}
 	}
+	b.asked = nil
 	if err := os.WriteFile(b.state, []byte(`{"version": 1, "certificate": "00", "failures": 7}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -428,8 +435,8 @@ func TestDeploy(t *testing.T) {
 	}
 	// Killed after the installation.
 	install := b.config.Install
-	b.config.Install = func(ctx context.Context, name string, chain []*x509.Certificate) error {
-		return errors.Join(install(ctx, name, chain), errors.New("killed"))
+	b.config.Install = func(ctx context.Context, old *x509.Certificate, name string, chain []*x509.Certificate) error {
+		return errors.Join(install(ctx, old, name, chain), errors.New("killed"))
 	}
 	if _, err := renew.New(b.config).Renew(t.Context()); err == nil {
 		t.Error("no error")

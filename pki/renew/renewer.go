@@ -28,16 +28,18 @@ type Config struct {
 	Open func(ctx context.Context) (signer.Signer, error)
 
 	// Key returns the key for the new certificate and its name, which is
-	// written down. It may be called again for the same old key, after an
-	// interruption or before the next try, and then returns the same key. It
-	// borrows old. The Renewer closes the key.
-	Key func(ctx context.Context, old signer.Signer) (key signer.Signer, name string, err error) // nil: the key stays
+	// written down, or a nil key if the key stays. begun is the name of the
+	// key of a renewal that was begun, or "". The CA may have issued its
+	// certificate, so Key returns that key, unless it is lost. It borrows old.
+	// The Renewer closes the key.
+	Key func(ctx context.Context, old signer.Signer, begun string) (key signer.Signer, name string, err error) // nil: the key stays
 
-	// Install replaces the certificate in use by the chain for the key with
-	// the name, which is "" if the key stays. Open then returns the new key
-	// and certificate, and at each time before, the old ones or the new ones.
-	// After an interruption Install is called again with the same arguments.
-	Install func(ctx context.Context, name string, chain []*x509.Certificate) error
+	// Install replaces old, the certificate in use, by the chain for the key
+	// with the name, which is "" if the key stays. Open then returns the new
+	// key and certificate, and at each time before, the old ones or the new
+	// ones. After an interruption Install is called again, perhaps with the
+	// new certificate as the one in use. It borrows the certificates.
+	Install func(ctx context.Context, old *x509.Certificate, name string, chain []*x509.Certificate) error
 
 	// Check makes the last checks of a new certificate, such as a session
 	// with it. It borrows both. An error that wraps [ErrUnfit] discards the
@@ -176,7 +178,9 @@ func (r *Renewer) open(ctx context.Context) (old signer.Signer, leaf *x509.Certi
 		return nil, nil, s, err
 	}
 	if leaf, err = leafOf(old); err == nil {
-		s, err = r.load(leaf)
+		if s, err = r.load(leaf); err != nil {
+			r.keep(s.status(leaf, r.config.Now()))
+		}
 	}
 	if err != nil {
 		return nil, nil, s, errors.Join(err, old.Close())
@@ -267,12 +271,18 @@ func (r *Renewer) attempt(ctx context.Context, old signer.Signer, s *state) (*x5
 // error.
 func (r *Renewer) begin(ctx context.Context, old signer.Signer, s *state) (key signer.Signer, closeKey func(), err error) {
 	key, closeKey = old, func() {}
-	name := ""
+	name, begun := "", ""
+	if s.Pending != nil {
+		begun = s.Pending.Key
+	}
 	if r.config.Key != nil {
-		if key, name, err = r.config.Key(ctx, old); err != nil {
+		k, n, err := r.config.Key(ctx, old, begun)
+		if err != nil {
 			return nil, closeKey, err
 		}
-		closeKey = func() { _ = key.Close() }
+		if k != nil {
+			key, name, closeKey = k, n, func() { _ = k.Close() }
+		}
 	}
 	if s.Pending.isFor(name, key.Public()) {
 		return key, closeKey, nil
@@ -291,14 +301,15 @@ func (r *Renewer) finish(ctx context.Context, old, key signer.Signer, s *state) 
 	if err != nil {
 		return nil, unfit(err)
 	}
-	chain, err := r.prove(ctx, old, key, certs, r.config.Now())
+	due := Schedule{s.Obtained, old.Chain()[0].NotAfter, old.Public()}.Due()
+	chain, err := r.prove(ctx, old, key, certs, due, r.config.Now())
 	if err != nil {
 		if errors.Is(err, ErrUnfit) {
 			s.Pending = nil // ask for another one
 		}
 		return nil, err
 	}
-	if err := r.config.Install(ctx, s.Pending.Key, chain); err != nil {
+	if err := r.config.Install(ctx, old.Chain()[0], s.Pending.Key, chain); err != nil {
 		return nil, err
 	}
 	if leaf := chain[0]; leaf.NotAfter.Before(old.Chain()[0].NotAfter) {
@@ -322,7 +333,7 @@ func (r *Renewer) complete(ctx context.Context, leaf *x509.Certificate, s *state
 	if err != nil {
 		return err
 	}
-	if err := r.config.Install(ctx, s.Pending.Key, found.Issued()); err != nil {
+	if err := r.config.Install(ctx, leaf, s.Pending.Key, found.Issued()); err != nil {
 		return err
 	}
 	*s = r.renewed(leaf, s.Pending.ObtainedAt)

@@ -17,16 +17,18 @@ const look = time.Hour
 // cause of that. It logs failures, and reports a certificate that is overdue as an
 // error. It never gives up, also not after the certificate has expired.
 func (r *Renewer) Run(ctx context.Context) error {
+	deploys := 0 // that failed, in a row
 	for {
-		wait := r.step(ctx)
+		wait := r.step(ctx, &deploys)
 		if err := await.Pause(ctx, wait); err != nil {
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// step does what is due now, and returns how long to wait for the next step.
-func (r *Renewer) step(ctx context.Context) time.Duration {
+// step does what is due now, and returns how long to wait for the next step. deploys
+// counts failures of Config.Deploy in a row.
+func (r *Renewer) step(ctx context.Context, deploys *int) time.Duration {
 	status, err := r.Status(ctx)
 	switch now := r.config.Now(); {
 	case ctx.Err() != nil:
@@ -35,12 +37,16 @@ func (r *Renewer) step(ctx context.Context) time.Duration {
 		r.config.Logger.Error("the certificate cannot be examined for its renewal", "error", err, "hint", signer.Hint(err))
 		return firstRetry
 	case !now.Before(status.Next):
-		return r.once(ctx, status)
+		return r.once(ctx, status, deploys)
 	case status.Undeployed:
-		if err := r.Deploy(ctx); err != nil {
+		if err := r.Deploy(ctx); err == nil {
+			*deploys = 0
+			return 0
+		} else if ctx.Err() == nil {
 			r.logDeploy(err)
 		}
-		return min(status.Next.Sub(now), firstRetry)
+		*deploys++
+		return min(status.Next.Sub(now), deployPause(*deploys))
 	default:
 		return min(status.Next.Sub(now), look)
 	}
@@ -48,16 +54,18 @@ func (r *Renewer) step(ctx context.Context) time.Duration {
 
 // once renews the certificate and logs the result. It returns how long to wait at
 // least, which is not in the state if that could not be written.
-func (r *Renewer) once(ctx context.Context, before Status) time.Duration {
+func (r *Renewer) once(ctx context.Context, before Status, deploys *int) time.Duration {
 	renewed, err := r.Renew(ctx)
 	log := r.config.Logger.With("subject", before.Certificate.Subject.String(), "not_after", before.Certificate.NotAfter)
 	switch {
 	case renewed != nil:
 		log.Info("the certificate was renewed", "until", renewed.NotAfter)
-		if err != nil {
-			r.logDeploy(err)
+		if *deploys = 0; err == nil {
+			return 0
 		}
-		return 0
+		r.logDeploy(err)
+		*deploys = 1
+		return deployPause(*deploys)
 	case ctx.Err() != nil:
 		return 0
 	case errors.As(err, new(*WaitError)) && !before.IsOverdue(r.config.Now()):
@@ -68,6 +76,12 @@ func (r *Renewer) once(ctx context.Context, before Status) time.Duration {
 		log.Warn("the certificate was not renewed", "error", err, "hint", signer.Hint(err))
 	}
 	return Schedule{before.Obtained, before.Certificate.NotAfter, nil}.Pause(1)
+}
+
+// deployPause returns how long to wait after so many failures of Config.Deploy in a
+// row: from a minute, doubled each time, up to mostRetry.
+func deployPause(failures int) time.Duration {
+	return min(firstRetry<<min(failures-1, 16), mostRetry)
 }
 
 func (r *Renewer) logDeploy(err error) {

@@ -29,10 +29,12 @@ const (
 	firstRetryShare              = 1_000 // from a thousandth, but at most a minute
 )
 
-// firstRetry and mostRetry bound the pauses between tries.
+// firstRetry and mostRetry bound the pauses between tries. leastRetry is for lives that
+// are so short that their parts would be no pause.
 const (
 	firstRetry = time.Minute
 	mostRetry  = 12 * time.Hour
+	leastRetry = time.Second
 )
 
 // life returns the time from when the certificate was obtained to its end. It is
@@ -52,8 +54,8 @@ func (s Schedule) Overdue() time.Time { return s.NotAfter.Add(-s.life() / overdu
 // least 1. It doubles each time, and does not depend on whether the certificate
 // has expired.
 func (s Schedule) Pause(failures int) time.Duration {
-	first, most := min(firstRetry, s.life()/firstRetryShare), s.longestPause()
-	pause := first
+	most := s.longestPause()
+	pause := max(min(firstRetry, s.life()/firstRetryShare), leastRetry)
 	for range failures - 1 {
 		if pause *= 2; pause >= most {
 			return most
@@ -62,7 +64,7 @@ func (s Schedule) Pause(failures int) time.Duration {
 	return pause
 }
 
-func (s Schedule) longestPause() time.Duration { return min(mostRetry, s.life()/retryShare) }
+func (s Schedule) longestPause() time.Duration { return max(min(mostRetry, s.life()/retryShare), leastRetry) }
 
 // fraction returns a number from 0 to 1 that is the same for the same key.
 func (s Schedule) fraction() float64 {

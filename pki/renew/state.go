@@ -31,7 +31,8 @@ const maxState = 1 << 20
 // the renewal that was begun.
 type state struct {
 	Version     int       `json:"version"`
-	Certificate string    `json:"certificate"` // SHA-256 of the certificate in use, in hexadecimal
+	Certificate string    `json:"certificate"`       // SHA-256 of the certificate in use, in hexadecimal
+	Subject     string    `json:"subject,omitempty"` // of that certificate
 	Obtained    time.Time `json:"obtained"`
 	Pending     *pending  `json:"pending,omitempty"`
 	Undeployed  bool      `json:"undeployed,omitempty"` // Config.Deploy has not succeeded for the certificate
@@ -94,10 +95,11 @@ func hashOf(c *x509.Certificate) string {
 }
 
 // load reads the state for the certificate in use. A state of another certificate
-// counts as none: somebody else has replaced it. When it was obtained is then
-// unknown, and the beginning of its validity is a time before that.
+// counts as none: somebody else has replaced it. So does one that is damaged or of
+// another version. When the certificate was obtained is then unknown, and the beginning
+// of its validity is a time before that. load returns this state also with an error.
 func (r *Renewer) load(leaf *x509.Certificate) (s state, err error) {
-	s = state{Version: stateVersion, Certificate: hashOf(leaf), Obtained: leaf.NotBefore}
+	s = state{Version: stateVersion, Certificate: hashOf(leaf), Subject: leaf.Subject.String(), Obtained: leaf.NotBefore}
 	info, err := os.Stat(r.config.StateFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -117,13 +119,10 @@ func (r *Renewer) load(leaf *x509.Certificate) (s state, err error) {
 		return s, err
 	}
 	var stored state
-	if len(data) > maxState || json.Unmarshal(data, &stored) != nil {
-		return s, signer.WithHint(fmt.Errorf("%s: the state of the renewal cannot be read", r.config.StateFile),
-			"remove the file; the renewal then begins anew")
-	}
-	if stored.Version != stateVersion {
-		return s, signer.WithHint(fmt.Errorf("%s: the state has version %d; this program supports version %d", r.config.StateFile, stored.Version, stateVersion),
-			"use a newer version of the program, or remove the file")
+	if len(data) > maxState || json.Unmarshal(data, &stored) != nil || stored.Version != stateVersion {
+		// The certificate is worth more than a renewal that was begun.
+		r.config.Logger.Warn("the state of the renewal is damaged or of another version, and is not used", "file", r.config.StateFile)
+		return s, nil
 	}
 	if stored.Certificate == s.Certificate {
 		return stored, nil
@@ -132,12 +131,16 @@ func (r *Renewer) load(leaf *x509.Certificate) (s state, err error) {
 		s = r.renewed(leaf, stored.Pending.ObtainedAt)
 		s.Pending = stored.Pending
 	}
+	if stored.Pending != nil && stored.Subject != s.Subject {
+		return s, signer.WithHint(fmt.Errorf("%s: the state belongs to the certificate of %q, whose renewal was begun", r.config.StateFile, stored.Subject),
+			"name another file with Config.StateFile, or remove this one")
+	}
 	return s, nil
 }
 
 // renewed returns the state after a renewal.
 func (r *Renewer) renewed(leaf *x509.Certificate, obtained time.Time) state {
-	return state{Version: stateVersion, Certificate: hashOf(leaf), Obtained: obtained, Undeployed: r.config.Deploy != nil}
+	return state{Version: stateVersion, Certificate: hashOf(leaf), Subject: leaf.Subject.String(), Obtained: obtained, Undeployed: r.config.Deploy != nil}
 }
 
 // save writes the state.

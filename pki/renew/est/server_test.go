@@ -219,7 +219,7 @@ func TestRenewer(t *testing.T) {
 			config := renew.Config{
 				Way: s.way, StateFile: filepath.Join(t.TempDir(), "state"),
 				Open: func(context.Context) (signer.Signer, error) { return signer.WithContext(t.Context(), current), nil },
-				Install: func(_ context.Context, name string, chain []*x509.Certificate) error {
+				Install: func(_ context.Context, _ *x509.Certificate, name string, chain []*x509.Certificate) error {
 					current = s.bind(keys[name], chain)
 					return nil
 				},
@@ -244,7 +244,7 @@ func TestRenewer(t *testing.T) {
 				t.Errorf("held: %v", err)
 			}
 			renewed()
-			config.Key = func(context.Context, signer.Signer) (signer.Signer, string, error) {
+			config.Key = func(context.Context, signer.Signer, string) (signer.Signer, string, error) {
 				return signer.WithContext(t.Context(), keys["next"]), "next", nil
 			}
 			renewed()

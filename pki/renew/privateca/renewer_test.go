@@ -97,7 +97,7 @@ func TestRenewer(t *testing.T) {
 	config := renew.Config{
 		Way: way, StateFile: filepath.Join(t.TempDir(), "state"), AllowChange: true,
 		Open: func(context.Context) (signer.Signer, error) { return signer.WithContext(t.Context(), current), nil },
-		Install: func(_ context.Context, _ string, chain []*x509.Certificate) (err error) {
+		Install: func(_ context.Context, _ *x509.Certificate, _ string, chain []*x509.Certificate) (err error) {
 			current, err = signer.Bind(key, chain, time.Now())
 			return err
 		},

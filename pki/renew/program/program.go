@@ -122,6 +122,9 @@ func (p Program) run(ctx context.Context, stdin []byte, env []string) (output []
 	bound(cmd)
 	err = cmd.Run()
 	p.log(string(stderr.text))
+	if errors.Is(err, exec.ErrWaitDelay) { // it has succeeded, and left a child with its output
+		err = nil
+	}
 	switch {
 	case stdout.full || stderr.full:
 		err = errOutput

@@ -36,7 +36,7 @@ func (c client) renewer() renew.Config {
 		Open: func(context.Context) (signer.Signer, error) {
 			return signer.WithContext(c.Context(), c.request.Old), nil
 		},
-		Install: func(context.Context, string, []*x509.Certificate) error { return nil }}
+		Install: func(context.Context, *x509.Certificate, string, []*x509.Certificate) error { return nil }}
 }
 
 // Whatever happens to a connection is bounded, and the next try can succeed.

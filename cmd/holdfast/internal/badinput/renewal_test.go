@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -144,11 +143,6 @@ func renewStates(*pki) (all []badInput) {
 		code                int
 		setup               func(*scene)
 	}{
-		{"text", "cannot be read", "remove the file", front.ExitOther, write("s", []byte("hello"))},
-		{"an array", "cannot be read", "remove the file", front.ExitOther, write("s", []byte("[]"))},
-		{"large", "cannot be read", "remove the file", front.ExitOther, write("s", []byte(strings.Repeat(" ", 2<<20)))},
-		{"no version", "version 0", "newer version", front.ExitOther, write("s", []byte("{}"))},
-		{"a later version", "version 9", "newer version", front.ExitOther, write("s", []byte(`{"version":9}`))},
 		{"a folder", "s", "", front.ExitOther, func(s *scene) { s.must(os.Mkdir(s.path("s"), 0o700)) }},
 		{"a FIFO", "s", "", front.ExitOther, func(s *scene) { s.must(syscall.Mkfifo(s.path("s"), 0o600)) }},
 	} {

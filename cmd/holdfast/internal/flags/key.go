@@ -149,9 +149,18 @@ func (k Key) Successor(ctx context.Context, a front.App, old signer.Signer, opts
 	return key, key.Ref().String(), nil
 }
 
+// OpenSuccessor opens the key that [Key.Successor] has returned with a reference.
+func (k Key) OpenSuccessor(ctx context.Context, a front.App, reference string, opts keystore.Options) (signer.Signer, error) {
+	ref, err := keystore.ParseRef(reference)
+	if err != nil {
+		return nil, err
+	}
+	return a.Store.Open(ctx, ref, opts)
+}
+
 // Succeed puts the key of [Key.Successor] in the place of the key of k; see
 // [keystore.Store.Succeed].
-func (k Key) Succeed(ctx context.Context, a front.App, successor string, certs []*x509.Certificate, opts keystore.Options) error {
+func (k Key) Succeed(ctx context.Context, a front.App, old *x509.Certificate, successor string, certs []*x509.Certificate, opts keystore.Options) error {
 	id, err := k.complete(a)
 	if err != nil {
 		return err
@@ -160,7 +169,7 @@ func (k Key) Succeed(ctx context.Context, a front.App, successor string, certs [
 	if err != nil {
 		return err
 	}
-	return a.Store.Succeed(ctx, id, ref, certs, opts)
+	return a.Store.Succeed(ctx, id, old, ref, certs, opts)
 }
 
 // Digest returns an identifier of the key and its certificate without opening

@@ -27,6 +27,7 @@ type Renewal struct {
 	CATemplate    string   `toml:"ca_template"`
 	CAAlgorithm   string   `toml:"ca_algorithm"`
 	CADays        int      `toml:"ca_days"`
+	TrustAnchor   string   `toml:"trust_anchor"`
 	Requests      string   `toml:"requests"`
 	Command       []string `toml:"command"`
 	Signed        bool     `toml:"signed"`
@@ -71,6 +72,7 @@ func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
 	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.settings.CALoginRole, "ca-login-role", "", "`role` of the auth method cert in Vault (default: that of --ca-role)")
 		fs.StringVar(&f.settings.CALoginMount, "ca-login-mount", "", "`path` of the auth method cert in Vault (default: cert)")
+		fs.StringVar(&f.settings.TrustAnchor, "trust-anchor", "", "`file` with the certificate of the CA to which the new certificate must lead (default: none; the CA must have the same name)")
 		fs.StringVar(&f.settings.Requests, "requests", "", "`folder` for the requests to the CA and for its answers")
 		fs.BoolVar(&f.settings.Signed, "signed", false, "send the program the request signed by the key in use (CMS), as holdfast ca issue --renew - reads it")
 		fs.StringVar(&f.deploy, "deploy-command", "", "`program` to run when the new certificate is in use; for arguments, use deploy_command in a configuration file")
@@ -101,7 +103,7 @@ func (r Renewal) OrElse(other Renewal) Renewal {
 		{&r.CALabel, other.CALabel}, {&r.CARole, other.CARole}, {&r.CAMount, other.CAMount}, {&r.CANamespace, other.CANamespace},
 		{&r.CALoginRole, other.CALoginRole}, {&r.CALoginMount, other.CALoginMount},
 		{&r.CAARN, other.CAARN}, {&r.CATemplate, other.CATemplate}, {&r.CAAlgorithm, other.CAAlgorithm},
-		{&r.Requests, other.Requests}, {&r.StateFile, other.StateFile},
+		{&r.TrustAnchor, other.TrustAnchor}, {&r.Requests, other.Requests}, {&r.StateFile, other.StateFile},
 	} {
 		*s.dst = cmp.Or(*s.dst, s.value)
 	}
@@ -127,7 +129,7 @@ func (r Renewal) Rebase(dir string) Renewal {
 		}
 		return filepath.Join(dir, path)
 	}
-	r.CARoots, r.Requests, r.StateFile = rebase(r.CARoots), rebase(r.Requests), rebase(r.StateFile)
+	r.CARoots, r.TrustAnchor, r.Requests, r.StateFile = rebase(r.CARoots), rebase(r.TrustAnchor), rebase(r.Requests), rebase(r.StateFile)
 	for _, args := range []*[]string{&r.Command, &r.DeployCommand} {
 		if len(*args) > 0 && strings.ContainsRune((*args)[0], '/') {
 			program := rebase((*args)[0])

@@ -37,7 +37,7 @@ func renewInLoop(t *testing.T, dir, key, file string) {
 			s, err := store.OpenIdentity(ctx, keystore.Identity{Key: mustParse(t, key), Certificate: mustParse(t, file)}, keystore.Options{LookupEnv: os.LookupEnv})
 			return s, err
 		},
-		Install: func(_ context.Context, _ string, chain []*x509.Certificate) error {
+		Install: func(_ context.Context, _ *x509.Certificate, _ string, chain []*x509.Certificate) error {
 			return os.WriteFile(file, signertest.CertPEM(chain...), 0o600)
 		},
 	}

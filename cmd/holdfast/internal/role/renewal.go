@@ -3,7 +3,6 @@ package role
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -11,13 +10,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/pki/renew/dropfolder"
 	"github.com/holdfast-dev/holdfast/pki/renew/program"
-	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
@@ -72,6 +71,10 @@ func folderWay(s Setup, a front.App) (renew.Way, error) {
 	} else if !info.IsDir() {
 		return nil, signer.WithHint(fmt.Errorf("%s is not a folder", dir), "set --requests, or requests in [role.renew], to the folder that the CA reads")
 	}
+	if s.Renewal.TrustAnchor == "" && s.Config.RoleARN == "" {
+		return nil, signer.WithHint(front.Usagef("the way %q has no trust_anchor, and others may write to the folder", s.Renewal.Way),
+			"set --trust-anchor, or trust_anchor in [role.renew], to the file with the certificate of the CA, such as ca.pem")
+	}
 	return dropfolder.Way{Dir: dir, Now: a.Now}, nil
 }
 
@@ -95,8 +98,28 @@ func (s Setup) CheckRenewal(a front.App) error {
 	if s.Renewal.Way == "" {
 		return nil
 	}
+	if _, err := s.trustAnchor(); err != nil {
+		return err
+	}
 	_, err := s.way(a)
 	return err
+}
+
+// trustAnchor returns the certificates to which a new certificate must lead; nil: none
+// are given.
+func (s Setup) trustAnchor() ([]*x509.Certificate, error) {
+	if s.Renewal.TrustAnchor == "" {
+		return nil, nil
+	}
+	data, err := keystore.ReadFile(s.Renewal.TrustAnchor, keystore.MaxInput)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Renewal.TrustAnchor, err)
+	}
+	certs, err := renew.ParsePEM(data)
+	if err != nil {
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", s.Renewal.TrustAnchor, err), "the file must contain the certificate of the CA in PEM, such as ca.pem")
+	}
+	return certs, nil
 }
 
 func (s Setup) way(a front.App) (renew.Way, error) {
@@ -117,6 +140,10 @@ func (s Setup) Renewer(a front.App, open func(context.Context) (signer.Signer, e
 			return nil, err
 		}
 	}
+	anchor, err := s.trustAnchor()
+	if err != nil {
+		return nil, err
+	}
 	state, err := s.stateFile(a)
 	if err != nil {
 		return nil, err
@@ -125,20 +152,14 @@ func (s Setup) Renewer(a front.App, open func(context.Context) (signer.Signer, e
 		Way: way, Open: open, StateFile: state, AllowChange: s.Renewal.AllowChange, Now: a.Now,
 		Logger: s.Config.Logger.With("role", s.Name),
 		Check: func(ctx context.Context, old, renewed signer.Signer) error {
-			return s.checkRenewed(ctx, a, old, renewed)
+			return s.checkRenewed(ctx, a, anchor, old, renewed)
 		},
-		Install: func(ctx context.Context, key string, chain []*x509.Certificate) error {
-			return s.install(ctx, a, key, chain)
+		Key: func(ctx context.Context, old signer.Signer, begun string) (signer.Signer, string, error) {
+			return s.newKey(ctx, a, old, begun)
 		},
-	}
-	if s.Renewal.Rekey {
-		config.Key = func(ctx context.Context, old signer.Signer) (signer.Signer, string, error) {
-			opts, err := s.Key.Options(a, s.Config.Logger)
-			if err != nil {
-				return nil, "", err
-			}
-			return s.Key.Successor(ctx, a, old, opts)
-		}
+		Install: func(ctx context.Context, old *x509.Certificate, key string, chain []*x509.Certificate) error {
+			return s.install(ctx, a, old, key, chain)
+		},
 	}
 	if reload != nil || len(s.Renewal.DeployCommand) > 0 {
 		config.Deploy = func(ctx context.Context, leaf *x509.Certificate) error { return s.deploy(ctx, a, leaf, reload) }
@@ -175,26 +196,16 @@ func (s Setup) KeepRenewed(ctx context.Context, a front.App) error {
 	return nil
 }
 
-// renewExpired renews a certificate that has expired, with which opening the role
-// failed because of cause. It reports whether there is a new one, and logs why not.
-func (s Setup) renewExpired(ctx context.Context, a front.App, cause error) bool {
-	var certificate *rolesanywhere.CertificateError
-	if s.Renewal.Way == "" || !errors.As(cause, &certificate) {
-		return false
+// RenewIfDue renews the certificate if it is due, and logs why not.
+func (r *Role) RenewIfDue(ctx context.Context, now time.Time) {
+	if r.Renewer == nil {
+		return
 	}
-	r, err := s.Renewer(a, func(ctx context.Context) (signer.Signer, error) { return s.Key.Open(ctx, a, s.Config.Logger) }, nil)
-	var status renew.Status
-	if err == nil {
-		status, err = r.Status(ctx)
-	}
-	if err == nil && a.Now().Before(status.Certificate.NotAfter) {
-		return false
-	}
-	if err == nil {
-		_, err = r.Renew(ctx)
+	status, err := r.Renewer.Status(ctx)
+	if err == nil && !now.Before(status.Next) {
+		_, err = r.Renewer.Renew(ctx)
 	}
 	if err != nil {
-		s.Config.Logger.Error("the certificate has expired and could not be renewed", "error", err, "hint", signer.Hint(err))
+		r.Cache.Logger.Error("the certificate was not renewed", "error", err, "hint", signer.Hint(err))
 	}
-	return err == nil
 }

@@ -18,11 +18,11 @@ func TestPrecedenceOfRenewal(t *testing.T) {
 	var f flags.RenewalFlags
 	cmd := new(cobra.Command)
 	f.Add(cmd, Ways())
-	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--ca-label=flag", "--ca-role=flag", "--ca-mount=flag", "--ca-namespace=flag", "--ca-login-role=flag", "--ca-login-mount=flag", "--ca-arn=flag", "--ca-template=flag", "--ca-algorithm=flag", "--ca-days=1", "--requests=flag", "--deploy-command=flag", "--rekey", "--allow-change", "--signed", "--state-file=flag"}); err != nil {
+	if err := cmd.ParseFlags([]string{"--way=flag", "--ca-url=flag", "--ca-roots=flag", "--ca-label=flag", "--ca-role=flag", "--ca-mount=flag", "--ca-namespace=flag", "--ca-login-role=flag", "--ca-login-mount=flag", "--ca-arn=flag", "--ca-template=flag", "--ca-algorithm=flag", "--ca-days=1", "--trust-anchor=flag", "--requests=flag", "--deploy-command=flag", "--rekey", "--allow-change", "--signed", "--state-file=flag"}); err != nil {
 		t.Fatal(err)
 	}
 	flagged := f.Renewal([]string{"flag", "x"})
-	table := flags.Renewal{Way: "table", CAURL: "table", CARoots: "table", CALabel: "table", CARole: "table", CAMount: "table", CANamespace: "table", CALoginRole: "table", CALoginMount: "table", CAARN: "table", CATemplate: "table", CAAlgorithm: "table", CADays: 2, Requests: "table", Command: []string{"table"}, DeployCommand: []string{"table", "y"}, StateFile: "table"}
+	table := flags.Renewal{Way: "table", CAURL: "table", CARoots: "table", CALabel: "table", CARole: "table", CAMount: "table", CANamespace: "table", CALoginRole: "table", CALoginMount: "table", CAARN: "table", CATemplate: "table", CAAlgorithm: "table", CADays: 2, TrustAnchor: "table", Requests: "table", Command: []string{"table"}, DeployCommand: []string{"table", "y"}, StateFile: "table"}
 	for i := range reflect.TypeFor[flags.Renewal]().NumField() {
 		if reflect.ValueOf(flagged).Field(i).IsZero() {
 			t.Errorf("%s has no flag", reflect.TypeFor[flags.Renewal]().Field(i).Name)

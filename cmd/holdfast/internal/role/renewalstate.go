@@ -23,7 +23,11 @@ func (s Setup) stateFile(a front.App) (path string, err error) {
 			ref = id.Key
 		}
 		if files := a.Store.Uses(ref).Files; len(files) == 1 {
-			path = files[0] + ".renewal"
+			path = files[0]
+			if real, err := filepath.EvalSymlinks(path); err == nil {
+				path = real // it has one state, whatever it is called
+			}
+			path += ".renewal"
 		} else if path, err = stateFolder(a); err == nil {
 			path = filepath.Join(path, fmt.Sprintf("%x.renewal", sha256.Sum256([]byte(ref.String())))[:32])
 		}

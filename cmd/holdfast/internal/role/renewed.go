@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -17,24 +18,23 @@ import (
 )
 
 // checkRenewed makes the checks of a new certificate that package renew does not:
-// Roles Anywhere accepts it, it leads to the same CA, and with ARNs it gets a
-// session.
-func (s Setup) checkRenewed(ctx context.Context, a front.App, old, renewed signer.Signer) error {
-	chain := renewed.Chain()
-	if err := rolesanywhere.CheckChain(chain, a.Now()); err != nil {
+// Roles Anywhere accepts it, it leads to the trust anchor, and with ARNs it gets a
+// session. Without a trust anchor, its chain must name the same CA as before.
+func (s Setup) checkRenewed(ctx context.Context, a front.App, anchor []*x509.Certificate, old, renewed signer.Signer) error {
+	err := rolesanywhere.CheckChain(renewed.Chain(), a.Now())
+	switch {
+	case err != nil:
+	case len(anchor) > 0:
+		err = rolesanywhere.CheckTrust(signer.CertificatesOf(renewed), anchor, a.Now())
+	case !s.Renewal.AllowChange:
+		err = sameCA(old.Chain(), renewed.Chain())
+	}
+	was, is := old.Chain()[0], renewed.Chain()[0]
+	if err == nil && !signer.SamePublicKey(was.PublicKey, is.PublicKey) && !bytes.Equal(was.RawSubject, is.RawSubject) {
+		err = signer.WithHint(fmt.Errorf("it is for a new key and for another subject, %q instead of %q", is.Subject, was.Subject), "renew with the same key when the subject changes")
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", renew.ErrUnfit, err)
-	}
-	was, is := top(old.Chain()), top(chain)
-	if len(chain) == 1 && was != old.Chain()[0] && chain[0].CheckSignatureFrom(old.Chain()[1]) == nil {
-		return signer.WithHint(fmt.Errorf("%w: it comes without the certificate of its issuer %q", renew.ErrUnfit, chain[0].Issuer), "the CA must send the certificates of the issuers, too")
-	}
-	if sameCA := bytes.Equal(was.RawIssuer, is.RawIssuer) && (len(was.AuthorityKeyId) == 0 || bytes.Equal(was.AuthorityKeyId, is.AuthorityKeyId)); !sameCA && !s.Renewal.AllowChange {
-		reason := fmt.Sprintf("it leads to another CA: %q instead of %q", is.Issuer, was.Issuer)
-		if bytes.Equal(was.RawIssuer, is.RawIssuer) {
-			reason = fmt.Sprintf("it leads to another CA with the name %q", is.Issuer)
-		}
-		return signer.WithHint(fmt.Errorf("%w: %s", renew.ErrUnfit, reason),
-			"if the trust anchor contains that CA, use Config.AllowChange once")
 	}
 	if s.Config.RoleARN == "" {
 		return nil
@@ -53,6 +53,23 @@ func (s Setup) checkRenewed(ctx context.Context, a front.App, old, renewed signe
 	return err
 }
 
+// sameCA returns an error if the new chain names another CA than the old one. It cannot
+// verify the signature of a CA whose certificate it does not have.
+func sameCA(old, renewed []*x509.Certificate) error {
+	was, is := top(old), top(renewed)
+	switch {
+	case len(renewed) == 1 && was != old[0] && renewed[0].CheckSignatureFrom(old[1]) == nil:
+		return signer.WithHint(fmt.Errorf("it comes without the certificate of its issuer %q", renewed[0].Issuer), "the CA must send the certificates of the issuers, too")
+	case !bytes.Equal(was.RawIssuer, is.RawIssuer):
+		return signer.WithHint(fmt.Errorf("it leads to another CA: %q instead of %q", is.Issuer, was.Issuer), hintAnotherCA)
+	case len(was.AuthorityKeyId) > 0 && !bytes.Equal(was.AuthorityKeyId, is.AuthorityKeyId):
+		return signer.WithHint(fmt.Errorf("it leads to another CA with the name %q", is.Issuer), hintAnotherCA)
+	}
+	return nil
+}
+
+const hintAnotherCA = "if the trust anchor contains that CA, use Config.AllowChange once"
+
 // top returns the last certificate of a chain that is not a root.
 func top(chain []*x509.Certificate) *x509.Certificate {
 	for i := len(chain) - 1; i > 0; i-- {
@@ -63,15 +80,36 @@ func top(chain []*x509.Certificate) *x509.Certificate {
 	return chain[0]
 }
 
+// newKey returns the key for a new certificate, or nil if the key stays: that of a
+// renewal that was begun with a new key, also if the settings have changed since.
+func (s Setup) newKey(ctx context.Context, a front.App, old signer.Signer, begun string) (key signer.Signer, name string, err error) {
+	if begun == "" && !s.Renewal.Rekey {
+		return nil, "", nil
+	}
+	opts, err := s.Key.Options(a, s.Config.Logger)
+	if err != nil {
+		return nil, "", err
+	}
+	if s.Renewal.Rekey {
+		return s.Key.Successor(ctx, a, old, opts)
+	}
+	key, err = s.Key.OpenSuccessor(ctx, a, begun, opts)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, signer.ErrNotFound) {
+		s.Config.Logger.Warn("the new key of the renewal that was begun is lost, so that another renewal begins; the CA may have issued a certificate for that key, and refuse another one", "key", begun)
+		return nil, "", nil
+	}
+	return key, begun, err
+}
+
 // install stores the certificates where the settings name the certificate, and with
 // the reference of a new key puts that in the place of the old one.
-func (s Setup) install(ctx context.Context, a front.App, key string, chain []*x509.Certificate) error {
+func (s Setup) install(ctx context.Context, a front.App, old *x509.Certificate, key string, chain []*x509.Certificate) error {
 	opts, err := s.Key.Options(a, s.Config.Logger)
 	if err != nil {
 		return err
 	}
 	if key != "" {
-		return s.Key.Succeed(ctx, a, key, chain, opts)
+		return s.Key.Succeed(ctx, a, old, key, chain, opts)
 	}
 	done, err := s.Key.Install(ctx, a, chain, opts)
 	if err != nil {

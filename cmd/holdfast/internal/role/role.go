@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -73,22 +74,17 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 		}
 	}
 	var err error
-	open := func() (*rotate.Identity, error) {
-		return rotate.New(ctx, rotate.Config{
-			Open:     func(ctx context.Context) (signer.Signer, error) { return s.Key.Open(ctx, a, s.Config.Logger) },
-			Check:    config.CheckSigner,
-			Name:     s.Key.Name(),
-			Files:    s.Key.Files(a),
-			PINFiles: s.Key.PINFiles(a),
-			Timeout:  config.Timeout,
-			Reloaded: r.Cache.Retry,
-			Logger:   config.Logger,
-			Now:      a.Now,
-		})
-	}
-	if r.Identity, err = open(); err != nil && s.renewExpired(ctx, a, err) {
-		r.Identity, err = open()
-	}
+	r.Identity, err = rotate.New(ctx, rotate.Config{
+		Open:     func(ctx context.Context) (signer.Signer, error) { return s.Key.Open(ctx, a, s.Config.Logger) },
+		Check:    s.check(config, a.Now),
+		Name:     s.Key.Name(),
+		Files:    s.Key.Files(a),
+		PINFiles: s.Key.PINFiles(a),
+		Timeout:  config.Timeout,
+		Reloaded: r.Cache.Retry,
+		Logger:   config.Logger,
+		Now:      a.Now,
+	})
 	var ref *keystore.RefError
 	if s.table != "" && errors.As(err, &ref) {
 		return nil, fmt.Errorf("%s: %w", s.table, err)
@@ -105,6 +101,21 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 		return nil, err
 	}
 	return r, nil
+}
+
+// check returns the check of a key. A certificate that has expired is accepted if it
+// will be renewed; until then there are no credentials.
+func (s Setup) check(config rolesanywhere.Config, now func() time.Time) func(signer.Signer) error {
+	if s.Renewal.Way == "" {
+		return config.CheckSigner
+	}
+	return func(key signer.Signer) error {
+		config := config
+		if chain := key.Chain(); len(chain) > 0 && now().After(chain[0].NotAfter) {
+			config.Now = func() time.Time { return chain[0].NotAfter }
+		}
+		return config.CheckSigner(key)
+	}
 }
 
 // source returns the source of the role's credentials.

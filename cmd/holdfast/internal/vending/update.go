@@ -89,6 +89,7 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 	}
 	defer r.Close()
 	if f.once {
+		r.RenewIfDue(ctx, a.Now())
 		c, err := front.InterruptibleValue(ctx, setup.Key.Name(), func() (credentials.Credentials, error) {
 			return r.Cache.Source.Credentials(ctx)
 		})
