@@ -57,7 +57,7 @@ func (r Request) Expired(now time.Time) bool {
 
 // HintExpired is the hint for an expired certificate that a CA of Holdfast, or one
 // behind a program, refuses to renew.
-const HintExpired = "the certificate has expired: let the CA renew it, such as with holdfast ca issue --allow-expired 30d, or issue a new one, such as with holdfast ca issue --csr"
+const HintExpired = "the certificate has expired: let the CA renew it, as holdfast ca issue does with Renewal.AllowExpired, or let it issue a new one"
 
 // Errors of ways.
 var (

@@ -99,7 +99,7 @@ func TestExpiredAtTheOwnCA(t *testing.T) {
 	wayOut := func(name, stderr string) {
 		t.Helper()
 		t.Logf("%s: %s", name, stderr)
-		for _, want := range []string{"holdfast: the renewal of the certificate is overdue; it expired at 20", `the CA refuses to renew the certificate: `, `the certificate of "CN=app" expired at 20`, "\nhint: the certificate has expired: let the CA renew it, such as with holdfast ca issue --allow-expired 30d, or issue a new one"} {
+		for _, want := range []string{"holdfast: the renewal of the certificate is overdue; it expired at 20", `the CA refuses to renew the certificate: `, `the certificate of "CN=app" expired at 20`, "\nhint: the certificate has expired: let the CA renew it, as holdfast ca issue does with --allow-expired, or let it issue a new one\n"} {
 			if !strings.Contains(stderr, want) {
 				t.Errorf("%s: %s lacks %q", name, stderr, want)
 			}
