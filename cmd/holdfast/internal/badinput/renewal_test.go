@@ -99,8 +99,8 @@ func renewPrograms(*pki) (all []badInput) {
 		{"log without an end", "1024 KiB", "", program("exec yes >&2")},
 		{"exit code 2", "refuses", "another request", program("echo why >&2; exit 2")},
 		{"exit code 3", "cannot be reached", "same request", program("exit 3")},
-		{"exit code 5", "wait for 1h0m0s", "", program("echo 3600; exit 5")},
-		{"exit code 5 without a time", "not issued the certificate yet", "", program("exit 5")},
+		{"exit code 5", "wait for 1h0m0s", "later", program("echo 3600; exit 5")},
+		{"exit code 5 without a time", "not issued the certificate yet", "later", program("exit 5")},
 		{"exit code 1", "exit status 1: why", "", program("echo other; echo why >&2; exit 1")},
 		{"a signal", "killed", "", program("kill -KILL $$")},
 		{"control characters", "exit status 1", "", program(`printf '\033[31mred\n' >&2; exit 1`)},
@@ -130,7 +130,7 @@ func renewPrograms(*pki) (all []badInput) {
 			last.code = front.ExitUnreachable
 		case "no interpreter":
 			last.code = front.ExitNotFound
-		case "not executable", "a folder":
+		case "not executable", "a folder", "exit code 5", "exit code 5 without a time":
 			last.code = front.ExitUnavailable
 		}
 	}
