@@ -51,6 +51,9 @@ type Request struct {
 // Expired reports whether the certificate in use has expired at the time now. A CA
 // that refuses to renew it can have this reason; see [HintExpired].
 func (r Request) Expired(now time.Time) bool {
+	if r.Old == nil {
+		return false
+	}
 	chain := r.Old.Chain()
 	return len(chain) > 0 && now.After(chain[0].NotAfter)
 }
