@@ -51,13 +51,16 @@ type Request struct {
 // Expired reports whether the certificate in use has expired at the time now. A CA
 // that refuses to renew it can have this reason; see [HintExpired].
 func (r Request) Expired(now time.Time) bool {
+	if r.Old == nil {
+		return false
+	}
 	chain := r.Old.Chain()
 	return len(chain) > 0 && now.After(chain[0].NotAfter)
 }
 
 // HintExpired is the hint for an expired certificate that a CA of Holdfast, or one
 // behind a program, refuses to renew.
-const HintExpired = "the certificate has expired: let the CA renew it, such as with holdfast ca issue --allow-expired 30d, or issue a new one, such as with holdfast ca issue --csr"
+const HintExpired = "the certificate has expired: let the CA renew it, as holdfast ca issue does with Renewal.AllowExpired, or let it issue a new one"
 
 // Errors of ways.
 var (

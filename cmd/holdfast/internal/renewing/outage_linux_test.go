@@ -44,7 +44,7 @@ func TestOutageOfStepCA(t *testing.T) {
 	for _, provisioner := range []string{stepcatest.AfterExpiry, stepcatest.Provisioner} {
 		t.Run(provisioner, func(t *testing.T) {
 			t.Parallel()
-			server := stepcatest.Start(t, 10*time.Second)
+			server := stepcatest.Start(t, 20*time.Second)
 			g := newGate(t, server.URL)
 			dir := t.TempDir()
 			enroll(t, dir, server, provisioner, g)
@@ -86,19 +86,20 @@ func TestOutageOfStepCA(t *testing.T) {
 func TestExpiredAtTheOwnCA(t *testing.T) {
 	dir := t.TempDir()
 	newPair(t, dir)
-	run(t, dir, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--lifetime", "1s", "--out", "cert.pem")
+	for _, name := range []string{"cert.pem", "cert2.pem"} {
+		run(t, dir, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--lifetime", "1s", "--out", name)
+	}
 	if err := os.Mkdir(filepath.Join(dir, "requests"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	awaitEnd(t, filepath.Join(dir, "cert.pem"))
-	renew := func(args ...string) []string { return append(append([]string{"renew"}, pair...), args...) }
-	signed := renew("--way", "command", "--signed", "--", "holdfast", "ca", "issue", "--renew", "-")
-	folder := renew("--way", "folder", "--requests", "requests")
+	awaitEnd(t, filepath.Join(dir, "cert2.pem"))
+	signed := []string{"renew", "--certificate", "cert.pem", "--private-key", "key.pem", "--way", "command", "--signed", "--", "holdfast", "ca", "issue", "--renew", "-"}
+	folder := []string{"renew", "--certificate", "cert2.pem", "--private-key", "key.pem", "--way", "folder", "--requests", "requests"}
 	answer := []string{"ca", "issue", "--renew-folder", "requests"}
 	wayOut := func(name, stderr string) {
 		t.Helper()
 		t.Logf("%s: %s", name, stderr)
-		for _, want := range []string{"holdfast: the renewal of the certificate is overdue; it expired at 20", `the CA refuses to renew the certificate: `, `the certificate of "CN=app" expired at 20`, "\nhint: the certificate has expired: let the CA renew it, such as with holdfast ca issue --allow-expired 30d, or issue a new one"} {
+		for _, want := range []string{"holdfast: the renewal of the certificate is overdue; it expired at 20", `the CA refuses to renew the certificate: `, `the certificate of "CN=app" expired at 20`, "\nhint: the certificate has expired: let the CA renew it, as holdfast ca issue does with --allow-expired, or let it issue a new one\n"} {
 			if !strings.Contains(stderr, want) {
 				t.Errorf("%s: %s lacks %q", name, stderr, want)
 			}
@@ -113,10 +114,11 @@ func TestExpiredAtTheOwnCA(t *testing.T) {
 	}
 	wayOut("folder", fails(t, dir, folder...))
 	// The way out.
-	run(t, dir, append(signed, "--allow-expired", "30d", "--lifetime", "1s")...)
-	awaitEnd(t, filepath.Join(dir, "cert.pem"))
+	run(t, dir, append(signed, "--allow-expired", "30d", "--lifetime", "90d")...)
 	fails(t, dir, folder...)
 	run(t, dir, append(answer, "--allow-expired", "30d", "--lifetime", "90d")...)
 	run(t, dir, folder...)
-	run(t, dir, append([]string{"verify", "--trust-anchor", "ca/ca.pem"}, pair...)...)
+	for _, name := range []string{"cert.pem", "cert2.pem"} {
+		run(t, dir, "verify", "--trust-anchor", "ca/ca.pem", "--certificate", name, "--private-key", "key.pem")
+	}
 }

@@ -108,8 +108,10 @@ func TestUpdate(t *testing.T) {
 		}
 		return false
 	})
-	if asked := len(fields(dir, "asked")); asked > count()+1 {
-		t.Errorf("%d requests for %d renewals", asked, count())
+	// One more can be on its way, and a machine that is too slow begins with a renewal.
+	most := count() + strings.Count(log.String(), "was not renewed") + 2
+	if asked := len(fields(dir, "asked")); asked > most {
+		t.Errorf("%d requests, want at most %d", asked, most)
 	}
 }
 
