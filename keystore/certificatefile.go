@@ -27,9 +27,9 @@ type certificateFile struct {
 const certificateMode = 0o644
 
 // write replaces the certificates in the file, atomically. Without replace, it
-// refuses a file with certificates of other keys only.
-func (f certificateFile) write(chain []*x509.Certificate, replace bool) error {
-	path, text, info, err := f.prepare(chain, chain[:1], replace)
+// refuses a file with certificates of other keys than those of leaves.
+func (f certificateFile) write(chain, leaves []*x509.Certificate, replace bool) error {
+	path, text, info, err := f.prepare(chain, leaves, replace)
 	if err != nil {
 		return err
 	}

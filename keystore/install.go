@@ -31,9 +31,11 @@ type Installation struct {
 	// certificates of another key.
 	Replace bool
 
-	// Predecessor is the public key in whose place the key is put; nil: none.
-	// With Replace, its certificates are removed from a device, too.
-	Predecessor crypto.PublicKey
+	// Predecessor is a certificate of the key in whose place the new key is
+	// put; nil: none. With Replace, the certificates of that key are removed
+	// from a device, too. A file may contain its certificates and their
+	// issuers, but then none of other keys.
+	Predecessor *x509.Certificate
 }
 
 // Installed reports what Install has stored.
@@ -58,6 +60,15 @@ func (in Installation) leaves() []*x509.Certificate {
 		return leaves
 	}
 	return in.Certificates
+}
+
+// inFile returns the certificates whose keys may have certificates in a file that is
+// replaced, and whether those of any other key may be replaced.
+func (in Installation) inFile(leaves []*x509.Certificate) (replaced []*x509.Certificate, replaceAny bool) {
+	if in.Predecessor == nil {
+		return leaves, in.Replace
+	}
+	return append(leaves[:len(leaves):len(leaves)], in.Predecessor), false
 }
 
 // check returns an error for certificates that Select refuses for every key, so
@@ -160,7 +171,8 @@ func (s *Store) Install(ctx context.Context, ref Ref, in Installation, opts Opti
 		err = in.check(opts.Time())
 	}
 	if err == nil && !inDevice {
-		_, _, _, err = file.prepare(in.Certificates, in.leaves(), in.Replace)
+		leaves, replaceAny := in.inFile(in.leaves())
+		_, _, _, err = file.prepare(in.Certificates, leaves, replaceAny)
 	}
 	if err == nil && (inDevice && in.Replace || !inDevice && file.replaces()) {
 		err = in.checkBegun(opts.Time())
@@ -179,6 +191,31 @@ func (s *Store) Install(ctx context.Context, ref Ref, in Installation, opts Opti
 	return done, wrap(b, op, ref, err)
 }
 
+// CheckInstall returns an error if [Store.Install] could not put certificates in the
+// place of in.Certificates, which belong to the key that ref names: there is no place for
+// them, or it contains something else. It opens no device and uses no PIN.
+func (s *Store) CheckInstall(ctx context.Context, ref Ref, in Installation, opts Options) error {
+	const op = "install certificates for"
+	call := s.begin(opts)
+	defer call.end()
+	b, err := s.backend(ctx, ref, call)
+	if err != nil {
+		return err
+	}
+	if _, ok := b.(Installer); ok && in.File == "" {
+		return nil
+	}
+	file, err := s.certificateFile(ctx, b, ref, in, call)
+	if err == nil {
+		leaves, replaceAny := in.inFile(in.leaves())
+		_, _, _, err = file.prepare(in.Certificates, leaves, replaceAny)
+	}
+	if err == nil && in.File == "" && !file.ofKey {
+		err = signer.WithHint(fmt.Errorf("the certificates in this file cannot be replaced: %w", errors.ErrUnsupported), "store the certificate in a file of its own with Installation.File, and name that with Identity.Certificate")
+	}
+	return wrap(b, op, ref, err)
+}
+
 // installFile opens the key and writes the certificates to the file.
 func (s *Store) installFile(ctx context.Context, ref Ref, in Installation, file certificateFile, call Call) (Installed, error) {
 	key, err := s.open(ctx, ref, call)
@@ -191,7 +228,8 @@ func (s *Store) installFile(ctx context.Context, ref Ref, in Installation, file 
 		err = signer.Prove(ctx, key, chain[0].PublicKey)
 	}
 	if err = errors.Join(err, key.Close()); err == nil {
-		err = file.write(chain, in.Replace)
+		leaves, replaceAny := in.inFile(chain[:1])
+		err = file.write(chain, leaves, replaceAny)
 	}
 	if err != nil {
 		return Installed{}, err

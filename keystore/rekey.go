@@ -58,7 +58,7 @@ func (id Identity) certificateFile() (path string, inKey bool) {
 }
 
 // GenerateSuccessor generates a key that is to take the place of the key of id,
-// whose public key is old: a key of the same type in the same device, or beside the
+// whose certificate is old: a key of the same type in the same device, or beside the
 // file of the key. If a key that it generated before is there, it returns that one,
 // so that it can be called again after an interruption. The old key is not changed.
 // The caller closes the Key. See [Rekeyer] and [Store.Succeed].
@@ -66,7 +66,7 @@ func (id Identity) certificateFile() (path string, inKey bool) {
 // An error is a [*RefError] or a [*signer.Error]. It wraps [errors.ErrUnsupported] if
 // no key can take the place of the old one, and [fs.ErrExist] if the file of the
 // certificates contains something else.
-func (s *Store) GenerateSuccessor(ctx context.Context, id Identity, old crypto.PublicKey, opts Options) (Key, error) {
+func (s *Store) GenerateSuccessor(ctx context.Context, id Identity, old *x509.Certificate, opts Options) (Key, error) {
 	const op = "generate the successor of"
 	call := s.begin(opts)
 	defer call.end()
@@ -79,15 +79,16 @@ func (s *Store) GenerateSuccessor(ctx context.Context, id Identity, old crypto.P
 	return key, wrap(b, op, ref, err)
 }
 
-func (s *Store) generateSuccessor(ctx context.Context, b Backend, id Identity, old crypto.PublicKey, call Call) (Key, error) {
+func (s *Store) generateSuccessor(ctx context.Context, b Backend, id Identity, certificate *x509.Certificate, call Call) (Key, error) {
 	r, ok := b.(Rekeyer)
 	if !ok {
 		return nil, signer.WithHint(fmt.Errorf("a new key cannot take the place of this one: %w", errors.ErrUnsupported),
 			"renew the certificate for the same key, or generate a new key and install its first certificate")
 	}
-	if err := s.checkPlace(id); err != nil {
+	if err := s.checkPlace(id, certificate); err != nil {
 		return nil, err
 	}
+	old := certificate.PublicKey
 	kind, ok := KeyTypeOf(old)
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", signer.DescribeKey(old), errors.ErrUnsupported)
@@ -103,22 +104,22 @@ func (s *Store) generateSuccessor(ctx context.Context, b Backend, id Identity, o
 }
 
 // checkPlace returns an error if Succeed could not replace the certificate of id.
-func (s *Store) checkPlace(id Identity) error {
+func (s *Store) checkPlace(id Identity, old *x509.Certificate) error {
 	ref := id.keyRef()
 	inDevice := len(s.usesOf(ref).Files) == 0 && id.Certificate.Scheme == ref.Scheme
 	switch path, inKey := id.certificateFile(); {
 	case !inKey:
-		return certificateFile{path: path}.checkCertificatesOnly()
+		return certificateFile{path: path}.checkOnly(old)
 	case id.Certificate.IsZero(), id.Certificate == ref, inDevice:
 		return nil
 	}
 	return signer.WithHint(fmt.Errorf("the certificate %s is not in a file: %w", id.Certificate, errors.ErrUnsupported), "store the certificate in a file")
 }
 
-// checkCertificatesOnly returns an error if the file contains anything but
-// certificates.
-func (f certificateFile) checkCertificatesOnly() error {
-	_, _, _, err := f.prepare(nil, nil, true)
+// checkOnly returns an error if the file contains anything but certificates of the keys
+// of leaves and of their issuers.
+func (f certificateFile) checkOnly(leaves ...*x509.Certificate) error {
+	_, _, _, err := f.prepare(nil, leaves, false)
 	return err
 }
 
@@ -167,7 +168,7 @@ func (s *Store) Succeed(ctx context.Context, id Identity, old *x509.Certificate,
 	if err != nil {
 		return wrap(b, op, id.keyRef(), err)
 	}
-	if err := s.succeed(ctx, b, id, old, successor, isNext, chain, opts); err != nil {
+	if err := s.succeed(ctx, b, id, old, successor, isNext, done, chain, opts); err != nil {
 		return err
 	}
 	if now, err = s.OpenIdentity(ctx, id, opts); err != nil {
@@ -180,13 +181,14 @@ func (s *Store) Succeed(ctx context.Context, id Identity, old *x509.Certificate,
 	return wrap(b, op, id.keyRef(), signer.WithHint(fmt.Errorf("the reference still names the old key: %w", signer.ErrAmbiguous), "remove the certificate of the old key with a tool for the token"))
 }
 
-// succeed replaces the key, unless it was moved before, and the certificates.
-func (s *Store) succeed(ctx context.Context, b Backend, id Identity, old *x509.Certificate, successor Ref, isNext bool, chain []*x509.Certificate, opts Options) error {
+// succeed replaces the key, unless it was moved before, and the certificates. done means
+// that the certificates were written before, beside the old ones.
+func (s *Store) succeed(ctx context.Context, b Backend, id Identity, old *x509.Certificate, successor Ref, isNext, done bool, chain []*x509.Certificate, opts Options) error {
 	const op = "put a new key in the place of"
 	next, place := s.usesOf(successor).Files, s.usesOf(id.keyRef()).Files
 	path, inKey := id.certificateFile()
 	if len(next) == 0 {
-		_, err := s.Install(ctx, successor, Installation{Certificates: chain, File: path, Replace: true, Predecessor: old.PublicKey}, opts)
+		_, err := s.Install(ctx, successor, Installation{Certificates: chain, File: path, Replace: true, Predecessor: old}, opts)
 		return err
 	}
 	if len(next) != 1 || len(place) != 1 {
@@ -203,19 +205,23 @@ func (s *Store) succeed(ctx context.Context, b Backend, id Identity, old *x509.C
 	// The file has both certificates while the key is replaced.
 	certs := certificateFile{path: path}
 	if isNext {
-		if err = certs.add(chain); err == nil {
+		if !done {
+			err = certs.add(chain, old)
+		}
+		if err == nil {
 			err = move.put(nil)
 		}
 	}
 	if err == nil {
-		err = certs.write(chain, true)
+		err = certs.write(chain, []*x509.Certificate{chain[0], old}, done)
 	}
 	return wrap(b, op, id.keyRef(), err)
 }
 
-// add appends certificates that the file does not have.
-func (f certificateFile) add(chain []*x509.Certificate) error {
-	if err := f.checkCertificatesOnly(); err != nil {
+// add appends certificates that the file does not have. old is the one of the old key.
+func (f certificateFile) add(chain []*x509.Certificate, old *x509.Certificate) error {
+	leaves := []*x509.Certificate{chain[0], old}
+	if err := f.checkOnly(leaves...); err != nil {
 		return err
 	}
 	data, _, _, err := f.read()
@@ -229,7 +235,7 @@ func (f certificateFile) add(chain []*x509.Certificate) error {
 	if slices.ContainsFunc(certs, chain[0].Equal) {
 		return nil
 	}
-	return f.write(slices.Concat(certs, chain), true)
+	return f.write(slices.Concat(certs, chain), leaves, false)
 }
 
 // A successorFile is the file of a key and that of the key which takes its place.

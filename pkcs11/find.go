@@ -171,7 +171,7 @@ func findKey(t token, session uint, u URI, known []*x509.Certificate, now time.T
 		if one := keysWithCertificate(t.mod, session, keys, known); len(one) == 1 {
 			keys = one
 		} else if u.Object != "" {
-			if one := successorOf(t.mod, session, keys, allCerts, now); len(one) == 1 {
+			if one := successorOf(t.mod, session, keys, allCerts, certObjects, now); len(one) == 1 {
 				keys = one
 			}
 		}

@@ -115,8 +115,11 @@ func TestFindKey(t *testing.T) {
 		{"a key and its successor", "pkcs11:object=a", func(token *fakeToken) {
 			renewal(token, named(a, "app", begin.Add(time.Second)), named(other, "app", begin))
 		}, nil, nil},
-		{"a successor that is not valid yet", "pkcs11:object=a", func(token *fakeToken) {
-			renewal(token, named(a, "app", begin), named(other, "app", time.Now().Add(time.Hour)))
+		{"a successor that has ended", "pkcs11:object=a", func(token *fakeToken) {
+			ended := signertest.NewCA(t, "ca").Issue(t, a, func(c *x509.Certificate) {
+				c.Subject, c.NotBefore, c.NotAfter = pkix.Name{CommonName: "app"}, begin.Add(time.Second), begin.Add(time.Minute)
+			})
+			renewal(token, ended.Raw, named(other, "app", begin))
 		}, nil, nil},
 		{"a successor without a certificate", "pkcs11:object=a", func(token *fakeToken) {
 			token.addKey(other, "a", "\x02")

@@ -149,9 +149,9 @@ func (i installer) createOne(c *x509.Certificate, label string, id []byte) error
 
 // removeOthers removes the other certificates of the key and those of its predecessor,
 // except attestation certificates.
-func (i installer) removeOthers(ctx context.Context, leaf *x509.Certificate, predecessor crypto.PublicKey, present []*x509.Certificate, objects []object) (removed []*x509.Certificate, err error) {
+func (i installer) removeOthers(ctx context.Context, leaf *x509.Certificate, predecessor *x509.Certificate, present []*x509.Certificate, objects []object) (removed []*x509.Certificate, err error) {
 	for n, c := range present {
-		isOther := signer.SamePublicKey(c.PublicKey, i.key.pub) || predecessor != nil && signer.SamePublicKey(c.PublicKey, predecessor)
+		isOther := signer.SamePublicKey(c.PublicKey, i.key.pub) || predecessor != nil && signer.SamePublicKey(c.PublicKey, predecessor.PublicKey)
 		if !isOther || c.Equal(leaf) || signer.IsAttestation(c) {
 			continue
 		}

@@ -64,11 +64,13 @@ func candidateOf(mod module, session uint, o object, certs []*x509.Certificate, 
 		}
 	}
 	if len(c.pubs) == 0 {
-		err = signer.WithHint(errors.New("the token does not provide the public key of the private key"),
+		err = signer.WithHint(errNoPublicKey,
 			"write the certificate to the token with the ID of the key, or give it with Config.Certificates")
 	}
 	return c, err
 }
+
+var errNoPublicKey = errors.New("the token does not provide the public key of the private key")
 
 // maxProofs bounds the signatures that prove makes.
 const maxProofs = 8

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -41,30 +42,45 @@ func generateSuccessor(ctx context.Context, cfg Config, spec keystore.KeySpec, o
 	if err != nil {
 		return nil, err
 	}
-	id := sha256.Sum256(der)
-	cfg.URI.ID, cfg.URI.Type = string(id[:idSize]), ""
-	cfg.Certificates = nil // those of the old key
-	key, err := generate(ctx, cfg, gen, table)
-	if errors.Is(err, fs.ErrExist) {
-		key, err = open(ctx, cfg, table)
+	cfg.URI.Type, cfg.Certificates = "", nil // those are of the old key
+	for n := range byte(maxUnusable) {
+		id := sha256.Sum256(append(der, n))
+		cfg.URI.ID = string(id[:idSize])
+		key, err := generate(ctx, cfg, gen, table)
+		if errors.Is(err, fs.ErrExist) {
+			key, err = open(ctx, cfg, table)
+		}
+		if err == nil {
+			return key, nil
+		}
+		if !errors.Is(err, errNoPublicKey) || n == maxUnusable-1 {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return key, nil
+	return nil, nil
 }
 
+// maxUnusable bounds the new keys without a public key, which a generation leaves that
+// was interrupted in the module.
+const maxUnusable = 8
+
 // successorOf returns the key that has taken the place of the others: if the
-// certificates of the keys have the same subject, the one whose certificate is valid
-// at the time now and was issued last. Keys without a certificate, such as one that is
+// certificates of the keys have the same subject, the one whose certificate was issued
+// last. Keys without a certificate, such as one that is
 // to take the place later, do not count. It returns nil if there is no such key.
-func successorOf(mod module, session uint, keys []object, certs []*x509.Certificate, now time.Time) []object {
+//
+// A key whose public key the token does not provide has no certificate unless one has its
+// ID.
+func successorOf(mod module, session uint, keys []object, certs []*x509.Certificate, certObjects []object, now time.Time) []object {
 	var newest *x509.Certificate
 	var found []object
 	for _, k := range keys {
 		pub, err := publicFromToken(mod, session, k)
 		if err != nil || pub == nil {
-			return nil
+			if slices.ContainsFunc(certObjects, func(c object) bool { return bytes.Equal(c.id, k.id) }) {
+				return nil
+			}
+			continue
 		}
 		chain, err := signer.Chain(pub, certs, now)
 		if err != nil {
@@ -76,7 +92,7 @@ func successorOf(mod module, session uint, keys []object, certs []*x509.Certific
 		case !bytes.Equal(leaf.RawSubject, newest.RawSubject):
 			return nil
 		default:
-			switch order := compareValidity(leaf, newest, now); {
+			switch order := compareIssue(leaf, newest); {
 			case order < 0:
 				continue
 			case order == 0:
@@ -88,16 +104,9 @@ func successorOf(mod module, session uint, keys []object, certs []*x509.Certific
 	return found
 }
 
-// compareValidity returns a positive number if a is valid at the time now and b is
-// not, or a was issued later, or at the same time and expires later. The serial numbers
-// only make the order complete.
-func compareValidity(a, b *x509.Certificate, now time.Time) int {
-	valid := func(c *x509.Certificate) int {
-		if now.Before(c.NotBefore) || now.After(c.NotAfter) {
-			return 0
-		}
-		return 1
-	}
-	return cmp.Or(cmp.Compare(valid(a), valid(b)), a.NotBefore.Compare(b.NotBefore), a.NotAfter.Compare(b.NotAfter),
-		a.SerialNumber.Cmp(b.SerialNumber))
+// compareIssue returns a positive number if a was issued after b, or at the same time
+// and expires later. The serial numbers only make the order complete. A certificate that
+// has ended still counts: the key of the one before must not come back.
+func compareIssue(a, b *x509.Certificate) int {
+	return cmp.Or(a.NotBefore.Compare(b.NotBefore), a.NotAfter.Compare(b.NotAfter), a.SerialNumber.Cmp(b.SerialNumber))
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,11 +86,11 @@ func TestInterruptedSucceed(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, s := newPair(t, test.inOneFile), New()
-			next, err := s.GenerateSuccessor(t.Context(), p.id, p.old, keystore.Options{})
+			next, err := s.GenerateSuccessor(t.Context(), p.id, p.inUse, keystore.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := s.GenerateSuccessor(t.Context(), p.id, p.old, keystore.Options{})
+			again, err := s.GenerateSuccessor(t.Context(), p.id, p.inUse, keystore.Options{})
 			if err != nil || !signer.SamePublicKey(again.Public(), next.Public()) || again.Ref() != next.Ref() {
 				t.Fatalf("the second call returns another key, %v", err)
 			}
@@ -116,8 +117,12 @@ func TestInterruptedSucceed(t *testing.T) {
 			if got := p.publicKey(t); signer.SamePublicKey(got, next.Public()) != test.isNew {
 				t.Errorf("the new key is in use: %t", !test.isNew)
 			}
+			inUse := p.inUse
+			if test.isNew {
+				inUse = chain[0]
+			}
 			for range 2 {
-				if err := s.Succeed(t.Context(), p.id, p.inUse, next.Ref(), chain, keystore.Options{}); err != nil {
+				if err := s.Succeed(t.Context(), p.id, inUse, next.Ref(), chain, keystore.Options{}); err != nil {
 					t.Fatal(err)
 				}
 				if !signer.SamePublicKey(p.publicKey(t), next.Public()) {
@@ -199,7 +204,7 @@ func TestNoSuccessor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k, err := New().GenerateSuccessor(t.Context(), p.id, p.old, keystore.Options{LookupEnv: os.LookupEnv})
+			k, err := New().GenerateSuccessor(t.Context(), p.id, p.inUse, keystore.Options{LookupEnv: os.LookupEnv})
 			switch {
 			case err == nil:
 				t.Error("a new key", k.Ref(), k.Close())
@@ -211,4 +216,66 @@ func TestNoSuccessor(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Succeed changes nothing if the pair or the new key was replaced meanwhile, or if there
+// are certificates of another key.
+func TestSucceedAfterAChange(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(t *testing.T, p *pair)
+		text   string
+	}{
+		{"another pair", func(t *testing.T, p *pair) {
+			key := signertest.NewKey(t, "p256")
+			writeFile(t, p.key, string(signertest.KeyPEM(t, key)), 0o600)
+			writeFile(t, p.cert, string(signertest.CertPEM(p.ca.Issue(t, key, nil), p.ca.Cert)), 0o644)
+		}, "replaced meanwhile"},
+		{"another new key", func(t *testing.T, p *pair) {
+			writeFile(t, p.key+keystore.SuccessorSuffix, string(signertest.KeyPEM(t, signertest.NewKey(t, "p256"))), 0o600)
+		}, "is not the key of the new certificate"},
+		{"the new key is lost", func(t *testing.T, p *pair) {
+			if err := os.Remove(p.key + keystore.SuccessorSuffix); err != nil {
+				t.Fatal(err)
+			}
+		}, "no such file"},
+		{"a certificate of another key", func(t *testing.T, p *pair) {
+			writeFile(t, p.cert, string(p.first)+string(signertest.CertPEM(p.ca.Issue(t, signertest.NewKey(t, "p256"), nil))), 0o644)
+		}, "contains more than"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, s := newPair(t, false), New()
+			next, err := s.GenerateSuccessor(t.Context(), p.id, p.inUse, keystore.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			test.change(t, &p)
+			before := contentsOf(t, filepath.Dir(p.key))
+			err = s.Succeed(t.Context(), p.id, p.inUse, next.Ref(), []*x509.Certificate{p.ca.Issue(t, next, nil), p.ca.Cert}, keystore.Options{})
+			if err == nil || !strings.Contains(err.Error(), test.text) {
+				t.Error(err)
+			}
+			if after := contentsOf(t, filepath.Dir(p.key)); !maps.Equal(before, after) {
+				t.Errorf("%q, then %q", before, after)
+			}
+			p.publicKey(t)
+		})
+	}
+}
+
+func contentsOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[e.Name()] = string(data)
+	}
+	return all
 }

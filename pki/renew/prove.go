@@ -35,13 +35,15 @@ func (r *Renewer) prove(ctx context.Context, old, key signer.Signer, obtained []
 		return nil, unfit(fmt.Errorf("it expired at %s", leaf.NotAfter.UTC().Format(time.RFC3339)))
 	case bytes.Equal(leaf.Raw, before[0].Raw):
 		return nil, unfit(fmt.Errorf("it is the certificate that is in use"))
-	case leaf.NotAfter.Equal(before[0].NotAfter) && !now.Before(due):
-		return nil, unfit(signer.WithHint(fmt.Errorf("it expires at the same time as the one that is in use, %s", leaf.NotAfter.UTC().Format(time.RFC3339)), "check when the certificate of the CA expires; a CA issues none that lives longer than itself"))
-	case leaf.NotBefore.Before(before[0].NotBefore) && !r.config.AllowChange:
-		return nil, unfit(signer.WithHint(fmt.Errorf("it was issued before the one that is in use"), "the CA must issue a new certificate; if it sets notBefore earlier than the CA before it, use Config.AllowChange once"))
 	}
 	if differences := pki.Compare(before[0], leaf); len(differences) > 0 && !r.config.AllowChange {
 		return nil, unfit(signer.WithHint(fmt.Errorf("it is another identity: %s", differences[0]), "if this is intended, use Config.AllowChange"))
+	}
+	switch {
+	case leaf.NotAfter.Equal(before[0].NotAfter) && leaf.NotBefore.After(before[0].NotBefore) && !now.Before(due):
+		return nil, unfit(signer.WithHint(fmt.Errorf("it expires at the same time as the one that is in use, %s", leaf.NotAfter.UTC().Format(time.RFC3339)), "check when the certificate of the CA expires; a CA issues none that lives longer than itself"))
+	case leaf.NotBefore.Before(before[0].NotBefore) && !r.config.AllowChange:
+		return nil, unfit(signer.WithHint(fmt.Errorf("it was issued before the one that is in use"), "the CA must issue a new certificate; if it sets notBefore earlier than the CA before it, use Config.AllowChange once"))
 	}
 	if err := signer.Prove(ctx, key, leaf.PublicKey); err != nil {
 		return nil, err

@@ -40,7 +40,10 @@ func newBench(t *testing.T) *bench {
 		Open: func(context.Context) (signer.Signer, error) {
 			return signer.WithCertificates(signer.FromKey(signertest.Key(t, "p256")), signer.Certificates{Chain: b.chain}), nil
 		},
-		Install: func(_ context.Context, _ *x509.Certificate, _ string, chain []*x509.Certificate) error { b.chain = chain; return nil }}
+		Install: func(_ context.Context, _ *x509.Certificate, _ string, chain []*x509.Certificate) error {
+			b.chain = chain
+			return nil
+		}}
 	return b
 }
 
@@ -213,7 +216,9 @@ func TestInterrupted(t *testing.T) {
 	}
 	b.answer = nil
 	install := b.config.Install
-	b.config.Install = func(context.Context, *x509.Certificate, string, []*x509.Certificate) error { return errors.New("disk full") }
+	b.config.Install = func(context.Context, *x509.Certificate, string, []*x509.Certificate) error {
+		return errors.New("disk full")
+	}
 	if err := b.renew(); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Fatal(err)
 	}
@@ -347,12 +352,49 @@ func TestState(t *testing.T) {
 	if s := b.status(); s.Failures != 0 {
 		t.Errorf("the state of another certificate is used: %+v", s)
 	}
+	other := `{"version": 1, "certificate": "00", "subject": "CN=other", "pending": {"csr": "AA==", "token": "x"}}`
+	if err := os.WriteFile(b.state, []byte(other), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.renew(); err == nil || !strings.Contains(err.Error(), "CN=other") || signer.Hint(err) == "" {
+		t.Error(err)
+	}
+	if data, err := os.ReadFile(b.state); err != nil || string(data) != other {
+		t.Error("the state of another certificate was changed", err)
+	}
 	b.config.StateFile = filepath.Join(t.TempDir(), "none", "state")
 	if err := b.renew(); err == nil {
 		t.Error("no error without a folder")
 	}
 	if len(b.asked) != 0 {
 		t.Errorf("asked %d times", len(b.asked))
+	}
+}
+
+// A certificate that ends with the one in use is no renewal when that is due: the CA
+// ends, too. The alarm comes in time.
+func TestEndOfTheCA(t *testing.T) {
+	b := newBench(t)
+	if err := b.renew(); err != nil {
+		t.Fatal(err)
+	}
+	end := b.chain[0].NotAfter
+	b.answer = func(renew.Request) ([]*x509.Certificate, error) {
+		return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotAfter = end })}, nil
+	}
+	b.now = b.status().Due.Add(-24 * time.Hour)
+	if err := b.renew(); err != nil {
+		t.Errorf("before it is due: %v", err)
+	}
+	for i := range 3 {
+		b.now = b.status().Due.Add(time.Duration(i) * time.Hour)
+		if err := b.renew(); !errors.Is(err, renew.ErrUnfit) || !strings.Contains(err.Error(), "at the same time") || signer.Hint(err) == "" {
+			t.Errorf("%v, hint %q", err, signer.Hint(err))
+		}
+	}
+	b.now = end.Add(-time.Hour)
+	if !b.status().IsOverdue(b.now) {
+		t.Error("no alarm")
 	}
 }
 

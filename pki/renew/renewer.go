@@ -34,6 +34,10 @@ type Config struct {
 	// The Renewer closes the key.
 	Key func(ctx context.Context, old signer.Signer, begun string) (key signer.Signer, name string, err error) // nil: the key stays
 
+	// Ready returns an error if Install could not replace the certificate of
+	// old, so that the CA need not be asked. It borrows old.
+	Ready func(ctx context.Context, old signer.Signer) error // nil: it can
+
 	// Install replaces old, the certificate in use, by the chain for the key
 	// with the name, which is "" if the key stays. Open then returns the new
 	// key and certificate, and at each time before, the old ones or the new
@@ -244,6 +248,11 @@ func (r *Renewer) attempt(ctx context.Context, old signer.Signer, s *state) (*x5
 	}
 	p := s.Pending
 	if len(p.Obtained) == 0 {
+		if r.config.Ready != nil {
+			if err := r.config.Ready(ctx, old); err != nil {
+				return nil, err
+			}
+		}
 		p.Attempts++
 		if err := r.save(*s); err != nil {
 			return nil, err

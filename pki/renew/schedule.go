@@ -64,7 +64,9 @@ func (s Schedule) Pause(failures int) time.Duration {
 	return pause
 }
 
-func (s Schedule) longestPause() time.Duration { return max(min(mostRetry, s.life()/retryShare), leastRetry) }
+func (s Schedule) longestPause() time.Duration {
+	return max(min(mostRetry, s.life()/retryShare), leastRetry)
+}
 
 // fraction returns a number from 0 to 1 that is the same for the same key.
 func (s Schedule) fraction() float64 {

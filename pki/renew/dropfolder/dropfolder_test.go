@@ -244,7 +244,10 @@ func TestRenewer(t *testing.T) {
 		Open: func(context.Context) (signer.Signer, error) {
 			return signer.WithCertificates(signer.FromKey(key.Key), signer.Certificates{Chain: chain}), nil
 		},
-		Install: func(_ context.Context, _ *x509.Certificate, _ string, renewed []*x509.Certificate) error { chain = renewed; return nil }})
+		Install: func(_ context.Context, _ *x509.Certificate, _ string, renewed []*x509.Certificate) error {
+			chain = renewed
+			return nil
+		}})
 	f, err := dropfolder.Open(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -51,7 +51,10 @@ func newSite(t *testing.T, key crypto.Signer, lifetime time.Duration) (*site, *r
 		Open: func(context.Context) (signer.Signer, error) {
 			return signer.WithCertificates(signer.FromKey(key), signer.Certificates{Chain: s.chain}), nil
 		},
-		Install: func(_ context.Context, _ *x509.Certificate, _ string, renewed []*x509.Certificate) error { s.chain = renewed; return nil }})
+		Install: func(_ context.Context, _ *x509.Certificate, _ string, renewed []*x509.Certificate) error {
+			s.chain = renewed
+			return nil
+		}})
 }
 
 func (s *site) must(err error) {

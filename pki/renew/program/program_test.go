@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -142,5 +143,31 @@ func TestAnswers(t *testing.T) {
 	cancel()
 	if _, err := (program.Program{Args: []string{"/bin/sh", "-c", "exit 0"}}).Renew(ctx, r); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// A program that succeeds and leaves a child with its output has succeeded.
+func TestChildWithTheOutput(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "start")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nsleep 1000 &\necho $! > pid\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	err := program.Program{Args: []string{path}, Env: os.Environ()}.Run(t.Context(), nil)
+	pid, readErr := os.ReadFile("pid")
+	if err != nil || readErr != nil {
+		t.Fatal(err, readErr)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(pid)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := os.FindProcess(n)
+	if err == nil {
+		err = child.Kill()
+	}
+	if err != nil {
+		t.Errorf("the child does not run any more: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -119,10 +120,29 @@ func (k Key) watch(a front.App, opts keystore.Options, open func(keystore.Identi
 // Install stores certificates of the key where k reads them: in the file of the
 // certificate, or else with the key; see [keystore.Store.Install].
 func (k Key) Install(ctx context.Context, a front.App, certs []*x509.Certificate, opts keystore.Options) (keystore.Installed, error) {
-	id, err := k.complete(a)
+	ref, in, err := k.installation(a, certs)
 	if err != nil {
 		return keystore.Installed{}, err
 	}
+	return a.Store.Install(ctx, ref, in, opts)
+}
+
+// CheckInstall returns an error if [Key.Install] could not replace certs, which are in
+// use; see [keystore.Store.CheckInstall].
+func (k Key) CheckInstall(ctx context.Context, a front.App, certs []*x509.Certificate, opts keystore.Options) error {
+	ref, in, err := k.installation(a, certs)
+	if err != nil {
+		return err
+	}
+	if name, ok := k.Identity.Certificate.Variable(); ok {
+		return signer.WithHint(fmt.Errorf("the certificate in the variable %s cannot be replaced", name), "store the certificate in a file, and name that with --certificate")
+	}
+	return a.Store.CheckInstall(ctx, ref, in, opts)
+}
+
+// installation returns where certificates are stored for the key with the reference.
+func (k Key) installation(a front.App, certs []*x509.Certificate) (keystore.Ref, keystore.Installation, error) {
+	id, err := k.complete(a)
 	in := keystore.Installation{Certificates: certs}
 	if id.Key.IsZero() {
 		id.Key = id.Certificate
@@ -132,7 +152,7 @@ func (k Key) Install(ctx context.Context, a front.App, certs []*x509.Certificate
 	} else {
 		in.Replace = true
 	}
-	return a.Store.Install(ctx, id.Key, in, opts)
+	return id.Key, in, err
 }
 
 // Successor returns a new key that is to take the place of the key of k, with its
@@ -142,7 +162,7 @@ func (k Key) Successor(ctx context.Context, a front.App, old signer.Signer, opts
 	if err != nil {
 		return nil, "", err
 	}
-	key, err := a.Store.GenerateSuccessor(ctx, id, old.Public(), opts)
+	key, err := a.Store.GenerateSuccessor(ctx, id, old.Chain()[0], opts)
 	if err != nil {
 		return nil, "", err
 	}

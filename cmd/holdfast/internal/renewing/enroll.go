@@ -23,6 +23,8 @@ import (
 type enrollFlags struct {
 	renewal    flags.RenewalFlags
 	csr, token string
+
+	allowChange bool
 	out        front.OutFile
 }
 
@@ -47,6 +49,7 @@ holdfast renew renews it without the secret; see docs/renew.md.`,
 		fs.StringVar(&f.csr, "csr", "", "`file` of the request, - for standard input")
 		fs.StringVar(&f.token, "token-source", "", "`source` of the token, or of USER:PASSWORD for est: file:PATH or env:NAME")
 		front.MarkValues(fs.Lookup("token-source"), "file:", "env:")
+		fs.BoolVar(&f.allowChange, "allow-change", false, "accept a certificate with other names than those of the request")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(*pflag.FlagSet) {})
 	f.out.Add(cmd, "certificate", "CERTIFICATE")
@@ -97,10 +100,31 @@ func (f *enrollFlags) run(ctx context.Context, a front.App) error {
 		return err
 	}
 	found, err := signer.SelectCertificates(request.PublicKey, certs, a.Now())
+	if err == nil {
+		err = f.check(request, found.Chain[0], a.Now())
+	}
 	if err != nil {
 		return err
 	}
 	return f.print(a, found.Issued())
+}
+
+// check returns an error if the CA has issued another certificate than the request asks
+// for, or one that cannot be used.
+func (f *enrollFlags) check(request *x509.CertificateRequest, c *x509.Certificate, now time.Time) error {
+	switch {
+	case c.IsCA:
+		return signer.WithHint(errors.New("the CA issued a certificate of a CA"), "ask the operator of the CA for a certificate of a client")
+	case now.After(c.NotAfter):
+		return signer.WithHint(fmt.Errorf("the CA issued a certificate that expired at %s", day(c.NotAfter)), "check the clocks of this machine and of the CA")
+	case f.allowChange:
+		return nil
+	}
+	if asked, issued := pki.NamesOfRequest(request), pki.NamesOf(c); !asked.Equal(issued) {
+		return signer.WithHint(fmt.Errorf("the CA issued a certificate with other names than the request: %q instead of %q, or other alternative names", issued.SubjectText(), asked.SubjectText()),
+			"ask for the names that the CA issues, or accept them with --allow-change")
+	}
+	return nil
 }
 
 // maxToken bounds a token, in bytes.

@@ -94,7 +94,7 @@ func TestExpiredAtTheOwnCA(t *testing.T) {
 	}
 	awaitEnd(t, filepath.Join(dir, "cert2.pem"))
 	signed := []string{"renew", "--certificate", "cert.pem", "--private-key", "key.pem", "--way", "command", "--signed", "--", "holdfast", "ca", "issue", "--renew", "-"}
-	folder := []string{"renew", "--certificate", "cert2.pem", "--private-key", "key.pem", "--way", "folder", "--requests", "requests"}
+	folder := []string{"renew", "--certificate", "cert2.pem", "--private-key", "key.pem", "--way", "folder", "--trust-anchor", "ca/ca.pem", "--requests", "requests"}
 	answer := []string{"ca", "issue", "--renew-folder", "requests"}
 	wayOut := func(name, stderr string) {
 		t.Helper()

@@ -157,6 +157,13 @@ func (s Setup) Renewer(a front.App, open func(context.Context) (signer.Signer, e
 		Key: func(ctx context.Context, old signer.Signer, begun string) (signer.Signer, string, error) {
 			return s.newKey(ctx, a, old, begun)
 		},
+		Ready: func(ctx context.Context, old signer.Signer) error {
+			opts, err := s.Key.Options(a, s.Config.Logger)
+			if err != nil {
+				return err
+			}
+			return s.Key.CheckInstall(ctx, a, old.Chain(), opts)
+		},
 		Install: func(ctx context.Context, old *x509.Certificate, key string, chain []*x509.Certificate) error {
 			return s.install(ctx, a, old, key, chain)
 		},

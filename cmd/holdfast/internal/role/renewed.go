@@ -39,18 +39,31 @@ func (s Setup) checkRenewed(ctx context.Context, a front.App, anchor []*x509.Cer
 	if s.Config.RoleARN == "" {
 		return nil
 	}
-	config := s.Config
-	config.Signer = renewed
-	client, err := rolesanywhere.New(config)
-	if err != nil {
+	if err = s.session(ctx, renewed); !refused(err) {
 		return err
 	}
-	_, err = client.Credentials(ctx)
-	var refused *rolesanywhere.APIError
-	if errors.As(err, &refused) && !errors.Is(err, rolesanywhere.ErrUnreachable) && refused.StatusCode < 500 && refused.StatusCode != 429 {
+	// A refusal of both certificates says nothing about the new one.
+	if s.session(ctx, old) == nil {
 		return fmt.Errorf("%w: %w", renew.ErrUnfit, err)
 	}
+	return signer.WithHint(fmt.Errorf("AWS refuses the session also with the certificate in use, so the new one is kept and checked again later: %w", err), signer.Hint(err))
+}
+
+// session creates a session with a key and its certificate.
+func (s Setup) session(ctx context.Context, key signer.Signer) error {
+	config := s.Config
+	config.Signer = key
+	client, err := rolesanywhere.New(config)
+	if err == nil {
+		_, err = client.Credentials(ctx)
+	}
 	return err
+}
+
+// refused reports whether AWS refused a session, and will do so again.
+func refused(err error) bool {
+	var answer *rolesanywhere.APIError
+	return errors.As(err, &answer) && !errors.Is(err, rolesanywhere.ErrUnreachable) && answer.StatusCode < 500 && answer.StatusCode != 429
 }
 
 // sameCA returns an error if the new chain names another CA than the old one. It cannot
@@ -90,15 +103,17 @@ func (s Setup) newKey(ctx context.Context, a front.App, old signer.Signer, begun
 	if err != nil {
 		return nil, "", err
 	}
-	if s.Renewal.Rekey {
-		return s.Key.Successor(ctx, a, old, opts)
-	}
-	key, err = s.Key.OpenSuccessor(ctx, a, begun, opts)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, signer.ErrNotFound) {
+	if begun != "" {
+		key, err = s.Key.OpenSuccessor(ctx, a, begun, opts)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, signer.ErrNotFound) {
+			return key, begun, err
+		}
 		s.Config.Logger.Warn("the new key of the renewal that was begun is lost, so that another renewal begins; the CA may have issued a certificate for that key, and refuse another one", "key", begun)
+	}
+	if !s.Renewal.Rekey {
 		return nil, "", nil
 	}
-	return key, begun, err
+	return s.Key.Successor(ctx, a, old, opts)
 }
 
 // install stores the certificates where the settings name the certificate, and with
