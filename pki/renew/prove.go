@@ -13,7 +13,7 @@ import (
 
 // maxSkew bounds the time for which a new certificate is kept until it is valid: the
 // clock of the CA can be ahead of that of this machine.
-const maxSkew = time.Hour
+const maxSkew = 5 * time.Minute
 
 // prove returns the chain of the new certificate, or an error that wraps [ErrUnfit]
 // if the certificate must not replace that of old, whose renewal is due at the time due.

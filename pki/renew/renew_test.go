@@ -409,7 +409,7 @@ func TestOneAtATime(t *testing.T) {
 	if err := b.renew(); err != nil {
 		t.Error(err)
 	}
-	if !errors.Is(second, signer.ErrUnavailable) {
+	if !errors.Is(second, renew.ErrInProgress) {
 		t.Errorf("the second renewal: %v", second)
 	}
 }

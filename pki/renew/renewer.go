@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -19,6 +21,10 @@ import (
 // ErrUnfit is wrapped by the error for a certificate that was obtained, but must
 // not replace the one in use.
 var ErrUnfit = errors.New("the new certificate is not used")
+
+// ErrInProgress is wrapped by the error for a certificate that another process renews at
+// this time.
+var ErrInProgress = errors.New("another process renews this certificate")
 
 // A Config describes one certificate and how it is renewed.
 type Config struct {
@@ -138,7 +144,7 @@ func leafOf(s signer.Signer) (*x509.Certificate, error) {
 // Renew renews the certificate, whether it is due or not, and returns the new
 // one. After an error the certificate in use is still there, and the next Renew
 // continues what this one has begun. If another process renews it at this time,
-// the error wraps [signer.ErrUnavailable]. If the certificate was renewed and
+// the error wraps [ErrInProgress]. If the certificate was renewed and
 // Config.Deploy fails, Renew returns both.
 func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 	lock, err := r.lock()
@@ -166,11 +172,14 @@ func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 	switch {
 	case errors.As(err, &wait) && wait.After > 0:
 		s.Next = now.Add(min(wait.After, plan.longestPause()))
+		if s.Failures == 0 { // otherwise the last failure says more
+			s.Problem = err.Error()
+		}
 	default:
 		s.Failures++
 		s.Next = now.Add(plan.Pause(s.Failures))
+		s.Problem = err.Error()
 	}
-	s.Problem = err.Error()
 	r.keep(s.status(leaf, now))
 	return nil, errors.Join(err, r.save(s))
 }
@@ -226,12 +235,15 @@ func (r *Renewer) deploy(ctx context.Context, leaf *x509.Certificate, s *state) 
 func (r *Renewer) lock() (*os.File, error) {
 	path := r.config.StateFile + ".lock"
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, signer.WithHint(fmt.Errorf("the state of the renewal cannot be written: %w", err), "give this user the right to write to the folder "+filepath.Dir(path)+", or name another file with Config.StateFile")
+	}
 	if err != nil {
 		return nil, err
 	}
 	held, err := filelock.TryLock(f)
 	if err == nil && !held {
-		err = signer.WithHint(fmt.Errorf("another process renews this certificate: %w", signer.ErrUnavailable), "wait until it is done")
+		err = signer.WithHint(fmt.Errorf("%s: %w", r.config.StateFile, ErrInProgress), "wait until it is done")
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -34,7 +34,7 @@ func (r *Renewer) step(ctx context.Context, deploys *int) time.Duration {
 	case ctx.Err() != nil:
 		return 0
 	case err != nil:
-		r.config.Logger.Error("the certificate cannot be examined for its renewal", "error", err, "hint", signer.Hint(err))
+		r.config.Logger.Error("the certificate cannot be examined for its renewal", attributes(err)...)
 		return firstRetry
 	case !now.Before(status.Next):
 		return r.once(ctx, status, deploys)
@@ -56,10 +56,11 @@ func (r *Renewer) step(ctx context.Context, deploys *int) time.Duration {
 // least, which is not in the state if that could not be written.
 func (r *Renewer) once(ctx context.Context, before Status, deploys *int) time.Duration {
 	renewed, err := r.Renew(ctx)
-	log := r.config.Logger.With("subject", before.Certificate.Subject.String(), "not_after", before.Certificate.NotAfter)
+	log := r.config.Logger.With("subject", before.Certificate.Subject.String())
+	failed := append(attributes(err), "not_after", before.Certificate.NotAfter)
 	switch {
 	case renewed != nil:
-		log.Info("the certificate was renewed", "until", renewed.NotAfter)
+		log.Info("the certificate was renewed", "not_after", renewed.NotAfter)
 		if *deploys = 0; err == nil {
 			return 0
 		}
@@ -69,11 +70,11 @@ func (r *Renewer) once(ctx context.Context, before Status, deploys *int) time.Du
 	case ctx.Err() != nil:
 		return 0
 	case errors.As(err, new(*WaitError)) && !before.IsOverdue(r.config.Now()):
-		log.Info("the renewal waits for the CA", "reason", err)
+		log.Info("the renewal waits for the CA", failed...)
 	case before.IsOverdue(r.config.Now()):
-		log.Error("the certificate is overdue and was not renewed", "error", err, "hint", signer.Hint(err))
+		log.Error("the certificate is overdue and was not renewed", failed...)
 	default:
-		log.Warn("the certificate was not renewed", "error", err, "hint", signer.Hint(err))
+		log.Warn("the certificate was not renewed", failed...)
 	}
 	return Schedule{before.Obtained, before.Certificate.NotAfter, nil}.Pause(1)
 }
@@ -85,7 +86,18 @@ func deployPause(failures int) time.Duration {
 }
 
 func (r *Renewer) logDeploy(err error) {
-	r.config.Logger.Error("the certificate was renewed, but others were not told", "error", err, "hint", signer.Hint(err))
+	r.config.Logger.Error("the new certificate is in use, but what follows a renewal failed", attributes(err)...)
+}
+
+// attributes returns the attributes of an error in the log; nil: none.
+func attributes(err error) (all []any) {
+	if err != nil {
+		all = append(all, "error", err)
+	}
+	if hint := signer.Hint(err); hint != "" {
+		all = append(all, "hint", hint)
+	}
+	return all
 }
 
 // IsDue reports whether the renewal is due at the time now.

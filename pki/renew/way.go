@@ -71,10 +71,14 @@ var (
 // A WaitError says that the CA has accepted the request and will issue the
 // certificate later.
 type WaitError struct {
-	After time.Duration // when to ask again; 0: unknown
+	After  time.Duration // when to ask again; 0: unknown
+	Reason string        // what is waited for; "": the CA
 }
 
 func (e *WaitError) Error() string {
+	if e.Reason != "" {
+		return e.Reason
+	}
 	if e.After == 0 {
 		return "the CA has not issued the certificate yet"
 	}

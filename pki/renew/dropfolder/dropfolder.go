@@ -80,7 +80,8 @@ func (w Way) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificate, e
 	if wait == 0 {
 		wait = DefaultInterval
 	}
-	return nil, &renew.WaitError{After: wait}
+	return nil, signer.WithHint(&renew.WaitError{After: wait, Reason: fmt.Sprintf("the CA has not answered %s yet", filepath.Join(w.Dir, r.Token+requestSuffix))},
+		"on the machine of the CA, holdfast ca issue --renew-folder answers the requests; then run this command again")
 }
 
 func (w Way) now() time.Time {

@@ -18,6 +18,7 @@ package program
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -68,9 +69,9 @@ func (p Program) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificat
 	if err != nil {
 		return nil, err
 	}
-	stdout, reason, err := p.run(ctx, stdin, variables(r))
+	stdout, why, err := p.run(ctx, stdin, variables(r))
 	if err != nil {
-		return nil, p.explain(r, err, string(stdout), reason)
+		return nil, p.explain(r, err, string(stdout), why)
 	}
 	certs, err := renew.ParsePEM(stdout)
 	if err != nil {
@@ -88,24 +89,24 @@ func (p Program) stdin(ctx context.Context, r renew.Request) ([]byte, error) {
 
 // Run runs the program with further variables. Its output goes to the log.
 func (p Program) Run(ctx context.Context, env []string) error {
-	stdout, reason, err := p.run(ctx, nil, env)
+	stdout, why, err := p.run(ctx, nil, env)
 	p.log(string(stdout))
 	var exit *exec.ExitError
 	switch {
 	case notStarted(err):
 		return signer.WithHint(err, hintStart)
-	case errors.As(err, &exit) && reason != "":
-		return fmt.Errorf("%s: %w: %s", p.Args[0], err, reason)
+	case errors.As(err, &exit) && why.text != "":
+		return fmt.Errorf("%s: %w: %s", p.Args[0], err, why.text)
 	case err != nil:
 		return fmt.Errorf("%s: %w", p.Args[0], err)
 	}
 	return nil
 }
 
-// run runs the program. reason is the last line on standard error.
-func (p Program) run(ctx context.Context, stdin []byte, env []string) (output []byte, reason string, err error) {
+// run runs the program. why is the last line on standard error.
+func (p Program) run(ctx context.Context, stdin []byte, env []string) (output []byte, why reason, err error) {
 	if len(p.Args) == 0 {
-		return nil, "", errors.New("no program is given")
+		return nil, reason{}, errors.New("no program is given")
 	}
 	timeout := p.Timeout
 	if timeout == 0 {
@@ -159,7 +160,7 @@ func notStarted(err error) bool {
 }
 
 // explain returns the error for an exit code.
-func (p Program) explain(r renew.Request, err error, stdout, reason string) error {
+func (p Program) explain(r renew.Request, err error, stdout string, reason reason) error {
 	var exit *exec.ExitError
 	switch {
 	case len(p.Args) == 0:
@@ -171,8 +172,8 @@ func (p Program) explain(r renew.Request, err error, stdout, reason string) erro
 	case !errors.As(err, &exit):
 		return fmt.Errorf("%s: %w", p.Args[0], err)
 	}
-	if reason != "" {
-		reason = ": " + reason
+	if reason.text != "" {
+		reason.text = ": " + reason.text
 	}
 	switch exit.ExitCode() {
 	case exitRejected:
@@ -180,27 +181,39 @@ func (p Program) explain(r renew.Request, err error, stdout, reason string) erro
 		if r.Expired(time.Now()) {
 			hint = renew.HintExpired
 		}
-		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrRejected, reason), hint)
+		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrRejected, reason.text), cmp.Or(reason.hint, hint))
 	case exitUnreachable:
-		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrUnreachable, reason), "the next try sends the same request")
+		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrUnreachable, reason.text), cmp.Or(reason.hint, "the next try sends the same request"))
 	case exitWait:
 		first, _, _ := strings.Cut(stdout, "\n")
 		seconds, _ := strconv.ParseUint(strings.TrimSpace(first), 10, 31)
 		return &renew.WaitError{After: time.Duration(seconds) * time.Second}
 	}
-	return fmt.Errorf("%s: %w%s", p.Args[0], err, reason)
+	err = fmt.Errorf("%s: %w%s", p.Args[0], err, reason.text)
+	if reason.hint != "" {
+		err = signer.WithHint(err, reason.hint)
+	}
+	return err
 }
 
+// A reason is why a program failed.
+type reason struct{ text, hint string }
+
 // lastLine returns the last line of text that is not empty, shortened. Holdfast
-// prints its name before an error, and a hint after it, which is for the person at the
-// CA.
-func lastLine(text string) string {
+// prints its name before an error, and a hint after it.
+func lastLine(text string) (r reason) {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	if n := len(lines); n > 1 && strings.HasPrefix(lines[n-1], "hint: ") {
-		lines = lines[:n-1]
+	if n := len(lines); n > 1 {
+		if hint, ok := strings.CutPrefix(lines[n-1], "hint: "); ok {
+			r.hint, lines = shortened(hint), lines[:n-1]
+		}
 	}
+	r.text = shortened(strings.TrimPrefix(lines[len(lines)-1], "holdfast: "))
+	return r
+}
+
+func shortened(line string) string {
 	const most = 200
-	line := strings.TrimPrefix(lines[len(lines)-1], "holdfast: ")
 	if len(line) > most {
 		return line[:most] + "…"
 	}

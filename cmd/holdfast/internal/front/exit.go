@@ -47,6 +47,7 @@ var exits = []struct {
 	{is(rolesanywhere.ErrUnreachable), ExitUnreachable, "check the network, the endpoint and the proxy"},
 	{is(renew.ErrUnreachable), ExitUnreachable, "check the network and the CA; the next try sends the same request"},
 	{as[*rolesanywhere.APIError], ExitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
+	{is(renew.ErrInProgress), ExitUnavailable, "wait until it is done"},
 	{as[*renew.WaitError], ExitUnavailable, "run the command again later; it asks for the same certificate"},
 	{is(renew.ErrRejected), ExitRefused, "ask the operator of the CA; its log can have the reason"},
 	{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is connected and that no other program is using it"},

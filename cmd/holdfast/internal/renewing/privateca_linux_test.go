@@ -122,7 +122,7 @@ func TestPrivateCARefuses(t *testing.T) {
 		args  []string
 		wants []string
 	}{
-		"no CA":             {[]string{"--ca-url", url}, []string{"has no ca_arn", "--ca-arn"}},
+		"no CA":             {[]string{"--ca-url", url}, []string{"needs ca_arn", "--ca-arn"}},
 		"no role":           {[]string{"--ca-arn", privateCA, "--trust-anchor-arn=", "--profile-arn=", "--role-arn="}, []string{"needs a session", "--role-arn"}},
 		"no ARN":            {[]string{"--ca-arn", "x", "--ca-url", url}, []string{`"x" is not the ARN of a CA`, "aws acm-pca list-certificate-authorities"}},
 		"another CA":        {[]string{"--ca-arn", strings.Replace(privateCA, "0001", "0002", 1), "--ca-url", url}, []string{"ResourceNotFoundException", "--ca-arn"}},

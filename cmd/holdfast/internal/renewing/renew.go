@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +74,7 @@ docs/renew.md.`,
 		fs.BoolVar(&f.status, "status", false, "only print the state of the certificate and of its renewal")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.BoolVar(&f.asJSON, "json", false, "print a JSON object: renewed, subject, serial, not_after, obtained, due, overdue, next, failures, problem")
+		fs.BoolVar(&f.asJSON, "json", false, "print a JSON object: renewed, subject, serial, not_after, obtained, due, overdue, next, failures, problem, undeployed")
 	})
 	return cmd
 }
@@ -92,11 +93,15 @@ func (f *renewFlags) run(cmd *cobra.Command, a front.App, args []string) error {
 		return err
 	}
 	if setup.Renewal.Way == "" && !f.status {
-		return signer.WithHint(front.Usagef("the way of getting the certificate is not given"),
+		where := ""
+		if setup.Name != "" {
+			where = fmt.Sprintf("role %q: ", setup.Name)
+		}
+		return signer.WithHint(front.Usagef("%sthe way of getting the certificate is not given", where),
 			"use one of: --way "+strings.Join(role.Ways(), ", --way ")+"; or [role.renew] in a configuration file")
 	}
-	if len(args) > 0 && setup.Renewal.Way != "command" {
-		return front.Usagef("a program is used only with --way command")
+	if way := setup.Renewal.Way; len(args) > 0 && slices.Contains(role.Ways(), way) && way != "command" {
+		return signer.WithHint(front.Usagef("--way %s uses no program", way), "leave out the program, or use --way command")
 	}
 	if f.loop {
 		return setup.KeepRenewed(cmd.Context(), a)
@@ -127,24 +132,35 @@ func (f *renewFlags) once(ctx context.Context, a front.App, r *renew.Renewer, ke
 		}
 		if f.status || !s.IsDue(a.Now()) {
 			if !f.status && s.Undeployed {
-				err = r.Deploy(ctx)
+				err = deployed(r.Deploy(ctx))
 			}
 			return errors.Join(f.print(a, s, false), err)
 		}
 	}
 	renewed, err := front.InterruptibleValue(ctx, key, func() (*x509.Certificate, error) { return r.Renew(ctx) })
 	s := r.Last()
-	if renewed != nil {
-		return errors.Join(f.print(a, s, true), err)
-	}
-	if s.Certificate != nil && s.IsOverdue(a.Now()) {
-		verb := "expires"
+	switch overdue := s.Certificate != nil && s.IsOverdue(a.Now()); {
+	case renewed != nil:
+		return errors.Join(f.print(a, s, true), deployed(err))
+	case f.ifDue && !overdue && (errors.As(err, new(*renew.WaitError)) || errors.Is(err, renew.ErrInProgress)):
+		_, told := fmt.Fprintf(a.Stderr, "holdfast: %v\n", front.OneLine(err.Error())) // a timer tries again
+		return errors.Join(f.print(a, s, false), told)
+	case overdue && !errors.Is(err, renew.ErrInProgress):
+		state := "it expires at "
 		if a.Now().After(s.Certificate.NotAfter) {
-			verb = "expired"
+			state = "it expired at "
 		}
-		return &front.CodeError{Code: front.ExitOverdue, Err: signer.WithHint(fmt.Errorf("the renewal of the certificate is overdue; it %s at %s: %w", verb, day(s.Certificate.NotAfter), err), hintOf(err))}
+		return &front.CodeError{Code: front.ExitOverdue, Err: signer.WithHint(fmt.Errorf("the renewal of the certificate is overdue; %s%s: %w", state, day(s.Certificate.NotAfter), err), hintOf(err))}
 	}
 	return err
+}
+
+// deployed says that the certificate was renewed in spite of an error.
+func deployed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return signer.WithHint(fmt.Errorf("the new certificate is in use, but what follows a renewal failed: %w", err), hintOf(err)+"; it runs again with: holdfast renew --if-due")
 }
 
 func hintOf(err error) string {
@@ -166,6 +182,8 @@ type state struct {
 	Next     string `json:"next"` // of the next try
 	Failures int    `json:"failures"`
 	Problem  string `json:"problem,omitempty"`
+
+	Undeployed bool `json:"undeployed,omitempty"` // what follows a renewal has not succeeded
 }
 
 func (f *renewFlags) print(a front.App, s renew.Status, renewed bool) error {
@@ -173,16 +191,26 @@ func (f *renewFlags) print(a front.App, s renew.Status, renewed bool) error {
 	if f.asJSON {
 		stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 		return front.WriteJSON(a.Stdout, state{renewed, c.Subject.String(), fmt.Sprintf("%x", c.SerialNumber.Bytes()), stamp(c.NotAfter),
-			stamp(s.Obtained), stamp(s.Due), s.IsOverdue(a.Now()), stamp(s.Next), s.Failures, front.OneLine(s.Problem)})
+			stamp(s.Obtained), stamp(s.Due), s.IsOverdue(a.Now()), stamp(s.Next), s.Failures, front.OneLine(s.Problem), s.Undeployed})
 	}
 	first := "certificate  "
 	if renewed {
 		first = "renewed      "
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s%s\nobtained     %s\ndue          %s\nexpires      %s\n", first, front.OneLine(c.Subject.String()), day(s.Obtained), day(s.Due), day(c.NotAfter))
+	expires := "expires"
+	if a.Now().After(c.NotAfter) {
+		expires = "expired"
+	}
+	fmt.Fprintf(&b, "%s%s\nobtained     %s\ndue          %s\n%s      %s\n", first, front.OneLine(c.Subject.String()), day(s.Obtained), day(s.Due), expires, day(c.NotAfter))
 	if s.Failures > 0 {
 		fmt.Fprintf(&b, "failures     %d in a row: %s\nnext try     %s\n", s.Failures, front.OneLine(s.Problem), day(s.Next))
+	}
+	if s.Failures == 0 && s.Problem != "" {
+		fmt.Fprintf(&b, "requested    %s\n", front.OneLine(s.Problem))
+	}
+	if s.Undeployed {
+		b.WriteString("unfinished   the certificate is in use, but what follows a renewal has not succeeded\n")
 	}
 	if s.IsOverdue(a.Now()) {
 		b.WriteString("overdue      less than a sixth of its life is left\n")

@@ -76,8 +76,8 @@ func TestStepCA(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--way", "step-ca", "--ca-roots", "root.pem"}, "has no ca_url"},
-		{[]string{"--way", "step-ca", "--ca-url", server.URL}, "has no ca_roots"},
+		{[]string{"--way", "step-ca", "--ca-roots", "root.pem"}, "needs ca_url"},
+		{[]string{"--way", "step-ca", "--ca-url", server.URL}, "needs ca_roots"},
 		{[]string{"--way", "step-ca", "--ca-url", "http://ca.example.com", "--ca-roots", "root.pem"}, "https"},
 		{[]string{"--way", "step-ca", "--ca-url", server.URL, "--ca-roots", "none.pem"}, "none.pem"},
 		{[]string{"--way", "step-ca", "--ca-url", server.URL, "--ca-roots", "app.csr"}, "app.csr"},

@@ -16,7 +16,7 @@ import (
 func privateWay(s Setup, a front.App) (renew.Way, error) {
 	r, config := s.Renewal, s.Config
 	if r.CAARN == "" {
-		return nil, signer.WithHint(front.Usagef("the way %q has no ca_arn", r.Way), "set --ca-arn, or ca_arn in [role.renew]")
+		return nil, signer.WithHint(front.Usagef("the way %q needs ca_arn", r.Way), "set --ca-arn, or ca_arn in [role.renew]")
 	}
 	if config.RoleARN == "" {
 		return nil, signer.WithHint(front.Usagef("the way %q needs a session, but no role is given", r.Way),

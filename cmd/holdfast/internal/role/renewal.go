@@ -55,7 +55,7 @@ func Enroller(s Setup, a front.App) (renew.Enroller, error) {
 
 func commandWay(s Setup, a front.App) (renew.Way, error) {
 	if len(s.Renewal.Command) == 0 {
-		return nil, signer.WithHint(front.Usagef("the way %q has no program", s.Renewal.Way),
+		return nil, signer.WithHint(front.Usagef("the way %q needs a program", s.Renewal.Way),
 			"name it after the flags, as in: holdfast renew … -- /usr/local/bin/get-certificate; or as command in [role.renew]")
 	}
 	return program.Program{Args: s.Renewal.Command, Env: s.childEnv(a), Logger: s.Config.Logger, Signed: s.Renewal.Signed}, nil
@@ -64,7 +64,7 @@ func commandWay(s Setup, a front.App) (renew.Way, error) {
 func folderWay(s Setup, a front.App) (renew.Way, error) {
 	dir := s.Renewal.Requests
 	if dir == "" {
-		return nil, signer.WithHint(front.Usagef("the way %q has no requests", s.Renewal.Way), "set --requests, or requests in [role.renew], to the folder that the CA reads")
+		return nil, signer.WithHint(front.Usagef("the way %q needs requests", s.Renewal.Way), "set --requests, or requests in [role.renew], to the folder that the CA reads")
 	}
 	if info, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("the folder of requests: %w", err)
@@ -72,7 +72,7 @@ func folderWay(s Setup, a front.App) (renew.Way, error) {
 		return nil, signer.WithHint(fmt.Errorf("%s is not a folder", dir), "set --requests, or requests in [role.renew], to the folder that the CA reads")
 	}
 	if s.Renewal.TrustAnchor == "" && s.Config.RoleARN == "" {
-		return nil, signer.WithHint(front.Usagef("the way %q has no trust_anchor, and others may write to the folder", s.Renewal.Way),
+		return nil, signer.WithHint(front.Usagef("the way %q needs trust_anchor, because others may write to the folder", s.Renewal.Way),
 			"set --trust-anchor, or trust_anchor in [role.renew], to the file with the certificate of the CA, such as ca.pem")
 	}
 	return dropfolder.Way{Dir: dir, Now: a.Now}, nil

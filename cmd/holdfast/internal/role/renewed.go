@@ -39,8 +39,11 @@ func (s Setup) checkRenewed(ctx context.Context, a front.App, anchor []*x509.Cer
 	if s.Config.RoleARN == "" {
 		return nil
 	}
-	if err = s.session(ctx, renewed); !refused(err) {
-		return err
+	switch err = s.session(ctx, renewed); {
+	case err == nil:
+		return nil
+	case !refused(err):
+		return signer.WithHint(fmt.Errorf("the new certificate is kept until AWS can be asked for a session with it: %w", err), signer.Hint(err))
 	}
 	// A refusal of both certificates says nothing about the new one.
 	if s.session(ctx, old) == nil {
@@ -151,11 +154,15 @@ func (s Setup) deploy(ctx context.Context, a front.App, leaf *x509.Certificate, 
 		return nil
 	}
 	p := program.Program{Args: s.Renewal.DeployCommand, Env: s.childEnv(a), Timeout: deployTimeout, Logger: s.Config.Logger}
-	return p.Run(ctx, []string{
+	err := p.Run(ctx, []string{
 		"HOLDFAST_CERTIFICATE=" + s.Key.CertificateName(),
 		"HOLDFAST_PRIVATE_KEY=" + s.Key.Name(),
 		"HOLDFAST_SUBJECT=" + leaf.Subject.String(),
 		"HOLDFAST_NOT_AFTER=" + leaf.NotAfter.UTC().Format(time.RFC3339),
-		"HOLDFAST_ROLE=" + cmp.Or(s.Name, ""),
+		"HOLDFAST_ROLE=" + s.Name,
 	})
+	if err != nil {
+		return signer.WithHint(fmt.Errorf("deploy command %w", err), cmp.Or(signer.Hint(err), "correct the program"))
+	}
+	return nil
 }

@@ -59,7 +59,7 @@ type caSetting struct{ value, flag, key string }
 func (s Setup) require(settings ...caSetting) error {
 	for _, required := range settings {
 		if required.value == "" {
-			return signer.WithHint(front.Usagef("the way %q has no %s", s.Renewal.Way, required.key),
+			return signer.WithHint(front.Usagef("the way %q needs %s", s.Renewal.Way, required.key),
 				"set --"+required.flag+", or "+required.key+" in [role.renew]")
 		}
 	}
