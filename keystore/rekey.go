@@ -116,6 +116,24 @@ func (s *Store) checkPlace(id Identity, old *x509.Certificate) error {
 	return signer.WithHint(fmt.Errorf("the certificate %s is not in a file: %w", id.Certificate, errors.ErrUnsupported), "store the certificate in a file")
 }
 
+// CheckSuccessor returns an error if the file of a successor that exists is not one that
+// a [Rekeyer] has written: a regular file that only its owner can access.
+func CheckSuccessor(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return withoutPath(err)
+	case !info.Mode().IsRegular():
+		return signer.WithHint(fmt.Errorf("%s is not a regular file", path), "move it to another name")
+	case worldAccessible(info.Mode()):
+		return signer.WithHint(fmt.Errorf("%s can be accessed by other users", path), "move it to another name; a new key is then generated")
+	}
+	return nil
+}
+
+// HintSuccessor is the hint for a file of a successor that cannot be used.
+const HintSuccessor = "if the new key of a renewal is not in this file, move the file to another name"
+
 // checkOnly returns an error if the file contains anything but certificates of the keys
 // of leaves and of their issuers.
 func (f certificateFile) checkOnly(leaves ...*x509.Certificate) error {

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,10 +54,10 @@ var aspects = []struct {
 	{"subject", func(c *x509.Certificate) string { return c.Subject.String() }},
 	{"DER of the subject", func(c *x509.Certificate) string { return hex.EncodeToString(c.RawSubject) }},
 	{"issuer", func(c *x509.Certificate) string { return c.Issuer.String() }},
-	{"DNS names", func(c *x509.Certificate) string { return strings.Join(c.DNSNames, " ") }},
+	{"DNS names", func(c *x509.Certificate) string { return list(c.DNSNames) }},
 	{"URIs", func(c *x509.Certificate) string { return joined(c.URIs) }},
 	{"IP addresses", func(c *x509.Certificate) string { return joined(c.IPAddresses) }},
-	{"email addresses", func(c *x509.Certificate) string { return strings.Join(c.EmailAddresses, " ") }},
+	{"email addresses", func(c *x509.Certificate) string { return list(c.EmailAddresses) }},
 	{"other alternative names", func(c *x509.Certificate) string {
 		var names []string
 		for _, name := range otherNames(c.Extensions) {
@@ -66,6 +67,13 @@ var aspects = []struct {
 	}},
 	{"key usage", func(c *x509.Certificate) string { return keyUsageText(c.KeyUsage) }},
 	{"extended key usage", extKeyUsageText},
+	{"unknown critical extensions", func(c *x509.Certificate) string {
+		var oids []string
+		for _, oid := range c.UnhandledCriticalExtensions {
+			oids = append(oids, oid.String())
+		}
+		return strings.Join(oids, " ")
+	}},
 	{"CA", func(c *x509.Certificate) string { return strconv.FormatBool(c.IsCA) }},
 }
 
@@ -73,6 +81,16 @@ func joined[T fmt.Stringer](values []T) string {
 	texts := make([]string, len(values))
 	for i, v := range values {
 		texts[i] = v.String()
+	}
+	return list(texts)
+}
+
+// list returns names so that two lists with the same text are the same: a space within a
+// name is not the one between two.
+func list(names []string) string {
+	texts := make([]string, len(names))
+	for i, name := range names {
+		texts[i] = strings.ReplaceAll(url.PathEscape(name), "%20", "\\ ")
 	}
 	return strings.Join(texts, " ")
 }

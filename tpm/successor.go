@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"reflect"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -26,14 +27,37 @@ func (Backend) GenerateSuccessor(ctx context.Context, ref keystore.Ref, spec key
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return generate(ctx, cfg, create, path, spec)
 	}
+	if err := keystore.CheckSuccessor(path); err != nil {
+		return nil, err
+	}
 	if cfg, err = configFor(ctx, cfg.Ref, call); err != nil {
 		return nil, err
+	}
+	if err := checkSuccessor(cfg.PEM, create); err != nil {
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", path, err), keystore.HintSuccessor)
 	}
 	k, err := Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	return k, nil
+}
+
+// checkSuccessor returns an error unless a key file is protected like one that create
+// makes.
+func checkSuccessor(pem []byte, create CreateConfig) error {
+	f, err := parseKeyPEM(pem)
+	if err != nil {
+		return err
+	}
+	pcrs, err := pcrsOf(f)
+	if err != nil {
+		return err
+	}
+	if f.parent != create.Parent || f.emptyAuth != (create.PIN == nil) || !reflect.DeepEqual(pcrs, create.PCRs) {
+		return errors.New("it is not protected like the old key")
+	}
+	return nil
 }
 
 // successorConfigFor is createConfigFor for the key that is to take the place of the

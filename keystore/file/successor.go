@@ -2,6 +2,7 @@ package file
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"encoding/pem"
@@ -38,15 +39,33 @@ func (b Backend) GenerateSuccessor(ctx context.Context, ref keystore.Ref, spec k
 		return key, err
 	}
 	call.Certificates = nil // those of the old key
-	s, err := b.Open(ctx, next, call)
+	s, err := b.openSuccessor(ctx, next, encrypted, call)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", next, err)
+		return nil, signer.WithHint(fmt.Errorf("%s: %w", next, err), cmp.Or(signer.Hint(err), keystore.HintSuccessor))
 	}
 	c, ok := s.(signer.ContextSigner)
 	if !ok {
 		return nil, errors.Join(errors.New("a key in memory does not sign with a context"), s.Close())
 	}
 	return newKey{c, next}, nil
+}
+
+// openSuccessor opens a successor that exists, which must be encrypted like the old key.
+func (b Backend) openSuccessor(ctx context.Context, next keystore.Ref, encrypted bool, call keystore.Call) (signer.Signer, error) {
+	if err := keystore.CheckSuccessor(next.Rest); err != nil {
+		return nil, err
+	}
+	data, err := call.Read(ctx, next)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(data)
+	if isEncrypted, err := onlyKey(data); err != nil {
+		return nil, signer.WithHint(err, keystore.HintSuccessor)
+	} else if isEncrypted != encrypted {
+		return nil, errors.New("it is not protected like the old key")
+	}
+	return b.Open(ctx, next, call)
 }
 
 // onlyKey reports whether the one private key in PEM data is encrypted.

@@ -98,15 +98,16 @@ type Status struct {
 	Undeployed  bool      // Renewer.Deploy has to be called
 }
 
-// status returns the status of the certificate at the time now. A next try that
+// status returns the status of the certificate now. A next try that
 // is further away than any pause was planned with a clock that was wrong.
-func (s state) status(leaf *x509.Certificate, now time.Time) Status {
+func (r *Renewer) status(s state, leaf *x509.Certificate) Status {
+	now := r.config.Now()
 	plan := Schedule{s.Obtained, leaf.NotAfter, leaf.PublicKey}
 	next := plan.Due()
 	if s.Next.After(next) && !s.Next.After(now.Add(plan.longestPause())) {
 		next = s.Next
 	}
-	return Status{leaf, s.Obtained, plan.Due(), plan.Overdue(), next, s.Failures, s.Problem, s.Undeployed || s.isIncomplete(leaf)}
+	return Status{leaf, s.Obtained, plan.Due(), plan.Overdue(), next, s.Failures, s.Problem, r.config.Deploy != nil && s.Undeployed || s.isIncomplete(leaf)}
 }
 
 // Last returns the status when [Renewer.Run], [Renewer.Renew] or [Renewer.Status]
@@ -126,12 +127,16 @@ func (r *Renewer) keep(s Status) Status {
 
 // Status opens the key and returns the state of its certificate.
 func (r *Renewer) Status(ctx context.Context) (Status, error) {
-	old, leaf, s, err := r.open(ctx)
+	old, err := r.config.Open(ctx)
 	if err != nil {
 		return Status{}, err
 	}
 	defer old.Close()
-	return r.keep(s.status(leaf, r.config.Now())), nil
+	leaf, s, err := r.stateOf(old)
+	if err != nil {
+		return Status{}, err
+	}
+	return r.keep(r.status(s, leaf)), nil
 }
 
 func leafOf(s signer.Signer) (*x509.Certificate, error) {
@@ -147,16 +152,20 @@ func leafOf(s signer.Signer) (*x509.Certificate, error) {
 // the error wraps [ErrInProgress]. If the certificate was renewed and
 // Config.Deploy fails, Renew returns both.
 func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
+	old, err := r.config.Open(ctx) // before the lock: it can wait for a person
+	if err != nil {
+		return nil, err
+	}
+	defer old.Close()
 	lock, err := r.lock()
 	if err != nil {
 		return nil, err
 	}
 	defer lock.Close()
-	old, leaf, s, err := r.open(ctx)
+	leaf, s, err := r.stateOf(old)
 	if err != nil {
 		return nil, err
 	}
-	defer old.Close()
 	if err := r.complete(ctx, leaf, &s); err != nil {
 		return nil, err
 	}
@@ -164,7 +173,7 @@ func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 	now := r.config.Now()
 	if err == nil {
 		err = r.deploy(ctx, renewed, &s)
-		r.keep(s.status(renewed, now))
+		r.keep(r.status(s, renewed))
 		return renewed, err
 	}
 	plan := Schedule{s.Obtained, leaf.NotAfter, leaf.PublicKey}
@@ -180,44 +189,42 @@ func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 		s.Next = now.Add(plan.Pause(s.Failures))
 		s.Problem = err.Error()
 	}
-	r.keep(s.status(leaf, now))
+	r.keep(r.status(s, leaf))
 	return nil, errors.Join(err, r.save(s))
 }
 
-// open opens the key with the certificate in use and reads the state. The caller
-// closes the key.
-func (r *Renewer) open(ctx context.Context) (old signer.Signer, leaf *x509.Certificate, s state, err error) {
-	if old, err = r.config.Open(ctx); err != nil {
-		return nil, nil, s, err
+// stateOf returns the certificate of the key in use, and the state of its renewal.
+func (r *Renewer) stateOf(old signer.Signer) (leaf *x509.Certificate, s state, err error) {
+	if leaf, err = leafOf(old); err != nil {
+		return nil, s, err
 	}
-	if leaf, err = leafOf(old); err == nil {
-		if s, err = r.load(leaf); err != nil {
-			r.keep(s.status(leaf, r.config.Now()))
-		}
+	if s, err = r.load(leaf); err != nil {
+		r.keep(r.status(s, leaf))
 	}
-	if err != nil {
-		return nil, nil, s, errors.Join(err, old.Close())
-	}
-	return old, leaf, s, nil
+	return leaf, s, err
 }
 
 // Deploy completes an interrupted renewal whose certificate is in use, and calls
 // Config.Deploy if it has not succeeded yet for that certificate.
 func (r *Renewer) Deploy(ctx context.Context) error {
+	old, err := r.config.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
 	lock, err := r.lock()
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	old, leaf, s, err := r.open(ctx)
+	leaf, s, err := r.stateOf(old)
 	if err != nil {
 		return err
 	}
-	defer old.Close()
 	if err = r.complete(ctx, leaf, &s); err == nil {
 		err = r.deploy(ctx, leaf, &s)
 	}
-	r.keep(s.status(leaf, r.config.Now()))
+	r.keep(r.status(s, leaf))
 	return err
 }
 
@@ -336,7 +343,7 @@ func (r *Renewer) finish(ctx context.Context, old, key signer.Signer, s *state) 
 	if leaf := chain[0]; leaf.NotAfter.Before(old.Chain()[0].NotAfter) {
 		r.config.Logger.Warn("the new certificate expires before the old one", "until", leaf.NotAfter)
 	}
-	*s = r.renewed(chain[0], s.Pending.ObtainedAt)
+	*s = renewed(chain[0], s.Pending.ObtainedAt)
 	return chain[0], r.save(*s)
 }
 
@@ -357,6 +364,6 @@ func (r *Renewer) complete(ctx context.Context, leaf *x509.Certificate, s *state
 	if err := r.config.Install(ctx, leaf, s.Pending.Key, found.Issued()); err != nil {
 		return err
 	}
-	*s = r.renewed(leaf, s.Pending.ObtainedAt)
+	*s = renewed(leaf, s.Pending.ObtainedAt)
 	return r.save(*s)
 }

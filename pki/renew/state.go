@@ -35,7 +35,7 @@ type state struct {
 	Subject     string    `json:"subject,omitempty"` // of that certificate
 	Obtained    time.Time `json:"obtained"`
 	Pending     *pending  `json:"pending,omitempty"`
-	Undeployed  bool      `json:"undeployed,omitempty"` // Config.Deploy has not succeeded for the certificate
+	Undeployed  bool      `json:"undeployed,omitempty"` // no Config.Deploy has succeeded for the certificate
 	Failures    int       `json:"failures,omitempty"`   // tries in a row
 	Next        time.Time `json:"next,omitzero"`        // there is no try before
 	Problem     string    `json:"problem,omitempty"`    // of the last try
@@ -125,10 +125,13 @@ func (r *Renewer) load(leaf *x509.Certificate) (s state, err error) {
 		return s, nil
 	}
 	if stored.Certificate == s.Certificate {
+		if stored.Obtained.After(r.config.Now()) || !stored.Obtained.Before(leaf.NotAfter) { // by a clock that was wrong
+			stored.Obtained = leaf.NotBefore
+		}
 		return stored, nil
 	}
 	if stored.isIncomplete(leaf) {
-		s = r.renewed(leaf, stored.Pending.ObtainedAt)
+		s = renewed(leaf, stored.Pending.ObtainedAt)
 		s.Pending = stored.Pending
 	}
 	if stored.Pending != nil && stored.Subject != s.Subject {
@@ -139,8 +142,8 @@ func (r *Renewer) load(leaf *x509.Certificate) (s state, err error) {
 }
 
 // renewed returns the state after a renewal.
-func (r *Renewer) renewed(leaf *x509.Certificate, obtained time.Time) state {
-	return state{Version: stateVersion, Certificate: hashOf(leaf), Subject: leaf.Subject.String(), Obtained: obtained, Undeployed: r.config.Deploy != nil}
+func renewed(leaf *x509.Certificate, obtained time.Time) state {
+	return state{Version: stateVersion, Certificate: hashOf(leaf), Subject: leaf.Subject.String(), Obtained: obtained, Undeployed: true}
 }
 
 // save writes the state.

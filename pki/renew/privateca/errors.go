@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -68,7 +70,7 @@ func sessionError(err error) error {
 
 // apiError returns the error for an answer with a status of 400 or above, or
 // another one that is not a success.
-func (c *CA) apiError(resp *http.Response, body []byte) error {
+func (c *CA) apiError(resp *http.Response, body []byte, session credentials.Credentials) error {
 	var doc struct {
 		Type    string `json:"__type"`
 		Message string // also matches "message"
@@ -77,7 +79,7 @@ func (c *CA) apiError(resp *http.Response, body []byte) error {
 	e := &rolesanywhere.APIError{
 		StatusCode: resp.StatusCode,
 		Code:       awsservice.Printable(codeOf(resp.Header.Get("X-Amzn-Errortype"), doc.Type)),
-		Message:    awsservice.Printable(doc.Message),
+		Message:    awsservice.Printable(withoutSecrets(doc.Message, session)),
 		RequestID:  awsservice.Printable(resp.Header.Get("X-Amzn-Requestid")),
 	}
 	switch {
@@ -96,6 +98,22 @@ func (c *CA) apiError(resp *http.Response, body []byte) error {
 		return &clockError{err, skew}
 	}
 	return signer.WithHint(err, c.hint(e))
+}
+
+// signature is a signature in a request, which a server can quote.
+var signature = regexp.MustCompile(`Signature=[0-9A-Fa-f]+`)
+
+// withoutSecrets returns a text in which a server can quote the request without the
+// secrets of the session and the signature. Also the beginning of a secret is one.
+func withoutSecrets(text string, session credentials.Credentials) string {
+	const hidden, beginning = "(secret)", 12
+	for _, secret := range []string{session.SessionToken, session.SecretAccessKey} {
+		if len(secret) < beginning {
+			continue
+		}
+		text = regexp.MustCompile(regexp.QuoteMeta(secret[:beginning])+`[A-Za-z0-9+/=%_-]*`).ReplaceAllLiteralString(text, hidden)
+	}
+	return signature.ReplaceAllLiteralString(text, "Signature="+hidden)
 }
 
 // codeOf returns the code of an error, which the header or the body can have in

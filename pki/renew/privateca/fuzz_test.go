@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/pki/renew"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -39,7 +40,7 @@ func FuzzAnswer(f *testing.F) {
 		} else if err != nil {
 			checkText(t, ca.server.Unexpected(err))
 		}
-		err := ca.apiError(&http.Response{StatusCode: status, Header: http.Header{"X-Amzn-Errortype": {header}}}, body)
+		err := ca.apiError(&http.Response{StatusCode: status, Header: http.Header{"X-Amzn-Errortype": {header}}}, body, credentials.Credentials{})
 		if errors.Is(err, renew.ErrRejected) == errors.Is(err, renew.ErrUnreachable) || signer.Hint(err) == "" {
 			t.Errorf("%v; hint: %s", err, signer.Hint(err))
 		}

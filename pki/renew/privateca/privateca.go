@@ -141,7 +141,7 @@ func (c *CA) call(ctx context.Context, session credentials.Credentials, action s
 		if resp.StatusCode == http.StatusOK {
 			return body, nil
 		}
-		err = c.apiError(resp, body)
+		err = c.apiError(resp, body, session)
 		var clock *clockError
 		if !errors.As(err, &clock) || offset != 0 {
 			return nil, err

@@ -147,10 +147,19 @@ func (p Program) log(text string) {
 	if p.Logger == nil {
 		return
 	}
+	n := 0
 	for line := range strings.Lines(text) {
-		p.Logger.Info("the program for renewals writes", "program", p.Args[0], "line", strings.TrimRight(line, "\r\n"))
+		if n++; n <= maxLines {
+			p.Logger.Info("the program for renewals writes", "program", p.Args[0], "line", shortened(strings.TrimRight(line, "\r\n")))
+		}
+	}
+	if n > maxLines {
+		p.Logger.Info("the program for renewals writes more lines, which are not logged", "program", p.Args[0], "lines", n-maxLines)
 	}
 }
+
+// maxLines bounds the lines of one run in the log.
+const maxLines = 50
 
 const hintStart = "check the name of the program, and that this user may run it"
 
