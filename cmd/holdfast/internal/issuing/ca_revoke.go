@@ -35,8 +35,9 @@ Name the certificate by its serial number, by at least six of its first digits,
 or by its file. A file can also be a certificate that the CA signed before it
 had this folder.
 
-The certificates that renewed it or that it renewed stay valid. The command names
-them, with the commands that revoke them, except for the reason superseded.`,
+The certificates that renewed it, and those that it renewed, stay valid. Unless
+the reason is superseded, the command lists them, and prints the commands that
+revoke them.`,
 		Example: `  holdfast ca revoke --serial 4f1c22 --reason keyCompromise
   holdfast ca revoke --certificate cert.pem --reason superseded`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
