@@ -54,7 +54,7 @@ func (f *folder) tellRelated(c authority.Certificate, others []authority.Certifi
 		fmt.Fprintf(&b, "  %s for %s, with %s, expires at %s\n", o.Serial, front.OneLine(subjectOf(o)), key, day(o.NotAfter))
 	}
 	if reason == pki.KeyCompromise {
-		fmt.Fprintf(&b, "revoke %s now, unless you know that no thief has %s:\n", them, them)
+		fmt.Fprintf(&b, "revoke %s now; a machine that uses such a certificate needs a new key and a new certificate:\n", them)
 	} else {
 		fmt.Fprintf(&b, "to revoke %s, too:\n", them)
 	}
