@@ -13,10 +13,10 @@
 // Others can have the permission to write to the folder. They can disturb a renewal:
 // remove files, put old ones back, and write refusals and wrong answers. They cannot
 // obtain a certificate, because the key of the old certificate signs the request.
-// [renew.Renewer] proves each certificate before it is used. If it knows the
-// certificate of the issuer, or if the certificate must get a session of a role, they
-// cannot make the machine take the certificate of another CA. Otherwise they can, with
-// a CA of the same name and key identifier. Files are read only if they are regular and
+// [renew.Renewer] proves each certificate before it is used. They cannot make the
+// machine take the certificate of another CA if the Check of [renew.Config] verifies it
+// with a known certificate of the CA, or gets a session of a role with it. Otherwise
+// they can, with a CA of the same name. Files are read only if they are regular and
 // small, and nothing outside of the folder is read or written, whatever links are in it.
 package dropfolder
 
