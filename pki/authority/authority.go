@@ -119,6 +119,11 @@ func (a *Authority) record(ctx context.Context, e event) error {
 	if err := t.state.checkKey(e.Key); err != nil {
 		return err
 	}
+	if old := t.state.certificates[e.Renews]; old != nil { // it can have been revoked since it was examined
+		if err := t.state.checkOrigin(old); err != nil {
+			return refuse(err)
+		}
+	}
 	return t.append(e)
 }
 
@@ -137,10 +142,12 @@ func (a *Authority) CheckKey(key crypto.PublicKey) error {
 	return a.state.checkKey(hashOf(spki))
 }
 
+const hintNewKey = "generate a new key, and make a request for it"
+
 func (x *state) checkKey(hash string) error {
 	if serial, ok := x.compromised[hash]; ok {
 		return signer.WithHint(fmt.Errorf("the certificate with the serial number %s for the same key was revoked with the reason keyCompromise", serial),
-			"generate a new key, and make a request for it")
+			hintNewKey)
 	}
 	return nil
 }

@@ -76,6 +76,7 @@ type Certificate struct {
 	Evidence string // SHA-256 of the evidence of an attestation; "": none
 	Renews   string // serial number of the certificate that it renewed; "": none
 	Request  string // SHA-256 of the certificate request and the transaction, of a renewal
+	Line     string // serial number of the first certificate of the line of renewals; its own, if it renewed none
 
 	Revoked time.Time // zero: not revoked
 	Reason  pki.Reason
@@ -88,8 +89,7 @@ type Certificate struct {
 	// was revoked.
 	Unlisted bool
 
-	revokedBy int    // number of the event
-	root      string // serial number of the first certificate of the line of renewals
+	revokedBy int // number of the event
 }
 
 // A state is what the events of an index result in.
@@ -176,10 +176,10 @@ func (x *state) apply(e event) error {
 		}
 		x.certificates[e.Serial] = &Certificate{
 			Serial: e.Serial, Subject: e.Subject, Issued: e.Time, NotAfter: e.NotAfter, Key: e.Key, Profile: e.Profile, Evidence: e.Evidence,
-			Renews: e.Renews, Request: e.Request, root: e.Serial,
+			Renews: e.Renews, Request: e.Request, Line: e.Serial,
 		}
 		if e.Renews != "" {
-			x.certificates[e.Serial].root = x.certificates[e.Renews].root
+			x.certificates[e.Serial].Line = x.certificates[e.Renews].Line
 		}
 		x.serials = append(x.serials, e.Serial)
 	case revoked:

@@ -21,8 +21,8 @@ func FuzzIndex(f *testing.F) {
 			t.Fatalf("%d of %d bytes, %d serial numbers, %d certificates", x.size, len(data), len(x.serials), len(x.certificates))
 		}
 		for _, c := range x.certificates {
-			if !isSerial(c.Serial) || c.Renews != "" && x.certificates[c.Renews] == nil || x.certificates[c.root] == nil {
-				t.Fatalf("serial number %q renews %q in the line of %q", c.Serial, c.Renews, c.root)
+			if !isSerial(c.Serial) || c.Renews != "" && x.certificates[c.Renews] == nil || x.certificates[c.Line] == nil {
+				t.Fatalf("serial number %q renews %q in the line of %q", c.Serial, c.Renews, c.Line)
 			}
 		}
 	})

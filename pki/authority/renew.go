@@ -57,10 +57,11 @@ func (r Renewal) request() string {
 // of another CA, one that is revoked or has expired, other names than those of the
 // certificate, and every certificate of a line whose newest one is revoked or has
 // another key: once the line has a new key, the previous key vouches for nothing but
-// that key. As long as the key stays, each certificate of the line can be renewed. So
-// a machine that did not get its answer or could not use it can ask anew. If a
-// certificate was revoked because of a compromised key, no certificate of that key
-// is renewed.
+// that key. As long as the key stays, each certificate of the line can be renewed, so
+// that a machine that did not get its answer or could not use it can ask anew; but
+// only the newest one can be renewed with another key. If a certificate was revoked
+// because of a compromised key, no certificate is renewed that has this key or that
+// came, over any number of renewals, from a request that it signed.
 //
 // Certificates whose signature was interrupted do not count, because nobody got
 // them.
@@ -121,14 +122,18 @@ func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificat
 	if err := entry.check(stored); err != nil {
 		return t, nil, fmt.Errorf("%s: %w", a.certificatePath(serial), err)
 	}
-	if err := a.state.checkRevoked(entry, r); err != nil {
+	if err := a.state.checkOrigin(entry); err != nil {
+		return t, nil, refuse(err)
+	}
+	key := hashOf(r.Request.RawSubjectPublicKeyInfo)
+	if err := a.state.checkKey(key); err != nil {
 		return t, nil, refuse(err)
 	}
 	if asked, has := pki.NamesOfRequest(r.Request), pki.NamesOf(stored); !asked.Equal(has) {
 		return t, nil, refuse(signer.WithHint(fmt.Errorf("the request asks for other names than the certificate of %q has", has.SubjectText()),
 			"make the request again with the names of the certificate"))
 	}
-	if earlier, err := a.answered(entry, r); earlier != nil || err != nil {
+	if earlier, err := a.answered(entry, key, r.request()); earlier != nil || err != nil {
 		return t, earlier, err
 	}
 	if end := stored.NotAfter.Add(r.AllowExpired); a.opts.now().After(end) {
@@ -142,28 +147,33 @@ func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificat
 	return t, nil, nil
 }
 
-// checkRevoked returns an error if the certificate is revoked, or its key or the new
-// one was compromised.
-func (x *state) checkRevoked(entry *Certificate, r Renewal) error {
+// checkOrigin returns an error if the certificate is revoked, or if it came, over any
+// number of renewals, from a request that a compromised key signed.
+func (x *state) checkOrigin(entry *Certificate) error {
 	if !entry.Revoked.IsZero() {
 		return fmt.Errorf("the certificate of %q was revoked at %s", entry.Subject, entry.Revoked.UTC().Format(time.RFC3339))
 	}
-	for _, key := range []string{entry.Key, hashOf(r.Request.RawSubjectPublicKeyInfo)} {
-		if err := x.checkKey(key); err != nil {
-			return err
+	if err := x.checkKey(entry.Key); err != nil {
+		return err
+	}
+	for c := x.certificates[entry.Renews]; c != nil; c = x.certificates[c.Renews] {
+		if serial, ok := x.compromised[c.Key]; ok {
+			return signer.WithHint(fmt.Errorf("the certificate of %q comes from a renewal that a compromised key signed: the serial number %s was revoked with the reason keyCompromise", entry.Subject, serial),
+				hintNewKey)
 		}
 	}
 	return nil
 }
 
 // answered returns the certificate that was issued for the same request, or nil. The
-// error wraps [ErrRefused] if the certificate is superseded. The caller holds a.mu.
-func (a *Authority) answered(entry *Certificate, r Renewal) (*x509.Certificate, error) {
-	newest, request := (*Certificate)(nil), r.request()
+// error wraps [ErrRefused] if the line of entry cannot be renewed by it, or not with
+// the key whose hash is key. The caller holds a.mu.
+func (a *Authority) answered(entry *Certificate, key, request string) (*x509.Certificate, error) {
+	var newest *Certificate
 	for _, serial := range slices.Backward(a.state.serials) {
 		c := a.state.certificates[serial]
 		same := c.Renews == entry.Serial && c.Request == request && a.opts.now().Before(c.NotAfter)
-		if c.root != entry.root || newest != nil && !same || !isRegular(a.certificatePath(serial)) {
+		if c.Line != entry.Line || newest != nil && !same || !isRegular(a.certificatePath(serial)) {
 			continue
 		}
 		if newest == nil {
@@ -179,10 +189,13 @@ func (a *Authority) answered(entry *Certificate, r Renewal) (*x509.Certificate, 
 	switch {
 	case newest == nil: // the file of entry has just been removed
 		return nil, fmt.Errorf("%s: %w", a.certificatePath(entry.Serial), fs.ErrNotExist)
-	case newest.Key != entry.Key && newest.Key != hashOf(r.Request.RawSubjectPublicKeyInfo):
+	case newest.Key != entry.Key && newest.Key != key:
 		return nil, refuse(fmt.Errorf("the certificate of %q is superseded: it was renewed with another key (serial number %s)", entry.Subject, newest.Serial))
 	case !newest.Revoked.IsZero():
 		return nil, refuse(fmt.Errorf("the renewed certificate of %q (serial number %s) was revoked at %s", entry.Subject, newest.Serial, newest.Revoked.UTC().Format(time.RFC3339)))
+	case newest != entry && newest.Key != key: // a request that was given up must not take the line to a key that nobody uses
+		return nil, refuse(signer.WithHint(fmt.Errorf("the certificate of %q was renewed since (serial number %s); only the newest one can be renewed with another key", entry.Subject, newest.Serial),
+			"if the newest certificate is lost, renew this one with its own key first, and the new certificate with the other key then"))
 	}
 	return nil, nil
 }

@@ -61,8 +61,42 @@ func TestRenewRefused(t *testing.T) {
 		}},
 		"superseded in another branch of the line": {"is superseded", func(l *line) authority.Renewal {
 			branch := l.renew(l.request(l.key, l.first))
-			l.renew(l.request(other(l), l.first))
+			l.renew(l.request(other(l), l.renew(l.request(l.key, l.first))))
 			return l.request(l.key, branch)
+		}},
+		"another key, although it was renewed since": {"was renewed since", func(l *line) authority.Renewal {
+			abandoned := l.request(other(l), l.first)
+			l.renew(l.request(l.key, l.first))
+			return abandoned
+		}},
+		"another key in another branch of the line": {"was renewed since", func(l *line) authority.Renewal {
+			branch := l.renew(l.request(l.key, l.first))
+			l.renew(l.request(l.key, l.first))
+			return l.request(other(l), branch)
+		}},
+		"it comes from a compromised key": {"comes from a renewal that a compromised key signed", func(l *line) authority.Renewal {
+			c := l.renew(l.request(other(l), l.first))
+			l.revoke(l.first, pki.KeyCompromise)
+			return l.request(other(l), c)
+		}},
+		"it comes from a compromised key, over several renewals": {"comes from a renewal that a compromised key signed", func(l *line) authority.Renewal {
+			c := l.renew(l.request(l.key, l.first))
+			for _, key := range []string{"p256", "p256", "rsa2048", "p521"} {
+				c = l.renew(l.request(signertest.Key(l, key), c))
+			}
+			l.revoke(l.first, pki.KeyCompromise)
+			return l.request(signertest.Key(l, "rsa3072"), c)
+		}},
+		"it comes from a key that was compromised with another certificate": {"comes from a renewal that a compromised key signed", func(l *line) authority.Renewal {
+			c := l.renew(l.request(other(l), l.first))
+			l.revoke(l.issue("other", l.key, pki.Client), pki.KeyCompromise)
+			return l.request(other(l), c)
+		}},
+		"it comes from a compromised key, and was answered": {"comes from a renewal that a compromised key signed", func(l *line) authority.Renewal {
+			r := l.request(other(l), l.renew(l.request(other(l), l.first)))
+			l.renew(r)
+			l.revoke(l.first, pki.KeyCompromise)
+			return r
 		}},
 		"expired": {"expired at", func(l *line) authority.Renewal {
 			l.now = l.first.NotAfter.Add(time.Second)

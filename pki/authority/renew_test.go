@@ -140,9 +140,9 @@ func TestRenew(t *testing.T) {
 	}
 	// A machine that could not use its answer asks anew, with the same key.
 	l.renew(l.request(l.key, old))
-	l.renew(l.request(l.key, old))
-	// The old key vouches for another one.
-	r := l.request(signertest.Key(t, "p256"), old)
+	newest := l.renew(l.request(l.key, old))
+	// The old key vouches for another one, with the newest certificate.
+	r := l.request(signertest.Key(t, "p256"), newest)
 	r.Lifetime = 2 * time.Hour
 	r.CRLDistributionPoints = []string{"http://ca.example.com/ca.crl"}
 	c := l.renew(r)

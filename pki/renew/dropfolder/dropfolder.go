@@ -7,13 +7,17 @@
 //
 // A TOKEN is that of a [renew.Request], or another text of letters, digits, - and _.
 // Each file appears whole. The machine removes its request once there is an answer,
-// and leaves the answer: after an interruption it reads it again.
+// and leaves the answer: after an interruption it reads it again. Nothing removes
+// answers, and requests that the machine gave up.
 //
-// Others can have the permission to write to the folder. They can disturb a renewal,
-// but not obtain a certificate: the key of the old certificate signs the request,
-// and [renew.Renewer] proves each certificate before it is used. Files are read only
-// if they are regular and small, and nothing outside of the folder is read or
-// written, whatever links are in it.
+// Others can have the permission to write to the folder. They can disturb a renewal:
+// remove files, put old ones back, and write refusals and wrong answers. They cannot
+// obtain a certificate, because the key of the old certificate signs the request.
+// [renew.Renewer] proves each certificate before it is used. They cannot make the
+// machine take the certificate of another CA if the Check of [renew.Config] verifies it
+// with a known certificate of the CA, or gets a session of a role with it. Otherwise
+// they can, with a CA of the same name. Files are read only if they are regular and
+// small, and nothing outside of the folder is read or written, whatever links are in it.
 package dropfolder
 
 import (

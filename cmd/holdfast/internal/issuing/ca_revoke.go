@@ -33,7 +33,11 @@ the next revocation list is published: see holdfast ca crl.
 
 Name the certificate by its serial number, by at least six of its first digits,
 or by its file. A file can also be a certificate that the CA signed before it
-had this folder.`,
+had this folder.
+
+The certificates that renewed it, and those that it renewed, stay valid. Unless
+the reason is superseded, the command lists them, and prints the commands that
+revoke them.`,
 		Example: `  holdfast ca revoke --serial 4f1c22 --reason keyCompromise
   holdfast ca revoke --certificate cert.pem --reason superseded`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -45,7 +49,7 @@ had this folder.`,
 	fs.StringVar(&certificate, "certificate", "", "`file` of the certificate")
 	fs.StringVar(&reason, "reason", "unspecified", "`reason`: "+strings.Join(reasons(), ", "))
 	front.MarkValues(fs.Lookup("reason"), reasons()...)
-	f.add(cmd, "object: serial, subject, revoked, reason")
+	f.add(cmd, "object: serial, subject, revoked, reason, related")
 	return cmd
 }
 
@@ -61,6 +65,9 @@ type revocation struct {
 	Subject string `json:"subject"`
 	Revoked string `json:"revoked"`
 	Reason  string `json:"reason"`
+
+	// Related are the serial numbers of other valid certificates; see [related].
+	Related []string `json:"related"`
 }
 
 func revoke(ctx context.Context, a front.App, f folder, serial, certificate, reason string) error {
@@ -97,20 +104,39 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 	if err != nil {
 		return err
 	}
-	c, err := ca.Find(before.Serial)
+	return printRevocation(a, f, ca, before, code)
+}
+
+// printRevocation prints what has been revoked. before is its entry before that, and
+// reason is the one that the user gave.
+func printRevocation(a front.App, f folder, ca *authority.Authority, before authority.Certificate, reason pki.Reason) error {
+	entries, err := ca.List()
 	if err != nil {
 		return err
 	}
+	c := entries[slices.IndexFunc(entries, func(e authority.Certificate) bool { return e.Serial == before.Serial })]
+	if c.Reason == pki.KeyCompromise {
+		reason = c.Reason
+	}
+	others := related(entries, c, reason == pki.KeyCompromise, a.Now())
 	if f.json {
-		return front.WriteJSON(a.Stdout, revocation{c.Serial, c.Subject, stamp(c.Revoked), reasonName(c.Reason)})
+		serials := []string{} // not nil: [] in JSON
+		for _, o := range others {
+			serials = append(serials, o.Serial)
+		}
+		return front.WriteJSON(a.Stdout, revocation{c.Serial, c.Subject, stamp(c.Revoked), reasonName(c.Reason), serials})
 	}
 	text := fmt.Sprintf("revoked the certificate for %s (serial number %s)\n", front.OneLine(subjectOf(c)), c.Serial)
 	if !before.Revoked.IsZero() {
-		text = fmt.Sprintf("the certificate for %s (serial number %s) was already revoked at %s\n", front.OneLine(subjectOf(c)), c.Serial, day(c.Revoked))
+		text = fmt.Sprintf("the certificate for %s (serial number %s) was already revoked at %s, with the reason %s\n", front.OneLine(subjectOf(c)), c.Serial, day(c.Revoked), reasonName(c.Reason))
+	}
+	told := f.tellRelated(c, others, reason)
+	if reason != c.Reason && reason == pki.KeyCompromise {
+		told = "the reason cannot be changed: the CA does not know that the key is compromised until another certificate of it is revoked with the reason keyCompromise\n" + told
 	}
 	_, err = a.Stdout.Write([]byte(text))
-	_, told := fmt.Fprintf(a.Stderr, "next: %s, and import the list at AWS; see holdfast ca crl --help\n", f.command("crl", "--out", "crl.pem"))
-	return errors.Join(err, told)
+	_, toldErr := fmt.Fprintf(a.Stderr, "%snext: %s, and import the list at AWS; see holdfast ca crl --help\n", told, f.command("crl", "--out", "crl.pem"))
+	return errors.Join(err, toldErr)
 }
 
 // adopt returns the serial number of the only certificate in a file that the CA
