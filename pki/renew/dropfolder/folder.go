@@ -39,6 +39,11 @@ type Folder struct {
 
 // Open opens a folder that exists. The caller closes it.
 func Open(dir string) (*Folder, error) {
+	if info, err := os.Stat(dir); err != nil {
+		return nil, err
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("%s is not a folder", dir)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err

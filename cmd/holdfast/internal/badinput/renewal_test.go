@@ -39,7 +39,7 @@ func renewArguments(*pki) []badInput {
 		renewCase("no way", front.ExitUsage, "way", "--way command", nil),
 		renewCase("unknown way", front.ExitUsage, `"acme"`, "step-ca", nil, way, "acme"),
 		renewCase("needs a program", front.ExitUsage, "needs a program", "--", nil, way, "command"),
-		renewCase("a program of another way", front.ExitUsage, "--way command", "renew --help", anchor, with("--", "true")...),
+		renewCase("a program of another way", front.ExitUsage, "--way step-ca uses no program", "leave out the program", anchor, with("--", "true")...),
 		renewCase("an argument", front.ExitUsage, "cert.pem", "--", nil, "cert.pem"),
 		renewCase("program before --", front.ExitUsage, `"true"`, "after --", nil, way, "command", "true", "--", "x"),
 		renewCase("two modes", front.ExitUsage, "--loop", "one of them", nil, way, "command", "--if-due", "--loop", "--", "true"),
@@ -59,8 +59,12 @@ func renewArguments(*pki) []badInput {
 		renewCase("no session for the CA", front.ExitUsage, "no role is given", "--role-arn", nil, way, "private-ca", "--ca-arn", "x"),
 		renewCase("days are text", front.ExitUsage, "--ca-days", "", nil, way, "private-ca", "--ca-days", "many"),
 		renewCase("no folder of requests", front.ExitUsage, "needs requests", "--requests", nil, way, "folder"),
-		renewCase("the folder of requests is missing", front.ExitNotFound, "none", "name", nil, way, "folder", "--requests", "none"),
-		renewCase("the folder of requests is a file", front.ExitOther, "key.pem is not a folder", "--requests", nil, way, "folder", "--requests", "key.pem"),
+		renewCase("the folder of requests is missing", front.ExitUnreachable, "none", "name of the folder", withCA, way, "folder", "--trust-anchor", "ca.pem", "--requests", "none"),
+		renewCase("the folder of requests is a file", front.ExitUnreachable, "key.pem is not a folder", "name of the folder", withCA, way, "folder", "--trust-anchor", "ca.pem", "--requests", "key.pem"),
+		renewCase("the folder without a trust anchor", front.ExitUsage, "needs trust_anchor", "--trust-anchor", nil, way, "folder", "--requests", "."),
+		renewCase("the trust anchor is missing", front.ExitNotFound, "none.pem", "", nil, way, "folder", "--requests", ".", "--trust-anchor", "none.pem"),
+		renewCase("the trust anchor is a key", front.ExitOther, "key.pem", "certificate of the CA in PEM", nil, way, "folder", "--requests", ".", "--trust-anchor", "key.pem"),
+		renewCase("a forgotten --", front.ExitUsage, "unknown flag: --renew", "after --", nil, way, "command", "holdfast", "ca", "issue", "--renew", "-"),
 		renewCase("no role of Vault", front.ExitUsage, "ca_role", "--ca-role", anchor, way, "vault", "--ca-url", "https://127.0.0.1:1", "--ca-roots", "ca.pem"),
 		renewCase("EST away", front.ExitUnreachable, "127.0.0.1:1", "network", anchor, way, "est", "--ca-url", "https://127.0.0.1:1", "--ca-roots", "ca.pem"),
 		renewCase("Vault away", front.ExitUnreachable, "127.0.0.1:1", "network", anchor, way, "vault", "--ca-url", "https://127.0.0.1:1", "--ca-roots", "ca.pem", "--ca-role", "app"),
@@ -81,6 +85,9 @@ func program(text string) func(*scene) {
 func printed(change func(*x509.Certificate)) func(*scene) {
 	return steps(program("cat new.pem"), func(s *scene) { s.write("new.pem", signertest.CertPEM(s.ca.Issue(s, s.key, change))) })
 }
+
+// withCA writes the certificate of the CA.
+func withCA(s *scene) { s.write("ca.pem", s.caPEM) }
 
 func renewPrograms(*pki) (all []badInput) {
 	for _, c := range []struct {

@@ -35,16 +35,20 @@ type Renewal struct {
 	Rekey         bool     `toml:"rekey"`
 	AllowChange   bool     `toml:"allow_change"`
 	StateFile     string   `toml:"state_file"`
+
+	given map[string]bool // by flags, so that false replaces true of a file
 }
 
 // RenewalFlags is the group of flags for the renewal of a certificate.
 type RenewalFlags struct {
 	settings Renewal
 	deploy   string
+	flags    *pflag.FlagSet
 }
 
 // AddCA adds the flags that name the CA. ways are the values of --way.
 func (f *RenewalFlags) AddCA(cmd *cobra.Command, ways []string) {
+	f.flags = cmd.Flags()
 	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.settings.Way, "way", "", "`way` of getting the certificate: "+strings.Join(ways, ", "))
 		front.MarkValues(fs.Lookup("way"), ways...)
@@ -90,6 +94,14 @@ func (f *RenewalFlags) Renewal(args []string) Renewal {
 	if f.deploy != "" {
 		r.DeployCommand = []string{f.deploy}
 	}
+	for _, name := range []string{"rekey", "allow-change", "signed"} {
+		if f.flags.Changed(name) {
+			if r.given == nil {
+				r.given = make(map[string]bool)
+			}
+			r.given[name] = true
+		}
+	}
 	return r
 }
 
@@ -114,9 +126,17 @@ func (r Renewal) OrElse(other Renewal) Renewal {
 	if len(r.DeployCommand) == 0 {
 		r.DeployCommand = other.DeployCommand
 	}
-	r.Rekey = r.Rekey || other.Rekey
-	r.AllowChange = r.AllowChange || other.AllowChange
-	r.Signed = r.Signed || other.Signed
+	for _, s := range []struct {
+		name  string
+		dst   *bool
+		value bool
+	}{
+		{"rekey", &r.Rekey, other.Rekey}, {"allow-change", &r.AllowChange, other.AllowChange}, {"signed", &r.Signed, other.Signed},
+	} {
+		if !r.given[s.name] {
+			*s.dst = s.value
+		}
+	}
 	return r
 }
 

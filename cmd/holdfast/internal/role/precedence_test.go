@@ -171,7 +171,9 @@ func TestSettingsAreComplete(t *testing.T) {
 			continue
 		}
 		for inner := range field.Type.Elem().Fields() {
-			keys = append(keys, key+"."+inner.Tag.Get("toml"))
+			if inner.IsExported() {
+				keys = append(keys, key+"."+inner.Tag.Get("toml"))
+			}
 		}
 	}
 	for _, key := range keys {

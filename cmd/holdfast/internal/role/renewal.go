@@ -3,9 +3,12 @@ package role
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -66,11 +69,6 @@ func folderWay(s Setup, a front.App) (renew.Way, error) {
 	if dir == "" {
 		return nil, signer.WithHint(front.Usagef("the way %q needs requests", s.Renewal.Way), "set --requests, or requests in [role.renew], to the folder that the CA reads")
 	}
-	if info, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("the folder of requests: %w", err)
-	} else if !info.IsDir() {
-		return nil, signer.WithHint(fmt.Errorf("%s is not a folder", dir), "set --requests, or requests in [role.renew], to the folder that the CA reads")
-	}
 	if s.Renewal.TrustAnchor == "" && s.Config.RoleARN == "" {
 		return nil, signer.WithHint(front.Usagef("the way %q needs trust_anchor, because others may write to the folder", s.Renewal.Way),
 			"set --trust-anchor, or trust_anchor in [role.renew], to the file with the certificate of the CA, such as ca.pem")
@@ -130,6 +128,33 @@ func (s Setup) way(a front.App) (renew.Way, error) {
 	return open(s, a)
 }
 
+// foresee logs what would make a renewal fail that is due much later.
+func (s Setup) foresee(state string) {
+	warn := func(message string, err error) {
+		s.Config.Logger.Warn(message, "role", s.Name, "error", err)
+	}
+	for _, args := range [][]string{s.Renewal.Command, s.Renewal.DeployCommand} {
+		if len(args) == 0 {
+			continue
+		}
+		if _, err := exec.LookPath(args[0]); err != nil {
+			warn("a program that the renewal needs cannot be started", err)
+		}
+	}
+	if s.Renewal.Requests != "" {
+		if _, err := os.ReadDir(s.Renewal.Requests); err != nil {
+			warn("the folder of the requests cannot be read", err)
+		}
+	}
+	f, err := os.CreateTemp(filepath.Dir(state), ".holdfast-*")
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	}
+	if err != nil {
+		warn("the state of the renewal cannot be written", err)
+	}
+}
+
 // Renewer returns what renews the certificate. open lends the key with the
 // certificate in use. reload, unless it is nil, is called when there is a new one.
 func (s Setup) Renewer(a front.App, open func(context.Context) (signer.Signer, error), reload func(context.Context) error) (*renew.Renewer, error) {
@@ -147,6 +172,9 @@ func (s Setup) Renewer(a front.App, open func(context.Context) (signer.Signer, e
 	state, err := s.stateFile(a)
 	if err != nil {
 		return nil, err
+	}
+	if reload != nil { // this process will renew it later
+		s.foresee(state)
 	}
 	config := renew.Config{
 		Way: way, Open: open, StateFile: state, AllowChange: s.Renewal.AllowChange, Now: a.Now,

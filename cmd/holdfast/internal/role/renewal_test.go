@@ -31,6 +31,12 @@ func TestPrecedenceOfRenewal(t *testing.T) {
 	if got := flagged.OrElse(table); !reflect.DeepEqual(got, flagged) {
 		t.Errorf("%+v", got)
 	}
+	if err := cmd.ParseFlags([]string{"--rekey=false", "--allow-change=false", "--signed=false"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Renewal(nil).OrElse(flags.Renewal{Rekey: true, AllowChange: true, Signed: true}); got.Rekey || got.AllowChange || got.Signed {
+		t.Errorf("a flag with the value false is ignored: %+v", got)
+	}
 	if got := (flags.Renewal{}).OrElse(table); !reflect.DeepEqual(got, table) {
 		t.Errorf("%+v", got)
 	}
