@@ -18,6 +18,9 @@ const look = time.Hour
 // error. It never gives up, also not after the certificate has expired.
 func (r *Renewer) Run(ctx context.Context) error {
 	deploys := 0 // that failed, in a row
+	if status, err := r.Status(ctx); err == nil {
+		r.config.Logger.Info("the certificate will be renewed", "subject", status.Certificate.Subject.String(), "due", status.Next, "not_after", status.Certificate.NotAfter)
+	}
 	for {
 		wait := r.step(ctx, &deploys)
 		if err := await.Pause(ctx, wait); err != nil {

@@ -48,7 +48,7 @@ var (
 	_ renew.Enroller = (*CA)(nil)
 )
 
-const hintEnroll = "enrol again, with a user name and password of the CA"
+const hintEnroll = "enroll again, with a user name and password of the CA"
 
 // New checks the configuration. It sends no request.
 func New(config Config) (*CA, error) {
@@ -56,7 +56,7 @@ func New(config Config) (*CA, error) {
 		URL: config.URL, Roots: config.Roots, Timeout: config.Timeout, NoProxy: config.NoProxy,
 		Hints: caclient.Hints{
 			Software: "an EST server",
-			Roots:    "give the certificate of the CA that issued the certificate of the server",
+			Roots:    "give the certificate of the CA that issued the certificate of the server, with Config.Roots",
 			Enroll:   hintEnroll,
 		},
 	})

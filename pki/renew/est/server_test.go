@@ -168,7 +168,7 @@ func TestRefused(t *testing.T) {
 		"another subject": {csrOf(pki.CommonName("root")), "subject and SubjectAltName must be identical", "the same subject"},
 		"fewer names":     {csrOf(fewer), "subject and SubjectAltName must be identical", "the same subject"},
 		"revoked":         {renewal(revoked), "has been revoked", "must allow"},
-		"expired":         {renewal(s.issued(s.server.Issuer, key, expired)), "expired certificate", "has expired; enrol again"},
+		"expired":         {renewal(s.issued(s.server.Issuer, key, expired)), "expired certificate", "has expired; enroll again"},
 		"of another CA":   {renewal(s.issued(other, key, nil)), "unknown certificate authority", "check that this CA has issued"},
 		"wrong password":  {enrol("app:incorrect"), "wrong user name or password", "check the user name"},
 		"wrong user":      {enrol("root:" + esttest.Password), "wrong user name or password", "check the user name"},

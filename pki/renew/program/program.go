@@ -27,6 +27,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ const (
 	exitRejected    = 2
 	exitUnreachable = 3
 	exitWait        = 5
+	exitSSH         = 255 // of ssh: there is no connection (ssh(1))
 )
 
 // maxOutput bounds what a program may write, in bytes.
@@ -184,7 +186,11 @@ func (p Program) explain(r renew.Request, err error, stdout string, reason reaso
 	if reason.text != "" {
 		reason.text = ": " + reason.text
 	}
-	switch exit.ExitCode() {
+	code := exit.ExitCode()
+	if code == exitSSH && strings.TrimSuffix(filepath.Base(p.Args[0]), ".exe") == "ssh" {
+		code = exitUnreachable
+	}
+	switch code {
 	case exitRejected:
 		hint := "the next try makes another request; the log of the CA can have the reason"
 		if r.Expired(time.Now()) {

@@ -8,7 +8,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-const hintEnroll = "enrol again with a one-time token; an administrator of the CA can print one with: step ca token NAME"
+const hintEnroll = "enroll again with a one-time token; an administrator of the CA can print one with: step ca token NAME"
 
 // hints has the hint for a message of step-ca that contains a text.
 var hints = []struct{ text, hint string }{

@@ -218,8 +218,8 @@ func TestRefused(t *testing.T) {
 		text, hint string
 	}{
 		"expired":                     {renewal(s.expired(old)), "certificate expired on", "allowRenewalAfterExpiry"},
-		"revoked":                     {renewal(revoked), "refuses the request", "enrol again"},
-		"renewal disabled":            {renewal(s.enrol(key, stepcatest.NoRenewal)), "refuses the request", "enrol again"},
+		"revoked":                     {renewal(revoked), "refuses the request", "enroll again"},
+		"renewal disabled":            {renewal(s.enrol(key, stepcatest.NoRenewal)), "refuses the request", "enroll again"},
 		"of another CA":               {renewal(foreign), "unknown certificate authority", "check that this CA has issued"},
 		"expired, without its issuer": {renewal(s.bind(key, s.expired(old).Chain()[:1])), "error validating renew token", "certificate of the issuer"},
 		"token used twice":            {enrol(used, names()), "refuses the request", "for one use"},

@@ -88,7 +88,7 @@ var hints = []struct{ text, hint string }{
 	{"sealed", "an administrator must unseal it with: vault operator unseal"},
 	{"invalid certificate or no client certificate", "the auth method does not accept the certificate in use, or a proxy in front of Vault ends TLS; " + hintEnroll},
 	{"failed to match all constraints", "the role for the login must allow the certificate in use; " + hintEnroll},
-	{"permission denied", "the policy of the token must allow to update the path PKI-MOUNT/sign/ROLE"},
+	{"permission denied", "the policy of the token must allow \"update\" on the path MOUNT/sign/ROLE of the PKI secrets engine, such as pki/sign/app"},
 	{"unknown role", "name a role that exists; vault list PKI-MOUNT/roles prints them"},
 	{"not allowed by this role", "the role must allow the names of the certificate (allowed_domains, allow_bare_domains, allow_subdomains, allowed_uri_sans)"},
 }

@@ -162,7 +162,7 @@ func TestRefused(t *testing.T) {
 	}{
 		"another common name": {csrOf(pki.CommonName("root")), renew.ErrRejected, "common name root not allowed by this role", "must allow the names"},
 		"another DNS name":    {csrOf(more), renew.ErrRejected, "example.org not allowed by this role", "must allow the names"},
-		"expired":             {renewal(s.issued(s.server.Issuer, key, expired)), renew.ErrRejected, "invalid certificate", "has expired; enrol again"},
+		"expired":             {renewal(s.issued(s.server.Issuer, key, expired)), renew.ErrRejected, "invalid certificate", "has expired; enroll again"},
 		"of another CA":       {renewal(s.issued(other, key, nil)), renew.ErrRejected, "invalid certificate", "does not accept the certificate in use"},
 		"wrong token": {func() error { _, err := s.way.Enroll(t.Context(), newCSR(t, key, names()), "hvs.wrong"); return err },
 			renew.ErrRejected, "permission denied", "policy of the token"},

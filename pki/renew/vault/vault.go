@@ -56,7 +56,7 @@ var (
 	_ renew.Enroller = (*CA)(nil)
 )
 
-const hintEnroll = "enrol again with a token of Vault; an administrator can print one with: vault token create -policy=NAME -ttl=5m -field=token"
+const hintEnroll = "enroll again with a token of Vault; an administrator can print one with: vault token create -policy=NAME -ttl=5m -field=token"
 
 // New checks the configuration. It sends no request.
 func New(config Config) (*CA, error) {
@@ -64,7 +64,7 @@ func New(config Config) (*CA, error) {
 		URL: config.URL, Roots: config.Roots, Timeout: config.Timeout, NoProxy: config.NoProxy,
 		Hints: caclient.Hints{
 			Software: "Vault",
-			Roots:    "give the certificate of the CA that issued the certificate of the server",
+			Roots:    "give the certificate of the CA that issued the certificate of the server, with Config.Roots",
 			Enroll:   hintEnroll,
 		},
 	})

@@ -26,6 +26,7 @@ var Fields = [][2]string{
 	{"Installation.Replace", "--replace"},
 
 	{"Config.AllowChange", "--allow-change"},
+	{"Config.Roots", "--ca-roots"},
 	{"Config.StateFile", "--state-file"},
 	{"Renewal.AllowExpired", "--allow-expired"},
 	{"Config.Certificates", "--certificate FILE"},

@@ -57,7 +57,7 @@ func TestOutageOfStepCA(t *testing.T) {
 			awaitEnd(t, filepath.Join(dir, "cert.pem"))
 			g.shut.Store(false)
 			if provisioner == stepcatest.Provisioner {
-				const wayOut = "allowRenewalAfterExpiry; enrol again with a one-time token; an administrator of the CA can print one with: step ca token NAME"
+				const wayOut = "allowRenewalAfterExpiry; enroll again with a one-time token; an administrator of the CA can print one with: step ca token NAME"
 				clitest.Eventually(t, "the way out", has(log, "the certificate is overdue", "refuses the request", wayOut))
 				clitest.Eventually(t, "the end of this try", func() bool {
 					stderr := fails(t, dir, once...)
