@@ -192,11 +192,11 @@ func (p Program) explain(r renew.Request, err error, stdout string, reason reaso
 	}
 	switch code {
 	case exitRejected:
-		hint := "the next try makes another request; the log of the CA can have the reason"
-		if r.Expired(time.Now()) {
+		hint := cmp.Or(reason.hint, "the next try makes another request; the log of the CA can have the reason")
+		if r.Expired(time.Now()) && (reason.hint == "" || strings.Contains(reason.text, "expired")) {
 			hint = renew.HintExpired
 		}
-		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrRejected, reason.text), cmp.Or(reason.hint, hint))
+		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrRejected, reason.text), hint)
 	case exitUnreachable:
 		return signer.WithHint(fmt.Errorf("%s: %w%s", p.Args[0], renew.ErrUnreachable, reason.text), cmp.Or(reason.hint, "the next try sends the same request"))
 	case exitWait:

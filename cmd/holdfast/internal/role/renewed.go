@@ -162,7 +162,7 @@ func (s Setup) deploy(ctx context.Context, a front.App, leaf *x509.Certificate, 
 		"HOLDFAST_ROLE=" + s.Name,
 	})
 	if err != nil {
-		return signer.WithHint(fmt.Errorf("deploy command %w", err), cmp.Or(signer.Hint(err), "correct the program"))
+		return signer.WithHint(fmt.Errorf("deploy command: %w", err), cmp.Or(signer.Hint(err), "correct the program"))
 	}
 	return nil
 }
