@@ -259,7 +259,7 @@ func keysWithCertificate(mod module, session uint, keys []object, certs []*x509.
 }
 
 func notFound(t token, session uint, u URI) error {
-	err := fmt.Errorf("no matching private key on token %s: %w", quote(trim(t.info.label)), signer.ErrNotFound)
+	err := fmt.Errorf("the token %s does not contain the private key: %w", quote(trim(t.info.label)), signer.ErrNotFound)
 	all, listErr := objects(t.mod, session, URI{}, ckoPrivateKey)
 	if listErr != nil || len(all) == 0 {
 		return signer.WithHint(err, "the token has no private key that is visible to this user")

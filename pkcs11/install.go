@@ -160,7 +160,7 @@ func (i installer) removeOthers(ctx context.Context, leaf *x509.Certificate, pre
 		}
 		if err := i.t.mod.destroyObject(i.session, objects[n].handle); err != nil {
 			return removed, signer.WithHint(
-				fmt.Errorf("the new certificate is installed, but the one with the serial number %s cannot be removed: %w", c.SerialNumber.Text(16), err),
+				fmt.Errorf("the new certificate is installed, but the one with the serial number %x cannot be removed: %w", c.SerialNumber.Bytes(), err),
 				"remove it with a tool for the token")
 		}
 		removed = append(removed, c)

@@ -105,7 +105,7 @@ func oneToken(mod module, u URI) (token, error) {
 			}
 			return token{}, signer.WithHint(fmt.Errorf("no token is present: %w", signer.ErrUnavailable), hint)
 		}
-		return token{}, signer.WithHint(fmt.Errorf("no token that is present matches: %w", signer.ErrUnavailable),
+		return token{}, signer.WithHint(fmt.Errorf("no token matches the reference: %w", signer.ErrUnavailable),
 			mismatch(mod, u)+"use one of the tokens that are present: "+listTokens(all, u))
 	}
 	return token{}, signer.WithHint(fmt.Errorf("%d tokens match: %w", len(found), signer.ErrAmbiguous),

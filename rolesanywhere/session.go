@@ -62,7 +62,7 @@ func (c *Client) attempt(ctx context.Context, body []byte, offset time.Duration)
 	if err := c.sign(req, body, chain, now); err != nil {
 		return none, err
 	}
-	c.cfg.Logger.Debug("sending CreateSession", "url", c.endpoint.String(), "certificate_serial", chain[0].SerialNumber.Text(16),
+	c.cfg.Logger.Debug("sending CreateSession", "url", c.endpoint.String(), "certificate_serial", fmt.Sprintf("%x", chain[0].SerialNumber.Bytes()),
 		"intermediates", len(chain)-1)
 
 	server := c.server()

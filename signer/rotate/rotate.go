@@ -279,7 +279,7 @@ func (i *Identity) install(callerCtx context.Context, next *generation, err erro
 		_ = i.close(old)
 	}
 	leaf := next.key.Chain()[0]
-	i.config.Logger.Info("reloaded key and certificate", "certificate_serial", leaf.SerialNumber.Text(16), "not_after", leaf.NotAfter.UTC())
+	i.config.Logger.Info("reloaded key and certificate", "certificate_serial", fmt.Sprintf("%x", leaf.SerialNumber.Bytes()), "not_after", leaf.NotAfter.UTC())
 	return nil
 }
 

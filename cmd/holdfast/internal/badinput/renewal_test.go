@@ -41,6 +41,7 @@ func renewArguments(*pki) []badInput {
 		renewCase("needs a program", front.ExitUsage, "needs a program", "--", nil, way, "command"),
 		renewCase("a program of another way", front.ExitUsage, "--way step-ca uses no program", "leave out the program", anchor, with("--", "true")...),
 		renewCase("an argument", front.ExitUsage, "cert.pem", "--", nil, "cert.pem"),
+		renewCase("program with flags without --", front.ExitUsage, "--renew", "-- PROGRAM", nil, way, "command", "holdfast", "ca", "issue", "--renew", "-"),
 		renewCase("program before --", front.ExitUsage, `"true"`, "after --", nil, way, "command", "true", "--", "x"),
 		renewCase("two modes", front.ExitUsage, "--loop", "one of them", nil, way, "command", "--if-due", "--loop", "--", "true"),
 		renewCase("half of the ARNs", front.ExitUsage, "trust anchor ARN", "--trust-anchor-arn", nil, way, "command", "--role-arn", "arn:aws:iam::111122223333:role/demo", "--", "true"),

@@ -125,7 +125,7 @@ func TestToken(t *testing.T) {
 		s.checkGood(setup{args: right + " --use-pin"})
 
 		s.check(setup{args: strings.Replace(right, "object=", "object=no-", 1) + " --use-pin", check: "key", seen: "no", command: "holdfast list", code: 3})
-		s.check(setup{args: strings.Replace(right, "token=", "token=no-", 1), check: "key", seen: "no token that is present matches", command: "holdfast list", code: 5})
+		s.check(setup{args: strings.Replace(right, "token=", "token=no-", 1), check: "key", seen: "no token matches the reference", command: "holdfast list", code: 5})
 	}
 }
 

@@ -89,6 +89,10 @@ func unknownFlag(cmd *cobra.Command, e *pflag.NotExistError) error {
 	if name == "version" || shown == "-v" || shown == "-V" {
 		return signer.WithHint(err, "to print the version, run holdfast --version")
 	}
+	if _, program, ok := strings.Cut(cmd.Use, "-- "); ok && cmd.Flags().NArg() > 0 {
+		program, _, _ = strings.Cut(program, " ")
+		return signer.WithHint(err, "write "+program+" and its arguments after --, as in "+cmd.CommandPath()+" … -- "+program)
+	}
 	for _, f := range foreignFlags {
 		if target, _, _ := strings.Cut(f[1], " "); f[0] == name && cmd.Flags().Lookup(target) != nil {
 			return signer.WithHint(err, "did you mean --"+f[1]+"?")

@@ -203,7 +203,7 @@ func newReader(t *testing.T) *reader {
 	t.Cleanup(func() { os.RemoveAll(base) })
 	port := func() string { return strconv.Itoa(clitest.FreePort(t)) }
 	r := &reader{TB: t, bin: filepath.Join(base, "bin"), dir: filepath.Join(base, "work"),
-		replace: []string{"9910", port(), "9911", port(), "9912", port()}}
+		replace: []string{"9910", port(), "9911", port(), "9912", port(), "9913", port()}}
 	for _, dir := range []string{base, r.bin, r.dir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)

@@ -106,12 +106,12 @@ openssl x509 -req -in app.csr -CA issuer.pem -CAkey issuer-key.pem -CAcreateseri
 	} {
 		start := ""
 		if c.server != "" {
-			start = secondTerminal("openssl cmp -port 9912 -rsp_cert next.pem " + c.server + "\n")
+			start = secondTerminal("openssl cmp -port 9913 -rsp_cert next.pem " + c.server + "\n")
 		}
 		r.run(start + fmt.Sprintf(`
 code=0
 mkdir tmp
-TMPDIR=$PWD/tmp ./%s 127.0.0.1:9912 pkix/ '/CN=Example CA' app %s <app.csr >out 2>log || code=$?
+TMPDIR=$PWD/tmp ./%s 127.0.0.1:9913 pkix/ '/CN=Example CA' app %s <app.csr >out 2>log || code=$?
 echo "%s: code $code"
 cat out log
 rmdir tmp

@@ -67,6 +67,7 @@ func TestChainErrors(t *testing.T) {
 		{1, nil, map[string]string{"assume.rolearn": `"x"`}, "assume.rolearn", "docs/configuration.md"},
 		{1, nil, map[string]string{"assume.session_name": `"x"`}, "assume.session_name", "did you mean role_session_name? docs/configuration.md"},
 		{1, nil, map[string]string{"assume.externalid": `"x"`}, "assume.externalid", "did you mean external_id?"},
+		{1, nil, map[string]string{"way": `"command"`}, "unknown key role.way", "did you mean way below [role.renew]?"},
 		{1, nil, map[string]string{"private-key": `"x"`}, "private-key", "did you mean private_key?"},
 		{1, nil, map[string]string{"assume.zebra": `"x"`}, "assume.zebra", "docs/configuration.md"},
 		{1, nil, map[string]string{"assume.external_id": `"a b"`}, "external ID", ""},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -83,26 +84,46 @@ func keyName(key toml.Key) string {
 	return parts.String()
 }
 
-// meantKey returns the key of a role, or of its assume table, that is similar to an
-// unknown key, or "".
-func meantKey(unknown toml.Key) string {
-	all := reflect.TypeFor[table]()
-	if len(unknown) > 2 { // below a table of the role
-		all = map[string]reflect.Type{"assume": reflect.TypeFor[assumeTable](), "renew": reflect.TypeFor[flags.Renewal]()}[unknown[1]]
+// tables are the tables of the file, by their headers.
+var tables = map[string]reflect.Type{
+	"[[role]]":      reflect.TypeFor[table](),
+	"[role.assume]": reflect.TypeFor[assumeTable](),
+	"[role.renew]":  reflect.TypeFor[flags.Renewal](),
+}
+
+// keysOf returns the keys of the table with a header.
+func keysOf(header string) (keys []string) {
+	for _, field := range reflect.VisibleFields(tables[header]) {
+		keys = append(keys, field.Tag.Get("toml"))
 	}
-	if all == nil {
+	return keys
+}
+
+// meantKey returns the key or the table that an unknown key may stand for, or "".
+func meantKey(unknown toml.Key) string {
+	last := unknown[len(unknown)-1]
+	header := "[[role]]"
+	switch {
+	case len(unknown) == 1 && tables["[role."+last+"]"] != nil:
+		return "[role." + last + "], below its [[role]]"
+	case len(unknown) == 1 && front.Similar(last, "role") != "":
+		return "[[role]]"
+	case len(unknown) > 2:
+		header = "[role." + unknown[1] + "]"
+	}
+	if tables[header] == nil {
 		return ""
 	}
-	var names []string
-	last := unknown[len(unknown)-1]
-	for i := range all.NumField() {
-		name := all.Field(i).Tag.Get("toml")
-		if strings.HasSuffix(name, "_"+last) {
-			return name
-		}
-		names = append(names, name)
+	keys := keysOf(header)
+	if i := slices.IndexFunc(keys, func(key string) bool { return strings.HasSuffix(key, "_"+last) }); i >= 0 {
+		return keys[i]
 	}
-	return front.Similar(last, names...)
+	for _, h := range slices.Sorted(maps.Keys(tables)) {
+		if slices.Contains(keysOf(h), last) {
+			return last + " below " + h
+		}
+	}
+	return front.Similar(last, keys...)
 }
 
 // readTables reads a configuration file, at most until ctx ends.
@@ -120,8 +141,8 @@ func readTables(ctx context.Context, path string) ([]table, error) {
 	}
 	if len(keys) > 0 {
 		hint := "docs/configuration.md lists the keys"
-		if name := meantKey(keys[0]); name != "" {
-			hint = "did you mean " + name + "? " + hint
+		if meant := meantKey(keys[0]); meant != "" {
+			hint = "did you mean " + meant + "? " + hint
 		}
 		return nil, signer.WithHint(front.Usagef("--config %s: unknown key %s", path, keyName(keys[0])), hint)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/all"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 const goodTable = `[[role]]
@@ -63,6 +64,29 @@ func TestConfig(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), test.culprit) {
 			t.Errorf("%s: error %v does not name %s", test.name, err, test.culprit)
+		}
+	}
+}
+
+// The hint for a key in the wrong table says where it belongs.
+func TestConfigKeyOfAnotherTable(t *testing.T) {
+	for text, hint := range map[string]string{
+		goodTable + "[renew]\nway = \"command\"\n":          "did you mean [role.renew], below its [[role]]?",
+		goodTable + "[assume]\nrole_arn = \"x\"\n":          "did you mean [role.assume], below its [[role]]?",
+		"port = 9911\n" + goodTable:                         "did you mean port below [[role]]?",
+		"[[roles]]\nname = \"app\"\n":                       "did you mean [[role]]?",
+		goodTable + "[role.renew]\nport = 9911\n":           "did you mean port below [[role]]?",
+		goodTable + "[role.renew]\nurl = \"https://ca/\"\n": "did you mean ca_url?",
+		goodTable + "[role.renewal]\nway = \"command\"\n":   "did you mean renew?",
+		goodTable + "[server]\nname.a = \"b\"\n":            "docs/configuration.md lists the keys",
+	} {
+		path := filepath.Join(t.TempDir(), "serve.toml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Setup{}.fromConfig(t.Context(), front.App{Store: all.New()}, path, "")
+		if err == nil || !strings.HasPrefix(signer.Hint(err), hint) {
+			t.Errorf("%q: error %v, hint %q, want %q", text, err, signer.Hint(err), hint)
 		}
 	}
 }
