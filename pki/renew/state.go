@@ -135,8 +135,8 @@ func (r *Renewer) load(leaf *x509.Certificate) (s state, err error) {
 		s.Pending = stored.Pending
 	}
 	if stored.Pending != nil && stored.Subject != s.Subject {
-		return s, signer.WithHint(fmt.Errorf("%s: the state belongs to the certificate of %q, whose renewal was begun", r.config.StateFile, stored.Subject),
-			"name another file with Config.StateFile, or remove this one")
+		r.config.Logger.Warn("the state of the renewal belongs to another certificate, whose renewal was begun; if both are renewed on this machine, give each a state file of its own",
+			"file", r.config.StateFile, "subject", stored.Subject)
 	}
 	return s, nil
 }

@@ -95,7 +95,9 @@ func (w Way) now() time.Time {
 	return time.Now()
 }
 
-func unreachable(err error) error { return signer.WithHint(fmt.Errorf("%w: %w", renew.ErrUnreachable, err), "check the name of the folder, and that it is mounted and that this user may write to it") }
+func unreachable(err error) error {
+	return signer.WithHint(fmt.Errorf("%w: %w", renew.ErrUnreachable, err), "check the name of the folder, and that it is mounted and that this user may write to it")
+}
 
 // ask writes the request, unless it is there.
 func (w Way) ask(ctx context.Context, f *Folder, r renew.Request) error {

@@ -45,8 +45,9 @@ func (s Setup) checkRenewed(ctx context.Context, a front.App, anchor []*x509.Cer
 	case !refused(err):
 		return signer.WithHint(fmt.Errorf("the new certificate is kept until AWS can be asked for a session with it: %w", err), signer.Hint(err))
 	}
-	// A refusal of both certificates says nothing about the new one.
-	if s.session(ctx, old) == nil {
+	// A refusal of both certificates says nothing about the new one. One that has
+	// expired is refused anyway.
+	if a.Now().After(was.NotAfter) || s.session(ctx, old) == nil {
 		return fmt.Errorf("%w: %w", renew.ErrUnfit, err)
 	}
 	return signer.WithHint(fmt.Errorf("AWS refuses the session also with the certificate in use, so the new one is kept and checked again later: %w", err), signer.Hint(err))
