@@ -25,7 +25,7 @@ type enrollFlags struct {
 	csr, token string
 
 	allowChange bool
-	out        front.OutFile
+	out         front.OutFile
 }
 
 // Enroll returns the command that obtains a first certificate.
