@@ -239,7 +239,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	if ref.Rest != "" {
 		a, err := keystore.ParseAttributes(ref.Rest, "device")
 		if named, _ := keystore.ParseAttributes(ref.Rest, attributes...); named["path"] != "" || named["handle"] != "" {
-			err = signer.WithHint(errors.New("names a key, but only the persistent keys of a TPM can be listed"),
+			err = signer.WithHint(errors.New("names one key, but list shows all persistent keys of a TPM"),
 				"use tpm: or tpm:device=PATH; for a key file, use its path without tpm:path=")
 		}
 		if err != nil {

@@ -533,6 +533,12 @@ func TestList(t *testing.T) {
 			t.Errorf("%s: %v, want a RefError", rest, err)
 		}
 	}
+	for _, rest := range []string{"path=key.pem", "handle=0x81010001;device=/dev/tpm0"} {
+		_, err := Backend{}.List(t.Context(), keystore.Ref{Scheme: "tpm", Rest: rest}, keystore.Call{})
+		if err == nil || !strings.Contains(err.Error(), "names one key") || !strings.Contains(signer.Hint(err), "use tpm: or tpm:device=PATH") {
+			t.Errorf("%s: %v, hint %q", rest, err, signer.Hint(err))
+		}
+	}
 	if left := m.loadedHandles(); len(left) > 0 {
 		t.Errorf("left in the TPM: %x", left)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -65,6 +66,7 @@ func (o *opener) new(kind string) *failingKey {
 	o.t.Helper()
 	key := signertest.NewKey(o.t, kind)
 	leaf := o.ca.Issue(o.t, key, func(c *x509.Certificate) {
+		c.SerialNumber = big.NewInt(0x097a)
 		if !o.notAfter.IsZero() {
 			c.NotAfter = o.notAfter
 		}
