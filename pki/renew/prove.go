@@ -15,10 +15,14 @@ import (
 // clock of the CA can be ahead of that of this machine.
 const maxSkew = 5 * time.Minute
 
+// leastLifeShare is the share of the life before that a new certificate must have, so
+// that a mistake of the CA does not replace a good certificate.
+const leastLifeShare = 100
+
 // prove returns the chain of the new certificate, or an error that wraps [ErrUnfit]
-// if the certificate must not replace that of old, whose renewal is due at the time due.
-// It borrows both keys.
-func (r *Renewer) prove(ctx context.Context, old, key signer.Signer, obtained []*x509.Certificate, due, now time.Time) ([]*x509.Certificate, error) {
+// if the certificate must not replace that of old, whose renewals are in plan. It borrows
+// both keys.
+func (r *Renewer) prove(ctx context.Context, old, key signer.Signer, obtained []*x509.Certificate, plan Schedule, now time.Time) ([]*x509.Certificate, error) {
 	certs, err := signer.SelectCertificates(key.Public(), obtained, now)
 	if err != nil {
 		return nil, unfit(err)
@@ -40,8 +44,10 @@ func (r *Renewer) prove(ctx context.Context, old, key signer.Signer, obtained []
 		return nil, unfit(signer.WithHint(fmt.Errorf("it is another identity: %s", differences[0]), "if this is intended, use Config.AllowChange"))
 	}
 	switch {
-	case leaf.NotAfter.Equal(before[0].NotAfter) && leaf.NotBefore.After(before[0].NotBefore) && !now.Before(due):
+	case leaf.NotAfter.Equal(before[0].NotAfter) && leaf.NotBefore.After(before[0].NotBefore) && !now.Before(plan.Due()):
 		return nil, unfit(signer.WithHint(fmt.Errorf("it expires at the same time as the one that is in use, %s", leaf.NotAfter.UTC().Format(time.RFC3339)), "check when the certificate of the CA expires; a CA issues none that lives longer than itself"))
+	case leaf.NotAfter.Sub(now) < plan.life()/leastLifeShare && !r.config.AllowChange:
+		return nil, unfit(signer.WithHint(fmt.Errorf("it lives for %v, and the one in use for %v", leaf.NotAfter.Sub(now).Round(time.Second), plan.life().Round(time.Second)), "if this is intended, use Config.AllowChange"))
 	case leaf.NotBefore.Before(before[0].NotBefore) && !r.config.AllowChange:
 		return nil, unfit(signer.WithHint(fmt.Errorf("it was issued before the one that is in use"), "the CA must issue a new certificate; if it sets notBefore earlier than the CA before it, use Config.AllowChange once"))
 	}

@@ -101,6 +101,7 @@ func (b *bench) status() renew.Status {
 func TestDue(t *testing.T) {
 	b := newBench(t)
 	b.life = 2 * time.Hour
+	b.config.AllowChange = true // it lives much shorter than the first one
 	if err := b.renew(); err != nil {
 		t.Fatal(err)
 	}
@@ -161,6 +162,9 @@ func TestUnfit(t *testing.T) {
 			return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotBefore = b.now.Add(2 * time.Hour) })}
 		}, "not valid before"},
 		"the same": {func() []*x509.Certificate { return b.chain }, "that is in use"},
+		"a life of a second": {func() []*x509.Certificate {
+			return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotAfter = b.now.Add(time.Second) })}
+		}, "it lives for 1s"},
 		"an older one": {func() []*x509.Certificate {
 			return []*x509.Certificate{b.issue(func(c *x509.Certificate) { c.NotBefore = b.chain[0].NotBefore.Add(-time.Second) })}
 		}, "issued before"},

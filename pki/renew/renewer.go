@@ -329,8 +329,8 @@ func (r *Renewer) finish(ctx context.Context, old, key signer.Signer, s *state) 
 	if err != nil {
 		return nil, unfit(err)
 	}
-	due := Schedule{s.Obtained, old.Chain()[0].NotAfter, old.Public()}.Due()
-	chain, err := r.prove(ctx, old, key, certs, due, r.config.Now())
+	plan := Schedule{s.Obtained, old.Chain()[0].NotAfter, old.Public()}
+	chain, err := r.prove(ctx, old, key, certs, plan, r.config.Now())
 	if err != nil {
 		if errors.Is(err, ErrUnfit) {
 			s.Pending = nil // ask for another one

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -27,7 +28,7 @@ func (s Setup) checkRenewed(ctx context.Context, a front.App, anchor []*x509.Cer
 	case len(anchor) > 0:
 		err = rolesanywhere.CheckTrust(signer.CertificatesOf(renewed), anchor, a.Now())
 	case !s.Renewal.AllowChange:
-		err = sameCA(old.Chain(), renewed.Chain())
+		err = sameCA(signer.CertificatesOf(old), renewed.Chain())
 	}
 	was, is := old.Chain()[0], renewed.Chain()[0]
 	if err == nil && !signer.SamePublicKey(was.PublicKey, is.PublicKey) && !bytes.Equal(was.RawSubject, is.RawSubject) {
@@ -70,10 +71,21 @@ func refused(err error) bool {
 	return errors.As(err, &answer) && !errors.Is(err, rolesanywhere.ErrUnreachable) && answer.StatusCode < 500 && answer.StatusCode != 429
 }
 
-// sameCA returns an error if the new chain names another CA than the old one. It cannot
-// verify the signature of a CA whose certificate it does not have.
-func sameCA(old, renewed []*x509.Certificate) error {
+// sameCA returns an error if the new chain names another CA than the old one, or a CA of
+// the old certificates has not signed it. It cannot verify the signature of a CA whose
+// certificate it does not have.
+func sameCA(before signer.Certificates, renewed []*x509.Certificate) error {
+	old := before.Chain
 	was, is := top(old), top(renewed)
+	for _, c := range renewed {
+		named := func(ca *x509.Certificate) bool {
+			return bytes.Equal(c.RawIssuer, ca.RawSubject) && bytes.Equal(c.AuthorityKeyId, ca.SubjectKeyId)
+		}
+		signed := func(ca *x509.Certificate) bool { return named(ca) && c.CheckSignatureFrom(ca) == nil }
+		if known := before.All(); slices.ContainsFunc(known, named) && !slices.ContainsFunc(known, signed) {
+			return signer.WithHint(fmt.Errorf("the CA %q, whose certificate is stored with the one in use, has not signed it", c.Issuer), hintAnotherCA)
+		}
+	}
 	switch {
 	case len(renewed) == 1 && was != old[0] && renewed[0].CheckSignatureFrom(old[1]) == nil:
 		return signer.WithHint(fmt.Errorf("it comes without the certificate of its issuer %q", renewed[0].Issuer), "the CA must send the certificates of the issuers, too")
