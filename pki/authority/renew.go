@@ -109,7 +109,7 @@ func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificat
 	unknown := refuse(signer.WithHint(fmt.Errorf("this CA did not issue the certificate that signed the request (serial number %.40s) with this folder", serial),
 		"use the folder of the CA that issued it"))
 	if !a.Issued(r.Old) {
-		return t, nil, refuse(signer.WithHint(fmt.Errorf("%w (serial number %.40s)", ErrForeign, serial), "use the folder of the CA that issued it"))
+		return t, nil, refuse(signer.WithHint(fmt.Errorf("%w (serial number %.40s of %.100q)", ErrForeign, serial, r.Old.Issuer.String()), "use the folder of the CA that issued it"))
 	}
 	if !isSerial(serial) {
 		return t, nil, unknown
