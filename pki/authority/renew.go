@@ -22,6 +22,10 @@ const renewLock = "renew.lock"
 // however often it is requested.
 var ErrRefused = errors.New("the renewal is refused")
 
+// ErrForeign is wrapped, besides [ErrRefused], by the error about a request that another
+// CA can grant.
+var ErrForeign = errors.New("this CA did not issue the certificate that signed the request")
+
 // A Renewal asks for a certificate with the names of one that the CA issued.
 type Renewal struct {
 	// Old is the certificate whose key signed the request for the renewal. The
@@ -63,6 +67,10 @@ func (r Renewal) request() string {
 // because of a compromised key, no certificate is renewed that has this key or that
 // came, over any number of renewals, from a request that it signed.
 //
+// No line gets more than [MaxValid] valid certificates. After a restore that added
+// certificates to the index, a certificate is refused if one of them has the same
+// names, another key, and was not issued before it: it can have replaced it.
+//
 // Certificates whose signature was interrupted do not count, because nobody got
 // them.
 func (a *Authority) FindRenewal(r Renewal) (*x509.Certificate, error) {
@@ -98,15 +106,18 @@ func refuse(err error) error { return fmt.Errorf("%w: %w", ErrRefused, err) }
 // request.
 func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificate, err error) {
 	serial := serialText(r.Old.SerialNumber)
-	foreign := refuse(signer.WithHint(fmt.Errorf("this CA did not issue the certificate that signed the request (serial number %.40s)", serial),
+	unknown := refuse(signer.WithHint(fmt.Errorf("this CA did not issue the certificate that signed the request (serial number %.40s) with this folder", serial),
 		"use the folder of the CA that issued it"))
+	if !a.Issued(r.Old) {
+		return t, nil, refuse(signer.WithHint(fmt.Errorf("%w (serial number %.40s of %.100q)", ErrForeign, serial, r.Old.Issuer.String()), "use the folder of the CA that issued it"))
+	}
 	if !isSerial(serial) {
-		return t, nil, foreign
+		return t, nil, unknown
 	}
 	stored, err := a.checkFile(serial + ".pem")
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && !stored.Equal(r.Old):
-		return t, nil, foreign
+		return t, nil, unknown
 	case err != nil:
 		return t, nil, fmt.Errorf("%s: %w", a.certificatePath(serial), err)
 	}
@@ -135,6 +146,9 @@ func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificat
 	}
 	if earlier, err := a.answered(entry, key, r.request()); earlier != nil || err != nil {
 		return t, earlier, err
+	}
+	if err := a.checkBounds(entry, stored); err != nil {
+		return t, nil, err
 	}
 	if end := stored.NotAfter.Add(r.AllowExpired); a.opts.now().After(end) {
 		return t, nil, refuse(signer.WithHint(fmt.Errorf("the certificate of %q expired at %s", entry.Subject, stored.NotAfter.UTC().Format(time.RFC3339)),

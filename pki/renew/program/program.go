@@ -215,7 +215,8 @@ func (p Program) explain(r renew.Request, err error, stdout string, reason reaso
 type reason struct{ text, hint string }
 
 // lastLine returns the last line of text that is not empty, shortened. Holdfast
-// prints its name before an error, and a hint after it.
+// prints its name before an error, and a hint after it; that its CA refuses a renewal is
+// what the exit code says.
 func lastLine(text string) (r reason) {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if n := len(lines); n > 1 {
@@ -223,7 +224,8 @@ func lastLine(text string) (r reason) {
 			r.hint, lines = shortened(hint), lines[:n-1]
 		}
 	}
-	r.text = shortened(strings.TrimPrefix(lines[len(lines)-1], "holdfast: "))
+	text = strings.TrimPrefix(lines[len(lines)-1], "holdfast: ")
+	r.text = shortened(strings.TrimPrefix(text, "the renewal is refused: "))
 	return r
 }
 

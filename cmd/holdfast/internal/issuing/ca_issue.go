@@ -61,8 +61,9 @@ such as that of holdfast csr --renew, and issues a certificate with the same
 names, profile and lifetime. --renew-folder does this once for all new requests
 in a folder: for TOKEN.p7 it writes TOKEN.pem or, with the reason,
 TOKEN.rejected. A certificate that is revoked, has expired, or was renewed with
-another key is refused. The same request always gets the same certificate. The
-exit code is 2 if a request was refused.`,
+another key is refused. In a folder, a request for another CA is left without an
+answer. The same request always gets the same certificate. The exit code is 2 if
+a request was refused.`,
 		Example: `  holdfast ca issue --csr app.csr --subject CN=app > cert.pem
   holdfast ca issue --csr app.csr --subject CN=app --dns app.example.com \
       --lifetime 30d > cert.pem
@@ -84,7 +85,7 @@ exit code is 2 if a request was refused.`,
 	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list; can be repeated (default: crl_distribution_points in the settings)")
 	f.renewal.add(fs)
 	f.out.Add(cmd, "certificate", "CERTIFICATE")
-	f.add(cmd, "object: serial, subject, not_after, profile, certificate; with --renew-folder, an array of objects: request, with serial, subject and not_after, or with refused or failed")
+	f.add(cmd, "object: serial, subject, not_after, profile, certificate; with --renew-folder, an array of objects: request, with serial, subject and not_after, or with refused, failed or left")
 	return cmd
 }
 
@@ -144,34 +145,6 @@ func (f *issueFlags) issuer(ctx context.Context, a front.App) (*authority.Author
 	}
 	settings, err := f.key.settings(ctx, f.dir)
 	return ca, settings, err
-}
-
-// request reads the request.
-func (f *issueFlags) request(ctx context.Context, a front.App) (*x509.CertificateRequest, error) {
-	ref, data, err := readInput(ctx, a, f.csr)
-	if err != nil {
-		return nil, err
-	}
-	request, err := pki.ParseRequest(data)
-	if err != nil && signer.Hint(err) == "" {
-		err = signer.WithHint(err, "make another request, such as with holdfast csr")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", ref, err)
-	}
-	return request, nil
-}
-
-// readInput reads a file, or standard input for -.
-func readInput(ctx context.Context, a front.App, name string) (ref keystore.Ref, data []byte, err error) {
-	if ref, err = keystore.ParseRef(name); err != nil {
-		return ref, nil, err
-	}
-	data, err = (keystore.Call{Options: a.Options(a.Logger(false))}).Read(ctx, ref)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", ref, err)
-	}
-	return ref, data, err
 }
 
 // template returns the certificate to issue, which the CA may issue.

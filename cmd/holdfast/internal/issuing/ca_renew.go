@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -103,7 +102,7 @@ func (f *issueFlags) renew(ctx context.Context, a front.App) error {
 	}
 	switch {
 	case isRefusal(err):
-		return refused(fmt.Errorf("%s: %w", ref, err))
+		return refused(inInput(ref, err))
 	case err != nil:
 		return err
 	}
@@ -142,7 +141,11 @@ func (f *issueFlags) terms(c config) (t authority.Renewal, err error) {
 func (f *issueFlags) find(ca *authority.Authority, terms authority.Renewal, data []byte) (r authority.Renewal, c *x509.Certificate, err error) {
 	m, err := cms.Parse(data)
 	if err != nil {
-		return r, nil, signer.WithHint(err, "make the request again, such as with holdfast csr --renew")
+		hint := "make the request again, such as with holdfast csr --renew"
+		if _, err := pki.ParseRequest(data); err == nil { // --signed is easily forgotten
+			hint = "the request must be signed: renew with --signed (signed = true in the configuration), or make it with holdfast csr --renew"
+		}
+		return r, nil, signer.WithHint(err, hint)
 	}
 	r = terms
 	r.Old, r.Transaction = m.Signer, m.Transaction

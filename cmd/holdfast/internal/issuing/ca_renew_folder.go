@@ -23,6 +23,7 @@ type answer struct {
 	NotAfter string `json:"not_after,omitempty"`
 	Refused  string `json:"refused,omitempty"` // the reason
 	Failed   string `json:"failed,omitempty"`  // the reason; the next run tries again
+	Left     string `json:"left,omitempty"`    // the reason; another CA can answer it
 }
 
 func (w answer) String() string {
@@ -32,6 +33,8 @@ func (w answer) String() string {
 		return fmt.Sprintf("refused %s: %s", path, w.Refused)
 	case w.Failed != "":
 		return fmt.Sprintf("failed %s: %s", path, w.Failed)
+	case w.Left != "":
+		return fmt.Sprintf("left %s: %s", path, w.Left)
 	}
 	return fmt.Sprintf("issued %s: %s (serial number %s), expires at %s", path, front.OneLine(w.Subject), w.Serial, w.NotAfter)
 }
@@ -98,13 +101,16 @@ func (f *issueFlags) renewFolder(ctx context.Context, a front.App, ca *authority
 	return d.result(err)
 }
 
-// answer writes the certificate or the refusal to the folder.
+// answer writes the certificate or the refusal to the folder. A request to another CA
+// stays without an answer, because that CA may read the same folder.
 func (d *desk) answer(token string, c *x509.Certificate, err error) {
 	path := d.folder.Path(token)
 	if err == nil {
 		err = d.folder.Issue(token, chainPEM(c, d.ca.Chain()))
 	}
 	switch {
+	case errors.Is(err, authority.ErrForeign):
+		d.answers = append(d.answers, answer{Request: path, Left: reasonOf(path, err)})
 	case isRefusal(err):
 		d.reject(token, err)
 	case err != nil:
@@ -115,17 +121,23 @@ func (d *desk) answer(token string, c *x509.Certificate, err error) {
 }
 
 func (d *desk) reject(token string, err error) {
-	path, reason := d.folder.Path(token), err.Error()
-	for _, prefix := range []string{path, authority.ErrRefused.Error()} { // the reader knows both
-		reason = strings.TrimPrefix(reason, prefix+": ")
-	}
-	reason = front.OneLine(reason)
+	path := d.folder.Path(token)
+	reason := reasonOf(path, err)
 	if err := d.folder.Reject(token, reason); err != nil {
 		d.fail(path, err)
 		return
 	}
 	d.refused++
 	d.answers = append(d.answers, answer{Request: path, Refused: reason})
+}
+
+// reasonOf returns the text of an error without what the reader knows.
+func reasonOf(path string, err error) string {
+	reason := err.Error()
+	for _, prefix := range []string{path, authority.ErrRefused.Error()} {
+		reason = strings.TrimPrefix(reason, prefix+": ")
+	}
+	return front.OneLine(reason)
 }
 
 func (d *desk) fail(path string, err error) {

@@ -25,6 +25,7 @@ import (
 func caRevoke(a front.App) *cobra.Command {
 	var f folder
 	var serial, certificate, reason string
+	var line bool
 	cmd := &cobra.Command{
 		Use:   "revoke",
 		Short: "Revoke a certificate",
@@ -36,20 +37,22 @@ or by its file. A file can also be a certificate that the CA signed before it
 had this folder.
 
 The certificates that renewed it, and those that it renewed, stay valid. Unless
-the reason is superseded, the command lists them, and prints the commands that
-revoke them.`,
-		Example: `  holdfast ca revoke --serial 4f1c22 --reason keyCompromise
+the reason is superseded, the command lists them. --line revokes them, too; with
+the reason keyCompromise, also those of the same key, and those that came from
+it. After an interruption, the same command revokes the rest.`,
+		Example: `  holdfast ca revoke --serial 4f1c22 --line --reason keyCompromise
   holdfast ca revoke --certificate cert.pem --reason superseded`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return revoke(cmd.Context(), a, f, serial, certificate, reason)
+			return revoke(cmd.Context(), a, f, serial, certificate, reason, line)
 		},
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&serial, "serial", "", "serial `number` in hexadecimal, or at least its first six digits")
 	fs.StringVar(&certificate, "certificate", "", "`file` of the certificate")
+	fs.BoolVar(&line, "line", false, "also revoke the other valid certificates of its line of renewals")
 	fs.StringVar(&reason, "reason", "unspecified", "`reason`: "+strings.Join(reasons(), ", "))
 	front.MarkValues(fs.Lookup("reason"), reasons()...)
-	f.add(cmd, "object: serial, subject, revoked, reason, related")
+	f.add(cmd, "object: serial, subject, revoked, reason, related, also_revoked")
 	return cmd
 }
 
@@ -66,11 +69,13 @@ type revocation struct {
 	Revoked string `json:"revoked"`
 	Reason  string `json:"reason"`
 
-	// Related are the serial numbers of other valid certificates; see [related].
-	Related []string `json:"related"`
+	// Related are the serial numbers of other valid certificates, and AlsoRevoked
+	// those of the ones that --line has revoked; see [authority.Related].
+	Related     []string `json:"related"`
+	AlsoRevoked []string `json:"also_revoked"`
 }
 
-func revoke(ctx context.Context, a front.App, f folder, serial, certificate, reason string) error {
+func revoke(ctx context.Context, a front.App, f folder, serial, certificate, reason string, line bool) error {
 	code, ok := pki.Reasons[reason]
 	switch {
 	case !ok:
@@ -98,18 +103,23 @@ func revoke(ctx context.Context, a front.App, f folder, serial, certificate, rea
 		return signer.WithHint(front.Usagef("--serial %q has fewer than %d digits, and a revocation cannot be undone", serial, minDigits),
 			"to revoke the certificate for "+subjectOf(before)+", give --serial "+before.Serial)
 	}
-	if err == nil && before.Revoked.IsZero() {
+	var also []authority.Certificate
+	switch {
+	case err != nil:
+	case line:
+		also, err = ca.RevokeLine(ctx, before.Serial, code)
+	case before.Revoked.IsZero():
 		err = ca.Revoke(ctx, before.Serial, code)
 	}
 	if err != nil {
 		return err
 	}
-	return printRevocation(a, f, ca, before, code)
+	return printRevocation(a, f, ca, before, also, code)
 }
 
-// printRevocation prints what has been revoked. before is its entry before that, and
-// reason is the one that the user gave.
-func printRevocation(a front.App, f folder, ca *authority.Authority, before authority.Certificate, reason pki.Reason) error {
+// printRevocation prints what has been revoked. before is its entry before that, also
+// are those of its line, and reason is the one that the user gave.
+func printRevocation(a front.App, f folder, ca *authority.Authority, before authority.Certificate, also []authority.Certificate, reason pki.Reason) error {
 	entries, err := ca.List()
 	if err != nil {
 		return err
@@ -118,25 +128,35 @@ func printRevocation(a front.App, f folder, ca *authority.Authority, before auth
 	if c.Reason == pki.KeyCompromise {
 		reason = c.Reason
 	}
-	others := related(entries, c, reason == pki.KeyCompromise, a.Now())
+	others := authority.Related(entries, c, reason == pki.KeyCompromise, a.Now())
 	if f.json {
-		serials := []string{} // not nil: [] in JSON
-		for _, o := range others {
-			serials = append(serials, o.Serial)
-		}
-		return front.WriteJSON(a.Stdout, revocation{c.Serial, c.Subject, stamp(c.Revoked), reasonName(c.Reason), serials})
+		return front.WriteJSON(a.Stdout, revocation{c.Serial, c.Subject, stamp(c.Revoked), reasonName(c.Reason), serialsOf(others), serialsOf(also)})
 	}
-	text := fmt.Sprintf("revoked the certificate for %s (serial number %s)\n", front.OneLine(subjectOf(c)), c.Serial)
+	done := func(c authority.Certificate) string {
+		return fmt.Sprintf("revoked the certificate for %s (serial number %s)\n", front.OneLine(subjectOf(c)), c.Serial)
+	}
+	text := done(c)
 	if !before.Revoked.IsZero() {
 		text = fmt.Sprintf("the certificate for %s (serial number %s) was already revoked at %s, with the reason %s\n", front.OneLine(subjectOf(c)), c.Serial, day(c.Revoked), reasonName(c.Reason))
 	}
+	for _, o := range also {
+		text += done(o)
+	}
 	told := f.tellRelated(c, others, reason)
-	if reason != c.Reason && reason == pki.KeyCompromise {
+	if reason != c.Reason && reason == pki.KeyCompromise && !slices.ContainsFunc(also, func(o authority.Certificate) bool { return o.Key == c.Key }) {
 		told = "the reason cannot be changed: the CA does not know that the key is compromised until another certificate of it is revoked with the reason keyCompromise\n" + told
 	}
 	_, err = a.Stdout.Write([]byte(text))
 	_, toldErr := fmt.Fprintf(a.Stderr, "%snext: %s, and import the list at AWS; see holdfast ca crl --help\n", told, f.command("crl", "--out", "crl.pem"))
 	return errors.Join(err, toldErr)
+}
+
+func serialsOf(entries []authority.Certificate) []string {
+	serials := []string{} // not nil: [] in JSON
+	for _, e := range entries {
+		serials = append(serials, e.Serial)
+	}
+	return serials
 }
 
 // adopt returns the serial number of the only certificate in a file that the CA

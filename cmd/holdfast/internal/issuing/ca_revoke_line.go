@@ -3,34 +3,14 @@ package issuing
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/pki/authority"
 )
 
-// related returns the other certificates of the line of c that have neither expired nor
-// been revoked, in the order of issue. If the key of c is compromised, they also are
-// those of the same key, and of each line in which the key signed a request. Those
-// whose file is missing can be valid, too.
-func related(entries []authority.Certificate, c authority.Certificate, compromised bool, now time.Time) (found []authority.Certificate) {
-	lines := map[string]bool{c.Line: true}
-	for _, e := range entries {
-		if compromised && c.Key != "" && e.Key == c.Key {
-			lines[e.Line] = true
-		}
-	}
-	for _, e := range entries {
-		if lines[e.Line] && e.Serial != c.Serial && e.Revoked.IsZero() && !now.After(e.NotAfter) {
-			found = append(found, e)
-		}
-	}
-	return found
-}
-
 // tellRelated returns the text about the certificates that are related to c, with the
-// commands that revoke them for the reason. A certificate that is superseded has valid
+// command that revokes them for the reason. A certificate that is superseded has valid
 // ones in its line, as a rule; then the text is empty.
 func (f *folder) tellRelated(c authority.Certificate, others []authority.Certificate, reason pki.Reason) string {
 	if len(others) == 0 || reason == pki.Superseded {
@@ -58,8 +38,6 @@ func (f *folder) tellRelated(c authority.Certificate, others []authority.Certifi
 	} else {
 		fmt.Fprintf(&b, "to revoke %s, too:\n", them)
 	}
-	for _, o := range others {
-		fmt.Fprintf(&b, "  %s\n", f.command("revoke", "--serial", o.Serial, "--reason", reasonName(reason)))
-	}
+	fmt.Fprintf(&b, "  %s\n", f.command("revoke", "--serial", c.Serial, "--line", "--reason", reasonName(reason)))
 	return b.String()
 }
