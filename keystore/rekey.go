@@ -149,8 +149,8 @@ func (f certificateFile) checkOnly(leaves ...*x509.Certificate) error {
 // At each time, id names a key with its certificate, the old or the new one. If
 // Succeed was interrupted, call it again. A file of the old key is replaced. In a
 // device the old key stays, because other programs may use it, but its certificates are
-// removed. The error wraps [fs.ErrExist] if
-// id or successor names something else meanwhile, and then nothing is changed.
+// removed. The error wraps [fs.ErrExist] if id or successor names something else
+// meanwhile, and then nothing is changed.
 func (s *Store) Succeed(ctx context.Context, id Identity, old *x509.Certificate, successor Ref, chain []*x509.Certificate, opts Options) error {
 	const op = "put a new key in the place of"
 	now, err := s.OpenIdentity(ctx, id, opts)

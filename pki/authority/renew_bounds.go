@@ -50,7 +50,7 @@ func (a *Authority) checkAdopted(entry *Certificate, stored *x509.Certificate, c
 		return nil
 	}
 	return refuse(signer.WithHint(fmt.Errorf("the certificate of %q can be superseded: the folder was restored, and got a newer certificate with another key (serial number %s)", entry.Subject, c.Serial),
-		"if the newer certificate is not that of the machine, revoke it with: holdfast ca revoke --serial "+c.Serial))
+		"if the newer certificate is not that of the machine, revoke it by its serial number "+c.Serial))
 }
 
 // isValid reports whether a certificate has neither expired at the time now nor been

@@ -85,7 +85,7 @@ func (w Way) Renew(ctx context.Context, r renew.Request) ([]*x509.Certificate, e
 		wait = DefaultInterval
 	}
 	return nil, signer.WithHint(&renew.WaitError{After: wait, Reason: fmt.Sprintf("the CA has not answered %s yet", filepath.Join(w.Dir, r.Token+requestSuffix))},
-		"on the machine of the CA, holdfast ca issue --renew-folder answers the requests; then run this command again")
+		"on the machine of the CA, answer the requests in the folder; then try again")
 }
 
 func (w Way) now() time.Time {

@@ -53,8 +53,6 @@ func flagError(cmd *cobra.Command, err error) error {
 	var syntax *pflag.InvalidSyntaxError
 	var invalid *pflag.InvalidValueError
 	switch {
-	case errors.As(err, &unknown) && strings.Contains(cmd.Use, "[-- ") && len(cmd.Flags().Args()) > 0:
-		return signer.WithHint(err, "write the program and its arguments after --")
 	case errors.As(err, &unknown):
 		return unknownFlag(cmd, unknown)
 	case errors.As(err, &missing):
