@@ -99,7 +99,7 @@ func TestRenewAfterRestore(t *testing.T) {
 
 	l, c := restored(t, rekeyed)
 	_, err := l.Renew(t.Context(), l.caKey, l.request(l.key, l.first))
-	if !errors.Is(err, authority.ErrRefused) || !strings.Contains(err.Error(), "can be superseded") || !strings.Contains(err.Error(), serialOf(c)) || !strings.Contains(signer.Hint(err), "ca revoke --serial "+serialOf(c)) {
+	if !errors.Is(err, authority.ErrRefused) || !strings.Contains(err.Error(), "can be superseded") || !strings.Contains(err.Error(), serialOf(c)) || !strings.Contains(signer.Hint(err), "by its serial number "+serialOf(c)) {
 		t.Errorf("%v, %q", err, signer.Hint(err))
 	}
 	// A certificate that a person issues later is renewed.

@@ -35,6 +35,7 @@ var pair = []string{"--certificate", "cert.pem", "--private-key", "key.pem"}
 // A renewal that is killed at any time leaves a pair that works, and the next one
 // succeeds without asking for more than one certificate that is not used.
 func TestKilledRenewals(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	newPair(t, dir)
 	const kills = 25
@@ -140,6 +141,7 @@ func TestRenewalOnAFullDisk(t *testing.T) {
 // An outage of the CA from before the due time to after the end of the certificate:
 // the alarm comes in time, and the recovery by itself.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	newPair(t, dir)
 	run(t, dir, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--lifetime", "20s", "--out", "cert.pem")

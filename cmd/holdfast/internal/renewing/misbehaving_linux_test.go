@@ -89,6 +89,7 @@ func (v *victim) renew() (code int, stderr string) {
 // Whatever a CA answers, the old pair works afterwards, one message and one hint say
 // what is wrong, and the next renewal with a CA that works succeeds.
 func TestCAMisbehaves(t *testing.T) {
+	t.Parallel()
 	v := newVictim(t)
 	changed := func(change func(*x509.Certificate)) func() []byte {
 		return func() []byte { return v.chain(v.issuer, v.key, change) }
@@ -166,6 +167,7 @@ func (v *victim) fails(name, wrong string, answer func() []byte, code int, told,
 
 // A certificate for a shorter time is used, the end is told, and it is due earlier.
 func TestShorterLife(t *testing.T) {
+	t.Parallel()
 	v := newVictim(t)
 	end := time.Now().Add(time.Hour).UTC()
 	v.write("new.pem", v.chain(v.issuer, v.key, func(c *x509.Certificate) { c.NotAfter = end }))

@@ -84,6 +84,7 @@ func TestOutageOfStepCA(t *testing.T) {
 // A CA of Holdfast that does not renew expired certificates says so, and the machine
 // tells the way out.
 func TestExpiredAtTheOwnCA(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	newPair(t, dir)
 	for _, name := range []string{"cert.pem", "cert2.pem"} {

@@ -113,6 +113,7 @@ func TestPrivateCA(t *testing.T) {
 
 // What AWS refuses is refused with a way out, and the certificate stays.
 func TestPrivateCARefuses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	url, arns := newPrivateCA(t, dir, "p256", "30d")
 	run(t, dir, "ca", "issue", "--csr", "app.csr", "--accept-csr-names", "--lifetime", "1s", "--out", "old.pem")
@@ -149,6 +150,7 @@ func TestPrivateCARefuses(t *testing.T) {
 // Each call can fail at any time. The same request is sent again, and brings the same
 // certificate.
 func TestPrivateCAFails(t *testing.T) {
+	t.Parallel()
 	for status, code := range map[string]string{"503": "ServiceUnavailableException", "429": "ThrottlingException"} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()

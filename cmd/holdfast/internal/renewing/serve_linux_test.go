@@ -127,6 +127,7 @@ func decode(t *testing.T, text string) []byte {
 
 // serve renews the certificate of a role, and gets credentials with the new one.
 func TestServe(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	run(t, dir, "ca", "init", "--private-key", "ca-key.pem", "--generate", "p256", "--plaintext-key", "--subject", "CN=CA")
 	run(t, dir, "generate", "--private-key", "key.pem")

@@ -50,12 +50,14 @@ func testServer(t *testing.T, root *signertest.CA, name, secret, wrong string, s
 }
 
 func TestEST(t *testing.T) {
+	t.Parallel()
 	server := esttest.Start(t, time.Hour)
 	args := []string{"--way", "est", "--ca-url", server.URL, "--ca-label", esttest.Label}
 	testServer(t, server.Root, "app", esttest.User+":"+esttest.Password, "app:incorrect", server.Stop, args, args)
 }
 
 func TestVault(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.StartAt(t, time.Hour, "team", "team-pki", "machines")
 	enrolment := []string{"--way", "vault", "--ca-url", server.URL, "--ca-role", vaulttest.Role, "--ca-mount", "team-pki", "--ca-namespace", "team"}
 	renewal := append(enrolment[:len(enrolment):len(enrolment)], "--ca-login-mount", "machines", "--ca-login-role", vaulttest.Role)

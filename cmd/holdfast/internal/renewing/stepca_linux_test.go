@@ -28,6 +28,7 @@ func fails(t *testing.T, dir string, args ...string) string {
 // The first certificate comes from step-ca by a one-time token, the next ones by the
 // key.
 func TestStepCA(t *testing.T) {
+	t.Parallel()
 	server := stepcatest.Start(t, time.Hour)
 	dir := t.TempDir()
 	write := func(name string, data []byte) {

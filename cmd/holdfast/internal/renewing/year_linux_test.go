@@ -24,7 +24,7 @@ func renewals() int {
 	if os.Getenv("HOLDFAST_SOAK") != "" {
 		return 100
 	}
-	return 8
+	return 5
 }
 
 // A year is a machine whose certificate lives for seconds, an emulator that gives a
