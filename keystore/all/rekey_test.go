@@ -238,7 +238,7 @@ func TestSucceedAfterAChange(t *testing.T) {
 			if err := os.Remove(p.key + keystore.SuccessorSuffix); err != nil {
 				t.Fatal(err)
 			}
-		}, "no such file"},
+		}, "key.pem.next"},
 		{"a certificate of another key", func(t *testing.T, p *pair) {
 			writeFile(t, p.cert, string(p.first)+string(signertest.CertPEM(p.ca.Issue(t, signertest.NewKey(t, "p256"), nil))), 0o644)
 		}, "contains more than"},
