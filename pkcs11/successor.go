@@ -43,21 +43,21 @@ func generateSuccessor(ctx context.Context, cfg Config, spec keystore.KeySpec, o
 		return nil, err
 	}
 	cfg.URI.Type, cfg.Certificates = "", nil // those are of the old key
-	for n := range byte(maxUnusable) {
+	var key *Key
+	for n := byte(0); ; n++ {
 		id := sha256.Sum256(append(der, n))
 		cfg.URI.ID = string(id[:idSize])
-		key, err := generate(ctx, cfg, gen, table)
-		if errors.Is(err, fs.ErrExist) {
+		if key, err = generate(ctx, cfg, gen, table); errors.Is(err, fs.ErrExist) {
 			key, err = open(ctx, cfg, table)
 		}
-		if err == nil {
-			return key, nil
-		}
-		if !errors.Is(err, errNoPublicKey) || n == maxUnusable-1 {
-			return nil, err
+		if !errors.Is(err, errNoPublicKey) || n+1 == maxUnusable {
+			break
 		}
 	}
-	return nil, nil
+	if err != nil {
+		return nil, err
+	}
+	return key, nil
 }
 
 // maxUnusable bounds the new keys without a public key, which a generation leaves that
@@ -66,8 +66,8 @@ const maxUnusable = 8
 
 // successorOf returns the key that has taken the place of the others: if the
 // certificates of the keys have the same subject, the one whose certificate was issued
-// last. Keys without a certificate, such as one that is
-// to take the place later, do not count. It returns nil if there is no such key.
+// last. Keys without a certificate, such as one that is to take the place later, do not
+// count. It returns nil if there is no such key.
 //
 // A key whose public key the token does not provide has no certificate unless one has its
 // ID.
