@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,12 +84,14 @@ func joined[T fmt.Stringer](values []T) string {
 	return list(texts)
 }
 
-// list returns names so that two lists with the same text are the same: a space within a
-// name is not the one between two.
+// withoutSpaces escapes the spaces within a name.
+var withoutSpaces = strings.NewReplacer(`\`, `\\`, " ", `\ `)
+
+// list joins names by spaces. Two lists with the same text are the same.
 func list(names []string) string {
 	texts := make([]string, len(names))
 	for i, name := range names {
-		texts[i] = strings.ReplaceAll(url.PathEscape(name), "%20", "\\ ")
+		texts[i] = withoutSpaces.Replace(name)
 	}
 	return strings.Join(texts, " ")
 }
