@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -37,7 +38,7 @@ func (r *Renewer) step(ctx context.Context, deploys *int) time.Duration {
 	case ctx.Err() != nil:
 		return 0
 	case err != nil:
-		r.config.Logger.Error("the certificate cannot be examined for its renewal", attributes(err)...)
+		r.config.Logger.Error("the certificate cannot be examined for its renewal", logging.Error(err, signer.Hint(err))...)
 		return firstRetry
 	case !now.Before(status.Next):
 		return r.once(ctx, status, deploys)
@@ -60,7 +61,7 @@ func (r *Renewer) step(ctx context.Context, deploys *int) time.Duration {
 func (r *Renewer) once(ctx context.Context, before Status, deploys *int) time.Duration {
 	renewed, err := r.Renew(ctx)
 	log := r.config.Logger.With("subject", before.Certificate.Subject.String())
-	failed := append(attributes(err), "not_after", before.Certificate.NotAfter)
+	failed := append(logging.Error(err, signer.Hint(err)), "not_after", before.Certificate.NotAfter)
 	switch {
 	case renewed != nil:
 		log.Info("the certificate was renewed", "not_after", renewed.NotAfter)
@@ -89,18 +90,7 @@ func deployPause(failures int) time.Duration {
 }
 
 func (r *Renewer) logDeploy(err error) {
-	r.config.Logger.Error("the new certificate is in use, but what follows a renewal failed", attributes(err)...)
-}
-
-// attributes returns the attributes of an error in the log; nil: none.
-func attributes(err error) (all []any) {
-	if err != nil {
-		all = append(all, "error", err)
-	}
-	if hint := signer.Hint(err); hint != "" {
-		all = append(all, "hint", hint)
-	}
-	return all
+	r.config.Logger.Error("the new certificate is in use, but what follows a renewal failed", logging.Error(err, signer.Hint(err))...)
 }
 
 // IsDue reports whether the renewal is due at the time now.

@@ -300,7 +300,7 @@ func (i *Identity) reloadFailed(callerCtx context.Context, err error) error {
 	case canceled:
 		return err
 	}
-	i.config.Logger.Warn("could not reload key and certificate", "error", err, "hint", signer.Hint(err))
+	i.config.Logger.Warn("could not reload key and certificate", logging.Error(err, signer.Hint(err))...)
 	return err
 }
 
