@@ -3,7 +3,13 @@ package keystore
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/x509"
+	"fmt"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -171,6 +177,20 @@ const (
 // KeyTypes returns all key types.
 func KeyTypes() []KeyType {
 	return []KeyType{RSA2048, RSA3072, RSA4096, P256, P384, P521, Ed25519}
+}
+
+// KeyTypeOf returns the type of a public key. ok is false if it is none of
+// [KeyTypes].
+func KeyTypeOf(pub crypto.PublicKey) (t KeyType, ok bool) {
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		t = KeyType(fmt.Sprintf("rsa%d", pub.N.BitLen()))
+	case *ecdsa.PublicKey:
+		t = map[elliptic.Curve]KeyType{elliptic.P256(): P256, elliptic.P384(): P384, elliptic.P521(): P521}[pub.Curve]
+	case ed25519.PublicKey:
+		t = Ed25519
+	}
+	return t, slices.Contains(KeyTypes(), t)
 }
 
 // An Entry is a token, a key or a certificate in a store.

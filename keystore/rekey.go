@@ -3,11 +3,6 @@ package keystore
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -22,20 +17,6 @@ import (
 // SuccessorSuffix is appended to the name of a key file for the key that will take
 // its place.
 const SuccessorSuffix = ".next"
-
-// KeyTypeOf returns the type of a public key. ok is false if it is none of
-// [KeyTypes].
-func KeyTypeOf(pub crypto.PublicKey) (t KeyType, ok bool) {
-	switch pub := pub.(type) {
-	case *rsa.PublicKey:
-		t = KeyType(fmt.Sprintf("rsa%d", pub.N.BitLen()))
-	case *ecdsa.PublicKey:
-		t = map[elliptic.Curve]KeyType{elliptic.P256(): P256, elliptic.P384(): P384, elliptic.P521(): P521}[pub.Curve]
-	case ed25519.PublicKey:
-		t = Ed25519
-	}
-	return t, slices.Contains(KeyTypes(), t)
-}
 
 // keyRef returns the reference of the key.
 func (id Identity) keyRef() Ref {
