@@ -94,7 +94,9 @@ var tables = map[string]reflect.Type{
 // keysOf returns the keys of the table with a header.
 func keysOf(header string) (keys []string) {
 	for _, field := range reflect.VisibleFields(tables[header]) {
-		keys = append(keys, field.Tag.Get("toml"))
+		if field.IsExported() {
+			keys = append(keys, field.Tag.Get("toml"))
+		}
 	}
 	return keys
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/pki/renew/dropfolder"
@@ -128,7 +129,8 @@ func (s Setup) way(a front.App) (renew.Way, error) {
 	return open(s, a)
 }
 
-// foresee logs what would make a renewal fail that is due much later.
+// foresee logs what would make a renewal fail that is due much later. It does not touch
+// the folder of requests: a file server that hangs must not keep the role from its start.
 func (s Setup) foresee(state string) {
 	warn := func(message string, err error) {
 		s.Config.Logger.Warn(message, "role", s.Name, "error", err)
@@ -139,11 +141,6 @@ func (s Setup) foresee(state string) {
 		}
 		if _, err := exec.LookPath(args[0]); err != nil {
 			warn("a program that the renewal needs cannot be started", err)
-		}
-	}
-	if s.Renewal.Requests != "" {
-		if _, err := os.ReadDir(s.Renewal.Requests); err != nil {
-			warn("the folder of the requests cannot be read", err)
 		}
 	}
 	f, err := os.CreateTemp(filepath.Dir(state), ".holdfast-*")
@@ -241,6 +238,6 @@ func (r *Role) RenewIfDue(ctx context.Context, now time.Time) {
 		_, err = r.Renewer.Renew(ctx)
 	}
 	if err != nil {
-		r.Cache.Logger.Error("the certificate was not renewed", "error", err, "hint", signer.Hint(err))
+		r.Cache.Logger.Error("the certificate was not renewed", logging.Error(err, signer.Hint(err))...)
 	}
 }
