@@ -76,9 +76,9 @@ func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
 	front.RenewalFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.settings.CALoginRole, "ca-login-role", "", "`role` of the auth method cert in Vault (default: that of --ca-role)")
 		fs.StringVar(&f.settings.CALoginMount, "ca-login-mount", "", "`path` of the auth method cert in Vault (default: cert)")
-		fs.StringVar(&f.settings.TrustAnchor, "trust-anchor", "", "`file` with the certificate of the CA to which the new certificate must lead (default: none; the CA must have the same name)")
+		fs.StringVar(&f.settings.TrustAnchor, "trust-anchor", "", "`file` with the certificate of the CA to which the new certificate must lead (default: none; only the name of the CA is compared)")
 		fs.StringVar(&f.settings.Requests, "requests", "", "`folder` for the requests to the CA and for its answers")
-		fs.BoolVar(&f.settings.Signed, "signed", false, "send the program the request signed by the key in use (CMS), as holdfast ca issue --renew - reads it")
+		fs.BoolVar(&f.settings.Signed, "signed", false, "send the program the request signed by the key in use (CMS), which holdfast ca issue --renew - needs")
 		fs.StringVar(&f.deploy, "deploy-command", "", "`program` to run when the new certificate is in use; for arguments, use deploy_command in a configuration file")
 		fs.BoolVar(&f.settings.Rekey, "rekey", false, "renew with a new key in the same file, TPM or token, which replaces the old one")
 		fs.BoolVar(&f.settings.AllowChange, "allow-change", false, "accept a certificate with other names, usages or another issuer")

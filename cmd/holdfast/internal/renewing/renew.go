@@ -143,8 +143,7 @@ func (f *renewFlags) once(ctx context.Context, a front.App, r *renew.Renewer, ke
 	case renewed != nil:
 		return errors.Join(f.print(a, s, true), deployed(err))
 	case f.ifDue && !overdue && (errors.As(err, new(*renew.WaitError)) || errors.Is(err, renew.ErrInProgress)):
-		_, told := fmt.Fprintf(a.Stderr, "holdfast: %v\n", front.OneLine(err.Error())) // a timer tries again
-		return errors.Join(f.print(a, s, false), told)
+		return f.print(a, s, false) // a timer tries again
 	case overdue && !errors.Is(err, renew.ErrInProgress):
 		state := "it expires at "
 		if a.Now().After(s.Certificate.NotAfter) {
