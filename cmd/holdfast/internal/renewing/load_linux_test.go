@@ -19,14 +19,6 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
-// A machine is a key in hardware whose certificate serve renews.
-type machine struct {
-	key         string // the reference
-	certificate string // the reference
-	anchor      string // the file of the trust anchor
-	renew       string // the table [role.renew]
-}
-
 // ownCA makes a machine with a key in SoftHSM and the CA of Holdfast.
 func ownCA(t *testing.T, dir string) machine {
 	signertest.Require(t, "softhsm", "softhsm2-util")
@@ -84,21 +76,7 @@ func TestServeUnderLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer stop()
-			config := fmt.Sprintf(`[[role]]
-name = "app"
-certificate = %q
-private_key = %q
-trust_anchor_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:trust-anchor/00000000-0000-0000-0000-000000000001"
-profile_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:profile/00000000-0000-0000-0000-000000000001"
-role_arn = "arn:aws:iam::111122223333:role/demo"
-endpoint = %q
-`, m.certificate, m.key, url)
-			if _, err := os.Stat(filepath.Join(dir, "pin")); err == nil {
-				config += "pin_source = \"file:pin\"\n"
-			}
-			if err := os.WriteFile(filepath.Join(dir, "roles.toml"), []byte(config+"\n[role.renew]\n"+m.renew), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			writeRoleOf(t, dir, url, m)
 			s := clitest.StartServe(t, dir, []string{"HOME=" + dir, "SOFTHSM2_CONF=" + os.Getenv("SOFTHSM2_CONF")}, "--config", "roles.toml", "--status-listen", "127.0.0.1:0")
 			clitest.WaitReady(t, s)
 			var clients sync.WaitGroup

@@ -199,26 +199,13 @@ func TestServeWithPrivateCA(t *testing.T) {
 	dir := t.TempDir()
 	url, _ := newPrivateCA(t, dir, "p256", "20s")
 	first := serialOf(t, filepath.Join(dir, "cert.pem"))
-	config := fmt.Sprintf(`[[role]]
-name = "app"
-certificate = "cert.pem"
-private_key = "key.pem"
-trust_anchor_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:trust-anchor/00000000-0000-0000-0000-000000000001"
-profile_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:profile/00000000-0000-0000-0000-000000000001"
-role_arn = "arn:aws:iam::111122223333:role/demo"
-endpoint = %q
-
-[role.renew]
-way = "private-ca"
+	writeRole(t, dir, url, fmt.Sprintf(`way = "private-ca"
 ca_arn = %q
 ca_url = %q
 ca_template = %q
 ca_days = 7
 allow_change = true
-`, url, privateCA, url, template)
-	if err := os.WriteFile(filepath.Join(dir, "roles.toml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
+`, privateCA, url, template))
 	s := clitest.StartServe(t, dir, []string{"HOME=" + dir}, "--config", "roles.toml", "--status-listen", "127.0.0.1:0")
 	clitest.Eventually(t, "the renewal", func() bool { return strings.Contains(s.Log.String(), "the certificate was renewed") })
 	clitest.WaitReady(t, s)

@@ -46,21 +46,40 @@ func leafOf(t *testing.T, file string) *x509.Certificate {
 	return c
 }
 
+// A machine is a key whose certificate serve renews.
+type machine struct {
+	key         string // the reference
+	certificate string // the reference
+	anchor      string // the file of the trust anchor
+	renew       string // the table [role.renew]
+}
+
 // writeRole writes a configuration file for cert.pem and key.pem and an emulator with
 // a URL.
 func writeRole(t *testing.T, dir, url, renew string) {
 	t.Helper()
+	writeRoleOf(t, dir, url, machine{key: "key.pem", certificate: "cert.pem", renew: renew})
+}
+
+// writeRoleOf writes a configuration file for the machine. Its PIN is in the file pin, if
+// there is one.
+func writeRoleOf(t *testing.T, dir, url string, m machine) {
+	t.Helper()
+	pin := ""
+	if _, err := os.Stat(filepath.Join(dir, "pin")); err == nil {
+		pin = "pin_source = \"file:pin\"\n"
+	}
 	config := fmt.Sprintf(`[[role]]
 name = "app"
-certificate = "cert.pem"
-private_key = "key.pem"
+certificate = %q
+private_key = %q
 trust_anchor_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:trust-anchor/00000000-0000-0000-0000-000000000001"
 profile_arn = "arn:aws:rolesanywhere:us-east-1:111122223333:profile/00000000-0000-0000-0000-000000000001"
 role_arn = "arn:aws:iam::111122223333:role/demo"
 endpoint = %q
-
+%s
 [role.renew]
-%s`, url, renew)
+%s`, m.certificate, m.key, url, pin, m.renew)
 	if err := os.WriteFile(filepath.Join(dir, "roles.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
