@@ -22,6 +22,9 @@ const (
 	AskPassword  = "password" // of a file
 	AskTPMKey    = "TPM key password"
 	AskTPMParent = "TPM parent password"
+
+	// AskTPMEndorsement is the password of the endorsement hierarchy of a TPM.
+	AskTPMEndorsement = "TPM endorsement password"
 )
 
 // A Prompt describes the PIN that is needed.

@@ -90,7 +90,8 @@ func (p *password) set(value []byte, l lockout) error {
 // returned error wraps err and says whether the password was incorrect or
 // missing.
 func (p *password) noteRefusal(err error) error {
-	if !errors.Is(err, signer.ErrPINIncorrect) || !p.known {
+	var other *otherPassword
+	if !errors.Is(err, signer.ErrPINIncorrect) || !p.known || errors.As(err, &other) {
 		return err
 	}
 	none := len(p.value) == 0
@@ -105,6 +106,12 @@ func (p *password) noteRefusal(err error) error {
 	}
 	return fmt.Errorf("%s: %w", p.what, err)
 }
+
+// An otherPassword is an error about another password than that of the object.
+type otherPassword struct{ err error }
+
+func (e *otherPassword) Error() string { return e.err.Error() }
+func (e *otherPassword) Unwrap() error { return e.err }
 
 func (p *password) wipe() {
 	clear(p.value)
@@ -140,6 +147,9 @@ func newParentPassword(ask keystore.PINFunc, ref keystore.Ref, parent Handle) pa
 // getPasswords gets the passwords that are not known yet.
 func (ld *loader) getPasswords(ctx context.Context) error {
 	if err := ld.getParentPassword(ctx); err != nil {
+		return err
+	}
+	if err := ld.getPassword(ctx, &ld.endorsementPassword, ld.endorsementPassword.ask == nil); err != nil {
 		return err
 	}
 	if len(ld.policy) > 0 && !ld.policy.wantsPassword() {

@@ -33,6 +33,10 @@ type Config struct {
 	// that there is no password.
 	PIN, ParentPIN keystore.PINFunc
 
+	// EndorsementPIN returns the password of the endorsement hierarchy, which
+	// only Attest and Activate use; nil: it has none.
+	EndorsementPIN keystore.PINFunc
+
 	// Certificates are certificates from outside PEM. The chain is built
 	// from them and from the certificates in PEM.
 	Certificates []*x509.Certificate

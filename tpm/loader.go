@@ -33,13 +33,16 @@ type loader struct {
 	caller         context.Context // of the current use; bounds the commands of it
 	password       password
 	parentPassword password
-	private        *tpm2.TPM2BPrivate // private area for TPM2_Load; nil: not parsed or imported yet
-	current        *loadedObject      // nil: the object is not loaded
-	openDevice     *device            // an open connection for the next use; nil: none
-	checkedDevice  *device            // the connection on which the name of the persistent object was read
-	idleTimer      *time.Timer
-	yieldUntil     time.Time // leave the TPM to other programs until this time
-	needsFlush     bool      // the connection failed: objects of this package may be left in the TPM
+
+	endorsementPassword password // set by endorse
+
+	private       *tpm2.TPM2BPrivate // private area for TPM2_Load; nil: not parsed or imported yet
+	current       *loadedObject      // nil: the object is not loaded
+	openDevice    *device            // an open connection for the next use; nil: none
+	checkedDevice *device            // the connection on which the name of the persistent object was read
+	idleTimer     *time.Timer
+	yieldUntil    time.Time // leave the TPM to other programs until this time
+	needsFlush    bool      // the connection failed: objects of this package may be left in the TPM
 }
 
 // Without a resource manager, a loader closes the TPM so that other processes
@@ -294,4 +297,5 @@ func (ld *loader) wipe() {
 	ld.unload()
 	ld.password.wipe()
 	ld.parentPassword.wipe()
+	ld.endorsementPassword.wipe()
 }

@@ -33,9 +33,14 @@ func primaryTemplate(isRSA bool) tpm2.TPMTPublic {
 
 // primary creates the storage root key of a hierarchy. l.flush flushes it.
 func (l *loadedObject) primary(hierarchy tpm2.TPMHandle, isRSA bool, auth tpm2.Session) (storageKey, error) {
+	return l.createPrimary(hierarchy, primaryTemplate(isRSA), auth)
+}
+
+// createPrimary creates a primary key of a hierarchy. l.flush flushes it.
+func (l *loadedObject) createPrimary(hierarchy tpm2.TPMHandle, template tpm2.TPMTPublic, auth tpm2.Session) (storageKey, error) {
 	p, err := tpm2.CreatePrimary{
 		PrimaryHandle: tpm2.AuthHandle{Handle: hierarchy, Auth: auth},
-		InPublic:      tpm2.New2B(primaryTemplate(isRSA)),
+		InPublic:      tpm2.New2B(template),
 	}.Execute(l)
 	if err != nil {
 		return storageKey{}, explain("TPM2_CreatePrimary", err)
@@ -115,7 +120,7 @@ func (ld *loader) parentError(err error) error {
 	}
 	given := len(ld.parentPassword.value) > 0
 	if refused := ld.parentPassword.noteRefusal(err); given {
-		return refused
+		return &otherPassword{refused}
 	}
 	return signer.WithHint(fmt.Errorf("no password was given for the parent, which has one: %w", missingPassword(err)),
 		"give the source of the parent password in the reference, such as tpm:path=key.pem;parent-auth-source=file:PATH")

@@ -13,7 +13,7 @@ import (
 )
 
 // attributes are the attributes of a "tpm:" reference.
-var attributes = []string{"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "parent", "pcrs"}
+var attributes = []string{"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "endorsement-auth-source", "parent", "pcrs"}
 
 // deviceVariable is the environment variable with the TPM device for references
 // without a device. aws_signing_helper uses the same variable.
@@ -86,9 +86,14 @@ func parse(ref keystore.Ref, call keystore.Call) (cfg Config, a map[string]strin
 			return Config{}, nil, err
 		}
 	}
-	if source := a["parent-auth-source"]; source != "" {
-		if cfg.ParentPIN, err = pinSource(source, call); err != nil {
-			return Config{}, nil, err
+	for _, other := range []struct {
+		name string
+		pin  *keystore.PINFunc
+	}{{"parent-auth-source", &cfg.ParentPIN}, {"endorsement-auth-source", &cfg.EndorsementPIN}} {
+		if source := a[other.name]; source != "" {
+			if *other.pin, err = pinSource(source, call); err != nil {
+				return Config{}, nil, err
+			}
 		}
 	}
 	return cfg, a, nil

@@ -35,6 +35,66 @@ const timeout = 2 * time.Minute
 // fails if swtpm is not installed.
 func Start(tb testing.TB) *TPM {
 	tb.Helper()
+	return start(tb, nil)
+}
+
+// A Maker is a CA that certifies the endorsement keys of new TPMs, like the maker
+// of real ones.
+type Maker struct {
+	// Roots is a file with the certificates of the CA, in PEM.
+	Roots string
+
+	config string // of swtpm_setup
+}
+
+// NewMaker creates a CA, which is removed at the end of the test.
+func NewMaker(tb testing.TB) *Maker {
+	tb.Helper()
+	dir := tb.TempDir()
+	m := &Maker{Roots: filepath.Join(dir, "roots.pem"), config: filepath.Join(dir, "setup.conf")}
+	path := func(name string) string { return filepath.Join(dir, name) }
+	tool, err := exec.LookPath("swtpm_localca")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"ca.conf":    "statedir = " + dir + "\nsigningkey = " + path("key.pem") + "\nissuercert = " + path("issuer.pem") + "\ncertserial = " + path("serial") + "\n",
+		"options":    "--platform-manufacturer Example\n--platform-version 1.0\n--platform-model Test\n",
+		"setup.conf": "create_certs_tool = " + tool + "\ncreate_certs_tool_config = " + path("ca.conf") + "\ncreate_certs_tool_options = " + path("options") + "\nactive_pcr_banks = sha256\n",
+	} {
+		if err := os.WriteFile(path(name), []byte(text), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return m
+}
+
+// Start is like the function Start, but the TPM has persistent endorsement keys
+// (RSA-2048 and P-384), whose certificates are in its nonvolatile memory.
+func (m *Maker) Start(tb testing.TB) *TPM {
+	tb.Helper()
+	return start(tb, func(state string) {
+		out, err := exec.Command("swtpm_setup", "--tpm2", "--tpmstate", state, "--create-ek-cert", "--config", m.config).CombinedOutput()
+		if err != nil {
+			tb.Fatalf("swtpm_setup: %v: %s", err, out)
+		}
+		var roots []byte
+		for _, name := range []string{"swtpm-localca-rootca-cert.pem", "issuer.pem"} {
+			c, err := os.ReadFile(filepath.Join(filepath.Dir(m.Roots), name))
+			if err != nil {
+				tb.Fatal(err)
+			}
+			roots = append(roots, c...)
+		}
+		if err := os.WriteFile(m.Roots, roots, 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	})
+}
+
+// start starts a TPM. prepare, unless it is nil, writes its first state to a folder.
+func start(tb testing.TB, prepare func(state string)) *TPM {
+	tb.Helper()
 	// Not TempDir: a socket's path has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "tpm")
 	if err != nil {
@@ -47,6 +107,9 @@ func Start(tb testing.TB) *TPM {
 			tb.Error(err)
 		}
 	})
+	if prepare != nil {
+		prepare(dir)
+	}
 	if err := t.Restart(); err != nil {
 		tb.Fatal(err)
 	}
