@@ -12,6 +12,7 @@ import (
 // An Attestation is what a device says about the origin of a key.
 type Attestation struct {
 	Public crypto.PublicKey
+	Device string // the token in which the key is; "": it is in a TPM
 
 	// TPM is the evidence of a key in a TPM; nil: the key is in another
 	// device.
@@ -51,6 +52,7 @@ type Claim struct {
 // A Credential is a secret that only one TPM decrypts, and only if it contains
 // one key: the result of TPM2_MakeCredential (TPM 2.0 Library, part 1, section 24).
 type Credential struct {
+	Key            crypto.PublicKey
 	EndorsementKey crypto.PublicKey // of that TPM
 	Blob           []byte           // TPMS_ID_OBJECT
 	Secret         []byte           // the encrypted seed

@@ -40,6 +40,12 @@ func activate(ctx context.Context, cfg Config, c keystore.Credential, dial diale
 	if err != nil {
 		return nil, err
 	}
+	switch key, err := signingKey(ld.area); {
+	case err != nil:
+		return nil, err
+	case !signer.SamePublicKey(key.pub, c.Key):
+		return nil, signer.WithHint(fmt.Errorf("the certificate is wrapped for another key: %w", signer.ErrMismatch), "name the key for which the evidence was made")
+	}
 	if ld.area.ObjectAttributes.AdminWithPolicy {
 		return nil, fmt.Errorf("the key requires a policy for TPM2_ActivateCredential (adminWithPolicy): %w", errors.ErrUnsupported)
 	}

@@ -7,8 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
-	"errors"
-	"os"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -61,7 +59,11 @@ func credentialFor(tb testing.TB, ek crypto.PublicKey, area, secret []byte) keys
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return keystore.Credential{EndorsementKey: ek, Blob: blob, Secret: encrypted}
+	o, err := signingKey(*key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return keystore.Credential{Key: o.pub, EndorsementKey: ek, Blob: blob, Secret: encrypted}
 }
 
 // TestAttest makes evidence for keys of all kinds, and activates a credential for
@@ -140,6 +142,3 @@ func TestAttest(t *testing.T) {
 		})
 	}
 }
-
-var _ = errors.Is
-var _ = os.Stat

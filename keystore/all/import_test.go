@@ -61,6 +61,8 @@ var mayImport = map[string][]string{
 	"pki/authority": {"signer", "pki"},
 	"pki/cms":       {"signer"},
 
+	"pki/attestation": {"signer"},
+
 	"pki/renew":            {"signer", "pki", "pki/cms"},
 	"pki/renew/dropfolder": {"signer", "pki/cms", "pki/renew"},
 	"pki/renew/program":    {"signer", "pki/renew"},
@@ -104,7 +106,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "pki/renew", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
-	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "pki/cms", "pki/renew/dropfolder", "rolesanywhere", "rolesanywhere/trustpolicy"},
+	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "pki/attestation", "pki/cms", "pki/renew/dropfolder", "rolesanywhere", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/renewing": {front, flags, role, "signer", "keystore", "pki", "pki/renew"},
 	"cmd/holdfast/internal/doctor":   {front, flags, role, "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/local":    {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},
@@ -129,6 +131,7 @@ const (
 var onlyIn = map[string][]string{
 	"github.com/aws/aws-sdk-go-v2": {"rolesanywhere/awssdk", "rolesanywhere/emulator"},
 	"github.com/ebitengine/purego": {"keychain/internal/secfw", "keychain/internal/fakesec"},
+	"github.com/google/go-tpm":     {"tpm", "pki/attestation"},
 }
 
 // standardOnly are the packages that import no third-party module.

@@ -123,6 +123,7 @@ func (a *Authority) record(ctx context.Context, e event) error {
 		if err := t.state.checkOrigin(old); err != nil {
 			return refuse(err)
 		}
+		e.Evidence = old.Evidence // about the key, which is the same
 	}
 	return t.append(e)
 }

@@ -67,6 +67,9 @@ func (r Renewal) request() string {
 // because of a compromised key, no certificate is renewed that has this key or that
 // came, over any number of renewals, from a request that it signed.
 //
+// A certificate that was issued with evidence that its key is in a TPM is renewed only
+// with the same key, for which the evidence holds as long as the key exists.
+//
 // No line gets more than [MaxValid] valid certificates. After a restore that added
 // certificates to the index, a certificate is refused if one of them has the same
 // names, another key, and was not issued before it: it can have replaced it.
@@ -143,6 +146,10 @@ func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificat
 	if asked, has := pki.NamesOfRequest(r.Request), pki.NamesOf(stored); !asked.Equal(has) {
 		return t, nil, refuse(signer.WithHint(fmt.Errorf("the request asks for other names than the certificate of %q has", has.SubjectText()),
 			"make the request again with the names of the certificate"))
+	}
+	if entry.Evidence != "" && key != entry.Key {
+		return t, nil, refuse(signer.WithHint(fmt.Errorf("the certificate of %q was issued for a key that is known to be in a TPM, and the request has another key", entry.Subject),
+			"renew it with the same key, or give evidence for the new key to: holdfast ca issue --attestation"))
 	}
 	if earlier, err := a.answered(entry, key, r.request()); earlier != nil || err != nil {
 		return t, earlier, err

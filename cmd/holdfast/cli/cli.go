@@ -50,6 +50,7 @@ var commands = []front.Command{
 	{Name: "sign-string", Group: keyCommands, New: keys.SignString},
 	{Name: "read-certificate-data", Group: keyCommands, New: keys.ReadCertificateData},
 	{Name: "csr", Group: certCommands, New: issuing.CSR},
+	{Name: "attest", Group: certCommands, New: issuing.Attest},
 	{Name: "ca", Group: certCommands, New: issuing.CA},
 	{Name: "install", Group: certCommands, New: issuing.Install},
 	{Name: "verify", Group: certCommands, New: issuing.Verify},

@@ -25,6 +25,8 @@ var Fields = [][2]string{
 	{"Installation.File", "--to FILE"},
 	{"Installation.Replace", "--replace"},
 
+	{"Trust.Endorsements", "--ek-allow"},
+
 	{"revoke it by its serial number", "revoke it with: holdfast ca revoke --serial"},
 	{"answer the requests in the folder; then try again", "run holdfast ca issue --renew-folder; then run this command again"},
 	{"Config.AllowChange", "--allow-change"},

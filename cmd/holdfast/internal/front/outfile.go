@@ -40,7 +40,10 @@ func FilePath(a App, flag, value string) (string, error) {
 // An OutFile is the flag --out, with which a command writes its result, which is
 // public, to a file instead of standard output. Unlike a redirection of the shell,
 // it keeps the file if the command fails.
-type OutFile struct{ path, what, label string }
+type OutFile struct {
+	path, what, label string
+	keyOf             func(data []byte) (spki []byte, ok bool) // of a result that is not PEM
+}
 
 // Add adds the flag for a result that consists of PEM blocks with a label. what
 // names it.
@@ -48,6 +51,21 @@ func (o *OutFile) Add(cmd *cobra.Command, what, label string) {
 	o.what, o.label = what, label
 	cmd.Flags().StringVar(&o.path, "out", "", "write the "+what+" to this `file` instead of standard output; a file is replaced only when the "+what+" is complete")
 }
+
+// AddFile is Add for a result that is not PEM. keyOf returns the SubjectPublicKeyInfo
+// of the key in such a file, which only a result for the same key replaces.
+func (o *OutFile) AddFile(cmd *cobra.Command, what string, keyOf func(data []byte) (spki []byte, ok bool)) {
+	o.Add(cmd, what, "")
+	o.keyOf = keyOf
+}
+
+// SetFile changes what the result is, for a flag that does so; see AddFile.
+func (o *OutFile) SetFile(what string, keyOf func(data []byte) (spki []byte, ok bool)) {
+	o.what, o.keyOf = what, keyOf
+}
+
+// Or returns the path of the file, or other if the flag was not given.
+func (o *OutFile) Or(other string) string { return cmp.Or(o.path, other) }
 
 // Given reports whether the flag was given.
 func (o *OutFile) Given() bool { return o.path != "" }
@@ -150,6 +168,10 @@ const maxPublic = 64 << 20
 // mayReplace reports whether data is empty or a result of the same kind. A file
 // with nothing but certificates of CAs is not the result of ca issue for a machine.
 func (o *OutFile) mayReplace(data []byte) bool {
+	if o.keyOf != nil {
+		_, ok := o.keyOf(data)
+		return ok || len(bytes.TrimSpace(data)) == 0
+	}
 	if _, err := x509.ParseRevocationList(data); err == nil { // in DER
 		return o.label == "X509 CRL"
 	}
@@ -222,6 +244,12 @@ func (o *OutFile) CheckOutside(dir string) error {
 
 // objects returns the objects in PEM, or in DER, that have an identity.
 func (o *OutFile) objects(data []byte) (all []Object) {
+	if o.keyOf != nil {
+		if spki, ok := o.keyOf(data); ok {
+			all = append(all, Object{Key: spki})
+		}
+		return all
+	}
 	add := func(der []byte) {
 		switch o.label {
 		case "CERTIFICATE":

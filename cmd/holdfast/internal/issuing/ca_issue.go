@@ -3,9 +3,11 @@ package issuing
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -19,6 +21,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/pki/attestation"
 	"github.com/holdfast-dev/holdfast/pki/authority"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -34,6 +37,7 @@ type issueFlags struct {
 	lifetime    string
 	crlURLs     []string
 	renewal     renewalFlags
+	attestation attestationFlags
 	out         front.OutFile
 }
 
@@ -56,6 +60,11 @@ The default profile, client, is what IAM Roles Anywhere requires. The others are
 server and intermediate, and those in the settings. A server certificate needs
 --dns or --ip.
 
+--attestation takes the file of holdfast attest, with or without a request, checks
+that the key can only have been generated in a TPM that you trust, and cannot
+leave it, and wraps the certificate: only that TPM can unwrap it, if it contains
+the key. holdfast install does that on the machine.
+
 --renew takes a request that the key of a certificate of this CA signed (CMS),
 such as that of holdfast csr --renew, and issues a certificate with the same
 names, profile and lifetime. --renew-folder does this once for all new requests
@@ -68,6 +77,8 @@ a request was refused.`,
   holdfast ca issue --csr app.csr --subject CN=app --dns app.example.com \
       --lifetime 30d > cert.pem
   holdfast ca issue --csr - --accept-csr-names < app.csr > cert.pem
+  holdfast ca issue --attestation evidence.json --ek-roots makers.pem \
+      --subject CN=app --out wrapped.json
   holdfast ca issue --renew renewal.p7 > cert.pem
   holdfast ca issue --renew-folder /srv/requests --allow-expired 7d`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), a) },
@@ -83,18 +94,27 @@ a request was refused.`,
 	front.MarkValues(fs.Lookup("profile"), "client", "server", "intermediate")
 	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 90d or 12h (default: that of the profile, or of the certificate that is renewed); it never exceeds that of the CA")
 	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list; can be repeated (default: crl_distribution_points in the settings)")
+	f.attestation.add(fs)
 	f.renewal.add(fs)
 	f.out.Add(cmd, "certificate", "CERTIFICATE")
-	f.add(cmd, "object: serial, subject, not_after, profile, certificate; with --renew-folder, an array of objects: request, with serial, subject and not_after, or with refused, failed or left")
+	f.add(cmd, "object: serial, subject, not_after, profile, certificate (with --attestation: wrapped); with --renew-folder, an array of objects: request, with serial, subject and not_after, or with refused, failed or left")
 	return cmd
 }
 
 func (f *issueFlags) run(ctx context.Context, a front.App) error {
+	if err := f.attestation.check(); err != nil {
+		return err
+	}
 	if f.renewal.given() {
 		return f.renew(ctx, a)
 	}
-	if f.csr == "" {
+	switch {
+	case f.csr == "" && f.attestation.file == "":
 		return signer.WithHint(front.Usagef("--csr is not given"), "name the request, as in --csr app.csr")
+	case f.csr == "" && f.acceptNames:
+		return signer.WithHint(front.Usagef("--accept-csr-names needs --csr, because evidence contains no names"), "give the names, as in --subject CN=app")
+	case f.attestation.file != "":
+		f.out.SetFile("wrapped certificate", attestation.WrappedKey)
 	}
 	if f.acceptNames && f.names.given() {
 		return signer.WithHint(front.Usagef("--accept-csr-names cannot be used with the flags for names"), "use only one of them")
@@ -109,7 +129,11 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	if err != nil {
 		return err
 	}
-	request, err := f.request(ctx, a)
+	evidence, err := f.attestation.read(ctx, a)
+	if err != nil {
+		return err
+	}
+	request, err := f.request(ctx, a, evidence)
 	if err != nil {
 		return err
 	}
@@ -124,12 +148,32 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 		return err
 	}
 	return f.key.with(ctx, a, settings, f.dir, func(ctx context.Context, s signer.Signer) error {
+		return f.issue(ctx, a, ca, s, t, evidence)
+	})
+}
+
+// issue issues the certificate. evidence is nil if none was given.
+func (f *issueFlags) issue(ctx context.Context, a front.App, ca *authority.Authority, s signer.Signer, t pki.Template, evidence *attestation.Evidence) error {
+	if evidence == nil {
 		c, err := ca.Issue(ctx, s, t, "")
 		if err != nil {
 			return err
 		}
-		return stored(f.print(a, ca, c, t.Profile), "the certificate was issued; print it with: "+f.command("show", "--serial", serialOf(c)))
-	})
+		return stored(f.print(a, c, t.Profile, chainPEM(c, ca.Chain()), false), "the certificate was issued; print it with: "+f.command("show", "--serial", serialOf(c)))
+	}
+	w, err := evidence.Wrap(rand.Reader)
+	if err != nil {
+		return err
+	}
+	c, err := ca.Issue(ctx, s, t, evidence.Digest())
+	if err != nil {
+		return err
+	}
+	wrapped, err := w.Seal(chainPEM(c, ca.Chain()))
+	if err != nil {
+		return err
+	}
+	return stored(f.print(a, c, t.Profile, wrapped, true), "the certificate was issued, but not printed; run the command again, and revoke this one with: "+f.command("revoke", "--serial", serialOf(c)))
 }
 
 // issuer opens the folder of the CA, which can issue certificates now, and reads its
@@ -249,21 +293,33 @@ func checkServer(t pki.Template, request *x509.CertificateRequest) error {
 
 // An issuedCertificate is the output of ca issue --json.
 type issuedCertificate struct {
-	Serial      string `json:"serial"`
-	Subject     string `json:"subject"`
-	NotAfter    string `json:"not_after"`
-	Profile     string `json:"profile"`
-	Certificate string `json:"certificate"` // PEM, with its intermediate CAs
+	Serial      string          `json:"serial"`
+	Subject     string          `json:"subject"`
+	NotAfter    string          `json:"not_after"`
+	Profile     string          `json:"profile"`
+	Certificate string          `json:"certificate,omitempty"` // PEM, with its intermediate CAs
+	Wrapped     json.RawMessage `json:"wrapped,omitempty"`     // the file, in the place of the certificate
 }
 
-func (f *issueFlags) print(a front.App, ca *authority.Authority, c *x509.Certificate, profile pki.Profile) error {
-	text := chainPEM(c, ca.Chain())
+// print prints a certificate. text is PEM, or the file with the wrapped certificate.
+func (f *issueFlags) print(a front.App, c *x509.Certificate, profile pki.Profile, text []byte, wrapped bool) error {
 	subject := pki.NamesOf(c).SubjectText()
 	if f.json {
-		return f.out.Write(a, text, issuedCertificate{serialOf(c), subject, stamp(c.NotAfter), profile.Name, string(text)})
+		o := issuedCertificate{Serial: serialOf(c), Subject: subject, NotAfter: stamp(c.NotAfter), Profile: profile.Name}
+		if wrapped {
+			o.Wrapped = text
+		} else {
+			o.Certificate = string(text)
+		}
+		return f.out.Write(a, text, o)
 	}
 	err := f.out.Write(a, text, nil)
-	_, told := fmt.Fprintf(a.Stderr, "issued a certificate for %s (serial number %s); it expires at %s\n", front.OneLine(subject), serialOf(c), day(c.NotAfter))
+	next := ""
+	if wrapped {
+		next = "it is wrapped for one key in one TPM\nnext, on that machine: " +
+			command("holdfast", "install", "--certificate", f.out.Or("FILE"), "--private-key", "KEY") + "\n"
+	}
+	_, told := fmt.Fprintf(a.Stderr, "issued a certificate for %s (serial number %s); it expires at %s\n%s", front.OneLine(subject), serialOf(c), day(c.NotAfter), next)
 	return errors.Join(err, told)
 }
 

@@ -8,12 +8,17 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/pki/attestation"
 	"github.com/holdfast-dev/holdfast/pki/cms"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// request reads the request.
-func (f *issueFlags) request(ctx context.Context, a front.App) (*x509.CertificateRequest, error) {
+// request reads the request, or makes one for the key in the evidence if there is
+// none. evidence may be nil.
+func (f *issueFlags) request(ctx context.Context, a front.App, evidence *attestation.Evidence) (*x509.CertificateRequest, error) {
+	if f.csr == "" {
+		return requestOf(evidence, nil)
+	}
 	ref, data, err := readInput(ctx, a, f.csr)
 	if err != nil {
 		return nil, err
@@ -28,7 +33,7 @@ func (f *issueFlags) request(ctx context.Context, a front.App) (*x509.Certificat
 	if err != nil {
 		return nil, inInput(ref, err)
 	}
-	return request, nil
+	return requestOf(evidence, request)
 }
 
 // isSigned reports whether data is what ca issue --renew takes.

@@ -30,7 +30,7 @@ file was lost.`,
   holdfast ca list --dir hsm-ca --json`,
 		RunE: func(*cobra.Command, []string) error { return list(a, f) },
 	}
-	f.add(cmd, "array of objects: serial, subject, state, issued, not_after, ends_in, profile, key_sha256, revoked, reason, unlisted, renews")
+	f.add(cmd, "array of objects: serial, subject, state, issued, not_after, ends_in, profile, key_sha256, revoked, reason, unlisted, renews, evidence_sha256")
 	return cmd
 }
 
@@ -48,13 +48,14 @@ type listing struct {
 	Reason   string `json:"reason,omitempty"`
 	Unlisted bool   `json:"unlisted,omitempty"` // revoked after the last revocation list
 	Renews   string `json:"renews,omitempty"`   // serial number of the certificate that it renewed
+	Evidence string `json:"evidence_sha256,omitempty"`
 
 	Certificate string `json:"certificate,omitempty"` // PEM; only of ca show
 }
 
 func newListing(c authority.Certificate, now time.Time) listing {
 	l := listing{Serial: c.Serial, Subject: c.Subject, State: "valid", Issued: stamp(c.Issued), NotAfter: stamp(c.NotAfter),
-		EndsIn: int64(c.NotAfter.Sub(now) / time.Second), Profile: c.Profile, KeyHash: c.Key, Renews: c.Renews}
+		EndsIn: int64(c.NotAfter.Sub(now) / time.Second), Profile: c.Profile, KeyHash: c.Key, Renews: c.Renews, Evidence: c.Evidence}
 	switch {
 	case !c.Revoked.IsZero():
 		l.State, l.Revoked, l.Reason, l.Unlisted = "revoked", stamp(c.Revoked), reasonName(c.Reason), c.Unlisted
@@ -174,6 +175,9 @@ func showCertificate(a front.App, f folder, serial string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
+	if l.Evidence != "" && l.Renews == "" {
+		a.Logger(false).Warn("this certificate proves that its key is in a TPM only if nobody gets it except in the wrapped file that ca issue wrote")
+	}
 	if f.json {
 		return front.WriteJSON(a.Stdout, l)
 	}
@@ -204,6 +208,7 @@ func showCertificate(a front.App, f folder, serial string) error {
 		row("key", signer.DescribeKey(c.PublicKey))
 	}
 	row("key SHA-256", l.KeyHash)
+	row("evidence SHA-256", l.Evidence)
 	if l.Revoked != "" {
 		row("revoked", day(entry.Revoked)+", "+l.Reason)
 	}

@@ -46,7 +46,7 @@ func isRefusal(err error) bool {
 // check refuses flags that have no meaning for a renewal.
 func (f *issueFlags) checkRenewal() error {
 	other := ""
-	for name, given := range map[string]bool{"--csr": f.csr != "", "--profile": f.profile != "", "--accept-csr-names": f.acceptNames, "the flags for names": f.names.given()} {
+	for name, given := range map[string]bool{"--csr": f.csr != "", "--profile": f.profile != "", "--accept-csr-names": f.acceptNames, "--attestation": f.attestation.file != "", "the flags for names": f.names.given()} {
 		if given {
 			other = name
 		}
@@ -110,7 +110,7 @@ func (f *issueFlags) renew(ctx context.Context, a front.App) error {
 	if err != nil {
 		return err
 	}
-	return stored(f.print(a, ca, c, pki.Profile{Name: entry.Profile}), "the certificate was issued; run the command again, or print it with: "+f.command("show", "--serial", serialOf(c)))
+	return stored(f.print(a, c, pki.Profile{Name: entry.Profile}, chainPEM(c, ca.Chain()), false), "the certificate was issued; run the command again, or print it with: "+f.command("show", "--serial", serialOf(c)))
 }
 
 // terms returns what is the same for all renewals.

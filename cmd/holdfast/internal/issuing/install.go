@@ -42,16 +42,22 @@ atomically: the file of the key if it contains certificates as PEM, and
 otherwise the file with the same name and the extension .crt. --to names another
 file, also for a token. A root certificate is left out.
 
+A file that holdfast ca issue --attestation wrote is unwrapped first. This needs
+the TPM with the key of the evidence, the password of that key, and the password
+of the endorsement hierarchy if that has one (endorsement-auth-source= in the
+reference).
+
 If the command is interrupted or killed, either the old or the new certificate
 is there; a token can have both.`,
 		Example: `  holdfast install --certificate issued.pem --private-key app.pem
   holdfast install --certificate issued.pem --private-key app.pem --to cert.pem
+  holdfast install --certificate wrapped.json --private-key app.pem
   holdfast install --certificate issued.pem --replace \
       --private-key 'pkcs11:token=prod;object=app' --pin-source prompt`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), a) },
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.certificate, "certificate", "", "`reference` to the certificate to install, with or without its chain: a file, - or env:NAME")
+	fs.StringVar(&f.certificate, "certificate", "", "`reference` to the certificate to install, with or without its chain, or to a wrapped one: a file, - or env:NAME")
 	fs.StringVar(&f.intermediates, "intermediates", "", "`reference` to more certificates of issuers, in any order")
 	fs.StringVar(&f.privateKey, "private-key", "", "`reference` to the private key")
 	fs.StringVar(&f.to, "to", "", "write the certificates to this `file` (default: see above)")
@@ -83,7 +89,7 @@ func (f installFlags) run(ctx context.Context, a front.App) error {
 	}
 	opts = opts.Once()
 	watcher := &front.Watcher{App: a, Pinentry: f.device.PINSource == "pinentry", Logger: a.Logger(false)}
-	opts.PIN = watcher.PIN(opts.PIN)
+	opts.PIN = askOnce(watcher.PIN(opts.PIN))
 	key, err := f.reference(a, f.privateKey)
 	if err != nil {
 		return err
@@ -94,7 +100,7 @@ func (f installFlags) run(ctx context.Context, a front.App) error {
 		in := keystore.Installation{File: f.to, Replace: f.replace}
 		defer watcher.Begin(ctx, key.String())()
 		var err error
-		if in.Certificates, err = f.certificates(ctx, a, opts); err != nil {
+		if in.Certificates, err = f.certificates(ctx, a, key, opts); err != nil {
 			return keystore.Installed{}, err
 		}
 		return a.Store.Install(ctx, key, in, opts)
@@ -113,8 +119,8 @@ func (f installFlags) reference(a front.App, text string) (keystore.Ref, error) 
 	return f.device.Complete(a, ref)
 }
 
-// certificates reads the certificates to install.
-func (f installFlags) certificates(ctx context.Context, a front.App, opts keystore.Options) (all []*x509.Certificate, err error) {
+// certificates reads the certificates to install for key.
+func (f installFlags) certificates(ctx context.Context, a front.App, key keystore.Ref, opts keystore.Options) (all []*x509.Certificate, err error) {
 	for _, text := range []string{f.certificate, f.intermediates} {
 		if text == "" {
 			continue
@@ -123,7 +129,7 @@ func (f installFlags) certificates(ctx context.Context, a front.App, opts keysto
 		if err != nil {
 			return nil, err
 		}
-		some, err := a.Store.Certificates(ctx, ref, opts)
+		some, err := readCertificates(ctx, a, ref, key, opts)
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,170 @@
+package issuing
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pki/attestation"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// attestationFlags are the flags of ca issue for keys in a TPM.
+type attestationFlags struct {
+	file     string
+	roots    string
+	allow    []string
+	policies []string
+}
+
+func (f *attestationFlags) add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.file, "attestation", "", "`file` that holdfast attest wrote, - for standard input: issue a certificate that only this TPM with this key can unwrap")
+	fs.StringVar(&f.roots, "ek-roots", "", "`file` with the certificates of CAs of makers of TPMs, in PEM: the TPM must have a certificate of one of them")
+	fs.StringArrayVar(&f.allow, "ek-allow", nil, "SHA-256 `hash` of the endorsement key of a TPM, or a file with one on each line; can be repeated")
+	fs.StringArrayVar(&f.policies, "require-policy", nil, "`policy` that the key must have, such as pcr=sha256:7=VALUE; can be repeated: one of them suffices")
+}
+
+// check refuses flags that have no meaning together.
+func (f *attestationFlags) check() error {
+	given := len(f.allow) > 0 || f.roots != ""
+	switch {
+	case f.file == "" && (given || len(f.policies) > 0):
+		return signer.WithHint(front.Usagef("--ek-roots, --ek-allow and --require-policy are only for --attestation"), "give the file that holdfast attest wrote with --attestation")
+	case f.file != "" && !given:
+		return signer.WithHint(front.Usagef("--attestation is given without --ek-roots or --ek-allow"), "say which TPMs you trust; docs/attestation.md describes how")
+	}
+	return nil
+}
+
+// read returns the evidence, which was verified. It returns nil if none was given.
+func (f *attestationFlags) read(ctx context.Context, a front.App) (*attestation.Evidence, error) {
+	if f.file == "" {
+		return nil, nil
+	}
+	t := attestation.Trust{Now: a.Now()}
+	for _, text := range f.policies {
+		p, err := attestation.ParsePolicy(text)
+		if err != nil {
+			return nil, &front.UsageError{Err: fmt.Errorf("--require-policy %s: %w", keystore.Excerpt(text), err)}
+		}
+		t.Policies = append(t.Policies, p)
+	}
+	for _, text := range f.allow {
+		hashes, err := readHashes(text)
+		if err != nil {
+			return nil, err
+		}
+		t.Endorsements = append(t.Endorsements, hashes...)
+	}
+	if f.roots != "" {
+		var err error
+		if t.Roots, err = readRoots(ctx, a, f.roots); err != nil {
+			return nil, err
+		}
+	}
+	ref, data, err := readInput(ctx, a, f.file)
+	if err != nil {
+		return nil, err
+	}
+	e, err := attestation.Parse(data)
+	if err == nil {
+		err = e.Verify(t)
+	}
+	if err != nil && signer.Hint(err) == "" {
+		err = signer.WithHint(err, "make the evidence again with holdfast attest")
+	}
+	if err != nil {
+		return nil, inInput(ref, err)
+	}
+	return e, nil
+}
+
+// maxHashes bounds a file of hashes, in bytes: more than 100 000 of them.
+const maxHashes = 8 << 20
+
+// readHashes returns one hash, or those in a file. Text after # is a comment.
+func readHashes(text string) (all []string, err error) {
+	if hash, ok := parseHash(text); ok {
+		return []string{hash}, nil
+	}
+	hint := "give the hash that holdfast attest prints, or a file with one on each line"
+	data, err := keystore.ReadFile(text, maxHashes)
+	if err != nil {
+		return nil, signer.WithHint(fmt.Errorf("--ek-allow %s is not a SHA-256 hash in hexadecimal, and not a file: %w", keystore.Excerpt(text), pathless(err)), hint)
+	}
+	number := 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		line, _, _ = strings.Cut(line, "#")
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		hash, ok := parseHash(line)
+		if !ok {
+			return nil, signer.WithHint(fmt.Errorf("%s: line %d is not a SHA-256 hash in hexadecimal", text, number), hint)
+		}
+		all = append(all, hash)
+	}
+	if len(all) == 0 {
+		return nil, signer.WithHint(fmt.Errorf("%s: contains no hash", text), hint)
+	}
+	return all, nil
+}
+
+// parseHash returns a SHA-256 hash in lower-case hexadecimal; sha256: and colons are
+// accepted.
+func parseHash(text string) (string, bool) {
+	digits := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(text, "sha256:"), ":", ""))
+	sum, err := hex.DecodeString(digits)
+	return digits, err == nil && len(sum) == 32
+}
+
+// readRoots returns the certificates of CAs.
+func readRoots(ctx context.Context, a front.App, name string) ([]*x509.Certificate, error) {
+	ref, err := keystore.ParseRef(name)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := a.Store.Certificates(ctx, ref, a.Options(a.Logger(false)))
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range certs {
+		if !c.IsCA {
+			return nil, signer.WithHint(fmt.Errorf("%s: the certificate of %s is not one of a CA", ref, named(c.Subject.String())), "give the certificates of the CAs of the maker, not that of the TPM")
+		}
+	}
+	return certs, nil
+}
+
+// requestOf returns a request for the key in the evidence, or the given one, which
+// must be for this key.
+func requestOf(e *attestation.Evidence, request *x509.CertificateRequest) (*x509.CertificateRequest, error) {
+	switch {
+	case e == nil:
+		return request, nil
+	case request == nil:
+		spki, err := x509.MarshalPKIXPublicKey(e.Key())
+		return &x509.CertificateRequest{PublicKey: e.Key(), RawSubjectPublicKeyInfo: spki}, err
+	case !signer.SamePublicKey(request.PublicKey, e.Key()):
+		return nil, signer.WithHint(fmt.Errorf("the request is for another key than the evidence: %w", signer.ErrMismatch), "give the request that was made with the attested key, or leave out --csr")
+	}
+	return request, nil
+}
+
+// pathless returns the error inside an error that names a file.
+func pathless(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

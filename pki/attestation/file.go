@@ -1,0 +1,138 @@
+package attestation
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// Version is the version of the formats of this package.
+const Version = 1
+
+// MaxSize is the size of the largest file, in bytes.
+const MaxSize = 64 << 10
+
+// The types of files.
+const (
+	evidenceType = "holdfast-tpm-evidence"
+	wrappedType  = "holdfast-wrapped-certificate"
+	claimsType   = "holdfast-token-claims"
+)
+
+// The errors about files.
+var (
+	// ErrMalformed is wrapped by the errors about a file that is damaged or of
+	// another kind.
+	ErrMalformed = errors.New("the file is damaged")
+
+	// ErrVersion is wrapped by the error about a file of a newer version.
+	ErrVersion = errors.New("the file has a newer version of the format")
+
+	// ErrClaims is wrapped by the error about a file of [Claims] in the place of
+	// evidence.
+	ErrClaims = errors.New("the file contains only claims of a token, which nothing proves")
+)
+
+// kinds says what a file is, for errors.
+var kinds = map[string]string{
+	evidenceType: "evidence of a TPM",
+	wrappedType:  "a wrapped certificate",
+	claimsType:   "claims of a token",
+}
+
+// A header is the beginning of each file.
+type header struct {
+	Type    string `json:"type"`
+	Version int    `json:"version"`
+}
+
+// typeOf returns the type of a file; "" if it is none of this package.
+func typeOf(data []byte) string {
+	var h header
+	if len(data) > MaxSize || json.Unmarshal(data, &h) != nil || kinds[h.Type] == "" {
+		return ""
+	}
+	return h.Type
+}
+
+// EvidenceKey returns the SubjectPublicKeyInfo of the key in a file of evidence or
+// claims. ok is false for any other file.
+func EvidenceKey(data []byte) (spki []byte, ok bool) {
+	var claims claimsFile
+	if typeOf(data) == claimsType {
+		err := json.Unmarshal(data, &claims)
+		return claims.Key, err == nil
+	}
+	e, err := Parse(data)
+	if err != nil {
+		return nil, false
+	}
+	spki, err = x509.MarshalPKIXPublicKey(e.key)
+	return spki, err == nil
+}
+
+// WrappedKey returns the SubjectPublicKeyInfo of the key in a file with a wrapped
+// certificate. ok is false for any other file.
+func WrappedKey(data []byte) (spki []byte, ok bool) {
+	w, err := ParseWrapped(data)
+	if err != nil {
+		return nil, false
+	}
+	return w.file.PublicKey, true
+}
+
+// parse parses a file of the wanted type.
+func parse(data []byte, wanted string, file any) error {
+	var h header
+	switch err := json.Unmarshal(data, &h); {
+	case len(data) > MaxSize:
+		return fmt.Errorf("%w: it has more than %d KiB", ErrMalformed, MaxSize>>10)
+	case err != nil || kinds[h.Type] == "":
+		return fmt.Errorf("%w: it is not %s", ErrMalformed, kinds[wanted])
+	case h.Type == claimsType:
+		return signer.WithHint(ErrClaims, "only a key in a TPM can be attested: generate one, as in tpm:path=app.pem")
+	case h.Type != wanted:
+		return fmt.Errorf("%w: it is %s, not %s", ErrMalformed, kinds[h.Type], kinds[wanted])
+	case h.Version > Version:
+		return signer.WithHint(fmt.Errorf("%w: %d; this program knows version %d", ErrVersion, h.Version, Version), "update Holdfast on this machine")
+	case h.Version != Version:
+		return fmt.Errorf("%w: it has the version %d", ErrMalformed, h.Version)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(file); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: there is text after its end", ErrMalformed)
+	}
+	return nil
+}
+
+// marshal returns a file.
+func marshal(file any) ([]byte, error) {
+	data, err := json.MarshalIndent(file, "", "  ")
+	if err == nil && len(data) > MaxSize {
+		err = fmt.Errorf("the file would have more than %d KiB", MaxSize>>10)
+	}
+	return append(data, '\n'), err
+}
+
+// unmarshal parses a TPM structure. There must be no data after it.
+func unmarshal[T tpm2.Marshallable, P interface {
+	*T
+	tpm2.Unmarshallable
+}](data []byte) (*T, error) {
+	v, err := tpm2.Unmarshal[T, P](data)
+	if err != nil || !bytes.Equal(tpm2.Marshal(*v), data) {
+		return nil, errors.New("is not a valid TPM structure")
+	}
+	return v, nil
+}

@@ -1,0 +1,143 @@
+package attestation
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// The reasons for which evidence is refused.
+var (
+	// ErrOrigin means that the key was made outside of the TPM, or may have been.
+	ErrOrigin = errors.New("the key was not generated in the TPM")
+
+	// ErrMovable means that the key can leave the TPM.
+	ErrMovable = errors.New("the key can leave the TPM")
+
+	// ErrUntrustedTPM means that the endorsement key is not one that the CA
+	// trusts.
+	ErrUntrustedTPM = errors.New("the TPM is not one that this CA trusts")
+
+	// ErrPolicy means that the key does not have the policy that the CA
+	// requires.
+	ErrPolicy = errors.New("the key does not have the required policy")
+)
+
+// A Trust says which keys in which TPMs a CA accepts.
+type Trust struct {
+	// Roots are CAs of makers of TPMs. The certificate of an endorsement key
+	// must chain to one of them; each of them is trusted, also one that is not a
+	// root.
+	Roots []*x509.Certificate
+
+	// Endorsements are SHA-256 hashes of the SubjectPublicKeyInfo of endorsement
+	// keys, in lower-case hexadecimal. They need no certificate.
+	Endorsements []string
+
+	// Policies are policies of which the key must have one. If there are none, it
+	// needs no policy.
+	Policies []Policy
+
+	Now time.Time
+}
+
+// Verify returns an error unless the key that e describes can only have been
+// generated in a TPM, cannot leave it, and has a policy that t accepts, and the TPM
+// is one that t accepts. The error wraps [ErrOrigin], [ErrMovable],
+// [ErrUntrustedTPM], [ErrPolicy] or [errors.ErrUnsupported].
+//
+// Verify does not show that the TPM contains the key: only a TPM that decrypts the
+// result of [Evidence.Wrap] shows that.
+func (e *Evidence) Verify(t Trust) error {
+	if err := e.CheckKey(); err != nil {
+		return err
+	}
+	if _, err := e.endorsementArea(); err != nil {
+		return err
+	}
+	if err := e.checkEndorsement(t); err != nil {
+		return err
+	}
+	return e.checkPolicy(t.Policies)
+}
+
+// nameAlgs are the hash functions that may identify the key. With SHA-1, somebody
+// could make two public areas with the same name.
+var nameAlgs = []tpm2.TPMAlgID{tpm2.TPMAlgSHA256, tpm2.TPMAlgSHA384, tpm2.TPMAlgSHA512}
+
+// CheckKey returns an error if the attributes of the key do not say that it was
+// generated in a TPM and cannot leave it (TPM 2.0 Library, part 2, section 8.3). The
+// error wraps [ErrOrigin], [ErrMovable] or [errors.ErrUnsupported].
+func (e *Evidence) CheckKey() error {
+	a := e.area.ObjectAttributes
+	const hint = "generate a new key in the TPM, as in tpm:path=app.pem"
+	switch {
+	case !a.FixedTPM && !a.FixedParent && !a.SensitiveDataOrigin:
+		return signer.WithHint(fmt.Errorf("%w: it has none of the attributes fixedTPM, fixedParent and sensitiveDataOrigin, like a software key that was loaded into it", ErrOrigin), hint)
+	case !a.SensitiveDataOrigin:
+		return signer.WithHint(fmt.Errorf("%w: it was imported, because it does not have the attribute sensitiveDataOrigin", ErrOrigin), hint)
+	case !a.FixedTPM && !a.FixedParent:
+		return signer.WithHint(fmt.Errorf("%w: it can be duplicated, because it has neither of the attributes fixedTPM and fixedParent", ErrMovable), hint)
+	case !a.FixedParent:
+		return signer.WithHint(fmt.Errorf("%w: it can be duplicated, because it does not have the attribute fixedParent", ErrMovable), hint)
+	case !a.FixedTPM:
+		return signer.WithHint(fmt.Errorf("%w: its parent can be duplicated, because it does not have the attribute fixedTPM", ErrMovable), hint)
+	case !slices.Contains(nameAlgs, e.area.NameAlg):
+		return signer.WithHint(fmt.Errorf("the name of the key is not a SHA-256, SHA-384 or SHA-512 hash: %w", errors.ErrUnsupported), hint)
+	case a.AdminWithPolicy:
+		return signer.WithHint(fmt.Errorf("the key has the attribute adminWithPolicy, with which the certificate could not be unwrapped: %w", errors.ErrUnsupported), hint)
+	}
+	return nil
+}
+
+// oidEndorsement is the extended key usage tcg-kp-EKCertificate (TCG EK Credential
+// Profile, section 3.2.16). Without it, a certificate that the maker of a TPM issued
+// for another purpose could be mistaken for one.
+var oidEndorsement = asn1.ObjectIdentifier{2, 23, 133, 8, 1}
+
+// oidSAN is subjectAltName. That of an endorsement certificate is critical and
+// contains a directoryName with maker, model and version (section 3.2.9), which
+// crypto/x509 does not know.
+var oidSAN = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// checkEndorsement checks whose TPM it is.
+func (e *Evidence) checkEndorsement(t Trust) error {
+	hash := e.EndorsementHash()
+	if slices.Contains(t.Endorsements, hash) {
+		return nil
+	}
+	hint := "if you know that this TPM is yours, allow it with Trust.Endorsements " + hash
+	switch {
+	case len(t.Roots) == 0:
+		return signer.WithHint(fmt.Errorf("%w: its endorsement key (SHA-256 %s) is not among those allowed", ErrUntrustedTPM, hash), hint)
+	case e.certificate == nil:
+		return signer.WithHint(fmt.Errorf("%w: the evidence contains no certificate of its endorsement key (SHA-256 %s)", ErrUntrustedTPM, hash), hint)
+	case e.certificate.IsCA || !slices.ContainsFunc(e.certificate.UnknownExtKeyUsage, oidEndorsement.Equal):
+		return signer.WithHint(fmt.Errorf("%w: the certificate is not that of an endorsement key (extended key usage %v)", ErrUntrustedTPM, oidEndorsement), hint)
+	}
+	c := *e.certificate
+	c.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(c.UnhandledCriticalExtensions), oidSAN.Equal)
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	for _, root := range t.Roots {
+		roots.AddCert(root)
+	}
+	for _, issuer := range e.issuers {
+		between.AddCert(issuer)
+	}
+	_, err := c.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: t.Now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		err = fmt.Errorf("no root that this CA trusts certifies the issuer of its certificate, %.200q", c.Issuer.String())
+	}
+	if err != nil {
+		return signer.WithHint(fmt.Errorf("%w: %w", ErrUntrustedTPM, err), hint)
+	}
+	return nil
+}
