@@ -93,6 +93,7 @@ var wholeWalks = []struct {
 	{"quickstart.md", "A CA and a certificate", nil, ""},
 	{"from-hsm.md", "", map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "softhsm": "softhsm2-util"}, "holdfast renew --config roles.toml"},
 	{"from-tpm.md", "", map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "swtpm": "swtpm"}, "holdfast renew --config roles.toml"},
+	{"attestation.md", "Try it", map[string]string{"swtpm": "swtpm_setup", "tpm2-tools": "tpm2_pcrread"}, ""},
 	{"renew-private-ca.md", "Try it with the emulator", nil, "holdfast renew --config roles.toml"},
 }
 
