@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -74,7 +75,9 @@ func NewMaker(tb testing.TB) *Maker {
 func (m *Maker) Start(tb testing.TB) *TPM {
 	tb.Helper()
 	return start(tb, func(state string) {
-		out, err := exec.Command("swtpm_setup", "--tpm2", "--tpmstate", state, "--create-ek-cert", "--config", m.config).CombinedOutput()
+		arguments := strings.Fields("swtpm_setup --tpm2 --create-ek-cert --config FILE --tpmstate")
+		arguments[4] = m.config
+		out, err := exec.Command(arguments[0], append(arguments[1:], state)...).CombinedOutput()
 		if err != nil {
 			tb.Fatalf("swtpm_setup: %v: %s", err, out)
 		}

@@ -25,7 +25,7 @@ var (
 	// fieldName is TYPE.FIELD, with the package if several have the type.
 	fieldName = regexp.MustCompile(`\b(?:[a-z]+\.)?([A-Z]\w*\.[A-Z]\w*)`)
 	// otherCommand is a command of another program, to its end in a hint.
-	otherCommand = regexp.MustCompile(`\b(pkcs11-tool|tpm2_[a-z]+) [^;,]*`)
+	otherCommand = regexp.MustCompile(`\b(pkcs11-tool|tpm2_[a-z]+|swtpm_setup) [^;,]*`)
 )
 
 // Hints of libraries are for all callers, not only the command line. They name

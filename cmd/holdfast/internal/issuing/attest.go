@@ -27,7 +27,7 @@ func Attest(a front.App) *cobra.Command {
 	var out front.OutFile
 	cmd := &cobra.Command{
 		Use:   "attest",
-		Short: "Write evidence that a key was generated in this machine's TPM",
+		Short: "Write evidence that a key was generated in a TPM",
 		Long: `Writes evidence about a key in the TPM: the endorsement key (EK) of the TPM, the
 certificate that the maker of the TPM issued for it, and the public area and
 policy of the key. A CA gives it to holdfast ca issue --attestation. The
@@ -37,8 +37,8 @@ contains this key; holdfast install does that.
 The command loads the key, but does not use it, so it needs neither its password
 nor the values of its PCRs. It needs access to the TPM, as the group tss usually
 has, and the password of the endorsement hierarchy if that has one: name its
-source in the reference, as in tpm:path=app.pem;endorsement-auth-source=file:PATH.
-It leaves nothing in the TPM.
+source in the reference with endorsement-auth-source=file:PATH. It leaves
+nothing in the TPM.
 
 For a key in a PKCS #11 token, it writes the attributes of the key about its
 origin. Nothing proves these, so ca issue does not accept them.`,

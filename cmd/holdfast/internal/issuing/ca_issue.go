@@ -60,10 +60,10 @@ The default profile, client, is what IAM Roles Anywhere requires. The others are
 server and intermediate, and those in the settings. A server certificate needs
 --dns or --ip.
 
---attestation takes the file of holdfast attest, with or without a request, checks
-that the key can only have been generated in a TPM that you trust, and cannot
-leave it, and wraps the certificate: only that TPM can unwrap it, if it contains
-the key. holdfast install does that on the machine.
+--attestation takes the file of holdfast attest, with or without a request. It
+accepts only a key that was generated in a TPM that you trust and cannot leave
+it, and wraps the certificate: only that TPM can unwrap it, and only if it
+contains the key. holdfast install does that on the machine.
 
 --renew takes a request that the key of a certificate of this CA signed (CMS),
 such as that of holdfast csr --renew, and issues a certificate with the same
