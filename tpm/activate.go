@@ -70,11 +70,7 @@ var errChangedCredential = signer.WithHint(fmt.Errorf("the TPM does not decrypt 
 	"copy the file again from the CA")
 
 func (ld *loader) activate(l *loadedObject, t endorsementType, c keystore.Credential) ([]byte, error) {
-	ek, err := ld.endorsementKey(l, t)
-	if err != nil {
-		return nil, err
-	}
-	pub, err := t.publicKey(ek)
+	ek, pub, err := ld.endorsementKey(l, t, c.EndorsementKey)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,9 @@
 package tpm
 
 import (
+	"cmp"
 	"context"
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -93,54 +95,53 @@ func (ld *loader) addEndorsement(l *loadedObject, types []endorsementType, evide
 		if !slices.Contains(indices, t.certificate) {
 			continue
 		}
-		switch certified, err := ld.addCertified(l, t, evidence); {
-		case errors.Is(err, errBus), lost(err), errors.Is(err, signer.ErrPINIncorrect), errors.Is(err, signer.ErrPINRequired):
-			return err
-		case err != nil:
-			ld.log.Warn("a certificate of an endorsement key in the TPM is not used", "index", fmt.Sprintf("0x%08x", uint32(t.certificate)), "cause", err)
-		case certified:
-			evidence.EndorsementIssuers = l.device.issuers(indices)
-			return nil
+		c, err := readCertificate(l.device, t.certificate)
+		if err == nil {
+			var pub crypto.PublicKey
+			if pub, err = ld.takeEndorsementKey(l, t, c.PublicKey); err != nil && !isUnsupported(err) {
+				return err
+			}
+			if err == nil && signer.SamePublicKey(pub, c.PublicKey) {
+				evidence.EndorsementKey, evidence.EndorsementCertificate = pub, c.Raw
+				evidence.EndorsementIssuers = l.device.issuers(indices)
+				return nil
+			}
+			err = cmp.Or(err, notOfKey(c))
 		}
+		if errors.Is(err, errBus) || lost(err) {
+			return err
+		}
+		ld.log.Warn("a certificate of an endorsement key in the TPM is not used", "index", fmt.Sprintf("0x%08x", uint32(t.certificate)), "cause", err)
 	}
 	for _, t := range types {
-		var ek storageKey
-		if ek, err = ld.endorsementKey(l, t); err == nil {
-			evidence.EndorsementKey, err = t.publicKey(ek)
-			return errors.Join(err, l.flushOne(ek.handle))
-		}
-		if !isUnsupported(err) {
+		if evidence.EndorsementKey, err = ld.takeEndorsementKey(l, t, nil); err == nil || !isUnsupported(err) {
 			return err
 		}
 	}
 	return signer.WithHint(err, "this TPM supports none of the endorsement keys that Holdfast knows")
 }
 
-// addCertified adds the endorsement key of a type if the TPM contains a certificate
-// for it.
-func (ld *loader) addCertified(l *loadedObject, t endorsementType, evidence *keystore.TPMAttestation) (bool, error) {
-	data, err := readNV(l.device, t.certificate)
+// takeEndorsementKey returns the public key of endorsementKey, and flushes that.
+func (ld *loader) takeEndorsementKey(l *loadedObject, t endorsementType, wanted crypto.PublicKey) (crypto.PublicKey, error) {
+	ek, pub, err := ld.endorsementKey(l, t, wanted)
 	if err != nil {
-		return false, err
+		return nil, err
+	}
+	return pub, l.flushOne(ek.handle)
+}
+
+// readCertificate returns the certificate at the beginning of an NV index.
+func readCertificate(d *device, index tpm2.TPMHandle) (*x509.Certificate, error) {
+	data, err := readNV(d, index)
+	if err != nil {
+		return nil, err
 	}
 	rest := cryptobyte.String(data)
 	c, ok := firstCertificate(&rest)
 	if !ok {
-		return false, errors.New("is not an X.509 certificate")
+		return nil, errors.New("is not an X.509 certificate")
 	}
-	ek, err := ld.endorsementKey(l, t)
-	if err != nil {
-		return false, err
-	}
-	pub, err := t.publicKey(ek)
-	if err := errors.Join(err, l.flushOne(ek.handle)); err != nil {
-		return false, err
-	}
-	if !signer.SamePublicKey(c.PublicKey, pub) {
-		return false, notOfKey(c)
-	}
-	evidence.EndorsementKey, evidence.EndorsementCertificate = pub, c.Raw
-	return true, nil
+	return c, nil
 }
 
 func notOfKey(c *x509.Certificate) error {

@@ -63,33 +63,52 @@ func (ld *loader) endorse() {
 	}
 }
 
-// endorsementKey returns the endorsement key of a type: the persistent one if there
-// is one, because a TPM can need a minute to create an RSA key, or else a new
-// primary key, which l.flush flushes.
-func (ld *loader) endorsementKey(l *loadedObject, t endorsementType) (storageKey, error) {
-	found, err := handles(l.device, firstEndorsement)
-	if err != nil {
-		return storageKey{}, err
-	}
-	for _, h := range found {
-		if h > lastEndorsement {
-			break
-		}
-		if o, err := readPublic(l.device, h); err == nil && isOfTemplate(o.public, t.template) {
-			return o, nil
+// endorsementKey returns the endorsement key of a type: the persistent object with
+// the public key wanted if there is one, because a TPM can need a minute to create an
+// RSA key, or else a new primary key, which can have another public key. l.flush
+// flushes it. wanted may be nil.
+func (ld *loader) endorsementKey(l *loadedObject, t endorsementType, wanted crypto.PublicKey) (storageKey, crypto.PublicKey, error) {
+	if wanted != nil {
+		ek, found, err := persistentEndorsementKey(l.device, t, wanted)
+		if found || err != nil {
+			return ek, wanted, err
 		}
 	}
 	auth := tpm2.PasswordAuth(nil)
 	if len(ld.endorsementPassword.value) > 0 {
 		salt, err := l.primary(tpm2.TPMRHNull, false, auth)
 		if err != nil {
-			return storageKey{}, err
+			return storageKey{}, nil, err
 		}
 		defer func() { _ = l.flushOne(salt.handle) }()
 		auth = tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(ld.endorsementPassword.value, salt)...)
 	}
 	ek, err := l.createPrimary(tpm2.TPMRHEndorsement, t.template, auth)
-	return ek, ld.endorsementError(err)
+	if err != nil {
+		return storageKey{}, nil, ld.endorsementError(err)
+	}
+	pub, err := publicKeyOf(ek)
+	return ek, pub, err
+}
+
+func persistentEndorsementKey(d *device, t endorsementType, wanted crypto.PublicKey) (storageKey, bool, error) {
+	found, err := handles(d, firstEndorsement)
+	if err != nil {
+		return storageKey{}, false, err
+	}
+	for _, h := range found {
+		if h > lastEndorsement {
+			break
+		}
+		ek, err := readPublic(d, h)
+		if err != nil || !isOfTemplate(ek.public, t.template) {
+			continue
+		}
+		if pub, err := publicKeyOf(ek); err == nil && signer.SamePublicKey(pub, wanted) {
+			return ek, true, nil
+		}
+	}
+	return storageKey{}, false, nil
 }
 
 // isOfTemplate reports whether a public area differs from a template only in the
@@ -140,8 +159,8 @@ func (ld *loader) endorsementError(err error) error {
 		"give its source in the reference, such as tpm:path=key.pem;endorsement-auth-source=file:PATH")
 }
 
-// publicKey returns the public key of an endorsement key.
-func (t endorsementType) publicKey(ek storageKey) (crypto.PublicKey, error) {
+// publicKeyOf returns the public key of an endorsement key.
+func publicKeyOf(ek storageKey) (crypto.PublicKey, error) {
 	o := object{area: ek.public}
 	var err error
 	if ek.public.Type == tpm2.TPMAlgRSA {
@@ -170,6 +189,9 @@ func readNV(d *device, index tpm2.TPMHandle) ([]byte, error) {
 	public, err := area.NVPublic.Contents()
 	if err != nil {
 		return nil, explain("TPM2_NV_ReadPublic", err)
+	}
+	if a := public.Attributes; !a.AuthRead || !a.NoDA { // a guess of its password could lock the TPM
+		return nil, fmt.Errorf("may not be readable without a password: %w", errors.ErrUnsupported)
 	}
 	if public.DataSize > maxNV {
 		return nil, fmt.Errorf("contains %d bytes: %w", public.DataSize, errors.ErrUnsupported)
