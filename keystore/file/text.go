@@ -43,6 +43,9 @@ func unwrap(data []byte) (inner []byte, isBase64 bool, err error) {
 			return nil, isBase64, signer.WithHint(unsupported("is %s, which is not supported", f.name), f.hint)
 		}
 	}
+	if bytes.Contains(trimmed, []byte(`"holdfast-wrapped-certificate"`)) {
+		return nil, isBase64, signer.WithHint(errors.New("is a wrapped certificate"), "unwrap it and store it beside its key with: holdfast install")
+	}
 	return nil, false, signer.WithHint(errors.New("is neither PEM nor DER"), hintPEM)
 }
 

@@ -32,7 +32,7 @@ const QuickExit = "atexit_sleep_ms=0"
 //
 //	pki KIND        makes a CA and a key (p256, rsa2048, …) with its certificate; see WriteFiles
 //	emulator FLAG…  runs the emulator; $URL leads to it, $SESSION are the flags
-//	tpm             runs a TPM, which $TPM_DEVICE names
+//	tpm [MAKER]     runs a TPM, which $TPM_DEVICE names; the file MAKER gets the certificates of its maker
 //	certify KEY CERTIFICATE  issues a certificate of the CA for a public key
 //	revoke CRL CERTIFICATE…  writes a CRL of the CA that revokes certificates
 func Scripts(t *testing.T) {
@@ -42,7 +42,7 @@ func Scripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", QuickExit)
-			env.Values[scriptKey{}] = &scriptState{tb: env.T().(testing.TB)}
+			env.Values[scriptKey{}] = &scriptState{tb: env.T().(testing.TB), makers: make(map[string]*tpmtest.Maker)}
 			env.Setenv("PATH", env.Getenv("PATH")+string(os.PathListSeparator)+openssl)
 			return nil
 		},
@@ -72,20 +72,35 @@ func startEmulator(ts *testscript.TestScript, neg bool, args []string) {
 
 // A scriptState is what one script's commands share.
 type scriptState struct {
-	tb testing.TB
-	ca *signertest.CA // of the last pki
+	tb     testing.TB
+	ca     *signertest.CA            // of the last pki
+	makers map[string]*tpmtest.Maker // of TPMs, by the file of their certificates
 }
 
 type scriptKey struct{}
 
-// startTPM runs a TPM for the rest of the script and names it by $TPM_DEVICE.
-func startTPM(ts *testscript.TestScript, neg bool, _ []string) {
-	if neg {
-		ts.Fatalf("unsupported: ! tpm")
+// startTPM runs a TPM for the rest of the script and names it by $TPM_DEVICE. With
+// the name of a file, it is a TPM of the maker whose certificates the file gets.
+func startTPM(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 1 {
+		ts.Fatalf("usage: tpm [MAKER]")
 	}
-	tb := ts.Value(scriptKey{}).(*scriptState).tb
-	signertest.Require(tb, "swtpm", "swtpm")
-	ts.Setenv("TPM_DEVICE", tpmtest.Start(tb).Path)
+	state := ts.Value(scriptKey{}).(*scriptState)
+	signertest.Require(state.tb, "swtpm", "swtpm")
+	if len(args) == 0 {
+		ts.Setenv("TPM_DEVICE", tpmtest.Start(state.tb).Path)
+		return
+	}
+	signertest.Require(state.tb, "swtpm", "swtpm_setup")
+	maker := state.makers[args[0]]
+	if maker == nil {
+		maker = tpmtest.NewMaker(state.tb)
+		state.makers[args[0]] = maker
+	}
+	ts.Setenv("TPM_DEVICE", maker.Start(state.tb).Path)
+	roots, err := os.ReadFile(maker.Roots)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), roots, 0o600))
 }
 
 // certify issues a certificate for a public key in PEM.

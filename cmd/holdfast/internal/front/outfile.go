@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -154,12 +155,19 @@ func (o *OutFile) target() (path string, info fs.FileInfo, err error) {
 	}
 	data, err := keystore.ReadFile(path, maxPublic)
 	if err == nil && !o.mayReplace(data) {
-		err = signer.WithHint(fmt.Errorf("contains something other than a %s, and is not replaced: %w", o.what, fs.ErrExist), "choose another file")
+		err = signer.WithHint(fmt.Errorf("contains something other than %s, and is not replaced: %w", withArticle(o.what), fs.ErrExist), "choose another file")
 	}
 	if err != nil {
 		return failed(err)
 	}
 	return path, info, nil
+}
+
+func withArticle(what string) string {
+	if strings.ContainsRune("aeiou", rune(what[0])) {
+		return "an " + what
+	}
+	return "a " + what
 }
 
 // maxPublic bounds a file that is replaced, in bytes, as that of the lists of a CA.
@@ -220,7 +228,7 @@ func (o *OutFile) CheckFor(result Object) error {
 	}
 	old, err := keystore.ReadFile(o.path, maxPublic)
 	if err == nil && !o.succeeds(old, result) {
-		return signer.WithHint(fmt.Errorf("--out %s: contains a %s for something else, and is not replaced: %w", o.path, o.what, fs.ErrExist), "choose another file")
+		return signer.WithHint(fmt.Errorf("--out %s: contains %s for something else, and is not replaced: %w", o.path, withArticle(o.what), fs.ErrExist), "choose another file")
 	}
 	return nil // Check has examined the file
 }
@@ -280,6 +288,9 @@ func (o *OutFile) objects(data []byte) (all []Object) {
 // its key or its name, or issued such an object.
 func (o *OutFile) succeeds(old []byte, result Object) bool {
 	before := o.objects(old)
+	if o.keyOf != nil {
+		return !slices.ContainsFunc(before, func(x Object) bool { return !bytes.Equal(x.Key, result.Key) })
+	}
 	ours := []Object{result}
 	for more := true; more; {
 		more = false

@@ -3,7 +3,6 @@ package issuing
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -53,7 +52,7 @@ origin. Nothing proves these, so ca issue does not accept them.`,
 	fs.StringVar(&reference, "private-key", "", "`reference` to the private key")
 	fs.StringVar(&kind, "ek-type", "", "`type` of the endorsement key: "+strings.Join(endorsementTypes, ", ")+" (default: the first one with a certificate)")
 	front.MarkValues(fs.Lookup("ek-type"), endorsementTypes...)
-	out.AddFile(cmd, "evidence", attestation.EvidenceKey)
+	out.AddFile(cmd, "evidence file", attestation.EvidenceKey)
 	device.Add(fs)
 	return cmd
 }
@@ -134,18 +133,20 @@ func evidenceOf(at *keystore.TPMAttestation) (*attestation.Evidence, error) {
 // printEvidence prints or writes evidence. On standard error it says what the CA
 // needs to know.
 func printEvidence(a front.App, e *attestation.Evidence, out *front.OutFile) error {
-	err := out.Write(a, e.Marshal(), nil)
+	if err := out.Write(a, e.Marshal(), nil); err != nil {
+		return err
+	}
 	certificate, trust := "none in the TPM", []string{"--ek-allow", e.EndorsementHash()}
 	if c := e.Certificate(); c != nil {
 		certificate, trust = "issued by "+named(c.Issuer.String()), []string{"--ek-roots", "ROOTS"}
 	}
 	next := append([]string{"holdfast", "ca", "issue", "--attestation", out.Or("FILE"), "--subject", "CN=NAME"}, trust...)
-	_, told := fmt.Fprintf(a.Stderr, `key: %s, policy: %s
+	_, err := fmt.Fprintf(a.Stderr, `key: %s, policy: %s
 SHA-256 of the endorsement key: %s
 its certificate: %s
 next, at the CA: %s
 `, signer.DescribeKey(e.Key()), e.PolicyText(), e.EndorsementHash(), front.OneLine(certificate), command(next...))
-	return errors.Join(err, told)
+	return err
 }
 
 // printClaims prints what a token claims.
@@ -160,7 +161,9 @@ func printClaims(a front.App, at keystore.Attestation, out *front.OutFile) error
 	if err != nil {
 		return err
 	}
-	err = out.Write(a, data, nil)
-	_, told := fmt.Fprintf(a.Stderr, "the token claims: %s\nnothing proves it, so that holdfast ca issue does not accept it\n", strings.Join(text, ", "))
-	return errors.Join(err, told)
+	if err := out.Write(a, data, nil); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.Stderr, "the token claims: %s\nNothing proves this, so holdfast ca issue does not accept it.\n", strings.Join(text, ", "))
+	return err
 }
