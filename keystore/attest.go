@@ -13,6 +13,10 @@ import (
 type Attestation struct {
 	Public crypto.PublicKey
 
+	// Device names the token with the key in printable text, as the token
+	// describes itself; "" for a TPM.
+	Device string
+
 	// TPM is the evidence of a key in a TPM; nil: the key is in another
 	// device.
 	TPM *TPMAttestation
