@@ -14,6 +14,10 @@ type Attestation struct {
 	Public crypto.PublicKey
 	Device string // the token in which the key is; "": it is in a TPM
 
+	// Device names the token with the key in printable text, as the token
+	// describes itself; "" for a TPM.
+	Device string
+
 	// TPM is the evidence of a key in a TPM; nil: the key is in another
 	// device.
 	TPM *TPMAttestation

@@ -91,6 +91,7 @@ func TestMuteModule(t *testing.T) {
 		{"load", 1, openMute}, {"slots", 1, openMute}, {"tokenInfo", 1, openMute}, {"openSession", 1, openMute},
 		{"login", 1, openMute}, {"find", 1, openMute}, {"attributes", 2, openMute},
 		{"load", 1, listMute}, {"login", 1, listMute}, {"attributes", 1, listMute}, {"closeSession", 1, listMute},
+		{"login", 1, attestMute}, {"attributes", 4, attestMute}, {"closeSession", 1, attestMute},
 		{"generateKeyPair", 1, func(m muteModule, cfg Config) error {
 			cfg.URI.Object = "new"
 			_, err := generate(m.ctx, cfg, gen, m.table)
@@ -123,6 +124,10 @@ func TestMuteModule(t *testing.T) {
 }
 
 func openMute(m muteModule, cfg Config) error { _, err := open(m.ctx, cfg, m.table); return err }
+func attestMute(m muteModule, cfg Config) error {
+	_, err := attest(m.ctx, cfg, m.table)
+	return err
+}
 func listMute(m muteModule, cfg Config) error { _, err := list(m.ctx, cfg, m.table); return err }
 
 // A PIN is not sent once nobody waits for the login any more.

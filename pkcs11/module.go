@@ -106,6 +106,9 @@ const (
 	ckaPublicExponent     = 0x122
 	ckaPublicKeyInfo      = 0x129
 	ckaExtractable        = 0x162
+	ckaLocal              = 0x163
+	ckaNeverExtractable   = 0x164
+	ckaAlwaysSensitive    = 0x165
 	ckaECParams           = 0x180
 	ckaECPoint            = 0x181
 	ckaAlwaysAuthenticate = 0x202

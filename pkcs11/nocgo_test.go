@@ -16,5 +16,8 @@ func TestWithoutCgo(t *testing.T) {
 		if s != nil || !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" {
 			t.Errorf("%q: got %v, error %v", ref, s, err)
 		}
+		if _, err := (Backend{}).Attest(t.Context(), keystore.Ref{Scheme: "pkcs11", Rest: ref}, "", keystore.Call{}); !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" {
+			t.Errorf("%q: Attest: error %v", ref, err)
+		}
 	}
 }

@@ -24,6 +24,10 @@ var operations = map[string]func(t *testing.T, b *fixture, cfg Config) error{
 		}
 		return errors.Join(signOnce(k), k.Close())
 	},
+	"attest": func(t *testing.T, b *fixture, cfg Config) error {
+		_, err := attest(t.Context(), cfg, b.table)
+		return err
+	},
 	"list": func(t *testing.T, b *fixture, cfg Config) error {
 		_, err := list(t.Context(), cfg, b.table)
 		return err

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -21,11 +22,16 @@ import (
 
 var backend pkcs11.Backend
 
+// generated are the claims about a key that was generated on its token and is
+// protected there.
+const generated = "[{CKA_LOCAL true} {CKA_NEVER_EXTRACTABLE true} {CKA_ALWAYS_SENSITIVE true}]"
+
 // A token contains the keys of a test.
 type token struct {
 	uri      pkcs11.URI // of the token, with its module
 	pin      string
-	sessions int // Config.MaxSessions
+	sessions int    // Config.MaxSessions
+	claims   string // about keys that were generated on it; "": generated
 }
 
 // ref returns a reference to the key with a label and an ID; "" is omitted.
@@ -83,6 +89,19 @@ func (tok token) open(t *testing.T, ref keystore.Ref, n int) signer.Signer {
 	return s
 }
 
+// checkClaims checks what the module claims about a key.
+func (tok token) checkClaims(t *testing.T, ref keystore.Ref) {
+	t.Helper()
+	want := cmp.Or(tok.claims, generated)
+	a, err := backend.Attest(t.Context(), ref, "", tok.call())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(a.Claims); got != want || a.Public == nil {
+		t.Errorf("claims %s of %s, want %s", got, a.Device, want)
+	}
+}
+
 // contract creates a key of each type on the token and runs the contract tests.
 func contract(t *testing.T, tok token, kinds ...keystore.KeyType) {
 	t.Helper()
@@ -90,6 +109,7 @@ func contract(t *testing.T, tok token, kinds ...keystore.KeyType) {
 		t.Run(string(kind), func(t *testing.T) {
 			ref := tok.ref(string(kind), "")
 			tok.generate(t, ref, kind)
+			tok.checkClaims(t, ref)
 			signertest.Run(t, func(t *testing.T) signer.Signer { return tok.open(t, ref, 2) })
 		})
 	}

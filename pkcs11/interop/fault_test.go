@@ -37,6 +37,7 @@ func TestFaults(t *testing.T) {
 
 	t.Run("SessionsFail", func(t *testing.T) { f.sessionsFail(t, tok, ref) })
 	t.Run("Errors", func(t *testing.T) { f.errors(t, tok, ref) })
+	t.Run("Claims", func(t *testing.T) { f.claims(t, tok, ref) })
 	t.Run("Hang", func(t *testing.T) { f.hang(t, tok, ref) })
 }
 
@@ -142,6 +143,34 @@ func (f *faults) errors(t *testing.T, tok token, ref keystore.Ref) {
 			}
 		})
 	}
+}
+
+// claims checks that an attribute that the module does not know is left out of the
+// claims, and that no other error is taken for that.
+func (f *faults) claims(t *testing.T, tok token, ref keystore.Ref) {
+	const local, neverExtractable, alwaysSensitive = "{CKA_LOCAL true}", "{CKA_NEVER_EXTRACTABLE true}", "{CKA_ALWAYS_SENSITIVE true}"
+	for _, c := range []struct {
+		rule string // the values are CKA_LOCAL, CKA_NEVER_EXTRACTABLE and CKA_ALWAYS_SENSITIVE
+		want []string
+		err  error
+	}{
+		{"none 1 0 return 0", []string{local, neverExtractable, alwaysSensitive}, nil},
+		{"C_GetAttributeValue 1 0 invalid 0x163", []string{neverExtractable, alwaysSensitive}, nil},
+		{"C_GetAttributeValue 1 0 invalid 0x164", []string{local, alwaysSensitive}, nil},
+		{"C_GetAttributeValue 1 0 invalid 0x165", []string{local, neverExtractable}, nil},
+		{"C_GetAttributeValue 1 0 sensitive 0x164", []string{local, alwaysSensitive}, nil},
+		{"C_GetAttributeValue 1 0 unavailable 0x163", []string{neverExtractable, alwaysSensitive}, nil},
+		{"C_GetAttributeValue 1 0 unavailable 0x165", []string{local, neverExtractable}, nil},
+		{"C_GetAttributeValue 1 0 return 0x32", nil, signer.ErrUnavailable},
+		{"C_GetAttributeValue 1 0 remove 0", nil, signer.ErrUnavailable},
+	} {
+		f.set(t, c.rule)
+		a, err := backend.Attest(t.Context(), ref, "", tok.call())
+		if got := fmt.Sprint(a.Claims); !errors.Is(err, c.err) || got != fmt.Sprint(c.want) {
+			t.Errorf("%s: %s, error %v, want %s, error %v", c.rule, got, err, c.want, c.err)
+		}
+	}
+	f.set(t)
 }
 
 // hang checks that one signature that hangs in the module does not block

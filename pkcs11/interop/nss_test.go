@@ -28,6 +28,8 @@ func TestNSS(t *testing.T) {
 	command(t, certutil, "-N", "-d", "sql:"+dir, "-f", pinFile)
 	configureP11Kit(t, map[string]string{"nss": fmt.Sprintf(
 		"module: %s\nx-init-reserved: configdir='sql:%s' certPrefix='' keyPrefix='' secmod='secmod.db' flags=\n", softoken, dir)})
-	tok := token{uri: pkcs11.URI{Token: "NSS Certificate DB", ModulePath: path}, pin: pin}
+	// NSS 3 reports CKA_LOCAL as false for keys that it has generated.
+	const claims = "[{CKA_LOCAL false} {CKA_NEVER_EXTRACTABLE true} {CKA_ALWAYS_SENSITIVE true}]"
+	tok := token{uri: pkcs11.URI{Token: "NSS Certificate DB", ModulePath: path}, pin: pin, claims: claims}
 	contract(t, tok, keystore.RSA2048, keystore.P256, keystore.P384)
 }

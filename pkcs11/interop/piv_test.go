@@ -175,6 +175,10 @@ func (s pivTest) contract(t *testing.T) {
 		tok := s.token(pkcs11test.PIVPIN)
 		for _, slot := range []pkcs11test.PIVSlot{pkcs11test.PIVAuthentication, pkcs11test.PIVDigitalSignature} {
 			t.Run(fmt.Sprintf("%s-%x", kinds[slot], byte(slot)), func(t *testing.T) {
+				tok.checkClaims(t, tok.ref("", slot.ID())) // although the key comes from outside
+				if n := card.Signatures(slot); n != 0 {
+					t.Errorf("the card made %d signatures for the claims", n)
+				}
 				signertest.Run(t, func(t *testing.T) signer.Signer { return tok.open(t, tok.ref("", slot.ID()), 1) })
 				if card.Signatures(slot) == 0 {
 					t.Error("the card made no signature")

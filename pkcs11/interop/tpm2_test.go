@@ -42,5 +42,5 @@ func TestTPM2(t *testing.T) {
 	command(t, tool, "--module", module, "--slot-index", "0", "--init-pin", "--login", "--login-type", "so", "--so-pin", soPIN, "--new-pin", pin)
 	// tpm2-pkcs11 1.9.0 has crashed in C_Sign with several concurrent
 	// sessions.
-	contract(t, token{pkcs11.URI{Token: "tpm", ModulePath: module}, pin, 1}, keystore.P256, keystore.RSA2048)
+	contract(t, token{uri: pkcs11.URI{Token: "tpm", ModulePath: module}, pin: pin, sessions: 1}, keystore.P256, keystore.RSA2048)
 }

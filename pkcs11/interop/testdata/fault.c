@@ -194,6 +194,28 @@ static void show_tries(unsigned char *info)
 
 struct attribute { ulong type; void *value; ulong length; };
 
+/* The ways in which C_GetAttributeValue says that it does not know a value. */
+static const struct { const char *action; ulong rv; } unknown[] = {
+	{"invalid", 0x12},    /* CKR_ATTRIBUTE_TYPE_INVALID */
+	{"sensitive", 0x11},  /* CKR_ATTRIBUTE_SENSITIVE */
+	{"unavailable", 0x0}, /* only CK_UNAVAILABLE_INFORMATION */
+};
+
+/* Withholds the attribute in the rule from the result rv of C_GetAttributeValue. */
+static ulong withhold(const struct rule *r, struct attribute *template, ulong count, ulong rv)
+{
+	size_t n;
+	ulong i;
+
+	for (n = 0; n < sizeof unknown / sizeof *unknown; n++)
+		for (i = 0; i < count && rv == 0 && !strcmp(r->action, unknown[n].action); i++)
+			if (template[i].type == r->value) {
+				template[i].length = (ulong)-1;
+				rv = unknown[n].rv;
+			}
+	return rv;
+}
+
 static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong d, ulong e)
 {
 	struct rule r;
@@ -223,6 +245,8 @@ static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong
 	pthread_rwlock_unlock(&in_use);
 	if (wrong_length && number == SIGN && d)
 		*(ulong *)e = r.value;
+	if (hit && number == GET_ATTRIBUTE_VALUE)
+		rv = withhold(&r, template, d, rv);
 	if (wrong_length && inquiry)
 		template[0].length = r.value;
 	return rv;
