@@ -12,8 +12,6 @@ import (
 // An Attestation is what a device says about the origin of a key.
 type Attestation struct {
 	Public crypto.PublicKey
-	Device string // the token in which the key is; "": it is in a TPM
-
 	// Device names the token with the key in printable text, as the token
 	// describes itself; "" for a TPM.
 	Device string

@@ -358,6 +358,52 @@ func (m *maker) defineNVWith(index tpm2.TPMHandle, attributes tpm2.TPMANV, passw
 	}
 }
 
+// TestAttestFull attests and activates when killed programs have left the TPM full.
+func TestAttestFull(t *testing.T) {
+	emulator := newTPM(t)
+	m := newMaker(t, emulator)
+	pem := makeKey(t, CreateConfig{Device: emulator.Path})
+	makePersistent(t, emulator, 0x81000010, pem)
+	secret := bytes.Repeat([]byte{7}, 32)
+	at := mustAttest(t, emulator, Config{PEM: pem, Device: emulator.Path}, "")
+	ek := m.primary(entity{handle: tpm2.TPMRHEndorsement}, tpm2.RSAEKTemplate, "")
+	m.persist(ek, 0x81010001)
+	m.flush(ek.handle)
+	c := credentialFor(t, at.TPM.EndorsementKey, at.TPM.Area, secret)
+	fills := map[string]func(){
+		"objects": func() { m.primary(null, srkTemplate, "") },
+		"sessions": func() {
+			if _, _, err := tpm2.HMACSession(m.tpm, tpm2.TPMAlgSHA256, nonceSize); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	for _, cfg := range []Config{{PEM: pem, Device: emulator.Path}, {Handle: 0x81000010, Device: emulator.Path}} {
+		for name, fill := range fills {
+			for left := 1; left <= 3; left++ {
+				for range left {
+					fill()
+				}
+				if _, err := attest(t.Context(), cfg, keystore.P256, dial); err != nil {
+					t.Errorf("%d %s left: attest: %v", left, name, err)
+				}
+				for _, h := range m.loadedHandles() {
+					m.flush(h)
+				}
+				for range left {
+					fill()
+				}
+				if got, err := activate(t.Context(), cfg, c, dial); err != nil || !bytes.Equal(got, secret) {
+					t.Errorf("%d %s left: activate: %x, %v", left, name, got, err)
+				}
+				for _, h := range m.loadedHandles() {
+					m.flush(h)
+				}
+			}
+		}
+	}
+}
+
 // TestAttestFaults fails each command of attest and activate once, with a lost
 // connection and with TPM_RC_FAILURE. What a lost connection leaves in the TPM is
 // flushed when another command needs the room.

@@ -113,6 +113,7 @@ func (ld *loader) use(ctx context.Context, f func(*loadedObject) error) error {
 				return nil
 			}
 			err = ld.password.noteRefusal(err)
+			ld.repair(ld.current.device, err)
 		}
 		ld.unload()
 		ld.needsFlush = ld.needsFlush || errors.Is(err, errBus)

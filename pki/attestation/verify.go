@@ -131,13 +131,25 @@ func (e *Evidence) checkEndorsement(t Trust) error {
 	for _, issuer := range e.issuers {
 		between.AddCert(issuer)
 	}
-	_, err := c.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: t.Now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	chains, err := c.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: t.Now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
 		err = fmt.Errorf("no root that this CA trusts certifies the issuer of its certificate, %.200q", c.Issuer.String())
+	}
+	if err == nil && !slices.ContainsFunc(chains, certifiesEndorsements) {
+		err = errors.New("the CA that issued its certificate is limited to other purposes")
 	}
 	if err != nil {
 		return signer.WithHint(fmt.Errorf("%w: %w", ErrUntrustedTPM, err), hint)
 	}
 	return nil
+}
+
+// certifiesEndorsements reports whether all certificates of a chain below its root are
+// for endorsement keys, as far as they have an extended key usage.
+func certifiesEndorsements(chain []*x509.Certificate) bool {
+	return !slices.ContainsFunc(chain[:len(chain)-1], func(c *x509.Certificate) bool {
+		return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) > 0 && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) &&
+			!slices.ContainsFunc(c.UnknownExtKeyUsage, oidEndorsement.Equal)
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki/attestation"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -37,6 +38,8 @@ func readCertificates(ctx context.Context, a front.App, ref, key keystore.Ref, o
 // unwrap returns the certificates that are wrapped for key.
 func unwrap(ctx context.Context, a front.App, w *attestation.Wrapped, key keystore.Ref, opts keystore.Options) ([]*x509.Certificate, error) {
 	blob, encrypted := w.Credential()
+	ctx, done := await.Person(ctx, attestTimeout) // the limit of install is too short for some TPMs
+	defer done()
 	secret, err := a.Store.Activate(ctx, key, keystore.Credential{Key: w.Key(), EndorsementKey: w.EndorsementKey(), Blob: blob, Secret: encrypted}, opts)
 	if err != nil {
 		return nil, err
