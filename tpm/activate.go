@@ -92,6 +92,11 @@ func (ld *loader) activate(l *loadedObject, t endorsementType, c keystore.Creden
 		CredentialBlob: tpm2.TPM2BIDObject{Buffer: c.Blob},
 		Secret:         tpm2.TPM2BEncryptedSecret{Buffer: c.Secret},
 	}.Execute(l)
+	if errors.Is(err, tpm2.TPMRCFailure) { // of libtpms if the encrypted seed was changed
+		if _, other := handles(l.device, firstEndorsement); other == nil {
+			return nil, errChangedCredential
+		}
+	}
 	if err != nil {
 		return nil, explainActivation(err)
 	}

@@ -87,7 +87,7 @@ func endorsementTypesOf(kind keystore.KeyType) ([]endorsementType, error) {
 
 // addEndorsement adds the endorsement key and its certificates.
 func (ld *loader) addEndorsement(l *loadedObject, types []endorsementType, evidence *keystore.TPMAttestation) error {
-	indices, err := handles(l.device, 0x01000000)
+	indices, err := handles(l.device, firstEndorsementIndex)
 	if err != nil {
 		return err
 	}
@@ -103,8 +103,8 @@ func (ld *loader) addEndorsement(l *loadedObject, types []endorsementType, evide
 			}
 			if err == nil && signer.SamePublicKey(pub, c.PublicKey) {
 				evidence.EndorsementKey, evidence.EndorsementCertificate = pub, c.Raw
-				evidence.EndorsementIssuers = l.device.issuers(indices)
-				return nil
+				evidence.EndorsementIssuers, err = ld.issuers(l.device, indices)
+				return err
 			}
 			err = cmp.Or(err, notOfKey(c))
 		}
@@ -137,11 +137,7 @@ func readCertificate(d *device, index tpm2.TPMHandle) (*x509.Certificate, error)
 		return nil, err
 	}
 	rest := cryptobyte.String(data)
-	c, ok := firstCertificate(&rest)
-	if !ok {
-		return nil, errors.New("is not an X.509 certificate")
-	}
-	return c, nil
+	return firstCertificate(&rest)
 }
 
 func notOfKey(c *x509.Certificate) error {

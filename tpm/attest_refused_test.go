@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"os"
@@ -72,6 +73,14 @@ func TestActivateRefused(t *testing.T) {
 	}
 	for i := range good.Secret {
 		tests = append(tests, refusal{"changed seed", changed(encrypted, i), signer.ErrMismatch, "was changed"})
+	}
+	certified := mustAttest(t, emulator, cfg, keystore.RSA2048) // an RSA key decrypts with OAEP
+	byRSA := credentialFor(t, certified.TPM.EndorsementKey, at.TPM.Area, secret)
+	for i := 0; i < len(byRSA.Secret); i += 50 {
+		c := byRSA
+		c.Secret = bytes.Clone(c.Secret)
+		c.Secret[i] ^= 1
+		tests = append(tests, refusal{"changed seed for an RSA key", c, signer.ErrMismatch, "was changed"})
 	}
 	for n := range good.Blob {
 		c := good
@@ -331,6 +340,55 @@ func (m *maker) lockedNV(index tpm2.TPMHandle, data []byte) {
 	m.defineNVWith(index, tpm2.TPMANV{OwnerWrite: true, AuthRead: true, NT: tpm2.TPMNTOrdinary}, keyPassword, data)
 }
 
+// TestManyIndices finds the certificates of endorsement keys behind more NV indices than
+// one answer of the TPM contains, and does without them if the firmware disables them.
+func TestManyIndices(t *testing.T) {
+	emulator := tpmtest.NewMaker(t).Start(t)
+	m := newMaker(t, emulator)
+	cfg := Config{PEM: makeKey(t, CreateConfig{Device: emulator.Path}), Device: emulator.Path}
+	b := &bus{intercept: func(_ int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
+		if codeOf(command) == tpm2.TPMCCGetCapability {
+			command = bytes.Clone(command)
+			binary.BigEndian.PutUint32(command[len(command)-4:], 1) // a TPM that returns one handle at once
+		}
+		return send(command)
+	}}
+	at, err := attest(t.Context(), cfg, keystore.P384, b.dial)
+	if err != nil || at.TPM.EndorsementCertificate == nil {
+		t.Errorf("certificate of %d bytes: %v", len(at.TPM.EndorsementCertificate), err)
+	}
+	disable := []byte{ // TPM2_HierarchyControl (part 3, section 24.2) of TPM_RH_PLATFORM_NV with an empty password
+		0x80, 0x02, 0, 0, 0, 32, 0, 0, 0x01, 0x21, 0x40, 0, 0, 0x0c, 0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0, 0x40, 0, 0, 0x0d, 0,
+	}
+	if answer, err := m.tpm.Send(disable); err != nil || !bytes.Equal(answer[6:10], []byte{0, 0, 0, 0}) {
+		t.Fatalf("%x, %v", answer, err)
+	}
+	var log logRecorder
+	cfg.Logger = log.logger()
+	if at := mustAttest(t, emulator, cfg, ""); at.TPM.EndorsementCertificate != nil || log.warnings() != 2 {
+		t.Errorf("certificate of %d bytes, %d warnings", len(at.TPM.EndorsementCertificate), log.warnings())
+	}
+}
+
+// TestEndorsementKeyWithPassword has a persistent endorsement key whose password is not
+// empty. It is not tried, because the TPM would count that.
+func TestEndorsementKeyWithPassword(t *testing.T) {
+	emulator := newTPM(t)
+	m := newMaker(t, emulator)
+	cfg := Config{PEM: makeKey(t, CreateConfig{Device: emulator.Path}), Device: emulator.Path}
+	o := m.primary(entity{handle: tpm2.TPMRHEndorsement}, endorsementTemplateP384, keyPassword)
+	m.persist(o, 0x81010010)
+	m.flush(o.handle)
+	at := mustAttest(t, emulator, cfg, keystore.P384)
+	secret := bytes.Repeat([]byte{7}, 32)
+	if got, err := activate(t.Context(), cfg, credentialFor(t, at.TPM.EndorsementKey, at.TPM.Area, secret), dial); err != nil || !bytes.Equal(got, secret) {
+		t.Errorf("%x, %v", got, err)
+	}
+	if n := triesUsed(t, emulator); n != 0 {
+		t.Errorf("the TPM counted %d tries", n)
+	}
+}
+
 // defineNV defines an NV index that everybody may read.
 func (m *maker) defineNV(index tpm2.TPMHandle, data []byte) {
 	m.Helper()
@@ -443,7 +501,9 @@ func TestAttestFaults(t *testing.T) {
 					return []byte{0x80, 0x01, 0, 0, 0, 10, 0, 0, 1, 1}, nil // TPM_RC_FAILURE
 				}}
 				err := operation(b.dial)
-				if err != nil && !errors.Is(err, signer.ErrUnavailable) {
+				// libtpms returns TPM_RC_FAILURE for a changed credential.
+				changed := !lost && codeOf(all.sent[failing-1]) == tpm2.TPMCCActivateCredential && errors.Is(err, signer.ErrMismatch)
+				if err != nil && !errors.Is(err, signer.ErrUnavailable) && !changed {
 					t.Errorf("%s: command %d (%s), lost %v: %v", name, failing, commandName(all.sent[failing-1]), lost, err)
 				}
 				if !lost && !flushes {

@@ -212,15 +212,26 @@ func (p *sender) exchange(command []byte) ([]byte, error) {
 }
 
 // handles returns the handles in the TPM that have the type of first, beginning
-// with first.
-func handles(d *device, first tpm2.TPMHandle) ([]tpm2.TPMHandle, error) {
-	answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: uint32(first), PropertyCount: 256}.Execute(d)
-	if err != nil {
-		return nil, explain("TPM2_GetCapability", err)
+// with first, in ascending order.
+func handles(d *device, first tpm2.TPMHandle) (all []tpm2.TPMHandle, _ error) {
+	for range maxAnswers {
+		answer, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: uint32(first), PropertyCount: 256}.Execute(d)
+		if err != nil {
+			return nil, explain("TPM2_GetCapability", err)
+		}
+		list, err := answer.CapabilityData.Data.Handles()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list.Handle...)
+		if !answer.MoreData || len(list.Handle) == 0 {
+			return all, nil
+		}
+		first = all[len(all)-1] + 1
 	}
-	list, err := answer.CapabilityData.Data.Handles()
-	if err != nil {
-		return nil, err
-	}
-	return list.Handle, nil
+	return all, nil
 }
+
+// maxAnswers bounds the answers to one question: some TPMs return few handles at
+// once, and a faulty one could go on for ever.
+const maxAnswers = 64

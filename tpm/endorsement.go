@@ -68,7 +68,8 @@ func (ld *loader) endorse() {
 // RSA key, or else a new primary key, which can have another public key. l.flush
 // flushes it. wanted may be nil.
 func (ld *loader) endorsementKey(l *loadedObject, t endorsementType, wanted crypto.PublicKey) (storageKey, crypto.PublicKey, error) {
-	if wanted != nil {
+	// A persistent key that is used with its password could have one.
+	if wanted != nil && !t.template.ObjectAttributes.UserWithAuth {
 		ek, found, err := persistentEndorsementKey(l.device, t, wanted)
 		if found || err != nil {
 			return ek, wanted, err
@@ -123,7 +124,7 @@ func isOfTemplate(area, template tpm2.TPMTPublic) bool {
 func (ld *loader) endorsementSession(l *loadedObject, ek storageKey) (tpm2.Session, error) {
 	options := sessionOptions(nil, ek, encryptResponse)
 	start := tpm2.PolicySession
-	if ek.public.ObjectAttributes.UserWithAuth { // PolicyB; the password of the key is empty
+	if ek.public.ObjectAttributes.UserWithAuth { // PolicyB; endorsementKey has created the key, without a password
 		start = tpm2.HMACSession
 	}
 	s, _, err := start(l, ek.public.NameAlg, nonceSize, options...)
@@ -183,6 +184,9 @@ const nvChunk = 512
 // maxNV bytes.
 func readNV(d *device, index tpm2.TPMHandle) ([]byte, error) {
 	area, err := tpm2.NVReadPublic{NVIndex: index}.Execute(d)
+	if errors.Is(err, tpm2.TPMRCHandle) {
+		return nil, fmt.Errorf("is disabled: %w", errors.ErrUnsupported)
+	}
 	if err != nil {
 		return nil, explain("TPM2_NV_ReadPublic", err)
 	}
@@ -214,34 +218,48 @@ func readNV(d *device, index tpm2.TPMHandle) ([]byte, error) {
 	return data, nil
 }
 
+// firstEndorsementIndex is the first NV index for certificates of endorsement keys
+// (TCG Registry of Reserved TPM 2.0 Handles, section 2.2.2).
+const firstEndorsementIndex tpm2.TPMHandle = 0x01c00000
+
 // The NV indices of the certificates of the CAs above the endorsement key (TCG EK
 // Credential Profile, section 2.2.1.5.2). One after the other, they contain
 // certificates in DER, which can continue in the next index.
 const firstIssuer, lastIssuer tpm2.TPMHandle = 0x01c00100, 0x01c001ff
 
 // issuers returns the certificates of CAs that the TPM contains, as far as they
-// can be read.
-func (d *device) issuers(indices []tpm2.TPMHandle) [][]byte {
+// can be read. The error is that of the connection.
+func (ld *loader) issuers(d *device, indices []tpm2.TPMHandle) (all [][]byte, _ error) {
+	warn := func(index tpm2.TPMHandle, err error) {
+		ld.log.Warn("certificates of CAs in the TPM are not used", "index", fmt.Sprintf("0x%08x", uint32(index)), "cause", err)
+	}
 	var data []byte
+	last := firstIssuer
 	for _, index := range indices {
 		if index < firstIssuer || index > lastIssuer || len(data) > maxNV {
 			continue
 		}
 		part, err := readNV(d, index)
-		if err != nil {
-			break
+		switch {
+		case errors.Is(err, errBus), lost(err):
+			return nil, err
+		case err != nil:
+			warn(index, err)
+			return all, nil // what follows may continue it
 		}
-		data = append(data, part...)
+		data, last = append(data, part...), index
 	}
-	var all [][]byte
 	for rest := cryptobyte.String(data); len(rest) > 0 && len(all) < maxIssuers; {
-		c, ok := firstCertificate(&rest)
-		if !ok {
-			break
+		c, err := firstCertificate(&rest)
+		if err != nil {
+			if len(all) == 0 {
+				warn(last, err)
+			}
+			break // an index can be longer than its certificates
 		}
 		all = append(all, c.Raw)
 	}
-	return all
+	return all, nil
 }
 
 // maxIssuers bounds the number of certificates of CAs.
@@ -249,11 +267,14 @@ const maxIssuers = 8
 
 // firstCertificate returns the certificate at the beginning of data. An NV index can
 // be longer than its certificate.
-func firstCertificate(data *cryptobyte.String) (*x509.Certificate, bool) {
+func firstCertificate(data *cryptobyte.String) (*x509.Certificate, error) {
 	var raw cryptobyte.String
 	if !data.ReadASN1Element(&raw, der.SEQUENCE) {
-		return nil, false
+		return nil, errors.New("is not an X.509 certificate in DER")
 	}
 	c, err := x509.ParseCertificate(raw)
-	return c, err == nil
+	if err != nil {
+		return nil, fmt.Errorf("is not an X.509 certificate that Holdfast supports: %w", err)
+	}
+	return c, nil
 }

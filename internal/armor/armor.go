@@ -51,6 +51,15 @@ func Decode(data []byte) (result []byte, isBase64 bool) {
 	return inner, decoded && isBase64 && !bytes.ContainsAny(data, "-_")
 }
 
+// Text returns text in UTF-8 without a byte order mark. It accepts UTF-16 and UTF-32.
+// The result can share memory with data.
+func Text(data []byte) []byte {
+	if text, ok := fromWide(data); ok {
+		data = text
+	}
+	return trimMark(data)
+}
+
 // trimMark removes byte order marks, which editors on Windows write.
 func trimMark(data []byte) []byte {
 	for mark := []byte("\ufeff"); bytes.HasPrefix(data, mark); {

@@ -6,10 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"regexp"
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -53,14 +54,26 @@ type header struct {
 	Version int    `json:"version"`
 }
 
-// typeOf returns the type of a file; "" if it is none of this package.
+// beginning is that of the files that this package writes.
+var beginning = regexp.MustCompile(`^\s*{\s*"type"\s*:\s*"([a-z-]+)"`)
+
+// typeOf returns the type of a file, also if it is damaged after its beginning; "" if
+// it is none of this package.
 func typeOf(data []byte) string {
 	var h header
+	data = armor.Text(data)
+	if m := beginning.FindSubmatch(data); m != nil && kinds[string(m[1])] != "" {
+		return string(m[1])
+	}
 	if len(data) > MaxSize || json.Unmarshal(data, &h) != nil || kinds[h.Type] == "" {
 		return ""
 	}
 	return h.Type
 }
+
+// IsFile reports whether data is a file of this package, of any type and version, also
+// if it is damaged after its beginning.
+func IsFile(data []byte) bool { return typeOf(data) != "" }
 
 // EvidenceKey returns the SubjectPublicKeyInfo of the key in a file of evidence or
 // claims. ok is false for any other file.
@@ -88,14 +101,20 @@ func WrappedKey(data []byte) (spki []byte, ok bool) {
 	return w.file.PublicKey, true
 }
 
-// parse parses a file of the wanted type.
+// parse parses a file of the wanted type. It accepts only what json.Marshal writes,
+// apart from white space, so that no other text has the same meaning.
 func parse(data []byte, wanted string, file any) error {
-	var h header
-	switch err := json.Unmarshal(data, &h); {
-	case len(data) > MaxSize:
+	if len(data) > MaxSize {
 		return fmt.Errorf("%w: it has more than %d KiB", ErrMalformed, MaxSize>>10)
-	case err != nil || kinds[h.Type] == "":
+	}
+	var h header
+	data = armor.Text(data)
+	kind := typeOf(data)
+	switch err := json.Unmarshal(data, &h); {
+	case kind == "":
 		return fmt.Errorf("%w: it is not %s", ErrMalformed, kinds[wanted])
+	case err != nil:
+		return fmt.Errorf("%w: it is cut off, or was changed", ErrMalformed)
 	case h.Type == claimsType:
 		return signer.WithHint(ErrClaims, "only a key in a TPM can be attested: generate one, as in tpm:path=app.pem")
 	case h.Type != wanted:
@@ -105,13 +124,16 @@ func parse(data []byte, wanted string, file any) error {
 	case h.Version != Version:
 		return fmt.Errorf("%w: it has the version %d", ErrMalformed, h.Version)
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(file); err != nil {
+	if err := json.Unmarshal(data, file); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: there is text after its end", ErrMalformed)
+	var compact bytes.Buffer
+	same, err := json.Marshal(file)
+	if err == nil {
+		err = json.Compact(&compact, data)
+	}
+	if err != nil || !bytes.Equal(same, compact.Bytes()) {
+		return fmt.Errorf("%w: it has unknown or repeated names, or another order than this program writes", ErrMalformed)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -134,7 +135,11 @@ func (e *Evidence) checkEndorsement(t Trust) error {
 	chains, err := c.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: t.Now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
-		err = fmt.Errorf("no root that this CA trusts certifies the issuer of its certificate, %.200q", c.Issuer.String())
+		text := fmt.Sprintf("no root that this CA trusts certifies the issuer of its certificate, %.200q", c.Issuer.String())
+		if _, cause, found := strings.Cut(err.Error(), "possibly because of "); found {
+			text += ": " + strings.TrimSuffix(cause, ")")
+		}
+		err = errors.New(text)
 	}
 	if err == nil && !slices.ContainsFunc(chains, certifiesEndorsements) {
 		err = errors.New("the CA that issued its certificate is limited to other purposes")

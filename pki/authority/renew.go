@@ -148,7 +148,7 @@ func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificat
 			"make the request again with the names of the certificate"))
 	}
 	if entry.Evidence != "" && key != entry.Key {
-		return t, nil, refuse(signer.WithHint(fmt.Errorf("the certificate of %q was issued for a key that is known to be in a TPM, and the request has another key", entry.Subject),
+		return t, nil, refuse(signer.WithHint(fmt.Errorf("the certificate of %q was issued with evidence that its key is in a TPM, and the request has another key", entry.Subject),
 			"renew it with the same key; for a new key, make new evidence and issue another certificate"))
 	}
 	if earlier, err := a.answered(entry, key, r.request()); earlier != nil || err != nil {

@@ -77,6 +77,7 @@ func (f *RenewalFlags) Add(cmd *cobra.Command, ways []string) {
 		fs.StringVar(&f.settings.CALoginRole, "ca-login-role", "", "`role` of the auth method cert in Vault (default: that of --ca-role)")
 		fs.StringVar(&f.settings.CALoginMount, "ca-login-mount", "", "`path` of the auth method cert in Vault (default: cert)")
 		fs.StringVar(&f.settings.TrustAnchor, "trust-anchor", "", "`file` with the certificate of the CA to which the new certificate must lead (default: none; only the name of the CA is compared)")
+		front.RefuseEmpty(fs, "trust-anchor")
 		fs.StringVar(&f.settings.Requests, "requests", "", "`folder` for the requests to the CA and for its answers")
 		fs.BoolVar(&f.settings.Signed, "signed", false, "send the program the request signed by the key in use (CMS), which holdfast ca issue --renew - needs")
 		fs.StringVar(&f.deploy, "deploy-command", "", "`program` to run when the new certificate is in use; for arguments, use deploy_command in a configuration file")

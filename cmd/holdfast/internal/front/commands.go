@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -116,7 +117,9 @@ func (a App) build(c Command, started *bool) *cobra.Command {
 		run := part.RunE
 		part.RunE = func(cmd *cobra.Command, args []string) error {
 			*started = true
-			dropEmpty(cmd.Flags())
+			if err := dropEmpty(cmd.Flags()); err != nil {
+				return err
+			}
 			if c.DefaultSignals {
 				signal.Ignore(syscall.SIGPIPE) // as keepOnClosedPipe, but fast
 				return run(cmd, args)
@@ -133,19 +136,31 @@ func (a App) build(c Command, started *bool) *cobra.Command {
 }
 
 // dropEmpty makes flags whose value is an empty text equal to flags that are not
-// given. A script can then pass a flag with a variable that may be empty.
-func dropEmpty(fs *pflag.FlagSet) {
+// given. A script can then pass a flag with a variable that may be empty. It returns an
+// error for a flag of RefuseEmpty.
+func dropEmpty(fs *pflag.FlagSet) (err error) {
+	refuse := func(f *pflag.Flag) {
+		if _, refused := f.Annotations[refuseEmpty]; refused {
+			err = signer.WithHint(Usagef("--%s is an empty text", f.Name), "check the variable, or leave the flag out")
+		}
+	}
 	fs.Visit(func(f *pflag.Flag) {
 		if list, ok := f.Value.(pflag.SliceValue); ok {
+			given := len(list.GetSlice())
 			values := slices.DeleteFunc(list.GetSlice(), func(s string) bool { return s == "" })
+			if len(values) < given {
+				refuse(f)
+			}
 			_ = list.Replace(values) // lists of texts accept every value
 			f.Changed = len(values) > 0
 		} else if f.Value.String() == "" {
 			_ = f.Value.Set(f.DefValue) // the default is valid
 			f.Changed = false
 			annotate(f, dropped, nil)
+			refuse(f)
 		}
 	})
+	return err
 }
 
 // droppedFlag returns the flag that the text of an error calls not given, and that

@@ -10,6 +10,26 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// A flag that restricts is refused with an empty text, alone and in a list.
+func TestRefuseEmpty(t *testing.T) {
+	for _, args := range [][]string{{"--only="}, {"--list", ""}, {"--list", "a", "--list="}, {"--only=a", "--only", ""}} {
+		ran := false
+		a := App{Stdout: io.Discard, Stderr: io.Discard, Commands: []Command{{Name: "check", New: func(App) *cobra.Command {
+			cmd := &cobra.Command{Use: "check", RunE: func(*cobra.Command, []string) error {
+				ran = true
+				return nil
+			}}
+			cmd.Flags().String("only", "", "")
+			cmd.Flags().StringArray("list", nil, "")
+			RefuseEmpty(cmd.Flags(), "only", "list")
+			return cmd
+		}}}}
+		if code := a.Run(t.Context(), append([]string{"check"}, args...)); code != ExitUsage || ran {
+			t.Errorf("%q: exit code %d, the command ran: %v", args, code, ran)
+		}
+	}
+}
+
 // A flag with an empty text counts as not given: it has its default, and
 // Changed is false. Empty elements of a list are removed.
 func TestEmptyFlags(t *testing.T) {

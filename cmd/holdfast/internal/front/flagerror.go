@@ -18,6 +18,7 @@ import (
 const (
 	optionalValues  = "holdfast_optional_values"
 	dropped         = "holdfast_dropped" // it was given as an empty text
+	refuseEmpty     = "holdfast_refuse_empty"
 	flagValues      = "holdfast_values"
 	groupAnnotation = "holdfast_group"
 )

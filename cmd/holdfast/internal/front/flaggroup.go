@@ -53,6 +53,14 @@ func groupOf(f *pflag.Flag) FlagGroup {
 // ":" or "=" is a prefix.
 func MarkValues(f *pflag.Flag, values ...string) { annotate(f, flagValues, values) }
 
+// RefuseEmpty makes an empty text an error. It is for flags that restrict what is
+// accepted: without such a flag, because a variable is not set, more would be accepted.
+func RefuseEmpty(fs *pflag.FlagSet, names ...string) {
+	for _, name := range names {
+		annotate(fs.Lookup(name), refuseEmpty, nil)
+	}
+}
+
 // pathNames are the value names in help texts whose values can be paths.
 var pathNames = []string{"file", "reference", "source", "selector"}
 

@@ -16,6 +16,5 @@ func ParseFlags(cmd *cobra.Command, args []string) error {
 	if rest := cmd.Flags().Args(); len(rest) > 0 {
 		return Usagef("argument %q is not a flag", keystore.Excerpt(rest[0]))
 	}
-	dropEmpty(cmd.Flags())
-	return nil
+	return dropEmpty(cmd.Flags())
 }

@@ -30,6 +30,7 @@ func (f *attestationFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.roots, "ek-roots", "", "`file` with the certificates of CAs of makers of TPMs, in PEM: the TPM must have a certificate of one of them")
 	fs.StringArrayVar(&f.allow, "ek-allow", nil, "SHA-256 `hash` of the endorsement key of a TPM, or a file with one on each line; can be repeated")
 	fs.StringArrayVar(&f.policies, "require-policy", nil, "`policy` that the key must have, such as pcr=sha256:7=VALUE; can be repeated: one of them suffices")
+	front.RefuseEmpty(fs, "attestation", "ek-roots", "ek-allow", "require-policy")
 }
 
 // check refuses flags that have no meaning together.

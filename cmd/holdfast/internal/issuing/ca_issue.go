@@ -169,11 +169,12 @@ func (f *issueFlags) issue(ctx context.Context, a front.App, ca *authority.Autho
 	if err != nil {
 		return err
 	}
+	lost := "the certificate was issued, but not printed; revoke it with: " + f.command("revoke", "--serial", serialOf(c))
 	wrapped, err := w.Seal(chainPEM(c, ca.Chain()))
 	if err != nil {
-		return err
+		return signer.WithHint(err, lost)
 	}
-	return stored(f.print(a, c, t.Profile, wrapped, true), "the certificate was issued, but not printed; run the command again, and revoke this one with: "+f.command("revoke", "--serial", serialOf(c)))
+	return stored(f.print(a, c, t.Profile, wrapped, true), lost)
 }
 
 // issuer opens the folder of the CA, which can issue certificates now, and reads its

@@ -21,11 +21,14 @@ func readCertificates(ctx context.Context, a front.App, ref, key keystore.Ref, o
 		return a.Store.Certificates(ctx, ref, opts)
 	}
 	data, err := (keystore.Call{Options: opts}).Read(ctx, ref)
-	if err != nil || !attestation.IsWrapped(data) {
+	if err != nil || !attestation.IsFile(data) {
 		return a.Store.Certificates(ctx, ref, opts) // its errors name ref
 	}
 	w, err := attestation.ParseWrapped(data)
 	if err != nil {
+		if signer.Hint(err) == "" {
+			err = signer.WithHint(err, "give the file that holdfast ca issue --attestation wrote; copy it again from the CA if it is damaged")
+		}
 		return nil, inInput(ref, err)
 	}
 	certs, err := unwrap(ctx, a, w, key, opts)
