@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -105,24 +104,25 @@ func parse(data []byte, wanted string, file any) error {
 	case h.Version != Version:
 		return fmt.Errorf("%w: it has the version %d", ErrMalformed, h.Version)
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
+	d := json.NewDecoder(bytes.NewReader(data)) // json.Unmarshal has found nothing after the object
 	d.DisallowUnknownFields()
 	if err := d.Decode(file); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: there is text after its end", ErrMalformed)
-	}
 	return nil
 }
 
-// marshal returns a file.
+// marshal returns a file. The error of one that is too large to be parsed wraps
+// [ErrMalformed].
 func marshal(file any) ([]byte, error) {
 	data, err := json.MarshalIndent(file, "", "  ")
-	if err == nil && len(data) > MaxSize {
-		err = fmt.Errorf("the file would have more than %d KiB", MaxSize>>10)
+	if err != nil {
+		return nil, err
 	}
-	return append(data, '\n'), err
+	if data = append(data, '\n'); len(data) > MaxSize {
+		return nil, fmt.Errorf("%w: it has more than %d KiB", ErrMalformed, MaxSize>>10)
+	}
+	return data, nil
 }
 
 // unmarshal parses a TPM structure. There must be no data after it.
