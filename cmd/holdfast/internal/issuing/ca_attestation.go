@@ -22,24 +22,43 @@ type attestationFlags struct {
 	file     string
 	roots    string
 	allow    []string
-	policies []string
+	policies policyTexts
 }
 
 func (f *attestationFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.file, "attestation", "", "`file` that holdfast attest wrote, - for standard input: issue a certificate that only this TPM with this key can unwrap")
 	fs.StringVar(&f.roots, "ek-roots", "", "`file` with the certificates of CAs of makers of TPMs, in PEM: the TPM must have a certificate of one of them")
 	fs.StringArrayVar(&f.allow, "ek-allow", nil, "SHA-256 `hash` of the endorsement key of a TPM, or a file with one on each line; can be repeated")
-	fs.StringArrayVar(&f.policies, "require-policy", nil, "`policy` that the key must have, such as pcr=sha256:7=VALUE; can be repeated: one of them suffices")
+	fs.Var(&f.policies, "require-policy", "`policy` that the key must have, such as pcr=sha256:7=VALUE; can be repeated: one of them suffices")
 }
 
-// check refuses flags that have no meaning together.
-func (f *attestationFlags) check() error {
+// policyTexts are the values of --require-policy. An empty text is refused, because
+// front takes it for a flag that is not given: a variable that is not set would then
+// accept keys without a policy.
+type policyTexts []string
+
+func (p *policyTexts) Set(text string) error {
+	if text == "" {
+		return errors.New("is empty")
+	}
+	*p = append(*p, text)
+	return nil
+}
+
+func (p *policyTexts) String() string { return strings.Join(*p, " ") }
+
+func (p *policyTexts) Type() string { return "policy" }
+
+// check refuses flags that have no meaning together. csr is the value of --csr.
+func (f *attestationFlags) check(csr string) error {
 	given := len(f.allow) > 0 || f.roots != ""
 	switch {
 	case f.file == "" && (given || len(f.policies) > 0):
 		return signer.WithHint(front.Usagef("--ek-roots, --ek-allow and --require-policy are only for --attestation"), "give the file that holdfast attest wrote with --attestation")
 	case f.file != "" && !given:
 		return signer.WithHint(front.Usagef("--attestation is given without --ek-roots or --ek-allow"), "say which TPMs you trust; docs/attestation.md describes how")
+	case f.file == stdin && csr == stdin:
+		return signer.WithHint(front.Usagef("--attestation and --csr cannot both be standard input"), "write one of them to a file")
 	}
 	return nil
 }

@@ -21,10 +21,14 @@ func readCertificates(ctx context.Context, a front.App, ref, key keystore.Ref, o
 		return a.Store.Certificates(ctx, ref, opts)
 	}
 	data, err := (keystore.Call{Options: opts}).Read(ctx, ref)
-	if err != nil || !attestation.IsWrapped(data) {
+	_, isEvidence := attestation.EvidenceKey(data) // which is easily confused with it
+	if err != nil || !attestation.IsWrapped(data) && !isEvidence {
 		return a.Store.Certificates(ctx, ref, opts) // its errors name ref
 	}
 	w, err := attestation.ParseWrapped(data)
+	if err != nil && signer.Hint(err) == "" {
+		err = signer.WithHint(err, "copy the file again from the CA")
+	}
 	if err != nil {
 		return nil, inInput(ref, err)
 	}
