@@ -172,7 +172,7 @@ func (f *issueFlags) issue(ctx context.Context, a front.App, ca *authority.Autho
 	revoke := f.command("revoke", "--serial", serialOf(c))
 	wrapped, err := w.Seal(chainPEM(c, ca.Chain()))
 	if err != nil {
-		return signer.WithHint(fmt.Errorf("the wrapped certificate: %w", err), "the certificate was issued, but cannot be wrapped; revoke it with: "+revoke+"; then give fewer names")
+		return signer.WithHint(fmt.Errorf("the wrapped certificate: %w", err), "the certificate was issued, but cannot be wrapped; revoke this one with: "+revoke)
 	}
 	return stored(f.print(a, c, t.Profile, wrapped, true), "the certificate was issued, but not printed; run the command again, and revoke this one with: "+revoke)
 }
@@ -318,7 +318,7 @@ func (f *issueFlags) print(a front.App, c *x509.Certificate, profile pki.Profile
 	}
 	err := f.out.Write(a, text, nil)
 	next := ""
-	if wrapped {
+	if wrapped && err == nil {
 		next = "it is wrapped for one key in one TPM\nnext, on that machine: " +
 			command("holdfast", "install", "--certificate", f.out.Or("FILE"), "--private-key", "KEY") + "\n"
 	}
