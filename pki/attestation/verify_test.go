@@ -153,14 +153,15 @@ func TestTrust(t *testing.T) {
 		return p
 	}
 	// limited returns evidence with the certificate of a CA that mutate changed.
-	limited := func(mutate func(*x509.Certificate)) attestation.Parts {
+	limited := func(mutate func(*x509.Certificate)) (attestation.Parts, *signertest.CA) {
 		cert := maker.Issue(t, other.Key, func(c *x509.Certificate) {
 			c.Subject.CommonName, c.IsCA, c.KeyUsage, c.ExtKeyUsage = "limited", true, x509.KeyUsageCertSign, nil
 			mutate(c)
 		})
 		ca := &signertest.CA{Cert: cert, Key: other.Key}
-		return plain(ca, ca)
+		return plain(ca, ca), ca
 	}
+	below := func(mutate func(*x509.Certificate)) attestation.Parts { p, _ := limited(mutate); return p }
 	hash := newEvidence(t, newParts(t, "rsa2048")).EndorsementHash()
 	roots := func(all ...*signertest.CA) attestation.Trust {
 		trust := attestation.Trust{Now: now}
@@ -169,6 +170,7 @@ func TestTrust(t *testing.T) {
 		}
 		return trust
 	}
+	clients, clientCA := limited(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })
 	untrusted := attestation.ErrUntrustedTPM
 	for _, test := range []struct {
 		name  string
@@ -214,12 +216,14 @@ func TestTrust(t *testing.T) {
 			return plain(leaf, leaf)
 		}(), roots(maker), untrusted, ""},
 
-		{"intermediate for another purpose", limited(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), roots(maker), untrusted, "limited to other purposes"},
-		{"intermediate for attestation keys", limited(func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{2, 23, 133, 8, 3}} }), roots(maker), untrusted, "limited to other purposes"},
-		{"intermediate for endorsement keys", limited(func(c *x509.Certificate) {
+		{"intermediate for another purpose", below(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), roots(maker), untrusted, "limited to other purposes"},
+		{"intermediate for attestation keys", below(func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{2, 23, 133, 8, 3}} }), roots(maker), untrusted, "limited to other purposes"},
+		{"intermediate for another purpose is trusted", clients, roots(clientCA), nil, ""},
+		{"intermediate for another purpose is trusted, besides its root", clients, roots(maker, clientCA), nil, ""},
+		{"intermediate for endorsement keys", below(func(c *x509.Certificate) {
 			c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{2, 23, 133, 8, 3}, oidEndorsement}
 		}), roots(maker), nil, ""},
-		{"intermediate for all purposes", limited(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }), roots(maker), nil, ""},
+		{"intermediate for all purposes", below(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }), roots(maker), nil, ""},
 
 		{"expired", changed(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) }), roots(maker), untrusted, "expired"},
 		{"not yet valid", changed(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Hour) }), roots(maker), untrusted, "not yet valid"},

@@ -3,12 +3,15 @@ package attestation_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
 	"maps"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -207,11 +210,23 @@ func TestWrappedIsAuthentic(t *testing.T) {
 			wantChanged(t, "swapped credential", with(t, good, map[string]any{
 				"credential_blob": fieldsOf(t, other)["credential_blob"], "encrypted_secret": fieldsOf(t, other)["encrypted_secret"],
 			}), ek, p.PublicArea)
+			if k, ok := ek.(*ecdsa.PrivateKey); ok {
+				wantChanged(t, "negated point", with(t, good, map[string]any{"encrypted_secret": negated(k.Curve, fieldsOf(t, good)["encrypted_secret"])}), ek, p.PublicArea)
+			}
 			if _, err := unwrap(with(t, good, nil), ek, p.PublicArea); err != nil { // only the order of the fields changed
 				t.Error(err)
 			}
 		})
 	}
+}
+
+// negated returns the point with the same x coordinate, with which ECDH has the same
+// result.
+func negated(curve elliptic.Curve, secret []byte) []byte {
+	x, rest, _ := sized(secret)
+	y, _, _ := sized(rest)
+	other := new(big.Int).Sub(curve.Params().P, new(big.Int).SetBytes(y))
+	return tpm2.Marshal(tpm2.TPMSECCPoint{X: tpm2.TPM2BECCParameter{Buffer: x}, Y: tpm2.TPM2BECCParameter{Buffer: other.FillBytes(make([]byte, len(y)))}})
 }
 
 // TestOpen has secrets that are not that of the file.
