@@ -125,7 +125,9 @@ func TestNewRefuses(t *testing.T) {
 		{"no number", policy(attestation.Step{PCRs: "sha256:", Digest: value}), "not a selection"},
 		{"PCR 24", policy(attestation.Step{PCRs: "sha256:24", Digest: value}), "not a selection"},
 		{"PCR -1", policy(attestation.Step{PCRs: "sha256:-1", Digest: value}), "not a selection"},
-		{"a very long selection", policy(attestation.Step{PCRs: "sha256:" + strings.Repeat("x", 5000), Digest: value}), "not a selection"},
+		{"a very long selection", policy(attestation.Step{PCRs: "sha256:" + strings.Repeat("0", 5000) + "7", Digest: value}), "too long"},
+		{"a long selection", policy(attestation.Step{PCRs: "sha256:" + strings.Repeat("x", 200), Digest: value}), "not a selection"},
+		{"a long digest", policy(attestation.Step{PCRs: "sha256:7", Digest: make([]byte, 65)}), "too long"},
 		{"five banks", policy(attestation.Step{PCRs: "sha1:1+sha256:1+sha384:1+sha512:1+sha1:2", Digest: value}), "not a selection"},
 		{"17 steps", policy(bytesOf(step, 17)...), "too long"},
 	} {

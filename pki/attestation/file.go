@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -106,8 +107,13 @@ func parse(data []byte, wanted string, file any) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(data)) // json.Unmarshal has found nothing after the object
 	d.DisallowUnknownFields()
-	if err := d.Decode(file); err != nil {
-		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	err := d.Decode(file)
+	var invalid *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &invalid):
+		return fmt.Errorf("%w: the field %.40q has a value of another type", ErrMalformed, strings.TrimPrefix(invalid.Field, "Parts."))
+	case err != nil:
+		return fmt.Errorf("%w: %.100s", ErrMalformed, err) // it can contain the name of a field, of any length
 	}
 	return nil
 }

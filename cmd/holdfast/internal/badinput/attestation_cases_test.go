@@ -201,6 +201,7 @@ func evidenceCases(p *pki) (all []badInput) {
 	for _, d := range damages("evidence.json", again) {
 		add(d.name, front.ExitOther, d.culprit, d.hint, d.change)
 	}
+	add("a number for a key", front.ExitOther, `the field "public_area"`, again, replaced("evidence.json", `"public_area": "`, `"public_area": 7, "x": "`))
 	add("no public area", front.ExitOther, "public area", again, replaced("evidence.json", `"public_area": "A`, `"public_area": "B`))
 	add("empty on standard input", front.ExitOther, "it is not evidence of a TPM", again, unchanged, "--attestation", "-")
 
