@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -101,8 +102,7 @@ func WrappedKey(data []byte) (spki []byte, ok bool) {
 	return w.file.PublicKey, true
 }
 
-// parse parses a file of the wanted type. It accepts only what json.Marshal writes,
-// apart from white space, so that no other text has the same meaning.
+// parse parses a file of the wanted type.
 func parse(data []byte, wanted string, file any) error {
 	if len(data) > MaxSize {
 		return fmt.Errorf("%w: it has more than %d KiB", ErrMalformed, MaxSize>>10)
@@ -124,27 +124,68 @@ func parse(data []byte, wanted string, file any) error {
 	case h.Version != Version:
 		return fmt.Errorf("%w: it has the version %d", ErrMalformed, h.Version)
 	}
-	if err := json.Unmarshal(data, file); err != nil {
+	if err := checkNames(data); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	var compact bytes.Buffer
-	same, err := json.Marshal(file)
-	if err == nil {
-		err = json.Compact(&compact, data)
-	}
-	if err != nil || !bytes.Equal(same, compact.Bytes()) {
-		return fmt.Errorf("%w: it has unknown or repeated names, or another order than this program writes", ErrMalformed)
+	d := json.NewDecoder(bytes.NewReader(data)) // json.Unmarshal has found nothing after the object
+	d.DisallowUnknownFields()
+	err := d.Decode(file)
+	var invalid *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &invalid):
+		return fmt.Errorf("%w: the field %.40q has a value of another type", ErrMalformed, strings.TrimPrefix(invalid.Field, "Parts."))
+	case err != nil:
+		return fmt.Errorf("%w: %.100s", ErrMalformed, err) // it can contain the name of a field, of any length
 	}
 	return nil
 }
 
-// marshal returns a file.
+// fieldName is the form of all names in the files.
+var fieldName = regexp.MustCompile(`^[a-z0-9_]*$`)
+
+// checkNames refuses names that encoding/json takes for another one, because it ignores
+// case, and names that occur twice in an object: other programs read such a file
+// differently.
+func checkNames(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	var objects []map[string]bool // the names in each object or array around the token; nil: an array
+	isName := false
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return nil // io.EOF: json.Unmarshal has accepted data
+		}
+		name, isText := token.(string)
+		switch {
+		case token == json.Delim('{'):
+			objects = append(objects, make(map[string]bool))
+		case token == json.Delim('['):
+			objects = append(objects, nil)
+		case token == json.Delim('}'), token == json.Delim(']'):
+			objects = objects[:len(objects)-1]
+		case isText && isName:
+			names := objects[len(objects)-1]
+			if names[name] || !fieldName.MatchString(name) {
+				return fmt.Errorf("the field %.40q is repeated, or has no valid name", name)
+			}
+			names[name], isName = true, false
+			continue
+		}
+		isName = len(objects) > 0 && objects[len(objects)-1] != nil
+	}
+}
+
+// marshal returns a file. The error of one that is too large to be parsed wraps
+// [ErrMalformed].
 func marshal(file any) ([]byte, error) {
 	data, err := json.MarshalIndent(file, "", "  ")
-	if err == nil && len(data) > MaxSize {
-		err = fmt.Errorf("the file would have more than %d KiB", MaxSize>>10)
+	if err != nil {
+		return nil, err
 	}
-	return append(data, '\n'), err
+	if data = append(data, '\n'); len(data) > MaxSize {
+		return nil, fmt.Errorf("%w: it has more than %d KiB", ErrMalformed, MaxSize>>10)
+	}
+	return data, nil
 }
 
 // unmarshal parses a TPM structure. There must be no data after it.

@@ -1,6 +1,7 @@
 package attestation
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
@@ -104,7 +105,9 @@ type Wrapped struct {
 
 // IsWrapped reports whether data is a file with a wrapped certificate, also if it is
 // of another version or damaged.
-func IsWrapped(data []byte) bool { return typeOf(data) == wrappedType }
+func IsWrapped(data []byte) bool {
+	return bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) && bytes.Contains(data, []byte(`"`+wrappedType+`"`))
+}
 
 // ParseWrapped parses a file. The error wraps [ErrMalformed] or [ErrVersion].
 func ParseWrapped(data []byte) (*Wrapped, error) {
