@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -12,8 +11,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 )
 
 // A ledger is what the commands printed: no number may be in it twice.
@@ -146,7 +143,6 @@ func TestFullDisk(t *testing.T) {
 	dir := newCA(t)
 	script := `cd ` + dir + ` && ulimit -f 1 && for i in 1 2 3 4 5; do holdfast ca issue --csr app.csr --subject CN=app >/dev/null 2>told && continue; cat told; exit; done`
 	cmd := exec.Command("bash", "-c", script) // bash counts ulimit -f in KiB
-	cmd.Env = append(os.Environ(), "GORACE="+clitest.QuickExit)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "ca/index.jsonl: file too large") {
 		t.Errorf("%v: %s", err, out)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/all"
 	"github.com/holdfast-dev/holdfast/pki"
@@ -44,8 +43,8 @@ func renewInLoop(t *testing.T, dir, key, file string) {
 	ca := []string{"holdfast", "ca", "issue", "--dir", filepath.Join(dir, "ca"), "--renew", "-"}
 	for i, way := range []renew.Way{
 		dropfolder.Way{Dir: folder}, dropfolder.Way{Dir: folder},
-		program.Program{Args: ca, Env: append(os.Environ(), "GORACE="+clitest.QuickExit), Signed: true},
-		program.Program{Args: ca, Env: append(os.Environ(), "GORACE="+clitest.QuickExit), Signed: true},
+		program.Program{Args: ca, Env: os.Environ(), Signed: true},
+		program.Program{Args: ca, Env: os.Environ(), Signed: true},
 	} {
 		config.Way = way
 		r := renew.New(config)
@@ -95,7 +94,7 @@ func TestRenewFile(t *testing.T) {
 		t.Error(err)
 	}
 	r := signedRequest(t, dir, "cert.pem", "app.pem")
-	p := program.Program{Args: []string{"holdfast", "ca", "issue", "--dir", filepath.Join(dir, "ca"), "--renew", "-"}, Env: append(os.Environ(), "GORACE="+clitest.QuickExit), Signed: true}
+	p := program.Program{Args: []string{"holdfast", "ca", "issue", "--dir", filepath.Join(dir, "ca"), "--renew", "-"}, Env: os.Environ(), Signed: true}
 	if _, err := p.Renew(t.Context(), r); !errors.Is(err, renew.ErrRejected) || !strings.Contains(err.Error(), "was revoked at") {
 		t.Error(err)
 	}

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 )
 
 // runIn runs holdfast in dir and returns its standard output. It kills the
@@ -21,7 +19,6 @@ import (
 func runIn(dir string, killAfter time.Duration, args ...string) (stdout string, killed bool, err error) {
 	cmd := exec.Command("holdfast", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GORACE="+clitest.QuickExit)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Start(); err != nil {
