@@ -41,6 +41,7 @@ func has(log *clitest.LockedBuffer, texts ...string) func() bool {
 // such a certificate, the machine recovers. Otherwise the way out is told, and the
 // machine goes on with a certificate that a new token brings.
 func TestOutageOfStepCA(t *testing.T) {
+	t.Parallel()
 	for _, provisioner := range []string{stepcatest.AfterExpiry, stepcatest.Provisioner} {
 		t.Run(provisioner, func(t *testing.T) {
 			t.Parallel()
