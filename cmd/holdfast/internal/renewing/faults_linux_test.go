@@ -97,7 +97,7 @@ func TestRenewalOnAFullDisk(t *testing.T) {
 		if info, err := os.Stat(ballast); err != nil || os.Truncate(ballast, info.Size()-int64(free)) != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("holdfast", renew...)
+		cmd := clitest.PlainCommand(t, renew...)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
 		if err == nil && free == 0 || err != nil && (!strings.Contains(string(out), "no space left on device") || !strings.Contains(string(out), "\nhint: ")) {

@@ -8,12 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -33,9 +35,11 @@ type killedPair struct {
 // start starts the next renewal, as an argument of a program if there is one.
 func (p *killedPair) start(program ...string) *exec.Cmd {
 	p.Helper()
-	args := append(append(program, "holdfast"), p.renew(p.n)...)
+	cmd := clitest.PlainCommand(p, p.renew(p.n)...)
 	p.n++
-	cmd := exec.Command(args[0], args[1:]...)
+	if len(program) > 0 {
+		cmd.Path, cmd.Args = program[0], slices.Concat(program, []string{cmd.Path}, cmd.Args[1:])
+	}
 	cmd.Dir, cmd.Stderr = p.dir, new(strings.Builder)
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

@@ -2,7 +2,6 @@ package renewing_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -109,7 +108,7 @@ func TestExpiredAtTheOwnCA(t *testing.T) {
 	}
 	wayOut("signed", fails(t, dir, signed...))
 	fails(t, dir, folder...)
-	cmd := exec.Command("holdfast", answer...)
+	cmd := clitest.PlainCommand(t, answer...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), `refused requests/`) || !strings.Contains(string(out), "expired at 20") {
 		t.Errorf("%v: %s", err, out)

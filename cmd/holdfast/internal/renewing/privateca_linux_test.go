@@ -162,7 +162,7 @@ func TestPrivateCAFails(t *testing.T) {
 			before := serialOf(t, filepath.Join(dir, "cert.pem"))
 			failures := 0
 			for ; ; failures++ { // each call fails with a probability of 0.3
-				cmd := exec.Command("holdfast", renew...)
+				cmd := clitest.PlainCommand(t, renew...)
 				cmd.Dir = dir
 				out, err := cmd.CombinedOutput()
 				if err == nil {

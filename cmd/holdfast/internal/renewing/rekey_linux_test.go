@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
@@ -208,7 +208,7 @@ func TestRekeyIsFinished(t *testing.T) {
 				t.Fatal(err)
 			}
 			renew := slices.Concat([]string{"renew", "--way", "command", "--signed", "--state-file", "state"}, id)
-			cmd := exec.Command("holdfast", append(renew, "--rekey", "--", "./get")...)
+			cmd := clitest.PlainCommand(t, append(renew, "--rekey", "--", "./get")...)
 			cmd.Dir = dir
 			if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != -1 {
 				t.Fatalf("it was not killed: %v", err)
