@@ -47,7 +47,7 @@ func TestKilledCommands(t *testing.T) {
 			if random.IntN(4) == 0 && killed.Load() < kills {
 				delay = 1 + time.Duration(random.Int64N(int64(2*usual)))
 			}
-			out, dead, err := runIn(dir, delay, args...)
+			out, dead, err := runIn(t, dir, delay, args...)
 			if err != nil {
 				t.Error(err)
 			}
@@ -116,7 +116,7 @@ func TestKilledCommands(t *testing.T) {
 	}
 	settle(t, dir, "ca")
 	for _, c := range copied {
-		_, _, _ = runIn(dir, 0, "ca", "check", "--dir", c, "--repair") // fails if a signature was interrupted
+		_, _, _ = runIn(t, dir, 0, "ca", "check", "--dir", c, "--repair") // fails if a signature was interrupted
 		settle(t, dir, c)
 	}
 }

@@ -87,7 +87,7 @@ func TestRenewFile(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "requests", "refused.p7"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := runIn(dir, 0, "ca", "issue", "--renew-folder", "requests"); err == nil || !strings.Contains(err.Error(), "exit status 2") {
+	if _, _, err := runIn(t, dir, 0, "ca", "issue", "--renew-folder", "requests"); err == nil || !strings.Contains(err.Error(), "exit status 2") {
 		t.Error(err)
 	}
 	if _, err := (dropfolder.Way{Dir: filepath.Join(dir, "requests")}).Renew(t.Context(), renew.Request{Token: "refused"}); !errors.Is(err, renew.ErrRejected) || !strings.Contains(err.Error(), "was revoked at") {

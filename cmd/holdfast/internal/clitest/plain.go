@@ -32,7 +32,7 @@ var plain = sync.OnceValues(func() (string, error) {
 	if err != nil || !raceDetector {
 		return program, err
 	}
-	program = filepath.Join(filepath.Dir(program), "plain", "holdfast")
+	program = filepath.Join(filepath.Dir(program), "plain", filepath.Base(program))
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Dir(program)+string(os.PathSeparator), Package)
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
