@@ -14,18 +14,29 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
+// QuickExit is for GORACE: it keeps the race detector from waiting a second at
+// the end of every process. Programs inherit it from the tests that [Main] runs;
+// an environment that a test makes anew needs it, too.
+const QuickExit = "atexit_sleep_ms=0"
+
 // Main runs the tests of a package. The test binary also is the program, and
 // programs that tests need, under the names of [commands]: scripts, AWS's clients
 // and exec.Command find them in PATH.
 func Main(m *testing.M) {
 	programs := commands()
 	programs["holdfast"], programs["holdfast-held"] = holdfast, heldHoldfast
-	testscript.Main(m, programs)
+	testscript.Main(quickExits{m}, programs)
 }
 
-// QuickExit is for GORACE: it keeps the race detector from waiting a second at
-// the end of every process.
-const QuickExit = "atexit_sleep_ms=0"
+// quickExits runs tests whose programs inherit [QuickExit].
+type quickExits struct{ *testing.M }
+
+func (q quickExits) Run() int {
+	if err := os.Setenv("GORACE", QuickExit); err != nil {
+		panic(err)
+	}
+	return q.M.Run()
+}
 
 // Scripts runs the scripts of the package, in testdata/script. Besides what
 // testscript has they know:

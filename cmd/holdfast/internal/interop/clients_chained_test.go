@@ -112,7 +112,7 @@ func TestAWSCLIChained(t *testing.T) {
 	clitest.WaitReady(t, s)
 	file := filepath.Join(c.dir, "credentials")
 	update := exec.Command("holdfast", append([]string{"update", "--once", "--profile", "app"}, c.second...)...)
-	update.Env = append(os.Environ(), "AWS_SHARED_CREDENTIALS_FILE="+file, "GORACE="+clitest.QuickExit)
+	update.Env = append(os.Environ(), "AWS_SHARED_CREDENTIALS_FILE="+file)
 	if out, err := update.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

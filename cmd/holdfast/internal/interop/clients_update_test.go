@@ -30,7 +30,7 @@ func TestUpdateAWSClients(t *testing.T) {
 		"old, at last": "[b]\nx = y\n[app]\naws_session_token = old",
 	} {
 		file := filepath.Join(dir, name)
-		env := append(os.Environ(), "HOME="+dir, "GORACE="+clitest.QuickExit, "AWS_EC2_METADATA_DISABLED=true",
+		env := append(os.Environ(), "HOME="+dir, "AWS_EC2_METADATA_DISABLED=true",
 			"AWS_SHARED_CREDENTIALS_FILE="+file, "AWS_CONFIG_FILE="+filepath.Join(dir, "none"), "AWS_PROFILE=app", "AWS_DEFAULT_REGION=us-east-1")
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)

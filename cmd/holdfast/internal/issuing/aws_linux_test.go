@@ -129,7 +129,7 @@ func TestAWSCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		args := append([]string{"credential-process", "--certificate", "cert.pem", "--private-key", "app.pem"}, strings.Fields(flags)...)
-		if out, _, err := runIn(dir, 0, args...); (err == nil) != ok {
+		if out, _, err := runIn(t, dir, 0, args...); (err == nil) != ok {
 			t.Errorf("CN=%s: %v: %s", name, err, out)
 		}
 	}

@@ -64,7 +64,7 @@ func TestToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The first way out is a new key, not that of the application.
-	_, _, err = runIn(dir, 0, "ca", "init", "--dir", "other", "--private-key", object(token, "none", "CA_PIN"), "--subject", "CN=CA")
+	_, _, err = runIn(t, dir, 0, "ca", "init", "--dir", "other", "--private-key", object(token, "none", "CA_PIN"), "--subject", "CN=CA")
 	if err == nil || !strings.Contains(err.Error(), "hint: to create this key, add --generate p256; otherwise use one of: 'pkcs11:") {
 		t.Errorf("no such key for a new CA: %v", err)
 	}
@@ -82,12 +82,12 @@ func TestToken(t *testing.T) {
 			{"ca", "issue", "--csr", "app.csr", "--subject", "CN=app"},
 			{"ca", "crl"},
 		} {
-			out, _, err := runIn(dir, 0, append(args, "--private-key", c.key)...)
+			out, _, err := runIn(t, dir, 0, append(args, "--private-key", c.key)...)
 			if err == nil || out != "" || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "864201") {
 				t.Errorf("%s: %q, %v; want %q", c.name, out, err, c.want)
 			}
 		}
-		if _, _, err := runIn(dir, 0, "csr", "--private-key", c.key, "--subject", "CN=app"); (err == nil) != (c.name == "another key") {
+		if _, _, err := runIn(t, dir, 0, "csr", "--private-key", c.key, "--subject", "CN=app"); (err == nil) != (c.name == "another key") {
 			t.Errorf("%s: csr: %v", c.name, err)
 		}
 	}
@@ -96,7 +96,7 @@ func TestToken(t *testing.T) {
 		t.Errorf("the index has changed: %s, %v", after, err)
 	}
 	// A key that exists is not replaced, and no folder is made.
-	if _, _, err := runIn(dir, 0, "ca", "init", "--dir", "other", "--private-key", object(token, "ca", "CA_PIN"), "--generate", "p256", "--subject", "CN=CA"); err == nil {
+	if _, _, err := runIn(t, dir, 0, "ca", "init", "--dir", "other", "--private-key", object(token, "ca", "CA_PIN"), "--generate", "p256", "--subject", "CN=CA"); err == nil {
 		t.Error("a second key with the name of the first")
 	}
 	if _, err := os.Stat(filepath.Join(dir, "other")); err == nil {
@@ -119,7 +119,7 @@ func TestTPM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := runIn(dir, 0, "ca", "crl"); err == nil || !strings.Contains(err.Error(), "hint: ") || strings.Contains(err.Error(), "correct it in") {
+	if _, _, err := runIn(t, dir, 0, "ca", "crl"); err == nil || !strings.Contains(err.Error(), "hint: ") || strings.Contains(err.Error(), "correct it in") {
 		t.Errorf("no TPM: %v", err)
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -55,7 +54,7 @@ type killScene struct {
 func (s *killScene) command(program string, args ...string) *exec.Cmd {
 	s.Helper()
 	cmd := exec.CommandContext(s.Context(), program, args...)
-	cmd.Dir, cmd.Env = s.dir, append(append(os.Environ(), "GORACE="+clitest.QuickExit), s.env...)
+	cmd.Dir, cmd.Env = s.dir, append(os.Environ(), s.env...)
 	return cmd
 }
 

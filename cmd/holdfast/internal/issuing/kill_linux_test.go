@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -12,8 +11,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 )
 
 // A ledger is what the commands printed: no number may be in it twice.
@@ -50,7 +47,7 @@ func TestKilledCommands(t *testing.T) {
 			if random.IntN(4) == 0 && killed.Load() < kills {
 				delay = 1 + time.Duration(random.Int64N(int64(2*usual)))
 			}
-			out, dead, err := runIn(dir, delay, args...)
+			out, dead, err := runIn(t, dir, delay, args...)
 			if err != nil {
 				t.Error(err)
 			}
@@ -119,7 +116,7 @@ func TestKilledCommands(t *testing.T) {
 	}
 	settle(t, dir, "ca")
 	for _, c := range copied {
-		_, _, _ = runIn(dir, 0, "ca", "check", "--dir", c, "--repair") // fails if a signature was interrupted
+		_, _, _ = runIn(t, dir, 0, "ca", "check", "--dir", c, "--repair") // fails if a signature was interrupted
 		settle(t, dir, c)
 	}
 }
@@ -146,7 +143,6 @@ func TestFullDisk(t *testing.T) {
 	dir := newCA(t)
 	script := `cd ` + dir + ` && ulimit -f 1 && for i in 1 2 3 4 5; do holdfast ca issue --csr app.csr --subject CN=app >/dev/null 2>told && continue; cat told; exit; done`
 	cmd := exec.Command("bash", "-c", script) // bash counts ulimit -f in KiB
-	cmd.Env = append(os.Environ(), "GORACE="+clitest.QuickExit)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "ca/index.jsonl: file too large") {
 		t.Errorf("%v: %s", err, out)

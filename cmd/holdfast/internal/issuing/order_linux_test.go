@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -29,7 +28,6 @@ func TestOrderOnDisk(t *testing.T) {
 		args := append([]string{"-f", "-qq", "-y", "-e", "trace=pwrite64,fsync,rename,renameat,renameat2", "-o", log, "holdfast"}, c.args...)
 		cmd := exec.Command(strace, args...)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GORACE="+clitest.QuickExit)
 		if out, err := cmd.CombinedOutput(); err != nil && strings.Contains(string(out), "strace:") {
 			signertest.Skip(t, "strace", errors.New(string(out)))
 		} else if err != nil {

@@ -90,7 +90,7 @@ func TestRenewFolderOnAFullDisk(t *testing.T) {
 					t.Fatal(err)
 				}
 				free := disk.fill(int64(n) * 4096)
-				out, _, err := runIn(dir, 0, answer...)
+				out, _, err := runIn(t, dir, 0, answer...)
 				if err != nil {
 					full++
 					t.Logf("%d bytes free: %v\n%s", n*4096, err, out)
@@ -104,7 +104,7 @@ func TestRenewFolderOnAFullDisk(t *testing.T) {
 				if _, err := os.Stat(filepath.Join(c.requests, r.Token+".rejected")); !errors.Is(err, os.ErrNotExist) {
 					t.Errorf("the request is refused: %v", err)
 				}
-				if out, _, err := runIn(dir, 0, answer...); err != nil {
+				if out, _, err := runIn(t, dir, 0, answer...); err != nil {
 					t.Fatalf("with space: %v: %s", err, out)
 				}
 				if certs, err := way.Renew(t.Context(), r); err != nil || len(certs) == 0 {

@@ -58,7 +58,7 @@ func TestKilledRenewals(t *testing.T) {
 			place(all[i])
 		}
 		for again := true; again; {
-			_, dead, err := runIn(dir, 1+time.Duration(random.Int64N(int64(usual))), "ca", "issue", "--renew-folder", "requests")
+			_, dead, err := runIn(t, dir, 1+time.Duration(random.Int64N(int64(usual))), "ca", "issue", "--renew-folder", "requests")
 			if err != nil {
 				t.Fatal(err)
 			}

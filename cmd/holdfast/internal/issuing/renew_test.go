@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/all"
 	"github.com/holdfast-dev/holdfast/pki"
@@ -44,8 +43,8 @@ func renewInLoop(t *testing.T, dir, key, file string) {
 	ca := []string{"holdfast", "ca", "issue", "--dir", filepath.Join(dir, "ca"), "--renew", "-"}
 	for i, way := range []renew.Way{
 		dropfolder.Way{Dir: folder}, dropfolder.Way{Dir: folder},
-		program.Program{Args: ca, Env: append(os.Environ(), "GORACE="+clitest.QuickExit), Signed: true},
-		program.Program{Args: ca, Env: append(os.Environ(), "GORACE="+clitest.QuickExit), Signed: true},
+		program.Program{Args: ca, Env: os.Environ(), Signed: true},
+		program.Program{Args: ca, Env: os.Environ(), Signed: true},
 	} {
 		config.Way = way
 		r := renew.New(config)
@@ -88,14 +87,14 @@ func TestRenewFile(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "requests", "refused.p7"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := runIn(dir, 0, "ca", "issue", "--renew-folder", "requests"); err == nil || !strings.Contains(err.Error(), "exit status 2") {
+	if _, _, err := runIn(t, dir, 0, "ca", "issue", "--renew-folder", "requests"); err == nil || !strings.Contains(err.Error(), "exit status 2") {
 		t.Error(err)
 	}
 	if _, err := (dropfolder.Way{Dir: filepath.Join(dir, "requests")}).Renew(t.Context(), renew.Request{Token: "refused"}); !errors.Is(err, renew.ErrRejected) || !strings.Contains(err.Error(), "was revoked at") {
 		t.Error(err)
 	}
 	r := signedRequest(t, dir, "cert.pem", "app.pem")
-	p := program.Program{Args: []string{"holdfast", "ca", "issue", "--dir", filepath.Join(dir, "ca"), "--renew", "-"}, Env: append(os.Environ(), "GORACE="+clitest.QuickExit), Signed: true}
+	p := program.Program{Args: []string{"holdfast", "ca", "issue", "--dir", filepath.Join(dir, "ca"), "--renew", "-"}, Env: os.Environ(), Signed: true}
 	if _, err := p.Renew(t.Context(), r); !errors.Is(err, renew.ErrRejected) || !strings.Contains(err.Error(), "was revoked at") {
 		t.Error(err)
 	}

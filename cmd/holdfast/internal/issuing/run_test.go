@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,10 +17,10 @@ import (
 
 // runIn runs holdfast in dir and returns its standard output. It kills the
 // process after a delay, unless that is zero.
-func runIn(dir string, killAfter time.Duration, args ...string) (stdout string, killed bool, err error) {
-	cmd := exec.Command("holdfast", args...)
+func runIn(t *testing.T, dir string, killAfter time.Duration, args ...string) (stdout string, killed bool, err error) {
+	t.Helper()
+	cmd := clitest.PlainCommand(t, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GORACE="+clitest.QuickExit)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Start(); err != nil {
@@ -43,7 +42,7 @@ func runIn(dir string, killAfter time.Duration, args ...string) (stdout string, 
 
 func mustRun(t *testing.T, dir string, args ...string) string {
 	t.Helper()
-	out, _, err := runIn(dir, 0, args...)
+	out, _, err := runIn(t, dir, 0, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +69,7 @@ func TestConcurrentCommands(t *testing.T) {
 	for range writers {
 		all.Go(func() {
 			for range each {
-				out, _, err := runIn(dir, 0, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--json")
+				out, _, err := runIn(t, dir, 0, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--json")
 				if err != nil {
 					t.Error(err)
 					return
@@ -80,7 +79,7 @@ func TestConcurrentCommands(t *testing.T) {
 					t.Error(err)
 				}
 				for _, args := range [][]string{{"ca", "revoke", "--serial", c.Serial}, {"ca", "crl"}, {"ca", "list"}} {
-					if _, _, err := runIn(dir, 0, args...); err != nil {
+					if _, _, err := runIn(t, dir, 0, args...); err != nil {
 						t.Error(err)
 					}
 				}

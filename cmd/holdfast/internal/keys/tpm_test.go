@@ -80,7 +80,7 @@ func TestTPM(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	env := append(os.Environ(), "TPM_DEVICE="+emulator.Path, "GORACE="+clitest.QuickExit, "KEY="+string(both))
+	env := append(os.Environ(), "TPM_DEVICE="+emulator.Path, "KEY="+string(both))
 	run := func(t *testing.T, session string, args ...string) (code int, stdout, stderr string) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "holdfast", slices.Concat([]string{"credential-process"}, args, strings.Fields(session))...)

@@ -92,7 +92,7 @@ func (s *triesScene) holdfast(args ...string) (code int, stderr string) {
 }
 
 func (s *triesScene) env() []string {
-	return append(os.Environ(), "TPM_DEVICE="+s.emulator.Path, "GORACE="+clitest.QuickExit, "HOME="+s.dir)
+	return append(os.Environ(), "TPM_DEVICE="+s.emulator.Path, "HOME="+s.dir)
 }
 
 func newTriesScene(t testing.TB) *triesScene {

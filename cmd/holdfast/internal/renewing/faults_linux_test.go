@@ -2,13 +2,11 @@ package renewing_test
 
 import (
 	"errors"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,27 +36,9 @@ func TestKilledRenewals(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	newPair(t, dir)
-	const kills = 25
 	renew := append([]string{"renew", "--way", "command"}, append(pair, "--", "./get")...)
-	begin := time.Now()
-	run(t, dir, renew...)
-	whole := time.Since(begin)
-	killed := 0
-	for range kills {
-		cmd := exec.Command("holdfast", renew...)
-		cmd.Dir = dir
-		cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // with the program that it runs
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		timer := time.AfterFunc(rand.N(whole), func() { _ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })
-		if cmd.Wait() != nil {
-			killed++
-		}
-		timer.Stop()
-		run(t, dir, append([]string{"verify", "--trust-anchor", "ca/ca.pem"}, pair...)...)
-	}
-	t.Logf("%d of %d were killed; a whole one takes %v", killed, kills, whole)
+	p := &killedPair{T: t, dir: dir, pair: pair, state: "cert.pem.renewal", files: []string{"cert.pem"}, renew: func(int) []string { return renew }}
+	p.kill(15)
 	before := serialOf(t, filepath.Join(dir, "cert.pem"))
 	run(t, dir, renew...)
 	if serialOf(t, filepath.Join(dir, "cert.pem")) == before {
@@ -78,13 +58,14 @@ func TestKilledRenewals(t *testing.T) {
 		}
 		seen[token], last = true, token
 	}
-	if entries, err := filepath.Glob(filepath.Join(dir, ".holdfast-*")); err != nil || len(entries) > kills {
+	if entries, err := filepath.Glob(filepath.Join(dir, ".holdfast-*")); err != nil || len(entries) > p.killed {
 		t.Errorf("%d temporary files, %v", len(entries), err)
 	}
 }
 
 // On a full disk the old pair stays, and with space the next renewal succeeds.
 func TestRenewalOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	mount := t.TempDir()
 	if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=512k"); err != nil {
 		signertest.Skip(t, "tmpfs", err)
@@ -116,7 +97,7 @@ func TestRenewalOnAFullDisk(t *testing.T) {
 		if info, err := os.Stat(ballast); err != nil || os.Truncate(ballast, info.Size()-int64(free)) != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("holdfast", renew...)
+		cmd := clitest.PlainCommand(t, renew...)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
 		if err == nil && free == 0 || err != nil && (!strings.Contains(string(out), "no space left on device") || !strings.Contains(string(out), "\nhint: ")) {
@@ -144,7 +125,7 @@ func TestOutage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	newPair(t, dir)
-	run(t, dir, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--lifetime", "20s", "--out", "cert.pem")
+	run(t, dir, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--lifetime", "10s", "--out", "cert.pem")
 	script := "#!/bin/sh\n[ -e healthy ] || { echo outage >&2; exit 3; }\nexec holdfast ca issue --csr - --accept-csr-names\n"
 	if err := os.WriteFile(filepath.Join(dir, "get"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)

@@ -69,6 +69,9 @@ func TestServeUnderLoad(t *testing.T) {
 		"swtpm and step-ca": stepCA, "swtpm and step-ca, new keys": rekeyed(stepCA),
 	} {
 		t.Run(name, func(t *testing.T) {
+			if strings.HasPrefix(name, "swtpm") { // SoftHSM reads the environment of this process
+				t.Parallel()
+			}
 			dir := t.TempDir()
 			m := newMachine(t, dir)
 			url, _, stop, err := clitest.RunEmulator(dir, "--trust-anchor", m.anchor)

@@ -8,4 +8,7 @@ import (
 
 func TestMain(m *testing.M) { clitest.Main(m) }
 
-func TestScripts(t *testing.T) { clitest.Scripts(t) }
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	clitest.Scripts(t)
+}

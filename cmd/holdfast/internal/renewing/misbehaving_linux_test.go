@@ -62,7 +62,7 @@ func (v *victim) chain(issuer *signertest.CA, key crypto.Signer, change func(*x5
 // renew runs one renewal. It is interrupted if the file asked appears.
 func (v *victim) renew() (code int, stderr string) {
 	v.Helper()
-	cmd := exec.Command("holdfast", append([]string{"renew", "--way", "command"}, append(pair, "--", "./get")...)...)
+	cmd := clitest.PlainCommand(v, append([]string{"renew", "--way", "command"}, append(pair, "--", "./get")...)...)
 	cmd.Dir = v.dir
 	var text strings.Builder
 	cmd.Stderr = &text

@@ -2,7 +2,6 @@ package renewing_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,6 +40,7 @@ func has(log *clitest.LockedBuffer, texts ...string) func() bool {
 // such a certificate, the machine recovers. Otherwise the way out is told, and the
 // machine goes on with a certificate that a new token brings.
 func TestOutageOfStepCA(t *testing.T) {
+	t.Parallel()
 	for _, provisioner := range []string{stepcatest.AfterExpiry, stepcatest.Provisioner} {
 		t.Run(provisioner, func(t *testing.T) {
 			t.Parallel()
@@ -108,7 +108,7 @@ func TestExpiredAtTheOwnCA(t *testing.T) {
 	}
 	wayOut("signed", fails(t, dir, signed...))
 	fails(t, dir, folder...)
-	cmd := exec.Command("holdfast", answer...)
+	cmd := clitest.PlainCommand(t, answer...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), `refused requests/`) || !strings.Contains(string(out), "expired at 20") {
 		t.Errorf("%v: %s", err, out)

@@ -2,7 +2,6 @@ package renewing_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,9 +26,9 @@ func TestPrivateCAWithDevices(t *testing.T) {
 			defer stop()
 			args := slices.Concat([]string{"renew", "--way", "private-ca", "--ca-arn", privateCA, "--ca-url", url, "--state-file", filepath.Join(id.Dir, "state")}, id.Flags, strings.Fields(arns))
 			for _, more := range []string{"--allow-change", "--allow-change=false"} {
-				cmd := exec.Command("holdfast", append(args, more)...)
+				cmd := clitest.PlainCommand(t, append(args, more)...)
 				cmd.Dir = id.Dir
-				cmd.Env = append(os.Environ(), id.Env...)
+				cmd.Env = append(cmd.Env, id.Env...)
 				if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "renewed ") {
 					t.Fatalf("%v: %s", err, out)
 				}

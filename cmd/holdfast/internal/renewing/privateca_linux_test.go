@@ -70,8 +70,10 @@ func eventsOf(t *testing.T, dir, name string) (events []eventOfPrivateCA) {
 // A certificate is renewed with sessions that it gets itself, and each new one gets
 // the next session.
 func TestPrivateCA(t *testing.T) {
+	t.Parallel()
 	for kind, algorithm := range map[string]string{"p256": "SHA256WITHECDSA", "rsa2048": "SHA256WITHRSA"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			url, arns := newPrivateCA(t, dir, kind, "30d", "--in-progress", "1")
 			renew := append([]string{"renew", "--way", "private-ca", "--ca-arn", privateCA, "--ca-url", url, "--certificate", "cert.pem", "--private-key", "key.pem"}, arns...)
@@ -160,7 +162,7 @@ func TestPrivateCAFails(t *testing.T) {
 			before := serialOf(t, filepath.Join(dir, "cert.pem"))
 			failures := 0
 			for ; ; failures++ { // each call fails with a probability of 0.3
-				cmd := exec.Command("holdfast", renew...)
+				cmd := clitest.PlainCommand(t, renew...)
 				cmd.Dir = dir
 				out, err := cmd.CombinedOutput()
 				if err == nil {
@@ -196,6 +198,7 @@ func TestPrivateCAFails(t *testing.T) {
 
 // serve renews a certificate that is due, and gets credentials with the new one.
 func TestServeWithPrivateCA(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	url, _ := newPrivateCA(t, dir, "p256", "20s")
 	first := serialOf(t, filepath.Join(dir, "cert.pem"))

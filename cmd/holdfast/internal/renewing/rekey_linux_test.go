@@ -6,17 +6,13 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
@@ -178,36 +174,19 @@ func modesOf(t *testing.T, dir string, files []string) (modes []os.FileMode) {
 // Renewals with a new key that are killed at any time leave a pair that works, and
 // the next one continues with the same new key.
 func TestKilledRekeys(t *testing.T) {
+	t.Parallel()
 	for _, test := range rekeyed {
 		if strings.HasPrefix(test.name, "a token") { // SoftHSM does not survive that
 			continue
 		}
 		t.Run(test.name, func(t *testing.T) {
-			besideOthers(t, test.name)
+			t.Parallel()
 			dir := t.TempDir()
 			id := newMachine(t, dir, test.certificate, test.key(t, dir))
-			begin := time.Now()
-			run(t, dir, rekey(id, 0)...)
-			whole := time.Since(begin)
-			killed := 0
-			const kills = 12
-			for n := range kills {
-				cmd := exec.Command("holdfast", rekey(id, n+1)...)
-				cmd.Dir = dir
-				cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				timer := time.AfterFunc(rand.N(whole), func() { _ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })
-				if cmd.Wait() != nil {
-					killed++
-				}
-				timer.Stop()
-				run(t, dir, append([]string{"verify", "--trust-anchor", "ca/ca.pem"}, id...)...)
-			}
-			t.Logf("%d of %d were killed; a whole one takes %v", killed, kills, whole)
+			p := &killedPair{T: t, dir: dir, pair: id, state: "state", files: test.files, renew: func(n int) []string { return rekey(id, n) }}
+			p.kill(8)
 			before := publicKey(t, dir, id)
-			run(t, dir, rekey(id, kills+1)...)
+			run(t, dir, rekey(id, p.n)...)
 			if publicKey(t, dir, id) == before {
 				t.Error("the last renewal did not replace the key")
 			}
@@ -229,7 +208,7 @@ func TestRekeyIsFinished(t *testing.T) {
 				t.Fatal(err)
 			}
 			renew := slices.Concat([]string{"renew", "--way", "command", "--signed", "--state-file", "state"}, id)
-			cmd := exec.Command("holdfast", append(renew, "--rekey", "--", "./get")...)
+			cmd := clitest.PlainCommand(t, append(renew, "--rekey", "--", "./get")...)
 			cmd.Dir = dir
 			if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != -1 {
 				t.Fatalf("it was not killed: %v", err)

@@ -17,7 +17,7 @@ import (
 
 func run(t *testing.T, dir string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("holdfast", args...)
+	cmd := clitest.PlainCommand(t, args...)
 	cmd.Dir = dir
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

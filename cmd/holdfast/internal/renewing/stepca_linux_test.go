@@ -2,12 +2,12 @@ package renewing_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/pki/renew/stepca/stepcatest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -15,7 +15,7 @@ import (
 // fails runs a command that must fail, and returns its standard error.
 func fails(t *testing.T, dir string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("holdfast", args...)
+	cmd := clitest.PlainCommand(t, args...)
 	cmd.Dir = dir
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

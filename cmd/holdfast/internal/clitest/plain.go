@@ -1,0 +1,41 @@
+package clitest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// PlainCommand returns a command of the program without the race detector, with
+// which a command takes three times as much processor time. It is for tests that run
+// many commands and examine the files that these leave behind. The programs that the
+// command runs find the same holdfast in PATH. Tests of serve and other services,
+// where goroutines meet, use the program that [Main] puts there.
+func PlainCommand(tb testing.TB, args ...string) *exec.Cmd {
+	tb.Helper()
+	program, err := plain()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	return cmd
+}
+
+// plain returns the path of the program without the race detector. It is in the folder
+// of the programs, which is removed at the end.
+var plain = sync.OnceValues(func() (string, error) {
+	program, err := exec.LookPath("holdfast")
+	if err != nil || !raceDetector {
+		return program, err
+	}
+	program = filepath.Join(filepath.Dir(program), "plain", filepath.Base(program))
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Dir(program)+string(os.PathSeparator), Package)
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return program, nil
+})
