@@ -41,7 +41,7 @@ func TestAttestBesideServe(t *testing.T) {
 		errs := make(chan error, together)
 		for i := range together {
 			go func() {
-				_, _, err := runIn(dir, 0, "attest", "--private-key", "key.pem", "--out", fmt.Sprintf("evidence%d.json", i))
+				_, _, err := runIn(t, dir, 0, "attest", "--private-key", "key.pem", "--out", fmt.Sprintf("evidence%d.json", i))
 				errs <- err
 			}()
 		}
