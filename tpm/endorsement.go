@@ -245,7 +245,7 @@ func (ld *loader) issuers(d *device, indices []tpm2.TPMHandle) (all [][]byte, _ 
 			return nil, err
 		case err != nil:
 			warn(index, err)
-			return all, nil // what follows may continue it
+			continue
 		}
 		data, last = append(data, part...), index
 	}

@@ -43,6 +43,8 @@ func (f *attestationFlags) check(csr string) error {
 		return signer.WithHint(front.Usagef("--attestation is given without --ek-roots or --ek-allow"), "say which TPMs you trust; docs/attestation.md describes how")
 	case f.file == stdin && csr == stdin:
 		return signer.WithHint(front.Usagef("--attestation and --csr cannot both be standard input"), "write one of them to a file")
+	case f.roots == stdin && (f.file == stdin || csr == stdin):
+		return signer.WithHint(front.Usagef("--ek-roots and another flag cannot both be standard input"), "write one of them to a file")
 	}
 	return nil
 }

@@ -89,7 +89,8 @@ func (f installFlags) run(ctx context.Context, a front.App) error {
 	}
 	opts = opts.Once()
 	watcher := &front.Watcher{App: a, Pinentry: f.device.PINSource == "pinentry", Logger: a.Logger(false)}
-	opts.PIN = askOnce(watcher.PIN(opts.PIN))
+	known := knownPIN{ask: watcher.PIN(opts.PIN), answers: make(map[pinQuestion][]byte)}
+	opts.PIN = known.pin()
 	key, err := f.reference(a, f.privateKey)
 	if err != nil {
 		return err
@@ -97,10 +98,11 @@ func (f installFlags) run(ctx context.Context, a front.App) error {
 	ctx, cancel := await.Limit(ctx, installTimeout)
 	defer cancel()
 	done, err := front.InterruptibleValue(ctx, key.String(), func() (keystore.Installed, error) {
+		defer known.forget()
 		in := keystore.Installation{File: f.to, Replace: f.replace}
 		defer watcher.Begin(ctx, key.String())()
 		var err error
-		if in.Certificates, err = f.certificates(ctx, a, key, opts); err != nil {
+		if in.Certificates, err = f.certificates(ctx, a, key, opts, known.keep); err != nil {
 			return keystore.Installed{}, err
 		}
 		return a.Store.Install(ctx, key, in, opts)
@@ -120,7 +122,7 @@ func (f installFlags) reference(a front.App, text string) (keystore.Ref, error) 
 }
 
 // certificates reads the certificates to install for key.
-func (f installFlags) certificates(ctx context.Context, a front.App, key keystore.Ref, opts keystore.Options) (all []*x509.Certificate, err error) {
+func (f installFlags) certificates(ctx context.Context, a front.App, key keystore.Ref, opts keystore.Options, unwrapped func()) (all []*x509.Certificate, err error) {
 	for _, text := range []string{f.certificate, f.intermediates} {
 		if text == "" {
 			continue
@@ -129,7 +131,7 @@ func (f installFlags) certificates(ctx context.Context, a front.App, key keystor
 		if err != nil {
 			return nil, err
 		}
-		some, err := readCertificates(ctx, a, ref, key, opts)
+		some, err := readCertificates(ctx, a, ref, key, opts, unwrapped)
 		if err != nil {
 			return nil, err
 		}

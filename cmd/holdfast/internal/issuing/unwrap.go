@@ -15,8 +15,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// readCertificates returns the certificates in ref, which can be wrapped for key.
-func readCertificates(ctx context.Context, a front.App, ref, key keystore.Ref, opts keystore.Options) ([]*x509.Certificate, error) {
+// readCertificates returns the certificates in ref, which can be wrapped for key. It
+// calls unwrapped after the device of key has unwrapped them.
+func readCertificates(ctx context.Context, a front.App, ref, key keystore.Ref, opts keystore.Options, unwrapped func()) ([]*x509.Certificate, error) {
 	if !a.Store.IsInput(ref) {
 		return a.Store.Certificates(ctx, ref, opts)
 	}
@@ -34,6 +35,9 @@ func readCertificates(ctx context.Context, a front.App, ref, key keystore.Ref, o
 	certs, err := unwrap(ctx, a, w, key, opts)
 	if errors.Is(err, signer.ErrMismatch) {
 		err = inInput(ref, err)
+	}
+	if err == nil {
+		unwrapped()
 	}
 	return certs, err
 }
@@ -63,27 +67,44 @@ func unwrap(ctx context.Context, a front.App, w *attestation.Wrapped, key keysto
 	return certs, nil
 }
 
-// askOnce returns a PINFunc that gives the same answer to the same question, for a
-// command that opens a key twice: the second time, the answer was right.
-func askOnce(ask keystore.PINFunc) keystore.PINFunc {
-	if ask == nil {
+// A knownPIN asks for PINs. After keep, it gives the last answers again, each of them
+// once, so that a command which opens a key twice asks only once.
+type knownPIN struct {
+	ask     keystore.PINFunc
+	answers map[pinQuestion][]byte
+	kept    bool
+}
+
+type pinQuestion struct {
+	what string
+	ref  keystore.Ref
+}
+
+// keep is called when the device has accepted the answers.
+func (k *knownPIN) keep() { k.kept = true }
+
+// pin returns the PINFunc. It is nil if there is none to ask.
+func (k *knownPIN) pin() keystore.PINFunc {
+	if k.ask == nil {
 		return nil
 	}
-	type question struct {
-		what string
-		ref  keystore.Ref
-	}
-	answers := make(map[question][]byte)
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
-		q := question{p.What, p.Ref}
-		if answer, ok := answers[q]; ok {
-			delete(answers, q)
+		q := pinQuestion{p.What, p.Ref}
+		if answer, ok := k.answers[q]; ok && k.kept && !p.LastTry {
+			delete(k.answers, q)
 			return answer, nil
 		}
-		answer, err := ask(ctx, p)
-		if err == nil {
-			answers[q] = bytes.Clone(answer)
+		answer, err := k.ask(ctx, p)
+		if err == nil && !k.kept {
+			clear(k.answers[q])
+			k.answers[q] = bytes.Clone(answer)
 		}
 		return answer, err
+	}
+}
+
+func (k *knownPIN) forget() {
+	for _, answer := range k.answers {
+		clear(answer)
 	}
 }
