@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // claimed are the attributes that say where a private key comes from (PKCS #11
@@ -27,7 +28,7 @@ var claimed = []struct {
 // endorsementKey must be "".
 func (Backend) Attest(ctx context.Context, ref keystore.Ref, endorsementKey keystore.KeyType, call keystore.Call) (keystore.Attestation, error) {
 	if endorsementKey != "" {
-		return keystore.Attestation{}, fmt.Errorf("a token has no endorsement key: %w", errors.ErrUnsupported)
+		return keystore.Attestation{}, signer.WithHint(fmt.Errorf("a token has no endorsement key: %w", errors.ErrUnsupported), "only a TPM has one: leave out its type")
 	}
 	cfg, err := configFor(ref, call)
 	if err != nil {

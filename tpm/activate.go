@@ -2,6 +2,9 @@ package tpm
 
 import (
 	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -44,7 +47,7 @@ func activate(ctx context.Context, cfg Config, c keystore.Credential, dial diale
 	case err != nil:
 		return nil, err
 	case !signer.SamePublicKey(key.pub, c.Key):
-		return nil, signer.WithHint(fmt.Errorf("the certificate is wrapped for another key: %w", signer.ErrMismatch), "name the key for which the evidence was made")
+		return nil, otherKey(c.Key)
 	}
 	if ld.area.ObjectAttributes.AdminWithPolicy {
 		return nil, fmt.Errorf("the key requires a policy for TPM2_ActivateCredential (adminWithPolicy): %w", errors.ErrUnsupported)
@@ -66,8 +69,7 @@ func activate(ctx context.Context, cfg Config, c keystore.Credential, dial diale
 // long as the modulus of an RSA key.
 const maxCredential = 1 << 10
 
-var errChangedCredential = signer.WithHint(fmt.Errorf("the TPM does not decrypt the credential: it is for another key, or was changed: %w", signer.ErrMismatch),
-	"copy the file again from the CA")
+var errChangedCredential = signer.WithHint(mismatch("the TPM does not decrypt the credential: it is for another key, or was changed"), "copy the file again from the CA")
 
 func (ld *loader) activate(l *loadedObject, t endorsementType, c keystore.Credential) ([]byte, error) {
 	ek, pub, err := ld.endorsementKey(l, t, c.EndorsementKey)
@@ -75,8 +77,7 @@ func (ld *loader) activate(l *loadedObject, t endorsementType, c keystore.Creden
 		return nil, err
 	}
 	if !signer.SamePublicKey(pub, c.EndorsementKey) {
-		return nil, signer.WithHint(fmt.Errorf("the certificate is wrapped for another TPM: %w", signer.ErrMismatch),
-			"install it on the machine on which the evidence was made; if the TPM was cleared, make new evidence")
+		return nil, signer.WithHint(mismatch("the certificate is wrapped for another TPM"), "install it on the machine on which the evidence was made; if the TPM was cleared, make new evidence")
 	}
 	session, err := ld.endorsementSession(l, ek)
 	if err != nil {
@@ -114,7 +115,25 @@ func explainActivation(err error) error {
 		}
 	}
 	if errors.Is(err, Error(tpm2.TPMRCAuthUnavailable)) {
-		return fmt.Errorf("the TPM has only the public part of the key: %w", signer.ErrMismatch)
+		return mismatch("the TPM has only the public part of the key")
 	}
 	return err
+}
+
+// A mismatch is an error about a credential that the key cannot decrypt. It matches
+// [signer.ErrMismatch], whose text is about certificates.
+type mismatch string
+
+func (m mismatch) Error() string        { return string(m) }
+func (m mismatch) Is(target error) bool { return target == signer.ErrMismatch }
+
+// otherKey returns the error about a credential for the key pub.
+func otherKey(pub crypto.PublicKey) error {
+	const text = "the certificate is wrapped for another key"
+	const hint = "name the key for which the evidence was made, on its machine"
+	spki, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return signer.WithHint(mismatch(text), hint)
+	}
+	return signer.WithHint(mismatch(fmt.Sprintf("%s (SHA-256 of its public key: %x)", text, sha256.Sum256(spki))), hint)
 }

@@ -43,8 +43,11 @@ func unwrap(data []byte) (inner []byte, isBase64 bool, err error) {
 			return nil, isBase64, signer.WithHint(unsupported("is %s, which is not supported", f.name), f.hint)
 		}
 	}
-	if bytes.Contains(trimmed, []byte(`"holdfast-wrapped-certificate"`)) {
+	switch {
+	case bytes.Contains(trimmed, []byte(`"holdfast-wrapped-certificate"`)):
 		return nil, isBase64, signer.WithHint(errors.New("is a wrapped certificate"), "unwrap it and store it beside its key with: holdfast install")
+	case bytes.Contains(trimmed, []byte(`"holdfast-tpm-evidence"`)):
+		return nil, isBase64, signer.WithHint(errors.New("is evidence about a key in a TPM, not a certificate"), "give it to the CA; a CA of Holdfast reads it with: holdfast ca issue")
 	}
 	return nil, false, signer.WithHint(errors.New("is neither PEM nor DER"), hintPEM)
 }

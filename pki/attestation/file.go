@@ -32,7 +32,7 @@ const (
 var (
 	// ErrMalformed is wrapped by the errors about a file that is damaged or of
 	// another kind.
-	ErrMalformed = errors.New("the file is damaged")
+	ErrMalformed = errors.New("the file cannot be used")
 
 	// ErrVersion is wrapped by the error about a file of a newer version.
 	ErrVersion = errors.New("the file has a newer version of the format")

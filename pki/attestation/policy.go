@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,8 +45,11 @@ var banks = map[string]bank{
 // section 4.6).
 const pcrCount = 24
 
-var errPolicy = signer.WithHint(errors.New("is not a policy such as pcr=sha256:7=VALUE"),
-	"write the value of each PCR in hexadecimal, as in pcr=sha256:0=VALUE,7=VALUE; tpm2_pcrread sha256:7 shows it on a machine in the right state")
+// refusePolicy returns an error about the text of a policy.
+func refusePolicy(format string, values ...any) (Policy, error) {
+	return Policy{}, signer.WithHint(fmt.Errorf(format, values...),
+		"write the value of each PCR in hexadecimal, as in pcr=sha256:0=VALUE,7=VALUE; tpm2_pcrread sha256:0,7 shows them on a machine in the right state")
+}
 
 // ParsePolicy parses a policy in the form pcr=BANK:NUMBER=VALUE,…, with several
 // banks separated by +.
@@ -53,31 +57,38 @@ func ParsePolicy(text string) (Policy, error) {
 	p := Policy{text: text}
 	rest, ok := strings.CutPrefix(text, "pcr=")
 	if !ok {
-		return p, errPolicy
+		return refusePolicy("it does not begin with pcr=")
 	}
 	for part := range strings.SplitSeq(rest, "+") {
 		name, list, _ := strings.Cut(part, ":")
 		b, ok := banks[name]
-		if !ok || slices.ContainsFunc(p.selection.PCRSelections, func(s tpm2.TPMSPCRSelection) bool { return s.Hash == b.alg }) {
-			return p, errPolicy
+		switch {
+		case !ok:
+			return refusePolicy("the bank %.40q is not one of %s", name, strings.Join(slices.Sorted(maps.Keys(banks)), ", "))
+		case slices.ContainsFunc(p.selection.PCRSelections, func(s tpm2.TPMSPCRSelection) bool { return s.Hash == b.alg }):
+			return refusePolicy("the bank %s is given twice", name)
 		}
 		values := make(map[uint64][]byte)
-		var numbers []uint64
 		for item := range strings.SplitSeq(list, ",") {
-			number, value, _ := strings.Cut(item, "=")
+			number, value, hasValue := strings.Cut(item, "=")
 			n, err := strconv.ParseUint(number, 10, 8)
-			digits := strings.TrimPrefix(strings.ToLower(value), "0x") // as tpm2_pcrread prints it
-			decoded, hexErr := hex.DecodeString(digits)
-			if err != nil || hexErr != nil || n >= pcrCount || values[n] != nil {
-				return p, errPolicy
+			decoded, hexErr := hex.DecodeString(strings.TrimPrefix(strings.ToLower(value), "0x")) // as tpm2_pcrread prints it
+			switch {
+			case err != nil || n >= pcrCount:
+				return refusePolicy("%.40q is not the number of a PCR, from 0 to %d", number, pcrCount-1)
+			case values[n] != nil:
+				return refusePolicy("PCR %d is given twice", n)
+			case !hasValue || value == "":
+				return refusePolicy("PCR %d has no value", n)
+			case hexErr != nil:
+				return refusePolicy("the value of PCR %d is not in hexadecimal: it has an odd number of digits or another character", n)
+			case len(decoded) != b.size:
+				return refusePolicy("the value of PCR %d has %d hexadecimal digits, but those of the bank %s have %d", n, 2*len(decoded), name, 2*b.size)
 			}
-			if len(decoded) != b.size {
-				return p, signer.WithHint(fmt.Errorf("the value of PCR %d has %d bytes, but those of the bank %s have %d", n, len(decoded), name, b.size), signer.Hint(errPolicy))
-			}
-			values[n], numbers = decoded, append(numbers, n)
+			values[n] = decoded
 		}
 		var bits uint32
-		for _, n := range slices.Sorted(slices.Values(numbers)) { // as the TPM reads them
+		for _, n := range slices.Sorted(maps.Keys(values)) { // as the TPM reads them
 			bits |= 1 << n
 			p.values = append(p.values, values[n]...)
 		}
@@ -131,8 +142,8 @@ func (e *Evidence) checkPolicy(required []Policy) error {
 			return nil
 		}
 	}
-	return signer.WithHint(fmt.Errorf("%w: its policy is %s, which is not that of %s", ErrPolicy, e.PolicyText(), texts(required)),
-		"generate the key when the PCRs have the required values; tpm2_pcrread shows the values now")
+	return signer.WithHint(fmt.Errorf("%w: it is bound to %s, with other PCRs or other values than %s", ErrPolicy, e.PolicyText(), texts(required)),
+		"generate the key on the machine when its PCRs have the required values; tpm2_pcrread shows them there")
 }
 
 func texts(policies []Policy) string {
@@ -154,12 +165,12 @@ func (e *Evidence) PolicyText() string {
 			parts = append(parts, "the password of the key")
 			continue
 		}
-		parts = append(parts, fmt.Sprintf("PCRs %s with the digest %x", s.PCRs, s.Digest))
+		parts = append(parts, "PCRs "+s.PCRs)
 	}
 	if len(parts) == 0 {
-		return fmt.Sprintf("unknown, with the digest %x", e.area.AuthPolicy.Buffer)
+		return fmt.Sprintf("an unknown policy with the digest %x", e.area.AuthPolicy.Buffer)
 	}
-	return strings.Join(parts, ", and ")
+	return strings.Join(parts, " and ")
 }
 
 // What bounds a policy, so that the errors about it are short. A selection of all PCRs

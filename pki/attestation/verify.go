@@ -114,12 +114,13 @@ func (e *Evidence) checkEndorsement(t Trust) error {
 	if slices.Contains(t.Endorsements, hash) {
 		return nil
 	}
-	hint := "if you know that this TPM is yours, allow it with Trust.Endorsements " + hash
+	hint := "if this is the hash that you collected from a machine of yours, allow it with Trust.Endorsements " + hash
+	key := fmt.Sprintf("endorsement key (%s, SHA-256 %s)", signer.DescribeKey(e.endorsement), hash)
 	switch {
 	case len(t.Roots) == 0:
-		return signer.WithHint(fmt.Errorf("%w: its endorsement key (SHA-256 %s) is not among those allowed", ErrUntrustedTPM, hash), hint)
+		return signer.WithHint(fmt.Errorf("%w: its %s is not among those allowed", ErrUntrustedTPM, key), hint)
 	case e.certificate == nil:
-		return signer.WithHint(fmt.Errorf("%w: the evidence contains no certificate of its endorsement key (SHA-256 %s)", ErrUntrustedTPM, hash), hint)
+		return signer.WithHint(fmt.Errorf("%w: the evidence contains no certificate of its %s", ErrUntrustedTPM, key), hint)
 	case e.certificate.IsCA || !slices.ContainsFunc(e.certificate.UnknownExtKeyUsage, oidEndorsement.Equal):
 		return signer.WithHint(fmt.Errorf("%w: the certificate is not that of an endorsement key (extended key usage %v)", ErrUntrustedTPM, oidEndorsement), hint)
 	}
@@ -136,10 +137,14 @@ func (e *Evidence) checkEndorsement(t Trust) error {
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
 		text := fmt.Sprintf("no root that this CA trusts certifies the issuer of its certificate, %.200q", c.Issuer.String())
-		if _, cause, found := strings.Cut(err.Error(), "possibly because of "); found {
+		_, cause, _ := strings.Cut(err.Error(), "possibly because of ")
+		switch {
+		case strings.Contains(cause, "verification error"):
+			text += "; a root with this name has another key"
+		case cause != "":
 			text += ": " + strings.TrimSuffix(cause, ")")
 		}
-		err = errors.New(text)
+		err, hint = errors.New(text), "if you trust the maker of this TPM, add the certificates of its CAs to the file of Trust.Roots; docs/attestation.md describes the alternative"
 	}
 	if err == nil && !slices.ContainsFunc(chains, certifiesEndorsements) {
 		err = errors.New("the CA that issued its certificate is limited to other purposes")

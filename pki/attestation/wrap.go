@@ -139,7 +139,7 @@ func (w *Wrapped) Credential() (blob, secret []byte) { return w.file.Blob, w.fil
 // the credential. The error wraps [signer.ErrMismatch] if the file was changed, or
 // the secret is another one.
 func (w *Wrapped) Open(secret []byte) ([]byte, error) {
-	changed := signer.WithHint(fmt.Errorf("the wrapped certificate was changed: %w", signer.ErrMismatch), "copy the file again from the CA")
+	changed := signer.WithHint(mismatch("the wrapped certificate was changed"), "copy the file again from the CA")
 	associated, err := w.file.associated()
 	if err != nil || len(secret) != secretSize {
 		return nil, errors.Join(err, changed)
@@ -154,3 +154,10 @@ func (w *Wrapped) Open(secret []byte) ([]byte, error) {
 	}
 	return chain, nil
 }
+
+// A mismatch is an error that matches [signer.ErrMismatch], whose text is about
+// certificates.
+type mismatch string
+
+func (m mismatch) Error() string        { return string(m) }
+func (m mismatch) Is(target error) bool { return target == signer.ErrMismatch }

@@ -127,6 +127,9 @@ func (a App) fail(cmd *cobra.Command, args []string, err error) int {
 	if strings.Contains(hint, debugFlag) && cmd.Flags().Lookup("debug") == nil {
 		hint = "docs/errors.md lists the kinds of errors and their causes"
 	}
+	if cmd.Flags().Lookup(noPasswordFlag) == nil {
+		hint = strings.Replace(hint, noPasswordHint, "", 1)
+	}
 	if name := droppedFlag(cmd, err.Error()); name != "" && code == ExitUsage {
 		hint = "--" + name + " is an empty text, which counts as not given: check the variable; " + hint
 	}

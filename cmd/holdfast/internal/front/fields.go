@@ -26,6 +26,7 @@ var Fields = [][2]string{
 	{"Installation.Replace", "--replace"},
 
 	{"Trust.Endorsements", "--ek-allow"},
+	{"Trust.Roots", "--ek-roots"},
 
 	{"revoke it by its serial number", "revoke it with: holdfast ca revoke --serial"},
 	{"answer the requests in the folder; then try again", "run holdfast ca issue --renew-folder; then run this command again"},

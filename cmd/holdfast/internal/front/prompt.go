@@ -79,7 +79,7 @@ func (a App) noTerminal(p keystore.Prompt) error {
 		hint += ", or use --pin-source pinentry, which opens a window"
 	}
 	if p.What == keystore.AskTPMKey {
-		hint += "; if the key has no password, use --no-tpm-key-password"
+		hint += noPasswordHint
 	}
 	return signer.WithHint(&PromptError{fmt.Errorf("%w to ask for the %s", ErrNoTerminal, wanted(p))}, hint)
 }
@@ -128,3 +128,9 @@ func Twice(ask keystore.PINFunc) keystore.PINFunc {
 		return first, nil
 	}
 }
+
+// noPasswordHint is for the commands that have the flag noPasswordFlag.
+const (
+	noPasswordFlag = "no-tpm-key-password"
+	noPasswordHint = "; if the key has no password, use --" + noPasswordFlag
+)

@@ -40,7 +40,8 @@ source in the reference with endorsement-auth-source=file:PATH. It leaves
 nothing in the TPM.
 
 For a key in a PKCS #11 token, it writes the attributes of the key about its
-origin. Nothing proves these, so ca issue does not accept them.`,
+origin. Nothing proves these, so ca issue does not accept them. A token usually
+needs its PIN for this.`,
 		Example: `  holdfast attest --private-key app.pem --out evidence.json
   holdfast attest --private-key tpm:handle=0x81010002 --ek-type p256
   holdfast attest --private-key 'pkcs11:token=prod;object=app'`,
@@ -136,16 +137,21 @@ func printEvidence(a front.App, e *attestation.Evidence, out *front.OutFile) err
 	if err := out.Write(a, e.Marshal(), nil); err != nil {
 		return err
 	}
-	certificate, trust := "none in the TPM", []string{"--ek-allow", e.EndorsementHash()}
+	certificate, trust := "none in the TPM", []string{"--ek-allow", "HASHES"}
 	if c := e.Certificate(); c != nil {
 		certificate, trust = "issued by "+named(c.Issuer.String()), []string{"--ek-roots", "ROOTS"}
 	}
 	next := append([]string{"holdfast", "ca", "issue", "--attestation", out.Or("FILE"), "--subject", "CN=NAME"}, trust...)
-	_, err := fmt.Fprintf(a.Stderr, `key: %s, policy: %s
+	hash, err := keyHash(e.Key())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.Stderr, `key: %s, policy: %s
+SHA-256 of its public key: %s
 SHA-256 of the endorsement key: %s
-its certificate: %s
+certificate of the endorsement key: %s
 next, at the CA: %s
-`, signer.DescribeKey(e.Key()), e.PolicyText(), e.EndorsementHash(), front.OneLine(certificate), command(next...))
+`, signer.DescribeKey(e.Key()), e.PolicyText(), hash, e.EndorsementHash(), front.OneLine(certificate), command(next...))
 	return err
 }
 

@@ -41,6 +41,8 @@ func (f *attestationFlags) check(csr string) error {
 		return signer.WithHint(front.Usagef("--ek-roots, --ek-allow and --require-policy are only for --attestation"), "give the file that holdfast attest wrote with --attestation")
 	case f.file != "" && !given:
 		return signer.WithHint(front.Usagef("--attestation is given without --ek-roots or --ek-allow"), "say which TPMs you trust; docs/attestation.md describes how")
+	case f.roots != "" && len(f.allow) > 0:
+		return signer.WithHint(front.Usagef("--ek-roots cannot be used with --ek-allow"), "use only one of them: a TPM in the list needs no certificate")
 	case f.file == stdin && csr == stdin:
 		return signer.WithHint(front.Usagef("--attestation and --csr cannot both be standard input"), "write one of them to a file")
 	case f.roots == stdin && (f.file == stdin || csr == stdin):
@@ -84,7 +86,7 @@ func (f *attestationFlags) read(ctx context.Context, a front.App) (*attestation.
 		err = e.Verify(t)
 	}
 	if err != nil && signer.Hint(err) == "" {
-		err = signer.WithHint(err, "make the evidence again with holdfast attest")
+		err = signer.WithHint(err, "give the file that holdfast attest wrote; copy it again if it is damaged")
 	}
 	if err != nil {
 		return nil, inInput(ref, err)
@@ -103,7 +105,7 @@ func readHashes(text string) (all []string, err error) {
 	hint := "give the hash that holdfast attest prints, or a file with one on each line"
 	data, err := keystore.ReadFile(text, maxHashes)
 	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("--ek-allow %s is not a SHA-256 hash in hexadecimal, and not a file: %w", keystore.Excerpt(text), pathless(err)), hint)
+		return nil, signer.WithHint(fmt.Errorf("--ek-allow %.80q is not a SHA-256 hash of 64 hexadecimal digits, and not a file: %w", text, pathless(err)), hint)
 	}
 	number := 0
 	for line := range strings.Lines(string(data)) {
@@ -112,9 +114,9 @@ func readHashes(text string) (all []string, err error) {
 		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
-		hash, ok := parseHash(line)
+		hash, ok := parseHash(strings.Fields(line)[0]) // sha256sum writes the name of a file after it
 		if !ok {
-			return nil, signer.WithHint(fmt.Errorf("%s: line %d is not a SHA-256 hash in hexadecimal", text, number), hint)
+			return nil, signer.WithHint(fmt.Errorf("%s: line %d, %.80q, does not begin with a SHA-256 hash in hexadecimal", text, number, line), hint)
 		}
 		all = append(all, hash)
 	}
@@ -134,6 +136,9 @@ func parseHash(text string) (string, bool) {
 
 // readRoots returns the certificates of CAs.
 func readRoots(ctx context.Context, a front.App, name string) ([]*x509.Certificate, error) {
+	if _, isHash := parseHash(name); isHash {
+		return nil, signer.WithHint(front.Usagef("--ek-roots %s is a hash, not a file with certificates", name), "give the hash with --ek-allow")
+	}
 	ref, err := keystore.ParseRef(name)
 	if err != nil {
 		return nil, err
@@ -160,7 +165,7 @@ func requestOf(e *attestation.Evidence, request *x509.CertificateRequest) (*x509
 		spki, err := x509.MarshalPKIXPublicKey(e.Key())
 		return &x509.CertificateRequest{PublicKey: e.Key(), RawSubjectPublicKeyInfo: spki}, err
 	case !signer.SamePublicKey(request.PublicKey, e.Key()):
-		return nil, signer.WithHint(fmt.Errorf("the request is for another key than the evidence: %w", signer.ErrMismatch), "give the request that was made with the attested key, or leave out --csr")
+		return nil, signer.WithHint(errors.New("the request is for another key than the evidence"), "give the request that was made with the attested key, or leave out --csr")
 	}
 	return request, nil
 }

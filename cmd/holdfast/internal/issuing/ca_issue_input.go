@@ -3,6 +3,7 @@ package issuing
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -26,6 +27,9 @@ func (f *issueFlags) request(ctx context.Context, a front.App, evidence *attesta
 	request, err := pki.ParseRequest(data)
 	if err != nil && isSigned(data) {
 		err = signer.WithHint(err, "it is a signed request for renewal: give it to --renew, or leave out --signed (signed = true in the configuration) on the machine")
+	}
+	if err != nil && attestation.IsFile(data) {
+		err = signer.WithHint(errors.New("is not a certificate request, but a file for an attestation"), "give the file that holdfast attest wrote to --attestation")
 	}
 	if err != nil && signer.Hint(err) == "" {
 		err = signer.WithHint(err, "make another request, such as with holdfast csr")

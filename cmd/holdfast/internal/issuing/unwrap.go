@@ -90,7 +90,7 @@ func (k *knownPIN) pin() keystore.PINFunc {
 	}
 	return func(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 		q := pinQuestion{p.What, p.Ref}
-		if answer, ok := k.answers[q]; ok && k.kept && !p.LastTry {
+		if answer, ok := k.answers[q]; ok && k.kept {
 			delete(k.answers, q)
 			return answer, nil
 		}
