@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -124,7 +125,12 @@ func parse(data []byte, wanted string, file any) error {
 	case h.Version != Version:
 		return fmt.Errorf("%w: it has the version %d", ErrMalformed, h.Version)
 	}
-	if err := json.Unmarshal(data, file); err != nil {
+	err := json.Unmarshal(data, file)
+	var invalid *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &invalid):
+		return fmt.Errorf("%w: the field %.40q has a value of another type", ErrMalformed, strings.TrimPrefix(invalid.Field, "Parts."))
+	case err != nil:
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	var compact bytes.Buffer
@@ -138,13 +144,17 @@ func parse(data []byte, wanted string, file any) error {
 	return nil
 }
 
-// marshal returns a file.
+// marshal returns a file. The error of one that is too large to be parsed wraps
+// [ErrMalformed].
 func marshal(file any) ([]byte, error) {
 	data, err := json.MarshalIndent(file, "", "  ")
-	if err == nil && len(data) > MaxSize {
-		err = fmt.Errorf("the file would have more than %d KiB", MaxSize>>10)
+	if err != nil {
+		return nil, err
 	}
-	return append(data, '\n'), err
+	if data = append(data, '\n'); len(data) > MaxSize {
+		return nil, fmt.Errorf("%w: it has more than %d KiB", ErrMalformed, MaxSize>>10)
+	}
+	return data, nil
 }
 
 // unmarshal parses a TPM structure. There must be no data after it.

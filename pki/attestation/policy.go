@@ -162,8 +162,13 @@ func (e *Evidence) PolicyText() string {
 	return strings.Join(parts, ", and ")
 }
 
-// maxSteps bounds a policy.
-const maxSteps = 16
+// What bounds a policy, so that the errors about it are short. A selection of all PCRs
+// in all banks has 273 bytes, and the digest of SHA-512 64.
+const (
+	maxSteps     = 16
+	maxSelection = 300
+	maxDigest    = 64
+)
 
 // checkSteps returns an error if the steps do not result in the policy of the key.
 func (e *Evidence) checkSteps() error {
@@ -178,6 +183,9 @@ func (e *Evidence) checkSteps() error {
 		var command interface {
 			Update(*tpm2.PolicyCalculator) error
 		} = tpm2.PolicyAuthValue{}
+		if len(s.PCRs) > maxSelection || len(s.Digest) > maxDigest {
+			return errors.New("a step of the policy is too long")
+		}
 		if !s.AuthValue {
 			selection, err := parseSelection(s.PCRs)
 			if err != nil {
