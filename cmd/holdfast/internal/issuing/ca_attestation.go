@@ -33,14 +33,16 @@ func (f *attestationFlags) add(fs *pflag.FlagSet) {
 	front.RefuseEmpty(fs, "attestation", "ek-roots", "ek-allow", "require-policy")
 }
 
-// check refuses flags that have no meaning together.
-func (f *attestationFlags) check() error {
+// check refuses flags that have no meaning together. csr is the value of --csr.
+func (f *attestationFlags) check(csr string) error {
 	given := len(f.allow) > 0 || f.roots != ""
 	switch {
 	case f.file == "" && (given || len(f.policies) > 0):
 		return signer.WithHint(front.Usagef("--ek-roots, --ek-allow and --require-policy are only for --attestation"), "give the file that holdfast attest wrote with --attestation")
 	case f.file != "" && !given:
 		return signer.WithHint(front.Usagef("--attestation is given without --ek-roots or --ek-allow"), "say which TPMs you trust; docs/attestation.md describes how")
+	case f.file == stdin && csr == stdin:
+		return signer.WithHint(front.Usagef("--attestation and --csr cannot both be standard input"), "write one of them to a file")
 	}
 	return nil
 }

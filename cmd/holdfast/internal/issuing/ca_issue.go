@@ -102,7 +102,7 @@ a request was refused.`,
 }
 
 func (f *issueFlags) run(ctx context.Context, a front.App) error {
-	if err := f.attestation.check(); err != nil {
+	if err := f.attestation.check(f.csr); err != nil {
 		return err
 	}
 	if f.renewal.given() {
@@ -219,6 +219,8 @@ func (f *issueFlags) template(a front.App, ca []*x509.Certificate, c config, req
 				"leave out --profile, or also give the names, as in "+command(nameArguments(w.names)...))
 		}
 		t.Names, profile, allowed = w.names, w.Profile, true
+	case f.csr == "":
+		return t, signer.WithHint(front.Usagef("you gave no names, and evidence contains none"), "give the names, as in --subject CN=app")
 	default:
 		asked := pki.NamesOfRequest(request).SubjectText()
 		return t, signer.WithHint(front.Usagef("you gave no names, and the names in the request (%s) are not used automatically", keystore.Excerpt(asked)),
@@ -316,7 +318,7 @@ func (f *issueFlags) print(a front.App, c *x509.Certificate, profile pki.Profile
 	}
 	err := f.out.Write(a, text, nil)
 	next := ""
-	if wrapped {
+	if wrapped && err == nil {
 		next = "it is wrapped for one key in one TPM\nnext, on that machine: " +
 			command("holdfast", "install", "--certificate", f.out.Or("FILE"), "--private-key", "KEY") + "\n"
 	}
