@@ -34,7 +34,7 @@ func TestClaims(t *testing.T) {
 	if spki, ok := attestation.EvidenceKey(data); !ok || !bytes.Equal(spki, spkiOf(t, appKey(t))) {
 		t.Errorf("the key is %x, %v", spki, ok)
 	}
-	if _, ok := attestation.WrappedKey(data); ok || attestation.IsWrapped(data) {
+	if _, ok := attestation.WrappedKey(data); ok || !attestation.IsFile(data) {
 		t.Error("claims are a wrapped certificate")
 	}
 	if _, err := (attestation.Claims{Key: "none"}).Marshal(); err == nil {

@@ -44,7 +44,7 @@ func TestRoundTrip(t *testing.T) {
 				parsed.Digest() != hex.EncodeToString(file[:]) || parsed.EndorsementHash() != hex.EncodeToString(hash[:]) {
 				t.Errorf("%s and %s: key %v, policy %v", kind, app, parsed.Key(), parsed.Policy())
 			}
-			if text := parsed.PolicyText(); text != "PCRs sha256:0,7 with the digest "+hex.EncodeToString(digest)+", and the password of the key" {
+			if text := parsed.PolicyText(); text != "PCRs sha256:0,7 and the password of the key" {
 				t.Error(text)
 			}
 			if spki, ok := attestation.EvidenceKey(made.Marshal()); !ok || !bytes.Equal(spki, spkiOf(t, key.Public())) {
@@ -58,7 +58,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	p := newParts(t, "p256")
 	p.PublicArea = newArea(t, appKey(t), func(a *tpm2.TPMTPublic) { a.AuthPolicy.Buffer = policy })
-	if text := newEvidence(t, p).PolicyText(); text != "unknown, with the digest "+hex.EncodeToString(policy) {
+	if text := newEvidence(t, p).PolicyText(); text != "an unknown policy with the digest "+hex.EncodeToString(policy) {
 		t.Error(text)
 	}
 }

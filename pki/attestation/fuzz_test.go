@@ -130,7 +130,7 @@ func FuzzParseWrapped(f *testing.F) {
 			checkRefusal(t, err)
 			return
 		}
-		if !attestation.IsWrapped(data) || w.Key() == nil || w.EndorsementKey() == nil {
+		if !attestation.IsFile(data) || w.Key() == nil || w.EndorsementKey() == nil {
 			t.Fatal("a file without keys")
 		}
 		if _, err := w.Open(secret); err != nil && !errors.Is(err, signer.ErrMismatch) {

@@ -71,13 +71,13 @@ func TestPolicies(t *testing.T) {
 		}
 		wantReason(t, test.name, e.Verify(trust), test.want, test.text)
 	}
-	// The words of the evidence change nothing, but say which values the key has.
+	// The words of the evidence change nothing, but say to which PCRs the key is bound.
 	p := newParts(t, "p256")
 	p.PublicArea = newArea(t, appKey(t), func(a *tpm2.TPMTPublic) { a.AuthPolicy.Buffer, a.ObjectAttributes.UserWithAuth = met, false })
 	p.Policy = []attestation.Step{{PCRs: "sha256:7", Digest: sum(crypto.SHA256, ones)}}
 	e := newEvidence(t, p)
 	trust := attestation.Trust{Endorsements: []string{e.EndorsementHash()}, Policies: []attestation.Policy{mustParsePolicy(t, another)}}
-	wantReason(t, "words", e.Verify(trust), attestation.ErrPolicy, "PCRs sha256:7 with the digest ")
+	wantReason(t, "words", e.Verify(trust), attestation.ErrPolicy, "bound to PCRs sha256:7, with other PCRs or other values than ")
 	// A policy does not replace the trust in the TPM.
 	trust = attestation.Trust{Policies: []attestation.Policy{mustParsePolicy(t, required)}}
 	wantReason(t, "no trust", e.Verify(trust), attestation.ErrUntrustedTPM, "")
@@ -150,7 +150,7 @@ func TestParsePolicy(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if _, err := attestation.ParsePolicy("pcr=sha256:7=" + sha1); err == nil || !strings.Contains(err.Error(), "PCR 7 has 20 bytes") {
+	if _, err := attestation.ParsePolicy("pcr=sha256:7=" + sha1); err == nil || !strings.Contains(err.Error(), "PCR 7 has 40 hexadecimal digits") {
 		t.Error(err)
 	}
 }

@@ -1,7 +1,6 @@
 package attestation
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
@@ -101,12 +100,6 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 type Wrapped struct {
 	file             wrappedFile
 	key, endorsement crypto.PublicKey
-}
-
-// IsWrapped reports whether data is a file with a wrapped certificate, also if it is
-// of another version or damaged.
-func IsWrapped(data []byte) bool {
-	return bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) && bytes.Contains(data, []byte(`"`+wrappedType+`"`))
 }
 
 // ParseWrapped parses a file. The error wraps [ErrMalformed] or [ErrVersion].

@@ -76,7 +76,7 @@ func TestWrap(t *testing.T) {
 			if err != nil || !signer.SamePublicKey(w.Key(), appKey(t)) || !signer.SamePublicKey(w.EndorsementKey(), ek.Public()) {
 				t.Errorf("%s: the keys are not those of the evidence: %v", kind, err)
 			}
-			if spki, ok := attestation.WrappedKey(data); !ok || !bytes.Equal(spki, spkiOf(t, appKey(t))) || !attestation.IsWrapped(data) {
+			if spki, ok := attestation.WrappedKey(data); !ok || !bytes.Equal(spki, spkiOf(t, appKey(t))) || !attestation.IsFile(data) {
 				t.Errorf("%s: the key is %x, %v", kind, spki, ok)
 			}
 			if _, ok := attestation.EvidenceKey(data); ok {
@@ -213,7 +213,7 @@ func TestWrappedIsAuthentic(t *testing.T) {
 			if k, ok := ek.(*ecdsa.PrivateKey); ok {
 				wantChanged(t, "negated point", with(t, good, map[string]any{"encrypted_secret": negated(k.Curve, fieldsOf(t, good)["encrypted_secret"])}), ek, p.PublicArea)
 			}
-			if _, err := unwrap(with(t, good, nil), ek, p.PublicArea); err != nil { // only the order of the fields changed
+			if _, err := unwrap(with(t, good, nil), ek, p.PublicArea); err != nil { // only white space changed
 				t.Error(err)
 			}
 		})

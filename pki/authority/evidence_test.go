@@ -60,7 +60,7 @@ func (l *line) wantRefused(r authority.Renewal, text string) {
 	}
 }
 
-const refusedKey = "in a TPM, and the request has another key"
+const refusedKey = "was issued with evidence that its key is in a TPM, and the request has another key"
 
 // The evidence is about the key, so each renewal with the key has it, and no renewal
 // has another key.

@@ -10,7 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/json"
+	"encoding/base64"
 	"os"
 	"strings"
 	"syscall"
@@ -109,12 +109,13 @@ func (s *scene) setField(name, field string, value []byte) {
 	s.Helper()
 	data, err := os.ReadFile(s.path(name))
 	s.must(err)
-	file := make(map[string]any)
-	s.must(json.Unmarshal(data, &file))
-	file[field] = value
-	data, err = json.Marshal(file)
-	s.must(err)
-	s.write(name, data)
+	field += `": "`
+	before, rest, found := bytes.Cut(data, []byte(field))
+	_, after, ended := bytes.Cut(rest, []byte(`"`))
+	if !found || !ended {
+		s.Fatalf("%s has no field %s", name, field)
+	}
+	s.write(name, bytes.Join([][]byte{before, []byte(field), []byte(base64.StdEncoding.EncodeToString(value)), []byte(`"`), after}, nil))
 }
 
 // damages are what can stand where a file of package attestation should, beside other
@@ -129,7 +130,7 @@ func damages(name string, again string) []struct {
 	}{
 		{"of a newer version", "newer version", "update Holdfast", replaced(name, `"version": 1`, `"version": 2`)},
 		{"of version 0", "version 0", again, replaced(name, `"version": 1`, `"version": 0`)},
-		{"with an unknown field", "nonce", again, replaced(name, `"version": 1`, `"version": 1, "nonce": ""`)},
+		{"with an unknown field", "unknown or repeated names", again, replaced(name, `"version": 1`, `"version": 1, "nonce": ""`)},
 		{"without base64", name, again, replaced(name, `"endorsement_key": "M`, `"endorsement_key": "!`)},
 		{"with another key", "SubjectPublicKeyInfo", again, replaced(name, `"endorsement_key": "M`, `"endorsement_key": "N`)},
 	}
@@ -282,7 +283,7 @@ func trustCases(*pki) (all []badInput) {
 	add("another TPM", front.ExitOther, "not among those allowed", "--ek-allow", unchanged, allow(strings.Repeat("0", 64))...)
 	add("a short hash", front.ExitNotFound, "00ff", hash, unchanged, allow("00ff")...)
 	add("a hash with a wrong digit", front.ExitNotFound, "SHA-256", hash, unchanged, allow("sha256:"+strings.Repeat("g", 64))...)
-	add("no hash", front.ExitUsage, "--ek-roots or --ek-allow", "docs/attestation.md", unchanged, allow("")...)
+	add("no hash", front.ExitUsage, "--ek-allow is an empty text", "check the variable", unchanged, allow("")...)
 	add("a SHA-1 hash", front.ExitNotFound, "SHA-256", hash, unchanged, allow("sha1:"+strings.Repeat("0", 40))...)
 	add("an empty list of hashes", front.ExitOther, "allowed", hash, write("allowed"), allow("allowed")...)
 	add("a list of comments", front.ExitOther, "allowed", hash, write("allowed", []byte("# none\n\n")), allow("allowed")...)
@@ -295,8 +296,8 @@ func trustCases(*pki) (all []badInput) {
 
 	policy := func(value string) []string { return append(roots[:4:4], "--require-policy", value) }
 	const value = "7b" + "00000000000000000000000000000000000000000000000000000000000000"
-	add("no policy", front.ExitUsage, "--require-policy", "pcr=sha256:7=VALUE", unchanged, policy("")...)
-	add("a policy and none", front.ExitUsage, "--require-policy", "pcr=sha256:7=VALUE", unchanged, append(policy("pcr=sha256:7="+strings.Repeat("0", 64)), "--require-policy=")...)
+	add("no policy", front.ExitUsage, "--require-policy is an empty text", "check the variable", unchanged, policy("")...)
+	add("a policy and none", front.ExitUsage, "--require-policy is an empty text", "check the variable", unchanged, append(policy("pcr=sha256:7="+strings.Repeat("0", 64)), "--require-policy=")...)
 	add("a policy of a TPM reference", front.ExitUsage, "sha256:7", "tpm2_pcrread", unchanged, policy("sha256:7")...)
 	add("a policy without a value", front.ExitUsage, "pcr=sha256:7", "tpm2_pcrread", unchanged, policy("pcr=sha256:7")...)
 	add("a policy with a short value", front.ExitUsage, "PCR 7 has 31 bytes", "tpm2_pcrread", unchanged, policy("pcr=sha256:7="+value[2:])...)
