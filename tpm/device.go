@@ -206,7 +206,7 @@ func (p *sender) exchange(command []byte) ([]byte, error) {
 		err = &noResponseError{p.name, err}
 	}
 	if !inTime || errors.Is(err, os.ErrDeadlineExceeded) {
-		err = signer.WithHint(err, "restart the program or the machine that "+p.name+" belongs to; device= in the reference or "+deviceVariable+" selects another TPM")
+		err = signer.WithHint(err, "end a program that uses "+p.name+", or restart what it belongs to; device= in the reference or "+deviceVariable+" selects another TPM")
 	}
 	return response, err
 }

@@ -164,7 +164,7 @@ type endorsementType struct {
 // matters for encryption.
 func (e *Evidence) endorsementArea() (tpm2.TPMTPublic, error) {
 	unsupported := signer.WithHint(fmt.Errorf("endorsement key %s: %w; it can be RSA-2048, P-256 or P-384", signer.DescribeKey(e.endorsement), errors.ErrUnsupported),
-		"make the evidence with another endorsement key, as with: holdfast attest --ek-type p256")
+		"make the evidence with another endorsement key of the TPM, such as that of the type p256")
 	switch pub := e.endorsement.(type) {
 	case *rsa.PublicKey:
 		if pub.N.BitLen() != 2048 || pub.E != 65537 || pub.N.Bit(0) == 0 {

@@ -46,7 +46,7 @@ type Trust struct {
 	// needs no policy.
 	Policies []Policy
 
-	Now time.Time
+	Now time.Time // zero: time.Now()
 }
 
 // Verify returns an error unless the key that e describes can only have been
@@ -110,6 +110,9 @@ var oidSAN = asn1.ObjectIdentifier{2, 5, 29, 17}
 
 // checkEndorsement checks whose TPM it is.
 func (e *Evidence) checkEndorsement(t Trust) error {
+	if t.Now.IsZero() {
+		t.Now = time.Now()
+	}
 	hash := e.EndorsementHash()
 	if slices.Contains(t.Endorsements, hash) {
 		return nil
@@ -136,15 +139,26 @@ func (e *Evidence) checkEndorsement(t Trust) error {
 	chains, err := c.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: t.Now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
-		text := fmt.Sprintf("no root that this CA trusts certifies the issuer of its certificate, %.200q", c.Issuer.String())
+		text := fmt.Sprintf("the issuer of its certificate, %.200q, is not trusted, and nothing leads from it to a trusted one", c.Issuer.String())
 		_, cause, _ := strings.Cut(err.Error(), "possibly because of ")
 		switch {
 		case strings.Contains(cause, "verification error"):
-			text += "; a root with this name has another key"
+			text += "; a trusted one with this name has another key"
 		case cause != "":
 			text += ": " + strings.TrimSuffix(cause, ")")
 		}
-		err, hint = errors.New(text), "if you trust the maker of this TPM, add the certificates of its CAs to the file of Trust.Roots; docs/attestation.md describes the alternative"
+		err, hint = errors.New(text), "if you trust the maker of this TPM, add the certificate of this issuer to the file of Trust.Roots"
+	}
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		whose, when := "its certificate", "expired at "+invalid.Cert.NotAfter.UTC().Format(time.RFC3339)
+		if !invalid.Cert.Equal(e.certificate) {
+			whose = fmt.Sprintf("the certificate of the CA %.100q", invalid.Cert.Subject.String())
+		}
+		if t.Now.Before(invalid.Cert.NotBefore) {
+			when = "is not yet valid, before " + invalid.Cert.NotBefore.UTC().Format(time.RFC3339)
+		}
+		err = errors.New(whose + " " + when)
 	}
 	if err == nil && !slices.ContainsFunc(chains, certifiesEndorsements) {
 		err = errors.New("the CA that issued its certificate is limited to other purposes")

@@ -46,6 +46,8 @@ type Renewal struct {
 	Lifetime              time.Duration // 0: that of the old certificate
 	AllowExpired          time.Duration // how long the old certificate may have expired
 	CRLDistributionPoints []string
+
+	AttestedOnly bool // refuse certificates that were issued without evidence
 }
 
 // request returns what identifies the request: a repetition has the same.
@@ -146,6 +148,10 @@ func (a *Authority) examine(r Renewal) (t pki.Template, earlier *x509.Certificat
 	if asked, has := pki.NamesOfRequest(r.Request), pki.NamesOf(stored); !asked.Equal(has) {
 		return t, nil, refuse(signer.WithHint(fmt.Errorf("the request asks for other names than the certificate of %q has", has.SubjectText()),
 			"make the request again with the names of the certificate"))
+	}
+	if r.AttestedOnly && entry.Evidence == "" {
+		return t, nil, refuse(signer.WithHint(fmt.Errorf("the certificate of %q was issued without evidence that its key is in a TPM, and this CA requires it", entry.Subject),
+			"make evidence of the key, and issue another certificate"))
 	}
 	if entry.Evidence != "" && key != entry.Key {
 		return t, nil, refuse(signer.WithHint(fmt.Errorf("the certificate of %q was issued with evidence that its key is in a TPM, and the request has another key", entry.Subject),

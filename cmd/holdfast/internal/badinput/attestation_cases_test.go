@@ -130,7 +130,7 @@ func damages(name string, again string) []struct {
 	}{
 		{"of a newer version", "newer version", "update Holdfast", replaced(name, `"version": 1`, `"version": 2`)},
 		{"of version 0", "version 0", again, replaced(name, `"version": 1`, `"version": 0`)},
-		{"with an unknown field", "unknown or repeated names", again, replaced(name, `"version": 1`, `"version": 1, "nonce": ""`)},
+		{"with an unknown field", `unknown field "nonce"`, again, replaced(name, `"version": 1`, `"version": 1, "nonce": ""`)},
 		{"without base64", name, again, replaced(name, `"endorsement_key": "M`, `"endorsement_key": "!`)},
 		{"with another key", "SubjectPublicKeyInfo", again, replaced(name, `"endorsement_key": "M`, `"endorsement_key": "N`)},
 	}
@@ -220,9 +220,9 @@ func evidenceCases(p *pki) (all []badInput) {
 	csr := []string{"--csr", "app.csr"}
 	add("the request is missing", front.ExitNotFound, "none.csr", "name", unchanged, "--csr", "none.csr")
 	add("the request is for another key", front.ExitOther, "another key", "leave out --csr", func(s *scene) { s.write("app.csr", requestPEM(s, signertest.NewKey(s, "p256"), nil)) }, csr...)
-	add("the request is the evidence", front.ExitOther, "evidence.json", "holdfast csr", unchanged, "--csr", "evidence.json")
+	add("the request is the evidence", front.ExitOther, "evidence.json: is not a certificate request", "--attestation", unchanged, "--csr", "evidence.json")
 	add("standard input twice", front.ExitUsage, "--attestation and --csr", "write one of them to a file", unchanged, "--attestation", "-", "--csr", "-")
-	add("no names", front.ExitUsage, "evidence contains none", "--subject CN=app", unchanged, "--subject=")
+	add("no names", front.ExitUsage, "evidence contains no names", "--subject CN=app", unchanged, "--subject=")
 	add("the names of no request", front.ExitUsage, "--accept-csr-names", "--subject CN=app", unchanged, "--subject=", "--accept-csr-names")
 	add("a server without a name", front.ExitUsage, "server certificate", "--dns", unchanged, "--profile", "server")
 	add("into the folder of the CA", front.ExitUsage, "ca/wrapped.json", "another folder", unchanged, "--out", "ca/wrapped.json")
@@ -262,8 +262,8 @@ func trustCases(*pki) (all []badInput) {
 	add("roots are text", front.ExitOther, "maker.pem", "PEM", write("maker.pem", []byte("trust all")), roots...)
 	add("roots are a key", front.ExitNotFound, "key.pem", "certificate", unchanged, with("--ek-roots", "key.pem")...)
 	add("roots are a machine", front.ExitOther, "CN=client", wanted, unchanged, with("--ek-roots", "cert.pem")...)
-	add("roots are evidence", front.ExitOther, "evidence.json", "PEM", unchanged, with("--ek-roots", "evidence.json")...)
-	add("another maker", front.ExitOther, "CN=root", "--ek-allow", func(s *scene) { s.write("maker.pem", signertest.CertPEM(signertest.NewCA(s, "other").Cert)) }, roots...)
+	add("roots are evidence", front.ExitOther, "evidence.json", "holdfast ca issue", unchanged, with("--ek-roots", "evidence.json")...)
+	add("another maker", front.ExitOther, "CN=root", "--ek-roots", func(s *scene) { s.write("maker.pem", signertest.CertPEM(signertest.NewCA(s, "other").Cert)) }, roots...)
 	endorsement := func(change func(*x509.Certificate)) func(*scene) {
 		return evidence(func(s *scene) attestation.Parts { return withEndorsement(s, goodParts(s), "p256", change) })
 	}
@@ -300,7 +300,7 @@ func trustCases(*pki) (all []badInput) {
 	add("a policy and none", front.ExitUsage, "--require-policy is an empty text", "check the variable", unchanged, append(policy("pcr=sha256:7="+strings.Repeat("0", 64)), "--require-policy=")...)
 	add("a policy of a TPM reference", front.ExitUsage, "sha256:7", "tpm2_pcrread", unchanged, policy("sha256:7")...)
 	add("a policy without a value", front.ExitUsage, "pcr=sha256:7", "tpm2_pcrread", unchanged, policy("pcr=sha256:7")...)
-	add("a policy with a short value", front.ExitUsage, "PCR 7 has 31 bytes", "tpm2_pcrread", unchanged, policy("pcr=sha256:7="+value[2:])...)
+	add("a policy with a short value", front.ExitUsage, "PCR 7 has 62 hexadecimal digits", "tpm2_pcrread", unchanged, policy("pcr=sha256:7="+value[2:])...)
 	add("a policy with an unknown bank", front.ExitUsage, "md5", "tpm2_pcrread", unchanged, policy("pcr=md5:7="+value)...)
 	add("a policy with PCR 24", front.ExitUsage, "sha256:24", "tpm2_pcrread", unchanged, policy("pcr=sha256:24="+value)...)
 	add("a key without the policy", front.ExitOther, "it has none", "pcrs=sha256:7", unchanged, policy("pcr=sha256:7="+value)...)
@@ -330,7 +330,7 @@ func wrappedCases(p *pki) (all []badInput) {
 	}
 	add("half a file", front.ExitOther, "wrapped.json", again, func(s *scene) { s.must(os.Truncate(s.path("wrapped.json"), 300)) })
 	add("a large file", front.ExitOther, "64 KiB", again, func(s *scene) { s.must(os.Truncate(s.path("wrapped.json"), 100<<10)) })
-	add("evidence", front.ExitOther, "evidence.json: the file is damaged: it is evidence of a TPM", again, evidence(goodParts), "--certificate", "evidence.json")
+	add("evidence", front.ExitOther, "evidence.json: the file cannot be used: it is evidence of a TPM", again, evidence(goodParts), "--certificate", "evidence.json")
 	add("an unknown type of endorsement key", front.ExitUnavailable, "endorsement key", "", func(s *scene) {
 		spki, err := x509.MarshalPKIXPublicKey(signertest.Key(s, "p521").Public())
 		s.must(err)

@@ -28,16 +28,17 @@ func Attest(a front.App) *cobra.Command {
 		Use:   "attest",
 		Short: "Write evidence that a key was generated in a TPM",
 		Long: `Writes evidence about a key in the TPM: the endorsement key (EK) of the TPM, the
-certificate that the maker of the TPM issued for it, and the public area and
-policy of the key. A CA gives it to holdfast ca issue --attestation. The
-certificate that this issues can be unwrapped only by this TPM, and only if it
-contains this key; holdfast install does that.
+certificate that its maker issued for the endorsement key, and the public area
+and policy of the key. The CA gives the file to holdfast ca issue --attestation,
+which issues a certificate that only this TPM can decrypt, and only while it
+contains this key. holdfast install decrypts it. docs/attestation.md describes
+what this proves.
 
-The command loads the key, but does not use it, so it needs neither its password
-nor the values of its PCRs. It needs access to the TPM, as the group tss usually
-has, and the password of the endorsement hierarchy if that has one: name its
-source in the reference with endorsement-auth-source=file:PATH. It leaves
-nothing in the TPM.
+The command loads the key, but does not use it, so it needs neither the password
+of a TPM key nor the values of its PCRs. It needs access to the TPM, which
+members of the group tss usually have. If the endorsement hierarchy has a
+password, name its source in the reference: endorsement-auth-source=file:PATH.
+The command leaves nothing in the TPM.
 
 For a key in a PKCS #11 token, it writes the attributes of the key about its
 origin. Nothing proves these, so ca issue does not accept them. A token usually
@@ -51,7 +52,7 @@ needs its PIN for this.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&reference, "private-key", "", "`reference` to the private key")
-	fs.StringVar(&kind, "ek-type", "", "`type` of the endorsement key: "+strings.Join(endorsementTypes, ", ")+" (default: the first one with a certificate)")
+	fs.StringVar(&kind, "ek-type", "", "`type` of the endorsement key: "+strings.Join(endorsementTypes, ", ")+" (default: the first one with a certificate, or else rsa2048)")
 	front.MarkValues(fs.Lookup("ek-type"), endorsementTypes...)
 	out.AddFile(cmd, "evidence file", attestation.EvidenceKey)
 	device.Add(fs)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki/attestation"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -19,41 +20,55 @@ import (
 
 // attestationFlags are the flags of ca issue for keys in a TPM.
 type attestationFlags struct {
-	file     string
-	roots    string
+	files    []string // one at most
+	roots    []string
 	allow    []string
 	policies []string
 }
 
 func (f *attestationFlags) add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.file, "attestation", "", "`file` that holdfast attest wrote, - for standard input: issue a certificate that only this TPM with this key can unwrap")
-	fs.StringVar(&f.roots, "ek-roots", "", "`file` with the certificates of CAs of makers of TPMs, in PEM: the TPM must have a certificate of one of them")
-	fs.StringArrayVar(&f.allow, "ek-allow", nil, "SHA-256 `hash` of the endorsement key of a TPM, or a file with one on each line; can be repeated")
+	fs.StringArrayVar(&f.files, "attestation", nil, "`file` that holdfast attest wrote, - for standard input: issue a certificate that only this TPM with this key can unwrap")
+	fs.StringArrayVar(&f.roots, "ek-roots", nil, "`file` with certificates of CAs that makers of TPMs have, in PEM: accept a TPM with a certificate of one of them; can be repeated")
+	fs.StringArrayVar(&f.allow, "ek-allow", nil, "SHA-256 `hash` of the endorsement key of a TPM to accept, or a file with one on each line; can be repeated")
 	fs.StringArrayVar(&f.policies, "require-policy", nil, "`policy` that the key must have, such as pcr=sha256:7=VALUE; can be repeated: one of them suffices")
 	front.RefuseEmpty(fs, "attestation", "ek-roots", "ek-allow", "require-policy")
 }
 
+// file returns the file with the evidence; "": there is none.
+func (f *attestationFlags) file() string {
+	if len(f.files) == 0 {
+		return ""
+	}
+	return f.files[0]
+}
+
 // check refuses flags that have no meaning together. csr is the value of --csr.
 func (f *attestationFlags) check(csr string) error {
-	given := len(f.allow) > 0 || f.roots != ""
+	given := len(f.allow) > 0 || len(f.roots) > 0
+	fromStdin := 0
+	for _, name := range append([]string{csr, f.file()}, f.roots...) {
+		if name == stdin {
+			fromStdin++
+		}
+	}
 	switch {
-	case f.file == "" && (given || len(f.policies) > 0):
+	case len(f.files) > 1:
+		return signer.WithHint(front.Usagef("--attestation is given twice"), "issue one certificate after the other")
+	case f.file() == "" && (given || len(f.policies) > 0):
 		return signer.WithHint(front.Usagef("--ek-roots, --ek-allow and --require-policy are only for --attestation"), "give the file that holdfast attest wrote with --attestation")
-	case f.file != "" && !given:
+	case f.file() != "" && !given:
 		return signer.WithHint(front.Usagef("--attestation is given without --ek-roots or --ek-allow"), "say which TPMs you trust; docs/attestation.md describes how")
-	case f.roots != "" && len(f.allow) > 0:
+	case len(f.roots) > 0 && len(f.allow) > 0:
 		return signer.WithHint(front.Usagef("--ek-roots cannot be used with --ek-allow"), "use only one of them: a TPM in the list needs no certificate")
-	case f.file == stdin && csr == stdin:
-		return signer.WithHint(front.Usagef("--attestation and --csr cannot both be standard input"), "write one of them to a file")
-	case f.roots == stdin && (f.file == stdin || csr == stdin):
-		return signer.WithHint(front.Usagef("--ek-roots and another flag cannot both be standard input"), "write one of them to a file")
+	case fromStdin > 1:
+		return signer.WithHint(front.Usagef("only one of --csr, --attestation and --ek-roots can be standard input"), "write the others to files")
 	}
 	return nil
 }
 
 // read returns the evidence, which was verified. It returns nil if none was given.
 func (f *attestationFlags) read(ctx context.Context, a front.App) (*attestation.Evidence, error) {
-	if f.file == "" {
+	if f.file() == "" {
 		return nil, nil
 	}
 	t := attestation.Trust{Now: a.Now()}
@@ -71,13 +86,14 @@ func (f *attestationFlags) read(ctx context.Context, a front.App) (*attestation.
 		}
 		t.Endorsements = append(t.Endorsements, hashes...)
 	}
-	if f.roots != "" {
-		var err error
-		if t.Roots, err = readRoots(ctx, a, f.roots); err != nil {
+	for _, name := range f.roots {
+		roots, err := readRoots(ctx, a, name)
+		if err != nil {
 			return nil, err
 		}
+		t.Roots = append(t.Roots, roots...)
 	}
-	ref, data, err := readInput(ctx, a, f.file)
+	ref, data, err := readInput(ctx, a, f.file())
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +124,7 @@ func readHashes(text string) (all []string, err error) {
 		return nil, signer.WithHint(fmt.Errorf("--ek-allow %.80q is not a SHA-256 hash of 64 hexadecimal digits, and not a file: %w", text, pathless(err)), hint)
 	}
 	number := 0
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(string(armor.Text(data))) {
 		number++
 		line, _, _ = strings.Cut(line, "#")
 		if line = strings.TrimSpace(line); line == "" {

@@ -60,10 +60,11 @@ The default profile, client, is what IAM Roles Anywhere requires. The others are
 server and intermediate, and those in the settings. A server certificate needs
 --dns or --ip.
 
---attestation takes the file of holdfast attest, with or without a request. It
-accepts only a key that was generated in a TPM that you trust and cannot leave
-it, and wraps the certificate: only that TPM can unwrap it, and only if it
-contains the key. holdfast install does that on the machine.
+--attestation takes the file of holdfast attest. It accepts only a key that was
+generated in a TPM that you trust and cannot leave it, and encrypts (wraps) the
+certificate: only that TPM can decrypt it, and only while it contains the key.
+holdfast install does that on the machine. A request for the same key is needed
+only for --accept-csr-names.
 
 --renew takes a request that the key of a certificate of this CA signed (CMS),
 such as that of holdfast csr --renew, and issues a certificate with the same
@@ -109,11 +110,11 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 		return f.renew(ctx, a)
 	}
 	switch {
-	case f.csr == "" && f.attestation.file == "":
+	case f.csr == "" && f.attestation.file() == "":
 		return signer.WithHint(front.Usagef("--csr is not given"), "name the request, as in --csr app.csr")
 	case f.csr == "" && f.acceptNames:
 		return signer.WithHint(front.Usagef("--accept-csr-names needs --csr, because evidence contains no names"), "give the names, as in --subject CN=app")
-	case f.attestation.file != "":
+	case f.attestation.file() != "":
 		f.out.SetFile("wrapped certificate", attestation.WrappedKey)
 	}
 	if f.acceptNames && f.names.given() {
@@ -128,6 +129,9 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	ca, settings, err := f.issuer(ctx, a)
 	if err != nil {
 		return err
+	}
+	if settings.Attested && f.attestation.file() == "" {
+		return signer.WithHint(fmt.Errorf("this CA issues certificates only with evidence of a TPM (attested_only in %s)", configFile), "give the file that holdfast attest wrote with --attestation")
 	}
 	evidence, err := f.attestation.read(ctx, a)
 	if err != nil {

@@ -46,7 +46,7 @@ func isRefusal(err error) bool {
 // check refuses flags that have no meaning for a renewal.
 func (f *issueFlags) checkRenewal() error {
 	other := ""
-	for name, given := range map[string]bool{"--csr": f.csr != "", "--profile": f.profile != "", "--accept-csr-names": f.acceptNames, "--attestation": f.attestation.file != "", "the flags for names": f.names.given()} {
+	for name, given := range map[string]bool{"--csr": f.csr != "", "--profile": f.profile != "", "--accept-csr-names": f.acceptNames, "--attestation": f.attestation.file() != "", "the flags for names": f.names.given()} {
 		if given {
 			other = name
 		}
@@ -115,7 +115,7 @@ func (f *issueFlags) renew(ctx context.Context, a front.App) error {
 
 // terms returns what is the same for all renewals.
 func (f *issueFlags) terms(c config) (t authority.Renewal, err error) {
-	t.CRLDistributionPoints = c.CRLURLs
+	t.CRLDistributionPoints, t.AttestedOnly = c.CRLURLs, c.Attested
 	if len(f.crlURLs) > 0 {
 		t.CRLDistributionPoints = f.crlURLs
 		if err := checkURLs(f.crlURLs); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki"
+	"github.com/holdfast-dev/holdfast/pki/attestation"
 	"github.com/holdfast-dev/holdfast/pki/authority"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -162,6 +163,9 @@ func serialsOf(entries []authority.Certificate) []string {
 // adopt returns the serial number of the only certificate in a file that the CA
 // signed.
 func adopt(ctx context.Context, a front.App, ca *authority.Authority, file string) (serial string, err error) {
+	if data, err := keystore.ReadFile(file, attestation.MaxSize); err == nil && attestation.IsFile(data) {
+		return "", signer.WithHint(fmt.Errorf("%s: a wrapped certificate can be read only on its machine", keystore.Excerpt(file)), "revoke it with --serial; show the serial numbers with: holdfast ca list")
+	}
 	certs, err := certificatesOf(ctx, a, flags.Device{}, file)
 	if err != nil {
 		return "", err

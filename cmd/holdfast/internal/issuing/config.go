@@ -32,6 +32,7 @@ type config struct {
 	PINSource   string                  `toml:"pin_source,omitempty"`
 	CRLURLs     []string                `toml:"crl_distribution_points,omitempty"`
 	CRLLifetime string                  `toml:"crl_lifetime,omitempty"`
+	Attested    bool                    `toml:"attested_only,omitempty"`
 	Profiles    map[string]profileTable `toml:"profile,omitempty"`
 	Allow       []allowance             `toml:"allow,omitempty"`
 
@@ -105,7 +106,7 @@ func readConfig(ctx context.Context, dir, path string) (c config, err error) {
 
 // topKeys are the keys that are in no section. One that was appended to the file
 // belongs to its last section.
-var topKeys = []string{"private_key", "pin_source", "crl_distribution_points", "crl_lifetime"}
+var topKeys = []string{"private_key", "pin_source", "crl_distribution_points", "crl_lifetime", "attested_only"}
 
 func unknownKey(key toml.Key) error {
 	err := fmt.Errorf("unknown key %s", keystore.Excerpt(key.String()))

@@ -42,10 +42,10 @@ atomically: the file of the key if it contains certificates as PEM, and
 otherwise the file with the same name and the extension .crt. --to names another
 file, also for a token. A root certificate is left out.
 
-A file that holdfast ca issue --attestation wrote is unwrapped first. This needs
-the TPM with the key of the evidence, the password of that key, and the password
-of the endorsement hierarchy if that has one (endorsement-auth-source= in the
-reference).
+A file that holdfast ca issue --attestation wrote is decrypted first. This needs
+the TPM with the key of the evidence, and the passwords of that key and of the
+endorsement hierarchy, if they have one (endorsement-auth-source= in the
+reference names the source of the second one).
 
 If the command is interrupted or killed, either the old or the new certificate
 is there; a token can have both.`,

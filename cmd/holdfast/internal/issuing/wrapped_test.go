@@ -253,7 +253,7 @@ func (w wrappingCA) wantRevocation(stderr string, err error, serial string, c *x
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || contains([]byte(stderr), c) || strings.Contains(hint, "ca show") || strings.Contains(hint, "print it") {
 		w.Errorf("%v: %s", err, stderr)
 	}
-	_, revoke, _ := strings.Cut(strings.TrimSpace(hint), "the certificate was issued, but not printed; revoke it with: holdfast ")
+	_, revoke, _ := strings.Cut(strings.TrimSpace(hint), "revoke this one with: holdfast ")
 	if revoke != "ca revoke --dir ca --serial "+serial {
 		w.Fatalf("the hint is no command that revokes %s: %s", serial, stderr)
 	}
