@@ -4,7 +4,7 @@
 //
 //   - [Evidence] contains the endorsement key of the TPM, with its certificate if the
 //     maker issued one, and the public area of the key. By itself it proves nothing,
-//     because everybody can write such a file.
+//     because anybody can write such a file.
 //   - [Evidence.Verify] checks that the public area describes a key that was generated
 //     in a TPM and cannot leave it, and that the endorsement key belongs to a TPM that
 //     the CA trusts.

@@ -151,13 +151,13 @@ func (e *Evidence) EndorsementHash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// An endorsementType has the parameters with which every endorsement key of a type
+// An endorsementType has the parameters with which every endorsement key on a curve
 // protects credentials (TCG EK Credential Profile for TPM Family 2.0, annex B). They
 // do not come from the evidence, so that nobody can weaken them.
 type endorsementType struct {
 	nameAlg tpm2.TPMAlgID
 	aesBits tpm2.TPMKeyBits
-	curve   tpm2.TPMECCCurve // 0: RSA
+	curve   tpm2.TPMECCCurve
 }
 
 // endorsementArea returns the public area of the endorsement key, as far as it
