@@ -12,6 +12,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -204,7 +205,13 @@ func evidenceCases(p *pki) (all []badInput) {
 	}
 	add("a number for a key", front.ExitOther, `the field "public_area"`, again, replaced("evidence.json", `"public_area": "`, `"public_area": 7, "x": "`))
 	add("no public area", front.ExitOther, "public area", again, replaced("evidence.json", `"public_area": "A`, `"public_area": "B`))
-	add("empty on standard input", front.ExitOther, "it is not evidence of a TPM", again, unchanged, "--attestation", "-")
+	add("given twice", front.ExitUsage, "--attestation is given twice", "one certificate after the other", unchanged, "--attestation", "evidence.json")
+	fromStdin := func(name string, code int, culprit, hint string, more ...string) {
+		args := slices.Concat([]string{"ca", "issue", "--attestation", "-", "--ek-roots", "maker.pem", "--subject", "CN=app"}, more)
+		all = append(all, badInput{name: "ca issue --attestation: " + name, args: args, setup: steps(authorityFolder, evidence(goodParts)), code: code, culprit: culprit, hint: hint})
+	}
+	fromStdin("empty on standard input", front.ExitOther, "it is not evidence of a TPM", again)
+	fromStdin("standard input twice", front.ExitUsage, "only one of --csr, --attestation and --ek-roots", "write the others to files", "--csr", "-")
 
 	movable := func(a *tpm2.TPMTPublic) { a.ObjectAttributes.FixedParent = false }
 	add("a key that can be duplicated", front.ExitOther, "fixedParent", "tpm:path=", area(movable))
@@ -214,14 +221,13 @@ func evidenceCases(p *pki) (all []badInput) {
 	add("a SHA-1 name", front.ExitUnavailable, "SHA-256", "tpm:path=", area(func(a *tpm2.TPMTPublic) { a.NameAlg = tpm2.TPMAlgSHA1 }))
 	add("a key that needs a policy to be activated", front.ExitUnavailable, "adminWithPolicy", "tpm:path=", area(func(a *tpm2.TPMTPublic) { a.ObjectAttributes.AdminWithPolicy = true }))
 	for _, kind := range []string{"p521", "rsa3072"} {
-		add("an endorsement key "+kind, front.ExitUnavailable, "RSA-2048, P-256 or P-384", "--ek-type", evidence(func(s *scene) attestation.Parts { return withEndorsement(s, goodParts(s), kind, nil) }))
+		add("an endorsement key "+kind, front.ExitUnavailable, "RSA-2048, P-256 or P-384", "another endorsement key", evidence(func(s *scene) attestation.Parts { return withEndorsement(s, goodParts(s), kind, nil) }))
 	}
 
 	csr := []string{"--csr", "app.csr"}
 	add("the request is missing", front.ExitNotFound, "none.csr", "name", unchanged, "--csr", "none.csr")
 	add("the request is for another key", front.ExitOther, "another key", "leave out --csr", func(s *scene) { s.write("app.csr", requestPEM(s, signertest.NewKey(s, "p256"), nil)) }, csr...)
 	add("the request is the evidence", front.ExitOther, "evidence.json: is not a certificate request", "--attestation", unchanged, "--csr", "evidence.json")
-	add("standard input twice", front.ExitUsage, "--attestation and --csr", "write one of them to a file", unchanged, "--attestation", "-", "--csr", "-")
 	add("no names", front.ExitUsage, "evidence contains no names", "--subject CN=app", unchanged, "--subject=")
 	add("the names of no request", front.ExitUsage, "--accept-csr-names", "--subject CN=app", unchanged, "--subject=", "--accept-csr-names")
 	add("a server without a name", front.ExitUsage, "server certificate", "--dns", unchanged, "--profile", "server")
