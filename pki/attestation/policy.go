@@ -48,7 +48,7 @@ const pcrCount = 24
 // refusePolicy returns an error about the text of a policy.
 func refusePolicy(format string, values ...any) (Policy, error) {
 	return Policy{}, signer.WithHint(fmt.Errorf(format, values...),
-		"write the value of each PCR in hexadecimal, as in pcr=sha256:0=VALUE,7=VALUE; tpm2_pcrread sha256:0,7 shows them on a machine in the right state")
+		"write the value of each PCR in hexadecimal, as in pcr=sha256:7=VALUE; a machine in the right state shows it with: tpm2_pcrread sha256:7")
 }
 
 // ParsePolicy parses a policy in the form pcr=BANK:NUMBER=VALUE,…, with several
@@ -143,7 +143,7 @@ func (e *Evidence) checkPolicy(required []Policy) error {
 		}
 	}
 	return signer.WithHint(fmt.Errorf("%w: it is bound to %s, with other PCRs or other values than %s", ErrPolicy, e.PolicyText(), texts(required)),
-		"generate the key on the machine when its PCRs have the required values; tpm2_pcrread shows them there")
+		"generate the key when the PCRs have the required values; the machine shows them with: tpm2_pcrread sha256:7")
 }
 
 func texts(policies []Policy) string {

@@ -87,6 +87,7 @@ COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 	{"pkcs11-tool --module PATH --login --keypairgen --key-type EC:prime256v1 --usage-sign --label NAME", token11 + `NAME=app; RUN="$RUN --pin 24680"; $RUN`},
 
 	{"tpm2_getcap handles-persistent", `$RUN`},
+	{"tpm2_pcrread sha256:7", `$RUN | grep '7 : 0x0'`},
 	{"tpm2_evictcontrol -c ", `tpm2_createprimary -Q -c p.ctx; tpm2_evictcontrol -Q -c p.ctx 0x81010001; tpm2_flushcontext -t; RUN="$RUN 0x81010001"; $RUN; tpm2_getcap handles-persistent | { ! grep 81010001; }`},
 	{"tpm2_dictionarylockout --clear-lockout", `$RUN`},
 	{"tpm2_flushcontext -t -l -s", `tpm2_createprimary -Q -c p.ctx; $RUN; tpm2_getcap handles-transient | { ! grep 0x8; }`},
@@ -114,7 +115,7 @@ func TestHintCommands(t *testing.T) {
 	programs := map[string]string{
 		"openssl": "openssl", "cp": "ssh-keygen", "ssh-keygen": "ssh-keygen", "chmod": "chmod",
 		"pkcs11-tool": "pkcs11-tool", "tpm2_getcap": "tpm2_getcap", "tpm2_evictcontrol": "tpm2_getcap",
-		"tpm2_dictionarylockout": "tpm2_getcap", "tpm2_flushcontext": "tpm2_getcap",
+		"tpm2_dictionarylockout": "tpm2_getcap", "tpm2_flushcontext": "tpm2_getcap", "tpm2_pcrread": "tpm2_getcap",
 	}
 	requirements := map[string]string{"pkcs11-tool": "opensc", "tpm2_getcap": "tpm2-tools"}
 	for _, c := range hintCommands {
