@@ -225,8 +225,6 @@ func (f *issueFlags) template(a front.App, ca []*x509.Certificate, c config, req
 		t.Names, profile, allowed = w.names, w.Profile, true
 	case f.csr == "":
 		return t, signer.WithHint(front.Usagef("--subject is not given, and evidence contains no names"), "give the names, as in --subject CN=app")
-	case f.csr == "":
-		return t, signer.WithHint(front.Usagef("--subject is not given, and evidence contains no names"), "give the names, as in --subject CN=app")
 	default:
 		asked := pki.NamesOfRequest(request).SubjectText()
 		return t, signer.WithHint(front.Usagef("you gave no names, and the names in the request (%s) are not used automatically", keystore.Excerpt(asked)),
