@@ -2,7 +2,6 @@ package tpm
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -204,81 +203,6 @@ func TestForgedKeys(t *testing.T) {
 	}
 }
 
-// TestEndorsementPassword attests and activates with a password of the endorsement
-// hierarchy, alone and together with a password and a policy of the key.
-func TestEndorsementPassword(t *testing.T) {
-	const password = "sesame-of-endorsement"
-	emulator := newTPM(t)
-	m := newMaker(t, emulator)
-	pems := map[string][]byte{
-		"no password":       makeKey(t, CreateConfig{Device: emulator.Path}),
-		"password":          makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}),
-		"PCRs and password": makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword), PCRs: []PCRs{{Hash: crypto.SHA256, Numbers: []uint{7}}}}),
-	}
-	m.setAuth(entity{handle: tpm2.TPMRHEndorsement}, password)
-	secret := bytes.Repeat([]byte{7}, 32)
-	for name, pem := range pems {
-		for _, kind := range EndorsementKeyTypes() {
-			cfg := Config{PEM: pem, Device: emulator.Path, PIN: fixedPIN(keyPassword)}
-			if name == "no password" {
-				cfg.PIN = nil
-			}
-			if _, err := attest(t.Context(), cfg, kind, dial); !errors.Is(err, signer.ErrPINRequired) || !strings.Contains(signer.Hint(err), "endorsement-auth-source") {
-				t.Errorf("%s, %s: without the password: %v (%s)", name, kind, err, signer.Hint(err))
-			}
-			cfg.EndorsementPIN = fixedPIN("wrong")
-			if _, err := attest(t.Context(), cfg, kind, dial); !errors.Is(err, signer.ErrPINIncorrect) || !strings.Contains(err.Error(), keystore.AskTPMEndorsement) || strings.Contains(err.Error(), keystore.AskTPMKey) {
-				t.Errorf("%s, %s: with a wrong password: %v", name, kind, err)
-			}
-			cfg.EndorsementPIN = fixedPIN(password)
-			b := &bus{}
-			at, err := attest(t.Context(), cfg, kind, b.dial)
-			if err != nil {
-				t.Fatalf("%s, %s: %v", name, kind, err)
-			}
-			c := credentialFor(t, at.TPM.EndorsementKey, at.TPM.Area, secret)
-			got, err := activate(t.Context(), cfg, c, b.dial)
-			if err != nil || !bytes.Equal(got, secret) {
-				t.Errorf("%s, %s: %x, %v", name, kind, got, err)
-			}
-			for _, packet := range b.traffic {
-				for _, hidden := range [][]byte{secret, []byte(password), []byte(keyPassword)} {
-					if bytes.Contains(packet, hidden) {
-						t.Errorf("%s, %s: %q is on the bus in the clear", name, kind, hidden)
-					}
-				}
-			}
-			cfg.EndorsementPIN = fixedPIN("wrong")
-			if _, err := activate(t.Context(), cfg, c, dial); !errors.Is(err, signer.ErrPINIncorrect) || strings.Contains(err.Error(), keystore.AskTPMKey) {
-				t.Errorf("%s, %s: activation with a wrong password: %v", name, kind, err)
-			}
-		}
-	}
-	checkEmpty(t, emulator)
-	if n := triesUsed(t, emulator); n != 0 {
-		t.Errorf("the TPM counted %d tries", n)
-	}
-}
-
-// TestActivateWrongPassword counts the tries with a wrong password of the key.
-func TestActivateWrongPassword(t *testing.T) {
-	emulator := newTPM(t)
-	cfg := Config{PEM: makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}), Device: emulator.Path, PIN: fixedPIN("wrong")}
-	at := mustAttest(t, emulator, cfg, "")
-	c := credentialFor(t, at.TPM.EndorsementKey, at.TPM.Area, bytes.Repeat([]byte{7}, 32))
-	if _, err := activate(t.Context(), cfg, c, dial); !errors.Is(err, signer.ErrPINIncorrect) || !errors.Is(err, signer.ErrTryCounted) {
-		t.Errorf("wrong password: %v", err)
-	}
-	cfg.PIN = nil
-	if _, err := activate(t.Context(), cfg, c, dial); !errors.Is(err, signer.ErrPINRequired) {
-		t.Errorf("no password: %v", err)
-	}
-	checkEmpty(t, emulator)
-	if n := triesUsed(t, emulator); n != 1 {
-		t.Errorf("the TPM counted %d tries, want 1", n)
-	}
-}
-
 // TestForeignCertificates has certificates of endorsement keys in a TPM that cannot
 // be used, and certificates of CAs.
 func TestForeignCertificates(t *testing.T) {
@@ -370,25 +294,6 @@ func TestManyIndices(t *testing.T) {
 	}
 }
 
-// TestEndorsementKeyWithPassword has a persistent endorsement key whose password is not
-// empty. It is not tried, because the TPM would count that.
-func TestEndorsementKeyWithPassword(t *testing.T) {
-	emulator := newTPM(t)
-	m := newMaker(t, emulator)
-	cfg := Config{PEM: makeKey(t, CreateConfig{Device: emulator.Path}), Device: emulator.Path}
-	o := m.primary(entity{handle: tpm2.TPMRHEndorsement}, endorsementTemplateP384, keyPassword)
-	m.persist(o, 0x81010010)
-	m.flush(o.handle)
-	at := mustAttest(t, emulator, cfg, keystore.P384)
-	secret := bytes.Repeat([]byte{7}, 32)
-	if got, err := activate(t.Context(), cfg, credentialFor(t, at.TPM.EndorsementKey, at.TPM.Area, secret), dial); err != nil || !bytes.Equal(got, secret) {
-		t.Errorf("%x, %v", got, err)
-	}
-	if n := triesUsed(t, emulator); n != 0 {
-		t.Errorf("the TPM counted %d tries", n)
-	}
-}
-
 // defineNV defines an NV index that everybody may read.
 func (m *maker) defineNV(index tpm2.TPMHandle, data []byte) {
 	m.Helper()
@@ -413,109 +318,5 @@ func (m *maker) defineNVWith(index tpm2.TPMHandle, attributes tpm2.TPMANV, passw
 			Data:       tpm2.TPM2BMaxNVBuffer{Buffer: data[offset:min(offset+nvChunk, len(data))]},
 			Offset:     uint16(offset),
 		}.Execute)
-	}
-}
-
-// TestAttestFull attests and activates when killed programs have left the TPM full.
-func TestAttestFull(t *testing.T) {
-	emulator := newTPM(t)
-	m := newMaker(t, emulator)
-	pem := makeKey(t, CreateConfig{Device: emulator.Path})
-	makePersistent(t, emulator, 0x81000010, pem)
-	secret := bytes.Repeat([]byte{7}, 32)
-	at := mustAttest(t, emulator, Config{PEM: pem, Device: emulator.Path}, "")
-	ek := m.primary(entity{handle: tpm2.TPMRHEndorsement}, tpm2.RSAEKTemplate, "")
-	m.persist(ek, 0x81010001)
-	m.flush(ek.handle)
-	c := credentialFor(t, at.TPM.EndorsementKey, at.TPM.Area, secret)
-	fills := map[string]func(){
-		"objects": func() { m.primary(null, srkTemplate, "") },
-		"sessions": func() {
-			if _, _, err := tpm2.HMACSession(m.tpm, tpm2.TPMAlgSHA256, nonceSize); err != nil {
-				t.Fatal(err)
-			}
-		},
-	}
-	for _, cfg := range []Config{{PEM: pem, Device: emulator.Path}, {Handle: 0x81000010, Device: emulator.Path}} {
-		for name, fill := range fills {
-			for left := 1; left <= 3; left++ {
-				for range left {
-					fill()
-				}
-				if _, err := attest(t.Context(), cfg, keystore.P256, dial); err != nil {
-					t.Errorf("%d %s left: attest: %v", left, name, err)
-				}
-				for _, h := range m.loadedHandles() {
-					m.flush(h)
-				}
-				for range left {
-					fill()
-				}
-				if got, err := activate(t.Context(), cfg, c, dial); err != nil || !bytes.Equal(got, secret) {
-					t.Errorf("%d %s left: activate: %x, %v", left, name, got, err)
-				}
-				for _, h := range m.loadedHandles() {
-					m.flush(h)
-				}
-			}
-		}
-	}
-}
-
-// TestAttestFaults fails each command of attest and activate once, with a lost
-// connection and with TPM_RC_FAILURE. What a lost connection leaves in the TPM is
-// flushed when another command needs the room.
-func TestAttestFaults(t *testing.T) {
-	emulator := newTPM(t)
-	cfg := Config{PEM: makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}), Device: emulator.Path, PIN: fixedPIN(keyPassword)}
-	at := mustAttest(t, emulator, cfg, keystore.P256)
-	secret := bytes.Repeat([]byte{7}, 32)
-	c := credentialFor(t, at.TPM.EndorsementKey, at.TPM.Area, secret)
-	for name, operation := range map[string]func(dialer) error{
-		"attest": func(dial dialer) error {
-			_, err := attest(t.Context(), cfg, keystore.P256, dial)
-			return err
-		},
-		"activate": func(dial dialer) error {
-			got, err := activate(t.Context(), cfg, c, dial)
-			if err == nil && !bytes.Equal(got, secret) {
-				t.Errorf("activate: %x", got)
-			}
-			return err
-		},
-	} {
-		all := &bus{}
-		if err := operation(all.dial); err != nil {
-			t.Fatal(err)
-		}
-		for failing := 1; failing <= len(all.sent); failing++ {
-			flushes := commandName(all.sent[failing-1]) == "FlushContext"
-			for _, lost := range []bool{true, false} {
-				b := &bus{intercept: func(n int, command []byte, send func([]byte) ([]byte, error)) ([]byte, error) {
-					switch {
-					case n != failing:
-						return send(command)
-					case lost:
-						return nil, errors.New("connection lost")
-					}
-					return []byte{0x80, 0x01, 0, 0, 0, 10, 0, 0, 1, 1}, nil // TPM_RC_FAILURE
-				}}
-				err := operation(b.dial)
-				// libtpms returns TPM_RC_FAILURE for a changed credential.
-				changed := !lost && codeOf(all.sent[failing-1]) == tpm2.TPMCCActivateCredential && errors.Is(err, signer.ErrMismatch)
-				if err != nil && !errors.Is(err, signer.ErrUnavailable) && !changed {
-					t.Errorf("%s: command %d (%s), lost %v: %v", name, failing, commandName(all.sent[failing-1]), lost, err)
-				}
-				if !lost && !flushes {
-					checkEmpty(t, emulator)
-				}
-			}
-		}
-		if err := operation(dial); err != nil {
-			t.Errorf("%s after all faults: %v", name, err)
-		}
-	}
-	if n := triesUsed(t, emulator); n != 0 {
-		t.Errorf("the TPM counted %d tries", n)
 	}
 }
