@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -228,8 +229,8 @@ func TestWrappedOutput(t *testing.T) {
 func TestWrappedOutputFails(t *testing.T) {
 	w := newWrappingCA(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("there is no /dev/full")
+	if errors.Is(err, fs.ErrNotExist) && runtime.GOOS != "linux" {
+		t.Skip("only Linux is sure to have /dev/full")
 	}
 	if err != nil {
 		t.Fatal(err)
