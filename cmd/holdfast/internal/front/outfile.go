@@ -120,7 +120,7 @@ func (o *OutFile) replace(data []byte) error {
 		}
 	}
 	if err := f.Replace(data); err != nil {
-		return signer.WithHint(fmt.Errorf("%w: --out %s: %w", ErrOutput, o.path, withoutPath(err)), "the result is lost; run the command again")
+		return signer.WithHint(fmt.Errorf("%w: --out %s: %w", ErrOutput, o.path, WithoutPath(err)), "the result is lost; run the command again")
 	}
 	return f.SyncFolder()
 }
@@ -129,7 +129,7 @@ func (o *OutFile) replace(data []byte) error {
 // it does not exist.
 func (o *OutFile) target() (path string, info fs.FileInfo, err error) {
 	failed := func(err error) (string, fs.FileInfo, error) {
-		return "", nil, fmt.Errorf("--out %s: %w", o.path, withoutPath(err))
+		return "", nil, fmt.Errorf("--out %s: %w", o.path, WithoutPath(err))
 	}
 	if path, err = filepath.EvalSymlinks(o.path); errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(o.path); err == nil {

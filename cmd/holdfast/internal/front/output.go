@@ -25,7 +25,7 @@ type output struct {
 func (o *output) Write(p []byte) (int, error) {
 	n, err := o.w.Write(p)
 	if err != nil {
-		err = signer.WithHint(fmt.Errorf("%w: %w", ErrOutput, withoutPath(err)), "the result is lost; check where standard output leads, and run the command again")
+		err = signer.WithHint(fmt.Errorf("%w: %w", ErrOutput, WithoutPath(err)), "the result is lost; check where standard output leads, and run the command again")
 		if o.err == nil {
 			o.err = err
 		}
@@ -33,7 +33,8 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func withoutPath(err error) error {
+// WithoutPath returns the reason inside an error that names a file.
+func WithoutPath(err error) error {
 	var p *os.PathError
 	if errors.As(err, &p) {
 		return p.Err

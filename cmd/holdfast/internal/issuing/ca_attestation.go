@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -121,7 +120,7 @@ func readHashes(text string) (all []string, err error) {
 	hint := "give the hash that holdfast attest prints, or a file with one on each line"
 	data, err := keystore.ReadFile(text, maxHashes)
 	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("--ek-allow %.80q is not a SHA-256 hash of 64 hexadecimal digits, and not a file: %w", text, pathless(err)), hint)
+		return nil, signer.WithHint(fmt.Errorf("--ek-allow %.80q is not a SHA-256 hash of 64 hexadecimal digits, and not a file: %w", text, front.WithoutPath(err)), hint)
 	}
 	number := 0
 	for line := range strings.Lines(string(armor.Text(data))) {
@@ -184,13 +183,4 @@ func requestOf(e *attestation.Evidence, request *x509.CertificateRequest) (*x509
 		return nil, signer.WithHint(errors.New("the request is for another key than the evidence"), "give the request that was made with the attested key, or leave out --csr")
 	}
 	return request, nil
-}
-
-// pathless returns the error inside an error that names a file.
-func pathless(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
 }
