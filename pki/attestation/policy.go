@@ -173,8 +173,8 @@ func (e *Evidence) PolicyText() string {
 	return strings.Join(parts, " and ")
 }
 
-// What bounds a policy, so that the errors about it are short. A selection of all PCRs
-// in all banks has 273 bytes, and the digest of SHA-512 64.
+// The limits of a policy keep the errors about it short. A selection of all PCRs in all
+// banks has 273 bytes, and a digest of SHA-512 has 64.
 const (
 	maxSteps     = 16
 	maxSelection = 300

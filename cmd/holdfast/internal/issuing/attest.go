@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -108,10 +109,8 @@ func attest(ctx context.Context, a front.App, device flags.Device, reference str
 }
 
 func checkEndorsementType(kind string) error {
-	for _, t := range append(endorsementTypes, "") {
-		if kind == t {
-			return nil
-		}
+	if kind == "" || slices.Contains(endorsementTypes, kind) {
+		return nil
 	}
 	return front.Usagef("--ek-type %q is not one of %s", keystore.Excerpt(kind), strings.Join(endorsementTypes, ", "))
 }

@@ -130,7 +130,7 @@ func (f *issueFlags) run(ctx context.Context, a front.App) error {
 	if err != nil {
 		return err
 	}
-	if settings.Attested && f.attestation.file() == "" {
+	if settings.AttestedOnly && f.attestation.file() == "" {
 		return signer.WithHint(fmt.Errorf("this CA issues certificates only with evidence of a TPM (attested_only in %s)", configFile), "give the file that holdfast attest wrote with --attestation")
 	}
 	evidence, err := f.attestation.read(ctx, a)

@@ -115,7 +115,7 @@ func (f *issueFlags) renew(ctx context.Context, a front.App) error {
 
 // terms returns what is the same for all renewals.
 func (f *issueFlags) terms(c config) (t authority.Renewal, err error) {
-	t.CRLDistributionPoints, t.AttestedOnly = c.CRLURLs, c.Attested
+	t.CRLDistributionPoints, t.AttestedOnly = c.CRLURLs, c.AttestedOnly
 	if len(f.crlURLs) > 0 {
 		t.CRLDistributionPoints = f.crlURLs
 		if err := checkURLs(f.crlURLs); err != nil {

@@ -28,13 +28,13 @@ const configFile = "ca.toml"
 
 // A config is the settings of a CA. Flags override them.
 type config struct {
-	PrivateKey  string                  `toml:"private_key,omitempty"`
-	PINSource   string                  `toml:"pin_source,omitempty"`
-	CRLURLs     []string                `toml:"crl_distribution_points,omitempty"`
-	CRLLifetime string                  `toml:"crl_lifetime,omitempty"`
-	Attested    bool                    `toml:"attested_only,omitempty"`
-	Profiles    map[string]profileTable `toml:"profile,omitempty"`
-	Allow       []allowance             `toml:"allow,omitempty"`
+	PrivateKey   string                  `toml:"private_key,omitempty"`
+	PINSource    string                  `toml:"pin_source,omitempty"`
+	CRLURLs      []string                `toml:"crl_distribution_points,omitempty"`
+	CRLLifetime  string                  `toml:"crl_lifetime,omitempty"`
+	AttestedOnly bool                    `toml:"attested_only,omitempty"`
+	Profiles     map[string]profileTable `toml:"profile,omitempty"`
+	Allow        []allowance             `toml:"allow,omitempty"`
 
 	profiles    []pki.Profile
 	crlLifetime time.Duration
