@@ -12,6 +12,7 @@ import (
 // A LogWriter keeps the order, reports dropped writes in their place, and does
 // not block even in Close.
 func TestLogWriter(t *testing.T) {
+	keepOnClosedPipe() // the first call of signal.Notify must not be in a bubble
 	synctest.Test(t, func(t *testing.T) {
 		r, w := io.Pipe() // blocks until it is read
 		l := NewLogWriter(w, func(n int) { fmt.Fprintf(w, "dropped %d\n", n) })
