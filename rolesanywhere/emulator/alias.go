@@ -16,20 +16,18 @@ func aliasARN(resource, alias string) string {
 	return head + "alias/" + kind + "/" + alias
 }
 
-// addAlias lets clients name a resource by an alias. No alias is used twice for
-// resources of the same kind.
-func (s *Server) addAlias(resource, alias string) error {
-	if alias == "" {
+// checkNewAlias checks the alias of a resource, if it has one. No alias is used twice
+// for resources of the same kind.
+func checkNewAlias[T interface{ common() resource }](t *table[T], r resource) error {
+	if r.Alias == "" {
 		return nil
 	}
-	if err := checkAlias(alias); err != nil {
-		return fmt.Errorf("%s: %w", resource, err)
+	if err := checkAlias(r.Alias); err != nil {
+		return fmt.Errorf("%s: %w", r.ARN, err)
 	}
-	key := aliasARN(resource, alias)
-	if other, used := s.aliases[key]; used {
-		return fmt.Errorf("%s and %s have the same alias %s", other, resource, alias)
+	if other := findByAlias(t, r.aliasARN()); other != "" && other != r.ARN {
+		return fmt.Errorf("%s and %s have the same alias %s", other, r.ARN, r.Alias)
 	}
-	s.aliases[key] = resource
 	return nil
 }
 
@@ -67,13 +65,4 @@ func checkResourceARN(v, kind string) error {
 	}
 	_, err := parseARN(head+":"+kind+"/alias", kind)
 	return err
-}
-
-// canonical returns the ARN with the ID of a resource that v names by ARN or by
-// alias. It returns an unknown alias ARN unchanged.
-func (s *Server) canonical(v string) string {
-	if resource, ok := s.aliases[v]; ok {
-		return resource
-	}
-	return v
 }

@@ -52,7 +52,7 @@ func (s *Server) assumeRole(caller *session, form url.Values, id string, ev *eve
 	if err != nil {
 		return nil, err
 	}
-	if p.DurationSeconds > maxChained {
+	if p.DurationSeconds > maxChained && !caller.isAdministrator() {
 		return nil, refuse(codeSTSValidation, msgSTSChained)
 	}
 	if p.Incoming, err = p.inherit(caller); err != nil {
@@ -62,9 +62,11 @@ func (s *Server) assumeRole(caller *session, form url.Values, id string, ev *eve
 		return nil, refuse(codeSTSPacked, msgSTSPacked, (100*n+maxPacked-1)/maxPacked)
 	}
 	denied := func(action string) *refusal {
-		return refuse(codeSTSDenied, msgSTSDenied, caller.user.ARN, action, p.RoleARN)
+		return refuse(codeSTSDenied, msgSTSDenied, caller.User.ARN, action, p.RoleARN)
 	}
-	role, ok := s.roles[p.RoleARN]
+	s.mu.RLock()
+	role, ok := s.roles.get(p.RoleARN)
+	s.mu.RUnlock()
 	if !ok {
 		return nil, denied(trustpolicy.AssumeRole).because(errors.New("role does not exist"))
 	}
@@ -75,26 +77,31 @@ func (s *Server) assumeRole(caller *session, form url.Values, id string, ev *eve
 		}
 	}
 
-	now, lifetime := s.now(), time.Duration(p.DurationSeconds)*time.Second
+	if p.DurationSeconds > role.Max {
+		return nil, refuse(codeSTSValidation, msgSTSMaxDuration)
+	}
+	lifetime := time.Duration(p.DurationSeconds) * time.Second
 	if s.faults.SessionLifetime > 0 {
 		lifetime = s.faults.SessionLifetime
 	}
-	issued := newSession(role.user(p.RoleARN, p.RoleSessionName), role.arn.account, now.Add(lifetime))
-	issued.roleARN, issued.source = p.RoleARN, p.source(caller)
-	issued.tags = maps.Clone(p.Incoming)
-	maps.Copy(issued.tags, p.Tags)
-	issued.transitive = slices.Concat(slices.Sorted(maps.Keys(p.Incoming)), p.TransitiveTagKeys)
-	s.sessions.add(issued, now)
+	issued := newSession(role.user(p.RoleSessionName), role.arn.account, s.now(), lifetime)
+	issued.RoleARN, issued.Source = p.RoleARN, p.source(caller)
+	issued.Tags = maps.Clone(p.Incoming)
+	maps.Copy(issued.Tags, p.Tags)
+	issued.Transitive = slices.Concat(slices.Sorted(maps.Keys(p.Incoming)), p.TransitiveTagKeys)
+	if err := s.change(func(c *changes) error { s.addSession(c, issued); return nil }); err != nil {
+		return nil, err
+	}
 	out := &assumeRoleResponse{
-		User: issued.user,
+		User: issued.User,
 		Credentials: assumeRoleOutput{
-			AccessKeyID:     issued.accessKeyID,
-			SecretAccessKey: issued.secret,
-			SessionToken:    issued.token,
-			Expiration:      issued.expires.Format(time.RFC3339),
+			AccessKeyID:     issued.AccessKeyID,
+			SecretAccessKey: issued.Secret,
+			SessionToken:    issued.Token,
+			Expiration:      issued.Expires.Format(time.RFC3339),
 		},
 		PackedPolicySize: packedPolicySize,
-		SourceIdentity:   issued.source,
+		SourceIdentity:   issued.Source,
 		RequestID:        id,
 	}
 	ev.ResponseElements = out
@@ -105,13 +112,13 @@ func (s *Server) assumeRole(caller *session, form url.Values, id string, ev *eve
 // that the session of the caller passes on, and returns the tags.
 func (p *assumeRoleParams) inherit(caller *session) (map[string]string, error) {
 	incoming := make(map[string]string)
-	for _, key := range caller.transitive {
-		incoming[key] = caller.tags[key]
+	for _, key := range caller.Transitive {
+		incoming[key] = caller.Tags[key]
 		if hasFold(slices.Collect(maps.Keys(p.Tags)), key) {
 			return nil, refuse(codeSTSParameter, msgSTSTagConflict)
 		}
 	}
-	if caller.source != "" && p.SourceIdentity != "" && p.SourceIdentity != caller.source {
+	if caller.Source != "" && p.SourceIdentity != "" && p.SourceIdentity != caller.Source {
 		return nil, refuse(codeSTSDenied, msgSTSSource)
 	}
 	return incoming, nil
@@ -131,8 +138,8 @@ func hasFold(names []string, name string) bool {
 
 // source returns the source identity of the session that a request gives.
 func (p *assumeRoleParams) source(caller *session) string {
-	if caller.source != "" {
-		return caller.source
+	if caller.Source != "" {
+		return caller.Source
 	}
 	return p.SourceIdentity
 }
@@ -146,13 +153,13 @@ func (p *assumeRoleParams) request(caller *session) trustpolicy.Request {
 			ctx.Set(key, value)
 		}
 	}
-	set(trustpolicy.KeyPrincipalArn, caller.roleARN)
-	set(trustpolicy.KeyPrincipalAccount, caller.account)
-	set(trustpolicy.KeyOwnSourceIdentity, caller.source)
+	set(trustpolicy.KeyPrincipalArn, caller.RoleARN)
+	set(trustpolicy.KeyPrincipalAccount, caller.Account)
+	set(trustpolicy.KeyOwnSourceIdentity, caller.Source)
 	set(trustpolicy.KeySourceIdentity, p.SourceIdentity)
 	set(trustpolicy.KeyRoleSessionName, p.RoleSessionName)
 	set(trustpolicy.KeyExternalID, p.ExternalID)
-	ctx.SetTags(trustpolicy.KeyPrincipalTag, caller.tags)
+	ctx.SetTags(trustpolicy.KeyPrincipalTag, caller.Tags)
 	ctx.SetTags(trustpolicy.KeyRequestTag, p.Tags)
 	ctx.Set(trustpolicy.KeyTagKeys, slices.Sorted(maps.Keys(p.Tags))...)
 	ctx.Set(trustpolicy.KeyTransitiveTagKeys, p.TransitiveTagKeys...)
@@ -165,7 +172,7 @@ func (p *assumeRoleParams) request(caller *session) trustpolicy.Request {
 		actions = append(actions, trustpolicy.SetSourceIdentity)
 	}
 	return trustpolicy.Request{
-		Principal: trustpolicy.Principal{Account: caller.account, RoleARN: caller.roleARN, SessionARN: caller.user.ARN},
+		Principal: trustpolicy.Principal{Account: caller.Account, RoleARN: caller.RoleARN, SessionARN: caller.User.ARN},
 		Actions:   actions,
 		Context:   ctx,
 	}

@@ -91,16 +91,16 @@ in_progress = 3
 			t.Errorf("ARNs are %v, want %v", tt.got, tt.want)
 		}
 	}
-	p := s.profiles[s.ProfileARNs()[0]]
-	if p.DurationSeconds != 900 || !p.AcceptRoleSessionName || !p.Disabled || !slices.Equal(p.RoleARNs, s.RoleARNs()[1:]) {
+	p, _ := s.profiles.get(s.ProfileARNs()[0])
+	if p.DurationSeconds != 900 || !p.AcceptRoleSessionName || p.Enabled || !slices.Equal(p.RoleARNs, s.RoleARNs()[1:]) {
 		t.Errorf("profile is %+v", p)
 	}
 	for _, arn := range s.RoleARNs() {
-		if s.roles[arn].policy == nil {
+		if r, _ := s.roles.get(arn); r.policy == nil {
 			t.Errorf("role %s has no policy", arn)
 		}
 	}
-	if n := len(s.anchors[s.TrustAnchorARNs()[0]].crls); n != 1 {
+	if n := len(s.lists(s.TrustAnchorARNs()[0])); n != 1 {
 		t.Errorf("%d CRLs", n)
 	}
 }
@@ -171,8 +171,8 @@ func TestRolesOfProfiles(t *testing.T) {
 	for arn, want := range map[string][]string{
 		testProfile: {first, second}, DefaultProfileARN(DefaultRegion, DefaultAccount, 2): {second}, otherProfile: {other},
 	} {
-		if got := s.profiles[arn].RoleARNs; !slices.Equal(got, want) {
-			t.Errorf("profile %s has roles %v, want %v", arn, got, want)
+		if p, _ := s.profiles.get(arn); !slices.Equal(p.RoleARNs, want) {
+			t.Errorf("profile %s has roles %v, want %v", arn, p.RoleARNs, want)
 		}
 	}
 	if got := s.SecondRoleARNs(); len(got) > 0 {
@@ -203,7 +203,6 @@ func TestNewErrors(t *testing.T) {
 	key := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: []byte{1}})
 	missing := "arn:aws:iam::111122223333:role/other"
 	for name, cfg := range map[string]Config{
-		"empty":                  {},
 		"region":                 change(func(c *Config) { c.Region = "here" }),
 		"account":                change(func(c *Config) { c.Account = "1" }),
 		"no certificate":         anchor(nil),

@@ -41,11 +41,12 @@ func nameConstraints(t *testing.T, permitted, excluded []pkix.Name) pkix.Extensi
 // verdict is the verdict on a chain below ca, leaf first.
 func verdict(t *testing.T, ca certKey, chain ...*x509.Certificate) error {
 	t.Helper()
-	a, err := newAnchor(TrustAnchor{Certificates: ca.pem()})
+	a := &anchor{Certificates: string(ca.pem())}
+	err := a.parse()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a.verify(chain[0], chain[1:], testNow)
+	return a.verify(chain[0], chain[1:], nil, testNow)
 }
 
 func wantVerdict(t *testing.T, name string, err error, accepted bool) {

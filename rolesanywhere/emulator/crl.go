@@ -12,34 +12,48 @@ import (
 // maxCRL is ImportCrl's limit on crlData, in bytes.
 const maxCRL = 300_000
 
-// A crl is a parsed revocation list. Its signature has not been verified.
+// A crl is a revocation list of a trust anchor.
 type crl struct {
+	resource
+	TrustAnchorARN string `json:"trustAnchorArn"`
+	Data           []byte `json:"data"` // as imported
+
+	parsed *revocationList
+}
+
+// A revocationList is a parsed CRL. Its signature has not been verified.
+type revocationList struct {
 	list    *x509.RevocationList
 	revoked map[string]bool // by serial number
 }
 
-func loadCRLs(inline [][]byte, files []string) ([]*crl, error) {
+// parse parses the list again after it was stored.
+func (c *crl) parse() (err error) {
+	c.parsed, err = parseCRL(c.Data)
+	return err
+}
+
+// loadCRLs returns the configured CRLs of a trust anchor.
+func loadCRLs(inline [][]byte, files []string) ([][]byte, error) {
 	if n := len(inline) + len(files); n > maxAnchorCRLs {
 		return nil, fmt.Errorf("%d CRLs are configured; at most %d are allowed", n, maxAnchorCRLs)
 	}
-	all := make([]*crl, 0, maxAnchorCRLs)
+	all := make([][]byte, 0, maxAnchorCRLs)
 	for i, b := range inline {
-		c, err := parseCRL(b)
-		if err != nil {
+		if _, err := parseCRL(b); err != nil {
 			return nil, fmt.Errorf("CRL %d: %w", i+1, err)
 		}
-		all = append(all, c)
+		all = append(all, bytes.Clone(b))
 	}
 	for _, path := range files {
 		b, err := readFile(path, maxCRL)
 		if err != nil {
 			return nil, err
 		}
-		c, err := parseCRL(b)
-		if err != nil {
+		if _, err := parseCRL(b); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		all = append(all, c)
+		all = append(all, b)
 	}
 	return all, nil
 }
@@ -47,7 +61,7 @@ func loadCRLs(inline [][]byte, files []string) ([]*crl, error) {
 // parseCRL parses a CRL in PEM or DER. It refuses critical extensions, because
 // they change the meaning of the list; delta and indirect CRLs have such
 // extensions (RFC 5280, section 5.2).
-func parseCRL(b []byte) (*crl, error) {
+func parseCRL(b []byte) (*revocationList, error) {
 	if len(b) > maxCRL {
 		return nil, fmt.Errorf("CRL has %d bytes; at most %d are allowed", len(b), maxCRL)
 	}
@@ -78,13 +92,13 @@ func parseCRL(b []byte) (*crl, error) {
 			return nil, fmt.Errorf("critical extension %v is not supported", e.Id)
 		}
 	}
-	return &crl{list, revoked}, nil
+	return &revocationList{list, revoked}, nil
 }
 
 // issuedBy reports whether issuer signed c. It does not require cRLSign in the
 // issuer's key usage: a certificate that its CA has revoked is not trusted,
 // even if the CA's certificate lacks this usage.
-func (c *crl) issuedBy(issuer *x509.Certificate) bool {
+func (c *revocationList) issuedBy(issuer *x509.Certificate) bool {
 	return bytes.Equal(c.list.RawIssuer, issuer.RawSubject) &&
 		issuer.CheckSignature(c.list.SignatureAlgorithm, c.list.RawTBSRevocationList, c.list.Signature) == nil
 }
@@ -93,9 +107,9 @@ func (c *crl) issuedBy(issuer *x509.Certificate) bool {
 // revoked, or nil. A list remains effective after its nextUpdate, because the
 // lack of a newer list does not undo a revocation. A missing or outdated list
 // is not an error.
-func (a *anchor) revoked(chain []*x509.Certificate) *x509.Certificate {
+func revoked(chain []*x509.Certificate, lists []*revocationList) *x509.Certificate {
 	for i, c := range chain[:len(chain)-1] {
-		for _, list := range a.crls {
+		for _, list := range lists {
 			if list.revoked[c.SerialNumber.String()] && list.issuedBy(chain[i+1]) {
 				return c
 			}

@@ -18,10 +18,10 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
 // Defaults of an empty [Config], and the limits of durations.
@@ -34,21 +34,25 @@ const (
 	maxDuration     = 43200
 )
 
-// A Config describes the resources of a [Server]. Only TrustAnchors is
-// required; the zero value of every other field means its default. New keeps no
-// reference to the slices of a Config.
+// A Config describes the first resources of a [Server]. The zero value of every
+// field means its default. Without trust anchors the server starts empty. New keeps
+// no reference to the slices of a Config.
 type Config struct {
 	Region  string `toml:"region"`  // default: DefaultRegion
 	Account string `toml:"account"` // twelve digits; default: DefaultAccount
 
 	TrustAnchors []TrustAnchor `toml:"trust_anchors"`
-	Profiles     []Profile     `toml:"profiles"`   // default: one profile
-	Roles        []Role        `toml:"roles"`      // default: one role that trusts every session
+	Profiles     []Profile     `toml:"profiles"`   // default: one profile if there is a trust anchor
+	Roles        []Role        `toml:"roles"`      // default: one role that trusts every session if there is a trust anchor
 	PrivateCA    PrivateCA     `toml:"private_ca"` // default: none
 	Faults       Faults        `toml:"faults"`
 	// Rates limits the requests per second by the name of the action, such as
 	// AssumeRole. Requests above the rate are throttled. Default: no limit.
 	Rates map[string]float64 `toml:"rates"`
+
+	// State is the folder in which resources, sessions and events are kept. Only one
+	// Server uses it at a time. Default: they are kept in memory.
+	State string `toml:"state"`
 
 	Now    func() time.Time `toml:"-"` // safe for concurrent use; nil: time.Now
 	Events io.Writer        `toml:"-"` // receives CloudTrail records as JSON lines, one line per Write, never concurrently; nil: none
@@ -105,13 +109,22 @@ type Faults struct {
 // DefaultTrustAnchorARN returns the default ARN of the n-th trust anchor,
 // counted from 1.
 func DefaultTrustAnchorARN(region, account string, n int) string {
-	return fmt.Sprintf("arn:%s:rolesanywhere:%s:%s:trust-anchor/00000000-0000-0000-0000-%012d", partition(region), region, account, n)
+	return defaultARN("trust-anchor", region, account, n)
+}
+
+func defaultARN(kind, region, account string, n int) string {
+	return regionalARN(region, account, kind+fmt.Sprintf("/00000000-0000-0000-0000-%012d", n))
+}
+
+// regionalARN returns the ARN of a resource of Roles Anywhere.
+func regionalARN(region, account, resource string) string {
+	return fmt.Sprintf("arn:%s:rolesanywhere:%s:%s:%s", partition(region), region, account, resource)
 }
 
 // DefaultProfileARN returns the default ARN of the n-th profile, counted from
 // 1. If no profile is configured, the default profile is the first.
 func DefaultProfileARN(region, account string, n int) string {
-	return fmt.Sprintf("arn:%s:rolesanywhere:%s:%s:profile/00000000-0000-0000-0000-%012d", partition(region), region, account, n)
+	return defaultARN("profile", region, account, n)
 }
 
 // DefaultRoleARN returns the default ARN of the first role. If no role is
@@ -141,68 +154,66 @@ func partition(region string) string {
 }
 
 // A Server is the emulator as a [net/http.Handler]. It is safe for concurrent
-// use. It keeps the issued sessions in memory.
+// use.
 type Server struct {
 	region, account string
 
-	anchors  map[string]*anchor
-	profiles map[string]Profile
-	roles    map[string]role
-	aliases  map[string]string                           // alias ARNs of trust anchors and profiles to their ARNs
-	arns     struct{ anchors, profiles, roles []string } // in configured order
+	mu sync.RWMutex // guards the resources
+	resources
+	disk *disk // nil: the resources are only in memory
 
+	admin    *session
 	ca       *privateCA // nil: none
 	faults   Faults
 	now      func() time.Time
 	logger   *slog.Logger
 	events   eventLog
 	limiters map[string]*limiter // by action
-	sessions store
 }
 
-// TrustAnchorARNs returns the ARNs of the trust anchors in configured order,
-// including default ARNs.
-func (s *Server) TrustAnchorARNs() []string { return slices.Clone(s.arns.anchors) }
+// TrustAnchorARNs returns the ARNs of the trust anchors in the order of their
+// creation.
+func (s *Server) TrustAnchorARNs() []string { return arns(s, &s.anchors) }
 
 // ProfileARNs is like [Server.TrustAnchorARNs] for profiles.
-func (s *Server) ProfileARNs() []string { return slices.Clone(s.arns.profiles) }
+func (s *Server) ProfileARNs() []string { return arns(s, &s.profiles) }
 
 // RoleARNs is like [Server.TrustAnchorARNs] for roles.
-func (s *Server) RoleARNs() []string { return slices.Clone(s.arns.roles) }
+func (s *Server) RoleARNs() []string { return arns(s, &s.roles) }
+
+func arns[T any](s *Server, t *table[T]) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(t.keys)
+}
 
 // SecondRoleARNs is like [Server.TrustAnchorARNs] for the roles that no profile
 // contains: only a session of another role can assume them.
-func (s *Server) SecondRoleARNs() (arns []string) {
-	for _, arn := range s.arns.roles {
+func (s *Server) SecondRoleARNs() (second []string) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for arn := range s.roles.all() {
 		listed := false
-		for _, p := range s.profiles {
+		for _, p := range s.profiles.all() {
 			listed = listed || slices.Contains(p.RoleARNs, arn)
 		}
 		if !listed {
-			arns = append(arns, arn)
+			second = append(second, arn)
 		}
 	}
-	return arns
+	return second
 }
 
-type role struct {
-	arn    arn
-	max    int                 // seconds
-	policy *trustpolicy.Policy // nil: trusts every session
-}
-
-// New checks cfg, reads the files that it names, and returns a Server for it.
-func New(cfg Config) (*Server, error) {
+// New checks cfg, reads the files that it names, and returns a Server for it. The
+// caller closes the Server.
+func New(cfg Config) (_ *Server, err error) {
 	s := &Server{
-		region:   cmp.Or(cfg.Region, DefaultRegion),
-		account:  cmp.Or(cfg.Account, DefaultAccount),
-		anchors:  make(map[string]*anchor),
-		profiles: make(map[string]Profile),
-		roles:    make(map[string]role),
-		aliases:  make(map[string]string),
-		now:      cfg.Now,
-		logger:   logging.OrDiscard(cfg.Logger),
-		events:   eventLog{w: cfg.Events},
+		region:    cmp.Or(cfg.Region, DefaultRegion),
+		account:   cmp.Or(cfg.Account, DefaultAccount),
+		resources: newResources(),
+		now:       cfg.Now,
+		logger:    logging.OrDiscard(cfg.Logger),
+		events:    eventLog{w: cfg.Events},
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -213,43 +224,24 @@ func New(cfg Config) (*Server, error) {
 	if !isAccount(s.account) {
 		return nil, fmt.Errorf("emulator: invalid account ID %q; account IDs have 12 digits", s.account)
 	}
-	if err := s.configure(cfg); err != nil {
-		return nil, fmt.Errorf("emulator: %w", err)
+	if cfg.State != "" {
+		if s.disk, err = openDisk(cfg.State); err != nil {
+			return nil, fmt.Errorf("emulator: %w", err)
+		}
+	}
+	if err = s.restore(); err == nil {
+		err = s.configure(cfg)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("emulator: %w", errors.Join(err, s.disk.close()))
 	}
 	return s, nil
 }
 
-func (s *Server) configure(cfg Config) error {
-	if len(cfg.TrustAnchors) == 0 {
-		return errors.New("no trust anchor is configured")
-	}
-	for i, a := range cfg.TrustAnchors {
-		if err := s.addAnchor(a, i); err != nil {
-			return err
-		}
-	}
-	if len(cfg.Roles) == 0 {
-		cfg.Roles = []Role{{}}
-	}
-	for i, r := range cfg.Roles {
-		if err := s.addRole(r, i); err != nil {
-			return err
-		}
-	}
-	if len(cfg.Profiles) == 0 {
-		cfg.Profiles = []Profile{{}}
-	}
-	for i, p := range cfg.Profiles {
-		if err := s.addProfile(p, i); err != nil {
-			return err
-		}
-	}
-	if err := s.addPrivateCA(cfg.PrivateCA); err != nil {
-		return err
-	}
-	var err error
-	if s.limiters, err = newLimiters(cfg.Rates); err != nil {
-		return err
-	}
-	return s.setFaults(cfg.Faults)
+// Close releases the state folder. If there is one, requests fail afterwards. It must
+// be called only once.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.disk.close()
 }

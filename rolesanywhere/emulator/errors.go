@@ -36,6 +36,7 @@ const (
 	msgRevoked          = "Untrusted certificate. The certificate with serial number %s of %s is revoked"
 	msgSignatureExpired = "Signature expired: %s is more than %v before %s"
 	msgSignatureFuture  = "Signature not yet current: %s is more than %v after %s"
+	msgAnchorDisabled   = "Trust anchor is disabled: %s"
 	msgDisabled         = "Profile is disabled: %s"
 	msgInjected         = "Fault injected by configuration"
 
@@ -65,6 +66,7 @@ const (
 	msgSTSTransitive  = "The specified transitive tag key must be included in the requested tags."
 	msgSTSTagConflict = "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."
 	msgSTSPacked      = "Packed size of session tags consumes %d%% of allotted space."
+	msgSTSMaxDuration = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
 	msgSTSSource      = "The source identity is already set for this assume role session"
 
 	msgRate = "Rate exceeded"

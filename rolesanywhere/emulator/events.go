@@ -51,7 +51,11 @@ type userIdentity struct {
 }
 
 func (s *session) identity() *userIdentity {
-	return &userIdentity{Type: "AssumedRole", PrincipalID: s.user.ID, ARN: s.user.ARN, AccountID: s.account, AccessKeyID: s.accessKeyID}
+	id := &userIdentity{Type: "AssumedRole", PrincipalID: s.User.ID, ARN: s.User.ARN, AccountID: s.Account, AccessKeyID: s.AccessKeyID}
+	if s.isAdministrator() {
+		id.Type = "IAMUser"
+	}
+	return id
 }
 
 // sessionParameters are the parameters of a request and fields of its

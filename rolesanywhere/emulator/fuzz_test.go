@@ -89,9 +89,11 @@ func newFuzzEnv(f *testing.F) *testEnv {
 	w := &testEnv{ca: certKey{certify(f, template, template, caKey.Public(), caKey), caKey}}
 	w.client = certKey{w.ca.certify(f, leafTemplate("client"), clientKey.Public()), clientKey}
 	w.start(f, Config{})
-	s := newSession(assumedRoleUser{}, DefaultAccount, testNow.Add(time.Hour))
-	s.accessKeyID, s.token = "ASIAFUZZ", "x"
-	w.server.sessions.add(s, testNow)
+	s := newSession(assumedRoleUser{}, DefaultAccount, testNow, time.Hour)
+	s.AccessKeyID, s.Token = "ASIAFUZZ", "x"
+	if err := w.server.change(func(c *changes) error { w.server.addSession(c, s); return nil }); err != nil {
+		f.Fatal(err)
+	}
 	return w
 }
 

@@ -105,13 +105,13 @@ func (s *Server) addPrivateCA(cfg PrivateCA) error {
 		return fmt.Errorf("%q is not the ARN of a private CA in region %s", ca.arn, s.region)
 	}
 	for _, arn := range ca.roles {
-		if _, ok := s.roles[arn]; !ok {
+		if _, ok := s.roles.get(arn); !ok {
 			return fmt.Errorf("private CA: role %s is not configured", arn)
 		}
 	}
 	pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	for _, arn := range s.arns.anchors {
-		for _, c := range s.anchors[arn].certs {
+	for _, a := range s.anchors.all() {
+		for _, c := range a.certs {
 			if ok && pub.Equal(c.PublicKey) {
 				ca.cert = c
 			}
@@ -265,9 +265,9 @@ func (s *Server) authorize(caller *session, action, arn string) error {
 	if !ok {
 		return refuse(codeInvalidARN, msgInvalidARN, arn)
 	}
-	permitted := len(s.ca.roles) == 0 || slices.Contains(s.ca.roles, caller.roleARN)
-	if account != caller.account || !permitted {
-		return refuse(codeAccessDenied, msgSTSDenied, caller.user.ARN, "acm-pca:"+action, arn)
+	permitted := len(s.ca.roles) == 0 || slices.Contains(s.ca.roles, caller.RoleARN)
+	if account != caller.Account || !permitted {
+		return refuse(codeAccessDenied, msgSTSDenied, caller.User.ARN, "acm-pca:"+action, arn)
 	}
 	if arn != s.ca.arn {
 		return refuse(codeNotFound, msgNotFound, arn)

@@ -103,7 +103,7 @@ func (s *Server) issueCertificate(caller *session, in issueCertificateInput) (an
 	}
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
-	key := caller.roleARN + " " + in.IdempotencyToken
+	key := caller.RoleARN + " " + in.IdempotencyToken
 	if t, ok := ca.tokens[key]; ok && in.IdempotencyToken != "" && now.Before(t.until) {
 		return &issueCertificateOutput{t.arn}, nil
 	}

@@ -64,27 +64,20 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	// Policies see only the ARN with the ID.
-	p.TrustAnchorARN, p.ProfileARN = s.canonical(p.TrustAnchorARN), s.canonical(p.ProfileARN)
-	anchor, ok := s.anchors[p.TrustAnchorARN]
-	if !ok {
-		return nil, refuse(codeNotFound, msgNotFound, p.TrustAnchorARN)
-	}
-	profile, ok := s.profiles[p.ProfileARN]
-	if !ok {
-		return nil, refuse(codeNotFound, msgNotFound, p.ProfileARN)
-	}
-	role, ok := s.roles[p.RoleARN]
-	if !ok {
-		return nil, refuse(codeNotFound, msgNotFound, p.RoleARN)
-	}
-
-	now := s.now()
-	cert, err := authenticate(r, body, anchor, logged, now, s.region)
+	anchor, profile, role, lists, err := s.resolve(&p)
 	if err != nil {
 		return nil, err
 	}
-	if profile.Disabled {
+
+	now := s.now()
+	cert, err := authenticate(r, body, anchor, lists, logged, now, s.region)
+	if err != nil {
+		return nil, err
+	}
+	if !anchor.Enabled {
+		return nil, refuse(codeAccessDenied, msgAnchorDisabled, p.TrustAnchorARN)
+	}
+	if !profile.Enabled {
 		return nil, refuse(codeAccessDenied, msgDisabled, p.ProfileARN)
 	}
 	if !slices.Contains(profile.RoleARNs, p.RoleARN) {
@@ -106,18 +99,20 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 		return nil, err
 	}
 
-	user := role.user(p.RoleARN, name)
-	issued := newSession(user, role.arn.account, now.Add(lifetime))
-	issued.roleARN, issued.source, issued.tags = p.RoleARN, source, tags // not transitive
-	s.sessions.add(issued, now)
+	user := role.user(name)
+	issued := newSession(user, role.arn.account, now, lifetime)
+	issued.RoleARN, issued.Source, issued.Tags = p.RoleARN, source, tags // not transitive
+	if err := s.change(func(c *changes) error { s.addSession(c, issued); return nil }); err != nil {
+		return nil, err
+	}
 	out := &createSessionOutput{
 		CredentialSet: []credentialSet{{
 			AssumedRoleUser: user,
 			Credentials: credentialsOutput{
-				AccessKeyID:     issued.accessKeyID,
-				SecretAccessKey: issued.secret,
-				SessionToken:    issued.token,
-				Expiration:      issued.expires.Format(time.RFC3339),
+				AccessKeyID:     issued.AccessKeyID,
+				SecretAccessKey: issued.Secret,
+				SessionToken:    issued.Token,
+				Expiration:      issued.Expires.Format(time.RFC3339),
 			},
 			PackedPolicySize: packedPolicySize,
 			RoleARN:          p.RoleARN,
@@ -129,9 +124,29 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	return out, nil
 }
 
+// resolve returns the resources that a request names, all as they are at one moment,
+// and the enabled revocation lists of the trust anchor. It replaces alias ARNs in p,
+// because policies see only the ARN with the ID.
+func (s *Server) resolve(p *params) (a *anchor, f *profile, r *role, lists []*revocationList, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var ok bool
+	if a, ok = find(&s.anchors, p.TrustAnchorARN); !ok {
+		return nil, nil, nil, nil, refuse(codeNotFound, msgNotFound, p.TrustAnchorARN)
+	}
+	if f, ok = find(&s.profiles, p.ProfileARN); !ok {
+		return nil, nil, nil, nil, refuse(codeNotFound, msgNotFound, p.ProfileARN)
+	}
+	if r, ok = s.roles.get(p.RoleARN); !ok {
+		return nil, nil, nil, nil, refuse(codeNotFound, msgNotFound, p.RoleARN)
+	}
+	p.TrustAnchorARN, p.ProfileARN = a.ARN, f.ARN
+	return a, f, r, s.lists(a.ARN), nil
+}
+
 // authenticate verifies the certificate and the signature of a request and
 // returns the certificate. It records the certificate in logged.
-func authenticate(r *http.Request, body []byte, anchor *anchor, logged *sessionParameters, now time.Time, region string) (*x509.Certificate, error) {
+func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocationList, logged *sessionParameters, now time.Time, region string) (*x509.Certificate, error) {
 	signed, err := sigv4x509.Parse(r)
 	if errors.Is(err, errors.ErrUnsupported) { // unsupported key type of the certificate
 		return nil, refuse(codeAccessDenied, msgInsufficient).because(err)
@@ -142,7 +157,7 @@ func authenticate(r *http.Request, body []byte, anchor *anchor, logged *sessionP
 	cert := signed.Certificate
 	logged.SerialNumber, logged.Subject = trustpolicy.SerialNumber(cert), cert.Subject.String()
 
-	if err := anchor.verify(cert, signed.Chain, now); err != nil {
+	if err := anchor.verify(cert, signed.Chain, lists, now); err != nil {
 		return nil, err
 	}
 	if err := signed.Verify(r, body); err != nil {
@@ -168,12 +183,12 @@ func checkSkew(code string, signed, now time.Time) error {
 // lifetime returns the lifetime of a session: the smaller one of the profile's
 // and the requested duration. If it exceeds the role's maximum, the request is
 // refused.
-func (s *Server) lifetime(p params, profile Profile, role role) (time.Duration, error) {
+func (s *Server) lifetime(p params, profile *profile, role *role) (time.Duration, error) {
 	seconds := profile.DurationSeconds
 	if p.DurationSeconds != nil {
 		seconds = min(seconds, *p.DurationSeconds)
 	}
-	if seconds > role.max {
+	if seconds > role.Max {
 		return 0, refuse(codeAccessDenied, msgMaxDuration, p.RoleARN)
 	}
 	if s.faults.SessionLifetime > 0 {
@@ -184,7 +199,7 @@ func (s *Server) lifetime(p params, profile Profile, role role) (time.Duration, 
 
 // authorize checks the tags and the role's trust policy, as AssumeRole does,
 // and returns the source identity and the tags.
-func authorize(p params, role role, anchor *anchor, cert *x509.Certificate, name string) (source string, tags map[string]string, err error) {
+func authorize(p params, role *role, anchor *anchor, cert *x509.Certificate, name string) (source string, tags map[string]string, err error) {
 	tags, unmapped := trustpolicy.SessionTags(cert)
 	if len(unmapped) > 0 {
 		return "", nil, refuse(codeAccessDenied, msgTags, p.RoleARN, list(unmapped[trustpolicy.Issuer]), list(unmapped[trustpolicy.Subject]), list(unmapped[trustpolicy.SAN]))
@@ -195,7 +210,7 @@ func authorize(p params, role role, anchor *anchor, cert *x509.Certificate, name
 			fmt.Errorf("session name or source identity is longer than %d characters", trustpolicy.MaxIdentity))
 	}
 	if role.policy != nil {
-		if err := role.policy.Allows(trustpolicy.CreateSession(p.TrustAnchorARN, anchor.account, source, name, tags)); err != nil {
+		if err := role.policy.Allows(trustpolicy.CreateSession(p.TrustAnchorARN, anchor.account(), source, name, tags)); err != nil {
 			return "", nil, refuse(codeAccessDenied, msgAssume, p.RoleARN).because(err)
 		}
 	}
@@ -205,15 +220,15 @@ func authorize(p params, role role, anchor *anchor, cert *x509.Certificate, name
 func list(names []string) string { return strings.Join(names, ", ") }
 
 // user returns the user of a session with this name.
-func (r role) user(roleARN, name string) assumedRoleUser {
+func (r *role) user(name string) assumedRoleUser {
 	return assumedRoleUser{
 		ARN: fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", r.arn.partition, r.arn.account, r.arn.name, name),
-		ID:  roleID(roleARN) + ":" + name,
+		ID:  r.ID + ":" + name,
 	}
 }
 
-// roleID returns the unique ID of a role, which STS puts before the session
-// name.
+// roleID returns the unique ID of a configured role, which STS puts before the
+// session name.
 func roleID(roleARN string) string {
 	sum := sha256.Sum256([]byte(roleARN))
 	return "AROA" + base32.StdEncoding.EncodeToString(sum[:])[:17]

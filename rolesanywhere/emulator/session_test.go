@@ -102,36 +102,37 @@ func TestRoleNameIsLastElement(t *testing.T) {
 
 // The stored expiration equals the one in the response.
 func TestExpirationIsInWholeSeconds(t *testing.T) {
-	if got := newSession(assumedRoleUser{}, "", testNow.Add(1999*time.Millisecond)).expires; !got.Equal(testNow.Add(time.Second)) {
+	if got := newSession(assumedRoleUser{}, "", testNow, 1999*time.Millisecond).Expires; !got.Equal(testNow.Add(time.Second)) {
 		t.Errorf("expiration is %v", got)
 	}
 }
 
-func TestStoreIsBounded(t *testing.T) {
-	var st store
-	add := func(lifetime time.Duration) *session {
-		s := newSession(assumedRoleUser{}, "", testNow.Add(lifetime))
-		st.add(s, testNow)
-		return s
+func TestSessionsAreBounded(t *testing.T) {
+	server := newServer(t, Config{Now: func() time.Time { return testNow }})
+	add := func(lifetime time.Duration) string {
+		issued := newSession(assumedRoleUser{}, "", testNow, lifetime)
+		if err := server.change(func(c *changes) error { server.addSession(c, issued); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return issued.AccessKeyID
 	}
-	oldest := add(time.Hour)
-	second := add(time.Hour)
-	expired := add(0)
-	for len(st.order) < maxSessions {
+	known := func(key string) bool { _, ok := server.sessions.get(key); return ok }
+	oldest, second, expired := add(time.Hour), add(time.Hour), add(0)
+	for len(server.sessions.keys) < maxSessions {
 		add(time.Hour)
 	}
-	if st.get(expired.accessKeyID) == nil {
-		t.Fatal("an expired session was removed although the store was not full")
+	if !known(expired) {
+		t.Fatal("an expired session was removed although the table was not full")
 	}
 	add(time.Hour)
-	if st.get(expired.accessKeyID) != nil || st.get(oldest.accessKeyID) == nil {
+	if known(expired) || !known(oldest) {
 		t.Error("an older session was removed before an expired one")
 	}
 	newest := add(time.Hour)
-	if st.get(oldest.accessKeyID) != nil || st.get(second.accessKeyID) == nil || st.get(newest.accessKeyID) == nil {
+	if known(oldest) || !known(second) || !known(newest) || !known(server.admin.AccessKeyID) {
 		t.Error("a session other than the oldest was removed")
 	}
-	if len(st.order) != maxSessions || len(st.byKey) != maxSessions {
-		t.Errorf("%d and %d sessions, want %d", len(st.order), len(st.byKey), maxSessions)
+	if len(server.sessions.keys) != maxSessions || len(server.sessions.rows) != maxSessions {
+		t.Errorf("%d and %d sessions, want %d", len(server.sessions.keys), len(server.sessions.rows), maxSessions)
 	}
 }

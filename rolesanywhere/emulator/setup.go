@@ -6,98 +6,212 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
-
-	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
+	"strconv"
+	"time"
 )
 
-func (s *Server) addAnchor(cfg TrustAnchor, i int) error {
-	cfg.ARN = cmp.Or(cfg.ARN, DefaultTrustAnchorARN(s.region, s.account, i+1))
-	id, err := s.ownARN(cfg.ARN, "trust-anchor")
-	if err != nil {
-		return err
-	}
-	if s.anchors[cfg.ARN] != nil {
-		return fmt.Errorf("trust anchor %s is configured twice", cfg.ARN)
-	}
-	a, err := newAnchor(cfg)
-	if err != nil {
-		return fmt.Errorf("trust anchor %s: %w", cfg.ARN, err)
-	}
-	a.account = id.account
-	s.anchors[cfg.ARN] = a
-	s.arns.anchors = append(s.arns.anchors, cfg.ARN)
-	return s.addAlias(cfg.ARN, cfg.Alias)
+// A setup adds the configured resources to a server that nobody uses yet. They
+// replace those of an earlier start.
+type setup struct {
+	*Server
+	changes
+	configured map[string]bool // ARNs
+	crlCount   int
 }
 
-func (s *Server) addRole(cfg Role, i int) error {
+// configure adds the resources of cfg and stores them.
+func (s *Server) configure(cfg Config) error {
+	b := &setup{Server: s, configured: make(map[string]bool)}
+	s.describe(&b.changes)
+	s.addAdministrator(&b.changes)
+	if len(cfg.TrustAnchors) > 0 { // otherwise the emulator starts empty
+		if len(cfg.Roles) == 0 {
+			cfg.Roles = []Role{{}}
+		}
+		if len(cfg.Profiles) == 0 {
+			cfg.Profiles = []Profile{{}}
+		}
+	}
+	for i, a := range cfg.TrustAnchors {
+		if err := b.addAnchor(a, i); err != nil {
+			return err
+		}
+	}
+	for i, r := range cfg.Roles {
+		if err := b.addRole(r, i); err != nil {
+			return err
+		}
+	}
+	for i, p := range cfg.Profiles {
+		if err := b.addProfile(p, i); err != nil {
+			return err
+		}
+	}
+	if err := s.addPrivateCA(cfg.PrivateCA); err != nil {
+		return err
+	}
+	b.removeOthers()
+	var err error
+	if s.limiters, err = newLimiters(cfg.Rates); err != nil {
+		return err
+	}
+	if err := s.setFaults(cfg.Faults); err != nil {
+		return err
+	}
+	b.applyAll()
+	return errors.Join(b.err, s.disk.write(b.writes))
+}
+
+// removeOthers removes the resources that an earlier configuration had.
+func (b *setup) removeOthers() {
+	for arn, r := range b.anchors.all() {
+		if r.Configured && !b.configured[arn] {
+			b.anchors.remove(&b.changes, arn)
+		}
+	}
+	for arn, r := range b.profiles.all() {
+		if r.Configured && !b.configured[arn] {
+			b.profiles.remove(&b.changes, arn)
+		}
+	}
+	for arn, r := range b.crls.all() {
+		if r.Configured && !b.configured[arn] {
+			b.crls.remove(&b.changes, arn)
+		}
+	}
+	for arn, r := range b.roles.all() {
+		if r.Configured && !b.configured[arn] {
+			b.roles.remove(&b.changes, arn)
+		}
+	}
+}
+
+// once refuses an ARN that is configured twice.
+func (b *setup) once(kind, arn string) error {
+	if b.configured[arn] {
+		return fmt.Errorf("%s %s is configured twice", kind, arn)
+	}
+	b.configured[arn] = true
+	return nil
+}
+
+// resource returns the common part of a configured resource.
+func (b *setup) resource(arn, name, alias string) resource {
+	now := b.now().UTC().Truncate(time.Second)
+	return resource{ARN: arn, Name: name, Alias: alias, Enabled: true, Created: now, Updated: now, Configured: true}
+}
+
+func (b *setup) addAnchor(cfg TrustAnchor, i int) error {
+	cfg.ARN = cmp.Or(cfg.ARN, DefaultTrustAnchorARN(b.region, b.account, i+1))
+	if _, err := b.ownARN(cfg.ARN, "trust-anchor"); err != nil {
+		return err
+	}
+	if err := b.once("trust anchor", cfg.ARN); err != nil {
+		return err
+	}
+	fail := func(err error) error { return fmt.Errorf("trust anchor %s: %w", cfg.ARN, err) }
+	a := &anchor{resource: b.resource(cfg.ARN, "trust anchor "+strconv.Itoa(i+1), cfg.Alias)}
+	if err := checkNewAlias(&b.anchors, a.resource); err != nil {
+		return err
+	}
+	var err error
+	if a.Certificates, err = readCertificates(cfg); err != nil {
+		return fail(err)
+	}
+	if err := a.parse(); err != nil {
+		return fail(err)
+	}
+	b.anchors.put(&b.changes, a.ARN, a)
+	crls, err := loadCRLs(cfg.CRLs, cfg.CRLFiles)
+	if err != nil {
+		return fail(err)
+	}
+	for _, data := range crls {
+		b.crlCount++
+		c := &crl{resource: b.resource(defaultARN("crl", b.region, b.account, b.crlCount), "CRL "+strconv.Itoa(b.crlCount), ""), TrustAnchorARN: a.ARN, Data: data}
+		if err := c.parse(); err != nil {
+			return fail(err)
+		}
+		b.configured[c.ARN] = true
+		b.crls.put(&b.changes, c.ARN, c)
+	}
+	b.applyAll()
+	return nil
+}
+
+func (b *setup) addRole(cfg Role, i int) error {
 	if cfg.ARN == "" {
 		if i > 0 {
 			return fmt.Errorf("role %d has no ARN", i+1)
 		}
-		cfg.ARN = DefaultRoleARN(s.region, s.account)
+		cfg.ARN = DefaultRoleARN(b.region, b.account)
 	}
-	id, err := s.ownARN(cfg.ARN, "role")
+	id, err := b.ownARN(cfg.ARN, "role")
 	if err != nil {
 		return err
 	}
-	if _, duplicate := s.roles[cfg.ARN]; duplicate {
-		return fmt.Errorf("role %s is configured twice", cfg.ARN)
+	if err := b.once("role", cfg.ARN); err != nil {
+		return err
 	}
-	// Source: AWS IAM API Reference, CreateRole: names are unique in an account,
-	// whatever their paths are, and are not distinguished by case.
-	for _, other := range s.arns.roles {
-		if o := s.roles[other].arn; o.account == id.account && strings.EqualFold(o.name, id.name) {
-			return fmt.Errorf("%s and %s have the same role name; IAM allows a name once in an account", other, cfg.ARN)
+	if other, used := b.roleByName(id.account, id.name); used && other.ARN != cfg.ARN {
+		return fmt.Errorf("%s and %s have the same role name; IAM allows a name once in an account", other.ARN, cfg.ARN)
+	}
+	r := &role{ARN: cfg.ARN, ID: roleID(cfg.ARN), Created: b.now().UTC().Truncate(time.Second), Max: cmp.Or(cfg.MaxSessionDuration, defaultDuration), Configured: true}
+	if r.Max < defaultDuration || r.Max > maxDuration {
+		return fmt.Errorf("role %s: maximum session duration of %d s is not between %d and %d",
+			cfg.ARN, r.Max, defaultDuration, maxDuration)
+	}
+	name := ""
+	if r.TrustPolicy, name, err = readPolicy(cfg); err == nil {
+		if err = r.parse(); err != nil && name != "" {
+			err = fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	r := role{arn: id, max: cmp.Or(cfg.MaxSessionDuration, defaultDuration)}
-	if r.max < defaultDuration || r.max > maxDuration {
-		return fmt.Errorf("role %s: maximum session duration of %d s is not between %d and %d",
-			cfg.ARN, r.max, defaultDuration, maxDuration)
-	}
-	if r.policy, err = loadPolicy(cfg); err != nil {
+	if err != nil {
 		return fmt.Errorf("trust policy of role %s: %w", cfg.ARN, err)
 	}
-	if r.policy != nil {
-		if err := r.policy.CheckPartition(id.partition); err != nil {
-			return fmt.Errorf("trust policy of role %s: %w", cfg.ARN, err)
-		}
-	}
-	s.roles[cfg.ARN] = r
-	s.arns.roles = append(s.arns.roles, cfg.ARN)
+	b.roles.put(&b.changes, r.ARN, r)
+	b.applyAll()
 	return nil
 }
 
 // addProfile must be called after all roles are added, because profiles refer
 // to roles.
-func (s *Server) addProfile(p Profile, i int) error {
-	p.ARN = cmp.Or(p.ARN, DefaultProfileARN(s.region, s.account, i+1))
-	id, err := s.ownARN(p.ARN, "profile")
+func (b *setup) addProfile(cfg Profile, i int) error {
+	cfg.ARN = cmp.Or(cfg.ARN, DefaultProfileARN(b.region, b.account, i+1))
+	id, err := b.ownARN(cfg.ARN, "profile")
 	if err != nil {
 		return err
 	}
-	if _, duplicate := s.profiles[p.ARN]; duplicate {
-		return fmt.Errorf("profile %s is configured twice", p.ARN)
+	if err := b.once("profile", cfg.ARN); err != nil {
+		return err
 	}
-	p.DurationSeconds = cmp.Or(p.DurationSeconds, defaultDuration)
+	p := &profile{
+		resource:        b.resource(cfg.ARN, "profile "+strconv.Itoa(i+1), cfg.Alias),
+		DurationSeconds: cmp.Or(cfg.DurationSeconds, defaultDuration), AcceptRoleSessionName: cfg.AcceptRoleSessionName,
+		Mappings: defaultMappings(),
+	}
+	p.Enabled = !cfg.Disabled
+	if err := checkNewAlias(&b.profiles, p.resource); err != nil {
+		return err
+	}
 	if p.DurationSeconds < minDuration || p.DurationSeconds > maxDuration {
 		return fmt.Errorf("profile %s: duration of %d s is not between %d and %d",
 			p.ARN, p.DurationSeconds, minDuration, maxDuration)
 	}
-	if p.RoleARNs, err = s.profileRoles(p.RoleARNs, id.account); err != nil {
+	if p.RoleARNs, err = b.profileRoles(cfg.RoleARNs, id.account); err != nil {
 		return fmt.Errorf("profile %s: %w", p.ARN, err)
 	}
-	s.profiles[p.ARN] = p
-	s.arns.profiles = append(s.arns.profiles, p.ARN)
-	return s.addAlias(p.ARN, p.Alias)
+	b.profiles.put(&b.changes, p.ARN, p)
+	b.applyAll()
+	return nil
 }
 
 // profileRoles checks the roles of a profile, which must belong to the account of
 // the profile. Without any, it returns all roles of the account.
-func (s *Server) profileRoles(arns []string, account string) ([]string, error) {
+func (b *setup) profileRoles(arns []string, account string) ([]string, error) {
 	for _, arn := range arns {
-		switch role, ok := s.roles[arn]; {
+		switch role, ok := b.roles.get(arn); {
 		case !ok:
 			return nil, fmt.Errorf("role %s is not configured", arn)
 		case role.arn.account != account:
@@ -107,7 +221,10 @@ func (s *Server) profileRoles(arns []string, account string) ([]string, error) {
 	if len(arns) > 0 {
 		return slices.Clone(arns), nil
 	}
-	own := slices.DeleteFunc(s.RoleARNs(), func(arn string) bool { return s.roles[arn].arn.account != account })
+	own := slices.DeleteFunc(b.RoleARNs(), func(arn string) bool {
+		r, _ := b.roles.get(arn)
+		return r.arn.account != account
+	})
 	if len(own) == 0 {
 		return nil, fmt.Errorf("no role of its account %s is configured", account)
 	}
@@ -148,22 +265,15 @@ func (s *Server) setFaults(f Faults) error {
 	return nil
 }
 
-func loadPolicy(cfg Role) (*trustpolicy.Policy, error) {
-	switch {
-	case cfg.TrustPolicy != "" && cfg.TrustPolicyFile != "":
-		return nil, errors.New("given both inline and as a file")
-	case cfg.TrustPolicy != "":
-		return trustpolicy.Parse([]byte(cfg.TrustPolicy))
-	case cfg.TrustPolicyFile != "":
-		b, err := readFile(cfg.TrustPolicyFile, maxFile)
-		if err != nil {
-			return nil, err
-		}
-		p, err := trustpolicy.Parse(b)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", cfg.TrustPolicyFile, err)
-		}
-		return p, nil
+// readPolicy returns the trust policy of a configured role and the name of its file,
+// if it is in one.
+func readPolicy(cfg Role) (document, file string, err error) {
+	if cfg.TrustPolicyFile == "" {
+		return cfg.TrustPolicy, "", nil
 	}
-	return nil, nil
+	if cfg.TrustPolicy != "" {
+		return "", "", errors.New("given both inline and as a file")
+	}
+	b, err := readFile(cfg.TrustPolicyFile, maxFile)
+	return string(b), cfg.TrustPolicyFile, err
 }

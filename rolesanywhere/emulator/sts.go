@@ -79,7 +79,7 @@ func (s *Server) answerSTS(r *http.Request, body []byte, form url.Values, id str
 		return s.assumeRole(caller, form, id, ev)
 	}
 	return callerIdentityResponse{
-		Result:    Identity{ARN: caller.user.ARN, UserID: caller.user.ID, Account: caller.account},
+		Result:    Identity{ARN: caller.User.ARN, UserID: caller.User.ID, Account: caller.Account},
 		RequestID: id,
 	}, nil
 }
@@ -115,9 +115,6 @@ func (s *Server) caller(r *http.Request, body []byte, service, region string) (*
 	if r.Header.Get("Authorization") == "" {
 		return nil, refuse(codeMissingToken, msgSTSNoToken)
 	}
-	if r.Header.Get(headerToken) == "" { // only long-term keys have none, and the emulator issues no such keys
-		return nil, refuse(codeInvalidToken, msgSTSInvalid)
-	}
 	signed, err := sigv4.Parse(r)
 	if err != nil {
 		return nil, refuse(codeIncomplete, msgSTSIncomplete, err)
@@ -130,14 +127,16 @@ func (s *Server) caller(r *http.Request, body []byte, service, region string) (*
 	}
 
 	now := s.now()
-	caller := s.sessions.get(signed.AccessKeyID)
-	if caller == nil || subtle.ConstantTimeCompare([]byte(r.Header.Get(headerToken)), []byte(caller.token)) != 1 {
+	s.mu.RLock()
+	caller, ok := s.sessions.get(signed.AccessKeyID)
+	s.mu.RUnlock()
+	if !ok || subtle.ConstantTimeCompare([]byte(r.Header.Get(headerToken)), []byte(caller.Token)) != 1 {
 		return nil, refuse(codeInvalidToken, msgSTSInvalid)
 	}
-	if !caller.expires.After(now) {
+	if caller.expired(now) {
 		return nil, refuse(codeExpiredToken, msgSTSExpired)
 	}
-	switch err := signed.Verify(r, body, caller.secret); {
+	switch err := signed.Verify(r, body, caller.Secret); {
 	case errors.Is(err, sigv4.ErrSignature):
 		return nil, refuse(codeSignatureNoMatch, msgSTSSignature)
 	case err != nil:

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
@@ -32,47 +34,54 @@ var signatureAlgorithms = []x509.SignatureAlgorithm{
 	x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512,
 }
 
-// An anchor is a configured trust anchor.
+// An anchor is a trust anchor.
 type anchor struct {
-	account string
-	certs   []*x509.Certificate
-	roots   *x509.CertPool
-	crls    []*crl
+	resource
+	Certificates  string                `json:"certificates"` // PEM
+	CheckCRLDP    bool                  `json:"crlDpRevocationEnabled"`
+	Notifications []notificationSetting `json:"notifications,omitempty"` // that differ from the defaults
+
+	certs []*x509.Certificate
+	roots *x509.CertPool
 }
 
-func newAnchor(cfg TrustAnchor) (*anchor, error) {
-	certs, err := parseCertificates(cfg.Certificates)
+// parse parses and checks the certificates.
+func (a *anchor) parse() error {
+	certs, err := parseCertificates([]byte(a.Certificates))
 	if err != nil {
-		return nil, err
-	}
-	for _, path := range cfg.CertificateFiles {
-		b, err := readFile(path, maxFile)
-		if err != nil {
-			return nil, err
-		}
-		more, err := parseCertificates(b)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		if len(more) == 0 {
-			return nil, fmt.Errorf("%s: contains no PEM certificate", path)
-		}
-		certs = append(certs, more...)
+		return err
 	}
 	if n := len(certs); n == 0 || n > maxAnchorCertificates {
-		return nil, fmt.Errorf("%d certificates are configured; 1 to %d are allowed", n, maxAnchorCertificates)
+		return fmt.Errorf("%d certificates are configured; 1 to %d are allowed", n, maxAnchorCertificates)
 	}
-	a := &anchor{certs: certs, roots: x509.NewCertPool()}
+	a.certs, a.roots = certs, x509.NewCertPool()
 	for _, c := range certs {
 		if err := checkCA(c); err != nil {
-			return nil, fmt.Errorf("certificate of %s: %w", c.Subject, err)
+			return fmt.Errorf("certificate of %s: %w", c.Subject, err)
 		}
 		a.roots.AddCert(certpath.Relaxed(c))
 	}
-	if a.crls, err = loadCRLs(cfg.CRLs, cfg.CRLFiles); err != nil {
-		return nil, err
+	return nil
+}
+
+// readCertificates returns the certificates of a configuration in PEM.
+func readCertificates(cfg TrustAnchor) (string, error) {
+	all := bytes.Clone(cfg.Certificates)
+	for _, path := range cfg.CertificateFiles {
+		b, err := readFile(path, maxFile)
+		if err != nil {
+			return "", err
+		}
+		certs, err := parseCertificates(b)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", path, err)
+		}
+		if len(certs) == 0 {
+			return "", fmt.Errorf("%s: contains no PEM certificate", path)
+		}
+		all = append(append(all, '\n'), b...)
 	}
-	return a, nil
+	return strings.TrimSpace(string(all)) + "\n", nil
 }
 
 func parseCertificates(b []byte) ([]*x509.Certificate, error) {
@@ -139,8 +148,9 @@ func checkLeaf(c *x509.Certificate) error {
 }
 
 // verify verifies the chain from leaf to the trust anchor a. intermediates are
-// the untrusted certificates that the client sent, in any order.
-func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificate, now time.Time) error {
+// the untrusted certificates that the client sent, in any order; lists are the
+// enabled revocation lists.
+func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificate, lists []*revocationList, now time.Time) error {
 	if err := checkLeaf(leaf); err != nil {
 		return refuse(codeAccessDenied, msgInsufficient).because(err)
 	}
@@ -174,7 +184,7 @@ func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificat
 			}
 			continue
 		}
-		revoked := a.revoked(chain)
+		revoked := revoked(chain, lists)
 		if revoked == nil {
 			return nil
 		}

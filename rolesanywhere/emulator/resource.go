@@ -1,0 +1,216 @@
+package emulator
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
+)
+
+// A resource is what trust anchors, profiles and revocation lists have in common.
+type resource struct {
+	ARN     string            `json:"arn"`
+	Name    string            `json:"name"`
+	Alias   string            `json:"alias,omitempty"`
+	Enabled bool              `json:"enabled"`
+	Created time.Time         `json:"created"`
+	Updated time.Time         `json:"updated"`
+	Tags    map[string]string `json:"tags,omitempty"`
+	// Configured resources come from the Config, which replaces them at each start.
+	Configured bool `json:"configured,omitempty"`
+}
+
+func (r resource) common() resource { return r }
+
+// id returns the last part of the ARN.
+func (r resource) id() string { return r.ARN[strings.LastIndexByte(r.ARN, '/')+1:] }
+
+// account returns the account in the ARN.
+func (r resource) account() string { return strings.SplitN(r.ARN, ":", 6)[4] }
+
+// aliasARN returns the ARN with the alias, or "".
+func (r resource) aliasARN() string {
+	if r.Alias == "" {
+		return ""
+	}
+	return aliasARN(r.ARN, r.Alias)
+}
+
+// A profile lists the roles that may be assumed with it.
+type profile struct {
+	resource
+	RoleARNs              []string           `json:"roleArns"`
+	DurationSeconds       int                `json:"durationSeconds"`
+	AcceptRoleSessionName bool               `json:"acceptRoleSessionName"`
+	ManagedPolicyARNs     []string           `json:"managedPolicyArns,omitempty"`
+	SessionPolicy         string             `json:"sessionPolicy,omitempty"`
+	RequireProperties     bool               `json:"requireInstanceProperties"`
+	Mappings              []attributeMapping `json:"attributeMappings"`
+}
+
+// An attributeMapping is the specifiers of a field of a certificate that become
+// session tags.
+type attributeMapping struct {
+	Field string        `json:"certificateField"`
+	Rules []mappingRule `json:"mappingRules"`
+}
+
+type mappingRule struct {
+	Specifier string `json:"specifier"`
+}
+
+// A notificationSetting is how the owner of a trust anchor is told about an event.
+type notificationSetting struct {
+	Channel      string `json:"channel"`
+	ConfiguredBy string `json:"configuredBy,omitempty"`
+	Enabled      bool   `json:"enabled"`
+	Event        string `json:"event"`
+	Threshold    int    `json:"threshold,omitempty"`
+}
+
+// A role is an IAM role.
+type role struct {
+	ARN         string            `json:"arn"`
+	ID          string            `json:"id"`
+	Description string            `json:"description,omitempty"`
+	Created     time.Time         `json:"created"`
+	Max         int               `json:"maxSessionDuration"`         // seconds
+	TrustPolicy string            `json:"trustPolicy,omitempty"`      // "": trusts every session
+	Attached    []string          `json:"attachedPolicies,omitempty"` // ARNs of managed policies
+	Inline      map[string]string `json:"inlinePolicies,omitempty"`   // documents by name
+	Tags        map[string]string `json:"tags,omitempty"`
+	Configured  bool              `json:"configured,omitempty"` // as in resource
+
+	arn    arn
+	policy *trustpolicy.Policy // nil: trusts every session
+}
+
+// parse parses the ARN and the trust policy.
+func (r *role) parse() (err error) {
+	if r.arn, err = parseARN(r.ARN, "role"); err != nil {
+		return err
+	}
+	if r.TrustPolicy == "" {
+		return nil
+	}
+	if r.policy, err = trustpolicy.Parse([]byte(r.TrustPolicy)); err != nil {
+		return err
+	}
+	return r.policy.CheckPartition(r.arn.partition)
+}
+
+// resources are all resources. Server.mu guards them.
+type resources struct {
+	anchors  table[*anchor]
+	profiles table[*profile]
+	crls     table[*crl]
+	roles    table[*role]
+	subjects table[*subject]
+	sessions table[*session]
+	history  table[json.RawMessage] // events
+	about    table[string]          // version, account and region of the state
+}
+
+func newResources() resources {
+	return resources{
+		anchors:  newTable[*anchor]("trust-anchors"),
+		profiles: newTable[*profile]("profiles"),
+		crls:     newTable[*crl]("crls"),
+		roles:    newTable[*role]("roles"),
+		subjects: newTable[*subject]("subjects"),
+		sessions: newTable[*session]("sessions"),
+		history:  newTable[json.RawMessage]("events"),
+		about:    newTable[string]("about"),
+	}
+}
+
+// stateVersion is the version of the format of the state.
+const stateVersion = "1"
+
+// restore fills empty tables from the disk. The state must be that of the same
+// account and region.
+func (s *Server) restore() error {
+	if s.disk == nil {
+		return nil
+	}
+	err := errors.Join(
+		s.about.restore(s.disk), s.anchors.restore(s.disk), s.profiles.restore(s.disk), s.crls.restore(s.disk),
+		s.roles.restore(s.disk), s.subjects.restore(s.disk), s.sessions.restore(s.disk), s.history.restore(s.disk),
+	)
+	if err != nil {
+		return err
+	}
+	for name, want := range map[string]string{"version": stateVersion, "account": s.account, "region": s.region} {
+		if got, ok := s.about.get(name); ok && got != want {
+			return fmt.Errorf("%s: the state is that of %s %s, not %s", s.disk.db.Path(), name, got, want)
+		}
+	}
+	for _, a := range s.anchors.all() {
+		err = errors.Join(err, a.parse())
+	}
+	for _, c := range s.crls.all() {
+		err = errors.Join(err, c.parse())
+	}
+	for _, r := range s.roles.all() {
+		err = errors.Join(err, r.parse())
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.disk.db.Path(), err)
+	}
+	return nil
+}
+
+// describe records whose state it is.
+func (s *Server) describe(c *changes) {
+	s.about.put(c, "version", stateVersion)
+	s.about.put(c, "account", s.account)
+	s.about.put(c, "region", s.region)
+}
+
+// findByAlias returns the key of the row that has an alias ARN, or "".
+func findByAlias[T interface{ common() resource }](t *table[T], alias string) string {
+	for key, r := range t.all() {
+		if alias != "" && r.common().aliasARN() == alias {
+			return key
+		}
+	}
+	return ""
+}
+
+// find returns the row with an ARN, or with an alias ARN.
+func find[T interface{ common() resource }](t *table[T], arn string) (T, bool) {
+	if v, ok := t.get(arn); ok {
+		return v, true
+	}
+	return t.get(findByAlias(t, arn))
+}
+
+// lists returns the enabled revocation lists of a trust anchor.
+func (s *Server) lists(anchor string) (all []*revocationList) {
+	for _, c := range s.crls.all() {
+		if c.TrustAnchorARN == anchor && c.Enabled {
+			all = append(all, c.parsed)
+		}
+	}
+	return all
+}
+
+// roleByName returns the role with a name, which is not distinguished by case and is
+// unique in an account whatever its path is.
+//
+// Source: AWS IAM API Reference, CreateRole.
+func (s *Server) roleByName(account, name string) (*role, bool) {
+	for _, r := range s.roles.all() {
+		if r.arn.account == account && strings.EqualFold(r.arn.name, name) {
+			return r, true
+		}
+	}
+	return nil, false
+}
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,136 @@
+package emulator
+
+import (
+	"encoding/json"
+	"errors"
+	"iter"
+	"slices"
+)
+
+// A table holds the resources of one kind by key, in the order in which they were
+// added. A row is immutable: a change replaces it. Server.mu guards all tables.
+type table[T any] struct {
+	name string
+	rows map[string]row[T]
+	keys []string // in order
+	next uint64
+}
+
+// A row is a resource with its number in the order of its table.
+type row[T any] struct {
+	Number uint64 `json:"number"`
+	Value  T      `json:"value"`
+}
+
+func newTable[T any](name string) table[T] {
+	return table[T]{name: name, rows: make(map[string]row[T])}
+}
+
+func (t *table[T]) get(key string) (T, bool) {
+	r, ok := t.rows[key]
+	return r.Value, ok
+}
+
+// all returns the rows in order.
+func (t *table[T]) all() iter.Seq2[string, T] {
+	return func(yield func(string, T) bool) {
+		for _, key := range t.keys {
+			if !yield(key, t.rows[key].Value) {
+				return
+			}
+		}
+	}
+}
+
+// put adds or replaces a row when the changes of c are applied.
+func (t *table[T]) put(c *changes, key string, value T) {
+	r, exists := t.rows[key]
+	if !exists {
+		r.Number = t.next
+		t.next++ // not reused if the changes fail
+	}
+	r.Value = value
+	c.write(t.name, key, r, func() {
+		if !exists {
+			t.keys = append(t.keys, key)
+		}
+		t.rows[key] = r
+	})
+}
+
+// remove removes a row when the changes of c are applied.
+func (t *table[T]) remove(c *changes, key string) {
+	c.write(t.name, key, nil, func() {
+		delete(t.rows, key)
+		if i := slices.Index(t.keys, key); i >= 0 {
+			t.keys = slices.Delete(t.keys, i, i+1)
+		}
+	})
+}
+
+// restore fills an empty table with the rows of a state folder.
+func (t *table[T]) restore(d *disk) error {
+	err := d.read(t.name, func(key string, value []byte) error {
+		var r row[T]
+		if err := json.Unmarshal(value, &r); err != nil {
+			return err
+		}
+		t.rows[key] = r
+		t.keys = append(t.keys, key)
+		t.next = max(t.next, r.Number+1)
+		return nil
+	})
+	slices.SortFunc(t.keys, func(a, b string) int {
+		return int(t.rows[a].Number) - int(t.rows[b].Number)
+	})
+	return err
+}
+
+// changes are changes to tables that are stored and applied together.
+type changes struct {
+	writes []storedRow
+	apply  []func()
+	err    error
+}
+
+// A storedRow is the new value of a row in a state folder.
+type storedRow struct {
+	table, key string
+	value      []byte // nil: the row is removed
+}
+
+func (c *changes) write(table, key string, value any, apply func()) {
+	w := storedRow{table: table, key: key}
+	if value != nil {
+		var err error
+		if w.value, err = json.Marshal(value); err != nil && c.err == nil {
+			c.err = err
+		}
+	}
+	c.writes = append(c.writes, w)
+	c.apply = append(c.apply, apply)
+}
+
+// change calls f, stores the changes that it makes, and applies them. If f or
+// storing fails, nothing changes. Within f, tables have their earlier rows. The
+// calls of f are never concurrent.
+func (s *Server) change(f func(*changes) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var c changes
+	if err := errors.Join(f(&c), c.err); err != nil {
+		return err
+	}
+	if err := s.disk.write(c.writes); err != nil {
+		return err
+	}
+	c.applyAll()
+	return nil
+}
+
+func (c *changes) applyAll() {
+	for _, apply := range c.apply {
+		apply()
+	}
+	c.apply = nil
+}
