@@ -4,7 +4,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -46,8 +45,9 @@ type assumeRoleOutput struct {
 
 // assumeRole handles an AssumeRole request of a session and records details in
 // ev.
-func (s *Server) assumeRole(caller *session, form url.Values, id string, ev *event) (any, error) {
-	p, err := parseAssumeRole(form)
+func (s *Server) assumeRole(q *queryRequest) (any, error) {
+	caller, ev := q.caller, q.ev
+	p, err := parseAssumeRole(q.form)
 	ev.RequestParameters = &p
 	if err != nil {
 		return nil, err
@@ -89,9 +89,7 @@ func (s *Server) assumeRole(caller *session, form url.Values, id string, ev *eve
 	issued.Tags = maps.Clone(p.Incoming)
 	maps.Copy(issued.Tags, p.Tags)
 	issued.Transitive = slices.Concat(slices.Sorted(maps.Keys(p.Incoming)), p.TransitiveTagKeys)
-	if err := s.change(func(c *changes) error { s.addSession(c, issued); return nil }); err != nil {
-		return nil, err
-	}
+	ev.also = append(ev.also, func(c *changes) { s.addSession(c, issued) })
 	out := &assumeRoleResponse{
 		User: issued.User,
 		Credentials: assumeRoleOutput{
@@ -102,7 +100,7 @@ func (s *Server) assumeRole(caller *session, form url.Values, id string, ev *eve
 		},
 		PackedPolicySize: packedPolicySize,
 		SourceIdentity:   issued.Source,
-		RequestID:        id,
+		RequestID:        q.id,
 	}
 	ev.ResponseElements = out
 	return out, nil

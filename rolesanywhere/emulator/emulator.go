@@ -171,6 +171,9 @@ type Server struct {
 	limiters map[string]*limiter // by action
 }
 
+// Region returns the region of the emulator.
+func (s *Server) Region() string { return s.region }
+
 // TrustAnchorARNs returns the ARNs of the trust anchors in the order of their
 // creation.
 func (s *Server) TrustAnchorARNs() []string { return arns(s, &s.anchors) }

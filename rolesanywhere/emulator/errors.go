@@ -18,6 +18,7 @@ const (
 	msgInsufficient     = "Untrusted certificate. Insufficient certificate"
 	msgUntrusted        = "Untrusted signing certificate"
 	msgInvalidSignature = "Invalid signature"
+	msgBasicConstraints = "Incorrect basic constraints for CA certificate"
 	msgAssume           = "Unable to assume role for %s"
 	msgMaxDuration      = msgAssume + ". The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
 	msgTags             = msgAssume + ". Some attributes failed to be mapped into session tags. Issuer: [ %s ]; Subject: [ %s ]; SAN: [ %s ]"
@@ -26,6 +27,7 @@ const (
 
 // Messages of the emulator, for errors whose message is not documented.
 const (
+	msgForeign          = "This is an emulator of IAM Roles Anywhere, IAM, STS, CloudTrail and AWS Private CA on your machine. It does not know the service %s."
 	msgUnknownPath      = "No such operation: %s %s"
 	msgBody             = "Request body: %v"
 	msgParameter        = "Parameter %s: %v"
@@ -38,6 +40,9 @@ const (
 	msgSignatureFuture  = "Signature not yet current: %s is more than %v after %s"
 	msgAnchorDisabled   = "Trust anchor is disabled: %s"
 	msgDisabled         = "Profile is disabled: %s"
+	msgToken            = "The token of the page is invalid"
+	msgQuota            = "At most %d %s are allowed"
+	msgTooManyTags      = "A resource has at most %d tags"
 	msgInjected         = "Fault injected by configuration"
 
 	msgSTSAction      = "Could not find operation %s for version %s"
@@ -100,6 +105,7 @@ const (
 	codeInternal     = "InternalServerException"
 	codeUnavailable  = "ServiceUnavailableException"
 	codeUnknown      = "UnknownOperationException"
+	codeTooManyTags  = "TooManyTagsException"
 )
 
 // The codes of STS errors.
@@ -148,6 +154,13 @@ var statuses = map[string]int{
 	codeInternal:     http.StatusInternalServerError,
 	codeUnavailable:  http.StatusServiceUnavailable,
 	codeUnknown:      http.StatusNotFound,
+	codeTooManyTags:  http.StatusBadRequest,
+
+	"MissingAuthenticationTokenException": http.StatusForbidden,
+	"IncompleteSignatureException":        http.StatusForbidden,
+	"UnrecognizedClientException":         http.StatusForbidden,
+	"ExpiredTokenException":               http.StatusForbidden,
+	"InvalidSignatureException":           http.StatusForbidden,
 
 	codeMissingAction:    http.StatusBadRequest,
 	codeInvalidAction:    http.StatusBadRequest,

@@ -16,6 +16,9 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 )
 
+// maxEvents limits the memory for events.
+const maxEvents = 10_000
+
 const (
 	sourceRolesAnywhere = "rolesanywhere.amazonaws.com"
 	sourceSTS           = "sts.amazonaws.com"
@@ -40,6 +43,8 @@ type event struct {
 	RequestID           string        `json:"requestID"`
 	EventID             string        `json:"eventID"`
 	RecipientAccountID  string        `json:"recipientAccountId"`
+
+	also []func(*changes) // changes that are stored with the event
 }
 
 type userIdentity struct {
@@ -161,20 +166,50 @@ type eventLog struct {
 	w  io.Writer // nil: none
 }
 
-func (s *Server) record(e event) {
-	if s.events.w == nil {
-		return
-	}
+// record stores an event with its changes, and writes it to the log of events.
+func (s *Server) record(e event) error {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(e)
-	if err == nil {
-		s.events.mu.Lock()
-		_, err = s.events.w.Write(b.Bytes())
-		s.events.mu.Unlock()
+	if err := encoder.Encode(e); err != nil { // impossible with the types in use
+		return err
 	}
+	err := s.change(func(c *changes) error {
+		for _, f := range e.also {
+			f(c)
+		}
+		if len(s.history.keys) >= maxEvents {
+			s.history.remove(c, s.history.keys[0])
+		}
+		s.history.put(c, e.EventID, bytes.TrimSpace(b.Bytes()))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if s.events.w == nil {
+		return nil
+	}
+	s.events.mu.Lock()
+	_, err = s.events.w.Write(b.Bytes())
+	s.events.mu.Unlock()
 	if err != nil {
 		s.logger.Error("could not write event", "error", err)
 	}
+	return nil
+}
+
+// finish records the event of a request that ended with err or succeeded, and returns
+// the refusal to send, or nil.
+func (s *Server) finish(e event, err error) *refusal {
+	var refused *refusal
+	if err != nil {
+		refused = asRefusal(err)
+		e.fail(refused)
+		e.ResponseElements = nil
+	}
+	if err := s.record(e); err != nil && refused == nil {
+		return asRefusal(err)
+	}
+	return refused
 }

@@ -145,7 +145,7 @@ func TestLog(t *testing.T) {
 	for _, want := range []string{
 		"msg=answered method=POST path=/sessions status=201\n",
 		"msg=refused method=POST path=/sessions status=404 reason=\"ResourceNotFoundException: ",
-		"msg=answered method=POST path=/ status=200\n",
+		"msg=answered method=POST path=/ operation=GetCallerIdentity status=200\n",
 		"msg=refused method=GET path=/nosuch status=404 reason=\"UnknownOperationException: ",
 	} {
 		if !strings.Contains(log.String(), want) {

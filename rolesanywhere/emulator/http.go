@@ -11,6 +11,7 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,23 +31,29 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	defer s.log(r, w) // even if no response was sent
 	id := newUUID()
 	w.Header().Set("X-Amzn-Requestid", id)
-	switch {
+	target := r.Header.Get(headerTarget)
+	switch service := serviceOf(r); {
+	case service != "" && !slices.Contains(services, service) && r.URL.Path != "/sessions":
+		s.refuseForeign(w, r, service, id)
 	case r.URL.Path == "/sessions" && r.Method == http.MethodPost:
 		s.serveCreateSession(w, r, id)
-	case r.URL.Path == "/" && r.Header.Get(headerTarget) != "":
+	case r.URL.Path == "/" && strings.HasPrefix(target, cloudTrailTarget):
+		s.serveCloudTrail(w, r, id)
+	case r.URL.Path == "/" && target != "":
 		s.servePrivateCA(w, r, id)
 	case r.URL.Path == "/" && (r.Method == http.MethodPost || r.Method == http.MethodGet):
-		s.serveSTS(w, r, id)
+		s.serveQuery(w, r, id)
 	default:
-		s.writeRefusal(w, refuse(codeUnknown, msgUnknownPath, r.Method, r.URL.Path))
+		s.serveControl(w, r, id)
 	}
 }
 
 // A recorder records the response for the log.
 type recorder struct {
 	http.ResponseWriter
-	status  int      // 0: no response yet
-	refused *refusal // nil: the request was not refused
+	operation string   // of the control plane, IAM or CloudTrail
+	status    int      // 0: no response yet
+	refused   *refusal // nil: the request was not refused
 }
 
 // WriteHeader implements [http.ResponseWriter].
@@ -59,6 +66,9 @@ func (rec *recorder) WriteHeader(status int) {
 // STS may be signed.
 func (s *Server) log(r *http.Request, a *recorder) {
 	attrs := []any{"method", clip(r.Method), "path", clip(r.URL.Path)}
+	if a.operation != "" {
+		attrs = append(attrs, "operation", clip(a.operation))
+	}
 	switch {
 	case a.status == 0:
 		s.logger.Info("not answered", attrs...)
@@ -80,7 +90,7 @@ func clip(s string) string {
 func (s *Server) serveCreateSession(w *recorder, r *http.Request, id string) {
 	// Read the body first: net/http detects a disconnected client only
 	// after that.
-	body, err := readBody(w.ResponseWriter, r)
+	body, err := readBody(w.ResponseWriter, r, maxBody)
 	if err != nil {
 		err = refuse(codeValidation, msgBody, err)
 	} else if err = s.inject(r); err == nil && !s.limiters[actionCreateSession].allow(s.now()) {
@@ -91,14 +101,10 @@ func (s *Server) serveCreateSession(w *recorder, r *http.Request, id string) {
 	if err == nil {
 		out, err = s.createSession(r, body, &ev)
 	}
-	if err != nil {
-		refused := asRefusal(err)
-		ev.fail(refused)
-		s.record(ev)
+	if refused := s.finish(ev, err); refused != nil {
 		s.writeRefusal(w, refused)
 		return
 	}
-	s.record(ev)
 	s.writeJSON(w, http.StatusCreated, out)
 }
 
@@ -124,11 +130,11 @@ func (s *Server) inject(r *http.Request) error {
 	return nil
 }
 
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
 	}
-	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 }
 
 // writeRefusal writes an error response of the restJson1 protocol.
@@ -141,12 +147,16 @@ func (s *Server) writeRefusal(w *recorder, r *refusal) {
 }
 
 func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
+	s.writeJSONAs(w, status, "application/json", v)
+}
+
+func (s *Server) writeJSONAs(w http.ResponseWriter, status int, contentType string, v any) {
 	b, err := json.Marshal(v)
 	if err != nil { // impossible with the types in use
 		status, b = http.StatusInternalServerError, nil
 		s.logger.Error("could not encode response", "error", err)
 	}
-	s.write(w, status, "application/json", b)
+	s.write(w, status, contentType, b)
 }
 
 func (s *Server) write(w http.ResponseWriter, status int, contentType string, body []byte) {

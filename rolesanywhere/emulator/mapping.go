@@ -12,3 +12,11 @@ func defaultMappings() []attributeMapping {
 		{trustpolicy.Subject, []mappingRule{{"*"}}},
 	}
 }
+
+func (s *Server) putAttributeMapping(c *controlRequest) (any, error) {
+	return nil, refuse(codeUnknown, "TODO")
+}
+
+func (s *Server) deleteAttributeMapping(c *controlRequest) (any, error) {
+	return nil, refuse(codeUnknown, "TODO")
+}

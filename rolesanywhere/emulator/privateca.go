@@ -24,7 +24,7 @@ const maxIssued = 10_000
 const (
 	privateCAService = "acm-pca"
 	privateCATarget  = "ACMPrivateCA."
-	privateCAType    = "application/x-amz-json-1.1"
+	jsonType         = "application/x-amz-json-1.1"
 	headerTarget     = "X-Amz-Target"
 	sourcePrivateCA  = "acm-pca.amazonaws.com"
 )
@@ -172,7 +172,7 @@ func (s *Server) parseCAARN(v string) (account string, ok bool) {
 // servePrivateCA answers a request of the protocol JSON 1.1 of AWS.
 func (s *Server) servePrivateCA(w *recorder, r *http.Request, id string) {
 	action := strings.TrimPrefix(r.Header.Get(headerTarget), privateCATarget)
-	body, err := readBody(w.ResponseWriter, r)
+	body, err := readBody(w.ResponseWriter, r, maxBody)
 	if err != nil {
 		err = refuse(codeSerialization, msgBody, err)
 	} else {
@@ -183,46 +183,38 @@ func (s *Server) servePrivateCA(w *recorder, r *http.Request, id string) {
 	if err == nil {
 		out, err = s.answerPrivateCA(r, body, action, &ev)
 	}
-	status := http.StatusOK
-	if err != nil {
-		refused := asRefusal(err)
-		w.refused = refused
-		ev.fail(refused)
-		if status = statuses[refused.code]; status < 500 {
-			status = http.StatusBadRequest
-		}
-		out = struct {
-			Type    string `json:"__type"`
-			Message string `json:"message"`
-		}{refused.code, refused.message}
-	} else {
+	if action == actionIssueCertificate { // CloudTrail records no response of a call that only reads
 		ev.ResponseElements = out
 	}
-	if _, isChain := out.(*getCertificateOutput); isChain {
-		ev.ResponseElements = nil // CloudTrail records none of a call that only reads
+	if refused := s.finish(ev, err); refused != nil {
+		s.writeJSONRefusal(w, refused)
+		return
 	}
-	s.record(ev)
-	b, err := json.Marshal(out)
-	if err != nil { // impossible with the types in use
-		status, b = http.StatusInternalServerError, nil
-		s.logger.Error("could not encode response", "error", err)
+	s.writeJSONAs(w, http.StatusOK, jsonType, out)
+}
+
+// writeJSONRefusal writes an error response of the protocol JSON 1.1.
+func (s *Server) writeJSONRefusal(w *recorder, r *refusal) {
+	w.refused = r
+	status := statuses[r.code]
+	if status < 500 {
+		status = http.StatusBadRequest
 	}
-	s.write(w, status, privateCAType, b)
+	s.writeJSONAs(w, status, jsonType, struct {
+		Type    string `json:"__type"`
+		Message string `json:"message"`
+	}{r.code, r.message})
 }
 
 // answerPrivateCA authenticates a request and returns the response of its action.
 func (s *Server) answerPrivateCA(r *http.Request, body []byte, action string, ev *event) (any, error) {
 	known := action == actionIssueCertificate || action == actionGetCertificate
-	if s.ca == nil || !known || r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get(headerTarget), privateCATarget) || r.Header.Get("Content-Type") != privateCAType {
+	if s.ca == nil || !known || r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get(headerTarget), privateCATarget) || r.Header.Get("Content-Type") != jsonType {
 		return nil, refuse(codeUnknown, msgPrivateCAUnknown)
 	}
 	caller, err := s.caller(r, body, privateCAService, s.region)
 	if err != nil {
-		refused := asRefusal(err)
-		if code, ok := jsonCodes[refused.code]; ok {
-			refused.code = code
-		}
-		return nil, refused
+		return nil, jsonRefusal(err)
 	}
 	ev.UserIdentity = caller.identity()
 	if !s.limiters[action].allow(s.now()) {

@@ -23,6 +23,8 @@ type resource struct {
 	Tags    map[string]string `json:"tags,omitempty"`
 	// Configured resources come from the Config, which replaces them at each start.
 	Configured bool `json:"configured,omitempty"`
+
+	previousAlias string // that an update replaced; only for its response
 }
 
 func (r resource) common() resource { return r }

@@ -16,7 +16,7 @@ func TestUnknownPaths(t *testing.T) {
 	w := newTestEnv(t, Config{})
 	for _, tt := range []struct{ method, path string }{
 		{"GET", "/sessions"}, {"PUT", "/sessions"}, {"POST", "/sessions/"}, {"POST", "/session"},
-		{"DELETE", "/"}, {"GET", "/trustanchors"}, {"POST", "//sessions"}, {"POST", "/Sessions"},
+		{"DELETE", "/"}, {"PUT", "/trustanchors"}, {"POST", "//sessions"}, {"POST", "/Sessions"},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), tt.method, w.url+tt.path, nil)
 		if err != nil {

@@ -102,9 +102,7 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	user := role.user(name)
 	issued := newSession(user, role.arn.account, now, lifetime)
 	issued.RoleARN, issued.Source, issued.Tags = p.RoleARN, source, tags // not transitive
-	if err := s.change(func(c *changes) error { s.addSession(c, issued); return nil }); err != nil {
-		return nil, err
-	}
+	ev.also = append(ev.also, func(c *changes) { s.addSession(c, issued) })
 	out := &createSessionOutput{
 		CredentialSet: []credentialSet{{
 			AssumedRoleUser: user,

@@ -221,7 +221,7 @@ func TestSTSRefuses(t *testing.T) {
 		{"other version", stsCall{body: "Action=GetCallerIdentity&Version=2011-06-16"}, 400, codeInvalidAction},
 		{"no version", stsCall{body: "Action=GetCallerIdentity"}, 400, codeInvalidAction},
 		{"not a form", stsCall{body: "%zz"}, 400, codeSTSValidation},
-		{"too large", stsCall{body: stsQuery + "&x=" + strings.Repeat("x", maxBody)}, 400, codeSTSValidation},
+		{"too large", stsCall{body: stsQuery + "&x=" + strings.Repeat("x", maxQueryBody)}, 400, codeSTSValidation},
 		{"no authorization", stsCall{after: setHeader("Authorization", "")}, 403, codeMissingToken},
 		{"signed in query", stsCall{body: stsQuery + "&X-Amz-Signature=00", after: setHeader("Authorization", "")}, 403, codeMissingToken},
 		{"no token", stsCall{after: setHeader(headerToken, "")}, 403, codeInvalidToken},
@@ -234,7 +234,7 @@ func TestSTSRefuses(t *testing.T) {
 		{"no date", stsCall{after: setHeader(headerDate, "")}, 400, codeIncomplete},
 		{"bad date", stsCall{after: setHeader(headerDate, "yesterday")}, 400, codeIncomplete},
 		{"date of another day", stsCall{auth: func(a *authorization) { a.date = "20310202" }}, 400, codeIncomplete},
-		{"service", stsCall{auth: func(a *authorization) { a.service = "s3" }}, 403, codeSignatureNoMatch},
+		{"service", stsCall{auth: func(a *authorization) { a.service = "iam" }}, 403, codeSignatureNoMatch},
 		{"region changed", stsCall{after: replaceAuthorization("us-east-1", "us-east-2")}, 403, codeSignatureNoMatch},
 		{"body changed", stsCall{body: stsQuery + "&a=b", after: func(r *http.Request) {
 			r.Body = io.NopCloser(strings.NewReader(stsQuery + "&a=c"))

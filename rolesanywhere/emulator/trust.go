@@ -37,7 +37,8 @@ var signatureAlgorithms = []x509.SignatureAlgorithm{
 // An anchor is a trust anchor.
 type anchor struct {
 	resource
-	Certificates  string                `json:"certificates"` // PEM
+	Certificates  string                `json:"certificates"`        // PEM
+	PrivateCA     string                `json:"privateCa,omitempty"` // ARN of the CA that the certificate is from
 	CheckCRLDP    bool                  `json:"crlDpRevocationEnabled"`
 	Notifications []notificationSetting `json:"notifications,omitempty"` // that differ from the defaults
 

@@ -26,7 +26,7 @@ func TestAnnounce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	if err := announce(&b, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, s); err != nil {
+	if err := new(emulatorFlags).announce(&b, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, s); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.String(); strings.Contains(got, " --role-arn "+second) || !strings.Contains(got, "  --role-arn "+first+"\n") || !strings.Contains(got, "  --assume-role-arn "+second+"\n") {

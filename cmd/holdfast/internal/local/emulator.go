@@ -37,6 +37,7 @@ type emulatorFlags struct {
 	listen      string
 	allowRemote bool
 	events      string
+	export      bool
 }
 
 // Emulator returns the command that runs a local Roles Anywhere.
@@ -71,6 +72,7 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 		fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the first trust anchor; can be repeated")
 		fs.StringVar(&f.caKey, "private-ca-key", "", "`file` with the key of a trust anchor in PEM, not encrypted: issue certificates as AWS Private CA does")
 		fs.StringVar(&f.policyFile, "trust-policy", "", "JSON `file` with the trust policy of the role")
+		fs.StringVar(&f.config.State, "state", "", "`folder` that keeps resources, sessions and events (default: memory)")
 		fs.StringVar(&f.config.Region, "region", "", "AWS `region` (default: "+emulator.DefaultRegion+")")
 		fs.StringVar(&f.config.Account, "account", "", "AWS `account` (default: "+emulator.DefaultAccount+")")
 	})
@@ -87,11 +89,12 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 		fs.DurationVar(&faults.SessionLifetime, "session-lifetime", 0, "`lifetime` of the credentials, regardless of the requested duration")
 	})
 	front.OutputFlags.Define(all, func(fs *pflag.FlagSet) {
+		fs.BoolVar(&f.export, "export", false, "print only shell commands that set the administrator's credentials, for eval")
 		fs.StringVar(&f.events, "events", "", "append CloudTrail-style events to this `file`, one JSON object per line; - writes them to standard error instead of the log")
 	})
 }
 
-func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
+func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) (err error) {
 	cfg, err := f.resolve(cmd.Flags().Changed)
 	if err != nil {
 		return err
@@ -121,6 +124,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	if err != nil {
 		return configError(err)
 	}
+	defer func() { err = errors.Join(err, server.Close()) }()
 	l, err := loopback.Listen(cmd.Context(), f.listen, f.allowRemote)
 	if errors.Is(err, loopback.ErrNotLoopback) {
 		return signer.WithHint(front.Usagef("--listen: %w", err),
@@ -129,7 +133,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) error {
 	if err != nil {
 		return err
 	}
-	if err := announce(a.Stdout, l.Addr(), server); err != nil {
+	if err := f.announce(a.Stdout, l.Addr(), server); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	return server.Serve(cmd.Context(), l)
@@ -171,6 +175,7 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 		}
 	}
 	for flag, set := range map[string]func(){
+		"state":            func() { cfg.State = f.config.State },
 		"region":           func() { cfg.Region = f.config.Region },
 		"account":          func() { cfg.Account = f.config.Account },
 		"latency":          func() { cfg.Faults.Latency = f.config.Faults.Latency },
@@ -189,10 +194,10 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 	for _, file := range f.anchors {
 		cfg.TrustAnchors = append(cfg.TrustAnchors, emulator.TrustAnchor{CertificateFiles: []string{file}})
 	}
-	if len(cfg.TrustAnchors) == 0 {
-		return cfg, signer.WithHint(front.Usagef("no trust anchor"), "name the file of the CA certificate: --trust-anchor ca.pem")
-	}
 	if given("crl") {
+		if len(cfg.TrustAnchors) == 0 {
+			return cfg, signer.WithHint(front.Usagef("--crl without a trust anchor"), "name the file of the CA certificate: --trust-anchor ca.pem")
+		}
 		cfg.TrustAnchors[0].CRLFiles = f.crls
 	}
 	if f.policyFile != "" {
@@ -217,13 +222,27 @@ func privateCA(s *emulator.Server) []string {
 	return nil
 }
 
-// announce prints the address and the ARNs to use, in a single write. The
-// listener must already accept connections, because scripts wait for the first
-// line.
-func announce(w io.Writer, addr net.Addr, s *emulator.Server) error {
+// announce prints the address, the credentials of the administrator and the ARNs to
+// use, in a single write. The listener must already accept connections, because
+// scripts wait for the first line.
+func (f *emulatorFlags) announce(w io.Writer, addr net.Addr, s *emulator.Server) error {
 	var b strings.Builder
+	comment := ""
+	if f.export {
+		comment = "# "
+	}
+	url := "http://" + addr.String()
+	fmt.Fprintf(&b, "%slistening on %s\n", comment, url)
+	admin := s.Administrator()
+	fmt.Fprintf(&b, "export AWS_ACCESS_KEY_ID=%s\n", admin.AccessKeyID)
+	fmt.Fprintf(&b, "export AWS_SECRET_ACCESS_KEY=%s\n", admin.SecretAccessKey)
+	fmt.Fprintf(&b, "export AWS_DEFAULT_REGION=%s\n", s.Region())
+	if f.export {
+		fmt.Fprintf(&b, "export AWS_ENDPOINT_URL=%s\nunset AWS_SESSION_TOKEN AWS_PROFILE\n", url)
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
 	second := s.SecondRoleARNs()
-	fmt.Fprintf(&b, "listening on http://%s\n", addr)
 	for _, group := range []struct {
 		flag string
 		arns []string
@@ -238,8 +257,12 @@ func announce(w io.Writer, addr net.Addr, s *emulator.Server) error {
 			fmt.Fprintf(&b, "  %s %s\n", group.flag, arn)
 		}
 	}
-	fmt.Fprintf(&b, "use with: holdfast credential-process --endpoint http://%s --certificate FILE --private-key FILE --trust-anchor-arn %s --profile-arn %s --role-arn %s\n",
-		addr, s.TrustAnchorARNs()[0], s.ProfileARNs()[0], s.RoleARNs()[0])
+	if anchors, profiles, roles := s.TrustAnchorARNs(), s.ProfileARNs(), s.RoleARNs(); len(anchors) > 0 && len(profiles) > 0 && len(roles) > 0 {
+		fmt.Fprintf(&b, "use with: holdfast credential-process --endpoint %s --certificate FILE --private-key FILE --trust-anchor-arn %s --profile-arn %s --role-arn %s\n",
+			url, anchors[0], profiles[0], roles[0])
+	} else {
+		fmt.Fprintf(&b, "create the first trust anchor: aws --endpoint-url %s rolesanywhere create-trust-anchor --enabled --name NAME --source FILE-OR-JSON\n", url)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -1,0 +1,227 @@
+package emulator
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const rolesAnywhereService = "rolesanywhere"
+
+// maxControlBody is the limit of a body, in bytes. ImportCrl has the largest: a CRL in
+// Base64.
+const maxControlBody = 512 << 10
+
+// Limits of the lists. The service model does not limit the size of a page; these are
+// the emulator's own values.
+const (
+	defaultPage = 50
+	maxPage     = 1000
+)
+
+// An operation is one of the control plane of IAM Roles Anywhere.
+//
+// Source: service model of IAM Roles Anywhere, as in the AWS SDK for Go,
+// service/rolesanywhere v1.34.0.
+type operation struct {
+	name, method, path string
+	status             int
+	run                func(*Server, *controlRequest) (any, error)
+}
+
+// operations are all operations of the service model. CreateSession is not in it.
+var operations = []operation{
+	{"CreateProfile", "POST", "/profiles", 201, (*Server).createProfile},
+	{"CreateTrustAnchor", "POST", "/trustanchors", 201, (*Server).createTrustAnchor},
+	{"DeleteAttributeMapping", "DELETE", "/profiles/{id}/mappings", 200, (*Server).deleteAttributeMapping},
+	{"DeleteCrl", "DELETE", "/crl/{id}", 200, crlKind.remove},
+	{"DeleteProfile", "DELETE", "/profile/{id}", 200, profileKind.remove},
+	{"DeleteTrustAnchor", "DELETE", "/trustanchor/{id}", 200, anchorKind.remove},
+	{"DisableCrl", "POST", "/crl/{id}/disable", 200, crlKind.disable},
+	{"DisableProfile", "POST", "/profile/{id}/disable", 200, profileKind.disable},
+	{"DisableTrustAnchor", "POST", "/trustanchor/{id}/disable", 200, anchorKind.disable},
+	{"EnableCrl", "POST", "/crl/{id}/enable", 200, crlKind.enable},
+	{"EnableProfile", "POST", "/profile/{id}/enable", 200, profileKind.enable},
+	{"EnableTrustAnchor", "POST", "/trustanchor/{id}/enable", 200, anchorKind.enable},
+	{"GetCrl", "GET", "/crl/{id}", 200, crlKind.get},
+	{"GetProfile", "GET", "/profile/{id}", 200, profileKind.get},
+	{"GetSubject", "GET", "/subject/{id}", 200, subjectKind.get},
+	{"GetTrustAnchor", "GET", "/trustanchor/{id}", 200, anchorKind.get},
+	{"ImportCrl", "POST", "/crls", 201, (*Server).importCRL},
+	{"ListCrls", "GET", "/crls", 200, crlKind.list},
+	{"ListProfiles", "GET", "/profiles", 200, profileKind.list},
+	{"ListSubjects", "GET", "/subjects", 200, subjectKind.list},
+	{"ListTagsForResource", "GET", "/ListTagsForResource", 200, (*Server).listTagsForResource},
+	{"ListTrustAnchors", "GET", "/trustanchors", 200, anchorKind.list},
+	{"PutAttributeMapping", "PUT", "/profiles/{id}/mappings", 200, (*Server).putAttributeMapping},
+	{"PutNotificationSettings", "PATCH", "/put-notifications-settings", 200, (*Server).putNotificationSettings},
+	{"ResetNotificationSettings", "PATCH", "/reset-notifications-settings", 200, (*Server).resetNotificationSettings},
+	{"TagResource", "POST", "/TagResource", 201, (*Server).tagResource},
+	{"UntagResource", "POST", "/UntagResource", 200, (*Server).untagResource},
+	{"UpdateCrl", "PATCH", "/crl/{id}", 200, (*Server).updateCRL},
+	{"UpdateProfile", "PATCH", "/profile/{id}", 200, (*Server).updateProfile},
+	{"UpdateTrustAnchor", "PATCH", "/trustanchor/{id}", 200, (*Server).updateTrustAnchor},
+}
+
+// A controlRequest is a verified request of the administrator.
+type controlRequest struct {
+	id     string // from the path: the ID, the ARN or the alias ARN of a resource
+	query  url.Values
+	body   []byte
+	caller *session
+	now    time.Time // in whole seconds
+	ev     *event
+}
+
+// match returns the operation of a request and the ID in its path.
+func match(method, escapedPath string) (op *operation, id string) {
+	segments := strings.Split(escapedPath, "/")
+	for i := range operations {
+		op := &operations[i]
+		pattern := strings.Split(op.path, "/")
+		if op.method != method || len(pattern) != len(segments) {
+			continue
+		}
+		matches := true
+		for j, p := range pattern {
+			if p == "{id}" {
+				var err error
+				id, err = url.PathUnescape(segments[j])
+				matches = matches && err == nil && id != ""
+			} else {
+				matches = matches && p == segments[j]
+			}
+		}
+		if matches {
+			return op, id
+		}
+	}
+	return nil, ""
+}
+
+// serveControl answers a request of the protocol REST-JSON to an operation of IAM Roles
+// Anywhere.
+func (s *Server) serveControl(w *recorder, r *http.Request, id string) {
+	op, resource := match(r.Method, r.URL.EscapedPath())
+	if op == nil {
+		s.writeRefusal(w, refuse(codeUnknown, msgUnknownPath, r.Method, r.URL.Path))
+		return
+	}
+	w.operation = op.name
+	ev := s.newEvent(r, id, sourceRolesAnywhere, op.name)
+	out, err := s.answerControl(w, r, op, resource, &ev)
+	if err == nil && op.method != http.MethodGet { // CloudTrail records no response of a call that only reads
+		ev.ResponseElements = out
+	}
+	if refused := s.finish(ev, err); refused != nil {
+		s.writeRefusal(w, refused)
+		return
+	}
+	if out == nil {
+		out = struct{}{}
+	}
+	s.writeJSON(w, op.status, out)
+}
+
+func (s *Server) answerControl(w *recorder, r *http.Request, op *operation, resource string, ev *event) (any, error) {
+	body, err := readBody(w.ResponseWriter, r, maxControlBody)
+	if err != nil {
+		return nil, refuse(codeValidation, msgBody, err)
+	}
+	caller, err := s.caller(r, body, rolesAnywhereService, s.region)
+	if err != nil {
+		return nil, jsonRefusal(err)
+	}
+	ev.UserIdentity = caller.identity()
+	if !caller.isAdministrator() {
+		return nil, notAdministrator(codeAccessDenied, caller, "rolesanywhere:"+op.name)
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, refuse(codeValidation, msgParameter, "in query", err)
+	}
+	return op.run(s, &controlRequest{
+		id: resource, query: query, body: body, caller: caller, now: s.now().UTC().Truncate(time.Second), ev: ev,
+	})
+}
+
+// notAdministrator is the refusal of a session that calls the control plane. In AWS the
+// policies of its role decide.
+func notAdministrator(code string, caller *session, action string) *refusal {
+	return refuse(code, msgSTSDenied, caller.User.ARN, action, "*").because(
+		errors.New("the emulator evaluates no policies of roles; only its administrator may call this"))
+}
+
+// jsonRefusal returns err with the code that services with JSON protocols use.
+func jsonRefusal(err error) *refusal {
+	refused := asRefusal(err)
+	if code, ok := jsonCodes[refused.code]; ok {
+		refused.code = code
+	}
+	return refused
+}
+
+// input decodes the body into in, and records it in the event. It refuses members that
+// the emulator does not know.
+func (c *controlRequest) input(in any) error {
+	if err := decodeInput(c.body, in); err != nil {
+		refused := asRefusal(err)
+		refused.code = codeValidation
+		return refused
+	}
+	c.ev.RequestParameters = in
+	return nil
+}
+
+// page returns the page of a list of numbered rows that a request asks for, and the
+// token of the next one.
+func (c *controlRequest) page(s *Server, table string, numbers []uint64) (from, to int, next string, err error) {
+	size := defaultPage
+	if v := c.query.Get("pageSize"); v != "" {
+		if size, err = strconv.Atoi(v); err != nil || size < 1 || size > maxPage {
+			return 0, 0, "", refuse(codeValidation, msgSTSConstraint, "pageSize", fmt.Sprintf("Member must have value between 1 and %d", maxPage))
+		}
+	}
+	return s.slicePage(table, numbers, size, c.query.Get("nextToken"), codeValidation)
+}
+
+// slicePage returns the part of a list after the place that token names. The token
+// contains the number of the last row before the page, so that it remains right when
+// rows come and go.
+func (s *Server) slicePage(table string, numbers []uint64, size int, token, code string) (from, to int, next string, err error) {
+	if token != "" {
+		after, ok := s.openToken(table, token)
+		if !ok {
+			return 0, 0, "", refuse(code, msgToken)
+		}
+		for from < len(numbers) && numbers[from] <= after {
+			from++
+		}
+	}
+	to = min(from+size, len(numbers))
+	if to < len(numbers) {
+		next = s.pageToken(table, numbers[to-1])
+	}
+	return from, to, next, nil
+}
+
+// pageToken returns a token for the rows of a table after one with a number.
+func (s *Server) pageToken(table string, number uint64) string {
+	n := strconv.FormatUint(number, 10)
+	mac := hmac.New(sha256.New, []byte(s.admin.Secret))
+	mac.Write([]byte("page " + table + " " + n))
+	return n + "." + hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+func (s *Server) openToken(table, token string) (number uint64, ok bool) {
+	text, _, _ := strings.Cut(token, ".")
+	number, err := strconv.ParseUint(text, 10, 64)
+	return number, err == nil && hmac.Equal([]byte(token), []byte(s.pageToken(table, number)))
+}
