@@ -28,6 +28,7 @@ const (
 // Messages of the emulator, for errors whose message is not documented.
 const (
 	msgForeign          = "This is an emulator of IAM Roles Anywhere, IAM, STS, CloudTrail and AWS Private CA on your machine. It does not know the service %s."
+	msgCBOR             = "The emulator does not support the protocol RPC v2 CBOR: %s. It answers AWS Private CA in the protocol JSON 1.1."
 	msgUnknownPath      = "No such operation: %s %s"
 	msgBody             = "Request body: %v"
 	msgParameter        = "Parameter %s: %v"

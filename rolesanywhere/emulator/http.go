@@ -33,6 +33,8 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amzn-Requestid", id)
 	target := r.Header.Get(headerTarget)
 	switch service := serviceOf(r); {
+	case r.Header.Get(headerProtocol) == protocolCBOR:
+		s.refuseCBOR(w, r)
 	case service != "" && !slices.Contains(services, service) && r.URL.Path != "/sessions":
 		s.refuseForeign(w, r, service, id)
 	case r.URL.Path == "/sessions" && r.Method == http.MethodPost:

@@ -37,23 +37,10 @@ func RunEmulatorLog(dir string, args ...string) (url, flags string, log *LockedB
 // RunEmulatorTo is RunEmulator with a writer for the standard error of the
 // emulator. stop may be called again.
 func RunEmulatorTo(stderr io.Writer, dir string, args ...string) (url, flags string, stop func(), err error) {
-	cmd := exec.Command("holdfast", append([]string{"emulator", "--listen", "127.0.0.1:0"}, args...)...)
-	cmd.Dir = dir
-	cmd.Stderr = stderr
-	out, err := cmd.StdoutPipe()
+	lines, stop, err := launchEmulator(stderr, dir, args)
 	if err != nil {
 		return "", "", nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return "", "", nil, err
-	}
-	stop = sync.OnceFunc(func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil { // as on Windows
-			_ = cmd.Process.Kill()
-		}
-		_ = cmd.Wait()
-	})
-	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
 		switch {
@@ -68,6 +55,51 @@ func RunEmulatorTo(stderr io.Writer, dir string, args ...string) (url, flags str
 	}
 	stop()
 	return "", "", nil, errors.Join(errors.New("the emulator ended"), lines.Err())
+}
+
+// RunControlPlane runs "holdfast emulator --export" in a folder until stop is called,
+// and returns its URL, the credentials of its administrator as environment variables,
+// and what it writes to standard error. stop may be called again.
+func RunControlPlane(dir string, args ...string) (url string, env []string, log *LockedBuffer, stop func(), err error) {
+	log = new(LockedBuffer)
+	lines, stop, err := launchEmulator(log, dir, append([]string{"--export"}, args...))
+	if err != nil {
+		return "", nil, log, nil, err
+	}
+	for lines.Scan() {
+		line := lines.Text()
+		switch {
+		case strings.HasPrefix(line, "# listening on "):
+			url = strings.TrimPrefix(line, "# listening on ")
+		case strings.HasPrefix(line, "export "):
+			env = append(env, strings.TrimPrefix(line, "export "))
+		case strings.HasPrefix(line, "unset "):
+			return url, env, log, stop, nil
+		}
+	}
+	stop()
+	return "", nil, log, nil, fmt.Errorf("the emulator ended: %s", log)
+}
+
+// launchEmulator starts "holdfast emulator" and returns the lines of its standard output.
+func launchEmulator(stderr io.Writer, dir string, args []string) (lines *bufio.Scanner, stop func(), err error) {
+	cmd := exec.Command("holdfast", append([]string{"emulator", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd.Dir = dir
+	cmd.Stderr = stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, nil, err
+	}
+	stop = sync.OnceFunc(func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil { // as on Windows
+			_ = cmd.Process.Kill()
+		}
+		_ = cmd.Wait()
+	})
+	return bufio.NewScanner(out), stop, nil
 }
 
 // WriteFiles makes in a folder ca.pem, intermediate.pem, cert.pem and key.pem, of

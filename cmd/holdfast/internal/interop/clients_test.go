@@ -29,7 +29,7 @@ new STSClient({ endpoint: process.argv[1], timeout: 30000 }).send(new GetCallerI
 `
 
 // sdkJS is what script/test-deps installs.
-const sdkJS = "aws-sdk-js-3.888.0"
+const sdkJS = "aws-sdk-js-3.888.0-2"
 
 // An awsClient prints the ARN that STS at a URL knows it by.
 type awsClient struct {

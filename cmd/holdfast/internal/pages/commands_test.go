@@ -95,6 +95,30 @@ var wholeWalks = []struct {
 	{"from-tpm.md", "", map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "swtpm": "swtpm"}, "holdfast renew --config roles.toml"},
 	{"attestation.md", "Try it", map[string]string{"swtpm": "swtpm_setup", "tpm2-tools": "tpm2_pcrread"}, ""},
 	{"renew-private-ca.md", "Try it with the emulator", nil, "holdfast renew --config roles.toml"},
+	{"walkthrough-export.md", "", map[string]string{"awscli": "/usr/bin/aws", "jq": "jq"}, ""},
+}
+
+// opensslWalks are the walk-throughs that begin with nothing and make their
+// certificates with other programs.
+var opensslWalks = map[string]map[string]string{ // what they need
+	"walkthrough.md":            {"openssl": "openssl", "awscli": "/usr/bin/aws", "jq": "jq"},
+	"walkthrough-python.md":     {"openssl": "openssl", "gnutls": "certtool", "awscli": "/usr/bin/aws", "boto3": "/usr/bin/python3"},
+	"walkthrough-profiles.md":   {"openssl": "openssl", "awscli": "/usr/bin/aws"},
+	"walkthrough-revocation.md": {"openssl": "openssl", "awscli": "/usr/bin/aws", "jq": "jq"},
+}
+
+func TestWalkThroughs(t *testing.T) {
+	for page, needs := range opensslWalks {
+		t.Run(page, func(t *testing.T) {
+			t.Parallel()
+			for _, name := range slices.Sorted(maps.Keys(needs)) {
+				require(t, name, needs[name])
+			}
+			r := newReader(t)
+			r.sendTo("http://127.0.0.1:1") // every command names its endpoint
+			r.run(script(t, page, ""))
+		})
+	}
 }
 
 func TestCommandsFromNothing(t *testing.T) {
@@ -167,9 +191,9 @@ func script(t *testing.T, page, section string) string {
 		switch name := file.FindStringSubmatch(code); {
 		case kind == "console" || kind == "":
 			t.Errorf("%s: no test runs this block:\n%s", page, code)
-		case kind != "sh":
 		case name != nil:
 			fmt.Fprintf(&b, "mkdir -p $(dirname %s)\ncat >%[1]s <<'END OF FILE'\n%sEND OF FILE\n", name[1], code)
+		case kind != "sh":
 		case secondTerminal(code) != "":
 			b.WriteString(secondTerminal(code))
 		case isError(next[1], next[2]):

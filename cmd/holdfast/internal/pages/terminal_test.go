@@ -24,6 +24,13 @@ var servers = []struct{ command, ready, args string }{
 func secondTerminal(code string) string {
 	for _, s := range servers {
 		if strings.HasPrefix(code, s.command) && strings.Count(code, "\n") == 1 && !strings.Contains(code, "&") {
+			if code, file, ok := strings.Cut(code, " >"); ok { // what it prints is in a file
+				return endSecondTerminal + fmt.Sprintf(`rm -f %[3]s
+%[1]s %[2]s >%[3]s &
+second=$!
+until grep -q -F '%[4]s' %[3]s 2>/dev/null; do kill -0 $second; sleep 0.1; done
+`, strings.TrimSpace(code), s.args, strings.TrimSpace(file), s.ready)
+			}
 			return endSecondTerminal + fmt.Sprintf(`rm -f second-terminal && mkfifo second-terminal
 %s %s >second-terminal &
 second=$!
