@@ -6,7 +6,7 @@ GO ?= go
 FUZZTIME ?= 60s
 SOAKTIME ?= 10m
 
-.PHONY: build demo test test-wine check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
+.PHONY: build demo walkthrough test test-wine check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
 
 build: ## builds bin/holdfast, with PKCS #11 if a C compiler is installed
 	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast
@@ -14,6 +14,9 @@ build: ## builds bin/holdfast, with PKCS #11 if a C compiler is installed
 demo: ## demonstrates Holdfast on this machine, without AWS or hardware
 	@echo "building; the first time, this takes about a minute" >&2
 	@$(GO) run ./cmd/holdfast demo
+
+walkthrough: build ## runs docs/walkthrough.md with the emulator and prints each command; needs openssl, the AWS CLI and jq
+	@script/walkthrough
 
 # The slowest packages start first, so that the other cores are not idle at the
 # end.

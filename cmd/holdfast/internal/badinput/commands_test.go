@@ -38,8 +38,11 @@ func otherCommandCases(p *pki) (all []badInput) {
 	usage("demo --listen :1", "--listen", "demo --help")
 	usage("completion ksh", "ksh", "completion")
 	usage("completion bash extra", "extra", "completion bash --help")
-	usage("emulator", "trust anchor", "--trust-anchor")
-	usage("emulator --trust-anchor=", "no trust anchor", "--trust-anchor")
+	usage("emulator --trust-anchor=", "--trust-anchor", "emulator --help")
+	usage("emulator --crl=", "--crl", "emulator --help")
+	usage("emulator --crl ca.crl", "--crl", "--trust-anchor ca.pem")
+	usage("emulator --trust-policy=", "--trust-policy", "emulator --help")
+	usage("emulator --state=", "--state", "emulator --help")
 	all = append(all, badInput{name: "demo without a temporary folder", args: []string{"demo"}, env: []string{"TMPDIR=/nowhere"}, code: front.ExitNotFound, culprit: "/nowhere", hint: "name"})
 
 	good := write("ca.pem", p.caPEM)
@@ -92,12 +95,10 @@ func otherCommandCases(p *pki) (all []badInput) {
 	config := []string{"--config", "emulator.toml"}
 	for _, c := range []struct{ name, text, culprit string }{
 		{"is text", "no toml today", "emulator.toml"},
-		{"is empty", "", "trust anchor"},
 		{"has an unknown key", "regoin = \"us-east-1\"\n", "regoin"},
 		{"has an unknown key in a table", "[[trust_anchors]]\ncertificate_file = [\"ca.pem\"]\n", "certificate_file"},
 		{"has a number for a text", "region = 7\n", "emulator.toml"},
 		{"has a bad duration", "[faults]\nlatency = \"long\"\n", "emulator.toml"},
-		{"has no trust anchor", "region = \"us-east-1\"\n", "trust anchor"},
 		{"has a trust anchor without a file", "[[trust_anchors]]\narn = \"\"\n", "trust anchor"},
 		{"has a bad ARN", "[[trust_anchors]]\narn = \"app\"\ncertificate_files = [\"ca.pem\"]\n", "app"},
 		{"names an unknown role", "[[trust_anchors]]\ncertificate_files = [\"ca.pem\"]\n[[profiles]]\nrole_arns = [\"" + roleARN + "\"]\n", roleARN},
@@ -113,8 +114,6 @@ func otherCommandCases(p *pki) (all []badInput) {
 	}{
 		{"--region=", "region = \"nowhere\"\n[[trust_anchors]]\ncertificate_files = [\"ca.pem\"]\n", "nowhere", front.ExitUsage},
 		{"--account=", "account = \"12\"\n[[trust_anchors]]\ncertificate_files = [\"ca.pem\"]\n", "12", front.ExitUsage},
-		{"--crl=", "[[trust_anchors]]\ncertificate_files = [\"ca.pem\"]\ncrl_files = [\"no.crl\"]\n", "no.crl", front.ExitNotFound},
-		{"--trust-anchor=", "[[trust_anchors]]\ncertificate_files = [\"no.pem\"]\n", "no.pem", front.ExitNotFound},
 	} { // an empty flag does not replace the value of the file
 		emulate("config and "+c.flag, c.code, c.culprit, "", steps(good, write("emulator.toml", []byte(c.text))), append(config, c.flag)...)
 	}

@@ -45,17 +45,21 @@ func Emulator(a front.App) *cobra.Command {
 	var f emulatorFlags
 	cmd := &cobra.Command{
 		Use:   "emulator",
-		Short: "Run a local Roles Anywhere and STS that verify requests",
-		Long: `Runs a local IAM Roles Anywhere (CreateSession), STS (AssumeRole and
-GetCallerIdentity) and, with --private-ca-key, AWS Private CA (IssueCertificate
-and GetCertificate) for testing without an AWS account. It verifies
-certificates, signatures and trust policies as AWS does. The credentials that it
-issues are valid only for the emulator. It prints the ARNs to use, logs each
+		Short: "Run a local Roles Anywhere, IAM and STS for tests",
+		Long: `Runs a local IAM Roles Anywhere with its control plane, IAM roles, STS,
+LookupEvents of CloudTrail and, with --private-ca-key, AWS Private CA, for
+learning and testing without an AWS account. It verifies certificates,
+signatures and trust policies as AWS does. The credentials that it issues are
+valid only for the emulator. It prints the credentials of its administrator, who
+can create trust anchors, roles and profiles with the AWS CLI. It logs each
 request to standard error, and runs until it is interrupted.
 
-Without --config it trusts the CA of --trust-anchor, has one profile and one
-role, and lets every certificate of that CA assume the role.`,
-		Example: `  holdfast emulator --trust-anchor ca.pem
+With --trust-anchor there are also one profile and one role, and every
+certificate of that CA can assume the role. With --config there is what the file
+describes.`,
+		Example: `  holdfast emulator
+  holdfast emulator --state folder --export >emulator.env
+  holdfast emulator --trust-anchor ca.pem
   holdfast emulator --trust-anchor ca.pem --trust-policy trust.json
   holdfast emulator --config emulator.toml --latency 300ms --error-rate 0.2`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
@@ -76,6 +80,7 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 		fs.StringVar(&f.config.Region, "region", "", "AWS `region` (default: "+emulator.DefaultRegion+")")
 		fs.StringVar(&f.config.Account, "account", "", "AWS `account` (default: "+emulator.DefaultAccount+")")
 	})
+	front.RefuseEmpty(all, "trust-anchor", "crl", "trust-policy", "state")
 	front.ListenFlags.Define(all, func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.listen, "listen", defaultListen, "`address` to listen on, HOST:PORT; port 0 selects a free port")
 		fs.BoolVar(&f.allowRemote, "allow-remote", false, "allow an address that other machines can reach")
