@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
 // A setup adds the configured resources to a server that nobody uses yet. They
@@ -161,11 +163,8 @@ func (b *setup) addRole(cfg Role, i int) error {
 		return fmt.Errorf("role %s: maximum session duration of %d s is not between %d and %d",
 			cfg.ARN, r.Max, defaultDuration, maxDuration)
 	}
-	name := ""
-	if r.TrustPolicy, name, err = readPolicy(cfg); err == nil {
-		if err = r.parse(); err != nil && name != "" {
-			err = fmt.Errorf("%s: %w", name, err)
-		}
+	if r.TrustPolicy, err = readPolicy(cfg); err == nil {
+		err = r.parse()
 	}
 	if err != nil {
 		return fmt.Errorf("trust policy of role %s: %w", cfg.ARN, err)
@@ -265,15 +264,21 @@ func (s *Server) setFaults(f Faults) error {
 	return nil
 }
 
-// readPolicy returns the trust policy of a configured role and the name of its file,
-// if it is in one.
-func readPolicy(cfg Role) (document, file string, err error) {
+// readPolicy returns the trust policy of a configured role, or "" if there is none. A
+// file always has one.
+func readPolicy(cfg Role) (string, error) {
 	if cfg.TrustPolicyFile == "" {
-		return cfg.TrustPolicy, "", nil
+		return cfg.TrustPolicy, nil
 	}
 	if cfg.TrustPolicy != "" {
-		return "", "", errors.New("given both inline and as a file")
+		return "", errors.New("given both inline and as a file")
 	}
 	b, err := readFile(cfg.TrustPolicyFile, maxFile)
-	return string(b), cfg.TrustPolicyFile, err
+	if err != nil {
+		return "", err
+	}
+	if _, err := trustpolicy.Parse(b); err != nil {
+		return "", fmt.Errorf("%s: %w", cfg.TrustPolicyFile, err)
+	}
+	return string(b), nil
 }
