@@ -43,8 +43,8 @@ type assumeRoleOutput struct {
 	Expiration      string `json:"expiration"`
 }
 
-// assumeRole handles an AssumeRole request of a session and records details in
-// ev.
+// assumeRole handles an AssumeRole request of a session or of the administrator, who is
+// an IAM user, and records details in the event.
 func (s *Server) assumeRole(q *queryRequest) (any, error) {
 	caller, ev := q.caller, q.ev
 	p, err := parseAssumeRole(q.form)
@@ -143,7 +143,8 @@ func (p *assumeRoleParams) source(caller *session) string {
 }
 
 // request returns what the trust policy of the role decides about. The emulator
-// has no policies of the calling role, which AWS asks too.
+// has no policies of the calling role, which AWS asks too. The administrator may do
+// everything.
 func (p *assumeRoleParams) request(caller *session) trustpolicy.Request {
 	ctx := make(trustpolicy.Context)
 	set := func(key, value string) {
@@ -151,7 +152,11 @@ func (p *assumeRoleParams) request(caller *session) trustpolicy.Request {
 			ctx.Set(key, value)
 		}
 	}
-	set(trustpolicy.KeyPrincipalArn, caller.RoleARN)
+	principal := trustpolicy.Principal{Account: caller.Account, RoleARN: caller.RoleARN, SessionARN: caller.User.ARN}
+	if caller.isAdministrator() {
+		principal = trustpolicy.Principal{Account: caller.Account, UserARN: caller.User.ARN}
+	}
+	set(trustpolicy.KeyPrincipalArn, principal.RoleARN+principal.UserARN) // one of them is empty
 	set(trustpolicy.KeyPrincipalAccount, caller.Account)
 	set(trustpolicy.KeyOwnSourceIdentity, caller.Source)
 	set(trustpolicy.KeySourceIdentity, p.SourceIdentity)
@@ -169,9 +174,5 @@ func (p *assumeRoleParams) request(caller *session) trustpolicy.Request {
 	if p.source(caller) != "" {
 		actions = append(actions, trustpolicy.SetSourceIdentity)
 	}
-	return trustpolicy.Request{
-		Principal: trustpolicy.Principal{Account: caller.Account, RoleARN: caller.RoleARN, SessionARN: caller.User.ARN},
-		Actions:   actions,
-		Context:   ctx,
-	}
+	return trustpolicy.Request{Principal: principal, Actions: actions, Context: ctx}
 }

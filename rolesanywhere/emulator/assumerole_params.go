@@ -27,12 +27,9 @@ type assumeRoleParams struct {
 // parseAssumeRole parses and checks the parameters of a request. It refuses those
 // that it does not use, so that no tag or policy is lost without an error.
 func parseAssumeRole(form url.Values) (p assumeRoleParams, err error) {
-	for name, values := range form {
-		if len(values) > 1 {
-			return p, refuse(codeSTSValidation, msgSTSInvalidForm, name+" occurs twice")
-		}
+	if form, err = parametersOf(form); err != nil {
+		return p, err
 	}
-	form = maps.Clone(form)
 	take := func(name string) string {
 		value := form.Get(name)
 		if value != "" {
@@ -40,8 +37,6 @@ func parseAssumeRole(form url.Values) (p assumeRoleParams, err error) {
 		}
 		return value
 	}
-	form.Del("Action")
-	form.Del("Version")
 	p = assumeRoleParams{
 		RoleARN:         take("RoleArn"),
 		RoleSessionName: take("RoleSessionName"),
@@ -63,18 +58,32 @@ func parseAssumeRole(form url.Values) (p assumeRoleParams, err error) {
 	return p, p.check()
 }
 
+// parametersOf returns a copy of a form without Action and Version. It refuses a
+// parameter that occurs twice.
+func parametersOf(form url.Values) (url.Values, error) {
+	form = maps.Clone(form)
+	form.Del("Action")
+	form.Del("Version")
+	for _, name := range slices.Sorted(maps.Keys(form)) {
+		if len(form[name]) > 1 {
+			return nil, refuse(codeSTSValidation, msgSTSInvalidForm, clip(name)+" occurs twice")
+		}
+	}
+	return form, nil
+}
+
 // unused is the error about the first one of the parameters that no one has used.
 func unused(form url.Values) error {
 	if len(form) == 0 {
 		return nil
 	}
 	name := slices.Min(slices.Collect(maps.Keys(form)))
-	why := "the emulator does not support " + name
+	why := "the emulator does not support " + clip(name)
 	list, _, _ := strings.Cut(name, ".")
 	switch {
 	case form.Get(name) == "":
-		why = name + " is empty"
-	case list == "Tags" || list == "TransitiveTagKeys":
+		why = clip(name) + " is empty"
+	case list == "Tags" || list == "TransitiveTagKeys" || list == "TagKeys":
 		why += "; the members of a list have the numbers 1, 2, … without gaps, as in " + list + ".member.1"
 	}
 	return refuse(codeSTSValidation, msgSTSInvalidForm, why)
@@ -101,34 +110,43 @@ func (p *assumeRoleParams) check() error {
 	return nil
 }
 
-// parseTags parses the lists Tags and TransitiveTagKeys and removes them from the
-// form. A list without members is a parameter without a value.
-func (p *assumeRoleParams) parseTags(form url.Values) error {
-	for _, list := range []string{"Tags", "TransitiveTagKeys"} {
-		if form.Get(list) == "" {
-			form.Del(list)
-		}
+// takeTags parses the list Tags and removes it from the form. A list without members is
+// a parameter without a value. code is that of the errors about tags that STS and IAM
+// name differently.
+func takeTags(form url.Values, code string) (map[string]string, error) {
+	if form.Get("Tags") == "" {
+		form.Del("Tags")
 	}
-	p.Tags = make(map[string]string)
+	tags := make(map[string]string)
 	for i := 1; ; i++ {
 		member := "Tags.member." + strconv.Itoa(i)
 		key, value := form.Get(member+".Key"), form.Get(member+".Value")
 		if !form.Has(member+".Key") && !form.Has(member+".Value") {
-			break
+			return tags, nil
 		}
 		switch {
 		case i > maxTags:
-			return invalid("tags", fmt.Sprintf("Member must have length less than or equal to %d", maxTags))
+			return nil, invalid("tags", fmt.Sprintf("Member must have length less than or equal to %d", maxTags))
 		case !trustpolicy.IsTagKey(key) || !trustpolicy.IsTagValue(value):
-			return invalid(fmt.Sprintf("tags.%d.member", i), `Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]*`)
+			return nil, invalid(fmt.Sprintf("tags.%d.member", i), `Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]*`)
 		case strings.HasPrefix(strings.ToLower(key), "aws:"):
-			return refuse(codeSTSParameter, msgSTSTagReserved)
-		case hasFold(slices.Collect(maps.Keys(p.Tags)), key):
-			return refuse(codeSTSParameter, msgSTSTagTwice)
+			return nil, refuse(code, msgSTSTagReserved)
+		case hasFold(slices.Collect(maps.Keys(tags)), key):
+			return nil, refuse(code, msgSTSTagTwice)
 		}
-		p.Tags[key] = value
+		tags[key] = value
 		form.Del(member + ".Key")
 		form.Del(member + ".Value")
+	}
+}
+
+// parseTags parses the lists Tags and TransitiveTagKeys and removes them from the form.
+func (p *assumeRoleParams) parseTags(form url.Values) (err error) {
+	if form.Get("TransitiveTagKeys") == "" {
+		form.Del("TransitiveTagKeys")
+	}
+	if p.Tags, err = takeTags(form, codeSTSParameter); err != nil {
+		return err
 	}
 	for i := 1; ; i++ {
 		member := "TransitiveTagKeys.member." + strconv.Itoa(i)

@@ -59,6 +59,9 @@ const (
 	msgSTSConstraint  = "1 validation error detected: Value at '%s' failed to satisfy constraint: %s"
 	msgSTSARN         = "%s is invalid"
 	msgSTSTagReserved = "Tag keys must not begin with aws:"
+
+	msgIAMDocument    = "The policy document is invalid: %v"
+	msgIAMUnsupported = "The emulator cannot evaluate this trust policy, which AWS may accept: %v"
 )
 
 // STS's own messages about AssumeRole, verbatim. For the last one the code is not
@@ -76,6 +79,28 @@ const (
 	msgSTSSource      = "The source identity is already set for this assume role session"
 
 	msgRate = "Rate exceeded"
+)
+
+// IAM's own messages, verbatim.
+//
+// Source: messages that users of IAM have received.
+const (
+	msgIAMRole           = "The role with name %s cannot be found."
+	msgIAMRoleExists     = "Role with name %s already exists."
+	msgIAMUser           = "The user with name %s cannot be found."
+	msgIAMInline         = "The role policy with name %s cannot be found."
+	msgIAMPolicy         = "Policy %s was not found."
+	msgIAMAttach         = "Policy %s does not exist or is not attachable."
+	msgIAMPolicyExists   = "A policy called %s already exists. Duplicate names are not allowed."
+	msgIAMVersion        = "Policy %s version %s does not exist or is not attachable."
+	msgIAMAttached       = "Cannot delete entity, must detach all policies first."
+	msgIAMHasInline      = "Cannot delete entity, must delete policies first."
+	msgIAMPolicyAttached = "Cannot delete a policy attached to entities."
+	msgIAMQuota          = "Cannot exceed quota for %s: %d"
+	msgIAMInlineSize     = "Maximum policy size of %d bytes exceeded for role %s"
+	msgIAMName           = "The specified value for %s is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-"
+	msgIAMPath           = "The specified value for %s is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters."
+	msgIAMARN            = "ARN %s is not valid."
 )
 
 // Messages about AWS Private CA. The first two come from AWS.
@@ -123,6 +148,16 @@ const (
 	codeSTSParameter     = "InvalidParameterValue"
 	codeSTSThrottling    = "Throttling"
 	codeSTSPacked        = "PackedPolicyTooLarge"
+)
+
+// The codes of errors of IAM, besides codes above.
+const (
+	codeIAMNotFound  = "NoSuchEntity"
+	codeIAMExists    = "EntityAlreadyExists"
+	codeIAMConflict  = "DeleteConflict"
+	codeIAMLimit     = "LimitExceeded"
+	codeIAMMalformed = "MalformedPolicyDocument"
+	codeIAMInput     = "InvalidInput"
 )
 
 // The codes of errors of AWS Private CA, besides codes above. All of them have the
@@ -175,6 +210,13 @@ var statuses = map[string]int{
 	codeSTSParameter:     http.StatusBadRequest,
 	codeSTSThrottling:    http.StatusBadRequest,
 	codeSTSPacked:        http.StatusBadRequest,
+
+	codeIAMNotFound:  http.StatusNotFound,
+	codeIAMExists:    http.StatusConflict,
+	codeIAMConflict:  http.StatusConflict,
+	codeIAMLimit:     http.StatusConflict,
+	codeIAMMalformed: http.StatusBadRequest,
+	codeIAMInput:     http.StatusBadRequest,
 }
 
 // codeOf returns the error code for the status of an injected fault, or "".

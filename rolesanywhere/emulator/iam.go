@@ -1,5 +1,12 @@
 package emulator
 
+import (
+	"encoding/xml"
+	"net/url"
+	"strings"
+	"time"
+)
+
 const (
 	iamVersion   = "2010-05-08"
 	iamService   = "iam"
@@ -8,5 +15,181 @@ const (
 	sourceIAM = "iam.amazonaws.com"
 )
 
-// iamOperations are the operations of IAM that the emulator implements.
-var iamOperations = map[string]func(*Server, *queryRequest) (any, error){}
+// iamOperations are the operations of IAM that the emulator implements: those that
+// manage the roles of sessions. Policies of permissions are stored, but never evaluated:
+// the emulator has no service whose requests they could allow or deny.
+//
+// Source: service model of IAM, as in the AWS SDK for Go, service/iam v1.66.0.
+var iamOperations = map[string]func(*Server, *queryRequest) (any, error){
+	"AttachRolePolicy":            writes((*Server).attachRolePolicy),
+	"CreatePolicy":                writes((*Server).createPolicy),
+	"CreateRole":                  writes((*Server).createRole),
+	"DeletePolicy":                writes((*Server).deletePolicy),
+	"DeleteRole":                  writes((*Server).deleteRole),
+	"DeleteRolePolicy":            writes((*Server).deleteRolePolicy),
+	"DetachRolePolicy":            writes((*Server).detachRolePolicy),
+	"GetPolicy":                   reads((*Server).getPolicy),
+	"GetPolicyVersion":            reads((*Server).getPolicyVersion),
+	"GetRole":                     reads((*Server).getRole),
+	"GetRolePolicy":               reads((*Server).getRolePolicy),
+	"GetUser":                     reads((*Server).getUser),
+	"ListAccountAliases":          reads((*Server).listAccountAliases),
+	"ListAttachedRolePolicies":    reads((*Server).listAttachedRolePolicies),
+	"ListInstanceProfilesForRole": reads((*Server).listInstanceProfilesForRole),
+	"ListPolicies":                reads((*Server).listPolicies),
+	"ListPolicyVersions":          reads((*Server).listPolicyVersions),
+	"ListRolePolicies":            reads((*Server).listRolePolicies),
+	"ListRoleTags":                reads((*Server).listRoleTags),
+	"ListRoles":                   reads((*Server).listRoles),
+	"PutRolePolicy":               writes((*Server).putRolePolicy),
+	"TagRole":                     writes((*Server).tagRole),
+	"UntagRole":                   writes((*Server).untagRole),
+	"UpdateAssumeRolePolicy":      writes((*Server).updateAssumeRolePolicy),
+	"UpdateRole":                  writes((*Server).updateRole),
+	"UpdateRoleDescription":       writes((*Server).updateRoleDescription),
+}
+
+// An iamOperation reads its parameters and returns its act, which runs only if all
+// parameters are right and used.
+type iamOperation func(*Server, *iamRequest) iamAct
+
+// An iamAct returns the result of an operation, or nil if it has none. It holds the lock
+// of the resources. c is nil if the operation only reads.
+type iamAct func(c *changes) (any, error)
+
+func reads(op iamOperation) func(*Server, *queryRequest) (any, error) {
+	return func(s *Server, q *queryRequest) (any, error) {
+		act, err := prepare(op, s, q)
+		if err != nil {
+			return nil, err
+		}
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return q.iamResponse(act(nil))
+	}
+}
+
+func writes(op iamOperation) func(*Server, *queryRequest) (any, error) {
+	return func(s *Server, q *queryRequest) (any, error) {
+		act, err := prepare(op, s, q)
+		if err != nil {
+			return nil, err
+		}
+		err = s.change(func(c *changes) (err error) {
+			q.ev.ResponseElements, err = act(c)
+			return err
+		})
+		return q.iamResponse(q.ev.ResponseElements, err)
+	}
+}
+
+// prepare reads the parameters of a request, which it records in the event.
+func prepare(op iamOperation, s *Server, q *queryRequest) (iamAct, error) {
+	form, err := parametersOf(q.form)
+	if err != nil {
+		return nil, err
+	}
+	r := &iamRequest{queryRequest: q, form: form, parameters: make(map[string]any)}
+	q.ev.RequestParameters = r.parameters
+	act := op(s, r)
+	if r.err == nil {
+		r.err = unused(r.form)
+	}
+	return act, r.err
+}
+
+// An iamResponse is the response of an operation. AWS sends no element of the result if
+// there is none.
+type iamResponse struct {
+	action string
+	result any
+	id     string // of the request
+}
+
+func (q *queryRequest) iamResponse(result any, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	return iamResponse{q.form.Get("Action"), result, q.id}, nil
+}
+
+// MarshalXML implements [xml.Marshaler].
+func (r iamResponse) MarshalXML(e *xml.Encoder, _ xml.StartElement) error {
+	type metadata struct {
+		RequestID string `xml:"RequestId"`
+	}
+	start := xml.StartElement{Name: xml.Name{Space: iamNamespace, Local: r.action + "Response"}}
+	if err := e.EncodeToken(start); err != nil {
+		return err
+	}
+	if r.result != nil {
+		if err := e.EncodeElement(r.result, xml.StartElement{Name: xml.Name{Local: r.action + "Result"}}); err != nil {
+			return err
+		}
+	}
+	if err := e.EncodeElement(metadata{r.id}, xml.StartElement{Name: xml.Name{Local: "ResponseMetadata"}}); err != nil {
+		return err
+	}
+	return e.EncodeToken(start.End())
+}
+
+// A members is a list of the Query protocol. Its element is also there if it is empty.
+type members[T any] []T
+
+// MarshalXML implements [xml.Marshaler].
+func (m members[T]) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
+	return e.EncodeElement(struct {
+		Member []T `xml:"member"`
+	}{m}, start)
+}
+
+// An iamTag is a tag of a role or policy.
+type iamTag struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+func iamTags(tags map[string]string) (all members[iamTag]) {
+	for _, key := range sortedKeys(tags) {
+		all = append(all, iamTag{key, tags[key]})
+	}
+	return all
+}
+
+// escapeDocument escapes a policy as responses contain it.
+//
+// Source: AWS IAM API Reference, GetRole, which names RFC 3986.
+func escapeDocument(document string) string {
+	return strings.ReplaceAll(url.QueryEscape(document), "+", "%20") // QueryEscape escapes a + itself
+}
+
+func iamTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// The administrator is the only user.
+func (s *Server) getUser(r *iamRequest) iamAct {
+	name := r.optional("UserName", administratorName, nameOf(maxUserName))
+	return func(*changes) (any, error) {
+		if name != administratorName {
+			return nil, refuse(codeIAMNotFound, msgIAMUser, name)
+		}
+		type user struct {
+			Path       string
+			UserName   string
+			UserID     string `xml:"UserId"`
+			ARN        string `xml:"Arn"`
+			CreateDate string
+		}
+		return struct{ User user }{user{"/", name, s.admin.User.ID, s.admin.User.ARN, iamTime(s.admin.Issued)}}, nil
+	}
+}
+
+// listAccountAliases: the account has none.
+func (s *Server) listAccountAliases(r *iamRequest) iamAct {
+	r.page("AccountAliases")
+	return func(*changes) (any, error) {
+		return struct {
+			AccountAliases members[string]
+			page
+		}{}, nil
+	}
+}

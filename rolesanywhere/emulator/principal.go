@@ -11,6 +11,9 @@ import (
 // maxSessions limits the memory for issued sessions.
 const maxSessions = 10_000
 
+// administratorName is the name of the only IAM user.
+const administratorName = "administrator"
+
 // A session is the record of issued credentials, or of the credentials of the
 // administrator. It is immutable once it is in its table.
 type session struct {
@@ -94,7 +97,7 @@ func (s *Server) addAdministrator(c *changes) {
 		AccessKeyID: "AKIA" + rand.Text()[:16],
 		Secret:      randomBase64(30),
 		Issued:      s.now().UTC(),
-		User:        assumedRoleUser{ARN: "arn:" + partition(s.region) + ":iam::" + s.account + ":user/administrator", ID: "AIDA" + rand.Text()[:17]},
+		User:        assumedRoleUser{ARN: "arn:" + partition(s.region) + ":iam::" + s.account + ":user/" + administratorName, ID: "AIDA" + rand.Text()[:17]},
 		Account:     s.account,
 	}
 	s.sessions.put(c, s.admin.AccessKeyID, s.admin)

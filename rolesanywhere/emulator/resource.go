@@ -92,6 +92,23 @@ type role struct {
 	policy *trustpolicy.Policy // nil: trusts every session
 }
 
+// clone returns a copy whose attributes can be changed.
+func (r *role) clone() *role {
+	c := *r
+	c.Attached, c.Inline, c.Tags = slices.Clone(r.Attached), maps.Clone(r.Inline), maps.Clone(r.Tags)
+	return &c
+}
+
+// A managedPolicy is a policy of the account. It has one version.
+type managedPolicy struct {
+	ARN         string            `json:"arn"`
+	ID          string            `json:"id"`
+	Description string            `json:"description,omitempty"`
+	Created     time.Time         `json:"created"`
+	Document    string            `json:"document"`
+	Tags        map[string]string `json:"tags,omitempty"`
+}
+
 // parse parses the ARN and the trust policy.
 func (r *role) parse() (err error) {
 	if r.arn, err = parseARN(r.ARN, "role"); err != nil {
@@ -112,6 +129,7 @@ type resources struct {
 	profiles table[*profile]
 	crls     table[*crl]
 	roles    table[*role]
+	policies table[*managedPolicy]
 	subjects table[*subject]
 	sessions table[*session]
 	history  table[json.RawMessage] // events
@@ -124,6 +142,7 @@ func newResources() resources {
 		profiles: newTable[*profile]("profiles"),
 		crls:     newTable[*crl]("crls"),
 		roles:    newTable[*role]("roles"),
+		policies: newTable[*managedPolicy]("policies"),
 		subjects: newTable[*subject]("subjects"),
 		sessions: newTable[*session]("sessions"),
 		history:  newTable[json.RawMessage]("events"),
@@ -142,7 +161,7 @@ func (s *Server) restore() error {
 	}
 	err := errors.Join(
 		s.about.restore(s.disk), s.anchors.restore(s.disk), s.profiles.restore(s.disk), s.crls.restore(s.disk),
-		s.roles.restore(s.disk), s.subjects.restore(s.disk), s.sessions.restore(s.disk), s.history.restore(s.disk),
+		s.roles.restore(s.disk), s.policies.restore(s.disk), s.subjects.restore(s.disk), s.sessions.restore(s.disk), s.history.restore(s.disk),
 	)
 	if err != nil {
 		return err

@@ -64,6 +64,28 @@ func TestPrincipals(t *testing.T) {
 	}
 }
 
+func TestUserPrincipal(t *testing.T) {
+	request := Request{Principal: Principal{Account: "111122223333", UserARN: "arn:aws:iam::111122223333:user/app"}, Actions: []string{AssumeRole}}
+	for principal, want := range map[string]bool{
+		`"*"`:                    true,
+		`{"AWS":"111122223333"}`: true,
+		`{"AWS":"arn:aws:iam::111122223333:root"}`:       true,
+		`{"AWS":"arn:aws:iam::111122223333:user/app"}`:   true,
+		`{"AWS":"arn:aws:iam::111122223333:user/other"}`: false,
+		`{"AWS":"arn:aws:iam::111122223333:role/app"}`:   false,
+		`{"AWS":"arn:aws:iam::444455556666:root"}`:       false,
+		`{"Service":"rolesanywhere.amazonaws.com"}`:      false,
+	} {
+		p, err := Parse([]byte(`{"Statement":{"Effect":"Allow","Principal":` + principal + `,"Action":"sts:*"}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Allows(request) == nil; got != want {
+			t.Errorf("%s: allows the user: %t", principal, got)
+		}
+	}
+}
+
 func TestCheckPartition(t *testing.T) {
 	for _, tt := range []struct {
 		principal, partition string

@@ -78,8 +78,8 @@ func parseOperator(name string) (operator, error) {
 const (
 	KeySourceArn         = "aws:SourceArn"         // the trust anchor
 	KeySourceAccount     = "aws:SourceAccount"     // of the trust anchor
-	KeyPrincipalArn      = "aws:PrincipalArn"      // the role whose session calls
-	KeyPrincipalAccount  = "aws:PrincipalAccount"  // of that role
+	KeyPrincipalArn      = "aws:PrincipalArn"      // the role whose session calls, or the user
+	KeyPrincipalAccount  = "aws:PrincipalAccount"  // of that role or user
 	KeyOwnSourceIdentity = "aws:SourceIdentity"    // of the session that calls
 	KeySourceIdentity    = "sts:SourceIdentity"    // that the request sets
 	KeyRoleSessionName   = "sts:RoleSessionName"   // that the request sets

@@ -12,14 +12,15 @@ import (
 // RolesAnywhere is the service principal of IAM Roles Anywhere.
 const RolesAnywhere = "rolesanywhere.amazonaws.com"
 
-// A Principal is who makes a request: a service or the session of a role. Use
-// either Service or the other fields.
+// A Principal is who makes a request: a service, the session of a role, or an IAM
+// user. Use either Service or the other fields.
 type Principal struct {
 	Service string // such as RolesAnywhere
 
 	Account    string // 12 digits
 	RoleARN    string // of the role whose session it is
 	SessionARN string // arn:aws:sts::ACCOUNT:assumed-role/ROLE/NAME
+	UserARN    string // of the IAM user; without RoleARN and SessionARN
 }
 
 // A principals is a Principal element.
@@ -82,7 +83,7 @@ func (p principals) include(q Principal) bool {
 	return slices.ContainsFunc(p.aws, func(v string) bool {
 		parts := strings.SplitN(v, ":", 6)
 		root := len(parts) == 6 && parts[2] == "iam" && parts[4] == q.Account && parts[5] == "root"
-		return v == q.Account || root || v == q.RoleARN || v == q.SessionARN
+		return v == q.Account || root || v == q.RoleARN || v == q.SessionARN || v == q.UserARN
 	})
 }
 
