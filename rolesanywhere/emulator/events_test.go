@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
 // A counter counts calls of Write, which must contain one line each.
@@ -193,5 +196,61 @@ func TestLog(t *testing.T) {
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log has %s", secret)
 		}
+	}
+}
+
+// A request stores its events, its session and its subject in one transaction.
+func TestOneTransaction(t *testing.T) {
+	w := newTestEnv(t, Config{State: t.TempDir(), Roles: []Role{{}, {ARN: otherRole}}})
+	defer w.server.Close()
+	last := func() int {
+		tx, err := w.server.disk.db.Begin(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := tx.Rollback(); err != nil {
+				t.Error(err)
+			}
+		}()
+		return tx.ID()
+	}
+	var c credentials.Credentials
+	for i, request := range []func(){
+		func() { c = issuedCredentials(w.do(t, call{}).session(t)) },
+		func() { w.do(t, call{body: body("roleSessionName", "me")}) }, // refused after it was authenticated
+		func() {
+			w.sts(t, c, stsCall{body: "Action=AssumeRole&Version=2011-06-15&RoleSessionName=me&RoleArn=" + otherRole})
+		},
+		func() { w.lookup(t, "{}") },
+	} {
+		before := last()
+		request()
+		if n := last() - before; n != 1 {
+			t.Errorf("request %d: %d transactions", i, n)
+		}
+	}
+	if sessions, events := len(w.server.sessions.keys), len(w.server.history.keys); sessions != 3 || events != 5 {
+		t.Errorf("%d sessions, %d events", sessions, events)
+	}
+}
+
+func TestEventsAreBounded(t *testing.T) {
+	w := newTestEnv(t, Config{})
+	if err := w.server.change(func(c *changes) error {
+		for i := range maxEvents - 1 {
+			w.server.history.put(c, strconv.Itoa(i), json.RawMessage(`{}`))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.do(t, call{after: setHeader("User-Agent", strings.Repeat("x", 10*maxUserAgent))}).session(t)
+	keys := w.server.history.keys
+	if len(keys) != maxEvents || keys[0] != "1" {
+		t.Errorf("%d events, the first is %s", len(keys), keys[0])
+	}
+	if n := len(w.server.history.rows[keys[maxEvents-2]].Value); n > 4*maxUserAgent {
+		t.Errorf("an event has %d bytes", n)
 	}
 }

@@ -71,7 +71,7 @@ func (s *Server) log(r *http.Request, a *recorder) {
 		attrs = append(attrs, "operation", clip(a.operation))
 	}
 	if len(a.ignored) > 0 {
-		attrs = append(attrs, "ignored", clip(strings.Join(a.ignored, ",")))
+		attrs = append(attrs, "ignored", clip(strings.Join(a.ignored, " ")))
 	}
 	switch {
 	case a.status == 0:
