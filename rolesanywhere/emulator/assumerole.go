@@ -90,6 +90,7 @@ func (s *Server) assumeRole(q *queryRequest) (any, error) {
 	maps.Copy(issued.Tags, p.Tags)
 	issued.Transitive = slices.Concat(slices.Sorted(maps.Keys(p.Incoming)), p.TransitiveTagKeys)
 	ev.also = append(ev.also, func(c *changes) { s.addSession(c, issued) })
+	ev.Resources = []eventResource{{issued.Account, typeRole, p.RoleARN}}
 	out := &assumeRoleResponse{
 		User: issued.User,
 		Credentials: assumeRoleOutput{

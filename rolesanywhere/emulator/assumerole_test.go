@@ -301,23 +301,25 @@ func TestAssumeRoleEvent(t *testing.T) {
 		}
 		all = append(all, e)
 	}
-	if len(all) != 3 {
+	if len(all) != 4 {
 		t.Fatalf("%d events", len(all))
 	}
+	all = all[2:] // without those of CreateSession
 	for name, want := range map[string]any{
-		"eventSource": "sts.amazonaws.com", "eventName": "AssumeRole",
+		"eventSource": "sts.amazonaws.com", "eventName": "AssumeRole", "readOnly": true,
+		"resources": []any{map[string]any{"accountId": strings.Split(otherRole, ":")[4], "type": "AWS::IAM::Role", "ARN": otherRole}},
 		"requestParameters": map[string]any{"roleArn": otherRole, "roleSessionName": "me", "durationSeconds": 900.0, "externalId": "e1",
 			"principalTags": map[string]any{"Team": "blue"}, "transitiveTagKeys": []any{"Team"}},
 		"responseElements": map[string]any{"sourceIdentity": "CN=client",
 			"assumedRoleUser": map[string]any{"arn": out.User.ARN, "assumedRoleId": out.User.ID},
 			"credentials":     map[string]any{"accessKeyId": out.Credentials.AccessKeyID, "expiration": out.Credentials.Expiration}},
 	} {
-		if !reflect.DeepEqual(all[1][name], want) {
-			t.Errorf("%s is %v, want %v", name, all[1][name], want)
+		if !reflect.DeepEqual(all[0][name], want) {
+			t.Errorf("%s is %v, want %v", name, all[0][name], want)
 		}
 	}
-	if all[2]["errorCode"] != codeSTSValidation || all[2]["responseElements"] != nil {
-		t.Errorf("event of a refusal: %v", all[2])
+	if all[1]["errorCode"] != codeSTSValidation || all[1]["responseElements"] != nil {
+		t.Errorf("event of a refusal: %v", all[1])
 	}
 	for _, secret := range []string{out.Credentials.SecretAccessKey, out.Credentials.SessionToken} {
 		if strings.Contains(events.String(), secret) {

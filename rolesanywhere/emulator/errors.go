@@ -121,6 +121,16 @@ const (
 	msgInProgress       = "The certificate is not issued yet"
 )
 
+// Messages of the emulator about CloudTrail.
+const (
+	msgTrailOperation = "The emulator does not implement the operation %s of CloudTrail, only LookupEvents"
+	msgTrailProtocol  = "The operation %s needs the method POST and the content type %s"
+	msgTrailAttribute = "Lookup attributes: %v"
+	msgTrailCategory  = "The event category %s does not exist"
+	msgTrailResults   = "MaxResults is %d, which is not between 1 and %d"
+	msgTrailTimes     = "The time range is invalid: %v"
+)
+
 // The codes of restJson1 errors. The service model has only the first three;
 // the others are common to AWS services.
 const (
@@ -170,6 +180,19 @@ const (
 	codeMalformedCSR  = "MalformedCSRException"
 	codeInProgress    = "RequestInProgressException"
 	codeSerialization = "SerializationException"
+)
+
+// The codes of errors of LookupEvents of CloudTrail, besides codes above. All of them have
+// the status 400 there.
+//
+// Source: service model of CloudTrail, as in the AWS SDK for Go, service/cloudtrail
+// v1.56.0.
+const (
+	codeTrailAttributes = "InvalidLookupAttributesException"
+	codeTrailCategory   = "InvalidEventCategoryException"
+	codeTrailResults    = "InvalidMaxResultsException"
+	codeTrailToken      = "InvalidNextTokenException"
+	codeTrailTimes      = "InvalidTimeRangeException"
 )
 
 // jsonCodes are the codes of errors of STS about a signature as AWS Private CA names

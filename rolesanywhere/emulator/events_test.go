@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
 // A counter counts calls of Write, which must contain one line each.
@@ -42,8 +45,8 @@ func TestEvents(t *testing.T) {
 	w.sts(t, c, stsCall{body: "Action=Other&Version=1"}) // not in the log
 
 	lines := strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
-	if len(lines) != 6 || log.writes != 6 {
-		t.Fatalf("%d lines in %d writes, want 6", len(lines), log.writes)
+	if len(lines) != 7 || log.writes != 7 {
+		t.Fatalf("%d lines in %d writes, want 7", len(lines), log.writes)
 	}
 	events := make([]map[string]any, len(lines))
 	ids := make(map[any]bool)
@@ -75,7 +78,7 @@ func TestEvents(t *testing.T) {
 		"requestID":          a.header.Get("X-Amzn-Requestid"),
 		"requestParameters": map[string]any{
 			"trustAnchorArn": testAnchor, "profileArn": testProfile, "roleArn": testRole,
-			"durationSeconds": 1800.0, "roleSessionName": "me", "serialNumber": "0abc", "subject": "CN=client",
+			"durationSeconds": 1800.0, "roleSessionName": "me", "serialNumber": "0abc", "subject": "CN=client", "issuer": "CN=Root,O=Test",
 		},
 		"responseElements": map[string]any{
 			"subjectArn": a.out.SubjectARN,
@@ -86,6 +89,15 @@ func TestEvents(t *testing.T) {
 				"sourceIdentity":  "CN=client",
 			}},
 		},
+		"userIdentity":  map[string]any{"type": "Unknown"},
+		"readOnly":      false,
+		"eventType":     "AwsApiCall",
+		"eventCategory": "Management", "managementEvent": true,
+		"resources": []any{
+			map[string]any{"accountId": "111122223333", "type": "AWS::RolesAnywhere::TrustAnchor", "ARN": testAnchor},
+			map[string]any{"accountId": "111122223333", "type": "AWS::RolesAnywhere::Profile", "ARN": testProfile},
+			map[string]any{"accountId": "111122223333", "type": "AWS::IAM::Role", "ARN": testRole},
+		},
 		"errorCode":           nil,
 		"errorMessage":        nil,
 		"additionalEventData": nil,
@@ -95,15 +107,38 @@ func TestEvents(t *testing.T) {
 		}
 	}
 
+	for name, want := range map[string]any{
+		"userIdentity":    map[string]any{"type": "AWSService", "invokedBy": "rolesanywhere.amazonaws.com"},
+		"eventSource":     "sts.amazonaws.com",
+		"eventName":       "AssumeRole",
+		"readOnly":        true,
+		"sourceIPAddress": "rolesanywhere.amazonaws.com",
+		"userAgent":       "rolesanywhere.amazonaws.com",
+		"requestParameters": map[string]any{
+			"roleArn": testRole, "roleSessionName": "me", "sourceIdentity": "CN=client", "durationSeconds": 1800.0,
+			"principalTags": map[string]any{"x509Subject/CN": "client", "x509Issuer/CN": "Root", "x509Issuer/O": "Test"},
+		},
+		"responseElements": map[string]any{
+			"assumedRoleUser": map[string]any{"arn": issued.AssumedRoleUser.ARN, "assumedRoleId": issued.AssumedRoleUser.ID},
+			"credentials":     map[string]any{"accessKeyId": c.AccessKeyID, "expiration": "2031-02-03T04:35:06Z"},
+			"sourceIdentity":  "CN=client",
+		},
+		"resources": []any{map[string]any{"accountId": "111122223333", "type": "AWS::IAM::Role", "ARN": testRole}},
+	} {
+		if !reflect.DeepEqual(events[1][name], want) {
+			t.Errorf("%s of AssumeRole is %v, want %v", name, events[1][name], want)
+		}
+	}
+
 	for _, tt := range []struct {
 		event                   int
 		source, name, code, msg string
 		data                    any
 	}{
-		{1, sourceRolesAnywhere, "CreateSession", codeNotFound, refused.message, nil},
-		{2, sourceRolesAnywhere, "CreateSession", codeValidation, "", map[string]any{"requiredHeadersNotSigned": []any{"content-type"}}},
-		{3, sourceRolesAnywhere, "CreateSession", codeAccessDenied, "", map[string]any{"algorithmKeyMismatch": "AWS4-X509-RSA-SHA256"}},
-		{5, sourceSTS, "GetCallerIdentity", codeSignatureNoMatch, "", nil},
+		{2, sourceRolesAnywhere, "CreateSession", codeNotFound, refused.message, nil},
+		{3, sourceRolesAnywhere, "CreateSession", codeValidation, "", map[string]any{"requiredHeadersNotSigned": []any{"content-type"}}},
+		{4, sourceRolesAnywhere, "CreateSession", codeAccessDenied, "", map[string]any{"algorithmKeyMismatch": "AWS4-X509-RSA-SHA256"}},
+		{6, sourceSTS, "GetCallerIdentity", codeSignatureNoMatch, "", nil},
 	} {
 		e := events[tt.event]
 		if e["eventSource"] != tt.source || e["eventName"] != tt.name || e["errorCode"] != tt.code ||
@@ -115,9 +150,14 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	want := map[string]any{"type": "AssumedRole", "principalId": issued.AssumedRoleUser.ID, "arn": issued.AssumedRoleUser.ARN,
-		"accountId": "111122223333", "accessKeyId": c.AccessKeyID}
-	if !reflect.DeepEqual(events[4]["userIdentity"], want) {
-		t.Errorf("identity is %v, want %v", events[4]["userIdentity"], want)
+		"accountId": "111122223333", "accessKeyId": c.AccessKeyID,
+		"sessionContext": map[string]any{
+			"sessionIssuer":  map[string]any{"type": "Role", "principalId": roleID(testRole), "arn": testRole, "accountId": "111122223333", "userName": "demo"},
+			"attributes":     map[string]any{"creationDate": "2031-02-03T04:05:06Z", "mfaAuthenticated": "false"},
+			"sourceIdentity": "CN=client",
+		}}
+	if !reflect.DeepEqual(events[5]["userIdentity"], want) {
+		t.Errorf("identity is %v, want %v", events[5]["userIdentity"], want)
 	}
 	if refused.status != http.StatusNotFound {
 		t.Errorf("status is %d", refused.status)
@@ -156,5 +196,61 @@ func TestLog(t *testing.T) {
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log has %s", secret)
 		}
+	}
+}
+
+// A request stores its events, its session and its subject in one transaction.
+func TestOneTransaction(t *testing.T) {
+	w := newTestEnv(t, Config{State: t.TempDir(), Roles: []Role{{}, {ARN: otherRole}}})
+	defer w.server.Close()
+	last := func() int {
+		tx, err := w.server.disk.db.Begin(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := tx.Rollback(); err != nil {
+				t.Error(err)
+			}
+		}()
+		return tx.ID()
+	}
+	var c credentials.Credentials
+	for i, request := range []func(){
+		func() { c = issuedCredentials(w.do(t, call{}).session(t)) },
+		func() { w.do(t, call{body: body("roleSessionName", "me")}) }, // refused after it was authenticated
+		func() {
+			w.sts(t, c, stsCall{body: "Action=AssumeRole&Version=2011-06-15&RoleSessionName=me&RoleArn=" + otherRole})
+		},
+		func() { w.lookup(t, "{}") },
+	} {
+		before := last()
+		request()
+		if n := last() - before; n != 1 {
+			t.Errorf("request %d: %d transactions", i, n)
+		}
+	}
+	if sessions, events := len(w.server.sessions.keys), len(w.server.history.keys); sessions != 3 || events != 5 {
+		t.Errorf("%d sessions, %d events", sessions, events)
+	}
+}
+
+func TestEventsAreBounded(t *testing.T) {
+	w := newTestEnv(t, Config{})
+	if err := w.server.change(func(c *changes) error {
+		for i := range maxEvents - 1 {
+			w.server.history.put(c, strconv.Itoa(i), json.RawMessage(`{}`))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.do(t, call{after: setHeader("User-Agent", strings.Repeat("x", 10*maxUserAgent))}).session(t)
+	keys := w.server.history.keys
+	if len(keys) != maxEvents || keys[0] != "1" {
+		t.Errorf("%d events, the first is %s", len(keys), keys[0])
+	}
+	if n := len(w.server.history.rows[keys[maxEvents-2]].Value); n > 4*maxUserAgent {
+		t.Errorf("an event has %d bytes", n)
 	}
 }

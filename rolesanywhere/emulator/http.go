@@ -54,6 +54,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 type recorder struct {
 	http.ResponseWriter
 	operation string   // of the control plane, IAM or CloudTrail
+	ignored   []string // names of parameters without effect
 	status    int      // 0: no response yet
 	refused   *refusal // nil: the request was not refused
 }
@@ -71,6 +72,9 @@ func (s *Server) log(r *http.Request, a *recorder) {
 	if a.operation != "" {
 		attrs = append(attrs, "operation", clip(a.operation))
 	}
+	if len(a.ignored) > 0 {
+		attrs = append(attrs, "ignored", clip(strings.Join(a.ignored, " ")))
+	}
 	switch {
 	case a.status == 0:
 		s.logger.Info("not answered", attrs...)
@@ -82,11 +86,13 @@ func (s *Server) log(r *http.Request, a *recorder) {
 }
 
 // clip limits a value of the log that a client can choose.
-func clip(s string) string {
-	if len(s) <= maxLogged {
+func clip(s string) string { return clipTo(s, maxLogged) }
+
+func clipTo(s string, limit int) string {
+	if len(s) <= limit {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxLogged], "") + "…"
+	return strings.ToValidUTF8(s[:limit], "") + "…"
 }
 
 func (s *Server) serveCreateSession(w *recorder, r *http.Request, id string) {
@@ -103,6 +109,7 @@ func (s *Server) serveCreateSession(w *recorder, r *http.Request, id string) {
 	if err == nil {
 		out, err = s.createSession(r, body, &ev)
 	}
+	w.ignored = ev.AdditionalEventData.Ignored
 	if refused := s.finish(ev, err); refused != nil {
 		s.writeRefusal(w, refused)
 		return

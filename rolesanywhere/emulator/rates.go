@@ -15,6 +15,7 @@ const (
 	actionAssumeRole        = "AssumeRole"
 	actionIssueCertificate  = "IssueCertificate"
 	actionGetCertificate    = "GetCertificate"
+	actionLookupEvents      = "LookupEvents"
 )
 
 // A limiter limits the rate of an action. Its token bucket holds the requests of

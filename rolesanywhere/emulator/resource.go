@@ -30,7 +30,7 @@ type resource struct {
 func (r resource) common() resource { return r }
 
 // id returns the last part of the ARN.
-func (r resource) id() string { return r.ARN[strings.LastIndexByte(r.ARN, '/')+1:] }
+func (r resource) id() string { return lastElement(r.ARN) }
 
 // account returns the account in the ARN.
 func (r resource) account() string { return strings.SplitN(r.ARN, ":", 6)[4] }

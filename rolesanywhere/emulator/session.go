@@ -51,8 +51,8 @@ type credentialsOutput struct {
 }
 
 // createSession handles a CreateSession request and records details in ev. The
-// order of its checks determines which error a client gets if there are
-// several.
+// order of its checks, and of those of issue, determines which error a client gets if
+// there are several.
 func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*createSessionOutput, error) {
 	ev.AdditionalEventData = signatureFindings(r)
 	p, err := parseParams(r.URL.RawQuery, body)
@@ -60,7 +60,7 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 		return nil, err
 	}
 	logged := &sessionParameters{params: p}
-	ev.RequestParameters = logged
+	ev.RequestParameters, ev.AdditionalEventData.Ignored = logged, p.ignored
 	if err := p.check(); err != nil {
 		return nil, err
 	}
@@ -69,11 +69,22 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 		return nil, err
 	}
 
+	ev.Resources = []eventResource{
+		{anchor.account(), typeAnchor, anchor.ARN}, {profile.account(), typeProfile, profile.ARN}, {role.arn.account, typeRole, role.ARN},
+	}
+
 	now := s.now()
 	cert, err := authenticate(r, body, anchor, lists, logged, now, s.region)
 	if err != nil {
 		return nil, err
 	}
+	out, err := s.issue(p, anchor, profile, role, cert, now, ev)
+	ev.also = append(ev.also, func(c *changes) { s.see(c, cert, p.Properties, now, err != nil) })
+	return out, err
+}
+
+// issue issues a session for an authenticated certificate.
+func (s *Server) issue(p params, anchor *anchor, profile *profile, role *role, cert *x509.Certificate, now time.Time, ev *event) (*createSessionOutput, error) {
 	if !anchor.Enabled {
 		return nil, refuse(codeAccessDenied, msgAnchorDisabled, p.TrustAnchorARN)
 	}
@@ -119,6 +130,7 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 		SubjectARN: s.subjectARN(cert),
 	}
 	ev.ResponseElements = responseElements(out)
+	ev.beside = []event{ev.assumedByService(issued, name, lifetime)}
 	return out, nil
 }
 
@@ -153,7 +165,7 @@ func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocat
 		return nil, refuse(codeAccessDenied, msgMalformed, err)
 	}
 	cert := signed.Certificate
-	logged.SerialNumber, logged.Subject = trustpolicy.SerialNumber(cert), cert.Subject.String()
+	logged.SerialNumber, logged.Subject, logged.Issuer = trustpolicy.SerialNumber(cert), cert.Subject.String(), cert.Issuer.String()
 
 	if err := anchor.verify(cert, signed.Chain, lists, now); err != nil {
 		return nil, err

@@ -40,6 +40,7 @@ func TestEmulatorLog(t *testing.T) {
 		}},
 		{[]string{"--events", "-"}, []string{
 			`^{.*"eventName":"CreateSession".*"accessKeyId":`,
+			`^{.*"type":"AWSService".*"eventName":"AssumeRole".*"accessKeyId":`,
 			`^{.*"eventName":"CreateSession".*"errorCode":"AccessDeniedException"`,
 		}},
 	} {
