@@ -58,8 +58,8 @@ func (p *params) ignore(name string) {
 	p.ignored = append(p.ignored, name)
 }
 
-// members are the members of the body that have an effect.
-var members = map[string]func(*params, []byte) error{
+// sessionMembers are the members of the body that have an effect.
+var sessionMembers = map[string]func(*params, []byte) error{
 	"profileArn":         func(p *params, value []byte) error { return setOnce(&p.ProfileARN, value) },
 	"roleArn":            func(p *params, value []byte) error { return setOnce(&p.RoleARN, value) },
 	"trustAnchorArn":     func(p *params, value []byte) error { return setOnce(&p.TrustAnchorARN, value) },
@@ -100,7 +100,7 @@ func parseParams(query string, body []byte) (params, error) {
 		return params{}, refuse(codeValidation, msgBody, err)
 	}
 	for _, m := range all {
-		set := members[m.Name]
+		set := sessionMembers[m.Name]
 		if set == nil {
 			p.ignore(m.Name)
 			continue
