@@ -94,7 +94,7 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 		}
 		name = p.RoleSessionName
 	}
-	source, tags, err := authorize(p, role, anchor, cert, name)
+	source, tags, err := authorize(p, profile, role, anchor, cert, name)
 	if err != nil {
 		return nil, err
 	}
@@ -197,8 +197,8 @@ func (s *Server) lifetime(p params, profile *profile, role *role) (time.Duration
 
 // authorize checks the tags and the role's trust policy, as AssumeRole does,
 // and returns the source identity and the tags.
-func authorize(p params, role *role, anchor *anchor, cert *x509.Certificate, name string) (source string, tags map[string]string, err error) {
-	tags, unmapped := trustpolicy.SessionTags(cert)
+func authorize(p params, profile *profile, role *role, anchor *anchor, cert *x509.Certificate, name string) (source string, tags map[string]string, err error) {
+	tags, unmapped := profile.mapping().SessionTags(cert)
 	if len(unmapped) > 0 {
 		return "", nil, refuse(codeAccessDenied, msgTags, p.RoleARN, list(unmapped[trustpolicy.Issuer]), list(unmapped[trustpolicy.Subject]), list(unmapped[trustpolicy.SAN]))
 	}
