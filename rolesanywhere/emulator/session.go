@@ -70,12 +70,17 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	}
 
 	now := s.now()
-	cert, err := authenticate(r, body, anchor, lists, logged, now, s.region)
+	chains, err := authenticate(r, body, anchor, lists, logged, now, s.region)
 	if err != nil {
 		return nil, err
 	}
 	if !anchor.Enabled {
 		return nil, refuse(codeAccessDenied, msgAnchorDisabled, p.TrustAnchorARN)
+	}
+	if anchor.CheckCRLDP {
+		if err := s.checkPoints(r.Context(), chains, now); err != nil {
+			return nil, err
+		}
 	}
 	if !profile.Enabled {
 		return nil, refuse(codeAccessDenied, msgDisabled, p.ProfileARN)
@@ -87,6 +92,7 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	if err != nil {
 		return nil, err
 	}
+	cert := chains[0][0]
 	name := trustpolicy.SerialNumber(cert)
 	if p.RoleSessionName != "" {
 		if !profile.AcceptRoleSessionName {
@@ -143,8 +149,9 @@ func (s *Server) resolve(p *params) (a *anchor, f *profile, r *role, lists []*re
 }
 
 // authenticate verifies the certificate and the signature of a request and
-// returns the certificate. It records the certificate in logged.
-func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocationList, logged *sessionParameters, now time.Time, region string) (*x509.Certificate, error) {
+// returns the valid chains that begin with the certificate. It records the certificate in
+// logged.
+func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocationList, logged *sessionParameters, now time.Time, region string) ([][]*x509.Certificate, error) {
 	signed, err := sigv4x509.Parse(r)
 	if errors.Is(err, errors.ErrUnsupported) { // unsupported key type of the certificate
 		return nil, refuse(codeAccessDenied, msgInsufficient).because(err)
@@ -155,7 +162,8 @@ func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocat
 	cert := signed.Certificate
 	logged.SerialNumber, logged.Subject = trustpolicy.SerialNumber(cert), cert.Subject.String()
 
-	if err := anchor.verify(cert, signed.Chain, lists, now); err != nil {
+	chains, err := anchor.verify(cert, signed.Chain, lists, now)
+	if err != nil {
 		return nil, err
 	}
 	if err := signed.Verify(r, body); err != nil {
@@ -165,7 +173,7 @@ func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocat
 		return nil, refuse(codeAccessDenied, msgInvalidSignature).because(
 			fmt.Errorf("credential scope has region %s, not %s", signed.Region, region))
 	}
-	return cert, checkSkew(codeAccessDenied, signed.Time, now)
+	return chains, checkSkew(codeAccessDenied, signed.Time, now)
 }
 
 func checkSkew(code string, signed, now time.Time) error {
