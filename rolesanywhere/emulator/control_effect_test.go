@@ -85,3 +85,20 @@ func TestAliasesOfSessions(t *testing.T) {
 		t.Errorf("with the alias ARN in the policy: %d", got.status)
 	}
 }
+
+// A large request or response is not kept in an event.
+func TestLargeEvents(t *testing.T) {
+	w := newControlEnv(t)
+	w.must(t, "CreateProfile", "", profileInputOf("name", "small", "sessionPolicy", `"`+strings.Repeat("x", 100)+`"`))
+	w.must(t, "CreateProfile", "", profileInputOf("name", "large", "sessionPolicy", `"`+strings.Repeat("x", maxEventDetail)+`"`))
+	var events []string
+	for _, e := range w.server.history.all() {
+		events = append(events, string(e))
+	}
+	if len(events) != 2 || !strings.Contains(events[0], `"name":"small"`) || strings.Contains(events[0], "omitted") {
+		t.Errorf("events are %s", events)
+	}
+	if last := events[len(events)-1]; len(last) > 2000 || strings.Count(last, `"omitted":true`) != 2 {
+		t.Errorf("event is %.3000s", last)
+	}
+}
