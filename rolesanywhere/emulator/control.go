@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -111,14 +112,14 @@ func match(method, escapedPath string) (op *operation, id string) {
 func (s *Server) serveControl(w *recorder, r *http.Request, id string) {
 	op, resource := match(r.Method, r.URL.EscapedPath())
 	if op == nil {
-		s.writeRefusal(w, refuse(codeUnknown, msgUnknownPath, r.Method, r.URL.Path))
+		s.writeRefusal(w, refuse(codeUnknown, msgUnknownPath, clip(r.Method), clip(r.URL.Path)))
 		return
 	}
 	w.operation = op.name
 	ev := s.newEvent(r, id, sourceRolesAnywhere, op.name)
 	out, err := s.answerControl(w, r, op, resource, &ev)
 	if err == nil && op.method != http.MethodGet { // CloudTrail records no response of a call that only reads
-		ev.ResponseElements = out
+		ev.ResponseElements = eventDetail(out)
 	}
 	if refused := s.finish(ev, err); refused != nil {
 		s.writeRefusal(w, refused)
@@ -168,28 +169,66 @@ func jsonRefusal(err error) *refusal {
 	return refused
 }
 
-// input decodes the body into in, and records it in the event. It refuses members that
-// the emulator does not know.
+// input decodes the body into in, and records it in the event. An empty body has no
+// members.
 func (c *controlRequest) input(in any) error {
-	if err := decodeInput(c.body, in); err != nil {
-		refused := asRefusal(err)
-		refused.code = codeValidation
-		return refused
+	body := c.body
+	if len(body) == 0 {
+		body = []byte("{}")
 	}
-	c.ev.RequestParameters = in
+	if err := decodeMembers(body, in); err != nil {
+		return err
+	}
+	c.ev.RequestParameters = eventDetail(in)
 	return nil
+}
+
+// maxEventDetail limits the request and the response in an event, in bytes, because a CRL
+// or a policy in each of the many events would fill the memory.
+const maxEventDetail = 16 << 10
+
+// eventDetail returns v, or a note that it is too large. CloudTrail has the same members
+// in an event that it shortens.
+func eventDetail(v any) any {
+	b, err := json.Marshal(v)
+	if err != nil || len(b) <= maxEventDetail {
+		return v
+	}
+	return map[string]any{"omitted": true, "originalSize": len(b), "reason": fmt.Sprintf("larger than %d bytes", maxEventDetail)}
+}
+
+// queryValue returns a parameter that the query may contain once.
+func (c *controlRequest) queryValue(name string) (string, error) {
+	if len(c.query[name]) > 1 {
+		return "", refuse(codeValidation, msgParameter, name, "occurs twice")
+	}
+	return c.query.Get(name), nil
 }
 
 // page returns the page of a list of numbered rows that a request asks for, and the
 // token of the next one.
 func (c *controlRequest) page(s *Server, table string, numbers []uint64) (from, to int, next string, err error) {
 	size := defaultPage
-	if v := c.query.Get("pageSize"); v != "" {
-		if size, err = strconv.Atoi(v); err != nil || size < 1 || size > maxPage {
-			return 0, 0, "", refuse(codeValidation, msgSTSConstraint, "pageSize", fmt.Sprintf("Member must have value between 1 and %d", maxPage))
+	v, err := c.queryValue("pageSize")
+	if err != nil {
+		return 0, 0, "", err
+	}
+	if c.query.Has("pageSize") {
+		if size, err = strconv.Atoi(v); err != nil {
+			return 0, 0, "", constraint("pageSize", "Member must be an integer")
+		}
+		if err := between("pageSize", size, 1, maxPage); err != nil {
+			return 0, 0, "", err
 		}
 	}
-	return s.slicePage(table, numbers, size, c.query.Get("nextToken"), codeValidation)
+	token, err := c.queryValue("nextToken")
+	if err == nil && token == "" && c.query.Has("nextToken") {
+		err = refuse(codeValidation, msgToken)
+	}
+	if err != nil {
+		return 0, 0, "", err
+	}
+	return s.slicePage(table, numbers, size, token, codeValidation)
 }
 
 // slicePage returns the part of a list after the place that token names. The token

@@ -1,7 +1,6 @@
 package emulator
 
 import (
-	"slices"
 	"strings"
 	"time"
 )
@@ -46,16 +45,20 @@ func (r resource) detail() detail {
 }
 
 // find returns the resource that a parameter names by its ID, its ARN or its alias ARN.
-// The caller holds s.mu.
+// The caller holds s.mu. The ARN must be of the account and the region; the error for
+// others is not documented, and is the same as for an unknown resource.
 func (k kind[T]) find(s *Server, name string) (T, error) {
 	if !strings.HasPrefix(name, "arn:") {
 		name = regionalARN(s.region, s.account, k.name+"/"+name)
 	}
 	v, ok := find(k.rows(s), name)
-	if !ok {
-		return v, refuse(codeNotFound, msgNotFound, clip(name))
+	switch err := checkResourceARN(name, k.name); {
+	case ok && v.common().account() == s.account:
+		return v, nil
+	case err != nil:
+		return v, refuse(codeValidation, msgParameter, k.member+"Id", err)
 	}
-	return v, nil
+	return v, refuse(codeNotFound, msgNotFound, name)
 }
 
 func (k kind[T]) output(s *Server, v T) any { return map[string]any{k.member: k.detail(s, v)} }
@@ -74,17 +77,20 @@ func (k kind[T]) list(s *Server, c *controlRequest) (any, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	t := k.rows(s)
-	numbers := make([]uint64, len(t.keys))
-	for i, key := range t.keys {
-		numbers[i] = t.rows[key].Number
+	own := make([]T, 0, len(t.keys)) // of the account of the administrator
+	numbers := make([]uint64, 0, len(t.keys))
+	for key, v := range t.all() {
+		if v.common().account() == s.account {
+			own, numbers = append(own, v), append(numbers, t.rows[key].Number)
+		}
 	}
 	from, to, next, err := c.page(s, t.name, numbers)
 	if err != nil {
 		return nil, err
 	}
 	all := make([]any, 0, to-from)
-	for _, key := range t.keys[from:to] {
-		d := k.detail(s, t.rows[key].Value)
+	for _, v := range own[from:to] {
+		d := k.detail(s, v)
 		if summary, ok := d.(subjectDetail); ok {
 			d = summary.subjectSummary
 		}
@@ -107,8 +113,8 @@ func (k kind[T]) change(s *Server, name string, f func(*changes, T) (T, error)) 
 		if v, err = f(ch, v); err != nil {
 			return err
 		}
-		k.rows(s).put(ch, v.common().ARN, v)
 		out = k.output(s, v)
+		k.rows(s).put(ch, v.common().ARN, v.with(func(r *resource) { r.previousAlias = "" }))
 		return nil
 	})
 	return out, err
@@ -189,104 +195,4 @@ func (r *resource) update(c *controlRequest, name, alias *string) error {
 		r.previousAlias, r.Alias = r.Alias, *alias
 	}
 	return nil
-}
-
-// A tag is one of a resource.
-type tag struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
-}
-
-func tagList(tags map[string]string) []tag {
-	all := make([]tag, 0, len(tags))
-	for _, key := range sortedKeys(tags) {
-		all = append(all, tag{key, tags[key]})
-	}
-	return all
-}
-
-func (s *Server) listTagsForResource(c *controlRequest) (any, error) {
-	arn := c.query.Get("resourceArn")
-	c.ev.RequestParameters = map[string]string{"resourceArn": arn}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	r, ok := s.tagged(arn)
-	if !ok {
-		return nil, refuse(codeNotFound, msgNotFound, clip(arn))
-	}
-	return map[string]any{"tags": tagList(r.Tags)}, nil
-}
-
-// tagged returns the resource with an ARN.
-func (s *Server) tagged(arn string) (resource, bool) {
-	if v, ok := s.anchors.get(arn); ok {
-		return v.resource, true
-	}
-	if v, ok := s.profiles.get(arn); ok {
-		return v.resource, true
-	}
-	if v, ok := s.crls.get(arn); ok {
-		return v.resource, true
-	}
-	v, ok := s.subjects.get(arn)
-	if !ok {
-		return resource{}, false
-	}
-	return v.resource, true
-}
-
-// retag replaces the tags of the resource with an ARN by the result of f.
-func (s *Server) retag(arn string, f func(map[string]string) (map[string]string, error)) error {
-	return s.change(func(ch *changes) error {
-		r, ok := s.tagged(arn)
-		if !ok {
-			return refuse(codeNotFound, msgNotFound, clip(arn))
-		}
-		tags, err := f(r.Tags)
-		if err != nil {
-			return err
-		}
-		set := func(r *resource) { r.Tags = tags }
-		retagRow(ch, &s.anchors, arn, set)
-		retagRow(ch, &s.profiles, arn, set)
-		retagRow(ch, &s.crls, arn, set)
-		retagRow(ch, &s.subjects, arn, set)
-		return nil
-	})
-}
-
-func retagRow[T item[T]](ch *changes, t *table[T], arn string, set func(*resource)) {
-	if v, ok := t.get(arn); ok {
-		t.put(ch, arn, v.with(set))
-	}
-}
-
-func (s *Server) tagResource(c *controlRequest) (any, error) {
-	var in struct {
-		ResourceARN string `json:"resourceArn"`
-		Tags        []tag  `json:"tags"`
-	}
-	if err := c.input(&in); err != nil {
-		return nil, err
-	}
-	return nil, s.retag(in.ResourceARN, func(tags map[string]string) (map[string]string, error) { return addTags(tags, in.Tags) })
-}
-
-func (s *Server) untagResource(c *controlRequest) (any, error) {
-	var in struct {
-		ResourceARN string   `json:"resourceArn"`
-		TagKeys     []string `json:"tagKeys"`
-	}
-	if err := c.input(&in); err != nil {
-		return nil, err
-	}
-	return nil, s.retag(in.ResourceARN, func(tags map[string]string) (map[string]string, error) {
-		kept := make(map[string]string)
-		for key, value := range tags {
-			if !slices.Contains(in.TagKeys, key) {
-				kept[key] = value
-			}
-		}
-		return kept, nil
-	})
 }

@@ -3,6 +3,7 @@ package emulator
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,17 +27,60 @@ func openDisk(folder string) (*disk, error) {
 		return nil, err
 	}
 	path := filepath.Join(folder, stateFile)
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s: not a regular file", path)
+	default:
+		if err := checkState(folder, path); err != nil {
+			return nil, err
+		}
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait})
+	db, err := openState(folder, path, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &disk{db}, nil
+}
+
+// openState opens the file and locks it: for reading, so that others only read it too, or
+// for writing.
+func openState(folder, path string, readOnly bool, open func(string, int, os.FileMode) (*os.File, error)) (*bbolt.DB, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, ReadOnly: readOnly, OpenFile: open})
 	if errors.Is(err, bbolt.ErrTimeout) {
 		return nil, fmt.Errorf("%s: another emulator uses this state folder", folder)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, damaged(path, err)
 	}
-	return &disk{db}, nil
+	return db, nil
+}
+
+// checkState checks the file while nobody writes to it. Opening for reading reads no
+// pages but the first two, whose checksums bbolt verifies.
+func checkState(folder, path string) error {
+	var file *os.File // that bbolt opens and closes
+	db, err := openState(folder, path, true, func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
+		file, err = os.OpenFile(name, flag, mode)
+		return file, err
+	})
+	if err != nil {
+		return err
+	}
+	err = checkStateFile(file)
+	if err := errors.Join(err, db.Close()); err != nil {
+		return damaged(path, err)
+	}
+	return nil
+}
+
+func damaged(path string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%s: %w; if it is damaged, replace it by a copy, or remove it to start with an empty state", path, err)
 }
 
 // write stores all rows or none.
@@ -63,6 +107,17 @@ func (d *disk) write(writes []storedRow) error {
 	})
 }
 
+// tables returns the number of tables.
+func (d *disk) tables() (n int, err error) {
+	err = d.db.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func([]byte, *bbolt.Bucket) error {
+			n++
+			return nil
+		})
+	})
+	return n, err
+}
+
 // read calls f for each row of a table. f does not keep value.
 func (d *disk) read(table string, f func(key string, value []byte) error) error {
 	if d == nil {
@@ -75,7 +130,7 @@ func (d *disk) read(table string, f func(key string, value []byte) error) error 
 		}
 		return b.ForEach(func(key, value []byte) error {
 			if err := f(string(key), value); err != nil {
-				return fmt.Errorf("%s: %s %s: %w", d.db.Path(), table, key, err)
+				return damaged(d.db.Path(), fmt.Errorf("%s %s: %w", table, key, err))
 			}
 			return nil
 		})

@@ -169,6 +169,7 @@ type Server struct {
 	logger   *slog.Logger
 	events   eventLog
 	limiters map[string]*limiter // by action
+	points   pointCache
 }
 
 // Region returns the region of the emulator.

@@ -65,6 +65,12 @@ func (w *testEnv) start(t testing.TB, cfg Config) {
 	if len(cfg.TrustAnchors) == 0 {
 		cfg.TrustAnchors = []TrustAnchor{{Certificates: w.ca.pem()}}
 	}
+	w.startEmpty(t, cfg)
+}
+
+// startEmpty starts an emulator that may have no trust anchor.
+func (w *testEnv) startEmpty(t testing.TB, cfg Config) {
+	t.Helper()
 	if cfg.Now == nil {
 		cfg.Now = func() time.Time { return testNow }
 	}

@@ -42,6 +42,7 @@ const (
 	msgAnchorDisabled   = "Trust anchor is disabled: %s"
 	msgDisabled         = "Profile is disabled: %s"
 	msgToken            = "The token of the page is invalid"
+	msgRevocation       = "Untrusted certificate. Its revocation status cannot be determined"
 	msgQuota            = "At most %d %s are allowed"
 	msgTooManyTags      = "A resource has at most %d tags"
 	msgInjected         = "Fault injected by configuration"

@@ -86,7 +86,7 @@ func TestHugeRSAKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	var refused *refusal
-	err = a.verify(ca.certify(t, leafTemplate("client"), huge), nil, nil, testNow)
+	_, err = a.verify(ca.certify(t, leafTemplate("client"), huge), nil, nil, testNow)
 	if !errors.As(err, &refused) || refused.message != msgInsufficient {
 		t.Errorf("leaf: %v", err)
 	}
@@ -97,7 +97,7 @@ func TestHugeRSAKeys(t *testing.T) {
 	template.SubjectKeyId = issuer.SubjectKeyId
 	standIn.cert = certify(t, template, template, rsaKey().Public(), standIn.key)
 	start := time.Now()
-	err = a.verify(standIn.issue(t, leafTemplate("client")).cert, []*x509.Certificate{issuer}, nil, testNow)
+	_, err = a.verify(standIn.issue(t, leafTemplate("client")).cert, []*x509.Certificate{issuer}, nil, testNow)
 	if !errors.As(err, &refused) || refused.message != msgUntrusted {
 		t.Errorf("intermediate: %v", err)
 	}

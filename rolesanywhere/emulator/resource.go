@@ -166,11 +166,16 @@ func (s *Server) restore() error {
 	if err != nil {
 		return err
 	}
+	path := s.disk.db.Path()
+	if n, err := s.disk.tables(); err != nil || n > 0 && len(s.about.keys) == 0 {
+		return fmt.Errorf("%s: not a state of the emulator; use another folder", path)
+	}
 	for name, want := range map[string]string{"version": stateVersion, "account": s.account, "region": s.region} {
 		if got, ok := s.about.get(name); ok && got != want {
-			return fmt.Errorf("%s: the state is that of %s %s, not %s", s.disk.db.Path(), name, got, want)
+			return fmt.Errorf("%s: the state is that of %s %s, not %s; use another folder", path, name, clip(got), want)
 		}
 	}
+	err = errors.Join(checkRows(&s.anchors, "trust-anchor"), checkRows(&s.profiles, "profile"), checkRows(&s.crls, "crl"), checkRows(&s.subjects, "subject"))
 	for _, a := range s.anchors.all() {
 		err = errors.Join(err, a.parse())
 	}
@@ -181,7 +186,17 @@ func (s *Server) restore() error {
 		err = errors.Join(err, r.parse())
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.disk.db.Path(), err)
+		return damaged(path, err)
+	}
+	return nil
+}
+
+// checkRows checks the ARNs of the resources of a kind.
+func checkRows[T item[T]](t *table[T], kind string) error {
+	for key, r := range t.all() {
+		if _, err := parseARN(key, kind); err != nil || r.common().ARN != key {
+			return fmt.Errorf("%q is not the ARN of a %s", key, kind)
+		}
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	}
 
 	now := s.now()
-	cert, err := authenticate(r, body, anchor, lists, logged, now, s.region)
+	chains, err := authenticate(r, body, anchor, lists, logged, now, s.region)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +88,11 @@ func (s *Server) issue(p params, anchor *anchor, profile *profile, role *role, c
 	if !anchor.Enabled {
 		return nil, refuse(codeAccessDenied, msgAnchorDisabled, p.TrustAnchorARN)
 	}
+	if anchor.CheckCRLDP {
+		if err := s.checkPoints(r.Context(), chains, now); err != nil {
+			return nil, err
+		}
+	}
 	if !profile.Enabled {
 		return nil, refuse(codeAccessDenied, msgDisabled, p.ProfileARN)
 	}
@@ -98,6 +103,7 @@ func (s *Server) issue(p params, anchor *anchor, profile *profile, role *role, c
 	if err != nil {
 		return nil, err
 	}
+	cert := chains[0][0]
 	name := trustpolicy.SerialNumber(cert)
 	if p.RoleSessionName != "" {
 		if !profile.AcceptRoleSessionName {
@@ -105,7 +111,7 @@ func (s *Server) issue(p params, anchor *anchor, profile *profile, role *role, c
 		}
 		name = p.RoleSessionName
 	}
-	source, tags, err := authorize(p, role, anchor, cert, name)
+	source, tags, err := authorize(p, profile, role, anchor, cert, name)
 	if err != nil {
 		return nil, err
 	}
@@ -155,8 +161,9 @@ func (s *Server) resolve(p *params) (a *anchor, f *profile, r *role, lists []*re
 }
 
 // authenticate verifies the certificate and the signature of a request and
-// returns the certificate. It records the certificate in logged.
-func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocationList, logged *sessionParameters, now time.Time, region string) (*x509.Certificate, error) {
+// returns the valid chains that begin with the certificate. It records the certificate in
+// logged.
+func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocationList, logged *sessionParameters, now time.Time, region string) ([][]*x509.Certificate, error) {
 	signed, err := sigv4x509.Parse(r)
 	if errors.Is(err, errors.ErrUnsupported) { // unsupported key type of the certificate
 		return nil, refuse(codeAccessDenied, msgInsufficient).because(err)
@@ -167,7 +174,8 @@ func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocat
 	cert := signed.Certificate
 	logged.SerialNumber, logged.Subject, logged.Issuer = trustpolicy.SerialNumber(cert), cert.Subject.String(), cert.Issuer.String()
 
-	if err := anchor.verify(cert, signed.Chain, lists, now); err != nil {
+	chains, err := anchor.verify(cert, signed.Chain, lists, now)
+	if err != nil {
 		return nil, err
 	}
 	if err := signed.Verify(r, body); err != nil {
@@ -177,7 +185,7 @@ func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocat
 		return nil, refuse(codeAccessDenied, msgInvalidSignature).because(
 			fmt.Errorf("credential scope has region %s, not %s", signed.Region, region))
 	}
-	return cert, checkSkew(codeAccessDenied, signed.Time, now)
+	return chains, checkSkew(codeAccessDenied, signed.Time, now)
 }
 
 func checkSkew(code string, signed, now time.Time) error {
@@ -209,8 +217,8 @@ func (s *Server) lifetime(p params, profile *profile, role *role) (time.Duration
 
 // authorize checks the tags and the role's trust policy, as AssumeRole does,
 // and returns the source identity and the tags.
-func authorize(p params, role *role, anchor *anchor, cert *x509.Certificate, name string) (source string, tags map[string]string, err error) {
-	tags, unmapped := trustpolicy.SessionTags(cert)
+func authorize(p params, profile *profile, role *role, anchor *anchor, cert *x509.Certificate, name string) (source string, tags map[string]string, err error) {
+	tags, unmapped := profile.mapping().SessionTags(cert)
 	if len(unmapped) > 0 {
 		return "", nil, refuse(codeAccessDenied, msgTags, p.RoleARN, list(unmapped[trustpolicy.Issuer]), list(unmapped[trustpolicy.Subject]), list(unmapped[trustpolicy.SAN]))
 	}

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"iter"
@@ -71,8 +72,15 @@ func (t *table[T]) remove(c *changes, key string) {
 // restore fills an empty table with the rows of a state folder.
 func (t *table[T]) restore(d *disk) error {
 	err := d.read(t.name, func(key string, value []byte) error {
-		var r row[T]
-		if err := json.Unmarshal(value, &r); err != nil {
+		var stored row[json.RawMessage]
+		if err := json.Unmarshal(value, &stored); err != nil {
+			return err
+		}
+		if len(stored.Value) == 0 || string(stored.Value) == "null" {
+			return errors.New("the row has no value")
+		}
+		r := row[T]{Number: stored.Number}
+		if err := json.Unmarshal(stored.Value, &r.Value); err != nil {
 			return err
 		}
 		t.rows[key] = r
@@ -81,7 +89,7 @@ func (t *table[T]) restore(d *disk) error {
 		return nil
 	})
 	slices.SortFunc(t.keys, func(a, b string) int {
-		return int(t.rows[a].Number) - int(t.rows[b].Number)
+		return cmp.Compare(t.rows[a].Number, t.rows[b].Number)
 	})
 	return err
 }

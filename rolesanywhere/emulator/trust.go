@@ -150,16 +150,17 @@ func checkLeaf(c *x509.Certificate) error {
 
 // verify verifies the chain from leaf to the trust anchor a. intermediates are
 // the untrusted certificates that the client sent, in any order; lists are the
-// enabled revocation lists.
-func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificate, lists []*revocationList, now time.Time) error {
+// enabled revocation lists. It returns the valid chains: one is enough (RFC 5280, section
+// 6). A CA remains trusted if another CA has certified it too.
+func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificate, lists []*revocationList, now time.Time) (valid [][]*x509.Certificate, err error) {
 	if err := checkLeaf(leaf); err != nil {
-		return refuse(codeAccessDenied, msgInsufficient).because(err)
+		return nil, refuse(codeAccessDenied, msgInsufficient).because(err)
 	}
 	if now.After(leaf.NotAfter) {
-		return refuse(codeAccessDenied, msgExpired, leaf.NotAfter.UTC().Format(time.RFC3339))
+		return nil, refuse(codeAccessDenied, msgExpired, leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 	if now.Before(leaf.NotBefore) {
-		return refuse(codeAccessDenied, msgNotYetValid, leaf.NotBefore.UTC().Format(time.RFC3339))
+		return nil, refuse(codeAccessDenied, msgNotYetValid, leaf.NotBefore.UTC().Format(time.RFC3339))
 	}
 	pool := x509.NewCertPool()
 	for _, c := range intermediates {
@@ -174,10 +175,8 @@ func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificat
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
-		return refuse(codeAccessDenied, msgUntrusted).because(err)
+		return nil, refuse(codeAccessDenied, msgUntrusted).because(err)
 	}
-	// One valid path is enough (RFC 5280, section 6). A CA remains trusted
-	// if another CA has certified it too.
 	for _, chain := range chains {
 		if violation := certpath.Check(chain); violation != nil {
 			if err == nil {
@@ -187,9 +186,13 @@ func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificat
 		}
 		revoked := revoked(chain, lists)
 		if revoked == nil {
-			return nil
+			valid = append(valid, chain)
+			continue
 		}
 		err = refuse(codeAccessDenied, msgRevoked, trustpolicy.SerialNumber(revoked), revoked.Issuer)
 	}
-	return err
+	if len(valid) > 0 {
+		return valid, nil
+	}
+	return nil, err
 }

@@ -9,11 +9,16 @@ import (
 	"unicode/utf8"
 )
 
-// The limits of the service model of IAM Roles Anywhere.
+// The limits of the service model of IAM Roles Anywhere. Older versions of the model have
+// 50 roles and tags.
+//
+// Source: botocore 1.43, data/rolesanywhere. The AWS SDK for Go contains no limits.
 const (
 	maxName          = 255
-	maxResourceTags  = 50
-	maxProfileRoles  = 250 // the model says 50 in older versions
+	maxResourceTags  = 200
+	maxProfileRoles  = 250
+	maxCertificates  = 16_000 // bytes
+	maxSettings      = 50
 	maxPolicyARNs    = 50
 	maxPolicyARN     = 200
 	maxSessionPolicy = 100_000
@@ -23,9 +28,9 @@ const (
 func checkName(name string) error {
 	switch {
 	case name == "":
-		return refuse(codeValidation, msgParameter, "name", "is missing")
+		return missing("name")
 	case len(name) > maxName:
-		return constraint("name", fmt.Sprintf("Member must have length less than or equal to %d", maxName))
+		return tooLong("name", maxName)
 	case !consistsOf(name, func(c rune) bool {
 		return isLower(c) || 'A' <= c && c <= 'Z' || isDigit(c) || strings.ContainsRune(" -_", c)
 	}):
@@ -37,6 +42,12 @@ func checkName(name string) error {
 // constraint is the error about a member that violates the service model.
 func constraint(name, rule string) *refusal {
 	return refuse(codeValidation, msgSTSConstraint, name, rule)
+}
+
+func missing(name string) *refusal { return refuse(codeValidation, msgParameter, name, "is missing") }
+
+func tooLong(name string, most int) *refusal {
+	return constraint(name, fmt.Sprintf("Member must have length less than or equal to %d", most))
 }
 
 func between(name string, v, low, high int) error {
@@ -55,6 +66,9 @@ func oneOf(name, v string, allowed []string) error {
 
 // addTags returns tags with more ones, which it checks.
 func addTags(tags map[string]string, more []tag) (map[string]string, error) {
+	if len(more) > maxResourceTags {
+		return nil, tooLong("tags", maxResourceTags)
+	}
 	if len(more) == 0 {
 		return tags, nil
 	}
@@ -79,14 +93,23 @@ func addTags(tags map[string]string, more []tag) (map[string]string, error) {
 	return all, nil
 }
 
+func isTagCharacter(c rune) bool {
+	return isLower(c) || 'A' <= c && c <= 'Z' || isDigit(c) || strings.ContainsRune(" _.:/=+@-", c)
+}
+
+func checkTagKey(key string) error {
+	if len(key) > 128 || !consistsOf(key, isTagCharacter) {
+		return constraint("tags.key", "Member must satisfy regular expression pattern: ^[ a-zA-Z0-9_.:/=+@-]*$, with 1 to 128 characters")
+	}
+	return nil
+}
+
 func checkTag(t tag) error {
-	allowed := func(c rune) bool {
-		return isLower(c) || 'A' <= c && c <= 'Z' || isDigit(c) || strings.ContainsRune(" _.:/=+@-", c)
+	if err := checkTagKey(t.Key); err != nil {
+		return err
 	}
 	switch {
-	case t.Key == "" || len(t.Key) > 128 || !consistsOf(t.Key, allowed):
-		return constraint("tags.key", "Member must satisfy regular expression pattern: ^[ a-zA-Z0-9_.:/=+@-]*$, with 1 to 128 characters")
-	case len(t.Value) > 256 || t.Value != "" && !consistsOf(t.Value, allowed):
+	case len(t.Value) > 256 || t.Value != "" && !consistsOf(t.Value, isTagCharacter):
 		return constraint("tags.value", "Member must satisfy regular expression pattern: ^[ a-zA-Z0-9_.:/=+@-]*$, with at most 256 characters")
 	case strings.HasPrefix(strings.ToLower(t.Key), "aws:"):
 		return refuse(codeValidation, msgSTSTagReserved)
@@ -98,7 +121,7 @@ func checkTag(t tag) error {
 // must belong to the account: iam:PassRole cannot pass others.
 func (s *Server) checkRoleARNs(arns []string) error {
 	if len(arns) > maxProfileRoles {
-		return constraint("roleArns", fmt.Sprintf("Member must have length less than or equal to %d", maxProfileRoles))
+		return tooLong("roleArns", maxProfileRoles)
 	}
 	for _, v := range arns {
 		role, err := s.ownARN(v, "role")
@@ -115,7 +138,7 @@ func (s *Server) checkRoleARNs(arns []string) error {
 
 func checkPolicyARNs(arns []string) error {
 	if len(arns) > maxPolicyARNs {
-		return constraint("managedPolicyArns", fmt.Sprintf("Member must have length less than or equal to %d", maxPolicyARNs))
+		return tooLong("managedPolicyArns", maxPolicyARNs)
 	}
 	for _, v := range arns {
 		if !isPolicyARN(v) || len(v) > maxPolicyARN {
@@ -134,7 +157,7 @@ func isPolicyARN(v string) bool {
 
 func checkSessionPolicy(v string) error {
 	if len(v) > maxSessionPolicy {
-		return constraint("sessionPolicy", fmt.Sprintf("Member must have length less than or equal to %d", maxSessionPolicy))
+		return tooLong("sessionPolicy", maxSessionPolicy)
 	}
 	if v != "" && (!utf8.ValidString(v) || !json.Valid([]byte(v))) {
 		return refuse(codeValidation, msgParameter, "sessionPolicy", "is not JSON")

@@ -5,6 +5,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -20,6 +21,8 @@ const (
 	Subject = "x509Subject"
 	Issuer  = "x509Issuer"
 	SAN     = "x509SAN"
+
+	namePrefix = "Name/" // of the attributes of the directory name
 )
 
 // attributeNames holds the last parts of tag names. The user guide lists the
@@ -85,18 +88,66 @@ func isTag(s string, length int) bool {
 // that STS would refuse as tags.
 type Unmapped map[string][]string
 
-// SessionTags maps a certificate to session tags with the default attribute
-// mapping of a profile: all known attributes of subject and issuer, and the
-// first DNS name, URI and directory name of the subject alternative names. bad
-// holds the attributes that cannot be mapped.
+// A Mapping holds, for [Subject], [Issuer] and [SAN], the specifiers of the attributes
+// that become session tags: the last part of the name of the tag, such as CN, DNS or
+// Name/CN, or * or Name/* for every known attribute.
+type Mapping map[string][]string
+
+// DefaultMapping returns the attribute mapping of a new profile.
+//
+// Source: IAM Roles Anywhere User Guide, "Certificate attribute mapping".
+func DefaultMapping() Mapping {
+	return Mapping{Subject: {"*"}, Issuer: {"*"}, SAN: {"DNS", "URI", namePrefix + "*"}}
+}
+
+// maps reports whether the attribute of a field with a name is mapped.
+func (m Mapping) maps(field, name string) bool {
+	dir, _, _ := strings.Cut(name, "/")
+	return slices.ContainsFunc(m[field], func(s string) bool {
+		return s == name || s == "*" && field != SAN || s == dir+"/*"
+	})
+}
+
+// IsSpecifier reports whether a specifier of a field can map an attribute. The user
+// guide gives no list of specifiers. This one follows from the tags of the default
+// mapping, with the same case.
+func IsSpecifier(field, specifier string) bool {
+	name := specifier
+	switch field {
+	case Subject, Issuer:
+	case SAN:
+		if specifier == "DNS" || specifier == "URI" {
+			return true
+		}
+		var ok bool
+		if name, ok = strings.CutPrefix(specifier, namePrefix); !ok {
+			return false
+		}
+	default:
+		return false
+	}
+	return name == "*" || slices.Contains(slices.Collect(maps.Values(attributeNames)), name)
+}
+
+// SessionTags maps a certificate to session tags with the default mapping. bad holds the
+// attributes that cannot be mapped.
 func SessionTags(cert *x509.Certificate) (tags map[string]string, bad Unmapped) {
+	return DefaultMapping().SessionTags(cert)
+}
+
+// SessionTags maps the attributes of subject and issuer, and the first DNS name, URI and
+// directory name of the subject alternative names, to session tags. bad holds the
+// attributes that should be mapped and cannot be.
+func (m Mapping) SessionTags(cert *x509.Certificate) (tags map[string]string, bad Unmapped) {
 	tags, bad = make(map[string]string), make(Unmapped)
 	set := func(field, name, value, shown string) {
-		if !IsTagValue(value) {
+		switch {
+		case !m.maps(field, name):
+		case !IsTagValue(value):
 			bad[field] = append(bad[field], shown)
-			return
+		default:
+			tags[field+"/"+name] = value
 		}
-		tags[field+"/"+name] = value
 	}
 	setAll := func(field, prefix string, names []pkix.AttributeTypeAndValue) {
 		for _, a := range joinAttributes(names) {
@@ -115,17 +166,22 @@ func SessionTags(cert *x509.Certificate) (tags map[string]string, bad Unmapped) 
 	if v, ok := san[tagURI]; ok {
 		set(SAN, "URI", string(v), "URI/6")
 	}
-	if v, ok := san[tagDirectoryName]; ok {
+	if v, ok := san[tagDirectoryName]; ok && m.mapsDirectoryName() {
 		var rdns pkix.RDNSequence
 		if rest, err := asn1.Unmarshal(v, &rdns); err != nil || len(rest) > 0 {
 			bad[SAN] = append(bad[SAN], "Name/4")
 		} else {
 			var name pkix.Name
 			name.FillFromRDNSequence(&rdns)
-			setAll(SAN, "Name/", name.Names)
+			setAll(SAN, namePrefix, name.Names)
 		}
 	}
 	return tags, bad
+}
+
+// mapsDirectoryName reports whether any attribute of the directory name is mapped.
+func (m Mapping) mapsDirectoryName() bool {
+	return slices.ContainsFunc(m[SAN], func(s string) bool { return strings.HasPrefix(s, namePrefix) })
 }
 
 type attribute struct{ name, value string }

@@ -101,3 +101,68 @@ func TestSessionTags(t *testing.T) {
 		t.Errorf("URI is %q", tags["x509SAN/URI"])
 	}
 }
+
+func TestMapping(t *testing.T) {
+	dir, err := asn1.Marshal(pkix.Name{CommonName: "dir", Organization: []string{"A & B"}}.ToRDNSequence())
+	if err != nil {
+		t.Fatal(err)
+	}
+	san, err := asn1.Marshal([]asn1.RawValue{
+		{Class: asn1.ClassContextSpecific, Tag: 2, Bytes: []byte("client.example")},
+		{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte("https://client.example")},
+		{Class: asn1.ClassContextSpecific, Tag: 4, IsCompound: true, Bytes: dir},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{
+		Subject:    pkix.Name{Names: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "client"}, {Type: asn1.ObjectIdentifier{2, 5, 4, 10}, Value: "*"}}},
+		Extensions: []pkix.Extension{{Id: oidSubjectAltName, Value: san}},
+	}
+	for _, tt := range []struct {
+		mapping   Mapping
+		tags, bad string
+	}{
+		{nil, "", ""},
+		{Mapping{Subject: {"CN"}}, "x509Subject/CN", ""},
+		{Mapping{Subject: {"OU"}, Issuer: {"CN", "*"}}, "", ""},
+		{Mapping{Subject: {"*"}}, "x509Subject/CN", "x509Subject/O"},
+		{Mapping{Subject: {"O"}}, "", "x509Subject/O"},
+		{Mapping{SAN: {"DNS"}}, "x509SAN/DNS", ""},
+		{Mapping{SAN: {"URI", "Name/CN"}}, "x509SAN/Name/CN x509SAN/URI", ""},
+		{Mapping{SAN: {"Name/*"}}, "x509SAN/Name/CN", "x509SAN/Name/O"},
+		{DefaultMapping(), "x509SAN/DNS x509SAN/Name/CN x509SAN/URI x509Subject/CN", "x509SAN/Name/O x509Subject/O"},
+	} {
+		tags, bad := tt.mapping.SessionTags(cert)
+		var unmapped []string
+		for field, names := range bad {
+			for _, name := range names {
+				unmapped = append(unmapped, field+"/"+name)
+			}
+		}
+		slices.Sort(unmapped)
+		if got := strings.Join(slices.Sorted(maps.Keys(tags)), " "); got != tt.tags || strings.Join(unmapped, " ") != tt.bad {
+			t.Errorf("%v: tags %s, unmapped %v; want %s, %s", tt.mapping, got, unmapped, tt.tags, tt.bad)
+		}
+	}
+}
+
+func TestIsSpecifier(t *testing.T) {
+	for _, tt := range []struct {
+		field, specifiers string
+		want              bool
+	}{
+		{Subject, "* CN OU UID EMAILADDRESS", true},
+		{Issuer, "* CN", true},
+		{SAN, "DNS URI Name/* Name/CN", true},
+		{Subject, "cn DNS Name/CN 2.5.4.3 x", false},
+		{SAN, "* CN Name Name/ Name/x dns Email IP", false},
+		{"Subject", "CN", false},
+	} {
+		for _, s := range append(strings.Fields(tt.specifiers), "") {
+			if got := IsSpecifier(tt.field, s); got != (tt.want && s != "") {
+				t.Errorf("%s %q: %v", tt.field, s, got)
+			}
+		}
+	}
+}
