@@ -97,7 +97,7 @@ func FuzzControl(f *testing.F) {
 
 func (r resources) clone() resources {
 	return resources{
-		r.anchors.clone(), r.profiles.clone(), r.crls.clone(), r.roles.clone(), r.subjects.clone(), r.sessions.clone(), r.history.clone(), r.about.clone(),
+		r.anchors.clone(), r.profiles.clone(), r.crls.clone(), r.roles.clone(), r.policies.clone(), r.subjects.clone(), r.sessions.clone(), r.history.clone(), r.about.clone(),
 	}
 }
 

@@ -13,25 +13,25 @@ const readPolicyARN = "arn:aws:iam::111122223333:policy/team/read"
 func TestRolePolicies(t *testing.T) {
 	const ofAWS = "arn:aws:iam::aws:policy/service-role/Reader"
 	w := newTestEnv(t, Config{})
-	w.must(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot)
-	w.must(t, "CreatePolicy", "PolicyName", "read", "Path", "/team/", "PolicyDocument", permissions)
+	w.mustIAM(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot)
+	w.mustIAM(t, "CreatePolicy", "PolicyName", "read", "Path", "/team/", "PolicyDocument", permissions)
 	for _, arn := range []string{readPolicyARN, ofAWS, readPolicyARN} { // again is no error
-		w.must(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", arn)
+		w.mustIAM(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", arn)
 	}
-	got := w.must(t, "ListAttachedRolePolicies", "RoleName", "app")
+	got := w.mustIAM(t, "ListAttachedRolePolicies", "RoleName", "app")
 	if !slices.Equal(got.values("PolicyArn"), []string{readPolicyARN, ofAWS}) || !slices.Equal(got.values("PolicyName"), []string{"read", "Reader"}) {
 		t.Error(got.body)
 	}
-	if got := w.must(t, "ListAttachedRolePolicies", "RoleName", "app", "PathPrefix", "/service-role/"); !slices.Equal(got.values("PolicyArn"), []string{ofAWS}) {
+	if got := w.mustIAM(t, "ListAttachedRolePolicies", "RoleName", "app", "PathPrefix", "/service-role/"); !slices.Equal(got.values("PolicyArn"), []string{ofAWS}) {
 		t.Error(got.body)
 	}
-	w.must(t, "PutRolePolicy", "RoleName", "app", "PolicyName", "inline", "PolicyDocument", `{"Statement":[]}`)
-	w.must(t, "PutRolePolicy", "RoleName", "app", "PolicyName", "inline", "PolicyDocument", permissions) // replaces it
-	got = w.must(t, "GetRolePolicy", "RoleName", "app", "PolicyName", "inline")
+	w.mustIAM(t, "PutRolePolicy", "RoleName", "app", "PolicyName", "inline", "PolicyDocument", `{"Statement":[]}`)
+	w.mustIAM(t, "PutRolePolicy", "RoleName", "app", "PolicyName", "inline", "PolicyDocument", permissions) // replaces it
+	got = w.mustIAM(t, "GetRolePolicy", "RoleName", "app", "PolicyName", "inline")
 	if document, err := url.PathUnescape(got.value("PolicyDocument")); err != nil || document != permissions || strings.ContainsAny(got.value("PolicyDocument"), " +:{") {
 		t.Errorf("%v: %s", err, got.body)
 	}
-	if got := w.must(t, "ListRolePolicies", "RoleName", "app"); !strings.Contains(got.body, "<PolicyNames><member>inline</member></PolicyNames>") {
+	if got := w.mustIAM(t, "ListRolePolicies", "RoleName", "app"); !strings.Contains(got.body, "<PolicyNames><member>inline</member></PolicyNames>") {
 		t.Error(got.body)
 	}
 
@@ -46,31 +46,31 @@ func TestRolePolicies(t *testing.T) {
 		if got := w.iam(t, "DeleteRole", "RoleName", "app"); got.refused.Code != codeIAMConflict || got.refused.Message != step.message {
 			t.Errorf("%s, want %s", got.body, step.message)
 		}
-		w.must(t, step.action[0], step.action[1:]...)
+		w.mustIAM(t, step.action[0], step.action[1:]...)
 	}
-	w.must(t, "DeleteRole", "RoleName", "app")
+	w.mustIAM(t, "DeleteRole", "RoleName", "app")
 }
 
 func TestManagedPolicies(t *testing.T) {
 	w := newTestEnv(t, Config{})
-	w.must(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot)
-	created := w.must(t, "CreatePolicy", "PolicyName", "read", "Path", "/team/", "PolicyDocument", permissions, "Description", "d", "Tags.member.1.Key", "k", "Tags.member.1.Value", "v")
+	w.mustIAM(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot)
+	created := w.mustIAM(t, "CreatePolicy", "PolicyName", "read", "Path", "/team/", "PolicyDocument", permissions, "Description", "d", "Tags.member.1.Key", "k", "Tags.member.1.Value", "v")
 	want := `<Policy><PolicyName>read</PolicyName><PolicyId>` + created.value("PolicyId") + `</PolicyId><Arn>` + readPolicyARN + `</Arn><Path>/team/</Path>` +
 		`<DefaultVersionId>v1</DefaultVersionId><AttachmentCount>%d</AttachmentCount><PermissionsBoundaryUsageCount>0</PermissionsBoundaryUsageCount><IsAttachable>true</IsAttachable>` +
 		`<Description>d</Description><CreateDate>2031-02-03T04:05:06Z</CreateDate><UpdateDate>2031-02-03T04:05:06Z</UpdateDate><Tags><member><Key>k</Key><Value>v</Value></member></Tags></Policy>`
 	if !strings.HasPrefix(created.value("PolicyId"), "ANPA") || !strings.Contains(created.body, fmt.Sprintf(want, 0)) {
 		t.Error(created.body)
 	}
-	w.must(t, "CreatePolicy", "PolicyName", "unused", "PolicyDocument", permissions)
-	w.must(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", readPolicyARN)
-	if got := w.must(t, "GetPolicy", "PolicyArn", readPolicyARN); !strings.Contains(got.body, fmt.Sprintf(want, 1)) {
+	w.mustIAM(t, "CreatePolicy", "PolicyName", "unused", "PolicyDocument", permissions)
+	w.mustIAM(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", readPolicyARN)
+	if got := w.mustIAM(t, "GetPolicy", "PolicyArn", readPolicyARN); !strings.Contains(got.body, fmt.Sprintf(want, 1)) {
 		t.Error(got.body)
 	}
-	got := w.must(t, "GetPolicyVersion", "PolicyArn", readPolicyARN, "VersionId", "v1")
+	got := w.mustIAM(t, "GetPolicyVersion", "PolicyArn", readPolicyARN, "VersionId", "v1")
 	if document, err := url.PathUnescape(got.value("Document")); err != nil || document != permissions || got.value("IsDefaultVersion") != "true" {
 		t.Error(got.body)
 	}
-	got = w.must(t, "ListPolicyVersions", "PolicyArn", readPolicyARN)
+	got = w.mustIAM(t, "ListPolicyVersions", "PolicyArn", readPolicyARN)
 	if !slices.Equal(got.values("VersionId"), []string{"v1"}) || strings.Contains(got.body, "Document") {
 		t.Error(got.body)
 	}
@@ -91,7 +91,7 @@ func TestManagedPolicies(t *testing.T) {
 		for name := range values {
 			parameters = append(parameters, name, values.Get(name))
 		}
-		if got := w.must(t, "ListPolicies", parameters...); !slices.Equal(got.values("PolicyName"), tt.want) {
+		if got := w.mustIAM(t, "ListPolicies", parameters...); !slices.Equal(got.values("PolicyName"), tt.want) {
 			t.Errorf("%s: %s", tt.parameters, got.body)
 		}
 	}
@@ -99,8 +99,8 @@ func TestManagedPolicies(t *testing.T) {
 	if got := w.iam(t, "DeletePolicy", "PolicyArn", readPolicyARN); got.refused.Code != codeIAMConflict || got.refused.Message != msgIAMPolicyAttached {
 		t.Error(got.body)
 	}
-	w.must(t, "DetachRolePolicy", "RoleName", "app", "PolicyArn", readPolicyARN)
-	w.must(t, "DeletePolicy", "PolicyArn", readPolicyARN)
+	w.mustIAM(t, "DetachRolePolicy", "RoleName", "app", "PolicyArn", readPolicyARN)
+	w.mustIAM(t, "DeletePolicy", "PolicyArn", readPolicyARN)
 	if got := w.iam(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", readPolicyARN); got.refused.Code != codeIAMNotFound {
 		t.Errorf("a deleted policy: %s", got.body)
 	}
@@ -125,19 +125,19 @@ func TestIAMQuotas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.must(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot)
-	w.must(t, "CreatePolicy", "PolicyName", "read", "PolicyDocument", permissions)
+	w.mustIAM(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot)
+	w.mustIAM(t, "CreatePolicy", "PolicyName", "read", "PolicyDocument", permissions)
 	for i := range maxAttached {
-		w.must(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", fmt.Sprintf("arn:aws:iam::aws:policy/P%d", i))
+		w.mustIAM(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", fmt.Sprintf("arn:aws:iam::aws:policy/P%d", i))
 	}
 	for i := range maxTags {
-		w.must(t, "TagRole", "RoleName", "app", "Tags.member.1.Key", fmt.Sprint("k", i), "Tags.member.1.Value", "v")
+		w.mustIAM(t, "TagRole", "RoleName", "app", "Tags.member.1.Key", fmt.Sprint("k", i), "Tags.member.1.Value", "v")
 	}
 	document := func(n int) string { // of n characters, and white space
 		return `{"Statement":"` + strings.Repeat("x", n-len(`{"Statement":""}`)) + `"  }` + "\n"
 	}
-	w.must(t, "PutRolePolicy", "RoleName", "app", "PolicyName", "a", "PolicyDocument", document(maxInlineSize-100))
-	w.must(t, "PutRolePolicy", "RoleName", "app", "PolicyName", "b", "PolicyDocument", document(100))
+	w.mustIAM(t, "PutRolePolicy", "RoleName", "app", "PolicyName", "a", "PolicyDocument", document(maxInlineSize-100))
+	w.mustIAM(t, "PutRolePolicy", "RoleName", "app", "PolicyName", "b", "PolicyDocument", document(100))
 	for _, tt := range []struct {
 		message string
 		action  []string
@@ -155,6 +155,6 @@ func TestIAMQuotas(t *testing.T) {
 		}
 	}
 	// Replacing a tag, or attaching a policy again, needs no space.
-	w.must(t, "TagRole", "RoleName", "app", "Tags.member.1.Key", "K0", "Tags.member.1.Value", "v")
-	w.must(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", "arn:aws:iam::aws:policy/P0")
+	w.mustIAM(t, "TagRole", "RoleName", "app", "Tags.member.1.Key", "K0", "Tags.member.1.Value", "v")
+	w.mustIAM(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", "arn:aws:iam::aws:policy/P0")
 }

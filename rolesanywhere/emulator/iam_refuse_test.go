@@ -13,8 +13,8 @@ func TestIAMRefusals(t *testing.T) {
 		known  = "arn:aws:iam::111122223333:policy/known"
 	)
 	w := newTestEnv(t, Config{})
-	w.must(t, create, "RoleName", "app", doc, trustRoot)
-	w.must(t, "CreatePolicy", "PolicyName", "known", "PolicyDocument", permissions)
+	w.mustIAM(t, create, "RoleName", "app", doc, trustRoot)
+	w.mustIAM(t, "CreatePolicy", "PolicyName", "known", "PolicyDocument", permissions)
 	var manyTags, manyKeys []string
 	for i := range maxTags + 1 {
 		manyTags = append(manyTags, fmt.Sprintf("Tags.member.%d.Key", i+1), fmt.Sprint("k", i), fmt.Sprintf("Tags.member.%d.Value", i+1), "v")
@@ -116,10 +116,10 @@ func TestIAMRefusals(t *testing.T) {
 			t.Errorf("%s: %s\nwant %s: %s", tt.name, got.body, tt.code, tt.message)
 		}
 	}
-	if roles := w.must(t, "ListRoles").values("RoleName"); len(roles) != 2 {
+	if roles := w.mustIAM(t, "ListRoles").values("RoleName"); len(roles) != 2 {
 		t.Errorf("roles are %q", roles)
 	}
-	if got := w.must(t, "ListAttachedRolePolicies", "RoleName", "app").values("PolicyArn"); got != nil {
+	if got := w.mustIAM(t, "ListAttachedRolePolicies", "RoleName", "app").values("PolicyArn"); got != nil {
 		t.Errorf("attached policies are %q", got)
 	}
 }

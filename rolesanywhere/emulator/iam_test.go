@@ -68,8 +68,8 @@ func (w *testEnv) iam(t testing.TB, action string, parameters ...string) iamAnsw
 	return a
 }
 
-// must calls an operation that must succeed.
-func (w *testEnv) must(t testing.TB, action string, parameters ...string) iamAnswer {
+// mustIAM calls an operation that must succeed.
+func (w *testEnv) mustIAM(t testing.TB, action string, parameters ...string) iamAnswer {
 	t.Helper()
 	a := w.iam(t, action, parameters...)
 	if a.status != http.StatusOK {
@@ -93,7 +93,7 @@ func (a iamAnswer) value(element string) string {
 
 func TestRoleResponses(t *testing.T) {
 	w := newTestEnv(t, Config{})
-	created := w.must(t, "CreateRole", "RoleName", "app", "Path", "/team/", "AssumeRolePolicyDocument", trustRoot, "Description", "a <role>",
+	created := w.mustIAM(t, "CreateRole", "RoleName", "app", "Path", "/team/", "AssumeRolePolicyDocument", trustRoot, "Description", "a <role>",
 		"MaxSessionDuration", "7200", "Tags.member.1.Key", "Team", "Tags.member.1.Value", "blue", "Tags.member.2.Key", "Cost center", "Tags.member.2.Value", "")
 	id := created.value("RoleId")
 	if !regexp.MustCompile(`^AROA[A-Z2-7]{17}$`).MatchString(id) {
@@ -123,7 +123,7 @@ func TestRoleResponses(t *testing.T) {
 		case "GetUser", "ListAccountAliases":
 			parameters = nil
 		}
-		got := w.must(t, tt.action, parameters...)
+		got := w.mustIAM(t, tt.action, parameters...)
 		want := `<` + tt.action + `Response xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><` + tt.action + `Result>` + tt.result + `</` + tt.action + `Result>` +
 			`<ResponseMetadata><RequestId>` + got.value("RequestId") + `</RequestId></ResponseMetadata></` + tt.action + `Response>`
 		if got.body != want {
@@ -131,10 +131,10 @@ func TestRoleResponses(t *testing.T) {
 		}
 	}
 	// The update had no duration, and so sets the default.
-	if got := w.must(t, "GetRole", "RoleName", "app").value("MaxSessionDuration"); got != "3600" {
+	if got := w.mustIAM(t, "GetRole", "RoleName", "app").value("MaxSessionDuration"); got != "3600" {
 		t.Errorf("maximum duration is %s", got)
 	}
-	got := w.must(t, "DeleteRole", "RoleName", "app")
+	got := w.mustIAM(t, "DeleteRole", "RoleName", "app")
 	if !strings.HasPrefix(got.body, `<DeleteRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><ResponseMetadata>`) {
 		t.Error(got.body)
 	}
@@ -146,45 +146,45 @@ func TestRoleResponses(t *testing.T) {
 // A configured role that trusts every session has a trust policy that says so.
 func TestConfiguredRole(t *testing.T) {
 	w := newTestEnv(t, Config{Roles: []Role{{}, {ARN: otherRole}}})
-	document, err := url.PathUnescape(w.must(t, "GetRole", "RoleName", "demo").value("AssumeRolePolicyDocument"))
+	document, err := url.PathUnescape(w.mustIAM(t, "GetRole", "RoleName", "demo").value("AssumeRolePolicyDocument"))
 	if err != nil || document != trustsEverySession {
 		t.Errorf("%v: %s", err, document)
 	}
-	w.must(t, "UpdateAssumeRolePolicy", "RoleName", "demo", "PolicyDocument", document)
+	w.mustIAM(t, "UpdateAssumeRolePolicy", "RoleName", "demo", "PolicyDocument", document)
 	w.do(t, call{}).session(t)
-	if got := w.must(t, "ListRoles").values("RoleName"); !slices.Equal(got, []string{"demo"}) {
+	if got := w.mustIAM(t, "ListRoles").values("RoleName"); !slices.Equal(got, []string{"demo"}) {
 		t.Errorf("roles are %q, want only that of the account", got)
 	}
 }
 
 func TestUpdateRole(t *testing.T) {
 	w := newTestEnv(t, Config{})
-	w.must(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot)
-	w.must(t, "UpdateRole", "RoleName", "app", "Description", "first", "MaxSessionDuration", "43200")
-	w.must(t, "UpdateRole", "RoleName", "app", "MaxSessionDuration", "7200")
-	got := w.must(t, "GetRole", "RoleName", "app")
+	w.mustIAM(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot)
+	w.mustIAM(t, "UpdateRole", "RoleName", "app", "Description", "first", "MaxSessionDuration", "43200")
+	w.mustIAM(t, "UpdateRole", "RoleName", "app", "MaxSessionDuration", "7200")
+	got := w.mustIAM(t, "GetRole", "RoleName", "app")
 	if got.value("Description") != "first" || got.value("MaxSessionDuration") != "7200" {
 		t.Error(got.body)
 	}
-	if got := w.must(t, "UpdateRoleDescription", "RoleName", "app", "Description", "second"); got.value("Description") != "second" {
+	if got := w.mustIAM(t, "UpdateRoleDescription", "RoleName", "app", "Description", "second"); got.value("Description") != "second" {
 		t.Error(got.body)
 	}
-	if got := w.must(t, "UpdateRoleDescription", "RoleName", "app", "Description", ""); strings.Contains(got.body, "<Description>") {
+	if got := w.mustIAM(t, "UpdateRoleDescription", "RoleName", "app", "Description", ""); strings.Contains(got.body, "<Description>") {
 		t.Error(got.body)
 	}
 
-	w.must(t, "TagRole", "RoleName", "app", "Tags.member.1.Key", "Team", "Tags.member.1.Value", "blue", "Tags.member.2.Key", "Stage", "Tags.member.2.Value", "prod")
-	w.must(t, "TagRole", "RoleName", "app", "Tags.member.1.Key", "team", "Tags.member.1.Value", "red")
-	got = w.must(t, "ListRoleTags", "RoleName", "app", "MaxItems", "1")
+	w.mustIAM(t, "TagRole", "RoleName", "app", "Tags.member.1.Key", "Team", "Tags.member.1.Value", "blue", "Tags.member.2.Key", "Stage", "Tags.member.2.Value", "prod")
+	w.mustIAM(t, "TagRole", "RoleName", "app", "Tags.member.1.Key", "team", "Tags.member.1.Value", "red")
+	got = w.mustIAM(t, "ListRoleTags", "RoleName", "app", "MaxItems", "1")
 	if got.value("Key") != "Stage" || got.value("IsTruncated") != "true" {
 		t.Error(got.body)
 	}
-	got = w.must(t, "ListRoleTags", "RoleName", "app", "Marker", got.value("Marker"))
+	got = w.mustIAM(t, "ListRoleTags", "RoleName", "app", "Marker", got.value("Marker"))
 	if !slices.Equal(got.values("Key"), []string{"team"}) || got.value("Value") != "red" || got.value("IsTruncated") != "false" {
 		t.Error(got.body)
 	}
-	w.must(t, "UntagRole", "RoleName", "app", "TagKeys.member.1", "TEAM", "TagKeys.member.2", "none")
-	if got := w.must(t, "ListRoleTags", "RoleName", "app").values("Key"); !slices.Equal(got, []string{"Stage"}) {
+	w.mustIAM(t, "UntagRole", "RoleName", "app", "TagKeys.member.1", "TEAM", "TagKeys.member.2", "none")
+	if got := w.mustIAM(t, "ListRoleTags", "RoleName", "app").values("Key"); !slices.Equal(got, []string{"Stage"}) {
 		t.Errorf("tags are %q", got)
 	}
 }
@@ -194,7 +194,7 @@ func TestListRolesByPages(t *testing.T) {
 	w := newTestEnv(t, Config{})
 	create := func(path, name string) {
 		t.Helper()
-		w.must(t, "CreateRole", "RoleName", name, "Path", path, "AssumeRolePolicyDocument", trustRoot)
+		w.mustIAM(t, "CreateRole", "RoleName", name, "Path", path, "AssumeRolePolicyDocument", trustRoot)
 	}
 	var stay []string
 	for i := range 10 {
@@ -211,7 +211,7 @@ func TestListRolesByPages(t *testing.T) {
 		if marker != "" {
 			parameters = append(parameters, "Marker", marker)
 		}
-		got := w.must(t, "ListRoles", parameters...)
+		got := w.mustIAM(t, "ListRoles", parameters...)
 		names := got.values("RoleName")
 		if len(names) > 3 {
 			t.Errorf("a page has %d roles", len(names))
@@ -227,7 +227,7 @@ func TestListRolesByPages(t *testing.T) {
 			break
 		}
 		if pages < 10 {
-			w.must(t, "DeleteRole", "RoleName", fmt.Sprintf("go%d", pages))
+			w.mustIAM(t, "DeleteRole", "RoleName", fmt.Sprintf("go%d", pages))
 		}
 		if pages < 5 {
 			create("/p/", fmt.Sprintf("new%d", pages))
@@ -248,7 +248,7 @@ func TestListRolesByPages(t *testing.T) {
 		t.Error("a role with another path is listed")
 	}
 
-	marker = w.must(t, "ListRoles", "MaxItems", "2").value("Marker")
+	marker = w.mustIAM(t, "ListRoles", "MaxItems", "2").value("Marker")
 	for name, altered := range map[string]string{
 		"number": "9" + marker[1:], "signature": marker[:len(marker)-1] + "x", "text": "x", "no signature": strings.SplitN(marker, ".", 2)[0],
 	} {
@@ -277,9 +277,9 @@ func TestIAMOnlyForAdministrator(t *testing.T) {
 func TestIAMEvents(t *testing.T) {
 	var events bytes.Buffer
 	w := newTestEnv(t, Config{Events: &events})
-	w.must(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot+strings.Repeat(" ", maxLogged), "Tags.member.1.Key", "Team", "Tags.member.1.Value", "blue")
-	w.must(t, "GetRole", "RoleName", "app")
-	w.must(t, "DeleteRole", "RoleName", "app")
+	w.mustIAM(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot+strings.Repeat(" ", maxLogged), "Tags.member.1.Key", "Team", "Tags.member.1.Value", "blue")
+	w.mustIAM(t, "GetRole", "RoleName", "app")
+	w.mustIAM(t, "DeleteRole", "RoleName", "app")
 	w.iam(t, "DeleteRole", "RoleName", "app")
 	w.stop()
 	var all []map[string]any
@@ -323,10 +323,10 @@ func TestIAMEvents(t *testing.T) {
 func TestIAMState(t *testing.T) {
 	cfg := Config{State: t.TempDir()}
 	w := newTestEnv(t, cfg)
-	w.must(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", policyWith(`{}`), "MaxSessionDuration", "7200", "Tags.member.1.Key", "Team", "Tags.member.1.Value", "blue")
-	w.must(t, "CreatePolicy", "PolicyName", "read", "PolicyDocument", permissions, "Description", "d")
-	w.must(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", "arn:aws:iam::111122223333:policy/read")
-	w.must(t, "PutRolePolicy", "RoleName", "app", "PolicyName", "inline", "PolicyDocument", permissions)
+	w.mustIAM(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", policyWith(`{}`), "MaxSessionDuration", "7200", "Tags.member.1.Key", "Team", "Tags.member.1.Value", "blue")
+	w.mustIAM(t, "CreatePolicy", "PolicyName", "read", "PolicyDocument", permissions, "Description", "d")
+	w.mustIAM(t, "AttachRolePolicy", "RoleName", "app", "PolicyArn", "arn:aws:iam::111122223333:policy/read")
+	w.mustIAM(t, "PutRolePolicy", "RoleName", "app", "PolicyName", "inline", "PolicyDocument", permissions)
 	reads := [][]string{
 		{"GetRole", "RoleName", "app"},
 		{"GetPolicy", "PolicyArn", "arn:aws:iam::111122223333:policy/read"},
@@ -336,7 +336,7 @@ func TestIAMState(t *testing.T) {
 	}
 	result := func(read []string) string {
 		t.Helper()
-		before, _, _ := strings.Cut(w.must(t, read[0], read[1:]...).body, "<ResponseMetadata>")
+		before, _, _ := strings.Cut(w.mustIAM(t, read[0], read[1:]...).body, "<ResponseMetadata>")
 		return before
 	}
 	var before []string

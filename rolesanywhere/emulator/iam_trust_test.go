@@ -11,7 +11,7 @@ func TestUpdateAssumeRolePolicy(t *testing.T) {
 	w := newTestEnv(t, Config{Profiles: []Profile{{RoleARNs: []string{testRole}}}})
 	set := func(document string) {
 		t.Helper()
-		w.must(t, "UpdateAssumeRolePolicy", "RoleName", "demo", "PolicyDocument", document)
+		w.mustIAM(t, "UpdateAssumeRolePolicy", "RoleName", "demo", "PolicyDocument", document)
 	}
 	check := func(name string, roles, administrator bool) {
 		t.Helper()
@@ -34,7 +34,7 @@ func TestUpdateAssumeRolePolicy(t *testing.T) {
 		set(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"` + service + `"},"Action":"sts:AssumeRole"}]}`)
 		check(service, false, false)
 	}
-	w.must(t, "DeleteRole", "RoleName", "demo")
+	w.mustIAM(t, "DeleteRole", "RoleName", "demo")
 	if got := w.do(t, call{}); got.status != http.StatusNotFound {
 		t.Errorf("a deleted role: %d %s: %s", got.status, got.code, got.message)
 	}
@@ -43,9 +43,9 @@ func TestUpdateAssumeRolePolicy(t *testing.T) {
 // A role that is created later can be assumed with a profile that already names it.
 func TestCreatedRole(t *testing.T) {
 	w := newTestEnv(t, Config{})
-	w.must(t, "DeleteRole", "RoleName", "demo")
-	w.must(t, "CreateRole", "RoleName", "demo", "AssumeRolePolicyDocument", policyWith(`{}`))
-	id := w.must(t, "GetRole", "RoleName", "demo").value("RoleId")
+	w.mustIAM(t, "DeleteRole", "RoleName", "demo")
+	w.mustIAM(t, "CreateRole", "RoleName", "demo", "AssumeRolePolicyDocument", policyWith(`{}`))
+	id := w.mustIAM(t, "GetRole", "RoleName", "demo").value("RoleId")
 	if got := w.do(t, call{}).session(t); got.AssumedRoleUser.ID != id+":0abc" {
 		t.Errorf("session of %s, want the role %s", got.AssumedRoleUser.ID, id)
 	}
@@ -61,7 +61,7 @@ func TestAdministratorAssumesRole(t *testing.T) {
 		return `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":"sts:AssumeRole","Condition":` + condition + `}}`
 	}
 	const own = "arn:aws:iam::111122223333:user/administrator"
-	w.must(t, "CreateRole", "RoleName", "app", "Path", "/team/", "AssumeRolePolicyDocument", trustRoot, "MaxSessionDuration", "7200")
+	w.mustIAM(t, "CreateRole", "RoleName", "app", "Path", "/team/", "AssumeRolePolicyDocument", trustRoot, "MaxSessionDuration", "7200")
 	for _, tt := range []struct {
 		name, policy, parameters string
 		code                     string // "": allowed
@@ -81,7 +81,7 @@ func TestAdministratorAssumesRole(t *testing.T) {
 		{"tags without TagSession", trustRoot, "Tags.member.1.Key=a&Tags.member.1.Value=b", codeSTSDenied},
 		{"source identity without SetSourceIdentity", trustRoot, "SourceIdentity=me", codeSTSDenied},
 	} {
-		w.must(t, "UpdateAssumeRolePolicy", "RoleName", "app", "PolicyDocument", tt.policy)
+		w.mustIAM(t, "UpdateAssumeRolePolicy", "RoleName", "app", "PolicyDocument", tt.policy)
 		out, refused := w.assume(t, administrator, "RoleArn=arn:aws:iam::111122223333:role/team/app&"+tt.parameters)
 		if refused.Code != tt.code {
 			t.Errorf("%s: %s: %s, want %q", tt.name, refused.Code, refused.Message, tt.code)

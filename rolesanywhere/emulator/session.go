@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base32"
@@ -64,32 +65,32 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	anchor, profile, role, lists, err := s.resolve(&p)
+	use, err := s.resolve(&p)
 	if err != nil {
 		return nil, err
 	}
-
 	ev.Resources = []eventResource{
-		{anchor.account(), typeAnchor, anchor.ARN}, {profile.account(), typeProfile, profile.ARN}, {role.arn.account, typeRole, role.ARN},
+		{use.anchor.account(), typeAnchor, use.anchor.ARN}, {use.profile.account(), typeProfile, use.profile.ARN}, {use.role.arn.account, typeRole, use.role.ARN},
 	}
 
 	now := s.now()
-	chains, err := authenticate(r, body, anchor, lists, logged, now, s.region)
+	chains, err := authenticate(r, body, use, logged, now, s.region)
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.issue(p, anchor, profile, role, cert, now, ev)
-	ev.also = append(ev.also, func(c *changes) { s.see(c, cert, p.Properties, now, err != nil) })
+	out, err := s.issue(r.Context(), p, use, chains, now, ev)
+	ev.also = append(ev.also, func(c *changes) { s.see(c, chains[0][0], p.Properties, now, err != nil) })
 	return out, err
 }
 
-// issue issues a session for an authenticated certificate.
-func (s *Server) issue(p params, anchor *anchor, profile *profile, role *role, cert *x509.Certificate, now time.Time, ev *event) (*createSessionOutput, error) {
+// issue issues a session for an authenticated certificate with its valid chains.
+func (s *Server) issue(ctx context.Context, p params, use named, chains [][]*x509.Certificate, now time.Time, ev *event) (*createSessionOutput, error) {
+	anchor, profile, role := use.anchor, use.profile, use.role
 	if !anchor.Enabled {
 		return nil, refuse(codeAccessDenied, msgAnchorDisabled, p.TrustAnchorARN)
 	}
 	if anchor.CheckCRLDP {
-		if err := s.checkPoints(r.Context(), chains, now); err != nil {
+		if err := s.checkPoints(ctx, chains, now); err != nil {
 			return nil, err
 		}
 	}
@@ -140,30 +141,39 @@ func (s *Server) issue(p params, anchor *anchor, profile *profile, role *role, c
 	return out, nil
 }
 
-// resolve returns the resources that a request names, all as they are at one moment,
-// and the enabled revocation lists of the trust anchor. It replaces alias ARNs in p,
+// named are the resources that a request names, all as they are at one moment, and the
+// enabled revocation lists of the trust anchor.
+type named struct {
+	anchor  *anchor
+	profile *profile
+	role    *role
+	lists   []*revocationList
+}
+
+// resolve returns the resources that a request names. It replaces alias ARNs in p,
 // because policies see only the ARN with the ID.
-func (s *Server) resolve(p *params) (a *anchor, f *profile, r *role, lists []*revocationList, err error) {
+func (s *Server) resolve(p *params) (use named, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var ok bool
-	if a, ok = find(&s.anchors, p.TrustAnchorARN); !ok {
-		return nil, nil, nil, nil, refuse(codeNotFound, msgNotFound, p.TrustAnchorARN)
+	if use.anchor, ok = find(&s.anchors, p.TrustAnchorARN); !ok {
+		return named{}, refuse(codeNotFound, msgNotFound, p.TrustAnchorARN)
 	}
-	if f, ok = find(&s.profiles, p.ProfileARN); !ok {
-		return nil, nil, nil, nil, refuse(codeNotFound, msgNotFound, p.ProfileARN)
+	if use.profile, ok = find(&s.profiles, p.ProfileARN); !ok {
+		return named{}, refuse(codeNotFound, msgNotFound, p.ProfileARN)
 	}
-	if r, ok = s.roles.get(p.RoleARN); !ok {
-		return nil, nil, nil, nil, refuse(codeNotFound, msgNotFound, p.RoleARN)
+	if use.role, ok = s.roles.get(p.RoleARN); !ok {
+		return named{}, refuse(codeNotFound, msgNotFound, p.RoleARN)
 	}
-	p.TrustAnchorARN, p.ProfileARN = a.ARN, f.ARN
-	return a, f, r, s.lists(a.ARN), nil
+	p.TrustAnchorARN, p.ProfileARN = use.anchor.ARN, use.profile.ARN
+	use.lists = s.lists(use.anchor.ARN)
+	return use, nil
 }
 
 // authenticate verifies the certificate and the signature of a request and
 // returns the valid chains that begin with the certificate. It records the certificate in
 // logged.
-func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocationList, logged *sessionParameters, now time.Time, region string) ([][]*x509.Certificate, error) {
+func authenticate(r *http.Request, body []byte, use named, logged *sessionParameters, now time.Time, region string) ([][]*x509.Certificate, error) {
 	signed, err := sigv4x509.Parse(r)
 	if errors.Is(err, errors.ErrUnsupported) { // unsupported key type of the certificate
 		return nil, refuse(codeAccessDenied, msgInsufficient).because(err)
@@ -174,7 +184,7 @@ func authenticate(r *http.Request, body []byte, anchor *anchor, lists []*revocat
 	cert := signed.Certificate
 	logged.SerialNumber, logged.Subject, logged.Issuer = trustpolicy.SerialNumber(cert), cert.Subject.String(), cert.Issuer.String()
 
-	chains, err := anchor.verify(cert, signed.Chain, lists, now)
+	chains, err := use.anchor.verify(cert, signed.Chain, use.lists, now)
 	if err != nil {
 		return nil, err
 	}

@@ -18,20 +18,20 @@ import (
 func (w *testEnv) subject(t testing.TB, n int) (out subjectDetail) {
 	t.Helper()
 	var list struct{ Subjects []subjectSummary }
-	w.control(t, "/subjects", &list)
+	w.read(t, "/subjects", &list)
 	if n >= len(list.Subjects) {
 		t.Fatalf("%d subjects", len(list.Subjects))
 	}
 	var one struct{ Subject subjectDetail }
-	w.control(t, "/subject/"+list.Subjects[n].ID, &one)
+	w.read(t, "/subject/"+list.Subjects[n].ID, &one)
 	if one.Subject.subjectSummary != list.Subjects[n] {
 		t.Errorf("ListSubjects has %+v, GetSubject %+v", list.Subjects[n], one.Subject.subjectSummary)
 	}
 	return one.Subject
 }
 
-// control calls an operation that only reads, and decodes its response.
-func (w *testEnv) control(t testing.TB, path string, out any) {
+// read calls an operation that only reads, and decodes its response.
+func (w *testEnv) read(t testing.TB, path string, out any) {
 	t.Helper()
 	status, b := w.signedCall(t, w.server.Administrator(), rolesAnywhereService, http.MethodGet, path, "", "")
 	if status != http.StatusOK {
@@ -61,7 +61,7 @@ func TestSubject(t *testing.T) {
 	now.Add(60)
 	send(call{body: body("roleSessionName", "me")}, http.StatusForbidden)
 	var got map[string]any
-	w.control(t, "/subject/"+lastElement(arn), &got)
+	w.read(t, "/subject/"+lastElement(arn), &got)
 	want := map[string]any{"subject": map[string]any{
 		"createdAt": "2031-02-03T04:05:06Z", "enabled": true, "lastSeenAt": "2031-02-03T04:06:06Z", "updatedAt": "2031-02-03T04:06:06Z",
 		"subjectArn": arn, "subjectId": lastElement(arn), "x509Subject": "CN=client",
