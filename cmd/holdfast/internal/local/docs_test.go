@@ -76,7 +76,7 @@ func TestEmulatorPage(t *testing.T) {
 		}
 		cancel()
 	}
-	if ran != 3 {
-		t.Errorf("the emulator ran %d times, want 3", ran)
+	if ran != 4 {
+		t.Errorf("the emulator ran %d times, want 4", ran)
 	}
 }
