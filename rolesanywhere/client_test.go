@@ -1,6 +1,7 @@
 package rolesanywhere
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -234,7 +235,7 @@ func TestWrongClock(t *testing.T) {
 		ca := signertest.NewCA(t, "root")
 		var requests atomic.Int32
 		now := func() time.Time { return time.Now().Add(offset) }
-		cfg := startEmulator(t, ca, func(c *emulator.Config) { c.Now = now; c.Events = countWrites{&requests} })
+		cfg := startEmulator(t, ca, func(c *emulator.Config) { c.Now = now; c.Events = countSessions{&requests} })
 		key := signertest.Key(t, "p256")
 		leaf := ca.Issue(t, key, func(c *x509.Certificate) { c.NotBefore = c.NotBefore.Add(-24 * time.Hour) })
 		s, err := signer.Bind(signer.FromKey(key), []*x509.Certificate{leaf}, time.Now())
@@ -266,9 +267,15 @@ func TestWrongClock(t *testing.T) {
 	}
 }
 
-type countWrites struct{ n *atomic.Int32 }
+// countSessions counts the requests of CreateSession in a log of events.
+type countSessions struct{ n *atomic.Int32 }
 
-func (c countWrites) Write(p []byte) (int, error) { c.n.Add(1); return len(p), nil }
+func (c countSessions) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(`"eventName":"CreateSession"`)) {
+		c.n.Add(1)
+	}
+	return len(p), nil
+}
 
 func TestUnexpectedResponses(t *testing.T) {
 	for name, handler := range map[string]func(int, http.ResponseWriter, *http.Request){

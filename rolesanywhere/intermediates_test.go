@@ -35,7 +35,7 @@ func create(t *testing.T, anchor *signertest.CA, ahead time.Duration, certs ...*
 	var n atomic.Int32
 	cfg := startEmulator(t, anchor, func(c *emulator.Config) {
 		c.Now = func() time.Time { return time.Now().Add(ahead) }
-		c.Events = countWrites{&n}
+		c.Events = countSessions{&n}
 	})
 	var out bytes.Buffer
 	cfg.Logger = slog.New(slog.NewTextHandler(&out, nil))

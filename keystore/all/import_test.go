@@ -91,7 +91,8 @@ var mayImport = map[string][]string{
 	"rolesanywhere/credentials/sharedfile": {"rolesanywhere/credentials"},
 	"rolesanywhere/internal/strictjson":    {},
 	"rolesanywhere/trustpolicy":            {"rolesanywhere/internal/strictjson"},
-	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/sigv4", "rolesanywhere/credentials", "rolesanywhere/trustpolicy", "rolesanywhere/internal/strictjson"},
+	"rolesanywhere/emulator":               {"rolesanywhere/sigv4x509", "rolesanywhere/sigv4", "rolesanywhere/credentials", "rolesanywhere/trustpolicy", "rolesanywhere/internal/strictjson", "rolesanywhere/emulator/internal/page"},
+	"rolesanywhere/emulator/internal/page": {"rolesanywhere/credentials/loopback"},
 	"rolesanywhere/awssdk":                 {"rolesanywhere/credentials"},
 
 	// The program. cmd/holdfast links all backends and passes them to cli.

@@ -54,6 +54,10 @@ type Config struct {
 	// Server uses it at a time. Default: they are kept in memory.
 	State string `toml:"state"`
 
+	// UI serves a read-only page for people at [PagePath]. It is for listeners that
+	// only this machine can reach: it needs no password.
+	UI bool `toml:"-"`
+
 	Now    func() time.Time `toml:"-"` // safe for concurrent use; nil: time.Now
 	Events io.Writer        `toml:"-"` // receives CloudTrail records as JSON lines, one line per Write, never concurrently; nil: none
 	Logger *slog.Logger     `toml:"-"` // logs each request at level Info, with the reason if it was refused; nil: discard
@@ -170,6 +174,7 @@ type Server struct {
 	events   eventLog
 	limiters map[string]*limiter // by action
 	points   pointCache
+	page     *userPage // nil: none
 }
 
 // Region returns the region of the emulator.
@@ -221,6 +226,9 @@ func New(cfg Config) (_ *Server, err error) {
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if cfg.UI {
+		s.page = newUserPage(s)
 	}
 	if !isRegion(s.region) {
 		return nil, fmt.Errorf("emulator: invalid region %q", s.region)

@@ -27,6 +27,10 @@ const (
 // ends during Faults.Latency, it sends no response and panics with
 // [http.ErrAbortHandler].
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if s.page.handles(r) {
+		s.page.handler.ServeHTTP(rw, r)
+		return
+	}
 	w := &recorder{ResponseWriter: rw}
 	defer s.log(r, w) // even if no response was sent
 	id := newUUID()
@@ -75,17 +79,27 @@ func (s *Server) log(r *http.Request, a *recorder) {
 	if len(a.ignored) > 0 {
 		attrs = append(attrs, "ignored", clip(strings.Join(a.ignored, " ")))
 	}
+	s.page.add(r, a)
 	switch {
 	case a.status == 0:
 		s.logger.Info("not answered", attrs...)
-	case a.refused != nil && r.Method != http.MethodHead: // a client only looks whether the service answers
-		s.logger.Info("refused", append(attrs, "status", a.status, "reason", clip(a.refused.Error()))...)
+	case a.reason(r) != "":
+		s.logger.Info("refused", append(attrs, "status", a.status, "reason", a.reason(r))...)
 	default:
 		s.logger.Info("answered", append(attrs, "status", a.status)...)
 	}
 }
 
-// clip limits a value of the log that a client can choose.
+// reason returns why a request was refused, or "". A client with the method HEAD only
+// looks whether the service answers.
+func (rec *recorder) reason(r *http.Request) string {
+	if rec.refused == nil || r.Method == http.MethodHead {
+		return ""
+	}
+	return clip(rec.refused.Error())
+}
+
+// clip limits a value of the log or the page that a client can choose.
 func clip(s string) string { return clipTo(s, maxLogged) }
 
 func clipTo(s string, limit int) string {

@@ -189,7 +189,7 @@ func (s *Server) listAccountAliases(r *iamRequest) iamAct {
 	return func(*changes) (any, error) {
 		return struct {
 			AccountAliases members[string]
-			page
+			pageOutput
 		}{}, nil
 	}
 }

@@ -122,7 +122,7 @@ func (s *Server) listPolicyVersions(r *iamRequest) iamAct {
 		versions, next, err := sliceOf(s, paging, []policyVersion{{VersionID: defaultVersionID, IsDefaultVersion: true, CreateDate: iamTime(p.Created)}})
 		return struct {
 			Versions members[policyVersion]
-			page
+			pageOutput
 		}{versions, next}, err
 	})
 }
@@ -160,7 +160,7 @@ func (s *Server) listPolicies(r *iamRequest) iamAct {
 		}
 		return struct {
 			Policies members[policyDetail]
-			page
+			pageOutput
 		}{all, next}, nil
 	}
 }

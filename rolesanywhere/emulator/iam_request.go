@@ -224,8 +224,8 @@ type paging struct {
 	marker string
 }
 
-// A page is the part of a list's response that says whether there is more.
-type page struct {
+// A pageOutput is the part of a list's response that says whether there is more.
+type pageOutput struct {
 	IsTruncated bool
 	Marker      string `xml:",omitempty"`
 }
@@ -238,7 +238,7 @@ func (r *iamRequest) page(list string) paging {
 }
 
 // slice returns a page of numbered items.
-func (p paging) slice(s *Server, numbers []uint64) (from, to int, out page, err error) {
+func (p paging) slice(s *Server, numbers []uint64) (from, to int, out pageOutput, err error) {
 	from, to, out.Marker, err = s.slicePage("iam "+p.list, numbers, p.size, p.marker, codeSTSValidation)
 	out.IsTruncated = out.Marker != ""
 	return from, to, out, err
@@ -246,7 +246,7 @@ func (p paging) slice(s *Server, numbers []uint64) (from, to int, out page, err 
 
 // sliceOf returns a page of a list within a role or policy. Its markers count the items:
 // such lists are short, and clients read them at once.
-func sliceOf[T any](s *Server, p paging, all []T) (members[T], page, error) {
+func sliceOf[T any](s *Server, p paging, all []T) (members[T], pageOutput, error) {
 	numbers := make([]uint64, len(all))
 	for i := range numbers {
 		numbers[i] = uint64(i)

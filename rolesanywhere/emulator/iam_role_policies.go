@@ -81,7 +81,7 @@ func (s *Server) listRolePolicies(r *iamRequest) iamAct {
 		names, next, err := sliceOf(s, p, sortedKeys(role.Inline))
 		return struct {
 			PolicyNames members[string]
-			page
+			pageOutput
 		}{names, next}, err
 	})
 }
@@ -133,7 +133,7 @@ func (s *Server) listAttachedRolePolicies(r *iamRequest) iamAct {
 		policies, next, err := sliceOf(s, p, found)
 		return struct {
 			AttachedPolicies members[attached]
-			page
+			pageOutput
 		}{policies, next}, err
 	})
 }

@@ -182,7 +182,7 @@ func (s *Server) listRoles(r *iamRequest) iamAct {
 		}
 		return struct {
 			Roles members[roleDetail]
-			page
+			pageOutput
 		}{all, next}, nil
 	}
 }
@@ -276,7 +276,7 @@ func (s *Server) listRoleTags(r *iamRequest) iamAct {
 		tags, next, err := sliceOf(s, p, iamTags(role.Tags))
 		return struct {
 			Tags members[iamTag]
-			page
+			pageOutput
 		}{tags, next}, err
 	})
 }
@@ -288,7 +288,7 @@ func (s *Server) listInstanceProfilesForRole(r *iamRequest) iamAct {
 	return s.readRole(r.roleName(), func(*role) (any, error) {
 		return struct {
 			InstanceProfiles members[string]
-			page
+			pageOutput
 		}{}, nil
 	})
 }

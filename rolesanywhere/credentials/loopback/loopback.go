@@ -167,12 +167,29 @@ func (s *Server) Conns() (open int, dropped int64) { return s.conns.count() }
 // guard refuses requests that do not come directly from a program on this
 // machine, and requests with a body.
 func (s *Server) guard(next http.Handler) http.Handler {
-	names := append([]string{"localhost"}, s.Hosts...)
+	return guard(next, s.Hosts, func(r *http.Request) bool { return has(r, "Origin") || has(r, "Sec-Fetch-Site") })
+}
+
+// GuardPage returns a handler for a page that people on this machine open in a
+// browser. It passes on to next only requests that come directly from the browser or
+// from the page itself, not from other web pages, and that have no body. The Host is
+// localhost or an IP address, as for [Server].
+func GuardPage(next http.Handler) http.Handler {
+	return guard(next, nil, func(r *http.Request) bool {
+		site := r.Header.Get("Sec-Fetch-Site")
+		return has(r, "Origin") && r.Header.Get("Origin") != "http://"+r.Host ||
+			has(r, "Sec-Fetch-Site") && site != "none" && site != "same-origin"
+	})
+}
+
+// guard refuses requests that foreign reports as those of other web pages.
+func guard(next http.Handler, hosts []string, foreign func(*http.Request) bool) http.Handler {
+	names := append([]string{"localhost"}, hosts...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case has(r, "X-Forwarded-For") || has(r, "Forwarded"):
 			http.Error(w, "forwarded requests are refused", http.StatusForbidden)
-		case has(r, "Origin") || has(r, "Sec-Fetch-Site"):
+		case foreign(r):
 			http.Error(w, "requests from web pages are refused", http.StatusForbidden)
 		case !isLocal(r.Host, names):
 			http.Error(w, "unknown host name in the Host header", http.StatusForbidden)

@@ -83,6 +83,7 @@ func otherCommandCases(p *pki) (all []badInput) {
 	emulate("bad region", front.ExitUsage, "nowhere", "--help", good, with("--region", "nowhere")...)
 	emulate("bad account", front.ExitUsage, "12", "--help", good, with("--account", "12")...)
 	emulate("remote address", front.ExitUsage, "0.0.0.0:0", "--allow-remote", good, with("--listen", "0.0.0.0:0")...)
+	emulate("page for other machines", front.ExitUsage, "--ui", "127.0.0.1", good, with("--listen", "0.0.0.0:0", "--allow-remote", "--ui")...)
 	emulate("every address", front.ExitUsage, ":0", "--allow-remote", good, with("--listen", ":0")...)
 	emulate("address without a port", front.ExitUsage, "127.0.0.1", "HOST:PORT", good, with("--listen", "127.0.0.1")...)
 	emulate("address with a bad port", front.ExitUsage, "99999", "HOST:PORT", good, with("--listen", "127.0.0.1:99999")...)

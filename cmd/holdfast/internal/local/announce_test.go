@@ -33,3 +33,29 @@ func TestAnnounce(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// The page is announced only with --ui, and is a comment for eval.
+func TestAnnouncePage(t *testing.T) {
+	s, err := emulator.New(emulator.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		ui, export bool
+		want       string // the last line
+	}{
+		{true, false, "page: http://127.0.0.1:1/ui"},
+		{true, true, "# page: http://127.0.0.1:1/ui"},
+		{false, false, ""},
+		{false, true, ""},
+	} {
+		var b strings.Builder
+		f := emulatorFlags{config: emulator.Config{UI: test.ui}, export: test.export}
+		if err := f.announce(&b, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, s); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.String(); strings.Contains(got, "page: ") != test.ui || test.ui && !strings.HasSuffix(got, "\n"+test.want+"\n") {
+			t.Errorf("--ui=%t --export=%t:\n%s", test.ui, test.export, got)
+		}
+	}
+}

@@ -76,7 +76,7 @@ func TestEmulatorPage(t *testing.T) {
 		}
 		cancel()
 	}
-	if ran != 4 {
-		t.Errorf("the emulator ran %d times, want 4", ran)
+	if ran != 5 {
+		t.Errorf("the emulator ran %d times, want 5", ran)
 	}
 }

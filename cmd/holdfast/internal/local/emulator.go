@@ -84,6 +84,7 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 	front.ListenFlags.Define(all, func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.listen, "listen", defaultListen, "`address` to listen on, HOST:PORT; port 0 selects a free port")
 		fs.BoolVar(&f.allowRemote, "allow-remote", false, "allow an address that other machines can reach")
+		fs.BoolVar(&f.config.UI, "ui", false, "serve a page that shows resources, sessions, events and refused requests; only on this machine")
 	})
 	front.FaultFlags.Define(all, func(fs *pflag.FlagSet) {
 		fs.DurationVar(&faults.Latency, "latency", 0, "delay each response by this `duration`")
@@ -138,6 +139,12 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) (err error) {
 	if err != nil {
 		return err
 	}
+	if cfg.UI {
+		if err := loopback.CheckLoopback(l); err != nil {
+			return errors.Join(signer.WithHint(front.Usagef("--ui: %w", err),
+				"the page needs no password: listen on 127.0.0.1, or leave out --ui"), l.Close())
+		}
+	}
 	if err := f.announce(a.Stdout, l.Addr(), server); err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -180,6 +187,7 @@ func (f *emulatorFlags) resolve(given func(flag string) bool) (emulator.Config, 
 		}
 	}
 	for flag, set := range map[string]func(){
+		"ui":               func() { cfg.UI = f.config.UI },
 		"state":            func() { cfg.State = f.config.State },
 		"region":           func() { cfg.Region = f.config.Region },
 		"account":          func() { cfg.Account = f.config.Account },
@@ -244,9 +252,18 @@ func (f *emulatorFlags) announce(w io.Writer, addr net.Addr, s *emulator.Server)
 	fmt.Fprintf(&b, "export AWS_DEFAULT_REGION=%s\n", s.Region())
 	if f.export {
 		fmt.Fprintf(&b, "export AWS_ENDPOINT_URL=%s\nunset AWS_SESSION_TOKEN AWS_PROFILE\n", url)
-		_, err := io.WriteString(w, b.String())
-		return err
+	} else {
+		announceARNs(&b, url, s)
 	}
+	if f.config.UI {
+		fmt.Fprintf(&b, "%spage: %s\n", comment, url+emulator.PagePath)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// announceARNs prints the ARNs to use, and the next step.
+func announceARNs(b *strings.Builder, url string, s *emulator.Server) {
 	second := s.SecondRoleARNs()
 	for _, group := range []struct {
 		flag string
@@ -259,15 +276,13 @@ func (f *emulatorFlags) announce(w io.Writer, addr net.Addr, s *emulator.Server)
 		{"--ca-arn", privateCA(s)},
 	} {
 		for _, arn := range group.arns {
-			fmt.Fprintf(&b, "  %s %s\n", group.flag, arn)
+			fmt.Fprintf(b, "  %s %s\n", group.flag, arn)
 		}
 	}
 	if anchors, profiles, roles := s.TrustAnchorARNs(), s.ProfileARNs(), s.RoleARNs(); len(anchors) > 0 && len(profiles) > 0 && len(roles) > 0 {
-		fmt.Fprintf(&b, "use with: holdfast credential-process --endpoint %s --certificate FILE --private-key FILE --trust-anchor-arn %s --profile-arn %s --role-arn %s\n",
+		fmt.Fprintf(b, "use with: holdfast credential-process --endpoint %s --certificate FILE --private-key FILE --trust-anchor-arn %s --profile-arn %s --role-arn %s\n",
 			url, anchors[0], profiles[0], roles[0])
 	} else {
-		fmt.Fprintf(&b, "create the first trust anchor: aws --endpoint-url %s rolesanywhere create-trust-anchor --enabled --name NAME --source FILE-OR-JSON\n", url)
+		fmt.Fprintf(b, "create the first trust anchor: aws --endpoint-url %s rolesanywhere create-trust-anchor --enabled --name NAME --source FILE-OR-JSON\n", url)
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }
