@@ -72,8 +72,9 @@ func (s *Server) assumeRole(q *queryRequest) (any, error) {
 	}
 	if role.policy != nil {
 		var refused *trustpolicy.DeniedError
-		if err := role.policy.Allows(p.request(caller)); errors.As(err, &refused) {
-			return nil, denied(refused.Action).because(err)
+		request := p.request(caller)
+		if err := role.policy.Allows(request); errors.As(err, &refused) {
+			return nil, denied(refused.Action).because(explainDenial(role.policy, request, err))
 		}
 	}
 

@@ -238,8 +238,9 @@ func authorize(p params, profile *profile, role *role, anchor *anchor, cert *x50
 			fmt.Errorf("session name or source identity is longer than %d characters", trustpolicy.MaxIdentity))
 	}
 	if role.policy != nil {
-		if err := role.policy.Allows(trustpolicy.CreateSession(p.TrustAnchorARN, anchor.account(), source, name, tags)); err != nil {
-			return "", nil, refuse(codeAccessDenied, msgAssume, p.RoleARN).because(err)
+		request := trustpolicy.CreateSession(p.TrustAnchorARN, anchor.account(), source, name, tags)
+		if err := role.policy.Allows(request); err != nil {
+			return "", nil, refuse(codeAccessDenied, msgAssume, p.RoleARN).because(explainDenial(role.policy, request, err))
 		}
 	}
 	return source, tags, nil

@@ -246,3 +246,26 @@ func (c condition) matches(ctx Context, value string) bool {
 	}
 	return matched != c.negated
 }
+
+// String says what the condition requires, and if it is not met, what the request has,
+// in words.
+func (c ConditionResult) String() string {
+	key, has := c.Key, "the request"
+	for _, prefix := range []string{KeyPrincipalTag, KeyRequestTag} {
+		if len(key) > len(prefix) && strings.EqualFold(key[:len(prefix)], prefix) && strings.HasPrefix(strings.ToLower(key[len(prefix):]), "x509") {
+			key, has = key[len(prefix):], "the certificate"
+		}
+	}
+	relation, known := map[string]string{"StringEquals": " = ", "StringNotEquals": " ≠ ", "ArnEquals": " = ", "ArnNotEquals": " ≠ "}[c.Operator]
+	if !known {
+		relation = " " + c.Operator + " "
+	}
+	text := "requires " + key + relation + strings.Join(c.Want, " or ")
+	switch name := key[strings.LastIndex(key, "/")+1:]; {
+	case c.Met, c.Unsupported != "":
+		return text
+	case len(c.Got) == 0:
+		return text + "; " + has + " has no " + name
+	}
+	return text + "; " + has + " has " + strings.Join(c.Got, ", ")
+}

@@ -159,36 +159,13 @@ func describeStatement(s trustpolicy.StatementResult, principal string) string {
 	}
 	for _, c := range s.Conditions {
 		if c.Met {
-			text += "; condition met: " + strings.TrimPrefix(describeCondition(c), "requires ")
+			text += "; condition met: " + strings.TrimPrefix(c.String(), "requires ")
 			continue
 		}
-		text += "; it " + describeCondition(c)
+		text += "; it " + c.String()
 		if c.Unsupported != "" {
 			text += ", which doctor cannot evaluate"
 		}
 	}
 	return text
-}
-
-// describeCondition says what a condition requires, and if it is not met, what the
-// request has.
-func describeCondition(c trustpolicy.ConditionResult) string {
-	key, has := c.Key, "the request"
-	for _, prefix := range []string{trustpolicy.KeyPrincipalTag, trustpolicy.KeyRequestTag} {
-		if len(key) > len(prefix) && strings.EqualFold(key[:len(prefix)], prefix) && strings.HasPrefix(strings.ToLower(key[len(prefix):]), "x509") {
-			key, has = key[len(prefix):], "the certificate"
-		}
-	}
-	relation, known := map[string]string{"StringEquals": " = ", "StringNotEquals": " ≠ ", "ArnEquals": " = ", "ArnNotEquals": " ≠ "}[c.Operator]
-	if !known {
-		relation = " " + c.Operator + " "
-	}
-	text := "requires " + key + relation + strings.Join(c.Want, " or ")
-	switch name := key[strings.LastIndex(key, "/")+1:]; {
-	case c.Met, c.Unsupported != "":
-		return text
-	case len(c.Got) == 0:
-		return text + "; " + has + " has no " + name
-	}
-	return text + "; " + has + " has " + strings.Join(c.Got, ", ")
 }

@@ -59,7 +59,7 @@ func conditionsOf(statement int, open []trustpolicy.ConditionResult) string {
 		if i > 0 {
 			text += ", and it "
 		}
-		text += describeCondition(c)
+		text += c.String()
 	}
 	return text
 }
