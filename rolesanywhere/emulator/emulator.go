@@ -1,13 +1,15 @@
-// Package emulator is a local emulator of IAM Roles Anywhere, STS and AWS Private
-// CA for tests and demonstrations. It implements CreateSession, AssumeRole,
-// GetCallerIdentity, IssueCertificate and GetCertificate, and it verifies what AWS
-// verifies: the certificate's chain and revocation, the signature of the request,
-// the role's trust policy, and the signature made with the issued credentials.
+// Package emulator is a local emulator of IAM Roles Anywhere, and of what it needs of
+// IAM, STS, CloudTrail and AWS Private CA, for tests and demonstrations. It implements
+// CreateSession and the control plane of Roles Anywhere, roles of IAM, AssumeRole and
+// GetCallerIdentity, LookupEvents, and IssueCertificate and GetCertificate. It verifies
+// what AWS verifies: the certificate's chain and revocation, the signature of the
+// request, the role's trust policy, and the signature made with the issued credentials.
+// It keeps the permission policies of roles, but does not evaluate them.
 //
 // Its decisions follow the rules of the IAM Roles Anywhere User Guide. It
 // shares none of these rules with the client, so tests can use it as an oracle.
 // It does not support ML-DSA certificates. Only the emulator accepts the
-// credentials that it issues.
+// credentials that it issues, and those of its administrator.
 package emulator
 
 import (
