@@ -1,26 +1,95 @@
 package emulator
 
 import (
-	"encoding/binary"
-	"net/http"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/fxamacker/cbor/v2"
 )
 
-// The protocol RPC v2 CBOR of AWS, which newer SDKs speak to AWS Private CA. The
-// emulator answers it only with an error, which the SDKs can read.
-const (
-	headerProtocol = "Smithy-Protocol"
-	protocolCBOR   = "rpc-v2-cbor"
-)
+// timeTag is the tag of a time in seconds since 1970 (RFC 8949, section 3.4.2).
+const timeTag = 1
 
-// refuseCBOR answers a request of the protocol RPC v2 CBOR.
-func (s *Server) refuseCBOR(w *recorder, r *http.Request) {
-	refused := refuse(codeUnknown, msgCBOR, clip(r.URL.Path))
-	w.refused = refused
-	body := []byte{0xa0 | 2} // a map of two pairs (RFC 8949, section 3.1)
-	for _, text := range []string{"__type", refused.code, "message", refused.message} {
-		body = binary.BigEndian.AppendUint16(append(body, 0x60|25), uint16(len(text))) // a text with a length of two bytes
-		body = append(body, text...)
+// decoderOfCBOR returns the decoder of requests. It allows indefinite lengths, which the
+// protocol allows and SDKs use. The limits are far above what an operation needs.
+var decoderOfCBOR = sync.OnceValues(cbor.DecOptions{
+	DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+	MaxNestedLevels:   16,
+	MaxArrayElements:  1000,
+	MaxMapPairs:       100,
+	BignumTag:         cbor.BignumTagForbidden,
+	NaN:               cbor.NaNDecodeForbidden,
+	Inf:               cbor.InfDecodeForbidden,
+	ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+}.DecMode)
+
+// decodeCBOR decodes one CBOR map into a struct, whose members have their JSON names. It
+// refuses unknown members.
+func decodeCBOR(body []byte, in any) error {
+	d, err := decoderOfCBOR()
+	if err != nil {
+		return err
 	}
-	w.Header().Set(headerProtocol, protocolCBOR)
-	s.write(w, http.StatusBadRequest, "application/cbor", body)
+	err = d.Unmarshal(body, in)
+	var unknown *cbor.UnknownFieldError
+	if errors.As(err, &unknown) { // it does not contain the name
+		return fmt.Errorf("unknown member %q", unknownMember(d, body, reflect.TypeOf(in).Elem()))
+	}
+	return err
+}
+
+// unknownMember returns the name of the first member of a CBOR map, or of the maps in it,
+// that a struct does not have.
+func unknownMember(d cbor.DecMode, b []byte, t reflect.Type) string {
+	if t.Kind() == reflect.Slice {
+		var all []cbor.RawMessage
+		_ = d.Unmarshal(b, &all) // b was decoded before
+		for _, element := range all {
+			if name := unknownMember(d, element, t.Elem()); name != "" {
+				return name
+			}
+		}
+	}
+	if t.Kind() != reflect.Struct {
+		return ""
+	}
+	var members map[string]cbor.RawMessage
+	_ = d.Unmarshal(b, &members)
+	for name, value := range members {
+		member, ok := memberType(t, name, strings.EqualFold)
+		if !ok {
+			return name
+		}
+		if name := unknownMember(d, value, member); name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// encodeCBOR encodes a response.
+func encodeCBOR(v any) ([]byte, error) { return cbor.Marshal(v) }
+
+// A timestamp is a time in seconds since 1970: a number, which has a tag in CBOR.
+type timestamp float64
+
+// MarshalCBOR implements [cbor.Marshaler].
+func (t timestamp) MarshalCBOR() ([]byte, error) {
+	return cbor.Marshal(cbor.Tag{Number: timeTag, Content: float64(t)})
+}
+
+// UnmarshalCBOR implements [cbor.Unmarshaler].
+func (t *timestamp) UnmarshalCBOR(b []byte) error {
+	d, err := decoderOfCBOR()
+	if err != nil {
+		return err
+	}
+	var tag cbor.RawTag
+	if err := d.Unmarshal(b, &tag); err != nil || tag.Number != timeTag {
+		return fmt.Errorf("a time must be a number with the tag %d", timeTag)
+	}
+	return d.Unmarshal(tag.Content, (*float64)(t))
 }
