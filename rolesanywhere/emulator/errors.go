@@ -29,7 +29,7 @@ const (
 const (
 	msgForeign          = "This is an emulator of IAM Roles Anywhere, IAM, STS, CloudTrail and AWS Private CA on your machine. It does not know the service %s."
 	msgUnknownPath      = "No such operation: %s %s"
-	msgRPCOperation     = "The emulator does not implement the operation %s of %s"
+	msgRPCOperation     = "The emulator does not implement the operation %q of the service %q"
 	msgRPCProtocol      = "The operation %s needs the method POST and the content type %s"
 	msgBody             = "Request body: %v"
 	msgParameter        = "Parameter %s: %v"

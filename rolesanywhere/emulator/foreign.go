@@ -37,7 +37,7 @@ func (s *Server) refuseForeign(w *recorder, r *http.Request, service, id string)
 			RequestID string `xml:"RequestId"`
 		}{Code: "NotImplemented", Message: refused.message, RequestID: id})
 	case protocol != nil:
-		_, name := protocol.operation(r)
+		_, name := protocol.names(r)
 		w.operation += ":" + name
 		s.writeRPCRefusal(w, protocol, refused)
 	case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -13,23 +14,15 @@ import (
 // which newer SDKs speak to AWS Private CA.
 type rpcService struct {
 	name, source string // in signatures and in events
-	target, path string // that precede the name of an operation in each protocol
+	shape        string // its name in the service model
 	operations   map[string]func(*Server, *rpcRequest) (any, error)
 	open         bool // sessions may call it, not only the administrator
 	faults       bool // are injected
 }
 
 var rpcServices = []*rpcService{
-	{
-		name: cloudTrailService, source: sourceCloudTrail,
-		target: "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.", path: "/service/CloudTrail_20131101/operation/",
-		operations: cloudTrailOperations,
-	},
-	{
-		name: privateCAService, source: sourcePrivateCA,
-		target: "ACMPrivateCA.", path: "/service/ACMPrivateCA/operation/",
-		operations: privateCAOperations, open: true, faults: true,
-	},
+	{name: cloudTrailService, source: sourceCloudTrail, shape: "CloudTrail_20131101", operations: cloudTrailOperations},
+	{name: privateCAService, source: sourcePrivateCA, shape: "ACMPrivateCA", operations: privateCAOperations, open: true, faults: true},
 }
 
 const (
@@ -37,31 +30,22 @@ const (
 	headerProtocol = "Smithy-Protocol"
 )
 
-// An rpcProtocol says where a request names its operation, and how values are encoded.
+// An rpcProtocol says where a request names its service and its operation, and how values
+// are encoded.
 type rpcProtocol struct {
 	id          string // in the header Smithy-Protocol; empty: there is no such header
 	contentType string
-	address     func(*http.Request) string
-	prefix      func(*rpcService) string
+	names       func(*http.Request) (shape, operation string)
 	decode      func(body []byte, in any) error
 	encode      func(any) ([]byte, error)
 }
 
-var jsonRPC = &rpcProtocol{
-	contentType: "application/x-amz-json-1.1",
-	address:     func(r *http.Request) string { return r.Header.Get(headerTarget) },
-	prefix:      func(s *rpcService) string { return s.target },
-	decode:      decodeJSON, encode: json.Marshal,
-}
-
-// Source: Smithy 2.0 specification, "Smithy RPC v2 CBOR protocol".
-var cborRPC = &rpcProtocol{
-	id:          "rpc-v2-cbor",
-	contentType: "application/cbor",
-	address:     func(r *http.Request) string { return r.URL.Path },
-	prefix:      func(s *rpcService) string { return s.path },
-	decode:      decodeCBOR, encode: encodeCBOR,
-}
+// Source: Smithy 2.0 specification, "AWS JSON 1.1 protocol" and "Smithy RPC v2 CBOR
+// protocol".
+var (
+	jsonRPC = &rpcProtocol{contentType: "application/x-amz-json-1.1", names: namesInTarget, decode: decodeJSON, encode: json.Marshal}
+	cborRPC = &rpcProtocol{id: "rpc-v2-cbor", contentType: "application/cbor", names: namesInPath, decode: decodeCBOR, encode: encodeCBOR}
+)
 
 // rpcProtocolOf returns the protocol of a request, or nil if it has another one.
 func rpcProtocolOf(r *http.Request) *rpcProtocol {
@@ -74,16 +58,21 @@ func rpcProtocolOf(r *http.Request) *rpcProtocol {
 	return nil
 }
 
-// operation returns the service and the name of the operation of a request. The service is
-// nil if it is unknown.
-func (p *rpcProtocol) operation(r *http.Request) (service *rpcService, name string) {
-	address := p.address(r)
-	for _, service := range rpcServices {
-		if name, ok := strings.CutPrefix(address, p.prefix(service)); ok {
-			return service, name
-		}
+// namesInTarget returns the names in SHAPE.OPERATION. For CloudTrail, boto3 and the AWS CLI
+// write a namespace before that, which the AWS SDK for Go does not.
+func namesInTarget(r *http.Request) (shape, operation string) {
+	parts := strings.Split(r.Header.Get(headerTarget), ".")
+	n := len(parts)
+	return parts[max(0, n-2)], parts[n-1]
+}
+
+// namesInPath returns the names in /service/SHAPE/operation/OPERATION.
+func namesInPath(r *http.Request) (shape, operation string) {
+	parts := strings.Split(r.URL.Path, "/")
+	if len(parts) != 5 || parts[0] != "" || parts[1] != "service" || parts[3] != "operation" {
+		return "", r.URL.Path
 	}
-	return nil, address[strings.LastIndexAny(address, "./")+1:]
+	return parts[2], parts[4]
 }
 
 // An rpcRequest is a verified request.
@@ -105,19 +94,18 @@ func (q *rpcRequest) input(in any) error {
 }
 
 func (s *Server) serveRPC(w *recorder, r *http.Request, id string, protocol *rpcProtocol) {
-	service, name := protocol.operation(r)
+	shape, name := protocol.names(r)
 	w.operation = name
-	switch {
-	case service == nil:
-		s.writeRPCRefusal(w, protocol, refuse(codeUnknown, msgUnknownPath, clip(r.Method), clip(protocol.address(r))))
+	i := slices.IndexFunc(rpcServices, func(s *rpcService) bool { return s.shape == shape })
+	if i < 0 || rpcServices[i].operations[name] == nil {
+		s.writeRPCRefusal(w, protocol, refuse(codeUnknown, msgRPCOperation, clip(name), clip(shape)))
 		return
-	case service.operations[name] == nil:
-		s.writeRPCRefusal(w, protocol, refuse(codeUnknown, msgRPCOperation, clip(name), service.name))
-		return
-	case r.Method != http.MethodPost || r.Header.Get("Content-Type") != protocol.contentType:
+	}
+	if r.Method != http.MethodPost || r.Header.Get("Content-Type") != protocol.contentType {
 		s.writeRPCRefusal(w, protocol, refuse(codeUnknown, msgRPCProtocol, name, protocol.contentType))
 		return
 	}
+	service := rpcServices[i]
 	ev := s.newEvent(r, id, service.source, name)
 	out, err := s.answerRPC(w, r, service, &rpcRequest{protocol: protocol, ev: &ev})
 	if !ev.ReadOnly { // CloudTrail records no response of a call that only reads
