@@ -81,3 +81,25 @@ func TestAWSCLIPrivateCA(t *testing.T) {
 		}
 	}
 }
+
+// The AWS SDK for Go gets a certificate for the administrator. It speaks RPC v2 CBOR.
+func TestSDKPrivateCA(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	holdfast := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("holdfast", args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("holdfast %q: %v: %s", args, err, out)
+		}
+	}
+	holdfast("generate", "--private-key", "key.pem")
+	holdfast("csr", "--private-key", "key.pem", "--subject", "CN=app", "--out", "app.csr")
+	url, env := startWithPrivateCA(t, dir, "--in-progress", "1")
+	cert := runControl(t, dir, env, controlPlaneSDK(t), "issue", url, "app.csr")
+	if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte(cert), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	holdfast("verify", "--certificate", "cert.pem", "--private-key", "key.pem", "--trust-anchor", "root.pem")
+}
