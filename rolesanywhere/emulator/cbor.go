@@ -2,25 +2,20 @@ package emulator
 
 import (
 	"encoding/binary"
-	"net/http"
+	"fmt"
 )
 
-// The protocol RPC v2 CBOR of AWS, which newer SDKs speak to AWS Private CA. The
-// emulator answers it only with an error, which the SDKs can read.
-const (
-	headerProtocol = "Smithy-Protocol"
-	protocolCBOR   = "rpc-v2-cbor"
-)
-
-// refuseCBOR answers a request of the protocol RPC v2 CBOR.
-func (s *Server) refuseCBOR(w *recorder, r *http.Request) {
-	refused := refuse(codeUnknown, msgCBOR, clip(r.URL.Path))
-	w.refused = refused
-	body := []byte{0xa0 | 2} // a map of two pairs (RFC 8949, section 3.1)
-	for _, text := range []string{"__type", refused.code, "message", refused.message} {
-		body = binary.BigEndian.AppendUint16(append(body, 0x60|25), uint16(len(text))) // a text with a length of two bytes
-		body = append(body, text...)
+// encodeError encodes an [rpcError] in CBOR, which is all that the emulator says in that
+// encoding: a map of two pairs of texts (RFC 8949, section 3.1).
+func encodeError(v any) ([]byte, error) {
+	e, ok := v.(rpcError)
+	if !ok {
+		return nil, fmt.Errorf("%T is not an error", v)
 	}
-	w.Header().Set(headerProtocol, protocolCBOR)
-	s.write(w, http.StatusBadRequest, "application/cbor", body)
+	b := []byte{0xa0 | 2}
+	for _, text := range []string{"__type", e.Type, "message", e.Message} {
+		b = binary.BigEndian.AppendUint16(append(b, 0x60|25), uint16(len(text))) // a text whose length has two bytes
+		b = append(b, text...)
+	}
+	return b, nil
 }

@@ -4,17 +4,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
-	"strings"
 	"time"
 )
 
 const (
 	cloudTrailService = "cloudtrail"
-	cloudTrailTarget  = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101."
 	sourceCloudTrail  = "cloudtrail.amazonaws.com"
 )
+
+var cloudTrailOperations = map[string]func(*Server, *rpcRequest) (any, error){
+	actionLookupEvents: (*Server).lookupEvents,
+}
 
 // Limits of LookupEvents. The times are those of the years 1970 to 9999.
 const (
@@ -27,7 +28,7 @@ const (
 // events.
 type lookupInput struct {
 	Attributes []lookupAttribute `json:"lookupAttributes,omitempty"`
-	StartTime  *float64          `json:"startTime,omitempty"` // seconds since 1970
+	StartTime  *float64          `json:"startTime,omitempty"`
 	EndTime    *float64          `json:"endTime,omitempty"`
 	Category   string            `json:"eventCategory,omitempty"`
 	MaxResults *int              `json:"maxResults,omitempty"`
@@ -84,53 +85,14 @@ var lookupValues = map[string]func(lookedUpEvent) []string{
 	},
 }
 
-// serveCloudTrail answers a request of the protocol JSON 1.1 to CloudTrail.
-func (s *Server) serveCloudTrail(w *recorder, r *http.Request, id string) {
-	name := strings.TrimPrefix(r.Header.Get(headerTarget), cloudTrailTarget)
-	w.operation = name
-	if name != actionLookupEvents {
-		s.writeJSONRefusal(w, refuse(codeUnknown, msgTrailOperation, clip(name)))
-		return
-	}
-	if r.Method != http.MethodPost || r.Header.Get("Content-Type") != jsonType {
-		s.writeJSONRefusal(w, refuse(codeUnknown, msgTrailProtocol, name, jsonType))
-		return
-	}
-	ev := s.newEvent(r, id, sourceCloudTrail, name)
-	out, err := s.answerCloudTrail(w, r, &ev)
-	if refused := s.finish(ev, err); refused != nil {
-		s.writeJSONRefusal(w, refused)
-		return
-	}
-	s.writeJSONAs(w, http.StatusOK, jsonType, out)
-}
-
-// answerCloudTrail authenticates a request and returns the response of LookupEvents.
-func (s *Server) answerCloudTrail(w *recorder, r *http.Request, ev *event) (*lookupOutput, error) {
-	body, err := readBody(w.ResponseWriter, r, maxBody)
-	if err != nil {
-		return nil, refuse(codeSerialization, msgBody, err)
-	}
-	caller, err := s.caller(r, body, cloudTrailService, s.region)
-	if err != nil {
-		return nil, jsonRefusal(err)
-	}
-	ev.UserIdentity = caller.identity()
-	if !caller.isAdministrator() {
-		return nil, notAdministrator(codeAccessDenied, caller, "cloudtrail:"+actionLookupEvents)
-	}
-	var in lookupInput
-	if err := decodeInput(body, &in); err != nil {
-		return nil, err
-	}
-	ev.RequestParameters = in
-	return s.lookupEvents(in)
-}
-
 // lookupEvents returns a page of events, the newest ones first. The token of the next
 // page contains the number of the last event on the page, so that new events and the
 // removal of old ones do not change the following pages.
-func (s *Server) lookupEvents(in lookupInput) (*lookupOutput, error) {
+func (s *Server) lookupEvents(q *rpcRequest) (any, error) {
+	var in lookupInput
+	if err := q.input(&in); err != nil {
+		return nil, err
+	}
 	size := maxTrailResults
 	if in.MaxResults != nil {
 		size = *in.MaxResults
@@ -239,8 +201,7 @@ func (in lookupInput) selects(e lookedUpEvent) bool {
 			return false
 		}
 	}
-	at := float64(e.EventTime)
-	return (in.StartTime == nil || at >= *in.StartTime) && (in.EndTime == nil || at <= *in.EndTime)
+	return (in.StartTime == nil || float64(e.EventTime) >= *in.StartTime) && (in.EndTime == nil || float64(e.EventTime) <= *in.EndTime)
 }
 
 // lookedUp returns the event of a record. The user name of a session is its own name; the

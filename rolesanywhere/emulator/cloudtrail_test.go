@@ -22,7 +22,7 @@ func (w *testEnv) signedCall(t testing.TB, c credentials.Credentials, service, m
 	}
 	r.Header.Set("Content-Type", "application/json")
 	if target != "" {
-		r.Header.Set("Content-Type", jsonType)
+		r.Header.Set("Content-Type", jsonRPC.contentType)
 		r.Header.Set(headerTarget, target)
 	}
 	if err := sigv4.Sign(r, []byte(body), c, service, DefaultRegion, testNow); err != nil {
@@ -59,7 +59,7 @@ func (w *testEnv) lookup(t testing.TB, body string) (out lookupAnswer) {
 
 func (w *testEnv) trail(t testing.TB, c credentials.Credentials, operation, body string) (out lookupAnswer) {
 	t.Helper()
-	status, b := w.signedCall(t, c, cloudTrailService, http.MethodPost, "/", cloudTrailTarget+operation, body)
+	status, b := w.signedCall(t, c, cloudTrailService, http.MethodPost, "/", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101."+operation, body)
 	if err := json.Unmarshal(b, &out); err != nil {
 		t.Fatalf("%v: %s", err, b)
 	}
@@ -229,7 +229,7 @@ func TestLookupEventsRefused(t *testing.T) {
 	if got := w.trail(t, wrong, "LookupEvents", "{}"); got.Type != "InvalidSignatureException" {
 		t.Errorf("a wrong signature: %s", got.Type)
 	}
-	if status, b := w.signedCall(t, w.server.Administrator(), "sts", http.MethodPost, "/", cloudTrailTarget+"LookupEvents", "{}"); status != http.StatusBadRequest || !strings.Contains(string(b), "InvalidSignatureException") {
+	if status, b := w.signedCall(t, w.server.Administrator(), "sts", http.MethodPost, "/", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents", "{}"); status != http.StatusBadRequest || !strings.Contains(string(b), "InvalidSignatureException") {
 		t.Errorf("a signature for another service: %d %s", status, b)
 	}
 	if got := w.trail(t, w.server.Administrator(), "CreateTrail", "{}"); got.Type != codeUnknown || !strings.Contains(got.Message, "CreateTrail") {

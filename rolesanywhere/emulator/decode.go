@@ -60,7 +60,7 @@ func checkMembers(b []byte, t reflect.Type) error {
 		return err
 	}
 	for _, m := range members {
-		field, ok := memberType(t, m.Name)
+		field, ok := memberType(t, m.Name, exactly)
 		if !ok {
 			return fmt.Errorf("unknown member %q", clip(m.Name))
 		}
@@ -74,10 +74,12 @@ func checkMembers(b []byte, t reflect.Type) error {
 	return nil
 }
 
-// memberType returns the type of the member of a struct that has exactly this name.
-func memberType(t reflect.Type, name string) (reflect.Type, bool) {
+func exactly(a, b string) bool { return a == b }
+
+// memberType returns the type of the member of a struct that has this name in JSON.
+func memberType(t reflect.Type, name string, equal func(a, b string) bool) (reflect.Type, bool) {
 	for _, f := range reflect.VisibleFields(t) {
-		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag == name && tag != "" {
+		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); equal(tag, name) && tag != "" {
 			return f.Type, true
 		}
 	}

@@ -28,8 +28,10 @@ const (
 // Messages of the emulator, for errors whose message is not documented.
 const (
 	msgForeign          = "This is an emulator of IAM Roles Anywhere, IAM, STS, CloudTrail and AWS Private CA on your machine. It does not know the service %s."
-	msgCBOR             = "The emulator does not support the protocol RPC v2 CBOR: %s. It answers AWS Private CA in the protocol JSON 1.1."
+	msgCBOR             = "The emulator answers %s only in the protocol JSON 1.1, not in RPC v2 CBOR"
 	msgUnknownPath      = "No such operation: %s %s"
+	msgRPCOperation     = "The emulator does not implement the operation %q of the service %q"
+	msgRPCProtocol      = "The operation %s needs the method POST and the content type %s"
 	msgBody             = "Request body: %v"
 	msgParameter        = "Parameter %s: %v"
 	msgNotFound         = "Resource not found: %s"
@@ -111,21 +113,19 @@ const (
 	msgAlgorithm = "Signing algorithm %s cannot be used with key type %s. Valid signing algorithms are: %s."
 	msgCAState   = "The certificate authority is not in a valid state for issuing certificates"
 
-	msgPrivateCAUnknown = "No such operation, or no CA is configured"
-	msgInvalidARN       = "%s is not the ARN of such a resource"
-	msgTemplate         = "The emulator does not support the template %s"
-	msgValidity         = "The validity exceeds that of the certificate authority"
-	msgValidityPast     = "The validity ends in the past"
-	msgShortLived       = "A short-lived certificate is valid for at most 7 days"
-	msgCSR              = "The certificate signing request is invalid: %v"
-	msgLimit            = "The CA has issued too many certificates"
-	msgInProgress       = "The certificate is not issued yet"
+	msgNoPrivateCA  = "No private CA is configured; start the emulator with --private-ca-key"
+	msgInvalidARN   = "%s is not the ARN of such a resource"
+	msgTemplate     = "The emulator does not support the template %s"
+	msgValidity     = "The validity exceeds that of the certificate authority"
+	msgValidityPast = "The validity ends in the past"
+	msgShortLived   = "A short-lived certificate is valid for at most 7 days"
+	msgCSR          = "The certificate signing request is invalid: %v"
+	msgLimit        = "The CA has issued too many certificates"
+	msgInProgress   = "The certificate is not issued yet"
 )
 
 // Messages of the emulator about CloudTrail.
 const (
-	msgTrailOperation = "The emulator does not implement the operation %s of CloudTrail, only LookupEvents"
-	msgTrailProtocol  = "The operation %s needs the method POST and the content type %s"
 	msgTrailAttribute = "Lookup attributes: %v"
 	msgTrailCategory  = "The event category %s does not exist"
 	msgTrailResults   = "MaxResults is %d, which is not between 1 and %d"
@@ -196,8 +196,8 @@ const (
 	codeTrailTimes      = "InvalidTimeRangeException"
 )
 
-// jsonCodes are the codes of errors of STS about a signature as AWS Private CA names
-// them.
+// jsonCodes are the codes of errors of STS about a signature as services with
+// JSON protocols name them.
 var jsonCodes = map[string]string{
 	codeMissingToken:     "MissingAuthenticationTokenException",
 	codeIncomplete:       "IncompleteSignatureException",

@@ -25,7 +25,7 @@ func serviceOf(r *http.Request) string {
 // protocol of the service.
 func (s *Server) refuseForeign(w *recorder, r *http.Request, service, id string) {
 	refused := refuse(codeUnknown, msgForeign, clip(service))
-	_, target, hasTarget := strings.Cut(r.Header.Get(headerTarget), ".")
+	protocol := rpcProtocolOf(r)
 	w.operation = service
 	switch {
 	case service == "s3":
@@ -36,9 +36,10 @@ func (s *Server) refuseForeign(w *recorder, r *http.Request, service, id string)
 			Message   string
 			RequestID string `xml:"RequestId"`
 		}{Code: "NotImplemented", Message: refused.message, RequestID: id})
-	case hasTarget:
-		w.operation += ":" + target
-		s.writeJSONRefusal(w, refused)
+	case protocol != nil:
+		_, name := protocol.names(r)
+		w.operation += ":" + name
+		s.writeRPCRefusal(w, protocol, refused)
 	case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
 		refused.code = codeInvalidAction
 		s.writeXMLRefusal(w, refused, sts, id)

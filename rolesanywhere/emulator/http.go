@@ -35,18 +35,14 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	defer s.log(r, w) // even if no response was sent
 	id := newUUID()
 	w.Header().Set("X-Amzn-Requestid", id)
-	target := r.Header.Get(headerTarget)
+	protocol := rpcProtocolOf(r)
 	switch service := serviceOf(r); {
-	case r.Header.Get(headerProtocol) == protocolCBOR:
-		s.refuseCBOR(w, r)
 	case service != "" && !slices.Contains(services, service) && r.URL.Path != "/sessions":
 		s.refuseForeign(w, r, service, id)
+	case protocol != nil:
+		s.serveRPC(w, r, id, protocol)
 	case r.URL.Path == "/sessions" && r.Method == http.MethodPost:
 		s.serveCreateSession(w, r, id)
-	case r.URL.Path == "/" && strings.HasPrefix(target, cloudTrailTarget):
-		s.serveCloudTrail(w, r, id)
-	case r.URL.Path == "/" && target != "":
-		s.servePrivateCA(w, r, id)
 	case r.URL.Path == "/" && (r.Method == http.MethodPost || r.Method == http.MethodGet):
 		s.serveQuery(w, r, id)
 	default:
@@ -57,7 +53,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // A recorder records the response for the log.
 type recorder struct {
 	http.ResponseWriter
-	operation string   // of the control plane, IAM or CloudTrail
+	operation string   // empty: of CreateSession
 	ignored   []string // names of parameters without effect
 	status    int      // 0: no response yet
 	refused   *refusal // nil: the request was not refused

@@ -1,17 +1,14 @@
 package emulator
 
 import (
-	"bytes"
 	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -23,11 +20,13 @@ const maxIssued = 10_000
 
 const (
 	privateCAService = "acm-pca"
-	privateCATarget  = "ACMPrivateCA."
-	jsonType         = "application/x-amz-json-1.1"
-	headerTarget     = "X-Amz-Target"
 	sourcePrivateCA  = "acm-pca.amazonaws.com"
 )
+
+var privateCAOperations = map[string]func(*Server, *rpcRequest) (any, error){
+	actionIssueCertificate: (*Server).issueCertificate,
+	actionGetCertificate:   (*Server).getCertificate,
+}
 
 // A PrivateCA is a CA of AWS Private CA. Its certificate is that of a trust anchor
 // with its key. The zero value is none.
@@ -35,8 +34,8 @@ type PrivateCA struct {
 	ARN     string        `toml:"arn"` // default: DefaultPrivateCAARN
 	Key     crypto.Signer `toml:"-"`   // borrowed; safe for concurrent use
 	KeyFile string        `toml:"key_file"`
-	// RoleARNs are the roles whose sessions may issue certificates. Default:
-	// every role of the CA's account.
+	// RoleARNs are the roles whose sessions may issue certificates, besides the
+	// administrator. Default: every role of the CA's account.
 	RoleARNs []string `toml:"role_arns"`
 	// ShortLived limits the validity to seven days.
 	ShortLived bool `toml:"short_lived"`
@@ -169,95 +168,17 @@ func (s *Server) parseCAARN(v string) (account string, ok bool) {
 	return parts[4], ok && isWord(id)
 }
 
-// servePrivateCA answers a request of the protocol JSON 1.1 of AWS.
-func (s *Server) servePrivateCA(w *recorder, r *http.Request, id string) {
-	action := strings.TrimPrefix(r.Header.Get(headerTarget), privateCATarget)
-	body, err := readBody(w.ResponseWriter, r, maxBody)
-	if err != nil {
-		err = refuse(codeSerialization, msgBody, err)
-	} else {
-		err = s.inject(r)
-	}
-	ev := s.newEvent(r, id, sourcePrivateCA, action)
-	var out any
-	if err == nil {
-		out, err = s.answerPrivateCA(r, body, action, &ev)
-	}
-	if action == actionIssueCertificate { // CloudTrail records no response of a call that only reads
-		ev.ResponseElements = out
-	}
-	if refused := s.finish(ev, err); refused != nil {
-		s.writeJSONRefusal(w, refused)
-		return
-	}
-	s.writeJSONAs(w, http.StatusOK, jsonType, out)
-}
-
-// writeJSONRefusal writes an error response of the protocol JSON 1.1.
-func (s *Server) writeJSONRefusal(w *recorder, r *refusal) {
-	w.refused = r
-	status := statuses[r.code]
-	if status < 500 {
-		status = http.StatusBadRequest
-	}
-	s.writeJSONAs(w, status, jsonType, struct {
-		Type    string `json:"__type"`
-		Message string `json:"message"`
-	}{r.code, r.message})
-}
-
-// answerPrivateCA authenticates a request and returns the response of its action.
-func (s *Server) answerPrivateCA(r *http.Request, body []byte, action string, ev *event) (any, error) {
-	known := action == actionIssueCertificate || action == actionGetCertificate
-	if s.ca == nil || !known || r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get(headerTarget), privateCATarget) || r.Header.Get("Content-Type") != jsonType {
-		return nil, refuse(codeUnknown, msgPrivateCAUnknown)
-	}
-	caller, err := s.caller(r, body, privateCAService, s.region)
-	if err != nil {
-		return nil, jsonRefusal(err)
-	}
-	ev.UserIdentity = caller.identity()
-	if !s.limiters[action].allow(s.now()) {
-		return nil, refuse(codeThrottling, msgRate)
-	}
-	if action == actionGetCertificate {
-		var in getCertificateInput
-		if err := decodeInput(body, &in); err != nil {
-			return nil, err
-		}
-		ev.RequestParameters = in
-		return s.getCertificate(caller, in)
-	}
-	var in issueCertificateInput
-	if err := decodeInput(body, &in); err != nil {
-		return nil, err
-	}
-	ev.RequestParameters = in
-	return s.issueCertificate(caller, in)
-}
-
-// decodeInput decodes the parameters of a request. It refuses those that the
-// emulator does not use.
-func decodeInput(body []byte, in any) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(in); err != nil {
-		return refuse(codeSerialization, msgBody, err)
-	}
-	if d.More() {
-		return refuse(codeSerialization, msgBody, "more than one JSON value")
-	}
-	return nil
-}
-
 // authorize returns an error if the caller may not use the CA with an ARN, or if
 // there is no such CA.
 func (s *Server) authorize(caller *session, action, arn string) error {
+	if s.ca == nil {
+		return refuse(codeUnknown, msgNoPrivateCA)
+	}
 	account, ok := s.parseCAARN(arn)
 	if !ok {
 		return refuse(codeInvalidARN, msgInvalidARN, arn)
 	}
-	permitted := len(s.ca.roles) == 0 || slices.Contains(s.ca.roles, caller.RoleARN)
+	permitted := caller.isAdministrator() || len(s.ca.roles) == 0 || slices.Contains(s.ca.roles, caller.RoleARN)
 	if account != caller.Account || !permitted {
 		return refuse(codeAccessDenied, msgSTSDenied, caller.User.ARN, "acm-pca:"+action, arn)
 	}

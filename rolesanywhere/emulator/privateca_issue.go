@@ -75,7 +75,11 @@ var templates = map[string][]x509.ExtKeyUsage{
 }
 
 // issueCertificate issues a certificate and returns its ARN.
-func (s *Server) issueCertificate(caller *session, in issueCertificateInput) (any, error) {
+func (s *Server) issueCertificate(q *rpcRequest) (any, error) {
+	var in issueCertificateInput
+	if err := q.input(&in); err != nil {
+		return nil, err
+	}
 	ca, now := s.ca, s.now()
 	for _, required := range []struct {
 		name    string
@@ -88,7 +92,7 @@ func (s *Server) issueCertificate(caller *session, in issueCertificateInput) (an
 			return nil, invalidMember(required.name, "Member must not be null")
 		}
 	}
-	if err := s.authorize(caller, actionIssueCertificate, in.CertificateAuthorityArn); err != nil {
+	if err := s.authorize(q.caller, actionIssueCertificate, in.CertificateAuthorityArn); err != nil {
 		return nil, err
 	}
 	if now.After(ca.cert.NotAfter) || now.Before(ca.cert.NotBefore) {
@@ -103,7 +107,7 @@ func (s *Server) issueCertificate(caller *session, in issueCertificateInput) (an
 	}
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
-	key := caller.RoleARN + " " + in.IdempotencyToken
+	key := q.caller.RoleARN + " " + in.IdempotencyToken
 	if t, ok := ca.tokens[key]; ok && in.IdempotencyToken != "" && now.Before(t.until) {
 		return &issueCertificateOutput{t.arn}, nil
 	}
@@ -263,8 +267,12 @@ func parseCSR(text []byte) (*x509.CertificateRequest, error) {
 }
 
 // getCertificate returns an issued certificate with its chain.
-func (s *Server) getCertificate(caller *session, in getCertificateInput) (any, error) {
-	if err := s.authorize(caller, actionGetCertificate, in.CertificateAuthorityArn); err != nil {
+func (s *Server) getCertificate(q *rpcRequest) (any, error) {
+	var in getCertificateInput
+	if err := q.input(&in); err != nil {
+		return nil, err
+	}
+	if err := s.authorize(q.caller, actionGetCertificate, in.CertificateAuthorityArn); err != nil {
 		return nil, err
 	}
 	ca := s.ca

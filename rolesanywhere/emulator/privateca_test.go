@@ -79,7 +79,7 @@ func (w *testEnv) pca(t *testing.T, c credentials.Credentials, action string, in
 	return out
 }
 
-func newCSR(t *testing.T, key crypto.Signer, template *x509.CertificateRequest) []byte {
+func newCSR(t testing.TB, key crypto.Signer, template *x509.CertificateRequest) []byte {
 	t.Helper()
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
 	if err != nil {

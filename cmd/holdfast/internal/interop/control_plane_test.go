@@ -84,7 +84,8 @@ func controlPlaneSDK(t *testing.T) string {
 	return signertest.Require(t, "aws-sdk-go", program)
 }
 
-// The AWS SDKs create and list trust anchors by pages, and get typed errors.
+// The AWS SDKs create and list trust anchors by pages, and get typed errors. The one for Go
+// also finds the events.
 func TestControlPlane(t *testing.T) {
 	t.Parallel()
 	cache, err := os.UserCacheDir()

@@ -1,8 +1,8 @@
 // Command control-plane calls the control plane of an emulator with the AWS SDK for
 // Go. It is a module of its own, so that Holdfast does not depend on the SDK.
 //
-//	control-plane operations URL   # calls every operation and prints the errors
-//	control-plane walk URL CA.PEM  # creates and lists trust anchors
+//	control-plane operations URL      # calls every operation and prints the errors
+//	control-plane walk URL CA.PEM     # creates and lists trust anchors, and finds the events
 package main
 
 import (
@@ -26,17 +26,23 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if args[0] == "operations" {
+	switch args[0] {
+	case "operations":
 		return callAll(ctx, cfg)
+	case "walk":
+		return walk(ctx, cfg, args[2])
 	}
-	return walk(ctx, cfg, args[2])
+	return fmt.Errorf("unknown command %q", args[0])
 }
 
-// walk calls what needs a CA certificate.
+// walk calls what needs a CA certificate, and then CloudTrail.
 func walk(ctx context.Context, cfg aws.Config, ca string) error {
 	pem, err := os.ReadFile(ca)
 	if err != nil {
 		return err
 	}
-	return walkTrustAnchors(ctx, cfg, string(pem))
+	if err := walkTrustAnchors(ctx, cfg, string(pem)); err != nil {
+		return err
+	}
+	return walkEvents(ctx, cfg)
 }
