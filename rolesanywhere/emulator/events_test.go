@@ -200,7 +200,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// A request stores its events, its session and its subject in one commit.
+// A request stores its events and everything that it changes in one commit.
 func TestOneCommit(t *testing.T) {
 	w := newTestEnv(t, Config{State: t.TempDir(), Roles: []Role{{}, {ARN: otherRole}}})
 	defer w.server.Close()
@@ -219,6 +219,8 @@ func TestOneCommit(t *testing.T) {
 			w.sts(t, c, stsCall{body: "Action=AssumeRole&Version=2011-06-15&RoleSessionName=me&RoleArn=" + otherRole})
 		},
 		func() { w.lookup(t, "{}") },
+		func() { w.must(t, "DisableProfile", lastElement(testProfile), nil) },
+		func() { w.must(t, "TagResource", "", object{"resourceArn": testProfile, "tags": []object{}}) },
 	} {
 		before := commits()
 		request()
@@ -226,7 +228,7 @@ func TestOneCommit(t *testing.T) {
 			t.Errorf("request %d: %d commits", i, n)
 		}
 	}
-	if sessions, events := len(w.server.sessions.keys), len(w.server.history.keys); sessions != 3 || events != 5 {
+	if sessions, events := len(w.server.sessions.keys), len(w.server.history.keys); sessions != 3 || events != 7 {
 		t.Errorf("%d sessions, %d events", sessions, events)
 	}
 }
