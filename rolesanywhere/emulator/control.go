@@ -118,9 +118,6 @@ func (s *Server) serveControl(w *recorder, r *http.Request, id string) {
 	w.operation = op.name
 	ev := s.newEvent(r, id, sourceRolesAnywhere, op.name)
 	out, err := s.answerControl(w, r, op, resource, &ev)
-	if err == nil && op.method != http.MethodGet { // CloudTrail records no response of a call that only reads
-		ev.ResponseElements = eventDetail(out)
-	}
 	if refused := s.finish(ev, err); refused != nil {
 		s.writeRefusal(w, refused)
 		return

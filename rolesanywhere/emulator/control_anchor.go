@@ -111,7 +111,7 @@ func (s *Server) createTrustAnchor(c *controlRequest) (any, error) {
 	if err := a.notify(in.Notifications); err != nil {
 		return nil, err
 	}
-	return anchorKind.create(s, a, maxAnchors)
+	return anchorKind.create(s, c, a, maxAnchors)
 }
 
 func (s *Server) updateTrustAnchor(c *controlRequest) (any, error) {
@@ -124,7 +124,7 @@ func (s *Server) updateTrustAnchor(c *controlRequest) (any, error) {
 	if err := c.input(&in); err != nil {
 		return nil, err
 	}
-	return anchorKind.change(s, c.id, func(_ *changes, old *anchor) (*anchor, error) {
+	return anchorKind.change(s, c, c.id, func(_ *changes, old *anchor) (*anchor, error) {
 		a := old.with(func(*resource) {})
 		if in.CheckCRLDP != nil {
 			a.CheckCRLDP = *in.CheckCRLDP

@@ -66,14 +66,13 @@ func (s *Server) importCRL(c *controlRequest) (any, error) {
 	if err := checkResourceARN(in.TrustAnchorARN, "trust-anchor"); err != nil {
 		return nil, refuse(codeValidation, msgParameter, "trustAnchorArn", err)
 	}
-	var out any
-	err = s.change(func(ch *changes) error {
+	return s.changeWith(c.ev, func(ch *changes) (any, error) {
 		// An alias ARN is not found either.
 		if a, ok := s.anchors.get(in.TrustAnchorARN); !ok || a.account() != s.account {
-			return refuse(codeNotFound, msgNotFound, in.TrustAnchorARN)
+			return nil, refuse(codeNotFound, msgNotFound, in.TrustAnchorARN)
 		}
 		if len(s.crls.keys) >= maxCRLs {
-			return refuse(codeValidation, msgQuota, maxCRLs, "CRLs, with those of deleted trust anchors,")
+			return nil, refuse(codeValidation, msgQuota, maxCRLs, "CRLs, with those of deleted trust anchors,")
 		}
 		n := 0
 		for _, other := range s.crls.all() {
@@ -82,16 +81,14 @@ func (s *Server) importCRL(c *controlRequest) (any, error) {
 			}
 		}
 		if n >= maxAnchorCRLs {
-			return refuse(codeValidation, msgQuota, maxAnchorCRLs, "CRLs of a trust anchor")
+			return nil, refuse(codeValidation, msgQuota, maxAnchorCRLs, "CRLs of a trust anchor")
 		}
 		if err := crlKind.checkAlias(s, list.resource); err != nil {
-			return err
+			return nil, err
 		}
 		s.crls.put(ch, list.ARN, list)
-		out = crlKind.output(s, list)
-		return nil
+		return crlKind.output(s, list), nil
 	})
-	return out, err
 }
 
 func (s *Server) updateCRL(c *controlRequest) (any, error) {
@@ -103,7 +100,7 @@ func (s *Server) updateCRL(c *controlRequest) (any, error) {
 	if err := c.input(&in); err != nil {
 		return nil, err
 	}
-	return crlKind.change(s, c.id, func(_ *changes, old *crl) (*crl, error) {
+	return crlKind.change(s, c, c.id, func(_ *changes, old *crl) (*crl, error) {
 		list := old.with(func(*resource) {})
 		if in.Data != nil {
 			if err := list.setData(in.Data); err != nil {

@@ -104,24 +104,22 @@ func (k kind[T]) list(s *Server, c *controlRequest) (any, error) {
 }
 
 // change replaces the resource that a request names with the result of f.
-func (k kind[T]) change(s *Server, name string, f func(*changes, T) (T, error)) (out any, err error) {
-	err = s.change(func(ch *changes) error {
+func (k kind[T]) change(s *Server, c *controlRequest, name string, f func(*changes, T) (T, error)) (any, error) {
+	return s.changeWith(c.ev, func(ch *changes) (any, error) {
 		v, err := k.find(s, name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if v, err = f(ch, v); err != nil {
-			return err
+			return nil, err
 		}
-		out = k.output(s, v)
 		k.rows(s).put(ch, v.common().ARN, v.with(func(r *resource) { r.previousAlias = "" }))
-		return nil
+		return k.output(s, v), nil
 	})
-	return out, err
 }
 
 func (k kind[T]) setEnabled(s *Server, c *controlRequest, enabled bool) (any, error) {
-	return k.change(s, c.id, func(_ *changes, v T) (T, error) {
+	return k.change(s, c, c.id, func(_ *changes, v T) (T, error) {
 		return v.with(func(r *resource) { r.Enabled, r.Updated = enabled, c.now }), nil
 	})
 }
@@ -129,35 +127,31 @@ func (k kind[T]) setEnabled(s *Server, c *controlRequest, enabled bool) (any, er
 func (k kind[T]) enable(s *Server, c *controlRequest) (any, error)  { return k.setEnabled(s, c, true) }
 func (k kind[T]) disable(s *Server, c *controlRequest) (any, error) { return k.setEnabled(s, c, false) }
 
-func (k kind[T]) remove(s *Server, c *controlRequest) (out any, err error) {
-	err = s.change(func(ch *changes) error {
+func (k kind[T]) remove(s *Server, c *controlRequest) (any, error) {
+	return s.changeWith(c.ev, func(ch *changes) (any, error) {
 		v, err := k.find(s, c.id)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		k.rows(s).remove(ch, v.common().ARN)
-		out = k.output(s, v)
-		return nil
+		return k.output(s, v), nil
 	})
-	return out, err
 }
 
 // create adds a resource. quota is the number of resources of the kind that the service
 // allows.
-func (k kind[T]) create(s *Server, v T, quota int) (out any, err error) {
-	err = s.change(func(ch *changes) error {
+func (k kind[T]) create(s *Server, c *controlRequest, v T, quota int) (any, error) {
+	return s.changeWith(c.ev, func(ch *changes) (any, error) {
 		t := k.rows(s)
 		if len(t.keys) >= quota {
-			return refuse(codeValidation, msgQuota, quota, k.member+"s")
+			return nil, refuse(codeValidation, msgQuota, quota, k.member+"s")
 		}
 		if err := k.checkAlias(s, v.common()); err != nil {
-			return err
+			return nil, err
 		}
 		t.put(ch, v.common().ARN, v)
-		out = k.output(s, v)
-		return nil
+		return k.output(s, v), nil
 	})
-	return out, err
 }
 
 func (k kind[T]) checkAlias(s *Server, r resource) error {

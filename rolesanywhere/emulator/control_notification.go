@@ -96,7 +96,7 @@ func (s *Server) putNotificationSettings(c *controlRequest) (any, error) {
 	if in.Settings == nil {
 		return nil, missing("notificationSettings")
 	}
-	return anchorKind.change(s, in.TrustAnchorID, func(_ *changes, old *anchor) (*anchor, error) {
+	return anchorKind.change(s, c, in.TrustAnchorID, func(_ *changes, old *anchor) (*anchor, error) {
 		a := old.with(func(r *resource) { r.Updated = c.now })
 		return a, a.notify(in.Settings)
 	})
@@ -122,7 +122,7 @@ func (s *Server) resetNotificationSettings(c *controlRequest) (any, error) {
 	if len(in.Keys) > maxSettings {
 		return nil, tooLong("notificationSettingKeys", maxSettings)
 	}
-	return anchorKind.change(s, in.TrustAnchorID, func(_ *changes, old *anchor) (*anchor, error) {
+	return anchorKind.change(s, c, in.TrustAnchorID, func(_ *changes, old *anchor) (*anchor, error) {
 		a := old.with(func(r *resource) { r.Updated = c.now })
 		a.Notifications = slices.Clone(a.Notifications)
 		for _, k := range in.Keys {

@@ -95,7 +95,7 @@ func (s *Server) createProfile(c *controlRequest) (any, error) {
 	if err := in.set(s, p); err != nil {
 		return nil, err
 	}
-	return profileKind.create(s, p, maxProfiles)
+	return profileKind.create(s, c, p, maxProfiles)
 }
 
 func (s *Server) updateProfile(c *controlRequest) (any, error) {
@@ -106,7 +106,7 @@ func (s *Server) updateProfile(c *controlRequest) (any, error) {
 	if in.SessionPolicy != nil && *in.SessionPolicy == "" { // unlike in CreateProfile
 		return nil, constraint("sessionPolicy", "Member must have length greater than or equal to 1")
 	}
-	return profileKind.change(s, c.id, func(_ *changes, old *profile) (*profile, error) {
+	return profileKind.change(s, c, c.id, func(_ *changes, old *profile) (*profile, error) {
 		p := old.with(func(*resource) {})
 		if err := in.set(s, p); err != nil {
 			return nil, err

@@ -60,23 +60,24 @@ func commonOf[T item[T]](t *table[T]) func(string) (resource, bool) {
 	}
 }
 
-// retag replaces the tags of the resource with an ARN by the result of f.
-func (s *Server) retag(arn string, f func(map[string]string) (map[string]string, error)) error {
-	return s.change(func(ch *changes) error {
+// retag replaces the tags of the resource with an ARN by the result of f. It returns no
+// response.
+func (s *Server) retag(c *controlRequest, arn string, f func(map[string]string) (map[string]string, error)) (any, error) {
+	return s.changeWith(c.ev, func(ch *changes) (any, error) {
 		r, err := s.tagged(arn)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		tags, err := f(r.Tags)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		set := func(r *resource) { r.Tags = tags }
 		retagRow(ch, &s.anchors, arn, set)
 		retagRow(ch, &s.profiles, arn, set)
 		retagRow(ch, &s.crls, arn, set)
 		retagRow(ch, &s.subjects, arn, set)
-		return nil
+		return nil, nil
 	})
 }
 
@@ -97,7 +98,7 @@ func (s *Server) tagResource(c *controlRequest) (any, error) {
 	if in.Tags == nil {
 		return nil, missing("tags")
 	}
-	return nil, s.retag(in.ResourceARN, func(tags map[string]string) (map[string]string, error) { return addTags(tags, in.Tags) })
+	return s.retag(c, in.ResourceARN, func(tags map[string]string) (map[string]string, error) { return addTags(tags, in.Tags) })
 }
 
 func (s *Server) untagResource(c *controlRequest) (any, error) {
@@ -119,7 +120,7 @@ func (s *Server) untagResource(c *controlRequest) (any, error) {
 			return nil, err
 		}
 	}
-	return nil, s.retag(in.ResourceARN, func(tags map[string]string) (map[string]string, error) {
+	return s.retag(c, in.ResourceARN, func(tags map[string]string) (map[string]string, error) {
 		kept := make(map[string]string)
 		for key, value := range tags {
 			if !slices.Contains(in.TagKeys, key) {

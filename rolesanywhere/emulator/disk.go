@@ -3,143 +3,112 @@ package emulator
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"time"
+	"iter"
 
-	"go.etcd.io/bbolt"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator/internal/journal"
 )
 
-const (
-	stateFile = "state.db"
-	// lockWait is how long an emulator waits for another one that is about to end.
-	lockWait = 2 * time.Second
-)
-
-// A disk stores tables in a folder. A write is on the disk when it returns. Only one
-// process has a folder open. A nil disk stores nothing.
-type disk struct{ db *bbolt.DB }
-
-// openDisk opens or creates the folder, which only its owner can read.
-func openDisk(folder string) (*disk, error) {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(folder, stateFile)
-	switch info, err := os.Stat(path); {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	default:
-		if err := checkState(folder, path); err != nil {
-			return nil, err
-		}
-	}
-	db, err := openState(folder, path, false, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &disk{db}, nil
+// A storedTable is a table as the state folder keeps it.
+type storedTable interface {
+	restore(journal.Tables) error
+	stored() iter.Seq2[journal.Row, error]
 }
 
-// openState opens the file and locks it: for reading, so that others only read it too, or
-// for writing.
-func openState(folder, path string, readOnly bool, open func(string, int, os.FileMode) (*os.File, error)) (*bbolt.DB, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, ReadOnly: readOnly, OpenFile: open})
-	if errors.Is(err, bbolt.ErrTimeout) {
-		return nil, fmt.Errorf("%s: another emulator uses this state folder", folder)
-	}
-	if err != nil {
-		return nil, damaged(path, err)
-	}
-	return db, nil
+// stored returns all tables that the state folder keeps.
+func (r *resources) stored() []storedTable {
+	return []storedTable{&r.about, &r.anchors, &r.profiles, &r.crls, &r.roles, &r.policies, &r.subjects, &r.sessions, &r.history}
 }
 
-// checkState checks the file while nobody writes to it. Opening for reading reads no
-// pages but the first two, whose checksums bbolt verifies.
-func checkState(folder, path string) error {
-	var file *os.File // that bbolt opens and closes
-	db, err := openState(folder, path, true, func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
-		file, err = os.OpenFile(name, flag, mode)
-		return file, err
-	})
+// openState opens the state folder and fills the empty tables with its rows.
+func (s *Server) openState(folder string) error {
+	j, tables, err := journal.Open(folder)
 	if err != nil {
 		return err
 	}
-	err = checkStateFile(file)
-	if err := errors.Join(err, db.Close()); err != nil {
-		return damaged(path, err)
+	s.journal = j
+	for _, t := range s.stored() {
+		if err := t.restore(tables); err != nil {
+			return j.Damaged(err)
+		}
+	}
+	for name, want := range map[string]string{"account": s.account, "region": s.region} {
+		if got, ok := s.about.get(name); ok && got != want {
+			return fmt.Errorf("%s: the state is that of %s %s, not %s; use another folder", j.Path(), name, clip(got), want)
+		}
+	}
+	if err := s.checkRestored(); err != nil {
+		return j.Damaged(err)
 	}
 	return nil
 }
 
-func damaged(path string, err error) error {
-	if errors.Is(err, fs.ErrPermission) {
+// checkRestored checks and parses the rows of the state folder.
+func (s *Server) checkRestored() error {
+	err := errors.Join(checkRows(&s.anchors, "trust-anchor"), checkRows(&s.profiles, "profile"), checkRows(&s.crls, "crl"), checkRows(&s.subjects, "subject"))
+	for _, a := range s.anchors.all() {
+		err = errors.Join(err, a.parse())
+	}
+	for _, c := range s.crls.all() {
+		err = errors.Join(err, c.parse())
+	}
+	for _, r := range s.roles.all() {
+		err = errors.Join(err, r.parse())
+	}
+	return err
+}
+
+// checkRows checks the ARNs of the resources of a kind.
+func checkRows[T item[T]](t *table[T], kind string) error {
+	for key, r := range t.all() {
+		if _, err := parseARN(key, kind); err != nil || r.common().ARN != key {
+			return fmt.Errorf("%q is not the ARN of a %s", key, kind)
+		}
+	}
+	return nil
+}
+
+// describe records whose state it is.
+func (s *Server) describe(c *changes) {
+	s.about.put(c, "account", s.account)
+	s.about.put(c, "region", s.region)
+}
+
+// commit stores changes in the state folder, if there is one, and applies them.
+func (s *Server) commit(c *changes) error {
+	if c.err != nil {
+		return c.err
+	}
+	if s.journal == nil || len(c.writes) == 0 {
+		c.applyAll()
+		return nil
+	}
+	if err := s.journal.Append(c.writes); err != nil {
 		return err
 	}
-	return fmt.Errorf("%s: %w; if it is damaged, replace it by a copy, or remove it to start with an empty state", path, err)
+	c.applyAll()
+	if err := s.journal.Compact(s.allStored()); err != nil { // the changes are stored
+		s.logger.Warn("could not compact the state", "error", err)
+	}
+	return nil
 }
 
-// write stores all rows or none.
-func (d *disk) write(writes []storedRow) error {
-	if d == nil || len(writes) == 0 {
-		return nil
-	}
-	return d.db.Update(func(tx *bbolt.Tx) error {
-		for _, w := range writes {
-			b, err := tx.CreateBucketIfNotExists([]byte(w.table))
-			if err != nil {
-				return err
-			}
-			if w.value == nil {
-				err = b.Delete([]byte(w.key))
-			} else {
-				err = b.Put([]byte(w.key), w.value)
-			}
-			if err != nil {
-				return err
+// allStored returns the rows of all tables.
+func (s *Server) allStored() iter.Seq2[journal.Row, error] {
+	return func(yield func(journal.Row, error) bool) {
+		for _, t := range s.stored() {
+			for row, err := range t.stored() {
+				if !yield(row, err) {
+					return
+				}
 			}
 		}
-		return nil
-	})
+	}
 }
 
-// tables returns the number of tables.
-func (d *disk) tables() (n int, err error) {
-	err = d.db.View(func(tx *bbolt.Tx) error {
-		return tx.ForEach(func([]byte, *bbolt.Bucket) error {
-			n++
-			return nil
-		})
-	})
-	return n, err
-}
-
-// read calls f for each row of a table. f does not keep value.
-func (d *disk) read(table string, f func(key string, value []byte) error) error {
-	if d == nil {
+// closeState releases the state folder.
+func (s *Server) closeState() error {
+	if s.journal == nil {
 		return nil
 	}
-	return d.db.View(func(tx *bbolt.Tx) error {
-		b := tx.Bucket([]byte(table))
-		if b == nil {
-			return nil
-		}
-		return b.ForEach(func(key, value []byte) error {
-			if err := f(string(key), value); err != nil {
-				return damaged(d.db.Path(), fmt.Errorf("%s %s: %w", table, key, err))
-			}
-			return nil
-		})
-	})
-}
-
-func (d *disk) close() error {
-	if d == nil {
-		return nil
-	}
-	return d.db.Close()
+	return s.journal.Close()
 }

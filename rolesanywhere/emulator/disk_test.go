@@ -2,17 +2,20 @@ package emulator
 
 import (
 	"bytes"
-	"errors"
+	"fmt"
+	"hash/crc32"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
-
-	"go.etcd.io/bbolt"
 )
+
+const stateFile = "state.jsonl"
 
 // newStateEnv starts an emulator with a state folder. stop closes it.
 func newStateEnv(t testing.TB, folder string, ca certKey) (w *testEnv, stop func()) {
@@ -194,97 +197,157 @@ func newStateFile(t testing.TB) []byte {
 	return b
 }
 
+// commitOf returns a file of the state with these lines, with their checksums.
+func commitOf(lines ...string) []byte {
+	b := []byte("holdfast emulator state 1\n")
+	for _, line := range lines {
+		b = fmt.Appendf(b, "%08x %s\n", crc32.Checksum([]byte(line), crc32.MakeTable(crc32.Castagnoli)), line)
+	}
+	return b
+}
+
 func TestDamagedState(t *testing.T) {
 	good := newStateFile(t)
 	if err := startDamaged(t, good); err != nil {
 		t.Fatal(err)
 	}
-	page := os.Getpagesize()
 	for name, b := range map[string][]byte{
-		"empty":                nil,
-		"text":                 []byte("hello\n"),
-		"long text":            bytes.Repeat([]byte("hello\n"), 10_000),
-		"zeros":                make([]byte, len(good)),
-		"half":                 good[:len(good)/2],
-		"two pages":            good[:2*page],
-		"a page less":          good[:len(good)-page],
-		"the first byte":       good[:1],
-		"no first pages":       good[2*page:],
-		"all pages after meta": append(bytes.Clone(good[:2*page]), make([]byte, len(good)-2*page)...),
+		"empty":          nil,
+		"text":           []byte("hello\n"),
+		"zeros":          make([]byte, len(good)),
+		"the first byte": good[:1],
+		"no first line":  good[bytes.IndexByte(good, '\n')+1:],
+		"another line":   append(bytes.Clone(good), "hello\n"...),
+		"zeros after it": append(bytes.Clone(good), make([]byte, 10)...),
+		"half of a line": append(bytes.Clone(good), "01234567 [{"...),
+		"half":           good[:len(good)/2],
 	} {
 		err := startDamaged(t, b)
-		if name == "a page less" && err == nil {
-			continue // the last page may be unused
+		switch name {
+		case "half", "half of a line", "zeros after it": // as after a crash
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		default:
+			if err == nil || !strings.Contains(err.Error(), "replace it by a copy, or remove it to start with an empty state") {
+				t.Errorf("%s: error is %v", name, err)
+			}
 		}
-		if err == nil || !strings.Contains(err.Error(), "replace it by a copy, or remove it to start with an empty state") {
-			t.Errorf("%s: error is %v", name, err)
-		}
-	}
-	// Each page in turn is overwritten, and is exchanged with another one.
-	for i := 2 * page; i+page <= len(good); i += page {
-		b := bytes.Clone(good)
-		copy(b[i:], bytes.Repeat([]byte{0xff}, page))
-		_ = startDamaged(t, b)
-		b = bytes.Clone(good)
-		copy(b[i:i+page], good[len(good)-i:])
-		_ = startDamaged(t, b)
 	}
 }
 
-// Files of bbolt that are not a state, or not one of an emulator that works.
-func TestForeignState(t *testing.T) {
-	for name, tables := range map[string]map[string]map[string]string{
-		"another program": {"bucket": {"key": "value"}},
-		"version":         {"about": {"version": `{"value":"99"}`}},
-		"no value":        {"about": {"version": `{"value":"1"}`}, "trust-anchors": {testAnchor: `{"number":1,"value":null}`}},
-		"no row":          {"about": {"version": `{"value":"1"}`}, "trust-anchors": {testAnchor: `null`}},
-		"not JSON":        {"about": {"version": `{"value":"1"}`}, "profiles": {testProfile: `{`}},
-		"another type":    {"about": {"version": `{"value":"1"}`}, "profiles": {testProfile: `{"value":[]}`}},
-		"no ARN":          {"about": {"version": `{"value":"1"}`}, "profiles": {"x": `{"value":{"arn":"x"}}`}},
-		"another ARN":     {"about": {"version": `{"value":"1"}`}, "profiles": {testProfile: `{"value":{"arn":"x"}}`}},
-		"no certificate":  {"about": {"version": `{"value":"1"}`}, "trust-anchors": {testAnchor: `{"value":{"arn":"` + testAnchor + `"}}`}},
-		"no role":         {"about": {"version": `{"value":"1"}`}, "roles": {testRole: `{"value":{}}`}},
-	} {
-		folder := t.TempDir()
-		db, err := bbolt.Open(filepath.Join(folder, stateFile), 0o600, nil)
-		if err == nil {
-			err = errors.Join(db.Update(func(tx *bbolt.Tx) error {
-				for table, rows := range tables {
-					b, err := tx.CreateBucket([]byte(table))
-					if err != nil {
-						return err
-					}
-					for key, value := range rows {
-						if err := b.Put([]byte(key), []byte(value)); err != nil {
-							return err
-						}
-					}
-				}
-				return nil
-			}), db.Close())
-		}
-		if err != nil {
+// Each change of a byte of a state is detected.
+func TestDamagedByte(t *testing.T) {
+	folder := t.TempDir()
+	_, stop := newStateEnv(t, folder, newRoot(t, caTemplate("Root")))
+	stop()
+	path := filepath.Join(folder, stateFile)
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		b := bytes.Clone(good)
+		b[i] ^= 0x20
+		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if s, err := New(Config{State: folder}); err == nil {
 			_ = s.Close()
-			t.Errorf("%s: no error", name)
-		} else if !strings.Contains(err.Error(), folder) {
-			t.Errorf("%s: error is %v", name, err)
+			t.Errorf("byte %d: no error", i)
+		} else if !strings.Contains(err.Error(), path+": line ") {
+			t.Errorf("byte %d: error is %v", i, err)
 		}
 	}
 }
 
-// FuzzState changes bytes of a state.
+// Lines that are not damaged, but are not those of an emulator that works.
+func TestForeignState(t *testing.T) {
+	for name, line := range map[string]string{
+		"region":         `[{"table":"about","key":"region","value":{"value":"eu-west-1"}}]`,
+		"no value":       `[{"table":"trust-anchors","key":"` + testAnchor + `","value":{"number":1,"value":null}}]`,
+		"no row":         `[{"table":"trust-anchors","key":"` + testAnchor + `","value":[]}]`,
+		"not JSON":       `{`,
+		"another type":   `[{"table":"profiles","key":"` + testProfile + `","value":{"value":[]}}]`,
+		"no ARN":         `[{"table":"profiles","key":"x","value":{"value":{"arn":"x"}}}]`,
+		"another ARN":    `[{"table":"profiles","key":"` + testProfile + `","value":{"value":{"arn":"x"}}}]`,
+		"no certificate": `[{"table":"trust-anchors","key":"` + testAnchor + `","value":{"value":{"arn":"` + testAnchor + `"}}}]`,
+		"no role":        `[{"table":"roles","key":"` + testRole + `","value":{"value":{}}}]`,
+	} {
+		if err := startDamaged(t, commitOf(line)); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// A table that is not in the list would be lost when the state is compacted.
+func TestAllTablesAreStored(t *testing.T) {
+	r := newResources()
+	if got, want := len(r.stored()), reflect.TypeOf(r).NumField(); got != want {
+		t.Errorf("%d tables are stored, want %d", got, want)
+	}
+}
+
+// Many changes of one resource keep the file small, and the other resources.
+func TestStateIsCompacted(t *testing.T) {
+	folder := t.TempDir()
+	ca := newRoot(t, caTemplate("Root"))
+	w, stop := newStateEnv(t, folder, ca)
+	w.fill(t)
+	var list struct {
+		TrustAnchors []struct{ TrustAnchorArn string }
+	}
+	w.read(t, "/trustanchors", &list)
+	key := list.TrustAnchors[0].TrustAnchorArn
+	was, _ := w.server.anchors.get(key)
+	const commits, changesOfCommit = 100, 1000
+	last := ""
+	for i := range commits {
+		err := w.server.change(func(c *changes) error {
+			for n := range changesOfCommit {
+				a := *was
+				last = fmt.Sprint("change ", i, n)
+				a.Name = last
+				w.server.anchors.put(c, key, &a)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(filepath.Join(folder, stateFile)); err != nil || info.Size() > 5<<20 {
+			t.Fatalf("after %d commits: %d bytes, %v", i, info.Size(), err)
+		}
+	}
+	before := w.responses(t)
+	stop()
+	w, stop = newStateEnv(t, folder, ca)
+	defer stop()
+	if got, _ := w.server.anchors.get(key); got.Name != last {
+		t.Errorf("the name is %q, want %q", got.Name, last)
+	}
+	if after := w.responses(t); !maps.Equal(after, before) {
+		t.Errorf("responses are %v\nwere %v", after, before)
+	}
+}
+
+// FuzzState starts with any file, and with any lines that have the right checksum.
 func FuzzState(f *testing.F) {
 	good := newStateFile(f)
-	for _, offset := range []uint32{0, 8, 16, 40, 80, 4096, 8192, 8200, 8208, 12_288, 16_384, 16_390, 20_000} {
-		f.Add(offset, []byte{0xff, 0xff})
-		f.Add(offset, []byte{0})
+	f.Add(good, false)
+	f.Add(good[:len(good)/2], false)
+	f.Add(good[:len(good)-1], false)
+	var lines []string
+	for _, line := range strings.Split(strings.TrimSpace(string(good)), "\n")[1:] {
+		_, text, _ := strings.Cut(line, " ")
+		lines = append(lines, text)
+		f.Add([]byte(text), true)
 	}
-	f.Fuzz(func(t *testing.T, offset uint32, change []byte) {
-		b := bytes.Clone(good)
-		copy(b[int(offset)%len(b):], change)
+	f.Add([]byte(strings.Join(lines, "\n")), true)
+	f.Fuzz(func(t *testing.T, b []byte, lines bool) {
+		if lines {
+			b = commitOf(strings.Split(string(b), "\n")...)
+		}
 		_ = startDamaged(t, b)
 	})
 }

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator/internal/journal"
 )
 
 // Defaults of an empty [Config], and the limits of durations.
@@ -166,7 +167,7 @@ type Server struct {
 
 	mu sync.RWMutex // guards the resources
 	resources
-	disk *disk // nil: the resources are only in memory
+	journal *journal.Journal // nil: the resources are only in memory
 
 	admin    *session
 	ca       *privateCA // nil: none
@@ -239,15 +240,13 @@ func New(cfg Config) (_ *Server, err error) {
 		return nil, fmt.Errorf("emulator: invalid account ID %q; account IDs have 12 digits", s.account)
 	}
 	if cfg.State != "" {
-		if s.disk, err = openDisk(cfg.State); err != nil {
-			return nil, fmt.Errorf("emulator: %w", err)
-		}
+		err = s.openState(cfg.State)
 	}
-	if err = s.restore(); err == nil {
+	if err == nil {
 		err = s.configure(cfg)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("emulator: %w", errors.Join(err, s.disk.close()))
+		return nil, fmt.Errorf("emulator: %w", errors.Join(err, s.closeState()))
 	}
 	return s, nil
 }
@@ -257,5 +256,5 @@ func New(cfg Config) (_ *Server, err error) {
 func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.disk.close()
+	return s.closeState()
 }

@@ -59,6 +59,7 @@ type event struct {
 
 	also   []func(*changes) // changes that are stored with the event
 	beside []event          // events that are stored with it
+	lines  [][]byte         // of the event log, if changeWith has stored the event
 }
 
 // An eventResource is a resource that a request used.
@@ -126,34 +127,53 @@ func (e event) encode() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// record stores an event, the events beside it and its changes, all together, and
-// writes the events to the log of events.
+// changeWith is change for a request. If f succeeds, its changes are stored together with
+// the event of the request and what f returns, which becomes the response of the event.
+func (s *Server) changeWith(e *event, f func(*changes) (any, error)) (out any, err error) {
+	done := *e
+	err = s.change(func(c *changes) (err error) {
+		if out, err = f(c); err != nil {
+			return err
+		}
+		done.ResponseElements = eventDetail(out)
+		return s.addEvent(c, &done)
+	})
+	if err == nil {
+		*e = done
+	}
+	return out, err
+}
+
+// record stores an event, unless changeWith has stored it, and writes it and the events
+// beside it to the log of events.
 func (s *Server) record(e event) error {
-	all := append([]event{e}, e.beside...)
-	lines := make([][]byte, len(all))
-	for i, e := range all {
-		var err error
-		if lines[i], err = e.encode(); err != nil {
+	if e.lines == nil {
+		if err := s.change(func(c *changes) error { return s.addEvent(c, &e) }); err != nil {
 			return err
 		}
 	}
-	err := s.change(func(c *changes) error {
-		for _, f := range e.also {
-			f(c)
-		}
-		oldest := s.history.keys
-		for _, key := range oldest[:max(0, len(oldest)+len(all)-maxEvents)] {
-			s.history.remove(c, key)
-		}
-		for i, e := range all {
-			s.history.put(c, e.EventID, bytes.TrimSpace(lines[i]))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
+	s.events.write(e.lines, s.logger)
+	return nil
+}
+
+// addEvent adds an event, the events beside it and its changes.
+func (s *Server) addEvent(c *changes, e *event) error {
+	all := append([]event{*e}, e.beside...)
+	oldest := s.history.keys
+	for _, key := range oldest[:max(0, len(oldest)+len(all)-maxEvents)] {
+		s.history.remove(c, key)
 	}
-	s.events.write(lines, s.logger)
+	for _, one := range all {
+		line, err := one.encode()
+		if err != nil {
+			return err
+		}
+		s.history.put(c, one.EventID, bytes.TrimSpace(line))
+		e.lines = append(e.lines, line)
+	}
+	for _, f := range e.also {
+		f(c)
+	}
 	return nil
 }
 

@@ -75,11 +75,7 @@ func writes(op iamOperation) func(*Server, *queryRequest) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = s.change(func(c *changes) (err error) {
-			q.ev.ResponseElements, err = act(c)
-			return err
-		})
-		return q.iamResponse(q.ev.ResponseElements, err)
+		return q.iamResponse(s.changeWith(q.ev, act))
 	}
 }
 

@@ -102,7 +102,7 @@ func (s *Server) putAttributeMapping(c *controlRequest) (any, error) {
 		}
 		specifiers = append(specifiers, rule.Specifier)
 	}
-	return profileKind.change(s, c.id, func(_ *changes, p *profile) (*profile, error) {
+	return profileKind.change(s, c, c.id, func(_ *changes, p *profile) (*profile, error) {
 		return p.withRules(c, in.Field, addRules(p.rules(in.Field), specifiers)), nil
 	})
 }
@@ -121,7 +121,7 @@ func (s *Server) deleteAttributeMapping(c *controlRequest) (any, error) {
 	if err := oneOf("certificateField", field, certificateFields); err != nil {
 		return nil, err
 	}
-	return profileKind.change(s, c.id, func(_ *changes, p *profile) (*profile, error) {
+	return profileKind.change(s, c, c.id, func(_ *changes, p *profile) (*profile, error) {
 		rules := slices.DeleteFunc(slices.Clone(p.rules(field)), func(r mappingRule) bool {
 			return len(specifiers) == 0 || slices.Contains(specifiers, r.Specifier)
 		})

@@ -2,8 +2,6 @@ package emulator
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -133,7 +131,7 @@ type resources struct {
 	subjects table[*subject]
 	sessions table[*session]
 	history  table[json.RawMessage] // events
-	about    table[string]          // version, account and region of the state
+	about    table[string]          // account and region of the state
 }
 
 func newResources() resources {
@@ -148,64 +146,6 @@ func newResources() resources {
 		history:  newTable[json.RawMessage]("events"),
 		about:    newTable[string]("about"),
 	}
-}
-
-// stateVersion is the version of the format of the state.
-const stateVersion = "1"
-
-// restore fills empty tables from the disk. The state must be that of the same
-// account and region.
-func (s *Server) restore() error {
-	if s.disk == nil {
-		return nil
-	}
-	err := errors.Join(
-		s.about.restore(s.disk), s.anchors.restore(s.disk), s.profiles.restore(s.disk), s.crls.restore(s.disk),
-		s.roles.restore(s.disk), s.policies.restore(s.disk), s.subjects.restore(s.disk), s.sessions.restore(s.disk), s.history.restore(s.disk),
-	)
-	if err != nil {
-		return err
-	}
-	path := s.disk.db.Path()
-	if n, err := s.disk.tables(); err != nil || n > 0 && len(s.about.keys) == 0 {
-		return fmt.Errorf("%s: not a state of the emulator; use another folder", path)
-	}
-	for name, want := range map[string]string{"version": stateVersion, "account": s.account, "region": s.region} {
-		if got, ok := s.about.get(name); ok && got != want {
-			return fmt.Errorf("%s: the state is that of %s %s, not %s; use another folder", path, name, clip(got), want)
-		}
-	}
-	err = errors.Join(checkRows(&s.anchors, "trust-anchor"), checkRows(&s.profiles, "profile"), checkRows(&s.crls, "crl"), checkRows(&s.subjects, "subject"))
-	for _, a := range s.anchors.all() {
-		err = errors.Join(err, a.parse())
-	}
-	for _, c := range s.crls.all() {
-		err = errors.Join(err, c.parse())
-	}
-	for _, r := range s.roles.all() {
-		err = errors.Join(err, r.parse())
-	}
-	if err != nil {
-		return damaged(path, err)
-	}
-	return nil
-}
-
-// checkRows checks the ARNs of the resources of a kind.
-func checkRows[T item[T]](t *table[T], kind string) error {
-	for key, r := range t.all() {
-		if _, err := parseARN(key, kind); err != nil || r.common().ARN != key {
-			return fmt.Errorf("%q is not the ARN of a %s", key, kind)
-		}
-	}
-	return nil
-}
-
-// describe records whose state it is.
-func (s *Server) describe(c *changes) {
-	s.about.put(c, "version", stateVersion)
-	s.about.put(c, "account", s.account)
-	s.about.put(c, "region", s.region)
 }
 
 // findByAlias returns the key of the row that has an alias ARN, or "".

@@ -60,8 +60,7 @@ func (s *Server) configure(cfg Config) error {
 	if err := s.setFaults(cfg.Faults); err != nil {
 		return err
 	}
-	b.applyAll()
-	return errors.Join(b.err, s.disk.write(b.writes))
+	return s.commit(&b.changes)
 }
 
 // removeOthers removes the resources that an earlier configuration had.

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator/internal/journal"
 )
 
 // A table holds the resources of one kind by key, in the order in which they were
@@ -70,48 +73,55 @@ func (t *table[T]) remove(c *changes, key string) {
 }
 
 // restore fills an empty table with the rows of a state folder.
-func (t *table[T]) restore(d *disk) error {
-	err := d.read(t.name, func(key string, value []byte) error {
+func (t *table[T]) restore(tables journal.Tables) error {
+	for key, value := range tables[t.name] {
 		var stored row[json.RawMessage]
-		if err := json.Unmarshal(value, &stored); err != nil {
-			return err
-		}
-		if len(stored.Value) == 0 || string(stored.Value) == "null" {
-			return errors.New("the row has no value")
-		}
+		err := json.Unmarshal(value, &stored)
 		r := row[T]{Number: stored.Number}
-		if err := json.Unmarshal(stored.Value, &r.Value); err != nil {
-			return err
+		switch {
+		case err != nil:
+		case len(stored.Value) == 0 || string(stored.Value) == "null":
+			err = errors.New("the row has no value")
+		default:
+			err = json.Unmarshal(stored.Value, &r.Value)
+		}
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", t.name, clip(key), err)
 		}
 		t.rows[key] = r
 		t.keys = append(t.keys, key)
 		t.next = max(t.next, r.Number+1)
-		return nil
-	})
+	}
 	slices.SortFunc(t.keys, func(a, b string) int {
 		return cmp.Compare(t.rows[a].Number, t.rows[b].Number)
 	})
-	return err
+	return nil
+}
+
+// stored returns the rows as a state folder keeps them.
+func (t *table[T]) stored() iter.Seq2[journal.Row, error] {
+	return func(yield func(journal.Row, error) bool) {
+		for _, key := range t.keys {
+			value, err := json.Marshal(t.rows[key])
+			if !yield(journal.Row{Table: t.name, Key: key, Value: value}, err) {
+				return
+			}
+		}
+	}
 }
 
 // changes are changes to tables that are stored and applied together.
 type changes struct {
-	writes []storedRow
+	writes []journal.Row
 	apply  []func()
 	err    error
 }
 
-// A storedRow is the new value of a row in a state folder.
-type storedRow struct {
-	table, key string
-	value      []byte // nil: the row is removed
-}
-
 func (c *changes) write(table, key string, value any, apply func()) {
-	w := storedRow{table: table, key: key}
+	w := journal.Row{Table: table, Key: key}
 	if value != nil {
 		var err error
-		if w.value, err = json.Marshal(value); err != nil && c.err == nil {
+		if w.Value, err = json.Marshal(value); err != nil && c.err == nil {
 			c.err = err
 		}
 	}
@@ -126,14 +136,10 @@ func (s *Server) change(f func(*changes) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var c changes
-	if err := errors.Join(f(&c), c.err); err != nil {
+	if err := f(&c); err != nil {
 		return err
 	}
-	if err := s.disk.write(c.writes); err != nil {
-		return err
-	}
-	c.applyAll()
-	return nil
+	return s.commit(&c)
 }
 
 func (c *changes) applyAll() {
