@@ -89,7 +89,7 @@ func (w *testEnv) refusedCalls(t *testing.T) (all []refusedCall) {
 	certificates := func(name, message string, b []byte) { anchor(name, message, "source", anchorInput(b)["source"]) }
 	noCertSign := caTemplate("No keyCertSign")
 	noCertSign.KeyUsage = 0
-	certificates("malformed PEM", "0 certificates", []byte("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"))
+	certificates("malformed PEM", "no certificate in PEM", []byte("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"))
 	certificates("damaged certificate", "x509: malformed", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.ca.cert.Raw[:50]}))
 	certificates("private key", "not CERTIFICATE", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY"}))
 	certificates("three certificates", "3 certificates", bytes.Repeat(w.ca.pem(), 3))

@@ -164,6 +164,7 @@ func partition(region string) string {
 // use.
 type Server struct {
 	region, account string
+	state           string // folder; "": everything is in memory
 
 	mu sync.RWMutex // guards the resources
 	resources
@@ -182,6 +183,9 @@ type Server struct {
 
 // Region returns the region of the emulator.
 func (s *Server) Region() string { return s.region }
+
+// State returns the state folder, or "" if everything is in memory.
+func (s *Server) State() string { return s.state }
 
 // TrustAnchorARNs returns the ARNs of the trust anchors in the order of their
 // creation.
@@ -222,6 +226,7 @@ func New(cfg Config) (_ *Server, err error) {
 	s := &Server{
 		region:    cmp.Or(cfg.Region, DefaultRegion),
 		account:   cmp.Or(cfg.Account, DefaultAccount),
+		state:     cfg.State,
 		resources: newResources(),
 		now:       cfg.Now,
 		logger:    logging.OrDiscard(cfg.Logger),

@@ -72,8 +72,28 @@ type eventResource struct {
 const (
 	typeAnchor  = "AWS::RolesAnywhere::TrustAnchor"
 	typeProfile = "AWS::RolesAnywhere::Profile"
+	typeCRL     = "AWS::RolesAnywhere::CRL"
 	typeRole    = "AWS::IAM::Role"
 )
+
+// resourcesOf returns the resources in the response of an operation of Roles Anywhere.
+func resourcesOf(out any) (all []eventResource) {
+	members, _ := out.(map[string]any)
+	for _, v := range members {
+		if d, ok := v.(interface{ eventResource() eventResource }); ok {
+			all = append(all, d.eventResource())
+		}
+	}
+	return all
+}
+
+func newEventResource(kind, arn string) eventResource {
+	return eventResource{strings.SplitN(arn, ":", 6)[4], kind, arn}
+}
+
+func (d anchorDetail) eventResource() eventResource  { return newEventResource(typeAnchor, d.ARN) }
+func (d profileDetail) eventResource() eventResource { return newEventResource(typeProfile, d.ARN) }
+func (d crlDetail) eventResource() eventResource     { return newEventResource(typeCRL, d.ARN) }
 
 // isReadOnly reports whether an operation only reads. According to the examples in the
 // IAM User Guide, AssumeRole does.
@@ -109,6 +129,9 @@ func (s *Server) newEvent(r *http.Request, requestID, source, name string) event
 
 func (e *event) fail(r *refusal) {
 	e.ErrorCode, e.ErrorMessage = r.code, r.message
+	if r.cause != nil {
+		e.AdditionalEventData.Reason = clipTo(r.cause.Error(), maxReason)
+	}
 }
 
 // An eventLog writes each event with one call of Write. The calls are never
@@ -135,7 +158,7 @@ func (s *Server) changeWith(e *event, f func(*changes) (any, error)) (out any, e
 		if out, err = f(c); err != nil {
 			return err
 		}
-		done.ResponseElements = eventDetail(out)
+		done.ResponseElements, done.Resources = eventDetail(out), resourcesOf(out)
 		return s.addEvent(c, &done)
 	})
 	if err == nil {

@@ -51,6 +51,7 @@ type additionalData struct {
 	HeadersNotSigned     []string `json:"requiredHeadersNotSigned,omitempty"`
 	AlgorithmKeyMismatch string   `json:"algorithmKeyMismatch,omitempty"` // the algorithm named in the request
 	Ignored              []string `json:"ignoredParameters,omitempty"`    // the emulator's own
+	Reason               string   `json:"reason,omitempty"`               // the emulator's own: why the request was refused, as in the log
 }
 
 // signatureFindings returns the problems of a request's signature. It uses only the

@@ -19,7 +19,8 @@ import (
 const (
 	maxBody       = 64 << 10
 	maxHeader     = 128 << 10
-	maxLogged     = 256 // bytes of a value in the log
+	maxLogged     = 256     // bytes of a value in the log that a client can choose
+	maxReason     = 2 << 10 // bytes of the reason of a refusal
 	shutdownGrace = 2 * time.Second
 )
 
@@ -92,7 +93,7 @@ func (rec *recorder) reason(r *http.Request) string {
 	if rec.refused == nil || r.Method == http.MethodHead {
 		return ""
 	}
-	return clip(rec.refused.Error())
+	return clipTo(rec.refused.Error(), maxReason)
 }
 
 // clip limits a value of the log or the page that a client can choose.

@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"encoding/xml"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -59,7 +60,7 @@ func (s *Server) serveQuery(w *recorder, r *http.Request, id string) {
 	action := form.Get("Action")
 	w.operation = action
 	if err == nil && (service.version != form.Get("Version") || service.operations[action] == nil) {
-		err = refuse(codeInvalidAction, msgSTSAction, action, form.Get("Version"))
+		err = refuse(codeInvalidAction, msgSTSAction, action, form.Get("Version")).because(errors.New("the emulator does not implement it"))
 	}
 	if err != nil {
 		s.writeXMLRefusal(w, asRefusal(err), service, id)

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4"
@@ -65,7 +66,11 @@ func (s *Server) caller(r *http.Request, body []byte, service, region string) (*
 	s.mu.RLock()
 	caller, ok := s.sessions.get(signed.AccessKeyID)
 	s.mu.RUnlock()
-	if !ok || subtle.ConstantTimeCompare([]byte(r.Header.Get(headerToken)), []byte(caller.Token)) != 1 {
+	if !ok {
+		return nil, refuse(codeInvalidToken, msgSTSInvalid).because(
+			fmt.Errorf("unknown access key %s; without a state folder, each start has a new administrator and no sessions", clip(signed.AccessKeyID)))
+	}
+	if subtle.ConstantTimeCompare([]byte(r.Header.Get(headerToken)), []byte(caller.Token)) != 1 {
 		return nil, refuse(codeInvalidToken, msgSTSInvalid)
 	}
 	if caller.expired(now) {

@@ -52,7 +52,10 @@ func (a *anchor) parse() error {
 	if err != nil {
 		return err
 	}
-	if n := len(certs); n == 0 || n > maxAnchorCertificates {
+	if len(certs) == 0 {
+		return errors.New("there is no certificate in PEM; give the content of the file, not its name")
+	}
+	if n := len(certs); n > maxAnchorCertificates {
 		return fmt.Errorf("%d certificates are configured; 1 to %d are allowed", n, maxAnchorCertificates)
 	}
 	a.certs, a.roots = certs, x509.NewCertPool()

@@ -55,8 +55,8 @@ can create trust anchors, roles and profiles with the AWS CLI. It logs each
 request to standard error, and runs until it is interrupted.
 
 With --trust-anchor there are also one profile and one role, and every
-certificate of that CA can assume the role. With --config there is what the file
-describes.`,
+certificate of that CA can assume the role. With --config, the file says what
+exists.`,
 		Example: `  holdfast emulator
   holdfast emulator --state folder --export >emulator.env
   holdfast emulator --trust-anchor ca.pem
@@ -147,6 +147,9 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) (err error) {
 	}
 	if err := f.announce(a.Stdout, l.Addr(), server); err != nil {
 		return errors.Join(err, l.Close())
+	}
+	if cfg.Logger != nil {
+		f.logStart(cfg.Logger, l.Addr(), server)
 	}
 	return server.Serve(cmd.Context(), l)
 }
@@ -249,10 +252,8 @@ func (f *emulatorFlags) announce(w io.Writer, addr net.Addr, s *emulator.Server)
 	admin := s.Administrator()
 	fmt.Fprintf(&b, "export AWS_ACCESS_KEY_ID=%s\n", admin.AccessKeyID)
 	fmt.Fprintf(&b, "export AWS_SECRET_ACCESS_KEY=%s\n", admin.SecretAccessKey)
-	fmt.Fprintf(&b, "export AWS_DEFAULT_REGION=%s\n", s.Region())
-	if f.export {
-		fmt.Fprintf(&b, "export AWS_ENDPOINT_URL=%s\nunset AWS_SESSION_TOKEN AWS_PROFILE\n", url)
-	} else {
+	fmt.Fprintf(&b, "export AWS_DEFAULT_REGION=%s\nexport AWS_ENDPOINT_URL=%s\nunset AWS_SESSION_TOKEN AWS_PROFILE\n", s.Region(), url)
+	if !f.export {
 		announceARNs(&b, url, s)
 	}
 	if f.config.UI {
@@ -260,6 +261,21 @@ func (f *emulatorFlags) announce(w io.Writer, addr net.Addr, s *emulator.Server)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// logStart logs what a person does not see: with --export, standard output is a file,
+// and a mistyped name of a state folder creates a new one.
+func (f *emulatorFlags) logStart(log *slog.Logger, addr net.Addr, s *emulator.Server) {
+	url := "http://" + addr.String()
+	switch {
+	case f.export && f.config.UI:
+		log.Info("listening", "url", url, "page", url+emulator.PagePath)
+	case f.export:
+		log.Info("listening", "url", url)
+	}
+	if state := s.State(); state != "" {
+		log.Info("state", "folder", state, "trust_anchors", len(s.TrustAnchorARNs()), "profiles", len(s.ProfileARNs()), "roles", len(s.RoleARNs()))
+	}
 }
 
 // announceARNs prints the ARNs to use, and the next step.
@@ -283,6 +299,6 @@ func announceARNs(b *strings.Builder, url string, s *emulator.Server) {
 		fmt.Fprintf(b, "use with: holdfast credential-process --endpoint %s --certificate FILE --private-key FILE --trust-anchor-arn %s --profile-arn %s --role-arn %s\n",
 			url, anchors[0], profiles[0], roles[0])
 	} else {
-		fmt.Fprintf(b, "create the first trust anchor: aws --endpoint-url %s rolesanywhere create-trust-anchor --enabled --name NAME --source FILE-OR-JSON\n", url)
+		fmt.Fprintf(b, "create the first trust anchor: aws --endpoint-url %s rolesanywhere create-trust-anchor --enabled --name NAME --source \"sourceType=CERTIFICATE_BUNDLE,sourceData={x509CertificateData=$(cat ca.pem)}\"\n", url)
 	}
 }

@@ -46,7 +46,7 @@ type Cell []string
 //go:embed page.html
 var source string
 
-var views = template.Must(template.New("").Parse(source))
+var views = sync.OnceValue(func() *template.Template { return template.Must(template.New("").Parse(source)) })
 
 // Handles reports whether path belongs to the page.
 func Handles(path string) bool { return path == Path || strings.HasPrefix(path, Path+"/") }
@@ -108,7 +108,7 @@ func (h *handler) render(view, nonce string) ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var b bytes.Buffer
-	err := views.ExecuteTemplate(&b, view, struct {
+	err := views().ExecuteTemplate(&b, view, struct {
 		Snapshot
 		Nonce, DataPath string
 	}{h.snapshot(), nonce, dataPath})
