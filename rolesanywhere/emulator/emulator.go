@@ -164,7 +164,6 @@ func partition(region string) string {
 // use.
 type Server struct {
 	region, account string
-	state           string // folder; "": everything is in memory
 
 	mu sync.RWMutex // guards the resources
 	resources
@@ -184,8 +183,8 @@ type Server struct {
 // Region returns the region of the emulator.
 func (s *Server) Region() string { return s.region }
 
-// State returns the state folder, or "" if everything is in memory.
-func (s *Server) State() string { return s.state }
+// HasState reports whether there is a state folder.
+func (s *Server) HasState() bool { return s.journal != nil }
 
 // TrustAnchorARNs returns the ARNs of the trust anchors in the order of their
 // creation.
@@ -226,7 +225,6 @@ func New(cfg Config) (_ *Server, err error) {
 	s := &Server{
 		region:    cmp.Or(cfg.Region, DefaultRegion),
 		account:   cmp.Or(cfg.Account, DefaultAccount),
-		state:     cfg.State,
 		resources: newResources(),
 		now:       cfg.Now,
 		logger:    logging.OrDiscard(cfg.Logger),

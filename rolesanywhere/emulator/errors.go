@@ -113,7 +113,7 @@ const (
 	msgAlgorithm = "Signing algorithm %s cannot be used with key type %s. Valid signing algorithms are: %s."
 	msgCAState   = "The certificate authority is not in a valid state for issuing certificates"
 
-	msgNoPrivateCA  = "No private CA is configured; start the emulator with --private-ca-key"
+	msgNoPrivateCA  = "No private CA is configured; start the emulator with the key of a private CA"
 	msgInvalidARN   = "%s is not the ARN of such a resource"
 	msgTemplate     = "The emulator does not support the template %s"
 	msgValidity     = "The validity exceeds that of the certificate authority"

@@ -86,7 +86,7 @@ func TestRPCRefuses(t *testing.T) {
 		{"signed for another service", rpcCall{target: lookup, service: privateCAService}, "InvalidSignatureException", cloudTrailService},
 		{"a wrong signature", rpcCall{target: lookup, credentials: &wrong}, "InvalidSignatureException", ""},
 		{"a session", rpcCall{target: lookup, credentials: &session}, codeAccessDenied, "cloudtrail:LookupEvents"},
-		{"no CA", rpcCall{target: "ACMPrivateCA.GetCertificate", service: privateCAService}, codeUnknown, "private-ca-key"},
+		{"no CA", rpcCall{target: "ACMPrivateCA.GetCertificate", service: privateCAService}, codeUnknown, "No private CA"},
 		{"data after the value", rpcCall{target: lookup, body: "{}{}"}, codeSerialization, "after"},
 		{"an unknown member", rpcCall{target: lookup, body: `{"Name":"a"}`}, codeSerialization, "Name"},
 		{"deep", rpcCall{target: lookup, body: strings.Repeat("[", 60_000)}, codeSerialization, ""},

@@ -273,8 +273,8 @@ func (f *emulatorFlags) logStart(log *slog.Logger, addr net.Addr, s *emulator.Se
 	case f.export:
 		log.Info("listening", "url", url)
 	}
-	if state := s.State(); state != "" {
-		log.Info("state", "folder", state, "trust_anchors", len(s.TrustAnchorARNs()), "profiles", len(s.ProfileARNs()), "roles", len(s.RoleARNs()))
+	if s.HasState() {
+		log.Info("state read", "trust_anchors", len(s.TrustAnchorARNs()), "profiles", len(s.ProfileARNs()), "roles", len(s.RoleARNs()))
 	}
 }
 
