@@ -25,6 +25,7 @@ import (
 func wait(r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	<-r.Context().Done()
+	panic(http.ErrAbortHandler) // an empty answer could still arrive
 }
 
 // Whatever happens to a connection is bounded.
