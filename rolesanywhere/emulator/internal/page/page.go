@@ -3,10 +3,10 @@
 package page
 
 import (
-	"bytes"
 	"crypto/rand"
 	_ "embed"
-	"html/template"
+	"fmt"
+	"html"
 	"net/http"
 	"strings"
 	"sync"
@@ -43,10 +43,11 @@ type Row struct {
 // A Cell is one or more lines of text.
 type Cell []string
 
+// source is the page without its content. It is no template of html/template, with which
+// the program would be 4 MB larger and start more slowly.
+//
 //go:embed page.html
 var source string
-
-var views = sync.OnceValue(func() *template.Template { return template.Must(template.New("").Parse(source)) })
 
 // Handles reports whether path belongs to the page.
 func Handles(path string) bool { return path == Path || strings.HasPrefix(path, Path+"/") }
@@ -87,30 +88,74 @@ func Handler(snapshot func() Snapshot) http.Handler {
 
 // ServeHTTP implements [http.Handler].
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	view := map[string]string{Path: "page", dataPath: "data"}[r.URL.Path]
-	if view == "" {
+	render := map[string]func(Snapshot, string) string{Path: page, dataPath: data}[r.URL.Path]
+	if render == nil {
 		http.Error(w, "the page is at "+Path, http.StatusNotFound)
 		return
 	}
 	nonce := rand.Text()
-	b, err := h.render(view, nonce)
-	if err != nil { // impossible with the embedded file
-		http.Error(w, "could not render the page", http.StatusInternalServerError)
-		return
-	}
+	h.mu.Lock()
+	text := render(h.snapshot(), nonce)
+	h.mu.Unlock()
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+nonce+"'; style-src 'nonce-"+nonce+"'; "+
 		"connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	_, _ = w.Write(b) // the reader may have disconnected
+	_, _ = w.Write([]byte(text)) // the reader may have disconnected
 }
 
-func (h *handler) render(view, nonce string) ([]byte, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var b bytes.Buffer
-	err := views().ExecuteTemplate(&b, view, struct {
-		Snapshot
-		Nonce, DataPath string
-	}{h.snapshot(), nonce, dataPath})
-	return b.Bytes(), err
+// page returns the whole page. Its script and its styles have the nonce.
+func page(s Snapshot, nonce string) string {
+	var nav, sections strings.Builder
+	for _, t := range s.Sections {
+		fmt.Fprintf(&nav, "<li><a href=\"#%s\">%s</a></li>\n", esc(t.ID), esc(t.Title))
+		fmt.Fprintf(&sections, `<section id="%[1]s" aria-labelledby="%[1]s-title">
+<h2 id="%[1]s-title">%[2]s</h2>
+<div id="%[1]s-rows" class="rows" role="region" aria-labelledby="%[1]s-title" tabindex="0">%[3]s</div>
+</section>
+`, esc(t.ID), esc(t.Title), t.rows())
+	}
+	return strings.NewReplacer( // replaces each place once, and nothing in what it puts there
+		"<!--title-->", esc(s.Title), "NONCE", nonce, "DATA_PATH", dataPath, "<!--nav-->", nav.String(), "<!--sections-->", sections.String(),
+	).Replace(source)
 }
+
+// data returns the rows alone.
+func data(s Snapshot, _ string) string {
+	var b strings.Builder
+	for _, t := range s.Sections {
+		fmt.Fprintf(&b, "<div id=\"%s-rows\">%s</div>\n", esc(t.ID), t.rows())
+	}
+	return b.String()
+}
+
+func (s Section) rows() string {
+	if len(s.Rows) == 0 {
+		return "<p>None</p>"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "<table aria-labelledby=\"%s-title\">\n<caption>Newest first, %d of %d</caption>\n<thead><tr>", esc(s.ID), len(s.Rows), s.Total)
+	for _, column := range s.Columns {
+		fmt.Fprintf(&b, "<th scope=\"col\">%s</th>", esc(column))
+	}
+	b.WriteString("</tr></thead>\n<tbody>")
+	for _, row := range s.Rows {
+		class := ""
+		if row.Marked {
+			class = ` class="marked"`
+		}
+		fmt.Fprintf(&b, "\n<tr%s>", class)
+		for i, cell := range row.Cells {
+			fmt.Fprintf(&b, "<td data-column=\"%s\">", esc(s.Columns[i]))
+			for _, line := range cell {
+				fmt.Fprintf(&b, "<span>%s</span>", esc(line))
+			}
+			b.WriteString("</td>")
+		}
+		b.WriteString("</tr>")
+	}
+	b.WriteString("\n</tbody>\n</table>")
+	return b.String()
+}
+
+// esc escapes a text for an element or for an attribute in quotation marks.
+func esc(s string) string { return html.EscapeString(strings.ToValidUTF8(s, "\ufffd")) }
