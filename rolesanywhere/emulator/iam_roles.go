@@ -131,6 +131,7 @@ func (s *Server) editRole(name string, edit func(*role) (any, error)) iamAct {
 		if err != nil {
 			return nil, err
 		}
+		edited.edit()
 		s.roles.put(c, edited.ARN, edited)
 		return out, nil
 	}
