@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,26 +60,42 @@ func LoadConfig(path string) (Config, error) {
 	return cfg, nil
 }
 
-// readFile reads a regular file of at most limit bytes. It checks the file type
-// before it opens the file, because opening a pipe would wait for a writer.
+// readFile reads a regular file of at most limit bytes. It checks the file before it
+// opens it, because opening a device can have an effect, and again afterwards, because
+// another file may have its name by then.
 func readFile(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
+	if err := cmp.Or(err, checkRegular(path, info)); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	b, err := readRegular(f, limit)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, limit)
-	}
 	return b, nil
+}
+
+// readRegular does not read a file that has the size 0, because a read from some of
+// them, such as /proc/kmsg, waits.
+func readRegular(f *os.File, limit int64) ([]byte, error) {
+	info, err := f.Stat()
+	if err := cmp.Or(err, checkRegular(f.Name(), info)); err != nil || info.Size() == 0 {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s: larger than %d bytes", f.Name(), limit)
+	}
+	return b, err
+}
+
+func checkRegular(path string, info os.FileInfo) error {
+	if info == nil || !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: not a regular file", path)
+	}
+	return nil
 }

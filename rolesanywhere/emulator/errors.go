@@ -43,6 +43,7 @@ const (
 	msgSignatureFuture  = "Signature not yet current: %s is more than %v after %s"
 	msgAnchorDisabled   = "Trust anchor is disabled: %s"
 	msgDisabled         = "Profile is disabled: %s"
+	msgProperties       = "Profile requires instance properties: %s"
 	msgToken            = "The token of the page is invalid"
 	msgRevocation       = "Untrusted certificate. Its revocation status cannot be determined"
 	msgQuota            = "At most %d %s are allowed"
