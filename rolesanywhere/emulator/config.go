@@ -39,6 +39,10 @@ func LoadConfig(path string) (Config, error) {
 		return Config{}, fmt.Errorf("emulator: %s: unknown keys: %s", path, strings.Join(names, ", "))
 	}
 
+	if err := checkAccess(string(b)); err != nil {
+		return Config{}, fmt.Errorf("emulator: %s: %w", path, err)
+	}
+
 	resolve := func(p *string) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(path), *p)
@@ -58,6 +62,44 @@ func LoadConfig(path string) (Config, error) {
 		resolve(&cfg.Roles[i].TrustPolicyFile)
 	}
 	return cfg, nil
+}
+
+// checkAccess refuses keys that are given, but empty. Without these keys everybody has
+// access, which an empty value hardly means.
+func checkAccess(text string) error {
+	cfg, _, err := boundedtoml.Decode[struct {
+		Profiles []struct {
+			RoleARNs *[]string `toml:"role_arns"`
+		} `toml:"profiles"`
+		Roles []struct {
+			TrustPolicy     *string `toml:"trust_policy"`
+			TrustPolicyFile *string `toml:"trust_policy_file"`
+		} `toml:"roles"`
+		PrivateCA struct {
+			RoleARNs *[]string `toml:"role_arns"`
+		} `toml:"private_ca"`
+	}](context.Background(), text)
+	if err != nil {
+		return err
+	}
+	const hint = "is empty; without it, %s"
+	isEmpty := func(list *[]string) bool { return list != nil && len(*list) == 0 }
+	for i, r := range cfg.Roles {
+		for name, value := range map[string]*string{"trust_policy": r.TrustPolicy, "trust_policy_file": r.TrustPolicyFile} {
+			if value != nil && *value == "" {
+				return fmt.Errorf("%s of role %d "+hint, name, i+1, "the role trusts every session")
+			}
+		}
+	}
+	for i, p := range cfg.Profiles {
+		if isEmpty(p.RoleARNs) {
+			return fmt.Errorf("role_arns of profile %d "+hint, i+1, "the profile contains all configured roles of its account")
+		}
+	}
+	if isEmpty(cfg.PrivateCA.RoleARNs) {
+		return fmt.Errorf("role_arns of the private CA "+hint, "all roles of its account may use it")
+	}
+	return nil
 }
 
 // readFile reads a regular file of at most limit bytes. It checks the file before it

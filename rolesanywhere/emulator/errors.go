@@ -65,6 +65,7 @@ const (
 	msgSTSTagReserved = "Tag keys must not begin with aws:"
 
 	msgIAMDocument    = "The policy document is invalid: %v"
+	msgIAMPadding     = "The policy documents have %d bytes with their white space; the emulator keeps at most %d; remove white space"
 	msgIAMUnsupported = "The emulator cannot evaluate this trust policy, which AWS may accept: %v"
 )
 
