@@ -66,7 +66,12 @@ func (s *Server) assumeRole(q *queryRequest) (any, error) {
 	}
 	s.mu.RLock()
 	role, ok := s.roles.get(p.RoleARN)
+	own, exists := s.roles.get(caller.RoleARN)
 	s.mu.RUnlock()
+	// A role that was created again has another ID.
+	if !caller.isAdministrator() && (!exists || !strings.HasPrefix(caller.User.ID, own.ID+":")) {
+		return nil, denied(trustpolicy.AssumeRole).because(errors.New("the role of the session was deleted"))
+	}
 	if !ok {
 		return nil, denied(trustpolicy.AssumeRole).because(errors.New("role does not exist"))
 	}

@@ -327,3 +327,24 @@ func TestAssumeRoleEvent(t *testing.T) {
 		}
 	}
 }
+
+// A session of a role that was deleted cannot assume another role, even if there is a new
+// role with the name.
+func TestAssumeRoleOfDeletedRole(t *testing.T) {
+	w, c := newChain(t, chainPolicy(allActions, `{}`), nil)
+	for _, step := range []func(){
+		func() { w.mustIAM(t, "DeleteRole", "RoleName", "base") },
+		func() {
+			w.mustIAM(t, "CreateRole", "RoleName", "base", "AssumeRolePolicyDocument", trustsEverySession)
+		},
+	} {
+		step()
+		if _, refused := w.assume(t, c, ""); refused.Code != codeSTSDenied {
+			t.Errorf("%s: %s", refused.Code, refused.Message)
+		}
+	}
+	renewed := issuedCredentials(w.do(t, call{body: body("roleArn", baseRole)}).session(t))
+	if _, refused := w.assume(t, renewed, ""); refused.Code != "" {
+		t.Errorf("the new role: %s: %s", refused.Code, refused.Message)
+	}
+}

@@ -138,6 +138,17 @@ func TestLoadConfigErrors(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
+	// An empty value gives no access to everybody.
+	for key, text := range map[string]string{
+		"trust_policy of role 2":      "[[roles]]\n[[roles]]\ntrust_policy = \"\"",
+		"trust_policy_file of role 1": "[[roles]]\ntrust_policy_file = \"\"",
+		"role_arns of profile 1":      "[[profiles]]\nrole_arns = []",
+		"role_arns of the private CA": "[private_ca]\nrole_arns = []",
+	} {
+		if _, err := LoadConfig(write(t, dir, "x.toml", []byte(text))); err == nil || !strings.Contains(err.Error(), key+" is empty") {
+			t.Errorf("%s: error is %v", key, err)
+		}
+	}
 	_, err := LoadConfig(write(t, dir, "x.toml", []byte("region = \"x\"\n[[roles]]\narm = \"x\"\n[faults]\nrate = 1")))
 	if err == nil || !strings.Contains(err.Error(), "roles.arm") || !strings.Contains(err.Error(), "faults.rate") {
 		t.Errorf("error does not name the unknown keys: %v", err)

@@ -102,3 +102,12 @@ func TestLargeEvents(t *testing.T) {
 		t.Errorf("event is %.3000s", last)
 	}
 }
+
+func TestRequireInstanceProperties(t *testing.T) {
+	w := newTestEnv(t, Config{})
+	arn := w.must(t, "CreateProfile", "", profileInputOf("requireInstanceProperties", true)).object("profile").string("profileArn")
+	for _, properties := range []any{nil, object{}} {
+		checkRefused(t, w.do(t, call{body: body("profileArn", arn, "instanceProperties", properties)}), http.StatusForbidden, codeAccessDenied, fmt.Sprintf(msgProperties, arn))
+	}
+	w.do(t, call{body: body("profileArn", arn, "instanceProperties", object{"host": "a"})}).session(t)
+}

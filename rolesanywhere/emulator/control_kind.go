@@ -113,7 +113,10 @@ func (k kind[T]) change(s *Server, c *controlRequest, name string, f func(*chang
 		if v, err = f(ch, v); err != nil {
 			return nil, err
 		}
-		k.rows(s).put(ch, v.common().ARN, v.with(func(r *resource) { r.previousAlias = "" }))
+		k.rows(s).put(ch, v.common().ARN, v.with(func(r *resource) {
+			r.previousAlias = ""
+			r.edit()
+		}))
 		return k.output(s, v), nil
 	})
 }

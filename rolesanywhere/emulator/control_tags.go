@@ -72,7 +72,10 @@ func (s *Server) retag(c *controlRequest, arn string, f func(map[string]string) 
 		if err != nil {
 			return nil, err
 		}
-		set := func(r *resource) { r.Tags = tags }
+		set := func(r *resource) {
+			r.Tags = tags
+			r.edit()
+		}
 		retagRow(ch, &s.anchors, arn, set)
 		retagRow(ch, &s.profiles, arn, set)
 		retagRow(ch, &s.crls, arn, set)

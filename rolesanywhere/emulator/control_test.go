@@ -212,3 +212,19 @@ func TestDeletedAnchor(t *testing.T) {
 		t.Errorf("the new trust anchor has %d CRLs", n)
 	}
 }
+
+// Text beside the certificates, such as a private key that is not recognized as PEM, is
+// in no response.
+func TestAnchorText(t *testing.T) {
+	const text = "text\n  -----BEGIN PRIVATE KEY-----\nAAAA\n  -----END PRIVATE KEY-----\n"
+	w := &testEnv{ca: newRoot(t, caTemplate("Root"))}
+	certificates := append([]byte(text), w.ca.pem()...)
+	w.startEmpty(t, Config{TrustAnchors: []TrustAnchor{{Certificates: certificates, CertificateFiles: []string{write(t, t.TempDir(), "ca.pem", certificates)}}}})
+	w.must(t, "CreateTrustAnchor", "", anchorInput(append(certificates, certificates...)))
+	want := strings.Repeat(string(w.ca.pem()), 2)
+	for _, a := range w.must(t, "ListTrustAnchors", "", nil).list("trustAnchors") {
+		if got := a.object("source").object("sourceData").string("x509CertificateData"); got != want {
+			t.Errorf("the certificates are %s, want %s", got, want)
+		}
+	}
+}

@@ -3,6 +3,8 @@ package emulator
 import (
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +14,13 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
@@ -40,25 +44,25 @@ type cachedPoint struct {
 	fetched time.Time
 }
 
-// checkPoints checks the certificates of one of the chains, which were verified, with the
-// CRLs that their distribution points name. AWS documents only that CRLs of distribution
-// points are checked. The rest is the emulator's decision: a certificate without
-// distribution points is not checked, and one whose status cannot be determined is
-// refused (RFC 5280, section 6.3.3).
-func (s *Server) checkPoints(ctx context.Context, chains [][]*x509.Certificate, now time.Time) (err error) {
+// checkPoints checks the certificates of the chains, which were verified, with the CRLs
+// that their distribution points name, and returns the first chain that passes. AWS
+// documents only that CRLs of distribution points are checked. The rest is the emulator's
+// decision: a certificate without distribution points is not checked, and one whose
+// status cannot be determined is refused (RFC 5280, section 6.3.3).
+func (s *Server) checkPoints(ctx context.Context, chains [][]*x509.Certificate, now time.Time) (_ []*x509.Certificate, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pointsTimeout)
 	defer cancel()
 	for _, chain := range chains { // one valid path is enough
 		if err = s.checkChain(ctx, chain, now); err == nil {
-			return nil
+			return chain, nil
 		}
 	}
-	return err
+	return nil, err
 }
 
 func (s *Server) checkChain(ctx context.Context, chain []*x509.Certificate, now time.Time) error {
 	for i, c := range chain[:len(chain)-1] {
-		if len(c.CRLDistributionPoints) == 0 {
+		if !hasPoints(c) {
 			continue
 		}
 		if err := s.checkCertificate(ctx, c, chain[i+1], now); err != nil {
@@ -68,9 +72,20 @@ func (s *Server) checkChain(ctx context.Context, chain []*x509.Certificate, now 
 	return nil
 }
 
+// hasPoints reports whether a certificate has the extension with distribution points (RFC
+// 5280, section 4.2.1.13). These need not be URLs.
+func hasPoints(c *x509.Certificate) bool {
+	return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool {
+		return e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 31})
+	})
+}
+
 // checkCertificate checks one certificate. Its URLs are alternatives: one usable CRL is
 // enough, but no CRL may contain the certificate.
 func (s *Server) checkCertificate(ctx context.Context, c, issuer *x509.Certificate, now time.Time) error {
+	if len(c.CRLDistributionPoints) == 0 {
+		return undetermined(c, "no distribution point has a URL")
+	}
 	usable := false
 	var problems []string
 	for _, location := range c.CRLDistributionPoints[:min(len(c.CRLDistributionPoints), maxPoints)] {
@@ -90,8 +105,12 @@ func (s *Server) checkCertificate(ctx context.Context, c, issuer *x509.Certifica
 	if usable {
 		return nil
 	}
+	return undetermined(c, strings.Join(problems, "; "))
+}
+
+func undetermined(c *x509.Certificate, reason string) error {
 	return refuse(codeAccessDenied, msgRevocation).because(
-		fmt.Errorf("certificate with serial number %s: %s", trustpolicy.SerialNumber(c), strings.Join(problems, "; ")))
+		fmt.Errorf("certificate with serial number %s: %s", trustpolicy.SerialNumber(c), reason))
 }
 
 // current returns an error if the list does not determine the status of the certificates
@@ -144,11 +163,32 @@ func readPoint(ctx context.Context, location string) ([]byte, error) {
 		if runtime.GOOS == "windows" { // file:///C:/ca.crl
 			path = strings.TrimPrefix(path, "/")
 		}
-		return readFile(filepath.FromSlash(path), maxCRL)
+		return readPointFile(ctx, filepath.FromSlash(path))
 	case u.Scheme == "http" && u.User == nil && isLoopbackHost(u.Hostname()):
 		return getPoint(ctx, location)
 	}
 	return nil, errors.New("the emulator reads only file: URLs, and http: URLs of this machine's loopback interface")
+}
+
+// pointFiles limits the files that are read at the same time. Nothing can interrupt a
+// read that hangs, such as one from a network file system.
+var pointFiles = make(chan struct{}, 8)
+
+// readPointFile reads a CRL from a file until ctx ends.
+func readPointFile(ctx context.Context, path string) ([]byte, error) {
+	select {
+	case pointFiles <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s: other files are being read: %w", path, ctx.Err())
+	}
+	return await.Result(ctx, func() ([]byte, error) {
+		defer func() { <-pointFiles }()
+		b, err := readFile(path, maxCRL)
+		if err == nil && len(b) == 0 {
+			err = fmt.Errorf("%s: the file is empty", path)
+		}
+		return b, err
+	}, nil)
 }
 
 func isLoopbackHost(host string) bool {

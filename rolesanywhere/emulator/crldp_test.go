@@ -3,6 +3,7 @@ package emulator
 import (
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"math/big"
@@ -62,6 +63,7 @@ func TestDistributionPoints(t *testing.T) {
 	if err := os.WriteFile(file, bad, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	empty := write(t, t.TempDir(), "empty.crl", nil)
 	u, err := url.Parse(goodURL)
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +93,7 @@ func TestDistributionPoints(t *testing.T) {
 		{"redirect", []string{serve(t, func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, elsewhere, http.StatusFound) })}, "status 302"},
 		{"nobody listens", []string{"http://127.0.0.1:1/"}, "127.0.0.1:1"},
 		{"missing file", []string{fileURL(file + "x")}, "a b.crlx"},
+		{"empty file", []string{fileURL(empty)}, "the file is empty"},
 		{"folder", []string{fileURL(filepath.Dir(file))}, "not a regular file"},
 		{"file of another machine", []string{"file://ca.example/x"}, "only file: URLs"},
 		{"other machine", []string{"http://192.0.2.1/"}, "only file: URLs"},
@@ -113,7 +116,7 @@ func TestDistributionPoints(t *testing.T) {
 			default:
 				checkRefused(t, got, http.StatusForbidden, codeAccessDenied, msgRevocation)
 				var refused *refusal
-				if err := w.server.checkPoints(t.Context(), [][]*x509.Certificate{{w.client.cert, w.ca.cert}}, testNow); !errors.As(err, &refused) ||
+				if _, err := w.server.checkPoints(t.Context(), [][]*x509.Certificate{{w.client.cert, w.ca.cert}}, testNow); !errors.As(err, &refused) ||
 					refused.cause == nil || !strings.Contains(refused.cause.Error(), tt.reason) {
 					t.Errorf("the reason is %v, want %q", err, tt.reason)
 				}
@@ -157,7 +160,8 @@ func TestHangingDistributionPoint(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		done <- w.server.checkPoints(ctx, [][]*x509.Certificate{{w.client.cert, w.ca.cert}}, testNow)
+		_, err := w.server.checkPoints(ctx, [][]*x509.Certificate{{w.client.cert, w.ca.cert}}, testNow)
+		done <- err
 	}()
 	<-asked
 	w.must(t, "DisableProfile", testProfile, nil) // nothing is locked
@@ -183,7 +187,7 @@ func TestDistributionPointCache(t *testing.T) {
 		after time.Duration
 		want  int64
 	}{{0, 1}, {0, 1}, {pointsAge - time.Second, 1}, {pointsAge, 2}, {pointsAge, 2}, {0, 3}} {
-		if err := w.server.checkPoints(t.Context(), chain, testNow.Add(tt.after)); err != nil {
+		if _, err := w.server.checkPoints(t.Context(), chain, testNow.Add(tt.after)); err != nil {
 			t.Error(err)
 		}
 		if got := requests.Load(); got != tt.want {
@@ -209,5 +213,67 @@ func TestDialsOnlyLoopback(t *testing.T) {
 		if err := checkLoopback("tcp", address, nil); (err == nil) != want {
 			t.Errorf("%s: %v", address, err)
 		}
+	}
+}
+
+// A certificate whose distribution points have only names of directories is not one
+// without distribution points.
+func TestDistributionPointWithoutURL(t *testing.T) {
+	w := newPointEnv(t, Config{})
+	template := leafTemplate("client")
+	// One DistributionPoint, whose fullName is an empty directoryName.
+	template.ExtraExtensions = []pkix.Extension{{Id: []int{2, 5, 29, 31}, Value: []byte{0x30, 0x0a, 0x30, 0x08, 0xa0, 0x06, 0xa0, 0x04, 0xa4, 0x02, 0x30, 0x00}}}
+	w.client = w.ca.issue(t, template)
+	checkRefused(t, w.do(t, call{}), http.StatusForbidden, codeAccessDenied, msgRevocation)
+}
+
+// The resources after the distribution points were read decide.
+func TestChangeDuringDistributionPoint(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change  func(t *testing.T, w *testEnv)
+		message string
+	}{
+		"nothing":         {func(*testing.T, *testEnv) {}, ""},
+		"anchor disabled": {func(t *testing.T, w *testEnv) { w.must(t, "DisableTrustAnchor", testAnchor, nil) }, fmt.Sprintf(msgAnchorDisabled, testAnchor)},
+		"anchor deleted":  {func(t *testing.T, w *testEnv) { w.must(t, "DeleteTrustAnchor", testAnchor, nil) }, fmt.Sprintf(msgNotFound, testAnchor)},
+		"anchor replaced": {func(t *testing.T, w *testEnv) {
+			w.must(t, "UpdateTrustAnchor", testAnchor, object{"source": anchorInput(newRoot(t, caTemplate("Root")).pem())["source"]})
+		}, msgUntrusted},
+		"revoked": {func(t *testing.T, w *testEnv) {
+			w.must(t, "ImportCrl", "", w.crlInput(t, testAnchor, "crlData", w.ca.crlPEM(t, w.client.cert.SerialNumber.Int64())))
+		}, fmt.Sprintf(msgRevoked, "0abc", "CN=Root,O=Test")},
+		"profile disabled": {func(t *testing.T, w *testEnv) { w.must(t, "DisableProfile", testProfile, nil) }, fmt.Sprintf(msgDisabled, testProfile)},
+		"role changed": {func(t *testing.T, w *testEnv) {
+			w.mustIAM(t, "UpdateAssumeRolePolicy", "RoleName", "demo", "PolicyDocument", trustRoot)
+		}, fmt.Sprintf(msgAssume, testRole)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newPointEnv(t, Config{})
+			list := w.ca.crl(t)
+			w.usePoints(t, serve(t, func(rw http.ResponseWriter, _ *http.Request) {
+				tt.change(t, w)
+				_, _ = rw.Write(list)
+			}))
+			if got := w.do(t, call{}); got.message != tt.message {
+				t.Errorf("%d %s, want %q", got.status, got.message, tt.message)
+			}
+		})
+	}
+}
+
+// A request waits for a file only until its context ends.
+func TestDistributionPointFilesHang(t *testing.T) {
+	for range cap(pointFiles) {
+		pointFiles <- struct{}{}
+	}
+	defer func() {
+		for range cap(pointFiles) {
+			<-pointFiles
+		}
+	}()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := readPoint(ctx, fileURL(filepath.Join(t.TempDir(), "x"))); !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
 	}
 }

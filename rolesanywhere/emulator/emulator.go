@@ -81,7 +81,7 @@ type TrustAnchor struct {
 type Profile struct {
 	ARN                   string   `toml:"arn"`              // default: DefaultProfileARN
 	Alias                 string   `toml:"alias"`            // clients can use the alias ARN too
-	RoleARNs              []string `toml:"role_arns"`        // of the same account; default: every role of it
+	RoleARNs              []string `toml:"role_arns"`        // of the same account; default: every configured role of it
 	DurationSeconds       int      `toml:"duration_seconds"` // 900 to 43200; default: 3600
 	AcceptRoleSessionName bool     `toml:"accept_role_session_name"`
 	Disabled              bool     `toml:"disabled"`

@@ -43,6 +43,7 @@ const (
 	msgSignatureFuture  = "Signature not yet current: %s is more than %v after %s"
 	msgAnchorDisabled   = "Trust anchor is disabled: %s"
 	msgDisabled         = "Profile is disabled: %s"
+	msgProperties       = "Profile requires instance properties: %s"
 	msgToken            = "The token of the page is invalid"
 	msgRevocation       = "Untrusted certificate. Its revocation status cannot be determined"
 	msgQuota            = "At most %d %s are allowed"
@@ -64,6 +65,7 @@ const (
 	msgSTSTagReserved = "Tag keys must not begin with aws:"
 
 	msgIAMDocument    = "The policy document is invalid: %v"
+	msgIAMPadding     = "The policy documents have %d bytes with their white space; the emulator keeps at most %d; remove white space"
 	msgIAMUnsupported = "The emulator cannot evaluate this trust policy, which AWS may accept: %v"
 )
 

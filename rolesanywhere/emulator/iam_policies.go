@@ -64,8 +64,8 @@ func (s *Server) createPolicy(r *iamRequest) iamAct {
 		if err := checkPermissions(document); err != nil {
 			return nil, err
 		}
-		if size(document) > maxManagedSize {
-			return nil, refuse(codeIAMLimit, msgIAMQuota, "PolicySize", maxManagedSize)
+		if err := checkSize(maxManagedSize, refuse(codeIAMLimit, msgIAMQuota, "PolicySize", maxManagedSize), document); err != nil {
+			return nil, err
 		}
 		for arn := range s.policies.all() {
 			if _, used := pathAndName(arn); strings.EqualFold(used, name) { // in any path

@@ -51,6 +51,21 @@ func TestRolePolicies(t *testing.T) {
 	w.mustIAM(t, "DeleteRole", "RoleName", "app")
 }
 
+// White space does not count for the quota, but it needs memory.
+func TestPaddedPolicy(t *testing.T) {
+	w := newTestEnv(t, Config{})
+	create := func(spaces int) iamAnswer {
+		return w.iam(t, "CreatePolicy", "PolicyName", "read", "PolicyDocument", permissions+strings.Repeat(" ", spaces))
+	}
+	limit := maxPadding*maxManagedSize - len(permissions)
+	if got := create(limit + 1); got.refused.Code != codeIAMLimit || !strings.Contains(got.refused.Message, "remove white space") {
+		t.Error(got.body)
+	}
+	if got := create(limit); got.refused.Code != "" {
+		t.Error(got.body)
+	}
+}
+
 func TestManagedPolicies(t *testing.T) {
 	w := newTestEnv(t, Config{})
 	w.mustIAM(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", trustRoot)
@@ -152,6 +167,15 @@ func TestIAMQuotas(t *testing.T) {
 	} {
 		if got := w.iam(t, tt.action[0], tt.action[1:]...); got.refused.Code != codeIAMLimit || got.refused.Message != tt.message {
 			t.Errorf("%s, want %s", got.body, tt.message)
+		}
+	}
+	padded := func(document string, quota int) string { return document + strings.Repeat(" ", maxPadding*quota) }
+	for _, action := range [][]string{
+		{"PutRolePolicy", "RoleName", "app", "PolicyName", "b", "PolicyDocument", padded(document(100), maxInlineSize)},
+		{"UpdateAssumeRolePolicy", "RoleName", "app", "PolicyDocument", padded(trustRoot, maxTrustSize)},
+	} {
+		if got := w.iam(t, action[0], action[1:]...); got.refused.Code != codeIAMLimit || !strings.Contains(got.refused.Message, "remove white space") {
+			t.Errorf("%s: %s", action[0], got.body)
 		}
 	}
 	// Replacing a tag, or attaching a policy again, needs no space.

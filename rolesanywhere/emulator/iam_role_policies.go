@@ -3,6 +3,7 @@ package emulator
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -42,14 +43,7 @@ func (s *Server) putRolePolicy(r *iamRequest) iamAct {
 			role.Inline = make(map[string]string)
 		}
 		role.Inline[name] = document
-		n := 0
-		for _, d := range role.Inline {
-			n += size(d)
-		}
-		if n > maxInlineSize {
-			return nil, refuse(codeIAMLimit, msgIAMInlineSize, maxInlineSize, role.arn.name)
-		}
-		return nil, nil
+		return nil, checkSize(maxInlineSize, refuse(codeIAMLimit, msgIAMInlineSize, maxInlineSize, role.arn.name), slices.Collect(maps.Values(role.Inline))...)
 	})
 }
 

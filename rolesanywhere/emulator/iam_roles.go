@@ -75,8 +75,8 @@ func (s *Server) iamARN(kind, path, name string) string {
 // setTrustPolicy checks a trust policy and sets it. It must be one that the emulator can
 // evaluate. A role may trust other services, and then no session of Roles Anywhere.
 func (r *role) setTrustPolicy(document string) error {
-	if size(document) > maxTrustSize {
-		return refuse(codeIAMLimit, msgIAMQuota, "ACLSizePerRole", maxTrustSize)
+	if err := checkSize(maxTrustSize, refuse(codeIAMLimit, msgIAMQuota, "ACLSizePerRole", maxTrustSize), document); err != nil {
+		return err
 	}
 	r.TrustPolicy = document
 	var unsupported *trustpolicy.UnsupportedError
@@ -89,14 +89,29 @@ func (r *role) setTrustPolicy(document string) error {
 	return nil
 }
 
-// size returns the number of characters of a document that count for quotas.
-func size(document string) (n int) {
-	for _, c := range document {
-		if !strings.ContainsRune(" \t\r\n", c) {
-			n++
+// maxPadding limits the bytes of documents, as a multiple of their quota. It is the
+// emulator's own limit, because it keeps documents as they are, and AWS documents none
+// for white space.
+const maxPadding = 4
+
+// checkSize returns exceeded if documents together have more characters than a quota.
+func checkSize(quota int, exceeded error, documents ...string) error {
+	characters, bytes := 0, 0
+	for _, document := range documents {
+		bytes += len(document)
+		for _, c := range document {
+			if !strings.ContainsRune(" \t\r\n", c) {
+				characters++
+			}
 		}
 	}
-	return n
+	switch {
+	case characters > quota:
+		return exceeded
+	case bytes > maxPadding*quota:
+		return refuse(codeIAMLimit, msgIAMPadding, bytes, maxPadding*quota)
+	}
+	return nil
 }
 
 // ownRole returns the role of the account with a name.
@@ -131,6 +146,7 @@ func (s *Server) editRole(name string, edit func(*role) (any, error)) iamAct {
 		if err != nil {
 			return nil, err
 		}
+		edited.edit()
 		s.roles.put(c, edited.ARN, edited)
 		return out, nil
 	}

@@ -19,11 +19,22 @@ type resource struct {
 	Created time.Time         `json:"created"`
 	Updated time.Time         `json:"updated"`
 	Tags    map[string]string `json:"tags,omitempty"`
-	// Configured resources come from the Config, which replaces them at each start.
-	Configured bool `json:"configured,omitempty"`
+	origin
 
 	previousAlias string // that an update replaced; only for its response
 }
+
+// An origin says whether a resource comes from the Config, which replaces it at each
+// start.
+type origin struct {
+	Configured bool `json:"configured,omitempty"`
+	Edited     bool `json:"edited,omitempty"` // by a request since the start
+}
+
+func (o origin) from() origin { return o }
+
+// edit records that a request changes the resource.
+func (o *origin) edit() { o.Edited = o.Configured }
 
 func (r resource) common() resource { return r }
 
@@ -84,7 +95,7 @@ type role struct {
 	Attached    []string          `json:"attachedPolicies,omitempty"` // ARNs of managed policies
 	Inline      map[string]string `json:"inlinePolicies,omitempty"`   // documents by name
 	Tags        map[string]string `json:"tags,omitempty"`
-	Configured  bool              `json:"configured,omitempty"` // as in resource
+	origin
 
 	arn    arn
 	policy *trustpolicy.Policy // nil: trusts every session

@@ -85,17 +85,21 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 
 // issue issues a session for an authenticated certificate with its valid chains.
 func (s *Server) issue(ctx context.Context, p params, use named, chains [][]*x509.Certificate, now time.Time, ev *event) (*createSessionOutput, error) {
+	if use.anchor.Enabled && use.anchor.CheckCRLDP {
+		var err error
+		if use, err = s.checkPointsFirst(ctx, p, use, chains, now); err != nil {
+			return nil, err
+		}
+	}
 	anchor, profile, role := use.anchor, use.profile, use.role
 	if !anchor.Enabled {
 		return nil, refuse(codeAccessDenied, msgAnchorDisabled, p.TrustAnchorARN)
 	}
-	if anchor.CheckCRLDP {
-		if err := s.checkPoints(ctx, chains, now); err != nil {
-			return nil, err
-		}
-	}
 	if !profile.Enabled {
 		return nil, refuse(codeAccessDenied, msgDisabled, p.ProfileARN)
+	}
+	if profile.RequireProperties && len(p.Properties) == 0 {
+		return nil, refuse(codeAccessDenied, msgProperties, p.ProfileARN)
 	}
 	if !slices.Contains(profile.RoleARNs, p.RoleARN) {
 		return nil, refuse(codeAccessDenied, msgAssume, p.RoleARN).because(errors.New("role is not in the profile"))
@@ -139,6 +143,26 @@ func (s *Server) issue(ctx context.Context, p params, use named, chains [][]*x50
 	ev.ResponseElements = responseElements(out)
 	ev.beside = []event{ev.assumedByService(issued, name, lifetime)}
 	return out, nil
+}
+
+// checkPointsFirst checks the distribution points of the chains. As that takes time, it
+// returns the resources as they are afterwards.
+func (s *Server) checkPointsFirst(ctx context.Context, p params, use named, chains [][]*x509.Certificate, now time.Time) (named, error) {
+	chain, err := s.checkPoints(ctx, chains, now)
+	if err != nil {
+		return named{}, err
+	}
+	after, err := s.resolve(&p)
+	if err != nil {
+		return named{}, err
+	}
+	if after.anchor.Certificates != use.anchor.Certificates {
+		return named{}, refuse(codeAccessDenied, msgUntrusted).because(errors.New("the trust anchor changed while its distribution points were read; try again"))
+	}
+	if c := revoked(chain, after.lists); c != nil {
+		return named{}, refuse(codeAccessDenied, msgRevoked, trustpolicy.SerialNumber(c), c.Issuer)
+	}
+	return after, nil
 }
 
 // named are the resources that a request names, all as they are at one moment, and the

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
@@ -17,15 +18,23 @@ import (
 type setup struct {
 	*Server
 	changes
-	configured map[string]bool // ARNs
+	configured map[string]bool   // ARNs
+	numbers    map[string]uint64 // of the resources of the earlier start, by ARN
+	edited     []string          // ARNs of those that requests have changed
 	crlCount   int
 }
 
-// configure adds the resources of cfg and stores them.
+// configure adds the resources of cfg and stores them. After an error the state folder
+// is unchanged.
 func (s *Server) configure(cfg Config) error {
-	b := &setup{Server: s, configured: make(map[string]bool)}
+	b := &setup{Server: s, configured: make(map[string]bool), numbers: make(map[string]uint64)}
 	s.describe(&b.changes)
 	s.addAdministrator(&b.changes)
+	removeEarlier(b, &b.anchors)
+	removeEarlier(b, &b.profiles)
+	removeEarlier(b, &b.crls)
+	removeEarlier(b, &b.roles)
+	b.applyAll()
 	if len(cfg.TrustAnchors) > 0 { // otherwise the emulator starts empty
 		if len(cfg.Roles) == 0 {
 			cfg.Roles = []Role{{}}
@@ -52,7 +61,6 @@ func (s *Server) configure(cfg Config) error {
 	if err := s.addPrivateCA(cfg.PrivateCA); err != nil {
 		return err
 	}
-	b.removeOthers()
 	var err error
 	if s.limiters, err = newLimiters(cfg.Rates); err != nil {
 		return err
@@ -60,46 +68,72 @@ func (s *Server) configure(cfg Config) error {
 	if err := s.setFaults(cfg.Faults); err != nil {
 		return err
 	}
-	return s.commit(&b.changes)
+	if err := s.commit(&b.changes); err != nil {
+		return err
+	}
+	for _, arn := range b.edited {
+		if b.configured[arn] {
+			s.logger.Warn("the configuration replaces a resource that requests had changed", "arn", arn)
+		}
+	}
+	return nil
 }
 
-// removeOthers removes the resources that an earlier configuration had.
-func (b *setup) removeOthers() {
-	for arn, r := range b.anchors.all() {
-		if r.Configured && !b.configured[arn] {
-			b.anchors.remove(&b.changes, arn)
+// removeEarlier removes the resources of an earlier configuration, so that those of the
+// new one cannot collide with them or refer to them.
+func removeEarlier[T interface{ from() origin }](b *setup, t *table[T]) {
+	for arn, r := range t.all() {
+		if !r.from().Configured {
+			continue
 		}
-	}
-	for arn, r := range b.profiles.all() {
-		if r.Configured && !b.configured[arn] {
-			b.profiles.remove(&b.changes, arn)
+		b.numbers[arn] = t.rows[arn].Number
+		if r.from().Edited {
+			b.edited = append(b.edited, arn)
 		}
-	}
-	for arn, r := range b.crls.all() {
-		if r.Configured && !b.configured[arn] {
-			b.crls.remove(&b.changes, arn)
-		}
-	}
-	for arn, r := range b.roles.all() {
-		if r.Configured && !b.configured[arn] {
-			b.roles.remove(&b.changes, arn)
-		}
+		t.remove(&b.changes, arn)
 	}
 }
 
-// once refuses an ARN that is configured twice.
-func (b *setup) once(kind, arn string) error {
+// add adds a resource, which has the same place in its table as at an earlier start.
+func add[T any](b *setup, t *table[T], arn string, value T) {
+	if number, ok := b.numbers[arn]; ok {
+		t.set(&b.changes, arn, row[T]{number, value})
+	} else {
+		t.put(&b.changes, arn, value)
+	}
+	b.applyAll()
+}
+
+// claim refuses an ARN that is configured twice, or that a resource of the API has.
+func claim[T any](b *setup, t *table[T], kind, arn string) error {
 	if b.configured[arn] {
 		return fmt.Errorf("%s %s is configured twice", kind, arn)
+	}
+	if _, ok := t.get(arn); ok {
+		return fmt.Errorf("%s %s cannot be configured: %s", kind, arn, inState(arn))
 	}
 	b.configured[arn] = true
 	return nil
 }
 
+// inState says why a resource that is not configured is in the way of the configuration.
+func inState(arn string) string {
+	return arn + " is in the state folder, because a request created it; start without this configuration and delete it, or use another folder"
+}
+
+// claimAlias is checkNewAlias for a configured resource.
+func claimAlias[T interface{ common() resource }](b *setup, t *table[T], r resource) error {
+	err := checkNewAlias(t, r)
+	if other := findByAlias(t, r.aliasARN()); err != nil && other != "" && !b.configured[other] {
+		return fmt.Errorf("%w; %s", err, inState(other))
+	}
+	return err
+}
+
 // resource returns the common part of a configured resource.
 func (b *setup) resource(arn, name, alias string) resource {
 	now := b.now().UTC().Truncate(time.Second)
-	return resource{ARN: arn, Name: name, Alias: alias, Enabled: true, Created: now, Updated: now, Configured: true}
+	return resource{ARN: arn, Name: name, Alias: alias, Enabled: true, Created: now, Updated: now, origin: origin{Configured: true}}
 }
 
 func (b *setup) addAnchor(cfg TrustAnchor, i int) error {
@@ -107,12 +141,12 @@ func (b *setup) addAnchor(cfg TrustAnchor, i int) error {
 	if _, err := b.ownARN(cfg.ARN, "trust-anchor"); err != nil {
 		return err
 	}
-	if err := b.once("trust anchor", cfg.ARN); err != nil {
+	if err := claim(b, &b.anchors, "trust anchor", cfg.ARN); err != nil {
 		return err
 	}
 	fail := func(err error) error { return fmt.Errorf("trust anchor %s: %w", cfg.ARN, err) }
 	a := &anchor{resource: b.resource(cfg.ARN, "trust anchor "+strconv.Itoa(i+1), cfg.Alias)}
-	if err := checkNewAlias(&b.anchors, a.resource); err != nil {
+	if err := claimAlias(b, &b.anchors, a.resource); err != nil {
 		return err
 	}
 	var err error
@@ -122,9 +156,12 @@ func (b *setup) addAnchor(cfg TrustAnchor, i int) error {
 	if err := a.parse(); err != nil {
 		return fail(err)
 	}
-	b.anchors.put(&b.changes, a.ARN, a)
+	add(b, &b.anchors, a.ARN, a)
 	crls, err := loadCRLs(cfg.CRLs, cfg.CRLFiles)
 	if err != nil {
+		return fail(err)
+	}
+	if err := b.checkCRLs(a.ARN, len(crls)); err != nil {
 		return fail(err)
 	}
 	for _, data := range crls {
@@ -133,10 +170,24 @@ func (b *setup) addAnchor(cfg TrustAnchor, i int) error {
 		if err := c.parse(); err != nil {
 			return fail(err)
 		}
-		b.configured[c.ARN] = true
-		b.crls.put(&b.changes, c.ARN, c)
+		if err := claim(b, &b.crls, "CRL", c.ARN); err != nil {
+			return fail(err)
+		}
+		add(b, &b.crls, c.ARN, c)
 	}
-	b.applyAll()
+	return nil
+}
+
+// checkCRLs limits the CRLs of a trust anchor, n configured ones and those in the state.
+func (b *setup) checkCRLs(anchor string, n int) error {
+	for arn, c := range b.crls.all() {
+		if c.TrustAnchorARN != anchor {
+			continue
+		}
+		if n++; n > maxAnchorCRLs {
+			return fmt.Errorf("it would have more than %d CRLs; %s", maxAnchorCRLs, inState(arn))
+		}
+	}
 	return nil
 }
 
@@ -151,13 +202,17 @@ func (b *setup) addRole(cfg Role, i int) error {
 	if err != nil {
 		return err
 	}
-	if err := b.once("role", cfg.ARN); err != nil {
+	if err := claim(b, &b.roles, "role", cfg.ARN); err != nil {
 		return err
 	}
-	if other, used := b.roleByName(id.account, id.name); used && other.ARN != cfg.ARN {
-		return fmt.Errorf("%s and %s have the same role name; IAM allows a name once in an account", other.ARN, cfg.ARN)
+	if other, used := b.roleByName(id.account, id.name); used {
+		err := fmt.Errorf("%s and %s have the same role name; IAM allows a name once in an account", other.ARN, cfg.ARN)
+		if !other.Configured {
+			err = fmt.Errorf("%w; %s", err, inState(other.ARN))
+		}
+		return err
 	}
-	r := &role{ARN: cfg.ARN, ID: roleID(cfg.ARN), Created: b.now().UTC().Truncate(time.Second), Max: cmp.Or(cfg.MaxSessionDuration, defaultDuration), Configured: true}
+	r := &role{ARN: cfg.ARN, ID: roleID(cfg.ARN), Created: b.now().UTC().Truncate(time.Second), Max: cmp.Or(cfg.MaxSessionDuration, defaultDuration), origin: origin{Configured: true}}
 	if r.Max < defaultDuration || r.Max > maxDuration {
 		return fmt.Errorf("role %s: maximum session duration of %d s is not between %d and %d",
 			cfg.ARN, r.Max, defaultDuration, maxDuration)
@@ -168,8 +223,7 @@ func (b *setup) addRole(cfg Role, i int) error {
 	if err != nil {
 		return fmt.Errorf("trust policy of role %s: %w", cfg.ARN, err)
 	}
-	b.roles.put(&b.changes, r.ARN, r)
-	b.applyAll()
+	add(b, &b.roles, r.ARN, r)
 	return nil
 }
 
@@ -181,7 +235,7 @@ func (b *setup) addProfile(cfg Profile, i int) error {
 	if err != nil {
 		return err
 	}
-	if err := b.once("profile", cfg.ARN); err != nil {
+	if err := claim(b, &b.profiles, "profile", cfg.ARN); err != nil {
 		return err
 	}
 	p := &profile{
@@ -190,7 +244,7 @@ func (b *setup) addProfile(cfg Profile, i int) error {
 		Mappings: defaultMappings(),
 	}
 	p.Enabled = !cfg.Disabled
-	if err := checkNewAlias(&b.profiles, p.resource); err != nil {
+	if err := claimAlias(b, &b.profiles, p.resource); err != nil {
 		return err
 	}
 	if p.DurationSeconds < minDuration || p.DurationSeconds > maxDuration {
@@ -200,13 +254,12 @@ func (b *setup) addProfile(cfg Profile, i int) error {
 	if p.RoleARNs, err = b.profileRoles(cfg.RoleARNs, id.account); err != nil {
 		return fmt.Errorf("profile %s: %w", p.ARN, err)
 	}
-	b.profiles.put(&b.changes, p.ARN, p)
-	b.applyAll()
+	add(b, &b.profiles, p.ARN, p)
 	return nil
 }
 
 // profileRoles checks the roles of a profile, which must belong to the account of
-// the profile. Without any, it returns all roles of the account.
+// the profile. Without any, it returns all configured roles of the account.
 func (b *setup) profileRoles(arns []string, account string) ([]string, error) {
 	for _, arn := range arns {
 		switch role, ok := b.roles.get(arn); {
@@ -219,10 +272,12 @@ func (b *setup) profileRoles(arns []string, account string) ([]string, error) {
 	if len(arns) > 0 {
 		return slices.Clone(arns), nil
 	}
-	own := slices.DeleteFunc(b.RoleARNs(), func(arn string) bool {
-		r, _ := b.roles.get(arn)
-		return r.arn.account != account
-	})
+	var own []string
+	for arn, r := range b.roles.all() {
+		if r.Configured && r.arn.account == account {
+			own = append(own, arn)
+		}
+	}
 	if len(own) == 0 {
 		return nil, fmt.Errorf("no role of its account %s is configured", account)
 	}
@@ -230,7 +285,8 @@ func (b *setup) profileRoles(arns []string, account string) ([]string, error) {
 }
 
 // ownARN parses an ARN. It refuses ARNs outside the emulator's partition and,
-// for regional resources, outside its region.
+// for regional resources, outside its region and with a path, because IDs have no
+// slash.
 func (s *Server) ownARN(v, kind string) (arn, error) {
 	a, err := parseARN(v, kind)
 	if err != nil {
@@ -241,6 +297,9 @@ func (s *Server) ownARN(v, kind string) (arn, error) {
 	}
 	if kind != "role" && a.region != s.region {
 		return arn{}, fmt.Errorf("%s is not in region %s", v, s.region)
+	}
+	if kind != "role" && strings.Count(v, "/") > 1 {
+		return arn{}, fmt.Errorf("%s has a path; the ARN of a %s ends in %s/ID, and an ID has no slash", v, kind, kind)
 	}
 	return a, nil
 }

@@ -54,9 +54,17 @@ func (t *table[T]) put(c *changes, key string, value T) {
 		t.next++ // not reused if the changes fail
 	}
 	r.Value = value
+	t.set(c, key, r)
+}
+
+// set is put for a row with a number, which decides about its place if it is new.
+func (t *table[T]) set(c *changes, key string, r row[T]) {
 	c.write(t.name, key, r, func() {
-		if !exists {
-			t.keys = append(t.keys, key)
+		if _, exists := t.rows[key]; !exists {
+			i, _ := slices.BinarySearchFunc(t.keys, r.Number, func(other string, number uint64) int {
+				return cmp.Compare(t.rows[other].Number, number)
+			})
+			t.keys = slices.Insert(t.keys, i, key)
 		}
 		t.rows[key] = r
 	})

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
@@ -46,7 +45,8 @@ type anchor struct {
 	roots *x509.CertPool
 }
 
-// parse parses and checks the certificates.
+// parse parses and checks the certificates. It drops what is beside them, such as a
+// private key that is not recognized as PEM, because every response shows the rest.
 func (a *anchor) parse() error {
 	certs, err := parseCertificates([]byte(a.Certificates))
 	if err != nil {
@@ -58,8 +58,9 @@ func (a *anchor) parse() error {
 	if n := len(certs); n > maxAnchorCertificates {
 		return fmt.Errorf("%d certificates are configured; 1 to %d are allowed", n, maxAnchorCertificates)
 	}
-	a.certs, a.roots = certs, x509.NewCertPool()
+	a.certs, a.roots, a.Certificates = certs, x509.NewCertPool(), ""
 	for _, c := range certs {
+		a.Certificates += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
 		if err := checkCA(c); err != nil {
 			return fmt.Errorf("certificate of %s: %w", c.Subject, err)
 		}
@@ -85,7 +86,7 @@ func readCertificates(cfg TrustAnchor) (string, error) {
 		}
 		all = append(append(all, '\n'), b...)
 	}
-	return strings.TrimSpace(string(all)) + "\n", nil
+	return string(all), nil
 }
 
 func parseCertificates(b []byte) ([]*x509.Certificate, error) {

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package emulator
+
+const nonblock = 0
