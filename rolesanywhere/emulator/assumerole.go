@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"maps"
@@ -52,7 +53,8 @@ func (s *Server) assumeRole(q *queryRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.DurationSeconds > maxChained && !caller.isAdministrator() {
+	seconds := cmp.Or(p.DurationSeconds, defaultDuration)
+	if seconds > maxChained && !caller.isAdministrator() {
 		return nil, refuse(codeSTSValidation, msgSTSChained)
 	}
 	if p.Incoming, err = p.inherit(caller); err != nil {
@@ -83,10 +85,10 @@ func (s *Server) assumeRole(q *queryRequest) (any, error) {
 		}
 	}
 
-	if p.DurationSeconds > role.Max {
+	if seconds > role.Max {
 		return nil, refuse(codeSTSValidation, msgSTSMaxDuration)
 	}
-	lifetime := time.Duration(p.DurationSeconds) * time.Second
+	lifetime := time.Duration(seconds) * time.Second
 	if s.faults.SessionLifetime > 0 {
 		lifetime = s.faults.SessionLifetime
 	}

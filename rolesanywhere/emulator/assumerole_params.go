@@ -15,7 +15,7 @@ import (
 type assumeRoleParams struct {
 	RoleARN           string            `json:"roleArn,omitempty"`
 	RoleSessionName   string            `json:"roleSessionName,omitempty"`
-	DurationSeconds   int               `json:"durationSeconds,omitempty"`
+	DurationSeconds   int               `json:"durationSeconds,omitempty"` // 0: defaultDuration
 	ExternalID        string            `json:"externalId,omitempty"`
 	SourceIdentity    string            `json:"sourceIdentity,omitempty"`
 	Tags              map[string]string `json:"principalTags,omitempty"`
@@ -40,7 +40,6 @@ func parseAssumeRole(form url.Values) (p assumeRoleParams, err error) {
 	p = assumeRoleParams{
 		RoleARN:         take("RoleArn"),
 		RoleSessionName: take("RoleSessionName"),
-		DurationSeconds: defaultDuration,
 		ExternalID:      take("ExternalId"),
 		SourceIdentity:  take("SourceIdentity"),
 	}

@@ -23,9 +23,7 @@ const (
 	maxTrailTime    = 253402300799 // seconds since 1970
 )
 
-// A lookupInput is the input of LookupEvents. Its members begin with capital letters in
-// requests, where the case makes no difference to the decoder, and with small ones in
-// events.
+// A lookupInput is the input of LookupEvents, as events contain it.
 type lookupInput struct {
 	Attributes []lookupAttribute `json:"lookupAttributes,omitempty"`
 	StartTime  *float64          `json:"startTime,omitempty"`
@@ -36,8 +34,8 @@ type lookupInput struct {
 }
 
 type lookupAttribute struct {
-	Key   string `json:"attributeKey"`
-	Value string `json:"attributeValue"`
+	Key   string `json:"attributeKey,omitempty"`
+	Value string `json:"attributeValue,omitempty"`
 }
 
 type lookupOutput struct {
@@ -124,10 +122,10 @@ func (s *Server) lookupEvents(q *rpcRequest) (any, error) {
 	}
 	var last uint64
 	for _, r := range s.newestEvents() {
-		if in.NextToken != "" && r.Number >= before {
+		if in.NextToken != "" && r.number >= before {
 			continue
 		}
-		e, err := lookedUp(r.Value)
+		e, err := lookedUp(r.record)
 		if err != nil {
 			return nil, err
 		}
@@ -138,21 +136,17 @@ func (s *Server) lookupEvents(q *rpcRequest) (any, error) {
 			out.NextToken = s.pageToken(query, last)
 			break
 		}
-		out.Events, last = append(out.Events, e), r.Number
+		out.Events, last = append(out.Events, e), r.number
 	}
 	return out, nil
 }
 
-// newestEvents returns all events, the newest one first. Their rows do not change, so that
-// they can be read without a lock.
-func (s *Server) newestEvents() []row[json.RawMessage] {
+// newestEvents returns all events, the newest one first. They do not change, so that they
+// can be read without a lock.
+func (s *Server) newestEvents() []keptEvent {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	rows := make([]row[json.RawMessage], 0, len(s.history.keys))
-	for _, key := range slices.Backward(s.history.keys) {
-		rows = append(rows, s.history.rows[key])
-	}
-	return rows
+	return slices.AppendSeq(make([]keptEvent, 0, s.history.size()), s.history.newest())
 }
 
 func (in lookupInput) checkAttributes() error {

@@ -4,14 +4,14 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/strictjson"
 )
 
 const rolesAnywhereService = "rolesanywhere"
@@ -41,34 +41,34 @@ type operation struct {
 var operations = []operation{
 	{"CreateProfile", "POST", "/profiles", 201, (*Server).createProfile},
 	{"CreateTrustAnchor", "POST", "/trustanchors", 201, (*Server).createTrustAnchor},
-	{"DeleteAttributeMapping", "DELETE", "/profiles/{id}/mappings", 200, (*Server).deleteAttributeMapping},
-	{"DeleteCrl", "DELETE", "/crl/{id}", 200, crlKind.remove},
-	{"DeleteProfile", "DELETE", "/profile/{id}", 200, profileKind.remove},
-	{"DeleteTrustAnchor", "DELETE", "/trustanchor/{id}", 200, anchorKind.remove},
-	{"DisableCrl", "POST", "/crl/{id}/disable", 200, crlKind.disable},
-	{"DisableProfile", "POST", "/profile/{id}/disable", 200, profileKind.disable},
-	{"DisableTrustAnchor", "POST", "/trustanchor/{id}/disable", 200, anchorKind.disable},
-	{"EnableCrl", "POST", "/crl/{id}/enable", 200, crlKind.enable},
-	{"EnableProfile", "POST", "/profile/{id}/enable", 200, profileKind.enable},
-	{"EnableTrustAnchor", "POST", "/trustanchor/{id}/enable", 200, anchorKind.enable},
-	{"GetCrl", "GET", "/crl/{id}", 200, crlKind.get},
-	{"GetProfile", "GET", "/profile/{id}", 200, profileKind.get},
-	{"GetSubject", "GET", "/subject/{id}", 200, subjectKind.get},
-	{"GetTrustAnchor", "GET", "/trustanchor/{id}", 200, anchorKind.get},
+	{"DeleteAttributeMapping", "DELETE", "/profiles/{profileId}/mappings", 200, (*Server).deleteAttributeMapping},
+	{"DeleteCrl", "DELETE", "/crl/{crlId}", 200, crlKind.remove},
+	{"DeleteProfile", "DELETE", "/profile/{profileId}", 200, profileKind.remove},
+	{"DeleteTrustAnchor", "DELETE", "/trustanchor/{trustAnchorId}", 200, anchorKind.remove},
+	{"DisableCrl", "POST", "/crl/{crlId}/disable", 200, crlKind.disable},
+	{"DisableProfile", "POST", "/profile/{profileId}/disable", 200, profileKind.disable},
+	{"DisableTrustAnchor", "POST", "/trustanchor/{trustAnchorId}/disable", 200, anchorKind.disable},
+	{"EnableCrl", "POST", "/crl/{crlId}/enable", 200, crlKind.enable},
+	{"EnableProfile", "POST", "/profile/{profileId}/enable", 200, profileKind.enable},
+	{"EnableTrustAnchor", "POST", "/trustanchor/{trustAnchorId}/enable", 200, anchorKind.enable},
+	{"GetCrl", "GET", "/crl/{crlId}", 200, crlKind.get},
+	{"GetProfile", "GET", "/profile/{profileId}", 200, profileKind.get},
+	{"GetSubject", "GET", "/subject/{subjectId}", 200, subjectKind.get},
+	{"GetTrustAnchor", "GET", "/trustanchor/{trustAnchorId}", 200, anchorKind.get},
 	{"ImportCrl", "POST", "/crls", 201, (*Server).importCRL},
 	{"ListCrls", "GET", "/crls", 200, crlKind.list},
 	{"ListProfiles", "GET", "/profiles", 200, profileKind.list},
 	{"ListSubjects", "GET", "/subjects", 200, subjectKind.list},
 	{"ListTagsForResource", "GET", "/ListTagsForResource", 200, (*Server).listTagsForResource},
 	{"ListTrustAnchors", "GET", "/trustanchors", 200, anchorKind.list},
-	{"PutAttributeMapping", "PUT", "/profiles/{id}/mappings", 200, (*Server).putAttributeMapping},
+	{"PutAttributeMapping", "PUT", "/profiles/{profileId}/mappings", 200, (*Server).putAttributeMapping},
 	{"PutNotificationSettings", "PATCH", "/put-notifications-settings", 200, (*Server).putNotificationSettings},
 	{"ResetNotificationSettings", "PATCH", "/reset-notifications-settings", 200, (*Server).resetNotificationSettings},
 	{"TagResource", "POST", "/TagResource", 201, (*Server).tagResource},
 	{"UntagResource", "POST", "/UntagResource", 200, (*Server).untagResource},
-	{"UpdateCrl", "PATCH", "/crl/{id}", 200, (*Server).updateCRL},
-	{"UpdateProfile", "PATCH", "/profile/{id}", 200, (*Server).updateProfile},
-	{"UpdateTrustAnchor", "PATCH", "/trustanchor/{id}", 200, (*Server).updateTrustAnchor},
+	{"UpdateCrl", "PATCH", "/crl/{crlId}", 200, (*Server).updateCRL},
+	{"UpdateProfile", "PATCH", "/profile/{profileId}", 200, (*Server).updateProfile},
+	{"UpdateTrustAnchor", "PATCH", "/trustanchor/{trustAnchorId}", 200, (*Server).updateTrustAnchor},
 }
 
 // A controlRequest is a verified request of the administrator.
@@ -79,6 +79,21 @@ type controlRequest struct {
 	caller *session
 	now    time.Time // in whole seconds
 	ev     *event
+
+	parameters map[string]any // that are read, for the event
+}
+
+// pathParameter returns the name of the parameter in the path, or "".
+func (op *operation) pathParameter() string {
+	_, name, _ := strings.Cut(op.path, "{")
+	name, _, _ = strings.Cut(name, "}")
+	return name
+}
+
+// record records a parameter in the event.
+func (c *controlRequest) record(name string, value any) {
+	c.parameters[name] = value
+	c.ev.RequestParameters = c.parameters
 }
 
 // match returns the operation of a request and the ID in its path.
@@ -92,7 +107,7 @@ func match(method, escapedPath string) (op *operation, id string) {
 		}
 		matches := true
 		for j, p := range pattern {
-			if p == "{id}" {
+			if strings.HasPrefix(p, "{") {
 				var err error
 				id, err = url.PathUnescape(segments[j])
 				matches = matches && err == nil && id != ""
@@ -137,17 +152,18 @@ func (s *Server) answerControl(w *recorder, r *http.Request, op *operation, reso
 	if err != nil {
 		return nil, jsonRefusal(err)
 	}
-	ev.UserIdentity = caller.identity()
+	ev.identify(caller)
+	c := &controlRequest{id: resource, body: body, caller: caller, now: s.now().UTC().Truncate(time.Second), ev: ev, parameters: make(map[string]any)}
+	if name := op.pathParameter(); name != "" {
+		c.record(name, resource)
+	}
 	if !caller.isAdministrator() {
 		return nil, notAdministrator(codeAccessDenied, caller, "rolesanywhere:"+op.name)
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
+	if c.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
 		return nil, refuse(codeValidation, msgParameter, "in query", err)
 	}
-	return op.run(s, &controlRequest{
-		id: resource, query: query, body: body, caller: caller, now: s.now().UTC().Truncate(time.Second), ev: ev,
-	})
+	return op.run(s, c)
 }
 
 // notAdministrator is the refusal of a session that calls the control plane. In AWS the
@@ -166,8 +182,8 @@ func jsonRefusal(err error) *refusal {
 	return refused
 }
 
-// input decodes the body into in, and records it in the event. An empty body has no
-// members.
+// input decodes the body into in, and records its members in the event. An empty body has
+// none.
 func (c *controlRequest) input(in any) error {
 	body := c.body
 	if len(body) == 0 {
@@ -176,28 +192,22 @@ func (c *controlRequest) input(in any) error {
 	if err := decodeMembers(body, in); err != nil {
 		return err
 	}
-	c.ev.RequestParameters = eventDetail(in)
-	return nil
-}
-
-// maxEventDetail limits the request and the response in an event, in bytes, because a CRL
-// or a policy in each of the many events would fill the memory.
-const maxEventDetail = 16 << 10
-
-// eventDetail returns v, or a note that it is too large. CloudTrail has the same members
-// in an event that it shortens.
-func eventDetail(v any) any {
-	b, err := json.Marshal(v)
-	if err != nil || len(b) <= maxEventDetail {
-		return v
+	members, err := strictjson.Members(body)
+	for _, m := range members {
+		if string(m.Value) != "null" { // as if it were absent
+			c.record(m.Name, m.Value)
+		}
 	}
-	return map[string]any{"omitted": true, "originalSize": len(b), "reason": fmt.Sprintf("larger than %d bytes", maxEventDetail)}
+	return err
 }
 
-// queryValue returns a parameter that the query may contain once.
+// queryValue returns a parameter that the query may contain once, and records it in the event.
 func (c *controlRequest) queryValue(name string) (string, error) {
 	if len(c.query[name]) > 1 {
 		return "", refuse(codeValidation, msgParameter, name, "occurs twice")
+	}
+	if c.query.Has(name) {
+		c.record(name, c.query.Get(name))
 	}
 	return c.query.Get(name), nil
 }

@@ -90,10 +90,10 @@ func TestAliasesOfSessions(t *testing.T) {
 func TestLargeEvents(t *testing.T) {
 	w := newControlEnv(t)
 	w.must(t, "CreateProfile", "", profileInputOf("name", "small", "sessionPolicy", `"`+strings.Repeat("x", 100)+`"`))
-	w.must(t, "CreateProfile", "", profileInputOf("name", "large", "sessionPolicy", `"`+strings.Repeat("x", maxEventDetail)+`"`))
+	w.must(t, "CreateProfile", "", profileInputOf("name", "large", "sessionPolicy", `"`+strings.Repeat("x", maxEvent)+`"`))
 	var events []string
-	for _, e := range w.server.history.all() {
-		events = append(events, string(e))
+	for _, e := range w.server.newestEvents() {
+		events = append([]string{string(e.record)}, events...)
 	}
 	if len(events) != 2 || !strings.Contains(events[0], `"name":"small"`) || strings.Contains(events[0], "omitted") {
 		t.Errorf("events are %s", events)

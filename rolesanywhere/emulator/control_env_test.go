@@ -17,7 +17,7 @@ import (
 // A controlCall is one request to the control plane. Method control replaces zero fields
 // by valid values, such as the credentials of the administrator.
 type controlCall struct {
-	operation, id string     // of the operations; {id} in its path
+	operation, id string     // of the operations; the parameter in its path
 	method, path  string     // instead of operation
 	query         url.Values // "" for none
 	body          any        // a string is sent as it is, other values as JSON; nil: none
@@ -80,7 +80,7 @@ func (w *testEnv) controlRequest(t testing.TB, c controlCall) ([]byte, *http.Req
 	t.Helper()
 	for _, op := range operations {
 		if op.name == c.operation {
-			c.method, c.path = op.method, strings.Replace(op.path, "{id}", url.PathEscape(c.id), 1)
+			c.method, c.path = op.method, strings.Replace(op.path, "{"+op.pathParameter()+"}", url.PathEscape(c.id), 1)
 		}
 	}
 	var body []byte

@@ -101,6 +101,11 @@ func (r resources) clone() resources {
 	}
 }
 
+func (h history) clone() history {
+	h.verified.table, h.unverified.table = h.verified.table.clone(), h.unverified.table.clone()
+	return h
+}
+
 func (t table[T]) clone() table[T] {
 	t.rows, t.keys = maps.Clone(t.rows), slices.Clone(t.keys)
 	return t

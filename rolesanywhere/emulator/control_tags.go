@@ -21,7 +21,6 @@ func (s *Server) listTagsForResource(c *controlRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.ev.RequestParameters = eventDetail(map[string]string{"resourceArn": arn})
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r, err := s.tagged(arn)

@@ -15,9 +15,25 @@ import (
 // emulator would not do what they ask for, members in another case and duplicate members,
 // and data after the object. null is an absent member.
 func decodeMembers(body []byte, in any) error {
+	if err := decodeStrictly(body, in, exactly); err != nil {
+		return refuse(codeValidation, msgBody, err)
+	}
+	return nil
+}
+
+// A naming reports whether a member with a name in JSON is that of a field with a tag.
+type naming func(tag, name string) bool
+
+func exactly(tag, name string) bool { return tag == name }
+
+// capitalized is the naming of the protocol JSON 1.1.
+func capitalized(tag, name string) bool { return name != "" && name != tag && memberName(name) == tag }
+
+// decodeStrictly is decodeMembers for a naming. encoding/json, which decodes, ignores case.
+func decodeStrictly(body []byte, in any, naming naming) error {
 	err := errors.New("is not UTF-8")
 	if utf8.Valid(body) {
-		err = checkMembers(body, reflect.TypeOf(in).Elem())
+		err = checkMembers(body, reflect.TypeOf(in).Elem(), naming)
 	}
 	if err == nil {
 		err = json.Unmarshal(body, in)
@@ -26,15 +42,12 @@ func decodeMembers(body []byte, in any) error {
 	if errors.As(err, &wrong) {
 		err = fmt.Errorf("member %s cannot be a JSON %s", wrong.Field, wrong.Value)
 	}
-	if err != nil {
-		return refuse(codeValidation, msgBody, err)
-	}
-	return nil
+	return err
 }
 
 // checkMembers checks the names of the members of b and of the objects in it. It ignores
 // values of wrong types, which encoding/json refuses.
-func checkMembers(b []byte, t reflect.Type) error {
+func checkMembers(b []byte, t reflect.Type, naming naming) error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -47,7 +60,7 @@ func checkMembers(b []byte, t reflect.Type) error {
 			return nil
 		}
 		for _, element := range all {
-			if err := checkMembers(element, t.Elem()); err != nil {
+			if err := checkMembers(element, t.Elem(), naming); err != nil {
 				return err
 			}
 		}
@@ -60,26 +73,24 @@ func checkMembers(b []byte, t reflect.Type) error {
 		return err
 	}
 	for _, m := range members {
-		field, ok := memberType(t, m.Name, exactly)
+		field, ok := memberType(t, m.Name, naming)
 		if !ok {
 			return fmt.Errorf("unknown member %q", clip(m.Name))
 		}
 		if string(m.Value) == "null" {
 			continue
 		}
-		if err := checkMembers(m.Value, field); err != nil {
+		if err := checkMembers(m.Value, field, naming); err != nil {
 			return fmt.Errorf("member %s: %w", m.Name, err)
 		}
 	}
 	return nil
 }
 
-func exactly(a, b string) bool { return a == b }
-
 // memberType returns the type of the member of a struct that has this name in JSON.
-func memberType(t reflect.Type, name string, equal func(a, b string) bool) (reflect.Type, bool) {
+func memberType(t reflect.Type, name string, naming naming) (reflect.Type, bool) {
 	for _, f := range reflect.VisibleFields(t) {
-		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); equal(tag, name) && tag != "" {
+		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag != "" && naming(tag, name) {
 			return f.Type, true
 		}
 	}

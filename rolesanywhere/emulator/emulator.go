@@ -254,8 +254,8 @@ func New(cfg Config) (_ *Server, err error) {
 	return s, nil
 }
 
-// Close releases the state folder. If there is one, requests fail afterwards. It must
-// be called only once.
+// Close releases the state folder. If there is one, requests that change
+// something fail afterwards. It must be called only once.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -32,6 +32,7 @@ const (
 	msgUnknownPath      = "No such operation: %s %s"
 	msgRPCOperation     = "The emulator does not implement the operation %q of the service %q"
 	msgRPCProtocol      = "The operation %s needs the method POST and the content type %s"
+	msgWebPage          = "Requests of web pages are refused"
 	msgBody             = "Request body: %v"
 	msgParameter        = "Parameter %s: %v"
 	msgNotFound         = "Resource not found: %s"
@@ -161,6 +162,7 @@ const (
 	codeSTSParameter     = "InvalidParameterValue"
 	codeSTSThrottling    = "Throttling"
 	codeSTSPacked        = "PackedPolicyTooLarge"
+	codeSTSInternal      = "InternalFailure"
 )
 
 // The codes of errors of IAM, besides codes above.
@@ -171,6 +173,7 @@ const (
 	codeIAMLimit     = "LimitExceeded"
 	codeIAMMalformed = "MalformedPolicyDocument"
 	codeIAMInput     = "InvalidInput"
+	codeIAMInternal  = "ServiceFailure"
 )
 
 // The codes of errors of AWS Private CA, besides codes above. All of them have the
@@ -236,6 +239,7 @@ var statuses = map[string]int{
 	codeSTSParameter:     http.StatusBadRequest,
 	codeSTSThrottling:    http.StatusBadRequest,
 	codeSTSPacked:        http.StatusBadRequest,
+	codeSTSInternal:      http.StatusInternalServerError,
 
 	codeIAMNotFound:  http.StatusNotFound,
 	codeIAMExists:    http.StatusConflict,
@@ -243,6 +247,7 @@ var statuses = map[string]int{
 	codeIAMLimit:     http.StatusConflict,
 	codeIAMMalformed: http.StatusBadRequest,
 	codeIAMInput:     http.StatusBadRequest,
+	codeIAMInternal:  http.StatusInternalServerError,
 }
 
 // codeOf returns the error code for the status of an injected fault, or "".

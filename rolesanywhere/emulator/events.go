@@ -3,6 +3,7 @@ package emulator
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -13,13 +14,16 @@ import (
 	"time"
 )
 
+// Limits of an event, in bytes. Those of texts are of their form in JSON.
 const (
-	// maxEvents limits the memory for events.
-	maxEvents = 10_000
-	// maxUserAgent is the limit of the user agent in an event, in bytes.
+	maxEvent = 16 << 10
+	// maxUserAgent is a limit of CloudTrail, as is maxErrorMessage.
 	//
 	// Source: AWS CloudTrail User Guide, "CloudTrail record contents".
-	maxUserAgent = 1024
+	maxUserAgent    = 1024
+	maxErrorMessage = 1024
+	maxEventText    = 256  // of other texts
+	maxEventARN     = 1024 // longer than the ARN of each role and policy
 )
 
 const (
@@ -57,9 +61,10 @@ type event struct {
 	RecipientAccountID  string          `json:"recipientAccountId"`
 	EventCategory       string          `json:"eventCategory"`
 
-	also   []func(*changes) // changes that are stored with the event
-	beside []event          // events that are stored with it
-	lines  [][]byte         // of the event log, if changeWith has stored the event
+	verified bool             // the caller has a valid signature
+	also     []func(*changes) // changes that are stored with the event
+	beside   []event          // events that are stored with it
+	lines    [][]byte         // of the event log, if changeWith has stored the event
 }
 
 // An eventResource is a resource that a request used.
@@ -74,11 +79,15 @@ const (
 	typeProfile = "AWS::RolesAnywhere::Profile"
 	typeCRL     = "AWS::RolesAnywhere::CRL"
 	typeRole    = "AWS::IAM::Role"
+	typePolicy  = "AWS::IAM::ManagedPolicy"
 )
 
-// resourcesOf returns the resources in the response of an operation of Roles Anywhere.
+// resourcesOf returns the resources in the response of an operation.
 func resourcesOf(out any) (all []eventResource) {
-	members, _ := out.(map[string]any)
+	members, ok := out.(map[string]any)
+	if !ok {
+		members = map[string]any{"": out}
+	}
 	for _, v := range members {
 		if d, ok := v.(interface{ eventResource() eventResource }); ok {
 			all = append(all, d.eventResource())
@@ -94,6 +103,10 @@ func newEventResource(kind, arn string) eventResource {
 func (d anchorDetail) eventResource() eventResource  { return newEventResource(typeAnchor, d.ARN) }
 func (d profileDetail) eventResource() eventResource { return newEventResource(typeProfile, d.ARN) }
 func (d crlDetail) eventResource() eventResource     { return newEventResource(typeCRL, d.ARN) }
+func (o roleOutput) eventResource() eventResource    { return newEventResource(typeRole, o.Role.ARN) }
+func (o policyOutput) eventResource() eventResource {
+	return newEventResource(typePolicy, o.Policy.ARN)
+}
 
 // isReadOnly reports whether an operation only reads. According to the examples in the
 // IAM User Guide, AssumeRole does.
@@ -116,7 +129,7 @@ func (s *Server) newEvent(r *http.Request, requestID, source, name string) event
 		EventName:          name,
 		AWSRegion:          s.region,
 		SourceIPAddress:    addr,
-		UserAgent:          clipTo(r.UserAgent(), maxUserAgent),
+		UserAgent:          r.UserAgent(),
 		RequestID:          requestID,
 		EventID:            newUUID(),
 		ReadOnly:           isReadOnly(name),
@@ -127,10 +140,16 @@ func (s *Server) newEvent(r *http.Request, requestID, source, name string) event
 	}
 }
 
+// identify records the caller, whose signature is verified.
+func (e *event) identify(caller *session) { e.UserIdentity, e.verified = caller.identity(), true }
+
+// onlyReads reports whether the request changes nothing.
+func (e *event) onlyReads() bool { return e.ReadOnly && len(e.also) == 0 }
+
 func (e *event) fail(r *refusal) {
 	e.ErrorCode, e.ErrorMessage = r.code, r.message
 	if r.cause != nil {
-		e.AdditionalEventData.Reason = clipTo(r.cause.Error(), maxReason)
+		e.AdditionalEventData.Reason = r.cause.Error()
 	}
 }
 
@@ -141,24 +160,73 @@ type eventLog struct {
 	w  io.Writer // nil: none
 }
 
-// encode returns the event as one line.
+// encode returns the event as one line of at most maxEvent bytes, whatever the client
+// sent. It shortens texts, and replaces a request or a response that is too large by a
+// note, because many large events would fill the memory.
 func (e event) encode() ([]byte, error) {
+	limits := map[*string]int{
+		&e.EventName: maxEventText, &e.SourceIPAddress: maxEventText, &e.UserAgent: maxUserAgent, &e.ErrorMessage: maxErrorMessage,
+		&e.AdditionalEventData.Reason: maxReason, &e.AdditionalEventData.AlgorithmKeyMismatch: maxEventText,
+	}
+	e.Resources = slices.Clone(e.Resources)
+	for i := range e.Resources {
+		limits[&e.Resources[i].ARN] = maxEventARN
+	}
+	for text, limit := range limits {
+		*text = clipJSON(*text, limit)
+	}
+	details := []*any{&e.RequestParameters, &e.ResponseElements}
+	slices.SortStableFunc(details, func(a, b *any) int { return sizeJSON(*b) - sizeJSON(*a) }) // the larger one first
+	line, err := encodeLine(e)
+	for _, detail := range details {
+		if err != nil || len(line) <= maxEvent {
+			break
+		}
+		*detail = omitted(sizeJSON(*detail))
+		line, err = encodeLine(e)
+	}
+	return line, err
+}
+
+// omitted is the note in place of a large request or response. CloudTrail has the same
+// members in an event that it shortens.
+func omitted(size int) any {
+	return map[string]any{"omitted": true, "originalSize": size, "reason": fmt.Sprintf("the event is larger than %d bytes", maxEvent)}
+}
+
+func encodeLine(v any) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(e) // an error is impossible with the types in use
+	err := encoder.Encode(v) // an error is impossible with the types in use
 	return b.Bytes(), err
 }
 
+func sizeJSON(v any) int {
+	b, _ := encodeLine(v)
+	return len(b)
+}
+
+// clipJSON returns the beginning of a text whose JSON has at most limit bytes.
+func clipJSON(s string, limit int) string {
+	for n := limit; len(s) > 0 && sizeJSON(s) > limit; n /= 2 {
+		s = clipTo(s, n)
+	}
+	return s
+}
+
 // changeWith is change for a request. If f succeeds, its changes are stored together with
-// the event of the request and what f returns, which becomes the response of the event.
+// the event of the request and what f returns, which becomes the response of the event. f
+// can add to the event.
 func (s *Server) changeWith(e *event, f func(*changes) (any, error)) (out any, err error) {
-	done := *e
+	var done event
 	err = s.change(func(c *changes) (err error) {
 		if out, err = f(c); err != nil {
 			return err
 		}
-		done.ResponseElements, done.Resources = eventDetail(out), resourcesOf(out)
+		done = *e
+		done.ResponseElements = out
+		done.addResources(resourcesOf(out))
 		return s.addEvent(c, &done)
 	})
 	if err == nil {
@@ -167,33 +235,27 @@ func (s *Server) changeWith(e *event, f func(*changes) (any, error)) (out any, e
 	return out, err
 }
 
-// record stores an event, unless changeWith has stored it, and writes it and the events
-// beside it to the log of events.
-func (s *Server) record(e event) error {
-	if e.lines == nil {
-		if err := s.change(func(c *changes) error { return s.addEvent(c, &e) }); err != nil {
-			return err
+// addResources adds resources that the event does not have yet.
+func (e *event) addResources(more []eventResource) {
+	for _, r := range more {
+		if !slices.Contains(e.Resources, r) {
+			e.Resources = append(slices.Clip(e.Resources), r)
 		}
 	}
-	s.events.write(e.lines, s.logger)
-	return nil
 }
 
 // addEvent adds an event, the events beside it and its changes.
 func (s *Server) addEvent(c *changes, e *event) error {
-	all := append([]event{*e}, e.beside...)
-	oldest := s.history.keys
-	for _, key := range oldest[:max(0, len(oldest)+len(all)-maxEvents)] {
-		s.history.remove(c, key)
-	}
-	for _, one := range all {
+	var kept []keptEvent
+	for _, one := range append([]event{*e}, e.beside...) {
 		line, err := one.encode()
 		if err != nil {
 			return err
 		}
-		s.history.put(c, one.EventID, bytes.TrimSpace(line))
+		kept = append(kept, keptEvent{id: one.EventID, record: bytes.TrimSpace(line)})
 		e.lines = append(e.lines, line)
 	}
+	s.history.add(c, e.verified, kept)
 	for _, f := range e.also {
 		f(c)
 	}
@@ -213,8 +275,9 @@ func (l *eventLog) write(lines [][]byte, logger *slog.Logger) {
 	}
 }
 
-// finish records the event of a request that ended with err or succeeded, and returns
-// the refusal to send, or nil.
+// finish stores the event of a request that ended with err or succeeded, unless changeWith
+// has stored it, writes it to the log of events, and returns the refusal to send, or nil.
+// If the event cannot be stored, a request that changes nothing is answered all the same.
 func (s *Server) finish(e event, err error) *refusal {
 	var refused *refusal
 	if err != nil {
@@ -222,8 +285,14 @@ func (s *Server) finish(e event, err error) *refusal {
 		e.fail(refused)
 		e.ResponseElements = nil
 	}
-	if err := s.record(e); err != nil && refused == nil {
-		return asRefusal(err)
+	if e.lines == nil {
+		if err := s.change(func(c *changes) error { return s.addEvent(c, &e) }); err != nil {
+			s.logger.Error("could not store event", "event", e.EventName, "error", err)
+			if refused == nil && !e.onlyReads() {
+				return asRefusal(err)
+			}
+		}
 	}
+	s.events.write(e.lines, s.logger)
 	return refused
 }

@@ -49,9 +49,10 @@ func responseElements(out *createSessionOutput) *sessionElements {
 // the service records, and the parameters that have no effect.
 type additionalData struct {
 	HeadersNotSigned     []string `json:"requiredHeadersNotSigned,omitempty"`
-	AlgorithmKeyMismatch string   `json:"algorithmKeyMismatch,omitempty"` // the algorithm named in the request
-	Ignored              []string `json:"ignoredParameters,omitempty"`    // the emulator's own
-	Reason               string   `json:"reason,omitempty"`               // the emulator's own: why the request was refused, as in the log
+	AlgorithmKeyMismatch string   `json:"algorithmKeyMismatch,omitempty"`   // the algorithm named in the request
+	Ignored              []string `json:"ignoredParameters,omitempty"`      // the emulator's own
+	NotVerified          bool     `json:"certificateNotVerified,omitempty"` // the emulator's own: the parameters have the certificate that the client sent
+	Reason               string   `json:"reason,omitempty"`                 // the emulator's own: why the request was refused, as in the log
 }
 
 // signatureFindings returns the problems of a request's signature. It uses only the

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"reflect"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -228,27 +227,7 @@ func TestOneCommit(t *testing.T) {
 			t.Errorf("request %d: %d commits", i, n)
 		}
 	}
-	if sessions, events := len(w.server.sessions.keys), len(w.server.history.keys); sessions != 3 || events != 7 {
+	if sessions, events := len(w.server.sessions.keys), w.server.history.size(); sessions != 3 || events != 7 {
 		t.Errorf("%d sessions, %d events", sessions, events)
-	}
-}
-
-func TestEventsAreBounded(t *testing.T) {
-	w := newTestEnv(t, Config{})
-	if err := w.server.change(func(c *changes) error {
-		for i := range maxEvents - 1 {
-			w.server.history.put(c, strconv.Itoa(i), json.RawMessage(`{}`))
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	w.do(t, call{after: setHeader("User-Agent", strings.Repeat("x", 10*maxUserAgent))}).session(t)
-	keys := w.server.history.keys
-	if len(keys) != maxEvents || keys[0] != "1" {
-		t.Errorf("%d events, the first is %s", len(keys), keys[0])
-	}
-	if n := len(w.server.history.rows[keys[maxEvents-2]].Value); n > 4*maxUserAgent {
-		t.Errorf("an event has %d bytes", n)
 	}
 }

@@ -39,6 +39,8 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amzn-Requestid", id)
 	protocol := rpcProtocolOf(r)
 	switch service := serviceOf(r); {
+	case ofWebPage(r):
+		s.writeRefusal(w, refuse(codeAccessDenied, msgWebPage))
 	case service != "" && !slices.Contains(services, service) && r.URL.Path != "/sessions":
 		s.refuseForeign(w, r, service, id)
 	case protocol != nil:
@@ -50,6 +52,16 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	default:
 		s.serveControl(w, r, id)
 	}
+}
+
+// ofWebPage reports whether a browser sent a request for a web page, which can belong to
+// anybody. No SDK sends these headers.
+func ofWebPage(r *http.Request) bool {
+	_, cross := r.Header["Origin"]
+	for _, site := range r.Header["Sec-Fetch-Site"] {
+		cross = cross || site != "none" && site != "same-origin"
+	}
+	return cross
 }
 
 // A recorder records the response for the log.

@@ -79,7 +79,8 @@ func writes(op iamOperation) func(*Server, *queryRequest) (any, error) {
 	}
 }
 
-// prepare reads the parameters of a request, which it records in the event.
+// prepare reads the parameters of a request, which it records in the event, as its act
+// records the resources.
 func prepare(op iamOperation, s *Server, q *queryRequest) (iamAct, error) {
 	form, err := parametersOf(q.form)
 	if err != nil {
@@ -91,7 +92,10 @@ func prepare(op iamOperation, s *Server, q *queryRequest) (iamAct, error) {
 	if r.err == nil {
 		r.err = unused(r.form)
 	}
-	return act, r.err
+	return func(c *changes) (any, error) {
+		q.ev.addResources(r.resources(s))
+		return act(c)
+	}, r.err
 }
 
 // An iamResponse is the response of an operation. AWS sends no element of the result if

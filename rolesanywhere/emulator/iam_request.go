@@ -32,6 +32,8 @@ type iamRequest struct {
 	*queryRequest
 	form       url.Values     // that are not read yet
 	parameters map[string]any // that are read, for the event
+	role       string         // the parameter RoleName, or ""
+	policy     string         // the parameter PolicyArn, or ""
 	err        error
 }
 
@@ -89,11 +91,30 @@ func (r *iamRequest) number(name string, fallback, low, high int) int {
 	return n
 }
 
-func (r *iamRequest) roleName() string   { return r.required("RoleName", nameOf(maxRoleName)) }
 func (r *iamRequest) policyName() string { return r.required("PolicyName", nameOf(maxPolicyName)) }
-func (r *iamRequest) policyARN() string  { return r.required("PolicyArn", checkPolicyARN) }
 func (r *iamRequest) path() string       { return r.optional("Path", "/", checkPath) }
 func (r *iamRequest) pathPrefix() string { return r.optional("PathPrefix", "/", checkPathPrefix) }
+
+func (r *iamRequest) roleName() string {
+	r.role = r.required("RoleName", nameOf(maxRoleName))
+	return r.role
+}
+
+func (r *iamRequest) policyARN() string {
+	r.policy = r.required("PolicyArn", checkPolicyARN)
+	return r.policy
+}
+
+// resources returns the role and the policy that the parameters name, if they exist.
+func (r *iamRequest) resources(s *Server) (all []eventResource) {
+	if role, ok := s.roleByName(s.account, r.role); ok {
+		all = append(all, newEventResource(typeRole, role.ARN))
+	}
+	if _, ok := s.policies.get(r.policy); ok {
+		all = append(all, newEventResource(typePolicy, r.policy))
+	}
+	return all
+}
 
 // maxSession returns the maximum duration of the sessions of a role. As the service model
 // says, UpdateRole sets the default, too.
@@ -126,7 +147,9 @@ func (r *iamRequest) tagKeys() (keys []string) {
 		name := "TagKeys.member." + strconv.Itoa(i)
 		key := r.form.Get(name)
 		if key == "" {
-			r.parameters["tagKeys"] = keys
+			if len(keys) > 0 {
+				r.parameters["tagKeys"] = keys
+			}
 			return keys
 		}
 		switch {

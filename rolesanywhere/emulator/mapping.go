@@ -117,7 +117,9 @@ func (s *Server) deleteAttributeMapping(c *controlRequest) (any, error) {
 		return nil, err
 	}
 	specifiers := c.query["specifiers"]
-	c.ev.RequestParameters = eventDetail(map[string]any{"certificateField": field, "specifiers": specifiers})
+	if len(specifiers) > 0 {
+		c.record("specifiers", specifiers)
+	}
 	if err := oneOf("certificateField", field, certificateFields); err != nil {
 		return nil, err
 	}

@@ -54,6 +54,9 @@ type shownEvent struct {
 	Parameters   struct {
 		Subject string `json:"subject"` // of a certificate, see sessionParameters
 	} `json:"requestParameters"`
+	Additional struct {
+		NotVerified bool `json:"certificateNotVerified"`
+	} `json:"additionalEventData"`
 }
 
 func newUserPage(s *Server) *userPage {
@@ -111,8 +114,14 @@ func (p *userPage) snapshot() page.Snapshot {
 		section(&s.roles, "roles", "Roles", []string{"ARN", "Longest session", "Trust policy"}, (*role).row),
 		section(&s.crls, "crls", "Revocation lists", []string{"Name", "State", "List"}, (*crl).row),
 	}
-	events := newest(&s.history)
-	total := len(s.history.keys)
+	events := make([]keptEvent, 0, maxShown)
+	for e := range s.history.newest() {
+		if len(events) == maxShown {
+			break
+		}
+		events = append(events, e)
+	}
+	total := s.history.size()
 	s.mu.RUnlock()
 
 	sections = append([]page.Section{p.shownRequests()}, sections...)
@@ -143,19 +152,22 @@ func section[T any](t *table[T], id, title string, columns []string, row func(T)
 	return section
 }
 
-func (p *userPage) shownEvents(events []keyed[json.RawMessage], total int) page.Section {
+func (p *userPage) shownEvents(events []keptEvent, total int) page.Section {
 	section := page.Section{ID: "events", Title: "Events", Columns: []string{"Time in UTC", "Event", "Client", "Result"}, Total: total}
 	decoded := make(map[string]shownEvent, len(events))
 	for _, raw := range events {
-		e, ok := p.decoded[raw.key]
+		e, ok := p.decoded[raw.id]
 		if !ok {
-			_ = json.Unmarshal(raw.value, &e) // the emulator wrote it
+			_ = json.Unmarshal(raw.record, &e) // the emulator wrote it
 			for _, field := range []*string{&e.EventName, &e.SourceIP, &e.UserAgent, &e.ErrorMessage, &e.UserIdentity.ARN, &e.Parameters.Subject} {
 				*field = clip(*field)
 			}
 		}
-		decoded[raw.key] = e
+		decoded[raw.id] = e
 		client := page.Cell{cmp.Or(e.UserIdentity.ARN, e.Parameters.Subject, "unknown")}
+		if e.Additional.NotVerified {
+			client[0] = "not verified: " + client[0]
+		}
 		result := page.Cell{"success"}
 		if e.ErrorCode != "" {
 			result = page.Cell{e.ErrorCode, e.ErrorMessage}

@@ -65,12 +65,15 @@ func TestPageContent(t *testing.T) {
 		page = html.UnescapeString(page)
 		for _, want := range []string{
 			`CN=\<script\>alert(\"name\")\</script\>`, "<img src=x onerror=alert(1)>", "<script>alert(2)</script>",
-			issued.Credentials.AccessKeyID, issued.AssumedRoleUser.ARN, testAnchor, testProfile, testRole,
+			`not verified: CN=\<script\>`, issued.Credentials.AccessKeyID, issued.AssumedRoleUser.ARN, testAnchor, testProfile, testRole,
 			"AccessDeniedException: " + msgUntrusted + " (", "CreateSession", "GetCallerIdentity",
 		} {
 			if !strings.Contains(page, want) {
 				t.Errorf("%s lacks %q:\n%s", path, want, page)
 			}
+		}
+		if strings.Contains(page, "not verified: CN=client") {
+			t.Errorf("%s says that a verified certificate is not", path)
 		}
 		secrets := []string{issued.Credentials.SecretAccessKey, issued.Credentials.SessionToken}
 		for _, session := range w.server.sessions.all() {

@@ -8,8 +8,12 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// maxSessions limits the memory for issued sessions.
-const maxSessions = 10_000
+// Limits of the memory for issued sessions. With that of a role, the sessions of one role
+// do not displace those of all others.
+const (
+	maxSessions     = 10_000
+	maxRoleSessions = 1000
+)
 
 // administratorName is the name of the only IAM user.
 const administratorName = "administrator"
@@ -56,26 +60,41 @@ func randomBase64(n int) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// addSession adds a session. If the table is full, it removes the expired sessions
-// and, if there are none, the oldest session. It never removes the administrator.
+// addSession adds a session. If the table or the part of its role is full, it makes room.
 func (s *Server) addSession(c *changes, issued *session) {
-	if len(s.sessions.keys) >= maxSessions {
-		removed, oldest := 0, ""
-		for key, old := range s.sessions.all() {
-			switch {
-			case old.isAdministrator():
-			case old.expired(issued.Issued):
-				s.sessions.remove(c, key)
-				removed++
-			case oldest == "":
-				oldest = key
-			}
-		}
-		if removed == 0 {
-			s.sessions.remove(c, oldest)
+	ofRole := 0
+	for _, r := range s.sessions.rows {
+		if r.Value.RoleARN == issued.RoleARN {
+			ofRole++
 		}
 	}
+	if ofRole >= maxRoleSessions || len(s.sessions.keys) >= maxSessions {
+		s.makeRoom(c, issued)
+	}
 	s.sessions.put(c, issued.AccessKeyID, issued)
+}
+
+// makeRoom removes the expired sessions and, if that is not enough for a new session, the
+// oldest one of its role, or of another role if this one has none. It never removes the
+// administrator.
+func (s *Server) makeRoom(c *changes, issued *session) {
+	left := len(s.sessions.keys)
+	var own, others []string // the oldest first
+	for key, old := range s.sessions.all() {
+		switch {
+		case old.isAdministrator():
+		case old.expired(issued.Issued):
+			s.sessions.remove(c, key)
+			left--
+		case old.RoleARN == issued.RoleARN:
+			own = append(own, key)
+		default:
+			others = append(others, key)
+		}
+	}
+	if len(own) >= maxRoleSessions || left >= maxSessions {
+		s.sessions.remove(c, append(own, others...)[0])
+	}
 }
 
 // Administrator returns the long-term credentials of the only IAM user. They are

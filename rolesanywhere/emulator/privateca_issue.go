@@ -27,17 +27,17 @@ const (
 )
 
 type issueCertificateInput struct {
-	CertificateAuthorityArn string   `json:"certificateAuthorityArn"`
+	CertificateAuthorityArn string   `json:"certificateAuthorityArn,omitempty"`
 	Csr                     []byte   `json:"csr,omitempty"`
-	SigningAlgorithm        string   `json:"signingAlgorithm"`
+	SigningAlgorithm        string   `json:"signingAlgorithm,omitempty"`
 	TemplateArn             string   `json:"templateArn,omitempty"`
-	Validity                validity `json:"validity"`
+	Validity                validity `json:"validity,omitzero"`
 	IdempotencyToken        string   `json:"idempotencyToken,omitempty"`
 }
 
 type validity struct {
-	Type  string `json:"type"`
-	Value int64  `json:"value"`
+	Type  string `json:"type,omitempty"`
+	Value int64  `json:"value,omitempty"`
 }
 
 type issueCertificateOutput struct {
@@ -45,8 +45,8 @@ type issueCertificateOutput struct {
 }
 
 type getCertificateInput struct {
-	CertificateAuthorityArn string `json:"certificateAuthorityArn"`
-	CertificateArn          string `json:"certificateArn"`
+	CertificateAuthorityArn string `json:"certificateAuthorityArn,omitempty"`
+	CertificateArn          string `json:"certificateArn,omitempty"`
 }
 
 type getCertificateOutput struct{ Certificate, CertificateChain string }

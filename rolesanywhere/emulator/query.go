@@ -18,12 +18,13 @@ type queryService struct {
 	name, source string // in signatures and in events
 	namespace    string // of the XML
 	operations   map[string]func(*Server, *queryRequest) (any, error)
-	open         bool // sessions may call it, not only the administrator
+	internal     string // code of internal errors
+	open         bool   // sessions may call it, not only the administrator
 }
 
 var (
-	sts = queryService{stsVersion, stsService, sourceSTS, stsNamespace, stsOperations, true}
-	iam = queryService{iamVersion, iamService, sourceIAM, iamNamespace, iamOperations, false}
+	sts = queryService{stsVersion, stsService, sourceSTS, stsNamespace, stsOperations, codeSTSInternal, true}
+	iam = queryService{iamVersion, iamService, sourceIAM, iamNamespace, iamOperations, codeIAMInternal, false}
 )
 
 // A queryRequest is a verified request of the Query protocol.
@@ -82,7 +83,8 @@ func (s *Server) answerQuery(r *http.Request, body []byte, service queryService,
 	if err != nil {
 		return nil, err
 	}
-	q.caller, q.ev.UserIdentity = caller, caller.identity()
+	q.caller = caller
+	q.ev.identify(caller)
 	action := q.form.Get("Action")
 	if !s.limiters[action].allow(s.now()) {
 		return nil, refuse(codeSTSThrottling, msgRate)
@@ -117,6 +119,9 @@ func parseForm(query string, body []byte) (url.Values, error) {
 }
 
 func (s *Server) writeXMLRefusal(w *recorder, r *refusal, service queryService, id string) {
+	if r.code == codeInternal {
+		r = &refusal{service.internal, r.message, r.cause}
+	}
 	w.refused = r
 	fault := "Sender"
 	if statuses[r.code] >= 500 {

@@ -1,7 +1,6 @@
 package emulator
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -141,8 +140,8 @@ type resources struct {
 	policies table[*managedPolicy]
 	subjects table[*subject]
 	sessions table[*session]
-	history  table[json.RawMessage] // events
-	about    table[string]          // account and region of the state
+	history  history
+	about    table[string] // account and region of the state
 }
 
 func newResources() resources {
@@ -154,7 +153,7 @@ func newResources() resources {
 		policies: newTable[*managedPolicy]("policies"),
 		subjects: newTable[*subject]("subjects"),
 		sessions: newTable[*session]("sessions"),
-		history:  newTable[json.RawMessage]("events"),
+		history:  newHistory(),
 		about:    newTable[string]("about"),
 	}
 }

@@ -1,10 +1,7 @@
 package emulator
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -81,13 +78,13 @@ type rpcRequest struct {
 	ev     *event
 }
 
-// input decodes the body into in, and records it in the event. It refuses members that the
-// emulator does not use.
+// input decodes the body into in, and records it in the event. The names of its members
+// begin with capital letters, unlike those in events.
 func (q *rpcRequest) input(in any) error {
-	if err := decodeJSON(q.body, in); err != nil {
+	if err := decodeStrictly(q.body, in, capitalized); err != nil {
 		return refuse(codeSerialization, msgBody, clip(err.Error()))
 	}
-	q.ev.RequestParameters = eventDetail(in)
+	q.ev.RequestParameters = in
 	return nil
 }
 
@@ -134,7 +131,7 @@ func (s *Server) answerRPC(w *recorder, r *http.Request, service *rpcService, q 
 	if q.caller, err = s.caller(r, q.body, service.name, s.region); err != nil {
 		return nil, jsonRefusal(err)
 	}
-	q.ev.UserIdentity = q.caller.identity()
+	q.ev.identify(q.caller)
 	name := q.ev.EventName
 	if !s.limiters[name].allow(s.now()) {
 		return nil, refuse(codeThrottling, msgRate)
@@ -171,17 +168,4 @@ func (s *Server) writeRPC(w http.ResponseWriter, protocol *rpcProtocol, status i
 		w.Header().Set(headerProtocol, protocol.id)
 	}
 	s.write(w, status, protocol.contentType, b)
-}
-
-// decodeJSON decodes one JSON value. It refuses unknown members.
-func decodeJSON(body []byte, in any) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(in); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is data after the JSON value")
-	}
-	return nil
 }

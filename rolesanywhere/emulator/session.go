@@ -75,6 +75,7 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 
 	now := s.now()
 	chains, err := authenticate(r, body, use, logged, now, s.region)
+	ev.verified, ev.AdditionalEventData.NotVerified = err == nil, err != nil && logged.SerialNumber != ""
 	if err != nil {
 		return nil, err
 	}

@@ -107,30 +107,47 @@ func TestExpirationIsInWholeSeconds(t *testing.T) {
 	}
 }
 
+// A full table or role loses its expired sessions first, then the oldest one of the role.
 func TestSessionsAreBounded(t *testing.T) {
 	server := newServer(t, Config{Now: func() time.Time { return testNow }})
-	add := func(lifetime time.Duration) string {
+	add := func(role int, lifetime time.Duration) string {
 		issued := newSession(assumedRoleUser{}, "", testNow, lifetime)
+		issued.RoleARN = fmt.Sprint("role ", role)
 		if err := server.change(func(c *changes) error { server.addSession(c, issued); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		return issued.AccessKeyID
 	}
 	known := func(key string) bool { _, ok := server.sessions.get(key); return ok }
-	oldest, second, expired := add(time.Hour), add(time.Hour), add(0)
-	for len(server.sessions.keys) < maxSessions {
-		add(time.Hour)
+	other := add(2, time.Hour)
+	oldest, second, expired := add(1, time.Hour), add(1, time.Hour), add(1, 0)
+	for range maxRoleSessions - 3 {
+		add(1, time.Hour)
 	}
 	if !known(expired) {
-		t.Fatal("an expired session was removed although the table was not full")
+		t.Fatal("an expired session was removed although the role was not full")
 	}
-	add(time.Hour)
+	add(1, time.Hour)
 	if known(expired) || !known(oldest) {
 		t.Error("an older session was removed before an expired one")
 	}
-	newest := add(time.Hour)
-	if known(oldest) || !known(second) || !known(newest) || !known(server.admin.AccessKeyID) {
-		t.Error("a session other than the oldest was removed")
+	newest := add(1, time.Hour)
+	if known(oldest) || !known(second) || !known(newest) || !known(other) {
+		t.Error("a session other than the oldest of the role was removed")
+	}
+	if n := len(server.sessions.keys); n != maxRoleSessions+2 {
+		t.Errorf("%d sessions of the role, the other role and the administrator", n)
+	}
+
+	own := add(3, time.Hour)
+	for i := 0; len(server.sessions.keys) < maxSessions; i++ {
+		add(4+i%100, time.Hour)
+	}
+	if add(3, time.Hour); known(own) || !known(other) {
+		t.Error("a session other than the oldest of the role was removed from the full table")
+	}
+	if add(200, time.Hour); known(other) || !known(second) || !known(server.admin.AccessKeyID) {
+		t.Error("a session other than the oldest was removed for a new role")
 	}
 	if len(server.sessions.keys) != maxSessions || len(server.sessions.rows) != maxSessions {
 		t.Errorf("%d and %d sessions, want %d", len(server.sessions.keys), len(server.sessions.rows), maxSessions)

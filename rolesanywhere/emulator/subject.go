@@ -14,6 +14,9 @@ import (
 const (
 	maxSubjects = 10_000
 	maxSeen     = 20 // certificates, and sets of instance properties, of a subject
+
+	maxSeenBytes   = 32 << 10 // of the certificates, and of the sets, in JSON
+	maxX509Subject = 2 << 10  // bytes of the name of a subject
 )
 
 // A subject is the record of the certificates with one subject that asked for
@@ -45,7 +48,7 @@ type instanceProperty struct {
 // see records a request of an authenticated certificate in its subject.
 func (s *Server) see(c *changes, cert *x509.Certificate, properties map[string]string, now time.Time, failed bool) {
 	now = now.UTC().Truncate(time.Second)
-	sub := &subject{resource: resource{ARN: s.subjectARN(cert), Enabled: true, Created: now}, X509Subject: cert.Subject.String()}
+	sub := &subject{resource: resource{ARN: s.subjectARN(cert), Enabled: true, Created: now}, X509Subject: clipTo(cert.Subject.String(), maxX509Subject)}
 	if old, ok := s.subjects.get(sub.ARN); ok {
 		sub = old.with(func(*resource) {})
 	} else if len(s.subjects.keys) >= maxSubjects {
@@ -76,8 +79,12 @@ func (s *Server) longestUnseen() string {
 }
 
 // putFirst returns a new list with v before those elements of old that are not the same,
-// at most maxSeen.
+// without the last ones if there are too many. It is empty if v alone is too large.
 func putFirst[T any](old []T, v T, same func(T) bool) []T {
 	all := append([]T{v}, slices.DeleteFunc(slices.Clone(old), same)...)
-	return all[:min(len(all), maxSeen)]
+	all = all[:min(len(all), maxSeen)]
+	for len(all) > 0 && sizeJSON(all) > maxSeenBytes {
+		all = all[:len(all)-1]
+	}
+	return all
 }

@@ -124,6 +124,41 @@ func TestSubjectKeepsNewest(t *testing.T) {
 	}
 }
 
+// A subject keeps fewer certificates and properties if they are large, and none that is too
+// large.
+func TestSubjectKeepsLittle(t *testing.T) {
+	w := newTestEnv(t, Config{})
+	properties := make(map[string]string)
+	for i := range maxProperties {
+		properties[fmt.Sprint(i)] = strings.Repeat("x", maxProperty)
+	}
+	for i := range maxSeen {
+		template := leafTemplate("client")
+		template.SerialNumber = big.NewInt(int64(1000 + i))
+		template.ExtraExtensions = []pkix.Extension{{Id: []int{1, 2, 3}, Value: make([]byte, 3000)}}
+		leaf := w.ca.issue(t, template)
+		properties["0"] = fmt.Sprint(i)
+		w.do(t, call{key: leaf.key, chain: []*x509.Certificate{leaf.cert}, body: body("instanceProperties", properties)}).session(t)
+	}
+	s := w.subject(t, 0)
+	if c, p := len(s.Credentials), len(s.Properties); c < 2 || c == maxSeen || p < 2 || p == maxSeen || s.Credentials[0].SerialNumber != fmt.Sprintf("%04x", 1000+maxSeen-1) {
+		t.Errorf("%d certificates, %d sets of properties, the first one is %v", c, p, s.Credentials[0])
+	}
+
+	template := leafTemplate("large")
+	template.ExtraExtensions = []pkix.Extension{{Id: []int{1, 2, 3}, Value: make([]byte, maxSeenBytes)}}
+	leaf := w.ca.issue(t, template)
+	w.do(t, call{key: leaf.key, chain: []*x509.Certificate{leaf.cert}}).session(t)
+	if s := w.subject(t, 1); s.X509Subject != "CN=large" || len(s.Credentials) != 0 {
+		t.Errorf("subject %s has %d certificates", s.X509Subject, len(s.Credentials))
+	}
+	long := w.ca.issue(t, leafTemplate(strings.Repeat("x", 2*maxX509Subject)))
+	w.do(t, call{key: long.key, chain: []*x509.Certificate{long.cert}})
+	if s := w.subject(t, 2); len(s.X509Subject) > maxX509Subject+len("…") {
+		t.Errorf("the subject has %d bytes", len(s.X509Subject))
+	}
+}
+
 func TestSubjectsAreBounded(t *testing.T) {
 	s := newServer(t, Config{})
 	see := func(name string, second int) string {
