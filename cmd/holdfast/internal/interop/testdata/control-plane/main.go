@@ -22,7 +22,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRetryMaxAttempts(1), config.WithBaseEndpoint(args[1]))
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithBaseEndpoint(args[1]))
 	if err != nil {
 		return err
 	}

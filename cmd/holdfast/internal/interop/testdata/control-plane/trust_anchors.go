@@ -14,22 +14,32 @@ const anchors = 7
 
 // walkTrustAnchors creates trust anchors, lists them by pages of three, and gets the
 // errors of an unknown ID and of a certificate that is damaged. It sets an alias, which
-// only this SDK knows. It prints nothing.
+// only this SDK knows. It prints nothing. The SDK repeats a request if it closed the
+// connection before it had read the response, so the requests can be repeated.
 func walkTrustAnchors(ctx context.Context, cfg aws.Config, pem string) error {
 	client := rolesanywhere.NewFromConfig(cfg)
 	source := func(pem string) *types.Source {
 		return &types.Source{SourceType: types.TrustAnchorTypeCertificateBundle, SourceData: &types.SourceDataMemberX509CertificateData{Value: pem}}
 	}
 	created := make(map[string]string)
+	last := ""
 	for i := range anchors {
 		out, err := client.CreateTrustAnchor(ctx, &rolesanywhere.CreateTrustAnchorInput{
-			Name: aws.String(fmt.Sprint("go-", i)), Source: source(pem), AliasName: aws.String(fmt.Sprint("ca/go-", i)), Enabled: aws.Bool(true),
+			Name: aws.String(fmt.Sprint("go-", i)), Source: source(pem), Enabled: aws.Bool(true),
 			CrlDpRevocationEnabled: aws.Bool(true), Tags: []types.Tag{{Key: aws.String("sdk"), Value: aws.String("go")}},
 		})
 		if err != nil {
 			return err
 		}
 		created[*out.TrustAnchor.TrustAnchorId] = *out.TrustAnchor.Name
+		last = *out.TrustAnchor.TrustAnchorId
+	}
+	aliased, err := client.UpdateTrustAnchor(ctx, &rolesanywhere.UpdateTrustAnchorInput{TrustAnchorId: aws.String(last), AliasName: aws.String("ca/go")})
+	if err != nil {
+		return err
+	}
+	if byAlias, err := client.GetTrustAnchor(ctx, &rolesanywhere.GetTrustAnchorInput{TrustAnchorId: aliased.TrustAnchor.AliasArn}); err != nil || *byAlias.TrustAnchor.TrustAnchorId != last {
+		return fmt.Errorf("by alias: %w", err)
 	}
 	pages := rolesanywhere.NewListTrustAnchorsPaginator(client, &rolesanywhere.ListTrustAnchorsInput{PageSize: aws.Int32(3)})
 	n := 0
