@@ -362,7 +362,7 @@ func TestLockFileRefused(t *testing.T) {
 			if _, err := f.TryLock(key); !errors.Is(err, ErrLocked) {
 				t.Errorf("locked twice: %v", err)
 			}
-			if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || exposed(info) != "" {
+			if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || fileowner.Exposed(info) != "" {
 				t.Errorf("%v, %v", info.Mode(), err)
 			}
 		})
