@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 )
 
 // asRoot skips a test that must change the owner of a file, unless it runs as
