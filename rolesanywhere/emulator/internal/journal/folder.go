@@ -56,12 +56,12 @@ func checkOwner(info fs.FileInfo, path string) error {
 	if why == "" {
 		return nil
 	}
-	mode := "600"
+	command := "chmod 600"
 	if info.IsDir() {
-		mode = "700"
+		command = "chmod 700"
 	}
 	return &FolderError{path, "the state " + why,
-		fmt.Sprintf("make it accessible to you only (chmod %s %s), or name a folder that does not exist yet", mode, path)}
+		fmt.Sprintf("make it accessible to you only (%s %s), or name a folder that does not exist yet", command, path)}
 }
 
 // openOwn is openRegular for a file that others could not have changed.
