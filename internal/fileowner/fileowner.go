@@ -1,5 +1,5 @@
 // Package fileowner decides whether this user may create files in a folder that
-// belongs to somebody else.
+// belongs to somebody else, and whether others could have used a file.
 package fileowner
 
 import (

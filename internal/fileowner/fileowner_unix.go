@@ -36,6 +36,21 @@ func UID(info fs.FileInfo) (uid int, known bool) {
 	return int(stat.Uid), true
 }
 
+// Exposed describes how other users could have read or written a file or folder.
+// It returns "" if they could not.
+func Exposed(info fs.FileInfo) string {
+	uid, known := UID(info)
+	switch {
+	case !known:
+		return "has no owner information"
+	case uid != os.Geteuid():
+		return fmt.Sprintf("belongs to another user (UID %d)", uid)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Sprintf("is accessible to other users (mode %#o)", info.Mode().Perm())
+	}
+	return ""
+}
+
 // isMapped reports whether the user namespace of this process has a user with
 // this UID. Systems without user namespaces have every user.
 func isMapped(uid int) bool {

@@ -8,3 +8,7 @@ func owner(string) (uid int, known bool) { return 0, false }
 
 // UID returns the owner of a file, which is unknown on Windows.
 func UID(fs.FileInfo) (uid int, known bool) { return 0, false }
+
+// Exposed returns "": files inherit the permissions of the user's profile, which the
+// mode does not show.
+func Exposed(fs.FileInfo) string { return "" }

@@ -91,7 +91,7 @@ var mayImport = map[string][]string{
 	"rolesanywhere/credentials/sharedfile":    {"rolesanywhere/credentials"},
 	"rolesanywhere/internal/strictjson":       {},
 	"rolesanywhere/trustpolicy":               {"rolesanywhere/internal/strictjson"},
-	"rolesanywhere/emulator":                  {"rolesanywhere/sigv4x509", "rolesanywhere/sigv4", "rolesanywhere/credentials", "rolesanywhere/trustpolicy", "rolesanywhere/internal/strictjson", "rolesanywhere/emulator/internal/page", "rolesanywhere/emulator/internal/journal"},
+	"rolesanywhere/emulator":                  {"rolesanywhere/sigv4x509", "rolesanywhere/sigv4", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/trustpolicy", "rolesanywhere/internal/strictjson", "rolesanywhere/emulator/internal/page", "rolesanywhere/emulator/internal/journal"},
 	"rolesanywhere/emulator/internal/page":    {"rolesanywhere/credentials/loopback"},
 	"rolesanywhere/emulator/internal/journal": {},
 	"rolesanywhere/awssdk":                    {"rolesanywhere/credentials"},

@@ -77,7 +77,7 @@ func OpenFolder(path string) (*Folder, error) {
 	case !os.SameFile(before, info):
 		err = unsafeFolder(path, "was replaced while it was being opened")
 	default:
-		if why := exposed(info); why != "" {
+		if why := fileowner.Exposed(info); why != "" {
 			err = unsafeFolder(path, why)
 		}
 	}
@@ -126,7 +126,7 @@ func (f *Folder) Load(key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if why := exposed(info); why != "" {
+	if why := fileowner.Exposed(info); why != "" {
 		return unsafe(why)
 	}
 	return io.ReadAll(io.LimitReader(file, maxEntry+1))
@@ -182,7 +182,7 @@ func (f *Folder) files(suffix string) ([]string, error) {
 func (f *Folder) TryLock(key string) (unlock func(), err error) {
 	name := name(key, lockSuffix)
 	for range 3 {
-		if info, err := f.root.Lstat(name); err == nil && (!info.Mode().IsRegular() || exposed(info) != "") {
+		if info, err := f.root.Lstat(name); err == nil && (!info.Mode().IsRegular() || fileowner.Exposed(info) != "") {
 			if err := f.root.RemoveAll(name); err != nil { // not a valid lock file
 				return nil, err
 			}

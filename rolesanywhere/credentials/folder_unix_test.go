@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 )
 
 // asRoot skips a test that must change the owner of a file, unless it runs as
@@ -362,7 +364,7 @@ func TestLockFileRefused(t *testing.T) {
 			if _, err := f.TryLock(key); !errors.Is(err, ErrLocked) {
 				t.Errorf("locked twice: %v", err)
 			}
-			if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || exposed(info) != "" {
+			if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || fileowner.Exposed(info) != "" {
 				t.Errorf("%v, %v", info.Mode(), err)
 			}
 		})

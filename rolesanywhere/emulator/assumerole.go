@@ -139,8 +139,9 @@ func characters(tags map[string]string) (n int) {
 	return n
 }
 
-func hasFold(names []string, name string) bool {
-	return slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, name) })
+// hasFold reports whether the keys of tags have a key, whose case does not matter.
+func hasFold(keys []string, key string) bool {
+	return slices.ContainsFunc(keys, func(s string) bool { return trustpolicy.FoldKey(s) == trustpolicy.FoldKey(key) })
 }
 
 // source returns the source identity of the session that a request gives.

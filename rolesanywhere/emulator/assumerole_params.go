@@ -157,7 +157,7 @@ func (p *assumeRoleParams) parseTags(form url.Values) (err error) {
 			return invalid("transitiveTagKeys", fmt.Sprintf("Member must have length less than or equal to %d", maxTags))
 		}
 		tags := slices.Collect(maps.Keys(p.Tags))
-		j := slices.IndexFunc(tags, func(tag string) bool { return strings.EqualFold(tag, key) })
+		j := slices.IndexFunc(tags, func(tag string) bool { return trustpolicy.FoldKey(tag) == trustpolicy.FoldKey(key) })
 		if j < 0 {
 			return refuse(codeSTSParameter, msgSTSTransitive)
 		}

@@ -177,6 +177,7 @@ func TestAssumeRoleErrors(t *testing.T) {
 		{"long tag value", tag("a", strings.Repeat("x", 257)), codeSTSValidation, "tags.1.member"},
 		{"reserved tag key", tag("AWS:x", "x"), codeSTSParameter, msgSTSTagReserved},
 		{"tag twice", "Tags.member.1.Key=a&Tags.member.1.Value=x&Tags.member.2.Key=A&Tags.member.2.Value=x", codeSTSParameter, msgSTSTagTwice},
+		{"tag twice, İ", tag("id", "x") + "&Tags.member.2.Key=İD&Tags.member.2.Value=y", codeSTSParameter, msgSTSTagTwice}, // ToLower folds it, EqualFold does not
 		{"transitive key", tag("a", "x") + "&TransitiveTagKeys.member.1=b", codeSTSParameter, msgSTSTransitive},
 		{"51 transitive keys", manyKeys, codeSTSValidation, "transitiveTagKeys"},
 		{"session policy", "Policy={}", codeSTSValidation, "does not support Policy"},

@@ -245,7 +245,7 @@ func TestLookupEventsRefused(t *testing.T) {
 
 // A state folder keeps the events, and the token of a page.
 func TestLookupEventsAfterRestart(t *testing.T) {
-	folder := t.TempDir()
+	folder := newFolder(t)
 	w := newTestEnv(t, Config{State: folder})
 	w.do(t, call{}).session(t)
 	page := w.lookup(t, `{"MaxResults":1}`)

@@ -323,7 +323,13 @@ func (w *testEnv) refusedSignatures(session credentials.Credentials) (all []refu
 	add("another method", controlCall{after: func(r *http.Request) {
 		r.Method, r.URL.Path, r.URL.RawPath = http.MethodGet, "/profiles", ""
 	}}, invalid, msgSTSSignature)
-	add("administrator with a token", controlCall{after: setHeader(headerToken, "x")}, "IncompleteSignatureException", "")
+	add("administrator with a token that is not signed", controlCall{after: setHeader(headerToken, "x")}, "IncompleteSignatureException", "")
+	for name, token := range map[string]string{"a": "x", "an empty": ""} {
+		add("administrator with "+name+" token", controlCall{before: func(r *http.Request) { r.Header.Set(headerToken, token) }, auth: func(a *authorization) {
+			a.signedHeaders = append(a.signedHeaders, "x-amz-security-token")
+		}}, unknown, msgSTSInvalid)
+	}
+	add("header that is not signed", controlCall{after: setHeader("X-Amz-Meta", "x")}, "IncompleteSignatureException", "x-amz-meta")
 	add("X.509 signature", controlCall{after: replaceAuthorization(sigV4, "AWS4-X509-RSA-SHA256")}, "IncompleteSignatureException", "")
 	return all
 }

@@ -12,7 +12,7 @@ import (
 // with the code of its service.
 func TestReadsWithoutStorage(t *testing.T) {
 	var log, lines bytes.Buffer
-	w := newTestEnv(t, Config{State: t.TempDir(), Roles: []Role{{}, {ARN: otherRole}}, Logger: slog.New(slog.NewTextHandler(&log, nil)), Events: &lines})
+	w := newTestEnv(t, Config{State: newFolder(t), Roles: []Role{{}, {ARN: otherRole}}, Logger: slog.New(slog.NewTextHandler(&log, nil)), Events: &lines})
 	c := issuedCredentials(w.do(t, call{}).session(t))
 	if err := w.server.Close(); err != nil { // as if the disk was full
 		t.Fatal(err)

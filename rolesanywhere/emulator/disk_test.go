@@ -17,6 +17,16 @@ import (
 
 const stateFile = "state.jsonl"
 
+// newFolder makes a folder that only its owner can read, unlike that of t.TempDir.
+func newFolder(t testing.TB) string {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "state")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
 // newStateEnv starts an emulator with a state folder. stop closes it.
 func newStateEnv(t testing.TB, folder string, ca certKey) (w *testEnv, stop func()) {
 	t.Helper()
@@ -128,7 +138,7 @@ func TestStateIsKept(t *testing.T) {
 }
 
 func TestStateRefused(t *testing.T) {
-	folder := t.TempDir()
+	folder := newFolder(t)
 	_, stop := newStateEnv(t, folder, newRoot(t, caTemplate("Root")))
 	check := func(message string, cfg Config) {
 		t.Helper()
@@ -161,7 +171,7 @@ func TestStateRefused(t *testing.T) {
 // panic nor hang.
 func startDamaged(t testing.TB, b []byte) error {
 	t.Helper()
-	folder := t.TempDir()
+	folder := newFolder(t)
 	if err := os.WriteFile(filepath.Join(folder, stateFile), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +196,7 @@ func startDamaged(t testing.TB, b []byte) error {
 // newStateFile returns the bytes of a state.
 func newStateFile(t testing.TB) []byte {
 	t.Helper()
-	folder := t.TempDir()
+	folder := newFolder(t)
 	w, stop := newStateEnv(t, folder, newRoot(t, caTemplate("Root")))
 	w.fill(t)
 	stop()
@@ -238,7 +248,7 @@ func TestDamagedState(t *testing.T) {
 
 // Each change of a byte of a state is detected.
 func TestDamagedByte(t *testing.T) {
-	folder := t.TempDir()
+	folder := newFolder(t)
 	_, stop := newStateEnv(t, folder, newRoot(t, caTemplate("Root")))
 	stop()
 	path := filepath.Join(folder, stateFile)
@@ -290,7 +300,7 @@ func TestAllTablesAreStored(t *testing.T) {
 
 // Many changes of one resource keep the file small, and the other resources.
 func TestStateIsCompacted(t *testing.T) {
-	folder := t.TempDir()
+	folder := newFolder(t)
 	ca := newRoot(t, caTemplate("Root"))
 	w, stop := newStateEnv(t, folder, ca)
 	w.fill(t)

@@ -151,6 +151,21 @@ var partitions = map[string]string{
 	"us-isof-": "aws-iso-f",
 }
 
+// globalRegions has the region for which requests to global services are signed, by
+// partition.
+//
+// Source: endpoints of IAM in the AWS SDK for Go, service/iam v1.66.0.
+var globalRegions = map[string]string{
+	"aws":        "us-east-1",
+	"aws-us-gov": "us-gov-west-1",
+	"aws-cn":     "cn-north-1",
+	"aws-eusc":   "eusc-de-east-1",
+	"aws-iso":    "us-iso-east-1",
+	"aws-iso-b":  "us-isob-east-1",
+	"aws-iso-e":  "eu-isoe-west-1",
+	"aws-iso-f":  "us-isof-south-1",
+}
+
 func partition(region string) string {
 	for prefix, name := range partitions {
 		if strings.HasPrefix(region, prefix) {

@@ -201,7 +201,7 @@ func TestLog(t *testing.T) {
 
 // A request stores its events and everything that it changes in one commit.
 func TestOneCommit(t *testing.T) {
-	w := newTestEnv(t, Config{State: t.TempDir(), Roles: []Role{{}, {ARN: otherRole}}})
+	w := newTestEnv(t, Config{State: newFolder(t), Roles: []Role{{}, {ARN: otherRole}}})
 	defer w.server.Close()
 	commits := func() int {
 		b, err := os.ReadFile(w.server.journal.Path())

@@ -125,7 +125,7 @@ func TestHistoryIsBounded(t *testing.T) {
 
 // A state folder with more events, as another limit left it, is cut, too.
 func TestRestoredHistoryIsBounded(t *testing.T) {
-	folder := t.TempDir()
+	folder := newFolder(t)
 	s := newServer(t, Config{State: folder})
 	const size = 1 << 20
 	s.history.verified.maxBytes *= 2

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
 const (
@@ -23,6 +25,9 @@ const (
 	maxLogged     = 256     // bytes of a value in the log that a client can choose
 	maxReason     = 2 << 10 // bytes of the reason of a refusal
 	shutdownGrace = 2 * time.Second
+
+	maxConns  = 1000            // open connections of Serve
+	writeTime = 2 * time.Minute // in which a client must read a response, besides Faults.Latency
 )
 
 // ServeHTTP implements [http.Handler]. If Faults.Hang is set, or if the request
@@ -202,17 +207,19 @@ func (s *Server) write(w http.ResponseWriter, status int, contentType string, bo
 
 // Serve serves requests on l, which it owns, until ctx ends. It then waits at
 // most two seconds for requests in flight, closes the remaining connections and
-// returns nil.
+// returns nil. It has at most 1,000 connections; a new one replaces one that is idle.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
 		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends hanging requests
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      writeTime + s.faults.Latency,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 	}
+	l = loopback.LimitConns(server, l, maxConns)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	select {

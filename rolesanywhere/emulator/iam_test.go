@@ -321,7 +321,7 @@ func TestIAMEvents(t *testing.T) {
 
 // Roles and policies outlive the emulator if it has a state folder.
 func TestIAMState(t *testing.T) {
-	cfg := Config{State: t.TempDir()}
+	cfg := Config{State: newFolder(t)}
 	w := newTestEnv(t, cfg)
 	w.mustIAM(t, "CreateRole", "RoleName", "app", "AssumeRolePolicyDocument", policyWith(`{}`), "MaxSessionDuration", "7200", "Tags.member.1.Key", "Team", "Tags.member.1.Value", "blue")
 	w.mustIAM(t, "CreatePolicy", "PolicyName", "read", "PolicyDocument", permissions, "Description", "d")

@@ -20,11 +20,14 @@ type queryService struct {
 	operations   map[string]func(*Server, *queryRequest) (any, error)
 	internal     string // code of internal errors
 	open         bool   // sessions may call it, not only the administrator
+	global       bool   // only in one region of the partition
 }
 
+// STS accepts signatures for any region, because clients use different regions for its
+// global endpoint.
 var (
-	sts = queryService{stsVersion, stsService, sourceSTS, stsNamespace, stsOperations, codeSTSInternal, true}
-	iam = queryService{iamVersion, iamService, sourceIAM, iamNamespace, iamOperations, codeIAMInternal, false}
+	sts = queryService{stsVersion, stsService, sourceSTS, stsNamespace, stsOperations, codeSTSInternal, true, false}
+	iam = queryService{iamVersion, iamService, sourceIAM, iamNamespace, iamOperations, codeIAMInternal, false, true}
 )
 
 // A queryRequest is a verified request of the Query protocol.
@@ -78,8 +81,12 @@ func (s *Server) serveQuery(w *recorder, r *http.Request, id string) {
 
 // answerQuery authenticates a request and returns the response of its action.
 func (s *Server) answerQuery(r *http.Request, body []byte, service queryService, q *queryRequest) (any, error) {
-	// Clients use different regions for the global endpoints.
-	caller, err := s.caller(r, body, service.name, "")
+	var regions []string
+	if service.global {
+		// With the URL of another endpoint, clients sign for their own region.
+		regions = []string{globalRegions[partition(s.region)], s.region}
+	}
+	caller, err := s.caller(r, body, service.name, regions...)
 	if err != nil {
 		return nil, err
 	}

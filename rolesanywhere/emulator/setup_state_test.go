@@ -59,7 +59,7 @@ func TestNextConfiguration(t *testing.T) {
 			if tt.next.TrustAnchors == nil {
 				tt.next.TrustAnchors = anchors
 			}
-			s, err := restart(t, t.TempDir(), tt.first, tt.next)
+			s, err := restart(t, newFolder(t), tt.first, tt.next)
 			if tt.refused != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.refused) {
 					t.Errorf("error is %v, want %q", err, tt.refused)
@@ -80,7 +80,7 @@ func TestNextConfiguration(t *testing.T) {
 // resources. It was started with the default configuration.
 func newEditedState(t *testing.T, ca certKey) (folder, profile string) {
 	t.Helper()
-	folder = t.TempDir()
+	folder = newFolder(t)
 	w := &testEnv{ca: ca}
 	w.start(t, Config{State: folder})
 	profile = w.must(t, "CreateProfile", "", profileInputOf("aliasName", "taken")).object("profile").string("profileArn")

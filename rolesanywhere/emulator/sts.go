@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4"
 )
@@ -44,10 +45,9 @@ func (s *Server) getCallerIdentity(q *queryRequest) (any, error) {
 	}, nil
 }
 
-// caller returns the session whose credentials signed r for a service in a region.
-// With the region "" it accepts any, because clients use different regions for the
-// global endpoint of STS.
-func (s *Server) caller(r *http.Request, body []byte, service, region string) (*session, error) {
+// caller returns the session whose credentials signed r for a service in one of regions.
+// Without regions it accepts any.
+func (s *Server) caller(r *http.Request, body []byte, service string, regions ...string) (*session, error) {
 	if r.Header.Get("Authorization") == "" {
 		return nil, refuse(codeMissingToken, msgSTSNoToken)
 	}
@@ -58,8 +58,8 @@ func (s *Server) caller(r *http.Request, body []byte, service, region string) (*
 	if signed.Service != service {
 		return nil, refuse(codeSignatureNoMatch, msgSTSScope, service, signed.Service)
 	}
-	if region != "" && signed.Region != region {
-		return nil, refuse(codeSignatureNoMatch, msgSTSRegion, region, signed.Region)
+	if len(regions) > 0 && !slices.Contains(regions, signed.Region) {
+		return nil, refuse(codeSignatureNoMatch, msgSTSRegion, regions[0], signed.Region)
 	}
 
 	now := s.now()
@@ -72,6 +72,9 @@ func (s *Server) caller(r *http.Request, body []byte, service, region string) (*
 	}
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get(headerToken)), []byte(caller.Token)) != 1 {
 		return nil, refuse(codeInvalidToken, msgSTSInvalid)
+	}
+	if caller.isAdministrator() && len(r.Header.Values(headerToken)) > 0 {
+		return nil, refuse(codeInvalidToken, msgSTSInvalid).because(errors.New("the administrator has no session token, not even an empty one"))
 	}
 	if caller.expired(now) {
 		return nil, refuse(codeExpiredToken, msgSTSExpired)

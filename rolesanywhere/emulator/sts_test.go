@@ -2,11 +2,14 @@ package emulator
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -122,12 +125,15 @@ func (w *testEnv) sts(t *testing.T, c credentials.Credentials, s stsCall) (statu
 	date := testNow.Format(sigv4x509.TimeFormat)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set(headerDate, date)
-	r.Header.Set(headerToken, c.SessionToken)
+	auth := authorization{accessKeyID: c.AccessKeyID, date: date[:8], region: "us-east-1", service: "sts",
+		signedHeaders: []string{"content-type", "host", "x-amz-date"}}
+	if c.SessionToken != "" {
+		r.Header.Set(headerToken, c.SessionToken)
+		auth.signedHeaders = append(auth.signedHeaders, "x-amz-security-token")
+	}
 	if s.before != nil {
 		s.before(r)
 	}
-	auth := authorization{accessKeyID: c.AccessKeyID, date: date[:8], region: "us-east-1", service: "sts",
-		signedHeaders: []string{"content-type", "host", "x-amz-date", "x-amz-security-token"}}
 	if s.auth != nil {
 		s.auth(&auth)
 	}
@@ -178,6 +184,13 @@ func TestSTSResponse(t *testing.T) {
 	}
 }
 
+// without leaves a header out of the signature.
+func without(header string) func(*authorization) {
+	return func(a *authorization) {
+		a.signedHeaders = slices.DeleteFunc(a.signedHeaders, func(name string) bool { return name == header })
+	}
+}
+
 func TestSTSAccepts(t *testing.T) {
 	w := newTestEnv(t, Config{})
 	c := issuedCredentials(w.do(t, call{}).session(t))
@@ -188,7 +201,10 @@ func TestSTSAccepts(t *testing.T) {
 		{"GET", stsCall{method: http.MethodGet, query: stsQuery}},
 		{"query of a POST", stsCall{query: stsQuery}},
 		{"other region", stsCall{auth: func(a *authorization) { a.region = "eu-central-1" }}},
-		{"fewest headers", stsCall{auth: func(a *authorization) { a.signedHeaders = a.signedHeaders[1:] }}},
+		{"fewest headers", stsCall{method: http.MethodGet, query: stsQuery,
+			before: func(r *http.Request) { r.Header.Del("Content-Type") },
+			auth:   func(a *authorization) { a.signedHeaders = a.signedHeaders[1:] },
+		}},
 		{"more headers", stsCall{
 			before: setHeader("X-Amz-User-Agent", "x"),
 			auth:   func(a *authorization) { a.signedHeaders = append(a.signedHeaders, "x-amz-user-agent") },
@@ -196,7 +212,7 @@ func TestSTSAccepts(t *testing.T) {
 		{"content length", stsCall{
 			before: setHeader("Content-Length", "43"),
 			auth: func(a *authorization) {
-				a.signedHeaders = []string{"content-length", "host", "x-amz-date", "x-amz-security-token"}
+				a.signedHeaders = []string{"content-length", "content-type", "host", "x-amz-date", "x-amz-security-token"}
 			},
 		}},
 	} {
@@ -255,9 +271,11 @@ func TestSTSRefuses(t *testing.T) {
 		{"field twice", stsCall{after: replaceAuthorization(", Signature", ", SignedHeaders=host, Signature")}, 400, codeIncomplete},
 		{"other algorithm", stsCall{after: replaceAuthorization("AWS4-HMAC-SHA256", "AWS4-X509-RSA-SHA256")}, 400, codeIncomplete},
 		{"short scope", stsCall{after: replaceAuthorization("/sts/", "/")}, 400, codeIncomplete},
-		{"token not signed", stsCall{auth: func(a *authorization) { a.signedHeaders = []string{"host", "x-amz-date"} }}, 400, codeIncomplete},
-		{"host not signed", stsCall{auth: func(a *authorization) { a.signedHeaders = []string{"x-amz-date", "x-amz-security-token"} }}, 400, codeIncomplete},
-		{"date not signed", stsCall{auth: func(a *authorization) { a.signedHeaders = []string{"host", "x-amz-security-token"} }}, 400, codeIncomplete},
+		{"content type not signed", stsCall{auth: without("content-type")}, 400, codeIncomplete},
+		{"token not signed", stsCall{auth: without("x-amz-security-token")}, 400, codeIncomplete},
+		{"host not signed", stsCall{auth: without("host")}, 400, codeIncomplete},
+		{"date not signed", stsCall{auth: without("x-amz-date")}, 400, codeIncomplete},
+		{"header that is not signed", stsCall{after: setHeader("X-Amz-Meta", "x")}, 400, codeIncomplete},
 		{"headers not sorted", stsCall{after: replaceAuthorization("content-type;host", "host;content-type")}, 400, codeIncomplete},
 		{"signed header missing", stsCall{after: setHeader("Content-Type", "")}, 400, codeIncomplete},
 	} {
@@ -289,5 +307,38 @@ func TestGetCallerIdentityOfOtherServers(t *testing.T) {
 	var bad *url.Error
 	if _, err := GetCallerIdentity(t.Context(), nil, "http://127.0.0.1:0", c, testNow); !errors.As(err, &bad) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// IAM has one region in each partition. The region of the emulator is accepted, too.
+func TestIAMRegions(t *testing.T) {
+	for _, tt := range []struct{ region, signed, want string }{
+		{"us-east-1", "us-east-1", ""},
+		{"us-east-1", "eu-west-1", "us-east-1"},
+		{"eu-west-1", "us-east-1", ""},
+		{"eu-west-1", "eu-west-1", ""},
+		{"eu-west-1", "eu-west-2", "us-east-1"},
+		{"cn-northwest-1", "cn-north-1", ""},
+		{"cn-northwest-1", "us-east-1", "cn-north-1"},
+		{"us-gov-east-1", "us-gov-west-1", ""},
+		{"eusc-de-east-1", "us-east-1", "eusc-de-east-1"},
+	} {
+		w := newTestEnv(t, Config{Region: tt.region})
+		status, _, response := w.sts(t, w.server.Administrator(), stsCall{
+			body: "Action=ListRoles&Version=" + iamVersion,
+			auth: func(a *authorization) { a.service, a.region = iamService, tt.signed },
+		})
+		want := http.StatusOK
+		if tt.want != "" {
+			want = http.StatusForbidden
+		}
+		if status != want || tt.want != "" && !strings.Contains(response, fmt.Sprintf(msgSTSRegion, tt.want, tt.signed)) {
+			t.Errorf("%s, signature for %s: %d %s", tt.region, tt.signed, status, response)
+		}
+	}
+	for _, name := range append(slices.Collect(maps.Values(partitions)), partition(DefaultRegion)) {
+		if region := globalRegions[name]; partition(region) != name {
+			t.Errorf("partition %s: region %s", name, region)
+		}
 	}
 }

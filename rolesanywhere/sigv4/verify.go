@@ -30,8 +30,10 @@ type Request struct {
 }
 
 // Parse parses the headers of a signed request without verifying the signature.
-// The request must sign Host, X-Amz-Date and, if it has one,
-// X-Amz-Security-Token. The errors wrap [ErrMalformed].
+// The request must sign Host, and of the headers that it has, Content-Type and all
+// whose names begin with X-Amz-. The errors wrap [ErrMalformed].
+//
+// Source: AWS IAM User Guide, "Create a signed AWS API request".
 func Parse(r *http.Request) (*Request, error) {
 	req, err := parse(r)
 	if err != nil {
@@ -46,9 +48,8 @@ func parse(r *http.Request) (*Request, error) {
 			return nil, fmt.Errorf("%d %s headers, want 1", n, name)
 		}
 	}
-	tokens := len(r.Header.Values(tokenHeader))
-	if tokens > 1 {
-		return nil, fmt.Errorf("%d %s headers, want at most 1", tokens, tokenHeader)
+	if n := len(r.Header.Values(tokenHeader)); n > 1 {
+		return nil, fmt.Errorf("%d %s headers, want at most 1", n, tokenHeader)
 	}
 	req := &Request{date: r.Header.Get(dateHeader)}
 	var err error
@@ -58,11 +59,7 @@ func parse(r *http.Request) (*Request, error) {
 	if err := req.parseAuthorization(r.Header.Get("Authorization")); err != nil {
 		return nil, err
 	}
-	required := []string{"host", "x-amz-date"}
-	if tokens > 0 {
-		required = append(required, "x-amz-security-token")
-	}
-	for _, name := range required {
+	for _, name := range headersToSign(r.Header) {
 		if !slices.Contains(req.SignedHeaders, name) {
 			return nil, fmt.Errorf("header %s is not signed", name)
 		}

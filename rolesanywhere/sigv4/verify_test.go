@@ -101,6 +101,17 @@ func TestVerifyRefuses(t *testing.T) {
 		{"header in capitals", replace("content-type;", "Content-Type;"), ErrMalformed},
 		{"host not signed", replace("host;", ""), ErrMalformed},
 		{"date not signed", replace("x-amz-date;", ""), ErrMalformed},
+		{"content type not signed", replace("content-type;", ""), ErrMalformed},
+		{"content type added", func(r *http.Request) {
+			r.Header.Del("Content-Type")
+			if err := Sign(r, []byte(exampleBody), exampleKey, "sts", "us-east-1", exampleTime); err != nil {
+				t.Error(err)
+			}
+			r.Header.Set("Content-Type", "text/html")
+		}, ErrMalformed},
+		{"target added", set("X-Amz-Target", "other"), ErrMalformed},
+		{"empty header added", set("X-Amz-Meta", ""), ErrMalformed},
+		{"trace ID added", set("X-Amzn-Trace-Id", "other"), nil}, // begins differently
 		{"token not signed", replace(";x-amz-security-token", ""), ErrMalformed},
 	} {
 		r := signed(t)

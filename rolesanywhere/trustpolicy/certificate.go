@@ -50,22 +50,22 @@ var attributeNames = map[string]string{
 // of a tag of a certificate, a certificate must be able to have this tag.
 func knownTag(name string) bool {
 	field, rest, _ := strings.Cut(name, "/")
-	if !strings.HasPrefix(strings.ToLower(field), "x509") {
+	if !strings.HasPrefix(FoldKey(field), "x509") {
 		return IsTagKey(name)
 	}
-	if strings.EqualFold(field, SAN) {
-		if strings.EqualFold(rest, "DNS") || strings.EqualFold(rest, "URI") {
+	if sameKey(field, SAN) {
+		if sameKey(rest, "DNS") || sameKey(rest, "URI") {
 			return true
 		}
 		dir, attribute, _ := strings.Cut(rest, "/")
-		return strings.EqualFold(dir, "Name") && knownAttribute(attribute)
+		return sameKey(dir, "Name") && knownAttribute(attribute)
 	}
-	return (strings.EqualFold(field, Subject) || strings.EqualFold(field, Issuer)) && knownAttribute(rest)
+	return (sameKey(field, Subject) || sameKey(field, Issuer)) && knownAttribute(rest)
 }
 
 func knownAttribute(name string) bool {
 	for _, known := range attributeNames {
-		if strings.EqualFold(known, name) {
+		if sameKey(known, name) {
 			return true
 		}
 	}

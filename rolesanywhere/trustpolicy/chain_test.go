@@ -3,6 +3,7 @@ package trustpolicy
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -196,5 +197,23 @@ func TestExplain(t *testing.T) {
 	}
 	if got[0].Applies() || got[1].Applies() {
 		t.Error("a statement applies")
+	}
+}
+
+// Tags, transitive tags and keys of conditions are compared with the same folding.
+func TestFolding(t *testing.T) {
+	for range 20 { // the order of a map is random
+		ctx := make(Context)
+		ctx.SetTags(KeyRequestTag, map[string]string{"id": "a", "İd": "b", "ID": "c"})
+		ctx.SetTags(KeyRequestTag, map[string]string{"Id": "d"})
+		if got := ctx[FoldKey("aws:requesttag/iD")]; len(ctx) != 1 || !slices.Equal(got, []string{"c"}) {
+			t.Fatalf("%v", ctx)
+		}
+	}
+	// A key that the folding does not make the known one has a value in no request.
+	for _, key := range []string{"aws:ſourceArn", "aws:PrincipalTag/x509ſubject/CN", "aws:RequestTag/x509SAN/DNſ"} {
+		if _, err := parseKey(key); err == nil {
+			t.Errorf("%s: no error", key)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package trustpolicy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 type condition struct {
 	operator
 	name   string // of the operator, as in the document
-	key    string // in lower case, because key names are not case-sensitive
+	key    string // as in a Context
 	shown  string // the key as in the document
 	texts  []string
 	values []pattern
@@ -96,22 +97,34 @@ var knownKeys = []string{
 	KeySourceIdentity, KeyRoleSessionName, KeyExternalID, KeyTransitiveTagKeys, KeyTagKeys,
 }
 
-// A Context has the values of the condition keys of a request. The keys are in
-// lower case; see [Context.Set].
+// A Context has the values of the condition keys of a request. The keys are those
+// that [FoldKey] returns; see [Context.Set].
 type Context map[string][]string
+
+// FoldKey returns the same string for the keys of tags or conditions that are the
+// same, because their case does not matter. AWS does not document how it folds
+// letters outside ASCII. Unlike [strings.EqualFold], FoldKey folds İ to i, but not ſ
+// to s. So whoever compares keys has to use this function.
+func FoldKey(key string) string { return strings.ToLower(key) }
+
+func sameKey(a, b string) bool { return FoldKey(a) == FoldKey(b) }
 
 // Set sets a key, whose case does not matter, to values. Without any it has no
 // effect.
 func (c Context) Set(key string, values ...string) {
 	if len(values) > 0 {
-		c[strings.ToLower(key)] = values
+		c[FoldKey(key)] = values
 	}
 }
 
-// SetTags sets the keys that consist of a prefix and the key of a tag.
+// SetTags sets the keys that consist of a prefix and the key of a tag. It overwrites no
+// key. STS refuses tags whose keys are the same; of those the first in the order of
+// strings counts.
 func (c Context) SetTags(prefix string, tags map[string]string) {
-	for k, v := range tags {
-		c.Set(prefix+k, v)
+	for _, tag := range slices.Sorted(maps.Keys(tags)) {
+		if _, isSet := c[FoldKey(prefix+tag)]; !isSet {
+			c.Set(prefix+tag, tags[tag])
+		}
 	}
 }
 
@@ -129,14 +142,14 @@ func CreateSession(anchorARN, account, source, name string, tags map[string]stri
 	return Request{Principal: Principal{Service: RolesAnywhere}, Actions: RolesAnywhereActions(), Context: ctx}
 }
 
-// parseKey returns the key in lower case.
+// parseKey returns the key as it is in a [Context].
 func parseKey(name string) (string, error) {
-	key := strings.ToLower(name)
-	if slices.ContainsFunc(knownKeys, func(known string) bool { return strings.EqualFold(known, key) }) {
+	key := FoldKey(name)
+	if slices.ContainsFunc(knownKeys, func(known string) bool { return sameKey(known, key) }) {
 		return key, nil
 	}
 	for _, prefix := range []string{KeyPrincipalTag, KeyRequestTag} {
-		if tag, ok := strings.CutPrefix(key, strings.ToLower(prefix)); ok && knownTag(tag) {
+		if tag, ok := strings.CutPrefix(key, FoldKey(prefix)); ok && knownTag(tag) {
 			return key, nil
 		}
 	}
@@ -252,7 +265,7 @@ func (c condition) matches(ctx Context, value string) bool {
 func (c ConditionResult) String() string {
 	key, has := c.Key, "the request"
 	for _, prefix := range []string{KeyPrincipalTag, KeyRequestTag} {
-		if len(key) > len(prefix) && strings.EqualFold(key[:len(prefix)], prefix) && strings.HasPrefix(strings.ToLower(key[len(prefix):]), "x509") {
+		if len(key) > len(prefix) && sameKey(key[:len(prefix)], prefix) && strings.HasPrefix(FoldKey(key[len(prefix):]), "x509") {
 			key, has = key[len(prefix):], "the certificate"
 		}
 	}

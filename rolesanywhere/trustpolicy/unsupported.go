@@ -81,11 +81,11 @@ var otherServices = []string{"aws:", "sts:", "iam:", "saml:", "ec2:", "lambda:",
 
 // unknownKey is the error for a condition key that this package does not evaluate.
 func unknownKey(name string) error {
-	lower := strings.ToLower(name)
+	lower := FoldKey(name)
 	if i := strings.LastIndex(name, ":"); i > 0 && i < len(name)-1 && strings.Contains(name[:i], ".") { // of an OpenID Connect provider, such as token.actions.githubusercontent.com:sub
 		return &UnsupportedError{What: "the key " + name}
 	}
-	isTag := strings.HasPrefix(lower, strings.ToLower(KeyPrincipalTag)) || strings.HasPrefix(lower, strings.ToLower(KeyRequestTag))
+	isTag := strings.HasPrefix(lower, FoldKey(KeyPrincipalTag)) || strings.HasPrefix(lower, FoldKey(KeyRequestTag))
 	if !isTag && slices.ContainsFunc(otherServices, func(prefix string) bool { return strings.HasPrefix(lower, prefix) && len(lower) > len(prefix) }) {
 		return &UnsupportedError{What: "the key " + name}
 	}

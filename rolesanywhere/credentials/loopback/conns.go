@@ -20,6 +20,16 @@ type conns struct {
 	dropped int64
 }
 
+// LimitConns limits the open connections of server on the listener that it returns: a
+// new connection replaces the one that has been idle longest. If requests are being
+// handled on all of them, the new one is closed. The limit is at most half of the file
+// descriptors that the process may open. The handler must be set already.
+func LimitConns(server *http.Server, l net.Listener, limit int) net.Listener {
+	cs := &conns{limit: maxConns(limit, maxFiles())}
+	server.Handler, server.ConnContext = cs.busy(server.Handler), connContext
+	return listener{l, cs}
+}
+
 // A conn is a connection in a conns.
 type conn struct {
 	net.Conn

@@ -107,7 +107,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	log := logging.OrDiscard(s.Logger)
 	s.conns.mu.Lock()
 	if s.conns.limit = s.MaxConns; s.conns.limit <= 0 {
-		s.conns.limit = maxConns(maxFiles())
+		s.conns.limit = maxConns(defaultMaxConns, maxFiles())
 		warnFewFiles(log, maxFiles())
 	}
 	s.conns.mu.Unlock()
@@ -156,9 +156,9 @@ func warnFewFiles(log *slog.Logger, limit uint64) {
 	}
 }
 
-// maxConns returns the default of MaxConns for a process that may open this many
+// maxConns returns a limit of connections for a process that may open this many
 // files. The other half is for keys, their devices, files and the service.
-func maxConns(files uint64) int { return int(max(1, min(defaultMaxConns, files/2))) }
+func maxConns(limit int, files uint64) int { return int(max(1, min(uint64(limit), files/2))) }
 
 // Conns returns the number of open connections, and how many connections were
 // closed so far because of MaxConns.

@@ -4,6 +4,7 @@ package badinput
 
 import (
 	"crypto/x509"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -12,7 +13,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-
+	"github.com/holdfast-dev/holdfast/internal/filelock"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -85,13 +86,39 @@ func otherCommandCases(p *pki) (all []badInput) {
 	emulate("remote address", front.ExitUsage, "0.0.0.0:0", "--allow-remote", good, with("--listen", "0.0.0.0:0")...)
 	emulate("page for other machines", front.ExitUsage, "--ui", "127.0.0.1", good, with("--listen", "0.0.0.0:0", "--allow-remote", "--ui")...)
 	emulate("every address", front.ExitUsage, ":0", "--allow-remote", good, with("--listen", ":0")...)
-	emulate("address without a port", front.ExitUsage, "127.0.0.1", "HOST:PORT", good, with("--listen", "127.0.0.1")...)
+	emulate("address without a port", front.ExitUsage, "127.0.0.1", "HOST:PORT, such as 127.0.0.1:9910", good, with("--listen", "127.0.0.1")...)
 	emulate("address with a bad port", front.ExitUsage, "99999", "HOST:PORT", good, with("--listen", "127.0.0.1:99999")...)
+	state := func(mode fs.FileMode) func(*scene) {
+		return steps(good, func(s *scene) {
+			s.must(os.Mkdir(s.path("state"), 0o700))
+			s.must(os.Chmod(s.path("state"), mode))
+		})
+	}
+	keep := with("--state", "state")
+	emulate("state folder for everybody", front.ExitUsage, "state: the state is accessible to other users (mode 0755)", "chmod 700 state", state(0o755), keep...)
+	emulate("state folder is a link", front.ExitUsage, "state: the state folder is a symbolic link", "link", steps(state(0o700), func(s *scene) {
+		s.must(os.Rename(s.path("state"), s.path("there")))
+		s.must(os.Symlink("there", s.path("state")))
+	}), keep...)
+	emulate("state for everybody", front.ExitUsage, "state/state.jsonl: the state is accessible to other users (mode 0644)", "chmod 600 state/state.jsonl", steps(state(0o700), func(s *scene) {
+		s.must(os.WriteFile(s.path("state/state.jsonl"), []byte("x"), 0o600))
+		s.must(os.Chmod(s.path("state/state.jsonl"), 0o644))
+	}), keep...)
+	emulate("state of another emulator", front.ExitUsage, "state: another emulator uses this state folder", "end that emulator", steps(state(0o700), func(s *scene) {
+		lock, err := os.OpenFile(s.path("state/state.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+		s.must(err)
+		s.Cleanup(func() { lock.Close() })
+		held, err := filelock.TryLock(lock)
+		s.must(err)
+		if !held {
+			s.Fatal("the lock is not held")
+		}
+	}), keep...)
 	emulate("events into a missing folder", front.ExitNotFound, "no/events", "name", good, with("--events", "no/events")...)
 	emulate("events into a folder", front.ExitUsage, "events", "emulator --help", steps(good, func(s *scene) { s.must(os.Mkdir(s.path("events"), 0o700)) }), with("--events", "events")...)
 	emulate("events into a FIFO without a reader", front.ExitUsage, "events", "file", steps(good, func(s *scene) { s.must(syscall.Mkfifo(s.path("events"), 0o600)) }), with("--events", "events")...)
 	all = append(all, badInput{name: "emulator: busy address", args: append([]string{"emulator", "--listen", "{addr}"}, anchor...), setup: good, serve: busy,
-		code: front.ExitUnavailable, culprit: "127.0.0.1:", hint: "--listen"})
+		code: front.ExitUnavailable, culprit: "127.0.0.1:", hint: "another emulator may still be running: end it, or choose another address with --listen"})
 
 	config := []string{"--config", "emulator.toml"}
 	for _, c := range []struct{ name, text, culprit string }{

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -40,6 +41,24 @@ func WithoutPath(err error) error {
 		return p.Err
 	}
 	return err
+}
+
+// OutputExposed says how other users could read what is written to w, if w is the
+// standard output of an [App] and leads to a regular file. It returns "" if they could
+// not.
+func OutputExposed(w io.Writer) string {
+	if o, ok := w.(*output); ok {
+		w = o.w
+	}
+	file, ok := w.(*os.File)
+	if !ok {
+		return ""
+	}
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	return fileowner.Exposed(info)
 }
 
 // serves reports whether cmd is a command that ignores errors of its output.

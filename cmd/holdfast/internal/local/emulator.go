@@ -52,13 +52,13 @@ learning and testing without an AWS account. It verifies certificates,
 signatures and trust policies as AWS does. The credentials that it issues are
 valid only for the emulator. It prints the credentials of its administrator, who
 can create trust anchors, roles and profiles with the AWS CLI. It logs each
-request to standard error, and runs until it is interrupted.
+request to standard error, and runs until it receives SIGINT or SIGTERM.
 
 With --trust-anchor there are also one profile and one role, and every
 certificate of that CA can assume the role. With --config, the file says what
 exists.`,
 		Example: `  holdfast emulator
-  holdfast emulator --state folder --export >emulator.env
+  umask 077; holdfast emulator --state folder --export >emulator.env
   holdfast emulator --trust-anchor ca.pem
   holdfast emulator --trust-anchor ca.pem --trust-policy trust.json
   holdfast emulator --config emulator.toml --latency 300ms --error-rate 0.2`,
@@ -137,7 +137,7 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) (err error) {
 			"listen on 127.0.0.1; or use --allow-remote to accept unencrypted requests from other machines")
 	}
 	if err != nil {
-		return err
+		return signer.WithHint(fmt.Errorf("--listen: %w", err), listenHint(err))
 	}
 	if cfg.UI {
 		if err := loopback.CheckLoopback(l); err != nil {
@@ -149,9 +149,21 @@ func (f *emulatorFlags) run(cmd *cobra.Command, a front.App) (err error) {
 		return errors.Join(err, l.Close())
 	}
 	if cfg.Logger != nil {
+		if why := front.OutputExposed(a.Stdout); why != "" {
+			cfg.Logger.Warn("the file with the credentials of the administrator " + why + "; run umask 077 before the shell creates it, or chmod 600 on the file")
+		}
 		f.logStart(cfg.Logger, l.Addr(), server)
 	}
 	return server.Serve(cmd.Context(), l)
+}
+
+// listenHint returns the hint of an error of [loopback.Listen].
+func listenHint(err error) string {
+	var address *net.AddrError
+	if errors.As(err, &address) {
+		return "write the address as HOST:PORT, such as " + defaultListen + " or, with brackets, [::1]:9910"
+	}
+	return "another emulator may still be running: end it, or choose another address with --listen; port 0 selects a free port"
 }
 
 // openEvents opens a file for appending. It rejects a FIFO: to open one blocks

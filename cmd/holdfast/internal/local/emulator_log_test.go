@@ -3,13 +3,17 @@
 package local_test
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
@@ -130,5 +134,55 @@ func TestEmulatorLogUnread(t *testing.T) {
 				t.Errorf("%d lines and %d dropped, want %d in all", lines, dropped, requests)
 			}
 		})
+	}
+}
+
+// If standard output is a file that other users can read, the emulator warns once.
+func TestEmulatorOutputExposed(t *testing.T) {
+	for _, tt := range []struct {
+		mode  fs.FileMode
+		flags []string
+		want  string
+	}{
+		{0o644, []string{"--export"}, "holdfast: warning: the file with the credentials of the administrator is accessible to other users (mode 0644); run umask 077 before the shell creates it, or chmod 600 on the file\n"},
+		{0o640, nil, "(mode 0640)"},
+		{0o600, []string{"--export"}, ""},
+	} {
+		out, err := os.Create(filepath.Join(t.TempDir(), "emulator.env"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		if err := out.Chmod(tt.mode); err != nil {
+			t.Fatal(err)
+		}
+		cmd := clitest.PlainCommand(t, append([]string{"emulator", "--listen", "127.0.0.1:0", "--state", filepath.Join(t.TempDir(), "state")}, tt.flags...)...)
+		cmd.Stdout = out
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var log strings.Builder
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			log.WriteString(lines.Text() + "\n")
+			if strings.Contains(lines.Text(), "state read") { // the last line of the start
+				if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v: %s", err, log.String())
+		}
+		warnings := 0
+		if tt.want != "" {
+			warnings = 1
+		}
+		if got := log.String(); strings.Count(got, "warning") != warnings || !strings.Contains(got, tt.want) {
+			t.Errorf("mode %v, %q:\n%s", tt.mode, tt.flags, got)
+		}
 	}
 }

@@ -45,7 +45,7 @@ func TestSystemCallsFail(t *testing.T) {
 		out, err := cmd.Output()
 		return strings.TrimSpace(string(out)), err
 	}
-	if out, err := run(t.TempDir()); err != nil {
+	if out, err := run(newFolder(t)); err != nil {
 		signertest.Skip(t, "strace", errors.New(out))
 	}
 	for name, tt := range map[string]struct {
@@ -61,7 +61,7 @@ func TestSystemCallsFail(t *testing.T) {
 		"fsync once, and truncate": {[]string{"inject=fsync:error=EIO:when=5", "inject=ftruncate:error=EIO"}, "1 2", "3"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			folder := t.TempDir()
+			folder := newFolder(t)
 			var trace []string
 			for _, inject := range tt.inject {
 				trace = append(trace, "-e", inject)

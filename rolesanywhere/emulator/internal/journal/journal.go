@@ -23,27 +23,17 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/atomicfile"
-	"github.com/holdfast-dev/holdfast/internal/filelock"
 )
 
 const (
 	// header ends with the version of the format of the lines and of the rows.
 	header = "holdfast emulator state 1\n"
 
-	fileName  = "state.jsonl"
-	lockName  = "state.lock"        // never removed
-	temporary = "state-*.jsonl.tmp" // pattern of the files that Compact writes
-
 	maxLine    = 64 << 20
 	maxFile    = 1 << 30
 	minCompact = 4 << 20 // a smaller file is not compacted
-
-	// lockWait is how long Open waits for another process that is about to end.
-	lockWait  = 2 * time.Second
-	lockPause = 10 * time.Millisecond
 )
 
 // A Row is the new value of a row.
@@ -79,9 +69,11 @@ type Journal struct {
 }
 
 // Open opens or creates the folder, which only its owner can read, and returns the rows
-// in it. Until Close, no other process can open it.
+// in it. Until Close, no other process can open it. It fails with a [*FolderError] if
+// another process has opened the folder, or if other users could have read or written
+// it: the rows contain secrets and decide who gets credentials.
 func Open(folder string) (*Journal, Tables, error) {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := makeFolder(folder); err != nil {
 		return nil, nil, err
 	}
 	lock, err := lockFolder(folder)
@@ -96,41 +88,12 @@ func Open(folder string) (*Journal, Tables, error) {
 	return j, tables, nil
 }
 
-func lockFolder(folder string) (*os.File, error) {
-	f, err := openRegular(filepath.Join(folder, lockName), os.O_RDWR|os.O_CREATE)
-	if err != nil {
-		return nil, err
-	}
-	for end := time.Now().Add(lockWait); ; time.Sleep(lockPause) {
-		held, err := filelock.TryLock(f)
-		if held {
-			return f, nil
-		}
-		if err == nil && time.Now().Before(end) {
-			continue
-		}
-		if err == nil {
-			err = errors.New("another emulator uses this state folder")
-		}
-		return nil, errors.Join(fmt.Errorf("%s: %w", folder, err), f.Close())
-	}
-}
-
-// openRegular does not follow a symbolic link, because Compact would replace the link,
-// and does not wait for the other end of a pipe.
-func openRegular(path string, flag int) (*os.File, error) {
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	return os.OpenFile(path, flag, 0o600)
-}
-
 // load reads the file, or creates it.
 func (j *Journal) load(folder string) (Tables, error) {
 	if err := removeTemporary(folder); err != nil {
 		return nil, err
 	}
-	f, err := openRegular(j.file.Name, os.O_RDWR)
+	f, err := openOwn(folder, fileName, os.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Tables{}, j.replace([]byte(header))
 	}
@@ -142,17 +105,6 @@ func (j *Journal) load(folder string) (Tables, error) {
 		return nil, j.Damaged(err)
 	}
 	return tables, nil
-}
-
-// removeTemporary removes the files of processes that were killed in Compact.
-func removeTemporary(folder string) error {
-	entries, err := os.ReadDir(folder)
-	for _, e := range entries {
-		if ok, _ := filepath.Match(temporary, e.Name()); ok {
-			err = errors.Join(err, os.Remove(filepath.Join(folder, e.Name())))
-		}
-	}
-	return err
 }
 
 func (j *Journal) read(f *os.File) (Tables, error) {
@@ -313,9 +265,9 @@ func (j *Journal) Close() error {
 	return j.lock.Close()
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func checksum(text []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(text, castagnoli)) }
+func checksum(text []byte) string {
+	return fmt.Sprintf("%08x", crc32.Checksum(text, crc32.MakeTable(crc32.Castagnoli)))
+}
 
 // encode returns the line of a commit. JSON contains no newline.
 func encode(rows []Row) ([]byte, error) {

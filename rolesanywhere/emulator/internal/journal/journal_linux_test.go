@@ -65,7 +65,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := t.TempDir()
+	folder := newFolder(t)
 	last := 0
 	for range 30 {
 		cmd := exec.Command(self)
@@ -116,7 +116,7 @@ func TestNotRegular(t *testing.T) {
 		"device":        func(path string) error { return os.Symlink("/dev/zero", path) },
 	} {
 		for _, name := range []string{fileName, lockName} {
-			folder := t.TempDir()
+			folder := newFolder(t)
 			path := filepath.Join(folder, name)
 			if err := create(path); err != nil {
 				t.Fatal(err)
@@ -131,6 +131,66 @@ func TestNotRegular(t *testing.T) {
 	}
 	if _, err := os.Stat(target + "2"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the target of the link: %v", err)
+	}
+}
+
+// A folder or a file that others could have read or written is refused, and stays as it is.
+func TestExposed(t *testing.T) {
+	const otherUser = 12345
+	asRoot := func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Skip("needs root")
+		}
+	}
+	for _, tt := range []struct {
+		name, file string // file: in the folder; empty: the folder
+		spoil      func(t *testing.T, path string) error
+		want       string
+	}{
+		{"readable", "", func(_ *testing.T, path string) error { return os.Chmod(path, 0o755) }, "is accessible to other users (mode 0755)"},
+		{"group may search", "", func(_ *testing.T, path string) error { return os.Chmod(path, 0o710) }, "(mode 0710)"},
+		{"writable", "", func(_ *testing.T, path string) error { return os.Chmod(path, 0o777|fs.ModeSticky) }, "(mode 0777)"},
+		{"another's", "", func(t *testing.T, path string) error { asRoot(t); return os.Chown(path, otherUser, -1) }, "belongs to another user (UID 12345)"},
+		{"link", "", func(_ *testing.T, path string) error {
+			return errors.Join(os.Rename(path, path+".there"), os.Symlink(path+".there", path))
+		}, "is a symbolic link"},
+		{"readable file", fileName, func(_ *testing.T, path string) error { return os.Chmod(path, 0o604) }, "(mode 0604)"},
+		{"writable file", fileName, func(_ *testing.T, path string) error { return os.Chmod(path, 0o620) }, "(mode 0620)"},
+		{"another's file", fileName, func(t *testing.T, path string) error { asRoot(t); return os.Chown(path, otherUser, -1) }, "(UID 12345)"},
+		{"readable lock", lockName, func(_ *testing.T, path string) error { return os.Chmod(path, 0o644) }, "(mode 0644)"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			folder := newFolder(t)
+			j, _ := open(t, folder)
+			closeJournal(t, j)
+			path := filepath.Join(folder, tt.file)
+			if err := tt.spoil(t, path); err != nil {
+				t.Fatal(err)
+			}
+			before, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{folder, folder + "/"} {
+				j, _, err := Open(name)
+				if err == nil {
+					closeJournal(t, j)
+				}
+				if hint := hintOf(err); err == nil || !strings.Contains(err.Error(), folder) || !strings.Contains(err.Error(), tt.want) || hint == "" {
+					t.Errorf("error is %v, hint %q", err, hint)
+				}
+			}
+			if after, err := os.Stat(path); err != nil || after.Mode() != before.Mode() {
+				t.Errorf("%v, %v", after, err)
+			}
+		})
+	}
+	folder := newFolder(t)
+	if err := os.Chmod(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Open(folder); !strings.Contains(hintOf(err), "chmod 700 "+folder) {
+		t.Errorf("error is %v, hint %q", err, hintOf(err))
 	}
 }
 

@@ -17,6 +17,25 @@ import (
 	"testing"
 )
 
+// hintOf returns the hint of a FolderError, or "".
+func hintOf(err error) string {
+	var refused *FolderError
+	if errors.As(err, &refused) {
+		return refused.Hint()
+	}
+	return ""
+}
+
+// newFolder makes a folder that only its owner can read, unlike that of t.TempDir.
+func newFolder(t testing.TB) string {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "state")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
 func open(t testing.TB, folder string) (*Journal, Tables) {
 	t.Helper()
 	j, tables, err := Open(folder)
@@ -59,7 +78,7 @@ type sample struct {
 
 func newSample(t testing.TB) (s sample) {
 	t.Helper()
-	folder := t.TempDir()
+	folder := newFolder(t)
 	j, tables := open(t, folder)
 	note := func() {
 		copied := make(Tables)
@@ -92,7 +111,7 @@ func newSample(t testing.TB) (s sample) {
 // write makes a folder with this file.
 func write(t testing.TB, data []byte) (folder string) {
 	t.Helper()
-	folder = t.TempDir()
+	folder = newFolder(t)
 	if err := os.WriteFile(filepath.Join(folder, fileName), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +235,7 @@ func TestTooLarge(t *testing.T) {
 			t.Errorf("%d bytes: error is %v", tt.size, err)
 		}
 	}
-	j, _ := open(t, t.TempDir())
+	j, _ := open(t, newFolder(t))
 	defer closeJournal(t, j)
 	if err := j.Append([]Row{put("a", "1", `"`+strings.Repeat("x", maxLine)+`"`)}); err == nil || !strings.Contains(err.Error(), "the limit is 67108864") {
 		t.Errorf("a long line: error is %v", err)
@@ -227,10 +246,12 @@ func TestTooLarge(t *testing.T) {
 }
 
 func TestLocked(t *testing.T) {
-	folder := t.TempDir()
+	folder := newFolder(t)
 	j, _ := open(t, folder)
 	if _, _, err := Open(folder); err == nil || err.Error() != folder+": another emulator uses this state folder" {
 		t.Errorf("error is %v", err)
+	} else if hint := hintOf(err); hint != "end that emulator, or use another folder" {
+		t.Errorf("hint is %q", hint)
 	}
 	// It waits for one that ends.
 	opened := make(chan error)
@@ -252,7 +273,7 @@ func TestLocked(t *testing.T) {
 
 // Another program that changes the file makes Append fail. The file keeps what it wrote.
 func TestChangedByOthers(t *testing.T) {
-	j, _ := open(t, t.TempDir())
+	j, _ := open(t, newFolder(t))
 	defer closeJournal(t, j)
 	for _, tt := range []struct {
 		change  func() error
@@ -272,7 +293,7 @@ func TestChangedByOthers(t *testing.T) {
 }
 
 func TestCompact(t *testing.T) {
-	folder := t.TempDir()
+	folder := newFolder(t)
 	j, tables := open(t, folder)
 	change := func(row Row) {
 		t.Helper()
@@ -319,7 +340,7 @@ func TestCompact(t *testing.T) {
 
 // If Compact fails, the journal goes on with the file as it was.
 func TestCompactFails(t *testing.T) {
-	folder := t.TempDir()
+	folder := newFolder(t)
 	j, tables := open(t, folder)
 	rows := []Row{put("a", "1", `"`+strings.Repeat("x", minCompact)+`"`)}
 	if err := j.Append(rows); err != nil {
@@ -346,7 +367,7 @@ func TestCompactFails(t *testing.T) {
 
 // Open removes what a process left behind that was killed in Compact.
 func TestTemporaryIsRemoved(t *testing.T) {
-	folder := t.TempDir()
+	folder := newFolder(t)
 	j, _ := open(t, folder)
 	closeJournal(t, j)
 	left := filepath.Join(folder, strings.Replace(temporary, "*", "0123456789abcdef", 1))
