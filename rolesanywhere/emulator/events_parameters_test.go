@@ -11,14 +11,14 @@ import (
 // lastEvent returns the newest event.
 func (w *testEnv) lastEvent(t testing.TB) (out object) {
 	t.Helper()
-	for _, e := range w.server.newestEvents() {
-		if err := json.Unmarshal(e.record, &out); err != nil {
-			t.Fatal(err)
-		}
-		return out
+	events := w.server.newestEvents()
+	if len(events) == 0 {
+		t.Fatal("no event")
 	}
-	t.Fatal("no event")
-	return nil
+	if err := json.Unmarshal(events[0].record, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // An event has the parameters that a request has, wherever they are in it, and no others.
