@@ -58,6 +58,7 @@ func LoadConfig(path string) (Config, error) {
 		}
 	}
 	resolve(&cfg.PrivateCA.KeyFile)
+	resolve(&cfg.State)
 	for i := range cfg.Roles {
 		resolve(&cfg.Roles[i].TrustPolicyFile)
 	}

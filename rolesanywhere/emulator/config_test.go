@@ -33,6 +33,7 @@ func TestLoadConfig(t *testing.T) {
 	path := write(t, dir, "emulator.toml", []byte(`
 region = "eu-west-1"
 account = "444455556666"
+state = "state"
 
 [[trust_anchors]]
 certificate_files = ["ca.pem"]
@@ -79,6 +80,9 @@ in_progress = 3
 	s := newServer(t, cfg)
 	if s.limiters["AssumeRole"].rate != 600 || s.limiters["CreateSession"].rate != 1.5 || len(s.limiters) != 2 {
 		t.Errorf("rates are %v", cfg.Rates)
+	}
+	if !s.HasState() || cfg.State != filepath.Join(dir, "state") {
+		t.Errorf("state is %q", cfg.State)
 	}
 	for _, tt := range []struct{ got, want []string }{
 		{s.TrustAnchorARNs(), []string{
