@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,7 +23,9 @@ func explainDenial(p *trustpolicy.Policy, r trustpolicy.Request, err error) erro
 			why = append(why, fmt.Sprintf("statement %d denies it", s.Number))
 		case s.Deny || denied.Explicit:
 		case !s.Principal:
-			why = append(why, fmt.Sprintf("statement %d is not for this caller", s.Number))
+			principals := cmp.Or(strings.Join(p.Principals(s.Number), ", "), "of another type")
+			caller := cmp.Or(r.Principal.Service, r.Principal.SessionARN, r.Principal.UserARN)
+			why = append(why, fmt.Sprintf("statement %d has the principal %s; the caller is %s", s.Number, principals, caller))
 		default:
 			for _, c := range s.Conditions {
 				if !c.Met {

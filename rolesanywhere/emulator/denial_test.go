@@ -12,7 +12,7 @@ func TestDenialIsExplained(t *testing.T) {
 		{policyWith(`{"StringEquals":{"aws:PrincipalTag/x509Subject/CN":"other"}}`),
 			"trust policy does not allow sts:AssumeRole: statement 1 requires x509Subject/CN = other; the certificate has client"},
 		{strings.Replace(policyWith("{}"), "rolesanywhere.amazonaws.com", "ec2.amazonaws.com", 1),
-			"trust policy does not allow sts:AssumeRole: statement 1 is not for this caller"},
+			"trust policy does not allow sts:AssumeRole: statement 1 has the principal ec2.amazonaws.com; the caller is rolesanywhere.amazonaws.com"},
 		{strings.Replace(policyWith("{}"), `"Allow"`, `"Deny"`, 1),
 			"trust policy denies sts:AssumeRole: statement 1 denies it"},
 	} {

@@ -135,7 +135,7 @@ func TestEvents(t *testing.T) {
 		source, name, code, msg string
 		data                    any
 	}{
-		{2, sourceRolesAnywhere, "CreateSession", codeNotFound, refused.message, nil},
+		{2, sourceRolesAnywhere, "CreateSession", codeNotFound, refused.message, map[string]any{"reason": errNotHere.Error()}},
 		{3, sourceRolesAnywhere, "CreateSession", codeValidation, "", map[string]any{"requiredHeadersNotSigned": []any{"content-type"}}},
 		{4, sourceRolesAnywhere, "CreateSession", codeAccessDenied, "", map[string]any{"algorithmKeyMismatch": "AWS4-X509-RSA-SHA256"}},
 		{6, sourceSTS, "GetCallerIdentity", codeSignatureNoMatch, "", nil},

@@ -83,6 +83,8 @@ func (r *role) setTrustPolicy(document string) error {
 	switch err := r.parse(); {
 	case errors.As(err, &unsupported):
 		return refuse(codeIAMMalformed, msgIAMUnsupported, err)
+	case err != nil && !strings.HasPrefix(strings.TrimSpace(document), "{"):
+		return refuse(codeIAMMalformed, msgIAMDocument, "it is not a JSON object; give its content, or file://NAME")
 	case err != nil:
 		return refuse(codeIAMMalformed, msgIAMDocument, err)
 	}

@@ -166,6 +166,9 @@ func (s *Server) checkPointsFirst(ctx context.Context, p params, use named, chai
 	return after, nil
 }
 
+// errNotHere is the usual reason why a resource is unknown.
+var errNotHere = errors.New("without a state folder, each start begins without the resources of the last one")
+
 // named are the resources that a request names, all as they are at one moment, and the
 // enabled revocation lists of the trust anchor.
 type named struct {
@@ -182,13 +185,13 @@ func (s *Server) resolve(p *params) (use named, err error) {
 	defer s.mu.RUnlock()
 	var ok bool
 	if use.anchor, ok = find(&s.anchors, p.TrustAnchorARN); !ok {
-		return named{}, refuse(codeNotFound, msgNotFound, p.TrustAnchorARN)
+		return named{}, refuse(codeNotFound, msgNotFound, p.TrustAnchorARN).because(errNotHere)
 	}
 	if use.profile, ok = find(&s.profiles, p.ProfileARN); !ok {
-		return named{}, refuse(codeNotFound, msgNotFound, p.ProfileARN)
+		return named{}, refuse(codeNotFound, msgNotFound, p.ProfileARN).because(errNotHere)
 	}
 	if use.role, ok = s.roles.get(p.RoleARN); !ok {
-		return named{}, refuse(codeNotFound, msgNotFound, p.RoleARN)
+		return named{}, refuse(codeNotFound, msgNotFound, p.RoleARN).because(errNotHere)
 	}
 	p.TrustAnchorARN, p.ProfileARN = use.anchor.ARN, use.profile.ARN
 	use.lists = s.lists(use.anchor.ARN)

@@ -87,6 +87,13 @@ func (p principals) include(q Principal) bool {
 	})
 }
 
+// Principals returns the services, and the accounts, roles and users, that a statement
+// names, counted from 1 as in [StatementResult].
+func (p *Policy) Principals(statement int) []string {
+	named := p.statements[statement-1].principals
+	return slices.Concat(named.services, named.aws)
+}
+
 // CheckPartition returns an error if a principal of the policy is an ARN of
 // another partition than this one, such as aws. AWS refuses such a policy.
 func (p *Policy) CheckPartition(partition string) error {

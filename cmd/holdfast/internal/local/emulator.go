@@ -87,15 +87,15 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 		fs.BoolVar(&f.config.UI, "ui", false, "serve a page that shows resources, sessions, events and refused requests; only on this machine")
 	})
 	front.FaultFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.DurationVar(&faults.Latency, "latency", 0, "delay each response by this `duration`")
-		fs.Float64Var(&faults.ErrorRate, "error-rate", 0, "`fraction` of requests that fail, 0 to 1")
+		fs.DurationVar(&faults.Latency, "latency", 0, "delay each response of CreateSession and AWS Private CA by this `duration`")
+		fs.Float64Var(&faults.ErrorRate, "error-rate", 0, "`fraction` of these requests that fail, 0 to 1")
 		fs.IntVar(&faults.ErrorStatus, "error-status", 0, "HTTP `status` of requests that fail (default: 500)")
 		fs.BoolVar(&faults.Hang, "hang", false, "never respond to CreateSession and AWS Private CA")
 		fs.IntVar(&faults.InProgress, "in-progress", 0, "`number` of times that a certificate is requested before AWS Private CA has issued it")
 		fs.DurationVar(&faults.SessionLifetime, "session-lifetime", 0, "`lifetime` of the credentials, regardless of the requested duration")
 	})
 	front.OutputFlags.Define(all, func(fs *pflag.FlagSet) {
-		fs.BoolVar(&f.export, "export", false, "print only shell commands that set the administrator's credentials, for eval")
+		fs.BoolVar(&f.export, "export", false, "print only a script that sets the administrator's credentials; write it to a file, which another shell reads")
 		fs.StringVar(&f.events, "events", "", "append CloudTrail-style events to this `file`, one JSON object per line; - writes them to standard error instead of the log")
 	})
 }
