@@ -39,6 +39,8 @@ func otherCommandCases(p *pki) (all []badInput) {
 	usage("demo --listen :1", "--listen", "demo --help")
 	usage("completion ksh", "ksh", "completion")
 	usage("completion bash extra", "extra", "completion bash --help")
+	usage("credential-process --ca-bundle=", "--ca-bundle", "leave the flag out")
+	usage("doctor --trust-anchor=", "--trust-anchor", "leave the flag out")
 	usage("emulator --trust-anchor=", "--trust-anchor", "leave the flag out")
 	usage("emulator --crl=", "--crl", "leave the flag out")
 	usage("emulator --crl ca.crl", "--crl", "--trust-anchor ca.pem")

@@ -100,6 +100,7 @@ unreachable.`,
 		fs.BoolVar(&o.online, "online", false, "also check the clock and the network, and create a session")
 		fs.BoolVar(&o.usePIN, "use-pin", false, "use the PIN: open a key that needs one, and make a signature; a wrong PIN costs a try")
 		fs.StringVar(&o.trustAnchor, "trust-anchor", "", "PEM `file` with the CA certificates of the trust anchor, to compare the chain with")
+		front.RefuseEmpty(fs, "trust-anchor")
 		fs.StringVar(&o.trustPolicy, "trust-policy", "", "JSON `file` with the trust policy of the role, to compare the certificate with; with --assume-role-arn usually that of the second role")
 		fs.DurationVar(&o.moduleTimeout, "module-timeout", 1500*time.Millisecond, "how long PKCS #11 modules may take to load, as a `duration`")
 	})

@@ -56,6 +56,7 @@ func (f *Session) Add(cmd *cobra.Command) {
 		fs.BoolVar(&f.fips.value, f.fips.flag, false, "use the FIPS endpoint; the same as "+f.fips.variable+"=true")
 		fs.BoolVar(&f.dualStack.value, f.dualStack.flag, false, "use the dual-stack endpoint; the same as "+f.dualStack.variable+"=true")
 		fs.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` of CA certificates to trust instead of the system's (default: AWS_CA_BUNDLE)")
+		front.RefuseEmpty(fs, "ca-bundle")
 		fs.BoolVar(&c.Insecure, "no-verify-ssl", false, "do not verify the server certificate, and allow plain http")
 		fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy settings in HTTPS_PROXY and NO_PROXY")
 		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "time limit for the device and all attempts")
