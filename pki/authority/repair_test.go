@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,10 +124,15 @@ func serialOf(c *x509.Certificate) string {
 	return hex.EncodeToString(c.SerialNumber.Bytes())
 }
 
-// copyFile copies a file that may vanish.
+// copyFile copies a file unless it is gone. On Windows a file that is being removed or
+// renamed cannot be opened, so it tries again for some seconds.
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	data, err := os.ReadFile(from)
+	for end := time.Now().Add(10 * time.Second); err != nil && !errors.Is(err, fs.ErrNotExist) && runtime.GOOS == "windows" && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		data, err = os.ReadFile(from)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
