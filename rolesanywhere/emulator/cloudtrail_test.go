@@ -3,7 +3,6 @@ package emulator
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -28,16 +27,8 @@ func (w *testEnv) signedCall(t testing.TB, c credentials.Credentials, service, m
 	if err := sigv4.Sign(r, []byte(body), c, service, DefaultRegion, testNow); err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, b
+	status, _, b := send(t, r)
+	return status, b
 }
 
 // A lookupAnswer is the response of LookupEvents.

@@ -179,6 +179,20 @@ func readResponse(t testing.TB, resp *http.Response) response {
 	return a
 }
 
+// send returns the response to a request.
+func send(t testing.TB, r *http.Request) (status int, header http.Header, body []byte) {
+	t.Helper()
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err = io.ReadAll(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, body
+}
+
 // A claimedKey signs with one key and claims the public key of another.
 type claimedKey struct {
 	crypto.Signer

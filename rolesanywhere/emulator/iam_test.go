@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -47,16 +46,8 @@ func (w *testEnv) iam(t testing.TB, action string, parameters ...string) iamAnsw
 	if err := sigv4.Sign(r, body, w.server.Administrator(), iamService, DefaultRegion, testNow); err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := iamAnswer{status: resp.StatusCode, body: string(b)}
+	status, _, b := send(t, r)
+	a := iamAnswer{status: status, body: string(b)}
 	if a.status != http.StatusOK {
 		if err := xml.Unmarshal(b, &a.refused); err != nil || a.refused.XMLName.Space != iamNamespace {
 			t.Fatalf("%v: %s", err, b)

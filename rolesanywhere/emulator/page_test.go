@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/x509"
 	"html"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -18,16 +17,8 @@ func (w *testEnv) text(t *testing.T, method, path string) (status int, text stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
+	status, _, b := send(t, r)
+	return status, string(b)
 }
 
 // The page shows names that clients choose as text, and nothing secret. The log has no

@@ -1,7 +1,6 @@
 package emulator
 
 import (
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -51,16 +50,8 @@ func (w *testEnv) rpc(t testing.TB, c rpcCall) (status int, header http.Header, 
 	if err := sigv4.Sign(r, []byte(c.body), caller, c.service, DefaultRegion, testNow); err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, resp.Header, string(b)
+	status, header, b := send(t, r)
+	return status, header, string(b)
 }
 
 // Requests that are refused before their parameters are read have the error of the

@@ -144,16 +144,8 @@ func (w *testEnv) sts(t *testing.T, c credentials.Credentials, s stsCall) (statu
 	if s.after != nil {
 		s.after(r)
 	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, resp.Header, string(b)
+	status, header, b := send(t, r)
+	return status, header, string(b)
 }
 
 func TestSTSResponse(t *testing.T) {

@@ -35,9 +35,6 @@ const kills = 200
 // and create sessions. After each start, everything that was acknowledged is there, and
 // nothing that was never sent.
 func TestKilledEmulators(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the emulator 200 times")
-	}
 	t.Parallel()
 	p := newKilled(t)
 	acknowledged := 0
