@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,12 +25,13 @@ func runIn(t *testing.T, dir string, killAfter time.Duration, args ...string) (s
 	if err := cmd.Start(); err != nil {
 		return "", false, err
 	}
-	var shot atomic.Bool
+	shot := make(chan bool, 1)
+	var timer *time.Timer
 	if killAfter > 0 {
-		defer time.AfterFunc(killAfter, func() { shot.Store(cmd.Process.Kill() == nil) }).Stop()
+		timer = time.AfterFunc(killAfter, func() { shot <- cmd.Process.Kill() == nil })
 	}
 	err = cmd.Wait()
-	if err != nil && shot.Load() {
+	if timer != nil && !timer.Stop() && <-shot && err != nil {
 		return "", true, nil
 	}
 	if err != nil {
