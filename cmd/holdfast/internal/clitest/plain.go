@@ -1,6 +1,7 @@
 package clitest
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,15 +26,20 @@ func PlainCommand(tb testing.TB, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// packageFolder is where go test starts the tests, in the module. A test may be in
+// another folder when it is the first that needs a program.
+var packageFolder, errPackageFolder = os.Getwd()
+
 // plain returns the path of the program without the race detector. It is in the folder
 // of the programs, which is removed at the end.
 var plain = sync.OnceValues(func() (string, error) {
 	program, err := exec.LookPath("holdfast")
-	if err != nil || !raceDetector {
+	if err = cmp.Or(err, errPackageFolder); err != nil || !raceDetector {
 		return program, err
 	}
 	program = filepath.Join(filepath.Dir(program), "plain", filepath.Base(program))
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Dir(program)+string(os.PathSeparator), Package)
+	build.Dir = packageFolder
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
