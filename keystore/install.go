@@ -130,7 +130,7 @@ func (in Installation) Select(pub crypto.PublicKey, now time.Time) ([]*x509.Cert
 func (in Installation) Report(pub crypto.PublicKey, chain, present, removed []*x509.Certificate, now time.Time) Installed {
 	r := Installed{Chain: chain, Removed: removed}
 	for _, c := range present {
-		if signer.SamePublicKey(c.PublicKey, pub) && !c.Equal(chain[0]) && !signer.IsAttestation(c) {
+		if signer.SamePublicKey(signer.PublicKeyOf(c), pub) && !c.Equal(chain[0]) && !signer.IsAttestation(c) {
 			r.Kept = append(r.Kept, c)
 		}
 	}
@@ -225,7 +225,7 @@ func (s *Store) installFile(ctx context.Context, ref Ref, in Installation, file 
 	pub, now := key.Public(), call.Time()
 	chain, err := in.Select(pub, now)
 	if err == nil {
-		err = signer.Prove(ctx, key, chain[0].PublicKey)
+		err = signer.Prove(ctx, key, signer.PublicKeyOf(chain[0]))
 	}
 	if err = errors.Join(err, key.Close()); err == nil {
 		leaves, replaceAny := in.inFile(chain[:1])

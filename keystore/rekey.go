@@ -69,7 +69,7 @@ func (s *Store) generateSuccessor(ctx context.Context, b Backend, id Identity, c
 	if err := s.checkPlace(id, certificate); err != nil {
 		return nil, err
 	}
-	old := certificate.PublicKey
+	old := signer.PublicKeyOf(certificate)
 	kind, ok := KeyTypeOf(old)
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", signer.DescribeKey(old), errors.ErrUnsupported)
@@ -156,7 +156,7 @@ func (s *Store) Succeed(ctx context.Context, id Identity, old *x509.Certificate,
 	key, err := s.open(ctx, successor, call)
 	switch {
 	case err == nil:
-		isNext = signer.SamePublicKey(key.Public(), chain[0].PublicKey)
+		isNext = signer.SamePublicKey(key.Public(), signer.PublicKeyOf(chain[0]))
 		err = key.Close()
 	case done: // it was moved
 		err = nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -73,7 +74,7 @@ func CheckChain(chain []*x509.Certificate, now time.Time) error {
 func Problems(leaf *x509.Certificate, now time.Time) (problems []error) {
 	if !keySupported(leaf) {
 		problems = append(problems, signer.WithHint(fmt.Errorf("certificate %s: its key is %s, which is not supported", subject(leaf), signer.DescribeKeyOf(leaf)),
-			"use an RSA key of at least 2048 bits, or an ECDSA key on P-256, P-384 or P-521"))
+			"use an RSA key of at least 2048 bits, an ECDSA key on P-256, P-384 or P-521, or an ML-DSA key"))
 	}
 	for _, r := range leafRules {
 		if r.broken(leaf) {
@@ -105,7 +106,7 @@ var leafRules = []struct {
 	{func(c *x509.Certificate) bool { return certpath.Weak(c.SignatureAlgorithm) },
 		"it is signed with MD5 or SHA-1", "reissue it with SHA-256 or stronger"},
 	{func(c *x509.Certificate) bool { return c.SignatureAlgorithm == x509.PureEd25519 },
-		"it was issued by a CA with an Ed25519 key, which is not supported", "use a CA with an RSA or ECDSA key"},
+		"it was issued by a CA with an Ed25519 key, which is not supported", "use a CA with an RSA, ECDSA or ML-DSA key"},
 	{func(c *x509.Certificate) bool { return len(c.Subject.Names) == 0 },
 		"its subject is empty", "reissue it with a subject, such as CN=name"},
 }
@@ -115,13 +116,14 @@ var leafRules = []struct {
 const minRSA = 1024
 
 func keySupported(c *x509.Certificate) bool {
-	switch pub := c.PublicKey.(type) {
+	switch pub := signer.PublicKeyOf(c).(type) {
 	case *rsa.PublicKey:
 		return pub.N.BitLen() >= minRSA
 	case *ecdsa.PublicKey:
 		return pub.Curve == elliptic.P256() || pub.Curve == elliptic.P384() || pub.Curve == elliptic.P521()
+	default:
+		return mldsa.Of(pub) != nil
 	}
-	return false
 }
 
 // checkValidity returns an error if c is not valid at the time now, which is that

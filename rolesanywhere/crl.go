@@ -86,7 +86,7 @@ func revokedIn(path []*x509.Certificate, list *x509.RevocationList, applies, for
 		if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
 			continue
 		}
-		if issuer.CheckSignature(list.SignatureAlgorithm, list.RawTBSRevocationList, list.Signature) != nil {
+		if certpath.CheckListSignature(list, issuer) != nil {
 			*forged = true
 			continue
 		}

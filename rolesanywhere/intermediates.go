@@ -44,7 +44,7 @@ func issuerProblem(c *x509.Certificate, now time.Time) *problem {
 	case certpath.Weak(c.SignatureAlgorithm):
 		return &problem{fmt.Sprintf("is signed with %v", c.SignatureAlgorithm), "reissue it with SHA-256 or stronger"}
 	case !keySupported(c):
-		return &problem{fmt.Sprintf("has an unsupported key: %s", signer.DescribeKeyOf(c)), "use a CA with an RSA or ECDSA key"}
+		return &problem{fmt.Sprintf("has an unsupported key: %s", signer.DescribeKeyOf(c)), "use a CA with an RSA, ECDSA or ML-DSA key"}
 	case !c.BasicConstraintsValid || !c.IsCA:
 		return &problem{"is not a CA certificate", "give the certificate of the CA"}
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
@@ -75,7 +75,7 @@ func untrusted(certs signer.Certificates, now time.Time, clock string) string {
 	}
 	top := certs.Chain[len(certs.Chain)-1]
 	if n := len(certs.Others); len(certs.Chain) == 1 && n > 0 && !slices.ContainsFunc(certs.Others, func(c *x509.Certificate) bool {
-		return leaf.CheckSignatureFrom(c) == nil
+		return certpath.CheckSignature(leaf, c) == nil
 	}) {
 		return fmt.Sprintf("none of the other certificates (%d) is that of %s, which issued the certificate: add it with Identity.Intermediates, unless it is the trust anchor",
 			n, issuer(leaf))

@@ -35,51 +35,28 @@ func TrustPaths(certs signer.Certificates, anchor []*x509.Certificate, now time.
 		return nil, signer.WithHint(fmt.Errorf("the trust anchor has %d certificates; Roles Anywhere allows 1 to %d", n, maxAnchorCertificates),
 			"give only the certificates that the trust anchor contains")
 	}
-	roots := x509.NewCertPool()
 	for _, c := range anchor {
 		if err := checkAnchor(c, now); err != nil {
 			return nil, err
 		}
-		roots.AddCert(certpath.Relaxed(c))
 	}
 	sent := fitting(usable(certs, now))
-	others := x509.NewCertPool()
-	for _, c := range sent[1:] {
-		others.AddCert(certpath.Relaxed(c))
-	}
-	leaf := *certpath.Relaxed(sent[0])
+	leaf := *sent[0]
 	leaf.NotBefore, leaf.NotAfter = now, now // Problems judges it
-	paths, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: others, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
-	for _, path := range paths {
-		if violation := certpath.Check(path); violation != nil {
-			err = violation
-			continue
-		}
-		for i, c := range path { // not the relaxed copies
-			path[i] = original(c, append(anchor[:len(anchor):len(anchor)], sent...))
-		}
-		trusted = append(trusted, path)
+	trusted, err = certpath.Verify(&leaf, anchor, sent[1:], now)
+	if err != nil {
+		return nil, explainTrust(certs, anchor, now, err)
 	}
-	if len(trusted) > 0 {
-		return trusted, nil
+	for _, path := range trusted {
+		path[0] = sent[0]
 	}
-	return nil, explainTrust(certs, anchor, now, err)
-}
-
-// original returns the one of certs with the bytes of c.
-func original(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
-	for _, o := range certs {
-		if o.Equal(c) {
-			return o
-		}
-	}
-	return c
+	return trusted, nil
 }
 
 // misled returns an error if the issuer of top only has the printed name of c, a
 // certificate of the trust anchor. named means that their names are the same.
 func misled(top, c *x509.Certificate, named bool) error {
-	signature := c.CheckSignature(top.SignatureAlgorithm, top.RawTBSCertificate, top.Signature)
+	signature := certpath.CheckSignature(top, c)
 	switch {
 	case !named && subject(c) != issuer(top):
 		return nil

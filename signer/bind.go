@@ -45,6 +45,14 @@ func (b bound) SignContext(ctx context.Context, rand io.Reader, digest []byte, o
 	return SignContext(ctx, b.Signer, rand, digest, opts)
 }
 
+func (b bound) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return crypto.SignMessage(b.Signer, rand, message, opts)
+}
+
+func (b bound) SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return SignMessage(ctx, b.Signer, rand, message, opts)
+}
+
 type limitedBound struct {
 	bound
 	limiter SchemeLimiter
@@ -69,15 +77,7 @@ func (m *memory) Public() crypto.PublicKey   { return m.pub }
 func (m *memory) Chain() []*x509.Certificate { return nil }
 
 func (m *memory) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if _, err := MechanismFor(m.pub, digest, opts); err != nil {
-		return nil, err
-	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if m.key == nil {
-		return nil, ErrClosed
-	}
-	return m.key.Sign(rand, digest, opts)
+	return m.sign(digest, opts, func(key crypto.Signer) ([]byte, error) { return key.Sign(rand, digest, opts) })
 }
 
 // SignContext implements [ContextSigner]. A signature in memory is not
@@ -87,6 +87,33 @@ func (m *memory) SignContext(ctx context.Context, rand io.Reader, digest []byte,
 		return nil, context.Cause(ctx)
 	}
 	return m.Sign(rand, digest, opts)
+}
+
+func (m *memory) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return m.sign(digestOf(message, opts), opts, func(key crypto.Signer) ([]byte, error) {
+		return crypto.SignMessage(key, rand, message, opts)
+	})
+}
+
+// SignMessageContext implements [ContextMessageSigner]. A signature in memory is not
+// interrupted.
+func (m *memory) SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return m.SignMessage(rand, message, opts)
+}
+
+func (m *memory) sign(digest []byte, opts crypto.SignerOpts, sign func(crypto.Signer) ([]byte, error)) ([]byte, error) {
+	if _, err := MechanismFor(m.pub, digest, opts); err != nil {
+		return nil, err
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.key == nil {
+		return nil, ErrClosed
+	}
+	return sign(m.key)
 }
 
 func (m *memory) Close() error {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
 // Certificates are the certificates that were found for a key.
@@ -84,7 +85,7 @@ func SelectCertificates(pub crypto.PublicKey, certs []*x509.Certificate, now tim
 	attested := false
 	for _, c := range certs {
 		switch {
-		case !SamePublicKey(c.PublicKey, pub):
+		case !SamePublicKey(PublicKeyOf(c), pub):
 		case IsAttestation(c):
 			attested = true
 		default:
@@ -174,9 +175,28 @@ func outside(c *x509.Certificate, now time.Time) time.Duration {
 	return max(c.NotBefore.Sub(now), 0)
 }
 
-// SamePublicKey reports whether two public keys of the standard library's
-// types are equal.
+// PublicKeyOf returns the public key of a certificate, or nil if its algorithm is
+// unknown. Before Go 1.27, crypto/x509 parses certificates with ML-DSA keys
+// (RFC 9881), but not the keys. PublicKeyOf returns such a key with the methods
+// Bytes and Equal of crypto/mldsa.
+func PublicKeyOf(c *x509.Certificate) crypto.PublicKey { return mldsa.PublicKeyOf(c) }
+
+// MarshalPublicKey returns a public key as a SubjectPublicKeyInfo in DER. Unlike
+// [x509.MarshalPKIXPublicKey], it knows ML-DSA keys with every version of Go.
+func MarshalPublicKey(pub crypto.PublicKey) ([]byte, error) {
+	if key := mldsa.Of(pub); key != nil {
+		return key.MarshalPKIX()
+	}
+	return x509.MarshalPKIXPublicKey(pub)
+}
+
+// SamePublicKey reports whether two public keys are equal. They are of the standard
+// library's types, or ML-DSA keys of crypto/mldsa, filippo.io/mldsa or
+// [PublicKeyOf].
 func SamePublicKey(a, b crypto.PublicKey) bool {
+	if key := mldsa.Of(a); key != nil {
+		return key.Equal(b)
+	}
 	e, ok := a.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && e.Equal(b)
 }
@@ -187,7 +207,7 @@ func SamePublicKey(a, b crypto.PublicKey) bool {
 //
 //	openssl pkey -in FILE -pubout -outform DER | sha256sum
 func Fingerprint(pub crypto.PublicKey) string {
-	der, err := x509.MarshalPKIXPublicKey(pub)
+	der, err := MarshalPublicKey(pub)
 	if err != nil {
 		return ""
 	}
@@ -204,7 +224,7 @@ func mismatch(pub crypto.PublicKey, certs []*x509.Certificate) error {
 	of = fmt.Sprintf(of, certs[0].Subject)
 	is, other := DescribeKey(pub), DescribeKeyOf(certs[0])
 	if is == other {
-		is, other = is+" with the SHA-256 fingerprint "+Fingerprint(pub), other+" with the SHA-256 fingerprint "+Fingerprint(certs[0].PublicKey)
+		is, other = is+" with the SHA-256 fingerprint "+Fingerprint(pub), other+" with the SHA-256 fingerprint "+Fingerprint(PublicKeyOf(certs[0]))
 	}
 	return fmt.Errorf("%w: your key is %s; %s contains %s", ErrMismatch, is, of, other)
 }

@@ -24,11 +24,18 @@ type ContextSigner interface {
 // is not a ContextSigner, its Sign continues in the background after ctx has
 // ended, and Close of s may wait for it.
 func SignContext(ctx context.Context, s Signer, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	switch c, ok := s.(ContextSigner); {
-	case ok:
+	if c, ok := s.(ContextSigner); ok {
 		return c.SignContext(ctx, rand, digest, opts)
+	}
+	return bounded(ctx, func() ([]byte, error) { return s.Sign(rand, digest, opts) })
+}
+
+// bounded returns the signature of sign, or an error when ctx ends. sign then
+// continues in the background.
+func bounded(ctx context.Context, sign func() ([]byte, error)) ([]byte, error) {
+	switch {
 	case ctx.Done() == nil:
-		return s.Sign(rand, digest, opts)
+		return sign()
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
@@ -38,7 +45,7 @@ func SignContext(ctx context.Context, s Signer, rand io.Reader, digest []byte, o
 	}
 	done := make(chan result, 1)
 	go func() {
-		signature, err := s.Sign(rand, digest, opts)
+		signature, err := sign()
 		done <- result{signature, err}
 	}()
 	select {
@@ -68,7 +75,8 @@ func NeedsPerson(s Signer) bool {
 	return ok && a.NeedsPerson()
 }
 
-// WithContext returns s with a Sign that is [SignContext] with ctx, for
+// WithContext returns s with a Sign and a SignMessage that are [SignContext] and
+// [SignMessage] with ctx, for
 // functions that accept no context, such as those of crypto/x509. The result
 // borrows s; its Close does nothing.
 func WithContext(ctx context.Context, s Signer) Signer {
@@ -90,6 +98,14 @@ func (c contextBound) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts
 
 func (c contextBound) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	return SignContext(ctx, c.Signer, rand, digest, opts)
+}
+
+func (c contextBound) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return SignMessage(c.ctx, c.Signer, rand, message, opts)
+}
+
+func (c contextBound) SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return SignMessage(ctx, c.Signer, rand, message, opts)
 }
 
 func (c contextBound) Certificates() Certificates { return CertificatesOf(c.Signer) }

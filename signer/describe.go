@@ -12,6 +12,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
 // DescribeKey returns the type and size of a public key in a readable form,
@@ -29,26 +31,26 @@ func DescribeKey(pub crypto.PublicKey) string {
 	case *ecdh.PublicKey:
 		return "X25519"
 	}
+	if key := mldsa.Of(pub); key != nil {
+		return key.Name
+	}
 	return "a key of unknown type"
 }
 
 // algorithms has the names of public key algorithms that crypto/x509 does not
 // have, by object identifier.
 var algorithms = map[string]string{
-	"1.2.840.113549.1.1.10":   "RSA-PSS",
-	"1.2.840.10046.2.1":       "DH",
-	"1.3.101.111":             "X448",
-	"1.3.101.113":             "Ed448",
-	"2.16.840.1.101.3.4.3.17": "ML-DSA-44",
-	"2.16.840.1.101.3.4.3.18": "ML-DSA-65",
-	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
+	"1.2.840.113549.1.1.10": "RSA-PSS",
+	"1.2.840.10046.2.1":     "DH",
+	"1.3.101.111":           "X448",
+	"1.3.101.113":           "Ed448",
 }
 
 // DescribeKeyOf is [DescribeKey] for the key of a certificate. It also names
 // algorithms whose keys crypto/x509 does not read.
 func DescribeKeyOf(c *x509.Certificate) string {
-	if c.PublicKey != nil {
-		return DescribeKey(c.PublicKey)
+	if pub := PublicKeyOf(c); pub != nil {
+		return DescribeKey(pub)
 	}
 	var info struct {
 		Algorithm pkix.AlgorithmIdentifier
@@ -56,6 +58,9 @@ func DescribeKeyOf(c *x509.Certificate) string {
 	}
 	if _, err := asn1.Unmarshal(c.RawSubjectPublicKeyInfo, &info); err != nil {
 		return DescribeKey(nil)
+	}
+	if s := mldsa.ParametersFor(info.Algorithm.Algorithm); s != nil {
+		return s.Name + " (damaged)"
 	}
 	oid := info.Algorithm.Algorithm.String()
 	return cmp.Or(algorithms[oid], "a key of the algorithm "+oid)

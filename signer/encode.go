@@ -5,6 +5,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
 // This file holds encodings shared by backends whose devices implement only the
@@ -56,7 +58,7 @@ func ECDSASignature(r, s []byte) []byte {
 }
 
 // Verifies reports whether sig is a valid signature over digest by the key of
-// pub with the mechanism m.
+// pub with the mechanism m. For Ed25519 and ML-DSA, digest is the message itself.
 func Verifies(pub crypto.PublicKey, m Mechanism, digest, sig []byte) bool {
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:
@@ -69,5 +71,6 @@ func Verifies(pub crypto.PublicKey, m Mechanism, digest, sig []byte) bool {
 		}
 		return rsa.VerifyPKCS1v15(pub, m.Hash, digest, sig) == nil
 	}
-	return false
+	key := mldsa.Of(pub)
+	return key != nil && key.Verify(digest, sig)
 }

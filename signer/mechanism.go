@@ -7,13 +7,16 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"reflect"
+
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
 // A Padding identifies the padding scheme of an RSA signature.
 type Padding int
 
 const (
-	NoPadding Padding = iota // ECDSA and Ed25519
+	NoPadding Padding = iota // ECDSA, Ed25519 and ML-DSA
 	PKCS1v15                 // RFC 8017, section 8.2
 	PSS                      // RFC 8017, section 8.1
 )
@@ -34,7 +37,7 @@ func (p Padding) String() string {
 // its native constants.
 type Mechanism struct {
 	Padding Padding
-	Hash    crypto.Hash // of the digest; 0 for Ed25519, which signs the message itself
+	Hash    crypto.Hash // of the digest; 0 for Ed25519 and ML-DSA, which sign the message itself
 	SaltLen int         // for PSS, in bytes; never a special value of crypto/rsa
 }
 
@@ -45,7 +48,9 @@ type Mechanism struct {
 // length differs from opts.HashFunc().Size(), so that a message is never signed
 // as if it were a digest. It returns [errors.ErrUnsupported] for hashes other
 // than SHA-224, SHA-256, SHA-384 and SHA-512, for key types other than RSA,
-// ECDSA and Ed25519, and for the variants Ed25519ph and Ed25519ctx.
+// ECDSA, Ed25519 and ML-DSA, for the variants Ed25519ph and Ed25519ctx, and for
+// ML-DSA with a hash or a context: opts then has to be a zero value, such as
+// crypto.Hash(0) or the Options of crypto/mldsa without a context.
 func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (Mechanism, error) {
 	pss, isPSS := opts.(*rsa.PSSOptions)
 	ed, isEd := opts.(*ed25519.Options)
@@ -74,6 +79,12 @@ func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (
 	case ed25519.PublicKey:
 		if hash != 0 || isEd && ed.Context != "" {
 			return Mechanism{}, fmt.Errorf("Ed25519 with a hash or a context: %w", errors.ErrUnsupported)
+		}
+		return Mechanism{}, nil
+	}
+	if key := mldsa.Of(pub); key != nil {
+		if v := reflect.Indirect(reflect.ValueOf(opts)); hash != 0 || v.IsValid() && !v.IsZero() {
+			return Mechanism{}, fmt.Errorf("%s with a hash or a context: %w", key.Name, errors.ErrUnsupported)
 		}
 		return Mechanism{}, nil
 	}

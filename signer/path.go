@@ -179,26 +179,17 @@ func (s *search) isSound(at *step) bool {
 	}
 	path := at.path()
 	s.checks -= len(path) - 1
-	roots, others := x509.NewCertPool(), x509.NewCertPool()
 	for i, c := range path {
-		path[i] = certpath.Relaxed(c)
-		path[i].NotBefore, path[i].NotAfter = s.now, s.now
-		switch i {
-		case 0:
-			path[i].UnhandledCriticalExtensions = nil
-		case len(path) - 1:
-			roots.AddCert(path[i])
-		default:
-			others.AddCert(path[i])
-		}
+		valid := *c
+		valid.NotBefore, valid.NotAfter = s.now, s.now
+		path[i] = &valid
 	}
-	_, err := path[0].Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: others, CurrentTime: s.now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
-	if slices.ContainsFunc(path, unknownAlgorithm) {
-		err = nil // crypto/x509 cannot verify such a path
+	path[0].UnhandledCriticalExtensions = nil
+	if err := certpath.Check(path); err != nil {
+		return false
 	}
-	return err == nil && certpath.Check(path) == nil
+	_, err := certpath.Verify(path[0], path[len(path)-1:], path[1:len(path)-1], s.now)
+	return err == nil || slices.ContainsFunc(path, unknownAlgorithm) // which nobody here can verify
 }
 
 // end returns the end of the likeliest path: it is fit and cannot be continued by
@@ -253,24 +244,22 @@ func (s *search) alternatives(chain []*x509.Certificate) (found []*x509.Certific
 func selfSigned(c *x509.Certificate) bool { return namedAsIssuer(c, c) && signed(c, c) }
 
 // signed reports whether the key of issuer made the signature of c. If this
-// cannot be verified, because crypto/x509 refuses the algorithm, names and
-// key identifiers decide.
+// cannot be verified, because crypto/x509 refuses the algorithm or nobody here knows
+// it, names and key identifiers decide.
 func signed(issuer, c *x509.Certificate) bool {
 	if hugeKey(issuer) {
 		return false
 	}
 	pub, ok := issuer.PublicKey.(*rsa.PublicKey)
-	if ok && pub.N.BitLen() < minRSABits || unknownAlgorithm(c) || c.SignatureAlgorithm == x509.MD5WithRSA || issuer.PublicKey == nil {
+	if ok && pub.N.BitLen() < minRSABits || unknownAlgorithm(c) || c.SignatureAlgorithm == x509.MD5WithRSA || PublicKeyOf(issuer) == nil {
 		return namedAsIssuer(c, issuer)
 	}
-	return issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+	return certpath.CheckSignature(c, issuer) == nil
 }
 
-// unknownAlgorithm reports whether crypto/x509 has no name for the algorithm of
-// the signature of c, such as ML-DSA.
-func unknownAlgorithm(c *x509.Certificate) bool {
-	return c.SignatureAlgorithm == x509.UnknownSignatureAlgorithm
-}
+// unknownAlgorithm reports whether the algorithm of the signature of c is not known,
+// such as SLH-DSA.
+func unknownAlgorithm(c *x509.Certificate) bool { return !certpath.IsKnown(c) }
 
 func hugeKey(c *x509.Certificate) bool {
 	pub, ok := c.PublicKey.(*rsa.PublicKey)

@@ -6,10 +6,11 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"slices"
+
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
 // Prove signs random data with s and verifies the signature with pub. The error
@@ -21,16 +22,17 @@ func Prove(ctx context.Context, s Signer, pub crypto.PublicKey) error {
 	}
 	message := make([]byte, 32)
 	_, _ = rand.Read(message) // never fails
-	digest, opts := sha256.Sum256(message), proofOptions(s, pub)
-	m, err := MechanismFor(pub, digest[:], opts)
+	opts := proofOptions(s, pub)
+	digest := digestOf(message, opts)
+	m, err := MechanismFor(pub, digest, opts)
 	if err != nil {
 		return err
 	}
-	sig, err := SignContext(ctx, s, rand.Reader, slices.Clone(digest[:]), opts)
+	sig, err := SignMessage(ctx, s, rand.Reader, slices.Clone(message), opts)
 	if err != nil {
 		return err
 	}
-	if !Verifies(pub, m, digest[:], sig) {
+	if !Verifies(pub, m, digest, sig) {
 		return fmt.Errorf("%w: its public key does not verify the signature", ErrMismatch)
 	}
 	return nil
@@ -39,6 +41,9 @@ func Prove(ctx context.Context, s Signer, pub crypto.PublicKey) error {
 // proofOptions returns a signature that s makes: with PSS only if an RSA key in
 // a device makes no others.
 func proofOptions(s Signer, pub crypto.PublicKey) crypto.SignerOpts {
+	if mldsa.Of(pub) != nil {
+		return crypto.Hash(0)
+	}
 	switch pub.(type) {
 	case ed25519.PublicKey:
 		return crypto.Hash(0)

@@ -1,9 +1,10 @@
-// Package certpath checks what crypto/x509 does not: constraints on directory
-// names and on email addresses in subjects, path lengths that do not count self-issued certificates, and weak
+// Package certpath verifies certification paths. It also checks what crypto/x509
+// does not: ML-DSA signatures, constraints on directory names and on email addresses
+// in subjects, path lengths that do not count self-issued certificates, and weak
 // signatures.
 //
-// Source: RFC 5280, sections 4.2.1.9, 4.2.1.10 and 6.1. All functions are safe
-// for concurrent use.
+// Source: RFC 5280, sections 4.2.1.9, 4.2.1.10 and 6.1; RFC 9881. All functions are
+// safe for concurrent use.
 package certpath
 
 import (

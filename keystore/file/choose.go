@@ -113,7 +113,7 @@ func (c *contents) choose(ctx context.Context, parts []keyPart, pw passwordFunc,
 	}
 	for _, encrypted := range []bool{false, true} {
 		if encrypted && len(matching) > 0 && !slices.ContainsFunc(certs, func(cert *x509.Certificate) bool {
-			return !cert.IsCA && !slices.ContainsFunc(opened, func(key crypto.Signer) bool { return signer.SamePublicKey(cert.PublicKey, key.Public()) })
+			return !cert.IsCA && !slices.ContainsFunc(opened, func(key crypto.Signer) bool { return signer.SamePublicKey(signer.PublicKeyOf(cert), key.Public()) })
 		}) {
 			break
 		}
@@ -157,7 +157,7 @@ func (k keyPart) describe(i int) string {
 }
 
 func isForAny(certs []*x509.Certificate, key crypto.Signer) bool {
-	return slices.ContainsFunc(certs, func(cert *x509.Certificate) bool { return signer.SamePublicKey(cert.PublicKey, key.Public()) })
+	return slices.ContainsFunc(certs, func(cert *x509.Certificate) bool { return signer.SamePublicKey(signer.PublicKeyOf(cert), key.Public()) })
 }
 
 // isLocked reports whether the error of a key is about its password.
@@ -204,7 +204,7 @@ func remember(pw passwordFunc) (again passwordFunc, forget func()) {
 
 // fingerprint returns the SHA-256 hash of a SubjectPublicKeyInfo.
 func fingerprint(pub crypto.PublicKey) string {
-	der, err := x509.MarshalPKIXPublicKey(pub)
+	der, err := signer.MarshalPublicKey(pub)
 	if err != nil {
 		return "unknown"
 	}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -100,9 +101,11 @@ func parsePKCS8(der []byte) (crypto.Signer, error) {
 			return s, nil
 		}
 		return nil, errKeyDamaged
-	default:
-		return nil, unsupportedKey(nameOf(id.Algorithm))
 	}
+	if set := mldsa.ParametersFor(id.Algorithm); set != nil {
+		return parseMLDSA(set, id.Parameters.FullBytes, key)
+	}
+	return nil, unsupportedKey(nameOf(id.Algorithm))
 }
 
 // parseRSA parses an RSAPrivateKey (RFC 8017, appendix A.1.2). A key can have

@@ -51,7 +51,7 @@ func (r *Renewer) prove(ctx context.Context, old, key signer.Signer, obtained []
 	case leaf.NotBefore.Before(before[0].NotBefore) && !r.config.AllowChange:
 		return nil, unfit(signer.WithHint(fmt.Errorf("it was issued before the one that is in use"), "the CA must issue a new certificate; if it sets notBefore earlier than the CA before it, use Config.AllowChange once"))
 	}
-	if err := signer.Prove(ctx, key, leaf.PublicKey); err != nil {
+	if err := signer.Prove(ctx, key, signer.PublicKeyOf(leaf)); err != nil {
 		return nil, err
 	}
 	if r.config.Check != nil {

@@ -102,7 +102,7 @@ type Status struct {
 // is further away than any pause was planned with a clock that was wrong.
 func (r *Renewer) status(s state, leaf *x509.Certificate) Status {
 	now := r.config.Now()
-	plan := Schedule{s.Obtained, leaf.NotAfter, leaf.PublicKey}
+	plan := Schedule{s.Obtained, leaf.NotAfter, signer.PublicKeyOf(leaf)}
 	next := plan.Due()
 	if s.Next.After(next) && !s.Next.After(now.Add(plan.longestPause())) {
 		next = s.Next
@@ -176,7 +176,7 @@ func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 		r.keep(r.status(s, renewed))
 		return renewed, err
 	}
-	plan := Schedule{s.Obtained, leaf.NotAfter, leaf.PublicKey}
+	plan := Schedule{s.Obtained, leaf.NotAfter, signer.PublicKeyOf(leaf)}
 	var wait *WaitError
 	switch {
 	case errors.As(err, &wait) && wait.After > 0:
@@ -357,7 +357,7 @@ func (r *Renewer) complete(ctx context.Context, leaf *x509.Certificate, s *state
 	if err != nil {
 		return err
 	}
-	found, err := signer.SelectCertificates(leaf.PublicKey, certs, r.config.Now())
+	found, err := signer.SelectCertificates(signer.PublicKeyOf(leaf), certs, r.config.Now())
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,10 @@ package renew
 import (
 	"crypto"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/binary"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A Schedule says when a certificate is renewed. Its life begins when it was
@@ -70,7 +71,7 @@ func (s Schedule) longestPause() time.Duration {
 
 // fraction returns a number from 0 to 1 that is the same for the same key.
 func (s Schedule) fraction() float64 {
-	der, err := x509.MarshalPKIXPublicKey(s.Key)
+	der, err := signer.MarshalPublicKey(s.Key)
 	if err != nil {
 		return 0
 	}

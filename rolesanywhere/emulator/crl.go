@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 )
 
 // maxCRL is ImportCrl's limit on crlData, in bytes.
@@ -78,8 +80,8 @@ func parseCRL(b []byte) (*revocationList, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(signatureAlgorithms, list.SignatureAlgorithm) {
-		return nil, fmt.Errorf("signature algorithm is %v", list.SignatureAlgorithm)
+	if err := checkSignatureAlgorithm(list.SignatureAlgorithm, list.Raw); err != nil {
+		return nil, err
 	}
 	extensions := slices.Clone(list.Extensions)
 	revoked := make(map[string]bool, len(list.RevokedCertificateEntries))
@@ -100,7 +102,7 @@ func parseCRL(b []byte) (*revocationList, error) {
 // even if the CA's certificate lacks this usage.
 func (c *revocationList) issuedBy(issuer *x509.Certificate) bool {
 	return bytes.Equal(c.list.RawIssuer, issuer.RawSubject) &&
-		issuer.CheckSignature(c.list.SignatureAlgorithm, c.list.RawTBSRevocationList, c.list.Signature) == nil
+		certpath.CheckListSignature(c.list, issuer) == nil
 }
 
 // revoked returns the first certificate of a verified chain that its issuer has

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 )
 
@@ -77,7 +78,7 @@ func signatureFindings(r *http.Request) additionalData {
 	}
 	if der, err := base64.StdEncoding.DecodeString(r.Header.Get("X-Amz-X509")); err == nil {
 		if cert, err := x509.ParseCertificate(der); err == nil {
-			if want, err := sigv4x509.Algorithm(cert.PublicKey); err == nil && want != algorithm {
+			if want, err := sigv4x509.Algorithm(mldsa.PublicKeyOf(cert)); err == nil && want != algorithm {
 				f.AlgorithmKeyMismatch = algorithm
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
 
@@ -42,7 +43,6 @@ type anchor struct {
 	Notifications []notificationSetting `json:"notifications,omitempty"` // that differ from the defaults
 
 	certs []*x509.Certificate
-	roots *x509.CertPool
 }
 
 // parse parses and checks the certificates. It drops what is beside them, such as a
@@ -58,13 +58,12 @@ func (a *anchor) parse() error {
 	if n := len(certs); n > maxAnchorCertificates {
 		return fmt.Errorf("%d certificates are configured; 1 to %d are allowed", n, maxAnchorCertificates)
 	}
-	a.certs, a.roots, a.Certificates = certs, x509.NewCertPool(), ""
+	a.certs, a.Certificates = certs, ""
 	for _, c := range certs {
 		a.Certificates += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
 		if err := checkCA(c); err != nil {
 			return fmt.Errorf("certificate of %s: %w", c.Subject, err)
 		}
-		a.roots.AddCert(certpath.Relaxed(c))
 	}
 	return nil
 }
@@ -121,17 +120,24 @@ func checkCA(c *x509.Certificate) error {
 }
 
 func checkAlgorithms(c *x509.Certificate) error {
-	switch pub := c.PublicKey.(type) {
+	switch pub := mldsa.PublicKeyOf(c).(type) {
 	case *rsa.PublicKey:
 		if n := pub.N.BitLen(); n > maxRSABits {
 			return fmt.Errorf("RSA key has %d bits; at most %d are allowed", n, maxRSABits)
 		}
 	case *ecdsa.PublicKey:
 	default:
-		return fmt.Errorf("key algorithm is %v", c.PublicKeyAlgorithm)
+		if mldsa.Of(pub) == nil {
+			return fmt.Errorf("key algorithm is %v", c.PublicKeyAlgorithm)
+		}
 	}
-	if !slices.Contains(signatureAlgorithms, c.SignatureAlgorithm) {
-		return fmt.Errorf("signature algorithm is %v", c.SignatureAlgorithm)
+	return checkSignatureAlgorithm(c.SignatureAlgorithm, c.Raw)
+}
+
+// checkSignatureAlgorithm checks the algorithm of a certificate or revocation list.
+func checkSignatureAlgorithm(algorithm x509.SignatureAlgorithm, der []byte) error {
+	if _, isMLDSA := mldsa.ParseSigned(der); !isMLDSA && !slices.Contains(signatureAlgorithms, algorithm) {
+		return fmt.Errorf("signature algorithm is %v", algorithm)
 	}
 	return nil
 }
@@ -166,28 +172,13 @@ func (a *anchor) verify(leaf *x509.Certificate, intermediates []*x509.Certificat
 	if now.Before(leaf.NotBefore) {
 		return nil, refuse(codeAccessDenied, msgNotYetValid, leaf.NotBefore.UTC().Format(time.RFC3339))
 	}
-	pool := x509.NewCertPool()
-	for _, c := range intermediates {
-		if checkAlgorithms(c) == nil { // before any signature is checked with its key
-			pool.AddCert(certpath.Relaxed(c))
-		}
-	}
-	chains, err := certpath.Relaxed(leaf).Verify(x509.VerifyOptions{
-		Roots:         a.roots,
-		Intermediates: pool,
-		CurrentTime:   now,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
+	// before any signature is checked with its key
+	between := slices.DeleteFunc(slices.Clone(intermediates), func(c *x509.Certificate) bool { return checkAlgorithms(c) != nil })
+	chains, err := certpath.Verify(leaf, a.certs, between, now)
 	if err != nil {
 		return nil, refuse(codeAccessDenied, msgUntrusted).because(err)
 	}
 	for _, chain := range chains {
-		if violation := certpath.Check(chain); violation != nil {
-			if err == nil {
-				err = refuse(codeAccessDenied, msgUntrusted).because(violation)
-			}
-			continue
-		}
 		revoked := revoked(chain, lists)
 		if revoked == nil {
 			valid = append(valid, chain)

@@ -11,7 +11,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
+	_ "crypto/sha256" // for crypto.SignMessage
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -20,13 +20,17 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
 // The names of the algorithms. ECDSA uses SHA-256 on every curve, RSA uses
-// PKCS #1 v1.5 padding.
+// PKCS #1 v1.5 padding. ML-DSA has one name for all parameter sets; it signs the
+// string itself, with the empty context, and not its hash.
 const (
 	RSA   = "AWS4-X509-RSA-SHA256"
 	ECDSA = "AWS4-X509-ECDSA-SHA256"
+	MLDSA = "AWS4-X509-MLDSA"
 )
 
 // MaxChain is the maximum number of intermediate certificates in a request.
@@ -53,12 +57,26 @@ func Algorithm(pub crypto.PublicKey) (string, error) {
 	case *ecdsa.PublicKey:
 		return ECDSA, nil
 	}
-	return "", fmt.Errorf("sigv4x509: the key is neither RSA nor ECDSA: %w", errors.ErrUnsupported)
+	if mldsa.Of(pub) != nil {
+		return MLDSA, nil
+	}
+	return "", fmt.Errorf("sigv4x509: the key is neither RSA nor ECDSA nor ML-DSA: %w", errors.ErrUnsupported)
+}
+
+// hashOf returns the hash of the string to sign, or 0 if it is not hashed.
+func hashOf(algorithm string) crypto.Hash {
+	if algorithm == MLDSA {
+		return 0
+	}
+	return crypto.SHA256
 }
 
 // Sign signs r for a region at the time t. body is the body of r. key must be
 // the key of the leaf chain[0]; the leaf is followed by at most [MaxChain]
 // intermediates, its issuer first, without the root.
+//
+// A key that is a [crypto.MessageSigner] gets the string to sign; any other key gets
+// its hash, or the string if it is an ML-DSA key.
 //
 // Sign sets the headers X-Amz-Date, X-Amz-X509, X-Amz-X509-Chain if there are
 // intermediates, and Authorization. The signature covers the first three, Host
@@ -70,11 +88,12 @@ func Sign(r *http.Request, body []byte, key crypto.Signer, chain []*x509.Certifi
 	if n := len(chain) - 1; n > MaxChain {
 		return fmt.Errorf("sigv4x509: the chain has %d intermediate certificates; at most %d are allowed", n, MaxChain)
 	}
-	algorithm, err := Algorithm(chain[0].PublicKey)
+	pub := mldsa.PublicKeyOf(chain[0])
+	algorithm, err := Algorithm(pub)
 	if err != nil {
 		return err
 	}
-	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(chain[0].PublicKey) {
+	if certified, ok := pub.(interface{ Equal(crypto.PublicKey) bool }); !ok || !certified.Equal(key.Public()) {
 		return errors.New("sigv4x509: certificate is for another key")
 	}
 	date := t.UTC().Format(TimeFormat)
@@ -105,8 +124,8 @@ func Sign(r *http.Request, body []byte, key crypto.Signer, chain []*x509.Certifi
 		return fmt.Errorf("sigv4x509: %w", err)
 	}
 	scope := strings.Join([]string{date[:8], region, service, terminator}, "/")
-	digest := sha256.Sum256([]byte(StringToSign(algorithm, date, scope, canonical)))
-	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
+	message := []byte(StringToSign(algorithm, date, scope, canonical))
+	signature, err := crypto.SignMessage(key, rand.Reader, message, hashOf(algorithm))
 	if err != nil {
 		return err
 	}

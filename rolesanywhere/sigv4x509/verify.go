@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
 // Errors of [Parse] and [Verify]; test for them with errors.Is.
@@ -93,7 +95,7 @@ func parse(r *http.Request) (*Request, error) {
 	if want := req.Certificate.SerialNumber.String(); serial != want {
 		return nil, errors.New("the credential does not begin with the certificate's serial number in decimal")
 	}
-	if algorithm, err := Algorithm(req.Certificate.PublicKey); err != nil {
+	if algorithm, err := Algorithm(mldsa.PublicKeyOf(req.Certificate)); err != nil {
 		return nil, err
 	} else if algorithm != req.Algorithm {
 		return nil, fmt.Errorf("algorithm is %s, but the certificate's key requires %s", req.Algorithm, algorithm)
@@ -132,11 +134,13 @@ func parse(r *http.Request) (*Request, error) {
 	return req, nil
 }
 
+var algorithms = []string{RSA, ECDSA, MLDSA}
+
 // parseAuthorization splits "ALG Credential=SERIAL/DATE/REGION/SERVICE/TERMINATOR,
 // SignedHeaders=A;B, Signature=HEX".
 func (req *Request) parseAuthorization(s string) (serial, signedHeaders string, err error) {
 	algorithm, rest, ok := strings.Cut(s, " ")
-	if !ok || algorithm != RSA && algorithm != ECDSA {
+	if !ok || !slices.Contains(algorithms, algorithm) {
 		return "", "", errors.New("the Authorization header does not begin with a known algorithm")
 	}
 	req.Algorithm = algorithm
@@ -184,14 +188,19 @@ func (req *Request) Verify(r *http.Request, body []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	digest := sha256.Sum256([]byte(StringToSign(req.Algorithm, req.date, req.scope, canonical)))
-	switch pub := req.Certificate.PublicKey.(type) {
+	message := []byte(StringToSign(req.Algorithm, req.date, req.scope, canonical))
+	digest := sha256.Sum256(message)
+	switch pub := mldsa.PublicKeyOf(req.Certificate).(type) {
 	case *rsa.PublicKey:
 		if rsa.VerifyPKCS1v15(pub, crypto.SHA256, digest[:], req.signature) == nil {
 			return nil
 		}
 	case *ecdsa.PublicKey:
 		if ecdsa.VerifyASN1(pub, digest[:], req.signature) {
+			return nil
+		}
+	default:
+		if key := mldsa.Of(pub); key != nil && key.Verify(message, req.signature) {
 			return nil
 		}
 	}

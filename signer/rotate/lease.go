@@ -88,6 +88,14 @@ func (l *lease) SignContext(ctx context.Context, rand io.Reader, digest []byte, 
 	return l.sign(func() ([]byte, error) { return signer.SignContext(ctx, l.Signer, rand, digest, opts) })
 }
 
+func (l *lease) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return l.sign(func() ([]byte, error) { return crypto.SignMessage(l.Signer, rand, message, opts) })
+}
+
+func (l *lease) SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return l.sign(func() ([]byte, error) { return signer.SignMessage(ctx, l.Signer, rand, message, opts) })
+}
+
 // sign counts as a use of its own: the key stays open until the signature is
 // made, even if the lease is closed in the meantime.
 func (l *lease) sign(make func() ([]byte, error)) ([]byte, error) {

@@ -186,7 +186,7 @@ func checkChain(_ testing.TB, s signer.Signer) error {
 		return nil
 	}
 	var errs []error
-	if !signer.SamePublicKey(chain[0].PublicKey, s.Public()) {
+	if !signer.SamePublicKey(signer.PublicKeyOf(chain[0]), s.Public()) {
 		errs = append(errs, fmt.Errorf("certificate %q: %w", chain[0].Subject, signer.ErrMismatch))
 	}
 	for i, c := range chain[1:] {

@@ -2,9 +2,6 @@ package doctor
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -181,19 +178,14 @@ func (p *patient) sign(ctx context.Context) []result {
 	if !p.usePIN {
 		return nil
 	}
-	digest := sha256.Sum256(fmt.Appendf(nil, "doctor %s", rand.Text()))
-	sig, err := front.InterruptibleValue(ctx, p.key.Name(), func() ([]byte, error) {
-		return signer.SignContext(ctx, p.signer, rand.Reader, digest[:], crypto.SHA256)
-	})
-	pub := p.signer.Public()
-	if err == nil {
-		m, mechanismErr := signer.MechanismFor(pub, digest[:], crypto.SHA256)
-		if mechanismErr != nil || !signer.Verifies(pub, m, digest[:], sig) {
-			return []result{failed(front.ExitOther, "a signature of %s does not verify with its public key", p.key.Name()).with("holdfast", "list")}
-		}
-		return []result{fine("the key made a signature")}
+	err := front.Interruptible(ctx, p.key.Name(), func() error { return signer.Prove(ctx, p.signer, p.signer.Public()) })
+	switch {
+	case errors.Is(err, signer.ErrMismatch):
+		return []result{failed(front.ExitOther, "a signature of %s does not verify with its public key", p.key.Name()).with("holdfast", "list")}
+	case err != nil:
+		return []result{p.keyCommand(failure(err), err)}
 	}
-	return []result{p.keyCommand(failure(err), err)}
+	return []result{fine("the key made a signature")}
 }
 
 // countTries reads how many tries for a PIN are left. It returns the device with
@@ -228,7 +220,7 @@ func (p *patient) readCertificates(ctx context.Context, opts keystore.Options) {
 	p.certErr = err
 	for _, c := range certs {
 		if !c.IsCA || len(certs) == 1 {
-			if p.certs, err = signer.SelectCertificates(c.PublicKey, certs, p.Now()); err == nil {
+			if p.certs, err = signer.SelectCertificates(signer.PublicKeyOf(c), certs, p.Now()); err == nil {
 				return
 			}
 		}

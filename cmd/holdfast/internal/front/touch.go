@@ -79,6 +79,16 @@ func (s *watchedSigner) SignContext(ctx context.Context, rand io.Reader, digest 
 	return signer.SignContext(ctx, s.Signer, rand, digest, opts)
 }
 
+func (s *watchedSigner) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	defer s.watcher.Begin(context.Background(), s.name)()
+	return crypto.SignMessage(s.Signer, rand, message, opts)
+}
+
+func (s *watchedSigner) SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	defer s.watcher.Begin(ctx, s.name)()
+	return signer.SignMessage(ctx, s.Signer, rand, message, opts)
+}
+
 // Begin starts to wait for a device called name. The wait ends when done is called.
 func (w *Watcher) Begin(ctx context.Context, name string) (done func()) {
 	delay := w.Delay

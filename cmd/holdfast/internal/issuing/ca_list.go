@@ -205,7 +205,7 @@ func showCertificate(a front.App, f folder, serial string) error {
 			row("IP address", ip.String())
 		}
 		row("emails", strings.Join(names.EmailAddresses, " "))
-		row("key", signer.DescribeKey(c.PublicKey))
+		row("key", signer.DescribeKeyOf(c))
 	}
 	row("key SHA-256", l.KeyHash)
 	row("evidence SHA-256", l.Evidence)
@@ -269,7 +269,7 @@ func showCA(a front.App, f folder) error {
 	}
 	c, now := ca.Chain()[0], a.Now()
 	l := caListing{pki.NamesOf(c).SubjectText(), c.Issuer.String(), serialOf(c), stamp(c.NotAfter), int64(c.NotAfter.Sub(now) / time.Second),
-		signer.DescribeKey(c.PublicKey), map[string]int{}, "", "", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))}
+		signer.DescribeKeyOf(c), map[string]int{}, "", "", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))}
 	for _, state := range []string{"valid", "expired", "revoked", "missing"} {
 		l.States[state] = 0
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -177,7 +178,7 @@ func (v *verification) open(ctx context.Context, a front.App, key flags.Key, opt
 		v.add("key", err, "")
 		v.skip("signature", "the key is not that of the certificate")
 		leaf := certs[max(slices.IndexFunc(certs, func(c *x509.Certificate) bool { return !c.IsCA }), 0)]
-		v.certs, err = signer.SelectCertificates(leaf.PublicKey, certs, v.now)
+		v.certs, err = signer.SelectCertificates(signer.PublicKeyOf(leaf), certs, v.now)
 		return err
 	}
 	if err != nil {
@@ -186,7 +187,7 @@ func (v *verification) open(ctx context.Context, a front.App, key flags.Key, opt
 	v.certs = signer.CertificatesOf(s)
 	leaf := v.certs.Chain[0]
 	v.add("key", nil, "%s, the key of %s", signer.DescribeKey(s.Public()), holderOf(leaf))
-	err = signer.Prove(ctx, s, leaf.PublicKey)
+	err = signer.Prove(ctx, s, signer.PublicKeyOf(leaf))
 	v.add("signature", err, "the certificate verifies a signature of the key")
 	if err := s.Close(); err != nil {
 		a.Logger(false).Warn("cannot close the key", "error", err)
@@ -230,7 +231,7 @@ func (v *verification) checkTrust() {
 func (v *verification) withIssuer() []*x509.Certificate {
 	top := v.certs.Chain[len(v.certs.Chain)-1]
 	for _, c := range slices.Concat(v.certs.Others, v.anchor) {
-		if top.CheckSignatureFrom(c) == nil {
+		if certpath.CheckSignature(top, c) == nil {
 			return append(slices.Clone(v.certs.Chain), c)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -51,7 +52,7 @@ func holderOf(c *x509.Certificate) string { return cmp.Or(c.Subject.String(), "(
 func (v *verification) otherCA(list *x509.RevocationList) *x509.Certificate {
 	used := slices.Concat(v.paths...)
 	for _, c := range v.anchor {
-		if !slices.ContainsFunc(used, c.Equal) && bytes.Equal(list.RawIssuer, c.RawSubject) && list.CheckSignatureFrom(c) == nil {
+		if !slices.ContainsFunc(used, c.Equal) && bytes.Equal(list.RawIssuer, c.RawSubject) && certpath.CheckListSignature(list, c) == nil {
 			return c
 		}
 	}

@@ -165,7 +165,7 @@ func newListing(e keystore.Entry) listing {
 		l.Key = signer.DescribeKey(e.Public)
 	}
 	if c := e.Certificate; c != nil {
-		l.Key, l.Subject, l.NotAfter = signer.DescribeKey(c.PublicKey), c.Subject.String(), c.NotAfter.UTC().Format(time.RFC3339)
+		l.Key, l.Subject, l.NotAfter = signer.DescribeKeyOf(c), c.Subject.String(), c.NotAfter.UTC().Format(time.RFC3339)
 	}
 	return l
 }

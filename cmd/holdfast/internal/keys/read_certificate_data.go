@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -128,27 +129,18 @@ func newCertificateData(c *x509.Certificate) (certificateData, error) {
 	case x509.ECDSA:
 		d.KeyType = "EC"
 	default:
-		oid := algorithmOf(c)
-		name, ok := mldsaNames[oid]
-		if !ok {
-			return d, signer.WithHint(fmt.Errorf("the key of the certificate has the algorithm %s: %w", oid, errors.ErrUnsupported),
+		key := mldsa.OfCertificate(c)
+		if key == nil {
+			return d, signer.WithHint(fmt.Errorf("the key of the certificate has the algorithm %s: %w", algorithmOf(c), errors.ErrUnsupported),
 				"IAM Roles Anywhere accepts RSA, ECDSA and ML-DSA; show the certificate with openssl x509 -in FILE -noout -text")
 		}
-		d.KeyType, d.Algorithms = name, []string{name}
+		d.KeyType, d.Algorithms = key.Name, []string{key.Name}
 		return d, nil
 	}
 	for _, hash := range digests {
 		d.Algorithms = append(d.Algorithms, d.KeyType+hash)
 	}
 	return d, nil
-}
-
-// mldsaNames has the ML-DSA parameter sets (RFC 9881, section 2), which package
-// x509 does not know.
-var mldsaNames = map[string]string{
-	"2.16.840.1.101.3.4.3.17": "ML-DSA-44",
-	"2.16.840.1.101.3.4.3.18": "ML-DSA-65",
-	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
 }
 
 // algorithmOf returns the object identifier of the algorithm of a public key (RFC

@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -50,8 +51,9 @@ for the key.
 The text is "AWS Roles Anywhere Credential Helper Signing Test1", followed by
 the 32 bytes of the SHA-256 hash of "IAM RA" and the public key: the
 uncompressed point of an EC key, or the PKCS #1 form of an RSA key. The
-signature is in ASN.1 DER for EC keys and PKCS #1 v1.5 for RSA keys. No line end
-follows it.`,
+signature is in ASN.1 DER for EC keys and PKCS #1 v1.5 for RSA keys. An ML-DSA
+key signs only the 50 characters, and without a hash. No line end follows the
+signature.`,
 		Example: `  holdfast sign-string --private-key key.pem
 
   holdfast sign-string --certificate cert.pem \
@@ -119,14 +121,16 @@ func signFixed(ctx context.Context, key signer.Signer, hash crypto.Hash) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	h := hash.New()
-	h.Write(text)
-	return signer.SignContext(ctx, key, rand.Reader, h.Sum(nil), hash)
+	if mldsa.Of(key.Public()) != nil {
+		hash = 0
+	}
+	return signer.SignMessage(ctx, key, rand.Reader, text, hash)
 }
 
 // fixedText returns the text that aws_signing_helper signs with the private key
 // of pub.
 func fixedText(pub crypto.PublicKey) (_ []byte, err error) {
+	const fixed = "AWS Roles Anywhere Credential Helper Signing Test1"
 	var encoded []byte
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:
@@ -136,12 +140,14 @@ func fixedText(pub crypto.PublicKey) (_ []byte, err error) {
 	case *rsa.PublicKey:
 		encoded = x509.MarshalPKCS1PublicKey(pub)
 	default:
+		if mldsa.Of(pub) != nil {
+			return []byte(fixed), nil
+		}
 		return nil, signer.WithHint(fmt.Errorf("the key is %s: %w", signer.DescribeKey(pub), errors.ErrUnsupported),
-			"use an RSA key, or an ECDSA key on P-256, P-384 or P-521")
+			"use an RSA key, an ECDSA key on P-256, P-384 or P-521, or an ML-DSA key")
 	}
 	sum := sha256.Sum256(append([]byte("IAM RA"), encoded...))
-	const version = "1"
-	return append([]byte("AWS Roles Anywhere Credential Helper Signing Test"+version), sum[:]...), nil
+	return append([]byte(fixed), sum[:]...), nil
 }
 
 // encodeSignature returns a signature in a format of --format.

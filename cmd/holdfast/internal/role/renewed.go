@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/pki/renew/program"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
@@ -31,7 +32,7 @@ func (s Setup) checkRenewed(ctx context.Context, a front.App, anchor []*x509.Cer
 		err = sameCA(signer.CertificatesOf(old), renewed.Chain())
 	}
 	was, is := old.Chain()[0], renewed.Chain()[0]
-	if err == nil && !signer.SamePublicKey(was.PublicKey, is.PublicKey) && !bytes.Equal(was.RawSubject, is.RawSubject) {
+	if err == nil && !signer.SamePublicKey(signer.PublicKeyOf(was), signer.PublicKeyOf(is)) && !bytes.Equal(was.RawSubject, is.RawSubject) {
 		err = signer.WithHint(fmt.Errorf("it is for a new key and for another subject, %q instead of %q", is.Subject, was.Subject), "renew with the same key when the subject changes")
 	}
 	if err != nil {
@@ -81,13 +82,13 @@ func sameCA(before signer.Certificates, renewed []*x509.Certificate) error {
 		named := func(ca *x509.Certificate) bool {
 			return bytes.Equal(c.RawIssuer, ca.RawSubject) && bytes.Equal(c.AuthorityKeyId, ca.SubjectKeyId)
 		}
-		signed := func(ca *x509.Certificate) bool { return named(ca) && c.CheckSignatureFrom(ca) == nil }
+		signed := func(ca *x509.Certificate) bool { return named(ca) && certpath.CheckSignature(c, ca) == nil }
 		if known := before.All(); slices.ContainsFunc(known, named) && !slices.ContainsFunc(known, signed) {
 			return signer.WithHint(fmt.Errorf("the CA %q, whose certificate is stored with the one in use, has not signed it", c.Issuer), hintAnotherCA)
 		}
 	}
 	switch {
-	case len(renewed) == 1 && was != old[0] && renewed[0].CheckSignatureFrom(old[1]) == nil:
+	case len(renewed) == 1 && was != old[0] && certpath.CheckSignature(renewed[0], old[1]) == nil:
 		return signer.WithHint(fmt.Errorf("it comes without the certificate of its issuer %q", renewed[0].Issuer), "the CA must send the certificates of the issuers, too")
 	case !bytes.Equal(was.RawIssuer, is.RawIssuer):
 		return signer.WithHint(fmt.Errorf("it leads to another CA: %q instead of %q", is.Issuer, was.Issuer), hintAnotherCA)

@@ -1,0 +1,112 @@
+package file
+
+import (
+	"bytes"
+	"crypto"
+	"errors"
+	"io"
+
+	"filippo.io/mldsa"
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
+
+	expanded "github.com/holdfast-dev/holdfast/internal/mldsa"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// mldsaParameters are the parameter sets by the names that [expanded.Parameters]
+// has.
+var mldsaParameters = []mldsa.Parameters{mldsa.MLDSA44(), mldsa.MLDSA65(), mldsa.MLDSA87()}
+
+var errSeedMismatch = signer.WithHint(errors.New("private key is damaged: its seed and its expanded form do not belong together"), hintDamaged)
+
+// parseMLDSA parses the privateKey of PKCS #8 for an ML-DSA key (RFC 9881, section
+// 6): a seed, an expanded key, or both.
+func parseMLDSA(set *expanded.Parameters, parameters, der []byte) (crypto.Signer, error) {
+	if err := inFIPSMode(set.Name); err != nil {
+		return nil, err
+	}
+	var value, seed, long cryptobyte.String
+	var tag cbasn1.Tag
+	in := cryptobyte.String(der)
+	ok := len(parameters) == 0 && in.ReadAnyASN1(&value, &tag) && in.Empty()
+	switch tag {
+	case cbasn1.Tag(0).ContextSpecific():
+		seed = value
+	case cbasn1.OCTET_STRING:
+		long = value
+	case cbasn1.SEQUENCE:
+		ok = ok && value.ReadASN1(&seed, cbasn1.OCTET_STRING) && value.ReadASN1(&long, cbasn1.OCTET_STRING) && value.Empty()
+	default:
+		ok = false
+	}
+	if !ok || seed != nil && len(seed) != mldsa.PrivateKeySize {
+		return nil, errKeyDamaged
+	}
+	library := libraryParameters(set)
+	if seed == nil {
+		return parseExpandedMLDSA(set, library, long)
+	}
+	private, err := mldsa.NewPrivateKey(library, seed)
+	if err != nil {
+		return nil, errKeyDamaged
+	}
+	key := seedKey{private}
+	if long == nil {
+		return key, nil
+	}
+	other, err := parseExpandedMLDSA(set, library, long)
+	if err != nil {
+		return nil, err
+	}
+	// Deterministic signatures depend on all secret numbers.
+	a, errA := key.Sign(nil, nil, crypto.Hash(0))
+	b, errB := other.Sign(nil, nil, crypto.Hash(0))
+	if errA != nil || errB != nil || !bytes.Equal(a, b) {
+		return nil, errSeedMismatch
+	}
+	return key, nil
+}
+
+func libraryParameters(set *expanded.Parameters) (p mldsa.Parameters) {
+	for _, p = range mldsaParameters {
+		if p.String() == set.Name {
+			break
+		}
+	}
+	return p
+}
+
+// A seedKey makes hedged signatures, or deterministic ones without a source of
+// random data (FIPS 204, section 3.4).
+type seedKey struct{ *mldsa.PrivateKey }
+
+func (k seedKey) Sign(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if rand == nil {
+		return k.SignDeterministic(message, opts)
+	}
+	return k.PrivateKey.Sign(rand, message, opts)
+}
+
+// An expandedKey has the public key in the same type as a seedKey.
+type expandedKey struct {
+	*expanded.ExpandedKey
+	public *mldsa.PublicKey
+}
+
+func (k expandedKey) Public() crypto.PublicKey { return k.public }
+
+func parseExpandedMLDSA(set *expanded.Parameters, library mldsa.Parameters, encoded []byte) (crypto.Signer, error) {
+	key, err := expanded.ParseExpanded(set, encoded)
+	if errors.Is(err, expanded.ErrSize) {
+		return nil, errKeyDamaged
+	}
+	if err != nil {
+		return nil, errNumbers
+	}
+	public, err := mldsa.NewPublicKey(library, key.PublicKey().Bytes())
+	if err != nil {
+		return nil, errKeyDamaged
+	}
+	return expandedKey{key, public}, nil
+}

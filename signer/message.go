@@ -1,0 +1,55 @@
+package signer
+
+import (
+	"context"
+	"crypto"
+	"io"
+)
+
+// A ContextMessageSigner is a Signer that is a [crypto.MessageSigner] and, like a
+// [ContextSigner], stops waiting when a context ends. Wrappers of a Signer implement
+// it for any key.
+type ContextMessageSigner interface {
+	Signer
+	crypto.MessageSigner
+
+	// SignMessageContext is SignMessage with the context of
+	// [ContextSigner.SignContext].
+	SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error)
+}
+
+// SignMessage signs a message with s until ctx ends; see [SignContext]. A
+// [crypto.MessageSigner], such as a key of an agent that accepts no digests, gets the
+// message. Any other key gets its hash, or the message if opts have no hash, as
+// Ed25519 and ML-DSA demand.
+func SignMessage(ctx context.Context, s Signer, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	switch m := s.(type) {
+	case ContextMessageSigner:
+		return m.SignMessageContext(ctx, rand, message, opts)
+	case crypto.MessageSigner:
+		return bounded(ctx, func() ([]byte, error) { return m.SignMessage(rand, message, opts) })
+	}
+	return crypto.SignMessage(digestSigner{s, ctx}, rand, message, opts)
+}
+
+// A digestSigner is not a [crypto.MessageSigner].
+type digestSigner struct {
+	key Signer
+	ctx context.Context
+}
+
+func (d digestSigner) Public() crypto.PublicKey { return d.key.Public() }
+
+func (d digestSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return SignContext(d.ctx, d.key, rand, digest, opts)
+}
+
+// digestOf returns what [crypto.SignMessage] passes to Sign.
+func digestOf(message []byte, opts crypto.SignerOpts) []byte {
+	if opts == nil || !opts.HashFunc().Available() {
+		return message
+	}
+	h := opts.HashFunc().New()
+	h.Write(message)
+	return h.Sum(nil)
+}
