@@ -87,7 +87,9 @@ func mayReplace(data []byte, leaves []*x509.Certificate, replace bool) error {
 
 // isForOneOf reports whether c is for the key of one of leaves.
 func isForOneOf(c *x509.Certificate, leaves []*x509.Certificate) bool {
-	return slices.ContainsFunc(leaves, func(leaf *x509.Certificate) bool { return signer.SamePublicKey(signer.PublicKeyOf(c), signer.PublicKeyOf(leaf)) })
+	return slices.ContainsFunc(leaves, func(leaf *x509.Certificate) bool {
+		return signer.SamePublicKey(signer.PublicKeyOf(c), signer.PublicKeyOf(leaf))
+	})
 }
 
 // belonging returns those of certs that are for the key of one of leaves, and those

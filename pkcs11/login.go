@@ -81,6 +81,24 @@ func (d *dialog) loginForSignature(t token, session uint) (err error) {
 	return t.wrap(d.authenticate(t, session, ckuContextSpecific))
 }
 
+// risky reports whether the next incorrect PIN may lock the token. It reads the flags
+// again if a login of this process failed, because they may be from before it, or
+// from before it was counted.
+func (t *token) risky() (bool, error) {
+	if s, ok := t.mod.(*sharedModule); ok {
+		s.tries.Lock()
+		defer s.tries.Unlock()
+		if s.used {
+			info, err := s.tokenInfo(t.slot)
+			if err != nil {
+				return false, err
+			}
+			t.info = info
+		}
+	}
+	return t.tally().risky(t.info.flags), nil
+}
+
 // authenticate calls C_Login at most once.
 func (d *dialog) authenticate(t token, session, user uint) error {
 	switch {
@@ -104,7 +122,10 @@ func (d *dialog) authenticate(t token, session, user uint) error {
 		return loginError(t.mod.login(session, user, nil)) // the device asks for the PIN
 	}
 	asked := time.Now()
-	risky := t.tally().risky(t.info.flags)
+	risky, err := t.risky()
+	if err != nil {
+		return err
+	}
 	pin, err := d.pin(t.info, user, risky)
 	if err != nil {
 		return err

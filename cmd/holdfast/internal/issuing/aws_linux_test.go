@@ -66,7 +66,7 @@ func TestAWSCommands(t *testing.T) {
 	endpoint, sent := controlPlane(t)
 	bin := t.TempDir()
 	wrapper := fmt.Sprintf("#!/bin/sh\nexec %s --endpoint-url %s \"$@\"\n", aws, endpoint)
-	if err := os.WriteFile(filepath.Join(bin, "aws"), []byte(wrapper), 0o755); err != nil {
+	if err := clitest.WriteProgram(filepath.Join(bin, "aws"), []byte(wrapper)); err != nil {
 		t.Fatal(err)
 	}
 	run := exec.Command("sh", "-c", commands, "aws-commands.sh", "app")

@@ -274,7 +274,7 @@ exec %[1]s "$@"
 		filepath.Join(r.bin, "aws_signing_helper"): []byte("#!/bin/sh\nexit 1\n"),
 		filepath.Join(r.bin, "aws"):                adding("/usr/bin/aws", "--endpoint-url", "sts"),
 	} {
-		if err := os.WriteFile(path, data, 0o755); err != nil {
+		if err := clitest.WriteProgram(path, data); err != nil {
 			r.Fatal(err)
 		}
 	}

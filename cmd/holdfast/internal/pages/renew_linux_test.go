@@ -2,12 +2,12 @@ package pages
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/pki/renew/est/esttest"
 	"github.com/holdfast-dev/holdfast/pki/renew/stepca/stepcatest"
 	"github.com/holdfast-dev/holdfast/pki/renew/vault/vaulttest"
@@ -189,7 +189,7 @@ func TestProgramForVault(t *testing.T) {
 	signertest.Require(t, "curl", "curl")
 	s, r := vaultServer(t), newReader(t)
 	r.sendTo("http://127.0.0.1:1") // nothing is sent
-	if err := os.WriteFile(filepath.Join(r.bin, "vault"), []byte(vaultProgram), 0o755); err != nil {
+	if err := clitest.WriteProgram(filepath.Join(r.bin, "vault"), []byte(vaultProgram)); err != nil {
 		t.Fatal(err)
 	}
 	first, _, _ := strings.Cut(script(t, "renew-vault.md", "The first certificate"), "\nrm token\n")

@@ -23,7 +23,7 @@ func newPair(t *testing.T, dir string) {
 	run(t, dir, "csr", "--private-key", "key.pem", "--subject", "CN=app", "--out", "app.csr")
 	run(t, dir, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--out", "cert.pem")
 	script := "#!/bin/sh\necho \"$HOLDFAST_TOKEN\" >> calls\nexec holdfast ca issue --csr - --accept-csr-names\n"
-	if err := os.WriteFile(filepath.Join(dir, "get"), []byte(script), 0o755); err != nil {
+	if err := clitest.WriteProgram(filepath.Join(dir, "get"), []byte(script)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -127,7 +127,7 @@ func TestOutage(t *testing.T) {
 	newPair(t, dir)
 	run(t, dir, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--lifetime", "10s", "--out", "cert.pem")
 	script := "#!/bin/sh\n[ -e healthy ] || { echo outage >&2; exit 3; }\nexec holdfast ca issue --csr - --accept-csr-names\n"
-	if err := os.WriteFile(filepath.Join(dir, "get"), []byte(script), 0o755); err != nil {
+	if err := clitest.WriteProgram(filepath.Join(dir, "get"), []byte(script)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("holdfast", append([]string{"renew", "--loop", "--way", "command"}, append(pair, "--", "./get")...)...)

@@ -32,7 +32,7 @@ func ownCA(t *testing.T, dir string) machine {
 	run(t, dir, "ca", "issue", "--csr", "app.csr", "--subject", "CN=app", "--lifetime", "10s", "--out", "cert.pem")
 	run(t, dir, "install", "--certificate", "cert.pem", "--private-key", uri, "--pin-source", "file:pin")
 	script := "#!/bin/sh\nexec holdfast ca issue --csr - --accept-csr-names --lifetime 10s\n"
-	if err := os.WriteFile(filepath.Join(dir, "get"), []byte(script), 0o755); err != nil {
+	if err := clitest.WriteProgram(filepath.Join(dir, "get"), []byte(script)); err != nil {
 		t.Fatal(err)
 	}
 	return machine{uri, uri, "ca/ca.pem", "way = \"command\"\ncommand = [\"./get\"]\n"}

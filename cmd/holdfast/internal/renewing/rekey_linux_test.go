@@ -204,7 +204,7 @@ func TestRekeyIsFinished(t *testing.T) {
 			id := newMachine(t, dir, test.certificate, test.key(t, dir))
 			before := publicKey(t, dir, id)
 			script := "#!/bin/sh\nholdfast ca issue --renew - --lifetime 120d\n[ -e killed ] || { : > killed; kill -KILL $PPID; }\n"
-			if err := os.WriteFile(filepath.Join(dir, "get"), []byte(script), 0o755); err != nil {
+			if err := clitest.WriteProgram(filepath.Join(dir, "get"), []byte(script)); err != nil {
 				t.Fatal(err)
 			}
 			renew := slices.Concat([]string{"renew", "--way", "command", "--signed", "--state-file", "state"}, id)

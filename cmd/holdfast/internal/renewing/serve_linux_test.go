@@ -159,7 +159,7 @@ func TestServe(t *testing.T) {
 	}
 	defer stop()
 	script := "#!/bin/sh\nexec holdfast ca issue --csr - --accept-csr-names --lifetime 8s\n"
-	if err := os.WriteFile(filepath.Join(dir, "get"), []byte(script), 0o755); err != nil {
+	if err := clitest.WriteProgram(filepath.Join(dir, "get"), []byte(script)); err != nil {
 		t.Fatal(err)
 	}
 	writeRole(t, dir, url, fmt.Sprintf("way = \"command\"\ncommand = [\"./get\"]\ndeploy_command = [\"touch\", %q]\n", filepath.Join(dir, "deployed")))

@@ -30,7 +30,7 @@ func TestEnvironmentIsHidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(s.Path("holdfast"), data, 0o755); err != nil { // where another user can execute it
+	if err := clitest.WriteProgram(s.Path("holdfast"), data); err != nil { // where another user can execute it
 		t.Fatal(err)
 	}
 	asOther := func(cmd *exec.Cmd) *exec.Cmd {

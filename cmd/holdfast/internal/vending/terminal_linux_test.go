@@ -198,7 +198,7 @@ func TestPinentryWithoutTerminal(t *testing.T) {
 	encrypt(t, s, "enc.pem", "opensesame")
 	for name, answer := range map[string]string{"right": "printf 'D opensesame\\nOK\\n'", "canceled": "echo ERR 83886179 canceled", "late": "echo ERR 83886142 timeout"} {
 		script := "#!/bin/sh\necho OK\nwhile read -r line; do case $line in GETPIN) " + answer + ";; *) echo OK;; esac; done\n"
-		if err := os.WriteFile(s.Path(name), []byte(script), 0o700); err != nil {
+		if err := clitest.WriteProgram(s.Path(name), []byte(script)); err != nil {
 			t.Fatal(err)
 		}
 	}
