@@ -29,15 +29,16 @@ var mayImport = map[string][]string{
 	"internal/awsservice":  {"signer", "rolesanywhere/credentials"},
 	"internal/await":       {},
 	"internal/boundedtoml": {},
-	"internal/certpath":    {},
+	"internal/certpath":    {"internal/mldsa"},
 	"internal/filelock":    {},
 	"internal/fileowner":   {},
 	"internal/filestate":   {},
 	"internal/logging":     {},
+	"internal/mldsa":       {},
 
 	module: {}, // only documentation
 
-	"signer":            {"internal/certpath"},
+	"signer":            {"internal/certpath", "internal/mldsa"},
 	"signer/signertest": {"signer"},
 	"signer/rotate":     {"signer", "internal/await", "internal/filestate", "internal/logging"},
 
@@ -131,6 +132,7 @@ const (
 
 // onlyIn has the packages that may import a third-party module.
 var onlyIn = map[string][]string{
+	"filippo.io/mldsa":             {"keystore/file"},
 	"github.com/aws/aws-sdk-go-v2": {"rolesanywhere/awssdk", "rolesanywhere/emulator"},
 	"github.com/ebitengine/purego": {"keychain/internal/secfw", "keychain/internal/fakesec"},
 	"github.com/google/go-tpm":     {"tpm", "pki/attestation"},

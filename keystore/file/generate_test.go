@@ -51,7 +51,7 @@ func TestGenerate(t *testing.T) {
 }
 
 func TestGenerateRefuses(t *testing.T) {
-	for text, want := range map[string]error{"env:KEY": errors.ErrUnsupported, "-": errors.ErrUnsupported, "/nowhere/key.pem": fs.ErrNotExist} {
+	for text, want := range map[string]error{"env:KEY": errors.ErrUnsupported, "-": errors.ErrUnsupported, filepath.Join(t.TempDir(), "nowhere", "key.pem"): fs.ErrNotExist} {
 		ref, err := keystore.ParseRef(text)
 		if err != nil {
 			t.Fatal(err)

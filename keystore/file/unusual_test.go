@@ -157,7 +157,7 @@ func TestECScalars(t *testing.T) {
 // Algorithms that no program here can write.
 func TestUnsupportedAlgorithmsAreNamed(t *testing.T) {
 	for name, oid := range map[string]asn1.ObjectIdentifier{
-		"ML-DSA-65": {2, 16, 840, 1, 101, 3, 4, 3, 18}, "SLH-DSA-SHA2-128s": {2, 16, 840, 1, 101, 3, 4, 3, 20}, "ML-KEM-768": {2, 16, 840, 1, 101, 3, 4, 4, 2},
+		"HashML-DSA-65": {2, 16, 840, 1, 101, 3, 4, 3, 33}, "SLH-DSA-SHA2-128s": {2, 16, 840, 1, 101, 3, 4, 3, 20}, "ML-KEM-768": {2, 16, 840, 1, 101, 3, 4, 4, 2},
 		"GOST R 34.10-2012": {1, 2, 643, 7, 1, 1, 1, 1}, "1.2.3.4": oidUnknown,
 	} {
 		_, err := open(t.Context(), der(t, seq{0, seq{oid}, []byte("0123")}))
