@@ -192,7 +192,7 @@ func checkImports(p goPackage) (violations []string) {
 		first, _, _ := strings.Cut(path, "/")
 		isStandard := !strings.Contains(first, ".")
 		switch {
-		case isOwn && strings.HasPrefix(own, "internal/") && len(mayImport[own]) == 0 && !slices.Contains(standardOnly, name):
+		case isOwn && isFree(own) && !slices.Contains(standardOnly, name):
 		case isOwn && !slices.Contains(allowed, own):
 			violations = append(violations, name+" imports "+own)
 		case !isOwn && !isStandard && slices.Contains(standardOnly, name):
@@ -205,6 +205,12 @@ func checkImports(p goPackage) (violations []string) {
 		}
 	}
 	return violations
+}
+
+// isFree reports whether every package may import the package.
+func isFree(name string) bool {
+	imports, known := mayImport[name]
+	return known && strings.HasPrefix(name, "internal/") && !slices.ContainsFunc(imports, func(other string) bool { return !isFree(other) })
 }
 
 func TestCheckImports(t *testing.T) {
