@@ -2,15 +2,16 @@ package boundedtoml
 
 import (
 	"cmp"
-	"regexp"
+
+	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
 )
 
 var (
-	incompatible = regexp.MustCompile(`incompatible types: TOML value has type (\S+); destination has type (\w+)`)
-	mismatch     = regexp.MustCompile(`type mismatch for .+: expected table but found (\S+)`)
-	unquoted     = regexp.MustCompile(`expected value but found (.*) instead`)
-	defined      = regexp.MustCompile(`Key '(.*)' has already been defined\.`)
-	lastKey      = regexp.MustCompile(`\(last key "(.*?)"\)`)
+	incompatible = lazyregexp.Regexp{Expression: `incompatible types: TOML value has type (\S+); destination has type (\w+)`}
+	mismatch     = lazyregexp.Regexp{Expression: `type mismatch for .+: expected table but found (\S+)`}
+	unquoted     = lazyregexp.Regexp{Expression: `expected value but found (.*) instead`}
+	defined      = lazyregexp.Regexp{Expression: `Key '(.*)' has already been defined\.`}
+	lastKey      = lazyregexp.Regexp{Expression: `\(last key "(.*?)"\)`}
 )
 
 // forms describe the values of a Go type in TOML.
@@ -27,22 +28,22 @@ var forms = map[string]string{
 type typeError struct{ err error }
 
 func (e *typeError) Error() string {
-	text := defined.ReplaceAllString(e.err.Error(), "$1 is given twice")
-	key := lastKey.FindStringSubmatch(text)
-	text = mismatch.ReplaceAllStringFunc(text, func(text string) string {
-		if from := mismatch.FindStringSubmatch(text)[1]; from == "[]map[string]any" && key != nil {
+	text := defined.Get().ReplaceAllString(e.err.Error(), "$1 is given twice")
+	key := lastKey.Get().FindStringSubmatch(text)
+	text = mismatch.Get().ReplaceAllStringFunc(text, func(text string) string {
+		if from := mismatch.Get().FindStringSubmatch(text)[1]; from == "[]map[string]any" && key != nil {
 			return "it can be given only once: write [" + key[1] + "], with single brackets"
 		}
 		return "the value must be a table of keys and values"
 	})
-	text = unquoted.ReplaceAllStringFunc(text, func(text string) string {
-		if unquoted.FindStringSubmatch(text)[1] == `'\n'` {
+	text = unquoted.Get().ReplaceAllStringFunc(text, func(text string) string {
+		if unquoted.Get().FindStringSubmatch(text)[1] == `'\n'` {
 			return "the value is missing"
 		}
 		return `put texts in quotation marks, such as "a"; only numbers, true and false have none`
 	})
-	return incompatible.ReplaceAllStringFunc(text, func(text string) string {
-		types := incompatible.FindStringSubmatch(text)
+	return incompatible.Get().ReplaceAllStringFunc(text, func(text string) string {
+		types := incompatible.Get().FindStringSubmatch(text)
 		if from, to := types[1], types[2]; from == "map[string]any" && to == "slice" && key != nil {
 			return "the value must be a list: write sections as [[" + key[1] + `]], with two brackets, and texts as ["a", "b"]`
 		}

@@ -3,20 +3,21 @@ package mldsa
 import (
 	"crypto"
 	"crypto/subtle"
-	"errors"
 	"io"
 )
 
-// Errors of [ParseExpanded].
-var (
-	ErrSize    = errors.New("ML-DSA: the size of the private key is wrong")
-	ErrNumbers = errors.New("ML-DSA: the numbers of the private key do not belong together")
+// Errors of this package; constants, so that nothing is initialized at start.
+const (
+	ErrSize    = keyError("ML-DSA: the size of the private key is wrong")
+	ErrNumbers = keyError("ML-DSA: the numbers of the private key do not belong together")
+
+	errNoSolution = keyError("ML-DSA: no signature was found")
+	errFault      = keyError("ML-DSA: the signature does not verify")
 )
 
-var (
-	errNoSolution = errors.New("ML-DSA: no signature was found")
-	errFault      = errors.New("ML-DSA: the signature does not verify")
-)
+type keyError string
+
+func (e keyError) Error() string { return string(e) }
 
 // An ExpandedKey is a private key in the expanded form, from which the seed cannot
 // be derived. It is safe for concurrent use.

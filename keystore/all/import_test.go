@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"internal/filelock":    {},
 	"internal/fileowner":   {},
 	"internal/filestate":   {},
+	"internal/lazyregexp":  {},
 	"internal/logging":     {},
 	"internal/mldsa":       {},
 

@@ -14,12 +14,6 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// mldsaParameters are the parameter sets by the names that [expanded.Parameters]
-// has.
-var mldsaParameters = []mldsa.Parameters{mldsa.MLDSA44(), mldsa.MLDSA65(), mldsa.MLDSA87()}
-
-var errSeedMismatch = signer.WithHint(errors.New("private key is damaged: its seed and its expanded form do not belong together"), hintDamaged)
-
 // parseMLDSA parses the privateKey of PKCS #8 for an ML-DSA key (RFC 9881, section
 // 6): a seed, an expanded key, or both.
 func parseMLDSA(set *expanded.Parameters, parameters, der []byte) (crypto.Signer, error) {
@@ -63,13 +57,14 @@ func parseMLDSA(set *expanded.Parameters, parameters, der []byte) (crypto.Signer
 	a, errA := key.Sign(nil, nil, crypto.Hash(0))
 	b, errB := other.Sign(nil, nil, crypto.Hash(0))
 	if errA != nil || errB != nil || !bytes.Equal(a, b) {
-		return nil, errSeedMismatch
+		return nil, signer.WithHint(errors.New("private key is damaged: its seed and its expanded form do not belong together"), hintDamaged)
 	}
 	return key, nil
 }
 
+// libraryParameters returns the parameter set of the same name.
 func libraryParameters(set *expanded.Parameters) (p mldsa.Parameters) {
-	for _, p = range mldsaParameters {
+	for _, p = range []mldsa.Parameters{mldsa.MLDSA44(), mldsa.MLDSA65(), mldsa.MLDSA87()} {
 		if p.String() == set.Name {
 			break
 		}

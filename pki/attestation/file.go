@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
+	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -56,14 +56,14 @@ type header struct {
 }
 
 // beginning is that of the files that this package writes.
-var beginning = regexp.MustCompile(`^\s*{\s*"type"\s*:\s*"([a-z-]+)"`)
+var beginning = lazyregexp.Regexp{Expression: `^\s*{\s*"type"\s*:\s*"([a-z-]+)"`}
 
 // typeOf returns the type of a file, also if it is damaged after its beginning; "" if
 // it is none of this package.
 func typeOf(data []byte) string {
 	var h header
 	data = armor.Text(data)
-	if m := beginning.FindSubmatch(data); m != nil && kinds[string(m[1])] != "" {
+	if m := beginning.Get().FindSubmatch(data); m != nil && kinds[string(m[1])] != "" {
 		return string(m[1])
 	}
 	if len(data) > MaxSize || json.Unmarshal(data, &h) != nil || kinds[h.Type] == "" {
@@ -141,7 +141,7 @@ func parse(data []byte, wanted string, file any) error {
 }
 
 // fieldName is the form of all names in the files.
-var fieldName = regexp.MustCompile(`^[a-z0-9_]*$`)
+var fieldName = lazyregexp.Regexp{Expression: `^[a-z0-9_]*$`}
 
 // checkNames refuses names that encoding/json takes for another one, because it ignores
 // case, and names that occur twice in an object: other programs read such a file
@@ -165,7 +165,7 @@ func checkNames(data []byte) error {
 			objects = objects[:len(objects)-1]
 		case isText && isName:
 			names := objects[len(objects)-1]
-			if names[name] || !fieldName.MatchString(name) {
+			if names[name] || !fieldName.Get().MatchString(name) {
 				return fmt.Errorf("the field %.40q is repeated, or has no valid name", name)
 			}
 			names[name], isName = true, false

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/awsservice"
+	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -101,7 +102,7 @@ func (c *CA) apiError(resp *http.Response, body []byte, session credentials.Cred
 }
 
 // signature is a signature in a request, which a server can quote.
-var signature = regexp.MustCompile(`Signature=[0-9A-Fa-f]+`)
+var signature = lazyregexp.Regexp{Expression: `Signature=[0-9A-Fa-f]+`}
 
 // withoutSecrets returns a text in which a server can quote the request without the
 // secrets of the session and the signature. Also the beginning of a secret is one.
@@ -113,7 +114,7 @@ func withoutSecrets(text string, session credentials.Credentials) string {
 		}
 		text = regexp.MustCompile(regexp.QuoteMeta(secret[:beginning])+`[A-Za-z0-9+/=%_-]*`).ReplaceAllLiteralString(text, hidden)
 	}
-	return signature.ReplaceAllLiteralString(text, "Signature="+hidden)
+	return signature.Get().ReplaceAllLiteralString(text, "Signature="+hidden)
 }
 
 // codeOf returns the code of an error, which the header or the body can have in

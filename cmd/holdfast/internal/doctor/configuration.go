@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
@@ -227,11 +227,11 @@ func flagOf(err error) string {
 	return ""
 }
 
-var variableName = regexp.MustCompile(`\bAWS_[A-Z0-9_]+\b`)
+var variableName = lazyregexp.Regexp{Expression: `\bAWS_[A-Z0-9_]+\b`}
 
 // variableIn returns the environment variable that an error blames, or "".
 func (p *patient) variableIn(err error) string {
-	for _, name := range variableName.FindAllString(err.Error(), -1) {
+	for _, name := range variableName.Get().FindAllString(err.Error(), -1) {
 		if p.Env(name) != "" {
 			return name
 		}

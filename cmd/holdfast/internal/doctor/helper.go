@@ -4,7 +4,6 @@ import (
 	"encoding/pem"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
@@ -26,7 +26,7 @@ var helperFlags = []string{
 }
 
 // ownReference matches references that only Holdfast knows.
-var ownReference = regexp.MustCompile(`^(env|tpm|keychain|winstore|file):`)
+var ownReference = lazyregexp.Regexp{Expression: `^(env|tpm|keychain|winstore|file):`}
 
 // programName returns the name of a program without folder and ending.
 func programName(path string) string { return strings.TrimSuffix(filepath.Base(path), ".exe") }
@@ -53,7 +53,7 @@ func (p *patient) checkHelper(line *cobra.Command) (results []result) {
 		case p.cmd.Flags().Changed(f.Name): // is not in the profile
 		case !slices.Contains(helperFlags, f.Name):
 			add(failed(front.ExitUsage, "%s does not know --%s; holdfast does", helper, f.Name))
-		case ownReference.MatchString(value) && (f.Name == "certificate" || f.Name == "private-key"):
+		case ownReference.Get().MatchString(value) && (f.Name == "certificate" || f.Name == "private-key"):
 			scheme, _, _ := strings.Cut(value, ":")
 			add(failed(front.ExitUsage, "%s does not know references that begin with %s: in --%s; holdfast does", helper, scheme, f.Name))
 		}

@@ -3,11 +3,11 @@ package doctor
 import (
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
 )
 
 // longestText limits the texts of a result, in bytes. Much longer ones are cut
@@ -15,19 +15,19 @@ import (
 const longestText = 4096
 
 // secretName matches the names of flags and variables whose values are secret.
-var secretName = regexp.MustCompile(`(?i)(pass(word|wd|phrase|code)?|secret|token|(^|[-_])pin|api-?key)$|^AWS_SECRET|^AWS_SESSION`)
+var secretName = lazyregexp.Regexp{Expression: `(?i)(pass(word|wd|phrase|code)?|secret|token|(^|[-_])pin|api-?key)$|^AWS_SECRET|^AWS_SESSION`}
 
 // userInfo matches the name and the password in a URL.
-var userInfo = regexp.MustCompile(`://[^\s@]+@`)
+var userInfo = lazyregexp.Regexp{Expression: `://[^\s@]+@`}
 
 // sourceAttribute matches the attributes of references that name the source of a
 // PIN.
-var sourceAttribute = regexp.MustCompile(`(?i)(?:pin|auth)-source=([^&;?'"\s]+)`)
+var sourceAttribute = lazyregexp.Regexp{Expression: `(?i)(?:pin|auth)-source=([^&;?'"\s]+)`}
 
 // sourcesThatArePINs returns the values of attributes for a source of a PIN that can
 // be the PIN itself.
 func sourcesThatArePINs(text string) (pins []string) {
-	for _, m := range sourceAttribute.FindAllStringSubmatch(text, -1) {
+	for _, m := range sourceAttribute.Get().FindAllStringSubmatch(text, -1) {
 		if _, err := os.Stat(m[1]); err != nil && !strings.ContainsAny(m[1], ":/") && m[1] != "prompt" && m[1] != "pinentry" {
 			pins = append(pins, m[1])
 		}
@@ -37,7 +37,7 @@ func sourcesThatArePINs(text string) (pins []string) {
 
 // isSecretName reports whether the value of a flag or variable is secret.
 func isSecretName(name string) bool {
-	return secretName.MatchString(name) && !strings.HasPrefix(name, "--no-")
+	return secretName.Get().MatchString(name) && !strings.HasPrefix(name, "--no-")
 }
 
 // secretValues returns the secrets among the words of a command line by the index
@@ -116,7 +116,7 @@ func (p *patient) part(text string) string {
 
 // hide returns a text as one line without secrets.
 func (p *patient) hide(text string) string {
-	return userInfo.ReplaceAllString(front.Redact(text, p.args), "://…@")
+	return userInfo.Get().ReplaceAllString(front.Redact(text, p.args), "://…@")
 }
 
 func cut(text string, limit int) string {

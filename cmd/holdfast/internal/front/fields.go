@@ -2,9 +2,9 @@ package front
 
 import (
 	"log/slog"
-	"regexp"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
@@ -97,7 +97,7 @@ func withFlags(hint string) string {
 }
 
 // A word is a reference if a scheme and an attribute begin it.
-var reference = regexp.MustCompile(`^\(*[a-z][a-z0-9]*:[a-z][a-z-]*=[^']*[;?]`)
+var reference = lazyregexp.Regexp{Expression: `^\(*[a-z][a-z0-9]*:[a-z][a-z-]*=[^']*[;?]`}
 
 // quoteReferences quotes the words of a hint that are references with several
 // attributes, so that they can be pasted into a shell.
@@ -105,7 +105,7 @@ func quoteReferences(hint string) string {
 	words := strings.Split(hint, " ")
 	for i, w := range words {
 		bare := strings.TrimRight(strings.TrimLeft(w, "("), ",;:.)")
-		if reference.MatchString(bare) {
+		if reference.Get().MatchString(bare) {
 			words[i] = strings.Replace(w, bare, ShellQuote(bare), 1)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"math"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +25,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/pki"
@@ -177,12 +177,12 @@ func parseLifetime(name, text string) (time.Duration, error) {
 	return 0, signer.WithHint(front.Usagef("%s %q %s", name, keystore.Excerpt(text), why), hint)
 }
 
-var longUnit = regexp.MustCompile(`^([0-9]{1,4}) ?(d|w|mo|y)[a-z]*$`)
+var longUnit = lazyregexp.Regexp{Expression: `^([0-9]{1,4}) ?(d|w|mo|y)[a-z]*$`}
 
 // daysOf returns the days in a duration with a unit that parseLifetime does not
 // accept, such as 2y or 30 days, and 0 for any other text.
 func daysOf(text string) int {
-	m := longUnit.FindStringSubmatch(strings.ToLower(text))
+	m := longUnit.Get().FindStringSubmatch(strings.ToLower(text))
 	if m == nil {
 		return 0
 	}
