@@ -8,8 +8,8 @@
 //
 // Its decisions follow the rules of the IAM Roles Anywhere User Guide. It
 // shares none of these rules with the client, so tests can use it as an oracle.
-// It does not support ML-DSA certificates. Only the emulator accepts the
-// credentials that it issues, and those of its administrator.
+// Only the emulator accepts the credentials that it issues, and those of its
+// administrator.
 package emulator
 
 import (

@@ -5,6 +5,7 @@ package pages
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -105,6 +106,7 @@ var opensslWalks = map[string]map[string]string{ // what they need
 	"walkthrough-python.md":     {"openssl": "openssl", "gnutls": "certtool", "awscli": "/usr/bin/aws", "boto3": "/usr/bin/python3"},
 	"walkthrough-profiles.md":   {"openssl": "openssl", "awscli": "/usr/bin/aws"},
 	"walkthrough-revocation.md": {"openssl": "openssl", "awscli": "/usr/bin/aws", "jq": "jq"},
+	"ml-dsa.md":                 nil,
 }
 
 func TestWalkThroughs(t *testing.T) {
@@ -116,6 +118,9 @@ func TestWalkThroughs(t *testing.T) {
 			}
 			r := newReader(t)
 			r.sendTo("http://127.0.0.1:1") // every command names its endpoint
+			if page == "ml-dsa.md" {
+				r.useOpenSSL35()
+			}
 			r.run(script(t, page, ""))
 		})
 	}
@@ -277,6 +282,24 @@ exec %[1]s "$@"
 		if err := clitest.WriteProgram(path, data); err != nil {
 			r.Fatal(err)
 		}
+	}
+}
+
+// useOpenSSL35 puts an OpenSSL that knows ML-DSA into PATH, where other users can
+// execute it.
+func (r *reader) useOpenSSL35() {
+	r.Helper()
+	openssl := signertest.OpenSSL35(r)
+	if system, err := exec.LookPath("openssl"); err == nil && system == openssl {
+		return
+	}
+	folder := filepath.Join(r.bin, "openssl-3.5")
+	link := fmt.Sprintf("#!/bin/sh\nexec %s/openssl \"$@\"\n", folder)
+	if out, err := exec.Command("cp", "-R", filepath.Dir(openssl), folder).CombinedOutput(); err != nil {
+		r.Fatalf("%v: %s", err, out)
+	}
+	if err := errors.Join(os.Chmod(folder, 0o755), clitest.WriteProgram(filepath.Join(r.bin, "openssl"), []byte(link))); err != nil {
+		r.Fatal(err)
 	}
 }
 
