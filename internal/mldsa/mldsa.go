@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"reflect"
 	"slices"
 )
 
@@ -92,6 +93,9 @@ func Of(pub crypto.PublicKey) *PublicKey {
 		Bytes() []byte
 		Equal(crypto.PublicKey) bool
 	}:
+		if v := reflect.ValueOf(pub); v.Kind() == reflect.Pointer && v.IsNil() {
+			return nil
+		}
 		encoded := pub.Bytes()
 		for _, s := range parameters {
 			if len(encoded) == s.publicKeySize() {
@@ -132,10 +136,17 @@ func ParsePKIX(spki []byte) *PublicKey {
 		return nil
 	}
 	s := ParametersFor(info.Algorithm.Algorithm)
-	if s == nil {
+	if s == nil || !isEncoded(info, spki) {
 		return nil
 	}
 	return NewPublicKey(s, info.Key.Bytes)
+}
+
+// isEncoded reports whether der is the encoding of v. Unmarshal alone ignores
+// elements at the end of a SEQUENCE.
+func isEncoded(v any, der []byte) bool {
+	again, err := asn1.Marshal(v)
+	return err == nil && bytes.Equal(again, der)
 }
 
 // OfCertificate returns the key of a certificate, or nil if it is no ML-DSA key.
@@ -179,7 +190,7 @@ func ParseSigned(der []byte) (_ Signed, ok bool) {
 		return Signed{}, false
 	}
 	s := ParametersFor(parts.Algorithm.Algorithm)
-	return Signed{parts.ToBeSigned.FullBytes, s, parts.Signature.Bytes}, s != nil
+	return Signed{parts.ToBeSigned.FullBytes, s, parts.Signature.Bytes}, s != nil && isEncoded(parts, der)
 }
 
 // SignatureOf returns the signature of a certificate if crypto/x509 does not know
