@@ -252,7 +252,12 @@ func (v vector) highBits(s *Parameters) vector {
 }
 
 // commitments is the number of values of r1 in [Parameters.decompose].
-func (s *Parameters) commitments() uint32 { return uint32((q - 1) / (2 * s.gamma2)) }
+func (s *Parameters) commitments() uint32 {
+	if s.gamma2 == gamma2Of44 {
+		return (q - 1) / (2 * gamma2Of44)
+	}
+	return (q - 1) / (2 * gamma2Of65)
+}
 
 // power2Round returns t1 and t0 with t = t1·2^d + t0 and -2^(d-1) < t0 <= 2^(d-1)
 // (FIPS 204, algorithm 35).
