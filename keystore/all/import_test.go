@@ -37,6 +37,8 @@ var mayImport = map[string][]string{
 	"internal/logging":     {},
 	"internal/mldsa":       {},
 
+	"internal/mldsa/mldsatest": {}, // for tests
+
 	module: {}, // only documentation
 
 	"signer":            {"internal/certpath", "internal/mldsa"},
