@@ -69,6 +69,14 @@ func TestVectors(t *testing.T) {
 			if g.Seed != nil {
 				checkSeed(t, g)
 			}
+			if len(g.Seed) == seedSize {
+				set, _ := setOf(t, g.Set)
+				expanded := expand(set, g.Seed)
+				if g.Expanded != nil && !bytes.Equal(expanded, g.Expanded) {
+					t.Error("expand makes another key")
+				}
+				g.Expanded = expanded
+			}
 			if g.Expanded != nil {
 				checkExpanded(t, g)
 			}
@@ -153,6 +161,48 @@ func checkExpanded(t *testing.T, g mldsatest.Group) {
 			t.Errorf("%s: another signature", test.Comment)
 		}
 	}
+}
+
+// expand derives an expanded private key from a seed (FIPS 204, algorithm 6).
+func expand(s *Parameters, seed []byte) (encoded []byte) {
+	h := shake256(make([]byte, 128), seed, []byte{byte(s.k), byte(s.l)})
+	rho, secret, k := h[:32], h[32:96], h[96:]
+	var all vector // s1 and s2 (algorithms 31 and 33)
+	for r := range s.l + s.k {
+		var p poly
+		stream := shake256(make([]byte, 1024), secret, []byte{byte(r), 0})
+		for i, at := 0, 0; i < n; at++ {
+			half := uint32(stream[at/2] >> (4 * (at % 2)) & 15)
+			if s.eta == 2 && half < 15 {
+				half %= 5
+			} else if s.eta == 2 || half > 8 {
+				continue
+			}
+			p[i] = sub(uint32(s.eta), half)
+			i++
+		}
+		all = append(all, p)
+	}
+	t := s.expandA(rho).times(all[:s.l].clone().each((*poly).ntt)).each((*poly).inverseNTT).plus(all[s.l:])
+	public := bytes.Clone(rho)
+	t0s := make(vector, s.k)
+	for i := range t {
+		var t1 poly
+		for j := range t[i] {
+			t1[j], t0s[i][j] = power2Round(t[i][j])
+		}
+		public = t1.pack(public, 23-d)
+	}
+	encoded = slices.Concat(rho, k, shake256(make([]byte, 64), public))
+	for _, p := range all {
+		packed := p.from(s.eta)
+		encoded = packed.pack(encoded, map[int32]int{2: 3, 4: 4}[s.eta])
+	}
+	for _, p := range t0s {
+		packed := p.from(1 << (d - 1))
+		encoded = packed.pack(encoded, d)
+	}
+	return encoded
 }
 
 func signVector(key *ExpandedKey, test mldsatest.Test) ([]byte, error) {
