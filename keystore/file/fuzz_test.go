@@ -61,6 +61,11 @@ func FuzzOpen(f *testing.F) {
 	for _, data := range formats(f) {
 		f.Add(data)
 	}
+	for _, k := range knownMLDSA(f) {
+		for _, data := range k.forms(f) {
+			f.Add(data)
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if isExpensive(data) {
 			return

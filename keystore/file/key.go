@@ -103,7 +103,11 @@ func parsePKCS8(der []byte) (crypto.Signer, error) {
 		return nil, errKeyDamaged
 	}
 	if set := mldsa.ParametersFor(id.Algorithm); set != nil {
-		return parseMLDSA(set, id.Parameters.FullBytes, key)
+		inner, rest, err := toDER(key)
+		if err != nil || len(rest) > 0 {
+			return nil, errKeyDamaged
+		}
+		return parseMLDSA(set, id.Parameters.FullBytes, inner)
 	}
 	return nil, unsupportedKey(nameOf(id.Algorithm))
 }

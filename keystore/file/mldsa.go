@@ -18,7 +18,7 @@ import (
 // 6): a seed, an expanded key, or both.
 func parseMLDSA(set *expanded.Parameters, parameters, der []byte) (crypto.Signer, error) {
 	if err := inFIPSMode(set.Name); err != nil {
-		return nil, err
+		return nil, signer.WithHint(err, "use an RSA or ECDSA key")
 	}
 	var value, seed, long cryptobyte.String
 	var tag cbasn1.Tag
