@@ -14,6 +14,10 @@ import (
 	"math/big"
 	"testing"
 
+	"filippo.io/mldsa"
+	"filippo.io/mldsa/mldsacrypto"
+
+	own "github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -175,4 +179,47 @@ func ExampleMechanismFor() {
 	// padding: none
 	// hash: SHA-256
 	// the message itself is refused: true
+}
+
+func TestMechanismForMLDSA(t *testing.T) {
+	for _, set := range []mldsa.Parameters{mldsa.MLDSA44(), mldsa.MLDSA65(), mldsa.MLDSA87()} {
+		key, err := mldsa.GenerateKey(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pub := range []crypto.PublicKey{key.Public(), own.Of(key.Public())} {
+			for _, opts := range []crypto.SignerOpts{crypto.Hash(0), &mldsa.Options{}, (*mldsa.Options)(nil), &ed25519.Options{}} {
+				for _, size := range []int{0, 32, 64, 1000} {
+					if m, err := signer.MechanismFor(pub, make([]byte, size), opts); err != nil || m != (signer.Mechanism{}) {
+						t.Errorf("%v, %T, %#v: %+v, error %v", set, pub, opts, m, err)
+					}
+				}
+			}
+			for _, test := range []struct {
+				opts        crypto.SignerOpts
+				unsupported bool
+			}{
+				{&mldsa.Options{Context: "x"}, true},
+				{crypto.SHA256, true},
+				{crypto.SHA512, true},
+				{crypto.Hash(99), true},
+				{mldsacrypto.MLDSAMu, true}, // the message representative is no message
+				{&ed25519.Options{Context: "x"}, true},
+				{&rsa.PSSOptions{Hash: crypto.SHA256}, true},
+				{nil, false},
+				{(*rsa.PSSOptions)(nil), false},
+				{(*ed25519.Options)(nil), false},
+			} {
+				m, err := signer.MechanismFor(pub, make([]byte, 64), test.opts)
+				if err == nil || errors.Is(err, errors.ErrUnsupported) != test.unsupported || m != (signer.Mechanism{}) {
+					t.Errorf("%v, %T, %#v: %+v, error %v", set, pub, test.opts, m, err)
+				}
+			}
+		}
+	}
+	for _, pub := range []crypto.PublicKey{(*mldsa.PublicKey)(nil), (*own.PublicKey)(nil)} {
+		if _, err := signer.MechanismFor(pub, nil, crypto.Hash(0)); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%T of nil: error %v", pub, err)
+		}
+	}
 }
