@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -78,6 +79,67 @@ func TestCredentials(t *testing.T) {
 				t.Errorf("caller is %s, account %s", who.ARN, creds.AccountID)
 			}
 		})
+	}
+}
+
+// A key that takes only messages, such as one in an agent, gets credentials.
+func TestCredentialsWithMessages(t *testing.T) {
+	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+	for _, kind := range []string{"rsa2048", "p256", "p384"} {
+		key := signertest.Key(t, kind)
+		newFake := func() *signertest.MessageFake { return &signertest.MessageFake{Fake: signertest.Fake{Key: key}} }
+		certs := append(ca.Chain(), ca.Issue(t, key, nil))
+		for name, base := range map[string]signer.Signer{"Bind": newFake(), "Bind of FromKey": signer.FromKey(newFake())} {
+			cfg := startEmulator(t, ca, nil)
+			bound, err := signer.Bind(base, certs, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg.Signer = bound
+			client, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Credentials(t.Context()); err != nil {
+				t.Errorf("%s, %s: %v", kind, name, err)
+			}
+			cfg.Signer = nil
+			id, err := rotate.New(t.Context(), rotate.Config{Open: func(context.Context) (signer.Signer, error) { return bound, nil }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if client, err = NewRotating(cfg, id); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Credentials(t.Context()); err != nil {
+				t.Errorf("%s, %s, lent: %v", kind, name, err)
+			}
+			if err := id.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// A deadline ends a session for which such a key hangs.
+func TestMessageHangs(t *testing.T) {
+	ca := signertest.NewCA(t, "root")
+	key := signertest.Key(t, "p256")
+	release := make(chan struct{})
+	defer close(release)
+	cfg := startEmulator(t, ca, nil)
+	cfg.Signer = &signertest.MessageFake{Fake: signertest.Fake{Key: key, Certificates: []*x509.Certificate{ca.Issue(t, key, nil)}, OnSign: func(int) error {
+		<-release
+		return nil
+	}}}
+	client, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := client.Credentials(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
 	}
 }
 

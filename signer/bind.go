@@ -46,7 +46,7 @@ func (b bound) SignContext(ctx context.Context, rand io.Reader, digest []byte, o
 }
 
 func (b bound) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return crypto.SignMessage(b.Signer, rand, message, opts)
+	return SignMessage(context.Background(), b.Signer, rand, message, opts)
 }
 
 func (b bound) SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {

@@ -222,11 +222,17 @@ func mismatch(pub crypto.PublicKey, certs []*x509.Certificate) error {
 		of = fmt.Sprintf("the first of %d certificates, %%q,", n)
 	}
 	of = fmt.Sprintf(of, certs[0].Subject)
-	is, other := DescribeKey(pub), DescribeKeyOf(certs[0])
-	if is == other {
-		is, other = is+" with the SHA-256 fingerprint "+Fingerprint(pub), other+" with the SHA-256 fingerprint "+Fingerprint(PublicKeyOf(certs[0]))
+	return unlike(pub, PublicKeyOf(certs[0]), of, DescribeKeyOf(certs[0]))
+}
+
+// unlike returns the error for of, a certificate, that contains the key other
+// instead of pub.
+func unlike(pub, other crypto.PublicKey, of, description string) error {
+	is := DescribeKey(pub)
+	if is == description {
+		is, description = is+" with the SHA-256 fingerprint "+Fingerprint(pub), description+" with the SHA-256 fingerprint "+Fingerprint(other)
 	}
-	return fmt.Errorf("%w: your key is %s; %s contains %s", ErrMismatch, is, of, other)
+	return fmt.Errorf("%w: your key is %s; %s contains %s", ErrMismatch, is, of, description)
 }
 
 // namedAsIssuer reports whether the names and key identifiers allow issuer to

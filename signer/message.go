@@ -29,22 +29,11 @@ func SignMessage(ctx context.Context, s Signer, rand io.Reader, message []byte, 
 	case crypto.MessageSigner:
 		return bounded(ctx, func() ([]byte, error) { return m.SignMessage(rand, message, opts) })
 	}
-	return crypto.SignMessage(digestSigner{s, ctx}, rand, message, opts)
+	return SignContext(ctx, s, rand, digestOf(message, opts), opts)
 }
 
-// A digestSigner is not a [crypto.MessageSigner].
-type digestSigner struct {
-	key Signer
-	ctx context.Context
-}
-
-func (d digestSigner) Public() crypto.PublicKey { return d.key.Public() }
-
-func (d digestSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return SignContext(d.ctx, d.key, rand, digest, opts)
-}
-
-// digestOf returns what [crypto.SignMessage] passes to Sign.
+// digestOf returns what [crypto.SignMessage] passes to Sign. Without options, which
+// Sign refuses, it returns message.
 func digestOf(message []byte, opts crypto.SignerOpts) []byte {
 	if opts == nil || !opts.HashFunc().Available() {
 		return message

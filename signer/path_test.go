@@ -433,8 +433,8 @@ func TestTLSCertificateHasOnlyThePath(t *testing.T) {
 	}
 }
 
-// Paths of CAs whose algorithm crypto/x509 does not have, such as ML-DSA, are
-// built by names and key identifiers.
+// Paths of CAs whose algorithm nobody here knows, such as SLH-DSA, are built by
+// names and key identifiers.
 func TestPathOfUnknownAlgorithm(t *testing.T) {
 	root, outer, inner, other := newAuthority(t, "root"), newAuthority(t, "outer"), newAuthority(t, "inner"), newAuthority(t, "other")
 	certs := []*x509.Certificate{

@@ -18,7 +18,7 @@ import (
 // device may ask for a PIN or a touch; see [SignContext].
 func Prove(ctx context.Context, s Signer, pub crypto.PublicKey) error {
 	if !SamePublicKey(s.Public(), pub) {
-		return fmt.Errorf("%w: your key is %s; the certificate contains %s", ErrMismatch, DescribeKey(s.Public()), DescribeKey(pub))
+		return unlike(s.Public(), pub, "the certificate", DescribeKey(pub))
 	}
 	message := make([]byte, 32)
 	_, _ = rand.Read(message) // never fails

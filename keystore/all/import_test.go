@@ -42,7 +42,7 @@ var mayImport = map[string][]string{
 	module: {}, // only documentation
 
 	"signer":            {"internal/certpath", "internal/mldsa"},
-	"signer/signertest": {"signer"},
+	"signer/signertest": {"signer", "internal/certpath"},
 	"signer/rotate":     {"signer", "internal/await", "internal/filestate", "internal/logging"},
 
 	"keystore":          {"signer"},

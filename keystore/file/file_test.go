@@ -324,6 +324,30 @@ func TestContract(t *testing.T) {
 	}
 }
 
+// The same for each parameter set of ML-DSA, with the keys that OpenSSL writes in
+// each of the forms of RFC 9881, section 6.
+func TestContractMLDSA(t *testing.T) {
+	for _, set := range []string{"ML-DSA-44", "ML-DSA-65", "ML-DSA-87"} {
+		for _, form := range []string{"seed-only", "priv-only", "seed-priv"} {
+			t.Run(set+" "+form, func(t *testing.T) {
+				t.Parallel()
+				k := newKit(t)
+				signertest.IssueMLDSA(t, k.dir, set, form)
+				signertest.Run(t, func(t *testing.T) signer.Signer {
+					s, err := store.OpenIdentity(t.Context(), keystore.Identity{Key: k.ref("key.pem"), Certificate: k.ref("cert.pem")}, keystore.Options{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if name := signer.DescribeKey(s.Public()); name != set || len(s.Chain()) != 1 {
+						t.Errorf("%s with %d certificates", name, len(s.Chain()))
+					}
+					return s
+				})
+			})
+		}
+	}
+}
+
 // Another program took the whole password file for the password.
 func TestPasswordWithLineEnd(t *testing.T) {
 	k := newKit(t)

@@ -53,6 +53,12 @@ func TestSignAndParse(t *testing.T) {
 		key := &signertest.LimitedFake{Fake: *newSigner(t, signertest.Key(t, "rsa2048")), Schemes: []tls.SignatureScheme{tls.PSSWithSHA256}}
 		want(t, message(t, key), key.Chain())
 	})
+	t.Run("no digests", func(t *testing.T) {
+		for _, kind := range signertest.KeyKinds() {
+			key := &signertest.MessageFake{Fake: *newSigner(t, signertest.Key(t, kind))}
+			want(t, message(t, key), key.Chain())
+		}
+	})
 	if _, err := Sign(t.Context(), signer.FromKey(signertest.Key(t, "p256")), []byte(content), "", at); !errors.Is(err, signer.ErrNoCertificate) {
 		t.Error(err)
 	}

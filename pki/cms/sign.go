@@ -40,10 +40,7 @@ func Sign(ctx context.Context, key signer.Signer, content []byte, transaction st
 	if err != nil {
 		return nil, err
 	}
-	if hash := c.opts.HashFunc(); hash != 0 {
-		signed = digest(hash, signed)
-	}
-	signature, err := signer.SignContext(ctx, key, rand.Reader, signed, c.opts)
+	signature, err := signer.SignMessage(ctx, key, rand.Reader, signed, c.opts)
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ func (l *lease) SignContext(ctx context.Context, rand io.Reader, digest []byte, 
 }
 
 func (l *lease) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return l.sign(func() ([]byte, error) { return crypto.SignMessage(l.Signer, rand, message, opts) })
+	return l.sign(func() ([]byte, error) { return signer.SignMessage(context.Background(), l.Signer, rand, message, opts) })
 }
 
 func (l *lease) SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {

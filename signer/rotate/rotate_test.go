@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -766,4 +768,97 @@ func TestLeaseIsASigner(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A lease passes a message on to a key that takes no digests, and treats it like any
+// other signature.
+func TestLeaseSignsMessages(t *testing.T) {
+	for _, test := range []struct {
+		kind    string
+		limited bool
+	}{{"rsa2048", false}, {"rsa2048", true}, {"p256", false}} {
+		key := signertest.Key(t, test.kind)
+		certs := []*x509.Certificate{signertest.NewCA(t, "root").Issue(t, key, nil)}
+		unavailable, opens := false, 0
+		id := identity(t, rotate.Config{Open: func(context.Context) (signer.Signer, error) {
+			opens++
+			fake := &signertest.MessageFake{Fake: signertest.Fake{Key: key, Certificates: certs, OnSign: func(int) error {
+				if unavailable {
+					return signer.ErrUnavailable
+				}
+				return nil
+			}}}
+			if test.limited {
+				return limitedMessages{fake}, nil
+			}
+			return fake, nil
+		}})
+		acquire := func() signer.Signer {
+			lease, err := id.Acquire(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return lease
+		}
+		lease := acquire()
+		if err := signer.Prove(t.Context(), lease, key.Public()); err != nil {
+			t.Errorf("%+v: %v", test, err)
+		}
+		digest := sha256.Sum256([]byte("message"))
+		sig, err := crypto.SignMessage(lease, rand.Reader, []byte("message"), crypto.SHA256)
+		m, _ := signer.MechanismFor(key.Public(), digest[:], crypto.SHA256)
+		if err != nil || !signer.Verifies(key.Public(), m, digest[:], sig) {
+			t.Errorf("%+v: SignMessage: %v", test, err)
+		}
+		if _, err := lease.Sign(rand.Reader, digest[:], crypto.SHA256); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%+v: Sign: %v", test, err)
+		}
+		if _, err := crypto.SignMessage(lease, rand.Reader, nil, nil); err == nil {
+			t.Errorf("%+v: nil options are accepted", test)
+		}
+		unavailable = true
+		if _, err := signer.SignMessage(t.Context(), lease, rand.Reader, nil, crypto.SHA256); !errors.Is(err, signer.ErrUnavailable) {
+			t.Errorf("%+v: %v", test, err)
+		}
+		unavailable = false
+		if err := errors.Join(lease.Close(), acquire().Close()); err != nil || opens != 2 {
+			t.Errorf("%+v: the key was opened %d times, and not again after it was not available; %v", test, opens, err)
+		}
+		if _, err := crypto.SignMessage(lease, rand.Reader, nil, crypto.SHA256); !errors.Is(err, signer.ErrClosed) {
+			t.Errorf("%+v: after Close: %v", test, err)
+		}
+	}
+}
+
+type limitedMessages struct{ *signertest.MessageFake }
+
+func (limitedMessages) SignatureSchemes() []tls.SignatureScheme { return pkcs1 }
+
+// A deadline ends a SignMessage with a lease.
+func TestLeaseMessageDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := signertest.Key(t, "p256")
+		release := make(chan struct{})
+		fake := &signertest.MessageFake{Fake: signertest.Fake{Key: key, Certificates: []*x509.Certificate{signertest.NewCA(t, "root").Issue(t, key, nil)}, OnSign: func(int) error {
+			<-release
+			return nil
+		}}}
+		id, err := rotate.New(t.Context(), rotate.Config{Open: open(fake)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lease, err := id.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := signer.SignMessage(ctx, lease, rand.Reader, nil, crypto.SHA256); !errors.Is(err, signer.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		close(release)
+		if err := errors.Join(lease.Close(), id.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }

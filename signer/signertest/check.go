@@ -9,11 +9,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -30,6 +32,22 @@ func (r request) signAndVerify(s signer.Signer, message string) error {
 	return nil
 }
 
+// signMessageAndVerify is signAndVerify with SignMessage, if s has it.
+func (r request) signMessageAndVerify(s signer.Signer, message string) error {
+	m, ok := s.(crypto.MessageSigner)
+	if !ok {
+		return nil
+	}
+	signature, err := m.SignMessage(rand.Reader, []byte(message), r.opts)
+	if err == nil {
+		err = r.verify(r.digest(message), signature)
+	}
+	if err != nil {
+		return fmt.Errorf("SignMessage: %s: %w", r.name, err)
+	}
+	return nil
+}
+
 func checkSign(_ testing.TB, s signer.Signer) error {
 	requests, err := requestsFor(s)
 	if err != nil {
@@ -37,7 +55,7 @@ func checkSign(_ testing.TB, s signer.Signer) error {
 	}
 	var errs []error
 	for _, r := range requests {
-		errs = append(errs, r.signAndVerify(s, "one message"), r.signAndVerify(s, "another message"))
+		errs = append(errs, r.signAndVerify(s, "one message"), r.signAndVerify(s, "another message"), r.signMessageAndVerify(s, "a whole message"))
 	}
 	return errors.Join(errs...)
 }
@@ -62,9 +80,18 @@ func checkRefuse(_ testing.TB, s signer.Signer) error {
 	}
 	first := requests[0]
 	refuse("nil options", first.digest("message"), nil)
-	if _, ok := s.Public().(ed25519.PublicKey); ok {
+	if m, ok := s.(crypto.MessageSigner); ok {
+		if _, err := m.SignMessage(rand.Reader, []byte("message"), nil); err == nil {
+			errs = append(errs, errors.New("SignMessage: nil options: signed, want an error"))
+		}
+	}
+	switch _, isEd25519 := s.Public().(ed25519.PublicKey); {
+	case isEd25519:
 		refuse("Ed25519 with a hash", make([]byte, 64), crypto.SHA512)
-	} else {
+	case isMLDSA(s.Public()):
+		refuse("ML-DSA with a hash", make([]byte, 64), crypto.SHA512)
+		refuse("ML-DSA with a context", []byte("message"), &mldsaOptions{Context: "context"})
+	default:
 		refuse("hash 0", first.digest("message"), crypto.Hash(0))
 	}
 	errs = append(errs, checkNoPSS(s))
@@ -126,6 +153,10 @@ func checkClose(_ testing.TB, s signer.Signer) error {
 		}
 		if err := requests[0].signAndVerify(s, "after Close"); !errors.Is(err, signer.ErrClosed) {
 			errs = append(errs, fmt.Errorf("Sign after Close: error %v, want signer.ErrClosed", err))
+		}
+		_, isMessageSigner := s.(crypto.MessageSigner)
+		if err := requests[0].signMessageAndVerify(s, "after Close"); isMessageSigner && !errors.Is(err, signer.ErrClosed) {
+			errs = append(errs, fmt.Errorf("SignMessage after Close: error %v, want signer.ErrClosed", err))
 		}
 	}
 	closeAndSign()
@@ -190,14 +221,25 @@ func checkChain(_ testing.TB, s signer.Signer) error {
 		errs = append(errs, fmt.Errorf("certificate %q: %w", chain[0].Subject, signer.ErrMismatch))
 	}
 	for i, c := range chain[1:] {
-		if err := chain[i].CheckSignatureFrom(c); err != nil {
+		if err := checkIssued(chain[i], c); err != nil {
 			errs = append(errs, fmt.Errorf("certificate %q is not followed by its issuer: %w", chain[i].Subject, err))
 		}
-		if c.CheckSignatureFrom(c) == nil {
+		if checkIssued(c, c) == nil {
 			errs = append(errs, fmt.Errorf("certificate %q is a root", c.Subject))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkIssued is CheckSignatureFrom, also with ML-DSA.
+func checkIssued(c, issuer *x509.Certificate) error {
+	if c.SignatureAlgorithm != x509.UnknownSignatureAlgorithm {
+		return c.CheckSignatureFrom(issuer)
+	}
+	if !issuer.BasicConstraintsValid || !issuer.IsCA {
+		return errors.New("the next certificate is not one of a CA")
+	}
+	return certpath.CheckSignature(c, issuer)
 }
 
 func checkCSR(_ testing.TB, s signer.Signer) error {
@@ -205,20 +247,52 @@ func checkCSR(_ testing.TB, s signer.Signer) error {
 	if err != nil {
 		return err
 	}
-	template := &x509.CertificateRequest{
-		DNSNames:           []string{"client.example"},
-		SignatureAlgorithm: requests[0].x509,
+	return ifAsked(s, func(s signer.Signer) error {
+		template := &x509.CertificateRequest{
+			DNSNames:           []string{"client.example"},
+			SignatureAlgorithm: requests[0].x509,
+		}
+		der, err := x509.CreateCertificateRequest(rand.Reader, template, s)
+		if err != nil {
+			return err
+		}
+		csr, err := x509.ParseCertificateRequest(der)
+		if err != nil {
+			return err
+		}
+		if !signer.SamePublicKey(csr.PublicKey, s.Public()) {
+			return errors.New("certificate request is for another key")
+		}
+		return csr.CheckSignature()
+	})
+}
+
+// ifAsked returns the error of use. With an ML-DSA key, use may fail before it asks
+// for a signature: the standard library refuses such keys before Go 1.27.
+func ifAsked(s signer.Signer, use func(signer.Signer) error) error {
+	if !isMLDSA(s.Public()) {
+		return use(s)
 	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, template, s)
-	if err != nil {
-		return err
+	key := &askedKey{Signer: s}
+	err := use(signer.WithCertificates(signer.FromKey(key), signer.CertificatesOf(s)))
+	if !key.asked.Load() && err != nil {
+		return nil
 	}
-	csr, err := x509.ParseCertificateRequest(der)
-	if err != nil {
-		return err
-	}
-	if !signer.SamePublicKey(csr.PublicKey, s.Public()) {
-		return errors.New("certificate request is for another key")
-	}
-	return csr.CheckSignature()
+	return err
+}
+
+// An askedKey records whether it was asked for a signature.
+type askedKey struct {
+	crypto.Signer
+	asked atomic.Bool
+}
+
+func (k *askedKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	k.asked.Store(true)
+	return k.Signer.Sign(rand, digest, opts)
+}
+
+func (k *askedKey) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	k.asked.Store(true)
+	return crypto.SignMessage(k.Signer, rand, message, opts)
 }

@@ -1,6 +1,7 @@
 package signertest
 
 import (
+	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -72,6 +73,21 @@ func (f *Fake) Signs() int { return int(f.signs.Load()) }
 
 // Closes returns the number of completed calls of Close.
 func (f *Fake) Closes() int { return int(f.closes.Load()) }
+
+// A MessageFake is a [Fake] like a key in an agent: it signs whole messages with
+// SignMessage, and its Sign refuses every request with [errors.ErrUnsupported].
+type MessageFake struct{ Fake }
+
+// Sign fails.
+func (f *MessageFake) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, fmt.Errorf("a digest instead of a message: %w", errors.ErrUnsupported)
+}
+
+// SignMessage is [Fake.Sign] for the message of a digest. It implements
+// [crypto.MessageSigner].
+func (f *MessageFake) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return signer.SignMessage(context.Background(), &f.Fake, rand, message, opts)
+}
 
 // A LimitedFake is a [Fake] that is a [signer.SchemeLimiter]: it signs only
 // with the schemes in Schemes and refuses others with [errors.ErrUnsupported].

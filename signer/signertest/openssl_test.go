@@ -64,6 +64,31 @@ func TestIssueMLDSA(t *testing.T) {
 	}
 }
 
+// Go reads the revocation lists of OpenSSL.
+func TestOpenSSLCRL(t *testing.T) {
+	dir := t.TempDir()
+	ca := OpenSSLCA(t, dir, "ca", "ca", "ec")
+	leaf := OpenSSLLeaf(t, dir, "ca", "leaf", "rsa:2048")
+	for _, revoked := range [][]*x509.Certificate{nil, {leaf}, {leaf, ca}} {
+		block, _ := pem.Decode(OpenSSLCRL(t, dir, "ca", revoked...))
+		list, err := x509.ParseRevocationList(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := list.CheckSignatureFrom(ca); err != nil || len(list.RevokedCertificateEntries) != len(revoked) {
+			t.Errorf("%d entries, want %d; %v", len(list.RevokedCertificateEntries), len(revoked), err)
+		}
+		for _, c := range revoked {
+			if !slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool { return e.SerialNumber.Cmp(c.SerialNumber) == 0 }) {
+				t.Errorf("%v is not listed", c.Subject)
+			}
+		}
+		if !list.NextUpdate.After(time.Now()) {
+			t.Errorf("valid until %v", list.NextUpdate)
+		}
+	}
+}
+
 func readCert(t *testing.T, file string) *x509.Certificate {
 	t.Helper()
 	cert, err := x509.ParseCertificate(readPEM(t, file, "CERTIFICATE"))

@@ -36,17 +36,21 @@ var schemes = []struct {
 	{signer.NoPadding, 0, tls.Ed25519, x509.PureEd25519},
 }
 
+// mldsaSchemes has the code points of draft-ietf-tls-mldsa.
+var mldsaSchemes = map[string]tls.SignatureScheme{"ML-DSA-44": 0x0904, "ML-DSA-65": 0x0905, "ML-DSA-87": 0x0906}
+
 // A request is one kind of request to Sign, with a function that verifies the
 // signature.
 type request struct {
 	name   string
 	opts   crypto.SignerOpts
-	tls    tls.SignatureScheme // 0 if TLS has no code point for it
-	x509   x509.SignatureAlgorithm
+	tls    tls.SignatureScheme     // 0 if TLS has no code point for it
+	x509   x509.SignatureAlgorithm // 0: the one that crypto/x509 chooses
 	verify func(digest, signature []byte) error
 }
 
-// digest returns the digest of message, or message itself for Ed25519.
+// digest returns the digest of message, or message itself for Ed25519
+// and ML-DSA.
 func (r request) digest(message string) []byte {
 	if r.opts.HashFunc() == 0 {
 		return []byte(message)
@@ -67,7 +71,10 @@ func requestsFor(s signer.Signer) ([]request, error) {
 	case ed25519.PublicKey:
 		all = ed25519Requests(pub)
 	default:
-		return nil, fmt.Errorf("Public returns a %T, want a key of crypto/rsa, crypto/ecdsa or crypto/ed25519", pub)
+		if !isMLDSA(pub) {
+			return nil, fmt.Errorf("Public returns a %T, want a key of crypto/rsa, crypto/ecdsa or crypto/ed25519, or for ML-DSA", pub)
+		}
+		all = mldsaRequests(pub)
 	}
 	l, ok := s.(signer.SchemeLimiter)
 	if !ok {
@@ -107,6 +114,29 @@ func ed25519Requests(pub ed25519.PublicKey) []request {
 		{"Ed25519 with options", &ed25519.Options{}, tls.Ed25519, x509.PureEd25519, verify},
 	}
 }
+
+// isMLDSA reports whether pub is a key for ML-DSA, of any type that package signer
+// knows.
+func isMLDSA(pub crypto.PublicKey) bool { return mldsaSchemes[signer.DescribeKey(pub)] != 0 }
+
+func mldsaRequests(pub crypto.PublicKey) []request {
+	name := signer.DescribeKey(pub)
+	verify := func(message, signature []byte) error {
+		if !signer.Verifies(pub, signer.Mechanism{}, message, signature) {
+			return errSignature
+		}
+		return nil
+	}
+	return []request{
+		{name, crypto.Hash(0), mldsaSchemes[name], 0, verify},
+		{name + " with options", &mldsaOptions{}, mldsaSchemes[name], 0, verify},
+	}
+}
+
+// mldsaOptions are like the Options of crypto/mldsa.
+type mldsaOptions struct{ Context string }
+
+func (*mldsaOptions) HashFunc() crypto.Hash { return 0 }
 
 func rsaRequests(pub *rsa.PublicKey) (all []request) {
 	for _, s := range schemes {

@@ -1,8 +1,8 @@
 // Package signertest tests implementations of [signer.Signer] and helps to test
 // code that uses them. [Run] tests the contract of Signer, [CA] and [Key]
 // create certificates and keys, and [Fake] is a Signer that can be made to fail
-// or to block. The package imports only the standard library and package
-// signer.
+// or to block. The package imports only the standard library and packages of
+// Holdfast that do the same.
 package signertest
 
 import (
@@ -21,17 +21,20 @@ import (
 //     SHA-512. For PSS they are the same, each with a salt as long as the hash
 //     (requested with rsa.PSSSaltLengthEqualsHash and as a number), with the
 //     longest possible salt (rsa.PSSSaltLengthAuto, which is 0; in FIPS 140
-//     mode, as long as the hash) and with a salt of 20 bytes. Ed25519 signs
-//     whole messages. For a [signer.SchemeLimiter], Run requests only the
-//     listed schemes; at least one of them must suit the key.
+//     mode, as long as the hash) and with a salt of 20 bytes. Ed25519 and ML-DSA
+//     sign whole messages; ML-DSA signatures verify with [signer.Verifies]. For a
+//     [signer.SchemeLimiter], Run requests only the
+//     listed schemes; at least one of them must suit the key. A
+//     [crypto.MessageSigner] makes the same signatures with SignMessage.
 //   - Refuse: Sign returns an error for digests that are too short or too long,
-//     for whole messages, for a missing hash, for nil options and, with
-//     Ed25519, for a hash; afterwards it still signs. PSS fails with
+//     for whole messages, for a missing hash, for nil options, with
+//     Ed25519 and ML-DSA for a hash and, with ML-DSA, for a context; afterwards it
+//     still signs. PSS fails with
 //     [errors.ErrUnsupported] if a SchemeLimiter with an RSA key lists no PSS
 //     scheme.
 //   - Concurrent: eight goroutines make twenty signatures each, and each
 //     signature verifies for its own digest.
-//   - Close: a second Close succeeds. Afterwards Sign returns
+//   - Close: a second Close succeeds. Afterwards Sign and SignMessage return
 //     [signer.ErrClosed]; Public and Chain return the same as before.
 //   - CloseWhileSigning: Sign calls in four goroutines return a valid signature
 //     or ErrClosed. Calls that begin after Close has returned return ErrClosed.
@@ -44,6 +47,10 @@ import (
 //     Signer without a chain gets a certificate from a test CA. If the version
 //     allows none of the schemes of a SchemeLimiter, such as RSA without PSS in
 //     TLS 1.3, the handshake must fail.
+//
+// Before Go 1.27, the standard library makes no certificate requests and no handshakes
+// with ML-DSA keys. CSR and TLS then check that it returns an error. Without a chain,
+// TLS does nothing for such a key.
 //
 // Run cannot check whether Close waits for Sign calls in flight.
 func Run(t *testing.T, open func(t *testing.T) signer.Signer) {
@@ -64,7 +71,7 @@ func Run(t *testing.T, open func(t *testing.T) signer.Signer) {
 }
 
 // A check returns an error instead of failing the test, so that tests can
-// confirm that it detects a fault. It uses tb only to create certificates.
+// confirm that it detects a fault. It uses tb only to create certificates and to log.
 type check struct {
 	name string
 	run  func(tb testing.TB, s signer.Signer) error

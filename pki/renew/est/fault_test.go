@@ -148,6 +148,20 @@ func TestDevice(t *testing.T) {
 	}
 }
 
+// A key that takes only messages authenticates the client.
+func TestMessageKey(t *testing.T) {
+	authenticated := false
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		authenticated = len(r.TLS.PeerCertificates) > 0
+		w.WriteHeader(http.StatusForbidden)
+	})
+	r := c.request
+	r.Old = signer.WithCertificates(&signertest.MessageFake{Fake: signertest.Fake{Key: signertest.Key(t, "p256")}}, signer.Certificates{Chain: r.Old.Chain()})
+	if _, err := c.way.Renew(t.Context(), r); !errors.Is(err, renew.ErrRejected) || !authenticated {
+		t.Errorf("authenticated: %t; %v", authenticated, err)
+	}
+}
+
 type failing struct {
 	signer.Signer
 	err error

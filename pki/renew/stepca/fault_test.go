@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,26 @@ func TestDevice(t *testing.T) {
 			t.Errorf("%s, stuck: %v", name, err)
 		}
 		close(wait)
+	}
+}
+
+// A key that takes only messages authenticates the client, and signs tokens.
+func TestMessageKey(t *testing.T) {
+	var seen []bool
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, len(r.TLS.PeerCertificates) > 0, strings.Count(r.Header.Get("Authorization"), ".") == 2)
+		w.WriteHeader(http.StatusForbidden)
+	})
+	for _, test := range []struct {
+		chain []*x509.Certificate
+		seen  []bool // a certificate, a token
+	}{{c.request.Old.Chain(), []bool{true, false}}, {c.lapsed(), []bool{false, true}}} {
+		seen = nil
+		r := c.request
+		r.Old = signer.WithCertificates(&signertest.MessageFake{Fake: signertest.Fake{Key: signertest.Key(t, "p256")}}, signer.Certificates{Chain: test.chain})
+		if _, err := c.way.Renew(t.Context(), r); !errors.Is(err, renew.ErrRejected) || !slices.Equal(seen, test.seen) {
+			t.Errorf("a certificate, a token: %t, want %t; %v", seen, test.seen, err)
+		}
 	}
 }
 

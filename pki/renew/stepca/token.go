@@ -7,7 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	_ "crypto/sha256" // for crypto.Hash.New
+	_ "crypto/sha256" // for signer.SignMessage
 	_ "crypto/sha512"
 	"crypto/tls"
 	"encoding/asn1"
@@ -62,9 +62,7 @@ func renewalToken(ctx context.Context, s signer.Signer, audience string, now tim
 	if err != nil {
 		return "", err
 	}
-	h := a.opts.HashFunc().New()
-	h.Write([]byte(text))
-	sig, err := signer.SignContext(ctx, s, rand.Reader, h.Sum(nil), a.opts)
+	sig, err := signer.SignMessage(ctx, s, rand.Reader, []byte(text), a.opts)
 	if err != nil {
 		return "", err
 	}

@@ -81,7 +81,7 @@ func (s *watchedSigner) SignContext(ctx context.Context, rand io.Reader, digest 
 
 func (s *watchedSigner) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
 	defer s.watcher.Begin(context.Background(), s.name)()
-	return crypto.SignMessage(s.Signer, rand, message, opts)
+	return signer.SignMessage(context.Background(), s.Signer, rand, message, opts)
 }
 
 func (s *watchedSigner) SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {

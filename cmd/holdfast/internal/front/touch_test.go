@@ -3,6 +3,9 @@ package front
 import (
 	"context"
 	"crypto"
+	"crypto/rand"
+	"crypto/sha512"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // A slowSigner takes a while, and asks for a PIN first if pin is set.
@@ -81,3 +85,60 @@ func TestWatcher(t *testing.T) {
 		})
 	}
 }
+
+// A key that takes no digests gets the message, a person is told if that takes long,
+// and a deadline ends it.
+func TestWatcherPassesMessages(t *testing.T) {
+	for _, kind := range []string{"rsa2048", "p256"} {
+		synctest.Test(t, func(t *testing.T) {
+			var told []string
+			takes := time.Duration(0)
+			fake := &signertest.MessageFake{Fake: signertest.Fake{Key: signertest.Key(t, kind), OnSign: func(int) error {
+				time.Sleep(takes)
+				return nil
+			}}}
+			w := &Watcher{Logger: slog.New(slog.DiscardHandler), App: App{OpenTTY: func() (TTY, error) { return &fakeTTY{nil, &told}, nil }}}
+			for _, watched := range []signer.Signer{w.Watch(fake, "agent:key"), w.Watch(limitedMessages{fake}, "agent:key")} {
+				for _, takes = range []time.Duration{0, 2 * touchDelay} {
+					for by, sign := range map[string]func() ([]byte, error){
+						"crypto": func() ([]byte, error) {
+							return crypto.SignMessage(watched, rand.Reader, []byte("message"), crypto.SHA512)
+						},
+						"signer": func() ([]byte, error) {
+							return signer.SignMessage(t.Context(), watched, rand.Reader, []byte("message"), crypto.SHA512)
+						},
+					} {
+						told = nil
+						digest := sha512.Sum512([]byte("message"))
+						m, _ := signer.MechanismFor(watched.Public(), digest[:], crypto.SHA512)
+						if sig, err := sign(); err != nil || !signer.Verifies(watched.Public(), m, digest[:], sig) {
+							t.Errorf("%s, %s: %v", kind, by, err)
+						}
+						synctest.Wait()
+						if (len(told) == 1) != (takes > touchDelay) {
+							t.Errorf("%s, %s, after %v: told %q", kind, by, takes, told)
+						}
+					}
+				}
+				if _, err := watched.Sign(rand.Reader, make([]byte, 64), crypto.SHA512); !errors.Is(err, errors.ErrUnsupported) {
+					t.Errorf("%s: Sign: %v", kind, err)
+				}
+				if _, err := crypto.SignMessage(watched, rand.Reader, nil, nil); err == nil {
+					t.Errorf("%s: nil options are accepted", kind)
+				}
+				takes = time.Hour
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				if _, err := signer.SignMessage(ctx, watched, rand.Reader, nil, crypto.SHA512); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%s: %v", kind, err)
+				}
+				cancel()
+				time.Sleep(takes)
+				synctest.Wait()
+			}
+		})
+	}
+}
+
+type limitedMessages struct{ *signertest.MessageFake }
+
+func (limitedMessages) SignatureSchemes() []tls.SignatureScheme { return nil }

@@ -78,11 +78,18 @@ type recorder struct {
 }
 
 func (r *recorder) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return r.record(func() ([]byte, error) { return r.Signer.Sign(rand, digest, opts) })
+}
+
+func (r *recorder) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return r.record(func() ([]byte, error) { return crypto.SignMessage(r.Signer, rand, message, opts) })
+}
+
+func (r *recorder) record(sign func() ([]byte, error)) (sig []byte, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	sig, err := r.Signer.Sign(rand, digest, opts)
-	r.err = err
-	return sig, err
+	sig, r.err = sign()
+	return sig, r.err
 }
 
 // failure returns the error of the last signature. It waits for one that is being
