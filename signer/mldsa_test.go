@@ -3,9 +3,7 @@ package signer_test
 import (
 	"bytes"
 	"crypto"
-	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -46,11 +44,6 @@ func (k libraryKey) Equal(x crypto.PublicKey) bool {
 	other, ok := x.(libraryKey)
 	return ok && bytes.Equal(k.raw, other.raw)
 }
-
-// libraryOptions are like the Options of crypto/mldsa.
-type libraryOptions struct{ Context string }
-
-func (*libraryOptions) HashFunc() crypto.Hash { return 0 }
 
 func TestMLDSAKey(t *testing.T) {
 	openssl := signertest.OpenSSL35(t)
@@ -191,45 +184,6 @@ func sign(t *testing.T, key signer.Signer, message []byte) []byte {
 		t.Fatal(err)
 	}
 	return signature
-}
-
-func TestMechanismForMLDSA(t *testing.T) {
-	sizes := map[string]int{"ML-DSA-44": 1312, "ML-DSA-65": 1952, "ML-DSA-87": 2592} // FIPS 204, table 2
-	for set, size := range sizes {
-		pub := libraryKey{make([]byte, size)}
-		for _, test := range []struct {
-			opts crypto.SignerOpts
-			err  string // "": none
-		}{
-			{crypto.Hash(0), ""},
-			{&libraryOptions{}, ""},
-			{(*libraryOptions)(nil), ""},
-			{&libraryOptions{Context: "context"}, set + " with a hash or a context"},
-			{&ed25519.Options{Context: "context"}, set + " with a hash or a context"},
-			{crypto.SHA256, set + " with a hash or a context"},
-			{crypto.SHA512, set + " with a hash or a context"},
-			{&rsa.PSSOptions{Hash: crypto.SHA256}, set + " with a hash or a context"},
-			{nil, "nil signature options"},
-			{(*rsa.PSSOptions)(nil), "nil signature options"},
-		} {
-			for _, length := range []int{0, 32, 64, 10_000} {
-				m, err := signer.MechanismFor(pub, make([]byte, length), test.opts)
-				switch {
-				case test.err == "" && (err != nil || m != signer.Mechanism{}):
-					t.Errorf("%s, %#v: %+v, error %v", set, test.opts, m, err)
-				case test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)):
-					t.Errorf("%s, %#v: error %v", set, test.opts, err)
-				case strings.Contains(test.err, set) && !errors.Is(err, errors.ErrUnsupported):
-					t.Errorf("%s, %#v: error %v is not ErrUnsupported", set, test.opts, err)
-				}
-			}
-		}
-	}
-	for _, size := range []int{0, 32, 1311, 1313} {
-		if _, err := signer.MechanismFor(libraryKey{make([]byte, size)}, nil, crypto.Hash(0)); !errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("a key of %d bytes: %v", size, err)
-		}
-	}
 }
 
 // The certificates of a bundle are put in order, by their signatures.
