@@ -23,6 +23,7 @@ walkthrough: build ## runs docs/walkthrough.md with the emulator and prints each
 test: ## installs the programs that the tests need and runs all tests
 	@script/test-deps
 	@$(GO) run script/test.go -race -shuffle=on -parallel=8 -timeout=30m ./tpm ./keystore/file ./...
+	@$(GO) run script/test.go -C rolesanywhere/awssdk -race -shuffle=on ./...
 
 test-wine: ## runs the Windows tests under Wine
 	@script/test-deps wine
@@ -33,6 +34,7 @@ check: ## runs the static checks
 
 vulncheck: ## lists the known vulnerabilities that affect this code
 	@$$(cd tools && $(GO) tool -n govulncheck) ./...
+	@$$(cd tools && $(GO) tool -n govulncheck) -C rolesanywhere/awssdk ./...
 
 static: ## builds a static binary for each platform
 	@script/build-all

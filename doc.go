@@ -31,7 +31,9 @@
 // A program that needs AWS credentials passes the key to
 // [github.com/holdfast-dev/holdfast/rolesanywhere]. A
 // [github.com/holdfast-dev/holdfast/rolesanywhere/credentials.Cache] keeps the
-// credentials and renews them. See the examples "Credentials" and "Cache".
+// credentials and renews them. See the examples "Credentials" and "Cache". For
+// clients of the AWS SDK for Go, there is
+// [github.com/holdfast-dev/holdfast/rolesanywhere/awssdk].
 //
 // A program that runs for longer than its certificate is valid replaces the key
 // and the certificate with [github.com/holdfast-dev/holdfast/signer/rotate].
@@ -50,6 +52,7 @@
 //	pki                         requests, certificates and revocation lists
 //	pki/authority               the folder of a small CA
 //	rolesanywhere               the client of IAM Roles Anywhere
+//	rolesanywhere/awssdk        a provider for the AWS SDK for Go; a module of its own
 //	rolesanywhere/assume        assumes a role with the credentials of another
 //	rolesanywhere/sigv4x509     signs requests with a certificate's key, and verifies them
 //	rolesanywhere/sigv4         the same with AWS credentials

@@ -6,7 +6,9 @@
 // output of the failed tests. At the end it lists the reasons why tests were
 // skipped. On a terminal it also shows which packages are still running.
 //
-//	go run script/test.go [ARGUMENT OF go test]...
+//	go run script/test.go [-C DIRECTORY] [ARGUMENT OF go test]...
+//
+// The directory is that of another module.
 package main
 
 import (
@@ -39,7 +41,7 @@ func main() {
 }
 
 func run(args []string) error {
-	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	cmd := exec.Command("go", slices.Concat([]string{"test"}, args, []string{"-json"})...) // -C has to be the first flag
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

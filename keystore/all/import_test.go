@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,10 +16,10 @@ import (
 
 const module = "github.com/holdfast-dev/holdfast"
 
-// mayImport has, for every package of the module, the other packages of the
-// module that it may import. Dependencies go in one direction: the packages
-// below rolesanywhere/credentials never import keystore, and a backend never
-// imports rolesanywhere or another backend.
+// mayImport has, for every package of the module and of the modules below it, the
+// other packages of Holdfast that it may import. Dependencies go in one direction:
+// the packages below rolesanywhere/credentials never import keystore, and a backend
+// never imports rolesanywhere or another backend.
 var mayImport = map[string][]string{
 	// Every package may import those of these that import no other package of
 	// the module but such ones, except that standardOnly packages must list
@@ -98,7 +99,7 @@ var mayImport = map[string][]string{
 	"rolesanywhere/emulator":                  {"rolesanywhere/sigv4x509", "rolesanywhere/sigv4", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/trustpolicy", "rolesanywhere/internal/strictjson", "rolesanywhere/emulator/internal/page", "rolesanywhere/emulator/internal/journal"},
 	"rolesanywhere/emulator/internal/page":    {"rolesanywhere/credentials/loopback"},
 	"rolesanywhere/emulator/internal/journal": {},
-	"rolesanywhere/awssdk":                    {"rolesanywhere/credentials"},
+	"rolesanywhere/awssdk":                    {"signer", "signer/rotate", "rolesanywhere", "rolesanywhere/credentials"}, // a module of its own
 
 	// The program. cmd/holdfast links all backends and passes them to cli.
 	// The command packages vending, keys and local do not import one
@@ -136,10 +137,13 @@ const (
 // onlyIn has the packages that may import a third-party module.
 var onlyIn = map[string][]string{
 	"filippo.io/mldsa":             {"keystore/file"},
-	"github.com/aws/aws-sdk-go-v2": {"rolesanywhere/awssdk", "rolesanywhere/emulator"},
+	"github.com/aws/aws-sdk-go-v2": {"rolesanywhere/awssdk"},
 	"github.com/ebitengine/purego": {"keychain/internal/secfw", "keychain/internal/fakesec"},
 	"github.com/google/go-tpm":     {"tpm", "pki/attestation"},
 }
+
+// modules are the modules below this one that programs import.
+var modules = []string{"rolesanywhere/awssdk"}
 
 // standardOnly are the packages that import no third-party module.
 var standardOnly = []string{"signer", "signer/signertest", "signer/rotate", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "pki/renew/internal/caclient"}
@@ -151,9 +155,16 @@ type goPackage struct {
 
 func TestImports(t *testing.T) {
 	for _, goos := range []string{"linux", "darwin", "windows"} {
-		packages := listPackages(t, goos)
+		packages := listPackages(t, goos, ".")
 		if len(packages) < 5 {
 			t.Fatalf("%s: go list returned %d packages", goos, len(packages))
+		}
+		for _, dir := range modules {
+			nested := listPackages(t, goos, dir)
+			if len(nested) == 0 {
+				t.Errorf("%s: go list returned no packages of %s", goos, dir)
+			}
+			packages = append(packages, nested...)
 		}
 		for _, p := range packages {
 			for _, violation := range checkImports(p) {
@@ -163,10 +174,10 @@ func TestImports(t *testing.T) {
 	}
 }
 
-func listPackages(t *testing.T, goos string) []goPackage {
+func listPackages(t *testing.T, goos, dir string) []goPackage {
 	t.Helper()
 	cmd := exec.Command(signertest.Require(t, "go", "go"), "list", "-e", "-json=ImportPath,Imports", "./...")
-	cmd.Dir = "../.."
+	cmd.Dir = filepath.Join("../..", dir)
 	cmd.Env = append(os.Environ(), "GOOS="+goos)
 	out, err := cmd.Output()
 	if err != nil {
@@ -241,7 +252,9 @@ func TestCheckImports(t *testing.T) {
 		{"signer/rotate", "golang.org/x/crypto/scrypt", false},
 		{"rolesanywhere", module + "/signer/rotate", true},
 		{"rolesanywhere", "github.com/aws/aws-sdk-go-v2/aws", false},
-		{"rolesanywhere/awssdk", "github.com/aws/aws-sdk-go-v2", true},
+		{"rolesanywhere/awssdk", "github.com/aws/aws-sdk-go-v2/aws", true},
+		{"rolesanywhere/awssdk", module + "/keystore", false},
+		{"rolesanywhere/emulator", "github.com/aws/aws-sdk-go-v2/aws", false},
 		{"pki/renew/privateca", module + "/internal/awsservice", true},
 		{"keystore", module + "/internal/awsservice", false},
 		{"cmd/holdfast", module + "/keystore/all", true},
