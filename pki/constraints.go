@@ -60,7 +60,7 @@ func (t Template) checkConstraints(issuer *x509.Certificate) error {
 // one before it, or if a path length is exceeded (RFC 5280, section 4.2.1.9).
 func CheckChain(chain []*x509.Certificate) error {
 	for i := 1; i < len(chain); i++ {
-		if err := chain[i-1].CheckSignatureFrom(chain[i]); err != nil {
+		if err := certpath.CheckSignatureFrom(chain[i-1], chain[i]); err != nil {
 			return fmt.Errorf("certificate %d (%s) did not issue the one before it", i+1, chain[i].Subject)
 		}
 	}

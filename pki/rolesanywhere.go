@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -115,16 +117,23 @@ func (n Names) CommonName() string {
 
 const oidCommonName = "2.5.4.3"
 
+// accepted reports whether IAM Roles Anywhere accepts keys of this type.
+func accepted(pub crypto.PublicKey) bool {
+	switch pub.(type) {
+	case *rsa.PublicKey, *ecdsa.PublicKey:
+		return true
+	}
+	return mldsa.Of(pub) != nil
+}
+
 // CheckAnchor returns an error if IAM Roles Anywhere does not accept
 // certificates of a CA with the certificate c.
 //
 // Source: IAM Roles Anywhere User Guide, "Trust model".
 func CheckAnchor(c *x509.Certificate) error {
 	hint := "have the CA certificate made again; to make a new CA, run: holdfast ca init --help"
-	switch c.PublicKey.(type) {
-	case *rsa.PublicKey, *ecdsa.PublicKey:
-	default:
-		return signer.WithHint(fmt.Errorf("IAM Roles Anywhere does not support the %s key of the CA", signer.DescribeKey(c.PublicKey)), hint)
+	if !accepted(signer.PublicKeyOf(c)) {
+		return signer.WithHint(fmt.Errorf("IAM Roles Anywhere does not support the key of the CA: %s", signer.DescribeKeyOf(c)), hint)
 	}
 	switch {
 	case certpath.Weak(c.SignatureAlgorithm):
@@ -164,11 +173,9 @@ func checkTag(s string) error {
 // checkRolesAnywhere returns an error if IAM Roles Anywhere would refuse the
 // template. issuer is nil for a self-signed certificate.
 //
-// Source: IAM Roles Anywhere User Guide, "Signing process": RSA and EC keys.
+// Source: IAM Roles Anywhere User Guide, "Signing process": RSA, EC and ML-DSA keys.
 func (t Template) checkRolesAnywhere(issuer *x509.Certificate) error {
-	switch t.PublicKey.(type) {
-	case *rsa.PublicKey, *ecdsa.PublicKey:
-	default:
+	if !accepted(t.PublicKey) {
 		return signer.WithHint(fmt.Errorf("IAM Roles Anywhere does not support %s keys", signer.DescribeKey(t.PublicKey)), "use an RSA or ECDSA key")
 	}
 	if issuer == nil {

@@ -15,6 +15,8 @@ import (
 // ErrSignature means that another key made a signature.
 var ErrSignature = errors.New("the signature does not verify")
 
+var errNotCA = errors.New("the issuer is not a CA that may sign certificates")
+
 // CheckSignature returns nil if the key of issuer made the signature of c, also with
 // ML-DSA. It checks nothing else.
 func CheckSignature(c, issuer *x509.Certificate) error {
@@ -22,6 +24,19 @@ func CheckSignature(c, issuer *x509.Certificate) error {
 		return by(s, issuer)
 	}
 	return issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
+}
+
+// CheckSignatureFrom is the method of [x509.Certificate] with this name, and knows
+// ML-DSA.
+func CheckSignatureFrom(c, parent *x509.Certificate) error {
+	s, ok := mldsa.SignatureOf(c)
+	switch {
+	case !ok:
+		return c.CheckSignatureFrom(parent)
+	case !parent.BasicConstraintsValid || !parent.IsCA, parent.KeyUsage != 0 && parent.KeyUsage&x509.KeyUsageCertSign == 0:
+		return errNotCA
+	}
+	return by(s, parent)
 }
 
 // CheckListSignature is [CheckSignature] for a revocation list.

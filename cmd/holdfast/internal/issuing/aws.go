@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 )
 
 // A statement is the statement of a trust policy.
@@ -50,7 +51,7 @@ func awsCommands(chain []*x509.Certificate) string {
 	top := chain[len(chain)-1]
 	name, usage := anchorName(top.Issuer.CommonName), "sh FILE COMMON-NAME"
 	certificate := "'" + strings.TrimSpace(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: top.Raw}))) + "'"
-	if top.CheckSignatureFrom(top) != nil {
+	if certpath.CheckSignatureFrom(top, top) != nil {
 		usage += " ROOT-CERTIFICATE-FILE"
 		certificate = `$(cat "${2:?give the file with the certificate of the root CA}")`
 	}

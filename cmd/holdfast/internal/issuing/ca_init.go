@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki"
@@ -315,7 +316,7 @@ func (f *initFlags) chain(ctx context.Context, a front.App, s signer.Signer, pro
 func withRoot(chain, certs []*x509.Certificate) []*x509.Certificate {
 	top := chain[len(chain)-1]
 	for _, c := range certs {
-		if !c.Equal(top) && top.CheckSignatureFrom(c) == nil {
+		if !c.Equal(top) && certpath.CheckSignatureFrom(top, c) == nil {
 			return append(slices.Clone(chain), c)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/pki/attestation"
@@ -334,7 +335,7 @@ func (f *issueFlags) print(a front.App, c *x509.Certificate, profile pki.Profile
 // not part of a chain, because a verifier has it.
 func chainPEM(c *x509.Certificate, issuers []*x509.Certificate) (text []byte) {
 	for _, c := range append([]*x509.Certificate{c}, issuers...) {
-		if c.CheckSignatureFrom(c) != nil {
+		if certpath.CheckSignatureFrom(c, c) != nil {
 			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
 		}
 	}
