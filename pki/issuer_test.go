@@ -85,7 +85,7 @@ func TestForeignIssuers(t *testing.T) {
 		"another directory name":           {"p256", extension(true, directory, 2, 5, 29, 30), pki.Client, elsewhere, "do not permit"},
 		"critical extension":               {"p256", extension(true, []byte{5, 0}, 1, 2, 3), pki.Server, elsewhere, "unhandled critical extension"},
 		"extension that is not critical":   {"p256", extension(false, []byte{5, 0}, 1, 2, 3), pki.Client, elsewhere, ""},
-		"Ed25519, for a client":            {"ed25519", nil, pki.Client, elsewhere, "Ed25519 key of the CA"},
+		"Ed25519, for a client":            {"ed25519", nil, pki.Client, elsewhere, "the key of the CA: Ed25519"},
 		"Ed25519, for a server":            {"ed25519", nil, pki.Server, elsewhere, ""},
 		"no key usage, for a client":       {"p256", func(c *x509.Certificate) { c.KeyUsage = 0 }, pki.Client, elsewhere, "lacks keyCertSign"},
 		"a name that cannot be a tag": {"p256", func(c *x509.Certificate) { c.Subject.CommonName = "Foo, Inc. (CA)" }, pki.Client, elsewhere,
