@@ -6,10 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -60,11 +62,22 @@ func (t Template) checkConstraints(issuer *x509.Certificate) error {
 // one before it, or if a path length is exceeded (RFC 5280, section 4.2.1.9).
 func CheckChain(chain []*x509.Certificate) error {
 	for i := 1; i < len(chain); i++ {
-		if err := chain[i-1].CheckSignatureFrom(chain[i]); err != nil {
+		if err := checkSignature(chain[i-1], chain[i]); err != nil {
 			return fmt.Errorf("certificate %d (%s) did not issue the one before it", i+1, chain[i].Subject)
 		}
 	}
 	return checkPathLengths(chain, 0)
+}
+
+// checkSignature is CheckSignatureFrom of crypto/x509, also with ML-DSA.
+func checkSignature(c, issuer *x509.Certificate) error {
+	if _, isMLDSA := mldsa.SignatureOf(c); !isMLDSA {
+		return c.CheckSignatureFrom(issuer)
+	}
+	if !issuer.IsCA || issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCertSign == 0 {
+		return errors.New("the issuer is not a CA")
+	}
+	return certpath.CheckSignature(c, issuer)
 }
 
 // checkPathLengths returns an error if the path length of a certificate of the

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -121,10 +122,12 @@ const oidCommonName = "2.5.4.3"
 // Source: IAM Roles Anywhere User Guide, "Trust model".
 func CheckAnchor(c *x509.Certificate) error {
 	hint := "have the CA certificate made again; to make a new CA, run: holdfast ca init --help"
-	switch c.PublicKey.(type) {
+	switch pub := signer.PublicKeyOf(c).(type) {
 	case *rsa.PublicKey, *ecdsa.PublicKey:
 	default:
-		return signer.WithHint(fmt.Errorf("IAM Roles Anywhere does not support the %s key of the CA", signer.DescribeKey(c.PublicKey)), hint)
+		if mldsa.Of(pub) == nil {
+			return signer.WithHint(fmt.Errorf("IAM Roles Anywhere does not support the %s key of the CA", signer.DescribeKeyOf(c)), hint)
+		}
 	}
 	switch {
 	case certpath.Weak(c.SignatureAlgorithm):
