@@ -31,7 +31,7 @@ type Issuer struct {
 func (i Issuer) Check(now time.Time) error {
 	c := i.Certificate
 	switch {
-	case !signer.SamePublicKey(c.PublicKey, i.Key.Public()):
+	case !signer.SamePublicKey(signer.PublicKeyOf(c), i.Key.Public()):
 		return fmt.Errorf("%w: the key of the CA is not that of its certificate %q", signer.ErrMismatch, c.Subject)
 	case !c.BasicConstraintsValid || !c.IsCA:
 		return signer.WithHint(fmt.Errorf("the certificate %q is not a CA certificate", c.Subject),
@@ -40,6 +40,9 @@ func (i Issuer) Check(now time.Time) error {
 		return fmt.Errorf("the key usage of the CA certificate %q lacks keyCertSign", c.Subject)
 	case len(c.RawSubject) <= 2:
 		return errors.New("the CA certificate has an empty subject")
+	}
+	if err := CheckMLDSA(i.Key.Public()); err != nil {
+		return signer.WithHint(err, "let OpenSSL 3.5 or later issue with this CA, or make one with a key of another type, such as P-256")
 	}
 	return checkValidity(c, now)
 }
@@ -142,6 +145,10 @@ func errPathLength(parent *x509.Certificate) error {
 // ignores t.PublicKey.
 func SelfSign(rand io.Reader, key signer.Signer, t Template) (*x509.Certificate, error) {
 	t.PublicKey = key.Public()
+	if err := CheckMLDSA(t.PublicKey); err != nil {
+		return nil, signer.WithHint(err, "use a key of another type for the CA, such as P-256, or make the CA with OpenSSL 3.5 or later: "+
+			"openssl req -x509 -new -key FILE -subj /CN=NAME -days 3650 -addext keyUsage=critical,keyCertSign,cRLSign -out FILE.pem")
+	}
 	if err := t.check(nil); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"net"
 	"slices"
 
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -65,6 +66,9 @@ func newRequest(rand io.Reader, key signer.Signer, names Names, extensions []pki
 	if err := names.checkForm(); err != nil {
 		return nil, err
 	}
+	if err := CheckMLDSA(key.Public()); err != nil {
+		return nil, err
+	}
 	algorithm, err := signatureAlgorithm(key)
 	if err != nil {
 		return nil, err
@@ -103,11 +107,20 @@ func (n Names) ips() (ips []net.IP) {
 // requester may have every name.
 func ParseRequest(data []byte) (*x509.CertificateRequest, error) {
 	r, err := parseRequest(data)
-	if err != nil {
+	switch {
+	case errors.As(err, new(validRequest)):
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	return r, nil
 }
+
+// A validRequest is the error for a request that other software would accept. It wraps
+// ErrRequest, but its text does not say that the request is invalid.
+type validRequest struct{ error }
+
+func (e validRequest) Unwrap() []error { return []error{ErrRequest, e.error} }
 
 func parseRequest(data []byte) (*x509.CertificateRequest, error) {
 	if len(data) > maxRequest {
@@ -120,6 +133,10 @@ func parseRequest(data []byte) (*x509.CertificateRequest, error) {
 	r, err := x509.ParseCertificateRequest(der)
 	if err != nil {
 		return nil, signer.WithHint(errors.New("it is damaged"), hintAgain)
+	}
+	if key := mldsa.ParsePKIX(r.RawSubjectPublicKeyInfo); key != nil {
+		return nil, signer.WithHint(validRequest{CheckMLDSA(key)}, "let the CA issue the certificate with other software, such as OpenSSL 3.5 or later: "+
+			`openssl req -config "" -x509 -in FILE.csr -CA CA.pem -CAkey CA-KEY.pem -days 30 -addext keyUsage=critical,digitalSignature -out FILE.pem`)
 	}
 	if err := checkKey(r.PublicKey); err != nil {
 		return nil, err
@@ -175,6 +192,9 @@ func requestDER(data []byte) ([]byte, error) {
 // checkKey returns an error for a key that a certificate of this package must
 // not have.
 func checkKey(pub crypto.PublicKey) error {
+	if err := CheckMLDSA(pub); err != nil {
+		return err
+	}
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
 		if n := pub.N.BitLen(); n < minRSA || n > maxRSA {
@@ -189,6 +209,18 @@ func checkKey(pub crypto.PublicKey) error {
 		return nil
 	}
 	return fmt.Errorf("keys of the type %s are not supported: %w", signer.DescribeKey(pub), errors.ErrUnsupported)
+}
+
+// CheckMLDSA returns an error for an ML-DSA key: before Go 1.27, crypto/x509 makes
+// neither requests nor certificates for such keys. The error wraps
+// [errors.ErrUnsupported].
+func CheckMLDSA(pub crypto.PublicKey) error {
+	key := mldsa.Of(pub)
+	if key == nil {
+		return nil
+	}
+	return signer.WithHint(fmt.Errorf("certificate requests and new certificates for %s keys need a newer version of Holdfast, which is built with Go 1.27 or later: %w", key.Name, errors.ErrUnsupported),
+		"make the request with OpenSSL 3.5 or later: openssl req -new -key FILE -subj /CN=NAME -out FILE.csr")
 }
 
 // The limits of RSA keys in bits. Larger ones cost the verifier too much time.

@@ -63,6 +63,14 @@ func IsKnown(c *x509.Certificate) bool {
 	return ok || c.SignatureAlgorithm != x509.UnknownSignatureAlgorithm
 }
 
+// SignatureName returns the name of the algorithm that signed c.
+func SignatureName(c *x509.Certificate) string {
+	if s, ok := mldsa.SignatureOf(c); ok {
+		return s.Parameters.Name
+	}
+	return c.SignatureAlgorithm.String()
+}
+
 // Verify returns the paths from leaf to one of roots, leaf first, that are valid
 // at the time now for any extended key usage. It accepts what Verify of crypto/x509
 // and [Check] accept, and ML-DSA. There is at least one path if the error is nil.

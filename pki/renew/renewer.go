@@ -149,7 +149,8 @@ func leafOf(s signer.Signer) (*x509.Certificate, error) {
 // Renew renews the certificate, whether it is due or not, and returns the new
 // one. After an error the certificate in use is still there, and the next Renew
 // continues what this one has begun. If another process renews it at this time,
-// the error wraps [ErrInProgress]. If the certificate was renewed and
+// the error wraps [ErrInProgress]. If the certificate is for an ML-DSA key, the error
+// is that of [pki.CheckMLDSA], and nothing is written. If the certificate was renewed and
 // Config.Deploy fails, Renew returns both.
 func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 	old, err := r.config.Open(ctx) // before the lock: it can wait for a person
@@ -157,6 +158,9 @@ func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 		return nil, err
 	}
 	defer old.Close()
+	if err := pki.CheckMLDSA(old.Public()); err != nil {
+		return nil, err
+	}
 	lock, err := r.lock()
 	if err != nil {
 		return nil, err

@@ -80,7 +80,11 @@ func (r *Renewer) once(ctx context.Context, before Status, deploys *int) time.Du
 	default:
 		log.Warn("the certificate was not renewed", failed...)
 	}
-	return Schedule{before.Obtained, before.Certificate.NotAfter, nil}.Pause(1)
+	plan := Schedule{before.Obtained, before.Certificate.NotAfter, nil}
+	if errors.Is(err, errors.ErrUnsupported) { // until somebody replaces the key
+		return min(look, plan.longestPause())
+	}
+	return plan.Pause(1)
 }
 
 // deployPause returns how long to wait after so many failures of Config.Deploy in a

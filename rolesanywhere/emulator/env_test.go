@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4x509"
 )
 
@@ -131,7 +132,7 @@ func (w *testEnv) request(t testing.TB, c call) *http.Request {
 	if c.before != nil {
 		c.before(r)
 	}
-	if err := sigv4x509.Sign(r, []byte(c.body), claimedKey{c.key, c.chain[0].PublicKey}, c.chain, c.region, c.at); err != nil {
+	if err := sigv4x509.Sign(r, []byte(c.body), claimedKey{c.key, mldsa.PublicKeyOf(c.chain[0])}, c.chain, c.region, c.at); err != nil {
 		t.Fatal(err)
 	}
 	if c.after != nil {

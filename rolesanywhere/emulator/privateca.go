@@ -6,6 +6,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -13,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
 // maxIssued limits the memory for issued certificates.
@@ -144,7 +148,10 @@ func parseKey(b []byte) (crypto.Signer, error) {
 		default:
 			continue // such as EC PARAMETERS or a certificate
 		}
-		if err != nil {
+		switch {
+		case err != nil && isMLDSAKey(block.Bytes):
+			return nil, errors.New("the private CA of the emulator does not support ML-DSA keys; use an RSA or an ECDSA key")
+		case err != nil:
 			return nil, errors.New("the private key is damaged")
 		}
 		switch key := key.(type) {
@@ -155,6 +162,18 @@ func parseKey(b []byte) (crypto.Signer, error) {
 		}
 		return nil, errors.New("the private key is neither an RSA nor an ECDSA key")
 	}
+}
+
+// isMLDSAKey reports whether PKCS #8 names ML-DSA (RFC 9881, section 6), which
+// crypto/x509 does not know before Go 1.27.
+func isMLDSAKey(der []byte) bool {
+	var key struct {
+		Version   int
+		Algorithm pkix.AlgorithmIdentifier
+		Key       []byte
+	}
+	_, err := asn1.Unmarshal(der, &key)
+	return err == nil && mldsa.ParametersFor(key.Algorithm.Algorithm) != nil
 }
 
 // parseCAARN returns the account in the ARN of a CA of the emulator's region. In a

@@ -248,9 +248,6 @@ func parseCSR(text []byte) (*x509.CertificateRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, err
-	}
 	switch pub := csr.PublicKey.(type) {
 	case *ecdsa.PublicKey:
 	case *rsa.PublicKey:
@@ -259,6 +256,9 @@ func parseCSR(text []byte) (*x509.CertificateRequest, error) {
 		}
 	default:
 		return nil, fmt.Errorf("the key is neither an RSA nor an ECDSA key")
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, err
 	}
 	if len(csr.Subject.Names) == 0 && len(csr.Extensions) == 0 {
 		return nil, fmt.Errorf("it has neither a subject nor a subject alternative name")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/awsservice"
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
@@ -199,7 +200,7 @@ func (c *CA) signingAlgorithm(inUse *x509.Certificate) (string, error) {
 			return a.name, nil
 		}
 	}
-	return "", signer.WithHint(fmt.Errorf("the certificate in use is signed by %v, which does not tell the key of the CA", inUse.SignatureAlgorithm),
+	return "", signer.WithHint(fmt.Errorf("the certificate in use is signed by %s, which does not tell the key of the CA", certpath.SignatureName(inUse)),
 		"set privateca.Config.SigningAlgorithm to the family of the key of the CA")
 }
 

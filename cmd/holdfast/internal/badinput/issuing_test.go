@@ -322,7 +322,7 @@ func initCases(*pki) (all []badInput) {
 	add("key without a password", front.ExitOther, "key.pem", "--plaintext-key", nil, "--private-key", "key.pem", "--subject", "CN=CA")
 	add("new key without a password", front.ExitPIN, "new.pem", "--plaintext-key", nil, "--private-key", "new.pem", "--generate", "p256", "--subject", "CN=CA")
 	add("key exists", front.ExitOther, "key.pem", "leave out --generate", nil, with("--generate", "p256")...)
-	add("unknown type", front.ExitUsage, "ed25519", "ca init --help", nil, with("--generate", "ed25519")...)
+	add("unknown type", front.ExitUsage, "ed25519", "--generate p256", nil, with("--generate", "ed25519")...)
 	add("Ed25519 key", front.ExitOther, "Ed25519", "RSA or ECDSA", func(s *scene) { s.write("key.pem", signertest.KeyPEM(s, signertest.Key(s, "ed25519"))) }, good...)
 	add("folder in use", front.ExitOther, "folder ca ", "--dir", authorityFolder, good...)
 	add("a second time", front.ExitOther, "already contains a CA", "ca issue --dir ca", authorityFolder, good...)

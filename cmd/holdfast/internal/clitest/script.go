@@ -42,6 +42,7 @@ func (q quickExits) Run() int {
 // testscript has they know:
 //
 //	pki KIND        makes a CA and a key (p256, rsa2048, …) with its certificate; see WriteFiles
+//	mldsa SET FORM  makes an ML-DSA CA and a key with its certificate; see [signertest.IssueMLDSA]; $OPENSSL is an OpenSSL for them
 //	emulator FLAG…  runs the emulator; $URL leads to it, $SESSION are the flags
 //	tpm [MAKER]     runs a TPM, which $TPM_DEVICE names; the file MAKER gets the certificates of its maker
 //	certify KEY CERTIFICATE  issues a certificate of the CA for a public key
@@ -60,6 +61,7 @@ func Scripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"emulator": startEmulator,
 			"pki":      writePKI,
+			"mldsa":    writeMLDSA,
 			"tpm":      startTPM,
 			"certify":  certify,
 			"revoke":   revoke,
@@ -165,6 +167,16 @@ func writePKI(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	tb := scriptTB{ts: ts}
 	ts.Value(scriptKey{}).(*scriptState).ca = WriteFiles(tb, ts.MkAbs("."), args[0])
+}
+
+// writeMLDSA makes root.pem, root-key.pem, cert.pem and key.pem in the script's
+// folder.
+func writeMLDSA(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mldsa SET FORM")
+	}
+	ts.Setenv("OPENSSL", signertest.OpenSSL35(ts.Value(scriptKey{}).(*scriptState).tb))
+	signertest.IssueMLDSA(scriptTB{ts: ts}, ts.MkAbs("."), args[0], args[1])
 }
 
 // scriptTB lets the test CA fail a script.

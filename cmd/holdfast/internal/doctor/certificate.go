@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
@@ -103,7 +104,7 @@ func checkRules(ctx context.Context, p *patient) (results []result) {
 		results = append(results, p.reissue(r, leaf))
 	}
 	if len(results) == 0 {
-		results = append(results, fine("version 3, not a CA, digitalSignature, %s, subject %q, valid now", leaf.SignatureAlgorithm, leaf.Subject))
+		results = append(results, fine("version 3, not a CA, digitalSignature, %s, subject %q, valid now", certpath.SignatureName(leaf), leaf.Subject))
 	}
 	return results
 }

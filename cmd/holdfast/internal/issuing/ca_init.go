@@ -98,8 +98,6 @@ func (f *initFlags) check() (key flags.Key, profile pki.Profile, names pki.Names
 	switch {
 	case f.reference == "":
 		return key, profile, names, signer.WithHint(front.Usagef("--private-key is not given"), "name the key of the CA, as in --private-key ca-key.pem --generate p256")
-	case f.generate != "" && !slices.Contains(caKeyTypes(), f.generate):
-		return key, profile, names, front.Usagef("--generate %q is not one of %s", keystore.Excerpt(f.generate), strings.Join(caKeyTypes(), ", "))
 	case f.request && f.certificate != "":
 		return key, profile, names, signer.WithHint(front.Usagef("--request cannot be used with --certificate"), "use --request first, and --certificate when the certificate was issued")
 	case f.certificate != "" && (f.subject != "" || f.lifetime != "" || f.pathLength != 0):
@@ -108,6 +106,11 @@ func (f *initFlags) check() (key flags.Key, profile pki.Profile, names pki.Names
 		return key, profile, names, signer.WithHint(front.Usagef("--subject is not given"), "name the CA, as in --subject 'CN=Example CA'")
 	case f.pathLength < 0:
 		return key, profile, names, signer.WithHint(front.Usagef("--path-length %d is negative", f.pathLength), "0 means that the CA issues only certificates of machines")
+	}
+	if f.generate != "" {
+		if err := flags.CheckKeyType("generate", f.generate, caKeyTypes()); err != nil {
+			return key, profile, names, signer.WithHint(err, "use another type, as in --generate p256")
+		}
 	}
 	if f.lifetime != "" {
 		if profile.Lifetime, err = parseLifetime("--lifetime", f.lifetime); err != nil {

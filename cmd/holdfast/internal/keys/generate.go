@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -75,8 +74,8 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	if reference == "" {
 		return signer.WithHint(front.Usagef("--private-key is not given"), "name the new key, as in --private-key tpm:path=app.pem; see holdfast generate --help")
 	}
-	if !slices.Contains(keyTypes(), keyType) {
-		return front.Usagef("--key-type %q is not one of %s", keystore.Excerpt(keyType), strings.Join(keyTypes(), ", "))
+	if err := flags.CheckKeyType("key-type", keyType, keyTypes()); err != nil {
+		return err
 	}
 	opts, err := device.Options(a)
 	if err != nil {

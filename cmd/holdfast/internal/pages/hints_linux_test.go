@@ -31,6 +31,11 @@ openssl req -x509 -new -key key.pem -subj /CN=app -days 1 -out cert.pem
 yes secret | head -9 > stdin
 `
 
+// mldsaFiles marks a script that needs an OpenSSL with ML-DSA.
+const mldsaFiles = `
+openssl genpkey -algorithm ML-DSA-65 -out key.pem; cp key.pem mldsa.pem
+`
+
 const token11 = `
 mkdir tokens && echo "directories.tokendir = $PWD/tokens" > conf && export SOFTHSM2_CONF=$PWD/conf
 softhsm2-util --init-token --free --label t --so-pin 13579 --pin 24680 > /dev/null
@@ -58,6 +63,11 @@ for FILE in none strong; do openssl rsa -in rsa -outform PVK -pvk-$FILE -passout
 for c in des rc2 seed; do openssl ec -in key.pem -$c -passout pass:secret -provider legacy -provider default -out $c; FILE=$c; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem; done`},
 	{"openssl pkey -in FILE -out FILE.converted.pem", files + `openssl pkcs8 -topk8 -in key.pem -passout pass:secret -out p8; FILE=p8; $RUN < stdin; grep -- '-BEGIN PRIVATE KEY' $FILE.converted.pem; test $(stat -c %a $FILE.converted.pem) = 600`},
 	{"openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out FILE.new.pem", `FILE=f; $RUN; openssl pkey -in f.new.pem -noout`},
+	{"openssl genpkey -algorithm ", `RUN="$RUN ML-DSA-65 -out f"; $RUN; openssl pkey -in f -noout -text_pub | grep ML-DSA-65`},
+	{"openssl req -new -key FILE -subj /CN=NAME -out FILE.csr", mldsaFiles + `FILE=key.pem NAME=app; $RUN; openssl req -in key.pem.csr -noout -verify`},
+	{"openssl req -x509 -new -key FILE -subj /CN=NAME -days 3650 -addext keyUsage=critical,keyCertSign,cRLSign -out FILE.pem", mldsaFiles + `FILE=key.pem NAME=CA; $RUN; openssl verify -x509_strict -CAfile key.pem.pem key.pem.pem; openssl x509 -in key.pem.pem -noout -ext basicConstraints,keyUsage | grep 'CA:TRUE'`},
+	{`openssl req -config "" -x509 -in FILE.csr -CA CA.pem -CAkey CA-KEY.pem -days 30 -addext keyUsage=critical,digitalSignature -out FILE.pem`, mldsaFiles + files + `mv cert.pem CA.pem; mv key.pem CA-KEY.pem
+openssl req -new -key mldsa.pem -subj /CN=app -out app.csr; FILE=app; $RUN; openssl verify -CAfile CA.pem app.pem; openssl x509 -in app.pem -noout -ext keyUsage | grep 'Digital Signature'`},
 	{"openssl pkcs12 -legacy -in FILE -nodes -out FILE.converted.pem", files + `for o in '' '-legacy -keypbe PBE-SHA1-RC4-40 -certpbe PBE-SHA1-RC4-40'; do openssl pkcs12 -export $o -inkey key.pem -in cert.pem -passout pass:secret -out p12; rm -f p12.converted.pem; FILE=p12; $RUN < stdin; grep -- '-BEGIN PRIVATE KEY' $FILE.converted.pem; test $(stat -c %a $FILE.converted.pem) = 600; done`},
 	{"openssl pkcs8 -topk8 -in FILE -out FILE.converted.pem", files + `openssl ec -in key.pem -aes128 -passout pass:secret -out old 2>/dev/null; grep Proc-Type old; FILE=old; $RUN < stdin; grep -- '-BEGIN ENCRYPTED PRIVATE KEY' $FILE.converted.pem`},
 	{"openssl pkcs12 -in FILE -info -noout", files + `openssl pkcs12 -export -inkey key.pem -in cert.pem -passout pass:secret -out p12; FILE=p12; $RUN < stdin`},
@@ -131,6 +141,9 @@ func TestHintCommands(t *testing.T) {
 			}
 			signertest.Require(t, name, program)
 			env := os.Environ()
+			if strings.Contains(c.script, "ML-DSA") {
+				env = append(env, "PATH="+filepath.Dir(signertest.OpenSSL35(t))+string(os.PathListSeparator)+os.Getenv("PATH"))
+			}
 			switch program {
 			case "pkcs11-tool":
 				signertest.Require(t, "softhsm", "softhsm2-util")
