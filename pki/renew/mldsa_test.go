@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"io/fs"
@@ -18,12 +19,19 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// An mldsaKey has an ML-DSA public key.
+// An mldsaKey has an ML-DSA public key and a certificate for it.
 type mldsaKey struct{ signer.Signer }
 
 func (mldsaKey) Public() crypto.PublicKey {
 	set := mldsa.ParametersFor(asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 3, 17})
 	return mldsa.NewPublicKey(set, make([]byte, 1312))
+}
+
+func (k mldsaKey) Chain() []*x509.Certificate {
+	leaf := *k.Signer.Chain()[0]
+	leaf.PublicKey, leaf.PublicKeyAlgorithm = nil, x509.UnknownPublicKeyAlgorithm
+	leaf.RawSubjectPublicKeyInfo, _ = signer.MarshalPublicKey(k.Public()) // its length is right
+	return []*x509.Certificate{&leaf}
 }
 
 // No certificate for an ML-DSA key is asked for, and nothing is written. Run says so
@@ -45,9 +53,19 @@ func TestMLDSA(t *testing.T) {
 				t.Errorf("%s: error %v", name, err)
 			}
 		}
-		time.Sleep(65 * 24 * time.Hour) // until it is due
+		status, err := renew.New(b.config).Status(t.Context())
+		if err != nil || !errors.Is(status.Unsupported, errors.ErrUnsupported) || signer.Hint(status.Unsupported) == "" {
+			t.Errorf("status %+v, error %v", status, err)
+		}
 		var log bytes.Buffer
 		b.config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		first, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		if err := renew.New(b.config).Run(first); !errors.Is(err, context.DeadlineExceeded) || bytes.Count(log.Bytes(), []byte("\n")) != 1 ||
+			!bytes.Contains(log.Bytes(), []byte("the certificate will not be renewed")) {
+			t.Errorf("error %v, log %s", err, &log)
+		}
+		time.Sleep(65 * 24 * time.Hour) // until it is due
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Hour+time.Minute)
 		defer cancel()
 		if err := renew.New(b.config).Run(ctx); !errors.Is(err, context.DeadlineExceeded) {

@@ -2,6 +2,7 @@ package renew
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
@@ -96,6 +97,20 @@ type Status struct {
 	Failures    int       // in a row
 	Problem     string    // of the last try; "": none
 	Undeployed  bool      // Renewer.Deploy has to be called
+
+	// Unsupported is the error of [CheckKey]: every Renew fails until somebody
+	// replaces the key or its certificate.
+	Unsupported error
+}
+
+// CheckKey returns an error if the certificate of a key with this public key cannot be
+// renewed; see [pki.CheckMLDSA].
+func CheckKey(pub crypto.PublicKey) error {
+	if err := pki.CheckMLDSA(pub); err != nil {
+		return signer.WithHint(fmt.Errorf("the certificate cannot be renewed: %w", err),
+			"renew the certificate with OpenSSL 3.5 or later, or with another CA, and store it with holdfast install; or use an ECDSA key")
+	}
+	return nil
 }
 
 // status returns the status of the certificate now. A next try that
@@ -107,7 +122,8 @@ func (r *Renewer) status(s state, leaf *x509.Certificate) Status {
 	if s.Next.After(next) && !s.Next.After(now.Add(plan.longestPause())) {
 		next = s.Next
 	}
-	return Status{leaf, s.Obtained, plan.Due(), plan.Overdue(), next, s.Failures, s.Problem, r.config.Deploy != nil && s.Undeployed || s.isIncomplete(leaf)}
+	return Status{leaf, s.Obtained, plan.Due(), plan.Overdue(), next, s.Failures, s.Problem,
+		r.config.Deploy != nil && s.Undeployed || s.isIncomplete(leaf), CheckKey(plan.Key)}
 }
 
 // Last returns the status when [Renewer.Run], [Renewer.Renew] or [Renewer.Status]
@@ -150,7 +166,7 @@ func leafOf(s signer.Signer) (*x509.Certificate, error) {
 // one. After an error the certificate in use is still there, and the next Renew
 // continues what this one has begun. If another process renews it at this time,
 // the error wraps [ErrInProgress]. If the certificate is for an ML-DSA key, the error
-// is that of [pki.CheckMLDSA], and nothing is written. If the certificate was renewed and
+// is that of [CheckKey], and nothing is written. If the certificate was renewed and
 // Config.Deploy fails, Renew returns both.
 func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 	old, err := r.config.Open(ctx) // before the lock: it can wait for a person
@@ -158,7 +174,7 @@ func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 		return nil, err
 	}
 	defer old.Close()
-	if err := pki.CheckMLDSA(old.Public()); err != nil {
+	if err := CheckKey(old.Public()); err != nil {
 		return nil, err
 	}
 	lock, err := r.lock()

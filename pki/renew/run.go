@@ -19,7 +19,11 @@ const look = time.Hour
 // error. It never gives up, also not after the certificate has expired.
 func (r *Renewer) Run(ctx context.Context) error {
 	deploys := 0 // that failed, in a row
-	if status, err := r.Status(ctx); err == nil {
+	switch status, err := r.Status(ctx); {
+	case err != nil: // step logs it
+	case status.Unsupported != nil:
+		r.config.Logger.Warn("the certificate will not be renewed", append(logging.Error(status.Unsupported, signer.Hint(status.Unsupported)), "not_after", status.Certificate.NotAfter)...)
+	default:
 		r.config.Logger.Info("the certificate will be renewed", "subject", status.Certificate.Subject.String(), "due", status.Next, "not_after", status.Certificate.NotAfter)
 	}
 	for {

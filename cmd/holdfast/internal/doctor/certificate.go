@@ -14,8 +14,10 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // checkChain compares the chain with the trust anchor, if its certificates are
@@ -104,7 +106,7 @@ func checkRules(ctx context.Context, p *patient) (results []result) {
 		results = append(results, p.reissue(r, leaf))
 	}
 	if len(results) == 0 {
-		results = append(results, fine("version 3, not a CA, digitalSignature, %s, subject %q, valid now", certpath.SignatureName(leaf), leaf.Subject))
+		results = append(results, fine("version 3, not a CA, digitalSignature, signed with %s, subject %q, valid now", certpath.SignatureName(leaf), leaf.Subject))
 	}
 	return results
 }
@@ -173,9 +175,12 @@ func (p *patient) unmapCommand(field string, names []string) string {
 // is renewed.
 const renewalPart = 3
 
-// checkRenewal compares the end of the certificates with the usual time of a
-// renewal.
+// checkRenewal checks that the key allows the renewal that the role has, and compares
+// the end of the certificates with the usual time of a renewal.
 func checkRenewal(_ context.Context, p *patient) []result {
+	if err := renew.CheckKey(signer.PublicKeyOf(p.certs.Chain[0])); p.renews && err != nil {
+		return []result{p.reissue(failure(err), p.certs.Chain[0])}
+	}
 	now := p.Now()
 	for i, c := range p.certs.Chain {
 		what := "the certificate"

@@ -131,6 +131,7 @@ type patient struct {
 	config     rolesanywhere.Config
 	second     flags.Chain
 	connection flags.Connection
+	renews     bool // the role has a way to renew its certificate
 
 	mu      sync.Mutex
 	held    string // what the key needs and was not used; "": nothing

@@ -22,7 +22,7 @@ func TestMLDSA(t *testing.T) {
 	s.url = url
 	for _, args := range []string{goodFlags, goodFlags + " --trust-anchor {dir}/root.pem", online + " --trust-anchor {dir}/root.pem"} {
 		r := s.checkGood(setup{args: args})
-		for check, want := range map[string]string{"key": "ML-DSA-65", "rules": ", ML-DSA-65, subject", "chain": `"CN=client" ← "CN=root"`} {
+		for check, want := range map[string]string{"key": "ML-DSA-65", "rules": ", signed with ML-DSA-65, subject", "chain": `"CN=client" ← "CN=root"`} {
 			if lines := r.of(check); len(lines) != 1 || !strings.Contains(lines[0].Seen, want) {
 				t.Errorf("%s: %+v has not %q", check, lines, want)
 			}
@@ -31,7 +31,9 @@ func TestMLDSA(t *testing.T) {
 			t.Errorf("%+v", l)
 		}
 	}
+	s.write("roles.toml", strings.Split(rolesFile, "\n[role.assume]")[0]+"\n[role.renew]\nway = \"command\"\ncommand = [\"true\"]\n")
 	for _, c := range []setup{
+		{name: "a role that renews", args: "--config {dir}/roles.toml", check: "renewal", seen: "the certificate cannot be renewed: "},
 		{name: "another trust anchor", args: goodFlags + " --trust-anchor {dir}/ca.pem", check: "chain", seen: `is named "CN=root", like the CA of the trust anchor, but has another key`},
 		{name: "another key", args: strings.Replace(goodFlags, "key.pem", "root-key.pem", 1), check: "match", seen: "your key is ML-DSA-65 with the SHA-256 fingerprint"},
 		{name: "ECDSA key", args: strings.Replace(goodFlags, "key.pem", "other.key", 1), check: "match", seen: `your key is ECDSA P-256; the certificate "CN=client" contains ML-DSA-65`},

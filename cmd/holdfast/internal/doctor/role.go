@@ -33,6 +33,7 @@ func (p *patient) readRole() []result {
 	s := setups[0]
 	p.key, p.hasKey = s.Key, true
 	p.config, p.second, p.hasConfig = s.Config, s.Chain, true
+	p.renews = s.Renewal.Way != ""
 	return []result{fine("role %q of %s", s.Name, file), p.validSettings()}
 }
 

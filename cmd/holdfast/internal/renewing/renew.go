@@ -130,7 +130,7 @@ func (f *renewFlags) once(ctx context.Context, a front.App, r *renew.Renewer, ke
 		if err != nil {
 			return err
 		}
-		if f.status || !s.IsDue(a.Now()) {
+		if f.status || !s.IsDue(a.Now()) && s.Unsupported == nil {
 			if !f.status && s.Undeployed {
 				err = deployed(r.Deploy(ctx))
 			}
@@ -188,6 +188,9 @@ type state struct {
 func (f *renewFlags) print(a front.App, s renew.Status, renewed bool) error {
 	c := s.Certificate
 	if f.asJSON {
+		if s.Unsupported != nil {
+			s.Problem = s.Unsupported.Error()
+		}
 		stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 		return front.WriteJSON(a.Stdout, state{renewed, c.Subject.String(), fmt.Sprintf("%x", c.SerialNumber.Bytes()), stamp(c.NotAfter),
 			stamp(s.Obtained), stamp(s.Due), s.IsOverdue(a.Now()), stamp(s.Next), s.Failures, front.OneLine(s.Problem), s.Undeployed})
@@ -204,6 +207,9 @@ func (f *renewFlags) print(a front.App, s renew.Status, renewed bool) error {
 	fmt.Fprintf(&b, "%s%s\nobtained     %s\ndue          %s\n%s      %s\n", first, front.OneLine(c.Subject.String()), day(s.Obtained), day(s.Due), expires, day(c.NotAfter))
 	if s.Failures > 0 {
 		fmt.Fprintf(&b, "failures     %d in a row: %s\nnext try     %s\n", s.Failures, front.OneLine(s.Problem), day(s.Next))
+	}
+	if s.Unsupported != nil {
+		fmt.Fprintf(&b, "problem      %s\nhint         %s\n", front.OneLine(s.Unsupported.Error()), hintOf(s.Unsupported))
 	}
 	if s.Failures == 0 && s.Problem != "" {
 		fmt.Fprintf(&b, "requested    %s\n", front.OneLine(s.Problem))

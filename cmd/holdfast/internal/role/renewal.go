@@ -234,6 +234,9 @@ func (r *Role) RenewIfDue(ctx context.Context, now time.Time) {
 		return
 	}
 	status, err := r.Renewer.Status(ctx)
+	if err == nil {
+		err = status.Unsupported
+	}
 	if err == nil && !now.Before(status.Next) {
 		_, err = r.Renewer.Renew(ctx)
 	}
