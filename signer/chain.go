@@ -230,7 +230,8 @@ func mismatch(pub crypto.PublicKey, certs []*x509.Certificate) error {
 func unlike(pub, other crypto.PublicKey, of, description string) error {
 	is := DescribeKey(pub)
 	if is == description {
-		is, description = is+" with the SHA-256 fingerprint "+Fingerprint(pub), description+" with the SHA-256 fingerprint "+Fingerprint(other)
+		is += " with the SHA-256 fingerprint " + Fingerprint(pub) + " of the public key in DER"
+		description += " with the fingerprint " + Fingerprint(other)
 	}
 	return fmt.Errorf("%w: your key is %s; %s contains %s", ErrMismatch, is, of, description)
 }

@@ -120,8 +120,8 @@ func TestMLDSAKey(t *testing.T) {
 			t.Errorf("%s: Bind: %v", set, err)
 		}
 		_, err = signer.Bind(key, []*x509.Certificate{other}, time.Now())
-		if !errors.Is(err, signer.ErrMismatch) || !strings.Contains(err.Error(), "your key is "+set+" with the SHA-256 fingerprint "+signer.Fingerprint(pub)+";") ||
-			!strings.Contains(err.Error(), "contains "+set+" with the SHA-256 fingerprint "+signer.Fingerprint(signer.PublicKeyOf(other))) {
+		if !errors.Is(err, signer.ErrMismatch) || !strings.Contains(err.Error(), "your key is "+set+" with the SHA-256 fingerprint "+signer.Fingerprint(pub)+" of the public key in DER;") ||
+			!strings.Contains(err.Error(), "contains "+set+" with the fingerprint "+signer.Fingerprint(signer.PublicKeyOf(other))) {
 			t.Errorf("%s: Bind to the certificate of another key: %v", set, err)
 		}
 

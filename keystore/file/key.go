@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -41,7 +42,11 @@ var curves = map[string]elliptic.Curve{
 var errKeyDamaged = signer.WithHint(errors.New("private key is damaged"), hintDamaged)
 
 func unsupportedKey(name string) error {
-	return signer.WithHint(unsupported("private key is for %s, which is not supported", name), hintKeyTypes)
+	hint := hintKeyTypes
+	if strings.HasPrefix(name, "SLH-DSA-") || strings.HasPrefix(name, "ML-KEM-") {
+		hint = hintNewTypes
+	}
+	return signer.WithHint(unsupported("private key is for %s, which is not supported", name), hint)
 }
 
 // parseKey decodes a private key in DER or BER.

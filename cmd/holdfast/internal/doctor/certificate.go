@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pki"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
@@ -126,6 +127,9 @@ func (p *patient) reissue(r result, leaf *x509.Certificate) result {
 	}
 	name := newFile("new.csr")
 	told := "the command writes " + name + "; have your CA issue a certificate for it, with keyUsage digitalSignature"
+	if pki.CheckMLDSA(signer.PublicKeyOf(leaf)) != nil {
+		told = openssl35 + ", and writes " + name + "; have your CA issue a certificate for it, with keyUsage digitalSignature"
+	}
 	if r.Hint != "" {
 		told = r.Hint + "; " + told
 	}

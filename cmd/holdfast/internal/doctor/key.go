@@ -251,8 +251,7 @@ func checkMatch(_ context.Context, p *patient) []result {
 	case p.signer != nil:
 		return []result{fine("the certificate %q is for this key", p.certs.Chain[0].Subject)}
 	case errors.Is(err, signer.ErrMismatch):
-		r := failure(err)
-		return []result{r.paste(p.compareCommand())}
+		return []result{p.compare(failure(err))}
 	case errors.Is(p.certErr, errHeld):
 		return []result{skip("the certificate is in %s, which was not opened; see key", p.key.CertificateName())}
 	case p.certErr != nil && p.told(p.certErr):
@@ -263,11 +262,18 @@ func checkMatch(_ context.Context, p *patient) []result {
 	return []result{skip("%s", needOpen.why)}
 }
 
-// compareCommand returns a command that shows both public keys.
-func (p *patient) compareCommand() string {
+// compare returns r with a command that shows the fingerprints of both public keys.
+func (p *patient) compare(r result) result {
 	keys, certs := p.key.KeyFiles(p.App), p.key.CertificateFiles(p.App)
 	if len(keys) == 0 || len(certs) == 0 {
-		return command("holdfast", "list")
+		return r.with("holdfast", "list")
 	}
-	return result{}.tool("openssl pkey -in FILE -pubout ; openssl x509 -in FILE -noout -pubkey", keys[0], certs[0]).Command
+	if strings.Contains(r.Seen, "ML-DSA") {
+		r.Hint += "; " + openssl35
+	}
+	return r.tool("openssl pkey -in FILE -pubout -outform DER | openssl sha256 ; "+
+		"openssl x509 -in FILE -noout -pubkey | openssl pkey -pubin -outform DER | openssl sha256", keys[0], certs[0])
 }
+
+// openssl35 is the hint for commands with a key that older versions do not know.
+const openssl35 = "the command needs OpenSSL 3.5 or later"

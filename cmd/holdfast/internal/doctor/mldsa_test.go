@@ -35,10 +35,11 @@ func TestMLDSA(t *testing.T) {
 	for _, c := range []setup{
 		{name: "a role that renews", args: "--config {dir}/roles.toml", check: "renewal", seen: "the certificate cannot be renewed: "},
 		{name: "another trust anchor", args: goodFlags + " --trust-anchor {dir}/ca.pem", check: "chain", seen: `is named "CN=root", like the CA of the trust anchor, but has another key`},
-		{name: "another key", args: strings.Replace(goodFlags, "key.pem", "root-key.pem", 1), check: "match", seen: "your key is ML-DSA-65 with the SHA-256 fingerprint"},
+		{name: "another key", args: strings.Replace(goodFlags, "key.pem", "root-key.pem", 1), check: "match", seen: "your key is ML-DSA-65 with the SHA-256 fingerprint", command: "root-key.pem -pubout -outform DER | openssl sha256"},
 		{name: "ECDSA key", args: strings.Replace(goodFlags, "key.pem", "other.key", 1), check: "match", seen: `your key is ECDSA P-256; the certificate "CN=client" contains ML-DSA-65`},
 	} {
-		if l, found := s.examine(c).first("fault"); !found || l.Check != c.check || !strings.Contains(l.Seen, c.seen) {
+		if l, found := s.examine(c).first("fault"); !found || l.Check != c.check || !strings.Contains(l.Seen, c.seen) || !strings.Contains(l.Command, c.command) ||
+			c.command != "" && !strings.Contains(l.Hint, "OpenSSL 3.5 or later") {
 			t.Errorf("%s: %+v", c.name, l)
 		}
 	}

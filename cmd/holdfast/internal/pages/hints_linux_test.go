@@ -43,9 +43,9 @@ set -- /usr/lib/*/softhsm/libsofthsm2.so /usr/lib/softhsm/libsofthsm2.so; PATH11
 `
 
 var hintCommands = []hintCommand{
-	{"openssl x509 -in FILE -noout -pubkey", files + `FILE=cert.pem; $RUN | grep 'PUBLIC KEY'`},
+	{"openssl x509 -in FILE -noout -pubkey | openssl pkey -pubin -outform DER | openssl sha256", files + `FILE=cert.pem; test "$($RUN)" = "$(openssl pkey -in key.pem -pubout -outform DER | openssl sha256)"`},
 	{"openssl x509 -in FILE -noout -subject -issuer -dates", files + `FILE=cert.pem; $RUN | grep notAfter`},
-	{"openssl pkey -in FILE -pubout", files + `FILE=key.pem; $RUN | grep 'PUBLIC KEY'`},
+	{"openssl pkey -in FILE -pubout -outform DER | openssl sha256", files + `FILE=key.pem; $RUN | grep -E '[0-9a-f]{64}$'`},
 	{"openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out PATH", files + `FILE=key.pem NAME=/CN=app PATH11=new.csr; $RUN; openssl req -in new.csr -noout -text | grep 'Digital Signature'`},
 	{"openssl pkey -in FILE -noout -text_pub", files + `FILE=key.pem; $RUN < stdin | grep prime256v1`},
 	{"openssl pkey -in FILE -noout", files + `FILE=key.pem; $RUN < stdin`},
