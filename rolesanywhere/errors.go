@@ -1,6 +1,7 @@
 package rolesanywhere
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,12 +20,13 @@ import (
 var ErrUnreachable = errors.New("no valid response from " + serviceName)
 
 // An APIError is an error response of the service. If another server sent the
-// response, only StatusCode is set and the error also wraps [ErrUnreachable].
+// response, only StatusCode and Host are set and the error also wraps [ErrUnreachable].
 type APIError struct {
 	StatusCode int
 	Code       string // such as "AccessDeniedException"; may be empty
 	Message    string // as sent by the service; may be empty
 	RequestID  string // for AWS Support; may be empty
+	Host       string // of a server that is not one of AWS, such as an emulator; may be empty
 
 	skew      time.Duration // the service's time minus the local time
 	untrusted string        // the hint if the service does not trust the certificate
@@ -35,7 +37,7 @@ func (e *APIError) Error() string {
 	if e.foreign() {
 		return "returned status " + strconv.Itoa(e.StatusCode)
 	}
-	s := "AWS returned status " + strconv.Itoa(e.StatusCode)
+	s := cmp.Or(e.Host, "AWS") + " returned status " + strconv.Itoa(e.StatusCode)
 	for _, part := range []string{e.Code, e.Message} {
 		if part != "" {
 			s += ": " + part
@@ -160,6 +162,7 @@ func apiError(u *url.URL, resp *http.Response, body []byte, now time.Time, certs
 		Code:       awsservice.Printable(code),
 		Message:    awsservice.Printable(doc.Message),
 		RequestID:  awsservice.Printable(resp.Header.Get("x-amzn-requestid")),
+		Host:       awsservice.OtherHost(u),
 	}
 	clock := "local"
 	if skew, ok := awsservice.Skew(resp, now); ok {

@@ -43,6 +43,18 @@ func PartitionOf(region string) Partition {
 	panic("unreachable: the last partition matches every region")
 }
 
+// OtherHost returns the host of an endpoint with its port, or "" if it is one of AWS,
+// such as that of a VPC.
+func OtherHost(u *url.URL) string {
+	name := strings.ToLower(u.Hostname())
+	for _, p := range partitions {
+		if strings.HasSuffix(name, "."+p.suffix) || p.dualStack != "" && strings.HasSuffix(name, "."+p.dualStack) {
+			return ""
+		}
+	}
+	return u.Host
+}
+
 // An Endpoint selects the endpoint of an API.
 type Endpoint struct {
 	Name      string // in errors, such as "STS endpoint"

@@ -115,7 +115,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
 	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "pki/attestation", "pki/cms", "pki/renew/dropfolder", "rolesanywhere", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/renewing": {front, flags, role, "signer", "keystore", "pki", "pki/renew"},
-	"cmd/holdfast/internal/doctor":   {front, flags, role, "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},
+	"cmd/holdfast/internal/doctor":   {front, flags, role, "signer", "keystore", "pki", "pki/renew", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/local":    {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},
 	"cmd/holdfast/internal/interop":  {}, // only tests, like the next three
 	"cmd/holdfast/internal/badinput": {},

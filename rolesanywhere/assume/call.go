@@ -153,6 +153,7 @@ func apiError(server awsservice.Server, resp *http.Response, body []byte, now ti
 		Code:       awsservice.Printable(doc.Code),
 		Message:    awsservice.Printable(doc.Message),
 		RequestID:  awsservice.Printable(doc.RequestID),
+		Host:       awsservice.OtherHost(server.URL),
 	}
 	if e.Code == "" && e.Message == "" && e.RequestID == "" {
 		hint := awsservice.OtherServer(server.Name)

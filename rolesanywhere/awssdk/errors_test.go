@@ -36,7 +36,7 @@ func TestErrors(t *testing.T) {
 			key:  &signertest.Fake{Key: key, Certificates: issued(signertest.NewCA(t, "other"))},
 			is:   isA[*rolesanywhere.APIError],
 			sent: 1,
-			says: "AWS returned status 403: AccessDeniedException: Untrusted signing certificate",
+			says: " returned status 403: AccessDeniedException: Untrusted signing certificate",
 		},
 		"the network is down": {
 			key:    &signertest.Fake{Key: key, Certificates: issued(ca)},

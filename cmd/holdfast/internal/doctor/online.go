@@ -188,7 +188,6 @@ func checkSession(ctx context.Context, p *patient) []result {
 	}
 	if err != nil {
 		r := failure(err)
-		r.Seen = p.naming(r.Seen)
 		var api *rolesanywhere.APIError
 		if errors.As(err, &api) {
 			switch {
@@ -206,19 +205,15 @@ func checkSession(ctx context.Context, p *patient) []result {
 		}
 		return []result{r.paste(p.again("--debug"))}
 	}
-	return []result{fine("%s created a session of %s, valid until %s", p.naming("AWS"), c.RoleARN, p.session.Expires.UTC().Format(time.RFC3339))}
+	return []result{fine("%s created a session of %s, valid until %s", p.serverName(), c.RoleARN, p.session.Expires.UTC().Format(time.RFC3339))}
 }
 
-// naming returns a text about AWS with the host that answers instead, if that is not
-// one of AWS.
-func (p *patient) naming(text string) string {
+// serverName returns AWS, or the host that answers if that is not one of AWS.
+func (p *patient) serverName() string {
 	if p.config.Endpoint == "" || ofAWS(p.config.Endpoint) || p.reached.URL == nil {
-		return text
+		return "AWS"
 	}
-	if rest, found := strings.CutPrefix(text, "AWS"); found {
-		return p.reached.URL.Host + rest
-	}
-	return strings.Replace(text, "AWS returned", p.reached.URL.Host+" returned", 1)
+	return p.reached.URL.Host
 }
 
 // downloadPolicy returns the command that stores the trust policy of a role in a new
