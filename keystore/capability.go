@@ -203,6 +203,10 @@ type Entry struct {
 	// Plaintext means that the private key of a KeyEntry can be read
 	// without a password.
 	Plaintext bool
+
+	// Encrypted means that the Public of a KeyEntry is missing because the
+	// key is encrypted and no password was given.
+	Encrypted bool
 }
 
 // KindOf returns the kind of the entry of a certificate.

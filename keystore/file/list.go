@@ -47,7 +47,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 			bad = append(bad, err)
 		}
 		if err == nil || locked {
-			entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.KeyEntry, Public: public(key), Plaintext: (c.pfx == nil || part.bare) && !part.encrypted()})
+			entries = append(entries, keystore.Entry{Ref: ref, Kind: keystore.KeyEntry, Public: public(key), Plaintext: (c.pfx == nil || part.bare) && !part.encrypted(), Encrypted: locked})
 		}
 	}
 	certs, badCerts := parseCertificates(parts)

@@ -56,6 +56,7 @@ type listing struct {
 	Key       string             `json:"key,omitempty"`
 	Subject   string             `json:"subject,omitempty"`
 	NotAfter  string             `json:"not_after,omitempty"`
+	Encrypted bool               `json:"encrypted,omitempty"` // so that Key is not known
 }
 
 func list(ctx context.Context, a front.App, device flags.Device, reference string, asJSON bool) error {
@@ -160,7 +161,7 @@ func printAll(a front.App, found []listing, asJSON bool) error {
 }
 
 func newListing(e keystore.Entry) listing {
-	l := listing{Kind: e.Kind, Reference: e.Ref.String()}
+	l := listing{Kind: e.Kind, Reference: e.Ref.String(), Encrypted: e.Encrypted}
 	if e.Public != nil {
 		l.Key = signer.DescribeKey(e.Public)
 	}
@@ -174,7 +175,11 @@ func newListing(e keystore.Entry) listing {
 // is often longer than a line of a terminal, on the next.
 func (l listing) print(b *strings.Builder) {
 	fmt.Fprintf(b, "%-12s", l.Kind)
-	for _, s := range []string{l.Key, l.Subject} {
+	key := l.Key
+	if l.Encrypted {
+		key = "encrypted"
+	}
+	for _, s := range []string{key, l.Subject} {
 		if s != "" {
 			fmt.Fprintf(b, " %s", front.OneLine(s))
 		}
