@@ -85,7 +85,7 @@ var causes = []struct {
 	{message: "Insufficient certificate",
 		hint: "the certificate needs keyUsage digitalSignature and CA:FALSE, and the trust anchor must contain the CA that issued it"},
 	{message: "Untrusted signing certificate",
-		hint: "the trust anchor holds another CA, or an intermediate certificate is missing: give it with Identity.Intermediates"},
+		hint: "the trust anchor holds another CA, or an intermediate certificate is missing: give it with Identity.Intermediates or in the file of Identity.Certificate"},
 	{message: "Untrusted certificate",
 		hint: "the trust anchor does not accept the certificate: check its CA, its validity and whether it was revoked"},
 	{message: "Invalid signature",

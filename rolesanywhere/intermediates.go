@@ -77,7 +77,7 @@ func untrusted(certs signer.Certificates, now time.Time, clock string) string {
 	if n := len(certs.Others); len(certs.Chain) == 1 && n > 0 && !slices.ContainsFunc(certs.Others, func(c *x509.Certificate) bool {
 		return certpath.CheckSignature(leaf, c) == nil
 	}) {
-		return fmt.Sprintf("none of the other certificates (%d) is that of %s, which issued the certificate: add it with Identity.Intermediates, unless it is the trust anchor",
+		return fmt.Sprintf("none of the other certificates (%d) is that of %s, which issued the certificate: add it with Identity.Intermediates or in the file of Identity.Certificate, unless it is the trust anchor",
 			n, issuer(leaf))
 	}
 	if bytes.Equal(top.RawIssuer, top.RawSubject) {
@@ -86,7 +86,7 @@ func untrusted(certs signer.Certificates, now time.Time, clock string) string {
 		}
 		return fmt.Sprintf("the trust anchor must contain the CA %s%s, or one below it that is in the chain", subject(top), withKeyID(top.SubjectKeyId))
 	}
-	return fmt.Sprintf("the trust anchor must contain the CA %s%s, which issued %s; if it contains a CA above that one, give the certificates in between with Identity.Intermediates",
+	return fmt.Sprintf("the trust anchor must contain the CA %s%s, which issued %s; if it contains a CA above that one, give the certificates in between with Identity.Intermediates or in the file of Identity.Certificate",
 		issuer(top), withKeyID(top.AuthorityKeyId), subject(top))
 }
 

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -92,6 +93,13 @@ func flagNames() map[string]bool {
 	return names
 }
 
+// isModule reports whether dir contains a module of its own. It is for Go programs, so
+// its messages never reach the users of the command line.
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
+}
+
 // readLibraries returns the strings in the sources of libraries by position,
 // and whether each field TYPE.FIELD of a struct is exported.
 func readLibraries(t *testing.T) (texts map[token.Position]string, structFields map[string]bool) {
@@ -122,7 +130,7 @@ func readLibraries(t *testing.T) (texts map[token.Position]string, structFields 
 			switch {
 			case err != nil:
 				return err
-			case d.IsDir() && d.Name() == "testdata":
+			case d.IsDir() && (d.Name() == "testdata" || isModule(path)):
 				return filepath.SkipDir
 			case d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
 				return nil
