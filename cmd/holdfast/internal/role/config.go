@@ -139,7 +139,7 @@ func readTables(ctx context.Context, path string) ([]table, error) {
 	}
 	doc, keys, err := boundedtoml.Decode[document](ctx, string(data))
 	if err != nil {
-		return nil, front.Usagef("--config %s: %w", path, err)
+		return nil, signer.WithHint(front.Usagef("--config %s: %w", path, err), hintOfNamed(ctx, string(data)))
 	}
 	if len(keys) > 0 {
 		hint := "docs/configuration.md lists the keys"
@@ -152,6 +152,23 @@ func readTables(ctx context.Context, path string) ([]table, error) {
 		return nil, signer.WithHint(front.Usagef("--config %s: no [[role]] table", path), "see docs/serve.md for an example")
 	}
 	return doc.Roles, nil
+}
+
+// hintOfNamed returns the hint for a file with a table such as [role.app], or "".
+func hintOfNamed(ctx context.Context, text string) string {
+	type document struct {
+		Roles map[string]any `toml:"role"`
+	}
+	doc, _, err := boundedtoml.Decode[document](ctx, text)
+	if err != nil {
+		return ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(doc.Roles)) {
+		if _, isTable := doc.Roles[name].(map[string]any); isTable && tables["[role."+name+"]"] == nil {
+			return fmt.Sprintf("instead of [role.%s], write [[role]] and name = %q", keyName(toml.Key{name}), keystore.Excerpt(name))
+		}
+	}
+	return ""
 }
 
 // fill returns s, which has the settings from flags and environment, with the

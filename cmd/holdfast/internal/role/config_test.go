@@ -33,6 +33,7 @@ func TestConfig(t *testing.T) {
 		{"every key", goodTable + "intermediates = \"i.pem\"\npin_source = \"file:pin\"\nregion = \"us-east-1\"\nendpoint = \"https://localhost\"\nsession_duration = 900\nrole_session_name = \"me\"\nport = 9921\n", ""},
 		{"text", "hello", "serve.toml"},
 		{"empty", "", "[[role]]"},
+		{"a named table", strings.Replace(goodTable, "[[role]]", "[role.app]", 1), "the value must be a list"},
 		{"unknown key", goodTable + "cert = \"x\"\n", "cert"},
 		{"unknown table", goodTable + "[server]\nport = 1\n", "server"},
 		{"a number for a text", "[[role]]\nname = 7\n", "serve.toml"},
@@ -110,6 +111,24 @@ func TestConfigRelativePaths(t *testing.T) {
 	} {
 		if got, err := (table{PINSource: text}).fill(Setup{}, front.App{Store: all.New()}, "/etc"); err != nil || got.Key.PINSource != want {
 			t.Errorf("%q: got %v, %v, want %v", text, got.Key.PINSource, err, want)
+		}
+	}
+}
+
+// A table that has the name of a role in its header is not a role.
+func TestNamedTable(t *testing.T) {
+	for text, want := range map[string]string{
+		"[role.app]\ncertificate = \"cert.pem\"\n": `instead of [role.app], write [[role]] and name = "app"`,
+		"[role.\"a b\"]\n":                         `instead of [role."a b"], write [[role]] and name = "a b"`,
+		"[role]\nname = \"app\"\n":                 "",
+		"[role.renew]\nway = \"est\"\n":            "",
+	} {
+		path := filepath.Join(t.TempDir(), "serve.toml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readTables(t.Context(), path); err == nil || signer.Hint(err) != want {
+			t.Errorf("%s: error %v, hint %q, want %q", text, err, signer.Hint(err), want)
 		}
 	}
 }
