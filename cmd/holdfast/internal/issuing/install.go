@@ -176,7 +176,10 @@ func (f installFlags) print(a front.App, key keystore.Ref, done keystore.Install
 	for _, number := range serials(done.Removed...) {
 		text += fmt.Sprintf("removed the certificate with the serial number %s\n", number)
 	}
-	next := []string{"holdfast", "verify", "--certificate", done.Certificate.String(), "--private-key", key.String()}
+	next := []string{"holdfast", "verify", "--certificate", done.Certificate.String()}
+	if done.Certificate != key {
+		next = append(next, "--private-key", key.String())
+	}
 	if f.device.PINSource != "" {
 		next = append(next, "--pin-source", f.device.PINSource)
 	}
