@@ -63,6 +63,9 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	if err != nil {
 		return nil, withName(err, ref, c.isBase64)
 	}
+	if len(certs) == 0 && c.hasPublic && len(c.keys) == 0 {
+		return nil, signer.WithHint(errOnlyPublic, "give the file that the CA issued")
+	}
 	if len(certs) == 0 {
 		return nil, signer.WithHint(errNoCertificate, "give a file that contains a certificate; this may be the key file")
 	}
@@ -162,6 +165,7 @@ var (
 	errPasswordRequired  = &fileError{"is encrypted and needs a password", signer.ErrPINRequired}
 	errPasswordIncorrect = &fileError{"password incorrect, or the file is damaged", signer.ErrPINIncorrect}
 	errPublicKey         = &fileError{"contains a public key, and no private key", signer.ErrNotFound}
+	errOnlyPublic        = &fileError{"contains a public key, and no certificate", signer.ErrNoCertificate}
 	errNoKey             = &fileError{"contains no private key", signer.ErrNotFound}
 	errNoCertificate     = &fileError{"contains no certificate", signer.ErrNoCertificate}
 )

@@ -24,7 +24,7 @@ func signStringCases(p *pki) (all []badInput) {
 	add("argument", front.ExitUsage, "extra", "--help", nil, key("extra")...)
 	add("text to sign", front.ExitUsage, "--string", "--help", nil, key("--string", "x")...)
 	add("flag of another command", front.ExitUsage, "--role-arn", "--help", nil, key("--role-arn", roleARN)...)
-	for _, digest := range []string{"sha256", "SHA-256", "MD5", "SHA1", " ", "SHA256\n"} {
+	for _, digest := range []string{"sha1", "SHA-256", "MD5", "SHA1", " ", "SHA256\n"} {
 		add("digest "+digest, front.ExitUsage, "--digest", "--digest SHA256", nil, key("--digest", digest)...)
 	}
 	for _, format := range []string{"JSON", "hex", "bin ", "\x1b[2J"} {

@@ -63,7 +63,7 @@ signature.`,
 	}
 	f.identity.Add(cmd)
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.digest, "digest", digests[0], "`hash` of the signature: "+strings.Join(digests, ", "))
+		fs.StringVar(&f.digest, "digest", digests[0], "`hash` of the signature: "+strings.Join(digests, ", ")+"; not used for ML-DSA keys")
 		front.MarkValues(fs.Lookup("digest"), digests...)
 		fs.StringVar(&f.format, "format", formats[0], "`form` of the signature: json for hexadecimal digits in quotes, text for hexadecimal digits, or bin for the bytes themselves")
 		front.MarkValues(fs.Lookup("format"), formats...)
@@ -73,6 +73,9 @@ signature.`,
 }
 
 func (f *signString) run(cmd *cobra.Command, a front.App) error {
+	if upper := strings.ToUpper(f.digest); slices.Contains(digests, upper) {
+		f.digest = upper
+	}
 	if err := oneOf("digest", f.digest, digests); err != nil {
 		return err
 	}
