@@ -12,6 +12,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -33,6 +34,8 @@ type App struct {
 
 	Log   *slog.Logger // nil: text to Stderr
 	Typed *TypedPINs   // nil: each PIN request prompts
+
+	answered *atomic.Bool // whether a person has entered a PIN; nil: not recorded
 }
 
 // Catch calls end on a signal that ends the process, until stop is called.
@@ -76,6 +79,7 @@ func (a App) Options(logger *slog.Logger) keystore.Options {
 // result to standard output.
 func (a App) Run(ctx context.Context, args []string) int {
 	started := false
+	a.answered = new(atomic.Bool)
 	out := &output{w: a.Stdout}
 	a.Stdout = out
 	root := a.tree(args, &started)

@@ -42,7 +42,7 @@ var exits = []struct {
 	{is(ErrOutput), ExitOther, "the result is lost; run the command again"},
 	{is(context.Canceled), ExitOther, "interrupted; run the command again"},
 	{is(signer.ErrPINRequired), ExitPIN, "give the PIN or password with --pin-source file:PATH, env:NAME, prompt or pinentry"},
-	{is(signer.ErrPINIncorrect), ExitPIN, "check the PIN or password; one newline at the end of the file is ignored"},
+	{is(signer.ErrPINIncorrect), ExitPIN, hintIncorrect},
 	{is(signer.ErrPINLocked), ExitPIN, "unblock the PIN with the tools of the device vendor"},
 	{is(rolesanywhere.ErrUnreachable), ExitUnreachable, "check the network, the endpoint and the proxy"},
 	{is(renew.ErrUnreachable), ExitUnreachable, "check the network and the CA; the next try sends the same request"},
@@ -74,6 +74,8 @@ var exits = []struct {
 }
 
 const (
+	hintIncorrect      = "check the PIN or password; one newline at the end of the file is ignored"
+	hintIncorrectTyped = "run the command again, and type the PIN or password again"
 	hintRelative       = "check the name; a relative path starts in the current directory"
 	hintRelativeConfig = "check the name; a relative path in a configuration file starts in the folder of that file, and elsewhere in the current directory"
 )
@@ -123,6 +125,9 @@ func (a App) fail(cmd *cobra.Command, args []string, err error) int {
 	}
 	if config := cmd.Flags().Lookup("config"); hint == hintRelative && config != nil && config.Changed {
 		hint = hintRelativeConfig
+	}
+	if hint == hintIncorrect && a.answered != nil && a.answered.Load() {
+		hint = hintIncorrectTyped
 	}
 	if strings.Contains(hint, debugFlag) && cmd.Flags().Lookup("debug") == nil {
 		hint = "docs/errors.md lists the kinds of errors and their causes"

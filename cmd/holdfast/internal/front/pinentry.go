@@ -19,7 +19,7 @@ func (a App) Pinentry(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	if p.Optional {
 		return nil, nil
 	}
-	pin, err := answered(ctx, func(ctx context.Context) ([]byte, error) {
+	pin, err := a.answer(ctx, func(ctx context.Context) ([]byte, error) {
 		program, done, err := a.pinentry(ctx)
 		if err != nil {
 			return nil, err

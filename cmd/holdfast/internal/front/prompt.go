@@ -33,7 +33,7 @@ func (a App) Prompt(ctx context.Context, p keystore.Prompt) ([]byte, error) {
 	if warning := warningOf(p); warning != "" {
 		text = warning + "\r\n" + text
 	}
-	return answered(ctx, func(ctx context.Context) ([]byte, error) { return t.ReadPassword(ctx, text) })
+	return a.answer(ctx, func(ctx context.Context) ([]byte, error) { return t.ReadPassword(ctx, text) })
 }
 
 // wanted describes the PIN of a prompt.
@@ -54,8 +54,8 @@ func warningOf(p keystore.Prompt) string {
 	return ""
 }
 
-// answered calls ask within the time for a prompt and checks the result.
-func answered(ctx context.Context, ask func(context.Context) ([]byte, error)) ([]byte, error) {
+// answer calls ask within the time for a prompt and checks the result.
+func (a App) answer(ctx context.Context, ask func(context.Context) ([]byte, error)) ([]byte, error) {
 	ctx, done := await.Person(ctx, promptTimeout)
 	defer done()
 	pin, err := ask(ctx)
@@ -67,6 +67,9 @@ func answered(ctx context.Context, ask func(context.Context) ([]byte, error)) ([
 	}
 	if len(bytes.TrimSpace(pin)) == 0 {
 		return nil, &PromptError{errors.New("the input is empty")}
+	}
+	if a.answered != nil {
+		a.answered.Store(true)
 	}
 	return pin, nil
 }
