@@ -178,7 +178,9 @@ func outside(c *x509.Certificate, now time.Time) time.Duration {
 // PublicKeyOf returns the public key of a certificate, or nil if its algorithm is
 // unknown. Before Go 1.27, crypto/x509 parses certificates with ML-DSA keys
 // (RFC 9881), but not the keys. PublicKeyOf returns such a key with the methods
-// Bytes and Equal of crypto/mldsa.
+// Bytes and Equal of crypto/mldsa. It is of another type than the Public of a key in a
+// file, which is a *mldsa.PublicKey of filippo.io/mldsa, the one of crypto/mldsa with
+// Go 1.27. [SamePublicKey] and [Verifies] accept all of them.
 func PublicKeyOf(c *x509.Certificate) crypto.PublicKey { return mldsa.PublicKeyOf(c) }
 
 // MarshalPublicKey returns a public key as a SubjectPublicKeyInfo in DER. Unlike

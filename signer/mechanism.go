@@ -49,12 +49,16 @@ type Mechanism struct {
 // as if it were a digest. It returns [errors.ErrUnsupported] for hashes other
 // than SHA-224, SHA-256, SHA-384 and SHA-512, for key types other than RSA,
 // ECDSA, Ed25519 and ML-DSA, for the variants Ed25519ph and Ed25519ctx, and for
-// ML-DSA with a hash or a context: opts then has to be a zero value, such as
-// crypto.Hash(0) or the Options of crypto/mldsa without a context.
+// ML-DSA with a hash or a context. Ed25519 and ML-DSA keys sign the message itself,
+// which is then the digest, and opts have to be a zero value, such as crypto.Hash(0) or
+// the Options of crypto/mldsa without a context.
 func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (Mechanism, error) {
 	pss, isPSS := opts.(*rsa.PSSOptions)
 	ed, isEd := opts.(*ed25519.Options)
 	if opts == nil || isPSS && pss == nil || isEd && ed == nil {
+		if signsMessages(pub) {
+			return Mechanism{}, errors.New("nil signature options: pass crypto.Hash(0)")
+		}
 		return Mechanism{}, errors.New("nil signature options: the hash is unknown")
 	}
 	hash := opts.HashFunc()
@@ -77,19 +81,37 @@ func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (
 		}
 		return Mechanism{Hash: hash}, nil
 	case ed25519.PublicKey:
-		if hash != 0 || isEd && ed.Context != "" {
-			return Mechanism{}, fmt.Errorf("Ed25519 with a hash or a context: %w", errors.ErrUnsupported)
-		}
-		return Mechanism{}, nil
+		return Mechanism{}, checkPure("Ed25519", hash, isEd && ed.Context != "")
 	}
 	if key := mldsa.Of(pub); key != nil {
-		if v := reflect.Indirect(reflect.ValueOf(opts)); hash != 0 || v.IsValid() && !v.IsZero() {
-			return Mechanism{}, fmt.Errorf("%s with a hash or a context: %w", key.Name, errors.ErrUnsupported)
-		}
-		return Mechanism{}, nil
+		v := reflect.Indirect(reflect.ValueOf(opts))
+		return Mechanism{}, checkPure(key.Name, hash, v.IsValid() && !v.IsZero())
 	}
 	return Mechanism{}, fmt.Errorf("key of type %T: %w", pub, errors.ErrUnsupported)
 }
+
+// signsMessages reports whether a key signs messages, not their hashes.
+func signsMessages(pub crypto.PublicKey) bool {
+	_, ok := pub.(ed25519.PublicKey)
+	return ok || mldsa.Of(pub) != nil
+}
+
+// checkPure checks the options for a key that signs messages.
+func checkPure(name string, hash crypto.Hash, hasContext bool) error {
+	switch {
+	case hash != 0:
+		return unsupported(name + " signs the message, not a hash: pass the message and crypto.Hash(0)")
+	case hasContext:
+		return unsupported(name + " with a context is not supported")
+	}
+	return nil
+}
+
+// An unsupported is an [errors.ErrUnsupported] with a text of its own.
+type unsupported string
+
+func (e unsupported) Error() string        { return string(e) }
+func (e unsupported) Is(target error) bool { return target == errors.ErrUnsupported }
 
 // checkHash checks hash and the length of digest. Call it before any call of
 // hash.Size, which panics for unknown hashes.

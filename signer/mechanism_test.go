@@ -195,23 +195,27 @@ func TestMechanismForMLDSA(t *testing.T) {
 					}
 				}
 			}
+			hashed := set.String() + " signs the message, not a hash: pass the message and crypto.Hash(0)"
+			context := set.String() + " with a context is not supported"
+			none := "nil signature options: pass crypto.Hash(0)"
 			for _, test := range []struct {
 				opts        crypto.SignerOpts
+				text        string
 				unsupported bool
 			}{
-				{&mldsa.Options{Context: "x"}, true},
-				{crypto.SHA256, true},
-				{crypto.SHA512, true},
-				{crypto.Hash(99), true},
-				{mldsacrypto.MLDSAMu, true}, // the message representative is no message
-				{&ed25519.Options{Context: "x"}, true},
-				{&rsa.PSSOptions{Hash: crypto.SHA256}, true},
-				{nil, false},
-				{(*rsa.PSSOptions)(nil), false},
-				{(*ed25519.Options)(nil), false},
+				{&mldsa.Options{Context: "x"}, context, true},
+				{crypto.SHA256, hashed, true},
+				{crypto.SHA512, hashed, true},
+				{crypto.Hash(99), hashed, true},
+				{mldsacrypto.MLDSAMu, hashed, true}, // the message representative is no message
+				{&ed25519.Options{Context: "x"}, context, true},
+				{&rsa.PSSOptions{Hash: crypto.SHA256}, hashed, true},
+				{nil, none, false},
+				{(*rsa.PSSOptions)(nil), none, false},
+				{(*ed25519.Options)(nil), none, false},
 			} {
 				m, err := signer.MechanismFor(pub, make([]byte, 64), test.opts)
-				if err == nil || errors.Is(err, errors.ErrUnsupported) != test.unsupported || m != (signer.Mechanism{}) {
+				if err == nil || err.Error() != test.text || errors.Is(err, errors.ErrUnsupported) != test.unsupported || m != (signer.Mechanism{}) {
 					t.Errorf("%v, %T, %#v: %+v, error %v", set, pub, test.opts, m, err)
 				}
 			}

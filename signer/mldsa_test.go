@@ -119,6 +119,10 @@ func TestMLDSAKey(t *testing.T) {
 		if err != nil || !slices.Equal(bound.Chain(), []*x509.Certificate{cert}) {
 			t.Errorf("%s: Bind: %v", set, err)
 		}
+		// Every version of Go has ML-DSA in crypto/x509 and crypto/tls, or in neither.
+		if _, err := signer.TLSCertificate(bound); (err == nil) != (cert.PublicKey != nil) || err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: TLSCertificate: %v", set, err)
+		}
 		_, err = signer.Bind(key, []*x509.Certificate{other}, time.Now())
 		if !errors.Is(err, signer.ErrMismatch) || !strings.Contains(err.Error(), "your key is "+set+" with the SHA-256 fingerprint "+signer.Fingerprint(pub)+" of the public key in DER;") ||
 			!strings.Contains(err.Error(), "contains "+set+" with the fingerprint "+signer.Fingerprint(signer.PublicKeyOf(other))) {
