@@ -174,7 +174,8 @@ const (
 	Ed25519 KeyType = "ed25519"
 )
 
-// KeyTypes returns all key types.
+// KeyTypes returns all types that Generate can make. Open accepts others, too;
+// signer.DescribeKey names the type of any key.
 func KeyTypes() []KeyType {
 	return []KeyType{RSA2048, RSA3072, RSA4096, P256, P384, P521, Ed25519}
 }

@@ -99,7 +99,10 @@ func (f PINFunc) Required() PINFunc {
 	}
 }
 
-// PINSource is [Call.PINSource] with the [Unsealer] backends of s.
+// PINSource returns a PINFunc that reads the PIN from source, such as file:PATH or
+// env:NAME, each time it is needed; see [Call.PINSource]. source can also be a reference
+// to one of the [Unsealer] backends of s. The result is for [Options.PIN]; opts are the
+// other Options of the call that uses it.
 func (s *Store) PINSource(source Ref, opts Options) (PINFunc, error) {
 	return s.begin(opts).PINSource(source)
 }

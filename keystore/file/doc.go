@@ -6,6 +6,9 @@
 // name of the file or the label of a PEM block. Another backend opens the files with a PEM block that it
 // claims, such as TSS2 PRIVATE KEY; see keystore.PEMClaimer.
 //
+// The Public of an ML-DSA key is a *mldsa.PublicKey of filippo.io/mldsa. With Go 1.27
+// that type is the one of crypto/mldsa.
+//
 // Input is not trusted. Sizes and the work of key derivation are bounded before
 // anything is decoded; docs/references.md lists the limits. A file that is
 // damaged, contains two keys, or needs a conversion is refused, unless a

@@ -128,7 +128,7 @@ func (p passwords) clear() {
 func password(ctx context.Context, ref keystore.Ref, call keystore.Call) passwordFunc {
 	return func() (passwords, error) {
 		if call.PIN == nil {
-			return nil, errPasswordRequired
+			return nil, signer.WithHint(errPasswordRequired, "give the password with Options.PIN")
 		}
 		var exact []byte
 		p, err := call.PIN(ctx, keystore.Prompt{What: keystore.AskPassword, Ref: ref, Exact: &exact})

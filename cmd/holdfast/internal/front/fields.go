@@ -13,6 +13,7 @@ import (
 var Fields = [][2]string{
 	{"and let Options.PIN ask", "--pin-source prompt"},
 	{"let Options.PIN ask", "--pin-source prompt"},
+	{"give the password with Options.PIN", "give the PIN or password with --pin-source file:PATH, env:NAME, prompt or pinentry"},
 	{"a Config.PIN that returns nothing", "--no-tpm-key-password"},
 	{"List with the reference", "holdfast list --in"},
 
