@@ -18,8 +18,8 @@
 //     backends. A program that needs only some backends passes them to
 //     [github.com/holdfast-dev/holdfast/keystore.New].
 //
-// The example "Open" opens a key, "Sign" signs with it, and "TLS" uses it in a
-// server.
+// The example "Open" opens a key, "Password" one that is encrypted, "Sign" signs with
+// it, and "TLS" uses it in a server. "Mldsa" signs with an ML-DSA key.
 //
 // A program that needs one kind of key opens it directly:
 // [github.com/holdfast-dev/holdfast/pkcs11.Open],

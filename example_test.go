@@ -7,11 +7,14 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"time"
+
+	"filippo.io/mldsa"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/all"
@@ -58,6 +61,64 @@ func Example_sign() {
 	err = key.Chain()[0].CheckSignature(x509.ECDSAWithSHA256, []byte("hello"), signature)
 	fmt.Println("verified:", err == nil)
 	// Output: verified: true
+}
+
+// Sign a message with an ML-DSA key. Such a key signs the message itself, not its hash.
+// With Go 1.27 or later, crypto/mldsa verifies the signature as well.
+func Example_mldsa() {
+	files := makeMLDSAKey()
+	defer files.remove()
+
+	ref, err := keystore.ParseRef(files.key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := all.New().Open(context.Background(), ref, keystore.Options{})
+	if err != nil {
+		log.Fatal(err, signer.Hint(err))
+	}
+	defer key.Close()
+
+	signature, err := key.Sign(rand.Reader, []byte("hello"), crypto.Hash(0))
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = mldsa.Verify(key.Public().(*mldsa.PublicKey), []byte("hello"), signature, nil)
+	fmt.Println(signer.DescribeKey(key.Public()), "verified:", err == nil)
+	// Output: ML-DSA-65 verified: true
+}
+
+// Open an encrypted key, with a password that is in another file.
+func Example_password() {
+	ctx := context.Background()
+	files := makeEncryptedKey()
+	defer files.remove()
+	ref, err := keystore.ParseRef(files.key)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	store := all.New()
+	_, err = store.Open(ctx, ref, keystore.Options{})
+	fmt.Println(errors.Is(err, signer.ErrPINRequired), signer.Hint(err))
+
+	source, err := keystore.ParsePINSource("file:" + files.password)
+	if err != nil {
+		log.Fatal(err)
+	}
+	pin, err := store.PINSource(source, keystore.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := store.Open(ctx, ref, keystore.Options{PIN: pin})
+	if err != nil {
+		log.Fatal(err, signer.Hint(err))
+	}
+	defer key.Close()
+	fmt.Println(signer.DescribeKey(key.Public()))
+	// Output:
+	// true give the password with Options.PIN
+	// ECDSA P-256
 }
 
 // Serve TLS with a key that never leaves its device. A server that outlives its

@@ -16,6 +16,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"filippo.io/mldsa"
+	mldsax509 "filippo.io/mldsa/x509"
+
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/all"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
@@ -25,6 +28,7 @@ import (
 // files are a key, its certificate and the CA of that, in a folder of their own.
 type files struct {
 	dir, key, cert, ca string
+	password           string // of the key; "": it is not encrypted
 	roots              *x509.CertPool
 }
 
@@ -32,7 +36,7 @@ func (f files) remove() { os.RemoveAll(f.dir) }
 
 func makeFiles() files {
 	dir := must(os.MkdirTemp("", "holdfast-example-"))
-	f := files{dir, filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "ca.pem"), x509.NewCertPool()}
+	f := files{dir: dir, key: filepath.Join(dir, "key.pem"), cert: filepath.Join(dir, "cert.pem"), ca: filepath.Join(dir, "ca.pem"), roots: x509.NewCertPool()}
 	caKey := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	ca := issue(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "ca"}, KeyUsage: x509.KeyUsageCertSign,
@@ -48,6 +52,32 @@ func makeFiles() files {
 	write(f.ca, "CERTIFICATE", ca.Raw)
 	write(f.cert, "CERTIFICATE", leaf.Raw)
 	write(f.key, "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key)))
+	return f
+}
+
+// makeMLDSAKey makes a key without a certificate.
+func makeMLDSAKey() files {
+	dir := must(os.MkdirTemp("", "holdfast-example-"))
+	f := files{dir: dir, key: filepath.Join(dir, "key.pem")}
+	key := must(mldsa.GenerateKey(mldsa.MLDSA65()))
+	write(f.key, "PRIVATE KEY", must(mldsax509.MarshalPKCS8PrivateKey(key)))
+	return f
+}
+
+// makeEncryptedKey makes an encrypted key without a certificate, and a file with its
+// password.
+func makeEncryptedKey() files {
+	dir := must(os.MkdirTemp("", "holdfast-example-"))
+	f := files{dir: dir, key: filepath.Join(dir, "key.pem"), password: filepath.Join(dir, "password")}
+	if err := os.WriteFile(f.password, []byte(rand.Text()+"\n"), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	store := all.New()
+	pin := must(store.PINSource(must(keystore.ParsePINSource("file:"+f.password)), keystore.Options{}))
+	key := must(store.Generate(context.Background(), must(keystore.ParseRef(f.key)), keystore.KeySpec{Type: keystore.P256}, keystore.Options{PIN: pin}))
+	if err := key.Close(); err != nil {
+		log.Fatal(err)
+	}
 	return f
 }
 
