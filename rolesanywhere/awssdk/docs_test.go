@@ -22,6 +22,7 @@ var imports = []string{
 	"github.com/aws/aws-sdk-go-v2/aws",
 	"github.com/aws/aws-sdk-go-v2/config",
 	"github.com/aws/aws-sdk-go-v2/service/s3",
+	"github.com/aws/aws-sdk-go-v2/service/sts",
 	"github.com/holdfast-dev/holdfast/rolesanywhere",
 	"github.com/holdfast-dev/holdfast/rolesanywhere/assume",
 	"github.com/holdfast-dev/holdfast/rolesanywhere/awssdk",

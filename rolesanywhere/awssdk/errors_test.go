@@ -87,6 +87,10 @@ func TestErrors(t *testing.T) {
 				if !test.is(err) || !strings.Contains(err.Error(), test.says) || !strings.HasSuffix(err.Error(), signer.Hint(err)) {
 					t.Errorf("error %v; hint %s", err, signer.Hint(err))
 				}
+				const refresh = "get credentials: failed to refresh cached credentials, "
+				if strings.Contains(err.Error(), refresh) != cached {
+					t.Errorf("cached: %t, error %v", cached, err)
+				}
 				if n := c.requests.Load(); calls.calls != 1 || n != test.sent {
 					t.Errorf("the SDK asked %d times; %d requests", calls.calls, n)
 				}
