@@ -45,8 +45,9 @@ func mldsaCases(*pki) (all []badInput) {
 		{"ca init --request", "openssl req -new", []string{"ca", "init", "--private-key", "key.pem", "--plaintext-key", "--subject", "CN=CA", "--request"}},
 		{"ca issue", "openssl req -config \"\" -x509 -in FILE.csr", issueApp},
 		{"enroll", "let the CA issue the certificate with other software", []string{"enroll", "--way", "step-ca", "--ca-url", "https://127.0.0.1:1", "--ca-roots", "ca.pem", "--csr", "app.csr", "--token-source", "file:token"}},
-		{"renew", "openssl req -new", []string{"renew", "--certificate", "cert.pem", "--private-key", "key.pem", "--way", "command", "--", "true"}},
-		{"renew with a new key", "openssl req -new", []string{"renew", "--certificate", "cert.pem", "--private-key", "key.pem", "--rekey", "--way", "command", "--", "true"}},
+		{"renew", "store it with holdfast install", []string{"renew", "--certificate", "cert.pem", "--private-key", "key.pem", "--way", "command", "--", "true"}},
+		{"renew --if-due", "store it with holdfast install", []string{"renew", "--if-due", "--certificate", "cert.pem", "--private-key", "key.pem", "--way", "command", "--", "true"}},
+		{"renew with a new key", "store it with holdfast install", []string{"renew", "--certificate", "cert.pem", "--private-key", "key.pem", "--rekey", "--way", "command", "--", "true"}},
 	} {
 		setup := mldsaFiles
 		if c.name == "ca issue" {
@@ -67,7 +68,7 @@ func mldsaCases(*pki) (all []badInput) {
 		{name: "the certificate of an ECDSA key", setup: func(s *scene) { mldsaFiles(s); s.write("cert.pem", s.certPEM) }, culprit: "your key is ML-DSA-65; the certificate \"CN=client\" contains ECDSA P-256", hint: "the certificate was issued for"},
 		{name: "certificate without digitalSignature", culprit: "cert.pem", hint: "digitalSignature", setup: steps(mldsaFiles, openssl35("req", "-x509", "-new", "-config", "", "-key", "key.pem",
 			"-CA", "root.pem", "-CAkey", "root-key.pem", "-subj", "/CN=client", "-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,keyAgreement", "-out", "cert.pem"))},
-		{name: "an SLH-DSA key", setup: steps(mldsaFiles, openssl35("genpkey", "-algorithm", "SLH-DSA-SHA2-128s", "-out", "key.pem")), code: front.ExitUnavailable, culprit: "key.pem"},
+		{name: "an SLH-DSA key", setup: steps(mldsaFiles, openssl35("genpkey", "-algorithm", "SLH-DSA-SHA2-128s", "-out", "key.pem")), code: front.ExitUnavailable, culprit: "key.pem", hint: "with OpenSSL 3.5 or later: openssl pkey -in key.pem"},
 	} {
 		c.name = "ML-DSA: " + c.name
 		if c.code == 0 {
