@@ -150,8 +150,8 @@ func TestDescribeKey(t *testing.T) {
 // A program can accept a Signer without linking a backend.
 func TestImportsStandardLibraryOnly(t *testing.T) {
 	const internal = "github.com/holdfast-dev/holdfast/internal/"
-	own := []string{internal + "certpath", internal + "mldsa"}
-	for _, dir := range []string{".", "../internal/certpath", "../internal/mldsa"} {
+	own := []string{internal + "algorithm", internal + "certpath", internal + "mldsa"}
+	for _, dir := range []string{".", "../internal/certpath", "../internal/mldsa", "../internal/algorithm"} {
 		pkg, err := build.ImportDir(dir, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/algorithm"
 	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
@@ -65,10 +66,7 @@ func IsKnown(c *x509.Certificate) bool {
 
 // SignatureName returns the name of the algorithm that signed c.
 func SignatureName(c *x509.Certificate) string {
-	if s, ok := mldsa.SignatureOf(c); ok {
-		return s.Parameters.Name
-	}
-	return c.SignatureAlgorithm.String()
+	return algorithm.OfSignature(c.SignatureAlgorithm, c.Raw)
 }
 
 // Verify returns the paths from leaf to one of roots, leaf first, that are valid

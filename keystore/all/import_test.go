@@ -24,13 +24,14 @@ var mayImport = map[string][]string{
 	// Every package may import those of these that import no other package of
 	// the module but such ones, except that standardOnly packages must list
 	// them, because some of these import golang.org/x/sys.
+	"internal/algorithm":   {},
 	"internal/armor":       {},
 	"internal/atomicfile":  {},
 	"internal/awsconfig":   {},
 	"internal/awsservice":  {"signer", "rolesanywhere/credentials"},
 	"internal/await":       {},
 	"internal/boundedtoml": {},
-	"internal/certpath":    {"internal/mldsa"},
+	"internal/certpath":    {"internal/algorithm", "internal/mldsa"},
 	"internal/filelock":    {},
 	"internal/fileowner":   {},
 	"internal/filestate":   {},
@@ -42,7 +43,7 @@ var mayImport = map[string][]string{
 
 	module: {}, // only documentation
 
-	"signer":            {"internal/certpath", "internal/mldsa"},
+	"signer":            {"internal/algorithm", "internal/certpath", "internal/mldsa"},
 	"signer/signertest": {"signer", "internal/certpath"},
 	"signer/rotate":     {"signer", "internal/await", "internal/filestate", "internal/logging"},
 
