@@ -101,3 +101,25 @@ func TestTrustMLDSA(t *testing.T) {
 		}
 	}
 }
+
+// Nobody here can verify SLH-DSA.
+func TestUnknownSignature(t *testing.T) {
+	dir := t.TempDir()
+	root := signertest.OpenSSLCA(t, dir, "root", "root", "SLH-DSA-SHAKE-128f")
+	between := signertest.OpenSSLCA(t, dir, "root", "between", "ec")
+	leaf, below := signertest.OpenSSLLeaf(t, dir, "root", "leaf", "ec"), signertest.OpenSSLLeaf(t, dir, "between", "below", "ec")
+
+	now := time.Now()
+	err := CheckChain([]*x509.Certificate{leaf}, now)
+	if err == nil || !strings.Contains(err.Error(), "signed with SLH-DSA-SHAKE-128f") || signer.Hint(err) != hintSupportedCA {
+		t.Errorf("leaf: error %v", err)
+	}
+	err = CheckTrust(signer.Certificates{Chain: []*x509.Certificate{below, between}}, []*x509.Certificate{root}, now)
+	if err == nil || !strings.Contains(err.Error(), "the trust anchor") || !strings.Contains(err.Error(), "SLH-DSA-SHAKE-128f") {
+		t.Errorf("anchor: error %v", err)
+	}
+	reasons := UnusedIssuers(signer.Certificates{Chain: []*x509.Certificate{below, between}}, now)
+	if len(reasons) != 1 || !strings.Contains(reasons[0].Error(), "is signed with SLH-DSA-SHAKE-128f") {
+		t.Errorf("intermediate: %v", reasons)
+	}
+}

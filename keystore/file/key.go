@@ -103,11 +103,7 @@ func parsePKCS8(der []byte) (crypto.Signer, error) {
 		return nil, errKeyDamaged
 	}
 	if set := mldsa.ParametersFor(id.Algorithm); set != nil {
-		inner, rest, err := toDER(key)
-		if err != nil || len(rest) > 0 {
-			return nil, errKeyDamaged
-		}
-		return parseMLDSA(set, id.Parameters.FullBytes, inner)
+		return parseMLDSA(set, id.Parameters.FullBytes, key)
 	}
 	return nil, unsupportedKey(nameOf(id.Algorithm))
 }

@@ -49,6 +49,9 @@ type anchor struct {
 // parse parses and checks the certificates. It drops what is beside them, such as a
 // private key that is not recognized as PEM, because every response shows the rest.
 func (a *anchor) parse() error {
+	if len(a.Certificates) > maxCertificates {
+		return fmt.Errorf("the certificates have %d bytes; at most %d are allowed", len(a.Certificates), maxCertificates)
+	}
 	certs, err := parseCertificates([]byte(a.Certificates))
 	if err != nil {
 		return err
