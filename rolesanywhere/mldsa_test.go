@@ -54,6 +54,7 @@ func TestTrustMLDSA(t *testing.T) {
 		{"other", of(leaf, between), rsaRoot, now, 0, `"CN=between" was issued by "CN=root", but the trust anchor contains "CN=rsa-root"`},
 		{"missing", of(leaf), root, now, 0, `"CN=leaf" was issued by "CN=between"`},
 		{"altered", of(damaged), between, now, 0, "but has another key"},
+		{"altered below", of(damaged, between), root, now, 0, `"CN=leaf" cannot be verified with the key of "CN=between"`},
 		{"leaf", of(leaf), leaf, now, 0, "is not a CA certificate"},
 		{"expired", of(leaf, between), root, now.AddDate(0, 0, 2), 0, "of the trust anchor expired"},
 	} {

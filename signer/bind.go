@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -72,6 +73,9 @@ type memory struct {
 	mu  sync.RWMutex
 	key crypto.Signer // nil after Close
 }
+
+// Format implements [fmt.Formatter], so that no verb prints the numbers of the key.
+func (m *memory) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, DescribeKey(m.pub), " key") }
 
 func (m *memory) Public() crypto.PublicKey   { return m.pub }
 func (m *memory) Chain() []*x509.Certificate { return nil }

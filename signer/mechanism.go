@@ -54,7 +54,7 @@ type Mechanism struct {
 func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (Mechanism, error) {
 	pss, isPSS := opts.(*rsa.PSSOptions)
 	ed, isEd := opts.(*ed25519.Options)
-	if opts == nil || isPSS && pss == nil || isEd && ed == nil {
+	if isNil(opts) {
 		return Mechanism{}, errors.New("nil signature options: the hash is unknown")
 	}
 	hash := opts.HashFunc()
@@ -89,6 +89,14 @@ func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (
 		return Mechanism{}, nil
 	}
 	return Mechanism{}, fmt.Errorf("key of type %T: %w", pub, errors.ErrUnsupported)
+}
+
+// isNil reports whether there are no options: the methods of crypto/rsa's and
+// crypto/ed25519's panic if the pointer is nil.
+func isNil(opts crypto.SignerOpts) bool {
+	pss, isPSS := opts.(*rsa.PSSOptions)
+	ed, isEd := opts.(*ed25519.Options)
+	return opts == nil || isPSS && pss == nil || isEd && ed == nil
 }
 
 // checkHash checks hash and the length of digest. Call it before any call of

@@ -160,7 +160,7 @@ func (v vector) lowNorm(s *Parameters) (largest int32) {
 		for _, c := range v[i] {
 			_, r0 := s.decompose(c)
 			sign := r0 >> 31
-			largest = max(largest, (r0^sign)-sign)
+			largest = larger(largest, (r0^sign)-sign)
 		}
 	}
 	return largest
