@@ -119,7 +119,7 @@ func serve(key crypto.Signer, l net.Listener) error {
 		}
 		go func() {
 			defer conn.Close()
-			if err := agent.ServeAgent(ring, conn); err != nil && !errors.Is(err, io.EOF) {
+			if err := agent.ServeAgent(ring, conn); !errors.Is(err, io.EOF) {
 				log.Print(err)
 			}
 		}()
