@@ -42,6 +42,8 @@ func (b bound) Chain() []*x509.Certificate { return b.certs.Chain }
 func (b bound) Certificates() Certificates { return b.certs }
 func (b bound) NeedsPerson() bool          { return NeedsPerson(b.Signer) }
 
+func (b bound) PSSSaltLengths(hash crypto.Hash) []int { return PSSSaltLengths(b.Signer, hash) }
+
 func (b bound) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	return SignContext(ctx, b.Signer, rand, digest, opts)
 }

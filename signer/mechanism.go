@@ -55,7 +55,7 @@ func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (
 	pss, isPSS := opts.(*rsa.PSSOptions)
 	ed, isEd := opts.(*ed25519.Options)
 	if isNil(opts) {
-		return Mechanism{}, errors.New("nil signature options: the hash is unknown")
+		return Mechanism{}, errNilOptions
 	}
 	hash := opts.HashFunc()
 	switch pub := pub.(type) {
