@@ -149,15 +149,20 @@ func ForLocalhost(c *x509.Certificate) {
 // Open opens the key, with the certificates of a file unless that is "".
 func (k Key) Open(t *testing.T, certificate string) signer.Signer {
 	t.Helper()
-	ref, err := keystore.ParseRef(k.Ref)
-	if err != nil {
-		t.Fatal(err)
+	parse := func(text string) keystore.Ref {
+		ref, err := keystore.ParseRef(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ref
 	}
+	ref := parse(k.Ref)
 	var s signer.Signer
+	var err error
 	if certificate == "" {
 		s, err = all.New().Open(t.Context(), ref, keystore.Options{})
 	} else {
-		s, err = all.New().OpenIdentity(t.Context(), keystore.Identity{Key: ref, Certificate: keystore.Ref{Scheme: keystore.SchemeFile, Rest: certificate}}, keystore.Options{})
+		s, err = all.New().OpenIdentity(t.Context(), keystore.Identity{Key: ref, Certificate: parse(certificate)}, keystore.Options{})
 	}
 	if err != nil {
 		t.Fatal(err)
