@@ -24,6 +24,7 @@ test: ## installs the programs that the tests need and runs all tests
 	@script/test-deps
 	@$(GO) run script/test.go -race -shuffle=on -parallel=8 -timeout=30m ./tpm ./keystore/file ./...
 	@$(GO) run script/test.go -C rolesanywhere/awssdk -race -shuffle=on ./...
+	@set -e; for module in examples/*/go.mod; do $(GO) run script/test.go -C $${module%/go.mod} -race ./...; done
 
 test-wine: ## runs the Windows tests under Wine
 	@script/test-deps wine

@@ -104,6 +104,10 @@ func (k *Key) SignatureSchemes() []tls.SignatureScheme {
 	return schemes
 }
 
+// PSSSaltLengths implements [signer.SaltLimiter]: the algorithms of macOS have a salt as
+// long as the digest.
+func (k *Key) PSSSaltLengths(hash crypto.Hash) []int { return []int{hash.Size()} }
+
 // Sign implements [crypto.Signer]. It waits while macOS asks the user. It does
 // not use the random source. A PSS salt is as long as the digest: any other
 // length, including rsa.PSSSaltLengthAuto, fails with [errors.ErrUnsupported].

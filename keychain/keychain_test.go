@@ -19,6 +19,7 @@ var (
 	_ keystore.Adviser           = Backend{}
 	_ keystore.CertificateReader = Backend{}
 	_ signer.SchemeLimiter       = (*Key)(nil)
+	_ signer.SaltLimiter         = (*Key)(nil)
 )
 
 // calls are the methods of Backend that open a reference.

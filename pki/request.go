@@ -219,7 +219,7 @@ func CheckMLDSA(pub crypto.PublicKey) error {
 	if key == nil {
 		return nil
 	}
-	return signer.WithHint(fmt.Errorf("certificate requests and new certificates for %s keys need a newer version of Holdfast, which is built with Go 1.27 or later: %w", key.Name, errors.ErrUnsupported),
+	return signer.WithHint(fmt.Errorf("this version of Holdfast makes no certificate requests and no certificates for %s keys: %w", key.Name, errors.ErrUnsupported),
 		"make the request with OpenSSL 3.5 or later: openssl req -new -key FILE -subj /CN=NAME -out FILE.csr")
 }
 

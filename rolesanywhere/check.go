@@ -81,6 +81,9 @@ func Problems(leaf *x509.Certificate, now time.Time) (problems []error) {
 			problems = append(problems, signer.WithHint(fmt.Errorf("certificate %s: %s", subject(leaf), r.problem), r.hint))
 		}
 	}
+	if name := unknownSignature(leaf); name != "" {
+		problems = append(problems, signer.WithHint(fmt.Errorf("certificate %s: it is signed with %s, which is not supported", subject(leaf), name), hintSupportedCA))
+	}
 	if err := checkValidity(leaf, now, "local"); err != nil && !soon(leaf, now) {
 		problems = append(problems, err)
 	}
@@ -106,9 +109,20 @@ var leafRules = []struct {
 	{func(c *x509.Certificate) bool { return certpath.Weak(c.SignatureAlgorithm) },
 		"it is signed with MD5 or SHA-1", "reissue it with SHA-256 or stronger"},
 	{func(c *x509.Certificate) bool { return c.SignatureAlgorithm == x509.PureEd25519 },
-		"it was issued by a CA with an Ed25519 key, which is not supported", "use a CA with an RSA, ECDSA or ML-DSA key"},
+		"it was issued by a CA with an Ed25519 key, which is not supported", hintSupportedCA},
 	{func(c *x509.Certificate) bool { return len(c.Subject.Names) == 0 },
 		"its subject is empty", "reissue it with a subject, such as CN=name"},
+}
+
+const hintSupportedCA = "use a CA with an RSA, ECDSA or ML-DSA key"
+
+// unknownSignature returns the name of the algorithm that signed c if crypto/x509 and
+// Holdfast do not know it, and "" otherwise.
+func unknownSignature(c *x509.Certificate) string {
+	if certpath.IsKnown(c) {
+		return ""
+	}
+	return certpath.SignatureName(c)
 }
 
 // minRSA is the minimum size of an RSA key in bits. The service does not

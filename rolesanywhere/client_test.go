@@ -429,6 +429,14 @@ func TestAPIErrorForms(t *testing.T) {
 	}
 }
 
+// A server or proxy with a small limit of headers refuses many large certificates.
+func TestHeadersTooLarge(t *testing.T) {
+	client, _, _ := scripted(t, respond(http.StatusRequestHeaderFieldsTooLarge, ""))
+	if _, err := client.Credentials(t.Context()); !errors.Is(err, ErrUnreachable) || !strings.Contains(signer.Hint(err), "headers of this size") {
+		t.Errorf("%v; hint %q", err, signer.Hint(err))
+	}
+}
+
 // Every cause in the table is found by its own message and not hidden by an
 // earlier entry.
 func TestCauses(t *testing.T) {

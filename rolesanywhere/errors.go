@@ -58,7 +58,7 @@ func (e *APIError) Hint() string {
 	switch {
 	case e.refusesTime():
 		return fmt.Sprintf("the local clock is off by %v; correct it, for example with NTP", e.skew.Abs().Round(time.Second))
-	case e.foreign() && e.StatusCode != http.StatusProxyAuthRequired:
+	case e.foreign() && e.StatusCode != http.StatusProxyAuthRequired && e.StatusCode != http.StatusRequestHeaderFieldsTooLarge:
 		return awsservice.OtherServer(serviceName)
 	case e.untrusted != "" && strings.Contains(e.Message, "Untrusted") && !strings.Contains(e.Message, "Insufficient") && !strings.Contains(e.Message, "revoked"):
 		return e.untrusted
@@ -108,6 +108,8 @@ var causes = []struct {
 	{status: http.StatusTooManyRequests, hint: throttled},
 	{status: http.StatusProxyAuthRequired,
 		hint: awsservice.ProxyLogin},
+	{status: http.StatusRequestHeaderFieldsTooLarge,
+		hint: "the certificates are in the headers of the request, and a server or proxy refuses headers of this size: give only the certificates between yours and the trust anchor, or avoid the proxy"},
 	{status: http.StatusForbidden,
 		hint: "see the CreateSession event in CloudTrail for the reason"},
 	{status: http.StatusInternalServerError, hint: trouble},

@@ -43,8 +43,10 @@ func issuerProblem(c *x509.Certificate, now time.Time) *problem {
 		return &problem{"expired at " + c.NotAfter.UTC().Format(time.RFC3339), "renew it"}
 	case certpath.Weak(c.SignatureAlgorithm):
 		return &problem{fmt.Sprintf("is signed with %v", c.SignatureAlgorithm), "reissue it with SHA-256 or stronger"}
+	case unknownSignature(c) != "":
+		return &problem{fmt.Sprintf("is signed with %s, which is not supported", unknownSignature(c)), hintSupportedCA}
 	case !keySupported(c):
-		return &problem{fmt.Sprintf("has an unsupported key: %s", signer.DescribeKeyOf(c)), "use a CA with an RSA, ECDSA or ML-DSA key"}
+		return &problem{fmt.Sprintf("has an unsupported key: %s", signer.DescribeKeyOf(c)), hintSupportedCA}
 	case !c.BasicConstraintsValid || !c.IsCA:
 		return &problem{"is not a CA certificate", "give the certificate of the CA"}
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:

@@ -54,6 +54,7 @@ func TestTrustMLDSA(t *testing.T) {
 		{"other", of(leaf, between), rsaRoot, now, 0, `"CN=between" was issued by "CN=root", but the trust anchor contains "CN=rsa-root"`},
 		{"missing", of(leaf), root, now, 0, `"CN=leaf" was issued by "CN=between"`},
 		{"altered", of(damaged), between, now, 0, "but has another key"},
+		{"altered below", of(damaged, between), root, now, 0, `"CN=leaf" cannot be verified with the key of "CN=between"`},
 		{"leaf", of(leaf), leaf, now, 0, "is not a CA certificate"},
 		{"expired", of(leaf, between), root, now.AddDate(0, 0, 2), 0, "of the trust anchor expired"},
 	} {
@@ -99,5 +100,27 @@ func TestTrustMLDSA(t *testing.T) {
 		if c != test.revoked || (entry != nil) != (test.revoked != nil) || (err != nil) != (test.err != "") || err != nil && !strings.Contains(err.Error(), test.err) {
 			t.Errorf("%s: %v, %v, error %v", test.name, c, entry, err)
 		}
+	}
+}
+
+// Nobody here can verify SLH-DSA.
+func TestUnknownSignature(t *testing.T) {
+	dir := t.TempDir()
+	root := signertest.OpenSSLCA(t, dir, "root", "root", "SLH-DSA-SHAKE-128f")
+	between := signertest.OpenSSLCA(t, dir, "root", "between", "ec")
+	leaf, below := signertest.OpenSSLLeaf(t, dir, "root", "leaf", "ec"), signertest.OpenSSLLeaf(t, dir, "between", "below", "ec")
+
+	now := time.Now()
+	err := CheckChain([]*x509.Certificate{leaf}, now)
+	if err == nil || !strings.Contains(err.Error(), "signed with SLH-DSA-SHAKE-128f") || signer.Hint(err) != hintSupportedCA {
+		t.Errorf("leaf: error %v", err)
+	}
+	err = CheckTrust(signer.Certificates{Chain: []*x509.Certificate{below, between}}, []*x509.Certificate{root}, now)
+	if err == nil || !strings.Contains(err.Error(), "the trust anchor") || !strings.Contains(err.Error(), "SLH-DSA-SHAKE-128f") {
+		t.Errorf("anchor: error %v", err)
+	}
+	reasons := UnusedIssuers(signer.Certificates{Chain: []*x509.Certificate{below, between}}, now)
+	if len(reasons) != 1 || !strings.Contains(reasons[0].Error(), "is signed with SLH-DSA-SHAKE-128f") {
+		t.Errorf("intermediate: %v", reasons)
 	}
 }

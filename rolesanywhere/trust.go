@@ -132,6 +132,12 @@ func explainTrust(certs signer.Certificates, anchor []*x509.Certificate, now tim
 			return p.of("the intermediate certificate " + subject(c))
 		}
 	}
+	for i, c := range certs.Chain[1:] {
+		if err := certpath.CheckSignature(certs.Chain[i], c); err != nil {
+			return signer.WithHint(fmt.Errorf("the certificate %s cannot be verified with the key of %s: %w", subject(certs.Chain[i]), subject(c), err),
+				"have the CA issue it again, signed with SHA-256 or stronger, or with ML-DSA")
+		}
+	}
 	if leads { // there is a path, but a rule forbids it
 		var unknown x509.UnknownAuthorityError
 		if !errors.As(err, &unknown) {

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -41,6 +42,8 @@ func (b bound) Chain() []*x509.Certificate { return b.certs.Chain }
 func (b bound) Certificates() Certificates { return b.certs }
 func (b bound) NeedsPerson() bool          { return NeedsPerson(b.Signer) }
 
+func (b bound) PSSSaltLengths(hash crypto.Hash) []int { return PSSSaltLengths(b.Signer, hash) }
+
 func (b bound) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	return SignContext(ctx, b.Signer, rand, digest, opts)
 }
@@ -72,6 +75,9 @@ type memory struct {
 	mu  sync.RWMutex
 	key crypto.Signer // nil after Close
 }
+
+// Format implements [fmt.Formatter], so that no verb prints the numbers of the key.
+func (m *memory) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, DescribeKey(m.pub), " key") }
 
 func (m *memory) Public() crypto.PublicKey   { return m.pub }
 func (m *memory) Chain() []*x509.Certificate { return nil }

@@ -3,10 +3,13 @@ package signer_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"go/build"
 	"slices"
 	"strings"
@@ -150,8 +153,8 @@ func TestDescribeKey(t *testing.T) {
 // A program can accept a Signer without linking a backend.
 func TestImportsStandardLibraryOnly(t *testing.T) {
 	const internal = "github.com/holdfast-dev/holdfast/internal/"
-	own := []string{internal + "certpath", internal + "mldsa"}
-	for _, dir := range []string{".", "../internal/certpath", "../internal/mldsa"} {
+	own := []string{internal + "algorithm", internal + "certpath", internal + "mldsa"}
+	for _, dir := range []string{".", "../internal/certpath", "../internal/mldsa", "../internal/algorithm"} {
 		pkg, err := build.ImportDir(dir, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -164,5 +167,25 @@ func TestImportsStandardLibraryOnly(t *testing.T) {
 				t.Errorf("package %s imports %s", pkg.Name, path)
 			}
 		}
+	}
+}
+
+// fmt prints a value deeply if its type does not know the verb.
+func TestFormatOfKey(t *testing.T) {
+	key := signertest.Key(t, "ed25519").(ed25519.PrivateKey)
+	s := signer.FromKey(key)
+	decimal := strings.Trim(fmt.Sprint([]byte(key[:8])), "[]")
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+		for _, wrapped := range []signer.Signer{s, signer.WithCertificates(s, signer.Certificates{}), signer.WithContext(t.Context(), s)} {
+			text := fmt.Sprintf(verb, wrapped)
+			for _, secret := range []string{decimal, hex.EncodeToString(key[:8]), fmt.Sprintf("%#v", []byte(key[:8]))[8:50]} {
+				if strings.Contains(text, secret) {
+					t.Errorf("%s of %T prints the key", verb, wrapped)
+				}
+			}
+		}
+	}
+	if got := fmt.Sprint(s); got != "Ed25519 key" {
+		t.Errorf("%q", got)
 	}
 }

@@ -112,6 +112,8 @@ func (c contextBound) Certificates() Certificates { return CertificatesOf(c.Sign
 func (c contextBound) NeedsPerson() bool          { return NeedsPerson(c.Signer) }
 func (c contextBound) Close() error               { return nil }
 
+func (c contextBound) PSSSaltLengths(hash crypto.Hash) []int { return PSSSaltLengths(c.Signer, hash) }
+
 type limitedContextBound struct {
 	contextBound
 	SchemeLimiter

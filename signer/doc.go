@@ -7,7 +7,8 @@
 // such as package pkcs11, or from [FromKey], which wraps any crypto.Signer.
 // [Bind] adds certificates from another source, [TLSCertificate] converts a
 // Signer for crypto/tls, and [SelectCertificates] selects certificates and the
-// paths of their issuers.
+// paths of their issuers. [HashByLength] and [SaltByHash] adapt a key to libraries that
+// ask for signatures which devices or this package refuse.
 //
 // The code that opens a Signer closes it. The comment of a function that keeps
 // a Signer says whether it borrows or owns it. All methods of a Signer are safe

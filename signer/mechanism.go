@@ -55,11 +55,11 @@ type Mechanism struct {
 func MechanismFor(pub crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (Mechanism, error) {
 	pss, isPSS := opts.(*rsa.PSSOptions)
 	ed, isEd := opts.(*ed25519.Options)
-	if opts == nil || isPSS && pss == nil || isEd && ed == nil {
+	if isNil(opts) {
 		if signsMessages(pub) {
 			return Mechanism{}, errors.New("nil signature options: pass crypto.Hash(0)")
 		}
-		return Mechanism{}, errors.New("nil signature options: the hash is unknown")
+		return Mechanism{}, errNilOptions
 	}
 	hash := opts.HashFunc()
 	switch pub := pub.(type) {
@@ -112,6 +112,14 @@ type unsupported string
 
 func (e unsupported) Error() string        { return string(e) }
 func (e unsupported) Is(target error) bool { return target == errors.ErrUnsupported }
+
+// isNil reports whether there are no options: the methods of crypto/rsa's and
+// crypto/ed25519's panic if the pointer is nil.
+func isNil(opts crypto.SignerOpts) bool {
+	pss, isPSS := opts.(*rsa.PSSOptions)
+	ed, isEd := opts.(*ed25519.Options)
+	return opts == nil || isPSS && pss == nil || isEd && ed == nil
+}
 
 // checkHash checks hash and the length of digest. Call it before any call of
 // hash.Size, which panics for unknown hashes.

@@ -35,7 +35,7 @@ func SignMessage(ctx context.Context, s Signer, rand io.Reader, message []byte, 
 // digestOf returns what [crypto.SignMessage] passes to Sign. Without options, which
 // Sign refuses, it returns message.
 func digestOf(message []byte, opts crypto.SignerOpts) []byte {
-	if opts == nil || !opts.HashFunc().Available() {
+	if isNil(opts) || !opts.HashFunc().Available() {
 		return message
 	}
 	h := opts.HashFunc().New()

@@ -3,6 +3,7 @@ package signer_test
 import (
 	"context"
 	"crypto"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -127,9 +128,11 @@ func TestMessageOfDigestKey(t *testing.T) {
 	if _, err := signer.SignMessage(ended, fake, rand.Reader, []byte("message"), crypto.SHA256); !errors.Is(err, context.Canceled) || fake.Signs() != 0 {
 		t.Errorf("after the end: error %v, %d signatures", err, fake.Signs())
 	}
-	for _, opts := range []crypto.SignerOpts{nil, crypto.Hash(0), crypto.MD5, crypto.Hash(200)} {
-		if _, err := signer.SignMessage(t.Context(), fake, rand.Reader, make([]byte, 32), opts); err == nil {
-			t.Errorf("options %v are accepted", opts)
+	for _, opts := range []crypto.SignerOpts{nil, (*rsa.PSSOptions)(nil), (*ed25519.Options)(nil), crypto.Hash(0), crypto.MD5, crypto.Hash(200)} {
+		for _, s := range []signer.Signer{fake, signer.FromKey(fake), signer.WithContext(t.Context(), fake)} {
+			if _, err := signer.SignMessage(t.Context(), s, rand.Reader, make([]byte, 32), opts); err == nil {
+				t.Errorf("options %v are accepted", opts)
+			}
 		}
 	}
 }

@@ -17,7 +17,10 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-var _ signer.ContextSigner = (*Key)(nil)
+var (
+	_ signer.ContextSigner = (*Key)(nil)
+	_ signer.SaltLimiter   = (*Key)(nil)
+)
 
 // signUntil signs until ctx ends.
 func signUntil(ctx context.Context, k *Key) error {

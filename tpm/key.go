@@ -54,8 +54,8 @@ func (c Config) now() time.Time { return keystore.Options{Now: c.Now}.Time() }
 // A dialer opens a TPM. Tests replace it.
 type dialer func(ctx context.Context, path string) (*device, error)
 
-// A Key is a private key in a TPM. It implements [signer.ContextSigner] and
-// [signer.SchemeLimiter], and is safe for concurrent use.
+// A Key is a private key in a TPM. It implements [signer.ContextSigner],
+// [signer.SchemeLimiter] and [signer.SaltLimiter], and is safe for concurrent use.
 //
 // After a reset of the TPM, the next signature loads the key again.
 type Key struct {

@@ -153,6 +153,15 @@ func (o object) rawOperation(m signer.Mechanism, digest []byte) (operation, erro
 // key and on the algorithms of the TPM, which the first call reads.
 func (k *Key) SignatureSchemes() []tls.SignatureScheme { return k.schemes() }
 
+// PSSSaltLengths implements [signer.SaltLimiter]: TPM2_Sign has no parameter for the
+// salt. A key that also decrypts is not limited, see operation.
+func (k *Key) PSSSaltLengths(hash crypto.Hash) []int {
+	if k.object.rawRSA() {
+		return nil
+	}
+	return []int{hash.Size()}
+}
+
 // tlsSchemes lists the signature schemes of crypto/tls that TPMs support.
 var tlsSchemes = []struct {
 	scheme

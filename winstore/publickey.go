@@ -6,14 +6,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 
+	"github.com/holdfast-dev/holdfast/internal/algorithm"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -30,37 +29,12 @@ func checkKeyType(cert *x509.Certificate) error {
 		}
 		name = signer.DescribeKey(pub)
 	case nil:
-		name = algorithmName(cert.RawSubjectPublicKeyInfo)
+		name = algorithm.OfKey(cert)
 	default:
 		name = cert.PublicKeyAlgorithm.String()
 	}
 	return signer.WithHint(fmt.Errorf("key type %s: %w", name, errors.ErrUnsupported),
 		"use a certificate for an RSA key, or for an ECDSA key on P-256, P-384 or P-521")
-}
-
-// algorithmNames has the names of public key algorithms that crypto/x509 does
-// not support.
-var algorithmNames = map[string]string{
-	"2.16.840.1.101.3.4.3.17": "ML-DSA-44", // FIPS 204
-	"2.16.840.1.101.3.4.3.18": "ML-DSA-65",
-	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
-	"1.3.101.113":             "Ed448",
-	"1.2.840.113549.1.1.10":   "RSASSA-PSS",
-}
-
-func algorithmName(der []byte) string {
-	var info struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Key       asn1.BitString
-	}
-	if _, err := asn1.Unmarshal(der, &info); err != nil {
-		return "unknown"
-	}
-	oid := info.Algorithm.Algorithm.String()
-	if name, ok := algorithmNames[oid]; ok {
-		return name
-	}
-	return oid
 }
 
 // blobTypes are the CNG types of public key blobs.

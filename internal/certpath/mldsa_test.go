@@ -204,6 +204,10 @@ func TestMLDSA(t *testing.T) {
 				wantPath(t, name, c, certificates{root}, certificates{between}, want)
 			}
 		}
+		wantError := `certificate of "CN=leaf": the key of "CN=between" did not make its signature: x509: certificate signed by unknown authority`
+		if _, err := certpath.Verify(parse(t, altered), certificates{root}, certificates{between}, time.Now()); err == nil || err.Error() != wantError {
+			t.Errorf("altered: %v, want %s", err, wantError)
+		}
 		if err := certpath.CheckSignature(ofTwin, otherTwin); !errors.Is(err, certpath.ErrSignature) {
 			t.Errorf("another key of the same set: %v", err)
 		}
@@ -266,6 +270,8 @@ func TestMLDSA(t *testing.T) {
 		last := ca("root", "last", set44, "-addext", "basicConstraints=critical,CA:TRUE,pathlen:0")
 		belowLast := ca("last", "below-last", set44)
 		noCA := end("root", "no-ca", set44)
+		noSign := ca("root", "no-sign", set44, "-addext", "keyUsage=critical,cRLSign")
+		expired := ca("root", "expired", set44, "-not_after", time.Now().UTC().Add(-time.Minute).Format("20060102150405Z"))
 		for _, test := range []struct {
 			leaf    *x509.Certificate
 			between certificates
@@ -278,6 +284,8 @@ func TestMLDSA(t *testing.T) {
 			{end("last", "of-last", "ec"), certificates{last}, true},
 			{end("below-last", "of-below-last", set44), certificates{belowLast, last}, false},
 			{end("no-ca", "of-no-ca", set44), certificates{noCA}, false},
+			{end("no-sign", "of-no-sign", set44), certificates{noSign}, false},
+			{end("expired", "of-expired", set44), certificates{expired}, false},
 		} {
 			paths, err := certpath.Verify(test.leaf, certificates{root}, test.between, time.Now())
 			if (err == nil) != test.ok || (len(paths) == 1) != test.ok {

@@ -6,9 +6,11 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/algorithm"
 	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
@@ -65,10 +67,7 @@ func IsKnown(c *x509.Certificate) bool {
 
 // SignatureName returns the name of the algorithm that signed c.
 func SignatureName(c *x509.Certificate) string {
-	if s, ok := mldsa.SignatureOf(c); ok {
-		return s.Parameters.Name
-	}
-	return c.SignatureAlgorithm.String()
+	return algorithm.OfSignature(c.SignatureAlgorithm, c.Raw)
 }
 
 // Verify returns the paths from leaf to one of roots, leaf first, that are valid
@@ -77,7 +76,7 @@ func SignatureName(c *x509.Certificate) string {
 // The caller limits the number of certificates.
 func Verify(leaf *x509.Certificate, roots, between []*x509.Certificate, now time.Time) (valid [][]*x509.Certificate, err error) {
 	certs := slices.Concat([]*x509.Certificate{leaf}, roots, between)
-	copies := verifiable(certs)
+	copies, forged := verifiable(certs, len(roots))
 	rootPool, pool := x509.NewCertPool(), x509.NewCertPool()
 	for i, c := range copies[1:] {
 		if i < len(roots) {
@@ -102,15 +101,20 @@ func Verify(leaf *x509.Certificate, roots, between []*x509.Certificate, now time
 	if len(valid) > 0 {
 		return valid, nil
 	}
+	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) && forged != nil { // the reason of crypto/x509 is one of the copies
+		err = fmt.Errorf("certificate of %q: the key of %q did not make its signature: %w", forged.Subject, forged.Issuer, x509.UnknownAuthorityError{Cert: leaf})
+	}
 	return nil, err
 }
 
 // verifiable returns [Relaxed] copies whose signatures crypto/x509 can verify.
 // Before Go 1.27, it does not know ML-DSA. In the copies, a new Ed25519 key
 // replaces each ML-DSA key, and its signature replaces each signature that the
-// ML-DSA key made. Nobody else has these keys.
-func verifiable(certs []*x509.Certificate) []*x509.Certificate {
-	copies := make([]*x509.Certificate, len(certs))
+// ML-DSA key made. Nobody else has these keys. The signatures of the roots, which
+// follow the leaf, do not matter. forged is the first certificate with an ML-DSA
+// signature that none of its named issuers made, or nil.
+func verifiable(certs []*x509.Certificate, roots int) (copies []*x509.Certificate, forged *x509.Certificate) {
+	copies = make([]*x509.Certificate, len(certs))
 	substitutes := make(map[string]ed25519.PrivateKey) // by SubjectPublicKeyInfo
 	for i, c := range certs {
 		copies[i] = Relaxed(c)
@@ -126,17 +130,24 @@ func verifiable(certs []*x509.Certificate) []*x509.Certificate {
 	}
 	for i, c := range certs {
 		signature, ok := mldsa.SignatureOf(c)
-		if !ok {
+		if !ok || 0 < i && i <= roots {
 			continue
 		}
+		named := false
 		for _, issuer := range certs {
-			key, isMLDSA := substitutes[string(issuer.RawSubjectPublicKeyInfo)]
-			if isMLDSA && bytes.Equal(issuer.RawSubject, c.RawIssuer) && signature.By(mldsa.OfCertificate(issuer)) {
+			if !bytes.Equal(issuer.RawSubject, c.RawIssuer) {
+				continue
+			}
+			named = true
+			if key, ok := substitutes[string(issuer.RawSubjectPublicKeyInfo)]; ok && signature.By(mldsa.OfCertificate(issuer)) {
 				copies[i].SignatureAlgorithm = x509.PureEd25519
 				copies[i].Signature = ed25519.Sign(key, c.RawTBSCertificate)
 				break
 			}
 		}
+		if named && forged == nil && copies[i].SignatureAlgorithm == x509.UnknownSignatureAlgorithm {
+			forged = c
+		}
 	}
-	return copies
+	return copies, forged
 }

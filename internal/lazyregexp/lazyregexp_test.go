@@ -16,7 +16,8 @@ func TestGet(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if r.Get() != r.Get() {
+	first, again := r.Get(), r.Get()
+	if first != again {
 		t.Error("it was compiled twice")
 	}
 }

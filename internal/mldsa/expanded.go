@@ -28,18 +28,29 @@ type ExpandedKey struct {
 	s1, s2, t0 vector // transformed
 }
 
+const sizeOfHash = 64 // of the public key
+
+// etaBits is the number of bits of a coefficient in [-η, η].
+func (s *Parameters) etaBits() int {
+	if s.eta == 4 {
+		return 4
+	}
+	return 3
+}
+
+// ExpandedSize returns the size of an expanded private key in bytes.
+func (s *Parameters) ExpandedSize() int {
+	return 2*seedSize + sizeOfHash + ((s.l+s.k)*s.etaBits()+s.k*d)*n/8
+}
+
 // ParseExpanded decodes and checks an expanded private key (FIPS 204, algorithm
 // 25). The public key is derived from the secret numbers, and the redundant parts
 // have to agree with it.
 func ParseExpanded(s *Parameters, encoded []byte) (*ExpandedKey, error) {
-	const sizeOfHash = 64
-	etaBits := 3
-	if s.eta == 4 {
-		etaBits = 4
-	}
-	if len(encoded) != 2*seedSize+sizeOfHash+((s.l+s.k)*etaBits+s.k*d)*n/8 {
+	if len(encoded) != s.ExpandedSize() {
 		return nil, ErrSize
 	}
+	etaBits := s.etaBits()
 	next := func(size int) (b []byte) {
 		b, encoded = encoded[:size:size], encoded[size:]
 		return b
@@ -149,7 +160,7 @@ func (v vector) lowNorm(s *Parameters) (largest int32) {
 		for _, c := range v[i] {
 			_, r0 := s.decompose(c)
 			sign := r0 >> 31
-			largest = max(largest, (r0^sign)-sign)
+			largest = larger(largest, (r0^sign)-sign)
 		}
 	}
 	return largest

@@ -41,7 +41,8 @@ var parameters = [...]*Parameters{
 
 const seedSize = 32
 
-func (s *Parameters) publicKeySize() int { return seedSize + s.k*(23-d)*n/8 }
+// PublicKeySize returns the size of a public key in bytes.
+func (s *Parameters) PublicKeySize() int { return seedSize + s.k*(23-d)*n/8 }
 func (s *Parameters) signatureSize() int { return s.hash + s.l*s.gamma1Bits()*n/8 + s.omega + s.k }
 func (s *Parameters) beta() int32        { return int32(s.tau) * s.eta }
 
@@ -76,7 +77,7 @@ type PublicKey struct {
 // NewPublicKey decodes a public key, or returns nil if the size is wrong. It copies
 // encoded.
 func NewPublicKey(s *Parameters, encoded []byte) *PublicKey {
-	if len(encoded) != s.publicKeySize() {
+	if len(encoded) != s.PublicKeySize() {
 		return nil
 	}
 	return &PublicKey{s, bytes.Clone(encoded)}
@@ -98,7 +99,7 @@ func Of(pub crypto.PublicKey) *PublicKey {
 		}
 		encoded := pub.Bytes()
 		for _, s := range parameters {
-			if len(encoded) == s.publicKeySize() {
+			if len(encoded) == s.PublicKeySize() {
 				return &PublicKey{s, encoded}
 			}
 		}

@@ -42,7 +42,7 @@ func TestOf(t *testing.T) {
 		}
 		for _, pub := range []crypto.PublicKey{
 			nil, x25519.PublicKey(), edPublic, &edPublic, "text", 1, []byte("key"), k.library, k.key, *own,
-			sized{0}, sized{32}, sized{own.publicKeySize() - 1}, sized{own.publicKeySize() + 1},
+			sized{0}, sized{32}, sized{own.PublicKeySize() - 1}, sized{own.PublicKeySize() + 1},
 			(*PublicKey)(nil), (*library.PublicKey)(nil), (*ecdh.PublicKey)(nil), (*sized)(nil), ed25519.PublicKey(nil),
 		} {
 			if key := Of(pub); key != nil {
@@ -239,7 +239,7 @@ func TestVerifySize(t *testing.T) {
 				t.Errorf("%s: %v allocations for %d bytes", k.set.Name, allocations, size)
 			}
 		}
-		for _, b := range [][]byte{nil, {}, make([]byte, key.publicKeySize()-1), make([]byte, key.publicKeySize()+1)} {
+		for _, b := range [][]byte{nil, {}, make([]byte, key.PublicKeySize()-1), make([]byte, key.PublicKeySize()+1)} {
 			if NewPublicKey(k.set, b) != nil {
 				t.Errorf("%s: a key of %d bytes", k.set.Name, len(b))
 			}

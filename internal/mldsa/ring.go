@@ -45,10 +45,16 @@ func abs(a uint32) int32 {
 	return (c ^ sign) - sign
 }
 
+// larger returns the larger of two numbers that are not negative. The built-in max
+// is a branch on 32-bit processors.
+func larger(a, b int32) int32 {
+	return a + (b-a)&^((b-a)>>31)
+}
+
 // norm returns the largest absolute value of the coefficients.
 func (p *poly) norm() (largest int32) {
 	for _, c := range p {
-		largest = max(largest, abs(c))
+		largest = larger(largest, abs(c))
 	}
 	return largest
 }
@@ -121,7 +127,7 @@ func (v vector) clone() vector { return append(vector(nil), v...) }
 
 func (v vector) norm() (largest int32) {
 	for i := range v {
-		largest = max(largest, v[i].norm())
+		largest = larger(largest, v[i].norm())
 	}
 	return largest
 }

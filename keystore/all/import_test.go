@@ -3,6 +3,7 @@ package all
 import (
 	"encoding/json"
 	"errors"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
@@ -24,13 +25,14 @@ var mayImport = map[string][]string{
 	// Every package may import those of these that import no other package of
 	// the module but such ones, except that standardOnly packages must list
 	// them, because some of these import golang.org/x/sys.
+	"internal/algorithm":   {},
 	"internal/armor":       {},
 	"internal/atomicfile":  {},
 	"internal/awsconfig":   {},
 	"internal/awsservice":  {"signer", "rolesanywhere/credentials"},
 	"internal/await":       {},
 	"internal/boundedtoml": {},
-	"internal/certpath":    {"internal/mldsa"},
+	"internal/certpath":    {"internal/algorithm", "internal/mldsa"},
 	"internal/filelock":    {},
 	"internal/fileowner":   {},
 	"internal/filestate":   {},
@@ -42,7 +44,7 @@ var mayImport = map[string][]string{
 
 	module: {}, // only documentation
 
-	"signer":            {"internal/certpath", "internal/mldsa"},
+	"signer":            {"internal/algorithm", "internal/certpath", "internal/mldsa"},
 	"signer/signertest": {"signer", "internal/certpath"},
 	"signer/rotate":     {"signer", "internal/await", "internal/filestate", "internal/logging"},
 
@@ -101,6 +103,8 @@ var mayImport = map[string][]string{
 	"rolesanywhere/emulator/internal/journal": {},
 	"rolesanywhere/awssdk":                    {"signer", "signer/rotate", "rolesanywhere", "rolesanywhere/credentials"}, // a module of its own
 
+	"examples/internal/guesttest": {"signer", "signer/signertest", "keystore", "keystore/all", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest"}, // for tests
+
 	// The program. cmd/holdfast links all backends and passes them to cli.
 	// The command packages vending, keys and local do not import one
 	// another.
@@ -133,6 +137,26 @@ const (
 
 	issuing = "cmd/holdfast/internal/issuing"
 )
+
+// TestExamplesImportPublicPackages: the modules of the examples are not in mayImport. They
+// import what every program can import.
+func TestExamplesImportPublicPackages(t *testing.T) {
+	found := 0
+	for name, file := range sources(t, token.NewFileSet()) {
+		if !strings.HasPrefix(filepath.ToSlash(name), "examples/") || file.Name.Name != "main" {
+			continue
+		}
+		found++
+		for _, i := range file.Imports {
+			if strings.Contains(i.Path.Value, module) && strings.Contains(i.Path.Value, "/internal/") {
+				t.Errorf("%s imports %s", name, i.Path.Value)
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("found %d examples", found)
+	}
+}
 
 // onlyIn has the packages that may import a third-party module.
 var onlyIn = map[string][]string{

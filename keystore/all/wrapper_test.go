@@ -13,7 +13,7 @@ import (
 // that embeds a crypto.Signer and passes Sign on must pass messages on, too.
 func TestWrappersKeepOptionalMethods(t *testing.T) {
 	fset := token.NewFileSet()
-	optional := []string{"Certificates", "NeedsPerson", "SignContext", "SignMessage", "SignMessageContext"}
+	optional := []string{"Certificates", "NeedsPerson", "PSSSaltLengths", "SignContext", "SignMessage", "SignMessageContext"}
 	wrappers := make(map[string]token.Pos)      // folder and type
 	plain := make(map[string]token.Pos)         // those that embed a crypto.Signer
 	limited := make(map[string]bool)            // folders with a type that embeds a SchemeLimiter or has one

@@ -35,7 +35,7 @@ func appendDER(out, in []byte, depth int) (der, rest []byte, err error) {
 		}
 		length = 0
 		for _, b := range body[:n] {
-			if length >= 1<<32 {
+			if length >= 1<<23 { // the next one fits into an int of 32 bits
 				return nil, nil, errASN1
 			}
 			length = length<<8 | int(b)

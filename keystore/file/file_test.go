@@ -325,10 +325,14 @@ func TestContract(t *testing.T) {
 }
 
 // The same for each parameter set of ML-DSA, with the keys that OpenSSL writes in
-// each of the forms of RFC 9881, section 6.
+// each of the forms of RFC 9881, section 6, and in those of its drafts.
 func TestContractMLDSA(t *testing.T) {
 	for _, set := range []string{"ML-DSA-44", "ML-DSA-65", "ML-DSA-87"} {
-		for _, form := range []string{"seed-only", "priv-only", "seed-priv"} {
+		forms := []string{"seed-only", "priv-only", "seed-priv"}
+		if set == "ML-DSA-44" {
+			forms = append(forms, "bare-seed", "bare-priv", "oqskeypair")
+		}
+		for _, form := range forms {
 			t.Run(set+" "+form, func(t *testing.T) {
 				t.Parallel()
 				k := newKit(t)

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
-	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -42,11 +41,7 @@ var curves = map[string]elliptic.Curve{
 var errKeyDamaged = signer.WithHint(errors.New("private key is damaged"), hintDamaged)
 
 func unsupportedKey(name string) error {
-	hint := hintKeyTypes
-	if strings.HasPrefix(name, "SLH-DSA-") || strings.HasPrefix(name, "ML-KEM-") {
-		hint = hintNewTypes
-	}
-	return signer.WithHint(unsupported("private key is for %s, which is not supported", name), hint)
+	return signer.WithHint(unsupported("private key is for %s, which is not supported", name), hintKeyTypes)
 }
 
 // parseKey decodes a private key in DER or BER.
@@ -108,11 +103,7 @@ func parsePKCS8(der []byte) (crypto.Signer, error) {
 		return nil, errKeyDamaged
 	}
 	if set := mldsa.ParametersFor(id.Algorithm); set != nil {
-		inner, rest, err := toDER(key)
-		if err != nil || len(rest) > 0 {
-			return nil, errKeyDamaged
-		}
-		return parseMLDSA(set, id.Parameters.FullBytes, inner)
+		return parseMLDSA(set, id.Parameters.FullBytes, key)
 	}
 	return nil, unsupportedKey(nameOf(id.Algorithm))
 }

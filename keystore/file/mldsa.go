@@ -16,25 +16,12 @@ import (
 
 // parseMLDSA parses the privateKey of PKCS #8 for an ML-DSA key (RFC 9881, section
 // 6): a seed, an expanded key, or both.
-func parseMLDSA(set *expanded.Parameters, parameters, der []byte) (crypto.Signer, error) {
+func parseMLDSA(set *expanded.Parameters, parameters, data []byte) (crypto.Signer, error) {
 	if err := inFIPSMode(set.Name); err != nil {
 		return nil, signer.WithHint(err, "use an RSA or ECDSA key")
 	}
-	var value, seed, long cryptobyte.String
-	var tag cbasn1.Tag
-	in := cryptobyte.String(der)
-	ok := len(parameters) == 0 && in.ReadAnyASN1(&value, &tag) && in.Empty()
-	switch tag {
-	case cbasn1.Tag(0).ContextSpecific():
-		seed = value
-	case cbasn1.OCTET_STRING:
-		long = value
-	case cbasn1.SEQUENCE:
-		ok = ok && value.ReadASN1(&seed, cbasn1.OCTET_STRING) && value.ReadASN1(&long, cbasn1.OCTET_STRING) && value.Empty()
-	default:
-		ok = false
-	}
-	if !ok || seed != nil && len(seed) != mldsa.PrivateKeySize {
+	seed, long, ok := mldsaParts(set, data)
+	if !ok || len(parameters) > 0 || seed != nil && len(seed) != mldsa.PrivateKeySize {
 		return nil, errKeyDamaged
 	}
 	library := libraryParameters(set)
@@ -60,6 +47,40 @@ func parseMLDSA(set *expanded.Parameters, parameters, der []byte) (crypto.Signer
 		return nil, signer.WithHint(errors.New("private key is damaged: its seed and its expanded form do not belong together"), hintDamaged)
 	}
 	return key, nil
+}
+
+// mldsaParts returns the seed and the expanded key in data. One of them may be nil.
+// Drafts of RFC 9881 had them without a tag, or the public key after the expanded key;
+// OpenSSL reads these as bare-seed, bare-priv and oqskeypair.
+func mldsaParts(set *expanded.Parameters, data []byte) (seed, long []byte, ok bool) {
+	size := set.ExpandedSize()
+	switch len(data) {
+	case mldsa.PrivateKeySize:
+		return data, nil, true
+	case size:
+		return nil, data, true
+	}
+	der, rest, err := toDER(data)
+	in := cryptobyte.String(der)
+	var value cryptobyte.String
+	var tag cbasn1.Tag
+	if err != nil || len(rest) > 0 || !in.ReadAnyASN1(&value, &tag) || !in.Empty() {
+		return nil, nil, false
+	}
+	switch tag {
+	case cbasn1.Tag(0).ContextSpecific():
+		return value, nil, true
+	case cbasn1.OCTET_STRING:
+		if len(value) == size+set.PublicKeySize() {
+			value = value[:size]
+		}
+		return nil, value, true
+	case cbasn1.SEQUENCE:
+		var first, second cryptobyte.String
+		ok = value.ReadASN1(&first, cbasn1.OCTET_STRING) && value.ReadASN1(&second, cbasn1.OCTET_STRING) && value.Empty()
+		return first, second, ok
+	}
+	return nil, nil, false
 }
 
 // libraryParameters returns the parameter set of the same name.

@@ -88,9 +88,7 @@ const (
 	hintPEM      = "PEM begins with a line like -----BEGIN PRIVATE KEY----- or -----BEGIN CERTIFICATE-----"
 	hintDamaged  = "copy the file again, and check it with openssl pkey -in FILE -noout or openssl x509 -in FILE -noout"
 	hintNewRSA   = "make a new key: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out FILE.new.pem"
-	hintKeyTypes = keyTypes + "; show the type with openssl pkey -in FILE -noout -text_pub"
-	hintNewTypes = keyTypes + "; show the type with OpenSSL 3.5 or later: openssl pkey -in FILE -noout -text_pub"
-	keyTypes     = "supported keys are RSA, ECDSA on P-256, P-384 and P-521, Ed25519 and ML-DSA"
+	hintKeyTypes = "supported keys are RSA, ECDSA on P-256, P-384 and P-521, ML-DSA, and Ed25519, which IAM Roles Anywhere does not accept"
 )
 
 var pemBegin = []byte("-----BEGIN ")

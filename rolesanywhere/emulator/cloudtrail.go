@@ -171,7 +171,7 @@ func (in lookupInput) checkAttributes() error {
 func (in lookupInput) checkTimes() error {
 	for _, t := range []*float64{in.StartTime, in.EndTime} {
 		if t != nil && (*t < 0 || *t > maxTrailTime) {
-			return fmt.Errorf("%v is not between 0 and %d seconds since 1970", *t, maxTrailTime)
+			return fmt.Errorf("%v is not between 0 and %d seconds since 1970", *t, int64(maxTrailTime))
 		}
 	}
 	if in.StartTime != nil && in.EndTime != nil && *in.StartTime > *in.EndTime {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/algorithm"
 	"github.com/holdfast-dev/holdfast/internal/certpath"
 	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
@@ -48,6 +49,9 @@ type anchor struct {
 // parse parses and checks the certificates. It drops what is beside them, such as a
 // private key that is not recognized as PEM, because every response shows the rest.
 func (a *anchor) parse() error {
+	if len(a.Certificates) > maxCertificates {
+		return fmt.Errorf("the certificates have %d bytes; at most %d are allowed", len(a.Certificates), maxCertificates)
+	}
 	certs, err := parseCertificates([]byte(a.Certificates))
 	if err != nil {
 		return err
@@ -128,16 +132,16 @@ func checkAlgorithms(c *x509.Certificate) error {
 	case *ecdsa.PublicKey:
 	default:
 		if mldsa.Of(pub) == nil {
-			return fmt.Errorf("key algorithm is %v", c.PublicKeyAlgorithm)
+			return fmt.Errorf("key algorithm is %s", algorithm.OfKey(c))
 		}
 	}
 	return checkSignatureAlgorithm(c.SignatureAlgorithm, c.Raw)
 }
 
 // checkSignatureAlgorithm checks the algorithm of a certificate or revocation list.
-func checkSignatureAlgorithm(algorithm x509.SignatureAlgorithm, der []byte) error {
-	if _, isMLDSA := mldsa.ParseSigned(der); !isMLDSA && !slices.Contains(signatureAlgorithms, algorithm) {
-		return fmt.Errorf("signature algorithm is %v", algorithm)
+func checkSignatureAlgorithm(known x509.SignatureAlgorithm, der []byte) error {
+	if _, isMLDSA := mldsa.ParseSigned(der); !isMLDSA && !slices.Contains(signatureAlgorithms, known) {
+		return fmt.Errorf("signature algorithm is %s", algorithm.OfSignature(known, der))
 	}
 	return nil
 }

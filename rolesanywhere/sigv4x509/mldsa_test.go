@@ -203,12 +203,26 @@ func TestMLDSARoundTrip(t *testing.T) {
 		if b, err := hex.DecodeString(field(t, r, "Signature")); err != nil || len(b) != set.SignatureSize() {
 			t.Errorf("%v: the signature has %d bytes, error %v", set, len(b), err)
 		}
+		// As Go 1.27 reads the certificate, its key has a type of which only another
+		// one can be equal.
+		read := *chain[0]
+		read.PublicKey = key.Public()
+		foreign := messageKey{foreignKey(key.PublicKey().Bytes()), func(m []byte) ([]byte, error) { return key.Sign(nil, m, nil) }}
+		if err := sigv4x509.Sign(r, body, foreign, []*x509.Certificate{&read}, "eu-central-1", now); err != nil {
+			t.Errorf("%v: a key of another package: %v", set, err)
+		}
 		other, _ := newMLDSA(t, set)
 		if err := sigv4x509.Sign(r, body, other, chain, "eu-central-1", now); err == nil {
 			t.Errorf("%v: the certificate is for another key, and there is no error", set)
 		}
 	}
 }
+
+// A foreignKey is a public key of another package.
+type foreignKey string
+
+func (k foreignKey) Bytes() []byte                 { return []byte(k) }
+func (k foreignKey) Equal(x crypto.PublicKey) bool { return k == x }
 
 func TestOpenSSLVerifiesMLDSA(t *testing.T) {
 	openssl := signertest.OpenSSL35(t)

@@ -93,6 +93,9 @@ func Sign(r *http.Request, body []byte, key crypto.Signer, chain []*x509.Certifi
 	if err != nil {
 		return err
 	}
+	if own := mldsa.Of(pub); own != nil {
+		pub = own // which is equal to such a key of another package, too
+	}
 	if certified, ok := pub.(interface{ Equal(crypto.PublicKey) bool }); !ok || !certified.Equal(key.Public()) {
 		return errors.New("sigv4x509: certificate is for another key")
 	}

@@ -80,6 +80,8 @@ func (l *lease) Certificates() signer.Certificates { return signer.CertificatesO
 
 func (l *lease) NeedsPerson() bool { return signer.NeedsPerson(l.Signer) }
 
+func (l *lease) PSSSaltLengths(hash crypto.Hash) []int { return signer.PSSSaltLengths(l.Signer, hash) }
+
 func (l *lease) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	return l.sign(func() ([]byte, error) { return l.Signer.Sign(rand, digest, opts) })
 }

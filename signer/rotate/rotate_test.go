@@ -801,6 +801,11 @@ func TestLeaseSignsMessages(t *testing.T) {
 			return lease
 		}
 		lease := acquire()
+		for name, s := range map[string]signer.Signer{"a lease": lease, "Signer": id.Signer()} {
+			if got := signer.PSSSaltLengths(s, crypto.SHA384); (got != nil) != test.limited {
+				t.Errorf("%+v: %s has salts of %d bytes", test, name, got)
+			}
+		}
 		if err := signer.Prove(t.Context(), lease, key.Public()); err != nil {
 			t.Errorf("%+v: %v", test, err)
 		}
@@ -833,6 +838,7 @@ func TestLeaseSignsMessages(t *testing.T) {
 type limitedMessages struct{ *signertest.MessageFake }
 
 func (limitedMessages) SignatureSchemes() []tls.SignatureScheme { return pkcs1 }
+func (limitedMessages) PSSSaltLengths(hash crypto.Hash) []int   { return []int{hash.Size()} }
 
 // A deadline ends a SignMessage with a lease.
 func TestLeaseMessageDeadline(t *testing.T) {

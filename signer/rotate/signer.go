@@ -47,6 +47,9 @@ func (c *current) NeedsPerson() bool          { return signer.NeedsPerson(c.iden
 func (c *current) Certificates() signer.Certificates {
 	return signer.CertificatesOf(c.identity.currentKey())
 }
+func (c *current) PSSSaltLengths(hash crypto.Hash) []int {
+	return signer.PSSSaltLengths(c.identity.currentKey(), hash)
+}
 
 func (c *current) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	return c.SignContext(c.identity.done, rand, digest, opts)

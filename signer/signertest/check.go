@@ -94,7 +94,7 @@ func checkRefuse(_ testing.TB, s signer.Signer) error {
 	default:
 		refuse("hash 0", first.digest("message"), crypto.Hash(0))
 	}
-	errs = append(errs, checkNoPSS(s))
+	errs = append(errs, checkNoPSS(s), checkSalts(s))
 	if err := first.signAndVerify(s, "message"); err != nil {
 		errs = append(errs, fmt.Errorf("after the refusals: %w", err))
 	}
@@ -115,6 +115,46 @@ func checkNoPSS(s signer.Signer) error {
 		return fmt.Errorf("PSS, which SignatureSchemes does not list: error %v, want errors.ErrUnsupported", err)
 	}
 	return nil
+}
+
+// checkSalts checks the limits of a SaltLimiter: the lengths that it lists, and one
+// that it does not list.
+func checkSalts(s signer.Signer) error {
+	pub, isRSA := s.Public().(*rsa.PublicKey)
+	if !isRSA {
+		return nil
+	}
+	var errs []error
+	for _, scheme := range schemes {
+		l, limited := s.(signer.SchemeLimiter)
+		if scheme.padding != signer.PSS || limited && !slices.Contains(l.SignatureSchemes(), scheme.tls) {
+			continue
+		}
+		lengths := signer.PSSSaltLengths(s, scheme.hash)
+		if lengths == nil {
+			continue
+		}
+		digest, largest := make([]byte, scheme.hash.Size()), largestSalt(pub, scheme.hash)
+		for _, n := range append([]int{20}, lengths...) {
+			if n > largest {
+				continue
+			}
+			opts := &rsa.PSSOptions{SaltLength: n, Hash: scheme.hash}
+			signature, err := s.Sign(rand.Reader, digest, opts)
+			switch listed := slices.Contains(lengths, n); {
+			case listed && err == nil:
+				err = rsa.VerifyPSS(pub, scheme.hash, digest, signature, opts)
+			case !listed && errors.Is(err, errors.ErrUnsupported):
+				err = nil
+			case !listed:
+				err = fmt.Errorf("error %v, want errors.ErrUnsupported, because PSSSaltLengths returns %d", err, lengths)
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%v with a salt of %d bytes: %w", scheme.tls, n, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func checkConcurrent(_ testing.TB, s signer.Signer) error {

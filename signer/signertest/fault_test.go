@@ -52,6 +52,13 @@ func (b *broken) Chain() []*x509.Certificate {
 	return b.Fake.Chain()
 }
 
+type saltBroken struct {
+	broken
+	lengths []int
+}
+
+func (b *saltBroken) PSSSaltLengths(crypto.Hash) []int { return b.lengths }
+
 type limitedBroken struct {
 	broken
 	schemes []tls.SignatureScheme
@@ -109,6 +116,17 @@ func TestRunFindsFaults(t *testing.T) {
 				return f.Sign(rand.Reader, digest, opts)
 			}}
 		}, []string{"Sign"}},
+		{"makes signatures with salts that it does not list", "rsa2048", func(f *Fake) signer.Signer {
+			return &saltBroken{broken{Fake: f}, []int{32}}
+		}, []string{"Refuse"}},
+		{"makes no signatures with a salt that it lists", "rsa2048", func(f *Fake) signer.Signer {
+			return &saltBroken{broken{Fake: f, sign: func(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+				if o, ok := opts.(*rsa.PSSOptions); ok && o.SaltLength == 32 {
+					return nil, errors.ErrUnsupported
+				}
+				return f.Sign(rand.Reader, digest, opts)
+			}}, []int{20, 32}}
+		}, []string{"Refuse"}},
 		{"signs PSS requests with PKCS #1 v1.5", "rsa2048", func(f *Fake) signer.Signer {
 			return &broken{Fake: f, sign: func(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 				if o, ok := opts.(*rsa.PSSOptions); ok {

@@ -146,7 +146,7 @@ func rsaRequests(pub *rsa.PublicKey) (all []request) {
 				return rsa.VerifyPKCS1v15(pub, s.hash, digest, signature)
 			}})
 		case signer.PSS:
-			largest := (pub.N.BitLen()+6)/8 - s.hash.Size() - 2 // RFC 8017, section 9.1.1
+			largest := largestSalt(pub, s.hash)
 			// rsa.PSSSaltLengthAuto is 0. It means the largest
 			// possible salt, but FIPS 186-5, section 5.4 (g),
 			// limits the salt to the length of the hash.
@@ -171,6 +171,11 @@ func rsaRequests(pub *rsa.PublicKey) (all []request) {
 		}
 	}
 	return all
+}
+
+// largestSalt implements RFC 8017, section 9.1.1.
+func largestSalt(pub *rsa.PublicKey, hash crypto.Hash) int {
+	return (pub.N.BitLen()+6)/8 - hash.Size() - 2
 }
 
 type pssSalt struct {

@@ -31,7 +31,8 @@ import (
 //     Ed25519 and ML-DSA for a hash and, with ML-DSA, for a context; afterwards it
 //     still signs. PSS fails with
 //     [errors.ErrUnsupported] if a SchemeLimiter with an RSA key lists no PSS
-//     scheme.
+//     scheme, and with a salt that a [signer.SaltLimiter] does not list; each salt
+//     that it lists works.
 //   - Concurrent: eight goroutines make twenty signatures each, and each
 //     signature verifies for its own digest.
 //   - Close: a second Close succeeds. Afterwards Sign and SignMessage return

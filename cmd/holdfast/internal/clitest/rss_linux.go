@@ -11,7 +11,7 @@ import (
 
 // MaxRSS returns the peak resident memory of a process in bytes. It includes
 // that of the process which started it, up to then.
-func MaxRSS(s *os.ProcessState) int64 { return s.SysUsage().(*syscall.Rusage).Maxrss << 10 }
+func MaxRSS(s *os.ProcessState) int64 { return int64(s.SysUsage().(*syscall.Rusage).Maxrss) << 10 }
 
 // PeakRSS returns the peak resident memory of a process in MiB.
 func PeakRSS(tb testing.TB, pid int) float64 {

@@ -16,7 +16,7 @@ func CheckKeyType(flag, value string, types []string) error {
 		return nil
 	}
 	if set := strings.ToUpper(value); slices.Contains([]string{"ML-DSA-44", "ML-DSA-65", "ML-DSA-87"}, set) {
-		return signer.WithHint(front.Usagef("--%s %q: new keys, certificate requests and new certificates of this type need a newer version of Holdfast, which is built with Go 1.27 or later", flag, value),
+		return signer.WithHint(front.Usagef("--%s %q: this version of Holdfast makes no keys, certificate requests or certificates of this type", flag, value),
 			"generate the key with OpenSSL 3.5 or later: openssl genpkey -algorithm "+set+" -out FILE")
 	}
 	return front.Usagef("--%s %q is not one of %s", flag, keystore.Excerpt(value), strings.Join(types, ", "))

@@ -68,6 +68,9 @@ type limitedWatchedSigner struct {
 
 func (s *watchedSigner) Certificates() signer.Certificates { return signer.CertificatesOf(s.Signer) }
 func (s *watchedSigner) NeedsPerson() bool                 { return signer.NeedsPerson(s.Signer) }
+func (s *watchedSigner) PSSSaltLengths(hash crypto.Hash) []int {
+	return signer.PSSSaltLengths(s.Signer, hash)
+}
 
 func (s *watchedSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	defer s.watcher.Begin(context.Background(), s.name)()

@@ -155,7 +155,7 @@ func parseLifetime(name, text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if days, ok := strings.CutSuffix(text, "d"); ok && err != nil {
 		var n int
-		if n, err = strconv.Atoi(days); err == nil && n > math.MaxInt64/int(24*time.Hour) {
+		if n, err = strconv.Atoi(days); err == nil && n > int(math.MaxInt64/(24*time.Hour)) {
 			n = 0
 		}
 		d = time.Duration(n) * 24 * time.Hour

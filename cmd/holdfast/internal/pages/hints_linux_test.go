@@ -47,7 +47,6 @@ var hintCommands = []hintCommand{
 	{"openssl x509 -in FILE -noout -subject -issuer -dates", files + `FILE=cert.pem; $RUN | grep notAfter`},
 	{"openssl pkey -in FILE -pubout -outform DER | openssl sha256", files + `FILE=key.pem; $RUN | grep -E '[0-9a-f]{64}$'`},
 	{"openssl req -new -key FILE -subj NAME -addext keyUsage=critical,digitalSignature -out PATH", files + `FILE=key.pem NAME=/CN=app PATH11=new.csr; $RUN; openssl req -in new.csr -noout -text | grep 'Digital Signature'`},
-	{"openssl pkey -in FILE -noout -text_pub", files + `FILE=key.pem; $RUN < stdin | grep prime256v1`},
 	{"openssl pkey -in FILE -noout", files + `FILE=key.pem; $RUN < stdin`},
 	{"openssl x509 -in FILE -noout -text", files + `FILE=cert.pem; $RUN | grep CN`},
 	{"openssl x509 -in FILE -noout", files + `FILE=cert.pem; $RUN`},

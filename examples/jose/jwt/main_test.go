@@ -1,0 +1,41 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/holdfast-dev/holdfast/examples/internal/guesttest"
+)
+
+// The methods of golang-jwt itself verify the tokens.
+func TestJWT(t *testing.T) {
+	guesttest.Each(t, func(t *testing.T, key guesttest.Key) {
+		var out bytes.Buffer
+		if err := run(t.Context(), key.Ref, "alice", &out); err != nil {
+			t.Fatal(err)
+		}
+		tokens := []string{strings.TrimSpace(out.String())}
+		if key.RSA() {
+			text, err := jwt.NewWithClaims(methods["RS256"], jwt.RegisteredClaims{Subject: "alice"}).SignedString(key.Open(t, ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tokens = append(tokens, text)
+		}
+		for _, text := range tokens {
+			token, err := jwt.Parse(text, func(*jwt.Token) (any, error) { return key.Public, nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if subject, err := token.Claims.GetSubject(); err != nil || subject != "alice" {
+				t.Errorf("subject %q, error %v", subject, err)
+			}
+		}
+		if _, err := jwt.New(methods["ES256"]).SignedString("no key"); err == nil {
+			t.Error("a string was accepted as a key")
+		}
+	})
+}
