@@ -22,7 +22,7 @@ func parseMLDSA(set *expanded.Parameters, parameters, data []byte) (crypto.Signe
 	}
 	seed, long, ok := mldsaParts(set, data)
 	if !ok || len(parameters) > 0 || seed != nil && len(seed) != mldsa.PrivateKeySize {
-		return nil, errKeyDamaged
+		return nil, damagedMLDSA("")
 	}
 	library := libraryParameters(set)
 	if seed == nil {
@@ -30,7 +30,7 @@ func parseMLDSA(set *expanded.Parameters, parameters, data []byte) (crypto.Signe
 	}
 	private, err := mldsa.NewPrivateKey(library, seed)
 	if err != nil {
-		return nil, errKeyDamaged
+		return nil, damagedMLDSA("")
 	}
 	key := seedKey{private}
 	if long == nil {
@@ -44,7 +44,7 @@ func parseMLDSA(set *expanded.Parameters, parameters, data []byte) (crypto.Signe
 	a, errA := key.Sign(nil, nil, crypto.Hash(0))
 	b, errB := other.Sign(nil, nil, crypto.Hash(0))
 	if errA != nil || errB != nil || !bytes.Equal(a, b) {
-		return nil, signer.WithHint(errors.New("private key is damaged: its seed and its expanded form do not belong together"), hintDamaged)
+		return nil, damagedMLDSA(": its seed and its expanded form do not belong together")
 	}
 	return key, nil
 }
@@ -83,6 +83,11 @@ func mldsaParts(set *expanded.Parameters, data []byte) (seed, long []byte, ok bo
 	return nil, nil, false
 }
 
+func damagedMLDSA(why string) error {
+	return signer.WithHint(errors.New("private key is damaged"+why),
+		"copy the file again, and check it with OpenSSL 3.5 or later: openssl pkey -in FILE -noout")
+}
+
 // libraryParameters returns the parameter set of the same name.
 func libraryParameters(set *expanded.Parameters) (p mldsa.Parameters) {
 	for _, p = range []mldsa.Parameters{mldsa.MLDSA44(), mldsa.MLDSA65(), mldsa.MLDSA87()} {
@@ -115,14 +120,14 @@ func (k expandedKey) Public() crypto.PublicKey { return k.public }
 func parseExpandedMLDSA(set *expanded.Parameters, library mldsa.Parameters, encoded []byte) (crypto.Signer, error) {
 	key, err := expanded.ParseExpanded(set, encoded)
 	if errors.Is(err, expanded.ErrSize) {
-		return nil, errKeyDamaged
+		return nil, damagedMLDSA("")
 	}
 	if err != nil {
-		return nil, errNumbers
+		return nil, damagedMLDSA(": its parts contradict each other")
 	}
 	public, err := mldsa.NewPublicKey(library, key.PublicKey().Bytes())
 	if err != nil {
-		return nil, errKeyDamaged
+		return nil, damagedMLDSA("")
 	}
 	return expandedKey{key, public}, nil
 }

@@ -181,7 +181,7 @@ func TestMLDSABadInput(t *testing.T) {
 			return b
 		}
 		longer := func(b []byte) []byte { return append(bytes.Clone(b), 0) }
-		const damaged, numbers, mismatch = "damaged", "numbers", "seed"
+		const damaged, numbers, mismatch = "damaged", "contradict each other", "seed"
 		for name, test := range map[string]struct {
 			in   []byte
 			want string // in the error
