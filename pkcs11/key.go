@@ -102,7 +102,7 @@ func openNow(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	defer d.end()
 	conn, certs, err := k.connect(ctx, cfg.URI, d)
 	if err != nil {
-		return nil, errors.Join(err, mod.release())
+		return nil, errors.Join(mod.explain(err), mod.release())
 	}
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	k.conn.Store(conn)
@@ -112,6 +112,7 @@ func openNow(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 		k.certs.Others = nil // nobody gave them for this key
 	}
 	k.schemes = sync.OnceValue(k.findSchemes)
+	mod.add(k)
 	return k, nil
 }
 
