@@ -49,11 +49,13 @@ func (c *current) Certificates() signer.Certificates {
 }
 
 func (c *current) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return c.SignContext(c.identity.done, rand, digest, opts)
+	return c.use(c.identity.done, func(key signer.Signer) ([]byte, error) { return key.Sign(rand, digest, opts) })
 }
 
 func (c *current) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return c.SignMessageContext(c.identity.done, rand, message, opts)
+	return c.use(c.identity.done, func(key signer.Signer) ([]byte, error) {
+		return signer.SignMessage(context.Background(), key, rand, message, opts)
+	})
 }
 
 func (c *current) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
