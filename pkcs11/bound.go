@@ -138,6 +138,42 @@ func waitFor(ctx context.Context, c *sync.Cond) {
 	c.Wait()
 }
 
+// An either is a context that ends when its Context or other ends. It has the values
+// of its Context. Unlike one that [context.AfterFunc] ends, it costs nothing until
+// somebody waits for it, which few signatures do.
+type either struct {
+	context.Context
+	other context.Context
+
+	once sync.Once
+	done <-chan struct{}
+	stop func() // nil: nobody has waited
+}
+
+func (e *either) Err() error {
+	if err := e.Context.Err(); err != nil {
+		return err
+	}
+	return e.other.Err()
+}
+
+func (e *either) Done() <-chan struct{} {
+	e.once.Do(func() {
+		both, cancel := context.WithCancel(e.Context)
+		stop := context.AfterFunc(e.other, cancel)
+		e.done, e.stop = both.Done(), func() { stop(); cancel() }
+	})
+	return e.done
+}
+
+// end releases the resources of e.
+func (e *either) end() {
+	e.once.Do(func() { e.done = e.Context.Done() }) // nobody waits any more
+	if e.stop != nil {
+		e.stop()
+	}
+}
+
 // A use is one call that works with the sessions of a Key. The Key's resources
 // are released after its last use.
 type use struct {

@@ -476,3 +476,41 @@ func TestNeedsPerson(t *testing.T) {
 		}
 	}
 }
+
+func TestEither(t *testing.T) {
+	type key struct{}
+	for _, first := range []bool{true, false} {
+		for _, waits := range []bool{true, false} {
+			cause := errors.New("cause")
+			a, endA := context.WithCancelCause(context.WithValue(t.Context(), key{}, "a"))
+			b, endB := context.WithCancel(t.Context())
+			e := &either{Context: a, other: b}
+			if e.Err() != nil || context.Cause(e) != nil || e.Value(key{}) != "a" {
+				t.Errorf("before: %v, %v", e.Err(), context.Cause(e))
+			}
+			child, cancel := context.WithCancel(t.Context())
+			if waits {
+				child, cancel = context.WithCancel(e)
+			}
+			want := context.Canceled
+			if first {
+				want = cause
+				endA(cause)
+			} else {
+				endB()
+			}
+			if waits {
+				<-e.Done()
+				<-child.Done()
+			}
+			if e.Err() != context.Canceled || context.Cause(e) != want {
+				t.Errorf("first %t, waits %t: %v, %v", first, waits, e.Err(), context.Cause(e))
+			}
+			cancel()
+			endA(nil)
+			endB()
+			e.end()
+			<-e.Done()
+		}
+	}
+}

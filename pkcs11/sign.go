@@ -99,7 +99,8 @@ func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts 
 	}
 	waits, done := k.ctx, func() {}
 	if ctx.Done() != nil {
-		waits, done = endsWithBoth(ctx, k.ctx)
+		e := &either{Context: ctx, other: k.ctx}
+		waits, done = e, e.end
 	}
 	sig, err := inTime(ctx, k.what, func() ([]byte, error) {
 		defer use.end()
@@ -114,17 +115,6 @@ func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts 
 		return nil, fmt.Errorf("sign: %w: %w", signer.ErrClosed, err)
 	}
 	return nil, fmt.Errorf("sign with %s: %w", k.auth.ref, err)
-}
-
-// endsWithBoth returns a context with the values of a that ends when a or b
-// ends. The caller calls done.
-func endsWithBoth(a, b context.Context) (_ context.Context, done func()) {
-	both, end := context.WithCancelCause(a)
-	stop := context.AfterFunc(b, func() { end(context.Cause(b)) })
-	return both, func() {
-		stop()
-		end(nil)
-	}
 }
 
 // NeedsPerson implements [signer.Attended]: the device asks for the PIN itself
