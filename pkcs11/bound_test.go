@@ -190,8 +190,9 @@ func TestMuteInEachCall(t *testing.T) {
 				took := time.Since(begin)
 				close(answer)
 				m.waitUntilFinalized(t)
+				t.Logf("%s: it took %v", function, took)
 				if took > soon {
-					t.Errorf("%s: it took %v", function, took)
+					t.Error("it took too long")
 				}
 				if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
 					t.Errorf("%s: error %v, hint %q", function, err, signer.Hint(err))
@@ -250,7 +251,9 @@ func TestCloseDuringMuteSignature(t *testing.T) {
 					t.Errorf("Sign while another one hangs: error %v", err)
 				}
 			}
+			begin := time.Now()
 			err = <-closed
+			t.Logf("Close took %v", time.Since(begin))
 			if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, signer.ErrUnavailable) || !strings.Contains(err.Error(), "stays initialized") ||
 				!strings.Contains(err.Error(), b.path) || signer.Hint(err) == "" {
 				t.Errorf("Close: error %v, hint %q", err, signer.Hint(err))
