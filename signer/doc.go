@@ -9,6 +9,9 @@
 // Signer for crypto/tls, and [SelectCertificates] selects certificates and the
 // paths of their issuers.
 //
+// [SignContext] bounds a signature by a context. [WithContext] and [WithTimeout] do so
+// for libraries that accept only a crypto.Signer.
+//
 // The code that opens a Signer closes it. The comment of a function that keeps
 // a Signer says whether it borrows or owns it. All methods of a Signer are safe
 // for concurrent use. Package signertest tests this contract.

@@ -19,6 +19,8 @@ import (
 // can be one of the next key. Use Acquire, GetCertificate or GetClientCertificate where
 // they must belong together, such as for a certificate request or a TLS handshake.
 //
+// Sign waits for the device as long as the key does; see [signer.WithTimeout].
+//
 // Close ends the use of this Signer and leaves the Identity open. The result is a
 // [signer.SchemeLimiter] if the key is one now.
 func (i *Identity) Signer() signer.Signer {
