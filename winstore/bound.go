@@ -29,7 +29,7 @@ func bounded[T any](ctx context.Context, f func() (T, error), late func(T)) (non
 
 // muteError says that Windows did not respond before a context ended because of cause.
 func muteError(cause error) error {
-	err := fmt.Errorf("Windows did not respond: %w", cause)
+	err := fmt.Errorf("no response from Windows: %w", cause)
 	if errors.Is(cause, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", signer.ErrUnavailable, err)
 	}
