@@ -74,12 +74,24 @@ func openBlocking(cfg Config, sys native.System) (*Key, error) {
 
 // withContext returns the result of f, or the error of ctx if ctx is done first.
 // It then passes a later result of f to drop, unless drop is nil.
-func withContext[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
+func withContext[T any](ctx context.Context, f func() (T, error), drop func(T)) (none T, _ error) {
+	if ctx.Err() != nil {
+		return none, context.Cause(ctx)
+	}
 	value, inTime, err := await.InTime(ctx, f, drop)
 	if !inTime {
-		err = fmt.Errorf("macOS did not respond: %w", err)
+		err = muteError(err)
 	}
 	return value, err
+}
+
+// muteError says that macOS did not respond before a context ended because of cause.
+func muteError(cause error) error {
+	err := fmt.Errorf("macOS did not respond: %w", cause)
+	if errors.Is(cause, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", signer.ErrUnavailable, err)
+	}
+	return signer.WithHint(err, "answer the dialog of macOS, if there is one, or allow more time; "+hintToken)
 }
 
 // Public implements [crypto.Signer].

@@ -66,14 +66,33 @@ func (c Call) end() {
 // read of a file could return other bytes, and standard input can be read only
 // once.
 type inputCache struct {
-	mu   sync.Mutex
+	turn turn // for data
 	data map[Ref][]byte
 }
+
+// A turn is a lock for which a caller waits only until its context ends.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t turn) end() { <-t }
 
 // Once returns a copy of o. All calls of the [Store] with this copy together
 // read each file, variable and standard input once, instead of once per call.
 func (o Options) Once() Options {
-	o.cache = &inputCache{data: make(map[Ref][]byte)}
+	o.cache = &inputCache{turn: newTurn(), data: make(map[Ref][]byte)}
 	return o
 }
 
@@ -82,15 +101,18 @@ func (o Options) Once() Options {
 // caller must not change the bytes.
 //
 // Read refuses more than [MaxInput] bytes, directories, devices and FIFOs. It
-// waits only for standard input: until ctx is done, and at most 7 seconds. It
+// waits for standard input until ctx is done, and at most 7 seconds, and for a file
+// system that does not answer until ctx is done. It
 // logs a warning if a file contains a private key and every local user can read
 // or change it.
 func (c Call) Read(ctx context.Context, ref Ref) ([]byte, error) {
 	if c.cache == nil {
 		return c.read(ctx, ref)
 	}
-	c.cache.mu.Lock()
-	defer c.cache.mu.Unlock()
+	if err := c.cache.turn.take(ctx); err != nil {
+		return nil, err
+	}
+	defer c.cache.turn.end()
 	if data, ok := c.cache.data[ref]; ok {
 		return data, nil
 	}

@@ -96,10 +96,36 @@ func (o Options) warnWorldAccessible(path, content string) {
 
 var errFIFO = errors.New("is a FIFO, not a regular file")
 
-// readFile opens the file without blocking, so that a FIFO without a writer is
+// readFile is [readFileNow], but does not wait for a file system that does not answer
+// after ctx ends. Nothing interrupts the system call.
+func readFile(ctx context.Context, path string, limit int64) ([]byte, fs.FileMode, error) {
+	if ctx.Done() == nil {
+		return readFileNow(ctx, path, limit)
+	}
+	if ctx.Err() != nil {
+		return nil, 0, context.Cause(ctx)
+	}
+	type contents struct {
+		data []byte
+		mode fs.FileMode
+	}
+	c, inTime, err := await.InGrace(ctx, readGrace, func() (c contents, err error) {
+		c.data, c.mode, err = readFileNow(ctx, path, limit)
+		return c, err
+	}, func(c contents) { clear(c.data) })
+	if !inTime {
+		err = signer.WithHint(fmt.Errorf("the file was not read in time: %w", err), "check the file system of the file, which may be on another machine, or allow more time")
+	}
+	return c.data, c.mode, err
+}
+
+// readGrace is how long a read that ends with its context may take after it.
+const readGrace = 50 * time.Millisecond
+
+// readFileNow opens the file without blocking, so that a FIFO without a writer is
 // refused at once. It checks the type of the open file, because the path could
 // name another file in the meantime. It reads pipes that the process inherited.
-func readFile(ctx context.Context, path string, limit int64) ([]byte, fs.FileMode, error) {
+func readFileNow(ctx context.Context, path string, limit int64) ([]byte, fs.FileMode, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, 0, withoutPath(err)

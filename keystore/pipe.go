@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
@@ -31,9 +30,9 @@ func isInherited(path string) bool {
 // pipes has the contents of the inherited pipes that were read. A pipe can be read
 // only once, but a key is opened again, for example after its device was lost.
 var pipes = struct {
-	sync.Mutex
+	turn
 	contents map[string][]byte
-}{contents: make(map[string][]byte)}
+}{newTurn(), make(map[string][]byte)}
 
 var errPipeTimeout = signer.WithHint(fmt.Errorf("the pipe did not end within %v", stdinTimeout),
 	"check the program that writes to the pipe")
@@ -42,8 +41,10 @@ var errPipeTimeout = signer.WithHint(fmt.Errorf("the pipe did not end within %v"
 // blocking, or returns a copy of what was read before. The wait for its end is
 // bounded, like that for standard input.
 func readPipe(ctx context.Context, f *os.File, path string, limit int64) ([]byte, error) {
-	pipes.Lock()
-	defer pipes.Unlock()
+	if err := pipes.take(ctx); err != nil {
+		return nil, err
+	}
+	defer pipes.end()
 	data, ok := pipes.contents[path]
 	if !ok {
 		var err error

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/file"
@@ -90,4 +91,37 @@ func TestPipeLimits(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whoever waits for a pipe that nobody writes to, or for another call that does, stops
+// with its own context.
+func TestMutePipe(t *testing.T) {
+	store := keystore.New(file.Backend{})
+	mute, _ := inherited(t, "/dev/fd")
+	another, _ := inherited(t, "/dev/fd")
+	shared := keystore.Options{}.Once()
+	stop := errors.New("stop")
+	for _, test := range []struct {
+		path string
+		opts keystore.Options
+	}{
+		{mute, shared},                // reads
+		{mute, shared},                // waits for the same read
+		{another, shared},             // the same Options
+		{another, keystore.Options{}}, // pipes are read one after the other
+	} {
+		first, endFirst := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { _, err := store.Open(first, fileRef(mute), shared); done <- err }()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancelSoon := time.AfterFunc(time.Millisecond, func() { cancel(stop) })
+		if _, err := store.Open(ctx, fileRef(test.path), test.opts); !errors.Is(err, stop) {
+			t.Errorf("error %v", err)
+		}
+		cancelSoon.Stop()
+		endFirst()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("the first one: error %v", err)
+		}
+	}
 }

@@ -14,23 +14,35 @@ import (
 const (
 	// grace is how long a call that is bound to a context may take to
 	// return after the context ends, for example to restore a terminal.
-	grace = 500 * time.Millisecond
+	grace = 100 * time.Millisecond
 
 	// closeTimeout bounds the calls that need no context: closing sessions,
 	// finalizing the module and reading the mechanisms.
 	closeTimeout = 2 * time.Second
+
+	// lastSignatures bounds the wait of Close for signatures in progress. A
+	// card needs up to 2 seconds for one.
+	lastSignatures = 5 * time.Second
 )
 
-// bounded returns the result of f. If f does not return soon after ctx ends,
-// because the module does not answer, bounded returns an error that names what.
+// bounded is [inTime], but does not call f if ctx has ended before.
+func bounded[T any](ctx context.Context, what func() string, f func() (T, error), late func(T)) (none T, _ error) {
+	if ctx.Err() != nil {
+		return none, context.Cause(ctx)
+	}
+	return inTime(ctx, what, f, late)
+}
+
+// inTime returns the result of f. If f does not return soon after ctx ends,
+// because the module does not answer, inTime returns an error that names what.
 // Nothing can interrupt f, which then continues in its goroutine; late gets the
 // result of its success.
-func bounded[T any](ctx context.Context, what func() string, f func() (T, error), late func(T)) (T, error) {
+func inTime[T any](ctx context.Context, what func() string, f func() (T, error), late func(T)) (T, error) {
 	if ctx.Done() == nil {
 		return f()
 	}
-	value, inTime, err := await.InGrace(ctx, grace, f, late)
-	if !inTime {
+	value, ok, err := await.InGrace(ctx, grace, f, late)
+	if !ok {
 		err = &muteError{what(), err}
 	}
 	return value, err
@@ -56,6 +68,9 @@ func (e *muteError) Hint() string {
 	return "reconnect the device or restart the service that manages it, such as pcscd, then restart this program; " +
 		"if a person has to touch the device or enter a PIN on it, allow more time"
 }
+
+// hintWait is for a call that got no turn.
+const hintWait = "allow more time, or make fewer signatures at the same time; if the device has stopped to answer, reconnect it"
 
 // what names the module for errors, before the token is known.
 func (c Config) what() string {
@@ -100,7 +115,7 @@ func (l *lock) lock(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		l.changed.Signal() // the caller may have taken the signal of another one
-		return fmt.Errorf("wait for other calls of the module: %w", context.Cause(ctx))
+		return signer.WithHint(fmt.Errorf("wait for other calls of the module: %w", context.Cause(ctx)), hintWait)
 	}
 	l.held = true
 	return nil
@@ -121,6 +136,42 @@ func waitFor(ctx context.Context, c *sync.Cond) {
 		c.Broadcast()
 	})()
 	c.Wait()
+}
+
+// An either is a context that ends when its Context or other ends. It has the values
+// of its Context. Unlike one that [context.AfterFunc] ends, it costs nothing until
+// somebody waits for it, which few signatures do.
+type either struct {
+	context.Context
+	other context.Context
+
+	once sync.Once
+	done <-chan struct{}
+	stop func() // nil: nobody has waited
+}
+
+func (e *either) Err() error {
+	if err := e.Context.Err(); err != nil {
+		return err
+	}
+	return e.other.Err()
+}
+
+func (e *either) Done() <-chan struct{} {
+	e.once.Do(func() {
+		both, cancel := context.WithCancel(e.Context)
+		stop := context.AfterFunc(e.other, cancel)
+		e.done, e.stop = both.Done(), func() { stop(); cancel() }
+	})
+	return e.done
+}
+
+// end releases the resources of e.
+func (e *either) end() {
+	e.once.Do(func() { e.done = e.Context.Done() }) // nobody waits any more
+	if e.stop != nil {
+		e.stop()
+	}
 }
 
 // A use is one call that works with the sessions of a Key. The Key's resources
@@ -171,33 +222,59 @@ func (u *use) abandon() {
 }
 
 // Close implements [signer.Signer]. It finalizes the module if this is the last
-// open key of the module. It waits for calls of Sign. A Sign that waits for a
-// PIN returns [signer.ErrClosed] if Config.PIN respects its context.
+// open key of the module. It waits at most 5 seconds for signatures that the
+// module makes at the moment. A Sign that waits for its turn, or for a PIN if
+// Config.PIN respects its context, returns [signer.ErrClosed].
 //
-// Close does not wait for a signature whose context has ended: the sessions and
-// the module then stay open until the module returns. If the module does not
-// answer Close itself within 2 seconds, Close returns an error.
+// Close does not wait for a signature whose context has ended. If the module does
+// not answer Close itself within 2 seconds, or a signature does not end, Close
+// returns an error. In both cases the sessions stay open, and the module stays
+// initialized in this process, until the module returns.
 func (k *Key) Close() error {
 	k.cancel()
 	k.mu.Lock()
 	first := !k.closed
 	k.closed = true
-	for k.uses > k.abandoned {
-		k.idle.Wait()
-	}
+	busy := !k.waitIdle(lastSignatures)
 	idle := k.uses == 0
 	k.mu.Unlock()
-	if !first || !idle {
+	switch {
+	case busy:
+		return stillOpen(&muteError{k.what(), context.DeadlineExceeded})
+	case !first || !idle:
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_, err := bounded(ctx, k.what, func() (struct{}, error) { return struct{}{}, k.release() }, nil)
+	_, err := inTime(ctx, k.what, func() (struct{}, error) { return struct{}{}, k.release() }, nil)
+	return stillOpen(err)
+}
+
+// waitIdle waits at most d until k is not in use, but for calls that nobody waits
+// for, and reports whether that is so. The caller holds k.mu.
+func (k *Key) waitIdle(d time.Duration) bool {
+	if k.uses == k.abandoned { // the usual case
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	for k.uses > k.abandoned && ctx.Err() == nil {
+		waitFor(ctx, &k.idle)
+	}
+	return k.uses == k.abandoned
+}
+
+// stillOpen adds to an error of Close what a module that does not answer keeps.
+func stillOpen(err error) error {
+	if mute := (*muteError)(nil); errors.As(err, &mute) {
+		return fmt.Errorf("close: %w; until it does, its sessions stay open, and the module stays initialized in this process", err)
+	}
 	return err
 }
 
 // releaseNow closes the sessions and releases the module.
 func (k *Key) releaseNow() error {
+	k.mod.remove(k)
 	// Sessions of a removed token are already closed.
 	if err := k.conn.Load().pool.drain(0); err != nil && !lost(err) {
 		return errors.Join(err, k.mod.release())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -119,6 +120,204 @@ func TestMuteModule(t *testing.T) {
 			if test.function != "login" && m.token.wrong != 0 {
 				t.Errorf("%d tries were used", m.token.wrong)
 			}
+		})
+	}
+}
+
+// An operation that a module can hold up, with the context of m.
+var muteOperations = map[string]func(t *testing.T, m muteModule, cfg Config) error{
+	"Open": func(_ *testing.T, m muteModule, cfg Config) error {
+		k, err := open(m.ctx, cfg, m.table)
+		if err == nil {
+			err = k.Close()
+		}
+		return err
+	},
+	"List":   func(_ *testing.T, m muteModule, cfg Config) error { return listMute(m, cfg) },
+	"Attest": func(_ *testing.T, m muteModule, cfg Config) error { return attestMute(m, cfg) },
+	"Generate": func(_ *testing.T, m muteModule, cfg Config) error {
+		cfg.URI.Object = "new"
+		k, err := generate(m.ctx, cfg, keyGenerators[keystore.P256], m.table)
+		if err == nil {
+			err = k.Close()
+		}
+		return err
+	},
+	"Install": func(t *testing.T, m muteModule, cfg Config) error {
+		_, err := install(m.ctx, cfg, only(issue(t, signertest.Key(t, "p256"))), m.table)
+		return err
+	},
+	"CheckCertificates": func(t *testing.T, m muteModule, cfg Config) error {
+		cfg.URI.Object = "key"
+		return checkCertificates(m.ctx, cfg, only(issue(t, signertest.Key(t, "p256"))).Certificates, m.table)
+	},
+}
+
+// Whichever call of the module does not return, each operation does, soon after its
+// context.
+func TestMuteInEachCall(t *testing.T) {
+	for name, run := range muteOperations {
+		calls := 0
+		counted := newMute(t, "none", 0, nil)
+		counted.ctx = t.Context()
+		counted.before = func(string, int, []byte) Error { calls++; return 0 }
+		if err := run(t, counted, counted.config(t, "pkcs11:token=card")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		counted.waitUntilFinalized(t)
+		if calls < 5 {
+			t.Errorf("%s makes %d calls", name, calls)
+		}
+		for at := range calls {
+			m := newMute(t, "none", 0, nil)
+			ctx, end := context.WithCancelCause(t.Context())
+			m.ctx = ctx
+			n := 0
+			var function string
+			answer := make(chan struct{})
+			m.before = func(call string, _ int, _ []byte) Error {
+				if n++; n == at+1 {
+					function = call
+					end(context.DeadlineExceeded)
+					<-answer
+				}
+				return 0
+			}
+			t.Run(fmt.Sprintf("%s/%d", name, at), func(t *testing.T) {
+				t.Parallel()
+				begin := time.Now()
+				err := run(t, m, m.config(t, "pkcs11:token=card"))
+				took := time.Since(begin)
+				close(answer)
+				m.waitUntilFinalized(t)
+				t.Logf("%s: it took %v", function, took)
+				if took > soon {
+					t.Error("it took too long")
+				}
+				if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
+					t.Errorf("%s: error %v, hint %q", function, err, signer.Hint(err))
+				}
+			})
+		}
+	}
+}
+
+// With a context that has ended, nothing calls the module.
+func TestEndedContext(t *testing.T) {
+	stop := errors.New("stop")
+	for name, run := range muteOperations {
+		m := newMute(t, "load", 1, nil)
+		ctx, end := context.WithCancelCause(t.Context())
+		end(stop)
+		m.ctx = ctx
+		m.table.load = func(string) (module, error) { t.Errorf("%s loads the module", name); return nil, ckrGeneralError }
+		if err := run(t, m, m.config(t, "pkcs11:token=card")); !errors.Is(err, stop) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// Close ends the signatures that wait for their turn, and does not wait for ever for
+// the one that the module does not end, whatever their contexts.
+func TestCloseDuringMuteSignature(t *testing.T) {
+	for _, card := range []bool{false, true} {
+		t.Run(fmt.Sprint(card), func(t *testing.T) {
+			t.Parallel()
+			token := newFakeToken("card")
+			token.addKey(signertest.Key(t, "p256"), "key", "\x01")
+			token.removable = card
+			b := newFixture(t, token)
+			k, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN), MaxSessions: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			begun, answer := make(chan struct{}, 10), make(chan struct{})
+			token.onSign = func() { begun <- struct{}{}; <-answer }
+			first, others := make(chan error), make(chan error)
+			go func() { first <- signOnce(k) }()
+			<-begun
+			for range 5 {
+				go func() { others <- signOnce(k) }()
+			}
+			for uses := 0; uses != 6; time.Sleep(time.Millisecond) {
+				k.mu.Lock()
+				uses = k.uses
+				k.mu.Unlock()
+			}
+			closed := make(chan error)
+			go func() { closed <- k.Close() }()
+			for range 5 {
+				if err := <-others; !errors.Is(err, signer.ErrClosed) {
+					t.Errorf("Sign while another one hangs: error %v", err)
+				}
+			}
+			begin := time.Now()
+			err = <-closed
+			t.Logf("Close took %v", time.Since(begin))
+			if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, signer.ErrUnavailable) || !strings.Contains(err.Error(), "stays initialized") ||
+				!strings.Contains(err.Error(), b.path) || signer.Hint(err) == "" {
+				t.Errorf("Close: error %v, hint %q", err, signer.Hint(err))
+			}
+			close(answer)
+			if err := <-first; err != nil {
+				t.Errorf("the signature that took long: %v", err)
+			}
+			muteModule{fixture: b}.waitUntilFinalized(t)
+			if b.opened != b.closed {
+				t.Errorf("%d sessions opened, %d closed", b.opened, b.closed)
+			}
+			if err := k.Close(); err != nil {
+				t.Errorf("the second Close: %v", err)
+			}
+		})
+	}
+}
+
+// Close returns while another key of the module is being opened and the module hangs.
+func TestCloseDuringMuteOpen(t *testing.T) {
+	for _, function := range []string{"openSession", "login", "find"} {
+		t.Run(function, func(t *testing.T) {
+			t.Parallel()
+			token := newFakeToken("card")
+			token.addKey(signertest.Key(t, "p256"), "key", "\x01")
+			b := newFixture(t, token)
+			k, err := b.open(t, "pkcs11:", Config{PIN: fixedPIN(fakePIN)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			begun, answer := make(chan struct{}), make(chan struct{})
+			b.mu.Lock()
+			token.loggedIn = false // so that the next key logs in
+			b.before = func(call string, _ int, _ []byte) Error {
+				if call == function {
+					b.before = nil
+					close(begun)
+					b.mu.Unlock() // a module can serve one call while another one hangs
+					<-answer
+					b.mu.Lock()
+				}
+				return 0
+			}
+			b.mu.Unlock()
+			ctx, end := context.WithCancel(t.Context())
+			opened := make(chan error)
+			go func() {
+				u, err := ParseURI("pkcs11:")
+				if err == nil {
+					_, err = open(ctx, Config{URI: u, Module: b.path, PIN: fixedPIN(fakePIN)}, b.table)
+				}
+				opened <- err
+			}()
+			<-begun
+			if err := k.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			end()
+			if err := <-opened; !errors.Is(err, context.Canceled) {
+				t.Errorf("Open: %v", err)
+			}
+			close(answer)
+			muteModule{fixture: b}.waitUntilFinalized(t)
 		})
 	}
 }
@@ -277,6 +476,44 @@ func TestNeedsPerson(t *testing.T) {
 		}
 		if got := signer.NeedsPerson(k); got != test.want {
 			t.Errorf("%+v: NeedsPerson is %t", test, got)
+		}
+	}
+}
+
+func TestEither(t *testing.T) {
+	type key struct{}
+	for _, first := range []bool{true, false} {
+		for _, waits := range []bool{true, false} {
+			cause := errors.New("cause")
+			a, endA := context.WithCancelCause(context.WithValue(t.Context(), key{}, "a"))
+			b, endB := context.WithCancel(t.Context())
+			e := &either{Context: a, other: b}
+			if e.Err() != nil || context.Cause(e) != nil || e.Value(key{}) != "a" {
+				t.Errorf("before: %v, %v", e.Err(), context.Cause(e))
+			}
+			child, cancel := context.WithCancel(t.Context())
+			if waits {
+				child, cancel = context.WithCancel(e)
+			}
+			want := context.Canceled
+			if first {
+				want = cause
+				endA(cause)
+			} else {
+				endB()
+			}
+			if waits {
+				<-e.Done()
+				<-child.Done()
+			}
+			if e.Err() != context.Canceled || context.Cause(e) != want {
+				t.Errorf("first %t, waits %t: %v, %v", first, waits, e.Err(), context.Cause(e))
+			}
+			cancel()
+			endA(nil)
+			endB()
+			e.end()
+			<-e.Done()
 		}
 	}
 }

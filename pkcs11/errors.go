@@ -109,8 +109,9 @@ func (e Error) Is(target error) bool {
 }
 
 var errorHints = map[Error]string{
-	ckrKeyFunctionNotPermit: "use a key with the attribute CKA_SIGN; this creates one: pkcs11-tool --module PATH --login --keypairgen --key-type EC:prime256v1 --usage-sign --label NAME",
-	ckrUserPINNotInit:       "set the user PIN as the security officer: pkcs11-tool --module PATH --login --login-type so --init-pin",
+	ckrCryptokiNotInitialized: "another part of this program has finalized the module: open the key again, and let only one library of a program use a module",
+	ckrKeyFunctionNotPermit:   "use a key with the attribute CKA_SIGN; this creates one: pkcs11-tool --module PATH --login --keypairgen --key-type EC:prime256v1 --usage-sign --label NAME",
+	ckrUserPINNotInit:         "set the user PIN as the security officer: pkcs11-tool --module PATH --login --login-type so --init-pin",
 }
 
 // Hint returns the hint for [signer.Hint].

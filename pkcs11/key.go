@@ -60,7 +60,8 @@ type connection struct {
 const maxAttempts = 10
 
 // Open opens the only key that matches cfg. The caller closes it. ctx is used
-// until Open returns, also if the module does not answer. Later PIN prompts, for
+// until Open returns, also if the module does not answer: Open then returns 0.1 seconds
+// after ctx ends, and closes the key in the background. Later PIN prompts, for
 // example when the token is back, get a context with the values of ctx that is
 // canceled by Close or when the context of the signature ends. Open logs a
 // warning if Config.Certificates contains no certificate of the key.
@@ -102,7 +103,7 @@ func openNow(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 	defer d.end()
 	conn, certs, err := k.connect(ctx, cfg.URI, d)
 	if err != nil {
-		return nil, errors.Join(err, mod.release())
+		return nil, errors.Join(mod.explain(err), mod.release())
 	}
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	k.conn.Store(conn)
@@ -112,6 +113,7 @@ func openNow(ctx context.Context, cfg Config, table *modules) (*Key, error) {
 		k.certs.Others = nil // nobody gave them for this key
 	}
 	k.schemes = sync.OnceValue(k.findSchemes)
+	mod.add(k)
 	return k, nil
 }
 

@@ -27,7 +27,7 @@ type authenticator struct {
 // received it. A dialog is used by one goroutine. The caller calls end.
 type dialog struct {
 	*authenticator
-	ctx        context.Context // for prompts; after its end no PIN is sent
+	ctx        context.Context // for prompts, and for the wait for others; after its end no PIN is sent
 	pins       map[loginTarget][]byte
 	padPrompts int   // how often the device itself has asked for the PIN
 	loss       error // the last loss of the token; nil if there was none

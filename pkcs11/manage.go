@@ -134,7 +134,7 @@ func withSession(ctx context.Context, cfg Config, table *modules, f func(t token
 	defer func() { err = errors.Join(err, mod.release()) }()
 	t, err := oneToken(mod, cfg.URI)
 	if err != nil {
-		return err
+		return mod.explain(err)
 	}
 	session, err := mod.openSession(t.slot, true)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -31,11 +32,14 @@ type modules struct {
 type sharedModule struct {
 	module
 	path  string
-	card  *lock      // held while a card signs or the tokens are enumerated
-	tries sync.Mutex // held between reading the number of tries and using one
-	used  bool       // a login of this process failed; guarded by tries
-	users int        // guarded by owner.mu
+	file  os.FileInfo // of path; nil: unknown
+	card  *lock       // held while a card signs or the tokens are enumerated
+	tries sync.Mutex  // held between reading the number of tries and using one
+	used  bool        // a login of this process failed; guarded by tries
+	users int         // guarded by owner.mu
 	owner *modules
+
+	keys map[*Key]struct{} // that are open; guarded by owner.mu
 
 	initMu sync.Mutex // held while module is initialized or finalized, which may never end
 }
@@ -45,10 +49,11 @@ func (m *modules) open(path string) (*sharedModule, error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // a library with two names is one module
 	}
+	file, _ := os.Stat(path) // nil on error, which load reports
 	m.mu.Lock()
-	s := m.byPath[path]
+	s := m.known(path, file)
 	if s == nil {
-		s = &sharedModule{path: path, owner: m, card: newLock()}
+		s = &sharedModule{path: path, file: file, owner: m, card: newLock(), keys: make(map[*Key]struct{})}
 		m.byPath[path] = s
 	}
 	s.users++
@@ -67,6 +72,20 @@ func (m *modules) open(path string) (*sharedModule, error) {
 	defer m.mu.Unlock()
 	s.module = mod
 	return s, nil
+}
+
+// known returns the module at path, or one whose file has also the name path: the
+// dynamic linker loads it only once. The caller holds m.mu.
+func (m *modules) known(path string, file os.FileInfo) *sharedModule {
+	if s := m.byPath[path]; s != nil {
+		return s
+	}
+	for _, s := range m.byPath {
+		if file != nil && s.file != nil && os.SameFile(file, s.file) {
+			return s
+		}
+	}
+	return nil
 }
 
 // leave ends one use of s and reports whether it was the last one. s then stays
@@ -96,7 +115,7 @@ func (s *sharedModule) release() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_, err := bounded(ctx, func() string { return "module " + s.path }, func() (struct{}, error) { return struct{}{}, s.finalizeUnused() }, nil)
+	_, err := inTime(ctx, func() string { return "module " + s.path }, func() (struct{}, error) { return struct{}{}, s.finalizeUnused() }, nil)
 	return err
 }
 
@@ -116,6 +135,48 @@ func (s *sharedModule) finalizeUnused() error {
 	s.module = nil
 	s.forget()
 	return err
+}
+
+// add records that k is open.
+func (s *sharedModule) add(k *Key) {
+	s.owner.mu.Lock()
+	defer s.owner.mu.Unlock()
+	s.keys[k] = struct{}{}
+}
+
+// remove records that k is closed.
+func (s *sharedModule) remove(k *Key) {
+	s.owner.mu.Lock()
+	defer s.owner.mu.Unlock()
+	delete(s.keys, k)
+}
+
+// maxNamed bounds how many open keys a hint names.
+const maxNamed = 3
+
+// explain tells with the error of an operation that keys are open: many modules read
+// their configuration and look for tokens only in C_Initialize, which is not called
+// again before these keys are closed.
+func (s *sharedModule) explain(err error) error {
+	s.owner.mu.Lock()
+	var names []string
+	for k := range s.keys {
+		names = append(names, k.auth.ref.String())
+	}
+	s.owner.mu.Unlock()
+	if len(names) == 0 || !errors.Is(err, signer.ErrUnavailable) {
+		return err
+	}
+	slices.Sort(names)
+	if n := len(names) - maxNamed; n > 0 {
+		names = append(names[:maxNamed], fmt.Sprintf("%d more", n))
+	}
+	hint := "keys of this process keep the module initialized: " + strings.Join(names, ", ") +
+		"; if its tokens or its configuration have changed since they were opened, close them first, because many modules look only when they are initialized"
+	if before := signer.Hint(err); before != "" {
+		hint = before + "; " + hint
+	}
+	return signer.WithHint(err, hint)
 }
 
 // proxyPaths lists, by operating system, where p11-kit installs its proxy

@@ -117,6 +117,30 @@ func (m *countedModule) finalize() error {
 	return m.fakeModule.finalize()
 }
 
+// A library whose file has two names is loaded once.
+func TestModuleWithTwoNames(t *testing.T) {
+	f := newFake(t)
+	table, path := f.table(t)
+	name := path + ".2"
+	if err := os.Link(path, name); err != nil {
+		t.Fatal(err)
+	}
+	first, err := table.open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := table.open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first != second {
+		t.Error("the library was loaded twice")
+	}
+	if err := errors.Join(first.release(), second.release()); err != nil || len(table.byPath) != 0 {
+		t.Errorf("%d modules are left, error %v", len(table.byPath), err)
+	}
+}
+
 func TestCheckModule(t *testing.T) {
 	dir := t.TempDir()
 	for _, path := range []string{"relative.so", "./relative.so", dir, filepath.Join(dir, "missing.so")} {

@@ -62,7 +62,7 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 func readCertificates(mod *sharedModule, cfg Config) (_ []*x509.Certificate, err error) {
 	t, err := oneToken(mod, cfg.URI)
 	if err != nil {
-		return nil, err
+		return nil, mod.explain(err)
 	}
 	session, err := mod.openSession(t.slot, false)
 	if err != nil {

@@ -58,7 +58,7 @@ func (p *pool) get(ctx context.Context) (uint, error) {
 			p.free = p.free[:n-1]
 			return s, nil
 		case p.count >= p.limit && ctx.Err() != nil:
-			return 0, fmt.Errorf("wait for other signatures: %w", context.Cause(ctx))
+			return 0, signer.WithHint(fmt.Errorf("wait for other signatures: %w", context.Cause(ctx)), hintWait)
 		case p.count >= p.limit:
 			waitFor(ctx, &p.changed)
 			continue

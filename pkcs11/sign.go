@@ -97,14 +97,15 @@ func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts 
 	if err != nil {
 		return nil, err
 	}
-	prompts, done := k.ctx, func() {}
+	waits, done := k.ctx, func() {}
 	if ctx.Done() != nil {
-		prompts, done = endsWithBoth(ctx, k.ctx)
+		e := &either{Context: ctx, other: k.ctx}
+		waits, done = e, e.end
 	}
-	sig, err := bounded(ctx, k.what, func() ([]byte, error) {
+	sig, err := inTime(ctx, k.what, func() ([]byte, error) {
 		defer use.end()
 		defer done()
-		return k.attempt(ctx, op, k.auth.begin(prompts))
+		return k.attempt(ctx, op, k.auth.begin(waits))
 	}, nil)
 	use.abandon() // no effect if it has ended
 	switch {
@@ -116,17 +117,6 @@ func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts 
 	return nil, fmt.Errorf("sign with %s: %w", k.auth.ref, err)
 }
 
-// endsWithBoth returns a context with the values of a that ends when a or b
-// ends. The caller calls done.
-func endsWithBoth(a, b context.Context) (_ context.Context, done func()) {
-	both, end := context.WithCancelCause(a)
-	stop := context.AfterFunc(b, func() { end(context.Cause(b)) })
-	return both, func() {
-		stop()
-		end(nil)
-	}
-}
-
 // NeedsPerson implements [signer.Attended]: the device asks for the PIN itself
 // for each signature, or because the login was lost.
 func (k *Key) NeedsPerson() bool {
@@ -136,12 +126,14 @@ func (k *Key) NeedsPerson() bool {
 }
 
 // attempt signs. After a loss of the connection it reconnects and tries again,
-// at most maxAttempts times in all, until ctx ends.
+// at most maxAttempts times in all. It waits for others, and begins an attempt, until
+// d.ctx ends, which is also the end of the Key. Nobody waits for the signature after
+// the end of ctx.
 func (k *Key) attempt(ctx context.Context, op operation, d *dialog) ([]byte, error) {
 	defer d.end()
 	for n := 1; ; {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+		if d.ctx.Err() != nil {
+			return nil, context.Cause(d.ctx)
 		}
 		conn := k.conn.Load()
 		sig, err := k.sign(ctx, conn, op, d)
@@ -155,7 +147,7 @@ func (k *Key) attempt(ctx context.Context, op operation, d *dialog) ([]byte, err
 			n++
 		}
 		d.loss = err
-		if err = k.reconnect(ctx, conn, err, d); err != nil {
+		if err = k.reconnect(d.ctx, conn, err, d); err != nil {
 			if !lost(err) || n == maxAttempts {
 				return nil, err
 			}
@@ -166,11 +158,11 @@ func (k *Key) attempt(ctx context.Context, op operation, d *dialog) ([]byte, err
 }
 
 func (k *Key) sign(ctx context.Context, conn *connection, op operation, d *dialog) ([]byte, error) {
-	session, err := conn.pool.get(ctx)
+	session, err := conn.pool.get(d.ctx)
 	if err != nil {
 		return nil, err
 	}
-	sig, err := k.signIn(ctx, conn, session, op, d)
+	sig, err := k.signIn(conn, session, op, d)
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // nobody waits any more
 	}
@@ -188,13 +180,13 @@ func (k *Key) sign(ctx context.Context, conn *connection, op operation, d *dialo
 }
 
 // signIn signs in a session.
-func (k *Key) signIn(ctx context.Context, conn *connection, session uint, op operation, d *dialog) ([]byte, error) {
+func (k *Key) signIn(conn *connection, session uint, op operation, d *dialog) ([]byte, error) {
 	var authenticate func() error
 	if conn.key.alwaysAuthenticate {
 		authenticate = func() error { return d.loginForSignature(conn.token, session) }
 	}
 	if conn.card {
-		if err := k.mod.card.lock(ctx); err != nil {
+		if err := k.mod.card.lock(d.ctx); err != nil {
 			return nil, err
 		}
 		defer k.mod.card.unlock()
@@ -220,7 +212,7 @@ func (k *Key) findSchemes() []tls.SignatureScheme {
 	if err == nil { // after Close the module may be finalized
 		ctx, cancel := context.WithTimeout(k.ctx, closeTimeout)
 		defer cancel()
-		listed, err = bounded(ctx, k.what, func() ([]uint, error) {
+		listed, err = inTime(ctx, k.what, func() ([]uint, error) {
 			defer use.end()
 			return k.mod.mechanisms(k.conn.Load().token.slot)
 		}, nil)

@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"errors"
@@ -14,9 +15,10 @@ type ContextSigner interface {
 	Signer
 
 	// SignContext is Sign, but returns an error that wraps the cause of ctx
-	// soon after ctx ends. If the cause is [context.DeadlineExceeded], the
-	// error also wraps [ErrUnavailable]. The device may still be busy then,
-	// and Close does not wait for it.
+	// soon after ctx ends. If the cause is [context.DeadlineExceeded] and the
+	// device did not answer, the error also wraps [ErrUnavailable]; an error
+	// of a signature that only waited for others need not. The device may
+	// still be busy then, and Close does not wait for it.
 	SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error)
 }
 
@@ -26,6 +28,9 @@ type ContextSigner interface {
 func SignContext(ctx context.Context, s Signer, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if c, ok := s.(ContextSigner); ok {
 		return c.SignContext(ctx, rand, digest, opts)
+	}
+	if ctx.Done() != nil {
+		digest = bytes.Clone(digest) // the call may outlive ctx
 	}
 	return bounded(ctx, func() ([]byte, error) { return s.Sign(rand, digest, opts) })
 }
@@ -55,10 +60,13 @@ func bounded(ctx context.Context, sign func() ([]byte, error)) ([]byte, error) {
 	}
 	err := context.Cause(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("%w: it made no signature in time: %w", ErrUnavailable, err)
+		return nil, WithHint(fmt.Errorf("%w: it made no signature in time: %w", ErrUnavailable, err), hintMute)
 	}
 	return nil, fmt.Errorf("the device has made no signature: %w", err)
 }
+
+// hintMute is for a device about which nothing more is known.
+const hintMute = "reconnect the device or restart what it belongs to; if a person has to touch it or enter a PIN, allow more time"
 
 // An Attended is a Signer whose signatures may wait for a person at the device,
 // such as one that asks for the PIN on its own keypad.

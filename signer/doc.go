@@ -10,6 +10,9 @@
 // paths of their issuers. [HashByLength] and [SaltByHash] adapt a key to libraries that
 // ask for signatures which devices or this package refuse.
 //
+// [SignContext] bounds a signature by a context. [WithContext] and [WithTimeout] do so
+// for libraries that accept only a crypto.Signer.
+//
 // The code that opens a Signer closes it. The comment of a function that keeps
 // a Signer says whether it borrows or owns it. All methods of a Signer are safe
 // for concurrent use. Package signertest tests this contract.

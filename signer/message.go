@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"io"
@@ -27,6 +28,9 @@ func SignMessage(ctx context.Context, s Signer, rand io.Reader, message []byte, 
 	case ContextMessageSigner:
 		return m.SignMessageContext(ctx, rand, message, opts)
 	case crypto.MessageSigner:
+		if ctx.Done() != nil {
+			message = bytes.Clone(message) // the call may outlive ctx
+		}
 		return bounded(ctx, func() ([]byte, error) { return m.SignMessage(rand, message, opts) })
 	}
 	return SignContext(ctx, s, rand, digestOf(message, opts), opts)

@@ -39,6 +39,12 @@ var wrappers = map[string]func(t *testing.T, s signer.Signer) signer.Signer{
 	"limited WithContext of WithCertificates": func(t *testing.T, s signer.Signer) signer.Signer {
 		return signer.WithContext(t.Context(), signer.WithCertificates(limited{s.(*signertest.MessageFake)}, signer.Certificates{}))
 	},
+	"WithTimeout": func(t *testing.T, s signer.Signer) signer.Signer {
+		return signer.WithTimeout(t.Context(), s, time.Hour)
+	},
+	"limited WithTimeout of WithCertificates": func(t *testing.T, s signer.Signer) signer.Signer {
+		return signer.WithTimeout(t.Context(), signer.WithCertificates(limited{s.(*signertest.MessageFake)}, signer.Certificates{}), time.Hour)
+	},
 	"FromKey": func(_ *testing.T, s signer.Signer) signer.Signer { return signer.FromKey(s) },
 	"WithCertificates of FromKey": func(_ *testing.T, s signer.Signer) signer.Signer {
 		return signer.WithCertificates(signer.FromKey(s), signer.Certificates{})

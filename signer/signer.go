@@ -23,9 +23,12 @@ type Signer interface {
 	// or nil if there are none. The caller must not change them.
 	Chain() []*x509.Certificate
 
-	// Close waits for Sign calls in flight and then releases the resources
-	// of the key. It may be called more than once. Afterwards Sign returns
-	// [ErrClosed]; Public and Chain keep working.
+	// Close waits for Sign calls that the device executes and then releases
+	// the resources of the key. Sign calls that still wait for the device
+	// may return [ErrClosed]. The wait for a device that does not answer is
+	// bounded; the error, or the documentation of the backend, says what
+	// stays in use then. Close may be called more than once. Afterwards Sign
+	// returns [ErrClosed]; Public and Chain keep working.
 	Close() error
 }
 

@@ -31,6 +31,10 @@ func Activate(ctx context.Context, cfg Config, c keystore.Credential) ([]byte, e
 }
 
 func activate(ctx context.Context, cfg Config, c keystore.Credential, dial dialer) ([]byte, error) {
+	return bounded(ctx, cfg.Device, func() ([]byte, error) { return activateNow(ctx, cfg, c, dial) }, clearLate)
+}
+
+func activateNow(ctx context.Context, cfg Config, c keystore.Credential, dial dialer) ([]byte, error) {
 	kind, _ := keystore.KeyTypeOf(c.EndorsementKey)
 	types, err := endorsementTypesOf(kind)
 	if err != nil || kind == "" {

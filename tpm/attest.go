@@ -35,6 +35,10 @@ func Attest(ctx context.Context, cfg Config, endorsementKey keystore.KeyType) (k
 }
 
 func attest(ctx context.Context, cfg Config, endorsementKey keystore.KeyType, dial dialer) (keystore.Attestation, error) {
+	return bounded(ctx, cfg.Device, func() (keystore.Attestation, error) { return attestNow(ctx, cfg, endorsementKey, dial) }, nil)
+}
+
+func attestNow(ctx context.Context, cfg Config, endorsementKey keystore.KeyType, dial dialer) (keystore.Attestation, error) {
 	none := keystore.Attestation{}
 	types, err := endorsementTypesOf(endorsementKey)
 	if err != nil {

@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto"
@@ -88,6 +89,14 @@ var errPCRs = errors.New("is not a PCR selection such as sha256:0,7 (banks sha1,
 
 // create creates an object under a parent. It returns a loadable key file.
 func create(ctx context.Context, cfg CreateConfig, template tpm2.TPMTPublic, data []byte, dial dialer) (*keyFile, error) {
+	own := bytes.Clone(data) // the call may outlive ctx
+	return bounded(ctx, cfg.Device, func() (*keyFile, error) {
+		defer clear(own)
+		return createNow(ctx, cfg, template, own, dial)
+	}, nil)
+}
+
+func createNow(ctx context.Context, cfg CreateConfig, template tpm2.TPMTPublic, data []byte, dial dialer) (*keyFile, error) {
 	f := &keyFile{kind: oidLoadable, parent: cmp.Or(cfg.Parent, OwnerHierarchy)}
 	if !isHierarchy(f.parent) && !isPersistent(f.parent) {
 		return nil, fmt.Errorf("parent 0x%08x is neither a hierarchy nor persistent", uint32(f.parent))

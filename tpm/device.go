@@ -38,7 +38,7 @@ func (dial dialer) open(ctx context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sender{TPM: d.TPM, ctx: ctx, name: cmp.Or(d.path, path, "the TPM of the machine")}
+	s := &sender{TPM: d.TPM, ctx: ctx, name: deviceName(cmp.Or(d.path, path))}
 	d.TPM = s
 	end := d.close
 	d.close = func() error {
@@ -89,9 +89,10 @@ func (t timeouts) forCommand(command []byte) time.Duration {
 }
 
 // cancelGrace is how long a connection waits for a response after its context
-// ends. A command that completes leaves fewer objects in the TPM. The callers of
-// this package that are bound by the same context wait for a second, so this is
-// less.
+// ends. A command that completes leaves fewer objects in a TPM without a resource
+// manager. Open and other calls that are not signatures do not wait for it; see
+// [bounded]. The callers of this package that are bound by the same context wait for
+// a second, so this is less.
 const cancelGrace = 700 * time.Millisecond
 
 // errBusy means that another program uses the TPM.
@@ -153,6 +154,10 @@ type sender struct {
 	name      string
 	failed    error // the error of all further commands; nil: none
 	abandoned bool  // the device is still busy with a command
+
+	// started is the session that the last command started; 0: none. go-tpm
+	// does not flush it if the command that it is for is not sent.
+	started tpm2.TPMHandle
 }
 
 func (p *sender) Send(command []byte) ([]byte, error) {
@@ -160,6 +165,9 @@ func (p *sender) Send(command []byte) ([]byte, error) {
 		return nil, p.failed
 	}
 	if cause := context.Cause(p.ctx); cause != nil && !isFlush(command) {
+		if s := p.started; s != 0 {
+			_, _ = tpm2.FlushContext{FlushHandle: s}.Execute(p) // the caller reports that the context has ended
+		}
 		return nil, fmt.Errorf("%s: %w: %w", p.name, errNotSent, cause)
 	}
 	deadline := time.Now().Add(defaultTimeouts.response)
@@ -172,6 +180,7 @@ func (p *sender) Send(command []byte) ([]byte, error) {
 			p.failed = busError(err)
 			return nil, p.failed
 		}
+		p.started = startedBy(command, response)
 		switch tpm2.TPMRC(binary.BigEndian.Uint32(response[6:])) {
 		case tpm2.TPMRCRetry, tpm2.TPMRCYielded, tpm2.TPMRCTesting, tpm2.TPMRCNVRate:
 			if time.Now().Before(deadline) && await.Pause(p.ctx, pause) == nil {
@@ -182,11 +191,22 @@ func (p *sender) Send(command []byte) ([]byte, error) {
 	}
 }
 
-// errNotSent means that the context ended before a command.
-var errNotSent = errors.New("the command was not sent in time")
+// startedBy returns the session that a command has started, or 0.
+func startedBy(command, response []byte) tpm2.TPMHandle {
+	if len(response) < headerSize+4 || !isCommand(command, tpm2.TPMCCStartAuthSession) {
+		return 0
+	}
+	return tpm2.TPMHandle(binary.BigEndian.Uint32(response[headerSize:]))
+}
 
-func isFlush(command []byte) bool {
-	return len(command) >= headerSize && tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) == tpm2.TPMCCFlushContext
+// errNotSent means that the context ended before a command.
+var errNotSent = signer.WithHint(errors.New("the command was not sent in time"),
+	"allow more time: a TPM can take a second for a signature, and executes one command at a time")
+
+func isFlush(command []byte) bool { return isCommand(command, tpm2.TPMCCFlushContext) }
+
+func isCommand(command []byte, code tpm2.TPMCC) bool {
+	return len(command) >= headerSize && tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) == code
 }
 
 func (p *sender) exchange(command []byte) ([]byte, error) {
@@ -206,7 +226,7 @@ func (p *sender) exchange(command []byte) ([]byte, error) {
 		err = &noResponseError{p.name, err}
 	}
 	if !inTime || errors.Is(err, os.ErrDeadlineExceeded) {
-		err = signer.WithHint(err, "end a program that uses "+p.name+", or restart what it belongs to; device= in the reference or "+deviceVariable+" selects another TPM")
+		err = signer.WithHint(err, hintMute(p.name))
 	}
 	return response, err
 }

@@ -69,12 +69,19 @@ type Key struct {
 	schemes func() []tls.SignatureScheme
 }
 
-// Open opens a key. The caller closes it. ctx is used until Open returns. Later
+// Open opens a key. The caller closes it. ctx is used until Open returns, which is at
+// most 0.1 seconds after ctx ends; what the TPM is doing then is cleaned up in the
+// background. Later
 // password prompts, for example after the TPM refused a password, get a context
 // with the values of ctx that is canceled by Close.
 func Open(ctx context.Context, cfg Config) (*Key, error) { return open(ctx, cfg, dial) }
 
 func open(ctx context.Context, cfg Config, dial dialer) (*Key, error) {
+	return bounded(ctx, cfg.Device, func() (*Key, error) { return openNow(ctx, cfg, dial) }, func(k *Key) { _ = k.Close() })
+}
+
+// openNow is open, but waits for what the TPM is doing when ctx ends.
+func openNow(ctx context.Context, cfg Config, dial dialer) (*Key, error) {
 	ld, err := newLoader(ctx, cfg, dial)
 	if err != nil {
 		return nil, err
@@ -121,8 +128,12 @@ func (k *Key) Certificates() signer.Certificates { return k.certs }
 func (k *Key) Ref() keystore.Ref { return k.cfg.reference() }
 
 // Close implements [signer.Signer]. It flushes the key from the TPM and clears
-// the password. It waits for calls of Sign. A Sign that waits for a password
-// returns [signer.ErrClosed] if Config.PIN respects its context.
+// the password. It interrupts calls of Sign: a command that the TPM executes has 0.7
+// seconds to complete, and can still be the signature. Any other Sign returns
+// [signer.ErrClosed], one that waits for a password if Config.PIN respects its context.
+//
+// A TPM that does not answer keeps Close for at most 4 seconds. The key can then stay
+// loaded in a TPM without a resource manager.
 func (k *Key) Close() error {
 	k.cancel()
 	k.mu.Lock()
@@ -151,16 +162,20 @@ func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts 
 	if err != nil {
 		return nil, err
 	}
-	if err := k.mu.LockContext(ctx); err != nil {
-		return nil, fmt.Errorf("sign with %s: waited for another use of the key: %w", k.cfg.name(), err)
-	}
-	defer k.mu.Unlock()
-	if k.closed {
-		return nil, signer.ErrClosed
-	}
-	k.bind(ctx)
 	both, cancel := k.until(ctx)
 	defer cancel()
+	if err := k.mu.LockContext(both); err != nil {
+		if k.ctx.Err() != nil {
+			return nil, signer.ErrClosed
+		}
+		return nil, signer.WithHint(fmt.Errorf("sign with %s: waited for another use of the key: %w", k.cfg.name(), err),
+			"allow more time, or make fewer signatures at the same time: a TPM executes one command at a time")
+	}
+	defer k.mu.Unlock()
+	if k.ctx.Err() != nil {
+		return nil, signer.ErrClosed
+	}
+	k.bind(both)
 	var sig []byte
 	err = k.use(both, func(l *loadedObject) (err error) {
 		sig, err = op(l)
@@ -186,6 +201,9 @@ func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts 
 // until returns a context that has the values of the context of Open and ends
 // with Close or ctx.
 func (k *Key) until(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Done() == nil {
+		return k.ctx, func() {}
+	}
 	both, cancel := context.WithCancelCause(k.ctx)
 	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	return both, func() { stop(); cancel(nil) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -39,6 +40,9 @@ func generate(ctx context.Context, cfg Config, create CreateConfig, path string,
 		create.PIN, cfg.PIN = p.choose, p.get
 	}
 	pem, err := Create(ctx, create, spec.Type)
+	if err == nil && ctx.Err() != nil { // nobody waits any more
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -59,17 +63,22 @@ func generate(ctx context.Context, cfg Config, create CreateConfig, path string,
 }
 
 // A newPassword keeps the password of a new key, so that opening this key does
-// not ask for it again.
+// not ask for it again. It is safe for concurrent use.
 type newPassword struct {
-	ask   keystore.PINFunc
+	ask keystore.PINFunc
+
+	mu    sync.Mutex
 	value []byte
 	known bool // value is the password, which can be empty
+	ended bool // keep nothing any more
 }
 
 // choose asks for the password of the new key.
 func (p *newPassword) choose(ctx context.Context, prompt keystore.Prompt) ([]byte, error) {
 	value, err := p.ask(ctx, prompt)
-	if err == nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil && !p.ended {
 		p.value, p.known = bytes.Clone(value), true
 	}
 	return value, err
@@ -77,17 +86,21 @@ func (p *newPassword) choose(ctx context.Context, prompt keystore.Prompt) ([]byt
 
 // get returns the chosen password once, and then asks.
 func (p *newPassword) get(ctx context.Context, prompt keystore.Prompt) ([]byte, error) {
-	if !p.known {
+	p.mu.Lock()
+	value, known := p.value, p.known
+	p.value, p.known = nil, false
+	p.mu.Unlock()
+	if !known {
 		return p.ask(ctx, prompt)
 	}
-	value := p.value
-	p.value, p.known = nil, false
 	return value, nil
 }
 
 func (p *newPassword) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	clear(p.value)
-	p.value, p.known = nil, false
+	p.value, p.known, p.ended = nil, false, true
 }
 
 // createConfigFor converts a reference to the CreateConfig that creates a key
@@ -182,6 +195,11 @@ func writeNew(path string, data []byte) error {
 
 // persist makes a key persistent with the handle of cfg.
 func persist(ctx context.Context, cfg Config, c CreateConfig, pem []byte, dial dialer) error {
+	_, err := bounded(ctx, c.Device, func() (struct{}, error) { return struct{}{}, persistNow(ctx, cfg, c, pem, dial) }, nil)
+	return err
+}
+
+func persistNow(ctx context.Context, cfg Config, c CreateConfig, pem []byte, dial dialer) error {
 	ld, err := newLoader(ctx, Config{PEM: pem, Device: c.Device, ParentPIN: c.ParentPIN, Ref: c.Ref, Logger: c.Logger}, dial)
 	if err != nil {
 		return err
@@ -248,12 +266,18 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 		device = a["device"]
 		suffix = ";" + keystore.FormatAttribute("device", device)
 	}
-	d, err := dialer(dial).open(ctx, device)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := list(d, suffix)
-	return entries, errors.Join(err, d.close())
+	return listOn(ctx, device, suffix, dial)
+}
+
+func listOn(ctx context.Context, device, suffix string, dial dialer) ([]keystore.Entry, error) {
+	return bounded(ctx, device, func() ([]keystore.Entry, error) {
+		d, err := dial.open(ctx, device)
+		if err != nil {
+			return nil, err
+		}
+		entries, err := list(d, suffix)
+		return entries, errors.Join(err, d.close())
+	}, nil)
 }
 
 // list returns the persistent keys of d. It appends suffix to their references.

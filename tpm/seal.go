@@ -17,6 +17,13 @@ const maxSealed = 128
 func Unseal(ctx context.Context, cfg Config) ([]byte, error) { return unseal(ctx, cfg, dial) }
 
 func unseal(ctx context.Context, cfg Config, dial dialer) ([]byte, error) {
+	return bounded(ctx, cfg.Device, func() ([]byte, error) { return unsealNow(ctx, cfg, dial) }, clearLate)
+}
+
+// clearLate clears a secret that nobody waits for any more.
+func clearLate(secret []byte) { clear(secret) }
+
+func unsealNow(ctx context.Context, cfg Config, dial dialer) ([]byte, error) {
 	if cfg.Handle != 0 {
 		return nil, fmt.Errorf("sealed data at a persistent handle: %w", errors.ErrUnsupported)
 	}

@@ -201,7 +201,9 @@ func (k *Key) findSchemes() []tls.SignatureScheme {
 // algorithms returns the algorithms that the TPM implements, or nil if the TPM
 // does not answer.
 func (k *Key) algorithms() (ids []tpm2.TPMAlgID) {
-	k.mu.Lock()
+	if k.mu.LockContext(k.ctx) != nil {
+		return nil
+	}
 	defer k.mu.Unlock()
 	if k.closed {
 		return nil

@@ -14,7 +14,7 @@ import (
 
 // Tries implements [keystore.TryCounter]. A TPM counts the tries for all its keys
 // together, also for keys of other programs.
-func (Backend) Tries(ctx context.Context, ref keystore.Ref, call keystore.Call) (tries []keystore.Tries, err error) {
+func (Backend) Tries(ctx context.Context, ref keystore.Ref, call keystore.Call) (_ []keystore.Tries, err error) {
 	cfg := Config{}
 	if ref.Scheme == "tpm" || ref.Scheme == "handle" {
 		if cfg, _, err = parse(ref, call); err != nil {
@@ -23,6 +23,10 @@ func (Backend) Tries(ctx context.Context, ref keystore.Ref, call keystore.Call) 
 	} else if call.LookupEnv != nil { // a key file
 		cfg.Device, _ = call.LookupEnv(deviceVariable)
 	}
+	return bounded(ctx, cfg.Device, func() ([]keystore.Tries, error) { return triesNow(ctx, cfg) }, nil)
+}
+
+func triesNow(ctx context.Context, cfg Config) (tries []keystore.Tries, err error) {
 	d, err := dialer(dial).open(ctx, cfg.Device)
 	if err != nil {
 		return nil, err
@@ -37,7 +41,7 @@ func (Backend) Tries(ctx context.Context, ref keystore.Ref, call keystore.Call) 
 	if err != nil {
 		return nil, err
 	}
-	name := cmp.Or(cfg.Device, d.path, "the TPM of the machine")
+	name := deviceName(cmp.Or(cfg.Device, d.path))
 	return []keystore.Tries{{Device: name, Left: l.triesLeft(), Used: l.tries > 0, Shared: true, Recovers: l.interval, Unblock: unblock(cfg.Device)}}, nil
 }
 

@@ -39,6 +39,7 @@ type fakeSystem struct {
 	storeFaults map[string]Error // of openStore, by storeID
 	calls       map[string]int   // by operation
 	onSign      func()
+	onCall      func() // before each call that has a name in calls, with mu held; nil: none
 }
 
 // A fakeKey is in a CryptoAPI key container or in a CNG provider.
@@ -104,6 +105,9 @@ func storeID(l Location, name string) string { return string(l) + `\` + strings.
 // count counts a call and returns the error that the test has set for it.
 func (f *fakeSystem) count(op string) error {
 	f.calls[op]++
+	if f.onCall != nil {
+		f.onCall()
+	}
 	if code, ok := f.faults[op]; ok {
 		return code
 	}

@@ -173,12 +173,17 @@ func (s *certStore) caCertificates() (certs []*x509.Certificate) {
 }
 
 // certificates implements [Backend.Certificates].
-func certificates(ctx context.Context, sys system, cfg Config) (_ []*x509.Certificate, err error) {
-	if err := errors.Join(ctx.Err(), cfg.check()); err != nil {
+func certificates(ctx context.Context, sys system, cfg Config) ([]*x509.Certificate, error) {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	return bounded(ctx, func() ([]*x509.Certificate, error) { return certificatesNow(sys, cfg) }, nil)
+}
+
+// certificatesNow is certificates, but waits for Windows without a limit.
+func certificatesNow(sys system, cfg Config) (_ []*x509.Certificate, err error) {
 	if cfg.Key != "" {
-		k, err := open(ctx, sys, cfg)
+		k, err := openNow(sys, cfg)
 		if err != nil {
 			return nil, err
 		}

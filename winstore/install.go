@@ -29,11 +29,19 @@ func (Backend) Install(ctx context.Context, ref keystore.Ref, in keystore.Instal
 	return install(ctx, sys, cfg, in)
 }
 
-func install(ctx context.Context, sys system, cfg Config, in keystore.Installation) (done keystore.Installed, err error) {
+func install(ctx context.Context, sys system, cfg Config, in keystore.Installation) (keystore.Installed, error) {
 	if len(in.Certificates) == 0 {
-		return done, signer.ErrNoCertificate
+		return keystore.Installed{}, signer.ErrNoCertificate
 	}
-	k, err := open(ctx, sys, cfg)
+	if err := cfg.check(); err != nil {
+		return keystore.Installed{}, err
+	}
+	return bounded(ctx, func() (keystore.Installed, error) { return installNow(ctx, sys, cfg, in) }, nil)
+}
+
+// installNow is install, but waits for Windows without a limit.
+func installNow(ctx context.Context, sys system, cfg Config, in keystore.Installation) (done keystore.Installed, err error) {
+	k, err := openNow(sys, cfg)
 	if err != nil {
 		return done, err
 	}
@@ -50,6 +58,9 @@ func install(ctx context.Context, sys system, cfg Config, in keystore.Installati
 		if info, err = sys.keyInfo(k.cert); err != nil {
 			return done, fmt.Errorf("read the key provider information: %w", err)
 		}
+	}
+	if ctx.Err() != nil { // nobody waits any more
+		return done, context.Cause(ctx)
 	}
 	// The issuers first: the certificate of the key is never without them.
 	if err := addTo(sys, cfg.location(), "CA", chain[1:], nil); err != nil {

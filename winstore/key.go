@@ -43,8 +43,9 @@ type Key struct {
 	refused error
 }
 
-// Open opens the key that cfg names. The caller closes it. Open checks ctx only
-// once, before it calls Windows, because a call cannot be interrupted.
+// Open opens the key that cfg names. The caller closes it. Windows cannot be
+// interrupted: if ctx ends first, Open returns an error, and closes the key in the
+// background once Windows has responded.
 func Open(ctx context.Context, cfg Config) (*Key, error) {
 	sys, err := newSystem()
 	if err != nil {
@@ -54,9 +55,14 @@ func Open(ctx context.Context, cfg Config) (*Key, error) {
 }
 
 func open(ctx context.Context, sys system, cfg Config) (*Key, error) {
-	if err := errors.Join(ctx.Err(), cfg.check()); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	return bounded(ctx, func() (*Key, error) { return openNow(sys, cfg) }, func(k *Key) { _ = k.free() })
+}
+
+// openNow is open, but waits for Windows without a limit.
+func openNow(sys system, cfg Config) (*Key, error) {
 	if cfg.Key != "" {
 		return openByName(sys, cfg)
 	}
@@ -168,7 +174,7 @@ func (k *Key) SignContext(ctx context.Context, rand io.Reader, digest []byte, op
 	sig, inTime, err := await.InTime(ctx, func() ([]byte, error) { return k.Sign(rand, digest, opts) }, nil)
 	if !inTime {
 		k.hung.Store(true)
-		err = fmt.Errorf("sign with %s: Windows did not respond: %w", k.name, err)
+		err = fmt.Errorf("sign with %s: %w", k.name, muteError(err))
 	}
 	return sig, err
 }
@@ -181,15 +187,22 @@ func (k *Key) NeedsPerson() bool { return k.silentFlag == 0 }
 // PSS.
 func (k *Key) SignatureSchemes() []tls.SignatureScheme { return schemesFor(k.pub, k.key.isCNG()) }
 
-// Close implements [signer.Signer]. It waits for a signature in progress. But if
-// the context of a signature has ended before Windows responded, Close releases
-// the key in the background.
+// Close implements [signer.Signer]. It waits at most 5 seconds for a signature in
+// progress, and then returns an error. But if the context of a signature has ended
+// before Windows responded, Close does not wait. In both cases the key is released in
+// the background once Windows has responded.
 func (k *Key) Close() error {
 	if k.hung.Load() {
 		go func() { _ = k.free() }()
 		return nil
 	}
-	return k.free()
+	ctx, cancel := context.WithTimeout(context.Background(), lastSignature)
+	defer cancel()
+	_, inTime, err := await.InTime(ctx, func() (struct{}, error) { return struct{}{}, k.free() }, nil)
+	if !inTime {
+		err = fmt.Errorf("close %s: %w; the key stays open until it does", k.name, muteError(err))
+	}
+	return err
 }
 
 func (k *Key) free() error {

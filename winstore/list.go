@@ -34,6 +34,11 @@ func list(ctx context.Context, sys system, cfg Config) (entries []keystore.Entry
 	if cfg.Location == "" {
 		locations = []Location{Machine, User}
 	}
+	return bounded(ctx, func() ([]keystore.Entry, error) { return listNow(ctx, sys, cfg, locations) }, nil)
+}
+
+// listNow is list, but waits for Windows without a limit.
+func listNow(ctx context.Context, sys system, cfg Config, locations []Location) (entries []keystore.Entry, err error) {
 	var errs []error // one for each location, or nil
 	var links []link
 	for _, l := range locations {

@@ -8,11 +8,14 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
-// keyAlgorithms has the CNG algorithm of each key type.
-var keyAlgorithms = map[keystore.KeyType]struct {
+// A keyAlgorithm is an algorithm of CNG.
+type keyAlgorithm struct {
 	name string
 	bits uint32 // 0: implied by the name
-}{
+}
+
+// keyAlgorithms has the CNG algorithm of each key type.
+var keyAlgorithms = map[keystore.KeyType]keyAlgorithm{
 	keystore.RSA2048: {"RSA", 2048},
 	keystore.RSA3072: {"RSA", 3072},
 	keystore.RSA4096: {"RSA", 4096},
@@ -49,9 +52,14 @@ func generate(ctx context.Context, sys system, cfg Config, spec keystore.KeySpec
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
 	}
-	if err := errors.Join(ctx.Err(), cfg.check()); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	return bounded(ctx, func() (*Key, error) { return generateNow(ctx, sys, cfg, algorithm) }, func(k *Key) { _ = k.free() })
+}
+
+// generateNow is generate, but waits for Windows without a limit.
+func generateNow(ctx context.Context, sys system, cfg Config, algorithm keyAlgorithm) (*Key, error) {
 	prov, err := openProvider(sys, cfg.provider())
 	if err != nil {
 		return nil, err
@@ -62,6 +70,9 @@ func generate(ctx context.Context, sys system, cfg Config, spec keystore.KeySpec
 	}
 	if err := sys.freeObject(prov); err != nil { // the key does not need it
 		return nil, errors.Join(err, sys.freeObject(h))
+	}
+	if ctx.Err() != nil { // nobody waits any more
+		return nil, errors.Join(context.Cause(ctx), sys.freeObject(h))
 	}
 	if err := finalize(sys, h, algorithm.bits, cfg.silentFlag()); err != nil {
 		// Freeing a key that is not finalized discards it.

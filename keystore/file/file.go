@@ -2,6 +2,7 @@ package file
 
 import (
 	"context"
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -33,16 +34,23 @@ func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	if err != nil {
 		return nil, err
 	}
-	key, certs, err := c.identity(ctx, password(ctx, ref, call), call.Certificates)
+	type identity struct {
+		key   crypto.Signer
+		certs []*x509.Certificate
+	}
+	id, err := bounded(ctx, func() (id identity, err error) {
+		id.key, id.certs, err = c.identity(ctx, password(ctx, ref, call), call.Certificates)
+		return id, err
+	}, nil)
 	if err != nil {
 		return nil, withName(err, ref, c.isBase64)
 	}
 	c.warn(ref, call)
-	s := signer.FromKey(key)
-	if len(certs) == 0 {
+	s := signer.FromKey(id.key)
+	if len(id.certs) == 0 {
 		return s, nil
 	}
-	selected, err := signer.SelectCertificates(s.Public(), certs, call.Time())
+	selected, err := signer.SelectCertificates(s.Public(), id.certs, call.Time())
 	if err != nil && !errors.Is(err, signer.ErrMismatch) && !errors.Is(err, signer.ErrNoCertificate) {
 		return nil, err
 	}
@@ -59,7 +67,7 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	if err := c.check(); err != nil && (len(c.bad) > 0 || c.tpmKeys > 0 || len(c.certs) == 0) {
 		return nil, withName(err, ref, c.isBase64)
 	}
-	certs, err := c.certificates(ctx, password(ctx, ref, call))
+	certs, err := bounded(ctx, func() ([]*x509.Certificate, error) { return c.certificates(ctx, password(ctx, ref, call)) }, nil)
 	if err != nil {
 		return nil, withName(err, ref, c.isBase64)
 	}

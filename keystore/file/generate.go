@@ -50,40 +50,55 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
 	}
+	made, err := bounded(ctx, func() (encodedKey, error) { return generateKey(ctx, generate, ref, call) }, encodedKey.forget)
+	if err != nil {
+		return nil, err
+	}
+	defer made.forget()
+	if err := writeNew(ref.Rest, made.text); err != nil {
+		return nil, err
+	}
+	s, ok := signer.FromKey(made.key).(signer.ContextSigner)
+	if !ok {
+		return nil, errors.New("a key in memory does not sign with a context")
+	}
+	return newKey{s, ref}, nil
+}
+
+// An encodedKey is a key and the contents of its file.
+type encodedKey struct {
+	key  crypto.Signer
+	text []byte
+}
+
+func (k encodedKey) forget() { clear(k.text) }
+
+// generateKey asks for the password and makes a key.
+func generateKey(ctx context.Context, generate func() (crypto.Signer, error), ref keystore.Ref, call keystore.Call) (k encodedKey, err error) {
 	var password []byte
 	if call.PIN != nil {
-		var err error
 		if password, err = call.PIN(ctx, keystore.Prompt{What: keystore.AskPassword, Ref: ref, Optional: true}); err != nil {
-			return nil, err
+			return k, err
 		}
 		defer clear(password)
 	}
-	key, err := generate()
-	if err != nil {
-		return nil, err
+	if k.key, err = generate(); err != nil {
+		return k, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	der, err := x509.MarshalPKCS8PrivateKey(k.key)
 	if err != nil {
-		return nil, err
+		return k, err
 	}
 	defer clear(der)
 	block := &pem.Block{Type: "PRIVATE KEY", Bytes: der}
 	if len(password) > 0 {
 		block.Type = "ENCRYPTED PRIVATE KEY"
 		if block.Bytes, err = encryptPKCS8(der, password); err != nil {
-			return nil, err
+			return k, err
 		}
 	}
-	text := pem.EncodeToMemory(block)
-	defer clear(text)
-	if err := writeNew(ref.Rest, text); err != nil {
-		return nil, err
-	}
-	s, ok := signer.FromKey(key).(signer.ContextSigner)
-	if !ok {
-		return nil, errors.New("a key in memory does not sign with a context")
-	}
-	return newKey{s, ref}, nil
+	k.text = pem.EncodeToMemory(block)
+	return k, nil
 }
 
 // A newKey is a key that Generate made. It has no certificates.

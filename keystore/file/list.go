@@ -23,6 +23,10 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	if err != nil {
 		return nil, err
 	}
+	return bounded(ctx, func() ([]keystore.Entry, error) { return c.list(ctx, ref, call) }, nil)
+}
+
+func (c *contents) list(ctx context.Context, ref keystore.Ref, call keystore.Call) (_ []keystore.Entry, err error) {
 	pw := password(ctx, ref, call)
 	entries, bad := make([]keystore.Entry, c.tpmKeys), slices.Concat(c.bad, c.otherKeys, c.ignored)
 	for i := range entries {

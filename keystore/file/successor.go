@@ -59,7 +59,6 @@ func (b Backend) openSuccessor(ctx context.Context, next keystore.Ref, encrypted
 	if err != nil {
 		return nil, err
 	}
-	defer clear(data)
 	if isEncrypted, err := onlyKey(data); err != nil {
 		return nil, signer.WithHint(err, keystore.HintSuccessor)
 	} else if isEncrypted != encrypted {

@@ -19,6 +19,8 @@ import (
 // can be one of the next key. Use Acquire, GetCertificate or GetClientCertificate where
 // they must belong together, such as for a certificate request or a TLS handshake.
 //
+// Sign waits for the device as long as the key does; see [signer.WithTimeout].
+//
 // Close ends the use of this Signer and leaves the Identity open. The result is a
 // [signer.SchemeLimiter] if the key is one now.
 func (i *Identity) Signer() signer.Signer {
@@ -52,11 +54,13 @@ func (c *current) PSSSaltLengths(hash crypto.Hash) []int {
 }
 
 func (c *current) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return c.SignContext(c.identity.done, rand, digest, opts)
+	return c.use(c.identity.done, func(key signer.Signer) ([]byte, error) { return key.Sign(rand, digest, opts) })
 }
 
 func (c *current) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return c.SignMessageContext(c.identity.done, rand, message, opts)
+	return c.use(c.identity.done, func(key signer.Signer) ([]byte, error) {
+		return signer.SignMessage(context.Background(), key, rand, message, opts)
+	})
 }
 
 func (c *current) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
