@@ -84,9 +84,8 @@ func NeedsPerson(s Signer) bool {
 }
 
 // WithContext returns s with a Sign and a SignMessage that are [SignContext] and
-// [SignMessage] with ctx, for
-// functions that accept no context, such as those of crypto/x509. The result
-// borrows s; its Close does nothing.
+// [SignMessage] with ctx, for functions that accept no context, such as those of
+// crypto/x509. The result borrows s; its Close does nothing.
 func WithContext(ctx context.Context, s Signer) Signer {
 	c := contextBound{s, ctx}
 	if l, ok := s.(SchemeLimiter); ok {
