@@ -6,7 +6,7 @@ GO ?= go
 FUZZTIME ?= 60s
 SOAKTIME ?= 10m
 
-.PHONY: build demo walkthrough test test-wine check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
+.PHONY: build demo walkthrough test test-wine fips check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
 
 build: ## builds bin/holdfast, with PKCS #11 if a C compiler is installed
 	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast
@@ -29,6 +29,9 @@ test: ## installs the programs that the tests need and runs all tests
 test-wine: ## runs the Windows tests under Wine
 	@script/test-deps wine
 	@script/test-wine
+
+fips: ## builds with GOFIPS140=latest and runs the tests of FIPS mode; see docs/fips.md
+	@GOFIPS140=latest $(GO) test -count=1 -run 'FIPS' ./keystore/file ./rolesanywhere/sigv4 ./cmd/holdfast/internal/interop
 
 check: ## runs the static checks
 	@script/check

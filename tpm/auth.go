@@ -3,6 +3,7 @@ package tpm
 import (
 	"bytes"
 	"context"
+	"crypto/fips140"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -130,9 +131,23 @@ var (
 // sessionOptions returns the options of an HMAC session with the password
 // value. The session is salted with the key salt, so that an attacker who reads
 // the bus cannot guess passwords offline (part 1, section 19.6.8).
-func sessionOptions(value []byte, salt storageKey, encryption ...tpm2.AuthOption) []tpm2.AuthOption {
-	return append([]tpm2.AuthOption{tpm2.Auth(value), tpm2.Salted(salt.handle, salt.public)}, encryption...)
+func sessionOptions(value []byte, salt storageKey) []tpm2.AuthOption {
+	return []tpm2.AuthOption{tpm2.Auth(value), tpm2.Salted(salt.handle, salt.public)}
 }
+
+// encryptedOptions is sessionOptions for a session that also encrypts. Sessions of a
+// TPM encrypt with AES in CFB mode (part 1, section 21.3), which the FIPS module of Go
+// does not have: package crypto/cipher panics if only approved algorithms are allowed.
+func encryptedOptions(value []byte, salt storageKey, encryption tpm2.AuthOption) ([]tpm2.AuthOption, error) {
+	if fips140.Enforced() {
+		return nil, errEncryptionInFIPS
+	}
+	return append(sessionOptions(value, salt), encryption), nil
+}
+
+var errEncryptionInFIPS = signer.WithHint(
+	fmt.Errorf("AES in CFB mode, with which a TPM exchanges passwords and secrets, is not allowed in FIPS mode: %w", errors.ErrUnsupported),
+	"use a TPM key without a password, or the mode GODEBUG=fips140=on")
 
 // nonceSize is the size of session nonces, in bytes.
 const nonceSize = 16

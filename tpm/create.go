@@ -148,7 +148,11 @@ func (ld *loader) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, dat
 	// One session encrypts the password and the data on the bus.
 	var encryption []tpm2.Session
 	if !auth.IsDecryption() {
-		encryption = append(encryption, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(nil, parent, encryptCommand)...))
+		options, err := encryptedOptions(nil, parent, encryptCommand)
+		if err != nil {
+			return err
+		}
+		encryption = append(encryption, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, options...))
 	}
 	created, err := tpm2.Create{
 		ParentHandle: tpm2.AuthHandle{Handle: parent.handle, Name: parent.name, Auth: auth},

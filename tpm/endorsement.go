@@ -122,7 +122,10 @@ func isOfTemplate(area, template tpm2.TPMTPublic) bool {
 // endorsementSession returns a session that authorizes the use of an endorsement
 // key and encrypts the response. l.flush flushes it.
 func (ld *loader) endorsementSession(l *loadedObject, ek storageKey) (tpm2.Session, error) {
-	options := sessionOptions(nil, ek, encryptResponse)
+	options, err := encryptedOptions(nil, ek, encryptResponse)
+	if err != nil {
+		return nil, err
+	}
 	start := tpm2.PolicySession
 	if ek.public.ObjectAttributes.UserWithAuth { // PolicyB; endorsementKey has created the key, without a password
 		start = tpm2.HMACSession

@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"bytes"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"time"
@@ -172,7 +173,11 @@ func (ld *loader) startSessions(l *loadedObject, salt storageKey) error {
 		// A separate session, because the encryption key of an authorization
 		// session depends on the password of the object. The password may be
 		// unknown if a policy does not require it.
-		hidden, err := started(tpm2.HMACSession(l, tpm2.TPMAlgSHA256, nonceSize, sessionOptions(nil, salt, encryptResponse)...))
+		forHidden, err := encryptedOptions(nil, salt, encryptResponse)
+		if err != nil {
+			return err
+		}
+		hidden, err := started(tpm2.HMACSession(l, tpm2.TPMAlgSHA256, nonceSize, forHidden...))
 		if err != nil {
 			return err
 		}
@@ -181,9 +186,13 @@ func (ld *loader) startSessions(l *loadedObject, salt storageKey) error {
 			options = sessionOptions(ld.password.value, salt)
 		}
 	case len(ld.password.value) > 0:
-		options = sessionOptions(ld.password.value, salt, encryptCommand)
+		if options, err = encryptedOptions(ld.password.value, salt, encryptCommand); err != nil {
+			return err
+		}
 	}
 	switch {
+	case len(ld.policy) > 0 && ld.area.NameAlg == tpm2.TPMAlgSHA1 && fips140.Enforced():
+		return fmt.Errorf("the key has a policy with SHA-1, which is not allowed in FIPS mode: %w", errors.ErrUnsupported)
 	case len(ld.policy) > 0:
 		l.session, err = started(tpm2.PolicySession(l, ld.area.NameAlg, nonceSize, options...))
 	case options != nil:

@@ -94,8 +94,12 @@ func (ld *loader) prepareParent(l *loadedObject, salted bool) (storageKey, tpm2.
 			if err != nil {
 				return storageKey{}, nil, err
 			}
-			auth = tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(ld.parentPassword.value, salt, encryptCommand)...)
 			defer func() { _ = l.flushOne(salt.handle) }()
+			options, err := encryptedOptions(ld.parentPassword.value, salt, encryptCommand)
+			if err != nil {
+				return storageKey{}, nil, err
+			}
+			auth = tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, options...)
 		}
 		p, err := l.primary(parent, ld.file.rsaParent, auth)
 		return p, none, err
@@ -109,7 +113,11 @@ func (ld *loader) prepareParent(l *loadedObject, salted bool) (storageKey, tpm2.
 	if err != nil || len(ld.parentPassword.value) == 0 {
 		return p, none, err
 	}
-	return p, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(ld.parentPassword.value, p, encryptCommand)...), nil
+	options, err := encryptedOptions(ld.parentPassword.value, p, encryptCommand)
+	if err != nil {
+		return storageKey{}, nil, err
+	}
+	return p, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, options...), nil
 }
 
 // parentError adds to err that the password of the parent is incorrect or

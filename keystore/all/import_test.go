@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/lazyregexp":  {},
 	"internal/logging":     {},
 	"internal/mldsa":       {},
+	"internal/thumbprint":  {},
 
 	"internal/mldsa/mldsatest": {}, // for tests
 

@@ -140,7 +140,7 @@ func parseRSA(der []byte) (crypto.Signer, error) {
 		return nil, signer.WithHint(unsupported("private key is for RSA with a public exponent of %d bits, but at most %d are supported", e.BitLen(), maxExponent), hintNewRSA)
 	case bits < 2*minBits:
 		if err := inFIPSMode(fmt.Sprintf("RSA with %d bits", bits)); err != nil {
-			return nil, err
+			return nil, signer.WithHint(err, hintNewRSA)
 		}
 	}
 	if len(numbers) == 4 || numbers[4].Sign() == 0 || numbers[5].Sign() == 0 {
@@ -169,7 +169,7 @@ func rsaWithoutPrimes(n, e, d *big.Int) (crypto.Signer, error) {
 		return nil, unsupportedKey(fmt.Sprintf("RSA with %d bits and without its primes", n.BitLen()))
 	}
 	if err := inFIPSMode("RSA without its primes"); err != nil {
-		return nil, err
+		return nil, signer.WithHint(err, hintNewRSA)
 	}
 	key := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n, E: int(e.Int64())}, D: d}
 	digest := make([]byte, crypto.SHA256.Size())

@@ -2,7 +2,6 @@ package selector
 
 import (
 	"bytes"
-	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/thumbprint"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -108,7 +108,7 @@ func (s Selector) mismatch(c Candidate, now time.Time) string {
 	case cert == nil:
 		return "cannot be read"
 	}
-	sum1, sum256 := sha1.Sum(cert.Raw), sha256.Sum256(cert.Raw)
+	sum1, sum256 := thumbprint.SHA1(cert.Raw), sha256.Sum256(cert.Raw)
 	switch {
 	case !s.Subject.occursIn(cert.RawSubject):
 		return "the subject is different"

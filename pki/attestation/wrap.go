@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/fips140"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -45,6 +46,11 @@ type Wrapping struct {
 // the certificate is issued. It fails with [errors.ErrUnsupported] if the endorsement
 // key cannot be used.
 func (e *Evidence) Wrap(rand io.Reader) (*Wrapping, error) {
+	// TPM2_MakeCredential encrypts with AES in CFB mode (part 1, section 24.4).
+	if fips140.Enforced() {
+		return nil, signer.WithHint(fmt.Errorf("encryption for a TPM, with AES in CFB mode, is not allowed in FIPS mode: %w", errors.ErrUnsupported),
+			"issue the certificate in the mode GODEBUG=fips140=on")
+	}
 	area, err := e.endorsementArea()
 	if err != nil {
 		return nil, err

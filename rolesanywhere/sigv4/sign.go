@@ -8,6 +8,7 @@
 package sigv4
 
 import (
+	"crypto/fips140"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -88,6 +89,10 @@ func headersToSign(header http.Header) []string {
 	return names
 }
 
+// minFIPSKey is the length in bytes below which package crypto/hmac panics if only
+// approved algorithms are allowed (SP 800-131A, section 10). AWS has no such keys.
+const minFIPSKey = 14
+
 // sign returns the signature over r and body. It uses the fields that are in the
 // Authorization header.
 func (req *Request) sign(r *http.Request, body []byte, secret string) ([]byte, error) {
@@ -97,6 +102,9 @@ func (req *Request) sign(r *http.Request, body []byte, secret string) ([]byte, e
 	}
 	toSign := sigv4x509.StringToSign(Algorithm, req.date, req.scope(), canonical)
 	key := []byte("AWS4" + secret)
+	if fips140.Enforced() && len(key) < minFIPSKey {
+		return nil, fmt.Errorf("a secret access key of %d bytes is not allowed in FIPS mode: %w", len(secret), errors.ErrUnsupported)
+	}
 	for _, s := range []string{req.date[:8], req.Region, req.Service, terminator, toSign} {
 		mac := hmac.New(sha256.New, key)
 		mac.Write([]byte(s))

@@ -3,7 +3,6 @@ package keys
 import (
 	"cmp"
 	"context"
-	"crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -20,6 +19,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/mldsa"
+	"github.com/holdfast-dev/holdfast/internal/thumbprint"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -184,7 +184,7 @@ func printMatching(a front.App, entries []keystore.Entry, inToken bool, failed e
 
 func writeMatching(b *strings.Builder, n int, e keystore.Entry, withURI bool) {
 	c := e.Certificate
-	fmt.Fprintf(b, "%d) Hex Fingerprint: %x\n", n, sha1.Sum(c.Raw))
+	fmt.Fprintf(b, "%d) Hex Fingerprint: %x\n", n, thumbprint.SHA1(c.Raw))
 	fmt.Fprintf(b, "Subject: %s\n", front.OneLine(c.Subject.String()))
 	fmt.Fprintf(b, "Issuer: %s\n", front.OneLine(c.Issuer.String()))
 	fmt.Fprintf(b, "Serial Number: %X\n", c.SerialNumber)
