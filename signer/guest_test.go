@@ -95,6 +95,11 @@ func TestGuestAdapters(t *testing.T) {
 				t.Error("a message with nil options was signed")
 			}
 			var none *rsa.PSSOptions
+			for _, opts := range []crypto.SignerOpts{none, crypto.MD4} { // the program does not contain MD4
+				if _, err := key.SignMessage(rand.Reader, make([]byte, 16), opts); err == nil {
+					t.Errorf("a message with the options %#v was signed", opts)
+				}
+			}
 			if _, err := wrap(signer.FromKey(signertest.Key(t, "rsa2048"))).Sign(rand.Reader, make([]byte, 32), none); err == nil {
 				t.Error("nil options of type *rsa.PSSOptions were accepted")
 			}
