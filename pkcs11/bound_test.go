@@ -517,3 +517,15 @@ func TestEither(t *testing.T) {
 		}
 	}
 }
+
+// What still waits for an either at its end ends, too: package context panics if a
+// context is done without an error.
+func TestEitherEnds(t *testing.T) {
+	e := &either{Context: t.Context(), other: t.Context()}
+	child, cancel := context.WithCancel(e)
+	defer cancel()
+	e.end()
+	if <-child.Done(); child.Err() != context.Canceled || e.Err() != context.Canceled {
+		t.Errorf("error %v of the child, %v", child.Err(), e.Err())
+	}
+}
