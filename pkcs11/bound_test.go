@@ -154,7 +154,7 @@ var muteOperations = map[string]func(t *testing.T, m muteModule, cfg Config) err
 }
 
 // Whichever call of the module does not return, each operation does, soon after its
-// context.
+// context, and generates no key later.
 func TestMuteInEachCall(t *testing.T) {
 	for name, run := range muteOperations {
 		calls := 0
@@ -176,6 +176,9 @@ func TestMuteInEachCall(t *testing.T) {
 			var function string
 			answer := make(chan struct{})
 			m.before = func(call string, _ int, _ []byte) Error {
+				if call == "generateKeyPair" && function != "" {
+					t.Errorf("%s/%d: a key is generated although nobody waits for it", name, at)
+				}
 				if n++; n == at+1 {
 					function = call
 					end(context.DeadlineExceeded)
