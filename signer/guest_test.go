@@ -121,6 +121,11 @@ func TestPSSSaltLengthsPassesWrappers(t *testing.T) {
 		if got := signer.PSSSaltLengths(s, crypto.SHA384); !slices.Equal(got, want) {
 			t.Errorf("%s: %d, want %d", name, got, want)
 		}
+		for _, hash := range []crypto.Hash{0, crypto.SHA1, 1000} {
+			if got := signer.PSSSaltLengths(s, hash); got != nil {
+				t.Errorf("%s, %v: %d", name, hash, got)
+			}
+		}
 	}
 	signertest.Run(t, func(t *testing.T) signer.Signer {
 		return salted{&signertest.Fake{Key: signertest.Key(t, "rsa2048")}}
