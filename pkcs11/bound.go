@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
@@ -145,16 +146,23 @@ type either struct {
 	context.Context
 	other context.Context
 
-	once sync.Once
-	done <-chan struct{}
-	stop func() // nil: nobody has waited
+	once  sync.Once
+	done  <-chan struct{}
+	stop  func()      // nil: nobody has waited
+	ended atomic.Bool // by end, which closes done, too
 }
 
 func (e *either) Err() error {
 	if err := e.Context.Err(); err != nil {
 		return err
 	}
-	return e.other.Err()
+	if err := e.other.Err(); err != nil {
+		return err
+	}
+	if e.ended.Load() {
+		return context.Canceled
+	}
+	return nil
 }
 
 func (e *either) Done() <-chan struct{} {
@@ -168,6 +176,7 @@ func (e *either) Done() <-chan struct{} {
 
 // end releases the resources of e.
 func (e *either) end() {
+	e.ended.Store(true)                             // before done is closed: package context panics if there is no error then
 	e.once.Do(func() { e.done = e.Context.Done() }) // nobody waits any more
 	if e.stop != nil {
 		e.stop()

@@ -154,7 +154,7 @@ var muteOperations = map[string]func(t *testing.T, m muteModule, cfg Config) err
 }
 
 // Whichever call of the module does not return, each operation does, soon after its
-// context.
+// context, and generates no key later.
 func TestMuteInEachCall(t *testing.T) {
 	for name, run := range muteOperations {
 		calls := 0
@@ -176,6 +176,9 @@ func TestMuteInEachCall(t *testing.T) {
 			var function string
 			answer := make(chan struct{})
 			m.before = func(call string, _ int, _ []byte) Error {
+				if call == "generateKeyPair" && function != "" {
+					t.Errorf("%s/%d: a key is generated although nobody waits for it", name, at)
+				}
 				if n++; n == at+1 {
 					function = call
 					end(context.DeadlineExceeded)
@@ -515,5 +518,17 @@ func TestEither(t *testing.T) {
 			e.end()
 			<-e.Done()
 		}
+	}
+}
+
+// What still waits for an either at its end ends, too: package context panics if a
+// context is done without an error.
+func TestEitherEnds(t *testing.T) {
+	e := &either{Context: t.Context(), other: t.Context()}
+	child, cancel := context.WithCancel(e)
+	defer cancel()
+	e.end()
+	if <-child.Done(); child.Err() != context.Canceled || e.Err() != context.Canceled {
+		t.Errorf("error %v of the child, %v", child.Err(), e.Err())
 	}
 }

@@ -62,9 +62,9 @@ const maxAttempts = 10
 // Open opens the only key that matches cfg. The caller closes it. ctx is used
 // until Open returns, also if the module does not answer: Open then returns 0.1 seconds
 // after ctx ends, and closes the key in the background. Later PIN prompts, for
-// example when the token is back, get a context with the values of ctx that is
-// canceled by Close or when the context of the signature ends. Open logs a
-// warning if Config.Certificates contains no certificate of the key.
+// example when the token is back, get a context that is canceled by Close or when the
+// context of the signature ends. It has the values of the latter, or those of ctx for
+// Sign. Open logs a warning if Config.Certificates contains no certificate of the key.
 func Open(ctx context.Context, cfg Config) (*Key, error) { return openGiven(ctx, cfg, &loaded) }
 
 // openGiven is open for a Config whose certificates are not just candidates.

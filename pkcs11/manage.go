@@ -79,6 +79,9 @@ func generateNow(ctx context.Context, cfg Config, gen keyGenerator, table *modul
 			_, _ = rand.Read(id) // never fails
 			cfg.URI.ID = string(id)
 		}
+		if ctx.Err() != nil { // nobody waits any more
+			return context.Cause(ctx)
+		}
 		if err := gen.generate(t.mod, session, cfg.URI); err != nil {
 			return err
 		}

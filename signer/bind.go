@@ -96,7 +96,11 @@ func (m *memory) SignContext(ctx context.Context, rand io.Reader, digest []byte,
 }
 
 func (m *memory) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return m.sign(digestOf(message, opts), opts, func(key crypto.Signer) ([]byte, error) {
+	digest, err := digestOf(message, opts)
+	if err != nil {
+		return nil, err
+	}
+	return m.sign(digest, opts, func(key crypto.Signer) ([]byte, error) {
 		return crypto.SignMessage(key, rand, message, opts)
 	})
 }

@@ -20,12 +20,14 @@ var sha2 = [...]byte{crypto.SHA224: 4, crypto.SHA256: 1, crypto.SHA384: 2, crypt
 // signature (RFC 8017, section 9.2, note 1). It returns nil unless hash is
 // SHA-224, SHA-256, SHA-384 or SHA-512.
 func DigestInfo(hash crypto.Hash) []byte {
-	if int(hash) >= len(sha2) || sha2[hash] == 0 {
+	if !isSHA2(hash) {
 		return nil
 	}
 	n, size := sha2[hash], byte(hash.Size())
 	return []byte{0x30, 17 + size, 0x30, 13, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, n, 5, 0, 4, size}
 }
+
+func isSHA2(hash crypto.Hash) bool { return hash < crypto.Hash(len(sha2)) && sha2[hash] != 0 }
 
 // ECDSASignature encodes r and s as Ecdsa-Sig-Value (RFC 3279, section 2.2.3).
 // r and s are unsigned and big-endian. It returns nil if either is longer than

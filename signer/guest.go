@@ -78,12 +78,20 @@ func hashSalt(opts crypto.SignerOpts) crypto.SignerOpts {
 
 var errNilOptions = errors.New("nil signature options: the hash is unknown")
 
-// signMessage is [crypto.SignMessage] that refuses nil options instead of a panic.
+// signMessage is [crypto.SignMessage] that refuses nil options, and hash functions that
+// the program does not contain, instead of a panic.
 func signMessage(key crypto.Signer, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if opts == nil {
+	if isNil(opts) {
 		return nil, errNilOptions
 	}
-	return crypto.SignMessage(key, rand, message, opts)
+	if m, ok := key.(crypto.MessageSigner); ok {
+		return m.SignMessage(rand, message, opts)
+	}
+	digest, err := digestOf(message, opts)
+	if err != nil {
+		return nil, err
+	}
+	return key.Sign(rand, digest, opts)
 }
 
 // A SaltLimiter is a Signer that knows which salts it supports in PSS signatures.
@@ -97,9 +105,10 @@ type SaltLimiter interface {
 
 // PSSSaltLengths returns the lengths of s, or nil if s is no [SaltLimiter]. Many
 // devices that are none refuse some salts, too, but only when they sign; every device
-// with PSS supports a salt as long as the hash.
+// with PSS supports a salt as long as the hash. For a hash that is none of SHA-2 the
+// result is nil.
 func PSSSaltLengths(s Signer, hash crypto.Hash) []int {
-	if l, ok := s.(SaltLimiter); ok {
+	if l, ok := s.(SaltLimiter); ok && isSHA2(hash) {
 		return l.PSSSaltLengths(hash)
 	}
 	return nil

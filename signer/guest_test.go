@@ -95,6 +95,11 @@ func TestGuestAdapters(t *testing.T) {
 				t.Error("a message with nil options was signed")
 			}
 			var none *rsa.PSSOptions
+			for _, opts := range []crypto.SignerOpts{none, crypto.MD4} { // the program does not contain MD4
+				if _, err := key.SignMessage(rand.Reader, make([]byte, 16), opts); err == nil {
+					t.Errorf("a message with the options %#v was signed", opts)
+				}
+			}
 			if _, err := wrap(signer.FromKey(signertest.Key(t, "rsa2048"))).Sign(rand.Reader, make([]byte, 32), none); err == nil {
 				t.Error("nil options of type *rsa.PSSOptions were accepted")
 			}
@@ -115,6 +120,11 @@ func TestPSSSaltLengthsPassesWrappers(t *testing.T) {
 		}
 		if got := signer.PSSSaltLengths(s, crypto.SHA384); !slices.Equal(got, want) {
 			t.Errorf("%s: %d, want %d", name, got, want)
+		}
+		for _, hash := range []crypto.Hash{0, crypto.SHA1, 1000} {
+			if got := signer.PSSSaltLengths(s, hash); got != nil {
+				t.Errorf("%s, %v: %d", name, hash, got)
+			}
 		}
 	}
 	signertest.Run(t, func(t *testing.T) signer.Signer {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"errors"
+	"fmt"
 	"io"
 )
 
@@ -33,16 +35,25 @@ func SignMessage(ctx context.Context, s Signer, rand io.Reader, message []byte, 
 		}
 		return bounded(ctx, func() ([]byte, error) { return m.SignMessage(rand, message, opts) })
 	}
-	return SignContext(ctx, s, rand, digestOf(message, opts), opts)
+	digest, err := digestOf(message, opts)
+	if err != nil {
+		return nil, err
+	}
+	return SignContext(ctx, s, rand, digest, opts)
 }
 
 // digestOf returns what [crypto.SignMessage] passes to Sign. Without options, which
-// Sign refuses, it returns message.
-func digestOf(message []byte, opts crypto.SignerOpts) []byte {
-	if isNil(opts) || !opts.HashFunc().Available() {
-		return message
+// Sign refuses, it returns message. A hash function that the program does not contain is
+// an error: Sign could take a message that is as long as a digest for one.
+func digestOf(message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if isNil(opts) || opts.HashFunc() == 0 {
+		return message, nil
 	}
-	h := opts.HashFunc().New()
+	hash := opts.HashFunc()
+	if !hash.Available() {
+		return nil, fmt.Errorf("hash %v is not part of this program: %w", hash, errors.ErrUnsupported)
+	}
+	h := hash.New()
 	h.Write(message)
-	return h.Sum(nil)
+	return h.Sum(nil), nil
 }

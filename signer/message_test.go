@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,6 +192,25 @@ func TestMessageDeadline(t *testing.T) {
 	for _, s := range []signer.Signer{stopping{fake}, signer.WithCertificates(stopping{fake}, signer.Certificates{}), signer.WithContext(t.Context(), stopping{fake})} {
 		if _, err := signer.SignMessage(ctx, s, rand.Reader, nil, crypto.SHA256); !errors.Is(err, errStopped) {
 			t.Errorf("%T: error %v", s, err)
+		}
+	}
+}
+
+// A credulous key signs whatever it gets.
+type credulous struct{ *signertest.Fake }
+
+func (credulous) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return []byte{1}, nil }
+
+// A message is never passed on as if it were its digest, whatever the length.
+func TestMessageWithUnknownHash(t *testing.T) {
+	key := credulous{&signertest.Fake{Key: signertest.Key(t, "p256")}}
+	for name, wrap := range wrappers {
+		if strings.HasPrefix(name, "limited") {
+			continue // it is for another key
+		}
+		sig, err := signer.SignMessage(t.Context(), wrap(t, key), rand.Reader, make([]byte, crypto.MD4.Size()), crypto.MD4)
+		if sig != nil || !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: signature %x, error %v, want errors.ErrUnsupported", name, sig, err)
 		}
 	}
 }

@@ -23,7 +23,10 @@ func Prove(ctx context.Context, s Signer, pub crypto.PublicKey) error {
 	message := make([]byte, 32)
 	_, _ = rand.Read(message) // never fails
 	opts := proofOptions(s, pub)
-	digest := digestOf(message, opts)
+	digest, err := digestOf(message, opts)
+	if err != nil {
+		return err
+	}
 	m, err := MechanismFor(pub, digest, opts)
 	if err != nil {
 		return err

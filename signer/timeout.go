@@ -92,6 +92,8 @@ func (t timeBound) Certificates() Certificates { return CertificatesOf(t.Signer)
 func (t timeBound) NeedsPerson() bool          { return NeedsPerson(t.Signer) }
 func (t timeBound) Close() error               { return nil }
 
+func (t timeBound) PSSSaltLengths(hash crypto.Hash) []int { return PSSSaltLengths(t.Signer, hash) }
+
 type limitedTimeBound struct {
 	timeBound
 	SchemeLimiter

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -123,5 +124,67 @@ func TestCloseDuringMuteSignature(t *testing.T) {
 	if err := <-signed; err != nil {
 		t.Errorf("Sign: %v", err)
 	}
+	f.waitUntilFreed()
+}
+
+// With a context that has ended, no signature begins, and the key counts as healthy.
+func TestSignContextEnded(t *testing.T) {
+	f, _, _ := withKey(t, "p256")
+	k := mustOpen(t, f, Config{})
+	f.onSign = func() { t.Error("Windows was called") }
+	ctx, end := context.WithCancelCause(t.Context())
+	end(context.DeadlineExceeded)
+	_, err := k.SignContext(ctx, nil, make([]byte, 32), crypto.SHA256)
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, signer.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+	if k.hung.Load() {
+		t.Error("Close would not wait for signatures any more")
+	}
+}
+
+// A signature that waits for another one does not begin after its context has ended.
+func TestSignContextEndedWhileWaiting(t *testing.T) {
+	f, _, _ := withKey(t, "p256")
+	k := mustOpen(t, f, Config{})
+	f.onSign = func() { t.Error("Windows was called") }
+	stop := errors.New("stop")
+	ctx, end := context.WithCancelCause(t.Context())
+	k.mu.Lock()
+	end(stop)
+	signed := make(chan error)
+	go func() { _, err := k.signUnlessEnded(ctx, make([]byte, 32), crypto.SHA256); signed <- err }()
+	k.mu.Unlock()
+	if err := <-signed; !errors.Is(err, stop) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// After Close has given up a signature, others fail at once.
+func TestSignAfterMuteClose(t *testing.T) {
+	f, _, _ := withKey(t, "p256")
+	k := mustOpen(t, f, Config{})
+	respond, done := make(chan struct{}), make(chan struct{})
+	ctx, end := context.WithCancel(t.Context())
+	f.onSign = func() { end(); <-respond }
+	if _, err := k.SignContext(ctx, nil, make([]byte, 32), crypto.SHA256); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	go func() {
+		defer close(done)
+		if _, err := k.Sign(nil, make([]byte, 32), crypto.SHA256); !errors.Is(err, signer.ErrClosed) {
+			t.Errorf("error %v", err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Error("Sign waits for a call that does not return")
+	}
+	close(respond)
+	<-done
 	f.waitUntilFreed()
 }

@@ -31,6 +31,7 @@ type Key struct {
 
 	proof signer.Proof // that key is the private key of pub
 	hung  atomic.Bool  // a call did not return before its context ended
+	ended atomic.Bool  // Close was called: no signature begins any more
 
 	mu     sync.Mutex // held during calls: a CryptoAPI context supports one thread at a time
 	key    privateKey
@@ -143,14 +144,25 @@ func (k *Key) Ref() keystore.Ref { return k.ref }
 // counted an incorrect PIN, Sign fails until the key is opened again, unless Windows
 // can ask for another PIN.
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return k.signUnlessEnded(context.Background(), digest, opts)
+}
+
+// signUnlessEnded is Sign, but does not begin after the end of ctx.
+func (k *Key) signUnlessEnded(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	m, err := signer.MechanismFor(k.pub, digest, opts)
 	if err != nil {
 		return nil, err
 	}
+	if k.ended.Load() { // a call that does not return may hold mu
+		return nil, signer.ErrClosed
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed {
+	switch {
+	case k.ended.Load():
 		return nil, signer.ErrClosed
+	case ctx.Err() != nil: // nobody waits any more
+		return nil, context.Cause(ctx)
 	}
 	if k.refused != nil {
 		return nil, fmt.Errorf("sign with %s: PIN not retried because the device refused it before: %w", k.name, k.refused)
@@ -169,9 +181,12 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 }
 
 // SignContext implements [signer.ContextSigner].
-func (k *Key) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	digest = bytes.Clone(digest) // the call may outlive ctx
-	sig, inTime, err := await.InTime(ctx, func() ([]byte, error) { return k.Sign(rand, digest, opts) }, nil)
+	sig, inTime, err := await.InTime(ctx, func() ([]byte, error) { return k.signUnlessEnded(ctx, digest, opts) }, nil)
 	if !inTime {
 		k.hung.Store(true)
 		err = fmt.Errorf("sign with %s: %w", k.name, muteError(err))
@@ -190,8 +205,10 @@ func (k *Key) SignatureSchemes() []tls.SignatureScheme { return schemesFor(k.pub
 // Close implements [signer.Signer]. It waits at most 5 seconds for a signature in
 // progress, and then returns an error. But if the context of a signature has ended
 // before Windows responded, Close does not wait. In both cases the key is released in
-// the background once Windows has responded.
+// the background once Windows has responded. A Sign that waits for another one returns
+// [signer.ErrClosed].
 func (k *Key) Close() error {
+	k.ended.Store(true)
 	if k.hung.Load() {
 		go func() { _ = k.free() }()
 		return nil

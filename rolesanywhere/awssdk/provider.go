@@ -50,7 +50,8 @@ const (
 )
 
 // A Provider provides the credentials of a [credentials.Source] to clients of the SDK.
-// It is safe for concurrent use.
+// [New], [FromSigner] and [FromIdentity] make one; the zero value has no Source. It is
+// safe for concurrent use.
 type Provider struct{ cache *credentials.Cache }
 
 var (

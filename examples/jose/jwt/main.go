@@ -73,8 +73,12 @@ func (m method) Sign(text string, key any) ([]byte, error) {
 	if !ok {
 		return nil, jwt.ErrInvalidKeyType
 	}
-	sig, err := crypto.SignMessage(s, rand.Reader, []byte(text), m.opts)
 	pub, isECDSA := s.Public().(*ecdsa.PublicKey)
+	es, forECDSA := m.SigningMethod.(*jwt.SigningMethodECDSA)
+	if isECDSA != forECDSA || isECDSA && pub.Curve.Params().BitSize != es.CurveBits { // nobody would accept the token
+		return nil, jwt.ErrInvalidKey
+	}
+	sig, err := crypto.SignMessage(s, rand.Reader, []byte(text), m.opts)
 	if err != nil || !isECDSA {
 		return sig, err
 	}

@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
 	"strings"
 	"testing"
 
@@ -38,4 +42,17 @@ func TestJWT(t *testing.T) {
 			t.Error("a string was accepted as a key")
 		}
 	})
+}
+
+// A method refuses a key that it has no tokens for.
+func TestOtherKeys(t *testing.T) {
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ES256", "RS256", "PS256"} {
+		if text, err := jwt.New(methods[name]).SignedString(p384); !errors.Is(err, jwt.ErrInvalidKey) {
+			t.Errorf("%s with a P-384 key: %q, error %v", name, text, err)
+		}
+	}
 }
