@@ -60,13 +60,10 @@ func bounded(ctx context.Context, sign func() ([]byte, error)) ([]byte, error) {
 	}
 	err := context.Cause(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, WithHint(fmt.Errorf("%w: it made no signature in time: %w", ErrUnavailable, err), hintMute)
+		return nil, fmt.Errorf("%w: it made no signature in time: %w", ErrUnavailable, err)
 	}
 	return nil, fmt.Errorf("the device has made no signature: %w", err)
 }
-
-// hintMute is for a device about which nothing more is known.
-const hintMute = "reconnect the device or restart what it belongs to; if a person has to touch it or enter a PIN, allow more time"
 
 // An Attended is a Signer whose signatures may wait for a person at the device,
 // such as one that asks for the PIN on its own keypad.

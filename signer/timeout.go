@@ -27,6 +27,9 @@ func WithTimeout(ctx context.Context, s Signer, timeout time.Duration) Signer {
 	return t
 }
 
+// hintMute is for a device about which nothing more is known.
+const hintMute = "reconnect the device or restart what it belongs to; if a person has to touch it or enter a PIN, allow more time"
+
 type timeBound struct {
 	Signer
 	ctx     context.Context

@@ -51,6 +51,7 @@ var exits = []struct {
 	{as[*renew.WaitError], ExitUnavailable, "run the command again later; it asks for the same certificate"},
 	{is(renew.ErrRejected), ExitRefused, "ask the operator of the CA; its log can have the reason"},
 	{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is connected and that no other program is using it"},
+	{is(context.DeadlineExceeded), ExitUnavailable, "run the command again, and allow more time if it has --timeout"},
 	{is(sharedfile.ErrProfile), ExitUsage, "choose another name with --profile"},
 	{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md lists the unsupported contents"},
 	{is(sharedfile.ErrLocked), ExitUnavailable, "another holdfast update is writing the file or hangs; try again"},
