@@ -82,7 +82,8 @@ func NeedsPerson(s Signer) bool {
 
 // WithContext returns s with a Sign and a SignMessage that are [SignContext] and
 // [SignMessage] with ctx, for functions that accept no context, such as those of
-// crypto/x509. The result borrows s; its Close does nothing.
+// crypto/x509. SignContext and SignMessageContext of the result end when their own
+// context ends, too. The result borrows s; its Close does nothing.
 func WithContext(ctx context.Context, s Signer) Signer {
 	c := contextBound{s, ctx}
 	if l, ok := s.(SchemeLimiter); ok {
@@ -101,6 +102,8 @@ func (c contextBound) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts
 }
 
 func (c contextBound) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	ctx, done := endsWithBoth(ctx, c.ctx)
+	defer done()
 	return SignContext(ctx, c.Signer, rand, digest, opts)
 }
 
@@ -109,7 +112,26 @@ func (c contextBound) SignMessage(rand io.Reader, message []byte, opts crypto.Si
 }
 
 func (c contextBound) SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	ctx, done := endsWithBoth(ctx, c.ctx)
+	defer done()
 	return SignMessage(ctx, c.Signer, rand, message, opts)
+}
+
+// endsWithBoth returns a context with the values of ctx that ends when ctx or other
+// ends; it has ended if one of them has. The caller calls done.
+func endsWithBoth(ctx, other context.Context) (_ context.Context, done func()) {
+	if other.Done() == nil {
+		return ctx, func() {}
+	}
+	both, end := context.WithCancelCause(ctx)
+	if other.Err() != nil { // AfterFunc would end both a little later
+		end(context.Cause(other))
+	}
+	stop := context.AfterFunc(other, func() { end(context.Cause(other)) })
+	return both, func() {
+		stop()
+		end(nil)
+	}
 }
 
 func (c contextBound) Certificates() Certificates { return CertificatesOf(c.Signer) }

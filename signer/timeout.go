@@ -49,7 +49,7 @@ func (t timeBound) SignMessage(rand io.Reader, message []byte, opts crypto.Signe
 }
 
 func (t timeBound) SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	ctx, done := t.both(ctx)
+	ctx, done := endsWithBoth(ctx, t.ctx)
 	defer done()
 	return t.within(ctx, func(ctx context.Context) ([]byte, error) {
 		return SignContext(ctx, t.Signer, rand, digest, opts)
@@ -57,24 +57,11 @@ func (t timeBound) SignContext(ctx context.Context, rand io.Reader, digest []byt
 }
 
 func (t timeBound) SignMessageContext(ctx context.Context, rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
-	ctx, done := t.both(ctx)
+	ctx, done := endsWithBoth(ctx, t.ctx)
 	defer done()
 	return t.within(ctx, func(ctx context.Context) ([]byte, error) {
 		return SignMessage(ctx, t.Signer, rand, message, opts)
 	})
-}
-
-// both returns a context that ends with ctx or with t.ctx.
-func (t timeBound) both(ctx context.Context) (_ context.Context, done func()) {
-	if t.ctx.Done() == nil {
-		return ctx, func() {}
-	}
-	ctx, end := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(t.ctx, func() { end(context.Cause(t.ctx)) })
-	return ctx, func() {
-		stop()
-		end(nil)
-	}
 }
 
 // within signs until ctx ends or the timeout is over.

@@ -178,3 +178,35 @@ func TestBuffersAfterTheContext(t *testing.T) {
 		}
 	}
 }
+
+// A context that has ended before reaches every wrapper: the device is not called.
+func TestEndedContextInWrappers(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	digest := make([]byte, crypto.SHA256.Size())
+	for name, wrap := range map[string]func(signer.Signer) signer.Signer{
+		"WithTimeout": func(s signer.Signer) signer.Signer { return signer.WithTimeout(ended, s, time.Hour) },
+		"WithContext": func(s signer.Signer) signer.Signer { return signer.WithContext(ended, s) },
+		"WithTimeout of WithContext": func(s signer.Signer) signer.Signer {
+			return signer.WithTimeout(t.Context(), signer.WithContext(ended, s), time.Hour)
+		},
+		"WithCertificates of another": func(s signer.Signer) signer.Signer {
+			return signer.WithCertificates(signer.WithContext(ended, s), signer.Certificates{})
+		},
+	} {
+		fake := &signertest.Fake{Key: signertest.Key(t, "p256")}
+		s := wrap(fake)
+		for method, sign := range map[string]func() ([]byte, error){
+			"Sign":        func() ([]byte, error) { return s.Sign(rand.Reader, digest, crypto.SHA256) },
+			"SignMessage": func() ([]byte, error) { return crypto.SignMessage(s, rand.Reader, digest, crypto.SHA256) },
+			"SignContext": func() ([]byte, error) { return signer.SignContext(t.Context(), s, rand.Reader, digest, crypto.SHA256) },
+			"SignMessageContext": func() ([]byte, error) {
+				return signer.SignMessage(t.Context(), s, rand.Reader, digest, crypto.SHA256)
+			},
+		} {
+			if _, err := sign(); !errors.Is(err, context.Canceled) || fake.Signs() != 0 {
+				t.Errorf("%s, %s: error %v after %d signatures", name, method, err, fake.Signs())
+			}
+		}
+	}
+}

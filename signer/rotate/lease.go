@@ -153,13 +153,16 @@ func (i *Identity) markUnavailable(g *generation) {
 }
 
 // GetCertificate is a value for [tls.Config.GetCertificate]: each handshake of
-// a server uses the key that is current when the handshake begins.
+// a server uses the key that is current when the handshake begins. The signature ends
+// with the context of the handshake, which has a deadline only if the caller of
+// HandshakeContext gives it one.
 func (i *Identity) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return i.certificate(hello.Context())
 }
 
 // GetClientCertificate is a value for [tls.Config.GetClientCertificate]: each
-// handshake of a client uses the key that is current when the handshake begins.
+// handshake of a client uses the key that is current when the handshake begins. The
+// signature ends with the context of the handshake, as of GetCertificate.
 func (i *Identity) GetClientCertificate(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	return i.certificate(request.Context())
 }
@@ -174,7 +177,7 @@ func (i *Identity) certificate(handshake context.Context) (*tls.Certificate, err
 		return nil, err
 	}
 	context.AfterFunc(handshake, func() { key.Close() })
-	cert, err := signer.TLSCertificate(key)
+	cert, err := signer.TLSCertificate(signer.WithContext(handshake, key)) // crypto/tls signs without a context
 	if err != nil {
 		return nil, err
 	}

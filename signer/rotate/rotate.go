@@ -22,7 +22,10 @@ import (
 // A Config describes how and when an [Identity] opens its key. The functions
 // are called from several goroutines, but Open and Check never concurrently.
 type Config struct {
-	// Open returns the key with its current certificates. The Identity owns
+	// Open returns the key with its current certificates. Its context ends when
+	// it has returned, so the key must not keep it; nor must it be one of
+	// signer.WithTimeout or WithContext, whose Close does nothing. Wrap the
+	// result of Acquire or Signer instead. The Identity owns
 	// the key and closes it. If Open does not return soon after its context
 	// ends, for example because a device hangs, the Identity stops waiting
 	// for it. It then closes a key that Open returns late, and does not

@@ -1,12 +1,14 @@
 package rotate_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/rotate"
@@ -105,4 +107,31 @@ func TestTLSWithLimitedKey(t *testing.T) {
 	if _, _, err := handshake(server, client); err != nil {
 		t.Error(err)
 	}
+}
+
+// A device that hangs does not hold a handshake after its context has ended.
+func TestTLSEndsWithContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := signertest.Key(t, "p256")
+		release := make(chan struct{})
+		fake := &signertest.Fake{Key: key, Certificates: []*x509.Certificate{signertest.NewCA(t, "root").Issue(t, key, nil)}, OnSign: func(int) error {
+			<-release
+			return nil
+		}}
+		id := identity(t, rotate.Config{Open: open(fake)})
+		a, b := net.Pipe()
+		defer a.Close()
+		defer b.Close()
+		client := make(chan error, 1)
+		go func() { client <- tls.Client(b, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(t.Context()) }()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := tls.Server(a, &tls.Config{GetCertificate: id.GetCertificate}).HandshakeContext(ctx); err == nil || fake.Signs() != 1 {
+			t.Errorf("error %v, %d signatures", err, fake.Signs())
+		}
+		if err := <-client; err == nil {
+			t.Error("the client completed the handshake")
+		}
+		close(release)
+	})
 }
