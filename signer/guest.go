@@ -105,8 +105,8 @@ type SaltLimiter interface {
 
 // PSSSaltLengths returns the lengths of s, or nil if s is no [SaltLimiter]. Many
 // devices that are none refuse some salts, too, but only when they sign; every device
-// with PSS supports a salt as long as the hash. For a hash that is none of SHA-2 the
-// result is nil.
+// with PSS, but for some old TPMs, supports a salt as long as the hash. For a hash that
+// is none of SHA-2 the result is nil.
 func PSSSaltLengths(s Signer, hash crypto.Hash) []int {
 	if l, ok := s.(SaltLimiter); ok && isSHA2(hash) {
 		return l.PSSSaltLengths(hash)

@@ -1,4 +1,7 @@
-// Package all lists the backends of Holdfast.
+// Package all lists the backends of Holdfast: files, PKCS #11, TPM 2.0, Windows and
+// macOS. docs/stability.md lists the modules that they link; to link fewer, pass only
+// some backends to [keystore.New]. PKCS #11 needs cgo: without it, its references fail
+// with an error that wraps [errors.ErrUnsupported].
 package all
 
 import (
@@ -10,7 +13,7 @@ import (
 	"github.com/holdfast-dev/holdfast/winstore"
 )
 
-// Backends returns all backends. A new backend is added here.
+// Backends returns all backends.
 func Backends() []keystore.Backend {
 	return []keystore.Backend{
 		file.Backend{},
