@@ -71,9 +71,8 @@ type Key struct {
 
 // Open opens a key. The caller closes it. ctx is used until Open returns, which is at
 // most 0.1 seconds after ctx ends; what the TPM is doing then is cleaned up in the
-// background. Later
-// password prompts, for example after the TPM refused a password, get a context
-// with the values of ctx that is canceled by Close.
+// background. Later password prompts, for example after the TPM refused a password,
+// get a context with the values of ctx that is canceled by Close.
 func Open(ctx context.Context, cfg Config) (*Key, error) { return open(ctx, cfg, dial) }
 
 func open(ctx context.Context, cfg Config, dial dialer) (*Key, error) {

@@ -25,11 +25,11 @@ type Config struct {
 	// Open returns the key with its current certificates. Its context ends when
 	// it has returned, so the key must not keep it; nor must it be one of
 	// signer.WithTimeout or WithContext, whose Close does nothing. Wrap the
-	// result of Acquire or Signer instead. The Identity owns
-	// the key and closes it. If Open does not return soon after its context
-	// ends, for example because a device hangs, the Identity stops waiting
-	// for it. It then closes a key that Open returns late, and does not
-	// call Open again until this call has returned.
+	// result of Acquire or Signer instead. The Identity owns the key and closes
+	// it. If Open does not return soon after its context ends, for example
+	// because a device hangs, the Identity stops waiting for it. It then closes
+	// a key that Open returns late, and does not call Open again until this
+	// call has returned.
 	Open func(context.Context) (signer.Signer, error)
 
 	// Check borrows a key and returns an error if the key must not be used.
