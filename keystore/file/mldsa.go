@@ -71,9 +71,6 @@ func mldsaParts(set *expanded.Parameters, data []byte) (seed, long []byte, ok bo
 	case cbasn1.Tag(0).ContextSpecific():
 		return value, nil, true
 	case cbasn1.OCTET_STRING:
-		if len(value) == size+set.PublicKeySize() {
-			value = value[:size]
-		}
 		return nil, value, true
 	case cbasn1.SEQUENCE:
 		var first, second cryptobyte.String
@@ -118,11 +115,15 @@ type expandedKey struct {
 func (k expandedKey) Public() crypto.PublicKey { return k.public }
 
 func parseExpandedMLDSA(set *expanded.Parameters, library mldsa.Parameters, encoded []byte) (crypto.Signer, error) {
+	var appended []byte // the public key, in a draft of RFC 9881
+	if size := set.ExpandedSize(); len(encoded) == size+set.PublicKeySize() {
+		encoded, appended = encoded[:size], encoded[size:]
+	}
 	key, err := expanded.ParseExpanded(set, encoded)
 	if errors.Is(err, expanded.ErrSize) {
 		return nil, damagedMLDSA("")
 	}
-	if err != nil {
+	if err != nil || appended != nil && !bytes.Equal(appended, key.PublicKey().Bytes()) {
 		return nil, damagedMLDSA(": its parts contradict each other")
 	}
 	public, err := mldsa.NewPublicKey(library, key.PublicKey().Bytes())

@@ -191,6 +191,7 @@ func TestMLDSABadInput(t *testing.T) {
 			"another K":                          {file(der(t, seq{k.Seed, changed(k.Expanded, 32)})), mismatch},
 			"another K at its end":               {file(der(t, seq{k.Seed, changed(k.Expanded, 63)})), mismatch},
 			"another rho in both":                {file(der(t, seq{k.Seed, changed(k.Expanded, 0)})), numbers},
+			"another public key after it":        {file(der(t, append(bytes.Clone(k.Expanded), changed(k.public(t).Bytes(), 9)...))), numbers},
 			"another rho":                        {file(der(t, changed(k.Expanded, 0))), numbers},
 			"another hash of the public key":     {file(der(t, changed(k.Expanded, 64))), numbers},
 			"another s1":                         {file(der(t, changed(k.Expanded, 128))), numbers},
