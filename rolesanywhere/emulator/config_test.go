@@ -1,8 +1,10 @@
 package emulator
 
 import (
+	"bytes"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -296,6 +298,17 @@ func TestNewRefusesAnchor(t *testing.T) {
 	cert := certify(t, weak, weak, rsaKey().Public(), rsaKey())
 	if _, err := New(Config{TrustAnchors: []TrustAnchor{{Certificates: certKey{cert: cert}.pem()}}}); err == nil || errors.Is(err, ErrBasicConstraints) {
 		t.Errorf("SHA-1: %v", err)
+	}
+	long := caTemplate("long")
+	for n := range 1000 {
+		long.DNSNames = append(long.DNSNames, fmt.Sprintf("host-%d.example", n))
+	}
+	if _, err := New(Config{TrustAnchors: []TrustAnchor{{Certificates: newRoot(t, long).pem()}}}); err == nil || !strings.Contains(err.Error(), "at most 16000") {
+		t.Errorf("too long: %v", err)
+	}
+	commented := append(bytes.Repeat([]byte("text\n"), 4000), ca.pem()...)
+	if _, err := New(Config{TrustAnchors: []TrustAnchor{{Certificates: commented}}}); err != nil {
+		t.Errorf("text around the certificate: %v", err)
 	}
 }
 

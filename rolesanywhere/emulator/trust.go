@@ -49,9 +49,6 @@ type anchor struct {
 // parse parses and checks the certificates. It drops what is beside them, such as a
 // private key that is not recognized as PEM, because every response shows the rest.
 func (a *anchor) parse() error {
-	if len(a.Certificates) > maxCertificates {
-		return fmt.Errorf("the certificates have %d bytes; at most %d are allowed", len(a.Certificates), maxCertificates)
-	}
 	certs, err := parseCertificates([]byte(a.Certificates))
 	if err != nil {
 		return err
@@ -68,6 +65,9 @@ func (a *anchor) parse() error {
 		if err := checkCA(c); err != nil {
 			return fmt.Errorf("certificate of %s: %w", c.Subject, err)
 		}
+	}
+	if n := len(a.Certificates); n > maxCertificates {
+		return fmt.Errorf("the certificates have %d bytes in PEM; at most %d are allowed", n, maxCertificates)
 	}
 	return nil
 }
