@@ -43,6 +43,7 @@ func TestExplain(t *testing.T) {
 		{signer.ErrPINLocked, 4},
 		{fmt.Errorf("%w: %w", signer.ErrPINRequired, fs.ErrNotExist), 4},
 		{signer.ErrUnavailable, 5},
+		{context.DeadlineExceeded, 5},
 		{errors.ErrUnsupported, 5},
 		{fs.ErrPermission, 5},
 		{&rolesanywhere.APIError{StatusCode: 403}, 6},

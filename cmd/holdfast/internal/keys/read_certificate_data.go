@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/algorithm"
 	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/internal/thumbprint"
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -131,7 +130,7 @@ func newCertificateData(c *x509.Certificate) (certificateData, error) {
 	default:
 		key := mldsa.OfCertificate(c)
 		if key == nil {
-			return d, signer.WithHint(fmt.Errorf("the key of the certificate has the algorithm %s: %w", algorithmOf(c), errors.ErrUnsupported),
+			return d, signer.WithHint(fmt.Errorf("the key of the certificate has the algorithm %s: %w", algorithm.OfKey(c), errors.ErrUnsupported),
 				"IAM Roles Anywhere accepts RSA, ECDSA and ML-DSA; show the certificate with openssl x509 -in FILE -noout -text")
 		}
 		d.KeyType, d.Algorithms = key.Name, []string{key.Name}
@@ -141,19 +140,6 @@ func newCertificateData(c *x509.Certificate) (certificateData, error) {
 		d.Algorithms = append(d.Algorithms, d.KeyType+hash)
 	}
 	return d, nil
-}
-
-// algorithmOf returns the object identifier of the algorithm of a public key (RFC
-// 5280, section 4.1.2.7).
-func algorithmOf(c *x509.Certificate) string {
-	var info struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Key       asn1.BitString
-	}
-	if _, err := asn1.Unmarshal(c.RawSubjectPublicKeyInfo, &info); err != nil {
-		return "that is malformed" // x509 parsed it
-	}
-	return info.Algorithm.Algorithm.String()
 }
 
 // printMatching prints the certificates of a token, or those with a private key
