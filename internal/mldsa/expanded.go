@@ -120,8 +120,8 @@ func (k *ExpandedKey) Sign(rand io.Reader, message []byte, opts crypto.SignerOpt
 	return signature, err
 }
 
-// maxAttempts is the number of attempts of which one fails with a probability below
-// 2^-256 to make a signature (FIPS 204, appendix C).
+// maxAttempts limits the attempts to make a signature. The probability that all of them
+// fail is below 2^-256 (FIPS 204, appendix C).
 const maxAttempts = 814
 
 // sign is FIPS 204, algorithm 7, after the message and the random data are hashed.
