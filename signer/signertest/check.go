@@ -19,10 +19,28 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
+// A mode says with which method a key signs.
+type mode int
+
+const (
+	digests  mode = iota // Sign
+	messages             // SignMessage only
+)
+
+// sign signs message with s. It also returns the digest that the signature is for.
+func (m mode) sign(s signer.Signer, message string, opts crypto.SignerOpts) (digest, signature []byte, err error) {
+	digest = digestOf(message, opts)
+	if m == digests {
+		signature, err = s.Sign(rand.Reader, digest, opts)
+		return digest, signature, err
+	}
+	signature, err = crypto.SignMessage(s, rand.Reader, []byte(message), opts)
+	return digest, signature, err
+}
+
 // signAndVerify signs message with s and verifies the signature.
 func (r request) signAndVerify(s signer.Signer, message string) error {
-	digest := r.digest(message)
-	signature, err := s.Sign(rand.Reader, digest, r.opts)
+	digest, signature, err := r.mode.sign(s, message, r.opts)
 	if err == nil {
 		err = r.verify(digest, signature)
 	}
@@ -40,7 +58,7 @@ func (r request) signMessageAndVerify(s signer.Signer, message string) error {
 	}
 	signature, err := m.SignMessage(rand.Reader, []byte(message), r.opts)
 	if err == nil {
-		err = r.verify(r.digest(message), signature)
+		err = r.verify(digestOf(message, r.opts), signature)
 	}
 	if err != nil {
 		return fmt.Errorf("SignMessage: %s: %w", r.name, err)
@@ -48,8 +66,8 @@ func (r request) signMessageAndVerify(s signer.Signer, message string) error {
 	return nil
 }
 
-func checkSign(_ testing.TB, s signer.Signer) error {
-	requests, err := requestsFor(s)
+func checkSign(_ testing.TB, s signer.Signer, m mode) error {
+	requests, err := requestsFor(s, m)
 	if err != nil {
 		return err
 	}
@@ -57,11 +75,14 @@ func checkSign(_ testing.TB, s signer.Signer) error {
 	for _, r := range requests {
 		errs = append(errs, r.signAndVerify(s, "one message"), r.signAndVerify(s, "another message"), r.signMessageAndVerify(s, "a whole message"))
 	}
+	if _, ok := s.(crypto.MessageSigner); !ok && m == messages {
+		errs = append(errs, errors.New("the key has no SignMessage"))
+	}
 	return errors.Join(errs...)
 }
 
-func checkRefuse(_ testing.TB, s signer.Signer) error {
-	requests, err := requestsFor(s)
+func checkRefuse(_ testing.TB, s signer.Signer, m mode) error {
+	requests, err := requestsFor(s, m)
 	if err != nil {
 		return err
 	}
@@ -79,29 +100,48 @@ func checkRefuse(_ testing.TB, s signer.Signer) error {
 		}
 	}
 	first := requests[0]
-	refuse("nil options", first.digest("message"), nil)
-	if m, ok := s.(crypto.MessageSigner); ok {
-		if _, err := m.SignMessage(rand.Reader, []byte("message"), nil); err == nil {
-			errs = append(errs, errors.New("SignMessage: nil options: signed, want an error"))
+	digest := digestOf("message", first.opts)
+	refuse("nil options", digest, nil)
+	refuseMessage := func(what string, opts crypto.SignerOpts) {
+		if ms, ok := s.(crypto.MessageSigner); !ok {
+			return
+		} else if _, err := ms.SignMessage(rand.Reader, []byte("message"), opts); err == nil {
+			errs = append(errs, fmt.Errorf("SignMessage: %s: signed, want an error", what))
 		}
 	}
+	refuseMessage("nil options", nil)
 	switch _, isEd25519 := s.Public().(ed25519.PublicKey); {
 	case isEd25519:
 		refuse("Ed25519 with a hash", make([]byte, 64), crypto.SHA512)
+		refuseMessage("Ed25519 with a hash", crypto.SHA512)
 	case isMLDSA(s.Public()):
 		refuse("ML-DSA with a hash", make([]byte, 64), crypto.SHA512)
 		refuse("ML-DSA with a context", []byte("message"), &mldsaOptions{Context: "context"})
 	default:
-		refuse("hash 0", first.digest("message"), crypto.Hash(0))
+		refuse("hash 0", digest, crypto.Hash(0))
+		refuseMessage("hash 0", crypto.Hash(0))
+		if m == messages {
+			errs = append(errs, refuseDigests(s, requests)...)
+		}
 	}
-	errs = append(errs, checkNoPSS(s), checkSalts(s))
+	errs = append(errs, checkNoPSS(s, m), checkSalts(s, m))
 	if err := first.signAndVerify(s, "message"); err != nil {
 		errs = append(errs, fmt.Errorf("after the refusals: %w", err))
 	}
 	return errors.Join(errs...)
 }
 
-func checkNoPSS(s signer.Signer) error {
+// refuseDigests checks that a key that signs only messages refuses every digest.
+func refuseDigests(s signer.Signer, requests []request) (errs []error) {
+	for _, r := range requests {
+		if _, err := s.Sign(rand.Reader, digestOf("message", r.opts), r.opts); !errors.Is(err, errors.ErrUnsupported) {
+			errs = append(errs, fmt.Errorf("%s: Sign of a digest: error %v, want errors.ErrUnsupported", r.name, err))
+		}
+	}
+	return errs
+}
+
+func checkNoPSS(s signer.Signer, m mode) error {
 	l, ok := s.(signer.SchemeLimiter)
 	if _, isRSA := s.Public().(*rsa.PublicKey); !ok || !isRSA {
 		return nil
@@ -111,7 +151,7 @@ func checkNoPSS(s signer.Signer) error {
 		return nil
 	}
 	opts := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
-	if _, err := s.Sign(rand.Reader, make([]byte, 32), opts); !errors.Is(err, errors.ErrUnsupported) {
+	if _, _, err := m.sign(s, "message", opts); !errors.Is(err, errors.ErrUnsupported) {
 		return fmt.Errorf("PSS, which SignatureSchemes does not list: error %v, want errors.ErrUnsupported", err)
 	}
 	return nil
@@ -119,7 +159,7 @@ func checkNoPSS(s signer.Signer) error {
 
 // checkSalts checks the limits of a SaltLimiter: the lengths that it lists, and one
 // that it does not list.
-func checkSalts(s signer.Signer) error {
+func checkSalts(s signer.Signer, m mode) error {
 	pub, isRSA := s.Public().(*rsa.PublicKey)
 	if !isRSA {
 		return nil
@@ -134,13 +174,13 @@ func checkSalts(s signer.Signer) error {
 		if lengths == nil {
 			continue
 		}
-		digest, largest := make([]byte, scheme.hash.Size()), largestSalt(pub, scheme.hash)
+		largest := largestSalt(pub, scheme.hash)
 		for _, n := range append([]int{20}, lengths...) {
 			if n > largest {
 				continue
 			}
 			opts := &rsa.PSSOptions{SaltLength: n, Hash: scheme.hash}
-			signature, err := s.Sign(rand.Reader, digest, opts)
+			digest, signature, err := m.sign(s, "message", opts)
 			switch listed := slices.Contains(lengths, n); {
 			case listed && err == nil:
 				err = rsa.VerifyPSS(pub, scheme.hash, digest, signature, opts)
@@ -157,8 +197,8 @@ func checkSalts(s signer.Signer) error {
 	return errors.Join(errs...)
 }
 
-func checkConcurrent(_ testing.TB, s signer.Signer) error {
-	requests, err := requestsFor(s)
+func checkConcurrent(_ testing.TB, s signer.Signer, m mode) error {
+	requests, err := requestsFor(s, m)
 	if err != nil {
 		return err
 	}
@@ -180,8 +220,8 @@ func checkConcurrent(_ testing.TB, s signer.Signer) error {
 	return errors.Join(errs...)
 }
 
-func checkClose(_ testing.TB, s signer.Signer) error {
-	requests, err := requestsFor(s)
+func checkClose(_ testing.TB, s signer.Signer, m mode) error {
+	requests, err := requestsFor(s, m)
 	if err != nil {
 		return err
 	}
@@ -210,8 +250,8 @@ func checkClose(_ testing.TB, s signer.Signer) error {
 	return errors.Join(errs...)
 }
 
-func checkCloseWhileSigning(_ testing.TB, s signer.Signer) error {
-	requests, err := requestsFor(s)
+func checkCloseWhileSigning(_ testing.TB, s signer.Signer, m mode) error {
+	requests, err := requestsFor(s, m)
 	if err != nil {
 		return err
 	}
@@ -251,7 +291,7 @@ func checkCloseWhileSigning(_ testing.TB, s signer.Signer) error {
 	return errors.Join(append(errs, err)...)
 }
 
-func checkChain(_ testing.TB, s signer.Signer) error {
+func checkChain(_ testing.TB, s signer.Signer, _ mode) error {
 	chain := s.Chain()
 	if len(chain) == 0 {
 		return nil
@@ -282,8 +322,8 @@ func checkIssued(c, issuer *x509.Certificate) error {
 	return certpath.CheckSignature(c, issuer)
 }
 
-func checkCSR(_ testing.TB, s signer.Signer) error {
-	requests, err := requestsFor(s)
+func checkCSR(_ testing.TB, s signer.Signer, m mode) error {
+	requests, err := requestsFor(s, m)
 	if err != nil {
 		return err
 	}

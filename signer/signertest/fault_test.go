@@ -271,7 +271,7 @@ func TestRunFindsFaults(t *testing.T) {
 				}
 				key := Key(t, test.kind)
 				s := test.open(&Fake{Key: key, Certificates: []*x509.Certificate{ca.Issue(t, key, nil), ca.Cert}})
-				if checks[i].run(t, s) == nil {
+				if checks[i].run(t, s, digests) == nil {
 					t.Errorf("check %s does not detect the fault", name)
 				}
 			}

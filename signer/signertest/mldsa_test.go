@@ -81,7 +81,7 @@ func TestRunFindsFaultsMLDSA(t *testing.T) {
 			return signature, err
 		}), []string{"Sign", "Refuse", "Concurrent", "Close", "CloseWhileSigning"}},
 		"signs a hash of the message": {signing(func(f *Fake, message []byte, opts crypto.SignerOpts) ([]byte, error) {
-			return f.Sign(rand.Reader, request{opts: crypto.SHA512}.digest(string(message)), opts)
+			return f.Sign(rand.Reader, digestOf(string(message), crypto.SHA512), opts)
 		}), []string{"Sign"}},
 		"ignores the options": {signing(func(f *Fake, message []byte, _ crypto.SignerOpts) ([]byte, error) {
 			return f.Key.Sign(rand.Reader, message, nil)
@@ -108,7 +108,7 @@ func TestRunFindsFaultsMLDSA(t *testing.T) {
 	} {
 		for _, checkName := range test.checks {
 			i := slices.IndexFunc(checks, func(c check) bool { return c.name == checkName })
-			if checks[i].run(t, test.open(&Fake{Key: key, Certificates: chain[:2]})) == nil {
+			if checks[i].run(t, test.open(&Fake{Key: key, Certificates: chain[:2]}), digests) == nil {
 				t.Errorf("%s: check %s does not detect the fault", name, checkName)
 			}
 		}
@@ -163,7 +163,7 @@ func TestRunFindsFaultsOfMessageSigners(t *testing.T) {
 		for _, checkName := range test.checks {
 			i := slices.IndexFunc(checks, func(c check) bool { return c.name == checkName })
 			f := &Fake{Key: Key(t, "p256")}
-			if checks[i].run(t, messenger{f, test.signMessage(f)}) == nil {
+			if checks[i].run(t, messenger{f, test.signMessage(f)}, digests) == nil {
 				t.Errorf("%s: check %s does not detect the fault", name, checkName)
 			}
 		}

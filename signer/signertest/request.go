@@ -47,21 +47,30 @@ type request struct {
 	tls    tls.SignatureScheme     // 0 if TLS has no code point for it
 	x509   x509.SignatureAlgorithm // 0: the one that crypto/x509 chooses
 	verify func(digest, signature []byte) error
+	mode   mode
 }
 
-// digest returns the digest of message, or message itself for Ed25519
+// digestOf returns the digest of message, or message itself for Ed25519
 // and ML-DSA.
-func (r request) digest(message string) []byte {
-	if r.opts.HashFunc() == 0 {
+func digestOf(message string, opts crypto.SignerOpts) []byte {
+	if opts.HashFunc() == 0 {
 		return []byte(message)
 	}
-	h := r.opts.HashFunc().New()
+	h := opts.HashFunc().New()
 	h.Write([]byte(message))
 	return h.Sum(nil)
 }
 
 // requestsFor returns the requests that s must support.
-func requestsFor(s signer.Signer) ([]request, error) {
+func requestsFor(s signer.Signer, m mode) ([]request, error) {
+	all, err := requestsOf(s)
+	for i := range all {
+		all[i].mode = m
+	}
+	return all, err
+}
+
+func requestsOf(s signer.Signer) ([]request, error) {
 	var all []request
 	switch pub := s.Public().(type) {
 	case *rsa.PublicKey:
@@ -95,7 +104,7 @@ func ecdsaRequests(pub *ecdsa.PublicKey) (all []request) {
 		if s.padding != signer.NoPadding || s.hash == 0 {
 			continue
 		}
-		all = append(all, request{s.tls.String(), s.hash, s.tls, s.x509, func(digest, signature []byte) error {
+		all = append(all, request{name: s.tls.String(), opts: s.hash, tls: s.tls, x509: s.x509, verify: func(digest, signature []byte) error {
 			if !ecdsa.VerifyASN1(pub, digest, signature) {
 				return errSignature
 			}
@@ -110,8 +119,8 @@ func ed25519Requests(pub ed25519.PublicKey) []request {
 		return ed25519.VerifyWithOptions(pub, message, signature, &ed25519.Options{})
 	}
 	return []request{
-		{"Ed25519", crypto.Hash(0), tls.Ed25519, x509.PureEd25519, verify},
-		{"Ed25519 with options", &ed25519.Options{}, tls.Ed25519, x509.PureEd25519, verify},
+		{name: "Ed25519", opts: crypto.Hash(0), tls: tls.Ed25519, x509: x509.PureEd25519, verify: verify},
+		{name: "Ed25519 with options", opts: &ed25519.Options{}, tls: tls.Ed25519, x509: x509.PureEd25519, verify: verify},
 	}
 }
 
@@ -128,8 +137,8 @@ func mldsaRequests(pub crypto.PublicKey) []request {
 		return nil
 	}
 	return []request{
-		{name, crypto.Hash(0), mldsaSchemes[name], 0, verify},
-		{name + " with options", &mldsaOptions{}, mldsaSchemes[name], 0, verify},
+		{name: name, opts: crypto.Hash(0), tls: mldsaSchemes[name], verify: verify},
+		{name: name + " with options", opts: &mldsaOptions{}, tls: mldsaSchemes[name], verify: verify},
 	}
 }
 
@@ -142,7 +151,7 @@ func rsaRequests(pub *rsa.PublicKey) (all []request) {
 	for _, s := range schemes {
 		switch s.padding {
 		case signer.PKCS1v15:
-			all = append(all, request{s.tls.String(), s.hash, s.tls, s.x509, func(digest, signature []byte) error {
+			all = append(all, request{name: s.tls.String(), opts: s.hash, tls: s.tls, x509: s.x509, verify: func(digest, signature []byte) error {
 				return rsa.VerifyPKCS1v15(pub, s.hash, digest, signature)
 			}})
 		case signer.PSS:

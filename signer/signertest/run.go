@@ -56,6 +56,19 @@ import (
 // Run cannot check whether Close waits for Sign calls in flight.
 func Run(t *testing.T, open func(t *testing.T) signer.Signer) {
 	t.Helper()
+	run(t, open, digests)
+}
+
+// RunMessages is [Run] for a key that signs only messages, such as a key of an
+// ssh-agent. It makes all signatures with SignMessage, and Sign must fail with
+// [errors.ErrUnsupported] for every digest of an RSA or ECDSA key.
+func RunMessages(t *testing.T, open func(t *testing.T) signer.Signer) {
+	t.Helper()
+	run(t, open, messages)
+}
+
+func run(t *testing.T, open func(t *testing.T) signer.Signer, m mode) {
+	t.Helper()
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
 			s := open(t)
@@ -64,7 +77,7 @@ func Run(t *testing.T, open func(t *testing.T) signer.Signer) {
 					t.Errorf("Close: %v", err)
 				}
 			})
-			if err := c.run(t, s); err != nil {
+			if err := c.run(t, s, m); err != nil {
 				t.Error(err)
 			}
 		})
@@ -75,7 +88,7 @@ func Run(t *testing.T, open func(t *testing.T) signer.Signer) {
 // confirm that it detects a fault. It uses tb only to create certificates and to log.
 type check struct {
 	name string
-	run  func(tb testing.TB, s signer.Signer) error
+	run  func(tb testing.TB, s signer.Signer, m mode) error
 }
 
 var checks = []check{

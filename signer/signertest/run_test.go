@@ -1,8 +1,12 @@
 package signertest
 
 import (
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -38,4 +42,40 @@ func TestRunLimitedFake(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestRunMessageFake(t *testing.T) {
+	for _, kind := range KeyKinds() {
+		t.Run(kind, func(t *testing.T) {
+			RunMessages(t, func(t *testing.T) signer.Signer { return &MessageFake{Fake{Key: Key(t, kind)}} })
+		})
+	}
+}
+
+// RunMessages finds a key that signs digests, too, and one that signs no messages.
+func TestRunMessagesFindsFaults(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		s    signer.Signer
+		want string
+	}{
+		{"signs digests", signer.FromKey(Key(t, "p256")), "Sign of a digest: error <nil>, want errors.ErrUnsupported"},
+		{"has no SignMessage", &Fake{Key: Key(t, "p256")}, "the key has no SignMessage"},
+		{"accepts no options", nilAccepter{&MessageFake{Fake{Key: Key(t, "p256")}}}, "SignMessage: nil options: signed"},
+	} {
+		err := errors.Join(checkSign(t, test.s, messages), checkRefuse(t, test.s, messages))
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: error %v, want %q", test.name, err, test.want)
+		}
+	}
+}
+
+// A nilAccepter signs without options.
+type nilAccepter struct{ *MessageFake }
+
+func (n nilAccepter) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if opts == nil {
+		opts = crypto.SHA256
+	}
+	return n.MessageFake.SignMessage(rand, message, opts)
 }

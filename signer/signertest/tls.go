@@ -24,10 +24,10 @@ const (
 	asClient
 )
 
-func checkTLS(version uint16, side tlsSide) func(testing.TB, signer.Signer) error {
-	return func(tb testing.TB, s signer.Signer) error {
+func checkTLS(version uint16, side tlsSide) func(testing.TB, signer.Signer, mode) error {
+	return func(tb testing.TB, s signer.Signer, m mode) error {
 		tb.Helper()
-		requests, err := requestsFor(s)
+		requests, err := requestsFor(s, m)
 		if err != nil {
 			return err
 		}
