@@ -127,7 +127,10 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/bench":    {},
 	"cmd/holdfast/internal/pages":    {},
 	"cmd/holdfast/internal/ptytest":  {},
-	"cmd/holdfast/internal/clitest":  {"cmd/holdfast/cli", "keystore/all", "keystore", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
+	"cmd/holdfast-ecp":               {"cmd/holdfast-ecp/internal/ecp", "keystore/all"},
+	"cmd/holdfast-ecp/internal/ecp":  {"signer", "signer/rotate", "keystore"},
+
+	"cmd/holdfast/internal/clitest": {"cmd/holdfast/cli", "keystore/all", "keystore", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
 }
 
 // Packages that several packages of the program import.
