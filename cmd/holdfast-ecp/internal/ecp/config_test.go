@@ -107,6 +107,22 @@ func checkLines(t *testing.T, code int, stderr string) {
 	}
 }
 
+// TestPage: the example of the page has a section that the program reads.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../../../../docs/google.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(page), "```json\n")
+	example, _, _ = strings.Cut(example, "```")
+	for _, text := range []string{example, usage[strings.Index(usage, "  {"):strings.Index(usage, "  --help")]} {
+		id, err := parseConfig([]byte(text))
+		if err != nil || id.Key.Scheme != "pkcs11" || id.Certificate.Scheme != keystore.SchemeFile {
+			t.Errorf("%v: %+v", err, id)
+		}
+	}
+}
+
 func TestArguments(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {

@@ -103,9 +103,12 @@ func clean(message string) string {
 	}, message))
 }
 
-// redactAttr removes secrets from the log. It is a function for
-// [slog.HandlerOptions.ReplaceAttr].
+// redactAttr removes secrets from the log, and the time, which the log of the client
+// has. It is a function for [slog.HandlerOptions.ReplaceAttr].
 func redactAttr(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
 	if k := a.Value.Kind(); k == slog.KindString || k == slog.KindAny {
 		return slog.String(a.Key, inFile(clean(a.Value.Resolve().String())))
 	}
