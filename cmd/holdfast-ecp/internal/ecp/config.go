@@ -81,7 +81,7 @@ func parseConfig(data []byte) (id keystore.Identity, err error) {
 		if *r.ref, err = keystore.ParseRef(r.text); err != nil {
 			return id, fmt.Errorf("%s.%s: %w", section, r.name, err)
 		}
-		if r.ref.Scheme == keystore.SchemeStdin {
+		if r.text == "-" {
 			return id, signer.WithHint(usageErrorf("%s.%s is standard input, which belongs to the client", section, r.name), "name a file or a key in a device")
 		}
 	}

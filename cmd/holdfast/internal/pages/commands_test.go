@@ -96,6 +96,7 @@ var wholeWalks = []struct {
 	{"from-tpm.md", "", map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "swtpm": "swtpm"}, "holdfast renew --config roles.toml"},
 	{"attestation.md", "Try it", map[string]string{"swtpm": "swtpm_setup", "tpm2-tools": "tpm2_pcrread"}, ""},
 	{"renew-private-ca.md", "Try it with the emulator", nil, "holdfast renew --config roles.toml"},
+	{"serve-ssh-agent.md", "", map[string]string{"openssh": "ssh-add", "git": "git"}, ""},
 	{"walkthrough-export.md", "", map[string]string{"awscli": "/usr/bin/aws", "jq": "jq"}, ""},
 }
 

@@ -117,6 +117,7 @@ COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 	{"security unlock-keychain", ""},
 	{"security list-keychains", ""},
 	{"security list-smartcards", ""},
+	{"ssh-keygen -L -f FILE", `ssh-keygen -q -t ed25519 -N '' -f key; ssh-keygen -q -s key -I app key.pub; FILE=key-cert.pub; $RUN | grep 'Public key: .*SHA256:'`},
 	{"security set-key-partition-list", ""},
 }
 
