@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -88,8 +89,11 @@ const userCertificate = 1
 // whether it is valid; now is for a warning.
 func (a *agent) addCertificate(path string, now time.Time) error {
 	data, err := keystore.ReadFile(path, maxCertificate)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return err
+	}
+	if err != nil {
+		return badCertificate(err)
 	}
 	blob, comment, err := sshwire.ParsePublicKeyText(data)
 	if err != nil {

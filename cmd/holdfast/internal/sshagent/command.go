@@ -75,14 +75,17 @@ is then that of the command. See docs/serve-ssh-agent.md.`,
 		fs.StringArrayVar(&o.keys, "private-key", nil, "`reference` to a private key; can be repeated")
 		fs.StringVar(&o.certificate, "certificate", "", "`reference` to the X.509 certificate of the only key, if the device does not reveal the public key")
 		fs.StringArrayVar(&o.sshCertificates, "ssh-certificate", nil, "`file` with an OpenSSH certificate of one of the keys, such as id-cert.pub; can be repeated")
+		front.RefuseEmpty(fs, "private-key", "ssh-certificate")
 		o.device.Add(fs)
 	})
 	front.AgentFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&o.confirm, "confirm", false, "ask before each signature, with the program that SSH_ASKPASS names")
 		fs.DurationVar(&o.lifetime, "lifetime", 0, "`time` after which the keys are closed, such as 8h; without a command, the agent then ends (default: no limit)")
+		front.RefuseEmpty(fs, "lifetime")
 	})
 	front.ListenFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&o.socket, "socket", "", "`file` of the socket (default: ssh-agent.sock in $XDG_RUNTIME_DIR/holdfast or in a folder of this user for temporary files)")
+		front.RefuseEmpty(fs, "socket")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&o.debug, "debug", false, "log each signature to standard error, without secrets")
@@ -99,8 +102,6 @@ func (o *options) check(given func(flag string) bool) error {
 		return signer.WithHint(front.Usagef("--certificate is given with %d keys", len(o.keys)), "leave it out, or run an agent for each key")
 	case given("lifetime") && o.lifetime <= 0:
 		return front.Usagef("--lifetime %v is not a time after now", o.lifetime)
-	case given("socket") && o.socket == "":
-		return signer.WithHint(front.Usagef("--socket is empty"), "leave the flag out, or name a file")
 	}
 	return nil
 }
@@ -161,9 +162,6 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 // parse returns the keys that the flags name, without opening them.
 func (o *options) parse() (keys []flags.Key, err error) {
 	for _, text := range o.keys {
-		if text == "" {
-			return nil, signer.WithHint(front.Usagef("--private-key is empty"), "check the variable, or leave the flag out")
-		}
 		k, err := o.device.Key(text)
 		if err != nil {
 			return nil, err

@@ -48,6 +48,9 @@ func listen(env func(string) string, path string) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--socket: %w", err)
 	}
+	if len(path) > maxPath {
+		return nil, signer.WithHint(front.Usagef("--socket: the name has %d bytes with its folder; at most %d are possible", len(path), maxPath), "choose a shorter name with --socket FILE")
+	}
 	if err := checkFolder(path); err != nil {
 		return nil, fmt.Errorf("--socket %w", err)
 	}
@@ -63,9 +66,6 @@ func listen(env func(string) string, path string) (*socket, error) {
 
 // checkFolder returns an error if other users could replace the file at path.
 func checkFolder(path string) error {
-	if len(path) > maxPath {
-		return signer.WithHint(front.Usagef("%s: the name has %d bytes; at most %d are possible", path, len(path), maxPath), "choose a shorter name with --socket FILE")
-	}
 	if err := fileowner.Check(path); err != nil {
 		return err
 	}
