@@ -9,7 +9,8 @@ SOAKTIME ?= 10m
 .PHONY: build demo walkthrough test test-wine fips check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
 
 build: ## builds bin/holdfast and bin/holdfast-ecp, with PKCS #11 if a C compiler is installed
-	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION -X=github.com/holdfast-dev/holdfast/cmd/holdfast-ecp/internal/ecp.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast ./cmd/holdfast-ecp
+	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast
+	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast-ecp/internal/ecp.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast-ecp
 
 demo: ## demonstrates Holdfast on this machine, without AWS or hardware
 	@echo "building; the first time, this takes about a minute" >&2

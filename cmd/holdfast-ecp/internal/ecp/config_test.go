@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -144,6 +145,22 @@ func TestArguments(t *testing.T) {
 			t.Errorf("%q: code %d, output %q, error %q", c.args, code, stdout, stderr)
 		}
 		checkLines(t, code, stderr)
+	}
+}
+
+// TestVersionIsSet: the linker silently ignores -X for a variable that does not exist.
+func TestVersionIsSet(t *testing.T) {
+	flag := "-X=" + reflect.TypeFor[Process]().PkgPath() + ".version="
+	for _, name := range []string{"Makefile", "script/build-all"} {
+		text, err := os.ReadFile(filepath.Join("../../../..", name))
+		if err != nil || !strings.Contains(string(text), flag) {
+			t.Errorf("%v: %s has no %s", err, name, flag)
+		}
+	}
+	defer func(before string) { version = before }(version)
+	version = "v1.2.3"
+	if line := versionLine(); !strings.HasPrefix(line, "holdfast-ecp v1.2.3 (go") {
+		t.Errorf("%q", line)
 	}
 }
 

@@ -125,11 +125,11 @@ func TestPeer(t *testing.T) {
 	if _, err := client.Sign(other, message); err == nil {
 		t.Error("signed with a key that is not there")
 	}
-	names, err := client.(sshagent.ExtendedAgent).Extension("query", nil)
+	names, err := client.Extension("query", nil)
 	if want := "\x1d\x00\x00\x00\x05query\x00\x00\x00\x05query\x00\x00\x00\x18session-bind@openssh.com"; err != nil || string(names) != want {
 		t.Errorf("query: %v, %q", err, names)
 	}
-	if _, err := client.(sshagent.ExtendedAgent).Extension("other@example.com", []byte("x")); !errors.Is(err, sshagent.ErrExtensionUnsupported) {
+	if _, err := client.Extension("other@example.com", []byte("x")); !errors.Is(err, sshagent.ErrExtensionUnsupported) {
 		t.Errorf("unknown extension: %v", err)
 	}
 	for name, change := range map[string]func() error{

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/daemon"
@@ -48,8 +49,8 @@ func listen(env func(string) string, path string) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--socket: %w", err)
 	}
-	if len(path) > maxPath {
-		return nil, signer.WithHint(front.Usagef("--socket: the name has %d bytes with its folder; at most %d are possible", len(path), maxPath), "choose a shorter name with --socket FILE")
+	if n := max(len(path), len(temporary(path))); n > maxPath {
+		return nil, signer.WithHint(front.Usagef("--socket: the name has %d bytes with its folder; at most %d are possible", n, maxPath), "choose a shorter name with --socket FILE")
 	}
 	if err := checkFolder(path); err != nil {
 		return nil, fmt.Errorf("--socket %w", err)
@@ -103,36 +104,40 @@ func checkFile(path string) error {
 		return signer.WithHint(fmt.Errorf("the socket belongs to another user: %w", fs.ErrExist), "choose another name with --socket FILE")
 	}
 	other, err := net.DialTimeout("unix", path, dialTimeout)
-	var timeout net.Error
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+		return nil // nobody listens; an agent with many clients fails in other ways
+	}
 	if err == nil {
 		other.Close()
 	}
-	if err == nil || errors.As(err, &timeout) && timeout.Timeout() {
-		return signer.WithHint(fmt.Errorf("another agent listens there: %w", fs.ErrExist), "use that agent, end it, or choose another name with --socket FILE")
-	}
-	return nil // refused
+	return signer.WithHint(fmt.Errorf("another agent listens there: %w", fs.ErrExist), "use that agent, end it, or choose another name with --socket FILE")
 }
 
 // bind makes the socket under another name first, so that the file at path always is
 // one that only this user can connect to.
 func (s *socket) bind() (err error) {
-	temporary := filepath.Join(filepath.Dir(s.path), "."+rand.Text()[:len(socketName)-1])
-	if s.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"}); err != nil {
+	first := temporary(s.path)
+	if s.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: first, Net: "unix"}); err != nil {
 		return err
 	}
 	s.listener.SetUnlinkOnClose(false)
-	err = os.Chmod(temporary, 0o600)
+	err = os.Chmod(first, 0o600)
 	if err == nil {
-		err = os.Rename(temporary, s.path)
+		err = os.Rename(first, s.path)
 	}
 	if err == nil {
 		s.file, err = os.Lstat(s.path)
 	}
 	if err != nil {
-		_ = os.Remove(temporary) // it may have its final name
+		_ = os.Remove(first) // it may have its final name
 		s.listener.Close()
 	}
 	return err
+}
+
+// temporary returns a new name in the folder of path, as long as that of the default.
+func temporary(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+rand.Text()[:len(socketName)-1])
 }
 
 // close removes the socket, unless another agent has replaced it.
