@@ -14,7 +14,7 @@ import (
 func main() {
 	os.Exit(ecp.Process{
 		Stdin:     os.Stdin,
-		Stdout:    os.Stdout,
+		Stdout:    ecp.ProtocolOut(),
 		Stderr:    os.Stderr,
 		LookupEnv: os.LookupEnv,
 		Store:     all.New(),

@@ -117,7 +117,7 @@ func (s *server) serve(ctx context.Context, in io.Reader, out io.Writer) error {
 func (s *server) read(ctx context.Context, end context.CancelCauseFunc, in *gob.Decoder) error {
 	for ctx.Err() == nil {
 		var r request
-		if err := in.Decode(&r); err != nil {
+		if err := decode(in, &r); err != nil {
 			if err == io.EOF {
 				return err
 			}
@@ -174,22 +174,39 @@ func message(err error) string {
 	return text
 }
 
+// decode decodes the next value into *v.
+func decode(in *gob.Decoder, v any) error { return decodeValue(in, reflect.ValueOf(v)) }
+
+// discard reads the next value.
+func discard(in *gob.Decoder) error { return decodeValue(in, reflect.Value{}) }
+
+// decodeValue is DecodeValue of package gob, which panics at the second value of a type
+// that the stream does not describe.
+func decodeValue(in *gob.Decoder, v reflect.Value) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("a value of an unknown type")
+		}
+	}()
+	return in.DecodeValue(v)
+}
+
 func constant(result any) method {
 	return func(in *gob.Decoder) (func(context.Context) (any, error), error) {
-		return func(context.Context) (any, error) { return result, nil }, in.DecodeValue(reflect.Value{}) // discards them
+		return func(context.Context) (any, error) { return result, nil }, discard(in)
 	}
 }
 
 func refuse(why string) method {
 	return func(in *gob.Decoder) (func(context.Context) (any, error), error) {
-		return func(context.Context) (any, error) { return nil, errors.New(why) }, in.DecodeValue(reflect.Value{})
+		return func(context.Context) (any, error) { return nil, errors.New(why) }, discard(in)
 	}
 }
 
 // sign implements Sign.
 func (s *server) sign(in *gob.Decoder) (func(context.Context) (any, error), error) {
 	var args signArgs
-	if err := in.Decode(&args); err != nil {
+	if err := decode(in, &args); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (any, error) {

@@ -22,7 +22,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-func fake(t *testing.T, kind string) *signertest.Fake {
+func fake(t testing.TB, kind string) *signertest.Fake {
 	key := signertest.Key(t, kind)
 	ca := signertest.NewCA(t, "CA")
 	return &signertest.Fake{Key: key, Certificates: append([]*x509.Certificate{ca.Issue(t, key, nil)}, ca.Chain()...)}
@@ -197,7 +197,7 @@ func TestUnknownOptions(t *testing.T) {
 	}
 }
 
-func encode(t *testing.T, values ...any) []byte {
+func encode(t testing.TB, values ...any) []byte {
 	t.Helper()
 	registerOptions()
 	gob.Register(otherOpts{})

@@ -2,6 +2,7 @@ package sshagent
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ type server struct {
 	agent   *agent
 	log     *slog.Logger
 	allowed func(net.Conn) error // refuses clients of other users
+	frame   time.Duration        // instead of frameTimeout, for tests; 0: frameTimeout
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -163,7 +165,7 @@ func (s *server) handle(ctx context.Context, c *conn) error {
 
 // exchange reads a message that has begun, and answers it.
 func (s *server) exchange(ctx context.Context, c *conn, session *session) error {
-	if err := c.SetReadDeadline(time.Now().Add(frameTimeout)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(cmp.Or(s.frame, frameTimeout))); err != nil {
 		return err
 	}
 	kind, contents, err := sshwire.ReadMessage(c.in)
@@ -175,7 +177,7 @@ func (s *server) exchange(ctx context.Context, c *conn, session *session) error 
 	if err := stop(); err != nil {
 		return err
 	}
-	if err := c.SetWriteDeadline(time.Now().Add(frameTimeout)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(cmp.Or(s.frame, frameTimeout))); err != nil {
 		return err
 	}
 	return sshwire.WriteMessage(c, kind, contents)

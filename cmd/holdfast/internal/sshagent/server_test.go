@@ -44,7 +44,10 @@ func fake(t testing.TB, kind string) *signertest.Fake {
 }
 
 // serveAgent serves an agent until the test ends, and returns its socket.
-func serveAgent(t *testing.T, a *agent) string {
+func serveAgent(t *testing.T, a *agent) string { return serveWith(t, a, 0) }
+
+// serveWith is serveAgent with another limit for messages.
+func serveWith(t *testing.T, a *agent, frame time.Duration) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
@@ -53,7 +56,7 @@ func serveAgent(t *testing.T, a *agent) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	s := &server{agent: a, log: a.log, allowed: sameUser}
+	s := &server{agent: a, log: a.log, allowed: sameUser, frame: frame}
 	go func() { done <- s.serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
@@ -195,6 +198,27 @@ func TestHostile(t *testing.T) {
 	}
 	if key.Signs() != 0 {
 		t.Errorf("%d signatures", key.Signs())
+	}
+}
+
+// TestSlowClients: a client that does not send the rest of a message, or does not read
+// its answers, is not waited for.
+func TestSlowClients(t *testing.T) {
+	key := fake(t, "ed25519")
+	path := serveWith(t, newAgent(t, key), 50*time.Millisecond)
+	half := dial(t, path)
+	if _, err := half.Write([]byte("\x00\x00\x00\x05\x0d")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := half.Read(make([]byte, 1)); err == nil {
+		t.Error("half a message was answered")
+	}
+	deaf := dial(t, path)
+	request := sshwire.Signing{Blob: []byte("none")}.Marshal()
+	for { // until the agent closes the connection
+		if err := sshwire.WriteMessage(deaf, sshwire.SignRequest, request); err != nil {
+			break
+		}
 	}
 }
 
