@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -158,7 +159,9 @@ func (s *session) answer(ctx context.Context, kind sshwire.Message, contents []b
 		}
 		answer, contents, err := h.handle(ctx, contents)
 		if err != nil {
-			s.agent.log.Warn("refused a request", logging.Error(err, signer.Hint(err))...)
+			// Only pinentry asks after the start, and the PIN is not kept for it.
+			hint := strings.Replace(signer.Hint(err), "use --reuse-pin", "use --pin-source pinentry", 1)
+			s.agent.log.Warn("refused a request", logging.Error(err, hint)...)
 			return answer, nil
 		}
 		return answer, contents
