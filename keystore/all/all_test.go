@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/spiffe/spiffetest"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 	"github.com/holdfast-dev/holdfast/tpm"
@@ -19,6 +20,7 @@ var references = map[string]string{
 	"file": "file:/nonexistent/k.pem", "env": "env:NAME", "-": "-",
 	"pkcs11": "pkcs11:token=t;object=k", "tpm": "tpm:handle=0x81010002", "handle": "handle:81010002",
 	"winstore": "winstore:store=MY;subject=CN=app", "keychain": "keychain:label=app",
+	"spiffe": "spiffe://example.org/app",
 }
 
 // refOf parses a well-formed reference.
@@ -90,6 +92,11 @@ var contract = map[string]func(t *testing.T) keystore.Ref{
 			t.Skip("HOLDFAST_TEST_KEYCHAIN is not set")
 		}
 		return refOf(t, ref)
+	},
+	"spiffe": func(t *testing.T) keystore.Ref {
+		ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+		api := spiffetest.Start(t, spiffetest.Issue(t, ca, "p256", "spiffe://example.org/app", nil))
+		return refOf(t, "spiffe:"+keystore.FormatAttribute("socket", api.Path))
 	},
 }
 

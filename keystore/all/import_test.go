@@ -53,6 +53,7 @@ var mayImport = map[string][]string{
 	"keystore":          {"signer"},
 	"keystore/file":     {"signer", "keystore"},
 	"keystore/selector": {"signer", "keystore"},
+	"keystore/spiffe":   {"signer", "keystore"},
 	"pkcs11":            {"signer", "keystore"},
 	"tpm":               {"signer", "keystore"},
 	"winstore":          {"signer", "keystore", "keystore/selector"},
@@ -60,6 +61,8 @@ var mayImport = map[string][]string{
 	"pkcs11/pkcs11test": {},
 	"pkcs11/interop":    {}, // only tests
 	"tpm/tpmtest":       {},
+
+	"keystore/spiffe/spiffetest": {"signer/signertest"}, // for tests
 
 	"winstore/winstoretest":     {},
 	"keychain/internal/native":  {},
@@ -76,7 +79,7 @@ var mayImport = map[string][]string{
 	"pki/renew/dropfolder": {"signer", "pki/cms", "pki/renew"},
 	"pki/renew/program":    {"signer", "pki/renew"},
 
-	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
+	"keystore/all": {"signer", "keystore", "keystore/file", "keystore/spiffe", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"pki/renew/internal/caclient": {"signer", "pki/renew"},
 
@@ -133,7 +136,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast-ecp":               {"cmd/holdfast-ecp/internal/ecp", "keystore/all"},
 	"cmd/holdfast-ecp/internal/ecp":  {"signer", "signer/rotate", "keystore"},
 
-	"cmd/holdfast/internal/clitest": {"cmd/holdfast/cli", "keystore/all", "keystore", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
+	"cmd/holdfast/internal/clitest": {"cmd/holdfast/cli", "keystore/all", "keystore", "keystore/spiffe/spiffetest", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
 }
 
 // Packages that several packages of the program import.

@@ -58,7 +58,10 @@ var uses = map[string]struct {
 	"keychain:label=app":                                {},
 	"keychain:subject=CN=app;newest=yes":                {},
 	"keychain:path=/etc/key.pem;pin-source=env:X":       {},
-	"unknown:path=/etc/key.pem;pin-source=env:X":        {},
+	"spiffe:":                  {},
+	"spiffe://example.org/app": {},
+	"spiffe:socket=/run/spire/agent/public/api.sock;hint=internal": {},
+	"unknown:path=/etc/key.pem;pin-source=env:X":                   {},
 }
 
 func TestUses(t *testing.T) {

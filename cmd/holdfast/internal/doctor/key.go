@@ -125,7 +125,7 @@ func (p *patient) heldResult(tries string, count keystore.Tries) result {
 const enterOnce = "Enter the PIN yourself once."
 
 // deviceLists add a command that lists the devices of a backend, by its name.
-var deviceLists = map[string]func(*patient, result) result{"tpm": (*patient).listTPMs}
+var deviceLists = map[string]func(*patient, result) result{"tpm": (*patient).listTPMs, "spiffe": (*patient).listWorkloadAPI}
 
 // keyCommand returns r, the fault of opening the key, with a command.
 func (p *patient) keyCommand(r result, err error) result {
