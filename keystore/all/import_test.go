@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/lazyregexp":  {},
 	"internal/logging":     {},
 	"internal/mldsa":       {},
+	"internal/sshwire":     {},
 	"internal/thumbprint":  {},
 
 	"internal/mldsa/mldsatest": {}, // for tests
@@ -171,7 +172,7 @@ var onlyIn = map[string][]string{
 var modules = []string{"rolesanywhere/awssdk"}
 
 // standardOnly are the packages that import no third-party module.
-var standardOnly = []string{"signer", "signer/signertest", "signer/rotate", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "pki/renew/internal/caclient"}
+var standardOnly = []string{"internal/sshwire", "signer", "signer/signertest", "signer/rotate", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "pki/renew/internal/caclient"}
 
 type goPackage struct {
 	ImportPath string
