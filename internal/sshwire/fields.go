@@ -52,8 +52,8 @@ func (r *Reader) End() error {
 // Empty reports whether nothing is left. It is true after an error.
 func (r *Reader) Empty() bool { return r.err != nil || len(r.data) == 0 }
 
-// Rest returns all bytes that are left.
-func (r *Reader) Rest() []byte {
+// Remaining returns all bytes that are left.
+func (r *Reader) Remaining() []byte {
 	if r.err != nil {
 		return nil
 	}

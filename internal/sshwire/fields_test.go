@@ -37,7 +37,7 @@ func TestFields(t *testing.T) {
 		t.Error("the rest was not noticed")
 	}
 	r = NewReader([]byte("rest"))
-	if string(r.Rest()) != "rest" || !r.Empty() || r.End() != nil {
+	if string(r.Remaining()) != "rest" || !r.Empty() || r.End() != nil {
 		t.Error("the rest is not taken")
 	}
 }
@@ -59,7 +59,7 @@ func TestReaderEnds(t *testing.T) {
 		if r.Mpint() == nil {
 			t.Error("Mpint returned nil")
 		}
-		if r.Err() != nil && (r.Byte() != 0 || r.Bool() || r.Uint64() != 0 || r.Rest() != nil || !r.Empty()) {
+		if r.Err() != nil && (r.Byte() != 0 || r.Bool() || r.Uint64() != 0 || r.Remaining() != nil || !r.Empty()) {
 			t.Error("a field after an error")
 		}
 		return r.End()

@@ -199,5 +199,5 @@ func ParseCertificate(blob []byte) (pub crypto.PublicKey, rest []byte, ok bool, 
 	if err != nil {
 		return nil, nil, true, fmt.Errorf("OpenSSH certificate: %w", err)
 	}
-	return pub, r.Rest(), true, nil
+	return pub, r.Remaining(), true, nil
 }
