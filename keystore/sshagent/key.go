@@ -219,7 +219,7 @@ func (k *key) refusal(ctx context.Context) error {
 		return signer.WithHint(fmt.Errorf("%w: it has the key no more", signer.ErrUnavailable), "add the key again with ssh-add")
 	}
 	return signer.WithHint(errors.New("it refused to sign"),
-		"confirm the signature when the agent asks; it also refuses if it cannot ask, or if the device with the key is missing")
+		"confirm the signature when the agent asks; it also refuses if it cannot ask, if the device with the key is missing, or if the key may only log in (ssh-add -h)")
 }
 
 // begin waits for its turn. The caller calls done when the signature is made. The
