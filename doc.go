@@ -49,6 +49,7 @@
 //	keystore/all                the list of backends
 //	pkcs11, tpm                 keys in tokens and in a TPM 2.0
 //	winstore, keychain          keys of Windows and of macOS
+//	keystore/spiffe             X.509-SVIDs of the SPIFFE Workload API
 //	pki                         requests, certificates and revocation lists
 //	pki/authority               the folder of a small CA
 //	rolesanywhere               the client of IAM Roles Anywhere

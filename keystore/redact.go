@@ -166,6 +166,7 @@ var attributeNames = map[string][]string{
 	"winstore": {"subject", "issuer", "serial", "sha256", "sha1", "newest", "location", "store", "ui", "key", "provider"},
 	"keychain": {"subject", "issuer", "serial", "sha256", "sha1", "newest", "label", "token"},
 	"sshagent": {"sha256", "comment", "public", "socket"},
+	"spiffe":   {"socket", "id", "hint"},
 }
 
 // isAttribute reports whether references of a scheme have an attribute. For the

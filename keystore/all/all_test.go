@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/sshagenttest"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/spiffe/spiffetest"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 	"github.com/holdfast-dev/holdfast/tpm"
@@ -21,6 +22,7 @@ var references = map[string]string{
 	"pkcs11": "pkcs11:token=t;object=k", "tpm": "tpm:handle=0x81010002", "handle": "handle:81010002",
 	"winstore": "winstore:store=MY;subject=CN=app", "keychain": "keychain:label=app",
 	"sshagent": "sshagent:socket=/nonexistent/agent",
+	"spiffe":   "spiffe://example.org/app",
 }
 
 // refOf parses a well-formed reference.
@@ -97,6 +99,11 @@ var contract = map[string]func(t *testing.T) keystore.Ref{
 		agent := sshagenttest.Start(t, "")
 		agent.Add(signertest.Key(t, "p256"), "app")
 		return keystore.Ref{Scheme: "sshagent", Rest: keystore.FormatAttribute("socket", agent.Socket)}
+	},
+	"spiffe": func(t *testing.T) keystore.Ref {
+		ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+		api := spiffetest.Start(t, spiffetest.Issue(t, ca, "p256", "spiffe://example.org/app", nil))
+		return refOf(t, "spiffe:"+keystore.FormatAttribute("socket", api.Path))
 	},
 }
 

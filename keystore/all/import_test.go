@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	"keystore/file":     {"signer", "keystore"},
 	"keystore/selector": {"signer", "keystore"},
 	"keystore/sshagent": {"signer", "keystore"},
+	"keystore/spiffe":   {"signer", "keystore"},
 	"pkcs11":            {"signer", "keystore"},
 	"tpm":               {"signer", "keystore"},
 	"winstore":          {"signer", "keystore", "keystore/selector"},
@@ -62,6 +63,8 @@ var mayImport = map[string][]string{
 	"pkcs11/pkcs11test": {},
 	"pkcs11/interop":    {}, // only tests
 	"tpm/tpmtest":       {},
+
+	"keystore/spiffe/spiffetest": {"signer/signertest"}, // for tests
 
 	"winstore/winstoretest":     {},
 	"keychain/internal/native":  {},
@@ -78,7 +81,7 @@ var mayImport = map[string][]string{
 	"pki/renew/dropfolder": {"signer", "pki/cms", "pki/renew"},
 	"pki/renew/program":    {"signer", "pki/renew"},
 
-	"keystore/all": {"signer", "keystore", "keystore/file", "keystore/sshagent", "pkcs11", "tpm", "winstore", "keychain"},
+	"keystore/all": {"signer", "keystore", "keystore/file", "keystore/spiffe", "keystore/sshagent", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"pki/renew/internal/caclient": {"signer", "pki/renew"},
 
@@ -130,7 +133,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/bench":    {},
 	"cmd/holdfast/internal/pages":    {},
 	"cmd/holdfast/internal/ptytest":  {},
-	"cmd/holdfast/internal/clitest":  {"cmd/holdfast/cli", "keystore/all", "keystore", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
+	"cmd/holdfast/internal/clitest":  {"cmd/holdfast/cli", "keystore/all", "keystore", "keystore/spiffe/spiffetest", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
 }
 
 // Packages that several packages of the program import.

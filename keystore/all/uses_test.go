@@ -62,7 +62,10 @@ var uses = map[string]struct {
 	"sshagent:sha256=MQxf6DtcrWRyTkhRnRVkXYFKI0n6xhjVRMmi1SkWyEU": {},
 	"sshagent:socket=/run/agent;comment=a%3Bpublic=b":             {},
 	"sshagent:public=id.pub;socket=/run/agent":                    {files: []string{"id.pub"}},
-	"unknown:path=/etc/key.pem;pin-source=env:X":                  {},
+	"spiffe:":                  {},
+	"spiffe://example.org/app": {},
+	"spiffe:socket=/run/spire/agent/public/api.sock;hint=internal": {},
+	"unknown:path=/etc/key.pem;pin-source=env:X":                   {},
 }
 
 func TestUses(t *testing.T) {

@@ -129,6 +129,7 @@ const enterOnce = "Enter the PIN yourself once."
 // deviceLists add a command that lists the devices of a backend, by its name.
 var deviceLists = map[string]func(*patient, result) result{
 	"tpm":      (*patient).listTPMs,
+	"spiffe":   (*patient).listWorkloadAPI,
 	"sshagent": func(_ *patient, r result) result { return r.with("ssh-add", "-l") },
 }
 

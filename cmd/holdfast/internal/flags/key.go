@@ -117,6 +117,16 @@ func (k Key) watch(a front.App, opts keystore.Options, open func(keystore.Identi
 	return watcher.Watch(s, k.Name()), nil
 }
 
+// Watch calls changed when the store of the key has another certificate for it; see
+// [keystore.Store.Watch].
+func (k Key) Watch(ctx context.Context, a front.App, logger *slog.Logger, changed func(*x509.Certificate)) error {
+	id, err := k.complete(a)
+	if err != nil {
+		return err
+	}
+	return a.Store.Watch(ctx, id, a.Options(logger), changed)
+}
+
 // Install stores certificates of the key where k reads them: in the file of the
 // certificate, or else with the key; see [keystore.Store.Install].
 func (k Key) Install(ctx context.Context, a front.App, certs []*x509.Certificate, opts keystore.Options) (keystore.Installed, error) {

@@ -26,14 +26,15 @@ func List(a front.App) *cobra.Command {
 		Short: "List keys and certificates with their references",
 		Long: `Lists tokens, keys and certificates, each with a reference for --private-key or
 --certificate. Without --in it lists the key stores of this machine: PKCS #11
-tokens, the TPM, and the certificate stores of Windows or the macOS Keychain.
+tokens, the TPM, the certificate stores of Windows or the macOS Keychain, and
+the SPIFFE Workload API.
 Some tokens show their keys only after a login with the PIN of --pin-source. The
 PIN is used only if exactly one token matches; select it with token=….
 
 If an entry or a store cannot be read, the command prints the others, reports
 the error and fails. A store that does not exist is reported but is not an
-error, unless none exists or --pkcs11-lib, PKCS11_MODULE_PATH or TPM_DEVICE
-names it.`,
+error, unless none exists or --pkcs11-lib, PKCS11_MODULE_PATH, TPM_DEVICE or
+SPIFFE_ENDPOINT_SOCKET names it.`,
 		Example: `  holdfast list
   holdfast list --in cert.pem
   holdfast list --in pkcs11:token=prod --pin-source prompt

@@ -103,6 +103,10 @@ COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 	{"tpm2_dictionarylockout --clear-lockout", `$RUN`},
 	{"tpm2_flushcontext -t -l -s", `tpm2_createprimary -Q -c p.ctx; $RUN; tpm2_getcap handles-transient | { ! grep 0x8; }`},
 
+	{"spire-agent api fetch x509 -socketPath", ""}, // SPIRE is not here
+	{"spire-agent healthcheck -socketPath", ""},
+	{"spire-server entry create", ""},
+
 	{"certutil -user -repairstore MY SERIAL", ""}, // Windows
 	{"certutil -user -csp PROVIDER -delkey NAME", ""},
 	{"certutil -user -enumstore", ""},
@@ -166,7 +170,7 @@ func TestHintCommands(t *testing.T) {
 }
 
 // program is a word with which a command begins.
-var program = regexp.MustCompile(`\b(openssl|keytool|iconv|ssh-keygen|pkcs11-tool|softhsm2-util|p11tool|tpm2_[a-z]+|chmod|chown|usermod|certutil|security [a-z]+-|security import|sc_auth|sc start|keyctl|systemctl)\b`)
+var program = regexp.MustCompile(`\b(openssl|keytool|iconv|ssh-keygen|pkcs11-tool|softhsm2-util|p11tool|tpm2_[a-z]+|chmod|chown|usermod|certutil|security [a-z]+-|security import|sc_auth|sc start|keyctl|systemctl|spire-agent [a-z]+|spire-server [a-z]+)\b`)
 
 // TestHintCommandsAreKnown fails if a text of the program has a command that is
 // not among hintCommands, or if one of these is in no text.
