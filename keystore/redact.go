@@ -165,6 +165,7 @@ var attributeNames = map[string][]string{
 	"tpm":      {"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "parent", "pcrs"},
 	"winstore": {"subject", "issuer", "serial", "sha256", "sha1", "newest", "location", "store", "ui", "key", "provider"},
 	"keychain": {"subject", "issuer", "serial", "sha256", "sha1", "newest", "label", "token"},
+	"sshagent": {"sha256", "comment", "public", "socket"},
 	"spiffe":   {"socket", "id", "hint"},
 }
 

@@ -1,7 +1,7 @@
-// Package all lists the backends of Holdfast: files, PKCS #11, TPM 2.0, Windows,
-// macOS and the SPIFFE Workload API. docs/stability.md lists the modules that they link; to link fewer, pass only
-// some backends to [keystore.New]. PKCS #11 needs cgo: without it, its references fail
-// with an error that wraps [errors.ErrUnsupported].
+// Package all lists the backends of Holdfast: files, PKCS #11, TPM 2.0, Windows, macOS,
+// the SPIFFE Workload API and ssh-agent. docs/stability.md lists the modules that they
+// link; to link fewer, pass only some backends to [keystore.New]. PKCS #11 needs cgo:
+// without it, its references fail with an error that wraps [errors.ErrUnsupported].
 package all
 
 import (
@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/file"
 	"github.com/holdfast-dev/holdfast/keystore/spiffe"
+	"github.com/holdfast-dev/holdfast/keystore/sshagent"
 	"github.com/holdfast-dev/holdfast/pkcs11"
 	"github.com/holdfast-dev/holdfast/tpm"
 	"github.com/holdfast-dev/holdfast/winstore"
@@ -23,6 +24,7 @@ func Backends() []keystore.Backend {
 		winstore.Backend{},
 		keychain.Backend{},
 		spiffe.Backend{},
+		sshagent.Backend{},
 	}
 }
 

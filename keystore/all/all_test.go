@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/holdfast-dev/holdfast/internal/sshagenttest"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/spiffe/spiffetest"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -20,7 +21,8 @@ var references = map[string]string{
 	"file": "file:/nonexistent/k.pem", "env": "env:NAME", "-": "-",
 	"pkcs11": "pkcs11:token=t;object=k", "tpm": "tpm:handle=0x81010002", "handle": "handle:81010002",
 	"winstore": "winstore:store=MY;subject=CN=app", "keychain": "keychain:label=app",
-	"spiffe": "spiffe://example.org/app",
+	"sshagent": "sshagent:socket=/nonexistent/agent",
+	"spiffe":   "spiffe://example.org/app",
 }
 
 // refOf parses a well-formed reference.
@@ -93,12 +95,20 @@ var contract = map[string]func(t *testing.T) keystore.Ref{
 		}
 		return refOf(t, ref)
 	},
+	"sshagent": func(t *testing.T) keystore.Ref {
+		agent := sshagenttest.Start(t, "")
+		agent.Add(signertest.Key(t, "p256"), "app")
+		return keystore.Ref{Scheme: "sshagent", Rest: keystore.FormatAttribute("socket", agent.Socket)}
+	},
 	"spiffe": func(t *testing.T) keystore.Ref {
 		ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 		api := spiffetest.Start(t, spiffetest.Issue(t, ca, "p256", "spiffe://example.org/app", nil))
 		return refOf(t, "spiffe:"+keystore.FormatAttribute("socket", api.Path))
 	},
 }
+
+// runs has the contract of the backends whose keys sign only messages.
+var runs = map[string]func(*testing.T, func(*testing.T) signer.Signer){"sshagent": signertest.RunMessages}
 
 func TestContract(t *testing.T) {
 	store := New()
@@ -119,7 +129,11 @@ func TestContract(t *testing.T) {
 				}
 				return s
 			}
-			signertest.Run(t, func(t *testing.T) signer.Signer { return open(t, ref) })
+			run := runs[b.Name()]
+			if run == nil {
+				run = signertest.Run
+			}
+			run(t, func(t *testing.T) signer.Signer { return open(t, ref) })
 			t.Run("Ref", func(t *testing.T) {
 				checkRef(t, b, open(t, ref), func(ref keystore.Ref) signer.Signer { return open(t, ref) })
 			})

@@ -42,7 +42,8 @@ var mayImport = map[string][]string{
 	"internal/sshwire":     {},
 	"internal/thumbprint":  {},
 
-	"internal/mldsa/mldsatest": {}, // for tests
+	"internal/mldsa/mldsatest": {},                    // for tests
+	"internal/sshagenttest":    {"signer/signertest"}, // for tests
 
 	module: {}, // only documentation
 
@@ -53,6 +54,7 @@ var mayImport = map[string][]string{
 	"keystore":          {"signer"},
 	"keystore/file":     {"signer", "keystore"},
 	"keystore/selector": {"signer", "keystore"},
+	"keystore/sshagent": {"signer", "keystore"},
 	"keystore/spiffe":   {"signer", "keystore"},
 	"pkcs11":            {"signer", "keystore"},
 	"tpm":               {"signer", "keystore"},
@@ -79,7 +81,7 @@ var mayImport = map[string][]string{
 	"pki/renew/dropfolder": {"signer", "pki/cms", "pki/renew"},
 	"pki/renew/program":    {"signer", "pki/renew"},
 
-	"keystore/all": {"signer", "keystore", "keystore/file", "keystore/spiffe", "pkcs11", "tpm", "winstore", "keychain"},
+	"keystore/all": {"signer", "keystore", "keystore/file", "keystore/spiffe", "keystore/sshagent", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"pki/renew/internal/caclient": {"signer", "pki/renew"},
 

@@ -58,6 +58,10 @@ var uses = map[string]struct {
 	"keychain:label=app":                                {},
 	"keychain:subject=CN=app;newest=yes":                {},
 	"keychain:path=/etc/key.pem;pin-source=env:X":       {},
+	"sshagent:": {},
+	"sshagent:sha256=MQxf6DtcrWRyTkhRnRVkXYFKI0n6xhjVRMmi1SkWyEU": {},
+	"sshagent:socket=/run/agent;comment=a%3Bpublic=b":             {},
+	"sshagent:public=id.pub;socket=/run/agent":                    {files: []string{"id.pub"}},
 	"spiffe:":                  {},
 	"spiffe://example.org/app": {},
 	"spiffe:socket=/run/spire/agent/public/api.sock;hint=internal": {},
@@ -297,6 +301,7 @@ func TestRebase(t *testing.T) {
 		"pkcs11:token=x?pin-source=tpm:path=s.pem":                   "pkcs11:token=x?pin-source=tpm:path=" + dir + sep + "s.pem",
 		"pkcs11:token=x?pin-source=tpm:path=s%3Bpin-source=file:pin": "pkcs11:token=x?pin-source=tpm:path=" + dir + sep + "s%3Bpin-source=" + dir + sep + "pin",
 		"pkcs11:token=x?pin-value=a&pin-source=env:A":                "pkcs11:token=x?pin-value=a&pin-source=env:A",
+		"sshagent:comment=x;socket=agent;public=" + abs:              "sshagent:comment=x;socket=" + dir + sep + "agent;public=" + abs,
 		"pkcs11:token=x?pin-source=%zz&a=%":                          "pkcs11:token=x?pin-source=%zz&a=%",
 		"./a:b;pin-value=s3cret":                                     filepath.Join(dir, "a:b;pin-value=s3cret"),
 	} {

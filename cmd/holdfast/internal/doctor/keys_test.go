@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/sshagenttest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -60,4 +61,21 @@ var brokenKeys = []setup{
 		check: "tags", seen: "OU of x509Subject in the certificate", command: "delete-attribute-mapping --region us-east-1 --profile-id 00000000-0000-0000-0000-000000000001 \\\n--certificate-field x509Subject --specifiers OU", code: 1},
 	{name: "name that is too long", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.DNSNames = []string{strings.Repeat("a", 250) + ".example"} }),
 		check: "tags", seen: "DNS/2 of x509SAN in the certificate", command: "--certificate-field x509SAN --specifiers DNS", code: 1},
+	{name: "no ssh-agent", args: agentFlags, env: []string{"SSH_AUTH_SOCK={dir}/none"}, check: "key", seen: "ssh-agent at {dir}/none: device is not available", command: "ssh-add -l", code: 5},
+	{name: "SSH_AUTH_SOCK is not set", args: agentFlags, check: "key", seen: "SSH_AUTH_SOCK", command: "ssh-add -l", code: 5},
+	{name: "key is not in the ssh-agent", args: agentFlags, prepare: func(s *scene) { inAgent(s, "ed25519") }, check: "key", seen: "lists 1 key, and none is the key of the certificate", command: "holdfast list", code: 3},
+	{name: "P-384 in an ssh-agent", args: agentFlags, prepare: func(s *scene) {
+		s.key = signertest.Key(s, "p384")
+		s.issue(nil)
+		inAgent(s, "p384")
+	}, check: "key", seen: "does not sign with SHA-256 with a key of type ECDSA P-384", command: "ssh-keygen -t ecdsa -b 256", code: 5},
+}
+
+const agentFlags = "--private-key sshagent: --certificate {dir}/cert.pem " + sessionFlags
+
+// inAgent starts an ssh-agent with a key.
+func inAgent(s *scene, kind string) {
+	agent := sshagenttest.Start(s, "")
+	agent.Add(signertest.Key(s, kind), kind)
+	s.env = append(s.env, "SSH_AUTH_SOCK="+agent.Socket)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,6 +97,10 @@ type store struct {
 	named bool // the user named it, so it must exist
 }
 
+// ambient are variables that every desktop sets: they do not say that the user wants
+// their stores.
+var ambient = []string{"SSH_AUTH_SOCK"}
+
 func listAll(ctx context.Context, a front.App, stores []store, opts keystore.Options, asJSON bool) error {
 	found := []listing{} // not nil: [] in JSON
 	var absent, failed []error
@@ -104,7 +109,7 @@ func listAll(ctx context.Context, a front.App, stores []store, opts keystore.Opt
 		opts := opts
 		opts.LookupEnv = func(name string) (string, bool) {
 			v, ok := a.LookupEnv(name)
-			s.named = s.named || v != "" // by a variable such as TPM_DEVICE
+			s.named = s.named || v != "" && !slices.Contains(ambient, name) // by a variable such as TPM_DEVICE
 			return v, ok
 		}
 		entries, err := listStore(ctx, a, s.ref, opts)

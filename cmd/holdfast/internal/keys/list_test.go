@@ -92,6 +92,32 @@ func TestListPart(t *testing.T) {
 	}
 }
 
+// variableBackend is a fakeBackend whose device a variable names.
+type variableBackend struct {
+	fakeBackend
+	variable string
+}
+
+func (b variableBackend) List(_ context.Context, _ keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
+	_, _ = call.LookupEnv(b.variable)
+	return nil, b.err
+}
+
+// A store that a variable names must be there, unless every desktop sets the variable.
+func TestListOfAVariable(t *testing.T) {
+	for variable, code := range map[string]int{"TPM_DEVICE": front.ExitUnavailable, "SSH_AUTH_SOCK": 0} {
+		var stdout, stderr bytes.Buffer
+		away := fakeBackend{name: "away", err: signer.ErrUnavailable}
+		a := front.App{
+			Stdout: &stdout, Stderr: &stderr, LookupEnv: func(name string) (string, bool) { return "/none", name == variable },
+			Store: keystore.New(variableBackend{away, variable}, fakeBackend{name: "empty"}), Commands: []front.Command{{Name: "list", New: List}},
+		}
+		if got := a.Run(t.Context(), []string{"list", "--json"}); got != code {
+			t.Errorf("%s: exit code %d, %q, %q", variable, got, &stdout, &stderr)
+		}
+	}
+}
+
 // moduleBackend is a fakeBackend with the attribute module-path.
 type moduleBackend struct{ fakeBackend }
 

@@ -94,6 +94,7 @@ var wholeWalks = []struct {
 	{"quickstart.md", "A CA and a certificate", nil, ""},
 	{"from-hsm.md", "", map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "softhsm": "softhsm2-util"}, "holdfast renew --config roles.toml"},
 	{"from-tpm.md", "", map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "swtpm": "swtpm"}, "holdfast renew --config roles.toml"},
+	{"ssh-agent.md", "From nothing to credentials", map[string]string{"openssh": "ssh-agent"}, ""},
 	{"attestation.md", "Try it", map[string]string{"swtpm": "swtpm_setup", "tpm2-tools": "tpm2_pcrread"}, ""},
 	{"renew-private-ca.md", "Try it with the emulator", nil, "holdfast renew --config roles.toml"},
 	{"serve-ssh-agent.md", "", map[string]string{"openssh": "ssh-add", "git": "git"}, ""},

@@ -80,6 +80,7 @@ FILE=old; $RUN; grep -- '-BEGIN PRIVATE KEY' old.converted.pem`},
 	{"ssh-keygen -p -m PKCS8 -f COPY", `ssh-keygen -q -t ecdsa -N '' -f COPY; grep OPENSSH COPY
 printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASKPASS_REQUIRE=force
 COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
+	{"ssh-keygen -t ecdsa -b 256 -f NAME", `NAME=app; RUN="$RUN -N \\\"\\\""; $RUN; grep OPENSSH app`},
 
 	{"chmod 600", `touch f; RUN="$RUN f"; chmod 644 f; $RUN; test $(stat -c %a f) = 600`},
 	{"chmod go-w FILE", `touch f; chmod 666 f; FILE=f; $RUN; test $(stat -c %a f) = 644`},
