@@ -25,21 +25,23 @@ var mayImport = map[string][]string{
 	// Every package may import those of these that import no other package of
 	// the module but such ones, except that standardOnly packages must list
 	// them, because some of these import golang.org/x/sys.
-	"internal/algorithm":   {},
-	"internal/armor":       {},
-	"internal/atomicfile":  {},
-	"internal/awsconfig":   {},
-	"internal/awsservice":  {"signer", "rolesanywhere/credentials"},
-	"internal/await":       {},
-	"internal/boundedtoml": {},
-	"internal/certpath":    {"internal/algorithm", "internal/mldsa"},
-	"internal/filelock":    {},
-	"internal/fileowner":   {},
-	"internal/filestate":   {},
-	"internal/lazyregexp":  {},
-	"internal/logging":     {},
-	"internal/mldsa":       {},
-	"internal/thumbprint":  {},
+	"internal/algorithm":    {},
+	"internal/armor":        {},
+	"internal/atomicfile":   {},
+	"internal/awsconfig":    {},
+	"internal/awsservice":   {"signer", "rolesanywhere/credentials"},
+	"internal/await":        {},
+	"internal/boundedtoml":  {},
+	"internal/certpath":     {"internal/algorithm", "internal/mldsa"},
+	"internal/filelock":     {},
+	"internal/environ":      {},
+	"internal/fileowner":    {},
+	"internal/filestate":    {},
+	"internal/lazyregexp":   {},
+	"internal/logging":      {},
+	"internal/mldsa":        {},
+	"internal/processgroup": {},
+	"internal/thumbprint":   {},
 
 	"internal/mldsa/mldsatest": {}, // for tests
 
@@ -51,6 +53,7 @@ var mayImport = map[string][]string{
 
 	"keystore":          {"signer"},
 	"keystore/file":     {"signer", "keystore"},
+	"keystore/program":  {"signer", "keystore"},
 	"keystore/selector": {"signer", "keystore"},
 	"pkcs11":            {"signer", "keystore"},
 	"tpm":               {"signer", "keystore"},
@@ -75,7 +78,7 @@ var mayImport = map[string][]string{
 	"pki/renew/dropfolder": {"signer", "pki/cms", "pki/renew"},
 	"pki/renew/program":    {"signer", "pki/renew"},
 
-	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
+	"keystore/all": {"signer", "keystore", "keystore/file", "keystore/program", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"pki/renew/internal/caclient": {"signer", "pki/renew"},
 

@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/container"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -91,7 +92,7 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	child := exec.Command(path, args[1:]...)
 	child.Args[0] = args[0]
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
-	child.Env = withoutVariables(a.Environ(), setup.Variables)
+	child.Env = environ.Without(a.Environ(), setup.Variables)
 	if static {
 		child.Env = childEnv(child.Env, staticVariables(first), r.Region, true)
 		return runChild(cmd.Context(), child)

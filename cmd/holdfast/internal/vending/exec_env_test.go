@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
@@ -57,7 +58,7 @@ func TestWithoutVariables(t *testing.T) {
 		{[]string{"KEY", "CERT", "PIN"}, []string{"PATH=/bin", "KEYS=x", "FILE=f"}},
 		{[]string{"NONE", "FILE"}, env[:5]},
 	} {
-		if got := withoutVariables(slices.Clone(env), test.names); !slices.Equal(got, test.want) {
+		if got := environ.Without(slices.Clone(env), test.names); !slices.Equal(got, test.want) {
 			t.Errorf("without %q: got %q, want %q", test.names, got, test.want)
 		}
 	}

@@ -1,0 +1,90 @@
+package fileowner
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A ProgramError reports that other users could replace or change a program, so that it
+// must not be started.
+type ProgramError struct {
+	Path string // of the program, or of the folder that holds it or a link to it
+	Why  string // such as: can be written by other users (mode 0777)
+}
+
+// Error implements error.
+func (e *ProgramError) Error() string {
+	return fmt.Sprintf("%s %s, so the program is not started", e.Path, e.Why)
+}
+
+// Unwrap returns [fs.ErrPermission].
+func (e *ProgramError) Unwrap() error { return fs.ErrPermission }
+
+// Hint says how to avoid the error.
+func (e *ProgramError) Hint() string {
+	return fmt.Sprintf("let the file and its folder belong to root or to the user who runs it, and take the right to write from all others: chmod go-w '%s'", e.Path)
+}
+
+// CheckProgram fails with a [*ProgramError] if others than root and this user can write
+// the file at path, or the folder that holds it. The same applies to each symbolic link
+// on the way. It does not look at the folders above. It fails with the error of
+// [os.Stat] if there is no such file. On Windows, where a mode does not show who can
+// write, it checks only that.
+func CheckProgram(path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	for range maxLinks {
+		folder, err := os.Stat(filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		if why := writable(folder); why != "" {
+			return &ProgramError{filepath.Dir(path), "is a folder that " + why}
+		}
+		target, err := os.Readlink(path)
+		if err != nil { // no link
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(realFolder(path), target)
+		}
+		path = target
+	}
+	if why := writable(info); why != "" {
+		return &ProgramError{path, why}
+	}
+	return nil
+}
+
+// realFolder returns the folder of path without symbolic links, against which the
+// target of a link is resolved.
+func realFolder(path string) string {
+	dir := filepath.Dir(path)
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	return dir
+}
+
+// writable describes how others than root and this user can write a file or folder, or
+// returns "".
+func writable(info fs.FileInfo) string {
+	uid, known := UID(info)
+	switch {
+	case !known:
+		return ""
+	case uid != 0 && uid != os.Geteuid() && (uid != overflowUID || isMapped(uid)):
+		return fmt.Sprintf("belongs to another user (UID %d)", uid)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Sprintf("can be written by other users (mode %#o)", info.Mode().Perm())
+	}
+	return ""
+}
