@@ -1,5 +1,5 @@
-// Package all lists the backends of Holdfast: files, PKCS #11, TPM 2.0, Windows and
-// macOS. docs/stability.md lists the modules that they link; to link fewer, pass only
+// Package all lists the backends of Holdfast: files, programs, PKCS #11, TPM 2.0, Windows
+// and macOS. docs/stability.md lists the modules that they link; to link fewer, pass only
 // some backends to [keystore.New]. PKCS #11 needs cgo: without it, its references fail
 // with an error that wraps [errors.ErrUnsupported].
 package all
@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-dev/holdfast/keychain"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/file"
+	"github.com/holdfast-dev/holdfast/keystore/program"
 	"github.com/holdfast-dev/holdfast/pkcs11"
 	"github.com/holdfast-dev/holdfast/tpm"
 	"github.com/holdfast-dev/holdfast/winstore"
@@ -17,6 +18,7 @@ import (
 func Backends() []keystore.Backend {
 	return []keystore.Backend{
 		file.Backend{},
+		program.Backend{},
 		pkcs11.Backend{},
 		tpm.Backend{},
 		winstore.Backend{},
