@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"internal/certpath":     {"internal/algorithm", "internal/mldsa"},
 	"internal/filelock":     {},
 	"internal/environ":      {},
+	"internal/exectest":     {}, // for tests
 	"internal/fileowner":    {},
 	"internal/filestate":    {},
 	"internal/lazyregexp":   {},
