@@ -24,13 +24,14 @@ import (
 	"testing"
 )
 
-// name is that of the program without the ending of Windows.
-const name = "holdfast-test-signer"
+// Name is the name under which a test binary is the program, without the ending of
+// Windows.
+const Name = "holdfast-test-signer"
 
 // Main runs the program and ends the process, if it was started under the name of the
 // program. Otherwise it does nothing.
 func Main() {
-	if base := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"); base != name {
+	if base := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"); base != Name {
 		return
 	}
 	if err := Serve(os.Stdin, os.Stdout); err != nil {
@@ -41,7 +42,7 @@ func Main() {
 }
 
 // Install puts the program into a folder of the test and returns its path.
-func Install(tb testing.TB) string { return InstallAs(tb, name) }
+func Install(tb testing.TB) string { return InstallAs(tb, Name) }
 
 // InstallAs puts the test binary into a folder of the test under another name.
 func InstallAs(tb testing.TB, name string) string {
