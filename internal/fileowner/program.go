@@ -10,13 +10,18 @@ import (
 // A ProgramError reports that other users could replace or change a program, so that it
 // must not be started.
 type ProgramError struct {
-	Path string // of the program, or of the folder that holds it or a link to it
-	Why  string // such as: can be written by other users (mode 0777)
+	Path   string // of the program, or of the folder that holds it or a link to it
+	Why    string // such as: can be written by other users (mode 0777)
+	Folder bool   // Path is a folder
 }
 
 // Error implements error.
 func (e *ProgramError) Error() string {
-	return fmt.Sprintf("%s %s, so the program is not started", e.Path, e.Why)
+	what := "the program"
+	if e.Folder {
+		what = "the folder"
+	}
+	return fmt.Sprintf("%s %s %s", what, e.Path, e.Why)
 }
 
 // Unwrap returns [fs.ErrPermission].
@@ -24,7 +29,10 @@ func (e *ProgramError) Unwrap() error { return fs.ErrPermission }
 
 // Hint says how to avoid the error.
 func (e *ProgramError) Hint() string {
-	return fmt.Sprintf("let the file and its folder belong to root or to the user who runs it, and take the right to write from all others: chmod go-w '%s'", e.Path)
+	if e.Folder {
+		return "move the program to a folder that only root and the user who runs it can write, such as /usr/local/bin"
+	}
+	return fmt.Sprintf("the program must belong to root or to the user who runs it, and nobody else may write it: chown root '%s' && chmod go-w '%[1]s'", e.Path)
 }
 
 // CheckProgram fails with a [*ProgramError] if others than root and this user can write
@@ -47,7 +55,7 @@ func CheckProgram(path string) error {
 			return err
 		}
 		if why := writable(folder); why != "" {
-			return &ProgramError{filepath.Dir(path), "is a folder that " + why}
+			return &ProgramError{filepath.Dir(path), why, true}
 		}
 		target, err := os.Readlink(path)
 		if err != nil { // no link
@@ -59,7 +67,7 @@ func CheckProgram(path string) error {
 		path = target
 	}
 	if why := writable(info); why != "" {
-		return &ProgramError{path, why}
+		return &ProgramError{path, why, false}
 	}
 	return nil
 }

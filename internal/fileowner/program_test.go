@@ -37,9 +37,9 @@ func TestCheckProgram(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"good/run": "", "good/link": "", "folder/run": "", "folder/link": "", "good/plain": "",
-		"group/run": "is a folder that can be written", "open/run": "is a folder that can be written", "sticky/run": "is a folder that can be written",
+		"group/run": " can be written by other users", "open/run": " can be written by other users", "sticky/run": " can be written by other users",
 		"good/group": "group can be written by other users (mode 0770)", "good/other": "mode 0702",
-		"good/out": "/open is a folder", "open/in": "/open is a folder", "good/chain": "/open is a folder",
+		"good/out": "/open can be written", "open/in": "/open can be written", "good/chain": "/open can be written",
 	} {
 		err := CheckProgram(at(name))
 		var e *ProgramError

@@ -92,7 +92,7 @@ func Open(ctx context.Context, cfg Config) (*Key, error) {
 	o, err := k.start(ctx)
 	if err != nil {
 		k.pin.wipe()
-		return nil, err
+		return nil, k.cfg.explain(err)
 	}
 	k.pub, k.found, k.messages, k.algorithms = o.pub, o.certs, o.messages, o.algorithms
 	k.certs, _ = signer.SelectCertificates(k.pub, slices.Concat(o.certs, cfg.Certificates), keystore.Options{Now: cfg.Now}.Time()) // without a Chain on error: the key has no certificate
@@ -207,7 +207,7 @@ func (k *Key) sign(ctx context.Context, m signer.Mechanism, digest, message []by
 	case k.ended.Err() != nil:
 		return nil, fmt.Errorf("sign: %w: %w", signer.ErrClosed, err)
 	}
-	return nil, fmt.Errorf("sign with %s: %w", k.cfg.Ref, err)
+	return nil, fmt.Errorf("sign with %s: %w", k.cfg.Ref, k.cfg.explain(err))
 }
 
 // take waits for the turn to use the program.

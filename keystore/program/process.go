@@ -45,9 +45,6 @@ type endedError struct{ how string }
 
 func (e *endedError) Error() string { return "the program " + e.how }
 func (e *endedError) Unwrap() error { return signer.ErrUnavailable }
-func (e *endedError) Hint() string {
-	return "run the program by hand: it must read requests from standard input until that ends; docs/exec.md has one to paste"
-}
 
 // start starts the program. It does not search PATH.
 func start(cfg Config) (*process, error) {
@@ -97,22 +94,31 @@ func start(cfg Config) (*process, error) {
 	return p, nil
 }
 
+// errStart is in the tree of all errors for programs that do not run.
+var errStart = errors.New("the program cannot be started")
+
 func explainStart(err error) error {
 	var path *fs.PathError
 	var own *fileowner.ProgramError
+	hint := ""
 	switch {
 	case errors.As(err, &own):
-		return signer.WithHint(err, own.Hint())
-	case errors.Is(err, fs.ErrNotExist) && errors.As(err, &path) && path.Op != "stat":
-		return signer.WithHint(fmt.Errorf("the program cannot be started: %w", path.Err), "check the first line of the script, such as #!/usr/bin/python3")
+		hint = own.Hint()
 	case errors.Is(err, syscall.ENOEXEC):
-		return signer.WithHint(fmt.Errorf("the program cannot be started: %w", syscall.ENOEXEC), "a script must begin with a line such as #!/bin/sh, and a program must be for this system")
+		hint = "a script must begin with a line such as #!/bin/sh, and a program must be for this system"
 	case errors.Is(err, fs.ErrPermission):
-		return signer.WithHint(fmt.Errorf("the program cannot be started: %w", fs.ErrPermission), "check that program= names a file that this user may execute, as with: chmod +x FILE")
-	case errors.As(err, &path):
-		err = path.Err
+		hint = "check that program= names a file that this user may execute, as with: chmod +x FILE"
+	case errors.Is(err, fs.ErrNotExist) && errors.As(err, &path) && path.Op != "stat": // the file is there
+		hint = "check the first line of the script, such as #!/usr/bin/python3"
 	}
-	return fmt.Errorf("the program cannot be started: %w", err)
+	if own == nil && errors.As(err, &path) {
+		err = path.Err // without the path, which is in the reference
+	}
+	err = fmt.Errorf("%w: %w", errStart, err)
+	if hint != "" {
+		err = signer.WithHint(err, hint)
+	}
+	return err
 }
 
 // read passes the lines of standard output on until it ends, or the program is killed.
@@ -146,9 +152,9 @@ func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) 
 // that of another request.
 func (p *process) ask(ctx context.Context, line []byte) ([]byte, error) {
 	select {
-	case <-p.lines:
+	case early := <-p.lines:
 		p.kill()
-		return nil, broken("it has written a line without a request")
+		return nil, broken("it has written a line without a request: %q", excerpt(string(early)))
 	default:
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, fmt.Errorf("it did not answer within %v: %w", answerTime, context.DeadlineExceeded))

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -146,3 +147,33 @@ func (k *Key) wrongSignature(sig []byte) error {
 	}
 	return signer.WithHint(err, "check that the program signs with the key whose public key it shows, and signs a digest without hashing it again")
 }
+
+// explain adds a command to an error, and to one of a program that ends or breaks the
+// contract a hint with that command.
+func (c Config) explain(err error) error {
+	line, lineErr := request{ID: 1, Request: "open", Version: version, Key: &c.Key}.line()
+	if lineErr != nil {
+		return err
+	}
+	command := fmt.Sprintf("echo %s | %s", quote(strings.TrimSpace(string(line))), quote(c.Path))
+	var ended *endedError
+	if signer.Hint(err) == "" && (errors.Is(err, errProgram) || errors.As(err, &ended)) {
+		err = signer.WithHint(err, "see what the program answers: "+command)
+	}
+	if errors.Is(err, errStart) {
+		command = "ls -ldL " + quote(c.Path)
+	}
+	return &explained{err, command}
+}
+
+// An explained error has a command that shows more, for holdfast doctor.
+type explained struct {
+	error
+	command string
+}
+
+func (e *explained) Unwrap() error   { return e.error }
+func (e *explained) Command() string { return e.command }
+
+// quote quotes a word for a shell.
+func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
