@@ -117,18 +117,25 @@ const (
 	codePINIncorrect = "pin-incorrect"
 )
 
-// meanings are the errors for the codes of the contract. The program, or what is behind
-// it, may count an incorrect PIN, so no PIN is tried twice.
-var meanings = []struct {
-	code string
-	errs []error
-}{
-	{"unavailable", []error{signer.ErrUnavailable}},
-	{"not-found", []error{signer.ErrNotFound}},
-	{codePINRequired, []error{signer.ErrPINRequired}},
-	{codePINIncorrect, []error{signer.ErrPINIncorrect, signer.ErrTryCounted}},
-	{"pin-locked", []error{signer.ErrPINLocked}},
-	{"unsupported", []error{errors.ErrUnsupported}},
+// meaning returns the errors for a code of the contract; nil: it has no meaning. The
+// program, or what is behind it, may count an incorrect PIN, so no PIN is tried twice.
+func meaning(code string) []error {
+	for _, m := range []struct {
+		code string
+		errs []error
+	}{
+		{"unavailable", []error{signer.ErrUnavailable}},
+		{"not-found", []error{signer.ErrNotFound}},
+		{codePINRequired, []error{signer.ErrPINRequired}},
+		{codePINIncorrect, []error{signer.ErrPINIncorrect, signer.ErrTryCounted}},
+		{"pin-locked", []error{signer.ErrPINLocked}},
+		{"unsupported", []error{errors.ErrUnsupported}},
+	} {
+		if m.code == code {
+			return m.errs
+		}
+	}
+	return nil
 }
 
 // A refusal is an error that the program has answered.
@@ -146,12 +153,7 @@ func (a answer) err() error {
 	if a.Error == nil {
 		return nil
 	}
-	r := &refusal{code: a.Error.Code, hint: excerpt(a.Error.Hint)}
-	for _, m := range meanings {
-		if m.code == r.code {
-			r.wrapped = m.errs
-		}
-	}
+	r := &refusal{code: a.Error.Code, hint: excerpt(a.Error.Hint), wrapped: meaning(a.Error.Code)}
 	r.text = "the program answers " + excerpt(r.code)
 	if r.code == "" {
 		r.text = "the program answers with an error without a code"
