@@ -105,7 +105,7 @@ type Signer struct {
 
 // Serve answers requests until r ends. The text key= is the name of a PEM file with the
 // private key in PKCS #8 and certificates. With "message:" before it, the program takes
-// messages.
+// messages. The names of algorithms and @ at the beginning limit the signatures.
 func Serve(r io.Reader, w io.Writer) error {
 	var s Signer
 	lines := bufio.NewReader(r)
@@ -145,6 +145,10 @@ func (s *Signer) Answer(q Request) Answer {
 }
 
 func (s *Signer) open(q Request) (Answer, error) {
+	var listed []string
+	if names, rest, ok := strings.Cut(q.Key, "@"); ok {
+		listed, q.Key = strings.Split(names, ","), rest
+	}
 	path, messages := strings.CutPrefix(q.Key, "message:")
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -169,7 +173,7 @@ func (s *Signer) open(q Request) (Answer, error) {
 		s.Input = "message"
 	}
 	spki, err := x509.MarshalPKIXPublicKey(s.Key.Public())
-	return Answer{Version: 1, PublicKey: spki, Certificates: s.Certs, Input: s.Input}, err
+	return Answer{Version: 1, PublicKey: spki, Certificates: s.Certs, Input: s.Input, Algorithms: listed}, err
 }
 
 // hashes are the hashes at the end of the names of algorithms.

@@ -11,7 +11,11 @@ import (
 // is not reaped yet, so its number is that of no other group.
 func endRest(cmd *exec.Cmd) {
 	pid := cmd.Process.Pid
-	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
+		err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 	}
-	_ = syscall.Kill(-pid, syscall.SIGKILL) // there may be no rest
+	if err == nil {
+		_ = syscall.Kill(-pid, syscall.SIGKILL) // there may be no rest
+	}
 }

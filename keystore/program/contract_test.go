@@ -1,9 +1,15 @@
 package program_test
 
 import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/internal/exectest"
@@ -62,6 +68,18 @@ func TestContract(t *testing.T) {
 	}
 }
 
+// A program that lists algorithms limits the schemes of the key.
+func TestAlgorithms(t *testing.T) {
+	path, file := exectest.Install(t), keyFile(t, "rsa2048")
+	signertest.Run(t, func(t *testing.T) signer.Signer {
+		return open(t, program.Config{Path: path, Key: "rsa_pkcs1_sha256,rsa_pkcs1_sha512,rsa_pkcs1_md5@" + file})
+	})
+	k := open(t, program.Config{Path: path, Key: "rsa_pkcs1_sha256@" + file})
+	if got := k.SignatureSchemes(); !slices.Equal(got, []tls.SignatureScheme{tls.PKCS1WithSHA256}) {
+		t.Errorf("%v", got)
+	}
+}
+
 // Ref opens the key again, from another folder, too.
 func TestRef(t *testing.T) {
 	path, name := exectest.Install(t), keyFile(t, "p256")
@@ -116,5 +134,30 @@ func TestRebase(t *testing.T) {
 		if got := store.Rebase(ref, filepath.FromSlash("/etc")); got.Scheme+":"+got.Rest != filepath.FromSlash(want) && filepath.Separator == '/' {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
+	}
+}
+
+// Options that are nil pointers, and hashes that are not there, are errors.
+func TestRefusedOptions(t *testing.T) {
+	k := open(t, program.Config{Path: exectest.Install(t), Key: keyFile(t, "p256")})
+	for _, opts := range []crypto.SignerOpts{nil, (*rsa.PSSOptions)(nil), (*ed25519.Options)(nil), crypto.MD4, crypto.Hash(0), crypto.Hash(99)} {
+		if _, err := k.SignMessage(rand.Reader, make([]byte, 32), opts); err == nil {
+			t.Errorf("%T %v: no error", opts, opts)
+		}
+	}
+	long := open(t, program.Config{Path: exectest.Install(t), Key: "message:" + keyFile(t, "p256")})
+	for n, want := range map[int]error{512 << 10: nil, 512<<10 + 1: errors.ErrUnsupported} {
+		if _, err := long.SignMessage(rand.Reader, make([]byte, n), crypto.SHA256); !errors.Is(err, want) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+// An empty message is in the request, and not left out.
+func TestEmptyMessage(t *testing.T) {
+	k := open(t, program.Config{Path: exectest.Install(t), Key: keyFile(t, "ed25519")})
+	sig, err := k.Sign(rand.Reader, nil, crypto.Hash(0))
+	if err != nil || !ed25519.Verify(k.Public().(ed25519.PublicKey), nil, sig) {
+		t.Error(err)
 	}
 }

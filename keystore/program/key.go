@@ -3,6 +3,8 @@ package program
 import (
 	"context"
 	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -161,19 +163,33 @@ func (k *Key) SignMessage(rand io.Reader, message []byte, opts crypto.SignerOpts
 // SignMessageContext implements [signer.ContextMessageSigner]; see [Key.SignContext]. A
 // program gets messages of at most 512 KiB.
 func (k *Key) SignMessageContext(ctx context.Context, _ io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
-	digest := message
-	if opts != nil {
-		if hash := opts.HashFunc(); hash != 0 && hash.Available() {
-			h := hash.New()
-			h.Write(message)
-			digest = h.Sum(nil)
-		}
+	digest, err := digestOf(message, opts)
+	if err != nil {
+		return nil, err
 	}
 	m, err := signer.MechanismFor(k.pub, digest, opts)
 	if err != nil {
 		return nil, err
 	}
 	return k.sign(ctx, m, digest, message)
+}
+
+// digestOf returns the hash of a message that opts ask for. Without a hash, and without
+// options, which [signer.MechanismFor] refuses, it returns message. A hash function that is
+// not there is an error: a message can be as long as a digest.
+func digestOf(message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	pss, isPSS := opts.(*rsa.PSSOptions)
+	ed, isEd := opts.(*ed25519.Options)
+	if opts == nil || isPSS && pss == nil || isEd && ed == nil || opts.HashFunc() == 0 {
+		return message, nil
+	}
+	hash := opts.HashFunc()
+	if !hash.Available() {
+		return nil, fmt.Errorf("hash %v is not part of this program: %w", hash, errors.ErrUnsupported)
+	}
+	h := hash.New()
+	h.Write(message)
+	return h.Sum(nil), nil
 }
 
 // sign makes a signature over digest. message is nil if it is not known.

@@ -36,7 +36,7 @@ func lie() {
 	}
 	note(os.Getpid())
 	l := &liar{in: bufio.NewReader(os.Stdin), out: os.Stdout}
-	for _, row := range append(lies, withPIN...) {
+	for _, row := range append(lies, others...) {
 		if row.name == strings.ReplaceAll(name, "_", " ") {
 			row.run(l)
 			l.serve()

@@ -21,9 +21,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// withPIN are programs that ask for a PIN, which is 1234. Each request with a PIN leaves
-// its text in a file.
-var withPIN = []lieRow{
+// others are programs that ask for a PIN, which is 1234, and one with an ML-DSA key. Each
+// request with a PIN leaves its text in a file.
+var others = []lieRow{
 	{name: "asks for a PIN at open", run: func(l *liar) {
 		for answered := false; !answered; {
 			q := l.next()
@@ -39,6 +39,7 @@ var withPIN = []lieRow{
 		l.next()
 		os.Exit(1)
 	}},
+	{name: "signs with ML-DSA", run: signML},
 	{name: "asks for a PIN at each signature", run: func(l *liar) {
 		l.open()
 		for {
