@@ -13,6 +13,8 @@ type ProgramError struct {
 	Path   string // of the program, or of the folder that holds it or a link to it
 	Why    string // such as: can be written by other users (mode 0777)
 	Folder bool   // Path is a folder
+
+	Foreign bool // Path belongs to another user
 }
 
 // Error implements error.
@@ -32,7 +34,10 @@ func (e *ProgramError) Hint() string {
 	if e.Folder {
 		return "move the program to a folder that only root and the user who runs it can write, such as /usr/local/bin"
 	}
-	return fmt.Sprintf("the program must belong to root or to the user who runs it, and nobody else may write it: chown root '%s' && chmod go-w '%[1]s'", e.Path)
+	if e.Foreign {
+		return "let the program belong to root or to the user who runs it"
+	}
+	return "let nobody else write the program: chmod go-w FILE"
 }
 
 // CheckProgram fails with a [*ProgramError] if others than root and this user can write
@@ -54,8 +59,9 @@ func CheckProgram(path string) error {
 		if err != nil {
 			return err
 		}
-		if why := writable(folder); why != "" {
-			return &ProgramError{filepath.Dir(path), why, true}
+		if e := writable(folder); e != nil {
+			e.Path, e.Folder = filepath.Dir(path), true
+			return e
 		}
 		target, err := os.Readlink(path)
 		if err != nil { // no link
@@ -66,8 +72,9 @@ func CheckProgram(path string) error {
 		}
 		path = target
 	}
-	if why := writable(info); why != "" {
-		return &ProgramError{path, why, false}
+	if e := writable(info); e != nil {
+		e.Path = path
+		return e
 	}
 	return nil
 }
@@ -82,17 +89,17 @@ func realFolder(path string) string {
 	return dir
 }
 
-// writable describes how others than root and this user can write a file or folder, or
-// returns "".
-func writable(info fs.FileInfo) string {
+// writable returns an error without a path if others than root and this user can write a
+// file or folder.
+func writable(info fs.FileInfo) *ProgramError {
 	uid, known := UID(info)
 	switch {
 	case !known:
-		return ""
+		return nil
 	case uid != 0 && uid != os.Geteuid() && (uid != overflowUID || isMapped(uid)):
-		return fmt.Sprintf("belongs to another user (UID %d)", uid)
+		return &ProgramError{Why: fmt.Sprintf("belongs to another user (UID %d)", uid), Foreign: true}
 	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Sprintf("can be written by other users (mode %#o)", info.Mode().Perm())
+		return &ProgramError{Why: fmt.Sprintf("can be written by other users (mode %#o)", info.Mode().Perm())}
 	}
-	return ""
+	return nil
 }

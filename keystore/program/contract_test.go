@@ -55,15 +55,17 @@ func open(t testing.TB, cfg program.Config) *program.Key {
 
 func TestContract(t *testing.T) {
 	path := exectest.Install(t)
-	for _, kind := range []string{"p256", "p384", "p521", "rsa2048", "ed25519"} {
+	for kind, messages := range map[string]bool{"p256": true, "p384": false, "rsa2048": true, "ed25519": true} {
 		t.Run(kind, func(t *testing.T) {
 			file := keyFile(t, kind)
 			t.Run("digest", func(t *testing.T) {
 				signertest.Run(t, func(t *testing.T) signer.Signer { return open(t, program.Config{Path: path, Key: file}) })
 			})
-			t.Run("message", func(t *testing.T) {
-				signertest.RunMessages(t, func(t *testing.T) signer.Signer { return open(t, program.Config{Path: path, Key: "message:" + file}) })
-			})
+			if messages {
+				t.Run("message", func(t *testing.T) {
+					signertest.RunMessages(t, func(t *testing.T) signer.Signer { return open(t, program.Config{Path: path, Key: "message:" + file}) })
+				})
+			}
 		})
 	}
 }
