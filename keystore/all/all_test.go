@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/holdfast-dev/holdfast/internal/exectest"
 	"github.com/holdfast-dev/holdfast/internal/sshagenttest"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/spiffe/spiffetest"
@@ -16,6 +17,11 @@ import (
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
+func TestMain(m *testing.M) {
+	exectest.Main()
+	os.Exit(m.Run())
+}
+
 // references has an example for each scheme.
 var references = map[string]string{
 	"file": "file:/nonexistent/k.pem", "env": "env:NAME", "-": "-",
@@ -23,6 +29,7 @@ var references = map[string]string{
 	"winstore": "winstore:store=MY;subject=CN=app", "keychain": "keychain:label=app",
 	"sshagent": "sshagent:socket=/nonexistent/agent",
 	"spiffe":   "spiffe://example.org/app",
+	"exec":     "exec:program=/nonexistent/signer;key=app",
 }
 
 // refOf parses a well-formed reference.
@@ -69,6 +76,17 @@ var contract = map[string]func(t *testing.T) keystore.Ref{
 			t.Fatal(err)
 		}
 		return refOf(t, path)
+	},
+	"exec": func(t *testing.T) keystore.Ref {
+		t.Setenv("GORACE", "atexit_sleep_ms=0") // of the program
+		ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+		key := signertest.Key(t, "p256")
+		path := filepath.Join(t.TempDir(), "key.pem")
+		if err := os.WriteFile(path, exectest.PEM(t, key, ca.Issue(t, key, nil), ca.Cert), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ref := keystore.Ref{Scheme: "exec", Rest: keystore.FormatAttribute("program", exectest.Install(t))}
+		return keystore.WithAttribute(ref, "key", path)
 	},
 	"pkcs11": pkcs11Contract,
 	"tpm": func(t *testing.T) keystore.Ref {
@@ -123,7 +141,7 @@ func TestContract(t *testing.T) {
 				t.Errorf("%s names %q, but Uses of its backend does not report it; see keystore.Dependent", ref, files)
 			}
 			open := func(t *testing.T, ref keystore.Ref) signer.Signer {
-				s, err := store.Open(t.Context(), ref, keystore.Options{})
+				s, err := store.Open(t.Context(), ref, keystore.Options{Environ: os.Environ})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -111,6 +111,7 @@ func TestRefsPrintAttributes(t *testing.T) {
 		"keychain:subject=CN=a;issuer=CN=a;serial=1;sha256=a;sha1=a;newest=yes;label=a;token=a":                                                                                                                                            false,
 		"pkcs11:color=a": true, "tpm:color=a": true, "winstore:color=a": true, "keychain:color=a": true, "spiffe:color=a": true, "x:color=a": false,
 		"spiffe:socket=/run/api.sock;id=spiffe://a/b;hint=a": false, "spiffe://a/b;socket=/run/api.sock;hint=a": false, "spiffe://a/b;color=a": true,
+		"exec:program=/a;key=a;pin-source=a": false, "exec:color=a": true,
 	} {
 		if ref := refOf(t, text); (ref.String() != text) != hidden {
 			t.Errorf("%s: String is %s", text, ref)

@@ -25,22 +25,25 @@ var mayImport = map[string][]string{
 	// Every package may import those of these that import no other package of
 	// the module but such ones, except that standardOnly packages must list
 	// them, because some of these import golang.org/x/sys.
-	"internal/algorithm":   {},
-	"internal/armor":       {},
-	"internal/atomicfile":  {},
-	"internal/awsconfig":   {},
-	"internal/awsservice":  {"signer", "rolesanywhere/credentials"},
-	"internal/await":       {},
-	"internal/boundedtoml": {},
-	"internal/certpath":    {"internal/algorithm", "internal/mldsa"},
-	"internal/filelock":    {},
-	"internal/fileowner":   {},
-	"internal/filestate":   {},
-	"internal/lazyregexp":  {},
-	"internal/logging":     {},
-	"internal/mldsa":       {},
-	"internal/sshwire":     {},
-	"internal/thumbprint":  {},
+	"internal/algorithm":    {},
+	"internal/armor":        {},
+	"internal/atomicfile":   {},
+	"internal/await":        {},
+	"internal/awsconfig":    {},
+	"internal/awsservice":   {"signer", "rolesanywhere/credentials"},
+	"internal/boundedtoml":  {},
+	"internal/certpath":     {"internal/algorithm", "internal/mldsa"},
+	"internal/environ":      {},
+	"internal/exectest":     {}, // for tests
+	"internal/filelock":     {},
+	"internal/fileowner":    {},
+	"internal/filestate":    {},
+	"internal/lazyregexp":   {},
+	"internal/logging":      {},
+	"internal/mldsa":        {},
+	"internal/processgroup": {},
+	"internal/sshwire":      {},
+	"internal/thumbprint":   {},
 
 	"internal/mldsa/mldsatest": {},                    // for tests
 	"internal/sshagenttest":    {"signer/signertest"}, // for tests
@@ -53,6 +56,7 @@ var mayImport = map[string][]string{
 
 	"keystore":          {"signer"},
 	"keystore/file":     {"signer", "keystore"},
+	"keystore/program":  {"signer", "keystore"},
 	"keystore/selector": {"signer", "keystore"},
 	"keystore/sshagent": {"signer", "keystore"},
 	"keystore/spiffe":   {"signer", "keystore"},
@@ -81,7 +85,7 @@ var mayImport = map[string][]string{
 	"pki/renew/dropfolder": {"signer", "pki/cms", "pki/renew"},
 	"pki/renew/program":    {"signer", "pki/renew"},
 
-	"keystore/all": {"signer", "keystore", "keystore/file", "keystore/spiffe", "keystore/sshagent", "pkcs11", "tpm", "winstore", "keychain"},
+	"keystore/all": {"signer", "keystore", "keystore/file", "keystore/program", "keystore/spiffe", "keystore/sshagent", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"pki/renew/internal/caclient": {"signer", "pki/renew"},
 

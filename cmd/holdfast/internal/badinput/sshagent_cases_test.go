@@ -17,9 +17,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-// sshAgentCases are those of ssh-agent, with the good key and a socket in the folder
-// unless setup or later flags change them.
-func sshAgentCases(*pki) (all []badInput) {
+// agentCommandCases are those of the command ssh-agent, with the good key and a socket in
+// the folder unless setup or later flags change them.
+func agentCommandCases(*pki) (all []badInput) {
 	agent := func(name string, code int, culprit, hint string, setup func(*scene), args ...string) {
 		all = append(all, badInput{name: "ssh-agent: " + name, bare: true, setup: setup, code: code, culprit: culprit, hint: hint,
 			args: append([]string{"ssh-agent", "--private-key", "key.pem", "--socket", "s"}, args...)})

@@ -9,9 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
-	"slices"
-	"strings"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -89,19 +86,4 @@ func waitAlone(child *exec.Cmd) (code int, err error) {
 		return exitCode(child.ProcessState), nil
 	}
 	return 0, err
-}
-
-// WithoutVariables returns env without the named variables, such as those that
-// contain the key or its PIN. It modifies env.
-func WithoutVariables(env, names []string) []string {
-	return slices.DeleteFunc(env, func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return slices.ContainsFunc(names, func(other string) bool { return SameVariable(other, name) })
-	})
-}
-
-// SameVariable reports whether two names denote the same variable. On Windows,
-// names are case-insensitive.
-func SameVariable(a, b string) bool {
-	return a == b || runtime.GOOS == "windows" && strings.EqualFold(a, b)
 }

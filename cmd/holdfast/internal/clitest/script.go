@@ -11,6 +11,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/holdfast-dev/holdfast/internal/exectest"
 	"github.com/holdfast-dev/holdfast/keystore/spiffe/spiffetest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
@@ -26,7 +27,7 @@ const QuickExit = "atexit_sleep_ms=0"
 // and exec.Command find them in PATH.
 func Main(m *testing.M) {
 	programs := commands()
-	programs["holdfast"], programs["holdfast-held"] = holdfast, heldHoldfast
+	programs["holdfast"], programs["holdfast-held"], programs[exectest.Name] = holdfast, heldHoldfast, exectest.Main
 	testscript.Main(quickExits{m}, programs)
 }
 

@@ -150,7 +150,11 @@ func (p *patient) keyCommand(r result, err error) result {
 	if list := deviceLists[p.backend]; list != nil && errors.Is(err, signer.ErrUnavailable) {
 		return list(p, r)
 	}
-	if len(files) > 0 {
+	var own interface{ Command() string } // the backend knows a better command
+	switch {
+	case errors.As(err, &own):
+		return r.paste(own.Command())
+	case len(files) > 0:
 		return r.with("holdfast", "list", "--in", files[0])
 	}
 	return r.with("holdfast", "list")

@@ -5,12 +5,29 @@ package doctor_test
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"os/exec"
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/internal/sshagenttest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
+
+// programFlags are those for a key behind the program signer.
+const programFlags = "--private-key exec:program={dir}/signer;key=app --certificate {dir}/cert.pem " + sessionFlags
+
+// signerProgram writes the program, a shell script.
+func signerProgram(script, mode string) func(*scene) {
+	return func(s *scene) {
+		if err := clitest.WriteProgram(s.path("signer"), []byte("#!/bin/sh\n"+script+"\n")); err != nil {
+			s.Fatal(err)
+		}
+		if out, err := exec.Command("chmod", mode, s.path("signer")).CombinedOutput(); err != nil {
+			s.Fatalf("%v: %s", err, out)
+		}
+	}
+}
 
 // brokenKeys are faults of files, keys and certificates.
 var brokenKeys = []setup{
@@ -27,6 +44,15 @@ var brokenKeys = []setup{
 	{name: "key of another certificate", args: "--private-key {dir}/other.key --certificate {dir}/cert.pem " + sessionFlags,
 		check: "match", seen: "certificate is for another key", command: "openssl pkey", code: 1},
 	{name: "module missing", args: "--private-key pkcs11:token=x?module-path=/none.so --certificate {dir}/cert.pem " + sessionFlags, check: "key", seen: "/none.so", command: listModules(), code: 3},
+	{name: "program missing", args: programFlags, check: "key", seen: "the program cannot be started: no such file", command: "ls -ldL '{dir}/signer'", code: 3},
+	{name: "program that others can write", args: programFlags, prepare: signerProgram("exec cat", "757"), check: "key", seen: "can be written by other users (mode 0757)", command: "ls -ldL '{dir}/signer'", code: 5},
+	{name: "program not executable", args: programFlags, prepare: signerProgram("exec cat", "644"), check: "key", seen: "permission denied", command: "ls -ldL '{dir}/signer'", code: 5},
+	{name: "program ends", args: programFlags, prepare: signerProgram("echo no network >&2; exit 1", "755"), check: "key", seen: "has ended without an answer (exit status 1): no network",
+		command: `echo '{"id":1,"request":"open","version":1,"key":"app"}' | '{dir}/signer'`, code: 5},
+	{name: "program greets", args: programFlags, prepare: signerProgram("echo hello; exec cat", "755"), check: "key", seen: `: "hello"`, command: `| '{dir}/signer'`, code: 1},
+	{name: "program without the key", args: programFlags, prepare: signerProgram(`read -r line; echo '{"id":1,"error":{"code":"not-found","message":"no key app"}}'`, "755"),
+		check: "key", seen: "the program answers not-found: no key app", command: `| '{dir}/signer'`, code: 3},
+	{name: "program hangs", args: programFlags + " --timeout 1s", prepare: signerProgram("exec sleep 1000", "755"), check: "key", seen: "the program does not answer", command: `| '{dir}/signer'`, code: 5},
 	{name: "other CA in the trust anchor", args: goodFlags + " --trust-anchor {dir}/other.pem",
 		prepare: func(s *scene) { s.write("other.pem", string(signertest.CertPEM(signertest.NewCA(s, "other").Cert))) },
 		check:   "chain", seen: `the trust anchor contains "CN=other"`, command: "aws rolesanywhere get-trust-anchor", code: 1},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -215,6 +216,9 @@ func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (st
 // Options returns the options for backends to open this key.
 func (k Key) Options(a front.App, logger *slog.Logger) (opts keystore.Options, err error) {
 	opts = a.Options(logger)
+	if a.Environ != nil {
+		opts.Environ = func() []string { return environ.Without(a.Environ(), k.Variables(a)) }
+	}
 	opts.PIN, err = k.pinFunc(a, opts)
 	return opts, err
 }

@@ -39,6 +39,7 @@ var walks = []struct {
 }{
 	{"ci.md", "", false, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "softhsm": "softhsm2-util"}},
 	{"containers.md", "", true, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl"}},
+	{"exec.md", "Examples", false, map[string]string{"jq": "jq", "cryptography": "/usr/lib/python3*/dist-packages/cryptography"}},
 	{"migration.md", "Steps", false, map[string]string{"awscli": "/usr/bin/aws"}},
 	{"role-chaining.md", "Try it with the emulator", false, map[string]string{"awscli": "/usr/bin/aws"}},
 	{"pkcs11.md", "From nothing to credentials", false, map[string]string{"softhsm": "softhsm2-util", "opensc": "pkcs11-tool", "openssl-pkcs11": "/usr/lib/*/engines-3/pkcs11.so"}},

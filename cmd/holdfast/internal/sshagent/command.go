@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -135,10 +137,10 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 	for _, k := range keys {
 		hidden = append(hidden, k.Variables(a)...)
 	}
-	environ := child.WithoutVariables(a.Environ(), hidden)
+	env := environ.Without(a.Environ(), hidden)
 	ag := &agent{log: a.Log, timeout: signTimeout}
 	if o.confirm {
-		asker, err := newAskpass(a.Env, environ)
+		asker, err := newAskpass(a.Env, env)
 		if err != nil {
 			return err
 		}
@@ -154,7 +156,7 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 		return err
 	}
 	if command != nil {
-		command.Env = append(child.WithoutVariables(environ, []string{socketVariable, "SSH_AGENT_PID"}), socketVariable+"="+s.path)
+		command.Env = append(environ.Without(slices.Clone(env), []string{socketVariable, "SSH_AGENT_PID"}), socketVariable+"="+s.path)
 	}
 	return o.serve(cmd.Context(), a, ag, s, command)
 }

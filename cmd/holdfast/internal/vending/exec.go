@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/container"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -89,7 +90,7 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	command := exec.Command(path, args[1:]...)
 	command.Args[0] = args[0]
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
-	command.Env = child.WithoutVariables(a.Environ(), setup.Variables)
+	command.Env = environ.Without(a.Environ(), setup.Variables)
 	if static {
 		command.Env = childEnv(command.Env, staticVariables(first), r.Region, true)
 		return child.Run(cmd.Context(), command)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/child"
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
@@ -99,7 +99,7 @@ func isRemoved(name string, static bool) bool {
 		if any && len(name) > len(prefix) {
 			part = name[:len(prefix)]
 		}
-		if child.SameVariable(part, prefix) && (v.static || !static) {
+		if environ.Same(part, prefix) && (v.static || !static) {
 			return true
 		}
 	}
