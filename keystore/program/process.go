@@ -32,7 +32,7 @@ type process struct {
 	eof   chan struct{} // closed after the last line
 	ended chan struct{} // closed when the program has ended
 	log   *stderrLog
-	kill  context.CancelFunc // ends the program and its process group
+	kill  func() // ends the program and its process group
 
 	lastID  uint64
 	readErr error // set before eof is closed
@@ -51,29 +51,30 @@ func start(cfg Config) (*process, error) {
 	if err := fileowner.CheckProgram(cfg.Path); err != nil {
 		return nil, explainStart(err)
 	}
-	ctx, kill := context.WithCancel(context.Background())
+	ctx, end := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, cfg.Path)
 	cmd.Env = append([]string{}, cfg.Env...)
 	cmd.WaitDelay = pipeTime
-	p := &process{lines: make(chan []byte), eof: make(chan struct{}), ended: make(chan struct{}), log: &stderrLog{logger: cfg.logger(), path: cfg.Path}, kill: kill}
+	p := &process{lines: make(chan []byte), eof: make(chan struct{}), ended: make(chan struct{}), log: &stderrLog{logger: cfg.logger(), path: cfg.Path}}
 	cmd.Stderr = p.log
 	processgroup.Own(cmd)
+	p.kill = killer(cmd, end, p.ended)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		kill()
+		end()
 		return nil, err
 	}
 	p.stdin = stdin
 	stdout, child, err := os.Pipe()
 	if err != nil {
-		kill()
+		end()
 		return nil, err
 	}
 	cmd.Stdout = child
 	err = cmd.Start()
 	child.Close()
 	if err != nil {
-		kill()
+		end()
 		stdout.Close()
 		return nil, explainStart(err)
 	}
@@ -88,10 +89,29 @@ func start(cfg Config) (*process, error) {
 		case <-p.eof:
 		case <-time.After(pipeTime):
 		}
-		kill()
+		end()
 		stdout.Close()
 	}()
 	return p, nil
+}
+
+// killer returns a function that kills cmd with end, which ends its context, and waits until
+// that is done: this process may end next.
+func killer(cmd *exec.Cmd, end func(), ended <-chan struct{}) (kill func()) {
+	killed := make(chan struct{})
+	cancel := cmd.Cancel
+	cmd.Cancel = func() error {
+		defer close(killed)
+		return cancel()
+	}
+	return func() {
+		end()
+		select {
+		case <-killed:
+		case <-ended:
+		case <-time.After(pipeTime):
+		}
+	}
 }
 
 // errStart is in the tree of all errors for programs that do not run.
