@@ -26,8 +26,8 @@ func List(a front.App) *cobra.Command {
 		Short: "List keys and certificates with their references",
 		Long: `Lists tokens, keys and certificates, each with a reference for --private-key or
 --certificate. Without --in it lists the key stores of this machine: PKCS #11
-tokens, the TPM, the certificate stores of Windows or the macOS Keychain, and
-the SPIFFE Workload API.
+tokens, the TPM, the certificate stores of Windows or the macOS Keychain, the
+SPIFFE Workload API and ssh-agent.
 Some tokens show their keys only after a login with the PIN of --pin-source. The
 PIN is used only if exactly one token matches; select it with token=….
 
@@ -97,23 +97,27 @@ type store struct {
 	named bool // the user named it, so it must exist
 }
 
-// ambient are variables that every desktop sets: they do not say that the user wants
-// their stores.
-var ambient = []string{"SSH_AUTH_SOCK"}
+// Variables without which their stores do not exist, so that nothing is missing then.
+// Every desktop sets the second one, so it does not say that the user wants its store.
+const (
+	workloadVariable = "SPIFFE_ENDPOINT_SOCKET"
+	agentVariable    = "SSH_AUTH_SOCK"
+)
 
 func listAll(ctx context.Context, a front.App, stores []store, opts keystore.Options, asJSON bool) error {
 	found := []listing{} // not nil: [] in JSON
 	var absent, failed []error
 	read := 0
 	for _, s := range stores {
-		opts := opts
+		opts, none := opts, false
 		opts.LookupEnv = func(name string) (string, bool) {
 			v, ok := a.LookupEnv(name)
-			s.named = s.named || v != "" && !slices.Contains(ambient, name) // by a variable such as TPM_DEVICE
+			s.named = s.named || v != "" && name != agentVariable // by a variable such as TPM_DEVICE
+			none = none || v == "" && slices.Contains([]string{workloadVariable, agentVariable}, name)
 			return v, ok
 		}
 		entries, err := listStore(ctx, a, s.ref, opts)
-		if !s.named && flags.IsOfOtherSystem(err) {
+		if !s.named && (none || flags.IsOfOtherSystem(err)) {
 			continue
 		}
 		switch {
