@@ -137,6 +137,9 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 	for _, k := range keys {
 		hidden = append(hidden, k.Variables(a)...)
 	}
+	for i, k := range keys {
+		keys[i] = k.Hiding(hidden)
+	}
 	env := environ.Without(a.Environ(), hidden)
 	ag := &agent{log: a.Log, timeout: signTimeout}
 	if o.confirm {
