@@ -125,12 +125,12 @@ func init() {
 		{"answers with a number for a signature", sign(`{"id":ID,"signature":1}`), atSign, false, nil, `the field "signature"`},
 		{"answers with no base64", sign(`{"id":ID,"signature":"%%%"}`), atSign, false, nil, "not base64"},
 
-		{"makes a wrong signature", signAs(func(_ *exectest.Request, a *exectest.Answer) { a.Signature = random(70) }), atSign, false, signer.ErrMismatch, "does not verify"},
+		{"makes a wrong signature", signAs(func(_ *exectest.Request, a *exectest.Answer) { a.Signature = random(70) }), atSign, false, signer.ErrMismatch, "signature of the program does not verify"},
 		{"signs another message", after(func(l *liar) {
 			q := l.next()
 			q.Digest[0] ^= 1
 			l.answer(l.Answer(q))
-		}), atSign, false, signer.ErrMismatch, "does not verify"},
+		}), atSign, false, signer.ErrMismatch, "signature of the program does not verify"},
 		{"signs with r and s", signAs(func(_ *exectest.Request, a *exectest.Answer) {
 			var sig struct{ R, S *big.Int }
 			if _, err := asn1.Unmarshal(a.Signature, &sig); err != nil {
@@ -138,7 +138,7 @@ func init() {
 			}
 			a.Signature = append(sig.R.FillBytes(make([]byte, 32)), sig.S.FillBytes(make([]byte, 32))...)
 		}), atSign, false, signer.ErrMismatch, "ASN.1 DER"},
-		{"shows the key of somebody else", openAs(func(a *exectest.Answer) { a.PublicKey, _ = x509.MarshalPKIXPublicKey(newKey().Public()) }), atSign, false, signer.ErrMismatch, "does not verify"},
+		{"shows the key of somebody else", openAs(func(a *exectest.Answer) { a.PublicKey, _ = x509.MarshalPKIXPublicKey(newKey().Public()) }), atSign, false, signer.ErrMismatch, "signature of the program does not verify"},
 		{"changes its key", func(l *liar) {
 			l.next()
 			l.Key = newKey()

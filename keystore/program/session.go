@@ -59,7 +59,7 @@ func (k *Key) restart(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !signer.SamePublicKey(o.pub, k.pub):
-		err = fmt.Errorf("%w: the program was started again, and has another key now", signer.ErrMismatch)
+		err = mismatch("the program was started again, and has another key now")
 	case o.messages != k.messages:
 		err = broken("it was started again, and takes other input now")
 	default:
@@ -139,9 +139,16 @@ func (k *Key) send(ctx context.Context, r request, pin []byte) (answer, error) {
 	return a, err
 }
 
+// A mismatch is a [signer.ErrMismatch] between the program and its own public key. Its text
+// names no certificate, because there can be none.
+type mismatch string
+
+func (m mismatch) Error() string { return string(m) }
+func (mismatch) Unwrap() error   { return signer.ErrMismatch }
+
 // wrongSignature is the error for a signature that does not verify.
 func (k *Key) wrongSignature(sig []byte) error {
-	err := fmt.Errorf("%w: its public key does not verify the signature of the program", signer.ErrMismatch)
+	var err error = mismatch("the signature of the program does not verify with the public key that the program shows")
 	if pub, ok := k.pub.(*ecdsa.PublicKey); ok && len(sig) == 2*((pub.Curve.Params().BitSize+7)/8) {
 		return signer.WithHint(err, "the signature seems to be r and s one after the other; the program must encode them as ASN.1 DER (RFC 3279, section 2.2.3)")
 	}
