@@ -40,6 +40,17 @@ var others = []lieRow{
 		os.Exit(1)
 	}},
 	{name: "signs with ML-DSA", run: signML},
+	{name: "ends with a PIN at open", run: endsWithPIN},
+	{name: "ends with a PIN at sign", run: func(l *liar) { l.open(); endsWithPIN(l) }},
+	{name: "hangs with a PIN at sign", run: func(l *liar) { l.open(); asksFirst(l); forever() }},
+	{name: "answers a PIN with nonsense", run: func(l *liar) { l.open(); asksFirst(l); l.raw("yes\n") }},
+	{name: "is locked at each signature", run: func(l *liar) {
+		l.open()
+		for {
+			q := asksFirst(l)
+			l.answer(exectest.Answer{ID: q.ID, Error: &exectest.Error{Code: "pin-locked"}})
+		}
+	}},
 	{name: "asks for a PIN at each signature", run: func(l *liar) {
 		l.open()
 		for {
@@ -51,6 +62,22 @@ var others = []lieRow{
 			}
 		}
 	}},
+}
+
+// asksFirst returns the first request with a PIN, which it notes, and refuses others.
+func asksFirst(l *liar) (q exectest.Request) {
+	for q = l.next(); ; q = l.next() {
+		a := pinAnswer(q)
+		if q.PIN != "" {
+			return q
+		}
+		l.answer(*a)
+	}
+}
+
+func endsWithPIN(l *liar) {
+	asksFirst(l)
+	os.Exit(1)
 }
 
 // pinAnswer returns the refusal of a request without the right PIN, or nil.
@@ -155,6 +182,50 @@ func TestWrongPINAtSign(t *testing.T) {
 	}
 	if got := sent(); got != "9999 1234 1234 " || a.asked != 4 {
 		t.Errorf("asked %d times, sent %s", a.asked, got)
+	}
+}
+
+// A PIN whose result is not known, or that is not accepted any more, is sent once, however
+// often the key is used.
+func TestPINWithoutResult(t *testing.T) {
+	for name, text := range map[string]string{
+		"ends with a PIN at open":     "it is not known",
+		"ends with a PIN at sign":     "it is not known",
+		"hangs with a PIN at sign":    "it is not known",
+		"answers a PIN with nonsense": "it is not known",
+		"is locked at each signature": "PIN locked",
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, sent := pinConfig(t, name, &asks{answers: []string{"9999"}})
+			k, err := program.Open(t.Context(), cfg)
+			digest := sha256.Sum256(nil)
+			if err == nil {
+				defer k.Close()
+				ctx, cancel := context.WithCancel(t.Context())
+				if strings.HasPrefix(name, "hangs") {
+					go func() {
+						defer cancel()
+						eventually(t, "the PIN was sent", func() bool { return sent() != "" })
+					}()
+				}
+				_, err = k.SignContext(ctx, nil, digest[:], crypto.SHA256)
+				cancel()
+			}
+			if !errors.Is(err, signer.ErrTryCounted) || !errors.Is(err, signer.ErrPINRequired) && !errors.Is(err, signer.ErrPINLocked) || !strings.Contains(err.Error(), text) {
+				t.Errorf("error %v", err)
+			}
+			for range 2 {
+				if k == nil {
+					break
+				}
+				if _, err := k.Sign(rand.Reader, digest[:], crypto.SHA256); !errors.Is(err, signer.ErrPINIncorrect) || errors.Is(err, signer.ErrTryCounted) {
+					t.Errorf("error %v", err)
+				}
+			}
+			if got := sent(); got != "9999 " {
+				t.Errorf("sent %s", got)
+			}
+		})
 	}
 }
 

@@ -13,14 +13,14 @@ import (
 )
 
 // signNow gets the signature of a request. If the program ends before it answers, another
-// one gets the request. The caller has the turn.
+// one gets the request, unless the first one had the PIN. The caller has the turn.
 func (k *Key) signNow(ctx context.Context, r request) (sig []byte, err error) {
 	if k.rest.err != nil && time.Now().Before(k.rest.until) {
 		return nil, k.rest.err
 	}
 	var ended *endedError
 	for range 2 {
-		if sig, err = k.signOnce(ctx, r); !errors.As(err, &ended) {
+		if sig, err = k.signOnce(ctx, r); !errors.As(err, &ended) || errors.Is(err, signer.ErrTryCounted) {
 			k.rest = rest{}
 			return sig, err
 		}
@@ -103,10 +103,11 @@ func (k *Key) exchange(ctx context.Context, r request) (answer, error) {
 		if pin, err = k.pin.get(ctx, k.ended, k.cfg, refused); err != nil {
 			return answer{}, err
 		}
-		a, err = k.send(ctx, r, pin)
-		if errors.As(err, &refused) && (refused.code == codePINIncorrect || refused.code == codePINRequired) {
-			k.pin.refuse()
+		if ctx.Err() != nil { // nobody waits for what the PIN is used for
+			return answer{}, context.Cause(ctx)
 		}
+		a, err = k.send(ctx, r, pin)
+		err = k.pin.result(err)
 	}
 	if err != nil && !errors.As(err, &refused) {
 		k.drop()
@@ -143,8 +144,8 @@ func (k *Key) send(ctx context.Context, r request, pin []byte) (answer, error) {
 // names no certificate, because there can be none.
 type mismatch string
 
-func (m mismatch) Error() string { return string(m) }
-func (mismatch) Unwrap() error   { return signer.ErrMismatch }
+func (m mismatch) Error() string      { return string(m) }
+func (mismatch) Is(target error) bool { return target == signer.ErrMismatch }
 
 // wrongSignature is the error for a signature that does not verify.
 func (k *Key) wrongSignature(sig []byte) error {

@@ -115,6 +115,7 @@ func (a answer) check(id uint64) error {
 const (
 	codePINRequired  = "pin-required"
 	codePINIncorrect = "pin-incorrect"
+	codePINLocked    = "pin-locked"
 )
 
 // meaning returns the errors for a code of the contract; nil: it has no meaning. The
@@ -128,7 +129,7 @@ func meaning(code string) []error {
 		{"not-found", []error{signer.ErrNotFound}},
 		{codePINRequired, []error{signer.ErrPINRequired}},
 		{codePINIncorrect, []error{signer.ErrPINIncorrect, signer.ErrTryCounted}},
-		{"pin-locked", []error{signer.ErrPINLocked}},
+		{codePINLocked, []error{signer.ErrPINLocked}},
 		{"unsupported", []error{errors.ErrUnsupported}},
 	} {
 		if m.code == code {
