@@ -8,6 +8,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,6 +44,23 @@ var others = []lieRow{
 	{name: "signs with ML-DSA", run: signML},
 	{name: "ends with a PIN at open", run: endsWithPIN},
 	{name: "ends with a PIN at sign", run: func(l *liar) { l.open(); endsWithPIN(l) }},
+	{name: "prints the request to its output", run: func(l *liar) { l.open(); asksFirst(l); l.raw("DEBUG got " + l.last) }},
+	{name: "prints the request beside its output", run: func(l *liar) {
+		l.open()
+		q := asksFirst(l)
+		fmt.Fprint(os.Stderr, strings.Repeat("-", 298), q.PIN, "\n", l.last, l.last)
+		os.Exit(1)
+	}},
+	{name: "answers with the request", run: func(l *liar) {
+		l.open()
+		q := asksFirst(l)
+		l.answer(exectest.Answer{ID: q.ID, Error: &exectest.Error{Code: "pin-incorrect", Message: q.PIN + l.last, Hint: "not " + q.PIN}})
+	}},
+	{name: "answers with a field of the PIN", run: func(l *liar) {
+		l.open()
+		q := asksFirst(l)
+		l.raw(fmt.Sprintf(`{"id":%d,"certificates":[{%q:1}],"signature":{%[2]q:1}}`+"\n", q.ID, q.PIN))
+	}},
 	{name: "hangs with a PIN at sign", run: func(l *liar) { l.open(); asksFirst(l); forever() }},
 	{name: "answers a PIN with nonsense", run: func(l *liar) { l.open(); asksFirst(l); l.raw("yes\n") }},
 	{name: "is locked at each signature", run: func(l *liar) {
@@ -226,6 +245,30 @@ func TestPINWithoutResult(t *testing.T) {
 				t.Errorf("sent %s", got)
 			}
 		})
+	}
+}
+
+// A program that prints its requests brings the PIN neither into errors nor into the log.
+func TestPrintedPIN(t *testing.T) {
+	for _, name := range []string{"prints the request to its output", "prints the request beside its output", "answers with the request", "answers with a field of the PIN"} {
+		for _, pin := range []string{"q7zxw", `q7"zx<w\é😀` + "\u2028", strings.Repeat("q7zxw", 50)} {
+			log := new(lockedBuffer)
+			cfg, sent := pinConfig(t, name, &asks{answers: []string{pin}})
+			cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
+			k := open(t, cfg)
+			digest := sha256.Sum256(nil)
+			_, err := k.Sign(rand.Reader, digest[:], crypto.SHA256)
+			if err == nil || sent() != pin+" " {
+				t.Fatalf("error %v, sent %q", err, sent())
+			}
+			if err := k.Close(); err != nil {
+				t.Error(err)
+			}
+			all := err.Error() + signer.Hint(err) + log.String()
+			if strings.Contains(all, "q7") || strings.Contains(all, "zx") || strings.Contains(all, "2028") {
+				t.Errorf("%s: %s", name, all)
+			}
+		}
 	}
 }
 

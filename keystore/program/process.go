@@ -32,7 +32,9 @@ type process struct {
 	eof   chan struct{} // closed after the last line
 	ended chan struct{} // closed when the program has ended
 	log   *stderrLog
-	kill  func() // ends the program and its process group
+
+	censor *censor
+	kill   func() // ends the program and its process group
 
 	lastID  uint64
 	readErr error // set before eof is closed
@@ -55,7 +57,8 @@ func start(cfg Config) (*process, error) {
 	cmd := exec.CommandContext(ctx, cfg.Path)
 	cmd.Env = append([]string{}, cfg.Env...)
 	cmd.WaitDelay = pipeTime
-	p := &process{lines: make(chan []byte), eof: make(chan struct{}), ended: make(chan struct{}), log: &stderrLog{logger: cfg.logger(), path: cfg.Path}}
+	c := new(censor)
+	p := &process{lines: make(chan []byte), eof: make(chan struct{}), ended: make(chan struct{}), censor: c, log: &stderrLog{logger: cfg.logger(), path: cfg.Path, censor: c}}
 	cmd.Stderr = p.log
 	processgroup.Own(cmd)
 	p.kill = killer(cmd, end, p.ended)
@@ -174,7 +177,7 @@ func (p *process) ask(ctx context.Context, line []byte) ([]byte, error) {
 	select {
 	case early := <-p.lines:
 		p.kill()
-		return nil, broken("it has written a line without a request: %q", excerpt(string(early)))
+		return nil, broken("it has written a line without a request: %q", p.censor.excerpt(string(early)))
 	default:
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, fmt.Errorf("it did not answer within %v: %w", answerTime, context.DeadlineExceeded))

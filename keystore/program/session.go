@@ -119,6 +119,7 @@ func (k *Key) exchange(ctx context.Context, r request) (answer, error) {
 func (k *Key) send(ctx context.Context, r request, pin []byte) (answer, error) {
 	k.proc.lastID++
 	r.ID, r.PIN = k.proc.lastID, string(pin)
+	k.proc.censor.add(r.PIN)
 	line, err := r.line()
 	if err != nil {
 		return answer{}, err
@@ -130,7 +131,7 @@ func (k *Key) send(ctx context.Context, r request, pin []byte) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a, err := parseAnswer(line)
+	a, err := parseAnswer(line, k.proc.censor)
 	if err == nil {
 		err = a.check(r.ID)
 	}
