@@ -23,7 +23,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// others are programs that ask for a PIN, which is 1234, and one with an ML-DSA key. Each
+// others are programs that ask for a PIN, which is 1234, and some for tests of their own. Each
 // request with a PIN leaves its text in a file.
 var others = []lieRow{
 	{name: "asks for a PIN at open", run: func(l *liar) {
@@ -42,6 +42,12 @@ var others = []lieRow{
 		os.Exit(1)
 	}},
 	{name: "signs with ML-DSA", run: signML},
+	{name: "answers without reading", run: func(l *liar) {
+		l.openAs(func(a *exectest.Answer) { a.Input = "message" })
+		_, _ = l.in.Peek(1)
+		l.answer(exectest.Answer{ID: 2, Error: &exectest.Error{Code: "x"}})
+		forever()
+	}},
 	{name: "ends with a PIN at open", run: endsWithPIN},
 	{name: "ends with a PIN at sign", run: func(l *liar) { l.open(); endsWithPIN(l) }},
 	{name: "prints the request to its output", run: func(l *liar) { l.open(); asksFirst(l); l.raw("DEBUG got " + l.last) }},
