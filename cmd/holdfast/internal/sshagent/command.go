@@ -20,10 +20,10 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/child"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
 const (
@@ -189,10 +189,12 @@ func (o *options) open(ctx context.Context, a front.App, keys []flags.Key, ag *a
 		defer a.Typed.Stop()
 	}
 	for _, k := range keys {
-		key, err := openKey(ctx, k.Name(), func(ctx context.Context) (signer.Signer, error) {
-			ctx, cancel := await.Limit(ctx, openTimeout)
-			defer cancel()
-			return front.InterruptibleValue(ctx, k.Name(), func() (signer.Signer, error) { return k.OpenKey(ctx, a, a.Log) })
+		key, err := openKey(ctx, k.Name(), rotate.Config{
+			Open: func(ctx context.Context) (signer.Signer, error) {
+				return front.InterruptibleValue(ctx, k.Name(), func() (signer.Signer, error) { return k.OpenKey(ctx, a, a.Log) })
+			},
+			PINFiles: k.PINFiles(a),
+			Timeout:  openTimeout,
 		})
 		if err != nil {
 			return err

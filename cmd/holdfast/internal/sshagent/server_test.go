@@ -20,6 +20,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/sshwire"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -28,7 +29,7 @@ func newAgent(t testing.TB, keys ...signer.Signer) *agent {
 	t.Helper()
 	a := &agent{log: slog.New(slog.DiscardHandler), timeout: time.Hour}
 	for _, s := range keys {
-		k, err := openKey(context.Background(), "key", func(context.Context) (signer.Signer, error) { return s, nil })
+		k, err := openKey(context.Background(), "key", rotate.Config{Open: func(context.Context) (signer.Signer, error) { return s, nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -344,12 +345,12 @@ func TestTimeout(t *testing.T) {
 	defer release()
 	a := newAgent(t)
 	opened := 0
-	k, err := openKey(t.Context(), "key", func(context.Context) (signer.Signer, error) {
+	k, err := openKey(t.Context(), "key", rotate.Config{Open: func(context.Context) (signer.Signer, error) {
 		if opened++; opened == 1 {
 			return key, nil
 		}
 		return &signertest.Fake{Key: key.Key}, nil
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,12 +385,12 @@ func TestOtherKey(t *testing.T) {
 		first := fake(t, "p256")
 		first.OnSign = func(int) error { return signer.ErrUnavailable }
 		opened := 0
-		k, err := openKey(t.Context(), "key", func(context.Context) (signer.Signer, error) {
+		k, err := openKey(t.Context(), "key", rotate.Config{Open: func(context.Context) (signer.Signer, error) {
 			if opened++; opened == 1 {
 				return first, nil
 			}
 			return c.next, c.err
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -401,6 +402,57 @@ func TestOtherKey(t *testing.T) {
 		}
 		if opened != c.opens {
 			t.Errorf("%s: opened %d times, want %d", c.name, opened, c.opens)
+		}
+	}
+}
+
+// TestCountedSignature: a PIN that was refused for a signature is not used again when the
+// device is lost after that.
+func TestCountedSignature(t *testing.T) {
+	first := fake(t, "p256")
+	first.OnSign = func(n int) error {
+		if n == 1 {
+			return errors.Join(signer.ErrPINIncorrect, signer.ErrTryCounted)
+		}
+		return signer.ErrUnavailable
+	}
+	opened := 0
+	k, err := openKey(t.Context(), "key", rotate.Config{Open: func(context.Context) (signer.Signer, error) { opened++; return first, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []error{signer.ErrPINIncorrect, signer.ErrUnavailable, signer.ErrPINIncorrect, signer.ErrPINIncorrect} {
+		if _, err := k.sign(t.Context(), nil, sshwire.Algorithms(k.public)[0]); !errors.Is(err, want) {
+			t.Errorf("error %v, want %v", err, want)
+		}
+	}
+	if opened != 1 {
+		t.Errorf("opened %d times", opened)
+	}
+}
+
+// TestFirstKeyComesBack: after another key, the agent signs again with its own.
+func TestFirstKeyComesBack(t *testing.T) {
+	key, other := fake(t, "p256"), fake(t, "p384")
+	key.OnSign = func(n int) error {
+		if n == 1 {
+			return signer.ErrUnavailable
+		}
+		return nil
+	}
+	next := []signer.Signer{key, other, &signertest.Fake{Key: key.Key}}
+	k, err := openKey(t.Context(), "key", rotate.Config{Open: func(context.Context) (signer.Signer, error) {
+		s := next[0]
+		next = next[1:]
+		return s, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []error{signer.ErrUnavailable, signer.ErrMismatch, nil} {
+		_, err := k.sign(t.Context(), nil, sshwire.Algorithms(k.public)[0])
+		if !errors.Is(err, want) || err != nil && strings.Contains(err.Error(), "certificate") {
+			t.Errorf("error %v, want %v", err, want)
 		}
 	}
 }
