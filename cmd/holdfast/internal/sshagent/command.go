@@ -141,7 +141,7 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 		keys[i] = k.Hiding(hidden)
 	}
 	env := environ.Without(a.Environ(), hidden)
-	ag := &agent{log: a.Log, timeout: signTimeout}
+	ag := &agent{log: a.Log, timeout: signTimeout, now: a.Now}
 	if o.confirm {
 		asker, err := newAskpass(a.Env, env)
 		if err != nil {
@@ -219,14 +219,12 @@ func (o *options) serve(ctx context.Context, a front.App, ag *agent, s *socket, 
 	}
 	defer stop()
 	if o.lifetime > 0 {
-		timer := time.AfterFunc(o.lifetime, func() {
-			a.Log.Debug("the lifetime of the keys ended")
-			ag.forget()
-			if command == nil {
+		ag.setLifetime(o.lifetime)
+		go func() {
+			if ag.expire(serving, o.lifetime) && command == nil {
 				stop()
 			}
-		})
-		defer timer.Stop()
+		}()
 	}
 	served := make(chan error, 1)
 	server := &server{agent: ag, log: a.Log, allowed: sameUser}
