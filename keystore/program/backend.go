@@ -59,7 +59,7 @@ func (Backend) Uses(ref keystore.Ref) keystore.Uses {
 // path of a name without a folder, which Open refuses.
 func (Backend) Rebase(ref keystore.Ref, dir string) keystore.Ref {
 	a, err := keystore.ParseAttributes(ref.Rest, attributes...)
-	if err != nil || !hasFolder(a["program"]) {
+	if err != nil || !hasFolder(a["program"]) || filepath.Clean(dir) == "." {
 		return ref
 	}
 	return keystore.RebaseAttributes(ref, dir, "program")

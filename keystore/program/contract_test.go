@@ -136,6 +136,9 @@ func TestRebase(t *testing.T) {
 		if got := store.Rebase(ref, filepath.FromSlash("/etc")); got.Scheme+":"+got.Rest != filepath.FromSlash(want) && filepath.Separator == '/' {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
+		if got := store.Rebase(ref, "."); got != ref { // it would be a name without a folder
+			t.Errorf("%s: %s in the current directory", text, got)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		a, err := parseAnswer(line)
+		a, err := parseAnswer(line, nil)
 		if (err == nil) != (json.Valid(line) && err == nil) {
 			t.Errorf("accepted what is no JSON: %q", line)
 		}

@@ -19,8 +19,9 @@ import (
 // which it was started says so.
 type liar struct {
 	exectest.Signer
-	in  *bufio.Reader
-	out io.Writer
+	in   *bufio.Reader
+	out  io.Writer
+	last string // the line of the last request
 }
 
 const liarPrefix = "liar-"
@@ -60,6 +61,7 @@ func (l *liar) next() (q exectest.Request) {
 	if err != nil {
 		os.Exit(0)
 	}
+	l.last = string(line)
 	if err := json.Unmarshal(line, &q); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

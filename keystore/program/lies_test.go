@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/exectest"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -46,7 +47,7 @@ type lieRow struct {
 }
 
 func init() {
-	hang := func(*liar) { select {} }
+	hang := func(*liar) { forever() }
 	after := func(steps ...func(*liar)) func(*liar) {
 		return func(l *liar) {
 			l.open()
@@ -95,7 +96,7 @@ func init() {
 		{"exits at sign", after(wait, exit(4)), atSign, false, signer.ErrUnavailable, "started again without success: the program has ended without an answer (exit status 4)"},
 		{"exits in the middle of a line", func(l *liar) { l.next(); l.raw(`{"id":1,"vers`); os.Exit(0) }, atOpen, false, signer.ErrUnavailable, "in the middle of a line"},
 		{"exits in the middle of a signature", after(func(l *liar) { l.next(); l.raw(`{"id":2,"signature":"MEUC`); os.Exit(0) }), atSign, false, signer.ErrUnavailable, "in the middle of a line"},
-		{"kills itself", after(wait, func(*liar) { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL); select {} }), atSign, false, signer.ErrUnavailable, "signal: killed"},
+		{"kills itself", after(wait, func(*liar) { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL); forever() }), atSign, false, signer.ErrUnavailable, "signal: killed"},
 		{"writes a gigabyte at open", gigabyte, atOpen, false, nil, "a line of more than 1048576 bytes"},
 		{"writes a gigabyte at sign", after(wait, gigabyte), atSign, false, nil, "a line of more than 1048576 bytes"},
 		{"writes endless lines", after(func(l *liar) {
@@ -124,12 +125,12 @@ func init() {
 		{"answers with a number for a signature", sign(`{"id":ID,"signature":1}`), atSign, false, nil, `the field "signature"`},
 		{"answers with no base64", sign(`{"id":ID,"signature":"%%%"}`), atSign, false, nil, "not base64"},
 
-		{"makes a wrong signature", signAs(func(_ *exectest.Request, a *exectest.Answer) { a.Signature = random(70) }), atSign, false, signer.ErrMismatch, "does not verify"},
+		{"makes a wrong signature", signAs(func(_ *exectest.Request, a *exectest.Answer) { a.Signature = random(70) }), atSign, false, signer.ErrMismatch, "signature of the program does not verify"},
 		{"signs another message", after(func(l *liar) {
 			q := l.next()
 			q.Digest[0] ^= 1
 			l.answer(l.Answer(q))
-		}), atSign, false, signer.ErrMismatch, "does not verify"},
+		}), atSign, false, signer.ErrMismatch, "signature of the program does not verify"},
 		{"signs with r and s", signAs(func(_ *exectest.Request, a *exectest.Answer) {
 			var sig struct{ R, S *big.Int }
 			if _, err := asn1.Unmarshal(a.Signature, &sig); err != nil {
@@ -137,7 +138,7 @@ func init() {
 			}
 			a.Signature = append(sig.R.FillBytes(make([]byte, 32)), sig.S.FillBytes(make([]byte, 32))...)
 		}), atSign, false, signer.ErrMismatch, "ASN.1 DER"},
-		{"shows the key of somebody else", openAs(func(a *exectest.Answer) { a.PublicKey, _ = x509.MarshalPKIXPublicKey(newKey().Public()) }), atSign, false, signer.ErrMismatch, "does not verify"},
+		{"shows the key of somebody else", openAs(func(a *exectest.Answer) { a.PublicKey, _ = x509.MarshalPKIXPublicKey(newKey().Public()) }), atSign, false, signer.ErrMismatch, "signature of the program does not verify"},
 		{"changes its key", func(l *liar) {
 			l.next()
 			l.Key = newKey()
@@ -188,8 +189,8 @@ func init() {
 		{"wants a PIN", signAs(func(_ *exectest.Request, a *exectest.Answer) { a.Error = &exectest.Error{Code: "pin-required"} }), atSign, false, signer.ErrPINRequired, "pin-required"},
 		{"is locked", signAs(func(_ *exectest.Request, a *exectest.Answer) { a.Error = &exectest.Error{Code: "pin-locked"} }), atSign, false, signer.ErrPINLocked, "pin-locked"},
 
-		{"closes its output", after(wait, func(*liar) { os.Stdout.Close(); select {} }), atSign, false, signer.ErrUnavailable, "closed its standard output"},
-		{"closes its input", after(func(*liar) { os.Stdin.Close(); select {} }), atSign, true, signer.ErrUnavailable, "does not answer"},
+		{"closes its output", after(wait, func(*liar) { os.Stdout.Close(); forever() }), atSign, false, signer.ErrUnavailable, "closed its standard output"},
+		{"closes its input", after(func(*liar) { os.Stdin.Close(); forever() }), atSign, true, signer.ErrUnavailable, "does not answer"},
 		{"leaves a child with its output", after(wait, sleeper(nil), exit(0)), atSign, false, signer.ErrUnavailable, "has ended without an answer"},
 		{"leaves a daemon with its output", after(wait, sleeper(&syscall.SysProcAttr{Setsid: true}), exit(0)), atSign, true, signer.ErrUnavailable, ""},
 		{"has a child while it hangs", after(wait, sleeper(nil), hang), atSign, true, signer.ErrUnavailable, "does not answer"},
@@ -217,7 +218,7 @@ func init() {
 			for range 3 { // open and two signatures
 				l.open()
 			}
-			select {}
+			forever()
 		}, never, false, nil, ""},
 		{"ends after each answer", func(l *liar) { l.open(); l.open(); os.Exit(0) }, never, false, nil, ""},
 		{"ends after a while", func(l *liar) {
@@ -227,6 +228,14 @@ func init() {
 				os.Exit(1)
 			}
 		}, never, false, nil, ""},
+	}
+}
+
+// forever does not return. Without a timer, the runtime ends a process that does nothing
+// else: a deadlock.
+func forever() {
+	for {
+		time.Sleep(time.Hour)
 	}
 }
 

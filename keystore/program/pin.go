@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -13,12 +14,12 @@ import (
 )
 
 // A pin is the PIN that a program asks for. It is kept until the program refuses it,
-// because a program that is started again needs it again. A refused PIN is not sent
-// again: a source that always has the same wrong PIN would lock what is behind the
-// program.
+// because a program that is started again needs it again. A PIN that was refused, or sent
+// without an answer, is not sent again: a source that always has the same wrong PIN would
+// lock what is behind the program.
 type pin struct {
 	value   []byte // nil: not known
-	refused []byte // hash of the PIN that the program refused last
+	refused []byte // hash of the last PIN that must not be sent again
 }
 
 // get returns the PIN. refused is the answer of the program that asks for it. The wait for
@@ -44,17 +45,50 @@ func (p *pin) get(ctx, ended context.Context, cfg Config, refused error) ([]byte
 		return nil, fmt.Errorf("the PIN is not UTF-8, and cannot be sent to the program: %w", errors.ErrUnsupported)
 	case bytes.Equal(hash[:], p.refused):
 		clear(value)
-		return nil, fmt.Errorf("PIN not sent again because the program refused it before: %w", signer.ErrPINIncorrect)
+		return nil, signer.WithHint(fmt.Errorf("PIN not sent again because the program refused it before, or did not answer: %w", signer.ErrPINIncorrect),
+			"give another PIN; if this one is right, restart the program that has the key open")
 	}
 	p.value = value
 	return value, nil
 }
 
-// refuse forgets the PIN, which the program has refused.
-func (p *pin) refuse() {
+// result returns err, the error of a request with the PIN, and forgets a PIN that must not
+// be sent again.
+func (p *pin) result(err error) error {
+	var refused *refusal
+	answered := err == nil || errors.As(err, &refused)
+	if answered && !(err != nil && slices.Contains([]string{codePINRequired, codePINIncorrect, codePINLocked}, refused.code)) {
+		return err
+	}
 	hash := sha256.Sum256(p.value)
 	p.wipe()
 	p.refused = hash[:]
+	if answered {
+		return &countedError{err: err}
+	}
+	return &countedError{err, signer.ErrPINRequired}
+}
+
+// A countedError is the error of a request with a PIN that was refused, or whose result is
+// not known: what is behind the program may have counted it.
+type countedError struct {
+	err     error
+	unknown error // nil: it was refused
+}
+
+func (e *countedError) Error() string {
+	if e.unknown == nil {
+		return e.err.Error()
+	}
+	return "the program got the PIN, and it is not known whether it was right: " + e.err.Error()
+}
+
+func (e *countedError) Unwrap() []error {
+	errs := []error{e.err, signer.ErrTryCounted}
+	if e.unknown != nil {
+		errs = append(errs, e.unknown)
+	}
+	return errs
 }
 
 func (p *pin) wipe() {

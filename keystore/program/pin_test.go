@@ -8,6 +8,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +23,7 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// others are programs that ask for a PIN, which is 1234, and one with an ML-DSA key. Each
+// others are programs that ask for a PIN, which is 1234, and some for tests of their own. Each
 // request with a PIN leaves its text in a file.
 var others = []lieRow{
 	{name: "asks for a PIN at open", run: func(l *liar) {
@@ -40,6 +42,40 @@ var others = []lieRow{
 		os.Exit(1)
 	}},
 	{name: "signs with ML-DSA", run: signML},
+	{name: "answers without reading", run: func(l *liar) {
+		l.openAs(func(a *exectest.Answer) { a.Input = "message" })
+		_, _ = l.in.Peek(1)
+		l.answer(exectest.Answer{ID: 2, Error: &exectest.Error{Code: "x"}})
+		forever()
+	}},
+	{name: "ends with a PIN at open", run: endsWithPIN},
+	{name: "ends with a PIN at sign", run: func(l *liar) { l.open(); endsWithPIN(l) }},
+	{name: "prints the request to its output", run: func(l *liar) { l.open(); asksFirst(l); l.raw("DEBUG got " + l.last) }},
+	{name: "prints the request beside its output", run: func(l *liar) {
+		l.open()
+		q := asksFirst(l)
+		fmt.Fprint(os.Stderr, strings.Repeat("-", 298), q.PIN, "\n", l.last, l.last)
+		os.Exit(1)
+	}},
+	{name: "answers with the request", run: func(l *liar) {
+		l.open()
+		q := asksFirst(l)
+		l.answer(exectest.Answer{ID: q.ID, Error: &exectest.Error{Code: "pin-incorrect", Message: q.PIN + l.last, Hint: "not " + q.PIN}})
+	}},
+	{name: "answers with a field of the PIN", run: func(l *liar) {
+		l.open()
+		q := asksFirst(l)
+		l.raw(fmt.Sprintf(`{"id":%d,"certificates":[{%q:1}],"signature":{%[2]q:1}}`+"\n", q.ID, q.PIN))
+	}},
+	{name: "hangs with a PIN at sign", run: func(l *liar) { l.open(); asksFirst(l); forever() }},
+	{name: "answers a PIN with nonsense", run: func(l *liar) { l.open(); asksFirst(l); l.raw("yes\n") }},
+	{name: "is locked at each signature", run: func(l *liar) {
+		l.open()
+		for {
+			q := asksFirst(l)
+			l.answer(exectest.Answer{ID: q.ID, Error: &exectest.Error{Code: "pin-locked"}})
+		}
+	}},
 	{name: "asks for a PIN at each signature", run: func(l *liar) {
 		l.open()
 		for {
@@ -51,6 +87,22 @@ var others = []lieRow{
 			}
 		}
 	}},
+}
+
+// asksFirst returns the first request with a PIN, which it notes, and refuses others.
+func asksFirst(l *liar) (q exectest.Request) {
+	for q = l.next(); ; q = l.next() {
+		a := pinAnswer(q)
+		if q.PIN != "" {
+			return q
+		}
+		l.answer(*a)
+	}
+}
+
+func endsWithPIN(l *liar) {
+	asksFirst(l)
+	os.Exit(1)
 }
 
 // pinAnswer returns the refusal of a request without the right PIN, or nil.
@@ -155,6 +207,74 @@ func TestWrongPINAtSign(t *testing.T) {
 	}
 	if got := sent(); got != "9999 1234 1234 " || a.asked != 4 {
 		t.Errorf("asked %d times, sent %s", a.asked, got)
+	}
+}
+
+// A PIN whose result is not known, or that is not accepted any more, is sent once, however
+// often the key is used.
+func TestPINWithoutResult(t *testing.T) {
+	for name, text := range map[string]string{
+		"ends with a PIN at open":     "it is not known",
+		"ends with a PIN at sign":     "it is not known",
+		"hangs with a PIN at sign":    "it is not known",
+		"answers a PIN with nonsense": "it is not known",
+		"is locked at each signature": "PIN locked",
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, sent := pinConfig(t, name, &asks{answers: []string{"9999"}})
+			k, err := program.Open(t.Context(), cfg)
+			digest := sha256.Sum256(nil)
+			if err == nil {
+				defer k.Close()
+				ctx, cancel := context.WithCancel(t.Context())
+				if strings.HasPrefix(name, "hangs") {
+					go func() {
+						defer cancel()
+						eventually(t, "the PIN was sent", func() bool { return sent() != "" })
+					}()
+				}
+				_, err = k.SignContext(ctx, nil, digest[:], crypto.SHA256)
+				cancel()
+			}
+			if !errors.Is(err, signer.ErrTryCounted) || !errors.Is(err, signer.ErrPINRequired) && !errors.Is(err, signer.ErrPINLocked) || !strings.Contains(err.Error(), text) {
+				t.Errorf("error %v", err)
+			}
+			for range 2 {
+				if k == nil {
+					break
+				}
+				if _, err := k.Sign(rand.Reader, digest[:], crypto.SHA256); !errors.Is(err, signer.ErrPINIncorrect) || errors.Is(err, signer.ErrTryCounted) {
+					t.Errorf("error %v", err)
+				}
+			}
+			if got := sent(); got != "9999 " {
+				t.Errorf("sent %s", got)
+			}
+		})
+	}
+}
+
+// A program that prints its requests brings the PIN neither into errors nor into the log.
+func TestPrintedPIN(t *testing.T) {
+	for _, name := range []string{"prints the request to its output", "prints the request beside its output", "answers with the request", "answers with a field of the PIN"} {
+		for _, pin := range []string{"q7zxw", `q7"zx<w\é😀` + "\u2028", strings.Repeat("q7zxw", 50)} {
+			log := new(lockedBuffer)
+			cfg, sent := pinConfig(t, name, &asks{answers: []string{pin}})
+			cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
+			k := open(t, cfg)
+			digest := sha256.Sum256(nil)
+			_, err := k.Sign(rand.Reader, digest[:], crypto.SHA256)
+			if err == nil || sent() != pin+" " {
+				t.Fatalf("error %v, sent %q", err, sent())
+			}
+			if err := k.Close(); err != nil {
+				t.Error(err)
+			}
+			all := err.Error() + signer.Hint(err) + log.String()
+			if strings.Contains(all, "q7") || strings.Contains(all, "zx") || strings.Contains(all, "2028") {
+				t.Errorf("%s: %s", name, all)
+			}
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 
 const (
 	answerTime = 30 * time.Second // for one answer
+	readTime   = 5 * time.Second  // for the end of a request that was answered
 	endTime    = 2 * time.Second  // for the end after standard input was closed
 	pipeTime   = time.Second      // for pipes that a child of a program that has ended keeps open
 )
@@ -32,7 +33,11 @@ type process struct {
 	eof   chan struct{} // closed after the last line
 	ended chan struct{} // closed when the program has ended
 	log   *stderrLog
-	kill  func() // ends the program and its process group
+
+	censor *censor
+	kill   func() // ends the program and its process group
+
+	written chan struct{} // closed when the program has read the last request; nil: there was none
 
 	lastID  uint64
 	readErr error // set before eof is closed
@@ -55,7 +60,8 @@ func start(cfg Config) (*process, error) {
 	cmd := exec.CommandContext(ctx, cfg.Path)
 	cmd.Env = append([]string{}, cfg.Env...)
 	cmd.WaitDelay = pipeTime
-	p := &process{lines: make(chan []byte), eof: make(chan struct{}), ended: make(chan struct{}), log: &stderrLog{logger: cfg.logger(), path: cfg.Path}}
+	c := new(censor)
+	p := &process{lines: make(chan []byte), eof: make(chan struct{}), ended: make(chan struct{}), censor: c, log: &stderrLog{logger: cfg.logger(), path: cfg.Path, censor: c}}
 	cmd.Stderr = p.log
 	processgroup.Own(cmd)
 	p.kill = killer(cmd, end, p.ended)
@@ -174,13 +180,20 @@ func (p *process) ask(ctx context.Context, line []byte) ([]byte, error) {
 	select {
 	case early := <-p.lines:
 		p.kill()
-		return nil, broken("it has written a line without a request: %q", excerpt(string(early)))
+		return nil, broken("it has written a line without a request: %q", p.censor.excerpt(string(early)))
 	default:
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, fmt.Errorf("it did not answer within %v: %w", answerTime, context.DeadlineExceeded))
 	defer cancel()
+	if err := p.hasRead(ctx); err != nil {
+		p.kill()
+		return nil, err
+	}
 	p.log.allowMore()
+	written := make(chan struct{})
+	p.written = written
 	go func() { // the pipe can be full; the end of the program is seen at its output
+		defer close(written)
 		_, _ = p.stdin.Write(line)
 		clear(line)
 	}()
@@ -197,6 +210,24 @@ func (p *process) ask(ctx context.Context, line []byte) ([]byte, error) {
 		return nil, broken("it writes a line of more than %d bytes", maxLine)
 	}
 	return nil, p.describeEnd(ctx)
+}
+
+// hasRead returns an error if the program has answered the last request, but has not read
+// it, as far as the pipe shows: requests must not gather.
+func (p *process) hasRead(ctx context.Context) error {
+	if p.written == nil {
+		return nil
+	}
+	timer := time.NewTimer(readTime) // a write that is done must only be noticed
+	defer timer.Stop()
+	select {
+	case <-p.written:
+		return nil
+	case <-ctx.Done():
+		return mute(context.Cause(ctx))
+	case <-timer.C:
+		return broken("it answers, but does not read the requests")
+	}
 }
 
 // mute is the error for a program that did not answer before a context ended.

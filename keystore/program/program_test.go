@@ -96,7 +96,7 @@ func TestLies(t *testing.T) {
 			}
 			if err != nil {
 				text := err.Error() + ": " + signer.Hint(err)
-				if !strings.Contains(text, row.text) || len(text) > 2000 || strings.ContainsAny(text, "\x1b\n") || strings.Contains(text, "c2VjcmV0") {
+				if !strings.Contains(text, row.text) || len(text) > 2000 || strings.ContainsAny(text, "\x1b\n") || strings.Contains(text, "c2VjcmV0") || strings.Contains(text, signer.ErrMismatch.Error()) {
 					t.Errorf("lacks %q: %.3000q", row.text, text)
 				}
 			}
@@ -150,6 +150,17 @@ func isZombieOfOther(pid int) bool {
 	}
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
 	return fields[0] == "Z" && fields[1] != strconv.Itoa(os.Getpid())
+}
+
+// Requests do not gather before a program that does not read them.
+func TestUnread(t *testing.T) {
+	k := open(t, program.Config{Path: exectest.InstallAs(t, liarPrefix+"answers_without_reading"), Key: keyFile(t, "p256"), Env: append(quickExit, dirVariable+"="+t.TempDir())})
+	message := make([]byte, 500<<10) // more than fits into a pipe
+	for _, want := range []string{"the program answers x", "does not read the requests"} {
+		if _, err := k.SignMessage(rand.Reader, message, crypto.SHA256); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("lacks %q: %v", want, err)
+		}
+	}
 }
 
 // A program that ends again and again is not started in a loop.

@@ -13,14 +13,14 @@ import (
 )
 
 // signNow gets the signature of a request. If the program ends before it answers, another
-// one gets the request. The caller has the turn.
+// one gets the request, unless the first one had the PIN. The caller has the turn.
 func (k *Key) signNow(ctx context.Context, r request) (sig []byte, err error) {
 	if k.rest.err != nil && time.Now().Before(k.rest.until) {
 		return nil, k.rest.err
 	}
 	var ended *endedError
 	for range 2 {
-		if sig, err = k.signOnce(ctx, r); !errors.As(err, &ended) {
+		if sig, err = k.signOnce(ctx, r); !errors.As(err, &ended) || errors.Is(err, signer.ErrTryCounted) {
 			k.rest = rest{}
 			return sig, err
 		}
@@ -59,7 +59,7 @@ func (k *Key) restart(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !signer.SamePublicKey(o.pub, k.pub):
-		err = fmt.Errorf("%w: the program was started again, and has another key now", signer.ErrMismatch)
+		err = mismatch("the program was started again, and has another key now")
 	case o.messages != k.messages:
 		err = broken("it was started again, and takes other input now")
 	default:
@@ -103,10 +103,11 @@ func (k *Key) exchange(ctx context.Context, r request) (answer, error) {
 		if pin, err = k.pin.get(ctx, k.ended, k.cfg, refused); err != nil {
 			return answer{}, err
 		}
-		a, err = k.send(ctx, r, pin)
-		if errors.As(err, &refused) && (refused.code == codePINIncorrect || refused.code == codePINRequired) {
-			k.pin.refuse()
+		if ctx.Err() != nil { // nobody waits for what the PIN is used for
+			return answer{}, context.Cause(ctx)
 		}
+		a, err = k.send(ctx, r, pin)
+		err = k.pin.result(err)
 	}
 	if err != nil && !errors.As(err, &refused) {
 		k.drop()
@@ -118,6 +119,7 @@ func (k *Key) exchange(ctx context.Context, r request) (answer, error) {
 func (k *Key) send(ctx context.Context, r request, pin []byte) (answer, error) {
 	k.proc.lastID++
 	r.ID, r.PIN = k.proc.lastID, string(pin)
+	k.proc.censor.add(r.PIN)
 	line, err := r.line()
 	if err != nil {
 		return answer{}, err
@@ -129,7 +131,7 @@ func (k *Key) send(ctx context.Context, r request, pin []byte) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a, err := parseAnswer(line)
+	a, err := parseAnswer(line, k.proc.censor)
 	if err == nil {
 		err = a.check(r.ID)
 	}
@@ -139,9 +141,16 @@ func (k *Key) send(ctx context.Context, r request, pin []byte) (answer, error) {
 	return a, err
 }
 
+// A mismatch is a [signer.ErrMismatch] between the program and its own public key. Its text
+// names no certificate, because there can be none.
+type mismatch string
+
+func (m mismatch) Error() string      { return string(m) }
+func (mismatch) Is(target error) bool { return target == signer.ErrMismatch }
+
 // wrongSignature is the error for a signature that does not verify.
 func (k *Key) wrongSignature(sig []byte) error {
-	err := fmt.Errorf("%w: its public key does not verify the signature of the program", signer.ErrMismatch)
+	var err error = mismatch("the signature of the program does not verify with the public key that the program shows")
 	if pub, ok := k.pub.(*ecdsa.PublicKey); ok && len(sig) == 2*((pub.Curve.Params().BitSize+7)/8) {
 		return signer.WithHint(err, "the signature seems to be r and s one after the other; the program must encode them as ASN.1 DER (RFC 3279, section 2.2.3)")
 	}

@@ -14,9 +14,10 @@ const maxLogged = 50
 type stderrLog struct {
 	logger *slog.Logger
 	path   string
+	censor *censor
 
 	mu     sync.Mutex
-	line   []byte // the beginning of the last line, at most maxText and a byte
+	line   []byte // the beginning of the last line: maxText, a byte and the length of a PIN, which is not cut
 	last   string
 	logged int // since the last request
 }
@@ -24,10 +25,10 @@ type stderrLog struct {
 func (l *stderrLog) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := len(b)
+	n, keep := len(b), maxText+1+l.censor.longest()
 	for {
 		part, rest, whole := bytes.Cut(b, []byte("\n"))
-		l.line = append(l.line, part[:min(len(part), max(maxText+1-len(l.line), 0))]...)
+		l.line = append(l.line, part[:min(len(part), max(keep-len(l.line), 0))]...)
 		if !whole {
 			return n, nil
 		}
@@ -38,7 +39,7 @@ func (l *stderrLog) Write(b []byte) (int, error) {
 
 // end logs a line.
 func (l *stderrLog) end() {
-	text := excerpt(string(l.line))
+	text := l.censor.excerpt(string(l.line))
 	l.line = l.line[:0]
 	if text == "" {
 		return
@@ -64,7 +65,7 @@ func (l *stderrLog) allowMore() {
 func (l *stderrLog) lastLine() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if text := excerpt(string(l.line)); text != "" {
+	if text := l.censor.excerpt(string(l.line)); text != "" {
 		return text
 	}
 	return l.last

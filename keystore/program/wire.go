@@ -66,6 +66,8 @@ type answer struct {
 	Algorithms   []string `json:"algorithms"`
 
 	Signature string `json:"signature"` // of sign
+
+	censor *censor // of all texts that are quoted
 }
 
 type wireError struct {
@@ -81,22 +83,23 @@ func broken(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errProgram, fmt.Sprintf(format, args...))
 }
 
-// parseAnswer reads a line.
-func parseAnswer(line []byte) (a answer, err error) {
+// parseAnswer reads a line of a program with the PINs of c.
+func parseAnswer(line []byte, c *censor) (a answer, err error) {
 	if !utf8.Valid(line) {
 		return a, broken("its answer is not UTF-8")
 	}
 	if !bytes.HasPrefix(bytes.TrimSpace(line), []byte("{")) {
-		return a, broken("its answer is no JSON object: %q", excerpt(string(line)))
+		return a, broken("its answer is no JSON object: %q", c.excerpt(string(line)))
 	}
 	err = json.Unmarshal(line, &a)
 	var wrong *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrong):
-		return answer{}, broken("the field %q of its answer has a wrong type or is out of range", excerpt(wrong.Field))
+		return answer{}, broken("the field %q of its answer has a wrong type or is out of range", c.excerpt(wrong.Field))
 	case err != nil: // the text of the error says nothing about the answer that this does not
-		return answer{}, broken("its answer is no JSON object: %q", excerpt(string(line)))
+		return answer{}, broken("its answer is no JSON object: %q", c.excerpt(string(line)))
 	}
+	a.censor = c
 	return a, nil
 }
 
@@ -115,6 +118,7 @@ func (a answer) check(id uint64) error {
 const (
 	codePINRequired  = "pin-required"
 	codePINIncorrect = "pin-incorrect"
+	codePINLocked    = "pin-locked"
 )
 
 // meaning returns the errors for a code of the contract; nil: it has no meaning. The
@@ -128,7 +132,7 @@ func meaning(code string) []error {
 		{"not-found", []error{signer.ErrNotFound}},
 		{codePINRequired, []error{signer.ErrPINRequired}},
 		{codePINIncorrect, []error{signer.ErrPINIncorrect, signer.ErrTryCounted}},
-		{"pin-locked", []error{signer.ErrPINLocked}},
+		{codePINLocked, []error{signer.ErrPINLocked}},
 		{"unsupported", []error{errors.ErrUnsupported}},
 	} {
 		if m.code == code {
@@ -153,15 +157,15 @@ func (a answer) err() error {
 	if a.Error == nil {
 		return nil
 	}
-	r := &refusal{code: a.Error.Code, hint: excerpt(a.Error.Hint), wrapped: meaning(a.Error.Code)}
-	r.text = "the program answers " + excerpt(r.code)
+	r := &refusal{code: a.Error.Code, hint: a.censor.excerpt(a.Error.Hint), wrapped: meaning(a.Error.Code)}
+	r.text = "the program answers " + a.censor.excerpt(r.code)
 	if r.code == "" {
 		r.text = "the program answers with an error without a code"
 	}
 	if len(r.wrapped) > 0 {
 		r.text = r.wrapped[0].Error() + ": " + r.text
 	}
-	if message := excerpt(a.Error.Message); message != "" {
+	if message := a.censor.excerpt(a.Error.Message); message != "" {
 		r.text += ": " + message
 	}
 	return r
@@ -220,7 +224,7 @@ func (a answer) opened() (o opened, err error) {
 		}
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return o, broken("certificate %d cannot be parsed: %s", i+1, excerpt(err.Error()))
+			return o, broken("certificate %d cannot be parsed: %s", i+1, a.censor.excerpt(err.Error()))
 		}
 		o.certs = append(o.certs, c)
 	}
@@ -228,7 +232,7 @@ func (a answer) opened() (o opened, err error) {
 	case "digest", "message":
 		o.messages = a.Input == "message"
 	default:
-		return o, broken(`"input" is %q, and must be "digest" or "message"`, excerpt(a.Input))
+		return o, broken(`"input" is %q, and must be "digest" or "message"`, a.censor.excerpt(a.Input))
 	}
 	if signsMessages(o.pub) && !o.messages {
 		return o, broken(`"input" is "digest", but a key of type %s signs messages`, signer.DescribeKey(o.pub))

@@ -200,11 +200,17 @@ func (k *key) signature(algorithm sshwire.Algorithm, m signer.Mechanism, digest,
 			"use an agent that supports RSA signatures with SHA-2 (RFC 8332), such as OpenSSH 7.2 or later"))
 	}
 	if !signer.Verifies(k.pub, m, digest, signature) {
-		return nil, k.agent.named(signer.WithHint(fmt.Errorf("%w: the public key does not verify the signature that it made", signer.ErrMismatch),
+		return nil, k.agent.named(signer.WithHint(mismatch("the signature that it made does not verify with its public key"),
 			"restart the agent, or use another one"))
 	}
 	return signature, nil
 }
+
+// A mismatch matches [signer.ErrMismatch], whose text is about certificates.
+type mismatch string
+
+func (m mismatch) Error() string      { return string(m) }
+func (mismatch) Is(target error) bool { return target == signer.ErrMismatch }
 
 // refusal returns the error for a signature that the agent refused without a reason. It
 // asks the agent for its keys to find one.

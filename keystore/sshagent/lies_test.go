@@ -113,13 +113,13 @@ func TestLies(t *testing.T) {
 		{"no signature", p256, raw("\x00\x00\x00\x01\x0e"), "not one of an ssh-agent"},
 		{"empty signature", p256, raw("\x00\x00\x00\x05\x0e\x00\x00\x00\x00"), "not one of an ssh-agent"},
 		{"length in the signature", p256, raw("\x00\x00\x00\x05\x0e\xff\xff\xff\xff"), "not one of an ssh-agent"},
-		{"signature of another key", p256, honest(t, other), "does not verify"},
+		{"signature of another key", p256, honest(t, other), "signature that it made does not verify"},
 		{"signature of another message", p256, func(c net.Conn, _ sshwire.Signing) {
 			answer(c, p256.Public(), sshwire.P256, signOf(p256, []byte("another"), crypto.SHA256))
-		}, "does not verify"},
+		}, "signature that it made does not verify"},
 		{"signature with another hash", p256, func(c net.Conn, s sshwire.Signing) {
 			answer(c, p256.Public(), sshwire.P256, signOf(p256, s.Message, crypto.SHA384))
-		}, "does not verify"},
+		}, "signature that it made does not verify"},
 		{"signature with another name", p256, func(c net.Conn, s sshwire.Signing) {
 			answer(c, p256.Public(), sshwire.P384, signOf(p256, s.Message, crypto.SHA256))
 		}, "ecdsa-sha2-nistp384"},
@@ -134,13 +134,13 @@ func TestLies(t *testing.T) {
 		}, `made a signature with "ssh-rsa" instead of rsa-sha2-256`},
 		{"SHA-1 with another name", rsaKey, func(c net.Conn, s sshwire.Signing) {
 			answer(c, rsaKey.Public(), "rsa-sha2-256", signOf(rsaKey, s.Message, crypto.SHA1))
-		}, "does not verify"},
+		}, "signature that it made does not verify"},
 		{"SHA-512", rsaKey, func(c net.Conn, s sshwire.Signing) {
 			answer(c, rsaKey.Public(), "rsa-sha2-512", signOf(rsaKey, s.Message, crypto.SHA512))
 		}, "rsa-sha2-512"},
 		{"RSA zeros", rsaKey, func(c net.Conn, s sshwire.Signing) {
 			answer(c, rsaKey.Public(), "rsa-sha2-256", make([]byte, rsaKey.Public().(*rsa.PublicKey).Size()))
-		}, "does not verify"},
+		}, "signature that it made does not verify"},
 		{"name of 200 KB", rsaKey, func(c net.Conn, s sshwire.Signing) {
 			answer(c, rsaKey.Public(), strings.Repeat("\x1b", 200<<10), make([]byte, 256))
 		}, "instead of rsa-sha2-256"},

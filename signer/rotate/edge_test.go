@@ -5,11 +5,14 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/rotate"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
 // A key that is returned during a signature is closed after the signature.
@@ -67,6 +70,39 @@ func TestCanceledReload(t *testing.T) {
 	}
 	if o.opens != 2 {
 		t.Errorf("opened %d times, want 2", o.opens)
+	}
+}
+
+// A key without a certificate is refused, unless the Config allows it. It is opened again
+// as others are.
+func TestKeyOnly(t *testing.T) {
+	first, next := &signertest.Fake{Key: signertest.Key(t, "p256")}, &signertest.Fake{Key: signertest.Key(t, "p256")}
+	first.OnSign = func(int) error { return signer.ErrUnavailable }
+	keys := []signer.Signer{&signertest.Fake{Key: first.Key}, first, next}
+	config := rotate.Config{Open: func(context.Context) (signer.Signer, error) {
+		key := keys[0]
+		keys = keys[1:]
+		return key, nil
+	}}
+	if _, err := rotate.New(t.Context(), config); !errors.Is(err, signer.ErrNoCertificate) {
+		t.Errorf("error %v", err)
+	}
+	config.KeyOnly = true
+	id := identity(t, config)
+	for _, want := range []error{signer.ErrUnavailable, nil} {
+		if _, err := id.Signer().Sign(rand.Reader, make([]byte, 32), crypto.SHA256); !errors.Is(err, want) {
+			t.Errorf("error %v, want %v", err, want)
+		}
+	}
+	if len(id.Chain()) != 0 {
+		t.Error("it has certificates")
+	}
+
+	expired := signertest.NewCA(t, "root").Issue(t, first.Key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	keys = []signer.Signer{&signertest.Fake{Key: first.Key, Certificates: []*x509.Certificate{expired}}}
+	id = identity(t, config)
+	if _, err := id.Signer().Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err != nil || len(keys) != 0 {
+		t.Errorf("a key with an expired certificate: %v", err)
 	}
 }
 

@@ -23,15 +23,15 @@ import (
 // otherwise. If that attempt or the signature failed because of the PIN, Acquire
 // does not try the PIN again before a reload or before one of Config.PINFiles has
 // changed, so that it does not lock the token. If the
-// certificate has expired, each Acquire tries a reload first. If that fails, it
-// lends the expired certificate.
+// certificate has expired, each Acquire tries a reload first, unless Config.KeyOnly
+// is set. If that fails, it lends the expired certificate.
 //
 // If there is no key to lend, the error is as in [Identity.Reload].
 func (i *Identity) Acquire(ctx context.Context) (signer.Signer, error) {
 	now := i.config.Now()
 	i.mu.Lock()
 	closed, unavailable, attempts := i.closed, i.unavailable, i.attempts
-	expired := now.After(i.current.key.Chain()[0].NotAfter)
+	expired := !i.config.KeyOnly && now.After(i.current.key.Chain()[0].NotAfter)
 	i.mu.Unlock()
 	pinErr := i.standingRefusal()
 	switch {

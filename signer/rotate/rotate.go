@@ -36,6 +36,11 @@ type Config struct {
 	// nil: every key that has a certificate is accepted.
 	Check func(signer.Signer) error
 
+	// KeyOnly means that certificates do not matter: a key needs none, so that
+	// Chain can be empty, and is not opened again because its certificate has
+	// expired.
+	KeyOnly bool
+
 	Name  string   // identifies the key in errors; may be empty
 	Files []string // Run reloads the key when one of these files changes
 
@@ -203,7 +208,7 @@ func (i *Identity) openChecked(ctx context.Context, files filestate.State) (_ *g
 			return nil, err
 		}
 	}
-	if len(key.Chain()) == 0 {
+	if len(key.Chain()) == 0 && !i.config.KeyOnly {
 		return nil, i.withName(signer.ErrNoCertificate)
 	}
 	return &generation{key: key, files: files, close: sync.OnceValue(func() error {
@@ -281,7 +286,12 @@ func (i *Identity) install(callerCtx context.Context, next *generation, err erro
 	if idle {
 		_ = i.close(old)
 	}
-	leaf := next.key.Chain()[0]
+	chain := next.key.Chain()
+	if len(chain) == 0 {
+		i.config.Logger.Info("reloaded key")
+		return nil
+	}
+	leaf := chain[0]
 	i.config.Logger.Info("reloaded key and certificate", "certificate_serial", fmt.Sprintf("%x", leaf.SerialNumber.Bytes()), "not_after", leaf.NotAfter.UTC())
 	return nil
 }
@@ -350,8 +360,8 @@ func (i *Identity) Close() error {
 	return err
 }
 
-// Chain returns the current certificates, at least one, leaf first. The caller
-// must not change them.
+// Chain returns the current certificates, leaf first: at least one, unless
+// Config.KeyOnly is set. The caller must not change them.
 func (i *Identity) Chain() []*x509.Certificate {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/environ"
@@ -26,6 +27,14 @@ type Key struct {
 	module  string // for PKCS #11 references that do not name one
 	newest  bool   // use the certificate that expires last
 	implied bool   // only newest was given, and Identity is the key store of the system
+	hidden  []string
+}
+
+// Hiding returns k, but programs that its backends start do not get the named variables,
+// which hold secrets of other keys. Those of k itself they never get.
+func (k Key) Hiding(variables []string) Key {
+	k.hidden = variables
+	return k
 }
 
 // Check returns an error if k names neither a key nor a certificate.
@@ -125,7 +134,7 @@ func (k Key) Watch(ctx context.Context, a front.App, logger *slog.Logger, change
 	if err != nil {
 		return err
 	}
-	return a.Store.Watch(ctx, id, a.Options(logger), changed)
+	return a.Store.Watch(ctx, id, k.withoutPIN(a, logger), changed)
 }
 
 // Install stores certificates of the key where k reads them: in the file of the
@@ -215,12 +224,19 @@ func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (st
 
 // Options returns the options for backends to open this key.
 func (k Key) Options(a front.App, logger *slog.Logger) (opts keystore.Options, err error) {
-	opts = a.Options(logger)
-	if a.Environ != nil {
-		opts.Environ = func() []string { return environ.Without(a.Environ(), k.Variables(a)) }
-	}
+	opts = k.withoutPIN(a, logger)
 	opts.PIN, err = k.pinFunc(a, opts)
 	return opts, err
+}
+
+// withoutPIN returns the options without a PIN source. It is the one place that decides
+// which variables a program of a backend gets.
+func (k Key) withoutPIN(a front.App, logger *slog.Logger) keystore.Options {
+	opts := a.Options(logger)
+	if a.Environ != nil {
+		opts.Environ = func() []string { return environ.Without(a.Environ(), slices.Concat(k.Variables(a), k.hidden)) }
+	}
+	return opts
 }
 
 // Files returns the files that contain the key and its certificates.

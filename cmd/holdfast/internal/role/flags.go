@@ -108,6 +108,7 @@ func (f *Flags) Setups(cmd *cobra.Command, a front.App) (setups []Setup, err err
 	transport, err := connection.Transport()
 	for i := range setups {
 		setups[i].Config.Transport = transport
+		setups[i].Key = setups[i].Key.Hiding(setups[i].Variables)
 	}
 	return setups, err
 }

@@ -60,8 +60,6 @@ type Role struct {
 // Open opens the key of a role. Unless renewed is nil, the Cache passes all new
 // credentials to it. The caller closes the Role.
 func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.Credentials)) (*Role, error) {
-	environ := s.childEnv(a)
-	a.Environ = func() []string { return environ }
 	config := s.Config
 	config.Logger = s.Config.Logger.With("role", s.Name)
 	config.CertificateName = s.Key.CertificateName()

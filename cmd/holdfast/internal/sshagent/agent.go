@@ -32,6 +32,8 @@ type agent struct {
 	log     *slog.Logger
 	timeout time.Duration                                    // of a signature
 	confirm func(ctx context.Context, question string) error // nil: nobody is asked
+	now     func() time.Time                                 // of the wall clock; only for until
+	until   time.Time                                        // end of the lifetime; zero: there is none
 
 	mu         sync.Mutex
 	identities []identity
@@ -44,8 +46,11 @@ type identity struct {
 	fingerprint string // of the key, as OpenSSH prints it
 }
 
-// list returns the identities.
+// list returns the identities. There are none after the lifetime.
 func (a *agent) list() []identity {
+	if a.over() {
+		return nil
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.identities
@@ -195,11 +200,18 @@ func (s *session) sign(ctx context.Context, contents []byte) (sshwire.Message, [
 	ctx, cancel := context.WithTimeout(ctx, s.agent.timeout)
 	defer cancel()
 	if s.agent.confirm != nil {
-		if err := s.agent.confirm(ctx, s.question(id)); err != nil {
+		err := s.agent.confirm(ctx, s.question(id))
+		if err == nil {
+			err = s.agent.check(id) // a person takes time
+		}
+		if err != nil {
 			return sshwire.Failure, nil, fmt.Errorf("%s: %w", id.key.name, err)
 		}
 	}
 	signature, err := id.key.sign(ctx, request.Message, algorithm)
+	if err == nil {
+		err = s.agent.check(id) // as does a device
+	}
 	if err != nil {
 		return sshwire.Failure, nil, fmt.Errorf("%s: %w", id.key.name, err)
 	}

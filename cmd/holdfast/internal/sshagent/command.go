@@ -20,10 +20,10 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/child"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
 const (
@@ -137,8 +137,11 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 	for _, k := range keys {
 		hidden = append(hidden, k.Variables(a)...)
 	}
+	for i, k := range keys {
+		keys[i] = k.Hiding(hidden)
+	}
 	env := environ.Without(a.Environ(), hidden)
-	ag := &agent{log: a.Log, timeout: signTimeout}
+	ag := &agent{log: a.Log, timeout: signTimeout, now: a.Now}
 	if o.confirm {
 		asker, err := newAskpass(a.Env, env)
 		if err != nil {
@@ -186,10 +189,12 @@ func (o *options) open(ctx context.Context, a front.App, keys []flags.Key, ag *a
 		defer a.Typed.Stop()
 	}
 	for _, k := range keys {
-		key, err := openKey(ctx, k.Name(), func(ctx context.Context) (signer.Signer, error) {
-			ctx, cancel := await.Limit(ctx, openTimeout)
-			defer cancel()
-			return front.InterruptibleValue(ctx, k.Name(), func() (signer.Signer, error) { return k.OpenKey(ctx, a, a.Log) })
+		key, err := openKey(ctx, k.Name(), rotate.Config{
+			Open: func(ctx context.Context) (signer.Signer, error) {
+				return front.InterruptibleValue(ctx, k.Name(), func() (signer.Signer, error) { return k.OpenKey(ctx, a, a.Log) })
+			},
+			PINFiles: k.PINFiles(a),
+			Timeout:  openTimeout,
 		})
 		if err != nil {
 			return err
@@ -214,14 +219,12 @@ func (o *options) serve(ctx context.Context, a front.App, ag *agent, s *socket, 
 	}
 	defer stop()
 	if o.lifetime > 0 {
-		timer := time.AfterFunc(o.lifetime, func() {
-			a.Log.Debug("the lifetime of the keys ended")
-			ag.forget()
-			if command == nil {
+		ag.setLifetime(o.lifetime)
+		go func() {
+			if ag.expire(serving, o.lifetime) && command == nil {
 				stop()
 			}
-		})
-		defer timer.Stop()
+		}()
 	}
 	served := make(chan error, 1)
 	server := &server{agent: ag, log: a.Log, allowed: sameUser}

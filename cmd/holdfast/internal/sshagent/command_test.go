@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/internal/exectest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -125,5 +126,25 @@ func TestSecondAgent(t *testing.T) {
 	_, _ = io.ReadAll(second.rest)
 	if err := second.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestProgramWithoutSecretsOfOthers: the program of a key gets the environment without the
+// other keys and their PINs.
+func TestProgramWithoutSecretsOfOthers(t *testing.T) {
+	dir := newKey(t)
+	program, err := exec.LookPath(exectest.Name)
+	if err == nil {
+		err = clitest.WriteProgram(filepath.Join(dir, "signer"), []byte("#!/bin/sh\nenv >>env\nexec '"+program+"'\n"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := string(signertest.KeyPEM(t, signertest.Key(t, "p384")))
+	code, stdout, stderr := agentRun(t, dir, []string{"KEYTWO=" + key, "PINTWO=secret", "OTHER=other"},
+		"--private-key", "exec:program=./signer;key=key.pem;pin-source=env:PINTWO", "--private-key", "env:KEYTWO", "--", "true")
+	env, err := os.ReadFile(filepath.Join(dir, "env"))
+	if code != 0 || stdout != "" || stderr != "" || err != nil || !strings.Contains(string(env), "OTHER=other\n") || strings.Contains(string(env), "PRIVATE KEY") || strings.Contains(string(env), "TWO=") {
+		t.Errorf("code %d, %q, %q, %v: the program got:\n%s", code, stdout, stderr, err, env)
 	}
 }

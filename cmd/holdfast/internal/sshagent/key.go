@@ -4,138 +4,61 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"strings"
-	"sync"
 
-	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/sshwire"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
 // A key is a private key that is opened again after its device was disconnected. It is
 // safe for concurrent use.
 type key struct {
-	name   string // the reference
-	public crypto.PublicKey
-	open   func(context.Context) (signer.Signer, error)
-
-	opening chan struct{} // has an element while open runs
-
-	mu      sync.Mutex
-	current signer.Signer // nil: to be opened
-	failed  error         // why it must not be opened again; nil: it may
+	name     string // the reference
+	public   crypto.PublicKey
+	identity *rotate.Identity
 }
 
-// openKey opens a key for the first time.
-func openKey(ctx context.Context, name string, open func(context.Context) (signer.Signer, error)) (*key, error) {
-	k := &key{name: name, open: open, opening: make(chan struct{}, 1)}
-	s, err := k.acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	k.public = s.Public()
-	return k, nil
-}
-
-// acquire returns the open key. The caller does not close it.
-func (k *key) acquire(ctx context.Context) (signer.Signer, error) {
-	if s, err := k.state(); s != nil || err != nil {
-		return s, err
-	}
-	select {
-	case k.opening <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	// A device can hang. The next call waits until this one has returned.
-	return await.Result(ctx, func() (signer.Signer, error) {
-		defer func() { <-k.opening }()
-		if s, err := k.state(); s != nil || err != nil { // of a call before this one
-			return s, err
+// openKey opens a key for the first time. Of config it sets Check and KeyOnly.
+func openKey(ctx context.Context, name string, config rotate.Config) (*key, error) {
+	k := &key{name: name}
+	config.KeyOnly = true
+	config.Check = func(s signer.Signer) error {
+		switch {
+		case k.public == nil: // the first time
+			k.public = s.Public()
+		case !signer.SamePublicKey(k.public, s.Public()):
+			return mismatch("this is another key than the one that the agent lists")
 		}
-		s, err := k.open(ctx)
-		if err != nil {
-			if errors.Is(err, signer.ErrTryCounted) {
-				k.fail(err)
-			}
-			return nil, err
-		}
-		return s, k.set(s)
-	}, nil)
-}
-
-func (k *key) state() (signer.Signer, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.current, k.failed
-}
-
-func (k *key) fail(err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.failed == nil {
-		k.failed = err
-	}
-}
-
-// set owns s.
-func (k *key) set(s signer.Signer) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	switch {
-	case k.failed != nil:
-		return errors.Join(k.failed, s.Close())
-	case k.public != nil && !signer.SamePublicKey(k.public, s.Public()):
-		err := fmt.Errorf("%s: %w: this is another key than the one that the agent lists", k.name, signer.ErrMismatch)
-		return errors.Join(err, s.Close())
-	}
-	k.current = s
-	return nil
-}
-
-// drop closes s, so that the next signature opens the key again.
-func (k *key) drop(s signer.Signer) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.current == s {
-		k.current = nil
-		go s.Close() // waits for other signatures
-	}
-}
-
-// close ends the use of the key.
-func (k *key) close() error {
-	k.fail(signer.ErrClosed)
-	k.mu.Lock()
-	s := k.current
-	k.current = nil
-	k.mu.Unlock()
-	if s == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	_, err := await.Result(ctx, func() (struct{}, error) { return struct{}{}, s.Close() }, nil)
-	return err
+	var err error
+	k.identity, err = rotate.New(ctx, config)
+	return k, err
 }
+
+// A mismatch matches [signer.ErrMismatch], whose text is about certificates.
+type mismatch string
+
+func (m mismatch) Error() string      { return string(m) }
+func (mismatch) Is(target error) bool { return target == signer.ErrMismatch }
+
+// close ends the use of the key.
+func (k *key) close() error { return k.identity.Close() }
 
 // sign returns the blob of a signature, which it has verified.
 func (k *key) sign(ctx context.Context, message []byte, a sshwire.Algorithm) ([]byte, error) {
-	s, err := k.acquire(ctx)
+	s, err := k.identity.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer s.Close() // returns the key, without an error
 	signature, err := signer.SignMessage(ctx, s, rand.Reader, message, a.Hash)
-	if errors.Is(err, signer.ErrUnavailable) {
-		k.drop(s)
-	}
 	if err != nil {
 		return nil, err
 	}
 	if !verifies(k.public, a, message, signature) {
-		return nil, fmt.Errorf("%w: the device signed with another key", signer.ErrMismatch)
+		return nil, mismatch("the device signed with another key")
 	}
 	return sshwire.MarshalSignature(k.public, a.Name, signature)
 }

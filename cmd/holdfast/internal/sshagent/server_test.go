@@ -20,6 +20,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/sshwire"
 	"github.com/holdfast-dev/holdfast/signer"
+	"github.com/holdfast-dev/holdfast/signer/rotate"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -28,7 +29,7 @@ func newAgent(t testing.TB, keys ...signer.Signer) *agent {
 	t.Helper()
 	a := &agent{log: slog.New(slog.DiscardHandler), timeout: time.Hour}
 	for _, s := range keys {
-		k, err := openKey(context.Background(), "key", func(context.Context) (signer.Signer, error) { return s, nil })
+		k, err := openKey(context.Background(), "key", rotate.Config{Open: func(context.Context) (signer.Signer, error) { return s, nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -344,12 +345,12 @@ func TestTimeout(t *testing.T) {
 	defer release()
 	a := newAgent(t)
 	opened := 0
-	k, err := openKey(t.Context(), "key", func(context.Context) (signer.Signer, error) {
+	k, err := openKey(t.Context(), "key", rotate.Config{Open: func(context.Context) (signer.Signer, error) {
 		if opened++; opened == 1 {
 			return key, nil
 		}
 		return &signertest.Fake{Key: key.Key}, nil
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,12 +385,12 @@ func TestOtherKey(t *testing.T) {
 		first := fake(t, "p256")
 		first.OnSign = func(int) error { return signer.ErrUnavailable }
 		opened := 0
-		k, err := openKey(t.Context(), "key", func(context.Context) (signer.Signer, error) {
+		k, err := openKey(t.Context(), "key", rotate.Config{Open: func(context.Context) (signer.Signer, error) {
 			if opened++; opened == 1 {
 				return first, nil
 			}
 			return c.next, c.err
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
