@@ -121,6 +121,9 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 		if err != nil {
 			return child.NotRun(err)
 		}
+		if ran, err := child.AsFirst(cmd.Context(), a.Environ()); ran {
+			return err
+		}
 		command = exec.Command(path, args[1:]...)
 		command.Args[0] = args[0]
 		command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr

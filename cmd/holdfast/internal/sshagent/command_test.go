@@ -104,6 +104,32 @@ func TestConfirm(t *testing.T) {
 	a.stop()
 }
 
+// TestAsFirstProcess: as PID 1 of a container, the agent leaves the exit status of the
+// programs that it starts to those who wait for them.
+func TestAsFirstProcess(t *testing.T) {
+	if os.Geteuid() != 0 {
+		signertest.Skip(t, "root", errors.New("only root can create a PID namespace here"))
+	}
+	dir := newKey(t)
+	askpass := filepath.Join(dir, "askpass")
+	if err := clitest.WriteProgram(askpass, []byte("#!/bin/sh\n")); err != nil {
+		t.Fatal(err)
+	}
+	script := `ssh-add -L >key.pub; for i in 1 2 3 4 5 6 7 8 9 10; do ssh-add -T key.pub || exit 9; done; exit 7`
+	cmd := exec.Command("holdfast", "ssh-agent", "--confirm", "--private-key", "key.pem", "--", "sh", "-c", script)
+	cmd.Dir, cmd.Env = dir, environ(dir, "SSH_ASKPASS="+askpass, "SSH_ASKPASS_REQUIRE=force")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		signertest.Skip(t, "root", err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 7 || stderr.Len() > 0 {
+		t.Errorf("exit code %d: %s", code, &stderr)
+	}
+}
+
 // TestSecondAgent: an agent that listens is not replaced, one that was killed is.
 func TestSecondAgent(t *testing.T) {
 	dir := newKey(t)
