@@ -195,7 +195,7 @@ func (s *session) sign(ctx context.Context, contents []byte) (sshwire.Message, [
 	ctx, cancel := context.WithTimeout(ctx, s.agent.timeout)
 	defer cancel()
 	if s.agent.confirm != nil {
-		if err := s.agent.confirm(ctx, s.question(id)); err != nil {
+		if err := s.agent.confirm(ctx, s.question(id, request.Message)); err != nil {
 			return sshwire.Failure, nil, fmt.Errorf("%s: %w", id.key.name, err)
 		}
 	}
@@ -235,13 +235,4 @@ func algorithmFor(k *key, flags uint32) (sshwire.Algorithm, error) {
 		return sshwire.Algorithm{}, signer.WithHint(fmt.Errorf("the client asked for a signature with SHA-1 (ssh-rsa): %w", errors.ErrUnsupported), "use a client and a server that know rsa-sha2-256 or rsa-sha2-512, such as OpenSSH 7.2 or later")
 	}
 	return sshwire.Algorithm{}, fmt.Errorf("the client asked for a signature with the flags %#x: %w", flags, errors.ErrUnsupported)
-}
-
-// question returns the text of --confirm.
-func (s *session) question(id identity) string {
-	text := fmt.Sprintf("Allow use of key %s?\nKey fingerprint %s.", front.OneLine(id.Comment), id.fingerprint)
-	if n := len(s.bound); n > 0 {
-		text += fmt.Sprintf("\nConnection to the host with the key %s.", s.bound[n-1].host)
-	}
-	return text
 }

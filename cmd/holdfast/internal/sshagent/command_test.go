@@ -5,6 +5,7 @@ package sshagent_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -97,6 +98,22 @@ func TestConfirm(t *testing.T) {
 	question, err := os.ReadFile(filepath.Join(dir, "question"))
 	if err != nil || strings.Count(string(question), "Allow use of key key.pem?\nKey fingerprint SHA256:") != 2 {
 		t.Errorf("%v, %q", err, question)
+	}
+	// What OpenSSH's programs sign is known.
+	host := newHost(t, signertest.Require(t, "openssh", "/usr/sbin/sshd"), dir)
+	public, err := os.ReadFile(filepath.Join(dir, "key.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "authorized_keys", string(public))
+	host.login(a, "")
+	a.must("message", "ssh-keygen", "-Y", "sign", "-n", "file", "-f", "key.pub")
+	fingerprint := strings.Fields(a.must("", "ssh-keygen", "-l", "-f", "host.pub"))[1]
+	question, err = os.ReadFile(filepath.Join(dir, "question"))
+	for _, want := range []string{fmt.Sprintf("Login as %q at the host with the key %s.\n", host.user(), fingerprint), "Signature of a file or a commit for \"file\".\n"} {
+		if err != nil || !strings.Contains(string(question), want) {
+			t.Errorf("%v, %q, want %q", err, question, want)
+		}
 	}
 	if !strings.Contains(a.log.String(), "the person did not allow the signature") {
 		t.Error("the refusal is not logged")
