@@ -65,7 +65,8 @@ func listen(env func(string) string, path string) (*socket, error) {
 	return s, nil
 }
 
-// checkFolder returns an error if other users could replace the file at path.
+// checkFolder returns an error if other users could replace the file at path, or a
+// folder above it.
 func checkFolder(path string) error {
 	if err := fileowner.Check(path); err != nil {
 		return err
@@ -75,14 +76,11 @@ func checkFolder(path string) error {
 	if err != nil {
 		return err
 	}
-	uid, known := fileowner.UID(info)
-	switch {
-	case !info.IsDir():
+	if !info.IsDir() {
 		return front.Usagef("%s: not in a folder", path)
-	case known && uid != os.Geteuid() && uid != 0:
-		return signer.WithHint(fmt.Errorf("%s: the folder belongs to another user: %w", path, fs.ErrPermission), "choose a folder of yours with --socket FILE")
-	case info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
-		return signer.WithHint(fmt.Errorf("%s: other users can replace files in the folder: %w", path, fs.ErrPermission), "choose a folder that only you can write with --socket FILE")
+	}
+	if err := fileowner.CheckFolders(path); err != nil {
+		return signer.WithHint(fmt.Errorf("%s: other users can lead clients elsewhere: %w", path, err), "choose a folder that only you and root can change, also above it, with --socket FILE")
 	}
 	return nil
 }

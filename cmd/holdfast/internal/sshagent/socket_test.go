@@ -65,6 +65,8 @@ func TestListenRefuses(t *testing.T) {
 	must(os.WriteFile(in("file"), []byte("x"), 0o600))
 	must(os.Symlink(in("file"), in("link")))
 	must(os.Mkdir(in("open"), 0o700))
+	must(os.Mkdir(in("open/mine"), 0o700))
+	must(os.Symlink(in("open/mine"), in("way")))
 	must(os.Chmod(in("open"), 0o777))
 	must(os.Mkdir(in("sticky"), 0o700))
 	must(os.Chmod(in("sticky"), 0o777|fs.ModeSticky))
@@ -78,7 +80,9 @@ func TestListenRefuses(t *testing.T) {
 		{in("busy"), "another agent listens there"},
 		{in("none/s"), "no such file"},
 		{in("file/s"), "not in a folder"},
-		{in("open/s"), "other users can replace files in the folder"},
+		{in("open/s"), "other users can lead clients elsewhere: the folder "},
+		{in("open/mine/s"), "open can be written by other users (mode 0777)"},
+		{in("way/s"), "open can be written by other users (mode 0777)"},
 		{in(strings.Repeat("x", maxPath)), "at most 103"},
 		{in("sticky/s"), ""},
 	} {
