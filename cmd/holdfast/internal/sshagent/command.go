@@ -149,11 +149,14 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 		}
 		ag.confirm = asker.ask
 	}
-	s, err := listen(a.Env, o.socket)
+	s, err := reserve(a.Env, o.socket)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	if err := s.bind(); err != nil {
+		return err
+	}
 	defer ag.forget()
 	if err := o.open(cmd.Context(), a, keys, ag); err != nil {
 		return err
