@@ -154,11 +154,12 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 		return err
 	}
 	defer s.close()
-	if err := s.bind(); err != nil {
-		return err
-	}
 	defer ag.forget()
 	if err := o.open(cmd.Context(), a, keys, ag); err != nil {
+		return err
+	}
+	// Only now, so that no client waits while a person types a PIN.
+	if err := s.bind(); err != nil {
 		return err
 	}
 	if command != nil {

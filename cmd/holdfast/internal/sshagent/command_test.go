@@ -147,6 +147,29 @@ func TestAsFirstProcess(t *testing.T) {
 	}
 }
 
+// TestSocketAfterKeys: no client waits while a key is opened, and the name is taken.
+func TestSocketAfterKeys(t *testing.T) {
+	dir := newKey(t)
+	program := filepath.Join(dir, "signer")
+	if err := clitest.WriteProgram(program, []byte("#!/bin/sh\nexec >\""+dir+"/seen\" 2>&1\nls \""+dir+"/run\"\nexec holdfast ssh-agent --socket \""+dir+"/run/s\" --private-key \""+dir+"/key.pem\"\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := agentRun(t, dir, nil, "--socket", "run/s", "--private-key", "exec:program="+program+";key=x")
+	if code != 5 || stdout != "" || !strings.Contains(stderr, "the program has ended") {
+		t.Errorf("code %d, %q, %q", code, stdout, stderr)
+	}
+	seen, err := os.ReadFile(filepath.Join(dir, "seen"))
+	if err != nil || !strings.HasPrefix(string(seen), "s.lock\nholdfast: ") || !strings.Contains(string(seen), "another agent listens there") {
+		t.Errorf("%v, %q", err, seen)
+	}
+	if files, err := os.ReadDir(filepath.Join(dir, "run")); err != nil || len(files) > 0 {
+		t.Errorf("left %v, %v", files, err)
+	}
+}
+
 // TestSecondAgent: an agent that listens is not replaced, one that was killed is.
 func TestSecondAgent(t *testing.T) {
 	dir := newKey(t)
