@@ -29,9 +29,10 @@ const (
 // An agent answers the messages of the agent protocol (draft-ietf-sshm-ssh-agent). It is
 // safe for concurrent use after the last add.
 type agent struct {
-	log     *slog.Logger
-	timeout time.Duration                                    // of a signature
-	confirm func(ctx context.Context, question string) error // nil: nobody is asked
+	log      *slog.Logger
+	timeout  time.Duration                                    // of a signature
+	confirm  func(ctx context.Context, question string) error // nil: nobody is asked
+	warnings warnings
 
 	mu         sync.Mutex
 	identities []identity
@@ -161,7 +162,7 @@ func (s *session) answer(ctx context.Context, kind sshwire.Message, contents []b
 		if err != nil {
 			// Only pinentry asks after the start, and the PIN is not kept for it.
 			hint := strings.Replace(signer.Hint(err), "use --reuse-pin", "use --pin-source pinentry", 1)
-			s.agent.log.Warn("refused a request", logging.Error(err, hint)...)
+			s.agent.warn("refused a request", logging.Error(err, hint)...)
 			return answer, nil
 		}
 		return answer, contents
