@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -132,6 +134,8 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := untilHangup(cmd.Context())
+	defer stop()
 	front.HideMemory()
 	a, flush := a.WithLogWriter()
 	defer flush()
@@ -155,7 +159,7 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 	}
 	defer s.close()
 	defer ag.forget()
-	if err := o.open(cmd.Context(), a, keys, ag); err != nil {
+	if err := o.open(ctx, a, keys, ag); err != nil {
 		return err
 	}
 	// Only now, so that no client waits while a person types a PIN.
@@ -165,7 +169,17 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 	if command != nil {
 		command.Env = append(environ.Without(slices.Clone(env), []string{socketVariable, "SSH_AGENT_PID"}), socketVariable+"="+s.path)
 	}
-	return o.serve(cmd.Context(), a, ag, s, command)
+	return o.serve(ctx, a, ag, s, command)
+}
+
+// untilHangup returns a context that ends with SIGHUP, as when the terminal is closed, so
+// that no socket and no program is left. If the signal is ignored, as with nohup, it stays
+// ignored. A command gets the signal from [child.Run].
+func untilHangup(ctx context.Context) (until context.Context, stop func()) {
+	if signal.Ignored(syscall.SIGHUP) {
+		return ctx, func() {}
+	}
+	return signal.NotifyContext(ctx, syscall.SIGHUP)
 }
 
 // parse returns the keys that the flags name, without opening them.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -167,6 +168,56 @@ func TestSocketAfterKeys(t *testing.T) {
 	}
 	if files, err := os.ReadDir(filepath.Join(dir, "run")); err != nil || len(files) > 0 {
 		t.Errorf("left %v, %v", files, err)
+	}
+}
+
+// TestHangup: when its terminal is closed, the agent ends as with SIGTERM, also while a
+// program opens a key; with nohup it stays.
+func TestHangup(t *testing.T) {
+	dir := newKey(t)
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP) // programs inherit an ignored signal, but not this
+	defer signal.Stop(caught)
+	a := start(t, dir, nil, "--private-key", "key.pem")
+	a.stopWith(syscall.SIGHUP)
+
+	signal.Ignore(syscall.SIGHUP) // no other test of the package runs at the same time
+	ignoring := start(t, dir, nil, "--private-key", "key.pem")
+	signal.Notify(caught, syscall.SIGHUP)
+	if err := ignoring.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	ignoring.must("", "ssh-add", "-L")
+	ignoring.stop()
+
+	program, fifo := filepath.Join(dir, "signer"), filepath.Join(dir, "fifo")
+	if err := errors.Join(syscall.Mkfifo(fifo, 0o600), clitest.WriteProgram(program, []byte("#!/bin/sh\nexec 3>\""+fifo+"\"\nsleep 1000\n"))); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("holdfast", "ssh-agent", "--socket", "s", "--private-key", "exec:program="+program+";key=x")
+	cmd.Dir, cmd.Env = dir, environ(dir)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := os.Open(fifo) // waits for the program
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(stderr.String(), "interrupted") {
+		t.Errorf("code %d, %s", code, &stderr)
+	}
+	if _, err := io.ReadAll(opened); err != nil { // until the program has ended
+		t.Error(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "s*.lock")); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
 	}
 }
 
