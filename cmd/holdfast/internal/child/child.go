@@ -40,7 +40,29 @@ func NotRun(err error) error {
 
 // Run runs a command and forwards signals to it. If ctx is already done,
 // the command is not started. Later, the end of ctx has no effect.
-func Run(ctx context.Context, child *exec.Cmd) error {
+func Run(ctx context.Context, child *exec.Cmd) error { return run(ctx, child, waitAlone) }
+
+// AsFirst runs this program again with environ if it is the first process of a container
+// (PID 1), and ends with it. It then also collects the processes that the command of the
+// person left behind, as nothing else does (wait(2)). The process that does so has no
+// other children, since it would take their exit status from package os/exec. Elsewhere,
+// or without /proc, ran is false. Call it before anything that starts a program.
+func AsFirst(ctx context.Context, environ []string) (ran bool, err error) {
+	if os.Getpid() != 1 {
+		return false, nil
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return false, nil // what is left behind stays
+	}
+	again := exec.Command(path, os.Args[1:]...)
+	again.Args[0] = os.Args[0]
+	again.Env = environ
+	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return true, run(ctx, again, waitAll)
+}
+
+func run(ctx context.Context, child *exec.Cmd, wait func(*exec.Cmd) (code int, err error)) error {
 	signals := make(chan os.Signal, 16)
 	for _, s := range forwardedSignals {
 		if !signal.Ignored(s) { // the child inherits ignored signals, for example from nohup

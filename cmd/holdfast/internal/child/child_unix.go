@@ -36,13 +36,9 @@ func sentByTerminal(s os.Signal) bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// wait waits for a child and returns its exit code. As the first process of a
-// container (PID 1), it also collects the processes that the child left behind,
-// as nothing else does (wait(2)).
-func wait(child *exec.Cmd) (code int, err error) {
-	if os.Getpid() != 1 {
-		return waitAlone(child)
-	}
+// waitAll waits for a child and returns its exit code. It also collects all other
+// processes, so this process must have started no others.
+func waitAll(child *exec.Cmd) (code int, err error) {
 	for {
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, 0, nil)

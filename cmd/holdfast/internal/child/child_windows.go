@@ -15,4 +15,4 @@ func sentByTerminal(os.Signal) bool { return true }
 
 func exitCode(s *os.ProcessState) int { return s.ExitCode() }
 
-func wait(child *exec.Cmd) (code int, err error) { return waitAlone(child) }
+func waitAll(child *exec.Cmd) (code int, err error) { return waitAlone(child) }

@@ -35,6 +35,8 @@ type agent struct {
 	now     func() time.Time                                 // of the wall clock; only for until
 	until   time.Time                                        // end of the lifetime; zero: there is none
 
+	warnings warnings
+
 	mu         sync.Mutex
 	identities []identity
 }
@@ -166,7 +168,7 @@ func (s *session) answer(ctx context.Context, kind sshwire.Message, contents []b
 		if err != nil {
 			// Only pinentry asks after the start, and the PIN is not kept for it.
 			hint := strings.Replace(signer.Hint(err), "use --reuse-pin", "use --pin-source pinentry", 1)
-			s.agent.log.Warn("refused a request", logging.Error(err, hint)...)
+			s.agent.warn("refused a request", logging.Error(err, hint)...)
 			return answer, nil
 		}
 		return answer, contents
@@ -200,7 +202,7 @@ func (s *session) sign(ctx context.Context, contents []byte) (sshwire.Message, [
 	ctx, cancel := context.WithTimeout(ctx, s.agent.timeout)
 	defer cancel()
 	if s.agent.confirm != nil {
-		err := s.agent.confirm(ctx, s.question(id))
+		err := s.agent.confirm(ctx, s.question(id, request.Message))
 		if err == nil {
 			err = s.agent.check(id) // a person takes time
 		}
@@ -247,13 +249,4 @@ func algorithmFor(k *key, flags uint32) (sshwire.Algorithm, error) {
 		return sshwire.Algorithm{}, signer.WithHint(fmt.Errorf("the client asked for a signature with SHA-1 (ssh-rsa): %w", errors.ErrUnsupported), "use a client and a server that know rsa-sha2-256 or rsa-sha2-512, such as OpenSSH 7.2 or later")
 	}
 	return sshwire.Algorithm{}, fmt.Errorf("the client asked for a signature with the flags %#x: %w", flags, errors.ErrUnsupported)
-}
-
-// question returns the text of --confirm.
-func (s *session) question(id identity) string {
-	text := fmt.Sprintf("Allow use of key %s?\nKey fingerprint %s.", front.OneLine(id.Comment), id.fingerprint)
-	if n := len(s.bound); n > 0 {
-		text += fmt.Sprintf("\nConnection to the host with the key %s.", s.bound[n-1].host)
-	}
-	return text
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/processgroup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -61,7 +62,11 @@ func (p *askpass) ask(ctx context.Context, question string) error {
 	out := &limited{left: maxReply}
 	cmd.Stdout = out
 	cmd.WaitDelay = time.Second
-	err := cmd.Run()
+	processgroup.Own(cmd) // the window may be that of a child, as of a script
+	err := cmd.Start()
+	if err == nil {
+		err = processgroup.Wait(cmd)
+	}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

@@ -5,9 +5,12 @@ package sshagent
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -88,5 +91,49 @@ func TestAsk(t *testing.T) {
 	cancel()
 	if err := p.ask(ctx, ""); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// TestAskEnds: the window of a child of the program is closed when nobody waits for the
+// answer, or the program has answered.
+func TestAskEnds(t *testing.T) {
+	for _, c := range []struct {
+		script string
+		gone   bool // the client
+	}{
+		{"sleep 1000", true},
+		{"sleep 1000 >/dev/null 2>&1", true},
+		{"sleep 1000 & exit 0", false},
+	} {
+		if !c.gone && runtime.GOOS != "linux" {
+			continue // see [processgroup.Wait]
+		}
+		name := filepath.Join(t.TempDir(), "fifo")
+		if err := syscall.Mkfifo(name, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		// The FIFO is open as long as the program or its child lives.
+		p := &askpass{path: program(t, "#!/bin/sh\nexec 3>\""+name+"\"\n"+c.script+"\n"), environ: []string{"PATH=" + os.Getenv("PATH")}, turn: make(chan struct{}, 1)}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		asked := make(chan error, 1)
+		go func() { asked <- p.ask(ctx, "") }()
+		fifo, err := os.Open(name) // waits for the program
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.gone {
+			cancel(errors.New("gone"))
+		}
+		if err := <-asked; c.gone != (err != nil && err.Error() == "gone") {
+			t.Errorf("%s: %v", c.script, err)
+		}
+		if err := fifo.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fifo.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("%s: a process is left: %v", c.script, err)
+		}
+		fifo.Close()
+		cancel(nil)
 	}
 }

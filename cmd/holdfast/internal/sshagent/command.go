@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -121,6 +123,9 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 		if err != nil {
 			return child.NotRun(err)
 		}
+		if ran, err := child.AsFirst(cmd.Context(), a.Environ()); ran {
+			return err
+		}
 		command = exec.Command(path, args[1:]...)
 		command.Args[0] = args[0]
 		command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -129,6 +134,8 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := untilHangup(cmd.Context())
+	defer stop()
 	front.HideMemory()
 	a, flush := a.WithLogWriter()
 	defer flush()
@@ -149,19 +156,33 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 		}
 		ag.confirm = asker.ask
 	}
-	s, err := listen(a.Env, o.socket)
+	s, err := reserve(a.Env, o.socket)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	defer ag.forget()
-	if err := o.open(cmd.Context(), a, keys, ag); err != nil {
+	if err := o.open(ctx, a, keys, ag); err != nil {
+		return err
+	}
+	// Only now, so that no client waits while a person types a PIN.
+	if err := s.bind(); err != nil {
 		return err
 	}
 	if command != nil {
 		command.Env = append(environ.Without(slices.Clone(env), []string{socketVariable, "SSH_AGENT_PID"}), socketVariable+"="+s.path)
 	}
-	return o.serve(cmd.Context(), a, ag, s, command)
+	return o.serve(ctx, a, ag, s, command)
+}
+
+// untilHangup returns a context that ends with SIGHUP, as when the terminal is closed, so
+// that no socket and no program is left. If the signal is ignored, as with nohup, it stays
+// ignored. A command gets the signal from [child.Run].
+func untilHangup(ctx context.Context) (until context.Context, stop func()) {
+	if signal.Ignored(syscall.SIGHUP) {
+		return ctx, func() {}
+	}
+	return signal.NotifyContext(ctx, syscall.SIGHUP)
 }
 
 // parse returns the keys that the flags name, without opening them.

@@ -59,12 +59,8 @@ func TestBind(t *testing.T) {
 			t.Errorf("%s: type %d, want %d", c.name, kind, c.want)
 		}
 	}
-	blob, err := sshwire.MarshalPublicKey(second.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if question := s.question(s.agent.list()[0]); len(s.bound) != 3 || !strings.Contains(question, sshwire.FingerprintOf(blob).String()) {
-		t.Errorf("%d connections, %q", len(s.bound), question)
+	if len(s.bound) != 3 {
+		t.Errorf("%d connections", len(s.bound))
 	}
 }
 

@@ -69,7 +69,13 @@ func start(t *testing.T, dir string, env []string, args ...string) *agentProcess
 // stop ends the agent, which removes its socket.
 func (a *agentProcess) stop() {
 	a.t.Helper()
-	if err := a.Process.Signal(syscall.SIGTERM); err != nil {
+	a.stopWith(syscall.SIGTERM)
+}
+
+// stopWith is stop with another signal.
+func (a *agentProcess) stopWith(s syscall.Signal) {
+	a.t.Helper()
+	if err := a.Process.Signal(s); err != nil {
 		a.t.Fatal(err)
 	}
 	more, _ := io.ReadAll(a.rest)

@@ -76,7 +76,7 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return err
 		case err != nil: // too many open files, or a client that is gone
-			s.log.Warn("a connection was not accepted", "error", err)
+			s.agent.warn("a connection was not accepted", "error", err)
 			if await.Pause(ctx, 100*time.Millisecond) != nil {
 				return nil
 			}
@@ -106,7 +106,7 @@ func (s *server) admit(accepted net.Conn) *conn {
 			}
 		}
 		if oldest == nil {
-			s.log.Warn("refused a connection, because all others are busy", "connections", len(s.conns))
+			s.agent.warn("refused a connection, because all others are busy", "connections", len(s.conns))
 			accepted.Close()
 			return nil
 		}
@@ -144,7 +144,7 @@ func (s *server) setIdle(c *conn, since time.Time) {
 // is no message.
 func (s *server) handle(ctx context.Context, c *conn) error {
 	if err := s.allowed(c.Conn); err != nil {
-		s.log.Warn("refused a connection", "error", err)
+		s.agent.warn("refused a connection", "error", err)
 		return nil
 	}
 	session := &session{agent: s.agent}

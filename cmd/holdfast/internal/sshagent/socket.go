@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/daemon"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/filelock"
 	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -26,18 +27,26 @@ const (
 
 	// dialTimeout is how long another agent has to accept a connection.
 	dialTimeout = time.Second
+
+	// lockSuffix makes the name of the file that an agent locks while it lives.
+	lockSuffix = ".lock"
+
+	// lockTries is how often a lock is tried whose file others remove.
+	lockTries = 10
 )
 
-// A socket is a listening socket with a file.
+// A socket is a socket with a file. No other agent takes its name until it is closed.
 type socket struct {
 	path     string
-	listener *net.UnixListener
+	lock     *os.File
+	listener *net.UnixListener // nil: not bound yet
 	file     fs.FileInfo
 }
 
-// listen makes the socket at path, or if that is "", in the runtime folder. Only this
-// user can connect. The file of an agent that was killed is replaced.
-func listen(env func(string) string, path string) (*socket, error) {
+// reserve returns the socket at path, or if that is "", in the runtime folder. It fails if
+// another agent has it, also one that has not bound it yet. The file of an agent that was
+// killed is replaced.
+func reserve(env func(string) string, path string) (*socket, error) {
 	if path == "" {
 		dir, err := daemon.RuntimeDir(env)
 		if err != nil {
@@ -55,17 +64,74 @@ func listen(env func(string) string, path string) (*socket, error) {
 	if err := checkFolder(path); err != nil {
 		return nil, fmt.Errorf("--socket %w", err)
 	}
-	if err := checkFile(path); err != nil {
+	s := &socket{path: path}
+	if s.lock, err = lock(path + lockSuffix); err != nil {
 		return nil, fmt.Errorf("--socket %s: %w", path, err)
 	}
-	s := &socket{path: path}
-	if err := s.bind(); err != nil {
+	if err := checkFile(path); err != nil {
+		s.close()
 		return nil, fmt.Errorf("--socket %s: %w", path, err)
 	}
 	return s, nil
 }
 
-// checkFolder returns an error if other users could replace the file at path.
+// lock locks a file for the life of an agent. It creates the file.
+func lock(name string) (*os.File, error) {
+	for range lockTries {
+		f, err := openLock(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the agent before has removed it
+		}
+		if err != nil {
+			return nil, err
+		}
+		held, err := filelock.TryLock(f)
+		if err == nil && !held {
+			err = errBusy()
+		}
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if isCurrent(f, name) {
+			return f, nil
+		}
+		f.Close()
+	}
+	return nil, errBusy()
+}
+
+// openLock opens a file, or creates it. It follows no symbolic link to create one.
+func openLock(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if !errors.Is(err, fs.ErrExist) {
+		return f, err
+	}
+	info, err := os.Lstat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", filepath.Base(name))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenFile(name, os.O_RDWR, 0)
+}
+
+// isCurrent reports whether name is that of an open file.
+func isCurrent(f *os.File, name string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Lstat(name)
+	return err == nil && os.SameFile(a, b)
+}
+
+func errBusy() error {
+	return signer.WithHint(fmt.Errorf("another agent listens there: %w", fs.ErrExist), "use that agent, end it, or choose another name with --socket FILE")
+}
+
+// checkFolder returns an error if other users could replace the file at path, or a
+// folder above it.
 func checkFolder(path string) error {
 	if err := fileowner.Check(path); err != nil {
 		return err
@@ -75,14 +141,11 @@ func checkFolder(path string) error {
 	if err != nil {
 		return err
 	}
-	uid, known := fileowner.UID(info)
-	switch {
-	case !info.IsDir():
+	if !info.IsDir() {
 		return front.Usagef("%s: not in a folder", path)
-	case known && uid != os.Geteuid() && uid != 0:
-		return signer.WithHint(fmt.Errorf("%s: the folder belongs to another user: %w", path, fs.ErrPermission), "choose a folder of yours with --socket FILE")
-	case info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
-		return signer.WithHint(fmt.Errorf("%s: other users can replace files in the folder: %w", path, fs.ErrPermission), "choose a folder that only you can write with --socket FILE")
+	}
+	if err := fileowner.CheckFolders(path); err != nil {
+		return signer.WithHint(fmt.Errorf("%s: other users can lead clients elsewhere: %w", path, err), "choose a folder that only you and root can change, also above it, with --socket FILE")
 	}
 	return nil
 }
@@ -110,17 +173,22 @@ func checkFile(path string) error {
 	if err == nil {
 		other.Close()
 	}
-	return signer.WithHint(fmt.Errorf("another agent listens there: %w", fs.ErrExist), "use that agent, end it, or choose another name with --socket FILE")
+	return errBusy()
 }
 
-// bind makes the socket under another name first, so that the file at path always is
-// one that only this user can connect to.
+// bind listens on the socket, which only this user can connect to. It makes the socket
+// under another name first, so that the file at path always is such a one.
 func (s *socket) bind() (err error) {
-	first := temporary(s.path)
-	if s.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: first, Net: "unix"}); err != nil {
-		return err
+	// Others than agents of Holdfast do not know of the lock.
+	if err := checkFile(s.path); err != nil {
+		return fmt.Errorf("--socket %s: %w", s.path, err)
 	}
-	s.listener.SetUnlinkOnClose(false)
+	first := temporary(s.path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: first, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("--socket %s: %w", s.path, err)
+	}
+	l.SetUnlinkOnClose(false)
 	err = os.Chmod(first, 0o600)
 	if err == nil {
 		err = os.Rename(first, s.path)
@@ -130,9 +198,11 @@ func (s *socket) bind() (err error) {
 	}
 	if err != nil {
 		_ = os.Remove(first) // it may have its final name
-		s.listener.Close()
+		l.Close()
+		return fmt.Errorf("--socket %s: %w", s.path, err)
 	}
-	return err
+	s.listener = l
+	return nil
 }
 
 // temporary returns a new name in the folder of path, as long as that of the default.
@@ -142,8 +212,14 @@ func temporary(path string) string {
 
 // close removes the socket, unless another agent has replaced it.
 func (s *socket) close() {
-	s.listener.Close()
-	if info, err := os.Lstat(s.path); err == nil && os.SameFile(info, s.file) {
-		_ = os.Remove(s.path) // the next agent replaces it
+	if s.listener != nil {
+		s.listener.Close()
+		if info, err := os.Lstat(s.path); err == nil && os.SameFile(info, s.file) {
+			_ = os.Remove(s.path) // the next agent replaces it
+		}
 	}
+	if isCurrent(s.lock, s.lock.Name()) {
+		_ = os.Remove(s.lock.Name()) // the next agent can use it, too
+	}
+	s.lock.Close()
 }

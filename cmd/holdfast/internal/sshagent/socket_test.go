@@ -16,6 +16,19 @@ import (
 
 func noEnv(string) string { return "" }
 
+// listen reserves a socket and binds it.
+func listen(env func(string) string, path string) (*socket, error) {
+	s, err := reserve(env, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.bind(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
 func TestListen(t *testing.T) {
 	dir := t.TempDir()
 	base := filepath.Join(dir, "run")
@@ -39,6 +52,7 @@ func TestListen(t *testing.T) {
 	}
 	// A killed agent leaves its file.
 	s.listener.Close()
+	s.lock.Close()
 	next, err := listen(noEnv, s.path)
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +64,85 @@ func TestListen(t *testing.T) {
 	next.close()
 	if files, err := os.ReadDir(filepath.Dir(next.path)); err != nil || len(files) != 0 {
 		t.Errorf("left: %v, %v", files, err)
+	}
+}
+
+// TestListenAtOnce: of agents that start at once, one gets the socket, also the one that
+// an agent which was killed has left.
+func TestListenAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	left, err := listen(noEnv, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.listener.Close()
+	left.lock.Close()
+	type result struct {
+		*socket
+		error
+	}
+	results := make(chan result)
+	const agents = 20
+	for range agents {
+		go func() {
+			s, err := listen(noEnv, path)
+			results <- result{s, err}
+		}()
+	}
+	var winners []*socket
+	for range agents {
+		switch r := <-results; {
+		case r.error == nil:
+			winners = append(winners, r.socket)
+		case !strings.Contains(r.Error(), "another agent listens there"):
+			t.Error(r.error)
+		}
+	}
+	if len(winners) != 1 {
+		t.Fatalf("%d agents listen", len(winners))
+	}
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	winners[0].close()
+}
+
+// TestReserve: an agent whose keys are not open yet has the name, but no client can
+// connect.
+func TestReserve(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	s, err := reserve(noEnv, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket is there: %v", err)
+	}
+	if _, err := reserve(noEnv, path); err == nil || !strings.Contains(err.Error(), "another agent listens there") {
+		t.Errorf("second agent: %v", err)
+	}
+	other, err := net.Listen("unix", path) // that of OpenSSH does not know of the lock
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.bind(); err == nil || !strings.Contains(err.Error(), "another agent listens there") {
+		t.Errorf("in place of another agent: %v", err)
+	}
+	s.close()
+	other.Close()
+	for name, target := range map[string]string{"a": filepath.Join(dir, "new"), "b": filepath.Join(dir, "file")} {
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, "file"), nil, 0o600), os.Symlink(target, filepath.Join(dir, name+lockSuffix))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := reserve(noEnv, filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("a symbolic link as lock: %v", err)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "new")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file was created: %v", err)
 	}
 }
 
@@ -65,6 +158,8 @@ func TestListenRefuses(t *testing.T) {
 	must(os.WriteFile(in("file"), []byte("x"), 0o600))
 	must(os.Symlink(in("file"), in("link")))
 	must(os.Mkdir(in("open"), 0o700))
+	must(os.Mkdir(in("open/mine"), 0o700))
+	must(os.Symlink(in("open/mine"), in("way")))
 	must(os.Chmod(in("open"), 0o777))
 	must(os.Mkdir(in("sticky"), 0o700))
 	must(os.Chmod(in("sticky"), 0o777|fs.ModeSticky))
@@ -78,7 +173,9 @@ func TestListenRefuses(t *testing.T) {
 		{in("busy"), "another agent listens there"},
 		{in("none/s"), "no such file"},
 		{in("file/s"), "not in a folder"},
-		{in("open/s"), "other users can replace files in the folder"},
+		{in("open/s"), "other users can lead clients elsewhere: the folder "},
+		{in("open/mine/s"), "open can be written by other users (mode 0777)"},
+		{in("way/s"), "open can be written by other users (mode 0777)"},
 		{in(strings.Repeat("x", maxPath)), "at most 103"},
 		{in("sticky/s"), ""},
 	} {

@@ -67,6 +67,9 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	if err != nil {
 		return child.NotRun(err)
 	}
+	if ran, err := child.AsFirst(cmd.Context(), a.Environ()); ran {
+		return err
+	}
 	front.HideMemory()
 	a, flush := a.WithLogWriter()
 	defer flush()
