@@ -41,12 +41,14 @@ var mayImport = map[string][]string{
 	"internal/lazyregexp":   {},
 	"internal/logging":      {},
 	"internal/mldsa":        {},
+	"internal/peeruser":     {},
 	"internal/processgroup": {},
 	"internal/sshwire":      {},
 	"internal/thumbprint":   {},
 
-	"internal/mldsa/mldsatest": {},                    // for tests
-	"internal/sshagenttest":    {"signer/signertest"}, // for tests
+	"internal/mldsa/mldsatest":       {},                    // for tests
+	"internal/peeruser/peerusertest": {},                    // for tests
+	"internal/sshagenttest":          {"signer/signertest"}, // for tests
 
 	module: {}, // only documentation
 
