@@ -7,9 +7,9 @@ import (
 )
 
 // A ProgramError reports that other users could replace or change a program, so that it
-// must not be started.
+// must not be started, or the file of a service.
 type ProgramError struct {
-	Path   string // of the program, or of the folder that holds it or a link to it
+	Path   string // of the program, or of a folder on the way to it
 	Why    string // such as: can be written by other users (mode 0777)
 	Folder bool   // Path is a folder
 
@@ -63,6 +63,16 @@ func CheckProgram(path string) error {
 		return e
 	}
 	return nil
+}
+
+// CheckPlace fails with a [*ProgramError] about a folder if others than root, this user and
+// the user with this UID could have put the file at path there: if they can write a folder
+// on the way to it, which it follows as the system does, symbolic links included. A folder
+// such as /tmp counts as one that all users can write. It fails with the error of
+// [os.Stat] if there is no such file. On Windows, it checks only that.
+func CheckPlace(path string, uid int) error {
+	_, err := walk(path, func(folder string, _ bool) error { return checkFolder(folder, uid) })
+	return err
 }
 
 // checkFolder returns a [*ProgramError] if others than root, this user and the user with
