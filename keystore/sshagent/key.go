@@ -62,6 +62,9 @@ func (k *key) Ref() keystore.Ref { return reference(k.fingerprint, k.agent.socke
 // -c), a touch or a PIN before any signature. The protocol does not tell.
 func (k *key) NeedsPerson() bool { return true }
 
+// SignsMessagesOnly implements [signer.MessageOnly].
+func (k *key) SignsMessagesOnly() bool { return true }
+
 // tlsSchemes has the schemes of TLS for the signature algorithms of SSH.
 var tlsSchemes = [...]struct {
 	algorithm string
