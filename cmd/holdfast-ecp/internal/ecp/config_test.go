@@ -208,3 +208,36 @@ func TestOtherKey(t *testing.T) {
 		t.Errorf("%v; %d signatures of another key", err, second.Signs())
 	}
 }
+
+// A recording backend notes the environment for its programs.
+type recording struct {
+	signer.Signer
+	env *[]string
+}
+
+func (recording) Name() string      { return "record" }
+func (recording) Schemes() []string { return []string{"record"} }
+
+func (b recording) Open(_ context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+	*b.env = call.ChildEnv(ref)
+	return b.Signer, nil
+}
+
+// TestProgramEnvironment: a program that a backend starts gets the environment without the
+// variables that the configuration names as places of keys and PINs.
+func TestProgramEnvironment(t *testing.T) {
+	key := fake(t, "p256")
+	chain := string(signertest.CertPEM(key.Certificates...))
+	config := filepath.Join(t.TempDir(), "config.json")
+	writeFile(t, config, []byte(`{"cert_configs": {"holdfast": {"certificate": "env:CHAIN", "private_key": "record:x"}}}`))
+	var env []string
+	p := Process{
+		Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: os.Stderr,
+		LookupEnv: func(name string) (string, bool) { return chain, name == "CHAIN" },
+		Environ:   func() []string { return []string{"CHAIN=" + chain, "HOME=/home/app"} },
+		Store:     keystore.New(file.Backend{}, recording{key, &env}),
+	}
+	if code := p.Run(t.Context(), []string{config}); code != 0 || !reflect.DeepEqual(env, []string{"HOME=/home/app"}) {
+		t.Errorf("code %d; the program gets %q", code, env)
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/rotate"
@@ -36,6 +37,7 @@ type Process struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	LookupEnv      func(string) (string, bool)
+	Environ        func() []string // NAME=VALUE
 	Store          *keystore.Store
 }
 
@@ -122,10 +124,11 @@ func (p Process) run(ctx context.Context, path string) (err error) {
 // keeps them.
 func (p Process) open(ctx context.Context, id keystore.Identity) (*rotate.Identity, error) {
 	logger := slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: redactAttr}))
+	uses := p.Store.Uses(id.Key, id.Certificate, id.Intermediates).Variables
 	var first crypto.PublicKey
 	return rotate.New(ctx, rotate.Config{
 		Open: func(ctx context.Context) (signer.Signer, error) {
-			return p.Store.OpenIdentity(ctx, id, keystore.Options{Logger: logger, LookupEnv: p.LookupEnv})
+			return p.Store.OpenIdentity(ctx, id, keystore.Options{Logger: logger, LookupEnv: p.LookupEnv, Environ: p.childEnv(uses)})
 		},
 		Check: func(s signer.Signer) error {
 			if first == nil {
@@ -138,6 +141,15 @@ func (p Process) open(ctx context.Context, id keystore.Identity) (*rotate.Identi
 		},
 		Logger: logger,
 	})
+}
+
+// childEnv returns the environment for programs that a backend starts, without the
+// variables that hold a key or a PIN.
+func (p Process) childEnv(without []string) func() []string {
+	if p.Environ == nil {
+		return nil
+	}
+	return func() []string { return environ.Without(p.Environ(), without) }
 }
 
 // usable returns an error if the clients refuse every signature of a key.
