@@ -241,3 +241,22 @@ func TestProgramEnvironment(t *testing.T) {
 		t.Errorf("code %d; the program gets %q", code, env)
 	}
 }
+
+// A whole signer signs only whole messages.
+type whole struct{ signer.Signer }
+
+func (whole) SignsMessagesOnly() bool { return true }
+
+// TestMessagesOnly: a key that refuses the digests of the clients is refused at the start.
+func TestMessagesOnly(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config.json")
+	writeFile(t, config, []byte(`{"cert_configs": {"holdfast": {"private_key": "record:x"}}}`))
+	for _, kind := range []string{"p256", "rsa2048"} {
+		var errs bytes.Buffer
+		var env []string
+		p := Process{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Store: keystore.New(recording{whole{fake(t, kind)}, &env})}
+		if code := p.Run(t.Context(), []string{config}); code != 5 || !strings.Contains(errs.String(), "send digests, and this key signs only whole messages") || !strings.Contains(errs.String(), "hint: an ssh-agent cannot sign for these clients") {
+			t.Errorf("%s: code %d, %s", kind, code, &errs)
+		}
+	}
+}

@@ -109,7 +109,7 @@ func (p Process) run(ctx context.Context, path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, key.Close()) }()
-	if err := usable(key.Signer().Public()); err != nil {
+	if err := usable(key.Signer()); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	s, err := newServer(key)
@@ -152,15 +152,23 @@ func (p Process) childEnv(without []string) func() []string {
 	return func() []string { return environ.Without(p.Environ(), without) }
 }
 
-// usable returns an error if the clients refuse every signature of a key.
-func usable(pub crypto.PublicKey) error {
+// usable returns an error if the clients refuse every signature of a key, or if the key
+// cannot sign what they send.
+func usable(key signer.Signer) error {
+	pub := key.Public()
+	known := false
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:
-		return nil
+		known = true
 	case *rsa.PublicKey:
-		if pub.N.BitLen() >= 2048 {
-			return nil
-		}
+		known = pub.N.BitLen() >= 2048
+	}
+	switch {
+	case known && signer.SignsMessagesOnly(key):
+		return signer.WithHint(fmt.Errorf("the clients of Google send digests, and this key signs only whole messages: %w", errors.ErrUnsupported),
+			"an ssh-agent cannot sign for these clients; use a key in a device or a file, or a program with exec: that answers \"input\": \"digest\"")
+	case known:
+		return nil
 	}
 	return signer.WithHint(fmt.Errorf("the clients of Google do not accept a key of the type %s", signer.DescribeKey(pub)), "use an ECDSA key, or an RSA key of at least 2048 bits")
 }
