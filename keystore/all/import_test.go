@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"internal/filelock":     {},
 	"internal/fileowner":    {},
 	"internal/filestate":    {},
+	"internal/hide":         {},
 	"internal/lazyregexp":   {},
 	"internal/logging":      {},
 	"internal/mldsa":        {},

@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/environ"
+	"github.com/holdfast-dev/holdfast/internal/hide"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/rotate"
@@ -100,6 +101,7 @@ func (p Process) Run(ctx context.Context, args []string) int {
 
 // run opens the key and serves the client until that closes Stdin.
 func (p Process) run(ctx context.Context, path string) (err error) {
+	hide.Memory()
 	id, err := readConfig(p.Store, path)
 	if err != nil {
 		return err
