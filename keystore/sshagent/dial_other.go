@@ -23,6 +23,12 @@ import (
 // defaultSocket is the socket without a reference and a variable that name one.
 const defaultSocket = ""
 
+// setSocket begins a command line of a shell, and quotedQuote is ' in a word of one.
+const (
+	setSocket   = socketVariable + "=%s "
+	quotedQuote = `'\''`
+)
+
 // dial connects to the agent at a socket. Both have to belong to this user or to root: the
 // agent of anybody else could offer its own key where any key will do. The owner of the
 // file alone does not tell: the file can be replaced before the connection.
