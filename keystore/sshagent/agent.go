@@ -53,7 +53,22 @@ func (a agent) ask(ctx context.Context, limit time.Duration, kind sshwire.Messag
 }
 
 // named returns err with the name of the agent.
-func (a agent) named(err error) error { return fmt.Errorf("ssh-agent at %s: %w", a.socket, err) }
+func (a agent) named(err error) error {
+	err = fmt.Errorf("ssh-agent at %s: %w", a.socket, err)
+	if a.special {
+		return &explained{err, a.add("-l")}
+	}
+	return err
+}
+
+// An explained error has a command that shows more, for holdfast doctor.
+type explained struct {
+	error
+	command string
+}
+
+func (e *explained) Unwrap() error   { return e.error }
+func (e *explained) Command() string { return e.command }
 
 func (a agent) exchange(ctx context.Context, limit time.Duration, kind sshwire.Message, contents []byte, want sshwire.Message) ([]byte, error) {
 	if ctx.Err() != nil {

@@ -345,6 +345,10 @@ func TestHintsOfOtherAgent(t *testing.T) {
 			}
 			_, err := Backend{}.Open(t.Context(), ref, keystore.Call{Options: options})
 			command := "SSH_AUTH_SOCK='" + strings.ReplaceAll(socket, "'", `'\''`) + "' ssh-add"
+			var own interface{ Command() string }
+			if errors.As(err, &own) != (named && socket != running.Socket) {
+				t.Errorf("%v: a command of its own: %t", err, own != nil)
+			}
 			if hint := signer.Hint(err); hint == "" || strings.Contains(hint, command) != named || strings.Contains(hint, "check the variable") && named {
 				t.Errorf("%v, hint %q", err, hint)
 			}
