@@ -41,6 +41,7 @@ type bound struct {
 func (b bound) Chain() []*x509.Certificate { return b.certs.Chain }
 func (b bound) Certificates() Certificates { return b.certs }
 func (b bound) NeedsPerson() bool          { return NeedsPerson(b.Signer) }
+func (b bound) SignsMessagesOnly() bool    { return SignsMessagesOnly(b.Signer) }
 
 func (b bound) PSSSaltLengths(hash crypto.Hash) []int { return PSSSaltLengths(b.Signer, hash) }
 

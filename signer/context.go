@@ -136,6 +136,7 @@ func endsWithBoth(ctx, other context.Context) (_ context.Context, done func()) {
 
 func (c contextBound) Certificates() Certificates { return CertificatesOf(c.Signer) }
 func (c contextBound) NeedsPerson() bool          { return NeedsPerson(c.Signer) }
+func (c contextBound) SignsMessagesOnly() bool    { return SignsMessagesOnly(c.Signer) }
 func (c contextBound) Close() error               { return nil }
 
 func (c contextBound) PSSSaltLengths(hash crypto.Hash) []int { return PSSSaltLengths(c.Signer, hash) }

@@ -42,6 +42,23 @@ func SignMessage(ctx context.Context, s Signer, rand io.Reader, message []byte, 
 	return SignContext(ctx, s, rand, digest, opts)
 }
 
+// A MessageOnly is a Signer that may sign whole messages only, such as a key of an agent
+// that accepts no digests.
+type MessageOnly interface {
+	// SignsMessagesOnly reports whether Sign fails with [errors.ErrUnsupported] for
+	// every digest, while SignMessage works. It does no I/O, and always returns the
+	// same. It is true as well for an Ed25519 key of such an agent, whose Sign accepts
+	// a message.
+	SignsMessagesOnly() bool
+}
+
+// SignsMessagesOnly reports whether s is [MessageOnly] and signs whole messages only. A
+// caller that has only digests can refuse such a key before the first signature.
+func SignsMessagesOnly(s Signer) bool {
+	m, ok := s.(MessageOnly)
+	return ok && m.SignsMessagesOnly()
+}
+
 // digestOf returns what [crypto.SignMessage] passes to Sign. Without options, which
 // Sign refuses, it returns message. A hash function that the program does not contain is
 // an error: Sign could take a message that is as long as a digest for one.

@@ -214,3 +214,23 @@ func TestMessageWithUnknownHash(t *testing.T) {
 		}
 	}
 }
+
+// A whole signs only whole messages.
+type whole struct{ signer.Signer }
+
+func (whole) SignsMessagesOnly() bool { return true }
+
+// TestSignsMessagesOnly: wrappers tell what their key tells.
+func TestSignsMessagesOnly(t *testing.T) {
+	key := signer.FromKey(signertest.Key(t, "p256"))
+	for name, wrap := range map[string]func(signer.Signer) signer.Signer{
+		"itself":           func(s signer.Signer) signer.Signer { return s },
+		"WithCertificates": func(s signer.Signer) signer.Signer { return signer.WithCertificates(s, signer.Certificates{}) },
+		"WithContext":      func(s signer.Signer) signer.Signer { return signer.WithContext(t.Context(), s) },
+		"WithTimeout":      func(s signer.Signer) signer.Signer { return signer.WithTimeout(t.Context(), s, time.Minute) },
+	} {
+		if signer.SignsMessagesOnly(wrap(key)) || !signer.SignsMessagesOnly(wrap(whole{key})) {
+			t.Errorf("%s hides whether the key signs only messages", name)
+		}
+	}
+}

@@ -80,6 +80,7 @@ func (t timeBound) within(ctx context.Context, sign func(context.Context) ([]byt
 
 func (t timeBound) Certificates() Certificates { return CertificatesOf(t.Signer) }
 func (t timeBound) NeedsPerson() bool          { return NeedsPerson(t.Signer) }
+func (t timeBound) SignsMessagesOnly() bool    { return SignsMessagesOnly(t.Signer) }
 func (t timeBound) Close() error               { return nil }
 
 func (t timeBound) PSSSaltLengths(hash crypto.Hash) []int { return PSSSaltLengths(t.Signer, hash) }

@@ -17,6 +17,7 @@ func main() {
 		Stdout:    ecp.ProtocolOut(),
 		Stderr:    os.Stderr,
 		LookupEnv: os.LookupEnv,
+		Environ:   os.Environ,
 		Store:     all.New(),
 	}.Run(context.Background(), os.Args[1:]))
 }

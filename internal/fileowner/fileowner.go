@@ -3,12 +3,14 @@
 package fileowner
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // A ForeignError reports that root would create a file below a folder of
@@ -58,11 +60,14 @@ func Check(path string) error {
 // check checks each folder above path, and each folder above the place to which
 // symbolic links lead.
 func check(path string, owner func(folder string) (uid int, known bool)) error {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return err
+	if !filepath.IsAbs(path) {
+		dir, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		path = dir + "/" + path // not cleaned
 	}
-	for _, start := range append([]string{abs}, places(abs)...) {
+	for _, start := range append([]string{filepath.Clean(path)}, places(path)...) {
 		for folder := start; ; folder = filepath.Dir(folder) {
 			if info, err := os.Stat(folder); err == nil && info.IsDir() {
 				if uid, known := owner(folder); known && uid != 0 {
@@ -88,20 +93,21 @@ func places(path string) (all []string) {
 		if err == nil {
 			return append(all, real)
 		}
+		parent, _ := filepath.Split(path) // not cleaned: .. is that of the target of a link
 		link, err := os.Readlink(path)
-		switch parent := filepath.Dir(path); {
+		switch {
 		case err == nil && !filepath.IsAbs(link):
 			links++
-			path = filepath.Join(parent, link)
-			all = append(all, path)
+			path = parent + link
+			all = append(all, filepath.Clean(path))
 		case err == nil:
 			links++
 			path = link
-			all = append(all, path)
+			all = append(all, filepath.Clean(path))
 		case parent == path:
 			return all
 		default:
-			path = parent
+			path = cmp.Or(strings.TrimRight(parent, "/"), "/")
 		}
 	}
 	return all

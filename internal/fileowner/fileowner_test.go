@@ -26,6 +26,7 @@ func TestCheck(t *testing.T) {
 	for link, target := range map[string]string{
 		"root/link": at("home/app"), "home/app/.cache": at("srv"), "srv/loop": at("srv/loop"),
 		"srv/dangling": at("home/app/new"), "srv/relative": "../home/app/.aws/new",
+		"srv/away": at("home/app/.aws"), "srv/up": "away/../new",
 	} {
 		if err := os.Symlink(target, at(link)); err != nil {
 			t.Fatal(err)
@@ -55,8 +56,11 @@ func TestCheck(t *testing.T) {
 		"srv/dangling":               "home/app",
 		"srv/relative":               "home/app/.aws",
 		"root/link/.aws/credentials": "root/link/.aws",
+		"srv/away/../new":            "home/app",
+		"srv/away/../new/deep/er":    "home/app",
+		"srv/up":                     "home/app",
 	} {
-		err := check(at(path), owner)
+		err := check(top+"/"+path, owner)
 		var e *ForeignError
 		switch {
 		case foreign == "" && err != nil:

@@ -4,13 +4,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // A ProgramError reports that other users could replace or change a program, so that it
-// must not be started.
+// must not be started, or the file of a service.
 type ProgramError struct {
-	Path   string // of the program, or of the folder that holds it or a link to it
+	Path   string // of the program, or of a folder on the way to it
 	Why    string // such as: can be written by other users (mode 0777)
 	Folder bool   // Path is a folder
 
@@ -41,62 +40,63 @@ func (e *ProgramError) Hint() string {
 }
 
 // CheckProgram fails with a [*ProgramError] if others than root and this user can write
-// the file at path, or the folder that holds it. The same applies to each symbolic link
-// on the way. It does not look at the folders above. It fails with the error of
-// [os.Stat] if there is no such file. On Windows, where a mode does not show who can
-// write, it checks only that.
+// the file at path, or the folder that holds it. The same applies to the folder of each
+// symbolic link on the way, which it follows as the system does. It does not look at the
+// other folders above. It fails with the error of [os.Stat] if there is no such file. On
+// Windows, where a mode does not show who can write, it checks only that.
 func CheckProgram(path string) error {
-	path, err := filepath.Abs(path)
+	place, err := walk(path, func(folder string, decides bool) error {
+		if !decides {
+			return nil
+		}
+		return checkFolder(folder, 0)
+	})
+	if err != nil || place == "" {
+		return err
+	}
+	info, err := os.Lstat(place)
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	for range maxLinks {
-		folder, err := os.Stat(filepath.Dir(path))
-		if err != nil {
-			return err
-		}
-		if e := writable(folder); e != nil {
-			e.Path, e.Folder = filepath.Dir(path), true
-			return e
-		}
-		target, err := os.Readlink(path)
-		if err != nil { // no link
-			break
-		}
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(realFolder(path), target)
-		}
-		path = target
-	}
-	if e := writable(info); e != nil {
-		e.Path = path
+	if e := writable(info, 0); e != nil {
+		e.Path = place
 		return e
 	}
 	return nil
 }
 
-// realFolder returns the folder of path without symbolic links, against which the
-// target of a link is resolved.
-func realFolder(path string) string {
-	dir := filepath.Dir(path)
-	if real, err := filepath.EvalSymlinks(dir); err == nil {
-		return real
-	}
-	return dir
+// CheckPlace fails with a [*ProgramError] about a folder if others than root, this user and
+// the user with this UID could have put the file at path there: if they can write a folder
+// on the way to it, which it follows as the system does, symbolic links included. A folder
+// such as /tmp counts as one that all users can write. It fails with the error of
+// [os.Stat] if there is no such file. On Windows, it checks only that.
+func CheckPlace(path string, uid int) error {
+	_, err := walk(path, func(folder string, _ bool) error { return checkFolder(folder, uid) })
+	return err
 }
 
-// writable returns an error without a path if others than root and this user can write a
-// file or folder.
-func writable(info fs.FileInfo) *ProgramError {
+// checkFolder returns a [*ProgramError] if others than root, this user and the user with
+// this UID can write a folder.
+func checkFolder(folder string, uid int) error {
+	info, err := os.Stat(folder)
+	if err != nil {
+		return err
+	}
+	if e := writable(info, uid); e != nil {
+		e.Path, e.Folder = folder, true
+		return e
+	}
+	return nil
+}
+
+// writable returns an error without a path if others than root, this user and the user
+// with the UID friend can write a file or folder.
+func writable(info fs.FileInfo, friend int) *ProgramError {
 	uid, known := UID(info)
 	switch {
 	case !known:
 		return nil
-	case uid != 0 && uid != os.Geteuid() && (uid != overflowUID || isMapped(uid)):
+	case uid != 0 && uid != os.Geteuid() && uid != friend && (uid != overflowUID || isMapped(uid)):
 		return &ProgramError{Why: fmt.Sprintf("belongs to another user (UID %d)", uid), Foreign: true}
 	case info.Mode().Perm()&0o022 != 0:
 		return &ProgramError{Why: fmt.Sprintf("can be written by other users (mode %#o)", info.Mode().Perm())}

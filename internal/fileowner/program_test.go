@@ -27,9 +27,12 @@ func TestCheckProgram(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.Mkdir(at("open/sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for link, target := range map[string]string{
 		"good/link": "run", "good/out": "../open/run", "open/in": "../good/run", "good/chain": "../open/in", "good/loop": "loop", "good/none": "nothing",
-		"folder": "good",
+		"folder": "good", "good/away": at("open/sub"), "good/up": "away/../run", "open/folder": at("good"),
 	} {
 		if err := os.Symlink(target, at(link)); err != nil {
 			t.Fatal(err)
@@ -40,8 +43,11 @@ func TestCheckProgram(t *testing.T) {
 		"group/run": " can be written by other users", "open/run": " can be written by other users", "sticky/run": " can be written by other users",
 		"good/group": "group can be written by other users (mode 0770)", "good/other": "mode 0702",
 		"good/out": "/open can be written", "open/in": "/open can be written", "good/chain": "/open can be written",
+		// The system looks up .. in the folder to which away leads, not in that of away.
+		"good/away/../run": "/open can be written", "good/up": "/open can be written",
+		"open/folder/run": "/open can be written", "good/../good/run": "", "good/./run": "",
 	} {
-		err := CheckProgram(at(name))
+		err := CheckProgram(top + "/" + name)
 		var e *ProgramError
 		switch {
 		case want == "" && err != nil:
@@ -51,12 +57,16 @@ func TestCheckProgram(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"good/none", "nowhere/run"} {
-		if err := CheckProgram(at(name)); !errors.Is(err, fs.ErrNotExist) {
+		if err := CheckProgram(top + "/" + name); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if err := CheckProgram(at("good/loop")); err == nil {
 		t.Error("a link to itself was accepted")
+	}
+	t.Chdir(at("good/away"))
+	if err := CheckProgram("../run"); err == nil || !strings.Contains(err.Error(), "/open can be written") {
+		t.Errorf("../run: %v", err)
 	}
 	if os.Geteuid() != 0 {
 		return
@@ -67,7 +77,7 @@ func TestCheckProgram(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"foreign/run", "good/run", "good/link"} {
-		if err := CheckProgram(at(name)); err == nil || !strings.Contains(err.Error(), "belongs to another user (UID 4242)") {
+		if err := CheckProgram(top + "/" + name); err == nil || !strings.Contains(err.Error(), "belongs to another user (UID 4242)") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

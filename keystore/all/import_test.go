@@ -38,15 +38,18 @@ var mayImport = map[string][]string{
 	"internal/filelock":     {},
 	"internal/fileowner":    {},
 	"internal/filestate":    {},
+	"internal/hide":         {},
 	"internal/lazyregexp":   {},
 	"internal/logging":      {},
 	"internal/mldsa":        {},
+	"internal/peeruser":     {},
 	"internal/processgroup": {},
 	"internal/sshwire":      {},
 	"internal/thumbprint":   {},
 
-	"internal/mldsa/mldsatest": {},                    // for tests
-	"internal/sshagenttest":    {"signer/signertest"}, // for tests
+	"internal/mldsa/mldsatest":       {},                    // for tests
+	"internal/peeruser/peerusertest": {},                    // for tests
+	"internal/sshagenttest":          {"signer/signertest"}, // for tests
 
 	module: {}, // only documentation
 

@@ -58,6 +58,11 @@ func TestContract(t *testing.T) {
 	for kind, messages := range map[string]bool{"p256": true, "p384": false, "rsa2048": true, "ed25519": true} {
 		t.Run(kind, func(t *testing.T) {
 			file := keyFile(t, kind)
+			for key, want := range map[string]bool{file: kind == "ed25519", "message:" + file: true} {
+				if got := signer.SignsMessagesOnly(open(t, program.Config{Path: path, Key: key})); got != want && messages {
+					t.Errorf("%s: it says that it signs only messages: %t", key, got)
+				}
+			}
 			t.Run("digest", func(t *testing.T) {
 				signertest.Run(t, func(t *testing.T) signer.Signer { return open(t, program.Config{Path: path, Key: file}) })
 			})

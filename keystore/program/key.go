@@ -129,6 +129,10 @@ func (k *Key) Certificates() signer.Certificates { return k.certs }
 // PIN.
 func (k *Key) Ref() keystore.Ref { return k.ref }
 
+// SignsMessagesOnly implements [signer.MessageOnly]: it is true if the program takes
+// messages.
+func (k *Key) SignsMessagesOnly() bool { return k.messages }
+
 // Sign implements [crypto.Signer]. It does not use the random source. If the program takes
 // messages, it fails with [errors.ErrUnsupported] for a digest; see [Key.SignMessage].
 // It waits at most 30 seconds for an answer. A program that ends instead is started once

@@ -164,7 +164,7 @@ func (c Config) explain(err error) error {
 	if lineErr != nil {
 		return err
 	}
-	command := fmt.Sprintf("echo %s | %s", quote(strings.TrimSpace(string(line))), quote(c.Path))
+	command := fmt.Sprintf(`printf '%%s\n' %s | %s`, quote(strings.TrimSpace(string(line))), quote(c.Path))
 	var ended *endedError
 	if signer.Hint(err) == "" && (errors.Is(err, errProgram) || errors.As(err, &ended)) {
 		err = signer.WithHint(err, "see what the program answers: "+command)

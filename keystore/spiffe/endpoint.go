@@ -60,8 +60,11 @@ func endpointOf(socket string) (endpoint, error) {
 }
 
 func unixEndpoint(path string) (endpoint, error) {
-	if len(path) > maxSocket {
+	switch {
+	case len(path) > maxSocket:
 		return endpoint{}, fmt.Errorf("is a path of %d bytes, and that of a Unix socket has at most %d", len(path), maxSocket)
+	case strings.HasPrefix(path, "@") || strings.HasPrefix(path, "\x00"):
+		return endpoint{}, errors.New("is the name of an abstract socket, which has no owner: any user can listen there first")
 	}
 	return endpoint{"unix", path}, nil
 }

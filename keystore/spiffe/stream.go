@@ -71,6 +71,9 @@ func (s *stream) dial() (err error) {
 	if s.conn, err = d.DialContext(s.ctx, s.endpoint.network, s.endpoint.address); err != nil {
 		return s.unreachable(err)
 	}
+	if err := s.endpoint.checkPeer(s.conn); err != nil {
+		return err
+	}
 	connected := make(chan net.Conn, 1)
 	connected <- s.conn
 	s.http = &http.Transport{

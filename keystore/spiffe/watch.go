@@ -14,7 +14,8 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// The pauses before the next connection: they double from the first to the longest.
+// The pauses before the next connection, and between messages that follow one another
+// without a rest: they double from the first to the longest.
 const (
 	firstPause   = time.Second
 	longestPause = 30 * time.Second
@@ -22,7 +23,9 @@ const (
 
 // Watch implements [keystore.Watcher]. It keeps a call of the API open, on which the API
 // sends the next SVID, and calls changed with the certificate of the first message of each
-// connection, and of each later message in which it has changed. When the API cannot be
+// connection, and of each later message in which it has changed. Of messages that come
+// faster than one a second only the newest counts, and the time doubles up to 30 seconds
+// while they do. When the API cannot be
 // reached or withdraws the identity, it logs a warning, and tries again after 1 second, then
 // 2, and so on, up to 30 seconds, each shortened by up to a half at random.
 func (Backend) Watch(ctx context.Context, ref keystore.Ref, call keystore.Call, changed func(*x509.Certificate)) error {
@@ -30,7 +33,7 @@ func (Backend) Watch(ctx context.Context, ref keystore.Ref, call keystore.Call, 
 	if err != nil {
 		return err
 	}
-	w := watcher{cfg: cfg, logger: logging.OrDiscard(call.Logger).With("key", ref.String()), changed: changed, pause: await.Pause, random: rand.Float64}
+	w := watcher{cfg: cfg, logger: logging.OrDiscard(call.Logger).With("key", ref.String()), changed: changed, pause: await.Pause, random: rand.Float64, rest: await.Pause}
 	return w.run(ctx)
 }
 
@@ -40,7 +43,8 @@ type watcher struct {
 	logger  *slog.Logger
 	changed func(*x509.Certificate)
 	pause   func(context.Context, time.Duration) error
-	random  func() float64 // from 0 to 1, which is excluded
+	random  func() float64                             // from 0 to 1, which is excluded
+	rest    func(context.Context, time.Duration) error // like pause, after a message
 
 	last string // the fault that was logged last; "": it is over
 }
@@ -64,14 +68,26 @@ func (w *watcher) run(ctx context.Context) error {
 // follow reads the messages of one call until it ends. answered means that there was one
 // with the SVID.
 func (w *watcher) follow(ctx context.Context) (answered bool, err error) {
+	ctx, stop := context.WithCancel(ctx)
 	s, err := dial(ctx, w.cfg.endpoint)
 	if err != nil {
+		stop()
 		return false, err
 	}
-	defer s.close()
+	m := receive(s)
+	defer func() {
+		stop()
+		m.discard()
+		s.close()
+	}()
+	return w.handle(ctx, m)
+}
+
+// handle handles messages until they end. It takes a rest after each.
+func (w *watcher) handle(ctx context.Context, m *messages) (answered bool, err error) {
 	var leaf *x509.Certificate
-	for {
-		all, err := s.next()
+	for rest := firstPause; ; {
+		all, err := m.next()
 		if err != nil {
 			return answered, err
 		}
@@ -79,16 +95,20 @@ func (w *watcher) follow(ctx context.Context) (answered bool, err error) {
 		all.clear()
 		if err != nil { // a later message can have it
 			w.warn(err)
-			continue
+		} else {
+			answered = true
+			w.recovered()
+			if leaf == nil || !now.Equal(leaf) {
+				leaf = now
+				w.changed(now)
+			}
 		}
-		if w.last != "" {
-			w.logger.Info("the SPIFFE Workload API has the SVID again")
-			w.last = ""
+		if err := w.rest(ctx, rest); err != nil {
+			return answered, err
 		}
-		answered = true
-		if leaf == nil || !now.Equal(leaf) {
-			leaf = now
-			w.changed(now)
+		rest = min(2*rest, longestPause)
+		if m.isQuiet() {
+			rest = firstPause
 		}
 	}
 }
@@ -104,6 +124,14 @@ func (all svids) leaf(cfg config) (*x509.Certificate, error) {
 		return nil, err
 	}
 	return certs[0], nil
+}
+
+// recovered logs the end of a fault.
+func (w *watcher) recovered() {
+	if w.last != "" {
+		w.logger.Info("the SPIFFE Workload API has the SVID again")
+		w.last = ""
+	}
 }
 
 // warn logs a fault once, however often it repeats.

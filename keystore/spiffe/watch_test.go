@@ -83,6 +83,7 @@ func watch(t *testing.T, s *spiffetest.Server, random float64) *watched {
 			return nil
 		},
 		random: func() float64 { return random },
+		rest:   func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	}
 	go func() { w.done <- inner.run(ctx) }()
 	return w

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,7 +21,22 @@ const (
 )
 
 // An agent is the place of an ssh-agent.
-type agent struct{ socket string }
+type agent struct {
+	socket  string
+	special bool // the reference names the socket, so that ssh-add asks another agent
+}
+
+// add returns a command line of ssh-add for the agent.
+func (a agent) add(arguments string) string {
+	command := strings.TrimSpace("ssh-add " + arguments)
+	if a.special {
+		return fmt.Sprintf(setSocket, quote(a.socket)) + command
+	}
+	return command
+}
+
+// quote returns a word of a shell.
+func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", quotedQuote) + "'" }
 
 // errRefused means that the agent answered with SSH_AGENT_FAILURE, which gives no reason.
 var errRefused = errors.New("it refused the request")
@@ -37,7 +53,22 @@ func (a agent) ask(ctx context.Context, limit time.Duration, kind sshwire.Messag
 }
 
 // named returns err with the name of the agent.
-func (a agent) named(err error) error { return fmt.Errorf("ssh-agent at %s: %w", a.socket, err) }
+func (a agent) named(err error) error {
+	err = fmt.Errorf("ssh-agent at %s: %w", a.socket, err)
+	if a.special {
+		return &explained{err, a.add("-l")}
+	}
+	return err
+}
+
+// An explained error has a command that shows more, for holdfast doctor.
+type explained struct {
+	error
+	command string
+}
+
+func (e *explained) Unwrap() error   { return e.error }
+func (e *explained) Command() string { return e.command }
 
 func (a agent) exchange(ctx context.Context, limit time.Duration, kind sshwire.Message, contents []byte, want sshwire.Message) ([]byte, error) {
 	if ctx.Err() != nil {
@@ -53,21 +84,23 @@ func (a agent) exchange(ctx context.Context, limit time.Duration, kind sshwire.M
 		defer stop()
 		if err = sshwire.WriteMessage(c, kind, contents); err == nil {
 			if kind, contents, err = sshwire.ReadMessage(c); err != nil && !isClosed(err) {
-				err = garbled(err)
+				err = a.garbled(err)
 			}
 		}
 	}
 	switch cause := context.Cause(bounded); {
 	case err == nil:
-		return check(kind, contents, want)
+		return a.check(kind, contents, want)
 	case errors.Is(cause, context.DeadlineExceeded):
 		return nil, signer.WithHint(fmt.Errorf("%w: it hangs: %w", signer.ErrUnavailable, cause),
-			"answer the question of the agent, if it asks one, or restart the agent; this shows whether it answers: ssh-add -l")
+			"answer the question of the agent, if it asks one, or restart the agent; this shows whether it answers: "+a.add("-l"))
 	case cause != nil:
 		return nil, cause
 	case isClosed(err) && c != nil:
 		return nil, signer.WithHint(fmt.Errorf("%w: it closed the connection", signer.ErrUnavailable),
-			"this shows whether the agent answers: ssh-add -l")
+			"this shows whether the agent answers: "+a.add("-l"))
+	case c == nil && signer.Hint(err) == "":
+		return nil, signer.WithHint(err, a.missing())
 	}
 	return nil, err
 }
@@ -79,24 +112,31 @@ func isClosed(err error) bool {
 }
 
 // check checks the type of an answer.
-func check(kind sshwire.Message, contents []byte, want sshwire.Message) ([]byte, error) {
+func (a agent) check(kind sshwire.Message, contents []byte, want sshwire.Message) ([]byte, error) {
 	switch kind {
 	case want:
 		return contents, nil
 	case sshwire.Failure, sshwire.ExtensionFailure:
 		return nil, errRefused
 	}
-	return nil, garbled(fmt.Errorf("a message of type %d instead of %d", kind, want))
+	return nil, a.garbled(fmt.Errorf("a message of type %d instead of %d", kind, want))
 }
 
 // garbled is the error for an answer that is not one of the protocol.
-func garbled(err error) error {
+func (a agent) garbled(err error) error {
 	return signer.WithHint(fmt.Errorf("its answer is not one of an ssh-agent: %w", err),
-		"check that the socket is that of an ssh-agent: ssh-add -l")
+		"check that the socket is that of an ssh-agent: "+a.add("-l"))
 }
 
 // unreachable is the error for an agent to which there is no connection.
 func unreachable(err error) error {
-	return signer.WithHint(fmt.Errorf("%w: no connection: %w", signer.ErrUnavailable, err),
-		`start an agent with eval "$(ssh-agent)", or check the variable `+socketVariable)
+	return fmt.Errorf("%w: no connection: %w", signer.ErrUnavailable, err)
+}
+
+// missing is the hint for an agent to which there is no connection.
+func (a agent) missing() string {
+	if a.special {
+		return "start the agent with this socket, or check socket= in the reference; this shows whether it answers: " + a.add("-l")
+	}
+	return `start an agent with eval "$(ssh-agent)", or check the variable ` + socketVariable
 }

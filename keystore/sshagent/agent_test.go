@@ -316,7 +316,7 @@ func TestNoAgent(t *testing.T) {
 		{"abstract", "@holdfast", "no such file"},
 	} {
 		_, err := Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme, Rest: keystore.FormatAttribute("socket", c.socket)}, keystore.Call{})
-		if !errors.Is(err, signer.ErrUnavailable) || !strings.Contains(err.Error(), c.text) || !strings.Contains(signer.Hint(err), "ssh-agent") {
+		if !errors.Is(err, signer.ErrUnavailable) || !strings.Contains(err.Error(), c.text) || !strings.Contains(signer.Hint(err), "SSH_AUTH_SOCK='"+c.socket+"' ssh-add -l") {
 			t.Errorf("%s: %v, hint %q", c.name, err, signer.Hint(err))
 		}
 	}
@@ -327,6 +327,31 @@ func TestNoAgent(t *testing.T) {
 		_, err := Backend{}.Open(t.Context(), keystore.Ref{Scheme: scheme}, keystore.Call{Options: keystore.Options{LookupEnv: lookup}})
 		if !errors.Is(err, signer.ErrUnavailable) || !strings.Contains(err.Error(), socketVariable) || !strings.Contains(signer.Hint(err), `eval "$(ssh-agent)"`) {
 			t.Errorf("no variable: %v", err)
+		}
+	}
+}
+
+// TestHintsOfOtherAgent: if the reference names the socket, the commands of hints ask that
+// agent, and not the one of the variable.
+func TestHintsOfOtherAgent(t *testing.T) {
+	running := sshagenttest.Start(t, "")
+	garbling := serve(t, func(c net.Conn) { _, _ = c.Write([]byte("no agent of SSH")) })
+	quiet := filepath.Join(t.TempDir(), "it's gone")
+	for _, socket := range []string{running.Socket, garbling, quiet} {
+		for _, named := range []bool{true, false} {
+			ref, options := keystore.Ref{Scheme: scheme}, keystore.Options{LookupEnv: func(string) (string, bool) { return socket, true }}
+			if named {
+				ref = keystore.WithAttribute(ref, "socket", socket)
+			}
+			_, err := Backend{}.Open(t.Context(), ref, keystore.Call{Options: options})
+			command := "SSH_AUTH_SOCK='" + strings.ReplaceAll(socket, "'", `'\''`) + "' ssh-add"
+			var own interface{ Command() string }
+			if errors.As(err, &own) != (named && socket != running.Socket) {
+				t.Errorf("%v: a command of its own: %t", err, own != nil)
+			}
+			if hint := signer.Hint(err); hint == "" || strings.Contains(hint, command) != named || strings.Contains(hint, "check the variable") && named {
+				t.Errorf("%v, hint %q", err, hint)
+			}
 		}
 	}
 }

@@ -24,7 +24,7 @@ func BenchmarkSign(b *testing.B) {
 }
 
 func BenchmarkList(b *testing.B) {
-	a := agent{sshagenttest.Start(b, "").Socket}
+	a := agent{socket: sshagenttest.Start(b, "").Socket}
 	for b.Loop() {
 		if _, err := a.keys(b.Context()); err != nil {
 			b.Fatal(err)

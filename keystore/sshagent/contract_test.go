@@ -53,6 +53,9 @@ func TestContract(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if !signer.SignsMessagesOnly(s) {
+					t.Error("it does not say that it signs only messages")
+				}
 				return s
 			})
 		})

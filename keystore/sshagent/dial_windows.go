@@ -19,6 +19,12 @@ const pipes = `\\.\pipe\`
 // defaultSocket is the pipe of the ssh-agent of Windows.
 const defaultSocket = pipes + "openssh-ssh-agent"
 
+// setSocket begins a command line of PowerShell, and quotedQuote is ' in a word of one.
+const (
+	setSocket   = "$env:" + socketVariable + "=%s; "
+	quotedQuote = "''"
+)
+
 // dial connects to the agent at a named pipe. The agent cannot act as this user.
 func dial(ctx context.Context, socket string) (io.ReadWriteCloser, error) {
 	if !strings.HasPrefix(strings.ToLower(strings.ReplaceAll(socket, "/", `\`)), pipes) {

@@ -56,7 +56,7 @@ func (a agent) keys(ctx context.Context) ([]listed, error) {
 	}
 	all, err := decodeList(contents)
 	if err != nil {
-		return nil, a.named(err)
+		return nil, a.named(a.garbled(err))
 	}
 	return all, nil
 }
@@ -65,7 +65,7 @@ func (a agent) keys(ctx context.Context) ([]listed, error) {
 func decodeList(contents []byte) (all []listed, err error) {
 	ids, err := sshwire.ParseIdentities(contents)
 	if err != nil {
-		return nil, garbled(err)
+		return nil, err
 	}
 	for _, id := range ids {
 		all = append(all, newListed(id))
@@ -112,25 +112,25 @@ func (q query) choose(all []listed, certs []*x509.Certificate) (listed, error) {
 		return listed{}, ambiguous(usable)
 	case len(all) == 0:
 		return listed{}, signer.WithHint(fmt.Errorf("%w: the ssh-agent lists no keys", signer.ErrNotFound),
-			"add a key with ssh-add; if the agent is locked, ssh-add -X unlocks it")
+			"add a key with "+q.agent().add("")+"; if the agent is locked, this unlocks it: "+q.agent().add("-X"))
 	case len(some) == 1 && some[0].err != nil && !q.isOpen():
 		return listed{}, signer.WithHint(fmt.Errorf("%s: %w", q, some[0].err), "use an RSA key or an ECDSA key on P-256")
 	case len(some) == 0:
-		return listed{}, notFound(all, "none has %s", q)
+		return listed{}, q.notFound(all, "none has %s", q)
 	case len(certs) == 0:
-		return listed{}, notFound(all, "none is an RSA, ECDSA or Ed25519 key outside of a security key")
+		return listed{}, q.notFound(all, "none is an RSA, ECDSA or Ed25519 key outside of a security key")
 	}
-	return listed{}, notFound(all, "none is the key of the certificate %q", certs[0].Subject)
+	return listed{}, q.notFound(all, "none is the key of the certificate %q", certs[0].Subject)
 }
 
 // notFound is the error for a key that is not among those of the agent.
-func notFound(all []listed, format string, args ...any) error {
+func (q query) notFound(all []listed, format string, args ...any) error {
 	plural := "s"
 	if len(all) == 1 {
 		plural = ""
 	}
 	return signer.WithHint(fmt.Errorf("%w: the ssh-agent lists %d key%s, and %s", signer.ErrNotFound, len(all), plural, fmt.Sprintf(format, args...)),
-		"this shows the keys of the agent: ssh-add -l")
+		"this shows the keys of the agent: "+q.agent().add("-l"))
 }
 
 // maxShown is how many keys a hint shows.

@@ -20,7 +20,7 @@ func FuzzAnswers(f *testing.F) {
 	var keys []*key
 	for _, kind := range []string{"p256", "rsa2048", "ed25519"} {
 		private := signertest.Key(f, kind)
-		k := newKey(agent{"socket"}, listOf(f, private.Public(), kind))
+		k := newKey(agent{socket: "socket"}, listOf(f, private.Public(), kind))
 		keys = append(keys, k)
 		a := sshwire.Algorithms(private.Public())[0]
 		signature, err := crypto.SignMessage(private, rand.Reader, message, a.Hash)
@@ -46,7 +46,7 @@ func FuzzAnswers(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if list, err := check(kind, contents, sshwire.IdentitiesAnswer); err == nil {
+		if list, err := (agent{}).check(kind, contents, sshwire.IdentitiesAnswer); err == nil {
 			all, err := decodeList(list)
 			if err != nil {
 				return
@@ -55,7 +55,7 @@ func FuzzAnswers(f *testing.F) {
 				t.Errorf("%x: chose a key that cannot sign", data)
 			}
 		}
-		if response, err := check(kind, contents, sshwire.SignResponse); err == nil {
+		if response, err := (agent{}).check(kind, contents, sshwire.SignResponse); err == nil {
 			for _, k := range keys {
 				algorithm := sshwire.Algorithms(k.pub)[0]
 				digest, m, err := digestFor(k.pub, message, algorithm.Hash)

@@ -62,6 +62,9 @@ func (k *key) Ref() keystore.Ref { return reference(k.fingerprint, k.agent.socke
 // -c), a touch or a PIN before any signature. The protocol does not tell.
 func (k *key) NeedsPerson() bool { return true }
 
+// SignsMessagesOnly implements [signer.MessageOnly].
+func (k *key) SignsMessagesOnly() bool { return true }
+
 // tlsSchemes has the schemes of TLS for the signature algorithms of SSH.
 var tlsSchemes = [...]struct {
 	algorithm string
@@ -189,11 +192,11 @@ func (k *key) signature(algorithm sshwire.Algorithm, m signer.Mechanism, digest,
 	r := sshwire.NewReader(contents)
 	blob := r.Bytes()
 	if err := r.End(); err != nil {
-		return nil, k.agent.named(garbled(err))
+		return nil, k.agent.named(k.agent.garbled(err))
 	}
 	name, signature, err := sshwire.ParseSignature(k.pub, blob)
 	if err != nil {
-		return nil, k.agent.named(garbled(err))
+		return nil, k.agent.named(k.agent.garbled(err))
 	}
 	if name != algorithm.Name {
 		return nil, k.agent.named(signer.WithHint(fmt.Errorf("it made a signature with %.64q instead of %s: %w", name, algorithm.Name, errors.ErrUnsupported),
@@ -220,9 +223,9 @@ func (k *key) refusal(ctx context.Context) error {
 	switch {
 	case err == nil && len(all) == 0:
 		return signer.WithHint(fmt.Errorf("%w: it refused to sign: it is locked or has no keys any more", signer.ErrUnavailable),
-			"unlock the agent with ssh-add -X, or add the key again with ssh-add")
+			"unlock the agent with "+k.agent.add("-X")+", or add the key again with "+k.agent.add(""))
 	case err == nil && !slices.ContainsFunc(all, has):
-		return signer.WithHint(fmt.Errorf("%w: it has the key no more", signer.ErrUnavailable), "add the key again with ssh-add")
+		return signer.WithHint(fmt.Errorf("%w: it has the key no more", signer.ErrUnavailable), "add the key again with "+k.agent.add(""))
 	}
 	return signer.WithHint(errors.New("it refused to sign"),
 		"confirm the signature when the agent asks; it also refuses if it cannot ask, if the device with the key is missing, or if the key may only log in (ssh-add -h)")

@@ -25,6 +25,9 @@ type query struct {
 // isOpen reports whether every key matches.
 func (q query) isOpen() bool { return q.fingerprint == nil && q.comment == "" }
 
+// agent returns the agent for commands.
+func (q query) agent() agent { return agent{q.socket, q.socket != ""} }
+
 // prepare parses a reference and finds the socket of the agent.
 func prepare(ctx context.Context, ref keystore.Ref, call keystore.Call) (query, agent, error) {
 	q, err := parse(ref)
@@ -45,7 +48,7 @@ func prepare(ctx context.Context, ref keystore.Ref, call keystore.Call) (query, 
 		return query{}, agent{}, signer.WithHint(fmt.Errorf("%w: the variable %s, which names the socket of the ssh-agent, is not set", signer.ErrUnavailable, socketVariable),
 			`start an agent with eval "$(ssh-agent)", or name its socket, as in sshagent:socket=/run/user/1000/ssh-agent.socket`)
 	}
-	return q, agent{socket}, nil
+	return q, agent{socket, q.socket != ""}, nil
 }
 
 // parse parses a reference. It reads no file.
@@ -68,7 +71,7 @@ func parse(ref keystore.Ref) (q query, err error) {
 		}
 		f, err := sshwire.ParseFingerprint(text)
 		if err != nil {
-			return refuse(signer.WithHint(fmt.Errorf("attribute \"sha256\" is %w", err), "this shows the fingerprints of the keys: ssh-add -l"))
+			return refuse(signer.WithHint(fmt.Errorf("attribute \"sha256\" is %w", err), "this shows the fingerprints of the keys: "+q.agent().add("-l")))
 		}
 		q.fingerprint = &f
 	}
@@ -83,7 +86,7 @@ func (q *query) readPublic(ctx context.Context, call keystore.Call) error {
 	}
 	blob, _, err := sshwire.ParsePublicKeyText(data)
 	if err != nil {
-		return signer.WithHint(fmt.Errorf("%s: %w", q.public, err), "this prints the keys of the agent as such lines: ssh-add -L")
+		return signer.WithHint(fmt.Errorf("%s: %w", q.public, err), "this prints the keys of the agent as such lines: "+q.agent().add("-L"))
 	}
 	k := newListed(sshwire.Identity{Blob: blob})
 	q.fingerprint = &k.fingerprint

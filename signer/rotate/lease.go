@@ -80,6 +80,8 @@ func (l *lease) Certificates() signer.Certificates { return signer.CertificatesO
 
 func (l *lease) NeedsPerson() bool { return signer.NeedsPerson(l.Signer) }
 
+func (l *lease) SignsMessagesOnly() bool { return signer.SignsMessagesOnly(l.Signer) }
+
 func (l *lease) PSSSaltLengths(hash crypto.Hash) []int { return signer.PSSSaltLengths(l.Signer, hash) }
 
 func (l *lease) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {

@@ -802,6 +802,9 @@ func TestLeaseSignsMessages(t *testing.T) {
 		}
 		lease := acquire()
 		for name, s := range map[string]signer.Signer{"a lease": lease, "Signer": id.Signer()} {
+			if got := signer.SignsMessagesOnly(s); got != test.limited {
+				t.Errorf("%+v: %s signs only messages: %t", test, name, got)
+			}
 			if got := signer.PSSSaltLengths(s, crypto.SHA384); (got != nil) != test.limited {
 				t.Errorf("%+v: %s has salts of %d bytes", test, name, got)
 			}
@@ -838,6 +841,7 @@ func TestLeaseSignsMessages(t *testing.T) {
 type limitedMessages struct{ *signertest.MessageFake }
 
 func (limitedMessages) SignatureSchemes() []tls.SignatureScheme { return pkcs1 }
+func (limitedMessages) SignsMessagesOnly() bool                 { return true }
 func (limitedMessages) PSSSaltLengths(hash crypto.Hash) []int   { return []int{hash.Size()} }
 
 // A deadline ends a SignMessage with a lease.

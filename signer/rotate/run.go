@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/filestate"
@@ -14,10 +15,15 @@ const (
 	// have not changed since an attempt failed. The cause may be outside
 	// the files.
 	watchRetryInterval = time.Minute
+
+	firstRepeat = time.Second // until a requested reload that failed is repeated
 )
 
 // RequestReload makes Run reload the key soon. It never blocks and may be
 // called before Run. Requests made before a reload begins are merged into one.
+// If the reload fails, Run repeats it after 1 second, then 2, and so on, up to a
+// minute, until a reload succeeds. It does not repeat one that failed because of
+// the PIN.
 func (i *Identity) RequestReload() {
 	select {
 	case i.requests <- struct{}{}:
@@ -34,12 +40,19 @@ func (i *Identity) Run(ctx context.Context) error {
 	var seen, seenPINs, triedPINs filestate.State
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	repeat := newRepeat(i)
+	defer repeat.timer.Stop()
 	for {
 		requested := false
 		select {
 		case <-tick.C:
 		case <-i.requests:
 			requested = true
+			repeat.begin()
+		case <-repeat.timer.C:
+			if requested = repeat.wanted(); !requested {
+				continue
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-i.done.Done():
@@ -58,8 +71,11 @@ func (i *Identity) Run(ctx context.Context) error {
 		case now.Equal(i.files()) || !i.mayReload(now):
 			continue
 		}
-		if i.Reload(ctx) != nil {
+		if err := i.Reload(ctx); err != nil {
 			i.setFailed(now)
+			if requested {
+				repeat.failed(err)
+			}
 			continue
 		}
 		if i.config.Reloaded != nil {
@@ -73,4 +89,39 @@ func (i *Identity) files() filestate.State {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.current.files
+}
+
+// A repeat is a requested reload that is repeated until it succeeds.
+type repeat struct {
+	identity *Identity
+	timer    *time.Timer // stopped, unless the reload has failed
+	pause    time.Duration
+	reloads  int // Stats.Reloads at the time of the request
+}
+
+func newRepeat(i *Identity) *repeat {
+	r := &repeat{identity: i, timer: time.NewTimer(watchRetryInterval)}
+	r.timer.Stop()
+	return r
+}
+
+// begin is called for each request.
+func (r *repeat) begin() {
+	r.timer.Stop()
+	r.pause, r.reloads = firstRepeat, r.identity.Stats().Reloads
+}
+
+// failed is called after each failed attempt.
+func (r *repeat) failed(err error) {
+	if errors.Is(err, signer.ErrPINRequired) || r.identity.standingRefusal() != nil {
+		return
+	}
+	r.timer.Reset(r.pause)
+	r.pause = min(2*r.pause, watchRetryInterval)
+}
+
+// wanted reports whether the reload must be repeated: no other one has succeeded since
+// the request, and no PIN was refused.
+func (r *repeat) wanted() bool {
+	return r.identity.Stats().Reloads == r.reloads && r.identity.standingRefusal() == nil
 }

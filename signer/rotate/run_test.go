@@ -283,6 +283,43 @@ func TestRequests(t *testing.T) {
 	})
 }
 
+// A requested reload that failed is repeated with growing pauses until a reload succeeds.
+func TestRequestRepeated(t *testing.T) {
+	watch(t, t.TempDir(), func(w *watched) {
+		w.fail(signer.ErrUnavailable)
+		w.RequestReload()
+		w.after(0, 2, 0)
+		for n, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+			w.after(pause*time.Second-1, 2+n, 0)
+			w.after(1, 3+n, 0)
+		}
+		w.RequestReload() // begins again
+		w.after(0, 11, 0)
+		w.after(time.Second, 12, 0)
+		w.new("p256")
+		w.after(2*time.Second, 13, 1)
+		w.after(time.Hour, 13, 1)
+
+		w.fail(signer.ErrUnavailable)
+		w.RequestReload()
+		w.after(0, 14, 1)
+		w.new("p256")
+		if err := w.Reload(w.t.Context()); err != nil { // by somebody else
+			t.Error(err)
+		}
+		w.after(time.Hour, 15, 1)
+	})
+	for _, err := range []error{signer.ErrPINRequired, signer.ErrTryCounted, signer.ErrPINIncorrect, signer.ErrPINLocked} {
+		watch(t, t.TempDir(), func(w *watched) {
+			w.fail(signer.ErrUnavailable)
+			w.RequestReload()
+			w.after(0, 2, 0)
+			w.fail(err)
+			w.after(time.Hour, 3, 0)
+		})
+	}
+}
+
 // If Acquire has reopened the key, Run does not reload it for an earlier change
 // of the files.
 func TestRunAfterAcquire(t *testing.T) {

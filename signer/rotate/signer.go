@@ -46,6 +46,9 @@ type current struct {
 func (c *current) Public() crypto.PublicKey   { return c.identity.currentKey().Public() }
 func (c *current) Chain() []*x509.Certificate { return c.identity.Chain() }
 func (c *current) NeedsPerson() bool          { return signer.NeedsPerson(c.identity.currentKey()) }
+func (c *current) SignsMessagesOnly() bool {
+	return signer.SignsMessagesOnly(c.identity.currentKey())
+}
 func (c *current) Certificates() signer.Certificates {
 	return signer.CertificatesOf(c.identity.currentKey())
 }

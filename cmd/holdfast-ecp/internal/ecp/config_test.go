@@ -208,3 +208,55 @@ func TestOtherKey(t *testing.T) {
 		t.Errorf("%v; %d signatures of another key", err, second.Signs())
 	}
 }
+
+// A recording backend notes the environment for its programs.
+type recording struct {
+	signer.Signer
+	env *[]string
+}
+
+func (recording) Name() string      { return "record" }
+func (recording) Schemes() []string { return []string{"record"} }
+
+func (b recording) Open(_ context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+	*b.env = call.ChildEnv(ref)
+	return b.Signer, nil
+}
+
+// TestProgramEnvironment: a program that a backend starts gets the environment without the
+// variables that the configuration names as places of keys and PINs.
+func TestProgramEnvironment(t *testing.T) {
+	key := fake(t, "p256")
+	chain := string(signertest.CertPEM(key.Certificates...))
+	config := filepath.Join(t.TempDir(), "config.json")
+	writeFile(t, config, []byte(`{"cert_configs": {"holdfast": {"certificate": "env:CHAIN", "private_key": "record:x"}}}`))
+	var env []string
+	p := Process{
+		Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: os.Stderr,
+		LookupEnv: func(name string) (string, bool) { return chain, name == "CHAIN" },
+		Environ:   func() []string { return []string{"CHAIN=" + chain, "HOME=/home/app"} },
+		Store:     keystore.New(file.Backend{}, recording{key, &env}),
+	}
+	if code := p.Run(t.Context(), []string{config}); code != 0 || !reflect.DeepEqual(env, []string{"HOME=/home/app"}) {
+		t.Errorf("code %d; the program gets %q", code, env)
+	}
+}
+
+// A whole signer signs only whole messages.
+type whole struct{ signer.Signer }
+
+func (whole) SignsMessagesOnly() bool { return true }
+
+// TestMessagesOnly: a key that refuses the digests of the clients is refused at the start.
+func TestMessagesOnly(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config.json")
+	writeFile(t, config, []byte(`{"cert_configs": {"holdfast": {"private_key": "record:x"}}}`))
+	for _, kind := range []string{"p256", "rsa2048"} {
+		var errs bytes.Buffer
+		var env []string
+		p := Process{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Store: keystore.New(recording{whole{fake(t, kind)}, &env})}
+		if code := p.Run(t.Context(), []string{config}); code != 5 || !strings.Contains(errs.String(), "send digests, and this key signs only whole messages") || !strings.Contains(errs.String(), "hint: an ssh-agent cannot sign for these clients") {
+			t.Errorf("%s: code %d, %s", kind, code, &errs)
+		}
+	}
+}

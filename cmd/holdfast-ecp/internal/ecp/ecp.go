@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/environ"
+	"github.com/holdfast-dev/holdfast/internal/hide"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/rotate"
@@ -36,6 +38,7 @@ type Process struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	LookupEnv      func(string) (string, bool)
+	Environ        func() []string // NAME=VALUE
 	Store          *keystore.Store
 }
 
@@ -98,6 +101,7 @@ func (p Process) Run(ctx context.Context, args []string) int {
 
 // run opens the key and serves the client until that closes Stdin.
 func (p Process) run(ctx context.Context, path string) (err error) {
+	hide.Memory()
 	id, err := readConfig(p.Store, path)
 	if err != nil {
 		return err
@@ -107,7 +111,7 @@ func (p Process) run(ctx context.Context, path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, key.Close()) }()
-	if err := usable(key.Signer().Public()); err != nil {
+	if err := usable(key.Signer()); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	s, err := newServer(key)
@@ -122,10 +126,11 @@ func (p Process) run(ctx context.Context, path string) (err error) {
 // keeps them.
 func (p Process) open(ctx context.Context, id keystore.Identity) (*rotate.Identity, error) {
 	logger := slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: redactAttr}))
+	uses := p.Store.Uses(id.Key, id.Certificate, id.Intermediates).Variables
 	var first crypto.PublicKey
 	return rotate.New(ctx, rotate.Config{
 		Open: func(ctx context.Context) (signer.Signer, error) {
-			return p.Store.OpenIdentity(ctx, id, keystore.Options{Logger: logger, LookupEnv: p.LookupEnv})
+			return p.Store.OpenIdentity(ctx, id, keystore.Options{Logger: logger, LookupEnv: p.LookupEnv, Environ: p.childEnv(uses)})
 		},
 		Check: func(s signer.Signer) error {
 			if first == nil {
@@ -140,15 +145,32 @@ func (p Process) open(ctx context.Context, id keystore.Identity) (*rotate.Identi
 	})
 }
 
-// usable returns an error if the clients refuse every signature of a key.
-func usable(pub crypto.PublicKey) error {
+// childEnv returns the environment for programs that a backend starts, without the
+// variables that hold a key or a PIN.
+func (p Process) childEnv(without []string) func() []string {
+	if p.Environ == nil {
+		return nil
+	}
+	return func() []string { return environ.Without(p.Environ(), without) }
+}
+
+// usable returns an error if the clients refuse every signature of a key, or if the key
+// cannot sign what they send.
+func usable(key signer.Signer) error {
+	pub := key.Public()
+	known := false
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:
-		return nil
+		known = true
 	case *rsa.PublicKey:
-		if pub.N.BitLen() >= 2048 {
-			return nil
-		}
+		known = pub.N.BitLen() >= 2048
+	}
+	switch {
+	case known && signer.SignsMessagesOnly(key):
+		return signer.WithHint(fmt.Errorf("the clients of Google send digests, and this key signs only whole messages: %w", errors.ErrUnsupported),
+			"an ssh-agent cannot sign for these clients; use a key in a device or a file, or a program with exec: that answers \"input\": \"digest\"")
+	case known:
+		return nil
 	}
 	return signer.WithHint(fmt.Errorf("the clients of Google do not accept a key of the type %s", signer.DescribeKey(pub)), "use an ECDSA key, or an RSA key of at least 2048 bits")
 }

@@ -50,10 +50,10 @@ func programCases(*pki) (all []badInput) {
 			s.must(os.Chmod(s.path("open"), 0o777))
 		}, code: front.ExitUnavailable, culprit: "can be written by other users (mode 0777)", hint: "/usr/local/bin"},
 		{name: "no such interpreter", setup: func(s *scene) { s.must(clitest.WriteProgram(s.path("signer"), []byte("#!/no/such/python\n"))) }, code: front.ExitNotFound, culprit: "cannot be started", hint: "first line of the script"},
-		{name: "ends", setup: signerProgram("echo 'no network' >&2; exit 9"), code: front.ExitUnavailable, culprit: "exit status 9): no network", hint: "echo '{"},
-		{name: "steers the terminal", setup: signerProgram(`printf '\033[2J\302\233\n' >&2; exit 9`), code: front.ExitUnavailable, culprit: "exit status 9", hint: "echo '{"},
-		{name: "greets", setup: signerProgram("echo Welcome; exec cat"), code: front.ExitOther, culprit: `: "Welcome"`, hint: "echo '{"},
-		{name: "writes without an end", setup: signerProgram("exec tr '\\0' x </dev/zero"), code: front.ExitOther, culprit: "a line of more than 1048576 bytes", hint: "echo '{"},
+		{name: "ends", setup: signerProgram("echo 'no network' >&2; exit 9"), code: front.ExitUnavailable, culprit: "exit status 9): no network", hint: `printf '%s\n' '{`},
+		{name: "steers the terminal", setup: signerProgram(`printf '\033[2J\302\233\n' >&2; exit 9`), code: front.ExitUnavailable, culprit: "exit status 9", hint: `printf '%s\n' '{`},
+		{name: "greets", setup: signerProgram("echo Welcome; exec cat"), code: front.ExitOther, culprit: `: "Welcome"`, hint: `printf '%s\n' '{`},
+		{name: "writes without an end", setup: signerProgram("exec tr '\\0' x </dev/zero"), code: front.ExitOther, culprit: "a line of more than 1048576 bytes", hint: `printf '%s\n' '{`},
 		{name: "complains without an end", args: append(key("exec:program=./signer;key=app"), "--timeout", "1s"), setup: signerProgram("while :; do echo complaint >&2; done"), code: front.ExitUnavailable, culprit: "does not answer", hint: "log of the program"},
 		{name: "hangs", args: append(key("exec:program=./signer;key=app"), "--timeout", "1s"), setup: signerProgram("exec sleep 1000"), code: front.ExitUnavailable, culprit: "does not answer", hint: "log of the program"},
 		{name: "other version", setup: signerProgram(answer(`{"id":1,"version":2,"input":"digest","public_key":"KEY"}`)), code: front.ExitOther, culprit: "speaks version 2", hint: "version"},
@@ -64,7 +64,7 @@ func programCases(*pki) (all []badInput) {
 		{name: "key of another certificate", setup: signerProgram(answer(`{"id":1,"version":1,"input":"digest","public_key":"OTHER"}`)), code: front.ExitOther, culprit: "certificate is for another key", hint: "another certificate"},
 		{name: "signature is none", setup: signerProgram(opens + `echo '{"id":2,"signature":"MEUC"}'; exec cat >/dev/null`), code: front.ExitOther, culprit: "does not verify the signature", hint: "check that the program signs"},
 		{name: "signature of r and s", setup: signerProgram(opens + fmt.Sprintf(`echo '{"id":2,"signature":"%s"}'; exec cat >/dev/null`, base64.StdEncoding.EncodeToString(make([]byte, 64)))), code: front.ExitOther, culprit: "does not verify the signature", hint: "ASN.1 DER"},
-		{name: "ends when it signs", setup: signerProgram(opens + "exit 9"), code: front.ExitUnavailable, culprit: "started again without success", hint: "echo '{"},
+		{name: "ends when it signs", setup: signerProgram(opens + "exit 9"), code: front.ExitUnavailable, culprit: "started again without success", hint: `printf '%s\n' '{`},
 	} {
 		c.name = "program: " + c.name
 		if c.args == nil {

@@ -48,7 +48,7 @@ var brokenKeys = []setup{
 	{name: "program that others can write", args: programFlags, prepare: signerProgram("exec cat", "757"), check: "key", seen: "can be written by other users (mode 0757)", command: "ls -ldL '{dir}/signer'", code: 5},
 	{name: "program not executable", args: programFlags, prepare: signerProgram("exec cat", "644"), check: "key", seen: "permission denied", command: "ls -ldL '{dir}/signer'", code: 5},
 	{name: "program ends", args: programFlags, prepare: signerProgram("echo no network >&2; exit 1", "755"), check: "key", seen: "has ended without an answer (exit status 1): no network",
-		command: `echo '{"id":1,"request":"open","version":1,"key":"app"}' | '{dir}/signer'`, code: 5},
+		command: `printf '%s\n' '{"id":1,"request":"open","version":1,"key":"app"}' | '{dir}/signer'`, code: 5},
 	{name: "program greets", args: programFlags, prepare: signerProgram("echo hello; exec cat", "755"), check: "key", seen: `: "hello"`, command: `| '{dir}/signer'`, code: 1},
 	{name: "program without the key", args: programFlags, prepare: signerProgram(`read -r line; echo '{"id":1,"error":{"code":"not-found","message":"no key app"}}'`, "755"),
 		check: "key", seen: "the program answers not-found: no key app", command: `| '{dir}/signer'`, code: 3},

@@ -68,6 +68,7 @@ type limitedWatchedSigner struct {
 
 func (s *watchedSigner) Certificates() signer.Certificates { return signer.CertificatesOf(s.Signer) }
 func (s *watchedSigner) NeedsPerson() bool                 { return signer.NeedsPerson(s.Signer) }
+func (s *watchedSigner) SignsMessagesOnly() bool           { return signer.SignsMessagesOnly(s.Signer) }
 func (s *watchedSigner) PSSSaltLengths(hash crypto.Hash) []int {
 	return signer.PSSSaltLengths(s.Signer, hash)
 }

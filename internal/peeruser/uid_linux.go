@@ -1,8 +1,8 @@
-package sshagent
+package peeruser
 
 import "golang.org/x/sys/unix"
 
-// peerUID returns the user of the client of a socket (unix(7), SO_PEERCRED).
+// peerUID asks for SO_PEERCRED (unix(7)).
 func peerUID(fd int) (uid int, known bool, err error) {
 	c, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {

@@ -1,5 +1,5 @@
-//go:build !linux && !darwin
+//go:build !linux && !darwin && !freebsd
 
-package sshagent
+package peeruser
 
 func peerUID(int) (uid int, known bool, err error) { return 0, false, nil }
