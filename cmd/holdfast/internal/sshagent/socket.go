@@ -35,15 +35,19 @@ type socket struct {
 	file     fs.FileInfo
 }
 
-// listen makes the socket at path, or if that is "", in the runtime folder. Only this
-// user can connect. The file of an agent that was killed is replaced.
-func listen(env func(string) string, path string) (*socket, error) {
+// listen makes the socket at path, or if that is "", in the runtime folder: under the name
+// that shells know, or under one that no other agent has. Only this user can connect. The
+// file of an agent that was killed is replaced.
+func listen(env func(string) string, path string, alone bool) (*socket, error) {
 	if path == "" {
 		dir, err := daemon.RuntimeDir(env)
 		if err != nil {
 			return nil, signer.WithHint(fmt.Errorf("folder of the socket: %w", err), "name a file in a folder that only you can access with --socket FILE")
 		}
 		path = filepath.Join(dir, socketName)
+		if alone {
+			path = filepath.Join(dir, "ssh-agent-"+rand.Text()[:8]+".sock")
+		}
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -53,36 +57,45 @@ func listen(env func(string) string, path string) (*socket, error) {
 		return nil, signer.WithHint(front.Usagef("--socket: the name has %d bytes with its folder; at most %d are possible", n, maxPath), "choose a shorter name with --socket FILE")
 	}
 	if err := checkFolder(path); err != nil {
-		return nil, fmt.Errorf("--socket %w", err)
+		return nil, err
 	}
 	if err := checkFile(path); err != nil {
 		return nil, fmt.Errorf("--socket %s: %w", path, err)
 	}
 	s := &socket{path: path}
 	if err := s.bind(); err != nil {
-		return nil, fmt.Errorf("--socket %s: %w", path, err)
+		return nil, fmt.Errorf("--socket %s: %w", path, cause(err))
 	}
 	return s, nil
+}
+
+// cause returns err without the names of files and calls that packages net and os add.
+func cause(err error) error {
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number
+	}
+	return err
 }
 
 // checkFolder returns an error if other users could replace the file at path.
 func checkFolder(path string) error {
 	if err := fileowner.Check(path); err != nil {
-		return err
+		return fmt.Errorf("--socket %w", err)
 	}
 	dir := filepath.Dir(path)
 	info, err := os.Stat(dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("--socket %s: folder: %w", path, cause(err))
 	}
 	uid, known := fileowner.UID(info)
 	switch {
 	case !info.IsDir():
-		return front.Usagef("%s: not in a folder", path)
+		return front.Usagef("--socket %s: not in a folder", path)
 	case known && uid != os.Geteuid() && uid != 0:
-		return signer.WithHint(fmt.Errorf("%s: the folder belongs to another user: %w", path, fs.ErrPermission), "choose a folder of yours with --socket FILE")
+		return signer.WithHint(fmt.Errorf("--socket %s: the folder belongs to another user: %w", path, fs.ErrPermission), "choose a folder of yours with --socket FILE")
 	case info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
-		return signer.WithHint(fmt.Errorf("%s: other users can replace files in the folder: %w", path, fs.ErrPermission), "choose a folder that only you can write with --socket FILE")
+		return signer.WithHint(fmt.Errorf("--socket %s: other users can replace files in the folder: %w", path, fs.ErrPermission), "choose a folder that only you can write with --socket FILE")
 	}
 	return nil
 }
@@ -95,13 +108,13 @@ func checkFile(path string) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return cause(err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return signer.WithHint(fmt.Errorf("the file is not a socket: %w", fs.ErrExist), "choose another name with --socket FILE")
+		return signer.WithHint(errors.New("the file is not a socket"), "choose another name with --socket FILE")
 	}
 	if uid, known := fileowner.UID(info); known && uid != os.Geteuid() {
-		return signer.WithHint(fmt.Errorf("the socket belongs to another user: %w", fs.ErrExist), "choose another name with --socket FILE")
+		return signer.WithHint(errors.New("the socket belongs to another user"), "choose another name with --socket FILE")
 	}
 	other, err := net.DialTimeout("unix", path, dialTimeout)
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
@@ -110,7 +123,7 @@ func checkFile(path string) error {
 	if err == nil {
 		other.Close()
 	}
-	return signer.WithHint(fmt.Errorf("another agent listens there: %w", fs.ErrExist), "use that agent, end it, or choose another name with --socket FILE")
+	return signer.WithHint(errors.New("another agent listens there"), "use that agent, end it, or choose another name with --socket FILE")
 }
 
 // bind makes the socket under another name first, so that the file at path always is
