@@ -91,10 +91,13 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	refuse := func(err error) (Config, error) {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	const example = "write exec:program=/usr/local/bin/kms-signer;key=NAME"
+	example := "write exec:program=/usr/local/bin/kms-signer;key=NAME"
 	a, err := keystore.ParseAttributes(ref.Rest, attributes...)
 	switch {
 	case err != nil && !strings.ContainsAny(ref.Rest, "=;"):
+		if ref.Rest != "" && hasFolder(ref.Rest) {
+			example = "write exec:" + keystore.FormatAttribute("program", ref.Rest) + ";key=NAME"
+		}
 		return refuse(signer.WithHint(err, example))
 	case err != nil:
 		return refuse(err)

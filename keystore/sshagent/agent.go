@@ -98,5 +98,5 @@ func garbled(err error) error {
 // unreachable is the error for an agent to which there is no connection.
 func unreachable(err error) error {
 	return signer.WithHint(fmt.Errorf("%w: no connection: %w", signer.ErrUnavailable, err),
-		`start an agent with eval "$(ssh-agent)", or check the variable `+socketVariable)
+		`start an agent with eval "$(ssh-agent)", or check its socket, which socket= of the reference names, or else the variable `+socketVariable)
 }
