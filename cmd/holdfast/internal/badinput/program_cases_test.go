@@ -35,6 +35,7 @@ func programCases(*pki) (all []badInput) {
 	for _, c := range []badInput{
 		{name: "nothing", args: key("exec:"), code: front.ExitUsage, culprit: "not NAME=VALUE", hint: "exec:program=/usr/local/bin/kms-signer;key=NAME"},
 		{name: "only a path", args: key("exec:./signer"), code: front.ExitUsage, culprit: "not NAME=VALUE", hint: "exec:program=./signer;key=NAME"},
+		{name: "only a name", args: key("exec:signer"), code: front.ExitUsage, culprit: "not NAME=VALUE", hint: "exec:program=/usr/local/bin/signer;key=NAME"},
 		{name: "no program", args: key("exec:key=app"), code: front.ExitUsage, culprit: "must contain program=", hint: "exec:program="},
 		{name: "program without a folder", args: key("exec:program=cat;key=app"), code: front.ExitUsage, culprit: "PATH is not searched", hint: "./cat"},
 		{name: "unknown attribute", args: key("exec:program=./signer;token=" + testPassword), code: front.ExitUsage, culprit: `attribute "token" is not one of program, key, pin-source`, hint: "reference"},
