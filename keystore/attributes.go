@@ -28,7 +28,11 @@ func ParseAttributes(rest string, known ...string) (map[string]string, error) {
 			if values["pin-value"] != "" {
 				return nil, errors.New("contains an unknown attribute after pin-value; write ; in a PIN as %3B")
 			}
-			return nil, fmt.Errorf("attribute %q is not one of %s", truncate(name), strings.Join(known, ", "))
+			err := fmt.Errorf("attribute %q is not one of %s", truncate(name), strings.Join(known, ", "))
+			if i := slices.IndexFunc(known, func(k string) bool { return plain(k) == plain(name) }); i >= 0 {
+				err = signer.WithHint(err, "did you mean "+known[i]+"?")
+			}
+			return nil, err
 		}
 		if _, ok := values[name]; ok {
 			return nil, fmt.Errorf("attribute %q is given twice", name)
@@ -45,6 +49,11 @@ func ParseAttributes(rest string, known ...string) (map[string]string, error) {
 		values[name] = value
 	}
 	return values, nil
+}
+
+// plain returns a name as it is compared with one that a person has mistyped.
+func plain(name string) string {
+	return strings.ToLower(strings.NewReplacer("-", "", "_", "", ".", "").Replace(name))
 }
 
 // WithAttribute appends an attribute to ref, which has the form NAME=VALUE;….

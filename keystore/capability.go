@@ -201,6 +201,10 @@ type Entry struct {
 	Public      crypto.PublicKey  // of a KeyEntry, unless the store does not reveal it
 	Certificate *x509.Certificate // of a CertificateEntry or an AttestationEntry
 
+	// Comment is a text that people gave a KeyEntry, such as the comment of a key in
+	// an ssh-agent. It can be empty, and contain any characters.
+	Comment string
+
 	// Plaintext means that the private key of a KeyEntry can be read
 	// without a password.
 	Plaintext bool

@@ -166,9 +166,15 @@ func (s *Store) unknownScheme(ref Ref) error {
 	if ref.IsZero() {
 		return &RefError{"", errEmpty}
 	}
+	hint := fmt.Sprintf("if this is the name of a file, write ./%s:…", ref.Scheme)
+	for scheme := range s.scheme {
+		if plain(scheme) == plain(ref.Scheme) {
+			hint = "did you mean " + scheme + ":?"
+		}
+	}
 	return &RefError{ref.String(), signer.WithHint(
 		fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(slices.Sorted(maps.Keys(s.scheme)), ", ")),
-		fmt.Sprintf("if this is the name of a file, write ./%s:…", ref.Scheme))}
+		hint)}
 }
 
 // wrap adds the backend and the reference to err, unless err already has them.

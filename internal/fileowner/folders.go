@@ -79,7 +79,7 @@ func CheckFolders(path string) error {
 // replaceable says how others than root and this user could replace what is in a folder,
 // or where a symbolic link leads. It returns "" if they could not.
 func replaceable(info fs.FileInfo) string {
-	e := writable(info)
+	e := writable(info, 0)
 	link := info.Mode().Type() == fs.ModeSymlink // its mode has no meaning
 	if e == nil || !e.Foreign && (link || info.Mode()&fs.ModeSticky != 0) {
 		return ""

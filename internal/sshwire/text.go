@@ -30,6 +30,9 @@ func ParseFingerprint(text string) (Fingerprint, error) {
 		encoded = strings.TrimSuffix(encoded, "=")
 	}
 	b, err := base64.RawStdEncoding.Strict().DecodeString(encoded)
+	if err != nil && len(encoded) == base64.RawStdEncoding.EncodedLen(sha256.Size) {
+		return Fingerprint{}, errors.New("not a SHA-256 fingerprint: it has 43 characters, but one of them is wrong")
+	}
 	if err != nil || len(b) != sha256.Size || strings.ContainsAny(encoded, "\r\n") {
 		return Fingerprint{}, errors.New("not a SHA-256 fingerprint, which is SHA256: and 43 characters of base64")
 	}

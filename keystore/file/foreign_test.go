@@ -219,7 +219,7 @@ func TestOpenOpenSSHKeys(t *testing.T) {
 	k := newKit(t)
 	for kind, want := range map[string][2]string{
 		"rsa": {"OPENSSH PRIVATE KEY", "ssh-keygen -p -m PKCS8"}, "ecdsa": {"OPENSSH PRIVATE KEY", "ssh-keygen -p -m PKCS8"},
-		"ed25519": {"ssh-ed25519", "RSA or ECDSA"},
+		"ed25519": {"ssh-ed25519", "only RSA and ECDSA keys to PKCS #8; make another key, as with openssl genpkey -algorithm ed25519 -out new-key.pem"},
 	} {
 		for _, password := range []string{"", testPassword} {
 			path := k.path(kind + password)

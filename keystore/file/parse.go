@@ -155,7 +155,7 @@ func (c *contents) addBlock(b *pem.Block) {
 		c.otherKeys = append(c.otherKeys, signer.WithHint(unsupported("PEM block %q uses the legacy PEM encryption, which is too weak", b.Type), hint))
 	case b.Type == "OPENSSH PRIVATE KEY" && !isConvertible(b.Bytes):
 		c.otherKeys = append(c.otherKeys, signer.WithHint(unsupported("OpenSSH private key is for %q, which is not supported", openSSHType(b.Bytes)),
-			"use an RSA or ECDSA key, because OpenSSH converts no other key to PKCS #8"))
+			"OpenSSH converts only RSA and ECDSA keys to PKCS #8; make another key, as with openssl genpkey -algorithm ed25519 -out new-key.pem, or add this one to an ssh-agent and use sshagent:"))
 	case isPFX(der):
 		c.addPFX(b.Bytes, rest)
 	case ok && isCertificateType && isContentInfo(der):

@@ -96,14 +96,20 @@ func (k *Key) algorithmFor(m signer.Mechanism) (algorithm, error) {
 			return a, nil
 		}
 	}
-	what := signer.DescribeKey(k.pub) + " key"
+	for _, a := range algorithms { // those of the key that the program does not list
+		if a.kind == kindOf(k.pub) && a.padding == m.Padding && a.hash == m.Hash {
+			return algorithm{}, signer.WithHint(fmt.Errorf("the program does not list %s in \"algorithms\": %w", a.name, errors.ErrUnsupported),
+				"use another algorithm, or a program that lists this one")
+		}
+	}
+	what := signer.DescribeKey(k.pub)
 	if m.Padding != signer.NoPadding {
 		what += " with " + m.Padding.String()
 	}
 	if m.Hash != 0 {
 		what += " and " + m.Hash.String()
 	}
-	return algorithm{}, fmt.Errorf("the program makes no signatures of a %s: %w", what, errors.ErrUnsupported)
+	return algorithm{}, fmt.Errorf("a program makes no signatures with a key of type %s: %w", what, errors.ErrUnsupported)
 }
 
 // SignatureSchemes implements [signer.SchemeLimiter] with the algorithms that the

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -91,15 +92,14 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	refuse := func(err error) (Config, error) {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	const example = "write exec:program=/usr/local/bin/kms-signer;key=NAME"
 	a, err := keystore.ParseAttributes(ref.Rest, attributes...)
 	switch {
 	case err != nil && !strings.ContainsAny(ref.Rest, "=;"):
-		return refuse(signer.WithHint(err, example))
+		return refuse(signer.WithHint(err, example(ref.Rest)))
 	case err != nil:
 		return refuse(err)
 	case a["program"] == "":
-		return refuse(signer.WithHint(errors.New("must contain program="), example))
+		return refuse(signer.WithHint(errors.New("must contain program="), example("")))
 	case !hasFolder(a["program"]):
 		return refuse(signer.WithHint(fmt.Errorf("the program %q is a name without a folder, and PATH is not searched", a["program"]),
 			"write its path, such as /usr/local/bin/"+a["program"]+", or ./"+a["program"]))
@@ -116,6 +116,15 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 		cfg.PIN, err = call.PINSource(source)
 	}
 	return cfg, err
+}
+
+// example returns the hint for a reference without program=. path is that of the program,
+// or "".
+func example(path string) string {
+	if path = cmp.Or(path, "kms-signer"); !hasFolder(path) {
+		path = "/usr/local/bin/" + path
+	}
+	return "write exec:" + keystore.FormatAttribute("program", path) + ";key=NAME"
 }
 
 // hasFolder reports whether a path names the folder of a file, too.

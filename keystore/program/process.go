@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
@@ -54,7 +55,7 @@ func (e *endedError) Unwrap() error { return signer.ErrUnavailable }
 // start starts the program. It does not search PATH.
 func start(cfg Config) (*process, error) {
 	if err := fileowner.CheckProgram(cfg.Path); err != nil {
-		return nil, explainStart(err)
+		return nil, explainStart(cfg.Path, err)
 	}
 	ctx, end := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, cfg.Path)
@@ -82,7 +83,7 @@ func start(cfg Config) (*process, error) {
 	if err != nil {
 		end()
 		stdout.Close()
-		return nil, explainStart(err)
+		return nil, explainStart(cfg.Path, err)
 	}
 	go func() {
 		p.readErr = p.read(ctx, stdout)
@@ -123,7 +124,7 @@ func killer(cmd *exec.Cmd, end func(), ended <-chan struct{}) (kill func()) {
 // errStart is in the tree of all errors for programs that do not run.
 var errStart = errors.New("the program cannot be started")
 
-func explainStart(err error) error {
+func explainStart(program string, err error) error {
 	var path *fs.PathError
 	var own *fileowner.ProgramError
 	hint := ""
@@ -133,7 +134,14 @@ func explainStart(err error) error {
 	case errors.Is(err, syscall.ENOEXEC):
 		hint = "a script must begin with a line such as #!/bin/sh, and a program must be for this system"
 	case errors.Is(err, fs.ErrPermission):
-		hint = "check that program= names a file that this user may execute, as with: chmod +x FILE"
+		hint = "check that program= names a file that this user may execute"
+		if info, statErr := os.Stat(program); statErr == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 == 0 {
+			hint = "make the program executable: " + makeExecutable(program)
+		} else if statErr == nil && info.IsDir() {
+			hint = "program= names a folder; name the file of the program in it"
+		}
+	case errors.Is(err, fs.ErrNotExist) && errors.As(err, &path) && path.Op == "stat" && strings.Contains(program, " "):
+		hint = "program= names one file, and it gets no arguments; use a script that begins with #!"
 	case errors.Is(err, fs.ErrNotExist) && errors.As(err, &path) && path.Op != "stat": // the file is there
 		hint = "check the first line of the script, such as #!/usr/bin/python3"
 	}
@@ -146,6 +154,9 @@ func explainStart(err error) error {
 	}
 	return err
 }
+
+// makeExecutable returns a command that makes a program executable.
+func makeExecutable(path string) string { return "chmod +x " + quote(path) }
 
 // read passes the lines of standard output on until it ends, or the program is killed.
 func (p *process) read(ctx context.Context, stdout io.Reader) error {
@@ -236,7 +247,7 @@ func mute(cause error) error {
 	if errors.Is(cause, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", signer.ErrUnavailable, err)
 	}
-	return signer.WithHint(err, "look at the log of the program, and at the service or the device behind it, or allow more time")
+	return signer.WithHint(err, "the program must flush each answer; look at the log of the program, and at the service or the device behind it, or allow more time")
 }
 
 // describeEnd says how the program has ended. Its output has ended.

@@ -287,7 +287,8 @@ func TestNotStarted(t *testing.T) {
 		"open":        {fs.ErrPermission, "can be written by other users (mode 0757)", "chmod go-w"},
 		"group":       {fs.ErrPermission, "can be written by other users (mode 0775)", "chmod go-w"},
 		"none":        {fs.ErrNotExist, "no such file", ""},
-		".":           {fs.ErrPermission, "permission denied", "chmod +x"},
+		"none -v":     {fs.ErrNotExist, "no such file", "gets no arguments"},
+		".":           {fs.ErrPermission, "permission denied", "names a folder"},
 	} {
 		_, err := program.Open(t.Context(), program.Config{Path: filepath.Join(dir, name)})
 		if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.text) || !strings.Contains(signer.Hint(err), c.hint) {

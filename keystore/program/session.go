@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -169,7 +170,13 @@ func (c Config) explain(err error) error {
 	if signer.Hint(err) == "" && (errors.Is(err, errProgram) || errors.As(err, &ended)) {
 		err = signer.WithHint(err, "see what the program answers: "+command)
 	}
-	if errors.Is(err, errStart) {
+	var own *fileowner.ProgramError
+	switch {
+	case errors.As(err, &own):
+		command = "ls -ldL " + quote(own.Path)
+	case errors.Is(err, errStart) && strings.HasSuffix(signer.Hint(err), makeExecutable(c.Path)):
+		command = makeExecutable(c.Path)
+	case errors.Is(err, errStart):
 		command = "ls -ldL " + quote(c.Path)
 	}
 	return &explained{err, command}

@@ -29,7 +29,14 @@ func parseRef(ref keystore.Ref) (map[string]string, error) {
 	if rest == "" {
 		return nil, nil
 	}
-	return keystore.ParseAttributes(rest, "socket", "id", "hint")
+	a, err := keystore.ParseAttributes(rest, "socket", "id", "hint")
+	switch {
+	case err == nil || strings.ContainsAny(rest, "=;"):
+		return a, err
+	case strings.Contains(rest, "/"):
+		return nil, signer.WithHint(err, "for the socket of the API, write spiffe:socket="+rest)
+	}
+	return nil, signer.WithHint(err, "write the SPIFFE ID of the workload, such as spiffe://example.org/app, or its hint, as in spiffe:hint="+rest)
 }
 
 // configFor returns the config of a reference.

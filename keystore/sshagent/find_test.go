@@ -180,7 +180,7 @@ func TestReferences(t *testing.T) {
 		t.Errorf("%v, %v", entries, err)
 	}
 	entries, err = store.List(t.Context(), keystore.Ref{Scheme: scheme, Rest: "comment=other;socket=" + agent.Socket}, keystore.Options{})
-	if err != nil || len(entries) != 1 {
+	if err != nil || len(entries) != 1 || entries[0].Comment != "other" {
 		t.Fatalf("%v, %v", entries, err)
 	}
 	if s, err := store.Open(t.Context(), entries[0].Ref, keystore.Options{}); err != nil || !signer.SamePublicKey(s.Public(), edKey.Public()) {

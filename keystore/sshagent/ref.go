@@ -59,8 +59,12 @@ func parse(ref keystore.Ref) (q query, err error) {
 	refuse := func(err error) (query, error) { return query{}, &keystore.RefError{Ref: ref.String(), Err: err} }
 	a, err := keystore.ParseAttributes(ref.Rest, "sha256", "comment", "public", "socket")
 	if err != nil {
-		if !strings.ContainsAny(ref.Rest, "=;") && strings.Contains(ref.Rest, "/") {
+		switch {
+		case strings.ContainsAny(ref.Rest, "=;"):
+		case strings.Contains(ref.Rest, "/"):
 			err = signer.WithHint(err, "for the socket of an agent, write sshagent:socket="+ref.Rest)
+		default:
+			err = signer.WithHint(err, "for the key with this comment, write sshagent:comment="+ref.Rest)
 		}
 		return refuse(err)
 	}
@@ -85,6 +89,9 @@ func (q *query) readPublic(ctx context.Context, call keystore.Call) error {
 		return fmt.Errorf("%s: %w", q.public, err)
 	}
 	blob, _, err := sshwire.ParsePublicKeyText(data)
+	if err != nil && keystore.ContainsPrivateKey(data) {
+		return signer.WithHint(fmt.Errorf("%s: %w", q.public, err), "this is a private key; name the file with its public key, such as "+q.public+".pub")
+	}
 	if err != nil {
 		return signer.WithHint(fmt.Errorf("%s: %w", q.public, err), "this prints the keys of the agent as such lines: "+q.agent().add("-L"))
 	}

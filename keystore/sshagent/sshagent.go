@@ -57,7 +57,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 	}
 	for _, k := range distinct(q.matching(all)) {
 		if k.err == nil {
-			entries = append(entries, keystore.Entry{Ref: reference(k.fingerprint, q.socket), Kind: keystore.KeyEntry, Public: k.pub})
+			entries = append(entries, keystore.Entry{Ref: reference(k.fingerprint, q.socket), Kind: keystore.KeyEntry, Public: k.pub, Comment: k.comment})
 		}
 	}
 	return entries, nil

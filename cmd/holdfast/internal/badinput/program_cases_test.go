@@ -34,15 +34,18 @@ func programCases(*pki) (all []badInput) {
 	answer := func(text string) string { return "read -r line; echo '" + text + "'; exec cat >/dev/null" }
 	for _, c := range []badInput{
 		{name: "nothing", args: key("exec:"), code: front.ExitUsage, culprit: "not NAME=VALUE", hint: "exec:program=/usr/local/bin/kms-signer;key=NAME"},
-		{name: "only a path", args: key("exec:./signer"), code: front.ExitUsage, culprit: "not NAME=VALUE", hint: "exec:program="},
+		{name: "only a path", args: key("exec:./signer"), code: front.ExitUsage, culprit: "not NAME=VALUE", hint: "exec:program=./signer;key=NAME"},
+		{name: "only a name", args: key("exec:signer"), code: front.ExitUsage, culprit: "not NAME=VALUE", hint: "exec:program=/usr/local/bin/signer;key=NAME"},
 		{name: "no program", args: key("exec:key=app"), code: front.ExitUsage, culprit: "must contain program=", hint: "exec:program="},
 		{name: "program without a folder", args: key("exec:program=cat;key=app"), code: front.ExitUsage, culprit: "PATH is not searched", hint: "./cat"},
 		{name: "unknown attribute", args: key("exec:program=./signer;token=" + testPassword), code: front.ExitUsage, culprit: `attribute "token" is not one of program, key, pin-source`, hint: "reference"},
 		{name: "PIN in the reference", args: key("exec:program=./signer;pin-value=" + testPassword), code: front.ExitUsage, culprit: `"pin-value"`, hint: "reference"},
 		{name: "PIN as the source of the PIN", args: key("exec:program=./signer;pin-source=pass:" + testPassword), code: front.ExitUsage, culprit: "pass:…", hint: "store only the PIN"},
 		{name: "does not exist", args: key("exec:program=./signer"), code: front.ExitNotFound, culprit: "the program cannot be started", hint: "name"},
-		{name: "not executable", args: key("exec:program=./key.pem"), code: front.ExitUnavailable, culprit: "permission denied", hint: "chmod +x"},
-		{name: "a folder", args: key("exec:program=./folder"), setup: func(s *scene) { s.must(os.Mkdir(s.path("folder"), 0o755)) }, code: front.ExitUnavailable, culprit: "permission denied", hint: "chmod +x"},
+		{name: "mistyped attribute", args: key("exec:program=./signer;pin_source=prompt"), code: front.ExitUsage, culprit: `"pin_source"`, hint: "did you mean pin-source?"},
+		{name: "with an argument", args: key("exec:program=/usr/bin/python3 ./signer.py"), code: front.ExitNotFound, culprit: "no such file", hint: "gets no arguments"},
+		{name: "not executable", args: key("exec:program=./key.pem"), code: front.ExitUnavailable, culprit: "permission denied", hint: "key.pem'"},
+		{name: "a folder", args: key("exec:program=./folder"), setup: func(s *scene) { s.must(os.Mkdir(s.path("folder"), 0o755)) }, code: front.ExitUnavailable, culprit: "permission denied", hint: "names a folder"},
 		{name: "others can write it", setup: steps(signerProgram("exec cat"), func(s *scene) { s.must(os.Chmod(s.path("signer"), 0o777)) }), code: front.ExitUnavailable, culprit: "can be written by other users (mode 0777)", hint: "chmod go-w"},
 		{name: "others can write its folder", args: key("exec:program=./open/signer"), setup: func(s *scene) {
 			s.must(os.Mkdir(s.path("open"), 0o700))
@@ -55,7 +58,7 @@ func programCases(*pki) (all []badInput) {
 		{name: "greets", setup: signerProgram("echo Welcome; exec cat"), code: front.ExitOther, culprit: `: "Welcome"`, hint: `printf '%s\n' '{`},
 		{name: "writes without an end", setup: signerProgram("exec tr '\\0' x </dev/zero"), code: front.ExitOther, culprit: "a line of more than 1048576 bytes", hint: `printf '%s\n' '{`},
 		{name: "complains without an end", args: append(key("exec:program=./signer;key=app"), "--timeout", "1s"), setup: signerProgram("while :; do echo complaint >&2; done"), code: front.ExitUnavailable, culprit: "does not answer", hint: "log of the program"},
-		{name: "hangs", args: append(key("exec:program=./signer;key=app"), "--timeout", "1s"), setup: signerProgram("exec sleep 1000"), code: front.ExitUnavailable, culprit: "does not answer", hint: "log of the program"},
+		{name: "hangs", args: append(key("exec:program=./signer;key=app"), "--timeout", "1s"), setup: signerProgram("exec sleep 1000"), code: front.ExitUnavailable, culprit: "does not answer", hint: "must flush each answer"},
 		{name: "other version", setup: signerProgram(answer(`{"id":1,"version":2,"input":"digest","public_key":"KEY"}`)), code: front.ExitOther, culprit: "speaks version 2", hint: "version"},
 		{name: "no such key", setup: signerProgram(answer(`{"id":1,"error":{"code":"not-found","message":"no key app"}}`)), code: front.ExitNotFound, culprit: "no key app", hint: "reference"},
 		{name: "wants a PIN", setup: signerProgram(answer(`{"id":1,"error":{"code":"pin-required"}}`)), code: front.ExitPIN, culprit: "PIN", hint: "--pin-source"},
@@ -64,6 +67,7 @@ func programCases(*pki) (all []badInput) {
 		{name: "key of another certificate", setup: signerProgram(answer(`{"id":1,"version":1,"input":"digest","public_key":"OTHER"}`)), code: front.ExitOther, culprit: "certificate is for another key", hint: "another certificate"},
 		{name: "signature is none", setup: signerProgram(opens + `echo '{"id":2,"signature":"MEUC"}'; exec cat >/dev/null`), code: front.ExitOther, culprit: "does not verify the signature", hint: "check that the program signs"},
 		{name: "signature of r and s", setup: signerProgram(opens + fmt.Sprintf(`echo '{"id":2,"signature":"%s"}'; exec cat >/dev/null`, base64.StdEncoding.EncodeToString(make([]byte, 64)))), code: front.ExitOther, culprit: "does not verify the signature", hint: "ASN.1 DER"},
+		{name: "does not list the algorithm", setup: signerProgram(answer(`{"id":1,"version":1,"input":"digest","public_key":"KEY","algorithms":["ecdsa_sha384"]}`)), code: front.ExitUnavailable, culprit: `does not list ecdsa_sha256 in "algorithms"`, hint: "another algorithm"},
 		{name: "ends when it signs", setup: signerProgram(opens + "exit 9"), code: front.ExitUnavailable, culprit: "started again without success", hint: `printf '%s\n' '{`},
 	} {
 		c.name = "program: " + c.name

@@ -26,6 +26,7 @@ func agentCommandCases(*pki) (all []badInput) {
 	}
 	add := func(c badInput) { all = append(all, c) }
 	add(badInput{name: "ssh-agent: no key", bare: true, args: []string{"ssh-agent"}, code: front.ExitUsage, culprit: "--private-key", hint: "ssh-agent --private-key"})
+	add(badInput{name: "ssh-agent: a key without its flag", bare: true, args: []string{"ssh-agent", "key.pem"}, code: front.ExitUsage, culprit: `"key.pem" is the command`, hint: "--private-key REFERENCE -- COMMAND"})
 	agent("an empty key", front.ExitUsage, "--private-key", "leave the flag out", nil, "--private-key=")
 	agent("key missing", front.ExitNotFound, "no.pem", "name", nil, "--private-key", "no.pem")
 	agent("key twice", front.ExitUsage, "the same key", "once", nil, "--private-key", "./key.pem")
@@ -33,17 +34,17 @@ func agentCommandCases(*pki) (all []badInput) {
 	agent("encrypted key", front.ExitPIN, "key.pem", "--pin-source", openssl("pkcs8", "-topk8", "-in", "plain.pem", "-passout", "env:PW", "-out", "key.pem"))
 	agent("certificate with two keys", front.ExitUsage, "--certificate", "leave it out", nil, "--private-key", "other.pem", "--certificate", "cert.pem")
 	agent("certificate missing", front.ExitNotFound, "no.pem", "name", nil, "--certificate", "no.pem")
-	agent("lifetime 0", front.ExitUsage, "--lifetime", "--help", nil, "--lifetime", "0")
-	agent("lifetime in the past", front.ExitUsage, "--lifetime", "--help", nil, "--lifetime=-1s")
-	agent("lifetime is a word", front.ExitUsage, "--lifetime", "8h", nil, "--lifetime", "long")
+	agent("lifetime 0", front.ExitUsage, "shorter than a second", "12h", nil, "--lifetime", "0")
+	agent("lifetime in the past", front.ExitUsage, "shorter than a second", "12h", nil, "--lifetime=-1s")
+	agent("lifetime is a word", front.ExitUsage, "--lifetime", "12h", nil, "--lifetime", "long")
 	agent("unknown flag", front.ExitUsage, "--pkcs11", "--pkcs11-lib", nil, "--pkcs11=x")
-	agent("no such command", 127, "no-such-command", "PATH", nil, "--", "no-such-command")
+	agent("no such command", 127, `command "no-such-command": executable file not found`, "PATH", nil, "--", "no-such-command")
 
 	agent("socket is empty", front.ExitUsage, "--socket", "leave the flag out", nil, "--socket=")
 	agent("socket is a file", front.ExitOther, "key.pem", "--socket FILE", nil, "--socket", "key.pem")
 	agent("socket is a folder", front.ExitOther, "d", "--socket FILE", func(s *scene) { s.must(os.Mkdir(s.path("d"), 0o700)) }, "--socket", "d")
 	agent("socket is a FIFO", front.ExitOther, "fifo", "--socket FILE", func(s *scene) { s.must(syscall.Mkfifo(s.path("fifo"), 0o600)) }, "--socket", "fifo")
-	agent("socket in no folder", front.ExitNotFound, "none", "name", nil, "--socket", "none/s")
+	agent("socket in no folder", front.ExitNotFound, "/none/s: folder: no such file", "name", nil, "--socket", "none/s")
 	agent("socket in an open folder", front.ExitUnavailable, "other users", "--socket FILE", func(s *scene) {
 		s.must(os.Mkdir(s.path("d"), 0o700))
 		s.must(os.Chmod(s.path("d"), 0o777))
@@ -58,9 +59,9 @@ func agentCommandCases(*pki) (all []badInput) {
 	confirm := func(name string, env []string, code int, culprit, hint string) {
 		add(badInput{name: "ssh-agent: " + name, bare: true, args: []string{"ssh-agent", "--confirm", "--private-key", "key.pem", "--socket", "s"}, env: env, code: code, culprit: culprit, hint: hint})
 	}
-	confirm("question without a display", nil, front.ExitUsage, "display", "SSH_ASKPASS_REQUIRE")
+	confirm("question without a display", nil, front.ExitUsage, "display", "export SSH_ASKPASS=PATH SSH_ASKPASS_REQUIRE=force")
 	confirm("question that is forbidden", []string{"DISPLAY=:0", "SSH_ASKPASS_REQUIRE=never"}, front.ExitUsage, "SSH_ASKPASS_REQUIRE", "--confirm")
-	confirm("question without a program", []string{"DISPLAY=:0", "SSH_ASKPASS=/none"}, front.ExitNotFound, "/none", "SSH_ASKPASS=PATH")
+	confirm("question without a program", []string{"DISPLAY=:0", "SSH_ASKPASS=/none"}, front.ExitNotFound, `the program "/none", which asks: no such file`, "SSH_ASKPASS=PATH")
 
 	certificate := func(name string, code int, culprit, hint string, setup func(*scene)) {
 		agent("OpenSSH certificate "+name, code, culprit, hint, setup, "--ssh-certificate", "id-cert.pub")

@@ -33,7 +33,7 @@ func sshAgentCases(p *pki) (cases []badInput) {
 		})
 	}
 	for _, c := range []badInput{
-		{name: "no socket", code: front.ExitUnavailable, culprit: "agent", hint: "ssh-agent"},
+		{name: "no socket", code: front.ExitUnavailable, culprit: "agent", hint: "socket= of the reference"},
 		{name: "variable not set", args: []string{"--private-key", "sshagent:"}, code: front.ExitUnavailable, culprit: "SSH_AUTH_SOCK", hint: `eval "$(ssh-agent)"`},
 		{name: "a file", setup: write("agent", []byte("agent")), code: front.ExitUnavailable, culprit: "is not a socket", hint: "ssh-agent"},
 		{name: "no keys", setup: func(s *scene) { agent(s, nil) }, code: front.ExitNotFound, culprit: "lists no keys", hint: "ssh-add"},
@@ -49,6 +49,11 @@ func sshAgentCases(p *pki) (cases []badInput) {
 			args: []string{"--private-key", "sshagent:comment=app;socket=agent"}, code: front.ExitOther, culprit: "another key", hint: "certificate"},
 		{name: "fingerprint of no key", setup: func(s *scene) { agent(s, p.key) },
 			args: []string{"--private-key", "sshagent:sha256=" + strings.Repeat("A", 43) + ";socket=agent"}, code: front.ExitNotFound, culprit: "fingerprint", hint: "ssh-add -l"},
+		{name: "mistyped fingerprint", args: []string{"--private-key", "sshagent:sha256=" + strings.Repeat("A", 42) + "B"}, code: front.ExitUsage, culprit: "one of them is wrong", hint: "ssh-add -l"},
+		{name: "a comment as reference", args: []string{"--private-key", "sshagent:app"}, code: front.ExitUsage, culprit: "not NAME=VALUE", hint: "write sshagent:comment=app"},
+		{name: "private key as public key", args: []string{"--private-key", "sshagent:public=key.pem;socket=agent"}, code: front.ExitOther, culprit: "key.pem", hint: "key.pem.pub"},
+		{name: "scheme with a dash", args: []string{"--private-key", "ssh-agent:"}, code: front.ExitUsage, culprit: `scheme "ssh-agent"`, hint: "did you mean sshagent:?"},
+		{name: "scheme without a colon", args: []string{"--private-key", "sshagent"}, code: front.ExitNotFound, culprit: "no such file", hint: "did you mean sshagent:?"},
 		{name: "no fingerprint", args: []string{"--private-key", "sshagent:sha256=00:11:22"}, code: front.ExitUsage, culprit: "sha256", hint: "ssh-add -l"},
 		{name: "unknown attribute", args: []string{"--private-key", "sshagent:passphrase=topsecret"}, code: front.ExitUsage, culprit: "passphrase", hint: "reference", secret: "topsecret"},
 		{name: "certificate from the agent", args: []string{"--certificate", "sshagent:socket=agent"}, setup: func(s *scene) { agent(s, p.key) },

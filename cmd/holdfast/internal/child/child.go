@@ -5,6 +5,7 @@ package child
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -34,6 +35,14 @@ func NotRun(err error) error {
 		code, hint = exitNotFound, "check the command's name"
 	case errors.Is(err, fs.ErrPermission):
 		hint = "check the command's name, and make the file executable with chmod +x"
+	}
+	var found *exec.Error // its text begins as a reference to a program, exec:
+	if errors.As(err, &found) {
+		reason := found.Err
+		if errors.As(reason, &start) {
+			reason = start.Err
+		}
+		err = fmt.Errorf("command %q: %w", found.Name, reason)
 	}
 	return &front.CodeError{Code: code, Err: signer.WithHint(err, hint)}
 }

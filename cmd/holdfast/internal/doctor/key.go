@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/sshwire"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -61,7 +62,7 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	tries, count, countErr := p.countTries(ctx, opts)
 	switch {
 	case err == nil:
-		r := fine("opened %s (backend %s): %s", p.key.Name(), p.backend, signer.DescribeKey(p.signer.Public()))
+		r := fine("opened %s (backend %s): %s", p.key.Name(), p.backend, p.describeKey())
 		if tries != "" {
 			r.Seen += "; " + tries
 		}
@@ -133,6 +134,10 @@ var deviceLists = map[string]func(*patient, result) result{
 	"sshagent": func(_ *patient, r result) result { return r.with("ssh-add", "-l") },
 }
 
+// withoutLists are the backends that have no certificates or no list, so that holdfast
+// list does not show what is missing.
+var withoutLists = []string{"sshagent", "exec"}
+
 // keyCommand returns r, the fault of opening the key, with a command.
 func (p *patient) keyCommand(r result, err error) result {
 	files := p.key.KeyFiles(p.App)
@@ -143,6 +148,8 @@ func (p *patient) keyCommand(r result, err error) result {
 		return r.paste(p.again("--use-pin", "--pin-source", "prompt"))
 	case errors.Is(err, signer.ErrNoCertificate) && len(p.key.CertificateFiles(p.App)) > 0:
 		return r.with("holdfast", "list", "--in", p.key.CertificateFiles(p.App)[0])
+	case errors.Is(err, signer.ErrNoCertificate) && slices.Contains(withoutLists, p.backend):
+		return r.paste(p.again("--certificate", "PATH"))
 	}
 	if modules, moduleErr := p.key.Modules(p.App); moduleErr != nil || len(modules) > 0 && errors.Is(err, fs.ErrNotExist) {
 		return listModules(r)
@@ -151,9 +158,14 @@ func (p *patient) keyCommand(r result, err error) result {
 		return list(p, r)
 	}
 	var own interface{ Command() string } // the backend knows a better command
+	var malformed *keystore.RefError
 	switch {
 	case errors.As(err, &own):
 		return r.paste(own.Command())
+	case errors.As(err, &malformed) && slices.Contains(withoutLists, p.backend) && p.cmd.Flags().Changed("private-key"):
+		return r.paste(p.again("--private-key", "REFERENCE"))
+	case errors.Is(err, signer.ErrNotFound) && slices.Contains(oneHash, p.backend):
+		return deviceLists[p.backend](p, r)
 	case len(files) > 0:
 		return r.with("holdfast", "list", "--in", files[0])
 	}
@@ -165,7 +177,21 @@ func (p *patient) certificateCommand(r result) result {
 	if files := p.key.CertificateFiles(p.App); len(files) > 0 {
 		return r.with("holdfast", "list", "--in", files[0])
 	}
+	if errors.Is(p.certErr, signer.ErrNoCertificate) && slices.Contains(withoutLists, p.backend) {
+		return r.paste(p.again("--certificate", "PATH"))
+	}
 	return r.with("holdfast", "list")
+}
+
+// sameCause reports whether two errors are one fault of one reference, which was used
+// for the key and for its certificates.
+func sameCause(a, b error) bool {
+	var one, other *signer.Error
+	if errors.As(a, &one) && errors.As(b, &other) {
+		away := errors.Is(a, signer.ErrUnavailable) && errors.Is(b, signer.ErrUnavailable)
+		return one.Ref == other.Ref && (away || one.Err.Error() == other.Err.Error())
+	}
+	return a.Error() == b.Error()
 }
 
 // told reports whether the check of the files has told the fault: err names a file
@@ -181,17 +207,35 @@ func (p *patient) told(err error) bool {
 	return false
 }
 
-// oneHash has the backends whose ECDSA keys sign only with the hash of their curve.
+// oneHash has the backends of ssh-agents, whose ECDSA keys sign only with the hash of their curve.
 var oneHash = []string{"sshagent"}
 
-// checkHash tells if the key does not sign with SHA-256, as requests demand.
+// checkHash tells if the key does not sign with SHA-256, as requests demand. Only keys of
+// the backends in oneHash are limited.
 func (p *patient) checkHash() []result {
 	pub, ok := p.signer.Public().(*ecdsa.PublicKey)
 	if !ok || pub.Curve == elliptic.P256() || !slices.Contains(oneHash, p.backend) {
 		return nil
 	}
+	name := newFile("app-key")
 	r := failed(front.ExitUnavailable, "an ssh-agent does not sign with SHA-256 with a key of type %s, but requests to Roles Anywhere are signed with it", signer.DescribeKey(pub))
-	return []result{r.because("use an RSA key or an ECDSA key on P-256").tool("ssh-keygen -t ecdsa -b 256 -f NAME", newFile("app-key"))}
+	return []result{r.because("use an RSA key or an ECDSA key on P-256").tool("ssh-keygen -t ecdsa -b 256 -f NAME && ssh-add NAME", name, name)}
+}
+
+// describeKey describes the open key: one in an ssh-agent with the fingerprint that
+// ssh-add -l shows.
+func (p *patient) describeKey() string {
+	text := signer.DescribeKey(p.signer.Public())
+	if !slices.Contains(oneHash, p.backend) {
+		return text
+	}
+	if blob, err := sshwire.MarshalPublicKey(p.signer.Public()); err == nil {
+		text += " " + sshwire.FingerprintOf(blob).String()
+	}
+	if p.checkHash() == nil {
+		text += "; it can sign with SHA-256"
+	}
+	return text
 }
 
 // sign makes a signature with a key whose PIN may be used, to find faults that
@@ -279,7 +323,7 @@ func checkMatch(_ context.Context, p *patient) []result {
 		return []result{skip("the certificate is in %s, which was not opened; see key", p.key.CertificateName())}
 	case p.certErr != nil && p.told(p.certErr):
 		return []result{skip("the certificate was not read; see files")}
-	case p.certErr != nil && len(p.certs.Chain) == 0 && (err == nil || err.Error() != p.certErr.Error()):
+	case p.certErr != nil && len(p.certs.Chain) == 0 && (err == nil || !sameCause(err, p.certErr)):
 		return []result{p.certificateCommand(failure(p.certErr))}
 	}
 	return []result{skip("%s", needOpen.why)}

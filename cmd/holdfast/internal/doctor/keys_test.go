@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"os/exec"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
@@ -46,7 +47,8 @@ var brokenKeys = []setup{
 	{name: "module missing", args: "--private-key pkcs11:token=x?module-path=/none.so --certificate {dir}/cert.pem " + sessionFlags, check: "key", seen: "/none.so", command: listModules(), code: 3},
 	{name: "program missing", args: programFlags, check: "key", seen: "the program cannot be started: no such file", command: "ls -ldL '{dir}/signer'", code: 3},
 	{name: "program that others can write", args: programFlags, prepare: signerProgram("exec cat", "757"), check: "key", seen: "can be written by other users (mode 0757)", command: "ls -ldL '{dir}/signer'", code: 5},
-	{name: "program not executable", args: programFlags, prepare: signerProgram("exec cat", "644"), check: "key", seen: "permission denied", command: "ls -ldL '{dir}/signer'", code: 5},
+	{name: "program not executable", args: programFlags, prepare: signerProgram("exec cat", "644"), check: "key", seen: "permission denied", command: "chmod +x '{dir}/signer'", code: 5},
+	{name: "program in an open folder", args: programFlags, prepare: steps(signerProgram("exec cat", "755"), mode(".", 0o777)), check: "key", seen: "can be written by other users (mode 0777)", command: "ls -ldL '{dir}'", code: 5},
 	{name: "program ends", args: programFlags, prepare: signerProgram("echo no network >&2; exit 1", "755"), check: "key", seen: "has ended without an answer (exit status 1): no network",
 		command: `printf '%s\n' '{"id":1,"request":"open","version":1,"key":"app"}' | '{dir}/signer'`, code: 5},
 	{name: "program greets", args: programFlags, prepare: signerProgram("echo hello; exec cat", "755"), check: "key", seen: `: "hello"`, command: `| '{dir}/signer'`, code: 1},
@@ -89,7 +91,7 @@ var brokenKeys = []setup{
 		check: "tags", seen: "DNS/2 of x509SAN in the certificate", command: "--certificate-field x509SAN --specifiers DNS", code: 1},
 	{name: "no ssh-agent", args: agentFlags, env: []string{"SSH_AUTH_SOCK={dir}/none"}, check: "key", seen: "ssh-agent at {dir}/none: device is not available", command: "ssh-add -l", code: 5},
 	{name: "SSH_AUTH_SOCK is not set", args: agentFlags, check: "key", seen: "SSH_AUTH_SOCK", command: "ssh-add -l", code: 5},
-	{name: "key is not in the ssh-agent", args: agentFlags, prepare: func(s *scene) { inAgent(s, "ed25519") }, check: "key", seen: "lists 1 key, and none is the key of the certificate", command: "holdfast list", code: 3},
+	{name: "key is not in the ssh-agent", args: agentFlags, prepare: func(s *scene) { inAgent(s, "ed25519") }, check: "key", seen: "lists 1 key, and none is the key of the certificate", command: "ssh-add -l", code: 3},
 	{name: "P-384 in an ssh-agent", args: agentFlags, prepare: func(s *scene) {
 		s.key = signertest.Key(s, "p384")
 		s.issue(nil)
@@ -98,6 +100,16 @@ var brokenKeys = []setup{
 }
 
 const agentFlags = "--private-key sshagent: --certificate {dir}/cert.pem " + sessionFlags
+
+// TestKeyInAgent: the report says which key it is, and that it has the hash for requests.
+func TestKeyInAgent(t *testing.T) {
+	t.Parallel()
+	c := setup{args: agentFlags, prepare: func(s *scene) { inAgent(s, "p256") }}
+	lines := preparedScene(t, c).checkGood(c).of("key")
+	if len(lines) != 1 || !strings.Contains(lines[0].Seen, "ECDSA P-256 SHA256:") || !strings.HasSuffix(lines[0].Seen, "; it can sign with SHA-256") {
+		t.Errorf("%+v", lines)
+	}
+}
 
 // inAgent starts an ssh-agent with a key.
 func inAgent(s *scene, kind string) {

@@ -8,8 +8,13 @@ const workloadVariable = "SPIFFE_ENDPOINT_SOCKET"
 // listWorkloadAPI returns r, the fault of a SPIFFE Workload API that cannot be used, with a
 // command that shows whether its socket is there.
 func (p *patient) listWorkloadAPI(r result) result {
-	if path, ok := strings.CutPrefix(p.Env(workloadVariable), "unix://"); ok {
+	path, isPath := strings.CutPrefix(p.Env(workloadVariable), "unix://")
+	switch {
+	case strings.Contains(p.key.Name(), "socket="):
+	case isPath:
 		return r.with("ls", "-l", path)
+	case path == "":
+		return r.paste("export " + workloadVariable + "=unix:///PATH")
 	}
 	return r.with("holdfast", "list", "--in", p.key.Name())
 }

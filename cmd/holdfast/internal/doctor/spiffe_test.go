@@ -35,8 +35,8 @@ func TestSPIFFE(t *testing.T) {
 		}
 	})
 	for _, c := range []setup{
-		{name: "no API", args: args, check: "key", seen: "SPIFFE_ENDPOINT_SOCKET is not set", command: "holdfast list --in spiffe:", code: 5},
-		{name: "API that has ended", args: args, prepare: workloadAPI(nil, func(s *spiffetest.Server) { s.Stop() }), check: "key", seen: "no such file", command: "ls -l /", code: 5},
+		{name: "no API", args: args, check: "key", seen: "SPIFFE_ENDPOINT_SOCKET is not set", command: "export SPIFFE_ENDPOINT_SOCKET=unix:///PATH", code: 5},
+		{name: "API that has ended", args: args, prepare: workloadAPI(nil, func(s *spiffetest.Server) { s.Stop() }), check: "key", seen: "the Workload API at", command: "ls -l /", code: 5},
 		{name: "no identity", args: args, prepare: workloadAPI(nil, func(s *spiffetest.Server) { s.Refuse(spiffetest.PermissionDenied) }), check: "key", seen: "no identity for this process", command: "holdfast list", code: 3},
 		{name: "empty subject", args: args, prepare: workloadAPI(func(c *x509.Certificate) { c.Subject = pkix.Name{} }, nil), check: "rules", seen: "its subject is empty, and Roles Anywhere needs one", command: "holdfast list", code: 1},
 	} {
@@ -46,6 +46,11 @@ func TestSPIFFE(t *testing.T) {
 			l, found := r.first("fault")
 			if !found || l.Check != c.check || !strings.Contains(l.Seen, c.seen) || !strings.Contains(l.Command, c.command) || r.Code != c.code {
 				t.Errorf("%+v, code %d\n%s", l, r.Code, r.raw)
+			}
+			for _, l := range r.of("match") {
+				if l.State == "fault" {
+					t.Errorf("told twice: %+v", l)
+				}
 			}
 			t.Logf("%+v", l)
 		})

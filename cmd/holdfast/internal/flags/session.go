@@ -60,7 +60,7 @@ func (f *Session) Add(cmd *cobra.Command) {
 		fs.BoolVar(&c.Insecure, "no-verify-ssl", false, "do not verify the server certificate, and allow plain http")
 		fs.BoolVar(&f.proxy, "with-proxy", true, "use the proxy settings in HTTPS_PROXY and NO_PROXY")
 		fs.DurationVar(&c.Timeout, "timeout", rolesanywhere.DefaultTimeout, "time limit for the device and all attempts")
-		fs.DurationVar(&c.TouchTimeout, "touch-timeout", 0, "extra time for a person to touch the device or to enter a PIN on it, at most 55s (default: 55s for a device with a keypad, otherwise none)")
+		fs.DurationVar(&c.TouchTimeout, "touch-timeout", 0, "time for a signature, in which a person touches the device, enters a PIN on it or answers an ssh-agent; it does not count towards --timeout, and is at most 55s (default: 55s for an ssh-agent or a device with a keypad; otherwise the signature counts towards --timeout)")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&f.Debug, "debug", false, "log each step to standard error, without secrets")

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/signer"
@@ -33,6 +34,9 @@ var nameHints = []struct {
 		always("for a key in a PKCS #11 token, write its label or ID, as in pkcs11:token=TOKEN;object=LABEL or pkcs11:token=TOKEN;id=%01")},
 }
 
+// schemes are those of references to whole stores, which people write without the colon.
+var schemes = []string{"pkcs11", "tpm", "spiffe", "sshagent", "keychain", "winstore"}
+
 const hintOneLine = "write the command on one line: in the configuration file of AWS, a backslash does not continue a line"
 
 func always(hint string) func(string) string { return func(string) string { return hint } }
@@ -46,6 +50,9 @@ func hintOfName(err error) string {
 	var names []string
 	var own *signer.Error
 	if errors.As(err, &own) {
+		if scheme := strings.ReplaceAll(own.Ref, "-", ""); own.Backend == "file" && slices.Contains(schemes, scheme) {
+			return "did you mean " + scheme + ":?"
+		}
 		names = append(names, own.Ref)
 	}
 	names = append(names, strings.FieldsFunc(err.Error(), func(r rune) bool { return strings.ContainsRune(` "'=:;`, r) })...)

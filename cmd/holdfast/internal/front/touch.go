@@ -110,7 +110,7 @@ func (w *Watcher) Begin(ctx context.Context, name string) (done func()) {
 			case <-timer.C:
 			}
 			if w.asking.Load() == 0 && time.Since(time.Unix(0, w.asked.Load())) >= delay {
-				w.tell(ctx, fmt.Sprintf("waiting for %s; if the device blinks or has a keypad, touch it or enter the PIN there", OneLine(name)))
+				w.tell(ctx, fmt.Sprintf("waiting for %s (answer the question if one is shown, touch the device if it blinks, or enter the PIN on its keypad)", OneLine(name)))
 				return
 			}
 			timer.Reset(delay)

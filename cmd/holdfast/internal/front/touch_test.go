@@ -78,7 +78,7 @@ func TestWatcher(t *testing.T) {
 				if (len(told) == 1) != c.told || strings.Contains(log.String(), "pkcs11:token=t") != c.logged {
 					t.Errorf("%s: told %q, logged %q", c.name, told, log.String())
 				}
-				if c.told && !slices.ContainsFunc(told, func(s string) bool { return strings.Contains(s, "pkcs11:token=t; if the device blinks") }) {
+				if c.told && !slices.ContainsFunc(told, func(s string) bool { return strings.Contains(s, "pkcs11:token=t (answer the question") }) {
 					t.Errorf("%s: told %q", c.name, told)
 				}
 			}

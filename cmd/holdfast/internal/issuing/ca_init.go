@@ -113,7 +113,7 @@ func (f *initFlags) check() (key flags.Key, profile pki.Profile, names pki.Names
 		}
 	}
 	if f.lifetime != "" {
-		if profile.Lifetime, err = parseLifetime("--lifetime", f.lifetime); err != nil {
+		if profile.Lifetime, err = front.ParseLifetime("--lifetime", f.lifetime); err != nil {
 			return key, profile, names, err
 		}
 	}

@@ -246,7 +246,7 @@ func (f *issueFlags) template(a front.App, ca []*x509.Certificate, c config, req
 	}
 	lifetime := t.Profile.Lifetime
 	if f.lifetime != "" {
-		if lifetime, err = parseLifetime("--lifetime", f.lifetime); err != nil {
+		if lifetime, err = front.ParseLifetime("--lifetime", f.lifetime); err != nil {
 			return t, err
 		}
 	}

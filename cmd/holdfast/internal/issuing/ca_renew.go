@@ -129,7 +129,7 @@ func (f *issueFlags) terms(c config) (t authority.Renewal, err error) {
 		if d.text == "" {
 			continue
 		}
-		if *d.to, err = parseLifetime(d.name, d.text); err != nil {
+		if *d.to, err = front.ParseLifetime(d.name, d.text); err != nil {
 			return t, err
 		}
 	}

@@ -258,7 +258,7 @@ func makeCRL(ctx context.Context, a front.App, f folder, flag caKey, lifetime st
 	}
 	period := settings.crlLifetime
 	if lifetime != "" {
-		if period, err = parseLifetime("--lifetime", lifetime); err != nil {
+		if period, err = front.ParseLifetime("--lifetime", lifetime); err != nil {
 			return err
 		}
 	}

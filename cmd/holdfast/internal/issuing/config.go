@@ -119,7 +119,7 @@ func unknownKey(key toml.Key) error {
 // check converts the texts of the file to values.
 func (c *config) check() (err error) {
 	if c.CRLLifetime != "" {
-		if c.crlLifetime, err = parseLifetime("crl_lifetime", c.CRLLifetime); err != nil {
+		if c.crlLifetime, err = front.ParseLifetime("crl_lifetime", c.CRLLifetime); err != nil {
 			return err
 		}
 	}
@@ -164,7 +164,7 @@ func (t profileTable) profile(name string) (p pki.Profile, err error) {
 	}
 	p.Name = name
 	if t.Lifetime != "" {
-		if p.Lifetime, err = parseLifetime("lifetime", t.Lifetime); err != nil {
+		if p.Lifetime, err = front.ParseLifetime("lifetime", t.Lifetime); err != nil {
 			return p, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,6 +57,7 @@ type listing struct {
 	Kind      keystore.EntryKind `json:"kind"`
 	Reference string             `json:"reference"`
 	Key       string             `json:"key,omitempty"`
+	Comment   string             `json:"comment,omitempty"`
 	Subject   string             `json:"subject,omitempty"`
 	NotAfter  string             `json:"not_after,omitempty"`
 	Encrypted bool               `json:"encrypted,omitempty"` // so that Key is not known
@@ -162,6 +164,9 @@ func printAll(a front.App, found []listing, asJSON bool) error {
 	if asJSON {
 		return front.WriteJSON(a.Stdout, found)
 	}
+	if len(found) == 0 {
+		_, _ = fmt.Fprintln(a.Stderr, "holdfast: there are no keys and no certificates to list")
+	}
 	var b strings.Builder
 	for _, l := range found {
 		l.print(&b)
@@ -171,7 +176,7 @@ func printAll(a front.App, found []listing, asJSON bool) error {
 }
 
 func newListing(e keystore.Entry) listing {
-	l := listing{Kind: e.Kind, Reference: e.Ref.String(), Encrypted: e.Encrypted}
+	l := listing{Kind: e.Kind, Reference: e.Ref.String(), Comment: e.Comment, Encrypted: e.Encrypted}
 	if e.Public != nil {
 		l.Key = signer.DescribeKey(e.Public)
 	}
@@ -189,7 +194,11 @@ func (l listing) print(b *strings.Builder) {
 	if l.Encrypted {
 		key = "encrypted"
 	}
-	for _, s := range []string{key, l.Subject} {
+	comment := ""
+	if l.Comment != "" {
+		comment = strconv.Quote(keystore.Excerpt(l.Comment))
+	}
+	for _, s := range []string{key, comment, l.Subject} {
 		if s != "" {
 			fmt.Fprintf(b, " %s", front.OneLine(s))
 		}

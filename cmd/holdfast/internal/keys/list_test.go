@@ -92,6 +92,27 @@ func TestListPart(t *testing.T) {
 	}
 }
 
+// What people wrote beside a key tells it from others. An empty list says so.
+func TestListText(t *testing.T) {
+	key := keystore.Entry{Ref: keystore.Ref{Scheme: "store", Rest: "a"}, Kind: keystore.KeyEntry, Public: signertest.Key(t, "p256").Public(), Comment: "app\x1b[2J"}
+	for _, test := range []struct {
+		entries        []keystore.Entry
+		stdout, stderr string
+	}{
+		{[]keystore.Entry{key}, "key          ECDSA P-256 \"app\\x1b[2J\"\n  store:a\n", ""},
+		{nil, "", "holdfast: there are no keys and no certificates to list\n"},
+	} {
+		var stdout, stderr bytes.Buffer
+		a := front.App{
+			Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return "", false },
+			Store: keystore.New(fakeBackend{name: "store", entries: test.entries}), Commands: []front.Command{{Name: "list", New: List}},
+		}
+		if code := a.Run(t.Context(), []string{"list", "--in", "store:"}); code != 0 || stdout.String() != test.stdout || stderr.String() != test.stderr {
+			t.Errorf("exit code %d, %q, %q", code, &stdout, &stderr)
+		}
+	}
+}
+
 // variableBackend is a fakeBackend whose device a variable names.
 type variableBackend struct {
 	fakeBackend

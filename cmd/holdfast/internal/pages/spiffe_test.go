@@ -36,7 +36,6 @@ func TestCommandsOfSPIFFE(t *testing.T) {
 	r.sendTo(url)
 	r.replace = append(r.replace, "/tmp/spire-agent/public/api.sock", api.Path)
 	r.run(script(t, "spiffe.md", "") + `
-holdfast doctor --private-key spiffe: --trust-anchor-arn "$TRUST_ANCHOR_ARN" --profile-arn "$PROFILE_ARN" --role-arn "$ROLE_ARN"
 holdfast verify --private-key spiffe: --trust-anchor root.pem
 `)
 }

@@ -33,7 +33,7 @@ func newAskpass(env func(string) string, environ []string) (*askpass, error) {
 	case require == "never":
 		return nil, signer.WithHint(front.Usagef("--confirm: SSH_ASKPASS_REQUIRE=never forbids to ask"), "unset SSH_ASKPASS_REQUIRE, or leave out --confirm")
 	case require != "force" && env("DISPLAY") == "" && env("WAYLAND_DISPLAY") == "":
-		return nil, signer.WithHint(front.Usagef("--confirm: there is no display for a question"), "set SSH_ASKPASS_REQUIRE=force if the program of SSH_ASKPASS needs none")
+		return nil, signer.WithHint(front.Usagef("--confirm: there is no display for a question"), "for a program that needs none: export SSH_ASKPASS=PATH SSH_ASKPASS_REQUIRE=force")
 	}
 	program := env("SSH_ASKPASS")
 	if program == "" {
@@ -41,7 +41,11 @@ func newAskpass(env func(string) string, environ []string) (*askpass, error) {
 	}
 	path, err := exec.LookPath(program)
 	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("--confirm: %w", err), "install ssh-askpass, or name a program with SSH_ASKPASS=PATH")
+		var found *exec.Error
+		if errors.As(err, &found) {
+			err = cause(found.Err)
+		}
+		return nil, signer.WithHint(fmt.Errorf("--confirm: the program %q, which asks: %w", program, err), "install ssh-askpass, or name a program with SSH_ASKPASS=PATH")
 	}
 	return &askpass{path: path, environ: append(environ[:len(environ):len(environ)], "SSH_ASKPASS_PROMPT=confirm"), turn: make(chan struct{}, 1)}, nil
 }

@@ -46,7 +46,7 @@ type options struct {
 	device          flags.Device
 	socket          string
 	confirm         bool
-	lifetime        time.Duration
+	lifetime        string
 	debug           bool
 }
 
@@ -55,15 +55,20 @@ func SSHAgent(a front.App) *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "ssh-agent [flags] [-- COMMAND [ARGUMENT]...]",
-		Short: "Serve keys to ssh, git and other clients of an agent",
+		Short: "Act as an SSH agent for ssh, git and other clients",
 		Long: `Opens keys and signs with them for the clients of an ssh-agent: ssh, git, which
 signs commits, ssh-keygen and others. It listens on a socket that only this user
 can access, and prints the line with which a shell finds it. Keys cannot be
 added or removed, and RSA keys sign only with SHA-256 and SHA-512.
 
-It runs until it is interrupted. With a command, it prints nothing, runs the
-command with SSH_AUTH_SOCK in its environment, and ends with it. The exit code
-is then that of the command. See docs/serve-ssh-agent.md.`,
+It runs until it is interrupted. Unlike OpenSSH's agent, it stays in the
+foreground, so eval "$(holdfast ssh-agent …)" waits without end: start it in the
+background, as a service, or with a command.
+
+With a command, it prints nothing, runs the command with SSH_AUTH_SOCK in its
+environment, and ends with it. The exit code is then that of the command, and
+the socket is one for this command alone, unless --socket names another. See
+docs/serve-ssh-agent.md.`,
 		Example: `  holdfast ssh-agent --private-key tpm:handle=0x81010002
 
   # in another shell:
@@ -84,11 +89,11 @@ is then that of the command. See docs/serve-ssh-agent.md.`,
 	})
 	front.AgentFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.BoolVar(&o.confirm, "confirm", false, "ask before each signature, with the program that SSH_ASKPASS names")
-		fs.DurationVar(&o.lifetime, "lifetime", 0, "`time` after which the keys are closed, such as 8h; without a command, the agent then ends (default: no limit)")
+		fs.StringVar(&o.lifetime, "lifetime", "", "`time` after which the keys are closed, such as 8h or 1d; without a command, the agent then ends (default: no limit)")
 		front.RefuseEmpty(fs, "lifetime")
 	})
 	front.ListenFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringVar(&o.socket, "socket", "", "`file` of the socket (default: ssh-agent.sock in $XDG_RUNTIME_DIR/holdfast or in a folder of this user for temporary files)")
+		fs.StringVar(&o.socket, "socket", "", "`file` of the socket (default: ssh-agent.sock in $XDG_RUNTIME_DIR/holdfast, or in holdfast-UID in the folder for temporary files; with a command, a new name there)")
 		front.RefuseEmpty(fs, "socket")
 	})
 	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
@@ -98,21 +103,28 @@ is then that of the command. See docs/serve-ssh-agent.md.`,
 	return cmd
 }
 
-func (o *options) check(given func(flag string) bool) error {
+func (o *options) check(args []string) error {
 	switch {
+	case len(o.keys) == 0 && len(args) > 0:
+		return signer.WithHint(front.Usagef("--private-key is not given, and %q is the command to run", keystore.Excerpt(args[0])), "name a key before the command: holdfast ssh-agent --private-key REFERENCE -- COMMAND")
 	case len(o.keys) == 0:
 		return signer.WithHint(front.Usagef("--private-key is not given"), "name a key: holdfast ssh-agent --private-key tpm:handle=0x81010002; holdfast list shows the keys of this machine")
 	case o.certificate != "" && len(o.keys) > 1:
 		return signer.WithHint(front.Usagef("--certificate is given with %d keys", len(o.keys)), "leave it out, or run an agent for each key")
-	case given("lifetime") && o.lifetime <= 0:
-		return front.Usagef("--lifetime %v is not a time after now", o.lifetime)
 	}
 	return nil
 }
 
 func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
-	if err := o.check(cmd.Flags().Changed); err != nil {
+	if err := o.check(args); err != nil {
 		return err
+	}
+	lifetime := time.Duration(0)
+	if o.lifetime != "" {
+		var err error
+		if lifetime, err = front.ParseLifetime("--lifetime", o.lifetime); err != nil {
+			return err
+		}
 	}
 	if runtime.GOOS == "windows" {
 		return signer.WithHint(fmt.Errorf("ssh-agent on Windows, where SSH uses a named pipe: %w", errors.ErrUnsupported), "run it in a Linux system, such as WSL")
@@ -156,7 +168,7 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 		}
 		ag.confirm = asker.ask
 	}
-	s, err := reserve(a.Env, o.socket)
+	s, err := reserve(a.Env, o.socket, command != nil)
 	if err != nil {
 		return err
 	}
@@ -172,7 +184,7 @@ func (o *options) run(cmd *cobra.Command, a front.App, args []string) error {
 	if command != nil {
 		command.Env = append(environ.Without(slices.Clone(env), []string{socketVariable, "SSH_AGENT_PID"}), socketVariable+"="+s.path)
 	}
-	return o.serve(ctx, a, ag, s, command)
+	return o.serve(ctx, a, ag, s, lifetime, command)
 }
 
 // untilHangup returns a context that ends with SIGHUP, as when the terminal is closed, so
@@ -232,17 +244,17 @@ func (o *options) open(ctx context.Context, a front.App, keys []flags.Key, ag *a
 	return nil
 }
 
-// serve serves until ctx, the lifetime or the command ends.
-func (o *options) serve(ctx context.Context, a front.App, ag *agent, s *socket, command *exec.Cmd) error {
+// serve serves until ctx, the lifetime or the command ends. A lifetime of 0 has no end.
+func (o *options) serve(ctx context.Context, a front.App, ag *agent, s *socket, lifetime time.Duration, command *exec.Cmd) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	if command == nil {
 		serving, stop = context.WithCancel(ctx)
 	}
 	defer stop()
-	if o.lifetime > 0 {
-		ag.setLifetime(o.lifetime)
+	if lifetime > 0 {
+		ag.setLifetime(lifetime)
 		go func() {
-			if ag.expire(serving, o.lifetime) && command == nil {
+			if ag.expire(serving, lifetime) && command == nil {
 				stop()
 			}
 		}()

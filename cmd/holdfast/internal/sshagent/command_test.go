@@ -54,11 +54,13 @@ func TestWithCommand(t *testing.T) {
 		flags          []string
 		code           int
 	}{
-		{script: `ssh-add -L | cut -d' ' -f1,3; echo $SSH_AUTH_SOCK`, stdout: "ecdsa-sha2-nistp256 key.pem\n" + dir + "/holdfast/ssh-agent.sock\n"},
+		// It has a socket of its own, even if another agent listens on the default.
+		{script: `first=$SSH_AUTH_SOCK; holdfast ssh-agent --private-key key.pem -- sh -c "ssh-add -L | cut -d' ' -f3; test \$SSH_AUTH_SOCK != $first"; echo ${first%-*}`, stdout: "key.pem\n" + dir + "/holdfast/ssh-agent\n"},
 		{script: `exit 7`, code: 7},
 		{script: `kill -TERM $$`, code: 128 + 15},
 		{script: `echo ${SSH_AGENT_PID-none} ${SECRET-none} $OTHER`, stdout: "none none other\n", env: []string{"SSH_AGENT_PID=1", "SSH_AUTH_SOCK=/none", "SECRET=x", "OTHER=other"}, flags: []string{"--pin-source", "env:SECRET"}},
 		{script: `ssh-add -L >/dev/null && while ssh-add -L >/dev/null; do :; done; ssh-add -L; exit 5`, stdout: "The agent has no identities.\n", flags: []string{"--lifetime", "1s"}, code: 5},
+		{script: `ssh-add -L | cut -d' ' -f1,3; echo $SSH_AUTH_SOCK`, stdout: "ecdsa-sha2-nistp256 key.pem\n" + dir + "/s\n", flags: []string{"--socket", dir + "/s"}},
 	} {
 		args := append(append([]string{"--private-key", "key.pem"}, c.flags...), "--", "sh", "-c", c.script)
 		code, stdout, stderr := agentRun(t, dir, c.env, args...)
@@ -78,7 +80,7 @@ func TestWithCommand(t *testing.T) {
 // TestLifetime: without a command, the agent ends.
 func TestLifetime(t *testing.T) {
 	dir := newKey(t)
-	if code, stdout, stderr := agentRun(t, dir, nil, "--private-key", "key.pem", "--lifetime", "1ms"); code != 0 || !strings.HasPrefix(stdout, "SSH_AUTH_SOCK=") || stderr != "" {
+	if code, stdout, stderr := agentRun(t, dir, nil, "--private-key", "key.pem", "--lifetime", "1s"); code != 0 || !strings.HasPrefix(stdout, "SSH_AUTH_SOCK=") || stderr != "" {
 		t.Errorf("code %d, %q, %q", code, stdout, stderr)
 	}
 }

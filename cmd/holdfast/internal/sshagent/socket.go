@@ -43,16 +43,20 @@ type socket struct {
 	file     fs.FileInfo
 }
 
-// reserve returns the socket at path, or if that is "", in the runtime folder. It fails if
-// another agent has it, also one that has not bound it yet. The file of an agent that was
-// killed is replaced.
-func reserve(env func(string) string, path string) (*socket, error) {
+// reserve returns the socket at path, or if that is "", in the runtime folder: under the
+// name that shells know, or, if alone, under one that no other agent has. It fails if another
+// agent has it, also one that has not bound it yet. The file of an agent that was killed is
+// replaced.
+func reserve(env func(string) string, path string, alone bool) (*socket, error) {
 	if path == "" {
 		dir, err := daemon.RuntimeDir(env)
 		if err != nil {
 			return nil, signer.WithHint(fmt.Errorf("folder of the socket: %w", err), "name a file in a folder that only you can access with --socket FILE")
 		}
 		path = filepath.Join(dir, socketName)
+		if alone {
+			path = filepath.Join(dir, "ssh-agent-"+rand.Text()[:8]+".sock")
+		}
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -62,7 +66,7 @@ func reserve(env func(string) string, path string) (*socket, error) {
 		return nil, signer.WithHint(front.Usagef("--socket: the name has %d bytes with its folder; at most %d are possible", n, maxPath), "choose a shorter name with --socket FILE")
 	}
 	if err := checkFolder(path); err != nil {
-		return nil, fmt.Errorf("--socket %w", err)
+		return nil, err
 	}
 	s := &socket{path: path}
 	if s.lock, err = lock(path + lockSuffix); err != nil {
@@ -130,22 +134,31 @@ func errBusy() error {
 	return signer.WithHint(fmt.Errorf("another agent listens there: %w", fs.ErrExist), "use that agent, end it, or choose another name with --socket FILE")
 }
 
+// cause returns err without the names of files and calls that packages net and os add.
+func cause(err error) error {
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number
+	}
+	return err
+}
+
 // checkFolder returns an error if other users could replace the file at path, or a
 // folder above it.
 func checkFolder(path string) error {
 	if err := fileowner.Check(path); err != nil {
-		return err
+		return fmt.Errorf("--socket %w", err)
 	}
 	dir := filepath.Dir(path)
 	info, err := os.Stat(dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("--socket %s: folder: %w", path, cause(err))
 	}
 	if !info.IsDir() {
-		return front.Usagef("%s: not in a folder", path)
+		return front.Usagef("--socket %s: not in a folder", path)
 	}
 	if err := fileowner.CheckFolders(path); err != nil {
-		return signer.WithHint(fmt.Errorf("%s: other users can lead clients elsewhere: %w", path, err), "choose a folder that only you and root can change, also above it, with --socket FILE")
+		return signer.WithHint(fmt.Errorf("--socket %s: other users can lead clients elsewhere: %w", path, err), "choose a folder that only you and root can change, also above it, with --socket FILE")
 	}
 	return nil
 }
@@ -158,13 +171,13 @@ func checkFile(path string) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return cause(err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return signer.WithHint(fmt.Errorf("the file is not a socket: %w", fs.ErrExist), "choose another name with --socket FILE")
+		return signer.WithHint(errors.New("the file is not a socket"), "choose another name with --socket FILE")
 	}
 	if uid, known := fileowner.UID(info); known && uid != os.Geteuid() {
-		return signer.WithHint(fmt.Errorf("the socket belongs to another user: %w", fs.ErrExist), "choose another name with --socket FILE")
+		return signer.WithHint(errors.New("the socket belongs to another user"), "choose another name with --socket FILE")
 	}
 	other, err := net.DialTimeout("unix", path, dialTimeout)
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {

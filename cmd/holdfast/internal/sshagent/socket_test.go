@@ -17,8 +17,8 @@ import (
 func noEnv(string) string { return "" }
 
 // listen reserves a socket and binds it.
-func listen(env func(string) string, path string) (*socket, error) {
-	s, err := reserve(env, path)
+func listen(env func(string) string, path string, alone bool) (*socket, error) {
+	s, err := reserve(env, path, alone)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +35,7 @@ func TestListen(t *testing.T) {
 	if err := os.Mkdir(base, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s, err := listen(func(name string) string { return map[string]string{"XDG_RUNTIME_DIR": base}[name] }, "")
+	s, err := listen(func(name string) string { return map[string]string{"XDG_RUNTIME_DIR": base}[name] }, "", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,13 +47,13 @@ func TestListen(t *testing.T) {
 			t.Errorf("%s: %v, %v", path, err, info.Mode())
 		}
 	}
-	if _, err := listen(noEnv, s.path); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "another agent listens there") || signer.Hint(err) == "" {
+	if _, err := listen(noEnv, s.path, false); err == nil || !strings.Contains(err.Error(), "another agent listens there") || signer.Hint(err) == "" {
 		t.Errorf("second agent: %v", err)
 	}
 	// A killed agent leaves its file.
 	s.listener.Close()
 	s.lock.Close()
-	next, err := listen(noEnv, s.path)
+	next, err := listen(noEnv, s.path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestListen(t *testing.T) {
 // an agent which was killed has left.
 func TestListenAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	left, err := listen(noEnv, path)
+	left, err := listen(noEnv, path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestListenAtOnce(t *testing.T) {
 	const agents = 20
 	for range agents {
 		go func() {
-			s, err := listen(noEnv, path)
+			s, err := listen(noEnv, path, false)
 			results <- result{s, err}
 		}()
 	}
@@ -114,14 +114,14 @@ func TestListenAtOnce(t *testing.T) {
 func TestReserve(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "s")
-	s, err := reserve(noEnv, path)
+	s, err := reserve(noEnv, path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is there: %v", err)
 	}
-	if _, err := reserve(noEnv, path); err == nil || !strings.Contains(err.Error(), "another agent listens there") {
+	if _, err := reserve(noEnv, path, false); err == nil || !strings.Contains(err.Error(), "another agent listens there") {
 		t.Errorf("second agent: %v", err)
 	}
 	other, err := net.Listen("unix", path) // that of OpenSSH does not know of the lock
@@ -137,7 +137,7 @@ func TestReserve(t *testing.T) {
 		if err := errors.Join(os.WriteFile(filepath.Join(dir, "file"), nil, 0o600), os.Symlink(target, filepath.Join(dir, name+lockSuffix))); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := reserve(noEnv, filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		if _, err := reserve(noEnv, filepath.Join(dir, name), false); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 			t.Errorf("a symbolic link as lock: %v", err)
 		}
 	}
@@ -179,7 +179,7 @@ func TestListenRefuses(t *testing.T) {
 		{in(strings.Repeat("x", maxPath)), "at most 103"},
 		{in("sticky/s"), ""},
 	} {
-		s, err := listen(noEnv, c.path)
+		s, err := listen(noEnv, c.path, true)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", c.path, err, c.want)
 		}
