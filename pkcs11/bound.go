@@ -27,27 +27,39 @@ const (
 )
 
 // bounded is [inTime], but does not call f if ctx has ended before.
-func bounded[T any](ctx context.Context, what func() string, f func() (T, error), late func(T)) (none T, _ error) {
+func bounded[T any](ctx context.Context, of awaited, f func() (T, error), late func(T)) (none T, _ error) {
 	if ctx.Err() != nil {
 		return none, context.Cause(ctx)
 	}
-	return inTime(ctx, what, f, late)
+	return inTime(ctx, of, f, late)
 }
 
 // inTime returns the result of f. If f does not return soon after ctx ends,
-// because the module does not answer, inTime returns an error that names what.
-// Nothing can interrupt f, which then continues in its goroutine; late gets the
-// result of its success.
-func inTime[T any](ctx context.Context, what func() string, f func() (T, error), late func(T)) (T, error) {
+// because the module does not answer, inTime returns an error that names the module.
+// f then continues in its goroutine; late gets the result of its success.
+func inTime[T any](ctx context.Context, of awaited, f func() (T, error), late func(T)) (T, error) {
 	if ctx.Done() == nil {
 		return f()
 	}
 	value, ok, err := await.InGrace(ctx, grace, f, late)
 	if !ok {
-		err = &muteError{what(), err}
+		err = &muteError{of.what(), err}
+		of.abandon()
 	}
 	return value, err
 }
+
+// An awaited is a module, or a token in it, whose answer is awaited.
+type awaited struct {
+	what    func() string // its name for errors
+	abandon func()        // called if nobody waits any more
+}
+
+// in returns the module of c in table.
+func (c Config) in(table *modules) awaited { return awaited{c.what, table.abandon} }
+
+// awaited returns the token of k.
+func (k *Key) awaited() awaited { return awaited{k.what, k.mod.abandon} }
 
 // A muteError reports that a call of the module did not return in time. After a
 // deadline the device counts as unavailable, but not if the caller gave up.
@@ -255,7 +267,7 @@ func (k *Key) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_, err := inTime(ctx, k.what, func() (struct{}, error) { return struct{}{}, k.release() }, nil)
+	_, err := inTime(ctx, k.awaited(), func() (struct{}, error) { return struct{}{}, k.release() }, nil)
 	return stillOpen(err)
 }
 

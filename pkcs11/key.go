@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,9 @@ type connection struct {
 // repeatedly or always fails.
 const maxAttempts = 10
 
+// maxEnded limits how often it is attempted if the helper process of the module ends.
+const maxEnded = 2
+
 // Open opens the only key that matches cfg. The caller closes it. ctx is used
 // until Open returns, also if the module does not answer: Open then returns 0.1 seconds
 // after ctx ends, and closes the key in the background. Later PIN prompts, for
@@ -81,7 +85,7 @@ func certifies(certs []*x509.Certificate, pub crypto.PublicKey) bool {
 }
 
 func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
-	return bounded(ctx, cfg.what, func() (*Key, error) { return openNow(ctx, cfg, table) }, func(k *Key) { _ = k.Close() })
+	return bounded(ctx, cfg.in(table), func() (*Key, error) { return openNow(ctx, cfg, table) }, func(k *Key) { _ = k.Close() })
 }
 
 // openNow is open, but waits for the module without a limit.
@@ -121,7 +125,8 @@ func openModule(cfg Config) (*sharedModule, error) { return loaded.find(cfg) }
 
 // find returns the module that cfg names. The caller releases it.
 func (m *modules) find(cfg Config) (*sharedModule, error) {
-	if err := supported(); err != nil { // first: the error must not ask for a module
+	program, err := helperFor(cfg.URI.Isolation) // first: the error must not ask for a module
+	if err != nil {
 		return nil, err
 	}
 	u := cfg.URI
@@ -131,6 +136,9 @@ func (m *modules) find(cfg Config) (*sharedModule, error) {
 	path, err := modulePath(u)
 	if err != nil {
 		return nil, err
+	}
+	if program != "" {
+		return m.openIsolated(path, program, withoutPIN(os.Environ(), cfg.URI))
 	}
 	return m.open(path)
 }

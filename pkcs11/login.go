@@ -170,12 +170,16 @@ func (d *dialog) send(t token, session, user uint, pin []byte, risky, old bool) 
 		return usedMeanwhile("other logins have used all tries but one meanwhile")
 	case y.risky(flags) && !risky && t.info.flags&cktFlagUserPINFinalTry == 0:
 		return usedMeanwhile("other logins have used a try meanwhile")
-	case y.refuses(pin):
-		return notRetriedError{}
 	case d.ctx.Err() != nil: // nobody waits for the login any more
 		return context.Cause(d.ctx)
 	}
+	if err := y.refuses(pin); err != nil {
+		return err
+	}
 	err := loginError(t.mod.login(session, user, pin))
+	if errors.As(err, new(*endedError)) {
+		y.lose(pin)
+	}
 	*used = *used || errors.Is(err, errLogin)
 	if err == nil {
 		y.accept()

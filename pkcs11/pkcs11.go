@@ -39,12 +39,12 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	if err != nil {
 		return nil, err
 	}
-	mod, err := bounded(ctx, cfg.what, func() (*sharedModule, error) { return openModule(cfg) }, func(late *sharedModule) { _ = late.release() })
+	mod, err := bounded(ctx, cfg.in(&loaded), func() (*sharedModule, error) { return openModule(cfg) }, func(late *sharedModule) { _ = late.release() })
 	if err != nil {
 		return nil, err
 	}
 	returned := make(chan struct{}) // by the module
-	certs, err := bounded(ctx, cfg.what, func() ([]*x509.Certificate, error) {
+	certs, err := bounded(ctx, cfg.in(&loaded), func() ([]*x509.Certificate, error) {
 		defer close(returned)
 		return readCertificates(mod, cfg)
 	}, nil)

@@ -3,7 +3,6 @@ package pkcs11
 import (
 	"cmp"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -98,7 +97,7 @@ func oneToken(mod module, u URI) (token, error) {
 		if len(all) == 0 {
 			hint := "insert the card or start the HSM; if there are several modules, select one with ?module-path=… in the reference"
 			switch soft := softHSMHint(); {
-			case strings.Contains(filepath.Base(u.ModulePath), "softhsm"):
+			case isSoftHSM(u.ModulePath):
 				hint = cmp.Or(soft, hintNoSoftToken)
 			case soft != "":
 				hint += ". " + soft
@@ -151,7 +150,7 @@ func (t token) uri() URI {
 
 // withModuleOf returns u with the module of another URI.
 func (u URI) withModuleOf(other URI) URI {
-	u.ModuleName, u.ModulePath = other.ModuleName, other.ModulePath
+	u.ModuleName, u.ModulePath, u.Isolation = other.ModuleName, other.ModulePath, other.Isolation
 	return u
 }
 

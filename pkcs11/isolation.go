@@ -1,0 +1,97 @@
+package pkcs11
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// The values of URI.Isolation say in which process a module runs. A module that crashes
+// or hangs in a helper process does not take this one with it; signatures continue with
+// another helper.
+const (
+	IsolationOff  = "off"  // in this process, which needs cgo
+	IsolationOn   = "on"   // in a helper process
+	IsolationAuto = "auto" // in a helper process if its program is installed, else in this one
+	// "": in this process if the program was built with cgo, else in a helper process
+)
+
+func checkIsolation(value string) error {
+	if values := []string{IsolationOff, IsolationOn, IsolationAuto}; !slices.Contains(values, value) {
+		return errors.New("is not one of " + strings.Join(values, ", "))
+	}
+	return nil
+}
+
+// HelperVariable names the variable with the path of the helper's program, for a program
+// that is installed elsewhere.
+const HelperVariable = "HOLDFAST_PKCS11_HELPER"
+
+const helperName = "holdfast-pkcs11"
+
+// helperFor returns the path of the helper's program, or "" if the module runs in this
+// process.
+func helperFor(isolation string) (string, error) {
+	here := supported()
+	switch isolation {
+	case IsolationOff:
+		return "", here
+	case IsolationOn:
+		return findHelper()
+	case IsolationAuto:
+		program, err := findHelper()
+		if err != nil && here == nil {
+			return "", nil
+		}
+		return program, err
+	}
+	if here == nil {
+		return "", nil
+	}
+	return findHelper()
+}
+
+// findHelper returns the path of the helper's program. It is not searched for in PATH.
+func findHelper() (string, error) {
+	if path := os.Getenv(HelperVariable); path != "" {
+		if !filepath.IsAbs(path) {
+			return "", signer.WithHint(fmt.Errorf("%s: %s is not an absolute path", HelperVariable, path), "give the absolute path of "+helperName)
+		}
+		return path, checkHelper(path)
+	}
+	own, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(own); err == nil {
+		own = real
+	}
+	name := helperName
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	places := []string{filepath.Join(filepath.Dir(own), name), filepath.Join(filepath.Dir(own), "..", "libexec", "holdfast", name)}
+	for _, path := range places {
+		if _, err := os.Stat(path); err == nil {
+			return path, checkHelper(path)
+		}
+	}
+	return "", signer.WithHint(fmt.Errorf("PKCS#11 modules run in the helper %s, which is neither %s nor %s: %w", helperName, places[0], filepath.Clean(places[1]), errors.ErrUnsupported),
+		"install "+helperName+" of the same version there, or set "+HelperVariable+" to its path")
+}
+
+// withoutPIN returns an environment without the variable that has the PIN of u.
+func withoutPIN(env []string, u URI) []string {
+	source, err := keystore.ParseRef(u.PINSource)
+	if err != nil || source.Scheme != keystore.SchemeEnv {
+		return env
+	}
+	return slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, source.Rest+"=") })
+}

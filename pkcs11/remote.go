@@ -1,0 +1,400 @@
+package pkcs11
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A remote is a module in a helper process. When the helper has ended, the next call that
+// needs no session starts another one; the sessions of the old one no longer exist.
+type remote struct {
+	start func() (*helper, error) // starts a helper with the module loaded
+
+	starting sync.Mutex // held while a helper is started, which may never end
+
+	mu       sync.Mutex
+	current  *helper // nil: none was started
+	loading  *helper // being started
+	sessions map[uint]remoteSession
+	next     uint
+	closed   bool
+}
+
+type remoteSession struct {
+	helper *helper
+	handle uint64
+}
+
+// helper returns a helper that runs.
+func (r *remote) helper() (*helper, error) {
+	if h, err := r.running(); h != nil || err != nil {
+		return h, err
+	}
+	r.starting.Lock()
+	defer r.starting.Unlock()
+	if h, err := r.running(); h != nil || err != nil {
+		return h, err
+	}
+	h, err := r.start()
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	closed := r.closed
+	if !closed {
+		r.current = h
+	}
+	r.mu.Unlock()
+	if closed {
+		_ = h.close()
+		return nil, ckrCryptokiNotInitialized
+	}
+	return h, nil
+}
+
+// running returns the current helper; nil if another one has to be started.
+func (r *remote) running() (*helper, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, ckrCryptokiNotInitialized
+	}
+	if r.current != nil && r.current.running() {
+		return r.current, nil
+	}
+	for handle, s := range r.sessions {
+		if !s.helper.running() {
+			delete(r.sessions, handle)
+		}
+	}
+	return nil, nil
+}
+
+// call calls a function that needs no session.
+func (r *remote) call(q wire.Request) (*wire.Response, error) {
+	h, err := r.helper()
+	if err != nil {
+		return nil, err
+	}
+	return h.call(q)
+}
+
+// in calls a function in a session.
+func (r *remote) in(session uint, q wire.Request) (*wire.Response, error) {
+	r.mu.Lock()
+	s, ok := r.sessions[session]
+	r.mu.Unlock()
+	if !ok {
+		return nil, ckrSessionHandleInvalid
+	}
+	q.Session = s.handle
+	return s.helper.call(q)
+}
+
+// errAnswer is the error of an answer that lacks something.
+var errAnswer = errors.New("the helper process returned a malformed answer")
+
+// numbers returns the n numbers of an answer.
+func numbers(a *wire.Response, n int, err error) ([]uint, error) {
+	if err != nil {
+		return nil, err
+	}
+	if n >= 0 && len(a.Numbers) != n {
+		return nil, errAnswer
+	}
+	all := make([]uint, len(a.Numbers))
+	for i, v := range a.Numbers {
+		if all[i] = uint(v); uint64(all[i]) != v {
+			return nil, errAnswer
+		}
+	}
+	return all, nil
+}
+
+// some is any number of numbers.
+const some = -1
+
+func (r *remote) info() (libraryInfo, error) {
+	a, err := r.call(wire.Request{Op: wire.Info})
+	n, err := numbers(a, 2, err)
+	if err != nil || len(a.Texts) != 2 {
+		return libraryInfo{}, orMalformed(err)
+	}
+	return libraryInfo{a.Texts[0], a.Texts[1], byte(n[0]), byte(n[1])}, nil
+}
+
+func orMalformed(err error) error {
+	if err == nil {
+		err = errAnswer
+	}
+	return err
+}
+
+func (r *remote) slots() ([]uint, error) {
+	a, err := r.call(wire.Request{Op: wire.Slots})
+	return numbers(a, some, err)
+}
+
+func (r *remote) slotInfo(slot uint) (slotInfo, error) {
+	a, err := r.call(wire.Request{Op: wire.SlotInfo, Slot: uint64(slot)})
+	n, err := numbers(a, 1, err)
+	if err != nil || len(a.Texts) != 2 {
+		return slotInfo{}, orMalformed(err)
+	}
+	return slotInfo{a.Texts[0], a.Texts[1], n[0]&cktFlagRemovableDevice != 0}, nil
+}
+
+func (r *remote) tokenInfo(slot uint) (tokenInfo, error) {
+	a, err := r.call(wire.Request{Op: wire.TokenInfo, Slot: uint64(slot)})
+	n, err := numbers(a, 2, err)
+	if err != nil || len(a.Texts) != 4 {
+		return tokenInfo{}, orMalformed(err)
+	}
+	return tokenInfo{a.Texts[0], a.Texts[1], a.Texts[2], a.Texts[3], n[0], n[1]}, nil
+}
+
+func (r *remote) mechanisms(slot uint) ([]uint, error) {
+	a, err := r.call(wire.Request{Op: wire.Mechanisms, Slot: uint64(slot)})
+	return numbers(a, some, err)
+}
+
+func (r *remote) openSession(slot uint, write bool) (uint, error) {
+	h, err := r.helper()
+	if err != nil {
+		return 0, err
+	}
+	a, err := h.call(wire.Request{Op: wire.OpenSession, Slot: uint64(slot), Flag: write})
+	if err != nil {
+		return 0, err
+	}
+	if len(a.Numbers) != 1 {
+		return 0, errAnswer
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next++
+	r.sessions[r.next] = remoteSession{h, a.Numbers[0]}
+	return r.next, nil
+}
+
+func (r *remote) closeSession(session uint) error {
+	_, err := r.in(session, wire.Request{Op: wire.CloseSession})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sessions, session)
+	return err
+}
+
+func (r *remote) loggedIn(session uint) (bool, error) {
+	a, err := r.in(session, wire.Request{Op: wire.LoggedIn})
+	n, err := numbers(a, 1, err)
+	return err == nil && n[0] != 0, err
+}
+
+func (r *remote) login(session, user uint, pin []byte) error {
+	_, err := r.in(session, wire.Request{Op: wire.Login, User: uint64(user), Data: pin})
+	return err
+}
+
+func (r *remote) find(session uint, template []attribute, limit int) ([]uint, error) {
+	t, err := toWire(template)
+	if err != nil {
+		return nil, err
+	}
+	a, err := r.in(session, wire.Request{Op: wire.Find, Template: t, Limit: uint64(limit)})
+	return numbers(a, some, err)
+}
+
+func (r *remote) attributes(session, object uint, types ...uint) (map[uint][]byte, error) {
+	q := wire.Request{Op: wire.Attributes, Object: uint64(object)}
+	for _, t := range types {
+		q.Types = append(q.Types, uint64(t))
+	}
+	a, err := r.in(session, q)
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[uint][]byte, len(a.Attributes))
+	for _, v := range a.Attributes {
+		values[uint(v.Kind)] = v.Value
+	}
+	return values, nil
+}
+
+func (r *remote) sign(session, key uint, m mechanism, input []byte, authenticate func() error) ([]byte, error) {
+	q := wire.Request{Op: wire.Sign, Object: uint64(key), Mechanism: m.toWire(), Data: input}
+	if authenticate != nil {
+		q.Op, q.Data = wire.SignInit, nil
+		if _, err := r.in(session, q); err != nil {
+			return nil, err
+		}
+		if err := authenticate(); err != nil {
+			return nil, err
+		}
+		q = wire.Request{Op: wire.SignFinish, Data: input}
+	}
+	a, err := r.in(session, q)
+	if err != nil {
+		return nil, err
+	}
+	return a.Data, nil
+}
+
+func (r *remote) generateKeyPair(session uint, m mechanism, public, private []attribute) (pub, priv uint, err error) {
+	a, err := toWire(public)
+	if err != nil {
+		return 0, 0, err
+	}
+	b, err := toWire(private)
+	if err != nil {
+		return 0, 0, err
+	}
+	got, err := r.in(session, wire.Request{Op: wire.GenerateKeyPair, Mechanism: m.toWire(), Template: a, Private: b})
+	n, err := numbers(got, 2, err)
+	if err != nil {
+		return 0, 0, err
+	}
+	return n[0], n[1], nil
+}
+
+func (r *remote) createObject(session uint, template []attribute) (uint, error) {
+	t, err := toWire(template)
+	if err != nil {
+		return 0, err
+	}
+	a, err := r.in(session, wire.Request{Op: wire.CreateObject, Template: t})
+	n, err := numbers(a, 1, err)
+	if err != nil {
+		return 0, err
+	}
+	return n[0], nil
+}
+
+func (r *remote) destroyObject(session, object uint) error {
+	_, err := r.in(session, wire.Request{Op: wire.DestroyObject, Object: uint64(object)})
+	return err
+}
+
+// finalize ends the helper. A module that does not answer is ended, too.
+func (r *remote) finalize() error {
+	r.mu.Lock()
+	h := r.current
+	r.closed, r.current, r.sessions = true, nil, nil
+	r.mu.Unlock()
+	if h == nil || !h.running() {
+		return nil
+	}
+	return h.close()
+}
+
+// again finalizes and initializes the module, in the same helper.
+func (r *remote) again() error {
+	_, err := r.call(wire.Request{Op: wire.Reinitialize})
+	return err
+}
+
+// abandon implements [abandoner].
+func (r *remote) abandon() {
+	r.mu.Lock()
+	running := []*helper{r.current, r.loading}
+	r.mu.Unlock()
+	for _, h := range running {
+		if h != nil {
+			h.abandon()
+		}
+	}
+}
+
+func (m mechanism) toWire() wire.Mechanism {
+	w := wire.Mechanism{Kind: uint64(m.kind)}
+	if m.pss != nil {
+		w.Parameters = []uint64{uint64(m.pss.hash), uint64(m.pss.mgf), uint64(m.pss.saltLen)}
+	}
+	return w
+}
+
+func toWire(template []attribute) ([]wire.Attribute, error) {
+	all := make([]wire.Attribute, len(template))
+	for i, a := range template {
+		all[i].Kind = uint64(a.kind)
+		switch v := a.value.(type) {
+		case []byte:
+			all[i].Value = v
+		case string:
+			all[i].Value = []byte(v)
+		case bool:
+			all[i].Form, all[i].Value = wire.Bool, []byte{0}
+			if v {
+				all[i].Value[0] = 1
+			}
+		case uint:
+			all[i].Form, all[i].Value = wire.Number, binary.BigEndian.AppendUint64(nil, uint64(v))
+		default:
+			return nil, fmt.Errorf("attribute 0x%x: a value of type %T", a.kind, v)
+		}
+	}
+	return all, nil
+}
+
+// isolate starts a helper for the module at path: program, with the environment env.
+func isolate(path, program string, env []string) (module, error) {
+	r := &remote{sessions: make(map[uint]remoteSession)}
+	r.start = func() (*helper, error) {
+		h, err := startHelper(program, path, env)
+		if err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
+		r.loading = h
+		r.mu.Unlock()
+		_, err = h.call(wire.Request{Op: wire.Load, Data: []byte(path)})
+		r.mu.Lock()
+		r.loading = nil
+		r.mu.Unlock()
+		if err != nil {
+			h.end(nil)
+			<-h.ended
+			return nil, err
+		}
+		return h, nil
+	}
+	if err := checkELF(path); err != nil {
+		return nil, notLoaded(path, err)
+	}
+	_, err := r.helper()
+	if err == nil && isSoftHSM(path) {
+		err = settleSoftHSM(r, r.again, settle)
+	}
+	var rv Error
+	switch {
+	case errors.As(err, &rv):
+		return nil, notInitialized(path, err)
+	case err != nil:
+		return nil, notLoaded(path, err)
+	}
+	return r, nil
+}
+
+// notLoaded and notInitialized say why a module cannot be used.
+func notLoaded(path string, err error) error {
+	hint := signer.Hint(err)
+	if hint == "" {
+		hint = moduleHint
+	}
+	return signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), hint)
+}
+
+func notInitialized(path string, err error) error {
+	hint := "check the configuration of the module, and that its device or server is available"
+	if isSoftHSM(path) {
+		if soft := softHSMHint(); soft != "" {
+			hint = soft
+		}
+	}
+	return signer.WithHint(fmt.Errorf("module %s: initialize: %w: %w", path, signer.ErrUnavailable, err), hint)
+}
