@@ -39,7 +39,8 @@ type Config struct {
 
 	Now func() time.Time // decides which certificates are valid; nil: time.Now
 
-	permit func(keystore.Prompt) error // see keystore.Options
+	permit      func(keystore.Prompt) error // see keystore.Options
+	longRunning bool                        // see keystore.Options
 }
 
 func (c Config) now() time.Time { return keystore.Options{Now: c.Now}.Time() }

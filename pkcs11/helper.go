@@ -55,17 +55,23 @@ func startHelper(program, module string, env []string) (*helper, error) {
 	}
 	h.stdin = stdin
 	if err := h.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", program, err)
+		return nil, &helperError{fmt.Errorf("start %s: %w", program, err)}
 	}
 	answers := bufio.NewReader(stdout)
 	if _, err := wire.ReadHello(answers); err != nil {
 		_ = h.cmd.Process.Kill()
 		_ = h.cmd.Wait()
-		return nil, signer.WithHint(fmt.Errorf("%s is not the helper of this program: %w", program, err), "install holdfast-pkcs11 of the same version as holdfast")
+		return nil, signer.WithHint(&helperError{fmt.Errorf("%s is not the helper of this program: %w", program, err)}, "install holdfast-pkcs11 of the same version as holdfast")
 	}
 	go h.read(answers)
 	return h, nil
 }
+
+// A helperError reports that the program of the helper is not one.
+type helperError struct{ err error }
+
+func (e *helperError) Error() string { return e.err.Error() }
+func (e *helperError) Unwrap() error { return e.err }
 
 // read delivers the answers until the helper ends.
 func (h *helper) read(answers *bufio.Reader) {

@@ -36,6 +36,31 @@ const HelperVariable = "HOLDFAST_PKCS11_HELPER"
 
 const helperName = "holdfast-pkcs11"
 
+// isolation returns where a module of cfg runs.
+func (cfg Config) isolation() string {
+	if cfg.URI.Isolation == "" && cfg.longRunning {
+		return IsolationAuto
+	}
+	return cfg.URI.Isolation
+}
+
+// Isolation implements [keystore.Isolator].
+func (Backend) Isolation(ref keystore.Ref, call keystore.Call) (keystore.Isolation, error) {
+	u, err := parseURI(ref.Rest)
+	if err != nil {
+		return keystore.Isolation{}, &keystore.RefError{Ref: ref.String(), Err: err}
+	}
+	isolation := Config{URI: u, longRunning: call.LongRunning}.isolation()
+	program, err := helperFor(isolation)
+	in := keystore.Isolation{Program: program}
+	if err == nil && program == "" && isolation == IsolationAuto {
+		if _, why := findHelper(); !errors.Is(why, errors.ErrUnsupported) {
+			in.Refused = why
+		}
+	}
+	return in, err
+}
+
 // helperFor returns the path of the helper's program, or "" if the module runs in this
 // process.
 func helperFor(isolation string) (string, error) {
@@ -58,13 +83,17 @@ func helperFor(isolation string) (string, error) {
 	return findHelper()
 }
 
-// findHelper returns the path of the helper's program. It is not searched for in PATH.
+// findHelper returns the path of the helper's program. It is not searched for in PATH,
+// where another program could have its name.
 func findHelper() (string, error) {
 	if path := os.Getenv(HelperVariable); path != "" {
 		if !filepath.IsAbs(path) {
 			return "", signer.WithHint(fmt.Errorf("%s: %s is not an absolute path", HelperVariable, path), "give the absolute path of "+helperName)
 		}
-		return path, checkHelper(path)
+		if err := checkHelper(path); err != nil {
+			return "", fmt.Errorf("%s: %w", HelperVariable, err)
+		}
+		return path, nil
 	}
 	own, err := os.Executable()
 	if err != nil {
@@ -73,17 +102,31 @@ func findHelper() (string, error) {
 	if real, err := filepath.EvalSymlinks(own); err == nil {
 		own = real
 	}
-	name := helperName
+	return findHelperOf(own)
+}
+
+// findHelperOf returns the path of the helper of the program at own.
+func findHelperOf(own string) (string, error) {
+	suffix := ""
 	if runtime.GOOS == "windows" {
-		name += ".exe"
+		suffix = ".exe"
 	}
-	places := []string{filepath.Join(filepath.Dir(own), name), filepath.Join(filepath.Dir(own), "..", "libexec", "holdfast", name)}
+	dir := filepath.Dir(own)
+	places := []string{
+		filepath.Join(dir, helperName+suffix),
+		filepath.Join(dir, "..", "libexec", "holdfast", helperName+suffix),
+		filepath.Join(dir, helperName+"-"+runtime.GOOS+"-"+runtime.GOARCH+suffix), // as script/build-all names it
+	}
 	for _, path := range places {
-		if _, err := os.Stat(path); err == nil {
-			return path, checkHelper(path)
+		if _, err := os.Lstat(path); err != nil {
+			continue
 		}
+		if err := checkHelper(path); err != nil {
+			return "", err
+		}
+		return path, nil
 	}
-	return "", signer.WithHint(fmt.Errorf("PKCS#11 modules run in the helper %s, which is neither %s nor %s: %w", helperName, places[0], filepath.Clean(places[1]), errors.ErrUnsupported),
+	return "", signer.WithHint(fmt.Errorf("PKCS#11 modules run in the helper %s, which is neither %s nor %s: %w", helperName, places[0], places[1], errors.ErrUnsupported),
 		"install "+helperName+" of the same version there, or set "+HelperVariable+" to its path")
 }
 

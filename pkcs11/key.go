@@ -125,7 +125,8 @@ func openModule(cfg Config) (*sharedModule, error) { return loaded.find(cfg) }
 
 // find returns the module that cfg names. The caller releases it.
 func (m *modules) find(cfg Config) (*sharedModule, error) {
-	program, err := helperFor(cfg.URI.Isolation) // first: the error must not ask for a module
+	isolation := cfg.isolation()
+	program, err := helperFor(isolation) // first: the error must not ask for a module
 	if err != nil {
 		return nil, err
 	}
@@ -137,10 +138,15 @@ func (m *modules) find(cfg Config) (*sharedModule, error) {
 	if err != nil {
 		return nil, err
 	}
-	if program != "" {
-		return m.openIsolated(path, program, withoutPIN(os.Environ(), cfg.URI))
+	if program == "" {
+		return m.open(path)
 	}
-	return m.open(path)
+	mod, err := m.openIsolated(path, program, withoutPIN(os.Environ(), cfg.URI))
+	if isolation == IsolationAuto && supported() == nil && errors.As(err, new(*helperError)) {
+		logging.OrDiscard(cfg.Logger).Warn("the helper for PKCS #11 modules cannot be used; the module runs in this process", "error", err)
+		return m.open(path)
+	}
+	return mod, err
 }
 
 func newAuthenticator(cfg Config) *authenticator {
