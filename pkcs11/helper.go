@@ -213,4 +213,11 @@ func (e *endedError) Error() string {
 	return fmt.Sprintf("module %s: its process ended: %v", e.module, e.how)
 }
 
+func (e *endedError) Hint() string {
+	if errors.Is(e.how, errMute) {
+		return ""
+	}
+	return "if pkcs11-tool -L --module '" + e.module + "' also ends, install another version of the module, or ask its vendor"
+}
+
 func (e *endedError) Unwrap() []error { return []error{ckrDeviceRemoved, e.how} }

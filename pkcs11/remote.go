@@ -372,6 +372,8 @@ func isolate(path, program string, env []string) (module, error) {
 	}
 	var rv Error
 	switch {
+	case errors.As(err, new(*endedError)):
+		return nil, err
 	case errors.As(err, &rv):
 		return nil, notInitialized(path, err)
 	case err != nil:
