@@ -61,7 +61,7 @@ func startHelper(program, module string, env []string) (*helper, error) {
 	if _, err := wire.ReadHello(answers); err != nil {
 		_ = h.cmd.Process.Kill()
 		_ = h.cmd.Wait()
-		return nil, signer.WithHint(&helperError{fmt.Errorf("%s is not the helper of this program: %w", program, err)}, "install holdfast-pkcs11 of the same version as holdfast")
+		return nil, &helperError{fmt.Errorf("%s is not the helper of this program: %w", program, err)}
 	}
 	go h.read(answers)
 	return h, nil
@@ -70,8 +70,11 @@ func startHelper(program, module string, env []string) (*helper, error) {
 // A helperError reports that the program of the helper is not one.
 type helperError struct{ err error }
 
-func (e *helperError) Error() string { return e.err.Error() }
-func (e *helperError) Unwrap() error { return e.err }
+func (e *helperError) Error() string   { return e.err.Error() }
+func (e *helperError) Unwrap() []error { return []error{signer.ErrUnavailable, e.err} }
+func (e *helperError) Hint() string {
+	return "install " + helperName + " of the same version as this program"
+}
 
 // read delivers the answers until the helper ends.
 func (h *helper) read(answers *bufio.Reader) {

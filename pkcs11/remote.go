@@ -372,7 +372,7 @@ func isolate(path, program string, env []string) (module, error) {
 	}
 	var rv Error
 	switch {
-	case errors.As(err, new(*endedError)):
+	case errors.As(err, new(*endedError)), errors.As(err, new(*helperError)):
 		return nil, err
 	case errors.As(err, &rv):
 		return nil, notInitialized(path, err)
