@@ -96,8 +96,9 @@ func findHelper() (string, error) {
 		return path, nil
 	}
 	own, err := os.Executable()
-	if err != nil {
-		return "", err
+	if err != nil { // such as without /proc
+		return "", signer.WithHint(fmt.Errorf("PKCS#11 modules run in the helper %s, but the folder of this program is not known: %w: %v", helperName, errors.ErrUnsupported, err),
+			"set "+HelperVariable+" to the path of "+helperName)
 	}
 	if real, err := filepath.EvalSymlinks(own); err == nil {
 		own = real
