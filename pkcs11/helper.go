@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"time"
 
@@ -55,7 +57,7 @@ func startHelper(program, module string, env []string) (*helper, error) {
 	}
 	h.stdin = stdin
 	if err := h.cmd.Start(); err != nil {
-		return nil, &helperError{fmt.Errorf("start %s: %w", program, err)}
+		return nil, startError(program, err)
 	}
 	answers := bufio.NewReader(stdout)
 	if _, err := wire.ReadHello(answers); err != nil {
@@ -65,6 +67,16 @@ func startHelper(program, module string, env []string) (*helper, error) {
 	}
 	go h.read(answers)
 	return h, nil
+}
+
+// startError returns the error of a program that could not be started. It exists, so that
+// what is missing is its interpreter.
+func startError(program string, err error) error {
+	failed := &helperError{fmt.Errorf("start %s: %w", program, err)}
+	if runtime.GOOS == "linux" && errors.Is(err, fs.ErrNotExist) {
+		return signer.WithHint(failed, "the helper needs a C library, whose dynamic linker is missing here: ldd "+program+" lists both on a machine that has them")
+	}
+	return failed
 }
 
 // A helperError reports that the program of the helper is not one.

@@ -11,13 +11,16 @@ import (
 // takeStreams returns standard input and output, and puts others in their places: a
 // module may write, and even read, there.
 func takeStreams() (in, out *os.File, err error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	empty, end, err := os.Pipe() // there may be no /dev/null
 	if err != nil {
 		return nil, nil, err
 	}
-	defer null.Close()
+	defer empty.Close()
+	if err := end.Close(); err != nil {
+		return nil, nil, err
+	}
 	var files [2]int
-	for fd, other := range []int{int(null.Fd()), 2} {
+	for fd, other := range []int{int(empty.Fd()), 2} {
 		if files[fd], err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3); err != nil {
 			return nil, nil, err
 		}
