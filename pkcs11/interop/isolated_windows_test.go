@@ -101,9 +101,12 @@ func refTo(t *testing.T, u pkcs11.URI) keystore.Ref {
 }
 
 // TestWindows uses a module whose CK_ULONG has 32 bits and whose structures are packed, in
-// the helper process.
+// the helper process. There the garbage collector runs all the time and overwrites what it
+// frees, so that an argument that it frees too early shows.
 func TestWindows(t *testing.T) {
 	keys, with := windowsToken(t)
+	t.Setenv("GOGC", "1")
+	t.Setenv("GODEBUG", "clobberfree=1")
 	for kind, key := range keys {
 		t.Run(kind, func(t *testing.T) {
 			signertest.Run(t, func(t *testing.T) signer.Signer {
