@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -232,7 +233,8 @@ func (e *endedError) Hint() string {
 	if errors.Is(e.how, errMute) {
 		return ""
 	}
-	return "if pkcs11-tool -L --module '" + e.module + "' also ends, install another version of the module, or ask its vendor"
+	const hint = "if pkcs11-tool -L --module PATH also crashes, install another version of the module, or ask its vendor"
+	return strings.Replace(hint, "PATH", "'"+e.module+"'", 1)
 }
 
 func (e *endedError) Unwrap() []error { return []error{ckrDeviceRemoved, e.how} }

@@ -157,5 +157,5 @@ func (unknownResultError) Unwrap() []error {
 }
 
 func (unknownResultError) Hint() string {
-	return "check the PIN, how many tries the token has left, and the module, with pkcs11-tool; then restart the program"
+	return "check the PIN, how many tries the token has left, and the module; then restart the program"
 }
