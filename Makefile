@@ -8,8 +8,9 @@ SOAKTIME ?= 10m
 
 .PHONY: build demo walkthrough test test-wine fips check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
 
-build: ## builds bin/holdfast, and bin/holdfast-pkcs11, in which PKCS #11 modules can run
+build: ## builds bin/holdfast, bin/holdfast-ecp, and bin/holdfast-pkcs11, in which PKCS #11 modules can run
 	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast
+	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast-ecp/internal/ecp.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast-ecp
 	umask 022 && CGO_ENABLED=0 $(GO) build -trimpath $${HOLDFAST_VERSION:+"-ldflags=-X=main.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast-pkcs11
 
 demo: ## demonstrates Holdfast on this machine, without AWS or hardware
@@ -25,6 +26,7 @@ test: ## installs the programs that the tests need and runs all tests
 	@script/test-deps
 	@$(GO) run script/test.go -race -shuffle=on -parallel=8 -timeout=30m ./tpm ./keystore/file ./...
 	@$(GO) run script/test.go -C rolesanywhere/awssdk -race -shuffle=on ./...
+	@$(GO) run script/test.go -C keystore/spiffe/interop -race -shuffle=on ./...
 	@set -e; for module in examples/*/go.mod; do $(GO) run script/test.go -C $${module%/go.mod} -race ./...; done
 
 test-wine: ## runs the Windows tests under Wine

@@ -46,9 +46,11 @@
 //	keystore                    references, backends, and the Store of backends
 //	keystore/selector           selects a certificate in a store
 //	keystore/file               keys in files, variables and standard input
+//	keystore/program            keys behind a program of the user
 //	keystore/all                the list of backends
 //	pkcs11, tpm                 keys in tokens and in a TPM 2.0
 //	winstore, keychain          keys of Windows and of macOS
+//	keystore/spiffe             X.509-SVIDs of the SPIFFE Workload API
 //	pki                         requests, certificates and revocation lists
 //	pki/authority               the folder of a small CA
 //	rolesanywhere               the client of IAM Roles Anywhere

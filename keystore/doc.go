@@ -21,7 +21,7 @@
 //
 // Every backend opens keys. Each optional capability is a small interface.
 // [Lister], [Generator], [Rekeyer], [Installer], [Sealer] and [Unsealer] work on the
-// contents of a store; [CertificateReader], [PEMClaimer], [Dependent],
+// contents of a store; a [Watcher] tells of the next certificate; [CertificateReader], [PEMClaimer], [Dependent],
 // [AttributeSetter], [PINSharer] and [Rebaser] work on references. The methods
 // of the Store that list, generate, install and seal fail with
 // [errors.ErrUnsupported] if the backend lacks the capability.

@@ -59,6 +59,7 @@ type Options struct {
 	Logger    *slog.Logger                     // nil: discard
 	Stdin     io.Reader                        // read for "-"; nil: refuse
 	LookupEnv func(name string) (string, bool) // read for env:NAME; nil: refuse
+	Environ   func() []string                  // NAME=VALUE, for programs that a backend starts; nil: no variables
 	Now       func() time.Time                 // decides which certificates are valid; nil: time.Now
 
 	// Permit is called before a PIN or password is asked for, read or sent to a

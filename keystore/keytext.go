@@ -8,6 +8,7 @@ import (
 const (
 	minKeyText  = 40 // characters; a private key of Ed25519 in PKCS #8 has 64
 	maxBareName = 60 // characters of a name without a separator or a dot
+	fingerprint = 43 // characters of a SHA-256 fingerprint of OpenSSH, which begins like a key by chance
 )
 
 // keyText returns the place of text in s that is a key or certificate in base64 or
@@ -36,7 +37,7 @@ func isBase64(c byte) bool {
 // encodesKey reports whether s begins like the base64 of a PEM block, or of a DER
 // SEQUENCE whose content begins like that of a key or certificate.
 func encodesKey(s string) bool {
-	if len(s) < minKeyText {
+	if len(s) < minKeyText || len(s) == fingerprint {
 		return false
 	}
 	s = strings.NewReplacer("-", "+", "_", "/").Replace(s[:minKeyText])

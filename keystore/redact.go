@@ -162,9 +162,12 @@ var attributeNames = map[string][]string{
 		"token", "manufacturer", "serial", "model", "library-manufacturer", "library-description", "library-version", "slot-description", "slot-manufacturer", "slot-id",
 		"object", "type", "id", "pin-source", "pin-value", "module-name", "module-path", "isolation",
 	},
+	"exec":     {"program", "key", "pin-source"},
 	"tpm":      {"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "parent", "pcrs"},
 	"winstore": {"subject", "issuer", "serial", "sha256", "sha1", "newest", "location", "store", "ui", "key", "provider"},
 	"keychain": {"subject", "issuer", "serial", "sha256", "sha1", "newest", "label", "token"},
+	"sshagent": {"sha256", "comment", "public", "socket"},
+	"spiffe":   {"socket", "id", "hint"},
 }
 
 // isAttribute reports whether references of a scheme have an attribute. For the

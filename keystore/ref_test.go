@@ -309,3 +309,12 @@ func FuzzParseRef(f *testing.F) {
 		}
 	})
 }
+
+// TestFingerprintIsNoKey: the fingerprint of a public key can begin like a key.
+func TestFingerprintIsNoKey(t *testing.T) {
+	const text = "sshagent:sha256=MIACDtcrWRyTkhRnRVkXYFKI0n6xhjVRMmi1SkWyEUA"
+	ref, err := keystore.ParseRef(text)
+	if err != nil || ref.String() != text {
+		t.Errorf("%v, %v", ref, err)
+	}
+}

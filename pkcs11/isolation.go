@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -81,6 +82,19 @@ func helperFor(isolation string) (string, error) {
 		return "", nil
 	}
 	return findHelper()
+}
+
+// checkHelper refuses a program that users other than this one and root can write or
+// replace. Windows protects C:\Program Files.
+func checkHelper(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || runtime.GOOS != "windows" && info.Mode().Perm()&0o111 == 0 {
+		return signer.WithHint(fmt.Errorf("%s is not a program", path), "install "+helperName+" of the same version as this program")
+	}
+	return fileowner.CheckProgram(path)
 }
 
 // findHelper returns the path of the helper's program. It is not searched for in PATH,

@@ -38,15 +38,15 @@ func TestCheckHelper(t *testing.T) {
 	for path, want := range map[string]string{
 		good:                                "",
 		program(t, at("own"), 0o700, 0o700): "",
-		program(t, at("tmp"), 0o755, 0o777|fs.ModeSticky):   "",
-		program(t, at("staff"), 0o755, 0o775):               "", // as /usr/local/bin of Debian
+		program(t, at("tmp"), 0o755, 0o777|fs.ModeSticky):   "can be written by other users",
+		program(t, at("staff"), 0o755, 0o775):               "can be written by other users",
 		link("linked", good, 0o755):                         "",
 		program(t, at("group"), 0o775, 0o755):               "can be written by other users (mode 0775)",
 		program(t, at("world"), 0o757, 0o755):               "can be written by other users (mode 0757)",
 		program(t, at("stuck"), 0o757|fs.ModeSticky, 0o755): "can be written by other users",
-		program(t, at("open"), 0o755, 0o777):                "its folder can be written by other users (mode 0777)",
-		link("openlink", good, 0o777):                       "its folder can be written by other users",
-		link("toopen", at("open"), 0o755):                   "its folder can be written by other users",
+		program(t, at("open"), 0o755, 0o777):                "can be written by other users (mode 0777)",
+		link("openlink", good, 0o777):                       "can be written by other users",
+		link("toopen", at("open"), 0o755):                   "can be written by other users",
 		link("toworld", at("world"), 0o755):                 "can be written by other users",
 		program(t, at("data"), 0o644, 0o755):                "is not a program",
 		filepath.Dir(good):                                  "is not a program",
@@ -122,7 +122,7 @@ func TestHelperVariable(t *testing.T) {
 	}{
 		{good, "", nil},
 		{"bin/holdfast-pkcs11", "not an absolute path", nil},
-		{open, "its folder", fs.ErrPermission},
+		{open, "the folder", fs.ErrPermission},
 		{good + "2", "no such file", fs.ErrNotExist},
 	} {
 		t.Setenv(HelperVariable, test.value)

@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/certpath"
@@ -110,8 +111,16 @@ var leafRules = []struct {
 		"it is signed with MD5 or SHA-1", "reissue it with SHA-256 or stronger"},
 	{func(c *x509.Certificate) bool { return c.SignatureAlgorithm == x509.PureEd25519 },
 		"it was issued by a CA with an Ed25519 key, which is not supported", hintSupportedCA},
-	{func(c *x509.Certificate) bool { return len(c.Subject.Names) == 0 },
+	{func(c *x509.Certificate) bool { return len(c.Subject.Names) == 0 && !isSVID(c) },
 		"its subject is empty", "reissue it with a subject, such as CN=name"},
+	{func(c *x509.Certificate) bool { return len(c.Subject.Names) == 0 && isSVID(c) },
+		"its subject is empty, and Roles Anywhere needs one beside the SPIFFE ID", "have the issuer of the SVIDs set a subject; SPIRE sets C=US,O=SPIRE, unless a CredentialComposer plugin changes it"},
+}
+
+// isSVID reports whether c is an X.509-SVID, which may have an empty subject (X509-SVID,
+// section 3.1).
+func isSVID(c *x509.Certificate) bool {
+	return len(c.URIs) == 1 && strings.HasPrefix(c.URIs[0].String(), "spiffe://")
 }
 
 const hintSupportedCA = "use a CA with an RSA, ECDSA or ML-DSA key"

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"net/url"
 	"testing"
 	"time"
 
@@ -63,6 +64,10 @@ func TestCheckChain(t *testing.T) {
 		{"MD5", changed(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.MD5WithRSA }), false},
 		{"SHA-1 intermediate, which may not be needed", []*x509.Certificate{leaf(nil)[0], &sha1CA}, true},
 		{"no subject", leaf(func(c *x509.Certificate) { c.Subject = pkix.Name{} }), false},
+		{"SVID", leaf(func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "example.org", Path: "/app"}} }), true},
+		{"SVID without a subject", leaf(func(c *x509.Certificate) {
+			c.Subject, c.URIs = pkix.Name{}, []*url.URL{{Scheme: "spiffe", Host: "example.org", Path: "/app"}}
+		}), false},
 		{"expired", leaf(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) }), false},
 		{"valid in a minute", leaf(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Minute) }), true},
 		{"valid in five minutes", leaf(func(c *x509.Certificate) { c.NotBefore = now.Add(5 * time.Minute) }), true},

@@ -3,6 +3,7 @@ package signer
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
@@ -41,8 +42,8 @@ func Prove(ctx context.Context, s Signer, pub crypto.PublicKey) error {
 	return nil
 }
 
-// proofOptions returns a signature that s makes: with PSS only if an RSA key in
-// a device makes no others.
+// proofOptions returns a signature that s makes: with SHA-256 if it can, and with PSS
+// only if an RSA key in a device makes no others.
 func proofOptions(s Signer, pub crypto.PublicKey) crypto.SignerOpts {
 	if mldsa.Of(pub) != nil {
 		return crypto.Hash(0)
@@ -50,6 +51,16 @@ func proofOptions(s Signer, pub crypto.PublicKey) crypto.SignerOpts {
 	switch pub.(type) {
 	case ed25519.PublicKey:
 		return crypto.Hash(0)
+	case *ecdsa.PublicKey:
+		if l, ok := s.(SchemeLimiter); ok { // an ssh-agent signs only with the hash of the curve
+			switch schemes := l.SignatureSchemes(); {
+			case slices.Contains(schemes, tls.ECDSAWithP256AndSHA256):
+			case slices.Contains(schemes, tls.ECDSAWithP384AndSHA384):
+				return crypto.SHA384
+			case slices.Contains(schemes, tls.ECDSAWithP521AndSHA512):
+				return crypto.SHA512
+			}
+		}
 	case *rsa.PublicKey:
 		if l, ok := s.(SchemeLimiter); ok {
 			schemes := l.SignatureSchemes()

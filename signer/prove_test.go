@@ -44,6 +44,27 @@ func TestProve(t *testing.T) {
 	if err := signer.Prove(t.Context(), onlyPSS{signer.FromKey(rsaKey), t}, rsaKey.Public()); err != nil {
 		t.Errorf("only PSS: %v", err)
 	}
+	p384 := signertest.Key(t, "p384")
+	if err := signer.Prove(t.Context(), onlySHA384{signer.FromKey(p384), t}, p384.Public()); err != nil {
+		t.Errorf("only SHA-384: %v", err)
+	}
+}
+
+// onlySHA384 is an ECDSA key that makes no other signatures.
+type onlySHA384 struct {
+	signer.Signer
+	t *testing.T
+}
+
+func (onlySHA384) SignatureSchemes() []tls.SignatureScheme {
+	return []tls.SignatureScheme{tls.ECDSAWithP384AndSHA384}
+}
+
+func (o onlySHA384) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if opts != crypto.SHA384 {
+		o.t.Errorf("signature with %v", opts)
+	}
+	return o.Signer.Sign(rand, digest, opts)
 }
 
 // A liar claims to have another public key.

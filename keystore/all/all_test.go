@@ -7,18 +7,29 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/holdfast-dev/holdfast/internal/exectest"
+	"github.com/holdfast-dev/holdfast/internal/sshagenttest"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/keystore/spiffe/spiffetest"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 	"github.com/holdfast-dev/holdfast/tpm"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
+func TestMain(m *testing.M) {
+	exectest.Main()
+	os.Exit(m.Run())
+}
+
 // references has an example for each scheme.
 var references = map[string]string{
 	"file": "file:/nonexistent/k.pem", "env": "env:NAME", "-": "-",
 	"pkcs11": "pkcs11:token=t;object=k", "tpm": "tpm:handle=0x81010002", "handle": "handle:81010002",
 	"winstore": "winstore:store=MY;subject=CN=app", "keychain": "keychain:label=app",
+	"sshagent": "sshagent:socket=/nonexistent/agent",
+	"spiffe":   "spiffe://example.org/app",
+	"exec":     "exec:program=/nonexistent/signer;key=app",
 }
 
 // refOf parses a well-formed reference.
@@ -66,6 +77,17 @@ var contract = map[string]func(t *testing.T) keystore.Ref{
 		}
 		return refOf(t, path)
 	},
+	"exec": func(t *testing.T) keystore.Ref {
+		t.Setenv("GORACE", "atexit_sleep_ms=0") // of the program
+		ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+		key := signertest.Key(t, "p256")
+		path := filepath.Join(t.TempDir(), "key.pem")
+		if err := os.WriteFile(path, exectest.PEM(t, key, ca.Issue(t, key, nil), ca.Cert), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ref := keystore.Ref{Scheme: "exec", Rest: keystore.FormatAttribute("program", exectest.Install(t))}
+		return keystore.WithAttribute(ref, "key", path)
+	},
 	"pkcs11": pkcs11Contract,
 	"tpm": func(t *testing.T) keystore.Ref {
 		signertest.Require(t, "swtpm", "swtpm")
@@ -91,7 +113,20 @@ var contract = map[string]func(t *testing.T) keystore.Ref{
 		}
 		return refOf(t, ref)
 	},
+	"sshagent": func(t *testing.T) keystore.Ref {
+		agent := sshagenttest.Start(t, "")
+		agent.Add(signertest.Key(t, "p256"), "app")
+		return keystore.Ref{Scheme: "sshagent", Rest: keystore.FormatAttribute("socket", agent.Socket)}
+	},
+	"spiffe": func(t *testing.T) keystore.Ref {
+		ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
+		api := spiffetest.Start(t, spiffetest.Issue(t, ca, "p256", "spiffe://example.org/app", nil))
+		return refOf(t, "spiffe:"+keystore.FormatAttribute("socket", api.Path))
+	},
 }
+
+// runs has the contract of the backends whose keys sign only messages.
+var runs = map[string]func(*testing.T, func(*testing.T) signer.Signer){"sshagent": signertest.RunMessages}
 
 func TestContract(t *testing.T) {
 	store := New()
@@ -106,13 +141,17 @@ func TestContract(t *testing.T) {
 				t.Errorf("%s names %q, but Uses of its backend does not report it; see keystore.Dependent", ref, files)
 			}
 			open := func(t *testing.T, ref keystore.Ref) signer.Signer {
-				s, err := store.Open(t.Context(), ref, keystore.Options{})
+				s, err := store.Open(t.Context(), ref, keystore.Options{Environ: os.Environ})
 				if err != nil {
 					t.Fatal(err)
 				}
 				return s
 			}
-			signertest.Run(t, func(t *testing.T) signer.Signer { return open(t, ref) })
+			run := runs[b.Name()]
+			if run == nil {
+				run = signertest.Run
+			}
+			run(t, func(t *testing.T) signer.Signer { return open(t, ref) })
 			t.Run("Ref", func(t *testing.T) {
 				checkRef(t, b, open(t, ref), func(ref keystore.Ref) signer.Signer { return open(t, ref) })
 			})

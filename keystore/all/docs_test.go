@@ -109,7 +109,9 @@ func TestRefsPrintAttributes(t *testing.T) {
 		"tpm:path=a;handle=0x81010002;device=a;pin-source=a;parent-auth-source=a;parent=a;pcrs=sha256:7":                                                                                                                                   false,
 		"winstore:subject=CN=a;issuer=CN=a;serial=1;sha256=a;sha1=a;newest=yes;location=user;store=MY;ui=no;key=a;provider=a":                                                                                                              false,
 		"keychain:subject=CN=a;issuer=CN=a;serial=1;sha256=a;sha1=a;newest=yes;label=a;token=a":                                                                                                                                            false,
-		"pkcs11:color=a": true, "tpm:color=a": true, "winstore:color=a": true, "keychain:color=a": true, "x:color=a": false,
+		"pkcs11:color=a": true, "tpm:color=a": true, "winstore:color=a": true, "keychain:color=a": true, "spiffe:color=a": true, "x:color=a": false,
+		"spiffe:socket=/run/api.sock;id=spiffe://a/b;hint=a": false, "spiffe://a/b;socket=/run/api.sock;hint=a": false, "spiffe://a/b;color=a": true,
+		"exec:program=/a;key=a;pin-source=a": false, "exec:color=a": true,
 	} {
 		if ref := refOf(t, text); (ref.String() != text) != hidden {
 			t.Errorf("%s: String is %s", text, ref)

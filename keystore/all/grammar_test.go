@@ -16,7 +16,7 @@ import (
 
 // parsers are the folders of the packages that parse references. Other packages
 // ask the Store; see keystore.Dependent, AttributeSetter and Rebaser.
-var parsers = []string{"keystore", "pkcs11", "tpm", "winstore", "keychain"}
+var parsers = []string{"keystore", "pkcs11", "tpm", "winstore", "keychain"} // spiffe is below keystore
 
 // TestOnlyBackendsParseReferences checks the source files for all systems and
 // build tags.

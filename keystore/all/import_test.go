@@ -25,23 +25,28 @@ var mayImport = map[string][]string{
 	// Every package may import those of these that import no other package of
 	// the module but such ones, except that standardOnly packages must list
 	// them, because some of these import golang.org/x/sys.
-	"internal/algorithm":   {},
-	"internal/armor":       {},
-	"internal/atomicfile":  {},
-	"internal/awsconfig":   {},
-	"internal/awsservice":  {"signer", "rolesanywhere/credentials"},
-	"internal/await":       {},
-	"internal/boundedtoml": {},
-	"internal/certpath":    {"internal/algorithm", "internal/mldsa"},
-	"internal/filelock":    {},
-	"internal/fileowner":   {},
-	"internal/filestate":   {},
-	"internal/lazyregexp":  {},
-	"internal/logging":     {},
-	"internal/mldsa":       {},
-	"internal/thumbprint":  {},
+	"internal/algorithm":    {},
+	"internal/armor":        {},
+	"internal/atomicfile":   {},
+	"internal/await":        {},
+	"internal/awsconfig":    {},
+	"internal/awsservice":   {"signer", "rolesanywhere/credentials"},
+	"internal/boundedtoml":  {},
+	"internal/certpath":     {"internal/algorithm", "internal/mldsa"},
+	"internal/environ":      {},
+	"internal/exectest":     {}, // for tests
+	"internal/filelock":     {},
+	"internal/fileowner":    {},
+	"internal/filestate":    {},
+	"internal/lazyregexp":   {},
+	"internal/logging":      {},
+	"internal/mldsa":        {},
+	"internal/processgroup": {},
+	"internal/sshwire":      {},
+	"internal/thumbprint":   {},
 
-	"internal/mldsa/mldsatest": {}, // for tests
+	"internal/mldsa/mldsatest": {},                    // for tests
+	"internal/sshagenttest":    {"signer/signertest"}, // for tests
 
 	module: {}, // only documentation
 
@@ -51,7 +56,10 @@ var mayImport = map[string][]string{
 
 	"keystore":          {"signer"},
 	"keystore/file":     {"signer", "keystore"},
+	"keystore/program":  {"signer", "keystore"},
 	"keystore/selector": {"signer", "keystore"},
+	"keystore/sshagent": {"signer", "keystore"},
+	"keystore/spiffe":   {"signer", "keystore"},
 	"pkcs11":            {"signer", "keystore", "pkcs11/internal/wire"},
 	"tpm":               {"signer", "keystore"},
 	"winstore":          {"signer", "keystore", "keystore/selector"},
@@ -66,6 +74,8 @@ var mayImport = map[string][]string{
 	"pkcs11/internal/binding": {},
 	"pkcs11/internal/wire":    {},
 	"cmd/holdfast-pkcs11":     {"pkcs11/isolated"},
+
+	"keystore/spiffe/spiffetest": {"signer/signertest"}, // for tests
 
 	"winstore/winstoretest":     {},
 	"keychain/internal/native":  {},
@@ -82,7 +92,7 @@ var mayImport = map[string][]string{
 	"pki/renew/dropfolder": {"signer", "pki/cms", "pki/renew"},
 	"pki/renew/program":    {"signer", "pki/renew"},
 
-	"keystore/all": {"signer", "keystore", "keystore/file", "pkcs11", "tpm", "winstore", "keychain"},
+	"keystore/all": {"signer", "keystore", "keystore/file", "keystore/program", "keystore/spiffe", "keystore/sshagent", "pkcs11", "tpm", "winstore", "keychain"},
 
 	"pki/renew/internal/caclient": {"signer", "pki/renew"},
 
@@ -117,13 +127,15 @@ var mayImport = map[string][]string{
 	// The command packages vending, keys and local do not import one
 	// another.
 	"cmd/holdfast":                   {"cmd/holdfast/cli", "keystore/all"},
-	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "keystore", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "cmd/holdfast/internal/sshagent", "keystore", "rolesanywhere/credentials/loopback"},
 	"cmd/holdfast/internal/pinentry": {},
 	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "pki/renew", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/role":     {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/dropfolder", "pki/renew/program", "pki/renew/privateca", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/daemon":   {front, role, "signer", "keystore", "pki/renew", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
-	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
+	"cmd/holdfast/internal/child":    {front, "signer"},
+	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
+	"cmd/holdfast/internal/sshagent": {front, flags, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", "signer", "keystore"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
 	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "pki/attestation", "pki/cms", "pki/renew/dropfolder", "rolesanywhere", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/renewing": {front, flags, role, "signer", "keystore", "pki", "pki/renew"},
@@ -134,7 +146,10 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/bench":    {},
 	"cmd/holdfast/internal/pages":    {},
 	"cmd/holdfast/internal/ptytest":  {},
-	"cmd/holdfast/internal/clitest":  {"cmd/holdfast/cli", "keystore/all", "keystore", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
+	"cmd/holdfast-ecp":               {"cmd/holdfast-ecp/internal/ecp", "keystore/all"},
+	"cmd/holdfast-ecp/internal/ecp":  {"signer", "signer/rotate", "keystore"},
+
+	"cmd/holdfast/internal/clitest": {"cmd/holdfast/cli", "keystore/all", "keystore", "keystore/spiffe/spiffetest", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
 }
 
 // Packages that several packages of the program import.
@@ -178,7 +193,7 @@ var onlyIn = map[string][]string{
 var modules = []string{"rolesanywhere/awssdk"}
 
 // standardOnly are the packages that import no third-party module.
-var standardOnly = []string{"signer", "signer/signertest", "signer/rotate", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "pki/renew/internal/caclient"}
+var standardOnly = []string{"internal/sshwire", "signer", "signer/signertest", "signer/rotate", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "pki/renew/internal/caclient"}
 
 type goPackage struct {
 	ImportPath string

@@ -58,7 +58,17 @@ var uses = map[string]struct {
 	"keychain:label=app":                                {},
 	"keychain:subject=CN=app;newest=yes":                {},
 	"keychain:path=/etc/key.pem;pin-source=env:X":       {},
-	"unknown:path=/etc/key.pem;pin-source=env:X":        {},
+	"sshagent:": {},
+	"sshagent:sha256=MQxf6DtcrWRyTkhRnRVkXYFKI0n6xhjVRMmi1SkWyEU": {},
+	"sshagent:socket=/run/agent;comment=a%3Bpublic=b":             {},
+	"sshagent:public=id.pub;socket=/run/agent":                    {files: []string{"id.pub"}},
+	"spiffe:":                  {},
+	"spiffe://example.org/app": {},
+	"spiffe:socket=/run/spire/agent/public/api.sock;hint=internal":   {},
+	"unknown:path=/etc/key.pem;pin-source=env:X":                     {},
+	"exec:program=/usr/local/bin/kms-signer;key=projects/p/keys/app": {},
+	"exec:program=./sign;key=/etc/key.pem;pin-source=env:PIN":        {variables: []string{"PIN"}, sources: []string{"env:PIN"}},
+	"exec:program=%zz;pin-source=file:/run/pin":                      {sources: []string{"/run/pin"}},
 }
 
 func TestUses(t *testing.T) {
@@ -118,8 +128,9 @@ func TestUsesOfAnIdentity(t *testing.T) {
 	}
 }
 
-// nonKeyAttributes are attributes that name files without a key.
-var nonKeyAttributes = []string{"module-path"}
+// nonKeyAttributes are attributes that name files without a key, or text for a
+// program.
+var nonKeyAttributes = []string{"module-path", "program", "key"}
 
 // unreportedFiles returns the existing files that a reference names, but that
 // Uses reports neither for the reference nor for its PIN sources.
@@ -220,6 +231,8 @@ func TestSetAttribute(t *testing.T) {
 		{"tpm:path=a", "pin-source", "tpm:path=b;pin-source=env:C", "tpm:path=a;pin-source=tpm:path=b%3Bpin-source=env:C"},
 		{"tpm:path=a;pin-value=s3cret", "pin-source", "/p", "tpm:path=a;pin-value=s3cret"},
 		{"tpm:pin-source=/p;path=a", "pin-source", "/q", "tpm:pin-source=/p;path=a"},
+		{"exec:program=./a", "pin-source", "/p", "exec:program=./a;pin-source=/p"},
+		{"exec:program=./a;pin-source=env:A", "pin-source", "/q", "exec:program=./a;pin-source=env:A"},
 		{"tpm:path=a;parent-auth-source=/p", "pin-source", "/q", "tpm:path=a;parent-auth-source=/p;pin-source=/q"},
 	} {
 		got, err := New().SetAttribute(refOf(t, test.ref), test.name, test.value)
@@ -233,6 +246,7 @@ func TestSetAttribute(t *testing.T) {
 		"-":               {"newest"},
 		"pkcs11:token=a":  {"newest", "token", "pin-value", "path"},
 		"tpm:path=a":      {"newest", "module-path", "pin-value", "path"},
+		"exec:program=/a": {"newest", "program", "key", "pin-value"},
 		"handle:81010002": {"pin-source", "newest"},
 		"winstore:":       {"pin-source", "store", ""},
 		"keychain:":       {"pin-source", "label", ""},
@@ -251,6 +265,7 @@ func TestSetAttributeIsUnderstood(t *testing.T) {
 	for ref, set := range map[string][2]string{
 		"pkcs11:object=a":  {"module-path", filepath.Join(t.TempDir(), "none;&% .so")},
 		"tpm:path=key.pem": {"pin-source", "pass:s3cret"},
+		"exec:program=./a": {"pin-source", "pass:s3cret"},
 		"winstore:":        {"newest", "perhaps"},
 		"keychain:":        {"newest", "perhaps"},
 	} {
@@ -284,6 +299,8 @@ func TestRebase(t *testing.T) {
 		"tpm:path=a%3Bb.pem;pcrs=sha256:7":                           "tpm:path=" + dir + sep + "a%3Bb.pem;pcrs=sha256:7",
 		"tpm:handle=0x81010001;device=/dev/tpm0":                     "tpm:handle=0x81010001;device=/dev/tpm0",
 		"handle:0x81010001":                                          "handle:0x81010001",
+		"exec:program=./k;key=./n;pin-source=pin":                    "exec:program=" + dir + sep + "k;key=./n;pin-source=" + dir + sep + "pin",
+		"exec:program=k;key=n":                                       "exec:program=k;key=n",
 		"tpm:path=k;pin-source=pin":                                  "tpm:path=" + dir + sep + "k;pin-source=" + dir + sep + "pin",
 		"tpm:path=k;parent-auth-source=file:a%20b":                   "tpm:path=" + dir + sep + "k;parent-auth-source=" + dir + sep + "a%20b",
 		"tpm:path=k;pin-source=env:PIN":                              "tpm:path=" + dir + sep + "k;pin-source=env:PIN",
@@ -294,6 +311,7 @@ func TestRebase(t *testing.T) {
 		"pkcs11:token=x?pin-source=tpm:path=s.pem":                   "pkcs11:token=x?pin-source=tpm:path=" + dir + sep + "s.pem",
 		"pkcs11:token=x?pin-source=tpm:path=s%3Bpin-source=file:pin": "pkcs11:token=x?pin-source=tpm:path=" + dir + sep + "s%3Bpin-source=" + dir + sep + "pin",
 		"pkcs11:token=x?pin-value=a&pin-source=env:A":                "pkcs11:token=x?pin-value=a&pin-source=env:A",
+		"sshagent:comment=x;socket=agent;public=" + abs:              "sshagent:comment=x;socket=" + dir + sep + "agent;public=" + abs,
 		"pkcs11:token=x?pin-source=%zz&a=%":                          "pkcs11:token=x?pin-source=%zz&a=%",
 		"./a:b;pin-value=s3cret":                                     filepath.Join(dir, "a:b;pin-value=s3cret"),
 	} {

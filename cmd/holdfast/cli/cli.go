@@ -24,6 +24,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/keys"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/local"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/renewing"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/sshagent"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
@@ -49,6 +50,7 @@ var commands = []front.Command{
 	{Name: "seal", Group: keyCommands, New: keys.Seal},
 	{Name: "sign-string", Group: keyCommands, New: keys.SignString},
 	{Name: "read-certificate-data", Group: keyCommands, New: keys.ReadCertificateData},
+	{Name: "ssh-agent", Group: keyCommands, New: sshagent.SSHAgent},
 	{Name: "csr", Group: certCommands, New: issuing.CSR},
 	{Name: "attest", Group: certCommands, New: issuing.Attest},
 	{Name: "ca", Group: certCommands, New: issuing.CA},

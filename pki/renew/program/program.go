@@ -32,6 +32,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/processgroup"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -122,7 +123,7 @@ func (p Program) run(ctx context.Context, stdin []byte, env []string) (output []
 	stdout, stderr := &limited{cancel: cancel}, &limited{cancel: cancel}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.WaitDelay = time.Second // its children can have the pipes open
-	bound(cmd)
+	processgroup.Own(cmd)
 	err = cmd.Run()
 	p.log(string(stderr.text))
 	if errors.Is(err, exec.ErrWaitDelay) { // it has succeeded, and left a child with its output

@@ -20,14 +20,15 @@ func helperCases(*pki) (all []badInput) {
 		{name: "not executable", setup: helperFile("", 0o644, 0o755), code: front.ExitOther, culprit: "is not a program", hint: "install holdfast-pkcs11"},
 		{name: "writable for the group", setup: helperFile("", 0o775, 0o755), code: front.ExitUnavailable, culprit: "can be written by other users (mode 0775)", hint: "chmod go-w"},
 		{name: "writable for all", setup: helperFile("", 0o757, 0o755), code: front.ExitUnavailable, culprit: "can be written by other users (mode 0757)", hint: "chmod go-w"},
-		{name: "in a folder that is writable for all", setup: helperFile("", 0o755, 0o777), code: front.ExitUnavailable, culprit: "its folder can be written by other users", hint: "chmod go-w"},
+		{name: "in a folder that is writable for all", setup: helperFile("", 0o755, 0o777), code: front.ExitUnavailable, culprit: "helper can be written by other users", hint: "move the program"},
+		{name: "in a folder that is writable for the group", setup: helperFile("", 0o755, 0o775), code: front.ExitUnavailable, culprit: "helper can be written by other users", hint: "move the program"},
 		{name: "a link in a folder that is writable for all", setup: func(s *scene) {
 			helperFile("", 0o755, 0o755)(s)
 			s.must(os.Rename(s.path("helper"), s.path("safe")))
 			s.must(os.Mkdir(s.path("helper"), 0o755))
 			s.must(os.Symlink("../safe/run", s.path("helper/run")))
 			s.must(os.Chmod(s.path("helper"), 0o777))
-		}, code: front.ExitUnavailable, culprit: "its folder can be written by other users", hint: "chmod go-w"},
+		}, code: front.ExitUnavailable, culprit: "helper can be written by other users", hint: "move the program"},
 		{name: "another program", setup: script("exit 0"), code: front.ExitUnavailable, culprit: "is not the helper", hint: "same version"},
 		{name: "a program that prints text", setup: script("echo usage: run; cat >/dev/null"), code: front.ExitUnavailable, culprit: "is not the helper", hint: "same version"},
 		{name: "a program that prints without end", setup: script("exec yes"), code: front.ExitUnavailable, culprit: "is not the helper", hint: "same version"},
@@ -42,7 +43,7 @@ func helperCases(*pki) (all []badInput) {
 	if os.Geteuid() == 0 {
 		all = append(all, badInput{name: "helper of another user", args: []string{"--private-key", "pkcs11:object=app?module-path=/bin/sh"}, env: []string{"HOLDFAST_PKCS11_HELPER={dir}/helper/run"},
 			setup: steps(helperFile("", 0o755, 0o755), func(s *scene) { s.must(os.Chown(s.path("helper/run"), 4242, -1)) }),
-			code:  front.ExitUnavailable, culprit: "belongs to another user (UID 4242)", hint: "sudo chown root"})
+			code:  front.ExitUnavailable, culprit: "belongs to another user (UID 4242)", hint: "belong to root"})
 	}
 	return append(all,
 		badInput{name: "helper with a relative path", args: []string{"--private-key", "pkcs11:object=app?module-path=/bin/sh"}, env: []string{"HOLDFAST_PKCS11_HELPER=holdfast-pkcs11"},

@@ -6,10 +6,13 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/holdfast-dev/holdfast/internal/exectest"
+	"github.com/holdfast-dev/holdfast/keystore/spiffe/spiffetest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
@@ -24,7 +27,7 @@ const QuickExit = "atexit_sleep_ms=0"
 // and exec.Command find them in PATH.
 func Main(m *testing.M) {
 	programs := commands()
-	programs["holdfast"], programs["holdfast-held"] = holdfast, heldHoldfast
+	programs["holdfast"], programs["holdfast-held"], programs[exectest.Name] = holdfast, heldHoldfast, exectest.Main
 	testscript.Main(quickExits{m}, programs)
 }
 
@@ -45,6 +48,7 @@ func (q quickExits) Run() int {
 //	mldsa SET FORM  makes an ML-DSA CA and a key with its certificate; see [signertest.IssueMLDSA]; $OPENSSL is an OpenSSL for them
 //	emulator FLAG…  runs the emulator; $URL leads to it, $SESSION are the flags
 //	tpm [MAKER]     runs a TPM, which $TPM_DEVICE names; the file MAKER gets the certificates of its maker
+//	spiffe ID…      runs a SPIFFE Workload API with SVIDs of the CA of the last pki, which $SPIFFE_ENDPOINT_SOCKET names; without an ID, it knows no process
 //	certify KEY CERTIFICATE  issues a certificate of the CA for a public key
 //	revoke CRL CERTIFICATE…  writes a CRL of the CA that revokes certificates
 func Scripts(t *testing.T) {
@@ -63,6 +67,7 @@ func Scripts(t *testing.T) {
 			"pki":      writePKI,
 			"mldsa":    writeMLDSA,
 			"tpm":      startTPM,
+			"spiffe":   startSPIFFE,
 			"certify":  certify,
 			"revoke":   revoke,
 		},
@@ -114,6 +119,25 @@ func startTPM(ts *testscript.TestScript, neg bool, args []string) {
 	roots, err := os.ReadFile(maker.Roots)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), roots, 0o600))
+}
+
+// startSPIFFE runs a Workload API for the rest of the script, and names it by
+// $SPIFFE_ENDPOINT_SOCKET.
+func startSPIFFE(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("unsupported: ! spiffe")
+	}
+	state := ts.Value(scriptKey{}).(*scriptState)
+	var svids []spiffetest.SVID
+	for _, id := range args {
+		svids = append(svids, spiffetest.Issue(state.tb, state.ca, "p256", id, nil))
+	}
+	api := spiffetest.Start(state.tb, svids...)
+	if len(svids) == 0 {
+		api.Refuse(spiffetest.PermissionDenied)
+	}
+	name, value, _ := strings.Cut(api.Variable(), "=")
+	ts.Setenv(name, value)
 }
 
 // certify issues a certificate for a public key in PEM.

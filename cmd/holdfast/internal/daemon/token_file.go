@@ -38,14 +38,14 @@ const maxAuthToken = 4 << 10 // bytes
 
 // newAuthToken reads the token from the file at path if it exists. Otherwise it
 // writes a random token to path. If path is empty, it uses the file for addr in
-// the [runtimeDir], and the token that a killed process left there, so that
+// the [RuntimeDir], and the token that a killed process left there, so that
 // clients keep their access. The caller closes the result, which removes a file
 // that newAuthToken wrote.
 func newAuthToken(env func(string) string, path string, addr net.Addr, log *slog.Logger) (*authToken, error) {
 	if path != "" {
 		return givenAuthToken(path, log)
 	}
-	dir, err := runtimeDir(env)
+	dir, err := RuntimeDir(env)
 	if err != nil {
 		return nil, noPlace(err)
 	}

@@ -16,11 +16,11 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/fileowner"
 )
 
-// runtimeDir returns a folder for runtime files that has the same name after a
+// RuntimeDir returns a folder for runtime files that has the same name after a
 // restart: systemd's RuntimeDirectory=, the folder holdfast in $XDG_RUNTIME_DIR
 // (XDG Base Directory Specification), or a folder of this user among the
 // temporary files.
-func runtimeDir(env func(string) string) (string, error) {
+func RuntimeDir(env func(string) string) (string, error) {
 	if dir := env("RUNTIME_DIRECTORY"); filepath.IsAbs(dir) {
 		return filepath.SplitList(dir)[0], nil
 	}

@@ -27,6 +27,7 @@ var good = []setup{
 	{name: "response of get-role", args: policy, prepare: trust("\ufeff{\"Role\":{\"AssumeRolePolicyDocument\":" + strings.Replace(trustRoles, "%s", "", 1) + "}}")},
 	{name: "key that a closed folder hides", args: goodFlags, prepare: mode("key.pem", 0o644)},
 	{name: "trust policy that doctor cannot evaluate", args: policy, prepare: trust(strings.Replace(trustRoles, "%s", `,"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`, 1))},
+	{name: "ssh-agent", args: agentFlags, prepare: func(s *scene) { inAgent(s, "p256") }},
 	{name: "profile", args: app, prepare: config(goodConfig)},
 	{name: "default profile", prepare: config(strings.Replace(goodConfig, "profile app", "default", 1))},
 	{name: "profile of AWS_PROFILE", env: []string{"AWS_PROFILE=app"}, prepare: config(goodConfig)},

@@ -26,7 +26,7 @@ var helperFlags = []string{
 }
 
 // ownReference matches references that only Holdfast knows.
-var ownReference = lazyregexp.Regexp{Expression: `^(env|tpm|keychain|winstore|file):`}
+var ownReference = lazyregexp.Regexp{Expression: `^(env|tpm|keychain|winstore|spiffe|sshagent|file):`}
 
 // programName returns the name of a program without folder and ending.
 func programName(path string) string { return strings.TrimSuffix(filepath.Base(path), ".exe") }

@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -63,7 +65,7 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 		if tries != "" {
 			r.Seen += "; " + tries
 		}
-		return slices.Concat([]result{r}, p.sign(ctx), p.checkTyped())
+		return slices.Concat([]result{r}, p.checkHash(), p.sign(ctx), p.checkTyped())
 	case errors.Is(err, errHeld) && countErr != nil: // the device is not there
 		return []result{p.keyCommand(failure(countErr), countErr)}
 	case errors.Is(err, errHeld):
@@ -125,7 +127,11 @@ func (p *patient) heldResult(tries string, count keystore.Tries) result {
 const enterOnce = "Enter the PIN yourself once."
 
 // deviceLists add a command that lists the devices of a backend, by its name.
-var deviceLists = map[string]func(*patient, result) result{"tpm": (*patient).listTPMs}
+var deviceLists = map[string]func(*patient, result) result{
+	"tpm":      (*patient).listTPMs,
+	"spiffe":   (*patient).listWorkloadAPI,
+	"sshagent": func(_ *patient, r result) result { return r.with("ssh-add", "-l") },
+}
 
 // keyCommand returns r, the fault of opening the key, with a command.
 func (p *patient) keyCommand(r result, err error) result {
@@ -144,7 +150,11 @@ func (p *patient) keyCommand(r result, err error) result {
 	if list := deviceLists[p.backend]; list != nil && errors.Is(err, signer.ErrUnavailable) {
 		return list(p, r)
 	}
-	if len(files) > 0 {
+	var own interface{ Command() string } // the backend knows a better command
+	switch {
+	case errors.As(err, &own):
+		return r.paste(own.Command())
+	case len(files) > 0:
 		return r.with("holdfast", "list", "--in", files[0])
 	}
 	return r.with("holdfast", "list")
@@ -169,6 +179,19 @@ func (p *patient) told(err error) bool {
 		}
 	}
 	return false
+}
+
+// oneHash has the backends whose ECDSA keys sign only with the hash of their curve.
+var oneHash = []string{"sshagent"}
+
+// checkHash tells if the key does not sign with SHA-256, as requests demand.
+func (p *patient) checkHash() []result {
+	pub, ok := p.signer.Public().(*ecdsa.PublicKey)
+	if !ok || pub.Curve == elliptic.P256() || !slices.Contains(oneHash, p.backend) {
+		return nil
+	}
+	r := failed(front.ExitUnavailable, "an ssh-agent does not sign with SHA-256 with a key of type %s, but requests to Roles Anywhere are signed with it", signer.DescribeKey(pub))
+	return []result{r.because("use an RSA key or an ECDSA key on P-256").tool("ssh-keygen -t ecdsa -b 256 -f NAME", newFile("app-key"))}
 }
 
 // sign makes a signature with a key whose PIN may be used, to find faults that

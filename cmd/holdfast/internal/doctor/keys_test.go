@@ -5,11 +5,29 @@ package doctor_test
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"os/exec"
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
+	"github.com/holdfast-dev/holdfast/internal/sshagenttest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
+
+// programFlags are those for a key behind the program signer.
+const programFlags = "--private-key exec:program={dir}/signer;key=app --certificate {dir}/cert.pem " + sessionFlags
+
+// signerProgram writes the program, a shell script.
+func signerProgram(script, mode string) func(*scene) {
+	return func(s *scene) {
+		if err := clitest.WriteProgram(s.path("signer"), []byte("#!/bin/sh\n"+script+"\n")); err != nil {
+			s.Fatal(err)
+		}
+		if out, err := exec.Command("chmod", mode, s.path("signer")).CombinedOutput(); err != nil {
+			s.Fatalf("%v: %s", err, out)
+		}
+	}
+}
 
 // brokenKeys are faults of files, keys and certificates.
 var brokenKeys = []setup{
@@ -26,6 +44,15 @@ var brokenKeys = []setup{
 	{name: "key of another certificate", args: "--private-key {dir}/other.key --certificate {dir}/cert.pem " + sessionFlags,
 		check: "match", seen: "certificate is for another key", command: "openssl pkey", code: 1},
 	{name: "module missing", args: "--private-key pkcs11:token=x?module-path=/none.so --certificate {dir}/cert.pem " + sessionFlags, check: "key", seen: "/none.so", command: listModules(), code: 3},
+	{name: "program missing", args: programFlags, check: "key", seen: "the program cannot be started: no such file", command: "ls -ldL '{dir}/signer'", code: 3},
+	{name: "program that others can write", args: programFlags, prepare: signerProgram("exec cat", "757"), check: "key", seen: "can be written by other users (mode 0757)", command: "ls -ldL '{dir}/signer'", code: 5},
+	{name: "program not executable", args: programFlags, prepare: signerProgram("exec cat", "644"), check: "key", seen: "permission denied", command: "ls -ldL '{dir}/signer'", code: 5},
+	{name: "program ends", args: programFlags, prepare: signerProgram("echo no network >&2; exit 1", "755"), check: "key", seen: "has ended without an answer (exit status 1): no network",
+		command: `echo '{"id":1,"request":"open","version":1,"key":"app"}' | '{dir}/signer'`, code: 5},
+	{name: "program greets", args: programFlags, prepare: signerProgram("echo hello; exec cat", "755"), check: "key", seen: `: "hello"`, command: `| '{dir}/signer'`, code: 1},
+	{name: "program without the key", args: programFlags, prepare: signerProgram(`read -r line; echo '{"id":1,"error":{"code":"not-found","message":"no key app"}}'`, "755"),
+		check: "key", seen: "the program answers not-found: no key app", command: `| '{dir}/signer'`, code: 3},
+	{name: "program hangs", args: programFlags + " --timeout 1s", prepare: signerProgram("exec sleep 1000", "755"), check: "key", seen: "the program does not answer", command: `| '{dir}/signer'`, code: 5},
 	{name: "other CA in the trust anchor", args: goodFlags + " --trust-anchor {dir}/other.pem",
 		prepare: func(s *scene) { s.write("other.pem", string(signertest.CertPEM(signertest.NewCA(s, "other").Cert))) },
 		check:   "chain", seen: `the trust anchor contains "CN=other"`, command: "aws rolesanywhere get-trust-anchor", code: 1},
@@ -60,4 +87,21 @@ var brokenKeys = []setup{
 		check: "tags", seen: "OU of x509Subject in the certificate", command: "delete-attribute-mapping --region us-east-1 --profile-id 00000000-0000-0000-0000-000000000001 \\\n--certificate-field x509Subject --specifiers OU", code: 1},
 	{name: "name that is too long", args: goodFlags, prepare: issue(func(c *x509.Certificate) { c.DNSNames = []string{strings.Repeat("a", 250) + ".example"} }),
 		check: "tags", seen: "DNS/2 of x509SAN in the certificate", command: "--certificate-field x509SAN --specifiers DNS", code: 1},
+	{name: "no ssh-agent", args: agentFlags, env: []string{"SSH_AUTH_SOCK={dir}/none"}, check: "key", seen: "ssh-agent at {dir}/none: device is not available", command: "ssh-add -l", code: 5},
+	{name: "SSH_AUTH_SOCK is not set", args: agentFlags, check: "key", seen: "SSH_AUTH_SOCK", command: "ssh-add -l", code: 5},
+	{name: "key is not in the ssh-agent", args: agentFlags, prepare: func(s *scene) { inAgent(s, "ed25519") }, check: "key", seen: "lists 1 key, and none is the key of the certificate", command: "holdfast list", code: 3},
+	{name: "P-384 in an ssh-agent", args: agentFlags, prepare: func(s *scene) {
+		s.key = signertest.Key(s, "p384")
+		s.issue(nil)
+		inAgent(s, "p384")
+	}, check: "key", seen: "does not sign with SHA-256 with a key of type ECDSA P-384", command: "ssh-keygen -t ecdsa -b 256", code: 5},
+}
+
+const agentFlags = "--private-key sshagent: --certificate {dir}/cert.pem " + sessionFlags
+
+// inAgent starts an ssh-agent with a key.
+func inAgent(s *scene, kind string) {
+	agent := sshagenttest.Start(s, "")
+	agent.Add(signertest.Key(s, kind), kind)
+	s.env = append(s.env, "SSH_AUTH_SOCK="+agent.Socket)
 }

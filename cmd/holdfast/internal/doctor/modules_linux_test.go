@@ -101,7 +101,7 @@ func TestModulePlace(t *testing.T) {
 		{"{helper}", flags + " --pkcs11-isolation on", "ok", "into the helper process {helper} (", ""},
 		{"{helper}", "--config {dir}/roles.toml --module-timeout 60s", "ok", "into the helper process {helper} (", ""},
 		{"", "--config {dir}/roles.toml --module-timeout 60s", "ok", "into the process that signs: {dir}/m.so", ""},
-		{"{dir}/world/helper", flags + " --pkcs11-isolation auto", warns, "the helper process is not used: HOLDFAST_PKCS11_HELPER: {dir}/world/helper is not started: can be written by other users (mode 0757)", "chmod go-w"},
+		{"{dir}/world/helper", flags + " --pkcs11-isolation auto", warns, "the helper process is not used: HOLDFAST_PKCS11_HELPER: the program {dir}/world/helper can be written by other users (mode 0757)", "chmod go-w"},
 		{"{dir}/none", flags + " --pkcs11-isolation auto", warns, "{dir}/none: no such file", ""},
 		{"{dir}/other/other", flags + " --pkcs11-isolation auto", warns, "the helper {dir}/other/other does not print its version", "install holdfast-pkcs11"},
 		{"{dir}/broken/broken", flags + " --pkcs11-isolation auto", warns, "does not print its version", "install holdfast-pkcs11"},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -117,6 +118,16 @@ func (k Key) watch(a front.App, opts keystore.Options, open func(keystore.Identi
 	return watcher.Watch(s, k.Name()), nil
 }
 
+// Watch calls changed when the store of the key has another certificate for it; see
+// [keystore.Store.Watch].
+func (k Key) Watch(ctx context.Context, a front.App, logger *slog.Logger, changed func(*x509.Certificate)) error {
+	id, err := k.complete(a)
+	if err != nil {
+		return err
+	}
+	return a.Store.Watch(ctx, id, a.Options(logger), changed)
+}
+
 // Install stores certificates of the key where k reads them: in the file of the
 // certificate, or else with the key; see [keystore.Store.Install].
 func (k Key) Install(ctx context.Context, a front.App, certs []*x509.Certificate, opts keystore.Options) (keystore.Installed, error) {
@@ -205,6 +216,9 @@ func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (st
 // Options returns the options for backends to open this key.
 func (k Key) Options(a front.App, logger *slog.Logger) (opts keystore.Options, err error) {
 	opts = a.Options(logger)
+	if a.Environ != nil {
+		opts.Environ = func() []string { return environ.Without(a.Environ(), k.Variables(a)) }
+	}
 	opts.PIN, err = k.pinFunc(a, opts)
 	return opts, err
 }

@@ -20,13 +20,14 @@ const (
 	ServiceFlags    FlagGroup = "Connection to the service"
 	CredentialFlags FlagGroup = "Credentials"
 	RenewalFlags    FlagGroup = "Renewal"
+	AgentFlags      FlagGroup = "Use of the keys"
 	ListenFlags     FlagGroup = "Listening"
 	FaultFlags      FlagGroup = "Injected faults"
 	OutputFlags     FlagGroup = "Output"
 )
 
 var flagGroups = []FlagGroup{
-	ConfigFlags, KeyFlags, NameFlags, SessionFlags, AssumeFlags, ServiceFlags, CredentialFlags, RenewalFlags, ListenFlags, FaultFlags, OutputFlags,
+	ConfigFlags, KeyFlags, NameFlags, SessionFlags, AssumeFlags, ServiceFlags, CredentialFlags, RenewalFlags, AgentFlags, ListenFlags, FaultFlags, OutputFlags,
 }
 
 // Define calls define with an empty flag set and adds its flags to fs under the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,14 +26,15 @@ func List(a front.App) *cobra.Command {
 		Short: "List keys and certificates with their references",
 		Long: `Lists tokens, keys and certificates, each with a reference for --private-key or
 --certificate. Without --in it lists the key stores of this machine: PKCS #11
-tokens, the TPM, and the certificate stores of Windows or the macOS Keychain.
+tokens, the TPM, the certificate stores of Windows or the macOS Keychain, the
+SPIFFE Workload API and ssh-agent.
 Some tokens show their keys only after a login with the PIN of --pin-source. The
 PIN is used only if exactly one token matches; select it with token=….
 
 If an entry or a store cannot be read, the command prints the others, reports
 the error and fails. A store that does not exist is reported but is not an
-error, unless none exists or --pkcs11-lib, PKCS11_MODULE_PATH or TPM_DEVICE
-names it.`,
+error, unless none exists or --pkcs11-lib, PKCS11_MODULE_PATH, TPM_DEVICE or
+SPIFFE_ENDPOINT_SOCKET names it.`,
 		Example: `  holdfast list
   holdfast list --in cert.pem
   holdfast list --in pkcs11:token=prod --pin-source prompt
@@ -95,19 +97,27 @@ type store struct {
 	named bool // the user named it, so it must exist
 }
 
+// Variables without which their stores do not exist, so that nothing is missing then.
+// Every desktop sets the second one, so it does not say that the user wants its store.
+const (
+	workloadVariable = "SPIFFE_ENDPOINT_SOCKET"
+	agentVariable    = "SSH_AUTH_SOCK"
+)
+
 func listAll(ctx context.Context, a front.App, stores []store, opts keystore.Options, asJSON bool) error {
 	found := []listing{} // not nil: [] in JSON
 	var absent, failed []error
 	read := 0
 	for _, s := range stores {
-		opts := opts
+		opts, none := opts, false
 		opts.LookupEnv = func(name string) (string, bool) {
 			v, ok := a.LookupEnv(name)
-			s.named = s.named || v != "" // by a variable such as TPM_DEVICE
+			s.named = s.named || v != "" && name != agentVariable // by a variable such as TPM_DEVICE
+			none = none || v == "" && slices.Contains([]string{workloadVariable, agentVariable}, name)
 			return v, ok
 		}
 		entries, err := listStore(ctx, a, s.ref, opts)
-		if !s.named && flags.IsOfOtherSystem(err) {
+		if !s.named && (none || flags.IsOfOtherSystem(err)) {
 			continue
 		}
 		switch {

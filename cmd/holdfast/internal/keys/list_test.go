@@ -92,6 +92,50 @@ func TestListPart(t *testing.T) {
 	}
 }
 
+// variableBackend is a fakeBackend whose device a variable names.
+type variableBackend struct {
+	fakeBackend
+	variable string
+}
+
+func (b variableBackend) List(_ context.Context, _ keystore.Ref, call keystore.Call) ([]keystore.Entry, error) {
+	_, _ = call.LookupEnv(b.variable)
+	return nil, b.err
+}
+
+// A store that a variable names must be there, unless every desktop sets the variable. One
+// that only a variable can name is not reported without it.
+func TestListOfAVariable(t *testing.T) {
+	for _, test := range []struct {
+		variable string
+		set      bool
+		code     int
+		reported bool
+	}{
+		{"TPM_DEVICE", true, front.ExitUnavailable, true},
+		{"TPM_DEVICE", false, 0, true},
+		{"SSH_AUTH_SOCK", true, 0, true},
+		{"SSH_AUTH_SOCK", false, 0, false},
+		{"SPIFFE_ENDPOINT_SOCKET", true, front.ExitUnavailable, true},
+		{"SPIFFE_ENDPOINT_SOCKET", false, 0, false},
+	} {
+		var stdout, stderr bytes.Buffer
+		away := fakeBackend{name: "away", err: signer.ErrUnavailable}
+		value := ""
+		if test.set {
+			value = "/none"
+		}
+		a := front.App{
+			Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return value, test.set },
+			Store: keystore.New(variableBackend{away, test.variable}, fakeBackend{name: "empty"}), Commands: []front.Command{{Name: "list", New: List}},
+		}
+		got := a.Run(t.Context(), []string{"list", "--json"})
+		if reported := strings.Contains(stderr.String(), "away"); got != test.code || reported != test.reported {
+			t.Errorf("%+v: exit code %d, %q, %q", test, got, &stdout, &stderr)
+		}
+	}
+}
+
 // moduleBackend is a fakeBackend with the attribute module-path.
 type moduleBackend struct{ fakeBackend }
 

@@ -39,6 +39,7 @@ var walks = []struct {
 }{
 	{"ci.md", "", false, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "softhsm": "softhsm2-util"}},
 	{"containers.md", "", true, map[string]string{"awscli": "/usr/bin/aws", "curl": "curl"}},
+	{"exec.md", "Examples", false, map[string]string{"jq": "jq", "cryptography": "/usr/lib/python3*/dist-packages/cryptography"}},
 	{"migration.md", "Steps", false, map[string]string{"awscli": "/usr/bin/aws"}},
 	{"role-chaining.md", "Try it with the emulator", false, map[string]string{"awscli": "/usr/bin/aws"}},
 	{"pkcs11.md", "From nothing to credentials", false, map[string]string{"softhsm": "softhsm2-util", "opensc": "pkcs11-tool", "openssl-pkcs11": "/usr/lib/*/engines-3/pkcs11.so"}},
@@ -94,8 +95,10 @@ var wholeWalks = []struct {
 	{"quickstart.md", "A CA and a certificate", nil, ""},
 	{"from-hsm.md", "", map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "softhsm": "softhsm2-util"}, "holdfast renew --config roles.toml"},
 	{"from-tpm.md", "", map[string]string{"awscli": "/usr/bin/aws", "curl": "curl", "swtpm": "swtpm"}, "holdfast renew --config roles.toml"},
+	{"ssh-agent.md", "From nothing to credentials", map[string]string{"openssh": "ssh-agent"}, ""},
 	{"attestation.md", "Try it", map[string]string{"swtpm": "swtpm_setup", "tpm2-tools": "tpm2_pcrread"}, ""},
 	{"renew-private-ca.md", "Try it with the emulator", nil, "holdfast renew --config roles.toml"},
+	{"serve-ssh-agent.md", "", map[string]string{"openssh": "ssh-add", "git": "git"}, ""},
 	{"walkthrough-export.md", "", map[string]string{"awscli": "/usr/bin/aws", "jq": "jq"}, ""},
 }
 

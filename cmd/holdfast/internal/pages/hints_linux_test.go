@@ -80,6 +80,7 @@ FILE=old; $RUN; grep -- '-BEGIN PRIVATE KEY' old.converted.pem`},
 	{"ssh-keygen -p -m PKCS8 -f COPY", `ssh-keygen -q -t ecdsa -N '' -f COPY; grep OPENSSH COPY
 printf '#!/bin/sh\n' > none; chmod +x none; export SSH_ASKPASS=$PWD/none SSH_ASKPASS_REQUIRE=force
 COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
+	{"ssh-keygen -t ecdsa -b 256 -f NAME", `NAME=app; RUN="$RUN -N \\\"\\\""; $RUN; grep OPENSSH app`},
 
 	{"chmod 600", `touch f; RUN="$RUN f"; chmod 644 f; $RUN; test $(stat -c %a f) = 600`},
 	{"chmod go-w FILE", `touch f; chmod 666 f; FILE=f; $RUN; test $(stat -c %a f) = 644`},
@@ -102,6 +103,10 @@ COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 	{"tpm2_dictionarylockout --clear-lockout", `$RUN`},
 	{"tpm2_flushcontext -t -l -s", `tpm2_createprimary -Q -c p.ctx; $RUN; tpm2_getcap handles-transient | { ! grep 0x8; }`},
 
+	{"spire-agent api fetch x509 -socketPath", ""}, // SPIRE is not here
+	{"spire-agent healthcheck -socketPath", ""},
+	{"spire-server entry create", ""},
+
 	{"certutil -user -repairstore MY SERIAL", ""}, // Windows
 	{"certutil -user -csp PROVIDER -delkey NAME", ""},
 	{"certutil -user -enumstore", ""},
@@ -117,6 +122,7 @@ COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 	{"security unlock-keychain", ""},
 	{"security list-keychains", ""},
 	{"security list-smartcards", ""},
+	{"ssh-keygen -L -f FILE", `ssh-keygen -q -t ed25519 -N '' -f key; ssh-keygen -q -s key -I app key.pub; FILE=key-cert.pub; $RUN | grep 'Public key: .*SHA256:'`},
 	{"security set-key-partition-list", ""},
 }
 
@@ -165,7 +171,7 @@ func TestHintCommands(t *testing.T) {
 }
 
 // program is a word with which a command begins.
-var program = regexp.MustCompile(`\b(openssl|keytool|iconv|ssh-keygen|pkcs11-tool|softhsm2-util|p11tool|tpm2_[a-z]+|chmod|chown|usermod|certutil|security [a-z]+-|security import|sc_auth|sc start|keyctl|systemctl)\b`)
+var program = regexp.MustCompile(`\b(openssl|keytool|iconv|ssh-keygen|pkcs11-tool|softhsm2-util|p11tool|tpm2_[a-z]+|chmod|chown|usermod|certutil|security [a-z]+-|security import|sc_auth|sc start|keyctl|systemctl|spire-agent [a-z]+|spire-server [a-z]+)\b`)
 
 // TestHintCommandsAreKnown fails if a text of the program has a command that is
 // not among hintCommands, or if one of these is in no text.

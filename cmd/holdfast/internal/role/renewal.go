@@ -9,13 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/pki/renew"
@@ -83,12 +83,7 @@ func (s Setup) childEnv(a front.App) []string {
 	if a.Environ == nil {
 		return nil
 	}
-	return slices.DeleteFunc(a.Environ(), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return slices.ContainsFunc(s.Variables, func(secret string) bool {
-			return name == secret || runtime.GOOS == "windows" && strings.EqualFold(name, secret)
-		})
-	})
+	return environ.Without(a.Environ(), s.Variables)
 }
 
 // CheckRenewal returns an error if the settings of the renewal are invalid. Without

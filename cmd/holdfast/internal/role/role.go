@@ -5,6 +5,7 @@ package role
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"sync"
@@ -52,11 +53,15 @@ type Role struct {
 
 	// Tried is closed after the first attempt to obtain credentials.
 	Tried <-chan struct{}
+
+	watch func(context.Context) // requests reloads when the store of the key tells of a certificate
 }
 
 // Open opens the key of a role. Unless renewed is nil, the Cache passes all new
 // credentials to it. The caller closes the Role.
 func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.Credentials)) (*Role, error) {
+	environ := s.childEnv(a)
+	a.Environ = func() []string { return environ }
 	config := s.Config
 	config.Logger = s.Config.Logger.With("role", s.Name)
 	config.CertificateName = s.Key.CertificateName()
@@ -91,6 +96,14 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 	}
 	if err != nil {
 		return nil, err
+	}
+	r.watch = func(ctx context.Context) {
+		// It returns the error of ctx, or that the store tells nothing by itself.
+		_ = s.Key.Watch(ctx, a, config.Logger, func(leaf *x509.Certificate) {
+			if !leaf.Equal(r.Identity.Chain()[0]) {
+				r.Identity.RequestReload()
+			}
+		})
 	}
 	r.Cache.Source, err = s.source(config, r.Identity)
 	if err == nil && s.Renewal.Way != "" {
@@ -133,6 +146,7 @@ func (r *Role) Keep(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { _ = r.Cache.Run(ctx) }) // they return only the error of ctx
 	all.Go(func() { _ = r.Identity.Run(ctx) })
+	all.Go(func() { r.watch(ctx) })
 	if r.Renewer != nil {
 		all.Go(func() { _ = r.Renewer.Run(ctx) })
 	}

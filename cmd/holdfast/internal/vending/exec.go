@@ -3,20 +3,19 @@ package vending
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/child"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/container"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -66,7 +65,7 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {
-		return notRun(err)
+		return child.NotRun(err)
 	}
 	front.HideMemory()
 	a, flush := a.WithLogWriter()
@@ -88,44 +87,20 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	}
 	a.Typed.Stop()
 
-	child := exec.Command(path, args[1:]...)
-	child.Args[0] = args[0]
-	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
-	child.Env = withoutVariables(a.Environ(), setup.Variables)
+	command := exec.Command(path, args[1:]...)
+	command.Args[0] = args[0]
+	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
+	command.Env = environ.Without(a.Environ(), setup.Variables)
 	if static {
-		child.Env = childEnv(child.Env, staticVariables(first), r.Region, true)
-		return runChild(cmd.Context(), child)
+		command.Env = childEnv(command.Env, staticVariables(first), r.Region, true)
+		return child.Run(cmd.Context(), command)
 	}
-	return execServed(cmd.Context(), a, r, child)
+	return execServed(cmd.Context(), a, r, command)
 }
 
-// The exit codes for a command that did not run (POSIX, Shell Command Language,
-// section 2.8.2).
-const (
-	exitNotExecutable = 126
-	exitNotFound      = 127
-)
-
-// notRun returns err with the exit code of a shell that cannot run a command.
-func notRun(err error) error {
-	code, hint := exitNotExecutable, "check that the command is a program for this system, or a script whose first line names its interpreter, such as #!/bin/sh"
-	var start *fs.PathError
-	switch {
-	case errors.Is(err, exec.ErrNotFound):
-		code, hint = exitNotFound, "check the command's name and PATH"
-	case errors.Is(err, fs.ErrNotExist) && errors.As(err, &start) && start.Op == "fork/exec": // of a file that exists
-		code, hint = exitNotFound, "check the first line of the script: its interpreter does not exist"
-	case errors.Is(err, fs.ErrNotExist):
-		code, hint = exitNotFound, "check the command's name"
-	case errors.Is(err, fs.ErrPermission):
-		hint = "check the command's name, and make the file executable with chmod +x"
-	}
-	return &front.CodeError{Code: code, Err: signer.WithHint(err, hint)}
-}
-
-// execServed runs child with its own credentials endpoint. It adds the
-// variables of the endpoint to the environment of child.
-func execServed(ctx context.Context, a front.App, r *role.Role, child *exec.Cmd) (err error) {
+// execServed runs command with its own credentials endpoint. It adds the
+// variables of the endpoint to the environment of command.
+func execServed(ctx context.Context, a front.App, r *role.Role, command *exec.Cmd) (err error) {
 	token := rand.Text()
 	mux := http.NewServeMux()
 	mux.Handle("/credentials", &container.Handler{Current: r.Cache.Current, Token: func() string { return token }, RoleARN: r.ARN})
@@ -133,7 +108,7 @@ func execServed(ctx context.Context, a front.App, r *role.Role, child *exec.Cmd)
 	if err != nil {
 		return err
 	}
-	// From here on, runChild passes signals to the child; they do not cancel
+	// From here on, child.Run passes signals to the child; they do not cancel
 	// the server.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
@@ -144,8 +119,8 @@ func execServed(ctx context.Context, a front.App, r *role.Role, child *exec.Cmd)
 		defer close(kept)
 		r.Keep(serving)
 	}()
-	child.Env = childEnv(child.Env, endpointVariables("http://"+l.Addr().String()+"/credentials", token), r.Region, false)
-	err = runChild(ctx, child)
+	command.Env = childEnv(command.Env, endpointVariables("http://"+l.Addr().String()+"/credentials", token), r.Region, false)
+	err = child.Run(ctx, command)
 	stop()
 	<-kept
 	select {
@@ -156,54 +131,4 @@ func execServed(ctx context.Context, a front.App, r *role.Role, child *exec.Cmd)
 	case <-time.After(time.Second): // the command has ended and needs no more responses
 	}
 	return err
-}
-
-// runChild runs a command and forwards signals to it. If ctx is already done,
-// the command is not started. Later, the end of ctx has no effect.
-func runChild(ctx context.Context, child *exec.Cmd) error {
-	signals := make(chan os.Signal, 16)
-	for _, s := range forwardedSignals {
-		if !signal.Ignored(s) { // the child inherits ignored signals, for example from nohup
-			signal.Notify(signals, s)
-		}
-	}
-	defer signal.Stop(signals)
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := child.Start(); err != nil {
-		return notRun(err)
-	}
-	ended := make(chan struct{})
-	passed := make(chan struct{})
-	go func() {
-		defer close(passed)
-		for {
-			select {
-			case s := <-signals:
-				if !sentByTerminal(s) {
-					_ = child.Process.Signal(s) // the child may have exited
-				}
-			case <-ended:
-				return
-			}
-		}
-	}()
-	code, err := wait(child)
-	close(ended)
-	<-passed
-	if err == nil && code != 0 {
-		err = &front.StatusError{Code: code}
-	}
-	return err
-}
-
-// waitAlone waits for a child and returns its exit code.
-func waitAlone(child *exec.Cmd) (code int, err error) {
-	err = child.Wait()
-	var exit *exec.ExitError
-	if err == nil || errors.As(err, &exit) {
-		return exitCode(child.ProcessState), nil
-	}
-	return 0, err
 }

@@ -3,11 +3,10 @@ package vending
 import (
 	"cmp"
 	"os"
-	"runtime"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
@@ -72,15 +71,6 @@ func staticVariables(c credentials.Credentials) []string {
 	}
 }
 
-// withoutVariables returns env without the named variables, such as those that
-// contain the key or its PIN. It modifies env.
-func withoutVariables(env, names []string) []string {
-	return slices.DeleteFunc(env, func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return slices.ContainsFunc(names, func(other string) bool { return sameVariable(other, name) })
-	})
-}
-
 // childEnv returns env without the removed variables, with the added ones, and
 // with a region.
 func childEnv(env, added []string, region string, static bool) []string {
@@ -109,15 +99,9 @@ func isRemoved(name string, static bool) bool {
 		if any && len(name) > len(prefix) {
 			part = name[:len(prefix)]
 		}
-		if sameVariable(part, prefix) && (v.static || !static) {
+		if environ.Same(part, prefix) && (v.static || !static) {
 			return true
 		}
 	}
 	return false
-}
-
-// sameVariable reports whether two names denote the same variable. On Windows,
-// names are case-insensitive.
-func sameVariable(a, b string) bool {
-	return a == b || runtime.GOOS == "windows" && strings.EqualFold(a, b)
 }

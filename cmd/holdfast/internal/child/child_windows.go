@@ -1,11 +1,11 @@
-package vending
+package child
 
 import (
 	"os"
 	"os/exec"
 )
 
-// forwardedSignals are the signals that exec catches, so that they do not end
+// forwardedSignals are the signals that [Run] catches, so that they do not end
 // it.
 var forwardedSignals = []os.Signal{os.Interrupt}
 

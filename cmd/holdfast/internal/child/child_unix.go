@@ -1,6 +1,6 @@
 //go:build unix
 
-package vending
+package child
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwardedSignals are the signals that exec forwards to its child. Signals
+// forwardedSignals are the signals that [Run] forwards to its child. Signals
 // that stop or continue a job are sent to the process group, which contains
 // both.
 var forwardedSignals = []os.Signal{

@@ -1,0 +1,6 @@
+package ecp
+
+import "os"
+
+// ProtocolOut returns standard output.
+func ProtocolOut() *os.File { return os.Stdout }

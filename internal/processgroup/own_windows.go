@@ -1,0 +1,5 @@
+package processgroup
+
+import "os/exec"
+
+func own(*exec.Cmd) {}

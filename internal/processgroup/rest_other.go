@@ -1,0 +1,7 @@
+//go:build !linux
+
+package processgroup
+
+import "os/exec"
+
+func endRest(*exec.Cmd) {}

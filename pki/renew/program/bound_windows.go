@@ -1,5 +1,0 @@
-package program
-
-import "os/exec"
-
-func bound(*exec.Cmd) {}
