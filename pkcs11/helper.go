@@ -6,16 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
-	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A helper is a process in which a module runs; see package isolated. It is safe for
@@ -68,25 +65,6 @@ func startHelper(program, module string, env []string) (*helper, error) {
 	}
 	go h.read(answers)
 	return h, nil
-}
-
-// startError returns the error of a program that could not be started. It exists, so that
-// what is missing is its interpreter.
-func startError(program string, err error) error {
-	failed := &helperError{fmt.Errorf("start %s: %w", program, err)}
-	if runtime.GOOS == "linux" && errors.Is(err, fs.ErrNotExist) {
-		return signer.WithHint(failed, "the helper needs a C library, whose dynamic linker is missing here: ldd "+program+" lists both on a machine that has them")
-	}
-	return failed
-}
-
-// A helperError reports that the program of the helper is not one.
-type helperError struct{ err error }
-
-func (e *helperError) Error() string   { return e.err.Error() }
-func (e *helperError) Unwrap() []error { return []error{signer.ErrUnavailable, e.err} }
-func (e *helperError) Hint() string {
-	return "install " + helperName + " of the same version as this program"
 }
 
 // read delivers the answers until the helper ends.

@@ -3,6 +3,7 @@ package pkcs11
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -143,6 +144,25 @@ func findHelperOf(own string) (string, error) {
 	}
 	return "", signer.WithHint(fmt.Errorf("PKCS#11 modules run in the helper %s, which is neither %s nor %s: %w", helperName, places[0], places[1], errors.ErrUnsupported),
 		"install "+helperName+" of the same version there, or set "+HelperVariable+" to its path")
+}
+
+// startError returns the error of a program that could not be started. It exists, so that
+// what is missing is its interpreter.
+func startError(program string, err error) error {
+	failed := &helperError{fmt.Errorf("start %s: %w", program, err)}
+	if runtime.GOOS == "linux" && errors.Is(err, fs.ErrNotExist) {
+		return signer.WithHint(failed, "the helper needs a C library, whose dynamic linker is missing here: ldd "+program+" lists both on a machine that has them")
+	}
+	return failed
+}
+
+// A helperError reports that the program of the helper is not one.
+type helperError struct{ err error }
+
+func (e *helperError) Error() string   { return e.err.Error() }
+func (e *helperError) Unwrap() []error { return []error{signer.ErrUnavailable, e.err} }
+func (e *helperError) Hint() string {
+	return "install " + helperName + " of the same version as this program"
 }
 
 // withoutPIN returns an environment without the variable that has the PIN of u.
