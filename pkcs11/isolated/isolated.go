@@ -9,6 +9,7 @@
 package isolated
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -92,7 +93,7 @@ func (s *server) answer(q *wire.Request) {
 	if rv := binding.RV(0); errors.As(err, &rv) {
 		*r = wire.Response{ID: q.ID, RV: uint64(rv)}
 	} else if err != nil {
-		*r = wire.Response{ID: q.ID, Text: err.Error()}
+		*r = wire.Response{ID: q.ID, Text: cmp.Or(err.Error(), "unknown error")} // "" would be success
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()

@@ -3,6 +3,7 @@
 package binding
 
 import (
+	"runtime"
 	"syscall"
 
 	"github.com/ebitengine/purego"
@@ -14,6 +15,8 @@ var native = abi{8, false}
 // load loads a library and returns the address of one of its functions. It never
 // unloads a library: some start threads.
 func load(path, name string) (uintptr, error) {
+	runtime.LockOSThread() // dlerror has the text of an error only on the thread of the call
+	defer runtime.UnlockOSThread()
 	library, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return 0, err
