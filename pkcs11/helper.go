@@ -27,8 +27,8 @@ type helper struct {
 	mu      sync.Mutex
 	pending map[uint64]pendingCall
 	next    uint64
-	reason  error // why this process ended the helper; nil: it did not
-	err     error // the error of all calls after its end; nil: it runs
+	reason  error       // why this process ended the helper; nil: it did not
+	err     *endedError // of all calls after its end; nil: it runs
 
 	ended chan struct{} // closed when the process has ended
 }
@@ -38,8 +38,18 @@ type pendingCall struct {
 	answer chan<- *wire.Response // closed at the end of the helper
 }
 
-// hungAfter is how long a call may take of which nobody waits for the result.
-const hungAfter = 5 * time.Second
+const (
+	// startTimeout bounds the time until a helper says which version it is. It has loaded
+	// no module then.
+	startTimeout = 10 * time.Second
+
+	// hungAfter is how long a call may take of which nobody waits for the result.
+	hungAfter = 5 * time.Second
+
+	// lastAnswers bounds the time to read what a helper wrote before its end. A process
+	// that its module has started can keep the pipe open.
+	lastAnswers = time.Second
+)
 
 // startHelper starts the program at path for a module, with an environment.
 func startHelper(program, module string, env []string) (*helper, error) {
@@ -57,18 +67,43 @@ func startHelper(program, module string, env []string) (*helper, error) {
 	if err := h.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
+	exited := make(chan error, 1)
+	go func() { exited <- h.wait(); time.AfterFunc(lastAnswers, func() { _ = stdout.Close() }) }()
 	answers := bufio.NewReader(stdout)
-	if _, err := wire.ReadHello(answers); err != nil {
+	timer := time.AfterFunc(startTimeout, func() { h.end(errMute); _ = stdout.Close() })
+	_, err = wire.ReadHello(answers)
+	if timer.Stop(); err != nil {
 		_ = h.cmd.Process.Kill()
-		_ = h.cmd.Wait()
+		exit := <-exited
+		_, _ = stdin.Close(), stdout.Close()
+		if isEnd(err) {
+			h.mu.Lock()
+			err = cmp.Or(h.reason, exit, errEnded)
+			h.mu.Unlock()
+		}
 		return nil, signer.WithHint(fmt.Errorf("%s is not the helper of this program: %w", program, err), "install holdfast-pkcs11 of the same version as holdfast")
 	}
-	go h.read(answers)
+	go h.read(answers, stdout, exited)
 	return h, nil
 }
 
+// wait waits until the process has ended and returns how, nil after exit code 0. The end
+// of its standard output does not say so: see lastAnswers.
+func (h *helper) wait() error {
+	state, err := h.cmd.Process.Wait()
+	if err == nil && !state.Success() {
+		err = &exec.ExitError{ProcessState: state}
+	}
+	return err
+}
+
+// isEnd reports whether err says only that there is nothing more to read.
+func isEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed)
+}
+
 // read delivers the answers until the helper ends.
-func (h *helper) read(answers *bufio.Reader) {
+func (h *helper) read(answers *bufio.Reader, stdout io.Closer, exited <-chan error) {
 	var err error
 	for {
 		var r *wire.Response
@@ -86,12 +121,13 @@ func (h *helper) read(answers *bufio.Reader) {
 		call.answer <- r
 	}
 	_ = h.cmd.Process.Kill() // no effect if it has ended
-	exit := h.cmd.Wait()
+	exit := <-exited
+	_ = stdout.Close()
 	h.mu.Lock()
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if isEnd(err) {
 		err = exit
 	}
-	h.err = &endedError{h.module, cmp.Or(h.reason, err, errEnded)}
+	h.err = &endedError{h.module, cmp.Or(h.reason, err, errEnded), true}
 	for id, call := range h.pending {
 		close(call.answer)
 		delete(h.pending, id)
@@ -110,7 +146,7 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 	h.mu.Lock()
 	if h.err != nil {
 		defer h.mu.Unlock()
-		return nil, h.err
+		return nil, h.err.unsent()
 	}
 	h.next++
 	q.ID = h.next
@@ -129,6 +165,8 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 	}
 	r, ok := <-answer
 	switch {
+	case !ok && err != nil: // the helper ignores a part of a message
+		return nil, h.err.unsent()
 	case !ok:
 		return nil, h.err
 	case r.Text != "":
@@ -201,7 +239,10 @@ func (h *helper) abandon() {
 type endedError struct {
 	module string
 	how    error // such as *exec.ExitError
+	sent   bool  // the helper had the request; the module has perhaps received it
 }
+
+func (e *endedError) unsent() error { return &endedError{e.module, e.how, false} }
 
 func (e *endedError) Error() string {
 	return fmt.Sprintf("module %s: its process ended: %v", e.module, e.how)

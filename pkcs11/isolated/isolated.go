@@ -21,8 +21,10 @@ import (
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
 )
 
-// maxCalls bounds the calls of the module at the same time.
-const maxCalls = 64
+const (
+	maxCalls    = 64   // bounds the calls of the module at the same time
+	maxRequests = 1024 // bounds the requests that have no answer yet
+)
 
 // finalizeTimeout bounds C_Finalize when the program has ended, in seconds as package
 // pkcs11 waits for it.
@@ -50,13 +52,40 @@ func Main(version string) int {
 // Serve answers requests until the end of in. It then finalizes the module, for which it
 // waits at most two seconds.
 func Serve(in io.Reader, out io.Writer, version string) error {
+	return serve(in, out, version, func(path string) (library, error) { return binding.Open(path) })
+}
+
+// A library is a [binding.Library].
+type library interface {
+	Initialize() error
+	Finalize() error
+	Info() (manufacturer, description string, major, minor byte, _ error)
+	Slots() ([]uint64, error)
+	SlotInfo(slot uint64) (description, manufacturer string, flags uint64, _ error)
+	TokenInfo(slot uint64) (texts []string, flags, maxSessions uint64, _ error)
+	Mechanisms(slot uint64) ([]uint64, error)
+	OpenSession(slot uint64, write bool) (uint64, error)
+	CloseSession(session uint64) error
+	LoggedIn(session uint64) (bool, error)
+	Login(session, user uint64, pin []byte) error
+	Find(session uint64, template []binding.Attribute, limit int) ([]uint64, error)
+	Attributes(session, object uint64, types []uint64) ([]binding.Attribute, error)
+	SignInit(session, key uint64, m binding.Mechanism) error
+	Sign(session uint64, input []byte) ([]byte, error)
+	GenerateKeyPair(session uint64, m binding.Mechanism, public, private []binding.Attribute) (pub, priv uint64, err error)
+	CreateObject(session uint64, attributes []binding.Attribute) (uint64, error)
+	DestroyObject(session, object uint64) error
+}
+
+// serve is Serve, with a function that loads a module.
+func serve(in io.Reader, out io.Writer, version string, open func(path string) (library, error)) error {
 	if err := wire.WriteHello(out, wire.Hello{Version: wire.Version, Program: version}); err != nil {
 		return err
 	}
-	s := server{out: out}
-	slots := make(chan struct{}, maxCalls)
+	s := server{out: out, open: open}
+	requests, calls := make(chan struct{}, maxRequests), make(chan struct{}, maxCalls)
 	for {
-		q, err := wire.ReadRequest(in)
+		q, err := wire.ReadRequest(in) // also while all calls hang: it is how the end is noticed
 		if err != nil {
 			s.finalizeInTime()
 			if errors.Is(err, io.EOF) {
@@ -64,21 +93,30 @@ func Serve(in io.Reader, out io.Writer, version string) error {
 			}
 			return err
 		}
-		slots <- struct{}{}
+		select {
+		case requests <- struct{}{}:
+		default:
+			s.finalizeInTime()
+			return errors.New("too many requests at the same time")
+		}
 		go func() {
-			defer func() { <-slots }()
+			calls <- struct{}{}
 			s.answer(q)
+			<-calls
+			<-requests
 		}()
 	}
 }
 
 // A server has at most one module.
 type server struct {
+	open func(path string) (library, error)
+
 	writing sync.Mutex
 	out     io.Writer
 
 	mu      sync.RWMutex // held for writing while the module is loaded or finalized
-	library *binding.Library
+	library library
 	foreign bool // somebody else in this process has initialized it
 }
 
@@ -119,7 +157,7 @@ func (s *server) call(q *wire.Request, r *wire.Response) error {
 }
 
 // use calls the functions of the module for q, and sets their result in r.
-func use(l *binding.Library, q *wire.Request, r *wire.Response) (err error) {
+func use(l library, q *wire.Request, r *wire.Response) (err error) {
 	one := func(n uint64, err error) error {
 		r.Numbers = []uint64{n}
 		return err
@@ -205,7 +243,7 @@ func (s *server) load(path string) error {
 	if s.library != nil {
 		return errors.New("a module is loaded already")
 	}
-	l, err := binding.Open(path)
+	l, err := s.open(path)
 	if err != nil {
 		return err
 	}
