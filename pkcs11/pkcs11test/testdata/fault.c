@@ -6,13 +6,18 @@
  *	GENERATION FUNCTION EVERY TIMES ACTION VALUE
  *
  * Since the last change of the generation, every EVERYth call of the function
- * fails, at most TIMES times (0: no limit).
+ * fails, at most TIMES times (0: no limit). EVERY counts the calls of this process.
+ * TIMES does, too, but the actions that end or hang the process are counted in all
+ * processes. C_GetFunctionList can be a function, for faults while it is loaded.
+ *
+ * If FAULT_LOG is set, C_Initialize appends "I" to this file, and C_Login "L".
  *
  * If FAULT_TRIES is set, the tokens count incorrect PINs together in this file,
  * which contains "WRONG MOST ALL SHOWN": WRONG of MOST tries are used, ALL
  * incorrect PINs were entered so far, and SHOWN is the mask of the flags about
  * tries that the tokens set (CKF_USER_PIN_COUNT_LOW, _FINAL_TRY and _LOCKED).
  */
+#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -20,22 +25,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef unsigned long ulong;
 
 /*
  * Indexes of functions in CK_FUNCTION_LIST (PKCS #11 v2.40, pkcs11f.h). There are
- * at most five arguments, each of the size of a register.
+ * at most eight arguments, each of the size of a register.
  */
 enum {
-	GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_TOKEN_INFO = 6, OPEN_SESSION = 12,
+	INITIALIZE = 0, FINALIZE = 1, GET_INFO = 2, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4,
+	GET_SLOT_INFO = 5, GET_TOKEN_INFO = 6, GET_MECHANISM_LIST = 7, OPEN_SESSION = 12,
 	CLOSE_SESSION = 13, CLOSE_ALL_SESSIONS = 14, GET_SESSION_INFO = 15, LOGIN = 18,
-	GET_ATTRIBUTE_VALUE = 24, FIND_OBJECTS_INIT = 26, FIND_OBJECTS = 27,
-	FIND_OBJECTS_FINAL = 28, SIGN_INIT = 42, SIGN = 43, FUNCTIONS = 68
+	CREATE_OBJECT = 20, DESTROY_OBJECT = 22, GET_ATTRIBUTE_VALUE = 24,
+	FIND_OBJECTS_INIT = 26, FIND_OBJECTS = 27, FIND_OBJECTS_FINAL = 28, SIGN_INIT = 42,
+	SIGN = 43, GENERATE_KEY_PAIR = 59, FUNCTIONS = 68
 };
 
-typedef ulong function(ulong, ulong, ulong, ulong, ulong);
+typedef ulong function(ulong, ulong, ulong, ulong, ulong, ulong, ulong, ulong);
 
 static struct list {
 	struct { unsigned char major, minor; } version;
@@ -60,6 +68,36 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int generation;
 static struct count { int calls, faults; } counts[FUNCTIONS];
 
+/* Appends a letter to a file and returns its size before; -1: there is no such file. */
+static long append(const char *name, char letter, int flags)
+{
+	int file = name ? open(name, O_WRONLY | O_APPEND | flags, 0600) : -1;
+	struct stat s;
+	long size = -1;
+
+	if (file < 0)
+		return -1;
+	if (flock(file, LOCK_EX) == 0 && fstat(file, &s) == 0 && write(file, &letter, 1) == 1)
+		size = s.st_size;
+	close(file);
+	return size;
+}
+
+/* Reports whether the rule is for a function of this process only. */
+static int stays(const struct rule *r)
+{
+	return strcmp(r->action, "crash") && strcmp(r->action, "abort") && strcmp(r->action, "exit") && strcmp(r->action, "hang");
+}
+
+/* Reports whether a rule that ends or hangs the process applies once more. */
+static int once_more(const struct rule *r)
+{
+	char name[4096];
+
+	snprintf(name, sizeof name, "%s.%d.ends", getenv("FAULT_RULES"), r->generation);
+	return append(name, 'E', O_CREAT) < r->times || r->times == 0;
+}
+
 /* Reports whether this call of the function fails, and sets *r to the rule. */
 static int fails(int number, const char *name, struct rule *r)
 {
@@ -78,7 +116,7 @@ static int fails(int number, const char *name, struct rule *r)
 		}
 		if (strcmp(function, name) != 0 || ++counts[number].calls % r->every != 0)
 			continue;
-		if (r->times > 0 && counts[number].faults >= r->times)
+		if (stays(r) ? r->times > 0 && counts[number].faults >= r->times : !once_more(r))
 			continue;
 		counts[number].faults++;
 		hit = 1;
@@ -99,9 +137,9 @@ static ulong remove_tokens(void)
 	ulong slots[64], n = 64, i;
 
 	pthread_rwlock_wrlock(&in_use);
-	if (module->f[GET_SLOT_LIST](1, (ulong)slots, (ulong)&n, 0, 0) == 0)
+	if (module->f[GET_SLOT_LIST](1, (ulong)slots, (ulong)&n, 0, 0, 0, 0, 0) == 0)
 		for (i = 0; i < n; i++)
-			module->f[CLOSE_ALL_SESSIONS](slots[i], 0, 0, 0, 0);
+			module->f[CLOSE_ALL_SESSIONS](slots[i], 0, 0, 0, 0, 0, 0, 0);
 	pthread_rwlock_unlock(&in_use);
 	return DEVICE_REMOVED;
 }
@@ -155,7 +193,7 @@ static ulong counted_login(ulong session, ulong user, ulong pin, ulong length)
 {
 	struct tries t;
 	FILE *file = open_tries(&t);
-	ulong rv = file && t.wrong >= t.most ? PIN_LOCKED : module->f[LOGIN](session, user, pin, length, 0);
+	ulong rv = file && t.wrong >= t.most ? PIN_LOCKED : module->f[LOGIN](session, user, pin, length, 0, 0, 0, 0);
 
 	if (!file)
 		return rv;
@@ -216,7 +254,33 @@ static ulong withhold(const struct rule *r, struct attribute *template, ulong co
 	return rv;
 }
 
-static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong d, ulong e)
+/* Does what the rule says before the call. */
+static void before(const struct rule *r)
+{
+	if (!strcmp(r->action, "await"))
+		await_rules(r->generation);
+	if (!strcmp(r->action, "hang"))
+		hang();
+	if (!strcmp(r->action, "crash"))
+		*(volatile int *)8 = 0;
+	if (!strcmp(r->action, "abort"))
+		abort();
+	if (!strcmp(r->action, "exit"))
+		exit(r->value);
+	if (!strcmp(r->action, "sleep"))
+		usleep(r->value);
+	if (!strcmp(r->action, "leak"))
+		memset(malloc(r->value), 1, r->value); /* crashes at the limit */
+	if (!strcmp(r->action, "print")) {
+		printf("The module prints this.\n");
+		fflush(stdout);
+	}
+	if (!strcmp(r->action, "fork") && fork() == 0)
+		for (;;)
+			sleep(r->value); /* with the files of this process */
+}
+
+static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong d, ulong e, ulong f, ulong g, ulong h)
 {
 	struct rule r;
 	int hit = fails(number, name, &r), wrong_length = hit && !strcmp(r.action, "length");
@@ -232,14 +296,14 @@ static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong
 		*(ulong *)c = 0;
 		return 0;
 	}
-	if (hit && !strcmp(r.action, "await"))
-		await_rules(r.generation);
-	if (hit && !strcmp(r.action, "hang"))
-		hang();
+	if (number == LOGIN || number == INITIALIZE)
+		append(getenv("FAULT_LOG"), number == LOGIN ? 'L' : 'I', 0);
+	if (hit)
+		before(&r);
 	pthread_rwlock_rdlock(&in_use);
 	if (hit && !strcmp(r.action, "close"))
-		module->f[CLOSE_SESSION](a, 0, 0, 0, 0);
-	rv = number == LOGIN ? counted_login(a, b, c, d) : module->f[number](a, b, c, d, e);
+		module->f[CLOSE_SESSION](a, 0, 0, 0, 0, 0, 0, 0);
+	rv = number == LOGIN ? counted_login(a, b, c, d) : module->f[number](a, b, c, d, e, f, g, h);
 	if (number == GET_TOKEN_INFO && rv == 0)
 		show_tries((unsigned char *)b);
 	pthread_rwlock_unlock(&in_use);
@@ -253,29 +317,44 @@ static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong
 }
 
 #define FAULTY(number, name) \
-	static ulong faulty_##number(ulong a, ulong b, ulong c, ulong d, ulong e) \
+	static ulong faulty_##number(ulong a, ulong b, ulong c, ulong d, ulong e, ulong f, ulong g, ulong h) \
 	{ \
-		return call(number, name, a, b, c, d, e); \
+		return call(number, name, a, b, c, d, e, f, g, h); \
 	}
 
 #define ALL(X) \
+	X(INITIALIZE, "C_Initialize") \
+	X(FINALIZE, "C_Finalize") \
+	X(GET_INFO, "C_GetInfo") \
 	X(GET_SLOT_LIST, "C_GetSlotList") \
+	X(GET_SLOT_INFO, "C_GetSlotInfo") \
 	X(GET_TOKEN_INFO, "C_GetTokenInfo") \
+	X(GET_MECHANISM_LIST, "C_GetMechanismList") \
 	X(OPEN_SESSION, "C_OpenSession") \
 	X(CLOSE_SESSION, "C_CloseSession") \
 	X(GET_SESSION_INFO, "C_GetSessionInfo") \
 	X(LOGIN, "C_Login") \
+	X(CREATE_OBJECT, "C_CreateObject") \
+	X(DESTROY_OBJECT, "C_DestroyObject") \
 	X(GET_ATTRIBUTE_VALUE, "C_GetAttributeValue") \
 	X(FIND_OBJECTS_INIT, "C_FindObjectsInit") \
 	X(FIND_OBJECTS, "C_FindObjects") \
 	X(FIND_OBJECTS_FINAL, "C_FindObjectsFinal") \
 	X(SIGN_INIT, "C_SignInit") \
-	X(SIGN, "C_Sign")
+	X(SIGN, "C_Sign") \
+	X(GENERATE_KEY_PAIR, "C_GenerateKeyPair")
 
 ALL(FAULTY)
 
 ulong C_GetFunctionList(struct list **out)
 {
+	struct rule r;
+
+	if (fails(GET_FUNCTION_LIST, "C_GetFunctionList", &r)) {
+		before(&r);
+		if (!strcmp(r.action, "return"))
+			return r.value;
+	}
 	pthread_mutex_lock(&lock);
 	if (!module) {
 		void *library = dlopen(getenv("FAULT_MODULE"), RTLD_NOW | RTLD_LOCAL);
