@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"sync"
 	"unsafe"
 )
 
@@ -81,7 +82,19 @@ const signatureSize = 1024
 // at a time.
 type Library struct {
 	fn [functions]uintptr
+
+	mu         sync.Mutex
+	mechanisms map[string]*encoded // of C_SignInit, by what they say
 }
+
+// An encoded is a CK_MECHANISM, whose parameter is pinned.
+type encoded struct {
+	record
+	pin *runtime.Pinner
+}
+
+// maxMechanisms bounds Library.mechanisms.
+const maxMechanisms = 256
 
 // Open loads the module at path, and does not initialize it.
 func Open(path string) (*Library, error) {
@@ -337,11 +350,33 @@ func (l *Library) Attributes(session, object uint64, types []uint64) ([]Attribut
 	return all, nil
 }
 
-// SignInit calls C_SignInit.
+// SignInit calls C_SignInit. The mechanism and its parameter stay where they are:
+// tpm2-pkcs11 1.9 reads the parameter again in C_Sign.
 func (l *Library) SignInit(session, key uint64, m Mechanism) error {
-	r, pin := m.encode()
-	defer pin.Unpin()
+	r, err := l.mechanism(m)
+	if err != nil {
+		return err
+	}
 	return l.do(fnSignInit, uintptr(session), uintptr(at(r.b)), uintptr(key))
+}
+
+// mechanism returns the only encoding of m in this process.
+func (l *Library) mechanism(m Mechanism) (*encoded, error) {
+	name := fmt.Sprint(m)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.mechanisms[name]; e != nil {
+		return e, nil
+	}
+	if len(l.mechanisms) == maxMechanisms {
+		return nil, ckrHostMemory
+	}
+	if l.mechanisms == nil {
+		l.mechanisms = make(map[string]*encoded)
+	}
+	r, pin := m.encode()
+	l.mechanisms[name] = &encoded{r, pin}
+	return l.mechanisms[name], nil
 }
 
 // Sign calls C_Sign.
