@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
@@ -169,7 +170,16 @@ func (r *remote) info() (libraryInfo, error) {
 	if err != nil || len(a.Texts) != 2 {
 		return libraryInfo{}, orMalformed(err)
 	}
-	return libraryInfo{a.Texts[0], a.Texts[1], byte(n[0]), byte(n[1])}, nil
+	texts := unpadded(a.Texts)
+	return libraryInfo{texts[0], texts[1], byte(n[0]), byte(n[1])}, nil
+}
+
+// unpadded returns texts without the blanks at their ends, as the binding for cgo does.
+func unpadded(all []string) (texts []string) {
+	for _, s := range all {
+		texts = append(texts, strings.TrimRight(s, " "))
+	}
+	return texts
 }
 
 func orMalformed(err error) error {
@@ -190,7 +200,8 @@ func (r *remote) slotInfo(slot uint) (slotInfo, error) {
 	if err != nil || len(a.Texts) != 2 {
 		return slotInfo{}, orMalformed(err)
 	}
-	return slotInfo{a.Texts[0], a.Texts[1], n[0]&cktFlagRemovableDevice != 0}, nil
+	texts := unpadded(a.Texts)
+	return slotInfo{texts[0], texts[1], n[0]&cktFlagRemovableDevice != 0}, nil
 }
 
 func (r *remote) tokenInfo(slot uint) (tokenInfo, error) {
@@ -199,7 +210,8 @@ func (r *remote) tokenInfo(slot uint) (tokenInfo, error) {
 	if err != nil || len(a.Texts) != 4 {
 		return tokenInfo{}, orMalformed(err)
 	}
-	return tokenInfo{a.Texts[0], a.Texts[1], a.Texts[2], a.Texts[3], n[0], n[1]}, nil
+	texts := unpadded(a.Texts)
+	return tokenInfo{texts[0], texts[1], texts[2], texts[3], n[0], n[1]}, nil
 }
 
 func (r *remote) mechanisms(slot uint) ([]uint, error) {

@@ -293,6 +293,26 @@ func (l *Library) Find(session uint64, template []Attribute, limit int) (all []u
 // Attributes returns the values of the given types, without those that are absent or
 // sensitive.
 func (l *Library) Attributes(session, object uint64, types []uint64) ([]Attribute, error) {
+	all, err := l.values(session, object, types)
+	switch {
+	case !errors.Is(err, ckrAttributeTypeInvalid) && !errors.Is(err, ckrAttributeSensitive):
+		return all, err
+	case len(types) <= 1:
+		return nil, nil
+	}
+	// Not every module fills in the others then.
+	for _, kind := range types {
+		one, err := l.Attributes(session, object, []uint64{kind})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one...)
+	}
+	return all, nil
+}
+
+// values is Attributes, but returns the error of the module if one is absent.
+func (l *Library) values(session, object uint64, types []uint64) ([]Attribute, error) {
 	t := template{record: record{abi: native}}
 	for _, kind := range types {
 		t.attribute(kind, nil)
@@ -300,21 +320,7 @@ func (l *Library) Attributes(session, object uint64, types []uint64) ([]Attribut
 	get := func() error {
 		return l.do(fnGetAttributeValue, uintptr(session), uintptr(object), uintptr(at(t.b)), uintptr(len(types)))
 	}
-	err := get()
-	if absent := errors.Is(err, ckrAttributeTypeInvalid) || errors.Is(err, ckrAttributeSensitive); absent && len(types) > 1 {
-		// Not every module fills in the others then.
-		var all []Attribute
-		for _, kind := range types {
-			one, err := l.Attributes(session, object, []uint64{kind})
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, one...)
-		}
-		return all, nil
-	} else if absent {
-		return nil, nil
-	} else if err != nil {
+	if err := get(); err != nil {
 		return nil, err
 	}
 	lengths := make([]int, len(types))
@@ -381,6 +387,9 @@ func (l *Library) mechanism(m Mechanism) (*encoded, error) {
 
 // Sign calls C_Sign.
 func (l *Library) Sign(session uint64, input []byte) ([]byte, error) {
+	if len(input) == 0 {
+		input = make([]byte, 0, 1) // modules refuse NULL
+	}
 	for size := signatureSize; ; {
 		b, n := make([]byte, size), new([8]byte)
 		native.putUlong(n[:], uint64(size))
