@@ -10,7 +10,10 @@
  * TIMES does, too, but the actions that end or hang the process are counted in all
  * processes. C_GetFunctionList can be a function, for faults while it is loaded.
  *
- * If FAULT_LOG is set, C_Initialize appends "I" to this file, and C_Login "L".
+ * Without FAULT_RULES, the file has the name of this library with ".rules" after it, and
+ * if there is a file with ".conf" after that, it becomes SOFTHSM2_CONF.
+ * If there is a file with ".log" after the name of the rules, C_Initialize appends "I"
+ * to it, and C_Login "L".
  *
  * If FAULT_TRIES is set, the tokens count incorrect PINs together in this file,
  * which contains "WRONG MOST ALL SHOWN": WRONG of MOST tries are used, ALL
@@ -68,6 +71,19 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int generation;
 static struct count { int calls, faults; } counts[FUNCTIONS];
 
+/* Returns the name of the file with the rules. */
+static const char *rules_name(void)
+{
+	static char name[4096];
+	Dl_info info;
+
+	if (getenv("FAULT_RULES"))
+		return getenv("FAULT_RULES");
+	if (!name[0] && dladdr(&generation, &info))
+		snprintf(name, sizeof name, "%s.rules", info.dli_fname);
+	return name;
+}
+
 /* Appends a letter to a file and returns its size before; -1: there is no such file. */
 static long append(const char *name, char letter, int flags)
 {
@@ -90,19 +106,18 @@ static int stays(const struct rule *r)
 }
 
 /* Reports whether a rule that ends or hangs the process applies once more. */
-static int once_more(const struct rule *r)
+static int once_more(const struct rule *r, const char *function)
 {
-	char name[4096];
+	char name[8192];
 
-	snprintf(name, sizeof name, "%s.%d.ends", getenv("FAULT_RULES"), r->generation);
+	snprintf(name, sizeof name, "%s.%d.%s", rules_name(), r->generation, function);
 	return append(name, 'E', O_CREAT) < r->times || r->times == 0;
 }
 
 /* Reports whether this call of the function fails, and sets *r to the rule. */
 static int fails(int number, const char *name, struct rule *r)
 {
-	const char *rules = getenv("FAULT_RULES");
-	FILE *file = rules ? fopen(rules, "r") : NULL;
+	FILE *file = fopen(rules_name(), "r");
 	char function[32];
 	int hit = 0;
 
@@ -116,7 +131,7 @@ static int fails(int number, const char *name, struct rule *r)
 		}
 		if (strcmp(function, name) != 0 || ++counts[number].calls % r->every != 0)
 			continue;
-		if (stays(r) ? r->times > 0 && counts[number].faults >= r->times : !once_more(r))
+		if (stays(r) ? r->times > 0 && counts[number].faults >= r->times : !once_more(r, name))
 			continue;
 		counts[number].faults++;
 		hit = 1;
@@ -147,9 +162,9 @@ static ulong remove_tokens(void)
 /* Creates FAULT_RULES.hangs to report that the call hangs, and never returns. */
 static void hang(void)
 {
-	char name[4096];
+	char name[8192];
 
-	snprintf(name, sizeof name, "%s.hangs", getenv("FAULT_RULES"));
+	snprintf(name, sizeof name, "%s.hangs", rules_name());
 	close(creat(name, 0600));
 	for (;;)
 		pause();
@@ -161,7 +176,7 @@ static void await_rules(int current)
 	int now = current;
 
 	while (now == current) {
-		FILE *file = fopen(getenv("FAULT_RULES"), "r");
+		FILE *file = fopen(rules_name(), "r");
 
 		if (file) {
 			if (fscanf(file, "%d", &now) != 1)
@@ -296,8 +311,12 @@ static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong
 		*(ulong *)c = 0;
 		return 0;
 	}
-	if (number == LOGIN || number == INITIALIZE)
-		append(getenv("FAULT_LOG"), number == LOGIN ? 'L' : 'I', 0);
+	if (number == LOGIN || number == INITIALIZE) {
+		char log[8192];
+
+		snprintf(log, sizeof log, "%s.log", rules_name());
+		append(log, number == LOGIN ? 'L' : 'I', 0);
+	}
 	if (hit)
 		before(&r);
 	pthread_rwlock_rdlock(&in_use);
@@ -357,6 +376,11 @@ ulong C_GetFunctionList(struct list **out)
 	}
 	pthread_mutex_lock(&lock);
 	if (!module) {
+		char conf[8192];
+
+		snprintf(conf, sizeof conf, "%s.conf", rules_name());
+		if (!access(conf, R_OK))
+			setenv("SOFTHSM2_CONF", conf, 1);
 		void *library = dlopen(getenv("FAULT_MODULE"), RTLD_NOW | RTLD_LOCAL);
 		ulong (*get)(struct list **) = library ? (ulong (*)(struct list **))dlsym(library, "C_GetFunctionList") : NULL;
 
