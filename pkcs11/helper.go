@@ -19,8 +19,8 @@ import (
 // concurrent use.
 type helper struct {
 	module string // its path, for errors
-	cmd    *exec.Cmd
 	stdin  io.WriteCloser
+	kill   func() // ends the process; no effect if it has ended
 
 	writing sync.Mutex
 
@@ -53,27 +53,30 @@ const (
 
 // startHelper starts the program at path for a module, with an environment.
 func startHelper(program, module string, env []string) (*helper, error) {
-	h := &helper{module: module, cmd: exec.Command(program), pending: make(map[uint64]pendingCall), ended: make(chan struct{})}
-	h.cmd.Env, h.cmd.Stderr = env, os.Stderr // a module may write there
-	stdin, err := h.cmd.StdinPipe()
+	cmd := exec.Command(program)
+	cmd.Env, cmd.Stderr = env, os.Stderr // a module may write there
+	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	stdout, err := h.cmd.StdoutPipe()
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	h.stdin = stdin
-	if err := h.cmd.Start(); err != nil {
+	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
+	h := newHelper(module, stdin, func() { _ = cmd.Process.Kill() })
 	exited := make(chan error, 1)
-	go func() { exited <- h.wait(); time.AfterFunc(lastAnswers, func() { _ = stdout.Close() }) }()
+	go func() {
+		exited <- wait(cmd.Process)
+		time.AfterFunc(lastAnswers, func() { _ = stdout.Close() })
+	}()
 	answers := bufio.NewReader(stdout)
 	timer := time.AfterFunc(startTimeout, func() { h.end(errMute); _ = stdout.Close() })
 	_, err = wire.ReadHello(answers)
 	if timer.Stop(); err != nil {
-		_ = h.cmd.Process.Kill()
+		h.kill()
 		exit := <-exited
 		_, _ = stdin.Close(), stdout.Close()
 		if isEnd(err) {
@@ -87,10 +90,14 @@ func startHelper(program, module string, env []string) (*helper, error) {
 	return h, nil
 }
 
+func newHelper(module string, stdin io.WriteCloser, kill func()) *helper {
+	return &helper{module: module, stdin: stdin, kill: kill, pending: make(map[uint64]pendingCall), ended: make(chan struct{})}
+}
+
 // wait waits until the process has ended and returns how, nil after exit code 0. The end
 // of its standard output does not say so: see lastAnswers.
-func (h *helper) wait() error {
-	state, err := h.cmd.Process.Wait()
+func wait(p *os.Process) error {
+	state, err := p.Wait()
 	if err == nil && !state.Success() {
 		err = &exec.ExitError{ProcessState: state}
 	}
@@ -120,7 +127,7 @@ func (h *helper) read(answers *bufio.Reader, stdout io.Closer, exited <-chan err
 		}
 		call.answer <- r
 	}
-	_ = h.cmd.Process.Kill() // no effect if it has ended
+	h.kill()
 	exit := <-exited
 	_ = stdout.Close()
 	h.mu.Lock()
@@ -191,7 +198,7 @@ func (h *helper) end(reason error) {
 		h.reason = reason
 	}
 	h.mu.Unlock()
-	_ = h.cmd.Process.Kill()
+	h.kill()
 }
 
 // close finalizes the module and waits until the helper has ended.

@@ -149,7 +149,7 @@ func numbers(a *wire.Response, n int, err error) ([]uint, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n >= 0 && len(a.Numbers) != n {
+	if n >= 0 && len(a.Numbers) != n || len(a.Numbers) > maxNumbers {
 		return nil, errAnswer
 	}
 	all := make([]uint, len(a.Numbers))
@@ -161,8 +161,10 @@ func numbers(a *wire.Response, n int, err error) ([]uint, error) {
 	return all, nil
 }
 
-// some is any number of numbers.
-const some = -1
+const (
+	some       = -1      // any number of numbers
+	maxNumbers = 1 << 16 // in one answer
+)
 
 func (r *remote) info() (libraryInfo, error) {
 	a, err := r.call(wire.Request{Op: wire.Info})

@@ -23,6 +23,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,8 +85,11 @@ static const char *rules_name(void)
 	return name;
 }
 
-/* Appends a letter to a file and returns its size before; -1: there is no such file. */
-static long append(const char *name, char letter, int flags)
+/*
+ * Appends a letter to a file that is shorter than limit, and returns its size before; -1:
+ * there is no such file.
+ */
+static long append(const char *name, char letter, int flags, long limit)
 {
 	int file = name ? open(name, O_WRONLY | O_APPEND | flags, 0600) : -1;
 	struct stat s;
@@ -93,7 +97,7 @@ static long append(const char *name, char letter, int flags)
 
 	if (file < 0)
 		return -1;
-	if (flock(file, LOCK_EX) == 0 && fstat(file, &s) == 0 && write(file, &letter, 1) == 1)
+	if (flock(file, LOCK_EX) == 0 && fstat(file, &s) == 0 && (s.st_size >= limit || write(file, &letter, 1) == 1))
 		size = s.st_size;
 	close(file);
 	return size;
@@ -111,7 +115,7 @@ static int once_more(const struct rule *r, const char *function)
 	char name[8192];
 
 	snprintf(name, sizeof name, "%s.%d.%s", rules_name(), r->generation, function);
-	return append(name, 'E', O_CREAT) < r->times || r->times == 0;
+	return append(name, 'E', O_CREAT, r->times ? r->times : LONG_MAX) < r->times || r->times == 0;
 }
 
 /* Reports whether this call of the function fails, and sets *r to the rule. */
@@ -315,7 +319,7 @@ static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong
 		char log[8192];
 
 		snprintf(log, sizeof log, "%s.log", rules_name());
-		append(log, number == LOGIN ? 'L' : 'I', 0);
+		append(log, number == LOGIN ? 'L' : 'I', 0, LONG_MAX);
 	}
 	if (hit)
 		before(&r);
