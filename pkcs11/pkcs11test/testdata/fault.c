@@ -29,6 +29,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -273,6 +275,31 @@ static ulong withhold(const struct rule *r, struct attribute *template, ulong co
 	return rv;
 }
 
+/* Writes what the kernel says of this process to a file with ".status" after the rules. */
+static void status(void)
+{
+	char name[8192], text[65536];
+	struct rlimit core;
+	FILE *out, *in;
+	size_t n, i;
+	char **e;
+
+	snprintf(name, sizeof name, "%s.status", rules_name());
+	out = fopen(name, "w");
+	if (!out || getrlimit(RLIMIT_CORE, &core) != 0)
+		return;
+	fprintf(out, "dumpable %d\ncore %lu %lu\n", prctl(PR_GET_DUMPABLE), (ulong)core.rlim_cur, (ulong)core.rlim_max);
+	in = fopen("/proc/self/cmdline", "r");
+	n = in ? fread(text, 1, sizeof text, in) : 0;
+	fprintf(out, "arguments ");
+	for (i = 0; i < n; i++)
+		fputc(text[i] ? text[i] : ' ', out);
+	fprintf(out, "\n");
+	for (e = environ; *e; e++)
+		fprintf(out, "environment %s\n", *e);
+	fclose(out);
+}
+
 /* Does what the rule says before the call. */
 static void before(const struct rule *r)
 {
@@ -290,6 +317,8 @@ static void before(const struct rule *r)
 		usleep(r->value);
 	if (!strcmp(r->action, "leak"))
 		memset(malloc(r->value), 1, r->value); /* crashes at the limit */
+	if (!strcmp(r->action, "status"))
+		status();
 	if (!strcmp(r->action, "print")) {
 		printf("The module prints this.\n");
 		fflush(stdout);
