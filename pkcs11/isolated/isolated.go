@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/binding"
@@ -82,35 +83,65 @@ func serve(in io.Reader, out io.Writer, version string, open func(path string) (
 	if err := wire.WriteHello(out, wire.Hello{Version: wire.Version, Program: version}); err != nil {
 		return err
 	}
-	s := server{out: out, open: open}
-	requests, calls := make(chan struct{}, maxRequests), make(chan struct{}, maxCalls)
+	s := &server{in: wire.NewReader(in), out: out, open: open, calls: make(chan struct{}, maxCalls), ended: make(chan error, 1)}
+	s.workers.Store(1)
+	s.idle.Store(1)
+	go s.work()
+	err := <-s.ended
+	s.finalizeInTime()
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// work reads requests and answers them. Who has read a request answers it, so that no
+// other goroutine has to be woken for it. Another one reads meanwhile, also while all calls
+// hang: it is how the end is noticed.
+func (s *server) work() {
 	for {
-		q, err := wire.ReadRequest(in) // also while all calls hang: it is how the end is noticed
-		if err != nil {
-			s.finalizeInTime()
-			if errors.Is(err, io.EOF) {
-				return nil
+		s.reading.Lock()
+		s.idle.Add(-1)
+		if s.over {
+			s.reading.Unlock()
+			return
+		}
+		q, err := wire.ReadRequest(s.in)
+		if err == nil && s.idle.Load() == 0 {
+			if s.workers.Load() == maxRequests {
+				err = errors.New("too many requests at the same time")
+			} else {
+				s.workers.Add(1)
+				s.idle.Add(1)
+				go s.work()
 			}
-			return err
 		}
-		select {
-		case requests <- struct{}{}:
-		default:
-			s.finalizeInTime()
-			return errors.New("too many requests at the same time")
+		if err != nil {
+			s.over = true
+			s.ended <- err
 		}
-		go func() {
-			calls <- struct{}{}
-			s.answer(q)
-			<-calls
-			<-requests
-		}()
+		s.reading.Unlock()
+		if err != nil {
+			return
+		}
+		s.calls <- struct{}{}
+		s.answer(q)
+		<-s.calls
+		s.idle.Add(1)
 	}
 }
 
 // A server has at most one module.
 type server struct {
-	open func(path string) (library, error)
+	open  func(path string) (library, error)
+	calls chan struct{} // those of the module
+	ended chan error    // gets why no more requests are read
+
+	reading sync.Mutex
+	in      io.Reader
+	over    bool
+	workers atomic.Int32
+	idle    atomic.Int32 // workers that wait to read
 
 	writing sync.Mutex
 	out     io.Writer
