@@ -24,13 +24,21 @@ type helper struct {
 
 	writing sync.Mutex
 
+	// A goroutine that waits for an answer reads answers, for all that wait, if no other
+	// one does, so that none has to be woken for its own. That one has put a value into
+	// reading.
+	reading chan struct{}
+	answers *bufio.Reader
+	exited  chan struct{} // closed when the process has ended
+	exit    error         // how; before exited is closed, nobody reads it
+
 	mu      sync.Mutex
 	pending map[uint64]pendingCall
 	next    uint64
 	reason  error       // why this process ended the helper; nil: it did not
 	err     *endedError // of all calls after its end; nil: it runs
 
-	ended chan struct{} // closed when the process has ended
+	ended chan struct{} // closed when all calls have ended, too
 }
 
 type pendingCall struct {
@@ -66,32 +74,44 @@ func startHelper(program, module string, env []string) (*helper, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
-	h := newHelper(module, stdin, func() { _ = cmd.Process.Kill() })
-	exited := make(chan error, 1)
-	go func() {
-		exited <- wait(cmd.Process)
-		time.AfterFunc(lastAnswers, func() { _ = stdout.Close() })
-	}()
-	answers := bufio.NewReader(stdout)
+	h := newHelper(module, stdin, stdout, func() { _ = cmd.Process.Kill() })
+	go h.wait(func() error { return wait(cmd.Process) }, stdout)
 	timer := time.AfterFunc(startTimeout, func() { h.end(errMute); _ = stdout.Close() })
-	_, err = wire.ReadHello(answers)
-	if timer.Stop(); err != nil {
-		h.kill()
-		exit := <-exited
-		_, _ = stdin.Close(), stdout.Close()
-		if isEnd(err) {
-			h.mu.Lock()
-			err = cmp.Or(h.reason, exit, errEnded)
-			h.mu.Unlock()
-		}
-		return nil, signer.WithHint(fmt.Errorf("%s is not the helper of this program: %w", program, err), "install holdfast-pkcs11 of the same version as holdfast")
+	_, err = wire.ReadHello(h.answers)
+	timer.Stop()
+	if err != nil {
+		h.fail(err)
+		_ = stdout.Close()
+		return nil, signer.WithHint(fmt.Errorf("%s is not the helper of this program: %w", program, h.err.how), "install holdfast-pkcs11 of the same version as holdfast")
 	}
-	go h.read(answers, stdout, exited)
+	<-h.reading
 	return h, nil
 }
 
-func newHelper(module string, stdin io.WriteCloser, kill func()) *helper {
-	return &helper{module: module, stdin: stdin, kill: kill, pending: make(map[uint64]pendingCall), ended: make(chan struct{})}
+// newHelper returns a helper whose first message is not read yet.
+func newHelper(module string, stdin io.WriteCloser, stdout io.Reader, kill func()) *helper {
+	h := &helper{
+		module: module, stdin: stdin, kill: kill, answers: bufio.NewReader(stdout), reading: make(chan struct{}, 1),
+		exited: make(chan struct{}), pending: make(map[uint64]pendingCall), ended: make(chan struct{}),
+	}
+	h.reading <- struct{}{}
+	return h
+}
+
+// wait waits for the end of the process, and reads what it wrote before.
+func (h *helper) wait(process func() error, stdout io.Closer) {
+	h.exit = process()
+	close(h.exited)
+	timer := time.AfterFunc(lastAnswers, func() { _ = stdout.Close() })
+	defer timer.Stop()
+	select {
+	case h.reading <- struct{}{}:
+		for h.deliver() != nil {
+		}
+		<-h.reading
+	case <-h.ended: // somebody else has noticed
+	}
+	_ = stdout.Close()
 }
 
 // wait waits until the process has ended and returns how, nil after exit code 0. The end
@@ -109,37 +129,42 @@ func isEnd(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed)
 }
 
-// read delivers the answers until the helper ends.
-func (h *helper) read(answers *bufio.Reader, stdout io.Closer, exited <-chan error) {
-	var err error
-	for {
-		var r *wire.Response
-		if r, err = wire.ReadResponse(answers); err != nil {
-			break
-		}
+// deliver reads an answer and gives it to the call. At the end, which it reports to all
+// calls, it returns nil. The caller is the one that reads.
+func (h *helper) deliver() *wire.Response {
+	r, err := wire.ReadResponse(h.answers)
+	if err == nil {
 		h.mu.Lock()
 		call, ok := h.pending[r.ID]
 		delete(h.pending, r.ID)
 		h.mu.Unlock()
-		if !ok {
-			err = errors.New("it answers what it was not asked")
-			break
+		if ok {
+			call.answer <- r
+			return r
 		}
-		call.answer <- r
+		err = errors.New("it answers what it was not asked")
 	}
+	h.fail(err)
+	return nil
+}
+
+// fail ends the helper after an error of its answers.
+func (h *helper) fail(err error) {
 	h.kill()
-	exit := <-exited
-	_ = stdout.Close()
+	<-h.exited
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err != nil {
+		return
+	}
 	if isEnd(err) {
-		err = exit
+		err = h.exit
 	}
 	h.err = &endedError{h.module, cmp.Or(h.reason, err, errEnded), true}
 	for id, call := range h.pending {
 		close(call.answer)
 		delete(h.pending, id)
 	}
-	h.mu.Unlock()
 	_ = h.stdin.Close()
 	close(h.ended)
 }
@@ -170,7 +195,7 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 	} else if err != nil {
 		h.end(nil) // read then closes the answer
 	}
-	r, ok := <-answer
+	r, ok := h.await(answer)
 	switch {
 	case !ok && err != nil: // the helper ignores a part of a message
 		return nil, h.err.unsent()
@@ -182,6 +207,25 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 		return nil, Error(r.RV)
 	}
 	return r, nil
+}
+
+// await returns an answer, or false at the end of the helper.
+func (h *helper) await(answer <-chan *wire.Response) (*wire.Response, bool) {
+	for {
+		select {
+		case r, ok := <-answer:
+			return r, ok
+		default:
+		}
+		select {
+		case r, ok := <-answer:
+			return r, ok
+		case h.reading <- struct{}{}:
+			for len(answer) == 0 && h.deliver() != nil {
+			}
+			<-h.reading
+		}
+	}
 }
 
 // running reports whether the helper has not ended, as far as is known.

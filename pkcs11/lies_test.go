@@ -1,7 +1,6 @@
 package pkcs11
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -201,10 +201,10 @@ func FuzzAnswers(f *testing.F) {
 		r := newRemote()
 		r.start = func() (*helper, error) {
 			in, answers := io.Pipe()
-			h := newHelper("module", remembering{}, func() { _ = answers.Close() })
-			exited := make(chan error, 1)
-			exited <- nil
-			go h.read(bufio.NewReader(in), in, exited)
+			exit := make(chan struct{})
+			h := newHelper("module", remembering{}, in, sync.OnceFunc(func() { _ = answers.Close(); close(exit) }))
+			go h.wait(func() error { <-exit; return nil }, in)
+			<-h.reading
 			go func() { _, _ = answers.Write(data); _ = answers.Close() }()
 			return h, nil
 		}
