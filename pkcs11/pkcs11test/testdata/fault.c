@@ -344,6 +344,8 @@ static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong
 		*(ulong *)c = 0;
 		return 0;
 	}
+	if (hit && number == SIGN && !d && !strcmp(r.action, "sleep"))
+		hit = 0; /* the call asks for the length of the signature */
 	if (number == LOGIN || number == INITIALIZE) {
 		char log[8192];
 
