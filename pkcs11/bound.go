@@ -56,7 +56,7 @@ type awaited struct {
 }
 
 // in returns the module of c in table.
-func (c Config) in(table *modules) awaited { return awaited{c.what, table.abandon} }
+func (c Config) in(table *modules) awaited { return awaited{c.what, func() { table.abandon(c) }} }
 
 // awaited returns the token of k.
 func (k *Key) awaited() awaited { return awaited{k.what, k.mod.abandon} }
@@ -87,11 +87,7 @@ const hintWait = "allow more time, or make fewer signatures at the same time; if
 
 // what names the module for errors, before the token is known.
 func (c Config) what() string {
-	u := c.URI
-	if c.Module != "" {
-		u.ModulePath = c.Module
-	}
-	path, err := modulePath(u)
+	path, err := c.modulePath()
 	if err != nil {
 		return "the module"
 	}
@@ -261,6 +257,7 @@ func (k *Key) Close() error {
 	k.mu.Unlock()
 	switch {
 	case busy:
+		k.mod.abandon()
 		return stillOpen(&muteError{k.what(), context.DeadlineExceeded})
 	case !first || !idle:
 		return nil

@@ -19,18 +19,26 @@ import (
 // concurrent use.
 type helper struct {
 	module string // its path, for errors
-	cmd    *exec.Cmd
 	stdin  io.WriteCloser
+	kill   func() // ends the process; no effect if it has ended
 
 	writing sync.Mutex
+
+	// A goroutine that waits for an answer reads answers, for all that wait, if no other
+	// one does, so that none has to be woken for its own. That one has put a value into
+	// reading.
+	reading chan struct{}
+	answers *bufio.Reader
+	exited  chan struct{} // closed when the process has ended
+	exit    error         // how; before exited is closed, nobody reads it
 
 	mu      sync.Mutex
 	pending map[uint64]pendingCall
 	next    uint64
-	reason  error // why this process ended the helper; nil: it did not
-	err     error // the error of all calls after its end; nil: it runs
+	reason  error       // why this process ended the helper; nil: it did not
+	err     *endedError // of all calls after its end; nil: it runs
 
-	ended chan struct{} // closed when the process has ended
+	ended chan struct{} // closed when all calls have ended, too
 }
 
 type pendingCall struct {
@@ -38,65 +46,125 @@ type pendingCall struct {
 	answer chan<- *wire.Response // closed at the end of the helper
 }
 
-// hungAfter is how long a call may take of which nobody waits for the result.
-const hungAfter = 5 * time.Second
+const (
+	// startTimeout bounds the time until a helper says which version it is. It has loaded
+	// no module then.
+	startTimeout = 10 * time.Second
+
+	// hungAfter is how long a call may take of which nobody waits for the result.
+	hungAfter = 5 * time.Second
+
+	// lastAnswers bounds the time to read what a helper wrote before its end. A process
+	// that its module has started can keep the pipe open.
+	lastAnswers = time.Second
+)
 
 // startHelper starts the program at path for a module, with an environment.
 func startHelper(program, module string, env []string) (*helper, error) {
-	h := &helper{module: module, cmd: exec.Command(program), pending: make(map[uint64]pendingCall), ended: make(chan struct{})}
-	h.cmd.Env, h.cmd.Stderr = env, os.Stderr // a module may write there
-	stdin, err := h.cmd.StdinPipe()
+	cmd := exec.Command(program)
+	cmd.Env, cmd.Stderr = env, os.Stderr // a module may write there
+	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	stdout, err := h.cmd.StdoutPipe()
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	h.stdin = stdin
-	if err := h.cmd.Start(); err != nil {
+	if err := cmd.Start(); err != nil {
 		return nil, startError(program, err)
 	}
-	answers := bufio.NewReader(stdout)
-	if _, err := wire.ReadHello(answers); err != nil {
-		_ = h.cmd.Process.Kill()
-		_ = h.cmd.Wait()
-		return nil, &helperError{fmt.Errorf("%s is not the helper of this program: %w", program, err)}
+	h := newHelper(module, stdin, stdout, func() { _ = cmd.Process.Kill() })
+	go h.wait(func() error { return wait(cmd.Process) }, stdout)
+	timer := time.AfterFunc(startTimeout, func() { h.end(errMute); _ = stdout.Close() })
+	_, err = wire.ReadHello(h.answers)
+	timer.Stop()
+	if err != nil {
+		h.fail(err)
+		_ = stdout.Close()
+		return nil, &helperError{fmt.Errorf("%s is not the helper of this program: %w", program, h.err.how)}
 	}
-	go h.read(answers)
+	<-h.reading
 	return h, nil
 }
 
-// read delivers the answers until the helper ends.
-func (h *helper) read(answers *bufio.Reader) {
-	var err error
-	for {
-		var r *wire.Response
-		if r, err = wire.ReadResponse(answers); err != nil {
-			break
+// newHelper returns a helper whose first message is not read yet.
+func newHelper(module string, stdin io.WriteCloser, stdout io.Reader, kill func()) *helper {
+	h := &helper{
+		module: module, stdin: stdin, kill: kill, answers: bufio.NewReader(stdout), reading: make(chan struct{}, 1),
+		exited: make(chan struct{}), pending: make(map[uint64]pendingCall), ended: make(chan struct{}),
+	}
+	h.reading <- struct{}{}
+	return h
+}
+
+// wait waits for the end of the process, and reads what it wrote before.
+func (h *helper) wait(process func() error, stdout io.Closer) {
+	h.exit = process()
+	close(h.exited)
+	timer := time.AfterFunc(lastAnswers, func() { _ = stdout.Close() })
+	defer timer.Stop()
+	select {
+	case h.reading <- struct{}{}:
+		for h.deliver() != nil {
 		}
+		<-h.reading
+	case <-h.ended: // somebody else has noticed
+	}
+	_ = stdout.Close()
+}
+
+// wait waits until the process has ended and returns how, nil after exit code 0. The end
+// of its standard output does not say so: see lastAnswers.
+func wait(p *os.Process) error {
+	state, err := p.Wait()
+	if err == nil && !state.Success() {
+		err = &exec.ExitError{ProcessState: state}
+	}
+	return err
+}
+
+// isEnd reports whether err says only that there is nothing more to read.
+func isEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed)
+}
+
+// deliver reads an answer and gives it to the call. At the end, which it reports to all
+// calls, it returns nil. The caller is the one that reads.
+func (h *helper) deliver() *wire.Response {
+	r, err := wire.ReadResponse(h.answers)
+	if err == nil {
 		h.mu.Lock()
 		call, ok := h.pending[r.ID]
 		delete(h.pending, r.ID)
 		h.mu.Unlock()
-		if !ok {
-			err = errors.New("it answers what it was not asked")
-			break
+		if ok {
+			call.answer <- r
+			return r
 		}
-		call.answer <- r
+		err = errors.New("it answers what it was not asked")
 	}
-	_ = h.cmd.Process.Kill() // no effect if it has ended
-	exit := h.cmd.Wait()
+	h.fail(err)
+	return nil
+}
+
+// fail ends the helper after an error of its answers.
+func (h *helper) fail(err error) {
+	h.kill()
+	<-h.exited
 	h.mu.Lock()
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = exit
+	defer h.mu.Unlock()
+	if h.err != nil {
+		return
 	}
-	h.err = &endedError{h.module, cmp.Or(h.reason, err, errEnded)}
+	if isEnd(err) {
+		err = h.exit
+	}
+	h.err = &endedError{h.module, cmp.Or(h.reason, err, errEnded), true}
 	for id, call := range h.pending {
 		close(call.answer)
 		delete(h.pending, id)
 	}
-	h.mu.Unlock()
 	_ = h.stdin.Close()
 	close(h.ended)
 }
@@ -110,7 +178,7 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 	h.mu.Lock()
 	if h.err != nil {
 		defer h.mu.Unlock()
-		return nil, h.err
+		return nil, h.err.unsent()
 	}
 	h.next++
 	q.ID = h.next
@@ -127,8 +195,10 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 	} else if err != nil {
 		h.end(nil) // read then closes the answer
 	}
-	r, ok := <-answer
+	r, ok := h.await(answer)
 	switch {
+	case !ok && err != nil: // the helper ignores a part of a message
+		return nil, h.err.unsent()
 	case !ok:
 		return nil, h.err
 	case r.Text != "":
@@ -137,6 +207,25 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 		return nil, Error(r.RV)
 	}
 	return r, nil
+}
+
+// await returns an answer, or false at the end of the helper.
+func (h *helper) await(answer <-chan *wire.Response) (*wire.Response, bool) {
+	for {
+		select {
+		case r, ok := <-answer:
+			return r, ok
+		default:
+		}
+		select {
+		case r, ok := <-answer:
+			return r, ok
+		case h.reading <- struct{}{}:
+			for len(answer) == 0 && h.deliver() != nil {
+			}
+			<-h.reading
+		}
+	}
 }
 
 // running reports whether the helper has not ended, as far as is known.
@@ -153,7 +242,7 @@ func (h *helper) end(reason error) {
 		h.reason = reason
 	}
 	h.mu.Unlock()
-	_ = h.cmd.Process.Kill()
+	h.kill()
 }
 
 // close finalizes the module and waits until the helper has ended.
@@ -201,7 +290,10 @@ func (h *helper) abandon() {
 type endedError struct {
 	module string
 	how    error // such as *exec.ExitError
+	sent   bool  // the helper had the request; the module has perhaps received it
 }
+
+func (e *endedError) unsent() error { return &endedError{e.module, e.how, false} }
 
 func (e *endedError) Error() string {
 	return fmt.Sprintf("module %s: its process ended: %v", e.module, e.how)

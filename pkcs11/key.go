@@ -130,11 +130,7 @@ func (m *modules) find(cfg Config) (*sharedModule, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := cfg.URI
-	if cfg.Module != "" {
-		u.ModulePath = cfg.Module
-	}
-	path, err := modulePath(u)
+	path, err := cfg.modulePath()
 	if err != nil {
 		return nil, err
 	}

@@ -177,7 +177,7 @@ func (d *dialog) send(t token, session, user uint, pin []byte, risky, old bool) 
 		return err
 	}
 	err := loginError(t.mod.login(session, user, pin))
-	if errors.As(err, new(*endedError)) {
+	if end := (*endedError)(nil); errors.As(err, &end) && end.sent {
 		y.lose(pin)
 	}
 	*used = *used || errors.Is(err, errLogin)
@@ -247,8 +247,9 @@ func (i tokenInfo) loginTarget(user uint) loginTarget {
 // loginError adds errLogin to an error of C_Login, unless the PIN cannot have
 // reached the token, and signer.ErrTryCounted if the token has counted a try.
 func loginError(err error) error {
+	end := (*endedError)(nil)
 	switch {
-	case err == nil || errors.Is(err, ckrSessionHandleInvalid):
+	case err == nil || errors.Is(err, ckrSessionHandleInvalid), errors.As(err, &end) && !end.sent:
 		return err
 	case errors.Is(err, ckrPINIncorrect), errors.Is(err, ckrPINLocked):
 		return &countedError{err}

@@ -22,8 +22,8 @@ var loaded = modules{load: load, isolate: isolate, byPath: make(map[string]*shar
 
 type modules struct {
 	mu      sync.Mutex
-	load    func(path string) (module, error)                        // in this process
-	isolate func(path, program string, env []string) (module, error) // in a helper process
+	load    func(path string) (module, error) // in this process
+	isolate func(path, program string, env []string, begun func(abandoner)) (module, error)
 	byPath  map[string]*sharedModule
 
 	tallies tallies
@@ -41,20 +41,33 @@ type sharedModule struct {
 	users int         // guarded by owner.mu
 	owner *modules
 
+	loading abandoner // while module is nil; guarded by owner.mu
+
 	keys map[*Key]struct{} // that are open; guarded by owner.mu
 
 	initMu sync.Mutex // held while module is initialized or finalized, which may never end
 }
 
 // open returns the module at path in this process. The caller releases it.
-func (m *modules) open(path string) (*sharedModule, error) { return m.openAs("", path, m.load) }
+func (m *modules) open(path string) (*sharedModule, error) {
+	return m.openAs("", path, func(s *sharedModule) (module, error) { return m.load(s.path) })
+}
+
+// isolatedKind is before the path in the name of a module in a helper process.
+const isolatedKind = "isolated "
 
 // openIsolated returns the module at path in a helper process. The caller releases it.
 func (m *modules) openIsolated(path, program string, env []string) (*sharedModule, error) {
-	return m.openAs("isolated ", path, func(path string) (module, error) { return m.isolate(path, program, env) })
+	return m.openAs(isolatedKind, path, func(s *sharedModule) (module, error) {
+		return m.isolate(s.path, program, env, func(a abandoner) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			s.loading = a
+		})
+	})
 }
 
-func (m *modules) openAs(kind, path string, load func(string) (module, error)) (*sharedModule, error) {
+func (m *modules) openAs(kind, path string, load func(*sharedModule) (module, error)) (*sharedModule, error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // a library with two names is one module
 	}
@@ -73,13 +86,15 @@ func (m *modules) openAs(kind, path string, load func(string) (module, error)) (
 	if s.module != nil {
 		return s, nil
 	}
-	mod, err := load(path)
-	if err != nil {
-		s.leave()
-		return nil, err
-	}
+	mod, err := load(s)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	s.loading = nil
+	if err != nil {
+		s.users--
+		s.forget()
+		return nil, err
+	}
 	s.module = mod
 	return s, nil
 }
@@ -154,25 +169,36 @@ type abandoner interface{ abandon() }
 // abandon reports that nobody waits for a call of the module.
 func (s *sharedModule) abandon() {
 	s.owner.mu.Lock()
-	a, ok := s.module.(abandoner)
+	a := s.loading
+	if s.module != nil {
+		a, _ = s.module.(abandoner)
+	}
 	s.owner.mu.Unlock()
-	if ok {
+	if a != nil {
 		a.abandon()
 	}
 }
 
-// abandon reports that nobody waits for a call of a module that is perhaps one of m.
-func (m *modules) abandon() {
+// abandon reports that nobody waits for a call of the module that c names.
+func (m *modules) abandon(c Config) {
+	path, err := c.modulePath()
+	if err != nil {
+		return
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	file, _ := os.Stat(path)
 	m.mu.Lock()
-	var all []abandoner
-	for _, s := range m.byPath {
-		if a, ok := s.module.(abandoner); ok {
-			all = append(all, a)
+	var all []*sharedModule
+	for _, kind := range []string{"", isolatedKind} {
+		if s := m.known(kind, kind+path, file); s != nil {
+			all = append(all, s)
 		}
 	}
 	m.mu.Unlock()
-	for _, a := range all {
-		a.abandon()
+	for _, s := range all {
+		s.abandon()
 	}
 }
 
@@ -273,6 +299,15 @@ func modulePath(u URI) (string, error) {
 	}
 	return firstModule("p11-kit-proxy not found", proxyPaths[runtime.GOOS],
 		"install p11-kit, or give the path of the token's own module: ?module-path=… in the reference, or Config.Module")
+}
+
+// modulePath returns the path of the module of c.
+func (c Config) modulePath() (string, error) {
+	u := c.URI
+	if c.Module != "" {
+		u.ModulePath = c.Module
+	}
+	return modulePath(u)
 }
 
 func firstModule(what string, patterns []string, hint string) (string, error) {

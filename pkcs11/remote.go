@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
@@ -20,36 +21,50 @@ type remote struct {
 	mu       sync.Mutex
 	current  *helper // nil: none was started
 	loading  *helper // being started
-	sessions map[uint]remoteSession
+	sessions map[uint]remoteHandle
+	objects  map[uint]remoteHandle
+	handles  map[remoteHandle]uint // of objects
 	next     uint
 	closed   bool
+	failures int   // how often no helper could be started
+	failure  error // the last one
 }
 
-type remoteSession struct {
+// A remoteHandle is a handle of a session or an object in one helper. Another helper may
+// use the same number for another key, so callers get numbers that are never used again.
+type remoteHandle struct {
 	helper *helper
 	handle uint64
 }
 
 // helper returns a helper that runs.
 func (r *remote) helper() (*helper, error) {
-	if h, err := r.running(); h != nil || err != nil {
+	h, failures, err := r.running()
+	if h != nil || err != nil {
 		return h, err
 	}
 	r.starting.Lock()
 	defer r.starting.Unlock()
-	if h, err := r.running(); h != nil || err != nil {
+	h, now, err := r.running()
+	if h != nil || err != nil {
 		return h, err
 	}
-	h, err := r.start()
-	if err != nil {
-		return nil, err
+	if now != failures { // while this caller waited
+		return nil, r.failure
 	}
+	h, err = r.start()
 	r.mu.Lock()
 	closed := r.closed
-	if !closed {
+	if err != nil {
+		r.failures++
+		r.failure = err
+	} else if !closed {
 		r.current = h
 	}
 	r.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
 	if closed {
 		_ = h.close()
 		return nil, ckrCryptokiNotInitialized
@@ -57,22 +72,21 @@ func (r *remote) helper() (*helper, error) {
 	return h, nil
 }
 
-// running returns the current helper; nil if another one has to be started.
-func (r *remote) running() (*helper, error) {
+// running returns the current helper; nil if another one has to be started. failures is
+// how often that has failed.
+func (r *remote) running() (h *helper, failures int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, ckrCryptokiNotInitialized
+		return nil, 0, ckrCryptokiNotInitialized
 	}
 	if r.current != nil && r.current.running() {
-		return r.current, nil
+		return r.current, 0, nil
 	}
-	for handle, s := range r.sessions {
-		if !s.helper.running() {
-			delete(r.sessions, handle)
-		}
-	}
-	return nil, nil
+	clear(r.sessions) // there is at most one helper
+	clear(r.objects)
+	clear(r.handles)
+	return nil, r.failures, nil
 }
 
 // call calls a function that needs no session.
@@ -86,14 +100,45 @@ func (r *remote) call(q wire.Request) (*wire.Response, error) {
 
 // in calls a function in a session.
 func (r *remote) in(session uint, q wire.Request) (*wire.Response, error) {
+	return r.with(session, noObject, 0, q)
+}
+
+// noObject is a number that no object has.
+const noObject = 0
+
+// with calls a function with an object in a session. If the object is not one of the same
+// helper, the error is invalid.
+func (r *remote) with(session, object uint, invalid Error, q wire.Request) (*wire.Response, error) {
 	r.mu.Lock()
 	s, ok := r.sessions[session]
+	o := r.objects[object]
 	r.mu.Unlock()
-	if !ok {
+	switch {
+	case !ok:
 		return nil, ckrSessionHandleInvalid
+	case invalid != 0 && o.helper != s.helper:
+		return nil, invalid
 	}
-	q.Session = s.handle
+	q.Session, q.Object = s.handle, o.handle
 	return s.helper.call(q)
+}
+
+// found returns the numbers for objects that were found in a session. After the end of its
+// helper these are of no use.
+func (r *remote) found(session uint, handles []uint) []uint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sessions[session]
+	all := make([]uint, len(handles))
+	for i, handle := range handles {
+		h := remoteHandle{s.helper, uint64(handle)}
+		if r.handles[h] == 0 && s.helper != nil {
+			r.next++
+			r.handles[h], r.objects[r.next] = r.next, h
+		}
+		all[i] = r.handles[h]
+	}
+	return all
 }
 
 // errAnswer is the error of an answer that lacks something.
@@ -104,7 +149,7 @@ func numbers(a *wire.Response, n int, err error) ([]uint, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n >= 0 && len(a.Numbers) != n {
+	if n >= 0 && len(a.Numbers) != n || len(a.Numbers) > maxNumbers {
 		return nil, errAnswer
 	}
 	all := make([]uint, len(a.Numbers))
@@ -116,8 +161,10 @@ func numbers(a *wire.Response, n int, err error) ([]uint, error) {
 	return all, nil
 }
 
-// some is any number of numbers.
-const some = -1
+const (
+	some       = -1      // any number of numbers
+	maxNumbers = 1 << 16 // in one answer
+)
 
 func (r *remote) info() (libraryInfo, error) {
 	a, err := r.call(wire.Request{Op: wire.Info})
@@ -125,7 +172,16 @@ func (r *remote) info() (libraryInfo, error) {
 	if err != nil || len(a.Texts) != 2 {
 		return libraryInfo{}, orMalformed(err)
 	}
-	return libraryInfo{a.Texts[0], a.Texts[1], byte(n[0]), byte(n[1])}, nil
+	texts := unpadded(a.Texts)
+	return libraryInfo{texts[0], texts[1], byte(n[0]), byte(n[1])}, nil
+}
+
+// unpadded returns texts without the blanks at their ends, as the binding for cgo does.
+func unpadded(all []string) (texts []string) {
+	for _, s := range all {
+		texts = append(texts, strings.TrimRight(s, " "))
+	}
+	return texts
 }
 
 func orMalformed(err error) error {
@@ -146,7 +202,8 @@ func (r *remote) slotInfo(slot uint) (slotInfo, error) {
 	if err != nil || len(a.Texts) != 2 {
 		return slotInfo{}, orMalformed(err)
 	}
-	return slotInfo{a.Texts[0], a.Texts[1], n[0]&cktFlagRemovableDevice != 0}, nil
+	texts := unpadded(a.Texts)
+	return slotInfo{texts[0], texts[1], n[0]&cktFlagRemovableDevice != 0}, nil
 }
 
 func (r *remote) tokenInfo(slot uint) (tokenInfo, error) {
@@ -155,7 +212,8 @@ func (r *remote) tokenInfo(slot uint) (tokenInfo, error) {
 	if err != nil || len(a.Texts) != 4 {
 		return tokenInfo{}, orMalformed(err)
 	}
-	return tokenInfo{a.Texts[0], a.Texts[1], a.Texts[2], a.Texts[3], n[0], n[1]}, nil
+	texts := unpadded(a.Texts)
+	return tokenInfo{texts[0], texts[1], texts[2], texts[3], n[0], n[1]}, nil
 }
 
 func (r *remote) mechanisms(slot uint) ([]uint, error) {
@@ -178,7 +236,7 @@ func (r *remote) openSession(slot uint, write bool) (uint, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.next++
-	r.sessions[r.next] = remoteSession{h, a.Numbers[0]}
+	r.sessions[r.next] = remoteHandle{h, a.Numbers[0]}
 	return r.next, nil
 }
 
@@ -207,15 +265,19 @@ func (r *remote) find(session uint, template []attribute, limit int) ([]uint, er
 		return nil, err
 	}
 	a, err := r.in(session, wire.Request{Op: wire.Find, Template: t, Limit: uint64(limit)})
-	return numbers(a, some, err)
+	n, err := numbers(a, some, err)
+	if err != nil || len(n) > limit {
+		return nil, orMalformed(err)
+	}
+	return r.found(session, n), nil
 }
 
 func (r *remote) attributes(session, object uint, types ...uint) (map[uint][]byte, error) {
-	q := wire.Request{Op: wire.Attributes, Object: uint64(object)}
+	q := wire.Request{Op: wire.Attributes}
 	for _, t := range types {
 		q.Types = append(q.Types, uint64(t))
 	}
-	a, err := r.in(session, q)
+	a, err := r.with(session, object, ckrObjectHandleInvalid, q)
 	if err != nil {
 		return nil, err
 	}
@@ -227,18 +289,21 @@ func (r *remote) attributes(session, object uint, types ...uint) (map[uint][]byt
 }
 
 func (r *remote) sign(session, key uint, m mechanism, input []byte, authenticate func() error) ([]byte, error) {
-	q := wire.Request{Op: wire.Sign, Object: uint64(key), Mechanism: m.toWire(), Data: input}
+	q := wire.Request{Op: wire.Sign, Mechanism: m.toWire(), Data: input}
 	if authenticate != nil {
 		q.Op, q.Data = wire.SignInit, nil
-		if _, err := r.in(session, q); err != nil {
+		if _, err := r.with(session, key, ckrKeyHandleInvalid, q); err != nil {
 			return nil, err
 		}
 		if err := authenticate(); err != nil {
 			return nil, err
 		}
-		q = wire.Request{Op: wire.SignFinish, Data: input}
+		return data(r.in(session, wire.Request{Op: wire.SignFinish, Data: input}))
 	}
-	a, err := r.in(session, q)
+	return data(r.with(session, key, ckrKeyHandleInvalid, q))
+}
+
+func data(a *wire.Response, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -259,6 +324,7 @@ func (r *remote) generateKeyPair(session uint, m mechanism, public, private []at
 	if err != nil {
 		return 0, 0, err
 	}
+	n = r.found(session, n)
 	return n[0], n[1], nil
 }
 
@@ -272,20 +338,30 @@ func (r *remote) createObject(session uint, template []attribute) (uint, error) 
 	if err != nil {
 		return 0, err
 	}
-	return n[0], nil
+	return r.found(session, n)[0], nil
 }
 
 func (r *remote) destroyObject(session, object uint) error {
-	_, err := r.in(session, wire.Request{Op: wire.DestroyObject, Object: uint64(object)})
+	_, err := r.with(session, object, ckrObjectHandleInvalid, wire.Request{Op: wire.DestroyObject})
+	if err == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.handles, r.objects[object])
+		delete(r.objects, object)
+	}
 	return err
 }
 
 // finalize ends the helper. A module that does not answer is ended, too.
 func (r *remote) finalize() error {
 	r.mu.Lock()
-	h := r.current
-	r.closed, r.current, r.sessions = true, nil, nil
+	h, loading := r.current, r.loading
+	r.closed, r.current = true, nil
+	clear(r.sessions)
 	r.mu.Unlock()
+	if loading != nil {
+		loading.end(errMute)
+	}
 	if h == nil || !h.running() {
 		return nil
 	}
@@ -341,9 +417,18 @@ func toWire(template []attribute) ([]wire.Attribute, error) {
 	return all, nil
 }
 
-// isolate starts a helper for the module at path: program, with the environment env.
-func isolate(path, program string, env []string) (module, error) {
-	r := &remote{sessions: make(map[uint]remoteSession)}
+// newRemote returns a remote without a helper.
+func newRemote() *remote {
+	return &remote{sessions: make(map[uint]remoteHandle), objects: make(map[uint]remoteHandle), handles: make(map[remoteHandle]uint)}
+}
+
+// isolate starts a helper for the module at path: program, with the environment env. It
+// calls begun first.
+func isolate(path, program string, env []string, begun func(abandoner)) (module, error) {
+	if err := checkELF(path); err != nil {
+		return nil, notLoaded(path, err)
+	}
+	r := newRemote()
 	r.start = func() (*helper, error) {
 		h, err := startHelper(program, path, env)
 		if err != nil {
@@ -352,7 +437,7 @@ func isolate(path, program string, env []string) (module, error) {
 		r.mu.Lock()
 		r.loading = h
 		r.mu.Unlock()
-		_, err = h.call(wire.Request{Op: wire.Load, Data: []byte(path)})
+		err = loadIn(h, path)
 		r.mu.Lock()
 		r.loading = nil
 		r.mu.Unlock()
@@ -363,13 +448,8 @@ func isolate(path, program string, env []string) (module, error) {
 		}
 		return h, nil
 	}
-	if err := checkELF(path); err != nil {
-		return nil, notLoaded(path, err)
-	}
+	begun(r)
 	_, err := r.helper()
-	if err == nil && isSoftHSM(path) {
-		err = settleSoftHSM(r, r.again, settle)
-	}
 	var rv Error
 	switch {
 	case errors.As(err, new(*endedError)), errors.As(err, new(*helperError)):
@@ -380,6 +460,17 @@ func isolate(path, program string, env []string) (module, error) {
 		return nil, notLoaded(path, err)
 	}
 	return r, nil
+}
+
+// loadIn loads and initializes the module at path in h.
+func loadIn(h *helper, path string) error {
+	_, err := h.call(wire.Request{Op: wire.Load, Data: []byte(path)})
+	if err != nil || !isSoftHSM(path) {
+		return err
+	}
+	only := newRemote()
+	only.start, only.current = func() (*helper, error) { return nil, h.err }, h
+	return settleSoftHSM(only, only.again, settle)
 }
 
 // notLoaded and notInitialized say why a module cannot be used.

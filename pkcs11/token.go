@@ -2,6 +2,7 @@ package pkcs11
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -55,6 +56,8 @@ func readTokens(mod module, u URI) (found []token, unread []error, err error) {
 		}
 		info, ok, err := readToken(mod, slot, u)
 		switch {
+		case errors.As(err, new(*endedError)):
+			return nil, nil, err
 		case err != nil:
 			unread = append(unread, fmt.Errorf("token in slot %d: %w", slot, err))
 		case ok:

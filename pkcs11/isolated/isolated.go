@@ -16,14 +16,17 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/binding"
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
 )
 
-// maxCalls bounds the calls of the module at the same time.
-const maxCalls = 64
+const (
+	maxCalls    = 64   // bounds the calls of the module at the same time
+	maxRequests = 1024 // bounds the requests that have no answer yet
+)
 
 // finalizeTimeout bounds C_Finalize when the program has ended, in seconds as package
 // pkcs11 waits for it.
@@ -51,35 +54,101 @@ func Main(version string) int {
 // Serve answers requests until the end of in. It then finalizes the module, for which it
 // waits at most two seconds.
 func Serve(in io.Reader, out io.Writer, version string) error {
+	return serve(in, out, version, func(path string) (library, error) { return binding.Open(path) })
+}
+
+// A library is a [binding.Library].
+type library interface {
+	Initialize() error
+	Finalize() error
+	Info() (manufacturer, description string, major, minor byte, _ error)
+	Slots() ([]uint64, error)
+	SlotInfo(slot uint64) (description, manufacturer string, flags uint64, _ error)
+	TokenInfo(slot uint64) (texts []string, flags, maxSessions uint64, _ error)
+	Mechanisms(slot uint64) ([]uint64, error)
+	OpenSession(slot uint64, write bool) (uint64, error)
+	CloseSession(session uint64) error
+	LoggedIn(session uint64) (bool, error)
+	Login(session, user uint64, pin []byte) error
+	Find(session uint64, template []binding.Attribute, limit int) ([]uint64, error)
+	Attributes(session, object uint64, types []uint64) ([]binding.Attribute, error)
+	SignInit(session, key uint64, m binding.Mechanism) error
+	Sign(session uint64, input []byte) ([]byte, error)
+	GenerateKeyPair(session uint64, m binding.Mechanism, public, private []binding.Attribute) (pub, priv uint64, err error)
+	CreateObject(session uint64, attributes []binding.Attribute) (uint64, error)
+	DestroyObject(session, object uint64) error
+}
+
+// serve is Serve, with a function that loads a module.
+func serve(in io.Reader, out io.Writer, version string, open func(path string) (library, error)) error {
 	if err := wire.WriteHello(out, wire.Hello{Version: wire.Version, Program: version}); err != nil {
 		return err
 	}
-	s := server{out: out}
-	slots := make(chan struct{}, maxCalls)
+	s := &server{in: wire.NewReader(in), out: out, open: open, calls: make(chan struct{}, maxCalls), ended: make(chan error, 1)}
+	s.workers.Store(1)
+	s.idle.Store(1)
+	go s.work()
+	err := <-s.ended
+	s.finalizeInTime()
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// work reads requests and answers them. Who has read a request answers it, so that no
+// other goroutine has to be woken for it. Another one reads meanwhile, also while all calls
+// hang: it is how the end is noticed.
+func (s *server) work() {
 	for {
-		q, err := wire.ReadRequest(in)
-		if err != nil {
-			s.finalizeInTime()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
+		s.reading.Lock()
+		s.idle.Add(-1)
+		if s.over {
+			s.reading.Unlock()
+			return
 		}
-		slots <- struct{}{}
-		go func() {
-			defer func() { <-slots }()
-			s.answer(q)
-		}()
+		q, err := wire.ReadRequest(s.in)
+		if err == nil && s.idle.Load() == 0 {
+			if s.workers.Load() == maxRequests {
+				err = errors.New("too many requests at the same time")
+			} else {
+				s.workers.Add(1)
+				s.idle.Add(1)
+				go s.work()
+			}
+		}
+		if err != nil {
+			s.over = true
+			s.ended <- err
+		}
+		s.reading.Unlock()
+		if err != nil {
+			return
+		}
+		s.calls <- struct{}{}
+		s.answer(q)
+		<-s.calls
+		s.idle.Add(1)
 	}
 }
 
 // A server has at most one module.
 type server struct {
+	open  func(path string) (library, error)
+	calls chan struct{} // those of the module
+	ended chan error    // gets why no more requests are read
+
+	reading sync.Mutex
+	in      io.Reader
+	over    bool
+	workers atomic.Int32
+	idle    atomic.Int32 // workers that wait to read
+
 	writing sync.Mutex
 	out     io.Writer
 
 	mu      sync.RWMutex // held for writing while the module is loaded or finalized
-	library *binding.Library
+	library library
 	foreign bool // somebody else in this process has initialized it
 }
 
@@ -120,7 +189,7 @@ func (s *server) call(q *wire.Request, r *wire.Response) error {
 }
 
 // use calls the functions of the module for q, and sets their result in r.
-func use(l *binding.Library, q *wire.Request, r *wire.Response) (err error) {
+func use(l library, q *wire.Request, r *wire.Response) (err error) {
 	one := func(n uint64, err error) error {
 		r.Numbers = []uint64{n}
 		return err
@@ -206,7 +275,7 @@ func (s *server) load(path string) error {
 	if s.library != nil {
 		return errors.New("a module is loaded already")
 	}
-	l, err := binding.Open(path)
+	l, err := s.open(path)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"sync"
 	"unsafe"
 )
 
@@ -81,7 +82,19 @@ const signatureSize = 1024
 // at a time.
 type Library struct {
 	fn [functions]uintptr
+
+	mu         sync.Mutex
+	mechanisms map[string]*encoded // of C_SignInit, by what they say
 }
+
+// An encoded is a CK_MECHANISM, whose parameter is pinned.
+type encoded struct {
+	record
+	pin *runtime.Pinner
+}
+
+// maxMechanisms bounds Library.mechanisms.
+const maxMechanisms = 256
 
 // Open loads the module at path, and does not initialize it.
 func Open(path string) (*Library, error) {
@@ -280,6 +293,26 @@ func (l *Library) Find(session uint64, template []Attribute, limit int) (all []u
 // Attributes returns the values of the given types, without those that are absent or
 // sensitive.
 func (l *Library) Attributes(session, object uint64, types []uint64) ([]Attribute, error) {
+	all, err := l.values(session, object, types)
+	switch {
+	case !errors.Is(err, ckrAttributeTypeInvalid) && !errors.Is(err, ckrAttributeSensitive):
+		return all, err
+	case len(types) <= 1:
+		return nil, nil
+	}
+	// Not every module fills in the others then.
+	for _, kind := range types {
+		one, err := l.Attributes(session, object, []uint64{kind})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one...)
+	}
+	return all, nil
+}
+
+// values is Attributes, but returns the error of the module if one is absent.
+func (l *Library) values(session, object uint64, types []uint64) ([]Attribute, error) {
 	t := template{record: record{abi: native}}
 	for _, kind := range types {
 		t.attribute(kind, nil)
@@ -287,21 +320,7 @@ func (l *Library) Attributes(session, object uint64, types []uint64) ([]Attribut
 	get := func() error {
 		return l.do(fnGetAttributeValue, uintptr(session), uintptr(object), uintptr(at(t.b)), uintptr(len(types)))
 	}
-	err := get()
-	if absent := errors.Is(err, ckrAttributeTypeInvalid) || errors.Is(err, ckrAttributeSensitive); absent && len(types) > 1 {
-		// Not every module fills in the others then.
-		var all []Attribute
-		for _, kind := range types {
-			one, err := l.Attributes(session, object, []uint64{kind})
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, one...)
-		}
-		return all, nil
-	} else if absent {
-		return nil, nil
-	} else if err != nil {
+	if err := get(); err != nil {
 		return nil, err
 	}
 	lengths := make([]int, len(types))
@@ -337,15 +356,40 @@ func (l *Library) Attributes(session, object uint64, types []uint64) ([]Attribut
 	return all, nil
 }
 
-// SignInit calls C_SignInit.
+// SignInit calls C_SignInit. The mechanism and its parameter stay where they are:
+// tpm2-pkcs11 1.9 reads the parameter again in C_Sign.
 func (l *Library) SignInit(session, key uint64, m Mechanism) error {
-	r, pin := m.encode()
-	defer pin.Unpin()
+	r, err := l.mechanism(m)
+	if err != nil {
+		return err
+	}
 	return l.do(fnSignInit, uintptr(session), uintptr(at(r.b)), uintptr(key))
+}
+
+// mechanism returns the only encoding of m in this process.
+func (l *Library) mechanism(m Mechanism) (*encoded, error) {
+	name := fmt.Sprint(m)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.mechanisms[name]; e != nil {
+		return e, nil
+	}
+	if len(l.mechanisms) == maxMechanisms {
+		return nil, ckrHostMemory
+	}
+	if l.mechanisms == nil {
+		l.mechanisms = make(map[string]*encoded)
+	}
+	r, pin := m.encode()
+	l.mechanisms[name] = &encoded{r, pin}
+	return l.mechanisms[name], nil
 }
 
 // Sign calls C_Sign.
 func (l *Library) Sign(session uint64, input []byte) ([]byte, error) {
+	if len(input) == 0 {
+		input = make([]byte, 0, 1) // modules refuse NULL
+	}
 	for size := signatureSize; ; {
 		b, n := make([]byte, size), new([8]byte)
 		native.putUlong(n[:], uint64(size))

@@ -236,6 +236,33 @@ func readMessage(r io.Reader) ([]byte, error) {
 	return b, nil
 }
 
+// A reader is a buffer that clears what has been read, which can be a PIN.
+type reader struct {
+	from       io.Reader
+	start, end int
+	b          [4 << 10]byte
+}
+
+// NewReader returns a buffer for [ReadRequest].
+func NewReader(r io.Reader) io.Reader { return &reader{from: r} }
+
+func (r *reader) Read(p []byte) (int, error) {
+	if r.start == r.end {
+		if len(p) >= len(r.b) {
+			return r.from.Read(p)
+		}
+		n, err := r.from.Read(r.b[:])
+		if r.start, r.end = 0, n; n == 0 {
+			return 0, err
+		}
+	}
+	got := r.b[r.start:r.end]
+	n := copy(p, got)
+	clear(got[:n])
+	r.start += n
+	return n, nil
+}
+
 func appendBytes[T string | []byte](b []byte, v T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }
