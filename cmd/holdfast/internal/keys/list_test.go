@@ -121,12 +121,14 @@ func TestListOfAVariable(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		away := fakeBackend{name: "away", err: signer.ErrUnavailable}
-		value := ""
-		if test.set {
-			value = "/none"
+		lookup := func(name string) (string, bool) {
+			if name == test.variable && test.set {
+				return "/none", true
+			}
+			return "", false
 		}
 		a := front.App{
-			Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return value, test.set },
+			Stdout: &stdout, Stderr: &stderr, LookupEnv: lookup,
 			Store: keystore.New(variableBackend{away, test.variable}, fakeBackend{name: "empty"}), Commands: []front.Command{{Name: "list", New: List}},
 		}
 		got := a.Run(t.Context(), []string{"list", "--json"})
