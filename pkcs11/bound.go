@@ -41,22 +41,34 @@ func inTime[T any](ctx context.Context, of awaited, f func() (T, error), late fu
 	if ctx.Done() == nil {
 		return f()
 	}
-	value, ok, err := await.InGrace(ctx, grace, f, late)
+	begun, done := time.Now(), make(chan struct{})
+	value, ok, err := await.InGrace(ctx, grace, func() (T, error) {
+		defer close(done)
+		return f()
+	}, late)
 	if !ok {
 		err = &muteError{of.what(), err}
-		of.abandon()
+		of.abandon(abandoned{begun, done})
 	}
 	return value, err
 }
 
+// An abandoned is work with a module for which nobody waits any more.
+type abandoned struct {
+	begun time.Time       // no call of the module for it is older
+	done  <-chan struct{} // closed when it has ended all the same
+}
+
 // An awaited is a module, or a token in it, whose answer is awaited.
 type awaited struct {
-	what    func() string // its name for errors
-	abandon func()        // called if nobody waits any more
+	what    func() string   // its name for errors
+	abandon func(abandoned) // called if nobody waits any more
 }
 
 // in returns the module of c in table.
-func (c Config) in(table *modules) awaited { return awaited{c.what, func() { table.abandon(c) }} }
+func (c Config) in(table *modules) awaited {
+	return awaited{c.what, func(a abandoned) { table.abandon(c, a) }}
+}
 
 // awaited returns the token of k.
 func (k *Key) awaited() awaited { return awaited{k.what, k.mod.abandon} }
@@ -206,6 +218,9 @@ func (k *Key) begin() (*use, error) {
 	if k.closed {
 		return nil, signer.ErrClosed
 	}
+	if k.uses == 0 {
+		k.busy = time.Now()
+	}
 	k.uses++
 	return &use{k: k}, nil
 }
@@ -220,6 +235,9 @@ func (u *use) end() {
 		k.abandoned--
 	}
 	last := k.closed && k.uses == 0
+	if last && k.ended != nil {
+		close(k.ended)
+	}
 	k.idle.Broadcast()
 	k.mu.Unlock()
 	if last {
@@ -254,10 +272,14 @@ func (k *Key) Close() error {
 	k.closed = true
 	busy := !k.waitIdle(lastSignatures)
 	idle := k.uses == 0
+	if busy && k.ended == nil {
+		k.ended = make(chan struct{})
+	}
+	work := abandoned{k.busy, k.ended}
 	k.mu.Unlock()
 	switch {
 	case busy:
-		k.mod.abandon()
+		k.mod.abandon(work)
 		return stillOpen(&muteError{k.what(), context.DeadlineExceeded})
 	case !first || !idle:
 		return nil

@@ -40,6 +40,7 @@ type Config struct {
 	Now func() time.Time // decides which certificates are valid; nil: time.Now
 
 	permit      func(keystore.Prompt) error // see keystore.Options
+	environ     []string                    // of the helper; nil: that of this process
 	longRunning bool                        // see keystore.Options
 }
 

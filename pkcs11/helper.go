@@ -150,6 +150,14 @@ func (h *helper) deliver() *wire.Response {
 
 // fail ends the helper after an error of its answers.
 func (h *helper) fail(err error) {
+	var closed error
+	if isEnd(err) { // it has usually ended, too
+		select {
+		case <-h.exited:
+		case <-time.After(lastAnswers):
+			closed = errClosedOutput
+		}
+	}
 	h.kill()
 	<-h.exited
 	h.mu.Lock()
@@ -160,7 +168,7 @@ func (h *helper) fail(err error) {
 	if isEnd(err) {
 		err = h.exit
 	}
-	h.err = &endedError{h.module, cmp.Or(h.reason, err, errEnded), true}
+	h.err = &endedError{h.module, cmp.Or(h.reason, closed, err, errEnded), true}
 	for id, call := range h.pending {
 		close(call.answer)
 		delete(h.pending, id)
@@ -169,7 +177,10 @@ func (h *helper) fail(err error) {
 	close(h.ended)
 }
 
-var errEnded = errors.New("it ended")
+var (
+	errEnded        = errors.New("it ended")
+	errClosedOutput = errors.New("it closed its output")
+)
 
 // call sends a request and waits for its answer. The error is an [Error] of the module, an
 // endedError, or says why the helper could not call the module.
@@ -257,32 +268,38 @@ func (h *helper) close() error {
 
 var errMute = errors.New("it did not answer")
 
-// abandon ends the helper in hungAfter if calls that are pending now are still pending
-// then. Nobody waits for one of them.
-func (h *helper) abandon() {
+// abandon ends the helper if a call for work that nobody waits for takes hungAfter. It
+// cannot tell such a call from those of others that began since the work did.
+func (h *helper) abandon(work abandoned) {
+	go func() {
+		ticks := time.NewTicker(hungAfter)
+		defer ticks.Stop()
+		for {
+			select {
+			case <-work.done:
+				return
+			case <-h.ended:
+				return
+			case <-ticks.C:
+			}
+			if h.hangs(work.begun) {
+				h.end(errMute)
+				return
+			}
+		}
+	}()
+}
+
+// hangs reports whether a call that is not older than begun takes hungAfter.
+func (h *helper) hangs(begun time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var hung []uint64
-	for id, call := range h.pending {
-		if time.Since(call.begun) >= grace {
-			hung = append(hung, id)
+	for _, call := range h.pending {
+		if !call.begun.Before(begun) && time.Since(call.begun) >= hungAfter {
+			return true
 		}
 	}
-	if len(hung) == 0 {
-		return
-	}
-	time.AfterFunc(hungAfter, func() {
-		h.mu.Lock()
-		still := false
-		for _, id := range hung {
-			_, ok := h.pending[id]
-			still = still || ok
-		}
-		h.mu.Unlock()
-		if still {
-			h.end(errMute)
-		}
-	})
+	return false
 }
 
 // An endedError reports that the helper of a module ended. To the code that recovers from

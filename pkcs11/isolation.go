@@ -1,6 +1,7 @@
 package pkcs11
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -162,14 +164,26 @@ type helperError struct{ err error }
 func (e *helperError) Error() string   { return e.err.Error() }
 func (e *helperError) Unwrap() []error { return []error{signer.ErrUnavailable, e.err} }
 func (e *helperError) Hint() string {
-	return "install " + helperName + " of the same version as this program"
+	return cmp.Or(signer.Hint(e.err), "install "+helperName+" of the same version as this program")
 }
 
-// withoutPIN returns an environment without the variable that has the PIN of u.
-func withoutPIN(env []string, u URI) []string {
-	source, err := keystore.ParseRef(u.PINSource)
-	if err != nil || source.Scheme != keystore.SchemeEnv {
-		return env
+// loggingVariables are set in this process for modules that write to standard error.
+var loggingVariables = [...]string{"TSS2_LOG", "TPM2_PKCS11_LOG_LEVEL"}
+
+// helperEnv returns the environment of the helper: that of programs of keys, or else that
+// of this process, without the variable that has the PIN.
+func (c Config) helperEnv() []string {
+	env := slices.Clone(c.environ)
+	if env == nil {
+		env = os.Environ()
 	}
-	return slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, source.Rest+"=") })
+	for _, name := range loggingVariables {
+		if value, set := os.LookupEnv(name); set {
+			env = append(environ.Without(env, []string{name}), name+"="+value)
+		}
+	}
+	if source, err := keystore.ParseRef(c.URI.PINSource); err == nil && source.Scheme == keystore.SchemeEnv {
+		env = environ.Without(env, []string{source.Rest})
+	}
+	return env
 }

@@ -7,10 +7,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -39,7 +39,9 @@ type Key struct {
 	uses      int       // calls that use the module
 	abandoned int       // those that nobody waits for
 	closed    bool
-	release   func() error // releases the resources once, after the last use
+	busy      time.Time     // since when uses is not 0
+	ended     chan struct{} // closed after the last use, if Close did not wait for it; or nil
+	release   func() error  // releases the resources once, after the last use
 
 	reconnecting *lock
 	conn         atomic.Pointer[connection]
@@ -137,7 +139,7 @@ func (m *modules) find(cfg Config) (*sharedModule, error) {
 	if program == "" {
 		return m.open(path)
 	}
-	mod, err := m.openIsolated(path, program, withoutPIN(os.Environ(), cfg.URI))
+	mod, err := m.openIsolated(path, program, cfg.helperEnv())
 	if isolation == IsolationAuto && supported() == nil && errors.As(err, new(*helperError)) {
 		logging.OrDiscard(cfg.Logger).Warn("the helper for PKCS #11 modules cannot be used; the module runs in this process", "error", err)
 		return m.open(path)

@@ -160,7 +160,7 @@ func TestLyingHelper(t *testing.T) {
 					if n == 0 {
 						a := <-begun
 						begun <- a
-						a.abandon()
+						a.abandon(abandoned{done: make(chan struct{})})
 					}
 					limit = 3 * hungAfter
 				}

@@ -164,10 +164,10 @@ func (s *sharedModule) finalizeUnused() error {
 
 // An abandoner is a module that can end a call that does not return, after nobody waits
 // for it any more.
-type abandoner interface{ abandon() }
+type abandoner interface{ abandon(abandoned) }
 
-// abandon reports that nobody waits for a call of the module.
-func (s *sharedModule) abandon() {
+// abandon reports that nobody waits for work with the module.
+func (s *sharedModule) abandon(work abandoned) {
 	s.owner.mu.Lock()
 	a := s.loading
 	if s.module != nil {
@@ -175,12 +175,12 @@ func (s *sharedModule) abandon() {
 	}
 	s.owner.mu.Unlock()
 	if a != nil {
-		a.abandon()
+		a.abandon(work)
 	}
 }
 
-// abandon reports that nobody waits for a call of the module that c names.
-func (m *modules) abandon(c Config) {
+// abandon reports that nobody waits for work with the module that c names.
+func (m *modules) abandon(c Config, work abandoned) {
 	path, err := c.modulePath()
 	if err != nil {
 		return
@@ -198,7 +198,7 @@ func (m *modules) abandon(c Config) {
 	}
 	m.mu.Unlock()
 	for _, s := range all {
-		s.abandon()
+		s.abandon(work)
 	}
 }
 

@@ -107,6 +107,9 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
 	cfg := Config{URI: u, PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger, Now: call.Now, permit: call.Permit, longRunning: call.LongRunning}
+	if call.Environ != nil {
+		cfg.environ = call.ChildEnv(ref)
+	}
 	pin, err := pinOf(u, call)
 	if err != nil {
 		return Config{}, err

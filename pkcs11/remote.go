@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -28,7 +29,15 @@ type remote struct {
 	closed   bool
 	failures int   // how often no helper could be started
 	failure  error // the last one
+	pause    time.Duration
+	notUntil time.Time // none is started before; zero: the last start succeeded
 }
+
+// After a helper could not be started, none is started for a time, which doubles each time.
+const (
+	firstPause = 100 * time.Millisecond
+	maxPause   = 5 * time.Second
+)
 
 // A remoteHandle is a handle of a session or an object in one helper. Another helper may
 // use the same number for another key, so callers get numbers that are never used again.
@@ -52,13 +61,21 @@ func (r *remote) helper() (*helper, error) {
 	if now != failures { // while this caller waited
 		return nil, r.failure
 	}
+	r.mu.Lock()
+	pause := time.Until(r.notUntil)
+	r.mu.Unlock()
+	time.Sleep(pause)
 	h, err = r.start()
 	r.mu.Lock()
 	closed := r.closed
 	if err != nil {
 		r.failures++
-		r.failure = err
-	} else if !closed {
+		r.failure, r.pause = err, min(max(firstPause, 2*r.pause), maxPause)
+		r.notUntil = time.Now().Add(r.pause)
+	} else {
+		r.pause, r.notUntil = 0, time.Time{}
+	}
+	if err == nil && !closed {
 		r.current = h
 	}
 	r.mu.Unlock()
@@ -375,13 +392,13 @@ func (r *remote) again() error {
 }
 
 // abandon implements [abandoner].
-func (r *remote) abandon() {
+func (r *remote) abandon(work abandoned) {
 	r.mu.Lock()
 	running := []*helper{r.current, r.loading}
 	r.mu.Unlock()
 	for _, h := range running {
 		if h != nil {
-			h.abandon()
+			h.abandon(work)
 		}
 	}
 }
@@ -430,6 +447,9 @@ func isolate(path, program string, env []string, begun func(abandoner)) (module,
 	}
 	r := newRemote()
 	r.start = func() (*helper, error) {
+		if err := checkHelper(program); err != nil { // it can have changed since the last start
+			return nil, &helperError{err}
+		}
 		h, err := startHelper(program, path, env)
 		if err != nil {
 			return nil, err

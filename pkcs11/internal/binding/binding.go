@@ -349,7 +349,7 @@ func (l *Library) values(session, object uint64, types []uint64) ([]Attribute, e
 	v = view{native, t.b, 0}
 	for i, kind := range types {
 		_, n := v.attribute()
-		if n := min(n, uint64(lengths[i])); n > 0 && n != native.unavailable() {
+		if n > 0 && n <= uint64(lengths[i]) { // not CK_UNAVAILABLE_INFORMATION
 			all = append(all, Attribute{kind, values[i][:n]})
 		}
 	}
